@@ -1,0 +1,100 @@
+package shard
+
+import "github.com/belfry-im/belfry/shard/ring"
+
+// Apply executes one committed batch. The same batches in the same order give
+// the same state and results on every replica. It panics with an
+// *InvariantError when the batch cannot be decoded or the state is broken; the
+// state must not be used after that.
+func (s *State) Apply(batch []byte, out *Outcome) {
+	out.Results = out.Results[:0]
+	out.Touched = out.Touched[:0]
+	out.Posted = out.Posted[:0]
+	out.Kicked = out.Kicked[:0]
+	s.out = out
+	err := walkBatch(batch, &s.commands,
+		// A new leader's clock may be behind: time never goes back.
+		func(atMS int64) { s.now = max(s.now, atMS) },
+		func(cmd Command) {
+			out.Results = append(out.Results, Result{})
+			s.execute(cmd, &out.Results[len(out.Results)-1])
+		})
+	if err != nil {
+		broken("%v", err)
+	}
+}
+
+func (s *State) execute(cmd Command, r *Result) {
+	switch c := cmd.(type) {
+	case *Send:
+		s.applySend(c, r)
+	case *Deliver:
+		s.applyDeliver(c, r)
+	case *Trim:
+		s.applyTrim(c, r)
+	case *ReadReport:
+		s.applyReadReport(c, r)
+	case *Login:
+		s.applyLogin(c, r)
+	case *Logout:
+		s.applyLogout(c, r)
+	case *Recall:
+		s.applyRecall(c, r)
+	case *DeleteMessages:
+		s.applyDeleteMessages(c, r)
+	case *DeleteConversation:
+		s.applyDeleteConversation(c, r)
+	case *SetConversation:
+		s.applySetConversation(c, r)
+	case *Block:
+		s.applyBlock(c, r)
+	case *Expire:
+		s.applyExpire(c)
+	case *Configure:
+		s.limits = c.Limits.WithDefaults()
+	case *OpenSlots:
+		s.applyOpenSlots(c, r)
+	case *FreezeSlot:
+		s.applyFreezeSlot(c, r)
+	case *ImportSlot:
+		s.applyImportSlot(c, r)
+	case *DropSlot:
+		s.applyDropSlot(c, r)
+	default:
+		broken("no way to execute %T", cmd)
+	}
+}
+
+func (s *State) applyExpire(c *Expire) {
+	sent := s.now - s.limits.DedupWindow.Milliseconds()
+	for id := int(c.FirstSlot); id <= int(c.LastSlot); id++ {
+		sl := s.slots[id]
+		if sl == nil || sl.frozen {
+			continue
+		}
+		for _, u := range sl.users {
+			if s.due(u, sent) {
+				s.save(u)
+				s.purgeAll(u)
+				u.sent.forget(sent)
+			}
+		}
+	}
+}
+
+// due tells whether a user holds something that has run out of time. A user
+// that does not need not be saved for a snapshot.
+func (s *State) due(u *user, sent int64) bool {
+	if len(u.sent.records) > 0 && u.sent.records[0].at <= sent {
+		return true
+	}
+	var e ring.Entry
+	for i := range u.convs {
+		c := &u.convs[i]
+		if c.log.At(s.arena, c.log.First(), &e) && s.expired(&e, s.now) ||
+			c.queued > 0 && s.unread(u, c, s.now) != int(c.queued) {
+			return true
+		}
+	}
+	return false
+}

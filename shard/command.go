@@ -1,0 +1,199 @@
+package shard
+
+// UserID names an account: 1-64 bytes of printable ASCII without spaces.
+type UserID string
+
+// MsgID is a ULID, made by the proposer and carried in the command, so that it
+// is the same for everybody and survives a replay.
+type MsgID [16]byte
+
+// SessionID is the number a user's shard allots to a session at login. Numbers
+// of one user only rise; the higher one wins a dispute over a device. 0 is no
+// session: the server itself, or an administrator.
+type SessionID uint64
+
+// A Request is the client's own number of a changing request within its
+// session, with a hash of what it asks. A repeat of both is answered with the
+// first result and changes nothing. The zero Request is never remembered.
+type Request struct {
+	ID   uint64
+	Hash uint64
+}
+
+// A Command is one change to the state of a shard. Commands are proposed in
+// batches (see AppendBatch) and executed by State.Apply. Key is the user (later
+// also group) whose slot decides the shard.
+//
+// Every command names its subject; a proposer fills in what must be the same
+// on all replicas (ids) and never reads it back from the state.
+type Command interface {
+	Key() string
+	kind() kind
+	append(b []byte) []byte
+	decode(d *decoder)
+}
+
+// Login opens a session. The result carries the session's number.
+type Login struct {
+	User     UserID
+	Device   string // 1-64 bytes
+	Platform string // 0-64 bytes; none named counts as one platform
+	Policy   Policy
+	AutoRead bool
+	HasSince bool   // the device says where it stands
+	Since    string // the cursor as the client gave it; malformed counts as absent and resets
+}
+
+// Policy says which sessions a login ends, beside those of the same device.
+type Policy uint8
+
+const (
+	PolicyMulti    Policy = iota // up to MaxDevices, the one that logged in first goes
+	PolicyPlatform               // one per platform
+	PolicySingle                 // one per user
+)
+
+// Logout ends a session, whether the client asked or its socket is gone.
+type Logout struct {
+	User    UserID
+	Session SessionID
+}
+
+// Send stores a one-to-one message in the sender's view and, by letter or at
+// once, in the receiver's.
+type Send struct {
+	User     UserID // sender
+	Session  SessionID
+	To       UserID // receiver; the sender himself for a note
+	ID       MsgID
+	CID      string // 1-64 bytes, the sender's own id
+	Body     []byte // canonical msgpack (see gateway/protocol), within Limits.MaxBody
+	TTL      uint32 // seconds, 0 = none
+	Retry    bool   // search all of history for CID, not only the dedupe window
+	Mentions []string
+}
+
+// ReadReport moves the user's read cursor of a conversation forward.
+type ReadReport struct {
+	User    UserID
+	Session SessionID
+	Request Request
+	Peer    UserID
+	Seq     uint64 // beyond the newest means the newest
+	Auto    bool   // by ack: the peer gets no receipt
+}
+
+// Recall takes a message of the user's own back for both sides.
+type Recall struct {
+	User    UserID
+	Session SessionID
+	Request Request
+	Peer    UserID
+	Seq     uint64 // in the user's view
+}
+
+// DeleteMessages hides messages from the user's own view.
+type DeleteMessages struct {
+	User    UserID
+	Session SessionID
+	Request Request
+	Peer    UserID
+	Seqs    []uint64 // 1-100
+}
+
+// DeleteConversation takes a conversation off the user's recents and out of
+// his queue, with Messages also its history in his view.
+type DeleteConversation struct {
+	User     UserID
+	Session  SessionID
+	Request  Request
+	Peer     UserID
+	Messages bool
+}
+
+// SetConversation changes the user's own settings of a conversation.
+type SetConversation struct {
+	User    UserID
+	Session SessionID
+	Request Request
+	Peer    UserID
+	Muted   *bool // nil leaves it
+	Pinned  *bool
+}
+
+// Block stops messages of Target to User from now on; with Undo lets them in again.
+type Block struct {
+	User    UserID
+	Session SessionID
+	Request Request
+	Target  UserID
+	Undo    bool
+}
+
+// Deliver applies a letter of another user to this one. Only the next number
+// of its direction is applied: lower ones answer OK, higher ones CodeGap.
+type Deliver struct {
+	Letter Letter
+}
+
+// Trim drops letters that their receiver has confirmed.
+type Trim struct {
+	From, To UserID
+	UpTo     uint64 // letter number, inclusive
+}
+
+// Expire removes what has run out of time in a range of slots. Reads hide it
+// already; this frees the memory.
+type Expire struct {
+	FirstSlot, LastSlot uint16 // inclusive
+}
+
+// Configure replaces the limits that decide what a shard keeps.
+type Configure struct {
+	Limits Limits
+}
+
+// FreezeSlot stops a slot: from here on its commands answer CodeMoved. It is
+// the last step before its bytes are copied for a move.
+type FreezeSlot struct{ Slot uint16 }
+
+// ImportSlot installs a slot from the bytes of AppendSlot on its old owner.
+type ImportSlot struct {
+	Slot uint16
+	Data []byte
+}
+
+// DropSlot forgets a slot that has moved away.
+type DropSlot struct{ Slot uint16 }
+
+// OpenSlots makes slots that nobody owned this shard's own, empty.
+type OpenSlots struct{ FirstSlot, LastSlot uint16 }
+
+// LetterKind says what a letter asks of its receiver's shard.
+type LetterKind uint8
+
+const (
+	LetterMessage LetterKind = iota + 1
+	LetterRecall             // Seq was taken back
+	LetterReceipt            // the peer has read up to Seq
+	LetterBlock
+	LetterUnblock
+)
+
+// A Letter carries one consequence of a command to the other user of a
+// conversation. The letters From writes To are numbered 1, 2, 3 …, whatever
+// their kind; the receiver's shard applies them in that order, each once.
+type Letter struct {
+	From, To UserID
+	Number   uint64
+	Kind     LetterKind
+	// Seq is, for a message or a recall, the message's seq in From's view; for
+	// a receipt the highest seq in To's own view that From has read.
+	Seq      uint64
+	Time     int64 // ms, stamped by From's shard
+	ID       MsgID
+	CID      string
+	TTL      uint32
+	Mentions []string
+	Body     []byte // empty when the message expired before it was delivered
+}

@@ -1,0 +1,43 @@
+package shard
+
+import (
+	"encoding/base64"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// A cursor's bytes are version (1), epoch, arrival number (uvarints) and four
+// bytes that bind it to its user, as base64url without padding. A client keeps
+// it and gives it back; it says nothing else to him.
+const cursorVersion = 1
+
+func cursorTag(user UserID) uint32 { return uint32(xxhash.Sum64String("cursor " + string(user))) }
+
+// Cursor is the text of a point in the arrival order of a user.
+func (s *State) Cursor(user UserID, arrival uint64) string {
+	var buf [32]byte
+	b := append(buf[:0], cursorVersion)
+	b = appendUint(b, s.epoch)
+	b = appendUint(b, arrival)
+	tag := cursorTag(user)
+	b = append(b, byte(tag), byte(tag>>8), byte(tag>>16), byte(tag>>24))
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// parseCursor gives the arrival number, or false when the cursor is malformed,
+// of another user or epoch.
+func (s *State) parseCursor(user UserID, text string) (arrival uint64, ok bool) {
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return 0, false
+	}
+	d := decoder{b: b}
+	version, epoch, arrival := d.byte(), d.uint(), d.uint()
+	tag := d.take(4)
+	if d.end() != nil || version != cursorVersion || epoch != s.epoch {
+		return 0, false
+	}
+	want := cursorTag(user)
+	got := uint32(tag[0]) | uint32(tag[1])<<8 | uint32(tag[2])<<16 | uint32(tag[3])<<24
+	return arrival, got == want
+}

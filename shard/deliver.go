@@ -1,0 +1,78 @@
+package shard
+
+import "github.com/belfry-im/belfry/shard/ring"
+
+func (s *State) applyDeliver(c *Deliver, r *Result) {
+	sl := s.slotFor(c.Letter.To)
+	if sl == nil {
+		r.Code = CodeMoved
+		return
+	}
+	s.deliver(sl, &c.Letter, r)
+}
+
+// deliver applies a letter if it is the next of its direction.
+func (s *State) deliver(sl *slot, l *Letter, r *Result) {
+	if l.From == "" || l.To == "" || l.From == l.To {
+		*r = Result{Code: CodeBadRequest, Detail: "letter: from and to must differ and not be empty"}
+		return
+	}
+	u := s.mutate(sl, l.To, true)
+	i := s.open(u, l.From)
+	c := &u.convs[i]
+	switch {
+	case l.Number <= c.lettersIn:
+		return
+	case l.Number > c.lettersIn+1:
+		*r = Result{Code: CodeGap, Seq: c.lettersIn + 1, Detail: "letter: an earlier one is missing"}
+		return
+	}
+	c.lettersIn = l.Number
+	switch l.Kind {
+	case LetterMessage:
+		if c.flags&convBlocked == 0 {
+			s.receive(u, i, l)
+		}
+	case LetterRecall:
+		s.recallIncoming(u, i, l.Seq)
+	case LetterReceipt:
+		if seq := min(l.Seq, c.log.Next()-1); seq > c.peerRead {
+			c.peerRead, c.peerReadMS = seq, l.Time
+			c.peerReadAt = s.change(u, i)
+		}
+	case LetterBlock:
+		c.flags |= convBlockedBy
+	case LetterUnblock:
+		c.flags &^= convBlockedBy
+	}
+}
+
+// receive stores an incoming message. One that expired on the way takes its
+// seq without a body, so that both views keep counting alike.
+func (s *State) receive(u *user, i int, l *Letter) {
+	e := ring.Entry{
+		Time: l.Time, Peer: l.Seq, TTL: l.TTL, ID: l.ID,
+		CID: []byte(l.CID), Mentions: appendMentionList(nil, l.Mentions), Body: l.Body,
+	}
+	if e.Time = max(e.Time, u.convs[i].lastTime); s.expired(&e, s.now) {
+		e.Flags |= ring.Expired
+		e.Mentions, e.Body = nil, nil
+	}
+	s.store(u, i, &e)
+	s.enforce(u)
+}
+
+// recallIncoming marks the message that has seq in the peer's view.
+func (s *State) recallIncoming(u *user, i int, peerSeq uint64) {
+	c := &u.convs[i]
+	var e ring.Entry
+	for cur := c.log.Descend(s.arena, c.log.Next()); cur.Next(&e); {
+		if e.Flags&ring.Own != 0 || e.Peer > peerSeq {
+			continue
+		}
+		if e.Peer == peerSeq {
+			s.mark(u, i, &e, gapRecalled, 0)
+		}
+		return
+	}
+}

@@ -1,0 +1,20 @@
+// Package shard is the deterministic in-memory store of one shard: users, their
+// conversations, offline queues, read cursors and outgoing letters.
+//
+// It is pure. It has no clock, no randomness, no goroutine, no logger and does
+// no I/O: committed batches of commands go into State.Apply, results and
+// effects come out, and the same batches in the same order give the same state
+// on every replica. Time is a field of the batch.
+//
+// Every user has one log per conversation (package ring). All else is derived
+// from those logs and a few cursors: the offline queue is what came in above
+// the read cursor and the queue's floor, recents are the newest visible
+// entries, gaps are what the log no longer shows.
+//
+// A State is not safe for concurrent use. Its owner applies under a write lock
+// and reads under a read lock; what reads return is copied out.
+//
+// A refusal is a Result. A broken invariant or an undecodable batch panics
+// with an *InvariantError: the owner stops this shard, at the same index on
+// all its replicas, and leaves the process running.
+package shard

@@ -1,0 +1,61 @@
+package shard
+
+import (
+	"math"
+	"time"
+)
+
+// Limits are the numbers of docs/semantics.md that decide what a shard keeps.
+// They are part of the replicated state, set by Configure, so that replicas
+// started with different flags still agree. A zero field is its default,
+// a negative bound is switched off.
+type Limits struct {
+	OfflineTTL         time.Duration // default 168h
+	OfflineMaxMessages int           // default 1000
+	OfflineMaxBytes    int           // default 256 KiB
+	HistoryTTL         time.Duration // default 168h
+	UserBytes          int           // default 1 MiB, history of one user, headers included
+	DedupWindow        time.Duration // default 5m
+	RecallWindow       time.Duration // default 2m
+	Recents            int           // default 100
+	MaxDevices         int           // default 16
+	NewConversations   int           // default 200 per hour; -1 off
+	MaxConversations   int           // default 10000 opened by the user himself
+	MaxBlocked         int           // default 1000
+}
+
+// WithDefaults fills zero fields, and turns what is switched off into a bound
+// that nothing reaches.
+func (l Limits) WithDefaults() Limits {
+	def := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	defTime := func(p *time.Duration, v time.Duration) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	defTime(&l.OfflineTTL, 168*time.Hour)
+	def(&l.OfflineMaxMessages, 1000)
+	def(&l.OfflineMaxBytes, 256<<10)
+	defTime(&l.HistoryTTL, 168*time.Hour)
+	def(&l.UserBytes, 1<<20)
+	defTime(&l.DedupWindow, 5*time.Minute)
+	defTime(&l.RecallWindow, 2*time.Minute)
+	def(&l.Recents, 100)
+	def(&l.MaxDevices, 16)
+	def(&l.NewConversations, 200)
+	def(&l.MaxConversations, 10000)
+	def(&l.MaxBlocked, 1000)
+	for _, bound := range []*int{
+		&l.OfflineMaxMessages, &l.OfflineMaxBytes, &l.UserBytes, &l.Recents, &l.MaxDevices,
+		&l.NewConversations, &l.MaxConversations, &l.MaxBlocked,
+	} {
+		if *bound < 0 {
+			*bound = math.MaxInt32
+		}
+	}
+	return l
+}

@@ -1,0 +1,299 @@
+package shard
+
+import (
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// findMark gives the position of seq's mark, or where it would be.
+func findMark(marks []mark, seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(marks, seq, func(m mark, seq uint64) int {
+		switch {
+		case m.seq < seq:
+			return -1
+		case m.seq > seq:
+			return 1
+		}
+		return 0
+	})
+}
+
+// marked gives why a held entry must not be shown, gapNone when it may.
+func (u *user) markOf(c *conv, seq uint64) gapCode {
+	marks := u.marks(c)
+	if len(marks) == 0 {
+		return gapNone
+	}
+	if i, ok := findMark(marks, seq); ok {
+		return marks[i].reason
+	}
+	return gapNone
+}
+
+// expired tells whether an entry's life in history is over.
+func (s *State) expired(e *ring.Entry, now int64) bool {
+	return e.Flags&ring.Expired != 0 ||
+		e.Time+s.limits.HistoryTTL.Milliseconds() <= now ||
+		e.TTL != 0 && e.Time+int64(e.TTL)*1000 <= now
+}
+
+// hiddenBy gives why an entry that the log holds is not shown.
+func (s *State) hiddenBy(u *user, c *conv, e *ring.Entry, now int64) gapCode {
+	if code := u.markOf(c, e.Seq); code != gapNone {
+		return code
+	}
+	if s.expired(e, now) {
+		return gapExpired
+	}
+	return gapNone
+}
+
+// queueFrom is the lowest seq that can be in the queue.
+func (c *conv) queueFrom() uint64 { return max(c.read, c.floor, c.log.First()-1) + 1 }
+
+// inQueue tells whether an entry at or above queueFrom is in the offline queue.
+func (s *State) inQueue(u *user, c *conv, e *ring.Entry, now int64) bool {
+	return e.Flags&ring.Own == 0 &&
+		e.Time+s.limits.OfflineTTL.Milliseconds() > now &&
+		s.hiddenBy(u, c, e, now) == gapNone
+}
+
+// store appends an entry to a view and gives it its place in the arrival order.
+func (s *State) store(u *user, i int, e *ring.Entry) {
+	c := &u.convs[i]
+	u.arrival++
+	e.Arrival = u.arrival
+	e.Time = max(e.Time, c.lastTime)
+	if e.TTL != 0 {
+		c.flags |= convTTL
+	}
+	size := c.log.Append(s.arena, e)
+	u.bytes += size
+	c.lastTime, c.lastArrival = e.Time, e.Arrival
+	s.activate(u, i)
+	s.touch(u)
+	if s.inQueue(u, c, e, s.now) {
+		s.count(u, c, 1, size)
+	}
+}
+
+// count moves the queue's totals.
+func (s *State) count(u *user, c *conv, messages, bytes int) {
+	c.queued += uint32(messages)
+	c.queuedBytes += uint32(bytes)
+	u.queued += messages
+	u.queuedBytes += bytes
+}
+
+// recount derives a conversation's totals anew.
+func (s *State) recount(u *user, c *conv) {
+	messages, bytes := s.tally(u, c, s.now)
+	s.count(u, c, messages-int(c.queued), bytes-int(c.queuedBytes))
+}
+
+// tally walks the queue of a conversation.
+func (s *State) tally(u *user, c *conv, now int64) (messages, bytes int) {
+	var e ring.Entry
+	for cur := c.log.Ascend(s.arena, c.queueFrom()); cur.Next(&e); {
+		if s.inQueue(u, c, &e, now) {
+			messages++
+			bytes += ring.EntrySize(&e)
+		}
+	}
+	return messages, bytes
+}
+
+// unread is the size of the queue as of now, which may be later than the last
+// command: what has expired since does not count.
+func (s *State) unread(u *user, c *conv, now int64) int {
+	if c.queued == 0 {
+		return 0
+	}
+	if c.flags&convTTL == 0 {
+		var e ring.Entry
+		life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
+		if c.log.At(s.arena, c.queueFrom(), &e) && e.Time+life > now {
+			return int(c.queued) // times never fall, so nothing above has expired either
+		}
+	}
+	messages, _ := s.tally(u, c, now)
+	return messages
+}
+
+// drop removes the head of a log: all entries up to seq, for one reason, unless
+// a mark names a better one.
+func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
+	var e ring.Entry
+	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && e.Seq <= upTo; {
+		why := reason
+		if code := u.markOf(c, e.Seq); code != gapNone && reason != gapDeleted {
+			why = code
+		}
+		s.noteGone(u, c, e.Seq, why)
+		if e.Flags&ring.Own == 0 {
+			c.gonePeer, c.gonePeerSeq = e.Peer, e.Seq
+		}
+	}
+	u.bytes -= c.log.Evict(s.arena, upTo)
+	if c.log.Len() == 0 {
+		c.flags &^= convTTL
+	}
+	if c.extra != 0 {
+		x := &u.extras[c.extra-1]
+		old, _ := findMark(x.marks, c.log.First())
+		if old > keptMarks {
+			x.marks = slices.Delete(x.marks, 0, old-keptMarks)
+		}
+	}
+}
+
+// noteGone records why seq, the oldest of the log, leaves it.
+func (s *State) noteGone(u *user, c *conv, seq uint64, why gapCode) {
+	if seq > 1 && c.gone != why {
+		x := u.rare(c)
+		if len(x.gone) == keptGone {
+			x.gone = slices.Delete(x.gone, 0, 1)
+		}
+		x.gone = append(x.gone, goneRun{to: seq - 1, reason: c.gone})
+	}
+	c.gone = why
+}
+
+// purge removes from a conversation what has expired: the head of its log, and
+// from the queue's totals what is still history but too old for the queue.
+func (s *State) purge(u *user, c *conv) {
+	var e ring.Entry
+	upTo := uint64(0)
+	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && s.expired(&e, s.now); {
+		upTo = e.Seq
+	}
+	if upTo != 0 {
+		s.drop(u, c, upTo, gapExpired)
+	}
+	if c.queued == 0 {
+		return
+	}
+	cutoff := s.now - s.limits.OfflineTTL.Milliseconds()
+	if old := c.log.ExpireThrough(s.arena, cutoff); old > c.floor {
+		c.floor = old
+	}
+	s.recount(u, c)
+}
+
+func (s *State) purgeAll(u *user) {
+	for i := range u.convs {
+		if c := &u.convs[i]; c.log.Len() > 0 {
+			s.purge(u, c)
+		}
+	}
+}
+
+// enforce brings a user back within the offline limits and his bytes of
+// history, oldest of the fullest conversation first.
+func (s *State) enforce(u *user) {
+	overQueue := func() bool {
+		return u.queued > s.limits.OfflineMaxMessages || u.queuedBytes > s.limits.OfflineMaxBytes
+	}
+	if !overQueue() && u.bytes <= s.limits.UserBytes {
+		return
+	}
+	s.purgeAll(u)
+	for u.queued > s.limits.OfflineMaxMessages {
+		s.unqueueOldest(u, func(c *conv) uint32 { return c.queued })
+	}
+	for u.queuedBytes > s.limits.OfflineMaxBytes {
+		s.unqueueOldest(u, func(c *conv) uint32 { return c.queuedBytes })
+	}
+	for u.bytes > s.limits.UserBytes {
+		s.evictOldest(u)
+	}
+}
+
+// queueHead finds the oldest message of a conversation's queue.
+func (s *State) queueHead(u *user, c *conv, e *ring.Entry) bool {
+	for cur := c.log.Ascend(s.arena, c.queueFrom()); cur.Next(e); {
+		if s.inQueue(u, c, e, s.now) {
+			return true
+		}
+	}
+	return false
+}
+
+// unqueueOldest takes the oldest message out of the queue of the conversation
+// with the highest measure; it stays in history. Ties go to the older head.
+func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
+	var victim *conv
+	var head, e ring.Entry
+	for i := range u.convs {
+		c := &u.convs[i]
+		if c.queued == 0 || victim != nil && measure(c) < measure(victim) {
+			continue
+		}
+		if victim == nil || measure(c) > measure(victim) {
+			victim, head.Arrival = c, 0
+			continue
+		}
+		if head.Arrival == 0 && !s.queueHead(u, victim, &head) || !s.queueHead(u, c, &e) {
+			broken("user %s: a counted queue is empty", u.name)
+		}
+		if e.Arrival < head.Arrival {
+			victim, head = c, e
+		}
+	}
+	if victim == nil || head.Arrival == 0 && !s.queueHead(u, victim, &head) {
+		broken("user %s: %d messages queued in no conversation", u.name, u.queued)
+	}
+	victim.floor = head.Seq
+	s.count(u, victim, -1, -ring.EntrySize(&head))
+	s.noteLost(u, victim, &head)
+}
+
+// evictOldest drops the oldest entry of one log: of the conversation with the
+// most bytes that are not in the queue, as long as one begins with such an
+// entry, else of the biggest.
+func (s *State) evictOldest(u *user) {
+	var victim *conv
+	var victimHead, e ring.Entry
+	victimRead, victimBytes := false, 0
+	for i := range u.convs {
+		c := &u.convs[i]
+		if !c.log.At(s.arena, c.log.First(), &e) {
+			continue
+		}
+		read := e.Seq < c.queueFrom() || !s.inQueue(u, c, &e, s.now)
+		bytes := c.log.Bytes()
+		if read {
+			bytes -= int(c.queuedBytes)
+		}
+		switch {
+		case victim == nil, read && !victimRead,
+			read == victimRead && (bytes > victimBytes || bytes == victimBytes && e.Arrival < victimHead.Arrival):
+			victim, victimHead, victimRead, victimBytes = c, e, read, bytes
+		}
+	}
+	if victim == nil {
+		broken("user %s: %d bytes in no log", u.name, u.bytes)
+	}
+	if !victimRead {
+		s.count(u, victim, -1, -ring.EntrySize(&victimHead))
+		s.noteLost(u, victim, &victimHead)
+	}
+	s.drop(u, victim, victimHead.Seq, gapEvicted)
+}
+
+// noteLost records that a limit took an unread message from the queue.
+func (s *State) noteLost(u *user, c *conv, e *ring.Entry) {
+	x := u.rare(c)
+	if n := len(x.lost); n > 0 && x.lost[n-1].to+1 == e.Seq {
+		x.lost[n-1].to, x.lost[n-1].arrival = e.Seq, e.Arrival
+		x.lost[n-1].count++
+		return
+	}
+	if len(x.lost) == keptLost {
+		x.lost[1].from = x.lost[0].from
+		x.lost[1].count += x.lost[0].count
+		x.lost = slices.Delete(x.lost, 0, 1)
+	}
+	x.lost = append(x.lost, lostRun{from: e.Seq, to: e.Seq, count: 1, arrival: e.Arrival})
+}

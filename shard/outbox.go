@@ -1,0 +1,102 @@
+package shard
+
+import (
+	"maps"
+	"slices"
+)
+
+// An outQueue holds the letters of one direction that no Trim has confirmed.
+type outQueue struct {
+	to    UserID
+	first uint64   // number of letters[0]
+	bytes [][]byte // encoded letters; immutable, shared with Posted
+}
+
+// post gives a letter its number and brings it on its way: applied at once when
+// its receiver lives in this shard and nothing waits before it, else queued.
+func (s *State) post(u *user, i int, l *Letter) {
+	c := &u.convs[i]
+	c.lettersOut++
+	l.Number = c.lettersOut
+	if c.outbox == 0 {
+		if sl := s.slotFor(l.To); sl != nil {
+			var r Result
+			s.deliver(sl, l, &r)
+			if r.Code != OK {
+				broken("letter %d from %s to %s in one shard: %s", l.Number, l.From, l.To, r.Detail)
+			}
+			return
+		}
+		c.outbox = u.newOutQueue(l.To, l.Number)
+	}
+	b := AppendLetter(nil, l)
+	q := &u.outbox[c.outbox-1]
+	q.bytes = append(q.bytes, b)
+	s.letterBytes += len(b)
+	s.out.Posted = append(s.out.Posted, Posted{From: l.From, To: l.To, Number: l.Number, Bytes: b})
+}
+
+// newOutQueue returns 1 + the index of an empty queue.
+func (u *user) newOutQueue(to UserID, first uint64) uint32 {
+	for i := range u.outbox {
+		if len(u.outbox[i].bytes) == 0 {
+			u.outbox[i] = outQueue{to: to, first: first}
+			return uint32(i + 1)
+		}
+	}
+	u.outbox = append(u.outbox, outQueue{to: to, first: first})
+	return uint32(len(u.outbox))
+}
+
+func (s *State) applyTrim(c *Trim, r *Result) {
+	sl := s.slotFor(c.From)
+	if sl == nil {
+		r.Code = CodeMoved
+		return
+	}
+	u := s.mutate(sl, c.From, false)
+	if u == nil {
+		return
+	}
+	i := s.find(u, c.To)
+	if i < 0 || u.convs[i].outbox == 0 {
+		return
+	}
+	cv := &u.convs[i]
+	q := &u.outbox[cv.outbox-1]
+	for len(q.bytes) > 0 && q.first <= c.UpTo {
+		s.letterBytes -= len(q.bytes[0])
+		q.bytes = q.bytes[1:]
+		q.first++
+	}
+	if len(q.bytes) > 0 {
+		return
+	}
+	*q = outQueue{}
+	cv.outbox = 0
+	for len(u.outbox) > 0 && u.outbox[len(u.outbox)-1].to == "" {
+		u.outbox = u.outbox[:len(u.outbox)-1]
+	}
+	if len(u.outbox) == 0 {
+		u.outbox = nil
+	}
+}
+
+// Letters yields all letters that wait, those of one direction in order. A new
+// leader sends them again.
+func (s *State) Letters(yield func(Posted) bool) {
+	for _, sl := range s.slots {
+		if sl == nil || sl.frozen {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(sl.users)) {
+			for _, q := range sl.users[name].outbox {
+				for n, b := range q.bytes {
+					if !yield(Posted{From: name, To: q.to, Number: q.first + uint64(n), Bytes: b}) {
+						return
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,245 @@
+package shard
+
+import (
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+func (s *State) applyReadReport(c *ReadReport, r *Result) {
+	u, i, known := s.request(c.User, c.Session, c.Request, c.Peer, r)
+	if !known {
+		return
+	}
+	cv := &u.convs[i]
+	seq := min(c.Seq, cv.log.Next()-1)
+	s.moveRead(u, i, seq, c.Session)
+	if !c.Auto && c.Peer != c.User {
+		s.receipt(u, i, seq)
+	}
+	r.Unread = s.unread(u, cv, s.now)
+	s.remember(u, c.Session, c.Request, r)
+}
+
+// moveRead moves a read cursor forward; by is the session that said so.
+func (s *State) moveRead(u *user, i int, seq uint64, by SessionID) {
+	c := &u.convs[i]
+	if seq <= c.read {
+		return
+	}
+	c.read = seq
+	c.readBy = by
+	c.readAt = s.change(u, i)
+	if seq+1 == c.log.Next() {
+		s.count(u, c, -int(c.queued), -int(c.queuedBytes))
+	} else if c.queued > 0 {
+		s.recount(u, c)
+	}
+	if c.extra == 0 {
+		return
+	}
+	lost := &u.extras[c.extra-1].lost
+	*lost = slices.DeleteFunc(*lost, func(l lostRun) bool { return l.to <= seq })
+	if len(*lost) > 0 && (*lost)[0].from <= seq {
+		l := &(*lost)[0]
+		l.from = seq + 1
+		l.count = min(l.count, l.to-seq)
+	}
+}
+
+// receipt tells the peer, in his own seq, how far the user has read.
+func (s *State) receipt(u *user, i int, seq uint64) {
+	c := &u.convs[i]
+	peerSeq := uint64(0)
+	var e ring.Entry
+	for cur := c.log.Descend(s.arena, seq); cur.Next(&e); {
+		if e.Flags&ring.Own == 0 {
+			peerSeq = e.Peer
+			break
+		}
+	}
+	if peerSeq == 0 && c.gonePeerSeq != 0 {
+		// The message itself is gone. Both views count alike but for messages
+		// that crossed, so the distance at the last one known tells the rest.
+		peerSeq = c.gonePeer
+		if behind := c.gonePeerSeq - min(seq, c.gonePeerSeq); behind < peerSeq {
+			peerSeq -= behind
+		} else {
+			peerSeq = 0
+		}
+	}
+	if peerSeq <= c.receipted || c.flags&convBlocked != 0 {
+		return
+	}
+	c.receipted = peerSeq
+	s.post(u, i, &Letter{Kind: LetterReceipt, From: u.name, To: UserID(s.peer(c)), Seq: peerSeq, Time: s.now})
+}
+
+func (s *State) applyRecall(c *Recall, r *Result) {
+	u, i, known := s.request(c.User, c.Session, c.Request, c.Peer, r)
+	if !known {
+		return
+	}
+	cv := &u.convs[i]
+	if pos, ok := findMark(u.marks(cv), c.Seq); ok {
+		if m := u.marks(cv)[pos]; m.reason == gapRecalled && m.own {
+			s.remember(u, c.Session, c.Request, r)
+			return
+		}
+	}
+	var e ring.Entry
+	switch held := cv.log.At(s.arena, c.Seq, &e); {
+	case !held || s.expired(&e, s.now):
+		*r = Result{Code: CodeNotFound, Detail: "seq: no such message"}
+		return
+	case e.Flags&ring.Own == 0:
+		*r = Result{Code: CodeForbidden, Detail: "seq: only the sender can recall a message"}
+		return
+	case e.Time+s.limits.RecallWindow.Milliseconds() < s.now:
+		*r = Result{Code: CodeTooLate, Detail: "seq: the recall window is over"}
+		return
+	}
+	s.mark(u, i, &e, gapRecalled, c.Session)
+	if c.Peer != c.User {
+		s.post(u, i, &Letter{Kind: LetterRecall, From: c.User, To: c.Peer, Seq: c.Seq, Time: s.now})
+	}
+	s.remember(u, c.Session, c.Request, r)
+}
+
+// mark hides a held message and makes that a change.
+func (s *State) mark(u *user, i int, e *ring.Entry, reason gapCode, by SessionID) {
+	c := &u.convs[i]
+	queued := c.queued > 0 && e.Seq >= c.queueFrom() && s.inQueue(u, c, e, s.now)
+	x := u.rare(c)
+	pos, found := findMark(x.marks, e.Seq)
+	m := mark{seq: e.Seq, by: by, reason: reason, own: e.Flags&ring.Own != 0}
+	m.arrival = s.change(u, i)
+	if found {
+		x.marks[pos] = m
+	} else {
+		x.marks = slices.Insert(x.marks, pos, m)
+	}
+	if queued {
+		s.recount(u, c)
+	}
+}
+
+func (s *State) applyDeleteMessages(c *DeleteMessages, r *Result) {
+	u, i, known := s.request(c.User, c.Session, c.Request, c.Peer, r)
+	if !known {
+		return
+	}
+	cv := &u.convs[i]
+	for _, seq := range c.Seqs {
+		if seq == 0 || seq >= cv.log.Next() {
+			*r = Result{Code: CodeNotFound, Detail: "seqs: no such message"}
+			return
+		}
+	}
+	var e ring.Entry
+	for _, seq := range c.Seqs {
+		if u.markOf(cv, seq) == gapNone && cv.log.At(s.arena, seq, &e) {
+			s.mark(u, i, &e, gapDeleted, c.Session)
+		}
+	}
+	s.remember(u, c.Session, c.Request, r)
+}
+
+func (s *State) applyDeleteConversation(c *DeleteConversation, r *Result) {
+	u, i, known := s.request(c.User, c.Session, c.Request, c.Peer, r)
+	if !known {
+		return
+	}
+	cv := &u.convs[i]
+	newest := cv.log.Next() - 1
+	again := cv.hidden == newest && cv.floor == newest && (!c.Messages || cv.log.Len() == 0)
+	if !again {
+		cv.hidden, cv.floor = newest, newest
+		s.count(u, cv, -int(cv.queued), -int(cv.queuedBytes))
+		cv.flags &^= convDeletedAll
+		if c.Messages {
+			cv.flags |= convDeletedAll
+			s.drop(u, cv, newest, gapDeleted)
+		}
+		cv.deletedBy = c.Session
+		cv.deletedAt = s.change(u, i)
+	}
+	s.remember(u, c.Session, c.Request, r)
+}
+
+func (s *State) applySetConversation(c *SetConversation, r *Result) {
+	u, i, known := s.request(c.User, c.Session, c.Request, c.Peer, r)
+	if !known {
+		return
+	}
+	set := func(flag uint8, v *bool) {
+		switch {
+		case v == nil:
+		case *v:
+			u.convs[i].flags |= flag
+		default:
+			u.convs[i].flags &^= flag
+		}
+	}
+	set(convMuted, c.Muted)
+	set(convPinned, c.Pinned)
+	s.remember(u, c.Session, c.Request, r)
+}
+
+func (s *State) applyBlock(c *Block, r *Result) {
+	sl := s.slotFor(c.User)
+	if sl == nil {
+		r.Code = CodeMoved
+		return
+	}
+	if c.Target == c.User || c.Target == "" {
+		*r = Result{Code: CodeBadRequest, Detail: "user: must be somebody else"}
+		return
+	}
+	u := s.mutate(sl, c.User, true)
+	if u.answered(c.Session, c.Request, r) {
+		return
+	}
+	i := s.find(u, c.Target)
+	blocked := i >= 0 && u.convs[i].flags&convBlocked != 0
+	if blocked == !c.Undo {
+		s.remember(u, c.Session, c.Request, r)
+		return
+	}
+	kind := LetterUnblock
+	if c.Undo {
+		u.blocked--
+		u.convs[i].flags &^= convBlocked
+	} else {
+		if limit := s.limits.MaxBlocked; limit > 0 && u.blocked >= limit {
+			*r = Result{Code: CodeForbidden, Detail: "user: too many blocked users"}
+			return
+		}
+		kind = LetterBlock
+		i = s.open(u, c.Target)
+		u.blocked++
+		u.convs[i].flags |= convBlocked
+	}
+	s.post(u, i, &Letter{Kind: kind, From: c.User, To: c.Target, Time: s.now})
+	s.remember(u, c.Session, c.Request, r)
+}
+
+// request finds what a request about a conversation needs. When it returns
+// false r holds the answer: the first one of a repeat, or a refusal.
+func (s *State) request(name UserID, id SessionID, req Request, peer UserID, r *Result) (u *user, i int, ok bool) {
+	sl := s.slotFor(name)
+	if sl == nil {
+		r.Code = CodeMoved
+		return nil, 0, false
+	}
+	if u = s.mutate(sl, name, false); u != nil {
+		if u.answered(id, req, r) {
+			return nil, 0, false
+		}
+		if i = s.find(u, peer); i >= 0 && u.convs[i].log.Next() > 1 {
+			return u, i, true
+		}
+	}
+	*r = Result{Code: CodeNotFound, Detail: "conv: no such conversation"}
+	return nil, 0, false
+}

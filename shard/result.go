@@ -1,0 +1,86 @@
+package shard
+
+import "fmt"
+
+// Code is the outcome of a command. Everything but OK left the state untouched.
+type Code uint8
+
+const (
+	OK             Code = iota
+	CodeBadRequest      // a field is wrong; Detail names it and the rule
+	CodeForbidden
+	CodeNotFound
+	CodeConflict
+	CodeTooLate
+	CodeRateLimited
+	CodeMoved // the slot is frozen or not here: ask the router again
+	CodeGap   // a letter came before its predecessor; Seq is the number expected
+)
+
+// A Result answers one command. Which fields are set depends on the command.
+type Result struct {
+	Code   Code
+	Detail string // for people: the field at fault and the rule
+	// RetryAfterMS is set with CodeRateLimited.
+	RetryAfterMS int64
+
+	// Send. For a duplicate they are those of the first.
+	ID        MsgID
+	Seq       uint64
+	Time      int64
+	Duplicate bool
+
+	Unread int // ReadReport: unread of that conversation now
+
+	// Login.
+	Session SessionID
+	Reset   bool   // the device's cursor counted as absent
+	Since   uint64 // arrival number the device stands at; 0 when it gave no (good) cursor
+	Kicked  []Kick
+}
+
+// A Kick is a session that a login ended.
+type Kick struct {
+	User    UserID
+	Session SessionID
+	Reason  string // "sameDevice" or "policy", as on the wire
+}
+
+// Err returns the refusal as an error, nil for OK.
+func (r *Result) Err() error {
+	if r.Code == OK {
+		return nil
+	}
+	return &RefusedError{Code: r.Code, Detail: r.Detail, RetryAfterMS: r.RetryAfterMS}
+}
+
+// A RefusedError is a command's refusal: committed, executed, nothing changed.
+type RefusedError struct {
+	Code         Code
+	Detail       string
+	RetryAfterMS int64
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("shard: refused (%d): %s", e.Code, e.Detail)
+}
+
+// An Outcome is what applying one batch gave: a result per command, and the
+// effects that the edge acts on where it leads the shard. It may be reused.
+type Outcome struct {
+	Results []Result
+	// Touched names users whose arrival order or sessions moved on. A user may
+	// be named twice.
+	Touched []UserID
+	// Posted are letters that now wait in the outbox of this shard.
+	Posted []Posted
+	// Kicked are the sessions that logins of this batch ended.
+	Kicked []Kick
+}
+
+// A Posted letter waits in the outbox until a Trim confirms it.
+type Posted struct {
+	From, To UserID
+	Number   uint64
+	Bytes    []byte // encoded letter, see DecodeLetter; immutable
+}

@@ -1,0 +1,127 @@
+package shard
+
+import (
+	"github.com/belfry-im/belfry/shard/ring"
+	"github.com/cespare/xxhash/v2"
+)
+
+const hourMS = 3600 * 1000
+
+func (s *State) applySend(c *Send, r *Result) {
+	sl := s.slotFor(c.User)
+	if sl == nil {
+		r.Code = CodeMoved
+		return
+	}
+	if c.User == "" || c.To == "" || c.CID == "" || len(c.Body) == 0 {
+		*r = Result{Code: CodeBadRequest, Detail: "conv, cid and body must not be empty"}
+		return
+	}
+	u := s.mutate(sl, c.User, true)
+	i := s.find(u, c.To)
+	fresh := i < 0 || u.convs[i].log.Next() == 1
+	if i >= 0 {
+		if s.repeated(u, i, c, r) {
+			return
+		}
+		if u.convs[i].flags&convBlockedBy != 0 {
+			*r = Result{Code: CodeForbidden, Detail: "conv: this user does not take your messages"}
+			return
+		}
+	}
+	if fresh && !s.mayOpen(u, r) {
+		return
+	}
+	if i < 0 {
+		i = s.open(u, c.To)
+	}
+	if fresh {
+		u.opened++
+		u.hourOpened++
+	}
+
+	e := ring.Entry{
+		Flags: ring.Own, Time: s.now, Session: uint64(c.Session), TTL: c.TTL, ID: c.ID,
+		CID: []byte(c.CID), Mentions: appendMentionList(nil, c.Mentions), Body: c.Body,
+	}
+	s.store(u, i, &e)
+	u.sent.add(sentRecord{
+		key: newSentKey(i, c.CID), body: xxhash.Sum64(c.Body),
+		id: c.ID, seq: e.Seq, time: e.Time, at: s.now,
+	})
+	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
+	if c.To != c.User {
+		s.post(u, i, &Letter{
+			Kind: LetterMessage, From: c.User, To: c.To, Seq: e.Seq, Time: e.Time,
+			ID: c.ID, CID: c.CID, TTL: c.TTL, Mentions: c.Mentions, Body: c.Body,
+		})
+	}
+	s.enforce(u)
+}
+
+// repeated answers a send whose cid is known: with the first's answer when the
+// body is the same, else with a conflict.
+func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
+	u.sent.forget(s.now - s.limits.DedupWindow.Milliseconds())
+	body := xxhash.Sum64(c.Body)
+	if first := u.sent.find(newSentKey(i, c.CID)); first != nil {
+		if first.body != body {
+			*r = Result{Code: CodeConflict, Detail: "cid: used before with another body"}
+			return true
+		}
+		*r = Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
+		return true
+	}
+	if !c.Retry {
+		return false
+	}
+	var e ring.Entry
+	log := &u.convs[i].log
+	for cur := log.Descend(s.arena, log.Next()); cur.Next(&e); {
+		if e.Flags&ring.Own == 0 || string(e.CID) != c.CID || s.expired(&e, s.now) {
+			continue
+		}
+		if string(e.Body) != string(c.Body) {
+			*r = Result{Code: CodeConflict, Detail: "cid: used before with another body"}
+			return true
+		}
+		*r = Result{ID: e.ID, Seq: e.Seq, Time: e.Time, Duplicate: true}
+		return true
+	}
+	return false
+}
+
+// mayOpen checks the limits of new conversations.
+func (s *State) mayOpen(u *user, r *Result) bool {
+	if s.now-u.hourStart >= hourMS {
+		u.hourStart, u.hourOpened = s.now, 0
+	}
+	if limit := s.limits.NewConversations; limit > 0 && u.hourOpened >= limit {
+		*r = Result{
+			Code: CodeRateLimited, Detail: "conv: too many new conversations this hour",
+			RetryAfterMS: u.hourStart + hourMS - s.now,
+		}
+		return false
+	}
+	if limit := s.limits.MaxConversations; limit > 0 && u.opened >= limit {
+		*r = Result{Code: CodeForbidden, Detail: "conv: too many conversations"}
+		return false
+	}
+	return true
+}
+
+// Mentions are stored as length-prefixed names, one after the other.
+func appendMentionList(b []byte, mentions []string) []byte {
+	for _, m := range mentions {
+		b = appendBytes(b, m)
+	}
+	return b
+}
+
+func mentionList(b []byte) []string {
+	var mentions []string
+	for d := (decoder{b: b}); len(d.b) > 0; {
+		mentions = append(mentions, d.text(MaxName))
+	}
+	return mentions
+}

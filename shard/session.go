@@ -1,0 +1,256 @@
+package shard
+
+import (
+	"cmp"
+	"slices"
+)
+
+// A session of a user, as replicated. That its socket lives is known elsewhere.
+type session struct {
+	number   SessionID
+	device   string
+	platform string
+	at       int64    // ms, of the login; the number orders logins of the same ms
+	answers  []answer // of the last changing requests, oldest first
+}
+
+// keptAnswers is the number of results kept for each session.
+const keptAnswers = 16
+
+type answer struct {
+	request Request
+	unread  int
+}
+
+// SessionInfo describes a live session.
+type SessionInfo struct {
+	Number   SessionID
+	Device   string
+	Platform string
+	At       int64 // ms
+}
+
+// Sessions lists a user's sessions in order of login.
+func (s *State) Sessions(name UserID) []SessionInfo {
+	u := s.lookup(name)
+	if u == nil {
+		return nil
+	}
+	infos := make([]SessionInfo, len(u.sessions))
+	for i, ss := range u.sessions {
+		infos[i] = SessionInfo{Number: ss.number, Device: ss.device, Platform: ss.platform, At: ss.at}
+	}
+	return infos
+}
+
+// AllSessions yields every session of every user, in no order.
+func (s *State) AllSessions(yield func(UserID, SessionID) bool) {
+	for _, sl := range s.slots {
+		if sl == nil {
+			continue
+		}
+		for name, u := range sl.users {
+			for i := range u.sessions {
+				if !yield(name, u.sessions[i].number) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (s *State) applyLogin(c *Login, r *Result) {
+	sl := s.slotFor(c.User)
+	if sl == nil {
+		r.Code = CodeMoved
+		return
+	}
+	if c.User == "" || c.Device == "" {
+		*r = Result{Code: CodeBadRequest, Detail: "device: must not be empty"}
+		return
+	}
+	u := s.mutate(sl, c.User, true)
+	for i := 0; i < len(u.sessions); {
+		ss := &u.sessions[i]
+		switch {
+		case ss.device == c.Device:
+			s.kick(u, i, "sameDevice", r)
+		case c.Policy == PolicySingle, c.Policy == PolicyPlatform && ss.platform == c.Platform:
+			s.kick(u, i, "policy", r)
+		default:
+			i++
+		}
+	}
+	for limit := s.limits.MaxDevices; limit > 0 && len(u.sessions) >= limit; {
+		s.kick(u, 0, "policy", r)
+	}
+	u.lastSession++
+	r.Session = u.lastSession
+	u.sessions = append(u.sessions, session{number: r.Session, device: c.Device, platform: c.Platform, at: s.now})
+	s.touch(u)
+
+	if !c.HasSince {
+		return
+	}
+	since, ok := s.parseCursor(c.User, c.Since)
+	if !ok || since > u.arrival {
+		r.Reset = true
+		return
+	}
+	r.Since = since
+	if c.AutoRead {
+		s.readThrough(u, since, r.Session)
+	}
+}
+
+// kick ends session i of u.
+func (s *State) kick(u *user, i int, reason string, r *Result) {
+	k := Kick{User: u.name, Session: u.sessions[i].number, Reason: reason}
+	u.sessions = slices.Delete(u.sessions, i, i+1)
+	r.Kicked = append(r.Kicked, k)
+	s.out.Kicked = append(s.out.Kicked, k)
+}
+
+// readThrough moves the read cursors over everything that arrived up to since:
+// the cursor of an auto-read device is its ack.
+func (s *State) readThrough(u *user, since uint64, by SessionID) {
+	for i := range u.convs {
+		c := &u.convs[i]
+		if c.log.Next()-1 <= c.read {
+			continue
+		}
+		// Entries that left the log are older than those it holds. When it
+		// holds none that arrived by then, only runs of lost ones still tell.
+		seq := c.log.AfterArrival(s.arena, since) - 1
+		if seq < c.log.First() {
+			seq = 0
+			if c.extra != 0 {
+				for _, l := range u.extras[c.extra-1].lost {
+					if l.arrival <= since {
+						seq = l.to
+					}
+				}
+			}
+			if c.log.Len() == 0 && c.lastArrival <= since {
+				seq = c.log.Next() - 1
+			}
+		}
+		s.moveRead(u, i, seq, by)
+	}
+}
+
+func (s *State) applyLogout(c *Logout, r *Result) {
+	sl := s.slotFor(c.User)
+	if sl == nil {
+		r.Code = CodeMoved
+		return
+	}
+	u := s.mutate(sl, c.User, false)
+	if u == nil {
+		return
+	}
+	before := len(u.sessions)
+	u.sessions = slices.DeleteFunc(u.sessions, func(ss session) bool { return ss.number == c.Session })
+	if len(u.sessions) == 0 {
+		u.sessions = nil
+	}
+	if len(u.sessions) < before {
+		u.lastSeen = s.now
+		s.touch(u)
+	}
+}
+
+func (u *user) session(id SessionID) *session {
+	i, ok := slices.BinarySearchFunc(u.sessions, id, func(ss session, id SessionID) int {
+		return cmp.Compare(ss.number, id)
+	})
+	if !ok {
+		return nil
+	}
+	return &u.sessions[i]
+}
+
+// answered gives a repeat of a request its first answer.
+func (u *user) answered(id SessionID, req Request, r *Result) bool {
+	ss := u.session(id)
+	if ss == nil || req == (Request{}) {
+		return false
+	}
+	for _, a := range ss.answers {
+		if a.request == req {
+			*r = Result{Unread: a.unread}
+			return true
+		}
+	}
+	return false
+}
+
+// remember keeps the answer of an accepted request. A request that uses the id
+// of an earlier one takes its place: clients may use an id again once it was
+// answered.
+func (s *State) remember(u *user, id SessionID, req Request, r *Result) {
+	ss := u.session(id)
+	if ss == nil || req == (Request{}) {
+		return
+	}
+	ss.answers = slices.DeleteFunc(ss.answers, func(a answer) bool { return a.request.ID == req.ID })
+	if len(ss.answers) == keptAnswers {
+		ss.answers = slices.Delete(ss.answers, 0, 1)
+	}
+	ss.answers = append(ss.answers, answer{request: req, unread: r.Unread})
+}
+
+// Knows tells whether the two have a conversation in the user's view.
+func (s *State) Knows(name, peer UserID) bool {
+	u := s.lookup(name)
+	if u == nil {
+		return false
+	}
+	i := s.find(u, peer)
+	return i >= 0 && u.convs[i].log.Next() > 1
+}
+
+func (s *State) convFlag(name, peer UserID, flag uint8) bool {
+	u := s.lookup(name)
+	if u == nil {
+		return false
+	}
+	i := s.find(u, peer)
+	return i >= 0 && u.convs[i].flags&flag != 0
+}
+
+// BlockedBy tells whether peer has blocked the user, as far as letters told.
+func (s *State) BlockedBy(name, peer UserID) bool { return s.convFlag(name, peer, convBlockedBy) }
+
+// Blocks tells whether the user has blocked peer.
+func (s *State) Blocks(name, peer UserID) bool { return s.convFlag(name, peer, convBlocked) }
+
+// Blocked lists whom the user has blocked, in order of name.
+func (s *State) Blocked(name UserID) []UserID {
+	u := s.lookup(name)
+	if u == nil {
+		return nil
+	}
+	var names []UserID
+	for i := range u.convs {
+		if c := &u.convs[i]; c.flags&convBlocked != 0 {
+			names = append(names, UserID(s.peer(c)))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Exists tells whether the account ever logged in.
+func (s *State) Exists(name UserID) bool {
+	u := s.lookup(name)
+	return u != nil && u.lastSession > 0
+}
+
+// LastSeen is when a session of the user last ended, ms; 0 = never.
+func (s *State) LastSeen(name UserID) int64 {
+	if u := s.lookup(name); u != nil {
+		return u.lastSeen
+	}
+	return 0
+}

@@ -1,0 +1,210 @@
+package shard
+
+import (
+	"cmp"
+	"slices"
+	"unsafe"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// A ref names one stored message of a user.
+type ref struct {
+	arrival uint64
+	seq     uint64
+	conv    uint32
+}
+
+func byArrival(a, b ref) int { return cmp.Compare(a.arrival, b.arrival) }
+
+// Since reads what came after an arrival number: messages that can be shown,
+// but those the session itself sent, and changes, but those it made itself. At
+// most maxMessages messages and, beyond the first message, maxBytes bytes.
+func (s *State) Since(name UserID, session SessionID, after uint64, b *Batch, maxMessages, maxBytes int, now int64) {
+	u := s.lookup(name)
+	b.Reset()
+	b.Next = after
+	if u == nil {
+		return
+	}
+	s.since(u, session, after, u.arrival, b, maxMessages, maxBytes, now)
+}
+
+func (s *State) since(u *user, session SessionID, after, upTo uint64, b *Batch, maxMessages, maxBytes int, now int64) {
+	var room [64]ref
+	refs := s.collect(u, session, after, upTo, room[:0], now)
+	b.Next = upTo
+	for n, r := range refs {
+		if n == maxMessages || n > 0 && b.size >= maxBytes {
+			b.More = true
+			b.Next = refs[n-1].arrival
+			break
+		}
+		s.copyMessage(u, r, b)
+	}
+	s.changes(u, session, after, b.Next, b)
+	b.interleave()
+}
+
+// collect lists the messages with after < arrival <= upTo in arrival order.
+func (s *State) collect(u *user, session SessionID, after, upTo uint64, refs []ref, now int64) []ref {
+	var e ring.Entry
+	logs := 0
+	for i := u.recent; i != 0; i = u.convs[i-1].older {
+		c := &u.convs[i-1]
+		if c.activity() <= after {
+			break
+		}
+		if c.lastArrival <= after || c.log.Len() == 0 {
+			continue
+		}
+		logs++
+		for cur := c.log.Ascend(s.arena, c.log.AfterArrival(s.arena, after)); cur.Next(&e) && e.Arrival <= upTo; {
+			if e.Flags&ring.Own != 0 && SessionID(e.Session) == session && session != 0 {
+				continue
+			}
+			if s.hiddenBy(u, c, &e, now) == gapNone {
+				refs = append(refs, ref{arrival: e.Arrival, seq: e.Seq, conv: i - 1})
+			}
+		}
+	}
+	if logs > 1 {
+		slices.SortFunc(refs, byArrival)
+	}
+	return refs
+}
+
+// hold copies bytes into the batch and returns them as they lie there.
+func (b *Batch) hold(v []byte) []byte {
+	b.size += len(v)
+	if len(b.buf)+len(v) > cap(b.buf) {
+		// A new piece instead of a grown one: what was handed out stays valid.
+		b.buf = make([]byte, 0, max(2*cap(b.buf), len(v), 1024))
+	}
+	start := len(b.buf)
+	b.buf = append(b.buf, v...)
+	return b.buf[start:len(b.buf):len(b.buf)]
+}
+
+// text is hold for a name. The string lies in the batch like everything else.
+func (b *Batch) text(v []byte) UserID {
+	if len(v) == 0 {
+		return ""
+	}
+	v = b.hold(v)
+	return UserID(unsafe.String(&v[0], len(v)))
+}
+
+// copyMessage appends the message of a ref. False: it is no longer held.
+func (s *State) copyMessage(u *user, r ref, b *Batch) bool {
+	c := &u.convs[r.conv]
+	var e ring.Entry
+	if !c.log.At(s.arena, r.seq, &e) {
+		return false
+	}
+	b.Messages = append(b.Messages, Message{})
+	m := &b.Messages[len(b.Messages)-1]
+	*m = Message{
+		ID: e.ID, Seq: e.Seq, Arrival: e.Arrival, Time: e.Time, TTL: e.TTL,
+		CID: b.hold(e.CID), Body: b.hold(e.Body),
+	}
+	if len(e.Mentions) > 0 {
+		m.Mentions = mentionList(e.Mentions)
+	}
+	if n := len(b.Messages); n > 1 && string(b.Messages[n-2].Peer) == string(s.peer(c)) {
+		m.Peer = b.Messages[n-2].Peer
+	} else {
+		m.Peer = b.text(s.peer(c))
+	}
+	m.From = m.Peer
+	if e.Flags&ring.Own != 0 {
+		m.From = u.name
+	}
+	return true
+}
+
+// changes appends what altered with after < arrival <= upTo, in arrival order,
+// but what the session itself did (recalls excepted: everybody hears of those).
+func (s *State) changes(u *user, session SessionID, after, upTo uint64, b *Batch) {
+	news := func(at uint64) bool { return at > after && at <= upTo }
+	for i := u.recent; i != 0; i = u.convs[i-1].older {
+		c := &u.convs[i-1]
+		if c.activity() <= after {
+			break
+		}
+		if c.changed <= after {
+			continue
+		}
+		first := len(b.Changes)
+		if news(c.readAt) && (c.readBy != session || session == 0) {
+			b.Changes = append(b.Changes, Change{Kind: ChangeRead, Arrival: c.readAt, Seq: c.read})
+		}
+		if news(c.peerReadAt) {
+			b.Changes = append(b.Changes, Change{Kind: ChangeReceipt, Arrival: c.peerReadAt, Seq: c.peerRead, Time: c.peerReadMS})
+		}
+		if news(c.deletedAt) && (c.deletedBy != session || session == 0) {
+			b.Changes = append(b.Changes, Change{
+				Kind: ChangeConversationDeleted, Arrival: c.deletedAt, Messages: c.flags&convDeletedAll != 0,
+			})
+		}
+		peer := UserID("")
+		if marks := u.marks(c); len(marks) > 0 || len(b.Changes) > first {
+			peer = b.text(s.peer(c))
+			s.markChanges(u, marks, session, news, peer, b)
+		}
+		for j := first; j < len(b.Changes); j++ {
+			b.Changes[j].Peer = peer
+		}
+	}
+	slices.SortFunc(b.Changes, func(x, y Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
+}
+
+// markChanges turns new marks into at most three changes: what the user
+// recalled, what the peer recalled, what was deleted.
+func (s *State) markChanges(u *user, marks []mark, session SessionID, news func(uint64) bool, peer UserID, b *Batch) {
+	var recalled, recalledByPeer, deleted Change
+	for _, m := range marks {
+		if !news(m.arrival) {
+			continue
+		}
+		ch := &recalledByPeer
+		switch {
+		case m.reason == gapDeleted:
+			if m.by == session && session != 0 {
+				continue
+			}
+			ch = &deleted
+			ch.Kind = ChangeMessagesDeleted
+		case m.own:
+			ch = &recalled
+			ch.Kind, ch.By = ChangeRecall, u.name
+		default:
+			ch.Kind, ch.By = ChangeRecall, peer
+		}
+		ch.Arrival = max(ch.Arrival, m.arrival)
+		if n := len(ch.Ranges); n > 0 && ch.Ranges[n-1].To+1 == m.seq {
+			ch.Ranges[n-1].To = m.seq
+		} else {
+			ch.Ranges = append(ch.Ranges, Range{From: m.seq, To: m.seq})
+		}
+	}
+	for _, ch := range []Change{recalled, recalledByPeer, deleted} {
+		if ch.Kind != 0 {
+			b.Changes = append(b.Changes, ch)
+		}
+	}
+}
+
+// interleave lists messages and changes, both in arrival order, as one.
+func (b *Batch) interleave() {
+	m, c := 0, 0
+	for m < len(b.Messages) || c < len(b.Changes) {
+		if c == len(b.Changes) || m < len(b.Messages) && b.Messages[m].Arrival < b.Changes[c].Arrival {
+			b.Items = append(b.Items, Item{Message: m, Change: -1})
+			m++
+		} else {
+			b.Items = append(b.Items, Item{Message: -1, Change: c})
+			c++
+		}
+	}
+}
