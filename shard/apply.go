@@ -92,7 +92,7 @@ func (s *State) due(u *user, sent int64) bool {
 	for i := range u.convs {
 		c := &u.convs[i]
 		if c.log.At(s.arena, c.log.First(), &e) && s.expired(&e, s.now) ||
-			c.queued > 0 && s.unread(u, c, s.now) != int(c.queued) {
+			!s.counted(c, s.now) {
 			return true
 		}
 	}

@@ -54,7 +54,7 @@ func (s *State) receive(u *user, i int, l *Letter) {
 		Time: l.Time, Peer: l.Seq, TTL: l.TTL, ID: l.ID,
 		CID: []byte(l.CID), Mentions: appendMentionList(nil, l.Mentions), Body: l.Body,
 	}
-	if e.Time = max(e.Time, u.convs[i].lastTime); s.expired(&e, s.now) {
+	if e.Time = max(e.Time, u.convs[i].lastTime); s.expired(&e, s.now) || len(l.Body) == 0 {
 		e.Flags |= ring.Expired
 		e.Mentions, e.Body = nil, nil
 	}
@@ -70,7 +70,7 @@ func (s *State) recallIncoming(u *user, i int, peerSeq uint64) {
 		if e.Flags&ring.Own != 0 || e.Peer > peerSeq {
 			continue
 		}
-		if e.Peer == peerSeq {
+		if e.Peer == peerSeq && s.hiddenBy(u, c, &e, s.now) == gapNone {
 			s.mark(u, i, &e, gapRecalled, 0)
 		}
 		return

@@ -49,7 +49,7 @@ func (s *State) ascend(u *user, i int, from, to uint64, q HistoryQuery, p *Page,
 			return
 		}
 		p.size += ring.EntrySize(&e)
-		s.copyMessage(u, ref{seq: e.Seq, conv: uint32(i)}, &p.Batch)
+		s.copyMessage(u, ref{seq: e.Seq, conv: uint32(i)}, &p.Batch, now)
 	}
 }
 
@@ -74,9 +74,7 @@ func (s *State) descend(u *user, i int, to uint64, q HistoryQuery, p *Page, now 
 		n++
 	}
 	for cur := c.log.Ascend(s.arena, p.From); cur.Next(&e) && e.Seq <= to; {
-		if s.hiddenBy(u, c, &e, now) == gapNone {
-			s.copyMessage(u, ref{seq: e.Seq, conv: uint32(i)}, &p.Batch)
-		}
+		s.copyMessage(u, ref{seq: e.Seq, conv: uint32(i)}, &p.Batch, now)
 	}
 }
 

@@ -65,9 +65,6 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 	u.arrival++
 	e.Arrival = u.arrival
 	e.Time = max(e.Time, c.lastTime)
-	if e.TTL != 0 {
-		c.flags |= convTTL
-	}
 	size := c.log.Append(s.arena, e)
 	u.bytes += size
 	c.lastTime, c.lastArrival = e.Time, e.Arrival
@@ -75,6 +72,16 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 	s.touch(u)
 	if s.inQueue(u, c, e, s.now) {
 		s.count(u, c, 1, size)
+		c.expireBy(e)
+	}
+}
+
+// expireBy notes when an entry of the queue that has a ttl will leave it.
+func (c *conv) expireBy(e *ring.Entry) {
+	if e.TTL != 0 {
+		if at := e.Time + int64(e.TTL)*1000; c.soonest == 0 || at < c.soonest {
+			c.soonest = at
+		}
 	}
 }
 
@@ -88,57 +95,68 @@ func (s *State) count(u *user, c *conv, messages, bytes int) {
 
 // recount derives a conversation's totals anew.
 func (s *State) recount(u *user, c *conv) {
-	messages, bytes := s.tally(u, c, s.now)
+	messages, bytes := 0, 0
+	c.soonest = 0
+	var e ring.Entry
+	for cur := c.log.Ascend(s.arena, c.queueFrom()); cur.Next(&e); {
+		if s.inQueue(u, c, &e, s.now) {
+			messages++
+			bytes += ring.EntrySize(&e)
+			c.expireBy(&e)
+		}
+	}
 	s.count(u, c, messages-int(c.queued), bytes-int(c.queuedBytes))
 }
 
-// tally walks the queue of a conversation.
-func (s *State) tally(u *user, c *conv, now int64) (messages, bytes int) {
-	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, c.queueFrom()); cur.Next(&e); {
-		if s.inQueue(u, c, &e, now) {
-			messages++
-			bytes += ring.EntrySize(&e)
-		}
+// counted tells whether the totals hold as of now: nothing they count has
+// expired. Times never fall along a log, so its oldest entry speaks for all but
+// those with a ttl of their own.
+func (s *State) counted(c *conv, now int64) bool {
+	if c.queued == 0 {
+		return true
 	}
-	return messages, bytes
+	if c.soonest != 0 && c.soonest <= now {
+		return false
+	}
+	var e ring.Entry
+	life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
+	return c.log.At(s.arena, c.queueFrom(), &e) && e.Time+life > now
 }
 
 // unread is the size of the queue as of now, which may be later than the last
 // command: what has expired since does not count.
 func (s *State) unread(u *user, c *conv, now int64) int {
-	if c.queued == 0 {
-		return 0
+	if s.counted(c, now) {
+		return int(c.queued)
 	}
-	if c.flags&convTTL == 0 {
-		var e ring.Entry
-		life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
-		if c.log.At(s.arena, c.queueFrom(), &e) && e.Time+life > now {
-			return int(c.queued) // times never fall, so nothing above has expired either
+	n := 0
+	var e ring.Entry
+	for cur := c.log.Ascend(s.arena, c.queueFrom()); cur.Next(&e); {
+		if s.inQueue(u, c, &e, now) {
+			n++
 		}
 	}
-	messages, _ := s.tally(u, c, now)
-	return messages
+	return n
 }
 
-// drop removes the head of a log: all entries up to seq, for one reason, unless
-// a mark names a better one.
+// drop removes the head of a log: all entries up to seq. Those that were shown
+// till now are gone for the given reason.
 func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 	var e ring.Entry
 	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && e.Seq <= upTo; {
-		why := reason
-		if code := u.markOf(c, e.Seq); code != gapNone && reason != gapDeleted {
-			why = code
+		why := s.hiddenBy(u, c, &e, s.now)
+		if why == gapNone {
+			why = reason
 		}
 		s.noteGone(u, c, e.Seq, why)
 		if e.Flags&ring.Own == 0 {
+			if e.Seq != c.gonePeerSeq+1 || e.Peer != c.gonePeer+1 {
+				c.goneFrom = e.Seq
+			}
 			c.gonePeer, c.gonePeerSeq = e.Peer, e.Seq
 		}
 	}
 	u.bytes -= c.log.Evict(s.arena, upTo)
-	if c.log.Len() == 0 {
-		c.flags &^= convTTL
-	}
 	if c.extra != 0 {
 		x := &u.extras[c.extra-1]
 		old, _ := findMark(x.marks, c.log.First())
@@ -171,7 +189,7 @@ func (s *State) purge(u *user, c *conv) {
 	if upTo != 0 {
 		s.drop(u, c, upTo, gapExpired)
 	}
-	if c.queued == 0 {
+	if s.counted(c, s.now) {
 		return
 	}
 	cutoff := s.now - s.limits.OfflineTTL.Milliseconds()
@@ -280,6 +298,7 @@ func (s *State) evictOldest(u *user) {
 		s.noteLost(u, victim, &victimHead)
 	}
 	s.drop(u, victim, victimHead.Seq, gapEvicted)
+	s.purge(u, victim) // what has expired behind it goes before anything else
 }
 
 // noteLost records that a limit took an unread message from the queue.

@@ -62,10 +62,12 @@ func (s *State) appendConv(b []byte, u *user, c *conv) []byte {
 	}
 	b = appendUint(b, uint64(c.queued))
 	b = appendUint(b, uint64(c.queuedBytes))
+	b = appendInt(b, c.soonest)
 	b = appendInt(b, c.lastTime)
 	b = appendInt(b, c.peerReadMS)
 	b = appendUint(b, uint64(c.readBy))
 	b = appendUint(b, uint64(c.deletedBy))
+	b = appendUint(b, uint64(c.wipedBy))
 
 	var x extra
 	if c.extra != 0 {
@@ -112,10 +114,11 @@ func (s *State) appendConv(b []byte, u *user, c *conv) []byte {
 
 // numbers lists the plain counters of a conversation in the order of the
 // encoding.
-func (c *conv) numbers() [14]*uint64 {
+func (c *conv) numbers() [17]*uint64 {
 	return [...]*uint64{
 		&c.read, &c.floor, &c.hidden, &c.lastArrival, &c.changed, &c.readAt, &c.peerRead, &c.peerReadAt,
-		&c.deletedAt, &c.lettersOut, &c.lettersIn, &c.receipted, &c.gonePeer, &c.gonePeerSeq,
+		&c.deletedAt, &c.lettersOut, &c.lettersIn, &c.receipted, &c.gonePeer, &c.gonePeerSeq, &c.goneFrom,
+		&c.wiped, &c.wipedAt,
 	}
 }
 
@@ -189,8 +192,8 @@ func (s *State) decodeConv(d *decoder, u *user) {
 		*v = d.uint()
 	}
 	s.count(u, c, int(d.uintMax(1<<31)), int(d.uintMax(1<<31)))
-	c.lastTime, c.peerReadMS = d.int(), d.int()
-	c.readBy, c.deletedBy = SessionID(d.uint()), SessionID(d.uint())
+	c.soonest, c.lastTime, c.peerReadMS = d.int(), d.int(), d.int()
+	c.readBy, c.deletedBy, c.wipedBy = SessionID(d.uint()), SessionID(d.uint()), SessionID(d.uint())
 	if c.flags&convBlocked != 0 {
 		u.blocked++
 	}

@@ -58,15 +58,9 @@ func (s *State) receipt(u *user, i int, seq uint64) {
 			break
 		}
 	}
-	if peerSeq == 0 && c.gonePeerSeq != 0 {
-		// The message itself is gone. Both views count alike but for messages
-		// that crossed, so the distance at the last one known tells the rest.
-		peerSeq = c.gonePeer
-		if behind := c.gonePeerSeq - min(seq, c.gonePeerSeq); behind < peerSeq {
-			peerSeq -= behind
-		} else {
-			peerSeq = 0
-		}
+	if peerSeq == 0 && seq >= c.goneFrom {
+		// The message itself is gone, but not what its seq was for the peer.
+		peerSeq = c.gonePeer - (c.gonePeerSeq - min(seq, c.gonePeerSeq))
 	}
 	if peerSeq <= c.receipted || c.flags&convBlocked != 0 {
 		return
@@ -138,7 +132,7 @@ func (s *State) applyDeleteMessages(c *DeleteMessages, r *Result) {
 	}
 	var e ring.Entry
 	for _, seq := range c.Seqs {
-		if u.markOf(cv, seq) == gapNone && cv.log.At(s.arena, seq, &e) {
+		if cv.log.At(s.arena, seq, &e) && s.hiddenBy(u, cv, &e, s.now) == gapNone {
 			s.mark(u, i, &e, gapDeleted, c.Session)
 		}
 	}
@@ -152,17 +146,17 @@ func (s *State) applyDeleteConversation(c *DeleteConversation, r *Result) {
 	}
 	cv := &u.convs[i]
 	newest := cv.log.Next() - 1
-	again := cv.hidden == newest && cv.floor == newest && (!c.Messages || cv.log.Len() == 0)
+	again := cv.hidden == newest && cv.floor == newest && (!c.Messages || cv.wiped == newest)
 	if !again {
 		cv.hidden, cv.floor = newest, newest
 		s.count(u, cv, -int(cv.queued), -int(cv.queuedBytes))
-		cv.flags &^= convDeletedAll
+		at := s.change(u, i)
 		if c.Messages {
-			cv.flags |= convDeletedAll
 			s.drop(u, cv, newest, gapDeleted)
+			cv.wiped, cv.wipedAt, cv.wipedBy = newest, at, c.Session
+		} else {
+			cv.deletedAt, cv.deletedBy = at, c.Session
 		}
-		cv.deletedBy = c.Session
-		cv.deletedAt = s.change(u, i)
 	}
 	s.remember(u, c.Session, c.Request, r)
 }

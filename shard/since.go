@@ -40,7 +40,7 @@ func (s *State) since(u *user, session SessionID, after, upTo uint64, b *Batch, 
 			b.Next = refs[n-1].arrival
 			break
 		}
-		s.copyMessage(u, r, b)
+		s.copyMessage(u, r, b, now)
 	}
 	s.changes(u, session, after, b.Next, b)
 	b.interleave()
@@ -95,11 +95,11 @@ func (b *Batch) text(v []byte) UserID {
 	return UserID(unsafe.String(&v[0], len(v)))
 }
 
-// copyMessage appends the message of a ref. False: it is no longer held.
-func (s *State) copyMessage(u *user, r ref, b *Batch) bool {
+// copyMessage appends the message of a ref. False: it can no longer be shown.
+func (s *State) copyMessage(u *user, r ref, b *Batch, now int64) bool {
 	c := &u.convs[r.conv]
 	var e ring.Entry
-	if !c.log.At(s.arena, r.seq, &e) {
+	if !c.log.At(s.arena, r.seq, &e) || s.hiddenBy(u, c, &e, now) != gapNone {
 		return false
 	}
 	b.Messages = append(b.Messages, Message{})
@@ -142,10 +142,11 @@ func (s *State) changes(u *user, session SessionID, after, upTo uint64, b *Batch
 		if news(c.peerReadAt) {
 			b.Changes = append(b.Changes, Change{Kind: ChangeReceipt, Arrival: c.peerReadAt, Seq: c.peerRead, Time: c.peerReadMS})
 		}
+		if news(c.wipedAt) && (c.wipedBy != session || session == 0) {
+			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: c.wipedAt, Messages: true})
+		}
 		if news(c.deletedAt) && (c.deletedBy != session || session == 0) {
-			b.Changes = append(b.Changes, Change{
-				Kind: ChangeConversationDeleted, Arrival: c.deletedAt, Messages: c.flags&convDeletedAll != 0,
-			})
+			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: c.deletedAt})
 		}
 		peer := UserID("")
 		if marks := u.marks(c); len(marks) > 0 || len(b.Changes) > first {

@@ -65,6 +65,10 @@ type user struct {
 	sessions []session
 }
 
+// firstArrival is what the arrival order of a user begins after, so that the
+// cursor of a device that has seen nothing yet differs from none.
+const firstArrival = 1
+
 // indexedConvs is the number of conversations from which a map finds a peer
 // faster than a walk.
 const indexedConvs = 24
@@ -74,8 +78,6 @@ const (
 	convPinned    // set by the user
 	convBlocked   // the user has blocked the peer
 	convBlockedBy // the peer has blocked the user, as letters told
-	convTTL       // the log may hold messages with a ttl of their own
-	convDeletedAll
 )
 
 // A conv is one user's view of a one-to-one conversation. It holds no pointer:
@@ -97,6 +99,7 @@ type conv struct {
 	hidden      uint64 // not in recents while its newest message is not above this
 	queued      uint32 // as user.queued
 	queuedBytes uint32
+	soonest     int64 // ms, not after the first end of a ttl in the queue; 0 = none has one
 
 	lastTime    int64  // of the newest entry ever
 	lastArrival uint64 // of the newest entry ever
@@ -107,13 +110,17 @@ type conv struct {
 	peerRead    uint64 // the peer has read up to this seq
 	peerReadAt  uint64
 	peerReadMS  int64
-	deletedAt   uint64
+	deletedAt   uint64 // of the last deletion of the entry alone
 	deletedBy   SessionID
+	wiped       uint64 // seqs up to here were deleted with the conversation
+	wipedAt     uint64
+	wipedBy     SessionID
 	lettersOut  uint64 // number of the last letter written to the peer
 	lettersIn   uint64 // number of the last letter of the peer applied
 	receipted   uint64 // the peer's own seq up to which he was told that it is read
 	gonePeer    uint64 // the peer's seq of the newest incoming message that left the log
 	gonePeerSeq uint64 // its seq here
+	goneFrom    uint64 // from here to gonePeerSeq all were incoming, one after the other
 }
 
 // An extra holds what few conversations need.
@@ -221,7 +228,7 @@ func (s *State) mutate(sl *slot, name UserID, create bool) *user {
 		if !create {
 			return nil
 		}
-		u = &user{name: name, marked: s.marks}
+		u = &user{name: name, marked: s.marks, arrival: firstArrival}
 		sl.users[name] = u
 		s.users++
 	}

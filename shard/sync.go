@@ -100,7 +100,7 @@ func (s *State) NextSync(name UserID, sync *Sync, b *Batch, maxMessages, maxByte
 		}
 		r := sync.refs[0]
 		sync.refs = sync.refs[1:]
-		if u.markOf(&u.convs[r.conv], r.seq) == gapNone && s.copyMessage(u, r, b) {
+		if s.copyMessage(u, r, b, now) {
 			b.Items = append(b.Items, Item{Message: len(b.Messages) - 1, Change: -1})
 		}
 	}
@@ -148,7 +148,7 @@ func (s *State) Recents(name UserID, now int64) (conversations []Conversation, l
 	var b Batch
 	for _, r := range s.recents(u, now) {
 		conversations = append(conversations, s.conversation(u, r, now))
-		s.copyMessage(u, r, &b)
+		s.copyMessage(u, r, &b, now)
 	}
 	return conversations, b.Messages
 }

@@ -1,0 +1,188 @@
+package ring
+
+import "encoding/binary"
+
+// A Ref addresses a piece of an Arena in units of 16 bytes; 0 is nil.
+type Ref uint32
+
+const (
+	unitsPerBlock = blockSize / unit
+	unitsPerPage  = pageSize / unit
+	maxBlocks     = 1 << 32 / unitsPerBlock
+)
+
+// An Arena hands out pieces of memory in size classes, cut from blocks of
+// 1 MiB. The garbage collector sees the blocks and nothing inside them.
+//
+// A class takes spans from the pages of the blocks and cuts them into pieces;
+// a span whose pieces are all free goes back to the pages, and of blocks that
+// are entirely free only a few are kept. An arena addresses 64 GiB; the byte
+// budgets of a node end long before, and Alloc panics there.
+//
+// An Arena is owned by one goroutine at a time. See View for reading beside it.
+type Arena struct {
+	blocks  []block            // blocks[0] is never used, so that Ref 0 is nil
+	spans   []span             // by page, pagesPerBlock for each block
+	partial [numClasses]uint32 // first page of a span with a free piece, heads a list; 0 = none
+	pages   pagePool
+
+	used     int   // bytes of pieces handed out and not freed
+	pins     int   // Pin calls without their Unpin
+	deferred []Ref // freed while pinned; never more than there are pieces
+	waiting  int   // bytes of deferred
+	view     bool  // read-only
+}
+
+// A block is the memory of one place in the block table: 1 MiB, or from some
+// point on to its end a piece that is larger. It is nil where nothing is reserved.
+type block []byte
+
+// A span is a run of pages cut into pieces of one class. Its record is the one
+// of its first page; the other pages only tell how far back that is.
+type span struct {
+	free       Ref    // first of the pieces freed, each of which holds the next; 0 = none
+	prev, next uint32 // neighbours in the list of partial spans, by first page
+	used       uint16 // pieces handed out
+	cut        uint16 // pieces ever handed out; those behind were never touched
+	class      uint8
+	lead       uint8 // pages back to the first page of the span
+}
+
+// Stats tells where the memory of an arena went.
+type Stats struct {
+	Blocks   int // bytes reserved
+	Used     int // bytes of pieces handed out, by class size
+	Deferred int // bytes of pieces freed but kept by a Pin; not part of Used
+}
+
+// NewArena returns an arena that has reserved nothing yet.
+func NewArena() *Arena {
+	return &Arena{
+		blocks: make([]block, 1),
+		spans:  make([]span, pagesPerBlock),
+		pages:  pagePool{free: make([]uint16, 1), low: 1},
+	}
+}
+
+// Alloc returns a piece of at least n bytes, with whatever was in it before.
+func (a *Arena) Alloc(n int) Ref {
+	a.mustOwn()
+	c := classOf(n)
+	if c == hugeClass {
+		return a.allocHuge(n)
+	}
+	p := a.partial[c]
+	if p == 0 {
+		p = a.newSpan(c)
+	}
+	s := &a.spans[p]
+	r := s.free
+	if r != 0 {
+		s.free = Ref(binary.LittleEndian.Uint32(a.Bytes(r, 4)))
+	} else {
+		r = Ref(p)*unitsPerPage + Ref(int(s.cut)*classes[c].size/unit)
+		s.cut++
+	}
+	s.used++
+	if int(s.used) == classes[c].pieces {
+		a.unlink(p)
+	}
+	a.used += classes[c].size
+	return r
+}
+
+// Free takes a piece back; n is as given to Alloc. While the arena is pinned
+// the piece stays as it is until the last Unpin. Freeing Ref 0 does nothing.
+func (a *Arena) Free(r Ref, n int) {
+	a.mustOwn()
+	if r == 0 {
+		return
+	}
+	if a.pins > 0 {
+		size := SizeClass(n)
+		a.deferred = append(a.deferred, r)
+		a.used -= size
+		a.waiting += size
+		return
+	}
+	a.used -= a.free(r, classOf(n))
+}
+
+// free gives the piece back to its span and returns its size.
+func (a *Arena) free(r Ref, c int) int {
+	p := uint32(r / unitsPerPage)
+	p -= uint32(a.spans[p].lead)
+	s := &a.spans[p]
+	if int(s.class) != c || s.used == 0 {
+		panic("ring: Free of what Alloc did not return for that size")
+	}
+	if c == hugeClass {
+		return a.freeHuge(p)
+	}
+	if int(s.used) == classes[c].pieces {
+		// The fullest span comes first, so that emptier ones run dry and can
+		// go back to the pages.
+		a.link(p)
+	}
+	binary.LittleEndian.PutUint32(a.Bytes(r, 4), uint32(s.free))
+	s.free = r
+	s.used--
+	if s.used == 0 {
+		a.unlink(p)
+		a.freePages(p, classes[c].pages)
+	}
+	return classes[c].size
+}
+
+// Bytes returns the first n bytes of a piece; n is at most what was allocated.
+// The slice has no capacity beyond them and is good until the piece is freed.
+func (a *Arena) Bytes(r Ref, n int) []byte {
+	return a.blocks[r/unitsPerBlock][r%unitsPerBlock*unit:][:n:n]
+}
+
+// Stats returns the present figures.
+func (a *Arena) Stats() Stats {
+	return Stats{Blocks: a.pages.reserved, Used: a.used, Deferred: a.waiting}
+}
+
+// Pin keeps all pieces that are in use now as they are until the matching
+// Unpin, freed or not. Pins nest.
+func (a *Arena) Pin() {
+	a.mustOwn()
+	a.pins++
+}
+
+// Unpin ends a Pin. The last one carries out the frees that waited.
+func (a *Arena) Unpin() {
+	a.mustOwn()
+	if a.pins == 0 {
+		panic("ring: Unpin without Pin")
+	}
+	a.pins--
+	if a.pins > 0 {
+		return
+	}
+	for _, r := range a.deferred {
+		p := r / unitsPerPage
+		a.free(r, int(a.spans[uint32(p)-uint32(a.spans[p].lead)].class))
+	}
+	a.deferred, a.waiting = nil, 0
+}
+
+// View returns a handle by which another goroutine may read the pieces that
+// exist now while the owner goes on. It must not be used after the Unpin of a
+// Pin that was made before it. Bytes and Stats are its only methods that do not
+// panic; Stats are those of the moment.
+func (a *Arena) View() *Arena {
+	return &Arena{
+		blocks: append([]block(nil), a.blocks...),
+		pages:  pagePool{reserved: a.pages.reserved},
+		used:   a.used, waiting: a.waiting, view: true,
+	}
+}
+
+func (a *Arena) mustOwn() {
+	if a.view {
+		panic("ring: a view of an arena is read-only")
+	}
+}

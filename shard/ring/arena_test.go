@@ -1,0 +1,223 @@
+package ring
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestSizeClass(t *testing.T) {
+	for i, c := range classes {
+		if c.size%unit != 0 || c.pages > pagesPerBlock || c.pieces < 1 || c.pieces*c.size > c.pages*pageSize {
+			t.Errorf("class %d = %+v does not fit its span", i, c)
+		}
+		if got := classOf(c.size); got != i {
+			t.Errorf("classOf(%d) = %d, want %d", c.size, got, i)
+		}
+		if got := classOf(c.size + 1); got != i+1 {
+			t.Errorf("classOf(%d) = %d, want %d", c.size+1, got, i+1)
+		}
+		if unused := c.pages*pageSize - c.pieces*c.size; unused*8 > c.pages*pageSize {
+			t.Errorf("class %d leaves %d bytes of a span of %d unused", i, unused, c.pages*pageSize)
+		}
+	}
+	for n := 0; n <= 3*blockSize; n += 1 + n/200 {
+		if got := SizeClass(n); got < n || got%unit != 0 || got > n+max(unit, n/8) {
+			t.Fatalf("SizeClass(%d) = %d", n, got)
+		}
+	}
+}
+
+// piece is the model of one allocation: its bytes are all of one random value.
+type piece struct {
+	ref  Ref
+	n    int
+	fill byte
+}
+
+func (p piece) check(t *testing.T, a *Arena) {
+	t.Helper()
+	b := a.Bytes(p.ref, p.n)
+	if len(b) != p.n || cap(b) != p.n {
+		t.Fatalf("Bytes(%d, %d): len %d, cap %d", p.ref, p.n, len(b), cap(b))
+	}
+	if bytes.Count(b, []byte{p.fill}) != p.n {
+		t.Fatalf("piece %d of %d bytes was overwritten", p.ref, p.n)
+	}
+}
+
+func TestArena(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { testArena(t, seed) })
+	}
+}
+
+// testArena allocates and frees at random, some of it while pinned, and expects
+// that no piece changes while it is held, be it by its user or by the pin.
+func testArena(t *testing.T, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	a := NewArena()
+	var held, pinned []piece // pinned were held at the Pin and are freed since
+	atPin := map[Ref]bool{}
+	used, pins := 0, 0
+	alloc := func() {
+		n := 1 + rnd.IntN(1<<rnd.IntN(17))
+		if rnd.IntN(2000) == 0 {
+			n = rnd.IntN(3 * blockSize)
+		}
+		p := piece{a.Alloc(n), n, byte(rnd.Uint32())}
+		for i, b := 0, a.Bytes(p.ref, SizeClass(n)); i < len(b); i++ {
+			b[i] = p.fill
+		}
+		held = append(held, p)
+		used += SizeClass(n)
+	}
+	free := func() {
+		i := rnd.IntN(len(held))
+		p := held[i]
+		p.check(t, a)
+		held[i] = held[len(held)-1]
+		held = held[:len(held)-1]
+		a.Free(p.ref, p.n)
+		used -= SizeClass(p.n)
+		if pins > 0 && atPin[p.ref] {
+			pinned = append(pinned, p)
+		}
+	}
+	for step := range 20000 {
+		growing := step/2000%2 == 0
+		switch k := rnd.IntN(1000); {
+		case k == 0 && pins < 3:
+			a.Pin()
+			if pins++; pins == 1 {
+				for _, p := range held {
+					atPin[p.ref] = true
+				}
+			}
+		case k <= 2 && pins > 0:
+			for _, p := range pinned {
+				p.check(t, a)
+			}
+			a.Unpin()
+			if pins--; pins == 0 {
+				pinned = nil
+				clear(atPin)
+			}
+		case len(held) == 0 || (k < 700) == growing:
+			alloc()
+		default:
+			free()
+		}
+		if got := a.Stats(); got.Used != used || got.Blocks < used+got.Deferred || pins == 0 && got.Deferred != 0 {
+			t.Fatalf("step %d: Stats() = %+v, want %d bytes used", step, got, used)
+		}
+	}
+	for len(held) > 0 {
+		free()
+	}
+	for ; pins > 0; pins-- {
+		a.Unpin()
+	}
+	got := a.Stats()
+	if keep := (2 + len(a.blocks)/8) * blockSize; got.Used != 0 || got.Deferred != 0 || got.Blocks > keep {
+		t.Errorf("all freed: Stats() = %+v, want nothing used and at most %d bytes of blocks", got, keep)
+	}
+	for c, p := range a.partial {
+		if p != 0 {
+			t.Errorf("all freed: class %d still has span %d", c, p)
+		}
+	}
+}
+
+func TestArenaGivesSpansToOtherClasses(t *testing.T) {
+	a := NewArena()
+	sizes := []int{16, 48, 208, 1000, 5000, 16 << 10, 100 << 10}
+	const total = 8 * blockSize
+	for _, n := range sizes {
+		var refs []Ref
+		for range total / SizeClass(n) {
+			refs = append(refs, a.Alloc(n))
+		}
+		if got, most := a.Stats().Blocks, total*9/8+blockSize; got > most {
+			t.Errorf("pieces of %d: %d bytes reserved for %d, want at most %d", n, got, total, most)
+		}
+		for _, r := range refs {
+			a.Free(r, n)
+		}
+	}
+}
+
+func TestArenaPin(t *testing.T) {
+	a := NewArena()
+	r := a.Alloc(100)
+	copy(a.Bytes(r, 100), "kept")
+	a.Pin()
+	a.Pin()
+	a.Free(r, 100)
+	a.Unpin()
+	if got, want := a.Stats(), (Stats{Blocks: blockSize, Deferred: 112}); got != want {
+		t.Errorf("pinned: Stats() = %+v, want %+v", got, want)
+	}
+	if got := a.Bytes(r, 4); string(got) != "kept" {
+		t.Errorf("pinned: Bytes = %q", got)
+	}
+	if other := a.Alloc(100); other == r {
+		t.Error("a piece was handed out again while pinned")
+	}
+	a.Unpin()
+	if got, want := a.Stats(), (Stats{Blocks: blockSize, Used: 112}); got != want {
+		t.Errorf("unpinned: Stats() = %+v, want %+v", got, want)
+	}
+	if other := a.Alloc(100); other != r {
+		t.Error("a piece was not handed out again once unpinned")
+	}
+}
+
+func TestArenaHuge(t *testing.T) {
+	a := NewArena()
+	n := 2*blockSize + 1
+	for range 3 { // the places in the block table are used again
+		r, s := a.Alloc(n), a.Alloc(3*blockSize)
+		b := a.Bytes(r, n)
+		b[0], b[n-1] = 1, 2
+		view := a.View()
+		a.Free(r, n)
+		a.Free(s, 3*blockSize)
+		if got := view.Bytes(r, n); got[0] != 1 || got[n-1] != 2 {
+			t.Error("a view lost a piece larger than a block")
+		}
+	}
+	if got := a.Stats(); got != (Stats{}) {
+		t.Errorf("all freed: Stats() = %+v, want zero", got)
+	}
+	if got := len(a.blocks); got != 7 {
+		t.Errorf("%d places in the block table, want 7", got)
+	}
+}
+
+func TestArenaMisuse(t *testing.T) {
+	a := NewArena()
+	r := a.Alloc(100)
+	a.Free(0, 100)
+	view := a.View()
+	for name, f := range map[string]func(){
+		"free of another size":   func() { a.Free(r, 10) },
+		"free twice":             func() { a.Free(r, 100); a.Free(r, 100) },
+		"unpin without pin":      a.Unpin,
+		"alloc on a view":        func() { view.Alloc(1) },
+		"free on a view":         func() { view.Free(r, 100) },
+		"pin on a view":          view.Pin,
+		"unpin on a view":        view.Unpin,
+		"piece before the first": func() { a.Bytes(0, 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("did not panic")
+				}
+			}()
+			f()
+		})
+	}
+}

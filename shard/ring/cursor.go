@@ -1,0 +1,82 @@
+package ring
+
+// A Cursor walks over the entries that a ring held when it was made:
+//
+//	for c := r.Ascend(a, from); c.Next(&e); {
+//
+// It is good as long as none of them is evicted; entries appended meanwhile are
+// not seen. Appending may also move the entries of a small ring, so that
+// changing a ring under a cursor needs a Pin.
+type Cursor struct {
+	arena *Arena
+	ring  Ring
+	at    extent
+	mem   []byte // of at
+	off   uint32 // where the next entry starts; descending, where it ends
+	seq   uint64 // of the next entry; descending, the one above it
+	down  bool
+}
+
+// Ascend returns a cursor from seq from upwards, or from the oldest held.
+func (r *Ring) Ascend(a *Arena, from uint64) Cursor {
+	from = max(from, r.First())
+	if from > r.last {
+		return Cursor{}
+	}
+	return r.cursor(a, from, from, false)
+}
+
+// Descend returns a cursor from seq from downwards, or from the newest held.
+func (r *Ring) Descend(a *Arena, from uint64) Cursor {
+	from = min(from, r.last)
+	if from < r.First() {
+		return Cursor{}
+	}
+	return r.cursor(a, from, from+1, true)
+}
+
+// cursor returns a cursor at boundary seq of the segment that holds entry in.
+func (r *Ring) cursor(a *Arena, in, seq uint64, down bool) Cursor {
+	x := r.find(a, in)
+	mem := x.bytes(a)
+	return Cursor{arena: a, ring: *r, at: x, mem: mem, off: x.offset(mem, seq), seq: seq, down: down}
+}
+
+// Next reads the entry under the cursor into e and moves on. It returns false
+// when there is none.
+func (c *Cursor) Next(e *Entry) bool {
+	if c.down {
+		return c.below(e)
+	}
+	if c.seq == c.at.limit {
+		if c.at.ref == c.ring.tail {
+			return false
+		}
+		c.enter(c.arena.segment(c.at.ref).next())
+		c.off = c.at.start
+	}
+	decode(c.mem[c.off:], c.seq, e)
+	c.off += sizeAt(c.mem[c.off:])
+	c.seq++
+	return true
+}
+
+// below is Next of a descending cursor.
+func (c *Cursor) below(e *Entry) bool {
+	if c.seq == c.at.first {
+		if c.at.ref == c.ring.head {
+			return false
+		}
+		c.enter(c.arena.segment(c.at.ref).prev())
+		c.off = c.at.end
+	}
+	c.off -= sizeBefore(c.mem[:c.off])
+	c.seq--
+	decode(c.mem[c.off:], c.seq, e)
+	return true
+}
+
+func (c *Cursor) enter(ref Ref) {
+	c.at = c.ring.extent(c.arena, ref)
+	c.mem = c.at.bytes(c.arena)
+}

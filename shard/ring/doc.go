@@ -1,0 +1,61 @@
+// Package ring keeps the log of one conversation view: an expiring ring of
+// entries whose seqs run on without holes, in memory that the garbage collector
+// does not look into.
+//
+// There are millions of rings in a shard, most of them with one to three
+// entries. So a Ring is a header of 32 bytes without pointers, to be held by
+// value in a slice, and its entries lie in pieces of one Arena that all rings
+// of the shard share. Every method takes that arena.
+//
+// # Segments
+//
+// A ring's entries lie in a chain of segments, oldest in the head. Bytes inside
+// a segment are written once and never move, with the one exception of the link
+// to the segment after it:
+//
+//	offset  bytes  field
+//	     0      8  first     seq of its first entry
+//	     8      8  arrival   no arrival number in it is below
+//	    16      4  prev      segment before, 0 for none
+//	    20      4  prevEnd   offset behind the last entry of prev
+//	    24      4  size      of this segment, header included
+//	    28      4  next      segment after; written when that one is chained
+//	    32         entries
+//
+// All integers are little-endian. A small ring has a single segment, which is
+// copied into a larger one when it is full; past 2 KiB segments are chained.
+// Evicting moves the start of the ring inside its head, and frees whole segments.
+//
+// # Entries
+//
+// An entry is independent of its neighbours and of the segment it lies in, so
+// the sum of sizes, Ring.Bytes, is the same on all replicas and after a restore:
+//
+//	size      uvarint, bytes from flags up to the end of body
+//	flags     1 byte: own 1, expired 2; followed by a field: session 4, peer 8,
+//	          ttl 16, from 32, mentions 64; 128 is refused
+//	arrival   uvarint
+//	time      uvarint of the 64 bits, ms
+//	session   uvarint, if flagged, then not 0
+//	peer      uvarint, if flagged, then not 0
+//	ttl       uvarint of at most 32 bits, if flagged, then not 0
+//	id        16 bytes
+//	cid       uvarint length, bytes
+//	from      uvarint length, bytes, if flagged, then not empty
+//	mentions  uvarint length, bytes, if flagged, then not empty
+//	body      what is left of size
+//	size      the bytes of the first field in reverse order, to be read backwards
+//
+// Varints have no superfluous bytes: an entry has one encoding. The seq is not
+// part of it; it follows from the place in the ring. Whoever writes entries to a
+// snapshot puts a version and the first seq before them.
+//
+// # Reading beside the owner
+//
+// An Arena and its rings have one owner and no lock. A copy of a Ring, made
+// between Arena.Pin and Arena.Unpin and read through an Arena.View made there,
+// is a consistent snapshot that another goroutine may read meanwhile: all that
+// the copy reaches is written already, and freed only after the Unpin. It
+// depends on a ring never reading what may still change: how far the last
+// segment reaches is in the header, and the link of that segment is not followed.
+package ring

@@ -1,0 +1,155 @@
+package ring
+
+import "math/bits"
+
+const (
+	pagesPerBlock = blockSize / pageSize
+	allFree       = 1<<pagesPerBlock - 1
+)
+
+// A pagePool knows which pages of an arena's blocks belong to no span.
+type pagePool struct {
+	free     []uint16 // by block, a bit for each free page
+	low      int      // no block below has a free page
+	empty    int      // blocks with all pages free
+	holes    int      // places of the block table, after the first, without memory
+	reserved int      // bytes of all blocks
+}
+
+// newSpan takes pages for class c and links them as a span with free pieces.
+func (a *Arena) newSpan(c int) uint32 {
+	n := classes[c].pages
+	p := a.allocPages(n)
+	for i := range n {
+		a.spans[p+uint32(i)] = span{class: uint8(c), lead: uint8(i)}
+	}
+	a.link(p)
+	return p
+}
+
+// link puts the span at p first in the list of its class.
+func (a *Arena) link(p uint32) {
+	s := &a.spans[p]
+	s.prev, s.next = 0, a.partial[s.class]
+	if s.next != 0 {
+		a.spans[s.next].prev = p
+	}
+	a.partial[s.class] = p
+}
+
+func (a *Arena) unlink(p uint32) {
+	s := &a.spans[p]
+	if s.prev != 0 {
+		a.spans[s.prev].next = s.next
+	} else {
+		a.partial[s.class] = s.next
+	}
+	if s.next != 0 {
+		a.spans[s.next].prev = s.prev
+	}
+}
+
+// allocPages returns the first of n neighbouring free pages of one block, the
+// lowest there are: high blocks get a chance to run empty.
+func (a *Arena) allocPages(n int) uint32 {
+	pool := &a.pages
+	for i := pool.low; i < len(pool.free); i++ {
+		starts := pool.free[i] // pages at which a run of n begins
+		for k := 1; k < n && starts != 0; k++ {
+			starts &= pool.free[i] >> k
+		}
+		if starts != 0 {
+			return a.takePages(i, bits.TrailingZeros16(starts), n)
+		}
+		if pool.free[i] == 0 && i == pool.low {
+			pool.low++
+		}
+	}
+	i := a.reserve(1)
+	a.blocks[i] = make([]byte, blockSize)
+	pool.reserved += blockSize
+	pool.free[i] = allFree
+	pool.low = min(pool.low, i)
+	pool.empty++
+	return a.takePages(i, 0, n)
+}
+
+func (a *Arena) takePages(i, page, n int) uint32 {
+	pool := &a.pages
+	if pool.free[i] == allFree {
+		pool.empty--
+	}
+	pool.free[i] &^= (1<<n - 1) << page
+	return uint32(i*pagesPerBlock + page)
+}
+
+func (a *Arena) freePages(p uint32, n int) {
+	pool := &a.pages
+	i, page := int(p)/pagesPerBlock, int(p)%pagesPerBlock
+	pool.free[i] |= (1<<n - 1) << page
+	pool.low = min(pool.low, i)
+	if pool.free[i] != allFree {
+		return
+	}
+	pool.empty++
+	// A block costs its zeroing each time, so some are kept in proportion.
+	if pool.empty > 1+len(a.blocks)/8 {
+		pool.empty--
+		pool.free[i] = 0
+		pool.reserved -= blockSize
+		a.blocks[i] = nil
+		pool.holes++
+	}
+}
+
+// reserve finds n neighbouring places of the block table without memory.
+func (a *Arena) reserve(n int) int {
+	if a.pages.holes >= n {
+		run := 0
+		for i := 1; i < len(a.blocks); i++ {
+			run++
+			if a.blocks[i] != nil {
+				run = 0
+			}
+			if run == n {
+				a.pages.holes -= n
+				return i - n + 1
+			}
+		}
+	}
+	i := len(a.blocks)
+	if i+n > maxBlocks {
+		panic("ring: arena is beyond 64 GiB")
+	}
+	a.blocks = append(a.blocks, make([]block, n)...)
+	a.spans = append(a.spans, make([]span, n*pagesPerBlock)...)
+	a.pages.free = append(a.pages.free, make([]uint16, n)...)
+	return i
+}
+
+// allocHuge gives a piece larger than a block memory of its own, which takes
+// as many places of the block table as it has begun blocks.
+func (a *Arena) allocHuge(n int) Ref {
+	n = SizeClass(n)
+	i := a.reserve((n + blockSize - 1) / blockSize)
+	a.pages.reserved += n
+	mem := make([]byte, n)
+	for k := 0; k*blockSize < n; k++ {
+		a.blocks[i+k] = mem[k*blockSize:]
+	}
+	a.spans[i*pagesPerBlock] = span{class: hugeClass, used: 1}
+	a.used += n
+	return Ref(i) * unitsPerBlock
+}
+
+func (a *Arena) freeHuge(p uint32) int {
+	i := int(p) / pagesPerBlock
+	n := len(a.blocks[i])
+	a.pages.reserved -= n
+	a.spans[p] = span{}
+	for k := 0; k*blockSize < n; k++ {
+		a.blocks[i+k] = nil
+		a.pages.holes++
+	}
+	return n
+}

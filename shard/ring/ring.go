@@ -1,0 +1,213 @@
+package ring
+
+import "math"
+
+// maxBytes bounds what one ring holds. Limits per user and group are a
+// thousandth of it.
+const maxBytes = math.MaxInt32
+
+// A Ring holds the entries First() <= seq < Next() of one conversation view in
+// pieces of an arena. The zero Ring is empty, and its first seq is 1.
+//
+// A Ring has no pointers and may be moved; of its copies only one may be
+// changed. See the package comment on reading the others.
+type Ring struct {
+	last  uint64 // seq of the newest entry ever appended; 0 = none yet
+	count uint32 // entries held, up to last
+	bytes uint32 // of them
+	head  Ref    // oldest segment; 0 when the ring is empty
+	tail  Ref    // newest segment
+	start uint32 // offset of the oldest entry in head
+	end   uint32 // offset behind the newest entry in tail
+}
+
+// First returns the oldest seq held, Next() if there is none.
+func (r *Ring) First() uint64 { return r.last - uint64(r.count) + 1 }
+
+// Next returns the seq that Append will give.
+func (r *Ring) Next() uint64 { return r.last + 1 }
+
+// Len returns the number of entries held.
+func (r *Ring) Len() int { return int(r.count) }
+
+// Bytes returns the sum of the sizes of the entries held, see EntrySize.
+func (r *Ring) Bytes() int { return int(r.bytes) }
+
+// Reset drops everything and continues at seq next, which is at least 1.
+func (r *Ring) Reset(a *Arena, next uint64) {
+	r.drop(a)
+	r.last = max(next, 1) - 1
+}
+
+// drop frees all segments.
+func (r *Ring) drop(a *Arena) {
+	for r.head != 0 {
+		next := a.segment(r.head).next()
+		a.freeSegment(r.head)
+		r.head = next
+	}
+	*r = Ring{last: r.last}
+}
+
+// Append copies e behind the newest entry, sets e.Seq and returns its size. Its
+// Arrival must be above that of every entry before it. A ring beyond 2 GiB panics.
+func (r *Ring) Append(a *Arena, e *Entry) int {
+	size := EntrySize(e)
+	if size > maxBytes-int(r.bytes) {
+		panic("ring: more than 2 GiB in one ring")
+	}
+	replaced := r.makeRoom(a, size, e.Arrival)
+	AppendEntry(a.Bytes(r.tail, int(r.end)+size)[:r.end], e)
+	if replaced != 0 {
+		a.freeSegment(replaced) // not before: e may lie in it
+	}
+	r.end += uint32(size)
+	r.bytes += uint32(size)
+	r.count++
+	r.last++
+	e.Seq = r.last
+	return size
+}
+
+// makeRoom sees to it that size bytes fit behind the end of the tail. It
+// returns the segment that it replaced, if any, which the caller frees.
+func (r *Ring) makeRoom(a *Arena, size int, arrival uint64) (replaced Ref) {
+	if r.tail == 0 {
+		r.head = a.newSegment(headerSize+size, r.Next(), arrival, 0, 0)
+		r.tail, r.start, r.end = r.head, headerSize, headerSize
+		return 0
+	}
+	tail := a.segment(r.tail)
+	if size <= int(tail.size()-r.end) {
+		return 0
+	}
+	if need := headerSize + int(r.bytes) + size; r.head == r.tail && need <= singleMax {
+		replaced = r.tail
+		r.tail = a.newSegment(need+need/singleSlack, r.First(), tail.arrival(), 0, 0)
+		copy(a.Bytes(r.tail, need)[headerSize:], a.Bytes(replaced, int(r.end))[r.start:])
+		r.head, r.start, r.end = r.tail, headerSize, headerSize+r.bytes
+		return replaced
+	}
+	ref := a.newSegment(r.chainedSize(size), r.Next(), arrival, r.tail, r.end)
+	tail.setNext(ref)
+	r.tail, r.end = ref, headerSize
+	return 0
+}
+
+// chainedSize chooses the size of a segment to chain for an entry of size
+// bytes: a share of the ring, cut to whole entries of the average size so that
+// similar ones leave nothing unused at its end.
+func (r *Ring) chainedSize(size int) int {
+	room := min(max(int(r.bytes)/chainedShare, chainedMin), chainedMax) - headerSize
+	average := int(r.bytes / r.count)
+	return headerSize + max(room/average*average, size)
+}
+
+// At reads entry seq into e, unless the ring does not hold it.
+func (r *Ring) At(a *Arena, seq uint64, e *Entry) bool {
+	if seq < r.First() || seq > r.last {
+		return false
+	}
+	x := r.find(a, seq)
+	mem := x.bytes(a)
+	decode(mem[x.offset(mem, seq):], seq, e)
+	return true
+}
+
+// Size returns the size of entry seq, 0 if the ring does not hold it.
+func (r *Ring) Size(a *Arena, seq uint64) int {
+	if seq < r.First() || seq > r.last {
+		return 0
+	}
+	x := r.find(a, seq)
+	mem := x.bytes(a)
+	return int(sizeAt(mem[x.offset(mem, seq):]))
+}
+
+// Evict drops the entries up to and including upTo and returns their bytes.
+func (r *Ring) Evict(a *Arena, upTo uint64) int {
+	before := r.bytes
+	if upTo >= r.last {
+		r.drop(a)
+		return int(before)
+	}
+	for r.head != r.tail {
+		x := r.extent(a, r.head)
+		if upTo+1 < x.limit {
+			break
+		}
+		next := a.segment(r.head).next()
+		a.freeSegment(r.head)
+		r.head, r.start = next, headerSize
+		r.bytes -= x.end - x.start
+		r.count -= uint32(x.limit - x.first)
+	}
+	if upTo < r.First() {
+		return int(before - r.bytes)
+	}
+	x := r.extent(a, r.head)
+	start := x.offset(x.bytes(a), upTo+1)
+	r.bytes -= start - r.start
+	r.count -= uint32(upTo + 1 - x.first)
+	r.start = start
+	return int(before - r.bytes)
+}
+
+// ExpireThrough returns the highest seq of those entries at the head that have
+// a time of at most cutoff (ms), 0 if there is none. It evicts nothing.
+func (r *Ring) ExpireThrough(a *Arena, cutoff int64) uint64 {
+	if r.count == 0 {
+		return 0
+	}
+	for ref := r.head; ; ref = a.segment(ref).next() {
+		x := r.extent(a, ref)
+		mem := x.bytes(a)
+		off := x.start
+		for seq := x.first; seq < x.limit; seq++ {
+			if timeAt(mem[off:]) > cutoff {
+				if seq == r.First() {
+					return 0
+				}
+				return seq - 1
+			}
+			off += sizeAt(mem[off:])
+		}
+		if ref == r.tail {
+			return r.last
+		}
+	}
+}
+
+// AfterArrival returns the lowest seq held whose arrival number is above
+// arrival, Next() if there is none. It searches from the newest backwards.
+func (r *Ring) AfterArrival(a *Arena, arrival uint64) uint64 {
+	if r.count == 0 {
+		return r.Next()
+	}
+	ref := r.tail
+	for ref != r.head && a.segment(ref).arrival() > arrival {
+		ref = a.segment(ref).prev()
+	}
+	x := r.extent(a, ref)
+	if a.segment(ref).arrival() > arrival {
+		return x.first
+	}
+	mem := x.bytes(a)
+	seq, off := x.limit, x.end
+	for seq > x.first {
+		off -= sizeBefore(mem[:off])
+		if arrivalAt(mem[off:]) <= arrival {
+			break
+		}
+		seq--
+	}
+	return seq
+}
+
+// decode reads an entry that this package wrote.
+func decode(b []byte, seq uint64, e *Entry) {
+	if _, err := DecodeEntry(b, e); err != nil {
+		panic(err)
+	}
+	e.Seq = seq
+}
