@@ -17,16 +17,22 @@ func (s *State) deliver(sl *slot, l *Letter, r *Result) {
 		*r = Result{Code: CodeBadRequest, Detail: "letter: from and to must differ and not be empty"}
 		return
 	}
+	last := uint64(0)
+	if u := sl.users[l.To]; u != nil {
+		if i := s.find(u, l.From); i >= 0 {
+			last = u.convs[i].lettersIn
+		}
+	}
+	switch {
+	case l.Number <= last:
+		return
+	case l.Number > last+1:
+		*r = Result{Code: CodeGap, Seq: last + 1, Detail: "letter: an earlier one is missing"}
+		return
+	}
 	u := s.mutate(sl, l.To, true)
 	i := s.open(u, l.From)
 	c := &u.convs[i]
-	switch {
-	case l.Number <= c.lettersIn:
-		return
-	case l.Number > c.lettersIn+1:
-		*r = Result{Code: CodeGap, Seq: c.lettersIn + 1, Detail: "letter: an earlier one is missing"}
-		return
-	}
 	c.lettersIn = l.Number
 	switch l.Kind {
 	case LetterMessage:
