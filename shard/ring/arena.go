@@ -9,6 +9,11 @@ const (
 	unitsPerBlock = blockSize / unit
 	unitsPerPage  = pageSize / unit
 	maxBlocks     = 1 << 32 / unitsPerBlock
+
+	// A free takes some 60 ns, most of it waiting for memory. A long snapshot
+	// leaves a million of them, which must not hold up the owner at once.
+	freesPerUnpin = 4096
+	freesPerAlloc = 16
 )
 
 // An Arena hands out pieces of memory in size classes, cut from blocks of
@@ -67,6 +72,9 @@ func NewArena() *Arena {
 // Alloc returns a piece of at least n bytes, with whatever was in it before.
 func (a *Arena) Alloc(n int) Ref {
 	a.mustOwn()
+	if a.pins == 0 && len(a.deferred) > 0 {
+		a.release(freesPerAlloc)
+	}
 	c := classOf(n)
 	if c == hugeClass {
 		return a.allocHuge(n)
@@ -120,8 +128,6 @@ func (a *Arena) free(r Ref, c int) int {
 		return a.freeHuge(p)
 	}
 	if int(s.used) == classes[c].pieces {
-		// The fullest span comes first, so that emptier ones run dry and can
-		// go back to the pages.
 		a.link(p)
 	}
 	binary.LittleEndian.PutUint32(a.Bytes(r, 4), uint32(s.free))
@@ -152,21 +158,31 @@ func (a *Arena) Pin() {
 	a.pins++
 }
 
-// Unpin ends a Pin. The last one carries out the frees that waited.
+// Unpin ends a Pin. The last one begins to carry out the frees that waited; if
+// they are many, the rest is spread over the Allocs that follow.
 func (a *Arena) Unpin() {
 	a.mustOwn()
 	if a.pins == 0 {
 		panic("ring: Unpin without Pin")
 	}
 	a.pins--
-	if a.pins > 0 {
-		return
+	if a.pins == 0 {
+		a.release(freesPerUnpin)
 	}
-	for _, r := range a.deferred {
-		p := r / unitsPerPage
-		a.free(r, int(a.spans[uint32(p)-uint32(a.spans[p].lead)].class))
+}
+
+// release carries out up to n of the frees that waited.
+func (a *Arena) release(n int) {
+	rest := max(len(a.deferred)-n, 0)
+	for _, r := range a.deferred[rest:] {
+		p := uint32(r / unitsPerPage)
+		p -= uint32(a.spans[p].lead)
+		a.waiting -= a.free(r, int(a.spans[p].class))
 	}
-	a.deferred, a.waiting = nil, 0
+	a.deferred = a.deferred[:rest]
+	if rest == 0 {
+		a.deferred = nil
+	}
 }
 
 // View returns a handle by which another goroutine may read the pieces that

@@ -58,14 +58,15 @@ func BenchmarkMemory(b *testing.B) {
 				messages := float64(c.rings * c.each)
 				b.ReportMetric(float64(a.Stats().Blocks)/messages, "bytes/message")
 				b.ReportMetric(float64(a.Stats().Blocks-bodies)/messages, "overhead/message")
+				b.ReportMetric(float64(a.Stats().Used-bodies)/messages, "used-overhead/message")
 				runtime.KeepAlive(rings)
 			}
 		})
 	}
 }
 
-// BenchmarkUnpin carries out frees that waited for a snapshot.
-func BenchmarkUnpin(b *testing.B) {
+// BenchmarkFreeAfterPin carries out frees that waited for a snapshot.
+func BenchmarkFreeAfterPin(b *testing.B) {
 	const pieces = 100_000
 	a := NewArena()
 	refs := make([]Ref, pieces)
@@ -81,6 +82,7 @@ func BenchmarkUnpin(b *testing.B) {
 		}
 		b.StartTimer()
 		a.Unpin()
+		a.release(pieces)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/pieces, "ns/piece")
 }

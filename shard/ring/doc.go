@@ -52,7 +52,8 @@
 //
 // # Reading beside the owner
 //
-// An Arena and its rings have one owner and no lock. A copy of a Ring, made
+// An Arena and its rings have one owner and no lock. Methods that change nothing
+// may run beside each other. Beside changes only this goes: a copy of a Ring, made
 // between Arena.Pin and Arena.Unpin and read through an Arena.View made there,
 // is a consistent snapshot that another goroutine may read meanwhile: all that
 // the copy reaches is written already, and freed only after the Unpin. It

@@ -27,14 +27,21 @@ func (a *Arena) newSpan(c int) uint32 {
 	return p
 }
 
-// link puts the span at p first in the list of its class.
+// link puts the span at p second in the list of its class. The first goes on
+// being filled until it is full, so that the others may run dry meanwhile.
 func (a *Arena) link(p uint32) {
 	s := &a.spans[p]
-	s.prev, s.next = 0, a.partial[s.class]
+	head := a.partial[s.class]
+	if head == 0 {
+		s.prev, s.next = 0, 0
+		a.partial[s.class] = p
+		return
+	}
+	s.prev, s.next = head, a.spans[head].next
+	a.spans[head].next = p
 	if s.next != 0 {
 		a.spans[s.next].prev = p
 	}
-	a.partial[s.class] = p
 }
 
 func (a *Arena) unlink(p uint32) {

@@ -235,9 +235,7 @@ func (r *run) finish() {
 	for i := range r.rings {
 		r.rings[i].Reset(a, 1)
 	}
-	for ; r.pins > 0; r.pins-- {
-		a.Unpin()
-	}
+	settle(a, r.pins)
 	if got := a.Stats(); got.Used != 0 || got.Deferred != 0 {
 		r.t.Errorf("all rings empty: Stats() = %+v", got)
 	}
@@ -295,7 +293,7 @@ func FuzzRing(f *testing.F) {
 		f.Add(ops)
 	}
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		ops = ops[:min(len(ops), 16<<10)]
+		ops = ops[:min(len(ops), 4<<10)]
 		r := newRun(t, 2, func(n int) (v int) {
 			for width := 1; width < n && len(ops) > 0; width <<= 8 {
 				v, ops = v<<8|int(ops[0]), ops[1:]
@@ -333,6 +331,31 @@ func TestAppendOfAnEntryOfTheSameRing(t *testing.T) {
 		if string(e.Body) != "once more" || e.Arrival != e.Seq {
 			t.Fatalf("entry %d = %q with arrival %d", e.Seq, e.Body, e.Arrival)
 		}
+	}
+}
+
+func TestEntriesLargerThanABlock(t *testing.T) {
+	a := NewArena()
+	var r Ring
+	for seq := range uint64(6) {
+		body := make([]byte, int(seq%2)*3*blockSize+1)
+		body[len(body)-1] = byte(seq)
+		r.Append(a, &Entry{Arrival: seq + 1, Body: body})
+	}
+	r.Evict(a, 2)
+	var e Entry
+	seq := uint64(6)
+	for c := r.Descend(a, 6); c.Next(&e); seq-- {
+		if e.Seq != seq || e.Body[len(e.Body)-1] != byte(seq-1) {
+			t.Errorf("entry %d has seq %d and ends in %d", seq, e.Seq, e.Body[len(e.Body)-1])
+		}
+	}
+	if seq != 2 {
+		t.Errorf("read down to %d, want 3", seq+1)
+	}
+	r.Evict(a, 6)
+	if got := a.Stats(); got.Used != 0 || got.Blocks > 2*blockSize {
+		t.Errorf("ring empty: Stats() = %+v", got)
 	}
 }
 

@@ -119,6 +119,7 @@ func TestViewIsASnapshot(t *testing.T) {
 			for i := range rings {
 				rings[i].Reset(a, 1)
 			}
+			settle(a, 0)
 			if got := a.Stats(); got.Used != 0 || got.Deferred != 0 {
 				t.Errorf("all rings empty: Stats() = %+v", got)
 			}
