@@ -181,6 +181,7 @@ func (s *State) noteGone(u *user, c *conv, seq uint64, why gapCode) {
 // purge removes from a conversation what has expired: the head of its log, and
 // from the queue's totals what is still history but too old for the queue.
 func (s *State) purge(u *user, c *conv) {
+	stale := !s.counted(c, s.now) // as the totals stand now, before their head goes
 	var e ring.Entry
 	upTo := uint64(0)
 	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && s.expired(&e, s.now); {
@@ -189,7 +190,7 @@ func (s *State) purge(u *user, c *conv) {
 	if upTo != 0 {
 		s.drop(u, c, upTo, gapExpired)
 	}
-	if s.counted(c, s.now) {
+	if !stale {
 		return
 	}
 	cutoff := s.now - s.limits.OfflineTTL.Milliseconds()

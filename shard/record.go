@@ -175,7 +175,7 @@ func (s *State) decodeUser(b []byte) (*user, error) {
 // minConvBytes and minEntryBytes are the least that an encoded conversation and
 // an entry of a log take.
 const (
-	minConvBytes  = 28
+	minConvBytes  = 35
 	minEntryBytes = 4
 )
 

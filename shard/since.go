@@ -3,7 +3,6 @@ package shard
 import (
 	"cmp"
 	"slices"
-	"unsafe"
 
 	"github.com/belfry-im/belfry/shard/ring"
 )
@@ -86,15 +85,6 @@ func (b *Batch) hold(v []byte) []byte {
 	return b.buf[start:len(b.buf):len(b.buf)]
 }
 
-// text is hold for a name. The string lies in the batch like everything else.
-func (b *Batch) text(v []byte) UserID {
-	if len(v) == 0 {
-		return ""
-	}
-	v = b.hold(v)
-	return UserID(unsafe.String(&v[0], len(v)))
-}
-
 // copyMessage appends the message of a ref. False: it can no longer be shown.
 func (s *State) copyMessage(u *user, r ref, b *Batch, now int64) bool {
 	c := &u.convs[r.conv]
@@ -114,7 +104,7 @@ func (s *State) copyMessage(u *user, r ref, b *Batch, now int64) bool {
 	if n := len(b.Messages); n > 1 && string(b.Messages[n-2].Peer) == string(s.peer(c)) {
 		m.Peer = b.Messages[n-2].Peer
 	} else {
-		m.Peer = b.text(s.peer(c))
+		m.Peer = UserID(s.peer(c))
 	}
 	m.From = m.Peer
 	if e.Flags&ring.Own != 0 {
@@ -150,7 +140,7 @@ func (s *State) changes(u *user, session SessionID, after, upTo uint64, b *Batch
 		}
 		peer := UserID("")
 		if marks := u.marks(c); len(marks) > 0 || len(b.Changes) > first {
-			peer = b.text(s.peer(c))
+			peer = UserID(s.peer(c))
 			s.markChanges(u, marks, session, news, peer, b)
 		}
 		for j := first; j < len(b.Changes); j++ {
