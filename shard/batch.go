@@ -216,6 +216,9 @@ func (c *Login) append(b []byte) []byte {
 	b = append(b, byte(c.Policy))
 	b = appendBool(b, c.AutoRead)
 	b = appendBool(b, c.HasSince)
+	if len(c.Since) > maxCursor {
+		return appendBytes(b, "") // none of ours: as malformed as any other
+	}
 	return appendBytes(b, c.Since)
 }
 

@@ -43,10 +43,10 @@ func (s *State) Sessions(name UserID) []SessionInfo {
 	return infos
 }
 
-// AllSessions yields every session of every user, in no order.
+// AllSessions yields every session of every user it serves, in no order.
 func (s *State) AllSessions(yield func(UserID, SessionID) bool) {
 	for _, sl := range s.slots {
-		if sl == nil {
+		if sl == nil || sl.frozen {
 			continue
 		}
 		for name, u := range sl.users {

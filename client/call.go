@@ -1,0 +1,65 @@
+package client
+
+import (
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// A call is one request from its making to its answer, over as many
+// connections and refusals as that takes.
+type call struct {
+	op   string
+	args protocol.Args
+	send *protocol.SendArgs // the args of a send; nil for every other request
+	// sent takes the answer to a send, ok that to another request; nil where
+	// there is nothing to read. Both have done so before done is closed.
+	sent func(protocol.SendOK)
+	ok   payload
+	// tied binds a request to one connection: on another it would come too
+	// late (ttl 0) or mean something else (a refreshed token).
+	tied bool
+	done chan struct{} // closed when the call has ended
+
+	// Guarded by outbox.mu; err is free to read once done is closed.
+	id       uint64 // of the request, and the place among all calls
+	state    callState
+	written  time.Time   // for the first time; zero before
+	refusals int         // temporary ones so far
+	refused  *Error      // the last of them
+	pause    *time.Timer // runs in callPausing
+	err      error
+}
+
+// A payload is a struct of the protocol that reads itself from a frame.
+type payload interface{ Decode(protocol.Raw) error }
+
+type callState uint8
+
+const (
+	callBehind   callState = iota // an older send to the conversation is unanswered
+	callReady                     // to be written
+	callInFlight                  // written on the present connection
+	callPausing                   // refused for the moment; ready again when pause is over
+	callDone
+)
+
+// unknown tells whether the call may have been carried out although no final
+// answer came. "unavailable" is none: its sender may not know either.
+func (c *call) unknown() bool { return !c.written.IsZero() }
+
+// read takes the answer to the call.
+func (c *call) read(answer protocol.Raw) error {
+	if c.send == nil {
+		if c.ok == nil {
+			return nil
+		}
+		return c.ok.Decode(answer)
+	}
+	var ok protocol.SendOK
+	if err := ok.Decode(answer); err != nil {
+		return err
+	}
+	c.sent(ok)
+	return nil
+}

@@ -1,0 +1,239 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// stableAfter is how long a connection has to last for the next attempts to be
+// quick again. A server that takes logins and then fails sees growing pauses.
+const stableAfter = 5 * time.Second
+
+// A Client is one device of one user. Its methods may be called from any
+// goroutine, handlers included.
+type Client struct {
+	cfg Config // with defaults
+	out *outbox
+	in  *inbox
+	had *held
+
+	stop   context.Context // ends when Close is called
+	end    context.CancelFunc
+	online chan struct{} // closed at the first login
+	ended  chan struct{} // closed when nothing of the network is left
+	done   chan struct{} // closed when the last handler has returned, too
+
+	told *State // the last that OnState was told; the dispatching goroutine's
+
+	mu      sync.Mutex
+	state   State
+	session *session // nil while not logged in
+	user    string   // empty before the first login
+	err     error    // why the client ended; before that, why the last attempt failed
+	// What a login does not carry and every session is told again.
+	background bool
+	watched    map[string]struct{}
+}
+
+// New starts a client. It connects by itself; requests wait for that. Close
+// must be called in the end. The only errors are *FieldError.
+func New(cfg Config) (*Client, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		cfg:     cfg,
+		out:     newOutbox(cfg.QueueMessages, cfg.QueueBytes),
+		in:      newInbox(),
+		had:     newHeld(cfg.Resume),
+		online:  make(chan struct{}),
+		ended:   make(chan struct{}),
+		done:    make(chan struct{}),
+		watched: make(map[string]struct{}),
+	}
+	c.stop, c.end = context.WithCancel(context.Background())
+	go c.run()
+	go c.dispatch()
+	return c, nil
+}
+
+// Dial is New, and waits until the client has logged in. If ctx ends before
+// that, or the login is refused for good, it closes the client and says why.
+func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	c, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.online:
+		return c, nil
+	case <-c.ended:
+		return nil, c.Err()
+	case <-ctx.Done():
+		err := ctx.Err()
+		if last := c.Err(); last != nil {
+			err = fmt.Errorf("%w (last attempt: %w)", err, last)
+		}
+		c.Close()
+		return nil, err
+	}
+}
+
+// Close logs out and ends the client. What waits for an answer gets ErrClosed;
+// what a handler has not returned from is pushed again at the next login. No
+// handler starts once Close has returned, except OnState with StateClosed; one
+// that runs is not waited for, so a handler may call Close. See Done.
+func (c *Client) Close() error {
+	c.end()
+	<-c.ended
+	return nil
+}
+
+// Done is closed when the client has ended and its last handler has returned.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err says why the client ended: ErrClosed, a *KickedError, or the refusal of
+// its login, which errors.Is finds as ErrUnauthorized if it was the token.
+// Before the end it is why the last attempt to connect failed, or nil.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// State is what the client is doing now.
+func (c *Client) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// User is who the server took the token for; empty before the first login.
+func (c *Client) User() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.user
+}
+
+// Cursor is where the device stands: all that its handlers have returned from.
+func (c *Client) Cursor() Cursor { return c.had.cursor() }
+
+// run keeps one session after the other until the client ends.
+func (c *Client) run() {
+	pauses := backoff{least: c.cfg.MinBackoff, most: c.cfg.MaxBackoff}
+	for {
+		c.enter(StateConnecting, nil)
+		lasted, err := c.serve()
+		if c.stop.Err() != nil {
+			err = ErrClosed
+		}
+		if errors.Is(err, ErrClosed) || final(err) {
+			c.finish(err)
+			return
+		}
+		if lasted >= stableAfter {
+			pauses.reset()
+		}
+		pause := pauses.next()
+		if refusal, ok := errors.AsType[*Error](err); ok {
+			pause = max(pause, spread(refusal.RetryAfter))
+		}
+		c.cfg.Log.Info("no connection", "err", err, "pause", pause)
+		c.enter(StateWaiting, err)
+		select {
+		case <-time.After(pause):
+		case <-c.stop.Done():
+		}
+	}
+}
+
+// final tells whether connecting again would be of no use: somebody wanted the
+// session to end, or the login is refused for what it is.
+func final(err error) bool {
+	if _, ok := errors.AsType[*KickedError](err); ok || errors.Is(err, ErrUnauthorized) {
+		return true
+	}
+	refusal, ok := errors.AsType[*Error](err)
+	return ok && !refusal.temporary() && refusal.Code != protocol.CodeInternal
+}
+
+// finish ends the client's queues and leaves its last events.
+func (c *Client) finish(cause error) {
+	c.out.close(cause)
+	c.mu.Lock()
+	c.state, c.err = StateClosed, cause
+	c.mu.Unlock()
+	if kick, ok := errors.AsType[*KickedError](cause); ok && c.cfg.OnKicked != nil {
+		c.in.put(event{kind: eventFinal, run: func() { c.cfg.OnKicked(kick.Reason) }})
+	}
+	if c.cfg.OnState != nil {
+		c.in.put(event{kind: eventFinal, run: func() { c.tell(StateClosed) }})
+	}
+	c.in.close()
+	c.end()
+	close(c.ended)
+}
+
+// enter changes the state and tells the application. err is what went wrong.
+func (c *Client) enter(state State, err error) {
+	c.mu.Lock()
+	c.state = state
+	if err != nil {
+		c.err = err
+	}
+	c.mu.Unlock()
+	if c.cfg.OnState != nil {
+		c.in.put(event{kind: eventState, run: func() { c.tell(state) }})
+	}
+}
+
+// tell reports a state, unless those in between have been left out.
+func (c *Client) tell(state State) {
+	if c.told == nil || *c.told != state {
+		c.told = &state
+		c.cfg.OnState(state)
+	}
+}
+
+// arrived makes a session that has logged in the client's own.
+func (c *Client) arrived(s *session) {
+	c.mu.Lock()
+	c.session, c.user, c.err = s, s.user, nil
+	c.mu.Unlock()
+	c.enter(StateOnline, nil)
+	c.out.connected()
+	select {
+	case <-c.online:
+	default:
+		close(c.online)
+	}
+}
+
+// left ends what was bound to the session. What it brought and no handler has
+// seen comes again with the next one.
+func (c *Client) left() {
+	c.mu.Lock()
+	c.session = nil
+	c.mu.Unlock()
+	c.in.dropFrames()
+	c.out.lost()
+}
+
+// dispatch calls the handlers. It is the last to end.
+func (c *Client) dispatch() {
+	for {
+		e, ok := c.in.take()
+		if !ok {
+			<-c.ended
+			close(c.done)
+			return
+		}
+		e.run()
+	}
+}

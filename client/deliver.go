@@ -1,0 +1,126 @@
+package client
+
+import (
+	"fmt"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// What an application is given, as the protocol has it.
+type (
+	Message             = protocol.Message
+	Conversation        = protocol.Conversation
+	Page                = protocol.PageOK
+	Synced              = protocol.Synced
+	ReadReport          = protocol.ReadReport
+	ReadReceipt         = protocol.ReadReceipt
+	Recall              = protocol.Recall
+	MessagesDeleted     = protocol.MessageDeleted
+	ConversationDeleted = protocol.ConversationDeleted
+	GroupEvent          = protocol.GroupEvent
+	Typing              = protocol.Typing
+	Presence            = protocol.Presence
+	UserPresence        = protocol.UserPresence
+)
+
+// event makes the event of a push. Its run is nil when nobody cares: the
+// application has no handler, or a later server pushes what is unknown here.
+func (s *session) event(f *protocol.ServerFrame) (event, error) {
+	cfg := &s.c.cfg
+	switch f.Op {
+	case protocol.OpOnNewMessage:
+		return eventOf(f, eventFrame, s.deliver)
+	case protocol.OpOnSynced:
+		return eventOf(f, eventFrame, s.synced)
+	case protocol.OpOnReadReport:
+		return eventOf(f, eventFrame, cfg.OnReadReport)
+	case protocol.OpOnReadReceipt:
+		return eventOf(f, eventFrame, cfg.OnReadReceipt)
+	case protocol.OpOnRecall:
+		return eventOf(f, eventFrame, cfg.OnRecall)
+	case protocol.OpOnMessageDeleted:
+		return eventOf(f, eventFrame, cfg.OnMessagesDeleted)
+	case protocol.OpOnConversationDeleted:
+		return eventOf(f, eventFrame, cfg.OnConversationDeleted)
+	case protocol.OpOnGroupEvent:
+		return eventOf(f, eventFrame, cfg.OnGroupEvent)
+	case protocol.OpOnTyping:
+		return eventOf(f, eventSignal, cfg.OnTyping)
+	case protocol.OpOnPresence:
+		return eventOf(f, eventSignal, cfg.OnPresence)
+	case protocol.OpOnKicked:
+		var p protocol.Kicked
+		if err := f.Decode(&p); err != nil {
+			return event{}, fmt.Errorf("client: %s: %w", f.Op, err)
+		}
+		return event{}, &KickedError{Reason: p.Reason}
+	}
+	return event{}, nil
+}
+
+// eventOf reads the push of f for a handler, which may be nil.
+func eventOf[T any, P interface {
+	*T
+	payload
+}](f *protocol.ServerFrame, kind eventKind, handler func(T)) (event, error) {
+	if handler == nil {
+		return event{}, nil
+	}
+	var push T
+	if err := P(&push).Decode(f.Payload); err != nil {
+		return event{}, fmt.Errorf("client: %s: %w", f.Op, err)
+	}
+	return event{kind: kind, run: func() { handler(push) }}, nil
+}
+
+// deliver hands over the messages that are new to this device. Only when the
+// handler has returned does the device stand behind them: had it crashed, they
+// would be pushed again.
+func (s *session) deliver(p protocol.NewMessage) {
+	c := s.c
+	fresh := make([]Message, 0, len(p.Messages))
+	for i := range p.Messages {
+		m := &p.Messages[i]
+		switch {
+		case m.Ephemeral: // kept nowhere, so it cannot come again
+		case !c.had.add(m.ID):
+			continue
+		case m.From == s.user && c.out.settle(m):
+			continue // the answer to a send of this very client
+		}
+		fresh = append(fresh, *m)
+	}
+	if len(fresh) > 0 && c.cfg.OnMessages != nil {
+		c.cfg.OnMessages(fresh)
+	}
+	if p.Skipped > 0 && c.cfg.OnSkipped != nil {
+		c.cfg.OnSkipped(p.Skipped)
+	}
+	c.had.move(p.Cursor, p.GroupCursors)
+	s.acknowledge(p.D)
+}
+
+// acknowledge lets the writer ack d. While more waits to be handled, the ack
+// is left to the frames behind it, but not past a quarter of the window: the
+// server must not run dry.
+func (s *session) acknowledge(d uint64) {
+	s.handled.Store(d)
+	if s.c.in.empty() || d-s.acked.Load() >= uint64(s.limits.Window)/4 {
+		s.c.out.signal()
+	}
+}
+
+func (s *session) synced(p protocol.Synced) {
+	if s.c.cfg.OnSynced != nil {
+		s.c.cfg.OnSynced(p)
+	}
+	var groups []protocol.GroupCursor
+	for _, list := range [][]protocol.Conversation{p.Conversations, p.Groups} {
+		for _, c := range list {
+			if c.Conv.Group && c.Cursor != "" {
+				groups = append(groups, protocol.GroupCursor{Group: c.Conv.ID, Cursor: c.Cursor})
+			}
+		}
+	}
+	s.c.had.move(p.Cursor, groups)
+}

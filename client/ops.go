@@ -1,0 +1,257 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// maxWatched bounds the users whose presence one client follows.
+const maxWatched = 1000
+
+// The requests below wait for their answer until ctx ends, across broken
+// connections: all of them are safe to repeat. Their errors are those of Send.
+
+// A Query asks for a page of a conversation. At most one of Before, After and
+// From..To is set; none asks for the newest messages.
+type Query struct {
+	Before    uint64 // the messages before this seq, the newest of them
+	After     uint64 // the messages after this seq, the oldest of them
+	FromStart bool   // the oldest messages of all
+	From, To  uint64 // this range of seqs, both included
+	Limit     int    // messages, 1-100; 0 = 20
+}
+
+// History fetches a page of what the server keeps of a conversation. The page
+// accounts for every seq from From to To: there is its message, or a gap with
+// the reason. Messages seen this way may still come through OnMessages.
+func (c *Client) History(ctx context.Context, conv string, q Query) (Page, error) {
+	of, err := protocol.ParseConv(conv)
+	if err != nil {
+		return Page{}, err
+	}
+	given := 0
+	for _, set := range []bool{q.Before != 0, q.After != 0 || q.FromStart, q.From != 0 || q.To != 0} {
+		if set {
+			given++
+		}
+	}
+	switch {
+	case given > 1:
+		return Page{}, wrong("Query", "must have only one of Before, After or FromStart, and From..To")
+	case q.From > q.To || q.From == 0 && q.To != 0:
+		return Page{}, wrong("From", "must be at least 1 and at most To")
+	case q.Limit < 0 || q.Limit > protocol.MaxMessages:
+		return Page{}, wrong("Limit", "must be 1-%d, or 0 for %d", protocol.MaxMessages, protocol.DefaultPageLimit)
+	}
+	var page Page
+	err = c.ask(ctx, protocol.OpGetMessage, &page, &protocol.GetMessageArgs{
+		Conv: of, Before: q.Before, After: q.After, HasAfter: q.After != 0 || q.FromStart,
+		From: q.From, To: q.To, Limit: q.Limit,
+	})
+	return page, err
+}
+
+// Recents lists the recent conversations, newest first, each with its last message.
+func (c *Client) Recents(ctx context.Context) ([]Conversation, error) {
+	var ok protocol.RecentsOK
+	err := c.ask(ctx, protocol.OpGetRecents, &ok, nil)
+	return ok.Conversations, err
+}
+
+// ReadReport says that the user has read a conversation up to seq, and gives
+// what is unread in it now. Lower reports than the last change nothing.
+func (c *Client) ReadReport(ctx context.Context, conv string, seq uint64) (unread int, err error) {
+	of, err := messageOf(conv, seq)
+	if err != nil {
+		return 0, err
+	}
+	var ok protocol.ReadReportOK
+	err = c.ask(ctx, protocol.OpReadReport, &ok, &protocol.ReadReportArgs{Conv: of, Seq: seq})
+	return ok.Unread, err
+}
+
+// Recall takes a message of the user's own back for everybody. After the
+// server's window (2 minutes, unless set otherwise) it gets "too_late".
+func (c *Client) Recall(ctx context.Context, conv string, seq uint64) error {
+	of, err := messageOf(conv, seq)
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, protocol.OpRecall, nil, &protocol.RecallArgs{Conv: of, Seq: seq})
+}
+
+// DeleteMessages hides 1-100 messages from the user's own view.
+func (c *Client) DeleteMessages(ctx context.Context, conv string, seqs ...uint64) error {
+	of, err := protocol.ParseConv(conv)
+	if err != nil {
+		return err
+	}
+	if len(seqs) < 1 || len(seqs) > protocol.MaxSeqs || slices.Contains(seqs, 0) {
+		return wrong("seqs", "must be 1-%d; each must be at least 1", protocol.MaxSeqs)
+	}
+	return c.ask(ctx, protocol.OpDeleteMessage, nil, &protocol.DeleteMessageArgs{Conv: of, Seqs: seqs})
+}
+
+// DeleteConversation takes a conversation off the recents and out of the
+// offline queue, with messages also its history, in the user's own view.
+func (c *Client) DeleteConversation(ctx context.Context, conv string, messages bool) error {
+	of, err := protocol.ParseConv(conv)
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, protocol.OpDeleteConversation, nil, &protocol.DeleteConversationArgs{Conv: of, Messages: messages})
+}
+
+// A Setting changes how the user wants a conversation treated; nil leaves it.
+type Setting struct {
+	Muted  *bool
+	Pinned *bool
+}
+
+// SetConversation changes the user's settings of a conversation.
+func (c *Client) SetConversation(ctx context.Context, conv string, to Setting) error {
+	of, err := protocol.ParseConv(conv)
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, protocol.OpSetConversation, nil, &protocol.SetConversationArgs{Conv: of, Muted: to.Muted, Pinned: to.Pinned})
+}
+
+// Block stops messages of another user from now on.
+func (c *Client) Block(ctx context.Context, user string) error {
+	return c.block(ctx, protocol.OpBlock, user)
+}
+
+// Unblock lets them in again.
+func (c *Client) Unblock(ctx context.Context, user string) error {
+	return c.block(ctx, protocol.OpUnblock, user)
+}
+
+func (c *Client) block(ctx context.Context, op, user string) error {
+	if !protocol.ValidUser(user) {
+		return wrong("user", userRule)
+	}
+	return c.ask(ctx, op, nil, &protocol.BlockArgs{User: user})
+}
+
+// Blocked lists the users that are blocked.
+func (c *Client) Blocked(ctx context.Context) ([]string, error) {
+	var ok protocol.BlockedOK
+	err := c.ask(ctx, protocol.OpGetBlocked, &ok, nil)
+	return ok.Users, err
+}
+
+// Typing tells the others of a conversation that the user types. It does not
+// wait; without a connection, or when many such notices wait, it does nothing.
+func (c *Client) Typing(conv string) error {
+	of, err := protocol.ParseConv(conv)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	select {
+	case s.typing <- of:
+		c.out.signal()
+	default:
+	}
+	return nil
+}
+
+// Presence tells who of up to 100 users is online, and when the others were
+// last. Users that the asker shares no conversation with are left out.
+func (c *Client) Presence(ctx context.Context, users ...string) ([]UserPresence, error) {
+	return c.presence(ctx, protocol.OpGetPresence, users, false)
+}
+
+// WatchPresence is Presence, and from then on OnPresence tells each change, on
+// this connection and all that follow. A client follows at most 1,000 users.
+func (c *Client) WatchPresence(ctx context.Context, users ...string) ([]UserPresence, error) {
+	c.mu.Lock()
+	fresh := 0
+	for _, user := range users {
+		if _, ok := c.watched[user]; !ok {
+			fresh++
+		}
+	}
+	full := len(c.watched)+fresh > maxWatched
+	c.mu.Unlock()
+	if full {
+		return nil, wrong("users", "must be no more than %d in all", maxWatched)
+	}
+	presence, err := c.presence(ctx, protocol.OpSubscribePresence, users, false)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, user := range users {
+		if len(c.watched) < maxWatched {
+			c.watched[user] = struct{}{}
+		}
+	}
+	return presence, nil
+}
+
+func (c *Client) presence(ctx context.Context, op string, users []string, tied bool) ([]UserPresence, error) {
+	if len(users) < 1 || len(users) > protocol.MaxUsers || !validUsers(users) {
+		return nil, wrong("users", "must be 1-%d; each %s", protocol.MaxUsers, userRule)
+	}
+	var ok protocol.PresenceOK
+	err := c.out.do(ctx, &call{op: op, ok: &ok, tied: tied, args: &protocol.PresenceArgs{Users: users}})
+	return ok.Presence, err
+}
+
+// SetBackground tells the server whether the user looks at the application: if
+// not, his messages are announced as if he were offline. It holds for this
+// connection and all that follow.
+func (c *Client) SetBackground(ctx context.Context, background bool) error {
+	c.mu.Lock() // first: a connection that comes while this one is asked has to know
+	c.background = background
+	c.mu.Unlock()
+	return c.ask(ctx, protocol.OpSetState, nil, &protocol.SetStateArgs{Background: background})
+}
+
+// RefreshToken gives the server a fresh token of Config.Token. The client does
+// so itself before a token expires; this is for one that has to go earlier.
+func (c *Client) RefreshToken(ctx context.Context) error {
+	_, err := c.refresh(ctx)
+	return err
+}
+
+// refresh gives the server a fresh token and returns it.
+func (c *Client) refresh(ctx context.Context) (string, error) {
+	token, err := c.cfg.Token(ctx)
+	if err != nil {
+		return "", fmt.Errorf("client: token: %w", err)
+	}
+	return token, c.out.do(ctx, &call{
+		op: protocol.OpRefreshToken, tied: true, args: &protocol.RefreshTokenArgs{Token: token},
+	})
+}
+
+// messageOf checks the names of a message.
+func messageOf(conv string, seq uint64) (protocol.Conv, error) {
+	if seq == 0 {
+		return protocol.Conv{}, wrong("seq", "must be at least 1")
+	}
+	return protocol.ParseConv(conv)
+}
+
+// ask makes a request and waits for its answer.
+func (c *Client) ask(ctx context.Context, op string, ok payload, args protocol.Args) error {
+	return c.out.do(ctx, &call{op: op, ok: ok, args: args})
+}
+
+const userRule = "must be 1-64 bytes of printable ASCII without spaces"
+
+func validUsers(users []string) bool {
+	return !slices.ContainsFunc(users, func(user string) bool { return !protocol.ValidUser(user) })
+}

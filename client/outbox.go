@@ -1,0 +1,302 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+const (
+	// maxCalls bounds the requests other than sends that wait for an answer.
+	maxCalls = 1024
+	// maxInFlight bounds the requests on the wire, so that a long queue leaves
+	// room for acks and pings between its frames.
+	maxInFlight = 64
+	// lateAfter is the age from which a repeated send says that it is one. It
+	// lies well inside the server's dedupe window (5 min), so that neither a
+	// slow network nor a clock lets a repeat slip past both.
+	lateAfter = time.Minute
+	// The pause after a temporary refusal that names none.
+	leastPause, mostPause = 250 * time.Millisecond, 10 * time.Second
+)
+
+// outbox holds every request that has no answer yet.
+type outbox struct {
+	maxSends, maxBytes int
+	wake               chan struct{} // to the writer: there may be something to take
+
+	mu       sync.Mutex
+	lastID   uint64
+	calls    map[uint64]*call
+	lanes    map[protocol.Conv][]*call // sends per conversation, oldest first; only the first is written
+	ready    []*call                   // callReady, in the order to write them
+	inFlight int
+	sends    int // in lanes
+	bytes    int // bodies in lanes
+	online   bool
+	closed   error
+}
+
+func newOutbox(maxSends, maxBytes int) *outbox {
+	return &outbox{
+		maxSends: maxSends,
+		maxBytes: maxBytes,
+		wake:     make(chan struct{}, 1),
+		calls:    make(map[uint64]*call),
+		lanes:    make(map[protocol.Conv][]*call),
+	}
+}
+
+// submit takes a call in. On an error nothing was sent.
+func (o *outbox) submit(c *call) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.closed != nil:
+		return o.closed
+	case c.tied && !o.online:
+		return ErrOffline
+	case c.send == nil && len(o.calls)-o.sends >= maxCalls,
+		c.send != nil && (o.sends >= o.maxSends || o.bytes+len(c.send.Body) > o.maxBytes):
+		return ErrQueueFull
+	}
+	o.lastID++
+	c.id = o.lastID
+	c.done = make(chan struct{})
+	o.calls[c.id] = c
+	if c.send != nil {
+		o.sends++
+		o.bytes += len(c.send.Body)
+		lane := append(o.lanes[c.send.Conv], c)
+		o.lanes[c.send.Conv] = lane
+		if len(lane) > 1 {
+			c.state = callBehind
+			return nil
+		}
+	}
+	o.makeReady(c)
+	return nil
+}
+
+// newID gives an id to a request that no call stands behind.
+func (o *outbox) newID() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lastID++
+	return o.lastID
+}
+
+// take gives the next call to write and counts it as written; nil when there
+// is none. Its args stay as they are until the next take of the same call.
+func (o *outbox) take(now time.Time) *call {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.online || len(o.ready) == 0 || o.inFlight >= maxInFlight {
+		return nil
+	}
+	c := o.ready[0]
+	o.ready = o.ready[1:]
+	c.state = callInFlight
+	o.inFlight++
+	if c.written.IsZero() {
+		c.written = now
+	} else if c.send != nil && now.Sub(c.written) >= lateAfter {
+		c.send.Retry = true
+	}
+	return c
+}
+
+// answer ends the call of a reply, or lets it pause when the refusal is
+// temporary. A reply that nobody waits for any more is dropped.
+func (o *outbox) answer(id uint64, ok protocol.Raw, refusal *Error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.calls[id]
+	if c == nil || c.state != callInFlight {
+		return
+	}
+	switch {
+	case refusal == nil:
+		o.finish(c, c.read(ok))
+	case !refusal.temporary():
+		o.finish(c, refusal)
+	default:
+		o.inFlight--
+		c.state = callPausing
+		c.refused = refusal
+		pause := spread(refusal.RetryAfter)
+		if refusal.RetryAfter <= 0 {
+			pause = spread(min(mostPause, leastPause<<min(c.refusals, 10)))
+		}
+		c.refusals++
+		c.pause = time.AfterFunc(pause, func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			if c.state == callPausing {
+				o.makeReady(c)
+			}
+		})
+		o.signal()
+	}
+}
+
+// settle ends a send whose message came back by other means than its reply:
+// the connection broke between the two, and the login brought the message.
+// It reports whether there was one.
+func (o *outbox) settle(m *protocol.Message) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	lane := o.lanes[m.Conv]
+	i := slices.IndexFunc(lane, func(c *call) bool {
+		return c.send.CID == string(m.CID) && !c.written.IsZero() && slices.Equal(c.send.Body, m.Body)
+	})
+	if i < 0 {
+		return false
+	}
+	c := lane[i]
+	c.sent(protocol.SendOK{ID: m.ID, Seq: m.Seq, Time: m.Time})
+	o.finish(c, nil)
+	return true
+}
+
+// abandon ends a call whose caller no longer waits, and gives the error that
+// tells him what may have come of it.
+func (o *outbox) abandon(c *call, cause error) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c.state == callDone {
+		return c.err
+	}
+	err := cause
+	if c.refused != nil {
+		err = fmt.Errorf("%w (last answer: %w)", cause, c.refused)
+	}
+	if c.unknown() {
+		err = fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	o.finish(c, err)
+	return c.err
+}
+
+// refuse ends a call that take gave and that cannot be written.
+func (o *outbox) refuse(c *call, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c.state == callInFlight {
+		o.finish(c, err)
+	}
+}
+
+// connected lets calls be written.
+func (o *outbox) connected() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.online = true
+	o.signal()
+}
+
+// lost puts what was on the wire back in its place, oldest first, and ends
+// what was tied to the connection.
+func (o *outbox) lost() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.online = false
+	for _, id := range slices.Sorted(maps.Keys(o.calls)) {
+		c := o.calls[id]
+		switch {
+		case c.tied && c.unknown():
+			o.finish(c, fmt.Errorf("%w: %w", ErrUnknown, ErrOffline))
+		case c.tied:
+			o.finish(c, ErrOffline)
+		case c.state == callInFlight:
+			o.inFlight--
+			c.state = callReady
+			o.ready = append(o.ready, c)
+		}
+	}
+	slices.SortFunc(o.ready, func(a, b *call) int { return int(int64(a.id) - int64(b.id)) })
+}
+
+// close ends all calls, present and future, with cause.
+func (o *outbox) close(cause error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = cause
+	for _, c := range o.calls {
+		err := cause
+		if c.unknown() {
+			err = errors.Join(cause, ErrUnknown)
+		}
+		o.finish(c, err)
+	}
+}
+
+// finish takes a call out and lets the next of its conversation go.
+func (o *outbox) finish(c *call, err error) {
+	switch c.state {
+	case callInFlight:
+		o.inFlight--
+	case callReady:
+		o.ready = slices.DeleteFunc(o.ready, func(r *call) bool { return r == c })
+	case callPausing:
+		c.pause.Stop()
+	}
+	c.state = callDone
+	c.err = err
+	delete(o.calls, c.id)
+	if c.send != nil {
+		o.sends--
+		o.bytes -= len(c.send.Body)
+		lane := slices.DeleteFunc(o.lanes[c.send.Conv], func(s *call) bool { return s == c })
+		if len(lane) == 0 {
+			delete(o.lanes, c.send.Conv)
+		} else {
+			o.lanes[c.send.Conv] = lane
+			if lane[0].state == callBehind {
+				o.makeReady(lane[0])
+			}
+		}
+	}
+	close(c.done)
+	o.signal()
+}
+
+func (o *outbox) makeReady(c *call) {
+	c.state = callReady
+	o.ready = append(o.ready, c)
+	o.signal()
+}
+
+// signal tells the writer; one that is told already needs no second word.
+func (o *outbox) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// do sends a request and waits for its answer, until ctx ends.
+func (o *outbox) do(ctx context.Context, c *call) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := o.submit(c); err != nil {
+		return err
+	}
+	return o.wait(ctx, c)
+}
+
+func (o *outbox) wait(ctx context.Context, c *call) error {
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return o.abandon(c, ctx.Err())
+	}
+}

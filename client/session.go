@@ -1,0 +1,156 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+const (
+	// maxFrame bounds a frame from the server: 64 KiB, or one message of
+	// whatever size its operator allows.
+	maxFrame = 1 << 20
+	// maxNotices bounds the typing notices that wait to be written; more are dropped.
+	maxNotices = 16
+	// logoutTime is how long Close waits for the server to end the session.
+	logoutTime = time.Second
+)
+
+// A session is one connection that is logged in. Its reader and its writer are
+// one goroutine each.
+type session struct {
+	c      *Client
+	ws     *websocket.Conn
+	user   string
+	limits protocol.SessionLimits
+	ahead  time.Duration // the server's clock minus ours
+
+	born time.Time // when it was logged in
+
+	typing    chan protocol.Conv // notices for the writer
+	handled   atomic.Uint64      // newest delivery number that handlers have returned from
+	acked     atomic.Uint64      // newest delivery number acknowledged; the writer's
+	lastHeard atomic.Int64       // when the server gave a sign of life, as time since born
+}
+
+// serve connects, logs in and stays until the session ends. It reports why it
+// did, and how long the session lasted.
+func (c *Client) serve() (time.Duration, error) {
+	token, err := c.token()
+	if err != nil {
+		return 0, err
+	}
+	s, err := c.login(token)
+	if err != nil {
+		return 0, err
+	}
+	c.arrived(s)
+
+	ctx, end := context.WithCancelCause(context.Background())
+	defer end(nil)
+	// A logout that gets nowhere must not hold up Close.
+	defer context.AfterFunc(c.stop, func() {
+		time.AfterFunc(logoutTime, func() { end(ErrClosed) })
+	})()
+	var loops sync.WaitGroup
+	loops.Go(func() { end(s.read(ctx)) })
+	loops.Go(func() { end(s.write(ctx)) })
+	loops.Go(func() { s.upkeep(ctx, token) })
+	loops.Wait()
+
+	s.ws.CloseNow()
+	c.left()
+	return time.Since(s.born), context.Cause(ctx)
+}
+
+// token asks the application for the token of a login.
+func (c *Client) token() (string, error) {
+	ctx, cancel := context.WithTimeout(c.stop, c.cfg.LoginTimeout)
+	defer cancel()
+	token, err := c.cfg.Token(ctx)
+	if err != nil {
+		return "", fmt.Errorf("client: token: %w", err)
+	}
+	return token, nil
+}
+
+// login makes one connection and logs it in.
+func (c *Client) login(token string) (_ *session, err error) {
+	ctx, cancel := context.WithTimeout(c.stop, c.cfg.LoginTimeout)
+	defer cancel()
+	ws, resp, err := websocket.Dial(ctx, c.cfg.URL, &websocket.DialOptions{
+		HTTPClient:   c.cfg.HTTPClient,
+		HTTPHeader:   http.Header{"User-Agent": {"belfry-go"}},
+		Subprotocols: []string{c.cfg.Codec.Subprotocol()},
+	})
+	if err != nil {
+		if resp != nil {
+			return nil, fmt.Errorf("client: connect: HTTP status %d: %w", resp.StatusCode, err)
+		}
+		return nil, fmt.Errorf("client: connect: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			ws.CloseNow()
+		}
+	}()
+	ws.SetReadLimit(maxFrame)
+	if want := c.cfg.Codec.Subprotocol(); ws.Subprotocol() != want {
+		return nil, fmt.Errorf("client: connect: the server speaks %q, want %q", ws.Subprotocol(), want)
+	}
+	s := &session{c: c, ws: ws, born: time.Now(), typing: make(chan protocol.Conv, maxNotices)}
+	at := c.had.cursor()
+	id := c.out.newID()
+	err = s.writeRequest(ctx, id, protocol.OpLogin, &protocol.LoginArgs{
+		Token:        token,
+		Device:       c.cfg.Device,
+		Platform:     c.cfg.Platform,
+		HasSince:     at.Since != "",
+		Since:        at.Since,
+		Groups:       at.Groups,
+		AutoRead:     !c.cfg.ManualRead,
+		Recents:      c.cfg.Recents,
+		GroupBacklog: protocol.DefaultBacklog,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ok, err := s.awaitLogin(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	s.user, s.limits = ok.User, ok.Limits
+	s.ahead = time.Until(time.UnixMilli(ok.ServerTime))
+	s.born = time.Now()
+	return s, nil
+}
+
+// awaitLogin reads up to the reply to the login. What the server pushes before
+// it is handled like any other frame.
+func (s *session) awaitLogin(ctx context.Context, id uint64) (*protocol.LoginOK, error) {
+	for {
+		f, size, err := s.readFrame(ctx)
+		switch {
+		case websocket.CloseStatus(err) == protocol.CloseUnauthorized:
+			return nil, &Error{Code: protocol.CodeUnauthorized, Message: "the server closed the connection"}
+		case err != nil:
+			return nil, err
+		case f.ID != id:
+			if err := s.handle(f, size); err != nil {
+				return nil, err
+			}
+		case f.Err != nil:
+			return nil, refusal(f.Err)
+		default:
+			ok := new(protocol.LoginOK)
+			return ok, f.Decode(ok)
+		}
+	}
+}

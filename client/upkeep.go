@@ -1,0 +1,80 @@
+package client
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// upkeep tells a new session what it has to know anew and keeps its token
+// fresh, until ctx ends.
+func (s *session) upkeep(ctx context.Context, token string) {
+	if err := s.restore(ctx); err != nil && ctx.Err() == nil {
+		s.c.cfg.Log.Warn("session not restored", "err", err)
+	}
+	retry := backoff{least: time.Second, most: 30 * time.Second}
+	for {
+		exp := tokenExpiry(token)
+		if exp.IsZero() {
+			return // nothing to go by; the server says when it is over
+		}
+		pause := refreshIn(exp, time.Now().Add(s.ahead))
+		for {
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
+			fresh, err := s.c.refresh(ctx)
+			if err == nil {
+				token = fresh
+				retry.reset()
+				break
+			}
+			s.c.cfg.Log.Warn("token not refreshed", "err", err)
+			pause = time.Second + retry.next()
+		}
+	}
+}
+
+// restore repeats what lasts for one session only.
+func (s *session) restore(ctx context.Context) error {
+	s.c.mu.Lock()
+	background := s.c.background
+	watched := slices.Sorted(maps.Keys(s.c.watched))
+	s.c.mu.Unlock()
+	if background {
+		err := s.c.out.do(ctx, &call{
+			op: protocol.OpSetState, tied: true, args: &protocol.SetStateArgs{Background: true},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for users := range slices.Chunk(watched, protocol.MaxUsers) {
+		presence, err := s.c.presence(ctx, protocol.OpSubscribePresence, users, true)
+		if err != nil {
+			return err
+		}
+		s.told(presence)
+	}
+	return nil
+}
+
+// told passes on how users are whose changes may have been missed.
+func (s *session) told(presence []UserPresence) {
+	handler := s.c.cfg.OnPresence
+	if handler == nil {
+		return
+	}
+	for _, p := range presence {
+		now := Presence{User: p.User, Status: protocol.StatusOffline, Time: p.LastSeen}
+		if p.Online {
+			now.Status = protocol.StatusOnline
+		}
+		s.c.in.put(event{kind: eventSignal, run: func() { handler(now) }})
+	}
+}

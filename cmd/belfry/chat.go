@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/belfry-im/belfry/client"
+)
+
+const (
+	chatServer = "http://127.0.0.1:8080"
+	// chatFarewell is how long messages that were entered may still take to be
+	// stored when the chat ends.
+	chatFarewell = 5 * time.Second
+)
+
+// chatOptions are the flags of belfry chat.
+type chatOptions struct {
+	user, to, server, token, device, data string
+}
+
+func newChatCommand() *cobra.Command {
+	var o chatOptions
+	cmd := &cobra.Command{
+		Use:   "chat --user NAME",
+		Short: "Chat from the terminal",
+		Long: `Chat from the terminal.
+
+On a terminal it takes the whole screen. With its input or output in a pipe it
+works by lines: each line in is sent, each message that comes is printed, and
+it ends with the input once all of it has been stored.
+
+Without --token it signs a token itself, with the secret that ` + "`belfry serve --dev`" + `
+has put into the data folder.`,
+		Example: `  belfry chat --user alice
+  belfry chat --user alice --to bob --server https://chat.example.org --token "$TOKEN"
+  echo "the build is done" | belfry chat --user builder --to alice`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.user, "user", "", "who you are")
+	f.StringVar(&o.to, "to", "", "whom to talk to first")
+	f.StringVar(&o.server, "server", chatServer, "URL of the server")
+	f.StringVar(&o.token, "token", "", "login token; empty signs one with the data folder's secret")
+	f.StringVar(&o.device, "device", "", "name of this device, for its sessions to replace each other; empty makes one up")
+	f.StringVar(&o.data, "data", defaultData, "data folder of a development server")
+	return cmd
+}
+
+func (o *chatOptions) check() error {
+	if o.user == "" {
+		return usagef("--user: want the user that you are")
+	}
+	if err := checkUser(o.user); err != nil {
+		return usagef("--user: %w", err)
+	}
+	if o.to != "" {
+		if err := checkUser(o.to); err != nil {
+			return usagef("--to: %w", err)
+		}
+	}
+	if len(o.device) > 64 {
+		return usagef("--device: want at most 64 bytes")
+	}
+	if o.device == "" {
+		o.device = "chat-" + rand.Text()[:8]
+	}
+	return nil
+}
+
+// login gives the client its tokens: the one of the command line, or a fresh
+// one of the development server for every login.
+func (o *chatOptions) login(context.Context) (string, error) {
+	if o.token != "" {
+		return o.token, nil
+	}
+	return devToken(o.data, o.user, tokenTTL)
+}
+
+func (o *chatOptions) run(ctx context.Context, in io.Reader, out io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
+	if _, err := o.login(ctx); err != nil {
+		return err // at once, instead of trying again and again
+	}
+	m := newChatModel(o.user)
+	if o.to != "" {
+		m.current = "u:" + o.to
+	}
+	// What was entered last outlives the screen it was entered on.
+	jobs, cancel := context.WithCancel(context.Background())
+	defer cancel()
+
+	var post func(any)
+	var show func() error
+	if inFile, outFile, ok := terminal(in, out); ok {
+		ui := &chatTUI{model: m, ctx: jobs}
+		ui.screen.colours = palette(os.Getenv("NO_COLOR") == "")
+		program := tea.NewProgram(ui, tea.WithContext(ctx), tea.WithInput(inFile), tea.WithOutput(outFile))
+		post = func(e any) { program.Send(e) }
+		show = func() error {
+			_, err := program.Run()
+			if errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil {
+				err = nil
+			}
+			return err
+		}
+	} else {
+		events := make(chan any)
+		post = func(e any) {
+			select {
+			case events <- e:
+			case <-jobs.Done():
+			}
+		}
+		show = func() error { return chatLines(ctx, m, events, in, out) }
+	}
+
+	cfg := client.Config{
+		URL: o.server, Token: o.login, Device: o.device, Platform: "terminal",
+		ManualRead: true, // what is on the screen is read, not what has arrived
+	}
+	m.handlers(&cfg, post)
+	net, err := client.New(cfg)
+	if err != nil {
+		return usagef("--server: %w", err)
+	}
+	defer net.Close()
+	m.net = net
+	if err := show(); err != nil {
+		return err
+	}
+	m.farewell(jobs)
+	return m.ended
+}
+
+// terminal tells whether both ends of the chat are one.
+func terminal(in io.Reader, out io.Writer) (*os.File, *os.File, bool) {
+	inFile, ok1 := in.(*os.File)
+	outFile, ok2 := out.(*os.File)
+	return inFile, outFile, ok1 && ok2 && term.IsTerminal(int(inFile.Fd())) && term.IsTerminal(int(outFile.Fd()))
+}

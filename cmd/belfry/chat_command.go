@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/belfry-im/belfry/client"
+)
+
+// enter carries out a line of the user.
+func (m *chatModel) enter(line string) []chatJob {
+	in, err := parseChatInput(line)
+	if err != nil {
+		m.note("%s", err)
+		return nil
+	}
+	switch in.command {
+	case "":
+		if in.text == "" {
+			return nil
+		}
+		return m.send(in.text)
+	case "to":
+		return m.open("u:" + in.text)
+	case "list":
+		return []chatJob{func(ctx context.Context) any {
+			list, err := m.net.Recents(ctx)
+			return chatRecents{list, err}
+		}}
+	case "help":
+		for _, line := range chatHelp() {
+			m.note("%s", line)
+		}
+		return nil
+	case "quit":
+		m.quit = true
+		return nil
+	case "block", "unblock":
+		return m.block(in.command == "block", in.text)
+	}
+
+	if m.current == "" {
+		m.note("With whom? Say /to USER first.")
+		return nil
+	}
+	switch in.command {
+	case "history":
+		return m.older(in.n)
+	case "recall":
+		return m.recallLast()
+	case "read":
+		m.log(m.current).firstNew = 0
+		return m.markRead(m.current)
+	}
+	return nil
+}
+
+// send gives a message its place at once, so that messages go out in the order
+// in which they were entered, and leaves the answer to a job.
+func (m *chatModel) send(text string) []chatJob {
+	if m.current == "" {
+		m.note("To whom? Say /to USER first.")
+		return nil
+	}
+	conv := m.current
+	out, err := m.net.Queue(conv, map[string]any{"text": text}, client.SendOptions{})
+	if err != nil {
+		m.note("Not sent: %s", explain(err))
+		return nil
+	}
+	m.sending[out.CID()] = out
+	m.lastTyping = time.Time{}
+	l := m.log(conv)
+	l.firstNew = 0
+	l.add(chatEntry{cid: out.CID(), from: m.me, text: text, time: time.Now().UnixMilli()})
+	return []chatJob{func(ctx context.Context) any {
+		result, err := out.Wait(ctx)
+		return chatSent{conv, out.CID(), result, err}
+	}}
+}
+
+// types tells the peer that I type, now and then.
+func (m *chatModel) types(now time.Time) {
+	if m.current != "" && m.state == client.StateOnline && now.Sub(m.lastTyping) >= typingEvery {
+		m.lastTyping = now
+		m.net.Typing(m.current)
+	}
+}
+
+func (m *chatModel) older(n int) []chatJob {
+	l := m.log(m.current)
+	if l.complete {
+		m.note("That is all there is.")
+		return nil
+	}
+	l.loaded = true
+	return []chatJob{m.fetch(l.conv, client.Query{Before: l.oldest(), Limit: n})}
+}
+
+func (m *chatModel) recallLast() []chatJob {
+	l := m.log(m.current)
+	seq, ok := l.lastOwn(m.me)
+	if !ok {
+		m.note("There is no message of yours to take back.")
+		return nil
+	}
+	return []chatJob{func(ctx context.Context) any {
+		err := m.net.Recall(ctx, l.conv, seq)
+		return chatDone{what: "Taken back.", err: err, then: func() { l.recall(seq, seq, "") }}
+	}}
+}
+
+func (m *chatModel) block(on bool, user string) []chatJob {
+	if user == "" {
+		if m.current == "" {
+			m.note("Whom? Say /block USER.")
+			return nil
+		}
+		user = peer(m.current)
+	}
+	return []chatJob{func(ctx context.Context) any {
+		if on {
+			return chatDone{what: user + " is blocked; /unblock " + user + " undoes it.", err: m.net.Block(ctx, user)}
+		}
+		return chatDone{what: user + " is no longer blocked.", err: m.net.Unblock(ctx, user)}
+	}}
+}
+
+// listed shows the recent conversations.
+func (m *chatModel) listed(e chatRecents) {
+	if e.err != nil {
+		m.note("%s", explain(e.err))
+		return
+	}
+	if len(e.list) == 0 {
+		m.note("No conversations yet.")
+	}
+	for _, c := range e.list {
+		unread := ""
+		if c.Unread > 0 {
+			unread = plural(c.Unread, "new message")
+		}
+		m.note("%s  %s  %s", pad(peer(c.Conv.String()), 16), clockTime(c.Time, time.Now()), unread)
+	}
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// A chatInput is one line that the user entered.
+type chatInput struct {
+	command string // without the slash; empty for a message
+	text    string // of a message, or the user that a command names
+	n       int    // for history: how many messages
+}
+
+// chatCommands are what a line may begin with, in the order of /help.
+var chatCommands = []struct{ name, args, help string }{
+	{"to", "USER", "talk to USER"},
+	{"list", "", "recent conversations and what is unread in them"},
+	{"history", "[N]", "load N older messages (default 20, at most 100)"},
+	{"recall", "", "take back your last message here, for both of you"},
+	{"read", "", "mark this conversation as read"},
+	{"block", "[USER]", "take nothing more from USER (default: whom you talk to)"},
+	{"unblock", "[USER]", "undo /block"},
+	{"help", "", "this list"},
+	{"quit", "", "leave; so does ctrl-C"},
+}
+
+const chatPage = 20 // messages of /history without a number
+
+// parseChatInput reads a line. A message that begins with a slash is written
+// with two.
+func parseChatInput(line string) (chatInput, error) {
+	line = strings.TrimSpace(line)
+	if !strings.HasPrefix(line, "/") {
+		return chatInput{text: line}, nil
+	}
+	if strings.HasPrefix(line, "//") {
+		return chatInput{text: line[1:]}, nil
+	}
+	name, arg, _ := strings.Cut(line[1:], " ")
+	in := chatInput{command: name, text: strings.TrimSpace(arg)}
+	switch name {
+	case "to":
+		if in.text == "" {
+			return in, fmt.Errorf("/to: whom? Say /to USER")
+		}
+		return in, checkPeer(name, in.text)
+	case "block", "unblock":
+		if in.text == "" {
+			return in, nil
+		}
+		return in, checkPeer(name, in.text)
+	case "history":
+		in.n = chatPage
+		if in.text != "" {
+			n, err := strconv.Atoi(in.text)
+			if err != nil || n < 1 || n > 100 {
+				return in, fmt.Errorf("/history: want a number from 1 to 100, not %q", in.text)
+			}
+			in.n, in.text = n, ""
+		}
+		return in, nil
+	case "list", "recall", "read", "help", "quit":
+		if in.text != "" {
+			return in, fmt.Errorf("/%s: takes nothing after it", name)
+		}
+		return in, nil
+	}
+	return in, fmt.Errorf("/%s: no such command; /help lists them, // begins a message with a slash", printableLine(name))
+}
+
+func checkPeer(command, user string) error {
+	if err := checkUser(user); err != nil {
+		return fmt.Errorf("/%s: %w", command, err)
+	}
+	return nil
+}
+
+// chatHelp is the text of /help, a line each.
+func chatHelp() []string {
+	var lines []string
+	for _, c := range chatCommands {
+		lines = append(lines, fmt.Sprintf("%-18s %s", strings.TrimSpace("/"+c.name+" "+c.args), c.help))
+	}
+	return lines
+}
+
+// completeChatInput finishes the name of a command or, after one that wants
+// it, of a user. It gives line back when nothing or more than one fits.
+func completeChatInput(line string, users []string) string {
+	command, arg, hasArg := strings.Cut(line, " ")
+	if !strings.HasPrefix(command, "/") {
+		return line
+	}
+	var found []string
+	if !hasArg {
+		for _, c := range chatCommands {
+			if strings.HasPrefix("/"+c.name, command) {
+				found = append(found, "/"+c.name+" ")
+			}
+		}
+	} else {
+		for _, user := range users {
+			if strings.HasPrefix(user, arg) {
+				found = append(found, command+" "+user)
+			}
+		}
+	}
+	if len(found) != 1 {
+		return line
+	}
+	return found[0]
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// maxChatLine bounds a line of the input; a longer one ends the chat, as what
+// follows it would be taken for lines of its own.
+const maxChatLine = 64 << 10
+
+// chatLines is a chat for pipes, scripts and terminals without a screen: each
+// line in is a message or a command, each line out something that happened. It
+// ends with the input, once what was entered has been answered.
+func chatLines(ctx context.Context, m *chatModel, events <-chan any, in io.Reader, out io.Writer) error {
+	m.talks = true
+	ctx, cancel := context.WithCancel(ctx)
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	defer cancel()
+
+	lines := make(chan string)
+	var readErr error
+	input := lines
+	go func() { // not waited for: a read of a pipe cannot be broken off
+		defer close(input)
+		scan := bufio.NewScanner(in)
+		scan.Buffer(nil, maxChatLine)
+		for scan.Scan() {
+			select {
+			case input <- scan.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+		readErr = scan.Err()
+	}()
+
+	results := make(chan any)
+	running := 0
+	start := func(jobs []chatJob) {
+		for _, job := range jobs {
+			running++
+			loops.Go(func() {
+				select {
+				case results <- job(ctx):
+				case <-ctx.Done():
+				}
+			})
+		}
+	}
+	var farewell <-chan time.Time // set once the user has had enough
+	for {
+		for _, note := range m.notes {
+			if _, err := fmt.Fprintln(out, printable(note)); err != nil {
+				return fmt.Errorf("write: %w", err)
+			}
+		}
+		m.notes = nil
+		if m.quit && farewell == nil {
+			farewell = time.After(chatFarewell)
+			lines = nil
+		}
+		if lines == nil && running == 0 || m.ended != nil {
+			return nil
+		}
+		// Nothing is read before the client knows who else has written: the
+		// first line in may ask for just that.
+		ready := lines
+		if !m.synced {
+			ready = nil
+		}
+		select {
+		case line, ok := <-ready:
+			if !ok {
+				if readErr != nil {
+					return fmt.Errorf("read: %w", readErr)
+				}
+				lines = nil
+				continue
+			}
+			start(m.enter(line))
+		case e := <-events:
+			start(m.apply(e))
+		case e := <-results:
+			running--
+			start(m.apply(e))
+		case <-farewell:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// Bounds of what a chat keeps to show. Past them the oldest goes; the server
+// still has it.
+const (
+	maxChatLogs    = 500
+	maxChatEntries = 2000
+)
+
+// A chatEntry is one message on the screen.
+type chatEntry struct {
+	seq      uint64 // 0 until the server has stored it
+	cid      string
+	from     string
+	text     string // not yet safe to print
+	time     int64  // ms
+	recalled bool
+	failed   string // why it will not be sent
+}
+
+// A chatLog is what is known of one conversation.
+type chatLog struct {
+	conv    string
+	entries []chatEntry // by seq; what is not stored yet at the end
+	lastSeq uint64      // newest the server has named
+	readSeq uint64      // my read cursor
+	// peerReadSeq is the newest of my messages that the peer has read.
+	peerReadSeq uint64
+	unread      int
+	firstNew    uint64 // seq that the mark of what is new stands before; 0 = none
+	typingUntil int64  // ms
+	loaded      bool   // its newest page was asked for
+	complete    bool   // nothing older can be fetched
+}
+
+// peer is whom a conversation is with, or the group, for people to read.
+func peer(conv string) string { return strings.TrimPrefix(conv, "u:") }
+
+// add puts an entry where its seq says. One with that seq is there already
+// when history and push overlap; the newer word on it wins.
+func (l *chatLog) add(e chatEntry) {
+	if e.seq == 0 {
+		l.entries = append(l.entries, e)
+		l.trim()
+		return
+	}
+	l.lastSeq = max(l.lastSeq, e.seq)
+	i, found := l.find(e.seq)
+	if found {
+		e.recalled = e.recalled || l.entries[i].recalled
+		l.entries[i] = e
+		return
+	}
+	l.entries = slices.Insert(l.entries, i, e)
+	l.trim()
+}
+
+func (l *chatLog) trim() {
+	if n := len(l.entries) - maxChatEntries; n > 0 {
+		l.entries = slices.Delete(l.entries, 0, n)
+		l.complete = false
+	}
+}
+
+// find gives the place of a seq among the stored entries.
+func (l *chatLog) find(seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(l.entries, seq, func(e chatEntry, seq uint64) int {
+		switch {
+		case e.seq == seq:
+			return 0
+		case e.seq == 0 || e.seq > seq: // not stored yet: behind all that is
+			return 1
+		}
+		return -1
+	})
+}
+
+// stored turns the entry that waited as cid into message seq.
+func (l *chatLog) stored(cid string, seq uint64, time int64) {
+	i := slices.IndexFunc(l.entries, func(e chatEntry) bool { return e.cid == cid && e.seq == 0 })
+	if i < 0 {
+		return
+	}
+	e := l.entries[i]
+	e.seq, e.time = seq, time
+	l.entries = slices.Delete(l.entries, i, i+1)
+	l.add(e)
+}
+
+func (l *chatLog) failed(cid, why string) {
+	for i := range l.entries {
+		if e := &l.entries[i]; e.cid == cid && e.seq == 0 {
+			e.failed = why
+		}
+	}
+}
+
+// recall marks what was taken back in from..to; of one sender only, if named.
+func (l *chatLog) recall(from, to uint64, sender string) {
+	for i := range l.entries {
+		if e := &l.entries[i]; from <= e.seq && e.seq <= to && e.seq != 0 && (sender == "" || e.from == sender) {
+			e.recalled = true
+		}
+	}
+}
+
+func (l *chatLog) remove(seqs []uint64) {
+	l.entries = slices.DeleteFunc(l.entries, func(e chatEntry) bool {
+		return e.seq != 0 && slices.Contains(seqs, e.seq)
+	})
+}
+
+// read moves my read cursor and counts again what is above it.
+func (l *chatLog) read(me string, seq uint64) {
+	if seq <= l.readSeq {
+		return
+	}
+	l.readSeq = seq
+	l.unread = 0
+	for _, e := range l.entries {
+		if e.seq > seq && e.from != me && !e.recalled {
+			l.unread++
+		}
+	}
+}
+
+// oldest is the first stored seq on the screen; 0 when there is none.
+func (l *chatLog) oldest() uint64 {
+	if len(l.entries) == 0 {
+		return 0
+	}
+	return l.entries[0].seq
+}
+
+// lastOwn is the newest message of me that can still be taken back.
+func (l *chatLog) lastOwn(me string) (uint64, bool) {
+	for _, e := range slices.Backward(l.entries) {
+		if e.from == me && e.seq != 0 && !e.recalled {
+			return e.seq, true
+		}
+	}
+	return 0, false
+}
+
+// mark says how far an own message has come.
+func (l *chatLog) mark(me string, e chatEntry) string {
+	switch {
+	case e.from != me:
+		return ""
+	case e.failed != "":
+		return "✗"
+	case e.seq == 0:
+		return "…"
+	case e.seq <= l.peerReadSeq:
+		return "✓✓"
+	}
+	return "✓"
+}

@@ -1,0 +1,379 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/belfry-im/belfry/client"
+)
+
+const (
+	// typingShown is how long a peer's typing shows after its last notice, and
+	// typingEvery how often a notice of ours goes out.
+	typingShown = 5 * time.Second
+	typingEvery = 3 * time.Second
+)
+
+// A chatModel is all that a chat shows. One goroutine owns it: it hands it
+// what the user enters and every event of the client, and runs the jobs that
+// come back beside itself, each ending in one more event.
+type chatModel struct {
+	me      string
+	net     *client.Client
+	talks   bool // line mode: notes tell of messages, too, as nothing else shows them
+	logs    map[string]*chatLog
+	current string // conversation on the screen; empty = none yet
+	state   client.State
+	synced  bool
+	notes   []string                    // for the user, newest last; whoever shows them clears them
+	sending map[string]*client.Outgoing // by cid; what has no answer yet
+	quit    bool
+	ended   error // why the client is no more
+
+	lastTyping time.Time // when the peer was last told that I type
+}
+
+// A chatJob is something that takes time. What it returns is applied.
+type chatJob func(context.Context) any
+
+// Events that are not the client's own types.
+type (
+	chatMessages []client.Message
+	chatTick     struct{}
+	chatSent     struct {
+		conv, cid string
+		result    client.SendResult
+		err       error
+	}
+	chatHistory struct {
+		conv string
+		page client.Page
+		err  error
+	}
+	chatRecents struct {
+		list []client.Conversation
+		err  error
+	}
+	// chatDone ends a job of which only the outcome counts.
+	chatDone struct {
+		what string // to say when it went well; may be empty
+		err  error
+		then func() // on success
+	}
+)
+
+func newChatModel(me string) *chatModel {
+	return &chatModel{me: me, logs: make(map[string]*chatLog), sending: make(map[string]*client.Outgoing)}
+}
+
+// handlers makes a client tell post all that the model applies.
+func (m *chatModel) handlers(cfg *client.Config, post func(any)) {
+	cfg.OnMessages = func(list []client.Message) { post(chatMessages(list)) }
+	cfg.OnSynced = func(e client.Synced) { post(e) }
+	cfg.OnReadReport = func(e client.ReadReport) { post(e) }
+	cfg.OnReadReceipt = func(e client.ReadReceipt) { post(e) }
+	cfg.OnRecall = func(e client.Recall) { post(e) }
+	cfg.OnMessagesDeleted = func(e client.MessagesDeleted) { post(e) }
+	cfg.OnConversationDeleted = func(e client.ConversationDeleted) { post(e) }
+	cfg.OnTyping = func(e client.Typing) { post(e) }
+	cfg.OnState = func(e client.State) { post(e) }
+}
+
+// note says something that is no message.
+func (m *chatModel) note(format string, args ...any) {
+	m.notes = append(m.notes, "* "+fmt.Sprintf(format, args...))
+}
+
+// tell is note for what a screen shows by itself.
+func (m *chatModel) tell(format string, args ...any) {
+	if m.talks {
+		m.note(format, args...)
+	}
+}
+
+// print puts a message among the notes where nothing else shows it.
+func (m *chatModel) print(l *chatLog, e chatEntry) {
+	if m.talks {
+		m.notes = append(m.notes, m.line(l, e))
+	}
+}
+
+// entered follows the connection.
+func (m *chatModel) entered(state client.State) {
+	m.state = state
+	switch state {
+	case client.StateWaiting:
+		m.tell("No connection (%v); trying again.", m.net.Err())
+	case client.StateClosed:
+		m.quit = true
+		if err := m.net.Err(); !errors.Is(err, client.ErrClosed) {
+			m.ended = err
+		}
+	}
+}
+
+// farewell waits for what was entered to be stored, but not for long.
+func (m *chatModel) farewell(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, chatFarewell)
+	defer cancel()
+	for _, out := range m.sending {
+		out.Wait(ctx)
+	}
+}
+
+// log gives the log of a conversation, a new one if need be. Past the bound
+// the one that was silent longest is forgotten.
+func (m *chatModel) log(conv string) *chatLog {
+	l := m.logs[conv]
+	if l != nil {
+		return l
+	}
+	if len(m.logs) >= maxChatLogs {
+		recent := m.recent()
+		delete(m.logs, recent[len(recent)-1].conv)
+	}
+	l = &chatLog{conv: conv}
+	m.logs[conv] = l
+	return l
+}
+
+// recent lists the conversations, the one with the newest message first.
+func (m *chatModel) recent() []*chatLog {
+	last := func(l *chatLog) int64 {
+		if len(l.entries) == 0 {
+			return 0
+		}
+		return l.entries[len(l.entries)-1].time
+	}
+	return slices.SortedFunc(maps.Values(m.logs), func(a, b *chatLog) int {
+		return cmp.Or(cmp.Compare(last(b), last(a)), cmp.Compare(a.conv, b.conv))
+	})
+}
+
+// peers names the users there are conversations with, for completion.
+func (m *chatModel) peers() []string {
+	var names []string
+	for _, l := range m.recent() {
+		names = append(names, peer(l.conv))
+	}
+	return names
+}
+
+// apply takes in one event.
+func (m *chatModel) apply(event any) []chatJob {
+	switch e := event.(type) {
+	case chatMessages:
+		return m.received(e)
+	case client.Synced:
+		return m.syncedUp(e)
+	case client.ReadReport:
+		m.log(e.Conv.String()).read(m.me, e.Seq)
+	case client.ReadReceipt:
+		l := m.log(e.Conv.String())
+		l.peerReadSeq = max(l.peerReadSeq, e.Seq)
+		m.tell("%s has read your messages ✓✓", peer(l.conv))
+	case client.Recall:
+		l := m.log(e.Conv.String())
+		for _, r := range e.Ranges {
+			l.recall(r.From, r.To, e.Sender)
+		}
+		m.tell("%s took a message back", e.By)
+	case client.MessagesDeleted:
+		m.log(e.Conv.String()).remove(e.Seqs)
+	case client.ConversationDeleted:
+		if l := m.log(e.Conv.String()); e.Messages {
+			l.entries = nil
+		}
+	case client.Typing:
+		return m.peerTypes(e)
+	case client.State:
+		m.entered(e)
+	case chatSent:
+		m.sent(e)
+	case chatHistory:
+		return m.loaded(e)
+	case chatRecents:
+		m.listed(e)
+	case chatDone:
+		switch {
+		case e.err != nil:
+			m.note("%s", explain(e.err))
+		default:
+			if e.then != nil {
+				e.then()
+			}
+			if e.what != "" {
+				m.note("%s", e.what)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *chatModel) received(list []client.Message) []chatJob {
+	for i := range list {
+		msg := &list[i]
+		conv := msg.Conv.String()
+		l := m.log(conv)
+		body, err := msg.BodyValue()
+		text := bodyText(body)
+		if err != nil {
+			text = "(a body that cannot be read)"
+		}
+		e := chatEntry{seq: msg.Seq, from: msg.From, text: text, time: msg.Time}
+		l.add(e)
+		if msg.From != m.me {
+			l.typingUntil = 0
+			if conv != m.current {
+				l.unread++
+			}
+		}
+		m.print(l, e)
+	}
+	if m.current == "" {
+		return nil
+	}
+	return m.markRead(m.current)
+}
+
+// syncedUp takes the server's counts, which are those of the moment of login.
+func (m *chatModel) syncedUp(e client.Synced) []chatJob {
+	m.synced = true
+	for _, c := range e.Conversations {
+		l := m.log(c.Conv.String())
+		l.lastSeq = max(l.lastSeq, c.LastSeq)
+		l.readSeq = max(l.readSeq, c.ReadSeq)
+		l.peerReadSeq = max(l.peerReadSeq, c.PeerReadSeq)
+		l.unread = c.Unread
+	}
+	for _, lost := range e.Lost {
+		m.note("%d messages from %s went past the limits of the offline queue; /history has them", lost.Count, peer(lost.Conv.String()))
+	}
+	if m.current != "" {
+		return m.open(m.current)
+	}
+	if len(e.Conversations) > 0 && !m.talks {
+		return m.open(e.Conversations[0].Conv.String())
+	}
+	if len(e.Conversations) == 0 {
+		m.note("Nobody has written yet. /to USER begins a conversation, /help shows more.")
+	}
+	return nil
+}
+
+// open shows a conversation, loads its newest page once and marks it as read.
+func (m *chatModel) open(conv string) []chatJob {
+	if old := m.logs[m.current]; old != nil && conv != m.current {
+		old.firstNew = 0
+	}
+	m.current = conv
+	l := m.log(conv)
+	var jobs []chatJob
+	if l.unread > 0 {
+		l.firstNew = l.readSeq + 1
+	}
+	if !l.loaded {
+		l.loaded = true
+		jobs = append(jobs, m.fetch(conv, client.Query{Limit: chatPage}))
+	}
+	return append(jobs, m.markRead(conv)...)
+}
+
+func (m *chatModel) fetch(conv string, q client.Query) chatJob {
+	return func(ctx context.Context) any {
+		page, err := m.net.History(ctx, conv, q)
+		return chatHistory{conv, page, err}
+	}
+}
+
+func (m *chatModel) loaded(e chatHistory) []chatJob {
+	l := m.log(e.conv)
+	if e.err != nil {
+		m.note("%s", explain(e.err))
+		return nil
+	}
+	for i := range e.page.Messages {
+		msg := &e.page.Messages[i]
+		body, err := msg.BodyValue()
+		if err != nil {
+			continue
+		}
+		entry := chatEntry{seq: msg.Seq, from: msg.From, text: bodyText(body), time: msg.Time}
+		l.add(entry)
+		m.print(l, entry)
+	}
+	if !e.page.More {
+		l.complete = true
+	}
+	return m.markRead(e.conv)
+}
+
+// markRead reports the conversation on the screen as read up to its newest.
+func (m *chatModel) markRead(conv string) []chatJob {
+	l := m.log(conv)
+	if conv != m.current || !m.synced || l.lastSeq <= l.readSeq {
+		return nil
+	}
+	seq := l.lastSeq
+	l.read(m.me, seq)
+	l.unread = 0
+	return []chatJob{func(ctx context.Context) any {
+		_, err := m.net.ReadReport(ctx, conv, seq)
+		if refused, ok := errors.AsType[*client.Error](err); ok && refused.Code == "not_found" {
+			err = nil // nothing of it is left to be read
+		}
+		return chatDone{err: err}
+	}}
+}
+
+func (m *chatModel) sent(e chatSent) {
+	delete(m.sending, e.cid)
+	l := m.log(e.conv)
+	if e.err != nil {
+		why := explain(e.err)
+		l.failed(e.cid, why)
+		m.note("Not sent: %s", why)
+		return
+	}
+	l.stored(e.cid, e.result.Seq, e.result.Time)
+	// What I answer I have seen; own messages are never unread.
+	if l.unread == 0 {
+		l.readSeq = max(l.readSeq, e.result.Seq)
+	}
+	if i, ok := l.find(e.result.Seq); ok {
+		m.print(l, l.entries[i])
+	}
+}
+
+func (m *chatModel) peerTypes(e client.Typing) []chatJob {
+	if m.talks {
+		return nil
+	}
+	m.log(e.Conv.String()).typingUntil = time.Now().Add(typingShown).UnixMilli()
+	return []chatJob{func(ctx context.Context) any {
+		select {
+		case <-time.After(typingShown):
+		case <-ctx.Done():
+		}
+		return chatTick{}
+	}}
+}
+
+// explain says an error to people.
+func explain(err error) string {
+	if refused, ok := errors.AsType[*client.Error](err); ok {
+		switch refused.Code {
+		case "too_late":
+			return "it is too late for that"
+		case "forbidden":
+			return cmp.Or(refused.Message, "not allowed")
+		}
+		return cmp.Or(refused.Message, refused.Code)
+	}
+	return err.Error()
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/json"
+	"hash/fnv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/charmbracelet/x/ansi"
+)
+
+// printable makes text from the network safe to show. A terminal obeys escape
+// sequences wherever they come from, so a message could move the cursor, rename
+// the window or answer in the reader's name; and marks that change the writing
+// direction can make a line read as what it is not. Newlines stay.
+func printable(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	for _, r := range s {
+		switch {
+		case r == '\n':
+			b.WriteByte('\n')
+		case r == '\t':
+			b.WriteString("    ")
+		case r == '\u2028', r == '\u2029': // separators of lines and paragraphs
+			b.WriteByte('\n')
+		case unicode.IsControl(r), reordersText(r):
+		case r == utf8.RuneError:
+			b.WriteRune(utf8.RuneError)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// printableLine is printable for what has one line of its own.
+func printableLine(s string) string {
+	return strings.ReplaceAll(printable(s), "\n", " ")
+}
+
+// reordersText finds the controls of the bidirectional algorithm, and the tag
+// and filler characters that show as nothing at all.
+func reordersText(r rune) bool {
+	switch {
+	case r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069',
+		r == '\u200e', r == '\u200f', r == '\u061c', r == '\ufeff',
+		r >= 0xE0000 && r <= 0xE007F:
+		return true
+	}
+	return false
+}
+
+// bodyText is what a chat shows of a message's body: its "text", or all of it
+// when it was made by another kind of program.
+func bodyText(body any) string {
+	switch body := body.(type) {
+	case string:
+		return body
+	case map[string]any:
+		if text, ok := body["text"].(string); ok {
+			return text
+		}
+	}
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(body); err != nil {
+		return "(a body that cannot be shown)"
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// wrap breaks text into lines of at most width cells, at spaces where it can.
+// Wide characters count as the two cells they take.
+func wrap(text string, width int) []string {
+	var lines []string
+	for line := range strings.SplitSeq(text, "\n") {
+		lines = append(lines, strings.Split(ansi.Wrap(line, max(width, 1), ""), "\n")...)
+	}
+	return lines
+}
+
+// pad fills text with spaces to width cells, or cuts it there.
+func pad(text string, width int) string {
+	if w := ansi.StringWidth(text); w < width {
+		return text + strings.Repeat(" ", width-w)
+	}
+	return ansi.Truncate(text, max(width, 0), "…")
+}
+
+// A palette colours text, or leaves it alone where nobody could see it.
+type palette bool
+
+func (p palette) sgr(code, text string) string {
+	if !p || text == "" {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (p palette) dim(text string) string    { return p.sgr("2", text) }
+func (p palette) bold(text string) string   { return p.sgr("1", text) }
+func (p palette) accent(text string) string { return p.sgr("36", text) }
+func (p palette) good(text string) string   { return p.sgr("32", text) }
+func (p palette) bad(text string) string    { return p.sgr("31", text) }
+func (p palette) bar(text string) string    { return p.sgr("7", text) }
+
+// name gives each user a colour of his own, the same everywhere.
+func (p palette) name(user, text string) string {
+	h := fnv.New32a()
+	h.Write([]byte(user))
+	codes := []string{"1;32", "1;33", "1;34", "1;35", "1;36", "1;92", "1;94", "1;95", "1;96"}
+	return p.sgr(codes[h.Sum32()%uint32(len(codes))], text)
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// A setting has one name in three spellings: the flag --offline-ttl, the
+// variable BELFRY_OFFLINE_TTL and the YAML key offline-ttl. The flag wins over
+// the variable, the variable over the file, the file over the default. A name
+// that no command knows is an error, so that a typing error is not a silent
+// default.
+
+const (
+	envPrefix  = "BELFRY_"
+	configFlag = "config" // names the YAML file; no key of it
+	helpFlag   = "help"   // cobra's own; neither variable nor key
+)
+
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// configure sets the flags of cmd that the command line left alone from the
+// environment and the file.
+func configure(cmd *cobra.Command, environ []string) error {
+	fromEnv, err := loadEnv(cmd.Root(), environ)
+	if err != nil {
+		return usageError{err}
+	}
+	flags := cmd.Flags()
+	if err := fill(flags, fromEnv, envName); err != nil {
+		return usageError{err}
+	}
+	path := flags.Lookup(configFlag)
+	if path == nil || path.Value.String() == "" {
+		return nil
+	}
+	fromFile, err := loadFile(path.Value.String(), flags)
+	if err != nil {
+		return usageError{err}
+	}
+	err = fill(flags, fromFile, func(name string) string { return path.Value.String() + ": " + name })
+	if err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// fill sets each flag that nothing has set yet and that k names. where gives
+// the setting's name in k's own spelling.
+func fill(flags *pflag.FlagSet, k *koanf.Koanf, where func(string) string) (err error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if err != nil || f.Changed || f.Name == helpFlag || !k.Exists(f.Name) {
+			return
+		}
+		if e := set(flags, f, k.Get(f.Name)); e != nil {
+			err = fmt.Errorf("%s: %w", where(f.Name), e)
+		}
+	})
+	return err
+}
+
+func set(flags *pflag.FlagSet, f *pflag.Flag, v any) error {
+	switch v := v.(type) {
+	case nil:
+		return fmt.Errorf("has no value")
+	case []any:
+		list, ok := f.Value.(pflag.SliceValue)
+		if !ok {
+			return fmt.Errorf("is a list, want one value")
+		}
+		texts := make([]string, len(v))
+		for i, e := range v {
+			texts[i] = fmt.Sprint(e)
+		}
+		f.Changed = true
+		return list.Replace(texts)
+	default:
+		return flags.Set(f.Name, fmt.Sprint(v))
+	}
+}
+
+// loadEnv reads the BELFRY_ variables. One that is the flag of another command
+// is no error: they all share one environment.
+func loadEnv(root *cobra.Command, environ []string) (*koanf.Koanf, error) {
+	known := map[string]bool{}
+	for _, cmd := range root.Commands() {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = f.Name != helpFlag })
+	}
+	var unknown string
+	k := koanf.New(".")
+	err := k.Load(env.Provider(".", env.Opt{
+		Prefix:      envPrefix,
+		EnvironFunc: func() []string { return environ },
+		TransformFunc: func(name, value string) (string, any) {
+			key := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, envPrefix), "_", "-"))
+			if !known[key] || envName(key) != name {
+				unknown = name
+			}
+			return key, value
+		},
+	}), nil)
+	if err != nil {
+		return nil, fmt.Errorf("environment: %w", err)
+	}
+	if unknown != "" {
+		return nil, fmt.Errorf("%s: no such setting (variables are flags in capitals, as %s)", unknown, envName("offline-ttl"))
+	}
+	return k, nil
+}
+
+func loadFile(path string, flags *pflag.FlagSet) (*koanf.Koanf, error) {
+	k := koanf.New(".")
+	if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+		return nil, fmt.Errorf("--%s: %s: %w", configFlag, path, err)
+	}
+	for _, key := range k.Keys() {
+		if key == configFlag || key == helpFlag || flags.Lookup(key) == nil {
+			return nil, fmt.Errorf("%s: %s: no such setting", path, key)
+		}
+	}
+	return k, nil
+}

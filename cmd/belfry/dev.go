@@ -1,0 +1,99 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// makeSecret sees to the secret of a development server that was given none.
+func (o *serveOptions) makeSecret() error {
+	if o.authSecretFile != "" || o.authJWKS != "" {
+		return nil
+	}
+	if err := os.MkdirAll(o.data, 0o755); err != nil {
+		return fmt.Errorf("--data: %w", err)
+	}
+	o.authSecretFile = filepath.Join(o.data, secretName)
+	return ensureSecret(o.authSecretFile)
+}
+
+// ensureSecret makes a file with a random secret, for nobody else to read,
+// unless there is one. It appears whole or not at all.
+func ensureSecret(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	// A Text has 26 letters of 5 bits; two of them make 260 bits.
+	_, err = f.WriteString(rand.Text() + rand.Text() + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	// Unlike a rename, a link does not replace what somebody else has just made.
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// printDev says how to try the server out, in commands that can be pasted.
+func (o *serveOptions) printDev(w io.Writer, listen, adminListen string) error {
+	scheme := "http"
+	if o.tlsCert != "" {
+		scheme = "https"
+	}
+	fmt.Fprintf(w, `
+Belfry is open for development, to this machine only.
+  clients         %[1]s://%[2]s/v1/ws
+  administration  http://%[3]s/healthz /readyz /metrics
+`, strings.Replace(scheme, "http", "ws", 1), listen, adminListen)
+	if filepath.Dir(o.authSecretFile) != filepath.Clean(o.data) || filepath.Base(o.authSecretFile) != secretName {
+		return nil // the tokens of this server are made elsewhere
+	}
+	var tokens [2]string
+	for i, user := range []string{"alice", "bob"} {
+		token, err := devToken(o.data, user, tokenTTL)
+		if err != nil {
+			return err
+		}
+		tokens[i] = token
+	}
+	where := ""
+	if listen != defaultDevListen {
+		where += " --server " + shellQuote(scheme+"://"+listen)
+	}
+	if o.data != defaultData {
+		where += " --data " + shellQuote(o.data)
+	}
+	_, err := fmt.Fprintf(w, `
+Chat, each command in a terminal of its own:
+  %[1]s chat --user alice --to bob%[2]s
+  %[1]s chat --user bob --to alice%[2]s
+
+Tokens for other clients, good for a day:
+  alice  %[3]s
+  bob    %[4]s
+`, shellQuote(os.Args[0]), where, tokens[0], tokens[1])
+	return err
+}
+
+// shellQuote makes one word of text for a POSIX shell.
+func shellQuote(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r)
+	}
+	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/belfry-im/belfry"
+
+// ours lists, for each folder and what lies below it, the folders of ours that
+// its code may import. Imports only run downwards, so this table is the
+// architecture. A folder that is not here has to be added, with its reason.
+var ours = []struct {
+	folder  string
+	imports []string
+	reason  string
+}{
+	{"shard", []string{"shard"}, "the core is pure: what it knows, every replica and every test has to bring"},
+	{"shard/ring", nil, "a container knows nothing of what it contains"},
+	{"raftstore", []string{"raftstore", "shard"}, "the store serves any edge and so knows none"},
+	{"gateway", []string{"gateway", "raftstore", "shard"}, "the edge is above the store and beside the clients"},
+	{"gateway/protocol", nil, "clients import it, and with it nothing of the server"},
+	{"client", []string{"client", "gateway/protocol"}, "an application links the client; the server must not come with it"},
+	{"loadtest", []string{"loadtest", "client", "gateway/protocol"}, "a load generator sees what a client sees, or it measures something else"},
+	{"cmd", []string{"cmd", "client", "gateway", "loadtest", "raftstore", "shard"}, "the binary wires everything"},
+}
+
+// bans list imports that only some folders may have.
+var bans = []struct {
+	imports []string // import paths; what lies below them is meant too
+	except  []string // folders; nil = nobody may
+	within  string   // the folder that the ban is for; "" = everywhere
+	reason  string
+}{
+	{
+		imports: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "github.com/hashicorp/raft-boltdb"},
+		except:  []string{"raftstore"},
+		reason:  "only the store knows how it is replicated; the rest would not notice another library",
+	},
+	{
+		imports: []string{"github.com/coder/websocket"},
+		except:  []string{"gateway", "client"},
+		reason:  "the WebSocket library ends at the two sides that speak it",
+	},
+	{
+		imports: []string{"os", "net", "syscall", "io/fs", "log", "math/rand", "crypto/rand", "sync", "context", "runtime"},
+		within:  "shard",
+		reason:  "the same commands must give the same state on every replica: no I/O, no chance, no goroutines to guard against",
+	},
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range listPackages(t) {
+		folder := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		best := -1
+		for i, o := range ours {
+			if below(folder, o.folder) && (best < 0 || len(o.folder) > len(ours[best].folder)) {
+				best = i
+			}
+		}
+		if best < 0 {
+			t.Errorf("%s: no row in the table of this test", folder)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if rest, ok := strings.CutPrefix(imported, module+"/"); ok {
+				row := ours[best]
+				if !slices.ContainsFunc(row.imports, func(f string) bool { return below(rest, f) }) {
+					t.Errorf("%s imports %s: %s", folder, rest, row.reason)
+				}
+			}
+			for _, ban := range bans {
+				hit := slices.ContainsFunc(ban.imports, func(i string) bool { return below(imported, i) })
+				excused := slices.ContainsFunc(ban.except, func(f string) bool { return below(folder, f) })
+				if hit && !excused && (ban.within == "" || below(folder, ban.within)) {
+					t.Errorf("%s imports %s: %s", folder, imported, ban.reason)
+				}
+			}
+		}
+	}
+}
+
+// TestShardReadsNoClock holds the core to what imports cannot say: package time
+// is there for its durations, and nothing runs beside Apply.
+func TestShardReadsNoClock(t *testing.T) {
+	clock := []string{"Now", "Since", "Until", "After", "AfterFunc", "Tick", "Sleep", "NewTimer", "NewTicker", "LoadLocation", "Local"}
+	for _, p := range listPackages(t) {
+		if !below(p.ImportPath, module+"/shard") {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			fset := token.NewFileSet()
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.GoStmt:
+					t.Errorf("%s: a goroutine: the core has none", fset.Position(n.Pos()))
+				case *ast.SelectorExpr:
+					if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(clock, n.Sel.Name) {
+						t.Errorf("%s: time.%s: time enters only with commands", fset.Position(n.Pos()), n.Sel.Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+// below says whether path is folder or lies in it. A major version's suffix
+// counts as below: raft-boltdb/v2 is raft-boltdb.
+func below(path, folder string) bool {
+	return path == folder || strings.HasPrefix(path, folder+"/")
+}
+
+type listedPackage struct {
+	Dir, ImportPath  string
+	GoFiles, Imports []string
+}
+
+// listPackages lists every package of the module, without its tests but with
+// the files that the tag "faults" adds.
+func listPackages(t *testing.T) []listedPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-e", "-tags", "faults", "-json=Dir,ImportPath,GoFiles,Imports", module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []listedPackage
+	d := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p listedPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}

@@ -1,0 +1,133 @@
+package main
+
+// The contract on deletion by the user: his other devices hear of it, live or by
+// their cursor, and his peer keeps all.
+
+import "testing"
+
+func TestContractDeleteMessage(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		manual := obj{"autoRead": false}
+		alice := w.online(w.alice, "phone", nil)
+		phone := w.online(w.bob, "phone", manual)
+		laptop := w.online(w.bob, "laptop", manual)
+		tablet := w.online(w.bob, "tablet", manual)
+		m := alice.sends(w.bob, "m1", "m2", "m3")
+		for i := range m {
+			for _, c := range []*wsClient{phone, laptop, tablet} {
+				check(t, "live", c.liveMessage(), m[i].at(w.bob, i+1))
+			}
+		}
+		tablet.lostLink()
+		conv := "u:" + w.alice
+		for range 2 { // already gone: ok, and nobody is told again
+			check(t, "deleteMessage", phone.request("deleteMessage", obj{"conv": conv, "seqs": []any{3, 1}}), obj{})
+		}
+		phone.refused("deleteMessage", obj{"conv": conv, "seqs": []any{4}}, "not_found")
+		phone.refused("deleteMessage", obj{"conv": conv, "seqs": []any{2, 4}}, "not_found") // and 2 stays
+		check(t, "onMessageDeleted", laptop.next(), push{"onMessageDeleted", obj{"conv": conv, "seqs": []any{int64(1), int64(3)}}})
+
+		left := entry(w.bob, m[1], 2, 0, 1)
+		tablet.resume(manual)
+		all := tablet.pushes()
+		check(t, "messages", messagesIn(all), []any{})
+		check(t, "changes", changesIn(all), []any{[]any{"onMessageDeleted", obj{"conv": conv, "seqs": []any{1, 3}}}})
+		check(t, "onSynced", syncedIn(all), syncedArgs(0, 1, left))
+		fresh := w.login(w.bob, "fresh", manual)
+		all = fresh.pushes()
+		check(t, "messages of a new device", messagesIn(all), seenBy(w.bob, 2, m[1]))
+		check(t, "onSynced of a new device", syncedIn(all), syncedArgs(1, 1, left))
+		check(t, "getMessage", fresh.request("getMessage", obj{"conv": conv}),
+			page(1, 3, false, seenBy(w.bob, 2, m[1]), gap(1, 1, "deleted"), gap(3, 3, "deleted")))
+		check(t, "getMessage of alice", alice.request("getMessage", obj{"conv": "u:" + w.bob}),
+			page(1, 3, false, seenBy(w.alice, 1, m...)))
+
+		// A recall of what he deleted is no news to bob, but stands in alice's view.
+		alice.request("recall", obj{"conv": "u:" + w.bob, "seq": 3})
+		next := alice.sends(w.bob, "m4")
+		for _, c := range []*wsClient{phone, laptop, tablet, fresh} {
+			p := c.next()
+			if p.Op == "onRecall" {
+				check(t, "onRecall", p.Args, onRecall(w.alice, w.alice, []any{3, 3}))
+				p = c.next()
+			}
+			check(t, "m4", p.Op, "onNewMessage")
+			check(t, "m4", p.Args["messages"], seenBy(w.bob, 4, next...))
+			c.idle()
+		}
+	})
+}
+
+func TestContractDeleteConversation(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		manual := obj{"autoRead": false}
+		conv := "u:" + w.alice
+		alice := w.online(w.alice, "phone", nil)
+		phone := w.online(w.bob, "phone", manual)
+		laptop := w.online(w.bob, "laptop", manual)
+		tablet := w.online(w.bob, "tablet", manual)
+		var m []sentMessage
+		news := func(texts ...string) {
+			t.Helper()
+			for _, sent := range alice.sends(w.bob, texts...) {
+				m = append(m, sent)
+				check(t, "live", phone.liveMessage(), sent.at(w.bob, len(m)))
+				check(t, "live", laptop.liveMessage(), sent.at(w.bob, len(m)))
+			}
+		}
+		news("m1", "m2")
+		tablet.message()
+		tablet.message()
+		tablet.lostLink()
+
+		check(t, "deleteConversation", phone.request("deleteConversation", obj{"conv": conv}), obj{})
+		deleted := obj{"conv": conv, "messages": false}
+		check(t, "onConversationDeleted", laptop.expect("onConversationDeleted"), deleted)
+		check(t, "getRecents", phone.request("getRecents", nil), obj{"conversations": []any{}})
+		history := page(1, 2, false, seenBy(w.bob, 1, m...))
+		check(t, "getMessage", phone.request("getMessage", obj{"conv": conv}), history)
+		fresh := w.login(w.bob, "fresh", manual)
+		all := fresh.pushes()
+		check(t, "messages of a new device", messagesIn(all), []any{})
+		check(t, "onSynced of a new device", syncedIn(all), syncedArgs(0, 0))
+		tablet.resume(manual)
+		all = tablet.pushes()
+		check(t, "onSynced of who was away", syncedIn(all), syncedArgs(0, 0))
+		told := false
+		for _, p := range all {
+			if p.Op == "onConversationDeleted" {
+				check(t, "onConversationDeleted", p.Args, deleted)
+				told = true
+			}
+		}
+		if !told {
+			t.Errorf("no onConversationDeleted for who was away: %v", all)
+		}
+		fresh.logout()
+		tablet.logout()
+
+		// A new message brings it back, alone in the queue.
+		news("m3")
+		back := w.login(w.bob, "back", manual)
+		all = back.pushes()
+		check(t, "messages", messagesIn(all), seenBy(w.bob, 3, m[2]))
+		check(t, "onSynced", syncedIn(all), syncedArgs(1, 1, entry(w.bob, m[2], 3, 0, 1)))
+		back.logout()
+
+		// With messages its history goes as well, in this view.
+		check(t, "deleteConversation", phone.request("deleteConversation", obj{"conv": conv, "messages": true}), obj{})
+		check(t, "onConversationDeleted", laptop.expect("onConversationDeleted"), obj{"conv": conv, "messages": true})
+		check(t, "getMessage", phone.request("getMessage", obj{"conv": conv}), page(1, 3, false, []any{}, gap(1, 3, "deleted")))
+		check(t, "getMessage of alice", alice.request("getMessage", obj{"conv": "u:" + w.bob}),
+			page(1, 3, false, seenBy(w.alice, 1, m...)))
+		news("m4")
+		check(t, "getRecents", laptop.request("getRecents", nil), obj{"conversations": []any{
+			with(entry(w.bob, m[3], 4, 0, 1), obj{"last": m[3].at(w.bob, 4)}),
+		}})
+		for _, c := range []*wsClient{phone, laptop, alice} {
+			c.idle()
+		}
+	})
+}

@@ -1,0 +1,388 @@
+package main
+
+// The contract on sessions and on what concerns who is connected: tokens,
+// time-outs, limits, block, typing, presence, operation.
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// tokenUntil is a token of user that runs out at a time.
+func (w *world) tokenUntil(user string, exp time.Time) string {
+	return w.sign(jwt.MapClaims{"sub": user, "exp": exp.Unix()})
+}
+
+func TestContractTokenExpiry(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		// exp has whole seconds: these are good for one to two.
+		soon := time.Now().Add(2 * time.Second)
+		lapses := w.online(w.bob, "phone", obj{"token": w.tokenUntil(w.bob, soon)})
+		lasts := w.online(w.alice, "phone", obj{"token": w.tokenUntil(w.alice, soon)})
+		later := time.Now().Add(time.Hour).Truncate(time.Second)
+		check(t, "refreshToken", lasts.request("refreshToken", obj{"token": w.tokenUntil(w.alice, later)}),
+			obj{"exp": later.UnixMilli()})
+		lapses.expectClose(4401)
+		if early := time.Until(soon.Truncate(time.Second)); early > 0 {
+			t.Errorf("closed %v before exp", early)
+		}
+		lasts.request("ping", nil)
+		lapses.login(nil) // a new token lets the device in again
+		lapses.sync()
+	})
+}
+
+func TestContractRefreshRefused(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		for name, token := range map[string]string{
+			"another user": w.token(w.alice),
+			"expired":      w.tokenUntil(w.bob, time.Now().Add(-time.Minute)),
+			"garbage":      "garbage",
+		} {
+			bob := w.online(w.bob, "phone", nil)
+			if err := bob.refused("refreshToken", obj{"token": token}, "unauthorized"); err.Message == "" {
+				t.Errorf("%s: no message", name)
+			}
+			bob.expectClose(4401)
+		}
+	})
+}
+
+func TestContractLogoutAndState(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		bob := w.online(w.bob, "phone", nil)
+		for _, background := range []bool{true, false} {
+			check(t, "setState", bob.request("setState", obj{"background": background}), obj{})
+		}
+		check(t, "logout", bob.request("logout", nil), obj{})
+		bob.expectClose(1000)
+	})
+}
+
+func TestContractTimeouts(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "--login-timeout=1s", "--idle-timeout=1s")
+	eachCodec(t, s, func(t *testing.T, w *world) {
+		silent := w.device(t, w.bob, "phone", w.codec)
+		silent.connect(dialOptions{})
+		silent.expectClose(4408)
+		// A frame that is no login buys no time.
+		pings := w.device(t, w.bob, "phone", w.codec)
+		pings.connect(dialOptions{})
+		pings.request("ping", nil)
+		pings.expectClose(4408)
+
+		lives := w.online(w.alice, "phone", nil) // its library answers pings
+		lives.sends(w.bob, "hello")
+		dead := w.deafDevice(w.bob, "dead") // reads nothing, so answers none
+		eventually(t, "the deaf device is there", func() bool { return w.sees(lives, w.bob) })
+		eventually(t, "the deaf device is gone", func() bool { return !w.sees(lives, w.bob) })
+		requireClosed(t, dead, 4408)
+		lives.idle()
+	})
+}
+
+// sees tells whether user is online as asker sees it.
+func (w *world) sees(asker *wsClient, user string) bool {
+	w.t.Helper()
+	presence, _ := asker.request("getPresence", obj{"users": []any{user}})["presence"].(obj)
+	of, _ := presence[user].(obj)
+	return of["online"] == true
+}
+
+func TestContractFrameRate(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t, "--frame-rate=5:50"), func(t *testing.T, w *world) {
+		bob := w.online(w.bob, "phone", nil)
+		limited := 0
+		for range 60 { // one burst, and a part of one more
+			_, err := bob.try("ping", nil)
+			if err == nil {
+				continue
+			}
+			limited++
+			if err.Code != "rate_limited" || err.RetryAfterMS <= 0 {
+				t.Fatalf("over the frame rate: %v, retry after %d ms", err, err.RetryAfterMS)
+			}
+		}
+		if limited == 0 {
+			t.Fatal("60 frames at once under a burst of 50: none is refused")
+		}
+		eventually(t, "it may go on after a while", func() bool {
+			_, err := bob.try("ping", nil)
+			return err == nil
+		})
+		// A notice has no reply to refuse it with.
+		ctx, cancel := bob.ctx()
+		defer cancel()
+		for range 100 {
+			if bob.conn.notice(ctx, "ack", obj{"d": 0}) != nil {
+				break // closed already
+			}
+		}
+		bob.expectClose(4429)
+
+		// An excess that lasts ends as well.
+		bob = w.online(w.carol, "phone", nil)
+		for range 200 {
+			if _, err := bob.conn.start(ctx, "ping", nil); err != nil {
+				break
+			}
+		}
+		bob.expectClose(4429)
+	})
+}
+
+func TestContractLoginRate(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t, "--login-rate=1:3"), func(t *testing.T, w *world) {
+		bob := w.device(t, w.bob, "phone", w.codec)
+		var refusal *wireError
+		for i := 0; refusal == nil; i++ {
+			if i > 20 {
+				t.Fatal("20 logins at once under a burst of 3: none is refused")
+			}
+			bob.connect(dialOptions{})
+			_, refusal = bob.try("login", bob.loginArgs(nil))
+		}
+		if refusal.Code != "rate_limited" || refusal.RetryAfterMS <= 0 {
+			t.Errorf("over the login rate: %v, retry after %d ms", refusal, refusal.RetryAfterMS)
+		}
+		w.online(w.alice, "phone", nil).idle() // each user has his own
+		eventually(t, "the same connection may log in after a while", func() bool {
+			_, err := bob.try("login", bob.loginArgs(nil))
+			return err == nil
+		})
+	})
+}
+
+func TestContractAddressConnections(t *testing.T) {
+	t.Parallel()
+	// A server for each: the one's connections count for the other.
+	for _, c := range codecs {
+		w := newWorld(t, startServer(t, "--address-connections=2"), c)
+		first := w.online(w.bob, "phone", nil)
+		second := w.online(w.bob, "laptop", nil)
+		third := w.device(t, w.bob, "tablet", w.codec)
+		third.connect(dialOptions{})
+		third.expectClose(4429)
+		second.logout()
+		eventually(t, "there is room again", func() bool {
+			third.connect(dialOptions{})
+			ctx, cancel := third.ctx()
+			defer cancel()
+			_, err := third.conn.call(ctx, "ping", nil)
+			return err == nil
+		})
+		first.idle()
+	}
+}
+
+func TestContractNewConversations(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t, "--new-conversations=3"), func(t *testing.T, w *world) {
+		bob := w.online(w.bob, "phone", nil)
+		// Being written to costs nothing.
+		for i := range 4 {
+			from := w.online(w.user(fmt.Sprintf("from%d", i)), "phone", nil)
+			m := from.sends(w.bob, "hello")
+			check(t, "live", bob.liveMessage(), m[0].at(w.bob, 1))
+			bob.sends(from.User, "an answer opens nothing")
+		}
+		for i := range 3 {
+			bob.sends(w.user(fmt.Sprintf("to%d", i)), "hello")
+		}
+		args := obj{"conv": "u:" + w.user("to3"), "cid": "c", "body": "x"}
+		if err := bob.refused("send", args, "rate_limited"); err.RetryAfterMS <= 0 {
+			t.Errorf("rate_limited without retryAfterMs: %v", err)
+		}
+		check(t, "getMessage", bob.request("getMessage", obj{"conv": args["conv"]}), page(0, 0, false, []any{}))
+		bob.sends(w.user("to0"), "one that is open")
+	})
+}
+
+func TestContractKnownUsersOnly(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t, "--open-users=false"), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		args := obj{"conv": "u:" + w.bob, "cid": "c", "body": "x"}
+		alice.refused("send", args, "not_found")
+		alice.refused("send", with(args, obj{"ttl": 0}), "not_found")
+		w.online(w.bob, "phone", nil).logout()
+		check(t, "send", alice.request("send", args), obj{"id": someText, "seq": 1, "time": someInt})
+	})
+}
+
+func TestContractBlock(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		bob := w.online(w.bob, "phone", obj{"autoRead": false})
+		first := alice.sends(w.bob, "before")[0]
+		check(t, "live", bob.liveMessage(), first.at(w.bob, 1))
+		check(t, "getBlocked", bob.request("getBlocked", nil), obj{"users": []any{}})
+
+		for range 2 {
+			check(t, "block", bob.request("block", obj{"user": w.alice}), obj{})
+		}
+		check(t, "getBlocked", bob.request("getBlocked", nil), obj{"users": []any{w.alice}})
+		// Until alice's shard knows, sends are acknowledged, and shown to nobody
+		// but her.
+		shown := 1
+		eventually(t, "alice is forbidden to write", func() bool {
+			_, err := alice.try("send", obj{"conv": "u:" + w.bob, "cid": fmt.Sprint("hidden", shown), "body": "x"})
+			if err == nil {
+				shown++
+				return false
+			}
+			check(t, "code", err.Code, "forbidden")
+			return true
+		})
+		for _, more := range []obj{{"ttl": 0}, {"ttl": 5}, {"retry": true}} {
+			alice.refused("send", with(obj{"conv": "u:" + w.bob, "cid": "no", "body": "x"}, more), "forbidden")
+		}
+		check(t, "what alice keeps", num(t, alice.request("getMessage", obj{"conv": "u:" + w.bob}), "to"), shown)
+		alice.notice("typing", obj{"conv": "u:" + w.bob})
+		check(t, "presence of who blocks", alice.request("getPresence", obj{"users": []any{w.bob}}), obj{"presence": obj{}})
+		check(t, "subscription to who blocks", alice.request("subscribePresence", obj{"users": []any{w.bob}}), obj{"presence": obj{}})
+		// A repeat of what was sent before is answered as it was.
+		check(t, "repeat", alice.request("send", first.args), with(first.reply, obj{"duplicate": true}))
+		// The blocker may write.
+		reply := bob.sends(w.alice, "from the blocker")[0]
+		check(t, "live", alice.liveMessage(), reply.at(w.alice, shown+1))
+
+		for range 2 {
+			check(t, "unblock", bob.request("unblock", obj{"user": w.alice}), obj{})
+		}
+		check(t, "getBlocked", bob.request("getBlocked", nil), obj{"users": []any{}})
+		var again sentMessage
+		eventually(t, "alice may write again", func() bool {
+			args := obj{"conv": "u:" + w.bob, "cid": "again", "body": "again"}
+			reply, err := alice.try("send", args)
+			again = sentMessage{w.alice, w.bob, args, reply}
+			return err == nil
+		})
+		// What was hidden took no seq: 1 before, 2 bob's own, 3 this one. And no
+		// typing came in between.
+		check(t, "live", bob.liveMessage(), again.at(w.bob, 3))
+		check(t, "history", bob.request("getMessage", obj{"conv": "u:" + w.alice}), page(1, 3, false,
+			[]any{first.at(w.bob, 1), reply.at(w.bob, 2), again.at(w.bob, 3)}))
+		bob.idle()
+	})
+}
+
+func TestContractTypingAndPresence(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		bob := w.online(w.bob, "phone", obj{"autoRead": false})
+		carol := w.online(w.carol, "phone", nil) // a stranger to both
+		asked := obj{"users": []any{w.bob, w.carol, "nobody"}}
+		check(t, "getPresence of strangers", alice.request("getPresence", asked), obj{"presence": obj{}})
+		m := alice.sends(w.bob, "hello")
+		check(t, "live", bob.liveMessage(), m[0].at(w.bob, 1))
+
+		bob.notice("typing", obj{"conv": "u:" + w.alice})
+		check(t, "onTyping", alice.expect("onTyping"), obj{"user": w.bob, "conv": "u:" + w.bob, "time": someInt})
+
+		online := alice.request("subscribePresence", asked)["presence"].(obj)
+		check(t, "subscribePresence", online, obj{w.bob: obj{"online": true, "lastSeen": someInt}})
+		laptop := w.online(w.bob, "laptop", nil)
+		laptop.logout() // he is still there
+		bob.logout()
+		gone := alice.expect("onPresence")
+		check(t, "onPresence", gone, obj{"user": w.bob, "status": "offline", "time": someInt})
+		check(t, "getPresence", alice.request("getPresence", asked),
+			obj{"presence": obj{w.bob: obj{"online": false, "lastSeen": someInt}}})
+		bob.login(nil)
+		bob.sync()
+		check(t, "onPresence", alice.expect("onPresence"), obj{"user": w.bob, "status": "online", "time": someInt})
+		alice.idle()
+		carol.idle()
+	})
+}
+
+func TestContractDrain(t *testing.T) {
+	t.Parallel()
+	eachCodecAlone(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		bob := w.online(w.bob, "phone", nil)
+		m := alice.sends(w.bob, "m1")
+		check(t, "live", bob.liveMessage(), m[0].at(w.bob, 1))
+		bob.ackAll()
+		bob.request("ping", nil)
+		early := w.device(t, w.carol, "phone", w.codec)
+		early.connect(dialOptions{})
+		w.stop() // SIGTERM, and exit code 0
+		for _, c := range []*wsClient{alice, bob, early} {
+			c.expectClose(1001)
+		}
+		w.restart()
+		bob.login(nil)
+		all := bob.pushes()
+		check(t, "messages", messagesIn(all), seenBy(w.bob, 1, m...)) // through recents
+		check(t, "onSynced", syncedIn(all), syncedArgs(0, 0, entry(w.bob, m[0], 1, 1, 0)))
+	})
+}
+
+func TestContractOperations(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	w := newWorld(t, s, codecJSON)
+	alice := w.online(w.alice, "phone", nil)
+	bob := w.online(w.bob, "phone", nil)
+	m := alice.sends(w.bob, "m1")
+	check(t, "live", bob.liveMessage(), m[0].at(w.bob, 1))
+	for path, open := range map[string]bool{
+		"/healthz": true, "/readyz": true, "/metrics": false, "/debug/pprof/": false, "/debug/pprof/goroutine?debug=1": false,
+	} {
+		for token, good := range map[string]bool{"": false, "wrong": false, s.adminToken: true} {
+			want := http.StatusUnauthorized
+			if open || good {
+				want = http.StatusOK
+			}
+			status, text := s.call(t, "GET", path, token)
+			if status != want {
+				t.Errorf("GET %s with token %q: status %d, want %d", path, token, status, want)
+			}
+			if status == http.StatusUnauthorized && !strings.Contains(text, `"code":"unauthorized"`) {
+				t.Errorf("GET %s: %s, want code and message", path, text)
+			}
+		}
+	}
+	// The hooks of the test build are in no other.
+	if status, _ := s.call(t, "POST", "/faults/shards/0/stop", s.adminToken); status != http.StatusNotFound {
+		t.Errorf("a fault hook in the normal build: status %d", status)
+	}
+	text := metrics(t, s)
+	for _, name := range []string{"sessions", "messages_in", "messages_out", "bytes", "commit", "push", "closes"} {
+		if !strings.Contains(text, "belfry_") || !strings.Contains(text, name) {
+			t.Errorf("/metrics has nothing of %s", name)
+		}
+	}
+}
+
+// The server answers WebSocket pings of its client, before a login too.
+func TestContractWebSocketPing(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		c := w.device(t, w.bob, "phone", w.codec)
+		c.connect(dialOptions{})
+		ctx, cancel := c.ctx()
+		defer cancel()
+		c.must(c.conn.ws.Ping(ctx), "ping")
+		c.login(nil)
+		c.sync()
+		c.must(c.conn.ws.Ping(ctx), "ping")
+		c.must(c.conn.ws.Close(websocket.StatusNormalClosure, ""), "close")
+	})
+}

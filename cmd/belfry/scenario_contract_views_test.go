@@ -1,0 +1,347 @@
+package main
+
+// The contract on what a user's view shows: pages and their gaps, receipts,
+// notes, settings, cursors, repeated requests.
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestContractPages(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		bob := w.online(w.bob, "phone", nil)
+		var m []sentMessage
+		for i := range 10 {
+			more := obj{}
+			if i+1 == 4 {
+				more["ttl"] = 1
+			}
+			m = append(m, alice.sendBody(w.bob, fmt.Sprint(i), i, more))
+		}
+		for i := range m {
+			check(t, "live", bob.liveMessage(), m[i].at(w.bob, i+1))
+		}
+		conv := "u:" + w.alice
+		bob.request("deleteMessage", obj{"conv": conv, "seqs": []any{6, 2, 5}})
+		for _, seq := range []int{3, 10} {
+			alice.request("recall", obj{"conv": "u:" + w.bob, "seq": seq})
+			check(t, "onRecall", bob.expect("onRecall"), onRecall(w.alice, w.alice, []any{seq, seq}))
+		}
+		w.passed(bob, m[3].time()+1000)
+
+		// 1 and 7 to 9 are there.
+		g2, g3, g4 := gap(2, 2, "deleted"), gap(3, 3, "recalled"), gap(4, 4, "expired")
+		g56, g10 := gap(5, 6, "deleted"), gap(10, 10, "recalled")
+		at := func(seqs ...int) []any {
+			list := []any{}
+			for _, seq := range seqs {
+				list = append(list, m[seq-1].at(w.bob, seq))
+			}
+			return list
+		}
+		for _, c := range []struct {
+			args obj
+			want obj
+		}{
+			{obj{}, page(1, 10, false, at(1, 7, 8, 9), g2, g3, g4, g56, g10)},
+			{obj{"limit": 4}, page(1, 10, false, at(1, 7, 8, 9), g2, g3, g4, g56, g10)},
+			{obj{"limit": 3}, page(2, 10, true, at(7, 8, 9), g2, g3, g4, g56, g10)},
+			{obj{"limit": 2}, page(8, 10, true, at(8, 9), g10)},
+			{obj{"before": 7, "limit": 1}, page(1, 6, false, at(1), g2, g3, g4, g56)},
+			{obj{"before": 4}, page(1, 3, false, at(1), g2, g3)},
+			{obj{"before": 9, "limit": 1}, page(8, 8, true, at(8))},
+			{obj{"before": 100, "limit": 1}, page(9, 10, true, at(9), g10)},
+			{obj{"before": 1}, page(0, 0, false, at())},
+			{obj{"after": 0, "limit": 1}, page(1, 6, true, at(1), g2, g3, g4, g56)},
+			{obj{"after": 1, "limit": 1}, page(2, 7, true, at(7), g2, g3, g4, g56)},
+			{obj{"after": 8}, page(9, 10, false, at(9), g10)},
+			{obj{"after": 9}, page(10, 10, false, at(), g10)},
+			{obj{"after": 10}, page(0, 0, false, at())},
+			{obj{"after": 1000}, page(0, 0, false, at())},
+			{obj{"range": []any{2, 6}}, page(2, 6, false, at(), g2, g3, g4, g56)},
+			{obj{"range": []any{5, 8}}, page(5, 8, false, at(7, 8), g56)},
+			{obj{"range": []any{1, 9}, "limit": 2}, page(1, 7, true, at(1, 7), g2, g3, g4, g56)},
+			{obj{"range": []any{9, 1000}}, page(9, 10, false, at(9), g10)},
+			{obj{"range": []any{6, 6}}, page(6, 6, false, at(), gap(6, 6, "deleted"))},
+			{obj{"range": []any{11, 20}}, page(0, 0, false, at())},
+		} {
+			got := bob.request("getMessage", with(c.args, obj{"conv": conv}))
+			if diff := difference(got, c.want); diff != "" {
+				t.Errorf("getMessage %v: %s\ngot  %v\nwant %v", c.args, diff, got, c.want)
+			}
+		}
+		// What bob deleted, alice keeps.
+		check(t, "alice's view", alice.request("getMessage", obj{"conv": "u:" + w.bob}), page(1, 10, false,
+			append(seenBy(w.alice, 1, m[0], m[1]), seenBy(w.alice, 5, m[4:9]...)...), g3, g4, g10))
+	})
+}
+
+// A page ends at 256 KiB, and what limits took is a gap like any other.
+func TestContractEvictedAndLargePages(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t, "--user-bytes=640KiB"), func(t *testing.T, w *world) {
+		const total, size = 100, 11 << 10
+		alice := w.online(w.alice, "phone", nil)
+		bob := w.online(w.bob, "phone", nil)
+		var m []sentMessage
+		for i := range total {
+			m = append(m, alice.sendBody(w.bob, fmt.Sprint(i), obj{"fill": make([]byte, size), "i": i}, nil))
+			check(t, "live", bob.liveMessage(), m[i].at(w.bob, i+1))
+			bob.ackAll()
+		}
+		conv := "u:" + w.alice
+		first := 0 // seq of the oldest that is left
+		for before, pages := total+1, 0; before > 1; pages++ {
+			got := bob.request("getMessage", obj{"conv": conv, "before": before, "limit": 100})
+			messages := got["messages"].([]any)
+			if bytes := len(messages) * size; bytes > 256<<10 || pages == 0 && bytes < 200<<10 {
+				t.Errorf("a page of %d messages, %d bytes, want one that fills 256 KiB", len(messages), bytes)
+			}
+			from, to := int(num(t, got, "from")), int(num(t, got, "to"))
+			if to != before-1 || from > to {
+				t.Fatalf("page before %d covers %d to %d", before, from, to)
+			}
+			// Either all is there, or the oldest are one gap.
+			start := to - len(messages) + 1
+			check(t, "messages", messages, seenBy(w.bob, start, m[start-1:to]...))
+			if got["more"] == true {
+				check(t, "page", []any{got["from"], got["gaps"]}, []any{start, []any{}})
+			} else {
+				first = start
+				check(t, "last page", []any{got["from"], got["gaps"]}, []any{1, []any{gap(1, start-1, "evicted")}})
+			}
+			before = from
+		}
+		if first < total/3 || first > total*3/4 {
+			t.Errorf("%d messages of 11 KiB are left in 640 KiB", total-first+1)
+		}
+	})
+}
+
+func TestContractSetConversation(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		bob := w.online(w.bob, "phone", nil)
+		m := bob.sends(w.alice, "m1")
+		conv := "u:" + w.alice
+		for _, c := range []struct{ set, want obj }{
+			{obj{"muted": true}, obj{"muted": true}},
+			{obj{"pinned": true}, obj{"muted": true, "pinned": true}},
+			{obj{"muted": false}, obj{"pinned": true}},
+			{obj{}, obj{"pinned": true}},
+			{obj{"muted": true, "pinned": false}, obj{"muted": true}},
+		} {
+			check(t, "setConversation", bob.request("setConversation", with(c.set, obj{"conv": conv})), obj{})
+			check(t, "getRecents", bob.request("getRecents", nil)["conversations"],
+				[]any{with(with(entry(w.bob, m[0], 1, 0, 0), c.want), obj{"last": m[0].at(w.bob, 1)})})
+		}
+		fresh := w.login(w.bob, "fresh", obj{"recents": "quiet"})
+		check(t, "onSynced", syncedIn(fresh.pushes()), syncedArgs(0, 0, with(entry(w.bob, m[0], 1, 0, 0), obj{"muted": true})))
+	})
+}
+
+func TestContractNoteToSelf(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		phone := w.online(w.bob, "phone", obj{"autoRead": false})
+		laptop := w.online(w.bob, "laptop", obj{"autoRead": false})
+		m := phone.sends(w.bob, "n1", "n2") // one entry each
+		for i := range m {
+			check(t, "seq", m[i].reply["seq"], i+1)
+			check(t, "live", laptop.liveMessage(), m[i].at(w.bob, i+1))
+		}
+		check(t, "repeat", phone.request("send", m[0].args), with(m[0].reply, obj{"duplicate": true}))
+		check(t, "getMessage", laptop.request("getMessage", obj{"conv": "u:" + w.bob}),
+			page(1, 2, false, seenBy(w.bob, 1, m...)))
+		fresh := w.login(w.bob, "fresh", nil)
+		all := fresh.pushes()
+		check(t, "messages", messagesIn(all), seenBy(w.bob, 2, m[1])) // through recents
+		synced := syncedIn(all)
+		check(t, "unread", []any{synced["offline"], synced["unreadTotal"]}, []any{0, 0})
+		list := synced["conversations"].([]any)
+		if len(list) != 1 || list[0].(obj)["unread"] != nil {
+			t.Errorf("conversations %v, want the note, read", list)
+		}
+		check(t, "recall", phone.request("recall", obj{"conv": "u:" + w.bob, "seq": 2}), obj{})
+		for _, c := range []*wsClient{phone, laptop, fresh} {
+			check(t, "onRecall", c.next(), push{"onRecall",
+				obj{"conv": "u:" + w.bob, "ranges": []any{[]any{int64(2), int64(2)}}, "by": w.bob}})
+			c.idle() // and no receipt
+		}
+	})
+}
+
+func TestContractMentions(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		bob := w.online(w.bob, "phone", obj{"autoRead": false})
+		mentions := []any{w.bob, w.carol}
+		m := alice.sendBody(w.bob, "m1", "hey", obj{"mentions": mentions, "ttl": 600})
+		check(t, "live", bob.liveMessage(), m.at(w.bob, 1))
+		check(t, "getMessage", bob.request("getMessage", obj{"conv": "u:" + w.alice}), page(1, 1, false, seenBy(w.bob, 1, m)))
+		check(t, "getRecents", bob.request("getRecents", nil), obj{"conversations": []any{
+			with(entry(w.bob, m, 1, 0, 1), obj{"last": m.at(w.bob, 1)}),
+		}})
+		reply := alice.request("send", with(m.args, obj{"cid": "now", "ttl": 0}))
+		check(t, "ephemeral", bob.liveMessage(), obj{
+			"id": reply["id"], "conv": "u:" + w.alice, "from": w.alice, "time": reply["time"], "cid": "now",
+			"body": "hey", "ephemeral": true, "mentions": mentions,
+		})
+	})
+}
+
+// A receipt is in the peer's own numbers, here after bob's view left out what
+
+// alice wrote while he had blocked her.
+func TestContractReceipts(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t, fmt.Sprintf("--shards=%d", shards)), func(t *testing.T, w *world) {
+		alice := w.online(w.userOn("alice", func(shard int) bool { return shard == 0 }), "phone", nil)
+		bob := w.online(w.userOn("bob", func(shard int) bool { return shard == 1 }), "phone", obj{"autoRead": false})
+		toBob, toAlice := "u:"+bob.User, "u:"+alice.User
+		receipt := func(seq int) {
+			t.Helper()
+			check(t, "onReadReceipt", alice.expect("onReadReceipt"), obj{"conv": toBob, "seq": seq, "time": someInt})
+		}
+		report := func(seq, unread int) {
+			t.Helper()
+			check(t, "readReport", bob.request("readReport", obj{"conv": toAlice, "seq": seq}), obj{"unread": unread})
+		}
+		m := alice.sends(bob.User, "m1")
+		check(t, "live", bob.liveMessage(), m[0].at(bob.User, 1))
+
+		bob.request("block", obj{"user": alice.User})
+		hidden := 0
+		eventually(t, "alice's shard knows of the block", func() bool {
+			_, err := alice.try("send", obj{"conv": toBob, "cid": fmt.Sprint("hidden", hidden), "body": "x"})
+			if err == nil {
+				hidden++
+			}
+			return err != nil
+		})
+		bob.request("unblock", obj{"user": alice.User})
+		var seen obj
+		eventually(t, "alice may write again", func() bool {
+			reply, err := alice.try("send", obj{"conv": toBob, "cid": "seen", "body": "x"})
+			seen = reply
+			return err == nil
+		})
+		check(t, "seq in alice's view", seen["seq"], hidden+2)
+		got := bob.message()
+		check(t, "seq in bob's view", []any{got.Seq, got.ID}, []any{2, seen["id"]})
+		report(1, 1)
+		receipt(1)
+		report(2, 0)
+		receipt(hidden + 2)
+		report(2, 0) // repeated, lower: nothing changes
+		report(1, 0)
+		next := alice.sends(bob.User, "next")
+		check(t, "live", bob.liveMessage(), obj{
+			"id": next[0].reply["id"], "conv": toAlice, "from": alice.User, "seq": 3, "time": someInt,
+			"cid": "next", "body": obj{"text": "next"},
+		})
+		alice.idle() // no second receipt before the next reply
+
+		// An ack is no receipt; a report of what an ack had read is.
+		auto := w.login(bob.User, "auto", nil)
+		auto.pushes()
+		auto.ackAll()
+		check(t, "onReadReport", bob.expect("onReadReport"), obj{"conv": toAlice, "seq": 3})
+		alice.idle()
+		report(3, 0)
+		receipt(hidden + 3)
+
+		// Who is away learns it at login, also of what is no longer stored.
+		short := alice.sendBody(bob.User, "short", "x", obj{"ttl": 1})
+		bob.batch()
+		alice.lostLink()
+		w.passed(bob, short.time()+1000)
+		report(4, 0)
+		w.until(alice, func(all []push) bool {
+			return difference(changesIn(all), []any{[]any{"onReadReceipt",
+				obj{"conv": toBob, "seq": hidden + 4, "time": someInt}}}) == ""
+		})
+		list := alice.request("getRecents", nil)["conversations"].([]any)
+		check(t, "peerReadSeq", list[0].(obj)["peerReadSeq"], hidden+4)
+	})
+}
+
+// until resumes from one and the same cursor until the sync is as wanted: what
+
+// another shard has to tell may be on its way still.
+func (w *world) until(c *wsClient, is func(all []push) bool) {
+	w.t.Helper()
+	since := c.Cursor
+	eventually(w.t, "the sync has it", func() bool {
+		c.login(obj{"since": since})
+		return is(c.pushes())
+	})
+}
+
+// A cursor that is no good counts as none, and the device is told.
+func TestContractBadCursors(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		manual := obj{"autoRead": false}
+		alice := w.online(w.alice, "phone", nil)
+		m := alice.sends(w.bob, "m1", "m2")
+		w.arrived(w.bob, "u:"+w.alice, 2)
+		bob := w.login(w.bob, "phone", manual)
+		bob.pushes()
+		for _, since := range []string{
+			"garbage", "0", alice.Cursor, bob.Cursor + "x", bob.Cursor[:len(bob.Cursor)-1], "x" + bob.Cursor[1:],
+			"☃", string(make([]byte, 300)),
+		} {
+			bob.login(with(manual, obj{"since": since}))
+			all := bob.pushes()
+			check(t, "messages", messagesIn(all), seenBy(w.bob, 1, m...))
+			check(t, "onSynced", syncedIn(all), with(syncedArgs(2, 2, entry(w.bob, m[1], 2, 0, 2)), obj{"reset": true}))
+			cursorOnlyAtEnd(t, all)
+		}
+		bob.resume(manual)
+		all := bob.pushes()
+		check(t, "messages", messagesIn(all), []any{})
+		check(t, "onSynced", syncedIn(all), syncedArgs(0, 2, entry(w.bob, m[1], 2, 0, 2)))
+	})
+}
+
+// A repeat of a request of one session gets its first answer.
+func TestContractRepeatedRequests(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		bob := w.online(w.bob, "phone", obj{"autoRead": false})
+		conv := "u:" + w.alice
+		m := alice.sends(w.bob, "m1", "m2", "m3")
+		for i := range m {
+			check(t, "live", bob.liveMessage(), m[i].at(w.bob, i+1))
+		}
+		report := func(id int64, seq, unread int) {
+			t.Helper()
+			check(t, "readReport", bob.requestAs(id, "readReport", obj{"conv": conv, "seq": seq}), obj{"unread": unread})
+		}
+		report(5000, 2, 1)
+		m = append(m, alice.sends(w.bob, "m4")...)
+		check(t, "live", bob.liveMessage(), m[3].at(w.bob, 4))
+		report(5000, 2, 1) // as it was then
+		report(5001, 2, 2) // asked anew
+		report(5000, 3, 1) // another request under that id
+		report(5000, 2, 1) // so this is no repeat any more: the cursor stays at 3
+
+		// A repeat changes nothing: unblock, then the first block once more.
+		bob.requestAs(6000, "block", obj{"user": w.carol})
+		bob.requestAs(6001, "unblock", obj{"user": w.carol})
+		bob.requestAs(6000, "block", obj{"user": w.carol})
+		check(t, "getBlocked", bob.request("getBlocked", nil), obj{"users": []any{}})
+		// Sixteen changing requests are remembered.
+		for i := range int64(16) {
+			bob.requestAs(7000+i, "readReport", obj{"conv": conv, "seq": 3})
+		}
+		bob.requestAs(6000, "block", obj{"user": w.carol})
+		check(t, "getBlocked", bob.request("getBlocked", nil), obj{"users": []any{w.carol}})
+	})
+}

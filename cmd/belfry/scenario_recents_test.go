@@ -1,0 +1,171 @@
+package main
+
+// Scenarios 9 to 11: recents.
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+func TestScenario09QuietRecents(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		phone := w.online(w.bob, "phone", nil)
+		alice := w.online(w.alice, "phone", nil)
+		read := alice.sends(w.bob, "read")
+		check(t, "live", phone.liveMessage(), read[0].at(w.bob, 1))
+		phone.ackAll()
+		phone.lostLink()
+		carol := w.online(w.carol, "phone", nil)
+		unread := carol.sends(w.bob, "unread")
+		w.arrived(w.bob, "u:"+w.carol, 1)
+
+		// What is unread is offline, whatever is asked of recents.
+		conversations := []any{entry(w.bob, unread[0], 1, 0, 1), entry(w.bob, read[0], 1, 1, 0)}
+		for _, c := range []struct {
+			mode     string
+			messages []any
+			synced   obj
+		}{
+			{"quiet", seenBy(w.bob, 1, unread...), syncedArgs(1, 1, conversations...)},
+			{"off", seenBy(w.bob, 1, unread...), syncedArgs(1, 1)},
+			{"on", append(seenBy(w.bob, 1, unread...), seenBy(w.bob, 1, read...)...), syncedArgs(1, 1, conversations...)},
+		} {
+			if c.mode == "off" {
+				delete(c.synced, "conversations")
+			}
+			device := w.login(w.bob, c.mode, obj{"recents": c.mode, "autoRead": false})
+			all := device.pushes()
+			check(t, c.mode+": messages", messagesIn(all), c.messages)
+			check(t, c.mode+": onSynced", syncedIn(all), c.synced)
+			device.idle()
+		}
+
+		phone.login(nil)
+		phone.pushes()
+		phone.ackAll()
+		phone.request("ping", nil)
+		quiet := w.login(w.bob, "quiet", obj{"recents": "quiet"})
+		all := quiet.pushes()
+		check(t, "nothing unread: messages", messagesIn(all), []any{})
+		check(t, "nothing unread: onSynced", syncedIn(all),
+			syncedArgs(0, 0, entry(w.bob, unread[0], 1, 1, 0), entry(w.bob, read[0], 1, 1, 0)))
+		off := w.login(w.bob, "off", obj{"recents": "off"})
+		all = off.pushes()
+		check(t, "off: messages", messagesIn(all), []any{})
+		if _, has := syncedIn(all)["conversations"]; has {
+			t.Errorf("onSynced has conversations: %v", syncedIn(all))
+		}
+		namesField(t, w.unsynced(w.bob, "bad", obj{"recents": "loud"}), "recents")
+	})
+}
+
+// unsynced is a login that is refused as bad_request.
+func (w *world) unsynced(user, device string, args obj) *wireError {
+	w.t.Helper()
+	c := w.device(w.t, user, device, w.codec)
+	c.connect(dialOptions{})
+	return c.refused("login", c.loginArgs(args), "bad_request")
+}
+
+func TestScenario10CursorCoversLastMessage(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		phone := w.online(w.bob, "phone", nil)
+		laptop := w.online(w.bob, "laptop", nil)
+		alice := w.online(w.alice, "phone", nil)
+		covered := alice.sends(w.bob, "covered")
+		for _, c := range []*wsClient{phone, laptop} {
+			check(t, "live", c.liveMessage(), covered[0].at(w.bob, 1))
+		}
+		phone.ackAll()
+		check(t, "onReadReport", laptop.expect("onReadReport"), obj{"conv": "u:" + w.alice, "seq": 1})
+		phone.lostLink() // with the cursor of covered
+
+		carol := w.online(w.carol, "phone", nil)
+		missed := carol.sends(w.bob, "missed")
+		check(t, "live", laptop.liveMessage(), missed[0].at(w.bob, 1))
+		laptop.ackAll()
+		laptop.request("ping", nil)
+
+		conversations := []any{entry(w.bob, missed[0], 1, 1, 0), entry(w.bob, covered[0], 1, 1, 0)}
+		phone.resume(nil)
+		all := phone.pushes()
+		check(t, "messages", messagesIn(all), seenBy(w.bob, 1, missed...))
+		check(t, "onSynced", syncedIn(all), syncedArgs(0, 0, conversations...))
+		phone.lostLink()
+		phone.resume(nil)
+		all = phone.pushes()
+		check(t, "messages when it has all", messagesIn(all), []any{})
+		check(t, "onSynced when it has all", syncedIn(all), syncedArgs(0, 0, conversations...))
+
+		// The list itself has both, with their messages.
+		check(t, "getRecents", phone.request("getRecents", nil), obj{"conversations": []any{
+			with(conversations[0].(obj), obj{"last": missed[0].at(w.bob, 1)}),
+			with(conversations[1].(obj), obj{"last": covered[0].at(w.bob, 1)}),
+		}})
+	})
+}
+
+// With the real limit of 100, over conversations that bob opened himself.
+func TestScenario11LeastRecentLeaves(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		bob := w.online(w.bob, "phone", nil)
+		var m []sentMessage
+		for i := range 101 {
+			m = append(m, bob.sends(w.user(fmt.Sprintf("c%03d", i)), "hello")...)
+		}
+		var latest, conversations []any // oldest first, newest first
+		for _, sent := range m[1:] {
+			latest = append(latest, sent.at(w.bob, 1))
+			conversations = append(conversations, entry(w.bob, sent, 1, 0, 0))
+		}
+		slices.Reverse(conversations)
+
+		fresh := w.login(w.bob, "fresh", nil)
+		all := fresh.pushes()
+		check(t, "messages", messagesIn(all), latest)
+		check(t, "onSynced", syncedIn(all), syncedArgs(0, 0, conversations...))
+		check(t, "history of the one that left", fresh.request("getMessage", obj{"conv": "u:" + m[0].to}),
+			page(1, 1, false, seenBy(w.bob, 1, m[0])))
+
+		// A new message brings it back, and the next one goes.
+		again := bob.sends(m[0].to, "again")
+		check(t, "live", fresh.liveMessage(), again[0].at(w.bob, 2))
+		list := fresh.request("getRecents", nil)["conversations"].([]any)
+		if len(list) != 100 {
+			t.Fatalf("getRecents has %d conversations, want 100", len(list))
+		}
+		check(t, "first of getRecents", list[0],
+			with(entry(w.bob, again[0], 2, 0, 0), obj{"last": again[0].at(w.bob, 2)}))
+		check(t, "last of getRecents", list[99],
+			with(entry(w.bob, m[2], 1, 0, 0), obj{"last": m[2].at(w.bob, 1)}))
+	})
+}
+
+// With a small limit, over conversations that others opened: what is out of
+// recents is still unread, pushed and counted.
+func TestScenario11UnreadOutlivesRecents(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t, "--recents=5"), func(t *testing.T, w *world) {
+		var m []sentMessage
+		var queue, conversations []any
+		for i := range 6 {
+			from := w.online(w.user(fmt.Sprintf("c%d", i)), "phone", nil)
+			sent := from.sends(w.bob, "hello")
+			w.arrived(w.bob, "u:"+from.User, 1)
+			m = append(m, sent...)
+			queue = append(queue, sent[0].at(w.bob, 1))
+			conversations = append(conversations, entry(w.bob, sent[0], 1, 0, 1))
+		}
+		slices.Reverse(conversations)
+		bob := w.login(w.bob, "phone", nil)
+		all := bob.pushes()
+		check(t, "messages", messagesIn(all), queue)
+		check(t, "onSynced", syncedIn(all), syncedArgs(6, 6, conversations[:5]...))
+		check(t, "history of the one that left", bob.request("getMessage", obj{"conv": "u:" + m[0].from}),
+			page(1, 1, false, seenBy(w.bob, 1, m[0])))
+	})
+}

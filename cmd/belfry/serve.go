@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/raftstore"
+)
+
+const (
+	// drainTime bounds how long sessions get to say good-bye before a stop.
+	drainTime = 10 * time.Second
+	// readyPoll is how often a starting server looks whether it can serve.
+	readyPoll = 10 * time.Millisecond
+	// maxHeader bounds an HTTP request's headers: tokens travel in frames.
+	maxHeader = 16 << 10
+	// httpIdle bounds how long an HTTP connection that is no WebSocket may rest.
+	httpIdle = 2 * time.Minute
+)
+
+func serveCommand() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Run the server until SIGTERM or SIGINT, then drain and exit with 0. A second
+signal ends it at once.
+
+When it can serve it prints one line to stdout,
+
+  ready listen=127.0.0.1:8080 admin=127.0.0.1:8081
+
+with the addresses it has. The log goes to stderr.
+
+Each flag is also a variable (--offline-ttl is BELFRY_OFFLINE_TTL) and a key of
+the YAML file that --config names (offline-ttl). A flag wins over a variable, a
+variable over the file.`,
+		Example: `  belfry serve --dev
+  belfry serve --auth-secret-file auth.secret --admin-token-file admin.tokens --data /var/lib/belfry
+  belfry serve --config belfry.yaml --offline-ttl 72h --offline-max-bytes 512KiB
+  BELFRY_LISTEN=127.0.0.1:9000 belfry serve --dev`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(cmd.Flags().Changed("listen")); err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
+			defer stop()
+			// After the first signal the second one has its usual effect.
+			context.AfterFunc(ctx, stop)
+			return serve(ctx, &o, cmd.OutOrStdout(), newLogger(cmd.ErrOrStderr(), o.logLevel, o.logFormat))
+		},
+	}
+	o.bind(cmd.Flags())
+	return cmd
+}
+
+func newLogger(w io.Writer, level, format string) *slog.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		panic(err) // the flag takes only names of levels
+	}
+	options := &slog.HandlerOptions{Level: l}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// serve runs the server until ctx ends, then drains it.
+func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Logger) (err error) {
+	if o.dev {
+		if err := o.makeSecret(); err != nil {
+			return err
+		}
+	}
+	auth, adminTokens, err := o.credentials()
+	if err != nil {
+		return err
+	}
+	listen, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	defer listen.Close()
+	adminListen, err := net.Listen("tcp", o.adminListen)
+	if err != nil {
+		return fmt.Errorf("--admin-listen: %w", err)
+	}
+	defer adminListen.Close()
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	store, err := raftstore.Open(o.storeConfig(log, registry))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	edge, err := gateway.New(o.gatewayConfig(store, auth, adminTokens, log, registry))
+	if err != nil {
+		return err
+	}
+
+	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
+	admin := newHTTPServer(withFaults(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
+	ended := make(chan error, 2)
+	go func() {
+		if o.tlsCert != "" {
+			ended <- clients.ServeTLS(listen, o.tlsCert, o.tlsKey)
+			return
+		}
+		ended <- clients.Serve(listen)
+	}()
+	go func() { ended <- admin.Serve(adminListen) }()
+	log.Info("listening", "listen", listen.Addr().String(), "admin", adminListen.Addr().String(), "data", o.data)
+
+	err = waitReady(ctx, store.Ready, ended)
+	if err == nil && ctx.Err() == nil {
+		fmt.Fprintf(stdout, "ready listen=%s admin=%s\n", listen.Addr(), adminListen.Addr())
+		if o.dev {
+			err = o.printDev(stdout, listen.Addr().String(), adminListen.Addr().String())
+		}
+	}
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-ended:
+		}
+	}
+
+	log.Info("draining")
+	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if cut := edge.Shutdown(drain); cut != nil {
+		log.Warn("sessions were cut", "error", cut)
+	}
+	return errors.Join(err, clients.Close(), admin.Close())
+}
+
+// waitReady returns when the store serves, ctx ends, or a listener fails.
+func waitReady(ctx context.Context, ready func() error, ended <-chan error) error {
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for ready() != nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		case err := <-ended:
+			return err
+		}
+	}
+	return nil
+}
+
+func newHTTPServer(h http.Handler, headerTimeout time.Duration, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       httpIdle,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// credentials reads the files that say who may do what.
+func (o *serveOptions) credentials() (auth gateway.AuthConfig, adminTokens []string, err error) {
+	auth = gateway.AuthConfig{Audience: o.authAudience, Issuer: o.authIssuer}
+	for _, f := range []struct {
+		flag, path string
+		content    *[]byte
+	}{
+		{"auth-secret-file", o.authSecretFile, &auth.Secret},
+		{"auth-jwks", o.authJWKS, &auth.JWKS},
+	} {
+		if f.path == "" {
+			continue
+		}
+		if *f.content, err = os.ReadFile(f.path); err != nil {
+			return auth, nil, fmt.Errorf("--%s: %w", f.flag, err)
+		}
+		if len(gateway.TrimSecret(*f.content)) == 0 {
+			return auth, nil, fmt.Errorf("--%s: %s is empty", f.flag, f.path)
+		}
+	}
+	if o.adminTokenFile == "" {
+		return auth, nil, nil
+	}
+	content, err := os.ReadFile(o.adminTokenFile)
+	if err != nil {
+		return auth, nil, fmt.Errorf("--admin-token-file: %w", err)
+	}
+	n := 0
+	for line := range strings.Lines(string(content)) {
+		n++
+		switch fields := strings.Fields(line); len(fields) {
+		case 0:
+		case 1:
+			adminTokens = append(adminTokens, fields[0])
+		default:
+			// To ignore a scope would give the token more than it was meant to have.
+			return auth, nil, fmt.Errorf("--admin-token-file: %s:%d: want one token in a line; this version knows no scopes", o.adminTokenFile, n)
+		}
+	}
+	if len(adminTokens) == 0 {
+		return auth, nil, fmt.Errorf("--admin-token-file: %s holds no token", o.adminTokenFile)
+	}
+	return auth, adminTokens, nil
+}

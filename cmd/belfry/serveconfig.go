@@ -1,0 +1,82 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// What the flags say, in the words of the packages that do it. The flags' 0 is
+// "no limit", which the packages write as a negative number: their 0 is the
+// default.
+
+func (o *serveOptions) storeConfig(log *slog.Logger, registry *prometheus.Registry) raftstore.Config {
+	return raftstore.Config{
+		Dir:         o.data,
+		Node:        o.node,
+		Shards:      o.shards,
+		RaftLog:     o.raftLog,
+		ClockSettle: o.clockSettle,
+		DiskReserve: int64(orOff(o.diskReserve)),
+		OutboxBytes: o.outboxBytes,
+		Limits: shard.Limits{
+			OfflineTTL:         o.offlineTTL,
+			OfflineMaxMessages: o.offlineMaxMessages,
+			OfflineMaxBytes:    o.offlineMaxBytes,
+			HistoryTTL:         o.historyTTL,
+			UserBytes:          o.userBytes,
+			DedupWindow:        o.dedupWindow,
+			RecallWindow:       o.recallWindow,
+			Recents:            o.recents,
+			MaxDevices:         o.maxDevices,
+			NewConversations:   orOff(o.newConversations),
+		},
+		Log:        log,
+		Registerer: registry,
+	}
+}
+
+func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthConfig, adminTokens []string, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
+	return gateway.Config{
+		Backend:            store,
+		Auth:               auth,
+		AdminTokens:        adminTokens,
+		Dev:                o.dev,
+		AllowedOrigins:     o.allowedOrigins,
+		KnownUsersOnly:     !o.openUsers,
+		Policy:             policies[o.sessionPolicy],
+		MaxBody:            o.maxBody,
+		Window:             o.windowFrames,
+		WindowBytes:        o.windowBytes,
+		LoginTimeout:       o.loginTimeout,
+		IdleTimeout:        o.idleTimeout,
+		AckTimeout:         o.ackTimeout,
+		WriteTimeout:       o.writeTimeout,
+		FrameRate:          orOff(o.frameRate),
+		FrameBurst:         o.frameBurst,
+		LoginRate:          orOff(o.loginRate),
+		LoginBurst:         o.loginBurst,
+		AddressConnections: orOff(o.addressConnections),
+		AddressRate:        orOff(o.addressRate),
+		Log:                log,
+		Registry:           registry,
+	}
+}
+
+// policies maps the words of --session-policy.
+var policies = map[string]shard.Policy{
+	"multi":    shard.PolicyMulti,
+	"platform": shard.PolicyPlatform,
+	"single":   shard.PolicySingle,
+}
+
+func orOff(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}

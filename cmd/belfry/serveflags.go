@@ -1,0 +1,183 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/belfry-im/belfry/raftstore"
+)
+
+// serveOptions is what the flags of serve say. The numbers and their defaults
+// are those of docs/semantics.md.
+type serveOptions struct {
+	dev    bool
+	config string
+
+	listen, adminListen string
+	tlsCert, tlsKey     string
+
+	data        string
+	node        string
+	shards      int
+	raftLog     string
+	clockSettle time.Duration
+	diskReserve int
+	outboxBytes int
+
+	authSecretFile, authJWKS  string
+	authAudience, authIssuer  string
+	adminTokenFile            string
+	allowedOrigins            []string
+	openUsers                 bool
+	offlineTTL                time.Duration
+	offlineMaxMessages        int
+	offlineMaxBytes           int
+	historyTTL                time.Duration
+	userBytes                 int
+	recents                   int
+	dedupWindow               time.Duration
+	recallWindow              time.Duration
+	maxBody                   int
+	maxDevices                int
+	sessionPolicy             string
+	windowFrames, windowBytes int
+	newConversations          int
+
+	frameRate, frameBurst int
+	loginRate, loginBurst int
+	addressRate           int
+	addressConnections    int
+
+	loginTimeout, idleTimeout, ackTimeout, writeTimeout time.Duration
+
+	logLevel, logFormat string
+}
+
+const (
+	defaultListen      = ":8080"
+	defaultDevListen   = "127.0.0.1:8080"
+	defaultAdminListen = "127.0.0.1:8081"
+)
+
+// bind declares the flags of serve on fs, with their defaults.
+func (o *serveOptions) bind(fs *pflag.FlagSet) {
+	fs.BoolVar(&o.dev, "dev", false, "for development: loopback only, makes its own secrets, prints tokens to try with")
+	fs.StringVar(&o.config, configFlag, "", "YAML file with any of these settings")
+
+	fs.StringVar(&o.listen, "listen", defaultListen, "address for clients; port 0 takes a free one (with --dev "+defaultDevListen+")")
+	fs.StringVar(&o.adminListen, "admin-listen", defaultAdminListen, "address for administration, health and metrics")
+	fs.StringVar(&o.tlsCert, "tls-cert", "", "PEM file with the certificate chain for --listen")
+	fs.StringVar(&o.tlsKey, "tls-key", "", "PEM file with its key")
+
+	fs.StringVar(&o.data, "data", defaultData, "folder for all data")
+	fs.StringVar(&o.node, "node", "node", "name of this node")
+	o.shards = 4
+	fs.Var(count{&o.shards, 1, 64}, "shards", "number of shards of a new data folder")
+	o.raftLog = raftstore.RaftLogWAL
+	fs.Var(choice{&o.raftLog, []string{raftstore.RaftLogWAL, raftstore.RaftLogBolt}}, "raft-log", "how logs are kept on disk")
+	o.clockSettle = 10 * time.Minute
+	fs.Var(duration{&o.clockSettle, time.Second}, "clock-settle", "how long a wall clock that jumped has to stand before a single node follows it")
+	o.diskReserve = 1 << 30
+	fs.Var(size{&o.diskReserve, 0, 1 << 50}, "disk-reserve", "free space on disk below which sends are refused; 0 = no limit")
+	o.outboxBytes = 64 << 20
+	fs.Var(size{&o.outboxBytes, 64 << 10, 1 << 40}, "outbox-bytes", "what may wait for a destination that is down")
+
+	fs.StringVar(&o.authSecretFile, "auth-secret-file", "", "file with the secret of HS256/384/512 tokens")
+	fs.StringVar(&o.authJWKS, "auth-jwks", "", "JWKS file with the public keys of RS/ES/EdDSA tokens")
+	fs.StringVar(&o.authAudience, "auth-audience", "", "the aud that tokens must have; required with --auth-jwks")
+	fs.StringVar(&o.authIssuer, "auth-issuer", "", "the iss that tokens must have; required with --auth-jwks")
+	fs.StringVar(&o.adminTokenFile, "admin-token-file", "", "file with the tokens of administrators, one per line")
+	fs.StringSliceVar(&o.allowedOrigins, "allowed-origins", nil, "origins of browsers that may connect, besides the server's own")
+	fs.BoolVar(&o.openUsers, "open-users", true, "accept messages to users who never logged in")
+
+	o.offlineTTL = 168 * time.Hour
+	fs.Var(duration{&o.offlineTTL, time.Second}, "offline-ttl", "how long an unread message stays in the offline queue")
+	o.offlineMaxMessages = 1000
+	fs.Var(count{&o.offlineMaxMessages, 1, 1e6}, "offline-max-messages", "messages in the offline queue of a user")
+	o.offlineMaxBytes = 256 << 10
+	fs.Var(size{&o.offlineMaxBytes, 1 << 10, 1 << 30}, "offline-max-bytes", "bytes in the offline queue of a user")
+	o.historyTTL = 168 * time.Hour
+	fs.Var(duration{&o.historyTTL, time.Second}, "history-ttl", "how long a message stays in history")
+	o.userBytes = 1 << 20
+	fs.Var(size{&o.userBytes, 1 << 10, 1 << 30}, "user-bytes", "history of a user")
+	o.recents = 100
+	fs.Var(count{&o.recents, 1, 1000}, "recents", "conversations in the list of recents")
+	o.dedupWindow = 5 * time.Minute
+	fs.Var(duration{&o.dedupWindow, time.Second}, "dedup-window", "how long a repeated cid gets the first answer")
+	o.recallWindow = 2 * time.Minute
+	fs.Var(duration{&o.recallWindow, time.Second}, "recall-window", "how long a sender can take a message back")
+	o.maxBody = 12 << 10
+	fs.Var(size{&o.maxBody, 1, 32 << 10}, "max-body", "body of a message as stored")
+	o.newConversations = 200
+	fs.Var(count{&o.newConversations, 0, 1e6}, "new-conversations", "conversations that a user may begin in an hour; 0 = no limit")
+
+	o.maxDevices = 16
+	fs.Var(count{&o.maxDevices, 1, 1000}, "max-devices", "devices of a user that may be logged in")
+	o.sessionPolicy = "multi"
+	fs.Var(choice{&o.sessionPolicy, []string{"multi", "platform", "single"}}, "session-policy", "which other sessions of its user a login ends")
+	o.windowFrames, o.windowBytes = 256, 1<<20
+	fs.Var(window{&o.windowFrames, &o.windowBytes}, "window", "what a session may hold unacked")
+	o.frameRate, o.frameBurst = 2000, 5000
+	fs.Var(rate{&o.frameRate, &o.frameBurst}, "frame-rate", "frames of a connection per second; 0 = no limit")
+	o.loginRate, o.loginBurst = 20, 100
+	fs.Var(rate{&o.loginRate, &o.loginBurst}, "login-rate", "logins of a user per second; 0 = no limit")
+	fs.Var(count{&o.addressConnections, 0, 1e9}, "address-connections", "connections of one address; 0 = no limit")
+	fs.Var(count{&o.addressRate, 0, 1e9}, "address-rate", "new connections of one address per second; 0 = no limit")
+
+	o.loginTimeout = 10 * time.Second
+	fs.Var(duration{&o.loginTimeout, time.Millisecond}, "login-timeout", "within which a connection has to log in")
+	o.idleTimeout = time.Minute
+	fs.Var(duration{&o.idleTimeout, time.Millisecond}, "idle-timeout", "after which a connection that answers no ping is closed")
+	o.ackTimeout = 30 * time.Second
+	fs.Var(duration{&o.ackTimeout, time.Millisecond}, "ack-timeout", "after which a session with a full window and no ack is closed")
+	o.writeTimeout = 10 * time.Second
+	fs.Var(duration{&o.writeTimeout, time.Millisecond}, "write-timeout", "after which a connection that takes no bytes is closed")
+
+	o.logLevel = "info"
+	fs.Var(choice{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "least level that is logged")
+	o.logFormat = "text"
+	fs.Var(choice{&o.logFormat, []string{"text", "json"}}, "log-format", "form of the log on stderr")
+}
+
+// check refuses what contradicts itself. listenSet says whether --listen was
+// given; it has another default with --dev.
+func (o *serveOptions) check(listenSet bool) error {
+	if o.dev && !listenSet {
+		o.listen = defaultDevListen
+	}
+	for _, a := range []struct{ flag, address string }{{"listen", o.listen}, {"admin-listen", o.adminListen}} {
+		host, _, err := net.SplitHostPort(a.address)
+		if err != nil {
+			return usagef("--%s: want host:port or :port: %w", a.flag, err)
+		}
+		if o.dev && !isLoopback(host) {
+			return usagef("--%s %s: with --dev only a loopback address, such as 127.0.0.1, because everybody who reaches a development server can get a token", a.flag, a.address)
+		}
+	}
+	switch {
+	case !o.dev && o.authSecretFile == "" && o.authJWKS == "":
+		return usagef("want --auth-secret-file or --auth-jwks: without either the server could tell nobody from anybody (to try Belfry out: belfry serve --dev)")
+	case o.authJWKS != "" && (o.authAudience == "" || o.authIssuer == ""):
+		return usagef("--auth-jwks: want --auth-audience and --auth-issuer with it, because such keys usually sign for many services")
+	case (o.tlsCert == "") != (o.tlsKey == ""):
+		return usagef("--tls-cert, --tls-key: want both or neither")
+	case o.data == "":
+		return usagef("--data: want a folder")
+	case o.node == "" || len(o.node) > 64:
+		return usagef("--node: want 1-64 bytes")
+	case o.offlineTTL > o.historyTTL:
+		return usagef("--offline-ttl %v: want at most --history-ttl, %v: the queue is a part of history", o.offlineTTL, o.historyTTL)
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

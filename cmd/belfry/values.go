@@ -1,0 +1,225 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Flag values with bounds: each refuses what is out of its range by itself, so
+// that flag, variable and file get the same error, which names the rule.
+
+// A duration prints as it is written in the documentation: 168h, not 168h0m0s.
+type duration struct {
+	p   *time.Duration
+	min time.Duration
+}
+
+func (d duration) Type() string { return "duration" }
+
+func (d duration) String() string {
+	if d.p == nil {
+		return ""
+	}
+	s := d.p.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func (d duration) Set(text string) error {
+	v, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("want a duration such as 90s, 5m or 168h")
+	}
+	if v < d.min {
+		return fmt.Errorf("want at least %v", d.min)
+	}
+	*d.p = v
+	return nil
+}
+
+// A count is an integer from min to max.
+type count struct {
+	p        *int
+	min, max int
+}
+
+func (c count) Type() string { return "int" }
+
+func (c count) String() string {
+	if c.p == nil {
+		return ""
+	}
+	return strconv.Itoa(*c.p)
+}
+
+func (c count) Set(text string) error {
+	v, err := strconv.Atoi(text)
+	if err != nil || v < c.min || v > c.max {
+		return fmt.Errorf("want an integer from %d to %d", c.min, c.max)
+	}
+	*c.p = v
+	return nil
+}
+
+// A size is a number of bytes: 4096, 256KiB, 1.5MiB.
+type size struct {
+	p        *int
+	min, max int
+}
+
+var sizeUnits = []struct {
+	name  string
+	bytes int
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+func (s size) Type() string { return "size" }
+
+func (s size) String() string {
+	if s.p == nil {
+		return ""
+	}
+	return formatSize(*s.p)
+}
+
+func (s size) Set(text string) error {
+	v, err := parseSize(text)
+	if err != nil {
+		return err
+	}
+	if v < s.min || v > s.max {
+		return fmt.Errorf("want %s to %s", formatSize(s.min), formatSize(s.max))
+	}
+	*s.p = v
+	return nil
+}
+
+func parseSize(text string) (int, error) {
+	number, factor := text, 1
+	for _, u := range sizeUnits {
+		if n, ok := strings.CutSuffix(text, u.name); ok {
+			number, factor = strings.TrimSpace(n), u.bytes
+			break
+		}
+	}
+	v, err := strconv.ParseFloat(number, 64)
+	v *= float64(factor)
+	// Above 2^53 a float64 skips integers; no size of ours comes near.
+	if err != nil || !(v >= 0 && v < 1<<53) || v != math.Trunc(v) {
+		return 0, fmt.Errorf("want a size such as 4096, 256KiB or 1MiB")
+	}
+	return int(v), nil
+}
+
+func formatSize(bytes int) string {
+	for _, u := range sizeUnits {
+		if bytes >= u.bytes && bytes%u.bytes == 0 {
+			return strconv.Itoa(bytes/u.bytes) + u.name
+		}
+	}
+	return "0"
+}
+
+// A rate is so many per second on average and at most a burst at once: 20:100. Without a burst it is the rate itself; 0 is off.
+type rate struct {
+	perSecond *int
+	burst     *int
+}
+
+func (r rate) Type() string { return "rate[:burst]" }
+
+func (r rate) String() string {
+	if r.perSecond == nil {
+		return ""
+	}
+	if *r.perSecond == 0 {
+		return "0"
+	}
+	return strconv.Itoa(*r.perSecond) + ":" + strconv.Itoa(*r.burst)
+}
+
+func (r rate) Set(text string) error {
+	rateText, burstText, hasBurst := strings.Cut(text, ":")
+	perSecond, err := strconv.Atoi(rateText)
+	if err != nil || perSecond < 0 || perSecond > 1e9 {
+		return fmt.Errorf("want a rate per second, with its burst as in 20:100, or 0 for no limit")
+	}
+	burst := perSecond
+	if hasBurst {
+		if burst, err = strconv.Atoi(burstText); err != nil || burst < 1 || burst > 1e9 {
+			return fmt.Errorf("want a burst of at least 1, as in 20:100")
+		}
+	}
+	*r.perSecond, *r.burst = perSecond, burst
+	return nil
+}
+
+// A window is how much may be under way: a number of frames and their bytes, 256:1MiB.
+type window struct {
+	frames *int
+	bytes  *int
+}
+
+func (w window) Type() string { return "frames:size" }
+
+func (w window) String() string {
+	if w.frames == nil {
+		return ""
+	}
+	return strconv.Itoa(*w.frames) + ":" + formatSize(*w.bytes)
+}
+
+func (w window) Set(text string) error {
+	frameText, sizeText, _ := strings.Cut(text, ":")
+	frames, err := strconv.Atoi(frameText)
+	if err != nil || frames < 1 || frames > maxWindowFrames {
+		return fmt.Errorf("want frames and bytes, as in 256:1MiB, with 1 to %d frames", maxWindowFrames)
+	}
+	bytes, err := parseSize(sizeText)
+	if err != nil || bytes < minWindowBytes || bytes > maxWindowBytes {
+		return fmt.Errorf("want frames and bytes, as in 256:1MiB, with %s to %s", formatSize(minWindowBytes), formatSize(maxWindowBytes))
+	}
+	*w.frames, *w.bytes = frames, bytes
+	return nil
+}
+
+const (
+	maxWindowFrames = 1 << 16
+	minWindowBytes  = 64 << 10 // one frame has to fit
+	maxWindowBytes  = 1 << 30
+)
+
+// A choice is one of a few words.
+type choice struct {
+	p     *string
+	words []string
+}
+
+func (c choice) Type() string { return strings.Join(c.words, "|") }
+
+func (c choice) String() string {
+	if c.p == nil {
+		return ""
+	}
+	return *c.p
+}
+
+func (c choice) Set(text string) error {
+	if !slices.Contains(c.words, text) {
+		return fmt.Errorf("want %s", strings.Join(c.words, ", "))
+	}
+	*c.p = text
+	return nil
+}
+
+var _ = []pflag.Value{duration{}, count{}, size{}, rate{}, window{}, choice{}}

@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/coder/websocket"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// accept upgrades a request to a session. The session runs on a goroutine of
+// its own, so that the server's, with its grown stack, its request and its
+// buffers, can go.
+func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
+	if g.draining() {
+		g.metrics.accepts.WithLabelValues("draining").Inc()
+		http.Error(w, "going away", http.StatusServiceUnavailable)
+		return
+	}
+	address := clientAddress(r)
+	s := &session{gateway: g, address: address, limit: newFrameLimit(g.config.FrameRate, g.config.FrameBurst)}
+	hijack := &hijacker{ResponseWriter: w}
+	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
+		Subprotocols:   []string{protocol.SubprotocolJSON, protocol.SubprotocolMsgpack},
+		OriginPatterns: g.config.AllowedOrigins,
+		OnPingReceived: s.onPing,
+		OnPongReceived: s.onPong,
+	})
+	if err != nil {
+		// Accept has answered: 403 for a foreign origin, 426 for no upgrade.
+		g.metrics.accepts.WithLabelValues("refused").Inc()
+		g.log.Debug("websocket refused", "address", address, "error", err)
+		if hijack.conn != nil {
+			hijack.conn.hangUp()
+		}
+		return
+	}
+	s.begin(ws, hijack.conn)
+	if s.entered = g.addresses.enter(address); !s.entered {
+		s.end(closedAddress)
+	}
+	if !g.admit(s) {
+		s.abandon()
+		return
+	}
+	g.metrics.accepts.WithLabelValues("ok").Inc()
+}
+
+// clientAddress is the address that limits count by.
+func clientAddress(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
+}
+
+// checkHost refuses, on a dev server, requests for any host but this machine: a
+// page elsewhere could otherwise reach it under a name of its own.
+func (g *Gateway) checkHost(next http.Handler) http.Handler {
+	if !g.config.Dev {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLocalHost(r.Host) {
+			http.Error(w, "a dev server answers only to 127.0.0.1, localhost and [::1]", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isLocalHost(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	host = strings.Trim(host, "[]")
+	return host == "127.0.0.1" || host == "::1" || strings.EqualFold(host, "localhost")
+}

@@ -1,0 +1,64 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// Backend is what the gateway needs of the store; *raftstore.Store is one.
+//
+// Errors other than a *shard.RefusedError: raftstore.ErrUnavailable (nothing
+// happened, retry later) and raftstore.ErrUnknown (it may have happened, a
+// repeat is safe), both tested with errors.Is; raftstore.RetryAfter(err) gives
+// the time to wait.
+type Backend interface {
+	// Submit proposes cmd to the shard of its key and calls done exactly once,
+	// with the result of the command once it is committed, or an error. done
+	// runs on a goroutine of the store and must not block. Commands that one
+	// goroutine submits for one key are applied in that order.
+	Submit(cmd shard.Command, done func(shard.Result, error))
+	// Propose is Submit that waits. A refusal is in the Result, not the error.
+	Propose(ctx context.Context, cmd shard.Command) (shard.Result, error)
+
+	// Login commits cmd and, in the same step of the shard, registers w and
+	// takes the sync: nothing is missed between the sync and the first Wake.
+	Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w raftstore.Watcher) (*shard.Sync, error)
+	// Unwatch forgets the watcher. It does not end the session: Logout does.
+	Unwatch(user shard.UserID, session shard.SessionID)
+	// NextSync reads the next part of a sync: messages, and at the end the
+	// changes that a device with a cursor missed. b.More tells whether to call again.
+	NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error
+	// Since reads what came after an arrival number, without what the session
+	// itself did.
+	Since(user shard.UserID, session shard.SessionID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error
+	// Cursor is the text of an arrival number, for the client to give back.
+	Cursor(user shard.UserID, arrival uint64) string
+
+	// Recents is linearizable; last[i] is the last message of conversations[i].
+	Recents(ctx context.Context, user shard.UserID) (conversations []shard.Conversation, last []shard.Message, err error)
+	// History reads the leader's memory.
+	History(q shard.HistoryQuery, page *shard.Page) error
+	Blocked(ctx context.Context, user shard.UserID) ([]shard.UserID, error)
+
+	// SendEphemeral passes a message of ttl 0 to the sessions that are
+	// connected now, except the sending one.
+	SendEphemeral(m *shard.Send) (timeMS int64, err error)
+	// Typing is dropped silently when the receiver must not see it.
+	Typing(from, to shard.UserID)
+	// Presence answers for those of users that asker shares a conversation
+	// with and that have not blocked him; the others are left out.
+	Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]raftstore.Presence, error)
+	// SubscribePresence is Presence, and from then on w.Signal tells each
+	// change until UnsubscribePresence.
+	SubscribePresence(asker shard.UserID, users []shard.UserID, w raftstore.Watcher) (map[shard.UserID]raftstore.Presence, error)
+	UnsubscribePresence(w raftstore.Watcher)
+
+	// Exists tells whether the account ever logged in (for --open-users=false).
+	Exists(user shard.UserID) (bool, error)
+	// Ready is nil when every shard of this node serves.
+	Ready() error
+	// Now is the store's clock, ms.
+	Now() int64
+}

@@ -1,0 +1,178 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A handler does what a request asks. It answers with reply, now or later, or
+// returns why it refuses. It runs on the read loop: what it submits is in the
+// order of the frames.
+type handler func(*session, request) error
+
+// handlers has all ops that this server knows.
+var handlers = map[string]handler{
+	protocol.OpLogin:              (*session).login,
+	protocol.OpAck:                (*session).acknowledge,
+	protocol.OpRefreshToken:       (*session).refreshToken,
+	protocol.OpSetState:           (*session).setState,
+	protocol.OpPing:               (*session).ping,
+	protocol.OpLogout:             (*session).logout,
+	protocol.OpSend:               (*session).send,
+	protocol.OpGetMessage:         (*session).getMessage,
+	protocol.OpGetRecents:         (*session).getRecents,
+	protocol.OpReadReport:         (*session).readReport,
+	protocol.OpDeleteMessage:      (*session).deleteMessage,
+	protocol.OpDeleteConversation: (*session).deleteConversation,
+	protocol.OpSetConversation:    (*session).setConversation,
+	protocol.OpRecall:             (*session).recall,
+	protocol.OpTyping:             (*session).typing,
+	protocol.OpGetPresence:        (*session).getPresence,
+	protocol.OpSubscribePresence:  (*session).subscribePresence,
+	protocol.OpBlock:              (*session).block,
+	protocol.OpUnblock:            (*session).unblock,
+	protocol.OpGetBlocked:         (*session).getBlocked,
+}
+
+// A refusal is an error reply.
+type refusal struct {
+	code    string
+	message string
+	after   time.Duration // when to try again, 0 = no matter
+}
+
+func (r *refusal) Error() string { return r.code + ": " + r.message }
+
+// dispatch hands a request to its handler.
+func (s *session) dispatch(r request) {
+	handle, known := handlers[r.Op]
+	var err error
+	switch {
+	case r.ID != 0 && s.inFlight(r.ID):
+		err = &refusal{code: protocol.CodeBadRequest, message: "id: is in use by a request in flight"}
+	case !s.hasLoggedIn() && r.Op != protocol.OpLogin && r.Op != protocol.OpPing:
+		err = &refusal{code: protocol.CodeUnauthorized, message: "op: log in first"}
+	case !known:
+		err = &refusal{code: protocol.CodeUnknownOp, message: "op: there is none of this name"}
+	default:
+		err = handle(s, r)
+	}
+	if err != nil {
+		s.refuse(r, err)
+	}
+}
+
+func (s *session) inFlight(id uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.requests, id)
+}
+
+// hasLoggedIn is for the read loop, which alone sets number.
+func (s *session) hasLoggedIn() bool { return s.number != 0 }
+
+// start counts a request in whose answer comes later, by finish.
+func (s *session) start(r request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = append(s.requests, r.ID)
+}
+
+// finish counts a request out that start counted in.
+func (s *session) finish(r request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.requests, r.ID); i >= 0 {
+		s.requests[i] = s.requests[len(s.requests)-1]
+		s.requests = s.requests[:len(s.requests)-1]
+	}
+	s.room.Signal()
+}
+
+// propose submits the command that a request became, and answers it with the
+// outcome: by ok, or with the refusal.
+func (s *session) propose(r request, cmd shard.Command, ok func(*shard.Result)) {
+	s.start(r)
+	s.submit(cmd, func(result shard.Result, err error) {
+		if err == nil {
+			err = result.Err()
+		}
+		if err != nil {
+			s.refuse(r, err)
+		} else {
+			ok(&result)
+		}
+		s.finish(r)
+	})
+}
+
+// reply answers a request; a nil ok says no more than that.
+func (s *session) reply(r request, ok protocol.OK) {
+	s.replyWith(r, func(b []byte) []byte { return protocol.AppendReplyOK(b, s.codec, r.ID, ok) })
+}
+
+// replyWith queues the frame of a reply. A notice gets none.
+func (s *session) replyWith(r request, encode func([]byte) []byte) {
+	if r.ID == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.queueFrame(encode)
+	s.wakeLocked()
+}
+
+// refuse answers a request with an error.
+func (s *session) refuse(r request, err error) {
+	why := s.refusalOf(r, err)
+	s.gateway.metrics.refusals.WithLabelValues(why.code).Inc()
+	s.replyWith(r, func(b []byte) []byte {
+		// Rounded up: a retry that comes too early is refused again.
+		after := (why.after + time.Millisecond - 1).Milliseconds()
+		return protocol.AppendReplyErr(b, s.codec, r.ID, why.code, why.message, after)
+	})
+}
+
+// refusalOf puts an error into the protocol's words.
+func (s *session) refusalOf(r request, err error) *refusal {
+	if own, ok := errors.AsType[*refusal](err); ok {
+		return own
+	}
+	if field, ok := errors.AsType[*protocol.FieldError](err); ok {
+		return &refusal{code: field.Code, message: field.Message()}
+	}
+	if refused, ok := errors.AsType[*shard.RefusedError](err); ok {
+		if code, ok := codes[refused.Code]; ok {
+			return &refusal{code: code, message: refused.Detail, after: time.Duration(refused.RetryAfterMS) * time.Millisecond}
+		}
+	}
+	if errors.Is(err, raftstore.ErrUnavailable) || errors.Is(err, raftstore.ErrUnknown) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return &refusal{
+			code: protocol.CodeUnavailable, message: "the server cannot do this right now; repeating it is safe",
+			after: max(raftstore.RetryAfter(err), time.Millisecond),
+		}
+	}
+	s.gateway.log.Error("request failed", "op", r.Op, "user", s.user, "session", s.number, "error", err)
+	return &refusal{code: protocol.CodeInternal, message: "the server failed; it has logged why"}
+}
+
+// codes are the wire's words for a shard's refusals. The others are not meant
+// for clients.
+var codes = map[shard.Code]string{
+	shard.CodeBadRequest:  protocol.CodeBadRequest,
+	shard.CodeForbidden:   protocol.CodeForbidden,
+	shard.CodeNotFound:    protocol.CodeNotFound,
+	shard.CodeConflict:    protocol.CodeConflict,
+	shard.CodeTooLate:     protocol.CodeTooLate,
+	shard.CodeRateLimited: protocol.CodeRateLimited,
+}

@@ -1,0 +1,282 @@
+// Package gateway is the edge of a node: WebSocket sessions that speak
+// belfry.v1 (package protocol), and the listener for operations. It knows no
+// Raft and no disk; all it asks of the store is a Backend.
+//
+// A session is one WebSocket. One goroutine reads it, for as long as it lives.
+// A second one, the pump, runs only while there is something to write: replies,
+// messages of the store, pings. The store is the only buffer for messages: it
+// wakes the session, and the pump reads on from the session's place in the
+// arrival order as far as the device's window of unacked frames allows. So an
+// idle session costs one goroutine and no buffer, a slow one a bounded amount
+// of memory, and neither can delay anybody else.
+//
+// Lock order: what the store calls (a Watcher's methods, done of Submit) may
+// run under the store's locks and takes session.mu; therefore nothing calls
+// the store with session.mu held.
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A Config says how a gateway behaves. Backend and Auth are required; a zero
+// field elsewhere is its default. Where a limit may be off, a negative value
+// switches it off.
+type Config struct {
+	Backend Backend
+	Auth    AuthConfig
+	// AdminTokens open the operations listener. Without any, a dev server's is
+	// open and any other's is shut.
+	AdminTokens []string
+
+	// Dev restricts both listeners to requests that name this machine as their
+	// host, against pages that rebind their name to it.
+	Dev bool
+	// AllowedOrigins are the browser origins served beside the server's own
+	// host: "app.example.com" or "https://*.example.com".
+	AllowedOrigins []string
+	// KnownUsersOnly refuses sends to accounts that never logged in.
+	KnownUsersOnly bool
+	Policy         shard.Policy // which sessions a login ends
+
+	MaxBody     int // bytes of a message body as stored; default 12 KiB
+	Window      int // unacked frames of a session; default 256
+	WindowBytes int // unacked bytes of a session; default 1 MiB
+
+	LoginTimeout   time.Duration // from the upgrade to the login; default 10 s
+	IdleTimeout    time.Duration // without a sign of life; default 60 s
+	AckTimeout     time.Duration // with a full window; default 30 s
+	WriteTimeout   time.Duration // of one write; default 10 s
+	CloseTimeout   time.Duration // for the close frame and its answer; default 1 s
+	RequestTimeout time.Duration // of a request that waits for the store; default 10 s
+
+	FrameRate          int // frames per second and connection; default 2000, negative = off
+	FrameBurst         int // default 5000
+	LoginRate          int // logins per second and user; default 20, negative = off
+	LoginBurst         int // default 100
+	AddressConnections int // open connections of one address; 0 = off
+	AddressRate        int // new connections per second and address; 0 = off
+
+	Log      *slog.Logger         // nil discards
+	Registry *prometheus.Registry // holds the gateway's metrics and serves /metrics; nil makes one
+}
+
+func (c *Config) fill() error {
+	if c.Backend == nil {
+		return errors.New("gateway: Backend is not set")
+	}
+	for _, f := range []struct {
+		name         string
+		value        *int
+		defaultValue int
+		mayBeOff     bool
+	}{
+		{"MaxBody", &c.MaxBody, protocol.DefaultMaxBody, false},
+		{"Window", &c.Window, 256, false},
+		{"WindowBytes", &c.WindowBytes, 1 << 20, false},
+		{"FrameRate", &c.FrameRate, 2000, true},
+		{"FrameBurst", &c.FrameBurst, 5000, false},
+		{"LoginRate", &c.LoginRate, 20, true},
+		{"LoginBurst", &c.LoginBurst, 100, false},
+		{"AddressConnections", &c.AddressConnections, 0, true},
+		{"AddressRate", &c.AddressRate, 0, true},
+	} {
+		if *f.value == 0 {
+			*f.value = f.defaultValue
+		}
+		if *f.value < 0 && !f.mayBeOff {
+			return fmt.Errorf("gateway: %s is %d, want > 0", f.name, *f.value)
+		}
+	}
+	for _, f := range []struct {
+		name         string
+		value        *time.Duration
+		defaultValue time.Duration
+	}{
+		{"LoginTimeout", &c.LoginTimeout, 10 * time.Second},
+		{"IdleTimeout", &c.IdleTimeout, 60 * time.Second},
+		{"AckTimeout", &c.AckTimeout, 30 * time.Second},
+		{"WriteTimeout", &c.WriteTimeout, 10 * time.Second},
+		{"CloseTimeout", &c.CloseTimeout, time.Second},
+		{"RequestTimeout", &c.RequestTimeout, 10 * time.Second},
+	} {
+		if *f.value == 0 {
+			*f.value = f.defaultValue
+		}
+		if *f.value < 0 {
+			return fmt.Errorf("gateway: %s is %v, want > 0", f.name, *f.value)
+		}
+	}
+	if c.MaxBody > protocol.MaxFrame/2 {
+		return fmt.Errorf("gateway: MaxBody is %d, want at most %d, so that a frame holds it", c.MaxBody, protocol.MaxFrame/2)
+	}
+	for _, o := range c.AllowedOrigins {
+		if _, err := path.Match(o, ""); err != nil || o == "" {
+			return fmt.Errorf("gateway: AllowedOrigins: %q is no host or pattern", o)
+		}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	return nil
+}
+
+// A Gateway holds the sessions of one node.
+type Gateway struct {
+	config      Config
+	backend     Backend
+	auth        *authenticator
+	adminTokens [][sha256.Size]byte
+	log         *slog.Logger
+	registry    *prometheus.Registry
+	metrics     *metrics
+
+	logins    *keyedLimit // by user
+	addresses *addressLimit
+
+	mu       sync.Mutex
+	away     bool // draining: no new connections
+	all      map[*session]struct{}
+	byUser   map[shard.UserID][]*session // logged in
+	sessions sync.WaitGroup              // serve goroutines
+}
+
+// New returns a gateway, or what is wrong with its config.
+func New(c Config) (*Gateway, error) {
+	if err := c.fill(); err != nil {
+		return nil, err
+	}
+	auth, err := newAuthenticator(c.Auth)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		config:    c,
+		backend:   c.Backend,
+		auth:      auth,
+		log:       c.Log,
+		registry:  c.Registry,
+		metrics:   newMetrics(c.Registry),
+		logins:    newKeyedLimit(c.LoginRate, c.LoginBurst),
+		addresses: newAddressLimit(c.AddressConnections, c.AddressRate),
+		all:       make(map[*session]struct{}),
+		byUser:    make(map[shard.UserID][]*session),
+	}
+	for _, token := range c.AdminTokens {
+		if token == "" {
+			return nil, errors.New("gateway: AdminTokens: a token is empty")
+		}
+		g.adminTokens = append(g.adminTokens, sha256.Sum256([]byte(token)))
+	}
+	return g, nil
+}
+
+// Handler serves clients: GET /v1/ws.
+func (g *Gateway) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/v1/ws", g.accept)
+	return g.checkHost(mux)
+}
+
+// Shutdown refuses new connections, closes all sessions with 1001 and waits
+// until the last is gone and what it had to tell the store is answered. When
+// ctx ends first it cuts the sockets, and returns ctx's error.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.mu.Lock()
+	g.away = true
+	open := make([]*session, 0, len(g.all))
+	for s := range g.all {
+		open = append(open, s)
+	}
+	g.mu.Unlock()
+	for _, s := range open {
+		s.end(closedByDrain)
+	}
+	gone := make(chan struct{})
+	go func() {
+		g.sessions.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		for _, s := range open {
+			s.conn.hangUp()
+		}
+		return ctx.Err()
+	}
+}
+
+func (g *Gateway) draining() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.away
+}
+
+// admit starts the session unless the gateway is going away.
+func (g *Gateway) admit(s *session) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.away {
+		return false
+	}
+	g.all[s] = struct{}{}
+	g.metrics.connections.Inc()
+	g.sessions.Go(s.serve)
+	return true
+}
+
+// register makes a logged-in session known to later logins of its user.
+func (g *Gateway) register(s *session, user shard.UserID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.byUser[user] = append(g.byUser[user], s)
+	g.metrics.sessions.Inc()
+}
+
+// of gives the logged-in sessions of a user.
+func (g *Gateway) of(user shard.UserID) []*session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]*session(nil), g.byUser[user]...)
+}
+
+// forget undoes admit and register.
+func (g *Gateway) forget(s *session, user shard.UserID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.all, s)
+	g.metrics.connections.Dec()
+	sessions := g.byUser[user]
+	for i := range sessions {
+		if sessions[i] != s {
+			continue
+		}
+		g.metrics.sessions.Dec()
+		sessions[i] = sessions[len(sessions)-1]
+		sessions[len(sessions)-1] = nil
+		if sessions = sessions[:len(sessions)-1]; len(sessions) == 0 {
+			delete(g.byUser, user)
+		} else {
+			g.byUser[user] = sessions
+		}
+		break
+	}
+}

@@ -1,0 +1,183 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+var recentsModes = map[string]shard.RecentsMode{
+	protocol.RecentsOn:    shard.RecentsOn,
+	protocol.RecentsQuiet: shard.RecentsQuiet,
+	protocol.RecentsOff:   shard.RecentsOff,
+}
+
+// login opens the session for requests. It holds up the read loop until the
+// store has answered: no other request could be answered before.
+func (s *session) login(r request) error {
+	err := s.tryLogin(r)
+	outcome := "ok"
+	if err != nil {
+		outcome = s.refusalOf(r, err).code
+	}
+	s.gateway.metrics.logins.WithLabelValues(outcome).Inc()
+	return s.endUnauthorized(r, err)
+}
+
+// endUnauthorized ends the session, after an answer, when err says that a token
+// was refused. Other errors are handed on.
+func (s *session) endUnauthorized(r request, err error) error {
+	if err == nil || s.refusalOf(r, err).code != protocol.CodeUnauthorized {
+		return err
+	}
+	s.refuse(r, err)
+	s.end(closedBadToken)
+	return nil
+}
+
+func (s *session) tryLogin(r request) error {
+	if s.hasLoggedIn() {
+		return &refusal{code: protocol.CodeBadRequest, message: "op: this session is logged in already"}
+	}
+	var args protocol.LoginArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	g := s.gateway
+	user, expires, err := s.verify(args.Token)
+	if err != nil {
+		return err
+	}
+	if wait, ok := g.logins.take(string(user)); !ok {
+		return &refusal{protocol.CodeRateLimited, "too many logins of this user", wait}
+	}
+	// What the user's other devices have acked before this login counts for it.
+	for _, other := range g.of(user) {
+		other.report(true)
+	}
+	ctx, cancel := s.requestContext()
+	defer cancel()
+	sync, err := g.backend.Login(ctx, &shard.Login{
+		User: user, Device: args.Device, Platform: args.Platform, Policy: g.config.Policy,
+		AutoRead: args.AutoRead, HasSince: args.HasSince, Since: args.Since,
+	}, recentsModes[args.Recents], s)
+	if err != nil {
+		return err
+	}
+	s.enter(r, user, args.AutoRead, sync, expires)
+	return nil
+}
+
+// enter makes the session one of user, answers his login, and lets the pump
+// begin with the sync.
+func (s *session) enter(r request, user shard.UserID, auto bool, sync *shard.Sync, expires time.Time) {
+	g := s.gateway
+	ok := protocol.LoginOK{
+		User: string(user), Session: uint64(sync.Session), ServerTime: g.backend.Now(), Protocol: protocol.Version,
+		Limits: protocol.SessionLimits{
+			MaxBody: g.config.MaxBody, MaxFrame: protocol.MaxFrame,
+			Window: g.config.Window, IdleMS: g.config.IdleTimeout.Milliseconds(),
+		},
+	}
+	g.register(s, user)
+	s.mu.Lock()
+	s.user, s.number, s.auto = user, sync.Session, auto
+	s.sync, s.told = sync, sync.Arrival
+	s.expireAt(expires)
+	s.mu.Unlock()
+	s.reply(r, &ok)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loggedIn = true // only now: no push comes before the reply
+	s.wakeLocked()
+}
+
+// verify checks a token. Why one is refused is for the log: it would only help
+// whoever forges them.
+func (s *session) verify(token string) (shard.UserID, time.Time, error) {
+	user, expires, err := s.gateway.auth.verify(token)
+	if err != nil {
+		s.gateway.log.Debug("token refused", "address", s.address, "user", s.user, "error", err)
+		return "", time.Time{}, &refusal{code: protocol.CodeUnauthorized, message: "token: is not valid"}
+	}
+	return user, expires, nil
+}
+
+// expireAt sets when the token ends the session. The caller holds mu.
+func (s *session) expireAt(t time.Time) {
+	const aLongTime = 100 * 365 * 24 * time.Hour // and sums with it do not overflow
+	s.expiry = s.since() + max(min(time.Until(t), aLongTime), 1)
+}
+
+// requestContext bounds a request that waits for the store.
+func (s *session) requestContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.ctx, s.gateway.config.RequestTimeout)
+}
+
+// refreshToken puts another token of the same user in the place of the
+// session's. A bad one ends the session as it would at login.
+func (s *session) refreshToken(r request) error {
+	var args protocol.RefreshTokenArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	user, expires, err := s.verify(args.Token)
+	if err == nil && user != s.user {
+		err = &refusal{code: protocol.CodeUnauthorized, message: "token: belongs to another user"}
+	}
+	if err != nil {
+		return s.endUnauthorized(r, err)
+	}
+	s.mu.Lock()
+	s.expireAt(expires)
+	s.wakeLocked() // the pump sets the timer
+	s.mu.Unlock()
+	s.reply(r, &protocol.RefreshOK{Exp: expires.UnixMilli()})
+	return nil
+}
+
+func (s *session) acknowledge(r request) error {
+	var args protocol.AckArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	s.ack(args.D)
+	s.reply(r, nil)
+	return nil
+}
+
+func (s *session) setState(r request) error {
+	var args protocol.SetStateArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	s.background = args.Background
+	s.reply(r, nil)
+	return nil
+}
+
+// ping answers once what was acked before it is submitted, so that a client
+// knows that a login elsewhere comes after its acks.
+func (s *session) ping(r request) error {
+	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
+		return err
+	}
+	s.report(true)
+	s.reply(r, &protocol.PingOK{ServerTime: s.gateway.backend.Now()})
+	return nil
+}
+
+func (s *session) logout(r request) error {
+	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
+		return err
+	}
+	s.report(true)
+	cmd := &shard.Logout{User: s.user, Session: s.number}
+	s.propose(r, cmd, func(*shard.Result) {
+		s.reply(r, nil)
+		s.end(closedByLogout)
+	})
+	return nil
+}

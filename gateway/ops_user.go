@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+func (s *session) block(r request) error   { return s.setBlock(r, false) }
+func (s *session) unblock(r request) error { return s.setBlock(r, true) }
+
+func (s *session) setBlock(r request, undo bool) error {
+	var args protocol.BlockArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	if args.User == string(s.user) {
+		return &refusal{code: protocol.CodeBadRequest, message: "user: must be somebody else"}
+	}
+	cmd := &shard.Block{User: s.user, Session: s.number, Target: shard.UserID(args.User), Undo: undo}
+	cmd.Request = identity(r, cmd)
+	s.propose(r, cmd, func(*shard.Result) { s.reply(r, nil) })
+	return nil
+}
+
+func (s *session) getBlocked(r request) error {
+	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
+		return err
+	}
+	ctx, cancel := s.requestContext()
+	defer cancel()
+	blocked, err := s.gateway.backend.Blocked(ctx, s.user)
+	if err != nil {
+		return err
+	}
+	users := make([]string, len(blocked))
+	for i, u := range blocked {
+		users[i] = string(u)
+	}
+	s.reply(r, &protocol.BlockedOK{Users: users})
+	return nil
+}
+
+func (s *session) typing(r request) error {
+	var args protocol.TypingArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	peer, err := peerOf(args.Conv)
+	if err != nil {
+		return err
+	}
+	if peer != s.user {
+		s.gateway.backend.Typing(s.user, peer)
+	}
+	s.reply(r, nil)
+	return nil
+}
+
+func (s *session) getPresence(r request) error {
+	return s.presence(r, s.gateway.backend.Presence)
+}
+
+func (s *session) subscribePresence(r request) error {
+	return s.presence(r, func(asker shard.UserID, users []shard.UserID) (map[shard.UserID]raftstore.Presence, error) {
+		s.subscribed = true // even if it fails: to undo nothing does no harm
+		return s.gateway.backend.SubscribePresence(asker, users, s)
+	})
+}
+
+func (s *session) presence(r request, ask func(shard.UserID, []shard.UserID) (map[shard.UserID]raftstore.Presence, error)) error {
+	var args protocol.PresenceArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	users := make([]shard.UserID, len(args.Users))
+	for i, u := range args.Users {
+		users[i] = shard.UserID(u)
+	}
+	known, err := ask(s.user, users)
+	if err != nil {
+		return err
+	}
+	reply := new(protocol.PresenceOK)
+	for user, p := range known {
+		reply.Presence = append(reply.Presence, protocol.UserPresence{User: string(user), Online: p.Online, LastSeen: p.LastSeen})
+	}
+	slices.SortFunc(reply.Presence, func(a, b protocol.UserPresence) int { return strings.Compare(a.User, b.User) })
+	s.reply(r, reply)
+	return nil
+}

@@ -1,0 +1,328 @@
+package protocol
+
+// SendArgs are the args of send.
+type SendArgs struct {
+	Conv     Conv
+	CID      string // 1-64 bytes, the sender's own id
+	Body     []byte // canonical msgpack
+	HasTTL   bool   // tells ttl 0, online only, from no ttl
+	TTL      uint32 // seconds
+	Retry    bool
+	Mentions []string // users
+}
+
+// GetMessageArgs are the args of getMessage. At most one of Before, After and
+// From..To is set; none asks for the newest.
+type GetMessageArgs struct {
+	Conv     Conv
+	Before   uint64 // exclusive; 0 = unset
+	After    uint64 // exclusive
+	HasAfter bool   // tells after 0, from the beginning, from no after
+	From, To uint64 // inclusive; 0, 0 = unset
+	Limit    int    // messages, 1-100; default 20
+}
+
+// ReadReportArgs are the args of readReport.
+type ReadReportArgs struct {
+	Conv Conv
+	Seq  uint64
+}
+
+// RecallArgs are the args of recall.
+type RecallArgs struct {
+	Conv Conv
+	Seq  uint64
+}
+
+// DeleteMessageArgs are the args of deleteMessage.
+type DeleteMessageArgs struct {
+	Conv Conv
+	Seqs []uint64 // 1-100
+}
+
+// DeleteConversationArgs are the args of deleteConversation.
+type DeleteConversationArgs struct {
+	Conv     Conv
+	Messages bool // its history too
+}
+
+// SetConversationArgs are the args of setConversation.
+type SetConversationArgs struct {
+	Conv   Conv
+	Muted  *bool // nil leaves it
+	Pinned *bool
+}
+
+// TypingArgs are the args of the notice typing.
+type TypingArgs struct {
+	Conv Conv
+}
+
+// PresenceArgs are the args of getPresence and subscribePresence.
+type PresenceArgs struct {
+	Users []string // 1-100
+}
+
+// BlockArgs are the args of block and unblock.
+type BlockArgs struct {
+	User string
+}
+
+// Decode reads the args of a send whose body may have maxBody bytes. Its
+// errors are *FieldError. Body lies in the frame if it was canonical msgpack
+// already, else in memory of its own.
+func (a *SendArgs) Decode(args Raw, maxBody int) error {
+	*a = SendArgs{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "conv":
+			a.Conv = d.conv()
+		case "cid":
+			a.CID = d.text(1, MaxCIDLen)
+		case "body":
+			a.Body = d.body(maxBody)
+		case "ttl":
+			a.TTL, a.HasTTL = uint32(d.uint(0, MaxTTL)), true
+		case "retry":
+			a.Retry = d.bool()
+		case "mentions":
+			a.Mentions = d.users(0, MaxMentions)
+		default:
+			d.skip()
+		}
+	}
+	d.require("conv", a.Conv.ID != "")
+	d.require("cid", a.CID != "")
+	d.require("body", a.Body != nil)
+	return d.err
+}
+
+func (a *SendArgs) encode(e *encoder) {
+	e.convField("conv", a.Conv)
+	e.textField("cid", a.CID)
+	e.bodyField("body", a.Body)
+	if a.HasTTL {
+		e.uintField("ttl", uint64(a.TTL))
+	}
+	e.optBool("retry", a.Retry)
+	e.optTexts("mentions", a.Mentions)
+}
+
+// Decode reads the args of a getMessage. Its errors are *FieldError.
+func (a *GetMessageArgs) Decode(args Raw) error {
+	*a = GetMessageArgs{Limit: DefaultPageLimit}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "conv":
+			a.Conv = d.conv()
+		case "before":
+			a.Before = d.uint(1, MaxInt)
+		case "after":
+			a.After, a.HasAfter = d.uint(0, MaxInt), true
+		case "range":
+			a.From, a.To = d.seqRange()
+		case "limit":
+			a.Limit = int(d.uint(1, MaxMessages))
+		default:
+			d.skip()
+		}
+	}
+	d.require("conv", a.Conv.ID != "")
+	given := 0
+	for _, set := range [...]bool{a.Before != 0, a.HasAfter, a.From != 0} {
+		if set {
+			given++
+		}
+	}
+	d.check(given <= 1, "before", "must come alone: only one of before, after and range")
+	return d.err
+}
+
+func (a *GetMessageArgs) encode(e *encoder) {
+	e.convField("conv", a.Conv)
+	e.optUint("before", a.Before)
+	if a.HasAfter {
+		e.uintField("after", a.After)
+	}
+	if a.From != 0 {
+		e.key("range")
+		e.array(2)
+		e.uint(a.From)
+		e.uint(a.To)
+		e.endArray()
+	}
+	e.optUint("limit", uint64(a.Limit))
+}
+
+// Decode reads the args of a readReport. Its errors are *FieldError.
+func (a *ReadReportArgs) Decode(args Raw) (err error) {
+	a.Conv, a.Seq, err = decodeConvSeq(args)
+	return err
+}
+
+func (a *ReadReportArgs) encode(e *encoder) {
+	e.convField("conv", a.Conv)
+	e.uintField("seq", a.Seq)
+}
+
+// Decode reads the args of a recall. Its errors are *FieldError.
+func (a *RecallArgs) Decode(args Raw) (err error) {
+	a.Conv, a.Seq, err = decodeConvSeq(args)
+	return err
+}
+
+func (a *RecallArgs) encode(e *encoder) {
+	e.convField("conv", a.Conv)
+	e.uintField("seq", a.Seq)
+}
+
+func decodeConvSeq(args Raw) (conv Conv, seq uint64, err error) {
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "conv":
+			conv = d.conv()
+		case "seq":
+			seq = d.uint(1, MaxInt)
+		default:
+			d.skip()
+		}
+	}
+	d.require("conv", conv.ID != "")
+	d.require("seq", seq != 0)
+	return conv, seq, d.err
+}
+
+// Decode reads the args of a deleteMessage. Its errors are *FieldError.
+func (a *DeleteMessageArgs) Decode(args Raw) error {
+	*a = DeleteMessageArgs{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "conv":
+			a.Conv = d.conv()
+		case "seqs":
+			a.Seqs = d.seqs(1, MaxSeqs)
+		default:
+			d.skip()
+		}
+	}
+	d.require("conv", a.Conv.ID != "")
+	d.require("seqs", a.Seqs != nil)
+	return d.err
+}
+
+func (a *DeleteMessageArgs) encode(e *encoder) {
+	e.convField("conv", a.Conv)
+	e.seqs("seqs", a.Seqs)
+}
+
+// Decode reads the args of a deleteConversation. Its errors are *FieldError.
+func (a *DeleteConversationArgs) Decode(args Raw) error {
+	*a = DeleteConversationArgs{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "conv":
+			a.Conv = d.conv()
+		case "messages":
+			a.Messages = d.bool()
+		default:
+			d.skip()
+		}
+	}
+	d.require("conv", a.Conv.ID != "")
+	return d.err
+}
+
+func (a *DeleteConversationArgs) encode(e *encoder) {
+	e.convField("conv", a.Conv)
+	e.optBool("messages", a.Messages)
+}
+
+// Decode reads the args of a setConversation. Its errors are *FieldError.
+func (a *SetConversationArgs) Decode(args Raw) error {
+	*a = SetConversationArgs{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "conv":
+			a.Conv = d.conv()
+		case "muted":
+			a.Muted = new(d.bool())
+		case "pinned":
+			a.Pinned = new(d.bool())
+		default:
+			d.skip()
+		}
+	}
+	d.require("conv", a.Conv.ID != "")
+	return d.err
+}
+
+func (a *SetConversationArgs) encode(e *encoder) {
+	e.convField("conv", a.Conv)
+	if a.Muted != nil {
+		e.boolField("muted", *a.Muted)
+	}
+	if a.Pinned != nil {
+		e.boolField("pinned", *a.Pinned)
+	}
+}
+
+// Decode reads the args of a typing. Its errors are *FieldError.
+func (a *TypingArgs) Decode(args Raw) error {
+	*a = TypingArgs{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "conv":
+			a.Conv = d.conv()
+		default:
+			d.skip()
+		}
+	}
+	d.require("conv", a.Conv.ID != "")
+	return d.err
+}
+
+func (a *TypingArgs) encode(e *encoder) { e.convField("conv", a.Conv) }
+
+// Decode reads the args of a getPresence or subscribePresence. Its errors are
+// *FieldError.
+func (a *PresenceArgs) Decode(args Raw) error {
+	*a = PresenceArgs{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "users":
+			a.Users = d.users(1, MaxUsers)
+		default:
+			d.skip()
+		}
+	}
+	d.require("users", a.Users != nil)
+	return d.err
+}
+
+func (a *PresenceArgs) encode(e *encoder) { e.texts("users", a.Users) }
+
+// Decode reads the args of a block or unblock. Its errors are *FieldError.
+func (a *BlockArgs) Decode(args Raw) error {
+	*a = BlockArgs{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "user":
+			a.User = d.user()
+		default:
+			d.skip()
+		}
+	}
+	d.require("user", a.User != "")
+	return d.err
+}
+
+func (a *BlockArgs) encode(e *encoder) { e.textField("user", a.User) }

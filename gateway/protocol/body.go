@@ -1,0 +1,455 @@
+package protocol
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+	"unicode/utf8"
+)
+
+// binKey is the key of the map that stands for binary in JSON: {"$bin": "<base64>"}.
+const binKey = "$bin"
+
+// CanonicalJSON appends the canonical msgpack of a body given as JSON. It is a
+// *FieldError of "body" when that breaks a rule of bodies or takes more than
+// maxLen bytes; dst is then returned as it was.
+func CanonicalJSON(dst, json []byte, maxLen int) ([]byte, error) {
+	return appendCanonical(dst, JSON, json, maxLen)
+}
+
+// CanonicalMsgpack is CanonicalJSON for a body given as msgpack, in any form.
+func CanonicalMsgpack(dst, msgpack []byte, maxLen int) ([]byte, error) {
+	return appendCanonical(dst, Msgpack, msgpack, maxLen)
+}
+
+func appendCanonical(dst []byte, codec Codec, src []byte, maxLen int) ([]byte, error) {
+	c := canonicalizers.Get().(*canonicalizer)
+	defer c.free()
+	end, err := c.run(codec, src, 0, maxLen)
+	if err != nil {
+		return dst, err
+	}
+	if codec == JSON {
+		end = skipSpace(src, end)
+	}
+	if end != len(src) {
+		return dst, errBodyGrammar
+	}
+	return append(dst, c.out...), nil
+}
+
+// What can be wrong with a body, beside its size.
+var (
+	errBodyGrammar   = bodyError("must be one well-formed value")
+	errBodyDepth     = bodyError(fmt.Sprintf("must nest at most %d arrays and maps in one another", MaxDepth))
+	errBodyText      = bodyError("must have text of valid UTF-8 only, without lone surrogates")
+	errBodyKey       = bodyError("must have text as the keys of its maps")
+	errBodyDuplicate = bodyError("must not have a key twice in one map")
+	errBodyInt       = bodyError("must have integers from -2^63 to 2^63 only")
+	errBodyFloat     = bodyError("must have finite numbers only")
+	errBodyExt       = bodyError("must not have extension types")
+	errBodyBin       = bodyError(`must have padded base64 text in {"` + binKey + `": …}, as written by RFC 4648`)
+	errBodyBinMap    = bodyError(`must not have a map whose only key is "` + binKey + `"`)
+)
+
+func bodyError(rule string) *FieldError { return &FieldError{CodeBadRequest, "body", rule} }
+
+func tooLarge(maxLen int) *FieldError {
+	return &FieldError{CodeTooLarge, "body", fmt.Sprintf("must take at most %d bytes as msgpack", maxLen)}
+}
+
+// maxBodyInt is the largest integer; the lowest is its negative.
+const maxBodyInt = 1 << 63
+
+// A canonicalizer turns one body into its canonical form. It is reused, so
+// that honest bodies of maps in any order allocate nothing but their result.
+type canonicalizer struct {
+	out    []byte
+	maxLen int
+	// entries of all maps that are open, innermost last.
+	entries []bodyEntry
+	tmp     []byte
+}
+
+// A bodyEntry is where an entry of a map lies in out.
+type bodyEntry struct{ at, end uint32 }
+
+var canonicalizers = sync.Pool{New: func() any { return new(canonicalizer) }}
+
+// maxKeptEntries is what a canonicalizer that waits for reuse may hold. What a
+// hostile body made larger is left to the garbage collector.
+const maxKeptEntries = 1024
+
+func (c *canonicalizer) free() {
+	if cap(c.entries) > maxKeptEntries {
+		c.entries = nil
+	}
+	if cap(c.out) > MaxFrame || cap(c.tmp) > MaxFrame {
+		c.out, c.tmp = nil, nil
+	}
+	canonicalizers.Put(c)
+}
+
+// run leaves the canonical form of the value at src[i] in out.
+func (c *canonicalizer) run(codec Codec, src []byte, i, maxLen int) (end int, err *FieldError) {
+	c.out, c.entries, c.maxLen = c.out[:0], c.entries[:0], maxLen
+	// A first guess: only floats take more room than they came in.
+	c.out = slices.Grow(c.out, min(len(src)-i, max(maxLen, 0)))
+	if codec == Msgpack {
+		return c.msgpack(src, i, 0)
+	}
+	return c.json(src, skipSpace(src, i), 0)
+}
+
+// room reports whether out is still within its limit.
+func (c *canonicalizer) room() *FieldError {
+	if len(c.out) > c.maxLen {
+		return tooLarge(c.maxLen)
+	}
+	return nil
+}
+
+// add notes an entry. The table grows once at most: left is what remains of
+// the input, perEntry the bytes that an entry takes of it at least.
+func (c *canonicalizer) add(at int, left, perEntry int) {
+	if len(c.entries) == cap(c.entries) {
+		room := min(left/perEntry, max(0, c.maxLen-len(c.out))/2) + 16
+		grown := make([]bodyEntry, len(c.entries), len(c.entries)+room)
+		copy(grown, c.entries)
+		c.entries = grown
+	}
+	c.entries = append(c.entries, bodyEntry{uint32(at), uint32(len(c.out))})
+}
+
+// key is the key of an entry, which lies in out as canonical text.
+func (c *canonicalizer) key(e bodyEntry) []byte {
+	h, at := readHead(c.out, int(e.at))
+	return c.out[at : at+h.n]
+}
+
+// sort puts the entries from first on, which end out, in the order of their
+// keys, and closes their map.
+func (c *canonicalizer) sort(first int) *FieldError {
+	es := c.entries[first:]
+	c.entries = c.entries[:first]
+	if len(es) < 2 {
+		return nil
+	}
+	byKey := func(a, b bodyEntry) int { return bytes.Compare(c.key(a), c.key(b)) }
+	start := int(es[0].at)
+	sorted := slices.IsSortedFunc(es, byKey)
+	if !sorted {
+		slices.SortFunc(es, byKey)
+	}
+	for i := 1; i < len(es); i++ {
+		if bytes.Equal(c.key(es[i-1]), c.key(es[i])) {
+			return errBodyDuplicate
+		}
+	}
+	if sorted {
+		return nil
+	}
+	c.tmp = append(c.tmp[:0], c.out[start:]...)
+	c.out = c.out[:start]
+	for _, e := range es {
+		c.out = append(c.out, c.tmp[int(e.at)-start:int(e.end)-start]...)
+	}
+	return nil
+}
+
+// msgpack appends the value at b[i], with depth arrays and maps around it.
+func (c *canonicalizer) msgpack(b []byte, i, depth int) (end int, err *FieldError) {
+	h, next := readHead(b, i)
+	switch h.kind {
+	case kindBad:
+		return 0, errBodyGrammar
+	case kindExt:
+		return 0, errBodyExt
+	case kindNull, kindBool:
+		c.out = append(c.out, b[i])
+	case kindInt:
+		if h.negative {
+			c.out = appendNegative(c.out, int64(h.bits))
+		} else if h.bits > maxBodyInt {
+			return 0, errBodyInt
+		} else {
+			c.out = appendUint(c.out, h.bits)
+		}
+	case kindFloat:
+		if !isFinite(h.bits) {
+			return 0, errBodyFloat
+		}
+		c.out = appendFloat(c.out, h.bits)
+	case kindText:
+		text := b[next : next+h.n]
+		if !utf8.Valid(text) {
+			return 0, errBodyText
+		}
+		c.out = append(appendStrHeader(c.out, h.n), text...)
+		next += h.n
+	case kindBin:
+		c.out = append(appendBinHeader(c.out, h.n), b[next:next+h.n]...)
+		next += h.n
+	case kindArray:
+		if depth == MaxDepth {
+			return 0, errBodyDepth
+		}
+		c.out = appendArrayHeader(c.out, h.n)
+		for range h.n {
+			if next, err = c.msgpack(b, next, depth+1); err != nil {
+				return 0, err
+			}
+		}
+	case kindMap:
+		if depth == MaxDepth {
+			return 0, errBodyDepth
+		}
+		if next, err = c.msgpackMap(b, next, h.n, depth+1); err != nil {
+			return 0, err
+		}
+	}
+	return next, c.room()
+}
+
+func (c *canonicalizer) msgpackMap(b []byte, next, n, depth int) (end int, err *FieldError) {
+	c.out = appendMapHeader(c.out, n)
+	first := len(c.entries)
+	for range n {
+		h, key := readHead(b, next)
+		if h.kind != kindText {
+			return 0, errBodyKey
+		}
+		if n == 1 && string(b[key:key+h.n]) == binKey {
+			return 0, errBodyBinMap
+		}
+		at := len(c.out)
+		if next, err = c.msgpack(b, next, depth); err != nil {
+			return 0, err
+		}
+		if next, err = c.msgpack(b, next, depth); err != nil {
+			return 0, err
+		}
+		c.add(at, len(b)-next, 2)
+	}
+	return next, c.sort(first)
+}
+
+// json appends the value at b[i], where no space is.
+func (c *canonicalizer) json(b []byte, i, depth int) (end int, err *FieldError) {
+	if i >= len(b) {
+		return 0, errBodyGrammar
+	}
+	switch b[i] {
+	case '{':
+		end, err = c.jsonMap(b, i+1, depth)
+	case '[':
+		end, err = c.jsonArray(b, i+1, depth)
+	case '"':
+		end, err = c.jsonText(b, i)
+	case 'n', 't', 'f':
+		if end = scanWord(b, i); end < 0 {
+			return 0, errBodyGrammar
+		}
+		if b[i] == 'n' {
+			c.out = append(c.out, 0xc0)
+		} else {
+			c.out = append(c.out, 0xc2+b2u(b[i] == 't'))
+		}
+	default:
+		end, err = c.jsonNumber(b, i)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return end, c.room()
+}
+
+func (c *canonicalizer) jsonArray(b []byte, i, depth int) (end int, err *FieldError) {
+	if depth == MaxDepth {
+		return 0, errBodyDepth
+	}
+	at, n := c.openCollection()
+	if i = skipSpace(b, i); i < len(b) && b[i] == ']' {
+		c.closeArray(at, n)
+		return i + 1, nil
+	}
+	for {
+		if i, err = c.json(b, skipSpace(b, i), depth+1); err != nil {
+			return 0, err
+		}
+		n++
+		if i = skipSpace(b, i); i == len(b) || b[i] != ',' && b[i] != ']' {
+			return 0, errBodyGrammar
+		}
+		i++
+		if b[i-1] == ']' {
+			c.closeArray(at, n)
+			return i, nil
+		}
+	}
+}
+
+func (c *canonicalizer) jsonMap(b []byte, i, depth int) (end int, err *FieldError) {
+	i = skipSpace(b, i)
+	if end, err = c.jsonBin(b, i); end > 0 || err != nil {
+		return end, err
+	}
+	if depth == MaxDepth {
+		return 0, errBodyDepth
+	}
+	at, n := c.openCollection()
+	first := len(c.entries)
+	if i < len(b) && b[i] == '}' {
+		c.closeMap(at, n)
+		return i + 1, nil
+	}
+	for {
+		entry := len(c.out)
+		if i, err = c.jsonText(b, skipSpace(b, i)); err != nil {
+			return 0, err
+		}
+		if i = skipSpace(b, i); i == len(b) || b[i] != ':' {
+			return 0, errBodyGrammar
+		}
+		if i, err = c.json(b, skipSpace(b, i+1), depth+1); err != nil {
+			return 0, err
+		}
+		n++
+		c.add(entry, len(b)-i, 4)
+		if i = skipSpace(b, i); i == len(b) || b[i] != ',' && b[i] != '}' {
+			return 0, errBodyGrammar
+		}
+		i++
+		if b[i-1] == '}' {
+			if err := c.sort(first); err != nil {
+				return 0, err
+			}
+			c.closeMap(at, n)
+			return i, nil
+		}
+	}
+}
+
+// openCollection leaves a byte for the header of an array or map whose length
+// is not known before its end.
+func (c *canonicalizer) openCollection() (at, n int) {
+	c.out = append(c.out, 0)
+	return len(c.out) - 1, 0
+}
+
+func (c *canonicalizer) closeArray(at, n int) {
+	var header [5]byte
+	c.out = slices.Replace(c.out, at, at+1, appendArrayHeader(header[:0], n)...)
+}
+
+func (c *canonicalizer) closeMap(at, n int) {
+	var header [5]byte
+	c.out = slices.Replace(c.out, at, at+1, appendMapHeader(header[:0], n)...)
+}
+
+// jsonBin reads the rest of {"$bin": "<base64>"}, where i is behind its brace,
+// and returns 0 for any other map.
+func (c *canonicalizer) jsonBin(b []byte, i int) (end int, err *FieldError) {
+	key, plain, next := scanString(b, i)
+	if next < 0 {
+		return 0, nil
+	}
+	if !plain {
+		if key, plain = appendUnescaped(c.tmp[:0], key); !plain {
+			return 0, errBodyText
+		}
+		c.tmp = key
+	}
+	if string(key) != binKey {
+		return 0, nil
+	}
+	value := skipSpace(b, next)
+	if value == len(b) || b[value] != ':' {
+		return 0, errBodyGrammar
+	}
+	value = skipSpace(b, value+1)
+	if end = skipJSON(b, value); end < 0 {
+		return 0, errBodyGrammar
+	}
+	if end = skipSpace(b, end); end == len(b) || b[end] != '}' {
+		return 0, nil // more keys follow: a map like any other
+	}
+	raw, _, next := scanString(b, value)
+	if next < 0 {
+		return 0, errBodyBin
+	}
+	text, ok := appendUnescaped(c.tmp[:0], raw)
+	c.tmp = text
+	// The package skips line breaks, which would give one value two forms.
+	if !ok || bytes.ContainsAny(text, "\r\n") {
+		return 0, errBodyBin
+	}
+	n := base64.StdEncoding.DecodedLen(len(text)) - bytes.Count(text[max(0, len(text)-2):], []byte{'='})
+	c.out = appendBinHeader(c.out, n)
+	bin, decodeErr := base64.StdEncoding.Strict().AppendDecode(c.out, text)
+	if decodeErr != nil {
+		return 0, errBodyBin
+	}
+	c.out = bin
+	return end + 1, nil
+}
+
+func (c *canonicalizer) jsonText(b []byte, i int) (end int, err *FieldError) {
+	raw, plain, next := scanString(b, i)
+	if next < 0 {
+		return 0, errBodyGrammar
+	}
+	if plain {
+		if !utf8.Valid(raw) {
+			return 0, errBodyText
+		}
+	} else {
+		if raw, plain = appendUnescaped(c.tmp[:0], raw); !plain {
+			return 0, errBodyText
+		}
+		c.tmp = raw
+	}
+	c.out = append(appendStrHeader(c.out, len(raw)), raw...)
+	return next, nil
+}
+
+func (c *canonicalizer) jsonNumber(b []byte, i int) (end int, err *FieldError) {
+	integer, end := scanNumber(b, i)
+	if end < 0 {
+		return 0, errBodyGrammar
+	}
+	text := b[i:end]
+	if !integer {
+		f, parseErr := strconv.ParseFloat(string(text), 64)
+		if parseErr != nil {
+			return 0, errBodyFloat
+		}
+		c.out = appendFloat(c.out, math.Float64bits(f))
+		return end, nil
+	}
+	negative := text[0] == '-'
+	v, ok := parseDigits(bytes.TrimPrefix(text, []byte{'-'}))
+	switch {
+	case !ok || v > maxBodyInt:
+		return 0, errBodyInt
+	case negative && v > 0:
+		c.out = appendNegative(c.out, int64(-v))
+	default:
+		c.out = appendUint(c.out, v)
+	}
+	return end, nil
+}
+
+func appendFloat(dst []byte, bits uint64) []byte {
+	return append(dst, 0xcb, byte(bits>>56), byte(bits>>48), byte(bits>>40), byte(bits>>32),
+		byte(bits>>24), byte(bits>>16), byte(bits>>8), byte(bits))
+}
+
+func isFinite(bits uint64) bool {
+	const exponent = 0x7ff << 52
+	return bits&exponent != exponent
+}

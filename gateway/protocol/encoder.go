@@ -1,0 +1,378 @@
+package protocol
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// A encoder appends one frame to buf, in either encoding. Its calls follow the
+// shape of the frame: an open map takes key and value in turn. It is a plain
+// struct, used by value on the stack, so that writing a frame allocates nothing.
+type encoder struct {
+	codec Codec
+	buf   []byte
+	start int // of the frame in buf
+	keys  int // written to the innermost open map
+}
+
+// A mapMark is what an open map has to know again when it is closed.
+type mapMark struct {
+	at    int // of the header
+	outer int // keys of the map around it
+}
+
+// maxFixMap is the most keys that beginMap has room for in its header.
+const maxFixMap = 15
+
+// beginMap opens a map of at most maxFixMap keys; endMap fills in how many came.
+func (e *encoder) beginMap() mapMark {
+	e.separate()
+	m := mapMark{len(e.buf), e.keys}
+	e.keys = 0
+	if e.codec == Msgpack {
+		e.buf = append(e.buf, 0x80)
+	} else {
+		e.buf = append(e.buf, '{')
+	}
+	return m
+}
+
+func (e *encoder) endMap(m mapMark) {
+	if e.codec == Msgpack {
+		e.buf[m.at] |= byte(min(e.keys, maxFixMap))
+	} else {
+		e.buf = append(e.buf, '}')
+	}
+	e.keys = m.outer
+}
+
+// beginMapOf opens a map of n keys that are data, not names of ours.
+func (e *encoder) beginMapOf(n int) mapMark {
+	if e.codec == JSON {
+		return e.beginMap()
+	}
+	m := mapMark{len(e.buf), e.keys}
+	e.buf = appendMapHeader(e.buf, n)
+	return m
+}
+
+func (e *encoder) endMapOf(m mapMark) {
+	if e.codec == JSON {
+		e.buf = append(e.buf, '}')
+	}
+	e.keys = m.outer
+}
+
+// array opens an array of n values.
+func (e *encoder) array(n int) {
+	if e.codec == Msgpack {
+		e.buf = appendArrayHeader(e.buf, n)
+		return
+	}
+	e.separate()
+	e.buf = append(e.buf, '[')
+}
+
+func (e *encoder) endArray() {
+	if e.codec == JSON {
+		e.buf = append(e.buf, ']')
+	}
+}
+
+// separate writes the comma that JSON has between two values or entries. What
+// was written last tells whether one is due: values end in none of these.
+func (e *encoder) separate() {
+	if e.codec == Msgpack || len(e.buf) == e.start {
+		return
+	}
+	switch e.buf[len(e.buf)-1] {
+	case '{', '[', ':':
+	default:
+		e.buf = append(e.buf, ',')
+	}
+}
+
+// key writes a name of ours: short, and free of what JSON would escape.
+func (e *encoder) key(name string) {
+	e.keys++
+	if e.codec == Msgpack {
+		e.buf = append(e.buf, 0xa0|byte(len(name)))
+		e.buf = append(e.buf, name...)
+		return
+	}
+	e.separate()
+	e.buf = append(e.buf, '"')
+	e.buf = append(e.buf, name...)
+	e.buf = append(e.buf, '"', ':')
+}
+
+// textKey writes a key that is data.
+func (e *encoder) textKey(name string) {
+	e.text(name)
+	if e.codec == JSON {
+		e.buf = append(e.buf, ':')
+	}
+}
+
+// text writes s. Where s is no UTF-8 both encodings say U+FFFD.
+func (e *encoder) text(s string) {
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\ufffd")
+	}
+	if e.codec == Msgpack {
+		e.buf = appendStrHeader(e.buf, len(s))
+		e.buf = append(e.buf, s...)
+		return
+	}
+	e.separate()
+	e.buf = appendJSONText(e.buf, s)
+}
+
+// textBytes is text for a slice.
+func (e *encoder) textBytes(s []byte) {
+	if !utf8.Valid(s) {
+		s = bytes.ToValidUTF8(s, []byte("\ufffd"))
+	}
+	if e.codec == Msgpack {
+		e.buf = appendStrHeader(e.buf, len(s))
+		e.buf = append(e.buf, s...)
+		return
+	}
+	e.separate()
+	e.buf = appendJSONText(e.buf, s)
+}
+
+func (e *encoder) uint(v uint64) {
+	if e.codec == Msgpack {
+		e.buf = appendUint(e.buf, v)
+		return
+	}
+	e.separate()
+	e.buf = strconv.AppendUint(e.buf, v, 10)
+}
+
+func (e *encoder) int(v int64) {
+	if v >= 0 {
+		e.uint(uint64(v))
+		return
+	}
+	if e.codec == Msgpack {
+		e.buf = appendNegative(e.buf, v)
+		return
+	}
+	e.separate()
+	e.buf = strconv.AppendInt(e.buf, v, 10)
+}
+
+func (e *encoder) bool(v bool) {
+	if e.codec == Msgpack {
+		e.buf = append(e.buf, 0xc2+b2u(v))
+		return
+	}
+	e.separate()
+	e.buf = strconv.AppendBool(e.buf, v)
+}
+
+func b2u(v bool) byte {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+// body writes canonical msgpack; nothing counts as null.
+func (e *encoder) body(b []byte) {
+	if e.codec == Msgpack {
+		if len(b) == 0 {
+			b = []byte{0xc0}
+		}
+		e.buf = append(e.buf, b...)
+		return
+	}
+	e.separate()
+	e.buf = AppendBodyJSON(e.buf, b)
+}
+
+func (e *encoder) textField(name, v string)        { e.key(name); e.text(v) }
+func (e *encoder) uintField(name string, v uint64) { e.key(name); e.uint(v) }
+func (e *encoder) intField(name string, v int64)   { e.key(name); e.int(v) }
+func (e *encoder) boolField(name string, v bool)   { e.key(name); e.bool(v) }
+func (e *encoder) bodyField(name string, b []byte) { e.key(name); e.body(b) }
+
+// The opt methods leave the key out when its value is zero.
+
+func (e *encoder) optText(name, v string) {
+	if v != "" {
+		e.textField(name, v)
+	}
+}
+
+func (e *encoder) optUint(name string, v uint64) {
+	if v != 0 {
+		e.uintField(name, v)
+	}
+}
+
+func (e *encoder) optInt(name string, v int64) {
+	if v != 0 {
+		e.intField(name, v)
+	}
+}
+
+func (e *encoder) optBool(name string, v bool) {
+	if v {
+		e.boolField(name, v)
+	}
+}
+
+func (e *encoder) optBody(name string, b []byte) {
+	if b != nil {
+		e.bodyField(name, b)
+	}
+}
+
+func (e *encoder) optTexts(name string, vs []string) {
+	if len(vs) > 0 {
+		e.texts(name, vs)
+	}
+}
+
+func (e *encoder) texts(name string, vs []string) {
+	e.key(name)
+	e.array(len(vs))
+	for _, v := range vs {
+		e.text(v)
+	}
+	e.endArray()
+}
+
+func (e *encoder) seqs(name string, vs []uint64) {
+	e.key(name)
+	e.array(len(vs))
+	for _, v := range vs {
+		e.uint(v)
+	}
+	e.endArray()
+}
+
+// convField writes prefix and id as one text, without joining them first.
+func (e *encoder) convField(name string, c Conv) {
+	e.key(name)
+	if e.codec == Msgpack {
+		e.buf = appendStrHeader(e.buf, len(c.ID)+2)
+		e.buf = append(e.buf, c.prefix()...)
+		e.buf = append(e.buf, c.ID...)
+		return
+	}
+	e.buf = append(e.buf, '"')
+	e.buf = append(e.buf, c.prefix()...)
+	e.buf = appendJSONEscaped(e.buf, c.ID)
+	e.buf = append(e.buf, '"')
+}
+
+func (e *encoder) idField(name string, id ID) {
+	e.key(name)
+	if e.codec == Msgpack {
+		e.buf = appendStrHeader(e.buf, idTextLen)
+	} else {
+		e.buf = append(e.buf, '"')
+	}
+	at := len(e.buf)
+	e.buf = append(e.buf, make([]byte, idTextLen)...)
+	_ = ulid.ULID(id).MarshalTextTo(e.buf[at:]) // fails only on another length
+	if e.codec == JSON {
+		e.buf = append(e.buf, '"')
+	}
+}
+
+// groupCursors writes {group: cursor}, or nothing for none.
+func (e *encoder) groupCursors(name string, gs []GroupCursor) {
+	if len(gs) == 0 {
+		return
+	}
+	e.key(name)
+	m := e.beginMapOf(len(gs))
+	for _, g := range gs {
+		e.textKey(g.Group)
+		e.text(g.Cursor)
+	}
+	e.endMapOf(m)
+}
+
+// The headers of msgpack, each in its shortest form.
+
+func appendMapHeader(b []byte, n int) []byte {
+	switch {
+	case n < 1<<4:
+		return append(b, 0x80|byte(n))
+	case n < 1<<16:
+		return append(b, 0xde, byte(n>>8), byte(n))
+	}
+	return binary.BigEndian.AppendUint32(append(b, 0xdf), uint32(n))
+}
+
+func appendArrayHeader(b []byte, n int) []byte {
+	switch {
+	case n < 1<<4:
+		return append(b, 0x90|byte(n))
+	case n < 1<<16:
+		return append(b, 0xdc, byte(n>>8), byte(n))
+	}
+	return binary.BigEndian.AppendUint32(append(b, 0xdd), uint32(n))
+}
+
+func appendStrHeader(b []byte, n int) []byte {
+	switch {
+	case n < 1<<5:
+		return append(b, 0xa0|byte(n))
+	case n < 1<<8:
+		return append(b, 0xd9, byte(n))
+	case n < 1<<16:
+		return append(b, 0xda, byte(n>>8), byte(n))
+	}
+	return binary.BigEndian.AppendUint32(append(b, 0xdb), uint32(n))
+}
+
+func appendBinHeader(b []byte, n int) []byte {
+	switch {
+	case n < 1<<8:
+		return append(b, 0xc4, byte(n))
+	case n < 1<<16:
+		return append(b, 0xc5, byte(n>>8), byte(n))
+	}
+	return binary.BigEndian.AppendUint32(append(b, 0xc6), uint32(n))
+}
+
+func appendUint(b []byte, v uint64) []byte {
+	switch {
+	case v < 1<<7:
+		return append(b, byte(v))
+	case v < 1<<8:
+		return append(b, 0xcc, byte(v))
+	case v < 1<<16:
+		return append(b, 0xcd, byte(v>>8), byte(v))
+	case v < 1<<32:
+		return binary.BigEndian.AppendUint32(append(b, 0xce), uint32(v))
+	}
+	return binary.BigEndian.AppendUint64(append(b, 0xcf), v)
+}
+
+// appendNegative appends a v below 0.
+func appendNegative(b []byte, v int64) []byte {
+	switch {
+	case v >= -1<<5:
+		return append(b, byte(v))
+	case v >= -1<<7:
+		return append(b, 0xd0, byte(v))
+	case v >= -1<<15:
+		return append(b, 0xd1, byte(v>>8), byte(v))
+	case v >= -1<<31:
+		return binary.BigEndian.AppendUint32(append(b, 0xd2), uint32(v))
+	}
+	return binary.BigEndian.AppendUint64(append(b, 0xd3), uint64(v))
+}

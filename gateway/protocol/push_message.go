@@ -1,0 +1,203 @@
+package protocol
+
+import "encoding/binary"
+
+// NewMessage is onNewMessage.
+type NewMessage struct {
+	D            uint64    // delivery number: 1, 2, 3 … in this session
+	Messages     []Message // 1-100
+	Cursor       string    // "" = absent; of one-to-one conversations
+	GroupCursors []GroupCursor
+	Skipped      int // messages of a live group that were lost before these
+}
+
+// AppendNewMessage appends the frame of an onNewMessage, however long. Its
+// length is the caller's to mind; a NewMessageWriter does that for him.
+func AppendNewMessage(dst []byte, codec Codec, p *NewMessage) []byte {
+	w := BeginNewMessage(dst, codec, p.D)
+	for i := range p.Messages {
+		p.Messages[i].encode(&w.e)
+	}
+	w.n = len(p.Messages)
+	return w.End(p.Cursor, p.GroupCursors, p.Skipped)
+}
+
+// A NewMessageWriter writes an onNewMessage message by message, until the
+// frame is full. It is to be used by value, and ended or dropped.
+type NewMessageWriter struct {
+	e     encoder
+	mark  frameMark
+	count int // where msgpack has the number of messages
+	n     int
+}
+
+// BeginNewMessage begins a frame behind dst.
+func BeginNewMessage(dst []byte, codec Codec, d uint64) NewMessageWriter {
+	var w NewMessageWriter
+	w.e, w.mark = beginPush(dst, codec, OpOnNewMessage)
+	w.e.uintField("d", d)
+	w.e.key("messages")
+	if codec == Msgpack {
+		w.e.buf = append(w.e.buf, 0xdc, 0, 0)
+		w.count = len(w.e.buf) - 2
+	} else {
+		w.e.array(0)
+	}
+	return w
+}
+
+// Add appends m, unless the frame has MaxMessages already or would take more
+// than MaxFrame bytes with it and tail more, which are for what End writes. The
+// first message is always taken: a frame may be longer for one message alone.
+func (w *NewMessageWriter) Add(m *Message, tail int) bool {
+	if w.n == MaxMessages {
+		return false
+	}
+	before := len(w.e.buf)
+	m.encode(&w.e)
+	if w.n > 0 && len(w.e.buf)-w.e.start+tail+len(`]}}`) > MaxFrame {
+		w.e.buf = w.e.buf[:before]
+		return false
+	}
+	w.n++
+	return true
+}
+
+// Len is the number of messages that the frame has so far.
+func (w *NewMessageWriter) Len() int { return w.n }
+
+// End writes what follows the messages and returns dst with the frame.
+func (w *NewMessageWriter) End(cursor string, groups []GroupCursor, skipped int) []byte {
+	if w.e.codec == Msgpack {
+		binary.BigEndian.PutUint16(w.e.buf[w.count:], uint16(w.n))
+	}
+	w.e.endArray()
+	w.e.optText("cursor", cursor)
+	w.e.groupCursors("groupCursors", groups)
+	w.e.optInt("skipped", int64(skipped))
+	return w.e.endFrame(w.mark)
+}
+
+// Decode reads the args of an onNewMessage. Bodies and CIDs may lie in the frame.
+func (p *NewMessage) Decode(args Raw) error {
+	*p = NewMessage{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "d":
+			p.D = d.uint(1, MaxInt)
+		case "messages":
+			p.Messages = d.messages()
+		case "cursor":
+			p.Cursor = d.text(0, MaxFrame)
+		case "groupCursors":
+			p.GroupCursors = d.groupCursorList()
+		case "skipped":
+			p.Skipped = int(d.int())
+		default:
+			d.skip()
+		}
+	}
+	d.require("d", p.D != 0)
+	return d.err
+}
+
+// Synced is onSynced. Its numbers are as of the start of the login.
+type Synced struct {
+	Offline     int // unread one-to-one messages pushed in this sync
+	Lost        []Lost
+	Cursor      string
+	Reset       bool // the cursor of the login counted as absent
+	UnreadTotal int
+	// Conversations are newest first; nil when the login had recents off.
+	Conversations []Conversation
+	// Groups are those with unread that are not among Conversations.
+	Groups []Conversation
+}
+
+// Lost is a run of unread seqs that limits took away.
+type Lost struct {
+	Conv     Conv
+	From, To uint64
+	Count    int // of them that were messages for the user
+}
+
+// AppendSynced appends the frame of an onSynced.
+func AppendSynced(dst []byte, codec Codec, p *Synced) []byte {
+	e, m := beginPush(dst, codec, OpOnSynced)
+	p.encode(&e)
+	return e.endFrame(m)
+}
+
+func (p *Synced) encode(e *encoder) {
+	e.intField("offline", int64(p.Offline))
+	e.key("lost")
+	e.array(len(p.Lost))
+	for _, l := range p.Lost {
+		m := e.beginMap()
+		e.convField("conv", l.Conv)
+		e.uintField("from", l.From)
+		e.uintField("to", l.To)
+		e.intField("count", int64(l.Count))
+		e.endMap(m)
+	}
+	e.endArray()
+	e.textField("cursor", p.Cursor)
+	e.optBool("reset", p.Reset)
+	e.intField("unreadTotal", int64(p.UnreadTotal))
+	if p.Conversations != nil {
+		e.conversations("conversations", p.Conversations)
+	}
+	e.conversations("groups", p.Groups)
+}
+
+// Decode reads the args of an onSynced.
+func (p *Synced) Decode(args Raw) error {
+	*p = Synced{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "offline":
+			p.Offline = int(d.int())
+		case "lost":
+			p.Lost = d.lost()
+		case "cursor":
+			p.Cursor = d.text(0, MaxFrame)
+		case "reset":
+			p.Reset = d.bool()
+		case "unreadTotal":
+			p.UnreadTotal = int(d.int())
+		case "conversations":
+			p.Conversations = d.conversations()
+		case "groups":
+			p.Groups = d.conversations()
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+func (d *decoder) lost() []Lost {
+	ls, a := makeList[Lost](d, lostLen)
+	for i := 0; d.elem(&a); i++ {
+		l := &ls[i]
+		for o := d.object(); d.next(&o); {
+			switch string(o.key) {
+			case "conv":
+				l.Conv = d.conv()
+			case "from":
+				l.From = d.uint(1, MaxInt)
+			case "to":
+				l.To = d.uint(1, MaxInt)
+			case "count":
+				l.Count = int(d.int())
+			default:
+				d.skip()
+			}
+		}
+		d.require("lost", l.Conv.ID != "")
+	}
+	d.endArray(a)
+	return ls
+}

@@ -1,0 +1,232 @@
+package protocol
+
+// AppendReplyOK appends the reply to request id. A nil ok is an empty map.
+func AppendReplyOK(dst []byte, codec Codec, id uint64, ok OK) []byte {
+	e, m := beginOK(dst, codec, id)
+	if ok != nil {
+		ok.encode(&e)
+	}
+	return e.endFrame(m)
+}
+
+// AppendSendOK is AppendReplyOK for the op that has to be fast: it allocates nothing.
+func AppendSendOK(dst []byte, codec Codec, id uint64, ok *SendOK) []byte {
+	e, m := beginOK(dst, codec, id)
+	ok.encode(&e)
+	return e.endFrame(m)
+}
+
+// AppendReplyErr appends the refusal of request id. A retryAfterMS of 0 is left out.
+func AppendReplyErr(dst []byte, codec Codec, id uint64, code, message string, retryAfterMS int64) []byte {
+	e := encoder{codec: codec, buf: dst, start: len(dst)}
+	frame := e.beginMap()
+	e.uintField("id", id)
+	e.key("err")
+	m := e.beginMap()
+	e.textField("code", code)
+	e.textField("message", message)
+	e.optInt("retryAfterMs", retryAfterMS)
+	e.endMap(m)
+	e.endMap(frame)
+	return e.buf
+}
+
+// OK is what a request is answered with: one of the structs named after the ops.
+type OK interface {
+	encode(e *encoder)
+	Decode(ok Raw) error
+}
+
+// frameMark is what a frame with one payload has to know again at its end.
+type frameMark struct{ frame, payload mapMark }
+
+func beginOK(dst []byte, codec Codec, id uint64) (encoder, frameMark) {
+	e := encoder{codec: codec, buf: dst, start: len(dst)}
+	frame := e.beginMap()
+	e.uintField("id", id)
+	e.key("ok")
+	return e, frameMark{frame, e.beginMap()}
+}
+
+func (e *encoder) endFrame(m frameMark) []byte {
+	e.endMap(m.payload)
+	e.endMap(m.frame)
+	return e.buf
+}
+
+// LoginOK answers login.
+type LoginOK struct {
+	User       string
+	Session    uint64
+	ServerTime int64 // ms
+	Protocol   int   // Version
+	Limits     SessionLimits
+}
+
+// SessionLimits are what a session has to keep to.
+type SessionLimits struct {
+	MaxBody  int   // bytes of canonical msgpack
+	MaxFrame int   // bytes
+	Window   int   // frames that may be unacked
+	IdleMS   int64 // without a sign of life until the server closes
+}
+
+func (r *LoginOK) encode(e *encoder) {
+	e.textField("user", r.User)
+	e.uintField("session", r.Session)
+	e.intField("serverTime", r.ServerTime)
+	e.intField("protocol", int64(r.Protocol))
+	e.key("limits")
+	m := e.beginMap()
+	e.intField("maxBody", int64(r.Limits.MaxBody))
+	e.intField("maxFrame", int64(r.Limits.MaxFrame))
+	e.intField("window", int64(r.Limits.Window))
+	e.intField("idleMs", r.Limits.IdleMS)
+	e.endMap(m)
+}
+
+// Decode reads the reply to a login.
+func (r *LoginOK) Decode(ok Raw) error {
+	*r = LoginOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "user":
+			r.User = d.user()
+		case "session":
+			r.Session = d.uint(0, MaxInt)
+		case "serverTime":
+			r.ServerTime = d.int()
+		case "protocol":
+			r.Protocol = int(d.int())
+		case "limits":
+			r.Limits.decode(&d)
+		default:
+			d.skip()
+		}
+	}
+	d.require("user", r.User != "")
+	d.require("session", r.Session != 0)
+	return d.err
+}
+
+func (l *SessionLimits) decode(d *decoder) {
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "maxBody":
+			l.MaxBody = int(d.int())
+		case "maxFrame":
+			l.MaxFrame = int(d.int())
+		case "window":
+			l.Window = int(d.int())
+		case "idleMs":
+			l.IdleMS = d.int()
+		default:
+			d.skip()
+		}
+	}
+}
+
+// RefreshOK answers refreshToken.
+type RefreshOK struct {
+	Exp int64 // when the new token ends, ms
+}
+
+func (r *RefreshOK) encode(e *encoder) { e.intField("exp", r.Exp) }
+
+// Decode reads the reply to a refreshToken.
+func (r *RefreshOK) Decode(ok Raw) error {
+	*r = RefreshOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "exp":
+			r.Exp = d.int()
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+// PingOK answers ping.
+type PingOK struct {
+	ServerTime int64 // ms
+}
+
+func (r *PingOK) encode(e *encoder) { e.intField("serverTime", r.ServerTime) }
+
+// Decode reads the reply to a ping.
+func (r *PingOK) Decode(ok Raw) error {
+	*r = PingOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "serverTime":
+			r.ServerTime = d.int()
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+// SendOK answers send.
+type SendOK struct {
+	ID        ID
+	Seq       uint64 // 0 for a message of ttl 0
+	Time      int64  // ms
+	Duplicate bool   // it is the first one's answer
+}
+
+func (r *SendOK) encode(e *encoder) {
+	e.idField("id", r.ID)
+	e.optUint("seq", r.Seq)
+	e.intField("time", r.Time)
+	e.optBool("duplicate", r.Duplicate)
+}
+
+// Decode reads the reply to a send.
+func (r *SendOK) Decode(ok Raw) error {
+	*r = SendOK{}
+	d := ok.decoder()
+	hasID := false
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "id":
+			r.ID, hasID = d.id(), true
+		case "seq":
+			r.Seq = d.uint(0, MaxInt)
+		case "time":
+			r.Time = d.int()
+		case "duplicate":
+			r.Duplicate = d.bool()
+		default:
+			d.skip()
+		}
+	}
+	d.require("id", hasID)
+	return d.err
+}
+
+// ReadReportOK answers readReport.
+type ReadReportOK struct {
+	Unread int // of that conversation
+}
+
+func (r *ReadReportOK) encode(e *encoder) { e.intField("unread", int64(r.Unread)) }
+
+// Decode reads the reply to a readReport.
+func (r *ReadReportOK) Decode(ok Raw) error {
+	*r = ReadReportOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "unread":
+			r.Unread = int(d.int())
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}

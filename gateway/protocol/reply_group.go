@@ -1,0 +1,285 @@
+package protocol
+
+// CreateGroupOK answers createGroup.
+type CreateGroupOK struct {
+	Group string
+}
+
+func (r *CreateGroupOK) encode(e *encoder) { e.textField("group", r.Group) }
+
+// Decode reads the reply to a createGroup.
+func (r *CreateGroupOK) Decode(ok Raw) error {
+	*r = CreateGroupOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "group":
+			r.Group = d.group()
+		default:
+			d.skip()
+		}
+	}
+	d.require("group", r.Group != "")
+	return d.err
+}
+
+// JoinGroupOK answers joinGroup.
+type JoinGroupOK struct {
+	Pending bool // an admin has to approve
+}
+
+func (r *JoinGroupOK) encode(e *encoder) { e.optBool("pending", r.Pending) }
+
+// Decode reads the reply to a joinGroup.
+func (r *JoinGroupOK) Decode(ok Raw) error {
+	*r = JoinGroupOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "pending":
+			r.Pending = d.bool()
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+// AddMembersOK answers addMembers.
+type AddMembersOK struct {
+	Added  []string
+	Failed []MemberFailure
+}
+
+// RemoveMembersOK answers removeMembers.
+type RemoveMembersOK struct {
+	Removed []string
+	Failed  []MemberFailure
+}
+
+// A MemberFailure is a user who was not added or removed.
+type MemberFailure struct {
+	User string
+	Code string // one of the Code constants
+}
+
+func (r *AddMembersOK) encode(e *encoder) { encodeMembers(e, "added", r.Added, r.Failed) }
+
+// Decode reads the reply to an addMembers.
+func (r *AddMembersOK) Decode(ok Raw) (err error) {
+	r.Added, r.Failed, err = decodeMembers(ok, "added")
+	return err
+}
+
+func (r *RemoveMembersOK) encode(e *encoder) { encodeMembers(e, "removed", r.Removed, r.Failed) }
+
+// Decode reads the reply to a removeMembers.
+func (r *RemoveMembersOK) Decode(ok Raw) (err error) {
+	r.Removed, r.Failed, err = decodeMembers(ok, "removed")
+	return err
+}
+
+func encodeMembers(e *encoder, name string, users []string, failed []MemberFailure) {
+	e.texts(name, users)
+	e.key("failed")
+	e.array(len(failed))
+	for _, f := range failed {
+		m := e.beginMap()
+		e.textField("user", f.User)
+		e.textField("code", f.Code)
+		e.endMap(m)
+	}
+	e.endArray()
+}
+
+func decodeMembers(ok Raw, name string) (users []string, failed []MemberFailure, err error) {
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case name:
+			users = d.userList()
+		case "failed":
+			failed = d.memberFailures()
+		default:
+			d.skip()
+		}
+	}
+	return users, failed, d.err
+}
+
+func (d *decoder) memberFailures() []MemberFailure {
+	fs, a := makeList[MemberFailure](d, failureLen)
+	for i := 0; d.elem(&a); i++ {
+		for o := d.object(); d.next(&o); {
+			switch string(o.key) {
+			case "user":
+				fs[i].User = d.user()
+			case "code":
+				fs[i].Code = d.text(1, MaxFrame)
+			default:
+				d.skip()
+			}
+		}
+		d.require("failed", fs[i].User != "" && fs[i].Code != "")
+	}
+	d.endArray(a)
+	return fs
+}
+
+// GroupOK answers getGroup, and is an element of the answer to getGroups.
+type GroupOK struct {
+	Group       string
+	Kind        string
+	Name        string
+	Owner       string
+	MemberCount int
+	LastSeq     uint64
+	Role        string // of the user who asks
+	Properties  []byte // a map as canonical msgpack; nil = none
+}
+
+func (r *GroupOK) encode(e *encoder) {
+	e.textField("group", r.Group)
+	e.textField("kind", r.Kind)
+	e.textField("name", r.Name)
+	e.textField("owner", r.Owner)
+	e.intField("memberCount", int64(r.MemberCount))
+	e.uintField("lastSeq", r.LastSeq)
+	e.optText("role", r.Role)
+	e.optBody("properties", r.Properties)
+}
+
+// Decode reads the reply to a getGroup.
+func (r *GroupOK) Decode(ok Raw) error {
+	d := ok.decoder()
+	r.decode(&d)
+	return d.err
+}
+
+func (r *GroupOK) decode(d *decoder) {
+	*r = GroupOK{}
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "group":
+			r.Group = d.group()
+		case "kind":
+			r.Kind = d.text(1, MaxFrame)
+		case "name":
+			r.Name = d.text(0, MaxFrame)
+		case "owner":
+			r.Owner = d.text(0, MaxUserLen)
+		case "memberCount":
+			r.MemberCount = int(d.int())
+		case "lastSeq":
+			r.LastSeq = d.uint(0, MaxInt)
+		case "role":
+			r.Role = d.text(0, MaxFrame)
+		case "properties":
+			r.Properties = d.body(maxBodyOfServer)
+		default:
+			d.skip()
+		}
+	}
+	d.require("group", r.Group != "")
+}
+
+// GroupsOK answers getGroups.
+type GroupsOK struct {
+	Groups []GroupOK
+}
+
+func (r *GroupsOK) encode(e *encoder) {
+	e.key("groups")
+	e.array(len(r.Groups))
+	for i := range r.Groups {
+		m := e.beginMap()
+		r.Groups[i].encode(e)
+		e.endMap(m)
+	}
+	e.endArray()
+}
+
+// Decode reads the reply to a getGroups.
+func (r *GroupsOK) Decode(ok Raw) error {
+	*r = GroupsOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "groups":
+			var a array
+			r.Groups, a = makeList[GroupOK](&d, groupLen)
+			for i := 0; d.elem(&a); i++ {
+				r.Groups[i].decode(&d)
+			}
+			d.endArray(a)
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+// MembersOK answers getMembers.
+type MembersOK struct {
+	Members []Member
+	More    bool
+}
+
+// A Member is one of a group.
+type Member struct {
+	User       string
+	Role       string // one of the Role constants
+	MutedUntil int64  // ms; 0 = not muted
+}
+
+func (r *MembersOK) encode(e *encoder) {
+	e.key("members")
+	e.array(len(r.Members))
+	for _, member := range r.Members {
+		m := e.beginMap()
+		e.textField("user", member.User)
+		e.textField("role", member.Role)
+		e.optInt("mutedUntil", member.MutedUntil)
+		e.endMap(m)
+	}
+	e.endArray()
+	e.boolField("more", r.More)
+}
+
+// Decode reads the reply to a getMembers.
+func (r *MembersOK) Decode(ok Raw) error {
+	*r = MembersOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "members":
+			r.Members = d.members()
+		case "more":
+			r.More = d.bool()
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+func (d *decoder) members() []Member {
+	ms, a := makeList[Member](d, memberLen)
+	for i := 0; d.elem(&a); i++ {
+		for o := d.object(); d.next(&o); {
+			switch string(o.key) {
+			case "user":
+				ms[i].User = d.user()
+			case "role":
+				ms[i].Role = d.text(1, MaxFrame)
+			case "mutedUntil":
+				ms[i].MutedUntil = d.int()
+			default:
+				d.skip()
+			}
+		}
+		d.require("members", ms[i].User != "")
+	}
+	d.endArray(a)
+	return ms
+}

@@ -1,0 +1,196 @@
+package protocol
+
+// PageOK answers getMessage.
+type PageOK struct {
+	Messages []Message // ascending seq
+	From, To uint64    // what the page covers, inclusive; 0, 0 for an empty view
+	Gaps     []Gap
+	More     bool // a message lies beyond in that direction
+}
+
+// A Gap is a run of seqs without messages, for one reason.
+type Gap struct {
+	From, To uint64
+	Reason   string
+}
+
+func (r *PageOK) encode(e *encoder) {
+	e.key("messages")
+	e.array(len(r.Messages))
+	for i := range r.Messages {
+		r.Messages[i].encode(e)
+	}
+	e.endArray()
+	e.uintField("from", r.From)
+	e.uintField("to", r.To)
+	e.key("gaps")
+	e.array(len(r.Gaps))
+	for _, g := range r.Gaps {
+		m := e.beginMap()
+		e.uintField("from", g.From)
+		e.uintField("to", g.To)
+		e.textField("reason", g.Reason)
+		e.endMap(m)
+	}
+	e.endArray()
+	e.boolField("more", r.More)
+}
+
+// Decode reads the reply to a getMessage.
+func (r *PageOK) Decode(ok Raw) error {
+	*r = PageOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "messages":
+			r.Messages = d.messages()
+		case "from":
+			r.From = d.uint(0, MaxInt)
+		case "to":
+			r.To = d.uint(0, MaxInt)
+		case "gaps":
+			r.Gaps = d.gaps()
+		case "more":
+			r.More = d.bool()
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+func (d *decoder) gaps() []Gap {
+	gs, a := makeList[Gap](d, gapLen)
+	for i := 0; d.elem(&a); i++ {
+		g := &gs[i]
+		for o := d.object(); d.next(&o); {
+			switch string(o.key) {
+			case "from":
+				g.From = d.uint(1, MaxInt)
+			case "to":
+				g.To = d.uint(1, MaxInt)
+			case "reason":
+				g.Reason = d.text(1, MaxFrame)
+			default:
+				d.skip()
+			}
+		}
+		d.require("gaps", g.From != 0 && g.To >= g.From)
+	}
+	d.endArray(a)
+	return gs
+}
+
+// RecentsOK answers getRecents.
+type RecentsOK struct {
+	Conversations []Conversation // newest first, each with Last
+}
+
+func (r *RecentsOK) encode(e *encoder) { e.conversations("conversations", r.Conversations) }
+
+// Decode reads the reply to a getRecents.
+func (r *RecentsOK) Decode(ok Raw) error {
+	*r = RecentsOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "conversations":
+			r.Conversations = d.conversations()
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+// PresenceOK answers getPresence and subscribePresence.
+type PresenceOK struct {
+	Presence []UserPresence // in the order of the frame; no user twice
+}
+
+// UserPresence is what one user may know of another.
+type UserPresence struct {
+	User     string
+	Online   bool
+	LastSeen int64 // ms; 0 = never
+}
+
+func (r *PresenceOK) encode(e *encoder) {
+	e.key("presence")
+	users := e.beginMapOf(len(r.Presence))
+	for _, p := range r.Presence {
+		e.textKey(p.User)
+		m := e.beginMap()
+		e.boolField("online", p.Online)
+		e.intField("lastSeen", p.LastSeen)
+		e.endMap(m)
+	}
+	e.endMapOf(users)
+}
+
+// Decode reads the reply to a getPresence or subscribePresence.
+func (r *PresenceOK) Decode(ok Raw) error {
+	*r = PresenceOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "presence":
+			r.decodeUsers(&d)
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+func (r *PresenceOK) decodeUsers(d *decoder) {
+	users := d.object()
+	r.Presence = makeEntries[UserPresence](d, users, presenceLen)
+	for d.next(&users) {
+		p := UserPresence{User: string(users.key)}
+		d.check(ValidUser(p.User), "presence", userKeys)
+		for o := d.object(); d.next(&o); {
+			switch string(o.key) {
+			case "online":
+				p.Online = d.bool()
+			case "lastSeen":
+				p.LastSeen = d.int()
+			default:
+				d.skip()
+			}
+		}
+		r.Presence = append(r.Presence, p)
+	}
+}
+
+// BlockedOK answers getBlocked.
+type BlockedOK struct {
+	Users []string
+}
+
+func (r *BlockedOK) encode(e *encoder) { e.texts("users", r.Users) }
+
+// Decode reads the reply to a getBlocked.
+func (r *BlockedOK) Decode(ok Raw) error {
+	*r = BlockedOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "users":
+			r.Users = d.userList()
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+// userList reads as many users as the frame holds.
+func (d *decoder) userList() []string {
+	us, a := makeList[string](d, userLen)
+	for i := 0; d.elem(&a); i++ {
+		us[i] = d.user()
+	}
+	d.endArray(a)
+	return us
+}

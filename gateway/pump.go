@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// flushBytes is how much the pump puts together before it writes. Larger writes
+// save nothing and keep more in memory.
+const flushBytes = 64 << 10
+
+// A pumpState is what a pump works with. Pumps share them: an idle session has
+// none.
+type pumpState struct {
+	batch shard.Batch
+	frame []byte // the payload being put together
+}
+
+var pumpStates = sync.Pool{New: func() any { return new(pumpState) }}
+
+// pump does all of a session's writing: it looks after the deadlines, reads on
+// from the store, and flushes. It ends when there is nothing left to do.
+func (s *session) pump() {
+	p := pumpStates.Get().(*pumpState)
+	defer pumpStates.Put(p)
+	for s.goOn() {
+		s.keepTime()
+		s.flush(s.push(p))
+	}
+}
+
+// goOn decides whether the pump has another round.
+func (s *session) goOn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || !s.dirty {
+		s.pumping = false
+		return false
+	}
+	s.dirty = false
+	s.round, s.woken = s.woken, time.Time{}
+	return true
+}
+
+// flush writes what is queued, pushed messages among it, and makes room for more.
+func (s *session) flush(pushed int) {
+	n, err := s.conn.flush(s.gateway.config.WriteTimeout)
+	s.gateway.metrics.bytesOut.Add(float64(n))
+	if err != nil {
+		if isTimeout(err) {
+			s.end(closedSlowWrite)
+		} else {
+			s.end(closedAbnormally)
+		}
+		return
+	}
+	if pushed > 0 && !s.round.IsZero() {
+		s.gateway.metrics.pushSeconds.Observe(time.Since(s.round).Seconds())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.room.Signal()
+}
+
+// keepTime ends a session whose time is up, sends a ping when the peer has been
+// silent for half of what it may, and sets the timer for the next deadline. It
+// also submits read reports that had to wait.
+func (s *session) keepTime() {
+	c, now, heard := &s.gateway.config, s.since(), time.Duration(s.heard.Load())
+	s.mu.Lock()
+	next := heard + c.IdleTimeout
+	var why closing
+	due := func(at time.Duration, end closing) {
+		if now >= at && why == (closing{}) {
+			why = end
+		}
+		next = min(next, at)
+	}
+	due(heard+c.IdleTimeout, closedSilent)
+	if !s.loggedIn {
+		due(c.LoginTimeout, closedNoLogin)
+	}
+	if s.expiry != 0 {
+		due(s.expiry, closedExpired)
+	}
+	if s.fullSince != 0 {
+		due(s.fullSince+c.AckTimeout, closedNoAck)
+	}
+	if why != (closing{}) {
+		s.mu.Unlock()
+		s.end(why)
+		return
+	}
+	if ping := max(heard, s.pinged) + c.IdleTimeout/2; now >= ping {
+		s.pinged = now
+		s.conn.queue(pingFrame)
+		next = min(next, now+c.IdleTimeout/2)
+	} else {
+		next = min(next, ping)
+	}
+	report := len(s.reads) > 0
+	if s.retryAt != 0 {
+		if now >= s.retryAt {
+			s.retryAt = 0
+		} else {
+			next, report = min(next, s.retryAt), false
+		}
+	}
+	// A timer that fires early finds nothing due and is set again; so one that
+	// is armed is left alone unless it is late.
+	if s.armed <= now || next < s.armed {
+		s.armed = next
+		s.timer.Reset(next - now)
+	}
+	s.mu.Unlock()
+	if report {
+		s.report(false)
+	}
+}
+
+// windowFull is called with mu held.
+func (s *session) windowFull() bool {
+	c := &s.gateway.config
+	return len(s.window.frames) >= c.Window || s.window.bytes >= c.WindowBytes
+}
+
+// hasRoom tells whether the device may get another frame of messages. It starts
+// the clock of a full window.
+func (s *session) hasRoom() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.loggedIn || s.ended || s.retryAt != 0 {
+		return false
+	}
+	if !s.windowFull() {
+		return true
+	}
+	if s.fullSince == 0 {
+		s.fullSince = s.since()
+		s.dirty = true // the pump sets the timer in another round
+	}
+	return false
+}
+
+// unavailable has the pump come back when the store may serve again.
+func (s *session) unavailable(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retryAt = s.since() + max(raftstore.RetryAfter(err), minRetry)
+	s.dirty = true
+}
+
+// minRetry keeps a pump from spinning on an error that names no time.
+const minRetry = 100 * time.Millisecond

@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"errors"
+
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// maxReads bounds the conversations whose automatic read report waits for the
+// one in flight. Past it reports go out without waiting.
+const maxReads = 1024
+
+// ack frees the frames up to d and, in an auto-read session, reports what they
+// held as read.
+func (s *session) ack(d uint64) {
+	s.mu.Lock()
+	before := len(s.window.frames)
+	read, ok := s.window.ack(d)
+	freed := len(s.window.frames) < before
+	if !ok {
+		s.mu.Unlock()
+		s.gateway.metrics.drops.WithLabelValues("ack of nothing pushed").Inc()
+		return
+	}
+	if s.auto {
+		for _, m := range read {
+			s.acked(m.peer, m.seq)
+		}
+	}
+	if s.fullSince != 0 && freed {
+		s.gateway.metrics.windowSeconds.Add((s.since() - s.fullSince).Seconds())
+		s.fullSince = 0
+		s.wakeLocked()
+	}
+	s.mu.Unlock()
+	s.report(false)
+}
+
+// acked notes a read report to be made. The caller holds mu.
+func (s *session) acked(peer shard.UserID, seq uint64) {
+	if s.reads == nil {
+		s.reads = make(map[shard.UserID]uint64)
+	}
+	s.reads[peer] = max(s.reads[peer], seq)
+}
+
+// report submits what acks have gathered. While earlier reports are in flight
+// it leaves that to their end, unless now is set. When it returns, what was
+// acked before the call is submitted or, without now, will be.
+func (s *session) report(now bool) {
+	s.reports.Lock()
+	defer s.reports.Unlock()
+	s.mu.Lock()
+	if len(s.reads) == 0 || s.reporting > 0 && !now && len(s.reads) < maxReads {
+		s.mu.Unlock()
+		return
+	}
+	reads := s.reads
+	s.reads = nil
+	s.reporting += len(reads)
+	s.mu.Unlock()
+	for peer, seq := range reads {
+		s.submit(
+			&shard.ReadReport{User: s.user, Session: s.number, Peer: peer, Seq: seq, Auto: true},
+			func(r shard.Result, err error) { s.reported(peer, seq, err) },
+		)
+	}
+}
+
+// reported takes the outcome of an automatic report. One that may not have
+// happened is made again; if the session ends first, the messages are pushed
+// again at the next login, and the client knows them by their id.
+func (s *session) reported(peer shard.UserID, seq uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reporting--
+	if s.stopped {
+		return
+	}
+	if errors.Is(err, raftstore.ErrUnavailable) || errors.Is(err, raftstore.ErrUnknown) {
+		s.acked(peer, seq)
+		s.retryAt = s.since() + raftstore.RetryAfter(err)
+		s.wakeLocked()
+		return
+	}
+	if s.reporting == 0 && len(s.reads) > 0 {
+		s.wakeLocked() // the pump reports on
+	}
+}

@@ -1,0 +1,248 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+const (
+	// maxRequests bounds the requests of a session that are not answered yet.
+	// While it is reached the session is not read.
+	maxRequests = 64
+	// maxBacklog is how many bytes may wait to be written, not counting the
+	// reply that crosses it, before the session is not read any more.
+	maxBacklog = 64 << 10
+)
+
+// A session is one WebSocket of one device, and the store's Watcher of it.
+type session struct {
+	// Static once begin has returned.
+	gateway *Gateway
+	address string
+	entered bool // counted by gateway.addresses
+	ws      *websocket.Conn
+	conn    *conn
+	codec   protocol.Codec
+	opcode  byte
+	began   time.Time
+	ctx     context.Context // ends with the session
+	cancel  context.CancelFunc
+	timer   *time.Timer // wakes the pump when a deadline may have passed
+
+	heard atomic.Int64 // last sign of life, as time since began
+
+	// Owned by the read loop.
+	limit      frameLimit
+	background bool // the device says so; what is pushed does not depend on it
+	subscribed bool // to presence
+
+	// Set by the read loop at login, static once loggedIn.
+	user   shard.UserID
+	number shard.SessionID
+	auto   bool // an ack is a read report
+
+	// Set by the read loop at login, owned by the pump once loggedIn.
+	sync   *shard.Sync // what is left of the login's sync, nil once it is pushed
+	told   uint64      // arrival number up to which the device was told
+	pinged time.Duration
+	round  time.Time // first Wake of what the pump is pushing
+
+	submits sync.WaitGroup // commands without an outcome yet
+	pumps   sync.WaitGroup
+	reports sync.Mutex // held while read reports are taken and submitted; comes before mu
+
+	mu        sync.Mutex
+	room      sync.Cond // of mu: a request was answered, bytes were written, or the end came
+	loggedIn  bool
+	ended     bool
+	why       closing // once ended
+	stopped   bool    // no pump may start any more
+	pumping   bool
+	dirty     bool      // there may be something for the pump to do
+	woken     time.Time // first Wake that the pump has not looked into
+	requests  []uint64  // ids of requests in flight
+	window    window
+	signals   []raftstore.Signal
+	reads     map[shard.UserID]uint64 // highest seqs acked and not yet reported, by peer
+	reporting int                     // read reports in flight
+
+	// Deadlines, as time since began; 0 is none. Guarded by mu.
+	expiry    time.Duration // of the token
+	fullSince time.Duration // the window is full since then, or since the last ack
+	retryAt   time.Duration // the store was unavailable to the pump
+	armed     time.Duration // when timer fires
+}
+
+// begin makes a session of an upgraded connection.
+func (s *session) begin(ws *websocket.Conn, c *conn) {
+	s.ws, s.conn = ws, c
+	s.codec, s.opcode = protocol.JSON, opText
+	if strings.EqualFold(ws.Subprotocol(), protocol.SubprotocolMsgpack) {
+		s.codec, s.opcode = protocol.Msgpack, opBinary
+	}
+	ws.SetReadLimit(-1) // read measures frames itself, so that every close has one path
+	c.queued = s.wake
+	s.began = time.Now()
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.room.L = &s.mu
+	s.armed = s.gateway.config.LoginTimeout
+	s.timer = time.AfterFunc(s.armed, s.wake)
+}
+
+// abandon drops a session that never ran.
+func (s *session) abandon() {
+	s.timer.Stop()
+	s.cancel()
+	s.ws.CloseNow()
+	s.conn.hangUp()
+	if s.entered {
+		s.gateway.addresses.leave(s.address)
+	}
+}
+
+// serve runs the session until it ends, and leaves nothing behind.
+func (s *session) serve() {
+	s.end(s.read())
+
+	s.mu.Lock()
+	s.stopped = true
+	why, user, number := s.why, s.user, s.number
+	s.mu.Unlock()
+	s.timer.Stop()
+	s.pumps.Wait()
+	s.leave()
+	s.gateway.forget(s, user)
+	s.hangUp(why)
+	s.submits.Wait()
+
+	s.gateway.metrics.closed(why)
+	level := slog.LevelInfo
+	if why.code == closeNormal || why.code == protocol.CloseGoingAway {
+		level = slog.LevelDebug // ends of this kind come by the thousand
+	}
+	s.gateway.log.Log(context.Background(), level, "session ended",
+		"code", why.code, "reason", why.reason, "address", s.address,
+		"user", user, "session", number, "lasted", time.Since(s.began))
+}
+
+// leave tells the store that the session is over: its last read reports come
+// before its logout. Nobody waits for either here.
+func (s *session) leave() {
+	if s.number == 0 {
+		return
+	}
+	b := s.gateway.backend
+	b.Unwatch(s.user, s.number)
+	if s.subscribed {
+		b.UnsubscribePresence(s)
+	}
+	s.report(true)
+	if s.why != closedKicked && s.why != closedByLogout {
+		s.submit(&shard.Logout{User: s.user, Session: s.number}, func(shard.Result, error) {})
+	}
+}
+
+// hangUp sends what waits and a close frame, as far as the socket takes them in
+// time, and closes it.
+func (s *session) hangUp(why closing) {
+	timeout := s.gateway.config.CloseTimeout
+	if _, err := s.conn.flush(timeout); err == nil && s.conn.handshake(timeout) && why != closedAbnormally {
+		// What comes back is of no interest: the socket is closed either way.
+		_ = s.ws.Close(websocket.StatusCode(why.code), why.reason)
+	}
+	s.ws.CloseNow()
+	s.conn.hangUp()
+	if s.entered {
+		s.gateway.addresses.leave(s.address)
+	}
+}
+
+// end ends the session unless something else has. It never blocks: the read
+// loop notices and serve does the rest. After it, nothing more is written but
+// what waits already and the close frame.
+func (s *session) end(why closing) { s.endWith(why, nil) }
+
+// endWith is end with a last frame.
+func (s *session) endWith(why closing, last func([]byte) []byte) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended, s.why = true, why
+	if last != nil {
+		s.queueFrame(last)
+	}
+	s.room.Broadcast()
+	s.mu.Unlock()
+	s.cancel()
+	s.conn.end(s.gateway.config.CloseTimeout)
+}
+
+// queueFrame queues a reply or a push that has no delivery number. The caller
+// holds mu.
+func (s *session) queueFrame(encode func([]byte) []byte) {
+	s.conn.queueFrame(s.opcode, encode)
+	s.gateway.metrics.framesOut.Inc()
+}
+
+// wake has the pump look again, now or when it is through.
+func (s *session) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakeLocked()
+}
+
+func (s *session) wakeLocked() {
+	s.dirty = true
+	if s.pumping || s.stopped || s.ended {
+		return
+	}
+	s.pumping = true
+	s.pumps.Go(s.pump)
+}
+
+// Wake is called by the store when there is something to read.
+func (s *session) Wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.woken.IsZero() {
+		s.woken = time.Now()
+	}
+	s.wakeLocked()
+}
+
+// Kick is called by the store when it ended the session itself.
+func (s *session) Kick(reason string) {
+	s.endWith(closedKicked, func(b []byte) []byte { return protocol.AppendKicked(b, s.codec, &protocol.Kicked{Reason: reason}) })
+}
+
+// submit proposes a command; serve returns only after its outcome.
+func (s *session) submit(cmd shard.Command, done func(shard.Result, error)) {
+	s.submits.Add(1)
+	s.gateway.backend.Submit(cmd, func(r shard.Result, err error) {
+		defer s.submits.Done()
+		done(r, err)
+	})
+}
+
+// since is the time since the session began.
+func (s *session) since() time.Duration { return time.Since(s.began) }
+
+// alive notes a sign of life.
+func (s *session) alive() { s.heard.Store(int64(s.since())) }
+
+// isTimeout tells a deadline that passed from a socket that broke.
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
+)
+
+// maxSignals bounds the signals that wait for the sync or the window; past it
+// the oldest is dropped.
+const maxSignals = 64
+
+// Signal is called by the store with what is stored nowhere.
+func (s *session) Signal(signal raftstore.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	if len(s.signals) == maxSignals {
+		s.signals = append(s.signals[:0], s.signals[1:]...)
+		s.gateway.metrics.drops.WithLabelValues("too many signals waiting").Inc()
+	}
+	s.signals = append(s.signals, signal)
+	s.wakeLocked()
+}
+
+// pushSignals pushes the signals that wait, once the sync is through. It stops
+// at a message that the window has no room for. It returns how many messages it
+// pushed.
+func (s *session) pushSignals(p *pumpState) (pushed int) {
+	for {
+		signal, ok := s.takeSignal()
+		if !ok {
+			return pushed
+		}
+		switch signal.Kind {
+		case raftstore.SignalTyping:
+			s.queue(func(b []byte) []byte {
+				return protocol.AppendTyping(b, s.codec, &protocol.Typing{
+					User: string(signal.User), Conv: protocol.UserConv(string(signal.User)), Time: signal.Time,
+				})
+			})
+		case raftstore.SignalPresence:
+			status := protocol.StatusOffline
+			if signal.Online {
+				status = protocol.StatusOnline
+			}
+			s.queue(func(b []byte) []byte {
+				return protocol.AppendPresence(b, s.codec, &protocol.Presence{
+					User: string(signal.User), Status: status, Time: signal.Time,
+				})
+			})
+		case raftstore.SignalEphemeral:
+			m := wireMessage(signal.Message)
+			m.Seq, m.Ephemeral = 0, true
+			s.mu.Lock()
+			w := protocol.BeginNewMessage(p.frame[:0], s.codec, s.window.opened())
+			s.mu.Unlock()
+			w.Add(&m, 0)
+			p.frame = w.End("", nil, 0)
+			s.mu.Lock()
+			s.queueMessages(p.frame, 1)
+			s.mu.Unlock()
+			pushed++
+		}
+	}
+}
+
+// takeSignal takes the oldest signal if it can be pushed now.
+func (s *session) takeSignal() (raftstore.Signal, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.loggedIn || s.sync != nil || s.ended || len(s.signals) == 0 {
+		return raftstore.Signal{}, false
+	}
+	signal := s.signals[0]
+	if signal.Kind == raftstore.SignalEphemeral && s.windowFull() {
+		return raftstore.Signal{}, false
+	}
+	if s.signals = s.signals[1:]; len(s.signals) == 0 {
+		s.signals = nil
+	}
+	return signal, true
+}

@@ -1,0 +1,301 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A testStore is a Backend in memory: one shard that owns all slots, without
+// log or replicas. What a command does is therefore real; when its outcome is
+// told, and whether the store serves at all, is up to the test.
+type testStore struct {
+	mu       sync.Mutex
+	state    *shard.State
+	out      shard.Outcome
+	watchers map[shard.UserID]map[shard.SessionID]raftstore.Watcher
+	presence map[raftstore.Watcher][]shard.UserID
+	down     bool            // reads and commands get ErrUnavailable
+	commands []shard.Command // all that were applied, if recorded
+	record   bool
+
+	outcomes sync.Cond // of mu
+	queue    []func()  // outcomes to be told, in order
+	held     bool      // they wait
+	closed   bool
+	teller   sync.WaitGroup
+}
+
+func newTestStore(t testing.TB) *testStore {
+	s := &testStore{
+		state:    shard.NewState(0),
+		watchers: make(map[shard.UserID]map[shard.SessionID]raftstore.Watcher),
+		presence: make(map[raftstore.Watcher][]shard.UserID),
+	}
+	s.outcomes.L = &s.mu
+	s.apply(&shard.OpenSlots{FirstSlot: 0, LastSlot: shard.Slots - 1})
+	s.teller.Go(s.tell)
+	t.Cleanup(func() {
+		s.mu.Lock()
+		s.closed, s.held = true, false
+		s.outcomes.Broadcast()
+		s.mu.Unlock()
+		s.teller.Wait()
+	})
+	return s
+}
+
+// apply runs one command and its effects. The caller holds mu, but for the one
+// of newTestStore.
+func (s *testStore) apply(cmd shard.Command) shard.Result {
+	if s.record {
+		s.commands = append(s.commands, cmd)
+	}
+	batch := shard.AppendCommand(shard.AppendBatchHeader(nil, s.Now()), cmd)
+	s.state.Apply(batch, &s.out)
+	for _, k := range s.out.Kicked {
+		if w := s.watchers[k.User][k.Session]; w != nil {
+			w.Kick(k.Reason)
+		}
+	}
+	for _, u := range s.out.Touched {
+		for _, w := range s.watchers[u] {
+			w.Wake()
+		}
+	}
+	return s.out.Results[0]
+}
+
+func (s *testStore) tell() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case len(s.queue) > 0 && !s.held:
+			queue := s.queue
+			s.queue = nil
+			s.mu.Unlock()
+			for _, f := range queue {
+				f()
+			}
+			s.mu.Lock()
+		case s.closed:
+			return
+		default:
+			s.outcomes.Wait()
+		}
+	}
+}
+
+// hold keeps outcomes back until release.
+func (s *testStore) hold() { s.mu.Lock(); defer s.mu.Unlock(); s.held = true }
+
+func (s *testStore) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = false
+	s.outcomes.Broadcast()
+}
+
+// setDown makes the store unavailable, or available again.
+func (s *testStore) setDown(down bool) { s.mu.Lock(); defer s.mu.Unlock(); s.down = down }
+
+// applied gives the commands since record was set.
+func (s *testStore) applied() []shard.Command {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]shard.Command(nil), s.commands...)
+}
+
+// sessions counts the live sessions of a user, as replicated.
+func (s *testStore) sessions(user shard.UserID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.state.Sessions(user))
+}
+
+// kick ends a session as an administrator would.
+func (s *testStore) kick(user shard.UserID, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.watchers[user] {
+		w.Kick(reason)
+	}
+}
+
+func (s *testStore) Submit(cmd shard.Command, done func(shard.Result, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var r shard.Result
+	var err error
+	if s.down {
+		err = raftstore.ErrUnavailable
+	} else {
+		r = s.apply(cmd)
+	}
+	s.queue = append(s.queue, func() { done(r, err) })
+	s.outcomes.Broadcast()
+}
+
+func (s *testStore) Propose(ctx context.Context, cmd shard.Command) (shard.Result, error) {
+	type outcome struct {
+		r   shard.Result
+		err error
+	}
+	told := make(chan outcome, 1)
+	s.Submit(cmd, func(r shard.Result, err error) { told <- outcome{r, err} })
+	select {
+	case o := <-told:
+		return o.r, o.err
+	case <-ctx.Done():
+		return shard.Result{}, raftstore.ErrUnknown
+	}
+}
+
+func (s *testStore) Login(_ context.Context, cmd *shard.Login, recents shard.RecentsMode, w raftstore.Watcher) (*shard.Sync, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return nil, raftstore.ErrUnavailable
+	}
+	r := s.apply(cmd)
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	if s.watchers[cmd.User] == nil {
+		s.watchers[cmd.User] = make(map[shard.SessionID]raftstore.Watcher)
+	}
+	s.watchers[cmd.User][r.Session] = w
+	return s.state.StartSync(cmd.User, &r, recents, s.Now()), nil
+}
+
+func (s *testStore) Unwatch(user shard.UserID, session shard.SessionID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.watchers[user], session)
+}
+
+func (s *testStore) NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return raftstore.ErrUnavailable
+	}
+	s.state.NextSync(user, sync, b, maxMessages, maxBytes, s.Now())
+	return nil
+}
+
+func (s *testStore) Since(user shard.UserID, session shard.SessionID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return raftstore.ErrUnavailable
+	}
+	s.state.Since(user, session, after, b, maxMessages, maxBytes, s.Now())
+	return nil
+}
+
+func (s *testStore) Cursor(user shard.UserID, arrival uint64) string {
+	return s.state.Cursor(user, arrival)
+}
+
+func (s *testStore) Recents(_ context.Context, user shard.UserID) ([]shard.Conversation, []shard.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return nil, nil, raftstore.ErrUnavailable
+	}
+	conversations, last := s.state.Recents(user, s.Now())
+	return conversations, last, nil
+}
+
+func (s *testStore) History(q shard.HistoryQuery, page *shard.Page) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return raftstore.ErrUnavailable
+	}
+	s.state.History(q, page, s.Now())
+	return nil
+}
+
+func (s *testStore) Blocked(_ context.Context, user shard.UserID) ([]shard.UserID, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Blocked(user), nil
+}
+
+func (s *testStore) SendEphemeral(m *shard.Send) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.Now()
+	for _, to := range []shard.UserID{m.To, m.User} {
+		peer := m.User
+		if to == m.User {
+			peer = m.To
+		}
+		for number, w := range s.watchers[to] {
+			if to == m.User && number == m.Session {
+				continue
+			}
+			w.Signal(raftstore.Signal{Kind: raftstore.SignalEphemeral, User: m.User, Time: now, Message: &shard.Message{
+				ID: m.ID, Peer: peer, From: m.User, Time: now, CID: []byte(m.CID), Body: m.Body,
+			}})
+		}
+	}
+	return now, nil
+}
+
+func (s *testStore) Typing(from, to shard.UserID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.watchers[to] {
+		w.Signal(raftstore.Signal{Kind: raftstore.SignalTyping, User: from, Time: s.Now()})
+	}
+}
+
+func (s *testStore) Presence(_ shard.UserID, users []shard.UserID) (map[shard.UserID]raftstore.Presence, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := make(map[shard.UserID]raftstore.Presence)
+	for _, u := range users {
+		if s.state.Exists(u) {
+			known[u] = raftstore.Presence{Online: len(s.watchers[u]) > 0, LastSeen: s.state.LastSeen(u)}
+		}
+	}
+	return known, nil
+}
+
+func (s *testStore) SubscribePresence(asker shard.UserID, users []shard.UserID, w raftstore.Watcher) (map[shard.UserID]raftstore.Presence, error) {
+	s.mu.Lock()
+	s.presence[w] = append(s.presence[w], users...)
+	s.mu.Unlock()
+	return s.Presence(asker, users)
+}
+
+func (s *testStore) UnsubscribePresence(w raftstore.Watcher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.presence, w)
+}
+
+func (s *testStore) Exists(user shard.UserID) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Exists(user), nil
+}
+
+func (s *testStore) Ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return raftstore.ErrUnavailable
+	}
+	return nil
+}
+
+func (s *testStore) Now() int64 { return time.Now().UnixMilli() }

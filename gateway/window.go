@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"strings"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A window holds what was pushed to a device and not yet acked. It only keeps
+// what an ack has to know; the messages stay in the store.
+type window struct {
+	last   uint64  // delivery number of the newest frame; the first is 1
+	frames []int32 // sizes of the frames last-len(frames)+1 … last
+	bytes  int     // sum of frames
+	marks  []mark  // by d
+	peer   shard.UserID
+}
+
+// A mark says that frame d held an incoming message of peer; seq is the highest.
+type mark struct {
+	d    uint64
+	peer shard.UserID
+	seq  uint64
+}
+
+// keptFrames is the capacity that an emptied window keeps.
+const keptFrames = 16
+
+// opened numbers the next frame.
+func (w *window) opened() uint64 { return w.last + 1 }
+
+// mark notes an incoming message in the frame that is being put together.
+func (w *window) mark(peer shard.UserID, seq uint64) {
+	d := w.opened()
+	for i := len(w.marks) - 1; i >= 0 && w.marks[i].d == d; i-- {
+		if w.marks[i].peer == peer {
+			w.marks[i].seq = max(w.marks[i].seq, seq)
+			return
+		}
+	}
+	if w.peer != peer {
+		// The name lies in a batch that is used again. Most often it is the last one's.
+		w.peer = shard.UserID(strings.Clone(string(peer)))
+	}
+	w.marks = append(w.marks, mark{d: d, peer: w.peer, seq: seq})
+}
+
+// push counts the frame that opened numbered.
+func (w *window) push(size int) {
+	w.last++
+	w.frames = append(w.frames, int32(size))
+	w.bytes += size
+}
+
+// ack frees all frames up to d and gives the marks they held, valid until the
+// next call of a method. It reports whether d was ever pushed; a repeated ack
+// frees nothing.
+func (w *window) ack(d uint64) (read []mark, ok bool) {
+	if d > w.last {
+		return nil, false
+	}
+	first := w.last - uint64(len(w.frames)) + 1
+	if d < first {
+		return nil, true
+	}
+	freed := int(d - first + 1)
+	for _, size := range w.frames[:freed] {
+		w.bytes -= int(size)
+	}
+	if freed == len(w.frames) {
+		read = w.marks
+		w.frames, w.marks = w.frames[:0], w.marks[:0]
+		if cap(w.frames) > keptFrames {
+			w.frames, w.marks = nil, nil
+		}
+		return read, true
+	}
+	w.frames = w.frames[:copy(w.frames, w.frames[freed:])]
+	n := 0
+	for n < len(w.marks) && w.marks[n].d <= d {
+		n++
+	}
+	read, w.marks = w.marks[:n:n], w.marks[n:]
+	return read, true
+}

@@ -1,0 +1,415 @@
+package raftstore
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+const (
+	// routeWindow bounds the bytes of letters that one shard has on their way
+	// to another one.
+	routeWindow = 1 << 20
+	// laneBurst is how many letters of one direction go before others have
+	// their turn.
+	laneBurst = 64
+	// letterBytes is what a waiting letter counts beside its bytes.
+	letterBytes = 128
+	// trimEvery is how long confirmed letters are gathered before a command
+	// forgets them; trimMost ends the gathering early. Waiting costs memory,
+	// not waiting costs an fsync.
+	trimEvery = 50 * time.Millisecond
+	trimMost  = 1024
+	// courierFirst and courierMost bound the pause after a failure: of a whole
+	// destination, or of one direction that it refuses.
+	courierFirst = 20 * time.Millisecond
+	courierMost  = 2 * time.Second
+)
+
+// A courier carries the letters of one shard to the shards of their receivers,
+// for as long as this node leads the shard they come from. Those of one
+// direction go in order; a destination that is down, or a direction that is
+// refused, delays no other.
+//
+// It holds what the outbox in the state holds, which is bounded: see
+// Store.admit.
+type courier struct {
+	group *group
+	wake  chan struct{}
+
+	mu       sync.Mutex // guards what others leave for run
+	posted   []shard.Posted
+	returned []delivery
+	trimmed  []trimming
+	closed   bool
+	waiting  map[uint32]int64 // bytes counted in Store.outbox, by destination
+
+	// Owned by run.
+	lanes  map[direction]*lane
+	routes map[uint32]*route
+	asleep []*lane // until their retryAt
+	trims  []*lane // with letters to forget
+	trimAt time.Time
+}
+
+type direction struct{ from, to shard.UserID }
+
+// A lane is one direction of a conversation with letters on their way.
+// letters[0] is the first that is not confirmed.
+type lane struct {
+	direction
+	route   *route
+	letters []shard.Posted
+	next    int // index of the next letter to send
+	flying  int // sent and not returned
+
+	redo    bool // when the last has returned, send again from letters[0]
+	queued  bool // in route.ready or asleep
+	pause   time.Duration
+	retryAt time.Time
+
+	confirmed uint64 // the highest letter that the receiver has
+	forgotten uint64 // the highest that a committed Trim names
+	trimming  bool   // in trims, or a Trim is on its way
+}
+
+// A route leads to one shard.
+type route struct {
+	dest    *group
+	ready   []*lane
+	bytes   int // on their way
+	pause   time.Duration
+	retryAt time.Time // zero unless the shard was unavailable
+}
+
+// A delivery is a letter that came back with its outcome.
+type delivery struct {
+	lane   *lane
+	number uint64
+	bytes  int
+	result shard.Result
+	err    error
+}
+
+type trimming struct {
+	lane *lane
+	upTo uint64
+	err  error
+}
+
+func newCourier(g *group) *courier {
+	return &courier{
+		group: g, wake: make(chan struct{}, 1),
+		waiting: make(map[uint32]int64),
+		lanes:   make(map[direction]*lane), routes: make(map[uint32]*route),
+	}
+}
+
+func letterSize(p *shard.Posted) int { return len(p.Bytes) + letterBytes }
+
+// post takes over letters, in the order in which they were written. It does
+// not block.
+func (c *courier) post(letters []shard.Posted) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.posted = append(c.posted, letters...)
+	for i := range letters {
+		c.account(c.group.store.group(letters[i].To), letterSize(&letters[i]))
+	}
+	c.poke()
+}
+
+// account changes the bytes that wait for a shard. The caller holds mu.
+func (c *courier) account(dest *group, n int) {
+	c.waiting[dest.id] += int64(n)
+	dest.metrics.outbox.Set(float64(c.group.store.outbox[dest.id].Add(int64(n))))
+}
+
+func (c *courier) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run carries letters until ctx ends.
+func (c *courier) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		case <-timer.C:
+		}
+		c.mu.Lock()
+		posted, returned, trimmed := c.posted, c.returned, c.trimmed
+		c.posted, c.returned, c.trimmed = nil, nil, nil
+		c.mu.Unlock()
+
+		now := time.Now()
+		for i := range returned {
+			c.settle(&returned[i], now)
+		}
+		for _, t := range trimmed {
+			c.forget(t, now)
+		}
+		for i := range posted {
+			c.take(&posted[i], now)
+		}
+		if next := c.work(now); next > 0 {
+			timer.Reset(next)
+		}
+	}
+}
+
+// take adds a letter to its lane.
+func (c *courier) take(p *shard.Posted, now time.Time) {
+	key := direction{p.From, p.To}
+	l := c.lanes[key]
+	if l == nil {
+		dest := c.group.store.group(p.To)
+		rt := c.routes[dest.id]
+		if rt == nil {
+			rt = &route{dest: dest}
+			c.routes[dest.id] = rt
+		}
+		l = &lane{direction: key, route: rt, confirmed: p.Number - 1, forgotten: p.Number - 1}
+		c.lanes[key] = l
+	}
+	l.letters = append(l.letters, *p)
+	c.ready(l, now)
+}
+
+// ready queues a lane that has something to send.
+func (c *courier) ready(l *lane, now time.Time) {
+	if l.queued || l.redo || l.next >= len(l.letters) {
+		return
+	}
+	l.queued = true
+	if now.Before(l.retryAt) {
+		c.asleep = append(c.asleep, l)
+	} else {
+		l.route.ready = append(l.route.ready, l)
+	}
+}
+
+// work does all that can be done now, and tells how long the rest has to wait,
+// 0 if nothing waits for time.
+func (c *courier) work(now time.Time) (next time.Duration) {
+	sooner := func(at time.Time) {
+		if wait := max(at.Sub(now), time.Millisecond); next == 0 || wait < next {
+			next = wait
+		}
+	}
+	asleep := c.asleep
+	c.asleep = nil
+	for _, l := range asleep {
+		l.queued = false
+		c.ready(l, now) // or back to sleep
+	}
+	for _, l := range c.asleep {
+		sooner(l.retryAt)
+	}
+
+	for _, rt := range c.routes {
+		if !now.Before(rt.retryAt) {
+			c.send(rt, now)
+		}
+		if len(rt.ready) > 0 && now.Before(rt.retryAt) {
+			sooner(rt.retryAt)
+		}
+	}
+
+	switch {
+	case len(c.trims) == 0:
+	case len(c.trims) < trimMost && now.Before(c.trimAt):
+		sooner(c.trimAt)
+	default:
+		c.trim()
+	}
+	return next
+}
+
+// send brings letters on their way until the window is full or the destination
+// takes no more.
+func (c *courier) send(rt *route, now time.Time) {
+	for len(rt.ready) > 0 && rt.bytes < routeWindow {
+		l := rt.ready[0]
+		rt.ready[0] = nil
+		rt.ready = rt.ready[1:]
+		l.queued = false
+		for range laneBurst {
+			if l.redo || l.next >= len(l.letters) || rt.bytes >= routeWindow {
+				break
+			}
+			if err := c.sendOne(l, &l.letters[l.next]); err != nil {
+				c.backOff(rt, now, err)
+				c.ready(l, now)
+				return
+			}
+			l.next++
+		}
+		c.ready(l, now)
+	}
+}
+
+// sendOne proposes one letter to the shard of its receiver.
+func (c *courier) sendOne(l *lane, p *shard.Posted) error {
+	letter, err := shard.DecodeLetter(p.Bytes)
+	if err != nil {
+		return c.group.stop("its outbox", err)
+	}
+	d := delivery{lane: l, number: p.Number, bytes: letterSize(p)}
+	done := func(r shard.Result, err error) {
+		d.result, d.err = r, err
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.returned = append(c.returned, d)
+		c.poke()
+	}
+	command := shard.AppendCommand(nil, &shard.Deliver{Letter: letter})
+	if err := l.route.dest.enqueue(command, waiter{done: done}); err != nil {
+		return err
+	}
+	l.flying++
+	l.route.bytes += d.bytes
+	return nil
+}
+
+// backOff leaves a destination alone for a while.
+func (c *courier) backOff(rt *route, now time.Time, err error) {
+	if rt.pause == 0 {
+		c.group.log.Info("letters wait", "for", rt.dest.id, "because", err)
+	}
+	if now.Before(rt.retryAt) {
+		return // one of several that were on their way together
+	}
+	rt.pause = min(max(courierFirst, 2*rt.pause), courierMost)
+	rt.retryAt = now.Add(rt.pause)
+}
+
+// settle deals with a letter that came back.
+func (c *courier) settle(d *delivery, now time.Time) {
+	l, rt := d.lane, d.lane.route
+	l.flying--
+	rt.bytes -= d.bytes
+	switch {
+	case d.err != nil:
+		l.redo = true
+		c.backOff(rt, now, d.err)
+	case d.result.Code == shard.OK:
+		rt.pause, l.pause = 0, 0
+		c.confirm(l, d.number, now)
+	case d.result.Code == shard.CodeMoved:
+		l.redo = true
+		c.backOff(rt, now, d.result.Err())
+	case d.result.Code == shard.CodeGap:
+		rt.dest.metrics.gaps.Inc()
+		l.redo = true
+		if d.result.Seq <= l.confirmed {
+			// The receiver's shard has lost what it had confirmed.
+			c.group.log.Error("letters are missing at their receiver", "from", l.from, "to", l.to,
+				"confirmed", l.confirmed, "expected", d.result.Seq)
+			l.sleep(now)
+			break
+		}
+		c.confirm(l, d.result.Seq-1, now)
+	default:
+		rt.dest.metrics.undelivered.Inc()
+		c.group.log.Error("letter refused", "from", l.from, "to", l.to, "number", d.number, "err", d.result.Err())
+		l.redo = true
+		l.sleep(now)
+	}
+	if l.redo && l.flying == 0 {
+		l.redo, l.next = false, 0
+	}
+	c.ready(l, now)
+}
+
+// sleep leaves one direction alone for a while.
+func (l *lane) sleep(now time.Time) {
+	l.pause = min(max(courierFirst, 2*l.pause), courierMost)
+	l.retryAt = now.Add(l.pause)
+}
+
+// confirm notes that the receiver has the letters up to a number.
+func (c *courier) confirm(l *lane, upTo uint64, now time.Time) {
+	n, bytes := 0, 0
+	for n < len(l.letters) && l.letters[n].Number <= upTo {
+		bytes += letterSize(&l.letters[n])
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	l.confirmed = l.letters[n-1].Number
+	clear(l.letters[:n])
+	l.letters = l.letters[n:]
+	l.next = max(0, l.next-n)
+	c.mu.Lock()
+	c.account(l.route.dest, -bytes)
+	c.mu.Unlock()
+	c.wantTrim(l, now)
+}
+
+func (c *courier) wantTrim(l *lane, now time.Time) {
+	if l.trimming || l.confirmed == l.forgotten {
+		return
+	}
+	l.trimming = true
+	if len(c.trims) == 0 {
+		c.trimAt = now.Add(trimEvery)
+	}
+	c.trims = append(c.trims, l)
+}
+
+// trim proposes to forget what has been confirmed.
+func (c *courier) trim() {
+	trims := c.trims
+	c.trims = nil
+	for _, l := range trims {
+		t := trimming{lane: l, upTo: l.confirmed}
+		done := func(_ shard.Result, err error) {
+			t.err = err
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.trimmed = append(c.trimmed, t)
+			c.poke()
+		}
+		command := shard.AppendCommand(nil, &shard.Trim{From: l.from, To: l.to, UpTo: t.upTo})
+		if err := c.group.enqueue(command, waiter{done: done}); err != nil {
+			done(shard.Result{}, err)
+		}
+	}
+}
+
+// forget deals with a Trim that came back. A lane without letters ends.
+func (c *courier) forget(t trimming, now time.Time) {
+	l := t.lane
+	l.trimming = false
+	if t.err == nil {
+		l.forgotten = max(l.forgotten, t.upTo)
+	}
+	c.wantTrim(l, now)
+	if len(l.letters) == 0 && l.flying == 0 && !l.trimming {
+		delete(c.lanes, l.direction)
+	}
+}
+
+// close gives back what was counted. run has ended.
+func (c *courier) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.posted, c.returned, c.trimmed = nil, nil, nil
+	for id, n := range c.waiting {
+		c.account(c.group.store.groups[id], -int(n))
+	}
+}

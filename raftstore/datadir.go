@@ -1,0 +1,102 @@
+package raftstore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// dataFormat is the version of the layout of a data directory. A binary
+// refuses one that is newer.
+//
+//	belfry.json        what cannot change, see dataInfo
+//	LOCK               held by the process that uses the directory
+//	shard-NNNN/log/    Raft log (log.db with boltdb)
+//	shard-NNNN/stable.db
+//	shard-NNNN/snapshots/
+//	shard-NNNN/STOPPED why the shard serves no more, if so
+const dataFormat = 1
+
+// dataInfo is what a data directory says about itself.
+type dataInfo struct {
+	Format  int    `json:"format"`
+	Node    string `json:"node"`
+	Shards  int    `json:"shards"`
+	RaftLog string `json:"raftLog"`
+}
+
+// openDataDir locks cfg.Dir, creating it when it is not there, and checks that
+// it fits the rest of cfg. Closing the file gives the lock back.
+func openDataDir(cfg *Config) (lock *os.File, err error) {
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	lock, err = lockFile(filepath.Join(cfg.Dir, "LOCK"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	path := filepath.Join(cfg.Dir, "belfry.json")
+	want := dataInfo{Format: dataFormat, Node: cfg.Node, Shards: cfg.Shards, RaftLog: cfg.RaftLog}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return lock, errors.Join(writeFile(path, want), syncDir(filepath.Dir(cfg.Dir)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	var have dataInfo
+	if err := json.Unmarshal(data, &have); err != nil {
+		return nil, fmt.Errorf("raftstore: %s: %w", path, err)
+	}
+	switch {
+	case have.Format > dataFormat:
+		err = fmt.Errorf("raftstore: %s has data format %d, this binary knows up to %d: use the newer binary", cfg.Dir, have.Format, dataFormat)
+	case have.Shards != want.Shards:
+		err = fmt.Errorf("raftstore: %s holds %d shards, not %d: start with --shards %d; slots are moved between shards by belfry cluster, not by this flag",
+			cfg.Dir, have.Shards, want.Shards, have.Shards)
+	case have.Node != want.Node:
+		err = fmt.Errorf("raftstore: %s belongs to node %q, not %q: start with --node %s", cfg.Dir, have.Node, want.Node, have.Node)
+	case have.RaftLog != want.RaftLog:
+		err = fmt.Errorf("raftstore: %s keeps its Raft log as %q, not %q: start with --raft-log %s", cfg.Dir, have.RaftLog, want.RaftLog, have.RaftLog)
+	}
+	return lock, err
+}
+
+// writeFile replaces path by v as JSON so that a crash leaves the old or the
+// new file, whole.
+func writeFile(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	tmp := path + ".tmp"
+	f, err := os.Create(tmp)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(data, '\n'))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in dir durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

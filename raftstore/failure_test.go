@@ -1,0 +1,217 @@
+package raftstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/belfry-im/belfry/shard"
+	"github.com/hashicorp/raft-wal/fs"
+	"github.com/hashicorp/raft-wal/types"
+	"golang.org/x/sys/unix"
+)
+
+// faultyFS is a file system on which appends to one shard's log can fail.
+type faultyFS struct {
+	types.VFS
+	shard      string
+	failWrites atomic.Bool // nothing is written
+	failSyncs  atomic.Bool // written, but perhaps never stored
+}
+
+type faultyFile struct {
+	types.WritableFile
+	fs *faultyFS
+}
+
+func (f *faultyFS) wrap(dir string, file types.WritableFile, err error) (types.WritableFile, error) {
+	if err != nil || !strings.Contains(dir, f.shard) {
+		return file, err
+	}
+	return &faultyFile{file, f}, nil
+}
+
+func (f *faultyFS) Create(dir, name string, size uint64) (types.WritableFile, error) {
+	file, err := f.VFS.Create(dir, name, size)
+	return f.wrap(dir, file, err)
+}
+
+func (f *faultyFS) OpenWriter(dir, name string) (types.WritableFile, error) {
+	file, err := f.VFS.OpenWriter(dir, name)
+	return f.wrap(dir, file, err)
+}
+
+func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.fs.failWrites.Load() {
+		return 0, unix.ENOSPC
+	}
+	return f.WritableFile.WriteAt(p, off)
+}
+
+func (f *faultyFile) Sync() error {
+	if f.fs.failSyncs.Load() {
+		return unix.EIO
+	}
+	return f.WritableFile.Sync()
+}
+
+// After a failed append the outcome is unknown, the shard refuses until its
+// disk works, and then goes on without a restart of the process.
+func TestFailedAppend(t *testing.T) {
+	for _, kind := range []string{"write", "sync"} {
+		t.Run(kind, func(t *testing.T) {
+			vfs := &faultyFS{VFS: fs.New(), shard: "shard-0000"}
+			fault := &vfs.failWrites
+			if kind == "sync" {
+				fault = &vfs.failSyncs
+			}
+			cfg := testConfig(t)
+			cfg.walFS = vfs
+			s := open(t, cfg)
+			alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
+			e := &ear{}
+			login(t, s, alice, "phone", e)
+			for n := range 10 {
+				send(t, s, message(alice, bob, n))
+			}
+			wantCIDs(t, s, bob, alice, 10)
+
+			fault.Store(true)
+			if _, err := s.Propose(context.Background(), message(alice, bob, 10)); !errors.Is(err, ErrUnknown) {
+				t.Errorf("append that fails: %v, want ErrUnknown", err)
+			}
+			eventually(t, "the shard refuses", func() bool {
+				_, err := s.Propose(context.Background(), message(alice, bob, 11))
+				return errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrUnknown)
+			})
+			for n := range 20 {
+				send(t, s, message(bob, alice, n)) // the other shard goes on
+			}
+			if got := cids(t, s, bob, alice); len(got) < 30 {
+				t.Errorf("bob's shard is affected: he sees %d messages", len(got))
+			}
+
+			fault.Store(false)
+			eventually(t, "the shard serves again", func() bool { return s.Ready() == nil })
+			for n := 10; n < 20; n++ { // the client repeats what it has no answer to
+				send(t, s, message(alice, bob, n))
+			}
+			for _, view := range [][2]shard.UserID{{alice, bob}, {bob, alice}} {
+				var got []string
+				eventually(t, "all messages are there", func() bool {
+					got = cids(t, s, view[0], view[1])
+					return len(got) >= 40
+				})
+				slices.Sort(got)
+				if got = slices.Compact(got); len(got) != 20 { // each cid once from alice and once from bob
+					t.Errorf("%s sees %d different cids in 40 messages, want 20", view[0], len(got))
+				}
+			}
+			if len(e.kicked()) > 0 {
+				t.Errorf("session kicked: %v", e.kicked())
+			}
+			wakes := e.wakes
+			send(t, s, message(bob, alice, 99))
+			eventually(t, "the session is woken", func() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.wakes > wakes })
+			sums := checksums(s, 0)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, cfg)
+			if !equalSums(checksums(s, 0), sums) {
+				t.Error("state after restart differs")
+			}
+		})
+	}
+}
+
+// syncBuffer is a bytes.Buffer for several goroutines.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// The term of a group that cannot be stored holds that group back, and Close
+// does not wait for it.
+func TestStableStoreFails(t *testing.T) {
+	cfg := testConfig(t)
+	var lines syncBuffer
+	cfg.Log = slog.New(slog.NewTextHandler(&lines, nil))
+	s := open(t, cfg)
+	bob := userIn(s, 1, 0)
+	r := s.groups[0].reign.Load()
+	if err := r.stable.BoltStore.Close(); err != nil { // every write fails from here on
+		t.Fatal(err)
+	}
+	r.logs.broken.Store(true) // makes the leader step down, and want a new term
+	if _, err := s.Propose(context.Background(), message(userIn(s, 0, 0), bob, 1)); err == nil {
+		t.Error("send without log succeeded")
+	}
+	eventually(t, "Raft is held", func() bool { return strings.Contains(lines.String(), "cannot be stored") })
+	if s.Ready() == nil {
+		t.Error("ready without a leader")
+	}
+	send(t, s, message(bob, bob, 1))
+}
+
+func TestLowDiskRefusesSends(t *testing.T) {
+	cfg := testConfig(t)
+	s := open(t, cfg)
+	alice := userIn(s, 0, 0)
+	s.diskLow.Store(true)
+	if _, err := s.Propose(context.Background(), message(alice, alice, 1)); !errors.Is(err, ErrUnavailable) || RetryAfter(err) == 0 {
+		t.Errorf("send: %v, want ErrUnavailable", err)
+	}
+	login(t, s, alice, "phone", &ear{})
+	s.checkDisk()
+	send(t, s, message(alice, alice, 1))
+}
+
+// Rewriting leaves a log as it was.
+func TestRewriteLog(t *testing.T) {
+	for _, kind := range logKinds {
+		t.Run(kind, func(t *testing.T) {
+			cfg := testConfig(t)
+			cfg.RaftLog = kind
+			s := open(t, cfg)
+			alice := userIn(s, 0, 0)
+			for n := range 10 {
+				send(t, s, message(alice, alice, n))
+			}
+			sums := checksums(s, 0)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			dir := filepath.Join(cfg.Dir, "shard-0000")
+			if err := probeDisk(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := rewriteLog(kind, dir); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, cfg)
+			if !equalSums(checksums(s, 0), sums) {
+				t.Error("state differs")
+			}
+		})
+	}
+}

@@ -1,0 +1,168 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+	"github.com/hashicorp/raft"
+)
+
+// fsm is the side of a group that Raft calls. Raft calls Apply, Snapshot and
+// Restore on one goroutine; Persist and Release run beside it.
+type fsm struct {
+	*group
+	logs *logStore
+}
+
+var _ raft.FSM = fsm{}
+
+// Apply executes one committed entry and tells everybody concerned: under the
+// shard's lock those who must see the state as of this entry, after it those
+// who only need to know that something came.
+func (f fsm) Apply(entry *raft.Log) any {
+	g := f.group
+	b := g.claim(entry.Data)
+	start := time.Now()
+	courier, err := g.apply(entry, b)
+	observe(g.metrics.apply, start)
+	if err == nil {
+		g.store.hub.notify(&g.out)
+		if courier != nil && len(g.out.Posted) > 0 {
+			courier.post(g.out.Posted)
+		}
+	}
+	if b != nil {
+		b.results, g.out.Results = g.out.Results, b.results
+		if err != nil {
+			// The entry is in the log: a binary that can go on will apply it.
+			b.err = fmt.Errorf("%w: %v", ErrUnknown, err)
+		}
+		close(b.applied)
+	}
+	return nil
+}
+
+// claim returns the batch whose entry this is, if this node proposed it in this
+// reign. Raft hands the leader the very slice that it was given.
+func (g *group) claim(data []byte) *batch {
+	b := g.proposed.Load()
+	if b == nil || len(data) == 0 || &b.entry[0] != &data[0] || !g.proposed.CompareAndSwap(b, nil) {
+		return nil
+	}
+	return b
+}
+
+// apply changes the state. It returns the courier that carries what was posted,
+// nil where this node does not lead the shard.
+func (g *group) apply(entry *raft.Log, b *batch) (c *courier, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.stoppedErr(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = g.stop(fmt.Sprintf("entry %d of the log", entry.Index), cause)
+		}
+	}()
+	g.state.Apply(entry.Data, &g.out)
+	g.applied.Store(g.state.Now())
+	g.logged.Add(int64(len(entry.Data)))
+	if b != nil {
+		result := 0
+		for i := range b.waiters {
+			w := &b.waiters[i]
+			var r *shard.Result
+			if !w.read {
+				r = &g.out.Results[result]
+				result++
+			}
+			if w.step != nil {
+				w.step(g.state, r)
+			}
+		}
+	}
+	return g.courier, nil
+}
+
+// Snapshot marks the present state.
+func (f fsm) Snapshot() (raft.FSMSnapshot, error) {
+	g := f.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.stoppedErr(); err != nil {
+		return nil, err
+	}
+	return &snapshot{group: g, view: g.state.Snapshot(), logged: g.logged.Load()}, nil
+}
+
+// Restore replaces the state by that of a snapshot.
+func (f fsm) Restore(r io.ReadCloser) error {
+	g := f.group
+	state, err := shard.Restore(r, g.id)
+	if err != nil {
+		g.restoreErr = err
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.state = state
+	g.applied.Store(state.Now())
+	g.logged.Store(0)
+	// Raft drops the log that the snapshot replaces, unless it is just starting.
+	f.logs.install.Store(f.logs.halt.armed())
+	return nil
+}
+
+// A snapshot is one on its way to the disk.
+type snapshot struct {
+	*group
+	view   *shard.View
+	logged int64 // bytes applied since the snapshot before, when this one was marked
+}
+
+// Persist writes the snapshot. The shard is locked for one chunk at a time, and
+// never while writing.
+func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	var chunk []byte
+	for more := true; more; {
+		var err error
+		if chunk, more, err = s.next(chunk[:0]); err == nil {
+			_, err = sink.Write(chunk)
+		}
+		if err != nil {
+			return errors.Join(err, sink.Cancel())
+		}
+	}
+	if err := sink.Close(); err != nil {
+		return err
+	}
+	s.group.logged.Add(-s.logged)
+	return nil
+}
+
+func (s *snapshot) next(dst []byte) (chunk []byte, more bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.stoppedErr(); err != nil {
+		return nil, false, err
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = s.stop("a snapshot", cause)
+		}
+	}()
+	chunk, more = s.view.Next(dst)
+	return chunk, more, nil
+}
+
+func (s *snapshot) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stoppedErr() == nil { // a stopped state is not touched again
+		s.view.Release()
+	}
+}

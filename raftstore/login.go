@@ -1,0 +1,70 @@
+package raftstore
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// Login commits cmd and, in the same step of the shard, registers w and takes
+// the sync: what comes after the sync wakes w. A refusal is a
+// *shard.RefusedError. When ctx ends first the outcome is unknown; should the
+// login take effect after that, it is undone.
+func (s *Store) Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w Watcher) (*shard.Sync, error) {
+	g := s.group(cmd.User)
+	answer := make(chan outcome, 1)
+	var sync *shard.Sync // set by the apply step, read after the answer
+	step := func(st *shard.State, r *shard.Result) {
+		if r.Code != shard.OK {
+			return
+		}
+		sync = st.StartSync(cmd.User, r, recents, max(st.Now(), g.clock.now()))
+		s.hub.add(cmd.User, r.Session, w)
+		g.orphans.remove(sessionKey{cmd.User, r.Session})
+	}
+	var abandoned atomic.Bool // or answered: whichever comes first sets it
+	s.submit(cmd, step, func(r shard.Result, err error) {
+		if abandoned.CompareAndSwap(false, true) {
+			answer <- outcome{r, err}
+		} else if err == nil && r.Code == shard.OK {
+			s.Unwatch(cmd.User, r.Session)
+			s.Submit(&shard.Logout{User: cmd.User, Session: r.Session}, func(shard.Result, error) {})
+		}
+	})
+	var o outcome
+	select {
+	case o = <-answer:
+	case <-ctx.Done():
+		if abandoned.CompareAndSwap(false, true) {
+			return nil, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+		}
+		o = <-answer
+	}
+	if o.err != nil {
+		return nil, o.err
+	}
+	return sync, o.result.Err()
+}
+
+// Unwatch forgets the watcher of a session. It does not end the session: Logout
+// does, and if none comes within Config.ClaimWithin, the store itself.
+func (s *Store) Unwatch(user shard.UserID, session shard.SessionID) {
+	if s.hub.remove(user, session) != nil {
+		s.group(user).orphans.add(sessionKey{user, session})
+	}
+}
+
+// Kick ends a session on behalf of an administrator.
+func (s *Store) Kick(ctx context.Context, user shard.UserID, session shard.SessionID) error {
+	r, err := s.Propose(ctx, &shard.Logout{User: user, Session: session})
+	if err != nil {
+		return err
+	}
+	if err := r.Err(); err != nil {
+		return err
+	}
+	s.hub.kick(user, session, "admin")
+	return nil
+}

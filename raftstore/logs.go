@@ -1,0 +1,272 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	wal "github.com/hashicorp/raft-wal"
+	walfs "github.com/hashicorp/raft-wal/fs"
+	"github.com/hashicorp/raft-wal/metadb"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
+	"go.etcd.io/bbolt"
+)
+
+const (
+	// walSegmentBytes is the size of a log file. raft-wal allocates it ahead;
+	// its default of 64 MiB is much for a node with many groups.
+	walSegmentBytes = 8 << 20
+	// boltLockWait bounds the wait for a bbolt file that somebody else holds.
+	boltLockWait = time.Second
+)
+
+// errLogFailed answers every append after one that failed. What became of that
+// one is only known once the log has been opened again.
+var errLogFailed = errors.New("raftstore: log failed and waits to be opened again")
+
+// A logStore is the Raft log of one group. After a failed append it refuses
+// further ones and says so once: raft-wal cannot go on without being opened
+// again, and neither log is to be trusted about what the failed write left.
+type logStore struct {
+	raft.LogStore
+	closers   []io.Closer
+	monotonic bool
+	snapshots raft.SnapshotStore
+	appended  func(time.Duration) // told how long each append took, fsync included
+	failed    func(error)         // told of the first failure
+	halt      *halt
+
+	broken atomic.Bool
+	// install is set while Raft drops the whole log because a snapshot took its
+	// place, in contrast to compacting it.
+	install atomic.Bool
+}
+
+// openLog opens the log of kind ("wal" or "boltdb") in dir.
+func openLog(kind, dir string, vfs types.VFS, log *hclogger) (*logStore, error) {
+	switch kind {
+	case RaftLogWAL:
+		path := filepath.Join(dir, "log")
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return nil, err
+		}
+		if vfs == nil {
+			vfs = walfs.New()
+		}
+		// WAL.Close leaves its meta store open, and with it a file lock.
+		meta := &metadb.BoltMetaDB{}
+		store, err := wal.Open(path, wal.WithMetaStore(meta), wal.WithSegmentSize(walSegmentBytes),
+			wal.WithSegmentFiler(segment.NewFiler(path, vfs)), wal.WithLogger(log.Named("wal")))
+		if err != nil {
+			meta.Close()
+			return nil, fmt.Errorf("open log: %w", err)
+		}
+		return &logStore{LogStore: store, closers: []io.Closer{store, meta}, monotonic: true}, nil
+	case RaftLogBolt:
+		store, err := openBolt(filepath.Join(dir, "log.db"))
+		if err != nil {
+			return nil, fmt.Errorf("open log: %w", err)
+		}
+		return &logStore{LogStore: store, closers: []io.Closer{store}}, nil
+	}
+	return nil, fmt.Errorf("raftstore: raft log %q: want %q or %q", kind, RaftLogWAL, RaftLogBolt)
+}
+
+func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	return raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: boltLockWait}})
+}
+
+// IsMonotonic must be forwarded: Raft asks the store it was given.
+func (l *logStore) IsMonotonic() bool { return l.monotonic }
+
+func (l *logStore) StoreLog(entry *raft.Log) error { return l.StoreLogs([]*raft.Log{entry}) }
+
+func (l *logStore) StoreLogs(entries []*raft.Log) error {
+	if l.broken.Load() {
+		return errLogFailed
+	}
+	start := time.Now()
+	if err := l.LogStore.StoreLogs(entries); err != nil {
+		l.fail(fmt.Errorf("append: %w", err))
+		return err
+	}
+	if l.appended != nil {
+		l.appended(time.Since(start))
+	}
+	return nil
+}
+
+func (l *logStore) fail(err error) {
+	if l.broken.CompareAndSwap(false, true) && l.failed != nil {
+		l.failed(err)
+	}
+}
+
+// GetLog ends the calling goroutine of Raft when the disk does not give back
+// what was stored: Raft would panic, and take the other shards with it.
+func (l *logStore) GetLog(index uint64, entry *raft.Log) error {
+	err := l.LogStore.GetLog(index, entry)
+	if err == nil || errors.Is(err, raft.ErrLogNotFound) || !l.halt.armed() {
+		return err
+	}
+	l.fail(fmt.Errorf("read entry %d: %w", index, err))
+	l.halt.exit()
+	return err
+}
+
+// DeleteRange keeps the entries since the older of the retained snapshots. If
+// the newer one turns out unreadable, the older one and these give the same
+// state.
+func (l *logStore) DeleteRange(first, last uint64) error {
+	if !l.install.Swap(false) {
+		snapshots, err := l.snapshots.List()
+		if err != nil {
+			return err
+		}
+		for _, s := range snapshots {
+			last = min(last, s.Index)
+		}
+	}
+	if first > last {
+		return nil
+	}
+	return l.LogStore.DeleteRange(first, last)
+}
+
+func (l *logStore) Close() error {
+	var errs []error
+	for _, c := range l.closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// A halt ends goroutines of Raft on paths where it would panic about a storage
+// error: they exit, running their deferred calls, as if the process had died at
+// that point. It is armed once Raft runs; before that such errors are returned.
+type halt struct {
+	on       atomic.Bool
+	once     sync.Once
+	released chan struct{} // closed when nothing is to wait for storage any more
+}
+
+func newHalt() *halt        { return &halt{released: make(chan struct{})} }
+func (h *halt) arm()        { h.on.Store(true) }
+func (h *halt) armed() bool { return h.on.Load() }
+func (h *halt) release()    { h.once.Do(func() { close(h.released) }) }
+func (h *halt) exit()       { runtime.Goexit() }
+
+// A stableStore keeps a group's term and vote, in a small file of its own.
+// Raft panics when it cannot write them, so writes are repeated until they
+// succeed.
+type stableStore struct {
+	*raftboltdb.BoltStore
+	halt  *halt
+	stuck func(error) // told of each failed attempt
+}
+
+// stableRetry is the pause between attempts to store a term or a vote.
+const stableRetry = 200 * time.Millisecond
+
+func (s *stableStore) Set(key, value []byte) error {
+	return s.persist(func() error { return s.BoltStore.Set(key, value) })
+}
+
+func (s *stableStore) SetUint64(key []byte, value uint64) error {
+	return s.persist(func() error { return s.BoltStore.SetUint64(key, value) })
+}
+
+func (s *stableStore) persist(write func() error) error {
+	for {
+		err := write()
+		if err == nil || !s.halt.armed() {
+			return err
+		}
+		s.stuck(err)
+		select {
+		case <-s.halt.released:
+			s.halt.exit()
+		case <-time.After(stableRetry):
+		}
+	}
+}
+
+// probeDisk tells whether dir takes writes again.
+func probeDisk(dir string) error {
+	path := filepath.Join(dir, "probe")
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(path)
+	_, err = f.Write(make([]byte, 1<<20))
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// rewriteLog writes the files that the last appends went to once more. After a
+// failed fsync the page cache may hold, and show to the next reader, bytes that
+// never reached the disk and are no longer marked for it; what is read from
+// there must not count as stored before it has been written again.
+func rewriteLog(kind, dir string) error {
+	var paths []string
+	switch kind {
+	case RaftLogBolt:
+		paths = []string{filepath.Join(dir, "log.db")}
+	case RaftLogWAL:
+		entries, err := os.ReadDir(filepath.Join(dir, "log"))
+		if err != nil {
+			return err
+		}
+		var segments []string
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ".wal") {
+				segments = append(segments, filepath.Join(dir, "log", e.Name()))
+			}
+		}
+		// Names begin with the padded index of the first entry. The last two
+		// may hold the failed write, if it fell on the change of segments.
+		slices.Sort(segments)
+		paths = append(segments[max(0, len(segments)-2):], filepath.Join(dir, "log", metadb.FileName))
+	}
+	for _, path := range paths {
+		if err := rewriteFile(path); err != nil {
+			return fmt.Errorf("write %s again: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func rewriteFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf := make([]byte, 1<<20)
+	for offset := int64(0); ; {
+		n, err := f.ReadAt(buf, offset)
+		if n > 0 {
+			if _, err := f.WriteAt(buf[:n], offset); err != nil {
+				return err
+			}
+			offset += int64(n)
+		}
+		if err == io.EOF {
+			return f.Sync()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package raftstore
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// MaxSubscriptions bounds the users whose presence one session is told.
+const MaxSubscriptions = 1000
+
+// presence knows who wants to be told about whom. Changes are told by a
+// goroutine of its own: whether the subscriber may still see them is a question
+// to his shard, which must not be asked under the lock of another one.
+type presence struct {
+	wake chan struct{}
+
+	mu sync.Mutex
+	// byUser and byWatcher hold the same subscriptions, at most
+	// MaxSubscriptions for each watcher.
+	byUser    map[shard.UserID]map[Watcher]shard.UserID // subscriber and his name
+	byWatcher map[Watcher]map[shard.UserID]struct{}
+	altered   map[shard.UserID]struct{} // users in byUser whose change is not told yet
+}
+
+func newPresence() *presence {
+	return &presence{
+		wake:      make(chan struct{}, 1),
+		byUser:    make(map[shard.UserID]map[Watcher]shard.UserID),
+		byWatcher: make(map[Watcher]map[shard.UserID]struct{}),
+		altered:   make(map[shard.UserID]struct{}),
+	}
+}
+
+// changed notes that a user may have come or gone.
+func (p *presence) changed(user shard.UserID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, wanted := p.byUser[user]; !wanted {
+		return
+	}
+	p.altered[user] = struct{}{}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// subscribe adds users to what w is told. Beyond the limit it adds none.
+func (p *presence) subscribe(asker shard.UserID, users []shard.UserID, w Watcher) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held := p.byWatcher[w]
+	if held == nil {
+		held = make(map[shard.UserID]struct{})
+	}
+	fresh := make(map[shard.UserID]struct{})
+	for _, user := range users {
+		if _, ok := held[user]; !ok {
+			fresh[user] = struct{}{}
+		}
+	}
+	if len(held)+len(fresh) > MaxSubscriptions {
+		return &shard.RefusedError{
+			Code:   shard.CodeBadRequest,
+			Detail: fmt.Sprintf("users: a session may subscribe to %d, and has %d", MaxSubscriptions, len(held)),
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	maps.Copy(held, fresh)
+	p.byWatcher[w] = held
+	for user := range fresh {
+		if p.byUser[user] == nil {
+			p.byUser[user] = make(map[Watcher]shard.UserID)
+		}
+		p.byUser[user][w] = asker
+	}
+	return nil
+}
+
+func (p *presence) unsubscribe(w Watcher) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for user := range p.byWatcher[w] {
+		delete(p.byUser[user], w)
+		if len(p.byUser[user]) == 0 {
+			delete(p.byUser, user)
+			delete(p.altered, user)
+		}
+	}
+	delete(p.byWatcher, w)
+}
+
+// run tells changes until ctx ends. Several changes of one user in short order
+// become one, with how it came out.
+func (p *presence) run(ctx context.Context, s *Store) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+		}
+		p.mu.Lock()
+		altered := p.altered
+		p.altered = make(map[shard.UserID]struct{})
+		p.mu.Unlock()
+		for user := range altered {
+			p.tell(s, user)
+		}
+	}
+}
+
+func (p *presence) tell(s *Store, user shard.UserID) {
+	p.mu.Lock()
+	subscribers := maps.Clone(p.byUser[user])
+	p.mu.Unlock()
+	sig := Signal{Kind: SignalPresence, User: user, Time: s.Now(), Online: s.hub.online(user)}
+	for w, asker := range subscribers {
+		visible := false
+		err := s.read(asker, func(st *shard.State, _ int64) { visible = !st.BlockedBy(asker, user) })
+		if err == nil && visible {
+			w.Signal(sig)
+		}
+	}
+}
+
+// Presence answers for those of users that asker has a conversation with and
+// that have not blocked him. The others are left out.
+func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]Presence, error) {
+	var visible []shard.UserID
+	err := s.read(asker, func(st *shard.State, _ int64) {
+		for _, user := range users {
+			if st.Knows(asker, user) && !st.BlockedBy(asker, user) {
+				visible = append(visible, user)
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer := make(map[shard.UserID]Presence, len(visible))
+	for _, user := range visible {
+		if s.hub.online(user) {
+			answer[user] = Presence{Online: true, LastSeen: s.Now()}
+			continue
+		}
+		var seen int64
+		// A shard without a leader knows no more than that nobody listens here.
+		if err := s.read(user, func(st *shard.State, _ int64) { seen = st.LastSeen(user) }); err != nil {
+			seen = 0
+		}
+		answer[user] = Presence{LastSeen: seen}
+	}
+	return answer, nil
+}
+
+// SubscribePresence is Presence, and from then on w.Signal tells each change of
+// the users in the answer until UnsubscribePresence. Past MaxSubscriptions it
+// gives a *shard.RefusedError and subscribes to nothing.
+func (s *Store) SubscribePresence(asker shard.UserID, users []shard.UserID, w Watcher) (map[shard.UserID]Presence, error) {
+	visible, err := s.Presence(asker, users)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]shard.UserID, 0, len(visible))
+	for user := range visible {
+		names = append(names, user)
+	}
+	if err := s.hub.presence.subscribe(asker, names, w); err != nil {
+		return nil, err
+	}
+	// Asked again now that no change is missed.
+	return s.Presence(asker, names)
+}
+
+// UnsubscribePresence ends all subscriptions of w.
+func (s *Store) UnsubscribePresence(w Watcher) { s.hub.presence.unsubscribe(w) }

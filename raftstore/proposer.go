@@ -1,0 +1,255 @@
+package raftstore
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// batchCommands and batchBytes bound one log entry: how long the state is
+	// locked for it, and how much the log writes at once. A single command may
+	// be larger than batchBytes and then has an entry of its own.
+	batchCommands = 4096
+	batchBytes    = 1 << 20
+	// headerRoom is kept free in front of the commands: the time of a batch is
+	// stamped when it is proposed, not when its first command came.
+	headerRoom = 16
+	// waiterBytes is what a waiter counts in the queue, beside its command.
+	waiterBytes = 256
+)
+
+// A waiter is told what became of a command, or of a read that rides along
+// with the next batch.
+type waiter struct {
+	read bool // there is no command
+	// step runs in the apply step, after the whole batch, with the shard's lock
+	// held; nil for none. The result is nil for a read.
+	step func(*shard.State, *shard.Result)
+	// done is called exactly once, on the proposer's goroutine; nil for none.
+	done func(shard.Result, error)
+}
+
+// A batch is what becomes one log entry.
+type batch struct {
+	buf      []byte // headerRoom, then commands
+	entry    []byte // the part of buf that is the log entry, once proposed
+	commands int
+	waiters  []waiter // in the order of arrival
+	opened   time.Time
+
+	// Set by the apply step, which closes applied when it is through.
+	results []shard.Result
+	err     error
+	applied chan struct{}
+}
+
+// seal completes the entry with its time.
+func (b *batch) seal(atMS int64) {
+	var room [headerRoom]byte
+	header := shard.AppendBatchHeader(room[:0], atMS)
+	start := headerRoom - len(header)
+	copy(b.buf[start:headerRoom], header)
+	b.entry = b.buf[start:]
+}
+
+// size is what the batch counts in the queue.
+func (b *batch) size() int { return len(b.buf) + len(b.waiters)*waiterBytes }
+
+// A proposer turns the commands of one reign into log entries, one at a time:
+// what arrives while an entry is on its way forms the next one.
+type proposer struct {
+	// propose starts b on its way. wait returns when b was applied, or with an
+	// error that is ErrUnavailable if it never will be, else ErrUnknown.
+	propose  func(b *batch) (wait func() error)
+	maxBytes int // of commands that wait; one batch may go over
+	queued   prometheus.Gauge
+	size     prometheus.Observer
+	latency  prometheus.Observer
+
+	wake chan struct{}
+	idle sync.WaitGroup // the run loop
+
+	mu     sync.Mutex
+	queue  []*batch // the last one takes more
+	free   []*batch // for reuse
+	bytes  int      // of the queue
+	closed bool
+	drain  bool // closed, but what is queued is still to be proposed
+}
+
+func newProposer(propose func(*batch) func() error, maxBytes int, m *shardMetrics) *proposer {
+	p := &proposer{
+		propose: propose, maxBytes: maxBytes,
+		queued: m.queued, size: m.batch, latency: m.commit,
+		wake: make(chan struct{}, 1),
+	}
+	p.idle.Go(p.run)
+	return p
+}
+
+// add queues an encoded command (without batch header), or a read when command
+// is nil. An error is ErrUnavailable, and w will not be called.
+func (p *proposer) add(command []byte, w waiter) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return unavailable(defaultRetryAfter, "the shard is being handed over")
+	}
+	if p.bytes >= p.maxBytes {
+		return unavailable(time.Second, "too many commands wait to be committed")
+	}
+	b := p.last(len(command))
+	before := b.size()
+	b.buf = append(b.buf, command...)
+	b.waiters = append(b.waiters, w)
+	if !w.read {
+		b.commands++
+	}
+	p.bytes += b.size() - before
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// last is the batch that takes n more bytes. The caller holds mu.
+func (p *proposer) last(n int) *batch {
+	if len(p.queue) > 0 {
+		b := p.queue[len(p.queue)-1]
+		if len(b.waiters) < batchCommands && (len(b.buf)+n <= batchBytes || len(b.waiters) == 0) {
+			return b
+		}
+	}
+	var b *batch
+	if n := len(p.free); n > 0 {
+		b, p.free = p.free[n-1], p.free[:n-1]
+	} else {
+		b = &batch{buf: make([]byte, headerRoom, 4<<10)}
+	}
+	b.buf = b.buf[:headerRoom]
+	b.commands, b.waiters, b.err = 0, b.waiters[:0], nil
+	b.applied = make(chan struct{})
+	b.opened = time.Now()
+	p.bytes += b.size()
+	p.queue = append(p.queue, b)
+	return b
+}
+
+// take removes the next batch. ok is false when there will be none any more.
+func (p *proposer) take() (b *batch, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) == 0 || p.closed && !p.drain {
+		return nil, !p.closed
+	}
+	b = p.queue[0]
+	p.queue = p.queue[1:]
+	p.bytes -= b.size()
+	p.queued.Set(float64(p.bytes))
+	return b, true
+}
+
+func (p *proposer) run() {
+	var last *batch // applied, not yet answered
+	var result error
+	for {
+		b, ok := p.take()
+		var wait func() error
+		if b != nil {
+			p.size.Observe(float64(b.commands))
+			wait = p.propose(b)
+		}
+		// The batch before is answered while the disk writes this one.
+		if last != nil {
+			p.answer(last, result)
+			last = nil
+		}
+		switch {
+		case b != nil:
+			if result = wait(); result != nil {
+				p.giveUp()
+			}
+			last = b
+			observe(p.latency, b.opened)
+		case ok:
+			<-p.wake
+		default:
+			return
+		}
+	}
+}
+
+// giveUp ends the draining of a closed proposer: what failed once will again.
+func (p *proposer) giveUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drain = false
+}
+
+// answer tells the waiters of b and keeps its memory for another batch.
+func (p *proposer) answer(b *batch, err error) {
+	result := 0
+	for i := range b.waiters {
+		w := &b.waiters[i]
+		var r shard.Result
+		if !w.read {
+			if err == nil {
+				r = b.results[result]
+			}
+			result++
+		}
+		if w.done != nil {
+			w.done(r, err)
+		}
+	}
+	if err != nil {
+		return // Raft may still hold the buffer
+	}
+	clear(b.waiters)
+	clear(b.results)
+	const kept = 2 // one fills while one is written
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.free) < kept {
+		p.free = append(p.free, b)
+	}
+}
+
+// close refuses further commands and returns when all have been answered. With
+// drain, what is queued is still proposed; otherwise it gets ErrUnavailable.
+func (p *proposer) close(drain bool) {
+	p.mu.Lock()
+	p.closed, p.drain = true, drain
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	p.idle.Wait()
+	p.mu.Lock()
+	left := p.queue
+	p.queue, p.bytes = nil, 0
+	p.mu.Unlock()
+	p.queued.Set(0)
+	for _, b := range left {
+		p.answer(b, unavailable(defaultRetryAfter, "the shard is being handed over"))
+	}
+}
+
+// proposeError sorts what Raft says about an entry into what did not happen
+// and what may have.
+func proposeError(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		return unavailable(defaultRetryAfter, err.Error())
+	}
+	// A failed append may be found again when the log is opened; a lost
+	// leadership may have left the entry with a majority.
+	return errors.Join(ErrUnknown, err)
+}

@@ -1,0 +1,154 @@
+package raftstore
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/belfry-im/belfry/shard"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// fakeLog is what a proposer proposes to: it holds each batch until let go.
+type fakeLog struct {
+	proposed chan *batch
+	verdict  chan error
+}
+
+func newFakeLog() *fakeLog {
+	return &fakeLog{proposed: make(chan *batch, 100), verdict: make(chan error)}
+}
+
+func (l *fakeLog) propose(b *batch) func() error {
+	b.seal(1)
+	l.proposed <- b
+	return func() error {
+		err := <-l.verdict
+		b.results = make([]shard.Result, b.commands)
+		for i := range b.results {
+			b.results[i].Seq = uint64(i + 1)
+		}
+		close(b.applied)
+		return err
+	}
+}
+
+func testMetrics() *shardMetrics {
+	m, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		panic(err)
+	}
+	return m.shard(0)
+}
+
+func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog()
+		p := newProposer(log.propose, 1<<20, testMetrics())
+		var mu sync.Mutex
+		var seqs []uint64
+		add := func() {
+			err := p.add([]byte("command"), waiter{done: func(r shard.Result, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					t.Errorf("done: %v", err)
+				}
+				seqs = append(seqs, r.Seq)
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		add()
+		first := <-log.proposed
+		for range 1000 {
+			add()
+		}
+		synctest.Wait()
+		if n := len(log.proposed); n != 0 {
+			t.Fatalf("%d more batches proposed while one is on its way", n)
+		}
+		log.verdict <- nil
+		second := <-log.proposed
+		if first.commands != 1 || second.commands != 1000 {
+			t.Errorf("batches of %d and %d commands, want 1 and 1000", first.commands, second.commands)
+		}
+		log.verdict <- nil
+		p.close(true)
+		if len(seqs) != 1001 || seqs[1] != 1 || seqs[1000] != 1000 {
+			t.Errorf("%d answers, out of order", len(seqs))
+		}
+	})
+}
+
+func TestProposerBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog()
+		p := newProposer(log.propose, 3*batchBytes, testMetrics())
+		answered := 0
+		w := waiter{done: func(_ shard.Result, err error) {
+			if !errors.Is(err, ErrUnavailable) {
+				t.Errorf("done: %v, want ErrUnavailable", err)
+			}
+			answered++
+		}}
+		if err := p.add(make([]byte, 2*batchBytes), w); err != nil { // larger than a batch: alone
+			t.Fatal(err)
+		}
+		alone := <-log.proposed
+		if len(alone.waiters) != 1 {
+			t.Fatalf("large command shares a batch with %d others", len(alone.waiters)-1)
+		}
+		added := 1
+		for ; added < 10000; added++ {
+			if err := p.add(make([]byte, batchBytes/4), w); err != nil {
+				if !errors.Is(err, ErrUnavailable) || RetryAfter(err) <= 0 {
+					t.Fatalf("full queue: %v", err)
+				}
+				break
+			}
+		}
+		if added < 10 || added > 14 {
+			t.Errorf("%d commands of a quarter batch fit into three batches", added-1)
+		}
+		for _, b := range p.queue {
+			if len(b.buf) > batchBytes {
+				t.Errorf("batch of %d bytes", len(b.buf))
+			}
+		}
+		done := make(chan struct{})
+		go func() { p.close(false); close(done) }()
+		synctest.Wait()
+		log.verdict <- unavailable(1, "no leader")
+		<-done
+		if answered != added {
+			t.Errorf("%d of %d commands answered", answered, added)
+		}
+		if err := p.add(nil, waiter{read: true}); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("add after close: %v", err)
+		}
+	})
+}
+
+func TestProposerDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog()
+		p := newProposer(log.propose, 1<<20, testMetrics())
+		var errs []error
+		w := waiter{done: func(_ shard.Result, err error) { errs = append(errs, err) }}
+		p.add([]byte("a"), w)
+		<-log.proposed
+		p.add([]byte("b"), w)
+		go func() {
+			log.verdict <- nil
+			<-log.proposed
+			log.verdict <- ErrUnknown
+		}()
+		p.close(true)
+		if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], ErrUnknown) {
+			t.Errorf("answers %v, want [nil unknown]", errs)
+		}
+	})
+}

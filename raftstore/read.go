@@ -1,0 +1,127 @@
+package raftstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// read runs f on the state that holds a user, without waiting for what is on
+// its way there.
+func (s *Store) read(user shard.UserID, f func(st *shard.State, now int64)) error {
+	moved := false
+	err := s.group(user).read(func(st *shard.State, now int64) {
+		if moved = !st.Owns(shard.SlotOf(string(user))); !moved {
+			f(st, now)
+		}
+	})
+	if err == nil && moved {
+		return errMoving
+	}
+	return err
+}
+
+// errMoving answers reads of a slot that is frozen or gone.
+var errMoving = unavailable(movedMost, "the slot is on its way to another shard")
+
+// NextSync reads the next part of a sync that Login began; b.More tells whether
+// to call again.
+func (s *Store) NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error {
+	return s.read(user, func(st *shard.State, now int64) {
+		st.NextSync(user, sync, b, maxMessages, maxBytes, now)
+	})
+}
+
+// Since reads what came after an arrival number, without what the session
+// itself did.
+func (s *Store) Since(user shard.UserID, session shard.SessionID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {
+	return s.read(user, func(st *shard.State, now int64) {
+		st.Since(user, session, after, b, maxMessages, maxBytes, now)
+	})
+}
+
+// Cursor is the text of an arrival number. It is empty, which a device gives
+// back as no cursor, while the shard does not serve.
+func (s *Store) Cursor(user shard.UserID, arrival uint64) string {
+	var cursor string
+	if err := s.read(user, func(st *shard.State, _ int64) { cursor = st.Cursor(user, arrival) }); err != nil {
+		return ""
+	}
+	return cursor
+}
+
+// History reads the leader's memory, which after a change of leaders may be
+// stale for as long as an election takes.
+func (s *Store) History(q shard.HistoryQuery, page *shard.Page) error {
+	return s.read(q.User, func(st *shard.State, now int64) { st.History(q, page, now) })
+}
+
+// Exists tells whether the account ever logged in.
+func (s *Store) Exists(user shard.UserID) (exists bool, err error) {
+	err = s.read(user, func(st *shard.State, _ int64) { exists = st.Exists(user) })
+	return exists, err
+}
+
+// Recents lists the recent conversations, newest first, as of now; last[i] is
+// the last message of conversations[i].
+func (s *Store) Recents(ctx context.Context, user shard.UserID) (conversations []shard.Conversation, last []shard.Message, err error) {
+	type recents struct {
+		conversations []shard.Conversation
+		last          []shard.Message
+	}
+	r, err := readCommitted(ctx, s, user, func(st *shard.State, now int64) (r recents) {
+		r.conversations, r.last = st.Recents(user, now)
+		return r
+	})
+	return r.conversations, r.last, err
+}
+
+// Blocked lists whom the user has blocked, as of now.
+func (s *Store) Blocked(ctx context.Context, user shard.UserID) ([]shard.UserID, error) {
+	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []shard.UserID { return st.Blocked(user) })
+}
+
+// Sessions lists the sessions of a user in order of login, as of now.
+func (s *Store) Sessions(ctx context.Context, user shard.UserID) ([]shard.SessionInfo, error) {
+	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []shard.SessionInfo { return st.Sessions(user) })
+}
+
+// readCommitted runs f in an apply step of the user's shard, after all that was
+// proposed before. It is linearizable, and costs a place in a log entry. Since
+// nothing changes, every failure is an ErrUnavailable.
+func readCommitted[T any](ctx context.Context, s *Store, user shard.UserID, f func(st *shard.State, now int64) T) (T, error) {
+	type answered struct {
+		value T
+		err   error
+	}
+	g := s.group(user)
+	answer := make(chan answered, 1)
+	var a answered
+	w := waiter{
+		read: true,
+		step: func(st *shard.State, _ *shard.Result) {
+			if !st.Owns(shard.SlotOf(string(user))) {
+				a.err = errMoving
+				return
+			}
+			a.value = f(st, max(st.Now(), g.clock.now()))
+		},
+		done: func(_ shard.Result, err error) {
+			if err != nil {
+				a.err = unavailable(max(RetryAfter(err), time.Millisecond), err.Error())
+			}
+			answer <- a
+		},
+	}
+	if err := g.enqueue(nil, w); err != nil {
+		return a.value, err
+	}
+	select {
+	case got := <-answer:
+		return got.value, got.err
+	case <-ctx.Done():
+		var zero T
+		return zero, ctx.Err()
+	}
+}

@@ -1,0 +1,199 @@
+package raftstore
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// sweepSteps is the number of commands that one sweep for what has expired is
+// cut into, so that none holds the shard for long.
+const sweepSteps = 64
+
+// enqueueTimeout bounds the wait for Raft to take an entry. It does so at once,
+// unless it is held by a disk that fails.
+const enqueueTimeout = 2 * time.Second
+
+// A reign is the time this node leads a shard: it proposes, carries letters,
+// sweeps what has expired and logs out sessions that nobody claims.
+type reign struct {
+	group *group
+	*node
+	proposer *proposer
+	courier  *courier
+
+	end        context.CancelFunc
+	background sync.WaitGroup
+}
+
+// lead begins a reign once everything that was committed has been applied. It
+// serves from the moment at which its letters and sessions have been taken from
+// the state.
+func (g *group) lead(n *node) (*reign, error) {
+	if err := n.raft.Barrier(enqueueTimeout).Error(); err != nil {
+		return nil, err
+	}
+	if err := g.stoppedErr(); err != nil {
+		return nil, err
+	}
+	g.clock.raise(g.applied.Load())
+	ctx, end := context.WithCancel(context.Background())
+	r := &reign{group: g, node: n, end: end}
+	r.proposer = newProposer(r.propose, g.cfg.QueueBytes, g.metrics)
+	r.courier = newCourier(g)
+
+	g.mu.RLock()
+	limits, owns := g.state.Limits(), g.state.Owns(g.first)
+	g.mu.RUnlock()
+	begun := make(chan error, 1)
+	if limits != g.cfg.Limits {
+		r.proposer.add(shard.AppendCommand(nil, &shard.Configure{Limits: g.cfg.Limits}), waiter{})
+	}
+	if !owns {
+		r.proposer.add(shard.AppendCommand(nil, &shard.OpenSlots{FirstSlot: g.first, LastSlot: g.last}), waiter{})
+	}
+	// A new proposer has room for these: add cannot fail.
+	r.proposer.add(nil, waiter{read: true, step: r.begin, done: func(_ shard.Result, err error) { begun <- err }})
+	if err := <-begun; err != nil {
+		r.close(false)
+		return nil, err
+	}
+	r.background.Go(func() { r.courier.run(ctx) })
+	r.background.Go(func() { r.sweep(ctx) })
+	g.served()
+	g.metrics.serving.Set(1)
+	g.reign.Store(r)
+	return r, nil
+}
+
+// begin runs in the apply step: from here on everything posted goes to the
+// courier, and every session is known to have a watcher or to wait for one.
+func (r *reign) begin(s *shard.State, _ *shard.Result) {
+	g := r.group
+	for p := range s.Letters {
+		r.courier.post([]shard.Posted{p})
+	}
+	g.courier = r.courier
+	g.serving = true
+	live := make(map[sessionKey]bool)
+	for user, session := range s.AllSessions {
+		live[sessionKey{user, session}] = true
+	}
+	g.orphans.reset(live, g.store.hub.resume(g.owns, live), time.Now())
+}
+
+// owns tells whether a user's slot belongs to this shard.
+func (g *group) owns(user shard.UserID) bool {
+	slot := shard.SlotOf(string(user))
+	return g.first <= slot && slot <= g.last
+}
+
+// propose hands a batch to Raft.
+func (r *reign) propose(b *batch) (wait func() error) {
+	g := r.group
+	b.seal(max(g.clock.now(), g.applied.Load()))
+	g.proposed.Store(b)
+	future := r.raft.Apply(b.entry, enqueueTimeout)
+	return func() error {
+		err := future.Error()
+		if err != nil && g.proposed.CompareAndSwap(b, nil) {
+			return proposeError(err) // not applied, and nobody will claim it now
+		}
+		// Applied, or about to be.
+		<-b.applied
+		return b.err
+	}
+}
+
+// sweep proposes what time alone brings about: commands that free what has
+// expired, a range of slots at a time, and the logout of sessions that nobody
+// claims.
+func (r *reign) sweep(ctx context.Context) {
+	g := r.group
+	steps := min(sweepSteps, int(g.last-g.first)+1)
+	expire := time.NewTicker(max(g.cfg.ExpireEvery/time.Duration(steps), time.Millisecond))
+	defer expire.Stop()
+	claims := time.NewTicker(g.cfg.ClaimWithin / 10)
+	defer claims.Stop()
+	pending := make(chan struct{}, 1) // filled while an Expire is on its way
+	for step := 0; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-claims.C:
+			r.logoutOrphans(now)
+		case <-expire.C:
+			if g.empty() {
+				continue
+			}
+			select {
+			case pending <- struct{}{}:
+			default:
+				continue
+			}
+			width := int(g.last-g.first) + 1
+			cmd := &shard.Expire{
+				FirstSlot: g.first + uint16(step*width/steps),
+				LastSlot:  g.first + uint16((step+1)*width/steps) - 1,
+			}
+			done := func(shard.Result, error) { <-pending }
+			if r.proposer.add(shard.AppendCommand(nil, cmd), waiter{done: done}) != nil {
+				<-pending
+			}
+			step = (step + 1) % steps
+		}
+	}
+}
+
+func (g *group) empty() bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.state.Size() == 0
+}
+
+// logoutOrphans ends the sessions that no watcher has claimed in time. What
+// cannot be proposed now is tried again.
+func (r *reign) logoutOrphans(now time.Time) {
+	g := r.group
+	for _, key := range g.orphans.due(now, g.cfg.ClaimWithin) {
+		if g.store.hub.watches(key) {
+			g.orphans.remove(key)
+			continue
+		}
+		alive := false
+		err := g.read(func(st *shard.State, _ int64) {
+			for _, info := range st.Sessions(key.user) {
+				alive = alive || info.Number == key.session
+			}
+		})
+		if err != nil {
+			return
+		}
+		if !alive {
+			g.orphans.remove(key)
+			continue
+		}
+		r.proposer.add(shard.AppendCommand(nil, &shard.Logout{User: key.user, Session: key.session}), waiter{})
+	}
+}
+
+// close ends the reign: it answers all that waits, with drain after it has been
+// proposed. A nil reign is closed already.
+func (r *reign) close(drain bool) {
+	if r == nil {
+		return
+	}
+	g := r.group
+	g.reign.CompareAndSwap(r, nil)
+	g.metrics.serving.Set(0)
+	r.end()
+	r.background.Wait()
+	r.proposer.close(drain)
+	g.mu.Lock()
+	g.courier = nil
+	g.serving = false
+	g.mu.Unlock()
+	r.courier.close()
+}

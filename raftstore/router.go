@@ -1,0 +1,260 @@
+package raftstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+const (
+	// movedFirst and movedMost bound the pause before a command whose slot is
+	// frozen or gone is routed again; movedGiveUp is when it gets
+	// ErrUnavailable instead.
+	movedFirst  = 10 * time.Millisecond
+	movedMost   = 200 * time.Millisecond
+	movedGiveUp = 3 * time.Second
+	// maxDeferred bounds the commands that wait for their slot; further ones
+	// get ErrUnavailable at once.
+	maxDeferred = 10_000
+)
+
+// slotRange gives the slots of shard i out of n, inclusive.
+func slotRange(i, n int) (first, last uint16) {
+	return uint16((i*shard.Slots + n - 1) / n), uint16(((i+1)*shard.Slots+n-1)/n - 1)
+}
+
+// shardOf gives the shard out of n that serves a slot.
+func shardOf(slot uint16, n int) int { return int(slot) * n / shard.Slots }
+
+func (s *Store) group(user shard.UserID) *group {
+	return s.groups[shardOf(shard.SlotOf(string(user)), len(s.groups))]
+}
+
+// A request is a command on its way to the shard of its key.
+type request struct {
+	key     shard.UserID
+	command []byte // encoded, without batch header
+	step    func(*shard.State, *shard.Result)
+	done    func(shard.Result, error)
+
+	pause  time.Duration // before it is routed again; 0 = never was
+	due    time.Time     // of the next attempt
+	giveUp time.Time
+	answer *outcome // to give instead of routing it, nil while there is none
+}
+
+type outcome struct {
+	result shard.Result
+	err    error
+}
+
+// route passes r to its shard. done is called on a goroutine of the store.
+func (s *Store) route(r *request) {
+	w := waiter{step: r.step, done: func(res shard.Result, err error) {
+		if err == nil && res.Code == shard.CodeMoved {
+			s.deferred.retry(r)
+			return
+		}
+		r.done(res, err)
+	}}
+	if err := s.group(r.key).enqueue(r.command, w); err != nil {
+		s.deferred.answer(r, outcome{err: err})
+	}
+}
+
+// Submit proposes cmd to the shard of its key and calls done exactly once, with
+// the result once it has been applied, or with an error. done runs on a
+// goroutine of the store and must not block. Commands that one goroutine
+// submits for one key are applied in that order.
+func (s *Store) Submit(cmd shard.Command, done func(shard.Result, error)) {
+	s.submit(cmd, nil, done)
+}
+
+func (s *Store) submit(cmd shard.Command, step func(*shard.State, *shard.Result), done func(shard.Result, error)) {
+	r := &request{key: shard.UserID(cmd.Key()), step: step, done: done}
+	if err := s.admit(cmd); err != nil {
+		s.deferred.answer(r, outcome{err: err})
+		return
+	}
+	entry := shard.AppendBatchHeader(make([]byte, 0, 512), 0)
+	header := len(entry)
+	entry = shard.AppendCommand(entry, cmd)
+	r.command = entry[header:]
+	if err := shard.DecodeBatch(entry); err != nil {
+		// In the log it would stop the shard.
+		s.deferred.answer(r, outcome{result: shard.Result{Code: shard.CodeBadRequest, Detail: err.Error()}})
+		return
+	}
+	s.route(r)
+}
+
+// Propose is Submit that waits. A refusal by the state is in the result, not
+// the error. When ctx ends first, the outcome is unknown.
+func (s *Store) Propose(ctx context.Context, cmd shard.Command) (shard.Result, error) {
+	return s.await(ctx, cmd, nil)
+}
+
+func (s *Store) await(ctx context.Context, cmd shard.Command, step func(*shard.State, *shard.Result)) (shard.Result, error) {
+	answer := make(chan outcome, 1)
+	s.submit(cmd, step, func(r shard.Result, err error) { answer <- outcome{r, err} })
+	select {
+	case o := <-answer:
+		return o.result, o.err
+	case <-ctx.Done():
+		return shard.Result{}, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+	}
+}
+
+// admit refuses what would need room that is not there: bytes on a disk that is
+// nearly full, or in the outbox for a shard that takes no letters.
+func (s *Store) admit(cmd shard.Command) error {
+	var to shard.UserID
+	switch c := cmd.(type) {
+	case *shard.Send:
+		if s.diskLow.Load() {
+			return unavailable(10*time.Second, "the disk is nearly full")
+		}
+		to = c.To
+	case *shard.Recall:
+		to = c.Peer
+	case *shard.ReadReport:
+		if c.Auto {
+			return nil // writes no letter
+		}
+		to = c.Peer
+	case *shard.Block:
+		to = c.Target
+	default:
+		return nil
+	}
+	from, dest := s.group(shard.UserID(cmd.Key())), s.group(to)
+	if from != dest && s.outbox[dest.id].Load() >= int64(s.cfg.OutboxBytes) {
+		return unavailable(time.Second, fmt.Sprintf("too much waits for shard %d already", dest.id))
+	}
+	return nil
+}
+
+// deferred answers requests that were refused before they reached a shard, and
+// routes again those whose slot had moved, on a goroutine of its own.
+type deferred struct {
+	route func(*request)
+	wake  chan struct{}
+
+	mu      sync.Mutex
+	waiting []*request
+	closed  bool
+}
+
+func newDeferred(route func(*request)) *deferred {
+	return &deferred{route: route, wake: make(chan struct{}, 1)}
+}
+
+// answer has r answered with o. These are not bounded here: each is a request
+// that its caller waits for.
+func (d *deferred) answer(r *request, o outcome) {
+	r.answer, r.due = &o, time.Time{}
+	d.push(r)
+}
+
+// retry has r routed again after a pause.
+func (d *deferred) retry(r *request) {
+	now := time.Now()
+	if r.pause == 0 {
+		r.giveUp = now.Add(movedGiveUp)
+	}
+	r.pause = min(max(movedFirst, 2*r.pause), movedMost)
+	r.due = now.Add(r.pause)
+	if r.due.After(r.giveUp) || d.full() {
+		d.answer(r, outcome{err: errMoving})
+		return
+	}
+	d.push(r)
+}
+
+func (d *deferred) full() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.waiting) >= maxDeferred
+}
+
+func (d *deferred) push(r *request) {
+	d.mu.Lock()
+	closed := d.closed
+	if !closed {
+		d.waiting = append(d.waiting, r)
+	}
+	d.mu.Unlock()
+	if closed {
+		r.finish() // the goroutine is gone, and so is the store
+		return
+	}
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// finish answers a request that will not be routed any more.
+func (r *request) finish() {
+	if r.answer == nil {
+		r.answer = &outcome{err: unavailable(defaultRetryAfter, "the store is closed")}
+	}
+	r.done(r.answer.result, r.answer.err)
+}
+
+// run ends, having answered all, after ctx has.
+func (d *deferred) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-d.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+			d.mu.Lock()
+			left := d.waiting
+			d.waiting, d.closed = nil, true
+			d.mu.Unlock()
+			for _, r := range left {
+				r.finish()
+			}
+			return
+		}
+		due, next := d.take(time.Now())
+		for _, r := range due {
+			if r.answer != nil {
+				r.finish()
+			} else {
+				d.route(r)
+			}
+		}
+		if next > 0 {
+			timer.Reset(next)
+		}
+	}
+}
+
+// take removes what is due and tells how long the next one has to wait, 0 if
+// none waits.
+func (d *deferred) take(now time.Time) (due []*request, next time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kept := d.waiting[:0]
+	for _, r := range d.waiting {
+		wait := r.due.Sub(now)
+		if wait <= 0 {
+			due = append(due, r)
+			continue
+		}
+		kept = append(kept, r)
+		if next == 0 || wait < next {
+			next = wait
+		}
+	}
+	clear(d.waiting[len(kept):])
+	d.waiting = kept
+	return due, next
+}

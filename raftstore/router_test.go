@@ -1,0 +1,232 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+func TestSlotRanges(t *testing.T) {
+	for n := 1; n <= maxShards; n++ {
+		next := 0
+		for i := range n {
+			first, last := slotRange(i, n)
+			if int(first) != next || last < first {
+				t.Fatalf("shard %d of %d serves %d-%d, want it to begin at %d", i, n, first, last, next)
+			}
+			for _, slot := range []uint16{first, last} {
+				if got := shardOf(slot, n); got != i {
+					t.Fatalf("slot %d of %d shards is in %d, want %d", slot, n, got, i)
+				}
+			}
+			next = int(last) + 1
+		}
+		if next != shard.Slots {
+			t.Fatalf("%d shards serve %d slots", n, next)
+		}
+	}
+}
+
+// Commands that one goroutine submits for one key are applied in that order,
+// many of them in one log entry.
+func TestSubmitKeepsOrder(t *testing.T) {
+	s := open(t, testConfig(t))
+	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
+	before, err := logOf(s, 0).LastIndex()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const messages = 2000
+	var answered sync.WaitGroup
+	answered.Add(messages)
+	for n := range messages {
+		s.Submit(message(alice, bob, n), func(r shard.Result, err error) {
+			defer answered.Done()
+			if err != nil || r.Seq != uint64(n+1) {
+				t.Errorf("message %d: seq %d, %v", n, r.Seq, err)
+			}
+		})
+	}
+	answered.Wait()
+	after, err := logOf(s, 0).LastIndex()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if entries := after - before; entries > messages/4 {
+		t.Errorf("%d messages made %d log entries", messages, entries)
+	}
+	wantCIDs(t, s, bob, alice, messages)
+}
+
+func propose(t *testing.T, s *Store, id int, cmd shard.Command) {
+	t.Helper()
+	done := make(chan error, 1)
+	err := s.groups[id].enqueue(shard.AppendCommand(nil, cmd), waiter{done: func(r shard.Result, err error) {
+		if err == nil {
+			err = r.Err()
+		}
+		done <- err
+	}})
+	if err == nil {
+		err = <-done
+	}
+	if err != nil {
+		t.Fatalf("%T: %v", cmd, err)
+	}
+}
+
+// A command for a slot that is frozen waits until it is served again; its
+// client sees latency only.
+func TestMovedCommandIsRetried(t *testing.T) {
+	s := open(t, testConfig(t))
+	alice := userIn(s, 0, 0)
+	slot := shard.SlotOf(string(alice))
+	propose(t, s, 0, &shard.FreezeSlot{Slot: slot})
+	answers := make(chan outcome, 1)
+	s.Submit(message(alice, alice, 1), func(r shard.Result, err error) { answers <- outcome{r, err} })
+	eventually(t, "the command waits", func() bool {
+		s.deferred.mu.Lock()
+		defer s.deferred.mu.Unlock()
+		return len(s.deferred.waiting) > 0
+	})
+	propose(t, s, 0, &shard.DropSlot{Slot: slot})
+	propose(t, s, 0, &shard.OpenSlots{FirstSlot: slot, LastSlot: slot})
+	if o := <-answers; o.err != nil || o.result.Seq != 1 {
+		t.Errorf("answer %+v, want seq 1", o)
+	}
+	propose(t, s, 0, &shard.FreezeSlot{Slot: slot})
+	if _, err := s.Propose(context.Background(), message(alice, alice, 2)); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("slot that stays frozen: %v, want ErrUnavailable", err)
+	}
+	if err := s.History(shard.HistoryQuery{User: alice, Peer: alice, Limit: 1}, new(shard.Page)); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("history of a slot that stays frozen: %v, want ErrUnavailable", err)
+	}
+	if _, err := s.Blocked(context.Background(), alice); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("read of a slot that stays frozen: %v, want ErrUnavailable", err)
+	}
+}
+
+func TestDeferredAnswersAllAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDeferred(func(*request) { t.Error("routed") })
+		ctx, cancel := context.WithCancel(t.Context())
+		var run sync.WaitGroup
+		run.Go(func() { d.run(ctx) })
+		answers := 0
+		request := func() *request {
+			return &request{done: func(_ shard.Result, err error) {
+				if !errors.Is(err, ErrUnavailable) {
+					t.Errorf("done: %v", err)
+				}
+				answers++
+			}}
+		}
+		for range maxDeferred + 5 { // the last ones are refused at once
+			d.retry(request())
+		}
+		synctest.Wait()
+		if answers != 5 {
+			t.Errorf("%d refused past the bound, want 5", answers)
+		}
+		cancel()
+		run.Wait()
+		d.retry(request())
+		if answers != maxDeferred+6 {
+			t.Errorf("%d answered in all, want %d", answers, maxDeferred+6)
+		}
+	})
+}
+
+// What has expired is freed without a command of a client, and the clock of
+// the process decides when.
+func TestExpiredIsFreed(t *testing.T) {
+	var mu sync.Mutex
+	ft := fakeTime{wall: clockStart}
+	cfg := testConfig(t)
+	cfg.ExpireEvery = 50 * time.Millisecond
+	cfg.Clock = func() (time.Time, time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		return ft.source()
+	}
+	s := open(t, cfg)
+	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
+	if r := send(t, s, message(alice, bob, 0)); r.Time != clockStart.UnixMilli() {
+		t.Errorf("time %d, want %d", r.Time, clockStart.UnixMilli())
+	}
+	for n := 1; n < 500; n++ {
+		send(t, s, message(alice, bob, n))
+	}
+	wantCIDs(t, s, bob, alice, 500)
+	size := func() (n int) {
+		for _, g := range s.groups {
+			g.mu.RLock()
+			n += g.state.Size()
+			g.mu.RUnlock()
+		}
+		return n
+	}
+	eventually(t, "letters are forgotten", func() bool { return outboxEmpty(s) })
+	before := size()
+	mu.Lock()
+	ft.pass(8 * 24 * time.Hour)
+	mu.Unlock()
+	if got := cids(t, s, bob, alice); len(got) != 0 {
+		t.Errorf("read after the history time: %v", got)
+	}
+	eventually(t, "memory is freed", func() bool { return size() < before/2 })
+	if r := send(t, s, message(alice, bob, 500)); r.Seq != 501 {
+		t.Errorf("seq %d after expiry, want 501", r.Seq)
+	}
+}
+
+// The limits of a restart are in force from its first command on.
+func TestLimitsAreConfigured(t *testing.T) {
+	cfg := testConfig(t)
+	s := open(t, cfg)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Limits.MaxDevices = 1
+	s = open(t, cfg)
+	alice := userIn(s, 0, 0)
+	var first ear
+	login(t, s, alice, "a", &first)
+	login(t, s, alice, "b", &ear{})
+	if k := first.kicked(); len(k) != 1 || k[0] != "policy" {
+		t.Errorf("first device kicked %v, want once by policy", k)
+	}
+}
+
+// A store opens, serves and closes without leaving a goroutine behind.
+func TestNoGoroutineIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, kind := range logKinds {
+			cfg := testConfig(t)
+			cfg.RaftLog = kind
+			s, err := Open(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
+			for n := range 10 {
+				send(t, s, message(alice, bob, n))
+			}
+			login(t, s, bob, "phone", &ear{})
+			takeSnapshot(t, s, 0)
+			time.Sleep(time.Minute)
+			if err := s.stopShard(1); err != nil {
+				t.Fatal(err)
+			}
+			send(t, s, message(alice, bob, 10))
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,64 @@
+package raftstore
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// SendEphemeral passes a message of ttl 0 to the sessions that are connected
+// now, but not to the one that sent it, and gives the time it bears. A sender
+// whom the receiver has blocked gets a *shard.RefusedError with CodeForbidden
+// once his shard knows of it; before that nobody gets the message.
+func (s *Store) SendEphemeral(m *shard.Send) (timeMS int64, err error) {
+	if m.User == "" || m.To == "" || m.CID == "" {
+		return 0, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "user, to and cid: must not be empty"}
+	}
+	blocked := false
+	err = s.read(m.User, func(st *shard.State, now int64) {
+		timeMS = now
+		blocked = st.BlockedBy(m.User, m.To)
+	})
+	if err != nil {
+		return 0, err
+	}
+	if blocked {
+		return 0, &shard.RefusedError{Code: shard.CodeForbidden, Detail: "to: has blocked the sender"}
+	}
+	refused := false
+	err = s.read(m.To, func(st *shard.State, _ int64) { refused = st.Blocks(m.To, m.User) })
+	if err != nil {
+		return 0, err
+	}
+	sent := &shard.Message{
+		ID: m.ID, Peer: m.To, From: m.User, Time: timeMS, CID: []byte(m.CID),
+		Mentions: slices.Clone(m.Mentions), Body: bytes.Clone(m.Body),
+	}
+	if m.To != m.User && !refused {
+		received := *sent
+		received.Peer = m.User
+		s.hub.signal(m.To, 0, Signal{Kind: SignalEphemeral, User: m.User, Time: timeMS, Message: &received})
+	}
+	s.hub.signal(m.User, m.Session, Signal{Kind: SignalEphemeral, User: m.User, Time: timeMS, Message: sent})
+	return timeMS, nil
+}
+
+// Typing tells the sessions of to that from is typing. It is dropped when to
+// must not see it, or his shard has no leader.
+func (s *Store) Typing(from, to shard.UserID) {
+	allowed := false
+	var now int64
+	err := s.read(from, func(st *shard.State, at int64) {
+		now = at
+		allowed = !st.BlockedBy(from, to)
+	})
+	if err != nil || !allowed {
+		return
+	}
+	err = s.read(to, func(st *shard.State, _ int64) { allowed = !st.Blocks(to, from) })
+	if err != nil || !allowed {
+		return
+	}
+	s.hub.signal(to, 0, Signal{Kind: SignalTyping, User: from, Time: now})
+}

@@ -1,0 +1,234 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+	"github.com/hashicorp/raft-wal/types"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The kinds of Raft log that Config.RaftLog names.
+const (
+	RaftLogWAL  = "wal"
+	RaftLogBolt = "boltdb"
+)
+
+// maxShards bounds the groups of one node: each costs timers and open files.
+const maxShards = 64
+
+// Config says how a Store is to run. The zero value of every field but Dir is
+// its default.
+type Config struct {
+	// Dir holds the data. It is created when it is not there, and locked.
+	Dir string
+	// Node names this node; default "node". It cannot change.
+	Node string
+	// Shards is the number of shards, default 4. It cannot change.
+	Shards int
+	// RaftLog is RaftLogWAL (default) or RaftLogBolt. It cannot change.
+	RaftLog string
+	// Limits of every shard; zero fields are their defaults.
+	Limits shard.Limits
+
+	// OutboxBytes bounds the letters that wait for one shard, default 64 MiB.
+	// Past that, what would write another one gets ErrUnavailable.
+	OutboxBytes int
+	// QueueBytes bounds the commands of one shard that wait to be proposed,
+	// default 16 MiB. Past that they get ErrUnavailable.
+	QueueBytes int
+	// SnapshotBytes is the least that the log grows between two snapshots,
+	// default 64 MiB. A state that is larger lets it grow by its own size.
+	SnapshotBytes int64
+	// DiskReserve is the free space below which sends get ErrUnavailable,
+	// default 1 GiB; -1 switches that off.
+	DiskReserve int64
+
+	// ClockSettle is how long a jump of the wall clock must stand before it is
+	// followed, default 10 min.
+	ClockSettle time.Duration
+	// ExpireEvery is the time of one sweep for what has expired, default 60 s.
+	// It frees memory; what has expired is hidden at once.
+	ExpireEvery time.Duration
+	// ClaimWithin is how long a session may be without watcher, default 30 s.
+	ClaimWithin time.Duration
+	// Clock reads the wall clock and a clock that never jumps, both at one
+	// moment. nil: those of the system. It is for tests.
+	Clock func() (wall time.Time, mono time.Duration)
+
+	Log        *slog.Logger          // nil discards
+	Registerer prometheus.Registerer // nil: metrics are kept and not registered
+
+	walFS types.VFS // nil: the file system
+}
+
+// withDefaults fills zero fields and refuses what cannot be.
+func (c Config) withDefaults() (Config, error) {
+	if c.Dir == "" {
+		return c, errors.New("raftstore: Dir: must be set")
+	}
+	if c.Node == "" {
+		c.Node = "node"
+	}
+	if c.Shards == 0 {
+		c.Shards = 4
+	}
+	if c.Shards < 1 || c.Shards > maxShards {
+		return c, fmt.Errorf("raftstore: Shards: %d is not within 1-%d", c.Shards, maxShards)
+	}
+	if c.RaftLog == "" {
+		c.RaftLog = RaftLogWAL
+	}
+	if c.RaftLog != RaftLogWAL && c.RaftLog != RaftLogBolt {
+		return c, fmt.Errorf("raftstore: RaftLog: %q is neither %q nor %q", c.RaftLog, RaftLogWAL, RaftLogBolt)
+	}
+	c.Limits = c.Limits.WithDefaults()
+	if err := setDefault("OutboxBytes", &c.OutboxBytes, 64<<20); err != nil {
+		return c, err
+	}
+	if err := setDefault("QueueBytes", &c.QueueBytes, 16<<20); err != nil {
+		return c, err
+	}
+	if err := setDefault("SnapshotBytes", &c.SnapshotBytes, 64<<20); err != nil {
+		return c, err
+	}
+	if c.DiskReserve == 0 {
+		c.DiskReserve = 1 << 30
+	}
+	if err := setDefault("ClockSettle", &c.ClockSettle, 10*time.Minute); err != nil {
+		return c, err
+	}
+	if err := setDefault("ExpireEvery", &c.ExpireEvery, time.Minute); err != nil {
+		return c, err
+	}
+	if err := setDefault("ClaimWithin", &c.ClaimWithin, 30*time.Second); err != nil {
+		return c, err
+	}
+	if c.ClaimWithin < 10*time.Millisecond {
+		return c, fmt.Errorf("raftstore: ClaimWithin: %v is below 10ms", c.ClaimWithin)
+	}
+	if c.Clock == nil {
+		c.Clock = systemClock()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+func setDefault[T int | int64 | time.Duration](name string, field *T, value T) error {
+	if *field == 0 {
+		*field = value
+	}
+	if *field < 0 {
+		return fmt.Errorf("raftstore: %s: %v is negative", name, *field)
+	}
+	return nil
+}
+
+// A Store is the shards of this node. Its methods may be called from any
+// goroutine; they fail with ErrUnavailable once Close has begun.
+type Store struct {
+	cfg      Config
+	metrics  *metrics
+	clock    *clock
+	groups   []*group
+	hub      *hub
+	deferred *deferred
+	lock     *os.File
+
+	outbox  []atomic.Int64 // bytes of letters that wait, by destination
+	diskLow atomic.Bool
+
+	// The groups end before the rest: they still answer while they drain.
+	stopGroups, stopRest context.CancelFunc
+	groupRuns, restRuns  sync.WaitGroup
+	closeOnce            sync.Once
+	closeErr             error
+}
+
+// Open opens the store in cfg.Dir and returns when every shard serves, or has
+// stopped for a reason of its own: see Ready. An error that concerns the
+// directory or a log that cannot be opened closes everything again.
+func Open(cfg Config) (*Store, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := openDataDir(&cfg)
+	if err != nil {
+		m.unregister()
+		return nil, err
+	}
+	s := &Store{
+		cfg: cfg, metrics: m, lock: lock,
+		clock:  newClock(cfg.Clock, cfg.ClockSettle),
+		outbox: make([]atomic.Int64, cfg.Shards),
+	}
+	presence := newPresence()
+	s.hub = newHub(presence, m.watchers)
+	s.deferred = newDeferred(s.route)
+	for id := range cfg.Shards {
+		s.groups = append(s.groups, newGroup(s, uint32(id), m.shard(uint32(id))))
+	}
+	s.checkDisk()
+
+	rest, stopRest := context.WithCancel(context.Background())
+	groups, stopGroups := context.WithCancel(context.Background())
+	s.stopRest, s.stopGroups = stopRest, stopGroups
+	s.restRuns.Go(func() { s.deferred.run(rest) })
+	s.restRuns.Go(func() { presence.run(rest, s) })
+	s.restRuns.Go(func() { s.watchDisk(rest) })
+	for _, g := range s.groups {
+		s.groupRuns.Go(func() { g.run(groups) })
+	}
+	var errs []error
+	for _, g := range s.groups {
+		<-g.opened
+		errs = append(errs, g.openErr)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Close commits what has been accepted, as far as that is quickly done, answers
+// everything and closes the files. It leaves no goroutine behind.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		s.stopGroups()
+		s.groupRuns.Wait()
+		s.stopRest()
+		s.restRuns.Wait()
+		s.metrics.unregister()
+		s.closeErr = s.lock.Close()
+	})
+	return s.closeErr
+}
+
+// Ready is nil when every shard of this node serves.
+func (s *Store) Ready() error {
+	var errs []error
+	for _, g := range s.groups {
+		if g.reign.Load() == nil {
+			errs = append(errs, g.unavailable())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Now is the store's clock, ms. A shard whose state has seen a later time goes
+// on from there.
+func (s *Store) Now() int64 { return s.clock.now() }

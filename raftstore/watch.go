@@ -1,0 +1,43 @@
+package raftstore
+
+import "github.com/belfry-im/belfry/shard"
+
+// A Watcher is a session's ear at the leader of its user's shard. It is told
+// that there is something to read, not what: the store is the only buffer, and
+// the session reads on from its cursor with Since when it has room.
+//
+// All methods are called from the shard's apply goroutine or with its lock
+// held. They must not block and must not call back into the Store.
+type Watcher interface {
+	// Wake says that something came after what was last read.
+	Wake()
+	// Signal hands over what is stored nowhere. The watcher may drop it.
+	Signal(Signal)
+	// Kick says that the session is no more; reason as on the wire
+	// ("sameDevice", "policy", "admin").
+	Kick(reason string)
+}
+
+// SignalKind says what a Signal is.
+type SignalKind uint8
+
+const (
+	SignalTyping    SignalKind = iota + 1 // User types to the watcher's user
+	SignalPresence                        // User came online or went
+	SignalEphemeral                       // Message, ttl 0
+)
+
+// A Signal is at most once: it reaches who is connected now, or nobody.
+type Signal struct {
+	Kind    SignalKind
+	User    shard.UserID
+	Time    int64 // ms
+	Online  bool  // SignalPresence
+	Message *shard.Message
+}
+
+// Presence is what one user may know of another.
+type Presence struct {
+	Online   bool
+	LastSeen int64 // ms; 0 = never
+}

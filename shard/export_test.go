@@ -1,0 +1,151 @@
+package shard
+
+import "github.com/belfry-im/belfry/shard/ring"
+
+// What the simulation needs of the inside: a few numbers that no read gives,
+// and ways to spoil a state, to prove that the simulation would notice.
+
+// EncodeMentions gives mentions as an entry of a log holds them.
+func EncodeMentions(mentions []string) []byte { return appendMentionList(nil, mentions) }
+
+// ReadSeq is the read cursor of a conversation.
+func ReadSeq(s *State, name, peer UserID) uint64 {
+	if c := s.inspect(name, peer); c != nil {
+		return c.read
+	}
+	return 0
+}
+
+// Receipted is the peer's seq up to which he was told that it is read.
+func Receipted(s *State, name, peer UserID) uint64 {
+	if c := s.inspect(name, peer); c != nil {
+		return c.receipted
+	}
+	return 0
+}
+
+func (s *State) inspect(name, peer UserID) *conv {
+	u := s.lookup(name)
+	if u == nil {
+		return nil
+	}
+	i := s.find(u, peer)
+	if i < 0 {
+		return nil
+	}
+	return &u.convs[i]
+}
+
+// The functions below do what a mistake in the package would: quietly, on one
+// user, leaving the state consistent enough to go on.
+
+// ForgetSent makes a user's dedupe window forget what was sent.
+func ForgetSent(s *State, name UserID) {
+	if u := s.spoilt(name); u != nil {
+		u.sent = sentWindow{}
+	}
+}
+
+// UnqueueWrong takes the oldest message of a conversation out of the queue as a
+// limit would, whether or not it is that conversation's turn.
+func UnqueueWrong(s *State, name, peer UserID) {
+	u, c := s.spoiltConv(name, peer)
+	var head ring.Entry
+	if c == nil || !s.queueHead(u, c, &head) {
+		return
+	}
+	c.floor = head.Seq
+	s.recount(u, c)
+	s.noteLost(u, c, &head)
+}
+
+// EvictWrong drops the oldest message of a conversation from its log.
+func EvictWrong(s *State, name, peer UserID) {
+	u, c := s.spoiltConv(name, peer)
+	if c == nil || c.log.Len() == 0 {
+		return
+	}
+	s.drop(u, c, c.log.First(), gapEvicted)
+	s.recount(u, c)
+}
+
+// DriftUnread counts a message in a queue that is not there.
+func DriftUnread(s *State, name, peer UserID) {
+	if u, c := s.spoiltConv(name, peer); c != nil && c.queued > 0 {
+		s.count(u, c, 1, 0)
+	}
+}
+
+// LoseLetters empties a user's outbox.
+func LoseLetters(s *State, name UserID) {
+	u := s.spoilt(name)
+	if u == nil {
+		return
+	}
+	for i := range u.convs {
+		u.convs[i].outbox = 0
+	}
+	for i := range u.outbox {
+		for _, b := range u.outbox[i].bytes {
+			s.letterBytes -= len(b)
+		}
+	}
+	u.outbox = nil
+}
+
+// AgeChanges gives the changes of a conversation numbers that every cursor has
+// passed already.
+func AgeChanges(s *State, name, peer UserID) {
+	u, c := s.spoiltConv(name, peer)
+	if c == nil {
+		return
+	}
+	for _, at := range []*uint64{&c.readAt, &c.peerReadAt, &c.deletedAt, &c.wipedAt} {
+		*at = min(*at, firstArrival)
+	}
+	for i := range u.marks(c) {
+		u.marks(c)[i].arrival = firstArrival
+	}
+}
+
+// ForgetLost makes a conversation forget what limits took from its queue.
+func ForgetLost(s *State, name, peer UserID) {
+	if u, c := s.spoiltConv(name, peer); c != nil && c.extra != 0 {
+		u.extras[c.extra-1].lost = nil
+	}
+}
+
+// ForgetActivity puts a conversation at the end of the order that reads after a
+// cursor walk.
+func ForgetActivity(s *State, name, peer UserID) {
+	if _, c := s.spoiltConv(name, peer); c != nil {
+		c.lastArrival, c.changed = 0, 0
+	}
+}
+
+// ReapplyLetters makes a user take the last letter of a peer again.
+func ReapplyLetters(s *State, name, peer UserID) {
+	if _, c := s.spoiltConv(name, peer); c != nil && c.lettersIn > 0 {
+		c.lettersIn--
+	}
+}
+
+func (s *State) spoilt(name UserID) *user {
+	u := s.lookup(name)
+	if u != nil {
+		s.save(u)
+	}
+	return u
+}
+
+func (s *State) spoiltConv(name, peer UserID) (*user, *conv) {
+	u := s.spoilt(name)
+	if u == nil {
+		return nil, nil
+	}
+	i := s.find(u, peer)
+	if i < 0 {
+		return nil, nil
+	}
+	return u, &u.convs[i]
+}

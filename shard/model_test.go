@@ -1,0 +1,481 @@
+package shard_test
+
+import (
+	"bytes"
+	"math"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// A model is what docs/semantics.md says, told the slow way. It keeps every
+// entry that ever was, with flags for what became of it, and scans them for
+// each answer. It knows nothing of how package shard keeps its state.
+//
+// All users are in one map, since each lives in one shard at a time; what
+// differs by shard is time, limits and which slots it serves.
+type model struct {
+	shards []*modelShard
+	users  map[shard.UserID]*modelUser
+
+	// cursors are all that were handed out.
+	cursors map[string]cursorPoint
+
+	// adopt tells what the state chose where the texts leave a choice; nil
+	// where there must be none.
+	adopt *adoption
+
+	// What the batch in hand did, in order.
+	posted  []shard.Letter
+	kicked  []shard.Kick
+	touched map[shard.UserID]bool
+}
+
+// A cursorPoint is what the text of a cursor stands for.
+type cursorPoint struct {
+	user    shard.UserID
+	arrival uint64
+}
+
+type slotState uint8
+
+const (
+	slotAbsent slotState = iota
+	slotOwned
+	slotFrozen
+)
+
+type modelShard struct {
+	now    int64
+	limits shard.Limits
+	slots  [shard.Slots]slotState
+}
+
+type modelUser struct {
+	id          shard.UserID
+	loggedIn    bool // ever
+	lastSeen    int64
+	arrival     uint64 // last number given; the first message is 2, so that no cursor is 0
+	lastSession shard.SessionID
+	sessions    []*modelSession // by number
+	views       map[shard.UserID]*modelView
+	peers       []shard.UserID // of views, in the order they came to be
+	blocks      []shard.UserID // sorted
+	blockedBy   map[shard.UserID]bool
+	changes     []modelChange
+	sent        []modelSent
+	hourStart   int64
+	hourOpened  int // conversations begun since hourStart
+	opened      int // ever
+	out         map[shard.UserID]*modelOutbox
+	in          map[shard.UserID]uint64 // last letter applied
+	refusedFrom map[shard.UserID]int    // messages that a block stopped
+}
+
+// An adoption reads what a state did in the command that the model is about to
+// follow. What the log has dropped leaves a state less to go by than the model
+// has, and when exactly it drops what has expired is its own business.
+type adoption struct {
+	readSeq   func(user, peer shard.UserID) uint64
+	receipted func(user, peer shard.UserID) uint64
+}
+
+type modelSession struct {
+	number   shard.SessionID
+	device   string
+	platform string
+	autoRead bool
+	results  []modelResult // the last 16
+}
+
+type modelResult struct {
+	request shard.Request
+	result  shard.Result
+}
+
+type modelOutbox struct {
+	last    uint64 // number of the last letter
+	waiting []shard.Letter
+}
+
+// modelSent remembers a send for the dedupe window.
+type modelSent struct {
+	to  shard.UserID
+	cid string
+	at  int64
+	seq uint64
+}
+
+type modelChange struct {
+	kind     shard.ChangeKind
+	peer     shard.UserID
+	arrival  uint64
+	session  shard.SessionID
+	seq      uint64
+	messages bool
+}
+
+type modelView struct {
+	peer      shard.UserID
+	entries   []*modelEntry // entry seq is at seq-1
+	readSeq   uint64
+	receipt   uint64 // highest own seq that the peer has read
+	receipted uint64 // highest seq of the peer that he was told is read
+	peerRead  int64  // when
+	hidden    uint64 // recents show only what lies above
+	wiped     uint64 // up to here history was deleted with the conversation
+	muted     bool
+	pinned    bool
+}
+
+type modelEntry struct {
+	seq      uint64
+	own      bool
+	time     int64
+	arrival  uint64
+	peer     uint64 // seq in the sender's view, of an incoming message
+	session  shard.SessionID
+	ttl      uint32
+	id       shard.MsgID
+	cid      string
+	mentions []string
+	body     []byte
+	size     int
+
+	empty    bool            // had expired when it came; stored without its body
+	gone     shard.GapReason // why the log no longer holds it, empty while it does
+	recalled bool
+	deleted  bool // by itself; with its conversation, gone says so
+	unqueued bool // left the queue other than by a report or age
+	lost     bool // a limit took it from the queue
+}
+
+func newModel(shards int) *model {
+	m := &model{
+		users:   map[shard.UserID]*modelUser{},
+		cursors: map[string]cursorPoint{},
+		touched: map[shard.UserID]bool{},
+	}
+	for range shards {
+		m.shards = append(m.shards, &modelShard{limits: shard.Limits{}.WithDefaults()})
+	}
+	return m
+}
+
+// begin starts a batch.
+func (m *model) begin() {
+	m.posted, m.kicked = nil, nil
+	clear(m.touched)
+}
+
+func (m *model) user(id shard.UserID) *modelUser {
+	u := m.users[id]
+	if u == nil {
+		u = &modelUser{
+			id: id, arrival: 1, views: map[shard.UserID]*modelView{}, blockedBy: map[shard.UserID]bool{},
+			out: map[shard.UserID]*modelOutbox{}, in: map[shard.UserID]uint64{},
+			refusedFrom: map[shard.UserID]int{},
+		}
+		m.users[id] = u
+	}
+	return u
+}
+
+func (u *modelUser) view(peer shard.UserID) *modelView {
+	v := u.views[peer]
+	if v == nil {
+		v = &modelView{peer: peer}
+		u.views[peer] = v
+		u.peers = append(u.peers, peer)
+	}
+	return v
+}
+
+func (u *modelUser) session(number shard.SessionID) *modelSession {
+	for _, s := range u.sessions {
+		if s.number == number {
+			return s
+		}
+	}
+	return nil
+}
+
+func (u *modelUser) outbox(to shard.UserID) *modelOutbox {
+	box := u.out[to]
+	if box == nil {
+		box = &modelOutbox{}
+		u.out[to] = box
+	}
+	return box
+}
+
+func (v *modelView) newest() uint64 { return uint64(len(v.entries)) }
+
+// newestTime is the floor for the time of the next entry.
+func (v *modelView) newestTime() int64 {
+	if last := v.at(v.newest()); last != nil {
+		return last.time
+	}
+	return math.MinInt64
+}
+
+// at returns the entry of a seq, nil when there never was one.
+func (v *modelView) at(seq uint64) *modelEntry {
+	if seq == 0 || seq > v.newest() {
+		return nil
+	}
+	return v.entries[seq-1]
+}
+
+// held are the entries that limits and age have not removed yet.
+func (v *modelView) held() []*modelEntry {
+	i := slices.IndexFunc(v.entries, func(e *modelEntry) bool { return e.gone == "" })
+	if i < 0 {
+		return nil
+	}
+	return v.entries[i:]
+}
+
+// expired tells whether history no longer shows the entry for its age.
+func (e *modelEntry) expired(l *shard.Limits, now int64) bool {
+	return e.empty || e.time+l.HistoryTTL.Milliseconds() <= now ||
+		e.ttl > 0 && e.time+int64(e.ttl)*1000 <= now
+}
+
+// gap gives the reason why history does not show the entry, empty when it does.
+func (e *modelEntry) gap(l *shard.Limits, now int64) shard.GapReason {
+	switch {
+	case e.gone != "":
+		return e.gone
+	case e.recalled:
+		return shard.GapRecalled
+	case e.deleted:
+		return shard.GapDeleted
+	case e.expired(l, now):
+		return shard.GapExpired
+	}
+	return ""
+}
+
+// leave takes the entry out of the log. A gap keeps the reason that it has.
+func (e *modelEntry) leave(l *shard.Limits, now int64, reason shard.GapReason) {
+	if was := e.gap(l, now); was != "" {
+		reason = was
+	}
+	e.gone = reason
+}
+
+// queued tells whether the entry is an unread offline message of its view.
+func (v *modelView) queued(e *modelEntry, l *shard.Limits, now int64) bool {
+	return !e.own && e.seq > v.readSeq && !e.unqueued && e.gap(l, now) == "" &&
+		e.time+l.OfflineTTL.Milliseconds() > now
+}
+
+func (v *modelView) unread(l *shard.Limits, now int64) (n int) {
+	for _, e := range v.held() {
+		if v.queued(e, l, now) {
+			n++
+		}
+	}
+	return n
+}
+
+// last is the message that recents show of the conversation, nil for none.
+func (v *modelView) last(l *shard.Limits, now int64) *modelEntry {
+	for _, e := range slices.Backward(v.held()) {
+		if e.seq > v.hidden && e.gap(l, now) == "" {
+			return e
+		}
+	}
+	return nil
+}
+
+// append adds an entry to the view and stamps what it derives from it.
+func (u *modelUser) append(v *modelView, e *modelEntry) {
+	e.time = max(e.time, v.newestTime())
+	u.arrival++
+	e.seq, e.arrival = v.newest()+1, u.arrival
+	var flags ring.Flags
+	if e.own {
+		flags |= ring.Own
+	}
+	if e.empty {
+		flags |= ring.Expired
+	}
+	e.size = ring.EntrySize(&ring.Entry{
+		Seq: e.seq, Flags: flags, Time: e.time, Arrival: e.arrival, Peer: e.peer, Session: uint64(e.session),
+		TTL: e.ttl, ID: e.id, CID: []byte(e.cid), Mentions: shard.EncodeMentions(e.mentions), Body: e.body,
+	})
+	v.entries = append(v.entries, e)
+}
+
+func (u *modelUser) change(c modelChange) {
+	u.arrival++
+	c.arrival = u.arrival
+	u.changes = append(u.changes, c)
+}
+
+// limitQueue takes what exceeds the offline limits out of the queue, from the
+// conversation that fills most of it.
+func (u *modelUser) limitQueue(l *shard.Limits, now int64) {
+	for {
+		var count, size int
+		var byCount, bySize fullest
+		for _, peer := range u.peers {
+			v := u.views[peer]
+			var n, b int
+			var head *modelEntry
+			for _, e := range v.held() {
+				if v.queued(e, l, now) {
+					if head == nil {
+						head = e
+					}
+					n++
+					b += e.size
+				}
+			}
+			count += n
+			size += b
+			byCount.offer(v, head, n)
+			bySize.offer(v, head, b)
+		}
+		var from fullest
+		switch {
+		case count > l.OfflineMaxMessages:
+			from = byCount
+		case size > l.OfflineMaxBytes:
+			from = bySize
+		default:
+			return
+		}
+		from.head.unqueued, from.head.lost = true, true
+	}
+}
+
+// limitHistory removes messages until the user's views fit.
+func (u *modelUser) limitHistory(l *shard.Limits, now int64) {
+	for {
+		total := 0
+		var byRead, bySize fullest
+		for _, peer := range u.peers {
+			v := u.views[peer]
+			v.expireHead(l, now)
+			held := v.held()
+			if len(held) == 0 {
+				continue
+			}
+			size, queued := 0, 0
+			for _, e := range held {
+				size += e.size
+				if v.queued(e, l, now) {
+					queued += e.size
+				}
+			}
+			total += size
+			bySize.offer(v, held[0], size)
+			if !v.queued(held[0], l, now) {
+				byRead.offer(v, held[0], size-queued)
+			}
+		}
+		if total <= l.UserBytes {
+			return
+		}
+		from := byRead
+		if from.head == nil {
+			from = bySize
+		}
+		if from.view.queued(from.head, l, now) {
+			from.head.unqueued, from.head.lost = true, true
+		}
+		from.head.leave(l, now, shard.GapEvicted)
+	}
+}
+
+func (v *modelView) expireHead(l *shard.Limits, now int64) {
+	for _, e := range v.held() {
+		if !e.expired(l, now) {
+			return
+		}
+		e.leave(l, now, shard.GapExpired)
+	}
+}
+
+// A fullest finds the conversation with the largest measure; on a tie the one
+// with the older head.
+type fullest struct {
+	view *modelView
+	head *modelEntry
+	most int
+}
+
+func (f *fullest) offer(v *modelView, head *modelEntry, measure int) {
+	if head == nil {
+		return
+	}
+	if f.head == nil || measure > f.most || measure == f.most && head.arrival < f.head.arrival {
+		*f = fullest{v, head, measure}
+	}
+}
+
+// serves tells whether a shard takes commands for a key.
+func (m *model) serves(sh *modelShard, key shard.UserID) bool {
+	return sh.slots[shard.SlotOf(string(key))] == slotOwned
+}
+
+// post numbers a letter and applies it at once where nothing stands between,
+// else leaves it waiting.
+func (m *model) post(sh *modelShard, l shard.Letter) {
+	box := m.user(l.From).outbox(l.To)
+	box.last++
+	l.Number = box.last
+	if m.serves(sh, l.To) && len(box.waiting) == 0 {
+		m.receive(sh, &l)
+		return
+	}
+	box.waiting = append(box.waiting, l)
+	m.posted = append(m.posted, l)
+}
+
+// receive applies the next letter of its direction.
+func (m *model) receive(sh *modelShard, l *shard.Letter) {
+	u := m.user(l.To)
+	u.in[l.From] = l.Number
+	v := u.view(l.From)
+	switch l.Kind {
+	case shard.LetterMessage:
+		if slices.Contains(u.blocks, l.From) {
+			u.refusedFrom[l.From]++
+			return
+		}
+		e := &modelEntry{
+			time: max(l.Time, v.newestTime()), peer: l.Seq, ttl: l.TTL, id: l.ID, cid: l.CID, mentions: l.Mentions, body: bytes.Clone(l.Body),
+		}
+		if e.expired(&sh.limits, sh.now) || len(l.Body) == 0 {
+			e.empty, e.body, e.mentions = true, nil, nil
+		}
+		u.append(v, e)
+		m.touched[u.id] = true
+		u.limitQueue(&sh.limits, sh.now)
+		u.limitHistory(&sh.limits, sh.now)
+	case shard.LetterRecall:
+		for _, e := range v.held() {
+			if !e.own && e.peer == l.Seq && e.gap(&sh.limits, sh.now) == "" {
+				e.recalled = true
+				u.change(modelChange{kind: shard.ChangeRecall, peer: l.From, seq: e.seq})
+				m.touched[u.id] = true
+			}
+		}
+	case shard.LetterReceipt:
+		if l.Seq <= v.receipt {
+			return
+		}
+		v.receipt, v.peerRead = l.Seq, l.Time
+		u.change(modelChange{kind: shard.ChangeReceipt, peer: l.From, seq: l.Seq})
+		m.touched[u.id] = true
+	case shard.LetterBlock:
+		u.blockedBy[l.From] = true
+	case shard.LetterUnblock:
+		delete(u.blockedBy, l.From)
+	}
+}

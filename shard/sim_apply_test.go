@@ -1,0 +1,464 @@
+package shard_test
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// keptResults is how many answers of a session a repeat of a request can get.
+const keptResults = 16
+
+// apply executes one command in a shard and gives the result it must have.
+// Of a refusal only the code counts.
+func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
+	switch c := cmd.(type) {
+	case *shard.Configure:
+		sh.limits = c.Limits.WithDefaults()
+		return shard.Result{}
+	case *shard.OpenSlots:
+		if c.FirstSlot > c.LastSlot {
+			return refused(shard.CodeBadRequest)
+		}
+		for slot := int(c.FirstSlot); slot <= int(c.LastSlot); slot++ {
+			if sh.slots[slot] == slotAbsent {
+				sh.slots[slot] = slotOwned
+			}
+		}
+		return shard.Result{}
+	case *shard.FreezeSlot:
+		if sh.slots[c.Slot] == slotAbsent {
+			return shard.Result{Code: shard.CodeMoved}
+		}
+		sh.slots[c.Slot] = slotFrozen
+		return shard.Result{}
+	case *shard.DropSlot:
+		if sh.slots[c.Slot] == slotOwned {
+			return shard.Result{Code: shard.CodeConflict}
+		}
+		sh.slots[c.Slot] = slotAbsent
+		return shard.Result{}
+	case *shard.ImportSlot:
+		if sh.slots[c.Slot] != slotAbsent {
+			return shard.Result{Code: shard.CodeConflict}
+		}
+		sh.slots[c.Slot] = slotOwned
+		sh.now = max(sh.now, slotTime(c.Data))
+		return shard.Result{}
+	case *shard.Expire:
+		for _, id := range m.names() {
+			u := m.users[id]
+			slot := shard.SlotOf(string(id))
+			if slot < c.FirstSlot || slot > c.LastSlot || !m.serves(sh, id) {
+				continue
+			}
+			for _, peer := range u.peers {
+				u.views[peer].expireHead(&sh.limits, sh.now)
+			}
+		}
+		return shard.Result{}
+	}
+	if !m.serves(sh, shard.UserID(cmd.Key())) {
+		return shard.Result{Code: shard.CodeMoved}
+	}
+	switch c := cmd.(type) {
+	case *shard.Login:
+		return m.login(sh, c)
+	case *shard.Logout:
+		return m.logout(sh, c)
+	case *shard.Send:
+		return m.send(sh, c)
+	case *shard.Deliver:
+		return m.deliver(sh, c)
+	case *shard.Trim:
+		box := m.user(c.From).outbox(c.To)
+		box.waiting = slices.DeleteFunc(box.waiting, func(l shard.Letter) bool { return l.Number <= c.UpTo })
+		return shard.Result{}
+	case *shard.ReadReport:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.readReport(sh, u, c) })
+	case *shard.Recall:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.recall(sh, u, c) })
+	case *shard.DeleteMessages:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.deleteMessages(sh, u, c) })
+	case *shard.DeleteConversation:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.deleteConversation(sh, u, c) })
+	case *shard.SetConversation:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.setConversation(u, c) })
+	case *shard.Block:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.block(sh, u, c) })
+	}
+	panic("model: unknown command")
+}
+
+// slotTime is the old owner's time in the bytes of a slot.
+func slotTime(data []byte) int64 {
+	at, _ := binary.Varint(data[1:])
+	return at
+}
+
+// names lists all users in one order.
+func (m *model) names() []shard.UserID {
+	names := make([]shard.UserID, 0, len(m.users))
+	for id := range m.users {
+		names = append(names, id)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// once answers a repeated request with its first result.
+func (m *model) once(user shard.UserID, number shard.SessionID, r shard.Request, do func(*modelUser) shard.Result) shard.Result {
+	u := m.user(user)
+	s := u.session(number)
+	if s == nil || r == (shard.Request{}) {
+		return do(u)
+	}
+	for _, kept := range s.results {
+		if kept.request == r {
+			return kept.result
+		}
+	}
+	result := do(u)
+	if result.Code != shard.OK {
+		return result
+	}
+	s.results = slices.DeleteFunc(s.results, func(kept modelResult) bool { return kept.request.ID == r.ID })
+	s.results = append(s.results, modelResult{r, result})
+	if len(s.results) > keptResults {
+		s.results = s.results[1:]
+	}
+	return result
+}
+
+func refused(code shard.Code) shard.Result { return shard.Result{Code: code} }
+
+func (m *model) login(sh *modelShard, c *shard.Login) shard.Result {
+	if c.User == "" || c.Device == "" {
+		return refused(shard.CodeBadRequest)
+	}
+	u := m.user(c.User)
+	u.loggedIn = true
+	u.lastSession++
+	result := shard.Result{Session: u.lastSession}
+	end := func(s *modelSession, reason string) {
+		u.sessions = slices.DeleteFunc(u.sessions, func(t *modelSession) bool { return t == s })
+		result.Kicked = append(result.Kicked, shard.Kick{User: u.id, Session: s.number, Reason: reason})
+	}
+	for _, s := range slices.Clone(u.sessions) {
+		switch {
+		case s.device == c.Device:
+			end(s, "sameDevice")
+		case c.Policy == shard.PolicySingle, c.Policy == shard.PolicyPlatform && s.platform == c.Platform:
+			end(s, "policy")
+		}
+	}
+	for len(u.sessions) >= sh.limits.MaxDevices {
+		end(u.sessions[0], "policy")
+	}
+	u.sessions = append(u.sessions, &modelSession{
+		number: u.lastSession, device: c.Device, platform: c.Platform, autoRead: c.AutoRead,
+	})
+	m.kicked = append(m.kicked, result.Kicked...)
+	m.touched[u.id] = true
+	if !c.HasSince {
+		return result
+	}
+	point, ok := m.cursors[c.Since]
+	if !ok || point.user != u.id || point.arrival > u.arrival {
+		result.Reset = true
+		return result
+	}
+	since := point.arrival
+	result.Since = since
+	if c.AutoRead {
+		for _, peer := range u.peers {
+			m.readThrough(sh, u, u.views[peer], since)
+		}
+	}
+	return result
+}
+
+// readThrough moves a read cursor over what arrived up to since. Where the log
+// no longer holds that, the state may know less.
+func (m *model) readThrough(sh *modelShard, u *modelUser, v *modelView, since uint64) {
+	var least, most uint64
+	for _, e := range v.entries {
+		if e.arrival > since {
+			break
+		}
+		most = e.seq
+		if e.gone == "" && !e.expired(&sh.limits, sh.now) {
+			least = e.seq
+		}
+	}
+	most = max(most, v.readSeq)
+	if least = max(least, v.readSeq); least < most {
+		if chosen := m.adopt.readSeq(u.id, v.peer); chosen >= least && chosen <= most {
+			most = chosen
+		}
+	}
+	m.moveRead(u, v, most, u.lastSession)
+}
+
+func (m *model) logout(sh *modelShard, c *shard.Logout) shard.Result {
+	u := m.user(c.User)
+	s := u.session(c.Session)
+	if s == nil {
+		return shard.Result{}
+	}
+	u.sessions = slices.DeleteFunc(u.sessions, func(t *modelSession) bool { return t == s })
+	u.lastSeen = sh.now
+	m.touched[u.id] = true
+	return shard.Result{}
+}
+
+func (m *model) send(sh *modelShard, c *shard.Send) shard.Result {
+	if c.User == "" || c.To == "" || c.CID == "" || len(c.Body) == 0 {
+		return refused(shard.CodeBadRequest)
+	}
+	u := m.user(c.User)
+	if first := u.first(sh, c); first != nil {
+		if string(first.body) != string(c.Body) {
+			return refused(shard.CodeConflict)
+		}
+		return shard.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
+	}
+	if u.blockedBy[c.To] {
+		return refused(shard.CodeForbidden)
+	}
+	if v := u.views[c.To]; v == nil || v.newest() == 0 {
+		if code := u.mayOpen(sh); code != shard.OK {
+			return refused(code)
+		}
+	}
+	v := u.view(c.To)
+	e := &modelEntry{
+		own: true, time: sh.now, session: c.Session, ttl: c.TTL, id: c.ID, cid: c.CID,
+		mentions: slices.Clone(c.Mentions), body: slices.Clone(c.Body),
+	}
+	u.append(v, e)
+	u.sent = append(u.sent, modelSent{to: c.To, cid: c.CID, at: sh.now, seq: e.seq})
+	m.touched[u.id] = true
+	u.limitQueue(&sh.limits, sh.now)
+	u.limitHistory(&sh.limits, sh.now)
+	if c.To != c.User {
+		m.post(sh, shard.Letter{
+			From: c.User, To: c.To, Kind: shard.LetterMessage, Seq: e.seq, Time: e.time,
+			ID: c.ID, CID: c.CID, TTL: c.TTL, Mentions: e.mentions, Body: e.body,
+		})
+	}
+	return shard.Result{ID: c.ID, Seq: e.seq, Time: e.time}
+}
+
+// mayOpen counts a conversation that a user begins.
+func (u *modelUser) mayOpen(sh *modelShard) shard.Code {
+	const hour = 3600 * 1000
+	if sh.now-u.hourStart >= hour {
+		u.hourStart, u.hourOpened = sh.now, 0
+	}
+	switch {
+	case u.hourOpened >= sh.limits.NewConversations:
+		return shard.CodeRateLimited
+	case u.opened >= sh.limits.MaxConversations:
+		return shard.CodeForbidden
+	}
+	u.hourOpened++
+	u.opened++
+	return shard.OK
+}
+
+// first finds the message that c repeats.
+func (u *modelUser) first(sh *modelShard, c *shard.Send) *modelEntry {
+	v := u.views[c.To]
+	if v == nil {
+		return nil
+	}
+	for _, s := range slices.Backward(u.sent) {
+		if s.to == c.To && s.cid == c.CID && s.at+sh.limits.DedupWindow.Milliseconds() > sh.now {
+			return v.at(s.seq)
+		}
+	}
+	if c.Retry {
+		for _, e := range slices.Backward(v.held()) {
+			if e.own && e.cid == c.CID && !e.expired(&sh.limits, sh.now) {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+func (m *model) deliver(sh *modelShard, c *shard.Deliver) shard.Result {
+	if c.Letter.From == c.Letter.To {
+		return refused(shard.CodeBadRequest)
+	}
+	u := m.user(c.Letter.To)
+	switch last := u.in[c.Letter.From]; {
+	case c.Letter.Number <= last:
+		return shard.Result{}
+	case c.Letter.Number > last+1:
+		return shard.Result{Code: shard.CodeGap, Seq: last + 1}
+	}
+	m.receive(sh, &c.Letter)
+	return shard.Result{}
+}
+
+func (m *model) moveRead(u *modelUser, v *modelView, seq uint64, by shard.SessionID) {
+	if seq <= v.readSeq {
+		return
+	}
+	v.readSeq = seq
+	u.change(modelChange{kind: shard.ChangeRead, peer: v.peer, session: by, seq: seq})
+	m.touched[u.id] = true
+}
+
+// receipt tells the peer how far the user has read, in the peer's own seq. When
+// the messages that the report names are gone, and others since, the state may
+// not know it; then it must not claim more.
+func (m *model) receipt(sh *modelShard, u *modelUser, v *modelView, seq uint64) {
+	var upTo, newestGone uint64
+	for _, e := range v.entries {
+		if e.own {
+			continue
+		}
+		if e.seq <= seq {
+			upTo = e.peer
+		}
+		if e.gone != "" || e.expired(&sh.limits, sh.now) {
+			newestGone = e.peer
+		}
+	}
+	if upTo < newestGone {
+		if chosen := m.adopt.receipted(u.id, v.peer); chosen <= upTo {
+			upTo = chosen
+		}
+	}
+	if upTo <= v.receipted || slices.Contains(u.blocks, v.peer) {
+		return
+	}
+	v.receipted = upTo
+	m.post(sh, shard.Letter{From: u.id, To: v.peer, Kind: shard.LetterReceipt, Seq: upTo, Time: sh.now})
+}
+
+func (m *model) readReport(sh *modelShard, u *modelUser, c *shard.ReadReport) shard.Result {
+	v := u.views[c.Peer]
+	if v == nil || v.newest() == 0 {
+		return refused(shard.CodeNotFound)
+	}
+	seq := min(c.Seq, v.newest())
+	m.moveRead(u, v, seq, c.Session)
+	if !c.Auto && v.peer != u.id {
+		m.receipt(sh, u, v, seq)
+	}
+	return shard.Result{Unread: v.unread(&sh.limits, sh.now)}
+}
+
+func (m *model) recall(sh *modelShard, u *modelUser, c *shard.Recall) shard.Result {
+	v := u.views[c.Peer]
+	if v == nil {
+		return refused(shard.CodeNotFound)
+	}
+	e := v.at(c.Seq)
+	switch {
+	case e != nil && e.own && e.recalled:
+		return shard.Result{}
+	case e == nil, e.gone != "", e.expired(&sh.limits, sh.now):
+		return refused(shard.CodeNotFound)
+	case !e.own:
+		return refused(shard.CodeForbidden)
+	case e.time+sh.limits.RecallWindow.Milliseconds() < sh.now:
+		return refused(shard.CodeTooLate)
+	}
+	e.recalled = true
+	u.change(modelChange{kind: shard.ChangeRecall, peer: v.peer, session: c.Session, seq: e.seq})
+	m.touched[u.id] = true
+	if v.peer != u.id {
+		m.post(sh, shard.Letter{From: u.id, To: v.peer, Kind: shard.LetterRecall, Seq: e.seq, Time: sh.now})
+	}
+	return shard.Result{}
+}
+
+func (m *model) deleteMessages(sh *modelShard, u *modelUser, c *shard.DeleteMessages) shard.Result {
+	v := u.views[c.Peer]
+	if v == nil || v.newest() == 0 {
+		return refused(shard.CodeNotFound)
+	}
+	for _, seq := range c.Seqs {
+		if v.at(seq) == nil {
+			return refused(shard.CodeNotFound)
+		}
+	}
+	for _, seq := range c.Seqs {
+		if e := v.at(seq); e.gap(&sh.limits, sh.now) == "" {
+			e.deleted = true
+			u.change(modelChange{
+				kind: shard.ChangeMessagesDeleted, peer: v.peer, session: c.Session, seq: seq,
+			})
+			m.touched[u.id] = true
+		}
+	}
+	return shard.Result{}
+}
+
+func (m *model) deleteConversation(sh *modelShard, u *modelUser, c *shard.DeleteConversation) shard.Result {
+	v := u.views[c.Peer]
+	if v == nil || v.newest() == 0 {
+		return refused(shard.CodeNotFound)
+	}
+	if v.hidden == v.newest() && (v.wiped == v.newest() || !c.Messages) {
+		return shard.Result{}
+	}
+	v.hidden = v.newest()
+	for _, e := range v.held() {
+		e.unqueued = true
+		if c.Messages {
+			e.leave(&sh.limits, sh.now, shard.GapDeleted)
+		}
+	}
+	if c.Messages {
+		v.wiped = v.newest()
+	}
+	u.change(modelChange{
+		kind: shard.ChangeConversationDeleted, peer: v.peer, session: c.Session, seq: v.hidden, messages: c.Messages,
+	})
+	m.touched[u.id] = true
+	return shard.Result{}
+}
+
+func (m *model) setConversation(u *modelUser, c *shard.SetConversation) shard.Result {
+	v := u.views[c.Peer]
+	if v == nil || v.newest() == 0 {
+		return refused(shard.CodeNotFound)
+	}
+	if c.Muted != nil {
+		v.muted = *c.Muted
+	}
+	if c.Pinned != nil {
+		v.pinned = *c.Pinned
+	}
+	return shard.Result{}
+}
+
+func (m *model) block(sh *modelShard, u *modelUser, c *shard.Block) shard.Result {
+	if c.Target == "" || c.Target == u.id {
+		return refused(shard.CodeBadRequest)
+	}
+	i, blocked := slices.BinarySearch(u.blocks, c.Target)
+	if blocked != c.Undo {
+		return shard.Result{}
+	}
+	kind := shard.LetterBlock
+	if c.Undo {
+		u.blocks = slices.Delete(u.blocks, i, i+1)
+		kind = shard.LetterUnblock
+	} else {
+		if len(u.blocks) >= sh.limits.MaxBlocked {
+			return refused(shard.CodeForbidden)
+		}
+		u.blocks = slices.Insert(u.blocks, i, c.Target)
+	}
+	u.view(c.Target)
+	m.post(sh, shard.Letter{From: u.id, To: c.Target, Kind: kind, Time: sh.now})
+	return shard.Result{}
+}

@@ -1,0 +1,508 @@
+package shard_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// describe names a command in a failure.
+func describe(cmd shard.Command) string {
+	switch c := cmd.(type) {
+	case *shard.Send:
+		return fmt.Sprintf("Send(%s to %s, cid %s, session %d, ttl %d, retry %v)", c.User, c.To, c.CID, c.Session, c.TTL, c.Retry)
+	case *shard.Deliver:
+		l := c.Letter
+		return fmt.Sprintf("Deliver(%s to %s, number %d, kind %d, seq %d)", l.From, l.To, l.Number, l.Kind, l.Seq)
+	case *shard.ImportSlot:
+		return fmt.Sprintf("ImportSlot(%d, %d bytes)", c.Slot, len(c.Data))
+	}
+	return fmt.Sprintf("%T%+v", cmd, cmd)
+}
+
+// diffResult says in what two results differ. Of a refusal the text is free,
+// as long as there is one.
+func diffResult(got, want *shard.Result) string {
+	switch {
+	case got.Code != want.Code:
+		return fmt.Sprintf("code = %d (%s), want %d", got.Code, got.Detail, want.Code)
+	case got.Code == shard.CodeGap && got.Seq != want.Seq:
+		return fmt.Sprintf("expected letter = %d, want %d", got.Seq, want.Seq)
+	case got.Code == shard.CodeRateLimited && got.RetryAfterMS <= 0:
+		return fmt.Sprintf("RetryAfterMS = %d, want more than 0", got.RetryAfterMS)
+	case got.Code != shard.OK && got.Code != shard.CodeMoved && got.Detail == "":
+		return fmt.Sprintf("refusal %d has no detail", got.Code)
+	case got.Code != shard.OK:
+		return ""
+	case got.ID != want.ID || got.Seq != want.Seq || got.Time != want.Time || got.Duplicate != want.Duplicate:
+		return fmt.Sprintf("id %x, seq %d, time %d, duplicate %v, want id %x, seq %d, time %d, duplicate %v",
+			got.ID, got.Seq, got.Time, got.Duplicate, want.ID, want.Seq, want.Time, want.Duplicate)
+	case got.Unread != want.Unread:
+		return fmt.Sprintf("unread = %d, want %d", got.Unread, want.Unread)
+	case got.Session != want.Session || got.Reset != want.Reset || got.Since != want.Since:
+		return fmt.Sprintf("session %d, reset %v, since %d, want session %d, reset %v, since %d",
+			got.Session, got.Reset, got.Since, want.Session, want.Reset, want.Since)
+	case !slices.Equal(got.Kicked, want.Kicked):
+		return fmt.Sprintf("kicked = %v, want %v", got.Kicked, want.Kicked)
+	}
+	return ""
+}
+
+// checkOutcome compares the effects of a batch, on both replicas.
+func (w *world) checkOutcome(sh *simShard) {
+	for _, out := range []*shard.Outcome{&sh.outcome, &sh.second} {
+		if !slices.Equal(out.Kicked, w.model.kicked) {
+			w.failf("Kicked = %v, want %v", out.Kicked, w.model.kicked)
+		}
+		if len(out.Posted) != len(w.model.posted) {
+			w.failf("%d letters posted, want %d", len(out.Posted), len(w.model.posted))
+		}
+		for i := range out.Posted {
+			w.checkLetter(&out.Posted[i], &w.model.posted[i])
+		}
+		for _, user := range out.Touched {
+			if !w.model.touched[user] {
+				w.failf("Touched names %s, want not", user)
+			}
+		}
+		for user := range w.model.touched {
+			if !slices.Contains(out.Touched, user) {
+				w.failf("Touched = %v, want %s in it", out.Touched, user)
+			}
+		}
+	}
+}
+
+func (w *world) checkLetter(p *shard.Posted, want *shard.Letter) {
+	got, err := shard.DecodeLetter(p.Bytes)
+	switch {
+	case err != nil:
+		w.failf("DecodeLetter of a posted letter: %v", err)
+	case p.From != want.From || p.To != want.To || p.Number != want.Number:
+		w.failf("letter %d from %s to %s, want %d from %s to %s", p.Number, p.From, p.To, want.Number, want.From, want.To)
+	case got.From != want.From || got.To != want.To || got.Number != want.Number || got.Kind != want.Kind ||
+		got.Seq != want.Seq || got.Time != want.Time || got.ID != want.ID || got.CID != want.CID || got.TTL != want.TTL ||
+		!slices.Equal(got.Mentions, want.Mentions) || !bytes.Equal(got.Body, want.Body):
+		w.failf("letter = %+v, want %+v", got, *want)
+	}
+}
+
+// checkOutbox compares all letters that wait in a shard.
+func (w *world) checkOutbox(sh *simShard) {
+	ms := w.model.shards[sh.index]
+	type direction struct{ from, to shard.UserID }
+	got := map[direction]int{}
+	sh.leader.Letters(func(p shard.Posted) bool {
+		waiting := w.model.user(p.From).outbox(p.To).waiting
+		n := got[direction{p.From, p.To}]
+		if !w.model.serves(ms, p.From) || n >= len(waiting) {
+			w.failf("Letters gives letter %d from %s to %s, want none", p.Number, p.From, p.To)
+		}
+		w.checkLetter(&p, &waiting[n])
+		got[direction{p.From, p.To}]++
+		return true
+	})
+	for _, from := range w.users {
+		if !w.model.serves(ms, from) {
+			continue
+		}
+		u := w.model.user(from)
+		for _, to := range u.peers {
+			if n, want := got[direction{from, to}], len(u.outbox(to).waiting); n != want {
+				w.failf("Letters(%s to %s) = %d letters, want %d", from, to, n, want)
+			}
+		}
+	}
+}
+
+// checkTouched compares one of the users that a batch changed, between replicas
+// and with the model: what goes wrong stays wrong, and is met again.
+func (w *world) checkTouched(sh *simShard) {
+	n := len(sh.outcome.Touched)
+	if n == 0 {
+		return
+	}
+	user := sh.outcome.Touched[w.rng.IntN(n)]
+	if w.chance(30) {
+		w.compareSlot(sh, sh.follower, user)
+	}
+	if w.chance(60) {
+		w.checkUser(user)
+	}
+}
+
+// checkUser compares all that can be read of a user.
+func (w *world) checkUser(user shard.UserID) {
+	if w.moving(user) {
+		return
+	}
+	sh := w.shardOf(user)
+	u := w.model.user(user)
+	now := w.readTime(sh)
+	limits := &w.model.shards[sh.index].limits
+	state := sh.leader
+	if w.chance(20) {
+		state = sh.follower
+	}
+
+	queue := w.checkSync(user, &shard.Result{}, shard.RecentsOff, state.StartSync(user, &shard.Result{}, shard.RecentsOff, now), now)
+	b := &w.batch
+	state.NextSync(user, state.StartSync(user, &shard.Result{}, shard.RecentsOff, now), b, 1<<20, 1<<30, now)
+	w.checkBatch(fmt.Sprintf("queue(%s)", user), u, b, queue, 1<<20, 1<<30)
+
+	conversations, last := state.Recents(user, now)
+	recents := u.recents(limits, now)
+	w.checkConversations(user, conversations, recents, limits, now)
+	if len(last) != len(recents) {
+		w.failf("Recents(%s) = %d messages, want %d", user, len(last), len(recents))
+	}
+	for i := range last {
+		w.checkMessage(fmt.Sprintf("Recents(%s)[%d]", user, i), u, &last[i], recents[i])
+	}
+	for _, peer := range u.peers {
+		if w.chance(40) {
+			w.checkHistory(state, u, peer, now)
+		}
+		v := u.views[peer]
+		if got, want := state.Knows(user, peer), v.newest() > 0; got != want {
+			w.failf("Knows(%s, %s) = %v, want %v", user, peer, got, want)
+		}
+		if got, want := state.BlockedBy(user, peer), u.blockedBy[peer]; got != want {
+			w.failf("BlockedBy(%s, %s) = %v, want %v", user, peer, got, want)
+		}
+		if got, want := state.Blocks(user, peer), slices.Contains(u.blocks, peer); got != want {
+			w.failf("Blocks(%s, %s) = %v, want %v", user, peer, got, want)
+		}
+	}
+	if got := state.Blocked(user); !slices.Equal(got, u.blocks) {
+		w.failf("Blocked(%s) = %v, want %v", user, got, u.blocks)
+	}
+	if got, want := state.Exists(user), u.lastSession > 0; got != want {
+		w.failf("Exists(%s) = %v, want %v", user, got, want)
+	}
+	if got := state.LastSeen(user); got != u.lastSeen {
+		w.failf("LastSeen(%s) = %d, want %d", user, got, u.lastSeen)
+	}
+	sessions := state.Sessions(user)
+	if !slices.EqualFunc(sessions, u.sessions, func(got shard.SessionInfo, want *modelSession) bool {
+		return got.Number == want.number && got.Device == want.device && got.Platform == want.platform
+	}) {
+		w.failf("Sessions(%s) = %v, want %d", user, sessions, len(u.sessions))
+	}
+}
+
+// checkElsewhere wants nothing of a user from a shard that does not serve him.
+func (w *world) checkElsewhere(user shard.UserID) {
+	for _, sh := range w.shards {
+		if sh.leader.Owns(shard.SlotOf(string(user))) {
+			continue
+		}
+		now := sh.leader.Now()
+		sync := sh.leader.StartSync(user, &shard.Result{}, shard.RecentsOn, now)
+		sh.leader.Since(user, 1, 0, &w.batch, 100, 1<<20, now)
+		conversations, _ := sh.leader.Recents(user, now)
+		if sync.Arrival != 0 || len(w.batch.Items) != 0 || len(conversations) != 0 ||
+			sh.leader.Exists(user) || sh.leader.LastSeen(user) != 0 || sh.leader.Blocked(user) != nil ||
+			sh.leader.Sessions(user) != nil || sh.leader.Knows(user, user) || sh.leader.Blocks(user, user) {
+			w.failf("shard %d knows of %s, whom it does not serve", sh.index, user)
+		}
+	}
+}
+
+// checkSessions compares all sessions of a shard.
+func (w *world) checkSessions(sh *simShard) {
+	got := map[shard.UserID]int{}
+	sh.leader.AllSessions(func(user shard.UserID, number shard.SessionID) bool {
+		if w.model.user(user).session(number) == nil {
+			w.failf("AllSessions gives %s/%d, want none", user, number)
+		}
+		got[user]++
+		return true
+	})
+	for _, user := range w.users {
+		if u := w.model.user(user); w.shardOf(user) == sh && !w.moving(user) && got[user] != len(u.sessions) {
+			w.failf("AllSessions gives %d of %s, want %d", got[user], user, len(u.sessions))
+		}
+	}
+}
+
+// checkSync compares a sync and gives what it has to push without a cursor.
+func (w *world) checkSync(user shard.UserID, r *shard.Result, mode shard.RecentsMode, got *shard.Sync, now int64) []modelRef {
+	sh := w.shardOf(user)
+	u := w.model.user(user)
+	limits := &w.model.shards[sh.index].limits
+	what := fmt.Sprintf("StartSync(%s, since %d)", user, r.Since)
+	if got.Arrival == 0 && u.arrival == 1 {
+		return nil // nothing is known of him yet
+	}
+	if got.Session != r.Session || got.Since != r.Since || got.Reset != r.Reset || got.Arrival != u.arrival {
+		w.failf("%s: session %d, since %d, reset %v, arrival %d, want %d, %d, %v, %d", what,
+			got.Session, got.Since, got.Reset, got.Arrival, r.Session, r.Since, r.Reset, u.arrival)
+	}
+	if want := w.cursor(user, u.arrival); got.Cursor != want {
+		w.failf("%s: Cursor = %q, want %q", what, got.Cursor, want)
+	}
+	queue := u.queue(limits, now)
+	if got.UnreadTotal != len(queue) {
+		w.failf("%s: UnreadTotal = %d, want %d", what, got.UnreadTotal, len(queue))
+	}
+	push := slices.DeleteFunc(slices.Clone(queue), func(ref modelRef) bool { return ref.entry.arrival <= r.Since })
+	if got.Offline != len(push) {
+		w.failf("%s: Offline = %d, want %d", what, got.Offline, len(push))
+	}
+	for _, peer := range u.peers {
+		w.checkLost(what, u.views[peer], got.Lost, r.Since, limits, now)
+	}
+	for _, l := range got.Lost {
+		if u.views[l.Peer] == nil {
+			w.failf("%s: lost in u:%s, want none", what, l.Peer)
+		}
+	}
+	if mode == shard.RecentsOff {
+		if got.Conversations != nil {
+			w.failf("%s: %d conversations, want none", what, len(got.Conversations))
+		}
+		return push
+	}
+	recents := u.recents(limits, now)
+	w.checkConversations(user, got.Conversations, recents, limits, now)
+	if mode == shard.RecentsOn {
+		for _, ref := range slices.Backward(recents) {
+			if !slices.Contains(push, ref) {
+				push = append(push, ref)
+			}
+		}
+	}
+	return push
+}
+
+// checkLost compares the seqs that a sync names as lost in one conversation.
+func (w *world) checkLost(what string, v *modelView, got []shard.Lost, since uint64, l *shard.Limits, now int64) {
+	must, may := v.lost(l, since, now)
+	named := map[uint64]bool{}
+	exact := true
+	count := 0
+	for _, lost := range got {
+		if lost.Peer != v.peer {
+			continue
+		}
+		count += lost.Count
+		exact = exact && uint64(lost.Count) == lost.To-lost.From+1
+		for seq := lost.From; seq <= lost.To; seq++ {
+			named[seq] = true
+		}
+	}
+	for _, seq := range must {
+		if !named[seq] {
+			w.failf("%s: lost(u:%s) = %v, want %d in it", what, v.peer, got, seq)
+		}
+		delete(named, seq)
+	}
+	for _, seq := range may {
+		delete(named, seq)
+	}
+	if exact && len(named) > 0 || count < len(must) || count > len(must)+len(may) {
+		w.failf("%s: lost(u:%s) = %v, want %v", what, v.peer, got, must)
+	}
+}
+
+func (w *world) checkConversations(user shard.UserID, got []shard.Conversation, want []modelRef, l *shard.Limits, now int64) {
+	if len(got) != len(want) {
+		w.failf("recents(%s) = %d conversations, want %d", user, len(got), len(want))
+	}
+	for i := range got {
+		want := want[i].conversation(l, now)
+		if got[i].Unread != want.Unread && got[i].Peer == want.Peer {
+			w.failf("unread(%s,%s) = %d, want %d", user, want.Peer, got[i].Unread, want.Unread)
+		}
+		if got[i] != want {
+			w.failf("recents(%s)[%d] = %+v, want %+v", user, i, got[i], want)
+		}
+	}
+}
+
+func (w *world) checkMessage(what string, u *modelUser, got *shard.Message, want modelRef) {
+	e := want.entry
+	from := want.view.peer
+	if e.own {
+		from = u.id
+	}
+	switch {
+	case got.Peer != want.view.peer || got.Seq != e.seq || got.Arrival != e.arrival:
+		w.failf("%s = u:%s/%d, arrival %d, want u:%s/%d, arrival %d", what, got.Peer, got.Seq, got.Arrival, want.view.peer, e.seq, e.arrival)
+	case got.ID != e.id || got.From != from || got.Time != e.time || string(got.CID) != e.cid || got.TTL != e.ttl ||
+		!slices.Equal(got.Mentions, e.mentions) || !bytes.Equal(got.Body, e.body):
+		w.failf("%s = %+v, want %+v", what, *got, *e)
+	}
+}
+
+// checkBatch compares the messages of a batch with the ones still to come, and
+// its size with what was asked for.
+func (w *world) checkBatch(what string, u *modelUser, b *shard.Batch, want []modelRef, maxMessages, maxBytes int) {
+	if len(b.Messages) > len(want) {
+		m := &b.Messages[len(want)]
+		w.failf("%s = %d messages, the last u:%s/%d, want %d", what, len(b.Messages), m.Peer, m.Seq, len(want))
+	}
+	size := 0
+	for i := range b.Messages {
+		w.checkMessage(fmt.Sprintf("%s[%d]", what, i), u, &b.Messages[i], want[i])
+		if size >= maxBytes {
+			w.failf("%s: %d messages of %d bytes, want at most %d bytes", what, len(b.Messages), size, maxBytes)
+		}
+		size += len(b.Messages[i].Body)
+	}
+	if len(b.Messages) > maxMessages {
+		w.failf("%s = %d messages, want at most %d", what, len(b.Messages), maxMessages)
+	}
+	if !b.More && len(b.Messages) < len(want) {
+		next := want[len(b.Messages)]
+		w.failf("%s = %d messages, want %d, next u:%s/%d", what, len(b.Messages), len(want), next.view.peer, next.entry.seq)
+	}
+	if b.More && len(b.Messages) == 0 {
+		w.failf("%s: nothing, and more", what)
+	}
+	messages, changes := 0, 0
+	for _, item := range b.Items {
+		switch {
+		case item.Message == messages && item.Change == -1:
+			messages++
+		case item.Change == changes && item.Message == -1:
+			changes++
+		default:
+			w.failf("%s: item %+v after %d messages and %d changes", what, item, messages, changes)
+		}
+	}
+	if messages != len(b.Messages) || changes != len(b.Changes) {
+		w.failf("%s: items name %d messages and %d changes, want %d and %d", what, messages, changes, len(b.Messages), len(b.Changes))
+	}
+}
+
+// checkOrder wants the items of a batch in arrival order, between two points.
+func (w *world) checkOrder(what string, b *shard.Batch, after, upTo uint64) {
+	last := after
+	for _, item := range b.Items {
+		arrival := uint64(0)
+		if item.Message >= 0 {
+			arrival = b.Messages[item.Message].Arrival
+		} else {
+			arrival = b.Changes[item.Change].Arrival
+		}
+		if arrival <= last || arrival > b.Next {
+			w.failf("%s: arrival %d after %d, and Next = %d", what, arrival, last, b.Next)
+		}
+		last = arrival
+	}
+	if b.Next < after || b.Next > upTo {
+		w.failf("%s: Next = %d, want within %d and %d", what, b.Next, after, upTo)
+	}
+}
+
+// checkHistory compares one page of a conversation.
+func (w *world) checkHistory(state *shard.State, u *modelUser, peer shard.UserID, now int64) {
+	newest := int(u.views[peer].newest())
+	q := shard.HistoryQuery{User: u.id, Peer: peer, Limit: 1 + w.rng.IntN(12), MaxBytes: 1 << 20}
+	anySeq := func() uint64 { return uint64(w.rng.IntN(newest + 3)) }
+	switch w.rng.IntN(5) {
+	case 0:
+		q.Before = anySeq()
+	case 1:
+		q.After, q.HasAfter = anySeq(), true
+	case 2:
+		q.From, q.To = anySeq(), anySeq()
+	case 3:
+		q.HasAfter, q.Limit = true, 1<<20 // all of it
+	}
+	if w.chance(30) {
+		q.MaxBytes = 1 + w.rng.IntN(1500)
+	}
+	sh := w.shardOf(u.id)
+	want := u.history(q, &w.model.shards[sh.index].limits, now)
+	p := &w.page
+	state.History(q, p, now)
+	what := fmt.Sprintf("History(%+v)", q)
+	if p.From != want.from || p.To != want.to || p.More != want.more {
+		w.failf("%s = %d to %d, more %v, want %d to %d, more %v", what, p.From, p.To, p.More, want.from, want.to, want.more)
+	}
+	if len(p.Batch.Messages) != len(want.entries) {
+		w.failf("%s = %d messages, want %d", what, len(p.Batch.Messages), len(want.entries))
+	}
+	for i := range want.entries {
+		w.checkMessage(fmt.Sprintf("%s[%d]", what, i), u, &p.Batch.Messages[i], modelRef{u.views[peer], want.entries[i]})
+	}
+	vague := u.views[peer].vague()
+	got := slices.Clone(p.Gaps)
+	if !slices.Equal(trimGaps(got, vague), trimGaps(want.gaps, vague)) {
+		w.failf("%s: gaps = %v, want %v", what, p.Gaps, want.gaps)
+	}
+}
+
+// keptGone is how many runs of gone seqs a state keeps the reasons of, besides
+// the newest; of older ones it only knows that they are gone.
+const keptGone = 64
+
+// vague is the seq up to which the reasons of gaps are not known exactly.
+func (v *modelView) vague() uint64 {
+	runs, reason := 0, shard.GapReason("")
+	gone := len(v.entries) - len(v.held())
+	for _, e := range slices.Backward(v.entries[:gone]) {
+		if e.gone != reason {
+			runs, reason = runs+1, e.gone
+		}
+		if runs > keptGone+1 {
+			return e.seq
+		}
+	}
+	return 0
+}
+
+// trimGaps makes one gap of any reason of all seqs up to a point.
+func trimGaps(gaps []shard.Gap, upTo uint64) (trimmed []shard.Gap) {
+	for _, g := range gaps {
+		if g.From <= upTo {
+			head := shard.Gap{From: g.From, To: min(g.To, upTo)}
+			if n := len(trimmed); n > 0 {
+				trimmed[n-1].To = head.To
+			} else {
+				trimmed = append(trimmed, head)
+			}
+			g.From = upTo + 1
+		}
+		if g.From <= g.To {
+			trimmed = append(trimmed, g)
+		}
+	}
+	return trimmed
+}
+
+// checkConservation wants every acknowledged message in its receiver's view
+// exactly once, shown or with the reason why not, or stopped by a block.
+func (w *world) checkConservation() {
+	for _, user := range w.users {
+		state := w.shardOf(user).leader
+		now := state.Now()
+		for _, peer := range w.users {
+			var p shard.Page
+			state.History(shard.HistoryQuery{User: user, Peer: peer, HasAfter: true, Limit: 1 << 20, MaxBytes: 1 << 30}, &p, now)
+			covered := uint64(len(p.Batch.Messages))
+			seen := map[shard.MsgID]bool{}
+			for _, m := range p.Batch.Messages {
+				if seen[m.ID] {
+					w.failf("History(%s, %s) shows %x twice", user, peer, m.ID)
+				}
+				seen[m.ID] = true
+			}
+			for _, g := range p.Gaps {
+				covered += g.To - g.From + 1
+			}
+			want := uint64(w.acked[[2]shard.UserID{user, peer}])
+			if peer != user {
+				want += uint64(w.acked[[2]shard.UserID{peer, user}] - w.model.user(user).refusedFrom[peer])
+			}
+			if covered != want || p.To != want {
+				w.failf("History(%s, %s) covers %d seqs up to %d, want %d: all that was acknowledged", user, peer, covered, p.To, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,404 @@
+package shard_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A device is a terminal of a user, with what it holds. It knows nothing but
+// what it was pushed and what it did itself, and must come out right.
+type device struct {
+	user     shard.UserID
+	name     string
+	platform string
+	autoRead bool
+
+	session shard.SessionID // 0: not connected
+	sync    *shard.Sync     // still to be pulled
+	want    []modelRef      // what a sync without cursor has still to push
+	told    uint64          // arrival up to which it was told
+	base    uint64          // it was told of everything after this
+	cursor  bool            // it has one to show
+	former  uint64          // an earlier told, for when an ack is lost
+
+	held     map[heldKey]*heldMessage
+	read     map[shard.UserID]uint64
+	receipts map[shard.UserID]uint64
+}
+
+type heldKey struct {
+	peer shard.UserID
+	seq  uint64
+}
+
+type heldMessage struct{ recalled, deleted bool }
+
+func (w *world) makeDevices() {
+	for _, user := range w.users {
+		for i := range 1 + w.rng.IntN(3) {
+			d := &device{
+				user: user, name: fmt.Sprintf("device%d", i), platform: pick(w, []string{"", "ios", "web"}),
+				autoRead: w.chance(60),
+			}
+			d.forget()
+			w.devices = append(w.devices, d)
+		}
+	}
+}
+
+// forget empties the device, as if it were new.
+func (d *device) forget() {
+	d.held = map[heldKey]*heldMessage{}
+	d.read = map[shard.UserID]uint64{}
+	d.receipts = map[shard.UserID]uint64{}
+	d.cursor = false
+}
+
+// device finds the connected device of a session.
+func (w *world) device(user shard.UserID, session shard.SessionID) *device {
+	for _, d := range w.devices {
+		if d.user == user && d.session == session && session != 0 {
+			return d
+		}
+	}
+	return nil
+}
+
+func (d *device) hold(peer shard.UserID, seq uint64) *heldMessage {
+	m := d.held[heldKey{peer, seq}]
+	if m == nil {
+		m = &heldMessage{}
+		d.held[heldKey{peer, seq}] = m
+	}
+	return m
+}
+
+func (d *device) recalled(peer shard.UserID, seq uint64) {
+	if m := d.held[heldKey{peer, seq}]; m != nil {
+		m.recalled = true
+	}
+}
+
+func (d *device) deleted(peer shard.UserID, seq uint64) {
+	if m := d.held[heldKey{peer, seq}]; m != nil {
+		m.deleted = true
+	}
+}
+
+// wiped deletes what the device holds of a conversation.
+func (d *device) wiped(peer shard.UserID) {
+	for key, m := range d.held {
+		if key.peer == peer {
+			m.deleted = true
+		}
+	}
+}
+
+// login connects a device: with its cursor, an old one, a bad one or none.
+func (w *world) login() {
+	d := pick(w, w.devices)
+	cmd := &shard.Login{
+		User: d.user, Device: d.name, Platform: d.platform, AutoRead: d.autoRead,
+		Policy: []shard.Policy{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[w.rng.IntN(10)],
+	}
+	switch {
+	case w.chance(10): // its data was cleared
+	case w.chance(5):
+		cmd.HasSince, cmd.Since = true, w.badCursor(d)
+	case d.cursor:
+		since := d.told
+		if w.chance(15) && d.former >= d.base {
+			since = d.former
+		}
+		cmd.HasSince, cmd.Since = true, w.cursor(d.user, since)
+	}
+	w.alone(cmd, func(r *shard.Result) {
+		if r.Code != shard.OK {
+			return
+		}
+		for _, k := range r.Kicked {
+			if other := w.device(k.User, k.Session); other != nil {
+				other.session = 0
+			}
+		}
+		d.session = r.Session
+		w.startSync(d, r)
+	})
+}
+
+// cursor gives the text of a point and remembers it for the model.
+func (w *world) cursor(user shard.UserID, arrival uint64) string {
+	text := w.shardOf(user).leader.Cursor(user, arrival)
+	w.model.cursors[text] = cursorPoint{user, arrival}
+	return text
+}
+
+func (w *world) badCursor(d *device) string {
+	switch w.rng.IntN(4) {
+	case 0:
+		return "nonsense"
+	case 1:
+		if other := pick(w, w.users); other != d.user {
+			return w.cursor(other, d.told)
+		}
+	case 2:
+		return w.cursor(d.user, w.model.user(d.user).arrival+1000) // beyond the end
+	}
+	return strings.Repeat("A", w.rng.IntN(50))
+}
+
+// leave ends a session, or just its socket.
+func (w *world) leave() {
+	d := pick(w, w.devices)
+	if d.session == 0 {
+		return
+	}
+	if w.chance(70) {
+		w.send(&shard.Logout{User: d.user, Session: d.session}, nil)
+	}
+	d.session = 0
+}
+
+// startSync takes the sync of a login and compares it.
+func (w *world) startSync(d *device, r *shard.Result) {
+	sh := w.shardOf(d.user)
+	now := w.readTime(sh)
+	mode := pick(w, []shard.RecentsMode{shard.RecentsOn, shard.RecentsOn, shard.RecentsQuiet, shard.RecentsOff})
+	sync := sh.leader.StartSync(d.user, r, mode, now)
+	d.want = w.checkSync(d.user, r, mode, sync, now)
+	d.sync = sync
+	d.former = d.told
+	if r.Since > 0 {
+		d.told = r.Since
+		// What the login acked it did itself.
+		for _, peer := range w.model.user(d.user).peers {
+			if v := w.model.user(d.user).views[peer]; d.autoRead {
+				d.read[peer] = v.readSeq
+			}
+		}
+		return
+	}
+	d.forget()
+	d.told, d.base, d.former = sync.Arrival, sync.Arrival, sync.Arrival
+}
+
+// pull reads on for a connected device, as far as it has room.
+func (w *world) pull() {
+	d := pick(w, w.devices)
+	w.flush(w.shardOf(d.user))
+	if d.session == 0 || w.moving(d.user) {
+		return
+	}
+	for range 1 + w.rng.IntN(5) {
+		if !w.pullOnce(d) {
+			break
+		}
+	}
+	if w.chance(60) {
+		w.ackSome(d)
+	}
+}
+
+// moving tells whether the user's slot is between two shards.
+func (w *world) moving(user shard.UserID) bool {
+	return !w.shardOf(user).leader.Owns(shard.SlotOf(string(user)))
+}
+
+// ackSome reports what an auto-read device holds.
+func (w *world) ackSome(d *device) {
+	if !d.autoRead {
+		return
+	}
+	for _, peer := range w.model.user(d.user).peers {
+		v := w.model.user(d.user).views[peer]
+		for _, e := range v.entries {
+			if e.arrival <= d.told && e.seq > v.readSeq && !e.own && w.chance(50) {
+				cmd := &shard.ReadReport{User: d.user, Session: d.session, Peer: peer, Seq: e.seq, Auto: true}
+				w.ask(cmd, true, func(d *device) { d.read[peer] = v.readSeq })
+				break
+			}
+		}
+	}
+}
+
+// pullOnce reads one batch and reports whether there is more.
+func (w *world) pullOnce(d *device) bool {
+	sh := w.shardOf(d.user)
+	u := w.model.user(d.user)
+	limits := &w.model.shards[sh.index].limits
+	now := w.readTime(sh)
+	maxMessages, maxBytes := 1+w.rng.IntN(8), 1+w.rng.IntN(2000)
+	if w.chance(40) {
+		maxMessages, maxBytes = 100, 1<<20
+	}
+	b := &w.batch
+	after := d.told
+	var want []modelRef
+	upTo := u.arrival
+	ordered := true
+	switch {
+	case d.sync != nil && d.sync.Since == 0:
+		want, ordered = visibleRefs(d.want, limits, now), false
+		sh.leader.NextSync(d.user, d.sync, b, maxMessages, maxBytes, now)
+	case d.sync != nil:
+		upTo = d.sync.Arrival
+		want = u.since(limits, d.session, after, upTo, now)
+		sh.leader.NextSync(d.user, d.sync, b, maxMessages, maxBytes, now)
+	default:
+		want = u.since(limits, d.session, after, upTo, now)
+		sh.leader.Since(d.user, d.session, after, b, maxMessages, maxBytes, now)
+	}
+	what := fmt.Sprintf("Since(%s/%d, %d)", d.user, d.session, after)
+	if d.sync != nil {
+		what = "NextSync of " + what
+	}
+	w.checkBatch(what, u, b, want, maxMessages, maxBytes)
+	if !ordered {
+		if n := len(b.Messages); n > 0 {
+			d.want = d.want[slices.Index(d.want, want[n-1])+1:]
+		}
+	} else {
+		w.checkOrder(what, b, after, upTo)
+	}
+	d.take(w, what, b)
+	if b.More {
+		if ordered {
+			d.told = b.Next
+		}
+		return true
+	}
+	if ordered && b.Next != upTo {
+		w.failf("%s: Next = %d, want %d", what, b.Next, upTo)
+	}
+	if ordered {
+		d.former, d.told = d.told, upTo
+	}
+	d.cursor = true
+	if d.sync != nil {
+		d.sync = nil
+		return true
+	}
+	w.checkDevice(d)
+	return false
+}
+
+// visibleRefs are those that can still be shown.
+func visibleRefs(refs []modelRef, l *shard.Limits, now int64) (still []modelRef) {
+	for _, r := range refs {
+		if r.entry.gap(l, now) == "" {
+			still = append(still, r)
+		}
+	}
+	return still
+}
+
+// catchUpDevice pulls until there is no more.
+func (w *world) catchUpDevice(d *device) {
+	for w.pullOnce(d) {
+	}
+}
+
+// take applies a batch to what the device holds.
+func (d *device) take(w *world, what string, b *shard.Batch) {
+	u := w.model.user(d.user)
+	for _, item := range b.Items {
+		if item.Message >= 0 {
+			m := &b.Messages[item.Message]
+			d.hold(shard.UserID(strings.Clone(string(m.Peer))), m.Seq)
+			continue
+		}
+		c := &b.Changes[item.Change]
+		peer := shard.UserID(strings.Clone(string(c.Peer)))
+		v := u.views[peer]
+		if v == nil {
+			w.failf("%s: a change of u:%s, want none", what, peer)
+		}
+		switch c.Kind {
+		case shard.ChangeRead:
+			if c.Seq != v.readSeq {
+				w.failf("%s: ChangeRead of u:%s to %d, want %d", what, peer, c.Seq, v.readSeq)
+			}
+			d.read[peer] = c.Seq
+		case shard.ChangeReceipt:
+			if c.Seq != v.receipt || c.Time != v.peerRead {
+				w.failf("%s: ChangeReceipt of u:%s to %d at %d, want %d at %d", what, peer, c.Seq, c.Time, v.receipt, v.peerRead)
+			}
+			d.receipts[peer] = c.Seq
+		case shard.ChangeRecall, shard.ChangeMessagesDeleted:
+			for _, r := range c.Ranges {
+				for seq := r.From; seq <= r.To; seq++ {
+					d.takeMark(w, what, v, c, seq)
+				}
+			}
+		case shard.ChangeConversationDeleted:
+			if c.Messages {
+				d.wiped(peer)
+			}
+		default:
+			w.failf("%s: change of kind %d", what, c.Kind)
+		}
+	}
+}
+
+func (d *device) takeMark(w *world, what string, v *modelView, c *shard.Change, seq uint64) {
+	e := v.at(seq)
+	if c.Kind == shard.ChangeRecall {
+		by := v.peer
+		if e != nil && e.own {
+			by = d.user
+		}
+		if e == nil || !e.recalled || c.By != by {
+			w.failf("%s: recall of u:%s/%d by %s, want none of that", what, v.peer, seq, c.By)
+		}
+		d.recalled(v.peer, seq)
+		return
+	}
+	if e == nil || !e.deleted {
+		w.failf("%s: deletion of u:%s/%d, want none", what, v.peer, seq)
+	}
+	d.deleted(v.peer, seq)
+}
+
+// checkDevice compares a device that has read everything with the truth.
+func (w *world) checkDevice(d *device) {
+	u := w.model.user(d.user)
+	sh := w.shardOf(d.user)
+	limits := &w.model.shards[sh.index].limits
+	now := sh.leader.Now() + readAhead // what an earlier read hid for its age may be missing
+	for _, peer := range u.peers {
+		v := u.views[peer]
+		for _, e := range v.held() {
+			if e.arrival > d.base && e.gap(limits, now) == "" && d.held[heldKey{peer, e.seq}] == nil {
+				w.failf("%s of %s does not hold u:%s/%d, arrival %d", d.name, d.user, peer, e.seq, e.arrival)
+			}
+		}
+	}
+	for key, m := range d.held {
+		e := u.views[key.peer].at(key.seq)
+		if e.recalled && !m.recalled && !m.deleted {
+			w.failf("%s of %s does not know that u:%s/%d was recalled", d.name, d.user, key.peer, key.seq)
+		}
+		if (e.deleted || e.gone == shard.GapDeleted) && !m.deleted && !m.recalled {
+			w.failf("%s of %s does not know that u:%s/%d was deleted", d.name, d.user, key.peer, key.seq)
+		}
+		if e.gone != "" {
+			delete(d.held, key)
+		}
+	}
+	for _, c := range u.changes {
+		if c.arrival <= d.base || c.session == d.session {
+			continue
+		}
+		v := u.views[c.peer]
+		switch {
+		case c.kind == shard.ChangeRead && d.read[c.peer] < c.seq:
+			w.failf("%s of %s: read cursor of u:%s = %d, want %d", d.name, d.user, c.peer, d.read[c.peer], v.readSeq)
+		case c.kind == shard.ChangeReceipt && d.receipts[c.peer] != v.receipt:
+			w.failf("%s of %s: receipt of u:%s = %d, want %d", d.name, d.user, c.peer, d.receipts[c.peer], v.receipt)
+		}
+	}
+	d.base = max(d.base, min(d.former, d.told))
+}

@@ -1,0 +1,84 @@
+package shard_test
+
+import (
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// plantedSeeds is how many worlds may pass a planted bug unharmed.
+const plantedSeeds = 10
+
+// TestPlantedBugsAreCaught spoils states as mistakes in the package would, each
+// in its way, on both replicas alike. A simulation that does not notice proves
+// nothing by passing.
+func TestPlantedBugsAreCaught(t *testing.T) {
+	bugs := []struct {
+		name    string
+		percent int    // of the batches after which it strikes
+		shows   string // what the simulation says then
+		plant   func(w *world, s *shard.State, user, peer shard.UserID)
+	}{
+		{"dedupe off", 100, `: Send.*(duplicate false, want .*duplicate true|code = 0 .*, want 4)`,
+			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.ForgetSent(s, user) }},
+		{"wrong message leaves the queue", 5, `UnreadTotal|unread|queue|lost`,
+			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.UnqueueWrong(s, user, peer) }},
+		{"wrong message evicted", 5, `History|Since|Recents|recents|UnreadTotal|unread|lost|not hold|code`,
+			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.EvictWrong(s, user, peer) }},
+		{"unread drifts", 5, `UnreadTotal|unread`,
+			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.DriftUnread(s, user, peer) }},
+		{"letters left behind by a move", 100, `letter|Letters`,
+			func(w *world, s *shard.State, user, _ shard.UserID) {
+				if slices.Contains(w.arrived, shard.SlotOf(string(user))) {
+					shard.LoseLetters(s, user)
+				}
+			}},
+		{"change missed by a cursor", 20, `does not know|read cursor of|receipt of`,
+			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.AgeChanges(s, user, peer) }},
+		{"lost messages forgotten", 20, `lost`,
+			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ForgetLost(s, user, peer) }},
+		{"messages behind an idle conversation missed", 20, `Since|does not know`,
+			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ForgetActivity(s, user, peer) }},
+		{"letter applied twice", 20, `Touched|letter .* is missing|History|StartSync|Deliver`,
+			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ReapplyLetters(s, user, peer) }},
+	}
+	for _, bug := range bugs {
+		t.Run(bug.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(plantedSeeds) {
+				_, err := simulate(seed+1, seedCommands, func(w *world) {
+					if !w.chance(bug.percent) {
+						return
+					}
+					peer := pick(w, w.users)
+					for _, user := range w.users {
+						if bug.percent < 100 && w.chance(70) {
+							continue
+						}
+						for _, sh := range w.shards {
+							bug.plant(w, sh.leader, user, peer)
+							bug.plant(w, sh.follower, user, peer)
+						}
+					}
+				})
+				if err != nil {
+					if !regexp.MustCompile(bug.shows).MatchString(err.Error()) {
+						t.Errorf("caught as %q, want %s", err, bug.shows)
+					}
+					t.Logf("caught: %v", err)
+					return
+				}
+			}
+			t.Errorf("%d worlds passed with it", plantedSeeds)
+		})
+	}
+}
+
+// TestSoundWorldsPass is the other half: what plants nothing finds nothing.
+func TestSoundWorldsPass(t *testing.T) {
+	if _, err := simulate(1, seedCommands, func(*world) {}); err != nil {
+		t.Error(err)
+	}
+}

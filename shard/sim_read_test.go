@@ -1,0 +1,154 @@
+package shard_test
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A modelRef names one message of a user.
+type modelRef struct {
+	view  *modelView
+	entry *modelEntry
+}
+
+func byArrival(a, b modelRef) int { return cmp.Compare(a.entry.arrival, b.entry.arrival) }
+
+// queue lists the offline queue, oldest first.
+func (u *modelUser) queue(l *shard.Limits, now int64) (refs []modelRef) {
+	for _, peer := range u.peers {
+		v := u.views[peer]
+		for _, e := range v.held() {
+			if v.queued(e, l, now) {
+				refs = append(refs, modelRef{v, e})
+			}
+		}
+	}
+	slices.SortFunc(refs, byArrival)
+	return refs
+}
+
+// recents lists the last messages that recents show, newest first.
+func (u *modelUser) recents(l *shard.Limits, now int64) (refs []modelRef) {
+	for _, peer := range u.peers {
+		v := u.views[peer]
+		if e := v.last(l, now); e != nil {
+			refs = append(refs, modelRef{v, e})
+		}
+	}
+	slices.SortFunc(refs, func(a, b modelRef) int { return byArrival(b, a) })
+	return refs[:min(len(refs), l.Recents)]
+}
+
+// conversation is the entry of recents for a last message.
+func (r modelRef) conversation(l *shard.Limits, now int64) shard.Conversation {
+	v := r.view
+	return shard.Conversation{
+		Peer: v.peer, LastSeq: r.entry.seq, Time: r.entry.time, ReadSeq: v.readSeq, PeerReadSeq: v.receipt,
+		Unread: v.unread(l, now), Muted: v.muted, Pinned: v.pinned,
+	}
+}
+
+// since lists what a session has to be pushed of the messages with
+// after < arrival <= upTo.
+func (u *modelUser) since(l *shard.Limits, session shard.SessionID, after, upTo uint64, now int64) (refs []modelRef) {
+	for _, peer := range u.peers {
+		v := u.views[peer]
+		for _, e := range slices.Backward(v.held()) {
+			if e.arrival <= after {
+				break
+			}
+			ownHere := e.own && e.session == session && session != 0
+			if e.arrival <= upTo && !ownHere && e.gap(l, now) == "" {
+				refs = append(refs, modelRef{v, e})
+			}
+		}
+	}
+	slices.SortFunc(refs, byArrival)
+	return refs
+}
+
+// lost lists the seqs that a sync must name as lost, and those that it may name
+// besides: lost before the cursor, and no longer held to tell.
+func (v *modelView) lost(l *shard.Limits, since uint64, now int64) (must, may []uint64) {
+	for _, e := range v.entries {
+		switch {
+		case !e.lost || e.seq <= v.readSeq:
+		case e.arrival > since:
+			must = append(must, e.seq)
+		case e.gone != "" || e.expired(l, now):
+			may = append(may, e.seq)
+		}
+	}
+	return must, may
+}
+
+// A modelPage is what History must answer.
+type modelPage struct {
+	from, to uint64
+	entries  []*modelEntry
+	gaps     []shard.Gap
+	more     bool
+}
+
+func (u *modelUser) history(q shard.HistoryQuery, l *shard.Limits, now int64) (p modelPage) {
+	v := u.views[q.Peer]
+	if v == nil || v.newest() == 0 {
+		return p
+	}
+	from, to, up := uint64(1), v.newest(), false
+	switch {
+	case q.HasAfter:
+		from, up = q.After+1, true
+	case q.To != 0:
+		from, to, up = q.From, min(q.To, to), true
+	case q.Before != 0:
+		to = min(q.Before-1, to)
+	}
+	if from > to || from == 0 {
+		return p
+	}
+	p.from, p.to = from, to
+	size := 0
+	full := func(e *modelEntry) bool {
+		n := len(p.entries)
+		return n == q.Limit || n > 0 && size+e.size > q.MaxBytes
+	}
+	for n := range to - from + 1 {
+		seq := to - n
+		if up {
+			seq = from + n
+		}
+		e := v.at(seq)
+		if e.gap(l, now) != "" {
+			continue
+		}
+		if full(e) {
+			p.more = true
+			if up {
+				p.to = seq - 1
+			} else {
+				p.from = seq + 1
+			}
+			break
+		}
+		size += e.size
+		p.entries = append(p.entries, e)
+	}
+	if !up {
+		slices.Reverse(p.entries)
+	}
+	for seq := p.from; seq <= p.to; seq++ {
+		reason := v.at(seq).gap(l, now)
+		if reason == "" {
+			continue
+		}
+		if n := len(p.gaps); n > 0 && p.gaps[n-1].To == seq-1 && p.gaps[n-1].Reason == reason {
+			p.gaps[n-1].To = seq
+		} else {
+			p.gaps = append(p.gaps, shard.Gap{From: seq, To: seq, Reason: reason})
+		}
+	}
+	return p
+}

@@ -1,0 +1,541 @@
+package shard_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A deed is something that can happen in a world, with how often it does
+// among all.
+type deed struct {
+	weight int
+	do     func(*world)
+}
+
+var deeds = []deed{
+	{400, (*world).sendMessage},
+	{40, (*world).repeatMessage},
+	{70, (*world).readReport},
+	{25, (*world).recall},
+	{20, (*world).deleteMessages},
+	{12, (*world).deleteConversation},
+	{8, (*world).setConversation},
+	{15, (*world).block},
+	{20, (*world).repeatRequest},
+	{6, (*world).badCommand},
+	{40, (*world).login},
+	{12, (*world).leave},
+	{130, (*world).pull},
+	{220, (*world).deliverSome},
+	{25, (*world).cutWire},
+	{60, (*world).trim},
+	{6, (*world).expire},
+	{2, (*world).configure},
+	{4, (*world).startMove},
+	{30, (*world).move},
+	{20, (*world).snapshot},
+	{12, (*world).jump},
+	{60, (*world).readOne},
+	{3, (*world).readAll},
+}
+
+var deedWeights = func() (sum int) {
+	for _, d := range deeds {
+		sum += d.weight
+	}
+	return sum
+}()
+
+// run lets a world live until it has executed that many commands, brings it to
+// rest and checks what must hold then.
+func (w *world) run(commands int) {
+	for w.commands < commands {
+		w.step++
+		w.clock += int64(w.rng.IntN(300))
+		n := w.rng.IntN(deedWeights)
+		for _, d := range deeds {
+			if n -= d.weight; n < 0 {
+				d.do(w)
+				break
+			}
+		}
+		for _, sh := range w.shards {
+			if len(sh.pending) > 0 && w.chance(30) || len(sh.pending) >= 16 {
+				w.flush(sh)
+			}
+		}
+	}
+	w.rest()
+}
+
+// rest finishes what is under way: moves, letters, snapshots.
+func (w *world) rest() {
+	for round := 0; ; round++ {
+		if round == 1000 {
+			w.failf("letters are still waiting after %d rounds of delivery", round)
+		}
+		for _, m := range slices.Clone(w.moves) {
+			w.goOnMoving(m)
+		}
+		w.mail = nil
+		for _, sh := range w.shards {
+			w.resend(sh)
+		}
+		if len(w.mail) == 0 && len(w.moves) == 0 {
+			break
+		}
+		for len(w.mail) > 0 {
+			w.deliverSome()
+		}
+		w.flushAll()
+		for len(w.trims) > 0 {
+			w.trim()
+		}
+		w.flushAll()
+	}
+	for _, sh := range w.shards {
+		for sh.photo != nil {
+			w.photograph(sh)
+		}
+		w.replay(sh)
+	}
+	for _, d := range w.devices {
+		if d.session != 0 {
+			w.catchUpDevice(d)
+		}
+	}
+	w.readAll()
+	w.checkConservation()
+}
+
+func (w *world) flushAll() {
+	for _, sh := range w.shards {
+		w.flush(sh)
+	}
+}
+
+// anyUser prefers the first ones, so that some are busy and some are quiet.
+func (w *world) anyUser() shard.UserID {
+	return w.users[min(w.rng.IntN(len(w.users)), w.rng.IntN(len(w.users)))]
+}
+
+// anySession is mostly one of the user's devices, sometimes the server or a
+// session of the past.
+func (w *world) anySession(user shard.UserID) shard.SessionID {
+	var live []shard.SessionID
+	for _, d := range w.devices {
+		if d.user == user && d.session != 0 {
+			live = append(live, d.session)
+		}
+	}
+	switch {
+	case len(live) > 0 && !w.chance(10):
+		return pick(w, live)
+	case w.chance(50):
+		return 0
+	}
+	return shard.SessionID(w.rng.IntN(int(w.model.user(user).lastSession) + 1))
+}
+
+func (w *world) body() []byte {
+	n := 1 + w.rng.IntN(w.bodyBytes)
+	switch {
+	case w.chance(10):
+		n *= 4
+	case w.chance(2):
+		n = w.bodyBytes * 20
+	}
+	b := binary.BigEndian.AppendUint16([]byte{0xc5}, uint16(n))
+	for range n {
+		b = append(b, byte(w.rng.Uint32()))
+	}
+	return b
+}
+
+func (w *world) id() (id shard.MsgID) {
+	w.nextID++
+	binary.BigEndian.PutUint64(id[8:], w.nextID)
+	return id
+}
+
+func (w *world) sendMessage() {
+	from, to := w.anyUser(), w.anyUser()
+	if w.chance(3) {
+		to = from
+	}
+	cmd := &shard.Send{
+		User: from, Session: w.anySession(from), To: to, ID: w.id(),
+		CID: fmt.Sprintf("c%d", w.nextID), Body: w.body(), Retry: w.chance(5),
+	}
+	if w.chance(15) {
+		cmd.TTL = uint32(1 + w.rng.IntN(60))
+	}
+	if w.chance(5) {
+		cmd.Mentions = []string{string(to), "everybody"}[:1+w.rng.IntN(2)]
+	}
+	w.submit(cmd)
+	if w.chance(5) {
+		w.submit(cmd) // a client that is in doubt at once
+	}
+}
+
+// repeatMessage sends a cid again, soon or long after, mostly with its body.
+func (w *world) repeatMessage() {
+	if len(w.sent) == 0 {
+		return
+	}
+	recent := w.sent[max(0, len(w.sent)-1-w.rng.IntN(100)):]
+	cmd := *pick(w, recent).cmd
+	cmd.ID = w.id()
+	cmd.Session = w.anySession(cmd.User)
+	cmd.Retry = w.chance(50)
+	if w.chance(20) {
+		cmd.Body = w.body()
+	}
+	if w.chance(5) {
+		cmd.To = w.anyUser()
+	}
+	w.submit(&cmd)
+}
+
+func (w *world) submit(cmd *shard.Send) {
+	w.sent = append(w.sent, simSend{cmd})
+	w.send(cmd, func(r *shard.Result) {
+		if r.Code != shard.OK || r.Duplicate {
+			return
+		}
+		w.acked[[2]shard.UserID{cmd.User, cmd.To}]++
+		if d := w.device(cmd.User, cmd.Session); d != nil {
+			d.hold(cmd.To, r.Seq)
+		}
+	})
+}
+
+// request numbers a changing request. Ids may come again with other contents.
+func (w *world) request() shard.Request {
+	if w.chance(10) {
+		return shard.Request{}
+	}
+	return shard.Request{ID: uint64(1 + w.rng.IntN(40)), Hash: w.rng.Uint64()}
+}
+
+// someSeq is a seq of a conversation, near its end, rarely one that is not there.
+func (w *world) someSeq(user, peer shard.UserID) uint64 {
+	newest := uint64(0)
+	if v := w.model.user(user).views[peer]; v != nil {
+		newest = v.newest()
+	}
+	if w.chance(5) {
+		return uint64(w.rng.IntN(int(newest) + 5))
+	}
+	depth := 1 + w.rng.IntN(12)
+	if w.chance(10) {
+		depth = int(newest) + 1
+	}
+	return max(1, newest-min(newest, uint64(w.rng.IntN(depth))))
+}
+
+func (w *world) readReport() {
+	user, peer := w.anyUser(), w.anyUser()
+	cmd := &shard.ReadReport{
+		User: user, Session: w.anySession(user), Request: w.request(), Peer: peer, Seq: w.someSeq(user, peer), Auto: w.chance(40),
+	}
+	w.ask(cmd, cmd.Auto, func(d *device) { d.read[peer] = w.model.user(user).views[peer].readSeq })
+}
+
+func (w *world) recall() {
+	user, peer := w.anyUser(), w.anyUser()
+	seq := w.someSeq(user, peer)
+	if v := w.model.user(user).views[peer]; v != nil && w.chance(80) {
+		for _, e := range slices.Backward(v.entries) { // one's own, if there is one
+			if e.own && e.seq <= seq {
+				seq = e.seq
+				break
+			}
+		}
+	}
+	cmd := &shard.Recall{User: user, Session: w.anySession(user), Request: w.request(), Peer: peer, Seq: seq}
+	w.ask(cmd, true, func(d *device) { d.recalled(peer, seq) })
+}
+
+func (w *world) deleteMessages() {
+	user, peer := w.anyUser(), w.anyUser()
+	var seqs []uint64
+	for range 1 + w.rng.IntN(4) {
+		seqs = append(seqs, w.someSeq(user, peer))
+	}
+	cmd := &shard.DeleteMessages{User: user, Session: w.anySession(user), Request: w.request(), Peer: peer, Seqs: seqs}
+	w.ask(cmd, true, func(d *device) {
+		for _, seq := range seqs {
+			d.deleted(peer, seq)
+		}
+	})
+}
+
+func (w *world) deleteConversation() {
+	user, peer := w.anyUser(), w.anyUser()
+	cmd := &shard.DeleteConversation{
+		User: user, Session: w.anySession(user), Request: w.request(), Peer: peer, Messages: w.chance(40),
+	}
+	w.ask(cmd, true, func(d *device) {
+		if cmd.Messages {
+			d.wiped(peer)
+		}
+	})
+}
+
+func (w *world) setConversation() {
+	user, peer := w.anyUser(), w.anyUser()
+	cmd := &shard.SetConversation{User: user, Session: w.anySession(user), Request: w.request(), Peer: peer}
+	if w.chance(60) {
+		cmd.Muted = new(w.chance(50))
+	}
+	if w.chance(60) {
+		cmd.Pinned = new(w.chance(50))
+	}
+	w.ask(cmd, true, nil)
+}
+
+func (w *world) block() {
+	user, target := w.anyUser(), w.anyUser()
+	if w.chance(10) {
+		target = pick(w, strangers)
+	}
+	w.ask(&shard.Block{
+		User: user, Session: w.anySession(user), Request: w.request(), Target: target, Undo: w.chance(60),
+	}, true, nil)
+}
+
+// ask orders a request of a session and lets its device know what it did. What
+// the model has to adopt from the state goes alone.
+func (w *world) ask(cmd shard.Command, batched bool, tell func(*device)) {
+	user, session := shard.UserID(cmd.Key()), sessionOf(cmd)
+	done := func(r *shard.Result) {
+		if d := w.device(user, session); d != nil && r.Code == shard.OK && tell != nil {
+			tell(d)
+		}
+	}
+	w.requests = append(w.requests, order{cmd, done})
+	if len(w.requests) > 64 {
+		w.requests = w.requests[1:]
+	}
+	if batched {
+		w.send(cmd, done)
+	} else {
+		w.alone(cmd, done)
+	}
+}
+
+// repeatRequest asks again, as a client does that got no answer.
+func (w *world) repeatRequest() {
+	if len(w.requests) == 0 {
+		return
+	}
+	o := pick(w, w.requests)
+	w.alone(o.cmd, o.done)
+}
+
+// badCommand asks for what cannot be; nothing may change.
+func (w *world) badCommand() {
+	user := w.anyUser()
+	sh := w.shardOf(user)
+	w.flush(sh)
+	if w.moving(user) {
+		return
+	}
+	before := sh.leader.Checksum(shard.SlotOf(string(user)))
+	refusals := []shard.Command{
+		&shard.Send{User: user, To: "", CID: "x", Body: []byte{1}},
+		&shard.Send{User: user, To: "bob", CID: "", Body: []byte{1}},
+		&shard.Send{User: user, To: "bob", CID: "x"},
+		&shard.Login{User: user},
+		&shard.Block{User: user, Target: user},
+		&shard.Block{User: user},
+		&shard.ReadReport{User: user, Peer: "nobody", Seq: 1},
+		&shard.Recall{User: user, Peer: "nobody", Seq: 1},
+		&shard.DeleteMessages{User: user, Peer: "nobody", Seqs: []uint64{1}},
+		&shard.DeleteConversation{User: user, Peer: "nobody"},
+		&shard.SetConversation{User: user, Peer: "nobody", Muted: new(true)},
+		&shard.Deliver{Letter: shard.Letter{From: user, To: user, Number: 1, Kind: shard.LetterBlock}},
+		&shard.Deliver{Letter: shard.Letter{From: "nobody", To: user, Number: 7, Kind: shard.LetterBlock}},
+		&shard.Trim{From: user, To: "nobody", UpTo: 7},
+		&shard.OpenSlots{FirstSlot: 7, LastSlot: 6},
+		&shard.DropSlot{Slot: shard.SlotOf(string(user))}, // it is not frozen
+		&shard.FreezeSlot{Slot: shard.SlotOf("nobody")},   // it is not here
+		&shard.Logout{User: user, Session: 1 << 40},
+	}
+	w.order(sh.index, pick(w, refusals), nil)
+	w.flush(sh)
+	// A refusal may make the account known, nothing else.
+	known := w.model.user(user).arrival > 1
+	if after := sh.leader.Checksum(shard.SlotOf(string(user))); known && after != before && w.spoil == nil {
+		w.failf("a refused command changed the slot of %s", user)
+	}
+}
+
+// sessionOf is the session that a request names.
+func sessionOf(cmd shard.Command) shard.SessionID {
+	switch c := cmd.(type) {
+	case *shard.ReadReport:
+		return c.Session
+	case *shard.Recall:
+		return c.Session
+	case *shard.DeleteMessages:
+		return c.Session
+	case *shard.DeleteConversation:
+		return c.Session
+	case *shard.SetConversation:
+		return c.Session
+	case *shard.Block:
+		return c.Session
+	}
+	return 0
+}
+
+// deliverSome takes letters from the wire, in any order, some of them twice.
+func (w *world) deliverSome() {
+	for range 1 + w.rng.IntN(4) {
+		if len(w.mail) == 0 {
+			return
+		}
+		i := 0
+		if w.chance(25) {
+			i = w.rng.IntN(len(w.mail))
+		}
+		f := w.mail[i]
+		if !w.chance(10) {
+			w.mail = slices.Delete(w.mail, i, i+1)
+		}
+		letter, err := shard.DecodeLetter(f.bytes)
+		if err != nil {
+			w.failf("DecodeLetter: %v", err)
+		}
+		if w.chance(50) && w.model.late(&letter, w.clock) {
+			letter.Body = nil // who carries letters need not carry what nobody will see
+		}
+		w.send(&shard.Deliver{Letter: letter}, func(r *shard.Result) {
+			switch {
+			case r.Code == shard.OK:
+				w.trims = append(w.trims, shard.Trim{From: letter.From, To: letter.To, UpTo: letter.Number})
+			case r.Code == shard.CodeGap && w.chance(10):
+				w.resendFrom(letter.From, letter.To, r.Seq)
+			}
+		})
+	}
+}
+
+// late tells whether a message has expired by a clock.
+func (m *model) late(l *shard.Letter, now int64) bool {
+	e := modelEntry{time: l.Time, ttl: l.TTL}
+	return l.Kind == shard.LetterMessage && e.expired(&m.shards[0].limits, now)
+}
+
+// cutWire loses what is under way if that is much; all that waits in a shard is
+// then sent again, as a new leader does.
+func (w *world) cutWire() {
+	if len(w.mail) > 200 {
+		w.mail = w.mail[100:]
+	}
+	w.resend(pick(w, w.shards))
+}
+
+func (w *world) resend(sh *simShard) {
+	sh.leader.Letters(func(p shard.Posted) bool {
+		w.mail = append(w.mail, flight{p.To, p.Bytes})
+		return true
+	})
+}
+
+// resendFrom answers a gap: the letters of one direction from a number on.
+func (w *world) resendFrom(from, to shard.UserID, number uint64) {
+	w.shardOf(from).leader.Letters(func(p shard.Posted) bool {
+		if p.From == from && p.To == to && p.Number >= number {
+			w.mail = append(w.mail, flight{p.To, p.Bytes})
+		}
+		return true
+	})
+}
+
+// trim confirms letters late, in any order, some of them never.
+func (w *world) trim() {
+	if len(w.trims) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(w.trims))
+	t := w.trims[i]
+	w.trims = slices.Delete(w.trims, i, i+1)
+	if len(w.trims) > 100 {
+		w.trims = w.trims[50:]
+	}
+	w.send(&t, nil)
+}
+
+func (w *world) expire() {
+	cmd := &shard.Expire{LastSlot: shard.Slots - 1}
+	if w.chance(50) {
+		slot := shard.SlotOf(string(pick(w, w.users)))
+		cmd.FirstSlot, cmd.LastSlot = slot, slot
+	}
+	w.order(w.rng.IntN(simShards), cmd, nil)
+}
+
+// configure changes the bounds of one shard.
+func (w *world) configure() {
+	limits := w.limits
+	if w.limits.UserBytes < 1<<20 {
+		w.randomBounds(&limits)
+	}
+	w.order(w.rng.IntN(simShards), &shard.Configure{Limits: limits}, nil)
+}
+
+func (w *world) move() {
+	if len(w.moves) > 0 {
+		w.goOnMoving(pick(w, w.moves))
+	}
+}
+
+func (w *world) snapshot() {
+	sh := pick(w, w.shards)
+	if w.rng.IntN(40) == 0 {
+		w.replay(sh)
+		return
+	}
+	if sh.photo != nil || w.chance(30) {
+		w.photograph(sh)
+	}
+}
+
+// jump lets time pass.
+func (w *world) jump() {
+	switch w.rng.IntN(10) {
+	case 0:
+		w.clock += w.limits.HistoryTTL.Milliseconds() + 1000
+	case 1, 2:
+		w.clock += w.limits.OfflineTTL.Milliseconds() / 2
+	default:
+		w.clock += int64(w.rng.IntN(20_000))
+	}
+}
+
+func (w *world) readOne() {
+	w.checkUser(pick(w, w.users))
+}
+
+func (w *world) readAll() {
+	w.flushAll()
+	for _, user := range w.users {
+		w.checkUser(user)
+		w.checkElsewhere(user)
+	}
+	for _, sh := range w.shards {
+		w.compareReplicas(sh, sh.follower)
+		w.checkOutbox(sh)
+		w.checkSessions(sh)
+		if size := sh.leader.Size(); size < 0 {
+			w.failf("Size() = %d", size)
+		}
+	}
+}
