@@ -97,16 +97,18 @@ func (s *session) finish(r request) {
 
 // propose submits the command that a request became, and answers it with the
 // outcome: by ok, or with the refusal.
-func (s *session) propose(r request, cmd shard.Command, ok func(*shard.Result)) {
+func (s *session) propose(r request, cmd shard.Command, ok func(shard.Result)) {
 	s.start(r)
-	s.submit(cmd, func(result shard.Result, err error) {
-		if err == nil {
-			err = result.Err()
-		}
-		if err != nil {
+	s.submits.Add(1)
+	s.gateway.backend.Submit(cmd, func(result shard.Result, err error) {
+		defer s.submits.Done()
+		switch {
+		case err != nil:
 			s.refuse(r, err)
-		} else {
-			ok(&result)
+		case result.Code != shard.OK:
+			s.refuse(r, result.Err())
+		default:
+			ok(result)
 		}
 		s.finish(r)
 	})
@@ -133,7 +135,10 @@ func (s *session) replyWith(r request, encode func([]byte) []byte) {
 
 // refuse answers a request with an error.
 func (s *session) refuse(r request, err error) {
-	why := s.refusalOf(r, err)
+	why := refusalOf(err)
+	if why.code == protocol.CodeInternal && s.ctx.Err() == nil {
+		s.gateway.log.Error("request failed", "op", r.Op, "user", s.user, "session", s.number, "error", err)
+	}
 	s.gateway.metrics.refusals.WithLabelValues(why.code).Inc()
 	s.replyWith(r, func(b []byte) []byte {
 		// Rounded up: a retry that comes too early is refused again.
@@ -143,7 +148,7 @@ func (s *session) refuse(r request, err error) {
 }
 
 // refusalOf puts an error into the protocol's words.
-func (s *session) refusalOf(r request, err error) *refusal {
+func refusalOf(err error) *refusal {
 	if own, ok := errors.AsType[*refusal](err); ok {
 		return own
 	}
@@ -162,7 +167,6 @@ func (s *session) refusalOf(r request, err error) *refusal {
 			after: max(raftstore.RetryAfter(err), time.Millisecond),
 		}
 	}
-	s.gateway.log.Error("request failed", "op", r.Op, "user", s.user, "session", s.number, "error", err)
 	return &refusal{code: protocol.CodeInternal, message: "the server failed; it has logged why"}
 }
 

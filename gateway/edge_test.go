@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -95,14 +97,22 @@ type pipeAddr struct{}
 func (pipeAddr) Network() string { return "pipe" }
 func (pipeAddr) String() string  { return "pipe" }
 
-// A client speaks belfry.v1 with maps. Its methods run on the test's goroutine
-// and end the test when they fail.
+// A client speaks belfry.v1 with maps. A goroutine reads its socket all the
+// time, unless pause has stopped it. The methods run on the test's goroutine and
+// end the test when they fail.
 type client struct {
 	t      testing.TB
 	ws     *websocket.Conn
 	codec  protocol.Codec
 	id     uint64
-	pushes []obj // read while something else was expected
+	frames chan received
+	pushes []obj // received while something else was expected
+}
+
+// A received is a frame that came, or how the connection ended.
+type received struct {
+	frame obj
+	err   error
 }
 
 // patience bounds every wait; in a bubble it takes no time.
@@ -110,25 +120,51 @@ const patience = 10 * time.Minute
 
 func (e *edge) dial(codec protocol.Codec) *client {
 	e.t.Helper()
-	return e.dialWith(codec, func(*websocket.DialOptions) {})
+	return e.dialWith(codec, dialOptions{})
 }
 
-func (e *edge) dialWith(codec protocol.Codec, change func(*websocket.DialOptions)) *client {
-	e.t.Helper()
-	transport := &http.Transport{DialContext: e.listener.dial}
+// open makes a WebSocket.
+func (e *edge) open(url string, options *websocket.DialOptions) (*websocket.Conn, *http.Response, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	options := &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: transport}, Subprotocols: []string{codec.Subprotocol()},
-	}
-	change(options)
-	ws, _, err := websocket.Dial(ctx, "ws://belfry.test/v1/ws", options)
+	options.HTTPClient = &http.Client{Transport: &http.Transport{DialContext: e.listener.dial, DisableKeepAlives: true}}
+	return websocket.Dial(ctx, url, options)
+}
+
+type dialOptions struct {
+	silent  bool // nobody reads: replies are lost, and writes of the server block
+	noPongs bool
+}
+
+func (e *edge) dialWith(codec protocol.Codec, options dialOptions) *client {
+	e.t.Helper()
+	ws, _, err := e.open("ws://belfry.test/v1/ws", &websocket.DialOptions{
+		Subprotocols:   []string{codec.Subprotocol()},
+		OnPingReceived: func(context.Context, []byte) bool { return !options.noPongs },
+	})
 	if err != nil {
 		e.t.Fatalf("dial: %v", err)
 	}
 	ws.SetReadLimit(1 << 20)
-	e.t.Cleanup(func() { ws.CloseNow() })
-	return &client{t: e.t, ws: ws, codec: codec}
+	c := &client{t: e.t, ws: ws, codec: codec, frames: make(chan received, 1<<16)}
+	var reading sync.WaitGroup
+	if !options.silent {
+		reading.Go(c.readAll)
+	}
+	e.t.Cleanup(func() { ws.CloseNow(); reading.Wait() })
+	return c
+}
+
+func (c *client) readAll() {
+	for {
+		_, b, err := c.ws.Read(context.Background())
+		if err != nil {
+			c.frames <- received{err: err}
+			return
+		}
+		frame, err := c.decode(b)
+		c.frames <- received{frame, err}
+	}
 }
 
 // login dials and logs in, and reads up to onSynced, which it gives.
@@ -199,27 +235,27 @@ func (c *client) request(op string, args obj) uint64 {
 	return c.id
 }
 
-func (c *client) read() (obj, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	_, b, err := c.ws.Read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var frame obj
+func (c *client) decode(b []byte) (frame obj, err error) {
 	if c.codec == protocol.JSON {
 		d := json.NewDecoder(bytes.NewReader(b))
 		d.UseNumber()
 		err = d.Decode(&frame)
 	} else {
-		d := msgpack.NewDecoder(bytes.NewReader(b))
-		d.UseLooseInterfaceDecoding(true)
-		err = d.Decode(&frame)
+		err = msgpack.Unmarshal(b, &frame)
 	}
 	if err != nil {
-		c.t.Fatalf("the server's frame %q: %v", b, err)
+		return nil, fmt.Errorf("the server's frame %q: %w", b, err)
 	}
 	return frame, nil
+}
+
+func (c *client) read() (obj, error) {
+	select {
+	case r := <-c.frames:
+		return r.frame, r.err
+	case <-time.After(patience):
+		return nil, context.DeadlineExceeded
+	}
 }
 
 // next reads one frame.
@@ -330,17 +366,16 @@ func (c *client) say(conv, text string) obj {
 
 func number(t testing.TB, o obj, key string) int64 {
 	t.Helper()
-	switch v := o[key].(type) {
-	case json.Number:
-		n, err := v.Int64()
-		if err != nil {
-			t.Fatalf("%s = %v, want an integer", key, v)
+	if v, ok := o[key].(json.Number); ok {
+		if n, err := v.Int64(); err == nil {
+			return n
 		}
-		return n
-	case int64:
-		return v
-	case uint64:
-		return int64(v)
+	}
+	switch v := reflect.ValueOf(o[key]); {
+	case v.CanInt():
+		return v.Int()
+	case v.CanUint():
+		return int64(v.Uint())
 	}
 	t.Fatalf("%s = %#v in %v, want an integer", key, o[key], o)
 	return 0

@@ -63,15 +63,15 @@ func (s *session) send(r request) error {
 		if err != nil {
 			return err
 		}
-		s.sent(r, &shard.Result{ID: cmd.ID, Time: at})
+		s.sent(r, shard.Result{ID: cmd.ID, Time: at})
 		return nil
 	}
-	s.propose(r, cmd, func(result *shard.Result) { s.sent(r, result) })
+	s.propose(r, cmd, func(result shard.Result) { s.sent(r, result) })
 	return nil
 }
 
 // sent answers a send that was accepted.
-func (s *session) sent(r request, result *shard.Result) {
+func (s *session) sent(r request, result shard.Result) {
 	ok := protocol.SendOK{ID: protocol.ID(result.ID), Seq: result.Seq, Time: result.Time, Duplicate: result.Duplicate}
 	s.replyWith(r, func(b []byte) []byte { return protocol.AppendSendOK(b, s.codec, r.ID, &ok) })
 	s.gateway.metrics.messagesIn.Inc()
@@ -99,7 +99,7 @@ func (s *session) readReport(r request) error {
 	}
 	cmd := &shard.ReadReport{User: s.user, Session: s.number, Peer: peer, Seq: args.Seq}
 	cmd.Request = identity(r, cmd)
-	s.propose(r, cmd, func(result *shard.Result) { s.reply(r, &protocol.ReadReportOK{Unread: result.Unread}) })
+	s.propose(r, cmd, func(result shard.Result) { s.reply(r, &protocol.ReadReportOK{Unread: result.Unread}) })
 	return nil
 }
 
@@ -114,7 +114,7 @@ func (s *session) recall(r request) error {
 	}
 	cmd := &shard.Recall{User: s.user, Session: s.number, Peer: peer, Seq: args.Seq}
 	cmd.Request = identity(r, cmd)
-	s.propose(r, cmd, func(*shard.Result) { s.reply(r, nil) })
+	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
 }
 
@@ -129,7 +129,7 @@ func (s *session) deleteMessage(r request) error {
 	}
 	cmd := &shard.DeleteMessages{User: s.user, Session: s.number, Peer: peer, Seqs: args.Seqs}
 	cmd.Request = identity(r, cmd)
-	s.propose(r, cmd, func(*shard.Result) { s.reply(r, nil) })
+	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
 }
 
@@ -144,7 +144,7 @@ func (s *session) deleteConversation(r request) error {
 	}
 	cmd := &shard.DeleteConversation{User: s.user, Session: s.number, Peer: peer, Messages: args.Messages}
 	cmd.Request = identity(r, cmd)
-	s.propose(r, cmd, func(*shard.Result) { s.reply(r, nil) })
+	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
 }
 
@@ -159,6 +159,6 @@ func (s *session) setConversation(r request) error {
 	}
 	cmd := &shard.SetConversation{User: s.user, Session: s.number, Peer: peer, Muted: args.Muted, Pinned: args.Pinned}
 	cmd.Request = identity(r, cmd)
-	s.propose(r, cmd, func(*shard.Result) { s.reply(r, nil) })
+	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
 }

@@ -20,7 +20,7 @@ func (s *session) login(r request) error {
 	err := s.tryLogin(r)
 	outcome := "ok"
 	if err != nil {
-		outcome = s.refusalOf(r, err).code
+		outcome = refusalOf(err).code
 	}
 	s.gateway.metrics.logins.WithLabelValues(outcome).Inc()
 	return s.endUnauthorized(r, err)
@@ -29,7 +29,7 @@ func (s *session) login(r request) error {
 // endUnauthorized ends the session, after an answer, when err says that a token
 // was refused. Other errors are handed on.
 func (s *session) endUnauthorized(r request, err error) error {
-	if err == nil || s.refusalOf(r, err).code != protocol.CodeUnauthorized {
+	if err == nil || refusalOf(err).code != protocol.CodeUnauthorized {
 		return err
 	}
 	s.refuse(r, err)
@@ -175,7 +175,7 @@ func (s *session) logout(r request) error {
 	}
 	s.report(true)
 	cmd := &shard.Logout{User: s.user, Session: s.number}
-	s.propose(r, cmd, func(*shard.Result) {
+	s.propose(r, cmd, func(shard.Result) {
 		s.reply(r, nil)
 		s.end(closedByLogout)
 	})

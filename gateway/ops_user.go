@@ -22,7 +22,7 @@ func (s *session) setBlock(r request, undo bool) error {
 	}
 	cmd := &shard.Block{User: s.user, Session: s.number, Target: shard.UserID(args.User), Undo: undo}
 	cmd.Request = identity(r, cmd)
-	s.propose(r, cmd, func(*shard.Result) { s.reply(r, nil) })
+	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
 }
 

@@ -109,9 +109,9 @@ func (s *session) keepTime() {
 			next, report = min(next, s.retryAt), false
 		}
 	}
-	// A timer that fires early finds nothing due and is set again; so one that
-	// is armed is left alone unless it is late.
-	if s.armed <= now || next < s.armed {
+	// A timer that fires early finds nothing due and is set again; so it is left
+	// alone unless it is late.
+	if s.armed == 0 || next < s.armed {
 		s.armed = next
 		s.timer.Reset(next - now)
 	}

@@ -7,9 +7,15 @@ import (
 	"github.com/belfry-im/belfry/shard"
 )
 
+// A read says that the user has all messages of peer up to seq.
+type read struct {
+	peer shard.UserID
+	seq  uint64
+}
+
 // maxReads bounds the conversations whose automatic read report waits for the
 // one in flight. Past it reports go out without waiting.
-const maxReads = 1024
+const maxReads = 256
 
 // ack frees the frames up to d and, in an auto-read session, reports what they
 // held as read.
@@ -39,10 +45,13 @@ func (s *session) ack(d uint64) {
 
 // acked notes a read report to be made. The caller holds mu.
 func (s *session) acked(peer shard.UserID, seq uint64) {
-	if s.reads == nil {
-		s.reads = make(map[shard.UserID]uint64)
+	for i := len(s.reads) - 1; i >= 0; i-- {
+		if s.reads[i].peer == peer {
+			s.reads[i].seq = max(s.reads[i].seq, seq)
+			return
+		}
 	}
-	s.reads[peer] = max(s.reads[peer], seq)
+	s.reads = append(s.reads, read{peer, seq})
 }
 
 // report submits what acks have gathered. While earlier reports are in flight
@@ -60,18 +69,20 @@ func (s *session) report(now bool) {
 	s.reads = nil
 	s.reporting += len(reads)
 	s.mu.Unlock()
-	for peer, seq := range reads {
-		s.submit(
-			&shard.ReadReport{User: s.user, Session: s.number, Peer: peer, Seq: seq, Auto: true},
-			func(r shard.Result, err error) { s.reported(peer, seq, err) },
-		)
+	s.submits.Add(len(reads))
+	for _, r := range reads {
+		cmd := &shard.ReadReport{User: s.user, Session: s.number, Peer: r.peer, Seq: r.seq, Auto: true}
+		s.gateway.backend.Submit(cmd, func(_ shard.Result, err error) {
+			s.reported(r, err)
+			s.submits.Done()
+		})
 	}
 }
 
 // reported takes the outcome of an automatic report. One that may not have
 // happened is made again; if the session ends first, the messages are pushed
 // again at the next login, and the client knows them by their id.
-func (s *session) reported(peer shard.UserID, seq uint64, err error) {
+func (s *session) reported(r read, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reporting--
@@ -79,7 +90,7 @@ func (s *session) reported(peer shard.UserID, seq uint64, err error) {
 		return
 	}
 	if errors.Is(err, raftstore.ErrUnavailable) || errors.Is(err, raftstore.ErrUnknown) {
-		s.acked(peer, seq)
+		s.acked(r.peer, r.seq)
 		s.retryAt = s.since() + raftstore.RetryAfter(err)
 		s.wakeLocked()
 		return

@@ -75,14 +75,14 @@ type session struct {
 	requests  []uint64  // ids of requests in flight
 	window    window
 	signals   []raftstore.Signal
-	reads     map[shard.UserID]uint64 // highest seqs acked and not yet reported, by peer
-	reporting int                     // read reports in flight
+	reads     []read // what was acked and is to be reported, each peer once
+	reporting int    // read reports in flight
 
 	// Deadlines, as time since began; 0 is none. Guarded by mu.
 	expiry    time.Duration // of the token
 	fullSince time.Duration // the window is full since then, or since the last ack
 	retryAt   time.Duration // the store was unavailable to the pump
-	armed     time.Duration // when timer fires
+	armed     time.Duration // when the timer calls alarm
 }
 
 // begin makes a session of an upgraded connection.
@@ -94,11 +94,11 @@ func (s *session) begin(ws *websocket.Conn, c *conn) {
 	}
 	ws.SetReadLimit(-1) // read measures frames itself, so that every close has one path
 	c.queued = s.wake
-	s.began = time.Now()
+	s.began = time.Now().Add(-1) // so that no time since is 0, which means none
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.room.L = &s.mu
 	s.armed = s.gateway.config.LoginTimeout
-	s.timer = time.AfterFunc(s.armed, s.wake)
+	s.timer = time.AfterFunc(s.armed, s.alarm)
 }
 
 // abandon drops a session that never ran.
@@ -150,7 +150,8 @@ func (s *session) leave() {
 	}
 	s.report(true)
 	if s.why != closedKicked && s.why != closedByLogout {
-		s.submit(&shard.Logout{User: s.user, Session: s.number}, func(shard.Result, error) {})
+		s.submits.Add(1)
+		b.Submit(&shard.Logout{User: s.user, Session: s.number}, func(shard.Result, error) { s.submits.Done() })
 	}
 }
 
@@ -214,6 +215,14 @@ func (s *session) wakeLocked() {
 	s.pumps.Go(s.pump)
 }
 
+// alarm has the pump look after the deadlines.
+func (s *session) alarm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = 0
+	s.wakeLocked()
+}
+
 // Wake is called by the store when there is something to read.
 func (s *session) Wake() {
 	s.mu.Lock()
@@ -227,15 +236,6 @@ func (s *session) Wake() {
 // Kick is called by the store when it ended the session itself.
 func (s *session) Kick(reason string) {
 	s.endWith(closedKicked, func(b []byte) []byte { return protocol.AppendKicked(b, s.codec, &protocol.Kicked{Reason: reason}) })
-}
-
-// submit proposes a command; serve returns only after its outcome.
-func (s *session) submit(cmd shard.Command, done func(shard.Result, error)) {
-	s.submits.Add(1)
-	s.gateway.backend.Submit(cmd, func(r shard.Result, err error) {
-		defer s.submits.Done()
-		done(r, err)
-	})
 }
 
 // since is the time since the session began.

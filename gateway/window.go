@@ -1,10 +1,6 @@
 package gateway
 
-import (
-	"strings"
-
-	"github.com/belfry-im/belfry/shard"
-)
+import "github.com/belfry-im/belfry/shard"
 
 // A window holds what was pushed to a device and not yet acked. It only keeps
 // what an ack has to know; the messages stay in the store.
@@ -13,7 +9,6 @@ type window struct {
 	frames []int32 // sizes of the frames last-len(frames)+1 … last
 	bytes  int     // sum of frames
 	marks  []mark  // by d
-	peer   shard.UserID
 }
 
 // A mark says that frame d held an incoming message of peer; seq is the highest.
@@ -38,11 +33,7 @@ func (w *window) mark(peer shard.UserID, seq uint64) {
 			return
 		}
 	}
-	if w.peer != peer {
-		// The name lies in a batch that is used again. Most often it is the last one's.
-		w.peer = shard.UserID(strings.Clone(string(peer)))
-	}
-	w.marks = append(w.marks, mark{d: d, peer: w.peer, seq: seq})
+	w.marks = append(w.marks, mark{d: d, peer: peer, seq: seq})
 }
 
 // push counts the frame that opened numbered.

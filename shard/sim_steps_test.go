@@ -188,7 +188,7 @@ func (w *world) repeatMessage() {
 		return
 	}
 	recent := w.sent[max(0, len(w.sent)-1-w.rng.IntN(100)):]
-	cmd := *pick(w, recent).cmd
+	cmd := *pick(w, recent)
 	cmd.ID = w.id()
 	cmd.Session = w.anySession(cmd.User)
 	cmd.Retry = w.chance(50)
@@ -202,7 +202,7 @@ func (w *world) repeatMessage() {
 }
 
 func (w *world) submit(cmd *shard.Send) {
-	w.sent = append(w.sent, simSend{cmd})
+	w.sent = append(w.sent, cmd)
 	w.send(cmd, func(r *shard.Result) {
 		if r.Code != shard.OK || r.Duplicate {
 			return
@@ -393,84 +393,6 @@ func sessionOf(cmd shard.Command) shard.SessionID {
 		return c.Session
 	}
 	return 0
-}
-
-// deliverSome takes letters from the wire, in any order, some of them twice.
-func (w *world) deliverSome() {
-	for range 1 + w.rng.IntN(4) {
-		if len(w.mail) == 0 {
-			return
-		}
-		i := 0
-		if w.chance(25) {
-			i = w.rng.IntN(len(w.mail))
-		}
-		f := w.mail[i]
-		if !w.chance(10) {
-			w.mail = slices.Delete(w.mail, i, i+1)
-		}
-		letter, err := shard.DecodeLetter(f.bytes)
-		if err != nil {
-			w.failf("DecodeLetter: %v", err)
-		}
-		if w.chance(50) && w.model.late(&letter, w.clock) {
-			letter.Body = nil // who carries letters need not carry what nobody will see
-		}
-		w.send(&shard.Deliver{Letter: letter}, func(r *shard.Result) {
-			switch {
-			case r.Code == shard.OK:
-				w.trims = append(w.trims, shard.Trim{From: letter.From, To: letter.To, UpTo: letter.Number})
-			case r.Code == shard.CodeGap && w.chance(10):
-				w.resendFrom(letter.From, letter.To, r.Seq)
-			}
-		})
-	}
-}
-
-// late tells whether a message has expired by a clock.
-func (m *model) late(l *shard.Letter, now int64) bool {
-	e := modelEntry{time: l.Time, ttl: l.TTL}
-	return l.Kind == shard.LetterMessage && e.expired(&m.shards[0].limits, now)
-}
-
-// cutWire loses what is under way if that is much; all that waits in a shard is
-// then sent again, as a new leader does.
-func (w *world) cutWire() {
-	if len(w.mail) > 200 {
-		w.mail = w.mail[100:]
-	}
-	w.resend(pick(w, w.shards))
-}
-
-func (w *world) resend(sh *simShard) {
-	sh.leader.Letters(func(p shard.Posted) bool {
-		w.mail = append(w.mail, flight{p.To, p.Bytes})
-		return true
-	})
-}
-
-// resendFrom answers a gap: the letters of one direction from a number on.
-func (w *world) resendFrom(from, to shard.UserID, number uint64) {
-	w.shardOf(from).leader.Letters(func(p shard.Posted) bool {
-		if p.From == from && p.To == to && p.Number >= number {
-			w.mail = append(w.mail, flight{p.To, p.Bytes})
-		}
-		return true
-	})
-}
-
-// trim confirms letters late, in any order, some of them never.
-func (w *world) trim() {
-	if len(w.trims) == 0 {
-		return
-	}
-	i := w.rng.IntN(len(w.trims))
-	t := w.trims[i]
-	w.trims = slices.Delete(w.trims, i, i+1)
-	if len(w.trims) > 100 {
-		w.trims = w.trims[50:]
-	}
-	w.send(&t, nil)
 }
 
 func (w *world) expire() {

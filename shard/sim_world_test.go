@@ -1,7 +1,6 @@
 package shard_test
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -25,12 +24,12 @@ type world struct {
 	users    []shard.UserID
 	owner    map[uint16]int // shard of each user's slot
 	moves    []*slotMove
-	mail     []flight
+	mail     [][]byte // encoded letters on their way
 	trims    []shard.Trim
 	devices  []*device
-	clock    int64 // ms, of an ideal clock
-	sent     []simSend
-	requests []order // to be repeated
+	clock    int64         // ms, of an ideal clock
+	sent     []*shard.Send // to be repeated, as are requests
+	requests []order
 	acked    map[[2]shard.UserID]int
 	nextID   uint64
 	step     int
@@ -66,35 +65,6 @@ type order struct {
 	done func(*shard.Result)
 }
 
-// A photo is a snapshot that is being taken while commands go on.
-type photo struct {
-	view  *shard.View
-	state *shard.State
-	bytes []byte
-	mark  int // batches it covers
-	sums  map[uint16]uint64
-}
-
-// A flight is a letter on its way between shards.
-type flight struct {
-	to    shard.UserID
-	bytes []byte
-}
-
-// A simSend is what a repeat needs to know of a send.
-type simSend struct {
-	cmd *shard.Send
-}
-
-// A slotMove brings a slot from one shard to another: freeze, copy, drop.
-type slotMove struct {
-	slot     uint16
-	from, to int
-	phase    int
-	busy     bool // a command of it is pending
-	data     []byte
-}
-
 // A trace is a command that was executed, for the report of a failure.
 type trace struct {
 	step  int
@@ -106,6 +76,13 @@ type trace struct {
 
 // trailLen is how many commands a report shows.
 const trailLen = 40
+
+func (w *world) remember(t trace) {
+	w.trail = append(w.trail, t)
+	if n := len(w.trail); n == 2*trailLen {
+		w.trail = slices.Delete(w.trail, 0, n-trailLen)
+	}
+}
 
 func (w *world) recent() string {
 	var b strings.Builder
@@ -183,9 +160,8 @@ func (w *world) randomLimits() shard.Limits {
 		OfflineTTL:  time.Duration(20+w.rng.IntN(300)) * time.Second,
 		HistoryTTL:  time.Duration(30+w.rng.IntN(600)) * time.Second,
 		DedupWindow: time.Duration(5+w.rng.IntN(30)) * time.Second,
-
-		RecallWindow: time.Duration(5+w.rng.IntN(30)) * time.Second,
 	}
+	l.RecallWindow = time.Duration(5+w.rng.IntN(30)) * time.Second
 	w.randomBounds(&l)
 	return l
 }
@@ -247,7 +223,8 @@ func (w *world) alone(cmd shard.Command, done func(*shard.Result)) {
 	w.flush(sh)
 }
 
-// flush executes what waits at a shard as one batch.
+// flush executes what waits at a shard as one batch, on both replicas, and
+// compares what comes of it.
 func (w *world) flush(sh *simShard) {
 	if len(sh.pending) == 0 {
 		return
@@ -267,38 +244,7 @@ func (w *world) flush(sh *simShard) {
 	sh.follower.Apply(batch, &sh.second)
 	w.commands += len(orders)
 
-	ms := w.model.shards[sh.index]
-	w.model.begin()
-	ms.now = max(ms.now, at)
-	if len(orders) == 1 {
-		w.model.adopt = &adoption{
-			readSeq:   func(user, peer shard.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
-			receipted: func(user, peer shard.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
-		}
-	}
-	if len(sh.outcome.Results) != len(orders) {
-		w.failf("Apply gave %d results, want %d", len(sh.outcome.Results), len(orders))
-	}
-	for i, o := range orders {
-		want := w.model.apply(ms, o.cmd)
-		if diff := diffResult(&sh.outcome.Results[i], &want); diff != "" {
-			w.failf("%s: %s", describe(o.cmd), diff)
-		}
-		if diff := diffResult(&sh.second.Results[i], &sh.outcome.Results[i]); diff != "" {
-			w.failf("follower: %s: %s", describe(o.cmd), diff)
-		}
-	}
-	w.model.adopt = nil
-	w.arrived = w.arrived[:0]
-	for i, o := range orders {
-		w.trail = append(w.trail, trace{w.step, sh.index, ms.now, o.cmd, sh.outcome.Results[i].Code})
-		if c, ok := o.cmd.(*shard.ImportSlot); ok && sh.outcome.Results[i].Code == shard.OK {
-			w.arrived = append(w.arrived, c.Slot)
-		}
-	}
-	if n := len(w.trail); n > 2*trailLen {
-		w.trail = slices.Delete(w.trail, 0, n-trailLen)
-	}
+	w.follow(sh, orders, at)
 	w.checkOutcome(sh)
 	for i, o := range orders {
 		if o.done != nil {
@@ -312,11 +258,43 @@ func (w *world) flush(sh *simShard) {
 	}
 }
 
+// follow lets the model execute a batch and compares the results.
+func (w *world) follow(sh *simShard, orders []order, at int64) {
+	if len(sh.outcome.Results) != len(orders) || len(sh.second.Results) != len(orders) {
+		w.failf("Apply gave %d and %d results, want %d", len(sh.outcome.Results), len(sh.second.Results), len(orders))
+	}
+	ms := w.model.shards[sh.index]
+	ms.now = max(ms.now, at)
+	w.model.begin()
+	if len(orders) == 1 {
+		w.model.adopt = &adoption{
+			readSeq:   func(user, peer shard.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
+			receipted: func(user, peer shard.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
+		}
+	}
+	w.arrived = w.arrived[:0]
+	for i, o := range orders {
+		got := &sh.outcome.Results[i]
+		w.remember(trace{w.step, sh.index, ms.now, o.cmd, got.Code})
+		want := w.model.apply(ms, o.cmd)
+		if diff := diffResult(got, &want); diff != "" {
+			w.failf("%s: %s", describe(o.cmd), diff)
+		}
+		if diff := diffResult(&sh.second.Results[i], got); diff != "" {
+			w.failf("follower: %s: %s", describe(o.cmd), diff)
+		}
+		if c, ok := o.cmd.(*shard.ImportSlot); ok && got.Code == shard.OK {
+			w.arrived = append(w.arrived, c.Slot)
+		}
+	}
+	w.model.adopt = nil
+}
+
 // launch puts what was posted on its way; some of it is lost.
 func (w *world) launch(sh *simShard) {
 	for _, p := range sh.outcome.Posted {
 		if !w.chance(10) {
-			w.mail = append(w.mail, flight{p.To, p.Bytes})
+			w.mail = append(w.mail, p.Bytes)
 		}
 	}
 }
@@ -331,155 +309,4 @@ func (w *world) readTime(sh *simShard) int64 {
 		now += int64(w.rng.IntN(readAhead))
 	}
 	return now
-}
-
-// photograph goes on with the snapshot of a shard. When it is done a new
-// replica is made from it, brought up to date and put in a replica's place.
-func (w *world) photograph(sh *simShard) {
-	p := sh.photo
-	if w.spoil != nil {
-		return // as in replay
-	}
-	if p == nil {
-		state := sh.leader
-		if w.chance(50) {
-			state = sh.follower
-		}
-		sh.photo = &photo{view: state.Snapshot(), state: state, mark: len(sh.log), sums: w.sums(state)}
-		return
-	}
-	var more bool
-	p.bytes, more = p.view.Next(p.bytes)
-	if more {
-		return
-	}
-	p.view.Release()
-	sh.photo = nil
-	restored, err := shard.Restore(bytes.NewReader(p.bytes), uint32(sh.index))
-	if err != nil {
-		w.failf("Restore: %v", err)
-	}
-	for slot, sum := range w.sums(restored) {
-		if sum != p.sums[slot] {
-			w.failf("Checksum(%d) after Restore = %x, want %x", slot, sum, p.sums[slot])
-		}
-	}
-	w.catchUp(sh, restored, p.mark)
-	if w.chance(50) {
-		sh.leader, sh.follower = sh.follower, restored
-	} else {
-		sh.follower = restored
-	}
-}
-
-// catchUp applies the batches from mark on and compares with the leader.
-func (w *world) catchUp(sh *simShard, state *shard.State, mark int) {
-	var out shard.Outcome
-	for _, batch := range sh.log[mark:] {
-		state.Apply(batch, &out)
-	}
-	w.compareReplicas(sh, state)
-}
-
-// replay builds a shard anew from its first batch.
-func (w *world) replay(sh *simShard) {
-	if w.spoil != nil {
-		return // a log knows nothing of what spoils the state
-	}
-	w.catchUp(sh, shard.NewState(uint32(sh.index)), 0)
-}
-
-// sums are the checksums of all slots that users live in.
-func (w *world) sums(state *shard.State) map[uint16]uint64 {
-	sums := make(map[uint16]uint64, len(w.owner))
-	for slot := range w.owner {
-		sums[slot] = state.Checksum(slot)
-	}
-	return sums
-}
-
-func (w *world) compareReplicas(sh *simShard, state *shard.State) {
-	for _, user := range w.users {
-		w.compareSlot(sh, state, user)
-	}
-	if state.Now() != sh.leader.Now() {
-		w.failf("Now() = %d on a replica of shard %d, want %d", state.Now(), sh.index, sh.leader.Now())
-	}
-	if state.Limits() != sh.leader.Limits() {
-		w.failf("Limits() = %+v on a replica of shard %d, want %+v", state.Limits(), sh.index, sh.leader.Limits())
-	}
-}
-
-func (w *world) compareSlot(sh *simShard, state *shard.State, user shard.UserID) {
-	slot := shard.SlotOf(string(user))
-	if got, want := state.Checksum(slot), sh.leader.Checksum(slot); got != want {
-		w.failf("Checksum(slot of %s) = %x on a replica of shard %d, want %x", user, got, sh.index, want)
-	}
-	if got, want := state.Owns(slot), sh.leader.Owns(slot); got != want {
-		w.failf("Owns(slot of %s) = %v on a replica of shard %d, want %v", user, got, sh.index, want)
-	}
-}
-
-// startMove begins to move a user's slot elsewhere.
-func (w *world) startMove() {
-	slot := shard.SlotOf(string(pick(w, w.users)))
-	if slices.ContainsFunc(w.moves, func(m *slotMove) bool { return m.slot == slot }) {
-		return
-	}
-	from := w.owner[slot]
-	to := (from + 1 + w.rng.IntN(simShards-1)) % simShards
-	w.moves = append(w.moves, &slotMove{slot: slot, from: from, to: to})
-}
-
-// goOnMoving takes the next step of a move. Each may be repeated: whoever
-// leads placement resumes where he cannot tell whether it happened.
-func (w *world) goOnMoving(m *slotMove) {
-	if m.busy {
-		return
-	}
-	m.busy = true
-	again := 1
-	if w.chance(20) {
-		again = 2
-	}
-	next := func(*shard.Result) { m.busy, m.phase = false, m.phase+1 }
-	source := w.shards[m.from]
-	switch m.phase {
-	case 0:
-		for range again - 1 {
-			w.order(m.from, &shard.FreezeSlot{Slot: m.slot}, nil)
-		}
-		w.order(m.from, &shard.FreezeSlot{Slot: m.slot}, next)
-	case 1:
-		data, err := source.leader.AppendSlot(nil, m.slot)
-		if err != nil {
-			w.failf("AppendSlot(%d): %v", m.slot, err)
-		}
-		other, err := source.follower.AppendSlot(nil, m.slot)
-		if err != nil || !bytes.Equal(data, other) {
-			w.failf("AppendSlot(%d) differs between replicas: %v", m.slot, err)
-		}
-		m.data = data
-		next(nil)
-	case 2:
-		w.order(m.to, &shard.ImportSlot{Slot: m.slot, Data: m.data}, func(r *shard.Result) {
-			got, want := w.shards[m.to].leader.Checksum(m.slot), source.leader.Checksum(m.slot)
-			if got != want && again == 1 {
-				w.failf("Checksum(%d) after the move = %x, want %x", m.slot, got, want)
-			}
-			w.owner[m.slot] = m.to
-			next(r)
-		})
-		if again > 1 {
-			w.order(m.to, &shard.ImportSlot{Slot: m.slot, Data: m.data}, nil)
-		}
-		w.flush(w.shards[m.to]) // so that the checksums are of one moment
-	case 3:
-		for range again - 1 {
-			w.order(m.from, &shard.DropSlot{Slot: m.slot}, nil)
-		}
-		w.order(m.from, &shard.DropSlot{Slot: m.slot}, next)
-	default:
-		w.moves = slices.DeleteFunc(w.moves, func(o *slotMove) bool { return o == m })
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/belfry-im/belfry/client"
+	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
 const (
@@ -106,6 +107,10 @@ func (o *chatOptions) run(ctx context.Context, in io.Reader, out io.Writer) erro
 	jobs, cancel := context.WithCancel(context.Background())
 	defer cancel()
 
+	cfg := client.Config{
+		URL: o.server, Token: o.login, Device: o.device, Platform: "terminal",
+		ManualRead: true, // what is on the screen is read, not what has arrived
+	}
 	var post func(any)
 	var show func() error
 	if inFile, outFile, ok := terminal(in, out); ok {
@@ -121,6 +126,7 @@ func (o *chatOptions) run(ctx context.Context, in io.Reader, out io.Writer) erro
 			return err
 		}
 	} else {
+		cfg.Recents = protocol.RecentsQuiet // what was read before is no news to a script
 		events := make(chan any)
 		post = func(e any) {
 			select {
@@ -131,10 +137,6 @@ func (o *chatOptions) run(ctx context.Context, in io.Reader, out io.Writer) erro
 		show = func() error { return chatLines(ctx, m, events, in, out) }
 	}
 
-	cfg := client.Config{
-		URL: o.server, Token: o.login, Device: o.device, Platform: "terminal",
-		ManualRead: true, // what is on the screen is read, not what has arrived
-	}
 	m.handlers(&cfg, post)
 	net, err := client.New(cfg)
 	if err != nil {

@@ -140,6 +140,6 @@ func (m *chatModel) listed(e chatRecents) {
 		if c.Unread > 0 {
 			unread = plural(c.Unread, "new message")
 		}
-		m.note("%s  %s  %s", pad(peer(c.Conv.String()), 16), clockTime(c.Time, time.Now()), unread)
+		m.note("%-16s  %s  %s", peer(c.Conv.String()), clockTime(c.Time, time.Now()), unread)
 	}
 }

@@ -97,17 +97,16 @@ func (e *editor) recall(by int) {
 
 // show draws the line into width cells behind a prompt, and gives the cell of
 // the cursor. A line too long shows its part around the cursor.
-func (e *editor) show(prompt string, width int) (line string, cursor int) {
-	room := width - ansi.StringWidth(prompt) - 1
+func (e *editor) show(c cells, prompt string, width int) (line string, cursor int) {
+	room := width - c.width(prompt) - 1
 	if room < 1 {
-		return ansi.Truncate(prompt, width, ""), 0
+		return c.cut(prompt, width, ""), 0
 	}
 	left := e.left
-	if over := ansi.StringWidth(left) - room; over > 0 {
-		left = ansi.TruncateLeft(left, over+1, "…")
+	if over := c.width(left) - room; over > 0 {
+		left = c.method.TruncateLeft(left, over+1, "…")
 	}
-	line = ansi.Truncate(prompt+left+e.right, width, "…")
-	return line, ansi.StringWidth(prompt + left)
+	return c.cut(prompt+left+e.right, width, "…"), c.width(prompt + left)
 }
 
 // first is the first character of s as it looks.

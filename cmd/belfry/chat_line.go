@@ -68,10 +68,11 @@ func chatLines(ctx context.Context, m *chatModel, events <-chan any, in io.Reade
 		if lines == nil && running == 0 || m.ended != nil {
 			return nil
 		}
-		// Nothing is read before the client knows who else has written: the
-		// first line in may ask for just that.
+		// One line is done with before the next is read, so that a script may
+		// take back what it has just sent; and none is read before the client
+		// knows who has written, which the first line may ask for.
 		ready := lines
-		if !m.synced {
+		if !m.synced || running > 0 {
 			ready = nil
 		}
 		select {

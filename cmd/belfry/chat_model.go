@@ -29,6 +29,7 @@ type chatModel struct {
 	logs    map[string]*chatLog
 	current string // conversation on the screen; empty = none yet
 	state   client.State
+	offline bool // and the user knows
 	synced  bool
 	notes   []string                    // for the user, newest last; whoever shows them clears them
 	sending map[string]*client.Outgoing // by cid; what has no answer yet
@@ -107,8 +108,16 @@ func (m *chatModel) print(l *chatLog, e chatEntry) {
 func (m *chatModel) entered(state client.State) {
 	m.state = state
 	switch state {
+	case client.StateOnline:
+		if m.offline {
+			m.offline = false
+			m.tell("Connected again.")
+		}
 	case client.StateWaiting:
-		m.tell("No connection (%v); trying again.", m.net.Err())
+		if !m.offline {
+			m.offline = true
+			m.tell("No connection, trying again: %v", m.net.Err())
+		}
 	case client.StateClosed:
 		m.quit = true
 		if err := m.net.Err(); !errors.Is(err, client.ErrClosed) {
@@ -182,7 +191,9 @@ func (m *chatModel) apply(event any) []chatJob {
 		for _, r := range e.Ranges {
 			l.recall(r.From, r.To, e.Sender)
 		}
-		m.tell("%s took a message back", e.By)
+		if e.By != m.me {
+			m.tell("%s took a message back", e.By)
+		}
 	case client.MessagesDeleted:
 		m.log(e.Conv.String()).remove(e.Seqs)
 	case client.ConversationDeleted:
@@ -277,7 +288,7 @@ func (m *chatModel) open(conv string) []chatJob {
 	if l.unread > 0 {
 		l.firstNew = l.readSeq + 1
 	}
-	if !l.loaded {
+	if !l.loaded && !m.talks { // without a screen, what was is there on request
 		l.loaded = true
 		jobs = append(jobs, m.fetch(conv, client.Query{Limit: chatPage}))
 	}

@@ -202,7 +202,7 @@ func TestEditorShow(t *testing.T) {
 		{"世界世界世界", "", 10, "> …界世界", 9},
 	} {
 		e := editor{left: c.left, right: c.right}
-		line, cursor := e.show(chatPrompt, c.width)
+		line, cursor := e.show(graphemeCells, chatPrompt, c.width)
 		if w := ansi.StringWidth(line); w > c.width || cursor >= c.width {
 			t.Errorf("show(%q|%q) in %d cells takes %d, cursor at %d", c.left, c.right, c.width, w, cursor)
 		}
@@ -227,7 +227,7 @@ func chatAt(entries ...chatEntry) (*chatModel, *chatLog) {
 var morning = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
 func screenOf(width, height int) chatScreen {
-	return chatScreen{width: width, height: height, now: morning.Add(time.Hour), draft: "> "}
+	return chatScreen{width: width, height: height, now: morning.Add(time.Hour), draft: "> ", cells: graphemeCells}
 }
 
 func TestRender(t *testing.T) {
@@ -251,8 +251,8 @@ func TestRender(t *testing.T) {
 		"",
 		"── Monday, 2 March ──",
 		"09:00 bob  hi",
-		"09:01 alice  hello bob, how are things",
-		"             going ✓✓",
+		"09:01 alice  hello bob, how are",
+		"             things going ✓✓",
 		"09:02 alice  ? ✓",
 		"09:03 bob  taken back",
 		"── new ──",
@@ -286,17 +286,18 @@ func TestRenderFits(t *testing.T) {
 	}
 	for width := range 60 {
 		for height := range 20 {
-			for _, scrolled := range []int{0, 5, 1000} {
-				s := screenOf(width, height)
-				s.colours, s.scrolled, s.draft = true, scrolled, ""
-				lines := m.render(s)
-				if len(lines) != height {
-					t.Fatalf("%d×%d: %d lines", width, height, len(lines))
-				}
-				for _, line := range lines {
-					// A wide character cannot be narrower than it is.
-					if w := ansi.StringWidth(line); w > max(width, 2) {
-						t.Fatalf("%d×%d: %d cells: %q", width, height, w, line)
+			s := screenOf(width, height)
+			s.colours, s.draft = true, ""
+			for _, s.cells = range []cells{{}, graphemeCells} {
+				for _, s.scrolled = range []int{0, 5, 1000} {
+					lines := m.render(s)
+					if len(lines) != height {
+						t.Fatalf("%d×%d: %d lines", width, height, len(lines))
+					}
+					for _, line := range lines {
+						if w := s.cells.width(line); w > width {
+							t.Fatalf("%d×%d: %d cells: %q", width, height, w, line)
+						}
 					}
 				}
 			}

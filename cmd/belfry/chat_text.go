@@ -72,22 +72,35 @@ func bodyText(body any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
+// cells measures text by what it takes on a terminal: two cells for a wide
+// character, none for a combining mark. The zero value adds up code points, as
+// most terminals do; graphemeCells is for those that join a cluster into one.
+type cells struct{ method ansi.Method }
+
+var graphemeCells = cells{ansi.GraphemeWidth}
+
+func (c cells) width(text string) int { return c.method.StringWidth(text) }
+
+// cut shortens text to width cells, of which tail takes part.
+func (c cells) cut(text string, width int, tail string) string {
+	return c.method.Truncate(text, max(width, 0), tail)
+}
+
 // wrap breaks text into lines of at most width cells, at spaces where it can.
-// Wide characters count as the two cells they take.
-func wrap(text string, width int) []string {
+func (c cells) wrap(text string, width int) []string {
 	var lines []string
 	for line := range strings.SplitSeq(text, "\n") {
-		lines = append(lines, strings.Split(ansi.Wrap(line, max(width, 1), ""), "\n")...)
+		lines = append(lines, strings.Split(c.method.Wrap(line, max(width, 1), ""), "\n")...)
 	}
 	return lines
 }
 
 // pad fills text with spaces to width cells, or cuts it there.
-func pad(text string, width int) string {
-	if w := ansi.StringWidth(text); w < width {
+func (c cells) pad(text string, width int) string {
+	if w := c.width(text); w < width {
 		return text + strings.Repeat(" ", width-w)
 	}
-	return ansi.Truncate(text, max(width, 0), "…")
+	return c.cut(text, width, "…")
 }
 
 // A palette colours text, or leaves it alone where nobody could see it.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
 )
 
 // A chatTUI is a chat on a whole terminal.
@@ -26,6 +27,11 @@ func (t *chatTUI) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		t.screen.width, t.screen.height = msg.Width, msg.Height
+	case tea.ModeReportMsg:
+		// The renderer asks for this mode and then measures by it, and so must we.
+		if msg.Mode == ansi.ModeUnicodeCore && (msg.Value.IsSet() || msg.Value.IsReset() || msg.Value.IsPermanentlySet()) {
+			t.screen.cells = graphemeCells
+		}
 	case tea.KeyPressMsg:
 		jobs = t.press(msg)
 	case tea.PasteMsg:
@@ -97,7 +103,7 @@ func (t *chatTUI) scroll(n int) {
 
 func (t *chatTUI) View() tea.View {
 	t.screen.now = time.Now()
-	draft, cursor := t.editor.show(chatPrompt, t.screen.width)
+	draft, cursor := t.editor.show(t.screen.cells, chatPrompt, t.screen.width)
 	t.screen.draft = draft
 	v := tea.NewView(strings.Join(t.model.render(t.screen), "\n"))
 	v.AltScreen = true

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/charmbracelet/x/ansi"
-
 	"github.com/belfry-im/belfry/client"
 )
 
@@ -50,6 +48,7 @@ func (m *chatModel) line(l *chatLog, e chatEntry) string {
 // the model's own.
 type chatScreen struct {
 	width, height int
+	cells         cells
 	colours       palette
 	now           time.Time
 	scrolled      int // lines that the view stands above the end
@@ -73,7 +72,11 @@ func (m *chatModel) render(s chatScreen) []string {
 	screen = append(screen, lines...)
 	screen = append(screen, notes...)
 	screen = append(screen, m.renderStatus(s), s.draft)
-	return screen[max(len(screen)-s.height, 0):]
+	screen = screen[max(len(screen)-s.height, 0):]
+	for i, line := range screen {
+		screen[i] = s.cells.cut(line, s.width, "")
+	}
+	return screen
 }
 
 // clampScroll keeps a view of room lines inside a text of n.
@@ -96,34 +99,45 @@ func (m *chatModel) renderBar(s chatScreen) string {
 	if len(elsewhere) > 0 {
 		left += "   new: " + strings.Join(elsewhere, ", ")
 	}
-	right := " " + m.state.String() + " "
-	room := s.width - ansi.StringWidth(right)
+	right := " " + m.connection() + " "
+	room := s.width - s.cells.width(right)
 	if room < 8 {
-		return s.colours.bar(pad(left, s.width))
+		return s.colours.bar(s.cells.pad(left, s.width))
 	}
-	return s.colours.bar(pad(left, room) + right)
+	return s.colours.bar(s.cells.pad(left, room) + right)
+}
+
+// connection says what there is of one.
+func (m *chatModel) connection() string {
+	switch {
+	case m.state == client.StateOnline:
+		return "online"
+	case m.synced:
+		return "offline"
+	}
+	return "connecting"
 }
 
 func (m *chatModel) renderNotes(s chatScreen) []string {
 	var lines []string
 	for _, note := range m.notes {
-		for _, line := range wrap(printable(note), s.width) {
+		for _, line := range s.cells.wrap(printable(note), s.width) {
 			lines = append(lines, s.colours.accent(line))
 		}
 	}
-	// Half of the screen stays with the messages.
-	return lines[max(len(lines)-s.height/2, 0):]
+	// Something of the messages stays to be seen.
+	return lines[max(len(lines)-max(s.height-6, 1), 0):]
 }
 
 func (m *chatModel) renderStatus(s chatScreen) string {
 	l := m.logs[m.current]
 	switch {
 	case s.scrolled > 0:
-		return s.colours.dim(pad("── scrolled back; End returns ──", s.width))
-	case m.state == client.StateWaiting || m.state == client.StateConnecting && m.synced:
-		return s.colours.bad(pad("no connection; what you write goes out later", s.width))
+		return s.colours.dim("── scrolled back; End returns ──")
+	case m.connection() == "offline":
+		return s.colours.bad("no connection; what you write goes out later")
 	case l != nil && l.typingUntil > s.now.UnixMilli():
-		return s.colours.dim(pad(peer(l.conv)+" is typing…", s.width))
+		return s.colours.dim(peer(l.conv) + " is typing…")
 	}
 	return ""
 }
@@ -159,7 +173,7 @@ func (m *chatModel) renderLog(s chatScreen) []string {
 func (m *chatModel) renderEntry(s chatScreen, l *chatLog, e chatEntry) []string {
 	c := s.colours
 	head := time.UnixMilli(e.time).In(s.now.Location()).Format("15:04") + " "
-	indent := ansi.StringWidth(head) + ansi.StringWidth(e.from) + 2
+	indent := s.cells.width(head) + s.cells.width(e.from) + 2
 	if s.width < 3*indent {
 		indent = 2 // a name that long would leave no room for the text
 	}
@@ -170,12 +184,15 @@ func (m *chatModel) renderEntry(s chatScreen, l *chatLog, e chatEntry) []string 
 	if e.failed != "" {
 		text += " (" + printableLine(e.failed) + ")"
 	}
-	const markWidth = 3
-	body := wrap(text, s.width-indent-markWidth)
+	room := s.width - indent
+	if mark != "" {
+		room -= s.cells.width(" ✓✓")
+	}
+	body := s.cells.wrap(text, room)
 	name := c.dim(head) + c.name(e.from, e.from) + "  "
 	var lines []string
 	if indent == 2 {
-		lines = append(lines, ansi.Truncate(name, s.width, "…"))
+		lines = append(lines, s.cells.cut(name, s.width, "…"))
 	}
 	for i, line := range body {
 		switch {

@@ -92,9 +92,7 @@ func set(flags *pflag.FlagSet, f *pflag.Flag, v any) error {
 // is no error: they all share one environment.
 func loadEnv(root *cobra.Command, environ []string) (*koanf.Koanf, error) {
 	known := map[string]bool{}
-	for _, cmd := range root.Commands() {
-		cmd.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = f.Name != helpFlag })
-	}
+	learn(root, known)
 	var unknown string
 	k := koanf.New(".")
 	err := k.Load(env.Provider(".", env.Opt{
@@ -115,6 +113,14 @@ func loadEnv(root *cobra.Command, environ []string) (*koanf.Koanf, error) {
 		return nil, fmt.Errorf("%s: no such setting (variables are flags in capitals, as %s)", unknown, envName("offline-ttl"))
 	}
 	return k, nil
+}
+
+// learn collects the names of the flags of cmd and all below it.
+func learn(cmd *cobra.Command, known map[string]bool) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { known[f.Name] = f.Name != helpFlag })
+	for _, sub := range cmd.Commands() {
+		learn(sub, known)
+	}
 }
 
 func loadFile(path string, flags *pflag.FlagSet) (*koanf.Koanf, error) {

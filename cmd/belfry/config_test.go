@@ -20,7 +20,7 @@ func configured(t *testing.T, args, environ []string) (*serveOptions, error) {
 	root := &cobra.Command{Use: "belfry", SilenceErrors: true, SilenceUsage: true}
 	serve := &cobra.Command{Use: "serve", RunE: func(*cobra.Command, []string) error { return nil }}
 	o.bind(serve.Flags())
-	root.AddCommand(serve, tokenCommand())
+	root.AddCommand(serve, newTokenCommand())
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return configure(cmd, environ) }
 	root.SetArgs(append([]string{"serve"}, args...))
 	return &o, root.Execute()
@@ -213,6 +213,7 @@ func TestCommandLine(t *testing.T) {
 		{"", 0, "Available Commands"},
 		{"--help", 0, "belfry serve --dev"},
 		{"serve --help", 0, "Examples:"},
+		{"chat --help", 0, "Examples:"},
 		{"token --help", 0, "Examples:"},
 		{"version --help", 0, "Examples:"},
 		{"version", 0, "belfry "},

@@ -5,25 +5,45 @@ package main
 import (
 	"net/http"
 	"strconv"
+	"sync/atomic"
+	"time"
 
 	"github.com/belfry-im/belfry/raftstore"
 )
 
-// withFaults puts calls beside those of the administration that make the
-// server fail, for tests that have to see it recover:
+// faults makes a server fail when it is told to, for tests that have to see it
+// recover. Its calls stand beside those of the administration:
 //
-//	POST /faults/shards/{n}/stop      shard n loses its leader
-//	POST /faults/shards/{n}/resume    and gets one again
+//	POST /faults/shards/{n}/stop       shard n loses its leader
+//	POST /faults/shards/{n}/resume     and gets one again
+//	POST /faults/clock/pass/{duration} so much time passes at once
+//	POST /faults/clock/jump/{duration} the wall clock is set so far ahead, or back
 //
-// Only a build with the tag "faults" has them.
-func withFaults(admin http.Handler, requireAdmin func(http.Handler) http.Handler, store *raftstore.Store) http.Handler {
-	faults := http.NewServeMux()
-	faults.HandleFunc("POST /faults/shards/{n}/stop", onShard(store.StopShard))
-	faults.HandleFunc("POST /faults/shards/{n}/resume", onShard(store.ResumeShard))
+// The clock is right again after a restart. Only a build with the tag "faults"
+// has all this.
+type faults struct {
+	passed, jumped atomic.Int64 // nanoseconds
+}
+
+// configure puts the clock that can be set under the store.
+func (f *faults) configure(c *raftstore.Config) {
+	start := time.Now()
+	c.Clock = func() (wall time.Time, mono time.Duration) {
+		now, passed := time.Now(), time.Duration(f.passed.Load())
+		return now.Round(0).Add(passed + time.Duration(f.jumped.Load())), now.Sub(start) + passed
+	}
+}
+
+func (f *faults) handler(admin http.Handler, requireAdmin func(http.Handler) http.Handler, store *raftstore.Store) http.Handler {
+	calls := http.NewServeMux()
+	calls.HandleFunc("POST /faults/shards/{n}/stop", onShard(store.StopShard))
+	calls.HandleFunc("POST /faults/shards/{n}/resume", onShard(store.ResumeShard))
+	calls.HandleFunc("POST /faults/clock/pass/{duration}", onClock(&f.passed, 0))
+	calls.HandleFunc("POST /faults/clock/jump/{duration}", onClock(&f.jumped, -maxClockFault))
 
 	mux := http.NewServeMux()
 	mux.Handle("/", admin)
-	mux.Handle("/faults/", requireAdmin(faults))
+	mux.Handle("/faults/", requireAdmin(calls))
 	return mux
 }
 
@@ -38,6 +58,21 @@ func onShard(do func(shard int) error) http.HandlerFunc {
 			http.Error(w, err.Error(), http.StatusNotFound)
 			return
 		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// maxClockFault keeps sums of durations far from their limit.
+const maxClockFault = 10 * 365 * 24 * time.Hour
+
+func onClock(offset *atomic.Int64, least time.Duration) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		d, err := time.ParseDuration(r.PathValue("duration"))
+		if err != nil || d < least || d > maxClockFault {
+			http.Error(w, "duration: want one such as 61s, of at most ten years", http.StatusBadRequest)
+			return
+		}
+		offset.Add(int64(d))
 		w.WriteHeader(http.StatusNoContent)
 	}
 }

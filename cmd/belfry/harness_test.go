@@ -104,8 +104,8 @@ func startServer(t testing.TB, flags ...string) *server {
 	return start(t, normalBinary, flags)
 }
 
-// startFaultServer is startServer with the build tag "faults": see stopShard
-// and resumeShard.
+// startFaultServer is startServer with the build tag "faults": see stopShard,
+// passTime and jumpClock.
 func startFaultServer(t testing.TB, flags ...string) *server {
 	t.Helper()
 	return start(t, faultsBinary, flags)
@@ -338,16 +338,23 @@ func (s *server) adminAs(token, method, path string, in any) (int, obj, error) {
 }
 
 // stopShard makes shard n leaderless until resumeShard. Fault servers only.
-func (s *server) stopShard(n int) { s.t.Helper(); s.fault(n, "stop") }
+func (s *server) stopShard(n int) { s.t.Helper(); s.fault(fmt.Sprintf("shards/%d/stop", n)) }
 
 // resumeShard undoes stopShard.
-func (s *server) resumeShard(n int) { s.t.Helper(); s.fault(n, "resume") }
+func (s *server) resumeShard(n int) { s.t.Helper(); s.fault(fmt.Sprintf("shards/%d/resume", n)) }
 
-func (s *server) fault(n int, what string) {
+// passTime lets d pass at once on the server's clock: what is older than its
+// time to live by then is gone. Fault servers only; a restart undoes it.
+func (s *server) passTime(d time.Duration) { s.t.Helper(); s.fault("clock/pass/" + d.String()) }
+
+// jumpClock sets the server's wall clock d ahead, or back, while no more time
+// passes than does: a wrong clock. Fault servers only; a restart undoes it.
+func (s *server) jumpClock(d time.Duration) { s.t.Helper(); s.fault("clock/jump/" + d.String()) }
+
+func (s *server) fault(call string) {
 	s.t.Helper()
-	status, reply := s.admin("POST", fmt.Sprintf("/faults/shards/%d/%s", n, what), nil)
-	if status/100 != 2 {
-		s.t.Fatalf("%s shard %d: status %d %v", what, n, status, reply)
+	if status, reply := s.admin("POST", "/faults/"+call, nil); status/100 != 2 {
+		s.t.Fatalf("%s: status %d %v", call, status, reply)
 	}
 }
 

@@ -41,7 +41,7 @@ func execute(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) 
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), tokenCommand(), versionCommand())
+	root.AddCommand(newServeCommand(), newChatCommand(), newLoadCommand(), newTokenCommand(), newVersionCommand())
 
 	// What cobra itself refuses (an unknown command, flag or argument) it
 	// refuses before this hook.

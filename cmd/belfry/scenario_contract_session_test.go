@@ -83,10 +83,13 @@ func TestContractTimeouts(t *testing.T) {
 
 		lives := w.online(w.alice, "phone", nil) // its library answers pings
 		lives.sends(w.bob, "hello")
-		dead := w.deafDevice(w.bob, "dead") // reads nothing, so answers none
+		dead := w.deaf(w.bob, "dead") // reads nothing, so answers none
 		eventually(t, "the deaf device is there", func() bool { return w.sees(lives, w.bob) })
 		eventually(t, "the deaf device is gone", func() bool { return !w.sees(lives, w.bob) })
-		requireClosed(t, dead, 4408)
+		w.hangsUp(dead)
+		if n := closes(t, w, "4408"); n < 3 {
+			t.Errorf("%d sessions closed as 4408, want those three", n)
+		}
 		lives.idle()
 	})
 }
@@ -322,6 +325,7 @@ func TestContractDrain(t *testing.T) {
 		bob.request("ping", nil)
 		early := w.device(t, w.carol, "phone", w.codec)
 		early.connect(dialOptions{})
+		early.request("ping", nil)
 		w.stop() // SIGTERM, and exit code 0
 		for _, c := range []*wsClient{alice, bob, early} {
 			c.expectClose(1001)
@@ -363,6 +367,8 @@ func TestContractOperations(t *testing.T) {
 	if status, _ := s.call(t, "POST", "/faults/shards/0/stop", s.adminToken); status != http.StatusNotFound {
 		t.Errorf("a fault hook in the normal build: status %d", status)
 	}
+	bob.logout()
+	eventually(t, "the logout is counted", func() bool { return closes(t, w, "1000") == 1 })
 	text := metrics(t, s)
 	for _, name := range []string{"sessions", "messages_in", "messages_out", "bytes", "commit", "push", "closes"} {
 		if !strings.Contains(text, "belfry_") || !strings.Contains(text, name) {

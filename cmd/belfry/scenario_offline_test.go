@@ -32,20 +32,6 @@ func TestScenario01OfflineMessagesComeInOrder(t *testing.T) {
 	})
 }
 
-// liveMessage takes the next push, an onNewMessage of one message, and gives
-// that.
-func (c *wsClient) liveMessage() any {
-	c.t.Helper()
-	p := c.next()
-	if p.Op != "onNewMessage" {
-		c.t.Fatalf("%s: %s %v, want onNewMessage", c.name(), p.Op, p.Args)
-	}
-	if n := len(c.onNewMessage(p.Args)); n != 1 {
-		c.t.Fatalf("%s: %d messages in a frame, want 1: %v", c.name(), n, p.Args)
-	}
-	return p.Args["messages"].([]any)[0]
-}
-
 func TestScenario02SecondDeviceGetsLastMessageThroughRecents(t *testing.T) {
 	t.Parallel()
 	eachCodec(t, startServer(t), func(t *testing.T, w *world) {

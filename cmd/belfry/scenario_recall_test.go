@@ -176,3 +176,25 @@ func TestScenario26PhoneReturnsAfterLaptopReadAll(t *testing.T) {
 		check(t, "the next return", phone.pushes()[0].Op, "onSynced")
 	})
 }
+
+// The same for a device whose cursor is from before the first message ever.
+func TestScenario26FromTheVeryBeginning(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		phone := w.online(w.bob, "phone", nil)
+		laptop := w.online(w.bob, "laptop", nil)
+		phone.lostLink()
+		alice := w.online(w.alice, "phone", nil)
+		m := alice.sends(w.bob, "m1", "m2", "m3")
+		for i := range m {
+			check(t, "live", laptop.liveMessage(), m[i].at(w.bob, i+1))
+		}
+		laptop.ackAll()
+		laptop.request("ping", nil)
+		phone.resume(nil)
+		all := phone.pushes()
+		check(t, "messages", messagesIn(all), seenBy(w.bob, 1, m...))
+		check(t, "changes", changesIn(all), []any{[]any{"onReadReport", obj{"conv": "u:" + w.alice, "seq": 3}}})
+		check(t, "onSynced", syncedIn(all), syncedArgs(0, 0, entry(w.bob, m[2], 3, 3, 0)))
+	})
+}

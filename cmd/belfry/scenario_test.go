@@ -77,10 +77,11 @@ func (w *world) online(user, device string, args obj) *wsClient {
 
 // arrived waits until user's view of conv reaches seq. A send is answered when
 // it is safe in the sender's shard; the receiver's has it a moment later. The
-// probe that looks acks nothing and so leaves no trace in the queue.
+// probe that looks acks nothing and so leaves no trace in the queue; nor does it
+// wait for its sync, which without acks may have no end.
 func (w *world) arrived(user, conv string, seq int64) {
 	w.t.Helper()
-	probe := w.online(user, "probe", obj{"autoRead": false, "recents": "off"})
+	probe := w.login(user, "probe", obj{"autoRead": false, "recents": "off"})
 	eventually(w.t, fmt.Sprintf("seq %d in %s of %s", seq, conv, user), func() bool {
 		return num(w.t, probe.request("getMessage", obj{"conv": conv, "limit": 1}), "to") >= seq
 	})
@@ -128,6 +129,29 @@ func (c *wsClient) pushes() []push {
 			return all
 		}
 	}
+}
+
+// liveMessage takes one message off the next push, which has to be an
+// onNewMessage. What else a frame holds it puts back; only with its last message
+// the frame counts as taken.
+func (c *wsClient) liveMessage() any {
+	c.t.Helper()
+	p := c.next()
+	if p.Op != "onNewMessage" {
+		c.t.Fatalf("%s: %s %v, want onNewMessage", c.name(), p.Op, p.Args)
+	}
+	cursor := c.Cursor
+	c.onNewMessage(p.Args)
+	messages := p.Args["messages"].([]any)
+	if len(messages) > 1 {
+		rest := push{p.Op, with(p.Args, obj{"messages": messages[1:]})}
+		c.conn.mu.Lock()
+		c.conn.pushes = slices.Insert(c.conn.pushes, 0, rest)
+		c.conn.mu.Unlock()
+		c.lastD--
+		c.Cursor = cursor
+	}
+	return messages[0]
 }
 
 // cursorOnlyAtEnd requires that of the onNewMessage frames of a sync only the

@@ -33,7 +33,7 @@ const (
 	httpIdle = 2 * time.Minute
 )
 
-func serveCommand() *cobra.Command {
+func newServeCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -106,7 +106,10 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	store, err := raftstore.Open(o.storeConfig(log, registry))
+	var faults faults
+	config := o.storeConfig(log, registry)
+	faults.configure(&config)
+	store, err := raftstore.Open(config)
 	if err != nil {
 		return err
 	}
@@ -117,7 +120,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	}
 
 	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
-	admin := newHTTPServer(withFaults(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
+	admin := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
 	ended := make(chan error, 2)
 	go func() {
 		if o.tlsCert != "" {
@@ -129,7 +132,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	go func() { ended <- admin.Serve(adminListen) }()
 	log.Info("listening", "listen", listen.Addr().String(), "admin", adminListen.Addr().String(), "data", o.data)
 
-	err = waitReady(ctx, store.Ready, ended)
+	err = waitReady(ctx, store.Ready, ended, log)
 	if err == nil && ctx.Err() == nil {
 		fmt.Fprintf(stdout, "ready listen=%s admin=%s\n", listen.Addr(), adminListen.Addr())
 		if o.dev {
@@ -152,11 +155,20 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	return errors.Join(err, clients.Close(), admin.Close())
 }
 
-// waitReady returns when the store serves, ctx ends, or a listener fails.
-func waitReady(ctx context.Context, ready func() error, ended <-chan error) error {
+// waitReady returns when the store serves, ctx ends, or a listener fails. A
+// store with a stopped shard never gets ready, and goes on with the others.
+func waitReady(ctx context.Context, ready func() error, ended <-chan error, log *slog.Logger) error {
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
-	for ready() != nil {
+	for logged := false; ; {
+		reason := ready()
+		if reason == nil {
+			return nil
+		}
+		if !logged {
+			log.Warn("not ready", "reason", reason)
+			logged = true
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -165,7 +177,6 @@ func waitReady(ctx context.Context, ready func() error, ended <-chan error) erro
 			return err
 		}
 	}
-	return nil
 }
 
 func newHTTPServer(h http.Handler, headerTimeout time.Duration, log *slog.Logger) *http.Server {

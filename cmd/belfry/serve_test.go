@@ -3,8 +3,15 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -214,5 +222,72 @@ func TestToken(t *testing.T) {
 	}
 	if left := time.Until(claims.ExpiresAt.Time); left > time.Hour || left < 59*time.Minute {
 		t.Errorf("the token is good for %v, want 1h", left)
+	}
+}
+
+// TestServeTLS serves clients with a certificate.
+func TestServeTLS(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyBytes, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: cert},
+		keyFile:  {Type: "PRIVATE KEY", Bytes: keyBytes},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := startServer(t, "--tls-cert="+certFile, "--tls-key="+keyFile)
+
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})) {
+		t.Fatal("the certificate is none")
+	}
+	trusting := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	defer trusting.CloseIdleConnections()
+	ws, _, err := websocket.Dial(t.Context(), "wss://"+s.listen+"/v1/ws", &websocket.DialOptions{HTTPClient: trusting})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.CloseNow()
+	if err := ws.Write(t.Context(), websocket.MessageText, []byte(`{"id":1,"op":"ping"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, reply, err := ws.Read(t.Context()); err != nil || !bytes.Contains(reply, []byte(`"serverTime"`)) {
+		t.Errorf("ping: %s, %v", reply, err)
+	}
+}
+
+// TestFaultClock sees messages out of their time, and keeps them when only the
+// wall clock is wrong.
+func TestFaultClock(t *testing.T) {
+	s := startFaultServer(t)
+	alice := s.login(t, "alice", "phone", nil)
+	alice.request("send", obj{"conv": "u:bob", "cid": "short", "ttl": 60, "body": obj{}})
+	alice.say("u:bob", "long")
+
+	s.jumpClock(1000 * time.Hour)
+	bob := s.login(t, "bob", "phone", obj{"autoRead": false})
+	if got := bob.sync().Messages; len(got) != 2 {
+		t.Errorf("after the wall clock jumped: %v, want both messages", got)
+	}
+	s.passTime(61 * time.Second)
+	bob.login(obj{"autoRead": false})
+	if got := bob.sync().Messages; len(got) != 1 || got[0].CID != "long" {
+		t.Errorf("after 61 s: %v, want the one that lives long", got)
 	}
 }

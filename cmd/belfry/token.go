@@ -24,7 +24,7 @@ const (
 	tokenTTL = 24 * time.Hour
 )
 
-func tokenCommand() *cobra.Command {
+func newTokenCommand() *cobra.Command {
 	var user, data, secretFile string
 	ttl := tokenTTL
 	cmd := &cobra.Command{

@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 )
 
@@ -292,15 +291,6 @@ type synced struct {
 	Reset                bool
 	Lost                 []any // [{conv, from, to, count}]
 	Conversations        []obj // nil when absent
-}
-
-// conversation gives the entry of conv in onSynced, nil if it is not there.
-func (y *synced) conversation(conv string) obj {
-	i := slices.IndexFunc(y.Conversations, func(o obj) bool { return o["conv"] == conv })
-	if i < 0 {
-		return nil
-	}
-	return y.Conversations[i]
 }
 
 // sync takes everything up to onSynced.

@@ -62,6 +62,7 @@ func TestCanonicalJSONRefuses(t *testing.T) {
 		{"depth/33 maps", strings.Repeat(`{"a":`, 33) + `1` + strings.Repeat(`}`, 33), errBodyDepth},
 		{"depth/10000 arrays", deep(10000), errBodyDepth},
 		{"bin/number", `{"$bin":5}`, errBodyBin},
+		{"bin/array", `{"$bin":[1]}`, errBodyBin},
 		{"bin/null", `{"$bin":null}`, errBodyBin},
 		{"bin/nested", `{"$bin":{"$bin":""}}`, errBodyBin},
 		{"bin/unpadded", `{"$bin":"YQ"}`, errBodyBin},
@@ -192,6 +193,7 @@ func TestCanonicalForm(t *testing.T) {
 		{`{"$bin":"YWI="}`, "c4026162"},
 		{`{ "\u0024bin" : "" }`, "c400"},
 		{`{"$bin":"YWI=","x":1}`, "82a42462696ea4" + hex.EncodeToString([]byte("YWI=")) + "a17801"},
+		{`{"$bin":[],"x":1}`, "82a42462696e90a17801"},
 		{`[0,1,2,3,4,5,6,7,8,9,0,1,2,3,4,5]`, "dc001000010203040506070809000102030405"},
 	}
 	for _, tt := range tests {

@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"bytes"
-	"encoding/binary"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -10,7 +9,7 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// A encoder appends one frame to buf, in either encoding. Its calls follow the
+// An encoder appends one frame to buf, in either encoding. Its calls follow the
 // shape of the frame: an open map takes key and value in turn. It is a plain
 // struct, used by value on the stack, so that writing a frame allocates nothing.
 type encoder struct {
@@ -26,10 +25,8 @@ type mapMark struct {
 	outer int // keys of the map around it
 }
 
-// maxFixMap is the most keys that beginMap has room for in its header.
-const maxFixMap = 15
-
-// beginMap opens a map of at most maxFixMap keys; endMap fills in how many came.
+// beginMap opens a map of at most 15 keys, which is what its header of one byte
+// has room for; endMap fills in how many came.
 func (e *encoder) beginMap() mapMark {
 	e.separate()
 	m := mapMark{len(e.buf), e.keys}
@@ -44,7 +41,7 @@ func (e *encoder) beginMap() mapMark {
 
 func (e *encoder) endMap(m mapMark) {
 	if e.codec == Msgpack {
-		e.buf[m.at] |= byte(min(e.keys, maxFixMap))
+		e.buf[m.at] |= byte(e.keys)
 	} else {
 		e.buf = append(e.buf, '}')
 	}
@@ -302,77 +299,4 @@ func (e *encoder) groupCursors(name string, gs []GroupCursor) {
 		e.text(g.Cursor)
 	}
 	e.endMapOf(m)
-}
-
-// The headers of msgpack, each in its shortest form.
-
-func appendMapHeader(b []byte, n int) []byte {
-	switch {
-	case n < 1<<4:
-		return append(b, 0x80|byte(n))
-	case n < 1<<16:
-		return append(b, 0xde, byte(n>>8), byte(n))
-	}
-	return binary.BigEndian.AppendUint32(append(b, 0xdf), uint32(n))
-}
-
-func appendArrayHeader(b []byte, n int) []byte {
-	switch {
-	case n < 1<<4:
-		return append(b, 0x90|byte(n))
-	case n < 1<<16:
-		return append(b, 0xdc, byte(n>>8), byte(n))
-	}
-	return binary.BigEndian.AppendUint32(append(b, 0xdd), uint32(n))
-}
-
-func appendStrHeader(b []byte, n int) []byte {
-	switch {
-	case n < 1<<5:
-		return append(b, 0xa0|byte(n))
-	case n < 1<<8:
-		return append(b, 0xd9, byte(n))
-	case n < 1<<16:
-		return append(b, 0xda, byte(n>>8), byte(n))
-	}
-	return binary.BigEndian.AppendUint32(append(b, 0xdb), uint32(n))
-}
-
-func appendBinHeader(b []byte, n int) []byte {
-	switch {
-	case n < 1<<8:
-		return append(b, 0xc4, byte(n))
-	case n < 1<<16:
-		return append(b, 0xc5, byte(n>>8), byte(n))
-	}
-	return binary.BigEndian.AppendUint32(append(b, 0xc6), uint32(n))
-}
-
-func appendUint(b []byte, v uint64) []byte {
-	switch {
-	case v < 1<<7:
-		return append(b, byte(v))
-	case v < 1<<8:
-		return append(b, 0xcc, byte(v))
-	case v < 1<<16:
-		return append(b, 0xcd, byte(v>>8), byte(v))
-	case v < 1<<32:
-		return binary.BigEndian.AppendUint32(append(b, 0xce), uint32(v))
-	}
-	return binary.BigEndian.AppendUint64(append(b, 0xcf), v)
-}
-
-// appendNegative appends a v below 0.
-func appendNegative(b []byte, v int64) []byte {
-	switch {
-	case v >= -1<<5:
-		return append(b, byte(v))
-	case v >= -1<<7:
-		return append(b, 0xd0, byte(v))
-	case v >= -1<<15:
-		return append(b, 0xd1, byte(v>>8), byte(v))
-	case v >= -1<<31:
-		return binary.BigEndian.AppendUint32(append(b, 0xd2), uint32(v))
-	}
-	return binary.BigEndian.AppendUint64(append(b, 0xd3), uint64(v))
 }

@@ -172,34 +172,3 @@ func (d *decoder) conversations() []Conversation {
 	d.endArray(a)
 	return cs
 }
-
-// The least bytes that elements of long lists take as msgpack, which is never
-// the longer encoding. A list that cannot have as many elements as it says is
-// refused before room is made.
-const (
-	messageLen      = len("\x85\xa2id\xbaULIDULIDULIDULIDULIDULIDUL\xa4conv\xa3u:a\xa4from\xa1a\xa3cid\xa1c\xa4body\xc0")
-	conversationLen = len("\x84\xa4conv\xa3u:a\xa7lastSeq\x01\xa4time\x01\xa7readSeq\x01")
-	lostLen         = len("\x84\xa4conv\xa3u:a\xa4from\x01\xa2to\x01\xa5count\x01")
-	gapLen          = len("\x83\xa4from\x01\xa2to\x01\xa6reason\xa1x")
-	rangeLen        = len("\x92\x01\x01")
-	presenceLen     = len("\xa1a\x82\xa6online\xc2\xa8lastSeen\x00")
-	memberLen       = len("\x82\xa4user\xa1a\xa4role\xa5admin")
-	failureLen      = len("\x82\xa4user\xa1a\xa4code\xa1x")
-	groupLen        = len("\x83\xa5group\xa1a\xa4kind\xa4live\xa5owner\xa1a")
-	groupCursorLen  = len("\xa1g\xa2xx")
-	seqLen          = len("\x01")
-	userLen         = len("\xa1a")
-)
-
-// makeList opens an array and makes room for its elements, each of which takes
-// at least elemLen bytes of the frame.
-func makeList[T any](d *decoder, elemLen int) ([]T, array) {
-	a := d.array()
-	if d.err == nil && a.n > (len(d.data)-d.pos)/elemLen {
-		d.fail(fmt.Sprintf("must have elements of at least %d bytes", elemLen))
-	}
-	if d.err != nil {
-		return nil, array{}
-	}
-	return make([]T, a.n), a
-}

@@ -12,7 +12,8 @@ const (
 	kindBad kind = iota // no value begins like this, or it is cut short
 	kindNull
 	kindBool
-	kindInt
+	kindInt      // from 0 up; of JSON also below
+	kindNegative // integers below 0, of msgpack alone
 	kindFloat
 	kindText
 	kindBin
@@ -21,96 +22,84 @@ const (
 	kindExt
 )
 
-// A head is what a msgpack value begins with.
+// A head is what a msgpack value begins with. It has four fields because that
+// is what the compiler still keeps in registers.
 type head struct {
 	kind kind
 	// shortest tells that no other head says the same in fewer bytes, nor in
 	// another canonical form.
 	shortest bool
-	negative bool   // kindInt: bits is an int64 below 0
 	n        int    // kindText, kindBin, kindExt: bytes that follow; kindArray, kindMap: elements, entries
-	bits     uint64 // kindInt: value; kindBool: 0 or 1; kindFloat: as float64
+	bits     uint64 // kindInt: value; kindNegative: value as int64; kindBool: 0 or 1; kindFloat: as float64
 }
 
 // readHead reads the head at b[i] and returns the offset behind it. Whatever n
 // says fits into what is left of b: an element has at least one byte.
-func readHead(b []byte, i int) (h head, next int) {
+func readHead(b []byte, i int) (head, int) {
 	if i >= len(b) {
 		return head{}, i
 	}
 	c := b[i]
 	i++
-	h.shortest = true
 	switch {
 	case c <= 0x7f:
-		h.kind, h.bits = kindInt, uint64(c)
-		return h, i
+		return head{kindInt, true, 0, uint64(c)}, i
 	case c >= 0xe0:
-		h.kind, h.negative, h.bits = kindInt, true, uint64(int64(int8(c)))
-		return h, i
+		return head{kindNegative, true, 0, uint64(int64(int8(c)))}, i
 	case c <= 0x8f:
-		h.kind, h.n = kindMap, int(c&0x0f)
-		return h.fit(b, i)
+		return sizedHead(b, i, kindMap, true, uint64(c&0x0f))
 	case c <= 0x9f:
-		h.kind, h.n = kindArray, int(c&0x0f)
-		return h.fit(b, i)
+		return sizedHead(b, i, kindArray, true, uint64(c&0x0f))
 	case c <= 0xbf:
-		h.kind, h.n = kindText, int(c&0x1f)
-		return h.fit(b, i)
+		return sizedHead(b, i, kindText, true, uint64(c&0x1f))
 	}
-	f := heads[c-0xc0]
-	if len(b)-i < int(f.size) {
+	f := &heads[c-0xc0]
+	size := int(f.size)
+	if len(b)-i < size {
 		return head{}, i
 	}
-	v := bigEndian(b[i:], int(f.size))
-	i += int(f.size)
-	h.kind = f.kind
+	v := bigEndian(b[i:], size)
+	i += size
 	switch f.kind {
-	case kindNull:
+	case kindBad, kindNull:
+		return head{f.kind, true, 0, 0}, i
 	case kindBool:
-		h.bits = uint64(c & 1)
+		return head{kindBool, true, 0, uint64(c & 1)}, i
 	case kindInt:
-		h.bits = v
-		if c >= 0xd0 { // signed
-			bits := 64 - 8*uint(f.size)
-			h.bits = uint64(int64(v<<bits) >> bits)
-			h.negative = int64(h.bits) < 0
-			h.shortest = h.negative && int64(h.bits) < f.above
-		} else {
-			h.shortest = v > uint64(f.above)
+		return head{kindInt, v > uint64(f.above), 0, v}, i
+	case kindNegative:
+		unused := 64 - 8*uint(size)
+		signed := int64(v<<unused) >> unused
+		if signed >= 0 {
+			return head{kindInt, false, 0, uint64(signed)}, i
 		}
+		return head{kindNegative, signed < f.above, 0, uint64(signed)}, i
 	case kindFloat:
-		h.bits = v
-		if f.size == 4 {
-			h.bits, h.shortest = math.Float64bits(float64(math.Float32frombits(uint32(v)))), false
+		if size == 4 {
+			return head{kindFloat, false, 0, math.Float64bits(float64(math.Float32frombits(uint32(v))))}, i
 		}
-	default:
-		if c >= 0xd4 && c <= 0xd8 { // fixext: the length is in the head
-			v = 1 << (c - 0xd4)
-		}
-		if v > math.MaxInt32 {
-			return head{}, i
-		}
-		h.n = int(v)
-		h.shortest = int64(v) > f.above
-		return h.fit(b, i)
+		return head{kindFloat, true, 0, v}, i
 	}
-	return h, i
+	if c >= 0xd4 && c <= 0xd8 { // fixext: the length is in the head
+		v = 1 << (c - 0xd4)
+	}
+	return sizedHead(b, i, f.kind, int64(v) > f.above, v)
 }
 
-// fit refuses a head whose n cannot be.
-func (h head) fit(b []byte, i int) (head, int) {
-	left, need := len(b)-i, h.n
-	switch h.kind {
+// sizedHead is the head of a value of n bytes, elements or entries, unless what is
+// left of b has no room for them.
+func sizedHead(b []byte, i int, k kind, shortest bool, n uint64) (head, int) {
+	need := n
+	switch k {
 	case kindMap:
-		need = 2 * h.n
+		need = 2 * n
 	case kindExt:
-		need = h.n + 1 // and its type
+		need = n + 1 // and its type
 	}
-	if need > left {
+	if need > uint64(len(b)-i) {
 		return head{}, i
 	}
-	return h, i
+	return head{k, shortest, int(n), 0}, i
 }
 
 func bigEndian(b []byte, size int) uint64 {
@@ -128,8 +117,8 @@ func bigEndian(b []byte, size int) uint64 {
 }
 
 // heads are the forms 0xc0-0xdf: what they begin, the size of the number that
-// follows, and the value that a shorter form still holds. For signed integers
-// that one is the lowest such value.
+// follows, and the value that a shorter form still holds. Signed integers are
+// kindNegative here, and that value is the lowest.
 var heads = [32]struct {
 	kind  kind
 	size  uint8
@@ -151,10 +140,10 @@ var heads = [32]struct {
 	0x0d: {kindInt, 2, math.MaxUint8},
 	0x0e: {kindInt, 4, math.MaxUint16},
 	0x0f: {kindInt, 8, math.MaxUint32},
-	0x10: {kindInt, 1, -32},
-	0x11: {kindInt, 2, math.MinInt8},
-	0x12: {kindInt, 4, math.MinInt16},
-	0x13: {kindInt, 8, math.MinInt32},
+	0x10: {kindNegative, 1, -32},
+	0x11: {kindNegative, 2, math.MinInt8},
+	0x12: {kindNegative, 4, math.MinInt16},
+	0x13: {kindNegative, 8, math.MinInt32},
 	0x14: {kindExt, 0, 0},
 	0x15: {kindExt, 0, 0},
 	0x16: {kindExt, 0, 0},
@@ -193,4 +182,87 @@ func skipMsgpack(b []byte, i int) int {
 		}
 	}
 	return i
+}
+
+// The headers of msgpack, each in its shortest form.
+
+func appendMapHeader(b []byte, n int) []byte {
+	switch {
+	case n < 1<<4:
+		return append(b, 0x80|byte(n))
+	case n < 1<<16:
+		return append(b, 0xde, byte(n>>8), byte(n))
+	}
+	return binary.BigEndian.AppendUint32(append(b, 0xdf), uint32(n))
+}
+
+func appendArrayHeader(b []byte, n int) []byte {
+	switch {
+	case n < 1<<4:
+		return append(b, 0x90|byte(n))
+	case n < 1<<16:
+		return append(b, 0xdc, byte(n>>8), byte(n))
+	}
+	return binary.BigEndian.AppendUint32(append(b, 0xdd), uint32(n))
+}
+
+func appendStrHeader(b []byte, n int) []byte {
+	switch {
+	case n < 1<<5:
+		return append(b, 0xa0|byte(n))
+	case n < 1<<8:
+		return append(b, 0xd9, byte(n))
+	case n < 1<<16:
+		return append(b, 0xda, byte(n>>8), byte(n))
+	}
+	return binary.BigEndian.AppendUint32(append(b, 0xdb), uint32(n))
+}
+
+func appendBinHeader(b []byte, n int) []byte {
+	switch {
+	case n < 1<<8:
+		return append(b, 0xc4, byte(n))
+	case n < 1<<16:
+		return append(b, 0xc5, byte(n>>8), byte(n))
+	}
+	return binary.BigEndian.AppendUint32(append(b, 0xc6), uint32(n))
+}
+
+func appendUint(b []byte, v uint64) []byte {
+	switch {
+	case v < 1<<7:
+		return append(b, byte(v))
+	case v < 1<<8:
+		return append(b, 0xcc, byte(v))
+	case v < 1<<16:
+		return append(b, 0xcd, byte(v>>8), byte(v))
+	case v < 1<<32:
+		return binary.BigEndian.AppendUint32(append(b, 0xce), uint32(v))
+	}
+	return binary.BigEndian.AppendUint64(append(b, 0xcf), v)
+}
+
+// appendNegative appends a v below 0.
+func appendNegative(b []byte, v int64) []byte {
+	switch {
+	case v >= -1<<5:
+		return append(b, byte(v))
+	case v >= -1<<7:
+		return append(b, 0xd0, byte(v))
+	case v >= -1<<15:
+		return append(b, 0xd1, byte(v>>8), byte(v))
+	case v >= -1<<31:
+		return binary.BigEndian.AppendUint32(append(b, 0xd2), uint32(v))
+	}
+	return binary.BigEndian.AppendUint64(append(b, 0xd3), uint64(v))
+}
+
+func appendFloat(dst []byte, bits uint64) []byte {
+	return append(dst, 0xcb, byte(bits>>56), byte(bits>>48), byte(bits>>40), byte(bits>>32),
+		byte(bits>>24), byte(bits>>16), byte(bits>>8), byte(bits))
+}
+
+func isFinite(bits uint64) bool {
+	const exponent = 0x7ff << 52
+	return bits&exponent != exponent
 }

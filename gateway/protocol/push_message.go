@@ -196,7 +196,7 @@ func (d *decoder) lost() []Lost {
 				d.skip()
 			}
 		}
-		d.require("lost", l.Conv.ID != "")
+		d.check(l.Conv.ID != "" && l.From != 0 && l.To >= l.From, "lost", "must have conv and 1 <= from <= to in each element")
 	}
 	d.endArray(a)
 	return ls

@@ -120,7 +120,7 @@ func (d *decoder) memberFailures() []MemberFailure {
 				d.skip()
 			}
 		}
-		d.require("failed", fs[i].User != "" && fs[i].Code != "")
+		d.check(fs[i].User != "" && fs[i].Code != "", "failed", "must have user and code in each element")
 	}
 	d.endArray(a)
 	return fs
@@ -181,6 +181,7 @@ func (r *GroupOK) decode(d *decoder) {
 		}
 	}
 	d.require("group", r.Group != "")
+	d.require("kind", r.Kind != "")
 }
 
 // GroupsOK answers getGroups.
@@ -271,14 +272,14 @@ func (d *decoder) members() []Member {
 			case "user":
 				ms[i].User = d.user()
 			case "role":
-				ms[i].Role = d.text(1, MaxFrame)
+				ms[i].Role = d.text(0, MaxFrame)
 			case "mutedUntil":
 				ms[i].MutedUntil = d.int()
 			default:
 				d.skip()
 			}
 		}
-		d.require("members", ms[i].User != "")
+		d.check(ms[i].User != "", "members", "must have user in each element")
 	}
 	d.endArray(a)
 	return ms

@@ -70,12 +70,12 @@ func (d *decoder) gaps() []Gap {
 			case "to":
 				g.To = d.uint(1, MaxInt)
 			case "reason":
-				g.Reason = d.text(1, MaxFrame)
+				g.Reason = d.text(0, MaxFrame)
 			default:
 				d.skip()
 			}
 		}
-		d.require("gaps", g.From != 0 && g.To >= g.From)
+		d.check(g.From != 0 && g.To >= g.From, "gaps", "must have 1 <= from <= to in each element")
 	}
 	d.endArray(a)
 	return gs

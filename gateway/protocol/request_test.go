@@ -474,3 +474,15 @@ func TestIdents(t *testing.T) {
 		}
 	}
 }
+
+func TestFieldErrorMessageNamesFieldAndRule(t *testing.T) {
+	r, err := DecodeRequest(JSON, []byte(`{"id":1,"op":"readReport","args":{"conv":"u:bob","seq":0}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = new(ReadReportArgs).Decode(r.Args)
+	field, ok := errors.AsType[*FieldError](err)
+	if want := "seq must be an integer from 1 to 9007199254740991"; !ok || field.Message() != want || err.Error() != "protocol: "+want {
+		t.Errorf("Decode = %v, want the message %q", err, want)
+	}
+}

@@ -74,28 +74,3 @@ func (d *decoder) replyError() *ReplyError {
 	}
 	return &r
 }
-
-// makeEntries makes room for the entries of the map that o just opened, each of
-// which takes at least entryLen bytes of the frame.
-func makeEntries[T any](d *decoder, o object, entryLen int) []T {
-	n := d.entries(o)
-	if d.err == nil && n > (len(d.data)-d.pos)/entryLen {
-		d.fail("must have longer entries")
-	}
-	if d.err != nil {
-		return nil
-	}
-	return make([]T, 0, n)
-}
-
-// groupCursorList reads {group: cursor} of as many groups as the frame holds.
-func (d *decoder) groupCursorList() []GroupCursor {
-	o := d.object()
-	gs := makeEntries[GroupCursor](d, o, groupCursorLen)
-	for d.next(&o) {
-		g := GroupCursor{Group: string(o.key), Cursor: d.text(1, MaxFrame)}
-		d.check(ValidGroup(g.Group), "groupCursors", groupKeys)
-		gs = append(gs, g)
-	}
-	return gs
-}

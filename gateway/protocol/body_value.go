@@ -178,9 +178,11 @@ func bodyValue(b []byte, i int) (v any, next int) {
 	case kindBool:
 		return h.bits == 1, next
 	case kindInt:
-		if h.bits == maxBodyInt && !h.negative {
+		if h.bits == maxBodyInt {
 			return h.bits, next
 		}
+		return int64(h.bits), next
+	case kindNegative:
 		return int64(h.bits), next
 	case kindFloat:
 		return math.Float64frombits(h.bits), next

@@ -31,10 +31,9 @@ func (w *bodyWriter) value(dst []byte, depth int) []byte {
 	switch h.kind {
 	case kindBool:
 		return strconv.AppendBool(dst, h.bits == 1)
+	case kindNegative:
+		return strconv.AppendInt(dst, int64(h.bits), 10)
 	case kindInt:
-		if h.negative {
-			return strconv.AppendInt(dst, int64(h.bits), 10)
-		}
 		return strconv.AppendUint(dst, h.bits, 10)
 	case kindFloat:
 		if isFinite(h.bits) {

@@ -14,10 +14,10 @@ func canonicalEnd(b []byte, i, depth int) int {
 		return -1
 	}
 	switch h.kind {
-	case kindNull, kindBool:
+	case kindNull, kindBool, kindNegative:
 		return next
 	case kindInt:
-		if !h.negative && h.bits > maxBodyInt {
+		if h.bits > maxBodyInt {
 			return -1
 		}
 		return next

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/belfry-im/belfry/client"
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// The Go client and the chat against the real server.
+
+const chatDeadline = 60 * time.Second
+
+// A lineChat is belfry chat with its ends in pipes.
+type lineChat struct {
+	t    *testing.T
+	in   *io.PipeWriter
+	out  *bufio.Scanner
+	err  bytes.Buffer
+	code chan int
+}
+
+func startChat(t *testing.T, s *server, user string, args ...string) *lineChat {
+	inRead, in := io.Pipe()
+	out, outWrite := io.Pipe()
+	c := &lineChat{t: t, in: in, out: bufio.NewScanner(out), code: make(chan int, 1)}
+	args = append([]string{"chat", "--user", user, "--server", "http://" + s.listen, "--token", s.token(user)}, args...)
+	go func() {
+		c.code <- execute(args, nil, inRead, outWrite, &c.err)
+		outWrite.Close()
+		inRead.Close()
+	}()
+	t.Cleanup(func() { in.Close() })
+	return c
+}
+
+func (c *lineChat) enter(line string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.in, line+"\n"); err != nil {
+		c.t.Fatalf("enter %q: %v; stderr %q", line, err, c.err.String())
+	}
+}
+
+// want reads lines until one ends in text.
+func (c *lineChat) want(text string) {
+	c.t.Helper()
+	var read []string
+	for c.out.Scan() {
+		if strings.HasSuffix(c.out.Text(), text) {
+			return
+		}
+		read = append(read, c.out.Text())
+	}
+	c.t.Fatalf("the chat ended without %q, after %q; stderr %q", text, read, c.err.String())
+}
+
+// end closes the input and requires an orderly end.
+func (c *lineChat) end() {
+	c.t.Helper()
+	c.in.Close()
+	for c.out.Scan() {
+	}
+	select {
+	case code := <-c.code:
+		if code != 0 {
+			c.t.Errorf("exit code %d, stderr %q", code, c.err.String())
+		}
+	case <-time.After(chatDeadline):
+		c.t.Error("the chat does not end with its input")
+	}
+}
+
+func TestChatByLines(t *testing.T) {
+	s := startServer(t)
+	alice := startChat(t, s, "alice", "--to", "bob")
+	alice.enter("are you there?")
+	alice.want("alice → bob: are you there? ✓")
+	alice.enter("typo")
+	alice.want("typo ✓")
+	alice.enter("/recall")
+	alice.want("* Taken back.")
+
+	bob := startChat(t, s, "bob")
+	bob.want("alice: are you there?")
+	bob.enter("/list")
+	bob.want("1 new message")
+	bob.enter("/to alice")
+	bob.enter("//yes")
+	bob.want("bob → alice: /yes ✓")
+	alice.want("* bob has read your messages ✓✓")
+	alice.want("bob: /yes")
+
+	bob.enter("/block")
+	bob.want("* alice is blocked; /unblock alice undoes it.")
+	bob.enter("/history")
+	bob.want("alice: are you there?")
+	bob.want("bob → alice: /yes ✓✓")
+	bob.enter("/history")
+	bob.want("* That is all there is.")
+	bob.enter("/dance")
+	bob.want("/dance: no such command; /help lists them, // begins a message with a slash")
+	bob.enter("/quit")
+	bob.end()
+	alice.end()
+}
+
+// What is piped in is stored when the chat has ended.
+func TestChatPipe(t *testing.T) {
+	s := startServer(t)
+	var in strings.Builder
+	for i := range 20 {
+		fmt.Fprintln(&in, "line", i)
+	}
+	var out, errs bytes.Buffer
+	code := execute([]string{"chat", "--user", "alice", "--to", "bob", "--server", "http://" + s.listen, "--token", s.token("alice")},
+		nil, strings.NewReader(in.String()), &out, &errs)
+	if code != 0 || strings.Count(out.String(), "✓") != 20 {
+		t.Fatalf("exit code %d, stdout %q, stderr %q; want 20 lines stored", code, out.String(), errs.String())
+	}
+	if n := len(s.login(t, "bob", "phone", nil).sync().Messages); n != 20 {
+		t.Errorf("bob got %d messages, want 20", n)
+	}
+}
+
+func TestChatRefused(t *testing.T) {
+	s := startServer(t)
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		text string
+	}{
+		{"no user", []string{"chat"}, 2, "--user"},
+		{"bad user", []string{"chat", "--user", "a b"}, 2, "--user"},
+		{"bad peer", []string{"chat", "--user", "alice", "--to", "a b"}, 2, "--to"},
+		{"bad server", []string{"chat", "--user", "alice", "--token", "x", "--server", "ftp://x"}, 2, "--server"},
+		{"bad token", []string{"chat", "--user", "alice", "--token", "x", "--server", "http://" + s.listen}, 1, "unauthorized"},
+		{"no secret", []string{"chat", "--user", "alice", "--data", t.TempDir()}, 1, "auth.secret"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			if code := execute(c.args, nil, strings.NewReader(""), &out, &errs); code != c.code || !strings.Contains(errs.String(), c.text) {
+				t.Errorf("exit code %d, stderr %q; want %d and %q", code, errs.String(), c.code, c.text)
+			}
+		})
+	}
+}
+
+// TestClientSurvivesKills has two clients write to each other while the server
+// is killed again and again: every send is answered, every message arrives
+// once and in order, on both devices of the receiver.
+func TestClientSurvivesKills(t *testing.T) {
+	const kills, each = 3, 150
+	s := startServer(t)
+	ctx, cancel := context.WithTimeout(t.Context(), chatDeadline)
+	defer cancel()
+
+	type device struct {
+		*client.Client
+		mu  sync.Mutex
+		got map[string][]string // texts by sender, in order
+		all chan struct{}       // closed when everything of the peer has come
+	}
+	dial := func(user, name string, codec protocol.Codec) *device {
+		d := &device{got: make(map[string][]string), all: make(chan struct{})}
+		c, err := client.Dial(ctx, client.Config{
+			URL: s.url(), Device: name, Codec: codec, MaxBackoff: 200 * time.Millisecond,
+			Token: func(context.Context) (string, error) { return s.token(user), nil },
+			OnMessages: func(list []client.Message) {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				for i := range list {
+					var text string
+					if err := list[i].DecodeBody(&text); err != nil {
+						t.Errorf("%s: body: %v", name, err)
+					}
+					d.got[list[i].From] = append(d.got[list[i].From], text)
+					if list[i].From != user && len(d.got[list[i].From]) == each {
+						close(d.all)
+					}
+				}
+			},
+		})
+		if err != nil {
+			t.Fatalf("dial %s: %v", name, err)
+		}
+		t.Cleanup(func() { c.Close() })
+		d.Client = c
+		return d
+	}
+	alice, bob, tablet := dial("alice", "a", protocol.Msgpack), dial("bob", "b", protocol.JSON), dial("bob", "t", protocol.Msgpack)
+
+	stored := make(chan struct{}, 2*each)
+	var senders sync.WaitGroup
+	for from, d := range map[string]*device{"alice": alice, "bob": bob} {
+		to := map[string]string{"alice": "u:bob", "bob": "u:alice"}[from]
+		senders.Go(func() {
+			for i := range each {
+				res, err := d.Send(ctx, to, fmt.Sprint(i), client.SendOptions{})
+				if err != nil || res.Seq == 0 {
+					t.Errorf("%s sends %d: %+v, %v", from, i, res, err)
+					cancel()
+					return
+				}
+				stored <- struct{}{}
+			}
+		})
+	}
+	for range kills {
+		for range 2 * each / (kills + 1) {
+			select {
+			case <-stored:
+			case <-ctx.Done():
+				t.Fatal("the sends do not get on")
+			}
+		}
+		s.kill()
+		s.restart()
+	}
+	senders.Wait()
+	for name, d := range map[string]*device{"alice": alice, "bob": bob, "bob's tablet": tablet} {
+		select {
+		case <-d.all:
+		case <-ctx.Done():
+		}
+		d.mu.Lock()
+		for from, got := range d.got {
+			for i, text := range got {
+				if text != fmt.Sprint(i) {
+					t.Errorf("%s: message %d of %s = %s: repeated, lost or out of order", name, i, from, text)
+					break
+				}
+			}
+			want := each
+			if from == "alice" && name == "alice" || from == "bob" && name == "bob" {
+				want = 0 // its own come back through Send alone
+			}
+			if len(got) != want {
+				t.Errorf("%s: %d messages of %s, want %d", name, len(got), from, want)
+			}
+		}
+		d.mu.Unlock()
+	}
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/loadtest"
+)
+
+// loadOptions are the flags that all scenarios of load have.
+type loadOptions struct {
+	server     string
+	data       string
+	secretFile string
+	codec      string
+	prefix     string
+	parallel   int
+	serverPID  int
+	output     string
+}
+
+// newLoadCommand makes `belfry load` with its scenarios.
+func newLoadCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "load SCENARIO",
+		Short: "Put a server under load and verify what it does",
+		Long: `Put a server under load with clients that verify whatever they receive: nothing
+lost, doubled, reordered or altered. The exit code is 1 if anything was.
+
+Users are new in each run and sign their own tokens, with the secret of
+--auth-secret-file or the one that ` + "`belfry serve --dev`" + ` has put into the data
+folder. The server's limits are made for clients, not for load: start it with
+--frame-rate 0 --login-rate 0 --new-conversations 0.`,
+		Example: `  belfry load pairs
+  belfry load pairs --rate 2000 --duration 1m --server-pid $(pgrep -x belfry)
+  belfry load login --users 1000 --backlog 100
+  belfry load idle --connections 10000 --server-pid 4711 --output json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return usagef("want a scenario: pairs, login or idle") },
+	}
+	cmd.AddCommand(loadPairsCommand(), loadLoginCommand(), loadIdleCommand())
+	return cmd
+}
+
+func (o *loadOptions) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&o.server, "server", "http://"+defaultDevListen, "the server: http, https, ws or wss")
+	fs.StringVar(&o.data, "data", defaultData, "data folder of a server that runs with --dev")
+	fs.StringVar(&o.secretFile, "auth-secret-file", "", "file with the secret that signs tokens; overrides --data")
+	o.codec = protocol.Msgpack.Name()
+	fs.Var(choice{&o.codec, []string{protocol.Msgpack.Name(), protocol.JSON.Name()}}, "codec", "encoding of frames")
+	fs.StringVar(&o.prefix, "prefix", "", "begin of the users' names; they must be new to the server (default: a random one)")
+	fs.Var(count{&o.parallel, 0, loadtest.MaxUsers}, "parallel", "connections that are being opened at a time; 0 = 128, with login all")
+	fs.Var(count{&o.serverPID, 0, 1 << 30}, "server-pid", "process of the server on this machine, to report its CPU and memory; 0 = leave out")
+	o.output = "table"
+	fs.Var(choice{&o.output, []string{"table", "json"}}, "output", "form of the report")
+}
+
+func loadPairsCommand() *cobra.Command {
+	var o loadOptions
+	config := loadtest.PairsConfig{Users: 200, Body: 128, Window: 16, Duration: 30 * time.Second, Warmup: 2 * time.Second, Drain: 30 * time.Second}
+	autoRead := true
+	cmd := &cobra.Command{
+		Use:   "pairs",
+		Short: "Users chat in pairs, both sides at once",
+		Long: `Users chat in pairs, both sides at once: as fast as the window of unanswered
+sends allows, or at a rate. With a rate latencies count from the time a message
+was meant to be sent, so that a stall of the server is not left out.`,
+		Example: `  belfry load pairs --users 200 --window 16 --duration 30s
+  belfry load pairs --rate 2000`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if config.Users%2 != 0 {
+				return usagef("--users %d: want an even number", config.Users)
+			}
+			if config.Rate > 0 && !cmd.Flags().Changed("window") {
+				config.Window = rateWindow
+			}
+			config.ManualRead = !autoRead
+			return o.run(cmd, &config.Config, func(ctx context.Context) (loadReport, error) {
+				report, err := loadtest.Pairs(ctx, config)
+				return pairsReport{report}, err
+			})
+		},
+	}
+	fs := cmd.Flags()
+	o.bind(fs)
+	fs.Var(count{&config.Users, 2, loadtest.MaxUsers}, "users", "users, two to a pair")
+	fs.Var(size{&config.Body, loadtest.MinBody, loadtest.MaxBody}, "body", "body of each message as stored")
+	fs.Var(count{&config.Window, 1, loadtest.MaxWindow}, "window", fmt.Sprintf("unanswered sends of each user (with --rate %d)", rateWindow))
+	fs.Var(count{&config.Rate, 0, 1e7}, "rate", "messages per second of all users together; 0 = as fast as windows allow")
+	fs.Var(duration{&config.Duration, time.Millisecond}, "duration", "how long to measure")
+	fs.Var(duration{&config.Warmup, 0}, "warmup", "how long to send before that")
+	fs.Var(duration{&config.Drain, time.Millisecond}, "drain", "how long to wait afterwards for what is under way")
+	fs.BoolVar(&config.Resume, "reconnect", false, "come back when a connection is lost, and verify across it")
+	fs.BoolVar(&autoRead, "auto-read", true, "acks are read reports")
+	return cmd
+}
+
+// rateWindow is the window with a rate: wide enough for the server to decide
+// how many sends are open.
+const rateWindow = 1024
+
+func loadLoginCommand() *cobra.Command {
+	var o loadOptions
+	config := loadtest.LoginConfig{Users: 1000, Backlog: 100, Body: 128}
+	cmd := &cobra.Command{
+		Use:     "login",
+		Short:   "Many users come back to a backlog at once",
+		Long:    `Fill the offline queues of users, then have all of them log in at once.`,
+		Example: `  belfry load login --users 1000 --backlog 100 --body 128`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, &config.Config, func(ctx context.Context) (loadReport, error) {
+				report, err := loadtest.Login(ctx, config)
+				return loginReport{report}, err
+			})
+		},
+	}
+	fs := cmd.Flags()
+	o.bind(fs)
+	fs.Var(count{&config.Users, 1, loadtest.MaxUsers}, "users", "users that log in")
+	fs.Var(count{&config.Backlog, 1, 1e6}, "backlog", "messages that wait for each user")
+	fs.Var(size{&config.Body, loadtest.MinBody, loadtest.MaxBody}, "body", "body of each message as stored")
+	return cmd
+}
+
+func loadIdleCommand() *cobra.Command {
+	var o loadOptions
+	config := loadtest.IdleConfig{Connections: 10000, Hold: 10 * time.Second}
+	cmd := &cobra.Command{
+		Use:     "idle",
+		Short:   "Sessions that do nothing",
+		Long:    `Open sessions, leave them alone, and check that all are still there.`,
+		Example: `  belfry load idle --connections 10000 --hold 1m --server-pid 4711`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, &config.Config, func(ctx context.Context) (loadReport, error) {
+				report, err := loadtest.Idle(ctx, config)
+				return idleReport{report}, err
+			})
+		},
+	}
+	fs := cmd.Flags()
+	o.bind(fs)
+	fs.Var(count{&config.Connections, 1, loadtest.MaxUsers}, "connections", "sessions, each of a user of its own")
+	fs.Var(duration{&config.Hold, 0}, "hold", "how long they are left alone")
+	return cmd
+}
+
+// run fills in the common part of a scenario, runs it and prints its report.
+func (o *loadOptions) run(cmd *cobra.Command, config *loadtest.Config, scenario func(context.Context) (loadReport, error)) error {
+	secret, err := o.secret()
+	if err != nil {
+		return err
+	}
+	codec := protocol.Msgpack
+	if o.codec == protocol.JSON.Name() {
+		codec = protocol.JSON
+	}
+	*config = loadtest.Config{
+		Server:    loadtest.Server{URL: o.server, Codec: codec, Token: signer(secret)},
+		Prefix:    o.prefix,
+		Parallel:  o.parallel,
+		ServerPID: o.serverPID,
+	}
+	clearLine := func() {}
+	if f, ok := cmd.ErrOrStderr().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		config.Progress = func(p loadtest.Progress) { fmt.Fprintf(f, "\r\x1b[K%s", progressLine(p)) }
+		clearLine = func() { fmt.Fprint(f, "\r\x1b[K") }
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+	defer stop()
+	report, err := scenario(ctx)
+	clearLine()
+	if err != nil {
+		return err
+	}
+	if err := printLoad(cmd.OutOrStdout(), o.output, report); err != nil {
+		return err
+	}
+	return report.Err()
+}
+
+// secret reads what signs the tokens of the run's users.
+func (o *loadOptions) secret() ([]byte, error) {
+	if o.secretFile != "" {
+		secret, err := os.ReadFile(o.secretFile)
+		if err != nil {
+			return nil, fmt.Errorf("--auth-secret-file: %w", err)
+		}
+		return gateway.TrimSecret(secret), nil
+	}
+	secret, err := os.ReadFile(filepath.Join(o.data, secretName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: run `belfry serve --dev` with this data folder first, or name the secret with --auth-secret-file", err)
+	}
+	return gateway.TrimSecret(secret), err
+}
+
+// signer makes the tokens of users.
+func signer(secret []byte) func(user string) (string, error) {
+	return func(user string) (string, error) {
+		claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(tokenTTL))}
+		return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
+	}
+}
+
+// A loadReport is a report of a scenario that can be shown to people.
+type loadReport interface {
+	table() [][]string
+	Err() error
+}
+
+func printLoad(w io.Writer, output string, report loadReport) error {
+	if output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(report)
+	}
+	return printRows(w, report.table())
+}

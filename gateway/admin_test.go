@@ -1,0 +1,86 @@
+package gateway
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestAdminToken(t *testing.T) {
+	bearer := func(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
+	withTokens := newTestGateway(t, func(c *Config) { c.AdminTokens = []string{"one", "two"} })
+	without := newTestGateway(t, nil)
+	dev := newTestGateway(t, func(c *Config) { c.Dev = true })
+	for _, tc := range []struct {
+		name    string
+		gateway *Gateway
+		header  http.Header
+		ok      bool
+	}{
+		{"first token", withTokens, bearer("one"), true},
+		{"second token", withTokens, bearer("two"), true},
+		{"lower-case scheme", withTokens, http.Header{"Authorization": {"bearer two"}}, true},
+		{"no token", withTokens, nil, false},
+		{"empty token", withTokens, bearer(""), false},
+		{"other token", withTokens, bearer("three"), false},
+		{"prefix of a token", withTokens, bearer("on"), false},
+		{"other scheme", withTokens, http.Header{"Authorization": {"Basic one"}}, false},
+		{"no tokens", without, bearer("one"), false},
+		{"no tokens, none given", without, nil, false},
+		{"dev", dev, nil, true},
+	} {
+		for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline"} {
+			r := get(tc.gateway.AdminHandler(), "http://localhost"+path, tc.header)
+			if want := map[bool]int{true: 200, false: 401}[tc.ok]; r.StatusCode != want {
+				t.Errorf("%s: %s = %d, want %d", tc.name, path, r.StatusCode, want)
+			}
+			if !tc.ok && r.Header.Get("WWW-Authenticate") == "" {
+				t.Errorf("%s: %s: 401 without WWW-Authenticate", tc.name, path)
+			}
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	var store *testStore
+	g := newTestGateway(t, func(c *Config) { store = c.Backend.(*testStore) })
+	status := func(path string) int { return get(g.AdminHandler(), "http://x"+path, nil).StatusCode }
+	if got := status("/healthz"); got != 200 {
+		t.Errorf("/healthz = %d, want 200", got)
+	}
+	if got := status("/readyz"); got != 200 {
+		t.Errorf("/readyz = %d, want 200", got)
+	}
+	store.setDown(true)
+	if got := status("/readyz"); got != 503 {
+		t.Errorf("/readyz of a store that is down = %d, want 503", got)
+	}
+	store.setDown(false)
+	if err := g.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := status("/readyz"); got != 503 {
+		t.Errorf("/readyz while going away = %d, want 503", got)
+	}
+	if got := status("/healthz"); got != 200 {
+		t.Errorf("/healthz while going away = %d, want 200", got)
+	}
+	if got := status("/nothing"); got != 404 {
+		t.Errorf("/nothing = %d, want 404", got)
+	}
+}
+
+func TestMetricsAreServed(t *testing.T) {
+	g := newTestGateway(t, func(c *Config) { c.Dev = true })
+	r := get(g.AdminHandler(), "http://localhost/metrics", nil)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"belfry_gateway_sessions", "belfry_gateway_push_seconds_bucket", "belfry_gateway_messages_in_total"} {
+		if !strings.Contains(string(body), name) {
+			t.Errorf("/metrics has no %s", name)
+		}
+	}
+}

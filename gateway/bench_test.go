@@ -1,0 +1,186 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A nullStore answers at once and costs next to nothing, so that what is
+// measured is the gateway.
+type nullStore struct {
+	Backend // nil: what is not needed panics
+	news    shard.Batch
+	at      uint64 // arrival number of the newest message
+}
+
+func (*nullStore) Now() int64                            { return 1795400000123 }
+func (*nullStore) Cursor(shard.UserID, uint64) string    { return "AQEBAQEBAQEB" }
+func (*nullStore) Unwatch(shard.UserID, shard.SessionID) {}
+
+func (*nullStore) Submit(cmd shard.Command, done func(shard.Result, error)) {
+	r := shard.Result{Seq: 7, Time: 1795400000123}
+	if send, ok := cmd.(*shard.Send); ok {
+		r.ID = send.ID
+	}
+	done(r, nil)
+}
+
+func (*nullStore) Login(context.Context, *shard.Login, shard.RecentsMode, raftstore.Watcher) (*shard.Sync, error) {
+	return &shard.Sync{Session: 1}, nil
+}
+
+func (*nullStore) NextSync(_ shard.UserID, _ *shard.Sync, b *shard.Batch, _, _ int) error {
+	b.Reset()
+	return nil
+}
+
+func (n *nullStore) Since(_ shard.UserID, _ shard.SessionID, after uint64, b *shard.Batch, _, _ int) error {
+	b.Reset()
+	if b.Next = n.at; after < n.at {
+		b.Items = append(b.Items, n.news.Items...)
+		b.Messages = append(b.Messages, n.news.Messages...)
+		for i := range b.Messages {
+			b.Messages[i].Arrival = n.at
+		}
+	}
+	return nil
+}
+
+// nowhere is a socket that takes everything and gives nothing.
+type nowhere struct {
+	net.Conn
+	closed chan struct{}
+}
+
+func (n nowhere) Read([]byte) (int, error)         { <-n.closed; return 0, io.EOF }
+func (n nowhere) Write(p []byte) (int, error)      { return len(p), nil }
+func (n nowhere) Close() error                     { close(n.closed); return nil }
+func (n nowhere) SetDeadline(time.Time) error      { return nil }
+func (n nowhere) SetReadDeadline(time.Time) error  { return nil }
+func (n nowhere) SetWriteDeadline(time.Time) error { return nil }
+
+// benchSession is a logged-in session of bob whose read loop and pump are run by
+// the benchmark.
+func benchSession(b *testing.B, codec protocol.Codec, store *nullStore) *session {
+	b.Helper()
+	g, err := New(Config{Backend: store, Auth: AuthConfig{Secret: testSecret}, FrameRate: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	opcode := byte(opText)
+	if codec.Binary() {
+		opcode = opBinary
+	}
+	s := &session{gateway: g, codec: codec, opcode: opcode, began: time.Now(), auto: true}
+	s.conn = &conn{Conn: nowhere{closed: make(chan struct{})}, queued: func() {}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.room.L = &s.mu
+	s.timer = time.AfterFunc(time.Hour, func() {})
+	s.armed = time.Hour
+	s.pumping = true // no pump but the benchmark
+	s.user, s.number, s.loggedIn = "bob", 1, true
+	b.Cleanup(func() { s.timer.Stop(); s.cancel() })
+	return s
+}
+
+// BenchmarkSend is a send of 128 B from its frame to its flushed reply.
+func BenchmarkSend(b *testing.B) {
+	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
+		b.Run(codec.Name(), func(b *testing.B) {
+			s := benchSession(b, codec, &nullStore{})
+			frame := protocol.AppendRequest(nil, codec, 7, protocol.OpSend, &protocol.SendArgs{
+				Conv: protocol.UserConv("alice"), CID: "0123456789abcdef", Body: benchBody(b),
+			})
+			typ := websocket.MessageText
+			if codec.Binary() {
+				typ = websocket.MessageBinary
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				s.handle(typ, frame)
+				s.flush(0)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}
+
+// BenchmarkPush is one message of 128 B, or a frame of 100, from the store's
+// wake-up to the flushed frame, and its ack.
+func BenchmarkPush(b *testing.B) {
+	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
+		for _, n := range []int{1, 100} {
+			b.Run(fmt.Sprintf("%s/%d", codec.Name(), n), func(b *testing.B) {
+				store := &nullStore{}
+				body := benchBody(b)
+				for i := range n {
+					store.news.Items = append(store.news.Items, shard.Item{Message: i, Change: -1})
+					store.news.Messages = append(store.news.Messages, shard.Message{
+						Peer: "alice", From: "alice", Seq: uint64(i + 1), Time: 1795400000123, CID: []byte("0123456789abcdef"), Body: body,
+					})
+				}
+				s := benchSession(b, codec, store)
+				p := new(pumpState)
+				b.ReportAllocs()
+				for b.Loop() {
+					store.at++
+					s.Wake()
+					s.goOn()
+					s.keepTime()
+					s.flush(s.push(p))
+					s.ack(s.window.last)
+				}
+				b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "messages/s")
+			})
+		}
+	}
+}
+
+// BenchmarkIdleSession gives the memory of a session that is logged in and says
+// nothing: heap and stacks, without the kernel's, and with the client's socket.
+func BenchmarkIdleSession(b *testing.B) {
+	g, err := New(Config{Backend: &nullStore{}, Auth: AuthConfig{Secret: testSecret}, LoginRate: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := httptest.NewServer(g.Handler())
+	defer server.Close()
+	defer g.Shutdown(context.Background())
+	used := func() float64 {
+		runtime.GC()
+		runtime.GC() // the first one only starts to shrink stacks
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc + m.StackInuse)
+	}
+	login := masked(opText, `{"id":1,"op":"login","args":{"token":"`+testToken("alice")+`","device":"phone"}}`)
+	before := used()
+	for b.Loop() {
+		c := rawClient(b, server.Listener.Addr().String())
+		defer c.Close()
+		c.Write(login)
+		readUntil(b, c, "onSynced")
+	}
+	b.ReportMetric((used()-before)/float64(b.N), "bytes/session")
+}
+
+func benchBody(b *testing.B) []byte {
+	b.Helper()
+	body, err := protocol.EncodeBody(map[string]any{"text": fmt.Sprintf("%0118d", 7)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return body
+}

@@ -1,0 +1,105 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"testing/synctest"
+
+	"github.com/coder/websocket"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+func TestShutdown(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		bob, early := e.dial(codec), e.dial(codec)
+		bob.login("bob", "phone", nil)
+		bob.push("onSynced")
+		alice, _ := e.login("alice", "phone", nil)
+		for _, text := range []string{"1", "2"} {
+			alice.say("u:bob", text)
+			bob.push("onNewMessage")
+		}
+		e.store.recordCommands()
+		e.store.hold()
+		bob.notice("ack", obj{"d": 1})
+		bob.notice("ack", obj{"d": 2})
+		synctest.Wait()
+
+		stopped := make(chan error)
+		go func() { stopped <- e.gateway.Shutdown(context.Background()) }()
+		bob.wantClosed(1001)
+		early.wantClosed(1001)
+		synctest.Wait()
+		wantReports(t, e.store, "alice 1", "alice 2")
+		select {
+		case <-stopped:
+			t.Fatal("Shutdown did not wait for what the store has to answer")
+		default:
+		}
+		e.store.release()
+		if err := <-stopped; err != nil {
+			t.Fatal(err)
+		}
+		if n := e.store.sessions("bob") + e.store.sessions("alice"); n != 0 {
+			t.Errorf("the store has %d sessions after Shutdown, want none", n)
+		}
+		if n := e.metric("belfry_gateway_sessions") + e.metric("belfry_gateway_connections"); n != 0 {
+			t.Errorf("%v sessions and connections are counted after Shutdown", n)
+		}
+		_, r, err := e.open("ws://chat.example/v1/ws", &websocket.DialOptions{})
+		if err == nil || r.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("dial after Shutdown: %v, want status 503", err)
+		}
+	})
+}
+
+func TestShutdownIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t, nil)
+		c, _ := e.login("alice", "phone", nil)
+		e.store.hold()
+		c.request("send", obj{"conv": "u:bob", "cid": "1", "body": 1})
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(context.Background())
+		stopped := make(chan error)
+		go func() { stopped <- e.gateway.Shutdown(ctx) }()
+		synctest.Wait()
+		cancel()
+		if err := <-stopped; err != context.Canceled {
+			t.Errorf("Shutdown = %v, want %v", err, context.Canceled)
+		}
+		e.store.release()
+	})
+}
+
+// TestSocketEnds checks that a session whose socket is gone leaves nothing.
+func TestSocketEnds(t *testing.T) {
+	for name, end := range map[string]func(*client){
+		"closed":  func(c *client) { c.ws.Close(websocket.StatusNormalClosure, "") },
+		"dropped": func(c *client) { c.ws.CloseNow() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				e := newEdge(t, nil)
+				c, _ := e.login("alice", "phone", nil)
+				e.store.recordCommands()
+				end(c)
+				synctest.Wait()
+				applied := e.store.applied()
+				if len(applied) != 1 {
+					t.Fatalf("commands = %v, want one logout", applied)
+				}
+				if logout, ok := applied[0].(*shard.Logout); !ok || logout.Session == 0 {
+					t.Errorf("command = %#v, want a logout", applied[0])
+				}
+				if n := e.metric("belfry_gateway_connections"); n != 0 {
+					t.Errorf("%v connections are counted, want 0", n)
+				}
+			})
+		})
+	}
+}

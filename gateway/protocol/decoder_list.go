@@ -1,0 +1,148 @@
+package protocol
+
+import "fmt"
+
+// users reads a list of shortest to longest users; it is nil when empty.
+func (d *decoder) users(shortest, longest int) []string {
+	a := d.array()
+	if !d.sized(a, shortest, longest) {
+		return nil
+	}
+	vs := make([]string, 0, a.n)
+	for d.elem(&a) {
+		vs = append(vs, d.user())
+	}
+	d.endArray(a)
+	return vs
+}
+
+// seqs reads a list of shortest to longest seqs; it is nil when empty.
+func (d *decoder) seqs(shortest, longest int) []uint64 {
+	a := d.array()
+	if !d.sized(a, shortest, longest) {
+		return nil
+	}
+	vs := make([]uint64, 0, a.n)
+	for d.elem(&a) {
+		vs = append(vs, d.uint(1, MaxInt))
+	}
+	d.endArray(a)
+	return vs
+}
+
+// sized checks the length of a list and tells whether there is anything to read.
+func (d *decoder) sized(a array, shortest, longest int) bool {
+	if d.err == nil && (a.n < shortest || a.n > longest) {
+		d.fail(fmt.Sprintf("must have %d-%d elements", shortest, longest))
+	}
+	return d.err == nil && a.n > 0
+}
+
+// seqRange reads [from, to].
+func (d *decoder) seqRange() (from, to uint64) {
+	const rule = "must be [from, to] with 1 <= from <= to"
+	a := d.array()
+	if d.err == nil && a.n != 2 {
+		d.fail(rule)
+	}
+	if d.elem(&a) {
+		from = d.uint(1, MaxInt)
+	}
+	if d.elem(&a) {
+		to = d.uint(1, MaxInt)
+	}
+	d.endArray(a)
+	if d.err == nil && from > to {
+		d.fail(rule)
+	}
+	return from, to
+}
+
+// groupCursors reads {group: cursor} of at most longest entries.
+func (d *decoder) groupCursors(longest int) []GroupCursor {
+	o := d.object()
+	n := d.entries(o)
+	if d.err == nil && n > longest {
+		d.fail(fmt.Sprintf("must have at most %d groups", longest))
+	}
+	if d.err != nil || n == 0 {
+		for d.next(&o) {
+			d.skip()
+		}
+		return nil
+	}
+	gs := make([]GroupCursor, 0, n)
+	for d.next(&o) {
+		if !isName(o.key, MaxGroupLen) {
+			d.fail(groupKeys)
+			break
+		}
+		g := GroupCursor{Group: string(o.key), Cursor: d.text(0, MaxFrame)}
+		for i := range gs {
+			if gs[i].Group == g.Group {
+				d.fail("must name each group once")
+			}
+		}
+		gs = append(gs, g)
+	}
+	if len(gs) == 0 { // each was null
+		return nil
+	}
+	return gs
+}
+
+// The least bytes that elements of long lists take as msgpack, which is never
+// the longer encoding. A list that cannot have as many elements as it says is
+// refused before room is made.
+const (
+	messageLen      = len("\x85\xa2id\xbaULIDULIDULIDULIDULIDULIDUL\xa4conv\xa3u:a\xa4from\xa1a\xa3cid\xa1c\xa4body\xc0")
+	conversationLen = len("\x84\xa4conv\xa3u:a\xa7lastSeq\x01\xa4time\x01\xa7readSeq\x01")
+	lostLen         = len("\x84\xa4conv\xa3u:a\xa4from\x01\xa2to\x01\xa5count\x01")
+	gapLen          = len("\x83\xa4from\x01\xa2to\x01\xa6reason\xa0")
+	rangeLen        = len("\x92\x01\x01")
+	presenceLen     = len("\xa1a\x82\xa6online\xc2\xa8lastSeen\x00")
+	memberLen       = len("\x81\xa4user\xa1a")
+	failureLen      = len("\x82\xa4user\xa1a\xa4code\xa1x")
+	groupLen        = len("\x82\xa5group\xa1a\xa4kind\xa4live")
+	groupCursorLen  = len("\xa1g\xa1x")
+	seqLen          = len("\x01")
+	userLen         = len("\xa1a")
+)
+
+// makeList opens an array and makes room for its elements, each of which takes
+// at least elemLen bytes of the frame.
+func makeList[T any](d *decoder, elemLen int) ([]T, array) {
+	a := d.array()
+	if d.err == nil && a.n > (len(d.data)-d.pos)/elemLen {
+		d.fail(fmt.Sprintf("must have elements of at least %d bytes", elemLen))
+	}
+	if d.err != nil {
+		return nil, array{}
+	}
+	return make([]T, a.n), a
+}
+
+// makeEntries makes room for the entries of the map that o just opened, each of
+// which takes at least entryLen bytes of the frame.
+func makeEntries[T any](d *decoder, o object, entryLen int) []T {
+	n := d.entries(o)
+	if d.err == nil && n > (len(d.data)-d.pos)/entryLen {
+		d.fail("must have longer entries")
+	}
+	if d.err != nil {
+		return nil
+	}
+	return make([]T, 0, n)
+}
+
+// groupCursorList reads {group: cursor} of as many groups as the frame holds.
+func (d *decoder) groupCursorList() []GroupCursor {
+	o := d.object()
+	gs := makeEntries[GroupCursor](d, o, groupCursorLen)
+	for d.next(&o) {
+		g := GroupCursor{Group: string(o.key), Cursor: d.text(1, MaxFrame)}
+		d.check(ValidGroup(g.Group), "groupCursors", groupKeys)
+		gs = append(gs, g)
+	}
+	return gs
+}

@@ -1,0 +1,137 @@
+package loadtest
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+)
+
+// A body is a map with one text, as a chat message has, in canonical msgpack:
+//
+//	offset  size  what
+//	0       1     map of one entry
+//	1       5     key "text"
+//	6       2-3   header of the text
+//	then    8     stream, hex
+//	        12    counter within the stream, hex
+//	        12    intended time of sending, µs since the run's epoch, hex
+//	        16    checksum of those and of the size, hex
+//	        rest  pattern that follows from the checksum
+//
+// So a body is known to the byte from stream, counter, time and size, and says
+// the first three itself.
+const (
+	bodyFixed = 8 + 12 + 12 + 16
+	// MinBody and MaxBody bound the size of a body in bytes.
+	MinBody = 6 + 2 + bodyFixed
+	MaxBody = 12 << 10
+)
+
+const hexDigits = "0123456789abcdef"
+
+// pattern letters, 64 of them.
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ."
+
+// appendBody appends the body of message counter of a stream.
+func appendBody(dst []byte, stream uint32, counter uint64, at time.Duration, size int) []byte {
+	dst = append(dst, 0x81, 0xa4, 't', 'e', 'x', 't')
+	text := size - 6 - 2
+	if text <= 0xff {
+		dst = append(dst, 0xd9, byte(text))
+	} else {
+		text-- // the longer header
+		dst = append(dst, 0xda, byte(text>>8), byte(text))
+	}
+	micros := uint64(at / time.Microsecond)
+	sum := checksum(uint64(stream), counter, micros, uint64(size))
+	dst = appendHex(dst, uint64(stream), 8)
+	dst = appendHex(dst, counter, 12)
+	dst = appendHex(dst, micros, 12)
+	dst = appendHex(dst, sum, 16)
+	for rest := text - bodyFixed; rest > 0; rest -= 10 {
+		sum = mix(sum)
+		for i := range min(rest, 10) {
+			dst = append(dst, letters[sum>>(6*i)&63])
+		}
+	}
+	return dst
+}
+
+// bodySize corrects a size that no text has: one header ends at 255 bytes, the
+// next is longer by one.
+func bodySize(size int) int {
+	if size == 6+2+0x100 {
+		return size + 1
+	}
+	return size
+}
+
+// parseBody reads what a body says of itself, and checks the rest of it. tmp is
+// memory to work in.
+func parseBody(body []byte, stream uint32, size int, tmp []byte) (counter uint64, at time.Duration, err error) {
+	if len(body) != size {
+		return 0, 0, fmt.Errorf("body of %d bytes, want %d", len(body), size)
+	}
+	header := 6 + 2
+	if size-header > 0xff {
+		header++
+	}
+	got, ok := parseHex(body[header:][:8])
+	counter, okCounter := parseHex(body[header+8:][:12])
+	micros, okTime := parseHex(body[header+20:][:12])
+	if !ok || !okCounter || !okTime {
+		return 0, 0, fmt.Errorf("body %q, want the hex numbers of a test message", body)
+	}
+	if got != uint64(stream) {
+		return 0, 0, fmt.Errorf("body of stream %d, message %d, want one of stream %d", got, counter, stream)
+	}
+	at = time.Duration(micros) * time.Microsecond
+	if want := appendBody(tmp[:0], stream, counter, at, size); !bytes.Equal(body, want) {
+		return 0, 0, fmt.Errorf("body was altered: got %q, want %q", body, want)
+	}
+	return counter, at, nil
+}
+
+func appendHex(dst []byte, v uint64, digits int) []byte {
+	for i := digits - 1; i >= 0; i-- {
+		dst = append(dst, hexDigits[v>>(4*i)&15])
+	}
+	return dst
+}
+
+func parseHex(b []byte) (v uint64, ok bool) {
+	for _, c := range b {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return 0, false
+		}
+		v = v<<4 | uint64(c)
+	}
+	return v, true
+}
+
+func checksum(vs ...uint64) uint64 {
+	sum := uint64(0)
+	for _, v := range vs {
+		sum = mix(sum ^ v)
+	}
+	return sum
+}
+
+// mix is the step of splitmix64: every bit of v changes half of the result's.
+func mix(v uint64) uint64 {
+	v += 0x9e3779b97f4a7c15
+	v = (v ^ v>>30) * 0xbf58476d1ce4e5b9
+	v = (v ^ v>>27) * 0x94d049bb133111eb
+	return v ^ v>>31
+}
+
+// cidOf is the cid of message counter: it has to differ within one conversation
+// of one sender only.
+func cidOf(counter uint64) string {
+	return string(appendHex(make([]byte, 0, 12), counter, 12))
+}

@@ -1,0 +1,374 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+const (
+	defaultWindow = 16
+	// MaxWindow bounds the sends of one client that wait for their answers.
+	MaxWindow = maxHoles
+	// connectTimeout bounds one attempt to connect and log in.
+	connectTimeout = 30 * time.Second
+	// The n-th attempt to connect again waits for 0 … min(maxBackoff, minBackoff×2ⁿ).
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = 2 * time.Second
+)
+
+// A ClientConfig says who a client is and what it sends. Server, User and Tally
+// are needed; everything else is usable when zero.
+type ClientConfig struct {
+	Server *Server
+	Tally  *Tally
+	User   string
+	Device string // "" = "load"
+	// Number is that of the client in its run; it spreads connections over
+	// addresses of this machine.
+	Number int
+	// Window bounds the sends that wait for their answers; 0 = 16, at most
+	// MaxWindow.
+	Window int
+	// Next gives the next message to send: to whom, in a conversation that
+	// Converse has opened, and when it was meant to be sent. It is not ok when
+	// nothing is due by now. It is asked whenever there is room in the window
+	// and something has come in, or Pump is called; with the client locked, so
+	// it must not call it. Nil sends nothing.
+	Next func(now time.Duration) (to string, at time.Duration, ok bool)
+	// Resume lets the client connect more than once. It remembers more then,
+	// and takes what is rightly pushed again for no fault, nor the loss of a
+	// connection.
+	Resume bool
+	// Recents is that of the login; "" = protocol.RecentsOn.
+	Recents string
+	// ManualRead keeps acks from being read reports.
+	ManualRead bool
+}
+
+// A Client is one device of a user of its own, which sends what it is told to
+// and verifies what it receives. Violations go to its Tally. It outlives its
+// connections: Connect after one was lost logs in with the client's cursor,
+// sends again what has no answer, and goes on verifying.
+type Client struct {
+	config ClientConfig
+	tally  *Tally
+
+	mu      sync.Mutex
+	views   []*view
+	byPeer  map[string]*view
+	session *session // logged in; nil when there is none
+	readers sync.WaitGroup
+	begun   int // sessions, also those whose login failed
+	logins  int
+	closed  bool
+	halted  bool // a send was refused for good: nothing more is sent
+
+	cursor    string // where this device stands
+	hasCursor bool
+
+	flying int         // sends in all flights
+	parked int         // of them, refused ones that wait for their time
+	free   []*outgoing // to be used again
+	args   protocol.SendArgs
+	body   []byte // of args
+
+	incoming  int           // messages of others, each once
+	wanted    int           // of them, for arrived
+	arrived   chan struct{} // closed when incoming reaches wanted
+	arrivedAt time.Duration // when the newest came
+}
+
+// NewClient makes a client that is not connected.
+func NewClient(config ClientConfig) (*Client, error) {
+	switch {
+	case config.Server == nil:
+		return nil, errors.New("loadtest: ClientConfig.Server: want a server")
+	case config.Tally == nil:
+		return nil, errors.New("loadtest: ClientConfig.Tally: want a tally")
+	case !protocol.ValidUser(config.User):
+		return nil, fmt.Errorf("loadtest: ClientConfig.User %q: want 1-%d bytes of printable ASCII without spaces", config.User, protocol.MaxUserLen)
+	case config.Window < 0 || config.Window > MaxWindow:
+		return nil, fmt.Errorf("loadtest: ClientConfig.Window %d: want 0 to %d", config.Window, MaxWindow)
+	}
+	if err := config.Server.check(); err != nil {
+		return nil, err
+	}
+	if config.Window == 0 {
+		config.Window = defaultWindow
+	}
+	if config.Device == "" {
+		config.Device = "load"
+	}
+	if config.Recents == "" {
+		config.Recents = protocol.RecentsOn
+	}
+	return &Client{config: config, tally: config.Tally, byPeer: map[string]*view{}}, nil
+}
+
+// User is the client's user.
+func (c *Client) User() string { return c.config.User }
+
+// Converse opens the conversation with peer: out is what this user sends, in
+// what the peer does; nil where one is silent. Each peer is opened once, before
+// anything is sent; a message from anybody else is a violation.
+func (c *Client) Converse(peer string, out, in *Stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := newView(c.config.User, peer, out, in, c.config.Resume)
+	c.views = append(c.views, v)
+	c.byPeer[peer] = v
+}
+
+// Connect opens a session and returns once the login is answered. What the
+// login pushes comes later, see Synced.
+func (c *Client) Connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no login within %v", connectTimeout))
+	defer cancel()
+	if err := c.connect(ctx); err != nil {
+		return fmt.Errorf("%s: connect: %w", c.config.User, err)
+	}
+	return nil
+}
+
+func (c *Client) connect(ctx context.Context) error {
+	token, err := c.config.Server.Token(c.config.User)
+	if err != nil {
+		return err
+	}
+	socket, err := dial(ctx, c.config.Server, c.config.Number)
+	if err != nil {
+		return err
+	}
+	s, err := c.begin(socket)
+	if err != nil {
+		socket.cut()
+		return err
+	}
+	var ok protocol.LoginOK
+	login := protocol.LoginArgs{
+		Token: token, Device: c.config.Device, AutoRead: !c.config.ManualRead, Recents: c.config.Recents,
+		HasSince: s.hasSince, Since: s.since,
+	}
+	if err := c.call(ctx, s, protocol.OpLogin, &login, &ok); err != nil {
+		socket.cut()
+		<-s.ended
+		return err
+	}
+	c.enter(s, &ok)
+	return nil
+}
+
+// begin starts the reader of a session that is to log in.
+func (c *Client) begin(socket *socket) (*session, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return nil, errClosed
+	case c.session != nil:
+		return nil, errors.New("there is a session already")
+	case c.logins > 0 && !c.config.Resume:
+		return nil, errors.New("a second session needs ClientConfig.Resume")
+	}
+	s := &session{
+		socket: socket,
+		since:  c.cursor, hasSince: c.hasCursor,
+		origin: origin{sync: true, resume: c.begun > 0},
+		synced: make(chan struct{}), ended: make(chan struct{}),
+		sends: make(map[uint64]*outgoing), calls: make(map[uint64]*call),
+	}
+	c.begun++
+	c.readers.Go(func() { c.serve(s) })
+	return s, nil
+}
+
+// enter makes s the session to send on, first of all what has no answer yet.
+func (c *Client) enter(s *session, ok *protocol.LoginOK) {
+	c.mu.Lock()
+	if ok.User != c.config.User {
+		c.tally.violated(fmt.Errorf("%s: logged in as %q", c.config.User, ok.User))
+	}
+	if c.logins++; c.logins > 1 {
+		c.tally.reconnects.Add(1)
+	}
+	if !s.over {
+		c.session = s
+		for _, v := range c.views {
+			for _, o := range v.flight {
+				if !o.answered {
+					c.sendAgain(o)
+				}
+			}
+		}
+		c.pump(c.tally.Now())
+	}
+	c.mu.Unlock()
+	s.socket.flush()
+}
+
+// Pump sends what Next has due.
+func (c *Client) Pump() {
+	c.mu.Lock()
+	s := c.session
+	if s != nil {
+		c.pump(c.tally.Now())
+	}
+	c.mu.Unlock()
+	if s != nil {
+		s.socket.flush()
+	}
+}
+
+// Stay connects the client again whenever it has lost its connection, until ctx
+// ends. It then returns why there is no connection, nil if there is one.
+func (c *Client) Stay(ctx context.Context) (lost error) {
+	for attempt := 0; ; {
+		c.mu.Lock()
+		s := c.session
+		c.mu.Unlock()
+		if s != nil {
+			attempt = 0
+			select {
+			case <-s.ended:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		err := c.Connect(ctx)
+		if err == nil {
+			continue
+		}
+		if lost == nil || ctx.Err() == nil {
+			lost = err
+		}
+		pause := rand.N(min(maxBackoff, minBackoff<<min(attempt, 10)))
+		attempt++
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return lost
+		}
+	}
+}
+
+// Synced waits until the present session has got all that its login pushes, and
+// says when that was.
+func (c *Client) Synced(ctx context.Context) (at time.Duration, err error) {
+	s, err := c.present()
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case <-s.synced:
+		return s.syncedAt, nil
+	case <-s.ended:
+		return 0, s.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// Await waits until messages of others are there, in all sessions together, and
+// says when the last came.
+func (c *Client) Await(ctx context.Context, messages int) (at time.Duration, err error) {
+	c.mu.Lock()
+	if c.incoming >= messages {
+		defer c.mu.Unlock()
+		return c.arrivedAt, nil
+	}
+	arrived := make(chan struct{})
+	c.wanted, c.arrived = messages, arrived
+	c.mu.Unlock()
+	select {
+	case <-arrived:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.arrivedAt, nil
+}
+
+// Ping asks the server for a sign of life.
+func (c *Client) Ping(ctx context.Context) error {
+	s, err := c.present()
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, s, protocol.OpPing, nil, new(protocol.PingOK))
+}
+
+// Audit checks, once nothing is under way, that nothing is missing here and that
+// the server's views end where these do. What is wrong goes to the Tally; the
+// error is that the server could not be asked. There has to be a session.
+func (c *Client) Audit(ctx context.Context) error {
+	s, err := c.present()
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	views := c.views
+	c.mu.Unlock()
+	for _, v := range views {
+		var page protocol.PageOK
+		args := protocol.GetMessageArgs{Conv: protocol.UserConv(v.peer), Limit: 1}
+		if err := c.call(ctx, s, protocol.OpGetMessage, &args, &page); err != nil {
+			return fmt.Errorf("%s: getMessage: %w", c.config.User, err)
+		}
+		c.mu.Lock()
+		if err := v.settled(); err != nil {
+			c.tally.violated(err)
+		} else if page.To != v.held.floor {
+			c.tally.violated(v.errorf("the server's view goes to seq %d, the client's to %d", page.To, v.held.floor))
+		}
+		c.mu.Unlock()
+	}
+	return nil
+}
+
+// present is the session that is logged in.
+func (c *Client) present() (*session, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == nil {
+		return nil, fmt.Errorf("%s: not connected", c.config.User)
+	}
+	return c.session, nil
+}
+
+// Cut ends the connection without a word, as a dead link does.
+func (c *Client) Cut() {
+	if s, err := c.present(); err == nil {
+		s.socket.cut()
+		<-s.ended
+	}
+}
+
+// Close ends the client for good and leaves no goroutine behind.
+func (c *Client) Close() {
+	c.mu.Lock()
+	c.closed = true
+	s := c.session
+	c.mu.Unlock()
+	if s != nil {
+		s.socket.close()
+	}
+	c.readers.Wait()
+}
+
+// unanswered notes as violations the sends that have no answer.
+func (c *Client) unanswered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.views {
+		if err := v.settled(); err != nil {
+			c.tally.violated(err)
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package loadtest
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/tls"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// A Server is where clients connect to.
+type Server struct {
+	// URL of the server: ws, wss, http or https. Without a path it gets /v1/ws.
+	URL string
+	// Codec is protocol.JSON, which zero is, or protocol.Msgpack.
+	Codec protocol.Codec
+	// TLS configures wss; nil = the system's roots.
+	TLS *tls.Config
+	// Token gives a token of user for a login.
+	Token func(user string) (string, error)
+}
+
+// parse gives the URL with what it leaves out.
+func (s *Server) parse() (*url.URL, error) {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, fmt.Errorf("loadtest: Server.URL: %w", err)
+	}
+	switch u.Scheme {
+	case "ws", "http":
+		u.Scheme = "ws"
+	case "wss", "https":
+		u.Scheme = "wss"
+	default:
+		return nil, fmt.Errorf("loadtest: Server.URL %q: want ws, wss, http or https", s.URL)
+	}
+	if u.Host == "" {
+		return nil, fmt.Errorf("loadtest: Server.URL %q: want a host", s.URL)
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), map[string]string{"ws": "80", "wss": "443"}[u.Scheme])
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/v1/ws"
+	}
+	return u, nil
+}
+
+// check refuses what no client could work with.
+func (s *Server) check() error {
+	if s.Token == nil {
+		return fmt.Errorf("loadtest: Server.Token: want a function that gives tokens")
+	}
+	_, err := s.parse()
+	return err
+}
+
+// portsPerSource is how many connections share a source address: the system
+// has about 28,000 ports for those of one address to one listener.
+const portsPerSource = 20_000
+
+// sourceAddress spreads connections to this machine over addresses of
+// 127.0.0.0/8. The zero Addr leaves the choice to the system.
+func sourceAddress(host string, n int) netip.Addr {
+	ip, err := netip.ParseAddr(host)
+	if err != nil || !ip.Is4() || !ip.IsLoopback() || n < portsPerSource {
+		return netip.Addr{}
+	}
+	block := n / portsPerSource
+	return netip.AddrFrom4([4]byte{127, 0, byte(block >> 8), byte(block%256) + 1})
+}
+
+// dial opens connection number n of a run.
+func dial(ctx context.Context, server *Server, n int) (*socket, error) {
+	u, err := server.parse()
+	if err != nil {
+		return nil, err
+	}
+	var dialer net.Dialer
+	if source := sourceAddress(u.Hostname(), n); source.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", u.Host)
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme == "wss" {
+		config := server.TLS.Clone()
+		if config == nil {
+			config = &tls.Config{}
+		}
+		if config.ServerName == "" {
+			config.ServerName = u.Hostname()
+		}
+		secure := tls.Client(conn, config)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		conn = secure
+	}
+	// The handshake knows no context; closing the connection ends it.
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	early, err := upgrade(conn, u, server.Codec)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		conn.Close()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, fmt.Errorf("websocket handshake with %s: %w", u.Host, err)
+	}
+	return newSocket(conn, server.Codec, early), nil
+}
+
+// upgrade makes a WebSocket of conn and returns what the server sent right
+// behind its answer.
+func upgrade(conn net.Conn, u *url.URL, codec protocol.Codec) (early []byte, err error) {
+	nonce := make([]byte, 16)
+	rand.Read(nonce)
+	key := base64.StdEncoding.EncodeToString(nonce)
+	_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\nSec-WebSocket-Protocol: %s\r\n\r\n",
+		u.RequestURI(), u.Host, key, codec.Subprotocol())
+	if err != nil {
+		return nil, err
+	}
+	r := bufio.NewReaderSize(conn, 1<<10)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return nil, fmt.Errorf("status %s, want 101", resp.Status)
+	}
+	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+	sum := sha1.Sum([]byte(key + guid))
+	if got, want := resp.Header.Get("Sec-WebSocket-Accept"), base64.StdEncoding.EncodeToString(sum[:]); got != want {
+		return nil, fmt.Errorf("Sec-WebSocket-Accept %q, want %q", got, want)
+	}
+	if !strings.EqualFold(resp.Header.Get("Upgrade"), "websocket") {
+		return nil, fmt.Errorf("upgrade %q, want websocket", resp.Header.Get("Upgrade"))
+	}
+	if got := resp.Header.Get("Sec-WebSocket-Protocol"); got != codec.Subprotocol() {
+		return nil, fmt.Errorf("subprotocol %q, want %q", got, codec.Subprotocol())
+	}
+	early, _ = r.Peek(r.Buffered())
+	return append([]byte(nil), early...), nil
+}

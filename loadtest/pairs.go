@@ -1,0 +1,280 @@
+package loadtest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// PairsConfig says how users chat in pairs, both sides at once. Users, Body and
+// Duration are needed.
+type PairsConfig struct {
+	Config
+	Users int // an even number
+	Body  int // bytes of each message's body as stored, MinBody to MaxBody
+	// Window bounds the sends of one client that have no answer yet, with a rate
+	// too; 0 = 16.
+	Window int
+	// Rate is the messages meant to be sent per second, by all together. 0 = as
+	// fast as the windows allow.
+	Rate     int
+	Duration time.Duration // of measuring
+	Warmup   time.Duration // before it
+	Drain    time.Duration // after it, for what is under way; 0 = 30s
+	// Resume has clients that lose their connection come back. Without it a
+	// lost connection is a violation.
+	Resume bool
+	// Disturb, if set, runs from the begin of sending; sending ends and draining
+	// begins after it has returned. It may Cut clients and do to the server what
+	// the server has to bear. Its context ends with the run. Needs Resume.
+	Disturb func(ctx context.Context, clients []*Client)
+	// ManualRead keeps acks from being read reports.
+	ManualRead bool
+}
+
+// PairsReport is the outcome of Pairs. Rates and latencies are those of the
+// measured time; Sent counts from the first message to the last.
+type PairsReport struct {
+	Scenario            string           `json:"scenario"`
+	Codec               string           `json:"codec"`
+	Users               int              `json:"users"`
+	Body                int              `json:"body"`
+	Window              int              `json:"window"`
+	Rate                int              `json:"rate,omitempty"` // offered
+	Seconds             float64          `json:"seconds"`        // measured
+	SendsPerSecond      float64          `json:"sendsPerSecond"`
+	DeliveriesPerSecond float64          `json:"deliveriesPerSecond"`
+	Ack                 Latency          `json:"sendToAck"`
+	Delivery            Latency          `json:"sendToDelivered"`
+	Late                Latency          `json:"late"` // behind the intended time when sent
+	Sent                int64            `json:"sent"`
+	Delivered           int64            `json:"delivered"`
+	Unsent              int64            `json:"unsent,omitempty"` // due, but the windows were full to the end
+	Refused             map[string]int64 `json:"refused,omitempty"`
+	Reconnects          int64            `json:"reconnects,omitempty"`
+	Repeated            int64            `json:"repeated,omitempty"` // pushed again after a reconnect
+	Server              *Usage           `json:"server,omitempty"`
+	Generator           *Usage           `json:"generator,omitempty"`
+	Verdict
+}
+
+func (c PairsConfig) withDefaults() (PairsConfig, error) {
+	if c.Window == 0 {
+		c.Window = defaultWindow
+	}
+	if c.Drain == 0 {
+		c.Drain = 30 * time.Second
+	}
+	switch {
+	case c.Users < 2 || c.Users > MaxUsers || c.Users%2 != 0:
+		return c, fmt.Errorf("loadtest: PairsConfig.Users %d: want an even number from 2 to %d", c.Users, MaxUsers)
+	case c.Body < MinBody || c.Body > MaxBody:
+		return c, fmt.Errorf("loadtest: PairsConfig.Body %d: want %d to %d bytes", c.Body, MinBody, MaxBody)
+	case c.Window < 1 || c.Window > MaxWindow:
+		return c, fmt.Errorf("loadtest: PairsConfig.Window %d: want 1 to %d", c.Window, MaxWindow)
+	case c.Rate < 0 || c.Rate > 1e7:
+		return c, fmt.Errorf("loadtest: PairsConfig.Rate %d: want 0 to 10000000", c.Rate)
+	case c.Duration <= 0:
+		return c, fmt.Errorf("loadtest: PairsConfig.Duration %v: want more than 0", c.Duration)
+	case c.Warmup < 0:
+		return c, fmt.Errorf("loadtest: PairsConfig.Warmup %v: want at least 0", c.Warmup)
+	case c.Drain < 0:
+		return c, fmt.Errorf("loadtest: PairsConfig.Drain %v: want at least 0", c.Drain)
+	case c.Disturb != nil && !c.Resume:
+		return c, fmt.Errorf("loadtest: PairsConfig.Disturb: want Resume with it")
+	}
+	return c, nil
+}
+
+// A pairsRun is a run of pairs.
+type pairsRun struct {
+	*run
+	config   PairsConfig
+	schedule atomic.Pointer[schedule] // nil until sending begins
+	halt     atomic.Bool              // sending is over
+}
+
+// Pairs has users chat in pairs and reports what that took. The error says why
+// there is no report; whether the server did everything right says the
+// report's Err.
+func Pairs(ctx context.Context, config PairsConfig) (*PairsReport, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	ctx, common, end, err := begin(ctx, config.Config, config.Users)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	r := &pairsRun{run: common, config: config}
+	if err := r.prepare(); err != nil {
+		return nil, err
+	}
+	report := &PairsReport{
+		Scenario: "pairs", Codec: config.Server.Codec.Name(),
+		Users: config.Users, Body: bodySize(config.Body), Window: config.Window, Rate: config.Rate,
+	}
+	err = r.work(ctx, report)
+	report.Ack, report.Delivery, report.Late = r.tally.ack.latency(), r.tally.delivery.latency(), r.tally.late.latency()
+	report.Sent, report.Delivered = r.tally.sent.Load(), r.tally.delivered.Load()
+	report.Refused = r.tally.Refused()
+	report.Reconnects, report.Repeated = r.tally.reconnects.Load(), r.tally.repeated.Load()
+	if report.Verdict, err = r.verdict(err); err != nil {
+		return nil, err
+	}
+	return report, nil
+}
+
+func (r *pairsRun) prepare() error {
+	for i := range r.config.Users {
+		var sent int64
+		_, err := r.client("u", i, ClientConfig{
+			Window: r.config.Window, Resume: r.config.Resume, ManualRead: r.config.ManualRead,
+			Recents: protocol.RecentsQuiet, // there is one conversation, and all of it is pushed
+			Next: func(now time.Duration) (to string, at time.Duration, ok bool) {
+				s := r.schedule.Load()
+				if s == nil || r.halt.Load() {
+					return "", 0, false
+				}
+				if at, ok = s.due(i, sent, now); ok {
+					sent++
+				}
+				return r.clients[i^1].User(), at, ok
+			},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i := 0; i < len(r.clients); i += 2 {
+		a, b := r.clients[i], r.clients[i+1]
+		there, back := r.stream(a, b, r.config.Body), r.stream(b, a, r.config.Body)
+		a.Converse(b.User(), there, back)
+		b.Converse(a.User(), back, there)
+	}
+	return nil
+}
+
+// work runs the scenario from the first connection to the last check.
+func (r *pairsRun) work(ctx context.Context, report *PairsReport) error {
+	var connected atomic.Int64
+	r.enter("connect", connected.Load, int64(len(r.clients)))
+	err := each(ctx, r.clients, r.run.config.Parallel, func(ctx context.Context, c *Client) error {
+		if err := c.Connect(ctx); err != nil {
+			return err
+		}
+		_, err := c.Synced(ctx)
+		connected.Add(1)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+
+	stayCtx, leave := context.WithCancel(ctx)
+	var stays sync.WaitGroup
+	defer stays.Wait()
+	defer leave()
+	if r.config.Resume {
+		for _, c := range r.clients {
+			stays.Go(func() {
+				if err := c.Stay(stayCtx); err != nil && stayCtx.Err() == nil {
+					r.tally.violated(err)
+				}
+			})
+		}
+	}
+	if err := r.send(ctx, report); err != nil {
+		return err
+	}
+	if err := r.settle(ctx, r.config.Drain); err != nil {
+		return err
+	}
+	return r.audit(ctx)
+}
+
+// send has the clients send for the time that is asked for, and measures.
+func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
+	begin := r.tally.Now()
+	from := begin + r.config.Warmup
+	to := from + r.config.Duration
+	s := &schedule{begin: begin, end: to, rate: r.config.Rate, clients: len(r.clients)}
+	r.tally.Measure(from, to)
+	r.schedule.Store(s)
+	defer r.halt.Store(true)
+
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	sending, stop := context.WithCancel(ctx)
+	defer stop()
+	if r.config.Disturb != nil {
+		beside.Go(func() { r.config.Disturb(sending, r.clients) })
+	}
+	beside.Go(func() { s.run(sending, r.tally.Now, func(client int) { r.clients[client].Pump() }) })
+	if r.config.Rate == 0 {
+		for _, c := range r.clients {
+			c.Pump()
+		}
+	}
+
+	seconds := func(since time.Duration) func() int64 {
+		return func() int64 { return int64((r.tally.Now() - since).Seconds()) }
+	}
+	r.enter("warm-up", seconds(begin), int64(r.config.Warmup.Seconds()))
+	if err := r.sleepUntil(ctx, from); err != nil {
+		return err
+	}
+	before, err := r.reading()
+	if err != nil {
+		return err
+	}
+	r.enter("measure", seconds(from), int64(r.config.Duration.Seconds()))
+	if err := r.sleepUntil(ctx, to); err != nil {
+		return err
+	}
+	after, err := r.reading()
+	if err != nil {
+		return err
+	}
+	if unsent := s.total() - r.tally.sent.Load(); unsent > 0 {
+		report.Unsent = unsent
+	}
+	report.between(before, after)
+	return nil
+}
+
+// A reading is where the counters of a run stand at one time.
+type reading struct {
+	at                  time.Duration
+	answered, delivered int64
+	known               bool // of the server's use
+	server, self        usage
+}
+
+func (r *run) reading() (reading, error) {
+	server, self, err := r.usages()
+	return reading{
+		at: r.tally.Now(), answered: r.tally.answered.Load(), delivered: r.tally.delivered.Load(),
+		known: r.config.ServerPID != 0, server: server, self: self,
+	}, err
+}
+
+// between fills in what two readings tell.
+func (p *PairsReport) between(before, after reading) {
+	elapsed := after.at - before.at
+	sends := after.answered - before.answered
+	p.Seconds = elapsed.Seconds()
+	if p.Seconds > 0 {
+		p.SendsPerSecond = float64(sends) / p.Seconds
+		p.DeliveriesPerSecond = float64(after.delivered-before.delivered) / p.Seconds
+	}
+	if after.known {
+		p.Server = usageBetween(before.server, after.server, elapsed, sends)
+		p.Generator = usageBetween(before.self, after.self, elapsed, sends)
+	}
+}

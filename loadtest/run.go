@@ -1,0 +1,246 @@
+package loadtest
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+const (
+	// MaxUsers bounds the clients of a run.
+	MaxUsers = 1 << 20
+	// ownFiles are the open files that a process has beside its connections.
+	ownFiles = 64
+	// progressEvery is the time between two calls of Config.Progress.
+	progressEvery = time.Second
+	// maxPrefix leaves room for a number behind it in a user's name.
+	maxPrefix = protocol.MaxUserLen - 8
+)
+
+// A Config is what all scenarios have in common. Server is needed.
+type Config struct {
+	Server Server
+	// Prefix begins the names of the run's users, at most 56 bytes. "" = one
+	// that no other run has: where users were there before, seqs do not begin
+	// at 1, and verification fails.
+	Prefix string
+	// Parallel bounds the connections being opened at a time. 0 = 128; for the
+	// scenario Login all of them.
+	Parallel int
+	// ServerPID is the server's process on this machine, whose use of CPU and
+	// memory goes into the report; 0 = unknown.
+	ServerPID int
+	// Progress, if set, is called once a second with how far the run is.
+	Progress func(Progress)
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Phase     string // "connect", "warm-up", "measure" …
+	Elapsed   time.Duration
+	Done, Of  int64 // of the phase, in its own unit; Of 0 = unknown
+	Sent      int64
+	Delivered int64
+}
+
+// A run is one scenario under way.
+type run struct {
+	config  Config
+	tally   *Tally
+	clients []*Client
+	streams []*Stream
+	began   time.Time
+
+	mu    sync.Mutex
+	phase string
+	done  func() int64
+	of    int64
+}
+
+// begin checks what all scenarios share and prepares a run with so many
+// connections. The context ends when ctx does, the returned function is called,
+// or a violation was found: what comes after one says little, and a run that
+// waits for what was lost says it late.
+func begin(ctx context.Context, config Config, connections int) (context.Context, *run, func(), error) {
+	if err := config.Server.check(); err != nil {
+		return nil, nil, nil, err
+	}
+	if config.Prefix == "" {
+		config.Prefix = "load-" + strings.ToLower(rand.Text()[:8]) + "-"
+	}
+	switch {
+	case len(config.Prefix) > maxPrefix || !protocol.ValidUser(config.Prefix):
+		return nil, nil, nil, fmt.Errorf("loadtest: Config.Prefix %q: want 1-%d bytes of printable ASCII without spaces", config.Prefix, maxPrefix)
+	case config.Parallel < 0:
+		return nil, nil, nil, fmt.Errorf("loadtest: Config.Parallel %d: want at least 0", config.Parallel)
+	}
+	if config.Parallel == 0 {
+		config.Parallel = 128
+	}
+	if _, err := readUsage(config.ServerPID); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := allowFiles(connections); err != nil {
+		return nil, nil, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	r := &run{config: config, tally: NewTally(), began: time.Now()}
+	r.tally.failed = cancel
+	r.enter("prepare", nil, 0)
+	var shown sync.WaitGroup
+	if config.Progress != nil {
+		shown.Go(func() { r.show(ctx) })
+	}
+	return ctx, r, func() {
+		cancel(context.Canceled)
+		for _, c := range r.clients {
+			c.Close()
+		}
+		shown.Wait()
+	}, nil
+}
+
+// enter names the phase that begins, and what counts its progress.
+func (r *run) enter(phase string, done func() int64, of int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.phase, r.done, r.of = phase, done, of
+}
+
+func (r *run) show(ctx context.Context) {
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		r.mu.Lock()
+		p := Progress{Phase: r.phase, Of: r.of, Elapsed: time.Since(r.began)}
+		if r.done != nil {
+			p.Done = r.done()
+		}
+		r.mu.Unlock()
+		p.Sent, p.Delivered = r.tally.sent.Load(), r.tally.delivered.Load()
+		r.config.Progress(p)
+	}
+}
+
+// client adds a client of the run. Its name is kind and its number.
+func (r *run) client(kind string, n int, config ClientConfig) (*Client, error) {
+	config.Server, config.Tally = &r.config.Server, r.tally
+	config.User = fmt.Sprintf("%s%s%d", r.config.Prefix, kind, n)
+	config.Number = len(r.clients)
+	c, err := NewClient(config)
+	if err == nil {
+		r.clients = append(r.clients, c)
+	}
+	return c, err
+}
+
+// stream adds what from sends to.
+func (r *run) stream(from, to *Client, body int) *Stream {
+	s := NewStream(uint32(len(r.streams)+1), from.User(), to.User(), body)
+	r.streams = append(r.streams, s)
+	return s
+}
+
+// each calls do for all clients, up to parallel at a time, and returns the first
+// error.
+func each(ctx context.Context, clients []*Client, parallel int, do func(context.Context, *Client) error) error {
+	g, inner := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, c := range clients {
+		if inner.Err() != nil {
+			break
+		}
+		g.Go(func() error { return do(inner, c) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// settle waits until every message sent is answered and delivered, for up to
+// patience. What is missing then is a violation.
+func (r *run) settle(ctx context.Context, patience time.Duration) error {
+	r.enter("drain", nil, 0)
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for r.tally.pending.Load() > 0 {
+		select {
+		case <-r.tally.settled:
+		case <-timeout.C:
+			for _, s := range r.streams {
+				if err := s.settled(); err != nil {
+					r.tally.violated(fmt.Errorf("%w after %v", err, patience))
+				}
+			}
+			for _, c := range r.clients {
+				c.unanswered()
+			}
+			return context.Cause(ctx)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// audit checks that totals match and that the server's views end where the
+// clients' do.
+func (r *run) audit(ctx context.Context) error {
+	r.enter("audit", nil, 0)
+	for _, s := range r.streams {
+		if err := s.settled(); err != nil {
+			r.tally.violated(err)
+		}
+	}
+	if sent, answered, delivered := r.tally.sent.Load(), r.tally.answered.Load(), r.tally.delivered.Load(); sent != answered || sent != delivered {
+		r.tally.violated(fmt.Errorf("%d messages were sent, %d answered, %d delivered; want all the same", sent, answered, delivered))
+	}
+	return each(ctx, r.clients, r.config.Parallel, func(ctx context.Context, c *Client) error { return c.Audit(ctx) })
+}
+
+// usages reads what the server and this process have used.
+func (r *run) usages() (server, self usage, err error) {
+	if server, err = readUsage(r.config.ServerPID); err != nil {
+		return server, self, err
+	}
+	if r.config.ServerPID != 0 {
+		self, err = readUsage(os.Getpid())
+	}
+	return server, self, err
+}
+
+// verdict turns the error that ended a run into its verdict: a violation is
+// part of the report, anything else means that there is none.
+func (r *run) verdict(err error) (Verdict, error) {
+	v := r.tally.Verdict()
+	if v.Violations == 0 && err != nil {
+		return v, err
+	}
+	return v, nil
+}
+
+// sleepUntil waits until the time since the epoch is at.
+func (r *run) sleepUntil(ctx context.Context, at time.Duration) error {
+	timer := time.NewTimer(at - r.tally.Now())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

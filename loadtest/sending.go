@@ -1,0 +1,128 @@
+package loadtest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// defaultRetry is how long a refused send waits if the server does not say.
+const defaultRetry = 100 * time.Millisecond
+
+// pump sends what is due, as far as the window allows. The caller holds mu and
+// flushes; there is a session.
+func (c *Client) pump(now time.Duration) {
+	if c.parked > 0 {
+		c.retry(now)
+	}
+	for c.flying < c.config.Window && c.config.Next != nil && !c.halted {
+		to, at, ok := c.config.Next(now)
+		if !ok {
+			return
+		}
+		v := c.byPeer[to]
+		if v == nil || v.out == nil {
+			c.halted = true
+			c.tally.violated(fmt.Errorf("%s: Next wants to send to %q, want a conversation that sends", c.config.User, to))
+			return
+		}
+		o := c.outgoing()
+		v.send(o, at)
+		c.flying++
+		c.tally.sending(at, now)
+		c.transmit(o, false)
+	}
+}
+
+// outgoing gives room for a send.
+func (c *Client) outgoing() *outgoing {
+	if n := len(c.free); n > 0 {
+		o := c.free[n-1]
+		c.free = c.free[:n-1]
+		return o
+	}
+	return new(outgoing)
+}
+
+// transmit queues the frame of a send.
+func (c *Client) transmit(o *outgoing, retry bool) {
+	s, v := c.session, o.view
+	s.lastID++
+	s.sends[s.lastID] = o
+	c.body = appendBody(c.body[:0], v.out.id, o.counter, o.at, v.out.size)
+	c.args = protocol.SendArgs{Conv: protocol.UserConv(v.peer), CID: cidOf(o.counter), Body: c.body, Retry: retry}
+	s.socket.queue(func(b []byte) []byte {
+		return protocol.AppendRequest(b, s.socket.codec, s.lastID, protocol.OpSend, &c.args)
+	})
+}
+
+// sendAgain repeats a send that has no answer or got one that allows it.
+func (c *Client) sendAgain(o *outgoing) {
+	if o.retryAt != 0 {
+		o.retryAt = 0
+		c.parked--
+	}
+	o.view.excuse(o)
+	c.transmit(o, true)
+}
+
+// retry repeats refused sends whose time has come.
+func (c *Client) retry(now time.Duration) {
+	for _, v := range c.views {
+		for _, o := range v.flight {
+			if o.retryAt != 0 && o.retryAt <= now {
+				c.sendAgain(o)
+			}
+		}
+	}
+}
+
+// answer takes the reply to a send.
+func (c *Client) answer(o *outgoing, f *protocol.ServerFrame, now time.Duration) error {
+	if f.Err != nil {
+		c.refused(o, f.Err, now)
+	} else {
+		var ok protocol.SendOK
+		if err := f.Decode(&ok); err != nil {
+			c.tally.violated(o.view.errorf("send %d: reply: %w", o.counter, err))
+			return err
+		}
+		if err := o.view.answered(o, &ok); err != nil {
+			c.tally.violated(err)
+		}
+		c.tally.sendAnswered(o.at, now)
+	}
+	if err := o.view.settle(c.settled); err != nil {
+		c.tally.violated(err)
+	}
+	return nil
+}
+
+// settled takes back an outgoing that nothing waits for any more.
+func (c *Client) settled(o *outgoing) {
+	c.flying--
+	c.free = append(c.free, o)
+}
+
+// refused takes an error reply to a send. Some tell to try again; the others
+// mean that the load itself is wrong, so that the client sends nothing more.
+func (c *Client) refused(o *outgoing, err *protocol.ReplyError, now time.Duration) {
+	c.tally.refused(err.Code)
+	switch err.Code {
+	case protocol.CodeUnavailable, protocol.CodeRateLimited, protocol.CodeInternal:
+		pause := time.Duration(err.RetryAfterMS) * time.Millisecond
+		if pause <= 0 {
+			pause = defaultRetry
+		}
+		o.view.excuse(o)
+		o.retryAt = now + pause
+		c.parked++
+		time.AfterFunc(pause, c.Pump)
+	default:
+		c.halted = true
+		c.tally.violated(o.view.errorf("send %d was refused: %w", o.counter, err))
+		o.view.giveUp(o)
+		c.tally.done(2)
+	}
+}

@@ -1,0 +1,244 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// A session is one connection of a client. What is not said to be otherwise is
+// guarded by the client's mu.
+type session struct {
+	socket   *socket
+	since    string // the cursor of its login
+	hasSince bool
+	synced   chan struct{} // closed with the end of the sync
+	ended    chan struct{} // closed when the reader has left
+	syncedAt time.Duration // set before synced is closed
+	err      error         // why it ended; set before ended is closed
+
+	origin origin
+	over   bool
+	lastID uint64               // of a request
+	sends  map[uint64]*outgoing // sends by request
+	calls  map[uint64]*call     // other requests
+	lastD  uint64               // newest delivery number
+	acked  uint64
+	pushed int // incoming messages of the sync
+}
+
+// A call is a request whose caller waits.
+type call struct {
+	ok   protocol.OK
+	err  error
+	done chan struct{} // closed when ok or err is set
+}
+
+// serve reads until the session ends.
+func (c *Client) serve(s *session) {
+	err := c.read(s)
+	s.socket.cut()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.err, s.over = err, true
+	entered := c.session == s
+	if entered {
+		c.session = nil
+	}
+	for _, call := range s.calls {
+		call.err = err
+		close(call.done)
+	}
+	if entered && !c.closed && !c.config.Resume {
+		c.tally.violated(fmt.Errorf("%s: connection lost: %w", c.config.User, err))
+	}
+	close(s.ended)
+}
+
+func (c *Client) read(s *session) error {
+	for {
+		err := c.take(s, c.tally.Now())
+		s.socket.flush()
+		if err == nil {
+			err = s.socket.fill()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// take deals with all frames that have come, and queues what they call for. They
+// came at now.
+func (c *Client) take(s *session, now time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		payload, ok, err := s.socket.next()
+		if err == nil && ok {
+			err = c.frame(s, payload, now)
+		}
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+	}
+	if s.acked < s.lastD {
+		s.acked = s.lastD
+		s.socket.queue(func(b []byte) []byte {
+			return protocol.AppendRequest(b, s.socket.codec, 0, protocol.OpAck, &protocol.AckArgs{D: s.acked})
+		})
+	}
+	if c.session == s {
+		c.pump(now)
+	}
+	return nil
+}
+
+// frame takes one frame. An error ends the session; what is merely wrong is
+// noted as a violation.
+func (c *Client) frame(s *session, payload []byte, now time.Duration) error {
+	f, err := protocol.DecodeServerFrame(s.socket.codec, payload)
+	if err != nil {
+		c.tally.violated(fmt.Errorf("%s: %w", c.config.User, err))
+		return err
+	}
+	if f.ID != 0 {
+		return c.reply(s, &f, now)
+	}
+	switch f.Op {
+	case protocol.OpOnNewMessage:
+		err = c.messages(s, &f, now)
+	case protocol.OpOnSynced:
+		err = c.onSynced(s, &f, now)
+	case protocol.OpOnKicked:
+		c.tally.violated(fmt.Errorf("%s: kicked", c.config.User))
+	}
+	return err
+}
+
+func (c *Client) reply(s *session, f *protocol.ServerFrame, now time.Duration) error {
+	if o := s.sends[f.ID]; o != nil {
+		delete(s.sends, f.ID)
+		return c.answer(o, f, now)
+	}
+	waiting := s.calls[f.ID]
+	if waiting == nil {
+		c.tally.violated(fmt.Errorf("%s: reply to request %d, which is not open; the last was %d", c.config.User, f.ID, s.lastID))
+		return nil
+	}
+	delete(s.calls, f.ID)
+	if f.Err != nil {
+		waiting.err = f.Err
+	} else {
+		waiting.err = f.Decode(waiting.ok)
+	}
+	close(waiting.done)
+	return nil
+}
+
+// messages takes an onNewMessage.
+func (c *Client) messages(s *session, f *protocol.ServerFrame, now time.Duration) error {
+	var p protocol.NewMessage
+	if err := f.Decode(&p); err != nil {
+		c.tally.violated(fmt.Errorf("%s: onNewMessage: %w", c.config.User, err))
+		return err
+	}
+	if p.D != s.lastD+1 {
+		c.tally.violated(fmt.Errorf("%s: onNewMessage has d %d, want %d", c.config.User, p.D, s.lastD+1))
+	}
+	s.lastD = p.D
+	for i := range p.Messages {
+		c.message(s, &p.Messages[i], now)
+	}
+	if p.Cursor != "" {
+		c.cursor, c.hasCursor = p.Cursor, true
+	}
+	return nil
+}
+
+func (c *Client) message(s *session, m *protocol.Message, now time.Duration) {
+	v := c.byPeer[m.Conv.ID]
+	if v == nil || m.Conv.Group {
+		c.tally.violated(fmt.Errorf("%s: message in %s, where nobody writes", c.config.User, m.Conv))
+		return
+	}
+	fresh, at, err := v.receive(m, s.origin)
+	if err != nil {
+		c.tally.violated(err)
+	}
+	if !fresh {
+		if err == nil {
+			c.tally.repeated.Add(1)
+		}
+		return
+	}
+	c.tally.sendDelivered(at, now)
+	if s.origin.sync {
+		s.pushed++
+	}
+	c.incoming++
+	c.arrivedAt = now
+	if c.arrived != nil && c.incoming >= c.wanted {
+		close(c.arrived)
+		c.arrived = nil
+	}
+}
+
+// onSynced takes the end of the sync.
+func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration) error {
+	var p protocol.Synced
+	if err := f.Decode(&p); err != nil {
+		c.tally.violated(fmt.Errorf("%s: onSynced: %w", c.config.User, err))
+		return err
+	}
+	if !s.origin.sync {
+		err := fmt.Errorf("%s: onSynced came twice in a session", c.config.User)
+		c.tally.violated(err)
+		return err
+	}
+	for _, l := range p.Lost {
+		c.tally.violated(fmt.Errorf("%s: %s: onSynced says that limits took seqs %d to %d from the offline queue, %d messages; the run needs a larger --offline-max-messages or --offline-max-bytes",
+			c.config.User, l.Conv, l.From, l.To, l.Count))
+	}
+	if p.Reset && s.hasSince {
+		c.tally.violated(fmt.Errorf("%s: onSynced says that cursor %q counted as absent", c.config.User, s.since))
+	}
+	if !s.origin.resume && p.Offline != s.pushed {
+		c.tally.violated(fmt.Errorf("%s: onSynced says that %d offline messages were pushed, %d were", c.config.User, p.Offline, s.pushed))
+	}
+	if p.Cursor != "" {
+		c.cursor, c.hasCursor = p.Cursor, true
+	}
+	s.origin.sync = false
+	s.syncedAt = now
+	close(s.synced)
+	return nil
+}
+
+// call asks for something and waits for the reply.
+func (c *Client) call(ctx context.Context, s *session, op string, args protocol.Args, ok protocol.OK) error {
+	waiting := &call{ok: ok, done: make(chan struct{})}
+	c.mu.Lock()
+	if s.over {
+		c.mu.Unlock()
+		return s.err
+	}
+	s.lastID++
+	id := s.lastID
+	s.calls[id] = waiting
+	s.socket.queue(func(b []byte) []byte { return protocol.AppendRequest(b, s.socket.codec, id, op, args) })
+	c.mu.Unlock()
+	s.socket.flush()
+	select {
+	case <-waiting.done:
+		return waiting.err
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("%s: no reply", op), context.Cause(ctx))
+	}
+}

@@ -1,0 +1,119 @@
+package loadtest
+
+import (
+	"fmt"
+	"sync"
+)
+
+// maxHoles bounds the messages of a stream that may be missing while later ones
+// are there. Only what was refused and sent again can be, so a window's worth.
+const maxHoles = 1 << 12
+
+// A Stream is what one user sends another: messages numbered 1, 2, 3 … by a
+// counter in their bodies. Sender and receiver share it, so that the receiver
+// knows what was sent. It is safe for concurrent use.
+type Stream struct {
+	id       uint32
+	from, to string
+	size     int // of a body
+
+	mu        sync.Mutex
+	sent      uint64
+	delivered uint64 // each message once
+	next      uint64 // lowest counter above all that were delivered
+	// holes are the counters below next that were not delivered.
+	holes map[uint64]struct{}
+	// excused are those that the sender sent again before they were delivered
+	// or answered: later ones may pass them.
+	excused map[uint64]struct{}
+	given   uint64 // messages given up: refused for good
+}
+
+// NewStream makes the stream number id of a run. Bodies have size bytes, from
+// MinBody to MaxBody.
+func NewStream(id uint32, from, to string, size int) *Stream {
+	return &Stream{
+		id: id, from: from, to: to, size: bodySize(size),
+		next: 1, holes: map[uint64]struct{}{}, excused: map[uint64]struct{}{},
+	}
+}
+
+func (s *Stream) String() string { return s.from + " → " + s.to }
+
+// take numbers the next message to be sent.
+func (s *Stream) take() (counter uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent++
+	return s.sent
+}
+
+// excuse notes that a message is sent once more, so that it may come later than
+// its number says.
+func (s *Stream) excuse(counter uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, hole := s.holes[counter]
+	if counter >= s.next || hole {
+		s.excused[counter] = struct{}{}
+	}
+}
+
+// giveUp notes that the server refused a message for good.
+func (s *Stream) giveUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.given++
+}
+
+// deliver notes that the receiver got a message which it had not.
+func (s *Stream) deliver(counter uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if counter == 0 || counter > s.sent {
+		return fmt.Errorf("message %d came, but only %d were sent", counter, s.sent)
+	}
+	_, hole := s.holes[counter]
+	_, excused := s.excused[counter]
+	switch {
+	case counter >= s.next:
+		if len(s.holes)+int(counter-s.next) > maxHoles {
+			return fmt.Errorf("message %d came, want %d: more than %d are missing", counter, s.next, maxHoles)
+		}
+		for c := s.next; c < counter; c++ {
+			s.holes[c] = struct{}{}
+		}
+		s.next = counter + 1
+	case !hole:
+		return fmt.Errorf("message %d came again under another seq, want %d", counter, s.next)
+	case !excused:
+		delete(s.holes, counter)
+		s.delivered++
+		return fmt.Errorf("message %d came after %d, want them in the order sent", counter, s.next-1)
+	}
+	delete(s.holes, counter)
+	delete(s.excused, counter)
+	s.delivered++
+	return nil
+}
+
+// Sent and Delivered count the messages of the stream, each once.
+func (s *Stream) Sent() uint64 { s.mu.Lock(); defer s.mu.Unlock(); return s.sent }
+
+// Delivered counts the messages that the receiver has.
+func (s *Stream) Delivered() uint64 { s.mu.Lock(); defer s.mu.Unlock(); return s.delivered }
+
+// settled reports what is missing once nothing is under way any more.
+func (s *Stream) settled() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	want := s.sent - s.given
+	if s.delivered == want {
+		return nil
+	}
+	lost := s.next // if there is no hole, the end is missing
+	for c := range s.holes {
+		lost = min(lost, c)
+	}
+	return fmt.Errorf("%s: %d messages were delivered, want %d; message %d is the first that is missing", s, s.delivered, want, lost)
+}

@@ -1,0 +1,157 @@
+package loadtest
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// keptViolations bounds the violations that are kept in words; all are counted.
+	keptViolations = 20
+	// maxCodes bounds the error codes that are told apart. The protocol has
+	// eleven; a server that invents more is counted under "other".
+	maxCodes = 32
+)
+
+// A Tally gathers what the clients of one run did, measured and found wrong. It
+// is safe for concurrent use.
+type Tally struct {
+	epoch time.Time // intended times count from here
+	// failed, if set, is told of each violation; without waiting for anything.
+	failed func(error)
+
+	sent, answered, delivered atomic.Int64 // messages, each once
+	repeated                  atomic.Int64 // messages pushed again after a reconnect
+	refusals                  atomic.Int64 // sends refused, each time
+	reconnects                atomic.Int64
+	// pending counts what has to happen yet: an answer and a delivery for each
+	// message sent. settled is told when it falls to 0.
+	pending atomic.Int64
+	settled chan struct{}
+
+	// Latencies are recorded of messages meant for [from, to) since the epoch.
+	from, to            atomic.Int64
+	ack, delivery, late *recorder
+
+	mu         sync.Mutex
+	codes      map[string]int64
+	violations []error
+	wrong      int64 // violations, also those not kept
+}
+
+// NewTally begins to count. Until Measure is called no latency is recorded.
+func NewTally() *Tally {
+	return &Tally{
+		epoch:   time.Now(),
+		settled: make(chan struct{}, 1),
+		ack:     newRecorder(), delivery: newRecorder(), late: newRecorder(),
+		codes: make(map[string]int64),
+	}
+}
+
+// Now is the time since the epoch.
+func (t *Tally) Now() time.Duration { return time.Since(t.epoch) }
+
+// Measure has latencies recorded of messages meant for from to to.
+func (t *Tally) Measure(from, to time.Duration) {
+	t.from.Store(int64(from))
+	t.to.Store(int64(to))
+}
+
+func (t *Tally) measures(at time.Duration) bool {
+	return int64(at) >= t.from.Load() && int64(at) < t.to.Load()
+}
+
+func (t *Tally) sending(at, now time.Duration) {
+	t.sent.Add(1)
+	t.pending.Add(2)
+	if t.measures(at) {
+		t.late.record(now - at)
+	}
+}
+
+func (t *Tally) sendAnswered(at, now time.Duration) {
+	t.answered.Add(1)
+	if t.measures(at) {
+		t.ack.record(now - at)
+	}
+	t.done(1)
+}
+
+func (t *Tally) sendDelivered(at, now time.Duration) {
+	t.delivered.Add(1)
+	if t.measures(at) {
+		t.delivery.record(now - at)
+	}
+	t.done(1)
+}
+
+// done counts down what is pending.
+func (t *Tally) done(n int64) {
+	if t.pending.Add(-n) == 0 {
+		select {
+		case t.settled <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// refused counts a send that got an error.
+func (t *Tally) refused(code string) {
+	t.refusals.Add(1)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.codes[code]; !known && len(t.codes) >= maxCodes {
+		code = "other"
+	}
+	t.codes[code]++
+}
+
+// violated notes that something is not as it has to be.
+func (t *Tally) violated(err error) {
+	t.mu.Lock()
+	t.wrong++
+	if len(t.violations) < keptViolations {
+		t.violations = append(t.violations, err)
+	}
+	failed := t.failed
+	t.mu.Unlock()
+	if failed != nil {
+		failed(err)
+	}
+}
+
+// Verdict says what the clients have found wrong so far.
+func (t *Tally) Verdict() Verdict {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := Verdict{Violations: t.wrong}
+	for _, err := range t.violations {
+		v.Examples = append(v.Examples, err.Error())
+	}
+	return v
+}
+
+// Refused counts the sends that got an error, by its code.
+func (t *Tally) Refused() map[string]int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.codes)
+}
+
+// A Verdict says what was not as it had to be.
+type Verdict struct {
+	Violations int64    `json:"violations"`
+	Examples   []string `json:"examples,omitempty"` // the first 20
+}
+
+// Err is nil if nothing was wrong.
+func (v Verdict) Err() error {
+	if v.Violations == 0 {
+		return nil
+	}
+	return fmt.Errorf("verification failed %d times, first: %s", v.Violations, v.Examples[0])
+}

@@ -1,0 +1,256 @@
+package shard
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"runtime"
+	"testing"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// storyTime is when the story below is told, ms.
+const storyTime = 1_700_000_000_000
+
+// story is a batch of each kind of command, for states and inputs that fuzzing
+// begins with. alice and bob share the shard, zoe's slot is elsewhere.
+func story() [][]byte {
+	open := func(name string) *OpenSlots { return &OpenSlots{FirstSlot: SlotOf(name), LastSlot: SlotOf(name)} }
+	send := func(from, to UserID, cid string, ttl uint32) *Send {
+		return &Send{User: from, To: to, ID: MsgID{1}, CID: cid, Body: []byte{0xa1, 'x'}, TTL: ttl, Mentions: []string{"bob"}}
+	}
+	batches := [][]Command{
+		{open("alice"), open("bob"), open("carol"), &FreezeSlot{Slot: SlotOf("carol")}, &DropSlot{Slot: SlotOf("carol")}},
+		{&Configure{Limits: Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
+		{&Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasSince: true, Since: "?"}},
+		{send("alice", "bob", "1", 0), send("alice", "bob", "1", 0), send("alice", "zoe", "2", 7), send("bob", "alice", "3", 0)},
+		{send("alice", "bob", "4", 1), send("alice", "bob", "5", 0), send("alice", "bob", "6", 0), send("alice", "alice", "7", 0)},
+		{&ReadReport{User: "bob", Session: 1, Request: Request{1, 2}, Peer: "alice", Seq: 2}},
+		{&Recall{User: "alice", Session: 1, Request: Request{2, 3}, Peer: "bob", Seq: 5}},
+		{&DeleteMessages{User: "bob", Peer: "alice", Seqs: []uint64{3, 4}}},
+		{&SetConversation{User: "bob", Peer: "alice", Muted: new(true)}},
+		{&Block{User: "alice", Target: "zoe"}},
+		{&Deliver{Letter: Letter{From: "zoe", To: "bob", Number: 1, Kind: LetterMessage, Seq: 1, CID: "z", Body: []byte{1}}}},
+		{&Trim{From: "alice", To: "zoe", UpTo: 1}},
+		{&DeleteConversation{User: "bob", Peer: "zoe", Messages: true}},
+		{&Expire{LastSlot: Slots - 1}},
+		{&Logout{User: "alice", Session: 1}},
+	}
+	encoded := make([][]byte, len(batches))
+	for i, cmds := range batches {
+		encoded[i] = AppendBatchHeader(nil, storyTime+int64(i)*1000)
+		for _, cmd := range cmds {
+			encoded[i] = AppendCommand(encoded[i], cmd)
+		}
+	}
+	return encoded
+}
+
+func storyState() *State {
+	s := NewState(1)
+	var out Outcome
+	for _, batch := range story() {
+		s.Apply(batch, &out)
+	}
+	return s
+}
+
+func snapshot(s *State) (b []byte) {
+	v := s.Snapshot()
+	defer v.Release()
+	for more := true; more; {
+		b, more = v.Next(b)
+	}
+	return b
+}
+
+func FuzzDecodeBatch(f *testing.F) {
+	for _, batch := range story() {
+		f.Add(batch)
+	}
+	old := storyState()
+	slot := SlotOf("bob")
+	data, err := old.AppendSlot(nil, slot)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(AppendCommand(AppendBatchHeader(nil, storyTime), &ImportSlot{Slot: slot, Data: data}))
+	image := snapshot(old)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		undecodable := DecodeBatch(b)
+		seeded, err := Restore(bytes.NewReader(image), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*State{NewState(1), seeded} {
+			broken := apply(s, b)
+			switch {
+			case undecodable != nil && broken == nil:
+				t.Fatalf("Apply took a batch that DecodeBatch refuses: %v", undecodable)
+			case undecodable == nil && broken != nil && !imports(b):
+				t.Fatalf("Apply of a batch that decodes: %v", broken)
+			case broken == nil:
+				readAll(s)
+			}
+		}
+	})
+}
+
+// apply executes a batch and returns what it panicked with, if that was an
+// *InvariantError. Other panics are the caller's.
+func apply(s *State, b []byte) (broken error) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case *InvariantError:
+			broken = v
+		default:
+			panic(v)
+		}
+	}()
+	var out Outcome
+	s.Apply(b, &out)
+	return nil
+}
+
+// imports tells whether a batch brings a slot, whose bytes another shard made
+// and whose numbers are taken on trust.
+func imports(b []byte) (found bool) {
+	var cs commandSet
+	err := walkBatch(b, &cs, func(int64) {}, func(cmd Command) {
+		_, is := cmd.(*ImportSlot)
+		found = found || is
+	})
+	return err == nil && found
+}
+
+// readAll asks everything about everybody.
+func readAll(s *State) {
+	var b Batch
+	var p Page
+	now := s.Now()
+	for _, name := range []UserID{"alice", "bob", "zoe", ""} {
+		s.Recents(name, now)
+		sync := s.StartSync(name, &Result{}, RecentsOn, now)
+		s.NextSync(name, sync, &b, 100, 1<<20, now)
+		s.Since(name, 1, 0, &b, 100, 1<<20, now)
+		for _, peer := range []UserID{"alice", "bob", "zoe"} {
+			s.History(HistoryQuery{User: name, Peer: peer, Limit: 100, MaxBytes: 1 << 20}, &p, now)
+			s.History(HistoryQuery{User: name, Peer: peer, HasAfter: true, Limit: 1, MaxBytes: 1}, &p, now)
+		}
+		s.Checksum(SlotOf(string(name)))
+	}
+	s.Letters(func(Posted) bool { return true })
+}
+
+func FuzzDecodeLetter(f *testing.F) {
+	for kind := LetterMessage; kind <= LetterUnblock; kind++ {
+		f.Add(AppendLetter(nil, &Letter{
+			From: "alice", To: "bob", Number: 3, Kind: kind, Seq: 7, Time: storyTime,
+			CID: "c", TTL: 60, Mentions: []string{"bob", ""}, Body: []byte("body"),
+		}))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := DecodeLetter(b)
+		if err != nil {
+			return
+		}
+		again := AppendLetter(nil, &l)
+		l2, err := DecodeLetter(again)
+		if err != nil {
+			t.Fatalf("DecodeLetter(AppendLetter(%+v)): %v", l, err)
+		}
+		if third := AppendLetter(nil, &l2); !bytes.Equal(again, third) {
+			t.Fatalf("letter = %x, want %x as before", third, again)
+		}
+	})
+}
+
+// restoreBytes bounds what Restore may allocate: what any state costs, and a
+// multiple of its input. The least user, of some 15 bytes, is a struct and an
+// entry of a map.
+func restoreBytes(input int) uint64 { return 4<<20 + 64*uint64(input) }
+
+func FuzzRestore(f *testing.F) {
+	s := storyState()
+	whole := snapshot(s)
+	f.Add(whole, false)
+	f.Add(whole[:len(whole)/2], false)
+	for _, name := range []UserID{"alice", "bob"} {
+		f.Add(s.appendUser(nil, s.lookup(name)), true)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, record bool) {
+		if record {
+			b = frameRecord(b)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		s, err := Restore(bytes.NewReader(b), 1)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > restoreBytes(len(b)) {
+			t.Errorf("Restore of %d bytes allocated %d, want at most %d", len(b), n, restoreBytes(len(b)))
+		}
+		if err != nil {
+			return
+		}
+		again, err := Restore(bytes.NewReader(snapshot(s)), 1)
+		if err != nil {
+			t.Fatalf("Restore of a restored state: %v", err)
+		}
+		for slot := range uint16(Slots) {
+			if s.slots[slot] == nil {
+				continue
+			}
+			if got, want := again.Checksum(slot), s.Checksum(slot); got != want {
+				t.Fatalf("Checksum(%d) = %x, want %x", slot, got, want)
+			}
+		}
+	})
+}
+
+// frameRecord makes a snapshot, sound but for one user's record, so that
+// fuzzing gets past the checksum.
+func frameRecord(record []byte) []byte {
+	s := NewState(1)
+	head := append([]byte{frameHeader}, snapshotMagic...)
+	head = appendInt(appendUint(append(head, snapshotVersion), s.epoch), s.now)
+	b := appendFrame(nil, appendLimits(head, s.limits))
+	b = appendFrame(b, appendBool(appendUint([]byte{frameSlot}, 7), false))
+	b = appendFrame(b, append([]byte{frameUser}, record...))
+	return appendFrame(b, binary.LittleEndian.AppendUint64([]byte{frameEnd}, xxhash.Sum64(b)))
+}
+
+func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
+	whole := snapshot(storyState())
+	flipped := bytes.Clone(whole)
+	flipped[len(flipped)/2] ^= 1
+	newer := bytes.Clone(whole)
+	newer[bytes.Index(newer, []byte(snapshotMagic))+len(snapshotMagic)]++
+	for name, b := range map[string][]byte{
+		"empty": nil, "truncated": whole[:len(whole)-1], "flipped": flipped, "newer": newer, "text": []byte("not a snapshot at all"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := Restore(bytes.NewReader(b), 1); err == nil {
+				t.Error("Restore = nil, want an error")
+			}
+		})
+	}
+	if _, err := Restore(bytes.NewReader(whole), 1); err != nil {
+		t.Errorf("Restore = %v, want nil", err)
+	}
+}
+
+func TestApplyPanicsOnUndecodable(t *testing.T) {
+	good := story()[3]
+	for name, b := range map[string][]byte{
+		"empty": nil, "version": {99}, "truncated": good[:len(good)-1], "trailing": append(bytes.Clone(good), 1, 200),
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := apply(NewState(1), b)
+			if _, ok := errors.AsType[*InvariantError](err); !ok {
+				t.Errorf("Apply panicked with %v, want an *InvariantError", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,81 @@
+package shard_test
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A slotMove brings a slot from one shard to another: freeze, copy, drop.
+type slotMove struct {
+	slot     uint16
+	from, to int
+	phase    int
+	busy     bool // a command of it is pending
+	data     []byte
+}
+
+// startMove begins to move a user's slot elsewhere.
+func (w *world) startMove() {
+	slot := shard.SlotOf(string(pick(w, w.users)))
+	if slices.ContainsFunc(w.moves, func(m *slotMove) bool { return m.slot == slot }) {
+		return
+	}
+	from := w.owner[slot]
+	to := (from + 1 + w.rng.IntN(simShards-1)) % simShards
+	w.moves = append(w.moves, &slotMove{slot: slot, from: from, to: to})
+}
+
+// goOnMoving takes the next step of a move. Each may be repeated: whoever
+// leads placement resumes where he cannot tell whether it happened.
+func (w *world) goOnMoving(m *slotMove) {
+	if m.busy {
+		return
+	}
+	m.busy = true
+	again := 1
+	if w.chance(20) {
+		again = 2
+	}
+	next := func(*shard.Result) { m.busy, m.phase = false, m.phase+1 }
+	source := w.shards[m.from]
+	switch m.phase {
+	case 0:
+		for range again - 1 {
+			w.order(m.from, &shard.FreezeSlot{Slot: m.slot}, nil)
+		}
+		w.order(m.from, &shard.FreezeSlot{Slot: m.slot}, next)
+	case 1:
+		data, err := source.leader.AppendSlot(nil, m.slot)
+		if err != nil {
+			w.failf("AppendSlot(%d): %v", m.slot, err)
+		}
+		other, err := source.follower.AppendSlot(nil, m.slot)
+		if err != nil || !bytes.Equal(data, other) {
+			w.failf("AppendSlot(%d) differs between replicas: %v", m.slot, err)
+		}
+		m.data = data
+		next(nil)
+	case 2:
+		w.order(m.to, &shard.ImportSlot{Slot: m.slot, Data: m.data}, func(r *shard.Result) {
+			got, want := w.shards[m.to].leader.Checksum(m.slot), source.leader.Checksum(m.slot)
+			if got != want && again == 1 {
+				w.failf("Checksum(%d) after the move = %x, want %x", m.slot, got, want)
+			}
+			w.owner[m.slot] = m.to
+			next(r)
+		})
+		if again > 1 {
+			w.order(m.to, &shard.ImportSlot{Slot: m.slot, Data: m.data}, nil)
+		}
+		w.flush(w.shards[m.to]) // so that the checksums are of one moment
+	case 3:
+		for range again - 1 {
+			w.order(m.from, &shard.DropSlot{Slot: m.slot}, nil)
+		}
+		w.order(m.from, &shard.DropSlot{Slot: m.slot}, next)
+	default:
+		w.moves = slices.DeleteFunc(w.moves, func(o *slotMove) bool { return o == m })
+	}
+}

@@ -1,0 +1,134 @@
+package shard_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// describe names a command in a failure.
+func describe(cmd shard.Command) string {
+	switch c := cmd.(type) {
+	case *shard.Send:
+		return fmt.Sprintf("Send(%s to %s, cid %s, session %d, ttl %d, retry %v)", c.User, c.To, c.CID, c.Session, c.TTL, c.Retry)
+	case *shard.Deliver:
+		l := c.Letter
+		return fmt.Sprintf("Deliver(%s to %s, number %d, kind %d, seq %d)", l.From, l.To, l.Number, l.Kind, l.Seq)
+	case *shard.ImportSlot:
+		return fmt.Sprintf("ImportSlot(%d, %d bytes)", c.Slot, len(c.Data))
+	}
+	return fmt.Sprintf("%T%+v", cmd, cmd)
+}
+
+// diffResult says in what two results differ. Of a refusal the text is free,
+// as long as there is one.
+func diffResult(got, want *shard.Result) string {
+	switch {
+	case got.Code != want.Code:
+		return fmt.Sprintf("code = %d (%s), want %d", got.Code, got.Detail, want.Code)
+	case got.Code == shard.CodeGap && got.Seq != want.Seq:
+		return fmt.Sprintf("expected letter = %d, want %d", got.Seq, want.Seq)
+	case got.Code == shard.CodeRateLimited && got.RetryAfterMS <= 0:
+		return fmt.Sprintf("RetryAfterMS = %d, want more than 0", got.RetryAfterMS)
+	case got.Code != shard.OK && got.Code != shard.CodeMoved && got.Detail == "":
+		return fmt.Sprintf("refusal %d has no detail", got.Code)
+	case got.Code != shard.OK:
+		return ""
+	case got.ID != want.ID || got.Seq != want.Seq || got.Time != want.Time || got.Duplicate != want.Duplicate:
+		return fmt.Sprintf("id %x, seq %d, time %d, duplicate %v, want id %x, seq %d, time %d, duplicate %v",
+			got.ID, got.Seq, got.Time, got.Duplicate, want.ID, want.Seq, want.Time, want.Duplicate)
+	case got.Unread != want.Unread:
+		return fmt.Sprintf("unread = %d, want %d", got.Unread, want.Unread)
+	case got.Session != want.Session || got.Reset != want.Reset || got.Since != want.Since:
+		return fmt.Sprintf("session %d, reset %v, since %d, want session %d, reset %v, since %d",
+			got.Session, got.Reset, got.Since, want.Session, want.Reset, want.Since)
+	case !slices.Equal(got.Kicked, want.Kicked):
+		return fmt.Sprintf("kicked = %v, want %v", got.Kicked, want.Kicked)
+	}
+	return ""
+}
+
+// checkOutcome compares the effects of a batch, on both replicas.
+func (w *world) checkOutcome(sh *simShard) {
+	for _, out := range []*shard.Outcome{&sh.outcome, &sh.second} {
+		if !slices.Equal(out.Kicked, w.model.kicked) {
+			w.failf("Kicked = %v, want %v", out.Kicked, w.model.kicked)
+		}
+		if len(out.Posted) != len(w.model.posted) {
+			w.failf("%d letters posted, want %d", len(out.Posted), len(w.model.posted))
+		}
+		for i := range out.Posted {
+			w.checkLetter(&out.Posted[i], &w.model.posted[i])
+		}
+		for _, user := range out.Touched {
+			if !w.model.touched[user] {
+				w.failf("Touched names %s, want not", user)
+			}
+		}
+		for user := range w.model.touched {
+			if !slices.Contains(out.Touched, user) {
+				w.failf("Touched = %v, want %s in it", out.Touched, user)
+			}
+		}
+	}
+}
+
+func (w *world) checkLetter(p *shard.Posted, want *shard.Letter) {
+	got, err := shard.DecodeLetter(p.Bytes)
+	switch {
+	case err != nil:
+		w.failf("DecodeLetter of a posted letter: %v", err)
+	case p.From != want.From || p.To != want.To || p.Number != want.Number:
+		w.failf("letter %d from %s to %s, want %d from %s to %s", p.Number, p.From, p.To, want.Number, want.From, want.To)
+	case got.From != want.From || got.To != want.To || got.Number != want.Number || got.Kind != want.Kind ||
+		got.Seq != want.Seq || got.Time != want.Time || got.ID != want.ID || got.CID != want.CID || got.TTL != want.TTL ||
+		!slices.Equal(got.Mentions, want.Mentions) || !bytes.Equal(got.Body, want.Body):
+		w.failf("letter = %+v, want %+v", got, *want)
+	}
+}
+
+// checkOutbox compares all letters that wait in a shard.
+func (w *world) checkOutbox(sh *simShard) {
+	ms := w.model.shards[sh.index]
+	type direction struct{ from, to shard.UserID }
+	got := map[direction]int{}
+	sh.leader.Letters(func(p shard.Posted) bool {
+		waiting := w.model.user(p.From).outbox(p.To).waiting
+		n := got[direction{p.From, p.To}]
+		if !w.model.serves(ms, p.From) || n >= len(waiting) {
+			w.failf("Letters gives letter %d from %s to %s, want none", p.Number, p.From, p.To)
+		}
+		w.checkLetter(&p, &waiting[n])
+		got[direction{p.From, p.To}]++
+		return true
+	})
+	for _, from := range w.users {
+		if !w.model.serves(ms, from) {
+			continue
+		}
+		u := w.model.user(from)
+		for _, to := range u.peers {
+			if n, want := got[direction{from, to}], len(u.outbox(to).waiting); n != want {
+				w.failf("Letters(%s to %s) = %d letters, want %d", from, to, n, want)
+			}
+		}
+	}
+}
+
+// checkTouched compares one of the users that a batch changed, between replicas
+// and with the model: what goes wrong stays wrong, and is met again.
+func (w *world) checkTouched(sh *simShard) {
+	n := len(sh.outcome.Touched)
+	if n == 0 {
+		return
+	}
+	user := sh.outcome.Touched[w.rng.IntN(n)]
+	if w.chance(10) {
+		w.compareSlot(sh, sh.follower, user)
+	}
+	if w.chance(40) {
+		w.checkUser(user)
+	}
+}

@@ -1,0 +1,103 @@
+package shard_test
+
+import (
+	"bytes"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A photo is a snapshot that is being taken while commands go on.
+type photo struct {
+	view  *shard.View
+	state *shard.State
+	bytes []byte
+	mark  int // batches it covers
+	sums  map[uint16]uint64
+}
+
+// photograph goes on with the snapshot of a shard. When it is done a new
+// replica is made from it, brought up to date and put in a replica's place.
+func (w *world) photograph(sh *simShard) {
+	p := sh.photo
+	if w.spoil != nil {
+		return // as in replay
+	}
+	if p == nil {
+		state := sh.leader
+		if w.chance(50) {
+			state = sh.follower
+		}
+		sh.photo = &photo{view: state.Snapshot(), state: state, mark: len(sh.log), sums: w.sums(state)}
+		return
+	}
+	var more bool
+	p.bytes, more = p.view.Next(p.bytes)
+	if more {
+		return
+	}
+	p.view.Release()
+	sh.photo = nil
+	restored, err := shard.Restore(bytes.NewReader(p.bytes), uint32(sh.index))
+	if err != nil {
+		w.failf("Restore: %v", err)
+	}
+	for slot, sum := range w.sums(restored) {
+		if sum != p.sums[slot] {
+			w.failf("Checksum(%d) after Restore = %x, want %x", slot, sum, p.sums[slot])
+		}
+	}
+	w.catchUp(sh, restored, p.mark)
+	if w.chance(50) {
+		sh.leader, sh.follower = sh.follower, restored
+	} else {
+		sh.follower = restored
+	}
+}
+
+// catchUp applies the batches from mark on and compares with the leader.
+func (w *world) catchUp(sh *simShard, state *shard.State, mark int) {
+	var out shard.Outcome
+	for _, batch := range sh.log[mark:] {
+		state.Apply(batch, &out)
+	}
+	w.compareReplicas(sh, state)
+}
+
+// replay builds a shard anew from its first batch.
+func (w *world) replay(sh *simShard) {
+	if w.spoil != nil {
+		return // a log knows nothing of what spoils the state
+	}
+	w.catchUp(sh, shard.NewState(uint32(sh.index)), 0)
+}
+
+// sums are the checksums of all slots that users live in.
+func (w *world) sums(state *shard.State) map[uint16]uint64 {
+	sums := make(map[uint16]uint64, len(w.owner))
+	for slot := range w.owner {
+		sums[slot] = state.Checksum(slot)
+	}
+	return sums
+}
+
+func (w *world) compareReplicas(sh *simShard, state *shard.State) {
+	for _, user := range w.users {
+		w.compareSlot(sh, state, user)
+	}
+	if state.Now() != sh.leader.Now() {
+		w.failf("Now() = %d on a replica of shard %d, want %d", state.Now(), sh.index, sh.leader.Now())
+	}
+	if state.Limits() != sh.leader.Limits() {
+		w.failf("Limits() = %+v on a replica of shard %d, want %+v", state.Limits(), sh.index, sh.leader.Limits())
+	}
+}
+
+func (w *world) compareSlot(sh *simShard, state *shard.State, user shard.UserID) {
+	slot := shard.SlotOf(string(user))
+	if got, want := state.Checksum(slot), sh.leader.Checksum(slot); got != want {
+		w.failf("Checksum(slot of %s) = %x on a replica of shard %d, want %x", user, got, sh.index, want)
+	}
+	if got, want := state.Owns(slot), sh.leader.Owns(slot); got != want {
+		w.failf("Owns(slot of %s) = %v on a replica of shard %d, want %v", user, got, sh.index, want)
+	}
+}
