@@ -14,7 +14,7 @@ import (
 // its own, so that the server's, with its grown stack, its request and its
 // buffers, can go.
 func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
-	if g.draining() {
+	if !g.reserve() {
 		g.metrics.accepts.WithLabelValues("draining").Inc()
 		http.Error(w, "going away", http.StatusServiceUnavailable)
 		return
@@ -35,17 +35,15 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		if hijack.conn != nil {
 			hijack.conn.hangUp()
 		}
+		g.release()
 		return
 	}
 	s.begin(ws, hijack.conn)
 	if s.entered = g.addresses.enter(address); !s.entered {
 		s.end(closedAddress)
 	}
-	if !g.admit(s) {
-		s.abandon()
-		return
-	}
 	g.metrics.accepts.WithLabelValues("ok").Inc()
+	g.run(s)
 }
 
 // clientAddress is the address that limits count by.

@@ -3,12 +3,9 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http/httptest"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 
@@ -58,48 +55,11 @@ func (n *nullStore) Since(_ shard.UserID, _ shard.SessionID, after uint64, b *sh
 	return nil
 }
 
-// nowhere is a socket that takes everything and gives nothing.
-type nowhere struct {
-	net.Conn
-	closed chan struct{}
-}
-
-func (n nowhere) Read([]byte) (int, error)         { <-n.closed; return 0, io.EOF }
-func (n nowhere) Write(p []byte) (int, error)      { return len(p), nil }
-func (n nowhere) Close() error                     { close(n.closed); return nil }
-func (n nowhere) SetDeadline(time.Time) error      { return nil }
-func (n nowhere) SetReadDeadline(time.Time) error  { return nil }
-func (n nowhere) SetWriteDeadline(time.Time) error { return nil }
-
-// benchSession is a logged-in session of bob whose read loop and pump are run by
-// the benchmark.
-func benchSession(b *testing.B, codec protocol.Codec, store *nullStore) *session {
-	b.Helper()
-	g, err := New(Config{Backend: store, Auth: AuthConfig{Secret: testSecret}, FrameRate: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	opcode := byte(opText)
-	if codec.Binary() {
-		opcode = opBinary
-	}
-	s := &session{gateway: g, codec: codec, opcode: opcode, began: time.Now(), auto: true}
-	s.conn = &conn{Conn: nowhere{closed: make(chan struct{})}, queued: func() {}}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.room.L = &s.mu
-	s.timer = time.AfterFunc(time.Hour, func() {})
-	s.armed = time.Hour
-	s.pumping = true // no pump but the benchmark
-	s.user, s.number, s.loggedIn = "bob", 1, true
-	b.Cleanup(func() { s.timer.Stop(); s.cancel() })
-	return s
-}
-
 // BenchmarkSend is a send of 128 B from its frame to its flushed reply.
 func BenchmarkSend(b *testing.B) {
 	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
 		b.Run(codec.Name(), func(b *testing.B) {
-			s := benchSession(b, codec, &nullStore{})
+			s := bareSession(newBareGateway(b, &nullStore{}), codec)
 			frame := protocol.AppendRequest(nil, codec, 7, protocol.OpSend, &protocol.SendArgs{
 				Conv: protocol.UserConv("alice"), CID: "0123456789abcdef", Body: benchBody(b),
 			})
@@ -131,7 +91,7 @@ func BenchmarkPush(b *testing.B) {
 						Peer: "alice", From: "alice", Seq: uint64(i + 1), Time: 1795400000123, CID: []byte("0123456789abcdef"), Body: body,
 					})
 				}
-				s := benchSession(b, codec, store)
+				s := bareSession(newBareGateway(b, store), codec)
 				p := new(pumpState)
 				b.ReportAllocs()
 				for b.Loop() {

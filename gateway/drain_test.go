@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -53,6 +55,46 @@ func TestShutdown(t *testing.T) {
 		_, r, err := e.open("ws://chat.example/v1/ws", &websocket.DialOptions{})
 		if err == nil || r.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("dial after Shutdown: %v, want status 503", err)
+		}
+	})
+}
+
+// TestShutdownDuringAccept has the drain begin between a connection's upgrade and
+// its session.
+func TestShutdownDuringAccept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t, nil)
+		if !e.gateway.reserve() {
+			t.Fatal("no place for a connection")
+		}
+		stopped := make(chan error)
+		go func() { stopped <- e.gateway.Shutdown(context.Background()) }()
+		synctest.Wait()
+		client, server := net.Pipe()
+		go io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+		upgraded := make(chan struct{})
+		http := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := &session{gateway: e.gateway}
+			hijack := &hijacker{ResponseWriter: w}
+			ws, err := websocket.Accept(hijack, r, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			s.begin(ws, hijack.conn)
+			e.gateway.run(s)
+			close(upgraded)
+		})}
+		defer http.Close()
+		l := newPipeListener()
+		go http.Serve(l)
+		l.conns <- server
+		readUntil(t, client, "\x88\x13\x03\xe9server going away")
+		client.Close()
+		<-upgraded
+		if err := <-stopped; err != nil {
+			t.Error(err)
 		}
 	})
 }

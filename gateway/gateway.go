@@ -154,7 +154,7 @@ type Gateway struct {
 	away     bool // draining: no new connections
 	all      map[*session]struct{}
 	byUser   map[shard.UserID][]*session // logged in
-	sessions sync.WaitGroup              // serve goroutines
+	sessions sync.WaitGroup              // places of connections: see reserve
 }
 
 // New returns a gateway, or what is wrong with its config.
@@ -172,12 +172,12 @@ func New(c Config) (*Gateway, error) {
 		auth:      auth,
 		log:       c.Log,
 		registry:  c.Registry,
-		metrics:   newMetrics(c.Registry),
 		logins:    newKeyedLimit(c.LoginRate, c.LoginBurst),
 		addresses: newAddressLimit(c.AddressConnections, c.AddressRate),
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),
 	}
+	g.metrics = newMetrics(c.Registry, g.queuedBytes)
 	for _, token := range c.AdminTokens {
 		if token == "" {
 			return nil, errors.New("gateway: AdminTokens: a token is empty")
@@ -200,12 +200,8 @@ func (g *Gateway) Handler() http.Handler {
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	g.away = true
-	open := make([]*session, 0, len(g.all))
-	for s := range g.all {
-		open = append(open, s)
-	}
 	g.mu.Unlock()
-	for _, s := range open {
+	for _, s := range g.open() {
 		s.end(closedByDrain)
 	}
 	gone := make(chan struct{})
@@ -217,11 +213,30 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	case <-gone:
 		return nil
 	case <-ctx.Done():
-		for _, s := range open {
+		for _, s := range g.open() {
 			s.conn.hangUp()
 		}
 		return ctx.Err()
 	}
+}
+
+// open gives all sessions, logged in or not.
+func (g *Gateway) open() []*session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	open := make([]*session, 0, len(g.all))
+	for s := range g.all {
+		open = append(open, s)
+	}
+	return open
+}
+
+func (g *Gateway) queuedBytes() float64 {
+	n := 0
+	for _, s := range g.open() {
+		n += s.conn.buffered()
+	}
+	return float64(n)
 }
 
 func (g *Gateway) draining() bool {
@@ -230,17 +245,35 @@ func (g *Gateway) draining() bool {
 	return g.away
 }
 
-// admit starts the session unless the gateway is going away.
-func (g *Gateway) admit(s *session) bool {
+// reserve takes a place for a connection, before it is upgraded: run fills it, or
+// release gives it back. It reports false when the gateway is going away.
+func (g *Gateway) reserve() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.away {
 		return false
 	}
-	g.all[s] = struct{}{}
-	g.metrics.connections.Inc()
-	g.sessions.Go(s.serve)
+	g.sessions.Add(1)
 	return true
+}
+
+func (g *Gateway) release() { g.sessions.Done() }
+
+// run starts a session. If the gateway is going away by now, the session only
+// says so to its client.
+func (g *Gateway) run(s *session) {
+	g.mu.Lock()
+	g.all[s] = struct{}{}
+	away := g.away
+	g.mu.Unlock()
+	g.metrics.connections.Inc()
+	if away {
+		s.end(closedByDrain)
+	}
+	go func() {
+		defer g.sessions.Done()
+		s.serve()
+	}()
 }
 
 // register makes a logged-in session known to later logins of its user.
@@ -258,7 +291,7 @@ func (g *Gateway) of(user shard.UserID) []*session {
 	return append([]*session(nil), g.byUser[user]...)
 }
 
-// forget undoes admit and register.
+// forget undoes run and register.
 func (g *Gateway) forget(s *session, user shard.UserID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -29,7 +29,9 @@ type metrics struct {
 	windowSeconds prometheus.Counter
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+// newMetrics registers the metrics; queued gives the bytes that wait to be
+// written, when asked.
+func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "belfry", Subsystem: "gateway", Name: name, Help: help})
 		r.MustRegister(c)
@@ -54,6 +56,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		r.MustRegister(h)
 		return h
 	}
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "belfry", Subsystem: "gateway", Name: "queue_bytes", Help: "Bytes of frames that wait to be written.",
+	}, queued))
 	return &metrics{
 		sessions:    gauge("sessions", "Sessions that are logged in."),
 		connections: gauge("connections", "WebSocket connections, logged in or not."),

@@ -101,17 +101,6 @@ func (s *session) begin(ws *websocket.Conn, c *conn) {
 	s.timer = time.AfterFunc(s.armed, s.alarm)
 }
 
-// abandon drops a session that never ran.
-func (s *session) abandon() {
-	s.timer.Stop()
-	s.cancel()
-	s.ws.CloseNow()
-	s.conn.hangUp()
-	if s.entered {
-		s.gateway.addresses.leave(s.address)
-	}
-}
-
 // serve runs the session until it ends, and leaves nothing behind.
 func (s *session) serve() {
 	s.end(s.read())

@@ -92,7 +92,7 @@ func (r *run) idle(ctx context.Context, hold time.Duration, report *IdleReport) 
 	report.LoginsPerSecond = float64(open.Load()) / report.OpenSeconds
 	report.Login = logins.latency()
 
-	r.enter("hold", func() int64 { return int64((r.tally.Now() - opened.at).Seconds()) }, int64(hold.Seconds()))
+	r.enter("hold", r.seconds(opened.at), int64(hold.Seconds()))
 	if err := r.sleepUntil(ctx, opened.at+hold); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package loadtest
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,9 +29,10 @@ type PairsConfig struct {
 	// Resume has clients that lose their connection come back. Without it a
 	// lost connection is a violation.
 	Resume bool
-	// Disturb, if set, runs from the begin of sending; sending ends and draining
-	// begins after it has returned. It may Cut clients and do to the server what
-	// the server has to bear. Its context ends with the run. Needs Resume.
+	// Disturb, if set, runs from the begin of sending, which does not end before
+	// it has returned, however long after Duration. It may Cut clients and do to
+	// the server what the server has to bear. Its context ends when the run has
+	// failed. Needs Resume.
 	Disturb func(ctx context.Context, clients []*Client)
 	// ManualRead keeps acks from being read reports.
 	ManualRead bool
@@ -203,29 +205,31 @@ func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
 	begin := r.tally.Now()
 	from := begin + r.config.Warmup
 	to := from + r.config.Duration
-	s := &schedule{begin: begin, end: to, rate: r.config.Rate, clients: len(r.clients)}
+	planned := schedule{begin: begin, end: to, rate: r.config.Rate, clients: len(r.clients)}
+	s := planned
+	if r.config.Disturb != nil {
+		s.end = math.MaxInt64
+	}
 	r.tally.Measure(from, to)
-	r.schedule.Store(s)
+	r.schedule.Store(&s)
 	defer r.halt.Store(true)
 
-	var beside sync.WaitGroup
-	defer beside.Wait()
-	sending, stop := context.WithCancel(ctx)
-	defer stop()
+	var disturb, pace sync.WaitGroup
+	defer disturb.Wait()
 	if r.config.Disturb != nil {
-		beside.Go(func() { r.config.Disturb(sending, r.clients) })
+		disturb.Go(func() { r.config.Disturb(ctx, r.clients) })
 	}
-	beside.Go(func() { s.run(sending, r.tally.Now, func(client int) { r.clients[client].Pump() }) })
+	sending, stop := context.WithCancel(ctx)
+	defer pace.Wait()
+	defer stop()
+	pace.Go(func() { s.run(sending, r.tally.Now, func(client int) { r.clients[client].Pump() }) })
 	if r.config.Rate == 0 {
 		for _, c := range r.clients {
 			c.Pump()
 		}
 	}
 
-	seconds := func(since time.Duration) func() int64 {
-		return func() int64 { return int64((r.tally.Now() - since).Seconds()) }
-	}
-	r.enter("warm-up", seconds(begin), int64(r.config.Warmup.Seconds()))
+	r.enter("warm-up", r.seconds(begin), int64(r.config.Warmup.Seconds()))
 	if err := r.sleepUntil(ctx, from); err != nil {
 		return err
 	}
@@ -233,7 +237,7 @@ func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
 	if err != nil {
 		return err
 	}
-	r.enter("measure", seconds(from), int64(r.config.Duration.Seconds()))
+	r.enter("measure", r.seconds(from), int64(r.config.Duration.Seconds()))
 	if err := r.sleepUntil(ctx, to); err != nil {
 		return err
 	}
@@ -241,10 +245,9 @@ func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
 	if err != nil {
 		return err
 	}
-	if unsent := s.total() - r.tally.sent.Load(); unsent > 0 {
-		report.Unsent = unsent
-	}
+	report.Unsent = max(0, planned.total()-r.tally.sent.Load())
 	report.between(before, after)
+	disturb.Wait()
 	return nil
 }
 

@@ -115,6 +115,11 @@ func (r *run) enter(phase string, done func() int64, of int64) {
 	r.phase, r.done, r.of = phase, done, of
 }
 
+// seconds counts those since a time, as the progress of a phase.
+func (r *run) seconds(since time.Duration) func() int64 {
+	return func() int64 { return int64((r.tally.Now() - since).Seconds()) }
+}
+
 func (r *run) show(ctx context.Context) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()

@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"runtime"
+	"slices"
+	"strconv"
 	"testing"
 
+	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
 
@@ -170,7 +173,7 @@ func FuzzDecodeLetter(f *testing.F) {
 // restoreBytes bounds what Restore may allocate: what any state costs, and a
 // multiple of its input. The least user, of some 15 bytes, is a struct and an
 // entry of a map.
-func restoreBytes(input int) uint64 { return 4<<20 + 64*uint64(input) }
+func restoreBytes(input int) uint64 { return 3<<20 + 32*uint64(input) }
 
 func FuzzRestore(f *testing.F) {
 	s := storyState()
@@ -252,5 +255,84 @@ func TestApplyPanicsOnUndecodable(t *testing.T) {
 				t.Errorf("Apply panicked with %v, want an *InvariantError", err)
 			}
 		})
+	}
+}
+
+// TestRestoreAllocatesLittle restores users with as much as possible of one
+// thing in as few bytes as possible: what fuzzing is too slow to find.
+func TestRestoreAllocatesLittle(t *testing.T) {
+	const many = 100_000
+	sessions := make([]session, many)
+	for i := range sessions {
+		sessions[i].number = SessionID(i + 1)
+	}
+	answered := make([]session, many/keptAnswers)
+	for i := range answered {
+		answered[i] = session{number: SessionID(i + 1), answers: make([]answer, keptAnswers)}
+	}
+	tests := map[string]func(*State, *user){
+		"sessions": func(_ *State, u *user) { u.sessions = sessions },
+		"answers":  func(_ *State, u *user) { u.sessions = answered },
+		"marks": func(s *State, u *user) {
+			u.rare(&u.convs[s.open(u, "p")]).marks = slices.Repeat([]mark{{reason: gapDeleted}}, many)
+		},
+		"lost": func(s *State, u *user) { u.rare(&u.convs[s.open(u, "p")]).lost = make([]lostRun, many) },
+		"gone": func(s *State, u *user) {
+			u.rare(&u.convs[s.open(u, "p")]).gone = slices.Repeat([]goneRun{{reason: gapExpired}}, many)
+		},
+		"sent": func(s *State, u *user) {
+			s.open(u, "p")
+			u.sent.records = make([]sentRecord, many)
+		},
+		"letters": func(s *State, u *user) {
+			i := s.open(u, "p")
+			u.convs[i].outbox = u.newOutQueue("p", 1)
+			for n := range uint64(many / 10) {
+				l := AppendLetter(nil, &Letter{From: u.name, To: "p", Number: n + 1, Kind: LetterBlock})
+				u.outbox[0].bytes = append(u.outbox[0].bytes, l)
+			}
+		},
+		"entries": func(s *State, u *user) {
+			i := s.open(u, "p")
+			s.out = &Outcome{}
+			for range many {
+				s.store(u, i, &ring.Entry{Flags: ring.Own})
+			}
+		},
+		"conversations": func(s *State, u *user) {
+			for i := range many / 10 {
+				s.open(u, UserID(strconv.Itoa(i)))
+			}
+		},
+	}
+	for name, fill := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := NewState(1)
+			u := &user{name: "u"}
+			fill(s, u)
+			checkRestoreBytes(t, frameRecord(s.appendUser(nil, u)))
+		})
+	}
+	t.Run("users", func(t *testing.T) {
+		s := NewState(1)
+		s.slots[7] = &slot{users: map[UserID]*user{}}
+		for i := range many / 10 {
+			name := UserID(strconv.Itoa(i))
+			s.slots[7].users[name] = &user{name: name}
+		}
+		checkRestoreBytes(t, snapshot(s))
+	})
+}
+
+func checkRestoreBytes(t *testing.T, b []byte) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := Restore(bytes.NewReader(b), 1)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > restoreBytes(len(b)) {
+		t.Errorf("Restore of %d bytes allocated %d, want at most %d", len(b), n, restoreBytes(len(b)))
+	} else {
+		t.Logf("Restore of %d bytes allocated %d: %v", len(b), n, err)
 	}
 }

@@ -130,7 +130,9 @@ func (s *State) decodeUser(b []byte) (*user, error) {
 		name: d.user(), marked: s.marks, arrival: d.uint(), lastSession: SessionID(d.uint()),
 		lastSeen: d.int(), hourStart: d.int(), hourOpened: int(d.uintMax(1 << 40)), opened: int(d.uintMax(1 << 40)),
 	}
-	for range d.count(5) {
+	sessions := d.count(5)
+	u.sessions = make([]session, 0, sessions)
+	for range sessions {
 		ss := session{number: SessionID(d.uint()), device: d.text(MaxName), platform: d.text(MaxName), at: d.int()}
 		for range d.count(3) {
 			ss.answers = append(ss.answers, answer{request: d.request(), unread: int(d.uintMax(1 << 40))})
@@ -199,13 +201,19 @@ func (s *State) decodeConv(d *decoder, u *user) {
 	}
 
 	var x extra
-	for range d.count(5) {
+	n := d.count(5)
+	x.marks = slices.Grow(x.marks, n)
+	for range n {
 		x.marks = append(x.marks, mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: d.gap(), own: d.bool()})
 	}
-	for range d.count(4) {
+	n = d.count(4)
+	x.lost = slices.Grow(x.lost, n)
+	for range n {
 		x.lost = append(x.lost, lostRun{from: d.uint(), to: d.uint(), count: d.uint(), arrival: d.uint()})
 	}
-	for range d.count(2) {
+	n = d.count(2)
+	x.gone = slices.Grow(x.gone, n)
+	for range n {
 		x.gone = append(x.gone, goneRun{to: d.uint(), reason: d.gap()})
 	}
 	if len(x.marks)+len(x.lost)+len(x.gone) > 0 {

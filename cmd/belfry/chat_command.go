@@ -93,8 +93,11 @@ func (m *chatModel) older(n int) []chatJob {
 		m.note("That is all there is.")
 		return nil
 	}
-	l.loaded = true
-	return []chatJob{m.fetch(l.conv, client.Query{Before: l.oldest(), Limit: n})}
+	q := client.Query{Before: l.oldest(), Limit: n}
+	if !l.loaded { // line mode: what has just come is history, too
+		q.Before, l.loaded = 0, true
+	}
+	return []chatJob{m.fetch(l.conv, q)}
 }
 
 func (m *chatModel) recallLast() []chatJob {

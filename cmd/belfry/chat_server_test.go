@@ -38,7 +38,11 @@ func startChat(t *testing.T, s *server, user string, args ...string) *lineChat {
 		outWrite.Close()
 		inRead.Close()
 	}()
-	t.Cleanup(func() { in.Close() })
+	late := time.AfterFunc(chatDeadline, func() { out.Close() }) // ends what waits for a line
+	t.Cleanup(func() {
+		late.Stop()
+		in.Close()
+	})
 	return c
 }
 
@@ -97,6 +101,7 @@ func TestChatByLines(t *testing.T) {
 	bob.want("bob → alice: /yes ✓")
 	alice.want("* bob has read your messages ✓✓")
 	alice.want("bob: /yes")
+	bob.want("* alice has read your messages ✓✓")
 
 	bob.enter("/block")
 	bob.want("* alice is blocked; /unblock alice undoes it.")

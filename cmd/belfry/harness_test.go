@@ -174,6 +174,7 @@ func (s *server) launch(flags []string) error {
 	cmd := exec.Command(s.bin, append(args, flags...)...)
 	cmd.Env = cleanEnv()
 	cmd.Stderr = s.log
+	dieWithTests(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

@@ -296,10 +296,10 @@ func TestScenario23ClientNeverReads(t *testing.T) {
 			w.hangsUp(ws)
 		}
 
-		phone := observe(w.login(w.bob, "deaf0", obj{"autoRead": false}))
-		phone.until(messages)
-		if len(phone.seqs) != messages {
-			t.Errorf("%d messages at the next login, want %d", len(phone.seqs), messages)
+		returned := observe(w.login(w.bob, "deaf0", obj{"autoRead": false}))
+		returned.until(messages)
+		if len(returned.seqs) != messages {
+			t.Errorf("%d messages at the next login, want %d", len(returned.seqs), messages)
 		}
 	})
 }

@@ -117,6 +117,7 @@ func TestDev(t *testing.T) {
 	cmd.Env = cleanEnv()
 	log := &logTail{}
 	cmd.Stderr = log
+	dieWithTests(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

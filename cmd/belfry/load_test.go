@@ -1,0 +1,195 @@
+package main
+
+// `belfry load` against a real server: a small run of each scenario, and a run
+// across kill -9.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/loadtest"
+)
+
+// startLoadServer starts a server without the limits that are made for clients.
+func startLoadServer(t *testing.T) *server {
+	t.Helper()
+	return startServer(t, "--frame-rate=0", "--login-rate=0", "--new-conversations=0", "--shards=2")
+}
+
+// load runs `belfry load` and gives its exit code and output.
+func (s *server) load(args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	args = append([]string{"load"}, args...)
+	args = append(args, "--server", "http://"+s.listen, "--auth-secret-file", s.path("auth.secret"),
+		"--server-pid", strconv.Itoa(s.cmd.Process.Pid))
+	code = execute(args, nil, strings.NewReader(""), &out, &err)
+	return code, out.String(), err.String()
+}
+
+// loadJSON is load that must succeed; the report is decoded into report.
+func (s *server) loadJSON(report any, args ...string) {
+	s.t.Helper()
+	code, out, errs := s.load(append(args, "--output", "json")...)
+	if code != 0 {
+		s.t.Fatalf("belfry load %v: exit code %d\n%s%s", args, code, errs, out)
+	}
+	if err := json.Unmarshal([]byte(out), report); err != nil {
+		s.t.Fatalf("belfry load %v printed %q: %v", args, out, err)
+	}
+}
+
+func TestLoadPairs(t *testing.T) {
+	s := startLoadServer(t)
+	for _, args := range [][]string{
+		{"--window", "8"},
+		{"--window", "8", "--codec", "json", "--body", "1000"},
+		{"--rate", "200"},
+		{"--window", "4", "--auto-read=false"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			var report loadtest.PairsReport
+			s.loadJSON(&report, append([]string{"pairs", "--users", "10", "--duration", "500ms", "--warmup", "100ms"}, args...)...)
+			if report.Sent == 0 || report.Delivered != report.Sent || report.Ack.Count == 0 || report.Delivery.Count != report.Ack.Count {
+				t.Errorf("report = %+v", report)
+			}
+			if report.Server == nil || report.Server.RSSBytes == 0 {
+				t.Errorf("server = %+v, want its memory", report.Server)
+			}
+		})
+	}
+}
+
+func TestLoadLogin(t *testing.T) {
+	s := startLoadServer(t)
+	var report loadtest.LoginReport
+	s.loadJSON(&report, "login", "--users", "30", "--backlog", "20")
+	if report.Delivered != 600 || report.Login.Count != 30 || report.Seconds == 0 {
+		t.Errorf("report = %+v, want 600 messages delivered in 30 logins", report)
+	}
+}
+
+func TestLoadIdle(t *testing.T) {
+	s := startLoadServer(t)
+	var report loadtest.IdleReport
+	s.loadJSON(&report, "idle", "--connections", "100", "--hold", "200ms")
+	if report.Alive != 100 || report.Login.Count != 100 || report.RSSAfter == 0 {
+		t.Errorf("report = %+v, want 100 alive", report)
+	}
+}
+
+func TestLoadTables(t *testing.T) {
+	s := startLoadServer(t)
+	for want, args := range map[string][]string{
+		"send → delivered": {"pairs", "--users", "2", "--duration", "100ms", "--warmup", "0s"},
+		"dial → all there": {"login", "--users", "3", "--backlog", "2"},
+		"alive":            {"idle", "--connections", "3", "--hold", "0s"},
+	} {
+		code, out, errs := s.load(args...)
+		if code != 0 || !strings.Contains(out, want) || !strings.Contains(out, "each message once") {
+			t.Errorf("belfry load %v: exit code %d, want 0, and %q in the report\n%s%s", args, code, want, errs, out)
+		}
+	}
+}
+
+// TestLoadFails makes a run fail at verification: the users of its prefix have
+// talked before, so that their seqs do not begin at 1.
+func TestLoadFails(t *testing.T) {
+	s := startLoadServer(t)
+	args := []string{"pairs", "--users", "2", "--duration", "100ms", "--warmup", "0s", "--prefix", "again-"}
+	if code, out, errs := s.load(args...); code != 0 {
+		t.Fatalf("first run: exit code %d\n%s%s", code, errs, out)
+	}
+	code, out, errs := s.load(args...)
+	if code != 1 || !strings.Contains(out, "VIOLATIONS") || !strings.Contains(errs, "verification failed") {
+		t.Errorf("second run: exit code %d, want 1 and a report of violations\n%s%s", code, errs, out)
+	}
+	for _, c := range []struct {
+		args string
+		code int
+		text string
+	}{
+		{"", 2, "want a scenario"},
+		{"pairs --users 3", 2, "--users 3: want an even number"},
+		{"pairs --body 10B", 2, "--body"},
+		{"pairs --rate x", 2, "--rate"},
+		{"idle --connections 0", 2, "--connections"},
+		{"login --backlog 0", 2, "--backlog"},
+		{"idle --server ftp://localhost", 1, "want ws, wss, http or https"},
+		{"idle --server-pid 1073741823", 1, "usage of process 1073741823"},
+	} {
+		var out, errs bytes.Buffer
+		args := append([]string{"load"}, strings.Fields(c.args)...)
+		if strings.HasPrefix(c.args, "idle --server") {
+			args = append(args, "--auth-secret-file", s.path("auth.secret"))
+		}
+		if code := execute(args, nil, strings.NewReader(""), &out, &errs); code != c.code || !strings.Contains(errs.String(), c.text) {
+			t.Errorf("belfry load %s: exit code %d, %q; want %d and %q", c.args, code, errs.String(), c.code, c.text)
+		}
+	}
+	var none bytes.Buffer
+	if code := execute([]string{"load", "idle", "--data", t.TempDir()}, nil, strings.NewReader(""), &none, &none); code != 1 || !strings.Contains(none.String(), "serve --dev") {
+		t.Errorf("without a secret: exit code %d, %q; want 1 and what to do", code, none.String())
+	}
+}
+
+// TestLoadAcrossKills has clients chat while the server is killed and started
+// again, and connections are cut: each message is to come once, in order.
+func TestLoadAcrossKills(t *testing.T) {
+	s := startLoadServer(t)
+	begun, kills := make(chan []*loadtest.Client, 1), make(chan struct{})
+	type outcome struct {
+		report *loadtest.PairsReport
+		err    error
+	}
+	done := make(chan outcome, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	go func() {
+		report, err := loadtest.Pairs(ctx, loadtest.PairsConfig{
+			Config: loadtest.Config{Server: loadtest.Server{
+				URL: s.url(), Codec: protocol.Msgpack, Token: func(user string) (string, error) { return s.token(user), nil },
+			}},
+			Users: 10, Body: 128, Window: 8, Duration: 500 * time.Millisecond,
+			Resume: true,
+			Disturb: func(ctx context.Context, clients []*loadtest.Client) {
+				begun <- clients
+				select {
+				case <-kills:
+				case <-ctx.Done():
+				}
+			},
+		})
+		done <- outcome{report, err}
+	}()
+	var clients []*loadtest.Client
+	select {
+	case clients = <-begun:
+	case o := <-done:
+		t.Fatalf("the run ended before it began: %+v, %v", o.report, o.err)
+	}
+	for range 3 {
+		s.kill()
+		s.restart()
+		for i := range 5 {
+			clients[2*i].Cut()
+		}
+	}
+	close(kills)
+	o := <-done
+	if o.err != nil {
+		t.Fatal(o.err)
+	}
+	if err := o.report.Err(); err != nil {
+		t.Fatal(fmt.Errorf("%w\n%s", err, strings.Join(o.report.Examples, "\n")))
+	}
+	if o.report.Reconnects < 10 || o.report.Delivered != o.report.Sent || o.report.Sent == 0 {
+		t.Errorf("report = %+v, want at least 10 reconnects and all delivered", o.report)
+	}
+}

@@ -1,0 +1,82 @@
+package gateway
+
+import (
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// FuzzFrame has a session handle any bytes. A request is answered exactly once,
+// a notice never, and what is neither ends the session.
+func FuzzFrame(f *testing.F) {
+	for op := range handlers {
+		f.Add(false, []byte(`{"id":1,"op":"`+op+`"}`))
+		f.Add(false, []byte(`{"id":1,"op":"`+op+`","args":{"conv":"u:alice","seq":1,"seqs":[1],"users":["alice"],"user":"alice","d":1,`+
+			`"cid":"1","body":{"a":[1,2.5,null,{"$bin":"AA=="}]},"background":true,"token":"x","device":"d"}}`))
+		f.Add(true, []byte("\x82\xa2id\x01\xa2op"+string([]byte{0xa0 | byte(len(op))})+op))
+	}
+	f.Add(false, []byte(`{"op":"send","args":{"conv":"u:alice","cid":"1","body":1,"ttl":0}}`))
+	f.Add(false, []byte(`{"id":1,"op":"getMessage","args":{"conv":"u:alice","range":[1,2],"limit":1}}`))
+
+	store := newTestStore(f)
+	g := newBareGateway(f, store)
+	f.Fuzz(func(t *testing.T, binary bool, frame []byte) {
+		codec, typ := protocol.JSON, websocket.MessageText
+		if binary {
+			codec, typ = protocol.Msgpack, websocket.MessageBinary
+		}
+		s := bareSession(g, codec)
+		defer s.cancel()
+		defer store.UnsubscribePresence(s)
+		s.handle(typ, frame)
+		s.submits.Wait()
+
+		request, err := protocol.DecodeRequest(codec, frame)
+		if err != nil {
+			if !s.ended || s.why != closedMalformed {
+				t.Fatalf("%v: the session ended with %v", err, s.why)
+			}
+			return
+		}
+		if len(s.requests) != 0 {
+			t.Fatalf("requests %v are in flight after their outcome", s.requests)
+		}
+		replies := s.queuedFrames(t)
+		if request.ID == 0 {
+			if len(replies) != 0 {
+				t.Fatalf("a notice got %d replies", len(replies))
+			}
+			return
+		}
+		if len(replies) != 1 || replies[0].ID != request.ID {
+			t.Fatalf("replies to request %d: %+v", request.ID, replies)
+		}
+		if e := replies[0].Err; e != nil && (e.Code == protocol.CodeInternal || e.Message == "") {
+			t.Fatalf("refused with %v", e)
+		}
+	})
+}
+
+// queuedFrames decodes what waits to be written.
+func (s *session) queuedFrames(t testing.TB) []protocol.ServerFrame {
+	t.Helper()
+	if s.conn.out == nil {
+		return nil
+	}
+	var frames []protocol.ServerFrame
+	for b := *s.conn.out; len(b) > 0; {
+		size, header := int(b[1]), 2
+		if size == 126 {
+			size, header = int(b[2])<<8|int(b[3]), 4
+		}
+		frame, err := protocol.DecodeServerFrame(s.codec, b[header:header+size])
+		if err != nil {
+			t.Fatalf("the session queued %q: %v", b[header:header+size], err)
+		}
+		frames = append(frames, frame)
+		b = b[header+size:]
+	}
+	return frames
+}
