@@ -23,7 +23,8 @@ type Config struct {
 	URL string
 	// Token gives a token of the user. It is called for every login and
 	// whenever the last one is about to expire. An error is retried like a
-	// broken connection, one that is ErrUnauthorized ends the client.
+	// broken connection, one that is ErrUnauthorized ends the client. It has to
+	// return when its context ends.
 	Token func(context.Context) (string, error)
 	// Device names this terminal of the user, 1-64 bytes, the same every time.
 	// A second client of one device ends the first.

@@ -174,35 +174,50 @@ func (c *Client) Presence(ctx context.Context, users ...string) ([]UserPresence,
 // WatchPresence is Presence, and from then on OnPresence tells each change, on
 // this connection and all that follow. A client follows at most 1,000 users.
 func (c *Client) WatchPresence(ctx context.Context, users ...string) ([]UserPresence, error) {
-	c.mu.Lock()
-	fresh := 0
-	for _, user := range users {
-		if _, ok := c.watched[user]; !ok {
-			fresh++
-		}
+	if err := checkUsers(users); err != nil {
+		return nil, err
 	}
-	full := len(c.watched)+fresh > maxWatched
-	c.mu.Unlock()
-	if full {
-		return nil, wrong("users", "must be no more than %d in all", maxWatched)
-	}
-	presence, err := c.presence(ctx, protocol.OpSubscribePresence, users, false)
+	// First: a connection that comes while this one is asked has to know.
+	fresh, err := c.watch(users)
 	if err != nil {
 		return nil, err
 	}
+	presence, err := c.presence(ctx, protocol.OpSubscribePresence, users, false)
+	if err != nil {
+		c.unwatch(fresh)
+	}
+	return presence, err
+}
+
+// watch adds users to those that are followed, and names the new ones.
+func (c *Client) watch(users []string) (fresh []string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, user := range users {
-		if len(c.watched) < maxWatched {
-			c.watched[user] = struct{}{}
+		if _, ok := c.watched[user]; !ok {
+			fresh = append(fresh, user)
 		}
 	}
-	return presence, nil
+	if len(c.watched)+len(fresh) > maxWatched {
+		return nil, wrong("users", "must be no more than %d in all", maxWatched)
+	}
+	for _, user := range fresh {
+		c.watched[user] = struct{}{}
+	}
+	return fresh, nil
+}
+
+func (c *Client) unwatch(users []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, user := range users {
+		delete(c.watched, user)
+	}
 }
 
 func (c *Client) presence(ctx context.Context, op string, users []string, tied bool) ([]UserPresence, error) {
-	if len(users) < 1 || len(users) > protocol.MaxUsers || !validUsers(users) {
-		return nil, wrong("users", "must be 1-%d; each %s", protocol.MaxUsers, userRule)
+	if err := checkUsers(users); err != nil {
+		return nil, err
 	}
 	var ok protocol.PresenceOK
 	err := c.out.do(ctx, &call{op: op, ok: &ok, tied: tied, args: &protocol.PresenceArgs{Users: users}})
@@ -251,6 +266,13 @@ func (c *Client) ask(ctx context.Context, op string, ok payload, args protocol.A
 }
 
 const userRule = "must be 1-64 bytes of printable ASCII without spaces"
+
+func checkUsers(users []string) error {
+	if len(users) < 1 || len(users) > protocol.MaxUsers || !validUsers(users) {
+		return wrong("users", "must be 1-%d; each %s", protocol.MaxUsers, userRule)
+	}
+	return nil
+}
 
 func validUsers(users []string) bool {
 	return !slices.ContainsFunc(users, func(user string) bool { return !protocol.ValidUser(user) })

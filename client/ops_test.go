@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -147,7 +148,7 @@ func TestOpsRefuse(t *testing.T) {
 			{"seqs", func() error { return c.DeleteMessages(ctx, "u:bob", make([]uint64, 3)...) }},
 			{"user", func() error { return c.Block(ctx, "") }},
 			{"users", func() error { _, err := c.Presence(ctx); return err }},
-			{"users", func() error { _, err := c.WatchPresence(ctx, make([]string, 1001)...); return err }},
+			{"users", func() error { _, err := c.WatchPresence(ctx, make([]string, 101)...); return err }},
 			{"conv", func() error { return c.Typing("bob") }},
 		} {
 			err := check.ask()
@@ -205,6 +206,45 @@ func TestManyRequests(t *testing.T) {
 		}
 		if full != 5 {
 			t.Errorf("%d requests refused, want 5", full)
+		}
+	})
+}
+
+// TestWatchedAreBounded follows more users than one client may.
+func TestWatchedAreBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		c := start(t, cfg)
+		p, _ := s.login()
+		synctest.Wait()
+		watch := func(ctx context.Context, from, to int) error {
+			var users []string
+			for n := from; n < to; n++ {
+				users = append(users, fmt.Sprint("user", n))
+			}
+			_, err := c.WatchPresence(ctx, users...)
+			return err
+		}
+		go func() {
+			for range maxWatched / 100 {
+				p.ok(p.want("subscribePresence"), frame{"presence": frame{}})
+			}
+		}()
+		for n := 0; n < maxWatched; n += 100 {
+			if err := watch(t.Context(), n, n+100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if wrong, ok := errors.AsType[*FieldError](watch(t.Context(), maxWatched, maxWatched+1)); !ok || wrong.Field != "users" {
+			t.Errorf("one more: %v, want an error of users", wrong)
+		}
+		c.unwatch([]string{"user0"})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := watch(ctx, maxWatched, maxWatched+1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("without an answer: %v", err)
+		}
+		if _, err := c.watch([]string{"another"}); err != nil {
+			t.Errorf("a watch that failed is counted: %v", err)
 		}
 	})
 }

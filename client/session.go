@@ -34,6 +34,7 @@ type session struct {
 
 	born time.Time // when it was logged in
 
+	frame     []byte             // the writer's buffer
 	typing    chan protocol.Conv // notices for the writer
 	handled   atomic.Uint64      // newest delivery number that handlers have returned from
 	acked     atomic.Uint64      // newest delivery number acknowledged; the writer's
@@ -62,7 +63,7 @@ func (c *Client) serve() (time.Duration, error) {
 	var loops sync.WaitGroup
 	loops.Go(func() { end(s.read(ctx)) })
 	loops.Go(func() { end(s.write(ctx)) })
-	loops.Go(func() { s.upkeep(ctx, token) })
+	s.upkeep(ctx, token)
 	loops.Wait()
 
 	s.ws.CloseNow()

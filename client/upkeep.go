@@ -10,7 +10,7 @@ import (
 )
 
 // upkeep tells a new session what it has to know anew and keeps its token
-// fresh, until ctx ends.
+// fresh, until ctx ends or there is nothing to do.
 func (s *session) upkeep(ctx context.Context, token string) {
 	if err := s.restore(ctx); err != nil && ctx.Err() == nil {
 		s.c.cfg.Log.Warn("session not restored", "err", err)

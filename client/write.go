@@ -67,16 +67,16 @@ func (s *session) flush(ctx context.Context) error {
 		if call == nil {
 			return nil
 		}
-		frame := protocol.AppendRequest(nil, s.c.cfg.Codec, call.id, call.op, call.args)
-		if s.limits.MaxFrame > 0 && len(frame) > s.limits.MaxFrame {
+		s.frame = protocol.AppendRequest(s.frame[:0], s.c.cfg.Codec, call.id, call.op, call.args)
+		if s.limits.MaxFrame > 0 && len(s.frame) > s.limits.MaxFrame {
 			// The server would end the session for it, and the next one, too.
 			s.c.out.refuse(call, &Error{
 				Code:    protocol.CodeTooLarge,
-				Message: fmt.Sprintf("the request takes %d bytes, the server allows %d", len(frame), s.limits.MaxFrame),
+				Message: fmt.Sprintf("the request takes %d bytes, the server allows %d", len(s.frame), s.limits.MaxFrame),
 			})
 			continue
 		}
-		if err := s.writeFrame(ctx, frame); err != nil {
+		if err := s.writeFrame(ctx); err != nil {
 			return err
 		}
 	}
@@ -107,17 +107,18 @@ func (s *session) logout(ctx context.Context) error {
 
 // writeRequest writes a frame that no call waits for; id 0 makes it a notice.
 func (s *session) writeRequest(ctx context.Context, id uint64, op string, args protocol.Args) error {
-	return s.writeFrame(ctx, protocol.AppendRequest(nil, s.c.cfg.Codec, id, op, args))
+	s.frame = protocol.AppendRequest(s.frame[:0], s.c.cfg.Codec, id, op, args)
+	return s.writeFrame(ctx)
 }
 
-func (s *session) writeFrame(ctx context.Context, frame []byte) error {
+func (s *session) writeFrame(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.c.cfg.WriteTimeout)
 	defer cancel()
 	typ := websocket.MessageText
 	if s.c.cfg.Codec.Binary() {
 		typ = websocket.MessageBinary
 	}
-	if err := s.ws.Write(ctx, typ, frame); err != nil {
+	if err := s.ws.Write(ctx, typ, s.frame); err != nil {
 		return fmt.Errorf("client: write: %w", err)
 	}
 	return nil

@@ -27,6 +27,9 @@ const (
 	MaxBody = 12 << 10
 )
 
+// bodyTick is the precision of the time in a body.
+const bodyTick = time.Microsecond
+
 const hexDigits = "0123456789abcdef"
 
 // pattern letters, 64 of them.
@@ -42,7 +45,7 @@ func appendBody(dst []byte, stream uint32, counter uint64, at time.Duration, siz
 		text-- // the longer header
 		dst = append(dst, 0xda, byte(text>>8), byte(text))
 	}
-	micros := uint64(at / time.Microsecond)
+	micros := uint64(at / bodyTick)
 	sum := checksum(uint64(stream), counter, micros, uint64(size))
 	dst = appendHex(dst, uint64(stream), 8)
 	dst = appendHex(dst, counter, 12)
@@ -85,7 +88,7 @@ func parseBody(body []byte, stream uint32, size int, tmp []byte) (counter uint64
 	if got != uint64(stream) {
 		return 0, 0, fmt.Errorf("body of stream %d, message %d, want one of stream %d", got, counter, stream)
 	}
-	at = time.Duration(micros) * time.Microsecond
+	at = time.Duration(micros) * bodyTick
 	if want := appendBody(tmp[:0], stream, counter, at, size); !bytes.Equal(body, want) {
 		return 0, 0, fmt.Errorf("body was altered: got %q, want %q", body, want)
 	}

@@ -245,9 +245,14 @@ func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
 	if err != nil {
 		return err
 	}
-	report.Unsent = max(0, planned.total()-r.tally.sent.Load())
 	report.between(before, after)
-	disturb.Wait()
+	if disturb.Wait(); r.config.Disturb != nil {
+		stop()
+	}
+	// Whoever is woken late still sends what was due. What then is not sent had
+	// no room in a window.
+	pace.Wait()
+	report.Unsent = max(0, planned.total()-r.tally.sent.Load())
 	return nil
 }
 

@@ -27,6 +27,7 @@ func (c *Client) pump(now time.Duration) {
 			c.tally.violated(fmt.Errorf("%s: Next wants to send to %q, want a conversation that sends", c.config.User, to))
 			return
 		}
+		at = at.Truncate(bodyTick) // as the receiver will read it
 		o := c.outgoing()
 		v.send(o, at)
 		c.flying++

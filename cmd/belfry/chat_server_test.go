@@ -159,6 +159,60 @@ func TestChatRefused(t *testing.T) {
 	}
 }
 
+// A diarist is a device that writes down what its application is told.
+type diarist struct {
+	*client.Client
+	name string
+	from []string // whose messages it is to get: its own come back through Send alone
+	each int      // of each of them
+
+	mu    sync.Mutex
+	count int
+	texts map[string][]string // by sender, in order
+	all   chan struct{}       // closed when as many have come as should
+}
+
+func (d *diarist) told(list []client.Message) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range list {
+		var text string
+		if err := list[i].DecodeBody(&text); err != nil {
+			text = err.Error()
+		}
+		d.texts[list[i].From] = append(d.texts[list[i].From], text)
+		if d.count++; d.count == d.each*len(d.from) {
+			close(d.all)
+		}
+	}
+}
+
+// check requires the texts 0, 1, 2 … of everybody it is to hear from, and no more.
+func (d *diarist) check(ctx context.Context, t *testing.T) {
+	t.Helper()
+	select {
+	case <-d.all:
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, from := range d.from {
+		texts := d.texts[from]
+		if len(texts) != d.each {
+			t.Errorf("%s: %d messages of %s, want %d", d.name, len(texts), from, d.each)
+		}
+		for i, text := range texts {
+			if text != fmt.Sprint(i) {
+				t.Errorf("%s: message %d of %s = %s: repeated, lost or out of order", d.name, i, from, text)
+				break
+			}
+		}
+	}
+	if want := d.each * len(d.from); d.count != want {
+		t.Errorf("%s: %d messages, want %d", d.name, d.count, want)
+	}
+}
+
 // TestClientSurvivesKills has two clients write to each other while the server
 // is killed again and again: every send is answered, every message arrives
 // once and in order, on both devices of the receiver.
@@ -167,51 +221,30 @@ func TestClientSurvivesKills(t *testing.T) {
 	s := startServer(t)
 	ctx, cancel := context.WithTimeout(t.Context(), chatDeadline)
 	defer cancel()
-
-	type device struct {
-		*client.Client
-		mu  sync.Mutex
-		got map[string][]string // texts by sender, in order
-		all chan struct{}       // closed when everything of the peer has come
-	}
-	dial := func(user, name string, codec protocol.Codec) *device {
-		d := &device{got: make(map[string][]string), all: make(chan struct{})}
+	dial := func(user, name string, codec protocol.Codec, from ...string) *diarist {
+		d := &diarist{name: name, from: from, each: each, texts: make(map[string][]string), all: make(chan struct{})}
 		c, err := client.Dial(ctx, client.Config{
-			URL: s.url(), Device: name, Codec: codec, MaxBackoff: 200 * time.Millisecond,
+			URL: s.url(), Device: name, Codec: codec, MaxBackoff: 200 * time.Millisecond, OnMessages: d.told,
 			Token: func(context.Context) (string, error) { return s.token(user), nil },
-			OnMessages: func(list []client.Message) {
-				d.mu.Lock()
-				defer d.mu.Unlock()
-				for i := range list {
-					var text string
-					if err := list[i].DecodeBody(&text); err != nil {
-						t.Errorf("%s: body: %v", name, err)
-					}
-					d.got[list[i].From] = append(d.got[list[i].From], text)
-					if list[i].From != user && len(d.got[list[i].From]) == each {
-						close(d.all)
-					}
-				}
-			},
 		})
 		if err != nil {
-			t.Fatalf("dial %s: %v", name, err)
+			t.Fatalf("%s: %v", name, err)
 		}
 		t.Cleanup(func() { c.Close() })
 		d.Client = c
 		return d
 	}
-	alice, bob, tablet := dial("alice", "a", protocol.Msgpack), dial("bob", "b", protocol.JSON), dial("bob", "t", protocol.Msgpack)
+	alice := dial("alice", "phone", protocol.Msgpack, "bob")
+	bob := dial("bob", "laptop", protocol.JSON, "alice")
+	tablet := dial("bob", "tablet", protocol.Msgpack, "alice", "bob")
 
 	stored := make(chan struct{}, 2*each)
 	var senders sync.WaitGroup
-	for from, d := range map[string]*device{"alice": alice, "bob": bob} {
-		to := map[string]string{"alice": "u:bob", "bob": "u:alice"}[from]
+	send := func(d *diarist, to string) {
 		senders.Go(func() {
 			for i := range each {
-				res, err := d.Send(ctx, to, fmt.Sprint(i), client.SendOptions{})
-				if err != nil || res.Seq == 0 {
-					t.Errorf("%s sends %d: %+v, %v", from, i, res, err)
+				if _, err := d.Send(ctx, to, fmt.Sprint(i), client.SendOptions{}); err != nil {
+					t.Errorf("%s: send %d: %v", d.name, i, err)
 					cancel()
 					return
 				}
@@ -219,6 +252,8 @@ func TestClientSurvivesKills(t *testing.T) {
 			}
 		})
 	}
+	send(alice, "u:bob")
+	send(bob, "u:alice")
 	for range kills {
 		for range 2 * each / (kills + 1) {
 			select {
@@ -231,27 +266,7 @@ func TestClientSurvivesKills(t *testing.T) {
 		s.restart()
 	}
 	senders.Wait()
-	for name, d := range map[string]*device{"alice": alice, "bob": bob, "bob's tablet": tablet} {
-		select {
-		case <-d.all:
-		case <-ctx.Done():
-		}
-		d.mu.Lock()
-		for from, got := range d.got {
-			for i, text := range got {
-				if text != fmt.Sprint(i) {
-					t.Errorf("%s: message %d of %s = %s: repeated, lost or out of order", name, i, from, text)
-					break
-				}
-			}
-			want := each
-			if from == "alice" && name == "alice" || from == "bob" && name == "bob" {
-				want = 0 // its own come back through Send alone
-			}
-			if len(got) != want {
-				t.Errorf("%s: %d messages of %s, want %d", name, len(got), from, want)
-			}
-		}
-		d.mu.Unlock()
+	for _, d := range []*diarist{alice, bob, tablet} {
+		d.check(ctx, t)
 	}
 }

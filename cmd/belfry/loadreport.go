@@ -45,7 +45,7 @@ func (r pairsReport) table() [][]string {
 		{"messages", fmt.Sprintf("%s sent, %s delivered", grouped(float64(r.Sent)), grouped(float64(r.Delivered)))},
 	}
 	if r.Unsent > 0 {
-		rows = append(rows, []string{"not sent", grouped(float64(r.Unsent)) + " that were due: the server did not keep up"})
+		rows = append(rows, []string{"not sent", grouped(float64(r.Unsent)) + " that were due, for want of room in the windows"})
 	}
 	for _, code := range slices.Sorted(maps.Keys(r.Refused)) {
 		rows = append(rows, []string{"refused", grouped(float64(r.Refused[code])) + " " + code})

@@ -1,0 +1,263 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+func TestKicked(t *testing.T) {
+	for name, kick := range map[string]func(*peer){
+		"push":  func(p *peer) { p.push("onKicked", frame{"reason": "sameDevice"}) },
+		"close": func(p *peer) { p.ws.Close(protocol.CloseKicked, "sameDevice") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *server, cfg Config) {
+				var told diary
+				cfg.OnKicked = func(reason string) { told.add("kicked:%s", reason) }
+				cfg.OnState = func(s State) { told.add("%v", s) }
+				c := start(t, cfg)
+				p, _ := s.login()
+				out, err := c.Queue("u:bob", "hi", SendOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.want("send")
+				kick(p)
+				<-c.Done()
+				if kicked, ok := errors.AsType[*KickedError](c.Err()); !ok || kicked.Reason != "sameDevice" {
+					t.Errorf("Err = %v, want kicked: sameDevice", c.Err())
+				}
+				_, err = out.Wait(t.Context())
+				if _, ok := errors.AsType[*KickedError](err); !ok || !errors.Is(err, ErrUnknown) {
+					t.Errorf("send = %v, want kicked and unknown", err)
+				}
+				if _, err := c.Recents(t.Context()); err == nil {
+					t.Error("request after the end: no error")
+				}
+				if got := told.read(); got != "connecting online kicked:sameDevice closed" {
+					t.Errorf("told %s", got)
+				}
+			})
+		})
+	}
+}
+
+func TestUnauthorized(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		go func() {
+			p := s.next()
+			p.refuse(p.want("login"), "unauthorized", 0)
+		}()
+		_, err := Dial(t.Context(), cfg)
+		refused, ok := errors.AsType[*Error](err)
+		if !ok || refused.Code != "unauthorized" || !errors.Is(err, ErrUnauthorized) {
+			t.Errorf("Dial = %v, want unauthorized", err)
+		}
+	})
+	t.Run("token source", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, s *server, cfg Config) {
+			cfg.Token = func(context.Context) (string, error) { return "", fmt.Errorf("logged out: %w", ErrUnauthorized) }
+			if _, err := Dial(t.Context(), cfg); !errors.Is(err, ErrUnauthorized) {
+				t.Errorf("Dial = %v, want unauthorized", err)
+			}
+		})
+	})
+}
+
+// A token that ends in the middle of a session is no reason to give up: the
+// next login has another.
+func TestExpired(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		n := 0
+		cfg.Token = func(context.Context) (string, error) { n++; return fmt.Sprint("token ", n), nil }
+		start(t, cfg)
+		p, _ := s.login()
+		p.ws.Close(protocol.CloseUnauthorized, "expired")
+		if _, login := s.login(); login["token"] != "token 2" {
+			t.Errorf("token = %v, want token 2", login["token"])
+		}
+	})
+}
+
+// TestLoginRefused tells refusals that end a client from those that pass.
+func TestLoginRefused(t *testing.T) {
+	for code, ends := range map[string]bool{
+		"bad_request": true, "forbidden": true, "unauthorized": true,
+		"unavailable": false, "rate_limited": false, "internal": false,
+	} {
+		t.Run(code, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *server, cfg Config) {
+				c := start(t, cfg)
+				p := s.next()
+				began := time.Now()
+				p.refuse(p.want("login"), code, 5*time.Minute)
+				if ends {
+					<-c.Done()
+					if refused, ok := errors.AsType[*Error](c.Err()); !ok || refused.Code != code {
+						t.Errorf("Err = %v, want %s", c.Err(), code)
+					}
+					return
+				}
+				s.login()
+				if waited := time.Since(began); waited < 5*time.Minute {
+					t.Errorf("came back after %v, want retryAfterMs, 5m", waited)
+				}
+			})
+		})
+	}
+}
+
+func TestReconnect(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		var told diary
+		cfg.OnState = func(s State) { told.add("%v", s) }
+		cfg.MinBackoff, cfg.MaxBackoff = time.Second, time.Minute
+		var attempts atomic.Int64
+		cfg.Token = func(context.Context) (string, error) { attempts.Add(1); return "t", nil }
+		c := start(t, cfg)
+		p, _ := s.login()
+		synctest.Wait()
+		s.refuse.Store(true)
+		p.ws.CloseNow()
+		time.Sleep(time.Hour)
+		// Pauses are uniform in 0..1m once grown: 120 attempts an hour on average.
+		if n := attempts.Load(); n < 60 || n > 240 {
+			t.Errorf("%d attempts in an hour, want about 120", n)
+		}
+		if err := c.Err(); err == nil || c.State() == StateOnline {
+			t.Errorf("state %v, Err %v, want why there is no connection", c.State(), err)
+		}
+		s.refuse.Store(false)
+		s.login()
+		if got := told.read(); !strings.HasPrefix(got, "connecting online waiting") || !strings.HasSuffix(got, " connecting online") {
+			t.Errorf("told %s", got)
+		}
+		if c.Err() != nil {
+			t.Errorf("Err online = %v, want nil", c.Err())
+		}
+	})
+}
+
+func TestSilentServer(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		start(t, cfg)
+		p, _ := s.login()
+		began := time.Now()
+		p.ok(p.want("ping"), frame{"serverTime": 1})
+		if idle := time.Since(began); idle != 25*time.Second {
+			t.Errorf("first ping after %v, want 25s", idle)
+		}
+		p.want("ping") // stays without an answer
+		s.login()
+		if idle := time.Since(began); idle < 60*time.Second || idle > 61*time.Second {
+			t.Errorf("connected anew after %v, want 25s + 25s + 10s and a short pause", idle)
+		}
+	})
+}
+
+func TestTokenRefresh(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		n := 0
+		cfg.Token = func(context.Context) (string, error) {
+			n++
+			if n == 3 {
+				return "", errors.New("no network")
+			}
+			return jwt(time.Now().Add(10 * time.Minute)), nil
+		}
+		cfg.PingInterval = time.Hour
+		c := start(t, cfg)
+		p, login := s.login()
+		began := time.Now()
+		f := p.want("refreshToken")
+		if waited := time.Since(began); waited != 9*time.Minute {
+			t.Errorf("refreshed after %v, want 9m of 10m", waited)
+		}
+		if args(f)["token"] == login["token"] {
+			t.Error("refreshed with the same token")
+		}
+		p.ok(f, frame{"exp": 1})
+		began = time.Now()
+		f = p.want("refreshToken")
+		if waited := time.Since(began); waited < 9*time.Minute || waited >= 10*time.Minute {
+			t.Errorf("refreshed after %v and one failure, want 9m-10m", waited)
+		}
+		p.ok(f, frame{"exp": 1})
+
+		done := make(chan error)
+		go func() { done <- c.RefreshToken(t.Context()) }()
+		p.refuse(p.want("refreshToken"), "unauthorized", 0)
+		if err := <-done; !errors.Is(err, ErrUnauthorized) {
+			t.Errorf("RefreshToken = %v, want unauthorized", err)
+		}
+	})
+}
+
+func TestRestore(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		var told diary
+		cfg.OnPresence = func(p Presence) { told.add("%s:%s", p.User, p.Status) }
+		c := start(t, cfg)
+		p, _ := s.login()
+		synctest.Wait()
+		done := make(chan error, 2)
+		go func() { done <- c.SetBackground(t.Context(), true) }()
+		p.ok(p.want("setState"), frame{})
+		go func() {
+			list, err := c.WatchPresence(t.Context(), "bob", "carol")
+			if err == nil && (len(list) != 1 || !list[0].Online) {
+				err = fmt.Errorf("presence = %v, want bob online", list)
+			}
+			done <- err
+		}()
+		p.ok(p.want("subscribePresence"), frame{"presence": frame{"bob": frame{"online": true, "lastSeen": 5}}})
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.ws.CloseNow()
+
+		p, _ = s.login()
+		f := p.want("setState")
+		if args(f)["background"] != true {
+			t.Errorf("setState %v, want background", f)
+		}
+		p.ok(f, frame{})
+		f = p.want("subscribePresence")
+		if users := fmt.Sprint(args(f)["users"]); users != "[bob carol]" {
+			t.Errorf("watched again: %s, want [bob carol]", users)
+		}
+		p.ok(f, frame{"presence": frame{"bob": frame{"online": false, "lastSeen": 5}}})
+		if got := told.read(); got != "bob:offline" {
+			t.Errorf("told %q, want bob:offline", got)
+		}
+	})
+}
+
+func TestBackoff(t *testing.T) {
+	b := backoff{least: time.Second, most: time.Minute}
+	var longest time.Duration
+	for n := range 100 {
+		ceiling := time.Minute
+		if n < 6 {
+			ceiling = time.Second << n
+		}
+		pause := b.next()
+		if pause < 0 || pause > ceiling {
+			t.Fatalf("pause %d = %v, want at most %v", n, pause, ceiling)
+		}
+		longest = max(longest, pause)
+	}
+	if longest < 30*time.Second {
+		t.Errorf("longest of 100 pauses = %v, want near 1m", longest)
+	}
+}

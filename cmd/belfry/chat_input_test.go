@@ -1,0 +1,62 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseChatInput(t *testing.T) {
+	for _, c := range []struct {
+		line string
+		want chatInput
+		err  string // part of it
+	}{
+		{line: "hello there ", want: chatInput{text: "hello there"}},
+		{line: "  ", want: chatInput{}},
+		{line: "//shrug", want: chatInput{text: "/shrug"}},
+		{line: "/to bob", want: chatInput{command: "to", text: "bob"}},
+		{line: "/to", err: "/to: whom"},
+		{line: "/to two words", err: "/to: "},
+		{line: "/to bj\u00f6rn", err: "/to: "},
+		{line: "/history", want: chatInput{command: "history", n: 20}},
+		{line: "/history 5", want: chatInput{command: "history", n: 5}},
+		{line: "/history 101", err: "/history: want a number from 1 to 100"},
+		{line: "/history x", err: "/history: want a number from 1 to 100"},
+		{line: "/block", want: chatInput{command: "block"}},
+		{line: "/unblock carol", want: chatInput{command: "unblock", text: "carol"}},
+		{line: "/recall", want: chatInput{command: "recall"}},
+		{line: "/recall 3", err: "/recall: takes nothing after it"},
+		{line: "/quit", want: chatInput{command: "quit"}},
+		{line: "/frobnicate", err: "/frobnicate: no such command"},
+		{line: "/\x1b[2J", err: "/[2J: no such command"},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			got, err := parseChatInput(c.line)
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Fatalf("parseChatInput(%q) = %v, want error with %q", c.line, err, c.err)
+				}
+				return
+			}
+			if err != nil || got != c.want {
+				t.Errorf("parseChatInput(%q) = %+v, %v, want %+v", c.line, got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestCompleteChatInput(t *testing.T) {
+	users := []string{"bob", "carol", "carl"}
+	for _, c := range []struct{ line, want string }{
+		{"/h", "/h"}, // help and history
+		{"/he", "/help "},
+		{"/to b", "/to bob"},
+		{"/to car", "/to car"},
+		{"/to caro", "/to carol"},
+		{"hello b", "hello b"},
+	} {
+		if got := completeChatInput(c.line, users); got != c.want {
+			t.Errorf("completeChatInput(%q) = %q, want %q", c.line, got, c.want)
+		}
+	}
+}
