@@ -76,8 +76,9 @@ func sourceAddress(host string, n int) netip.Addr {
 	if err != nil || !ip.Is4() || !ip.IsLoopback() || n < portsPerSource {
 		return netip.Addr{}
 	}
+	const perByte = 250 // neither 0 nor 255, which mean a network and all of it
 	block := n / portsPerSource
-	return netip.AddrFrom4([4]byte{127, 0, byte(block >> 8), byte(block%256) + 1})
+	return netip.AddrFrom4([4]byte{127, 0, byte(block / perByte), byte(block%perByte) + 1})
 }
 
 // dial opens connection number n of a run.

@@ -65,7 +65,7 @@ type fakeSession struct {
 
 func newFakeServer(t *testing.T, f faults) *fakeServer {
 	s := &fakeServer{t: t, faults: f, users: map[string]*fakeUser{}, sent: map[string]protocol.SendOK{}}
-	s.server = httptest.NewServer(http.HandlerFunc(s.serve))
+	s.server = httptest.NewServer(s)
 	t.Cleanup(s.server.Close)
 	return s
 }
@@ -75,7 +75,7 @@ func (s *fakeServer) target(codec protocol.Codec) Server {
 	return Server{URL: s.server.URL, Codec: codec, Token: func(user string) (string, error) { return user, nil }}
 }
 
-func (s *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
+func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{protocol.SubprotocolJSON, protocol.SubprotocolMsgpack}})
 	if err != nil {
 		return

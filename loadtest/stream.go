@@ -97,12 +97,6 @@ func (s *Stream) deliver(counter uint64) error {
 	return nil
 }
 
-// Sent and Delivered count the messages of the stream, each once.
-func (s *Stream) Sent() uint64 { s.mu.Lock(); defer s.mu.Unlock(); return s.sent }
-
-// Delivered counts the messages that the receiver has.
-func (s *Stream) Delivered() uint64 { s.mu.Lock(); defer s.mu.Unlock(); return s.delivered }
-
 // settled reports what is missing once nothing is under way any more.
 func (s *Stream) settled() error {
 	s.mu.Lock()

@@ -20,12 +20,11 @@ const (
 // is safe for concurrent use.
 type Tally struct {
 	epoch time.Time // intended times count from here
-	// failed, if set, is told of each violation; without waiting for anything.
+	// failed, if set, is told of each violation. It must not block.
 	failed func(error)
 
 	sent, answered, delivered atomic.Int64 // messages, each once
 	repeated                  atomic.Int64 // messages pushed again after a reconnect
-	refusals                  atomic.Int64 // sends refused, each time
 	reconnects                atomic.Int64
 	// pending counts what has to happen yet: an answer and a delivery for each
 	// message sent. settled is told when it falls to 0.
@@ -101,7 +100,6 @@ func (t *Tally) done(n int64) {
 
 // refused counts a send that got an error.
 func (t *Tally) refused(code string) {
-	t.refusals.Add(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, known := t.codes[code]; !known && len(t.codes) >= maxCodes {

@@ -1,7 +1,5 @@
 package shard
 
-import "github.com/belfry-im/belfry/shard/ring"
-
 // Apply executes one committed batch. The same batches in the same order give
 // the same state and results on every replica. It panics with an
 // *InvariantError when the batch cannot be decoded or the state is broken; the
@@ -51,7 +49,7 @@ func (s *State) execute(cmd Command, r *Result) {
 	case *Expire:
 		s.applyExpire(c)
 	case *Configure:
-		s.limits = c.Limits.WithDefaults()
+		s.applyConfigure(c)
 	case *OpenSlots:
 		s.applyOpenSlots(c, r)
 	case *FreezeSlot:
@@ -65,6 +63,22 @@ func (s *State) execute(cmd Command, r *Result) {
 	}
 }
 
+func (s *State) applyConfigure(c *Configure) {
+	s.limits = c.Limits.WithDefaults()
+	if c.Epoch != 0 {
+		s.epoch = c.Epoch
+	}
+	for _, sl := range s.slots {
+		if sl == nil || sl.frozen {
+			continue
+		}
+		for _, u := range sl.users {
+			s.save(u)
+			s.recountAll(u)
+		}
+	}
+}
+
 func (s *State) applyExpire(c *Expire) {
 	sent := s.now - s.limits.DedupWindow.Milliseconds()
 	for id := int(c.FirstSlot); id <= int(c.LastSlot); id++ {
@@ -73,28 +87,12 @@ func (s *State) applyExpire(c *Expire) {
 			continue
 		}
 		for _, u := range sl.users {
-			if s.due(u, sent) {
+			old := len(u.sent.records) > 0 && u.sent.records[0].at <= sent
+			if old || s.isDue(u) { // others need not be saved for a snapshot
 				s.save(u)
-				s.purgeAll(u)
-				u.sent.forget(sent)
+				s.purgeDue(u)
+				s.sentRecords -= u.sent.forget(sent)
 			}
 		}
 	}
-}
-
-// due tells whether a user holds something that has run out of time. A user
-// that does not need not be saved for a snapshot.
-func (s *State) due(u *user, sent int64) bool {
-	if len(u.sent.records) > 0 && u.sent.records[0].at <= sent {
-		return true
-	}
-	var e ring.Entry
-	for i := range u.convs {
-		c := &u.convs[i]
-		if c.log.At(s.arena, c.log.First(), &e) && s.expired(&e, s.now) ||
-			!s.counted(c, s.now) {
-			return true
-		}
-	}
-	return false
 }

@@ -436,8 +436,8 @@ func (c *OpenSlots) append(b []byte) []byte {
 
 func (c *OpenSlots) decode(d *decoder) { *c = OpenSlots{FirstSlot: d.slot(), LastSlot: d.slot()} }
 
-func (c *Configure) append(b []byte) []byte { return appendLimits(b, c.Limits) }
-func (c *Configure) decode(d *decoder)      { *c = Configure{Limits: d.limits()} }
+func (c *Configure) append(b []byte) []byte { return appendUint(appendLimits(b, c.Limits), c.Epoch) }
+func (c *Configure) decode(d *decoder)      { *c = Configure{Limits: d.limits(), Epoch: d.uint()} }
 
 func (c *FreezeSlot) append(b []byte) []byte { return appendUint(b, uint64(c.Slot)) }
 func (c *FreezeSlot) decode(d *decoder)      { *c = FreezeSlot{Slot: d.slot()} }

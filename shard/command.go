@@ -148,9 +148,11 @@ type Expire struct {
 	FirstSlot, LastSlot uint16 // inclusive
 }
 
-// Configure replaces the limits that decide what a shard keeps.
+// Configure replaces the limits that decide what a shard keeps, and the epoch
+// of the store unless it is 0.
 type Configure struct {
 	Limits Limits
+	Epoch  uint64
 }
 
 // FreezeSlot stops a slot: from here on its commands answer CodeMoved. It is

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"math"
 	"slices"
 
 	"github.com/belfry-im/belfry/shard/ring"
@@ -50,7 +51,7 @@ func (s *State) hiddenBy(u *user, c *conv, e *ring.Entry, now int64) gapCode {
 }
 
 // queueFrom is the lowest seq that can be in the queue.
-func (c *conv) queueFrom() uint64 { return max(c.read, c.floor, c.log.First()-1) + 1 }
+func (c *conv) queueFrom() uint64 { return max(c.read, c.floor, c.aged, c.log.First()-1) + 1 }
 
 // inQueue tells whether an entry at or above queueFrom is in the offline queue.
 func (s *State) inQueue(u *user, c *conv, e *ring.Entry, now int64) bool {
@@ -74,6 +75,19 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 		s.count(u, c, 1, size)
 		c.expireBy(e)
 	}
+	u.due = min(u.due, s.expiry(e))
+}
+
+// expiry is the first time at which an entry leaves the queue or history.
+func (s *State) expiry(e *ring.Entry) int64 {
+	if e.Flags&ring.Expired != 0 {
+		return 0
+	}
+	at := e.Time + min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
+	if e.TTL != 0 {
+		at = min(at, e.Time+int64(e.TTL)*1000)
+	}
+	return at
 }
 
 // expireBy notes when an entry of the queue that has a ttl will leave it.
@@ -89,6 +103,12 @@ func (c *conv) expireBy(e *ring.Entry) {
 func (s *State) count(u *user, c *conv, messages, bytes int) {
 	c.queued += uint32(messages)
 	c.queuedBytes += uint32(bytes)
+	if messages <= 0 {
+		c.queueHead = 0
+	}
+	if c.queued == 0 {
+		c.soonest = 0
+	}
 	u.queued += messages
 	u.queuedBytes += bytes
 }
@@ -106,6 +126,16 @@ func (s *State) recount(u *user, c *conv) {
 		}
 	}
 	s.count(u, c, messages-int(c.queued), bytes-int(c.queuedBytes))
+}
+
+// recountAll forgets what was counted with other lifetimes.
+func (s *State) recountAll(u *user) {
+	u.due = 0
+	for i := range u.convs {
+		c := &u.convs[i]
+		c.aged = 0
+		s.recount(u, c)
+	}
 }
 
 // counted tells whether the totals hold as of now: nothing they count has
@@ -157,6 +187,9 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 		}
 	}
 	u.bytes -= c.log.Evict(s.arena, upTo)
+	if c.log.At(s.arena, c.log.First(), &e) {
+		u.due = min(u.due, s.expiry(&e)) // a head now, whose end counts
+	}
 	if c.extra != 0 {
 		x := &u.extras[c.extra-1]
 		old, _ := findMark(x.marks, c.log.First())
@@ -194,18 +227,58 @@ func (s *State) purge(u *user, c *conv) {
 		return
 	}
 	cutoff := s.now - s.limits.OfflineTTL.Milliseconds()
-	if old := c.log.ExpireThrough(s.arena, cutoff); old > c.floor {
-		c.floor = old
-	}
+	c.aged = max(c.aged, c.log.ExpireThrough(s.arena, cutoff))
 	s.recount(u, c)
 }
 
-func (s *State) purgeAll(u *user) {
+// purgeDue purges all conversations of a user, if something he holds has
+// expired since the last time.
+func (s *State) purgeDue(u *user) {
+	if !s.isDue(u) {
+		return
+	}
 	for i := range u.convs {
 		if c := &u.convs[i]; c.log.Len() > 0 {
 			s.purge(u, c)
 		}
 	}
+	u.due = s.nextExpiry(u)
+}
+
+func (s *State) isDue(u *user) bool {
+	if u.due == 0 {
+		u.due = s.nextExpiry(u)
+	}
+	return u.due <= s.now
+}
+
+// nextExpiry is the first time at which a purge of the user will find something.
+func (s *State) nextExpiry(u *user) int64 {
+	next := int64(math.MaxInt64)
+	var e ring.Entry
+	for i := range u.convs {
+		c := &u.convs[i]
+		if !c.log.At(s.arena, c.log.First(), &e) {
+			continue
+		}
+		at := e.Time + s.limits.HistoryTTL.Milliseconds()
+		if e.TTL != 0 {
+			at = min(at, e.Time+int64(e.TTL)*1000)
+		}
+		if e.Flags&ring.Expired != 0 {
+			at = 0
+		}
+		if c.queued > 0 {
+			if c.soonest != 0 {
+				at = min(at, c.soonest)
+			}
+			if c.log.At(s.arena, c.queueFrom(), &e) {
+				at = min(at, e.Time+min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds())
+			}
+		}
+		next = min(next, at)
+	}
+	return max(next, 1) // 0 is unknown
 }
 
 // enforce brings a user back within the offline limits and his bytes of
@@ -217,7 +290,7 @@ func (s *State) enforce(u *user) {
 	if !overQueue() && u.bytes <= s.limits.UserBytes {
 		return
 	}
-	s.purgeAll(u)
+	s.purgeDue(u)
 	for u.queued > s.limits.OfflineMaxMessages {
 		s.unqueueOldest(u, func(c *conv) uint32 { return c.queued })
 	}
@@ -239,28 +312,32 @@ func (s *State) queueHead(u *user, c *conv, e *ring.Entry) bool {
 	return false
 }
 
+// headArrival is the arrival number of the oldest message of a queue.
+func (s *State) headArrival(u *user, c *conv) uint64 {
+	if c.queueHead == 0 {
+		var e ring.Entry
+		if !s.queueHead(u, c, &e) {
+			broken("user %s: a counted queue is empty", u.name)
+		}
+		c.queueHead = e.Arrival
+	}
+	return c.queueHead
+}
+
 // unqueueOldest takes the oldest message out of the queue of the conversation
 // with the highest measure; it stays in history. Ties go to the older head.
 func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 	var victim *conv
-	var head, e ring.Entry
 	for i := range u.convs {
 		c := &u.convs[i]
-		if c.queued == 0 || victim != nil && measure(c) < measure(victim) {
-			continue
-		}
-		if victim == nil || measure(c) > measure(victim) {
-			victim, head.Arrival = c, 0
-			continue
-		}
-		if head.Arrival == 0 && !s.queueHead(u, victim, &head) || !s.queueHead(u, c, &e) {
-			broken("user %s: a counted queue is empty", u.name)
-		}
-		if e.Arrival < head.Arrival {
-			victim, head = c, e
+		switch {
+		case c.queued == 0 || victim != nil && measure(c) < measure(victim):
+		case victim == nil, measure(c) > measure(victim), s.headArrival(u, c) < s.headArrival(u, victim):
+			victim = c
 		}
 	}
-	if victim == nil || head.Arrival == 0 && !s.queueHead(u, victim, &head) {
+	var head ring.Entry
+	if victim == nil || !s.queueHead(u, victim, &head) {
 		broken("user %s: %d messages queued in no conversation", u.name, u.queued)
 	}
 	victim.floor = head.Seq
@@ -277,13 +354,17 @@ func (s *State) evictOldest(u *user) {
 	victimRead, victimBytes := false, 0
 	for i := range u.convs {
 		c := &u.convs[i]
+		// Heads are only looked at where the bytes let a log win.
+		bytes, unqueued := c.log.Bytes(), c.log.Bytes()-int(c.queuedBytes)
+		if victimRead && unqueued < victimBytes || !victimRead && unqueued == 0 && bytes < victimBytes {
+			continue
+		}
 		if !c.log.At(s.arena, c.log.First(), &e) {
 			continue
 		}
 		read := e.Seq < c.queueFrom() || !s.inQueue(u, c, &e, s.now)
-		bytes := c.log.Bytes()
 		if read {
-			bytes -= int(c.queuedBytes)
+			bytes = unqueued
 		}
 		switch {
 		case victim == nil, read && !victimRead,

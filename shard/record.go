@@ -12,7 +12,9 @@ import (
 // moves: the header, conversations with their logs in order of their index,
 // sessions, the dedupe window. What can be derived is left out, but for the
 // queue's totals, which say what limits have seen so far.
-func (s *State) appendUser(b []byte, u *user) []byte {
+func (s *State) appendUser(b []byte, u *user) []byte { return s.appendUserWith(b, u, true) }
+
+func (s *State) appendUserWith(b []byte, u *user, totals bool) []byte {
 	b = appendBytes(b, u.name)
 	b = appendUint(b, u.arrival)
 	b = appendUint(b, uint64(u.lastSession))
@@ -37,7 +39,7 @@ func (s *State) appendUser(b []byte, u *user) []byte {
 
 	b = appendUint(b, uint64(len(u.convs)))
 	for i := range u.convs {
-		b = s.appendConv(b, u, &u.convs[i])
+		b = s.appendConv(b, u, &u.convs[i], totals)
 	}
 
 	b = appendUint(b, uint64(len(u.sent.records)))
@@ -54,15 +56,16 @@ func (s *State) appendUser(b []byte, u *user) []byte {
 	return b
 }
 
-func (s *State) appendConv(b []byte, u *user, c *conv) []byte {
+func (s *State) appendConv(b []byte, u *user, c *conv, totals bool) []byte {
 	b = appendBytes(b, s.peer(c))
 	b = append(b, c.flags, byte(c.gone))
 	for _, v := range c.numbers() {
 		b = appendUint(b, *v)
 	}
-	b = appendUint(b, uint64(c.queued))
-	b = appendUint(b, uint64(c.queuedBytes))
-	b = appendInt(b, c.soonest)
+	if totals {
+		b = appendUint(b, uint64(c.queued))
+		b = appendUint(b, uint64(c.queuedBytes))
+	}
 	b = appendInt(b, c.lastTime)
 	b = appendInt(b, c.peerReadMS)
 	b = appendUint(b, uint64(c.readBy))
@@ -156,6 +159,7 @@ func (s *State) decodeUser(b []byte) (*user, error) {
 			d.fail(errMalformed)
 		}
 		u.sent.add(r)
+		s.sentRecords++
 	}
 	if err := d.end(); err != nil {
 		return nil, fmt.Errorf("user %q: %w", u.name, err)
@@ -177,7 +181,7 @@ func (s *State) decodeUser(b []byte) (*user, error) {
 // minConvBytes and minEntryBytes are the least that an encoded conversation and
 // an entry of a log take.
 const (
-	minConvBytes  = 35
+	minConvBytes  = 34
 	minEntryBytes = 4
 )
 
@@ -194,7 +198,7 @@ func (s *State) decodeConv(d *decoder, u *user) {
 		*v = d.uint()
 	}
 	s.count(u, c, int(d.uintMax(1<<31)), int(d.uintMax(1<<31)))
-	c.soonest, c.lastTime, c.peerReadMS = d.int(), d.int(), d.int()
+	c.lastTime, c.peerReadMS = d.int(), d.int()
 	c.readBy, c.deletedBy, c.wipedBy = SessionID(d.uint()), SessionID(d.uint()), SessionID(d.uint())
 	if c.flags&convBlocked != 0 {
 		u.blocked++
@@ -256,6 +260,9 @@ func (s *State) decodeConv(d *decoder, u *user) {
 		last = e.Arrival
 		d.b = d.b[n:]
 		u.bytes += c.log.Append(s.arena, &e)
+		if e.Flags&ring.Own == 0 {
+			c.expireBy(&e) // too early, if it is no longer in the queue, does no harm
+		}
 	}
 }
 

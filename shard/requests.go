@@ -206,11 +206,18 @@ func (s *State) applyBlock(c *Block, r *Result) {
 		u.convs[i].flags &^= convBlocked
 	} else {
 		if limit := s.limits.MaxBlocked; limit > 0 && u.blocked >= limit {
-			*r = Result{Code: CodeForbidden, Detail: "user: too many blocked users"}
+			*r = Result{Code: CodeRateLimited, Detail: "user: too many blocked users", RetryAfterMS: quotaRetryMS}
 			return
 		}
+		if i < 0 {
+			// Both sides keep something of it: as costly as a first message.
+			if !s.mayOpen(u, r) {
+				return
+			}
+			u.countOpened()
+			i = s.open(u, c.Target)
+		}
 		kind = LetterBlock
-		i = s.open(u, c.Target)
 		u.blocked++
 		u.convs[i].flags |= convBlocked
 	}

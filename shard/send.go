@@ -7,6 +7,10 @@ import (
 
 const hourMS = 3600 * 1000
 
+// quotaRetryMS goes with the refusal of a quota that time alone does not lift,
+// to keep a client that retries blindly from doing so at once.
+const quotaRetryMS = hourMS
+
 func (s *State) applySend(c *Send, r *Result) {
 	sl := s.slotFor(c.User)
 	if sl == nil {
@@ -36,8 +40,7 @@ func (s *State) applySend(c *Send, r *Result) {
 		i = s.open(u, c.To)
 	}
 	if fresh {
-		u.opened++
-		u.hourOpened++
+		u.countOpened()
 	}
 
 	e := ring.Entry{
@@ -49,8 +52,11 @@ func (s *State) applySend(c *Send, r *Result) {
 		key: newSentKey(i, c.CID), body: xxhash.Sum64(c.Body),
 		id: c.ID, seq: e.Seq, time: e.Time, at: s.now,
 	})
+	s.sentRecords++
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
-	if c.To != c.User {
+	if c.To == c.User {
+		u.convs[i].read = e.Seq
+	} else {
 		s.post(u, i, &Letter{
 			Kind: LetterMessage, From: c.User, To: c.To, Seq: e.Seq, Time: e.Time,
 			ID: c.ID, CID: c.CID, TTL: c.TTL, Mentions: c.Mentions, Body: c.Body,
@@ -62,7 +68,7 @@ func (s *State) applySend(c *Send, r *Result) {
 // repeated answers a send whose cid is known: with the first's answer when the
 // body is the same, else with a conflict.
 func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
-	u.sent.forget(s.now - s.limits.DedupWindow.Milliseconds())
+	s.sentRecords -= u.sent.forget(s.now - s.limits.DedupWindow.Milliseconds())
 	body := xxhash.Sum64(c.Body)
 	if first := u.sent.find(newSentKey(i, c.CID)); first != nil {
 		if first.body != body {
@@ -104,10 +110,15 @@ func (s *State) mayOpen(u *user, r *Result) bool {
 		return false
 	}
 	if limit := s.limits.MaxConversations; limit > 0 && u.opened >= limit {
-		*r = Result{Code: CodeForbidden, Detail: "conv: too many conversations"}
+		*r = Result{Code: CodeRateLimited, Detail: "conv: too many conversations", RetryAfterMS: quotaRetryMS}
 		return false
 	}
 	return true
+}
+
+func (u *user) countOpened() {
+	u.opened++
+	u.hourOpened++
 }
 
 // Mentions are stored as length-prefixed names, one after the other.

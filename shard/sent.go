@@ -64,8 +64,8 @@ func (w *sentWindow) add(r sentRecord) {
 	}
 }
 
-// forget drops the records sent at or before a time.
-func (w *sentWindow) forget(cutoff int64) {
+// forget drops the records sent at or before a time and returns their number.
+func (w *sentWindow) forget(cutoff int64) int {
 	n := 0
 	for n < len(w.records) && w.records[n].at <= cutoff {
 		// A key that was sent again after its window has a younger record.
@@ -87,4 +87,5 @@ func (w *sentWindow) forget(cutoff int64) {
 			w.records = append(make([]sentRecord, 0, len(w.records)+len(w.records)/2), w.records...)
 		}
 	}
+	return n
 }

@@ -239,6 +239,9 @@ func (m *model) send(sh *modelShard, c *shard.Send) shard.Result {
 	}
 	u.append(v, e)
 	u.sent = append(u.sent, modelSent{to: c.To, cid: c.CID, at: sh.now, seq: e.seq})
+	if c.To == c.User {
+		v.readSeq = e.seq
+	}
 	m.touched[u.id] = true
 	u.limitQueue(&sh.limits, sh.now)
 	u.limitHistory(&sh.limits, sh.now)
@@ -261,7 +264,7 @@ func (u *modelUser) mayOpen(sh *modelShard) shard.Code {
 	case u.hourOpened >= sh.limits.NewConversations:
 		return shard.CodeRateLimited
 	case u.opened >= sh.limits.MaxConversations:
-		return shard.CodeForbidden
+		return shard.CodeRateLimited
 	}
 	u.hourOpened++
 	u.opened++
@@ -454,7 +457,12 @@ func (m *model) block(sh *modelShard, u *modelUser, c *shard.Block) shard.Result
 		kind = shard.LetterUnblock
 	} else {
 		if len(u.blocks) >= sh.limits.MaxBlocked {
-			return refused(shard.CodeForbidden)
+			return refused(shard.CodeRateLimited)
+		}
+		if u.views[c.Target] == nil {
+			if code := u.mayOpen(sh); code != shard.OK {
+				return refused(code)
+			}
 		}
 		u.blocks = slices.Insert(u.blocks, i, c.Target)
 	}

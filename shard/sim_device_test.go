@@ -262,6 +262,16 @@ func (w *world) pullOnce(d *device) bool {
 		}
 	} else {
 		w.checkOrder(what, b, after, upTo)
+		// A session whose window is full takes a part, and reads on from there.
+		if n := len(b.Items); d.sync == nil && n > 1 && w.chance(20) {
+			b.Items = b.Items[:1+w.rng.IntN(n-1)]
+			if item := b.Items[len(b.Items)-1]; item.Message >= 0 {
+				b.Next = b.Messages[item.Message].Arrival
+			} else {
+				b.Next = b.Changes[item.Change].Arrival
+			}
+			b.More = true
+		}
 	}
 	d.take(w, what, b)
 	if b.More {

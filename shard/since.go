@@ -172,7 +172,11 @@ func (s *State) markChanges(u *user, marks []mark, session SessionID, news func(
 		default:
 			ch.Kind, ch.By = ChangeRecall, peer
 		}
-		ch.Arrival = max(ch.Arrival, m.arrival)
+		// Told at the earliest of its marks: a reader that stops in between is
+		// told of the later ones again, and misses none.
+		if ch.Arrival == 0 || m.arrival < ch.Arrival {
+			ch.Arrival = m.arrival
+		}
 		if n := len(ch.Ranges); n > 0 && ch.Ranges[n-1].To+1 == m.seq {
 			ch.Ranges[n-1].To = m.seq
 		} else {

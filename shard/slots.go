@@ -9,7 +9,7 @@ import (
 )
 
 // The bytes of a slot, as they move between shards: version, the old owner's
-// time, then each user's record with its length, in order of name.
+// time and limits, then each user's record with its length, in order of name.
 const slotVersion = 1
 
 func (s *State) applyOpenSlots(c *OpenSlots, r *Result) {
@@ -41,7 +41,7 @@ func (s *State) applyImportSlot(c *ImportSlot, r *Result) {
 	if v := d.byte(); v != slotVersion {
 		broken("slot %d: version %d, want %d", c.Slot, v, slotVersion)
 	}
-	now := d.int()
+	now, limits := d.int(), d.limits()
 	sl := &slot{users: map[UserID]*user{}}
 	for d.err == nil && len(d.b) > 0 {
 		if err := s.addUser(sl, d.bytes()); err != nil {
@@ -53,6 +53,11 @@ func (s *State) applyImportSlot(c *ImportSlot, r *Result) {
 	}
 	s.now = max(s.now, now)
 	s.slots[c.Slot] = sl
+	if limits != s.limits {
+		for _, u := range sl.users {
+			s.recountAll(u)
+		}
+	}
 }
 
 func (s *State) applyDropSlot(c *DropSlot, r *Result) {
@@ -77,6 +82,7 @@ func (s *State) applyDropSlot(c *DropSlot, r *Result) {
 				s.letterBytes -= len(b)
 			}
 		}
+		s.sentRecords -= len(u.sent.records)
 		s.users--
 		s.conversations -= len(u.convs)
 	}
@@ -97,7 +103,7 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 	if sl == nil {
 		return dst, fmt.Errorf("shard %d: slot %d is not here", s.id, number)
 	}
-	dst = appendInt(append(dst, slotVersion), s.now)
+	dst = appendLimits(appendInt(append(dst, slotVersion), s.now), s.limits)
 	for _, u := range sl.sorted() {
 		dst = appendBytes(dst, s.appendUser(nil, u))
 	}
@@ -105,7 +111,9 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 }
 
 // Checksum is a hash over all that a slot holds, equal on replicas that have
-// applied the same commands; 0 when the slot is not here.
+// applied the same commands, and on both sides of a move; 0 when the slot is not
+// here. The queue's totals follow from the rest and from the limits, which may
+// differ between shards for a moment, so they are left out.
 func (s *State) Checksum(number uint16) uint64 {
 	sl := s.slots[number]
 	if sl == nil {
@@ -114,7 +122,7 @@ func (s *State) Checksum(number uint16) uint64 {
 	h := xxhash.New()
 	var record []byte
 	for _, u := range sl.sorted() {
-		record = s.appendUser(record[:0], u)
+		record = s.appendUserWith(record[:0], u, false)
 		h.Write(record)
 	}
 	return h.Sum64()

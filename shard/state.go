@@ -29,6 +29,7 @@ type State struct {
 	conversations int // of all users, for Size
 	users         int
 	letterBytes   int // waiting in outboxes
+	sentRecords   int // in dedupe windows
 
 	commands commandSet
 	out      *Outcome // of the Apply that runs
@@ -51,7 +52,8 @@ type user struct {
 	bytes       int   // of all logs, headers included
 	queued      int   // messages in the offline queue, expired ones included until purged
 	queuedBytes int
-	blocked     int // users he has blocked
+	due         int64 // ms, not after the first time at which something he holds expires; 0 = unknown
+	blocked     int   // users he has blocked
 	hourStart   int64
 	hourOpened  int // conversations opened by sending since hourStart
 	opened      int // ever
@@ -99,7 +101,9 @@ type conv struct {
 	hidden      uint64 // not in recents while its newest message is not above this
 	queued      uint32 // as user.queued
 	queuedBytes uint32
-	soonest     int64 // ms, not after the first end of a ttl in the queue; 0 = none has one
+	aged        uint64 // entries up to here are too old for the queue; derived
+	soonest     int64  // ms, not after the first end of a ttl in the queue; 0 = none has one; derived
+	queueHead   uint64 // arrival number of the queue's oldest message; 0 = not looked up; derived
 
 	lastTime    int64  // of the newest entry ever
 	lastArrival uint64 // of the newest entry ever
@@ -191,6 +195,9 @@ func NewState(id uint32) *State {
 // Now is the highest time applied, ms.
 func (s *State) Now() int64 { return s.now }
 
+// Epoch is the store's: cursors of another one are void.
+func (s *State) Epoch() uint64 { return s.epoch }
+
 // Limits are those in force.
 func (s *State) Limits() Limits { return s.limits }
 
@@ -200,7 +207,8 @@ func (s *State) Owns(slot uint16) bool { return s.slots[slot] != nil && !s.slots
 // Size estimates the bytes that the state takes in memory.
 func (s *State) Size() int {
 	const userBytes = 256
-	return int(s.arena.Stats().Used) + s.conversations*int(unsafe.Sizeof(conv{})) + s.users*userBytes + s.letterBytes
+	const sentBytes = 2 * int(unsafe.Sizeof(sentRecord{})) // the index included
+	return int(s.arena.Stats().Used) + s.conversations*int(unsafe.Sizeof(conv{})) + s.users*userBytes + s.letterBytes + s.sentRecords*sentBytes
 }
 
 // slotFor is nil when the key's slot is frozen or elsewhere.

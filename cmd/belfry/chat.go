@@ -38,7 +38,8 @@ func newChatCommand() *cobra.Command {
 
 On a terminal it takes the whole screen. With its input or output in a pipe it
 works by lines: each line in is sent, each message that comes is printed, and
-it ends with the input once all of it has been stored.
+it ends with the input once all of it has been stored. A line that begins with
+a slash is a command; /help lists them. Two slashes begin a message with one.
 
 Without --token it signs a token itself, with the secret that ` + "`belfry serve --dev`" + `
 has put into the data folder.`,

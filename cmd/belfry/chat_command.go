@@ -109,7 +109,7 @@ func (m *chatModel) recallLast() []chatJob {
 	}
 	return []chatJob{func(ctx context.Context) any {
 		err := m.net.Recall(ctx, l.conv, seq)
-		return chatDone{what: "Taken back.", err: err, then: func() { l.recall(seq, seq, "") }}
+		return chatDone{what: "Taken back.", err: err, then: func() { l.recall(m.me, seq, seq, "") }}
 	}}
 }
 

@@ -101,10 +101,16 @@ func (l *chatLog) failed(cid, why string) {
 }
 
 // recall marks what was taken back in from..to; of one sender only, if named.
-func (l *chatLog) recall(from, to uint64, sender string) {
+// What is taken back is not unread.
+func (l *chatLog) recall(me string, from, to uint64, sender string) {
 	for i := range l.entries {
-		if e := &l.entries[i]; from <= e.seq && e.seq <= to && e.seq != 0 && (sender == "" || e.from == sender) {
-			e.recalled = true
+		e := &l.entries[i]
+		if e.seq == 0 || e.recalled || e.seq < from || e.seq > to || sender != "" && e.from != sender {
+			continue
+		}
+		e.recalled = true
+		if e.from != me && e.seq > l.readSeq && l.unread > 0 {
+			l.unread--
 		}
 	}
 }

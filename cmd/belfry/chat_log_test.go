@@ -45,9 +45,11 @@ func TestChatLog(t *testing.T) {
 		l := &chatLog{conv: "g:team"}
 		l.add(chatEntry{seq: 1, from: "bob"})
 		l.add(chatEntry{seq: 2, from: "carol"})
-		l.recall(1, 2, "bob")
-		if !l.entries[0].recalled || l.entries[1].recalled {
-			t.Errorf("recalled = %t, %t, want true, false", l.entries[0].recalled, l.entries[1].recalled)
+		l.unread = 2
+		l.recall("alice", 1, 2, "bob")
+		l.recall("alice", 1, 2, "bob")
+		if !l.entries[0].recalled || l.entries[1].recalled || l.unread != 1 {
+			t.Errorf("recalled = %t, %t, unread %d; want true, false, 1", l.entries[0].recalled, l.entries[1].recalled, l.unread)
 		}
 	})
 	t.Run("logs", func(t *testing.T) {

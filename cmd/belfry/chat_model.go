@@ -189,7 +189,7 @@ func (m *chatModel) apply(event any) []chatJob {
 	case client.Recall:
 		l := m.log(e.Conv.String())
 		for _, r := range e.Ranges {
-			l.recall(r.From, r.To, e.Sender)
+			l.recall(m.me, r.From, r.To, e.Sender)
 		}
 		if e.By != m.me {
 			m.tell("%s took a message back", e.By)
@@ -246,10 +246,14 @@ func (m *chatModel) received(list []client.Message) []chatJob {
 		}
 		m.print(l, e)
 	}
-	if m.current == "" {
-		return nil
+	switch {
+	case m.current != "":
+		return m.markRead(m.current)
+	case m.synced && !m.talks: // the first to write is whom to answer
+		m.notes = nil
+		return m.open(list[0].Conv.String())
 	}
-	return m.markRead(m.current)
+	return nil
 }
 
 // syncedUp takes the server's counts, which are those of the moment of login.

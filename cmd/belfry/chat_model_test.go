@@ -61,6 +61,20 @@ func TestChatUnread(t *testing.T) {
 	}
 }
 
+// The first to write to a chat with nobody is whom to answer.
+func TestChatOpensFirst(t *testing.T) {
+	m := newChatModel("alice")
+	m.apply(client.StateOnline)
+	m.apply(client.Synced{})
+	if len(m.notes) == 0 {
+		t.Error("no word on how to begin")
+	}
+	m.apply(chatMessages{said(t, "u:bob", "bob", 1, "hi")})
+	if m.current != "u:bob" || m.logs["u:bob"].unread != 0 {
+		t.Errorf("on the screen: %q, %d unread; want bob, 0", m.current, m.logs["u:bob"].unread)
+	}
+}
+
 func TestChatMarks(t *testing.T) {
 	m, l := chatAt(chatEntry{seq: 1, from: "alice"}, chatEntry{seq: 2, from: "alice"}, chatEntry{cid: "x", from: "alice"})
 	marks := func() string {

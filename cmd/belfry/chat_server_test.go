@@ -254,6 +254,8 @@ func TestClientSurvivesKills(t *testing.T) {
 	}
 	send(alice, "u:bob")
 	send(bob, "u:alice")
+	defer senders.Wait()
+	defer cancel()
 	for range kills {
 		for range 2 * each / (kills + 1) {
 			select {

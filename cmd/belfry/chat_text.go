@@ -114,7 +114,6 @@ func (p palette) sgr(code, text string) string {
 }
 
 func (p palette) dim(text string) string    { return p.sgr("2", text) }
-func (p palette) bold(text string) string   { return p.sgr("1", text) }
 func (p palette) accent(text string) string { return p.sgr("36", text) }
 func (p palette) good(text string) string   { return p.sgr("32", text) }
 func (p palette) bad(text string) string    { return p.sgr("31", text) }

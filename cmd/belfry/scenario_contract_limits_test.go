@@ -155,6 +155,38 @@ func TestContractUnreadEvicted(t *testing.T) {
 	})
 }
 
+func TestContractBlockedUsers(t *testing.T) {
+	t.Parallel()
+	// Blocking a stranger opens a conversation.
+	eachCodec(t, startServer(t, "--new-conversations=0"), func(t *testing.T, w *world) {
+		const most = 1000
+		bob := w.online(w.bob, "phone", nil)
+		ctx, cancel := bob.ctx()
+		defer cancel()
+		var waiting []int64
+		for i := range most {
+			request, err := bob.conn.start(ctx, "block", obj{"user": w.user(fmt.Sprintf("troll%d", i))})
+			bob.must(err, "block")
+			waiting = append(waiting, request)
+		}
+		for _, request := range waiting {
+			_, err := bob.conn.reply(ctx, request)
+			bob.must(err, "block")
+		}
+		err := bob.refused("block", obj{"user": w.alice}, "rate_limited")
+		namesField(t, err, "user")
+		if err.RetryAfterMS <= 0 {
+			t.Errorf("rate_limited without retryAfterMs: %v", err)
+		}
+		bob.request("block", obj{"user": w.user("troll7")}) // so already
+		if n := len(bob.request("getBlocked", nil)["users"].([]any)); n != most {
+			t.Errorf("getBlocked has %d users, want %d", n, most)
+		}
+		bob.request("unblock", obj{"user": w.user("troll7")})
+		bob.request("block", obj{"user": w.alice})
+	})
+}
+
 // A recall overtakes nothing: who comes later gets the gap and not the message.
 func TestContractRecallWhileShardIsDown(t *testing.T) {
 	t.Parallel()

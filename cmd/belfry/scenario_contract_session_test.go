@@ -210,6 +210,8 @@ func TestContractNewConversations(t *testing.T) {
 		}
 		check(t, "getMessage", bob.request("getMessage", obj{"conv": args["conv"]}), page(0, 0, false, []any{}))
 		bob.sends(w.user("to0"), "one that is open")
+		namesField(t, bob.refused("block", obj{"user": w.user("stranger")}, "rate_limited"), "user")
+		bob.request("block", obj{"user": w.user("to0")})
 	})
 }
 
@@ -325,7 +327,7 @@ func TestContractDrain(t *testing.T) {
 		bob.request("ping", nil)
 		early := w.device(t, w.carol, "phone", w.codec)
 		early.connect(dialOptions{}) // and nothing more: it may not be read yet
-		w.stop() // SIGTERM, and exit code 0
+		w.stop()                     // SIGTERM, and exit code 0
 		for _, c := range []*wsClient{alice, bob, early} {
 			c.expectClose(1001)
 		}
