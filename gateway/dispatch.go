@@ -51,6 +51,9 @@ func (r *refusal) Error() string { return r.code + ": " + r.message }
 
 // dispatch hands a request to its handler.
 func (s *session) dispatch(r request) {
+	if s.repeats != nil && r.ID != 0 {
+		s.repeats.begin(r.ID)
+	}
 	handle, known := handlers[r.Op]
 	var err error
 	switch {

@@ -22,16 +22,19 @@ func peerOf(conv protocol.Conv) (shard.UserID, error) {
 	return shard.UserID(conv.ID), nil
 }
 
-// identity is what the shard knows a repeat of a changing request by: its id,
-// and a hash of the command without it.
-func identity(r request, cmd shard.Command) shard.Request {
+// identity is what the shard knows a repeat of a changing request by.
+func (s *session) identity(r request, cmd shard.Command) shard.Request {
 	if r.ID == 0 {
 		return shard.Request{}
+	}
+	if s.repeats == nil {
+		s.repeats = new(repeats)
+		s.repeats.begin(r.ID)
 	}
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	*buf = shard.AppendCommand((*buf)[:0], cmd)
-	return shard.Request{ID: r.ID, Hash: xxhash.Sum64(*buf)}
+	return s.repeats.identity(xxhash.Sum64(*buf))
 }
 
 func (s *session) send(r request) error {
@@ -98,7 +101,7 @@ func (s *session) readReport(r request) error {
 		return err
 	}
 	cmd := &shard.ReadReport{User: s.user, Session: s.number, Peer: peer, Seq: args.Seq}
-	cmd.Request = identity(r, cmd)
+	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(result shard.Result) { s.reply(r, &protocol.ReadReportOK{Unread: result.Unread}) })
 	return nil
 }
@@ -113,7 +116,7 @@ func (s *session) recall(r request) error {
 		return err
 	}
 	cmd := &shard.Recall{User: s.user, Session: s.number, Peer: peer, Seq: args.Seq}
-	cmd.Request = identity(r, cmd)
+	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
 }
@@ -128,7 +131,7 @@ func (s *session) deleteMessage(r request) error {
 		return err
 	}
 	cmd := &shard.DeleteMessages{User: s.user, Session: s.number, Peer: peer, Seqs: args.Seqs}
-	cmd.Request = identity(r, cmd)
+	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
 }
@@ -143,7 +146,7 @@ func (s *session) deleteConversation(r request) error {
 		return err
 	}
 	cmd := &shard.DeleteConversation{User: s.user, Session: s.number, Peer: peer, Messages: args.Messages}
-	cmd.Request = identity(r, cmd)
+	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
 }
@@ -158,7 +161,7 @@ func (s *session) setConversation(r request) error {
 		return err
 	}
 	cmd := &shard.SetConversation{User: s.user, Session: s.number, Peer: peer, Muted: args.Muted, Pinned: args.Pinned}
-	cmd.Request = identity(r, cmd)
+	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
 }

@@ -21,7 +21,7 @@ func (s *session) setBlock(r request, undo bool) error {
 		return &refusal{code: protocol.CodeBadRequest, message: "user: must be somebody else"}
 	}
 	cmd := &shard.Block{User: s.user, Session: s.number, Target: shard.UserID(args.User), Undo: undo}
-	cmd.Request = identity(r, cmd)
+	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
 }

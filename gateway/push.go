@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -11,6 +13,10 @@ const (
 	readBytes = 48 << 10
 	// cursorRoom is kept in a frame for its cursor.
 	cursorRoom = 128
+	// maxChanged is how many seqs one onRecall or onMessageDeleted names.
+	maxChanged = 1000
+	// maxLost is how many runs of lost messages onSynced tells apart.
+	maxLost = 256
 )
 
 // push tells the device what the store has for it, as far as its window allows:
@@ -163,18 +169,69 @@ func (s *session) queue(encode func([]byte) []byte) {
 func (s *session) pushSynced() {
 	sync := s.sync
 	s.sync = nil
+	lost := mergeLost(sync.Lost)
 	p := &protocol.Synced{
-		Offline: sync.Offline, Lost: make([]protocol.Lost, len(sync.Lost)), Cursor: sync.Cursor, Reset: sync.Reset,
+		Offline: sync.Offline, Lost: make([]protocol.Lost, len(lost)), Cursor: sync.Cursor, Reset: sync.Reset,
 		UnreadTotal: sync.UnreadTotal, Conversations: wireConversations(sync.Conversations),
 	}
-	for i, l := range sync.Lost {
+	for i, l := range lost {
 		p.Lost[i] = protocol.Lost{Conv: protocol.UserConv(string(l.Peer)), From: l.From, To: l.To, Count: l.Count}
 	}
 	s.queue(func(b []byte) []byte { return protocol.AppendSynced(b, s.codec, p) })
 }
 
-// pushChange tells of a change to what the device holds.
+// pushChange tells of a change to what the device holds, in as many frames as
+// its ranges need.
 func (s *session) pushChange(c *shard.Change) {
+	rest := c.Ranges
+	for {
+		part := *c
+		part.Ranges, rest = cutRanges(rest, maxChanged)
+		s.pushPart(&part)
+		if len(rest) == 0 {
+			return
+		}
+	}
+}
+
+// cutRanges splits off ranges that hold at most so many seqs in all.
+func cutRanges(ranges []shard.Range, most uint64) (head, rest []shard.Range) {
+	for i, r := range ranges {
+		if n := r.To - r.From + 1; n <= most {
+			most -= n
+			continue
+		}
+		head = slices.Clone(ranges[:i])
+		rest = slices.Clone(ranges[i:])
+		if most > 0 {
+			head = append(head, shard.Range{From: r.From, To: r.From + most - 1})
+			rest[0].From = r.From + most
+		}
+		return head, rest
+	}
+	return ranges, nil
+}
+
+// mergeLost makes one run of those of each conversation when there are so many
+// that onSynced would not fit a frame. The count of a run that spans others is
+// still that of the lost messages.
+func mergeLost(lost []shard.Lost) []shard.Lost {
+	if len(lost) <= maxLost {
+		return lost
+	}
+	merged := lost[:0:0]
+	for _, l := range lost {
+		if n := len(merged); n > 0 && merged[n-1].Peer == l.Peer {
+			merged[n-1].To = l.To
+			merged[n-1].Count += l.Count
+			continue
+		}
+		merged = append(merged, l)
+	}
+	return merged
+}
+
+func (s *session) pushPart(c *shard.Change) {
 	conv := protocol.UserConv(string(c.Peer))
 	s.queue(func(b []byte) []byte {
 		switch c.Kind {

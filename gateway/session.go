@@ -45,8 +45,9 @@ type session struct {
 
 	// Owned by the read loop.
 	limit      frameLimit
-	background bool // the device says so; what is pushed does not depend on it
-	subscribed bool // to presence
+	background bool     // the device says so; what is pushed does not depend on it
+	subscribed bool     // to presence
+	repeats    *repeats // nil until the first change that is no send
 
 	// Set by the read loop at login, static once loggedIn.
 	user   shard.UserID

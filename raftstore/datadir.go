@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // dataFormat is the version of the layout of a data directory. A binary
@@ -26,35 +27,42 @@ type dataInfo struct {
 	Node    string `json:"node"`
 	Shards  int    `json:"shards"`
 	RaftLog string `json:"raftLog"`
+	// Epoch tells this store from others that clients may hold cursors of: one
+	// that was lost and begun anew, or restored from a backup.
+	Epoch uint64 `json:"epoch"`
 }
 
 // openDataDir locks cfg.Dir, creating it when it is not there, and checks that
-// it fits the rest of cfg. Closing the file gives the lock back.
-func openDataDir(cfg *Config) (lock *os.File, err error) {
+// it fits the rest of cfg. Closing the file gives the lock back; epoch is the
+// store's.
+func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	lock, err = lockFile(filepath.Join(cfg.Dir, "LOCK"))
+	held, err := lockFile(filepath.Join(cfg.Dir, "LOCK"))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() {
 		if err != nil {
-			lock.Close()
+			held.Close()
 		}
 	}()
 	path := filepath.Join(cfg.Dir, "belfry.json")
-	want := dataInfo{Format: dataFormat, Node: cfg.Node, Shards: cfg.Shards, RaftLog: cfg.RaftLog}
+	want := dataInfo{
+		Format: dataFormat, Node: cfg.Node, Shards: cfg.Shards, RaftLog: cfg.RaftLog,
+		Epoch: uint64(time.Now().UnixMilli()),
+	}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return lock, errors.Join(writeFile(path, want), syncDir(filepath.Dir(cfg.Dir)))
+		return held, want.Epoch, errors.Join(writeFile(path, want), syncDir(filepath.Dir(cfg.Dir)))
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var have dataInfo
 	if err := json.Unmarshal(data, &have); err != nil {
-		return nil, fmt.Errorf("raftstore: %s: %w", path, err)
+		return nil, 0, fmt.Errorf("raftstore: %s: %w", path, err)
 	}
 	switch {
 	case have.Format > dataFormat:
@@ -67,7 +75,7 @@ func openDataDir(cfg *Config) (lock *os.File, err error) {
 	case have.RaftLog != want.RaftLog:
 		err = fmt.Errorf("raftstore: %s keeps its Raft log as %q, not %q: start with --raft-log %s", cfg.Dir, have.RaftLog, want.RaftLog, have.RaftLog)
 	}
-	return lock, err
+	return held, have.Epoch, err
 }
 
 // writeFile replaces path by v as JSON so that a crash leaves the old or the

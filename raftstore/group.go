@@ -325,7 +325,12 @@ func (g *group) reportStopped() {
 	g.log.Error("shard stopped: its data is kept and not served", "at", e.where, "cause", e.cause)
 	text := fmt.Sprintf("%s\n%v\n\nThe shard keeps its files and stops here again when it is started.\nIt needs a binary that can go on from this point, or a backup.\n\n%s",
 		time.Now().UTC().Format(time.RFC3339), e, e.stack)
-	if err := os.WriteFile(filepath.Join(g.dir, stoppedFile), []byte(text), 0o644); err != nil {
+	path := filepath.Join(g.dir, stoppedFile)
+	err := os.WriteFile(path+".tmp", []byte(text), 0o644)
+	if err == nil {
+		err = os.Rename(path+".tmp", path)
+	}
+	if err != nil {
 		g.log.Error("reason for the stop not written", "err", err)
 	}
 }

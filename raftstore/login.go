@@ -15,16 +15,18 @@ import (
 func (s *Store) Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w Watcher) (*shard.Sync, error) {
 	g := s.group(cmd.User)
 	answer := make(chan outcome, 1)
-	var sync *shard.Sync // set by the apply step, read after the answer
+	var sync *shard.Sync      // set by the apply step, read after the answer
+	var abandoned atomic.Bool // or answered: whichever comes first sets it
 	step := func(st *shard.State, r *shard.Result) {
-		if r.Code != shard.OK {
+		// A caller who has gone may log in anew with the same watcher: this
+		// session, which that login ends, must not take it along.
+		if r.Code != shard.OK || abandoned.Load() {
 			return
 		}
 		sync = st.StartSync(cmd.User, r, recents, max(st.Now(), g.clock.now()))
 		s.hub.add(cmd.User, r.Session, w)
 		g.orphans.remove(sessionKey{cmd.User, r.Session})
 	}
-	var abandoned atomic.Bool // or answered: whichever comes first sets it
 	s.submit(cmd, step, func(r shard.Result, err error) {
 		if abandoned.CompareAndSwap(false, true) {
 			answer <- outcome{r, err}

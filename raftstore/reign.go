@@ -45,11 +45,12 @@ func (g *group) lead(n *node) (*reign, error) {
 	r.courier = newCourier(g)
 
 	g.mu.RLock()
-	limits, owns := g.state.Limits(), g.state.Owns(g.first)
+	limits, epoch, owns := g.state.Limits(), g.state.Epoch(), g.state.Owns(g.first)
 	g.mu.RUnlock()
 	begun := make(chan error, 1)
-	if limits != g.cfg.Limits {
-		r.proposer.add(shard.AppendCommand(nil, &shard.Configure{Limits: g.cfg.Limits}), waiter{})
+	if limits != g.cfg.Limits || epoch != g.store.epoch {
+		configure := &shard.Configure{Limits: g.cfg.Limits, Epoch: g.store.epoch}
+		r.proposer.add(shard.AppendCommand(nil, configure), waiter{})
 	}
 	if !owns {
 		r.proposer.add(shard.AppendCommand(nil, &shard.OpenSlots{FirstSlot: g.first, LastSlot: g.last}), waiter{})

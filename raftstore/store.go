@@ -143,6 +143,7 @@ type Store struct {
 	hub      *hub
 	deferred *deferred
 	lock     *os.File
+	epoch    uint64 // of the data directory
 
 	outbox  []atomic.Int64 // bytes of letters that wait, by destination
 	diskLow atomic.Bool
@@ -166,13 +167,13 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := openDataDir(&cfg)
+	lock, epoch, err := openDataDir(&cfg)
 	if err != nil {
 		m.unregister()
 		return nil, err
 	}
 	s := &Store{
-		cfg: cfg, metrics: m, lock: lock,
+		cfg: cfg, metrics: m, lock: lock, epoch: epoch,
 		clock:  newClock(cfg.Clock, cfg.ClockSettle),
 		outbox: make([]atomic.Int64, cfg.Shards),
 	}

@@ -112,12 +112,18 @@ func (t *tally) endPackage(e event, output map[testKey][]string, failedIn map[st
 		return
 	}
 	fmt.Print(strings.Join(lines, ""))
-	// A test that was running when its process died has no end of its own.
+	// A test that was running when its process died has no end of its own. Most
+	// of them only waited for their turn and said nothing.
 	for key, rest := range output {
-		if key.pkg == e.Package && key.test != "" {
-			fmt.Print(strings.Join(rest, ""))
-			delete(output, key)
+		if key.pkg != e.Package || key.test == "" {
+			continue
 		}
+		for _, line := range rest {
+			if !strings.HasPrefix(line, "=== ") {
+				fmt.Printf("%s: %s", key.test, line)
+			}
+		}
+		delete(output, key)
 	}
 	if failedIn[e.Package] == 0 {
 		t.failed++

@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -189,6 +191,9 @@ func newHTTPServer(h http.Handler, headerTimeout time.Duration, log *slog.Logger
 	}
 }
 
+// adminScopes are what an admin token can be limited to.
+var adminScopes = []string{"read", "write", "cluster"}
+
 // credentials reads the files that say who may do what.
 func (o *serveOptions) credentials() (auth gateway.AuthConfig, adminTokens []string, err error) {
 	auth = gateway.AuthConfig{Audience: o.authAudience, Issuer: o.authIssuer}
@@ -219,17 +224,24 @@ func (o *serveOptions) credentials() (auth gateway.AuthConfig, adminTokens []str
 	n := 0
 	for line := range strings.Lines(string(content)) {
 		n++
-		switch fields := strings.Fields(line); len(fields) {
-		case 0:
-		case 1:
-			adminTokens = append(adminTokens, fields[0])
-		default:
-			// To ignore a scope would give the token more than it was meant to have.
-			return auth, nil, fmt.Errorf("--admin-token-file: %s:%d: want one token in a line; this version knows no scopes", o.adminTokenFile, n)
+		fields := strings.FieldsFunc(line, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+		if len(fields) == 0 {
+			continue
+		}
+		token, scopes := fields[0], fields[1:]
+		for _, scope := range scopes {
+			if !slices.Contains(adminScopes, scope) {
+				return auth, nil, fmt.Errorf("--admin-token-file: %s:%d: scope %q: want one of %s",
+					o.adminTokenFile, n, scope, strings.Join(adminScopes, ", "))
+			}
+		}
+		// All that the listener serves so far reads.
+		if len(scopes) == 0 || slices.Contains(scopes, "read") {
+			adminTokens = append(adminTokens, token)
 		}
 	}
 	if len(adminTokens) == 0 {
-		return auth, nil, fmt.Errorf("--admin-token-file: %s holds no token", o.adminTokenFile)
+		return auth, nil, fmt.Errorf("--admin-token-file: %s holds no token that may read", o.adminTokenFile)
 	}
 	return auth, adminTokens, nil
 }

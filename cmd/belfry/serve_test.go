@@ -91,7 +91,8 @@ func TestAdminTokenFile(t *testing.T) {
 	path := filepath.Join(dir, "admin.tokens")
 	for _, c := range []struct{ name, content, want string }{
 		{"empty", "\n\n", "holds no token"},
-		{"scopes", "\none\ntwo read\n", ":3: want one token in a line"},
+		{"unknown scope", "\none\ntwo read,admin\n", `:3: scope "admin": want one of read, write, cluster`},
+		{"none may read", "one write\ntwo cluster\n", "holds no token that may read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {
