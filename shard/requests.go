@@ -211,7 +211,7 @@ func (s *State) applyBlock(c *Block, r *Result) {
 		}
 		if i < 0 {
 			// Both sides keep something of it: as costly as a first message.
-			if !s.mayOpen(u, r) {
+			if !s.mayOpen(u, "user", r) {
 				return
 			}
 			u.countOpened()

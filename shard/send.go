@@ -33,7 +33,7 @@ func (s *State) applySend(c *Send, r *Result) {
 			return
 		}
 	}
-	if fresh && !s.mayOpen(u, r) {
+	if fresh && !s.mayOpen(u, "conv", r) {
 		return
 	}
 	if i < 0 {
@@ -97,20 +97,21 @@ func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
 	return false
 }
 
-// mayOpen checks the limits of new conversations.
-func (s *State) mayOpen(u *user, r *Result) bool {
+// mayOpen checks the limits of new conversations; field is where the request
+// names the other user.
+func (s *State) mayOpen(u *user, field string, r *Result) bool {
 	if s.now-u.hourStart >= hourMS {
 		u.hourStart, u.hourOpened = s.now, 0
 	}
 	if limit := s.limits.NewConversations; limit > 0 && u.hourOpened >= limit {
 		*r = Result{
-			Code: CodeRateLimited, Detail: "conv: too many new conversations this hour",
+			Code: CodeRateLimited, Detail: field + ": too many new conversations this hour",
 			RetryAfterMS: u.hourStart + hourMS - s.now,
 		}
 		return false
 	}
 	if limit := s.limits.MaxConversations; limit > 0 && u.opened >= limit {
-		*r = Result{Code: CodeRateLimited, Detail: "conv: too many conversations", RetryAfterMS: quotaRetryMS}
+		*r = Result{Code: CodeRateLimited, Detail: field + ": too many conversations", RetryAfterMS: quotaRetryMS}
 		return false
 	}
 	return true
