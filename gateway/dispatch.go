@@ -51,9 +51,7 @@ func (r *refusal) Error() string { return r.code + ": " + r.message }
 
 // dispatch hands a request to its handler.
 func (s *session) dispatch(r request) {
-	if s.repeats != nil && r.ID != 0 {
-		s.repeats.begin(r.ID)
-	}
+	s.identified = 0
 	handle, known := handlers[r.Op]
 	var err error
 	switch {
@@ -65,6 +63,9 @@ func (s *session) dispatch(r request) {
 		err = &refusal{code: protocol.CodeUnknownOp, message: "op: there is none of this name"}
 	default:
 		err = handle(s, r)
+	}
+	if s.repeats != nil && s.identified == 0 {
+		s.repeats.used(r.ID)
 	}
 	if err != nil {
 		s.refuse(r, err)

@@ -29,12 +29,12 @@ func (s *session) identity(r request, cmd shard.Command) shard.Request {
 	}
 	if s.repeats == nil {
 		s.repeats = new(repeats)
-		s.repeats.begin(r.ID)
 	}
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	*buf = shard.AppendCommand((*buf)[:0], cmd)
-	return s.repeats.identity(xxhash.Sum64(*buf))
+	s.identified = r.ID
+	return s.repeats.identity(r.ID, xxhash.Sum64(*buf))
 }
 
 func (s *session) send(r request) error {

@@ -1,52 +1,54 @@
 package gateway
 
-import "github.com/belfry-im/belfry/shard"
+import (
+	"slices"
 
-// keptUses is how many requests back a repeat is known, about what the shard
-// keeps answers of.
-const keptUses = 16
+	"github.com/belfry-im/belfry/shard"
+)
+
+// keptRequests is how many changing requests back a repeat is known, as many as
+// the shard keeps answers of.
+const keptRequests = 16
 
 // repeats tells a repeat of a changing request from another one that uses its
 // id anew, as a client may once it has its answer. It is owned by the read loop;
 // a session that changes nothing but by sending has none.
 type repeats struct {
-	uses  [keptUses]use // in a circle
-	last  int           // the request being handled
-	fresh uint64        // requests that were no repeat
+	known []knownRequest // the last ones, oldest first
+	fresh uint64         // requests that were no repeat
 }
 
-// A use of an id. content is 0 for a request that changes nothing, or for a send,
-// whose repeat is known by its cid.
-type use struct {
+type knownRequest struct {
 	id      uint64
-	content uint64
+	content uint64 // hash of what it asked
 	request shard.Request
 }
 
-// begin notes the next request.
-func (p *repeats) begin(id uint64) {
-	p.last = (p.last + 1) % keptUses
-	p.uses[p.last] = use{id: id}
-}
-
-// identity gives what the shard is to know the present request by: what it knew
-// the last one of its id by if that asked for the same, else something new.
-func (p *repeats) identity(content uint64) shard.Request {
-	now := &p.uses[p.last]
-	now.content = content
-	for back := 1; back < keptUses; back++ {
-		before := &p.uses[(p.last-back+keptUses)%keptUses]
-		if before.id != now.id {
-			continue
-		}
-		if before.content == content {
-			now.request = before.request
-			return now.request
-		}
-		break
+// identity gives what the shard is to know a changing request by: what it knew
+// the last one of that id by if that asked for the same, else something new.
+func (p *repeats) identity(id, content uint64) shard.Request {
+	if i := p.find(id); i >= 0 && p.known[i].content == content {
+		return p.known[i].request
+	}
+	p.used(id)
+	if len(p.known) == keptRequests {
+		p.known = slices.Delete(p.known, 0, 1)
 	}
 	p.fresh++
 	const oddFraction = 0x9e3779b97f4a7c15 // spreads the counter over all bits
-	now.request = shard.Request{ID: now.id, Hash: content ^ p.fresh*oddFraction}
-	return now.request
+	r := shard.Request{ID: id, Hash: content ^ p.fresh*oddFraction}
+	p.known = append(p.known, knownRequest{id, content, r})
+	return r
+}
+
+// used notes that another request has used an id: what it stood for before is
+// not repeated any more.
+func (p *repeats) used(id uint64) {
+	if i := p.find(id); i >= 0 {
+		p.known = slices.Delete(p.known, i, i+1)
+	}
+}
+
+func (p *repeats) find(id uint64) int {
+	return slices.IndexFunc(p.known, func(k knownRequest) bool { return k.id == id })
 }

@@ -22,6 +22,9 @@ func TestRepeats(t *testing.T) {
 		{"another content", []uint64{1, 1}, []uint64{deletion, report}, false},
 		{"a send in between", []uint64{1, 1, 1}, []uint64{deletion, none, deletion}, false},
 		{"another change in between", []uint64{1, 1, 1}, []uint64{deletion, report, deletion}, false},
+		{"after more changes than are kept", []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 1}, []uint64{
+			deletion, report, report, report, report, report, report, report, report, report, report, report, report, report, report, report, report, deletion,
+		}, false},
 		{"another id", []uint64{1, 2}, []uint64{deletion, deletion}, false},
 	}
 	for _, test := range tests {
@@ -29,11 +32,11 @@ func TestRepeats(t *testing.T) {
 			var p repeats
 			var known []any
 			for i, id := range test.ids {
-				p.begin(id)
 				if test.contents[i] == none {
-					continue
+					p.used(id)
+				} else {
+					known = append(known, p.identity(id, test.contents[i]))
 				}
-				known = append(known, p.identity(test.contents[i]))
 			}
 			if got := known[0] == known[len(known)-1]; got != test.same {
 				t.Errorf("known by the same = %v, want %v", got, test.same)
@@ -43,19 +46,20 @@ func TestRepeats(t *testing.T) {
 }
 
 func TestCutRanges(t *testing.T) {
-	type ranges = []shard.Range
+	type ranges []shard.Range
+	run := func(from, to uint64) shard.Range { return shard.Range{From: from, To: to} }
 	tests := []struct {
 		in, head, rest ranges
 	}{
 		{nil, nil, nil},
-		{ranges{{1, 5}}, ranges{{1, 5}}, nil},
-		{ranges{{1, 6}}, ranges{{1, 5}}, ranges{{6, 6}}},
-		{ranges{{1, 2}, {4, 6}, {9, 9}}, ranges{{1, 2}, {4, 6}}, ranges{{9, 9}}},
-		{ranges{{1, 3}, {5, 9}}, ranges{{1, 3}, {5, 6}}, ranges{{7, 9}}},
+		{ranges{run(1, 5)}, ranges{run(1, 5)}, nil},
+		{ranges{run(1, 6)}, ranges{run(1, 5)}, ranges{run(6, 6)}},
+		{ranges{run(1, 2), run(4, 6), run(9, 9)}, ranges{run(1, 2), run(4, 6)}, ranges{run(9, 9)}},
+		{ranges{run(1, 3), run(5, 9)}, ranges{run(1, 3), run(5, 6)}, ranges{run(7, 9)}},
 	}
 	for _, test := range tests {
 		head, rest := cutRanges(test.in, 5)
-		if !slices.Equal(head, test.head) || !slices.Equal(rest, test.rest) {
+		if !slices.Equal(ranges(head), test.head) || !slices.Equal(ranges(rest), test.rest) {
 			t.Errorf("cutRanges(%v, 5) = %v, %v, want %v, %v", test.in, head, rest, test.head, test.rest)
 		}
 	}

@@ -48,6 +48,7 @@ type session struct {
 	background bool     // the device says so; what is pushed does not depend on it
 	subscribed bool     // to presence
 	repeats    *repeats // nil until the first change that is no send
+	identified uint64   // id of the request being handled, once the shard is to know it
 
 	// Set by the read loop at login, static once loggedIn.
 	user   shard.UserID

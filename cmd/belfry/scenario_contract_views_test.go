@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 )
 
@@ -360,6 +361,36 @@ func TestContractBadCursors(t *testing.T) {
 	})
 }
 
+// What a store that is gone has given out means nothing to the one begun in its
+// place.
+func TestContractCursorOfLostStore(t *testing.T) {
+	t.Parallel()
+	eachCodecAlone(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		bob := w.online(w.bob, "phone", nil)
+		old := alice.sends(w.bob, "old1", "old2")
+		bob.message()
+		bob.message()
+		w.stop()
+		if err := os.RemoveAll(w.path("store")); err != nil {
+			t.Fatal(err)
+		}
+		w.restart()
+		alice.resume(nil)
+		all := alice.pushes()
+		check(t, "onSynced", syncedIn(all), with(syncedArgs(0, 0), obj{"reset": true}))
+		m := alice.sends(w.bob, "m1", "m2", "m3")
+		if m[0].seq() != 1 || m[0].reply["id"] == old[0].reply["id"] {
+			t.Errorf("first message of the new store: %v", m[0].reply)
+		}
+		w.arrived(w.bob, "u:"+w.alice, 3)
+		bob.resume(nil)
+		all = bob.pushes()
+		check(t, "messages", messagesIn(all), seenBy(w.bob, 1, m...))
+		check(t, "onSynced", syncedIn(all), with(syncedArgs(3, 3, entry(w.bob, m[2], 3, 0, 3)), obj{"reset": true}))
+	})
+}
+
 // A repeat of a request of one session gets its first answer.
 func TestContractRepeatedRequests(t *testing.T) {
 	t.Parallel()
@@ -386,6 +417,9 @@ func TestContractRepeatedRequests(t *testing.T) {
 		// A repeat changes nothing: unblock, then the first block once more.
 		bob.requestAs(6000, "block", obj{"user": w.carol})
 		bob.requestAs(6001, "unblock", obj{"user": w.carol})
+		for range 20 { // requests that change nothing make none forgotten
+			bob.request("ping", nil)
+		}
 		bob.requestAs(6000, "block", obj{"user": w.carol})
 		check(t, "getBlocked", bob.request("getBlocked", nil), obj{"users": []any{}})
 		// Sixteen changing requests are remembered.
