@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
-	"net/http/pprof"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -15,11 +14,7 @@ import (
 func (g *Gateway) AdminHandler() http.Handler {
 	operations := http.NewServeMux()
 	operations.Handle("GET /metrics", promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}))
-	operations.HandleFunc("/debug/pprof/", pprof.Index)
-	operations.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	operations.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	operations.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	operations.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	operations.Handle("/debug/pprof/", profileHandlers())
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", g.healthz)
