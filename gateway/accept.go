@@ -25,8 +25,6 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
 		Subprotocols:   []string{protocol.SubprotocolJSON, protocol.SubprotocolMsgpack},
 		OriginPatterns: g.config.AllowedOrigins,
-		OnPingReceived: s.onPing,
-		OnPongReceived: s.onPong,
 	})
 	if err != nil {
 		// Accept has answered: 403 for a foreign origin, 426 for no upgrade.

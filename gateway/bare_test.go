@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"io"
 	"net"
 	"testing"
@@ -36,8 +35,7 @@ func bareSession(g *Gateway, codec protocol.Codec) *session {
 	if codec.Binary() {
 		s.opcode = opBinary
 	}
-	s.conn = &conn{Conn: nowhere{}, queued: func() {}}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.conn = newConn(nowhere{}, nil)
 	s.room.L = &s.mu
 	s.timer = time.NewTimer(time.Hour)
 	s.armed = time.Hour

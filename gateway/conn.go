@@ -2,21 +2,20 @@ package gateway
 
 import (
 	"bufio"
-	"encoding/binary"
+	"bytes"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
 const (
-	// readBuffer is what an idle connection keeps for reading; larger frames
-	// are read past it.
-	readBuffer = 1 << 10
-	// controlBuffer holds any control frame whole, so that what the WebSocket
-	// library writes reaches conn.Write one frame a call.
-	controlBuffer = 256
+	// waitBuffer is what an idle connection keeps for reading where the socket
+	// cannot be waited for without one (TLS).
+	waitBuffer = 1 << 10
 	// controlBacklog is how much may wait before a pong is left out. A peer that
 	// sends pings and does not read has no use for more.
 	controlBacklog = 4 << 10
@@ -37,27 +36,36 @@ func putBuffer(b *[]byte) {
 	}
 }
 
-// A conn is the socket under a session's WebSocket. Writing to it only queues
-// whole frames; flush hands all that wait to the kernel in one write. So
-// whoever has something to say never waits for the peer, and frames that wait
-// together leave together.
-//
-// Closing it only ends reads and bounds writes: the session, which owns the
-// socket, still has a close frame to send and calls hangUp.
+// A conn is the socket of a session. Frames to the client are only queued;
+// flush hands all that wait to the kernel in one write. So whoever has something
+// to say never waits for the peer, and frames that wait together leave together.
 type conn struct {
 	net.Conn
-	queued func() // tells the session that Write has queued something
-	early  []byte // what the client sent right behind its handshake; owned by the reader
+	raw syscall.RawConn // to wait on without a buffer, nil if the socket cannot
+	// Owned by the reader.
+	in   inbox
+	wait []byte // waitBuffer, only without raw
 
 	mu     sync.Mutex
 	out    *[]byte // frames that wait, nil when none do
-	direct bool    // only the close handshake is left: write through
 	ending bool    // deadlines are final
 	broken bool    // a flush failed, perhaps inside a frame: nothing can follow
 }
 
-// A hijacker is the ResponseWriter to upgrade with: the server's own buffers of
-// 4 KiB each way give way to small ones, and the socket to a conn.
+// newConn makes a conn of a socket on which the client has already sent early.
+func newConn(socket net.Conn, early []byte) *conn {
+	c := &conn{Conn: socket, raw: rawConn(socket)}
+	for len(early) > 0 {
+		n := copy(c.in.room(), early)
+		c.in.received(n)
+		early = early[n:]
+	}
+	return c
+}
+
+// A hijacker is the ResponseWriter to upgrade with. The WebSocket library only
+// shakes hands: it gets a socket on which nothing happens, so that neither its
+// state nor the server's buffers of 4 KiB each way stay with the session.
 type hijacker struct {
 	http.ResponseWriter
 	conn *conn // set by Hijack
@@ -69,45 +77,48 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	early, _ := buf.Reader.Peek(buf.Reader.Buffered())
-	h.conn = &conn{Conn: raw, early: append([]byte(nil), early...)}
-	return h.conn, bufio.NewReadWriter(
-		bufio.NewReaderSize(h.conn, readBuffer),
-		bufio.NewWriterSize(h.conn, controlBuffer),
-	), nil
+	h.conn = newConn(raw, early)
+	const least = 16
+	return noSocket{}, bufio.NewReadWriter(bufio.NewReaderSize(noSocket{}, least), bufio.NewWriterSize(noSocket{}, least)), nil
 }
 
-func (c *conn) Read(p []byte) (int, error) {
-	if len(c.early) > 0 {
-		n := copy(p, c.early)
-		if c.early = c.early[n:]; len(c.early) == 0 {
-			c.early = nil
-		}
-		return n, nil
-	}
-	n, err := c.Conn.Read(p)
-	if err != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.ending && !c.direct {
-			return n, errEnded
-		}
-	}
-	return n, err
-}
+// A noSocket stands for a socket that somebody else reads, writes and closes.
+type noSocket struct{ net.Conn }
 
-// Write queues p, which is a whole frame. Only the WebSocket library calls it,
-// with control frames.
-func (c *conn) Write(p []byte) (int, error) {
+func (noSocket) Read([]byte) (int, error)    { return 0, io.EOF }
+func (noSocket) Write(p []byte) (int, error) { return len(p), nil }
+func (noSocket) Close() error                { return nil }
+
+// receive waits until the client has sent something, and keeps it in c.in. Its
+// error is errEnded when the session has ended on this side.
+func (c *conn) receive() error {
+	var err error
+	if c.raw != nil {
+		err = c.receiveRaw()
+	} else {
+		if c.wait == nil {
+			c.wait = make([]byte, waitBuffer)
+		}
+		var n int
+		n, err = c.Conn.Read(c.wait)
+		for b := c.wait[:n]; len(b) > 0; {
+			n := copy(c.in.room(), b)
+			c.in.received(n)
+			b = b[n:]
+		}
+		if n > 0 {
+			return nil
+		}
+	}
+	if err == nil {
+		return nil
+	}
 	c.mu.Lock()
-	if c.direct {
-		c.mu.Unlock()
-		return c.Conn.Write(p)
+	defer c.mu.Unlock()
+	if c.ending {
+		return errEnded
 	}
-	out := c.buffer()
-	*out = append(*out, p...)
-	c.mu.Unlock()
-	c.queued()
-	return len(p), nil
+	return err
 }
 
 // buffer is called with mu held.
@@ -180,66 +191,30 @@ func (c *conn) end(lastWord time.Duration) {
 	c.Conn.SetReadDeadline(now)
 }
 
-// Close is end for the WebSocket library, which calls it when it gives up.
-func (c *conn) Close() error {
-	c.end(time.Second)
-	return nil
-}
-
-// handshake prepares for the closing handshake: what waits has been flushed,
-// nobody queues any more, and the library talks to the socket itself. It
-// reports false when the socket can take nothing more.
-func (c *conn) handshake(timeout time.Duration) bool {
+// sayGoodbye sends what waits and a close frame, and unless the client was the
+// first to close waits for its answer, all of it for as long as timeout. The
+// caller is the only one left who reads or writes.
+func (c *conn) sayGoodbye(code int, reason string, answered bool, timeout time.Duration) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ending, c.direct = true, true
+	c.ending = true
+	broken := c.broken
 	c.Conn.SetDeadline(time.Now().Add(timeout))
-	return !c.broken
+	c.mu.Unlock()
+	if broken {
+		return
+	}
+	c.queue(appendClose(nil, code, reason))
+	if _, err := c.flush(timeout); err != nil || answered {
+		return
+	}
+	var early []byte
+	if c.in.bytes != nil {
+		early = *c.in.bytes
+	}
+	// What comes back is of no interest: the socket is closed either way. But
+	// closing it with something unread could take the close frame along.
+	_ = awaitClose(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), c.Conn), 512))
 }
 
 // hangUp closes the socket.
 func (c *conn) hangUp() { c.Conn.Close() }
-
-// Frame opcodes of RFC 6455.
-const (
-	opText   = 1
-	opBinary = 2
-)
-
-// pingFrame asks the peer for a sign of life.
-var pingFrame = []byte{0x89, 0}
-
-// appendFrame appends an unfragmented, unmasked WebSocket frame with the
-// payload that encode appends. Data frames are put together here, in place,
-// because the library's writer copies them twice and flushes after each.
-func appendFrame(dst []byte, opcode byte, encode func([]byte) []byte) []byte {
-	const short, medium, long = 2, 4, 10 // sizes of the three headers
-	start := len(dst)
-	dst = encode(append(dst, make([]byte, medium)...))
-	size := len(dst) - start - medium
-
-	header := medium
-	switch {
-	case size < 126:
-		header = short
-	case size > 0xffff:
-		header = long
-		dst = append(dst, make([]byte, long-medium)...)
-	}
-	if header != medium {
-		copy(dst[start+header:], dst[start+medium:start+medium+size])
-		dst = dst[:start+header+size]
-	}
-	dst[start] = 0x80 | opcode
-	switch header {
-	case short:
-		dst[start+1] = byte(size)
-	case medium:
-		dst[start+1] = 126
-		binary.BigEndian.PutUint16(dst[start+2:], uint16(size))
-	case long:
-		dst[start+1] = 127
-		binary.BigEndian.PutUint64(dst[start+2:], uint64(size))
-	}
-	return dst
-}

@@ -53,11 +53,11 @@ func TestWaitingFramesLeaveInOneWrite(t *testing.T) {
 	client, server := net.Pipe()
 	defer client.Close()
 	counted := &countingConn{Conn: server}
-	c := &conn{Conn: counted, queued: func() {}}
+	c := newConn(counted, nil)
 	for range 100 {
 		c.queueFrame(opText, func(b []byte) []byte { return append(b, "hello"...) })
 	}
-	c.Write(pingFrame)
+	c.queue(pingFrame)
 	go io.Copy(io.Discard, client)
 	if n, err := c.flush(time.Second); err != nil || n != 100*7+2 {
 		t.Fatalf("flush = %d, %v, want 702 bytes", n, err)

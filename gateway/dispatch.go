@@ -140,7 +140,7 @@ func (s *session) replyWith(r request, encode func([]byte) []byte) {
 // refuse answers a request with an error.
 func (s *session) refuse(r request, err error) {
 	why := refusalOf(err)
-	if why.code == protocol.CodeInternal && s.ctx.Err() == nil {
+	if why.code == protocol.CodeInternal && !s.hasEnded() {
 		s.gateway.log.Error("request failed", "op", r.Op, "user", s.user, "session", s.number, "error", err)
 	}
 	s.gateway.metrics.refusals.WithLabelValues(why.code).Inc()

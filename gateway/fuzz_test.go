@@ -28,7 +28,6 @@ func FuzzFrame(f *testing.F) {
 			codec, typ = protocol.Msgpack, websocket.MessageBinary
 		}
 		s := bareSession(g, codec)
-		defer s.cancel()
 		defer store.UnsubscribePresence(s)
 		s.handle(typ, frame)
 		s.submits.Wait()

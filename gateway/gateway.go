@@ -245,8 +245,8 @@ func (g *Gateway) draining() bool {
 	return g.away
 }
 
-// reserve takes a place for a connection, before it is upgraded: run fills it, or
-// release gives it back. It reports false when the gateway is going away.
+// reserve takes a place for a connection, before it is upgraded: the end of its
+// session, or a refusal, gives it back. It reports false when the gateway is going away.
 func (g *Gateway) reserve() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -270,10 +270,7 @@ func (g *Gateway) run(s *session) {
 	if away {
 		s.end(closedByDrain)
 	}
-	go func() {
-		defer g.sessions.Done()
-		s.serve()
-	}()
+	go s.serve()
 }
 
 // register makes a logged-in session known to later logins of its user.

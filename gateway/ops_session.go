@@ -111,9 +111,23 @@ func (s *session) expireAt(t time.Time) {
 	s.expiry = s.since() + max(min(time.Until(t), aLongTime), 1)
 }
 
-// requestContext bounds a request that waits for the store.
+// requestContext bounds a request that holds up the read loop until the store
+// has answered. The end of the session ends it.
 func (s *session) requestContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(s.ctx, s.gateway.config.RequestTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.gateway.config.RequestTimeout)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		cancel()
+		return ctx, cancel
+	}
+	s.cancel = cancel
+	return ctx, func() {
+		s.mu.Lock()
+		s.cancel = nil
+		s.mu.Unlock()
+		cancel()
+	}
 }
 
 // refreshToken puts another token of the same user in the place of the

@@ -1,11 +1,7 @@
 package gateway
 
 import (
-	"context"
 	"errors"
-	"io"
-	"net"
-	"slices"
 	"time"
 
 	"github.com/coder/websocket"
@@ -13,31 +9,57 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// errTooLarge reports a frame beyond protocol.MaxFrame.
-var errTooLarge = errors.New("gateway: frame too large")
-
 // read handles frames until the connection or the session ends, and says why.
-func (s *session) read() closing {
-	for s.waitForRoom() {
-		typ, r, err := s.ws.Reader(context.Background())
-		if err != nil {
-			return readFailure(err)
+// fresh asks for a fresh goroutine to go on instead: handling a request takes a
+// stack several times that of waiting for one, and a goroutine that waits keeps
+// what it has grown.
+func (s *session) read() (why closing, fresh bool) {
+	for used := false; ; {
+		loggedIn := s.hasLoggedIn()
+		s.handled, s.ponged = 0, false
+		if err := s.conn.in.drain(s.take); err != nil {
+			return readFailure(err), false
 		}
-		buf := buffers.Get().(*[]byte)
-		*buf, err = readFrame((*buf)[:0], r)
-		if err == nil {
-			s.alive()
-			s.handle(typ, *buf)
+		switch {
+		case s.left:
+			return closedByClient, false
+		case s.hasEnded():
+			return closedAbnormally, false // it knows why
+		case !loggedIn && s.hasLoggedIn():
+			return closing{}, true // many say nothing after their login
+		case used && s.ponged && s.handled == 0:
+			return closing{}, true // nothing was said for a while
 		}
-		putBuffer(buf)
-		if errors.Is(err, errTooLarge) {
-			return closedTooLarge
-		}
-		if err != nil {
-			return readFailure(err)
+		used = used || s.handled > 0
+		if err := s.conn.receive(); err != nil {
+			return readFailure(err), false
 		}
 	}
-	return closedAbnormally // the session has ended and knows why
+}
+
+// take handles a message or a control frame. It reports whether to go on.
+func (s *session) take(opcode byte, payload []byte) (goOn bool) {
+	switch opcode {
+	case opText, opBinary:
+		s.handled++
+		s.alive()
+		s.handle(websocket.MessageType(opcode), payload)
+		return s.waitForRoom()
+	case opPing:
+		s.pong(payload)
+	case opPong:
+		s.alive()
+		s.ponged = true
+	case opClose:
+		code, err := closePayload(payload)
+		if err != nil {
+			s.end(closedBroken)
+			return false
+		}
+		s.left, s.farewell = true, code
+		return false
+	}
+	return !s.hasEnded()
 }
 
 // waitForRoom waits until the session may take another request. It reports
@@ -51,36 +73,21 @@ func (s *session) waitForRoom() bool {
 	return !s.ended
 }
 
-// readFrame appends a frame to b.
-func readFrame(b []byte, r io.Reader) ([]byte, error) {
-	for {
-		if len(b) == cap(b) {
-			b = slices.Grow(b, cap(b)+1)
-		}
-		n, err := r.Read(b[len(b):min(cap(b), protocol.MaxFrame+1)])
-		b = b[:len(b)+n]
-		switch {
-		case len(b) > protocol.MaxFrame:
-			return b, errTooLarge
-		case err == io.EOF:
-			return b, nil
-		case err != nil:
-			return b, err
-		}
-	}
+func (s *session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 // readFailure sorts what ends reading.
 func readFailure(err error) closing {
-	if websocket.CloseStatus(err) != -1 {
-		return closedByClient
+	switch {
+	case errors.Is(err, errTooLarge):
+		return closedTooLarge
+	case errors.Is(err, errBrokenFrame):
+		return closedBroken
 	}
-	if _, ok := errors.AsType[net.Error](err); ok ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
-		errors.Is(err, net.ErrClosed) || errors.Is(err, errEnded) {
-		return closedAbnormally
-	}
-	return closedBroken
+	return closedAbnormally
 }
 
 // A request is a request or, with id 0, a notice that is being handled. Its
@@ -122,16 +129,18 @@ func (s *session) handle(typ websocket.MessageType, frame []byte) {
 	s.dispatch(r)
 }
 
-// onPing is called by the WebSocket library, from within reads. It reports
-// whether to answer.
-func (s *session) onPing(context.Context, []byte) bool {
+// pong answers a ping of the client.
+func (s *session) pong(payload []byte) {
 	s.alive()
 	if verdict, _ := s.limit.take(); verdict != frameFits {
 		s.end(closedFrames)
-		return false
+		return
 	}
-	return s.conn.buffered() <= controlBacklog
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.conn.buffered() > controlBacklog {
+		return
+	}
+	s.conn.queueFrame(opPong, func(b []byte) []byte { return append(b, payload...) })
+	s.wakeLocked()
 }
-
-// onPong is called by the WebSocket library, from within reads.
-func (s *session) onPong(context.Context, []byte) { s.alive() }

@@ -32,13 +32,10 @@ type session struct {
 	gateway *Gateway
 	address string
 	entered bool // counted by gateway.addresses
-	ws      *websocket.Conn
 	conn    *conn
 	codec   protocol.Codec
 	opcode  byte
 	began   time.Time
-	ctx     context.Context // ends with the session
-	cancel  context.CancelFunc
 	timer   *time.Timer // wakes the pump when a deadline may have passed
 
 	heard atomic.Int64 // last sign of life, as time since began
@@ -47,7 +44,11 @@ type session struct {
 	limit      frameLimit
 	background bool     // the device says so; what is pushed does not depend on it
 	subscribed bool     // to presence
+	farewell   int      // close code of the client's close frame, 0 for none
+	left       bool     // the client's close frame has come
 	repeats    *repeats // nil until the first change that is no send
+	handled    int      // requests and notices of what is being drained
+	ponged     bool     // there was a pong in it
 	identified uint64   // id of the request being handled, once the shard is to know it
 
 	// Set by the read loop at login, static once loggedIn.
@@ -69,8 +70,9 @@ type session struct {
 	room      sync.Cond // of mu: a request was answered, bytes were written, or the end came
 	loggedIn  bool
 	ended     bool
-	why       closing // once ended
-	stopped   bool    // no pump may start any more
+	why       closing            // once ended
+	stopped   bool               // no pump may start any more
+	cancel    context.CancelFunc // of the request that the read loop waits for, nil for none
 	pumping   bool
 	dirty     bool      // there may be something for the pump to do
 	woken     time.Time // first Wake that the pump has not looked into
@@ -89,24 +91,33 @@ type session struct {
 
 // begin makes a session of an upgraded connection.
 func (s *session) begin(ws *websocket.Conn, c *conn) {
-	s.ws, s.conn = ws, c
+	s.conn = c
 	s.codec, s.opcode = protocol.JSON, opText
 	if strings.EqualFold(ws.Subprotocol(), protocol.SubprotocolMsgpack) {
 		s.codec, s.opcode = protocol.Msgpack, opBinary
 	}
-	ws.SetReadLimit(-1) // read measures frames itself, so that every close has one path
-	c.queued = s.wake
+	ws.CloseNow()                // it has done its part: the handshake
 	s.began = time.Now().Add(-1) // so that no time since is 0, which means none
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.room.L = &s.mu
 	s.armed = s.gateway.config.LoginTimeout
 	s.timer = time.AfterFunc(s.armed, s.alarm)
 }
 
-// serve runs the session until it ends, and leaves nothing behind.
+// serve runs the session until it ends, and leaves nothing behind. It goes on in
+// a goroutine of its own whenever read says that its stack has outgrown what
+// waiting needs.
 func (s *session) serve() {
-	s.end(s.read())
+	why, fresh := s.read()
+	if fresh {
+		go s.serve()
+		return
+	}
+	s.end(why)
+	s.wrapUp()
+}
 
+func (s *session) wrapUp() {
+	defer s.gateway.release()
 	s.mu.Lock()
 	s.stopped = true
 	why, user, number := s.why, s.user, s.number
@@ -150,11 +161,13 @@ func (s *session) leave() {
 // time, and closes it.
 func (s *session) hangUp(why closing) {
 	timeout := s.gateway.config.CloseTimeout
-	if _, err := s.conn.flush(timeout); err == nil && s.conn.handshake(timeout) && why != closedAbnormally {
-		// What comes back is of no interest: the socket is closed either way.
-		_ = s.ws.Close(websocket.StatusCode(why.code), why.reason)
+	switch {
+	case why == closedAbnormally:
+	case s.left:
+		s.conn.sayGoodbye(s.farewell, "", true, timeout)
+	default:
+		s.conn.sayGoodbye(why.code, why.reason, false, timeout)
 	}
-	s.ws.CloseNow()
 	s.conn.hangUp()
 	if s.entered {
 		s.gateway.addresses.leave(s.address)
@@ -178,8 +191,11 @@ func (s *session) endWith(why closing, last func([]byte) []byte) {
 		s.queueFrame(last)
 	}
 	s.room.Broadcast()
+	cancel := s.cancel
 	s.mu.Unlock()
-	s.cancel()
+	if cancel != nil {
+		cancel()
+	}
 	s.conn.end(s.gateway.config.CloseTimeout)
 }
 
@@ -190,13 +206,8 @@ func (s *session) queueFrame(encode func([]byte) []byte) {
 	s.gateway.metrics.framesOut.Inc()
 }
 
-// wake has the pump look again, now or when it is through.
-func (s *session) wake() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.wakeLocked()
-}
-
+// wakeLocked has the pump look again, now or when it is through. The caller
+// holds mu.
 func (s *session) wakeLocked() {
 	s.dirty = true
 	if s.pumping || s.stopped || s.ended {
