@@ -32,6 +32,13 @@ type waiter struct {
 	step func(*shard.State, *shard.Result)
 	// done is called exactly once, on the proposer's goroutine; nil for none.
 	done func(shard.Result, error)
+	// routed says that the command goes to the shard of key again when its slot
+	// has moved. Others are answered so.
+	routed  bool
+	key     shard.UserID
+	request *request // of a command that was routed again before; nil for others
+
+	start, end int // of the command in the batch's buf; set by add
 }
 
 // A batch is what becomes one log entry.
@@ -65,7 +72,10 @@ func (b *batch) size() int { return len(b.buf) + len(b.waiters)*waiterBytes }
 type proposer struct {
 	// propose starts b on its way. wait returns when b was applied, or with an
 	// error that is ErrUnavailable if it never will be, else ErrUnknown.
-	propose  func(b *batch) (wait func() error)
+	propose func(b *batch) (wait func() error)
+	// moved takes over the answer to a waiter that is routed and whose command
+	// was refused because its slot has moved. command is only valid during the call.
+	moved    func(command []byte, w *waiter)
 	maxBytes int // of commands that wait; one batch may go over
 	queued   prometheus.Gauge
 	size     prometheus.Observer
@@ -82,9 +92,9 @@ type proposer struct {
 	drain  bool // closed, but what is queued is still to be proposed
 }
 
-func newProposer(propose func(*batch) func() error, maxBytes int, m *shardMetrics) *proposer {
+func newProposer(propose func(*batch) func() error, moved func([]byte, *waiter), maxBytes int, m *shardMetrics) *proposer {
 	p := &proposer{
-		propose: propose, maxBytes: maxBytes,
+		propose: propose, moved: moved, maxBytes: maxBytes,
 		queued: m.queued, size: m.batch, latency: m.commit,
 		wake: make(chan struct{}, 1),
 	}
@@ -92,8 +102,8 @@ func newProposer(propose func(*batch) func() error, maxBytes int, m *shardMetric
 	return p
 }
 
-// add queues an encoded command (without batch header), or a read when command
-// is nil. An error is ErrUnavailable, and w will not be called.
+// add queues an encoded command (without batch header), which it copies, or a
+// read when command is nil. An error is ErrUnavailable, and w will not be called.
 func (p *proposer) add(command []byte, w waiter) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,6 +115,7 @@ func (p *proposer) add(command []byte, w waiter) error {
 	}
 	b := p.last(len(command))
 	before := b.size()
+	w.start, w.end = len(b.buf), len(b.buf)+len(command)
 	b.buf = append(b.buf, command...)
 	b.waiters = append(b.waiters, w)
 	if !w.read {
@@ -204,7 +215,10 @@ func (p *proposer) answer(b *batch, err error) {
 			}
 			result++
 		}
-		if w.done != nil {
+		switch {
+		case err == nil && r.Code == shard.CodeMoved && w.routed:
+			p.moved(b.buf[w.start:w.end], w)
+		case w.done != nil:
 			w.done(r, err)
 		}
 	}

@@ -45,7 +45,7 @@ func testMetrics() *shardMetrics {
 func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, 1<<20, testMetrics())
+		p := newProposer(log.propose, nil, 1<<20, testMetrics())
 		var mu sync.Mutex
 		var seqs []uint64
 		add := func() {
@@ -86,7 +86,7 @@ func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {
 func TestProposerBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, 3*batchBytes, testMetrics())
+		p := newProposer(log.propose, nil, 3*batchBytes, testMetrics())
 		answered := 0
 		w := waiter{done: func(_ shard.Result, err error) {
 			if !errors.Is(err, ErrUnavailable) {
@@ -135,7 +135,7 @@ func TestProposerBounds(t *testing.T) {
 func TestProposerDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, 1<<20, testMetrics())
+		p := newProposer(log.propose, nil, 1<<20, testMetrics())
 		var errs []error
 		w := waiter{done: func(_ shard.Result, err error) { errs = append(errs, err) }}
 		p.add([]byte("a"), w)

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -33,12 +34,11 @@ func (s *Store) group(user shard.UserID) *group {
 	return s.groups[shardOf(shard.SlotOf(string(user)), len(s.groups))]
 }
 
-// A request is a command on its way to the shard of its key.
+// A request is a command that is to be answered, or routed again, by the
+// deferred of the store.
 type request struct {
-	key     shard.UserID
 	command []byte // encoded, without batch header
-	step    func(*shard.State, *shard.Result)
-	done    func(shard.Result, error)
+	waiter  waiter
 
 	pause  time.Duration // before it is routed again; 0 = never was
 	due    time.Time     // of the next attempt
@@ -51,18 +51,22 @@ type outcome struct {
 	err    error
 }
 
-// route passes r to its shard. done is called on a goroutine of the store.
+// route passes r to its shard.
 func (s *Store) route(r *request) {
-	w := waiter{step: r.step, done: func(res shard.Result, err error) {
-		if err == nil && res.Code == shard.CodeMoved {
-			s.deferred.retry(r)
-			return
-		}
-		r.done(res, err)
-	}}
-	if err := s.group(r.key).enqueue(r.command, w); err != nil {
+	if err := s.group(r.waiter.key).enqueue(r.command, r.waiter); err != nil {
 		s.deferred.answer(r, outcome{err: err})
 	}
+}
+
+// moved has a command routed again that met a slot which is frozen or gone.
+// command is only valid during the call.
+func (s *Store) moved(command []byte, w *waiter) {
+	r := w.request
+	if r == nil {
+		r = &request{command: bytes.Clone(command), waiter: *w}
+		r.waiter.request = r
+	}
+	s.deferred.retry(r)
 }
 
 // Submit proposes cmd to the shard of its key and calls done exactly once, with
@@ -74,21 +78,33 @@ func (s *Store) Submit(cmd shard.Command, done func(shard.Result, error)) {
 }
 
 func (s *Store) submit(cmd shard.Command, step func(*shard.State, *shard.Result), done func(shard.Result, error)) {
-	r := &request{key: shard.UserID(cmd.Key()), step: step, done: done}
+	w := waiter{routed: true, key: shard.UserID(cmd.Key()), step: step, done: done}
 	if err := s.admit(cmd); err != nil {
-		s.deferred.answer(r, outcome{err: err})
+		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 		return
 	}
-	entry := shard.AppendBatchHeader(make([]byte, 0, 512), 0)
-	header := len(entry)
-	entry = shard.AppendCommand(entry, cmd)
-	r.command = entry[header:]
-	if err := shard.DecodeBatch(entry); err != nil {
+	buf := commandBuffers.Get().(*[]byte)
+	defer putCommandBuffer(buf)
+	command := shard.AppendCommand((*buf)[:0], cmd)
+	*buf = command
+	if err := shard.CheckCommand(command); err != nil {
 		// In the log it would stop the shard.
-		s.deferred.answer(r, outcome{result: shard.Result{Code: shard.CodeBadRequest, Detail: err.Error()}})
+		s.deferred.answer(&request{waiter: w}, outcome{result: shard.Result{Code: shard.CodeBadRequest, Detail: err.Error()}})
 		return
 	}
-	s.route(r)
+	if err := s.group(w.key).enqueue(command, w); err != nil {
+		s.deferred.answer(&request{waiter: w}, outcome{err: err})
+	}
+}
+
+// commandBuffers are what commands are encoded into before a proposer copies
+// them into a batch: it is not to be locked for that long.
+var commandBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+func putCommandBuffer(buf *[]byte) {
+	if cap(*buf) <= 64<<10 { // larger ones are rare
+		commandBuffers.Put(buf)
+	}
 }
 
 // Propose is Submit that waits. A refusal by the state is in the result, not
@@ -202,7 +218,7 @@ func (r *request) finish() {
 	if r.answer == nil {
 		r.answer = &outcome{err: unavailable(defaultRetryAfter, "the store is closed")}
 	}
-	r.done(r.answer.result, r.answer.err)
+	r.waiter.done(r.answer.result, r.answer.err)
 }
 
 // run ends, having answered all, after ctx has.

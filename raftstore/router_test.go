@@ -119,12 +119,12 @@ func TestDeferredAnswersAllAtTheEnd(t *testing.T) {
 		run.Go(func() { d.run(ctx) })
 		answers := 0
 		request := func() *request {
-			return &request{done: func(_ shard.Result, err error) {
+			return &request{waiter: waiter{done: func(_ shard.Result, err error) {
 				if !errors.Is(err, ErrUnavailable) {
 					t.Errorf("done: %v", err)
 				}
 				answers++
-			}}
+			}}}
 		}
 		for range maxDeferred + 5 { // the last ones are refused at once
 			d.retry(request())
