@@ -27,6 +27,9 @@ const (
 // with the next batch.
 type waiter struct {
 	read bool // there is no command
+	// patience is how long a command may wait for others that have none, and
+	// then rides along with them. It keeps its place in the order.
+	patience time.Duration
 	// step runs in the apply step, after the whole batch, with the shard's lock
 	// held; nil for none. The result is nil for a read.
 	step func(*shard.State, *shard.Result)
@@ -46,8 +49,8 @@ type batch struct {
 	buf      []byte // headerRoom, then commands
 	entry    []byte // the part of buf that is the log entry, once proposed
 	commands int
-	waiters  []waiter // in the order of arrival
-	opened   time.Time
+	waiters  []waiter  // in the order of arrival
+	opened   time.Time // when it began to wait for the one before
 
 	// Set by the apply step, which closes applied when it is through.
 	results []shard.Result
@@ -68,7 +71,8 @@ func (b *batch) seal(atMS int64) {
 func (b *batch) size() int { return len(b.buf) + len(b.waiters)*waiterBytes }
 
 // A proposer turns the commands of one reign into log entries, one at a time:
-// what arrives while an entry is on its way forms the next one.
+// what arrives while an entry is on its way forms the next one. Commands that
+// have patience cause none before that has run out.
 type proposer struct {
 	// propose starts b on its way. wait returns when b was applied, or with an
 	// error that is ErrUnavailable if it never will be, else ErrUnknown.
@@ -85,9 +89,12 @@ type proposer struct {
 	idle sync.WaitGroup // the run loop
 
 	mu     sync.Mutex
-	queue  []*batch // the last one takes more
-	free   []*batch // for reuse
-	bytes  int      // of the queue
+	queue  []*batch    // the last one takes more
+	hasten bool        // the queue, not empty, is to be proposed: not all in it have patience
+	due    time.Time   // when the patience of those in the queue ends; meaningless without them
+	timer  *time.Timer // runs until due while all in the queue are patient
+	free   []*batch    // for reuse
+	bytes  int         // of the queue
 	closed bool
 	drain  bool // closed, but what is queued is still to be proposed
 }
@@ -98,6 +105,8 @@ func newProposer(propose func(*batch) func() error, moved func([]byte, *waiter),
 		queued: m.queued, size: m.batch, latency: m.commit,
 		wake: make(chan struct{}, 1),
 	}
+	p.timer = time.AfterFunc(time.Hour, p.outOfPatience)
+	p.timer.Stop()
 	p.idle.Go(p.run)
 	return p
 }
@@ -122,11 +131,50 @@ func (p *proposer) add(command []byte, w waiter) error {
 		b.commands++
 	}
 	p.bytes += b.size() - before
+	// A queue that grows past a batch is not worth the wait.
+	if w.patience == 0 || len(p.queue) > 1 {
+		p.goOn()
+	} else if !p.hasten {
+		p.wait(w.patience)
+	}
+	return nil
+}
+
+// goOn has the queue proposed. The caller holds mu.
+func (p *proposer) goOn() {
+	if p.hasten {
+		return
+	}
+	p.hasten = true
+	p.timer.Stop()
+	p.queue[0].opened = time.Now()
+	p.poke()
+}
+
+// wait has the queue proposed after a while, or sooner if something in it asks
+// for that. The caller holds mu.
+func (p *proposer) wait(patience time.Duration) {
+	due := time.Now().Add(patience)
+	if first := len(p.queue[0].waiters) == 1; first || due.Before(p.due) {
+		p.due = due
+		p.timer.Reset(patience)
+	}
+}
+
+// outOfPatience is called by the timer, maybe late: for a queue that is gone.
+func (p *proposer) outOfPatience() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) > 0 && !time.Now().Before(p.due) {
+		p.goOn()
+	}
+}
+
+func (p *proposer) poke() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // last is the batch that takes n more bytes. The caller holds mu.
@@ -156,11 +204,12 @@ func (p *proposer) last(n int) *batch {
 func (p *proposer) take() (b *batch, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.queue) == 0 || p.closed && !p.drain {
+	if !p.hasten || p.closed && !p.drain {
 		return nil, !p.closed
 	}
 	b = p.queue[0]
 	p.queue = p.queue[1:]
+	p.hasten = len(p.queue) > 0
 	p.bytes -= b.size()
 	p.queued.Set(float64(p.bytes))
 	return b, true
@@ -240,11 +289,11 @@ func (p *proposer) answer(b *batch, err error) {
 func (p *proposer) close(drain bool) {
 	p.mu.Lock()
 	p.closed, p.drain = true, drain
-	p.mu.Unlock()
-	select {
-	case p.wake <- struct{}{}:
-	default:
+	if len(p.queue) > 0 {
+		p.goOn()
 	}
+	p.poke()
+	p.mu.Unlock()
 	p.idle.Wait()
 	p.mu.Lock()
 	left := p.queue

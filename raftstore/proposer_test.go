@@ -2,9 +2,11 @@ package raftstore
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/belfry-im/belfry/shard"
 	"github.com/prometheus/client_golang/prometheus"
@@ -149,6 +151,106 @@ func TestProposerDrains(t *testing.T) {
 		p.close(true)
 		if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], ErrUnknown) {
 			t.Errorf("answers %v, want [nil unknown]", errs)
+		}
+	})
+}
+
+func TestPatientCommandsRideAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog()
+		p := newProposer(log.propose, nil, 1<<20, testMetrics())
+		var order []string
+		add := func(name string, patience time.Duration) {
+			err := p.add([]byte(name), waiter{patience: patience, done: func(_ shard.Result, err error) {
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				order = append(order, name)
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		proposed := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case b := <-log.proposed:
+				if got := string(b.buf[headerRoom:]); got != want {
+					t.Fatalf("proposed %q, want %q", got, want)
+				}
+				log.verdict <- nil
+				synctest.Wait()
+			default:
+				if want != "" {
+					t.Fatalf("nothing proposed, want %q", want)
+				}
+			}
+		}
+		add("a", 100*time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
+		proposed("")
+		add("b", 0)
+		proposed("ab")
+
+		add("c", 100*time.Millisecond)
+		time.Sleep(60 * time.Millisecond) // the timer of a would have fired
+		proposed("")
+		add("d", 100*time.Millisecond)
+		add("e", 20*time.Millisecond)
+		time.Sleep(19 * time.Millisecond)
+		proposed("")
+		time.Sleep(time.Millisecond)
+		proposed("cde")
+
+		add("f", 0)
+		synctest.Wait() // f is on its way
+		add("g", 100*time.Millisecond)
+		proposed("f")
+		proposed("")
+		time.Sleep(100 * time.Millisecond)
+		proposed("g")
+
+		add("h", time.Hour)
+		go func() { log.verdict <- nil }()
+		p.close(true)
+		if got := strings.Join(order, ""); got != "abcdefgh" {
+			t.Errorf("answered in the order %s", got)
+		}
+	})
+}
+
+// A queue of patient commands is bounded as any other, does not outgrow a
+// batch, and is answered when it is not to be proposed any more.
+func TestPatientCommandsBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog()
+		p := newProposer(log.propose, nil, 3*batchBytes, testMetrics())
+		refused := 0
+		w := waiter{patience: time.Hour, done: func(_ shard.Result, err error) {
+			if errors.Is(err, ErrUnavailable) {
+				refused++
+			}
+		}}
+		added := 0
+		for ; added < 10000; added++ {
+			if err := p.add(make([]byte, batchBytes/4), w); err != nil {
+				break
+			}
+			if synctest.Wait(); added < 3 && len(log.proposed) > 0 {
+				t.Fatalf("proposed after %d", added+1)
+			}
+		}
+		if added < 10 || added > 17 {
+			t.Errorf("%d commands of a quarter batch fit into three batches and one on its way", added)
+		}
+		if len(log.proposed) != 1 {
+			t.Errorf("%d batches proposed, want 1", len(log.proposed))
+		}
+		go func() { log.verdict <- nil }()
+		p.close(false)
+		if first := len((<-log.proposed).waiters); first == 0 || refused != added-first {
+			t.Errorf("%d of %d refused, %d proposed", refused, added, first)
 		}
 	})
 }

@@ -20,6 +20,10 @@ const (
 	// maxDeferred bounds the commands that wait for their slot; further ones
 	// get ErrUnavailable at once.
 	maxDeferred = 10_000
+	// autoReadPatience is the store's part of the 200 ms that an automatic read
+	// may be gathered for. The other half is the edge's, which holds back the
+	// reads of a session while earlier ones are on their way.
+	autoReadPatience = 100 * time.Millisecond
 )
 
 // slotRange gives the slots of shard i out of n, inclusive.
@@ -72,13 +76,14 @@ func (s *Store) moved(command []byte, w *waiter) {
 // Submit proposes cmd to the shard of its key and calls done exactly once, with
 // the result once it has been applied, or with an error. done runs on a
 // goroutine of the store and must not block. Commands that one goroutine
-// submits for one key are applied in that order.
+// submits for one key are applied in that order. An automatic read is gathered
+// for a while, unless a command of the same shard that cannot wait comes after it.
 func (s *Store) Submit(cmd shard.Command, done func(shard.Result, error)) {
 	s.submit(cmd, nil, done)
 }
 
 func (s *Store) submit(cmd shard.Command, step func(*shard.State, *shard.Result), done func(shard.Result, error)) {
-	w := waiter{routed: true, key: shard.UserID(cmd.Key()), step: step, done: done}
+	w := waiter{routed: true, patience: patience(cmd), key: shard.UserID(cmd.Key()), step: step, done: done}
 	if err := s.admit(cmd); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 		return
@@ -95,6 +100,16 @@ func (s *Store) submit(cmd shard.Command, step func(*shard.State, *shard.Result)
 	if err := s.group(w.key).enqueue(command, w); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 	}
+}
+
+// patience is how long a command may be gathered with others before it has a
+// log entry of its own. Whatever the same goroutine submits after it for the
+// same key is still applied after it.
+func patience(cmd shard.Command) time.Duration {
+	if r, ok := cmd.(*shard.ReadReport); ok && r.Auto {
+		return autoReadPatience
+	}
+	return 0
 }
 
 // commandBuffers are what commands are encoded into before a proposer copies
