@@ -53,7 +53,7 @@ type batch struct {
 	opened   time.Time // when it began to wait for the one before
 
 	// Set by the apply step, which closes applied when it is through.
-	results []shard.Result
+	out     shard.Outcome
 	err     error
 	applied chan struct{}
 }
@@ -79,7 +79,9 @@ type proposer struct {
 	propose func(b *batch) (wait func() error)
 	// moved takes over the answer to a waiter that is routed and whose command
 	// was refused because its slot has moved. command is only valid during the call.
-	moved    func(command []byte, w *waiter)
+	moved func(command []byte, w *waiter)
+	// notify tells those concerned what a batch did, after its waiters know.
+	notify   func(*shard.Outcome)
 	maxBytes int // of commands that wait; one batch may go over
 	queued   prometheus.Gauge
 	size     prometheus.Observer
@@ -99,9 +101,9 @@ type proposer struct {
 	drain  bool // closed, but what is queued is still to be proposed
 }
 
-func newProposer(propose func(*batch) func() error, moved func([]byte, *waiter), maxBytes int, m *shardMetrics) *proposer {
+func newProposer(propose func(*batch) func() error, moved func([]byte, *waiter), notify func(*shard.Outcome), maxBytes int, m *shardMetrics) *proposer {
 	p := &proposer{
-		propose: propose, moved: moved, maxBytes: maxBytes,
+		propose: propose, moved: moved, notify: notify, maxBytes: maxBytes,
 		queued: m.queued, size: m.batch, latency: m.commit,
 		wake: make(chan struct{}, 1),
 	}
@@ -252,7 +254,8 @@ func (p *proposer) giveUp() {
 	p.drain = false
 }
 
-// answer tells the waiters of b and keeps its memory for another batch.
+// answer tells the waiters of b, then everybody else whom it concerns, and keeps
+// its memory for another batch.
 func (p *proposer) answer(b *batch, err error) {
 	result := 0
 	for i := range b.waiters {
@@ -260,7 +263,7 @@ func (p *proposer) answer(b *batch, err error) {
 		var r shard.Result
 		if !w.read {
 			if err == nil {
-				r = b.results[result]
+				r = b.out.Results[result]
 			}
 			result++
 		}
@@ -274,8 +277,10 @@ func (p *proposer) answer(b *batch, err error) {
 	if err != nil {
 		return // Raft may still hold the buffer
 	}
+	p.notify(&b.out)
 	clear(b.waiters)
-	clear(b.results)
+	clear(b.out.Results)
+	clear(b.out.Posted)
 	const kept = 2 // one fills while one is written
 	p.mu.Lock()
 	defer p.mu.Unlock()

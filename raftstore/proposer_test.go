@@ -27,9 +27,9 @@ func (l *fakeLog) propose(b *batch) func() error {
 	l.proposed <- b
 	return func() error {
 		err := <-l.verdict
-		b.results = make([]shard.Result, b.commands)
-		for i := range b.results {
-			b.results[i].Seq = uint64(i + 1)
+		b.out.Results = make([]shard.Result, b.commands)
+		for i := range b.out.Results {
+			b.out.Results[i].Seq = uint64(i + 1)
 		}
 		close(b.applied)
 		return err
@@ -47,7 +47,7 @@ func testMetrics() *shardMetrics {
 func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, nil, 1<<20, testMetrics())
+		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
 		var mu sync.Mutex
 		var seqs []uint64
 		add := func() {
@@ -88,7 +88,7 @@ func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {
 func TestProposerBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, nil, 3*batchBytes, testMetrics())
+		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 3*batchBytes, testMetrics())
 		answered := 0
 		w := waiter{done: func(_ shard.Result, err error) {
 			if !errors.Is(err, ErrUnavailable) {
@@ -137,7 +137,7 @@ func TestProposerBounds(t *testing.T) {
 func TestProposerDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, nil, 1<<20, testMetrics())
+		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
 		var errs []error
 		w := waiter{done: func(_ shard.Result, err error) { errs = append(errs, err) }}
 		p.add([]byte("a"), w)
@@ -158,7 +158,7 @@ func TestProposerDrains(t *testing.T) {
 func TestPatientCommandsRideAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, nil, 1<<20, testMetrics())
+		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
 		var order []string
 		add := func(name string, patience time.Duration) {
 			err := p.add([]byte(name), waiter{patience: patience, done: func(_ shard.Result, err error) {
@@ -220,12 +220,37 @@ func TestPatientCommandsRideAlong(t *testing.T) {
 	})
 }
 
+// The disk comes first, then who waits for an answer, then who is to be told.
+func TestProposerAnswersBeforeItNotifies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog()
+		var events []string
+		propose := func(b *batch) func() error {
+			events = append(events, "propose "+string(b.buf[headerRoom:]))
+			return log.propose(b)
+		}
+		p := newProposer(propose, nil, func(*shard.Outcome) { events = append(events, "notify") }, 1<<20, testMetrics())
+		for _, name := range []string{"a", "b"} {
+			if err := p.add([]byte(name), waiter{done: func(shard.Result, error) { events = append(events, "answer "+name) }}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		log.verdict <- nil
+		log.verdict <- ErrUnknown // not known to have been applied: nobody is told
+		p.close(true)
+		if got, want := strings.Join(events, ", "), "propose a, propose b, answer a, notify, answer b"; got != want {
+			t.Errorf("%s; want %s", got, want)
+		}
+	})
+}
+
 // A queue of patient commands is bounded as any other, does not outgrow a
 // batch, and is answered when it is not to be proposed any more.
 func TestPatientCommandsBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, nil, 3*batchBytes, testMetrics())
+		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 3*batchBytes, testMetrics())
 		refused := 0
 		w := waiter{patience: time.Hour, done: func(_ shard.Result, err error) {
 			if errors.Is(err, ErrUnavailable) {

@@ -41,7 +41,7 @@ func (g *group) lead(n *node) (*reign, error) {
 	g.clock.raise(g.applied.Load())
 	ctx, end := context.WithCancel(context.Background())
 	r := &reign{group: g, node: n, end: end}
-	r.proposer = newProposer(r.propose, g.store.moved, g.cfg.QueueBytes, g.metrics)
+	r.proposer = newProposer(r.propose, g.store.moved, g.store.hub.notify, g.cfg.QueueBytes, g.metrics)
 	r.courier = newCourier(g)
 
 	g.mu.RLock()
