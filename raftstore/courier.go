@@ -18,10 +18,11 @@ const (
 	// letterBytes is what a waiting letter counts beside its bytes.
 	letterBytes = 128
 	// trimEvery is how long confirmed letters are gathered before a command
-	// forgets them; trimMost ends the gathering early. Waiting costs memory,
-	// not waiting costs an fsync.
-	trimEvery = 50 * time.Millisecond
-	trimMost  = 1024
+	// forgets them; trimMost ends the gathering early. That command then has
+	// trimPatience. Waiting costs memory, not waiting costs an fsync.
+	trimEvery    = 50 * time.Millisecond
+	trimMost     = 1024
+	trimPatience = 200 * time.Millisecond
 	// courierFirst and courierMost bound the pause after a failure: of a whole
 	// destination, or of one direction that it refuses.
 	courierFirst = 20 * time.Millisecond
@@ -384,7 +385,7 @@ func (c *courier) trim() {
 			c.poke()
 		}
 		command := shard.AppendCommand(nil, &shard.Trim{From: l.from, To: l.to, UpTo: t.upTo})
-		if err := c.group.enqueue(command, waiter{done: done}); err != nil {
+		if err := c.group.enqueue(command, waiter{patience: trimPatience, done: done}); err != nil {
 			done(shard.Result{}, err)
 		}
 	}

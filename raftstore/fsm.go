@@ -19,28 +19,29 @@ type fsm struct {
 
 var _ raft.FSM = fsm{}
 
-// Apply executes one committed entry and tells everybody concerned: under the
-// shard's lock those who must see the state as of this entry, after it those
-// who only need to know that something came.
+// Apply executes one committed entry. Those who must see the state as of this
+// entry are told under the shard's lock. Those who only need to know that
+// something came are told by the proposer, after it has given the disk the next
+// entry and answered who waits for this one.
 func (f fsm) Apply(entry *raft.Log) any {
 	g := f.group
 	b := g.claim(entry.Data)
 	start := time.Now()
 	courier, err := g.apply(entry, b)
 	observe(g.metrics.apply, start)
-	if err == nil {
-		g.store.hub.notify(&g.out)
-		if courier != nil && len(g.out.Posted) > 0 {
-			courier.post(g.out.Posted)
-		}
+	if err == nil && courier != nil && len(g.out.Posted) > 0 {
+		courier.post(g.out.Posted)
 	}
-	if b != nil {
-		b.results, g.out.Results = g.out.Results, b.results
+	switch {
+	case b != nil:
+		b.out, g.out = g.out, b.out
 		if err != nil {
 			// The entry is in the log: a binary that can go on will apply it.
 			b.err = fmt.Errorf("%w: %v", ErrUnknown, err)
 		}
 		close(b.applied)
+	case err == nil:
+		g.store.hub.notify(&g.out)
 	}
 	return nil
 }

@@ -27,11 +27,21 @@ const (
 // with the next batch.
 type waiter struct {
 	read bool // there is no command
+	// patience is how long a command may wait for others that have none, and
+	// then rides along with them. It keeps its place in the order.
+	patience time.Duration
 	// step runs in the apply step, after the whole batch, with the shard's lock
 	// held; nil for none. The result is nil for a read.
 	step func(*shard.State, *shard.Result)
 	// done is called exactly once, on the proposer's goroutine; nil for none.
 	done func(shard.Result, error)
+	// routed says that the command goes to the shard of key again when its slot
+	// has moved. Others are answered so.
+	routed  bool
+	key     shard.UserID
+	request *request // of a command that was routed again before; nil for others
+
+	start, end int // of the command in the batch's buf; set by add
 }
 
 // A batch is what becomes one log entry.
@@ -39,11 +49,11 @@ type batch struct {
 	buf      []byte // headerRoom, then commands
 	entry    []byte // the part of buf that is the log entry, once proposed
 	commands int
-	waiters  []waiter // in the order of arrival
-	opened   time.Time
+	waiters  []waiter  // in the order of arrival
+	opened   time.Time // when it began to wait for the one before
 
 	// Set by the apply step, which closes applied when it is through.
-	results []shard.Result
+	out     shard.Outcome
 	err     error
 	applied chan struct{}
 }
@@ -61,11 +71,17 @@ func (b *batch) seal(atMS int64) {
 func (b *batch) size() int { return len(b.buf) + len(b.waiters)*waiterBytes }
 
 // A proposer turns the commands of one reign into log entries, one at a time:
-// what arrives while an entry is on its way forms the next one.
+// what arrives while an entry is on its way forms the next one. Commands that
+// have patience cause none before that has run out.
 type proposer struct {
 	// propose starts b on its way. wait returns when b was applied, or with an
 	// error that is ErrUnavailable if it never will be, else ErrUnknown.
-	propose  func(b *batch) (wait func() error)
+	propose func(b *batch) (wait func() error)
+	// moved takes over the answer to a waiter that is routed and whose command
+	// was refused because its slot has moved. command is only valid during the call.
+	moved func(command []byte, w *waiter)
+	// notify tells those concerned what a batch did, after its waiters know.
+	notify   func(*shard.Outcome)
 	maxBytes int // of commands that wait; one batch may go over
 	queued   prometheus.Gauge
 	size     prometheus.Observer
@@ -75,25 +91,30 @@ type proposer struct {
 	idle sync.WaitGroup // the run loop
 
 	mu     sync.Mutex
-	queue  []*batch // the last one takes more
-	free   []*batch // for reuse
-	bytes  int      // of the queue
+	queue  []*batch    // the last one takes more
+	hasten bool        // the queue, not empty, is to be proposed: not all in it have patience
+	due    time.Time   // when the patience of those in the queue ends; meaningless without them
+	timer  *time.Timer // runs until due while all in the queue are patient
+	free   []*batch    // for reuse
+	bytes  int         // of the queue
 	closed bool
 	drain  bool // closed, but what is queued is still to be proposed
 }
 
-func newProposer(propose func(*batch) func() error, maxBytes int, m *shardMetrics) *proposer {
+func newProposer(propose func(*batch) func() error, moved func([]byte, *waiter), notify func(*shard.Outcome), maxBytes int, m *shardMetrics) *proposer {
 	p := &proposer{
-		propose: propose, maxBytes: maxBytes,
+		propose: propose, moved: moved, notify: notify, maxBytes: maxBytes,
 		queued: m.queued, size: m.batch, latency: m.commit,
 		wake: make(chan struct{}, 1),
 	}
+	p.timer = time.AfterFunc(time.Hour, p.outOfPatience)
+	p.timer.Stop()
 	p.idle.Go(p.run)
 	return p
 }
 
-// add queues an encoded command (without batch header), or a read when command
-// is nil. An error is ErrUnavailable, and w will not be called.
+// add queues an encoded command (without batch header), which it copies, or a
+// read when command is nil. An error is ErrUnavailable, and w will not be called.
 func (p *proposer) add(command []byte, w waiter) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,17 +126,57 @@ func (p *proposer) add(command []byte, w waiter) error {
 	}
 	b := p.last(len(command))
 	before := b.size()
+	w.start, w.end = len(b.buf), len(b.buf)+len(command)
 	b.buf = append(b.buf, command...)
 	b.waiters = append(b.waiters, w)
 	if !w.read {
 		b.commands++
 	}
 	p.bytes += b.size() - before
+	// A queue that grows past a batch is not worth the wait.
+	if w.patience == 0 || len(p.queue) > 1 {
+		p.goOn()
+	} else if !p.hasten {
+		p.wait(w.patience)
+	}
+	return nil
+}
+
+// goOn has the queue proposed. The caller holds mu.
+func (p *proposer) goOn() {
+	if p.hasten {
+		return
+	}
+	p.hasten = true
+	p.timer.Stop()
+	p.queue[0].opened = time.Now()
+	p.poke()
+}
+
+// wait has the queue proposed after a while, or sooner if something in it asks
+// for that. The caller holds mu.
+func (p *proposer) wait(patience time.Duration) {
+	due := time.Now().Add(patience)
+	if first := len(p.queue[0].waiters) == 1; first || due.Before(p.due) {
+		p.due = due
+		p.timer.Reset(patience)
+	}
+}
+
+// outOfPatience is called by the timer, maybe late: for a queue that is gone.
+func (p *proposer) outOfPatience() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) > 0 && !time.Now().Before(p.due) {
+		p.goOn()
+	}
+}
+
+func (p *proposer) poke() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // last is the batch that takes n more bytes. The caller holds mu.
@@ -145,11 +206,12 @@ func (p *proposer) last(n int) *batch {
 func (p *proposer) take() (b *batch, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.queue) == 0 || p.closed && !p.drain {
+	if !p.hasten || p.closed && !p.drain {
 		return nil, !p.closed
 	}
 	b = p.queue[0]
 	p.queue = p.queue[1:]
+	p.hasten = len(p.queue) > 0
 	p.bytes -= b.size()
 	p.queued.Set(float64(p.bytes))
 	return b, true
@@ -192,7 +254,8 @@ func (p *proposer) giveUp() {
 	p.drain = false
 }
 
-// answer tells the waiters of b and keeps its memory for another batch.
+// answer tells the waiters of b, then everybody else whom it concerns, and keeps
+// its memory for another batch.
 func (p *proposer) answer(b *batch, err error) {
 	result := 0
 	for i := range b.waiters {
@@ -200,19 +263,24 @@ func (p *proposer) answer(b *batch, err error) {
 		var r shard.Result
 		if !w.read {
 			if err == nil {
-				r = b.results[result]
+				r = b.out.Results[result]
 			}
 			result++
 		}
-		if w.done != nil {
+		switch {
+		case err == nil && r.Code == shard.CodeMoved && w.routed:
+			p.moved(b.buf[w.start:w.end], w)
+		case w.done != nil:
 			w.done(r, err)
 		}
 	}
 	if err != nil {
 		return // Raft may still hold the buffer
 	}
+	p.notify(&b.out)
 	clear(b.waiters)
-	clear(b.results)
+	clear(b.out.Results)
+	clear(b.out.Posted)
 	const kept = 2 // one fills while one is written
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -226,11 +294,11 @@ func (p *proposer) answer(b *batch, err error) {
 func (p *proposer) close(drain bool) {
 	p.mu.Lock()
 	p.closed, p.drain = true, drain
-	p.mu.Unlock()
-	select {
-	case p.wake <- struct{}{}:
-	default:
+	if len(p.queue) > 0 {
+		p.goOn()
 	}
+	p.poke()
+	p.mu.Unlock()
 	p.idle.Wait()
 	p.mu.Lock()
 	left := p.queue

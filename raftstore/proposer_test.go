@@ -2,9 +2,11 @@ package raftstore
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/belfry-im/belfry/shard"
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,9 +27,9 @@ func (l *fakeLog) propose(b *batch) func() error {
 	l.proposed <- b
 	return func() error {
 		err := <-l.verdict
-		b.results = make([]shard.Result, b.commands)
-		for i := range b.results {
-			b.results[i].Seq = uint64(i + 1)
+		b.out.Results = make([]shard.Result, b.commands)
+		for i := range b.out.Results {
+			b.out.Results[i].Seq = uint64(i + 1)
 		}
 		close(b.applied)
 		return err
@@ -45,7 +47,7 @@ func testMetrics() *shardMetrics {
 func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, 1<<20, testMetrics())
+		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
 		var mu sync.Mutex
 		var seqs []uint64
 		add := func() {
@@ -86,7 +88,7 @@ func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {
 func TestProposerBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, 3*batchBytes, testMetrics())
+		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 3*batchBytes, testMetrics())
 		answered := 0
 		w := waiter{done: func(_ shard.Result, err error) {
 			if !errors.Is(err, ErrUnavailable) {
@@ -135,7 +137,7 @@ func TestProposerBounds(t *testing.T) {
 func TestProposerDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, 1<<20, testMetrics())
+		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
 		var errs []error
 		w := waiter{done: func(_ shard.Result, err error) { errs = append(errs, err) }}
 		p.add([]byte("a"), w)
@@ -149,6 +151,131 @@ func TestProposerDrains(t *testing.T) {
 		p.close(true)
 		if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], ErrUnknown) {
 			t.Errorf("answers %v, want [nil unknown]", errs)
+		}
+	})
+}
+
+func TestPatientCommandsRideAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog()
+		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
+		var order []string
+		add := func(name string, patience time.Duration) {
+			err := p.add([]byte(name), waiter{patience: patience, done: func(_ shard.Result, err error) {
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				order = append(order, name)
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		proposed := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case b := <-log.proposed:
+				if got := string(b.buf[headerRoom:]); got != want {
+					t.Fatalf("proposed %q, want %q", got, want)
+				}
+				log.verdict <- nil
+				synctest.Wait()
+			default:
+				if want != "" {
+					t.Fatalf("nothing proposed, want %q", want)
+				}
+			}
+		}
+		add("a", 100*time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
+		proposed("")
+		add("b", 0)
+		proposed("ab")
+
+		add("c", 100*time.Millisecond)
+		time.Sleep(60 * time.Millisecond) // the timer of a would have fired
+		proposed("")
+		add("d", 100*time.Millisecond)
+		add("e", 20*time.Millisecond)
+		time.Sleep(19 * time.Millisecond)
+		proposed("")
+		time.Sleep(time.Millisecond)
+		proposed("cde")
+
+		add("f", 0)
+		synctest.Wait() // f is on its way
+		add("g", 100*time.Millisecond)
+		proposed("f")
+		proposed("")
+		time.Sleep(100 * time.Millisecond)
+		proposed("g")
+
+		add("h", time.Hour)
+		go func() { log.verdict <- nil }()
+		p.close(true)
+		if got := strings.Join(order, ""); got != "abcdefgh" {
+			t.Errorf("answered in the order %s", got)
+		}
+	})
+}
+
+// The disk comes first, then who waits for an answer, then who is to be told.
+func TestProposerAnswersBeforeItNotifies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog()
+		var events []string
+		propose := func(b *batch) func() error {
+			events = append(events, "propose "+string(b.buf[headerRoom:]))
+			return log.propose(b)
+		}
+		p := newProposer(propose, nil, func(*shard.Outcome) { events = append(events, "notify") }, 1<<20, testMetrics())
+		for _, name := range []string{"a", "b"} {
+			if err := p.add([]byte(name), waiter{done: func(shard.Result, error) { events = append(events, "answer "+name) }}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		log.verdict <- nil
+		log.verdict <- ErrUnknown // not known to have been applied: nobody is told
+		p.close(true)
+		if got, want := strings.Join(events, ", "), "propose a, propose b, answer a, notify, answer b"; got != want {
+			t.Errorf("%s; want %s", got, want)
+		}
+	})
+}
+
+// A queue of patient commands is bounded as any other, does not outgrow a
+// batch, and is answered when it is not to be proposed any more.
+func TestPatientCommandsBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog()
+		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 3*batchBytes, testMetrics())
+		refused := 0
+		w := waiter{patience: time.Hour, done: func(_ shard.Result, err error) {
+			if errors.Is(err, ErrUnavailable) {
+				refused++
+			}
+		}}
+		added := 0
+		for ; added < 10000; added++ {
+			if err := p.add(make([]byte, batchBytes/4), w); err != nil {
+				break
+			}
+			if synctest.Wait(); added < 3 && len(log.proposed) > 0 {
+				t.Fatalf("proposed after %d", added+1)
+			}
+		}
+		if added < 10 || added > 17 {
+			t.Errorf("%d commands of a quarter batch fit into three batches and one on its way", added)
+		}
+		if len(log.proposed) != 1 {
+			t.Errorf("%d batches proposed, want 1", len(log.proposed))
+		}
+		go func() { log.verdict <- nil }()
+		p.close(false)
+		if first := len((<-log.proposed).waiters); first == 0 || refused != added-first {
+			t.Errorf("%d of %d refused, %d proposed", refused, added, first)
 		}
 	})
 }

@@ -41,7 +41,7 @@ func (g *group) lead(n *node) (*reign, error) {
 	g.clock.raise(g.applied.Load())
 	ctx, end := context.WithCancel(context.Background())
 	r := &reign{group: g, node: n, end: end}
-	r.proposer = newProposer(r.propose, g.cfg.QueueBytes, g.metrics)
+	r.proposer = newProposer(r.propose, g.store.moved, g.store.hub.notify, g.cfg.QueueBytes, g.metrics)
 	r.courier = newCourier(g)
 
 	g.mu.RLock()
@@ -114,7 +114,8 @@ func (r *reign) propose(b *batch) (wait func() error) {
 func (r *reign) sweep(ctx context.Context) {
 	g := r.group
 	steps := min(sweepSteps, int(g.last-g.first)+1)
-	expire := time.NewTicker(max(g.cfg.ExpireEvery/time.Duration(steps), time.Millisecond))
+	every := max(g.cfg.ExpireEvery/time.Duration(steps), time.Millisecond)
+	expire := time.NewTicker(every)
 	defer expire.Stop()
 	claims := time.NewTicker(g.cfg.ClaimWithin / 10)
 	defer claims.Stop()
@@ -140,7 +141,7 @@ func (r *reign) sweep(ctx context.Context) {
 				LastSlot:  g.first + uint16((step+1)*width/steps) - 1,
 			}
 			done := func(shard.Result, error) { <-pending }
-			if r.proposer.add(shard.AppendCommand(nil, cmd), waiter{done: done}) != nil {
+			if r.proposer.add(shard.AppendCommand(nil, cmd), waiter{patience: every / 2, done: done}) != nil {
 				<-pending
 			}
 			step = (step + 1) % steps

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -19,6 +20,10 @@ const (
 	// maxDeferred bounds the commands that wait for their slot; further ones
 	// get ErrUnavailable at once.
 	maxDeferred = 10_000
+	// autoReadPatience is the store's part of the 200 ms that an automatic read
+	// may be gathered for. The other half is the edge's, which holds back the
+	// reads of a session while earlier ones are on their way.
+	autoReadPatience = 100 * time.Millisecond
 )
 
 // slotRange gives the slots of shard i out of n, inclusive.
@@ -33,12 +38,11 @@ func (s *Store) group(user shard.UserID) *group {
 	return s.groups[shardOf(shard.SlotOf(string(user)), len(s.groups))]
 }
 
-// A request is a command on its way to the shard of its key.
+// A request is a command that is to be answered, or routed again, by the
+// deferred of the store.
 type request struct {
-	key     shard.UserID
 	command []byte // encoded, without batch header
-	step    func(*shard.State, *shard.Result)
-	done    func(shard.Result, error)
+	waiter  waiter
 
 	pause  time.Duration // before it is routed again; 0 = never was
 	due    time.Time     // of the next attempt
@@ -51,44 +55,71 @@ type outcome struct {
 	err    error
 }
 
-// route passes r to its shard. done is called on a goroutine of the store.
+// route passes r to its shard.
 func (s *Store) route(r *request) {
-	w := waiter{step: r.step, done: func(res shard.Result, err error) {
-		if err == nil && res.Code == shard.CodeMoved {
-			s.deferred.retry(r)
-			return
-		}
-		r.done(res, err)
-	}}
-	if err := s.group(r.key).enqueue(r.command, w); err != nil {
+	if err := s.group(r.waiter.key).enqueue(r.command, r.waiter); err != nil {
 		s.deferred.answer(r, outcome{err: err})
 	}
+}
+
+// moved has a command routed again that met a slot which is frozen or gone.
+// command is only valid during the call.
+func (s *Store) moved(command []byte, w *waiter) {
+	r := w.request
+	if r == nil {
+		r = &request{command: bytes.Clone(command), waiter: *w}
+		r.waiter.request = r
+	}
+	s.deferred.retry(r)
 }
 
 // Submit proposes cmd to the shard of its key and calls done exactly once, with
 // the result once it has been applied, or with an error. done runs on a
 // goroutine of the store and must not block. Commands that one goroutine
-// submits for one key are applied in that order.
+// submits for one key are applied in that order. An automatic read is gathered
+// for a while, unless a command of the same shard that cannot wait comes after it.
 func (s *Store) Submit(cmd shard.Command, done func(shard.Result, error)) {
 	s.submit(cmd, nil, done)
 }
 
 func (s *Store) submit(cmd shard.Command, step func(*shard.State, *shard.Result), done func(shard.Result, error)) {
-	r := &request{key: shard.UserID(cmd.Key()), step: step, done: done}
+	w := waiter{routed: true, patience: patience(cmd), key: shard.UserID(cmd.Key()), step: step, done: done}
 	if err := s.admit(cmd); err != nil {
-		s.deferred.answer(r, outcome{err: err})
+		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 		return
 	}
-	entry := shard.AppendBatchHeader(make([]byte, 0, 512), 0)
-	header := len(entry)
-	entry = shard.AppendCommand(entry, cmd)
-	r.command = entry[header:]
-	if err := shard.DecodeBatch(entry); err != nil {
+	buf := commandBuffers.Get().(*[]byte)
+	defer putCommandBuffer(buf)
+	command := shard.AppendCommand((*buf)[:0], cmd)
+	*buf = command
+	if err := shard.CheckCommand(command); err != nil {
 		// In the log it would stop the shard.
-		s.deferred.answer(r, outcome{result: shard.Result{Code: shard.CodeBadRequest, Detail: err.Error()}})
+		s.deferred.answer(&request{waiter: w}, outcome{result: shard.Result{Code: shard.CodeBadRequest, Detail: err.Error()}})
 		return
 	}
-	s.route(r)
+	if err := s.group(w.key).enqueue(command, w); err != nil {
+		s.deferred.answer(&request{waiter: w}, outcome{err: err})
+	}
+}
+
+// patience is how long a command may be gathered with others before it has a
+// log entry of its own. Whatever the same goroutine submits after it for the
+// same key is still applied after it.
+func patience(cmd shard.Command) time.Duration {
+	if r, ok := cmd.(*shard.ReadReport); ok && r.Auto {
+		return autoReadPatience
+	}
+	return 0
+}
+
+// commandBuffers are what commands are encoded into before a proposer copies
+// them into a batch: it is not to be locked for that long.
+var commandBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+func putCommandBuffer(buf *[]byte) {
+	if cap(*buf) <= 64<<10 { // larger ones are rare
+		commandBuffers.Put(buf)
+	}
 }
 
 // Propose is Submit that waits. A refusal by the state is in the result, not
@@ -202,7 +233,7 @@ func (r *request) finish() {
 	if r.answer == nil {
 		r.answer = &outcome{err: unavailable(defaultRetryAfter, "the store is closed")}
 	}
-	r.done(r.answer.result, r.answer.err)
+	r.waiter.done(r.answer.result, r.answer.err)
 }
 
 // run ends, having answered all, after ctx has.

@@ -119,12 +119,12 @@ func TestDeferredAnswersAllAtTheEnd(t *testing.T) {
 		run.Go(func() { d.run(ctx) })
 		answers := 0
 		request := func() *request {
-			return &request{done: func(_ shard.Result, err error) {
+			return &request{waiter: waiter{done: func(_ shard.Result, err error) {
 				if !errors.Is(err, ErrUnavailable) {
 					t.Errorf("done: %v", err)
 				}
 				answers++
-			}}
+			}}}
 		}
 		for range maxDeferred + 5 { // the last ones are refused at once
 			d.retry(request())
@@ -229,4 +229,49 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Automatic reads are gathered, and a login that comes after them finds them
+// done.
+func TestAutomaticReadsAreGathered(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.ExpireEvery = time.Hour
+	s := open(t, cfg)
+	alice, bob := userIn(s, 0, 0), userIn(s, 0, 1)
+	login(t, s, bob, "phone", &ear{})
+	const messages = 10
+	for n := range messages {
+		send(t, s, message(alice, bob, n))
+	}
+	entries := func() uint64 {
+		t.Helper()
+		last, err := logOf(s, 0).LastIndex()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return last
+	}
+	before, start := entries(), time.Now()
+	for n := range messages {
+		cmd := &shard.ReadReport{User: bob, Peer: alice, Seq: uint64(n + 1), Auto: true}
+		s.Submit(cmd, func(r shard.Result, err error) {
+			if err != nil || r.Err() != nil || r.Unread != messages-n-1 {
+				t.Errorf("read up to %d: %+v, %v", n+1, r, err)
+			}
+		})
+	}
+	if sync := login(t, s, bob, "laptop", &ear{}); sync.UnreadTotal != 0 {
+		t.Errorf("a login after the reads finds %d unread", sync.UnreadTotal)
+	}
+	most := 1 + uint64(time.Since(start)/autoReadPatience)
+	if got := entries() - before; got > most {
+		t.Errorf("%d reads and a login made %d entries, want %d", messages, got, most)
+	}
+
+	send(t, s, message(alice, bob, messages))
+	start = time.Now()
+	r, err := s.Propose(t.Context(), &shard.ReadReport{User: bob, Peer: alice, Seq: messages + 1, Auto: true})
+	if took := time.Since(start); err != nil || r.Unread != 0 || took < autoReadPatience {
+		t.Errorf("read that nothing follows: %+v, %v after %v, want it after %v", r, err, took, autoReadPatience)
+	}
 }

@@ -6,8 +6,9 @@ import "github.com/belfry-im/belfry/shard"
 // that there is something to read, not what: the store is the only buffer, and
 // the session reads on from its cursor with Since when it has room.
 //
-// All methods are called from the shard's apply goroutine or with its lock
-// held. They must not block and must not call back into the Store.
+// All methods are called from a goroutine that the shard's next commands wait
+// for, or with its lock held. They must not block and must not call back into
+// the Store.
 type Watcher interface {
 	// Wake says that something came after what was last read.
 	Wake()

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -95,6 +96,8 @@ type commandSet struct {
 	importSlot ImportSlot
 	drop       DropSlot
 	openSlots  OpenSlots
+
+	body decoder // of the command being decoded; here because decode is called through an interface
 }
 
 func (cs *commandSet) get(k kind) Command {
@@ -150,25 +153,48 @@ func walkBatch(b []byte, cs *commandSet, begin func(atMS int64), visit func(Comm
 	}
 	begin(at)
 	for len(d.b) > 0 {
-		body := decoder{b: d.bytes()}
-		k := kind(body.byte())
-		cmd := cs.get(k)
-		if d.err != nil || cmd == nil {
-			return fmt.Errorf("command of kind %d: %w", k, errMalformed)
-		}
-		cmd.decode(&body)
-		if err := body.end(); err != nil {
-			return fmt.Errorf("command of kind %d: %w", k, err)
+		cmd, err := cs.next(&d, false)
+		if err != nil {
+			return err
 		}
 		visit(cmd)
 	}
 	return nil
 }
 
+// next decodes the command that d stands at, or only checks it.
+func (cs *commandSet) next(d *decoder, check bool) (Command, error) {
+	cs.body = decoder{b: d.bytes(), check: check}
+	k := kind(cs.body.byte())
+	cmd := cs.get(k)
+	if d.err != nil || cmd == nil {
+		return nil, fmt.Errorf("command of kind %d: %w", k, errMalformed)
+	}
+	cmd.decode(&cs.body)
+	if err := cs.body.end(); err != nil {
+		return nil, fmt.Errorf("command of kind %d: %w", k, err)
+	}
+	return cmd, nil
+}
+
 // DecodeBatch checks that every command of a batch decodes.
 func DecodeBatch(b []byte) error {
 	var cs commandSet
 	return walkBatch(b, &cs, func(int64) {}, func(Command) {})
+}
+
+var commandSets = sync.Pool{New: func() any { return new(commandSet) }}
+
+// CheckCommand tells whether Apply can decode what AppendCommand gave: exactly
+// one command. It allocates only for an error.
+func CheckCommand(b []byte) error {
+	cs := commandSets.Get().(*commandSet)
+	defer commandSets.Put(cs)
+	d := decoder{b: b}
+	if _, err := cs.next(&d, true); err != nil {
+		return err
+	}
+	return d.end()
 }
 
 func (c *Login) Key() string              { return string(c.User) }
@@ -250,6 +276,12 @@ func (d *decoder) mentions() []string {
 	}
 	if n > maxMentions {
 		d.fail(errMalformed)
+		return nil
+	}
+	if d.check {
+		for range n {
+			d.text(MaxName)
+		}
 		return nil
 	}
 	mentions := make([]string, n)

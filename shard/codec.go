@@ -45,6 +45,9 @@ func appendBytes[T ~string | ~[]byte](b []byte, v T) []byte {
 type decoder struct {
 	b   []byte
 	err error
+	// check has strings and lists checked and left empty, so that finding out
+	// whether something decodes allocates nothing.
+	check bool
 }
 
 func (d *decoder) fail(err error) {
@@ -119,6 +122,9 @@ func (d *decoder) text(limit int) string {
 	v := d.bytes()
 	if len(v) > limit || !utf8.Valid(v) {
 		d.fail(errMalformed)
+		return ""
+	}
+	if d.check {
 		return ""
 	}
 	return string(v)

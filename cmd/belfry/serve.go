@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unicode"
@@ -105,6 +106,11 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 		return fmt.Errorf("--admin-listen: %w", err)
 	}
 	defer adminListen.Close()
+
+	pacing, unpace := context.WithCancel(context.Background())
+	var pacer sync.WaitGroup
+	pacer.Go(func() { paceGC(pacing) })
+	defer func() { unpace(); pacer.Wait() }()
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

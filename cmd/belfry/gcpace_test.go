@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	runtimemetrics "runtime/metrics"
+	"testing"
+	"time"
+)
+
+func TestGCPercent(t *testing.T) {
+	for _, c := range []struct {
+		live, roots uint64
+		slack       uint64 // wanted, ± 1 %
+	}{
+		{0, 1 << 20, 64 << 20},
+		{10 << 20, 2 << 20, 64 << 20},
+		{100 << 20, 50 << 20, 64 << 20},
+		{384 << 20, 0, 64 << 20},
+		{6 << 30, 100 << 20, 1 << 30},
+	} {
+		p := gcPercent(c.live, c.roots)
+		slack := (c.live + c.roots) * uint64(p) / 100
+		if off := int64(slack) - int64(c.slack); p < 1 || off > 0 || -off > int64(c.live+c.roots)/100+1 {
+			t.Errorf("gcPercent(%d, %d) = %d: slack %d, want %d", c.live, c.roots, p, slack, c.slack)
+		}
+	}
+}
+
+func TestPaceGCFollowsTheHeap(t *testing.T) {
+	t.Setenv("GOGC", "")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); paceGC(ctx) }()
+	percent := func() int {
+		sample := []runtimemetrics.Sample{{Name: "/gc/gogc:percent"}}
+		runtimemetrics.Read(sample)
+		return int(sample[0].Value.Uint64())
+	}
+	before := percent()
+	reach := func(what string, ok func(int) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !ok(percent()); time.Sleep(time.Millisecond) {
+			runtime.GC()
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d %%", what, percent())
+			}
+		}
+	}
+	reach("small heap", func(p int) bool { return p > 100 })
+	ballast := make([]byte, 512<<20) // never touched, so it takes no memory
+	reach("large heap", func(p int) bool { return p < 30 })
+	runtime.KeepAlive(ballast)
+	cancel()
+	<-ended
+	if p := percent(); p != before {
+		t.Errorf("afterwards %d %%, want %d again", p, before)
+	}
+}

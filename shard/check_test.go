@@ -1,0 +1,94 @@
+package shard
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// commandsOf gives the commands of a batch as they are encoded.
+func commandsOf(t testing.TB, batch []byte) (commands [][]byte) {
+	t.Helper()
+	d := decoder{b: batch}
+	d.byte()
+	d.int()
+	for len(d.b) > 0 {
+		before := d.b
+		d.bytes()
+		if d.err != nil {
+			t.Fatal(d.err)
+		}
+		commands = append(commands, before[:len(before)-len(d.b)])
+	}
+	return commands
+}
+
+// FuzzCheckCommand compares CheckCommand with what Apply decodes.
+func FuzzCheckCommand(f *testing.F) {
+	for _, batch := range story() {
+		for _, c := range commandsOf(f, batch) {
+			f.Add(c)
+			f.Add(c[:len(c)-1])
+			f.Add(slices.Concat(c, c))
+		}
+	}
+	for _, cmd := range []Command{
+		&Send{User: UserID(strings.Repeat("u", MaxName+1)), To: "bob", CID: "1"},
+		&Send{User: "alice", To: "bob", CID: "\xff"},
+		&Send{User: "alice", To: "bob", CID: "1", Mentions: []string{"bob", strings.Repeat("m", MaxName+1)}},
+		&Send{User: "alice", To: "bob", CID: "1", Mentions: make([]string, maxMentions+1)},
+		&Send{User: "alice", To: "bob", CID: "1", Body: make([]byte, maxBody+1)},
+		&DeleteMessages{User: "alice", Peer: "bob", Seqs: make([]uint64, maxSeqs+1)},
+		&Deliver{Letter: Letter{From: "zoe", To: "bob", Kind: LetterMessage}},
+		&Expire{FirstSlot: Slots},
+	} {
+		f.Add(AppendCommand(nil, cmd))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		check := CheckCommand(b)
+		var cs commandSet
+		commands := 0
+		decode := walkBatch(slices.Concat(AppendBatchHeader(nil, storyTime), b), &cs, func(int64) {}, func(Command) { commands++ })
+		if decodes := decode == nil && commands == 1; decodes != (check == nil) {
+			t.Fatalf("CheckCommand: %v; Apply would decode %d commands, then: %v", check, commands, decode)
+		}
+	})
+}
+
+func TestCheckCommandAllocatesNothing(t *testing.T) {
+	for _, cmd := range []Command{
+		&Send{User: "alice", To: "bob", CID: "1", Mentions: []string{"bob"}, Body: make([]byte, 128)},
+		&ReadReport{User: "alice", Peer: "bob", Seq: 1, Auto: true},
+		&Deliver{Letter: Letter{From: "zoe", To: "bob", Number: 1, Kind: LetterMessage, CID: "1", Body: make([]byte, 128)}},
+	} {
+		b := AppendCommand(nil, cmd)
+		n := testing.AllocsPerRun(1000, func() {
+			if err := CheckCommand(b); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("CheckCommand of a %T: %v allocations, want 0", cmd, n)
+		}
+	}
+}
+
+func BenchmarkCheckCommand(b *testing.B) {
+	cmd := AppendCommand(nil, &Send{User: "alice", To: "bob", CID: "12345", Body: make([]byte, 128)})
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := CheckCommand(cmd); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeBatch(b *testing.B) {
+	batch := AppendCommand(AppendBatchHeader(nil, storyTime), &Send{User: "alice", To: "bob", CID: "12345", Body: make([]byte, 128)})
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := DecodeBatch(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
