@@ -12,7 +12,7 @@ const (
 
 	// A free takes some 60 ns, most of it waiting for memory. A long snapshot
 	// leaves a million of them, which must not hold up the owner at once.
-	freesPerUnpin = 4096
+	freesPerUnpin   = 4096
 	freesPerAlloc   = 16
 	freesPerRelease = 256
 )
