@@ -10,6 +10,7 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Posted = out.Posted[:0]
 	out.Kicked = out.Kicked[:0]
 	s.out = out
+	s.dropImages(imagesPerApply)
 	err := walkBatch(batch, &s.commands,
 		// A new leader's clock may be behind: time never goes back.
 		func(atMS int64) { s.now = max(s.now, atMS) },
@@ -72,7 +73,8 @@ func (s *State) applyConfigure(c *Configure) {
 		if sl == nil || sl.frozen {
 			continue
 		}
-		for _, u := range sl.users {
+		for number := range sl.users.all {
+			u := s.user(number)
 			s.save(u)
 			s.recountAll(u)
 		}
@@ -86,12 +88,12 @@ func (s *State) applyExpire(c *Expire) {
 		if sl == nil || sl.frozen {
 			continue
 		}
-		for _, u := range sl.users {
-			old := len(u.sent.records) > 0 && u.sent.records[0].at <= sent
-			if old || s.isDue(u) { // others need not be saved for a snapshot
+		for number := range sl.users.all {
+			u := s.user(number)
+			if s.sentDue(u, sent) || s.isDue(u) { // others need not be saved for a snapshot
 				s.save(u)
 				s.purgeDue(u)
-				s.sentRecords -= u.sent.forget(sent)
+				s.forgetSent(u, sent)
 			}
 		}
 	}

@@ -18,9 +18,9 @@ func (s *State) deliver(sl *slot, l *Letter, r *Result) {
 		return
 	}
 	last := uint64(0)
-	if u := sl.users[l.To]; u != nil {
+	if u := s.inSlot(sl, l.To); u != nil {
 		if i := s.find(u, l.From); i >= 0 {
-			last = u.convs[i].lettersIn
+			last = u.convs.items[i].lettersIn
 		}
 	}
 	switch {
@@ -32,7 +32,7 @@ func (s *State) deliver(sl *slot, l *Letter, r *Result) {
 	}
 	u := s.mutate(sl, l.To, true)
 	i := s.open(u, l.From)
-	c := &u.convs[i]
+	c := &u.convs.items[i]
 	c.lettersIn = l.Number
 	switch l.Kind {
 	case LetterMessage:
@@ -42,9 +42,10 @@ func (s *State) deliver(sl *slot, l *Letter, r *Result) {
 	case LetterRecall:
 		s.recallIncoming(u, i, l.Seq)
 	case LetterReceipt:
-		if seq := min(l.Seq, c.log.Next()-1); seq > c.peerRead {
-			c.peerRead, c.peerReadMS = seq, l.Time
-			c.peerReadAt = s.change(u, i)
+		if seq := min(l.Seq, c.log.Next()-1); seq > u.cold(c).peerRead {
+			at := s.change(u, i)
+			cold := s.warm(u, c)
+			cold.peerRead, cold.peerReadMS, cold.peerReadAt = seq, l.Time, at
 		}
 	case LetterBlock:
 		c.flags |= convBlockedBy
@@ -60,7 +61,7 @@ func (s *State) receive(u *user, i int, l *Letter) {
 		Time: l.Time, Peer: l.Seq, TTL: l.TTL, ID: l.ID,
 		CID: []byte(l.CID), Mentions: appendMentionList(nil, l.Mentions), Body: l.Body,
 	}
-	if e.Time = max(e.Time, u.convs[i].lastTime); s.expired(&e, s.now) || len(l.Body) == 0 {
+	if e.Time = max(e.Time, u.convs.items[i].lastTime); s.expired(&e, s.now) || len(l.Body) == 0 {
 		e.Flags |= ring.Expired
 		e.Mentions, e.Body = nil, nil
 	}
@@ -70,7 +71,7 @@ func (s *State) receive(u *user, i int, l *Letter) {
 
 // recallIncoming marks the message that has seq in the peer's view.
 func (s *State) recallIncoming(u *user, i int, peerSeq uint64) {
-	c := &u.convs[i]
+	c := &u.convs.items[i]
 	var e ring.Entry
 	for cur := c.log.Descend(s.arena, c.log.Next()); cur.Next(&e); {
 		if e.Flags&ring.Own != 0 || e.Peer > peerSeq {

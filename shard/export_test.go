@@ -1,6 +1,10 @@
 package shard
 
-import "github.com/belfry-im/belfry/shard/ring"
+import (
+	"math"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
 
 // What the simulation needs of the inside: a few numbers that no read gives,
 // and ways to spoil a state, to prove that the simulation would notice.
@@ -19,7 +23,7 @@ func ReadSeq(s *State, name, peer UserID) uint64 {
 // Receipted is the peer's seq up to which he was told that it is read.
 func Receipted(s *State, name, peer UserID) uint64 {
 	if c := s.inspect(name, peer); c != nil {
-		return c.receipted
+		return s.lookup(name).cold(c).receipted
 	}
 	return 0
 }
@@ -33,8 +37,11 @@ func (s *State) inspect(name, peer UserID) *conv {
 	if i < 0 {
 		return nil
 	}
-	return &u.convs[i]
+	return &u.convs.items[i]
 }
+
+// CutFine has a snapshot come in chunks and frames of few bytes.
+func CutFine(v *View, chunk, frame int) { v.chunkBytes, v.frameBytes = chunk, frame }
 
 // The functions below do what a mistake in the package would: quietly, on one
 // user, leaving the state consistent enough to go on.
@@ -42,7 +49,7 @@ func (s *State) inspect(name, peer UserID) *conv {
 // ForgetSent makes a user's dedupe window forget what was sent.
 func ForgetSent(s *State, name UserID) {
 	if u := s.spoilt(name); u != nil {
-		u.sent = sentWindow{}
+		s.forgetSent(u, math.MaxInt64)
 	}
 }
 
@@ -54,7 +61,7 @@ func UnqueueWrong(s *State, name, peer UserID) {
 	if c == nil || !s.queueHead(u, c, &head) {
 		return
 	}
-	c.floor = head.Seq
+	s.warm(u, c).floor = head.Seq
 	s.recount(u, c)
 	s.noteLost(u, c, &head)
 }
@@ -82,8 +89,8 @@ func LoseLetters(s *State, name UserID) {
 	if u == nil {
 		return
 	}
-	for i := range u.convs {
-		u.convs[i].outbox = 0
+	for i := range u.convs.items {
+		u.convs.items[i].outbox = 0
 	}
 	for i := range u.outbox {
 		for _, b := range u.outbox[i].bytes {
@@ -100,26 +107,27 @@ func AgeChanges(s *State, name, peer UserID) {
 	if c == nil {
 		return
 	}
-	for _, at := range []*uint64{&c.readAt, &c.peerReadAt, &c.deletedAt, &c.wipedAt} {
+	cold := s.warm(u, c)
+	for _, at := range []*uint64{&c.readAt, &cold.peerReadAt, &cold.deletedAt, &cold.wipedAt} {
 		*at = min(*at, firstArrival)
 	}
 	for i := range u.marks(c) {
-		u.marks(c)[i].arrival = firstArrival
+		s.rare(u, c).marks[i].arrival = firstArrival
 	}
 }
 
 // ForgetLost makes a conversation forget what limits took from its queue.
 func ForgetLost(s *State, name, peer UserID) {
-	if u, c := s.spoiltConv(name, peer); c != nil && c.extra != 0 {
-		u.extras[c.extra-1].lost = nil
+	if u, c := s.spoiltConv(name, peer); c != nil {
+		s.rare(u, c).lost = nil
 	}
 }
 
 // ForgetActivity puts a conversation at the end of the order that reads after a
 // cursor walk.
 func ForgetActivity(s *State, name, peer UserID) {
-	if _, c := s.spoiltConv(name, peer); c != nil {
-		c.lastArrival, c.changed = 0, 0
+	if u, c := s.spoiltConv(name, peer); c != nil {
+		c.lastArrival, c.readAt, s.warm(u, c).changed = 0, 0, 0
 	}
 }
 
@@ -147,5 +155,5 @@ func (s *State) spoiltConv(name, peer UserID) (*user, *conv) {
 	if i < 0 {
 		return nil, nil
 	}
-	return u, &u.convs[i]
+	return u, &u.convs.items[i]
 }

@@ -15,7 +15,7 @@ func (s *State) History(q HistoryQuery, p *Page, now int64) {
 	if i < 0 {
 		return
 	}
-	c := &u.convs[i]
+	c := &u.convs.items[i]
 	newest := c.log.Next() - 1
 	switch {
 	case q.HasAfter:
@@ -38,7 +38,7 @@ func (s *State) ascend(u *user, i int, from, to uint64, q HistoryQuery, p *Page,
 		return
 	}
 	p.From, p.To = from, to
-	c := &u.convs[i]
+	c := &u.convs.items[i]
 	var e ring.Entry
 	for cur := c.log.Ascend(s.arena, from); cur.Next(&e) && e.Seq <= to; {
 		if s.hiddenBy(u, c, &e, now) != gapNone {
@@ -59,7 +59,7 @@ func (s *State) descend(u *user, i int, to uint64, q HistoryQuery, p *Page, now 
 		return
 	}
 	p.From, p.To = 1, to
-	c := &u.convs[i]
+	c := &u.convs.items[i]
 	var e ring.Entry
 	n := 0
 	for cur := c.log.Descend(s.arena, to); cur.Next(&e); {
@@ -83,12 +83,10 @@ func (s *State) gaps(u *user, c *conv, p *Page, now int64) {
 	first := c.log.First()
 	if p.From < first {
 		from := p.From
-		if c.extra != 0 {
-			for _, g := range u.extras[c.extra-1].gone {
-				if to := min(g.to, p.To); from <= to {
-					p.gap(from, to, g.reason)
-					from = to + 1
-				}
+		for _, g := range u.extra(c).gone {
+			if to := min(g.to, p.To); from <= to {
+				p.gap(from, to, g.reason)
+				from = to + 1
 			}
 		}
 		if to := min(first-1, p.To); from <= to {

@@ -51,7 +51,10 @@ func (s *State) hiddenBy(u *user, c *conv, e *ring.Entry, now int64) gapCode {
 }
 
 // queueFrom is the lowest seq that can be in the queue.
-func (c *conv) queueFrom() uint64 { return max(c.read, c.floor, c.aged, c.log.First()-1) + 1 }
+func (u *user) queueFrom(c *conv) uint64 {
+	cold := u.cold(c)
+	return max(c.read, cold.floor, cold.aged, c.log.First()-1) + 1
+}
 
 // inQueue tells whether an entry at or above queueFrom is in the offline queue.
 func (s *State) inQueue(u *user, c *conv, e *ring.Entry, now int64) bool {
@@ -62,10 +65,11 @@ func (s *State) inQueue(u *user, c *conv, e *ring.Entry, now int64) bool {
 
 // store appends an entry to a view and gives it its place in the arrival order.
 func (s *State) store(u *user, i int, e *ring.Entry) {
-	c := &u.convs[i]
+	c := &u.convs.items[i]
 	u.arrival++
 	e.Arrival = u.arrival
 	e.Time = max(e.Time, c.lastTime)
+	s.frees(u)
 	size := c.log.Append(s.arena, e)
 	u.bytes += size
 	c.lastTime, c.lastArrival = e.Time, e.Arrival
@@ -73,7 +77,7 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 	s.touch(u)
 	if s.inQueue(u, c, e, s.now) {
 		s.count(u, c, 1, size)
-		c.expireBy(e)
+		s.expireBy(u, c, e)
 	}
 	u.due = min(u.due, s.expiry(e))
 }
@@ -91,10 +95,11 @@ func (s *State) expiry(e *ring.Entry) int64 {
 }
 
 // expireBy notes when an entry of the queue that has a ttl will leave it.
-func (c *conv) expireBy(e *ring.Entry) {
+func (s *State) expireBy(u *user, c *conv, e *ring.Entry) {
 	if e.TTL != 0 {
-		if at := e.Time + int64(e.TTL)*1000; c.soonest == 0 || at < c.soonest {
-			c.soonest = at
+		cold := s.warm(u, c)
+		if at := e.Time + int64(e.TTL)*1000; cold.soonest == 0 || at < cold.soonest {
+			cold.soonest = at
 		}
 	}
 }
@@ -103,11 +108,14 @@ func (c *conv) expireBy(e *ring.Entry) {
 func (s *State) count(u *user, c *conv, messages, bytes int) {
 	c.queued += uint32(messages)
 	c.queuedBytes += uint32(bytes)
-	if messages <= 0 {
-		c.queueHead = 0
-	}
-	if c.queued == 0 {
-		c.soonest = 0
+	if c.cold != 0 {
+		cold := s.warm(u, c)
+		if messages <= 0 {
+			cold.queueHead = 0
+		}
+		if c.queued == 0 {
+			cold.soonest = 0
+		}
 	}
 	u.queued += messages
 	u.queuedBytes += bytes
@@ -116,13 +124,15 @@ func (s *State) count(u *user, c *conv, messages, bytes int) {
 // recount derives a conversation's totals anew.
 func (s *State) recount(u *user, c *conv) {
 	messages, bytes := 0, 0
-	c.soonest = 0
+	if c.cold != 0 {
+		s.warm(u, c).soonest = 0
+	}
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, c.queueFrom()); cur.Next(&e); {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
 		if s.inQueue(u, c, &e, s.now) {
 			messages++
 			bytes += ring.EntrySize(&e)
-			c.expireBy(&e)
+			s.expireBy(u, c, &e)
 		}
 	}
 	s.count(u, c, messages-int(c.queued), bytes-int(c.queuedBytes))
@@ -131,9 +141,11 @@ func (s *State) recount(u *user, c *conv) {
 // recountAll forgets what was counted with other lifetimes.
 func (s *State) recountAll(u *user) {
 	u.due = 0
-	for i := range u.convs {
-		c := &u.convs[i]
-		c.aged = 0
+	for i := range u.convs.items {
+		c := &u.convs.items[i]
+		if c.cold != 0 {
+			s.warm(u, c).aged = 0
+		}
 		s.recount(u, c)
 	}
 }
@@ -141,27 +153,27 @@ func (s *State) recountAll(u *user) {
 // counted tells whether the totals hold as of now: nothing they count has
 // expired. Times never fall along a log, so its oldest entry speaks for all but
 // those with a ttl of their own.
-func (s *State) counted(c *conv, now int64) bool {
+func (s *State) counted(u *user, c *conv, now int64) bool {
 	if c.queued == 0 {
 		return true
 	}
-	if c.soonest != 0 && c.soonest <= now {
+	if soonest := u.cold(c).soonest; soonest != 0 && soonest <= now {
 		return false
 	}
 	var e ring.Entry
 	life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
-	return c.log.At(s.arena, c.queueFrom(), &e) && e.Time+life > now
+	return c.log.At(s.arena, u.queueFrom(c), &e) && e.Time+life > now
 }
 
 // unread is the size of the queue as of now, which may be later than the last
 // command: what has expired since does not count.
 func (s *State) unread(u *user, c *conv, now int64) int {
-	if s.counted(c, now) {
+	if s.counted(u, c, now) {
 		return int(c.queued)
 	}
 	n := 0
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, c.queueFrom()); cur.Next(&e); {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
 		if s.inQueue(u, c, &e, now) {
 			n++
 		}
@@ -180,29 +192,28 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 		}
 		s.noteGone(u, c, e.Seq, why)
 		if e.Flags&ring.Own == 0 {
-			if e.Seq != c.gonePeerSeq+1 || e.Peer != c.gonePeer+1 {
-				c.goneFrom = e.Seq
+			cold := s.warm(u, c)
+			if e.Seq != cold.gonePeerSeq+1 || e.Peer != cold.gonePeer+1 {
+				cold.goneFrom = e.Seq
 			}
-			c.gonePeer, c.gonePeerSeq = e.Peer, e.Seq
+			cold.gonePeer, cold.gonePeerSeq = e.Peer, e.Seq
 		}
 	}
+	s.frees(u)
 	u.bytes -= c.log.Evict(s.arena, upTo)
 	if c.log.At(s.arena, c.log.First(), &e) {
 		u.due = min(u.due, s.expiry(&e)) // a head now, whose end counts
 	}
-	if c.extra != 0 {
-		x := &u.extras[c.extra-1]
-		old, _ := findMark(x.marks, c.log.First())
-		if old > keptMarks {
-			x.marks = slices.Delete(x.marks, 0, old-keptMarks)
-		}
+	if old, _ := findMark(u.marks(c), c.log.First()); old > keptMarks {
+		x := s.rare(u, c)
+		x.marks = slices.Delete(x.marks, 0, old-keptMarks)
 	}
 }
 
 // noteGone records why seq, the oldest of the log, leaves it.
 func (s *State) noteGone(u *user, c *conv, seq uint64, why gapCode) {
 	if seq > 1 && c.gone != why {
-		x := u.rare(c)
+		x := s.rare(u, c)
 		if len(x.gone) == keptGone {
 			x.gone = slices.Delete(x.gone, 0, 1)
 		}
@@ -214,7 +225,7 @@ func (s *State) noteGone(u *user, c *conv, seq uint64, why gapCode) {
 // purge removes from a conversation what has expired: the head of its log, and
 // from the queue's totals what is still history but too old for the queue.
 func (s *State) purge(u *user, c *conv) {
-	stale := !s.counted(c, s.now) // as the totals stand now, before their head goes
+	stale := !s.counted(u, c, s.now) // as the totals stand now, before their head goes
 	var e ring.Entry
 	upTo := uint64(0)
 	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && s.expired(&e, s.now); {
@@ -227,7 +238,9 @@ func (s *State) purge(u *user, c *conv) {
 		return
 	}
 	cutoff := s.now - s.limits.OfflineTTL.Milliseconds()
-	c.aged = max(c.aged, c.log.ExpireThrough(s.arena, cutoff))
+	if aged := c.log.ExpireThrough(s.arena, cutoff); aged > u.cold(c).aged {
+		s.warm(u, c).aged = aged
+	}
 	s.recount(u, c)
 }
 
@@ -237,8 +250,8 @@ func (s *State) purgeDue(u *user) {
 	if !s.isDue(u) {
 		return
 	}
-	for i := range u.convs {
-		if c := &u.convs[i]; c.log.Len() > 0 {
+	for i := range u.convs.items {
+		if c := &u.convs.items[i]; c.log.Len() > 0 {
 			s.purge(u, c)
 		}
 	}
@@ -256,8 +269,8 @@ func (s *State) isDue(u *user) bool {
 func (s *State) nextExpiry(u *user) int64 {
 	next := int64(math.MaxInt64)
 	var e ring.Entry
-	for i := range u.convs {
-		c := &u.convs[i]
+	for i := range u.convs.items {
+		c := &u.convs.items[i]
 		if !c.log.At(s.arena, c.log.First(), &e) {
 			continue
 		}
@@ -269,10 +282,10 @@ func (s *State) nextExpiry(u *user) int64 {
 			at = 0
 		}
 		if c.queued > 0 {
-			if c.soonest != 0 {
-				at = min(at, c.soonest)
+			if soonest := u.cold(c).soonest; soonest != 0 {
+				at = min(at, soonest)
 			}
-			if c.log.At(s.arena, c.queueFrom(), &e) {
+			if c.log.At(s.arena, u.queueFrom(c), &e) {
 				at = min(at, e.Time+min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds())
 			}
 		}
@@ -304,7 +317,7 @@ func (s *State) enforce(u *user) {
 
 // queueHead finds the oldest message of a conversation's queue.
 func (s *State) queueHead(u *user, c *conv, e *ring.Entry) bool {
-	for cur := c.log.Ascend(s.arena, c.queueFrom()); cur.Next(e); {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(e); {
 		if s.inQueue(u, c, e, s.now) {
 			return true
 		}
@@ -314,22 +327,23 @@ func (s *State) queueHead(u *user, c *conv, e *ring.Entry) bool {
 
 // headArrival is the arrival number of the oldest message of a queue.
 func (s *State) headArrival(u *user, c *conv) uint64 {
-	if c.queueHead == 0 {
+	cold := s.warm(u, c)
+	if cold.queueHead == 0 {
 		var e ring.Entry
 		if !s.queueHead(u, c, &e) {
 			broken("user %s: a counted queue is empty", u.name)
 		}
-		c.queueHead = e.Arrival
+		cold.queueHead = e.Arrival
 	}
-	return c.queueHead
+	return cold.queueHead
 }
 
 // unqueueOldest takes the oldest message out of the queue of the conversation
 // with the highest measure; it stays in history. Ties go to the older head.
 func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 	var victim *conv
-	for i := range u.convs {
-		c := &u.convs[i]
+	for i := range u.convs.items {
+		c := &u.convs.items[i]
 		switch {
 		case c.queued == 0 || victim != nil && measure(c) < measure(victim):
 		case victim == nil, measure(c) > measure(victim), s.headArrival(u, c) < s.headArrival(u, victim):
@@ -340,7 +354,7 @@ func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 	if victim == nil || !s.queueHead(u, victim, &head) {
 		broken("user %s: %d messages queued in no conversation", u.name, u.queued)
 	}
-	victim.floor = head.Seq
+	s.warm(u, victim).floor = head.Seq
 	s.count(u, victim, -1, -ring.EntrySize(&head))
 	s.noteLost(u, victim, &head)
 }
@@ -352,8 +366,8 @@ func (s *State) evictOldest(u *user) {
 	var victim *conv
 	var victimHead, e ring.Entry
 	victimRead, victimBytes := false, 0
-	for i := range u.convs {
-		c := &u.convs[i]
+	for i := range u.convs.items {
+		c := &u.convs.items[i]
 		// Heads are only looked at where the bytes let a log win.
 		bytes, unqueued := c.log.Bytes(), c.log.Bytes()-int(c.queuedBytes)
 		if victimRead && unqueued < victimBytes || !victimRead && unqueued == 0 && bytes < victimBytes {
@@ -362,7 +376,7 @@ func (s *State) evictOldest(u *user) {
 		if !c.log.At(s.arena, c.log.First(), &e) {
 			continue
 		}
-		read := e.Seq < c.queueFrom() || !s.inQueue(u, c, &e, s.now)
+		read := e.Seq < u.queueFrom(c) || !s.inQueue(u, c, &e, s.now)
 		if read {
 			bytes = unqueued
 		}
@@ -385,7 +399,7 @@ func (s *State) evictOldest(u *user) {
 
 // noteLost records that a limit took an unread message from the queue.
 func (s *State) noteLost(u *user, c *conv, e *ring.Entry) {
-	x := u.rare(c)
+	x := s.rare(u, c)
 	if n := len(x.lost); n > 0 && x.lost[n-1].to+1 == e.Seq {
 		x.lost[n-1].to, x.lost[n-1].arrival = e.Seq, e.Arrival
 		x.lost[n-1].count++

@@ -1,10 +1,5 @@
 package shard
 
-import (
-	"maps"
-	"slices"
-)
-
 // An outQueue holds the letters of one direction that no Trim has confirmed.
 type outQueue struct {
 	to    UserID
@@ -15,7 +10,7 @@ type outQueue struct {
 // post gives a letter its number and brings it on its way: applied at once when
 // its receiver lives in this shard and nothing waits before it, else queued.
 func (s *State) post(u *user, i int, l *Letter) {
-	c := &u.convs[i]
+	c := &u.convs.items[i]
 	c.lettersOut++
 	l.Number = c.lettersOut
 	if c.outbox == 0 {
@@ -59,10 +54,10 @@ func (s *State) applyTrim(c *Trim, r *Result) {
 		return
 	}
 	i := s.find(u, c.To)
-	if i < 0 || u.convs[i].outbox == 0 {
+	if i < 0 || u.convs.items[i].outbox == 0 {
 		return
 	}
-	cv := &u.convs[i]
+	cv := &u.convs.items[i]
 	q := &u.outbox[cv.outbox-1]
 	for len(q.bytes) > 0 && q.first <= c.UpTo {
 		s.letterBytes -= len(q.bytes[0])
@@ -89,10 +84,10 @@ func (s *State) Letters(yield func(Posted) bool) {
 		if sl == nil || sl.frozen {
 			continue
 		}
-		for _, name := range slices.Sorted(maps.Keys(sl.users)) {
-			for _, q := range sl.users[name].outbox {
+		for _, u := range s.sorted(sl) {
+			for _, q := range u.outbox {
 				for n, b := range q.bytes {
-					if !yield(Posted{From: name, To: q.to, Number: q.first + uint64(n), Bytes: b}) {
+					if !yield(Posted{From: u.name, To: q.to, Number: q.first + uint64(n), Bytes: b}) {
 						return
 					}
 				}

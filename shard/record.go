@@ -1,20 +1,119 @@
 package shard
 
 import (
-	"cmp"
-	"fmt"
-	"slices"
-
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// appendUser encodes all that is kept of a user, as it goes into snapshots and
-// moves: the header, conversations with their logs in order of their index,
-// sessions, the dedupe window. What can be derived is left out, but for the
+// What is kept of a user goes into snapshots and moves as frames, of which the
+// first byte says what they hold:
+//
+//	user     name, counters, sessions
+//	conv     a conversation, in order of index, and the first of its log
+//	log      further entries of the log
+//	letters  letters that wait, to the peer of the conversation
+//	sent     records of the dedupe window, after all conversations
+//
+// Lists end with their frame, and a frame ends past frameBytes, so that the
+// largest user takes many steps. What can be derived is left out, but for the
 // queue's totals, which say what limits have seen so far.
-func (s *State) appendUser(b []byte, u *user) []byte { return s.appendUserWith(b, u, true) }
+const (
+	frameUser byte = iota + 1
+	frameConv
+	frameLog
+	frameLetters
+	frameSent
+)
 
-func (s *State) appendUserWith(b []byte, u *user, totals bool) []byte {
+// frameBytes is the size from which a frame takes no more of a list.
+const frameBytes = 32 << 10
+
+// A userWalk encodes a user frame by frame.
+type userWalk struct {
+	u      *user
+	limit  int         // bytes from which a frame takes no more
+	stage  byte        // kind of the frame written last; 0 = none
+	conv   int         // index of the conversation that comes or is being written
+	log    ring.Cursor // what is left of its log
+	next   []byte      // entry that comes, nil: the log is written
+	letter int         // of the conversation's, that comes
+	sent   sentCursor
+	record sentRecord // that comes
+	more   bool       // there is a record to come
+}
+
+// appendNext appends the next frame to an empty b, nothing when all is written.
+// Without totals the bytes depend only on what happened, not on the limits in
+// force.
+func (w *userWalk) appendNext(s *State, b []byte, totals bool) []byte {
+	u := w.u
+	switch {
+	case w.stage == 0:
+		w.stage = frameUser
+		w.sent = u.sent.cursor()
+		w.more = w.sent.next(s.arena, &w.record)
+		return u.appendHeader(append(b, frameUser))
+	case w.next != nil:
+		w.stage = frameLog
+		return w.appendEntries(append(b, frameLog))
+	case w.stage != frameUser && w.conv < len(u.convs.items):
+		if b = w.appendLetters(b); len(b) > 0 {
+			w.stage = frameLetters
+			return b
+		}
+		w.conv++
+		w.letter = 0
+	}
+	if w.conv < len(u.convs.items) {
+		w.stage = frameConv
+		c := &u.convs.items[w.conv]
+		b = s.appendConv(append(b, frameConv), u, c, totals)
+		w.log = c.log.Ascend(s.arena, c.log.First())
+		w.next = w.log.NextEncoded()
+		return w.appendEntries(b)
+	}
+	if !w.more {
+		return b
+	}
+	w.stage = frameSent
+	b = append(b, frameSent)
+	for w.more && len(b) < w.limit {
+		r := &w.record
+		b = appendUint(b, r.key)
+		b = appendUint(b, r.body)
+		b = append(b, r.id[:]...)
+		b = appendUint(b, r.seq)
+		b = appendInt(b, r.time)
+		b = appendInt(b, r.at)
+		w.more = w.sent.next(s.arena, r)
+	}
+	return b
+}
+
+func (w *userWalk) appendEntries(b []byte) []byte {
+	for w.next != nil && len(b) < w.limit {
+		b = append(b, w.next...)
+		w.next = w.log.NextEncoded()
+	}
+	return b
+}
+
+func (w *userWalk) appendLetters(b []byte) []byte {
+	c := &w.u.convs.items[w.conv]
+	if c.outbox == 0 {
+		return b
+	}
+	letters := w.u.outbox[c.outbox-1].bytes
+	if w.letter == len(letters) {
+		return b
+	}
+	b = append(b, frameLetters)
+	for ; w.letter < len(letters) && len(b) < w.limit; w.letter++ {
+		b = appendBytes(b, letters[w.letter])
+	}
+	return b
+}
+
+func (u *user) appendHeader(b []byte) []byte {
 	b = appendBytes(b, u.name)
 	b = appendUint(b, u.arrival)
 	b = appendUint(b, uint64(u.lastSession))
@@ -22,7 +121,6 @@ func (s *State) appendUserWith(b []byte, u *user, totals bool) []byte {
 	b = appendInt(b, u.hourStart)
 	b = appendUint(b, uint64(u.hourOpened))
 	b = appendUint(b, uint64(u.opened))
-
 	b = appendUint(b, uint64(len(u.sessions)))
 	for i := range u.sessions {
 		ss := &u.sessions[i]
@@ -36,46 +134,47 @@ func (s *State) appendUserWith(b []byte, u *user, totals bool) []byte {
 			b = appendUint(b, uint64(a.unread))
 		}
 	}
-
-	b = appendUint(b, uint64(len(u.convs)))
-	for i := range u.convs {
-		b = s.appendConv(b, u, &u.convs[i], totals)
-	}
-
-	b = appendUint(b, uint64(len(u.sent.records)))
-	for i := range u.sent.records {
-		r := &u.sent.records[i]
-		b = appendUint(b, uint64(r.key.conv))
-		b = appendUint(b, r.key.cid)
-		b = appendUint(b, r.body)
-		b = append(b, r.id[:]...)
-		b = appendUint(b, r.seq)
-		b = appendInt(b, r.time)
-		b = appendInt(b, r.at)
-	}
 	return b
 }
 
+// A conversation says which of its parts are not zero.
+const (
+	convHasCold  = 1
+	convHasExtra = 2
+)
+
 func (s *State) appendConv(b []byte, u *user, c *conv, totals bool) []byte {
+	cold, x := *u.cold(c), u.extra(c)
+	has := byte(0)
+	if cold.forget(); cold != (coldConv{}) {
+		has |= convHasCold
+	}
+	if len(x.marks)+len(x.lost)+len(x.gone) > 0 {
+		has |= convHasExtra
+	}
 	b = appendBytes(b, s.peer(c))
-	b = append(b, c.flags, byte(c.gone))
+	b = append(b, c.flags, byte(c.gone), has)
 	for _, v := range c.numbers() {
 		b = appendUint(b, *v)
 	}
+	b = appendInt(b, c.lastTime)
 	if totals {
 		b = appendUint(b, uint64(c.queued))
 		b = appendUint(b, uint64(c.queuedBytes))
 	}
-	b = appendInt(b, c.lastTime)
-	b = appendInt(b, c.peerReadMS)
-	b = appendUint(b, uint64(c.readBy))
-	b = appendUint(b, uint64(c.deletedBy))
-	b = appendUint(b, uint64(c.wipedBy))
-
-	var x extra
-	if c.extra != 0 {
-		x = u.extras[c.extra-1]
+	if has&convHasCold != 0 {
+		for _, v := range cold.numbers() {
+			b = appendUint(b, *v)
+		}
+		b = appendInt(b, cold.peerReadMS)
 	}
+	if has&convHasExtra != 0 {
+		b = x.append(b)
+	}
+	return appendUint(b, c.log.First())
+}
+
+func (x *extra) append(b []byte) []byte {
 	b = appendUint(b, uint64(len(x.marks)))
 	for _, m := range x.marks {
 		b = appendUint(b, m.seq)
@@ -96,180 +195,20 @@ func (s *State) appendConv(b []byte, u *user, c *conv, totals bool) []byte {
 		b = appendUint(b, g.to)
 		b = append(b, byte(g.reason))
 	}
-
-	var q outQueue
-	if c.outbox != 0 {
-		q = u.outbox[c.outbox-1]
-	}
-	b = appendUint(b, uint64(len(q.bytes)))
-	for _, l := range q.bytes {
-		b = appendBytes(b, l)
-	}
-
-	b = appendUint(b, c.log.First())
-	b = appendUint(b, uint64(c.log.Len()))
-	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e); {
-		b = ring.AppendEntry(b, &e)
-	}
 	return b
 }
 
-// numbers lists the plain counters of a conversation in the order of the
-// encoding.
-func (c *conv) numbers() [17]*uint64 {
+// numbers lists the plain counters in the order of the encoding.
+func (c *conv) numbers() [6]*uint64 {
+	return [...]*uint64{&c.read, &c.readAt, (*uint64)(&c.readBy), &c.lastArrival, &c.lettersOut, &c.lettersIn}
+}
+
+func (c *coldConv) numbers() [14]*uint64 {
 	return [...]*uint64{
-		&c.read, &c.floor, &c.hidden, &c.lastArrival, &c.changed, &c.readAt, &c.peerRead, &c.peerReadAt,
-		&c.deletedAt, &c.lettersOut, &c.lettersIn, &c.receipted, &c.gonePeer, &c.gonePeerSeq, &c.goneFrom,
-		&c.wiped, &c.wipedAt,
+		&c.floor, &c.hidden, &c.changed, &c.peerRead, &c.peerReadAt, &c.deletedAt, (*uint64)(&c.deletedBy),
+		&c.wiped, &c.wipedAt, (*uint64)(&c.wipedBy), &c.receipted, &c.gonePeer, &c.gonePeerSeq, &c.goneFrom,
 	}
 }
 
-// decodeUser reads what appendUser wrote. Only a well-formed record is taken;
-// an error leaves garbage in the arena, so the caller gives up the state.
-func (s *State) decodeUser(b []byte) (*user, error) {
-	d := decoder{b: b}
-	u := &user{
-		name: d.user(), marked: s.marks, arrival: d.uint(), lastSession: SessionID(d.uint()),
-		lastSeen: d.int(), hourStart: d.int(), hourOpened: int(d.uintMax(1 << 40)), opened: int(d.uintMax(1 << 40)),
-	}
-	sessions := d.count(5)
-	u.sessions = make([]session, 0, sessions)
-	for range sessions {
-		ss := session{number: SessionID(d.uint()), device: d.text(MaxName), platform: d.text(MaxName), at: d.int()}
-		for range d.count(3) {
-			ss.answers = append(ss.answers, answer{request: d.request(), unread: int(d.uintMax(1 << 40))})
-		}
-		if n := len(u.sessions); n > 0 && u.sessions[n-1].number >= ss.number || len(ss.answers) > keptAnswers {
-			d.fail(errMalformed)
-		}
-		u.sessions = append(u.sessions, ss)
-	}
-
-	n := d.count(minConvBytes)
-	u.convs = make([]conv, 0, n)
-	for range n {
-		s.decodeConv(&d, u)
-	}
-
-	for range d.count(22) {
-		r := sentRecord{key: sentKey{conv: uint32(d.uintMax(1<<32 - 1)), cid: d.uint()}, body: d.uint(), id: d.id()}
-		r.seq, r.time, r.at = d.uint(), d.int(), d.int()
-		if int(r.key.conv) >= len(u.convs) {
-			d.fail(errMalformed)
-		}
-		u.sent.add(r)
-		s.sentRecords++
-	}
-	if err := d.end(); err != nil {
-		return nil, fmt.Errorf("user %q: %w", u.name, err)
-	}
-
-	order := make([]int, len(u.convs))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(u.convs[i].activity(), u.convs[j].activity()) })
-	for _, i := range order {
-		if u.convs[i].activity() > 0 {
-			s.activate(u, i)
-		}
-	}
-	return u, nil
-}
-
-// minConvBytes and minEntryBytes are the least that an encoded conversation and
-// an entry of a log take.
-const (
-	minConvBytes  = 34
-	minEntryBytes = 4
-)
-
-func (s *State) decodeConv(d *decoder, u *user) {
-	peer := d.user()
-	if d.err != nil || s.find(u, peer) >= 0 {
-		d.fail(errMalformed)
-		return
-	}
-	i := s.open(u, peer)
-	c := &u.convs[i]
-	c.flags, c.gone = d.byte(), gapCode(d.byte())
-	for _, v := range c.numbers() {
-		*v = d.uint()
-	}
-	s.count(u, c, int(d.uintMax(1<<31)), int(d.uintMax(1<<31)))
-	c.lastTime, c.peerReadMS = d.int(), d.int()
-	c.readBy, c.deletedBy, c.wipedBy = SessionID(d.uint()), SessionID(d.uint()), SessionID(d.uint())
-	if c.flags&convBlocked != 0 {
-		u.blocked++
-	}
-
-	var x extra
-	n := d.count(5)
-	x.marks = slices.Grow(x.marks, n)
-	for range n {
-		x.marks = append(x.marks, mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: d.gap(), own: d.bool()})
-	}
-	n = d.count(4)
-	x.lost = slices.Grow(x.lost, n)
-	for range n {
-		x.lost = append(x.lost, lostRun{from: d.uint(), to: d.uint(), count: d.uint(), arrival: d.uint()})
-	}
-	n = d.count(2)
-	x.gone = slices.Grow(x.gone, n)
-	for range n {
-		x.gone = append(x.gone, goneRun{to: d.uint(), reason: d.gap()})
-	}
-	if len(x.marks)+len(x.lost)+len(x.gone) > 0 {
-		*u.rare(c) = x
-	}
-
-	for n := range d.count(2) {
-		b := slices.Clone(d.bytes())
-		l, err := DecodeLetter(b)
-		if err != nil || l.From != u.name || l.To != peer {
-			d.fail(errMalformed)
-			return
-		}
-		if n == 0 {
-			c.outbox = u.newOutQueue(peer, l.Number)
-		}
-		q := &u.outbox[c.outbox-1]
-		if l.Number != q.first+uint64(n) {
-			d.fail(errMalformed)
-			return
-		}
-		q.bytes = append(q.bytes, b)
-		s.letterBytes += len(b)
-	}
-
-	first := d.uint()
-	if first == 0 || first > 1<<53 || first > 1 && (c.gone < gapExpired || c.gone > gapRecalled) {
-		d.fail(errMalformed)
-		return
-	}
-	c.log.Reset(s.arena, first)
-	var e ring.Entry
-	last := uint64(0)
-	for range d.count(minEntryBytes) {
-		n, err := ring.DecodeEntry(d.b, &e)
-		if err != nil || e.Arrival <= last || e.Arrival > u.arrival {
-			d.fail(errMalformed)
-			return
-		}
-		last = e.Arrival
-		d.b = d.b[n:]
-		u.bytes += c.log.Append(s.arena, &e)
-		if e.Flags&ring.Own == 0 {
-			c.expireBy(&e) // too early, if it is no longer in the queue, does no harm
-		}
-	}
-}
-
-func (d *decoder) gap() gapCode {
-	g := gapCode(d.byte())
-	if g < gapExpired || g > gapRecalled {
-		d.fail(errMalformed)
-	}
-	return g
-}
+// forget clears what is derived, or of this process alone.
+func (c *coldConv) forget() { c.extra, c.aged, c.soonest, c.queueHead = 0, 0, 0, 0 }

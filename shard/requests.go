@@ -11,7 +11,7 @@ func (s *State) applyReadReport(c *ReadReport, r *Result) {
 	if !known {
 		return
 	}
-	cv := &u.convs[i]
+	cv := &u.convs.items[i]
 	seq := min(c.Seq, cv.log.Next()-1)
 	s.moveRead(u, i, seq, c.Session)
 	if !c.Auto && c.Peer != c.User {
@@ -23,22 +23,22 @@ func (s *State) applyReadReport(c *ReadReport, r *Result) {
 
 // moveRead moves a read cursor forward; by is the session that said so.
 func (s *State) moveRead(u *user, i int, seq uint64, by SessionID) {
-	c := &u.convs[i]
+	c := &u.convs.items[i]
 	if seq <= c.read {
 		return
 	}
 	c.read = seq
 	c.readBy = by
-	c.readAt = s.change(u, i)
+	c.readAt = s.arrive(u, i)
 	if seq+1 == c.log.Next() {
 		s.count(u, c, -int(c.queued), -int(c.queuedBytes))
 	} else if c.queued > 0 {
 		s.recount(u, c)
 	}
-	if c.extra == 0 {
+	if lost := u.extra(c).lost; len(lost) == 0 || lost[0].from > seq {
 		return
 	}
-	lost := &u.extras[c.extra-1].lost
+	lost := &s.rare(u, c).lost
 	*lost = slices.DeleteFunc(*lost, func(l lostRun) bool { return l.to <= seq })
 	if len(*lost) > 0 && (*lost)[0].from <= seq {
 		l := &(*lost)[0]
@@ -49,7 +49,7 @@ func (s *State) moveRead(u *user, i int, seq uint64, by SessionID) {
 
 // receipt tells the peer, in his own seq, how far the user has read.
 func (s *State) receipt(u *user, i int, seq uint64) {
-	c := &u.convs[i]
+	c := &u.convs.items[i]
 	peerSeq := uint64(0)
 	var e ring.Entry
 	for cur := c.log.Descend(s.arena, seq); cur.Next(&e); {
@@ -58,14 +58,15 @@ func (s *State) receipt(u *user, i int, seq uint64) {
 			break
 		}
 	}
-	if peerSeq == 0 && seq >= c.goneFrom {
+	if peerSeq == 0 && seq >= u.cold(c).goneFrom {
 		// The message itself is gone, but not what its seq was for the peer.
-		peerSeq = c.gonePeer - (c.gonePeerSeq - min(seq, c.gonePeerSeq))
+		cold := u.cold(c)
+		peerSeq = cold.gonePeer - (cold.gonePeerSeq - min(seq, cold.gonePeerSeq))
 	}
-	if peerSeq <= c.receipted || c.flags&convBlocked != 0 {
+	if peerSeq <= u.cold(c).receipted || c.flags&convBlocked != 0 {
 		return
 	}
-	c.receipted = peerSeq
+	s.warm(u, c).receipted = peerSeq
 	s.post(u, i, &Letter{Kind: LetterReceipt, From: u.name, To: UserID(s.peer(c)), Seq: peerSeq, Time: s.now})
 }
 
@@ -74,7 +75,7 @@ func (s *State) applyRecall(c *Recall, r *Result) {
 	if !known {
 		return
 	}
-	cv := &u.convs[i]
+	cv := &u.convs.items[i]
 	if pos, ok := findMark(u.marks(cv), c.Seq); ok {
 		if m := u.marks(cv)[pos]; m.reason == gapRecalled && m.own {
 			s.remember(u, c.Session, c.Request, r)
@@ -102,12 +103,12 @@ func (s *State) applyRecall(c *Recall, r *Result) {
 
 // mark hides a held message and makes that a change.
 func (s *State) mark(u *user, i int, e *ring.Entry, reason gapCode, by SessionID) {
-	c := &u.convs[i]
-	queued := c.queued > 0 && e.Seq >= c.queueFrom() && s.inQueue(u, c, e, s.now)
-	x := u.rare(c)
-	pos, found := findMark(x.marks, e.Seq)
+	c := &u.convs.items[i]
+	queued := c.queued > 0 && e.Seq >= u.queueFrom(c) && s.inQueue(u, c, e, s.now)
 	m := mark{seq: e.Seq, by: by, reason: reason, own: e.Flags&ring.Own != 0}
 	m.arrival = s.change(u, i)
+	x := s.rare(u, c)
+	pos, found := findMark(x.marks, e.Seq)
 	if found {
 		x.marks[pos] = m
 	} else {
@@ -123,7 +124,7 @@ func (s *State) applyDeleteMessages(c *DeleteMessages, r *Result) {
 	if !known {
 		return
 	}
-	cv := &u.convs[i]
+	cv := &u.convs.items[i]
 	for _, seq := range c.Seqs {
 		if seq == 0 || seq >= cv.log.Next() {
 			*r = Result{Code: CodeNotFound, Detail: "seqs: no such message"}
@@ -144,18 +145,20 @@ func (s *State) applyDeleteConversation(c *DeleteConversation, r *Result) {
 	if !known {
 		return
 	}
-	cv := &u.convs[i]
+	cv := &u.convs.items[i]
 	newest := cv.log.Next() - 1
-	again := cv.hidden == newest && cv.floor == newest && (!c.Messages || cv.wiped == newest)
+	cold := u.cold(cv)
+	again := cold.hidden == newest && cold.floor == newest && (!c.Messages || cold.wiped == newest)
 	if !again {
-		cv.hidden, cv.floor = newest, newest
+		cold = s.warm(u, cv)
+		cold.hidden, cold.floor = newest, newest
 		s.count(u, cv, -int(cv.queued), -int(cv.queuedBytes))
 		at := s.change(u, i)
 		if c.Messages {
 			s.drop(u, cv, newest, gapDeleted)
-			cv.wiped, cv.wipedAt, cv.wipedBy = newest, at, c.Session
+			cold.wiped, cold.wipedAt, cold.wipedBy = newest, at, c.Session
 		} else {
-			cv.deletedAt, cv.deletedBy = at, c.Session
+			cold.deletedAt, cold.deletedBy = at, c.Session
 		}
 	}
 	s.remember(u, c.Session, c.Request, r)
@@ -170,9 +173,9 @@ func (s *State) applySetConversation(c *SetConversation, r *Result) {
 		switch {
 		case v == nil:
 		case *v:
-			u.convs[i].flags |= flag
+			u.convs.items[i].flags |= flag
 		default:
-			u.convs[i].flags &^= flag
+			u.convs.items[i].flags &^= flag
 		}
 	}
 	set(convMuted, c.Muted)
@@ -195,7 +198,7 @@ func (s *State) applyBlock(c *Block, r *Result) {
 		return
 	}
 	i := s.find(u, c.Target)
-	blocked := i >= 0 && u.convs[i].flags&convBlocked != 0
+	blocked := i >= 0 && u.convs.items[i].flags&convBlocked != 0
 	if blocked == !c.Undo {
 		s.remember(u, c.Session, c.Request, r)
 		return
@@ -203,9 +206,9 @@ func (s *State) applyBlock(c *Block, r *Result) {
 	kind := LetterUnblock
 	if c.Undo {
 		u.blocked--
-		u.convs[i].flags &^= convBlocked
+		u.convs.items[i].flags &^= convBlocked
 	} else {
-		if limit := s.limits.MaxBlocked; limit > 0 && u.blocked >= limit {
+		if limit := s.limits.MaxBlocked; limit > 0 && int(u.blocked) >= limit {
 			*r = Result{Code: CodeRateLimited, Detail: "user: too many blocked users", RetryAfterMS: quotaRetryMS}
 			return
 		}
@@ -219,7 +222,7 @@ func (s *State) applyBlock(c *Block, r *Result) {
 		}
 		kind = LetterBlock
 		u.blocked++
-		u.convs[i].flags |= convBlocked
+		u.convs.items[i].flags |= convBlocked
 	}
 	s.post(u, i, &Letter{Kind: kind, From: c.User, To: c.Target, Time: s.now})
 	s.remember(u, c.Session, c.Request, r)
@@ -237,7 +240,7 @@ func (s *State) request(name UserID, id SessionID, req Request, peer UserID, r *
 		if u.answered(id, req, r) {
 			return nil, 0, false
 		}
-		if i = s.find(u, peer); i >= 0 && u.convs[i].log.Next() > 1 {
+		if i = s.find(u, peer); i >= 0 && u.convs.items[i].log.Next() > 1 {
 			return u, i, true
 		}
 	}

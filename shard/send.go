@@ -23,12 +23,12 @@ func (s *State) applySend(c *Send, r *Result) {
 	}
 	u := s.mutate(sl, c.User, true)
 	i := s.find(u, c.To)
-	fresh := i < 0 || u.convs[i].log.Next() == 1
+	fresh := i < 0 || u.convs.items[i].log.Next() == 1
 	if i >= 0 {
 		if s.repeated(u, i, c, r) {
 			return
 		}
-		if u.convs[i].flags&convBlockedBy != 0 {
+		if u.convs.items[i].flags&convBlockedBy != 0 {
 			*r = Result{Code: CodeForbidden, Detail: "conv: this user does not take your messages"}
 			return
 		}
@@ -48,14 +48,13 @@ func (s *State) applySend(c *Send, r *Result) {
 		CID: []byte(c.CID), Mentions: appendMentionList(nil, c.Mentions), Body: c.Body,
 	}
 	s.store(u, i, &e)
-	u.sent.add(sentRecord{
+	s.addSent(u, &sentRecord{
 		key: newSentKey(i, c.CID), body: xxhash.Sum64(c.Body),
 		id: c.ID, seq: e.Seq, time: e.Time, at: s.now,
 	})
-	s.sentRecords++
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
 	if c.To == c.User {
-		u.convs[i].read = e.Seq
+		u.convs.items[i].read = e.Seq
 	} else {
 		s.post(u, i, &Letter{
 			Kind: LetterMessage, From: c.User, To: c.To, Seq: e.Seq, Time: e.Time,
@@ -68,9 +67,10 @@ func (s *State) applySend(c *Send, r *Result) {
 // repeated answers a send whose cid is known: with the first's answer when the
 // body is the same, else with a conflict.
 func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
-	s.sentRecords -= u.sent.forget(s.now - s.limits.DedupWindow.Milliseconds())
+	s.forgetSent(u, s.now-s.limits.DedupWindow.Milliseconds())
 	body := xxhash.Sum64(c.Body)
-	if first := u.sent.find(newSentKey(i, c.CID)); first != nil {
+	var first sentRecord
+	if s.findSent(&u.sent, newSentKey(i, c.CID), &first) {
 		if first.body != body {
 			*r = Result{Code: CodeConflict, Detail: "cid: used before with another body"}
 			return true
@@ -82,7 +82,7 @@ func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
 		return false
 	}
 	var e ring.Entry
-	log := &u.convs[i].log
+	log := &u.convs.items[i].log
 	for cur := log.Descend(s.arena, log.Next()); cur.Next(&e); {
 		if e.Flags&ring.Own == 0 || string(e.CID) != c.CID || s.expired(&e, s.now) {
 			continue
@@ -103,14 +103,14 @@ func (s *State) mayOpen(u *user, field string, r *Result) bool {
 	if s.now-u.hourStart >= hourMS {
 		u.hourStart, u.hourOpened = s.now, 0
 	}
-	if limit := s.limits.NewConversations; limit > 0 && u.hourOpened >= limit {
+	if limit := s.limits.NewConversations; limit > 0 && int(u.hourOpened) >= limit {
 		*r = Result{
 			Code: CodeRateLimited, Detail: field + ": too many new conversations this hour",
 			RetryAfterMS: u.hourStart + hourMS - s.now,
 		}
 		return false
 	}
-	if limit := s.limits.MaxConversations; limit > 0 && u.opened >= limit {
+	if limit := s.limits.MaxConversations; limit > 0 && int(u.opened) >= limit {
 		*r = Result{Code: CodeRateLimited, Detail: field + ": too many conversations", RetryAfterMS: quotaRetryMS}
 		return false
 	}

@@ -49,9 +49,10 @@ func (s *State) AllSessions(yield func(UserID, SessionID) bool) {
 		if sl == nil || sl.frozen {
 			continue
 		}
-		for name, u := range sl.users {
+		for number := range sl.users.all {
+			u := s.user(number)
 			for i := range u.sessions {
-				if !yield(name, u.sessions[i].number) {
+				if !yield(u.name, u.sessions[i].number) {
 					return
 				}
 			}
@@ -114,8 +115,8 @@ func (s *State) kick(u *user, i int, reason string, r *Result) {
 // readThrough moves the read cursors over everything that arrived up to since:
 // the cursor of an auto-read device is its ack.
 func (s *State) readThrough(u *user, since uint64, by SessionID) {
-	for i := range u.convs {
-		c := &u.convs[i]
+	for i := range u.convs.items {
+		c := &u.convs.items[i]
 		if c.log.Next()-1 <= c.read {
 			continue
 		}
@@ -124,11 +125,9 @@ func (s *State) readThrough(u *user, since uint64, by SessionID) {
 		seq := c.log.AfterArrival(s.arena, since) - 1
 		if seq < c.log.First() {
 			seq = 0
-			if c.extra != 0 {
-				for _, l := range u.extras[c.extra-1].lost {
-					if l.arrival <= since {
-						seq = l.to
-					}
+			for _, l := range u.extra(c).lost {
+				if l.arrival <= since {
+					seq = l.to
 				}
 			}
 			if c.log.Len() == 0 && c.lastArrival <= since {
@@ -207,7 +206,7 @@ func (s *State) Knows(name, peer UserID) bool {
 		return false
 	}
 	i := s.find(u, peer)
-	return i >= 0 && u.convs[i].log.Next() > 1
+	return i >= 0 && u.convs.items[i].log.Next() > 1
 }
 
 func (s *State) convFlag(name, peer UserID, flag uint8) bool {
@@ -216,7 +215,7 @@ func (s *State) convFlag(name, peer UserID, flag uint8) bool {
 		return false
 	}
 	i := s.find(u, peer)
-	return i >= 0 && u.convs[i].flags&flag != 0
+	return i >= 0 && u.convs.items[i].flags&flag != 0
 }
 
 // BlockedBy tells whether peer has blocked the user, as far as letters told.
@@ -232,8 +231,8 @@ func (s *State) Blocked(name UserID) []UserID {
 		return nil
 	}
 	var names []UserID
-	for i := range u.convs {
-		if c := &u.convs[i]; c.flags&convBlocked != 0 {
+	for i := range u.convs.items {
+		if c := &u.convs.items[i]; c.flags&convBlocked != 0 {
 			names = append(names, UserID(s.peer(c)))
 		}
 	}

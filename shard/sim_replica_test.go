@@ -28,15 +28,23 @@ func (w *world) photograph(sh *simShard) {
 			state = sh.follower
 		}
 		sh.photo = &photo{view: state.Snapshot(), state: state, mark: len(sh.log), sums: w.sums(state)}
+		shard.CutFine(sh.photo.view, 1<<w.rng.IntN(17), 1<<w.rng.IntN(16))
 		return
 	}
 	var more bool
-	p.bytes, more = p.view.Next(p.bytes)
-	if more {
+	for range 1 + w.rng.IntN(20) {
+		if p.bytes, more = p.view.Next(p.bytes); !more {
+			break
+		}
+	}
+	if more && w.chance(98) {
 		return
 	}
 	p.view.Release()
 	sh.photo = nil
+	if more {
+		return // given up
+	}
 	restored, err := shard.Restore(bytes.NewReader(p.bytes), uint32(sh.index))
 	if err != nil {
 		w.failf("Restore: %v", err)

@@ -49,9 +49,9 @@ func (s *State) since(u *user, session SessionID, after, upTo uint64, b *Batch, 
 func (s *State) collect(u *user, session SessionID, after, upTo uint64, refs []ref, now int64) []ref {
 	var e ring.Entry
 	logs := 0
-	for i := u.recent; i != 0; i = u.convs[i-1].older {
-		c := &u.convs[i-1]
-		if c.activity() <= after {
+	for i := u.recent; i != 0; i = u.convs.items[i-1].older {
+		c := &u.convs.items[i-1]
+		if u.activity(c) <= after {
 			break
 		}
 		if c.lastArrival <= after || c.log.Len() == 0 {
@@ -87,7 +87,7 @@ func (b *Batch) hold(v []byte) []byte {
 
 // copyMessage appends the message of a ref. False: it can no longer be shown.
 func (s *State) copyMessage(u *user, r ref, b *Batch, now int64) bool {
-	c := &u.convs[r.conv]
+	c := &u.convs.items[r.conv]
 	var e ring.Entry
 	if !c.log.At(s.arena, r.seq, &e) || s.hiddenBy(u, c, &e, now) != gapNone {
 		return false
@@ -117,26 +117,26 @@ func (s *State) copyMessage(u *user, r ref, b *Batch, now int64) bool {
 // but what the session itself did (recalls excepted: everybody hears of those).
 func (s *State) changes(u *user, session SessionID, after, upTo uint64, b *Batch) {
 	news := func(at uint64) bool { return at > after && at <= upTo }
-	for i := u.recent; i != 0; i = u.convs[i-1].older {
-		c := &u.convs[i-1]
-		if c.activity() <= after {
+	for i := u.recent; i != 0; i = u.convs.items[i-1].older {
+		c := &u.convs.items[i-1]
+		if u.activity(c) <= after {
 			break
 		}
-		if c.changed <= after {
+		if u.changed(c) <= after {
 			continue
 		}
-		first := len(b.Changes)
+		first, cold := len(b.Changes), u.cold(c)
 		if news(c.readAt) && (c.readBy != session || session == 0) {
 			b.Changes = append(b.Changes, Change{Kind: ChangeRead, Arrival: c.readAt, Seq: c.read})
 		}
-		if news(c.peerReadAt) {
-			b.Changes = append(b.Changes, Change{Kind: ChangeReceipt, Arrival: c.peerReadAt, Seq: c.peerRead, Time: c.peerReadMS})
+		if news(cold.peerReadAt) {
+			b.Changes = append(b.Changes, Change{Kind: ChangeReceipt, Arrival: cold.peerReadAt, Seq: cold.peerRead, Time: cold.peerReadMS})
 		}
-		if news(c.wipedAt) && (c.wipedBy != session || session == 0) {
-			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: c.wipedAt, Messages: true})
+		if news(cold.wipedAt) && (cold.wipedBy != session || session == 0) {
+			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: cold.wipedAt, Messages: true})
 		}
-		if news(c.deletedAt) && (c.deletedBy != session || session == 0) {
-			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: c.deletedAt})
+		if news(cold.deletedAt) && (cold.deletedBy != session || session == 0) {
+			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: cold.deletedAt})
 		}
 		peer := UserID("")
 		if marks := u.marks(c); len(marks) > 0 || len(b.Changes) > first {

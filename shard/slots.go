@@ -1,16 +1,89 @@
 package shard
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
+	"math"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
 )
 
 // The bytes of a slot, as they move between shards: version, the old owner's
-// time and limits, then each user's record with its length, in order of name.
+// time and limits, then the frames of each user, in order of name.
 const slotVersion = 1
+
+// A slot is what a shard owns and moves as a whole.
+type slot struct {
+	frozen bool
+	users  table // of their numbers
+}
+
+// usersPerBlock is how many users share an object of the heap.
+const usersPerBlock = 32
+
+func (s *State) user(number uint32) *user {
+	return &s.blocks[number/usersPerBlock][number%usersPerBlock]
+}
+
+// userHash places a name in the table of its slot, which has decided the lowest
+// bits of that hash.
+func userHash(name UserID) uint64 { return xxhash.Sum64String(string(name)) / Slots }
+
+// inSlot is nil when there is no such user.
+func (s *State) inSlot(sl *slot, name UserID) *user {
+	number, ok := sl.users.find(userHash(name), func(n uint32) bool { return s.user(n).name == name })
+	if !ok {
+		return nil
+	}
+	return s.user(number)
+}
+
+// newUser makes a user who is not there.
+func (s *State) newUser(sl *slot, name UserID) *user {
+	number := uint32(s.users)
+	switch n := len(s.spare); {
+	case n > 0 && s.view == nil && s.stale == nil: // else the user before may have an image
+		number = s.spare[n-1]
+		s.spare = s.spare[:n-1]
+	default:
+		number += uint32(n)
+		if int(number) == len(s.blocks)*usersPerBlock {
+			s.blocks = append(s.blocks, new([usersPerBlock]user))
+		}
+	}
+	s.users++
+	u := s.user(number)
+	*u = user{name: name, marked: s.marks, arrival: firstArrival}
+	before := sl.users.bytes()
+	sl.users.add(number, func(n uint32) uint64 { return userHash(s.user(n).name) })
+	s.tableBytes += sl.users.bytes() - before
+	return u
+}
+
+// dropUser frees all that a user holds. His number is to be used again.
+func (s *State) dropUser(number uint32) {
+	u := s.user(number)
+	s.save(u) // a view may still come to him
+	s.frees(u)
+	for i := range u.convs.items {
+		c := &u.convs.items[i]
+		c.log.Evict(s.arena, c.log.Next())
+		s.arena.Free(c.peer, int(c.peerLen))
+	}
+	u.convs.free(s.arena)
+	u.colds.free(s.arena)
+	s.forgetSent(u, math.MaxInt64)
+	for i := range u.outbox {
+		for _, b := range u.outbox[i].bytes {
+			s.letterBytes -= len(b)
+		}
+	}
+	s.tableBytes -= u.byPeer.bytes()
+	*u = user{name: u.name, marked: u.marked, image: u.image}
+	s.users--
+	s.spare = append(s.spare, number)
+}
 
 func (s *State) applyOpenSlots(c *OpenSlots, r *Result) {
 	if c.FirstSlot > c.LastSlot {
@@ -19,7 +92,7 @@ func (s *State) applyOpenSlots(c *OpenSlots, r *Result) {
 	}
 	for id := int(c.FirstSlot); id <= int(c.LastSlot); id++ {
 		if s.slots[id] == nil {
-			s.slots[id] = &slot{users: map[UserID]*user{}}
+			s.slots[id] = &slot{}
 		}
 	}
 }
@@ -42,20 +115,22 @@ func (s *State) applyImportSlot(c *ImportSlot, r *Result) {
 		broken("slot %d: version %d, want %d", c.Slot, v, slotVersion)
 	}
 	now, limits := d.int(), d.limits()
-	sl := &slot{users: map[UserID]*user{}}
+	sl := &slot{}
+	l := loader{s: s, slot: sl}
 	for d.err == nil && len(d.b) > 0 {
-		if err := s.addUser(sl, d.bytes()); err != nil {
+		if err := l.frame(decoder{b: d.bytes()}); err != nil {
 			broken("slot %d: %v", c.Slot, err)
 		}
 	}
+	l.finish()
 	if d.err != nil {
 		broken("slot %d: %v", c.Slot, d.err)
 	}
 	s.now = max(s.now, now)
 	s.slots[c.Slot] = sl
 	if limits != s.limits {
-		for _, u := range sl.users {
-			s.recountAll(u)
+		for number := range sl.users.all {
+			s.recountAll(s.user(number))
 		}
 	}
 }
@@ -69,31 +144,20 @@ func (s *State) applyDropSlot(c *DropSlot, r *Result) {
 		*r = Result{Code: CodeConflict, Detail: "slot: must be frozen before it is dropped"}
 		return
 	}
-	for _, u := range sl.users {
-		// A view may still be reading him.
-		s.save(u)
-		for i := range u.convs {
-			v := &u.convs[i]
-			v.log.Evict(s.arena, v.log.Next())
-			s.arena.Free(v.peer, int(v.peerLen))
-		}
-		for i := range u.outbox {
-			for _, b := range u.outbox[i].bytes {
-				s.letterBytes -= len(b)
-			}
-		}
-		s.sentRecords -= len(u.sent.records)
-		s.users--
-		s.conversations -= len(u.convs)
+	for number := range sl.users.all {
+		s.dropUser(number)
 	}
+	s.tableBytes -= sl.users.bytes()
 	s.slots[c.Slot] = nil
 }
 
-func (sl *slot) sorted() []*user {
-	users := make([]*user, 0, len(sl.users))
-	for _, name := range slices.Sorted(maps.Keys(sl.users)) {
-		users = append(users, sl.users[name])
+// sorted lists the users of a slot by name.
+func (s *State) sorted(sl *slot) []*user {
+	users := make([]*user, 0, sl.users.n)
+	for number := range sl.users.all {
+		users = append(users, s.user(number))
 	}
+	slices.SortFunc(users, func(u, v *user) int { return cmp.Compare(u.name, v.name) })
 	return users
 }
 
@@ -104,8 +168,14 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 		return dst, fmt.Errorf("shard %d: slot %d is not here", s.id, number)
 	}
 	dst = appendLimits(appendInt(append(dst, slotVersion), s.now), s.limits)
-	for _, u := range sl.sorted() {
-		dst = appendBytes(dst, s.appendUser(nil, u))
+	var frame []byte
+	for _, u := range s.sorted(sl) {
+		for w := (userWalk{u: u, limit: frameBytes}); ; {
+			if frame = w.appendNext(s, frame[:0], true); len(frame) == 0 {
+				break
+			}
+			dst = appendFrame(dst, frame)
+		}
 	}
 	return dst, nil
 }
@@ -120,10 +190,14 @@ func (s *State) Checksum(number uint16) uint64 {
 		return 0
 	}
 	h := xxhash.New()
-	var record []byte
-	for _, u := range sl.sorted() {
-		record = s.appendUserWith(record[:0], u, false)
-		h.Write(record)
+	var frame []byte
+	for _, u := range s.sorted(sl) {
+		for w := (userWalk{u: u, limit: frameBytes}); ; {
+			if frame = w.appendNext(s, frame[:0], false); len(frame) == 0 {
+				break
+			}
+			h.Write(frame)
+		}
 	}
 	return h.Sum64()
 }

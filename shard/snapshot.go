@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
 
@@ -17,35 +18,39 @@ import (
 //
 //	header  "belfry", version, epoch, time, limits
 //	slot    number, frozen
-//	user    a record of the slot above, in order of name
+//	user …  the frames of a user of the slot above, in order of name
 //	end     xxhash64 of all bytes before this frame
 const snapshotVersion = 1
 
 const snapshotMagic = "belfry"
 
 const (
-	frameHeader byte = iota + 1
+	frameHeader byte = iota + 16
 	frameSlot
-	frameUser
 	frameEnd
 )
 
 // chunkBytes is about what View.Next gives at a time, and so how long the
-// owner's lock is held: some tens of microseconds. One user can be more.
+// owner's lock is held: some tens of microseconds. One frame can be more.
 const chunkBytes = 64 << 10
 
 // A View is the state as of State.Snapshot, while the state goes on. Marking
-// costs next to nothing: bytes of the logs stay where they are until Release,
-// and the headers of a user are copied before his first change.
+// costs next to nothing: before a user changes that the view has not come to,
+// his headers are copied, and what he frees stays where it is until then.
 type View struct {
-	s      *State
-	mark   uint64
-	frames []byte // of the header, then what is being gathered
-	slots  []viewSlot
-	users  []*user // of the slot being walked, still to come
-	saved  map[*user]*user
-	hash   *xxhash.Digest
-	done   bool
+	s     *State
+	mark  uint64
+	slots []viewSlot
+	users []*user  // of the slot being walked, still to come
+	at    *user    // being walked, or nil
+	walk  userWalk // of at, or of his image
+	saved []*user  // who got an image
+	frame []byte   // that was written last, of the header at first
+	hash  *xxhash.Digest
+	done  bool // all is written
+	ended bool // the last frame, too
+
+	chunkBytes, frameBytes int // as the constants; tests use less
 }
 
 type viewSlot struct {
@@ -54,24 +59,31 @@ type viewSlot struct {
 	slot   *slot
 }
 
+// An image is a user as he was when the view was marked.
+type image struct {
+	user user
+	held ring.Held // what he has freed since
+}
+
 // Snapshot marks the present state. One view can be open at a time.
 func (s *State) Snapshot() *View {
 	if s.view != nil {
 		broken("a snapshot is being taken already")
 	}
+	s.dropImages(len(s.stale))
 	s.marks++
-	v := &View{s: s, mark: s.marks, saved: map[*user]*user{}, hash: xxhash.New()}
+	v := &View{s: s, mark: s.marks, hash: xxhash.New(), chunkBytes: chunkBytes, frameBytes: frameBytes}
 	head := append([]byte{frameHeader}, snapshotMagic...)
 	head = appendUint(append(head, snapshotVersion), s.epoch)
 	head = appendInt(head, s.now)
-	v.frames = appendFrame(nil, appendLimits(head, s.limits))
+	v.frame = appendLimits(head, s.limits)
+	v.slots = make([]viewSlot, 0, Slots)
 	for number, sl := range s.slots {
 		if sl != nil {
 			v.slots = append(v.slots, viewSlot{number: uint16(number), frozen: sl.frozen, slot: sl})
 		}
 	}
 	s.view = v
-	s.arena.Pin()
 	return v
 }
 
@@ -79,74 +91,137 @@ func (s *State) Snapshot() *View {
 // or not.
 func (v *View) Release() {
 	v.s.view = nil
-	v.s.arena.Unpin()
+	if !v.done {
+		v.s.stale = v.saved
+	}
 }
 
-// save keeps the headers of a user, before a change, for a view that has not
-// come to him yet.
+// imagesPerApply is how many images a batch takes along that a view released
+// before its end has left behind.
+const imagesPerApply = 64
+
+// dropImages gives up to n images back that no view will come to.
+func (s *State) dropImages(n int) {
+	rest := len(s.stale) - min(n, len(s.stale))
+	for _, u := range s.stale[rest:] {
+		s.dropImage(u)
+	}
+	if s.stale = s.stale[:rest]; rest == 0 {
+		s.stale = nil
+	}
+}
+
+// save keeps a user as he is, before a change, for a view that has not come to
+// him yet.
 func (s *State) save(u *user) {
 	if v := s.view; v != nil && u.marked < v.mark {
-		v.saved[u] = u.clone()
-		u.marked = v.mark
+		v.keep(u)
 	}
 }
 
-// clone copies what changes in place. Logs, letters and sent records only grow
-// at their end and are shared.
-func (u *user) clone() *user {
-	c := *u
-	c.convs = slices.Clone(u.convs)
-	c.extras = slices.Clone(u.extras)
-	for i := range c.extras {
-		x := &c.extras[i]
-		x.marks, x.lost, x.gone = slices.Clone(x.marks), slices.Clone(x.lost), slices.Clone(x.gone)
+// keep makes the image of a user: a copy of what changes in place. Logs,
+// letters and sent records only grow at their end and are shared.
+func (v *View) keep(u *user) {
+	a := v.s.arena
+	im := &image{user: *u}
+	im.user.convs, im.user.colds = u.convs.clone(a), u.colds.clone(a)
+	for i := range u.extras {
+		u.extras[i].shared = true
 	}
-	c.outbox = slices.Clone(u.outbox)
-	c.sessions = slices.Clone(u.sessions)
-	for i := range c.sessions {
-		c.sessions[i].answers = slices.Clone(c.sessions[i].answers)
+	im.user.extras = slices.Clone(u.extras)
+	im.user.outbox = slices.Clone(u.outbox)
+	im.user.sessions = slices.Clone(u.sessions)
+	for i := range im.user.sessions {
+		ss := &im.user.sessions[i]
+		ss.answers = slices.Clone(ss.answers)
 	}
-	return &c
+	u.image, u.marked = im, v.mark
+	v.saved = append(v.saved, u)
+}
+
+func (s *State) dropImage(u *user) {
+	im := u.image
+	if im == nil {
+		return
+	}
+	u.image = nil
+	s.arena.HoldIn(nil)
+	im.user.convs.free(s.arena)
+	im.user.colds.free(s.arena)
+	s.arena.Release(&im.held)
+}
+
+// frees says whose pieces of the arena are freed from now on: those of a user
+// with an image stay until that is dropped.
+func (s *State) frees(u *user) {
+	if u.image != nil {
+		s.arena.HoldIn(&u.image.held)
+	} else {
+		s.arena.HoldIn(nil)
+	}
 }
 
 // Next appends the next chunk of the snapshot to dst. The owner calls it under
 // the lock of Apply, and may let commands in between two calls.
 func (v *View) Next(dst []byte) (chunk []byte, more bool) {
 	start := len(dst)
-	dst = append(dst, v.frames...)
-	v.frames = nil
-	for len(dst)-start < chunkBytes {
-		switch {
-		case len(v.users) > 0:
-			u := v.users[0]
-			v.users = v.users[1:]
-			image := u
-			if saved := v.saved[u]; saved != nil {
-				image = saved
-				delete(v.saved, u)
-			}
-			u.marked = v.mark
-			dst = appendFrame(dst, v.s.appendUser([]byte{frameUser}, image))
-		case len(v.slots) > 0:
-			next := v.slots[0]
-			v.slots = v.slots[1:]
-			dst = appendFrame(dst, appendBool(appendUint([]byte{frameSlot}, uint64(next.number)), next.frozen))
-			for _, u := range next.slot.sorted() {
-				if u.marked < v.mark || v.saved[u] != nil {
-					v.users = append(v.users, u)
-				}
-			}
-		case !v.done:
-			v.done = true
-			v.hash.Write(dst[start:])
-			end := binary.LittleEndian.AppendUint64([]byte{frameEnd}, v.hash.Sum64())
-			return appendFrame(dst, end), false
-		default:
-			return dst, false
+	for !v.done && len(dst)-start < v.chunkBytes {
+		if len(v.frame) == 0 {
+			v.step()
+		}
+		if len(v.frame) > 0 {
+			dst = appendFrame(dst, v.frame)
+			v.frame = v.frame[:0]
 		}
 	}
-	v.hash.Write(dst[start:])
-	return dst, true
+	if v.at != nil && v.at.image == nil {
+		v.keep(v.at) // before he changes half-way
+		v.walk.u = &v.at.image.user
+	}
+	if len(dst) > start {
+		v.hash.Write(dst[start:])
+	}
+	if !v.done {
+		return dst, true
+	}
+	if !v.ended {
+		v.ended = true
+		end := binary.LittleEndian.AppendUint64([]byte{frameEnd}, v.hash.Sum64())
+		dst = appendFrame(dst, end)
+	}
+	return dst, false
+}
+
+// step takes one step of the walk, which may write a frame.
+func (v *View) step() {
+	switch {
+	case v.at != nil:
+		v.frame = v.walk.appendNext(v.s, v.frame, true)
+		if len(v.frame) == 0 {
+			v.s.dropImage(v.at)
+			v.at = nil
+		}
+	case len(v.users) > 0:
+		v.at = v.users[0]
+		v.users = v.users[1:]
+		v.walk = userWalk{u: v.at, limit: v.frameBytes}
+		if v.at.image != nil {
+			v.walk.u = &v.at.image.user
+		}
+		v.at.marked = v.mark
+	case len(v.slots) > 0:
+		next := v.slots[0]
+		v.slots = v.slots[1:]
+		v.frame = appendBool(appendUint(append(v.frame, frameSlot), uint64(next.number)), next.frozen)
+		v.users = v.users[:0]
+		for _, u := range v.s.sorted(next.slot) {
+			if u.marked < v.mark || u.image != nil {
+				v.users = append(v.users, u)
+			}
+		}
+	default:
+		v.done = true
+	}
 }
 
 func appendFrame(b, frame []byte) []byte { return append(appendUint(b, uint64(len(frame))), frame...) }
@@ -161,7 +236,7 @@ func Restore(r io.Reader, id uint32) (*State, error) {
 }
 
 func (s *State) restore(fr *frameReader) error {
-	var sl *slot
+	l := loader{s: s}
 	headed := false
 	for {
 		before := fr.hash.Sum64()
@@ -185,13 +260,16 @@ func (s *State) restore(fr *frameReader) error {
 			if s.slots[number] != nil {
 				return fmt.Errorf("slot %d comes twice", number)
 			}
-			sl = &slot{frozen: d.bool(), users: map[UserID]*user{}}
-			s.slots[number] = sl
-		case kind == frameUser && sl != nil:
-			if err := s.addUser(sl, d.take(uint64(len(d.b)))); err != nil {
+			l.finish()
+			l.slot = &slot{frozen: d.bool()}
+			s.slots[number] = l.slot
+		case kind < frameHeader && l.slot != nil:
+			if err := l.frame(decoder{b: frame}); err != nil {
 				return err
 			}
+			d.b = nil
 		case kind == frameEnd && headed:
+			l.finish()
 			if sum := d.take(8); d.err == nil && binary.LittleEndian.Uint64(sum) != before {
 				return errors.New("checksum differs")
 			}
@@ -203,19 +281,6 @@ func (s *State) restore(fr *frameReader) error {
 			return err
 		}
 	}
-}
-
-func (s *State) addUser(sl *slot, record []byte) error {
-	u, err := s.decodeUser(record)
-	if err != nil {
-		return err
-	}
-	if sl.users[u.name] != nil || u.name == "" {
-		return fmt.Errorf("user %q: %w", u.name, errMalformed)
-	}
-	sl.users[u.name] = u
-	s.users++
-	return nil
 }
 
 // A frameReader reads frames and hashes what it has read.

@@ -18,15 +18,13 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 	sync.Arrival = u.arrival
 	sync.Cursor = s.Cursor(name, u.arrival)
 	sync.at = r.Since
-	for i := range u.convs {
-		c := &u.convs[i]
+	for i := range u.convs.items {
+		c := &u.convs.items[i]
 		if c.queued > 0 {
 			sync.UnreadTotal += s.unread(u, c, now)
 			s.queue(u, uint32(i), sync, now)
 		}
-		if c.extra != 0 {
-			s.lost(u, c, sync)
-		}
+		s.lost(u, c, sync)
 	}
 	slices.SortFunc(sync.refs, byArrival)
 	sync.Offline = len(sync.refs)
@@ -52,9 +50,9 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 
 // queue lists a conversation's queue, as far as it came after the cursor.
 func (s *State) queue(u *user, i uint32, sync *Sync, now int64) {
-	c := &u.convs[i]
+	c := &u.convs.items[i]
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, c.queueFrom()); cur.Next(&e); {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
 		if e.Arrival > sync.Since && s.inQueue(u, c, &e, now) {
 			sync.refs = append(sync.refs, ref{arrival: e.Arrival, seq: e.Seq, conv: i})
 		}
@@ -63,7 +61,7 @@ func (s *State) queue(u *user, i uint32, sync *Sync, now int64) {
 
 // lost lists what limits took from a conversation's queue after the cursor.
 func (s *State) lost(u *user, c *conv, sync *Sync) {
-	for _, l := range u.extras[c.extra-1].lost {
+	for _, l := range u.extra(c).lost {
 		if l.arrival <= sync.Since {
 			continue
 		}
@@ -110,14 +108,14 @@ func (s *State) NextSync(name UserID, sync *Sync, b *Batch, maxMessages, maxByte
 // recents lists the last message of each conversation that has one to show,
 // newest first, as many as the limit allows.
 func (s *State) recents(u *user, now int64) []ref {
-	refs := make([]ref, 0, len(u.convs))
+	refs := make([]ref, 0, len(u.convs.items))
 	var e ring.Entry
-	for i := range u.convs {
-		c := &u.convs[i]
-		if c.log.Len() == 0 || c.log.Next()-1 <= c.hidden {
+	for i := range u.convs.items {
+		c := &u.convs.items[i]
+		if c.log.Len() == 0 || c.log.Next()-1 <= u.cold(c).hidden {
 			continue
 		}
-		for cur := c.log.Descend(s.arena, c.log.Next()); cur.Next(&e) && e.Seq > c.hidden; {
+		for cur := c.log.Descend(s.arena, c.log.Next()); cur.Next(&e) && e.Seq > u.cold(c).hidden; {
 			if s.hiddenBy(u, c, &e, now) == gapNone {
 				refs = append(refs, ref{arrival: e.Arrival, seq: e.Seq, conv: uint32(i)})
 				break
@@ -129,11 +127,11 @@ func (s *State) recents(u *user, now int64) []ref {
 }
 
 func (s *State) conversation(u *user, r ref, now int64) Conversation {
-	c := &u.convs[r.conv]
+	c := &u.convs.items[r.conv]
 	var e ring.Entry
 	c.log.At(s.arena, r.seq, &e)
 	return Conversation{
-		Peer: UserID(s.peer(c)), LastSeq: r.seq, Time: e.Time, ReadSeq: c.read, PeerReadSeq: c.peerRead,
+		Peer: UserID(s.peer(c)), LastSeq: r.seq, Time: e.Time, ReadSeq: c.read, PeerReadSeq: u.cold(c).peerRead,
 		Unread: s.unread(u, c, now), Muted: c.flags&convMuted != 0, Pinned: c.flags&convPinned != 0,
 	}
 }

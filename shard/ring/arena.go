@@ -12,8 +12,9 @@ const (
 
 	// A free takes some 60 ns, most of it waiting for memory. A long snapshot
 	// leaves a million of them, which must not hold up the owner at once.
-	freesPerUnpin = 4096
-	freesPerAlloc = 16
+	freesPerUnpin   = 4096
+	freesPerAlloc   = 16
+	freesPerRelease = 256
 )
 
 // An Arena hands out pieces of memory in size classes, cut from blocks of
@@ -34,7 +35,8 @@ type Arena struct {
 	used     int   // bytes of pieces handed out and not freed
 	pins     int   // Pin calls without their Unpin
 	deferred []Ref // freed while pinned; never more than there are pieces
-	waiting  int   // bytes of deferred
+	waiting  int   // bytes of deferred, and of what is held
+	held     *Held // takes what is freed, if not nil
 	view     bool  // read-only
 }
 
@@ -106,9 +108,13 @@ func (a *Arena) Free(r Ref, n int) {
 	if r == 0 {
 		return
 	}
-	if a.pins > 0 {
+	if a.pins > 0 || a.held != nil {
 		size := SizeClass(n)
-		a.deferred = append(a.deferred, r)
+		list := &a.deferred
+		if a.held != nil {
+			list = &a.held.refs
+		}
+		*list = append(*list, r)
 		a.used -= size
 		a.waiting += size
 		return
@@ -168,6 +174,26 @@ func (a *Arena) Unpin() {
 	a.pins--
 	if a.pins == 0 {
 		a.release(freesPerUnpin)
+	}
+}
+
+// A Held list keeps pieces as they are that were freed meanwhile: those of an
+// owner of whom somebody still reads an earlier state. The zero list is empty.
+type Held struct{ refs []Ref }
+
+// HoldIn has the pieces that are freed from now on kept in h until Release;
+// with nil they are free at once again.
+func (a *Arena) HoldIn(h *Held) { a.held = h }
+
+// Release empties a list: some of its pieces are free at once, the others with
+// the Allocs that follow.
+func (a *Arena) Release(h *Held) {
+	a.mustOwn()
+	n := len(h.refs)
+	a.deferred = append(a.deferred, h.refs...)
+	h.refs = nil
+	if a.pins == 0 {
+		a.release(min(n, freesPerRelease))
 	}
 }
 

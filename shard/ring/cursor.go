@@ -61,6 +61,22 @@ func (c *Cursor) Next(e *Entry) bool {
 	return true
 }
 
+// NextEncoded is Next of an ascending cursor for a caller who wants the entry
+// as it lies in the ring. nil: there is none.
+func (c *Cursor) NextEncoded() []byte {
+	if c.seq == c.at.limit {
+		if c.at.ref == c.ring.tail {
+			return nil
+		}
+		c.enter(c.arena.segment(c.at.ref).next())
+		c.off = c.at.start
+	}
+	start := c.off
+	c.off += sizeAt(c.mem[start:])
+	c.seq++
+	return c.mem[start:c.off:c.off]
+}
+
 // below is Next of a descending cursor.
 func (c *Cursor) below(e *Entry) bool {
 	if c.seq == c.at.first {

@@ -14,16 +14,18 @@
 // to the segment after it:
 //
 //	offset  bytes  field
-//	     0      8  first     seq of its first entry
-//	     8      8  arrival   no arrival number in it is below
-//	    16      4  prev      segment before, 0 for none
-//	    20      4  prevEnd   offset behind the last entry of prev
-//	    24      4  size      of this segment, header included
-//	    28      4  next      segment after; written when that one is chained
+//	     0      4  size      of this segment, header included
+//	     4      4  next      segment after; written when that one is chained
+//	     8      4  prev      segment before
+//	    12      4  prevEnd   offset behind the last entry of prev
+//	    16      8  first     seq of its first entry
+//	    24      8  arrival   no arrival number in it is below
 //	    32         entries
 //
-// All integers are little-endian. A small ring has a single segment, which is
-// copied into a larger one when it is full; past 2 KiB segments are chained.
+// All integers are little-endian. The first segment of a ring is its root: it
+// has nothing before it, so it ends its header after next, and most rings have
+// no other. A small ring is copied into a larger root when that is full; past
+// 2 KiB segments are chained.
 // Evicting moves the start of the ring inside its head, and frees whole segments.
 //
 // # Entries

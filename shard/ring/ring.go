@@ -53,39 +53,54 @@ func (r *Ring) drop(a *Arena) {
 // Arrival must be above that of every entry before it. A ring beyond 2 GiB panics.
 func (r *Ring) Append(a *Arena, e *Entry) int {
 	size := EntrySize(e)
-	if size > maxBytes-int(r.bytes) {
-		panic("ring: more than 2 GiB in one ring")
-	}
-	replaced := r.makeRoom(a, size, e.Arrival)
+	replaced := r.makeRoom(a, size, 0, e.Arrival)
 	AppendEntry(a.Bytes(r.tail, int(r.end)+size)[:r.end], e)
+	r.appended(a, size, replaced)
+	e.Seq = r.last
+	return size
+}
+
+// AppendEncoded is Append of an entry as DecodeEntry took it, to fill a ring
+// from a snapshot. About follow bytes of further entries are still to come:
+// room is made for them as well.
+func (r *Ring) AppendEncoded(a *Arena, entry []byte, arrival uint64, follow int) {
+	replaced := r.makeRoom(a, len(entry), follow, arrival)
+	copy(a.Bytes(r.tail, int(r.end)+len(entry))[r.end:], entry)
+	r.appended(a, len(entry), replaced)
+}
+
+// appended counts an entry of size bytes that was written at the end.
+func (r *Ring) appended(a *Arena, size int, replaced Ref) {
 	if replaced != 0 {
-		a.freeSegment(replaced) // not before: e may lie in it
+		a.freeSegment(replaced) // not before: the entry may lie in it
 	}
 	r.end += uint32(size)
 	r.bytes += uint32(size)
 	r.count++
 	r.last++
-	e.Seq = r.last
-	return size
 }
 
-// makeRoom sees to it that size bytes fit behind the end of the tail. It
-// returns the segment that it replaced, if any, which the caller frees.
-func (r *Ring) makeRoom(a *Arena, size int, arrival uint64) (replaced Ref) {
+// makeRoom sees to it that size bytes fit behind the end of the tail; follow is
+// as in AppendEncoded. It returns the segment that it replaced, if any, which
+// the caller frees.
+func (r *Ring) makeRoom(a *Arena, size, follow int, arrival uint64) (replaced Ref) {
+	if size > maxBytes-int(r.bytes) {
+		panic("ring: more than 2 GiB in one ring")
+	}
 	if r.tail == 0 {
-		r.head = a.newSegment(headerSize+size, r.Next(), arrival, 0, 0)
-		r.tail, r.start, r.end = r.head, headerSize, headerSize
+		r.head = a.newRoot(rootSize + size + min(follow, chainedMax))
+		r.tail, r.start, r.end = r.head, rootSize, rootSize
 		return 0
 	}
 	tail := a.segment(r.tail)
 	if size <= int(tail.size()-r.end) {
 		return 0
 	}
-	if need := headerSize + int(r.bytes) + size; r.head == r.tail && need <= singleMax {
+	if need := rootSize + int(r.bytes) + size; r.head == r.tail && need <= singleMax {
 		replaced = r.tail
-		r.tail = a.newSegment(need+need/singleSlack, r.First(), tail.arrival(), 0, 0)
-		copy(a.Bytes(r.tail, need)[headerSize:], a.Bytes(replaced, int(r.end))[r.start:])
-		r.head, r.start, r.end = r.tail, headerSize, headerSize+r.bytes
+		r.tail = a.newRoot(need + need/singleSlack)
+		copy(a.Bytes(r.tail, need)[rootSize:], a.Bytes(replaced, int(r.end))[r.start:])
+		r.head, r.start, r.end = r.tail, rootSize, rootSize+r.bytes
 		return replaced
 	}
 	ref := a.newSegment(r.chainedSize(size), r.Next(), arrival, r.tail, r.end)
@@ -189,10 +204,10 @@ func (r *Ring) AfterArrival(a *Arena, arrival uint64) uint64 {
 		ref = a.segment(ref).prev()
 	}
 	x := r.extent(a, ref)
-	if a.segment(ref).arrival() > arrival {
+	mem := x.bytes(a)
+	if arrivalAt(mem[x.start:]) > arrival {
 		return x.first
 	}
-	mem := x.bytes(a)
 	seq, off := x.limit, x.end
 	for seq > x.first {
 		off -= sizeBefore(mem[:off])

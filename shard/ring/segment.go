@@ -4,12 +4,13 @@ import "encoding/binary"
 
 // Offsets in a segment; see the package comment.
 const (
-	offFirst   = 0
-	offArrival = 8
-	offPrev    = 16
-	offPrevEnd = 20
-	offSize    = 24
-	offNext    = 28
+	offSize    = 0
+	offNext    = 4
+	rootSize   = 8 // of a root's header
+	offPrev    = 8
+	offPrevEnd = 12
+	offFirst   = 16
+	offArrival = 24
 	headerSize = 32
 )
 
@@ -33,6 +34,9 @@ const (
 // A segment is the header of one piece of a ring's chain.
 type segment []byte
 
+// segment returns the header of r. Only the head of a ring may be a root, of
+// which just size and next may be read: an entry is larger than the rest, so
+// that reaching over it is harmless.
 func (a *Arena) segment(r Ref) segment { return a.Bytes(r, headerSize) }
 
 func (s segment) first() uint64   { return binary.LittleEndian.Uint64(s[offFirst:]) }
@@ -43,7 +47,17 @@ func (s segment) size() uint32    { return binary.LittleEndian.Uint32(s[offSize:
 func (s segment) next() Ref       { return Ref(binary.LittleEndian.Uint32(s[offNext:])) }
 func (s segment) setNext(r Ref)   { binary.LittleEndian.PutUint32(s[offNext:], uint32(r)) }
 
-// newSegment allocates a segment of at least n bytes.
+// newRoot allocates the first segment of a ring, of at least n bytes.
+func (a *Arena) newRoot(n int) Ref {
+	n = SizeClass(n)
+	ref := a.Alloc(n)
+	s := a.segment(ref)
+	binary.LittleEndian.PutUint32(s[offSize:], uint32(n))
+	s.setNext(0)
+	return ref
+}
+
+// newSegment allocates a segment of at least n bytes, to be chained to prev.
 func (a *Arena) newSegment(n int, first, arrival uint64, prev Ref, prevEnd uint32) Ref {
 	n = SizeClass(n)
 	ref := a.Alloc(n)

@@ -1,0 +1,217 @@
+package shard
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// A loader reads the frames of users into a slot. After an error there is
+// garbage in the arena, so that its state must be given up.
+type loader struct {
+	s     *State
+	slot  *slot
+	u     *user
+	stage byte   // kind of the frame read last; 0 = none of a user
+	conv  int    // index of the conversation read last
+	last  uint64 // arrival number of its newest entry
+	order []uint32
+}
+
+// frame reads one frame. Only a well-formed one that has its place behind the
+// frame before is taken.
+func (l *loader) frame(d decoder) error {
+	kind := d.byte()
+	switch {
+	case kind == frameUser:
+		l.finish()
+		l.user(&d)
+	case kind == frameConv && l.stage >= frameUser && l.stage <= frameLetters:
+		l.conversation(&d)
+	case kind == frameLog && (l.stage == frameConv || l.stage == frameLog):
+		l.entries(&d)
+	case kind == frameLetters && l.stage >= frameConv && l.stage <= frameLetters:
+		l.letters(&d)
+	case kind == frameSent && l.stage >= frameUser:
+		l.sent(&d)
+	default:
+		d.fail(errMalformed)
+	}
+	l.stage = kind
+	if err := d.end(); err != nil {
+		if l.u != nil {
+			return fmt.Errorf("user %q: %w", l.u.name, err)
+		}
+		return err
+	}
+	return nil
+}
+
+// finish derives what was not read of the last user.
+func (l *loader) finish() {
+	u := l.u
+	l.u, l.stage = nil, 0
+	if u == nil {
+		return
+	}
+	order := l.order[:0]
+	for i := range u.convs.items {
+		if u.activity(&u.convs.items[i]) > 0 {
+			order = append(order, uint32(i))
+		}
+	}
+	slices.SortFunc(order, func(i, j uint32) int {
+		return cmp.Compare(u.activity(&u.convs.items[i]), u.activity(&u.convs.items[j]))
+	})
+	for _, i := range order {
+		l.s.activate(u, int(i))
+	}
+	l.order = order
+}
+
+func (l *loader) user(d *decoder) {
+	name := d.user()
+	if d.err != nil || name == "" || l.s.inSlot(l.slot, name) != nil {
+		d.fail(errMalformed)
+		return
+	}
+	u := l.s.newUser(l.slot, name)
+	l.u = u
+	u.arrival, u.lastSession, u.lastSeen = d.uint(), SessionID(d.uint()), d.int()
+	u.hourStart, u.hourOpened, u.opened = d.int(), uint32(d.uintMax(math.MaxUint32)), uint32(d.uintMax(math.MaxUint32))
+	sessions := d.count(5)
+	u.sessions = make([]session, 0, sessions)
+	for range sessions {
+		ss := session{number: SessionID(d.uint()), device: d.text(MaxName), platform: d.text(MaxName), at: d.int()}
+		for range d.count(3) {
+			ss.answers = append(ss.answers, answer{request: d.request(), unread: int(d.uintMax(1 << 40))})
+		}
+		if n := len(u.sessions); n > 0 && u.sessions[n-1].number >= ss.number || len(ss.answers) > keptAnswers {
+			d.fail(errMalformed)
+		}
+		u.sessions = append(u.sessions, ss)
+	}
+}
+
+func (l *loader) conversation(d *decoder) {
+	s, u := l.s, l.u
+	peer := d.user()
+	if d.err != nil || s.find(u, peer) >= 0 {
+		d.fail(errMalformed)
+		return
+	}
+	l.conv, l.last = s.open(u, peer), 0
+	c := &u.convs.items[l.conv]
+	c.flags, c.gone = d.byte(), gapCode(d.byte())
+	has := d.byte()
+	if has > convHasCold|convHasExtra {
+		d.fail(errMalformed)
+	}
+	for _, v := range c.numbers() {
+		*v = d.uint()
+	}
+	c.lastTime = d.int()
+	s.count(u, c, int(d.uintMax(1<<31)), int(d.uintMax(1<<31)))
+	if c.flags&convBlocked != 0 {
+		u.blocked++
+	}
+	if has&convHasCold != 0 {
+		cold := s.warm(u, c)
+		for _, v := range cold.numbers() {
+			*v = d.uint()
+		}
+		cold.peerReadMS = d.int()
+	}
+	if has&convHasExtra != 0 {
+		s.rare(u, c).decode(d)
+	}
+	first := d.uint()
+	if first == 0 || first > 1<<53 || first > 1 && (c.gone < gapExpired || c.gone > gapRecalled) {
+		d.fail(errMalformed)
+		return
+	}
+	c.log.Reset(s.arena, first)
+	l.entries(d)
+}
+
+func (x *extra) decode(d *decoder) {
+	n := d.count(5)
+	x.marks = slices.Grow(x.marks, n)
+	for range n {
+		x.marks = append(x.marks, mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: d.gap(), own: d.bool()})
+	}
+	n = d.count(4)
+	x.lost = slices.Grow(x.lost, n)
+	for range n {
+		x.lost = append(x.lost, lostRun{from: d.uint(), to: d.uint(), count: d.uint(), arrival: d.uint()})
+	}
+	n = d.count(2)
+	x.gone = slices.Grow(x.gone, n)
+	for range n {
+		x.gone = append(x.gone, goneRun{to: d.uint(), reason: d.gap()})
+	}
+}
+
+func (l *loader) entries(d *decoder) {
+	s, u := l.s, l.u
+	c := &u.convs.items[l.conv]
+	s.frees(u)
+	var e ring.Entry
+	for len(d.b) > 0 {
+		n, err := ring.DecodeEntry(d.b, &e)
+		if err != nil || e.Arrival <= l.last || e.Arrival > u.arrival {
+			d.fail(errMalformed)
+			return
+		}
+		l.last = e.Arrival
+		c.log.AppendEncoded(s.arena, d.b[:n], e.Arrival, len(d.b)-n)
+		d.b = d.b[n:]
+		u.bytes += n
+		if e.Flags&ring.Own == 0 {
+			s.expireBy(u, c, &e) // too early, if it is no longer in the queue, does no harm
+		}
+	}
+}
+
+func (l *loader) letters(d *decoder) {
+	u := l.u
+	c := &u.convs.items[l.conv]
+	for len(d.b) > 0 {
+		b := slices.Clone(d.bytes())
+		letter, err := DecodeLetter(b)
+		if err != nil || letter.From != u.name || string(letter.To) != string(l.s.peer(c)) {
+			d.fail(errMalformed)
+			return
+		}
+		if c.outbox == 0 {
+			c.outbox = u.newOutQueue(letter.To, letter.Number)
+		}
+		q := &u.outbox[c.outbox-1]
+		if letter.Number != q.first+uint64(len(q.bytes)) {
+			d.fail(errMalformed)
+			return
+		}
+		q.bytes = append(q.bytes, b)
+		l.s.letterBytes += len(b)
+	}
+}
+
+func (l *loader) sent(d *decoder) {
+	for len(d.b) > 0 && d.err == nil {
+		r := sentRecord{key: d.uint(), body: d.uint(), id: d.id(), seq: d.uint(), time: d.int(), at: d.int()}
+		if d.err == nil {
+			l.s.addSent(l.u, &r)
+		}
+	}
+}
+
+func (d *decoder) gap() gapCode {
+	g := gapCode(d.byte())
+	if g < gapExpired || g > gapRecalled {
+		d.fail(errMalformed)
+	}
+	return g
+}
