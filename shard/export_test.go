@@ -1,6 +1,10 @@
 package shard
 
-import "github.com/belfry-im/belfry/shard/ring"
+import (
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
 
 // What the simulation needs of the inside: a few numbers that no read gives,
 // and ways to spoil a state, to prove that the simulation would notice.
@@ -22,6 +26,36 @@ func Receipted(s *State, name, peer UserID) uint64 {
 		return c.receipted
 	}
 	return 0
+}
+
+// HoldsCut tells whether a user's logs hold what the cutoff has taken.
+func HoldsCut(s *State, name UserID) bool {
+	u := s.lookup(name)
+	if u == nil {
+		return false
+	}
+	var e ring.Entry
+	for i := range u.convs {
+		if c := &u.convs[i]; c.log.At(s.arena, c.log.First(), &e) && e.Time <= s.cutoff {
+			return true
+		}
+	}
+	return false
+}
+
+// LogBytes adds up all logs, those of frozen slots included.
+func LogBytes(s *State) (n int) {
+	for _, sl := range s.slots {
+		if sl == nil {
+			continue
+		}
+		for _, u := range sl.users {
+			for i := range u.convs {
+				n += u.convs[i].log.Bytes()
+			}
+		}
+	}
+	return n
 }
 
 func (s *State) inspect(name, peer UserID) *conv {
@@ -114,6 +148,25 @@ func ForgetLost(s *State, name, peer UserID) {
 		u.extras[c.extra-1].lost = nil
 	}
 }
+
+// CutSilently removes what the cutoff took from a user and does not say so.
+func CutSilently(s *State, name UserID) {
+	u := s.spoilt(name)
+	if u == nil {
+		return
+	}
+	lost := map[int][]lostRun{}
+	for i := range u.extras {
+		lost[i] = slices.Clone(u.extras[i].lost)
+	}
+	s.evictCut(u)
+	for i := range u.extras {
+		u.extras[i].lost = lost[i]
+	}
+}
+
+// LowerCutoff lets come back what a cutoff has hidden.
+func LowerCutoff(s *State) { s.cutoff -= 10_000 }
 
 // ForgetActivity puts a conversation at the end of the order that reads after a
 // cursor walk.

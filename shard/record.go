@@ -259,7 +259,9 @@ func (s *State) decodeConv(d *decoder, u *user) {
 		}
 		last = e.Arrival
 		d.b = d.b[n:]
-		u.bytes += c.log.Append(s.arena, &e)
+		size := c.log.Append(s.arena, &e)
+		u.bytes += size
+		s.ages.add(e.Time, size)
 		if e.Flags&ring.Own == 0 {
 			c.expireBy(&e) // too early, if it is no longer in the queue, does no harm
 		}

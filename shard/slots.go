@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
 
@@ -25,11 +26,22 @@ func (s *State) applyOpenSlots(c *OpenSlots, r *Result) {
 }
 
 func (s *State) applyFreezeSlot(c *FreezeSlot, r *Result) {
-	if s.slots[c.Slot] == nil {
+	sl := s.slots[c.Slot]
+	if sl == nil {
 		*r = Result{Code: CodeMoved, Detail: "slot: not here"}
 		return
 	}
-	s.slots[c.Slot].frozen = true
+	if sl.frozen {
+		return
+	}
+	// What the cutoff has taken stays behind: the new owner has another one.
+	for _, u := range sl.users {
+		if s.isCut(u) {
+			s.save(u)
+			s.evictCut(u)
+		}
+	}
+	sl.frozen = true
 }
 
 func (s *State) applyImportSlot(c *ImportSlot, r *Result) {
@@ -69,11 +81,15 @@ func (s *State) applyDropSlot(c *DropSlot, r *Result) {
 		*r = Result{Code: CodeConflict, Detail: "slot: must be frozen before it is dropped"}
 		return
 	}
+	var e ring.Entry
 	for _, u := range sl.users {
 		// A view may still be reading him.
 		s.save(u)
 		for i := range u.convs {
 			v := &u.convs[i]
+			for cur := v.log.Ascend(s.arena, v.log.First()); cur.Next(&e); {
+				s.ages.add(e.Time, -ring.EntrySize(&e))
+			}
 			v.log.Evict(s.arena, v.log.Next())
 			s.arena.Free(v.peer, int(v.peerLen))
 		}

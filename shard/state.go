@@ -22,6 +22,7 @@ type State struct {
 	limits Limits
 	epoch  uint64 // of the store: a restore from backup raises it and so voids cursors
 	now    int64  // ms, the highest time applied
+	cutoff int64  // ms, messages up to here are gone for want of memory; 0 = none are
 	slots  [Slots]*slot
 	view   *View  // the snapshot being taken, nil when none is
 	marks  uint64 // snapshots marked so far
@@ -30,6 +31,7 @@ type State struct {
 	users         int
 	letterBytes   int // waiting in outboxes
 	sentRecords   int // in dedupe windows
+	ages          ages
 
 	commands commandSet
 	out      *Outcome // of the Apply that runs
@@ -53,6 +55,7 @@ type user struct {
 	queued      int   // messages in the offline queue, expired ones included until purged
 	queuedBytes int
 	due         int64 // ms, not after the first time at which something he holds expires; 0 = unknown
+	oldest      int64 // ms, not after the time of any message he holds; derived
 	blocked     int   // users he has blocked
 	hourStart   int64
 	hourOpened  int // conversations opened by sending since hourStart
@@ -241,6 +244,9 @@ func (s *State) mutate(sl *slot, name UserID, create bool) *user {
 		s.users++
 	}
 	s.save(u)
+	if s.isCut(u) {
+		s.evictCut(u)
+	}
 	return u
 }
 
