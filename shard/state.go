@@ -192,7 +192,7 @@ func (g gapCode) reason() GapReason {
 
 // NewState returns an empty shard that owns no slots.
 func NewState(id uint32) *State {
-	return &State{id: id, arena: ring.NewArena(), limits: Limits{}.WithDefaults(), epoch: 1}
+	return &State{id: id, arena: ring.NewArena(), limits: Limits{}.WithDefaults(), epoch: 1, ages: newAges()}
 }
 
 // Now is the highest time applied, ms.
