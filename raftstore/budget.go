@@ -63,8 +63,8 @@ type cut struct {
 type memoryReading struct {
 	collections uint64 // completed
 	live        int64  // heap that the last of them found in use
-	beside      int64  // mapped for other things than the heap: stacks, the runtime's own
-	mapped      int64  // in all, without what was given back to the system
+	beside      int64  // taken by other things than the heap: stacks, the runtime, the program
+	resident    int64  // in all, garbage included, without what was given back to the system
 }
 
 func newBudget(s *Store) *budget {
@@ -116,7 +116,7 @@ func (b *budget) check(now time.Time) {
 		b.other = max(0, r.live-int64(all.Held()+all.Free+all.Deferred))
 	}
 	used := b.other + r.beside + int64(all.Held())
-	b.store.metrics.budget.show(&all, b.other+r.beside, r.mapped)
+	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
 
 	excess := int64(0)
 	if b.limit > 0 {

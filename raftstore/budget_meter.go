@@ -1,6 +1,8 @@
 package raftstore
 
 import (
+	"fmt"
+	"os"
 	runtimemetrics "runtime/metrics"
 
 	"github.com/belfry-im/belfry/shard"
@@ -21,20 +23,32 @@ func readMemory() memoryReading {
 	}
 	runtimemetrics.Read(samples)
 	value := func(i int) int64 { return int64(samples[i].Value.Uint64()) }
-	mapped := value(2) - value(3)
+	resident := value(2) - value(3) + programBytes()
 	return memoryReading{
 		collections: samples[0].Value.Uint64(),
 		live:        value(1),
-		beside:      mapped - value(4) - value(5) - value(6),
-		mapped:      mapped,
+		beside:      resident - value(4) - value(5) - value(6),
+		resident:    resident,
 	}
+}
+
+// programBytes is what lies in memory of the program and other mapped files,
+// which the system counts as the process's, and the runtime does not. It is 0
+// where the system does not say.
+func programBytes() int64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	var size, resident, file int64
+	if _, bad := fmt.Sscan(string(text), &size, &resident, &file); err != nil || bad != nil {
+		return 0
+	}
+	return file * int64(os.Getpagesize())
 }
 
 // budgetMetrics tell about the memory of the process.
 type budgetMetrics struct {
-	limit, soft, full, mapped prometheus.Gauge
-	used                      *prometheus.GaugeVec
-	retention                 *prometheus.GaugeVec // by shard
+	limit, soft, full, resident prometheus.Gauge
+	used                        *prometheus.GaugeVec
+	retention                   *prometheus.GaugeVec // by shard
 }
 
 func newBudgetMetrics() *budgetMetrics {
@@ -42,10 +56,10 @@ func newBudgetMetrics() *budgetMetrics {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "belfry", Subsystem: "memory", Name: name, Help: help})
 	}
 	return &budgetMetrics{
-		limit:  gauge("limit_bytes", "Memory that the process may take; 0 = no limit."),
-		soft:   gauge("soft_limit_bytes", "Memory in use past which messages are kept for less time."),
-		full:   gauge("full", "1 while sends are refused because too much memory is in use."),
-		mapped: gauge("mapped_bytes", "Memory the runtime has from the system, garbage included."),
+		limit:    gauge("limit_bytes", "Memory that the process may take; 0 = no limit."),
+		soft:     gauge("soft_limit_bytes", "Memory in use past which messages are kept for less time."),
+		full:     gauge("full", "1 while sends are refused because too much memory is in use."),
+		resident: gauge("resident_bytes", "Memory the process has from the system, garbage included."),
 		used: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "belfry", Subsystem: "memory", Name: "used_bytes", Help: "Memory in use, garbage excluded, by what takes it.",
 		}, []string{"part"}),
@@ -57,11 +71,11 @@ func newBudgetMetrics() *budgetMetrics {
 }
 
 func (m *budgetMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.limit, m.soft, m.full, m.mapped, m.used, m.retention}
+	return []prometheus.Collector{m.limit, m.soft, m.full, m.resident, m.used, m.retention}
 }
 
-func (m *budgetMetrics) show(u *shard.Usage, other, mapped int64) {
-	m.mapped.Set(float64(mapped))
+func (m *budgetMetrics) show(u *shard.Usage, other, resident int64) {
+	m.resident.Set(float64(resident))
 	for _, p := range []struct {
 		name  string
 		bytes int

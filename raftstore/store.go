@@ -53,8 +53,8 @@ type Config struct {
 
 	// MemoryLimit bounds the memory of the process, in bytes; 0: nothing does. From
 	// three quarters of it on the oldest messages go before their time, and when
-	// that does not help, sends get ErrUnavailable. Whoever sets it should give it
-	// to debug.SetMemoryLimit as well.
+	// that does not help, sends get ErrUnavailable. Garbage does not count: whoever
+	// sets it has to give debug.SetMemoryLimit no more than that.
 	MemoryLimit int64
 
 	// ClockSettle is how long a jump of the wall clock must stand before it is

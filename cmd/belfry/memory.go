@@ -11,6 +11,9 @@ const (
 	autoMemory = -1
 	// autoMemoryPercent is what a process may take of the memory there is.
 	autoMemoryPercent = 75
+	// programMemory is about what lies in memory of the program's file. The
+	// system counts it as the process's, the runtime does not.
+	programMemory = 16 << 20
 	// leastMemory is room for a server that holds next to nothing.
 	leastMemory = 64 << 20
 )
@@ -57,7 +60,7 @@ func (o *serveOptions) limitMemory(log *slog.Logger) int64 {
 	}
 	if limit > 0 {
 		log.Info("memory is limited", "limit", limit)
-		debug.SetMemoryLimit(limit)
+		debug.SetMemoryLimit(limit - programMemory)
 	}
 	return limit
 }
