@@ -26,6 +26,7 @@ type metrics struct {
 	diskFree     prometheus.Gauge
 	diskLow      prometheus.Gauge
 	watchers     prometheus.Gauge
+	budget       *budgetMetrics
 
 	all        []prometheus.Collector
 	registered prometheus.Registerer // nil if they are not
@@ -65,11 +66,13 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		diskFree:     node("disk_free_bytes", "Bytes free where the data lies."),
 		diskLow:      node("disk_low", "1 while sends are refused because the disk is nearly full."),
 		watchers:     node("watchers", "Sessions that listen to their shard."),
+		budget:       newBudgetMetrics(),
 	}
 	m.all = []prometheus.Collector{
 		m.commit, m.append, m.apply, m.batch, m.queued, m.outbox, m.gaps, m.undelivered, m.snapshots, m.snapshotFail,
 		m.stateBytes, m.stopped, m.serving, m.logFailures, m.diskFree, m.diskLow, m.watchers,
 	}
+	m.all = append(m.all, m.budget.all()...)
 	if reg == nil {
 		return m, nil
 	}
@@ -98,6 +101,7 @@ func (m *metrics) unregister() {
 type shardMetrics struct {
 	commit, append, apply, batch       prometheus.Observer
 	queued, outbox, stateBytes         prometheus.Gauge
+	retention                          prometheus.Gauge
 	stopped, serving, snapshotFailed   prometheus.Gauge
 	gaps, undelivered, snapshots, fail prometheus.Counter
 }
@@ -111,6 +115,7 @@ func (m *metrics) shard(id uint32) *shardMetrics {
 		stateBytes: m.stateBytes.WithLabelValues(l), stopped: m.stopped.WithLabelValues(l),
 		serving: m.serving.WithLabelValues(l), snapshotFailed: m.snapshotFail.WithLabelValues(l),
 		gaps: m.gaps.WithLabelValues(l), undelivered: m.undelivered.WithLabelValues(l),
+		retention: m.budget.retention.WithLabelValues(l),
 		snapshots: m.snapshots.WithLabelValues(l), fail: m.logFailures.WithLabelValues(l),
 	}
 }

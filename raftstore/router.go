@@ -140,13 +140,16 @@ func (s *Store) await(ctx context.Context, cmd shard.Command, step func(*shard.S
 }
 
 // admit refuses what would need room that is not there: bytes on a disk that is
-// nearly full, or in the outbox for a shard that takes no letters.
+// nearly full, in memory, or in the outbox for a shard that takes no letters.
 func (s *Store) admit(cmd shard.Command) error {
 	var to shard.UserID
 	switch c := cmd.(type) {
 	case *shard.Send:
 		if s.diskLow.Load() {
 			return unavailable(10*time.Second, "the disk is nearly full")
+		}
+		if s.memoryFull.Load() {
+			return unavailable(memoryRetryAfter, "the memory is full")
 		}
 		to = c.To
 	case *shard.Recall:

@@ -51,6 +51,12 @@ type Config struct {
 	// default 1 GiB; -1 switches that off.
 	DiskReserve int64
 
+	// MemoryLimit bounds the memory of the process, in bytes; 0: nothing does. From
+	// three quarters of it on the oldest messages go before their time, and when
+	// that does not help, sends get ErrUnavailable. Garbage does not count: whoever
+	// sets it has to give debug.SetMemoryLimit no more than that.
+	MemoryLimit int64
+
 	// ClockSettle is how long a jump of the wall clock must stand before it is
 	// followed, default 10 min.
 	ClockSettle time.Duration
@@ -66,7 +72,8 @@ type Config struct {
 	Log        *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil: metrics are kept and not registered
 
-	walFS types.VFS // nil: the file system
+	walFS types.VFS            // nil: the file system
+	meter func() memoryReading // nil: the runtime's
 }
 
 // withDefaults fills zero fields and refuses what cannot be.
@@ -101,6 +108,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.DiskReserve == 0 {
 		c.DiskReserve = 1 << 30
+	}
+	if c.MemoryLimit < 0 {
+		return c, fmt.Errorf("raftstore: MemoryLimit: %d is negative", c.MemoryLimit)
+	}
+	if c.meter == nil {
+		c.meter = readMemory
 	}
 	if err := setDefault("ClockSettle", &c.ClockSettle, 10*time.Minute); err != nil {
 		return c, err
@@ -145,8 +158,9 @@ type Store struct {
 	lock     *os.File
 	epoch    uint64 // of the data directory
 
-	outbox  []atomic.Int64 // bytes of letters that wait, by destination
-	diskLow atomic.Bool
+	outbox     []atomic.Int64 // bytes of letters that wait, by destination
+	diskLow    atomic.Bool
+	memoryFull atomic.Bool
 
 	// The groups end before the rest: they still answer while they drain.
 	stopGroups, stopRest context.CancelFunc
@@ -191,6 +205,7 @@ func Open(cfg Config) (*Store, error) {
 	s.restRuns.Go(func() { s.deferred.run(rest) })
 	s.restRuns.Go(func() { presence.run(rest, s) })
 	s.restRuns.Go(func() { s.watchDisk(rest) })
+	s.restRuns.Go(func() { newBudget(s).run(rest) })
 	for _, g := range s.groups {
 		s.groupRuns.Go(func() { g.run(groups) })
 	}

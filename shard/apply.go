@@ -49,6 +49,8 @@ func (s *State) execute(cmd Command, r *Result) {
 		s.applyBlock(c, r)
 	case *Expire:
 		s.applyExpire(c)
+	case *Retain:
+		s.applyRetain(c, r)
 	case *Configure:
 		s.applyConfigure(c)
 	case *OpenSlots:

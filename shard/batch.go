@@ -49,6 +49,7 @@ const (
 	kindImportSlot
 	kindDropSlot
 	kindOpenSlots
+	kindRetain
 )
 
 // AppendBatchHeader begins a batch that will be applied as of atMS.
@@ -96,6 +97,7 @@ type commandSet struct {
 	importSlot ImportSlot
 	drop       DropSlot
 	openSlots  OpenSlots
+	retain     Retain
 
 	body decoder // of the command being decoded; here because decode is called through an interface
 }
@@ -136,6 +138,8 @@ func (cs *commandSet) get(k kind) Command {
 		return &cs.drop
 	case kindOpenSlots:
 		return &cs.openSlots
+	case kindRetain:
+		return &cs.retain
 	}
 	return nil
 }
@@ -216,6 +220,7 @@ func (c *FreezeSlot) Key() string { return "" }
 func (c *ImportSlot) Key() string { return "" }
 func (c *DropSlot) Key() string   { return "" }
 func (c *OpenSlots) Key() string  { return "" }
+func (c *Retain) Key() string     { return "" }
 
 func (*Login) kind() kind              { return kindLogin }
 func (*Logout) kind() kind             { return kindLogout }
@@ -234,6 +239,7 @@ func (*FreezeSlot) kind() kind         { return kindFreezeSlot }
 func (*ImportSlot) kind() kind         { return kindImportSlot }
 func (*DropSlot) kind() kind           { return kindDropSlot }
 func (*OpenSlots) kind() kind          { return kindOpenSlots }
+func (*Retain) kind() kind             { return kindRetain }
 
 func (c *Login) append(b []byte) []byte {
 	b = appendBytes(b, c.User)
@@ -467,6 +473,14 @@ func (c *OpenSlots) append(b []byte) []byte {
 }
 
 func (c *OpenSlots) decode(d *decoder) { *c = OpenSlots{FirstSlot: d.slot(), LastSlot: d.slot()} }
+
+func (c *Retain) append(b []byte) []byte {
+	return appendUint(appendUint(appendInt(b, c.Cutoff), uint64(c.FirstSlot)), uint64(c.MaxWork))
+}
+
+func (c *Retain) decode(d *decoder) {
+	*c = Retain{Cutoff: d.int(), FirstSlot: d.slot(), MaxWork: uint32(d.uintMax(1<<32 - 1))}
+}
 
 func (c *Configure) append(b []byte) []byte { return appendUint(appendLimits(b, c.Limits), c.Epoch) }
 func (c *Configure) decode(d *decoder)      { *c = Configure{Limits: d.limits(), Epoch: d.uint()} }

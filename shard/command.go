@@ -148,6 +148,15 @@ type Expire struct {
 	FirstSlot, LastSlot uint16 // inclusive
 }
 
+// Retain raises the cutoff: messages of that time or older are gone. Reads hide
+// them at once. It also begins to free their memory, from FirstSlot on; the
+// result's Next says where another Retain has to go on.
+type Retain struct {
+	Cutoff    int64 // ms; lower than that in force changes nothing, and it stays below the time of the batch
+	FirstSlot uint16
+	MaxWork   uint32 // after which it stops: users looked at, and four for each entry removed
+}
+
 // Configure replaces the limits that decide what a shard keeps, and the epoch
 // of the store unless it is 0.
 type Configure struct {

@@ -66,6 +66,9 @@ func (s *State) receive(u *user, i int, l *Letter) {
 		e.Mentions, e.Body = nil, nil
 	}
 	s.store(u, i, &e)
+	if e.Time <= s.cutoff {
+		s.evictCutOf(u, &u.convs.items[i])
+	}
 	s.enforce(u)
 }
 

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"math"
+	"slices"
 
 	"github.com/belfry-im/belfry/shard/ring"
 )
@@ -26,6 +27,37 @@ func Receipted(s *State, name, peer UserID) uint64 {
 		return s.lookup(name).cold(c).receipted
 	}
 	return 0
+}
+
+// HoldsCut tells whether a user's logs hold what the cutoff has taken.
+func HoldsCut(s *State, name UserID) bool {
+	u := s.lookup(name)
+	if u == nil {
+		return false
+	}
+	var e ring.Entry
+	for i := range u.convs.items {
+		if c := &u.convs.items[i]; c.log.At(s.arena, c.log.First(), &e) && e.Time <= s.cutoff {
+			return true
+		}
+	}
+	return false
+}
+
+// LogBytes adds up all logs, those of frozen slots included.
+func LogBytes(s *State) (n int) {
+	for _, sl := range s.slots {
+		if sl == nil {
+			continue
+		}
+		for number := range sl.users.all {
+			u := s.user(number)
+			for i := range u.convs.items {
+				n += u.convs.items[i].log.Bytes()
+			}
+		}
+	}
+	return n
 }
 
 func (s *State) inspect(name, peer UserID) *conv {
@@ -122,6 +154,25 @@ func ForgetLost(s *State, name, peer UserID) {
 		s.rare(u, c).lost = nil
 	}
 }
+
+// CutSilently removes what the cutoff took from a user and does not say so.
+func CutSilently(s *State, name UserID) {
+	u := s.spoilt(name)
+	if u == nil {
+		return
+	}
+	lost := map[int][]lostRun{}
+	for i := range u.extras {
+		lost[i] = slices.Clone(u.extras[i].lost)
+	}
+	s.evictCut(u)
+	for i := range u.extras {
+		u.extras[i].lost = lost[i]
+	}
+}
+
+// LowerCutoff lets come back what a cutoff has hidden.
+func LowerCutoff(s *State) { s.cutoff -= 10_000 }
 
 // ForgetActivity puts a conversation at the end of the order that reads after a
 // cursor walk.

@@ -38,6 +38,7 @@ func story() [][]byte {
 		{&Trim{From: "alice", To: "zoe", UpTo: 1}},
 		{&DeleteConversation{User: "bob", Peer: "zoe", Messages: true}},
 		{&Expire{LastSlot: Slots - 1}},
+		{&Retain{Cutoff: storyTime + 3500, MaxWork: 1000}},
 		{&Logout{User: "alice", Session: 1}},
 	}
 	encoded := make([][]byte, len(batches))

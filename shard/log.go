@@ -47,6 +47,9 @@ func (s *State) hiddenBy(u *user, c *conv, e *ring.Entry, now int64) gapCode {
 	if s.expired(e, now) {
 		return gapExpired
 	}
+	if e.Time <= s.cutoff {
+		return gapEvicted
+	}
 	return gapNone
 }
 
@@ -58,9 +61,14 @@ func (u *user) queueFrom(c *conv) uint64 {
 
 // inQueue tells whether an entry at or above queueFrom is in the offline queue.
 func (s *State) inQueue(u *user, c *conv, e *ring.Entry, now int64) bool {
+	return e.Time > s.cutoff && s.queueable(u, c, e, now)
+}
+
+// queueable is inQueue but for the cutoff.
+func (s *State) queueable(u *user, c *conv, e *ring.Entry, now int64) bool {
 	return e.Flags&ring.Own == 0 &&
 		e.Time+s.limits.OfflineTTL.Milliseconds() > now &&
-		s.hiddenBy(u, c, e, now) == gapNone
+		u.markOf(c, e.Seq) == gapNone && !s.expired(e, now)
 }
 
 // store appends an entry to a view and gives it its place in the arrival order.
@@ -72,6 +80,8 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 	s.frees(u)
 	size := c.log.Append(s.arena, e)
 	u.bytes += size
+	u.oldest = min(u.oldest, e.Time)
+	s.ages.add(e.Time, size)
 	c.lastTime, c.lastArrival = e.Time, e.Arrival
 	s.activate(u, i)
 	s.touch(u)
@@ -162,7 +172,7 @@ func (s *State) counted(u *user, c *conv, now int64) bool {
 	}
 	var e ring.Entry
 	life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
-	return c.log.At(s.arena, u.queueFrom(c), &e) && e.Time+life > now
+	return c.log.At(s.arena, u.queueFrom(c), &e) && e.Time+life > now && e.Time > s.cutoff
 }
 
 // unread is the size of the queue as of now, which may be later than the last
@@ -191,6 +201,7 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 			why = reason
 		}
 		s.noteGone(u, c, e.Seq, why)
+		s.ages.add(e.Time, -ring.EntrySize(&e))
 		if e.Flags&ring.Own == 0 {
 			cold := s.warm(u, c)
 			if e.Seq != cold.gonePeerSeq+1 || e.Peer != cold.gonePeer+1 {

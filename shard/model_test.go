@@ -47,9 +47,11 @@ const (
 )
 
 type modelShard struct {
-	now    int64
-	limits shard.Limits
-	slots  [shard.Slots]slotState
+	now       int64
+	cutoff    int64
+	limits    shard.Limits
+	slots     [shard.Slots]slotState
+	sweepFrom uint16 // where the last Retain ended
 }
 
 type modelUser struct {
@@ -79,6 +81,7 @@ type modelUser struct {
 type adoption struct {
 	readSeq   func(user, peer shard.UserID) uint64
 	receipted func(user, peer shard.UserID) uint64
+	holdsCut  func(user shard.UserID) bool
 }
 
 type modelSession struct {
@@ -143,6 +146,7 @@ type modelEntry struct {
 	body     []byte
 	size     int
 
+	cut      bool            // its shard's cutoff has passed it
 	empty    bool            // had expired when it came; stored without its body
 	gone     shard.GapReason // why the log no longer holds it, empty while it does
 	recalled bool
@@ -254,6 +258,8 @@ func (e *modelEntry) gap(l *shard.Limits, now int64) shard.GapReason {
 		return shard.GapDeleted
 	case e.expired(l, now):
 		return shard.GapExpired
+	case e.cut:
+		return shard.GapEvicted
 	}
 	return ""
 }
@@ -268,8 +274,13 @@ func (e *modelEntry) leave(l *shard.Limits, now int64, reason shard.GapReason) {
 
 // queued tells whether the entry is an unread offline message of its view.
 func (v *modelView) queued(e *modelEntry, l *shard.Limits, now int64) bool {
-	return !e.own && e.seq > v.readSeq && !e.unqueued && e.gap(l, now) == "" &&
-		e.time+l.OfflineTTL.Milliseconds() > now
+	return !e.cut && v.queueable(e, l, now)
+}
+
+// queueable is queued but for the cutoff.
+func (v *modelView) queueable(e *modelEntry, l *shard.Limits, now int64) bool {
+	return !e.own && e.seq > v.readSeq && !e.unqueued && e.gone == "" && !e.recalled && !e.deleted &&
+		!e.expired(l, now) && e.time+l.OfflineTTL.Milliseconds() > now
 }
 
 func (v *modelView) unread(l *shard.Limits, now int64) (n int) {
@@ -338,6 +349,7 @@ func (m *model) post(sh *modelShard, l shard.Letter) {
 // receive applies the next letter of its direction.
 func (m *model) receive(sh *modelShard, l *shard.Letter) {
 	u := m.user(l.To)
+	u.settle(sh)
 	u.in[l.From] = l.Number
 	v := u.view(l.From)
 	switch l.Kind {
@@ -353,6 +365,8 @@ func (m *model) receive(sh *modelShard, l *shard.Letter) {
 			e.empty, e.body, e.mentions = true, nil, nil
 		}
 		u.append(v, e)
+		u.cut(sh)
+		u.settle(sh)
 		m.touched[u.id] = true
 		u.limitQueue(&sh.limits, sh.now)
 		u.limitHistory(&sh.limits, sh.now)

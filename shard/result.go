@@ -32,6 +32,8 @@ type Result struct {
 
 	Unread int // ReadReport: unread of that conversation now
 
+	Next uint16 // Retain: the slot to go on from, Slots when all are done
+
 	// Login.
 	Session SessionID
 	Reset   bool   // the device's cursor counted as absent

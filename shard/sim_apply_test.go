@@ -31,6 +31,11 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 		if sh.slots[c.Slot] == slotAbsent {
 			return shard.Result{Code: shard.CodeMoved}
 		}
+		if sh.slots[c.Slot] == slotOwned {
+			for _, u := range m.inSlot(c.Slot) {
+				u.settle(sh)
+			}
+		}
 		sh.slots[c.Slot] = slotFrozen
 		return shard.Result{}
 	case *shard.DropSlot:
@@ -45,6 +50,9 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 		}
 		sh.slots[c.Slot] = slotOwned
 		sh.now = max(sh.now, slotTime(c.Data))
+		for _, u := range m.inSlot(c.Slot) {
+			u.cut(sh)
+		}
 		return shard.Result{}
 	case *shard.Expire:
 		for _, id := range m.names() {
@@ -59,8 +67,14 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 		}
 		return shard.Result{}
 	}
+	if c, ok := cmd.(*shard.Retain); ok {
+		return m.retain(sh, c)
+	}
 	if !m.serves(sh, shard.UserID(cmd.Key())) {
 		return shard.Result{Code: shard.CodeMoved}
+	}
+	if settles(cmd) {
+		m.user(shard.UserID(cmd.Key())).settle(sh)
 	}
 	switch c := cmd.(type) {
 	case *shard.Login:

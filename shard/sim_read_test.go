@@ -73,8 +73,9 @@ func (u *modelUser) since(l *shard.Limits, session shard.SessionID, after, upTo 
 // besides: lost before the cursor, and no longer held to tell.
 func (v *modelView) lost(l *shard.Limits, since uint64, now int64) (must, may []uint64) {
 	for _, e := range v.entries {
+		lost := e.lost || e.cut && v.queueable(e, l, now)
 		switch {
-		case !e.lost || e.seq <= v.readSeq:
+		case !lost || e.seq <= v.readSeq:
 		case e.arrival > since:
 			must = append(must, e.seq)
 		case e.gone != "" || e.expired(l, now):

@@ -95,6 +95,9 @@ func (w *world) compareReplicas(sh *simShard, state *shard.State) {
 	if state.Now() != sh.leader.Now() {
 		w.failf("Now() = %d on a replica of shard %d, want %d", state.Now(), sh.index, sh.leader.Now())
 	}
+	if state.Cutoff() != sh.leader.Cutoff() {
+		w.failf("Cutoff() = %d on a replica of shard %d, want %d", state.Cutoff(), sh.index, sh.leader.Cutoff())
+	}
 	if state.Limits() != sh.leader.Limits() {
 		w.failf("Limits() = %+v on a replica of shard %d, want %+v", state.Limits(), sh.index, sh.leader.Limits())
 	}

@@ -33,6 +33,7 @@ var deeds = []deed{
 	{25, (*world).cutWire},
 	{60, (*world).trim},
 	{6, (*world).expire},
+	{4, (*world).retain},
 	{2, (*world).configure},
 	{4, (*world).startMove},
 	{30, (*world).move},
@@ -343,7 +344,7 @@ func (w *world) badCommand() {
 	user := w.anyUser()
 	sh := w.shardOf(user)
 	w.flush(sh)
-	if w.moving(user) {
+	if w.moving(user) || shard.HoldsCut(sh.leader, user) {
 		return
 	}
 	before := sh.leader.Checksum(shard.SlotOf(string(user)))
@@ -458,6 +459,11 @@ func (w *world) readAll() {
 		w.checkSessions(sh)
 		if size := sh.leader.Size(); size < 0 {
 			w.failf("Size() = %d", size)
+		}
+		for _, state := range []*shard.State{sh.leader, sh.follower} {
+			if got, want := state.Usage().Messages, shard.LogBytes(state); got != want {
+				w.failf("Usage().Messages = %d, want %d", got, want)
+			}
 		}
 	}
 }

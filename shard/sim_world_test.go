@@ -270,6 +270,7 @@ func (w *world) follow(sh *simShard, orders []order, at int64) {
 		w.model.adopt = &adoption{
 			readSeq:   func(user, peer shard.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
 			receipted: func(user, peer shard.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
+			holdsCut:  func(user shard.UserID) bool { return shard.HoldsCut(sh.leader, user) },
 		}
 	}
 	w.arrived = w.arrived[:0]

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
 
@@ -66,8 +67,12 @@ func (s *State) dropUser(number uint32) {
 	u := s.user(number)
 	s.save(u) // a view may still come to him
 	s.frees(u)
+	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
+		for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e); {
+			s.ages.add(e.Time, -ring.EntrySize(&e))
+		}
 		c.log.Evict(s.arena, c.log.Next())
 		s.arena.Free(c.peer, int(c.peerLen))
 	}
@@ -98,11 +103,22 @@ func (s *State) applyOpenSlots(c *OpenSlots, r *Result) {
 }
 
 func (s *State) applyFreezeSlot(c *FreezeSlot, r *Result) {
-	if s.slots[c.Slot] == nil {
+	sl := s.slots[c.Slot]
+	if sl == nil {
 		*r = Result{Code: CodeMoved, Detail: "slot: not here"}
 		return
 	}
-	s.slots[c.Slot].frozen = true
+	if sl.frozen {
+		return
+	}
+	// What the cutoff has taken stays behind: the new owner has another one.
+	for number := range sl.users.all {
+		if u := s.user(number); s.isCut(u) {
+			s.save(u)
+			s.evictCut(u)
+		}
+	}
+	sl.frozen = true
 }
 
 func (s *State) applyImportSlot(c *ImportSlot, r *Result) {

@@ -16,7 +16,7 @@ import (
 // A snapshot is a sequence of frames, each a uvarint length and that many
 // bytes, of which the first says what the frame holds:
 //
-//	header  "belfry", version, epoch, time, limits
+//	header  "belfry", version, epoch, time, cutoff, limits
 //	slot    number, frozen
 //	user …  the frames of a user of the slot above, in order of name
 //	end     xxhash64 of all bytes before this frame
@@ -75,7 +75,7 @@ func (s *State) Snapshot() *View {
 	v := &View{s: s, mark: s.marks, hash: xxhash.New(), chunkBytes: chunkBytes, frameBytes: frameBytes}
 	head := append([]byte{frameHeader}, snapshotMagic...)
 	head = appendUint(append(head, snapshotVersion), s.epoch)
-	head = appendInt(head, s.now)
+	head = appendInt(appendInt(head, s.now), s.cutoff)
 	v.frame = appendLimits(head, s.limits)
 	v.slots = make([]viewSlot, 0, Slots)
 	for number, sl := range s.slots {
@@ -254,7 +254,7 @@ func (s *State) restore(fr *frameReader) error {
 			if v := d.byte(); v != snapshotVersion {
 				return fmt.Errorf("version %d, this program knows %d", v, snapshotVersion)
 			}
-			s.epoch, s.now, s.limits = d.uint(), d.int(), d.limits().WithDefaults()
+			s.epoch, s.now, s.cutoff, s.limits = d.uint(), d.int(), d.int(), d.limits().WithDefaults()
 		case kind == frameSlot && headed:
 			number := d.slot()
 			if s.slots[number] != nil {

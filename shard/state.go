@@ -22,6 +22,7 @@ type State struct {
 	limits Limits
 	epoch  uint64 // of the store: a restore from backup raises it and so voids cursors
 	now    int64  // ms, the highest time applied
+	cutoff int64  // ms, messages up to here are gone for want of memory; 0 = none are
 	slots  [Slots]*slot
 	view   *View   // the snapshot being taken, nil when none is
 	marks  uint64  // snapshots marked so far
@@ -35,6 +36,7 @@ type State struct {
 	letterBytes int // waiting in outboxes
 	sentRecords int // in dedupe windows
 	tableBytes  int // of the tables of users
+	ages        ages
 
 	commands commandSet
 	out      *Outcome // of the Apply that runs
@@ -53,6 +55,7 @@ type user struct {
 	queued      int   // messages in the offline queue, expired ones included until purged
 	queuedBytes int
 	due         int64 // ms, not after the first time at which something he holds expires; 0 = unknown
+	oldest      int64 // ms, not after the time of any message he holds; derived
 	hourStart   int64
 	blocked     uint32 // users he has blocked
 	hourOpened  uint32 // conversations opened by sending since hourStart
@@ -75,7 +78,8 @@ const firstArrival = 1
 // NewState returns an empty shard that owns no slots.
 func NewState(id uint32) *State {
 	return &State{
-		id: id, arena: ring.NewArena(), limits: Limits{}.WithDefaults(), epoch: 1, seed: maphash.MakeSeed(),
+		id: id, arena: ring.NewArena(), limits: Limits{}.WithDefaults(), epoch: 1,
+		ages: newAges(), seed: maphash.MakeSeed(),
 	}
 }
 
@@ -127,6 +131,9 @@ func (s *State) mutate(sl *slot, name UserID, create bool) *user {
 		u = s.newUser(sl, name)
 	}
 	s.save(u)
+	if s.isCut(u) {
+		s.evictCut(u)
+	}
 	return u
 }
 

@@ -24,7 +24,7 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 			sync.UnreadTotal += s.unread(u, c, now)
 			s.queue(u, uint32(i), sync, now)
 		}
-		s.lost(u, c, sync)
+		s.lost(u, c, sync, now)
 	}
 	slices.SortFunc(sync.refs, byArrival)
 	sync.Offline = len(sync.refs)
@@ -60,7 +60,10 @@ func (s *State) queue(u *user, i uint32, sync *Sync, now int64) {
 }
 
 // lost lists what limits took from a conversation's queue after the cursor.
-func (s *State) lost(u *user, c *conv, sync *Sync) {
+func (s *State) lost(u *user, c *conv, sync *Sync, now int64) {
+	for _, l := range s.cutRuns(u, c, sync.Since, now) {
+		sync.Lost = append(sync.Lost, Lost{Peer: UserID(s.peer(c)), From: l.from, To: l.to, Count: int(l.count)})
+	}
 	for _, l := range u.extra(c).lost {
 		if l.arrival <= sync.Since {
 			continue

@@ -116,6 +116,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var faults faults
 	config := o.storeConfig(log, registry)
+	config.MemoryLimit = o.limitMemory(log)
 	faults.configure(&config)
 	store, err := raftstore.Open(config)
 	if err != nil {

@@ -26,6 +26,7 @@ type serveOptions struct {
 	clockSettle time.Duration
 	diskReserve int
 	outboxBytes int
+	memoryLimit int
 
 	authSecretFile, authJWKS  string
 	authAudience, authIssuer  string
@@ -84,6 +85,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(size{&o.diskReserve, 0, 1 << 50}, "disk-reserve", "free space on disk below which sends are refused; 0 = no limit")
 	o.outboxBytes = 64 << 20
 	fs.Var(size{&o.outboxBytes, 64 << 10, 1 << 40}, "outbox-bytes", "what may wait for a destination that is down")
+	o.memoryLimit = autoMemory
+	fs.Var(memorySize{&o.memoryLimit}, "memory-limit", "memory of the process: near it messages are kept for less time, then sends are refused; auto = 75 % of what there is, 0 = no limit")
 
 	fs.StringVar(&o.authSecretFile, "auth-secret-file", "", "file with the secret of HS256/384/512 tokens")
 	fs.StringVar(&o.authJWKS, "auth-jwks", "", "JWKS file with the public keys of RS/ES/EdDSA tokens")

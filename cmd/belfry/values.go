@@ -222,4 +222,4 @@ func (c choice) Set(text string) error {
 	return nil
 }
 
-var _ = []pflag.Value{duration{}, count{}, size{}, rate{}, window{}, choice{}}
+var _ = []pflag.Value{duration{}, count{}, size{}, memorySize{}, rate{}, window{}, choice{}}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+)
+
+const (
+	// autoMemory is --memory-limit auto.
+	autoMemory = -1
+	// autoMemoryPercent is what a process may take of the memory there is.
+	autoMemoryPercent = 75
+	// programMemory is about what lies in memory of the program's file. The
+	// system counts it as the process's, the runtime does not.
+	programMemory = 16 << 20
+	// leastMemory is room for a server that holds next to nothing.
+	leastMemory = 64 << 20
+)
+
+// A memorySize is a size, 0 for no limit, or auto.
+type memorySize struct{ p *int }
+
+func (m memorySize) Type() string { return "size" }
+
+func (m memorySize) String() string {
+	switch {
+	case m.p == nil:
+		return ""
+	case *m.p == autoMemory:
+		return "auto"
+	}
+	return formatSize(*m.p)
+}
+
+func (m memorySize) Set(text string) error {
+	if text == "auto" {
+		*m.p = autoMemory
+		return nil
+	}
+	v, err := parseSize(text)
+	if err != nil || v != 0 && v < leastMemory {
+		return fmt.Errorf("want a size of at least %s such as 2GiB, 0 for no limit, or auto", formatSize(leastMemory))
+	}
+	*m.p = v
+	return nil
+}
+
+// limitMemory tells the runtime how much memory the process may take, and
+// returns it; 0 is no limit.
+func (o *serveOptions) limitMemory(log *slog.Logger) int64 {
+	limit := int64(o.memoryLimit)
+	if limit == autoMemory {
+		usable, err := usableMemory("/")
+		if err != nil {
+			log.Warn("memory is not limited, because how much there is cannot be told: set --memory-limit", "err", err)
+			return 0
+		}
+		limit = max(usable/100*autoMemoryPercent, leastMemory)
+	}
+	if limit > 0 {
+		log.Info("memory is limited", "limit", limit)
+		debug.SetMemoryLimit(limit - programMemory)
+	}
+	return limit
+}

@@ -1,0 +1,319 @@
+//go:build linux
+
+package main
+
+// The limit of memory, from outside: what a server does that is given little.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// plainBinary is never built with the race detector, which takes several times
+// the memory.
+var plainBinary = sync.OnceValues(func() (string, error) {
+	if !raceEnabled {
+		return normalBinary()
+	}
+	path := filepath.Join(binDir, "belfry-plain")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// TestMemoryLimitShortensRetention fills a small server with twice what it may
+// hold. It forgets the oldest messages and says so: what was acknowledged and is
+// younger than the retention it announces is there, all else is named.
+func TestMemoryLimitShortensRetention(t *testing.T) {
+	t.Parallel()
+	const (
+		limit   = 160 << 20
+		pairs   = 8
+		total   = 7500 // messages, each of which two views hold
+		every   = time.Second / 1250
+		refused = "sends are refused"
+	)
+	s := start(t, plainBinary, []string{
+		"--memory-limit=160MiB", "--shards=2", "--frame-rate=0", "--log-level=info",
+		"--user-bytes=128MiB", "--offline-max-bytes=128MiB", "--offline-max-messages=1000000",
+	})
+	text := strings.Repeat("0123456789abcdef", 10<<10/16)
+	acked := make([][]int64, pairs) // times, by seq-1, of what user i sent to his peer
+	var sent atomic.Int64
+	var senders sync.WaitGroup
+	pace := time.NewTicker(every)
+	defer pace.Stop()
+	for i := range pairs {
+		sender := s.login(t, fmt.Sprintf("sender%d", i), "phone", obj{"recents": "off"})
+		senders.Go(func() {
+			for sent.Add(1) <= total {
+				<-pace.C
+				n := len(acked[i])
+				reply, err := sender.conn.call(t.Context(), "send", obj{
+					"conv": fmt.Sprintf("u:receiver%d", i), "cid": fmt.Sprint(n), "body": obj{"text": text},
+				})
+				if err != nil {
+					t.Errorf("send %d: %v", n, err)
+					return
+				}
+				if seq := reply["seq"].(int64); seq != int64(n+1) {
+					t.Errorf("seq of send %d = %d", n, seq)
+					return
+				}
+				acked[i] = append(acked[i], reply["time"].(int64))
+			}
+		})
+	}
+	senders.Wait()
+	if t.Failed() {
+		return
+	}
+
+	retention := time.Hour
+	for _, shard := range []string{"0", "1"} {
+		seconds := s.metric(t, `belfry_shard_retention_seconds{shard="`+shard+`"}`)
+		retention = min(retention, time.Duration(seconds*float64(time.Second)))
+	}
+	complete := time.Now().Add(-retention).UnixMilli() // younger than that is there
+	if retention >= time.Hour || retention < 2*time.Second {
+		t.Fatalf("retention = %v, want it shortened", retention)
+	}
+	lost := 0
+	for i := range pairs {
+		sender := s.login(t, fmt.Sprintf("sender%d", i), "laptop", obj{"recents": "off"})
+		lost += checkShortened(t, sender, fmt.Sprintf("u:receiver%d", i), acked[i], complete, nil)
+		receiver := s.device(t, fmt.Sprintf("receiver%d", i), "phone", nil)
+		receiver.login(obj{"recents": "off", "autoRead": false})
+		named := map[int64]bool{}
+		pushed := 0
+		for synced := false; !synced; {
+			p := receiver.next()
+			switch p.Op {
+			case "onNewMessage":
+				pushed += len(receiver.onNewMessage(p.Args))
+				receiver.ackAll()
+			case "onSynced":
+				synced = true
+				for _, l := range p.Args["lost"].([]any) {
+					for seq := num(t, l.(obj), "from"); seq <= num(t, l.(obj), "to"); seq++ {
+						named[seq] = true
+					}
+				}
+			}
+		}
+		checkShortened(t, receiver, fmt.Sprintf("u:sender%d", i), acked[i], complete, named)
+		if pushed+len(named) != len(acked[i]) {
+			t.Errorf("receiver%d: %d messages pushed and %d lost, want %d", i, pushed, len(named), len(acked[i]))
+		}
+	}
+	if lost < total/4 || lost > total*3/4 {
+		t.Errorf("%d of %d messages are gone", lost, total)
+	}
+	s.checkMemory(t, limit)
+	if log := s.log.String(); strings.Contains(log, refused) || !strings.Contains(log, "memory is short") {
+		t.Error("the log does not say that memory was short, or sends were refused")
+	}
+	t.Logf("retention %v, %d of %d messages gone, at most %d MiB", retention, lost, total, s.status(t, "VmHWM")>>20)
+}
+
+// checkShortened compares a history with what was acknowledged: the messages
+// that are not there are the oldest, none of them is from complete or later, and
+// each is a gap with its reason, and named as lost unless named is nil. It
+// returns their number.
+func checkShortened(t *testing.T, c *wsClient, conv string, acked []int64, complete int64, named map[int64]bool) (gone int) {
+	t.Helper()
+	messages := c.allHistory(conv)
+	gone = len(acked) - len(messages)
+	for i, m := range messages {
+		if m.Seq != int64(gone+i+1) || m.Time != acked[gone+i] && named == nil {
+			t.Fatalf("%s: %s: message %d has seq %d, time %d; want %d, %d", c.name(), conv, i, m.Seq, m.Time, gone+i+1, acked[gone+i])
+		}
+	}
+	if gone > 0 && acked[gone-1] >= complete {
+		t.Errorf("%s: %s: seq %d is gone, %d ms younger than announced", c.name(), conv, gone, acked[gone-1]-complete)
+	}
+	for seq := int64(1); named != nil && seq <= int64(len(acked)); seq++ {
+		if named[seq] != (seq <= int64(gone)) {
+			t.Fatalf("%s: %s: lost names %d: %v, with %d gone", c.name(), conv, seq, named[seq], gone)
+		}
+	}
+	_, page := c.history(conv, obj{"after": 0, "limit": 1})
+	if gaps, _ := page["gaps"].([]any); gone > 0 && (len(gaps) != 1 || gaps[0].(obj)["reason"] != "evicted" || num(t, gaps[0].(obj), "to") != int64(gone)) {
+		t.Errorf("%s: %s: gaps = %v, want 1 to %d evicted", c.name(), conv, gaps, gone)
+	}
+	return gone
+}
+
+// TestMemoryFull fills a server with what no shorter retention frees: users and
+// conversations. Sends are refused, all else goes on, and with more memory it
+// takes sends again.
+func TestMemoryFull(t *testing.T) {
+	t.Parallel()
+	const limit = 64 << 20
+	s := start(t, plainBinary, []string{"--memory-limit=64MiB", "--shards=2", "--frame-rate=0", "--new-conversations=0"})
+	refused := make(chan *wireError, 1)
+	var stop atomic.Bool
+	var senders sync.WaitGroup
+	for i := range 16 {
+		c := s.login(t, fmt.Sprintf("sender%d", i), "phone", obj{"recents": "off"})
+		senders.Go(func() {
+			for n := 0; n < 9000 && !stop.Load(); n++ {
+				_, err := c.conn.call(t.Context(), "send", obj{
+					"conv": fmt.Sprintf("u:receiver-%d-%d", i, n), "cid": "1", "body": "x",
+				})
+				if e, ok := errors.AsType[*wireError](err); ok && e.Code == "unavailable" {
+					stop.Store(true)
+					select {
+					case refused <- e:
+					default:
+					}
+				} else if err != nil {
+					t.Errorf("send: %v", err)
+					return
+				}
+			}
+		})
+	}
+	senders.Wait()
+	if t.Failed() {
+		return
+	}
+	select {
+	case e := <-refused:
+		if e.RetryAfterMS <= 0 {
+			t.Errorf("retryAfterMs = %d with %v", e.RetryAfterMS, e)
+		}
+	default:
+		t.Fatal("all sends were taken")
+	}
+	if got := s.metric(t, "belfry_memory_full"); got != 1 {
+		t.Errorf("belfry_memory_full = %v, want 1", got)
+	}
+	// The metric says what takes the memory, and the rest works.
+	if users := s.metric(t, `belfry_memory_used_bytes{part="users"}`); users < limit/8 {
+		t.Errorf("users take %v bytes, want the most of %d", users, limit)
+	}
+	receiver := s.login(t, "receiver-0-0", "phone", nil)
+	receiver.sync()
+	receiver.ackAll()
+	receiver.history("u:sender0", nil)
+	receiver.request("deleteConversation", obj{"conv": "u:sender0", "messages": true})
+	receiver.refused("send", obj{"conv": "u:sender0", "cid": "1", "body": "x"}, "unavailable")
+	s.checkMemory(t, limit)
+
+	s.kill()
+	s.restart("--memory-limit=512MiB")
+	receiver.login(obj{"recents": "off"})
+	receiver.sync()
+	receiver.say("u:sender0", "room again")
+}
+
+// TestMemoryFullForAMoment sends more than may be taken from within the last
+// seconds: that is refused, and taken once what is held is old enough to go.
+func TestMemoryFullForAMoment(t *testing.T) {
+	t.Parallel()
+	const limit = 96 << 20
+	s := start(t, plainBinary, []string{"--memory-limit=96MiB", "--shards=1", "--frame-rate=0", "--user-bytes=128MiB"})
+	text := strings.Repeat("0123456789abcdef", 11<<10/16)
+	var refusals, taken atomic.Int64
+	var senders sync.WaitGroup
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for i := range 8 {
+		c := s.login(t, fmt.Sprintf("sender%d", i), "phone", obj{"recents": "off"})
+		senders.Go(func() {
+			after := 0 // sends taken since one was refused
+			for n := 0; ctx.Err() == nil && after < 100; n++ {
+				_, err := c.conn.call(ctx, "send", obj{"conv": fmt.Sprintf("u:receiver%d", i), "cid": fmt.Sprint(n), "body": text})
+				e, _ := errors.AsType[*wireError](err)
+				switch {
+				case err == nil:
+					taken.Add(1)
+					if refusals.Load() > 0 {
+						after++
+					}
+				case e != nil && e.Code == "unavailable" && e.RetryAfterMS > 0:
+					refusals.Add(1)
+					after = 0
+					time.Sleep(time.Duration(e.RetryAfterMS) * time.Millisecond) // as a client does
+				default:
+					t.Errorf("send: %v", err)
+					return
+				}
+			}
+		})
+	}
+	senders.Wait()
+	if refusals.Load() == 0 || ctx.Err() != nil {
+		t.Errorf("%d sends taken, %d refused, and not in time: %v", taken.Load(), refusals.Load(), ctx.Err())
+	}
+	s.checkMemory(t, limit)
+	t.Logf("%d sends taken, %d refused, at most %d MiB", taken.Load(), refusals.Load(), s.status(t, "VmHWM")>>20)
+}
+
+// checkMemory requires that the process never took more than a tenth beyond
+// its limit.
+func (s *server) checkMemory(t *testing.T, limit int64) {
+	t.Helper()
+	if most := s.status(t, "VmHWM"); most > limit+limit/10 {
+		t.Errorf("the server took up to %d MiB, with a limit of %d", most>>20, limit>>20)
+	}
+}
+
+// status reads a size of /proc/PID/status, in bytes.
+func (s *server) status(t *testing.T, name string) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		if _, err := fmt.Sscanf(line, name+": %d kB", &kib); err == nil {
+			return kib << 10
+		}
+	}
+	t.Fatalf("no %s in /proc/…/status", name)
+	return 0
+}
+
+// metric reads one value from /metrics.
+func (s *server) metric(t *testing.T, name string) (value float64) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+s.adminListen+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.adminToken)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			if _, err := fmt.Sscan(rest, &value); err != nil {
+				t.Fatal(err)
+			}
+			return value
+		}
+	}
+	t.Fatalf("no %s in /metrics", name)
+	return 0
+}

@@ -1,0 +1,239 @@
+package raftstore
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+const (
+	// budgetEvery is how often memory is looked at. What comes in meanwhile, some
+	// 5 MB at 100,000 messages/s, must be little beside the limit.
+	budgetEvery = 100 * time.Millisecond
+	// leastRetention is what memory alone never takes: messages under way, and
+	// those that a slow reader is just being sent.
+	leastRetention = 2 * time.Second
+	// retainWork bounds one Retain: about 1 ms of the shard's time.
+	retainWork = 20_000
+	// memoryRetryAfter is told to senders while memory is full.
+	memoryRetryAfter = time.Second
+	// calmAfter is how long nothing must have been taken before that is logged.
+	calmAfter = time.Minute
+)
+
+// Parts of Config.MemoryLimit, in percent. What is above them is room for
+// garbage, for what a snapshot keeps from being freed, and for bursts.
+const (
+	softPercent  = 75 // used: past it, retention shortens
+	tightPercent = 83 // used, and reserved for messages: past it too
+	fullPercent  = 92 // in all: past it, sends are refused
+	roomPercent  = 89 // in all: below it, they are taken again
+	slackPercent = 2  // taken beyond what must go, not to come back at once
+)
+
+// A budget keeps the memory of the process below Config.MemoryLimit: it takes
+// the oldest messages of all shards that this node leads, and while that does
+// not help, it has sends refused.
+type budget struct {
+	store *Store
+	limit int64
+	meter func() memoryReading
+	cuts  []*cut // by group
+
+	collection uint64 // the last one seen
+	other      int64  // live heap beside the shards', as of that collection
+
+	sweeps sync.WaitGroup
+}
+
+// A cut is the shortening of one group's retention.
+type cut struct {
+	group  *group
+	busy   atomic.Bool  // a sweep is under way: what it frees still counts as used
+	swept  atomic.Int64 // the cutoff that the last sweep brought to its end
+	last   time.Time    // when the cutoff was last raised here; zero after calm
+	logged time.Duration
+}
+
+// A memoryReading is what the runtime says about the process, in bytes.
+type memoryReading struct {
+	collections uint64 // completed
+	live        int64  // heap that the last of them found in use
+	beside      int64  // taken by other things than the heap: stacks, the runtime, the program
+	resident    int64  // in all, garbage included, without what was given back to the system
+}
+
+func newBudget(s *Store) *budget {
+	b := &budget{store: s, limit: s.cfg.MemoryLimit, meter: s.cfg.meter}
+	for _, g := range s.groups {
+		b.cuts = append(b.cuts, &cut{group: g})
+	}
+	m := s.metrics.budget
+	m.limit.Set(float64(b.limit))
+	m.soft.Set(float64(b.percent(softPercent)))
+	return b
+}
+
+func (b *budget) percent(n int64) int64 { return b.limit / 100 * n }
+
+// run keeps the budget until ctx ends.
+func (b *budget) run(ctx context.Context) {
+	defer b.sweeps.Wait()
+	tick := time.NewTicker(budgetEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			b.check(now)
+		}
+	}
+}
+
+// check looks at the memory once, and does what has to be done.
+func (b *budget) check(now time.Time) {
+	usages := make([]shard.Usage, len(b.cuts))
+	var all shard.Usage
+	for i, c := range b.cuts {
+		u := c.group.usage()
+		usages[i] = u
+		all.Messages += u.Messages
+		all.Arena += u.Arena
+		all.Free += u.Free
+		all.Deferred += u.Deferred
+		all.Letters += u.Letters
+		all.Dedupe += u.Dedupe
+		all.Users += u.Users
+	}
+	r := b.meter()
+	if r.collections != b.collection {
+		b.collection = r.collections
+		b.other = max(0, r.live-int64(all.Held()+all.Free+all.Deferred))
+	}
+	used := b.other + r.beside + int64(all.Held())
+	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
+
+	excess := int64(0)
+	if b.limit > 0 {
+		b.refuse(used+int64(all.Free+all.Deferred), &all)
+		excess = max(used-b.percent(softPercent), used+int64(all.Free)-b.percent(tightPercent))
+	}
+	if excess > 0 {
+		excess += b.percent(slackPercent)
+	}
+	for i, c := range b.cuts {
+		share := 0
+		if excess > 0 && all.Messages > 0 {
+			share = int(float64(excess) * float64(usages[i].Messages) / float64(all.Messages))
+		}
+		b.shorten(c, share, now)
+	}
+}
+
+// usage says what takes the shard's memory.
+func (g *group) usage() shard.Usage {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.state.Usage()
+}
+
+// refuse turns sends away while too much memory is in use.
+func (b *budget) refuse(inUse int64, all *shard.Usage) {
+	s := b.store
+	was := s.memoryFull.Load()
+	full := inUse >= b.percent(fullPercent) || was && inUse >= b.percent(roomPercent)
+	if full == was {
+		return
+	}
+	s.memoryFull.Store(full)
+	if !full {
+		s.metrics.budget.full.Set(0)
+		s.cfg.Log.Info("memory has room again: sends are taken", "in_use", inUse, "limit", b.limit)
+		return
+	}
+	s.metrics.budget.full.Set(1)
+	s.cfg.Log.Error("memory full: sends are refused", "in_use", inUse, "limit", b.limit, "of_it", parts(all, inUse))
+}
+
+// parts says what takes the memory, for the log.
+func parts(u *shard.Usage, inUse int64) slog.Value {
+	shards := int64(u.Held() + u.Free + u.Deferred)
+	return slog.GroupValue(
+		slog.Int("messages", u.Arena), slog.Int("free_for_messages", u.Free), slog.Int("kept_for_snapshot", u.Deferred),
+		slog.Int("users", u.Users), slog.Int("dedupe", u.Dedupe), slog.Int("letters", u.Letters),
+		slog.Int64("other", inUse-shards),
+	)
+}
+
+// shorten takes about n bytes of a group's oldest messages, or goes on with
+// what it began.
+func (b *budget) shorten(c *cut, n int, now time.Time) {
+	g := c.group
+	at := g.clock.now()
+	g.mu.RLock()
+	at = max(at, g.state.Now())
+	inForce, ttl := g.state.Cutoff(), g.state.Limits().HistoryTTL
+	cutoff := inForce
+	sweeps := c.busy.Load()
+	if n > 0 && !sweeps {
+		cutoff = max(inForce, min(g.state.CutoffFor(n, at), at-leastRetention.Milliseconds()))
+	}
+	g.mu.RUnlock()
+
+	retention := min(ttl, time.Duration(at-cutoff)*time.Millisecond)
+	g.metrics.retention.Set(retention.Seconds())
+	b.report(c, cutoff > inForce && retention < ttl, retention, now)
+	if !sweeps && cutoff > c.swept.Load() && g.reign.Load() != nil {
+		c.busy.Store(true)
+		b.sweeps.Go(func() {
+			defer c.busy.Store(false)
+			if g.retain(cutoff) {
+				c.swept.Store(cutoff)
+			}
+		})
+	}
+}
+
+// report logs that a group's retention begins to shrink, has halved or doubled
+// since, or is left to grow again.
+func (b *budget) report(c *cut, raised bool, retention time.Duration, now time.Time) {
+	log := c.group.log
+	switch {
+	case raised && c.last.IsZero():
+		log.Warn("memory is short: messages are kept for less time", "retention", retention)
+		c.logged = retention
+	case raised && (retention < c.logged/2 || retention > 2*c.logged):
+		log.Warn("memory is short: the time for which messages are kept has changed", "retention", retention, "before", c.logged)
+		c.logged = retention
+	case !c.last.IsZero() && now.Sub(c.last) > calmAfter:
+		log.Info("memory suffices: messages are kept for longer again", "retention", retention)
+		c.last = time.Time{}
+	}
+	if raised {
+		c.last = now
+	}
+}
+
+// retain raises the cutoff of a shard and frees what it takes, a step at a time.
+// It tells whether it came to the end.
+func (g *group) retain(cutoff int64) bool {
+	for first := g.first; first < shard.Slots; {
+		answer := make(chan outcome, 1)
+		command := shard.AppendCommand(nil, &shard.Retain{Cutoff: cutoff, FirstSlot: first, MaxWork: retainWork})
+		err := g.enqueue(command, waiter{done: func(r shard.Result, err error) { answer <- outcome{r, err} }})
+		if err != nil {
+			return false // tried again at the next look
+		}
+		o := <-answer
+		if o.err != nil {
+			return false
+		}
+		first = o.result.Next
+	}
+	return true
+}

@@ -1,0 +1,206 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A fakeMeter reads as much memory beside the shards as a test says.
+type fakeMeter struct{ beside atomic.Int64 }
+
+func (m *fakeMeter) read() memoryReading { return memoryReading{beside: m.beside.Load()} }
+
+// A testClock stands still but for what a test lets pass.
+type testClock struct{ passed atomic.Int64 }
+
+func (c *testClock) read() (time.Time, time.Duration) {
+	d := time.Duration(c.passed.Load())
+	return time.UnixMilli(1_700_000_000_000).Add(d), d
+}
+
+func (c *testClock) pass(d time.Duration) { c.passed.Add(int64(d)) }
+
+// budgetStore is a store with a limit, whose clock the test moves on.
+func budgetStore(t *testing.T, limit int64) (*Store, *fakeMeter, *testClock) {
+	m, clock := &fakeMeter{}, &testClock{}
+	cfg := testConfig(t)
+	cfg.MemoryLimit, cfg.meter, cfg.Clock = limit, m.read, clock.read
+	cfg.Limits.OfflineMaxBytes, cfg.Limits.OfflineMaxMessages, cfg.Limits.UserBytes = -1, -1, -1
+	return open(t, cfg), m, clock
+}
+
+// held sums up what the shards say they hold.
+func held(s *Store) (n int64) {
+	for _, g := range s.groups {
+		u := g.usage()
+		n += int64(u.Held())
+	}
+	return n
+}
+
+// fill sends n messages of 4 kB, of which each shard keeps a half, and
+// lets a second pass for each 100.
+func fill(t *testing.T, s *Store, clock *testClock, from, n int) {
+	t.Helper()
+	for i := range n {
+		user := userIn(s, i%2, 0)
+		cmd := message(user, userIn(s, i%2, 1), from+i)
+		cmd.Body = make([]byte, 4000)
+		cmd.Body[0] = 0xc0
+		send(t, s, cmd)
+		if i%100 == 99 {
+			clock.pass(time.Second)
+		}
+	}
+}
+
+func TestRetentionShortensAtTheSoftLimit(t *testing.T) {
+	const limit = 32 << 20
+	s, _, clock := budgetStore(t, limit)
+	const n = 6000 // twice 4 kB each
+	fill(t, s, clock, 0, n)
+	eventually(t, "memory within the soft limit", func() bool { return held(s) <= limit/100*softPercent })
+	if s.memoryFull.Load() {
+		t.Error("sends are refused although retention could shorten")
+	}
+	for id, g := range s.groups {
+		var cutoff int64
+		if err := g.read(func(st *shard.State, _ int64) { cutoff = st.Cutoff() }); err != nil {
+			t.Fatal(err)
+		}
+		if cutoff == 0 {
+			t.Fatalf("shard %d: nothing was taken", id)
+		}
+		// Nothing younger than that is missing, and all else is named.
+		alice, bob := userIn(s, id, 0), userIn(s, id, 1)
+		var page shard.Page
+		q := shard.HistoryQuery{User: bob, Peer: alice, HasAfter: true, Limit: n, MaxBytes: 1 << 30}
+		if err := s.History(q, &page); err != nil {
+			t.Fatal(err)
+		}
+		got := page.Batch.Messages
+		if len(got) == 0 || len(got) == n/2 || got[0].Time <= cutoff || got[len(got)-1].Seq != n/2 {
+			t.Fatalf("shard %d: history holds %d of %d messages", id, len(got), n/2)
+		}
+		want := shard.Gap{From: 1, To: got[0].Seq - 1, Reason: shard.GapEvicted}
+		if len(page.Gaps) != 1 || page.Gaps[0] != want {
+			t.Errorf("shard %d: gaps = %v, want %v", id, page.Gaps, want)
+		}
+		sync := login(t, s, bob, "phone", &ear{})
+		if len(sync.Lost) != 1 || sync.Lost[0].From != 1 || sync.Lost[0].To != want.To || sync.Lost[0].Count != int(want.To) {
+			t.Errorf("shard %d: lost = %v, want 1 to %d", id, sync.Lost, want.To)
+		}
+		if sync.Offline != len(got) {
+			t.Errorf("shard %d: offline = %d, want %d", id, sync.Offline, len(got))
+		}
+	}
+}
+
+func TestSendsAreRefusedWhenMemoryIsFull(t *testing.T) {
+	const limit = 1 << 30
+	s, meter, clock := budgetStore(t, limit)
+	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
+	send(t, s, message(alice, bob, 1))
+	clock.pass(time.Hour)
+
+	meter.beside.Store(limit / 100 * (fullPercent + 1))
+	eventually(t, "sends refused", func() bool { return s.memoryFull.Load() })
+	_, err := s.Propose(context.Background(), message(alice, bob, 2))
+	if !errors.Is(err, ErrUnavailable) || RetryAfter(err) != memoryRetryAfter {
+		t.Errorf("send = %v, retry after %v; want ErrUnavailable after %v", err, RetryAfter(err), memoryRetryAfter)
+	}
+	// All else goes on, even what makes a little more to keep.
+	login(t, s, bob, "phone", &ear{})
+	for _, cmd := range []shard.Command{
+		&shard.ReadReport{User: alice, Peer: bob, Seq: 1},
+		&shard.DeleteConversation{User: alice, Peer: bob, Messages: true},
+		&shard.Block{User: alice, Target: bob},
+	} {
+		if r, err := s.Propose(context.Background(), cmd); err != nil || r.Code != shard.OK {
+			t.Errorf("%T = %v, %v", cmd, r, err)
+		}
+	}
+
+	meter.beside.Store(limit / 100 * (roomPercent + 1)) // not enough room yet
+	time.Sleep(3 * budgetEvery)
+	if !s.memoryFull.Load() {
+		t.Error("sends are taken again at once")
+	}
+	meter.beside.Store(limit / 100 * (roomPercent - 1))
+	eventually(t, "sends taken again", func() bool { return !s.memoryFull.Load() })
+	send(t, s, message(bob, bob, 3))
+}
+
+// TestYoungMessagesStay fills beyond the limit within the time that nothing is
+// taken from: then sends are refused, and time helps.
+func TestYoungMessagesStay(t *testing.T) {
+	const limit = 4 << 20
+	s, _, clock := budgetStore(t, limit)
+	alice, bob := userIn(s, 0, 0), userIn(s, 0, 1)
+	sent := 0
+	for ; !s.memoryFull.Load(); sent++ {
+		cmd := message(alice, bob, sent)
+		cmd.Body = append([]byte{0xc0}, make([]byte, 4000)...)
+		if _, err := s.Propose(context.Background(), cmd); err != nil && !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		} else if err != nil {
+			break
+		}
+		if sent > limit/4000 {
+			t.Fatal("sends are taken beyond the limit")
+		}
+	}
+	if got := len(cids(t, s, bob, alice)); got != sent {
+		t.Errorf("%d messages of the last moment are held, want %d", got, sent)
+	}
+	clock.pass(time.Minute)
+	eventually(t, "sends taken again", func() bool { return !s.memoryFull.Load() })
+	if got := len(cids(t, s, bob, alice)); got >= sent {
+		t.Errorf("%d messages are held, want less than %d", got, sent)
+	}
+	send(t, s, message(alice, bob, 1_000_000))
+}
+
+// TestCutoffOutlivesRestart finds the same messages gone, and no more of them.
+func TestCutoffOutlivesRestart(t *testing.T) {
+	m, clock := &fakeMeter{}, &testClock{}
+	cfg := testConfig(t)
+	cfg.Shards, cfg.MemoryLimit, cfg.meter, cfg.Clock = 1, 64<<20, m.read, clock.read
+	s := open(t, cfg)
+	alice, bob := userIn(s, 0, 0), userIn(s, 0, 1)
+	for n := range 10 {
+		send(t, s, message(alice, bob, n))
+		clock.pass(10 * time.Second)
+	}
+	m.beside.Store(64 << 20)
+	var left []string
+	eventually(t, "messages taken", func() bool { left = cids(t, s, bob, alice); return len(left) < 10 })
+	m.beside.Store(0)
+	eventually(t, "sends taken again", func() bool { return !s.memoryFull.Load() })
+	left = cids(t, s, bob, alice)
+	sums := checksums(s, 0)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.MemoryLimit = 0
+	s = open(t, cfg)
+	if got := cids(t, s, bob, alice); fmt.Sprint(got) != fmt.Sprint(left) {
+		t.Errorf("after a restart %v are held, want %v", got, left)
+	}
+	if !equalSums(checksums(s, 0), sums) {
+		t.Error("the shard differs after a restart")
+	}
+}
+
+func TestReadMemory(t *testing.T) {
+	r := readMemory()
+	if r.resident <= 0 || r.beside <= 0 || r.beside >= r.resident || r.live < 0 {
+		t.Errorf("readMemory() = %+v", r)
+	}
+}

@@ -1,0 +1,159 @@
+package shard
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// entryWork is what the removal of an entry counts in Retain.MaxWork, where a
+// look at a user counts 1.
+const entryWork = 4
+
+// Cutoff is the time, in ms, up to which messages are gone because memory was
+// short; 0 = none ever was. It only rises.
+func (s *State) Cutoff() int64 { return s.cutoff }
+
+// CutoffFor gives the cutoff that takes messages of about n bytes, as they lie
+// in the logs; it is below now.
+func (s *State) CutoffFor(n int, now int64) int64 {
+	return min(s.ages.cutoff(n, s.cutoff, now), now-1)
+}
+
+// A Usage says what takes a shard's memory, in bytes.
+type Usage struct {
+	Messages int // entries of all logs; twice for a message within the shard
+	Arena    int // pieces in use of the memory that logs and conversations lie in, class sizes
+	Dedupe   int // pieces in use for dedupe windows
+	Free     int // reserved for pieces, and ready to be used again
+	Deferred int // freed, but kept until the snapshot under way is done
+	Letters  int // waiting in outboxes
+	Users    int // all else
+}
+
+// Held is what is in use: the shard's memory without what waits to be reused.
+func (u *Usage) Held() int { return u.Arena + u.Dedupe + u.Letters + u.Users }
+
+// Usage says what takes the shard's memory.
+func (s *State) Usage() Usage {
+	arena := s.arena.Stats()
+	dedupe := s.sentRecords * sentRecLen * sentUnit
+	return Usage{
+		Messages: s.ages.total,
+		Arena:    max(0, arena.Used-dedupe),
+		Dedupe:   dedupe,
+		Free:     arena.Blocks - arena.Used - arena.Deferred,
+		Deferred: arena.Deferred,
+		Letters:  s.letterBytes,
+		Users:    s.Size() - arena.Used - s.letterBytes,
+	}
+}
+
+func (s *State) applyRetain(c *Retain, r *Result) {
+	// What is sent from now on has a later time.
+	s.cutoff = max(s.cutoff, min(c.Cutoff, s.now-1))
+	work := int(c.MaxWork)
+	for id := int(c.FirstSlot); id < Slots; id++ {
+		sl := s.slots[id]
+		if sl == nil || sl.frozen {
+			continue
+		}
+		work -= sl.users.n
+		left := s.evictSlot(sl, &work)
+		switch {
+		case work > 0:
+		case left > 0:
+			r.Next = uint16(id) // there may be more in it
+			return
+		default:
+			r.Next = uint16(id + 1)
+			return
+		}
+	}
+	r.Next = Slots
+}
+
+// evictSlot removes what the cutoff has taken from the users of a slot, in order
+// of their names, until the work is used up. It returns the number of entries.
+func (s *State) evictSlot(sl *slot, work *int) (left int) {
+	var users []*user
+	for number := range sl.users.all {
+		if u := s.user(number); s.isCut(u) {
+			users = append(users, u)
+		}
+	}
+	slices.SortFunc(users, func(a, b *user) int { return strings.Compare(string(a.name), string(b.name)) })
+	for _, u := range users {
+		if left > 0 && *work <= 0 {
+			break
+		}
+		s.save(u)
+		n := s.evictCut(u)
+		left += n
+		*work -= n * entryWork
+	}
+	return left
+}
+
+// isCut tells whether a user may hold something that the cutoff has taken.
+func (s *State) isCut(u *user) bool { return s.cutoff > 0 && u.oldest <= s.cutoff }
+
+// evictCut removes what the cutoff has taken from a user, and nothing else: how
+// oldest came about, which may differ between replicas, must not show. It
+// returns the number of entries.
+func (s *State) evictCut(u *user) (left int) {
+	u.oldest = math.MaxInt64
+	var e ring.Entry
+	for i := range u.convs.items {
+		c := &u.convs.items[i]
+		left += s.evictCutOf(u, c)
+		if c.log.At(s.arena, c.log.First(), &e) {
+			u.oldest = min(u.oldest, e.Time)
+		}
+	}
+	return left
+}
+
+// evictCutOf is evictCut for one conversation.
+func (s *State) evictCutOf(u *user, c *conv) int {
+	upTo, n := uint64(0), 0
+	from := u.queueFrom(c)
+	var e ring.Entry
+	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && e.Time <= s.cutoff; n++ {
+		upTo = e.Seq
+		if e.Seq >= from && s.queueable(u, c, &e, s.now) {
+			s.noteLost(u, c, &e)
+		}
+	}
+	if n == 0 {
+		return 0
+	}
+	s.drop(u, c, upTo, gapEvicted)
+	if c.queued > 0 {
+		s.recount(u, c)
+	}
+	return n
+}
+
+// cutRuns lists the runs of a conversation's queue that the cutoff has taken and
+// no command has removed yet, of what arrived after a number.
+func (s *State) cutRuns(u *user, c *conv, since uint64, now int64) (runs []lostRun) {
+	if !s.isCut(u) {
+		return nil
+	}
+	var e ring.Entry
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e) && e.Time <= s.cutoff; {
+		if e.Arrival <= since || !s.queueable(u, c, &e, now) {
+			continue
+		}
+		if n := len(runs); n > 0 && runs[n-1].to+1 == e.Seq {
+			runs[n-1].to = e.Seq
+			runs[n-1].count++
+			continue
+		}
+		runs = append(runs, lostRun{from: e.Seq, to: e.Seq, count: 1})
+	}
+	return runs
+}

@@ -1,0 +1,131 @@
+package shard_test
+
+import "github.com/belfry-im/belfry/shard"
+
+// retain shortens what a shard keeps, mostly to some minutes, and frees all of
+// it, a part of it, or what an earlier command has left.
+func (w *world) retain() {
+	sh := pick(w, w.shards)
+	w.flush(sh)
+	ms := w.model.shards[sh.index]
+	cmd := &shard.Retain{Cutoff: ms.now - int64(w.rng.IntN(300_000)), MaxWork: 1 << 30}
+	switch {
+	case w.chance(10):
+		cmd.Cutoff = ms.now + int64(w.rng.IntN(5000)) // all there is
+	case w.chance(20):
+		cmd.Cutoff = 0 // goes on with the cutoff in force
+	}
+	if w.chance(70) {
+		cmd.MaxWork = uint32(w.rng.IntN(100))
+		cmd.FirstSlot = ms.sweepFrom
+	}
+	through := w.chance(50)
+	for range 10_000 {
+		next := w.retainOnce(sh, cmd)
+		if ms.sweepFrom = next % shard.Slots; next == shard.Slots || !through {
+			return
+		}
+		cmd.FirstSlot = next
+	}
+	w.failf("Retain does not get through shard %d", sh.index)
+}
+
+func (w *world) retainOnce(sh *simShard, cmd *shard.Retain) (next uint16) {
+	before := w.holders(sh)
+	w.order(sh.index, cmd, func(r *shard.Result) { next = r.Next })
+	w.flush(sh)
+	ms := w.model.shards[sh.index]
+	if got := sh.leader.Cutoff(); got != ms.cutoff {
+		w.failf("Cutoff() = %d, want %d", got, ms.cutoff)
+	}
+	if sh.second.Results[0].Next != next {
+		w.failf("Retain = %d on the follower, want %d", sh.second.Results[0].Next, next)
+	}
+	if next < cmd.FirstSlot || next == cmd.FirstSlot && len(w.holders(sh)) >= len(before) && len(before) > 0 && cmd.Cutoff == 0 {
+		w.failf("Retain from slot %d goes on at %d, having done nothing", cmd.FirstSlot, next)
+	}
+	for _, user := range w.holders(sh) {
+		if slot := shard.SlotOf(string(user)); slot >= cmd.FirstSlot && slot < next {
+			w.failf("Retain from %d to %d left messages of %s in slot %d", cmd.FirstSlot, next, user, slot)
+		}
+	}
+	return next
+}
+
+// holders are the users of a shard whose logs still hold what the cutoff took.
+func (w *world) holders(sh *simShard) (users []shard.UserID) {
+	for _, user := range w.users {
+		if shard.HoldsCut(sh.leader, user) {
+			users = append(users, user)
+		}
+	}
+	return users
+}
+
+// retain follows a Retain: all that is old enough is gone; whose logs were
+// cleaned the state says.
+func (m *model) retain(sh *modelShard, c *shard.Retain) shard.Result {
+	sh.cutoff = max(sh.cutoff, min(c.Cutoff, sh.now-1))
+	for _, id := range m.names() {
+		if !m.serves(sh, id) {
+			continue
+		}
+		u := m.users[id]
+		u.cut(sh)
+		if slot := shard.SlotOf(string(id)); slot >= c.FirstSlot && !m.adopt.holdsCut(id) {
+			u.settle(sh)
+		}
+	}
+	return shard.Result{}
+}
+
+// cut marks what a shard's cutoff takes from a user.
+func (u *modelUser) cut(sh *modelShard) {
+	for _, v := range u.views {
+		for _, e := range v.held() {
+			e.cut = e.cut || e.time <= sh.cutoff
+		}
+	}
+}
+
+// settle removes from a user's logs what the cutoff has taken, as his shard does
+// before it changes anything of him.
+func (u *modelUser) settle(sh *modelShard) {
+	for _, v := range u.views {
+		for _, e := range v.held() {
+			if !e.cut {
+				break
+			}
+			if v.queueable(e, &sh.limits, sh.now) {
+				e.unqueued, e.lost = true, true
+			}
+			e.leave(&sh.limits, sh.now, shard.GapEvicted)
+		}
+	}
+}
+
+// settles tells whether a command gets as far as to its user. Deliver does so
+// only when the letter is the next.
+func settles(cmd shard.Command) bool {
+	switch c := cmd.(type) {
+	case *shard.Send:
+		return c.To != "" && c.CID != "" && len(c.Body) > 0
+	case *shard.Login:
+		return c.Device != ""
+	case *shard.Block:
+		return c.Target != "" && c.Target != c.User
+	case *shard.Deliver:
+		return false
+	}
+	return true
+}
+
+// inSlot lists the users of a slot.
+func (m *model) inSlot(slot uint16) (users []*modelUser) {
+	for _, id := range m.names() {
+		if shard.SlotOf(string(id)) == slot {
+			users = append(users, m.users[id])
+		}
+	}
+	return users
+}
