@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -64,6 +65,9 @@ func openLog(kind, dir string, vfs types.VFS, log *hclogger) (*logStore, error) 
 		if vfs == nil {
 			vfs = walfs.New()
 		}
+		if err := removeUnfinished(filepath.Join(path, metadb.FileName)); err != nil {
+			return nil, err
+		}
 		// WAL.Close leaves its meta store open, and with it a file lock.
 		meta := &metadb.BoltMetaDB{}
 		store, err := wal.Open(path, wal.WithMetaStore(meta), wal.WithSegmentSize(walSegmentBytes),
@@ -84,7 +88,24 @@ func openLog(kind, dir string, vfs types.VFS, log *hclogger) (*logStore, error) 
 }
 
 func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	if err := removeUnfinished(path); err != nil {
+		return nil, err
+	}
 	return raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: boltLockWait}})
+}
+
+// removeUnfinished removes a bbolt file that is shorter than bbolt makes it
+// before it stores anything: the disk was full, or the process killed, when it
+// was made. bbolt refuses to open it.
+func removeUnfinished(path string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Size() < int64(4*os.Getpagesize()) {
+		err = os.Remove(path)
+	}
+	return err
 }
 
 // IsMonotonic must be forwarded: Raft asks the store it was given.
@@ -217,7 +238,8 @@ func probeDisk(dir string) error {
 // rewriteLog writes the files that the last appends went to once more. After a
 // failed fsync the page cache may hold, and show to the next reader, bytes that
 // never reached the disk and are no longer marked for it; what is read from
-// there must not count as stored before it has been written again.
+// there must not count as stored before it has been written again. A log that
+// could not even be begun has no such files.
 func rewriteLog(kind, dir string) error {
 	var paths []string
 	switch kind {
@@ -225,7 +247,7 @@ func rewriteLog(kind, dir string) error {
 		paths = []string{filepath.Join(dir, "log.db")}
 	case RaftLogWAL:
 		entries, err := os.ReadDir(filepath.Join(dir, "log"))
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		var segments []string
@@ -240,7 +262,7 @@ func rewriteLog(kind, dir string) error {
 		paths = append(segments[max(0, len(segments)-2):], filepath.Join(dir, "log", metadb.FileName))
 	}
 	for _, path := range paths {
-		if err := rewriteFile(path); err != nil {
+		if err := rewriteFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("write %s again: %w", path, err)
 		}
 	}

@@ -155,9 +155,10 @@ type Store struct {
 	closeErr             error
 }
 
-// Open opens the store in cfg.Dir and returns when every shard serves, or has
-// stopped for a reason of its own: see Ready. An error that concerns the
-// directory or a log that cannot be opened closes everything again.
+// Open opens the store in cfg.Dir and returns when every shard serves, has
+// stopped for a reason of its own, or waits for room on a full disk: see Ready.
+// An error that concerns the directory or a log that cannot be opened closes
+// everything again.
 func Open(cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
