@@ -20,7 +20,6 @@ import (
 	walfs "github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
-	"github.com/hashicorp/raft-wal/types"
 	"go.etcd.io/bbolt"
 )
 
@@ -54,24 +53,27 @@ type logStore struct {
 	install atomic.Bool
 }
 
-// openLog opens the log of kind ("wal" or "boltdb") in dir.
-func openLog(kind, dir string, vfs types.VFS, log *hclogger) (*logStore, error) {
-	switch kind {
+// openLog opens the log in dir.
+func openLog(cfg *Config, dir string, log *hclogger) (*logStore, error) {
+	switch cfg.RaftLog {
 	case RaftLogWAL:
 		path := filepath.Join(dir, "log")
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return nil, err
 		}
+		vfs := cfg.walFS
 		if vfs == nil {
 			vfs = walfs.New()
 		}
-		if err := removeUnfinished(filepath.Join(path, metadb.FileName)); err != nil {
-			return nil, err
-		}
 		// WAL.Close leaves its meta store open, and with it a file lock.
 		meta := &metadb.BoltMetaDB{}
-		store, err := wal.Open(path, wal.WithMetaStore(meta), wal.WithSegmentSize(walSegmentBytes),
-			wal.WithSegmentFiler(segment.NewFiler(path, vfs)), wal.WithLogger(log.Named("wal")))
+		filer := segment.NewFiler(path, vfs)
+		var store *wal.WAL
+		err := repairTail(path, meta, filer, cfg.SegmentBytes)
+		if err == nil {
+			store, err = wal.Open(path, wal.WithMetaStore(meta), wal.WithSegmentSize(cfg.SegmentBytes),
+				wal.WithSegmentFiler(filer), wal.WithLogger(log.Named("wal")))
+		}
 		if err != nil {
 			meta.Close()
 			return nil, fmt.Errorf("open log: %w", err)
@@ -84,7 +86,7 @@ func openLog(kind, dir string, vfs types.VFS, log *hclogger) (*logStore, error) 
 		}
 		return &logStore{LogStore: store, closers: []io.Closer{store}}, nil
 	}
-	return nil, fmt.Errorf("raftstore: raft log %q: want %q or %q", kind, RaftLogWAL, RaftLogBolt)
+	return nil, fmt.Errorf("raftstore: raft log %q: want %q or %q", cfg.RaftLog, RaftLogWAL, RaftLogBolt)
 }
 
 func openBolt(path string) (*raftboltdb.BoltStore, error) {

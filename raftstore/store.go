@@ -47,6 +47,9 @@ type Config struct {
 	// SnapshotBytes is the least that the log grows between two snapshots,
 	// default 64 MiB. A state that is larger lets it grow by its own size.
 	SnapshotBytes int64
+	// SegmentBytes is the size of a file of the log, which raft-wal allocates
+	// ahead; default 8 MiB.
+	SegmentBytes int
 	// DiskReserve is the free space below which sends get ErrUnavailable,
 	// default 1 GiB; -1 switches that off.
 	DiskReserve int64
@@ -97,6 +100,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, err
 	}
 	if err := setDefault("SnapshotBytes", &c.SnapshotBytes, 64<<20); err != nil {
+		return c, err
+	}
+	if err := setDefault("SegmentBytes", &c.SegmentBytes, walSegmentBytes); err != nil {
 		return c, err
 	}
 	if c.DiskReserve == 0 {
