@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -48,7 +47,7 @@ func Command(ctx context.Context, args ...string) *exec.Cmd {
 // A Disk is a mounted tmpfs. Its methods are for one goroutine at a time.
 type Disk struct {
 	Dir  string
-	fill string // the file that takes the room
+	size int64
 }
 
 // Mount mounts a tmpfs of size bytes on dir, which has to exist. It refuses
@@ -60,60 +59,57 @@ func Mount(dir string, size int64) (*Disk, error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return nil, fmt.Errorf("smalldisk: make mounts private: %w", err)
 	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, sized(size)); err != nil {
 		return nil, fmt.Errorf("smalldisk: mount tmpfs on %s: %w", dir, err)
 	}
-	return &Disk{Dir: dir, fill: filepath.Join(dir, "fill")}, nil
+	return &Disk{Dir: dir, size: size}, nil
 }
+
+func sized(bytes int64) string { return fmt.Sprintf("size=%d", bytes) }
 
 // Unmount ends the disk and what it holds.
 func (d *Disk) Unmount() error { return unix.Unmount(d.Dir, unix.MNT_DETACH) }
 
-// Room is how many bytes are free.
-func (d *Disk) Room() (int64, error) {
+// usage gives the bytes that are taken and those that are free.
+func (d *Disk) usage() (used, free int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.Dir, &st); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
+	return int64(st.Blocks-st.Bfree) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
 }
 
-// fillPatience bounds how long Fill runs after others who take and free room.
+// fillPatience bounds how long Fill runs after others who take room.
 const fillPatience = time.Second
 
-// Fill takes all room but about leave bytes, rounded down to whole pages.
+// Fill leaves so many bytes free, rounded down to whole pages, or what there
+// was if that is less. It shrinks the disk, which takes no memory and no time.
 func (d *Disk) Fill(leave int64) error {
-	f, err := os.OpenFile(d.fill, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
 	page := int64(os.Getpagesize())
 	leave -= leave % page
 	for until := time.Now().Add(fillPatience); ; {
-		room, err := d.Room()
-		if err != nil || room <= leave {
+		used, free, err := d.usage()
+		if err != nil || free <= leave {
 			return err
 		}
-		info, err := f.Stat()
-		if err != nil {
+		// A tmpfs of size 0 has no limit.
+		err = d.resize(max(used+leave, page))
+		if err == nil {
+			return nil
+		}
+		// EINVAL is that more was taken meanwhile.
+		if !errors.Is(err, unix.EINVAL) || time.Now().After(until) {
 			return err
-		}
-		err = unix.Fallocate(int(f.Fd()), 0, info.Size(), room-leave)
-		if err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("smalldisk: fill: %w", err)
-		}
-		if time.Now().After(until) {
-			return fmt.Errorf("smalldisk: fill: %d bytes are free after %v, want %d", room, fillPatience, leave)
 		}
 	}
 }
 
-// Free gives back what Fill took.
-func (d *Disk) Free() error {
-	err := os.Remove(d.fill)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+// Free gives the disk the size that it was made with.
+func (d *Disk) Free() error { return d.resize(d.size) }
+
+func (d *Disk) resize(size int64) error {
+	if err := unix.Mount("tmpfs", d.Dir, "tmpfs", unix.MS_REMOUNT, sized(size)); err != nil {
+		return fmt.Errorf("smalldisk: resize to %d bytes: %w", size, err)
 	}
-	return err
+	return nil
 }

@@ -41,8 +41,8 @@ func TestFill(t *testing.T) {
 		if err := d.Fill(8 << 10); err != nil {
 			t.Fatal(err)
 		}
-		if room, err := d.Room(); err != nil || room != 8<<10 {
-			t.Errorf("room = %d, %v; want 8 KiB", room, err)
+		if _, free, err := d.usage(); err != nil || free != 8<<10 {
+			t.Errorf("free = %d, %v; want 8 KiB", free, err)
 		}
 		if err := os.WriteFile(file, make([]byte, 9<<10), 0o600); !errors.Is(err, unix.ENOSPC) {
 			t.Errorf("write of 9 KiB: %v, want ENOSPC", err)
