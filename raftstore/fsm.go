@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
@@ -128,6 +130,17 @@ type snapshot struct {
 // Persist writes the snapshot. The shard is locked for one chunk at a time, and
 // never while writing.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	err := s.write(sink)
+	if err == nil {
+		s.group.logged.Add(-s.logged)
+		return nil
+	}
+	// Raft's store keeps what it could not finish, and with it the room that a
+	// full disk lacks.
+	return errors.Join(err, os.RemoveAll(filepath.Join(s.dir, "snapshots", sink.ID()+".tmp")))
+}
+
+func (s *snapshot) write(sink raft.SnapshotSink) error {
 	var chunk []byte
 	for more := true; more; {
 		var err error
@@ -138,11 +151,7 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 			return errors.Join(err, sink.Cancel())
 		}
 	}
-	if err := sink.Close(); err != nil {
-		return err
-	}
-	s.group.logged.Add(-s.logged)
-	return nil
+	return sink.Close()
 }
 
 func (s *snapshot) next(dst []byte) (chunk []byte, more bool, err error) {

@@ -123,7 +123,11 @@ func (g *group) run(ctx context.Context) {
 			<-ctx.Done()
 			return
 		}
-		g.attempted(err)
+		if !led && noRoom(g.dir, err) {
+			g.attempted(nil) // the others are to start, and this one once there is room
+		} else {
+			g.attempted(err)
+		}
 		if s, ok := errors.AsType[suspension](err); ok {
 			close(s.done)
 			g.awaitResume(ctx)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,7 +20,6 @@ import (
 	walfs "github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
-	"github.com/hashicorp/raft-wal/types"
 	"go.etcd.io/bbolt"
 )
 
@@ -53,21 +53,27 @@ type logStore struct {
 	install atomic.Bool
 }
 
-// openLog opens the log of kind ("wal" or "boltdb") in dir.
-func openLog(kind, dir string, vfs types.VFS, log *hclogger) (*logStore, error) {
-	switch kind {
+// openLog opens the log in dir.
+func openLog(cfg *Config, dir string, log *hclogger) (*logStore, error) {
+	switch cfg.RaftLog {
 	case RaftLogWAL:
 		path := filepath.Join(dir, "log")
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return nil, err
 		}
+		vfs := cfg.walFS
 		if vfs == nil {
 			vfs = walfs.New()
 		}
 		// WAL.Close leaves its meta store open, and with it a file lock.
 		meta := &metadb.BoltMetaDB{}
-		store, err := wal.Open(path, wal.WithMetaStore(meta), wal.WithSegmentSize(walSegmentBytes),
-			wal.WithSegmentFiler(segment.NewFiler(path, vfs)), wal.WithLogger(log.Named("wal")))
+		filer := segment.NewFiler(path, vfs)
+		var store *wal.WAL
+		err := repairTail(path, meta, filer, cfg.SegmentBytes)
+		if err == nil {
+			store, err = wal.Open(path, wal.WithMetaStore(meta), wal.WithSegmentSize(cfg.SegmentBytes),
+				wal.WithSegmentFiler(filer), wal.WithLogger(log.Named("wal")))
+		}
 		if err != nil {
 			meta.Close()
 			return nil, fmt.Errorf("open log: %w", err)
@@ -80,11 +86,28 @@ func openLog(kind, dir string, vfs types.VFS, log *hclogger) (*logStore, error) 
 		}
 		return &logStore{LogStore: store, closers: []io.Closer{store}}, nil
 	}
-	return nil, fmt.Errorf("raftstore: raft log %q: want %q or %q", kind, RaftLogWAL, RaftLogBolt)
+	return nil, fmt.Errorf("raftstore: raft log %q: want %q or %q", cfg.RaftLog, RaftLogWAL, RaftLogBolt)
 }
 
 func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	if err := removeUnfinished(path); err != nil {
+		return nil, err
+	}
 	return raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: boltLockWait}})
+}
+
+// removeUnfinished removes a bbolt file that is shorter than bbolt makes it
+// before it stores anything: the disk was full, or the process killed, when it
+// was made. bbolt refuses to open it.
+func removeUnfinished(path string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Size() < int64(4*os.Getpagesize()) {
+		err = os.Remove(path)
+	}
+	return err
 }
 
 // IsMonotonic must be forwarded: Raft asks the store it was given.
@@ -217,7 +240,8 @@ func probeDisk(dir string) error {
 // rewriteLog writes the files that the last appends went to once more. After a
 // failed fsync the page cache may hold, and show to the next reader, bytes that
 // never reached the disk and are no longer marked for it; what is read from
-// there must not count as stored before it has been written again.
+// there must not count as stored before it has been written again. A log that
+// could not even be begun has no such files.
 func rewriteLog(kind, dir string) error {
 	var paths []string
 	switch kind {
@@ -225,7 +249,7 @@ func rewriteLog(kind, dir string) error {
 		paths = []string{filepath.Join(dir, "log.db")}
 	case RaftLogWAL:
 		entries, err := os.ReadDir(filepath.Join(dir, "log"))
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		var segments []string
@@ -240,7 +264,7 @@ func rewriteLog(kind, dir string) error {
 		paths = append(segments[max(0, len(segments)-2):], filepath.Join(dir, "log", metadb.FileName))
 	}
 	for _, path := range paths {
-		if err := rewriteFile(path); err != nil {
+		if err := rewriteFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("write %s again: %w", path, err)
 		}
 	}

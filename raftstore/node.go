@@ -62,7 +62,7 @@ func (g *group) openNode() (n *node, err error) {
 	n.stable = &stableStore{BoltStore: bolt, halt: n.halt, stuck: func(err error) {
 		g.log.Error("term or vote cannot be stored, trying again", "err", err)
 	}}
-	n.logs, err = openLog(g.cfg.RaftLog, g.dir, g.cfg.walFS, logger)
+	n.logs, err = openLog(g.cfg, g.dir, logger)
 	if err != nil {
 		return n, err
 	}

@@ -47,6 +47,9 @@ type Config struct {
 	// SnapshotBytes is the least that the log grows between two snapshots,
 	// default 64 MiB. A state that is larger lets it grow by its own size.
 	SnapshotBytes int64
+	// SegmentBytes is the size of a file of the log, which raft-wal allocates
+	// ahead; default 8 MiB.
+	SegmentBytes int
 	// DiskReserve is the free space below which sends get ErrUnavailable,
 	// default 1 GiB; -1 switches that off.
 	DiskReserve int64
@@ -104,6 +107,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, err
 	}
 	if err := setDefault("SnapshotBytes", &c.SnapshotBytes, 64<<20); err != nil {
+		return c, err
+	}
+	if err := setDefault("SegmentBytes", &c.SegmentBytes, walSegmentBytes); err != nil {
 		return c, err
 	}
 	if c.DiskReserve == 0 {
@@ -169,9 +175,10 @@ type Store struct {
 	closeErr             error
 }
 
-// Open opens the store in cfg.Dir and returns when every shard serves, or has
-// stopped for a reason of its own: see Ready. An error that concerns the
-// directory or a log that cannot be opened closes everything again.
+// Open opens the store in cfg.Dir and returns when every shard serves, has
+// stopped for a reason of its own, or waits for room on a full disk: see Ready.
+// An error that concerns the directory or a log that cannot be opened closes
+// everything again.
 func Open(cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

@@ -19,14 +19,16 @@ import (
 //	POST /faults/clock/pass/{duration} so much time passes at once
 //	POST /faults/clock/jump/{duration} the wall clock is set so far ahead, or back
 //
-// The clock is right again after a restart. Only a build with the tag "faults"
-// has all this.
+// The clock is right again after a restart. Snapshots are taken early and files
+// of the log are small, so that short runs see many. Only a build with the tag
+// "faults" has all this.
 type faults struct {
 	passed, jumped atomic.Int64 // nanoseconds
 }
 
 // configure puts the clock that can be set under the store.
 func (f *faults) configure(c *raftstore.Config) {
+	c.SnapshotBytes, c.SegmentBytes = 4<<20, 256<<10
 	start := time.Now()
 	c.Clock = func() (wall time.Time, mono time.Duration) {
 		now, passed := time.Now(), time.Duration(f.passed.Load())

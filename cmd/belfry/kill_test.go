@@ -20,16 +20,44 @@ import (
 // that was answered is where it belongs: once, in order, unaltered, on both
 // sides.
 func TestKill(t *testing.T) {
-	const devices, kills = 20, 10
+	const kills = 10
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
+	s := startServer(t, killFlags...)
+	run := startKillRun(t, s, seed, 200)
+	for range kills {
+		if rng.IntN(3) > 0 {
+			run.progress(t, rng.Int64N(500))
+		} // else it is killed while the devices return
+		s.kill()
+		s.restart()
+	}
+	run.progress(t, 200)
+	run.finish(t, s)
+}
 
-	// Limits beyond the run's size, so that nothing leaves but by a fault.
-	s := startServer(t, "--user-bytes=256MiB", "--offline-max-messages=1000000", "--offline-max-bytes=256MiB",
-		"--new-conversations=0", "--recents=1000")
+// killFlags set limits beyond a killRun's size, so that nothing leaves but by a
+// fault.
+var killFlags = []string{"--user-bytes=256MiB", "--offline-max-messages=1000000", "--offline-max-bytes=256MiB",
+	"--new-conversations=0", "--recents=1000"}
 
-	run := &killRun{url: s.url(), stop: make(chan struct{})}
+// A killRun is what the devices of one run share.
+type killRun struct {
+	url      string
+	blob     int // bytes in a message's body, at most
+	all      []*verifier
+	answered atomic.Int64
+	stop     chan struct{}         // closed when no device shall begin another message
+	broken   atomic.Pointer[error] // the first violation
+	end      func()                // ends the devices' sessions and waits for them
+}
+
+// startKillRun has twenty devices write to each other on a server that was
+// started with killFlags, until finish; bodies have up to about blob bytes.
+func startKillRun(t *testing.T, s *server, seed uint64, blob int) *killRun {
+	const devices = 20
+	run := &killRun{url: s.url(), blob: blob, stop: make(chan struct{})}
 	for i := range devices {
 		user := fmt.Sprintf("user%02d", i)
 		v := newVerifier(run, user)
@@ -39,63 +67,52 @@ func TestKill(t *testing.T) {
 		run.all = append(run.all, v)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	var loops sync.WaitGroup
-	defer loops.Wait()
-	defer cancel()
 	for _, v := range run.all {
 		loops.Go(func() { v.live(ctx) })
 	}
-	progress := func(n int64) {
-		t.Helper()
-		until := run.answered.Load() + n
-		eventually(t, fmt.Sprintf("%d answers", n), func() bool {
-			run.failIfBroken(t)
-			return run.answered.Load() >= until
-		})
-	}
-	for range kills {
-		if rng.IntN(3) > 0 {
-			progress(rng.Int64N(500))
-		} // else it is killed while the devices return
-		s.kill()
-		s.restart()
-	}
-	progress(200)
+	run.end = func() { cancel(); loops.Wait() }
+	t.Cleanup(run.end)
+	return run
+}
 
-	close(run.stop)
-	eventually(t, "every answered message at its receiver", func() bool {
-		run.failIfBroken(t)
-		return run.settled()
+// progress waits for n more answers.
+func (r *killRun) progress(t *testing.T, n int64) {
+	t.Helper()
+	until := r.answered.Load() + n
+	eventually(t, fmt.Sprintf("%d answers", n), func() bool {
+		r.failIfBroken(t)
+		return r.answered.Load() >= until
 	})
-	run.check(t.Errorf)
-	cancel()
-	loops.Wait()
-	run.failIfBroken(t)
+}
 
-	for _, v := range run.all {
+// finish lets no message begin any more, waits until all have arrived, and
+// checks what everybody has, and what the server has.
+func (r *killRun) finish(t *testing.T, s *server) {
+	t.Helper()
+	close(r.stop)
+	eventually(t, "every answered message at its receiver", func() bool {
+		r.failIfBroken(t)
+		return r.settled()
+	})
+	r.check(t.Errorf)
+	r.end()
+	r.failIfBroken(t)
+
+	for _, v := range r.all {
 		c := s.device(t, v.user, "reader", v.codec)
 		c.login(obj{"recents": "off"})
 		for conv, view := range v.views {
-			run.checkHistory(t.Errorf, v, conv, view, c.allHistory(conv))
+			r.checkHistory(t.Errorf, v, conv, view, c.allHistory(conv))
 		}
 		c.drop()
 	}
 	var repeats, sessions int
-	for _, v := range run.all {
+	for _, v := range r.all {
 		repeats += v.repeats
 		sessions += v.sessions
 	}
-	t.Logf("%d messages, %d sessions, %d pushed again after a kill", run.answered.Load(), sessions, repeats)
-}
-
-// A killRun is what the devices of one run share.
-type killRun struct {
-	url      string
-	all      []*verifier
-	answered atomic.Int64
-	stop     chan struct{}         // closed when no device shall begin another message
-	broken   atomic.Pointer[error] // the first violation
+	t.Logf("%d messages, %d sessions, %d pushed again after a kill", r.answered.Load(), sessions, repeats)
 }
 
 func (r *killRun) violation(err error) { r.broken.CompareAndSwap(nil, &err) }
@@ -332,7 +349,7 @@ func (v *verifier) compose() *outgoing {
 	for to == v.user {
 		to = v.run.all[v.rng.IntN(len(v.run.all))].user
 	}
-	blob := make([]byte, v.rng.IntN(200))
+	blob := make([]byte, v.rng.IntN(v.run.blob))
 	for i := range blob {
 		blob[i] = byte(v.rng.Uint32())
 	}
