@@ -181,6 +181,9 @@ func (c *Client) message(s *session, m *protocol.Message, now time.Duration) {
 	c.tally.sendDelivered(at, now)
 	if s.origin.sync {
 		s.pushed++
+		if s.origin.resume {
+			c.resumed++
+		}
 	}
 	c.incoming++
 	c.arrivedAt = now

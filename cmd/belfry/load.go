@@ -49,11 +49,14 @@ folder. The server's limits are made for clients, not for load: start it with
 		Example: `  belfry load pairs
   belfry load pairs --rate 2000 --duration 1m --server-pid $(pgrep -x belfry)
   belfry load login --users 1000 --backlog 100
-  belfry load idle --connections 10000 --server-pid 4711 --output json`,
+  belfry load idle --connections 10000 --server-pid 4711 --output json
+  belfry load reconnect --drop`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return usagef("want a scenario: pairs, login or idle") },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usagef("want a scenario: pairs, login, idle or reconnect")
+		},
 	}
-	cmd.AddCommand(loadPairsCommand(), loadLoginCommand(), loadIdleCommand())
+	cmd.AddCommand(loadPairsCommand(), loadLoginCommand(), loadIdleCommand(), loadReconnectCommand())
 	return cmd
 }
 

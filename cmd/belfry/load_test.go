@@ -4,10 +4,12 @@ package main
 // across kill -9.
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"testing"
@@ -81,6 +83,54 @@ func TestLoadIdle(t *testing.T) {
 	s.loadJSON(&report, "idle", "--connections", "100", "--hold", "200ms")
 	if report.Alive != 100 || report.Login.Count != 100 || report.RSSAfter == 0 {
 		t.Errorf("report = %+v, want 100 alive", report)
+	}
+}
+
+func TestLoadReconnectDrop(t *testing.T) {
+	s := startLoadServer(t)
+	var report loadtest.ReconnectReport
+	s.loadJSON(&report, "reconnect", "--drop", "--clients", "100", "--away", "200ms", "--rate", "500")
+	if report.Login.Count != 100 || report.Missed == 0 || report.Delivered != report.Sent || report.Server == nil {
+		t.Errorf("report = %+v, want 100 clients back and messages that they had missed", report)
+	}
+}
+
+// TestLoadReconnectRestart restarts the server when the run says so, as a script
+// would.
+func TestLoadReconnectRestart(t *testing.T) {
+	s := startLoadServer(t)
+	stderr, lines := io.Pipe()
+	done := make(chan struct {
+		code int
+		out  string
+	}, 1)
+	go func() {
+		var out bytes.Buffer
+		code := execute([]string{"load", "reconnect", "--clients", "100", "--output", "json",
+			"--server", "http://" + s.listen, "--auth-secret-file", s.path("auth.secret"),
+			"--server-pid", strconv.Itoa(s.cmd.Process.Pid), "--server-pid-file", s.path("pid")},
+			nil, strings.NewReader(""), &out, lines)
+		lines.Close()
+		done <- struct {
+			code int
+			out  string
+		}{code, out.String()}
+	}()
+	line, err := bufio.NewReader(stderr).ReadString('\n')
+	if err != nil || line != "restart the server now\n" {
+		t.Fatalf("stderr %q, %v; want that it says to restart the server", line, err)
+	}
+	go io.Copy(io.Discard, stderr)
+	s.kill()
+	s.restart()
+	s.write("pid", strconv.Itoa(s.cmd.Process.Pid)+"\n")
+	end := <-done
+	var report loadtest.ReconnectReport
+	if err := json.Unmarshal([]byte(end.out), &report); end.code != 0 || err != nil {
+		t.Fatalf("exit code %d, %v\n%s", end.code, err, end.out)
+	}
+	if report.Login.Count != 101 || !report.Restarted || report.Server == nil || report.Delivered != report.Sent || report.Sent == 0 {
+		t.Errorf("report = %+v, want 100 clients and a writer back", report)
 	}
 }
 
