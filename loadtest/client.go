@@ -343,6 +343,7 @@ func (c *Client) present() (*session, error) {
 func (c *Client) Cut() {
 	if s, err := c.present(); err == nil {
 		s.socket.cut()
+		s.release()
 		<-s.ended
 	}
 }
@@ -355,6 +356,7 @@ func (c *Client) Close() {
 	c.mu.Unlock()
 	if s != nil {
 		s.socket.close()
+		s.release()
 	}
 	c.readers.Wait()
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -113,6 +114,18 @@ func (s *fakeServer) hangUp() {
 	for _, u := range s.users {
 		if u.session != nil {
 			u.session.ws.CloseNow()
+		}
+	}
+}
+
+// close ends the connections of users whose names, behind the run's prefix,
+// begin with kind.
+func (s *fakeServer) close(kind string, code websocket.StatusCode) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, u := range s.users {
+		if strings.HasPrefix(name[strings.LastIndexByte(name, '-')+1:], kind) && u.session != nil {
+			go u.session.ws.Close(code, "planted") // it waits for the other side
 		}
 	}
 }

@@ -136,19 +136,17 @@ func (r *reconnectRun) prepare(writers int) error {
 	}
 	receivers := make([][]string, writers)
 	for i := range writers {
-		var next int
-		var sent int64
+		var turn position
+		next := 0
 		w, err := r.client("w", i, ClientConfig{
 			Window: MaxWindow, Resume: true, Recents: protocol.RecentsQuiet,
 			Next: func(now time.Duration) (to string, at time.Duration, ok bool) {
-				s := r.schedule.Load()
-				if s == nil || r.halt.Load() {
+				if r.halt.Load() {
 					return "", 0, false
 				}
-				if at, ok = s.due(i, sent, now); !ok {
+				if at, ok = turn.next(r.schedule.Load(), i, now); !ok {
 					return "", 0, false
 				}
-				sent++
 				to = receivers[i][next%len(receivers[i])]
 				next++
 				return to, at, true
@@ -171,17 +169,7 @@ func (r *reconnectRun) prepare(writers int) error {
 }
 
 func (r *reconnectRun) work(ctx context.Context, report *ReconnectReport) error {
-	var connected atomic.Int64
-	r.enter("connect", connected.Load, int64(len(r.clients)))
-	err := each(ctx, r.clients, r.run.config.Parallel, func(ctx context.Context, c *Client) error {
-		if err := c.Connect(ctx); err != nil {
-			return err
-		}
-		_, err := c.Synced(ctx)
-		connected.Add(1)
-		return err
-	})
-	if err != nil {
+	if err := r.connect(ctx); err != nil {
 		return err
 	}
 	before, err := r.reading()

@@ -53,8 +53,12 @@ func NewTally() *Tally {
 // Now is the time since the epoch.
 func (t *Tally) Now() time.Duration { return time.Since(t.epoch) }
 
-// Measure has latencies recorded of messages meant for from to to.
+// Measure has latencies recorded of messages meant for from to to, and forgets
+// those recorded before.
 func (t *Tally) Measure(from, to time.Duration) {
+	for _, r := range []*recorder{t.ack, t.delivery, t.late} {
+		r.reset()
+	}
 	t.from.Store(int64(from))
 	t.to.Store(int64(to))
 }

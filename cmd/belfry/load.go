@@ -53,10 +53,10 @@ folder. The server's limits are made for clients, not for load: start it with
   belfry load reconnect --drop`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("want a scenario: pairs, login, idle or reconnect")
+			return usagef("want a scenario: pairs, login, idle, reconnect or slow")
 		},
 	}
-	cmd.AddCommand(loadPairsCommand(), loadLoginCommand(), loadIdleCommand(), loadReconnectCommand())
+	cmd.AddCommand(loadPairsCommand(), loadLoginCommand(), loadIdleCommand(), loadReconnectCommand(), loadSlowCommand())
 	return cmd
 }
 
