@@ -53,10 +53,10 @@ folder. The server's limits are made for clients, not for load: start it with
   belfry load reconnect --drop`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("want a scenario: pairs, login, idle, reconnect or slow")
+			return usagef("want a scenario: pairs, login, idle, reconnect, slow or table")
 		},
 	}
-	cmd.AddCommand(loadPairsCommand(), loadLoginCommand(), loadIdleCommand(), loadReconnectCommand(), loadSlowCommand())
+	cmd.AddCommand(loadPairsCommand(), loadLoginCommand(), loadIdleCommand(), loadReconnectCommand(), loadSlowCommand(), loadTableCommand())
 	return cmd
 }
 
@@ -181,11 +181,8 @@ func (o *loadOptions) run(cmd *cobra.Command, config *loadtest.Config, scenario 
 		Parallel:  o.parallel,
 		ServerPID: o.serverPID,
 	}
-	clearLine := func() {}
-	if f, ok := cmd.ErrOrStderr().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		config.Progress = func(p loadtest.Progress) { fmt.Fprintf(f, "\r\x1b[K%s", progressLine(p)) }
-		clearLine = func() { fmt.Fprint(f, "\r\x1b[K") }
-	}
+	progress, clearLine := progressOn(cmd.ErrOrStderr())
+	config.Progress = progress
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 	defer stop()
 	report, err := scenario(ctx)
@@ -197,6 +194,18 @@ func (o *loadOptions) run(cmd *cobra.Command, config *loadtest.Config, scenario 
 		return err
 	}
 	return report.Err()
+}
+
+// progressOn gives what shows progress on a terminal and what removes it; on
+// anything else nothing is shown.
+func progressOn(w io.Writer) (show func(loadtest.Progress), clear func()) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, func() {}
+	}
+	const line = "\r\x1b[K" // to its begin, and empty
+	show = func(p loadtest.Progress) { fmt.Fprint(f, line, progressLine(p)) }
+	return show, func() { fmt.Fprint(f, line) }
 }
 
 // secret reads what signs the tokens of the run's users.
