@@ -108,6 +108,7 @@ func (o *tableOptions) run(cmd *cobra.Command) error {
 	t := &loadTable{tableOptions: o, stderr: cmd.ErrOrStderr(), report: tableReport{
 		Cores: runtime.NumCPU(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Dir: o.dir,
 	}}
+	spendMemory()
 	t.progress, t.clear = progressOn(t.stderr)
 	if err := t.run(ctx, known); err != nil {
 		return err
@@ -181,12 +182,22 @@ func (t *loadTable) with(ctx context.Context, shards int, run func(context.Conte
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.remove()) }()
+	defer func() { err = errors.Join(err, s.remove(), syncFolder(t.dir)) }()
 	defer t.clear()
 	if err := run(ctx, s, shards); err != nil {
 		return fmt.Errorf("%w\n%s", err, s.logEnd())
 	}
 	return nil
+}
+
+// syncFolder waits until the disk is done with what was removed from a folder,
+// so that the next run's fsyncs do not wait for it.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // config is the common part of a scenario's configuration.

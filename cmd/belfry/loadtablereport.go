@@ -85,9 +85,7 @@ func (r *tableReport) judge() {
 	}
 }
 
-// What of a difference between two phases of one run counts as noise, and what
-// slow peers may cost the server in memory: a window of 256 KiB and more for each
-// of 100 is far above what their windows hold, far below what they miss.
+// What counts as noise between two phases of one run.
 const (
 	noiseFactor = 1.5
 	noiseMS     = 0.5
@@ -107,10 +105,11 @@ func (r *tableReport) judgeSlow(p *loadtest.SlowReport) {
 	}
 	if p.With.RSSMax > 0 {
 		const mib = 1 << 20
-		// What they are sent is stored all the same, here and in the writers' views.
-		stored := float64(2*int64(p.Body+storedOverhead)*p.Caught) / mib
+		// All that is sent meanwhile is stored, in the views of both users.
+		messages := p.With.SendsPerSecond*p.With.Seconds + float64(p.Caught)
+		stored := 2 * messages * float64(p.Body+storedOverhead) / mib
 		grown := float64(p.With.RSSMax-p.Without.RSSMax) / mib
-		r.limit(name+"server RSS", grown, "MiB", float64(p.Slow)/4+2*stored, 0, "+%.0f MiB, of them %.0f of messages stored", grown, stored)
+		r.limit(name+"server RSS", grown, "MiB", 2*stored+float64(p.Slow)/4, 0, "+%.0f MiB, with %.0f MiB of messages stored", grown, stored)
 	}
 	missed := tableRow{What: name + "at their next login", Value: float64(p.SlowDelivered), Unit: "messages", Bar: "all", Holds: "yes",
 		Figure: fmt.Sprintf("%s of %s messages", grouped(float64(p.SlowDelivered)), grouped(float64(p.SlowSent)))}
