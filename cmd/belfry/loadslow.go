@@ -170,8 +170,6 @@ func (r slowReport) table() [][]string {
 		latencyRow("their next login", r.Login),
 		[]string{"messages", fmt.Sprintf("%s sent, %s delivered", grouped(float64(r.Sent)), grouped(float64(r.Delivered)))},
 		[]string{"to slow peers", fmt.Sprintf("%s sent, %s delivered, %s of them by the next login", grouped(float64(r.SlowSent)), grouped(float64(r.SlowDelivered)), grouped(float64(r.Caught)))})
-	for _, code := range slices.Sorted(maps.Keys(r.Refused)) {
-		rows = append(rows, []string{"refused", grouped(float64(r.Refused[code])) + " " + code})
-	}
+	rows = append(rows, errorRows(r.Refused)...)
 	return finish(rows, r.Verdict)
 }

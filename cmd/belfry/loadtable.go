@@ -160,11 +160,15 @@ func (t *loadTable) run(ctx context.Context, wanted map[string]bool) (err error)
 			}
 			title := fmt.Sprintf("%s, %s", scenario.name, plural(shards, "shard"))
 			fmt.Fprintf(t.stderr, "== %s\n", title)
+			others := othersSince()
 			if err := t.with(ctx, shards, scenario.run); err != nil {
 				if ctx.Err() != nil {
 					return err
 				}
 				t.report.Failures = append(t.report.Failures, fmt.Sprintf("%s: %v", title, err))
+			}
+			if cores, ok := others(); ok {
+				t.report.Others = append(t.report.Others, otherCores{title, cores})
 			}
 		}
 	}
@@ -173,6 +177,17 @@ func (t *loadTable) run(ctx context.Context, wanted map[string]bool) (err error)
 	}
 	t.report.judge()
 	return nil
+}
+
+// othersSince returns what tells how many cores other processes than this one
+// and its servers have kept busy from now on, once those servers have ended.
+func othersSince() func() (cores float64, ok bool) {
+	began := time.Now()
+	before, err := loadtest.OthersCPU()
+	return func() (float64, bool) {
+		after, errAfter := loadtest.OthersCPU()
+		return max(0, (after-before).Seconds()/time.Since(began).Seconds()), err == nil && errAfter == nil
+	}
 }
 
 // with runs one scenario against a server of its own.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/belfry-im/belfry/loadtest"
@@ -19,6 +21,10 @@ type tableReport struct {
 	FsyncBefore loadtest.Latency `json:"fsyncBefore"`
 	FsyncAfter  loadtest.Latency `json:"fsyncAfter"`
 
+	// Others are the cores that other processes kept busy during the runs; absent
+	// where the system does not tell.
+	Others []otherCores `json:"others,omitempty"`
+
 	Rows []tableRow `json:"rows"`
 
 	Pairs     []shardedPairs            `json:"pairs,omitempty"`
@@ -28,6 +34,11 @@ type tableReport struct {
 	Reconnect *loadtest.ReconnectReport `json:"reconnect,omitempty"`
 	Slow      *loadtest.SlowReport      `json:"slow,omitempty"`
 	Failures  []string                  `json:"failures,omitempty"` // scenarios without a report
+}
+
+type otherCores struct {
+	Run   string  `json:"run"`
+	Cores float64 `json:"cores"`
 }
 
 // shardedPairs is a run of pairs with a number of shards.
@@ -161,6 +172,10 @@ func (r *tableReport) table() [][]string {
 		rows = append(rows, []string{row.What, row.Figure, row.Bar, holds})
 	}
 	rows = append(rows, fsync("after", r.FsyncAfter))
+	if len(r.Others) > 0 {
+		most := slices.MaxFunc(r.Others, func(a, b otherCores) int { return cmp.Compare(a.Cores, b.Cores) })
+		rows = append(rows, []string{"other processes", fmt.Sprintf("%.2f cores busy at most, during %s", most.Cores, most.Run), "", ""})
+	}
 	if r.InMemory {
 		rows = append(rows, []string{"The folder is in memory, where fsync has nothing to do: these are no figures of a disk."})
 	}
@@ -170,6 +185,9 @@ func (r *tableReport) table() [][]string {
 	var wrong []string
 	for _, v := range r.verdicts() {
 		wrong = append(wrong, v.Examples...)
+	}
+	if len(wrong) == 0 && len(r.Failures) > 0 {
+		return rows
 	}
 	if len(wrong) == 0 {
 		return append(rows, []string{"verified in every run: each message once, in order, unaltered"})
