@@ -147,8 +147,8 @@ func (t *loadTable) run(ctx context.Context, wanted map[string]bool) (err error)
 		shards []int
 		run    func(context.Context, *loadServer, int) error
 	}{
+		{"rate", t.shards[:1], t.rate}, // before the disk is busy with what pairs wrote
 		{"pairs", t.shards, t.pairs},
-		{"rate", t.shards[:1], t.rate},
 		{"login", t.shards[:1], t.login},
 		{"idle", t.shards[:1], t.idle},
 		{"reconnect", t.shards[:1], t.reconnect},
