@@ -4,7 +4,9 @@
 FUZZTIME ?= 20s
 FUZZBUDGET ?= 3m
 
-.PHONY: run test bench build help
+comma := ,
+
+.PHONY: run test bench load build help
 
 run: build ## build and run a development server on 127.0.0.1:8080
 	./bin/belfry serve --dev
@@ -14,6 +16,14 @@ test: ## gofmt, vet, staticcheck, all tests with -race, short fuzz runs
 
 bench: ## all benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
+
+# Numbers of shards that the load figures are taken with, and how long pairs are
+# measured.
+SHARDS ?= 1
+LOADTIME ?= 10s
+
+load: build ## the load figures, in one table
+	./bin/belfry load table --shards "$(subst $() ,$(comma),$(strip $(SHARDS)))" --duration $(LOADTIME) $(LOADFLAGS)
 
 build: ## build bin/belfry
 	go build -o bin/belfry ./cmd/belfry

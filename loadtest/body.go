@@ -3,6 +3,7 @@ package loadtest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -51,11 +52,15 @@ func appendBody(dst []byte, stream uint32, counter uint64, at time.Duration, siz
 	dst = appendHex(dst, counter, 12)
 	dst = appendHex(dst, micros, 12)
 	dst = appendHex(dst, sum, 16)
-	for rest := text - bodyFixed; rest > 0; rest -= 10 {
+	n := len(dst)
+	dst = slices.Grow(dst, text-bodyFixed)[:n+text-bodyFixed]
+	for rest := dst[n:]; len(rest) > 0; {
 		sum = mix(sum)
-		for i := range min(rest, 10) {
-			dst = append(dst, letters[sum>>(6*i)&63])
+		some := rest[:min(len(rest), 10)] // as many as sum has six bits for
+		for i, bits := 0, sum; i < len(some); i, bits = i+1, bits>>6 {
+			some[i] = letters[bits&63]
 		}
+		rest = rest[len(some):]
 	}
 	return dst
 }
@@ -95,9 +100,11 @@ func parseBody(body []byte, stream uint32, size int, tmp []byte) (counter uint64
 	return counter, at, nil
 }
 
+// appendHex appends an even number of digits.
 func appendHex(dst []byte, v uint64, digits int) []byte {
-	for i := digits - 1; i >= 0; i-- {
-		dst = append(dst, hexDigits[v>>(4*i)&15])
+	for i := digits - 2; i >= 0; i -= 2 {
+		b := byte(v >> (4 * i))
+		dst = append(dst, hexDigits[b>>4], hexDigits[b&15])
 	}
 	return dst
 }
@@ -133,8 +140,11 @@ func mix(v uint64) uint64 {
 	return v ^ v>>31
 }
 
-// cidOf is the cid of message counter: it has to differ within one conversation
-// of one sender only.
-func cidOf(counter uint64) string {
-	return string(appendHex(make([]byte, 0, 12), counter, 12))
-}
+// cidSize is the length of a cid.
+const cidSize = 12
+
+// appendCID appends the cid of message counter: it has to differ within one
+// conversation of one sender only.
+func appendCID(dst []byte, counter uint64) []byte { return appendHex(dst, counter, cidSize) }
+
+func cidOf(counter uint64) string { return string(appendCID(make([]byte, 0, cidSize), counter)) }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -79,6 +78,7 @@ type Client struct {
 	body   []byte // of args
 
 	incoming  int           // messages of others, each once
+	resumed   int64         // of them, those of a sync that was not the first
 	wanted    int           // of them, for arrived
 	arrived   chan struct{} // closed when incoming reaches wanted
 	arrivedAt time.Duration // when the newest came
@@ -247,13 +247,10 @@ func (c *Client) Stay(ctx context.Context) (lost error) {
 		if lost == nil || ctx.Err() == nil {
 			lost = err
 		}
-		pause := rand.N(min(maxBackoff, minBackoff<<min(attempt, 10)))
-		attempt++
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if backOff(ctx, attempt) != nil {
 			return lost
 		}
+		attempt++
 	}
 }
 
@@ -346,6 +343,7 @@ func (c *Client) present() (*session, error) {
 func (c *Client) Cut() {
 	if s, err := c.present(); err == nil {
 		s.socket.cut()
+		s.release()
 		<-s.ended
 	}
 }
@@ -358,6 +356,7 @@ func (c *Client) Close() {
 	c.mu.Unlock()
 	if s != nil {
 		s.socket.close()
+		s.release()
 	}
 	c.readers.Wait()
 }

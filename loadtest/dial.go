@@ -96,10 +96,7 @@ func dial(ctx context.Context, server *Server, n int) (*socket, error) {
 		return nil, err
 	}
 	if u.Scheme == "wss" {
-		config := server.TLS.Clone()
-		if config == nil {
-			config = &tls.Config{}
-		}
+		config := tlsOrDefault(server.TLS)
 		if config.ServerName == "" {
 			config.ServerName = u.Hostname()
 		}

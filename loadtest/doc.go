@@ -1,8 +1,10 @@
 // Package loadtest puts a Belfry server under load with clients that verify
 // whatever they receive: nothing lost, doubled, reordered or altered.
 //
-// Three scenarios are ready to run: Pairs chats, Idle holds quiet sessions,
-// Login brings many users back to a backlog at once. What they are made of can
+// Scenarios are ready to run: Pairs chats, Idle holds quiet sessions, Login
+// brings many users back to a backlog at once, Reconnect loses all sessions and
+// has them come back, Slow puts peers that never read beside those who chat, and
+// Fsync measures the disk that all of it waits for. What they are made of can
 // be had singly: a Client is one user who sends, receives and checks; a Stream
 // is what one user sends another, and knows on both ends what was sent; a Tally
 // gathers what the clients of a run measured and found wrong.

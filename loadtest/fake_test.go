@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -27,6 +28,8 @@ type fakeServer struct {
 	sent  map[string]protocol.SendOK // by sender, receiver and cid
 	sends int
 	ids   uint64
+	// resumed counts messages pushed by logins with a cursor.
+	resumed int
 }
 
 // faults are what a fakeServer does wrong. Each is called with mu held.
@@ -34,6 +37,8 @@ type faults struct {
 	// push changes message n of those pushed to a user other than by his login,
 	// counted from 1 over all his sessions.
 	push func(n int, m protocol.Message) []protocol.Message
+	// resume changes message n of those pushed by logins with a cursor.
+	resume func(n int, m protocol.Message) []protocol.Message
 	// reply changes the answer to send n of all.
 	reply func(n int, ok protocol.SendOK) protocol.SendOK
 	// refuse answers send n with an error instead of storing it.
@@ -102,6 +107,29 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// hangUp ends all connections, as the end of the server does.
+func (s *fakeServer) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range s.users {
+		if u.session != nil {
+			u.session.ws.CloseNow()
+		}
+	}
+}
+
+// close ends the connections of users whose names, behind the run's prefix,
+// begin with kind.
+func (s *fakeServer) close(kind string, code websocket.StatusCode) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, u := range s.users {
+		if strings.HasPrefix(name[strings.LastIndexByte(name, '-')+1:], kind) && u.session != nil {
+			go u.session.ws.Close(code, "planted") // it waits for the other side
+		}
+	}
+}
+
 func (s *fakeServer) user(name string) *fakeUser {
 	u := s.users[name]
 	if u == nil {
@@ -157,7 +185,13 @@ func (s *fakeServer) login(session *fakeSession, r *protocol.Request) {
 			continue // the queue holds what came in
 		}
 		offline++
-		session.push(i+1, u.log[i])
+		pushes := []protocol.Message{u.log[i]}
+		if s.resumed++; args.HasSince && s.faults.resume != nil {
+			pushes = s.faults.resume(s.resumed, u.log[i])
+		}
+		for _, p := range pushes {
+			session.push(i+1, p)
+		}
 	}
 	synced := &protocol.Synced{Offline: offline, Cursor: strconv.Itoa(len(u.log))}
 	if s.faults.synced != nil {

@@ -25,6 +25,12 @@ func newRecorder() *recorder {
 	return &recorder{hist: hdrhistogram.New(1, int64(maxLatency/latencyPrecision), latencyDigits)}
 }
 
+func (r *recorder) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hist.Reset()
+}
+
 // record adds one latency. What is out of range counts as the end of the range.
 func (r *recorder) record(d time.Duration) {
 	v := int64(min(max(d, latencyPrecision), maxLatency) / latencyPrecision)

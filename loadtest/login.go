@@ -222,8 +222,7 @@ func (r *loginRun) storm(ctx context.Context, report *LoginReport) error {
 		}
 		at := max(synced, arrived)
 		logins.record(at - began)
-		for old := last.Load(); int64(at) > old && !last.CompareAndSwap(old, int64(at)); old = last.Load() {
-		}
+		raise(&last, int64(at))
 		done.Add(1)
 		return nil
 	})

@@ -134,18 +134,15 @@ func Pairs(ctx context.Context, config PairsConfig) (*PairsReport, error) {
 
 func (r *pairsRun) prepare() error {
 	for i := range r.config.Users {
-		var sent int64
+		var turn position
 		_, err := r.client("u", i, ClientConfig{
 			Window: r.config.Window, Resume: r.config.Resume, ManualRead: r.config.ManualRead,
 			Recents: protocol.RecentsQuiet, // there is one conversation, and all of it is pushed
 			Next: func(now time.Duration) (to string, at time.Duration, ok bool) {
-				s := r.schedule.Load()
-				if s == nil || r.halt.Load() {
+				if r.halt.Load() {
 					return "", 0, false
 				}
-				if at, ok = s.due(i, sent, now); ok {
-					sent++
-				}
+				at, ok = turn.next(r.schedule.Load(), i, now)
 				return r.clients[i^1].User(), at, ok
 			},
 		})
@@ -164,17 +161,7 @@ func (r *pairsRun) prepare() error {
 
 // work runs the scenario from the first connection to the last check.
 func (r *pairsRun) work(ctx context.Context, report *PairsReport) error {
-	var connected atomic.Int64
-	r.enter("connect", connected.Load, int64(len(r.clients)))
-	err := each(ctx, r.clients, r.run.config.Parallel, func(ctx context.Context, c *Client) error {
-		if err := c.Connect(ctx); err != nil {
-			return err
-		}
-		_, err := c.Synced(ctx)
-		connected.Add(1)
-		return err
-	})
-	if err != nil {
+	if err := r.connect(ctx); err != nil {
 		return err
 	}
 

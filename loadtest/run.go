@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -140,9 +141,13 @@ func (r *run) show(ctx context.Context) {
 	}
 }
 
-// client adds a client of the run. Its name is kind and its number.
+// client adds a client of the run, which counts in the run's tally unless config
+// has another. Its name is kind and its number.
 func (r *run) client(kind string, n int, config ClientConfig) (*Client, error) {
-	config.Server, config.Tally = &r.config.Server, r.tally
+	config.Server = &r.config.Server
+	if config.Tally == nil {
+		config.Tally = r.tally
+	}
 	config.User = fmt.Sprintf("%s%s%d", r.config.Prefix, kind, n)
 	config.Number = len(r.clients)
 	c, err := NewClient(config)
@@ -174,6 +179,20 @@ func each(ctx context.Context, clients []*Client, parallel int, do func(context.
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// connect has all clients log in and waits until each is synced.
+func (r *run) connect(ctx context.Context) error {
+	var connected atomic.Int64
+	r.enter("connect", connected.Load, int64(len(r.clients)))
+	return each(ctx, r.clients, r.config.Parallel, func(ctx context.Context, c *Client) error {
+		if err := c.Connect(ctx); err != nil {
+			return err
+		}
+		_, err := c.Synced(ctx)
+		connected.Add(1)
+		return err
+	})
 }
 
 // settle waits until every message sent is answered and delivered, for up to

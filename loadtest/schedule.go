@@ -28,6 +28,28 @@ func (s *schedule) due(client int, k int64, now time.Duration) (at time.Duration
 	return at, at >= s.begin && at < s.end && at <= now
 }
 
+// A position is how far a client is with its schedule.
+type position struct {
+	schedule *schedule
+	sent     int64
+}
+
+// next gives the intended time of the next message of a client, and counts it, if
+// it is to be sent by now. A schedule other than the last begins anew; nil has
+// nothing due.
+func (p *position) next(s *schedule, client int, now time.Duration) (at time.Duration, ok bool) {
+	if s == nil {
+		return 0, false
+	}
+	if p.schedule != s {
+		p.schedule, p.sent = s, 0
+	}
+	if at, ok = s.due(client, p.sent, now); ok {
+		p.sent++
+	}
+	return at, ok
+}
+
 // total is the number of messages meant to be sent; 0 without a rate.
 func (s *schedule) total() int64 {
 	if s.rate == 0 {

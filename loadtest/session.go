@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -19,6 +20,7 @@ type session struct {
 	ended    chan struct{} // closed when the reader has left
 	syncedAt time.Duration // set before synced is closed
 	err      error         // why it ended; set before ended is closed
+	stalled  atomic.Pointer[stall]
 
 	origin origin
 	over   bool
@@ -64,6 +66,9 @@ func (c *Client) read(s *session) error {
 		s.socket.flush()
 		if err == nil {
 			err = s.socket.fill()
+		}
+		if stalled := s.stalled.Load(); stalled != nil {
+			return s.drain(stalled)
 		}
 		if err != nil {
 			return err
@@ -181,6 +186,9 @@ func (c *Client) message(s *session, m *protocol.Message, now time.Duration) {
 	c.tally.sendDelivered(at, now)
 	if s.origin.sync {
 		s.pushed++
+		if s.origin.resume {
+			c.resumed++
+		}
 	}
 	c.incoming++
 	c.arrivedAt = now

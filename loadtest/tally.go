@@ -2,7 +2,6 @@ package loadtest
 
 import (
 	"fmt"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,8 +34,9 @@ type Tally struct {
 	from, to            atomic.Int64
 	ack, delivery, late *recorder
 
+	codes counts // of refusals
+
 	mu         sync.Mutex
-	codes      map[string]int64
 	violations []error
 	wrong      int64 // violations, also those not kept
 }
@@ -47,15 +47,18 @@ func NewTally() *Tally {
 		epoch:   time.Now(),
 		settled: make(chan struct{}, 1),
 		ack:     newRecorder(), delivery: newRecorder(), late: newRecorder(),
-		codes: make(map[string]int64),
 	}
 }
 
 // Now is the time since the epoch.
 func (t *Tally) Now() time.Duration { return time.Since(t.epoch) }
 
-// Measure has latencies recorded of messages meant for from to to.
+// Measure has latencies recorded of messages meant for from to to, and forgets
+// those recorded before.
 func (t *Tally) Measure(from, to time.Duration) {
+	for _, r := range []*recorder{t.ack, t.delivery, t.late} {
+		r.reset()
+	}
 	t.from.Store(int64(from))
 	t.to.Store(int64(to))
 }
@@ -99,14 +102,7 @@ func (t *Tally) done(n int64) {
 }
 
 // refused counts a send that got an error.
-func (t *Tally) refused(code string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, known := t.codes[code]; !known && len(t.codes) >= maxCodes {
-		code = "other"
-	}
-	t.codes[code]++
-}
+func (t *Tally) refused(code string) { t.codes.add(code) }
 
 // violated notes that something is not as it has to be.
 func (t *Tally) violated(err error) {
@@ -134,11 +130,7 @@ func (t *Tally) Verdict() Verdict {
 }
 
 // Refused counts the sends that got an error, by its code.
-func (t *Tally) Refused() map[string]int64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return maps.Clone(t.codes)
-}
+func (t *Tally) Refused() map[string]int64 { return t.codes.all() }
 
 // A Verdict says what was not as it had to be.
 type Verdict struct {

@@ -3,6 +3,7 @@ package loadtest
 import (
 	"os"
 	"testing"
+	"time"
 )
 
 func TestReadUsage(t *testing.T) {
@@ -14,5 +15,21 @@ func TestReadUsage(t *testing.T) {
 	}
 	if u, err := readUsage(0); err != nil || u != (usage{}) {
 		t.Errorf("readUsage(0) = %+v, %v; want nothing", u, err)
+	}
+}
+
+func TestOthersCPU(t *testing.T) {
+	before, err := OthersCPU()
+	if err != nil || before <= 0 {
+		t.Fatalf("OthersCPU = %v, %v", before, err)
+	}
+	busy, err := parseBusy("cpu  100 10 50 9999 8888 7 6 5 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+	if want := 1780 * time.Millisecond; busy != want || err != nil {
+		t.Errorf("parseBusy = %v, %v; want %v", busy, err, want)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8", "cpu 1 2 3 4 5 6 7 x"} {
+		if _, err := parseBusy(bad); err == nil {
+			t.Errorf("parseBusy(%q): no error", bad)
+		}
 	}
 }

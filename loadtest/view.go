@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -223,7 +224,8 @@ func (v *view) parse(m *protocol.Message, s *Stream) (counter uint64, at time.Du
 	if err != nil {
 		return 0, 0, v.errorf("seq %d, id %s: %w", m.Seq, m.ID, err)
 	}
-	if want := cidOf(counter); string(m.CID) != want {
+	var cid [cidSize]byte
+	if want := appendCID(cid[:0], counter); !bytes.Equal(m.CID, want) {
 		return 0, 0, v.errorf("seq %d, message %d has cid %q, want %q", m.Seq, counter, m.CID, want)
 	}
 	return counter, at, nil

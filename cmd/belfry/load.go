@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -49,11 +50,14 @@ folder. The server's limits are made for clients, not for load: start it with
 		Example: `  belfry load pairs
   belfry load pairs --rate 2000 --duration 1m --server-pid $(pgrep -x belfry)
   belfry load login --users 1000 --backlog 100
-  belfry load idle --connections 10000 --server-pid 4711 --output json`,
+  belfry load idle --connections 10000 --server-pid 4711 --output json
+  belfry load reconnect --drop`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return usagef("want a scenario: pairs, login or idle") },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usagef("want a scenario: pairs, login, idle, reconnect, slow or table")
+		},
 	}
-	cmd.AddCommand(loadPairsCommand(), loadLoginCommand(), loadIdleCommand())
+	cmd.AddCommand(loadPairsCommand(), loadLoginCommand(), loadIdleCommand(), loadReconnectCommand(), loadSlowCommand(), loadTableCommand())
 	return cmd
 }
 
@@ -178,11 +182,9 @@ func (o *loadOptions) run(cmd *cobra.Command, config *loadtest.Config, scenario 
 		Parallel:  o.parallel,
 		ServerPID: o.serverPID,
 	}
-	clearLine := func() {}
-	if f, ok := cmd.ErrOrStderr().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		config.Progress = func(p loadtest.Progress) { fmt.Fprintf(f, "\r\x1b[K%s", progressLine(p)) }
-		clearLine = func() { fmt.Fprint(f, "\r\x1b[K") }
-	}
+	spendMemory()
+	progress, clearLine := progressOn(cmd.ErrOrStderr())
+	config.Progress = progress
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 	defer stop()
 	report, err := scenario(ctx)
@@ -194,6 +196,27 @@ func (o *loadOptions) run(cmd *cobra.Command, config *loadtest.Config, scenario 
 		return err
 	}
 	return report.Err()
+}
+
+// spendMemory has the collector run rarely, unless GOGC says how often: the
+// generator shares the machine with its server, holds little, and should cost no
+// more CPU than it must.
+func spendMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+}
+
+// progressOn gives what shows progress on a terminal and what removes it; on
+// anything else nothing is shown.
+func progressOn(w io.Writer) (show func(loadtest.Progress), clear func()) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, func() {}
+	}
+	const line = "\r\x1b[K" // to its begin, and empty
+	show = func(p loadtest.Progress) { fmt.Fprint(f, line, progressLine(p)) }
+	return show, func() { fmt.Fprint(f, line) }
 }
 
 // secret reads what signs the tokens of the run's users.

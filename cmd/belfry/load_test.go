@@ -4,10 +4,12 @@ package main
 // across kill -9.
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"testing"
@@ -84,12 +86,76 @@ func TestLoadIdle(t *testing.T) {
 	}
 }
 
+func TestLoadReconnectDrop(t *testing.T) {
+	s := startLoadServer(t)
+	var report loadtest.ReconnectReport
+	s.loadJSON(&report, "reconnect", "--drop", "--clients", "100", "--away", "200ms", "--rate", "500")
+	if report.Login.Count != 100 || report.Missed == 0 || report.Delivered != report.Sent || report.Server == nil {
+		t.Errorf("report = %+v, want 100 clients back and messages that they had missed", report)
+	}
+}
+
+// TestLoadReconnectRestart restarts the server when the run says so, as a script
+// would.
+func TestLoadReconnectRestart(t *testing.T) {
+	s := startLoadServer(t)
+	stderr, lines := io.Pipe()
+	done := make(chan struct {
+		code int
+		out  string
+	}, 1)
+	go func() {
+		var out bytes.Buffer
+		code := execute([]string{"load", "reconnect", "--clients", "100", "--output", "json",
+			"--server", "http://" + s.listen, "--auth-secret-file", s.path("auth.secret"),
+			"--server-pid", strconv.Itoa(s.cmd.Process.Pid), "--server-pid-file", s.path("pid")},
+			nil, strings.NewReader(""), &out, lines)
+		lines.Close()
+		done <- struct {
+			code int
+			out  string
+		}{code, out.String()}
+	}()
+	line, err := bufio.NewReader(stderr).ReadString('\n')
+	if err != nil || line != "restart the server now\n" {
+		t.Fatalf("stderr %q, %v; want that it says to restart the server", line, err)
+	}
+	go io.Copy(io.Discard, stderr)
+	s.kill()
+	s.restart()
+	s.write("pid", strconv.Itoa(s.cmd.Process.Pid)+"\n")
+	end := <-done
+	var report loadtest.ReconnectReport
+	if err := json.Unmarshal([]byte(end.out), &report); end.code != 0 || err != nil {
+		t.Fatalf("exit code %d, %v\n%s", end.code, err, end.out)
+	}
+	if report.Login.Count != 101 || !report.Restarted || report.Server == nil || report.Delivered != report.Sent || report.Sent == 0 {
+		t.Errorf("report = %+v, want 100 clients and a writer back", report)
+	}
+}
+
+func TestLoadSlow(t *testing.T) {
+	s := startServer(t, "--frame-rate=0", "--login-rate=0", "--new-conversations=0", "--shards=2", "--window=4:64KiB", "--ack-timeout=500ms")
+	var report loadtest.SlowReport
+	s.loadJSON(&report, "slow", "--users", "10", "--rate", "200", "--slow", "10", "--slow-rate", "200",
+		"--warmup", "100ms", "--duration", "300ms", "--slow-duration", "1500ms",
+		"--admin", "http://"+s.adminListen, "--admin-token-file", s.path("admin.tokens"))
+	if report.Closes["closed 4413"] != 10 || report.ServerCloses == nil || *report.ServerCloses != 10 {
+		t.Errorf("closes = %v, the server's %v; want 10 with 4413", report.Closes, report.ServerCloses)
+	}
+	if report.SlowSent != 400 || report.SlowDelivered != 400 || report.Caught != 320 || report.With.RSSMax == 0 {
+		t.Errorf("report = %+v, want 400 messages to slow peers, 320 of them by the next login", report)
+	}
+}
+
 func TestLoadTables(t *testing.T) {
 	s := startLoadServer(t)
 	for want, args := range map[string][]string{
 		"send → delivered": {"pairs", "--users", "2", "--duration", "100ms", "--warmup", "0s"},
 		"dial → all there": {"login", "--users", "3", "--backlog", "2"},
 		"alive":            {"idle", "--connections", "3", "--hold", "0s"},
+		"back → synced":    {"reconnect", "--drop", "--clients", "3", "--away", "0s"},
+		"their next login": {"slow", "--users", "2", "--slow", "1", "--rate", "100", "--slow-rate", "100", "--warmup", "0s", "--duration", "100ms", "--slow-duration", "100ms", "--close-patience", "10ms"},
 	} {
 		code, out, errs := s.load(args...)
 		if code != 0 || !strings.Contains(out, want) || !strings.Contains(out, "each message once") {
@@ -121,6 +187,12 @@ func TestLoadFails(t *testing.T) {
 		{"pairs --rate x", 2, "--rate"},
 		{"idle --connections 0", 2, "--connections"},
 		{"login --backlog 0", 2, "--backlog"},
+		{"reconnect --clients 0", 2, "--clients"},
+		{"reconnect --away 1s", 2, "--away: want --drop"},
+		{"reconnect --drop --server-pid-file x", 2, "--server-pid-file"},
+		{"slow --slow 0", 2, "--slow"},
+		{"slow --users 3", 2, "--users 3: want an even number"},
+		{"slow --admin-token-file /does/not/exist", 1, "--admin-token-file"},
 		{"idle --server ftp://localhost", 1, "want ws, wss, http or https"},
 		{"idle --server-pid 1073741823", 1, "usage of process 1073741823"},
 	} {

@@ -47,9 +47,7 @@ func (r pairsReport) table() [][]string {
 	if r.Unsent > 0 {
 		rows = append(rows, []string{"not sent", grouped(float64(r.Unsent)) + " that were due, for want of room in the windows"})
 	}
-	for _, code := range slices.Sorted(maps.Keys(r.Refused)) {
-		rows = append(rows, []string{"refused", grouped(float64(r.Refused[code])) + " " + code})
-	}
+	rows = append(rows, errorRows(r.Refused)...)
 	if r.Reconnects > 0 {
 		rows = append(rows, []string{"reconnects", fmt.Sprintf("%s, %s messages pushed again", grouped(float64(r.Reconnects)), grouped(float64(r.Repeated)))})
 	}
@@ -91,6 +89,17 @@ func (r idleReport) table() [][]string {
 	}
 	rows = append(rows, usageRow("server, opening", r.Opening, true), usageRow("server, holding", r.Holding, false))
 	return finish(rows, r.Verdict)
+}
+
+// errorRows tells which errors sends were answered with, by code.
+func errorRows(refused map[string]int64) (rows [][]string) {
+	if len(refused) == 0 {
+		return [][]string{{"errors", "none"}}
+	}
+	for _, code := range slices.Sorted(maps.Keys(refused)) {
+		rows = append(rows, []string{"errors", grouped(float64(refused[code])) + " " + code})
+	}
+	return rows
 }
 
 // finish leaves out rows that say nothing and adds the verdict.

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/belfry-im/belfry/loadtest"
+)
+
+// A loadServer is a server that `load table` runs: this same program in another
+// process, on free ports of loopback, with data of its own and limits off.
+type loadServer struct {
+	dir    string   // all it writes
+	flags  []string // of serve, beyond those every loadServer has
+	secret []byte
+	admin  string // token
+
+	listen, adminListen string // fixed by the first start
+
+	cmd    *exec.Cmd     // nil when it does not run
+	exited chan struct{} // closed when cmd has ended and its output is read
+	log    *os.File
+}
+
+// serverPatience bounds the start of a server, and its end after a signal.
+const serverPatience = 30 * time.Second
+
+// startTableServer starts a server with its data in a new folder in dir. Whoever
+// calls it calls remove.
+func startTableServer(ctx context.Context, dir string, flags []string) (*loadServer, error) {
+	s := &loadServer{
+		flags: flags, secret: []byte(rand.Text() + rand.Text()), admin: rand.Text(),
+		listen: "127.0.0.1:0", adminListen: "127.0.0.1:0",
+	}
+	var err error
+	if s.dir, err = os.MkdirTemp(dir, "belfry-load-*"); err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		os.WriteFile(s.path("auth.secret"), s.secret, 0o600),
+		os.WriteFile(s.path("admin.tokens"), []byte(s.admin+"\n"), 0o600))
+	if err == nil {
+		s.log, err = os.Create(s.path("log"))
+	}
+	if err == nil {
+		err = s.start(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.remove())
+	}
+	return s, nil
+}
+
+func (s *loadServer) path(name string) string { return filepath.Join(s.dir, name) }
+
+// start starts the process and waits until it serves.
+func (s *loadServer) start(ctx context.Context) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := append([]string{
+		"serve", "--listen", s.listen, "--admin-listen", s.adminListen, "--data", s.path("data"),
+		"--auth-secret-file", s.path("auth.secret"), "--admin-token-file", s.path("admin.tokens"),
+		"--frame-rate", "0", "--login-rate", "0", "--new-conversations", "0",
+	}, s.flags...)
+	cmd := exec.Command(program, args...)
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, envPrefix) {
+			cmd.Env = append(cmd.Env, e)
+		}
+	}
+	cmd.Stderr = s.log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	s.cmd, s.exited = cmd, make(chan struct{})
+	ready := make(chan string, 1)
+	go func() {
+		defer close(s.exited)
+		lines := bufio.NewScanner(out)
+		if lines.Scan() {
+			ready <- lines.Text()
+		}
+		_, _ = io.Copy(io.Discard, out)
+		_ = cmd.Wait() // its outcome is in cmd.ProcessState
+	}()
+	select {
+	case line := <-ready:
+		_, err := fmt.Sscanf(line, "ready listen=%s admin=%s", &s.listen, &s.adminListen)
+		if err != nil {
+			return fmt.Errorf("belfry serve printed %q, want that it is ready: %w", line, err)
+		}
+		return nil
+	case <-s.exited:
+		s.cmd = nil
+		return fmt.Errorf("belfry serve ended before it was ready: %v\n%s", cmd.ProcessState, s.logEnd())
+	case <-time.After(serverPatience):
+		return fmt.Errorf("belfry serve was not ready within %v", serverPatience)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// restart kills the process, as kill -9 does, and starts it anew with the same
+// ports and data.
+func (s *loadServer) restart(ctx context.Context) error {
+	s.kill()
+	return s.start(ctx)
+}
+
+// kill does nothing to a server that does not run.
+func (s *loadServer) kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill() // fails only on a process that has ended
+	<-s.exited
+	s.cmd = nil
+}
+
+// remove ends the server and removes what it has written.
+func (s *loadServer) remove() error {
+	s.kill()
+	if s.log != nil {
+		s.log.Close()
+	}
+	return os.RemoveAll(s.dir)
+}
+
+// logEnd is the end of what the server has logged.
+func (s *loadServer) logEnd() string {
+	text, err := os.ReadFile(s.path("log"))
+	if err != nil {
+		return err.Error()
+	}
+	const most = 2 << 10
+	return string(text[max(0, len(text)-most):])
+}
+
+func (s *loadServer) pid() int { return s.cmd.Process.Pid }
+
+// config is the common part of a scenario's configuration for this server.
+func (s *loadServer) config() loadtest.Config {
+	return loadtest.Config{
+		Server:    loadtest.Server{URL: "ws://" + s.listen, Codec: loadCodec, Token: signer(s.secret)},
+		ServerPID: s.pid(),
+	}
+}

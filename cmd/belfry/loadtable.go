@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/loadtest"
+)
+
+// loadCodec is that of all scenarios of the table.
+var loadCodec = protocol.Msgpack
+
+// tableOptions are the flags of load table.
+type tableOptions struct {
+	dir         string
+	shards      []int
+	only        []string
+	serveFlags  []string
+	duration    time.Duration
+	hold        time.Duration
+	users       int
+	connections int
+	logins      int
+	slow        loadtest.SlowConfig
+	fsyncs      int
+	output      string
+}
+
+// tableScenarios are the parts of the table in their order.
+var tableScenarios = []string{"pairs", "rate", "login", "idle", "reconnect", "slow"}
+
+func loadTableCommand() *cobra.Command {
+	var o tableOptions
+	cmd := &cobra.Command{
+		Use:   "table",
+		Short: "All scenarios in one table, against servers of its own",
+		Long: `Run all scenarios, one after the other, each against a new server that this
+command starts on loopback, with limits off and its data in a temporary folder
+in --dir, and print one table: the figures, the bars that Belfry is held to, and
+whether they hold. The bars are for a machine with two cores, which generator
+and server share. Beside it stands what an fsync takes on that disk by itself,
+before and after.
+
+The exit code is 1 if a run failed or its verification did; a bar that does not
+hold is no failure.`,
+		Example: `  belfry load table
+  belfry load table --shards 1,2,4 --duration 1m
+  belfry load table --only pairs,rate --output json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	o.bind(cmd.Flags())
+	return cmd
+}
+
+func (o *tableOptions) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&o.dir, "dir", ".", "folder for temporary data; its disk is measured")
+	fs.IntSliceVar(&o.shards, "shards", []int{1}, "numbers of shards to run pairs with; the other scenarios take the first")
+	fs.StringSliceVar(&o.only, "only", nil, "scenarios to run: "+strings.Join(tableScenarios, ", ")+" (default all)")
+	fs.StringArrayVar(&o.serveFlags, "serve-flag", nil, "one more flag for the servers, as --serve-flag=--raft-log=boltdb")
+	o.duration, o.hold = 10*time.Second, 10*time.Second
+	fs.Var(duration{&o.duration, 10 * time.Millisecond}, "duration", "how long to measure pairs")
+	fs.Var(duration{&o.hold, 0}, "hold", "how long idle sessions are left alone")
+	o.users, o.connections, o.logins, o.fsyncs = 200, 10000, 1000, 1000
+	fs.Var(count{&o.users, 2, loadtest.MaxUsers}, "users", "users who chat, two to a pair")
+	fs.Var(count{&o.connections, 1, loadtest.MaxUsers}, "connections", "sessions that are idle, or reconnect")
+	fs.Var(count{&o.logins, 1, loadtest.MaxUsers}, "logins", "users with a backlog who log in at once")
+	fs.Var(count{&o.fsyncs, 1, loadtest.MaxFsyncs}, "fsyncs", "appends that measure the disk")
+	o.slow = defaultSlow()
+	fs.Var(count{&o.slow.Slow, 1, loadtest.MaxUsers}, "slow", "peers that stop reading")
+	fs.Var(duration{&o.slow.SlowDuration, time.Millisecond}, "slow-duration", "how long they do not read")
+	o.output = "table"
+	fs.Var(choice{&o.output, []string{"table", "json"}}, "output", "form of the report")
+}
+
+func (o *tableOptions) run(cmd *cobra.Command) error {
+	known := map[string]bool{}
+	for _, name := range tableScenarios {
+		known[name] = len(o.only) == 0
+	}
+	for _, name := range o.only {
+		if _, ok := known[name]; !ok {
+			return usagef("--only %s: want some of %s", name, strings.Join(tableScenarios, ", "))
+		}
+		known[name] = true
+	}
+	if len(o.shards) == 0 {
+		return usagef("--shards: want at least one number")
+	}
+	if o.users%2 != 0 {
+		return usagef("--users %d: want an even number", o.users)
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	t := &loadTable{tableOptions: o, stderr: cmd.ErrOrStderr(), report: tableReport{
+		Cores: runtime.NumCPU(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Dir: o.dir,
+	}}
+	spendMemory()
+	t.progress, t.clear = progressOn(t.stderr)
+	if err := t.run(ctx, known); err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if o.output == "json" {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		if err := e.Encode(&t.report); err != nil {
+			return err
+		}
+	} else if err := printRows(out, t.report.table()); err != nil {
+		return err
+	}
+	return t.report.Err()
+}
+
+// A loadTable is a run of load table.
+type loadTable struct {
+	*tableOptions
+	stderr   io.Writer
+	progress func(loadtest.Progress)
+	clear    func() // of the line of progress
+	report   tableReport
+}
+
+func (t *loadTable) run(ctx context.Context, wanted map[string]bool) (err error) {
+	if t.report.InMemory, err = loadtest.InMemory(t.dir); err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	if t.report.FsyncBefore, err = loadtest.Fsync(t.dir, t.fsyncs); err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	for _, scenario := range []struct {
+		name   string
+		shards []int
+		run    func(context.Context, *loadServer, int) error
+	}{
+		{"rate", t.shards[:1], t.rate}, // before the disk is busy with what pairs wrote
+		{"pairs", t.shards, t.pairs},
+		{"login", t.shards[:1], t.login},
+		{"idle", t.shards[:1], t.idle},
+		{"reconnect", t.shards[:1], t.reconnect},
+		{"slow", t.shards[:1], t.slowPeers},
+	} {
+		for _, shards := range scenario.shards {
+			if !wanted[scenario.name] {
+				continue
+			}
+			title := fmt.Sprintf("%s, %s", scenario.name, plural(shards, "shard"))
+			fmt.Fprintf(t.stderr, "== %s\n", title)
+			others := othersSince()
+			if err := t.with(ctx, shards, scenario.run); err != nil {
+				if ctx.Err() != nil {
+					return err
+				}
+				t.report.Failures = append(t.report.Failures, fmt.Sprintf("%s: %v", title, err))
+			}
+			if cores, ok := others(); ok {
+				t.report.Others = append(t.report.Others, otherCores{title, cores})
+			}
+		}
+	}
+	if t.report.FsyncAfter, err = loadtest.Fsync(t.dir, t.fsyncs); err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	t.report.judge()
+	return nil
+}
+
+// othersSince returns what tells how many cores other processes than this one
+// and its servers have kept busy from now on, once those servers have ended.
+func othersSince() func() (cores float64, ok bool) {
+	began := time.Now()
+	before, err := loadtest.OthersCPU()
+	return func() (float64, bool) {
+		after, errAfter := loadtest.OthersCPU()
+		return max(0, (after-before).Seconds()/time.Since(began).Seconds()), err == nil && errAfter == nil
+	}
+}
+
+// with runs one scenario against a server of its own.
+func (t *loadTable) with(ctx context.Context, shards int, run func(context.Context, *loadServer, int) error) (err error) {
+	flags := append([]string{fmt.Sprintf("--shards=%d", shards)}, t.serveFlags...)
+	s, err := startTableServer(ctx, t.dir, flags)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.remove(), syncFolder(t.dir)) }()
+	defer t.clear()
+	if err := run(ctx, s, shards); err != nil {
+		return fmt.Errorf("%w\n%s", err, s.logEnd())
+	}
+	return nil
+}
+
+// syncFolder waits until the disk is done with what was removed from a folder,
+// so that the next run's fsyncs do not wait for it.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// config is the common part of a scenario's configuration.
+func (t *loadTable) config(s *loadServer) loadtest.Config {
+	config := s.config()
+	config.Progress = t.progress
+	return config
+}
+
+func (t *loadTable) pairs(ctx context.Context, s *loadServer, shards int) error {
+	report, err := loadtest.Pairs(ctx, loadtest.PairsConfig{
+		Config: t.config(s), Users: t.users, Body: 128, Window: 16, Duration: t.duration, Warmup: min(t.duration, 2*time.Second),
+	})
+	if err == nil {
+		t.report.Pairs = append(t.report.Pairs, shardedPairs{shards, report})
+	}
+	return err
+}
+
+func (t *loadTable) rate(ctx context.Context, s *loadServer, _ int) (err error) {
+	t.report.Rate, err = loadtest.Pairs(ctx, loadtest.PairsConfig{
+		Config: t.config(s), Users: t.users, Body: 128, Window: rateWindow, Rate: 2000, Duration: t.duration, Warmup: min(t.duration, 2*time.Second),
+	})
+	return err
+}
+
+func (t *loadTable) login(ctx context.Context, s *loadServer, _ int) (err error) {
+	t.report.Login, err = loadtest.Login(ctx, loadtest.LoginConfig{Config: t.config(s), Users: t.logins, Backlog: 100, Body: 128})
+	return err
+}
+
+func (t *loadTable) idle(ctx context.Context, s *loadServer, _ int) (err error) {
+	t.report.Idle, err = loadtest.Idle(ctx, loadtest.IdleConfig{Config: t.config(s), Connections: t.connections, Hold: t.hold})
+	return err
+}
+
+func (t *loadTable) reconnect(ctx context.Context, s *loadServer, _ int) (err error) {
+	t.report.Reconnect, err = loadtest.Reconnect(ctx, loadtest.ReconnectConfig{
+		Config: t.config(s), Clients: t.connections, Body: 128,
+		Lose:   s.restart,
+		NewPID: func(context.Context) (int, error) { return s.pid(), nil },
+	})
+	return err
+}
+
+func (t *loadTable) slowPeers(ctx context.Context, s *loadServer, _ int) (err error) {
+	config := t.slow
+	config.Config, config.Users, config.Duration = t.config(s), t.users, t.duration
+	config.Closes = slowCloses("http://"+s.adminListen, s.admin)
+	t.report.Slow, err = loadtest.Slow(ctx, config)
+	return err
+}

@@ -1,0 +1,149 @@
+package loadtest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+const (
+	// probeEvery is how often a server that has gone is asked whether it is back.
+	probeEvery = 10 * time.Millisecond
+	// probeTimeout bounds one such question.
+	probeTimeout = time.Second
+)
+
+// gone waits until the present session is over.
+func (c *Client) gone(ctx context.Context) error {
+	s, err := c.present()
+	if err != nil {
+		return nil // it is already
+	}
+	select {
+	case <-s.ended:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// comeBack connects and waits for the sync, and says when the login was answered
+// and when all it pushes was there.
+func (c *Client) comeBack(ctx context.Context) (answered, synced time.Duration, err error) {
+	if err := c.Connect(ctx); err != nil {
+		return 0, 0, err
+	}
+	answered = c.tally.Now()
+	synced, err = c.Synced(ctx)
+	return answered, synced, err
+}
+
+// caughtUp counts the messages that came with the syncs of sessions after the
+// first.
+func (c *Client) caughtUp() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.resumed
+}
+
+// backOff waits before attempt n+1 of one client, so that those who failed
+// together do not come again together.
+func backOff(ctx context.Context, n int) error {
+	select {
+	case <-time.After(rand.N(min(maxBackoff, minBackoff<<min(n, 10)))):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// answers waits until the server answers an HTTP request, with whatever status:
+// a port may be open before anybody serves it.
+func (s *Server) answers(ctx context.Context) error {
+	u, err := s.parse()
+	if err != nil {
+		return err
+	}
+	u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: tlsOrDefault(s.TLS)}
+	defer transport.CloseIdleConnections()
+	client := http.Client{Transport: transport, Timeout: probeTimeout}
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err == nil {
+			return resp.Body.Close()
+		}
+		select {
+		case <-time.After(probeEvery):
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+func tlsOrDefault(config *tls.Config) *tls.Config {
+	if config == nil {
+		return &tls.Config{}
+	}
+	return config.Clone()
+}
+
+// failureKind sums up in a few words why an attempt to log in failed.
+func failureKind(err error) string {
+	if reply, ok := errors.AsType[*protocol.ReplyError](err); ok {
+		return "login " + reply.Code
+	}
+	if closed, ok := errors.AsType[*CloseError](err); ok {
+		return "closed " + strconv.Itoa(closed.Code)
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return "timeout"
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "no free port here"
+	}
+	return "connection lost"
+}
+
+// counts counts things by a name. Names beyond maxCodes count as "other".
+type counts struct {
+	mu sync.Mutex
+	n  map[string]int64
+}
+
+func (c *counts) add(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[string]int64{}
+	}
+	if _, known := c.n[name]; !known && len(c.n) >= maxCodes {
+		name = "other"
+	}
+	c.n[name]++
+}
+
+func (c *counts) all() map[string]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.n)
+}

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package loadtest
+
+import (
+	"errors"
+	"time"
+)
+
+// OthersCPU cannot tell here.
+func OthersCPU() (time.Duration, error) { return 0, errors.ErrUnsupported }

@@ -1,0 +1,359 @@
+package loadtest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+const (
+	// slowStream is the number of the first stream to a slow peer: high enough
+	// to be none of the pairs'.
+	slowStream = 1 << 24
+	// rssEvery is the time between two looks at the server's memory.
+	rssEvery = 500 * time.Millisecond
+)
+
+// SlowConfig says how users chat in pairs while others get messages too, and
+// then stop reading. Users, Body, Rate, Slow, SlowRate, Duration and
+// SlowDuration are needed.
+type SlowConfig struct {
+	Config
+	Users int // who chat in pairs, an even number
+	Body  int // bytes of each message's body as stored, MinBody to MaxBody
+	Rate  int // messages per second of all pairs together
+	Slow  int // peers that stop reading
+	// SlowRate is the messages per second to all slow peers together. What a
+	// peer is sent while it does not read has to fit into its offline queue.
+	SlowRate     int
+	Duration     time.Duration // of measuring while everybody reads
+	SlowDuration time.Duration // of measuring while the slow peers do not
+	Warmup       time.Duration // before each
+	// ClosePatience bounds the wait, once sending is over, for the server to
+	// close the sessions of slow peers; 0 = 45s.
+	ClosePatience time.Duration
+	// Closes, if set, says how many connections the server has closed so far as
+	// too slow a reader.
+	Closes func(ctx context.Context) (int64, error)
+}
+
+// SlowReport is the outcome of Slow.
+type SlowReport struct {
+	Scenario string    `json:"scenario"`
+	Codec    string    `json:"codec"`
+	Users    int       `json:"users"`
+	Body     int       `json:"body"`
+	Rate     int       `json:"rate"`
+	Slow     int       `json:"slow"`
+	SlowRate int       `json:"slowRate"`
+	Without  SlowPhase `json:"without"` // everybody reads
+	With     SlowPhase `json:"with"`    // the slow peers do not
+	// Closes are the ends of the slow peers' sessions as they saw them, by kind:
+	// "closed 4413" is too slow a reader.
+	Closes map[string]int64 `json:"closes"`
+	// ServerCloses are those that the server counted as such meanwhile; absent
+	// if it was not asked.
+	ServerCloses  *int64           `json:"serverCloses,omitempty"`
+	Sent          int64            `json:"sent"` // by the pairs
+	Delivered     int64            `json:"delivered"`
+	SlowSent      int64            `json:"slowSent"` // to the slow peers
+	SlowDelivered int64            `json:"slowDelivered"`
+	Caught        int64            `json:"caughtUp"` // of them, by their next login
+	Login         Latency          `json:"slowLogin"`
+	Refused       map[string]int64 `json:"refused,omitempty"`
+	Verdict
+}
+
+// A SlowPhase is what the pairs saw in a part of a run of Slow.
+type SlowPhase struct {
+	Seconds        float64 `json:"seconds"`
+	SendsPerSecond float64 `json:"sendsPerSecond"`
+	Ack            Latency `json:"sendToAck"`
+	Delivery       Latency `json:"sendToDelivered"`
+	Late           Latency `json:"late"` // behind the intended time when sent
+	// Server is per million messages, those to the slow peers included.
+	Server *Usage `json:"server,omitempty"`
+	RSSMax int64  `json:"rssMaxBytes,omitempty"` // of the server
+}
+
+func (c SlowConfig) withDefaults() (SlowConfig, error) {
+	if c.ClosePatience == 0 {
+		c.ClosePatience = 45 * time.Second
+	}
+	switch {
+	case c.Slow < 1 || c.Slow > MaxUsers:
+		return c, fmt.Errorf("loadtest: SlowConfig.Slow %d: want 1 to %d", c.Slow, MaxUsers)
+	case c.Rate < 1:
+		return c, fmt.Errorf("loadtest: SlowConfig.Rate %d: want at least 1", c.Rate)
+	case c.SlowRate < 1 || c.SlowRate > 1e7:
+		return c, fmt.Errorf("loadtest: SlowConfig.SlowRate %d: want 1 to 10000000", c.SlowRate)
+	case c.SlowDuration <= 0:
+		return c, fmt.Errorf("loadtest: SlowConfig.SlowDuration %v: want more than 0", c.SlowDuration)
+	case c.ClosePatience < 0:
+		return c, fmt.Errorf("loadtest: SlowConfig.ClosePatience %v: want at least 0", c.ClosePatience)
+	}
+	return c, nil
+}
+
+// A slowRun is a run of pairs beside peers that stop reading.
+type slowRun struct {
+	*pairsRun
+	config  SlowConfig
+	writers []*Client // who write to the slow peers
+	peers   []*Client // those
+	streams []*Stream // to them
+	aside   *Tally    // of both
+	writing atomic.Pointer[schedule]
+}
+
+// Slow has users chat in pairs, first while peers of others read what they are
+// sent, then while they do not. The load is the same. Then the slow peers log in
+// again and have to get everything. Its error says why there is no report.
+func Slow(ctx context.Context, config SlowConfig) (*SlowReport, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	pairs, err := PairsConfig{
+		Config: config.Config, Users: config.Users, Body: config.Body, Window: MaxWindow,
+		Rate: config.Rate, Duration: config.Duration, Warmup: config.Warmup,
+	}.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	writers := (config.Slow + senderConversations - 1) / senderConversations
+	ctx, common, end, err := begin(ctx, config.Config, config.Users+config.Slow+writers)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	r := &slowRun{pairsRun: &pairsRun{run: common, config: pairs}, config: config, aside: NewTally()}
+	r.aside.epoch, r.aside.failed = r.tally.epoch, r.tally.violated
+	if err := r.prepare(writers); err != nil {
+		return nil, err
+	}
+	report := &SlowReport{
+		Scenario: "slow", Codec: config.Server.Codec.Name(), Users: config.Users, Body: bodySize(config.Body),
+		Rate: config.Rate, Slow: config.Slow, SlowRate: config.SlowRate,
+	}
+	err = r.work(ctx, report)
+	report.Sent, report.Delivered = r.tally.sent.Load(), r.tally.delivered.Load()
+	report.SlowSent, report.SlowDelivered = r.aside.sent.Load(), r.aside.delivered.Load()
+	report.Refused = r.tally.Refused()
+	if report.Verdict, err = r.verdict(err); err != nil {
+		return nil, err
+	}
+	return report, nil
+}
+
+func (r *slowRun) prepare(writers int) error {
+	if err := r.pairsRun.prepare(); err != nil {
+		return err
+	}
+	receivers := make([][]string, writers)
+	for i := range writers {
+		var turn position
+		next := 0
+		w, err := r.client("w", i, ClientConfig{
+			Tally: r.aside, Window: MaxWindow, Recents: protocol.RecentsQuiet,
+			Next: func(now time.Duration) (to string, at time.Duration, ok bool) {
+				if at, ok = turn.next(r.writing.Load(), i, now); !ok {
+					return "", 0, false
+				}
+				to = receivers[i][next%len(receivers[i])]
+				next++
+				return to, at, true
+			},
+		})
+		if err != nil {
+			return err
+		}
+		r.writers = append(r.writers, w)
+	}
+	for i := range r.config.Slow {
+		c, err := r.client("s", i, ClientConfig{Tally: r.aside, Resume: true, Recents: protocol.RecentsQuiet})
+		if err != nil {
+			return err
+		}
+		w := i % writers
+		s := NewStream(uint32(slowStream+i), r.writers[w].User(), c.User(), r.config.Body)
+		r.writers[w].Converse(c.User(), s, nil)
+		c.Converse(r.writers[w].User(), nil, s)
+		r.peers, r.streams = append(r.peers, c), append(r.streams, s)
+		receivers[w] = append(receivers[w], c.User())
+	}
+	return nil
+}
+
+func (r *slowRun) work(ctx context.Context, report *SlowReport) error {
+	if err := r.connect(ctx); err != nil {
+		return err
+	}
+	if err := r.phase(ctx, "everybody reads", r.config.Duration, &report.Without); err != nil {
+		return err
+	}
+	if err := r.await(ctx, r.aside.pending.Load, 0); err != nil {
+		return err
+	}
+	closesBefore, err := r.closes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range r.peers {
+		if err := c.stall(); err != nil {
+			return err
+		}
+	}
+	if err := r.phase(ctx, fmt.Sprintf("%d do not read", len(r.peers)), r.config.SlowDuration, &report.With); err != nil {
+		return err
+	}
+	if err := r.await(ctx, func() int64 { return r.aside.sent.Load() - r.aside.answered.Load() }, 0); err != nil {
+		return err
+	}
+	if report.Closes, err = r.ends(ctx); err != nil {
+		return err
+	}
+	closesAfter, err := r.closes(ctx)
+	if err != nil {
+		return err
+	}
+	if r.config.Closes != nil {
+		report.ServerCloses = new(closesAfter - closesBefore)
+	}
+	if err := r.catchUp(ctx, report); err != nil {
+		return err
+	}
+	for _, s := range r.streams {
+		if err := s.settled(); err != nil {
+			r.tally.violated(err)
+		}
+	}
+	return r.audit(ctx)
+}
+
+func (r *slowRun) closes(ctx context.Context) (int64, error) {
+	if r.config.Closes == nil {
+		return 0, nil
+	}
+	return r.config.Closes(ctx)
+}
+
+// phase has everybody send for a time and measures the pairs.
+func (r *slowRun) phase(ctx context.Context, name string, duration time.Duration, phase *SlowPhase) error {
+	begin := r.tally.Now().Truncate(bodyTick) // as the messages' times are
+	from := begin + r.config.Warmup
+	to := from + duration
+	r.tally.Measure(from, to)
+	chats := &schedule{begin: begin, end: to, rate: r.config.Rate, clients: r.config.Users}
+	writes := &schedule{begin: begin, end: to, rate: r.config.SlowRate, clients: len(r.writers)}
+	r.schedule.Store(chats)
+	r.writing.Store(writes)
+
+	var pace sync.WaitGroup
+	sending, stop := context.WithCancel(ctx)
+	defer pace.Wait()
+	defer stop()
+	pace.Go(func() { chats.run(sending, r.tally.Now, func(i int) { r.clients[i].Pump() }) })
+	pace.Go(func() { writes.run(sending, r.tally.Now, func(i int) { r.writers[i].Pump() }) })
+
+	r.enter(name, r.seconds(begin), int64((to - begin).Seconds()))
+	if err := r.sleepUntil(ctx, from); err != nil {
+		return err
+	}
+	before, err := r.reading()
+	if err != nil {
+		return err
+	}
+	aside := r.aside.answered.Load()
+	for at := from; at < to; {
+		at = min(at+rssEvery, to)
+		if err := r.sleepUntil(ctx, at); err != nil {
+			return err
+		}
+		used, err := readUsage(r.run.config.ServerPID)
+		if err != nil {
+			return err
+		}
+		phase.RSSMax = max(phase.RSSMax, used.rss)
+	}
+	after, err := r.reading()
+	if err != nil {
+		return err
+	}
+	pace.Wait()
+	if err := r.settle(ctx, r.pairsRun.config.Drain); err != nil {
+		return err
+	}
+	elapsed, sends := after.at-before.at, after.answered-before.answered
+	phase.Seconds = elapsed.Seconds()
+	phase.SendsPerSecond = float64(sends) / phase.Seconds
+	phase.Ack, phase.Delivery, phase.Late = r.tally.ack.latency(), r.tally.delivery.latency(), r.tally.late.latency()
+	if after.known {
+		phase.Server = usageBetween(before.server, after.server, elapsed, sends+r.aside.answered.Load()-aside)
+	}
+	return nil
+}
+
+// await waits until value is want; patience is that of a pairs run's end.
+func (r *slowRun) await(ctx context.Context, value func() int64, want int64) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.pairsRun.config.Drain, fmt.Errorf("loadtest: messages to slow peers were still under way after %v", r.pairsRun.config.Drain))
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for value() != want {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// ends finds out how the slow peers' sessions ended. They read again, only to
+// see that; those that the server leaves open for ClosePatience are cut.
+func (r *slowRun) ends(ctx context.Context) (map[string]int64, error) {
+	var kinds counts
+	var done atomic.Int64
+	r.enter("closes", done.Load, int64(len(r.peers)))
+	patience, cancel := context.WithTimeout(ctx, r.config.ClosePatience)
+	defer cancel()
+	err := each(ctx, r.peers, len(r.peers), func(_ context.Context, c *Client) error {
+		kind := "left open"
+		if err := c.drained(patience); err != nil {
+			kind = failureKind(err)
+		}
+		kinds.add(kind)
+		done.Add(1)
+		return nil
+	})
+	return kinds.all(), err
+}
+
+// catchUp has the slow peers log in again and waits for what they missed.
+func (r *slowRun) catchUp(ctx context.Context, report *SlowReport) error {
+	logins := newRecorder()
+	var done atomic.Int64
+	r.enter("next login", done.Load, int64(len(r.peers)))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.pairsRun.config.Drain, fmt.Errorf("loadtest: the slow peers had not logged in again after %v", r.pairsRun.config.Drain))
+	defer cancel()
+	began := r.tally.Now()
+	err := each(ctx, r.peers, len(r.peers), func(ctx context.Context, c *Client) error {
+		_, at, err := c.comeBack(ctx)
+		if err != nil {
+			return err
+		}
+		logins.record(at - began)
+		done.Add(1)
+		return nil
+	})
+	for _, c := range r.peers {
+		report.Caught += c.caughtUp()
+	}
+	report.Login = logins.latency()
+	return err
+}
