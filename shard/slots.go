@@ -16,8 +16,9 @@ const slotVersion = 1
 
 // A slot is what a shard owns and moves as a whole.
 type slot struct {
-	frozen bool
-	users  table // of their numbers
+	frozen   bool
+	frozenIn uint64 // State.marks by then; 0 = before the first
+	users    table  // of their numbers
 }
 
 // usersPerBlock is how many users share an object of the heap.
@@ -118,7 +119,7 @@ func (s *State) applyFreezeSlot(c *FreezeSlot, r *Result) {
 			s.evictCut(u)
 		}
 	}
-	sl.frozen = true
+	sl.frozen, sl.frozenIn = true, s.marks
 }
 
 func (s *State) applyImportSlot(c *ImportSlot, r *Result) {

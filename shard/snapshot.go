@@ -40,7 +40,8 @@ const chunkBytes = 64 << 10
 type View struct {
 	s     *State
 	mark  uint64
-	slots []viewSlot
+	slots [Slots]*slot
+	next  int      // slot to come
 	users []*user  // of the slot being walked, still to come
 	at    *user    // being walked, or nil
 	walk  userWalk // of at, or of his image
@@ -51,12 +52,6 @@ type View struct {
 	ended bool // the last frame, too
 
 	chunkBytes, frameBytes int // as the constants; tests use less
-}
-
-type viewSlot struct {
-	number uint16
-	frozen bool
-	slot   *slot
 }
 
 // An image is a user as he was when the view was marked.
@@ -72,17 +67,11 @@ func (s *State) Snapshot() *View {
 	}
 	s.dropImages(len(s.stale))
 	s.marks++
-	v := &View{s: s, mark: s.marks, hash: xxhash.New(), chunkBytes: chunkBytes, frameBytes: frameBytes}
+	v := &View{s: s, mark: s.marks, slots: s.slots, hash: xxhash.New(), chunkBytes: chunkBytes, frameBytes: frameBytes}
 	head := append([]byte{frameHeader}, snapshotMagic...)
 	head = appendUint(append(head, snapshotVersion), s.epoch)
 	head = appendInt(appendInt(head, s.now), s.cutoff)
 	v.frame = appendLimits(head, s.limits)
-	v.slots = make([]viewSlot, 0, Slots)
-	for number, sl := range s.slots {
-		if sl != nil {
-			v.slots = append(v.slots, viewSlot{number: uint16(number), frozen: sl.frozen, slot: sl})
-		}
-	}
 	s.view = v
 	return v
 }
@@ -209,12 +198,16 @@ func (v *View) step() {
 			v.walk.u = &v.at.image.user
 		}
 		v.at.marked = v.mark
-	case len(v.slots) > 0:
-		next := v.slots[0]
-		v.slots = v.slots[1:]
-		v.frame = appendBool(appendUint(append(v.frame, frameSlot), uint64(next.number)), next.frozen)
+	case v.next < Slots:
+		number, sl := v.next, v.slots[v.next]
+		v.next++
+		if sl == nil {
+			return
+		}
+		frozen := sl.frozen && sl.frozenIn < v.mark
+		v.frame = appendBool(appendUint(append(v.frame, frameSlot), uint64(number)), frozen)
 		v.users = v.users[:0]
-		for _, u := range v.s.sorted(next.slot) {
+		for _, u := range v.s.sorted(sl) {
 			if u.marked < v.mark || u.image != nil {
 				v.users = append(v.users, u)
 			}
