@@ -53,6 +53,8 @@ type courier struct {
 	asleep []*lane // until their retryAt
 	trims  []*lane // with letters to forget
 	trimAt time.Time
+
+	command []byte // the one being sent
 }
 
 type direction struct{ from, to shard.UserID }
@@ -263,24 +265,22 @@ func (c *courier) send(rt *route, now time.Time) {
 
 // sendOne proposes one letter to the shard of its receiver.
 func (c *courier) sendOne(l *lane, p *shard.Posted) error {
-	letter, err := shard.DecodeLetter(p.Bytes)
-	if err != nil {
+	c.command = shard.AppendDeliver(c.command[:0], p.Bytes)
+	if err := shard.CheckCommand(c.command); err != nil {
 		return c.group.stop("its outbox", err)
 	}
-	d := delivery{lane: l, number: p.Number, bytes: letterSize(p)}
+	number, bytes := p.Number, letterSize(p)
 	done := func(r shard.Result, err error) {
-		d.result, d.err = r, err
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.returned = append(c.returned, d)
+		c.returned = append(c.returned, delivery{lane: l, number: number, bytes: bytes, result: r, err: err})
 		c.poke()
 	}
-	command := shard.AppendCommand(nil, &shard.Deliver{Letter: letter})
-	if err := l.route.dest.enqueue(command, waiter{done: done}); err != nil {
+	if err := l.route.dest.enqueue(c.command, waiter{done: done}); err != nil {
 		return err
 	}
 	l.flying++
-	l.route.bytes += d.bytes
+	l.route.bytes += bytes
 	return nil
 }
 

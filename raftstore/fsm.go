@@ -30,7 +30,9 @@ func (f fsm) Apply(entry *raft.Log) any {
 	b := g.claim(entry.Data)
 	start := time.Now()
 	courier, err := g.apply(entry, b)
-	observe(g.metrics.apply, start)
+	took := time.Since(start)
+	g.metrics.apply.Observe(took.Seconds())
+	g.logged.add(len(entry.Data), took)
 	if err == nil && courier != nil && len(g.out.Posted) > 0 {
 		courier.post(g.out.Posted)
 	}
@@ -73,7 +75,6 @@ func (g *group) apply(entry *raft.Log, b *batch) (c *courier, err error) {
 	}()
 	g.state.Apply(entry.Data, &g.out)
 	g.applied.Store(g.state.Now())
-	g.logged.Add(int64(len(entry.Data)))
 	if b != nil {
 		result := 0
 		for i := range b.waiters {
@@ -99,7 +100,7 @@ func (f fsm) Snapshot() (raft.FSMSnapshot, error) {
 	if err := g.stoppedErr(); err != nil {
 		return nil, err
 	}
-	return &snapshot{group: g, view: g.state.Snapshot(), logged: g.logged.Load()}, nil
+	return &snapshot{group: g, view: g.state.Snapshot(), bytes: g.logged.bytes.Load(), time: g.logged.time.Load()}, nil
 }
 
 // Restore replaces the state by that of a snapshot.
@@ -114,7 +115,7 @@ func (f fsm) Restore(r io.ReadCloser) error {
 	defer g.mu.Unlock()
 	g.state = state
 	g.applied.Store(state.Now())
-	g.logged.Store(0)
+	g.logged.reset()
 	// Raft drops the log that the snapshot replaces, unless it is just starting.
 	f.logs.install.Store(f.logs.halt.armed())
 	return nil
@@ -123,8 +124,9 @@ func (f fsm) Restore(r io.ReadCloser) error {
 // A snapshot is one on its way to the disk.
 type snapshot struct {
 	*group
-	view   *shard.View
-	logged int64 // bytes applied since the snapshot before, when this one was marked
+	view *shard.View
+	// What was applied since the snapshot before, when this one was marked.
+	bytes, time int64
 }
 
 // Persist writes the snapshot. The shard is locked for one chunk at a time, and
@@ -132,7 +134,8 @@ type snapshot struct {
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 	err := s.write(sink)
 	if err == nil {
-		s.group.logged.Add(-s.logged)
+		s.logged.bytes.Add(-s.bytes)
+		s.logged.time.Add(-s.time)
 		return nil
 	}
 	// Raft's store keeps what it could not finish, and with it the room that a

@@ -56,7 +56,7 @@ type group struct {
 	reign    atomic.Pointer[reign] // takes commands; nil while this node does not lead
 	proposed atomic.Pointer[batch] // on its way through Raft
 	applied  atomic.Int64          // ms, State.Now
-	logged   atomic.Int64          // bytes of entries applied since the last snapshot
+	logged   backlog               // applied since the last snapshot
 
 	stopping chan struct{} // closed once stopped is set
 	stopped  atomic.Pointer[stopError]
@@ -108,7 +108,7 @@ func (g *group) reset() {
 	defer g.mu.Unlock()
 	g.state = shard.NewState(g.id)
 	g.restoreErr = nil
-	g.logged.Store(0)
+	g.logged.reset()
 }
 
 // run keeps the group open until ctx ends.
@@ -245,8 +245,7 @@ func (g *group) serve(ctx context.Context) (led bool, err error) {
 	}
 }
 
-// upkeep starts a snapshot when the log since the last one has become longer
-// than the state, so that a restart replays at most as much as it loads.
+// upkeep starts a snapshot when too much would have to be replayed at a restart.
 func (g *group) upkeep(n *node) {
 	if g.stoppedErr() != nil {
 		return
@@ -255,9 +254,37 @@ func (g *group) upkeep(n *node) {
 	size := int64(g.state.Size())
 	g.mu.RUnlock()
 	g.metrics.stateBytes.Set(float64(size))
-	if g.logged.Load() >= max(g.cfg.SnapshotBytes, size) {
+	if g.logged.due(g.cfg.SnapshotBytes, size) {
 		n.snapshot(g)
 	}
+}
+
+// A backlog is the part of the log that a restart would replay.
+type backlog struct {
+	bytes atomic.Int64
+	time  atomic.Int64 // ns that it took to apply
+}
+
+// replayMost is the time that a restart may take to replay the log, about: a
+// snapshot that becomes due takes some seconds to write, too.
+const replayMost = 3 * time.Second
+
+// due tells whether it is time for a snapshot, of a state of some size: when the
+// log has grown by least, and either takes replayMost to replay or has outgrown
+// the state, so that the disk holds little beside it.
+func (l *backlog) due(least, size int64) bool {
+	bytes := l.bytes.Load()
+	return bytes >= least && (bytes >= size || time.Duration(l.time.Load()) >= replayMost)
+}
+
+func (l *backlog) add(bytes int, took time.Duration) {
+	l.bytes.Add(int64(bytes))
+	l.time.Add(int64(took))
+}
+
+func (l *backlog) reset() {
+	l.bytes.Store(0)
+	l.time.Store(0)
 }
 
 // read runs f on the state with the time as of which to read. f must not keep

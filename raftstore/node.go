@@ -34,7 +34,7 @@ type node struct {
 
 	snapshots    sync.WaitGroup
 	snapshotting atomic.Bool
-	snapshotFrom time.Time // not before, after a failure
+	snapshotFrom atomic.Int64 // not before, after a failure; Unix ns
 }
 
 // openNode opens the stores of the group and starts Raft. What the log and the
@@ -156,10 +156,9 @@ func startRaft(conf *raft.Config, f fsm, n *node, snapshots raft.SnapshotStore, 
 
 // snapshot takes a snapshot in the background, unless one is being taken.
 func (n *node) snapshot(g *group) {
-	if time.Now().Before(n.snapshotFrom) || !n.snapshotting.CompareAndSwap(false, true) {
+	if time.Now().UnixNano() < n.snapshotFrom.Load() || !n.snapshotting.CompareAndSwap(false, true) {
 		return
 	}
-	n.snapshotFrom = time.Now().Add(time.Minute)
 	n.snapshots.Go(func() {
 		defer n.snapshotting.Store(false)
 		start := time.Now()
@@ -170,6 +169,7 @@ func (n *node) snapshot(g *group) {
 			g.log.Info("snapshot taken", "took", time.Since(start))
 		case errors.Is(err, raft.ErrNothingNewToSnapshot), errors.Is(err, raft.ErrRaftShutdown):
 		default:
+			n.snapshotFrom.Store(time.Now().Add(time.Minute).UnixNano())
 			g.metrics.snapshotFailed.Set(1)
 			g.log.Error("snapshot failed", "err", err)
 		}

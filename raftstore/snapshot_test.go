@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 func takeSnapshot(t *testing.T, s *Store, id int) {
@@ -167,8 +168,29 @@ func TestSnapshotByBytes(t *testing.T) {
 		}
 		return len(snapshotDirs(t, cfg)) > 0
 	})
-	if n := s.groups[0].logged.Load(); n < 0 {
+	if n := s.groups[0].logged.bytes.Load(); n < 0 {
 		t.Errorf("%d bytes since the snapshot", n)
+	}
+}
+
+func TestSnapshotIsDue(t *testing.T) {
+	const least, size = 10, 100
+	for _, c := range []struct {
+		bytes int
+		took  time.Duration
+		want  bool
+	}{
+		{least - 1, 2 * replayMost, false},
+		{least, 0, false},
+		{least, replayMost, true},
+		{size - 1, replayMost - 1, false},
+		{size, 0, true},
+	} {
+		var l backlog
+		l.add(c.bytes, c.took)
+		if got := l.due(least, size); got != c.want {
+			t.Errorf("after %d bytes that took %v: due %v, want %v", c.bytes, c.took, got, c.want)
+		}
 	}
 }
 

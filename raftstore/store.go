@@ -45,7 +45,8 @@ type Config struct {
 	// default 16 MiB. Past that they get ErrUnavailable.
 	QueueBytes int
 	// SnapshotBytes is the least that the log grows between two snapshots,
-	// default 64 MiB. A state that is larger lets it grow by its own size.
+	// default 64 MiB. A state that is larger lets it grow by its own size,
+	// unless to replay it would take more than some seconds.
 	SnapshotBytes int64
 	// SegmentBytes is the size of a file of the log, which raft-wal allocates
 	// ahead; default 8 MiB.

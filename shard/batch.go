@@ -62,8 +62,19 @@ func AppendCommand(dst []byte, cmd Command) []byte {
 	// Most commands are shorter than 128 bytes: reserve one byte for the
 	// length and move the body when it needs more.
 	start := len(dst)
-	dst = append(dst, 0, byte(cmd.kind()))
-	dst = cmd.append(dst)
+	return closeCommand(cmd.append(append(dst, 0, byte(cmd.kind()))), start)
+}
+
+// AppendDeliver is AppendCommand of a Deliver, of a letter that AppendLetter has
+// encoded: its fields are those of the command.
+func AppendDeliver(dst, letter []byte) []byte {
+	start := len(dst)
+	return closeCommand(append(append(dst, 0, byte(kindDeliver)), letter...), start)
+}
+
+// closeCommand puts the length in front of the command that begins at start,
+// with one byte kept free for it.
+func closeCommand(dst []byte, start int) []byte {
 	size := len(dst) - start - 1
 	if size < 0x80 {
 		dst[start] = byte(size)

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,18 @@ func TestCheckCommandAllocatesNothing(t *testing.T) {
 		})
 		if n != 0 {
 			t.Errorf("CheckCommand of a %T: %v allocations, want 0", cmd, n)
+		}
+	}
+}
+
+func TestAppendDeliver(t *testing.T) {
+	for _, l := range []Letter{
+		{From: "zoe", To: "bob", Number: 1, Kind: LetterMessage, Seq: 1, Time: storyTime, CID: "1", Mentions: []string{"bob"}, Body: make([]byte, 300)},
+		{From: "zoe", To: "bob", Number: 2, Kind: LetterReceipt, Seq: 1, Time: -1},
+	} {
+		got := AppendDeliver([]byte("before"), AppendLetter(nil, &l))
+		if want := AppendCommand([]byte("before"), &Deliver{Letter: l}); !bytes.Equal(got, want) {
+			t.Errorf("AppendDeliver of letter %d = %x, want %x", l.Number, got, want)
 		}
 	}
 }

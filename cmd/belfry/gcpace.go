@@ -11,7 +11,7 @@ import (
 const (
 	// gcSlack is the least that the heap may grow between two garbage
 	// collections: with less, a small store is marked many times a second.
-	gcSlack = 64 << 20
+	gcSlack = 32 << 20
 	// gcSlackShare is what a large heap may grow by, one part in this many. It
 	// is little because nearly all of it is blocks of messages, which cost
 	// nothing to mark: GOGC's 100 would double the memory for no less work.
@@ -52,7 +52,8 @@ func paceGC(ctx context.Context) {
 // beside a live heap and roots of so many bytes.
 func gcPercent(live, roots uint64) int {
 	slack := max(gcSlack, live/gcSlackShare)
-	return int(max(1, slack*100/max(live+roots, 1<<20)))
+	// The runtime takes no heap for smaller than 4 MiB.
+	return int(max(1, slack*100/max(live+roots, 4<<20)))
 }
 
 // nextCycle is closed after the next garbage collection.
