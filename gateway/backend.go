@@ -17,7 +17,8 @@ type Backend interface {
 	// Submit proposes cmd to the shard of its key and calls done exactly once,
 	// with the result of the command once it is committed, or an error. done
 	// runs on a goroutine of the store and must not block. Commands that one
-	// goroutine submits for one key are applied in that order.
+	// goroutine submits for one key are applied in that order. cmd and all it
+	// refers to are the caller's again when Submit returns.
 	Submit(cmd shard.Command, done func(shard.Result, error))
 	// Propose is Submit that waits. A refusal is in the Result, not the error.
 	Propose(ctx context.Context, cmd shard.Command) (shard.Result, error)

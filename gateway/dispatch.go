@@ -92,7 +92,12 @@ func (s *session) start(r request) {
 func (s *session) finish(r request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := slices.Index(s.requests, r.ID); i >= 0 {
+	s.finishLocked(r.ID)
+}
+
+// finishLocked is finish for a caller that holds mu.
+func (s *session) finishLocked(id uint64) {
+	if i := slices.Index(s.requests, id); i >= 0 {
 		s.requests[i] = s.requests[len(s.requests)-1]
 		s.requests = s.requests[:len(s.requests)-1]
 	}

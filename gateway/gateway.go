@@ -149,6 +149,7 @@ type Gateway struct {
 
 	logins    *keyedLimit // by user
 	addresses *addressLimit
+	pumpers   pumpers
 
 	mu       sync.Mutex
 	away     bool // draining: no new connections
@@ -211,8 +212,10 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-gone:
+		g.pumpers.close()
 		return nil
 	case <-ctx.Done():
+		g.pumpers.close()
 		for _, s := range g.open() {
 			s.conn.hangUp()
 		}

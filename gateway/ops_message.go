@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -56,29 +57,90 @@ func (s *session) send(r request) error {
 			return &refusal{code: protocol.CodeNotFound, message: "conv: there is no user " + args.Conv.ID}
 		}
 	}
-	cmd := &shard.Send{
-		User: s.user, Session: s.number, To: to, ID: newMessageID(b.Now()), CID: args.CID,
-		Body: bytes.Clone(args.Body), // it may lie in the frame, and the store keeps the command for longer
-		TTL:  args.TTL, Retry: args.Retry, Mentions: args.Mentions,
-	}
 	if args.HasTTL && args.TTL == 0 {
-		at, err := b.SendEphemeral(cmd)
+		cmd := s.sendCommand(&args, to)
+		cmd.Body = bytes.Clone(cmd.Body) // the signal that becomes of it outlives the frame
+		at, err := b.SendEphemeral(&cmd)
 		if err != nil {
 			return err
 		}
-		s.sent(r, shard.Result{ID: cmd.ID, Time: at})
+		s.replyWith(r, func(b []byte) []byte { return s.sent(b, r.ID, &shard.Result{ID: cmd.ID, Time: at}) })
+		s.countSend(r.came)
 		return nil
 	}
-	s.propose(r, cmd, func(result shard.Result) { s.sent(r, result) })
+	m := newSending()
+	m.command, m.session, m.id, m.came = s.sendCommand(&args, to), s, r.ID, r.came
+	s.start(r)
+	s.submits.Add(1)
+	b.Submit(&m.command, m.done)
 	return nil
 }
 
-// sent answers a send that was accepted.
-func (s *session) sent(r request, result shard.Result) {
-	ok := protocol.SendOK{ID: protocol.ID(result.ID), Seq: result.Seq, Time: result.Time, Duplicate: result.Duplicate}
-	s.replyWith(r, func(b []byte) []byte { return protocol.AppendSendOK(b, s.codec, r.ID, &ok) })
+// sendCommand is the command of a send. Its body may lie in the frame.
+func (s *session) sendCommand(args *protocol.SendArgs, to shard.UserID) shard.Send {
+	return shard.Send{
+		User: s.user, Session: s.number, To: to, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
+		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
+	}
+}
+
+// A sending is a send on its way through the store: what propose is for other
+// requests, without its allocations.
+type sending struct {
+	command shard.Send
+	session *session
+	id      uint64
+	came    time.Time
+	done    func(shard.Result, error) // takes the outcome, made once
+}
+
+var sendings sync.Pool
+
+func newSending() *sending {
+	if m, ok := sendings.Get().(*sending); ok {
+		return m
+	}
+	m := new(sending)
+	m.done = m.finish
+	return m
+}
+
+// finish answers the send.
+func (m *sending) finish(result shard.Result, err error) {
+	s, id, came := m.session, m.id, m.came
+	*m = sending{done: m.done}
+	sendings.Put(m)
+	defer s.submits.Done()
+	r := request{Request: protocol.Request{ID: id, Op: protocol.OpSend}, came: came}
+	if err == nil {
+		err = result.Err()
+	}
+	if err != nil {
+		s.refuse(r, err)
+		s.finish(r)
+		return
+	}
+	s.countSend(came)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finishLocked(id)
+	if id != 0 && !s.ended {
+		s.queueFrame(func(b []byte) []byte { return s.sent(b, id, &result) })
+		s.wakeLocked()
+	}
+}
+
+// sent appends the answer to a send that was accepted.
+func (s *session) sent(b []byte, id uint64, result *shard.Result) []byte {
+	return protocol.AppendSendOK(b, s.codec, id, &protocol.SendOK{
+		ID: protocol.ID(result.ID), Seq: result.Seq, Time: result.Time, Duplicate: result.Duplicate,
+	})
+}
+
+// countSend counts a send that was accepted.
+func (s *session) countSend(came time.Time) {
 	s.gateway.metrics.messagesIn.Inc()
-	s.gateway.metrics.sendSeconds.Observe(time.Since(r.came).Seconds())
+	s.gateway.metrics.sendSeconds.Observe(time.Since(came).Seconds())
 }
 
 // newMessageID makes a ULID of the store's time. Ids of one millisecond do not

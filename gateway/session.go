@@ -214,7 +214,8 @@ func (s *session) wakeLocked() {
 		return
 	}
 	s.pumping = true
-	s.pumps.Go(s.pump)
+	s.pumps.Add(1)
+	s.gateway.pumpers.start(s)
 }
 
 // alarm has the pump look after the deadlines.

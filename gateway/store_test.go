@@ -53,6 +53,9 @@ func newTestStore(t testing.TB) *testStore {
 // of newTestStore.
 func (s *testStore) apply(cmd shard.Command) shard.Result {
 	if s.record {
+		if send, ok := cmd.(*shard.Send); ok {
+			cmd = new(*send) // the session uses its own anew
+		}
 		s.commands = append(s.commands, cmd)
 	}
 	batch := shard.AppendCommand(shard.AppendBatchHeader(nil, s.Now()), cmd)
