@@ -17,8 +17,10 @@ const (
 	// leastRetention is what memory alone never takes: messages under way, and
 	// those that a slow reader is just being sent.
 	leastRetention = 2 * time.Second
-	// retainWork bounds one Retain: about 1 ms of the shard's time.
-	retainWork = 20_000
+	// retainWork bounds one Retain: about 1 ms of the shard's time. Commits under
+	// load take many times that, so in need it is hurryWork.
+	retainWork = 12_000
+	hurryWork  = 4 * retainWork
 	// memoryRetryAfter is told to senders while memory is full.
 	memoryRetryAfter = time.Second
 	// calmAfter is how long nothing must have been taken before that is logged.
@@ -29,6 +31,7 @@ const (
 // garbage, for what a snapshot keeps from being freed, and for bursts.
 const (
 	softPercent  = 75 // used: past it, retention shortens
+	hurryPercent = 80 // used: past it, at the cost of latency
 	tightPercent = 83 // used, and reserved for messages: past it too
 	fullPercent  = 92 // in all: past it, sends are refused
 	roomPercent  = 89 // in all: below it, they are taken again
@@ -47,6 +50,7 @@ type budget struct {
 	collection uint64 // the last one seen
 	other      int64  // live heap beside the shards', as of that collection
 
+	work   atomic.Uint32 // of a Retain
 	sweeps sync.WaitGroup
 }
 
@@ -118,14 +122,18 @@ func (b *budget) check(now time.Time) {
 	used := b.other + r.beside + int64(all.Held())
 	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
 
-	excess := int64(0)
+	work, excess := uint32(retainWork), int64(0)
 	if b.limit > 0 {
+		if used > b.percent(hurryPercent) {
+			work = hurryWork
+		}
 		b.refuse(used+int64(all.Free+all.Deferred), &all)
 		excess = max(used-b.percent(softPercent), used+int64(all.Free)-b.percent(tightPercent))
 	}
 	if excess > 0 {
 		excess += b.percent(slackPercent)
 	}
+	b.work.Store(work)
 	for i, c := range b.cuts {
 		share := 0
 		if excess > 0 && all.Messages > 0 {
@@ -192,7 +200,7 @@ func (b *budget) shorten(c *cut, n int, now time.Time) {
 		c.busy.Store(true)
 		b.sweeps.Go(func() {
 			defer c.busy.Store(false)
-			if g.retain(cutoff) {
+			if g.retain(cutoff, &b.work) {
 				c.swept.Store(cutoff)
 			}
 		})
@@ -219,12 +227,12 @@ func (b *budget) report(c *cut, raised bool, retention time.Duration, now time.T
 	}
 }
 
-// retain raises the cutoff of a shard and frees what it takes, a step at a time.
-// It tells whether it came to the end.
-func (g *group) retain(cutoff int64) bool {
+// retain raises the cutoff of a shard and frees what it takes, so much work at a
+// time. It tells whether it came to the end.
+func (g *group) retain(cutoff int64, work *atomic.Uint32) bool {
 	for first := g.first; first < shard.Slots; {
 		answer := make(chan outcome, 1)
-		command := shard.AppendCommand(nil, &shard.Retain{Cutoff: cutoff, FirstSlot: first, MaxWork: retainWork})
+		command := shard.AppendCommand(nil, &shard.Retain{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
 		err := g.enqueue(command, waiter{done: func(r shard.Result, err error) { answer <- outcome{r, err} }})
 		if err != nil {
 			return false // tried again at the next look
