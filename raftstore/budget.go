@@ -106,20 +106,14 @@ func (b *budget) check(now time.Time) {
 	for i, c := range b.cuts {
 		u := c.group.usage()
 		usages[i] = u
-		all.Messages += u.Messages
-		all.Arena += u.Arena
-		all.Free += u.Free
-		all.Deferred += u.Deferred
-		all.Letters += u.Letters
-		all.Dedupe += u.Dedupe
-		all.Views += u.Views
+		all.Add(&u)
 	}
 	r := b.meter()
 	if r.collections != b.collection {
 		b.collection = r.collections
-		b.other = max(0, r.live-int64(all.Held()+all.Free+all.Deferred))
+		b.other = max(0, r.live-int64(all.Held+all.Free+all.Deferred))
 	}
-	used := b.other + r.beside + int64(all.Held())
+	used := b.other + r.beside + int64(all.Held)
 	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
 
 	work, excess := uint32(retainWork), int64(0)
@@ -170,10 +164,10 @@ func (b *budget) refuse(inUse int64, all *shard.Usage) {
 
 // parts says what takes the memory, for the log.
 func parts(u *shard.Usage, inUse int64) slog.Value {
-	shards := int64(u.Held() + u.Free + u.Deferred)
+	shards := int64(u.Held + u.Free + u.Deferred)
 	return slog.GroupValue(
-		slog.Int("messages", u.Arena), slog.Int("free_for_messages", u.Free), slog.Int("kept_for_snapshot", u.Deferred),
-		slog.Int("users", u.Views), slog.Int("dedupe", u.Dedupe), slog.Int("letters", u.Letters),
+		slog.Int("messages", u.Messages), slog.Int("users", u.Views), slog.Int("dedupe", u.Dedupe), slog.Int("letters", u.Letters),
+		slog.Int("free", u.Free), slog.Int("kept_for_snapshot", u.Deferred),
 		slog.Int64("other", inUse-shards),
 	)
 }

@@ -39,7 +39,7 @@ func budgetStore(t *testing.T, limit int64) (*Store, *fakeMeter, *testClock) {
 func held(s *Store) (n int64) {
 	for _, g := range s.groups {
 		u := g.usage()
-		n += int64(u.Held())
+		n += int64(u.Held)
 	}
 	return n
 }

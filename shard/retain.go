@@ -25,30 +25,38 @@ func (s *State) CutoffFor(n int, now int64) int64 {
 
 // A Usage says what takes a shard's memory, in bytes.
 type Usage struct {
+	Held     int // in use, as Size has it: the sum of the next four
 	Messages int // entries of all logs; twice for a message within the shard
-	Arena    int // pieces in use of the memory that logs lie in, class sizes
-	Free     int // reserved for such pieces, and ready to be used again
-	Deferred int // freed, but kept until the snapshot under way is done
 	Letters  int // waiting in outboxes
 	Dedupe   int // dedupe windows, estimated
-	Views    int // users and their conversations, estimated
+	Views    int // users, their conversations, and what is unused in their logs
+	Free     int // reserved, and ready to be used again
+	Deferred int // freed, but kept until the snapshot under way is done
 }
 
-// Held is what is in use: the shard's memory without what waits to be reused.
-func (u *Usage) Held() int { return u.Arena + u.Letters + u.Dedupe + u.Views }
+// Add adds up what several shards take.
+func (u *Usage) Add(v *Usage) {
+	u.Held += v.Held
+	u.Messages += v.Messages
+	u.Letters += v.Letters
+	u.Dedupe += v.Dedupe
+	u.Views += v.Views
+	u.Free += v.Free
+	u.Deferred += v.Deferred
+}
 
 // Usage says what takes the shard's memory.
 func (s *State) Usage() Usage {
 	arena := s.arena.Stats()
 	u := Usage{
+		Held:     s.Size(),
 		Messages: s.ages.total,
-		Arena:    arena.Used,
-		Free:     arena.Blocks - arena.Used - arena.Deferred,
-		Deferred: arena.Deferred,
 		Letters:  s.letterBytes,
 		Dedupe:   s.sentRecords * 2 * int(unsafe.Sizeof(sentRecord{})),
+		Free:     arena.Blocks - arena.Used - arena.Deferred,
+		Deferred: arena.Deferred,
 	}
-	u.Views = max(0, s.Size()-u.Arena-u.Letters-u.Dedupe)
+	u.Views = u.Held - u.Messages - u.Letters - u.Dedupe
 	return u
 }
 
