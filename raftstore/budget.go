@@ -33,8 +33,8 @@ const (
 	softPercent  = 75 // used: past it, retention shortens
 	hurryPercent = 80 // used: past it, at the cost of latency
 	tightPercent = 83 // used, and reserved for messages: past it too
-	fullPercent  = 92 // in all: past it, sends are refused
-	roomPercent  = 89 // in all: below it, they are taken again
+	fullPercent  = 92 // used, and half of what is reserved: past it, sends are refused
+	roomPercent  = 89 // the same: below it, they are taken again
 	slackPercent = 2  // taken beyond what must go, not to come back at once
 )
 
@@ -121,7 +121,8 @@ func (b *budget) check(now time.Time) {
 		if used > b.percent(hurryPercent) {
 			work = hurryWork
 		}
-		b.refuse(used+int64(all.Free+all.Deferred), &all)
+		// What is free is used again before more is taken, but not for every size.
+		b.refuse(used+int64(all.Deferred+all.Free/2), &all)
 		excess = max(used-b.percent(softPercent), used+int64(all.Free)-b.percent(tightPercent))
 	}
 	if excess > 0 {
@@ -164,7 +165,7 @@ func (b *budget) refuse(inUse int64, all *shard.Usage) {
 
 // parts says what takes the memory, for the log.
 func parts(u *shard.Usage, inUse int64) slog.Value {
-	shards := int64(u.Held + u.Free + u.Deferred)
+	shards := int64(u.Held + u.Free/2 + u.Deferred)
 	return slog.GroupValue(
 		slog.Int("messages", u.Messages), slog.Int("users", u.Views), slog.Int("dedupe", u.Dedupe), slog.Int("letters", u.Letters),
 		slog.Int("free", u.Free), slog.Int("kept_for_snapshot", u.Deferred),
