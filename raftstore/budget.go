@@ -34,8 +34,14 @@ const (
 	hurryPercent = 80 // used: past it, at the cost of latency
 	tightPercent = 83 // used, and reserved for messages: past it too
 	fullPercent  = 92 // used, and half of what is reserved: past it, sends are refused
-	roomPercent  = 89 // the same: below it, they are taken again
-	slackPercent = 2  // taken beyond what must go, not to come back at once
+
+	// lastingPercent is the part of what messages could have that may be taken by
+	// what no shorter retention frees: users, dedupe windows, letters. Past it,
+	// sends are refused too.
+	lastingPercent = 75
+
+	calmPercent  = 3 // below what has sends refused, they are taken again
+	slackPercent = 2 // taken beyond what must go, not to come back at once
 )
 
 // A budget keeps the memory of the process below Config.MemoryLimit: it takes
@@ -122,7 +128,11 @@ func (b *budget) check(now time.Time) {
 			work = hurryWork
 		}
 		// What is free is used again before more is taken, but not for every size.
-		b.refuse(used+int64(all.Deferred+all.Free/2), &all)
+		inUse := used + int64(all.Deferred+all.Free/2)
+		// What no shorter retention frees must not take the place of all messages.
+		lasting := int64(all.Held - all.Messages)
+		room := max(0, b.percent(softPercent)-b.other-r.beside)
+		b.refuse(&all, inUse, max(inUse-b.percent(fullPercent), lasting-room/100*lastingPercent))
 		excess = max(used-b.percent(softPercent), used+int64(all.Free)-b.percent(tightPercent))
 	}
 	if excess > 0 {
@@ -145,11 +155,11 @@ func (g *group) usage() shard.Usage {
 	return g.state.Usage()
 }
 
-// refuse turns sends away while too much memory is in use.
-func (b *budget) refuse(inUse int64, all *shard.Usage) {
+// refuse turns sends away while too much memory is in use; over tells by how much.
+func (b *budget) refuse(all *shard.Usage, inUse, over int64) {
 	s := b.store
 	was := s.memoryFull.Load()
-	full := inUse >= b.percent(fullPercent) || was && inUse >= b.percent(roomPercent)
+	full := over >= 0 || was && over >= -b.percent(calmPercent)
 	if full == was {
 		return
 	}

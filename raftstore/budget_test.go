@@ -130,12 +130,12 @@ func TestSendsAreRefusedWhenMemoryIsFull(t *testing.T) {
 		}
 	}
 
-	meter.beside.Store(limit / 100 * (roomPercent + 1)) // not enough room yet
+	meter.beside.Store(limit / 100 * (fullPercent - 1)) // not enough room yet
 	time.Sleep(3 * budgetEvery)
 	if !s.memoryFull.Load() {
 		t.Error("sends are taken again at once")
 	}
-	meter.beside.Store(limit / 100 * (roomPercent - 1))
+	meter.beside.Store(limit / 2)
 	eventually(t, "sends taken again", func() bool { return !s.memoryFull.Load() })
 	send(t, s, message(bob, bob, 3))
 }

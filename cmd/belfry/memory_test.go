@@ -161,8 +161,8 @@ func checkShortened(t *testing.T, c *wsClient, conv string, acked []int64, compl
 // takes sends again.
 func TestMemoryFull(t *testing.T) {
 	t.Parallel()
-	const limit = 64 << 20
-	s := start(t, plainBinary, []string{"--memory-limit=64MiB", "--shards=2", "--frame-rate=0", "--new-conversations=0"})
+	const limit = 128 << 20
+	s := start(t, plainBinary, []string{"--memory-limit=128MiB", "--shards=2", "--frame-rate=0", "--new-conversations=0"})
 	refused := make(chan *wireError, 1)
 	var stop atomic.Bool
 	var senders sync.WaitGroup
