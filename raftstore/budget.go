@@ -17,8 +17,10 @@ const (
 	// leastRetention is what memory alone never takes: messages under way, and
 	// those that a slow reader is just being sent.
 	leastRetention = 2 * time.Second
-	// retainWork bounds one Retain: about 1 ms of the shard's time.
-	retainWork = 20_000
+	// retainWork bounds one Retain: about 1 ms of the shard's time. Commits under
+	// load take many times that, so in need it is hurryWork.
+	retainWork = 12_000
+	hurryWork  = 4 * retainWork
 	// memoryRetryAfter is told to senders while memory is full.
 	memoryRetryAfter = time.Second
 	// calmAfter is how long nothing must have been taken before that is logged.
@@ -29,10 +31,17 @@ const (
 // garbage, for what a snapshot keeps from being freed, and for bursts.
 const (
 	softPercent  = 75 // used: past it, retention shortens
+	hurryPercent = 80 // used: past it, at the cost of latency
 	tightPercent = 83 // used, and reserved for messages: past it too
-	fullPercent  = 92 // in all: past it, sends are refused
-	roomPercent  = 89 // in all: below it, they are taken again
-	slackPercent = 2  // taken beyond what must go, not to come back at once
+	fullPercent  = 92 // used, and half of what is reserved: past it, sends are refused
+
+	// lastingPercent is the part of what messages could have that may be taken by
+	// what no shorter retention frees: users, dedupe windows, letters. Past it,
+	// sends are refused too.
+	lastingPercent = 75
+
+	calmPercent  = 3 // below what has sends refused, they are taken again
+	slackPercent = 2 // taken beyond what must go, not to come back at once
 )
 
 // A budget keeps the memory of the process below Config.MemoryLimit: it takes
@@ -47,6 +56,7 @@ type budget struct {
 	collection uint64 // the last one seen
 	other      int64  // live heap beside the shards', as of that collection
 
+	work   atomic.Uint32 // of a Retain
 	sweeps sync.WaitGroup
 }
 
@@ -102,30 +112,33 @@ func (b *budget) check(now time.Time) {
 	for i, c := range b.cuts {
 		u := c.group.usage()
 		usages[i] = u
-		all.Messages += u.Messages
-		all.Arena += u.Arena
-		all.Free += u.Free
-		all.Deferred += u.Deferred
-		all.Letters += u.Letters
-		all.Dedupe += u.Dedupe
-		all.Users += u.Users
+		all.Add(&u)
 	}
 	r := b.meter()
 	if r.collections != b.collection {
 		b.collection = r.collections
-		b.other = max(0, r.live-int64(all.Held()+all.Free+all.Deferred))
+		b.other = max(0, r.live-int64(all.Held+all.Free+all.Deferred))
 	}
-	used := b.other + r.beside + int64(all.Held())
+	used := b.other + r.beside + int64(all.Held)
 	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
 
-	excess := int64(0)
+	work, excess := uint32(retainWork), int64(0)
 	if b.limit > 0 {
-		b.refuse(used+int64(all.Free+all.Deferred), &all)
+		if used > b.percent(hurryPercent) {
+			work = hurryWork
+		}
+		// What is free is used again before more is taken, but not for every size.
+		inUse := used + int64(all.Deferred+all.Free/2)
+		// What no shorter retention frees must not take the place of all messages.
+		lasting := int64(all.Held - all.Messages)
+		room := max(0, b.percent(softPercent)-b.other-r.beside)
+		b.refuse(&all, inUse, max(inUse-b.percent(fullPercent), lasting-room/100*lastingPercent))
 		excess = max(used-b.percent(softPercent), used+int64(all.Free)-b.percent(tightPercent))
 	}
 	if excess > 0 {
 		excess += b.percent(slackPercent)
 	}
+	b.work.Store(work)
 	for i, c := range b.cuts {
 		share := 0
 		if excess > 0 && all.Messages > 0 {
@@ -142,11 +155,11 @@ func (g *group) usage() shard.Usage {
 	return g.state.Usage()
 }
 
-// refuse turns sends away while too much memory is in use.
-func (b *budget) refuse(inUse int64, all *shard.Usage) {
+// refuse turns sends away while too much memory is in use; over tells by how much.
+func (b *budget) refuse(all *shard.Usage, inUse, over int64) {
 	s := b.store
 	was := s.memoryFull.Load()
-	full := inUse >= b.percent(fullPercent) || was && inUse >= b.percent(roomPercent)
+	full := over >= 0 || was && over >= -b.percent(calmPercent)
 	if full == was {
 		return
 	}
@@ -162,10 +175,10 @@ func (b *budget) refuse(inUse int64, all *shard.Usage) {
 
 // parts says what takes the memory, for the log.
 func parts(u *shard.Usage, inUse int64) slog.Value {
-	shards := int64(u.Held() + u.Free + u.Deferred)
+	shards := int64(u.Held + u.Free/2 + u.Deferred)
 	return slog.GroupValue(
-		slog.Int("messages", u.Arena), slog.Int("free_for_messages", u.Free), slog.Int("kept_for_snapshot", u.Deferred),
-		slog.Int("users", u.Users), slog.Int("dedupe", u.Dedupe), slog.Int("letters", u.Letters),
+		slog.Int("messages", u.Messages), slog.Int("users", u.Views), slog.Int("dedupe", u.Dedupe), slog.Int("letters", u.Letters),
+		slog.Int("free", u.Free), slog.Int("kept_for_snapshot", u.Deferred),
 		slog.Int64("other", inUse-shards),
 	)
 }
@@ -192,7 +205,7 @@ func (b *budget) shorten(c *cut, n int, now time.Time) {
 		c.busy.Store(true)
 		b.sweeps.Go(func() {
 			defer c.busy.Store(false)
-			if g.retain(cutoff) {
+			if g.retain(cutoff, &b.work) {
 				c.swept.Store(cutoff)
 			}
 		})
@@ -219,12 +232,12 @@ func (b *budget) report(c *cut, raised bool, retention time.Duration, now time.T
 	}
 }
 
-// retain raises the cutoff of a shard and frees what it takes, a step at a time.
-// It tells whether it came to the end.
-func (g *group) retain(cutoff int64) bool {
+// retain raises the cutoff of a shard and frees what it takes, so much work at a
+// time. It tells whether it came to the end.
+func (g *group) retain(cutoff int64, work *atomic.Uint32) bool {
 	for first := g.first; first < shard.Slots; {
 		answer := make(chan outcome, 1)
-		command := shard.AppendCommand(nil, &shard.Retain{Cutoff: cutoff, FirstSlot: first, MaxWork: retainWork})
+		command := shard.AppendCommand(nil, &shard.Retain{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
 		err := g.enqueue(command, waiter{done: func(r shard.Result, err error) { answer <- outcome{r, err} }})
 		if err != nil {
 			return false // tried again at the next look

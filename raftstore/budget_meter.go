@@ -80,8 +80,8 @@ func (m *budgetMetrics) show(u *shard.Usage, other, resident int64) {
 		name  string
 		bytes int
 	}{
-		{"messages", u.Arena}, {"free_for_messages", u.Free}, {"kept_for_snapshot", u.Deferred},
-		{"users", u.Users}, {"dedupe", u.Dedupe}, {"letters", u.Letters}, {"other", int(other)},
+		{"messages", u.Messages}, {"users", u.Views}, {"dedupe", u.Dedupe}, {"letters", u.Letters},
+		{"free", u.Free}, {"kept_for_snapshot", u.Deferred}, {"other", int(other)},
 	} {
 		m.used.WithLabelValues(p.name).Set(float64(p.bytes))
 	}

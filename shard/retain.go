@@ -24,31 +24,39 @@ func (s *State) CutoffFor(n int, now int64) int64 {
 
 // A Usage says what takes a shard's memory, in bytes.
 type Usage struct {
+	Held     int // in use, as Size has it: the sum of the next four
 	Messages int // entries of all logs; twice for a message within the shard
-	Arena    int // pieces in use of the memory that logs and conversations lie in, class sizes
-	Dedupe   int // pieces in use for dedupe windows
-	Free     int // reserved for pieces, and ready to be used again
-	Deferred int // freed, but kept until the snapshot under way is done
 	Letters  int // waiting in outboxes
-	Users    int // all else
+	Dedupe   int // dedupe windows
+	Views    int // users, their conversations, and what is unused in their logs
+	Free     int // reserved, and ready to be used again
+	Deferred int // freed, but kept until the snapshot under way is done
 }
 
-// Held is what is in use: the shard's memory without what waits to be reused.
-func (u *Usage) Held() int { return u.Arena + u.Dedupe + u.Letters + u.Users }
+// Add adds up what several shards take.
+func (u *Usage) Add(v *Usage) {
+	u.Held += v.Held
+	u.Messages += v.Messages
+	u.Letters += v.Letters
+	u.Dedupe += v.Dedupe
+	u.Views += v.Views
+	u.Free += v.Free
+	u.Deferred += v.Deferred
+}
 
 // Usage says what takes the shard's memory.
 func (s *State) Usage() Usage {
 	arena := s.arena.Stats()
-	dedupe := s.sentRecords * sentRecLen * sentUnit
-	return Usage{
+	u := Usage{
+		Held:     s.Size(),
 		Messages: s.ages.total,
-		Arena:    max(0, arena.Used-dedupe),
-		Dedupe:   dedupe,
+		Letters:  s.letterBytes,
+		Dedupe:   s.sentRecords * sentRecLen * sentUnit,
 		Free:     arena.Blocks - arena.Used - arena.Deferred,
 		Deferred: arena.Deferred,
-		Letters:  s.letterBytes,
-		Users:    s.Size() - arena.Used - s.letterBytes,
 	}
+	u.Views = u.Held - u.Messages - u.Letters - u.Dedupe
+	return u
 }
 
 func (s *State) applyRetain(c *Retain, r *Result) {

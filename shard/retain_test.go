@@ -1,0 +1,85 @@
+package shard
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// TestRetainBoundsItsWork takes all that many users hold: no step removes more
+// than it may by much, and together they come to the end.
+func TestRetainBoundsItsWork(t *testing.T) {
+	const users, messages, work = 300, 40, 1000
+	s := retainState(users, messages)
+	var out Outcome
+	messageBytes, used := s.ages.total, s.arena.Stats().Used
+	steps := 0
+	for next := uint16(0); next < Slots; steps++ {
+		before := s.ages.total
+		batch := AppendBatchHeader(nil, s.now)
+		s.Apply(AppendCommand(batch, &Retain{Cutoff: s.now, FirstSlot: next, MaxWork: work}), &out)
+		next = out.Results[0].Next
+		// The last user of a step goes as a whole: he holds what he sent and got.
+		if removed, most := before-s.ages.total, (work/entryWork+2*messages)*retainEntry; removed > most {
+			t.Fatalf("step %d removed %d bytes, want at most %d", steps, removed, most)
+		}
+	}
+	if least := users * 2 * messages * entryWork / work; steps < least/2 {
+		t.Errorf("%d steps, want about %d", steps, least)
+	}
+	if freed := used - s.arena.Stats().Used; s.ages.total != 0 || freed < messageBytes {
+		t.Errorf("%d bytes of messages left, %d freed of %d", s.ages.total, freed, messageBytes)
+	}
+}
+
+// retainEntry is more than a message of retainState takes in a log.
+const retainEntry = 300
+
+// retainState has users in one circle, each of whom wrote so many messages of
+// 128 bytes to the next, in the last minute before its time.
+func retainState(users, messages int) *State {
+	s := NewState(1)
+	var out Outcome
+	at := int64(1_700_000_000_000)
+	batch := AppendCommand(AppendBatchHeader(nil, at), &OpenSlots{LastSlot: Slots - 1})
+	s.Apply(AppendCommand(batch, &Configure{Limits: Limits{UserBytes: -1, OfflineMaxBytes: -1, OfflineMaxMessages: -1}}), &out)
+	body := make([]byte, 128)
+	for n := range messages {
+		batch := AppendBatchHeader(nil, at+int64(n))
+		for i := range users {
+			batch = AppendCommand(batch, &Send{
+				User: UserID(fmt.Sprint("user", i)), To: UserID(fmt.Sprint("user", (i+1)%users)),
+				ID: MsgID{byte(i), byte(n)}, CID: fmt.Sprint(n), Body: body,
+			})
+		}
+		s.Apply(batch, &out)
+	}
+	s.Apply(AppendBatchHeader(nil, at+60_000), &out)
+	return s
+}
+
+// BenchmarkRetain frees a million messages by steps as the store asks for them,
+// and gives the longest of these.
+func BenchmarkRetain(b *testing.B) {
+	const users, messages = 5000, 100 // each in two logs
+	longest, took, steps := time.Duration(0), time.Duration(0), 0
+	for b.Loop() {
+		b.StopTimer()
+		s := retainState(users, messages)
+		var out Outcome
+		b.StartTimer()
+		for next := uint16(0); next < Slots; steps++ {
+			batch := AppendBatchHeader(nil, s.now)
+			batch = AppendCommand(batch, &Retain{Cutoff: s.now, FirstSlot: next, MaxWork: 12_000})
+			start := time.Now()
+			s.Apply(batch, &out)
+			d := time.Since(start)
+			took += d
+			longest = max(longest, d)
+			next = out.Results[0].Next
+		}
+	}
+	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*users*messages*2), "ns/message")
+	b.ReportMetric(float64(longest.Microseconds()), "µs/longest-step")
+	b.ReportMetric(float64(took.Microseconds())/float64(steps), "µs/step")
+}
