@@ -217,15 +217,15 @@ func (r *slowRun) work(ctx context.Context, report *SlowReport) error {
 	if report.Closes, err = r.ends(ctx); err != nil {
 		return err
 	}
-	closesAfter, err := r.closes(ctx)
-	if err != nil {
+	if err := r.catchUp(ctx, report); err != nil {
 		return err
 	}
 	if r.config.Closes != nil {
-		report.ServerCloses = new(closesAfter - closesBefore)
-	}
-	if err := r.catchUp(ctx, report); err != nil {
-		return err
+		counted, err := r.countCloses(ctx, closesBefore, report.Closes[closedSlow])
+		if err != nil {
+			return err
+		}
+		report.ServerCloses = &counted
 	}
 	for _, s := range r.streams {
 		if err := s.settled(); err != nil {
@@ -240,6 +240,29 @@ func (r *slowRun) closes(ctx context.Context) (int64, error) {
 		return 0, nil
 	}
 	return r.config.Closes(ctx)
+}
+
+// closedSlow is how a peer sees that it was closed as too slow a reader.
+var closedSlow = failureKind(&CloseError{Code: protocol.CloseSlow})
+
+// countCloses asks how many connections the server has closed as too slow since
+// it had closed before. It counts one only once the closing handshake is over,
+// so that it may take a little until it has counted all that the peers have seen.
+func (r *slowRun) countCloses(ctx context.Context, before, seen int64) (int64, error) {
+	deadline := time.After(5 * time.Second)
+	for {
+		after, err := r.closes(ctx)
+		if err != nil || after-before >= seen {
+			return after - before, err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-deadline:
+			return after - before, nil
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
 }
 
 // phase has everybody send for a time and measures the pairs.
