@@ -31,7 +31,7 @@ type Config struct {
 	Dir string
 	// Node names this node; default "node". It cannot change.
 	Node string
-	// Shards is the number of shards, default 4. It cannot change.
+	// Shards is the number of shards, default 1. It cannot change.
 	Shards int
 	// RaftLog is RaftLogWAL (default) or RaftLogBolt. It cannot change.
 	RaftLog string
@@ -89,7 +89,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Node = "node"
 	}
 	if c.Shards == 0 {
-		c.Shards = 4
+		c.Shards = 1
 	}
 	if c.Shards < 1 || c.Shards > maxShards {
 		return c, fmt.Errorf("raftstore: Shards: %d is not within 1-%d", c.Shards, maxShards)

@@ -11,7 +11,7 @@ import (
 const (
 	// gcSlack is the least that the heap may grow between two garbage
 	// collections: with less, a small store is marked many times a second.
-	gcSlack = 32 << 20
+	gcSlack = 64 << 20
 	// gcSlackShare is what a large heap may grow by, one part in this many. It
 	// is little because nearly all of it is blocks of messages, which cost
 	// nothing to mark: GOGC's 100 would double the memory for no less work.

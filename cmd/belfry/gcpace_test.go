@@ -13,10 +13,10 @@ func TestGCPercent(t *testing.T) {
 		live, roots uint64
 		slack       uint64 // wanted, ± 1 %
 	}{
-		{0, 4 << 20, 32 << 20},
-		{10 << 20, 2 << 20, 32 << 20},
-		{100 << 20, 50 << 20, 32 << 20},
-		{192 << 20, 0, 32 << 20},
+		{0, 4 << 20, 64 << 20},
+		{10 << 20, 2 << 20, 64 << 20},
+		{100 << 20, 50 << 20, 64 << 20},
+		{384 << 20, 0, 64 << 20},
 		{6 << 30, 100 << 20, 1 << 30},
 	} {
 		p := gcPercent(c.live, c.roots)
@@ -29,8 +29,8 @@ func TestGCPercent(t *testing.T) {
 
 // A heap that is hardly there counts as 4 MiB.
 func TestGCPercentOfSmallHeap(t *testing.T) {
-	if p := gcPercent(1000, 1<<20); p != 800 {
-		t.Errorf("gcPercent = %d, want 800 for 32 MiB", p)
+	if p := gcPercent(1000, 1<<20); p != 1600 {
+		t.Errorf("gcPercent = %d, want 1600 for 64 MiB", p)
 	}
 }
 

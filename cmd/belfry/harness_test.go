@@ -170,6 +170,7 @@ func (s *server) launch(flags []string) error {
 		"--auth-secret-file", s.path("auth.secret"),
 		"--admin-token-file", s.path("admin.tokens"),
 		"--log-format", "text",
+		"--shards", fmt.Sprint(shards),
 	}, s.flags...)
 	cmd := exec.Command(s.bin, append(args, flags...)...)
 	cmd.Env = cleanEnv()
