@@ -14,7 +14,7 @@ import (
 // stack several times that of waiting for one, and a goroutine that waits keeps
 // what it has grown.
 func (s *session) read() (why closing, fresh bool) {
-	for used := false; ; {
+	for {
 		loggedIn := s.hasLoggedIn()
 		s.handled, s.ponged = 0, false
 		if err := s.conn.in.drain(s.take); err != nil {
@@ -27,10 +27,9 @@ func (s *session) read() (why closing, fresh bool) {
 			return closedAbnormally, false // it knows why
 		case !loggedIn && s.hasLoggedIn():
 			return closing{}, true // many say nothing after their login
-		case used && s.ponged && s.handled == 0:
+		case s.ponged && s.handled == 0:
 			return closing{}, true // nothing was said for a while
 		}
-		used = used || s.handled > 0
 		if err := s.conn.receive(); err != nil {
 			return readFailure(err), false
 		}
