@@ -117,7 +117,13 @@ func TestFailedAppend(t *testing.T) {
 			if len(e.kicked()) > 0 {
 				t.Errorf("session kicked: %v", e.kicked())
 			}
+			// An answer comes after the wakes of all that was applied before.
+			if _, err := s.Blocked(context.Background(), alice); err != nil {
+				t.Fatal(err)
+			}
+			e.mu.Lock()
 			wakes := e.wakes
+			e.mu.Unlock()
 			send(t, s, message(bob, alice, 99))
 			eventually(t, "the session is woken", func() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.wakes > wakes })
 			eventually(t, "the outbox is empty", func() bool { return outboxEmpty(s) }) // a Trim would change the sums

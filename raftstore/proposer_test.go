@@ -272,8 +272,11 @@ func TestPatientCommandsBounds(t *testing.T) {
 		if len(log.proposed) != 1 {
 			t.Errorf("%d batches proposed, want 1", len(log.proposed))
 		}
-		go func() { log.verdict <- nil }()
-		p.close(false)
+		closed := make(chan struct{})
+		go func() { p.close(false); close(closed) }()
+		synctest.Wait()
+		log.verdict <- nil
+		<-closed
 		if first := len((<-log.proposed).waiters); first == 0 || refused != added-first {
 			t.Errorf("%d of %d refused, %d proposed", refused, added, first)
 		}
