@@ -32,7 +32,8 @@ const (
 const (
 	softPercent  = 75 // used: past it, retention shortens
 	hurryPercent = 80 // used: past it, at the cost of latency
-	tightPercent = 83 // used, and reserved for messages: past it too
+	tightPercent = 90 // used, and reserved for use: past it retention shortens too,
+	leastPercent = 50 // but not below that much used, for it may free pieces and no blocks
 	fullPercent  = 92 // used, and half of what is reserved: past it, sends are refused
 
 	// lastingPercent is the part of what messages could have that may be taken by
@@ -67,6 +68,9 @@ type cut struct {
 	swept  atomic.Int64 // the cutoff that the last sweep brought to its end
 	last   time.Time    // when the cutoff was last raised here; zero after calm
 	logged time.Duration
+
+	expires atomic.Bool // an Expire is under way
+	step    int         // of the round of those
 }
 
 // A memoryReading is what the runtime says about the process, in bytes.
@@ -133,7 +137,8 @@ func (b *budget) check(now time.Time) {
 		lasting := int64(all.Held - all.Messages)
 		room := max(0, b.percent(softPercent)-b.other-r.beside)
 		b.refuse(&all, inUse, max(inUse-b.percent(fullPercent), lasting-room/100*lastingPercent))
-		excess = max(used-b.percent(softPercent), used+int64(all.Free)-b.percent(tightPercent))
+		tight := used + int64(all.Free) - b.percent(tightPercent)
+		excess = max(used-b.percent(softPercent), min(tight, used-b.percent(leastPercent)))
 	}
 	if excess > 0 {
 		excess += b.percent(slackPercent)
@@ -145,6 +150,9 @@ func (b *budget) check(now time.Time) {
 			share = int(float64(excess) * float64(usages[i].Messages) / float64(all.Messages))
 		}
 		b.shorten(c, share, now)
+		if b.store.memoryFull.Load() {
+			c.expire()
+		}
 	}
 }
 
@@ -209,6 +217,26 @@ func (b *budget) shorten(c *cut, n int, now time.Time) {
 				c.swept.Store(cutoff)
 			}
 		})
+	}
+}
+
+// expire frees what has run out of time in a part of the slots, dedupe windows
+// above all: the sweep takes a minute for its round, this some seconds.
+func (c *cut) expire() {
+	if !c.expires.CompareAndSwap(false, true) {
+		return
+	}
+	g := c.group
+	width := int(g.last-g.first) + 1
+	steps := min(sweepSteps, width)
+	cmd := &shard.Expire{
+		FirstSlot: g.first + uint16(c.step*width/steps),
+		LastSlot:  g.first + uint16((c.step+1)*width/steps) - 1,
+	}
+	c.step = (c.step + 1) % steps
+	done := func(shard.Result, error) { c.expires.Store(false) }
+	if g.enqueue(shard.AppendCommand(nil, cmd), waiter{done: done}) != nil {
+		c.expires.Store(false)
 	}
 }
 

@@ -32,6 +32,7 @@ func budgetStore(t *testing.T, limit int64) (*Store, *fakeMeter, *testClock) {
 	cfg := testConfig(t)
 	cfg.MemoryLimit, cfg.meter, cfg.Clock = limit, m.read, clock.read
 	cfg.Limits.OfflineMaxBytes, cfg.Limits.OfflineMaxMessages, cfg.Limits.UserBytes = -1, -1, -1
+	cfg.ExpireEvery = time.Hour // only the budget sweeps
 	return open(t, cfg), m, clock
 }
 
@@ -138,6 +139,20 @@ func TestSendsAreRefusedWhenMemoryIsFull(t *testing.T) {
 	meter.beside.Store(limit / 2)
 	eventually(t, "sends taken again", func() bool { return !s.memoryFull.Load() })
 	send(t, s, message(bob, bob, 3))
+}
+
+// TestFullMemoryForgetsRepeats has dedupe windows that are over freed at once.
+func TestFullMemoryForgetsRepeats(t *testing.T) {
+	s, meter, clock := budgetStore(t, 1<<30)
+	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
+	send(t, s, message(alice, bob, 1))
+	clock.pass(time.Hour) // more than the window, and less than messages live
+	dedupe := func() int { u := s.groups[0].usage(); return u.Dedupe }
+	if dedupe() == 0 {
+		t.Fatal("nothing is remembered")
+	}
+	meter.beside.Store(1 << 30)
+	eventually(t, "repeats forgotten", func() bool { return dedupe() == 0 })
 }
 
 // TestYoungMessagesStay fills beyond the limit within the time that nothing is
