@@ -37,8 +37,8 @@ const (
 	fullPercent  = 92 // used, and half of what is reserved: past it, sends are refused
 
 	// lastingPercent is the part of what messages could have that may be taken by
-	// what no shorter retention frees: users, dedupe windows, letters. Past it,
-	// sends are refused too.
+	// what no shorter retention frees: users, dedupe windows, letters. Past both it
+	// and softPercent, sends are refused too.
 	lastingPercent = 75
 
 	calmPercent  = 3 // below what has sends refused, they are taken again
@@ -133,10 +133,14 @@ func (b *budget) check(now time.Time) {
 		}
 		// What is free is used again before more is taken, but not for every size.
 		inUse := used + int64(all.Deferred+all.Free/2)
-		// What no shorter retention frees must not take the place of all messages.
-		lasting := int64(all.Held - all.Messages)
+		// Once memory is short, what no shorter retention frees must not take the
+		// place of all messages.
 		room := max(0, b.percent(softPercent)-b.other-r.beside)
-		b.refuse(&all, inUse, max(inUse-b.percent(fullPercent), lasting-room/100*lastingPercent))
+		lasting := int64(all.Held-all.Messages) - room/100*lastingPercent
+		over := inUse - b.percent(fullPercent)
+		full := over >= 0 || lasting >= 0 && used >= b.percent(softPercent)
+		stays := max(over, lasting) >= -b.percent(calmPercent)
+		b.refuse(full || stays && b.store.memoryFull.Load(), &all, inUse)
 		tight := used + int64(all.Free) - b.percent(tightPercent)
 		excess = max(used-b.percent(softPercent), min(tight, used-b.percent(leastPercent)))
 	}
@@ -163,15 +167,12 @@ func (g *group) usage() shard.Usage {
 	return g.state.Usage()
 }
 
-// refuse turns sends away while too much memory is in use; over tells by how much.
-func (b *budget) refuse(all *shard.Usage, inUse, over int64) {
+// refuse turns sends away while the memory is full.
+func (b *budget) refuse(full bool, all *shard.Usage, inUse int64) {
 	s := b.store
-	was := s.memoryFull.Load()
-	full := over >= 0 || was && over >= -b.percent(calmPercent)
-	if full == was {
+	if s.memoryFull.Swap(full) == full {
 		return
 	}
-	s.memoryFull.Store(full)
 	if !full {
 		s.metrics.budget.full.Set(0)
 		s.cfg.Log.Info("memory has room again: sends are taken", "in_use", inUse, "limit", b.limit)
