@@ -39,14 +39,14 @@ var plainBinary = sync.OnceValues(func() (string, error) {
 func TestMemoryLimitShortensRetention(t *testing.T) {
 	t.Parallel()
 	const (
-		limit   = 160 << 20
+		limit   = 128 << 20
 		pairs   = 8
-		total   = 7500 // messages, each of which two views hold
-		every   = time.Second / 1250
+		total   = 4500 // messages, each of which two views hold
+		every   = time.Second / 750
 		refused = "sends are refused"
 	)
 	s := start(t, plainBinary, []string{
-		"--memory-limit=160MiB", "--shards=2", "--frame-rate=0", "--log-level=info",
+		"--memory-limit=128MiB", "--shards=2", "--frame-rate=0", "--log-level=info",
 		"--user-bytes=128MiB", "--offline-max-bytes=128MiB", "--offline-max-messages=1000000",
 	})
 	text := strings.Repeat("0123456789abcdef", 10<<10/16)
@@ -176,8 +176,8 @@ func checkShortened(t *testing.T, c *wsClient, conv string, acked []int64, compl
 // takes sends again.
 func TestMemoryFull(t *testing.T) {
 	t.Parallel()
-	const limit = 128 << 20
-	s := start(t, plainBinary, []string{"--memory-limit=128MiB", "--shards=2", "--frame-rate=0", "--new-conversations=0"})
+	const limit = 96 << 20
+	s := start(t, plainBinary, []string{"--memory-limit=96MiB", "--shards=2", "--frame-rate=0", "--new-conversations=0"})
 	refused := make(chan *wireError, 1)
 	var stop atomic.Bool
 	var senders sync.WaitGroup
@@ -250,7 +250,7 @@ func TestMemoryFullForAMoment(t *testing.T) {
 		c := s.login(t, fmt.Sprintf("sender%d", i), "phone", obj{"recents": "off"})
 		senders.Go(func() {
 			after := 0 // sends taken since one was refused
-			for n := 0; ctx.Err() == nil && after < 100; n++ {
+			for n := 0; ctx.Err() == nil && after < 30; n++ {
 				_, err := c.conn.call(ctx, "send", obj{"conv": fmt.Sprintf("u:receiver%d", i), "cid": fmt.Sprint(n), "body": text})
 				e, _ := errors.AsType[*wireError](err)
 				switch {
