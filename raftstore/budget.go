@@ -32,12 +32,13 @@ const (
 const (
 	softPercent  = 75 // used: past it, retention shortens
 	hurryPercent = 80 // used: past it, at the cost of latency
-	tightPercent = 83 // used, and reserved for messages: past it too
+	tightPercent = 90 // used, and reserved for use: past it retention shortens too,
+	leastPercent = 50 // but not below that much used, for it may free pieces and no blocks
 	fullPercent  = 92 // used, and half of what is reserved: past it, sends are refused
 
 	// lastingPercent is the part of what messages could have that may be taken by
-	// what no shorter retention frees: users, dedupe windows, letters. Past it,
-	// sends are refused too.
+	// what no shorter retention frees: users, dedupe windows, letters. Past both it
+	// and softPercent, sends are refused too.
 	lastingPercent = 75
 
 	calmPercent  = 3 // below what has sends refused, they are taken again
@@ -67,6 +68,9 @@ type cut struct {
 	swept  atomic.Int64 // the cutoff that the last sweep brought to its end
 	last   time.Time    // when the cutoff was last raised here; zero after calm
 	logged time.Duration
+
+	expires atomic.Bool // an Expire is under way
+	step    int         // of the round of those
 }
 
 // A memoryReading is what the runtime says about the process, in bytes.
@@ -129,11 +133,16 @@ func (b *budget) check(now time.Time) {
 		}
 		// What is free is used again before more is taken, but not for every size.
 		inUse := used + int64(all.Deferred+all.Free/2)
-		// What no shorter retention frees must not take the place of all messages.
-		lasting := int64(all.Held - all.Messages)
+		// Once memory is short, what no shorter retention frees must not take the
+		// place of all messages.
 		room := max(0, b.percent(softPercent)-b.other-r.beside)
-		b.refuse(&all, inUse, max(inUse-b.percent(fullPercent), lasting-room/100*lastingPercent))
-		excess = max(used-b.percent(softPercent), used+int64(all.Free)-b.percent(tightPercent))
+		lasting := int64(all.Held-all.Messages) - room/100*lastingPercent
+		over := inUse - b.percent(fullPercent)
+		full := over >= 0 || lasting >= 0 && used >= b.percent(softPercent)
+		stays := max(over, lasting) >= -b.percent(calmPercent)
+		b.refuse(full || stays && b.store.memoryFull.Load(), &all, inUse)
+		tight := used + int64(all.Free) - b.percent(tightPercent)
+		excess = max(used-b.percent(softPercent), min(tight, used-b.percent(leastPercent)))
 	}
 	if excess > 0 {
 		excess += b.percent(slackPercent)
@@ -145,6 +154,9 @@ func (b *budget) check(now time.Time) {
 			share = int(float64(excess) * float64(usages[i].Messages) / float64(all.Messages))
 		}
 		b.shorten(c, share, now)
+		if b.store.memoryFull.Load() {
+			c.expire()
+		}
 	}
 }
 
@@ -155,15 +167,12 @@ func (g *group) usage() shard.Usage {
 	return g.state.Usage()
 }
 
-// refuse turns sends away while too much memory is in use; over tells by how much.
-func (b *budget) refuse(all *shard.Usage, inUse, over int64) {
+// refuse turns sends away while the memory is full.
+func (b *budget) refuse(full bool, all *shard.Usage, inUse int64) {
 	s := b.store
-	was := s.memoryFull.Load()
-	full := over >= 0 || was && over >= -b.percent(calmPercent)
-	if full == was {
+	if s.memoryFull.Swap(full) == full {
 		return
 	}
-	s.memoryFull.Store(full)
 	if !full {
 		s.metrics.budget.full.Set(0)
 		s.cfg.Log.Info("memory has room again: sends are taken", "in_use", inUse, "limit", b.limit)
@@ -209,6 +218,26 @@ func (b *budget) shorten(c *cut, n int, now time.Time) {
 				c.swept.Store(cutoff)
 			}
 		})
+	}
+}
+
+// expire frees what has run out of time in a part of the slots, dedupe windows
+// above all: the sweep takes a minute for its round, this some seconds.
+func (c *cut) expire() {
+	if !c.expires.CompareAndSwap(false, true) {
+		return
+	}
+	g := c.group
+	width := int(g.last-g.first) + 1
+	steps := min(sweepSteps, width)
+	cmd := &shard.Expire{
+		FirstSlot: g.first + uint16(c.step*width/steps),
+		LastSlot:  g.first + uint16((c.step+1)*width/steps) - 1,
+	}
+	c.step = (c.step + 1) % steps
+	done := func(shard.Result, error) { c.expires.Store(false) }
+	if g.enqueue(shard.AppendCommand(nil, cmd), waiter{done: done}) != nil {
+		c.expires.Store(false)
 	}
 }
 

@@ -32,6 +32,7 @@ func budgetStore(t *testing.T, limit int64) (*Store, *fakeMeter, *testClock) {
 	cfg := testConfig(t)
 	cfg.MemoryLimit, cfg.meter, cfg.Clock = limit, m.read, clock.read
 	cfg.Limits.OfflineMaxBytes, cfg.Limits.OfflineMaxMessages, cfg.Limits.UserBytes = -1, -1, -1
+	cfg.ExpireEvery = time.Hour // only the budget sweeps
 	return open(t, cfg), m, clock
 }
 
@@ -73,29 +74,34 @@ func TestRetentionShortensAtTheSoftLimit(t *testing.T) {
 		t.Error("sends are refused although retention could shorten")
 	}
 	for id, g := range s.groups {
-		var cutoff int64
-		if err := g.read(func(st *shard.State, _ int64) { cutoff = st.Cutoff() }); err != nil {
-			t.Fatal(err)
-		}
-		if cutoff == 0 {
-			t.Fatalf("shard %d: nothing was taken", id)
-		}
-		// Nothing younger than that is missing, and all else is named.
 		alice, bob := userIn(s, id, 0), userIn(s, id, 1)
 		var page shard.Page
-		q := shard.HistoryQuery{User: bob, Peer: alice, HasAfter: true, Limit: n, MaxBytes: 1 << 30}
-		if err := s.History(q, &page); err != nil {
-			t.Fatal(err)
-		}
+		var sync *shard.Sync
+		cutoff := int64(-1)
+		eventually(t, "a cutoff that stands while all is read", func() bool {
+			before := cutoff
+			q := shard.HistoryQuery{User: bob, Peer: alice, HasAfter: true, Limit: n, MaxBytes: 1 << 30}
+			if err := s.History(q, &page); err != nil {
+				t.Fatal(err)
+			}
+			sync = login(t, s, bob, "phone", &ear{})
+			if err := g.read(func(st *shard.State, _ int64) { cutoff = st.Cutoff() }); err != nil {
+				t.Fatal(err)
+			}
+			return cutoff == before
+		})
+		// Nothing younger than that is missing, and all else is named.
 		got := page.Batch.Messages
 		if len(got) == 0 || len(got) == n/2 || got[0].Time <= cutoff || got[len(got)-1].Seq != n/2 {
 			t.Fatalf("shard %d: history holds %d of %d messages", id, len(got), n/2)
+		}
+		if oldest := got[0].Time; oldest > cutoff+1000 {
+			t.Errorf("shard %d: the oldest message is %d ms younger than the cutoff, want at most 1000", id, oldest-cutoff)
 		}
 		want := shard.Gap{From: 1, To: got[0].Seq - 1, Reason: shard.GapEvicted}
 		if len(page.Gaps) != 1 || page.Gaps[0] != want {
 			t.Errorf("shard %d: gaps = %v, want %v", id, page.Gaps, want)
 		}
-		sync := login(t, s, bob, "phone", &ear{})
 		if len(sync.Lost) != 1 || sync.Lost[0].From != 1 || sync.Lost[0].To != want.To || sync.Lost[0].Count != int(want.To) {
 			t.Errorf("shard %d: lost = %v, want 1 to %d", id, sync.Lost, want.To)
 		}
@@ -138,6 +144,20 @@ func TestSendsAreRefusedWhenMemoryIsFull(t *testing.T) {
 	meter.beside.Store(limit / 2)
 	eventually(t, "sends taken again", func() bool { return !s.memoryFull.Load() })
 	send(t, s, message(bob, bob, 3))
+}
+
+// TestFullMemoryForgetsRepeats has dedupe windows that are over freed at once.
+func TestFullMemoryForgetsRepeats(t *testing.T) {
+	s, meter, clock := budgetStore(t, 1<<30)
+	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
+	send(t, s, message(alice, bob, 1))
+	clock.pass(time.Hour) // more than the window, and less than messages live
+	dedupe := func() int { u := s.groups[0].usage(); return u.Dedupe }
+	if dedupe() == 0 {
+		t.Fatal("nothing is remembered")
+	}
+	meter.beside.Store(1 << 30)
+	eventually(t, "repeats forgotten", func() bool { return dedupe() == 0 })
 }
 
 // TestYoungMessagesStay fills beyond the limit within the time that nothing is
