@@ -4,7 +4,11 @@
 FUZZTIME ?= 20s
 FUZZBUDGET ?= 3m
 
-.PHONY: run test bench build help
+# How long make torture runs, and what decides its faults.
+FOR ?= 30m
+SEED ?= 1
+
+.PHONY: run test bench build torture help
 
 run: build ## build and run a development server on 127.0.0.1:8080
 	./bin/belfry serve --dev
@@ -18,5 +22,8 @@ bench: ## all benchmarks
 build: ## build bin/belfry
 	go build -o bin/belfry ./cmd/belfry
 
+torture: ## faults of every kind under verifying load, for FOR=30m with SEED=1 (Linux)
+	go run ./loadtest/torture -for $(FOR) -seed $(SEED)
+
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
