@@ -4,9 +4,13 @@
 FUZZTIME ?= 20s
 FUZZBUDGET ?= 3m
 
+# How long make torture runs, and what decides its faults.
+FOR ?= 30m
+SEED ?= 1
+
 comma := ,
 
-.PHONY: run test bench load build help
+.PHONY: run test bench load torture build help
 
 run: build ## build and run a development server on 127.0.0.1:8080
 	./bin/belfry serve --dev
@@ -28,5 +32,8 @@ load: build ## the load figures, in one table
 build: ## build bin/belfry
 	go build -o bin/belfry ./cmd/belfry
 
+torture: ## faults of every kind under verifying load, for FOR=30m with SEED=1 (Linux)
+	go run ./loadtest/torture -for $(FOR) -seed $(SEED)
+
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,196 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// readbackPage is how many messages are asked for at a time.
+const readbackPage = 100
+
+// A readback is a session that only reads. One goroutine does everything.
+type readback struct {
+	client *Client
+	socket *socket
+	lastID uint64
+	synced bool
+	wrong  []error
+}
+
+// Readback logs in as a new device and compares the whole history of each
+// conversation with what was sent. It is for a client whose run is over, closed
+// or not, and may be repeated, each time with another device. took is from
+// dialing to onSynced; wrong lists what differs; err says why the server could
+// not be asked.
+func (c *Client) Readback(ctx context.Context, device string) (took time.Duration, wrong []error, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: read back: %w", c.config.User, err)
+		}
+	}()
+	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("not through within %v", connectTimeout))
+	defer cancel()
+	token, err := c.config.Server.Token(c.config.User)
+	if err != nil {
+		return 0, nil, err
+	}
+	began := time.Now()
+	socket, err := dial(ctx, c.config.Server, c.config.Number)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer socket.close()
+	defer context.AfterFunc(ctx, socket.cut)()
+	r := &readback{client: c, socket: socket}
+	login := protocol.LoginArgs{Token: token, Device: device, Recents: protocol.RecentsOn}
+	if err := r.call(protocol.OpLogin, &login, new(protocol.LoginOK)); err != nil {
+		return 0, nil, errors.Join(err, context.Cause(ctx))
+	}
+	for !r.synced {
+		if _, err := r.next(); err != nil {
+			return 0, nil, errors.Join(err, context.Cause(ctx))
+		}
+	}
+	took = time.Since(began)
+	for _, v := range c.views {
+		if err := r.history(v); err != nil {
+			return took, r.wrong, errors.Join(err, context.Cause(ctx))
+		}
+	}
+	return took, r.wrong, nil
+}
+
+// call makes a request and takes what is pushed before the reply.
+func (r *readback) call(op string, args protocol.Args, ok protocol.OK) error {
+	r.lastID++
+	r.socket.queue(func(b []byte) []byte { return protocol.AppendRequest(b, r.socket.codec, r.lastID, op, args) })
+	r.socket.flush()
+	for {
+		f, err := r.next()
+		switch {
+		case err != nil:
+			return err
+		case f.ID == 0:
+			continue
+		case f.ID != r.lastID:
+			return fmt.Errorf("reply to request %d, want %d", f.ID, r.lastID)
+		case f.Err != nil:
+			return fmt.Errorf("%s: %w", op, f.Err)
+		}
+		return f.Decode(ok)
+	}
+}
+
+// next takes one frame. Messages that the login pushes are in history as well;
+// what is said of them here is whether any was dropped.
+func (r *readback) next() (f protocol.ServerFrame, err error) {
+	payload, ok, err := r.socket.next()
+	for ; err == nil && !ok; payload, ok, err = r.socket.next() {
+		r.socket.flush()
+		if err := r.socket.fill(); err != nil {
+			return f, err
+		}
+	}
+	if err != nil {
+		return f, err
+	}
+	if f, err = protocol.DecodeServerFrame(r.socket.codec, payload); err != nil {
+		return f, err
+	}
+	switch f.Op {
+	case protocol.OpOnNewMessage:
+		var p protocol.NewMessage
+		if err := f.Decode(&p); err != nil {
+			return f, err
+		}
+		r.socket.queue(func(b []byte) []byte {
+			return protocol.AppendRequest(b, r.socket.codec, 0, protocol.OpAck, &protocol.AckArgs{D: p.D})
+		})
+	case protocol.OpOnSynced:
+		var p protocol.Synced
+		if err := f.Decode(&p); err != nil {
+			return f, err
+		}
+		for _, l := range p.Lost {
+			r.wrong = append(r.wrong, fmt.Errorf("%s: a new device is told that seqs %d to %d of %s are lost", r.client.config.User, l.From, l.To, l.Conv))
+		}
+		r.synced = true
+	}
+	return f, nil
+}
+
+// history compares one view from its first message to its last.
+func (r *readback) history(v *view) error {
+	wrong := func(format string, args ...any) {
+		r.wrong = append(r.wrong, v.errorf("history: %w", fmt.Errorf(format, args...)))
+	}
+	seen := map[*Stream]map[uint64]uint64{} // counter → seq
+	seq, lastTime := uint64(0), int64(0)
+	for more := true; more && len(r.wrong) == 0; {
+		var page protocol.PageOK
+		args := protocol.GetMessageArgs{Conv: protocol.UserConv(v.peer), HasAfter: true, After: seq, Limit: readbackPage}
+		if err := r.call(protocol.OpGetMessage, &args, &page); err != nil {
+			return err
+		}
+		for _, g := range page.Gaps {
+			wrong("seqs %d to %d are missing: %s", g.From, g.To, g.Reason)
+		}
+		for i := range page.Messages {
+			m := &page.Messages[i]
+			if m.Seq != seq+1 {
+				wrong("seq %d comes after seq %d", m.Seq, seq)
+			}
+			seq = m.Seq
+			s := v.in
+			if m.From == v.user {
+				s = v.out
+			}
+			if s == nil || m.From != v.user && m.From != v.peer {
+				wrong("seq %d is from %q", seq, m.From)
+				continue
+			}
+			counter, _, err := v.parse(m, s)
+			if err == nil {
+				err = v.repeated(m)
+			}
+			if err != nil {
+				wrong("%w", err)
+				continue
+			}
+			if first, twice := seen[s][counter]; twice {
+				wrong("message %d of %s is seq %d and seq %d", counter, m.From, first, seq)
+			}
+			if seen[s] == nil {
+				seen[s] = map[uint64]uint64{}
+			}
+			seen[s][counter] = seq
+			if m.Time < lastTime {
+				wrong("seq %d has time %d, the one before it %d", seq, m.Time, lastTime)
+			}
+			lastTime = m.Time
+		}
+		more = page.More && len(page.Messages) > 0
+	}
+	if len(r.wrong) > 0 {
+		return nil
+	}
+	if seq != v.held.floor {
+		wrong("it ends with seq %d, the device has up to %d", seq, v.held.floor)
+	}
+	for _, s := range []*Stream{v.in, v.out} {
+		if s == nil {
+			continue
+		}
+		s.mu.Lock()
+		want := s.sent - s.given
+		s.mu.Unlock()
+		if got := uint64(len(seen[s])); got != want {
+			wrong("it has %d messages of %s, want %d", got, s, want)
+		}
+	}
+	return nil
+}
