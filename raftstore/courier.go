@@ -54,7 +54,7 @@ type courier struct {
 	trims  []*lane // with letters to forget
 	trimAt time.Time
 
-	command []byte // the one being sent
+	encoder encoder // of the letter being sent
 }
 
 type direction struct{ from, to shard.UserID }
@@ -265,8 +265,9 @@ func (c *courier) send(rt *route, now time.Time) {
 
 // sendOne proposes one letter to the shard of its receiver.
 func (c *courier) sendOne(l *lane, p *shard.Posted) error {
-	c.command = shard.AppendDeliver(c.command[:0], p.Bytes)
-	if err := shard.CheckCommand(c.command); err != nil {
+	e := &c.encoder
+	e.command = shard.AppendDeliver(e.command[:0], p.Bytes)
+	if err := e.check.Check(e.command); err != nil {
 		return c.group.stop("its outbox", err)
 	}
 	number, bytes := p.Number, letterSize(p)
@@ -276,7 +277,7 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 		c.returned = append(c.returned, delivery{lane: l, number: number, bytes: bytes, result: r, err: err})
 		c.poke()
 	}
-	if err := l.route.dest.enqueue(c.command, waiter{done: done}); err != nil {
+	if err := l.route.dest.enqueue(e.command, waiter{done: done}); err != nil {
 		return err
 	}
 	l.flying++

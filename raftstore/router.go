@@ -88,16 +88,15 @@ func (s *Store) submit(cmd shard.Command, step func(*shard.State, *shard.Result)
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 		return
 	}
-	buf := commandBuffers.Get().(*[]byte)
-	defer putCommandBuffer(buf)
-	command := shard.AppendCommand((*buf)[:0], cmd)
-	*buf = command
-	if err := shard.CheckCommand(command); err != nil {
+	e := encoders.Get().(*encoder)
+	defer e.release()
+	e.command = shard.AppendCommand(e.command[:0], cmd)
+	if err := e.check.Check(e.command); err != nil {
 		// In the log it would stop the shard.
 		s.deferred.answer(&request{waiter: w}, outcome{result: shard.Result{Code: shard.CodeBadRequest, Detail: err.Error()}})
 		return
 	}
-	if err := s.group(w.key).enqueue(command, w); err != nil {
+	if err := s.group(w.key).enqueue(e.command, w); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 	}
 }
@@ -112,13 +111,18 @@ func patience(cmd shard.Command) time.Duration {
 	return 0
 }
 
-// commandBuffers are what commands are encoded into before a proposer copies
-// them into a batch: it is not to be locked for that long.
-var commandBuffers = sync.Pool{New: func() any { return new([]byte) }}
+// An encoder is where a command is encoded and checked before a proposer copies
+// it into a batch: that is not to be locked for so long.
+type encoder struct {
+	command []byte
+	check   shard.Checker
+}
 
-func putCommandBuffer(buf *[]byte) {
-	if cap(*buf) <= 64<<10 { // larger ones are rare
-		commandBuffers.Put(buf)
+var encoders = sync.Pool{New: func() any { return new(encoder) }}
+
+func (e *encoder) release() {
+	if cap(e.command) <= 64<<10 { // larger ones are rare
+		encoders.Put(e)
 	}
 }
 

@@ -2,7 +2,6 @@ package shard
 
 import (
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -198,15 +197,15 @@ func DecodeBatch(b []byte) error {
 	return walkBatch(b, &cs, func(int64) {}, func(Command) {})
 }
 
-var commandSets = sync.Pool{New: func() any { return new(commandSet) }}
+// A Checker tells whether Apply can decode commands. The zero one is ready. It
+// keeps what it decodes into, for one goroutine at a time.
+type Checker struct{ set commandSet }
 
-// CheckCommand tells whether Apply can decode what AppendCommand gave: exactly
-// one command. It allocates only for an error.
-func CheckCommand(b []byte) error {
-	cs := commandSets.Get().(*commandSet)
-	defer commandSets.Put(cs)
+// Check takes what AppendCommand gave: exactly one command. It allocates only
+// for an error.
+func (c *Checker) Check(b []byte) error {
 	d := decoder{b: b}
-	if _, err := cs.next(&d, true); err != nil {
+	if _, err := c.set.next(&d, true); err != nil {
 		return err
 	}
 	return d.end()

@@ -24,7 +24,7 @@ func commandsOf(t testing.TB, batch []byte) (commands [][]byte) {
 	return commands
 }
 
-// FuzzCheckCommand compares CheckCommand with what Apply decodes.
+// FuzzCheckCommand compares Checker with what Apply decodes.
 func FuzzCheckCommand(f *testing.F) {
 	for _, batch := range story() {
 		for _, c := range commandsOf(f, batch) {
@@ -46,17 +46,18 @@ func FuzzCheckCommand(f *testing.F) {
 		f.Add(AppendCommand(nil, cmd))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		check := CheckCommand(b)
+		check := new(Checker).Check(b)
 		var cs commandSet
 		commands := 0
 		decode := walkBatch(slices.Concat(AppendBatchHeader(nil, storyTime), b), &cs, func(int64) {}, func(Command) { commands++ })
 		if decodes := decode == nil && commands == 1; decodes != (check == nil) {
-			t.Fatalf("CheckCommand: %v; Apply would decode %d commands, then: %v", check, commands, decode)
+			t.Fatalf("Check: %v; Apply would decode %d commands, then: %v", check, commands, decode)
 		}
 	})
 }
 
 func TestCheckCommandAllocatesNothing(t *testing.T) {
+	var checker Checker
 	for _, cmd := range []Command{
 		&Send{User: "alice", To: "bob", CID: "1", Mentions: []string{"bob"}, Body: make([]byte, 128)},
 		&ReadReport{User: "alice", Peer: "bob", Seq: 1, Auto: true},
@@ -64,12 +65,12 @@ func TestCheckCommandAllocatesNothing(t *testing.T) {
 	} {
 		b := AppendCommand(nil, cmd)
 		n := testing.AllocsPerRun(1000, func() {
-			if err := CheckCommand(b); err != nil {
+			if err := checker.Check(b); err != nil {
 				t.Fatal(err)
 			}
 		})
 		if n != 0 {
-			t.Errorf("CheckCommand of a %T: %v allocations, want 0", cmd, n)
+			t.Errorf("Check of a %T: %v allocations, want 0", cmd, n)
 		}
 	}
 }
@@ -88,9 +89,10 @@ func TestAppendDeliver(t *testing.T) {
 
 func BenchmarkCheckCommand(b *testing.B) {
 	cmd := AppendCommand(nil, &Send{User: "alice", To: "bob", CID: "12345", Body: make([]byte, 128)})
+	var checker Checker
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := CheckCommand(cmd); err != nil {
+		if err := checker.Check(cmd); err != nil {
 			b.Fatal(err)
 		}
 	}
