@@ -87,7 +87,7 @@ func TestMemoryLimitShortensRetention(t *testing.T) {
 	eventually(t, "memory suffices", func() bool {
 		used := 0.0
 		for _, part := range []string{"messages", "users", "dedupe", "letters", "other"} {
-			used += s.metric(`belfry_memory_used_bytes{part="`+part+`"}`)
+			used += s.metric(`belfry_memory_used_bytes{part="` + part + `"}`)
 		}
 		return used < limit*65/100
 	})
