@@ -128,10 +128,14 @@ func (s *State) recount(u *user, c *conv) {
 		s.warm(u, c).soonest = 0
 	}
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); ; {
+		size := cur.NextHeader(&e)
+		if size == 0 {
+			break
+		}
 		if s.inQueue(u, c, &e, s.now) {
 			messages++
-			bytes += ring.EntrySize(&e)
+			bytes += size
 			s.expireBy(u, c, &e)
 		}
 	}
@@ -162,7 +166,7 @@ func (s *State) counted(u *user, c *conv, now int64) bool {
 	}
 	var e ring.Entry
 	life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
-	return c.log.At(s.arena, u.queueFrom(c), &e) && e.Time+life > now
+	return c.log.Header(s.arena, u.queueFrom(c), &e) > 0 && e.Time+life > now
 }
 
 // unread is the size of the queue as of now, which may be later than the last
@@ -173,7 +177,7 @@ func (s *State) unread(u *user, c *conv, now int64) int {
 	}
 	n := 0
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.NextHeader(&e) > 0; {
 		if s.inQueue(u, c, &e, now) {
 			n++
 		}
@@ -185,7 +189,7 @@ func (s *State) unread(u *user, c *conv, now int64) int {
 // till now are gone for the given reason.
 func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && e.Seq <= upTo; {
+	for cur := c.log.Ascend(s.arena, c.log.First()); cur.NextHeader(&e) > 0 && e.Seq <= upTo; {
 		why := s.hiddenBy(u, c, &e, s.now)
 		if why == gapNone {
 			why = reason
@@ -201,7 +205,7 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 	}
 	s.frees(u)
 	u.bytes -= c.log.Evict(s.arena, upTo)
-	if c.log.At(s.arena, c.log.First(), &e) {
+	if c.log.Header(s.arena, c.log.First(), &e) > 0 {
 		u.due = min(u.due, s.expiry(&e)) // a head now, whose end counts
 	}
 	if old, _ := findMark(u.marks(c), c.log.First()); old > keptMarks {
@@ -228,7 +232,7 @@ func (s *State) purge(u *user, c *conv) {
 	stale := !s.counted(u, c, s.now) // as the totals stand now, before their head goes
 	var e ring.Entry
 	upTo := uint64(0)
-	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && s.expired(&e, s.now); {
+	for cur := c.log.Ascend(s.arena, c.log.First()); cur.NextHeader(&e) > 0 && s.expired(&e, s.now); {
 		upTo = e.Seq
 	}
 	if upTo != 0 {
@@ -271,7 +275,7 @@ func (s *State) nextExpiry(u *user) int64 {
 	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
-		if !c.log.At(s.arena, c.log.First(), &e) {
+		if c.log.Header(s.arena, c.log.First(), &e) == 0 {
 			continue
 		}
 		at := e.Time + s.limits.HistoryTTL.Milliseconds()
@@ -285,7 +289,7 @@ func (s *State) nextExpiry(u *user) int64 {
 			if soonest := u.cold(c).soonest; soonest != 0 {
 				at = min(at, soonest)
 			}
-			if c.log.At(s.arena, u.queueFrom(c), &e) {
+			if c.log.Header(s.arena, u.queueFrom(c), &e) > 0 {
 				at = min(at, e.Time+min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds())
 			}
 		}
@@ -315,14 +319,15 @@ func (s *State) enforce(u *user) {
 	}
 }
 
-// queueHead finds the oldest message of a conversation's queue.
-func (s *State) queueHead(u *user, c *conv, e *ring.Entry) bool {
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(e); {
-		if s.inQueue(u, c, e, s.now) {
-			return true
+// queueHead finds the oldest message of a conversation's queue and returns its
+// size, 0 if the queue is empty. It reads the header alone.
+func (s *State) queueHead(u *user, c *conv, e *ring.Entry) int {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); ; {
+		size := cur.NextHeader(e)
+		if size == 0 || s.inQueue(u, c, e, s.now) {
+			return size
 		}
 	}
-	return false
 }
 
 // headArrival is the arrival number of the oldest message of a queue.
@@ -330,7 +335,7 @@ func (s *State) headArrival(u *user, c *conv) uint64 {
 	cold := s.warm(u, c)
 	if cold.queueHead == 0 {
 		var e ring.Entry
-		if !s.queueHead(u, c, &e) {
+		if s.queueHead(u, c, &e) == 0 {
 			broken("user %s: a counted queue is empty", u.name)
 		}
 		cold.queueHead = e.Arrival
@@ -351,11 +356,15 @@ func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 		}
 	}
 	var head ring.Entry
-	if victim == nil || !s.queueHead(u, victim, &head) {
+	size := 0
+	if victim != nil {
+		size = s.queueHead(u, victim, &head)
+	}
+	if size == 0 {
 		broken("user %s: %d messages queued in no conversation", u.name, u.queued)
 	}
 	s.warm(u, victim).floor = head.Seq
-	s.count(u, victim, -1, -ring.EntrySize(&head))
+	s.count(u, victim, -1, -size)
 	s.noteLost(u, victim, &head)
 }
 
@@ -364,37 +373,47 @@ func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 // entry, else of the biggest.
 func (s *State) evictOldest(u *user) {
 	var victim *conv
-	var victimHead, e ring.Entry
+	var head ring.Entry
 	victimRead, victimBytes := false, 0
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		// Heads are only looked at where the bytes let a log win.
 		bytes, unqueued := c.log.Bytes(), c.log.Bytes()-int(c.queuedBytes)
-		if victimRead && unqueued < victimBytes || !victimRead && unqueued == 0 && bytes < victimBytes {
+		if bytes == 0 || victimRead && unqueued < victimBytes || !victimRead && unqueued == 0 && bytes < victimBytes {
 			continue
 		}
-		if !c.log.At(s.arena, c.log.First(), &e) {
-			continue
+		read := c.queued == 0
+		if !read {
+			c.log.Header(s.arena, c.log.First(), &head)
+			read = head.Seq < u.queueFrom(c) || !s.inQueue(u, c, &head, s.now)
 		}
-		read := e.Seq < u.queueFrom(c) || !s.inQueue(u, c, &e, s.now)
 		if read {
 			bytes = unqueued
 		}
 		switch {
 		case victim == nil, read && !victimRead,
-			read == victimRead && (bytes > victimBytes || bytes == victimBytes && e.Arrival < victimHead.Arrival):
-			victim, victimHead, victimRead, victimBytes = c, e, read, bytes
+			read == victimRead && (bytes > victimBytes || bytes == victimBytes && s.olderHead(c, victim)):
+			victim, victimRead, victimBytes = c, read, bytes
 		}
 	}
 	if victim == nil {
 		broken("user %s: %d bytes in no log", u.name, u.bytes)
 	}
+	size := victim.log.Header(s.arena, victim.log.First(), &head)
 	if !victimRead {
-		s.count(u, victim, -1, -ring.EntrySize(&victimHead))
-		s.noteLost(u, victim, &victimHead)
+		s.count(u, victim, -1, -size)
+		s.noteLost(u, victim, &head)
 	}
-	s.drop(u, victim, victimHead.Seq, gapEvicted)
+	s.drop(u, victim, head.Seq, gapEvicted)
 	s.purge(u, victim) // what has expired behind it goes before anything else
+}
+
+// olderHead tells whether the oldest entry of c's log came before that of d's.
+func (s *State) olderHead(c, d *conv) bool {
+	var x, y ring.Entry
+	c.log.Header(s.arena, c.log.First(), &x)
+	d.log.Header(s.arena, d.log.First(), &y)
+	return x.Arrival < y.Arrival
 }
 
 // noteLost records that a limit took an unread message from the queue.
