@@ -374,7 +374,7 @@ func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 func (s *State) evictOldest(u *user) {
 	var victim *conv
 	var head ring.Entry
-	victimRead, victimBytes := false, 0
+	victimRead, victimBytes, victimArrival := false, 0, uint64(0) // 0 = not looked up
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		// Heads are only looked at where the bytes let a log win.
@@ -391,9 +391,15 @@ func (s *State) evictOldest(u *user) {
 			bytes = unqueued
 		}
 		switch {
-		case victim == nil, read && !victimRead,
-			read == victimRead && (bytes > victimBytes || bytes == victimBytes && s.olderHead(c, victim)):
-			victim, victimRead, victimBytes = c, read, bytes
+		case victim == nil, read && !victimRead, read == victimRead && bytes > victimBytes:
+			victim, victimRead, victimBytes, victimArrival = c, read, bytes, 0
+		case read == victimRead && bytes == victimBytes:
+			if victimArrival == 0 {
+				victimArrival = victim.log.FirstArrival(s.arena)
+			}
+			if arrival := c.log.FirstArrival(s.arena); arrival < victimArrival {
+				victim, victimArrival = c, arrival
+			}
 		}
 	}
 	if victim == nil {
@@ -406,14 +412,6 @@ func (s *State) evictOldest(u *user) {
 	}
 	s.drop(u, victim, head.Seq, gapEvicted)
 	s.purge(u, victim) // what has expired behind it goes before anything else
-}
-
-// olderHead tells whether the oldest entry of c's log came before that of d's.
-func (s *State) olderHead(c, d *conv) bool {
-	var x, y ring.Entry
-	c.log.Header(s.arena, c.log.First(), &x)
-	d.log.Header(s.arena, d.log.First(), &y)
-	return x.Arrival < y.Arrival
 }
 
 // noteLost records that a limit took an unread message from the queue.

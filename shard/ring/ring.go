@@ -144,6 +144,10 @@ func (r *Ring) Header(a *Arena, seq uint64, e *Entry) int {
 	return decodeHeader(mem[x.offset(mem, seq):], seq, e)
 }
 
+// FirstArrival returns the arrival number of the oldest entry. The ring must
+// not be empty.
+func (r *Ring) FirstArrival(a *Arena) uint64 { return arrivalAt(a.from(r.head, r.start)) }
+
 // Size returns the size of entry seq, 0 if the ring does not hold it.
 func (r *Ring) Size(a *Arena, seq uint64) int {
 	if seq < r.First() || seq > r.last {
