@@ -90,7 +90,7 @@ func ForgetSent(s *State, name UserID) {
 func UnqueueWrong(s *State, name, peer UserID) {
 	u, c := s.spoiltConv(name, peer)
 	var head ring.Entry
-	if c == nil || !s.queueHead(u, c, &head) {
+	if c == nil || s.queueHead(u, c, &head) == 0 {
 		return
 	}
 	s.warm(u, c).floor = head.Seq

@@ -138,10 +138,14 @@ func (s *State) recount(u *user, c *conv) {
 		s.warm(u, c).soonest = 0
 	}
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); ; {
+		size := cur.NextHeader(&e)
+		if size == 0 {
+			break
+		}
 		if s.inQueue(u, c, &e, s.now) {
 			messages++
-			bytes += ring.EntrySize(&e)
+			bytes += size
 			s.expireBy(u, c, &e)
 		}
 	}
@@ -172,7 +176,7 @@ func (s *State) counted(u *user, c *conv, now int64) bool {
 	}
 	var e ring.Entry
 	life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
-	return c.log.At(s.arena, u.queueFrom(c), &e) && e.Time+life > now && e.Time > s.cutoff
+	return c.log.Header(s.arena, u.queueFrom(c), &e) > 0 && e.Time+life > now && e.Time > s.cutoff
 }
 
 // unread is the size of the queue as of now, which may be later than the last
@@ -183,7 +187,7 @@ func (s *State) unread(u *user, c *conv, now int64) int {
 	}
 	n := 0
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.NextHeader(&e) > 0; {
 		if s.inQueue(u, c, &e, now) {
 			n++
 		}
@@ -195,13 +199,14 @@ func (s *State) unread(u *user, c *conv, now int64) int {
 // till now are gone for the given reason.
 func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && e.Seq <= upTo; {
+	cur := c.log.Ascend(s.arena, c.log.First())
+	for size := cur.NextHeader(&e); size > 0 && e.Seq <= upTo; size = cur.NextHeader(&e) {
 		why := s.hiddenBy(u, c, &e, s.now)
 		if why == gapNone {
 			why = reason
 		}
 		s.noteGone(u, c, e.Seq, why)
-		s.ages.add(e.Time, -ring.EntrySize(&e))
+		s.ages.add(e.Time, -size)
 		if e.Flags&ring.Own == 0 {
 			cold := s.warm(u, c)
 			if e.Seq != cold.gonePeerSeq+1 || e.Peer != cold.gonePeer+1 {
@@ -212,7 +217,7 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 	}
 	s.frees(u)
 	u.bytes -= c.log.Evict(s.arena, upTo)
-	if c.log.At(s.arena, c.log.First(), &e) {
+	if c.log.Header(s.arena, c.log.First(), &e) > 0 {
 		u.due = min(u.due, s.expiry(&e)) // a head now, whose end counts
 	}
 	if old, _ := findMark(u.marks(c), c.log.First()); old > keptMarks {
@@ -239,7 +244,7 @@ func (s *State) purge(u *user, c *conv) {
 	stale := !s.counted(u, c, s.now) // as the totals stand now, before their head goes
 	var e ring.Entry
 	upTo := uint64(0)
-	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && s.expired(&e, s.now); {
+	for cur := c.log.Ascend(s.arena, c.log.First()); cur.NextHeader(&e) > 0 && s.expired(&e, s.now); {
 		upTo = e.Seq
 	}
 	if upTo != 0 {
@@ -282,7 +287,7 @@ func (s *State) nextExpiry(u *user) int64 {
 	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
-		if !c.log.At(s.arena, c.log.First(), &e) {
+		if c.log.Header(s.arena, c.log.First(), &e) == 0 {
 			continue
 		}
 		at := e.Time + s.limits.HistoryTTL.Milliseconds()
@@ -296,7 +301,7 @@ func (s *State) nextExpiry(u *user) int64 {
 			if soonest := u.cold(c).soonest; soonest != 0 {
 				at = min(at, soonest)
 			}
-			if c.log.At(s.arena, u.queueFrom(c), &e) {
+			if c.log.Header(s.arena, u.queueFrom(c), &e) > 0 {
 				at = min(at, e.Time+min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds())
 			}
 		}
@@ -326,14 +331,15 @@ func (s *State) enforce(u *user) {
 	}
 }
 
-// queueHead finds the oldest message of a conversation's queue.
-func (s *State) queueHead(u *user, c *conv, e *ring.Entry) bool {
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(e); {
-		if s.inQueue(u, c, e, s.now) {
-			return true
+// queueHead finds the oldest message of a conversation's queue and returns its
+// size, 0 if the queue is empty. It reads the header alone.
+func (s *State) queueHead(u *user, c *conv, e *ring.Entry) int {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); ; {
+		size := cur.NextHeader(e)
+		if size == 0 || s.inQueue(u, c, e, s.now) {
+			return size
 		}
 	}
-	return false
 }
 
 // headArrival is the arrival number of the oldest message of a queue.
@@ -341,7 +347,7 @@ func (s *State) headArrival(u *user, c *conv) uint64 {
 	cold := s.warm(u, c)
 	if cold.queueHead == 0 {
 		var e ring.Entry
-		if !s.queueHead(u, c, &e) {
+		if s.queueHead(u, c, &e) == 0 {
 			broken("user %s: a counted queue is empty", u.name)
 		}
 		cold.queueHead = e.Arrival
@@ -362,11 +368,15 @@ func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 		}
 	}
 	var head ring.Entry
-	if victim == nil || !s.queueHead(u, victim, &head) {
+	size := 0
+	if victim != nil {
+		size = s.queueHead(u, victim, &head)
+	}
+	if size == 0 {
 		broken("user %s: %d messages queued in no conversation", u.name, u.queued)
 	}
 	s.warm(u, victim).floor = head.Seq
-	s.count(u, victim, -1, -ring.EntrySize(&head))
+	s.count(u, victim, -1, -size)
 	s.noteLost(u, victim, &head)
 }
 
@@ -375,36 +385,44 @@ func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 // entry, else of the biggest.
 func (s *State) evictOldest(u *user) {
 	var victim *conv
-	var victimHead, e ring.Entry
-	victimRead, victimBytes := false, 0
+	var head ring.Entry
+	victimRead, victimBytes, victimArrival := false, 0, uint64(0) // 0 = not looked up
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		// Heads are only looked at where the bytes let a log win.
 		bytes, unqueued := c.log.Bytes(), c.log.Bytes()-int(c.queuedBytes)
-		if victimRead && unqueued < victimBytes || !victimRead && unqueued == 0 && bytes < victimBytes {
+		if bytes == 0 || victimRead && unqueued < victimBytes || !victimRead && unqueued == 0 && bytes < victimBytes {
 			continue
 		}
-		if !c.log.At(s.arena, c.log.First(), &e) {
-			continue
+		read := c.queued == 0
+		if !read {
+			c.log.Header(s.arena, c.log.First(), &head)
+			read = head.Seq < u.queueFrom(c) || !s.inQueue(u, c, &head, s.now)
 		}
-		read := e.Seq < u.queueFrom(c) || !s.inQueue(u, c, &e, s.now)
 		if read {
 			bytes = unqueued
 		}
 		switch {
-		case victim == nil, read && !victimRead,
-			read == victimRead && (bytes > victimBytes || bytes == victimBytes && e.Arrival < victimHead.Arrival):
-			victim, victimHead, victimRead, victimBytes = c, e, read, bytes
+		case victim == nil, read && !victimRead, read == victimRead && bytes > victimBytes:
+			victim, victimRead, victimBytes, victimArrival = c, read, bytes, 0
+		case read == victimRead && bytes == victimBytes:
+			if victimArrival == 0 {
+				victimArrival = victim.log.FirstArrival(s.arena)
+			}
+			if arrival := c.log.FirstArrival(s.arena); arrival < victimArrival {
+				victim, victimArrival = c, arrival
+			}
 		}
 	}
 	if victim == nil {
 		broken("user %s: %d bytes in no log", u.name, u.bytes)
 	}
+	size := victim.log.Header(s.arena, victim.log.First(), &head)
 	if !victimRead {
-		s.count(u, victim, -1, -ring.EntrySize(&victimHead))
-		s.noteLost(u, victim, &victimHead)
+		s.count(u, victim, -1, -size)
+		s.noteLost(u, victim, &head)
 	}
-	s.drop(u, victim, victimHead.Seq, gapEvicted)
+	s.drop(u, victim, head.Seq, gapEvicted)
 	s.purge(u, victim) // what has expired behind it goes before anything else
 }
 

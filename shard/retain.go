@@ -117,7 +117,7 @@ func (s *State) evictCut(u *user) (left int) {
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		left += s.evictCutOf(u, c)
-		if c.log.At(s.arena, c.log.First(), &e) {
+		if c.log.Header(s.arena, c.log.First(), &e) > 0 {
 			u.oldest = min(u.oldest, e.Time)
 		}
 	}
@@ -129,7 +129,7 @@ func (s *State) evictCutOf(u *user, c *conv) int {
 	upTo, n := uint64(0), 0
 	from := u.queueFrom(c)
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e) && e.Time <= s.cutoff; n++ {
+	for cur := c.log.Ascend(s.arena, c.log.First()); cur.NextHeader(&e) > 0 && e.Time <= s.cutoff; n++ {
 		upTo = e.Seq
 		if e.Seq >= from && s.queueable(u, c, &e, s.now) {
 			s.noteLost(u, c, &e)
@@ -152,7 +152,7 @@ func (s *State) cutRuns(u *user, c *conv, since uint64, now int64) (runs []lostR
 		return nil
 	}
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e) && e.Time <= s.cutoff; {
+	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.NextHeader(&e) > 0 && e.Time <= s.cutoff; {
 		if e.Arrival <= since || !s.queueable(u, c, &e, now) {
 			continue
 		}

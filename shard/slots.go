@@ -71,8 +71,9 @@ func (s *State) dropUser(number uint32) {
 	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
-		for cur := c.log.Ascend(s.arena, c.log.First()); cur.Next(&e); {
-			s.ages.add(e.Time, -ring.EntrySize(&e))
+		cur := c.log.Ascend(s.arena, c.log.First())
+		for size := cur.NextHeader(&e); size > 0; size = cur.NextHeader(&e) {
+			s.ages.add(e.Time, -size)
 		}
 		c.log.Evict(s.arena, c.log.Next())
 		s.arena.Free(c.peer, int(c.peerLen))

@@ -152,6 +152,11 @@ func (a *Arena) Bytes(r Ref, n int) []byte {
 	return a.blocks[r/unitsPerBlock][r%unitsPerBlock*unit:][:n:n]
 }
 
+// from returns what lies in the block of a piece from an offset on.
+func (a *Arena) from(r Ref, off uint32) []byte {
+	return a.blocks[r/unitsPerBlock][r%unitsPerBlock*unit+Ref(off):]
+}
+
 // Stats returns the present figures.
 func (a *Arena) Stats() Stats {
 	return Stats{Blocks: a.pages.reserved, Used: a.used, Deferred: a.waiting}

@@ -37,6 +37,10 @@ func (r *Ring) Descend(a *Arena, from uint64) Cursor {
 
 // cursor returns a cursor at boundary seq of the segment that holds entry in.
 func (r *Ring) cursor(a *Arena, in, seq uint64, down bool) Cursor {
+	if !down && in == r.First() {
+		x := r.extent(a, r.head)
+		return Cursor{arena: a, ring: *r, at: x, mem: x.bytes(a), off: r.start, seq: seq}
+	}
 	x := r.find(a, in)
 	mem := x.bytes(a)
 	return Cursor{arena: a, ring: *r, at: x, mem: mem, off: x.offset(mem, seq), seq: seq, down: down}
@@ -59,6 +63,22 @@ func (c *Cursor) Next(e *Entry) bool {
 	c.off += sizeAt(c.mem[c.off:])
 	c.seq++
 	return true
+}
+
+// NextHeader is Next of an ascending cursor for a caller who needs no byte
+// fields, as Ring.Header. It returns the entry's size, 0 when there is none.
+func (c *Cursor) NextHeader(e *Entry) int {
+	if c.seq == c.at.limit {
+		if c.at.ref == c.ring.tail {
+			return 0
+		}
+		c.enter(c.arena.segment(c.at.ref).next())
+		c.off = c.at.start
+	}
+	size := decodeHeader(c.mem[c.off:], c.seq, e)
+	c.off += uint32(size)
+	c.seq++
+	return size
 }
 
 // NextEncoded is Next of an ascending cursor for a caller who wants the entry

@@ -260,6 +260,35 @@ func (d *decoder) presentBytes(field string) []byte {
 	return b
 }
 
+// decodeHeader reads of an entry that this package wrote what lies before its
+// id, and returns its size. It leaves the other fields of e as they are.
+func decodeHeader(b []byte, seq uint64, e *Entry) int {
+	size, width := binary.Uvarint(b)
+	flags := b[width]
+	e.Seq, e.Flags = seq, Flags(flags)&(Own|Expired)
+	rest := b[width+1:]
+	e.Arrival, rest = number(rest)
+	ms, rest := number(rest)
+	e.Time = int64(ms)
+	e.Session, e.Peer, e.TTL = 0, 0, 0
+	if flags&hasSession != 0 {
+		e.Session, rest = number(rest)
+	}
+	if flags&hasPeer != 0 {
+		e.Peer, rest = number(rest)
+	}
+	if flags&hasTTL != 0 {
+		ttl, _ := number(rest)
+		e.TTL = uint32(ttl)
+	}
+	return int(size) + 2*width
+}
+
+func number(b []byte) (v uint64, rest []byte) {
+	v, n := binary.Uvarint(b)
+	return v, b[n:]
+}
+
 // sizeAt returns the size of the entry at the start of b.
 func sizeAt(b []byte) uint32 {
 	size, width := binary.Uvarint(b)

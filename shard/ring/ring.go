@@ -129,6 +129,25 @@ func (r *Ring) At(a *Arena, seq uint64, e *Entry) bool {
 	return true
 }
 
+// Header is At for a caller who needs no byte fields: it reads those of e that
+// are numbers and leaves the others as they are. It returns the size of the
+// entry, 0 if the ring does not hold it.
+func (r *Ring) Header(a *Arena, seq uint64, e *Entry) int {
+	switch {
+	case seq < r.First() || seq > r.last:
+		return 0
+	case seq == r.First():
+		return decodeHeader(a.from(r.head, r.start), seq, e)
+	}
+	x := r.find(a, seq)
+	mem := x.bytes(a)
+	return decodeHeader(mem[x.offset(mem, seq):], seq, e)
+}
+
+// FirstArrival returns the arrival number of the oldest entry. The ring must
+// not be empty.
+func (r *Ring) FirstArrival(a *Arena) uint64 { return arrivalAt(a.from(r.head, r.start)) }
+
 // Size returns the size of entry seq, 0 if the ring does not hold it.
 func (r *Ring) Size(a *Arena, seq uint64) int {
 	if seq < r.First() || seq > r.last {
