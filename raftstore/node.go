@@ -1,15 +1,11 @@
 package raftstore
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,57 +95,6 @@ func (g *group) openNode() (n *node, err error) {
 	}
 	n.halt.arm()
 	return n, nil
-}
-
-// openSnapshots opens the snapshots in dir and removes what a crash left of
-// unfinished ones.
-func openSnapshots(dir string, log *hclogger) (*snapshotStore, error) {
-	store, err := raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, log)
-	if err != nil {
-		return nil, fmt.Errorf("open snapshots: %w", err)
-	}
-	path := filepath.Join(dir, "snapshots")
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		if e.IsDir() && strings.HasSuffix(e.Name(), ".tmp") {
-			if err := os.RemoveAll(filepath.Join(path, e.Name())); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return &snapshotStore{FileSnapshotStore: store, dir: path}, nil
-}
-
-// A snapshotStore does not read a snapshot before it gives it out, as Raft's
-// own does to check a sum: the state's decoder checks one of its own.
-type snapshotStore struct {
-	*raft.FileSnapshotStore
-	dir string
-}
-
-func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
-	metas, err := s.List()
-	if err != nil {
-		return nil, nil, err
-	}
-	i := slices.IndexFunc(metas, func(m *raft.SnapshotMeta) bool { return m.ID == id })
-	if i < 0 {
-		return nil, nil, fmt.Errorf("raftstore: snapshot %s: %w", id, os.ErrNotExist)
-	}
-	f, err := os.Open(filepath.Join(s.dir, id, "state.bin"))
-	if err != nil {
-		return nil, nil, err
-	}
-	const readAhead = 256 << 10
-	return metas[i], &bufferedFile{bufio.NewReaderSize(f, readAhead), f}, nil
-}
-
-type bufferedFile struct {
-	io.Reader
-	io.Closer
 }
 
 // bootstrap makes this node the only voter of an empty group.
