@@ -73,9 +73,12 @@ func (p *pumpers) park(next chan *session) bool {
 func (p *pumpers) trim() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return // it waited for mu when close stopped the timer
+	}
 	p.end(p.spare)
 	p.spare = len(p.idle)
-	if p.spare == 0 || p.closed {
+	if p.spare == 0 {
 		p.timer = nil
 		return
 	}

@@ -51,9 +51,9 @@ const (
 type budget struct {
 	store *Store
 	limit int64
-	meter func() memoryReading
 	cuts  []*cut // by group
 
+	replaced   int64  // Store.replaced as of the last collection asked for
 	collection uint64 // the last one seen
 	other      int64  // live heap beside the shards', as of that collection
 
@@ -82,7 +82,7 @@ type memoryReading struct {
 }
 
 func newBudget(s *Store) *budget {
-	b := &budget{store: s, limit: s.cfg.MemoryLimit, meter: s.cfg.meter}
+	b := &budget{store: s, limit: s.cfg.MemoryLimit}
 	for _, g := range s.groups {
 		b.cuts = append(b.cuts, &cut{group: g})
 	}
@@ -111,6 +111,7 @@ func (b *budget) run(ctx context.Context) {
 
 // check looks at the memory once, and does what has to be done.
 func (b *budget) check(now time.Time) {
+	r, sure := b.read()
 	usages := make([]shard.Usage, len(b.cuts))
 	var all shard.Usage
 	for i, c := range b.cuts {
@@ -118,7 +119,9 @@ func (b *budget) check(now time.Time) {
 		usages[i] = u
 		all.Add(&u)
 	}
-	r := b.meter()
+	if !sure {
+		return
+	}
 	if r.collections != b.collection {
 		b.collection = r.collections
 		b.other = max(0, r.live-int64(all.Held+all.Free+all.Deferred))
@@ -139,7 +142,8 @@ func (b *budget) check(now time.Time) {
 		lasting := int64(all.Held-all.Messages) - room/100*lastingPercent
 		over := inUse - b.percent(fullPercent)
 		full := over >= 0 || lasting >= 0 && used >= b.percent(softPercent)
-		stays := max(over, lasting) >= -b.percent(calmPercent)
+		calm := b.percent(calmPercent)
+		stays := over >= -calm || lasting >= -calm && used >= b.percent(softPercent)-calm
 		b.refuse(full || stays && b.store.memoryFull.Load(), &all, inUse)
 		tight := used + int64(all.Free) - b.percent(tightPercent)
 		excess = max(used-b.percent(softPercent), min(tight, used-b.percent(leastPercent)))
@@ -158,6 +162,23 @@ func (b *budget) check(now time.Time) {
 			c.expire()
 		}
 	}
+}
+
+// read reads the meter. It is not sure while a state is being restored: the heap
+// holds it already, and the shard does not. What the last collection found
+// counts only when it began after that; so one is asked for.
+func (b *budget) read() (r memoryReading, sure bool) {
+	s := b.store
+	replaced := s.replaced.Load()
+	if s.restoring.Load() > 0 {
+		return r, false
+	}
+	if replaced != b.replaced {
+		s.cfg.collect()
+		b.replaced = replaced
+	}
+	r = s.cfg.meter()
+	return r, s.restoring.Load() == 0 && s.replaced.Load() == replaced
 }
 
 // usage says what takes the shard's memory.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	runtimemetrics "runtime/metrics"
+	"sync"
 
 	"github.com/belfry-im/belfry/shard"
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,16 +33,30 @@ func readMemory() memoryReading {
 	}
 }
 
-// programBytes is what lies in memory of the program and other mapped files,
-// which the system counts as the process's, and the runtime does not. It is 0
-// where the system does not say.
+// programFile is the size of the program's file.
+var programFile = sync.OnceValue(func() int64 {
+	path, err := os.Executable()
+	if err != nil {
+		return 0
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+})
+
+// programBytes is what lies in memory of the program's file, which the system
+// counts as the process's, and the runtime does not. It is 0 where the system
+// does not say. What is mapped of other files, as bbolt does with its own, is
+// cache that the system takes back when it wants to.
 func programBytes() int64 {
 	text, err := os.ReadFile("/proc/self/statm")
 	var size, resident, file int64
 	if _, bad := fmt.Sscan(string(text), &size, &resident, &file); err != nil || bad != nil {
 		return 0
 	}
-	return file * int64(os.Getpagesize())
+	return min(file*int64(os.Getpagesize()), programFile())
 }
 
 // budgetMetrics tell about the memory of the process.

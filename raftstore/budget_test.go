@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,10 +12,18 @@ import (
 	"github.com/belfry-im/belfry/shard"
 )
 
-// A fakeMeter reads as much memory beside the shards as a test says.
-type fakeMeter struct{ beside atomic.Int64 }
+// A fakeMeter reads as much memory as a test says.
+type fakeMeter struct{ beside, live, collections atomic.Int64 }
 
-func (m *fakeMeter) read() memoryReading { return memoryReading{beside: m.beside.Load()} }
+func (m *fakeMeter) read() memoryReading {
+	return memoryReading{beside: m.beside.Load(), live: m.live.Load(), collections: uint64(m.collections.Load())}
+}
+
+// collect finds live bytes in use on the heap.
+func (m *fakeMeter) collect(live int64) {
+	m.live.Store(live)
+	m.collections.Add(1)
+}
 
 // A testClock stands still but for what a test lets pass.
 type testClock struct{ passed atomic.Int64 }
@@ -219,6 +228,91 @@ func TestCutoffOutlivesRestart(t *testing.T) {
 	if !equalSums(checksums(s, 0), sums) {
 		t.Error("the shard differs after a restart")
 	}
+}
+
+// TestNothingIsTakenWhileRestoring has a collection fall into a restore: the heap
+// holds the state by then, the shard does not, and soon both do.
+func TestNothingIsTakenWhileRestoring(t *testing.T) {
+	const limit = 32 << 20
+	m, clock := &fakeMeter{}, &testClock{}
+	cfg := testConfig(t)
+	cfg.Shards, cfg.MemoryLimit, cfg.meter, cfg.Clock = 1, limit, m.read, clock.read
+	cfg.Limits.OfflineMaxBytes, cfg.Limits.UserBytes = -1, -1
+	var s *Store
+	cfg.collect = func() {
+		if s != nil {
+			m.collect(held(s))
+		}
+	}
+	s = open(t, cfg)
+	alice, bob := userIn(s, 0, 0), userIn(s, 0, 1)
+	sent := 0
+	for ; held(s) < limit/100*softPercent*3/4; sent++ {
+		cmd := message(alice, bob, sent)
+		cmd.Body = append([]byte{0xc0}, make([]byte, 4000)...)
+		send(t, s, cmd)
+	}
+	clock.pass(time.Hour)
+
+	g := s.groups[0]
+	swap := func(st *shard.State) *shard.State {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		old := g.state
+		g.state = st
+		s.replaced.Add(1)
+		return old
+	}
+	size := held(s)
+	s.restoring.Add(1)
+	full := swap(shard.NewState(0))
+	m.collect(size)
+	time.Sleep(3 * budgetEvery)
+	swap(full)
+	s.restoring.Add(-1)
+	time.Sleep(3 * budgetEvery)
+	if s.memoryFull.Load() {
+		t.Error("sends are refused")
+	}
+	if got := len(cids(t, s, bob, alice)); got != sent {
+		t.Errorf("%d messages are held, want %d", got, sent)
+	}
+}
+
+// TestSendsComeBackAfterABurst fills a store with users until they alone would
+// nearly have sends refused, if memory were short, which it is for a moment.
+func TestSendsComeBackAfterABurst(t *testing.T) {
+	const limit = 16 << 20
+	m, clock := &fakeMeter{}, &testClock{}
+	cfg := testConfig(t)
+	cfg.Shards, cfg.MemoryLimit, cfg.meter, cfg.Clock = 1, limit, m.read, clock.read
+	s := open(t, cfg)
+	lasting := func() int {
+		u := s.groups[0].usage()
+		return u.Held - u.Messages
+	}
+	for n := 0; lasting() < limit/100*softPercent/100*lastingPercent-limit/100; {
+		var sends sync.WaitGroup
+		for range 200 {
+			n++
+			sends.Add(1)
+			user := shard.UserID(fmt.Sprint("user", n))
+			s.Submit(message(user, user, n), func(r shard.Result, err error) {
+				if err != nil || r.Code != shard.OK {
+					t.Errorf("send of %s = %v, %v", user, r, err)
+				}
+				sends.Done()
+			})
+		}
+		sends.Wait()
+	}
+	if s.memoryFull.Load() {
+		t.Fatal("sends are refused before memory is short")
+	}
+	m.beside.Store(limit / 100 * 40)
+	eventually(t, "sends refused", func() bool { return s.memoryFull.Load() })
+	m.beside.Store(0)
+	eventually(t, "sends taken again", func() bool { return !s.memoryFull.Load() })
 }
 
 func TestReadMemory(t *testing.T) {

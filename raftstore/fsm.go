@@ -106,6 +106,8 @@ func (f fsm) Snapshot() (raft.FSMSnapshot, error) {
 // Restore replaces the state by that of a snapshot.
 func (f fsm) Restore(r io.ReadCloser) error {
 	g := f.group
+	g.store.restoring.Add(1)
+	defer g.store.restoring.Add(-1)
 	state, err := shard.Restore(r, g.id)
 	if err != nil {
 		g.restoreErr = err
@@ -114,6 +116,7 @@ func (f fsm) Restore(r io.ReadCloser) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.state = state
+	g.store.replaced.Add(1)
 	g.applied.Store(state.Now())
 	g.logged.reset()
 	// Raft drops the log that the snapshot replaces, unless it is just starting.

@@ -107,6 +107,7 @@ func (g *group) reset() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.state = shard.NewState(g.id)
+	g.store.replaced.Add(1)
 	g.restoreErr = nil
 	g.logged.reset()
 }

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -100,14 +101,34 @@ func openBolt(path string) (*raftboltdb.BoltStore, error) {
 // before it stores anything: the disk was full, or the process killed, when it
 // was made. bbolt refuses to open it.
 func removeUnfinished(path string) error {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && info.Size() < int64(4*os.Getpagesize()) {
-		err = os.Remove(path)
+	if err != nil {
+		return err
 	}
-	return err
+	defer f.Close()
+	// A file begins with four pages; the first tells their size, which is that of
+	// the machine it was made on: a header of 16 bytes, then magic, version, size.
+	const magic, pages = 0xed0cdaed, 4
+	head := make([]byte, 28)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	size := int64(os.Getpagesize())
+	if n == len(head) && binary.NativeEndian.Uint32(head[16:]) == magic {
+		size = int64(binary.NativeEndian.Uint32(head[24:]))
+	}
+	if info.Size() >= pages*size {
+		return nil
+	}
+	return os.Remove(path)
 }
 
 // IsMonotonic must be forwarded: Raft asks the store it was given.

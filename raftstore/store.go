@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,7 +78,8 @@ type Config struct {
 	Registerer prometheus.Registerer // nil: metrics are kept and not registered
 
 	walFS types.VFS            // nil: the file system
-	meter func() memoryReading // nil: the runtime's
+	meter   func() memoryReading // nil: the runtime's
+	collect func()               // collects garbage; nil: the runtime's
 }
 
 // withDefaults fills zero fields and refuses what cannot be.
@@ -121,6 +123,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.meter == nil {
 		c.meter = readMemory
+	}
+	if c.collect == nil {
+		c.collect = runtime.GC
 	}
 	if err := setDefault("ClockSettle", &c.ClockSettle, 10*time.Minute); err != nil {
 		return c, err
@@ -168,6 +173,8 @@ type Store struct {
 	outbox     []atomic.Int64 // bytes of letters that wait, by destination
 	diskLow    atomic.Bool
 	memoryFull atomic.Bool
+	restoring  atomic.Int64 // states that are being read from snapshots
+	replaced   atomic.Int64 // times that a shard's state gave way to another one
 
 	// The groups end before the rest: they still answer while they drain.
 	stopGroups, stopRest context.CancelFunc
