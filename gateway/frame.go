@@ -122,8 +122,9 @@ func (in *inbox) release() {
 }
 
 // drain takes all whole messages and control frames out of what was received
-// and hands them to take, whose argument is valid until it returns. It stops
-// early when take says so. Its error is errBrokenFrame or errTooLarge.
+// and hands them to take, whose argument is valid until it returns; a fragment
+// that others follow is opContinuation, without payload. It stops early when
+// take says so. Its error is errBrokenFrame or errTooLarge.
 func (in *inbox) drain(take func(opcode byte, payload []byte) (goOn bool)) error {
 	if in.bytes == nil {
 		return nil
@@ -172,7 +173,7 @@ func (in *inbox) next(b []byte, take func(byte, []byte) bool) (n int, goOn bool,
 	}
 	*in.message = append(*in.message, payload...)
 	if !h.fin {
-		return n, true, nil
+		return n, take(opContinuation, nil), nil
 	}
 	goOn = take(in.opcode, *in.message)
 	putBuffer(in.message)

@@ -50,7 +50,7 @@ func taken(stream []byte, chunk int) (messages []string, err error) {
 		stream = stream[n:]
 		in.received(n)
 		err = in.drain(func(opcode byte, payload []byte) bool {
-			if opcode < opPing {
+			if opcode != opContinuation && opcode < opPing {
 				messages = append(messages, fmt.Sprintf("%d:%s", opcode, payload))
 			}
 			goOn = opcode != opClose
@@ -211,4 +211,33 @@ func FuzzInbox(f *testing.F) {
 			t.Errorf("inbox: %q, library: %q", got, want)
 		}
 	})
+}
+
+// Frames that get no answer count for the limit like others.
+func TestFramesWithoutAnswerAreCounted(t *testing.T) {
+	for name, frame := range map[string][]byte{
+		"pong":     clientFrame(0x80|opPong, 1, ""),
+		"fragment": clientFrame(opContinuation, 1, ""),
+	} {
+		s := bareSession(newBareGateway(t, newTestStore(t)), protocol.JSON)
+		s.limit = newFrameLimit(1, 20)
+		in := &s.conn.in
+		feed := func(b []byte) {
+			in.received(copy(in.room(), b))
+			if err := in.drain(s.take); err != nil {
+				t.Fatal(err)
+			}
+		}
+		feed(clientFrame(opText, 1, "a")) // of a message that goes on
+		for range 19 {
+			feed(frame)
+		}
+		if s.hasEnded() {
+			t.Errorf("%s: ended within the limit", name)
+		}
+		feed(frame)
+		if !s.hasEnded() || s.why != closedFrames {
+			t.Errorf("%s: ended = %t (%v), want for too many frames", name, s.hasEnded(), s.why)
+		}
+	}
 }

@@ -49,6 +49,9 @@ func (s *session) take(opcode byte, payload []byte) (goOn bool) {
 	case opPong:
 		s.alive()
 		s.ponged = true
+		s.count()
+	case opContinuation:
+		s.count()
 	case opClose:
 		code, err := closePayload(payload)
 		if err != nil {
@@ -128,11 +131,20 @@ func (s *session) handle(typ websocket.MessageType, frame []byte) {
 	s.dispatch(r)
 }
 
+// count counts a frame that gets no answer. It reports whether it fits: if not,
+// it has ended the session, since there is no way to refuse it.
+func (s *session) count() bool {
+	verdict, _ := s.limit.take()
+	if verdict != frameFits {
+		s.end(closedFrames)
+	}
+	return verdict == frameFits
+}
+
 // pong answers a ping of the client.
 func (s *session) pong(payload []byte) {
 	s.alive()
-	if verdict, _ := s.limit.take(); verdict != frameFits {
-		s.end(closedFrames)
+	if !s.count() {
 		return
 	}
 	s.mu.Lock()
