@@ -92,7 +92,9 @@ func newBudget(s *Store) *budget {
 	return b
 }
 
-func (b *budget) percent(n int64) int64 { return b.limit / 100 * n }
+func (b *budget) percent(n int64) int64 { return percentOf(b.limit, n) }
+
+func percentOf(whole, n int64) int64 { return whole / 100 * n }
 
 // run keeps the budget until ctx ends.
 func (b *budget) run(ctx context.Context) {
@@ -130,32 +132,41 @@ func (b *budget) check(now time.Time) {
 	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
 
 	work, excess := uint32(retainWork), int64(0)
+	inUse := b.other + r.beside + reserved(&all)
+	var full, stays bool
 	if b.limit > 0 {
 		if used > b.percent(hurryPercent) {
 			work = hurryWork
 		}
-		// What is free is used again before more is taken, but not for every size.
-		inUse := used + int64(all.Deferred+all.Free/2)
 		// Once memory is short, what no shorter retention frees must not take the
 		// place of all messages.
 		room := max(0, b.percent(softPercent)-b.other-r.beside)
 		lasting := int64(all.Held-all.Messages) - room/100*lastingPercent
 		over := inUse - b.percent(fullPercent)
-		full := over >= 0 || lasting >= 0 && used >= b.percent(softPercent)
+		full = over >= 0 || lasting >= 0 && used >= b.percent(softPercent)
 		calm := b.percent(calmPercent)
-		stays := over >= -calm || lasting >= -calm && used >= b.percent(softPercent)-calm
-		b.refuse(full || stays && b.store.memoryFull.Load(), &all, inUse)
+		stays = over >= -calm || lasting >= -calm && used >= b.percent(softPercent)-calm
 		tight := used + int64(all.Free) - b.percent(tightPercent)
 		excess = max(used-b.percent(softPercent), min(tight, used-b.percent(leastPercent)))
 	}
 	if excess > 0 {
 		excess += b.percent(slackPercent)
 	}
+	arena := b.store.cfg.arenaBytes
+	for i := range usages {
+		over := reserved(&usages[i]) - percentOf(arena, fullPercent)
+		full = full || over >= 0
+		stays = stays || over >= -percentOf(arena, calmPercent)
+	}
+	b.refuse(full || stays && b.store.memoryFull.Load(), &all, inUse)
 	b.work.Store(work)
 	for i, c := range b.cuts {
 		share := 0
 		if excess > 0 && all.Messages > 0 {
 			share = int(float64(excess) * float64(usages[i].Messages) / float64(all.Messages))
+		}
+		if over := reserved(&usages[i]) - percentOf(arena, softPercent); over > 0 {
+			share = max(share, int(over+percentOf(arena, slackPercent)))
 		}
 		b.shorten(c, share, now)
 		if b.store.memoryFull.Load() {
@@ -181,6 +192,10 @@ func (b *budget) read() (r memoryReading, sure bool) {
 	return r, s.restoring.Load() == 0 && s.replaced.Load() == replaced
 }
 
+// reserved is what is taken for shards. What is free in them is used again before
+// more is taken, but not for every size.
+func reserved(u *shard.Usage) int64 { return int64(u.Held + u.Deferred + u.Free/2) }
+
 // usage says what takes the shard's memory.
 func (g *group) usage() shard.Usage {
 	g.mu.RLock()
@@ -205,11 +220,10 @@ func (b *budget) refuse(full bool, all *shard.Usage, inUse int64) {
 
 // parts says what takes the memory, for the log.
 func parts(u *shard.Usage, inUse int64) slog.Value {
-	shards := int64(u.Held + u.Free/2 + u.Deferred)
 	return slog.GroupValue(
 		slog.Int("messages", u.Messages), slog.Int("users", u.Views), slog.Int("dedupe", u.Dedupe), slog.Int("letters", u.Letters),
 		slog.Int("free", u.Free), slog.Int("kept_for_snapshot", u.Deferred),
-		slog.Int64("other", inUse-shards),
+		slog.Int64("other", inUse-reserved(u)),
 	)
 }
 

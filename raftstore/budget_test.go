@@ -315,6 +315,39 @@ func TestSendsComeBackAfterABurst(t *testing.T) {
 	eventually(t, "sends taken again", func() bool { return !s.memoryFull.Load() })
 }
 
+// TestArenaHasAnEnd fills a shard until its arena could address no more, with
+// memory to spare.
+func TestArenaHasAnEnd(t *testing.T) {
+	m, clock := &fakeMeter{}, &testClock{}
+	cfg := testConfig(t)
+	cfg.Shards, cfg.MemoryLimit, cfg.meter, cfg.Clock, cfg.arenaBytes = 1, 0, m.read, clock.read, 16<<20
+	cfg.Limits.OfflineMaxBytes, cfg.Limits.OfflineMaxMessages, cfg.Limits.UserBytes = -1, -1, -1
+	s := open(t, cfg)
+	alice, bob := userIn(s, 0, 0), userIn(s, 0, 1)
+	big := func(n int) *shard.Send {
+		cmd := message(alice, bob, n)
+		cmd.Body = append([]byte{0xc0}, make([]byte, 4000)...)
+		return cmd
+	}
+	sent := 0
+	for ; !s.memoryFull.Load(); sent++ {
+		if _, err := s.Propose(context.Background(), big(sent)); errors.Is(err, ErrUnavailable) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if held(s) > cfg.arenaBytes {
+			t.Fatalf("the shard holds %d bytes", held(s))
+		}
+	}
+	clock.pass(time.Minute)
+	eventually(t, "sends taken again", func() bool { return !s.memoryFull.Load() })
+	if got := len(cids(t, s, bob, alice)); got >= sent {
+		t.Errorf("%d messages are held, want less than %d", got, sent)
+	}
+	send(t, s, big(sent))
+}
+
 func TestReadMemory(t *testing.T) {
 	r := readMemory()
 	if r.resident <= 0 || r.beside <= 0 || r.beside >= r.resident || r.live < 0 {

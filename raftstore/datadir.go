@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// dataFormat is the version of the layout of a data directory. A binary
-// refuses one that is newer.
+// dataFormat is the version of the layout of a data directory, and of the
+// bytes of logs and snapshots in it. A binary refuses one that it does not know.
 //
 //	belfry.json        what cannot change, see dataInfo
 //	LOCK               held by the process that uses the directory
@@ -19,7 +19,7 @@ import (
 //	shard-NNNN/stable.db
 //	shard-NNNN/snapshots/
 //	shard-NNNN/STOPPED why the shard serves no more, if so
-const dataFormat = 1
+const dataFormat = 2
 
 // dataInfo is what a data directory says about itself.
 type dataInfo struct {
@@ -33,7 +33,7 @@ type dataInfo struct {
 }
 
 // openDataDir locks cfg.Dir, creating it when it is not there, and checks that
-// it fits the rest of cfg. Closing the file gives the lock back; epoch is the
+// it fits the rest of cfg; where cfg.Shards is 0 it sets that. Closing the file gives the lock back; epoch is the
 // store's.
 func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
@@ -49,13 +49,16 @@ func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 		}
 	}()
 	path := filepath.Join(cfg.Dir, "belfry.json")
-	want := dataInfo{
-		Format: dataFormat, Node: cfg.Node, Shards: cfg.Shards, RaftLog: cfg.RaftLog,
-		Epoch: uint64(time.Now().UnixMilli()),
-	}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return held, want.Epoch, errors.Join(writeFile(path, want), syncDir(filepath.Dir(cfg.Dir)))
+		if cfg.Shards == 0 {
+			cfg.Shards = newShards
+		}
+		info := dataInfo{
+			Format: dataFormat, Node: cfg.Node, Shards: cfg.Shards, RaftLog: cfg.RaftLog,
+			Epoch: uint64(time.Now().UnixMilli()),
+		}
+		return held, info.Epoch, errors.Join(writeFile(path, info), syncDir(filepath.Dir(cfg.Dir)))
 	}
 	if err != nil {
 		return nil, 0, err
@@ -67,14 +70,19 @@ func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 	switch {
 	case have.Format > dataFormat:
 		err = fmt.Errorf("raftstore: %s has data format %d, this binary knows up to %d: use the newer binary", cfg.Dir, have.Format, dataFormat)
-	case have.Shards != want.Shards:
+	case have.Format < dataFormat:
+		err = fmt.Errorf("raftstore: %s has data format %d, from before the first release, this binary knows %d: begin with a new folder", cfg.Dir, have.Format, dataFormat)
+	case have.Shards < 1 || have.Shards > maxShards:
+		err = fmt.Errorf("raftstore: %s: shards: %d is not within 1-%d", path, have.Shards, maxShards)
+	case cfg.Shards != 0 && have.Shards != cfg.Shards:
 		err = fmt.Errorf("raftstore: %s holds %d shards, not %d: start with --shards %d; slots are moved between shards by belfry cluster, not by this flag",
-			cfg.Dir, have.Shards, want.Shards, have.Shards)
-	case have.Node != want.Node:
-		err = fmt.Errorf("raftstore: %s belongs to node %q, not %q: start with --node %s", cfg.Dir, have.Node, want.Node, have.Node)
-	case have.RaftLog != want.RaftLog:
-		err = fmt.Errorf("raftstore: %s keeps its Raft log as %q, not %q: start with --raft-log %s", cfg.Dir, have.RaftLog, want.RaftLog, have.RaftLog)
+			cfg.Dir, have.Shards, cfg.Shards, have.Shards)
+	case have.Node != cfg.Node:
+		err = fmt.Errorf("raftstore: %s belongs to node %q, not %q: start with --node %s", cfg.Dir, have.Node, cfg.Node, have.Node)
+	case have.RaftLog != cfg.RaftLog:
+		err = fmt.Errorf("raftstore: %s keeps its Raft log as %q, not %q: start with --raft-log %s", cfg.Dir, have.RaftLog, cfg.RaftLog, have.RaftLog)
 	}
+	cfg.Shards = have.Shards
 	return held, have.Epoch, err
 }
 

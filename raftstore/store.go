@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/hashicorp/raft-wal/types"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -22,8 +23,13 @@ const (
 	RaftLogBolt = "boltdb"
 )
 
-// maxShards bounds the groups of one node: each costs timers and open files.
-const maxShards = 64
+const (
+	// maxShards bounds the groups of one node: each costs timers and open files.
+	maxShards = 64
+	// newShards is the number of shards of a new data directory. Each has a
+	// stream of fsyncs of its own, and they share the disk.
+	newShards = 1
+)
 
 // Config says how a Store is to run. The zero value of every field but Dir is
 // its default.
@@ -32,7 +38,8 @@ type Config struct {
 	Dir string
 	// Node names this node; default "node". It cannot change.
 	Node string
-	// Shards is the number of shards, default 1. It cannot change.
+	// Shards is the number of shards, default as many as Dir has, or newShards. It
+	// cannot change.
 	Shards int
 	// RaftLog is RaftLogWAL (default) or RaftLogBolt. It cannot change.
 	RaftLog string
@@ -78,8 +85,11 @@ type Config struct {
 	Registerer prometheus.Registerer // nil: metrics are kept and not registered
 
 	walFS types.VFS            // nil: the file system
-	meter   func() memoryReading // nil: the runtime's
-	collect func()               // collects garbage; nil: the runtime's
+	meter func() memoryReading // nil: the runtime's
+	// arenaBytes is what one shard can hold, default ring.MaxBytes. Long before,
+	// retention shortens and sends are refused as for MemoryLimit.
+	arenaBytes int64
+	collect    func() // collects garbage; nil: the runtime's
 }
 
 // withDefaults fills zero fields and refuses what cannot be.
@@ -90,10 +100,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Node == "" {
 		c.Node = "node"
 	}
-	if c.Shards == 0 {
-		c.Shards = 1
-	}
-	if c.Shards < 1 || c.Shards > maxShards {
+	if c.Shards < 0 || c.Shards > maxShards {
 		return c, fmt.Errorf("raftstore: Shards: %d is not within 1-%d", c.Shards, maxShards)
 	}
 	if c.RaftLog == "" {
@@ -120,6 +127,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MemoryLimit < 0 {
 		return c, fmt.Errorf("raftstore: MemoryLimit: %d is negative", c.MemoryLimit)
+	}
+	if c.arenaBytes == 0 {
+		c.arenaBytes = ring.MaxBytes
 	}
 	if c.meter == nil {
 		c.meter = readMemory

@@ -233,6 +233,18 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		"older format": func(c *Config) {
+			c.Dir = t.TempDir()
+			if err := writeFile(c.Dir+"/belfry.json", dataInfo{Format: dataFormat - 1, Node: "node", Shards: 2, RaftLog: RaftLogWAL}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"no shards there": func(c *Config) {
+			c.Dir, c.Shards = t.TempDir(), 0
+			if err := writeFile(c.Dir+"/belfry.json", dataInfo{Format: dataFormat, Node: "node", RaftLog: RaftLogWAL}); err != nil {
+				t.Fatal(err)
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := cfg

@@ -75,8 +75,7 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 
 	fs.StringVar(&o.data, "data", defaultData, "folder for all data")
 	fs.StringVar(&o.node, "node", "node", "name of this node")
-	o.shards = 1 // each has an fsync stream of its own, and they share the disk
-	fs.Var(count{&o.shards, 1, 64}, "shards", "number of shards of a new data folder")
+	fs.Var(count{&o.shards, 0, 64}, "shards", "number of shards; 0 = as many as the data folder has, 1 in a new one")
 	o.raftLog = raftstore.RaftLogWAL
 	fs.Var(choice{&o.raftLog, []string{raftstore.RaftLogWAL, raftstore.RaftLogBolt}}, "raft-log", "how logs are kept on disk")
 	o.clockSettle = 10 * time.Minute

@@ -8,7 +8,7 @@ type Ref uint32
 const (
 	unitsPerBlock = blockSize / unit
 	unitsPerPage  = pageSize / unit
-	maxBlocks     = 1 << 32 / unitsPerBlock
+	maxBlocks     = MaxBytes / blockSize
 
 	// A free takes some 60 ns, most of it waiting for memory. A long snapshot
 	// leaves a million of them, which must not hold up the owner at once.
@@ -16,6 +16,9 @@ const (
 	freesPerAlloc   = 16
 	freesPerRelease = 256
 )
+
+// MaxBytes is what an arena can address.
+const MaxBytes = 64 << 30
 
 // An Arena hands out pieces of memory in size classes, cut from blocks of
 // 1 MiB. The garbage collector sees the blocks and nothing inside them.
