@@ -142,7 +142,7 @@ func (r *tableReport) limit(what string, value float64, unit string, bar, reach 
 		row.Bar += ", reach for " + short(reach)
 	}
 	switch {
-	case value <= reach:
+	case reach > 0 && value <= reach:
 		row.Holds = "reached"
 	case value <= bar:
 		row.Holds = "yes"
