@@ -87,6 +87,19 @@ func TestPlanRepeats(t *testing.T) {
 	}
 }
 
+// TestHarmless has runs in which too little happened fail.
+func TestHarmless(t *testing.T) {
+	for want, r := range map[int]report{
+		0: {Took: 30 * time.Minute, Events: map[kind]int{kindKill: 40, kindFullKill: 10}, LogFails: 1},
+		1: {Took: 30 * time.Minute, Events: map[kind]int{kindKill: 40, kindFullKill: 9}, LogFails: 1},
+		2: {Took: 30 * time.Minute, Events: map[kind]int{kindFull: 10}},
+	} {
+		if got := r.harmless(); len(got) != want {
+			t.Errorf("%+v: %q, want %d complaints", r, got, want)
+		}
+	}
+}
+
 func TestGrowth(t *testing.T) {
 	base := footprint{goroutines: 30, files: 20, heap: 10 << 20, resident: 40 << 20, state: 100 << 20}
 	for want, f := range map[string]footprint{
