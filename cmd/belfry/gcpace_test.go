@@ -15,11 +15,12 @@ func TestGCPercent(t *testing.T) {
 	}{
 		{0, 4 << 20, 64 << 20},
 		{10 << 20, 2 << 20, 64 << 20},
+		{10 << 20, 2 << 20, 8 << 20},
 		{100 << 20, 50 << 20, 64 << 20},
 		{384 << 20, 0, 64 << 20},
 		{6 << 30, 100 << 20, 1 << 30},
 	} {
-		p := gcPercent(c.live, c.roots)
+		p := gcPercent(c.live, c.roots, c.slack)
 		slack := (c.live + c.roots) * uint64(p) / 100
 		if off := int64(slack) - int64(c.slack); p < 1 || off > 0 || -off > int64(c.live+c.roots)/100+1 {
 			t.Errorf("gcPercent(%d, %d) = %d: slack %d, want %d", c.live, c.roots, p, slack, c.slack)
@@ -29,8 +30,27 @@ func TestGCPercent(t *testing.T) {
 
 // A heap that is hardly there counts as 4 MiB.
 func TestGCPercentOfSmallHeap(t *testing.T) {
-	if p := gcPercent(1000, 1<<20); p != 1600 {
+	if p := gcPercent(1000, 1<<20, 64<<20); p != 1600 {
 		t.Errorf("gcPercent = %d, want 1600 for 64 MiB", p)
+	}
+}
+
+func TestGCSlack(t *testing.T) {
+	for _, c := range []struct {
+		name                   string
+		slack, live, allocated uint64
+		want                   uint64
+	}{
+		{"nothing happens", 8 << 20, 10 << 20, 0, 8 << 20},
+		{"load begins", 8 << 20, 10 << 20, 100 << 20, 64 << 20},
+		{"some load", 8 << 20, 10 << 20, 10 << 20, 20 << 20},
+		{"load ends", 64 << 20, 10 << 20, 1 << 20, 32 << 20},
+		{"a large heap under load", 64 << 20, 6 << 30, 2 << 30, 1 << 30},
+		{"a large heap at rest", 8 << 20, 6 << 30, 0, 8 << 20},
+	} {
+		if got := gcSlackFor(c.slack, c.live, c.allocated); got != c.want {
+			t.Errorf("%s: %d MiB, want %d", c.name, got>>20, c.want>>20)
+		}
 	}
 }
 
