@@ -170,6 +170,7 @@ func (l *loader) entries(d *decoder) {
 		c.log.AppendEncoded(s.arena, d.b[:n], e.Arrival, len(d.b)-n)
 		d.b = d.b[n:]
 		u.bytes += n
+		u.oldest = min(u.oldest, e.Time)
 		s.ages.add(e.Time, n)
 		if e.Flags&ring.Own == 0 {
 			s.expireBy(u, c, &e) // too early, if it is no longer in the queue, does no harm

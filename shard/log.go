@@ -85,7 +85,7 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 	c.lastTime, c.lastArrival = e.Time, e.Arrival
 	s.activate(u, i)
 	s.touch(u)
-	if s.inQueue(u, c, e, s.now) {
+	if s.queueable(u, c, e, s.now) {
 		s.count(u, c, 1, size)
 		s.expireBy(u, c, e)
 	}
@@ -131,7 +131,8 @@ func (s *State) count(u *user, c *conv, messages, bytes int) {
 	u.queuedBytes += bytes
 }
 
-// recount derives a conversation's totals anew.
+// recount derives a conversation's totals anew. What the cutoff has taken counts
+// until it is removed, so that its removal need not look at what stays.
 func (s *State) recount(u *user, c *conv) {
 	messages, bytes := 0, 0
 	if c.cold != 0 {
@@ -143,7 +144,7 @@ func (s *State) recount(u *user, c *conv) {
 		if size == 0 {
 			break
 		}
-		if s.inQueue(u, c, &e, s.now) {
+		if s.queueable(u, c, &e, s.now) {
 			messages++
 			bytes += size
 			s.expireBy(u, c, &e)
@@ -165,18 +166,26 @@ func (s *State) recountAll(u *user) {
 }
 
 // counted tells whether the totals hold as of now: nothing they count has
-// expired. Times never fall along a log, so its oldest entry speaks for all but
-// those with a ttl of their own.
+// expired, or was taken by the cutoff.
 func (s *State) counted(u *user, c *conv, now int64) bool {
+	oldest, ok := s.unexpired(u, c, now)
+	return ok && oldest > s.cutoff
+}
+
+// unexpired tells whether nothing has expired that the totals count, and the
+// time of the oldest they may count. Times never fall along a log, so its oldest
+// entry speaks for all but those with a ttl of their own.
+func (s *State) unexpired(u *user, c *conv, now int64) (oldest int64, ok bool) {
 	if c.queued == 0 {
-		return true
+		return math.MaxInt64, true
 	}
 	if soonest := u.cold(c).soonest; soonest != 0 && soonest <= now {
-		return false
+		return 0, false
 	}
 	var e ring.Entry
 	life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
-	return c.log.Header(s.arena, u.queueFrom(c), &e) > 0 && e.Time+life > now && e.Time > s.cutoff
+	ok = c.log.Header(s.arena, u.queueFrom(c), &e) > 0 && e.Time+life > now
+	return e.Time, ok
 }
 
 // unread is the size of the queue as of now, which may be later than the last
@@ -250,9 +259,13 @@ func (s *State) purge(u *user, c *conv) {
 	if upTo != 0 {
 		s.drop(u, c, upTo, gapExpired)
 	}
-	if !stale {
-		return
+	if stale {
+		s.recountAged(u, c)
 	}
+}
+
+// recountAged is recount when something that was counted has expired.
+func (s *State) recountAged(u *user, c *conv) {
 	cutoff := s.now - s.limits.OfflineTTL.Milliseconds()
 	if aged := c.log.ExpireThrough(s.arena, cutoff); aged > u.cold(c).aged {
 		s.warm(u, c).aged = aged

@@ -56,7 +56,7 @@ func (s *State) newUser(sl *slot, name UserID) *user {
 	}
 	s.users++
 	u := s.user(number)
-	*u = user{name: name, marked: s.marks, arrival: firstArrival}
+	*u = user{name: name, marked: s.marks, arrival: firstArrival, oldest: math.MaxInt64}
 	before := sl.users.bytes()
 	sl.users.add(number, func(n uint32) uint64 { return userHash(s.user(n).name) })
 	s.tableBytes += sl.users.bytes() - before
