@@ -19,7 +19,8 @@ func (s *State) Cutoff() int64 { return s.cutoff }
 // CutoffFor gives the cutoff that takes messages of about n bytes, as they lie
 // in the logs; it is below now.
 func (s *State) CutoffFor(n int, now int64) int64 {
-	return min(s.ages.cutoff(n, s.cutoff, now), now-1)
+	above := max(s.cutoff, now-s.limits.HistoryTTL.Milliseconds())
+	return min(s.ages.cutoff(n, above, now), now-1)
 }
 
 // A Usage says what takes a shard's memory, in bytes.

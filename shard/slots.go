@@ -145,7 +145,7 @@ func (s *State) applyImportSlot(c *ImportSlot, r *Result) {
 	if d.err != nil {
 		broken("slot %d: %v", c.Slot, d.err)
 	}
-	s.now = max(s.now, now)
+	s.pass(now)
 	s.slots[c.Slot] = sl
 	if limits != s.limits {
 		for number := range sl.users.all {

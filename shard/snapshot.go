@@ -248,6 +248,7 @@ func (s *State) restore(fr *frameReader) error {
 				return fmt.Errorf("version %d, this program knows %d", v, snapshotVersion)
 			}
 			s.epoch, s.now, s.cutoff, s.limits = d.uint(), d.int(), d.int(), d.limits().WithDefaults()
+			s.ages.pass(s.now)
 		case kind == frameSlot && headed:
 			number := d.slot()
 			if s.slots[number] != nil {
