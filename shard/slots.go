@@ -81,6 +81,13 @@ func (s *State) dropUser(number uint32) {
 	}
 	u.convs.free(s.arena)
 	u.colds.free(s.arena)
+	for i := range u.extras.items {
+		x := &u.extras.items[i]
+		x.marks.free(s.arena)
+		x.lost.free(s.arena)
+		x.gone.free(s.arena)
+	}
+	u.extras.free(s.arena)
 	s.forgetSent(u, math.MaxInt64)
 	for i := range u.outbox {
 		for _, b := range u.outbox[i].bytes {

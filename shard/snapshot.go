@@ -129,11 +129,10 @@ func (v *View) keep(u *user) {
 	v.s.dropImage(u) // of a view before
 	a := v.s.arena
 	im := &image{mark: v.mark, user: *u}
-	im.user.convs, im.user.colds = u.convs.clone(a), u.colds.clone(a)
-	for i := range u.extras {
-		u.extras[i].shared = true
+	for i := range u.extras.items {
+		u.extras.items[i].shared = true
 	}
-	im.user.extras = slices.Clone(u.extras)
+	im.user.convs, im.user.colds, im.user.extras = u.convs.clone(a), u.colds.clone(a), u.extras.clone(a)
 	im.user.outbox = slices.Clone(u.outbox)
 	im.user.sessions = slices.Clone(u.sessions)
 	for i := range im.user.sessions {
@@ -153,6 +152,7 @@ func (s *State) dropImage(u *user) {
 	s.arena.HoldIn(nil)
 	im.user.convs.free(s.arena)
 	im.user.colds.free(s.arena)
+	im.user.extras.free(s.arena)
 	s.arena.Release(&im.held)
 }
 

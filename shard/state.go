@@ -65,7 +65,7 @@ type user struct {
 	convs    array[conv]
 	colds    array[coldConv]
 	byPeer   table // of indexes into convs, kept once there are many
-	extras   []extra
+	extras   array[extra]
 	sent     sentWindow
 	outbox   []outQueue
 	sessions []session
