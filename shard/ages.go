@@ -2,45 +2,89 @@ package shard
 
 const (
 	agesSeconds = 5 * 60      // kept apart by the second
-	agesMinutes = 8 * 24 * 60 // kept apart by the minute: as long as messages live by default
+	agesMinutes = 8 * 24 * 60 // by the minute: as long as messages live by default
+	agesHours   = 400 * 24    // by the hour: as long as anybody is likely to keep them
 )
 
 // An ages holds the bytes of a shard's logs by the messages' time, so that a
 // cutoff can be found that frees so many. It is derived from the logs.
 type ages struct {
-	total   int
-	seconds histogram
-	minutes histogram
+	total  int
+	minute int64        // of the shard's time
+	steps  [3]histogram // from fine to coarse
+
+	// ahead holds what is of a later minute, by the second: other shards' clocks
+	// may be ahead of this one's. There is a sum for each second that messages
+	// are held of, so no more than those.
+	ahead map[int64]int
 }
 
 func newAges() ages {
 	return ages{
-		seconds: histogram{width: 1000, buckets: make([]int, agesSeconds)},
-		minutes: histogram{width: 60_000, buckets: make([]int, agesMinutes)},
+		steps: [...]histogram{
+			{width: 1000, buckets: make([]int, agesSeconds)},
+			{width: 60_000, buckets: make([]int, agesMinutes)},
+			{width: 3_600_000, buckets: make([]int, agesHours)},
+		},
+		ahead: map[int64]int{},
 	}
 }
 
 // add counts n bytes of a message of a time, in ms; n is negative when it goes.
 func (a *ages) add(at int64, n int) {
 	a.total += n
-	a.seconds.add(at, n)
-	a.minutes.add(at, n)
+	if at/60_000 <= a.minute {
+		a.place(at, n)
+		return
+	}
+	second := at / 1000
+	if a.ahead[second] += n; a.ahead[second] == 0 {
+		delete(a.ahead, second)
+	}
+}
+
+func (a *ages) place(at int64, n int) {
+	for i := range a.steps {
+		a.steps[i].add(at, n)
+	}
+}
+
+// pass follows the shard's time, which never falls.
+func (a *ages) pass(now int64) {
+	if now/60_000 <= a.minute {
+		return
+	}
+	a.minute = now / 60_000
+	for i := range a.steps {
+		// Up to the end of the minute, so that a message falls into the same step
+		// whenever it is looked for.
+		a.steps[i].advance((a.minute*60_000 + 59_999) / a.steps[i].width)
+	}
+	for second, n := range a.ahead {
+		if second/60 <= a.minute {
+			delete(a.ahead, second)
+			a.place(second*1000, n)
+		}
+	}
 }
 
 // cutoff gives a time at or below which messages of about n bytes lie, above
-// the cutoff that is in force; nothing is held below that.
-func (a *ages) cutoff(n int, inForce, now int64) int64 {
-	if n > *a.seconds.bucket(a.seconds.oldest()) {
-		return a.seconds.cutoff(n, inForce, now)
+// one below which nothing is held.
+func (a *ages) cutoff(n int, above, now int64) int64 {
+	coarsest := len(a.steps) - 1
+	for i := range a.steps[:coarsest] {
+		if h := &a.steps[i]; n > *h.bucket(h.oldest()) {
+			return h.cutoff(n, above, now)
+		}
 	}
-	return a.minutes.cutoff(n, inForce, now)
+	return a.steps[coarsest].cutoff(n, above, now)
 }
 
 // A histogram sums what is of a time, for as many steps back from the newest as
 // it has buckets. What is older counts in the oldest of them.
 type histogram struct {
 	width   int64 // of a step, ms
-	newest  int64 // step of the newest time ever added
+	newest  int64 // step up to which times may be added
 	buckets []int // in a circle, by step
 }
 
@@ -52,11 +96,7 @@ func (h *histogram) bucket(step int64) *int {
 }
 
 func (h *histogram) add(at int64, n int) {
-	step := at / h.width
-	if step > h.newest {
-		h.advance(step)
-	}
-	*h.bucket(max(step, h.oldest())) += n
+	*h.bucket(max(at/h.width, h.oldest())) += n
 }
 
 // advance makes room for a newer step: what leaves the range at its end is
@@ -73,16 +113,19 @@ func (h *histogram) advance(step int64) {
 	*h.bucket(h.oldest()) += folded
 }
 
-// cutoff is ages.cutoff. Within a step its sum counts as spread evenly over what
-// lies between the cutoff in force and now.
-func (h *histogram) cutoff(n int, inForce, now int64) int64 {
-	for step := h.oldest(); step <= h.newest; step++ {
+// cutoff is ages.cutoff. Within a step its sum counts as spread evenly, that of
+// the oldest over all from above to its end.
+func (h *histogram) cutoff(n int, above, now int64) int64 {
+	for step := h.oldest(); step <= now/h.width && step <= h.newest; step++ {
 		held := *h.bucket(step)
 		if held < n {
 			n -= held
 			continue
 		}
-		from := max(step*h.width, inForce+1)
+		from := max(step*h.width, above+1)
+		if step == h.oldest() {
+			from = above + 1
+		}
 		to := max(min((step+1)*h.width-1, now), from)
 		return from + int64(float64(to-from)*float64(n)/float64(max(held, 1)))
 	}

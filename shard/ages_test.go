@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 )
@@ -33,10 +34,16 @@ func TestAgesAgainstList(t *testing.T) {
 		default:
 			now += rng.Int64N(20_000)
 		}
+		a.pass(now)
 		for range rng.IntN(200) {
 			m := message{now - rng.Int64N(5_000), 100 + rng.IntN(400)}
-			if rng.IntN(50) == 0 {
-				m.at = now - rng.Int64N(20*24*3_600_000) // a letter that was long under way
+			switch rng.IntN(50) {
+			case 0:
+				m.at = now - rng.Int64N(300*24*3_600_000) // a letter that was long under way
+			case 1:
+				m.at = now + rng.Int64N(120_000) // of a shard whose time is ahead
+			case 2:
+				m.at = now + rng.Int64N(20*24*3_600_000)
 			}
 			if m.at > cutoff {
 				held = append(held, m)
@@ -46,18 +53,17 @@ func TestAgesAgainstList(t *testing.T) {
 		if rng.IntN(4) > 0 {
 			continue
 		}
-		want := rng.IntN(a.total + 1)
+		want := rng.IntN(below(now) + 1)
 		got := a.cutoff(want, cutoff, now)
 		if got > now {
 			t.Fatalf("cutoff(%d) = %d, after now, %d", want, got, now)
 		}
-		// It must lie in the right step: a second of late, a minute before that.
-		step := int64(60_000)
-		if got > now-int64(agesSeconds-1)*1000 {
-			step = 1000
-		}
-		if old := a.minutes.oldest() * 60_000; got < old+step {
-			continue // all that is older counts as one
+		// It must lie in the right step: of a second, a minute or an hour.
+		step := int64(1000)
+		for i, coarser := range a.steps[1:] {
+			if finer := &a.steps[i]; got < finer.oldest()*finer.width+coarser.width {
+				step = coarser.width
+			}
 		}
 		if least, most := below(got-step), below(got+step); least > want || most < want {
 			t.Fatalf("cutoff(%d) = %d: %d bytes lie a step below, %d a step above", want, got, least, most)
@@ -72,9 +78,11 @@ func TestAgesAgainstList(t *testing.T) {
 			}
 		}
 		held = kept
-		sum := 0
-		for _, h := range []*histogram{&a.seconds, &a.minutes} {
-			sum = 0
+		for _, h := range a.steps {
+			sum := 0
+			for _, n := range a.ahead {
+				sum += n
+			}
 			for _, n := range h.buckets {
 				if n < 0 {
 					t.Fatalf("a bucket holds %d bytes", n)
@@ -85,8 +93,67 @@ func TestAgesAgainstList(t *testing.T) {
 				t.Fatalf("buckets of %d ms hold %d bytes, want %d", h.width, sum, a.total)
 			}
 		}
-		if want := below(now); a.total != want {
+		if want := below(math.MaxInt64); a.total != want {
 			t.Fatalf("total = %d, want %d", a.total, want)
+		}
+	}
+}
+
+const day = 24 * 3_600_000
+
+// spread fills an ages with messages of 100 bytes, one each ten minutes of so
+// many days before now.
+func spread(now int64, days int64) *ages {
+	a := newAges()
+	a.pass(now)
+	for at := now - days*day + 1; at <= now; at += 600_000 {
+		a.add(at, 100)
+	}
+	return &a
+}
+
+// However long a history is, 2 % of what is spread evenly over it are the oldest
+// 2 % of its time.
+func TestAgesOfLongHistories(t *testing.T) {
+	const now = 1_700_000_000_000
+	for _, days := range []int64{6, 9, 90, 399, 1000} {
+		start := now - days*day
+		got := spread(now, days).cutoff(int(days*24*6*100/50), start, now)
+		if want := start + days*day/50; got < want-days*day/500 || got > want+days*day/500 {
+			t.Errorf("cutoff of 2 %% of %d days is %.1f days ago, want %.1f", days, float64(now-got)/day, float64(now-want)/day)
+		}
+	}
+}
+
+// A message of a shard whose time is ahead moves no cutoff, neither while it is
+// there nor when it has gone or its time has come.
+func TestAgesOfMessagesAhead(t *testing.T) {
+	now := int64(1_700_000_000_000)
+	for _, ahead := range []int64{1000, 90_000, 3_600_000, day, 9 * day, 500 * day} {
+		a := spread(now, 6)
+		want := a.cutoff(1000, 0, now)
+		for _, n := range []int{100, -100} {
+			a.add(now+ahead, n)
+			if got := a.cutoff(1000, 0, now); got != want {
+				t.Errorf("%d ms ahead, %d bytes: cutoff %d, want %d", ahead, n, got, want)
+			}
+		}
+		a.add(now+ahead, 100)
+		a.pass(now + ahead - 120_000)
+		a.pass(now + ahead + 1000)
+		a.add(now+ahead, -100)
+		for at := now - 6*day + 1; at <= now; at += 600_000 {
+			a.add(at, -100)
+		}
+		for _, h := range a.steps {
+			for step, n := range h.buckets {
+				if n != 0 {
+					t.Errorf("%d ms ahead, all gone: bucket %d of %d ms holds %d bytes", ahead, step, h.width, n)
+				}
+			}
+		}
+		if a.total != 0 || len(a.ahead) != 0 {
+			t.Errorf("%d ms ahead, all gone: %d bytes in all, %d sums ahead", ahead, a.total, len(a.ahead))
 		}
 	}
 }
@@ -100,7 +167,7 @@ func TestAgesEmptyAndExtreme(t *testing.T) {
 		a.add(at, 10)
 		a.add(at, -10)
 	}
-	if a.total != 0 {
-		t.Errorf("total = %d, want 0", a.total)
+	if a.total != 0 || len(a.ahead) != 0 {
+		t.Errorf("total = %d and %d sums ahead, want none", a.total, len(a.ahead))
 	}
 }

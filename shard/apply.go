@@ -12,8 +12,7 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	s.out = out
 	s.dropImages(imagesPerApply)
 	err := walkBatch(batch, &s.commands,
-		// A new leader's clock may be behind: time never goes back.
-		func(atMS int64) { s.now = max(s.now, atMS) },
+		s.pass,
 		func(cmd Command) {
 			out.Results = append(out.Results, Result{})
 			s.execute(cmd, &out.Results[len(out.Results)-1])
@@ -21,6 +20,12 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	if err != nil {
 		broken("%v", err)
 	}
+}
+
+// pass has time go on. A new leader's clock may be behind: it never goes back.
+func (s *State) pass(atMS int64) {
+	s.now = max(s.now, atMS)
+	s.ages.pass(s.now)
 }
 
 func (s *State) execute(cmd Command, r *Result) {

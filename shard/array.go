@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"slices"
 	"unsafe"
 
 	"github.com/belfry-im/belfry/shard/ring"
@@ -36,10 +37,8 @@ func newArray[T any](a *ring.Arena, n int) array[T] {
 	var v T
 	size := int(unsafe.Sizeof(v))
 	bytes := ring.SizeClass(n * size)
-	piece := a.Alloc(bytes)
-	// Pieces are aligned to 16 bytes and stay where they are until freed.
-	first := (*T)(unsafe.Pointer(unsafe.SliceData(a.Bytes(piece, bytes))))
-	return array[T]{items: unsafe.Slice(first, bytes/size)[:0], piece: piece}
+	l := list[T]{piece: a.Alloc(bytes), room: uint32(bytes / size)}
+	return l.array(a)
 }
 
 // clone copies the items into a piece of their own.
@@ -58,4 +57,59 @@ func (x *array[T]) free(a *ring.Arena) {
 		a.Free(x.piece, cap(x.items)*int(unsafe.Sizeof(v)))
 	}
 	*x = array[T]{}
+}
+
+// A list is an array in a value without pointers: it can be in an array itself.
+type list[T any] struct {
+	piece   ring.Ref
+	n, room uint32 // items there are, and there is room for
+}
+
+func (l *list[T]) array(a *ring.Arena) array[T] {
+	if l.piece == 0 {
+		return array[T]{}
+	}
+	var v T
+	// Pieces are aligned to 16 bytes and stay where they are until freed.
+	first := (*T)(unsafe.Pointer(unsafe.SliceData(a.Bytes(l.piece, int(l.room)*int(unsafe.Sizeof(v))))))
+	return array[T]{items: unsafe.Slice(first, l.room)[:l.n], piece: l.piece}
+}
+
+// set makes the list an array, as it is now.
+func (l *list[T]) set(x array[T]) {
+	*l = list[T]{piece: x.piece, n: uint32(len(x.items)), room: uint32(cap(x.items))}
+}
+
+// items aliases the list until that changes.
+func (l *list[T]) items(a *ring.Arena) []T { return l.array(a).items }
+
+// insert puts v before item i.
+func (l *list[T]) insert(a *ring.Arena, i int, v T) {
+	x := l.array(a)
+	x.add(a, v)
+	copy(x.items[i+1:], x.items[i:])
+	x.items[i] = v
+	l.set(x)
+}
+
+// cut removes the first i items.
+func (l *list[T]) cut(a *ring.Arena, i int) {
+	x := l.array(a)
+	if x.items = slices.Delete(x.items, 0, i); len(x.items) == 0 {
+		x.free(a)
+	}
+	l.set(x)
+}
+
+// replace makes the list a copy of items, in a piece of its own.
+func (l *list[T]) replace(a *ring.Arena, items []T) {
+	x, old := array[T]{items: items}, l.array(a)
+	l.set(x.clone(a))
+	old.free(a)
+}
+
+func (l *list[T]) free(a *ring.Arena) {
+	x := l.array(a)
+	x.free(a)
+	*l = list[T]{}
 }

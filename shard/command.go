@@ -154,7 +154,7 @@ type Expire struct {
 type Retain struct {
 	Cutoff    int64 // ms; lower than that in force changes nothing, and it stays below the time of the batch
 	FirstSlot uint16
-	MaxWork   uint32 // after which it stops: users looked at, and four for each entry removed
+	MaxWork   uint32 // after which it stops: what it looks at counts 1 each, and an entry removed 4
 }
 
 // Configure replaces the limits that decide what a shard keeps, and the epoch

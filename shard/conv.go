@@ -2,7 +2,6 @@ package shard
 
 import (
 	"hash/maphash"
-	"slices"
 	"strconv"
 
 	"github.com/belfry-im/belfry/shard/ring"
@@ -89,10 +88,10 @@ func (s *State) warm(u *user, c *conv) *coldConv {
 
 // An extra holds what few conversations need. A snapshot may share the lists.
 type extra struct {
-	marks  []mark    // by seq; of entries that are gone at most keptMarks
-	lost   []lostRun // by seq
-	gone   []goneRun // older runs of gone seqs, by seq; the newest is conv.gone
-	shared bool      // the lists must be copied before they change
+	marks  list[mark]    // by seq; of entries that are gone at most keptMarks
+	lost   list[lostRun] // by seq
+	gone   list[goneRun] // older runs of gone seqs, by seq; the newest is conv.gone
+	shared bool          // the lists must be copied before they change
 }
 
 // A mark says that a message was recalled or deleted. It outlives the entry for
@@ -155,19 +154,23 @@ func (u *user) extra(c *conv) *extra {
 	if c.cold == 0 || u.colds.items[c.cold-1].extra == 0 {
 		return &noExtra
 	}
-	return &u.extras[u.colds.items[c.cold-1].extra-1]
+	return &u.extras.items[u.colds.items[c.cold-1].extra-1]
 }
 
 // rare gives a conversation's extra for writing, making it if need be.
 func (s *State) rare(u *user, c *conv) *extra {
 	cold := s.warm(u, c)
+	s.frees(u) // here, and as the caller goes on
 	if cold.extra == 0 {
-		u.extras = append(u.extras, extra{})
-		cold.extra = uint32(len(u.extras))
+		u.extras.add(s.arena, extra{})
+		cold.extra = uint32(len(u.extras.items))
 	}
-	x := &u.extras[cold.extra-1]
+	x := &u.extras.items[cold.extra-1]
 	if x.shared {
-		*x = extra{marks: slices.Clone(x.marks), lost: slices.Clone(x.lost), gone: slices.Clone(x.gone)}
+		x.shared = false
+		x.marks.replace(s.arena, x.marks.items(s.arena))
+		x.lost.replace(s.arena, x.lost.items(s.arena))
+		x.gone.replace(s.arena, x.gone.items(s.arena))
 	}
 	return x
 }
@@ -266,4 +269,4 @@ func (s *State) arrive(u *user, i int) uint64 {
 	return u.arrival
 }
 
-func (u *user) marks(c *conv) []mark { return u.extra(c).marks }
+func (s *State) marksOf(u *user, c *conv) []mark { return u.extra(c).marks.items(s.arena) }

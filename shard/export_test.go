@@ -143,15 +143,15 @@ func AgeChanges(s *State, name, peer UserID) {
 	for _, at := range []*uint64{&c.readAt, &cold.peerReadAt, &cold.deletedAt, &cold.wipedAt} {
 		*at = min(*at, firstArrival)
 	}
-	for i := range u.marks(c) {
-		s.rare(u, c).marks[i].arrival = firstArrival
+	for i := range s.marksOf(u, c) {
+		s.rare(u, c).marks.items(s.arena)[i].arrival = firstArrival
 	}
 }
 
 // ForgetLost makes a conversation forget what limits took from its queue.
 func ForgetLost(s *State, name, peer UserID) {
 	if u, c := s.spoiltConv(name, peer); c != nil {
-		s.rare(u, c).lost = nil
+		s.rare(u, c).lost.free(s.arena)
 	}
 }
 
@@ -162,12 +162,12 @@ func CutSilently(s *State, name UserID) {
 		return
 	}
 	lost := map[int][]lostRun{}
-	for i := range u.extras {
-		lost[i] = slices.Clone(u.extras[i].lost)
+	for i := range u.extras.items {
+		lost[i] = slices.Clone(u.extras.items[i].lost.items(s.arena))
 	}
 	s.evictCut(u)
-	for i := range u.extras {
-		u.extras[i].lost = lost[i]
+	for i := range u.extras.items {
+		u.extras.items[i].lost.replace(s.arena, lost[i])
 	}
 }
 

@@ -286,11 +286,13 @@ func TestRestoreAllocatesLittle(t *testing.T) {
 		"sessions": func(_ *State, u *user) { u.sessions = sessions },
 		"answers":  func(_ *State, u *user) { u.sessions = answered },
 		"marks": func(s *State, u *user) {
-			s.rare(u, &u.convs.items[s.open(u, "p")]).marks = slices.Repeat([]mark{{reason: gapDeleted}}, many)
+			s.rare(u, &u.convs.items[s.open(u, "p")]).marks.replace(s.arena, slices.Repeat([]mark{{reason: gapDeleted}}, many))
 		},
-		"lost": func(s *State, u *user) { s.rare(u, &u.convs.items[s.open(u, "p")]).lost = make([]lostRun, many) },
+		"lost": func(s *State, u *user) {
+			s.rare(u, &u.convs.items[s.open(u, "p")]).lost.replace(s.arena, make([]lostRun, many))
+		},
 		"gone": func(s *State, u *user) {
-			s.rare(u, &u.convs.items[s.open(u, "p")]).gone = slices.Repeat([]goneRun{{reason: gapExpired}}, many)
+			s.rare(u, &u.convs.items[s.open(u, "p")]).gone.replace(s.arena, slices.Repeat([]goneRun{{reason: gapExpired}}, many))
 		},
 		"sent": func(s *State, u *user) {
 			s.open(u, "p")

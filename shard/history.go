@@ -83,7 +83,7 @@ func (s *State) gaps(u *user, c *conv, p *Page, now int64) {
 	first := c.log.First()
 	if p.From < first {
 		from := p.From
-		for _, g := range u.extra(c).gone {
+		for _, g := range u.extra(c).gone.items(s.arena) {
 			if to := min(g.to, p.To); from <= to {
 				p.gap(from, to, g.reason)
 				from = to + 1

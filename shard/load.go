@@ -126,7 +126,7 @@ func (l *loader) conversation(d *decoder) {
 		cold.peerReadMS = d.int()
 	}
 	if has&convHasExtra != 0 {
-		s.rare(u, c).decode(d)
+		s.rare(u, c).decode(s.arena, d)
 	}
 	first := d.uint()
 	if first == 0 || first > 1<<53 || first > 1 && (c.gone < gapExpired || c.gone > gapRecalled) {
@@ -137,22 +137,27 @@ func (l *loader) conversation(d *decoder) {
 	l.entries(d)
 }
 
-func (x *extra) decode(d *decoder) {
-	n := d.count(5)
-	x.marks = slices.Grow(x.marks, n)
-	for range n {
-		x.marks = append(x.marks, mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: d.gap(), own: d.bool()})
+func (x *extra) decode(a *ring.Arena, d *decoder) {
+	decodeList(&x.marks, a, d, 5, func() mark {
+		return mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: d.gap(), own: d.bool()}
+	})
+	decodeList(&x.lost, a, d, 4, func() lostRun {
+		return lostRun{from: d.uint(), to: d.uint(), count: d.uint(), arrival: d.uint()}
+	})
+	decodeList(&x.gone, a, d, 2, func() goneRun { return goneRun{to: d.uint(), reason: d.gap()} })
+}
+
+// decodeList reads a number of items of at least size bytes each.
+func decodeList[T any](l *list[T], a *ring.Arena, d *decoder, size int, item func() T) {
+	n := d.count(size)
+	if n == 0 {
+		return
 	}
-	n = d.count(4)
-	x.lost = slices.Grow(x.lost, n)
+	x := newArray[T](a, n)
 	for range n {
-		x.lost = append(x.lost, lostRun{from: d.uint(), to: d.uint(), count: d.uint(), arrival: d.uint()})
+		x.items = append(x.items, item())
 	}
-	n = d.count(2)
-	x.gone = slices.Grow(x.gone, n)
-	for range n {
-		x.gone = append(x.gone, goneRun{to: d.uint(), reason: d.gap()})
-	}
+	l.set(x)
 }
 
 func (l *loader) entries(d *decoder) {
@@ -170,6 +175,7 @@ func (l *loader) entries(d *decoder) {
 		c.log.AppendEncoded(s.arena, d.b[:n], e.Arrival, len(d.b)-n)
 		d.b = d.b[n:]
 		u.bytes += n
+		u.oldest = min(u.oldest, e.Time)
 		s.ages.add(e.Time, n)
 		if e.Flags&ring.Own == 0 {
 			s.expireBy(u, c, &e) // too early, if it is no longer in the queue, does no harm

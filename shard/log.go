@@ -20,12 +20,12 @@ func findMark(marks []mark, seq uint64) (int, bool) {
 	})
 }
 
-// marked gives why a held entry must not be shown, gapNone when it may.
-func (u *user) markOf(c *conv, seq uint64) gapCode {
-	marks := u.marks(c)
-	if len(marks) == 0 {
+// markOf gives why a held entry must not be shown, gapNone when it may.
+func (s *State) markOf(u *user, c *conv, seq uint64) gapCode {
+	if u.extra(c).marks.n == 0 {
 		return gapNone
 	}
+	marks := s.marksOf(u, c)
 	if i, ok := findMark(marks, seq); ok {
 		return marks[i].reason
 	}
@@ -41,7 +41,7 @@ func (s *State) expired(e *ring.Entry, now int64) bool {
 
 // hiddenBy gives why an entry that the log holds is not shown.
 func (s *State) hiddenBy(u *user, c *conv, e *ring.Entry, now int64) gapCode {
-	if code := u.markOf(c, e.Seq); code != gapNone {
+	if code := s.markOf(u, c, e.Seq); code != gapNone {
 		return code
 	}
 	if s.expired(e, now) {
@@ -68,7 +68,7 @@ func (s *State) inQueue(u *user, c *conv, e *ring.Entry, now int64) bool {
 func (s *State) queueable(u *user, c *conv, e *ring.Entry, now int64) bool {
 	return e.Flags&ring.Own == 0 &&
 		e.Time+s.limits.OfflineTTL.Milliseconds() > now &&
-		u.markOf(c, e.Seq) == gapNone && !s.expired(e, now)
+		s.markOf(u, c, e.Seq) == gapNone && !s.expired(e, now)
 }
 
 // store appends an entry to a view and gives it its place in the arrival order.
@@ -85,7 +85,7 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 	c.lastTime, c.lastArrival = e.Time, e.Arrival
 	s.activate(u, i)
 	s.touch(u)
-	if s.inQueue(u, c, e, s.now) {
+	if s.queueable(u, c, e, s.now) {
 		s.count(u, c, 1, size)
 		s.expireBy(u, c, e)
 	}
@@ -131,7 +131,8 @@ func (s *State) count(u *user, c *conv, messages, bytes int) {
 	u.queuedBytes += bytes
 }
 
-// recount derives a conversation's totals anew.
+// recount derives a conversation's totals anew. What the cutoff has taken counts
+// until it is removed, so that its removal need not look at what stays.
 func (s *State) recount(u *user, c *conv) {
 	messages, bytes := 0, 0
 	if c.cold != 0 {
@@ -143,7 +144,7 @@ func (s *State) recount(u *user, c *conv) {
 		if size == 0 {
 			break
 		}
-		if s.inQueue(u, c, &e, s.now) {
+		if s.queueable(u, c, &e, s.now) {
 			messages++
 			bytes += size
 			s.expireBy(u, c, &e)
@@ -165,18 +166,26 @@ func (s *State) recountAll(u *user) {
 }
 
 // counted tells whether the totals hold as of now: nothing they count has
-// expired. Times never fall along a log, so its oldest entry speaks for all but
-// those with a ttl of their own.
+// expired, or was taken by the cutoff.
 func (s *State) counted(u *user, c *conv, now int64) bool {
+	oldest, ok := s.unexpired(u, c, now)
+	return ok && oldest > s.cutoff
+}
+
+// unexpired tells whether nothing has expired that the totals count, and the
+// time of the oldest they may count. Times never fall along a log, so its oldest
+// entry speaks for all but those with a ttl of their own.
+func (s *State) unexpired(u *user, c *conv, now int64) (oldest int64, ok bool) {
 	if c.queued == 0 {
-		return true
+		return math.MaxInt64, true
 	}
 	if soonest := u.cold(c).soonest; soonest != 0 && soonest <= now {
-		return false
+		return 0, false
 	}
 	var e ring.Entry
 	life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
-	return c.log.Header(s.arena, u.queueFrom(c), &e) > 0 && e.Time+life > now && e.Time > s.cutoff
+	ok = c.log.Header(s.arena, u.queueFrom(c), &e) > 0 && e.Time+life > now
+	return e.Time, ok
 }
 
 // unread is the size of the queue as of now, which may be later than the last
@@ -220,20 +229,19 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 	if c.log.Header(s.arena, c.log.First(), &e) > 0 {
 		u.due = min(u.due, s.expiry(&e)) // a head now, whose end counts
 	}
-	if old, _ := findMark(u.marks(c), c.log.First()); old > keptMarks {
-		x := s.rare(u, c)
-		x.marks = slices.Delete(x.marks, 0, old-keptMarks)
+	if old, _ := findMark(s.marksOf(u, c), c.log.First()); old > keptMarks {
+		s.rare(u, c).marks.cut(s.arena, old-keptMarks)
 	}
 }
 
 // noteGone records why seq, the oldest of the log, leaves it.
 func (s *State) noteGone(u *user, c *conv, seq uint64, why gapCode) {
 	if seq > 1 && c.gone != why {
-		x := s.rare(u, c)
-		if len(x.gone) == keptGone {
-			x.gone = slices.Delete(x.gone, 0, 1)
+		gone := &s.rare(u, c).gone
+		if gone.n == keptGone {
+			gone.cut(s.arena, 1)
 		}
-		x.gone = append(x.gone, goneRun{to: seq - 1, reason: c.gone})
+		gone.insert(s.arena, int(gone.n), goneRun{to: seq - 1, reason: c.gone})
 	}
 	c.gone = why
 }
@@ -250,9 +258,13 @@ func (s *State) purge(u *user, c *conv) {
 	if upTo != 0 {
 		s.drop(u, c, upTo, gapExpired)
 	}
-	if !stale {
-		return
+	if stale {
+		s.recountAged(u, c)
 	}
+}
+
+// recountAged is recount when something that was counted has expired.
+func (s *State) recountAged(u *user, c *conv) {
 	cutoff := s.now - s.limits.OfflineTTL.Milliseconds()
 	if aged := c.log.ExpireThrough(s.arena, cutoff); aged > u.cold(c).aged {
 		s.warm(u, c).aged = aged
@@ -428,16 +440,17 @@ func (s *State) evictOldest(u *user) {
 
 // noteLost records that a limit took an unread message from the queue.
 func (s *State) noteLost(u *user, c *conv, e *ring.Entry) {
-	x := s.rare(u, c)
-	if n := len(x.lost); n > 0 && x.lost[n-1].to+1 == e.Seq {
-		x.lost[n-1].to, x.lost[n-1].arrival = e.Seq, e.Arrival
-		x.lost[n-1].count++
+	list := &s.rare(u, c).lost
+	lost := list.items(s.arena)
+	if n := len(lost); n > 0 && lost[n-1].to+1 == e.Seq {
+		lost[n-1].to, lost[n-1].arrival = e.Seq, e.Arrival
+		lost[n-1].count++
 		return
 	}
-	if len(x.lost) == keptLost {
-		x.lost[1].from = x.lost[0].from
-		x.lost[1].count += x.lost[0].count
-		x.lost = slices.Delete(x.lost, 0, 1)
+	if len(lost) == keptLost {
+		lost[1].from = lost[0].from
+		lost[1].count += lost[0].count
+		list.cut(s.arena, 1)
 	}
-	x.lost = append(x.lost, lostRun{from: e.Seq, to: e.Seq, count: 1, arrival: e.Arrival})
+	list.insert(s.arena, int(list.n), lostRun{from: e.Seq, to: e.Seq, count: 1, arrival: e.Arrival})
 }

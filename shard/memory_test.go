@@ -116,3 +116,29 @@ func TestMemory(t *testing.T) {
 		})
 	}
 }
+
+// TestMemoryAfterRetain takes all messages when their dedupe windows are over:
+// what says that they are lost is counted as well, and costs no object.
+func TestMemoryAfterRetain(t *testing.T) {
+	l := load{users: 1000, views: 20, messages: 1}
+	before, _ := heap()
+	s := l.fill(t).s
+	s.Apply(AppendCommand(AppendBatchHeader(nil, s.Now()+300_000), &Expire{LastSlot: Slots - 1}), &Outcome{})
+	full, objectsFull := heap()
+	size, reserved := s.Size(), s.arena.Stats().Blocks
+	s.Apply(AppendCommand(AppendBatchHeader(nil, s.Now()), &Retain{Cutoff: s.Now(), MaxWork: 1 << 30}), &Outcome{})
+	after, objects := heap()
+	views := float64(l.conversations())
+	t.Logf("a view: %.0f bytes, %.0f without its message", float64(size)/views, float64(s.Size())/views)
+	if s.ages.total != 0 || s.Size() >= size {
+		t.Errorf("%d bytes of messages left, Size() = %d, was %d", s.ages.total, s.Size(), size)
+	}
+	beside := int(after-before) - s.arena.Stats().Blocks
+	if grown := beside - (int(full-before) - reserved); grown > l.conversations() {
+		t.Errorf("beside the arena the heap has grown by %d bytes, want no more than by %d", grown, l.conversations())
+	}
+	if got := float64(int(objects)-int(objectsFull)) / views; got > 0.1 {
+		t.Errorf("%.2f objects more for each view, want at most 0.1", got)
+	}
+	runtime.KeepAlive(s)
+}

@@ -149,7 +149,7 @@ func (s *State) appendConv(b []byte, u *user, c *conv, totals bool) []byte {
 	if cold.forget(); cold != (coldConv{}) {
 		has |= convHasCold
 	}
-	if len(x.marks)+len(x.lost)+len(x.gone) > 0 {
+	if x.marks.n+x.lost.n+x.gone.n > 0 {
 		has |= convHasExtra
 	}
 	b = appendBytes(b, s.peer(c))
@@ -169,29 +169,29 @@ func (s *State) appendConv(b []byte, u *user, c *conv, totals bool) []byte {
 		b = appendInt(b, cold.peerReadMS)
 	}
 	if has&convHasExtra != 0 {
-		b = x.append(b)
+		b = x.append(s.arena, b)
 	}
 	return appendUint(b, c.log.First())
 }
 
-func (x *extra) append(b []byte) []byte {
-	b = appendUint(b, uint64(len(x.marks)))
-	for _, m := range x.marks {
+func (x *extra) append(a *ring.Arena, b []byte) []byte {
+	b = appendUint(b, uint64(x.marks.n))
+	for _, m := range x.marks.items(a) {
 		b = appendUint(b, m.seq)
 		b = appendUint(b, m.arrival)
 		b = appendUint(b, uint64(m.by))
 		b = append(b, byte(m.reason))
 		b = appendBool(b, m.own)
 	}
-	b = appendUint(b, uint64(len(x.lost)))
-	for _, l := range x.lost {
+	b = appendUint(b, uint64(x.lost.n))
+	for _, l := range x.lost.items(a) {
 		b = appendUint(b, l.from)
 		b = appendUint(b, l.to)
 		b = appendUint(b, l.count)
 		b = appendUint(b, l.arrival)
 	}
-	b = appendUint(b, uint64(len(x.gone)))
-	for _, g := range x.gone {
+	b = appendUint(b, uint64(x.gone.n))
+	for _, g := range x.gone.items(a) {
 		b = appendUint(b, g.to)
 		b = append(b, byte(g.reason))
 	}

@@ -1,8 +1,6 @@
 package shard
 
 import (
-	"slices"
-
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -35,13 +33,19 @@ func (s *State) moveRead(u *user, i int, seq uint64, by SessionID) {
 	} else if c.queued > 0 {
 		s.recount(u, c)
 	}
-	if lost := u.extra(c).lost; len(lost) == 0 || lost[0].from > seq {
+	if lost := u.extra(c).lost.items(s.arena); len(lost) == 0 || lost[0].from > seq {
 		return
 	}
-	lost := &s.rare(u, c).lost
-	*lost = slices.DeleteFunc(*lost, func(l lostRun) bool { return l.to <= seq })
-	if len(*lost) > 0 && (*lost)[0].from <= seq {
-		l := &(*lost)[0]
+	list := &s.rare(u, c).lost
+	read := 0
+	for _, l := range list.items(s.arena) {
+		if l.to <= seq {
+			read++
+		}
+	}
+	list.cut(s.arena, read)
+	if lost := list.items(s.arena); len(lost) > 0 && lost[0].from <= seq {
+		l := &lost[0]
 		l.from = seq + 1
 		l.count = min(l.count, l.to-seq)
 	}
@@ -76,8 +80,8 @@ func (s *State) applyRecall(c *Recall, r *Result) {
 		return
 	}
 	cv := &u.convs.items[i]
-	if pos, ok := findMark(u.marks(cv), c.Seq); ok {
-		if m := u.marks(cv)[pos]; m.reason == gapRecalled && m.own {
+	if pos, ok := findMark(s.marksOf(u, cv), c.Seq); ok {
+		if m := s.marksOf(u, cv)[pos]; m.reason == gapRecalled && m.own {
 			s.remember(u, c.Session, c.Request, r)
 			return
 		}
@@ -107,12 +111,12 @@ func (s *State) mark(u *user, i int, e *ring.Entry, reason gapCode, by SessionID
 	queued := c.queued > 0 && e.Seq >= u.queueFrom(c) && s.inQueue(u, c, e, s.now)
 	m := mark{seq: e.Seq, by: by, reason: reason, own: e.Flags&ring.Own != 0}
 	m.arrival = s.change(u, i)
-	x := s.rare(u, c)
-	pos, found := findMark(x.marks, e.Seq)
-	if found {
-		x.marks[pos] = m
+	list := &s.rare(u, c).marks
+	marks := list.items(s.arena)
+	if pos, found := findMark(marks, e.Seq); found {
+		marks[pos] = m
 	} else {
-		x.marks = slices.Insert(x.marks, pos, m)
+		list.insert(s.arena, pos, m)
 	}
 	if queued {
 		s.recount(u, c)

@@ -9,7 +9,7 @@ import (
 )
 
 // entryWork is what the removal of an entry counts in Retain.MaxWork, where a
-// look at a user counts 1.
+// look at a user, a conversation or an entry that stays counts 1.
 const entryWork = 4
 
 // Cutoff is the time, in ms, up to which messages are gone because memory was
@@ -19,7 +19,8 @@ func (s *State) Cutoff() int64 { return s.cutoff }
 // CutoffFor gives the cutoff that takes messages of about n bytes, as they lie
 // in the logs; it is below now.
 func (s *State) CutoffFor(n int, now int64) int64 {
-	return min(s.ages.cutoff(n, s.cutoff, now), now-1)
+	above := max(s.cutoff, now-s.limits.HistoryTTL.Milliseconds())
+	return min(s.ages.cutoff(n, above, now), now-1)
 }
 
 // A Usage says what takes a shard's memory, in bytes.
@@ -98,9 +99,9 @@ func (s *State) evictSlot(sl *slot, work *int) (left int) {
 			break
 		}
 		s.save(u)
-		n := s.evictCut(u)
+		n, done := s.evictCut(u)
 		left += n
-		*work -= n * entryWork
+		*work -= done
 	}
 	return left
 }
@@ -110,39 +111,61 @@ func (s *State) isCut(u *user) bool { return s.cutoff > 0 && u.oldest <= s.cutof
 
 // evictCut removes what the cutoff has taken from a user, and nothing else: how
 // oldest came about, which may differ between replicas, must not show. It
-// returns the number of entries.
-func (s *State) evictCut(u *user) (left int) {
+// returns the number of entries, and what that counts as work, in which replicas
+// agree as well.
+func (s *State) evictCut(u *user) (left, work int) {
 	u.oldest = math.MaxInt64
 	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
-		left += s.evictCutOf(u, c)
-		if c.log.Header(s.arena, c.log.First(), &e) > 0 {
+		size := c.log.Header(s.arena, c.log.First(), &e)
+		if size > 0 && e.Time <= s.cutoff {
+			n, walked := s.evictCutOf(u, c)
+			left += n
+			work += n*entryWork + walked
+			size = c.log.Header(s.arena, c.log.First(), &e)
+		}
+		if size > 0 {
 			u.oldest = min(u.oldest, e.Time)
 		}
 	}
-	return left
+	if left > 0 {
+		work += len(u.convs.items)
+	}
+	return left, work
 }
 
-// evictCutOf is evictCut for one conversation.
-func (s *State) evictCutOf(u *user, c *conv) int {
-	upTo, n := uint64(0), 0
-	from := u.queueFrom(c)
+// evictCutOf is evictCut for one conversation, whose oldest entry the cutoff has
+// taken. It also returns how many of the entries that stay it looked at.
+func (s *State) evictCutOf(u *user, c *conv) (left, walked int) {
+	_, hold := s.unexpired(u, c, s.now) // the totals, as they stand with the head
+	upTo, from := uint64(0), u.queueFrom(c)
+	queued, bytes := 0, 0
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, c.log.First()); cur.NextHeader(&e) > 0 && e.Time <= s.cutoff; n++ {
+	cur := c.log.Ascend(s.arena, c.log.First())
+	for size := cur.NextHeader(&e); size > 0 && e.Time <= s.cutoff; size = cur.NextHeader(&e) {
 		upTo = e.Seq
+		left++
 		if e.Seq >= from && s.queueable(u, c, &e, s.now) {
 			s.noteLost(u, c, &e)
+			queued++
+			bytes += size
 		}
 	}
-	if n == 0 {
-		return 0
-	}
 	s.drop(u, c, upTo, gapEvicted)
-	if c.queued > 0 {
-		s.recount(u, c)
+	switch before := int(c.queued); {
+	case before == 0:
+	case hold:
+		s.count(u, c, -queued, -bytes)
+	default:
+		s.recountAged(u, c)
+		// Not when nothing had expired after all: a replica restored from a snapshot
+		// knows less of that, and counts the same.
+		if int(c.queued) != before-queued {
+			walked = c.log.Len()
+		}
 	}
-	return n
+	return left, walked
 }
 
 // cutRuns lists the runs of a conversation's queue that the cutoff has taken and

@@ -32,6 +32,65 @@ func TestRetainBoundsItsWork(t *testing.T) {
 	}
 }
 
+// TestRetainLeavesWhatStaysAlone puts all totals in error by one. That stays when
+// a little of what users have not read goes: nobody has counted the rest.
+func TestRetainLeavesWhatStaysAlone(t *testing.T) {
+	const users, messages, taken = 50, 200, 3
+	s := retainState(users, messages)
+	start := s.now - 60_000
+	unread := func(n int) (c *conv) {
+		u := s.lookup(UserID(fmt.Sprint("user", n)))
+		return &u.convs.items[s.find(u, UserID(fmt.Sprint("user", (n+users-1)%users)))]
+	}
+	for n := range users {
+		s.count(s.lookup(UserID(fmt.Sprint("user", n))), unread(n), 1, 0)
+	}
+	var out Outcome
+	batch := AppendBatchHeader(nil, s.now)
+	s.Apply(AppendCommand(batch, &Retain{Cutoff: start + taken - 1, MaxWork: 1 << 30}), &out)
+	for n := range users {
+		c := unread(n)
+		if c.log.Len() != messages-taken || int(c.queued) != messages-taken+1 || int(c.queuedBytes) != c.log.Bytes() {
+			t.Fatalf("%d messages left of user %d, %d counted, %d bytes of %d: want %d left, 1 more counted",
+				c.log.Len(), n, c.queued, c.queuedBytes, c.log.Bytes(), messages-taken)
+		}
+	}
+}
+
+// TestRetainCountsWhatItLooksAt takes one message of each log whose queue holds
+// one that has expired: the whole queue must be counted anew, and each step may
+// do so for a few users.
+func TestRetainCountsWhatItLooksAt(t *testing.T) {
+	const users, messages, work = 300, 100, 1000
+	s := retainState(users, messages)
+	var out Outcome
+	batch := AppendBatchHeader(nil, s.now)
+	for i := range users {
+		batch = AppendCommand(batch, &Send{
+			User: UserID(fmt.Sprint("user", i)), To: UserID(fmt.Sprint("user", (i+1)%users)),
+			ID: MsgID{byte(i)}, CID: "short", TTL: 1, Body: []byte{1},
+		})
+	}
+	s.Apply(batch, &out)
+	s.Apply(AppendBatchHeader(nil, s.now+2000), &out)
+	cutoff := s.now - 62_000
+	for next := uint16(0); next < Slots; {
+		before := s.ages.total
+		batch := AppendBatchHeader(nil, s.now)
+		s.Apply(AppendCommand(batch, &Retain{Cutoff: cutoff, FirstSlot: next, MaxWork: work}), &out)
+		next = out.Results[0].Next
+		if removed, most := before-s.ages.total, (work/messages+1)*2*retainEntry; removed > most {
+			t.Fatalf("a step removed %d bytes, want at most %d", removed, most)
+		}
+	}
+	for i := range users {
+		u := s.lookup(UserID(fmt.Sprint("user", i)))
+		if u.queued != messages-1 {
+			t.Fatalf("%d messages in the queue of user %d, want %d", u.queued, i, messages-1)
+		}
+	}
+}
+
 // retainEntry is more than a message of retainState takes in a log.
 const retainEntry = 300
 
@@ -82,4 +141,27 @@ func BenchmarkRetain(b *testing.B) {
 	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*users*messages*2), "ns/message")
 	b.ReportMetric(float64(longest.Microseconds()), "µs/longest-step")
 	b.ReportMetric(float64(took.Microseconds())/float64(steps), "µs/step")
+}
+
+// BenchmarkRetainLittle takes the oldest message of each log of a thousand users
+// with 900 unread ones, as a budget does every 100 ms, and gives the longest step.
+func BenchmarkRetainLittle(b *testing.B) {
+	const users, messages = 1000, 900
+	s := retainState(users, messages)
+	cutoff := s.now - 60_000
+	longest, steps := time.Duration(0), 0
+	var out Outcome
+	for b.Loop() {
+		for next := uint16(0); next < Slots; steps++ {
+			batch := AppendBatchHeader(nil, s.now)
+			batch = AppendCommand(batch, &Retain{Cutoff: cutoff, FirstSlot: next, MaxWork: 12_000})
+			start := time.Now()
+			s.Apply(batch, &out)
+			longest = max(longest, time.Since(start))
+			next = out.Results[0].Next
+		}
+		cutoff++
+	}
+	b.ReportMetric(float64(longest.Microseconds()), "µs/longest-step")
+	b.ReportMetric(float64(steps)/float64(b.N), "steps/op")
 }

@@ -125,7 +125,7 @@ func (s *State) readThrough(u *user, since uint64, by SessionID) {
 		seq := c.log.AfterArrival(s.arena, since) - 1
 		if seq < c.log.First() {
 			seq = 0
-			for _, l := range u.extra(c).lost {
+			for _, l := range u.extra(c).lost.items(s.arena) {
 				if l.arrival <= since {
 					seq = l.to
 				}

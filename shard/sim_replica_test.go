@@ -28,7 +28,7 @@ func (w *world) photograph(sh *simShard) {
 			state = sh.follower
 		}
 		sh.photo = &photo{view: state.Snapshot(), state: state, mark: len(sh.log), sums: w.sums(state)}
-		shard.CutFine(sh.photo.view, 1<<w.rng.IntN(17), 1<<w.rng.IntN(16))
+		shard.CutFine(sh.photo.view, 1<<w.rng.IntN(17), 2<<w.rng.IntN(15)) // the first byte of a frame is its kind
 		return
 	}
 	var more bool

@@ -139,7 +139,7 @@ func (s *State) changes(u *user, session SessionID, after, upTo uint64, b *Batch
 			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: cold.deletedAt})
 		}
 		peer := UserID("")
-		if marks := u.marks(c); len(marks) > 0 || len(b.Changes) > first {
+		if marks := s.marksOf(u, c); len(marks) > 0 || len(b.Changes) > first {
 			peer = UserID(s.peer(c))
 			s.markChanges(u, marks, session, news, peer, b)
 		}

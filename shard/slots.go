@@ -3,6 +3,7 @@ package shard
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"slices"
 
@@ -28,13 +29,13 @@ func (s *State) user(number uint32) *user {
 	return &s.blocks[number/usersPerBlock][number%usersPerBlock]
 }
 
-// userHash places a name in the table of its slot, which has decided the lowest
-// bits of that hash.
-func userHash(name UserID) uint64 { return xxhash.Sum64String(string(name)) / Slots }
+// userHash places a name in the table of its slot. Users choose names, of others
+// too, whom they write to: as for sentHash.
+func (s *State) userHash(name UserID) uint64 { return maphash.String(s.seed, string(name)) }
 
 // inSlot is nil when there is no such user.
 func (s *State) inSlot(sl *slot, name UserID) *user {
-	number, ok := sl.users.find(userHash(name), func(n uint32) bool { return s.user(n).name == name })
+	number, ok := sl.users.find(s.userHash(name), func(n uint32) bool { return s.user(n).name == name })
 	if !ok {
 		return nil
 	}
@@ -56,9 +57,9 @@ func (s *State) newUser(sl *slot, name UserID) *user {
 	}
 	s.users++
 	u := s.user(number)
-	*u = user{name: name, marked: s.marks, arrival: firstArrival}
+	*u = user{name: name, marked: s.marks, arrival: firstArrival, oldest: math.MaxInt64}
 	before := sl.users.bytes()
-	sl.users.add(number, func(n uint32) uint64 { return userHash(s.user(n).name) })
+	sl.users.add(number, func(n uint32) uint64 { return s.userHash(s.user(n).name) })
 	s.tableBytes += sl.users.bytes() - before
 	return u
 }
@@ -80,6 +81,13 @@ func (s *State) dropUser(number uint32) {
 	}
 	u.convs.free(s.arena)
 	u.colds.free(s.arena)
+	for i := range u.extras.items {
+		x := &u.extras.items[i]
+		x.marks.free(s.arena)
+		x.lost.free(s.arena)
+		x.gone.free(s.arena)
+	}
+	u.extras.free(s.arena)
 	s.forgetSent(u, math.MaxInt64)
 	for i := range u.outbox {
 		for _, b := range u.outbox[i].bytes {
@@ -144,7 +152,7 @@ func (s *State) applyImportSlot(c *ImportSlot, r *Result) {
 	if d.err != nil {
 		broken("slot %d: %v", c.Slot, d.err)
 	}
-	s.now = max(s.now, now)
+	s.pass(now)
 	s.slots[c.Slot] = sl
 	if limits != s.limits {
 		for number := range sl.users.all {

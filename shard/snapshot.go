@@ -56,6 +56,7 @@ type View struct {
 
 // An image is a user as he was when the view was marked.
 type image struct {
+	mark uint64 // of the view
 	user user
 	held ring.Held // what he has freed since
 }
@@ -65,7 +66,6 @@ func (s *State) Snapshot() *View {
 	if s.view != nil {
 		broken("a snapshot is being taken already")
 	}
-	s.dropImages(len(s.stale))
 	s.marks++
 	v := &View{s: s, mark: s.marks, slots: s.slots, hash: xxhash.New(), chunkBytes: chunkBytes, frameBytes: frameBytes}
 	head := append([]byte{frameHeader}, snapshotMagic...)
@@ -81,7 +81,7 @@ func (s *State) Snapshot() *View {
 func (v *View) Release() {
 	v.s.view = nil
 	if !v.done {
-		v.s.stale = v.saved
+		v.s.stale = append(v.s.stale, v.saved)
 	}
 }
 
@@ -91,13 +91,28 @@ const imagesPerApply = 64
 
 // dropImages gives up to n images back that no view will come to.
 func (s *State) dropImages(n int) {
-	rest := len(s.stale) - min(n, len(s.stale))
-	for _, u := range s.stale[rest:] {
-		s.dropImage(u)
+	for len(s.stale) > 0 {
+		last := &s.stale[len(s.stale)-1]
+		for ; len(*last) > 0; *last = (*last)[:len(*last)-1] {
+			if n--; n < 0 {
+				return
+			}
+			if u := (*last)[len(*last)-1]; s.view == nil || s.view.image(u) == nil {
+				s.dropImage(u)
+			}
+		}
+		s.stale = s.stale[:len(s.stale)-1]
 	}
-	if s.stale = s.stale[:rest]; rest == 0 {
-		s.stale = nil
+	s.stale = nil
+}
+
+// image gives that of a user for this view, nil if there is none. Another may
+// be left of a view before.
+func (v *View) image(u *user) *image {
+	if u.image == nil || u.image.mark != v.mark {
+		return nil
 	}
+	return u.image
 }
 
 // save keeps a user as he is, before a change, for a view that has not come to
@@ -111,13 +126,13 @@ func (s *State) save(u *user) {
 // keep makes the image of a user: a copy of what changes in place. Logs,
 // letters and sent records only grow at their end and are shared.
 func (v *View) keep(u *user) {
+	v.s.dropImage(u) // of a view before
 	a := v.s.arena
-	im := &image{user: *u}
-	im.user.convs, im.user.colds = u.convs.clone(a), u.colds.clone(a)
-	for i := range u.extras {
-		u.extras[i].shared = true
+	im := &image{mark: v.mark, user: *u}
+	for i := range u.extras.items {
+		u.extras.items[i].shared = true
 	}
-	im.user.extras = slices.Clone(u.extras)
+	im.user.convs, im.user.colds, im.user.extras = u.convs.clone(a), u.colds.clone(a), u.extras.clone(a)
 	im.user.outbox = slices.Clone(u.outbox)
 	im.user.sessions = slices.Clone(u.sessions)
 	for i := range im.user.sessions {
@@ -137,6 +152,7 @@ func (s *State) dropImage(u *user) {
 	s.arena.HoldIn(nil)
 	im.user.convs.free(s.arena)
 	im.user.colds.free(s.arena)
+	im.user.extras.free(s.arena)
 	s.arena.Release(&im.held)
 }
 
@@ -163,7 +179,7 @@ func (v *View) Next(dst []byte) (chunk []byte, more bool) {
 			v.frame = v.frame[:0]
 		}
 	}
-	if v.at != nil && v.at.image == nil {
+	if v.at != nil && v.image(v.at) == nil {
 		v.keep(v.at) // before he changes half-way
 		v.walk.u = &v.at.image.user
 	}
@@ -194,8 +210,8 @@ func (v *View) step() {
 		v.at = v.users[0]
 		v.users = v.users[1:]
 		v.walk = userWalk{u: v.at, limit: v.frameBytes}
-		if v.at.image != nil {
-			v.walk.u = &v.at.image.user
+		if im := v.image(v.at); im != nil {
+			v.walk.u = &im.user
 		}
 		v.at.marked = v.mark
 	case v.next < Slots:
@@ -208,7 +224,7 @@ func (v *View) step() {
 		v.frame = appendBool(appendUint(append(v.frame, frameSlot), uint64(number)), frozen)
 		v.users = v.users[:0]
 		for _, u := range v.s.sorted(sl) {
-			if u.marked < v.mark || u.image != nil {
+			if u.marked < v.mark || v.image(u) != nil {
 				v.users = append(v.users, u)
 			}
 		}
@@ -248,6 +264,7 @@ func (s *State) restore(fr *frameReader) error {
 				return fmt.Errorf("version %d, this program knows %d", v, snapshotVersion)
 			}
 			s.epoch, s.now, s.cutoff, s.limits = d.uint(), d.int(), d.int(), d.limits().WithDefaults()
+			s.ages.pass(s.now)
 		case kind == frameSlot && headed:
 			number := d.slot()
 			if s.slots[number] != nil {

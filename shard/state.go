@@ -24,9 +24,9 @@ type State struct {
 	now    int64  // ms, the highest time applied
 	cutoff int64  // ms, messages up to here are gone for want of memory; 0 = none are
 	slots  [Slots]*slot
-	view   *View   // the snapshot being taken, nil when none is
-	marks  uint64  // snapshots marked so far
-	stale  []*user // with an image of a view that was released before its end
+	view   *View     // the snapshot being taken, nil when none is
+	marks  uint64    // snapshots marked so far
+	stale  [][]*user // who got images of views that were released before their end, by view
 
 	blocks []*[usersPerBlock]user
 	users  int          // in use, of all slots
@@ -65,7 +65,7 @@ type user struct {
 	convs    array[conv]
 	colds    array[coldConv]
 	byPeer   table // of indexes into convs, kept once there are many
-	extras   []extra
+	extras   array[extra]
 	sent     sentWindow
 	outbox   []outQueue
 	sessions []session

@@ -64,7 +64,7 @@ func (s *State) lost(u *user, c *conv, sync *Sync, now int64) {
 	for _, l := range s.cutRuns(u, c, sync.Since, now) {
 		sync.Lost = append(sync.Lost, Lost{Peer: UserID(s.peer(c)), From: l.from, To: l.to, Count: int(l.count)})
 	}
-	for _, l := range u.extra(c).lost {
+	for _, l := range u.extra(c).lost.items(s.arena) {
 		if l.arrival <= sync.Since {
 			continue
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // A table is compared with a map, with hashes that collide often.
@@ -36,6 +38,24 @@ func TestTableIsAMap(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Names that were chosen to share a place by the hash that anybody can compute
+// are spread all the same.
+func TestUsersCannotChooseTheirPlace(t *testing.T) {
+	const names, places = 500, 1024
+	s := NewState(1)
+	taken := map[uint64]bool{}
+	for n, chosen := 0, 0; chosen < names; n++ {
+		name := UserID(fmt.Sprint("user", n))
+		if xxhash.Sum64String(string(name))/Slots%places == 0 {
+			chosen++
+			taken[s.userHash(name)%places] = true
+		}
+	}
+	if len(taken) < names/2 {
+		t.Errorf("%d chosen names on %d places of %d, want about %d", names, len(taken), places, names*4/5)
 	}
 }
 

@@ -12,7 +12,6 @@ const (
 
 	// A free takes some 60 ns, most of it waiting for memory. A long snapshot
 	// leaves a million of them, which must not hold up the owner at once.
-	freesPerUnpin   = 4096
 	freesPerAlloc   = 16
 	freesPerRelease = 256
 )
@@ -28,7 +27,7 @@ const MaxBytes = 64 << 30
 // are entirely free only a few are kept. An arena addresses 64 GiB; the byte
 // budgets of a node end long before, and Alloc panics there.
 //
-// An Arena is owned by one goroutine at a time. See View for reading beside it.
+// An Arena is owned by one goroutine at a time.
 type Arena struct {
 	blocks  []block            // blocks[0] is never used, so that Ref 0 is nil
 	spans   []span             // by page, pagesPerBlock for each block
@@ -36,11 +35,9 @@ type Arena struct {
 	pages   pagePool
 
 	used     int   // bytes of pieces handed out and not freed
-	pins     int   // Pin calls without their Unpin
-	deferred []Ref // freed while pinned; never more than there are pieces
+	deferred []Ref // freed, then held, and released; never more than there are pieces
 	waiting  int   // bytes of deferred, and of what is held
 	held     *Held // takes what is freed, if not nil
-	view     bool  // read-only
 }
 
 // A block is the memory of one place in the block table: 1 MiB, or from some
@@ -62,7 +59,7 @@ type span struct {
 type Stats struct {
 	Blocks   int // bytes reserved
 	Used     int // bytes of pieces handed out, by class size
-	Deferred int // bytes of pieces freed but kept by a Pin; not part of Used
+	Deferred int // bytes of pieces freed but held, or not yet given back; not part of Used
 }
 
 // NewArena returns an arena that has reserved nothing yet.
@@ -76,8 +73,7 @@ func NewArena() *Arena {
 
 // Alloc returns a piece of at least n bytes, with whatever was in it before.
 func (a *Arena) Alloc(n int) Ref {
-	a.mustOwn()
-	if a.pins == 0 && len(a.deferred) > 0 {
+	if len(a.deferred) > 0 {
 		a.release(freesPerAlloc)
 	}
 	c := classOf(n)
@@ -104,20 +100,15 @@ func (a *Arena) Alloc(n int) Ref {
 	return r
 }
 
-// Free takes a piece back; n is as given to Alloc. While the arena is pinned
-// the piece stays as it is until the last Unpin. Freeing Ref 0 does nothing.
+// Free takes a piece back; n is as given to Alloc. After HoldIn the piece stays
+// as it is until the list is released. Freeing Ref 0 does nothing.
 func (a *Arena) Free(r Ref, n int) {
-	a.mustOwn()
 	if r == 0 {
 		return
 	}
-	if a.pins > 0 || a.held != nil {
+	if a.held != nil {
 		size := SizeClass(n)
-		list := &a.deferred
-		if a.held != nil {
-			list = &a.held.refs
-		}
-		*list = append(*list, r)
+		a.held.refs = append(a.held.refs, r)
 		a.used -= size
 		a.waiting += size
 		return
@@ -165,26 +156,6 @@ func (a *Arena) Stats() Stats {
 	return Stats{Blocks: a.pages.reserved, Used: a.used, Deferred: a.waiting}
 }
 
-// Pin keeps all pieces that are in use now as they are until the matching
-// Unpin, freed or not. Pins nest.
-func (a *Arena) Pin() {
-	a.mustOwn()
-	a.pins++
-}
-
-// Unpin ends a Pin. The last one begins to carry out the frees that waited; if
-// they are many, the rest is spread over the Allocs that follow.
-func (a *Arena) Unpin() {
-	a.mustOwn()
-	if a.pins == 0 {
-		panic("ring: Unpin without Pin")
-	}
-	a.pins--
-	if a.pins == 0 {
-		a.release(freesPerUnpin)
-	}
-}
-
 // A Held list keeps pieces as they are that were freed meanwhile: those of an
 // owner of whom somebody still reads an earlier state. The zero list is empty.
 type Held struct{ refs []Ref }
@@ -196,13 +167,10 @@ func (a *Arena) HoldIn(h *Held) { a.held = h }
 // Release empties a list: some of its pieces are free at once, the others with
 // the Allocs that follow.
 func (a *Arena) Release(h *Held) {
-	a.mustOwn()
 	n := len(h.refs)
 	a.deferred = append(a.deferred, h.refs...)
 	h.refs = nil
-	if a.pins == 0 {
-		a.release(min(n, freesPerRelease))
-	}
+	a.release(min(n, freesPerRelease))
 }
 
 // release carries out up to n of the frees that waited.
@@ -216,23 +184,5 @@ func (a *Arena) release(n int) {
 	a.deferred = a.deferred[:rest]
 	if rest == 0 {
 		a.deferred = nil
-	}
-}
-
-// View returns a handle by which another goroutine may read the pieces that
-// exist now while the owner goes on. It must not be used after the Unpin of a
-// Pin that was made before it. Bytes and Stats are its only methods that do not
-// panic; Stats are those of the moment.
-func (a *Arena) View() *Arena {
-	return &Arena{
-		blocks: append([]block(nil), a.blocks...),
-		pages:  pagePool{reserved: a.pages.reserved},
-		used:   a.used, waiting: a.waiting, view: true,
-	}
-}
-
-func (a *Arena) mustOwn() {
-	if a.view {
-		panic("ring: a view of an arena is read-only")
 	}
 }

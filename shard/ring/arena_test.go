@@ -47,11 +47,10 @@ func (p piece) check(t *testing.T, a *Arena) {
 	}
 }
 
-// settle ends pins and has all frees carried out that waited.
-func settle(a *Arena, pins int) {
-	for range pins {
-		a.Unpin()
-	}
+// settle has all frees carried out that waited.
+func settle(a *Arena, held *Held) {
+	a.HoldIn(nil)
+	a.Release(held)
 	for a.Stats().Deferred > 0 {
 		a.Free(a.Alloc(1), 1)
 	}
@@ -63,14 +62,15 @@ func TestArena(t *testing.T) {
 	}
 }
 
-// testArena allocates and frees at random, some of it while pinned, and expects
-// that no piece changes while it is held, be it by its user or by the pin.
+// testArena allocates and frees at random, some of it into a Held, and expects
+// that no piece changes while it is held, be it by its user or by the list.
 func testArena(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	a := NewArena()
-	var held, pinned []piece // pinned were held at the Pin and are freed since
-	atPin := map[Ref]bool{}
-	used, pins := 0, 0
+	var held, kept []piece // kept are freed and in list
+	var list Held
+	holding := false
+	used := 0
 	alloc := func() {
 		n := 1 + rnd.IntN(1<<rnd.IntN(17))
 		if rnd.IntN(2000) == 0 {
@@ -91,29 +91,25 @@ func testArena(t *testing.T, seed uint64) {
 		held = held[:len(held)-1]
 		a.Free(p.ref, p.n)
 		used -= SizeClass(p.n)
-		if pins > 0 && atPin[p.ref] {
-			pinned = append(pinned, p)
+		if holding {
+			kept = append(kept, p)
 		}
 	}
 	for step := range 20000 {
 		growing := step/2000%2 == 0
 		switch k := rnd.IntN(1000); {
-		case k == 0 && pins < 3:
-			a.Pin()
-			if pins++; pins == 1 {
-				for _, p := range held {
-					atPin[p.ref] = true
-				}
+		case k <= 1: // frees of one owner and of others may alternate
+			if holding = !holding; holding {
+				a.HoldIn(&list)
+			} else {
+				a.HoldIn(nil)
 			}
-		case k <= 2 && pins > 0:
-			for _, p := range pinned {
+		case k == 2:
+			for _, p := range kept {
 				p.check(t, a)
 			}
-			a.Unpin()
-			if pins--; pins == 0 {
-				pinned = nil
-				clear(atPin)
-			}
+			kept = nil
+			a.Release(&list)
 		case len(held) == 0 || (k < 700) == growing:
 			alloc()
 		default:
@@ -126,7 +122,7 @@ func testArena(t *testing.T, seed uint64) {
 	for len(held) > 0 {
 		free()
 	}
-	settle(a, pins)
+	settle(a, &list)
 	got := a.Stats()
 	if keep := (2 + len(a.blocks)/8) * blockSize; got.Used != 0 || got.Deferred != 0 || got.Blocks > keep {
 		t.Errorf("all freed: Stats() = %+v, want nothing used and at most %d bytes of blocks", got, keep)
@@ -156,44 +152,46 @@ func TestArenaGivesSpansToOtherClasses(t *testing.T) {
 	}
 }
 
-func TestArenaPin(t *testing.T) {
+func TestArenaHeld(t *testing.T) {
 	a := NewArena()
 	r := a.Alloc(100)
 	copy(a.Bytes(r, 100), "kept")
-	a.Pin()
-	a.Pin()
+	var held Held
+	a.HoldIn(&held)
 	a.Free(r, 100)
-	a.Unpin()
+	a.HoldIn(nil)
 	if got, want := a.Stats(), (Stats{Blocks: blockSize, Deferred: 112}); got != want {
-		t.Errorf("pinned: Stats() = %+v, want %+v", got, want)
+		t.Errorf("held: Stats() = %+v, want %+v", got, want)
 	}
 	if got := a.Bytes(r, 4); string(got) != "kept" {
-		t.Errorf("pinned: Bytes = %q", got)
+		t.Errorf("held: Bytes = %q", got)
 	}
 	if other := a.Alloc(100); other == r {
-		t.Error("a piece was handed out again while pinned")
+		t.Error("a piece was handed out again while held")
 	}
-	a.Unpin()
+	a.Release(&held)
 	if got, want := a.Stats(), (Stats{Blocks: blockSize, Used: 112}); got != want {
-		t.Errorf("unpinned: Stats() = %+v, want %+v", got, want)
+		t.Errorf("released: Stats() = %+v, want %+v", got, want)
 	}
 	if other := a.Alloc(100); other != r {
-		t.Error("a piece was not handed out again once unpinned")
+		t.Error("a piece was not handed out again once released")
 	}
 }
 
-func TestArenaSpreadsTheFreesOfALongPin(t *testing.T) {
+func TestArenaSpreadsTheFreesOfALongList(t *testing.T) {
 	a := NewArena()
-	refs := make([]Ref, 2*freesPerUnpin)
+	refs := make([]Ref, 8*freesPerRelease)
 	for i := range refs {
 		refs[i] = a.Alloc(64)
 	}
-	a.Pin()
+	var held Held
+	a.HoldIn(&held)
 	for _, r := range refs {
 		a.Free(r, 64)
 	}
-	a.Unpin()
-	for left := len(refs) - freesPerUnpin; left > 0; left -= freesPerAlloc {
+	a.HoldIn(nil)
+	a.Release(&held)
+	for left := len(refs) - freesPerRelease; left > 0; left -= freesPerAlloc {
 		if got := a.Stats().Deferred; got != left*64 {
 			t.Fatalf("Stats().Deferred = %d, want %d", got, left*64)
 		}
@@ -234,12 +232,15 @@ func TestArenaHuge(t *testing.T) {
 		r, s := a.Alloc(n), a.Alloc(3*blockSize)
 		b := a.Bytes(r, n)
 		b[0], b[n-1] = 1, 2
-		view := a.View()
+		var held Held
+		a.HoldIn(&held)
 		a.Free(r, n)
 		a.Free(s, 3*blockSize)
-		if got := view.Bytes(r, n); got[0] != 1 || got[n-1] != 2 {
-			t.Error("a view lost a piece larger than a block")
+		a.HoldIn(nil)
+		if got := a.Bytes(r, n); got[0] != 1 || got[n-1] != 2 {
+			t.Error("a held piece larger than a block was lost")
 		}
+		a.Release(&held)
 	}
 	if got := a.Stats(); got != (Stats{}) {
 		t.Errorf("all freed: Stats() = %+v, want zero", got)
@@ -253,15 +254,9 @@ func TestArenaMisuse(t *testing.T) {
 	a := NewArena()
 	r := a.Alloc(100)
 	a.Free(0, 100)
-	view := a.View()
 	for name, f := range map[string]func(){
 		"free of another size":   func() { a.Free(r, 10) },
 		"free twice":             func() { a.Free(r, 100); a.Free(r, 100) },
-		"unpin without pin":      a.Unpin,
-		"alloc on a view":        func() { view.Alloc(1) },
-		"free on a view":         func() { view.Free(r, 100) },
-		"pin on a view":          view.Pin,
-		"unpin on a view":        view.Unpin,
 		"piece before the first": func() { a.Bytes(0, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {

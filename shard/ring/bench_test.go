@@ -65,8 +65,8 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// BenchmarkFreeAfterPin carries out frees that waited for a snapshot.
-func BenchmarkFreeAfterPin(b *testing.B) {
+// BenchmarkFreeHeld carries out frees that waited for a snapshot.
+func BenchmarkFreeHeld(b *testing.B) {
 	const pieces = 100_000
 	a := NewArena()
 	refs := make([]Ref, pieces)
@@ -76,12 +76,14 @@ func BenchmarkFreeAfterPin(b *testing.B) {
 		for i := range refs {
 			refs[i] = a.Alloc(1 << 10)
 		}
-		a.Pin()
+		var held Held
+		a.HoldIn(&held)
 		for _, r := range refs {
 			a.Free(r, 1<<10)
 		}
+		a.HoldIn(nil)
 		b.StartTimer()
-		a.Unpin()
+		a.Release(&held)
 		a.release(pieces)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/pieces, "ns/piece")
@@ -124,15 +126,4 @@ func BenchmarkRead(b *testing.B) {
 			r.At(a, r.AfterArrival(a, r.Next()-2), &e)
 		}
 	})
-}
-
-func BenchmarkView(b *testing.B) {
-	a := NewArena()
-	for range 1 << 10 { // 1 GiB would be reserved: the table alone counts
-		a.blocks = append(a.blocks, nil)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		a.View()
-	}
 }

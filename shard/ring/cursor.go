@@ -6,7 +6,7 @@ package ring
 //
 // It is good as long as none of them is evicted; entries appended meanwhile are
 // not seen. Appending may also move the entries of a small ring, so that
-// changing a ring under a cursor needs a Pin.
+// changing a ring under a cursor needs its frees to be held.
 type Cursor struct {
 	arena *Arena
 	ring  Ring

@@ -52,13 +52,13 @@
 // part of it; it follows from the place in the ring. Whoever writes entries to a
 // snapshot puts a version and the first seq before them.
 //
-// # Reading beside the owner
+// # Reading an earlier state
 //
 // An Arena and its rings have one owner and no lock. Methods that change nothing
-// may run beside each other. Beside changes only this goes: a copy of a Ring, made
-// between Arena.Pin and Arena.Unpin and read through an Arena.View made there,
-// is a consistent snapshot that another goroutine may read meanwhile: all that
-// the copy reaches is written already, and freed only after the Unpin. It
-// depends on a ring never reading what may still change: how far the last
-// segment reaches is in the header, and the link of that segment is not followed.
+// may run beside each other. What a ring held at some time can be read later: a
+// copy of the Ring, made then, is a consistent snapshot as long as what the ring
+// frees from then on is held (Arena.HoldIn). All that the copy reaches is
+// written already, and depends on nothing that may still change: how far the
+// last segment reaches is in the header, and the link of that segment is not
+// followed.
 package ring

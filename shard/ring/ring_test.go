@@ -87,7 +87,7 @@ type run struct {
 	models  []model
 	arrival uint64
 	time    int64
-	pins    int
+	held    Held
 	maxBody int // of the ordinary message
 }
 
@@ -163,12 +163,11 @@ func (r *run) step() {
 		if want := m.expireThrough(cutoff); got != want {
 			r.t.Fatalf("ring %d: ExpireThrough(%d) = %d, want %d", i, cutoff, got, want)
 		}
-	case op == 53 && r.pins < 2:
-		a.Pin()
-		r.pins++
-	case op <= 54 && r.pins > 0:
-		a.Unpin()
-		r.pins--
+	case op == 53:
+		a.HoldIn(&r.held)
+	case op == 54:
+		a.HoldIn(nil)
+		a.Release(&r.held)
 	case op == 55 && r.pick(20) == 0:
 		next := m.next + uint64(r.pick(1000))
 		ring.Reset(a, next)
@@ -235,7 +234,7 @@ func (r *run) finish() {
 	for i := range r.rings {
 		r.rings[i].Reset(a, 1)
 	}
-	settle(a, r.pins)
+	settle(a, &r.held)
 	if got := a.Stats(); got.Used != 0 || got.Deferred != 0 {
 		r.t.Errorf("all rings empty: Stats() = %+v", got)
 	}

@@ -1,0 +1,81 @@
+package shard
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+)
+
+// TestSnapshotAfterAnother gives snapshots up when they have made an image of
+// every user, and takes another at once: that must neither wait for those images
+// to go nor take one for its own.
+func TestSnapshotAfterAnother(t *testing.T) {
+	const users = 40 * imagesPerApply
+	b := newBench(t, Limits{NewConversations: -1})
+	n := 0
+	change := func() {
+		n++
+		b.now++
+		data := AppendBatchHeader(nil, b.now)
+		for i := range users {
+			data = AppendCommand(data, &Send{
+				User: loadUser(i), To: loadUser((i + 1) % users), CID: fmt.Sprint(n), ID: MsgID{byte(i), byte(i >> 8), byte(n)}, Body: []byte{1},
+			})
+		}
+		b.s.Apply(data, &b.out)
+	}
+	images := func() (count int) {
+		for i := range users {
+			if b.s.lookup(loadUser(i)).image != nil {
+				count++
+			}
+		}
+		return count
+	}
+	change()
+	for range 3 {
+		v := b.s.Snapshot()
+		change()
+		v.Release()
+	}
+	v := b.s.Snapshot()
+	if got := images(); got != users {
+		t.Errorf("%d images are left when the snapshot begins, want all %d", got, users)
+	}
+	var sums [Slots]uint64
+	for slot := range sums {
+		sums[slot] = b.s.Checksum(uint16(slot))
+	}
+	CutFine(v, 4<<10, frameBytes)
+	var data []byte
+	for more := true; more; {
+		if data, more = v.Next(data); len(data) > 20<<10 && n < 6 {
+			change()
+		}
+	}
+	v.Release()
+	restored, err := Restore(bytes.NewReader(data), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for slot, want := range sums {
+		if got := restored.Checksum(uint16(slot)); got != want {
+			t.Fatalf("Checksum(%d) after Restore = %x, want %x", slot, got, want)
+		}
+	}
+	for batches := 0; b.s.stale != nil; batches++ {
+		if batches > 3*users/imagesPerApply {
+			t.Fatal("images of snapshots given up do not go")
+		}
+		b.s.Apply(AppendBatchHeader(nil, b.now), &b.out)
+	}
+	for range 100_000 {
+		if b.s.arena.Stats().Deferred == 0 {
+			break
+		}
+		b.s.arena.Free(b.s.arena.Alloc(1), 1)
+	}
+	if got := images(); got != 0 || b.s.arena.Stats().Deferred != 0 {
+		t.Errorf("%d images and %d bytes kept for them after the last snapshot", got, b.s.arena.Stats().Deferred)
+	}
+}
