@@ -65,9 +65,11 @@ func (s *State) receive(u *user, i int, l *Letter) {
 		e.Flags |= ring.Expired
 		e.Mentions, e.Body = nil, nil
 	}
+	oldest := u.oldest
 	s.store(u, i, &e)
 	if e.Time <= s.cutoff {
 		s.evictCutOf(u, &u.convs.items[i])
+		u.oldest = oldest // or the next command would look for more to remove
 	}
 	s.enforce(u)
 }

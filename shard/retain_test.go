@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -88,6 +89,62 @@ func TestRetainCountsWhatItLooksAt(t *testing.T) {
 		if u.queued != messages-1 {
 			t.Fatalf("%d messages in the queue of user %d, want %d", u.queued, i, messages-1)
 		}
+	}
+}
+
+// TestLetterBelowTheCutoff has a letter come that is too old to be kept: it goes
+// at once, as lost, and leaves nothing to look for.
+func TestLetterBelowTheCutoff(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.now = 1_700_000_000_000
+	b.do(&Expire{})
+	b.do(&Retain{Cutoff: b.now - 1000, FirstSlot: Slots - 1})
+	b.send("carol", "bob", "kept")
+	for n := range uint64(2) {
+		b.do(&Deliver{Letter: Letter{Kind: LetterMessage, From: "alice", To: "bob", Number: n + 1, Seq: n + 1, CID: "c", Time: b.now - 2000, Body: []byte{1}}})
+		u := b.s.lookup("bob")
+		if lost := u.extra(&u.convs.items[1]).lost.items(b.s.arena); u.queued != 1 || len(lost) != 1 || lost[0].to != n+1 {
+			t.Errorf("%d messages in the queue, lost: %v, want 1 and up to %d", u.queued, lost, n+1)
+		}
+		if b.s.isCut(u) {
+			t.Error("bob counts as holding something older than the cutoff")
+		}
+	}
+}
+
+// slotNames finds names of users in slot 7.
+func slotNames(n int) (names []UserID) {
+	for i := 0; len(names) < n; i++ {
+		if name := loadUser(i); SlotOf(string(name)) == 7 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// TestRetainStopsAlikeOnReplicas stops a Retain within a slot: a replica made
+// from a snapshot, which has its users in another order, stops at the same one.
+func TestRetainStopsAlikeOnReplicas(t *testing.T) {
+	b := newBench(t, Limits{})
+	names := slotNames(40)
+	for i := range names {
+		b.send(names[(i*17+5)%len(names)], "b", "m")
+	}
+	b.now += 10
+	b.do(&Expire{})
+	other, err := Restore(bytes.NewReader(snapshot(b.s)), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := AppendCommand(AppendBatchHeader(nil, b.now), &Retain{Cutoff: b.now, FirstSlot: 7, MaxWork: 90})
+	for _, s := range []*State{b.s, other} {
+		s.Apply(batch, &b.out)
+		if next := b.out.Results[0].Next; next != 7 {
+			t.Errorf("Retain = %d, want to go on in slot 7", next)
+		}
+	}
+	if got, want := other.Checksum(7), b.s.Checksum(7); got != want {
+		t.Errorf("Checksum(7) = %x on the replica, want %x", got, want)
 	}
 }
 

@@ -79,3 +79,30 @@ func TestSnapshotAfterAnother(t *testing.T) {
 		t.Errorf("%d images and %d bytes kept for them after the last snapshot", got, b.s.arena.Stats().Deferred)
 	}
 }
+
+// TestSnapshotBeforeAFreeze freezes a slot that a snapshot has not come to, of a
+// user who held what the cutoff had taken: the freeze removes that.
+func TestSnapshotBeforeAFreeze(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.send(slotNames(1)[0], "b", "m")
+	b.now += 10
+	b.do(&Retain{Cutoff: b.now, FirstSlot: 8, MaxWork: 1 << 30})
+	want := b.s.Checksum(7)
+	v := b.s.Snapshot()
+	b.do(&FreezeSlot{Slot: 7})
+	if b.s.Checksum(7) == want {
+		t.Fatal("the freeze changed nothing")
+	}
+	var data []byte
+	for more := true; more; {
+		data, more = v.Next(data)
+	}
+	v.Release()
+	restored, err := Restore(bytes.NewReader(data), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := restored.Checksum(7); got != want {
+		t.Errorf("Checksum(7) after Restore = %x, want %x", got, want)
+	}
+}
