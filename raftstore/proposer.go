@@ -247,6 +247,13 @@ func (p *proposer) run() {
 	}
 }
 
+// waiting is the bytes of commands that have not been proposed.
+func (p *proposer) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bytes
+}
+
 // giveUp ends the draining of a closed proposer: what failed once will again.
 func (p *proposer) giveUp() {
 	p.mu.Lock()

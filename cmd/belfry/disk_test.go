@@ -134,8 +134,8 @@ func testFullDisk(t *testing.T, kind string) {
 		})
 		if round%2 == 1 {
 			s.kill()
-			started := make(chan error, 1)
-			go func() { started <- s.launch(nil) }()
+			started, err := s.begin(nil)
+			must(t, err)
 			eventually(t, "a server that is up", func() bool {
 				status, _, err := s.adminAs("", "GET", "/healthz", nil)
 				return err == nil && status == http.StatusOK
@@ -165,8 +165,8 @@ func testFullAtFirstStart(t *testing.T, kind string) {
 			must(t, d.Fill(room))
 			flags := []string{"--data", filepath.Join(d.Dir, "store"), "--raft-log", kind, "--shards=2", "--disk-reserve=0"}
 			for range 2 { // also on what the first attempt left
-				started := make(chan error, 1)
-				go func() { started <- s.launch(flags) }()
+				started, err := s.begin(flags)
+				must(t, err)
 				select {
 				case err := <-started:
 					if err != nil && !strings.Contains(err.Error(), "no space left on device") {

@@ -111,6 +111,19 @@ func startFaultServer(t testing.TB, flags ...string) *server {
 	return start(t, faultsBinary, flags)
 }
 
+// plainBinary is never built with the race detector, which takes several times
+// the memory.
+var plainBinary = sync.OnceValues(func() (string, error) {
+	if !raceEnabled {
+		return normalBinary()
+	}
+	path := filepath.Join(binDir, "belfry-plain")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
 func start(t testing.TB, binary func() (string, error), flags []string) *server {
 	t.Helper()
 	bin, err := binary()
@@ -163,6 +176,15 @@ func (s *server) restart(flags ...string) {
 }
 
 func (s *server) launch(flags []string) error {
+	started, err := s.begin(flags)
+	if err != nil {
+		return err
+	}
+	return <-started
+}
+
+// begin starts the process. What comes of it is told once: nil when it serves.
+func (s *server) begin(flags []string) (started <-chan error, err error) {
 	args := append([]string{
 		"serve",
 		"--listen", s.listen, "--admin-listen", s.adminListen,
@@ -178,15 +200,16 @@ func (s *server) launch(flags []string) error {
 	dieWithTests(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
-	s.cmd, s.exited = cmd, make(chan struct{})
+	exited := make(chan struct{})
+	s.cmd, s.exited = cmd, exited
 	ready := make(chan string, 1) // the one ready line
 	go func() {
-		defer close(s.exited)
+		defer close(exited)
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			fmt.Fprintln(s.log, lines.Text())
@@ -199,18 +222,26 @@ func (s *server) launch(flags []string) error {
 		}
 		cmd.Wait() // the state is read from cmd.ProcessState
 	}()
+	told := make(chan error, 1)
+	go func() { told <- s.awaitReady(cmd, ready, exited) }()
+	return told, nil
+}
+
+func (s *server) awaitReady(cmd *exec.Cmd, ready <-chan string, exited <-chan struct{}) error {
 	select {
 	case line := <-ready:
 		for field := range strings.FieldsSeq(line) {
-			switch key, value, _ := strings.Cut(field, "="); key {
-			case "listen":
+			// A server that starts again has the same addresses, and others may be
+			// asking there already.
+			switch key, value, _ := strings.Cut(field, "="); {
+			case key == "listen" && s.listen != value:
 				s.listen = value
-			case "admin":
+			case key == "admin" && s.adminListen != value:
 				s.adminListen = value
 			}
 		}
 		return nil
-	case <-s.exited:
+	case <-exited:
 		return fmt.Errorf("belfry serve ended before it was ready: %v\n%s", cmd.ProcessState, s.log)
 	case <-time.After(patience):
 		return errors.New("belfry serve was not ready in time")

@@ -5,31 +5,19 @@ package main
 // The limit of memory, from outside: what a server does that is given little.
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-)
 
-// plainBinary is never built with the race detector, which takes several times
-// the memory.
-var plainBinary = sync.OnceValues(func() (string, error) {
-	if !raceEnabled {
-		return normalBinary()
-	}
-	path := filepath.Join(binDir, "belfry-plain")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
+	"github.com/belfry-im/belfry/loadtest"
+)
 
 // TestMemoryLimitShortensRetention fills a small server with twice what it may
 // hold. It forgets the oldest messages and says so: what was acknowledged and is
@@ -237,43 +225,35 @@ func TestMemoryFull(t *testing.T) {
 // seconds: that is refused, and taken once what is held is old enough to go.
 func TestMemoryFullForAMoment(t *testing.T) {
 	t.Parallel()
-	const limit = 96 << 20
-	s := start(t, plainBinary, []string{"--memory-limit=96MiB", "--shards=1", "--frame-rate=0", "--user-bytes=128MiB"})
-	text := strings.Repeat("0123456789abcdef", 11<<10/16)
-	var refusals, taken atomic.Int64
-	var senders sync.WaitGroup
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for i := range 8 {
-		c := s.login(t, fmt.Sprintf("sender%d", i), "phone", obj{"recents": "off"})
-		senders.Go(func() {
-			after := 0 // sends taken since one was refused
-			for n := 0; ctx.Err() == nil && after < 30; n++ {
-				_, err := c.conn.call(ctx, "send", obj{"conv": fmt.Sprintf("u:receiver%d", i), "cid": fmt.Sprint(n), "body": text})
-				e, _ := errors.AsType[*wireError](err)
-				switch {
-				case err == nil:
-					taken.Add(1)
-					if refusals.Load() > 0 {
-						after++
-					}
-				case e != nil && e.Code == "unavailable" && e.RetryAfterMS > 0:
-					refusals.Add(1)
-					after = 0
-					time.Sleep(time.Duration(e.RetryAfterMS) * time.Millisecond) // as a client does
-				default:
-					t.Errorf("send: %v", err)
-					return
-				}
-			}
-		})
+	const limit = 192 << 20
+	s := start(t, plainBinary, []string{"--memory-limit=192MiB", "--shards=1", "--frame-rate=0", "--login-rate=0", "--new-conversations=0"})
+	program, err := plainBinary()
+	if err != nil {
+		t.Fatal(err)
 	}
-	senders.Wait()
-	if refusals.Load() == 0 || ctx.Err() != nil {
-		t.Errorf("%d sends taken, %d refused, and not in time: %v", taken.Load(), refusals.Load(), ctx.Err())
+	// A process of its own, without the race detector, sends faster than 2 s of
+	// messages fit.
+	out, err := exec.CommandContext(t.Context(), program, "load", "pairs", "--users", "100", "--body", "11KiB", "--warmup", "0s", "--duration", "6s",
+		"--output", "json", "--server", "http://"+s.listen, "--auth-secret-file", s.path("auth.secret")).Output()
+	// Exit code 1 says that a device missed something: one that is more than 2 s
+	// behind may.
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
+		t.Fatalf("load: %v\n%s", err, out)
 	}
+	var report loadtest.PairsReport
+	if err := json.Unmarshal(out, &report); err != nil {
+		t.Fatal(err)
+	}
+	if report.Sent == 0 || report.Refused["unavailable"] == 0 {
+		t.Errorf("%d sends taken, %v refused; want some of both", report.Sent, report.Refused)
+	}
+	c := s.login(t, "afterwards", "phone", obj{"recents": "off"})
+	eventually(t, "sends are taken again", func() bool {
+		_, err := c.conn.call(t.Context(), "send", obj{"conv": "u:receiver", "cid": "1", "body": "there is room"})
+		return err == nil
+	})
 	s.checkMemory(t, limit)
-	t.Logf("%d sends taken, %d refused, at most %d MiB", taken.Load(), refusals.Load(), s.status(t, "VmHWM")>>20)
+	t.Logf("%d sends taken, %v refused, at most %d MiB", report.Sent, report.Refused, s.status(t, "VmHWM")>>20)
 }
 
 // checkMemory requires that the process never took more than a tenth beyond

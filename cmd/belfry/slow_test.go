@@ -23,9 +23,9 @@ func TestSlowPeers(t *testing.T) {
 		size     = 4 << 10
 		window   = 128 << 10
 	)
-	s := startServer(t, "--ack-timeout=1s", "--write-timeout=1s", fmt.Sprintf("--window=64:%dKiB", window>>10), "--shards=1",
+	s := start(t, plainBinary, []string{"--ack-timeout=1s", "--write-timeout=1s", fmt.Sprintf("--window=64:%dKiB", window>>10), "--shards=1",
 		"--frame-rate=0", "--login-rate=0", "--new-conversations=0", "--user-bytes=64MiB",
-		"--offline-max-bytes=4MiB", "--offline-max-messages=10000")
+		"--offline-max-bytes=4MiB", "--offline-max-messages=10000"})
 	load := func() *loadtest.PairsReport {
 		t.Helper()
 		var report loadtest.PairsReport
