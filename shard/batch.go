@@ -49,6 +49,22 @@ const (
 	kindDropSlot
 	kindOpenSlots
 	kindRetain
+	kindCreateGroup
+	kindJoinGroup
+	kindLeaveGroup
+	kindDismissGroup
+	kindAnswerJoin
+	kindAddMembers
+	kindRemoveMembers
+	kindSetMember
+	kindSetGroup
+	kindSendGroup
+	kindReadGroup
+	kindRecallGroup
+	kindDeleteSender
+	kindHideMessages
+	kindHideGroup
+	kindSetGroupView
 )
 
 // AppendBatchHeader begins a batch that will be applied as of atMS.
@@ -108,6 +124,7 @@ type commandSet struct {
 	drop       DropSlot
 	openSlots  OpenSlots
 	retain     Retain
+	groups     groupCommandSet
 
 	body decoder // of the command being decoded; here because decode is called through an interface
 }
@@ -151,7 +168,7 @@ func (cs *commandSet) get(k kind) Command {
 	case kindRetain:
 		return &cs.retain
 	}
-	return nil
+	return cs.groups.get(k)
 }
 
 // walkBatch calls visit for each command of a batch. The command is only valid
@@ -373,24 +390,34 @@ func (c *DeleteMessages) append(b []byte) []byte {
 	b = appendUint(b, uint64(c.Session))
 	b = appendRequest(b, c.Request)
 	b = appendBytes(b, c.Peer)
-	b = appendUint(b, uint64(len(c.Seqs)))
-	for _, seq := range c.Seqs {
+	return appendSeqs(b, c.Seqs)
+}
+
+func appendSeqs(b []byte, seqs []uint64) []byte {
+	b = appendUint(b, uint64(len(seqs)))
+	for _, seq := range seqs {
 		b = appendUint(b, seq)
 	}
 	return b
 }
 
-func (c *DeleteMessages) decode(d *decoder) {
-	*c = DeleteMessages{
-		User: d.user(), Session: SessionID(d.uint()), Request: d.request(), Peer: d.user(), Seqs: c.Seqs[:0],
-	}
+// seqs appends a list to dst, which is kept for the next command.
+func (d *decoder) seqs(dst []uint64) []uint64 {
 	n := d.count(1)
 	if n > maxSeqs {
 		d.fail(errMalformed)
-		return
+		return dst
 	}
 	for range n {
-		c.Seqs = append(c.Seqs, d.uint())
+		dst = append(dst, d.uint())
+	}
+	return dst
+}
+
+func (c *DeleteMessages) decode(d *decoder) {
+	*c = DeleteMessages{
+		User: d.user(), Session: SessionID(d.uint()), Request: d.request(), Peer: d.user(),
+		Seqs: d.seqs(c.Seqs[:0]),
 	}
 }
 

@@ -4,7 +4,9 @@ package shard
 // byte fields lie in the Batch it was read into and live as long as that.
 type Message struct {
 	ID       MsgID
-	Peer     UserID // the other user of the conversation; conv is "u:" + Peer
+	Peer     UserID    // the other user of the conversation; conv is "u:" + Peer
+	Group    GroupID   // of a group's message, which has no Peer; conv is "g:" + Group
+	Session  SessionID // that sent it; only of a group's message
 	From     UserID
 	Seq      uint64
 	Arrival  uint64
@@ -24,6 +26,8 @@ const (
 	ChangeRecall                                    // Ranges were taken back by By
 	ChangeMessagesDeleted                           // Ranges were deleted on a device of mine
 	ChangeConversationDeleted                       // Messages says whether its history went too
+	ChangeGroupJoined                               // the user is a member of Group now
+	ChangeGroupLeft                                 // he no longer is
 )
 
 // A Change is the present state of something that altered after a cursor;
@@ -31,6 +35,8 @@ const (
 type Change struct {
 	Kind     ChangeKind
 	Peer     UserID
+	Group    GroupID // instead of Peer
+	Sender   UserID  // ChangeRecall in a group: all that he sent in Ranges, "" = all of them
 	Arrival  uint64
 	Seq      uint64
 	Time     int64
@@ -42,10 +48,11 @@ type Change struct {
 // A Range holds From..To, inclusive.
 type Range struct{ From, To uint64 }
 
-// An Item of a Batch is either the index of a message or of a change.
+// An Item of a Batch is the index of a message, a change or an event.
 type Item struct {
 	Message int // index into Messages, or -1
 	Change  int // index into Changes, or -1
+	Event   int // index into Events, or -1
 }
 
 // A Batch is one read of what a session has to be told, in arrival order. It
@@ -54,6 +61,9 @@ type Batch struct {
 	Items    []Item
 	Messages []Message
 	Changes  []Change
+	Events   []GroupEvent // only of a group
+	// Missed says that there were events which are no longer known.
+	Missed bool
 	// Next is the arrival number up to which the session is now told. It may
 	// pass the last item: what lay between was hidden or the session's own.
 	Next uint64
@@ -68,7 +78,10 @@ type Batch struct {
 func (b *Batch) Reset() {
 	clear(b.Messages)
 	clear(b.Changes)
-	*b = Batch{Items: b.Items[:0], Messages: b.Messages[:0], Changes: b.Changes[:0], buf: b.buf[:0]}
+	clear(b.Events)
+	*b = Batch{
+		Items: b.Items[:0], Messages: b.Messages[:0], Changes: b.Changes[:0], Events: b.Events[:0], buf: b.buf[:0],
+	}
 }
 
 // RecentsMode is what a login asks of its recent contacts.
@@ -93,6 +106,8 @@ type Sync struct {
 	UnreadTotal   int
 	Lost          []Lost
 	Conversations []Conversation // newest first, at most Limits.Recents; nil with RecentsOff
+	MaxRecents    int            // Limits.Recents
+	Groups        []GroupRef     // whose member the user is, by id
 
 	refs []ref  // without a cursor: messages still to push, in push order
 	at   uint64 // with a cursor: what the sync has read so far
@@ -101,6 +116,7 @@ type Sync struct {
 // Lost is a run of seqs that limits took from the offline queue.
 type Lost struct {
 	Peer     UserID
+	Group    GroupID // instead of Peer
 	From, To uint64
 	Count    int
 }
@@ -139,8 +155,10 @@ type Gap struct {
 type HistoryQuery struct {
 	User   UserID
 	Peer   UserID
-	Before uint64 // exclusive, 0 = unset
-	After  uint64 // exclusive
+	Group  GroupID // instead of Peer
+	Admin  bool    // reads all of a group, whoever is a member of it
+	Before uint64  // exclusive, 0 = unset
+	After  uint64  // exclusive
 	// HasAfter tells after: 0 (from the beginning) from no after at all.
 	HasAfter bool
 	From, To uint64 // inclusive

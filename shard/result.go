@@ -32,6 +32,10 @@ type Result struct {
 
 	Unread int // ReadReport: unread of that conversation now
 
+	Pending bool            // JoinGroup: an admin has to approve
+	Failed  []MemberFailure // AddMembers, RemoveMembers, CreateGroup
+	Deleted int             // DeleteSender: messages
+
 	Next uint16 // Retain: the slot to go on from, Slots when all are done
 
 	// Login.
@@ -39,6 +43,12 @@ type Result struct {
 	Reset   bool   // the device's cursor counted as absent
 	Since   uint64 // arrival number the device stands at; 0 when it gave no (good) cursor
 	Kicked  []Kick
+}
+
+// A MemberFailure is a user who was not added or removed.
+type MemberFailure struct {
+	User UserID
+	Code Code
 }
 
 // A Kick is a session that a login ended.
@@ -74,10 +84,21 @@ type Outcome struct {
 	// Touched names users whose arrival order or sessions moved on. A user may
 	// be named twice.
 	Touched []UserID
+	// Groups names groups whose order of messages, changes and events moved on. A
+	// group may be named twice.
+	Groups []GroupID
+	// Members names members whose own view of a group changed.
+	Members []MemberRef
 	// Posted are letters that now wait in the outbox of this shard.
 	Posted []Posted
 	// Kicked are the sessions that logins of this batch ended.
 	Kicked []Kick
+}
+
+// A MemberRef names a member of a group.
+type MemberRef struct {
+	Group GroupID
+	User  UserID
 }
 
 // A Posted letter waits in the outbox until a Trim confirms it.

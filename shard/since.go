@@ -195,10 +195,10 @@ func (b *Batch) interleave() {
 	m, c := 0, 0
 	for m < len(b.Messages) || c < len(b.Changes) {
 		if c == len(b.Changes) || m < len(b.Messages) && b.Messages[m].Arrival < b.Changes[c].Arrival {
-			b.Items = append(b.Items, Item{Message: m, Change: -1})
+			b.Items = append(b.Items, Item{Message: m, Change: -1, Event: -1})
 			m++
 		} else {
-			b.Items = append(b.Items, Item{Message: -1, Change: c})
+			b.Items = append(b.Items, Item{Message: -1, Change: c, Event: -1})
 			c++
 		}
 	}

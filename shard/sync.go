@@ -102,7 +102,7 @@ func (s *State) NextSync(name UserID, sync *Sync, b *Batch, maxMessages, maxByte
 		r := sync.refs[0]
 		sync.refs = sync.refs[1:]
 		if s.copyMessage(u, r, b, now) {
-			b.Items = append(b.Items, Item{Message: len(b.Messages) - 1, Change: -1})
+			b.Items = append(b.Items, Item{Message: len(b.Messages) - 1, Change: -1, Event: -1})
 		}
 	}
 	b.Next = sync.Arrival

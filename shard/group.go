@@ -1,0 +1,189 @@
+package shard
+
+// GroupID names a group: 1-48 bytes of printable ASCII without spaces.
+type GroupID string
+
+// Key is the key whose slot holds the group, and its name wherever users have
+// theirs. No user has it: names have no spaces.
+func (g GroupID) Key() UserID { return groupPrefix + UserID(g) }
+
+const groupPrefix = "group "
+
+// GroupKind gives a group its settings, unless they are set one by one.
+type GroupKind uint8
+
+const (
+	GroupPrivate GroupKind = iota + 1
+	GroupPublic
+	GroupChatroom
+	GroupLive
+)
+
+// JoinMode says how users become members.
+type JoinMode uint8
+
+const (
+	JoinByInvitation JoinMode = iota + 1 // of any member
+	JoinByApproval                       // of an admin, after a request
+	JoinOpen
+)
+
+// GroupHistory says what of the log a member may read.
+type GroupHistory uint8
+
+const (
+	HistorySinceJoin GroupHistory = iota + 1
+	HistoryAll
+	HistoryNone
+)
+
+// GroupSettings are the properties of a kind. They are set when a group is
+// made, and by administrators.
+type GroupSettings struct {
+	MaxMembers int // 0 = no limit
+	Join       JoinMode
+	History    GroupHistory
+	Unread     bool // members have a number of unread messages
+	Stored     bool // messages are kept; without, membership belongs to a session
+}
+
+// Settings are those of a group of this kind.
+func (k GroupKind) Settings() GroupSettings {
+	switch k {
+	case GroupPrivate:
+		return GroupSettings{MaxMembers: 200, Join: JoinByInvitation, History: HistorySinceJoin, Unread: true, Stored: true}
+	case GroupPublic:
+		return GroupSettings{MaxMembers: 2000, Join: JoinByApproval, History: HistorySinceJoin, Unread: true, Stored: true}
+	case GroupChatroom:
+		return GroupSettings{MaxMembers: 10000, Join: JoinOpen, History: HistoryAll, Stored: true}
+	case GroupLive:
+		return GroupSettings{Join: JoinOpen, History: HistoryNone}
+	}
+	return GroupSettings{}
+}
+
+// Role is a member's.
+type Role uint8
+
+const (
+	RoleNone Role = iota // no member
+	RoleMember
+	RoleAdmin
+	RoleOwner
+)
+
+// GroupInfo is what is known of a group.
+type GroupInfo struct {
+	ID         GroupID
+	Kind       GroupKind
+	Settings   GroupSettings
+	Name       string
+	Owner      UserID // "" = none
+	Properties []byte // a map as canonical msgpack; nil = none were set
+	Created    int64  // ms
+	Members    int
+	Requests   int // to join, that wait for an answer
+	LastSeq    uint64
+	Bytes      int   // of the log
+	Role       Role  // of who asked
+	MutedUntil int64 // of who asked, ms
+}
+
+// A Member is one of a group.
+type Member struct {
+	User       UserID
+	Role       Role
+	Joined     int64  // ms
+	From       uint64 // the lowest seq that he may read
+	Read       uint64 // seq
+	MutedUntil int64  // ms
+}
+
+// A JoinRequest waits for an admin.
+type JoinRequest struct {
+	User    UserID
+	Message string
+	Time    int64 // ms
+}
+
+// A GroupRef is a group in the list of one of its members.
+type GroupRef struct {
+	Group GroupID
+	Owner bool // he owns it
+}
+
+// GroupEventKind says what changed in a group.
+type GroupEventKind uint8
+
+const (
+	EventCreated GroupEventKind = iota + 1
+	EventJoined
+	EventLeft
+	EventRemoved
+	EventRoleChanged
+	EventMuted
+	EventChanged
+	EventDismissed
+	EventJoinRequested // for owner and admins
+)
+
+// A GroupEvent tells members of a change in their group.
+type GroupEvent struct {
+	Kind    GroupEventKind
+	Group   GroupID
+	By      UserID // "" = an administrator
+	Users   []UserID
+	Time    int64 // ms
+	Arrival uint64
+}
+
+// Ends tells whether the event ends the membership of a user.
+func (e *GroupEvent) Ends(user UserID) bool {
+	switch e.Kind {
+	case EventDismissed:
+		return true
+	case EventLeft, EventRemoved:
+		for _, u := range e.Users {
+			if u == user {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A GroupAsk is a group that a login asks about.
+type GroupAsk struct {
+	Group     GroupID
+	HasCursor bool
+	Cursor    string // as the client gave it; malformed counts as absent
+}
+
+// A GroupView is one of his groups as a user who logs in finds it. All is as of
+// one moment.
+type GroupView struct {
+	Group   GroupID
+	Arrival uint64 // the present point in the group's order: what comes after it is live
+	Cursor  string // Arrival as a cursor
+	Since   uint64 // the device's point in that order; 0 without cursor
+	Reset   bool   // the cursor that was given counted as absent
+
+	LastSeq  uint64 // of the newest message that he can be shown; 0 = there is none
+	Time     int64  // of that message; ms
+	LastSent uint64 // arrival number of that message
+	Read     uint64
+	Unread   int
+	Counts   bool // the group has a number of unread messages
+	Hidden   bool // he took it off his recents, and nothing came since
+	Muted    bool
+	Pinned   bool
+
+	// Push lists the seqs to push, ascending: what came after the cursor, if that
+	// is no more than the backlog, else the newest unread.
+	Push      []uint64
+	PushBytes int
+	// Lost are the unread seqs that limits took away after the cursor.
+	Lost []Lost
+	// Changes are what the device missed after its cursor.
+	Changes []Change
+}
