@@ -43,7 +43,7 @@ func (s *testStore) SyncGroups(_ context.Context, user shard.UserID, asks []shar
 	if s.down {
 		return nil, asks
 	}
-	return s.state.SyncGroups(user, asks, backlog, s.Now()), nil
+	return s.state.SyncGroups(user, asks, backlog, 1000, s.Now()), nil
 }
 
 func (s *testStore) GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {
