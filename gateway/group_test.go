@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -369,5 +370,66 @@ func TestDeletionComesAfterItsMessage(t *testing.T) {
 		phone.wantCIDs("m1")
 		phone.wantCIDs("m2")
 		phone.push("onMessageDeleted")
+	})
+}
+
+// A stalledStore cannot read on in groups for a while.
+type stalledStore struct {
+	*testStore
+	stalled int // reads that fail; guarded by mu
+}
+
+func (s *stalledStore) GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {
+	s.mu.Lock()
+	s.stalled--
+	fail := s.stalled >= 0
+	s.mu.Unlock()
+	if fail {
+		return raftstore.ErrUnavailable
+	}
+	return s.testStore.GroupSince(group, after, b, maxMessages, maxBytes)
+}
+
+// TestDeletionOvertakesTheFeed has a session hear of a deletion before the feed
+// has read the message: the session reads it first.
+func TestDeletionOvertakesTheFeed(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var store *stalledStore
+		e := newEdge(t, func(c *Config) {
+			store = &stalledStore{testStore: c.Backend.(*testStore)}
+			c.Backend = store
+		})
+		e.group("team", shard.GroupPrivate, "alice", "bob")
+		bob := e.online("bob", codec)
+		store.mu.Lock()
+		store.stalled = 1
+		store.mu.Unlock()
+		e.post("team", "alice", "m1")
+		synctest.Wait()
+		e.do(&shard.HideMessages{Group: "team", User: "bob", Session: 99, Seqs: []uint64{1}})
+		bob.wantCIDs("m1")
+		bob.push("onMessageDeleted")
+		e.post("team", "alice", "m2")
+		bob.wantCIDs("m2")
+	})
+}
+
+// TestSessionOutlivesAnUnavailableStore has a session that is behind the cache
+// when the store is away.
+func TestSessionOutlivesAnUnavailableStore(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Window = 1 })
+		e.group("team", shard.GroupPrivate, "alice", "bob")
+		bob := e.online("bob", codec)
+		e.post("team", "alice", "m1")
+		synctest.Wait()
+		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		synctest.Wait()
+		e.store.setDown(true)
+		bob.wantCIDs("m1")
+		synctest.Wait()
+		bob.quiet() // whether he has come back is not known
+		e.store.setDown(false)
+		bob.event("removed")
 	})
 }

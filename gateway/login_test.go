@@ -301,3 +301,76 @@ func TestLoginToManyGroups(t *testing.T) {
 		}
 	})
 }
+
+// TestLoginGivesCursorsOfGroups checks that a cursor comes with the last message
+// of a backlog, but not before changes that it would pass.
+func TestLoginGivesCursorsOfGroups(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.post("team", "alice", "m1")
+		e.post("team", "alice", "m2")
+		first := e.dial(codec)
+		first.login("bob", "phone", nil)
+		cursor := first.push("onNewMessage")["groupCursors"].(obj)["team"]
+		synced := first.push("onSynced")
+		if want := entry(synced, "conversations", "g:team")["cursor"]; cursor == nil || cursor != want {
+			t.Errorf("cursor with the backlog = %v, want %v", cursor, want)
+		}
+		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 1})
+		e.post("team", "alice", "m3")
+		second := e.dial(codec)
+		second.login("bob", "laptop", obj{"groups": obj{"team": cursor}})
+		if args := second.push("onNewMessage"); args["groupCursors"] != nil {
+			t.Errorf("cursors %v come before a recall", args["groupCursors"])
+		}
+		second.push("onRecall")
+		if synced := second.push("onSynced"); entry(synced, "conversations", "g:team")["cursor"] == cursor {
+			t.Error("onSynced has the old cursor")
+		}
+	})
+}
+
+// TestLoginWindowHoldsUpBacklog acks one message at a time.
+func TestLoginWindowHoldsUpBacklog(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Window = 1 })
+		pad := strings.Repeat("x", 10_000)
+		var want []string
+		for _, id := range []shard.GroupID{"a", "b"} {
+			e.group(id, shard.GroupPrivate, "alice", "bob")
+			for i := range 20 {
+				cid := fmt.Sprint(id, i)
+				body := append([]byte{0xda, byte(len(pad) >> 8), byte(len(pad) & 0xff)}, pad...)
+				e.do(&shard.SendGroup{Group: id, User: "alice", CID: cid, Body: body})
+				want = append(want, cid)
+			}
+			time.Sleep(time.Second)
+		}
+		want = append(want[20:], want[:20]...) // the newest group first
+		bob := e.dial(codec)
+		bob.login("bob", "phone", nil)
+		e.post("a", "alice", "live")
+		synctest.Wait()
+		for len(want) > 0 {
+			args := bob.push("onNewMessage")
+			messages := args["messages"].([]any)
+			if len(messages) > 6 {
+				t.Fatalf("%d messages of 10,000 bytes in a frame", len(messages))
+			}
+			for _, m := range messages {
+				if cid := m.(obj)["cid"]; cid != want[0] {
+					t.Fatalf("message %v, want %v", cid, want[0])
+				}
+				want = want[1:]
+			}
+			synctest.Wait()
+			if len(want) > 0 {
+				bob.quiet()
+			}
+			bob.notice("ack", obj{"d": args["d"]})
+		}
+		bob.push("onSynced")
+		bob.wantCIDs("live")
+	})
+}
