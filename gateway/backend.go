@@ -63,7 +63,7 @@ type Backend interface {
 	UnwatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
 	// SyncGroups is linearizable. Of shards that do not serve now, the groups
 	// are in left; groups whose member the user is not are in neither.
-	SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog int) (views []shard.GroupView, left []shard.GroupAsk)
+	SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk)
 	// GroupSince reads what came after a point in a group's order, the same for
 	// all members.
 	GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error

@@ -37,13 +37,13 @@ func (s *testStore) tellGroups() {
 	}
 }
 
-func (s *testStore) SyncGroups(_ context.Context, user shard.UserID, asks []shard.GroupAsk, backlog int) ([]shard.GroupView, []shard.GroupAsk) {
+func (s *testStore) SyncGroups(_ context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) ([]shard.GroupView, []shard.GroupAsk) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
 		return nil, asks
 	}
-	return s.state.SyncGroups(user, asks, backlog, s.Now()), nil
+	return s.state.SyncGroups(user, asks, backlog, most, s.Now()), nil
 }
 
 func (s *testStore) GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {

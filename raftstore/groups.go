@@ -10,8 +10,9 @@ import (
 // SyncGroups tells a user who logs in how he finds his groups, in one round for
 // each shard that holds some of them. Of shards that do not serve now, or not
 // before ctx ends, the groups are in left; those whose member he is not are in
-// neither.
-func (s *Store) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog int) (views []shard.GroupView, left []shard.GroupAsk) {
+// neither. At most backlog messages of a group, and about most of all groups of a
+// shard, are in views to push.
+func (s *Store) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk) {
 	byShard := make([][]shard.GroupAsk, len(s.groups))
 	for _, ask := range asks {
 		id := s.group(ask.Group.Key()).id
@@ -25,7 +26,7 @@ func (s *Store) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.
 		}
 		rounds.Go(func() {
 			part, err := readStep(ctx, s.groups[id], func(st *shard.State, now int64) (groupSync, error) {
-				return syncOwned(st, user, asks, backlog, now), nil
+				return syncOwned(st, user, asks, backlog, most, now), nil
 			})
 			if err != nil {
 				part = groupSync{left: asks}
@@ -48,7 +49,7 @@ type groupSync struct {
 }
 
 // syncOwned answers for the groups whose slots are here.
-func syncOwned(st *shard.State, user shard.UserID, asks []shard.GroupAsk, backlog int, now int64) (part groupSync) {
+func syncOwned(st *shard.State, user shard.UserID, asks []shard.GroupAsk, backlog, most int, now int64) (part groupSync) {
 	owned := make([]shard.GroupAsk, 0, len(asks))
 	for _, ask := range asks {
 		if st.Owns(shard.SlotOf(string(ask.Group.Key()))) {
@@ -57,7 +58,7 @@ func syncOwned(st *shard.State, user shard.UserID, asks []shard.GroupAsk, backlo
 			part.left = append(part.left, ask)
 		}
 	}
-	part.views = st.SyncGroups(user, owned, backlog, now)
+	part.views = st.SyncGroups(user, owned, backlog, most, now)
 	return part
 }
 
