@@ -8,10 +8,10 @@ import (
 )
 
 // SyncGroups tells a user who logs in how he finds his groups, in one round for
-// each shard that holds some of them. Of shards that do not serve now, or not
-// before ctx ends, the groups are in left; those whose member he is not are in
-// neither. At most backlog messages of a group, and about most of all groups of a
-// shard, are in views to push.
+// each shard that holds some of them: at most backlog messages of a group are to
+// be pushed, and of each shard's about most in all. Of shards that do not serve
+// now, or not before ctx ends, the groups are in left; those whose member he is
+// not are in neither.
 func (s *Store) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk) {
 	byShard := make([][]shard.GroupAsk, len(s.groups))
 	for _, ask := range asks {
