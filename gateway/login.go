@@ -21,7 +21,7 @@ func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *proto
 		for i := range asks {
 			s.attach(asks[i].Group, false)
 		}
-		views, left = s.gateway.backend.SyncGroups(ctx, s.user, asks, args.GroupBacklog)
+		views, left = s.gateway.backend.SyncGroups(ctx, s.user, asks, args.GroupBacklog, s.gateway.config.LoginBacklog.Messages)
 		views = s.settle(asks, views, left)
 		if len(left) > 0 {
 			s.syncLate(left, args.GroupBacklog)
@@ -201,7 +201,7 @@ func (s *session) groupViews(ctx context.Context) ([]shard.GroupView, error) {
 	if err != nil || len(refs) == 0 {
 		return nil, err
 	}
-	views, left := s.gateway.backend.SyncGroups(ctx, s.user, groupAsks(refs, nil), 0)
+	views, left := s.gateway.backend.SyncGroups(ctx, s.user, groupAsks(refs, nil), 0, 0)
 	if len(left) > 0 {
 		return nil, raftstore.ErrUnavailable
 	}
@@ -249,7 +249,7 @@ func (s *session) syncLate(asks []shard.GroupAsk, backlog int) {
 				return
 			}
 			round, cancel := context.WithTimeout(ctx, s.gateway.config.RequestTimeout)
-			views, left := s.gateway.backend.SyncGroups(round, s.user, asks, backlog)
+			views, left := s.gateway.backend.SyncGroups(round, s.user, asks, backlog, s.gateway.config.LoginBacklog.Messages)
 			cancel()
 			s.arrive(s.settle(asks, views, left))
 			asks = left

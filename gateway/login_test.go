@@ -226,7 +226,7 @@ type partialStore struct {
 	away map[shard.GroupID]bool // guarded by mu
 }
 
-func (s *partialStore) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog int) ([]shard.GroupView, []shard.GroupAsk) {
+func (s *partialStore) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) ([]shard.GroupView, []shard.GroupAsk) {
 	var here, left []shard.GroupAsk
 	s.mu.Lock()
 	for _, a := range asks {
@@ -237,7 +237,7 @@ func (s *partialStore) SyncGroups(ctx context.Context, user shard.UserID, asks [
 		}
 	}
 	s.mu.Unlock()
-	views, _ := s.testStore.SyncGroups(ctx, user, here, backlog)
+	views, _ := s.testStore.SyncGroups(ctx, user, here, backlog, most)
 	return views, left
 }
 

@@ -80,9 +80,10 @@ type session struct {
 	requests   []uint64  // ids of requests in flight
 	window     window
 	signals    []raftstore.Signal
-	reads      []read // what was acked and is to be reported, each peer once
-	reporting  int    // read reports in flight
-	fresh      bool   // the store may have news beside those of groups
+	reads      []read        // what was acked and is to be reported, each peer once
+	reporting  int           // read reports in flight
+	answers    []groupAnswer // to the last changes on groups, at most keptRequests, oldest first
+	fresh      bool          // the store may have news beside those of groups
 	groups     map[shard.GroupID]*subscription
 	live       int                               // of groups that store nothing
 	news       line[subscription, *subscription] // those that have something for the pump
