@@ -95,3 +95,14 @@ func TestLostOfAGroupBelowTheCutoff(t *testing.T) {
 		b.do(&SetGroupView{Group: "team", User: "bob"}) // any command on the group removes them
 	}
 }
+
+func TestNobodyJoinsAGroup(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.do(&CreateGroup{Group: "team", Kind: GroupChatroom, Settings: GroupChatroom.Settings()})
+	if r := b.do(&JoinGroup{Group: "team"}); r.Code != CodeBadRequest {
+		t.Errorf("JoinGroup of no user: code %d, want %d", r.Code, CodeBadRequest)
+	}
+	if members, _ := b.s.Members("team", "", 10); members != nil {
+		t.Errorf("Members = %v, want none", members)
+	}
+}
