@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -115,7 +116,7 @@ func (w *world) checkGroupInfo(state *shard.State, g *modelGroup) {
 	}
 	properties := got.Properties
 	got.Properties = nil
-	if fmt.Sprint(got) != fmt.Sprint(want) {
+	if !reflect.DeepEqual(got, want) {
 		w.failf("Group(%s) = %+v, want %+v", g.id, got, want)
 	}
 	if !bytes.Equal(properties, g.properties) || (properties == nil) != (g.properties == nil) {

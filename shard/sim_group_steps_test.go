@@ -10,7 +10,11 @@ import (
 
 // makeGroups names the groups of a world. Making them is up to its users.
 func (w *world) makeGroups() {
-	for i := range 2 + w.rng.IntN(3) {
+	groups := 2 + w.rng.IntN(3)
+	if w.busy {
+		groups = 1
+	}
+	for i := range groups {
 		id := shard.GroupID(fmt.Sprintf("%s%d", []string{"team", "club", "crew", "band"}[i], w.rng.IntN(100)))
 		w.groups = append(w.groups, id)
 		w.model.group(id)
@@ -80,7 +84,26 @@ func (w *world) repeatGroupCommand() {
 	}
 }
 
+// often does something once, or, in a busy world, many times.
+func (w *world) often(do func()) {
+	times := 1
+	if w.busy {
+		times = 25
+	}
+	for range times {
+		do()
+	}
+}
+
 func (w *world) talkInGroup() {
+	w.talkOnce()
+	if w.busy {
+		w.talkOnce()
+		w.talkOnce()
+	}
+}
+
+func (w *world) talkOnce() {
 	g := w.anyGroup()
 	from := w.anyMember(g, shard.RoleMember)
 	cmd := &shard.SendGroup{
@@ -134,6 +157,9 @@ func (w *world) groupSeq(g *modelGroup) uint64 {
 		return uint64(w.rng.IntN(int(newest) + 5))
 	}
 	depth := 1 + w.rng.IntN(12)
+	if w.busy {
+		depth *= 20
+	}
 	if w.chance(10) {
 		depth = int(newest) + 1
 	}
@@ -148,10 +174,17 @@ func (w *world) readGroup() {
 	})
 }
 
-func (w *world) recallInGroup() {
+func (w *world) recallInGroup() { w.often(w.recallOnce) }
+
+func (w *world) recallOnce() {
 	g := w.anyGroup()
 	seq := w.groupSeq(g)
 	by := w.actor(g, shard.RoleAdmin)
+	for range 5 { // mostly one that is still there
+		if e := g.at(seq); w.busy && e != nil && e.taken != "" {
+			seq = w.groupSeq(g)
+		}
+	}
 	if e := g.at(seq); e != nil && w.chance(50) {
 		by = e.from
 	}
@@ -167,11 +200,17 @@ func (w *world) deleteSender() {
 	w.tell(&shard.DeleteSender{Group: g.id, Sender: sender, Silent: w.chance(25)})
 }
 
-func (w *world) hideInGroup() {
+func (w *world) hideInGroup() { w.often(w.hideOnce) }
+
+func (w *world) hideOnce() {
 	g := w.anyGroup()
 	user := w.anyMember(g, shard.RoleMember)
+	most := 5
+	if w.busy && len(g.members) > 0 {
+		user, most = g.names()[0], 15
+	}
 	var seqs []uint64
-	for range w.rng.IntN(5) {
+	for range w.rng.IntN(most) {
 		seqs = append(seqs, w.groupSeq(g))
 	}
 	w.tell(&shard.HideMessages{Group: g.id, User: user, Session: w.anySession(user), Seqs: seqs})
@@ -241,6 +280,10 @@ func (w *world) createGroup() {
 		Group: g.id, By: owner, Owner: owner, Kind: pick(w, []shard.GroupKind{1, 1, 1, 2, 2, 3, 3, 4}), Members: w.someUsers(), Salt: w.rng.Uint64(),
 	}
 	cmd.Settings = w.groupSettings(cmd.Kind)
+	if w.busy {
+		cmd.Kind, cmd.Settings = shard.GroupChatroom, shard.GroupChatroom.Settings()
+		cmd.Settings.Unread = true
+	}
 	if w.chance(30) {
 		cmd.Name, cmd.Properties = "a name", []byte{0x80}
 	}
@@ -259,6 +302,9 @@ func (w *world) createGroup() {
 }
 
 func (w *world) dismissGroup() {
+	if w.busy {
+		return
+	}
 	g := w.anyGroup()
 	by := w.actor(g, shard.RoleOwner)
 	if !g.alive {

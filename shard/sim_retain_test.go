@@ -22,6 +22,9 @@ func (w *world) retain() {
 	through := w.chance(50)
 	for range 10_000 {
 		next := w.retainOnce(sh, cmd)
+		for _, id := range w.groups {
+			w.exploreGroup(id)
+		}
 		if ms.sweepFrom = next % shard.Slots; next == shard.Slots || !through {
 			return
 		}

@@ -75,7 +75,7 @@ var deedWeights = func() (sum int) {
 func (w *world) run(commands int) {
 	for w.commands < commands {
 		w.step++
-		w.clock += int64(w.rng.IntN(300))
+		w.clock += int64(w.rng.IntN(w.pace))
 		n := w.rng.IntN(deedWeights)
 		for _, d := range deeds {
 			if n -= d.weight; n < 0 {
@@ -430,7 +430,7 @@ func (w *world) expire() {
 // configure changes the bounds of one shard.
 func (w *world) configure() {
 	limits := w.limits
-	if w.limits.UserBytes < 1<<20 {
+	if w.limits.UserBytes < 1<<20 && !w.busy {
 		w.randomBounds(&limits)
 	}
 	w.order(w.rng.IntN(simShards), &shard.Configure{Limits: limits}, nil)
@@ -455,6 +455,9 @@ func (w *world) snapshot() {
 
 // jump lets time pass.
 func (w *world) jump() {
+	if w.busy && w.chance(80) {
+		return
+	}
 	if w.rng.IntN(40) == 0 {
 		w.mail = nil // no letter is on its way for so long
 		w.clock += pick(w, []int64{8, 31}) * 24 * 3600 * 1000

@@ -36,13 +36,18 @@ type world struct {
 	talk     []*shard.SendGroup   // to groups, to be repeated
 	asked    []shard.GroupCommand // likewise
 	feeds    []*feed
+	busy     bool // there is one group, in which much happens at a time
+	pace     int  // ms, that a step takes at most
 	step     int
 	commands int          // executed
 	spoil    func(*world) // plants a bug after a batch; nil in a sound world
 	arrived  []uint16     // slots that the last batch imported
-	trail    []trace
-	batch    shard.Batch // used again for each read, as is page
-	page     shard.Page
+	// blindToTags is a bug that lies in reading: cursors of other groups pass for
+	// those of the group asked for.
+	blindToTags bool
+	trail       []trace
+	batch       shard.Batch // used again for each read, as is page
+	page        shard.Page
 
 	limits    shard.Limits
 	bodyBytes int // of a usual body, at most
@@ -123,8 +128,13 @@ func newWorld(seed uint64) *world {
 		w.users = append(w.users, id)
 		w.owner[shard.SlotOf(string(id))] = firstOwner(shard.SlotOf(string(id)))
 	}
+	w.busy, w.pace = w.chance(8), 300
 	w.makeGroups()
 	w.limits = w.randomLimits()
+	if w.busy {
+		w.pace = 3
+		w.limits.GroupTTL, w.limits.GroupBytes, w.limits.GroupRate = time.Hour, 1<<20, -1
+	}
 	w.bodyBytes = []int{20, 60, 200}[w.rng.IntN(3)]
 	if w.chance(10) { // much to keep, so that snapshots come in several pieces
 		w.bodyBytes, w.limits.UserBytes = 1500, 1<<20
