@@ -125,6 +125,7 @@ type commandSet struct {
 	openSlots  OpenSlots
 	retain     Retain
 	groups     groupCommandSet
+	people     userCommandSet
 
 	body decoder // of the command being decoded; here because decode is called through an interface
 }
@@ -168,7 +169,10 @@ func (cs *commandSet) get(k kind) Command {
 	case kindRetain:
 		return &cs.retain
 	}
-	return cs.groups.get(k)
+	if cmd := cs.groups.get(k); cmd != nil {
+		return cmd
+	}
+	return cs.people.get(k)
 }
 
 // walkBatch calls visit for each command of a batch. The command is only valid
