@@ -66,6 +66,16 @@ func (s *State) execute(cmd Command, r *Result) {
 		s.applyImportSlot(c, r)
 	case *DropSlot:
 		s.applyDropSlot(c, r)
+	case *SetUser:
+		s.applySetUser(c, r)
+	case *RefreshToken:
+		s.applyRefreshToken(c, r)
+	case *SetRead:
+		s.applySetRead(c, r)
+	case *EraseUser:
+		s.applyEraseUser(c, r)
+	case *Import:
+		s.applyImport(c, r)
 	default:
 		broken("no way to execute %T", cmd)
 	}

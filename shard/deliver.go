@@ -61,7 +61,7 @@ func (s *State) receive(u *user, i int, l *Letter) {
 		Time: l.Time, Peer: l.Seq, TTL: l.TTL, ID: l.ID,
 		CID: []byte(l.CID), Mentions: appendMentionList(nil, l.Mentions), Body: l.Body,
 	}
-	if e.Time = max(e.Time, u.convs.items[i].lastTime); s.expired(&e, s.now) || len(l.Body) == 0 {
+	if e.Time = max(e.Time, u.convs.items[i].lastTime); s.expired(u, &e, s.now) || len(l.Body) == 0 {
 		e.Flags |= ring.Expired
 		e.Mentions, e.Body = nil, nil
 	}

@@ -32,10 +32,20 @@ func (s *State) markOf(u *user, c *conv, seq uint64) gapCode {
 	return gapNone
 }
 
+// historyTTL is how long a user's messages stay in history, in ms.
+func (s *State) historyTTL(u *user) int64 {
+	return max(s.limits.HistoryTTL.Milliseconds(), u.settings().historyTTL)
+}
+
+// queueTTL is how long a user's messages stay in his queue, in ms.
+func (s *State) queueTTL(u *user) int64 {
+	return min(s.limits.OfflineTTL.Milliseconds(), s.historyTTL(u))
+}
+
 // expired tells whether an entry's life in history is over.
-func (s *State) expired(e *ring.Entry, now int64) bool {
+func (s *State) expired(u *user, e *ring.Entry, now int64) bool {
 	return e.Flags&ring.Expired != 0 ||
-		e.Time+s.limits.HistoryTTL.Milliseconds() <= now ||
+		e.Time+s.historyTTL(u) <= now ||
 		e.TTL != 0 && e.Time+int64(e.TTL)*1000 <= now
 }
 
@@ -44,7 +54,7 @@ func (s *State) hiddenBy(u *user, c *conv, e *ring.Entry, now int64) gapCode {
 	if code := s.markOf(u, c, e.Seq); code != gapNone {
 		return code
 	}
-	if s.expired(e, now) {
+	if s.expired(u, e, now) {
 		return gapExpired
 	}
 	if e.Time <= s.cutoff {
@@ -68,11 +78,18 @@ func (s *State) inQueue(u *user, c *conv, e *ring.Entry, now int64) bool {
 func (s *State) queueable(u *user, c *conv, e *ring.Entry, now int64) bool {
 	return e.Flags&ring.Own == 0 &&
 		e.Time+s.limits.OfflineTTL.Milliseconds() > now &&
-		s.markOf(u, c, e.Seq) == gapNone && !s.expired(e, now)
+		s.markOf(u, c, e.Seq) == gapNone && !s.expired(u, e, now)
 }
 
-// store appends an entry to a view and gives it its place in the arrival order.
+// store appends an entry to a view, gives it its place in the arrival order and
+// has the user's sessions told.
 func (s *State) store(u *user, i int, e *ring.Entry) {
+	s.keep(u, i, e)
+	s.touch(u)
+}
+
+// keep is store without a word to anybody.
+func (s *State) keep(u *user, i int, e *ring.Entry) {
 	c := &u.convs.items[i]
 	u.arrival++
 	e.Arrival = u.arrival
@@ -84,20 +101,19 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 	s.ages.add(e.Time, size)
 	c.lastTime, c.lastArrival = e.Time, e.Arrival
 	s.activate(u, i)
-	s.touch(u)
-	if s.queueable(u, c, e, s.now) {
+	if e.Seq > c.read && s.queueable(u, c, e, s.now) {
 		s.count(u, c, 1, size)
 		s.expireBy(u, c, e)
 	}
-	u.due = min(u.due, s.expiry(e))
+	u.due = min(u.due, s.expiry(u, e))
 }
 
 // expiry is the first time at which an entry leaves the queue or history.
-func (s *State) expiry(e *ring.Entry) int64 {
+func (s *State) expiry(u *user, e *ring.Entry) int64 {
 	if e.Flags&ring.Expired != 0 {
 		return 0
 	}
-	at := e.Time + min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
+	at := e.Time + s.queueTTL(u)
 	if e.TTL != 0 {
 		at = min(at, e.Time+int64(e.TTL)*1000)
 	}
@@ -183,7 +199,7 @@ func (s *State) unexpired(u *user, c *conv, now int64) (oldest int64, ok bool) {
 		return 0, false
 	}
 	var e ring.Entry
-	life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
+	life := s.queueTTL(u)
 	ok = c.log.Header(s.arena, u.queueFrom(c), &e) > 0 && e.Time+life > now
 	return e.Time, ok
 }
@@ -227,7 +243,7 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 	s.frees(u)
 	u.bytes -= c.log.Evict(s.arena, upTo)
 	if c.log.Header(s.arena, c.log.First(), &e) > 0 {
-		u.due = min(u.due, s.expiry(&e)) // a head now, whose end counts
+		u.due = min(u.due, s.expiry(u, &e)) // a head now, whose end counts
 	}
 	if old, _ := findMark(s.marksOf(u, c), c.log.First()); old > keptMarks {
 		s.rare(u, c).marks.cut(s.arena, old-keptMarks)
@@ -247,12 +263,13 @@ func (s *State) noteGone(u *user, c *conv, seq uint64, why gapCode) {
 }
 
 // purge removes from a conversation what has expired: the head of its log, and
-// from the queue's totals what is still history but too old for the queue.
-func (s *State) purge(u *user, c *conv) {
+// from the queue's totals what is still history but too old for the queue. It
+// tells whether that has emptied the log.
+func (s *State) purge(u *user, c *conv) (emptied bool) {
 	stale := !s.counted(u, c, s.now) // as the totals stand now, before their head goes
 	var e ring.Entry
 	upTo := uint64(0)
-	for cur := c.log.Ascend(s.arena, c.log.First()); cur.NextHeader(&e) > 0 && s.expired(&e, s.now); {
+	for cur := c.log.Ascend(s.arena, c.log.First()); cur.NextHeader(&e) > 0 && s.expired(u, &e, s.now); {
 		upTo = e.Seq
 	}
 	if upTo != 0 {
@@ -261,6 +278,7 @@ func (s *State) purge(u *user, c *conv) {
 	if stale {
 		s.recountAged(u, c)
 	}
+	return upTo != 0 && c.log.Len() == 0
 }
 
 // recountAged is recount when something that was counted has expired.
@@ -280,7 +298,9 @@ func (s *State) purgeDue(u *user) {
 	}
 	for i := range u.convs.items {
 		if c := &u.convs.items[i]; c.log.Len() > 0 {
-			s.purge(u, c)
+			if s.purge(u, c) {
+				s.forgetImport(u, i)
+			}
 		}
 	}
 	u.due = s.nextExpiry(u)
@@ -302,7 +322,7 @@ func (s *State) nextExpiry(u *user) int64 {
 		if c.log.Header(s.arena, c.log.First(), &e) == 0 {
 			continue
 		}
-		at := e.Time + s.limits.HistoryTTL.Milliseconds()
+		at := e.Time + s.historyTTL(u)
 		if e.TTL != 0 {
 			at = min(at, e.Time+int64(e.TTL)*1000)
 		}
@@ -314,7 +334,7 @@ func (s *State) nextExpiry(u *user) int64 {
 				at = min(at, soonest)
 			}
 			if c.log.Header(s.arena, u.queueFrom(c), &e) > 0 {
-				at = min(at, e.Time+min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds())
+				at = min(at, e.Time+s.queueTTL(u))
 			}
 		}
 		next = min(next, at)

@@ -84,7 +84,7 @@ func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
 	var e ring.Entry
 	log := &u.convs.items[i].log
 	for cur := log.Descend(s.arena, log.Next()); cur.Next(&e); {
-		if e.Flags&ring.Own == 0 || string(e.CID) != c.CID || s.expired(&e, s.now) {
+		if e.Flags&ring.Own == 0 || string(e.CID) != c.CID || s.expired(u, &e, s.now) {
 			continue
 		}
 		if string(e.Body) != string(c.Body) {

@@ -88,6 +88,8 @@ func (s *State) dropUser(number uint32) {
 		x.gone.free(s.arena)
 	}
 	u.extras.free(s.arena)
+	u.imports.free(s.arena)
+	s.setAccount(u, account{})
 	s.forgetSent(u, math.MaxInt64)
 	for i := range u.outbox {
 		for _, b := range u.outbox[i].bytes {

@@ -133,6 +133,7 @@ func (v *View) keep(u *user) {
 		u.extras.items[i].shared = true
 	}
 	im.user.convs, im.user.colds, im.user.extras = u.convs.clone(a), u.colds.clone(a), u.extras.clone(a)
+	im.user.imports = u.imports.clone(a)
 	im.user.outbox = slices.Clone(u.outbox)
 	im.user.sessions = slices.Clone(u.sessions)
 	for i := range im.user.sessions {
@@ -153,6 +154,7 @@ func (s *State) dropImage(u *user) {
 	im.user.convs.free(s.arena)
 	im.user.colds.free(s.arena)
 	im.user.extras.free(s.arena)
+	im.user.imports.free(s.arena)
 	s.arena.Release(&im.held)
 }
 

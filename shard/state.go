@@ -37,6 +37,7 @@ type State struct {
 	sentRecords int // in dedupe windows
 	tableBytes  int // of the tables of users
 	ages        ages
+	longestTTL  int64 // ms, that was set of a user since the state was made
 
 	commands commandSet
 	out      *Outcome // of the Apply that runs
@@ -69,6 +70,8 @@ type user struct {
 	sent     sentWindow
 	outbox   []outQueue
 	sessions []session
+	account  *account          // what an administrator has set; nil = nothing
+	imports  array[importMark] // by conversation
 }
 
 // firstArrival is what the arrival order of a user begins after, so that the
