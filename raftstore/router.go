@@ -149,13 +149,12 @@ func (s *Store) admit(cmd shard.Command) error {
 	var to shard.UserID
 	switch c := cmd.(type) {
 	case *shard.Send:
-		if s.diskLow.Load() {
-			return unavailable(10*time.Second, "the disk is nearly full")
-		}
-		if s.memoryFull.Load() {
-			return unavailable(memoryRetryAfter, "the memory is full")
+		if err := s.room(); err != nil {
+			return err
 		}
 		to = c.To
+	case *shard.Import, *shard.ImportGroup:
+		return s.room()
 	case *shard.Recall:
 		to = c.Peer
 	case *shard.ReadReport:
@@ -171,6 +170,17 @@ func (s *Store) admit(cmd shard.Command) error {
 	from, dest := s.group(shard.UserID(cmd.Key())), s.group(to)
 	if from != dest && s.outbox[dest.id].Load() >= int64(s.cfg.OutboxBytes) {
 		return unavailable(time.Second, fmt.Sprintf("too much waits for shard %d already", dest.id))
+	}
+	return nil
+}
+
+// room refuses what stores messages while there is none for them.
+func (s *Store) room() error {
+	switch {
+	case s.diskLow.Load():
+		return unavailable(10*time.Second, "the disk is nearly full")
+	case s.memoryFull.Load():
+		return unavailable(memoryRetryAfter, "the memory is full")
 	}
 	return nil
 }

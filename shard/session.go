@@ -37,6 +37,10 @@ func (s *State) Sessions(name UserID) []SessionInfo {
 	if u == nil {
 		return nil
 	}
+	return u.sessionInfos()
+}
+
+func (u *user) sessionInfos() []SessionInfo {
 	infos := make([]SessionInfo, len(u.sessions))
 	for i, ss := range u.sessions {
 		infos[i] = SessionInfo{Number: ss.number, Device: ss.device, Platform: ss.platform, At: ss.at}
