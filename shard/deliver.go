@@ -17,6 +17,10 @@ func (s *State) deliver(sl *slot, l *Letter, r *Result) {
 		*r = Result{Code: CodeBadRequest, Detail: "letter: from and to must differ and not be empty"}
 		return
 	}
+	if l.Kind == LetterJoined || l.Kind == LetterLeft {
+		s.enlist(sl, l)
+		return
+	}
 	last := uint64(0)
 	if u := s.inSlot(sl, l.To); u != nil {
 		if i := s.find(u, l.From); i >= 0 {

@@ -32,12 +32,16 @@ func (s *State) markOf(u *user, c *conv, seq uint64) gapCode {
 	return gapNone
 }
 
-// historyTTL is how long a user's messages stay in history, in ms.
+// historyTTL is how long a user's, or a group's, messages stay in history, in ms.
 func (s *State) historyTTL(u *user) int64 {
+	if u.team != nil {
+		return s.limits.GroupTTL.Milliseconds()
+	}
 	return max(s.limits.HistoryTTL.Milliseconds(), u.settings().historyTTL)
 }
 
-// queueTTL is how long a user's messages stay in his queue, in ms.
+// queueTTL is how long a user's messages stay in his queue, in ms. Nothing of a
+// group is queued.
 func (s *State) queueTTL(u *user) int64 {
 	return min(s.limits.OfflineTTL.Milliseconds(), s.historyTTL(u))
 }
@@ -231,6 +235,9 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 			why = reason
 		}
 		s.noteGone(u, c, e.Seq, why)
+		if u.team != nil && e.TTL != 0 {
+			u.team.ttls--
+		}
 		s.ages.add(e.Time, -size)
 		if e.Flags&ring.Own == 0 {
 			cold := s.warm(u, c)
@@ -245,7 +252,9 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 	if c.log.Header(s.arena, c.log.First(), &e) > 0 {
 		u.due = min(u.due, s.expiry(u, &e)) // a head now, whose end counts
 	}
-	if old, _ := findMark(s.marksOf(u, c), c.log.First()); old > keptMarks {
+	// Of many marks, an eighth goes at a time: each time moves the others.
+	marks := s.marksOf(u, c)
+	if old, _ := findMark(marks, c.log.First()); old > keptMarks+len(marks)/(8*keptMarks)*keptMarks {
 		s.rare(u, c).marks.cut(s.arena, old-keptMarks)
 	}
 }
@@ -348,7 +357,11 @@ func (s *State) enforce(u *user) {
 	overQueue := func() bool {
 		return u.queued > s.limits.OfflineMaxMessages || u.queuedBytes > s.limits.OfflineMaxBytes
 	}
-	if !overQueue() && u.bytes <= s.limits.UserBytes {
+	most := s.limits.UserBytes
+	if u.team != nil {
+		most = s.limits.GroupBytes
+	}
+	if !overQueue() && u.bytes <= most {
 		return
 	}
 	s.purgeDue(u)
@@ -358,7 +371,7 @@ func (s *State) enforce(u *user) {
 	for u.queuedBytes > s.limits.OfflineMaxBytes {
 		s.unqueueOldest(u, func(c *conv) uint32 { return c.queuedBytes })
 	}
-	for u.bytes > s.limits.UserBytes {
+	for u.bytes > most {
 		s.evictOldest(u)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/belfry-im/belfry/shard/ring"
@@ -156,7 +155,7 @@ func (s *State) UnreadSeqs(name, peer UserID, now int64) (seqs []uint64) {
 // after, and below before unless that is empty.
 func (s *State) AppendUsers(dst []UserEntry, firstSlot, lastSlot uint16, after, before UserID) []UserEntry {
 	for u := range s.usersOf(firstSlot, lastSlot) {
-		if isGroup(u) || u.name <= after || before != "" && u.name >= before {
+		if u.team != nil || u.name <= after || before != "" && u.name >= before {
 			continue
 		}
 		dst = append(dst, UserEntry{
@@ -171,7 +170,7 @@ func (s *State) AppendUsers(dst []UserEntry, firstSlot, lastSlot uint16, after, 
 func (s *State) Count(firstSlot, lastSlot uint16) (n Counts) {
 	for u := range s.usersOf(firstSlot, lastSlot) {
 		n.Bytes += u.bytes
-		if isGroup(u) {
+		if u.team != nil {
 			n.Groups++
 		} else {
 			n.Users++
@@ -180,7 +179,7 @@ func (s *State) Count(firstSlot, lastSlot uint16) (n Counts) {
 		for i := range u.convs.items {
 			if held := u.convs.items[i].log.Len(); held > 0 {
 				n.Messages += held
-				if !isGroup(u) {
+				if u.team == nil {
 					n.Conversations++
 				}
 			}
@@ -210,7 +209,7 @@ func (s *State) usersOf(firstSlot, lastSlot uint16) iter.Seq[*user] {
 // after, and below before unless that is empty.
 func (s *State) AppendGroups(dst []GroupInfo, firstSlot, lastSlot uint16, after, before GroupID) []GroupInfo {
 	for u := range s.usersOf(firstSlot, lastSlot) {
-		if !isGroup(u) {
+		if u.team == nil {
 			continue
 		}
 		id := GroupID(u.name[len(groupPrefix):])
@@ -245,6 +244,3 @@ func (s *State) ConversationsOf(name UserID, from, limit int, now int64) (conver
 	}
 	return conversations, 0
 }
-
-// isGroup tells the record of a group from that of a user.
-func isGroup(u *user) bool { return strings.HasPrefix(string(u.name), groupPrefix) }
