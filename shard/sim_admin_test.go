@@ -110,7 +110,8 @@ func (w *world) importSome() {
 		w.streams = append(w.streams, &simStream{name: 1 + w.rng.Uint64N(1<<40), a: w.anyUser(), b: w.anyUser()})
 	}
 	st := w.streams[max(0, len(w.streams)-1-w.rng.IntN(4))]
-	w.flushAll()
+	w.bringUp(w.shardOf(st.a))
+	w.bringUp(w.shardOf(st.b))
 	if w.moving(st.a) || w.moving(st.b) || w.underWay(st.a, st.b) || w.underWay(st.b, st.a) {
 		return
 	}
@@ -134,6 +135,16 @@ func (w *world) importSome() {
 	}
 	if st.a != st.b && !theirs.closed {
 		w.importInto(st.b, st.a, st.name, unread, rows, theirs, mine, false)
+	}
+}
+
+// bringUp executes what waits at a shard, and has its time be the present: what is
+// planned now is not to expire before it is done.
+func (w *world) bringUp(sh *simShard) {
+	w.flush(sh)
+	for sh.leader.Now() < w.clock+sh.skew {
+		w.order(sh.index, &shard.Trim{From: w.users[0], To: "nobody", UpTo: 1}, nil)
+		w.flush(sh)
 	}
 }
 

@@ -77,7 +77,7 @@ type trace struct {
 }
 
 // trailLen is how many commands a report shows.
-const trailLen = 4000
+const trailLen = 40
 
 func (w *world) remember(t trace) {
 	w.trail = append(w.trail, t)
