@@ -16,7 +16,7 @@ func TestPlantedGroupBugsAreCaught(t *testing.T) {
 		shows   string
 		plant   func(w *world, s *shard.State, id shard.GroupID, user shard.UserID)
 	}{
-		{"unread drifts", 5, `nread|Members?\(|Read`,
+		{"unread drifts", 5, `nread|Members?|Read`,
 			func(_ *world, s *shard.State, id shard.GroupID, user shard.UserID) {
 				shard.DriftGroupUnread(s, id, user)
 			}},
@@ -36,7 +36,7 @@ func TestPlantedGroupBugsAreCaught(t *testing.T) {
 					shard.LoseHides(s, id)
 				}
 			}},
-		{"notices left behind by a move", 100, `etters|GroupsOf`,
+		{"notices left behind by a move", 100, `etter|GroupsOf`,
 			func(w *world, s *shard.State, id shard.GroupID, _ shard.UserID) {
 				if arrived(w, id.Key()) {
 					shard.LoseNotices(s, id)
