@@ -154,6 +154,8 @@ func (s *Store) admit(cmd shard.Command) error {
 		return s.admitLetter(cmd, c.To)
 	case *shard.SendGroup:
 		return s.admitBytes() // writes no letter
+	case *shard.Import, *shard.ImportGroup:
+		return s.admitBytes()
 	case *shard.Recall:
 		return s.admitLetter(cmd, c.Peer)
 	case *shard.ReadReport:

@@ -279,16 +279,26 @@ func (c *Login) append(b []byte) []byte {
 	b = append(b, byte(c.Policy))
 	b = appendBool(b, c.AutoRead)
 	b = appendBool(b, c.HasSince)
-	if len(c.Since) > maxCursor {
-		return appendBytes(b, "") // none of ours: as malformed as any other
+	since := c.Since
+	if len(since) > maxCursor {
+		since = "" // none of ours: as malformed as any other
 	}
-	return appendBytes(b, c.Since)
+	if b = appendBytes(b, since); c.IssuedAt != 0 {
+		b = appendInt(b, c.IssuedAt)
+	}
+	return b
 }
 
 func (c *Login) decode(d *decoder) {
 	*c = Login{
 		User: d.user(), Device: d.text(MaxName), Platform: d.text(MaxName),
 		Policy: Policy(d.byte()), AutoRead: d.bool(), HasSince: d.bool(), Since: d.text(maxCursor),
+	}
+	// Logs of earlier programs end here.
+	if len(d.b) > 0 {
+		if c.IssuedAt = d.int(); c.IssuedAt == 0 {
+			d.fail(errMalformed)
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func (s *State) historyTTL(u *user) int64 {
 	if u.team != nil {
 		return s.limits.GroupTTL.Milliseconds()
 	}
-	return s.limits.HistoryTTL.Milliseconds()
+	return max(s.limits.HistoryTTL.Milliseconds(), u.settings().historyTTL)
 }
 
 // queueTTL is how long a user's messages stay in his queue, in ms. Nothing of a
@@ -85,8 +85,15 @@ func (s *State) queueable(u *user, c *conv, e *ring.Entry, now int64) bool {
 		s.markOf(u, c, e.Seq) == gapNone && !s.expired(u, e, now)
 }
 
-// store appends an entry to a view and gives it its place in the arrival order.
+// store appends an entry to a view, gives it its place in the arrival order and
+// has the user's sessions told.
 func (s *State) store(u *user, i int, e *ring.Entry) {
+	s.keep(u, i, e)
+	s.touch(u)
+}
+
+// keep is store without a word to anybody.
+func (s *State) keep(u *user, i int, e *ring.Entry) {
 	c := &u.convs.items[i]
 	u.arrival++
 	e.Arrival = u.arrival
@@ -98,8 +105,7 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 	s.ages.add(e.Time, size)
 	c.lastTime, c.lastArrival = e.Time, e.Arrival
 	s.activate(u, i)
-	s.touch(u)
-	if s.queueable(u, c, e, s.now) {
+	if e.Seq > c.read && s.queueable(u, c, e, s.now) {
 		s.count(u, c, 1, size)
 		s.expireBy(u, c, e)
 	}
@@ -266,8 +272,9 @@ func (s *State) noteGone(u *user, c *conv, seq uint64, why gapCode) {
 }
 
 // purge removes from a conversation what has expired: the head of its log, and
-// from the queue's totals what is still history but too old for the queue.
-func (s *State) purge(u *user, c *conv) {
+// from the queue's totals what is still history but too old for the queue. It
+// tells whether that has emptied the log.
+func (s *State) purge(u *user, c *conv) (emptied bool) {
 	stale := !s.counted(u, c, s.now) // as the totals stand now, before their head goes
 	var e ring.Entry
 	upTo := uint64(0)
@@ -280,6 +287,7 @@ func (s *State) purge(u *user, c *conv) {
 	if stale {
 		s.recountAged(u, c)
 	}
+	return upTo != 0 && c.log.Len() == 0
 }
 
 // recountAged is recount when something that was counted has expired.
@@ -299,7 +307,9 @@ func (s *State) purgeDue(u *user) {
 	}
 	for i := range u.convs.items {
 		if c := &u.convs.items[i]; c.log.Len() > 0 {
-			s.purge(u, c)
+			if s.purge(u, c) {
+				s.forgetImport(u, i)
+			}
 		}
 	}
 	u.due = s.nextExpiry(u)

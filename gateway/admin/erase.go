@@ -11,7 +11,7 @@ import (
 // what he sent with them, so the order is: nothing new from him; then, group by
 // group, what he sent and then his membership, by which the group is found
 // again if this ends in between; and he himself last. Each step can be repeated.
-func (a *API) eraseUser(ctx context.Context, in *userPath) (*struct{}, error) {
+func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	callOf(ctx).target = string(in.User)
 	user := shard.UserID(in.User)
 	if _, err := a.change(ctx, &shard.SetUser{User: user, Suspended: new(true)}); err != nil {

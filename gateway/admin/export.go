@@ -17,7 +17,7 @@ const ndjson = "application/x-ndjson"
 
 // An exportRow is a line of an export. One field is set.
 type exportRow struct {
-	User         *userInfo           `json:"user,omitempty"`
+	User         *UserInfo           `json:"user,omitempty"`
 	Blocked      *shard.UserID       `json:"blocked,omitempty"`
 	Conversation *exportConversation `json:"conversation,omitempty"`
 	Message      *message            `json:"message,omitempty"`
@@ -36,7 +36,7 @@ type exportConversation struct {
 }
 
 type exportGroup struct {
-	groupInfo
+	GroupInfo
 	Member member `json:"member"`
 }
 
@@ -44,7 +44,7 @@ type exportOutput struct {
 	Body func(huma.Context)
 }
 
-func (a *API) exportUser(ctx context.Context, in *userPath) (*exportOutput, error) {
+func (a *API) exportUser(ctx context.Context, in *UserPath) (*exportOutput, error) {
 	waiting, cancel := a.waiting(ctx)
 	defer cancel()
 	if _, err := a.knownUser(waiting, in.User); err != nil {

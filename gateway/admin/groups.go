@@ -40,7 +40,7 @@ func (a *API) groupOperations() {
 		"Delete one message.", "As deleteSender."), a.deleteMessage)
 }
 
-type groupPath struct {
+type GroupPath struct {
 	Group groupName `path:"group"`
 }
 
@@ -105,7 +105,7 @@ func (s *setSettings) apply(to *shard.GroupSettings) {
 	}
 }
 
-type groupInfo struct {
+type GroupInfo struct {
 	Group      groupName     `json:"group"`
 	Kind       string        `json:"kind" enum:"private,public,chatroom,live"`
 	Name       string        `json:"name"`
@@ -119,8 +119,8 @@ type groupInfo struct {
 	Bytes      int           `json:"bytes" doc:"of stored messages"`
 }
 
-func groupInfoOf(g *shard.GroupInfo) groupInfo {
-	info := groupInfo{
+func groupInfoOf(g *shard.GroupInfo) GroupInfo {
+	info := GroupInfo{
 		Group: groupName(g.ID), Kind: kinds[g.Kind], Name: g.Name, Owner: string(g.Owner),
 		Settings: groupSettings{
 			MaxMembers: g.Settings.MaxMembers, Join: joinModes[g.Settings.Join], History: histories[g.Settings.History],
@@ -136,14 +136,14 @@ func groupInfoOf(g *shard.GroupInfo) groupInfo {
 
 type listGroupsOutput struct {
 	Body struct {
-		Groups []groupInfo `json:"groups" nullable:"false"`
+		Groups []GroupInfo `json:"groups" nullable:"false"`
 		More   bool        `json:"more" doc:"ask again, after the last of these"`
 	}
 }
 
 func (a *API) listGroups(ctx context.Context, in *struct {
 	After groupName `query:"after" doc:"the last id of the page before"`
-	listInput
+	ListInput
 }) (*listGroupsOutput, error) {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
@@ -152,7 +152,7 @@ func (a *API) listGroups(ctx context.Context, in *struct {
 		return nil, a.errorOf(err)
 	}
 	out := new(listGroupsOutput)
-	out.Body.Groups, out.Body.More = make([]groupInfo, len(groups)), more
+	out.Body.Groups, out.Body.More = make([]GroupInfo, len(groups)), more
 	for i := range groups {
 		out.Body.Groups[i] = groupInfoOf(&groups[i])
 	}
@@ -260,9 +260,9 @@ func (a *API) group(id groupName) (*shard.GroupInfo, error) {
 	return &info, nil
 }
 
-type getGroupOutput struct{ Body groupInfo }
+type getGroupOutput struct{ Body GroupInfo }
 
-func (a *API) getGroup(_ context.Context, in *groupPath) (*getGroupOutput, error) {
+func (a *API) getGroup(_ context.Context, in *GroupPath) (*getGroupOutput, error) {
 	info, err := a.group(in.Group)
 	if err != nil {
 		return nil, err
@@ -271,7 +271,7 @@ func (a *API) getGroup(_ context.Context, in *groupPath) (*getGroupOutput, error
 }
 
 type setGroupInput struct {
-	groupPath
+	GroupPath
 	Body struct {
 		Name       *string     `json:"name,omitempty" maxLength:"256" doc:"at most 256 bytes"`
 		Owner      userName    `json:"owner,omitempty" doc:"a member"`
@@ -310,15 +310,15 @@ func (a *API) setGroup(ctx context.Context, in *setGroupInput) (*struct{}, error
 	return nil, err
 }
 
-func (a *API) dismissGroup(ctx context.Context, in *groupPath) (*struct{}, error) {
+func (a *API) dismissGroup(ctx context.Context, in *GroupPath) (*struct{}, error) {
 	callOf(ctx).target = string(in.Group)
 	_, err := a.change(ctx, &shard.DismissGroup{Group: shard.GroupID(in.Group)})
 	return nil, err
 }
 
 func (a *API) getGroupMessages(_ context.Context, in *struct {
-	groupPath
-	pageInput
+	GroupPath
+	PageInput
 }) (*pageOutput, error) {
 	q, err := in.query()
 	if err != nil {
@@ -331,13 +331,13 @@ func (a *API) getGroupMessages(_ context.Context, in *struct {
 	return a.page(q)
 }
 
-type silentInput struct {
+type SilentInput struct {
 	Silent bool `query:"silent" default:"false" doc:"tell nobody: clients keep what they have"`
 }
 
 type deleteSenderInput struct {
-	groupPath
-	silentInput
+	GroupPath
+	SilentInput
 	Sender userName `query:"sender" required:"true" doc:"whose messages"`
 }
 
@@ -359,8 +359,8 @@ func (a *API) deleteSender(ctx context.Context, in *deleteSenderInput) (*deleted
 }
 
 func (a *API) deleteMessage(ctx context.Context, in *struct {
-	groupPath
-	silentInput
+	GroupPath
+	SilentInput
 	Seq seqNumber `path:"seq"`
 }) (*struct{}, error) {
 	callOf(ctx).target = fmt.Sprintf("%d in %s", in.Seq, in.Group)

@@ -49,9 +49,9 @@ type listMembersOutput struct {
 }
 
 func (a *API) listMembers(_ context.Context, in *struct {
-	groupPath
+	GroupPath
 	After userName `query:"after" doc:"the last name of the page before"`
-	listInput
+	ListInput
 }) (*listMembersOutput, error) {
 	if _, err := a.group(in.Group); err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (a *API) listMembers(_ context.Context, in *struct {
 }
 
 type addMembersInput struct {
-	groupPath
+	GroupPath
 	Body struct {
 		Users []userName `json:"users" nullable:"false" minItems:"1" maxItems:"100"`
 	}
@@ -104,12 +104,12 @@ func (a *API) addMembers(ctx context.Context, in *addMembersInput) (*addMembersO
 	return out, nil
 }
 
-type memberPath struct {
-	groupPath
-	userPath
+type MemberPath struct {
+	GroupPath
+	UserPath
 }
 
-func (a *API) removeMember(ctx context.Context, in *memberPath) (*struct{}, error) {
+func (a *API) removeMember(ctx context.Context, in *MemberPath) (*struct{}, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
 	r, err := a.change(ctx, &shard.RemoveMembers{Group: shard.GroupID(in.Group), Users: []shard.UserID{shard.UserID(in.User)}})
 	if err != nil {
@@ -125,7 +125,7 @@ func (a *API) removeMember(ctx context.Context, in *memberPath) (*struct{}, erro
 }
 
 type setMemberInput struct {
-	memberPath
+	MemberPath
 	Body struct {
 		Role       *string `json:"role,omitempty" enum:"member,admin"`
 		MutedUntil *int64  `json:"mutedUntil,omitempty" minimum:"0" maximum:"9007199254740991" doc:"ms; 0 = not muted"`
@@ -157,7 +157,7 @@ type listRequestsOutput struct {
 	}
 }
 
-func (a *API) listRequests(_ context.Context, in *groupPath) (*listRequestsOutput, error) {
+func (a *API) listRequests(_ context.Context, in *GroupPath) (*listRequestsOutput, error) {
 	if _, err := a.group(in.Group); err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (a *API) listRequests(_ context.Context, in *groupPath) (*listRequestsOutpu
 }
 
 type answerRequestInput struct {
-	memberPath
+	MemberPath
 	Body struct {
 		Accept bool `json:"accept"`
 	}

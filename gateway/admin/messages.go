@@ -247,8 +247,8 @@ func newMessageID(nowMS int64) shard.MsgID {
 	return shard.MsgID(id)
 }
 
-// pageInput asks for a page of messages.
-type pageInput struct {
+// PageInput asks for a page of messages.
+type PageInput struct {
 	Before optional[seqNumber] `query:"before" doc:"seqs below this one, the highest of them"`
 	After  optional[seqOrZero] `query:"after" doc:"seqs above this one, the lowest of them; 0 begins at the start"`
 	From   optional[seqNumber] `query:"from" doc:"lowest seq, with to"`
@@ -263,7 +263,7 @@ func (seqOrZero) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0), Maximum: new(float64(protocol.MaxInt))}
 }
 
-func (in *pageInput) query() (shard.HistoryQuery, error) {
+func (in *PageInput) query() (shard.HistoryQuery, error) {
 	q := shard.HistoryQuery{
 		Before: uint64(in.Before.Value), After: uint64(in.After.Value), HasAfter: in.After.Set,
 		From: uint64(in.From.Value), To: uint64(in.To.Value), Limit: in.Limit, MaxBytes: protocol.MaxPage,
@@ -320,14 +320,14 @@ func (a *API) page(q shard.HistoryQuery) (*pageOutput, error) {
 	return out, nil
 }
 
-type conversationPath struct {
+type ConversationPath struct {
 	User userName `path:"user"`
 	Conv convName `path:"conv"`
 }
 
 func (a *API) getMessages(_ context.Context, in *struct {
-	conversationPath
-	pageInput
+	ConversationPath
+	PageInput
 }) (*pageOutput, error) {
 	q, err := in.query()
 	if err != nil {
@@ -347,7 +347,7 @@ func (a *API) getMessages(_ context.Context, in *struct {
 }
 
 type setReadInput struct {
-	conversationPath
+	ConversationPath
 	Body struct {
 		ReadSeq uint64 `json:"readSeq" maximum:"9007199254740991" doc:"the highest seq that is read; beyond the newest means the newest"`
 	}

@@ -14,7 +14,7 @@ func (a *API) storeOperations() {
 		"How much there is.", "In all, and by shard. While a shard does not serve, 503."), a.getStats)
 }
 
-type counts struct {
+type Counts struct {
 	Users         int `json:"users" doc:"that are known, whether they have logged in or not"`
 	Sessions      int `json:"sessions"`
 	Groups        int `json:"groups"`
@@ -25,9 +25,9 @@ type counts struct {
 
 type statsOutput struct {
 	Body struct {
-		counts
+		Counts
 		Time   int64    `json:"time" doc:"the store's clock, ms"`
-		Shards []counts `json:"shards" nullable:"false" doc:"in order of number"`
+		Shards []Counts `json:"shards" nullable:"false" doc:"in order of number"`
 	}
 }
 
@@ -39,14 +39,14 @@ func (a *API) getStats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		return nil, a.errorOf(err)
 	}
 	out := new(statsOutput)
-	out.Body.counts, out.Body.Time = countsOf(&total), a.backend.Now()
-	out.Body.Shards = make([]counts, len(shards))
+	out.Body.Counts, out.Body.Time = countsOf(&total), a.backend.Now()
+	out.Body.Shards = make([]Counts, len(shards))
 	for i := range shards {
 		out.Body.Shards[i] = countsOf(&shards[i])
 	}
 	return out, nil
 }
 
-func countsOf(c *shard.Counts) counts {
-	return counts{c.Users, c.Sessions, c.Groups, c.Conversations, c.Messages, c.Bytes}
+func countsOf(c *shard.Counts) Counts {
+	return Counts{c.Users, c.Sessions, c.Groups, c.Conversations, c.Messages, c.Bytes}
 }

@@ -40,11 +40,11 @@ func (a *API) userOperations() {
 	huma.Register(a.huma, op, a.exportUser)
 }
 
-type userPath struct {
+type UserPath struct {
 	User userName `path:"user"`
 }
 
-type listInput struct {
+type ListInput struct {
 	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
@@ -66,7 +66,7 @@ type listUsersOutput struct {
 
 func (a *API) listUsers(ctx context.Context, in *struct {
 	After userName `query:"after" doc:"the last name of the page before"`
-	listInput
+	ListInput
 }) (*listUsersOutput, error) {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
@@ -113,7 +113,7 @@ type volume struct {
 	Bytes    int `json:"bytes"`
 }
 
-type userInfo struct {
+type UserInfo struct {
 	User          userName      `json:"user"`
 	Exists        bool          `json:"exists" doc:"he has logged in"`
 	LastSeen      int64         `json:"lastSeen" doc:"ms, when his last session ended; 0 = never"`
@@ -127,8 +127,8 @@ type userInfo struct {
 	UnreadTotal   int           `json:"unreadTotal"`
 }
 
-func userInfoOf(u *shard.UserInfo) userInfo {
-	info := userInfo{
+func userInfoOf(u *shard.UserInfo) UserInfo {
+	info := UserInfo{
 		User: userName(u.User), Exists: u.Exists, LastSeen: u.LastSeen,
 		Settings: userSettings{
 			HistoryTTL: int64(u.Settings.HistoryTTL / time.Second), Suspended: u.Settings.Suspended, TokensFrom: u.Settings.TokensFrom,
@@ -148,7 +148,7 @@ func userInfoOf(u *shard.UserInfo) userInfo {
 
 type getUserOutput struct {
 	Body struct {
-		userInfo
+		UserInfo
 		Unread []unread `json:"unread" nullable:"false" doc:"conversations that have unread messages"`
 	}
 }
@@ -156,7 +156,7 @@ type getUserOutput struct {
 // unreadReads is how many conversations are asked for their seqs at a time.
 const unreadReads = 16
 
-func (a *API) getUser(ctx context.Context, in *userPath) (*getUserOutput, error) {
+func (a *API) getUser(ctx context.Context, in *UserPath) (*getUserOutput, error) {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
 	user := shard.UserID(in.User)
@@ -169,7 +169,7 @@ func (a *API) getUser(ctx context.Context, in *userPath) (*getUserOutput, error)
 		return nil, a.errorOf(err)
 	}
 	out := new(getUserOutput)
-	out.Body.userInfo = userInfoOf(info)
+	out.Body.UserInfo = userInfoOf(info)
 	out.Body.Unread = make([]unread, len(counts))
 	reads, ctx := errgroup.WithContext(ctx)
 	reads.SetLimit(unreadReads)
@@ -219,7 +219,7 @@ func ranges(seqs []uint64) [][2]uint64 {
 }
 
 type setUserInput struct {
-	userPath
+	UserPath
 	Body struct {
 		HistoryTTL *int64 `json:"historyTtl,omitempty" minimum:"0" maximum:"315360000" doc:"s, at most ten years; 0 = as for others"`
 		Suspended  *bool  `json:"suspended,omitempty"`
@@ -241,7 +241,7 @@ func (a *API) setUser(ctx context.Context, in *setUserInput) (*struct{}, error) 
 }
 
 type kickInput struct {
-	userPath
+	UserPath
 	Device string `query:"device" maxLength:"64" doc:"the only one whose session ends"`
 }
 
