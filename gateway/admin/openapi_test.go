@@ -13,6 +13,8 @@ import (
 
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
+	"github.com/pb33f/libopenapi-validator/config"
+	"github.com/pb33f/libopenapi-validator/content"
 	"github.com/pb33f/libopenapi-validator/errors"
 
 	"github.com/belfry-im/belfry/shard"
@@ -221,7 +223,10 @@ func document(t *testing.T, s *server) (v validator.Validator, operations []oper
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, errs := validator.NewValidator(doc)
+	v, errs := validator.NewValidator(doc, config.WithBodyDecoder(ndjson, content.DecoderFunc(func(in *content.DecodeInput) (any, error) {
+		text, err := io.ReadAll(in.Body)
+		return string(text), err // lines are no one JSON value
+	})))
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
