@@ -52,7 +52,7 @@ type ImportResult struct {
 type ImportError struct {
 	Line    uint64     // of the request, from 1
 	Field   string     // of the row, as in its JSON
-	Code    shard.Code // CodeBadRequest, CodeNotFound (no such group), CodeForbidden (the group stores nothing) or CodeConflict (the conversation holds other messages)
+	Code    shard.Code // CodeBadRequest, CodeNotFound (no such group) or CodeConflict (the conversation holds other messages)
 	Message string
 }
 
@@ -121,6 +121,7 @@ type importKey struct {
 type importView struct {
 	key   importKey
 	state shard.ImportView
+	code  shard.Code // OK unless a group cannot take messages
 	err   error
 	now   int64
 	last  int64 // time of the newest row so far
@@ -272,7 +273,11 @@ func (v *importView) read(st *shard.State, stream uint64, now int64) {
 		return
 	}
 	v.now = now
-	v.state = st.ImportView(v.key.user, v.key.peer, stream, now)
+	if v.key.group != "" {
+		v.state, v.code = st.ImportGroupView(v.key.group, stream, now)
+	} else {
+		v.state = st.ImportView(v.key.user, v.key.peer, stream, now)
+	}
 	v.last = v.state.LastTime
 }
 
@@ -325,6 +330,10 @@ func (im *importer) check(row *ImportRow, line uint64, sides ...*importView) err
 		}
 		number := im.req.Offset + line
 		switch {
+		case v.code == shard.CodeNotFound:
+			return refuse("group", v.code, "does not exist")
+		case v.code != shard.OK:
+			return refuse("group", v.code, "a live group stores no messages")
 		case number <= v.state.Row:
 		case row.Time > v.now:
 			return refuse("time", shard.CodeBadRequest, "must not be in the future")

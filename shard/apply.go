@@ -119,6 +119,8 @@ func (s *State) executeGroup(cmd GroupCommand, r *Result) {
 		s.applySetGroup(c, r)
 	case *DismissGroup:
 		s.applyDismissGroup(c, r)
+	case *ImportGroup:
+		s.applyImportGroup(c, r)
 	default:
 		broken("no way to execute %T", cmd)
 	}

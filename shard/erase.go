@@ -9,13 +9,16 @@ func (s *State) applyEraseUser(c *EraseUser, r *Result) {
 		return
 	}
 	u := s.mutate(sl, c.User, false)
-	if u == nil {
+	if u == nil || u.team != nil {
 		return
 	}
 	if c.From == 0 {
 		s.endSessions(u, r, func(*session) bool { return true })
 		u.lastSeen, u.hourStart, u.hourOpened, u.opened = 0, 0, 0, 0
-		s.setAccount(u, account{erased: u.lastSession})
+		ttl := s.historyTTL(u)
+		if s.setAccount(u, account{erased: u.lastSession}); s.historyTTL(u) != ttl {
+			s.recountAll(u)
+		}
 		s.eraseSent(u)
 	}
 	work := max(int(c.MaxWork), 1)

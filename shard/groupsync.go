@@ -100,7 +100,7 @@ func (s *State) backlog(v *view, g *GroupView, limit int, now int64) {
 	}
 	after := uint64(0)
 	if g.Since > 0 {
-		after = v.log().AfterArrival(s.arena, g.Since) - 1
+		after = max(v.log().AfterArrival(s.arena, g.Since)-1, v.u.imported(0).seq)
 	}
 	var e ring.Entry
 	take := func(low uint64, others bool) (complete bool) {

@@ -8,8 +8,8 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// An importMark says what was imported into a conversation, until all of that
-// has expired.
+// An importMark says what was imported into a conversation. It stays, so that a
+// repeat of that changes nothing.
 type importMark struct {
 	conv    uint32 // its index
 	stream  uint64
@@ -86,8 +86,8 @@ func (s *State) applyImport(c *Import, r *Result) {
 		r.Code = CodeMoved
 		return
 	}
-	if c.User == "" || c.Peer == "" {
-		*r = Result{Code: CodeBadRequest, Detail: "user and peer must not be empty"}
+	if !isUser(c.User) || !isUser(c.Peer) {
+		*r = Result{Code: CodeBadRequest, Detail: "conv: both must be users"}
 		return
 	}
 	if !s.checkImport(c.Rows, r) {
@@ -111,6 +111,49 @@ func (s *State) applyImport(c *Import, r *Result) {
 		}
 		return !c.Unread || c.Peer == c.User
 	})
+}
+
+func (s *State) applyImportGroup(c *ImportGroup, r *Result) {
+	u := s.groupFor(c.Group, r)
+	if u == nil {
+		return
+	}
+	t := u.team
+	if !t.settings.Stored {
+		*r = Result{Code: CodeBadRequest, Detail: "group: a live group stores no messages"}
+		return
+	}
+	if !s.checkImport(c.Rows, r) {
+		return
+	}
+	for i := range c.Rows {
+		if c.Rows[i].From == "" {
+			*r = Result{Code: CodeBadRequest, Seq: c.Rows[i].Row, Detail: "from: must not be empty"}
+			return
+		}
+	}
+	s.purgeDue(u)
+	rows := s.newRows(u, 0, c.Stream, c.Rows, r)
+	if len(rows) == 0 {
+		return
+	}
+	s.importRows(u, 0, c.Stream, rows, func(e *ring.Entry, row *ImportRow) (read bool) {
+		e.Flags, e.From = ring.Own, []byte(row.From)
+		if e.TTL != 0 {
+			t.ttls++
+		}
+		return false // members have cursors of their own
+	})
+	if c.Unread {
+		return
+	}
+	newest := u.convs.items[0].log.Next() - 1
+	for i := range t.members.items {
+		if m := &t.members.items[i]; m.read < newest {
+			m.read = newest
+			m.flags &^= memberRewound
+		}
+	}
 }
 
 // newRows leaves out the rows that a conversation has had already, and refuses
@@ -145,6 +188,7 @@ func (s *State) newRows(u *user, i int, stream uint64, rows []ImportRow, r *Resu
 // counts as read.
 func (s *State) importRows(u *user, i int, stream uint64, rows []ImportRow, fill func(*ring.Entry, *ImportRow) (read bool)) {
 	c, oldest := &u.convs.items[i], u.oldest
+	read := c.read
 	var e ring.Entry
 	for j := range rows {
 		row := &rows[j]
@@ -157,6 +201,10 @@ func (s *State) importRows(u *user, i int, stream uint64, rows []ImportRow, fill
 		}
 		s.keep(u, i, &e)
 	}
+	if c.read > read && c.queued > 0 {
+		s.recount(u, c)
+	}
+	s.forgetLost(u, c, c.read)
 	s.markImported(u, i, importMark{stream: stream, row: rows[len(rows)-1].Row, seq: e.Seq, arrival: e.Arrival})
 	if rows[0].Time <= s.cutoff {
 		s.evictCutOf(u, c)
@@ -184,6 +232,19 @@ func (s *State) ImportView(name, peer UserID, stream uint64, now int64) ImportVi
 		return ImportView{Open: true, Next: 1, Keep: s.limits.HistoryTTL, Cutoff: s.cutoff}
 	}
 	return s.importView(u, s.find(u, peer), stream, now)
+}
+
+// ImportGroupView tells how an import finds a group's log. CodeNotFound: there is
+// no such group; CodeBadRequest: it stores no messages.
+func (s *State) ImportGroupView(id GroupID, stream uint64, now int64) (ImportView, Code) {
+	u := s.group(id)
+	switch {
+	case u == nil:
+		return ImportView{}, CodeNotFound
+	case !u.team.settings.Stored:
+		return ImportView{}, CodeBadRequest
+	}
+	return s.importView(u, 0, stream, now), OK
 }
 
 func (s *State) importView(u *user, i int, stream uint64, now int64) ImportView {

@@ -239,7 +239,7 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 			u.team.ttls--
 		}
 		s.ages.add(e.Time, -size)
-		if e.Flags&ring.Own == 0 {
+		if e.Flags&ring.Own == 0 && e.Peer != 0 {
 			cold := s.warm(u, c)
 			if e.Seq != cold.gonePeerSeq+1 || e.Peer != cold.gonePeer+1 {
 				cold.goneFrom = e.Seq
@@ -272,9 +272,8 @@ func (s *State) noteGone(u *user, c *conv, seq uint64, why gapCode) {
 }
 
 // purge removes from a conversation what has expired: the head of its log, and
-// from the queue's totals what is still history but too old for the queue. It
-// tells whether that has emptied the log.
-func (s *State) purge(u *user, c *conv) (emptied bool) {
+// from the queue's totals what is still history but too old for the queue.
+func (s *State) purge(u *user, c *conv) {
 	stale := !s.counted(u, c, s.now) // as the totals stand now, before their head goes
 	var e ring.Entry
 	upTo := uint64(0)
@@ -287,7 +286,6 @@ func (s *State) purge(u *user, c *conv) (emptied bool) {
 	if stale {
 		s.recountAged(u, c)
 	}
-	return upTo != 0 && c.log.Len() == 0
 }
 
 // recountAged is recount when something that was counted has expired.
@@ -307,9 +305,7 @@ func (s *State) purgeDue(u *user) {
 	}
 	for i := range u.convs.items {
 		if c := &u.convs.items[i]; c.log.Len() > 0 {
-			if s.purge(u, c) {
-				s.forgetImport(u, i)
-			}
+			s.purge(u, c)
 		}
 	}
 	u.due = s.nextExpiry(u)

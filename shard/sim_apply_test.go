@@ -99,6 +99,16 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.deleteConversation(sh, u, c) })
 	case *shard.SetConversation:
 		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.setConversation(u, c) })
+	case *shard.SetUser:
+		return m.setUser(sh, c)
+	case *shard.RefreshToken:
+		return m.refreshToken(sh, c)
+	case *shard.SetRead:
+		return m.setRead(sh, c)
+	case *shard.EraseUser:
+		return m.eraseUser(sh, c)
+	case *shard.Import:
+		return m.importRows(sh, c)
 	case *shard.Block:
 		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.block(sh, u, c) })
 	}
@@ -152,6 +162,10 @@ func (m *model) login(sh *modelShard, c *shard.Login) shard.Result {
 		return refused(shard.CodeBadRequest)
 	}
 	u := m.user(c.User)
+	if code := u.admits(c.IssuedAt); code != shard.OK {
+		return refused(code)
+	}
+	u.settle(sh)
 	u.loggedIn = true
 	u.lastSession++
 	result := shard.Result{Session: u.lastSession}
@@ -171,7 +185,7 @@ func (m *model) login(sh *modelShard, c *shard.Login) shard.Result {
 		end(u.sessions[0], "policy")
 	}
 	u.sessions = append(u.sessions, &modelSession{
-		number: u.lastSession, device: c.Device, platform: c.Platform, autoRead: c.AutoRead,
+		number: u.lastSession, device: c.Device, platform: c.Platform, autoRead: c.AutoRead, issued: c.IssuedAt,
 	})
 	m.kicked = append(m.kicked, result.Kicked...)
 	m.touched[u.id] = true
@@ -197,6 +211,14 @@ func (m *model) login(sh *modelShard, c *shard.Login) shard.Result {
 // no longer holds that, the state may know less.
 func (m *model) readThrough(sh *modelShard, u *modelUser, v *modelView, since uint64) {
 	var least, most uint64
+	if n := slices.IndexFunc(v.entries, func(e *modelEntry) bool { return e.arrival > since }); n != 0 {
+		if n < 0 {
+			n = len(v.entries)
+		}
+		if n > 0 && v.entries[n-1].imported {
+			return // that was never pushed
+		}
+	}
 	for _, e := range v.entries {
 		if e.arrival > since {
 			break
@@ -340,10 +362,10 @@ func (m *model) receipt(sh *modelShard, u *modelUser, v *modelView, seq uint64) 
 			continue
 		}
 		if e.seq <= seq {
-			upTo = e.peer
+			upTo = max(upTo, e.peer)
 		}
 		if e.gone != "" || e.expired(&sh.limits, sh.now) {
-			newestGone = e.peer
+			newestGone = max(newestGone, e.peer)
 		}
 	}
 	if upTo < newestGone {

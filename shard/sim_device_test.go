@@ -102,7 +102,7 @@ func (w *world) login() {
 	d := pick(w, w.devices)
 	cmd := &shard.Login{
 		User: d.user, Device: d.name, Platform: d.platform, AutoRead: d.autoRead,
-		Policy: []shard.Policy{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[w.rng.IntN(10)],
+		Policy: []shard.Policy{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[w.rng.IntN(10)], IssuedAt: w.issuedAt(),
 	}
 	switch {
 	case w.chance(10): // its data was cleared
@@ -119,11 +119,7 @@ func (w *world) login() {
 		if r.Code != shard.OK {
 			return
 		}
-		for _, k := range r.Kicked {
-			if other := w.device(k.User, k.Session); other != nil {
-				other.session = 0
-			}
-		}
+		w.disconnect(r)
 		d.session = r.Session
 		w.startSync(d, r)
 	})
@@ -381,7 +377,7 @@ func (w *world) checkDevice(d *device) {
 	for _, peer := range u.peers {
 		v := u.views[peer]
 		for _, e := range v.held() {
-			if e.arrival > d.base && e.gap(limits, now) == "" && d.held[heldKey{peer, e.seq}] == nil {
+			if e.arrival > d.base && !e.imported && !e.blurred && e.gap(limits, now) == "" && d.held[heldKey{peer, e.seq}] == nil {
 				w.failf("%s of %s does not hold u:%s/%d, arrival %d", d.name, d.user, peer, e.seq, e.arrival)
 			}
 		}
@@ -404,7 +400,7 @@ func (w *world) checkDevice(d *device) {
 		}
 		v := u.views[c.peer]
 		switch {
-		case c.kind == shard.ChangeRead && d.read[c.peer] < c.seq:
+		case c.kind == shard.ChangeRead && (d.read[c.peer] < min(c.seq, v.readSeq) || c.back && d.read[c.peer] > v.readSeq):
 			w.failf("%s of %s: read cursor of u:%s = %d, want %d", d.name, d.user, c.peer, d.read[c.peer], v.readSeq)
 		case c.kind == shard.ChangeReceipt && d.receipts[c.peer] != v.receipt:
 			w.failf("%s of %s: receipt of u:%s = %d, want %d", d.name, d.user, c.peer, d.receipts[c.peer], v.receipt)

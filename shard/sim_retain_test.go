@@ -110,8 +110,8 @@ func settles(cmd shard.Command) bool {
 	switch c := cmd.(type) {
 	case *shard.Send:
 		return c.To != "" && c.CID != "" && len(c.Body) > 0
-	case *shard.Login:
-		return c.Device != ""
+	case *shard.Login, *shard.SetUser, *shard.RefreshToken, *shard.Import:
+		return false // unless they are taken
 	case *shard.Block:
 		return c.Target != "" && c.Target != c.User
 	case *shard.Deliver:

@@ -39,6 +39,11 @@ var deeds = []deed{
 	{30, (*world).move},
 	{20, (*world).snapshot},
 	{12, (*world).jump},
+	{6, (*world).setUser},
+	{6, (*world).refreshToken},
+	{25, (*world).setRead},
+	{1, (*world).eraseUser},
+	{25, (*world).importSome},
 	{60, (*world).readOne},
 	{3, (*world).readAll},
 }

@@ -31,6 +31,8 @@ type world struct {
 	sent     []*shard.Send // to be repeated, as are requests
 	requests []order
 	acked    map[[2]shard.UserID]int
+	imported map[[2]shard.UserID]int // rows in the first one's view of the second
+	streams  []*simStream
 	nextID   uint64
 	step     int
 	commands int          // executed
@@ -75,7 +77,7 @@ type trace struct {
 }
 
 // trailLen is how many commands a report shows.
-const trailLen = 40
+const trailLen = 4000
 
 func (w *world) remember(t trace) {
 	w.trail = append(w.trail, t)
@@ -104,7 +106,7 @@ func (w *world) failf(format string, args ...any) {
 func newWorld(seed uint64) *world {
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xbe1f)), model: newModel(simShards),
-		owner: map[uint16]int{}, acked: map[[2]shard.UserID]int{}, clock: 1_700_000_000_000,
+		owner: map[uint16]int{}, acked: map[[2]shard.UserID]int{}, imported: map[[2]shard.UserID]int{}, clock: 1_700_000_000_000,
 	}
 	users := 4 + w.rng.IntN(5)
 	switch w.rng.IntN(20) {
@@ -268,9 +270,11 @@ func (w *world) follow(sh *simShard, orders []order, at int64) {
 	w.model.begin()
 	if len(orders) == 1 {
 		w.model.adopt = &adoption{
-			readSeq:   func(user, peer shard.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
-			receipted: func(user, peer shard.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
-			holdsCut:  func(user shard.UserID) bool { return shard.HoldsCut(sh.leader, user) },
+			readSeq:     func(user, peer shard.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
+			receipted:   func(user, peer shard.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
+			looksErased: func(user, peer shard.UserID) (uint64, bool) { return shard.LooksErased(sh.leader, user, peer) },
+			next:        func() uint64 { return sh.outcome.Results[0].Seq },
+			holdsCut:    func(user shard.UserID) bool { return shard.HoldsCut(sh.leader, user) },
 		}
 	}
 	w.arrived = w.arrived[:0]
