@@ -145,11 +145,11 @@ const (
 const maxRequest = 512 << 10
 
 // operation completes what all operations have in common.
-func operation(method, path, id, tag, summary, description string) huma.Operation {
+func (a *API) operation(method, path, id, tag, summary, description string) huma.Operation {
 	return huma.Operation{
 		OperationID: id, Method: method, Path: path, Tags: []string{tag}, Summary: summary, Description: description,
 		Security:     []map[string][]string{{bearerScheme: {}}},
-		MaxBodyBytes: maxRequest, BodyReadTimeout: -1, // see timedBody
+		MaxBodyBytes: maxRequest, BodyReadTimeout: a.config.ReadTimeout,
 		Responses: map[string]*huma.Response{"default": {
 			Description: "the call was not done",
 			Content: map[string]*huma.MediaType{"application/json": {
@@ -189,8 +189,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 
 	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
-	if r.Body != nil {
-		r.Body = &timedBody{ReadCloser: r.Body, control: rw.control, timeout: a.config.ReadTimeout}
+	if r.Body != nil && r.Body != http.NoBody {
+		body := &timedBody{ReadCloser: r.Body, control: rw.control, timeout: a.config.ReadTimeout}
+		body.begin()
+		r.Body = body
 	}
 	if refused := a.route(rw, r); refused != nil {
 		refused.write(rw)

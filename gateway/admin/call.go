@@ -70,28 +70,25 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 
 // A timedBody has to come whole within timeout, or each part of it with
 // perRead. The deadline is off again at its end: net/http takes one that passes
-// later for a caller who has gone.
+// later for a caller who has gone. It stays on what is not read to its end,
+// which net/http reads on before it answers.
 type timedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
 	timeout time.Duration
 	perRead bool
-	begun   bool
 }
 
+// begin starts the time. A writer that knows no deadlines gives all the time.
+func (b *timedBody) begin() { _ = b.control.SetReadDeadline(time.Now().Add(b.timeout)) }
+
 func (b *timedBody) Read(p []byte) (int, error) {
-	if !b.begun || b.perRead {
-		b.begun = true
-		_ = b.control.SetReadDeadline(time.Now().Add(b.timeout))
+	if b.perRead {
+		b.begin()
 	}
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	if err == io.EOF {
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
-}
-
-func (b *timedBody) Close() error {
-	_ = b.control.SetReadDeadline(time.Time{})
-	return b.ReadCloser.Close()
 }

@@ -131,6 +131,9 @@ func validationError(status int, message string, errs []error) *Error {
 	switch status {
 	case http.StatusUnprocessableEntity, http.StatusBadRequest:
 		e.status, e.Code = http.StatusBadRequest, protocol.CodeBadRequest
+		if len(errs) == 0 {
+			e.Message = "body: must be set" // all that huma refuses without an error
+		}
 	case http.StatusUnsupportedMediaType:
 		e.Code, e.Message = protocol.CodeBadRequest, "Content-Type: want application/json"
 		return e

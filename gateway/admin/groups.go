@@ -15,28 +15,28 @@ import (
 )
 
 func (a *API) groupOperations() {
-	huma.Register(a.huma, operation(http.MethodGet, "/v1/groups", "listGroups", "Groups",
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups", "listGroups", "Groups",
 		"Groups in order of id.", ""), a.listGroups)
-	create := operation(http.MethodPost, "/v1/groups", "createGroup", "Groups",
+	create := a.operation(http.MethodPost, "/v1/groups", "createGroup", "Groups",
 		"Make a group.",
 		"What settings leaves out is that of the kind. To make a group again that is there as asked for answers like making it; give group, then, so that a repeat is one.")
 	create.DefaultStatus = http.StatusCreated
 	huma.Register(a.huma, create, a.createGroup)
-	huma.Register(a.huma, operation(http.MethodGet, "/v1/groups/{group}", "getGroup", "Groups",
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}", "getGroup", "Groups",
 		"What is known of a group.", ""), a.getGroup)
-	huma.Register(a.huma, operation(http.MethodPatch, "/v1/groups/{group}", "setGroup", "Groups",
+	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/groups/{group}", "setGroup", "Groups",
 		"Change a group, or give it to another member.", "What is absent stays. Properties are replaced as a whole. The former owner stays an admin."),
 		a.setGroup)
-	huma.Register(a.huma, operation(http.MethodDelete, "/v1/groups/{group}", "dismissGroup", "Groups",
+	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}", "dismissGroup", "Groups",
 		"Dismiss a group.", "Its id stays taken for 30 days for its owner, and goes on with its seq when it is made again."),
 		a.dismissGroup)
-	huma.Register(a.huma, operation(http.MethodGet, "/v1/groups/{group}/messages", "getGroupMessages", "Groups",
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}/messages", "getGroupMessages", "Groups",
 		"A page of a group's log, as nobody sees it.", "As getMessages, with what members have deleted for themselves."),
 		a.getGroupMessages)
-	huma.Register(a.huma, operation(http.MethodDelete, "/v1/groups/{group}/messages", "deleteSender", "Groups",
+	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}/messages", "deleteSender", "Groups",
 		"Delete all that a member sent.", "He need no longer be one. Gone for all who read later; connected clients get onRecall unless silent. The seqs stay taken."),
 		a.deleteSender)
-	huma.Register(a.huma, operation(http.MethodDelete, "/v1/groups/{group}/messages/{seq}", "deleteMessage", "Groups",
+	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}/messages/{seq}", "deleteMessage", "Groups",
 		"Delete one message.", "As deleteSender."), a.deleteMessage)
 }
 

@@ -24,7 +24,7 @@ import (
 const maxImportLine = 256 << 10
 
 func (a *API) importOperation() {
-	op := operation(http.MethodPost, "/v1/import", "importMessages", "Store",
+	op := a.operation(http.MethodPost, "/v1/import", "importMessages", "Store",
 		"Import the history of another system.",
 		"NDJSON, one message a line, oldest first; see the schema importRow. It fills conversations that hold no other message and keeps their times; "+
 			"nothing is pushed. Rows that are too old to be kept are counted and left out. An import that broke off can be repeated as it was, or from offset on: "+

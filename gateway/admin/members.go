@@ -11,18 +11,18 @@ import (
 )
 
 func (a *API) memberOperations() {
-	huma.Register(a.huma, operation(http.MethodGet, "/v1/groups/{group}/members", "listMembers", "Members",
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}/members", "listMembers", "Members",
 		"Members in order of name.", "Of a live group, whose members are sessions, those with a role or who are muted."),
 		a.listMembers)
-	huma.Register(a.huma, operation(http.MethodPost, "/v1/groups/{group}/members", "addMembers", "Members",
+	huma.Register(a.huma, a.operation(http.MethodPost, "/v1/groups/{group}/members", "addMembers", "Members",
 		"Make users members.", "Who is one already counts as added."), a.addMembers)
-	huma.Register(a.huma, operation(http.MethodDelete, "/v1/groups/{group}/members/{user}", "removeMember", "Members",
+	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}/members/{user}", "removeMember", "Members",
 		"Take a member out.", "The owner, too, which leaves the group without one."), a.removeMember)
-	huma.Register(a.huma, operation(http.MethodPatch, "/v1/groups/{group}/members/{user}", "setMember", "Members",
+	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/groups/{group}/members/{user}", "setMember", "Members",
 		"Change a member's role, or mute him.", "What is absent stays. Another owner is made by setGroup."), a.setMember)
-	huma.Register(a.huma, operation(http.MethodGet, "/v1/groups/{group}/requests", "listRequests", "Members",
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}/requests", "listRequests", "Members",
 		"Requests to join, oldest first.", ""), a.listRequests)
-	huma.Register(a.huma, operation(http.MethodPost, "/v1/groups/{group}/requests/{user}", "answerRequest", "Members",
+	huma.Register(a.huma, a.operation(http.MethodPost, "/v1/groups/{group}/requests/{user}", "answerRequest", "Members",
 		"Accept or refuse a request to join.", ""), a.answerRequest)
 }
 

@@ -20,16 +20,16 @@ import (
 const maxReceivers = 500
 
 func (a *API) messageOperations() {
-	huma.Register(a.huma, operation(http.MethodPost, "/v1/messages", "sendMessages", "Messages",
+	huma.Register(a.huma, a.operation(http.MethodPost, "/v1/messages", "sendMessages", "Messages",
 		"Send in a user's name.",
 		"To one conversation, which answers with the error if it fails, or to up to 500 users, which always answers 200 with a result for each. "+
 			"A repeat with the same cid within the dedupe window is answered like the first and stores nothing. With ttl 0 only devices that are connected now get the message."),
 		a.sendMessages)
-	huma.Register(a.huma, operation(http.MethodGet, "/v1/users/{user}/conversations/{conv}/messages", "getMessages", "Messages",
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/users/{user}/conversations/{conv}/messages", "getMessages", "Messages",
 		"A page of a conversation, as that user sees it.",
 		"At most one of before, after and from with to; none gives the newest. Seqs of the page's range without message are in gaps."),
 		a.getMessages)
-	huma.Register(a.huma, operation(http.MethodPatch, "/v1/users/{user}/conversations/{conv}", "setRead", "Messages",
+	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/users/{user}/conversations/{conv}", "setRead", "Messages",
 		"Set a read cursor, also back.", "The user's sessions are told by onReadReport."),
 		a.setRead)
 }

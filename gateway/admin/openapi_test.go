@@ -186,6 +186,9 @@ func send(from, to string, n int) func(*server) {
 		for i := range n {
 			s.must("POST", "/v1/messages", obj{"from": from, "to": to, "cid": fmt.Sprint(i), "body": obj{"text": "hi"}})
 		}
+		if peer, ok := strings.CutPrefix(to, "u:"); ok {
+			s.arrived(peer, from, n)
+		}
 	}
 }
 

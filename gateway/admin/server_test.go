@@ -190,3 +190,22 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// arrived waits until a user has n messages in his view of a conversation:
+// between shards they travel by letter.
+func (s *server) arrived(user, peer string, n int) {
+	s.t.Helper()
+	var page shard.Page
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		q := shard.HistoryQuery{User: shard.UserID(user), Peer: shard.UserID(peer), Limit: 100, MaxBytes: 1 << 20}
+		if err := s.store.History(q, &page); err != nil {
+			s.t.Fatal(err)
+		}
+		if len(page.Batch.Messages) >= n {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s has %d messages of %s after 20s, want %d", user, len(page.Batch.Messages), peer, n)
+		}
+	}
+}

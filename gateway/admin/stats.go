@@ -10,7 +10,7 @@ import (
 )
 
 func (a *API) storeOperations() {
-	huma.Register(a.huma, operation(http.MethodGet, "/v1/stats", "getStats", "Store",
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/stats", "getStats", "Store",
 		"How much there is.", "In all, and by shard. While a shard does not serve, 503."), a.getStats)
 }
 

@@ -41,7 +41,7 @@ type tencentAnswer struct {
 // tencentOperation adds a call that exists for back ends which make it already:
 // the form, of its errors too, is that of Tencent IM. So it goes past huma.
 func (a *API) tencentOperation() {
-	op := operation(http.MethodPost, tencentPath, "tencentDeleteSender", "Groups",
+	op := a.operation(http.MethodPost, tencentPath, "tencentDeleteSender", "Groups",
 		"deleteSender in the form of Tencent IM.",
 		"Always answers 200. The token comes as Bearer or as usersig; other parameters of the query, and the content type, do not matter.")
 	op.Security = append(op.Security, map[string][]string{usersigScheme: {}})

@@ -13,25 +13,25 @@ import (
 )
 
 func (a *API) userOperations() {
-	huma.Register(a.huma, operation(http.MethodGet, "/v1/users", "listUsers", "Users",
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/users", "listUsers", "Users",
 		"Users in order of name.", "All that are known: who has logged in, and who was written to."),
 		a.listUsers)
-	huma.Register(a.huma, operation(http.MethodGet, "/v1/users/{user}", "getUser", "Users",
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/users/{user}", "getUser", "Users",
 		"What is known of a user.", "Settings, devices, queue, stored bytes, and the seqs that make up what is unread."),
 		a.getUser)
-	huma.Register(a.huma, operation(http.MethodPatch, "/v1/users/{user}", "setUser", "Users",
+	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/users/{user}", "setUser", "Users",
 		"Suspend a user, refuse his older tokens, or keep his history for longer.",
 		"What is absent stays. Sessions that are no longer allowed end with close code 4403 or 4401. He need not have logged in yet."),
 		a.setUser)
-	huma.Register(a.huma, operation(http.MethodDelete, "/v1/users/{user}", "eraseUser", "Users",
+	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/users/{user}", "eraseUser", "Users",
 		"Erase a user's data.",
 		"Suspends him, deletes what he sent to his groups, takes him out of them, then removes his messages, settings and sessions, and with the settings the suspension: "+
 			"suspend him again, or set tokensFrom, to keep him out. What others received from him one-to-one is theirs and stays. After an error, repeat it: it goes on."),
 		a.eraseUser)
-	huma.Register(a.huma, operation(http.MethodDelete, "/v1/users/{user}/sessions", "kickSessions", "Users",
+	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/users/{user}/sessions", "kickSessions", "Users",
 		"End a user's sessions, all or those of one device.", "They close with 4403. He may log in again: see setUser."),
 		a.kickSessions)
-	op := operation(http.MethodGet, "/v1/users/{user}/export", "exportUser", "Users",
+	op := a.operation(http.MethodGet, "/v1/users/{user}/export", "exportUser", "Users",
 		"All of a user's data, as NDJSON.",
 		"A line for each: first {\"user\": …} with what getUser says but for unread seqs, then {\"blocked\": user}, {\"conversation\": …} followed by its {\"message\": …} in order of seq, and {\"group\": …}.")
 	op.Responses["200"] = &huma.Response{
