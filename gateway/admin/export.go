@@ -62,6 +62,10 @@ func (a *API) exportUser(ctx context.Context, in *UserPath) (*exportOutput, erro
 		if err == nil {
 			err = out.Flush()
 		}
+		if rw, ok := w.(*responseWriter); ok && rw.status == 0 && err != nil {
+			a.errorOf(err).write(w)
+			return
+		}
 		if err != nil {
 			// The status is out, so the connection has to say that this is not all.
 			a.log.Warn("administration: export ended early", "error", err)

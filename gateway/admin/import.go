@@ -74,6 +74,9 @@ func (a *API) importMessages(ctx context.Context, in *importInput) (*importOutpu
 	c.outcome = fmt.Sprintf("%d rows, %d stored", result.Rows, result.Stored)
 	if err != nil {
 		if row, ok := errors.AsType[*raftstore.ImportError](err); ok {
+			if row.Field == "group" {
+				row.Field = "to"
+			}
 			return nil, a.errorOf(&shard.RefusedError{Code: row.Code, Detail: fmt.Sprintf("line %d: %s: %s", row.Line, row.Field, row.Message)})
 		}
 		return nil, a.errorOf(err)
