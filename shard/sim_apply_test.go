@@ -287,7 +287,7 @@ func (m *model) send(sh *modelShard, c *shard.Send) shard.Result {
 	if u.blockedBy[c.To] {
 		return refused(shard.CodeForbidden)
 	}
-	if v := u.views[c.To]; v == nil || v.newest() == 0 {
+	if v := u.views[c.To]; c.Session != 0 && (v == nil || v.newest() == 0) {
 		if code := u.mayOpen(sh); code != shard.OK {
 			return refused(code)
 		}
