@@ -114,6 +114,17 @@ func (c *wsClient) hears(messages ...groupMessage) {
 	}
 }
 
+// pending takes all that has been pushed, by a round trip later.
+func (c *wsClient) pending() []push {
+	c.t.Helper()
+	c.request("ping", nil)
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	all := c.conn.pushes
+	c.conn.pushes = nil
+	return all
+}
+
 // resumeGroups is resume with the cursors of groups as well.
 func (c *wsClient) resumeGroups(args obj) obj {
 	c.t.Helper()
