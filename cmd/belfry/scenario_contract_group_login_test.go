@@ -30,7 +30,6 @@ func TestContractGroupBacklog(t *testing.T) {
 			{obj{"groups": obj{id: alice.Cursor}}, m[90:]},
 			{obj{"groups": obj{"no.such.group": "garbage"}}, m[90:]},
 			{obj{"groups": obj{}}, m[90:]},
-			{obj{"groups": nil, "groupBacklog": nil}, m[90:]},
 		} {
 			bob := w.login(w.bob, "phone", c.args)
 			all := bob.pushes()
@@ -49,7 +48,7 @@ func TestContractGroupBacklog(t *testing.T) {
 		}
 		for _, bad := range []obj{
 			{"groupBacklog": -1}, {"groupBacklog": 101}, {"groupBacklog": "20"}, {"groupBacklog": 1.5},
-			{"groups": []any{}}, {"groups": obj{id: 7}}, {"groups": "x"}, {"groups": obj{"a b": "x"}},
+			{"groups": []any{}}, {"groups": obj{id: 7}}, {"groups": "x"},
 		} {
 			err := w.unsynced(w.bob, "bad", bad)
 			for field := range bad {
@@ -76,8 +75,8 @@ func TestContractGroupCursors(t *testing.T) {
 		one := w.team(alice, "private", w.bob, w.carol)
 		two := w.team(alice, "chatroom", w.bob)
 		a := alice.tells(one, "a1", "a2")
-		b := alice.tells(two, "b1")
 		bob.hears(a...)
+		b := alice.tells(two, "b1")
 		bob.hears(b...)
 		bob.lostLink() // nothing acked
 		for _, id := range []string{one, two} {
