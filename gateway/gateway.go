@@ -63,6 +63,9 @@ type Config struct {
 	CloseTimeout   time.Duration // for the close frame and its answer; default 1 s
 	RequestTimeout time.Duration // of a request that waits for the store; default 10 s
 
+	MaxGroups      int // that a user may be in; default 1000, negative = off
+	MaxOwnedGroups int // that a user may own; default 100, negative = off
+
 	FrameRate          int // frames per second and connection; default 2000, negative = off
 	FrameBurst         int // default 5000
 	LoginRate          int // logins per second and user; default 20, negative = off
@@ -87,6 +90,8 @@ func (c *Config) fill() error {
 		{"MaxBody", &c.MaxBody, protocol.DefaultMaxBody, false},
 		{"Window", &c.Window, 256, false},
 		{"WindowBytes", &c.WindowBytes, 1 << 20, false},
+		{"MaxGroups", &c.MaxGroups, 1000, true},
+		{"MaxOwnedGroups", &c.MaxOwnedGroups, 100, true},
 		{"FrameRate", &c.FrameRate, 2000, true},
 		{"FrameBurst", &c.FrameBurst, 5000, false},
 		{"LoginRate", &c.LoginRate, 20, true},

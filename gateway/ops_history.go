@@ -15,16 +15,21 @@ func (s *session) getMessage(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	q := shard.HistoryQuery{
+		User: s.user, Before: args.Before, After: args.After, HasAfter: args.HasAfter,
+		From: args.From, To: args.To, Limit: args.Limit, MaxBytes: protocol.MaxPage,
+	}
+	if args.Conv.Group {
+		if q.Group = shard.GroupID(args.Conv.ID); s.inLive(q.Group) {
+			s.reply(r, &protocol.PageOK{}) // there is no history
+			return nil
+		}
+	} else {
+		q.Peer = shard.UserID(args.Conv.ID)
 	}
 	page := pages.Get().(*shard.Page)
 	defer pages.Put(page)
-	if err := s.gateway.backend.History(shard.HistoryQuery{
-		User: s.user, Peer: peer, Before: args.Before, After: args.After, HasAfter: args.HasAfter,
-		From: args.From, To: args.To, Limit: args.Limit, MaxBytes: protocol.MaxPage,
-	}, page); err != nil {
+	if err := s.gateway.backend.History(q, page); err != nil {
 		return err
 	}
 	reply := &protocol.PageOK{
@@ -67,8 +72,12 @@ func wireMessages(messages []shard.Message) []protocol.Message {
 
 // wireMessage gives a message as the wire has it. Its bytes stay where they are.
 func wireMessage(m *shard.Message) protocol.Message {
+	conv := protocol.UserConv(string(m.Peer))
+	if m.Group != "" {
+		conv = protocol.GroupConv(string(m.Group))
+	}
 	return protocol.Message{
-		ID: protocol.ID(m.ID), Conv: protocol.UserConv(string(m.Peer)), From: string(m.From), Seq: m.Seq, Time: m.Time,
+		ID: protocol.ID(m.ID), Conv: conv, From: string(m.From), Seq: m.Seq, Time: m.Time,
 		CID: m.CID, Body: m.Body, TTL: m.TTL, Mentions: m.Mentions,
 	}
 }

@@ -79,8 +79,9 @@ type session struct {
 	requests  []uint64  // ids of requests in flight
 	window    window
 	signals   []raftstore.Signal
-	reads     []read // what was acked and is to be reported, each peer once
-	reporting int    // read reports in flight
+	reads     []read        // what was acked and is to be reported, each peer once
+	reporting int           // read reports in flight
+	answers   []groupAnswer // to the last changes on groups, at most keptRequests, oldest first
 
 	// Deadlines, as time since began; 0 is none. Guarded by mu.
 	expiry    time.Duration // of the token

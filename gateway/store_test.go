@@ -225,6 +225,11 @@ func (s *testStore) History(q shard.HistoryQuery, page *shard.Page) error {
 	if s.down {
 		return raftstore.ErrUnavailable
 	}
+	if q.Group != "" {
+		if err := s.refusal(q.Group, q.User); err != nil {
+			return err
+		}
+	}
 	s.state.History(q, page, s.Now())
 	return nil
 }
