@@ -333,6 +333,9 @@ func check(t testing.TB, what string, got, want any) {
 
 // difference names the first place where got is not what is wanted, "" if none.
 func difference(got, want any) string {
+	if n, ok := got.(int); ok {
+		got = int64(n)
+	}
 	switch want := want.(type) {
 	case placeholder:
 		text, _ := got.(string)
