@@ -221,9 +221,9 @@ func TestContractGroupSlowMember(t *testing.T) {
 			t.Fatalf("bob got %d of %d messages", len(bob.seqs), len(sent))
 		}
 		eventually(t, "all deaf sessions are closed as 4413", func() bool { return closes(t, w, "4413") >= before+deaf })
-		carol := w.login(w.carol, "deaf0", obj{"groupBacklog": 100})
+		carol := w.login(w.carol, "deaf0", obj{"groupBacklog": 50})
 		all := carol.pushes()
-		check(t, "messages at the next login", len(messagesIn(all)), 100)
+		check(t, "messages at the next login", len(messagesIn(all)), 50)
 		check(t, "unreadTotal", syncedIn(all)["unreadTotal"], total)
 		check(t, "history", len(carol.allHistory(conv)), total)
 	})

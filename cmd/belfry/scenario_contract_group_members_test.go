@@ -205,6 +205,7 @@ func TestContractGroupChatroom(t *testing.T) {
 		mine := bob.tells(id, "m3")
 		alice.hears(mine...)
 		laptop.hears(mine...) // the sender's other device
+		check(t, "onReadReport of a send", laptop.expect("onReadReport"), obj{"conv": "g:" + id, "seq": 3})
 
 		// No unread: nothing is counted, reports are taken all the same.
 		check(t, "readReport", bob.request("readReport", obj{"conv": "g:" + id, "seq": 1}), obj{"unread": 0})

@@ -161,7 +161,8 @@ func TestScenario12SinceJoin(t *testing.T) {
 				page(100, 105, false, objs(again...), gap(100, 104, "notMember")))
 			// The others have all.
 			check(t, "getMessage of bob", bob.request("getMessage", obj{"conv": conv, "after": 102}),
-				with(alice.request("getMessage", obj{"conv": conv, "after": 102}), nil))
+				alice.request("getMessage", obj{"conv": conv, "after": 102}))
+			carol.request("readReport", obj{"conv": conv, "seq": 105})
 		}
 	})
 }
