@@ -214,6 +214,11 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 	d.mu.Lock()
 	maps.Copy(before, d.newest)
 	hadCursor := maps.Clone(d.cursors)
+	member := map[string]bool{} // beyond doubt
+	for _, g := range d.run.groups {
+		m := d.present(g.id)
+		member[g.id] = m != nil && m.joined != 0 && m.leaving == 0
+	}
 	d.mu.Unlock()
 	for {
 		p, err := conn.next(ctx)
@@ -265,6 +270,9 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 			d.note(p.Args)
 			for _, g := range d.run.groups {
 				to := first[g.id] - 1
+				if !member[g.id] {
+					continue
+				}
 				if pushed[g.id] == 0 {
 					if g.kind != "chatroom" || hadCursor[g.id] == nil {
 						continue
@@ -365,8 +373,11 @@ func persist(ctx context.Context, conn *wsConn, op string, args obj) (obj, error
 	for {
 		reply, err := conn.call(ctx, op, args)
 		we, refused := errors.AsType[*wireError](err)
-		if !refused || we.Code != "unavailable" {
-			return reply, refusedOr(err)
+		switch {
+		case refused && we.Code != "unavailable":
+			return nil, violated("%s %v: %w", op, args, err)
+		case !refused:
+			return reply, err
 		}
 		pause(ctx, time.Duration(we.RetryAfterMS)*time.Millisecond)
 		if ctx.Err() != nil {
