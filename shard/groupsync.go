@@ -58,7 +58,11 @@ func (s *State) syncGroup(u *user, m *member, ask *GroupAsk, now int64) GroupVie
 	}
 	after := uint64(0) // seq
 	if g.Since > 0 {
-		after = v.log().AfterArrival(s.arena, g.Since) - 1
+		// What left the log took its arrival numbers along: the device may have
+		// missed it, unless it holds something newer.
+		if seq := v.log().AfterArrival(s.arena, g.Since); seq > v.log().First() {
+			after = seq - 1
+		}
 		var b Batch
 		s.groupChanges(u, g.Since, u.arrival, &b)
 		g.Changes = append(b.Changes, s.MemberChanges(t.id, UserID(s.memberName(m)), 0, g.Since)...)
