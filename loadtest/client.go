@@ -34,12 +34,12 @@ type ClientConfig struct {
 	// Window bounds the sends that wait for their answers; 0 = 16, at most
 	// MaxWindow.
 	Window int
-	// Next gives the next message to send: to whom, in a conversation that
-	// Converse has opened, and when it was meant to be sent. It is not ok when
+	// Next gives the next message to send: in which conversation, one that
+	// Converse or Join has opened, and when it was meant to be sent. It is not ok when
 	// nothing is due by now. It is asked whenever there is room in the window
 	// and something has come in, or Pump is called; with the client locked, so
 	// it must not call it. Nil sends nothing.
-	Next func(now time.Duration) (to string, at time.Duration, ok bool)
+	Next func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool)
 	// Resume lets the client connect more than once. It remembers more then,
 	// and takes what is rightly pushed again for no fault, nor the loss of a
 	// connection.
@@ -60,7 +60,7 @@ type Client struct {
 
 	mu      sync.Mutex
 	views   []*view
-	byPeer  map[string]*view
+	byConv  map[protocol.Conv]*view
 	session *session // logged in; nil when there is none
 	readers sync.WaitGroup
 	begun   int // sessions, also those whose login failed
@@ -108,7 +108,7 @@ func NewClient(config ClientConfig) (*Client, error) {
 	if config.Recents == "" {
 		config.Recents = protocol.RecentsOn
 	}
-	return &Client{config: config, tally: config.Tally, byPeer: map[string]*view{}}, nil
+	return &Client{config: config, tally: config.Tally, byConv: map[protocol.Conv]*view{}}, nil
 }
 
 // User is the client's user.
@@ -120,9 +120,12 @@ func (c *Client) User() string { return c.config.User }
 func (c *Client) Converse(peer string, out, in *Stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := newView(c.config.User, peer, out, in, c.config.Resume)
+	c.open(newView(c.config.User, protocol.UserConv(peer), out, in, c.config.Resume))
+}
+
+func (c *Client) open(v *view) {
 	c.views = append(c.views, v)
-	c.byPeer[peer] = v
+	c.byConv[v.conv] = v
 }
 
 // Connect opens a session and returns once the login is answered. What the
@@ -314,7 +317,7 @@ func (c *Client) Audit(ctx context.Context) error {
 	c.mu.Unlock()
 	for _, v := range views {
 		var page protocol.PageOK
-		args := protocol.GetMessageArgs{Conv: protocol.UserConv(v.peer), Limit: 1}
+		args := protocol.GetMessageArgs{Conv: v.conv, Limit: 1}
 		if err := c.call(ctx, s, protocol.OpGetMessage, &args, &page); err != nil {
 			return fmt.Errorf("%s: getMessage: %w", c.config.User, err)
 		}

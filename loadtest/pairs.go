@@ -138,12 +138,12 @@ func (r *pairsRun) prepare() error {
 		_, err := r.client("u", i, ClientConfig{
 			Window: r.config.Window, Resume: r.config.Resume, ManualRead: r.config.ManualRead,
 			Recents: protocol.RecentsQuiet, // there is one conversation, and all of it is pushed
-			Next: func(now time.Duration) (to string, at time.Duration, ok bool) {
+			Next: func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool) {
 				if r.halt.Load() {
-					return "", 0, false
+					return protocol.Conv{}, 0, false
 				}
 				at, ok = turn.next(r.schedule.Load(), i, now)
-				return r.clients[i^1].User(), at, ok
+				return protocol.UserConv(r.clients[i^1].User()), at, ok
 			},
 		})
 		if err != nil {

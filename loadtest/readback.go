@@ -132,7 +132,7 @@ func (r *readback) history(v *view) error {
 	seq, lastTime := uint64(0), int64(0)
 	for more := true; more && len(r.wrong) == 0; {
 		var page protocol.PageOK
-		args := protocol.GetMessageArgs{Conv: protocol.UserConv(v.peer), HasAfter: true, After: seq, Limit: readbackPage}
+		args := protocol.GetMessageArgs{Conv: v.conv, HasAfter: true, After: seq, Limit: readbackPage}
 		if err := r.call(protocol.OpGetMessage, &args, &page); err != nil {
 			return err
 		}
@@ -149,7 +149,7 @@ func (r *readback) history(v *view) error {
 			if m.From == v.user {
 				s = v.out
 			}
-			if s == nil || m.From != v.user && m.From != v.peer {
+			if s == nil || m.From != v.user && m.From != v.conv.ID {
 				wrong("seq %d is from %q", seq, m.From)
 				continue
 			}

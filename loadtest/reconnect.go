@@ -134,18 +134,18 @@ func (r *reconnectRun) prepare(writers int) error {
 		}
 		r.quiet = append(r.quiet, c)
 	}
-	receivers := make([][]string, writers)
+	receivers := make([][]protocol.Conv, writers)
 	for i := range writers {
 		var turn position
 		next := 0
 		w, err := r.client("w", i, ClientConfig{
 			Window: MaxWindow, Resume: true, Recents: protocol.RecentsQuiet,
-			Next: func(now time.Duration) (to string, at time.Duration, ok bool) {
+			Next: func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool) {
 				if r.halt.Load() {
-					return "", 0, false
+					return protocol.Conv{}, 0, false
 				}
 				if at, ok = turn.next(r.schedule.Load(), i, now); !ok {
-					return "", 0, false
+					return protocol.Conv{}, 0, false
 				}
 				to = receivers[i][next%len(receivers[i])]
 				next++
@@ -163,7 +163,7 @@ func (r *reconnectRun) prepare(writers int) error {
 		s := r.stream(w, c, r.config.Body)
 		w.Converse(c.User(), s, nil)
 		c.Converse(w.User(), nil, s)
-		receivers[n] = append(receivers[n], c.User())
+		receivers[n] = append(receivers[n], protocol.UserConv(c.User()))
 	}
 	return nil
 }

@@ -21,10 +21,10 @@ func (c *Client) pump(now time.Duration) {
 		if !ok {
 			return
 		}
-		v := c.byPeer[to]
+		v := c.byConv[to]
 		if v == nil || v.out == nil {
 			c.halted = true
-			c.tally.violated(fmt.Errorf("%s: Next wants to send to %q, want a conversation that sends", c.config.User, to))
+			c.tally.violated(fmt.Errorf("%s: Next wants to send to %s, want a conversation that sends", c.config.User, to))
 			return
 		}
 		at = at.Truncate(bodyTick) // as the receiver will read it
@@ -52,7 +52,7 @@ func (c *Client) transmit(o *outgoing, retry bool) {
 	s.lastID++
 	s.sends[s.lastID] = o
 	c.body = appendBody(c.body[:0], v.out.id, o.counter, o.at, v.out.size)
-	c.args = protocol.SendArgs{Conv: protocol.UserConv(v.peer), CID: cidOf(o.counter), Body: c.body, Retry: retry}
+	c.args = protocol.SendArgs{Conv: v.conv, CID: cidOf(o.counter), Body: c.body, Retry: retry}
 	s.socket.queue(func(b []byte) []byte {
 		return protocol.AppendRequest(b, s.socket.codec, s.lastID, protocol.OpSend, &c.args)
 	})

@@ -168,8 +168,8 @@ func (c *Client) messages(s *session, f *protocol.ServerFrame, now time.Duration
 }
 
 func (c *Client) message(s *session, m *protocol.Message, now time.Duration) {
-	v := c.byPeer[m.Conv.ID]
-	if v == nil || m.Conv.Group {
+	v := c.byConv[m.Conv]
+	if v == nil {
 		c.tally.violated(fmt.Errorf("%s: message in %s, where nobody writes", c.config.User, m.Conv))
 		return
 	}

@@ -154,15 +154,15 @@ func (r *slowRun) prepare(writers int) error {
 	if err := r.pairsRun.prepare(); err != nil {
 		return err
 	}
-	receivers := make([][]string, writers)
+	receivers := make([][]protocol.Conv, writers)
 	for i := range writers {
 		var turn position
 		next := 0
 		w, err := r.client("w", i, ClientConfig{
 			Tally: r.aside, Window: MaxWindow, Recents: protocol.RecentsQuiet,
-			Next: func(now time.Duration) (to string, at time.Duration, ok bool) {
+			Next: func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool) {
 				if at, ok = turn.next(r.writing.Load(), i, now); !ok {
-					return "", 0, false
+					return protocol.Conv{}, 0, false
 				}
 				to = receivers[i][next%len(receivers[i])]
 				next++
@@ -184,7 +184,7 @@ func (r *slowRun) prepare(writers int) error {
 		r.writers[w].Converse(c.User(), s, nil)
 		c.Converse(r.writers[w].User(), nil, s)
 		r.peers, r.streams = append(r.peers, c), append(r.streams, s)
-		receivers[w] = append(receivers[w], c.User())
+		receivers[w] = append(receivers[w], protocol.UserConv(c.User()))
 	}
 	return nil
 }

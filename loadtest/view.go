@@ -17,9 +17,10 @@ const remembered = 1 << 10
 // replies and pushes. It verifies both against each other and against the
 // streams of the two users. It belongs to its client.
 type view struct {
-	user, peer string
-	out, in    *Stream // out is what user sends; either may be nil
-	recent     []known // by seq modulo its length; nil = nothing is remembered
+	user    string
+	conv    protocol.Conv
+	out, in *Stream // out is what user sends; either may be nil
+	recent  []known // by seq modulo its length; nil = nothing is remembered
 
 	held     seqSet
 	flight   []*outgoing // sends in counter order, from the first that has no answer
@@ -49,8 +50,8 @@ type outgoing struct {
 	retryAt time.Duration // when to send it again; 0 = it is on its way
 }
 
-func newView(user, peer string, out, in *Stream, remember bool) *view {
-	v := &view{user: user, peer: peer, out: out, in: in}
+func newView(user string, conv protocol.Conv, out, in *Stream, remember bool) *view {
+	v := &view{user: user, conv: conv, out: out, in: in}
 	if remember {
 		v.recent = make([]known, remembered)
 	}
@@ -59,7 +60,7 @@ func newView(user, peer string, out, in *Stream, remember bool) *view {
 
 // errorf is a violation that names user and conversation.
 func (v *view) errorf(format string, args ...any) error {
-	return fmt.Errorf("%s: u:%s: %w", v.user, v.peer, fmt.Errorf(format, args...))
+	return fmt.Errorf("%s: %s: %w", v.user, v.conv, fmt.Errorf(format, args...))
 }
 
 // send notes the next own message.
@@ -150,8 +151,8 @@ func (v *view) receive(m *protocol.Message, o origin) (fresh bool, at time.Durat
 		return false, 0, v.errorf("an ephemeral message came from %s, nobody sent one", m.From)
 	case m.From == v.user:
 		return false, 0, v.receiveOwn(m, o)
-	case m.From != v.peer:
-		return false, 0, v.errorf("seq %d is from %q, want %q", m.Seq, m.From, v.peer)
+	case m.From != v.conv.ID:
+		return false, 0, v.errorf("seq %d is from %q, want %q", m.Seq, m.From, v.conv.ID)
 	case v.in == nil:
 		return false, 0, v.errorf("seq %d came, but %s sends nothing", m.Seq, m.From)
 	}
@@ -161,11 +162,11 @@ func (v *view) receive(m *protocol.Message, o origin) (fresh bool, at time.Durat
 	}
 	fresh, err = v.held.add(m.Seq)
 	if err != nil {
-		return false, 0, v.errorf("message %d of %s: %w", counter, v.peer, err)
+		return false, 0, v.errorf("message %d of %s: %w", counter, v.conv.ID, err)
 	}
 	if !fresh {
 		if !o.resume || !o.sync {
-			return false, 0, v.errorf("seq %d came twice, the second time as message %d of %s, id %s", m.Seq, counter, v.peer, m.ID)
+			return false, 0, v.errorf("seq %d came twice, the second time as message %d of %s, id %s", m.Seq, counter, v.conv.ID, m.ID)
 		}
 		return false, 0, v.repeated(m)
 	}
