@@ -48,6 +48,12 @@ type ClientConfig struct {
 	Recents string
 	// ManualRead keeps acks from being read reports.
 	ManualRead bool
+	// AckEvery is how many pushed frames are acked together; 0 = as many as are
+	// read at a time. Members of groups ack less often than they are pushed to.
+	AckEvery int
+	// Refused, if set, is told of each send that got an error, with the client
+	// locked.
+	Refused func(*protocol.ReplyError)
 }
 
 // A Client is one device of a user of its own, which sends what it is told to
@@ -60,7 +66,9 @@ type Client struct {
 
 	mu      sync.Mutex
 	views   []*view
+	groups  []*view // of views
 	byConv  map[protocol.Conv]*view
+	only    *view    // a group, when the client takes part in nothing else
 	session *session // logged in; nil when there is none
 	readers sync.WaitGroup
 	begun   int // sessions, also those whose login failed
@@ -123,6 +131,19 @@ func (c *Client) Converse(peer string, out, in *Stream) {
 	c.open(newView(c.config.User, protocol.UserConv(peer), out, in, c.config.Resume))
 }
 
+// join has the client verify what it gets in a group, and send there if it is one
+// of the group's senders, all of whom have to be known.
+func (c *Client) join(g *group) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := newGroupView(c.config.User, g)
+	c.open(v)
+	c.groups = append(c.groups, v)
+	if c.only = v; len(c.views) > 1 {
+		c.only = nil
+	}
+}
+
 func (c *Client) open(v *view) {
 	c.views = append(c.views, v)
 	c.byConv[v.conv] = v
@@ -156,7 +177,7 @@ func (c *Client) connect(ctx context.Context) error {
 	var ok protocol.LoginOK
 	login := protocol.LoginArgs{
 		Token: token, Device: c.config.Device, AutoRead: !c.config.ManualRead, Recents: c.config.Recents,
-		HasSince: s.hasSince, Since: s.since,
+		HasSince: s.hasSince, Since: s.since, Groups: s.groups, GroupBacklog: protocol.MaxGroupBacklog,
 	}
 	if err := c.call(ctx, s, protocol.OpLogin, &login, &ok); err != nil {
 		socket.cut()
@@ -185,6 +206,11 @@ func (c *Client) begin(socket *socket) (*session, error) {
 		origin: origin{sync: true, resume: c.begun > 0},
 		synced: make(chan struct{}), ended: make(chan struct{}),
 		sends: make(map[uint64]*outgoing), calls: make(map[uint64]*call),
+	}
+	for _, v := range c.groups {
+		if cursor := string(v.group.cursor); cursor != "" && len(s.groups) < protocol.MaxLoginGroups {
+			s.groups = append(s.groups, protocol.GroupCursor{Group: v.group.id, Cursor: cursor})
+		}
 	}
 	c.begun++
 	c.readers.Go(func() { c.serve(s) })
@@ -316,6 +342,14 @@ func (c *Client) Audit(ctx context.Context) error {
 	views := c.views
 	c.mu.Unlock()
 	for _, v := range views {
+		if v.group != nil && v.group.live {
+			c.mu.Lock()
+			if err := v.settled(); err != nil {
+				c.tally.violated(err)
+			}
+			c.mu.Unlock()
+			continue // there is no history
+		}
 		var page protocol.PageOK
 		args := protocol.GetMessageArgs{Conv: v.conv, Limit: 1}
 		if err := c.call(ctx, s, protocol.OpGetMessage, &args, &page); err != nil {

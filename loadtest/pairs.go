@@ -216,19 +216,7 @@ func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
 		}
 	}
 
-	r.enter("warm-up", r.seconds(begin), int64(r.config.Warmup.Seconds()))
-	if err := r.sleepUntil(ctx, from); err != nil {
-		return err
-	}
-	before, err := r.reading()
-	if err != nil {
-		return err
-	}
-	r.enter("measure", r.seconds(from), int64(r.config.Duration.Seconds()))
-	if err := r.sleepUntil(ctx, to); err != nil {
-		return err
-	}
-	after, err := r.reading()
+	before, after, err := r.measured(ctx, begin, r.config.Warmup, r.config.Duration)
 	if err != nil {
 		return err
 	}

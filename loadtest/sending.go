@@ -31,7 +31,7 @@ func (c *Client) pump(now time.Duration) {
 		o := c.outgoing()
 		v.send(o, at)
 		c.flying++
-		c.tally.sending(at, now)
+		c.tally.sending(at, now, v.receivers())
 		c.transmit(o, false)
 	}
 }
@@ -110,6 +110,9 @@ func (c *Client) settled(o *outgoing) {
 // mean that the load itself is wrong, so that the client sends nothing more.
 func (c *Client) refused(o *outgoing, err *protocol.ReplyError, now time.Duration) {
 	c.tally.refused(err.Code)
+	if c.config.Refused != nil {
+		c.config.Refused(err)
+	}
 	switch err.Code {
 	case protocol.CodeUnavailable, protocol.CodeRateLimited, protocol.CodeInternal:
 		pause := time.Duration(err.RetryAfterMS) * time.Millisecond
@@ -124,6 +127,6 @@ func (c *Client) refused(o *outgoing, err *protocol.ReplyError, now time.Duratio
 		c.halted = true
 		c.tally.violated(o.view.errorf("send %d was refused: %w", o.counter, err))
 		o.view.giveUp(o)
-		c.tally.done(2)
+		c.tally.done(1 + int64(o.view.receivers()))
 	}
 }

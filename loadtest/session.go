@@ -16,10 +16,11 @@ type session struct {
 	socket   *socket
 	since    string // the cursor of its login
 	hasSince bool
-	synced   chan struct{} // closed with the end of the sync
-	ended    chan struct{} // closed when the reader has left
-	syncedAt time.Duration // set before synced is closed
-	err      error         // why it ended; set before ended is closed
+	groups   []protocol.GroupCursor // those of its login
+	synced   chan struct{}          // closed with the end of the sync
+	ended    chan struct{}          // closed when the reader has left
+	syncedAt time.Duration          // set before synced is closed
+	err      error                  // why it ended; set before ended is closed
 	stalled  atomic.Pointer[stall]
 
 	origin origin
@@ -29,7 +30,8 @@ type session struct {
 	calls  map[uint64]*call     // other requests
 	lastD  uint64               // newest delivery number
 	acked  uint64
-	pushed int // incoming messages of the sync
+	unsaid int // bytes of frames read and not acked
+	pushed int // incoming one-to-one messages of the sync
 }
 
 // A call is a request whose caller waits.
@@ -93,8 +95,8 @@ func (c *Client) take(s *session, now time.Duration) error {
 			break
 		}
 	}
-	if s.acked < s.lastD {
-		s.acked = s.lastD
+	if s.acked < s.lastD && (s.lastD-s.acked >= uint64(c.config.AckEvery) || s.unsaid >= maxUnacked || s.origin.sync) {
+		s.acked, s.unsaid = s.lastD, 0
 		s.socket.queue(func(b []byte) []byte {
 			return protocol.AppendRequest(b, s.socket.codec, 0, protocol.OpAck, &protocol.AckArgs{D: s.acked})
 		})
@@ -108,6 +110,10 @@ func (c *Client) take(s *session, now time.Duration) error {
 // frame takes one frame. An error ends the session; what is merely wrong is
 // noted as a violation.
 func (c *Client) frame(s *session, payload []byte, now time.Duration) error {
+	s.unsaid += len(payload)
+	if c.only != nil && c.knownFrame(s, payload, now) {
+		return nil
+	}
 	f, err := protocol.DecodeServerFrame(s.socket.codec, payload)
 	if err != nil {
 		c.tally.violated(fmt.Errorf("%s: %w", c.config.User, err))
@@ -158,8 +164,9 @@ func (c *Client) messages(s *session, f *protocol.ServerFrame, now time.Duration
 		c.tally.violated(fmt.Errorf("%s: onNewMessage has d %d, want %d", c.config.User, p.D, s.lastD+1))
 	}
 	s.lastD = p.D
+	c.groupFrame(&p)
 	for i := range p.Messages {
-		c.message(s, &p.Messages[i], now)
+		c.message(s, &p.Messages[i], s.origin, now)
 	}
 	if p.Cursor != "" {
 		c.cursor, c.hasCursor = p.Cursor, true
@@ -167,13 +174,13 @@ func (c *Client) messages(s *session, f *protocol.ServerFrame, now time.Duration
 	return nil
 }
 
-func (c *Client) message(s *session, m *protocol.Message, now time.Duration) {
+func (c *Client) message(s *session, m *protocol.Message, o origin, now time.Duration) {
 	v := c.byConv[m.Conv]
 	if v == nil {
 		c.tally.violated(fmt.Errorf("%s: message in %s, where nobody writes", c.config.User, m.Conv))
 		return
 	}
-	fresh, at, err := v.receive(m, s.origin)
+	fresh, at, err := v.receive(m, o)
 	if err != nil {
 		c.tally.violated(err)
 	}
@@ -184,13 +191,20 @@ func (c *Client) message(s *session, m *protocol.Message, now time.Duration) {
 		return
 	}
 	c.tally.sendDelivered(at, now)
-	if s.origin.sync {
-		s.pushed++
-		if s.origin.resume {
+	if o.sync {
+		if v.group == nil {
+			s.pushed++
+		}
+		if o.resume {
 			c.resumed++
 		}
 	}
-	c.incoming++
+	c.arrive(1, now)
+}
+
+// arrive counts messages of others.
+func (c *Client) arrive(n int, now time.Duration) {
+	c.incoming += n
 	c.arrivedAt = now
 	if c.arrived != nil && c.incoming >= c.wanted {
 		close(c.arrived)
@@ -211,7 +225,7 @@ func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration
 		return err
 	}
 	for _, l := range p.Lost {
-		c.tally.violated(fmt.Errorf("%s: %s: onSynced says that limits took seqs %d to %d from the offline queue, %d messages; the run needs a larger --offline-max-messages or --offline-max-bytes",
+		c.tally.violated(fmt.Errorf("%s: %s: onSynced says that limits took seqs %d to %d from the offline queue, %d messages; the run needs a larger --offline-max-messages or --offline-max-bytes, for a group --group-bytes",
 			c.config.User, l.Conv, l.From, l.To, l.Count))
 	}
 	if p.Reset && s.hasSince {
@@ -223,6 +237,8 @@ func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration
 	if p.Cursor != "" {
 		c.cursor, c.hasCursor = p.Cursor, true
 	}
+	c.groupsSynced(s, p.Conversations)
+	c.groupsSynced(s, p.Groups)
 	s.origin.sync = false
 	s.syncedAt = now
 	close(s.synced)

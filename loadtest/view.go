@@ -21,6 +21,7 @@ type view struct {
 	conv    protocol.Conv
 	out, in *Stream // out is what user sends; either may be nil
 	recent  []known // by seq modulo its length; nil = nothing is remembered
+	group   *member // of a group; nil = one-to-one
 
 	held     seqSet
 	flight   []*outgoing // sends in counter order, from the first that has no answer
@@ -28,7 +29,7 @@ type view struct {
 	lastOwn  uint64      // highest seq of an own send that all before have been answered
 	lastIn   uint64      // highest seq of an incoming message
 	lastTime int64       // its time, ms
-	conceded uint64      // seqs already reported as missing
+	conceded uint64      // missing seqs that were reported, or are to be fetched
 	body     []byte      // to compare with
 }
 
@@ -91,6 +92,9 @@ func (v *view) answered(o *outgoing, ok *protocol.SendOK) error {
 	if ok.Duplicate && !o.excused {
 		return v.errorf("send %d is said to be a repeat, but was sent once", o.counter)
 	}
+	if v.group != nil {
+		return v.answeredGroup(o, ok)
+	}
 	return v.place(o, ok.Seq, ok.ID)
 }
 
@@ -138,14 +142,18 @@ func (v *view) settle(free func(*outgoing)) (err error) {
 
 // An origin says on which terms a message was pushed.
 type origin struct {
-	sync   bool // before onSynced
-	resume bool // the client was connected before: what it had may come again
+	sync    bool // before onSynced
+	resume  bool // the client was connected before: what it had may come again
+	fetched bool // asked for: what came later may be there already
 }
 
 // receive takes a message that was pushed. It is fresh if the view did not have
 // it; at is its intended time. A violation does not keep it from being counted
 // where it can be: one fault should be reported once.
 func (v *view) receive(m *protocol.Message, o origin) (fresh bool, at time.Duration, err error) {
+	if v.group != nil {
+		return v.receiveGroup(m, o)
+	}
 	switch {
 	case m.Ephemeral || m.Seq == 0:
 		return false, 0, v.errorf("an ephemeral message came from %s, nobody sent one", m.From)
@@ -174,16 +182,18 @@ func (v *view) receive(m *protocol.Message, o origin) (fresh bool, at time.Durat
 	if err := v.in.deliver(counter); err != nil {
 		return true, at, v.errorf("seq %d: %w", m.Seq, err)
 	}
-	return true, at, v.inOrder(m)
+	return true, at, v.inOrder(m, o)
 }
 
 // inOrder checks the place of a fresh incoming message.
-func (v *view) inOrder(m *protocol.Message) error {
+func (v *view) inOrder(m *protocol.Message, o origin) error {
 	lastIn, lastTime := v.lastIn, v.lastTime
 	v.lastIn, v.lastTime = max(lastIn, m.Seq), max(lastTime, m.Time)
 	switch missing := v.held.missingBelow(m.Seq); {
 	case m.Seq < lastIn:
 		return v.errorf("seq %d came after seq %d", m.Seq, lastIn)
+	case v.group != nil && o.sync && o.resume:
+		// The sync pushes the newest; what is before them is to be fetched.
 	case missing > uint64(v.open)+v.conceded:
 		v.conceded = missing - uint64(v.open)
 		return v.errorf("seq %d came while %d below are missing, the first of them %v, and %d sends have no answer", m.Seq, missing, v.held.missing(3), v.open)
@@ -256,6 +266,9 @@ func (v *view) settled() error {
 	}
 	if top := v.held.highest(); top != v.held.floor {
 		return v.errorf("the view goes to seq %d, but seqs are missing, the first of them %v", top, v.held.missing(3))
+	}
+	if v.group != nil {
+		return v.settledGroup()
 	}
 	return nil
 }
