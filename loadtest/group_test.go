@@ -23,7 +23,7 @@ func TestGroup(t *testing.T) {
 			for _, senders := range []int{1, 3} {
 				t.Run(strings.Join([]string{codec.Name(), kind, string(rune('0' + senders))}, "/"), func(t *testing.T) {
 					config := shortGroup(newFakeServer(t, faults{}), codec)
-					config.Kind, config.Senders = kind, senders
+					config.Kind, config.Senders, config.Duration = kind, senders, 50*time.Millisecond
 					report, err := Group(t.Context(), config)
 					if err != nil {
 						t.Fatal(err)

@@ -35,6 +35,7 @@ type group struct {
 
 	frames, framed atomic.Int64 // onNewMessage of this group, and messages in them
 	checked        atomic.Int64 // messages in frames that were decoded
+	fetched        atomic.Int64 // messages that a sync had left out
 }
 
 // A groupMessage is a message of a group that one client has checked, or its

@@ -102,22 +102,22 @@ func (c *Client) catchUp(ctx context.Context) error {
 func (c *Client) fetch(ctx context.Context, s *session, v *view, from, to uint64) error {
 	var page protocol.PageOK
 	args := protocol.GetMessageArgs{Conv: v.conv, From: from, To: to, Limit: protocol.MaxMessages}
-	if err := c.call(ctx, s, protocol.OpGetMessage, &args, &page); err != nil {
+	err := c.callAndTake(ctx, s, protocol.OpGetMessage, &args, &page, func(now time.Duration) {
+		o := s.origin
+		o.fetched = true
+		for i := range page.Messages {
+			c.message(s, &page.Messages[i], o, now)
+		}
+		v.group.fetched.Add(int64(len(page.Messages)))
+		for _, g := range page.Gaps {
+			c.tally.violated(v.errorf("seqs %d to %d are missing in history: %s", g.From, g.To, g.Reason))
+		}
+		if v.held.floor < from && len(page.Gaps) == 0 {
+			c.tally.violated(v.errorf("seq %d is missing in history, in a page that covers %d to %d", from, page.From, page.To))
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("getMessage: %w", err)
-	}
-	now := c.tally.Now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	o := s.origin
-	o.fetched = true
-	for i := range page.Messages {
-		c.message(s, &page.Messages[i], o, now)
-	}
-	for _, g := range page.Gaps {
-		c.tally.violated(v.errorf("seqs %d to %d are missing in history: %s", g.From, g.To, g.Reason))
-	}
-	if v.held.floor < from {
-		return fmt.Errorf("getMessage of seqs %d to %d of %s covers %d to %d, without the first", from, to, v.conv, page.From, page.To)
 	}
 	return nil
 }

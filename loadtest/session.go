@@ -37,6 +37,7 @@ type session struct {
 // A call is a request whose caller waits.
 type call struct {
 	ok   protocol.OK
+	take func(now time.Duration) // if set, reads ok before done is closed: what lies in the frame is void then
 	err  error
 	done chan struct{} // closed when ok or err is set
 }
@@ -149,6 +150,9 @@ func (c *Client) reply(s *session, f *protocol.ServerFrame, now time.Duration) e
 	} else {
 		waiting.err = f.Decode(waiting.ok)
 	}
+	if waiting.err == nil && waiting.take != nil {
+		waiting.take(now)
+	}
 	close(waiting.done)
 	return nil
 }
@@ -247,7 +251,13 @@ func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration
 
 // call asks for something and waits for the reply.
 func (c *Client) call(ctx context.Context, s *session, op string, args protocol.Args, ok protocol.OK) error {
-	waiting := &call{ok: ok, done: make(chan struct{})}
+	return c.callAndTake(ctx, s, op, args, ok, nil)
+}
+
+// callAndTake is call with a function that reads ok where the reply is read, with
+// the client locked.
+func (c *Client) callAndTake(ctx context.Context, s *session, op string, args protocol.Args, ok protocol.OK, take func(now time.Duration)) error {
+	waiting := &call{ok: ok, take: take, done: make(chan struct{})}
 	c.mu.Lock()
 	if s.over {
 		c.mu.Unlock()
