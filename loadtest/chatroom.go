@@ -183,7 +183,7 @@ func (r *chatroomRun) gather(ctx context.Context) error {
 		return err
 	}
 	receivers := r.config.Online - 1
-	r.group, r.receivers = newGroup(id, false, r.run.config.Server.Codec, receivers), int64(receivers)
+	r.group, r.receivers = newGroup(id, false, r.run.config.Server.Codec, receivers, knownMessages), int64(receivers)
 	r.group.sender(r.clients[0].User(), r.config.Body, 0)
 	for _, c := range r.clients {
 		c.join(r.group)

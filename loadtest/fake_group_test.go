@@ -132,7 +132,8 @@ func (s *fakeServer) loginGroups(session *fakeSession, args *protocol.LoginArgs,
 		}
 		var backlog []protocol.Message
 		for i, m := range g.log[max(from, len(g.log)-args.GroupBacklog):] {
-			if s.resumed++; len(args.Groups) > 0 && s.faults.resume != nil {
+			if len(args.Groups) > 0 && s.faults.resume != nil {
+				s.resumed++
 				backlog = append(backlog, s.faults.resume(s.resumed, m)...)
 			} else if g.origins[max(from, len(g.log)-args.GroupBacklog)+i] != session.origin() {
 				backlog = append(backlog, m)

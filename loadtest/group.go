@@ -212,7 +212,7 @@ func (r *groupRun) gather(ctx context.Context) error {
 		return err
 	}
 	receivers := r.config.Members - 1
-	r.group, r.receivers = newGroup(id, live, r.run.config.Server.Codec, receivers), int64(receivers)
+	r.group, r.receivers = newGroup(id, live, r.run.config.Server.Codec, receivers, knownMessages), int64(receivers)
 	for _, c := range r.clients[:r.config.Senders] {
 		r.senders = append(r.senders, r.group.sender(c.User(), r.config.Body, r.config.Window))
 	}

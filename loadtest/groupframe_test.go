@@ -20,7 +20,7 @@ type memberTest struct {
 }
 
 func newMemberTest(t testing.TB, codec protocol.Codec, members int) *memberTest {
-	m := &memberTest{codec: codec, tally: NewTally(), group: newGroup("room", false, codec, members)}
+	m := &memberTest{codec: codec, tally: NewTally(), group: newGroup("room", false, codec, members, knownMessages)}
 	m.sender = m.group.sender("alice", 128, 0)
 	server := newFakeTarget(codec)
 	for i := range members {

@@ -30,8 +30,8 @@ type group struct {
 	senders   map[string]*groupSender // by user
 	shape     frameShape
 
-	newest atomic.Uint64 // highest seq that was answered
-	recent [knownMessages]atomic.Pointer[groupMessage]
+	newest atomic.Uint64                  // highest seq that was answered
+	recent []atomic.Pointer[groupMessage] // by number modulo length
 
 	frames, framed atomic.Int64 // onNewMessage of this group, and messages in them
 	checked        atomic.Int64 // messages in frames that were decoded
@@ -51,8 +51,12 @@ type groupMessage struct {
 	raw     []byte // as an element of a frame; nil = nobody has received it
 }
 
-func newGroup(id string, live bool, codec protocol.Codec, receivers int) *group {
-	return &group{id: id, live: live, codec: codec, receivers: receivers, senders: map[string]*groupSender{}, shape: newFrameShape(codec, id)}
+// newGroup makes a group that knows as many of its newest messages.
+func newGroup(id string, live bool, codec protocol.Codec, receivers, known int) *group {
+	return &group{
+		id: id, live: live, codec: codec, receivers: receivers, senders: map[string]*groupSender{},
+		shape: newFrameShape(codec, id), recent: make([]atomic.Pointer[groupMessage], known),
+	}
 }
 
 // sender adds one who sends bodies of size bytes. With a window, at most that
@@ -71,9 +75,13 @@ func (g *group) sender(user string, size, window int) *groupSender {
 	return s
 }
 
+func (g *group) slot(number uint64) *atomic.Pointer[groupMessage] {
+	return &g.recent[number%uint64(len(g.recent))]
+}
+
 // known is the message of that number, nil if it is not.
 func (g *group) known(number uint64) *groupMessage {
-	if m := g.recent[number%knownMessages].Load(); m != nil && m.number == number {
+	if m := g.slot(number).Load(); m != nil && m.number == number {
 		return m
 	}
 	return nil
@@ -82,7 +90,7 @@ func (g *group) known(number uint64) *groupMessage {
 // agree checks a message against what other clients know of it, and lets them
 // know it.
 func (g *group) agree(m *groupMessage) error {
-	slot := &g.recent[m.number%knownMessages]
+	slot := g.slot(m.number)
 	for {
 		old := slot.Load()
 		if old != nil && old.number > m.number {

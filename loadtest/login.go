@@ -181,16 +181,8 @@ func (r *loginRun) fill(ctx context.Context, report *LoginReport) error {
 	if err != nil {
 		return err
 	}
-	// What is pending falls to 0 only with the last delivery, so that this has
-	// to look.
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for r.tally.answered.Load() < total {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if err := r.until(ctx, r.tally.answered.Load, total); err != nil {
+		return err
 	}
 	report.PrepareSeconds = (r.tally.Now() - began).Seconds()
 	return nil

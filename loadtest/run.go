@@ -60,7 +60,7 @@ type run struct {
 	streams []*Stream // of one-to-one conversations
 	began   time.Time
 
-	receivers int64 // of each message; 0 = 1
+	receivers int64 // of each message
 
 	mu    sync.Mutex
 	phase string
@@ -95,7 +95,7 @@ func begin(ctx context.Context, config Config, connections int) (context.Context
 		return nil, nil, nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	r := &run{config: config, tally: NewTally(), began: time.Now()}
+	r := &run{config: config, tally: NewTally(), began: time.Now(), receivers: 1}
 	r.tally.failed = cancel
 	r.enter("prepare", nil, 0)
 	var shown sync.WaitGroup
@@ -202,6 +202,21 @@ func (r *run) connectAll(ctx context.Context, clients []*Client) error {
 	})
 }
 
+// until waits until value is want. What is pending falls to 0 only with the last
+// delivery, so that whoever waits for less has to look.
+func (r *run) until(ctx context.Context, value func() int64, want int64) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for value() != want {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
 // settle waits until every message sent is answered and delivered, for up to
 // patience. What is missing then is a violation.
 func (r *run) settle(ctx context.Context, patience time.Duration) error {
@@ -237,10 +252,9 @@ func (r *run) audit(ctx context.Context) error {
 			r.tally.violated(err)
 		}
 	}
-	receivers := max(r.receivers, 1)
 	sent, answered, delivered := r.tally.sent.Load(), r.tally.answered.Load(), r.tally.delivered.Load()+r.tally.skipped.Load()
-	if sent != answered || sent*receivers != delivered {
-		r.tally.violated(fmt.Errorf("%d messages were sent, %d answered, %d delivered or skipped; want %[1]d, %[1]d, %[4]d", sent, answered, delivered, sent*receivers))
+	if sent != answered || sent*r.receivers != delivered {
+		r.tally.violated(fmt.Errorf("%d messages were sent, %d answered, %d delivered or skipped; want %[1]d, %[1]d, %[4]d", sent, answered, delivered, sent*r.receivers))
 	}
 	return each(ctx, r.clients, r.config.Parallel, func(ctx context.Context, c *Client) error { return c.Audit(ctx) })
 }

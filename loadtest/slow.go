@@ -325,16 +325,7 @@ func (r *slowRun) phase(ctx context.Context, name string, duration time.Duration
 func (r *slowRun) await(ctx context.Context, value func() int64, want int64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.pairsRun.config.Drain, fmt.Errorf("loadtest: messages to slow peers were still under way after %v", r.pairsRun.config.Drain))
 	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for value() != want {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
+	return r.until(ctx, value, want)
 }
 
 // ends finds out how the slow peers' sessions ended. They read again, only to
