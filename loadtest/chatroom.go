@@ -12,8 +12,8 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// maxChatroom is how many members a chatroom has room for.
-const maxChatroom = 10_000
+// MaxChatroom is how many members a chatroom has room for.
+const MaxChatroom = 10_000
 
 // ChatroomConfig says how large a chatroom is all of whose sessions are lost at
 // once. Members, Online, Body and Rate are needed.
@@ -51,8 +51,8 @@ type ChatroomReport struct {
 
 func (c *ChatroomConfig) check() error {
 	switch {
-	case c.Members < 2 || c.Members > maxChatroom:
-		return fmt.Errorf("loadtest: ChatroomConfig.Members %d: want 2 to %d", c.Members, maxChatroom)
+	case c.Members < 2 || c.Members > MaxChatroom:
+		return fmt.Errorf("loadtest: ChatroomConfig.Members %d: want 2 to %d", c.Members, MaxChatroom)
 	case c.Online < 2 || c.Online > c.Members:
 		return fmt.Errorf("loadtest: ChatroomConfig.Online %d: want 2 to %d, all of them members", c.Online, c.Members)
 	case c.Body < MinBody || c.Body > MaxBody:

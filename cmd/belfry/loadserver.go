@@ -151,6 +151,11 @@ func (s *loadServer) logEnd() string {
 	return string(text[max(0, len(text)-most):])
 }
 
+// loss has a scenario restart the server.
+func (s *loadServer) loss() loadtest.Loss {
+	return loadtest.Loss{Lose: s.restart, NewPID: func(context.Context) (int, error) { return s.pid(), nil }}
+}
+
 func (s *loadServer) pid() int { return s.cmd.Process.Pid }
 
 // config is the common part of a scenario's configuration for this server.

@@ -252,8 +252,7 @@ func (t *loadTable) idle(ctx context.Context, s *loadServer, _ int) (err error) 
 func (t *loadTable) reconnect(ctx context.Context, s *loadServer, _ int) (err error) {
 	t.report.Reconnect, err = loadtest.Reconnect(ctx, loadtest.ReconnectConfig{
 		Config: t.config(s), Clients: t.connections, Body: 128,
-		Lose:   s.restart,
-		NewPID: func(context.Context) (int, error) { return s.pid(), nil },
+		Loss: s.loss(),
 	})
 	return err
 }

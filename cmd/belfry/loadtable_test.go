@@ -88,7 +88,7 @@ func TestTableReport(t *testing.T) {
 		Rate:      &loadtest.PairsReport{Rate: 2000, Delivery: ms(1.39, 4.5)},
 		Login:     &loadtest.LoginReport{Users: 1000, Backlog: 100, Seconds: 0.3},
 		Idle:      &loadtest.IdleReport{Connections: 10_000, RSSAfter: 1, RSSPerSession: 8 << 10},
-		Reconnect: &loadtest.ReconnectReport{Clients: 10_000, Seconds: 5.5},
+		Reconnect: &loadtest.ReconnectReport{Clients: 10_000, Storm: loadtest.Storm{Seconds: 5.5}},
 		Slow: &loadtest.SlowReport{
 			Slow: 100, Body: 128, SlowSent: 1000, SlowDelivered: 999, ServerCloses: new(int64(99)),
 			Without: loadtest.SlowPhase{Delivery: ms(1, 2), RSSMax: 100 << 20},
