@@ -19,6 +19,9 @@ const (
 	backlogMessages = 1000
 	backlogBytes    = 1 << 20
 	backlogOverhead = 300
+	// fullFrame is the size from which an onSynced may leave groups out: it has to
+	// fit a frame.
+	fullFrame = protocol.MaxFrame * 3 / 4
 	// joinedEvery is how often a user is asked whether he is in all groups yet.
 	joinedEvery = 20 * time.Millisecond
 )
@@ -48,6 +51,8 @@ type GroupLoginReport struct {
 	PrepareSeconds float64 `json:"prepareSeconds"`
 	New            Latency `json:"newDevice"` // without cursors
 	NewPushed      int     `json:"newDevicePushed"`
+	// Named is how many groups onSynced named; the others had no room in its frame.
+	Named int `json:"named"`
 	// Returning logins have the cursors that the login before gave them, of as
 	// many groups as a login may name.
 	Returning       Latency `json:"returning"`
@@ -205,9 +210,11 @@ func (r *groupLoginRun) joined(ctx context.Context, user string) error {
 // A visit is one login that was measured.
 type visit struct {
 	*reader
-	took   time.Duration // from the request to onSynced
-	frames [][]byte      // those of messages, before that
-	count  int           // messages in them
+	took    time.Duration     // from the request to onSynced
+	frames  [][]byte          // those of messages, before that
+	count   int               // messages in them
+	end     int               // bytes of the frame of onSynced
+	cursors map[string]string // of groups, as the frames give them
 }
 
 // login opens a connection and logs in, and gives the time of the latter. What is
@@ -239,7 +246,7 @@ func (r *groupLoginRun) login(ctx context.Context, user string, args protocol.Lo
 		case protocol.OpOnNewMessage:
 			v.frames = append(v.frames, bytes.Clone(payload))
 		case protocol.OpOnSynced:
-			v.took = time.Since(began)
+			v.took, v.end = time.Since(began), len(payload)
 			v.synced = new(protocol.Synced)
 			err = f.Decode(v.synced)
 		}
@@ -268,10 +275,10 @@ func (r *groupLoginRun) logins(ctx context.Context, report *GroupLoginReport) er
 				return err
 			}
 			fresh.record(v.took)
-			report.NewPushed = v.count
+			report.NewPushed, report.Named = v.count, len(v.synced.Conversations)+len(v.synced.Groups)
 			done.Add(1)
 
-			args.HasSince, args.Since, args.Groups = true, v.synced.Cursor, groupCursors(v.synced)
+			args.HasSince, args.Since, args.Groups = true, v.synced.Cursor, v.groupCursors()
 			if v, err = r.checked(ctx, user, args); err != nil {
 				return err
 			}
@@ -292,13 +299,18 @@ func (r *groupLoginRun) logins(ctx context.Context, report *GroupLoginReport) er
 	return nil
 }
 
-// groupCursors are those of a login's answer, as many as the next may name.
-func groupCursors(p *protocol.Synced) (cursors []protocol.GroupCursor) {
-	for _, list := range [][]protocol.Conversation{p.Conversations, p.Groups} {
+// groupCursors are those that the login gave, as many as the next may name.
+func (v *visit) groupCursors() (cursors []protocol.GroupCursor) {
+	for _, list := range [][]protocol.Conversation{v.synced.Conversations, v.synced.Groups} {
 		for i := range list {
-			if c := &list[i]; c.Conv.Group && c.Cursor != "" && len(cursors) < protocol.MaxLoginGroups {
-				cursors = append(cursors, protocol.GroupCursor{Group: c.Conv.ID, Cursor: c.Cursor})
+			if c := &list[i]; c.Conv.Group && c.Cursor != "" {
+				v.cursors[c.Conv.ID] = c.Cursor
 			}
+		}
+	}
+	for group, cursor := range v.cursors {
+		if len(cursors) < protocol.MaxLoginGroups {
+			cursors = append(cursors, protocol.GroupCursor{Group: group, Cursor: cursor})
 		}
 	}
 	return cursors
@@ -314,6 +326,7 @@ func (r *groupLoginRun) checked(ctx context.Context, user string, args protocol.
 	wrong := func(format string, values ...any) {
 		r.tally.violated(fmt.Errorf("%s: login: %w", user, fmt.Errorf(format, values...)))
 	}
+	v.cursors = map[string]string{}
 	last := map[string]uint64{} // seq by group
 	for _, frame := range v.frames {
 		f, err := protocol.DecodeServerFrame(v.socket.codec, frame)
@@ -324,6 +337,9 @@ func (r *groupLoginRun) checked(ctx context.Context, user string, args protocol.
 		if err != nil {
 			wrong("onNewMessage: %w", err)
 			continue
+		}
+		for _, c := range p.GroupCursors {
+			v.cursors[c.Group] = c.Cursor
 		}
 		for i := range p.Messages {
 			v.count++
@@ -340,7 +356,7 @@ func (r *groupLoginRun) checked(ctx context.Context, user string, args protocol.
 	if want, bytes := r.pushes(len(args.Groups)); bytes <= backlogBytes && v.count != want {
 		wrong("%d messages were pushed, want %d", v.count, want)
 	}
-	r.synced(v.synced, wrong)
+	r.synced(v, wrong)
 	return v, nil
 }
 
@@ -365,9 +381,10 @@ func (r *groupLoginRun) message(last map[string]uint64, m *protocol.Message) err
 }
 
 // synced checks what onSynced says.
-func (r *groupLoginRun) synced(p *protocol.Synced, wrong func(format string, values ...any)) {
-	if n := len(p.Conversations) + len(p.Groups); n != r.config.Groups {
-		wrong("onSynced names %d groups, want %d", n, r.config.Groups)
+func (r *groupLoginRun) synced(v *visit, wrong func(format string, values ...any)) {
+	p := v.synced
+	if n := len(p.Conversations) + len(p.Groups); n > r.config.Groups || n < r.config.Groups && v.end < fullFrame {
+		wrong("onSynced names %d groups in %d bytes, want %d", n, v.end, r.config.Groups)
 	}
 	for _, list := range [][]protocol.Conversation{p.Conversations, p.Groups} {
 		for i := range list {

@@ -49,6 +49,11 @@ func TestGroupLoginCatches(t *testing.T) {
 		}), "body was altered"},
 		"another seq":   {at10(func(m protocol.Message) messages { m.Seq++; return messages{m} }), "it is message"},
 		"another group": {at10(func(m protocol.Message) messages { m.Conv.ID = "other"; return messages{m} }), "does not write there"},
+		"not named": {faults{synced: func(p *protocol.Synced) {
+			if len(p.Groups) > 0 {
+				p.Groups = p.Groups[1:]
+			}
+		}}, "onSynced names 249 groups"},
 		"miscounted": {faults{synced: func(p *protocol.Synced) {
 			p.UnreadTotal++ // the fake server adds its groups to this
 		}}, "messages are unread, want"},
