@@ -15,11 +15,13 @@ type groupLoginOptions struct {
 	groups, unread, rounds, backlog int
 }
 
-// defaultGroupUsers is how many users log in with --groups, one after the other.
-const defaultGroupUsers = 5
+func defaultGroupLogin() loadtest.GroupLoginConfig {
+	return loadtest.GroupLoginConfig{Users: 5, Groups: 1000, Unread: 1, Body: 128, Rounds: 20, Backlog: protocol.DefaultBacklog}
+}
 
 func (o *groupLoginOptions) bind(fs *pflag.FlagSet) {
-	o.unread, o.rounds, o.backlog = 1, 20, protocol.DefaultBacklog
+	d := defaultGroupLogin()
+	o.unread, o.rounds, o.backlog = d.Unread, d.Rounds, d.Backlog
 	fs.Var(count{&o.groups, 0, loadtest.MaxUsers}, "groups", "groups that each user is in; 0 = none")
 	fs.Var(count{&o.unread, 1, 1e6}, "group-unread", "unread messages in each group")
 	fs.Var(count{&o.rounds, 1, 1e6}, "rounds", "logins of each user and kind, with --groups")
@@ -32,7 +34,7 @@ func (o *groupLoginOptions) config(cmd *cobra.Command, login *loadtest.LoginConf
 		return config, usagef("--groups: with it there is no --backlog, and no --parallel: logins are one after the other")
 	}
 	if !cmd.Flags().Changed("users") {
-		login.Users = defaultGroupUsers
+		login.Users = defaultGroupLogin().Users
 	}
 	return loadtest.GroupLoginConfig{
 		Users: login.Users, Groups: o.groups, Unread: o.unread, Body: login.Body, Rounds: o.rounds, Backlog: o.backlog,
