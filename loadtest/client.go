@@ -226,6 +226,7 @@ func (c *Client) enter(s *session, ok *protocol.LoginOK) {
 	if c.logins++; c.logins > 1 {
 		c.tally.reconnects.Add(1)
 	}
+	s.window = ok.Limits.Window
 	if !s.over {
 		c.session = s
 		for _, v := range c.views {

@@ -8,9 +8,17 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// maxUnacked bounds the bytes of frames that a client leaves unacked, whatever
-// their number: a server's window is 1 MiB.
-const maxUnacked = 256 << 10
+// unackedPerFrame bounds the bytes that a client leaves unacked, for each frame of
+// the server's window. The window's bytes it is not told; they are usually four
+// times this.
+const unackedPerFrame = 1 << 10
+
+// ackDue tells whether it is time for an ack. A client that acks late must not
+// have the server wait for it.
+func (c *Client) ackDue(s *session) bool {
+	every := uint64(min(c.config.AckEvery, s.window/2))
+	return s.origin.sync || s.lastD-s.acked >= every || s.unsaid >= s.window*unackedPerFrame
+}
 
 // knownFrame takes a frame with messages of the client's only group that others
 // have checked, and is false if it is anything else.

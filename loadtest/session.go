@@ -31,6 +31,7 @@ type session struct {
 	lastD  uint64               // newest delivery number
 	acked  uint64
 	unsaid int // bytes of frames read and not acked
+	window int // frames that the server lets be unacked; 0 = the login has no reply yet
 	pushed int // incoming one-to-one messages of the sync
 }
 
@@ -96,7 +97,7 @@ func (c *Client) take(s *session, now time.Duration) error {
 			break
 		}
 	}
-	if s.acked < s.lastD && (s.lastD-s.acked >= uint64(c.config.AckEvery) || s.unsaid >= maxUnacked || s.origin.sync) {
+	if s.acked < s.lastD && c.ackDue(s) {
 		s.acked, s.unsaid = s.lastD, 0
 		s.socket.queue(func(b []byte) []byte {
 			return protocol.AppendRequest(b, s.socket.codec, 0, protocol.OpAck, &protocol.AckArgs{D: s.acked})
