@@ -193,7 +193,7 @@ func (s *fakeServer) login(session *fakeSession, r *protocol.Request) {
 	u := s.user(args.Token)
 	u.logins++
 	session.user, session.number, u.session = args.Token, u.logins, session
-	session.write(protocol.AppendReplyOK(nil, session.codec, r.ID, &protocol.LoginOK{User: args.Token, Session: uint64(u.logins)}))
+	session.write(protocol.AppendReplyOK(nil, session.codec, r.ID, &protocol.LoginOK{User: args.Token, Session: uint64(u.logins), Limits: protocol.SessionLimits{Window: 256}}))
 	from, offline := 0, 0
 	if args.HasSince {
 		from, _ = strconv.Atoi(args.Since)
