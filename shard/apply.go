@@ -9,6 +9,7 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Touched = out.Touched[:0]
 	out.Posted = out.Posted[:0]
 	out.Kicked = out.Kicked[:0]
+	out.Stored = false
 	s.out = out
 	s.dropImages(imagesPerApply)
 	err := walkBatch(batch, &s.commands,
@@ -58,6 +59,10 @@ func (s *State) execute(cmd Command, r *Result) {
 		s.applyRetain(c, r)
 	case *Configure:
 		s.applyConfigure(c)
+	case *ConfigureHooks:
+		s.applyConfigureHooks(c)
+	case *HooksDone:
+		s.hooks.drop(c.UpTo)
 	case *OpenSlots:
 		s.applyOpenSlots(c, r)
 	case *FreezeSlot:

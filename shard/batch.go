@@ -125,6 +125,7 @@ type commandSet struct {
 	openSlots  OpenSlots
 	retain     Retain
 	groups     groupCommandSet
+	hooks      hookCommandSet
 
 	body decoder // of the command being decoded; here because decode is called through an interface
 }
@@ -167,6 +168,9 @@ func (cs *commandSet) get(k kind) Command {
 		return &cs.openSlots
 	case kindRetain:
 		return &cs.retain
+	}
+	if cmd := cs.hooks.get(k); cmd != nil {
+		return cmd
 	}
 	return cs.groups.get(k)
 }

@@ -30,6 +30,8 @@ type model struct {
 	posted  []shard.Letter
 	kicked  []shard.Kick
 	touched map[shard.UserID]bool
+
+	carried map[uint16][]shard.Stored // what slots on the move take along for hooks
 }
 
 // A cursorPoint is what the text of a cursor stands for.
@@ -51,6 +53,7 @@ type modelShard struct {
 	cutoff    int64
 	limits    shard.Limits
 	slots     [shard.Slots]slotState
+	hooks     modelHooks
 	sweepFrom uint16 // where the last Retain ended
 }
 
@@ -160,6 +163,7 @@ func newModel(shards int) *model {
 		users:   map[shard.UserID]*modelUser{},
 		cursors: map[string]cursorPoint{},
 		touched: map[shard.UserID]bool{},
+		carried: map[uint16][]shard.Stored{},
 	}
 	for range shards {
 		m.shards = append(m.shards, &modelShard{limits: shard.Limits{}.WithDefaults()})
@@ -365,6 +369,9 @@ func (m *model) receive(sh *modelShard, l *shard.Letter) {
 			e.empty, e.body, e.mentions = true, nil, nil
 		}
 		u.append(v, e)
+		if !e.empty {
+			sh.hooks.add(shard.Stored{User: l.To, Peer: l.From, Seq: e.seq})
+		}
 		u.cut(sh)
 		u.settle(sh)
 		m.touched[u.id] = true

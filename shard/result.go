@@ -93,6 +93,8 @@ type Outcome struct {
 	Posted []Posted
 	// Kicked are the sessions that logins of this batch ended.
 	Kicked []Kick
+	// Stored says that there are messages that hooks are to be told of.
+	Stored bool
 }
 
 // A MemberRef names a member of a group.

@@ -17,6 +17,12 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 	case *shard.Configure:
 		sh.limits = c.Limits.WithDefaults()
 		return shard.Result{}
+	case *shard.ConfigureHooks:
+		sh.hooks.configure(c)
+		return shard.Result{}
+	case *shard.HooksDone:
+		sh.hooks.done(c.UpTo)
+		return shard.Result{}
 	case *shard.OpenSlots:
 		if c.FirstSlot > c.LastSlot {
 			return refused(shard.CodeBadRequest)
@@ -35,6 +41,7 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 			for _, u := range m.inSlot(c.Slot) {
 				u.settle(sh)
 			}
+			m.carried[c.Slot] = sh.hooks.take(c.Slot)
 		}
 		sh.slots[c.Slot] = slotFrozen
 		return shard.Result{}
@@ -53,6 +60,10 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 		for _, u := range m.inSlot(c.Slot) {
 			u.cut(sh)
 		}
+		for _, stored := range m.carried[c.Slot] {
+			sh.hooks.add(stored)
+		}
+		delete(m.carried, c.Slot)
 		return shard.Result{}
 	case *shard.Expire:
 		for _, id := range m.names() {

@@ -1,0 +1,146 @@
+package shard
+
+import (
+	"math"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// ConfigureHooks says how much is kept of what hooks are still to be told: names
+// of stored messages, in bytes. 0 keeps none and forgets those that wait.
+type ConfigureHooks struct{ Bytes int }
+
+// HooksDone forgets what hooks were told, or what nobody can be told any more.
+type HooksDone struct{ UpTo uint64 } // number, inclusive
+
+// The numbers are in the log: never reuse one.
+const (
+	kindConfigureHooks kind = 96 + iota
+	kindHooksDone
+)
+
+type hookCommandSet struct {
+	configure ConfigureHooks
+	done      HooksDone
+}
+
+func (cs *hookCommandSet) get(k kind) Command {
+	switch k {
+	case kindConfigureHooks:
+		return &cs.configure
+	case kindHooksDone:
+		return &cs.done
+	}
+	return nil
+}
+
+func (*ConfigureHooks) Key() string { return "" }
+func (*HooksDone) Key() string      { return "" }
+
+func (*ConfigureHooks) kind() kind { return kindConfigureHooks }
+func (*HooksDone) kind() kind      { return kindHooksDone }
+
+func (c *ConfigureHooks) append(b []byte) []byte { return appendUint(b, uint64(c.Bytes)) }
+func (c *ConfigureHooks) decode(d *decoder)      { c.Bytes = int(d.uintMax(math.MaxInt32)) }
+
+func (c *HooksDone) append(b []byte) []byte { return appendUint(b, c.UpTo) }
+func (c *HooksDone) decode(d *decoder)      { c.UpTo = d.uint() }
+
+func (s *State) applyConfigureHooks(c *ConfigureHooks) {
+	q := &s.hooks
+	if q.limit = c.Bytes; q.limit == 0 {
+		*q = hookQueue{done: q.last, last: q.last}
+		return
+	}
+	for q.bytes > q.limit {
+		q.dropOldest()
+	}
+}
+
+// HookBytes is what ConfigureHooks has set.
+func (s *State) HookBytes() int { return s.hooks.limit }
+
+// noteStored has hooks hear of a stored message: of a user's view, or with a
+// group's key and no peer of a group.
+func (s *State) noteStored(key, peer UserID, seq uint64) {
+	if s.hooks.limit > 0 {
+		s.hooks.add(key, peer, seq)
+		s.out.Stored = true
+	}
+}
+
+// carry keeps with a frozen slot what waits for hooks.
+func (s *State) carry(sl *slot, q *hookQueue) {
+	if s.carried == nil {
+		s.carried = make(map[*slot]*hookQueue)
+	}
+	s.carried[sl] = q
+}
+
+// A Stored names a message that waits for hooks.
+type Stored struct {
+	Number uint64
+	User   UserID
+	Peer   UserID
+	Group  GroupID // instead of User and Peer
+	Seq    uint64
+}
+
+// StoredUpTo gives the numbers between which messages wait for hooks: above done,
+// up to last. What is at or below done without HooksDone has been dropped for
+// want of room.
+func (s *State) StoredUpTo() (done, last uint64) { return s.hooks.done, s.hooks.last }
+
+// StoredAfter yields the messages above a number that wait for hooks. There may be
+// holes between their numbers.
+func (s *State) StoredAfter(number uint64) func(yield func(Stored) bool) {
+	return func(yield func(Stored) bool) {
+		for r := range s.hooks.after(number) {
+			if r.key == "" {
+				continue
+			}
+			m := Stored{Number: r.number, Seq: r.seq}
+			if r.peer == "" {
+				m.Group = GroupID(r.key[min(len(groupPrefix), len(r.key)):])
+			} else {
+				m.User, m.Peer = r.key, r.peer
+			}
+			if !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// A QueuedInfo is what a push service needs beside a message.
+type QueuedInfo struct {
+	Unread      int // of the conversation
+	UnreadTotal int // of all one-to-one conversations
+	Muted       bool
+}
+
+// Queued appends an incoming message to b, with how things stand for its
+// receiver. False: it is not unread any more.
+func (s *State) Queued(name, peer UserID, seq uint64, b *Batch, now int64) (info QueuedInfo, ok bool) {
+	u := s.lookup(name)
+	if u == nil {
+		return info, false
+	}
+	i := s.find(u, peer)
+	if i < 0 {
+		return info, false
+	}
+	c := &u.convs.items[i]
+	var e ring.Entry
+	if seq < u.queueFrom(c) || !c.log.At(s.arena, seq, &e) || !s.inQueue(u, c, &e, now) ||
+		!s.copyMessage(u, ref{seq: seq, conv: uint32(i)}, b, now) {
+		return info, false
+	}
+	info.Unread, info.Muted = s.unread(u, c, now), c.flags&convMuted != 0
+	for i := range u.convs.items {
+		if c := &u.convs.items[i]; c.queued > 0 {
+			info.UnreadTotal += s.unread(u, c, now)
+		}
+	}
+	return info, true
+}
