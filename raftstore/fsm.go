@@ -75,6 +75,9 @@ func (g *group) apply(entry *raft.Log, b *batch) (c *courier, err error) {
 	}()
 	g.state.Apply(entry.Data, &g.out)
 	g.applied.Store(g.state.Now())
+	if g.out.Stored && g.hooker != nil {
+		g.hooker.poke()
+	}
 	if b != nil {
 		result := 0
 		for i := range b.waiters {

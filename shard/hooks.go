@@ -137,10 +137,19 @@ func (s *State) Queued(name, peer UserID, seq uint64, b *Batch, now int64) (info
 		return info, false
 	}
 	info.Unread, info.Muted = s.unread(u, c, now), c.flags&convMuted != 0
+	info.UnreadTotal = s.unreadTotal(u, now)
+	return info, true
+}
+
+// unreadTotal is the size of the whole queue as of now.
+func (s *State) unreadTotal(u *user, now int64) (n int) {
+	if u.due > now && u.oldest > s.cutoff {
+		return u.queued // as counted: nothing has gone since
+	}
 	for i := range u.convs.items {
 		if c := &u.convs.items[i]; c.queued > 0 {
-			info.UnreadTotal += s.unread(u, c, now)
+			n += s.unread(u, c, now)
 		}
 	}
-	return info, true
+	return n
 }

@@ -35,9 +35,9 @@ type State struct {
 
 	hooks       hookQueue
 	carried     map[*slot]*hookQueue // what waited for hooks when a slot was frozen: it moves along
-	letterBytes int // waiting in outboxes
-	sentRecords int // in dedupe windows
-	tableBytes  int // of the tables of users
+	letterBytes int                  // waiting in outboxes
+	sentRecords int                  // in dedupe windows
+	tableBytes  int                  // of the tables of users
 	ages        ages
 
 	commands commandSet
