@@ -58,6 +58,32 @@ type Backend interface {
 
 	// Exists tells whether the account ever logged in (for --open-users=false).
 	Exists(user shard.UserID) (bool, error)
+	// WatchGroup registers w until UnwatchGroup. What came before, w has to read.
+	WatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
+	UnwatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
+	// SyncGroups is linearizable. At most backlog messages of a group are to be
+	// pushed, and of each shard's groups about most in all. Of shards that do not serve now, the groups
+	// are in left; groups whose member the user is not are in neither.
+	SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk)
+	// GroupSince reads what came after a point in a group's order, the same for
+	// all members.
+	GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error
+	// GroupMessages reads messages by seq; those that cannot be shown to the
+	// member are left out.
+	GroupMessages(user shard.UserID, group shard.GroupID, seqs []uint64, b *shard.Batch) error
+	// MemberChanges reads what a member's other sessions changed in his own view.
+	MemberChanges(group shard.GroupID, user shard.UserID, session shard.SessionID, after uint64) ([]shard.Change, error)
+	JoinedAt(group shard.GroupID, user shard.UserID) (arrival uint64, member bool, err error)
+	GroupCursor(group shard.GroupID, arrival uint64) string
+	Group(group shard.GroupID, asker shard.UserID) (info shard.GroupInfo, exists bool, err error)
+	// Members lists in order of name, from the first one above after.
+	Members(group shard.GroupID, after shard.UserID, limit int) (members []shard.Member, more bool, err error)
+	// JoinRequests lists the oldest first.
+	JoinRequests(group shard.GroupID) ([]shard.JoinRequest, error)
+	GroupsOf(ctx context.Context, user shard.UserID) ([]shard.GroupRef, error)
+	// SendLive passes a message to the sessions that are in a group now.
+	SendLive(m *shard.SendGroup) (timeMS int64, err error)
+
 	// Ready is nil when every shard of this node serves.
 	Ready() error
 	// Now is the store's clock, ms.

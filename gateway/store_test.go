@@ -14,14 +14,15 @@ import (
 // log or replicas. What a command does is therefore real; when its outcome is
 // told, and whether the store serves at all, is up to the test.
 type testStore struct {
-	mu       sync.Mutex
-	state    *shard.State
-	out      shard.Outcome
-	watchers map[shard.UserID]map[shard.SessionID]raftstore.Watcher
-	presence map[raftstore.Watcher][]shard.UserID
-	down     bool            // reads and commands get ErrUnavailable
-	commands []shard.Command // all that were applied, if recorded
-	record   bool
+	mu            sync.Mutex
+	state         *shard.State
+	out           shard.Outcome
+	watchers      map[shard.UserID]map[shard.SessionID]raftstore.Watcher
+	presence      map[raftstore.Watcher][]shard.UserID
+	groupWatchers map[shard.GroupID][]raftstore.GroupWatcher
+	down          bool            // reads and commands get ErrUnavailable
+	commands      []shard.Command // all that were applied, if recorded
+	record        bool
 
 	outcomes sync.Cond // of mu
 	queue    []func()  // outcomes to be told, in order
@@ -32,9 +33,10 @@ type testStore struct {
 
 func newTestStore(t testing.TB) *testStore {
 	s := &testStore{
-		state:    shard.NewState(0),
-		watchers: make(map[shard.UserID]map[shard.SessionID]raftstore.Watcher),
-		presence: make(map[raftstore.Watcher][]shard.UserID),
+		state:         shard.NewState(0),
+		watchers:      make(map[shard.UserID]map[shard.SessionID]raftstore.Watcher),
+		presence:      make(map[raftstore.Watcher][]shard.UserID),
+		groupWatchers: make(map[shard.GroupID][]raftstore.GroupWatcher),
 	}
 	s.outcomes.L = &s.mu
 	s.apply(&shard.OpenSlots{FirstSlot: 0, LastSlot: shard.Slots - 1})
@@ -70,6 +72,7 @@ func (s *testStore) apply(cmd shard.Command) shard.Result {
 			w.Wake()
 		}
 	}
+	s.tellGroups()
 	return s.out.Results[0]
 }
 

@@ -11,8 +11,8 @@ import (
 // hubStripes spreads the users over locks.
 const hubStripes = 64
 
-// A hub knows the watchers of this node, by user. It holds as many as sessions
-// are logged in here.
+// A hub knows the watchers of this node, by user and by group. It holds as many
+// of users as sessions are logged in here, and of groups what the edge registers.
 type hub struct {
 	stripes  [hubStripes]hubStripe
 	presence *presence
@@ -20,8 +20,9 @@ type hub struct {
 }
 
 type hubStripe struct {
-	mu    sync.Mutex
-	users map[shard.UserID][]listener
+	mu     sync.Mutex
+	users  map[shard.UserID][]listener
+	groups map[shard.GroupID][]GroupWatcher
 }
 
 type listener struct {
@@ -34,6 +35,7 @@ func newHub(p *presence, count prometheus.Gauge) *hub {
 	h := &hub{presence: p, count: count}
 	for i := range h.stripes {
 		h.stripes[i].users = make(map[shard.UserID][]listener)
+		h.stripes[i].groups = make(map[shard.GroupID][]GroupWatcher)
 	}
 	return h
 }
@@ -141,6 +143,7 @@ func (h *hub) notify(out *shard.Outcome) {
 		}
 		st.mu.Unlock()
 	}
+	h.notifyGroups(out)
 }
 
 // kick ends a session's watch and tells it why.
@@ -163,8 +166,8 @@ func (h *hub) signal(user shard.UserID, except shard.SessionID, s Signal) {
 }
 
 // resume prepares the watchers of a shard for a new reign over it: those whose
-// session is no more are kicked, the others told to look. It returns the
-// sessions that are watched.
+// session is no more are kicked, the others, and those of groups, told to look.
+// It returns the sessions that are watched.
 func (h *hub) resume(owns func(shard.UserID) bool, live map[sessionKey]bool) map[sessionKey]bool {
 	claimed := make(map[sessionKey]bool)
 	for i := range h.stripes {
@@ -182,6 +185,13 @@ func (h *hub) resume(owns func(shard.UserID) bool, live map[sessionKey]bool) map
 				} else {
 					h.drop(st, user, l.session)
 					l.watcher.Kick("policy")
+				}
+			}
+		}
+		for group, watchers := range st.groups {
+			if owns(group.Key()) {
+				for _, w := range watchers {
+					w.Wake()
 				}
 			}
 		}

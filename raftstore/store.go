@@ -189,6 +189,7 @@ type Store struct {
 	clock    *clock
 	groups   []*group
 	hub      *hub
+	liveRate *groupRate
 	deferred *deferred
 	lock     *os.File
 	epoch    uint64 // of the data directory
@@ -231,6 +232,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	presence := newPresence()
 	s.hub = newHub(presence, m.watchers)
+	s.liveRate = newGroupRate(&cfg.Limits)
 	s.deferred = newDeferred(s.route)
 	for id := range cfg.Shards {
 		s.groups = append(s.groups, newGroup(s, uint32(id), m.shard(uint32(id))))

@@ -7,6 +7,8 @@ package shard
 func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Results = out.Results[:0]
 	out.Touched = out.Touched[:0]
+	out.Groups = out.Groups[:0]
+	out.Members = out.Members[:0]
 	out.Posted = out.Posted[:0]
 	out.Kicked = out.Kicked[:0]
 	out.Stored = false
@@ -71,6 +73,47 @@ func (s *State) execute(cmd Command, r *Result) {
 		s.applyImportSlot(c, r)
 	case *DropSlot:
 		s.applyDropSlot(c, r)
+	case GroupCommand:
+		s.executeGroup(c, r)
+	default:
+		broken("no way to execute %T", cmd)
+	}
+}
+
+func (s *State) executeGroup(cmd GroupCommand, r *Result) {
+	switch c := cmd.(type) {
+	case *SendGroup:
+		s.applySendGroup(c, r)
+	case *ReadGroup:
+		s.applyReadGroup(c, r)
+	case *RecallGroup:
+		s.applyRecallGroup(c, r)
+	case *DeleteSender:
+		s.applyDeleteSender(c, r)
+	case *HideMessages:
+		s.applyHideMessages(c, r)
+	case *HideGroup:
+		s.applyHideGroup(c, r)
+	case *SetGroupView:
+		s.applySetGroupView(c, r)
+	case *CreateGroup:
+		s.applyCreateGroup(c, r)
+	case *JoinGroup:
+		s.applyJoinGroup(c, r)
+	case *AnswerJoin:
+		s.applyAnswerJoin(c, r)
+	case *LeaveGroup:
+		s.applyLeaveGroup(c, r)
+	case *AddMembers:
+		s.applyAddMembers(c, r)
+	case *RemoveMembers:
+		s.applyRemoveMembers(c, r)
+	case *SetMember:
+		s.applySetMember(c, r)
+	case *SetGroup:
+		s.applySetGroup(c, r)
+	case *DismissGroup:
+		s.applyDismissGroup(c, r)
 	default:
 		broken("no way to execute %T", cmd)
 	}
@@ -102,10 +145,14 @@ func (s *State) applyExpire(c *Expire) {
 		}
 		for number := range sl.users.all {
 			u := s.user(number)
-			if s.sentDue(u, sent) || s.isDue(u) { // others need not be saved for a snapshot
+			if s.sentDue(u, sent) || s.isDue(u) || u.team != nil && s.teamDue(u.team) || u.staleTeam(s.now) >= 0 { // others need not be saved for a snapshot
 				s.save(u)
 				s.purgeDue(u)
 				s.forgetSent(u, sent)
+				s.forgetTeams(u)
+				if u.team != nil {
+					s.purgeTeam(u.team)
+				}
 			}
 		}
 	}

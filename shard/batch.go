@@ -582,5 +582,6 @@ func (l *Limits) fields() []limitField {
 		{duration: &l.HistoryTTL}, {number: &l.UserBytes}, {duration: &l.DedupWindow},
 		{duration: &l.RecallWindow}, {number: &l.Recents}, {number: &l.MaxDevices},
 		{number: &l.NewConversations}, {number: &l.MaxConversations}, {number: &l.MaxBlocked},
+		{duration: &l.GroupTTL}, {number: &l.GroupBytes}, {number: &l.GroupRate}, {number: &l.GroupBurst},
 	}
 }

@@ -189,6 +189,8 @@ const (
 	LetterReceipt            // the peer has read up to Seq
 	LetterBlock
 	LetterUnblock
+	LetterJoined // of a group: To is a member of it, its owner if Seq is 1
+	LetterLeft   // of a group: To is no member of it
 )
 
 // A Letter carries one consequence of a command to the other user of a

@@ -131,6 +131,7 @@ const (
 	gapEvicted
 	gapDeleted
 	gapRecalled
+	gapNotMember // never kept
 )
 
 func (g gapCode) reason() GapReason {
@@ -143,6 +144,8 @@ func (g gapCode) reason() GapReason {
 		return GapDeleted
 	case gapRecalled:
 		return GapRecalled
+	case gapNotMember:
+		return GapNotMember
 	}
 	panic(&InvariantError{Reason: "gap code " + strconv.Itoa(int(g))})
 }

@@ -17,6 +17,10 @@ func (s *State) deliver(sl *slot, l *Letter, r *Result) {
 		*r = Result{Code: CodeBadRequest, Detail: "letter: from and to must differ and not be empty"}
 		return
 	}
+	if l.Kind == LetterJoined || l.Kind == LetterLeft {
+		s.enlist(sl, l)
+		return
+	}
 	last := uint64(0)
 	if u := s.inSlot(sl, l.To); u != nil {
 		if i := s.find(u, l.From); i >= 0 {
@@ -61,7 +65,7 @@ func (s *State) receive(u *user, i int, l *Letter) {
 		Time: l.Time, Peer: l.Seq, TTL: l.TTL, ID: l.ID,
 		CID: []byte(l.CID), Mentions: appendMentionList(nil, l.Mentions), Body: l.Body,
 	}
-	if e.Time = max(e.Time, u.convs.items[i].lastTime); s.expired(&e, s.now) || len(l.Body) == 0 {
+	if e.Time = max(e.Time, u.convs.items[i].lastTime); s.expired(u, &e, s.now) || len(l.Body) == 0 {
 		e.Flags |= ring.Expired
 		e.Mentions, e.Body = nil, nil
 	}

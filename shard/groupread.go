@@ -1,58 +1,345 @@
 package shard
 
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// group finds a group that exists, for reading.
+func (s *State) group(id GroupID) *user {
+	if u := s.lookupGroup(id); u != nil && u.team.dismissed == 0 {
+		return u
+	}
+	return nil
+}
+
 // Group tells what is known of a group, and of who asks as a member of it;
 // false: there is none.
-func (s *State) Group(id GroupID, asker UserID) (GroupInfo, bool) { return GroupInfo{}, false }
+func (s *State) Group(id GroupID, asker UserID) (GroupInfo, bool) {
+	u := s.group(id)
+	if u == nil {
+		return GroupInfo{}, false
+	}
+	t, log := u.team, &u.convs.items[0].log
+	info := GroupInfo{
+		ID: t.id, Kind: t.kind, Settings: t.settings, Name: t.title, Owner: t.owner, Properties: t.properties,
+		Created: t.created, Members: len(t.members.items), Requests: len(t.requests),
+		LastSeq: log.Next() - 1, Bytes: log.Bytes(),
+	}
+	if m := s.member(t, asker); m != nil {
+		info.Role, info.MutedUntil = m.role, m.muted
+	}
+	return info, true
+}
 
-// Members lists members in order of name, from the first one above after.
+// Members lists members in order of name, from the first one above after. Of a
+// group that stores nothing it lists those with a role or who are muted.
 func (s *State) Members(id GroupID, after UserID, limit int) (members []Member, more bool) {
-	return nil, false
+	u := s.group(id)
+	if u == nil {
+		return nil, false
+	}
+	i, found := s.memberIndex(u.team, after)
+	if found {
+		i++
+	}
+	rest := u.team.members.items[i:]
+	for j := range rest[:min(len(rest), limit)] {
+		members = append(members, s.memberInfo(&rest[j]))
+	}
+	return members, len(rest) > limit
 }
 
 // Member tells what is known of one member; false: he is none.
-func (s *State) Member(id GroupID, user UserID) (Member, bool) { return Member{}, false }
+func (s *State) Member(id GroupID, user UserID) (Member, bool) {
+	u := s.group(id)
+	if u == nil {
+		return Member{}, false
+	}
+	m := s.member(u.team, user)
+	if m == nil {
+		return Member{}, false
+	}
+	return s.memberInfo(m), true
+}
+
+func (s *State) memberInfo(m *member) Member {
+	return Member{
+		User: UserID(s.memberName(m)), Role: m.role, Joined: m.joined, From: m.from, Read: m.read, MutedUntil: m.muted,
+	}
+}
 
 // JoinRequests lists those that wait for an answer, oldest first.
-func (s *State) JoinRequests(id GroupID) []JoinRequest { return nil }
-
-// GroupsOf lists the groups whose member a user is, by id.
-func (s *State) GroupsOf(user UserID) []GroupRef { return nil }
-
-// SyncGroups tells a user who logs in how he finds groups of his, all of this
-// shard, with at most backlog messages of each to push. Groups whose member he
-// is not are left out.
-func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog int, now int64) []GroupView {
+func (s *State) JoinRequests(id GroupID) []JoinRequest {
+	if u := s.group(id); u != nil {
+		return slices.Clone(u.team.requests)
+	}
 	return nil
 }
 
 // JoinedAt gives the point in a group's order at which a member joined: what
-// comes after it, his joining included, is his to be told.
-func (s *State) JoinedAt(id GroupID, user UserID) (arrival uint64, ok bool) { return 0, false }
-
-// GroupArrival is the present point in a group's order, 0 if there is no group.
-func (s *State) GroupArrival(id GroupID) uint64 { return 0 }
-
-// GroupCursor is the text of a point in a group's order.
-func (s *State) GroupCursor(id GroupID, arrival uint64) string { return "" }
-
-// GroupSince reads what came after a point in a group's order: messages that can
-// be shown, recalls, and events. It is the same for all members. Limits are as
-// for Since.
-func (s *State) GroupSince(id GroupID, after uint64, b *Batch, maxMessages, maxBytes int, now int64) {
+// comes after it, his joining included, is his to be told. False: he is none.
+func (s *State) JoinedAt(id GroupID, user UserID) (arrival uint64, ok bool) {
+	u := s.group(id)
+	if u == nil {
+		return 0, false
+	}
+	m := s.member(u.team, user)
+	if m == nil {
+		return 0, false
+	}
+	return m.joinedAt - 1, true
 }
 
-// GroupMessages reads messages of a group by seq, for a member; those that
-// cannot be shown to him are left out.
-func (s *State) GroupMessages(user UserID, id GroupID, seqs []uint64, b *Batch, now int64) {}
+// GroupArrival is the present point in a group's order, 0 if there never was
+// such a group.
+func (s *State) GroupArrival(id GroupID) uint64 {
+	if u := s.lookupGroup(id); u != nil {
+		return u.arrival
+	}
+	return 0
+}
+
+// GroupCursor is the text of a point in a group's order.
+func (s *State) GroupCursor(id GroupID, arrival uint64) string { return s.Cursor(id.Key(), arrival) }
+
+// Groups yields the ids of the groups of this shard, in no order.
+func (s *State) Groups(yield func(GroupID) bool) {
+	for _, sl := range s.slots {
+		if sl == nil || sl.frozen {
+			continue
+		}
+		for number := range sl.users.all {
+			if t := s.user(number).team; t != nil && t.dismissed == 0 && !yield(t.id) {
+				return
+			}
+		}
+	}
+}
+
+// GroupSince reads what came after a point in a group's order: messages that can
+// be shown, recalls, and events. It is the same for all members; of a group that
+// was dismissed it still tells that. Limits are as for Since.
+func (s *State) GroupSince(id GroupID, after uint64, b *Batch, maxMessages, maxBytes int, now int64) {
+	b.Reset()
+	b.Next = after
+	u := s.lookupGroup(id)
+	if u == nil || u.arrival <= after {
+		return
+	}
+	t, c := u.team, &u.convs.items[0]
+	b.Next = u.arrival
+	b.Missed = t.forgotten > after
+	if c.lastArrival > after {
+		var e ring.Entry
+		for cur := c.log.Ascend(s.arena, c.log.AfterArrival(s.arena, after)); cur.Next(&e); {
+			if s.hiddenBy(u, c, &e, now) != gapNone {
+				continue
+			}
+			if n := len(b.Messages); n == maxMessages || n > 0 && b.size >= maxBytes {
+				b.More = true
+				b.Next = b.Messages[n-1].Arrival
+				break
+			}
+			s.copyEntry(u, c, &e, b)
+		}
+	}
+	s.groupChanges(u, after, b.Next, b)
+	for i := range t.events {
+		if e := &t.events[i]; e.Arrival > after && e.Arrival <= b.Next {
+			b.Events = append(b.Events, *e)
+		}
+	}
+	b.interleave()
+}
+
+// groupChanges appends the recalls with after < arrival <= upTo.
+func (s *State) groupChanges(u *user, after, upTo uint64, b *Batch) {
+	t := u.team
+	for i := range t.recalls {
+		rc := &t.recalls[i]
+		if rc.arrival > after && rc.arrival <= upTo {
+			b.Changes = append(b.Changes, Change{
+				Kind: ChangeRecall, Group: t.id, Arrival: rc.arrival, By: rc.by, Sender: rc.sender,
+				Ranges: []Range{{From: rc.from, To: rc.to}},
+			})
+		}
+	}
+	if t.recallsGone <= after {
+		return
+	}
+	// Who did it is no longer known, nor need it be told one by one.
+	old := Change{Kind: ChangeRecall, Group: t.id}
+	for _, m := range s.marksOf(u, &u.convs.items[0]) {
+		if m.arrival <= after || m.arrival > min(upTo, t.recallsGone) {
+			continue
+		}
+		if old.Arrival == 0 || m.arrival < old.Arrival {
+			old.Arrival = m.arrival
+		}
+		if n := len(old.Ranges); n > 0 && old.Ranges[n-1].To+1 == m.seq {
+			old.Ranges[n-1].To = m.seq
+		} else {
+			old.Ranges = append(old.Ranges, Range{From: m.seq, To: m.seq})
+		}
+	}
+	if old.Arrival != 0 {
+		b.Changes = append(b.Changes, old)
+		slices.SortFunc(b.Changes, func(x, y Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
+	}
+}
 
 // MemberChanges reads what a member's other sessions have changed in his own
 // view of a group after a point in its order: reads, deletions.
 func (s *State) MemberChanges(id GroupID, user UserID, session SessionID, after uint64) []Change {
-	return nil
+	u := s.group(id)
+	if u == nil {
+		return nil
+	}
+	m := s.member(u.team, user)
+	if m == nil {
+		return nil
+	}
+	var changes []Change
+	add := func(at uint64, by SessionID, c Change) {
+		if at > after && (by != session || session == 0) {
+			c.Group, c.Arrival = id, at
+			changes = append(changes, c)
+		}
+	}
+	add(m.readAt, m.readBy, Change{Kind: ChangeRead, Seq: m.read})
+	add(m.wipedAt, m.wipedBy, Change{Kind: ChangeConversationDeleted, Messages: true})
+	add(m.deletedAt, m.deletedBy, Change{Kind: ChangeConversationDeleted})
+	deleted := Change{Kind: ChangeMessagesDeleted}
+	first := uint64(0)
+	for _, h := range u.team.hides[user] {
+		if h.arrival <= after || h.by == session && session != 0 {
+			continue
+		}
+		if first == 0 || h.arrival < first {
+			first = h.arrival
+		}
+		if n := len(deleted.Ranges); n > 0 && deleted.Ranges[n-1].To+1 == h.seq {
+			deleted.Ranges[n-1].To = h.seq
+		} else {
+			deleted.Ranges = append(deleted.Ranges, Range{From: h.seq, To: h.seq})
+		}
+	}
+	if first != 0 {
+		add(first, 0, deleted)
+	}
+	slices.SortFunc(changes, func(x, y Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
+	return changes
+}
+
+// GroupMessages reads messages of a group by seq, for a member; those that
+// cannot be shown to him are left out.
+func (s *State) GroupMessages(user UserID, id GroupID, seqs []uint64, b *Batch, now int64) {
+	b.Reset()
+	u := s.group(id)
+	if u == nil {
+		return
+	}
+	m := s.member(u.team, user)
+	if m == nil {
+		return
+	}
+	v := s.memberView(u, m)
+	var e ring.Entry
+	for _, seq := range seqs {
+		if v.log().At(s.arena, seq, &e) && v.hiddenBy(s, &e, now) == gapNone {
+			s.copyEntry(u, v.c, &e, b)
+			b.Items = append(b.Items, Item{Message: len(b.Messages) - 1, Change: -1, Event: -1})
+		}
+	}
+	b.Next = u.arrival
+}
+
+// unreadFrom is the lowest seq that can be unread for a member.
+func (s *State) unreadFrom(u *user, m *member, now int64) uint64 {
+	log := &u.convs.items[0].log
+	low := max(m.read+1, m.floor+1, m.wiped+1, m.from, log.First())
+	var e ring.Entry
+	if log.Header(s.arena, low, &e) == 0 || !s.expired(u, &e, now) && e.Time > s.cutoff {
+		return low
+	}
+	// Times never fall along a log: what is gone by time is all at its head.
+	return max(low, log.ExpireThrough(s.arena, max(now-s.historyTTL(u), s.cutoff))+1)
+}
+
+// groupUnread counts the messages of others that a member has not read: all from
+// some seq on but those that were taken away. His own ones lie below his cursor.
+func (s *State) groupUnread(u *user, m *member, now int64) int {
+	t, c := u.team, &u.convs.items[0]
+	if !t.counts() {
+		return 0
+	}
+	low := s.unreadFrom(u, m, now)
+	if low >= c.log.Next() {
+		return 0
+	}
+	if m.flags&memberRewound != 0 || t.ttls > 0 {
+		return len(s.unreadSeqs(u, m, now))
+	}
+	marks := s.marksOf(u, c)
+	from, _ := findMark(marks, low)
+	marks = marks[from:]
+	n := int(c.log.Next()-low) - len(marks)
+	if hides := s.hidesOf(u, m); len(hides) > 0 {
+		from, _ := findMark(hides, low)
+		for _, h := range hides[from:] {
+			if _, taken := findMark(marks, h.seq); !taken {
+				n--
+			}
+		}
+	}
+	return n
+}
+
+// unreadSeqs lists what groupUnread counts.
+func (s *State) unreadSeqs(u *user, m *member, now int64) []uint64 {
+	if !u.team.counts() {
+		return nil
+	}
+	v := s.memberView(u, m)
+	name := s.memberName(m)
+	var seqs []uint64
+	var e ring.Entry
+	for cur := v.log().Ascend(s.arena, s.unreadFrom(u, m, now)); cur.Next(&e); {
+		if string(e.From) != string(name) && v.hiddenBy(s, &e, now) == gapNone {
+			seqs = append(seqs, e.Seq)
+		}
+	}
+	return seqs
 }
 
 // GroupUnread lists the seqs that make up a member's unread, ascending.
-func (s *State) GroupUnread(id GroupID, user UserID, now int64) []uint64 { return nil }
+func (s *State) GroupUnread(id GroupID, user UserID, now int64) []uint64 {
+	u := s.group(id)
+	if u == nil {
+		return nil
+	}
+	if m := s.member(u.team, user); m != nil {
+		return s.unreadSeqs(u, m, now)
+	}
+	return nil
+}
 
-// Groups yields the ids of the groups of this shard, in no order.
-func (s *State) Groups(yield func(GroupID) bool) {}
+// hidesOf lists what a member has hidden from himself. Few have anything.
+func (s *State) hidesOf(u *user, m *member) []mark {
+	if len(u.team.hides) == 0 {
+		return nil
+	}
+	return u.team.hides[UserID(s.memberName(m))]
+}
+
+// compareGroups orders views by their newest message, newest first.
+func compareGroups(a, b GroupView) int {
+	if c := cmp.Compare(b.Time, a.Time); c != 0 {
+		return c
+	}
+	return strings.Compare(string(a.Group), string(b.Group))
+}

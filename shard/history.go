@@ -7,41 +7,63 @@ import "github.com/belfry-im/belfry/shard/ring"
 func (s *State) History(q HistoryQuery, p *Page, now int64) {
 	p.Batch.Reset()
 	*p = Page{Batch: p.Batch, Gaps: p.Gaps[:0]}
-	u := s.lookup(q.User)
-	if u == nil {
+	v, ok := s.viewOf(&q)
+	if !ok {
 		return
 	}
-	i := s.find(u, q.Peer)
-	if i < 0 {
-		return
-	}
-	c := &u.convs.items[i]
-	newest := c.log.Next() - 1
+	newest := v.log().Next() - 1
 	switch {
 	case q.HasAfter:
-		s.ascend(u, i, q.After+1, newest, q, p, now)
+		s.ascend(&v, q.After+1, newest, q, p, now)
 	case q.To != 0:
-		s.ascend(u, i, q.From, min(q.To, newest), q, p, now)
+		s.ascend(&v, q.From, min(q.To, newest), q, p, now)
 	case q.Before != 0:
-		s.descend(u, i, min(q.Before-1, newest), q, p, now)
+		s.descend(&v, min(q.Before-1, newest), q, p, now)
 	default:
-		s.descend(u, i, newest, q, p, now)
+		s.descend(&v, newest, q, p, now)
 	}
 	if p.From != 0 {
-		s.gaps(u, c, p, now)
+		s.gaps(&v, p, now)
 	}
 }
 
+// viewOf finds what a query asks for. False: there is nothing of it.
+func (s *State) viewOf(q *HistoryQuery) (view, bool) {
+	if q.Group == "" {
+		u := s.lookup(q.User)
+		if u == nil {
+			return view{}, false
+		}
+		i := s.find(u, q.Peer)
+		if i < 0 {
+			return view{}, false
+		}
+		return s.ownView(u, i), true
+	}
+	u := s.group(q.Group)
+	if u == nil {
+		return view{}, false
+	}
+	if q.Admin {
+		return s.ownView(u, 0), true
+	}
+	m := s.member(u.team, q.User)
+	if m == nil {
+		return view{}, false
+	}
+	v := s.memberView(u, m)
+	return v, true
+}
+
 // ascend covers from..to upwards.
-func (s *State) ascend(u *user, i int, from, to uint64, q HistoryQuery, p *Page, now int64) {
+func (s *State) ascend(v *view, from, to uint64, q HistoryQuery, p *Page, now int64) {
 	if from > to || from == 0 {
 		return
 	}
 	p.From, p.To = from, to
-	c := &u.convs.items[i]
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, from); cur.Next(&e) && e.Seq <= to; {
-		if s.hiddenBy(u, c, &e, now) != gapNone {
+	for cur := v.log().Ascend(s.arena, max(from, v.low)); cur.Next(&e) && e.Seq <= to; {
+		if v.hiddenBy(s, &e, now) != gapNone {
 			continue
 		}
 		if n := len(p.Batch.Messages); n == q.Limit || n > 0 && p.size+ring.EntrySize(&e) > q.MaxBytes {
@@ -49,21 +71,20 @@ func (s *State) ascend(u *user, i int, from, to uint64, q HistoryQuery, p *Page,
 			return
 		}
 		p.size += ring.EntrySize(&e)
-		s.copyMessage(u, ref{seq: e.Seq, conv: uint32(i)}, &p.Batch, now)
+		s.copyEntry(v.u, v.c, &e, &p.Batch)
 	}
 }
 
 // descend covers the seqs from to downwards.
-func (s *State) descend(u *user, i int, to uint64, q HistoryQuery, p *Page, now int64) {
+func (s *State) descend(v *view, to uint64, q HistoryQuery, p *Page, now int64) {
 	if to == 0 {
 		return
 	}
 	p.From, p.To = 1, to
-	c := &u.convs.items[i]
 	var e ring.Entry
 	n := 0
-	for cur := c.log.Descend(s.arena, to); cur.Next(&e); {
-		if s.hiddenBy(u, c, &e, now) != gapNone {
+	for cur := v.log().Descend(s.arena, to); cur.Next(&e) && e.Seq >= v.low; {
+		if v.hiddenBy(s, &e, now) != gapNone {
 			continue
 		}
 		if n == q.Limit || n > 0 && p.size+ring.EntrySize(&e) > q.MaxBytes {
@@ -73,16 +94,29 @@ func (s *State) descend(u *user, i int, to uint64, q HistoryQuery, p *Page, now 
 		p.size += ring.EntrySize(&e)
 		n++
 	}
-	for cur := c.log.Ascend(s.arena, p.From); cur.Next(&e) && e.Seq <= to; {
-		s.copyMessage(u, ref{seq: e.Seq, conv: uint32(i)}, &p.Batch, now)
+	for cur := v.log().Ascend(s.arena, max(p.From, v.low)); cur.Next(&e) && e.Seq <= to; {
+		if v.hiddenBy(s, &e, now) == gapNone {
+			s.copyEntry(v.u, v.c, &e, &p.Batch)
+		}
 	}
 }
 
 // gaps gives the reason of every seq of the page that has no message.
-func (s *State) gaps(u *user, c *conv, p *Page, now int64) {
+func (s *State) gaps(v *view, p *Page, now int64) {
+	u, c := v.u, v.c
+	from := p.From
+	if from < v.low {
+		if to := min(v.joined()-1, p.To); from <= to {
+			p.gap(from, to, gapNotMember)
+			from = to + 1
+		}
+		if to := min(v.low-1, p.To); from <= to {
+			p.gap(from, to, gapDeleted)
+			from = to + 1
+		}
+	}
 	first := c.log.First()
-	if p.From < first {
-		from := p.From
+	if from < first {
 		for _, g := range u.extra(c).gone.items(s.arena) {
 			if to := min(g.to, p.To); from <= to {
 				p.gap(from, to, g.reason)
@@ -94,8 +128,8 @@ func (s *State) gaps(u *user, c *conv, p *Page, now int64) {
 		}
 	}
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, max(p.From, first)); cur.Next(&e) && e.Seq <= p.To; {
-		if code := s.hiddenBy(u, c, &e, now); code != gapNone {
+	for cur := v.log().Ascend(s.arena, max(from, first)); cur.Next(&e) && e.Seq <= p.To; {
+		if code := v.hiddenBy(s, &e, now); code != gapNone {
 			p.gap(e.Seq, e.Seq, code)
 		}
 	}

@@ -1,6 +1,9 @@
 package shard
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // AppendLetter encodes a letter: kind, from, to, number, seq, time; for a
 // message also id, cid, ttl, mentions, body.
@@ -37,7 +40,8 @@ func (d *decoder) letter(l *Letter) {
 		Kind: LetterKind(d.byte()), From: d.user(), To: d.user(),
 		Number: d.uint(), Seq: d.uint(), Time: d.int(),
 	}
-	if l.Kind < LetterMessage || l.Kind > LetterUnblock || l.Number == 0 {
+	if l.Kind < LetterMessage || l.Kind > LetterLeft || l.Number == 0 ||
+		l.Kind >= LetterJoined && !d.check && (!strings.HasPrefix(string(l.From), groupPrefix) || len(l.From) == len(groupPrefix)) {
 		d.fail(errMalformed)
 	}
 	if l.Kind != LetterMessage {

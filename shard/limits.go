@@ -22,6 +22,10 @@ type Limits struct {
 	NewConversations   int           // default 200 per hour; -1 off
 	MaxConversations   int           // default 10000 opened by the user himself
 	MaxBlocked         int           // default 1000
+	GroupTTL           time.Duration // default 168h, of all that a group keeps
+	GroupBytes         int           // default 4 MiB, history of one group, headers included
+	GroupRate          int           // default 40 messages a second and group; -1 off
+	GroupBurst         int           // default 100
 }
 
 // WithDefaults fills zero fields, and turns what is switched off into a bound
@@ -49,9 +53,13 @@ func (l Limits) WithDefaults() Limits {
 	def(&l.NewConversations, 200)
 	def(&l.MaxConversations, 10000)
 	def(&l.MaxBlocked, 1000)
+	defTime(&l.GroupTTL, 168*time.Hour)
+	def(&l.GroupBytes, 4<<20)
+	def(&l.GroupRate, 40)
+	def(&l.GroupBurst, 100)
 	for _, bound := range []*int{
 		&l.OfflineMaxMessages, &l.OfflineMaxBytes, &l.UserBytes, &l.Recents, &l.MaxDevices,
-		&l.NewConversations, &l.MaxConversations, &l.MaxBlocked,
+		&l.NewConversations, &l.MaxConversations, &l.MaxBlocked, &l.GroupBytes, &l.GroupRate, &l.GroupBurst,
 	} {
 		if *bound < 0 {
 			*bound = math.MaxInt32

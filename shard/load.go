@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/belfry-im/belfry/shard/ring"
 )
@@ -19,6 +20,7 @@ type loader struct {
 	conv  int    // index of the conversation read last
 	last  uint64 // arrival number of its newest entry
 	order []uint32
+	err   error // of the record that was read last, as a whole
 }
 
 // frame reads one frame. Only a well-formed one that has its place behind the
@@ -29,7 +31,15 @@ func (l *loader) frame(d decoder) error {
 	case kind == frameUser:
 		l.finish()
 		l.user(&d)
-	case kind == frameConv && l.stage >= frameUser && l.stage <= frameLetters:
+	case kind == frameTeams && (l.stage == frameUser || l.stage == frameTeams):
+		l.teams(&d)
+	case kind == frameGroup && l.stage == frameUser:
+		l.group(&d)
+	case kind == frameMembers && (l.stage == frameGroup || l.stage == frameMembers):
+		l.members(&d)
+	case kind == frameNotices && l.stage >= frameGroup && l.stage <= frameNotices:
+		l.notices(&d)
+	case kind == frameConv && l.stage != 0 && l.stage != frameSent:
 		l.conversation(&d)
 	case kind == frameLog && (l.stage == frameConv || l.stage == frameLog):
 		l.entries(&d)
@@ -41,12 +51,15 @@ func (l *loader) frame(d decoder) error {
 		kind = 0 // no frame of a user
 	case kind == frameLetters && l.stage >= frameConv && l.stage <= frameLetters:
 		l.letters(&d)
-	case kind == frameSent && l.stage >= frameUser:
+	case kind == frameSent && l.stage != 0:
 		l.sent(&d)
 	default:
 		d.fail(errMalformed)
 	}
 	l.stage = kind
+	if l.err != nil {
+		return l.err
+	}
 	if err := d.end(); err != nil {
 		if l.u != nil {
 			return fmt.Errorf("user %q: %w", l.u.name, err)
@@ -61,6 +74,10 @@ func (l *loader) finish() {
 	u := l.u
 	l.u, l.stage = nil, 0
 	if u == nil {
+		return
+	}
+	if isGroup := strings.HasPrefix(string(u.name), groupPrefix); isGroup != (u.team != nil) || isGroup && len(u.convs.items) != 1 {
+		l.err = fmt.Errorf("user %q: %w", u.name, errMalformed)
 		return
 	}
 	order := l.order[:0]
@@ -183,6 +200,9 @@ func (l *loader) entries(d *decoder) {
 		u.bytes += n
 		u.oldest = min(u.oldest, e.Time)
 		s.ages.add(e.Time, n)
+		if u.team != nil && e.TTL != 0 {
+			u.team.ttls++
+		}
 		if e.Flags&ring.Own == 0 {
 			s.expireBy(u, c, &e) // too early, if it is no longer in the queue, does no harm
 		}

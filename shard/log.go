@@ -32,10 +32,24 @@ func (s *State) markOf(u *user, c *conv, seq uint64) gapCode {
 	return gapNone
 }
 
+// historyTTL is how long a user's, or a group's, messages stay in history, in ms.
+func (s *State) historyTTL(u *user) int64 {
+	if u.team != nil {
+		return s.limits.GroupTTL.Milliseconds()
+	}
+	return s.limits.HistoryTTL.Milliseconds()
+}
+
+// queueTTL is how long a user's messages stay in his queue, in ms. Nothing of a
+// group is queued.
+func (s *State) queueTTL(u *user) int64 {
+	return min(s.limits.OfflineTTL.Milliseconds(), s.historyTTL(u))
+}
+
 // expired tells whether an entry's life in history is over.
-func (s *State) expired(e *ring.Entry, now int64) bool {
+func (s *State) expired(u *user, e *ring.Entry, now int64) bool {
 	return e.Flags&ring.Expired != 0 ||
-		e.Time+s.limits.HistoryTTL.Milliseconds() <= now ||
+		e.Time+s.historyTTL(u) <= now ||
 		e.TTL != 0 && e.Time+int64(e.TTL)*1000 <= now
 }
 
@@ -44,7 +58,7 @@ func (s *State) hiddenBy(u *user, c *conv, e *ring.Entry, now int64) gapCode {
 	if code := s.markOf(u, c, e.Seq); code != gapNone {
 		return code
 	}
-	if s.expired(e, now) {
+	if s.expired(u, e, now) {
 		return gapExpired
 	}
 	if e.Time <= s.cutoff {
@@ -68,7 +82,7 @@ func (s *State) inQueue(u *user, c *conv, e *ring.Entry, now int64) bool {
 func (s *State) queueable(u *user, c *conv, e *ring.Entry, now int64) bool {
 	return e.Flags&ring.Own == 0 &&
 		e.Time+s.limits.OfflineTTL.Milliseconds() > now &&
-		s.markOf(u, c, e.Seq) == gapNone && !s.expired(e, now)
+		s.markOf(u, c, e.Seq) == gapNone && !s.expired(u, e, now)
 }
 
 // store appends an entry to a view and gives it its place in the arrival order.
@@ -89,15 +103,15 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 		s.count(u, c, 1, size)
 		s.expireBy(u, c, e)
 	}
-	u.due = min(u.due, s.expiry(e))
+	u.due = min(u.due, s.expiry(u, e))
 }
 
 // expiry is the first time at which an entry leaves the queue or history.
-func (s *State) expiry(e *ring.Entry) int64 {
+func (s *State) expiry(u *user, e *ring.Entry) int64 {
 	if e.Flags&ring.Expired != 0 {
 		return 0
 	}
-	at := e.Time + min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
+	at := e.Time + s.queueTTL(u)
 	if e.TTL != 0 {
 		at = min(at, e.Time+int64(e.TTL)*1000)
 	}
@@ -183,7 +197,7 @@ func (s *State) unexpired(u *user, c *conv, now int64) (oldest int64, ok bool) {
 		return 0, false
 	}
 	var e ring.Entry
-	life := min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds()
+	life := s.queueTTL(u)
 	ok = c.log.Header(s.arena, u.queueFrom(c), &e) > 0 && e.Time+life > now
 	return e.Time, ok
 }
@@ -215,6 +229,9 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 			why = reason
 		}
 		s.noteGone(u, c, e.Seq, why)
+		if u.team != nil && e.TTL != 0 {
+			u.team.ttls--
+		}
 		s.ages.add(e.Time, -size)
 		if e.Flags&ring.Own == 0 {
 			cold := s.warm(u, c)
@@ -227,9 +244,11 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 	s.frees(u)
 	u.bytes -= c.log.Evict(s.arena, upTo)
 	if c.log.Header(s.arena, c.log.First(), &e) > 0 {
-		u.due = min(u.due, s.expiry(&e)) // a head now, whose end counts
+		u.due = min(u.due, s.expiry(u, &e)) // a head now, whose end counts
 	}
-	if old, _ := findMark(s.marksOf(u, c), c.log.First()); old > keptMarks {
+	// Of many marks, an eighth goes at a time: each time moves the others.
+	marks := s.marksOf(u, c)
+	if old, _ := findMark(marks, c.log.First()); old > keptMarks+len(marks)/(8*keptMarks)*keptMarks {
 		s.rare(u, c).marks.cut(s.arena, old-keptMarks)
 	}
 }
@@ -252,7 +271,7 @@ func (s *State) purge(u *user, c *conv) {
 	stale := !s.counted(u, c, s.now) // as the totals stand now, before their head goes
 	var e ring.Entry
 	upTo := uint64(0)
-	for cur := c.log.Ascend(s.arena, c.log.First()); cur.NextHeader(&e) > 0 && s.expired(&e, s.now); {
+	for cur := c.log.Ascend(s.arena, c.log.First()); cur.NextHeader(&e) > 0 && s.expired(u, &e, s.now); {
 		upTo = e.Seq
 	}
 	if upTo != 0 {
@@ -302,7 +321,7 @@ func (s *State) nextExpiry(u *user) int64 {
 		if c.log.Header(s.arena, c.log.First(), &e) == 0 {
 			continue
 		}
-		at := e.Time + s.limits.HistoryTTL.Milliseconds()
+		at := e.Time + s.historyTTL(u)
 		if e.TTL != 0 {
 			at = min(at, e.Time+int64(e.TTL)*1000)
 		}
@@ -314,7 +333,7 @@ func (s *State) nextExpiry(u *user) int64 {
 				at = min(at, soonest)
 			}
 			if c.log.Header(s.arena, u.queueFrom(c), &e) > 0 {
-				at = min(at, e.Time+min(s.limits.OfflineTTL, s.limits.HistoryTTL).Milliseconds())
+				at = min(at, e.Time+s.queueTTL(u))
 			}
 		}
 		next = min(next, at)
@@ -328,7 +347,11 @@ func (s *State) enforce(u *user) {
 	overQueue := func() bool {
 		return u.queued > s.limits.OfflineMaxMessages || u.queuedBytes > s.limits.OfflineMaxBytes
 	}
-	if !overQueue() && u.bytes <= s.limits.UserBytes {
+	most := s.limits.UserBytes
+	if u.team != nil {
+		most = s.limits.GroupBytes
+	}
+	if !overQueue() && u.bytes <= most {
 		return
 	}
 	s.purgeDue(u)
@@ -338,7 +361,7 @@ func (s *State) enforce(u *user) {
 	for u.queuedBytes > s.limits.OfflineMaxBytes {
 		s.unqueueOldest(u, func(c *conv) uint32 { return c.queuedBytes })
 	}
-	for u.bytes > s.limits.UserBytes {
+	for u.bytes > most {
 		s.evictOldest(u)
 	}
 }

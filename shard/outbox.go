@@ -53,6 +53,10 @@ func (s *State) applyTrim(c *Trim, r *Result) {
 	if u == nil {
 		return
 	}
+	if u.team != nil {
+		s.trimNotices(u, c.To, c.UpTo)
+		return
+	}
 	i := s.find(u, c.To)
 	if i < 0 || u.convs.items[i].outbox == 0 {
 		return
@@ -85,6 +89,9 @@ func (s *State) Letters(yield func(Posted) bool) {
 			continue
 		}
 		for _, u := range s.sorted(sl) {
+			if u.team != nil && !u.yieldNotices(yield) {
+				return
+			}
 			for _, q := range u.outbox {
 				for n, b := range q.bytes {
 					if !yield(Posted{From: u.name, To: q.to, Number: q.first + uint64(n), Bytes: b}) {
@@ -94,4 +101,16 @@ func (s *State) Letters(yield func(Posted) bool) {
 			}
 		}
 	}
+}
+
+// yieldNotices yields what waits of a group's letters, by name and version.
+func (u *user) yieldNotices(yield func(Posted) bool) bool {
+	for _, name := range u.team.noticeNames() {
+		for _, n := range u.team.notices[name] {
+			if !yield(Posted{From: u.name, To: name, Number: n.version, Bytes: n.bytes}) {
+				return false
+			}
+		}
+	}
+	return true
 }

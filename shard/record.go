@@ -13,6 +13,8 @@ import (
 //	letters  letters that wait, to the peer of the conversation
 //	sent     records of the dedupe window, after all conversations
 //
+// and, between the first two, those of grouprecord.go.
+//
 // Lists end with their frame, and a frame ends past frameBytes, so that the
 // largest user takes many steps. What can be derived is left out, but for the
 // queue's totals, which say what limits have seen so far.
@@ -22,6 +24,10 @@ const (
 	frameLog
 	frameLetters
 	frameSent
+	frameTeams
+	frameGroup
+	frameMembers
+	frameNotices
 )
 
 // frameBytes is the size from which a frame takes no more of a list.
@@ -30,7 +36,8 @@ const frameBytes = 32 << 10
 // A userWalk encodes a user frame by frame.
 type userWalk struct {
 	u      *user
-	limit  int         // bytes from which a frame takes no more
+	limit  int // bytes from which a frame takes no more
+	team   teamWalk
 	stage  byte        // kind of the frame written last; 0 = none
 	conv   int         // index of the conversation that comes or is being written
 	log    ring.Cursor // what is left of its log
@@ -52,6 +59,12 @@ func (w *userWalk) appendNext(s *State, b []byte, totals bool) []byte {
 		w.sent = u.sent.cursor()
 		w.more = w.sent.next(s.arena, &w.record)
 		return u.appendHeader(append(b, frameUser))
+	case w.team.part < 4:
+		if b = w.team.appendNext(s, u, b, w.limit); len(b) > 0 {
+			return b // of a part of its own: what follows finds the stage as it was
+		}
+	}
+	switch {
 	case w.next != nil:
 		w.stage = frameLog
 		return w.appendEntries(append(b, frameLog))

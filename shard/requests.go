@@ -88,7 +88,7 @@ func (s *State) applyRecall(c *Recall, r *Result) {
 	}
 	var e ring.Entry
 	switch held := cv.log.At(s.arena, c.Seq, &e); {
-	case !held || s.expired(&e, s.now):
+	case !held || s.expired(u, &e, s.now):
 		*r = Result{Code: CodeNotFound, Detail: "seq: no such message"}
 		return
 	case e.Flags&ring.Own == 0:

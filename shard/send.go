@@ -81,13 +81,22 @@ func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
 	if !c.Retry {
 		return false
 	}
+	return s.inHistory(u, i, c.User, c.CID, c.Body, r)
+}
+
+// inHistory answers a send that is still in the log as repeated does. In a
+// group's log sender tells whose it is.
+func (s *State) inHistory(u *user, i int, sender UserID, cid string, body []byte, r *Result) bool {
 	var e ring.Entry
 	log := &u.convs.items[i].log
 	for cur := log.Descend(s.arena, log.Next()); cur.Next(&e); {
-		if e.Flags&ring.Own == 0 || string(e.CID) != c.CID || s.expired(&e, s.now) {
+		if e.Flags&ring.Own == 0 || string(e.CID) != cid || s.expired(u, &e, s.now) {
 			continue
 		}
-		if string(e.Body) != string(c.Body) {
+		if u.team != nil && string(e.From) != string(sender) {
+			continue
+		}
+		if string(e.Body) != string(body) {
 			*r = Result{Code: CodeConflict, Detail: "cid: used before with another body"}
 			return true
 		}

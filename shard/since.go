@@ -2,6 +2,7 @@ package shard
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/belfry-im/belfry/shard/ring"
@@ -92,8 +93,15 @@ func (s *State) copyMessage(u *user, r ref, b *Batch, now int64) bool {
 	if !c.log.At(s.arena, r.seq, &e) || s.hiddenBy(u, c, &e, now) != gapNone {
 		return false
 	}
+	s.copyEntry(u, c, &e, b)
+	return true
+}
+
+// copyEntry appends the message of an entry.
+func (s *State) copyEntry(u *user, c *conv, e *ring.Entry, b *Batch) {
 	b.Messages = append(b.Messages, Message{})
-	m := &b.Messages[len(b.Messages)-1]
+	n := len(b.Messages)
+	m := &b.Messages[n-1]
 	*m = Message{
 		ID: e.ID, Seq: e.Seq, Arrival: e.Arrival, Time: e.Time, TTL: e.TTL,
 		CID: b.hold(e.CID), Body: b.hold(e.Body),
@@ -101,8 +109,21 @@ func (s *State) copyMessage(u *user, r ref, b *Batch, now int64) bool {
 	if len(e.Mentions) > 0 {
 		m.Mentions = mentionList(e.Mentions)
 	}
-	if n := len(b.Messages); n > 1 && string(b.Messages[n-2].Peer) == string(s.peer(c)) {
-		m.Peer = b.Messages[n-2].Peer
+	var last *Message
+	if n > 1 {
+		last = &b.Messages[n-2]
+	}
+	if u.team != nil {
+		m.Group, m.Session = u.team.id, SessionID(e.Session)
+		if last != nil && string(last.From) == string(e.From) {
+			m.From = last.From
+		} else {
+			m.From = UserID(e.From)
+		}
+		return
+	}
+	if last != nil && string(last.Peer) == string(s.peer(c)) {
+		m.Peer = last.Peer
 	} else {
 		m.Peer = UserID(s.peer(c))
 	}
@@ -110,7 +131,6 @@ func (s *State) copyMessage(u *user, r ref, b *Batch, now int64) bool {
 	if e.Flags&ring.Own != 0 {
 		m.From = u.name
 	}
-	return true
 }
 
 // changes appends what altered with after < arrival <= upTo, in arrival order,
@@ -147,6 +167,7 @@ func (s *State) changes(u *user, session SessionID, after, upTo uint64, b *Batch
 			b.Changes[j].Peer = peer
 		}
 	}
+	s.teamChanges(u, after, upTo, b)
 	slices.SortFunc(b.Changes, func(x, y Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
 }
 
@@ -190,16 +211,30 @@ func (s *State) markChanges(u *user, marks []mark, session SessionID, news func(
 	}
 }
 
-// interleave lists messages and changes, both in arrival order, as one.
+// interleave lists messages, changes and events, each in arrival order, as one.
 func (b *Batch) interleave() {
-	m, c := 0, 0
-	for m < len(b.Messages) || c < len(b.Changes) {
-		if c == len(b.Changes) || m < len(b.Messages) && b.Messages[m].Arrival < b.Changes[c].Arrival {
-			b.Items = append(b.Items, Item{Message: m, Change: -1, Event: -1})
-			m++
-		} else {
-			b.Items = append(b.Items, Item{Message: -1, Change: c, Event: -1})
-			c++
+	m, c, e := 0, 0, 0
+	for {
+		item, first := Item{Message: -1, Change: -1, Event: -1}, uint64(math.MaxUint64)
+		if m < len(b.Messages) {
+			item.Message, first = m, b.Messages[m].Arrival
 		}
+		if c < len(b.Changes) && b.Changes[c].Arrival < first {
+			item, first = Item{Message: -1, Change: c, Event: -1}, b.Changes[c].Arrival
+		}
+		if e < len(b.Events) && b.Events[e].Arrival < first {
+			item = Item{Message: -1, Change: -1, Event: e}
+		}
+		switch {
+		case item.Event >= 0:
+			e++
+		case item.Change >= 0:
+			c++
+		case item.Message >= 0:
+			m++
+		default:
+			return
+		}
+		b.Items = append(b.Items, item)
 	}
 }

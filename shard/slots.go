@@ -14,7 +14,7 @@ import (
 // The bytes of a slot, as they move between shards: version, the old owner's
 // time and limits, what waits for hooks, then the frames of each user, in order
 // of name.
-const slotVersion = 1
+const slotVersion = 2
 
 // A slot is what a shard owns and moves as a whole.
 type slot struct {
@@ -89,6 +89,13 @@ func (s *State) dropUser(number uint32) {
 		x.gone.free(s.arena)
 	}
 	u.extras.free(s.arena)
+	for i := range u.teams.items {
+		s.arena.Free(u.teams.items[i].name, int(u.teams.items[i].nameLen))
+	}
+	u.teams.free(s.arena)
+	if u.team != nil {
+		s.freeTeam(u)
+	}
 	s.forgetSent(u, math.MaxInt64)
 	for i := range u.outbox {
 		for _, b := range u.outbox[i].bytes {
@@ -153,6 +160,9 @@ func (s *State) applyImportSlot(c *ImportSlot, r *Result) {
 		}
 	}
 	l.finish()
+	if d.err == nil {
+		d.err = l.err
+	}
 	if d.err != nil {
 		broken("slot %d: %v", c.Slot, d.err)
 	}

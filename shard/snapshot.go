@@ -24,7 +24,7 @@ import (
 //	user …  the frames of a user of the slot above, in order of name
 //	hooks   limit and position of what waits for hooks; absent when there was never any
 //	end     xxhash64 of all bytes before this frame
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 const snapshotMagic = "belfry"
 
@@ -145,6 +145,10 @@ func (v *View) keep(u *user) {
 		u.extras.items[i].shared = true
 	}
 	im.user.convs, im.user.colds, im.user.extras = u.convs.clone(a), u.colds.clone(a), u.extras.clone(a)
+	im.user.teams = u.teams.clone(a)
+	if u.team != nil {
+		im.user.team = u.team.clone(a)
+	}
 	im.user.outbox = slices.Clone(u.outbox)
 	im.user.sessions = slices.Clone(u.sessions)
 	for i := range im.user.sessions {
@@ -165,6 +169,10 @@ func (s *State) dropImage(u *user) {
 	im.user.convs.free(s.arena)
 	im.user.colds.free(s.arena)
 	im.user.extras.free(s.arena)
+	im.user.teams.free(s.arena)
+	if im.user.team != nil {
+		im.user.team.members.free(s.arena)
+	}
 	s.arena.Release(&im.held)
 }
 
@@ -292,7 +300,9 @@ func (s *State) restore(fr *frameReader) error {
 			if s.slots[number] != nil {
 				return fmt.Errorf("slot %d comes twice", number)
 			}
-			l.finish()
+			if l.finish(); l.err != nil {
+				return l.err
+			}
 			l.slot = &slot{frozen: d.bool()}
 			s.slots[number] = l.slot
 		case kind == frameHooks && headed && !hooked:
@@ -308,7 +318,9 @@ func (s *State) restore(fr *frameReader) error {
 			}
 			d.b = nil
 		case kind == frameEnd && headed:
-			l.finish()
+			if l.finish(); l.err != nil {
+				return l.err
+			}
 			if sum := d.take(8); d.err == nil && binary.LittleEndian.Uint64(sum) != before {
 				return errors.New("checksum differs")
 			}

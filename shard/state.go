@@ -71,6 +71,9 @@ type user struct {
 	sent     sentWindow
 	outbox   []outQueue
 	sessions []session
+	teams    array[teamRef] // groups, by name
+	teamsAt  uint64         // arrival number of the newest change of them
+	team     *team          // of a group, whose log is its only conversation; nil for a user
 }
 
 // firstArrival is what the arrival order of a user begins after, so that the
@@ -139,4 +142,10 @@ func (s *State) mutate(sl *slot, name UserID, create bool) *user {
 	return u
 }
 
-func (s *State) touch(u *user) { s.out.Touched = append(s.out.Touched, u.name) }
+func (s *State) touch(u *user) {
+	if u.team != nil {
+		s.out.Groups = append(s.out.Groups, u.team.id)
+		return
+	}
+	s.out.Touched = append(s.out.Touched, u.name)
+}

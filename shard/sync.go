@@ -18,6 +18,7 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 	sync.Arrival = u.arrival
 	sync.Cursor = s.Cursor(name, u.arrival)
 	sync.at = r.Since
+	sync.Groups, sync.MaxRecents = s.groupsOf(u), s.limits.Recents
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		if c.queued > 0 {

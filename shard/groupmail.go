@@ -1,0 +1,178 @@
+package shard
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// A teamRef is a group in the list of one user. It has no pointers. One that he
+// has left stays for a while, so that an older letter does not bring it back.
+type teamRef struct {
+	name    ring.Ref
+	nameLen uint8
+	flags   uint8
+	version uint64 // of the letter that said so
+	arrival uint64 // in the user's order
+}
+
+const (
+	refJoined = 1 << iota
+	refOwner
+)
+
+// leftMS is how long a group that was left stays in the list. A version is at
+// least the time at which it was given; no letter is on its way for so long.
+const leftMS = 7 * 24 * hourMS
+
+// notify tells a user's shard what he is in a group now.
+func (s *State) notify(u *user, name UserID, role Role) {
+	t := u.team
+	t.version = max(t.version+1, uint64(max(s.now, 0)))
+	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.version, Time: s.now}
+	switch role {
+	case RoleNone:
+		l.Kind = LetterLeft
+	case RoleOwner:
+		l.Seq = 1
+	}
+	if len(t.notices[name]) == 0 {
+		if sl := s.slotFor(name); sl != nil {
+			s.enlist(sl, &l)
+			return
+		}
+	}
+	b := AppendLetter(nil, &l)
+	if t.notices == nil {
+		t.notices = make(map[UserID][]notice)
+	}
+	t.notices[name] = append(t.notices[name], notice{version: t.version, bytes: b})
+	s.letterBytes += len(b)
+	s.out.Posted = append(s.out.Posted, Posted{From: u.name, To: name, Number: t.version, Bytes: b})
+}
+
+// trimNotices forgets what the user's shard has confirmed.
+func (s *State) trimNotices(u *user, name UserID, upTo uint64) {
+	t := u.team
+	waiting := t.notices[name]
+	n := 0
+	for n < len(waiting) && waiting[n].version <= upTo {
+		s.letterBytes -= len(waiting[n].bytes)
+		n++
+	}
+	if n == len(waiting) {
+		delete(t.notices, name)
+	} else {
+		t.notices[name] = slices.Clone(waiting[n:])
+	}
+}
+
+// noticeNames lists who has notices waiting, in order of name.
+func (t *team) noticeNames() []UserID { return slices.Sorted(maps.Keys(t.notices)) }
+
+// enlist applies a letter of a group to the list of a user. The newest version
+// counts, in whatever order they come.
+func (s *State) enlist(sl *slot, l *Letter) {
+	u := s.mutate(sl, l.To, true)
+	name := string(l.From[len(groupPrefix):])
+	i, known := s.teamIndex(u, name)
+	if !known {
+		ref := teamRef{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name))}
+		copy(s.arena.Bytes(ref.name, len(name)), name)
+		s.frees(u)
+		u.teams.add(s.arena, ref)
+		copy(u.teams.items[i+1:], u.teams.items[i:])
+		u.teams.items[i] = ref
+	}
+	ref := &u.teams.items[i]
+	if l.Number <= ref.version {
+		return
+	}
+	was := ref.flags & refJoined
+	ref.version, ref.flags = l.Number, 0
+	if l.Kind == LetterJoined {
+		ref.flags = refJoined
+		if l.Seq != 0 {
+			ref.flags |= refOwner
+		}
+	}
+	if ref.flags&refJoined != was || !known {
+		u.arrival++
+		ref.arrival, u.teamsAt = u.arrival, u.arrival
+		s.touch(u)
+	}
+}
+
+// teamName aliases the arena.
+func (s *State) teamName(ref *teamRef) []byte { return s.arena.Bytes(ref.name, int(ref.nameLen)) }
+
+// teamIndex gives the place of a group in a user's list, or where it would be.
+func (s *State) teamIndex(u *user, name string) (int, bool) {
+	return slices.BinarySearchFunc(u.teams.items, name, func(ref teamRef, name string) int {
+		switch have := s.teamName(&ref); {
+		case string(have) < name:
+			return -1
+		case string(have) > name:
+			return 1
+		}
+		return 0
+	})
+}
+
+// staleTeam gives the first group in a user's list that he left long ago, or -1.
+func (u *user) staleTeam(now int64) int {
+	return slices.IndexFunc(u.teams.items, func(ref teamRef) bool {
+		return ref.flags&refJoined == 0 && int64(ref.version)+leftMS <= now
+	})
+}
+
+// forgetTeams removes the groups that a user left long ago.
+func (s *State) forgetTeams(u *user) {
+	for i := u.staleTeam(s.now); i >= 0; i = u.staleTeam(s.now) {
+		s.frees(u)
+		s.arena.Free(u.teams.items[i].name, int(u.teams.items[i].nameLen))
+		u.teams.items = slices.Delete(u.teams.items, i, i+1)
+	}
+	if len(u.teams.items) == 0 {
+		u.teams.free(s.arena)
+	}
+}
+
+// GroupsOf lists the groups whose member a user is, by id.
+func (s *State) GroupsOf(name UserID) []GroupRef {
+	u := s.lookup(name)
+	if u == nil {
+		return nil
+	}
+	return s.groupsOf(u)
+}
+
+func (s *State) groupsOf(u *user) []GroupRef {
+	var refs []GroupRef
+	for i := range u.teams.items {
+		if ref := &u.teams.items[i]; ref.flags&refJoined != 0 {
+			refs = append(refs, GroupRef{Group: GroupID(s.teamName(ref)), Owner: ref.flags&refOwner != 0})
+		}
+	}
+	return refs
+}
+
+// teamChanges appends the groups that a user came to or left with
+// after < arrival <= upTo.
+func (s *State) teamChanges(u *user, after, upTo uint64, b *Batch) {
+	if u.teamsAt <= after {
+		return
+	}
+	for i := range u.teams.items {
+		ref := &u.teams.items[i]
+		if ref.arrival <= after || ref.arrival > upTo {
+			continue
+		}
+		kind := ChangeGroupLeft
+		if ref.flags&refJoined != 0 {
+			kind = ChangeGroupJoined
+		}
+		b.Changes = append(b.Changes, Change{Kind: kind, Group: GroupID(s.teamName(ref)), Arrival: ref.arrival})
+	}
+}

@@ -1,0 +1,246 @@
+package shard
+
+import (
+	"math"
+	"slices"
+	"strings"
+)
+
+// Frames of a group's record, and of the list of groups of a user; see record.go.
+// They come behind the first frame of a record, before its conversations:
+//
+//	teams    groups of a user, by name
+//	group    what a group is, its events, recalls and requests to join
+//	members  by name, with what they hid from themselves
+//	notices  letters to users' shards, by name and version
+
+// A teamWalk encodes what a record has of groups, frame by frame.
+type teamWalk struct {
+	part   int // that comes: 0 teams, 1 group, 2 members, 3 notices, 4 = all is written
+	next   int // item of it that comes
+	names  []UserID
+	notice int // of names[next], that comes
+}
+
+func (w *teamWalk) appendNext(s *State, u *user, b []byte, limit int) []byte {
+	for ; w.part < 4; w.part, w.next = w.part+1, 0 {
+		switch w.part {
+		case 0:
+			b = w.appendTeams(s, u, b, limit)
+		case 1:
+			if u.team != nil && w.next == 0 {
+				w.next = 1
+				w.names = u.team.noticeNames()
+				b = u.team.append(append(b, frameGroup))
+			}
+		case 2:
+			if u.team != nil {
+				b = w.appendMembers(s, u.team, b, limit)
+			}
+		case 3:
+			if u.team != nil {
+				b = w.appendNotices(u.team, b, limit)
+			}
+		}
+		if len(b) > 0 {
+			return b
+		}
+	}
+	return b
+}
+
+func (w *teamWalk) appendTeams(s *State, u *user, b []byte, limit int) []byte {
+	if w.next == len(u.teams.items) {
+		return b
+	}
+	b = append(b, frameTeams)
+	for ; w.next < len(u.teams.items) && len(b) < limit; w.next++ {
+		ref := &u.teams.items[w.next]
+		b = append(appendBytes(b, s.teamName(ref)), ref.flags)
+		b = appendUint(appendUint(b, ref.version), ref.arrival)
+	}
+	return b
+}
+
+func (t *team) append(b []byte) []byte {
+	b = appendBytes(b, t.id)
+	b = append(b, byte(t.kind))
+	b = appendSettings(b, t.settings)
+	b = appendBytes(b, t.title)
+	b = appendBlob(b, t.properties)
+	b = appendBytes(b, t.owner)
+	b = appendInt(appendInt(b, t.created), t.dismissed)
+	b = appendUint(appendUint(b, t.salt), t.version)
+	b = appendInt(b, t.rateFull)
+	b = appendUint(appendUint(b, t.forgotten), t.recallsGone)
+	b = appendUint(b, uint64(len(t.requests)))
+	for _, q := range t.requests {
+		b = appendInt(appendBytes(appendBytes(b, q.User), q.Message), q.Time)
+	}
+	b = appendUint(b, uint64(len(t.events)))
+	for i := range t.events {
+		e := &t.events[i]
+		b = appendUsers(appendBytes(append(b, byte(e.Kind)), e.By), e.Users)
+		b = appendUint(appendInt(b, e.Time), e.Arrival)
+	}
+	b = appendUint(b, uint64(len(t.recalls)))
+	for i := range t.recalls {
+		rc := &t.recalls[i]
+		b = appendUint(appendUint(appendUint(b, rc.arrival), rc.from), rc.to)
+		b = appendBytes(appendBytes(b, rc.by), rc.sender)
+	}
+	return b
+}
+
+func (w *teamWalk) appendMembers(s *State, t *team, b []byte, limit int) []byte {
+	if w.next == len(t.members.items) {
+		return b
+	}
+	b = append(b, frameMembers)
+	for ; w.next < len(t.members.items) && len(b) < limit; w.next++ {
+		m := &t.members.items[w.next]
+		name := s.memberName(m)
+		b = append(appendBytes(b, name), byte(m.role), m.flags)
+		b = appendInt(appendInt(b, m.joined), m.muted)
+		for _, v := range m.numbers() {
+			b = appendUint(b, *v)
+		}
+		hides := t.hides[UserID(name)]
+		b = appendUint(b, uint64(len(hides)))
+		for _, h := range hides {
+			b = appendUint(appendUint(appendUint(b, h.seq), h.arrival), uint64(h.by))
+		}
+	}
+	return b
+}
+
+func (m *member) numbers() [11]*uint64 {
+	return [...]*uint64{
+		&m.joinedAt, &m.from, &m.read, &m.readAt, (*uint64)(&m.readBy), &m.floor,
+		&m.deletedAt, (*uint64)(&m.deletedBy), &m.wiped, &m.wipedAt, (*uint64)(&m.wipedBy),
+	}
+}
+
+func (w *teamWalk) appendNotices(t *team, b []byte, limit int) []byte {
+	if w.next == len(w.names) {
+		return b
+	}
+	b = append(b, frameNotices)
+	for w.next < len(w.names) && len(b) < limit {
+		waiting := t.notices[w.names[w.next]]
+		b = appendBytes(b, waiting[w.notice].bytes)
+		if w.notice++; w.notice == len(waiting) {
+			w.next, w.notice = w.next+1, 0
+		}
+	}
+	return b
+}
+
+func (l *loader) teams(d *decoder) {
+	s, u := l.s, l.u
+	for len(d.b) > 0 {
+		name := string(d.group())
+		ref := teamRef{nameLen: uint8(len(name)), flags: d.byte(), version: d.uint(), arrival: d.uint()}
+		n := len(u.teams.items)
+		if d.err != nil || name == "" || u.team != nil || ref.flags > refJoined|refOwner || ref.arrival > u.arrival ||
+			n > 0 && string(s.teamName(&u.teams.items[n-1])) >= name {
+			d.fail(errMalformed)
+			return
+		}
+		ref.name = s.arena.Alloc(len(name))
+		copy(s.arena.Bytes(ref.name, len(name)), name)
+		s.frees(u)
+		u.teams.add(s.arena, ref)
+		u.teamsAt = max(u.teamsAt, ref.arrival)
+	}
+}
+
+func (l *loader) group(d *decoder) {
+	t := &team{
+		id: d.group(), kind: d.groupKind(), settings: d.settings(), title: d.text(MaxGroupName),
+		properties: slices.Clone(d.blob(MaxGroupProperties)), owner: d.user(), created: d.int(), dismissed: d.int(),
+		salt: d.uint(), version: d.uint(), rateFull: d.int(), forgotten: d.uint(), recallsGone: d.uint(),
+	}
+	for range d.count(3) {
+		t.requests = append(t.requests, JoinRequest{User: d.user(), Message: d.text(MaxJoinMessage), Time: d.int()})
+	}
+	last := uint64(0)
+	ascends := func(arrival uint64) {
+		if arrival <= last || arrival > l.u.arrival {
+			d.fail(errMalformed)
+		}
+		last = arrival
+	}
+	for range d.count(5) {
+		e := GroupEvent{
+			Kind: GroupEventKind(d.byte()), Group: t.id, By: d.user(), Users: d.users(), Time: d.int(), Arrival: d.uint(),
+		}
+		ascends(e.Arrival)
+		t.events = append(t.events, e)
+	}
+	last = 0
+	for range d.count(5) {
+		rc := teamRecall{arrival: d.uint(), from: d.uint(), to: d.uint(), by: d.user(), sender: d.user()}
+		ascends(rc.arrival)
+		t.recalls = append(t.recalls, rc)
+	}
+	if d.err != nil || t.id == "" || t.id.Key() != l.u.name || l.u.team != nil {
+		d.fail(errMalformed)
+		return
+	}
+	l.u.team = t
+	l.s.weigh(t)
+}
+
+func (l *loader) members(d *decoder) {
+	s, u := l.s, l.u
+	t := u.team
+	for len(d.b) > 0 {
+		name := d.user()
+		m := member{role: Role(d.byte()), flags: d.byte(), joined: d.int(), muted: d.int()}
+		for _, v := range m.numbers() {
+			*v = d.uint()
+		}
+		var hides []mark
+		for range d.count(3) {
+			hides = append(hides, mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: gapDeleted})
+		}
+		n := len(t.members.items)
+		if d.err != nil || name == "" || m.role < RoleMember || m.role > RoleOwner || m.from == 0 || m.from > math.MaxInt64 ||
+			n > 0 && strings.Compare(string(s.memberName(&t.members.items[n-1])), string(name)) >= 0 ||
+			!slices.IsSortedFunc(hides, func(a, b mark) int { return int(a.seq) - int(b.seq) }) {
+			d.fail(errMalformed)
+			return
+		}
+		s.addMember(u, name, m)
+		if len(hides) > 0 {
+			if t.hides == nil {
+				t.hides = make(map[UserID][]mark)
+			}
+			t.hides[name] = hides
+			s.weigh(t)
+		}
+	}
+}
+
+func (l *loader) notices(d *decoder) {
+	t := l.u.team
+	for len(d.b) > 0 {
+		b := slices.Clone(d.bytes())
+		letter, err := DecodeLetter(b)
+		if err != nil || letter.From != l.u.name || letter.Kind < LetterJoined {
+			d.fail(errMalformed)
+			return
+		}
+		waiting := t.notices[letter.To]
+		if n := len(waiting); n > 0 && waiting[n-1].version >= letter.Number {
+			d.fail(errMalformed)
+			return
+		}
+		if t.notices == nil {
+			t.notices = make(map[UserID][]notice)
+		}
+		t.notices[letter.To] = append(waiting, notice{version: letter.Number, bytes: b})
+		l.s.letterBytes += len(b)
+	}
+}

@@ -1,0 +1,328 @@
+package shard
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/ring"
+	"github.com/cespare/xxhash/v2"
+)
+
+func (s *State) applySendGroup(c *SendGroup, r *Result) {
+	if c.User == "" || c.CID == "" || len(c.Body) == 0 {
+		*r = Result{Code: CodeBadRequest, Detail: "conv, cid and body must not be empty"}
+		return
+	}
+	u := s.groupFor(c.Group, r)
+	if u == nil {
+		return
+	}
+	t := u.team
+	key := t.sentKey(c.User, c.CID)
+	m := s.member(t, c.User)
+	switch {
+	case s.repeatedGroup(u, c, key, r):
+		return
+	case !t.settings.Stored:
+		*r = Result{Code: CodeBadRequest, Detail: "conv: a live group stores no messages"}
+		return
+	case m == nil && !c.Admin:
+		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
+		return
+	case m != nil && m.muted > s.now && !c.Admin:
+		*r = Result{Code: CodeForbidden, Detail: "conv: you are muted in this group"}
+		return
+	case !c.Admin && !s.withinRate(t, r):
+		return
+	}
+	e := ring.Entry{
+		Flags: ring.Own, Time: s.now, Session: uint64(c.Session), TTL: c.TTL, ID: c.ID, From: []byte(c.User),
+		CID: []byte(c.CID), Mentions: appendMentionList(nil, c.Mentions), Body: c.Body,
+	}
+	s.store(u, 0, &e)
+	if e.TTL != 0 {
+		t.ttls++
+	}
+	s.addSent(u, &sentRecord{key: key, body: xxhash.Sum64(c.Body), id: c.ID, seq: e.Seq, time: e.Time, at: s.now})
+	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
+	if m != nil && m.read < e.Seq {
+		if m.read+1 < e.Seq {
+			s.out.Members = append(s.out.Members, MemberRef{Group: t.id, User: c.User})
+			m.readAt, m.readBy = u.arrival, c.Session
+		}
+		m.read = e.Seq
+		m.flags &^= memberRewound
+	}
+	s.enforce(u)
+}
+
+// sentKey names a send within its group. Members know each other's cids: without
+// the salt one could make another's send look like a repeat.
+func (t *team) sentKey(sender UserID, cid string) uint64 {
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+2*MaxName+1), t.salt)
+	b = append(append(append(b, sender...), 0), cid...)
+	return xxhash.Sum64(b)
+}
+
+// repeatedGroup is repeated for a group.
+func (s *State) repeatedGroup(u *user, c *SendGroup, key uint64, r *Result) bool {
+	s.forgetSent(u, s.now-s.limits.DedupWindow.Milliseconds())
+	var first sentRecord
+	if s.findSent(&u.sent, key, &first) {
+		if first.body != xxhash.Sum64(c.Body) {
+			*r = Result{Code: CodeConflict, Detail: "cid: used before with another body"}
+			return true
+		}
+		*r = Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
+		return true
+	}
+	if !c.Retry {
+		return false
+	}
+	return s.inHistory(u, 0, c.User, c.CID, c.Body, r)
+}
+
+// withinRate counts a message against the group's rate.
+func (s *State) withinRate(t *team, r *Result) bool {
+	cost, now := int64(1e6/s.limits.GroupRate), s.now*1000
+	full := max(t.rateFull, now)
+	if over := full - now + cost - cost*int64(s.limits.GroupBurst); cost > 0 && over > 0 {
+		*r = Result{
+			Code: CodeRateLimited, Detail: "conv: too many messages in this group", RetryAfterMS: (over + 999) / 1000,
+		}
+		return false
+	}
+	t.rateFull = full + cost
+	return true
+}
+
+func (s *State) applyReadGroup(c *ReadGroup, r *Result) {
+	u, m := s.memberFor(c.Group, c.User, r)
+	if m == nil {
+		return
+	}
+	seq := min(c.Seq, u.convs.items[0].log.Next()-1)
+	switch {
+	case seq > m.read:
+		m.flags &^= memberRewound
+	case c.Back && seq < m.read:
+		m.flags |= memberRewound
+	default:
+		r.Unread = s.groupUnread(u, m, s.now)
+		return
+	}
+	m.read, m.readBy, m.readAt = seq, c.Session, s.ownChange(u, c.User)
+	r.Unread = s.groupUnread(u, m, s.now)
+}
+
+// memberFor finds what a member's command on his view of a group needs. A nil
+// member comes with an answer in r.
+func (s *State) memberFor(id GroupID, name UserID, r *Result) (*user, *member) {
+	u := s.groupFor(id, r)
+	if u == nil {
+		return nil, nil
+	}
+	m := s.member(u.team, name)
+	if m == nil || !u.team.settings.Stored {
+		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
+		return nil, nil
+	}
+	return u, m
+}
+
+// ownChange gives a change of a member's own view its place in the group's order.
+func (s *State) ownChange(u *user, name UserID) uint64 {
+	u.arrival++
+	s.out.Members = append(s.out.Members, MemberRef{Group: u.team.id, User: name})
+	return u.arrival
+}
+
+func (s *State) applyRecallGroup(c *RecallGroup, r *Result) {
+	u := s.groupFor(c.Group, r)
+	if u == nil {
+		return
+	}
+	t, cv := u.team, &u.convs.items[0]
+	role := s.role(t, c.By)
+	if role == RoleNone {
+		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
+		return
+	}
+	reason := gapRecalled
+	if c.By == "" {
+		reason = gapDeleted
+	}
+	var e ring.Entry
+	held := cv.log.At(s.arena, c.Seq, &e)
+	if held && s.markOf(u, cv, c.Seq) != gapNone && (role >= RoleAdmin || string(e.From) == string(c.By)) {
+		return // it is so already
+	}
+	switch {
+	case !held || s.hiddenBy(u, cv, &e, s.now) != gapNone:
+		*r = Result{Code: CodeNotFound, Detail: "seq: no such message"}
+		return
+	case role >= RoleAdmin:
+	case string(e.From) != string(c.By):
+		*r = Result{Code: CodeForbidden, Detail: "seq: only the sender and admins can recall a message"}
+		return
+	case e.Time+s.limits.RecallWindow.Milliseconds() < s.now:
+		*r = Result{Code: CodeTooLate, Detail: "seq: the recall window is over"}
+		return
+	}
+	at := uint64(0)
+	if !c.Silent {
+		at = s.recalled(u, teamRecall{from: c.Seq, to: c.Seq, by: c.By})
+	}
+	s.takeAway(u, []mark{{seq: c.Seq, arrival: at, reason: reason}})
+}
+
+// recalled gives a recall its place in the group's order.
+func (s *State) recalled(u *user, rc teamRecall) uint64 {
+	t := u.team
+	u.arrival++
+	rc.arrival = u.arrival
+	if len(t.recalls) == keptRecalls {
+		t.recallsGone = t.recalls[0].arrival
+		t.recalls = slices.Delete(t.recalls, 0, 1)
+	}
+	t.recalls = append(t.recalls, rc)
+	s.weigh(t)
+	s.touch(u)
+	return rc.arrival
+}
+
+// takeAway adds marks, by seq, of messages that have none.
+func (s *State) takeAway(u *user, marks []mark) {
+	list := &s.rare(u, &u.convs.items[0]).marks
+	old := list.items(s.arena)
+	if len(marks) == 1 {
+		pos, _ := findMark(old, marks[0].seq)
+		list.insert(s.arena, pos, marks[0])
+		return
+	}
+	merged := make([]mark, 0, len(old)+len(marks))
+	for len(old) > 0 && len(marks) > 0 {
+		if old[0].seq < marks[0].seq {
+			merged, old = append(merged, old[0]), old[1:]
+		} else {
+			merged, marks = append(merged, marks[0]), marks[1:]
+		}
+	}
+	list.replace(s.arena, append(append(merged, old...), marks...))
+}
+
+func (s *State) applyDeleteSender(c *DeleteSender, r *Result) {
+	if c.Sender == "" {
+		*r = Result{Code: CodeBadRequest, Detail: "sender: must not be empty"}
+		return
+	}
+	u := s.groupFor(c.Group, r)
+	if u == nil {
+		return
+	}
+	cv := &u.convs.items[0]
+	known := s.marksOf(u, cv)
+	var marks []mark
+	var e ring.Entry
+	for cur := cv.log.Ascend(s.arena, cv.log.First()); cur.Next(&e); {
+		for len(known) > 0 && known[0].seq < e.Seq {
+			known = known[1:]
+		}
+		if string(e.From) != string(c.Sender) || len(known) > 0 && known[0].seq == e.Seq {
+			continue
+		}
+		if !s.expired(u, &e, s.now) && e.Time > s.cutoff {
+			r.Deleted++
+		}
+		marks = append(marks, mark{seq: e.Seq, reason: gapDeleted})
+	}
+	if len(marks) == 0 {
+		return
+	}
+	if !c.Silent && r.Deleted > 0 {
+		at := s.recalled(u, teamRecall{from: marks[0].seq, to: marks[len(marks)-1].seq, sender: c.Sender})
+		for i := range marks {
+			marks[i].arrival = at
+		}
+	}
+	s.takeAway(u, marks)
+}
+
+func (s *State) applyHideMessages(c *HideMessages, r *Result) {
+	u, m := s.memberFor(c.Group, c.User, r)
+	if m == nil {
+		return
+	}
+	t, cv := u.team, &u.convs.items[0]
+	for _, seq := range c.Seqs {
+		if seq == 0 || seq >= cv.log.Next() || seq < m.from {
+			*r = Result{Code: CodeNotFound, Detail: "seqs: no such message"}
+			return
+		}
+	}
+	hides := t.hides[c.User]
+	gone, _ := findMark(hides, cv.log.First())
+	hides = slices.Clone(hides[gone:])
+	before := len(hides)
+	var e ring.Entry
+	for _, seq := range c.Seqs {
+		pos, hidden := findMark(hides, seq)
+		if !hidden && seq > m.wiped && cv.log.At(s.arena, seq, &e) && s.hiddenBy(u, cv, &e, s.now) == gapNone {
+			hides = slices.Insert(hides, pos, mark{seq: seq, by: c.Session, reason: gapDeleted})
+		}
+	}
+	switch {
+	case len(hides) == before:
+		return
+	case len(hides) > maxHides:
+		*r = Result{Code: CodeRateLimited, Detail: "seqs: at most 256 messages of a group can be deleted", RetryAfterMS: quotaRetryMS}
+		return
+	}
+	at := s.ownChange(u, c.User)
+	for i := range hides {
+		if hides[i].arrival == 0 {
+			hides[i].arrival = at
+		}
+	}
+	if t.hides == nil {
+		t.hides = make(map[UserID][]mark)
+	}
+	t.hides[c.User] = hides
+	s.weigh(t)
+}
+
+func (s *State) applyHideGroup(c *HideGroup, r *Result) {
+	u, m := s.memberFor(c.Group, c.User, r)
+	if m == nil {
+		return
+	}
+	newest := u.convs.items[0].log.Next() - 1
+	if m.floor == newest && (!c.Messages || m.wiped == newest) {
+		return
+	}
+	at := s.ownChange(u, c.User)
+	m.floor = newest
+	if c.Messages {
+		m.wiped, m.wipedAt, m.wipedBy = newest, at, c.Session
+	} else {
+		m.deletedAt, m.deletedBy = at, c.Session
+	}
+}
+
+func (s *State) applySetGroupView(c *SetGroupView, r *Result) {
+	_, m := s.memberFor(c.Group, c.User, r)
+	if m == nil {
+		return
+	}
+	set := func(flag uint8, v *bool) {
+		switch {
+		case v == nil:
+		case *v:
+			m.flags |= flag
+		default:
+			m.flags &^= flag
+		}
+	}
+	set(memberMuted, c.Muted)
+	set(memberPinned, c.Pinned)
+}

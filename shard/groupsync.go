@@ -1,0 +1,160 @@
+package shard
+
+import (
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// SyncGroups tells a user who logs in how he finds groups of his, all of this
+// shard, with at most backlog messages of each to push. Groups whose member he
+// is not are left out. Those with the newest message come first, and have
+// messages to push until these are most in all.
+func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog, most int, now int64) []GroupView {
+	views := make([]GroupView, 0, len(asks))
+	for i := range asks {
+		u := s.group(asks[i].Group)
+		if u == nil {
+			continue
+		}
+		if m := s.member(u.team, user); m != nil && u.team.settings.Stored {
+			views = append(views, s.syncGroup(u, m, &asks[i], now))
+		}
+	}
+	slices.SortFunc(views, compareGroups)
+	for i := range views {
+		if most <= 0 {
+			break
+		}
+		g := &views[i]
+		u := s.group(g.Group)
+		v := s.memberView(u, s.member(u.team, user))
+		s.backlog(&v, g, backlog, now)
+		most -= len(g.Push)
+	}
+	return views
+}
+
+func (s *State) syncGroup(u *user, m *member, ask *GroupAsk, now int64) GroupView {
+	t := u.team
+	v := s.memberView(u, m)
+	g := GroupView{
+		Group: t.id, Arrival: u.arrival, Cursor: s.GroupCursor(t.id, u.arrival),
+		Read: m.read, Unread: s.groupUnread(u, m, now), Counts: t.counts(),
+		Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0,
+	}
+	if ask.HasCursor {
+		since, ok := s.parseCursor(t.id.Key(), ask.Cursor)
+		if ok && since <= u.arrival {
+			g.Since = max(since, m.joinedAt-1)
+		} else {
+			g.Reset = true
+		}
+	}
+	var last ring.Entry
+	if s.lastShown(&v, now, &last) {
+		g.LastSeq, g.Time, g.LastSent = last.Seq, last.Time, last.Arrival
+		g.Hidden = last.Seq <= m.floor
+	}
+	after := uint64(0) // seq
+	if g.Since > 0 {
+		after = v.log().AfterArrival(s.arena, g.Since) - 1
+		var b Batch
+		s.groupChanges(u, g.Since, u.arrival, &b)
+		g.Changes = append(b.Changes, s.MemberChanges(t.id, UserID(s.memberName(m)), 0, g.Since)...)
+	}
+	g.Lost = s.lostOf(u, m, after, now)
+	return g
+}
+
+// lastShown reads the newest message that a member can be shown.
+func (s *State) lastShown(v *view, now int64, e *ring.Entry) bool {
+	seq := v.log().Next() - 1
+	marks := s.marksOf(v.u, v.c)
+	for ; seq >= v.low && seq >= v.log().First(); seq-- {
+		// A run of messages that were taken away may be long.
+		for len(marks) > 0 && marks[len(marks)-1].seq > seq {
+			marks = marks[:len(marks)-1]
+		}
+		if len(marks) > 0 && marks[len(marks)-1].seq == seq {
+			continue
+		}
+		if !v.log().At(s.arena, seq, e) {
+			return false
+		}
+		switch {
+		case v.hiddenBy(s, e, now) == gapNone:
+			return true
+		case e.TTL == 0 && (s.expired(v.u, e, now) || e.Time <= s.cutoff):
+			return false // and so is all before it
+		}
+	}
+	return false
+}
+
+// backlog chooses what a login pushes of a group: all that came after a cursor,
+// if that is no more than limit, else the newest unread.
+func (s *State) backlog(v *view, g *GroupView, limit int, now int64) {
+	if limit == 0 || g.LastSeq == 0 || g.Since == 0 && g.Unread == 0 {
+		return
+	}
+	after := uint64(0)
+	if g.Since > 0 {
+		after = v.log().AfterArrival(s.arena, g.Since) - 1
+	}
+	var e ring.Entry
+	take := func(low uint64, others bool) (complete bool) {
+		g.Push, g.PushBytes = g.Push[:0], 0
+		name := s.memberName(v.m)
+		for cur := v.log().Descend(s.arena, v.log().Next()); cur.Next(&e) && e.Seq >= low; {
+			if others && string(e.From) == string(name) || v.hiddenBy(s, &e, now) != gapNone {
+				continue
+			}
+			if len(g.Push) == limit {
+				return false
+			}
+			g.Push = append(g.Push, e.Seq)
+			g.PushBytes += ring.EntrySize(&e)
+		}
+		return true
+	}
+	switch {
+	case g.Since > 0 && take(max(v.low, after+1), false):
+	case g.Unread == 0:
+		g.Push, g.PushBytes = nil, 0
+	default:
+		take(max(s.unreadFrom(v.u, v.m, now), after+1), true)
+	}
+	slices.Reverse(g.Push)
+}
+
+// lostOf lists the unread seqs after a point that limits took away.
+func (s *State) lostOf(u *user, m *member, after uint64, now int64) []Lost {
+	if !u.team.counts() {
+		return nil
+	}
+	c := &u.convs.items[0]
+	low := max(m.read, m.floor, m.wiped, m.from-1, after) + 1
+	var lost []Lost
+	add := func(from, to uint64, why gapCode) {
+		if from = max(from, low); why != gapEvicted || from > to {
+			return
+		}
+		if n := len(lost); n > 0 && lost[n-1].To+1 == from {
+			lost[n-1].To = to
+			lost[n-1].Count += int(to - from + 1)
+			return
+		}
+		lost = append(lost, Lost{Group: u.team.id, From: from, To: to, Count: int(to - from + 1)})
+	}
+	from := uint64(1)
+	for _, g := range u.extra(c).gone.items(s.arena) {
+		add(from, g.to, g.reason)
+		from = g.to + 1
+	}
+	add(from, c.log.First()-1, c.gone)
+	if s.isCut(u) {
+		add(c.log.First(), c.log.ExpireThrough(s.arena, s.cutoff), gapEvicted)
+	}
+	return lost
+}

@@ -1,0 +1,278 @@
+package shard
+
+import (
+	"slices"
+	"unsafe"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// A team is what a group has beside its log. The log is the only conversation of
+// the user record that holds the team, so that history, expiry, limits, dedupe
+// and snapshots are the same as for users. Entries of it count as own ones: they
+// are in no queue. Unread is derived from the log and a member's read cursor.
+//
+// The arrival order of the record is the group's order. All messages, recalls
+// and events have their place in it, and also what members do to their views.
+type team struct {
+	id         GroupID
+	kind       GroupKind
+	settings   GroupSettings
+	title      string
+	properties []byte // immutable
+	owner      UserID // "" = nobody
+	created    int64  // ms
+	dismissed  int64  // ms; 0 = it exists
+	salt       uint64 // of the keys of the dedupe window
+	version    uint64 // of the newest notice; at least as high as its time
+	rateFull   int64  // µs, when the rate limit has its whole burst again
+
+	members  array[member] // by name
+	hides    map[UserID][]mark
+	requests []JoinRequest // oldest first
+	ttls     uint32        // entries of the log that have a ttl
+
+	events      []GroupEvent // the newest, see keptEvents
+	forgotten   uint64       // arrival number of the newest event that is gone
+	recalls     []teamRecall // the newest, see keptRecalls
+	recallsGone uint64       // arrival number of the newest that is gone
+
+	notices map[UserID][]notice // that wait for users' shards, by version
+	weight  int                 // bytes counted in State.tableBytes
+}
+
+const (
+	// keptEvents is the number of events, and keptEventsMS the time, for which
+	// they are kept; who falls behind that looks at the members anew.
+	keptEvents   = 64
+	keptEventsMS = 60_000
+	// maxEventUsers is how many users an event names; beyond it names none.
+	maxEventUsers = 500
+	// keptRecalls is the number of recalls of which it is known who made them.
+	keptRecalls = 256
+	// maxRequests bounds those who wait to be let in; further ones are refused.
+	maxRequests = 100
+	// requestLifeMS is how long a request to join waits.
+	requestLifeMS = 7 * 24 * hourMS
+	// maxHides is the number of messages that a member can hide from himself.
+	maxHides = 256
+	// dismissedMS is how long the id of a dismissed group is kept for its owner.
+	dismissedMS = 30 * 24 * hourMS
+)
+
+const (
+	memberMuted = 1 << iota // the member's own wish not to be notified
+	memberPinned
+	memberRewound // the read cursor was set back: own messages may lie above it
+)
+
+// A member is one user's part in a group. It has no pointers.
+type member struct {
+	name    ring.Ref
+	nameLen uint8
+	role    Role
+	flags   uint8
+
+	joined   int64  // ms
+	joinedAt uint64 // arrival number of the joining
+	from     uint64 // lowest seq he may read
+	muted    int64  // ms, until then he may not send
+
+	read      uint64
+	readAt    uint64 // arrival number of the cursor's last move
+	readBy    SessionID
+	floor     uint64 // up to here nothing is unread, or a last message
+	deletedAt uint64 // arrival number of the last deletion of the entry alone
+	deletedBy SessionID
+	wiped     uint64 // seqs up to here were deleted with the conversation
+	wipedAt   uint64
+	wipedBy   SessionID
+}
+
+// A teamRecall says who took messages of a group away.
+type teamRecall struct {
+	arrival  uint64
+	from, to uint64
+	by       UserID
+	sender   UserID // all that he sent in the range; "" = all of it
+}
+
+// A notice is a letter to a user whose membership changed.
+type notice struct {
+	version uint64
+	bytes   []byte
+}
+
+// counts tells whether members have a number of unread messages.
+func (t *team) counts() bool { return t.settings.Unread && t.settings.History != HistoryNone }
+
+// groupFor finds the record of a group that exists. A nil one comes with an
+// answer in r.
+func (s *State) groupFor(id GroupID, r *Result) *user {
+	sl := s.slotFor(id.Key())
+	if sl == nil {
+		r.Code = CodeMoved
+		return nil
+	}
+	u := s.mutate(sl, id.Key(), false)
+	if u == nil || u.team.dismissed != 0 {
+		*r = Result{Code: CodeNotFound, Detail: "group: " + string(id) + " does not exist"}
+		return nil
+	}
+	return u
+}
+
+// lookupGroup finds a group for reading, dismissed ones too; nil: none is here.
+func (s *State) lookupGroup(id GroupID) *user { return s.lookup(id.Key()) }
+
+// memberName aliases the arena.
+func (s *State) memberName(m *member) []byte { return s.arena.Bytes(m.name, int(m.nameLen)) }
+
+// memberIndex gives the place of a member, or where he would be.
+func (s *State) memberIndex(t *team, name UserID) (int, bool) {
+	return slices.BinarySearchFunc(t.members.items, name, func(m member, name UserID) int {
+		switch have := s.memberName(&m); {
+		case string(have) < string(name):
+			return -1
+		case string(have) > string(name):
+			return 1
+		}
+		return 0
+	})
+}
+
+// member is nil for who is none. It is valid until members come or go.
+func (s *State) member(t *team, name UserID) *member {
+	if i, ok := s.memberIndex(t, name); ok {
+		return &t.members.items[i]
+	}
+	return nil
+}
+
+// addMember puts in a member who is not there.
+func (s *State) addMember(u *user, name UserID, m member) *member {
+	t := u.team
+	i, _ := s.memberIndex(t, name)
+	m.name, m.nameLen = s.arena.Alloc(len(name)), uint8(len(name))
+	copy(s.arena.Bytes(m.name, len(name)), name)
+	s.frees(u)
+	t.members.add(s.arena, m)
+	copy(t.members.items[i+1:], t.members.items[i:])
+	t.members.items[i] = m
+	return &t.members.items[i]
+}
+
+func (s *State) dropMember(u *user, i int) {
+	t := u.team
+	m := &t.members.items[i]
+	name := UserID(s.memberName(m))
+	s.frees(u)
+	s.arena.Free(m.name, int(m.nameLen))
+	t.members.items = slices.Delete(t.members.items, i, i+1)
+	if t.hides[name] != nil {
+		delete(t.hides, name)
+		s.weigh(t)
+	}
+	if len(t.members.items) == 0 {
+		t.members.free(s.arena)
+	}
+}
+
+// role is RoleNone for who is no member. An administrator of the server, "", may
+// do what an owner may.
+func (s *State) role(t *team, who UserID) Role {
+	if who == "" {
+		return RoleOwner
+	}
+	if m := s.member(t, who); m != nil {
+		return m.role
+	}
+	return RoleNone
+}
+
+// weigh counts what a team takes of the heap.
+func (s *State) weigh(t *team) {
+	n := int(unsafe.Sizeof(*t)) + len(t.title) + len(t.properties) + len(t.requests)*128 + len(t.recalls)*96
+	for _, e := range t.events {
+		n += int(unsafe.Sizeof(e)) + 32*len(e.Users)
+	}
+	for _, marks := range t.hides {
+		n += 96 + len(marks)*int(unsafe.Sizeof(mark{}))
+	}
+	s.tableBytes += n - t.weight
+	t.weight = n
+}
+
+// clone copies what changes in place; a snapshot keeps it.
+func (t *team) clone(a *ring.Arena) *team {
+	c := *t
+	c.members = t.members.clone(a)
+	c.events, c.recalls, c.requests = slices.Clone(t.events), slices.Clone(t.recalls), slices.Clone(t.requests)
+	c.hides = make(map[UserID][]mark, len(t.hides))
+	for name, marks := range t.hides {
+		c.hides[name] = marks // never changed in place
+	}
+	c.notices = make(map[UserID][]notice, len(t.notices))
+	for name, waiting := range t.notices {
+		c.notices[name] = slices.Clone(waiting)
+	}
+	return &c
+}
+
+// freeTeam gives back all that a team holds.
+func (s *State) freeTeam(u *user) {
+	t := u.team
+	for i := range t.members.items {
+		m := &t.members.items[i]
+		s.arena.Free(m.name, int(m.nameLen))
+	}
+	t.members.free(s.arena)
+	for _, waiting := range t.notices {
+		for _, n := range waiting {
+			s.letterBytes -= len(n.bytes)
+		}
+	}
+	s.tableBytes -= t.weight
+}
+
+// happened gives an event its place in the group's order.
+func (s *State) happened(u *user, kind GroupEventKind, by UserID, users ...UserID) uint64 {
+	t := u.team
+	u.arrival++
+	if len(users) > maxEventUsers {
+		users = nil
+	}
+	if len(t.events) == keptEvents {
+		s.forgetEvents(t, 1)
+	}
+	t.events = append(t.events, GroupEvent{
+		Kind: kind, Group: t.id, By: by, Users: users, Time: s.now, Arrival: u.arrival,
+	})
+	s.weigh(t)
+	s.touch(u)
+	return u.arrival
+}
+
+func (s *State) forgetEvents(t *team, n int) {
+	t.forgotten = t.events[n-1].Arrival
+	t.events = slices.Delete(t.events, 0, n)
+}
+
+// teamDue tells whether time has something to remove from a team.
+func (s *State) teamDue(t *team) bool {
+	return len(t.events) > 0 && t.events[0].Time+keptEventsMS <= s.now ||
+		len(t.requests) > 0 && t.requests[0].Time+requestLifeMS <= s.now
+}
+
+// purgeTeam removes from a team what time has overtaken.
+func (s *State) purgeTeam(t *team) {
+	n := 0
+	for n < len(t.events) && t.events[n].Time+keptEventsMS <= s.now {
+		n++
+	}
+	if n > 0 {
+		s.forgetEvents(t, n)
+	}
+	t.requests = slices.DeleteFunc(t.requests, func(q JoinRequest) bool { return q.Time+requestLifeMS <= s.now })
+	s.weigh(t)
+}
