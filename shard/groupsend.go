@@ -23,8 +23,11 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 	switch {
 	case s.repeatedGroup(u, c, key, r):
 		return
-	case !t.settings.Stored:
+	case !t.settings.Stored && c.Admin:
 		*r = Result{Code: CodeBadRequest, Detail: "conv: a live group stores no messages"}
+		return
+	case !t.settings.Stored: // who is in it sends another way: see raftstore.SendLive
+		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
 		return
 	case m == nil && !c.Admin:
 		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}

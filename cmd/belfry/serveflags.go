@@ -47,6 +47,10 @@ type serveOptions struct {
 	windowFrames, windowBytes int
 	newConversations          int
 
+	groupBytes                int
+	groupRate, groupBurst     int
+	maxGroups, maxOwnedGroups int
+
 	frameRate, frameBurst int
 	loginRate, loginBurst int
 	addressRate           int
@@ -115,6 +119,15 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(size{&o.maxBody, 1, 32 << 10}, "max-body", "body of a message as stored")
 	o.newConversations = 200
 	fs.Var(count{&o.newConversations, 0, 1e6}, "new-conversations", "conversations that a user may begin in an hour; 0 = no limit")
+
+	o.groupBytes = 4 << 20
+	fs.Var(size{&o.groupBytes, 1 << 10, 1 << 30}, "group-bytes", "history of a group")
+	o.groupRate, o.groupBurst = 40, 100
+	fs.Var(rate{&o.groupRate, &o.groupBurst}, "group-rate", "messages of a group per second; 0 = no limit")
+	o.maxGroups = 1000
+	fs.Var(count{&o.maxGroups, 0, 1e6}, "max-groups", "groups that a user may be in; 0 = no limit")
+	o.maxOwnedGroups = 100
+	fs.Var(count{&o.maxOwnedGroups, 0, 1e6}, "max-owned-groups", "groups that a user may own; 0 = no limit")
 
 	o.maxDevices = 16
 	fs.Var(count{&o.maxDevices, 1, 1000}, "max-devices", "devices of a user that may be logged in")
