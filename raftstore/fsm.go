@@ -75,8 +75,13 @@ func (g *group) apply(entry *raft.Log, b *batch) (c *courier, err error) {
 	}()
 	g.state.Apply(entry.Data, &g.out)
 	g.applied.Store(g.state.Now())
-	if g.out.Stored && g.hooker != nil {
-		g.hooker.poke()
+	if g.hooker != nil {
+		if g.out.Stored {
+			g.hooker.poke()
+		}
+		if len(g.out.Events) > 0 {
+			g.hooker.post(g.out.Events)
+		}
 	}
 	if b != nil {
 		result := 0

@@ -15,6 +15,7 @@ import (
 type hookLog struct {
 	mu      sync.Mutex
 	told    []string // "user cid unread/total", with " muted"
+	events  []shard.GroupEvent
 	lost    int
 	waiting []func(bool) // not answered yet
 	hold    bool         // do not answer
@@ -34,6 +35,14 @@ func (h *hookLog) Queued(m *QueuedMessage, done func(bool)) {
 	}
 	done(true)
 }
+
+func (h *hookLog) GroupEvent(e *shard.GroupEvent) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, *e)
+}
+
+func (h *hookLog) GroupEventsLost(n int) { h.mu.Lock(); defer h.mu.Unlock(); h.lost += n }
 
 func (h *hookLog) QueuedLost(n int) { h.mu.Lock(); defer h.mu.Unlock(); h.lost += n }
 
@@ -245,5 +254,88 @@ func TestHooksSwitchedOff(t *testing.T) {
 	send(t, s, message("alice", "bob", 2))
 	if n := hooksWaiting(t, s, "bob"); n != 0 {
 		t.Errorf("%d wait without hooks", n)
+	}
+}
+
+// TestHooksHearOfGroups has a message in a group with more members than can be told
+// of at a time, of whom some look, one has read it, and one wrote it.
+func TestHooksHearOfGroups(t *testing.T) {
+	hooks := &hookLog{hold: true}
+	cfg := testConfig(t)
+	cfg.Hooks = hooks
+	s := open(t, cfg)
+	propose := func(cmd shard.Command) {
+		t.Helper()
+		if r, err := s.Propose(context.Background(), cmd); err != nil || r.Code != shard.OK {
+			t.Fatalf("%T: %+v, %v", cmd, r, err)
+		}
+	}
+	var members []shard.UserID
+	for n := range hookWindow + 100 {
+		members = append(members, shard.UserID(fmt.Sprintf("m%03d", n)))
+	}
+	settings := shard.GroupPublic.Settings()
+	propose(&shard.CreateGroup{Group: "team", By: "owner", Owner: "owner", Kind: shard.GroupPublic, Settings: settings, Members: members})
+	quiet := shard.GroupChatroom.Settings() // has no unread
+	propose(&shard.CreateGroup{Group: "room", By: "owner", Owner: "owner", Kind: shard.GroupChatroom, Settings: quiet, Members: members})
+	for _, user := range members {
+		eventually(t, "membership known", func() bool { joined, _, err := s.GroupCounts(user); return err == nil && joined == 2 })
+	}
+	login(t, s, "m005", "phone", &ear{})
+	tablet := login(t, s, "m300", "tablet", &ear{})
+	s.SetBackground("m300", tablet.Session, true)
+	muted := true
+	propose(&shard.SetGroupView{Group: "team", User: "m007", Muted: &muted})
+	text := func(group shard.GroupID, n int) *shard.SendGroup {
+		return &shard.SendGroup{Group: group, User: "m001", ID: msgID(uint64(n)), CID: fmt.Sprintf("c%d", n), Body: []byte{0xa1, 'x'}}
+	}
+	propose(text("room", 1))
+	send(t, s, message("owner", "m002", 2))
+	eventually(t, "m002 told", func() bool { return len(hooks.list()) == 1 })
+	propose(text("team", 3))
+	// m002's message may be of another shard, which has a window of its own.
+	eventually(t, "the window is full", func() bool { return len(hooks.list()) >= hookWindow })
+	propose(&shard.ReadGroup{Group: "team", User: "m299", Seq: 1})
+	hooks.answer(true)
+	eventually(t, "all told", func() bool { return hooksWaiting(t, s, shard.GroupID("team").Key()) == 0 })
+
+	want := []string{"m002 c2 1/1", "owner c3 1/1"}
+	for _, user := range members {
+		switch user {
+		case "m001", "m005", "m299":
+		case "m002":
+			want = append(want, "m002 c3 1/2")
+		case "m007":
+			want = append(want, "m007 c3 1/1 muted")
+		default:
+			want = append(want, string(user)+" c3 1/1")
+		}
+	}
+	got := hooks.list()
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("told of %d messages: %v, want %d", len(got), got, len(want))
+	}
+	var kinds []shard.GroupEventKind
+	eventually(t, "events", func() bool {
+		hooks.mu.Lock()
+		defer hooks.mu.Unlock()
+		kinds = kinds[:0]
+		for _, e := range hooks.events {
+			if e.Group == "team" {
+				kinds = append(kinds, e.Kind)
+			}
+		}
+		return len(kinds) == 1
+	})
+	if kinds[0] != shard.EventCreated {
+		t.Errorf("events of kinds %v, want created", kinds)
+	}
+
+	propose(&shard.LeaveGroup{Group: "team", User: "m300"})
+	eventually(t, "he left", func() bool { hooks.mu.Lock(); defer hooks.mu.Unlock(); return len(hooks.events) >= 3 })
+	if hooks.lost > 0 {
+		t.Errorf("%d lost", hooks.lost)
 	}
 }

@@ -11,6 +11,7 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Members = out.Members[:0]
 	out.Posted = out.Posted[:0]
 	out.Kicked = out.Kicked[:0]
+	out.Events = out.Events[:0]
 	out.Stored = false
 	s.out = out
 	s.dropImages(imagesPerApply)

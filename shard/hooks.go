@@ -114,13 +114,12 @@ func (s *State) StoredAfter(number uint64) func(yield func(Stored) bool) {
 
 // A QueuedInfo is what a push service needs beside a message.
 type QueuedInfo struct {
-	Unread      int // of the conversation
-	UnreadTotal int // of all one-to-one conversations
-	Muted       bool
+	Unread int // of the conversation
+	Muted  bool
 }
 
-// Queued appends an incoming message to b, with how things stand for its
-// receiver. False: it is not unread any more.
+// Queued appends an incoming message to b, with how its conversation stands for
+// its receiver. False: it is not unread any more.
 func (s *State) Queued(name, peer UserID, seq uint64, b *Batch, now int64) (info QueuedInfo, ok bool) {
 	u := s.lookup(name)
 	if u == nil {
@@ -137,8 +136,15 @@ func (s *State) Queued(name, peer UserID, seq uint64, b *Batch, now int64) (info
 		return info, false
 	}
 	info.Unread, info.Muted = s.unread(u, c, now), c.flags&convMuted != 0
-	info.UnreadTotal = s.unreadTotal(u, now)
 	return info, true
+}
+
+// UnreadTotal is the number of unread one-to-one messages.
+func (s *State) UnreadTotal(name UserID, now int64) int {
+	if u := s.lookup(name); u != nil {
+		return s.unreadTotal(u, now)
+	}
+	return 0
 }
 
 // unreadTotal is the size of the whole queue as of now.
@@ -152,4 +158,64 @@ func (s *State) unreadTotal(u *user, now int64) (n int) {
 		}
 	}
 	return n
+}
+
+// A QueuedMember is a member of a group who has a message unread.
+type QueuedMember struct {
+	User UserID
+	QueuedInfo
+}
+
+// GroupQueued visits the members who have a message of a group unread, in order of
+// name from the first one above after, out of those whom away picks, until visit
+// says no. It looks at most members, and says from whom to go on. The message is
+// appended to b when there is such a member.
+func (s *State) GroupQueued(id GroupID, seq uint64, after UserID, most int, away func(UserID) bool, b *Batch, now int64, visit func(QueuedMember) (goOn bool)) (next UserID, more bool) {
+	u := s.group(id)
+	if u == nil || !u.team.counts() {
+		return "", false
+	}
+	t, c := u.team, &u.convs.items[0]
+	var e ring.Entry
+	if !c.log.At(s.arena, seq, &e) || s.hiddenBy(u, c, &e, now) != gapNone {
+		return "", false
+	}
+	i, found := s.memberIndex(t, after)
+	if found {
+		i++
+	}
+	rest := t.members.items[i:]
+	copied := false
+	for j := range rest {
+		m := &rest[j]
+		if j == most {
+			return UserID(s.memberName(&rest[j-1])), true
+		}
+		name := s.memberName(m)
+		if string(name) == string(e.From) || seq < s.unreadFrom(u, m, now) {
+			continue
+		}
+		v := s.memberView(u, m)
+		if user := UserID(name); v.hiddenBy(s, &e, now) == gapNone && away(user) {
+			if !copied {
+				copied = true
+				s.copyEntry(u, c, &e, b)
+			}
+			info := QueuedInfo{Unread: s.groupUnread(u, m, now), Muted: m.flags&memberMuted != 0}
+			if !visit(QueuedMember{user, info}) {
+				return user, j+1 < len(rest)
+			}
+		}
+	}
+	return "", false
+}
+
+// MemberUnread is the number of a member's unread messages in a group.
+func (s *State) MemberUnread(id GroupID, user UserID, now int64) int {
+	if u := s.group(id); u != nil {
+		if m := s.member(u.team, user); m != nil {
+			return s.groupUnread(u, m, now)
+		}
+	}
+	return 0
 }

@@ -30,8 +30,6 @@ type model struct {
 	posted  []shard.Letter
 	kicked  []shard.Kick
 	touched map[shard.UserID]bool
-
-	carried map[uint16][]shard.Stored // what slots on the move take along for hooks
 }
 
 // A cursorPoint is what the text of a cursor stands for.
@@ -163,7 +161,6 @@ func newModel(shards int) *model {
 		users:   map[shard.UserID]*modelUser{},
 		cursors: map[string]cursorPoint{},
 		touched: map[shard.UserID]bool{},
-		carried: map[uint16][]shard.Stored{},
 	}
 	for range shards {
 		m.shards = append(m.shards, &modelShard{limits: shard.Limits{}.WithDefaults()})

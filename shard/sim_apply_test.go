@@ -41,7 +41,7 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 			for _, u := range m.inSlot(c.Slot) {
 				u.settle(sh)
 			}
-			m.carried[c.Slot] = sh.hooks.take(c.Slot)
+			sh.hooks.freeze(c.Slot)
 		}
 		sh.slots[c.Slot] = slotFrozen
 		return shard.Result{}
@@ -60,10 +60,7 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 		for _, u := range m.inSlot(c.Slot) {
 			u.cut(sh)
 		}
-		for _, stored := range m.carried[c.Slot] {
-			sh.hooks.add(stored)
-		}
-		delete(m.carried, c.Slot)
+		m.bringHooks(sh, c.Slot)
 		return shard.Result{}
 	case *shard.Expire:
 		for _, id := range m.names() {

@@ -13,6 +13,7 @@ type modelHooks struct {
 	limit   int
 	records []shard.Stored
 	last    uint64
+	carried map[uint16][]shard.Stored // by frozen slots
 }
 
 func (h *modelHooks) add(m shard.Stored) {
@@ -30,7 +31,7 @@ func (h *modelHooks) cut() {
 	bytes := 0
 	for i := len(h.records) - 1; i >= 0; i-- {
 		m := &h.records[i]
-		if bytes += 2 + len(m.User) + len(m.Peer) + len(binary.AppendUvarint(nil, m.Seq)); bytes > h.limit {
+		if bytes += 2 + len(hookKey(m)) + len(m.Peer) + len(binary.AppendUvarint(nil, m.Seq)); bytes > h.limit {
 			h.records = h.records[i+1:]
 			return
 		}
@@ -47,15 +48,35 @@ func (h *modelHooks) done(upTo uint64) {
 	h.records = slices.DeleteFunc(h.records, func(m shard.Stored) bool { return m.Number <= upTo })
 }
 
-// take takes out what a frozen slot takes along.
-func (h *modelHooks) take(slot uint16) (taken []shard.Stored) {
+// freeze takes out what a frozen slot takes along.
+func (h *modelHooks) freeze(slot uint16) {
 	for i := range h.records {
-		if m := &h.records[i]; m.User != "" && shard.SlotOf(string(m.User)) == slot {
-			taken = append(taken, *m)
+		if m := &h.records[i]; hookKey(m) != "" && shard.SlotOf(hookKey(m)) == slot {
+			if h.carried == nil {
+				h.carried = make(map[uint16][]shard.Stored)
+			}
+			h.carried[slot] = append(h.carried[slot], *m)
 			*m = shard.Stored{Number: m.Number}
 		}
 	}
-	return taken
+}
+
+// hookKey is what places a message in a slot, "" if it was taken out.
+func hookKey(m *shard.Stored) string {
+	if m.Group != "" {
+		return string(m.Group.Key())
+	}
+	return string(m.User)
+}
+
+// bringHooks has a slot bring along what it took.
+func (m *model) bringHooks(sh *modelShard, slot uint16) {
+	for _, from := range m.shards {
+		for _, stored := range from.hooks.carried[slot] {
+			sh.hooks.add(stored)
+		}
+		delete(from.hooks.carried, slot)
+	}
 }
 
 // tellHooks tells hooks of some of what waits, now and then, or switches them on,
@@ -92,7 +113,7 @@ func (w *world) checkHooks(sh *simShard) {
 	if len(h.records) > 0 && w.hookRng.IntN(2) == 0 {
 		from = h.records[w.hookRng.IntN(len(h.records))].Number
 	}
-	want := slices.DeleteFunc(slices.Clone(h.records), func(m shard.Stored) bool { return m.User == "" || m.Number <= from })
+	want := slices.DeleteFunc(slices.Clone(h.records), func(m shard.Stored) bool { return hookKey(&m) == "" || m.Number <= from })
 	got := slices.Collect(state.StoredAfter(from))
 	if !slices.Equal(got, want) {
 		w.failf("StoredAfter(%d) = %v, want %v", from, got, want)
@@ -100,7 +121,9 @@ func (w *world) checkHooks(sh *simShard) {
 	if len(got) == 0 || w.hookRng.IntN(10) > 0 {
 		return
 	}
-	w.checkQueued(sh, got[w.hookRng.IntN(len(got))])
+	if m := got[w.hookRng.IntN(len(got))]; m.Group == "" {
+		w.checkQueued(sh, m)
+	}
 }
 
 func (w *world) checkQueued(sh *simShard, m shard.Stored) {
@@ -108,8 +131,8 @@ func (w *world) checkQueued(sh *simShard, m shard.Stored) {
 	var b shard.Batch
 	info, ok := sh.leader.Queued(m.User, m.Peer, m.Seq, &b, now)
 	sync := sh.leader.StartSync(m.User, &shard.Result{}, shard.RecentsOn, now)
-	if info.UnreadTotal != sync.UnreadTotal && ok {
-		w.failf("Queued(%v): unread total %d, want %d", m, info.UnreadTotal, sync.UnreadTotal)
+	if total := sh.leader.UnreadTotal(m.User, now); total != sync.UnreadTotal {
+		w.failf("UnreadTotal(%s) = %d, want %d", m.User, total, sync.UnreadTotal)
 	}
 	var pushed shard.Batch
 	queued := false
