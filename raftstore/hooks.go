@@ -31,6 +31,9 @@ const (
 // Hooks act on messages that were stored for users who are away: without a
 // session, or with all of them in the background. The methods must not block.
 type Hooks interface {
+	// WantsQueued tells whether Queued is to be called at all. It is asked when a
+	// shard begins to serve.
+	WantsQueued() bool
 	// Queued is called for each such message, at least once. It calls done exactly
 	// once, maybe before it returns, when it has dealt with the message; with false
 	// it has not, and is to be asked again after a restart. m and what it refers to
@@ -56,7 +59,7 @@ type QueuedMessage struct {
 
 // hookBytes is what a shard is configured to keep for hooks.
 func (c *Config) hookBytes() int {
-	if c.Hooks == nil {
+	if c.Hooks == nil || !c.Hooks.WantsQueued() {
 		return 0
 	}
 	return c.HookBytes

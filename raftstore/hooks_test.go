@@ -36,6 +36,8 @@ func (h *hookLog) Queued(m *QueuedMessage, done func(bool)) {
 	done(true)
 }
 
+func (h *hookLog) WantsQueued() bool { return true }
+
 func (h *hookLog) GroupEvent(e *shard.GroupEvent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
