@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -129,7 +130,12 @@ func (o *dataObject) texts(name string, values []string) {
 
 func (o *dataObject) message(name string, m *protocol.Message) {
 	o.key(name)
-	o.b = protocol.AppendMessage(o.b, protocol.JSON, m)
+	o.b = appendMessage(o.b, m)
+}
+
+// appendMessage writes a message as JSON, without the comma of a list.
+func appendMessage(b []byte, m *protocol.Message) []byte {
+	return bytes.TrimSuffix(protocol.AppendMessage(b, protocol.JSON, m), []byte(","))
 }
 
 func (o *dataObject) end() []byte { return append(o.b, '}') }
@@ -172,7 +178,7 @@ func (h *Hooks) sent(m *sentHook, result *shard.Result) {
 	m.message.Ephemeral = m.message.Ephemeral || result.Seq == 0
 	h.receiver.Emit(webhook.Event{
 		Type: webhook.MessageSent, ID: "sent_" + m.message.ID.String(), Time: time.UnixMilli(result.Time),
-		Data: protocol.AppendMessage(nil, protocol.JSON, &m.message),
+		Data: appendMessage(nil, &m.message),
 	})
 }
 

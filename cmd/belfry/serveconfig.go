@@ -43,7 +43,7 @@ func (o *serveOptions) storeConfig(log *slog.Logger, registry *prometheus.Regist
 	}
 }
 
-func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthConfig, adminTokens []string, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
+func (o *serveOptions) gatewayConfig(store *raftstore.Store, hooks *gateway.Hooks, auth gateway.AuthConfig, adminTokens []string, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
 	return gateway.Config{
 		Backend:            store,
 		Auth:               auth,
@@ -67,6 +67,7 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthCo
 		LoginBurst:         o.loginBurst,
 		AddressConnections: orOff(o.addressConnections),
 		AddressRate:        orOff(o.addressRate),
+		Hooks:              hooks,
 		Log:                log,
 		Registry:           registry,
 	}
