@@ -21,6 +21,7 @@ type testStore struct {
 	presence      map[raftstore.Watcher][]shard.UserID
 	groupWatchers map[shard.GroupID][]raftstore.GroupWatcher
 	down          bool            // reads and commands get ErrUnavailable
+	away          shard.UserID    // his shard gives no Standing
 	commands      []shard.Command // all that were applied, if recorded
 	record        bool
 
