@@ -55,6 +55,7 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthCo
 		MaxBody:            o.maxBody,
 		Window:             o.windowFrames,
 		WindowBytes:        o.windowBytes,
+		LoginBacklog:       gateway.Backlog{Messages: o.backlogMessages, Bytes: o.backlogBytes},
 		LoginTimeout:       o.loginTimeout,
 		IdleTimeout:        o.idleTimeout,
 		AckTimeout:         o.ackTimeout,
