@@ -265,6 +265,7 @@ func report(t *testing.T, errs []*errors.ValidationError) {
 }
 
 func TestDocument(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	v, operations := document(t, s)
 	if ok, errs := v.ValidateDocument(); !ok {
@@ -278,6 +279,7 @@ func TestDocument(t *testing.T) {
 // TestOperations makes every call that the document has, and holds requests and
 // answers to it.
 func TestOperations(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	v, operations := document(t, s)
 	known := make(map[string]bool)

@@ -20,6 +20,7 @@ import (
 )
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, func(c *Config) { c.KnownUsersOnly = true })
 	makeGroup("team")(s)
 	s.must("POST", "/v1/groups", obj{"group": "stage", "kind": "live"})
@@ -190,6 +191,7 @@ func checkError(t *testing.T, name string, resp *http.Response, text []byte, sta
 }
 
 func TestContentTypes(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	for content, status := range map[string]int{
 		"application/json": 201, "application/json; charset=utf-8": 201, "": 201,
@@ -213,6 +215,7 @@ func TestContentTypes(t *testing.T) {
 // TestAccess makes every call of the document without and with tokens of all
 // scopes. Nothing is done for those that do not fit.
 func TestAccess(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	_, operations := document(t, s)
 	for _, op := range operations {
@@ -239,6 +242,7 @@ func TestAccess(t *testing.T) {
 }
 
 func TestPages(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	for _, path := range []string{"/docs", "/openapi.json"} {
 		resp, text := s.do(s.request("GET", path, "", nil))
@@ -276,6 +280,7 @@ func TestPages(t *testing.T) {
 
 // TestUnavailable holds calls to their words when the store does not serve.
 func TestUnavailable(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, func(c *Config) { c.RequestTimeout = 100 * time.Millisecond })
 	if err := s.store.Close(); err != nil {
 		t.Fatal(err)
@@ -303,6 +308,7 @@ func TestUnavailable(t *testing.T) {
 }
 
 func TestErrorOf(t *testing.T) {
+	t.Parallel()
 	a := newServer(t, nil).api
 	for _, c := range []struct {
 		err    error
@@ -328,6 +334,7 @@ func TestErrorOf(t *testing.T) {
 
 // TestSlowBody gives a body that does not come to an end the time it has.
 func TestSlowBody(t *testing.T) {
+	t.Parallel()
 	for _, path := range []string{"/v1/groups", "/v1/import?stream=x"} {
 		s := newServer(t, func(c *Config) { c.ReadTimeout = 50 * time.Millisecond })
 		conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
@@ -348,6 +355,7 @@ func TestSlowBody(t *testing.T) {
 
 // TestLongCall: the time for a body must not end a call that goes on after it.
 func TestLongCall(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, func(c *Config) {
 		c.ReadTimeout = 50 * time.Millisecond
 		c.Backend = slowBackend{c.Backend, 200 * time.Millisecond}
@@ -397,6 +405,7 @@ func (b *silentBackend) Submit(_ shard.Command, done func(shard.Result, error)) 
 
 // TestPanic: a call that breaks is answered, logged, and breaks nothing else.
 func TestPanic(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, func(c *Config) { c.Backend = brokenBackend{c.Backend} })
 	resp, text := s.do(s.request("GET", "/v1/groups/x", allToken, nil))
 	checkError(t, "panic", resp, text, 500, protocol.CodeInternal, "the server failed")
