@@ -39,7 +39,8 @@ type Backend interface {
 
 	// Recents is linearizable; last[i] is the last message of conversations[i].
 	Recents(ctx context.Context, user shard.UserID) (conversations []shard.Conversation, last []shard.Message, err error)
-	// History reads the leader's memory.
+	// History reads the leader's memory. That of a group is refused to who is no
+	// member of it.
 	History(q shard.HistoryQuery, page *shard.Page) error
 	Blocked(ctx context.Context, user shard.UserID) ([]shard.UserID, error)
 
@@ -48,8 +49,11 @@ type Backend interface {
 	SendEphemeral(m *shard.Send) (timeMS int64, err error)
 	// Typing is dropped silently when the receiver must not see it.
 	Typing(from, to shard.UserID)
+	// TypingGroup is Typing to the members of a group, unless they are many. Who
+	// is no member gets a refusal.
+	TypingGroup(from shard.UserID, group shard.GroupID) error
 	// Presence answers for those of users that asker shares a conversation
-	// with and that have not blocked him; the others are left out.
+	// or a group with and that have not blocked him; the others are left out.
 	Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]raftstore.Presence, error)
 	// SubscribePresence is Presence, and from then on w.Signal tells each
 	// change until UnsubscribePresence.
@@ -58,6 +62,10 @@ type Backend interface {
 
 	// Exists tells whether the account ever logged in (for --open-users=false).
 	Exists(user shard.UserID) (bool, error)
+	// Blocks tells whether a user has blocked another one.
+	Blocks(user, target shard.UserID) (bool, error)
+	// GroupCounts tells of how many groups a user is a member, and how many he owns.
+	GroupCounts(user shard.UserID) (joined, owned int, err error)
 	// WatchGroup registers w until UnwatchGroup. What came before, w has to read.
 	WatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
 	UnwatchGroup(group shard.GroupID, w raftstore.GroupWatcher)

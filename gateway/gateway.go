@@ -10,9 +10,12 @@
 // idle session costs one goroutine and no buffer, a slow one a bounded amount
 // of memory, and neither can delay anybody else.
 //
-// Lock order: what the store calls (a Watcher's methods, done of Submit) may
-// run under the store's locks and takes session.mu; therefore nothing calls
-// the store with session.mu held.
+// What comes in a group is read once, by its feed, which encodes it for all
+// sessions of members; see feed.
+//
+// Lock order: what the store calls (a watcher's methods, done of Submit) may
+// run under the store's locks and takes Gateway.mu, session.mu, feed.mu and that
+// of the pumpers; therefore nothing calls the store with one of them held.
 package gateway
 
 import (
@@ -31,6 +34,12 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
+
+// A Backlog is an amount of messages.
+type Backlog struct {
+	Messages int
+	Bytes    int // as stored
+}
 
 // A Config says how a gateway behaves. Backend and Auth are required; a zero
 // field elsewhere is its default. Where a limit may be off, a negative value
@@ -58,6 +67,9 @@ type Config struct {
 	MaxBody     int // bytes of a message body as stored; default 12 KiB
 	Window      int // unacked frames of a session; default 256
 	WindowBytes int // unacked bytes of a session; default 1 MiB
+	// LoginBacklog bounds what a login pushes of groups; default 1,000 messages
+	// and 1 MiB. The rest is for getMessage.
+	LoginBacklog Backlog
 
 	LoginTimeout   time.Duration // from the upgrade to the login; default 10 s
 	IdleTimeout    time.Duration // without a sign of life; default 60 s
@@ -65,6 +77,9 @@ type Config struct {
 	WriteTimeout   time.Duration // of one write; default 10 s
 	CloseTimeout   time.Duration // for the close frame and its answer; default 1 s
 	RequestTimeout time.Duration // of a request that waits for the store; default 10 s
+
+	MaxGroups      int // that a user may be in; default 1000, negative = off
+	MaxOwnedGroups int // that a user may own; default 100, negative = off
 
 	FrameRate          int // frames per second and connection; default 2000, negative = off
 	FrameBurst         int // default 5000
@@ -90,6 +105,10 @@ func (c *Config) fill() error {
 		{"MaxBody", &c.MaxBody, protocol.DefaultMaxBody, false},
 		{"Window", &c.Window, 256, false},
 		{"WindowBytes", &c.WindowBytes, 1 << 20, false},
+		{"MaxGroups", &c.MaxGroups, 1000, true},
+		{"MaxOwnedGroups", &c.MaxOwnedGroups, 100, true},
+		{"LoginBacklog.Messages", &c.LoginBacklog.Messages, 1000, false},
+		{"LoginBacklog.Bytes", &c.LoginBacklog.Bytes, 1 << 20, false},
 		{"FrameRate", &c.FrameRate, 2000, true},
 		{"FrameBurst", &c.FrameBurst, 5000, false},
 		{"LoginRate", &c.LoginRate, 20, true},
@@ -155,6 +174,7 @@ type Gateway struct {
 	logins    *keyedLimit // by user
 	addresses *addressLimit
 	pumpers   pumpers
+	feeds     feeds
 
 	mu       sync.Mutex
 	away     bool // draining: no new connections
@@ -183,7 +203,8 @@ func New(c Config) (*Gateway, error) {
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),
 	}
-	g.metrics = newMetrics(c.Registry, g.queuedBytes)
+	g.feeds.all = make(map[shard.GroupID]*feed)
+	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
 	return g, nil
 }
 

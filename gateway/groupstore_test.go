@@ -127,13 +127,13 @@ func (s *testStore) GroupsOf(_ context.Context, user shard.UserID) ([]shard.Grou
 	return s.state.GroupsOf(user), nil
 }
 
-// SendLive refuses nobody but for a group that is not there.
+// SendLive refuses nobody for being too fast.
 func (s *testStore) SendLive(m *shard.SendGroup) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.Now()
-	if _, exists := s.state.Group(m.Group, m.User); !exists {
-		return 0, &shard.RefusedError{Code: shard.CodeNotFound}
+	if err := s.refusal(m.Group, m.User); err != nil {
+		return 0, err
 	}
 	for _, w := range s.groupWatchers[m.Group] {
 		w.Signal(&shard.Message{
@@ -141,4 +141,57 @@ func (s *testStore) SendLive(m *shard.SendGroup) (int64, error) {
 		})
 	}
 	return now, nil
+}
+
+func (s *testStore) TypingGroup(from shard.UserID, group shard.GroupID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.refusal(group, from); err != nil {
+		return err
+	}
+	members, _ := s.state.Members(group, "", raftstore.MaxTyping)
+	for _, m := range members {
+		for _, w := range s.watchers[m.User] {
+			if m.User != from {
+				w.Signal(raftstore.Signal{Kind: raftstore.SignalTyping, User: from, Group: group, Time: s.Now()})
+			}
+		}
+	}
+	return nil
+}
+
+// refusal is that of a group which is not there, of who is no member of one that
+// stores messages, or of who is muted. The caller holds mu.
+func (s *testStore) refusal(group shard.GroupID, user shard.UserID) error {
+	info, exists := s.state.Group(group, user)
+	switch {
+	case !exists:
+		return &shard.RefusedError{Code: shard.CodeNotFound, Detail: "conv: there is no such group"}
+	case info.Role == shard.RoleNone && info.Settings.Stored:
+		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: only for members of the group"}
+	case info.MutedUntil > s.Now():
+		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: muted in this group"}
+	}
+	return nil
+}
+
+func (s *testStore) Blocks(user, target shard.UserID) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Blocks(user, target), nil
+}
+
+func (s *testStore) GroupCounts(user shard.UserID) (joined, owned int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return 0, 0, raftstore.ErrUnavailable
+	}
+	for _, ref := range s.state.GroupsOf(user) {
+		joined++
+		if ref.Owner {
+			owned++
+		}
+	}
+	return joined, owned, nil
 }

@@ -14,15 +14,6 @@ import (
 	"github.com/belfry-im/belfry/shard"
 )
 
-// peerOf gives the other user of a one-to-one conversation. Groups have their
-// place here: as none can be made yet, none exists.
-func peerOf(conv protocol.Conv) (shard.UserID, error) {
-	if conv.Group {
-		return "", &refusal{code: protocol.CodeNotFound, message: "conv: group " + conv.ID + " does not exist"}
-	}
-	return shard.UserID(conv.ID), nil
-}
-
 // identity is what the shard knows a repeat of a changing request by.
 func (s *session) identity(r request, cmd shard.Command) shard.Request {
 	if r.ID == 0 {
@@ -43,10 +34,10 @@ func (s *session) send(r request) error {
 	if err := args.Decode(r.Args, s.gateway.config.MaxBody); err != nil {
 		return err
 	}
-	to, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.sendGroup(r, &args)
 	}
+	to := shard.UserID(args.Conv.ID)
 	b := s.gateway.backend
 	if s.gateway.config.KnownUsersOnly && to != s.user {
 		known, err := b.Exists(to)
@@ -87,7 +78,8 @@ func (s *session) sendCommand(args *protocol.SendArgs, to shard.UserID) shard.Se
 // A sending is a send on its way through the store: what propose is for other
 // requests, without its allocations.
 type sending struct {
-	command shard.Send
+	command shard.Send      // to a user
+	group   shard.SendGroup // to a group
 	session *session
 	id      uint64
 	came    time.Time
@@ -158,11 +150,10 @@ func (s *session) readReport(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.readGroup(r, &args)
 	}
-	cmd := &shard.ReadReport{User: s.user, Session: s.number, Peer: peer, Seq: args.Seq}
+	cmd := &shard.ReadReport{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Seq: args.Seq}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(result shard.Result) { s.reply(r, &protocol.ReadReportOK{Unread: result.Unread}) })
 	return nil
@@ -173,11 +164,10 @@ func (s *session) recall(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.recallGroup(r, &args)
 	}
-	cmd := &shard.Recall{User: s.user, Session: s.number, Peer: peer, Seq: args.Seq}
+	cmd := &shard.Recall{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Seq: args.Seq}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
@@ -188,11 +178,10 @@ func (s *session) deleteMessage(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.hideMessages(r, &args)
 	}
-	cmd := &shard.DeleteMessages{User: s.user, Session: s.number, Peer: peer, Seqs: args.Seqs}
+	cmd := &shard.DeleteMessages{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Seqs: args.Seqs}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
@@ -203,11 +192,10 @@ func (s *session) deleteConversation(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.hideGroup(r, &args)
 	}
-	cmd := &shard.DeleteConversation{User: s.user, Session: s.number, Peer: peer, Messages: args.Messages}
+	cmd := &shard.DeleteConversation{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Messages: args.Messages}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
@@ -218,11 +206,10 @@ func (s *session) setConversation(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.setGroupView(r, &args)
 	}
-	cmd := &shard.SetConversation{User: s.user, Session: s.number, Peer: peer, Muted: args.Muted, Pinned: args.Pinned}
+	cmd := &shard.SetConversation{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Muted: args.Muted, Pinned: args.Pinned}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil

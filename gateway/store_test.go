@@ -225,6 +225,14 @@ func (s *testStore) History(q shard.HistoryQuery, page *shard.Page) error {
 	if s.down {
 		return raftstore.ErrUnavailable
 	}
+	if q.Group != "" {
+		switch info, exists := s.state.Group(q.Group, q.User); {
+		case !exists:
+			return &shard.RefusedError{Code: shard.CodeNotFound, Detail: "conv: there is no such group"}
+		case info.Role == shard.RoleNone && !q.Admin:
+			return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: only for members of the group"}
+		}
+	}
 	s.state.History(q, page, s.Now())
 	return nil
 }

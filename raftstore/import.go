@@ -69,7 +69,7 @@ func (e *ImportError) Error() string {
 // repeated as it was, or go on behind the rows that were taken. Of the rows
 // behind that of an *ImportError some may be stored.
 func (s *Store) Import(ctx context.Context, req ImportRequest, rows iter.Seq2[ImportRow, error]) (ImportResult, error) {
-	im := importer{store: s, req: req, stream: xxhash.Sum64String(req.Stream), views: make(map[importKey]*importView)}
+	im := importer{store: s, req: req, stream: streamOf(req.Stream), views: make(map[importKey]*importView)}
 	if n := len(req.Stream); n == 0 || n > shard.MaxName {
 		return im.result, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "stream: must have 1-64 bytes"}
 	}
@@ -94,6 +94,9 @@ func (s *Store) Import(ctx context.Context, req ImportRequest, rows iter.Seq2[Im
 	}
 	return im.result, im.flush(ctx)
 }
+
+// streamOf is by what the shards know a stream.
+func streamOf(name string) uint64 { return xxhash.Sum64String(name) }
 
 // An importer takes the rows of one request to their conversations, in chunks:
 // it looks at all conversations of a chunk, decides what becomes of each row on

@@ -60,25 +60,29 @@ func refuseLive(st *shard.State, m *shard.SendGroup, now int64) *shard.RefusedEr
 const MaxTyping = 200
 
 // TypingGroup tells the sessions of the other members of a group that from is
-// typing. It is dropped when he is no member or muted, when the group has more
-// than MaxTyping members or stores nothing, or its shard has no leader.
-func (s *Store) TypingGroup(from shard.UserID, group shard.GroupID) {
+// typing. It is dropped when the group has more than MaxTyping members or stores
+// nothing. Who is no member or muted gets a *shard.RefusedError.
+func (s *Store) TypingGroup(from shard.UserID, group shard.GroupID) error {
 	var members []shard.Member
 	var at int64
+	var refused *shard.RefusedError
 	err := s.readGroup(group, func(st *shard.State, now int64) {
-		info, exists := st.Group(group, from)
-		if !exists || !info.Settings.Stored || info.Role == shard.RoleNone || info.MutedUntil > now || info.Members > MaxTyping {
+		at = now
+		refused = refuseLive(st, &shard.SendGroup{Group: group, User: from}, now)
+		if refused != nil {
 			return
 		}
-		at = now
-		members, _ = st.Members(group, "", MaxTyping)
+		if info, _ := st.Group(group, from); info.Settings.Stored && info.Members <= MaxTyping {
+			members, _ = st.Members(group, "", MaxTyping)
+		}
 	})
-	if err != nil {
-		return
+	if err == nil && refused != nil {
+		return refused
 	}
 	for _, m := range members {
 		if m.User != from {
 			s.hub.signal(m.User, 0, Signal{Kind: SignalTyping, User: from, Group: group, Time: at})
 		}
 	}
+	return err
 }

@@ -74,15 +74,21 @@ func TestTypingInGroups(t *testing.T) {
 	login(t, s, alice, "phone", &own)
 	login(t, s, bob, "phone", &his)
 	login(t, s, stranger, "phone", &other)
-	s.TypingGroup(alice, group)
+	typing := func(from shard.UserID) {
+		t.Helper()
+		if err := s.TypingGroup(from, group); err != nil {
+			t.Errorf("TypingGroup(%s): %v", from, err)
+		}
+	}
+	typing(alice)
 	if heard := his.heard(); len(heard) != 1 || heard[0].Kind != SignalTyping || heard[0].User != alice || heard[0].Group != group {
 		t.Fatalf("heard %+v, want alice typing in the group", heard)
 	}
-	s.TypingGroup(stranger, group)
-	s.TypingGroup(alice, "nothing")
+	wantRefused(t, "a stranger", s.TypingGroup(stranger, group), shard.CodeForbidden)
+	wantRefused(t, "no group", s.TypingGroup(alice, "nothing"), shard.CodeNotFound)
 	muted := s.Now() + 60_000
 	do(t, s, &shard.SetMember{Group: group, By: alice, User: bob, MutedUntil: &muted})
-	s.TypingGroup(bob, group)
+	wantRefused(t, "a muted member", s.TypingGroup(bob, group), shard.CodeForbidden)
 	if n := len(own.heard()) + len(other.heard()); n != 0 || len(his.heard()) != 1 {
 		t.Errorf("a stranger, a muted member or nobody typing was told %d times", n)
 	}
@@ -91,7 +97,7 @@ func TestTypingInGroups(t *testing.T) {
 		many = append(many, userIn(s, 0, n+1))
 	}
 	do(t, s, &shard.AddMembers{Group: group, By: alice, Users: many})
-	s.TypingGroup(alice, group)
+	typing(alice)
 	if n := len(his.heard()); n != 1 {
 		t.Errorf("typing was told %d times in a large group, want 1 from before", n)
 	}

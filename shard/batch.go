@@ -509,7 +509,10 @@ func (c *Trim) append(b []byte) []byte {
 	return appendUint(appendBytes(appendBytes(b, c.From), c.To), c.UpTo)
 }
 
-func (c *Trim) decode(d *decoder) { *c = Trim{From: d.user(), To: d.user(), UpTo: d.uint()} }
+func (c *Trim) decode(d *decoder) {
+	from, _ := d.key()
+	*c = Trim{From: from, To: d.user(), UpTo: d.uint()}
+}
 
 func (d *decoder) slot() uint16 { return uint16(d.uintMax(Slots - 1)) }
 

@@ -94,7 +94,7 @@ func (l *loader) finish() {
 }
 
 func (l *loader) user(d *decoder) {
-	name := d.user()
+	name, _ := d.key()
 	if d.err != nil || name == "" || l.s.inSlot(l.slot, name) != nil {
 		d.fail(errMalformed)
 		return

@@ -140,8 +140,13 @@ func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint6
 	for _, e := range v.entries[:held-1] {
 		e.gone, e.peer = shard.GapDeleted, 0 // nobody is told any more that it was read
 	}
+	for _, e := range v.entries[held-1:] {
+		if e.gone != "" {
+			e.gone = shard.GapExpired // whatever it was besides is forgotten
+		}
+	}
 	for _, e := range v.entries {
-		e.recalled, e.deleted = false, false
+		e.recalled, e.deleted, e.imported = false, false, e.imported && e.seq >= held
 	}
 	timeless := v.timeless
 	if held > v.newest() {

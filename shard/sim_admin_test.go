@@ -89,9 +89,11 @@ func (w *world) eraseUser() {
 func (w *world) clearDevices(user shard.UserID, erased bool) {
 	for _, d := range w.devices {
 		if d.user == user {
-			cursor := d.cursor
+			cursor, groups := d.cursor, d.groups
 			d.forget()
-			d.cursor = cursor && erased && w.chance(50)
+			if d.cursor = cursor && erased && w.chance(50); d.cursor {
+				d.groups = groups // they are not erased with the rest
+			}
 		}
 	}
 }
@@ -110,7 +112,8 @@ func (w *world) importSome() {
 		w.streams = append(w.streams, &simStream{name: 1 + w.rng.Uint64N(1<<40), a: w.anyUser(), b: w.anyUser()})
 	}
 	st := w.streams[max(0, len(w.streams)-1-w.rng.IntN(4))]
-	w.flushAll()
+	w.bringUp(w.shardOf(st.a))
+	w.bringUp(w.shardOf(st.b))
 	if w.moving(st.a) || w.moving(st.b) || w.underWay(st.a, st.b) || w.underWay(st.b, st.a) {
 		return
 	}
@@ -134,6 +137,16 @@ func (w *world) importSome() {
 	}
 	if st.a != st.b && !theirs.closed {
 		w.importInto(st.b, st.a, st.name, unread, rows, theirs, mine, false)
+	}
+}
+
+// bringUp executes what waits at a shard, and has its time be the present: what is
+// planned now is not to expire before it is done.
+func (w *world) bringUp(sh *simShard) {
+	w.flush(sh)
+	for sh.leader.Now() < w.clock+sh.skew {
+		w.order(sh.index, &shard.Trim{From: w.users[0], To: "nobody", UpTo: 1}, nil)
+		w.flush(sh)
 	}
 }
 
