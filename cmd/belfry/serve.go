@@ -46,7 +46,9 @@ When it can serve it prints one line to stdout,
 
   ready listen=127.0.0.1:8080 admin=127.0.0.1:8081
 
-with the addresses it has. The log goes to stderr.
+with the addresses it has. The log goes to stderr. SIGHUP makes it read
+--admin-token-file again. The administration API describes itself at /docs and
+/openapi.json of --admin-listen.
 
 Each flag is also a variable (--offline-ttl is BELFRY_OFFLINE_TTL) and a key of
 the YAML file that --config names (offline-ttl). A flag wins over a variable, a

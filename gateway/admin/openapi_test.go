@@ -92,7 +92,7 @@ var examples = map[string][]example{
 		{body: obj{"group": "c-live", "kind": "live"}, status: 201},
 	},
 	"getGroup": {
-		{prepare: makeGroup("gg"), path: "/v1/groups/gg", check: has(`"kind":"private"`, `"owner":"gg-owner"`, `"members":2`, `"properties":{}`)},
+		{prepare: makeGroup("gg"), path: "/v1/groups/gg", check: has(`"kind":"private"`, `"owner":"gg-owner"`, `"memberCount":2`, `"properties":{}`)},
 		{
 			prepare: func(s *server) {
 				s.must("POST", "/v1/groups", obj{"group": "gg2", "kind": "chatroom", "properties": obj{"a": obj{"$bin": "AAE="}}, "settings": obj{"maxMembers": 0}})
