@@ -26,6 +26,7 @@ func story() [][]byte {
 	batches := [][]Command{
 		{open("alice"), open("bob"), open("group team"), open("group live"), open("carol"), &FreezeSlot{Slot: SlotOf("carol")}, &DropSlot{Slot: SlotOf("carol")}},
 		{&Configure{Limits: Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
+		{&ConfigureHooks{Bytes: 100}},
 		{&Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasSince: true, Since: "?"}},
 		{send("alice", "bob", "1", 0), send("alice", "bob", "1", 0), send("alice", "zoe", "2", 7), send("bob", "alice", "3", 0)},
 		{send("alice", "bob", "4", 1), send("alice", "bob", "5", 0), send("alice", "bob", "6", 0), send("alice", "alice", "7", 0)},
@@ -35,7 +36,7 @@ func story() [][]byte {
 		{&SetConversation{User: "bob", Peer: "alice", Muted: new(true)}},
 		{&Block{User: "alice", Target: "zoe"}},
 		{&Deliver{Letter: Letter{From: "zoe", To: "bob", Number: 1, Kind: LetterMessage, Seq: 1, CID: "z", Body: []byte{1}}}},
-		{&Trim{From: "alice", To: "zoe", UpTo: 1}},
+		{&Trim{From: "alice", To: "zoe", UpTo: 1}, &HooksDone{UpTo: 1}},
 		{&DeleteConversation{User: "bob", Peer: "zoe", Messages: true}},
 		{&Expire{LastSlot: Slots - 1}},
 		{&Retain{Cutoff: storyTime + 3500, MaxWork: 1000}},

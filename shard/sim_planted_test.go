@@ -45,6 +45,8 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 			func(_ *world, s *shard.State, _, _ shard.UserID) { shard.LowerCutoff(s) }},
 		{"messages behind an idle conversation missed", 20, `Since|does not know|Import`,
 			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ForgetActivity(s, user, peer) }},
+		{"hook forgotten", 20, `StoredAfter`,
+			func(_ *world, s *shard.State, _, _ shard.UserID) { shard.ForgetHook(s) }},
 		{"letter applied twice", 20, `Touched|letter .* is missing|History|StartSync|Deliver`,
 			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ReapplyLetters(s, user, peer) }},
 	}

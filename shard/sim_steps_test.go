@@ -88,6 +88,7 @@ func (w *world) run(commands int) {
 				break
 			}
 		}
+		w.tellHooks()
 		for _, sh := range w.shards {
 			if len(sh.pending) > 0 && w.chance(30) || len(sh.pending) >= 16 {
 				w.flush(sh)

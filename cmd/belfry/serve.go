@@ -121,17 +121,26 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	var faults faults
 	config := o.storeConfig(log, registry)
 	config.MemoryLimit = o.limitMemory(log)
+	hooks, closeHooks, err := o.webhooks.open(o, log, registry)
+	if err != nil {
+		return err
+	}
+	defer closeHooks()
+	if hooks != nil {
+		config.Hooks, config.HookBytes = hooks, o.webhooks.storedBytes
+	}
 	faults.configure(&config)
 	store, err := raftstore.Open(config)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	defer closeHooks() // before the store: it notes what was delivered
 	administration, err := admin.New(o.adminConfig(store, adminTokens, log))
 	if err != nil {
 		return err
 	}
-	edge, err := gateway.New(o.gatewayConfig(store, auth, administration, adminTokens, log, registry))
+	edge, err := gateway.New(o.gatewayConfig(store, hooks, auth, administration, adminTokens, log, registry))
 	if err != nil {
 		return err
 	}
