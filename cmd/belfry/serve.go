@@ -114,6 +114,9 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	running, stop := context.WithCancel(context.Background())
 	var background sync.WaitGroup
 	background.Go(func() { paceGC(running) })
+	if o.adminTokenFile != "" {
+		background.Go(func() { o.reloadTokens(running, adminTokens, log) })
+	}
 	defer func() { stop(); background.Wait() }()
 
 	registry := prometheus.NewRegistry()
@@ -144,7 +147,6 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
-	background.Go(func() { o.reloadTokens(running, adminTokens, log) })
 
 	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
 	operations := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
@@ -266,9 +268,6 @@ func (o *serveOptions) reloadTokens(ctx context.Context, tokens *admin.Tokens, l
 		case <-ctx.Done():
 			return
 		case <-hangups:
-		}
-		if o.adminTokenFile == "" {
-			continue
 		}
 		if err := tokens.Reload(o.adminTokenFile); err != nil {
 			log.Error("admin tokens stay as they were", "error", err)

@@ -210,6 +210,42 @@ func TestContentTypes(t *testing.T) {
 			checkError(t, content, resp, text, status, protocol.CodeBadRequest, "Content-Type: want application/json")
 		}
 	}
+	for content, status := range map[string]int{
+		ndjson: 200, ndjson + "; charset=utf-8": 200, "": 200, "application/json": 415, "x/y/z": 415,
+	} {
+		r := s.request("POST", "/v1/import?stream=x", allToken, "")
+		r.Header.Set("Content-Type", content)
+		if resp, text := s.do(r); resp.StatusCode != status {
+			t.Errorf("import as %q: %d %s, want %d", content, resp.StatusCode, text, status)
+		}
+	}
+}
+
+func TestOtherSites(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *Config) { c.Tokens = OpenTokens() })
+	for _, c := range []struct {
+		method, header, value string
+		status                int
+	}{
+		{"POST", "Sec-Fetch-Site", "cross-site", 403},
+		{"POST", "Sec-Fetch-Site", "same-site", 403},
+		{"POST", "Origin", "http://evil.example", 403},
+		{"POST", "Sec-Fetch-Site", "same-origin", 201},
+		{"POST", "Origin", s.http.URL, 201},
+		{"POST", "X-No", "browser", 201},
+		{"GET", "Sec-Fetch-Site", "cross-site", 200}, // which may not read the answer
+	} {
+		r := s.request(c.method, "/v1/groups", "", obj{"kind": "private"})
+		r.Header.Set(c.header, c.value)
+		resp, text := s.do(r)
+		if resp.StatusCode != c.status {
+			t.Errorf("%s with %s: %s: %d %s, want %d", c.method, c.header, c.value, resp.StatusCode, text, c.status)
+		}
+		if c.status == 403 {
+			checkError(t, c.value, resp, text, 403, protocol.CodeForbidden, "Origin: ")
+		}
+	}
 }
 
 // TestAccess makes every call of the document without and with tokens of all

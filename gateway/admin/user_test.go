@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -425,6 +424,6 @@ func TestConfigIsRefused(t *testing.T) {
 		}
 	}
 	if _, err := New(Config{Backend: backend}); err != nil {
-		t.Error(errors.Join(err))
+		t.Error(err)
 	}
 }
