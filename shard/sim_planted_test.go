@@ -45,6 +45,12 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 			func(_ *world, s *shard.State, _, _ shard.UserID) { shard.LowerCutoff(s) }},
 		{"messages behind an idle conversation missed", 20, `Since|does not know`,
 			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ForgetActivity(s, user, peer) }},
+		{"imported messages pushed", 20, `Since|Offline|does not know`,
+			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.ForgetImports(s, user) }},
+		{"erased conversation begins anew", 20, `StartSync|History|Deliver|Send|letter|Touched|recents|queue|lost|unread|Since`,
+			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ForgetStub(s, user, peer) }},
+		{"settings lost", 20, `settings|Login|RefreshToken|code|Exists|History|unread|Unread|queue`,
+			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.ForgetSettings(s, user) }},
 		{"letter applied twice", 20, `Touched|letter .* is missing|History|StartSync|Deliver`,
 			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ReapplyLetters(s, user, peer) }},
 	}
