@@ -38,6 +38,7 @@ type Client struct {
 	// What a login does not carry and every session is told again.
 	background bool
 	watched    map[string]struct{}
+	live       map[string]struct{} // groups
 }
 
 // New starts a client. It connects by itself; requests wait for that. Close
@@ -56,6 +57,7 @@ func New(cfg Config) (*Client, error) {
 		ended:   make(chan struct{}),
 		done:    make(chan struct{}),
 		watched: make(map[string]struct{}),
+		live:    make(map[string]struct{}),
 	}
 	c.stop, c.end = context.WithCancel(context.Background())
 	go c.run()

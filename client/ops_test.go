@@ -11,13 +11,7 @@ import (
 
 func TestOps(t *testing.T) {
 	yes := true
-	for _, c := range []struct {
-		op   string
-		ask  func(context.Context, *Client) (any, error)
-		args string // as fmt prints a map: keys in order
-		ok   frame
-		want string
-	}{
+	checkOps(t, []opCase{
 		{
 			"getMessage",
 			func(ctx context.Context, c *Client) (any, error) {
@@ -103,7 +97,21 @@ func TestOps(t *testing.T) {
 			func(ctx context.Context, c *Client) (any, error) { return c.Presence(ctx, "bob", "carol") },
 			"map[users:[bob carol]]", frame{"presence": frame{"bob": frame{"online": false, "lastSeen": 5}}}, "[{bob false 5}]",
 		},
-	} {
+	})
+}
+
+// An opCase is a request, with what goes over the wire and comes of it.
+type opCase struct {
+	op   string
+	ask  func(context.Context, *Client) (any, error)
+	args string // as fmt prints a map: keys in order
+	ok   frame
+	want string
+}
+
+func checkOps(t *testing.T, cases []opCase) {
+	t.Helper()
+	for _, c := range cases {
 		t.Run(c.op, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *server, cfg Config) {
 				client := start(t, cfg)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -45,12 +46,22 @@ func (s *session) restore(ctx context.Context) error {
 	s.c.mu.Lock()
 	background := s.c.background
 	watched := slices.Sorted(maps.Keys(s.c.watched))
+	live := slices.Sorted(maps.Keys(s.c.live))
 	s.c.mu.Unlock()
 	if background {
 		err := s.c.out.do(ctx, &call{
 			op: protocol.OpSetState, tied: true, args: &protocol.SetStateArgs{Background: true},
 		})
 		if err != nil {
+			return err
+		}
+	}
+	for _, group := range live {
+		err := s.c.out.do(ctx, &call{op: protocol.OpJoinGroup, tied: true, args: &protocol.GroupArgs{Group: group}})
+		if refusal, ok := errors.AsType[*Error](err); ok && !refusal.temporary() {
+			s.c.cfg.Log.Warn("live group not joined again", "group", group, "err", err)
+			s.c.forgetLive(group)
+		} else if err != nil {
 			return err
 		}
 	}

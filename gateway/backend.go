@@ -28,6 +28,9 @@ type Backend interface {
 	Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w raftstore.Watcher) (*shard.Sync, error)
 	// Unwatch forgets the watcher. It does not end the session: Logout does.
 	Unwatch(user shard.UserID, session shard.SessionID)
+	// SetBackground says whether somebody looks at the device of a session. It
+	// lasts as long as the watcher.
+	SetBackground(user shard.UserID, session shard.SessionID, background bool)
 	// NextSync reads the next part of a sync: messages, and at the end the
 	// changes that a device with a cursor missed. b.More tells whether to call again.
 	NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error
@@ -39,7 +42,8 @@ type Backend interface {
 
 	// Recents is linearizable; last[i] is the last message of conversations[i].
 	Recents(ctx context.Context, user shard.UserID) (conversations []shard.Conversation, last []shard.Message, err error)
-	// History reads the leader's memory.
+	// History reads the leader's memory. That of a group is refused to who is no
+	// member of it.
 	History(q shard.HistoryQuery, page *shard.Page) error
 	Blocked(ctx context.Context, user shard.UserID) ([]shard.UserID, error)
 
@@ -48,8 +52,11 @@ type Backend interface {
 	SendEphemeral(m *shard.Send) (timeMS int64, err error)
 	// Typing is dropped silently when the receiver must not see it.
 	Typing(from, to shard.UserID)
+	// TypingGroup is Typing to the members of a group, unless they are many. Who
+	// is no member gets a refusal.
+	TypingGroup(from shard.UserID, group shard.GroupID) error
 	// Presence answers for those of users that asker shares a conversation
-	// with and that have not blocked him; the others are left out.
+	// or a group with and that have not blocked him; the others are left out.
 	Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]raftstore.Presence, error)
 	// SubscribePresence is Presence, and from then on w.Signal tells each
 	// change until UnsubscribePresence.
@@ -58,6 +65,37 @@ type Backend interface {
 
 	// Exists tells whether the account ever logged in (for --open-users=false).
 	Exists(user shard.UserID) (bool, error)
+	// Blocks tells whether a user has blocked another one.
+	Blocks(user, target shard.UserID) (bool, error)
+	// GroupCounts tells of how many groups a user is a member, and how many he owns.
+	GroupCounts(user shard.UserID) (joined, owned int, err error)
+	// WatchGroup registers w until UnwatchGroup. What came before, w has to read.
+	WatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
+	UnwatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
+	// SyncGroups is linearizable. At most backlog messages of a group are to be
+	// pushed, and of each shard's groups about most in all. Of shards that do not
+	// serve now, the groups are in left; groups whose member the user is not are
+	// in neither.
+	SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk)
+	// GroupSince reads what came after a point in a group's order, the same for
+	// all members.
+	GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error
+	// GroupMessages reads messages by seq; those that cannot be shown to the
+	// member are left out.
+	GroupMessages(user shard.UserID, group shard.GroupID, seqs []uint64, b *shard.Batch) error
+	// MemberChanges reads what a member's other sessions changed in his own view.
+	MemberChanges(group shard.GroupID, user shard.UserID, session shard.SessionID, after uint64) ([]shard.Change, error)
+	JoinedAt(group shard.GroupID, user shard.UserID) (arrival uint64, member bool, err error)
+	GroupCursor(group shard.GroupID, arrival uint64) string
+	Group(group shard.GroupID, asker shard.UserID) (info shard.GroupInfo, exists bool, err error)
+	// Members lists in order of name, from the first one above after.
+	Members(group shard.GroupID, after shard.UserID, limit int) (members []shard.Member, more bool, err error)
+	// JoinRequests lists the oldest first.
+	JoinRequests(group shard.GroupID) ([]shard.JoinRequest, error)
+	GroupsOf(ctx context.Context, user shard.UserID) ([]shard.GroupRef, error)
+	// SendLive passes a message to the sessions that are in a group now.
+	SendLive(m *shard.SendGroup) (timeMS int64, err error)
+
 	// Ready is nil when every shard of this node serves.
 	Ready() error
 	// Now is the store's clock, ms.

@@ -38,6 +38,18 @@ var handlers = map[string]handler{
 	protocol.OpBlock:              (*session).block,
 	protocol.OpUnblock:            (*session).unblock,
 	protocol.OpGetBlocked:         (*session).getBlocked,
+	protocol.OpCreateGroup:        (*session).createGroup,
+	protocol.OpJoinGroup:          (*session).joinGroup,
+	protocol.OpLeaveGroup:         (*session).leaveGroup,
+	protocol.OpDismissGroup:       (*session).dismissGroup,
+	protocol.OpAnswerJoin:         (*session).answerJoin,
+	protocol.OpAddMembers:         (*session).addMembers,
+	protocol.OpRemoveMembers:      (*session).removeMembers,
+	protocol.OpSetMember:          (*session).setMember,
+	protocol.OpSetGroup:           (*session).setGroup,
+	protocol.OpGetGroup:           (*session).getGroup,
+	protocol.OpGetMembers:         (*session).getMembers,
+	protocol.OpGetGroups:          (*session).getGroups,
 }
 
 // A refusal is an error reply.

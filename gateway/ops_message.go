@@ -11,17 +11,9 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/webhook"
 	"github.com/belfry-im/belfry/shard"
 )
-
-// peerOf gives the other user of a one-to-one conversation. Groups have their
-// place here: as none can be made yet, none exists.
-func peerOf(conv protocol.Conv) (shard.UserID, error) {
-	if conv.Group {
-		return "", &refusal{code: protocol.CodeNotFound, message: "conv: group " + conv.ID + " does not exist"}
-	}
-	return shard.UserID(conv.ID), nil
-}
 
 // identity is what the shard knows a repeat of a changing request by.
 func (s *session) identity(r request, cmd shard.Command) shard.Request {
@@ -43,10 +35,19 @@ func (s *session) send(r request) error {
 	if err := args.Decode(r.Args, s.gateway.config.MaxBody); err != nil {
 		return err
 	}
-	to, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if s.gateway.config.Hooks.wants(webhook.MessageBeforeSend) {
+		s.hold(r, &args)
+		return nil
 	}
+	return s.accept(r, &args)
+}
+
+// accept goes on with a send that nobody objects to. Its body may lie in the frame.
+func (s *session) accept(r request, args *protocol.SendArgs) error {
+	if args.Conv.Group {
+		return s.sendGroup(r, args)
+	}
+	to := shard.UserID(args.Conv.ID)
 	b := s.gateway.backend
 	if s.gateway.config.KnownUsersOnly && to != s.user {
 		known, err := b.Exists(to)
@@ -58,22 +59,29 @@ func (s *session) send(r request) error {
 		}
 	}
 	if args.HasTTL && args.TTL == 0 {
-		cmd := s.sendCommand(&args, to)
+		cmd := s.sendCommand(args, to)
 		cmd.Body = bytes.Clone(cmd.Body) // the signal that becomes of it outlives the frame
 		at, err := b.SendEphemeral(&cmd)
 		if err != nil {
 			return err
 		}
-		s.replyWith(r, func(b []byte) []byte { return s.sent(b, r.ID, &shard.Result{ID: cmd.ID, Time: at}) })
-		s.countSend(r.came)
+		s.sentLive(r, args, &shard.Result{ID: cmd.ID, Time: at})
 		return nil
 	}
 	m := newSending()
-	m.command, m.session, m.id, m.came = s.sendCommand(&args, to), s, r.ID, r.came
+	m.command, m.session, m.id, m.came = s.sendCommand(args, to), s, r.ID, r.came
+	m.hook = s.sentHook(args)
 	s.start(r)
 	s.submits.Add(1)
 	b.Submit(&m.command, m.done)
 	return nil
+}
+
+// sentLive answers a send that went to those who are connected.
+func (s *session) sentLive(r request, args *protocol.SendArgs, result *shard.Result) {
+	s.replyWith(r, func(b []byte) []byte { return s.sent(b, r.ID, result) })
+	s.countSend(r.came)
+	s.gateway.config.Hooks.sent(s.sentHook(args), result)
 }
 
 // sendCommand is the command of a send. Its body may lie in the frame.
@@ -87,10 +95,12 @@ func (s *session) sendCommand(args *protocol.SendArgs, to shard.UserID) shard.Se
 // A sending is a send on its way through the store: what propose is for other
 // requests, without its allocations.
 type sending struct {
-	command shard.Send
+	command shard.Send      // to a user
+	group   shard.SendGroup // to a group
 	session *session
 	id      uint64
 	came    time.Time
+	hook    *sentHook                 // nil when nobody wants to know
 	done    func(shard.Result, error) // takes the outcome, made once
 }
 
@@ -107,7 +117,7 @@ func newSending() *sending {
 
 // finish answers the send.
 func (m *sending) finish(result shard.Result, err error) {
-	s, id, came := m.session, m.id, m.came
+	s, id, came, hook := m.session, m.id, m.came, m.hook
 	*m = sending{done: m.done}
 	sendings.Put(m)
 	defer s.submits.Done()
@@ -121,6 +131,7 @@ func (m *sending) finish(result shard.Result, err error) {
 		return
 	}
 	s.countSend(came)
+	s.gateway.config.Hooks.sent(hook, &result)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finishLocked(id)
@@ -158,11 +169,10 @@ func (s *session) readReport(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.readGroup(r, &args)
 	}
-	cmd := &shard.ReadReport{User: s.user, Session: s.number, Peer: peer, Seq: args.Seq}
+	cmd := &shard.ReadReport{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Seq: args.Seq}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(result shard.Result) { s.reply(r, &protocol.ReadReportOK{Unread: result.Unread}) })
 	return nil
@@ -173,11 +183,10 @@ func (s *session) recall(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.recallGroup(r, &args)
 	}
-	cmd := &shard.Recall{User: s.user, Session: s.number, Peer: peer, Seq: args.Seq}
+	cmd := &shard.Recall{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Seq: args.Seq}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
@@ -188,11 +197,10 @@ func (s *session) deleteMessage(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.hideMessages(r, &args)
 	}
-	cmd := &shard.DeleteMessages{User: s.user, Session: s.number, Peer: peer, Seqs: args.Seqs}
+	cmd := &shard.DeleteMessages{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Seqs: args.Seqs}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
@@ -203,11 +211,10 @@ func (s *session) deleteConversation(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.hideGroup(r, &args)
 	}
-	cmd := &shard.DeleteConversation{User: s.user, Session: s.number, Peer: peer, Messages: args.Messages}
+	cmd := &shard.DeleteConversation{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Messages: args.Messages}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil
@@ -218,11 +225,10 @@ func (s *session) setConversation(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
+	if args.Conv.Group {
+		return s.setGroupView(r, &args)
 	}
-	cmd := &shard.SetConversation{User: s.user, Session: s.number, Peer: peer, Muted: args.Muted, Pinned: args.Pinned}
+	cmd := &shard.SetConversation{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Muted: args.Muted, Pinned: args.Pinned}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil

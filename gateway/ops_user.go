@@ -49,11 +49,13 @@ func (s *session) typing(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	peer, err := peerOf(args.Conv)
-	if err != nil {
-		return err
-	}
-	if peer != s.user {
+	if peer := shard.UserID(args.Conv.ID); args.Conv.Group {
+		if group := shard.GroupID(args.Conv.ID); !s.inLive(group) {
+			if err := s.gateway.backend.TypingGroup(s.user, group); err != nil {
+				return err
+			}
+		}
+	} else if peer != s.user {
 		s.gateway.backend.Typing(s.user, peer)
 	}
 	s.reply(r, nil)

@@ -35,10 +35,9 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 		}
 		switch signal.Kind {
 		case raftstore.SignalTyping:
+			conv := wireConv(signal.User, signal.Group)
 			s.queue(func(b []byte) []byte {
-				return protocol.AppendTyping(b, s.codec, &protocol.Typing{
-					User: string(signal.User), Conv: protocol.UserConv(string(signal.User)), Time: signal.Time,
-				})
+				return protocol.AppendTyping(b, s.codec, &protocol.Typing{User: string(signal.User), Conv: conv, Time: signal.Time})
 			})
 		case raftstore.SignalPresence:
 			status := protocol.StatusOffline

@@ -14,14 +14,16 @@ import (
 // log or replicas. What a command does is therefore real; when its outcome is
 // told, and whether the store serves at all, is up to the test.
 type testStore struct {
-	mu       sync.Mutex
-	state    *shard.State
-	out      shard.Outcome
-	watchers map[shard.UserID]map[shard.SessionID]raftstore.Watcher
-	presence map[raftstore.Watcher][]shard.UserID
-	down     bool            // reads and commands get ErrUnavailable
-	commands []shard.Command // all that were applied, if recorded
-	record   bool
+	mu            sync.Mutex
+	state         *shard.State
+	out           shard.Outcome
+	watchers      map[shard.UserID]map[shard.SessionID]raftstore.Watcher
+	presence      map[raftstore.Watcher][]shard.UserID
+	groupWatchers map[shard.GroupID][]raftstore.GroupWatcher
+	background    map[sessionOf]bool // as the gateway said
+	down          bool               // reads and commands get ErrUnavailable
+	commands      []shard.Command    // all that were applied, if recorded
+	record        bool
 
 	outcomes sync.Cond // of mu
 	queue    []func()  // outcomes to be told, in order
@@ -30,11 +32,18 @@ type testStore struct {
 	teller   sync.WaitGroup
 }
 
+type sessionOf struct {
+	user    shard.UserID
+	session shard.SessionID
+}
+
 func newTestStore(t testing.TB) *testStore {
 	s := &testStore{
-		state:    shard.NewState(0),
-		watchers: make(map[shard.UserID]map[shard.SessionID]raftstore.Watcher),
-		presence: make(map[raftstore.Watcher][]shard.UserID),
+		state:         shard.NewState(0),
+		background:    make(map[sessionOf]bool),
+		watchers:      make(map[shard.UserID]map[shard.SessionID]raftstore.Watcher),
+		presence:      make(map[raftstore.Watcher][]shard.UserID),
+		groupWatchers: make(map[shard.GroupID][]raftstore.GroupWatcher),
 	}
 	s.outcomes.L = &s.mu
 	s.apply(&shard.OpenSlots{FirstSlot: 0, LastSlot: shard.Slots - 1})
@@ -70,6 +79,7 @@ func (s *testStore) apply(cmd shard.Command) shard.Result {
 			w.Wake()
 		}
 	}
+	s.tellGroups()
 	return s.out.Results[0]
 }
 
@@ -182,6 +192,12 @@ func (s *testStore) Unwatch(user shard.UserID, session shard.SessionID) {
 	delete(s.watchers[user], session)
 }
 
+func (s *testStore) SetBackground(user shard.UserID, session shard.SessionID, background bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.background[sessionOf{user, session}] = background
+}
+
 func (s *testStore) NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,6 +237,14 @@ func (s *testStore) History(q shard.HistoryQuery, page *shard.Page) error {
 	defer s.mu.Unlock()
 	if s.down {
 		return raftstore.ErrUnavailable
+	}
+	if q.Group != "" {
+		switch info, exists := s.state.Group(q.Group, q.User); {
+		case !exists:
+			return &shard.RefusedError{Code: shard.CodeNotFound, Detail: "conv: there is no such group"}
+		case info.Role == shard.RoleNone && !q.Admin:
+			return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: only for members of the group"}
+		}
 	}
 	s.state.History(q, page, s.Now())
 	return nil

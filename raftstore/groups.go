@@ -2,79 +2,166 @@ package raftstore
 
 import (
 	"context"
+	"sync"
 
 	"github.com/belfry-im/belfry/shard"
 )
 
-// A GroupWatcher is a gateway's ear at the leader of a group's shard, one for
-// all its sessions. As for a Watcher, its methods must not block and must not
-// call back into the Store.
-type GroupWatcher interface {
-	// Wake says that something came in the group's order.
-	Wake()
-	// WakeMember says that a member's own view of the group changed.
-	WakeMember(user shard.UserID)
-	// Signal hands over a message of a group that stores none, or one of ttl 0.
-	// The sessions of m.From that have number m.Session do not get it.
-	Signal(m *shard.Message)
+// SyncGroups tells a user who logs in how he finds his groups, in one round for
+// each shard that holds some of them: at most backlog messages of a group are to
+// be pushed, and of each shard's about most in all. Of shards that do not serve
+// now, or not before ctx ends, the groups are in left; those whose member he is
+// not are in neither.
+func (s *Store) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk) {
+	byShard := make([][]shard.GroupAsk, len(s.groups))
+	for _, ask := range asks {
+		id := s.group(ask.Group.Key()).id
+		byShard[id] = append(byShard[id], ask)
+	}
+	parts := make([]groupSync, len(s.groups))
+	var rounds sync.WaitGroup
+	for id, asks := range byShard {
+		if len(asks) == 0 {
+			continue
+		}
+		rounds.Go(func() {
+			part, err := readStep(ctx, s.groups[id], func(st *shard.State, now int64) (groupSync, error) {
+				return syncOwned(st, user, asks, backlog, most, now), nil
+			})
+			if err != nil {
+				part = groupSync{left: asks}
+			}
+			parts[id] = part
+		})
+	}
+	rounds.Wait()
+	for _, part := range parts {
+		views = append(views, part.views...)
+		left = append(left, part.left...)
+	}
+	return views, left
 }
 
-// WatchGroup registers w until UnwatchGroup. What came before, w has to read.
-func (s *Store) WatchGroup(group shard.GroupID, w GroupWatcher) {}
+// A groupSync is what one shard says of the groups of who logs in.
+type groupSync struct {
+	views []shard.GroupView
+	left  []shard.GroupAsk
+}
 
-// UnwatchGroup ends what WatchGroup began.
-func (s *Store) UnwatchGroup(group shard.GroupID, w GroupWatcher) {}
+// syncOwned answers for the groups whose slots are here.
+func syncOwned(st *shard.State, user shard.UserID, asks []shard.GroupAsk, backlog, most int, now int64) (part groupSync) {
+	owned := make([]shard.GroupAsk, 0, len(asks))
+	for _, ask := range asks {
+		if st.Owns(shard.SlotOf(string(ask.Group.Key()))) {
+			owned = append(owned, ask)
+		} else {
+			part.left = append(part.left, ask)
+		}
+	}
+	part.views = st.SyncGroups(user, owned, backlog, most, now)
+	return part
+}
 
-// SyncGroups tells a user who logs in how he finds his groups, in one round for
-// each shard that holds some of them. Of shards that do not serve now, the
-// groups are in left.
-func (s *Store) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog int) (views []shard.GroupView, left []shard.GroupAsk) {
-	return nil, asks
+// readGroup runs f on the state that holds a group.
+func (s *Store) readGroup(group shard.GroupID, f func(st *shard.State, now int64)) error {
+	return s.read(group.Key(), f)
 }
 
 // GroupSince reads what came after a point in a group's order.
 func (s *Store) GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {
-	return nil
+	return s.readGroup(group, func(st *shard.State, now int64) {
+		st.GroupSince(group, after, b, maxMessages, maxBytes, now)
+	})
 }
 
 // GroupMessages reads messages of a group by seq, for a member.
 func (s *Store) GroupMessages(user shard.UserID, group shard.GroupID, seqs []uint64, b *shard.Batch) error {
-	return nil
+	return s.readGroup(group, func(st *shard.State, now int64) { st.GroupMessages(user, group, seqs, b, now) })
 }
 
 // MemberChanges reads what changed in a member's own view of a group.
 func (s *Store) MemberChanges(group shard.GroupID, user shard.UserID, session shard.SessionID, after uint64) (changes []shard.Change, err error) {
-	return nil, nil
+	err = s.readGroup(group, func(st *shard.State, _ int64) { changes = st.MemberChanges(group, user, session, after) })
+	return changes, err
 }
 
 // JoinedAt gives the point in a group's order at which a member joined; false:
 // he is none.
 func (s *Store) JoinedAt(group shard.GroupID, user shard.UserID) (arrival uint64, member bool, err error) {
-	return 0, false, nil
+	err = s.readGroup(group, func(st *shard.State, _ int64) { arrival, member = st.JoinedAt(group, user) })
+	return arrival, member, err
 }
 
-// GroupCursor is the text of a point in a group's order.
-func (s *Store) GroupCursor(group shard.GroupID, arrival uint64) string { return "" }
+// GroupCursor is the text of a point in a group's order. It is empty, which a
+// device gives back as no cursor, while the shard does not serve.
+func (s *Store) GroupCursor(group shard.GroupID, arrival uint64) string {
+	var cursor string
+	if err := s.readGroup(group, func(st *shard.State, _ int64) { cursor = st.GroupCursor(group, arrival) }); err != nil {
+		return ""
+	}
+	return cursor
+}
 
 // Group tells what is known of a group, and of who asks as a member of it.
 func (s *Store) Group(group shard.GroupID, asker shard.UserID) (info shard.GroupInfo, exists bool, err error) {
-	return info, false, nil
+	err = s.readGroup(group, func(st *shard.State, _ int64) { info, exists = st.Group(group, asker) })
+	return info, exists, err
 }
 
 // Members lists members in order of name, from the first one above after.
 func (s *Store) Members(group shard.GroupID, after shard.UserID, limit int) (members []shard.Member, more bool, err error) {
-	return nil, false, nil
+	err = s.readGroup(group, func(st *shard.State, _ int64) { members, more = st.Members(group, after, limit) })
+	return members, more, err
 }
 
 // JoinRequests lists those that wait for an answer, oldest first.
-func (s *Store) JoinRequests(group shard.GroupID) ([]shard.JoinRequest, error) { return nil, nil }
+func (s *Store) JoinRequests(group shard.GroupID) (requests []shard.JoinRequest, err error) {
+	err = s.readGroup(group, func(st *shard.State, _ int64) { requests = st.JoinRequests(group) })
+	return requests, err
+}
 
 // GroupsOf lists the groups whose member a user is, by id, as of now.
 func (s *Store) GroupsOf(ctx context.Context, user shard.UserID) ([]shard.GroupRef, error) {
-	return nil, nil
+	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []shard.GroupRef { return st.GroupsOf(user) })
 }
 
-// SendLive passes a message to the sessions that are in a group now: one of a
-// group that stores none, or of ttl 0 in another one. Refusals are
-// *shard.RefusedError.
-func (s *Store) SendLive(m *shard.SendGroup) (timeMS int64, err error) { return 0, nil }
+// GroupCounts tells of how many groups a user is a member, and how many he
+// owns, as far as his shard has heard.
+func (s *Store) GroupCounts(user shard.UserID) (joined, owned int, err error) {
+	err = s.read(user, func(st *shard.State, _ int64) {
+		for _, ref := range st.GroupsOf(user) {
+			joined++
+			if ref.Owner {
+				owned++
+			}
+		}
+	})
+	return joined, owned, err
+}
+
+func (s *Store) groupHistory(q shard.HistoryQuery, page *shard.Page) error {
+	var refused *shard.RefusedError
+	err := s.readGroup(q.Group, func(st *shard.State, now int64) {
+		info, exists := st.Group(q.Group, q.User)
+		switch {
+		case !exists:
+			refused = noGroup(q.Group)
+		case info.Role == shard.RoleNone && !q.Admin:
+			refused = noMember(q.Group)
+		default:
+			st.History(q, page, now)
+		}
+	})
+	if err == nil && refused != nil {
+		return refused
+	}
+	return err
+}
+
+func noGroup(group shard.GroupID) *shard.RefusedError {
+	return &shard.RefusedError{Code: shard.CodeNotFound, Detail: "conv: there is no group " + string(group)}
+}
+
+func noMember(group shard.GroupID) *shard.RefusedError {
+	return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: only for members of " + string(group)}
+}

@@ -11,8 +11,8 @@ import (
 // hubStripes spreads the users over locks.
 const hubStripes = 64
 
-// A hub knows the watchers of this node, by user. It holds as many as sessions
-// are logged in here.
+// A hub knows the watchers of this node, by user and by group. It holds as many
+// of users as sessions are logged in here, and of groups what the edge registers.
 type hub struct {
 	stripes  [hubStripes]hubStripe
 	presence *presence
@@ -20,19 +20,22 @@ type hub struct {
 }
 
 type hubStripe struct {
-	mu    sync.Mutex
-	users map[shard.UserID][]listener
+	mu     sync.Mutex
+	users  map[shard.UserID][]listener
+	groups map[shard.GroupID][]GroupWatcher
 }
 
 type listener struct {
-	session shard.SessionID
-	watcher Watcher
+	session    shard.SessionID
+	watcher    Watcher
+	background bool // nobody looks at the device
 }
 
 func newHub(p *presence, count prometheus.Gauge) *hub {
 	h := &hub{presence: p, count: count}
 	for i := range h.stripes {
 		h.stripes[i].users = make(map[shard.UserID][]listener)
+		h.stripes[i].groups = make(map[shard.GroupID][]GroupWatcher)
 	}
 	return h
 }
@@ -49,11 +52,11 @@ func (h *hub) add(user shard.UserID, session shard.SessionID, w Watcher) {
 	listeners := st.users[user]
 	for i := range listeners {
 		if listeners[i].session == session {
-			listeners[i].watcher = w
+			listeners[i].watcher, listeners[i].background = w, false
 			return
 		}
 	}
-	st.users[user] = append(listeners, listener{session, w})
+	st.users[user] = append(listeners, listener{session: session, watcher: w})
 	h.count.Inc()
 	if len(listeners) == 0 {
 		h.presence.changed(user)
@@ -94,6 +97,27 @@ func (h *hub) online(user shard.UserID) bool {
 	return len(st.users[user]) > 0
 }
 
+// setBackground notes whether somebody looks at the device of a session.
+func (h *hub) setBackground(user shard.UserID, session shard.SessionID, background bool) {
+	st := h.stripe(user)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for i := range st.users[user] {
+		if l := &st.users[user][i]; l.session == session {
+			l.background = background
+		}
+	}
+}
+
+// foreground tells whether a session of the user listens that is not in the
+// background.
+func (h *hub) foreground(user shard.UserID) bool {
+	st := h.stripe(user)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return slices.ContainsFunc(st.users[user], func(l listener) bool { return !l.background })
+}
+
 // watches tells whether a certain session listens.
 func (h *hub) watches(key sessionKey) bool {
 	st := h.stripe(key.user)
@@ -119,6 +143,7 @@ func (h *hub) notify(out *shard.Outcome) {
 		}
 		st.mu.Unlock()
 	}
+	h.notifyGroups(out)
 }
 
 // kick ends a session's watch and tells it why.
@@ -141,8 +166,8 @@ func (h *hub) signal(user shard.UserID, except shard.SessionID, s Signal) {
 }
 
 // resume prepares the watchers of a shard for a new reign over it: those whose
-// session is no more are kicked, the others told to look. It returns the
-// sessions that are watched.
+// session is no more are kicked, the others, and those of groups, told to look.
+// It returns the sessions that are watched.
 func (h *hub) resume(owns func(shard.UserID) bool, live map[sessionKey]bool) map[sessionKey]bool {
 	claimed := make(map[sessionKey]bool)
 	for i := range h.stripes {
@@ -160,6 +185,13 @@ func (h *hub) resume(owns func(shard.UserID) bool, live map[sessionKey]bool) map
 				} else {
 					h.drop(st, user, l.session)
 					l.watcher.Kick("policy")
+				}
+			}
+		}
+		for group, watchers := range st.groups {
+			if owns(group.Key()) {
+				for _, w := range watchers {
+					w.Wake()
 				}
 			}
 		}

@@ -129,17 +129,10 @@ func (p *presence) tell(s *Store, user shard.UserID) {
 	}
 }
 
-// Presence answers for those of users that asker has a conversation with and
-// that have not blocked him. The others are left out.
+// Presence answers for those of users that asker has a conversation or a group
+// in common with and that have not blocked him. The others are left out.
 func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]Presence, error) {
-	var visible []shard.UserID
-	err := s.read(asker, func(st *shard.State, _ int64) {
-		for _, user := range users {
-			if st.Knows(asker, user) && !st.BlockedBy(asker, user) {
-				visible = append(visible, user)
-			}
-		}
-	})
+	visible, err := s.visible(asker, users)
 	if err != nil {
 		return nil, err
 	}
@@ -180,3 +173,50 @@ func (s *Store) SubscribePresence(asker shard.UserID, users []shard.UserID, w Wa
 
 // UnsubscribePresence ends all subscriptions of w.
 func (s *Store) UnsubscribePresence(w Watcher) { s.hub.presence.unsubscribe(w) }
+
+// visible gives those of users whose presence asker may know.
+func (s *Store) visible(asker shard.UserID, users []shard.UserID) (visible []shard.UserID, err error) {
+	var unknown []shard.UserID // to be asked for groups in common
+	var groups []shard.GroupRef
+	err = s.read(asker, func(st *shard.State, _ int64) {
+		for _, user := range users {
+			switch {
+			case st.BlockedBy(asker, user):
+			case st.Knows(asker, user):
+				visible = append(visible, user)
+			default:
+				unknown = append(unknown, user)
+			}
+		}
+		if len(unknown) > 0 {
+			groups = st.GroupsOf(asker)
+		}
+	})
+	if err != nil || len(groups) == 0 {
+		return visible, err
+	}
+	for _, user := range unknown {
+		// A shard without a leader knows of no group.
+		_ = s.read(user, func(st *shard.State, _ int64) {
+			if !st.Blocks(user, asker) && share(groups, st.GroupsOf(user)) {
+				visible = append(visible, user)
+			}
+		})
+	}
+	return visible, nil
+}
+
+// share tells whether two lists, by id, have a group in common.
+func share(a, b []shard.GroupRef) bool {
+	for len(a) > 0 && len(b) > 0 {
+		switch {
+		case a[0].Group < b[0].Group:
+			a = a[1:]
+		case a[0].Group > b[0].Group:
+			b = b[1:]
+		default:
+			return true
+		}
+	}
+	return false
+}

@@ -52,8 +52,12 @@ func (s *Store) Cursor(user shard.UserID, arrival uint64) string {
 }
 
 // History reads the leader's memory, which after a change of leaders may be
-// stale for as long as an election takes.
+// stale for as long as an election takes. That of a group is refused, with a
+// *shard.RefusedError, to who is no member of it.
 func (s *Store) History(q shard.HistoryQuery, page *shard.Page) error {
+	if q.Group != "" {
+		return s.groupHistory(q, page)
+	}
 	return s.read(q.User, func(st *shard.State, now int64) { st.History(q, page, now) })
 }
 
@@ -61,6 +65,12 @@ func (s *Store) History(q shard.HistoryQuery, page *shard.Page) error {
 func (s *Store) Exists(user shard.UserID) (exists bool, err error) {
 	err = s.read(user, func(st *shard.State, _ int64) { exists = st.Exists(user) })
 	return exists, err
+}
+
+// Blocks tells whether a user has blocked another one.
+func (s *Store) Blocks(user, target shard.UserID) (blocks bool, err error) {
+	err = s.read(user, func(st *shard.State, _ int64) { blocks = st.Blocks(user, target) })
+	return blocks, err
 }
 
 // Recents lists the recent conversations, newest first, as of now; last[i] is
@@ -87,26 +97,29 @@ func (s *Store) Sessions(ctx context.Context, user shard.UserID) ([]shard.Sessio
 	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []shard.SessionInfo { return st.Sessions(user) })
 }
 
-// readCommitted runs f in an apply step of the user's shard, after all that was
-// proposed before. It is linearizable, and costs a place in a log entry. Since
-// nothing changes, every failure is an ErrUnavailable.
+// readCommitted is readStep in the shard of a user.
 func readCommitted[T any](ctx context.Context, s *Store, user shard.UserID, f func(st *shard.State, now int64) T) (T, error) {
+	return readStep(ctx, s.group(user), func(st *shard.State, now int64) (value T, err error) {
+		if !st.Owns(shard.SlotOf(string(user))) {
+			return value, errMoving
+		}
+		return f(st, now), nil
+	})
+}
+
+// readStep runs f in an apply step of a shard, after all that was proposed
+// before. It is linearizable, and costs a place in a log entry. Since nothing
+// changes, every failure is an ErrUnavailable, or that of ctx.
+func readStep[T any](ctx context.Context, g *group, f func(st *shard.State, now int64) (T, error)) (T, error) {
 	type answered struct {
 		value T
 		err   error
 	}
-	g := s.group(user)
 	answer := make(chan answered, 1)
 	var a answered
 	w := waiter{
 		read: true,
-		step: func(st *shard.State, _ *shard.Result) {
-			if !st.Owns(shard.SlotOf(string(user))) {
-				a.err = errMoving
-				return
-			}
-			a.value = f(st, max(st.Now(), g.clock.now()))
-		},
+		step: func(st *shard.State, _ *shard.Result) { a.value, a.err = f(st, max(st.Now(), g.clock.now())) },
 		done: func(_ shard.Result, err error) {
 			if err != nil {
 				a.err = unavailable(max(RetryAfter(err), time.Millisecond), err.Error())
@@ -114,14 +127,14 @@ func readCommitted[T any](ctx context.Context, s *Store, user shard.UserID, f fu
 			answer <- a
 		},
 	}
+	var zero T
 	if err := g.enqueue(nil, w); err != nil {
-		return a.value, err
+		return zero, err
 	}
 	select {
 	case got := <-answer:
 		return got.value, got.err
 	case <-ctx.Done():
-		var zero T
 		return zero, ctx.Err()
 	}
 }

@@ -146,30 +146,66 @@ func (s *Store) await(ctx context.Context, cmd shard.Command, step func(*shard.S
 // admit refuses what would need room that is not there: bytes on a disk that is
 // nearly full, in memory, or in the outbox for a shard that takes no letters.
 func (s *Store) admit(cmd shard.Command) error {
-	var to shard.UserID
 	switch c := cmd.(type) {
 	case *shard.Send:
 		if err := s.room(); err != nil {
 			return err
 		}
-		to = c.To
-	case *shard.Import, *shard.ImportGroup:
-		return s.room()
+		return s.admitLetter(cmd, c.To)
+	case *shard.SendGroup, *shard.Import, *shard.ImportGroup:
+		return s.room() // writes no letter
 	case *shard.Recall:
-		to = c.Peer
+		return s.admitLetter(cmd, c.Peer)
 	case *shard.ReadReport:
 		if c.Auto {
 			return nil // writes no letter
 		}
-		to = c.Peer
+		return s.admitLetter(cmd, c.Peer)
 	case *shard.Block:
-		to = c.Target
+		return s.admitLetter(cmd, c.Target)
+	case shard.GroupCommand:
+		return s.admitMembership(c)
+	}
+	return nil
+}
+
+// admitMembership is admit for what changes who belongs to a group: each of them
+// gets a letter.
+func (s *Store) admitMembership(cmd shard.GroupCommand) error {
+	var users []shard.UserID
+	grows := true
+	switch c := cmd.(type) {
+	case *shard.CreateGroup:
+		users = append(c.Members[:len(c.Members):len(c.Members)], c.Owner)
+	case *shard.AddMembers:
+		users = c.Users
+	case *shard.JoinGroup:
+		users = []shard.UserID{c.User}
+	case *shard.AnswerJoin:
+		users = []shard.UserID{c.User}
+	case *shard.RemoveMembers:
+		users, grows = c.Users, false
+	case *shard.LeaveGroup:
+		users, grows = []shard.UserID{c.User}, false
+	case *shard.SetGroup:
+		if c.Owner == "" {
+			return nil
+		}
+		users, grows = []shard.UserID{c.Owner}, false
+	case *shard.DismissGroup:
+		return s.admitLetters(cmd) // to members of any shard
 	default:
 		return nil
 	}
-	from, dest := s.group(shard.UserID(cmd.Key())), s.group(to)
-	if from != dest && s.outbox[dest.id].Load() >= int64(s.cfg.OutboxBytes) {
-		return unavailable(time.Second, fmt.Sprintf("too much waits for shard %d already", dest.id))
+	if grows {
+		if err := s.room(); err != nil {
+			return err
+		}
+	}
+	for _, user := range users {
+		if err := s.admitLetter(cmd, user); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -183,6 +219,35 @@ func (s *Store) room() error {
 		return unavailable(memoryRetryAfter, "the memory is full")
 	}
 	return nil
+}
+
+// admitLetter refuses a command that writes a letter when too many wait for the
+// shard of its receiver.
+func (s *Store) admitLetter(cmd shard.Command, to shard.UserID) error {
+	from, dest := s.group(shard.UserID(cmd.Key())), s.group(to)
+	if from != dest && s.outboxFull(dest) {
+		return tooMuchWaits(dest)
+	}
+	return nil
+}
+
+// admitLetters is admitLetter for letters to all shards.
+func (s *Store) admitLetters(cmd shard.Command) error {
+	from := s.group(shard.UserID(cmd.Key()))
+	for _, dest := range s.groups {
+		if from != dest && s.outboxFull(dest) {
+			return tooMuchWaits(dest)
+		}
+	}
+	return nil
+}
+
+func (s *Store) outboxFull(dest *group) bool {
+	return s.outbox[dest.id].Load() >= int64(s.cfg.OutboxBytes)
+}
+
+func tooMuchWaits(dest *group) error {
+	return unavailable(time.Second, fmt.Sprintf("too much waits for shard %d already", dest.id))
 }
 
 // deferred answers requests that were refused before they reached a shard, and

@@ -257,7 +257,7 @@ func (s *Store) groupViews(ctx context.Context, user shard.UserID, refs []shard.
 	for i, ref := range refs {
 		asks[i].Group = ref.Group
 	}
-	views, _ := s.SyncGroups(ctx, user, asks, 0)
+	views, _ := s.SyncGroups(ctx, user, asks, 0, 0)
 	slices.SortFunc(views, func(a, b shard.GroupView) int { return cmp.Compare(a.Group, b.Group) })
 	return views
 }

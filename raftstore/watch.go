@@ -23,7 +23,7 @@ type Watcher interface {
 type SignalKind uint8
 
 const (
-	SignalTyping    SignalKind = iota + 1 // User types to the watcher's user
+	SignalTyping    SignalKind = iota + 1 // User types to the watcher's user, or to Group
 	SignalPresence                        // User came online or went
 	SignalEphemeral                       // Message, ttl 0
 )
@@ -32,8 +32,9 @@ const (
 type Signal struct {
 	Kind    SignalKind
 	User    shard.UserID
-	Time    int64 // ms
-	Online  bool  // SignalPresence
+	Group   shard.GroupID // SignalTyping, "" = to the user himself
+	Time    int64         // ms
+	Online  bool          // SignalPresence
 	Message *shard.Message
 }
 

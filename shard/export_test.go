@@ -189,6 +189,13 @@ func ReapplyLetters(s *State, name, peer UserID) {
 	}
 }
 
+// ForgetHook drops the oldest message that waits for hooks.
+func ForgetHook(s *State) {
+	if s.hooks.bytes > 0 {
+		s.hooks.dropOldest()
+	}
+}
+
 func (s *State) spoilt(name UserID) *user {
 	u := s.lookup(name)
 	if u != nil {

@@ -23,8 +23,11 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 	switch {
 	case s.repeatedGroup(u, c, key, r):
 		return
-	case !t.settings.Stored:
+	case !t.settings.Stored && c.Admin:
 		*r = Result{Code: CodeBadRequest, Detail: "conv: a live group stores no messages"}
+		return
+	case !t.settings.Stored: // who is in it sends another way: see raftstore.SendLive
+		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
 		return
 	case m == nil && !c.Admin:
 		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
@@ -42,6 +45,9 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 	s.store(u, 0, &e)
 	if e.TTL != 0 {
 		t.ttls++
+	}
+	if t.counts() {
+		s.noteStored(u.name, "", e.Seq)
 	}
 	s.addSent(u, &sentRecord{key: key, body: xxhash.Sum64(c.Body), id: c.ID, seq: e.Seq, time: e.Time, at: s.now})
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
@@ -101,10 +107,13 @@ func (s *State) applyReadGroup(c *ReadGroup, r *Result) {
 	if m == nil {
 		return
 	}
-	seq := min(c.Seq, u.convs.items[0].log.Next()-1)
+	newest := u.convs.items[0].log.Next() - 1
+	seq := min(c.Seq, newest)
 	switch {
 	case seq > m.read:
-		m.flags &^= memberRewound
+		if seq == newest {
+			m.flags &^= memberRewound
+		}
 	case c.Back && seq < m.read:
 		m.flags |= memberRewound
 	default:

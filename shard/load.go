@@ -43,6 +43,12 @@ func (l *loader) frame(d decoder) error {
 		l.conversation(&d)
 	case kind == frameLog && (l.stage == frameConv || l.stage == frameLog):
 		l.entries(&d)
+	case kind == frameStored && l.u == nil:
+		if l.s.carried[l.slot] == nil {
+			l.s.carry(l.slot, &hookQueue{limit: math.MaxInt32})
+		}
+		l.s.carried[l.slot].decode(&d)
+		kind = 0 // no frame of a user
 	case kind == frameLetters && l.stage >= frameConv && l.stage <= frameLetters:
 		l.letters(&d)
 	case kind == frameSent && l.stage != 0 && l.stage < frameSettings:
@@ -94,7 +100,7 @@ func (l *loader) finish() {
 }
 
 func (l *loader) user(d *decoder) {
-	name := d.user()
+	name, _ := d.key()
 	if d.err != nil || name == "" || l.s.inSlot(l.slot, name) != nil {
 		d.fail(errMalformed)
 		return

@@ -18,6 +18,7 @@ import (
 type model struct {
 	shards []*modelShard
 	users  map[shard.UserID]*modelUser
+	groups map[shard.GroupID]*modelGroup
 
 	// cursors are all that were handed out.
 	cursors map[string]cursorPoint
@@ -30,11 +31,14 @@ type model struct {
 	posted  []shard.Letter
 	kicked  []shard.Kick
 	touched map[shard.UserID]bool
+
+	movedGroups  map[shard.GroupID]bool
+	movedMembers map[shard.MemberRef]bool
 }
 
 // A cursorPoint is what the text of a cursor stands for.
 type cursorPoint struct {
-	user    shard.UserID
+	user    shard.UserID // or a group's key
 	arrival uint64
 }
 
@@ -51,6 +55,7 @@ type modelShard struct {
 	cutoff    int64
 	limits    shard.Limits
 	slots     [shard.Slots]slotState
+	hooks     modelHooks
 	sweepFrom uint16 // where the last Retain ended
 }
 
@@ -73,6 +78,7 @@ type modelUser struct {
 	out         map[shard.UserID]*modelOutbox
 	in          map[shard.UserID]uint64 // last letter applied
 	refusedFrom map[shard.UserID]int    // messages that a block stopped
+	groups      map[shard.GroupID]groupRef
 
 	keep       int64 // ms, history that an administrator has set
 	suspended  bool
@@ -176,8 +182,12 @@ type modelEntry struct {
 func newModel(shards int) *model {
 	m := &model{
 		users:   map[shard.UserID]*modelUser{},
+		groups:  map[shard.GroupID]*modelGroup{},
 		cursors: map[string]cursorPoint{},
 		touched: map[shard.UserID]bool{},
+
+		movedGroups:  map[shard.GroupID]bool{},
+		movedMembers: map[shard.MemberRef]bool{},
 	}
 	for range shards {
 		m.shards = append(m.shards, &modelShard{limits: shard.Limits{}.WithDefaults()})
@@ -189,6 +199,8 @@ func newModel(shards int) *model {
 func (m *model) begin() {
 	m.posted, m.kicked = nil, nil
 	clear(m.touched)
+	clear(m.movedGroups)
+	clear(m.movedMembers)
 }
 
 func (m *model) user(id shard.UserID) *modelUser {
@@ -197,7 +209,7 @@ func (m *model) user(id shard.UserID) *modelUser {
 		u = &modelUser{
 			id: id, arrival: 1, views: map[shard.UserID]*modelView{}, blockedBy: map[shard.UserID]bool{},
 			out: map[shard.UserID]*modelOutbox{}, in: map[shard.UserID]uint64{},
-			refusedFrom: map[shard.UserID]int{},
+			refusedFrom: map[shard.UserID]int{}, groups: map[shard.GroupID]groupRef{},
 		}
 		m.users[id] = u
 	}
@@ -383,6 +395,9 @@ func (m *model) receive(sh *modelShard, l *shard.Letter) {
 			e.empty, e.body, e.mentions = true, nil, nil
 		}
 		u.append(v, e)
+		if !e.empty {
+			sh.hooks.add(shard.Stored{User: l.To, Peer: l.From, Seq: e.seq})
+		}
 		u.cut(sh)
 		u.settle(sh)
 		m.touched[u.id] = true

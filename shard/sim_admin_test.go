@@ -89,9 +89,11 @@ func (w *world) eraseUser() {
 func (w *world) clearDevices(user shard.UserID, erased bool) {
 	for _, d := range w.devices {
 		if d.user == user {
-			cursor := d.cursor
+			cursor, groups := d.cursor, d.groups
 			d.forget()
-			d.cursor = cursor && erased && w.chance(50)
+			if d.cursor = cursor && erased && w.chance(50); d.cursor {
+				d.groups = groups // they are not erased with the rest
+			}
 		}
 	}
 }

@@ -17,6 +17,12 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 	case *shard.Configure:
 		sh.limits = c.Limits.WithDefaults()
 		return shard.Result{}
+	case *shard.ConfigureHooks:
+		sh.hooks.configure(c)
+		return shard.Result{}
+	case *shard.HooksDone:
+		sh.hooks.done(c.UpTo)
+		return shard.Result{}
 	case *shard.OpenSlots:
 		if c.FirstSlot > c.LastSlot {
 			return refused(shard.CodeBadRequest)
@@ -35,6 +41,10 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 			for _, u := range m.inSlot(c.Slot) {
 				u.settle(sh)
 			}
+			for _, g := range m.groupsIn(c.Slot) {
+				g.settle(sh)
+			}
+			sh.hooks.freeze(c.Slot)
 		}
 		sh.slots[c.Slot] = slotFrozen
 		return shard.Result{}
@@ -53,6 +63,10 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 		for _, u := range m.inSlot(c.Slot) {
 			u.cut(sh)
 		}
+		for _, g := range m.groupsIn(c.Slot) {
+			g.cut(sh)
+		}
+		m.bringHooks(sh, c.Slot)
 		return shard.Result{}
 	case *shard.Expire:
 		for _, id := range m.names() {
@@ -64,14 +78,32 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 			for _, peer := range u.peers {
 				u.views[peer].expireHead(&sh.limits, sh.now)
 			}
+			u.forgetGroups(sh.now)
+		}
+		for _, id := range m.groupIDs() {
+			if slot := shard.SlotOf(string(id.Key())); slot >= c.FirstSlot && slot <= c.LastSlot && m.serves(sh, id.Key()) {
+				m.groups[id].expire(sh)
+			}
 		}
 		return shard.Result{}
 	}
 	if c, ok := cmd.(*shard.Retain); ok {
 		return m.retain(sh, c)
 	}
+	if malformed(cmd) {
+		return refused(shard.CodeBadRequest)
+	}
 	if !m.serves(sh, shard.UserID(cmd.Key())) {
 		return shard.Result{Code: shard.CodeMoved}
+	}
+	if c, ok := cmd.(shard.GroupCommand); ok {
+		return m.applyGroup(sh, c)
+	}
+	if c, ok := cmd.(*shard.Trim); ok {
+		if g := m.groupOf(c.From); g != nil {
+			g.trim(sh, c)
+			return shard.Result{}
+		}
 	}
 	if settles(cmd) {
 		m.user(shard.UserID(cmd.Key())).settle(sh)
@@ -263,7 +295,7 @@ func (m *model) send(sh *modelShard, c *shard.Send) shard.Result {
 	if u.blockedBy[c.To] {
 		return refused(shard.CodeForbidden)
 	}
-	if v := u.views[c.To]; v == nil || v.newest() == 0 {
+	if v := u.views[c.To]; c.Session != 0 && (v == nil || v.newest() == 0) {
 		if code := u.mayOpen(sh); code != shard.OK {
 			return refused(code)
 		}
@@ -331,6 +363,10 @@ func (u *modelUser) first(sh *modelShard, c *shard.Send) *modelEntry {
 func (m *model) deliver(sh *modelShard, c *shard.Deliver) shard.Result {
 	if c.Letter.From == c.Letter.To {
 		return refused(shard.CodeBadRequest)
+	}
+	if c.Letter.Kind == shard.LetterJoined || c.Letter.Kind == shard.LetterLeft {
+		m.enlist(sh, &c.Letter)
+		return shard.Result{}
 	}
 	u := m.user(c.Letter.To)
 	switch last := u.in[c.Letter.From]; {

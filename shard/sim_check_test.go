@@ -60,6 +60,7 @@ func (w *world) checkUser(user shard.UserID) {
 	if got := state.LastSeen(user); got != u.lastSeen {
 		w.failf("LastSeen(%s) = %d, want %d", user, got, u.lastSeen)
 	}
+	w.checkGroupsOf(u, state.GroupsOf(user))
 	w.checkAdmin(state, u, limits, now)
 	sessions := state.Sessions(user)
 	if !slices.EqualFunc(sessions, u.sessions, func(got shard.SessionInfo, want *modelSession) bool {
@@ -81,7 +82,7 @@ func (w *world) checkElsewhere(user shard.UserID) {
 		conversations, _ := sh.leader.Recents(user, now)
 		if sync.Arrival != 0 || len(w.batch.Items) != 0 || len(conversations) != 0 ||
 			sh.leader.Exists(user) || sh.leader.LastSeen(user) != 0 || sh.leader.Blocked(user) != nil ||
-			sh.leader.Sessions(user) != nil || sh.leader.Knows(user, user) || sh.leader.Blocks(user, user) {
+			sh.leader.Sessions(user) != nil || sh.leader.GroupsOf(user) != nil || sync.Groups != nil || sh.leader.Knows(user, user) || sh.leader.Blocks(user, user) {
 			w.failf("shard %d knows of %s, whom it does not serve", sh.index, user)
 		}
 	}
@@ -120,6 +121,7 @@ func (w *world) checkSync(user shard.UserID, r *shard.Result, mode shard.Recents
 	if want := w.cursor(user, u.arrival); got.Cursor != want {
 		w.failf("%s: Cursor = %q, want %q", what, got.Cursor, want)
 	}
+	w.checkGroupsOf(u, got.Groups)
 	queue := u.queue(limits, now)
 	if got.UnreadTotal != len(queue) {
 		w.failf("%s: UnreadTotal = %d, want %d", what, got.UnreadTotal, len(queue))

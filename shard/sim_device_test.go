@@ -27,6 +27,7 @@ type device struct {
 	held     map[heldKey]*heldMessage
 	read     map[shard.UserID]uint64
 	receipts map[shard.UserID]uint64
+	groups   map[shard.GroupID]bool // whose member he is
 }
 
 type heldKey struct {
@@ -54,6 +55,7 @@ func (d *device) forget() {
 	d.held = map[heldKey]*heldMessage{}
 	d.read = map[shard.UserID]uint64{}
 	d.receipts = map[shard.UserID]uint64{}
+	d.groups = map[shard.GroupID]bool{}
 	d.cursor = false
 }
 
@@ -178,6 +180,9 @@ func (w *world) startSync(d *device, r *shard.Result) {
 		return
 	}
 	d.forget()
+	for _, ref := range sync.Groups {
+		d.groups[ref.Group] = true
+	}
 	d.told, d.base, d.former = sync.Arrival, sync.Arrival, sync.Arrival
 }
 
@@ -317,6 +322,10 @@ func (d *device) take(w *world, what string, b *shard.Batch) {
 			continue
 		}
 		c := &b.Changes[item.Change]
+		if c.Kind == shard.ChangeGroupJoined || c.Kind == shard.ChangeGroupLeft {
+			d.takeGroup(w, what, u, c)
+			continue
+		}
 		peer := shard.UserID(strings.Clone(string(c.Peer)))
 		v := u.views[peer]
 		if v == nil {
@@ -406,5 +415,6 @@ func (w *world) checkDevice(d *device) {
 			w.failf("%s of %s: receipt of u:%s = %d, want %d", d.name, d.user, c.peer, d.receipts[c.peer], v.receipt)
 		}
 	}
+	d.checkGroups(w, u)
 	d.base = max(d.base, min(d.former, d.told))
 }

@@ -45,7 +45,13 @@ type serveOptions struct {
 	maxDevices                int
 	sessionPolicy             string
 	windowFrames, windowBytes int
+	backlogMessages           int
+	backlogBytes              int
 	newConversations          int
+
+	groupBytes                int
+	groupRate, groupBurst     int
+	maxGroups, maxOwnedGroups int
 
 	frameRate, frameBurst int
 	loginRate, loginBurst int
@@ -53,6 +59,8 @@ type serveOptions struct {
 	addressConnections    int
 
 	loginTimeout, idleTimeout, ackTimeout, writeTimeout time.Duration
+
+	webhooks webhookOptions
 
 	logLevel, logFormat string
 }
@@ -116,12 +124,23 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	o.newConversations = 200
 	fs.Var(count{&o.newConversations, 0, 1e6}, "new-conversations", "conversations that a user may begin in an hour; 0 = no limit")
 
+	o.groupBytes = 4 << 20
+	fs.Var(size{&o.groupBytes, 1 << 10, 1 << 30}, "group-bytes", "history of a group")
+	o.groupRate, o.groupBurst = 40, 100
+	fs.Var(rate{&o.groupRate, &o.groupBurst}, "group-rate", "messages of a group per second; 0 = no limit")
+	o.maxGroups = 1000
+	fs.Var(count{&o.maxGroups, 0, 1e6}, "max-groups", "groups that a user may be in; 0 = no limit")
+	o.maxOwnedGroups = 100
+	fs.Var(count{&o.maxOwnedGroups, 0, 1e6}, "max-owned-groups", "groups that a user may own; 0 = no limit")
+
 	o.maxDevices = 16
 	fs.Var(count{&o.maxDevices, 1, 1000}, "max-devices", "devices of a user that may be logged in")
 	o.sessionPolicy = "multi"
 	fs.Var(choice{&o.sessionPolicy, []string{"multi", "platform", "single"}}, "session-policy", "which other sessions of its user a login ends")
 	o.windowFrames, o.windowBytes = 256, 1<<20
 	fs.Var(window{&o.windowFrames, &o.windowBytes}, "window", "what a session may hold unacked")
+	o.backlogMessages, o.backlogBytes = 1000, 1<<20
+	fs.Var(backlog{&o.backlogMessages, &o.backlogBytes}, "login-backlog", "what a login pushes of unread messages of groups, at most")
 	o.frameRate, o.frameBurst = 2000, 5000
 	fs.Var(rate{&o.frameRate, &o.frameBurst}, "frame-rate", "frames of a connection per second; 0 = no limit")
 	o.loginRate, o.loginBurst = 20, 100
@@ -137,6 +156,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(duration{&o.ackTimeout, time.Millisecond}, "ack-timeout", "after which a session with a full window and no ack is closed")
 	o.writeTimeout = 10 * time.Second
 	fs.Var(duration{&o.writeTimeout, time.Millisecond}, "write-timeout", "after which a connection that takes no bytes is closed")
+
+	o.webhooks.bind(fs)
 
 	o.logLevel = "info"
 	fs.Var(choice{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "least level that is logged")
@@ -173,7 +194,7 @@ func (o *serveOptions) check(listenSet bool) error {
 	case o.offlineTTL > o.historyTTL:
 		return usagef("--offline-ttl %v: want at most --history-ttl, %v: the queue is a part of history", o.offlineTTL, o.historyTTL)
 	}
-	return nil
+	return o.webhooks.check()
 }
 
 func isLoopback(host string) bool {

@@ -111,6 +111,9 @@ func TestDecodingListsAllocatesABoundedMultiple(t *testing.T) {
 		{&BlockedOK{}, "users", `"\u0061b"`},
 		{&MembersOK{}, "members", `{"user":"a"}`},
 		{&GroupsOK{}, "groups", `{"group":"a"}`},
+		{&GroupOK{}, "requests", `{"user":"a","time":0}`},
+		{&GroupsOK{}, "groups", `{"group":"a","kind":"live","settings":{}}`},
+		{&CreateGroupOK{}, "failed", `{"user":"a","code":"x"}`},
 		{&AddMembersOK{}, "failed", `{"user":"a","code":"x"}`},
 	}
 	for _, tt := range tests {

@@ -15,6 +15,20 @@ const (
 	RoleMember = "member"
 )
 
+// How users become members.
+const (
+	JoinInvite  = "invite"  // members add them
+	JoinApprove = "approve" // an admin approves their request
+	JoinOpen    = "open"
+)
+
+// What members may read of a group's log.
+const (
+	HistorySinceJoin = "sinceJoin"
+	HistoryAll       = "all"
+	HistoryNone      = "none"
+)
+
 // CreateGroupArgs are the args of createGroup.
 type CreateGroupArgs struct {
 	Group      string // "" = the server makes one up
@@ -22,6 +36,12 @@ type CreateGroupArgs struct {
 	Name       string
 	Members    []string // users
 	Properties []byte   // a map as canonical msgpack; nil = absent
+
+	// These take the place of the kind's own settings.
+	MaxMembers int    // 1-10,000; 0 = the kind's
+	Join       string // one of the Join constants; "" = the kind's
+	History    string // one of the History constants; "" = the kind's
+	Unread     *bool  // members have a number of unread messages; nil = as the kind
 }
 
 // GroupArgs are the args of joinGroup, leaveGroup, dismissGroup and getGroup.
@@ -82,6 +102,14 @@ func (a *CreateGroupArgs) Decode(args Raw) error {
 			a.Members = d.users(0, MaxGroupMembers)
 		case "properties":
 			a.Properties = d.properties()
+		case "maxMembers":
+			a.MaxMembers = int(d.uint(1, MaxMembersOfGroup))
+		case "join":
+			a.Join = d.oneOf("must be invite, approve or open", JoinInvite, JoinApprove, JoinOpen)
+		case "history":
+			a.History = d.oneOf("must be sinceJoin, all or none", HistorySinceJoin, HistoryAll, HistoryNone)
+		case "unread":
+			a.Unread = new(d.bool())
 		default:
 			d.skip()
 		}
@@ -96,6 +124,12 @@ func (a *CreateGroupArgs) encode(e *encoder) {
 	e.optText("name", a.Name)
 	e.optTexts("members", a.Members)
 	e.optBody("properties", a.Properties)
+	e.optUint("maxMembers", uint64(a.MaxMembers))
+	e.optText("join", a.Join)
+	e.optText("history", a.History)
+	if a.Unread != nil {
+		e.boolField("unread", *a.Unread)
+	}
 }
 
 // Decode reads the args of a joinGroup, leaveGroup, dismissGroup or getGroup.

@@ -103,6 +103,7 @@ const (
 	presenceLen     = len("\xa1a\x82\xa6online\xc2\xa8lastSeen\x00")
 	memberLen       = len("\x81\xa4user\xa1a")
 	failureLen      = len("\x82\xa4user\xa1a\xa4code\xa1x")
+	joinRequestLen  = len("\x82\xa4user\xa1a\xa4time\x00")
 	groupLen        = len("\x82\xa5group\xa1a\xa4kind\xa4live")
 	groupCursorLen  = len("\xa1g\xa1x")
 	seqLen          = len("\x01")

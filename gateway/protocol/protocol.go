@@ -183,14 +183,15 @@ const (
 	MaxJoinTextLen   = 256
 	MaxPropertiesLen = 8 << 10 // canonical msgpack
 
-	MaxTTL           = 604800 // seconds
-	MaxMessages      = 100    // of one onNewMessage and of one page
-	MaxSeqs          = 100    // of one deleteMessage
-	MaxUsers         = 100    // of one request
-	MaxMentions      = 100
-	MaxGroupMembers  = 500 // named when a group is made
-	MaxLoginGroups   = 200 // cursors given at login
-	MaxGroupBacklog  = 100
-	DefaultPageLimit = 20
-	DefaultBacklog   = 20 // groupBacklog of a login
+	MaxTTL            = 604800 // seconds
+	MaxMessages       = 100    // of one onNewMessage and of one page
+	MaxSeqs           = 100    // of one deleteMessage
+	MaxUsers          = 100    // of one request
+	MaxMentions       = 100
+	MaxGroupMembers   = 500    // named when a group is made
+	MaxMembersOfGroup = 10_000 // that its maker may allow
+	MaxLoginGroups    = 200    // cursors given at login
+	MaxGroupBacklog   = 100
+	DefaultPageLimit  = 20
+	DefaultBacklog    = 20 // groupBacklog of a login
 )

@@ -2,10 +2,16 @@ package protocol
 
 // CreateGroupOK answers createGroup.
 type CreateGroupOK struct {
-	Group string
+	Group  string
+	Failed []MemberFailure // nil = all became members
 }
 
-func (r *CreateGroupOK) encode(e *encoder) { e.textField("group", r.Group) }
+func (r *CreateGroupOK) encode(e *encoder) {
+	e.textField("group", r.Group)
+	if len(r.Failed) > 0 {
+		e.memberFailures(r.Failed)
+	}
+}
 
 // Decode reads the reply to a createGroup.
 func (r *CreateGroupOK) Decode(ok Raw) error {
@@ -15,6 +21,8 @@ func (r *CreateGroupOK) Decode(ok Raw) error {
 		switch string(o.key) {
 		case "group":
 			r.Group = d.group()
+		case "failed":
+			r.Failed = d.memberFailures()
 		default:
 			d.skip()
 		}
@@ -81,6 +89,10 @@ func (r *RemoveMembersOK) Decode(ok Raw) (err error) {
 
 func encodeMembers(e *encoder, name string, users []string, failed []MemberFailure) {
 	e.texts(name, users)
+	e.memberFailures(failed)
+}
+
+func (e *encoder) memberFailures(failed []MemberFailure) {
 	e.key("failed")
 	e.array(len(failed))
 	for _, f := range failed {
@@ -126,7 +138,8 @@ func (d *decoder) memberFailures() []MemberFailure {
 	return fs
 }
 
-// GroupOK answers getGroup, and is an element of the answer to getGroups.
+// GroupOK answers getGroup, and is an element of the answer to getGroups, which
+// leaves out Properties and what comes after it.
 type GroupOK struct {
 	Group       string
 	Kind        string
@@ -136,6 +149,24 @@ type GroupOK struct {
 	LastSeq     uint64
 	Role        string // of the user who asks
 	Properties  []byte // a map as canonical msgpack; nil = none
+	Settings    *GroupSettings
+	Requests    []JoinRequest // for the owner and admins, oldest first
+}
+
+// GroupSettings are what a group's kind, or who made it, has set.
+type GroupSettings struct {
+	MaxMembers int    // 0 = no limit
+	Join       string // one of the Join constants
+	History    string // one of the History constants
+	Unread     bool   // members have a number of unread messages
+	Stored     bool   // messages are kept
+}
+
+// A JoinRequest waits for an admin.
+type JoinRequest struct {
+	User    string
+	Message string
+	Time    int64 // ms
 }
 
 func (r *GroupOK) encode(e *encoder) {
@@ -147,6 +178,77 @@ func (r *GroupOK) encode(e *encoder) {
 	e.uintField("lastSeq", r.LastSeq)
 	e.optText("role", r.Role)
 	e.optBody("properties", r.Properties)
+	if r.Settings != nil {
+		e.key("settings")
+		m := e.beginMap()
+		r.Settings.encode(e)
+		e.endMap(m)
+	}
+	if len(r.Requests) > 0 {
+		e.joinRequests("requests", r.Requests)
+	}
+}
+
+func (g *GroupSettings) encode(e *encoder) {
+	e.optInt("maxMembers", int64(g.MaxMembers))
+	e.textField("join", g.Join)
+	e.textField("history", g.History)
+	e.boolField("unread", g.Unread)
+	e.boolField("stored", g.Stored)
+}
+
+func (g *GroupSettings) decode(d *decoder) {
+	*g = GroupSettings{}
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "maxMembers":
+			g.MaxMembers = int(d.int())
+		case "join":
+			g.Join = d.text(0, MaxFrame)
+		case "history":
+			g.History = d.text(0, MaxFrame)
+		case "unread":
+			g.Unread = d.bool()
+		case "stored":
+			g.Stored = d.bool()
+		default:
+			d.skip()
+		}
+	}
+}
+
+func (e *encoder) joinRequests(name string, requests []JoinRequest) {
+	e.key(name)
+	e.array(len(requests))
+	for _, q := range requests {
+		m := e.beginMap()
+		e.textField("user", q.User)
+		e.optText("message", q.Message)
+		e.intField("time", q.Time)
+		e.endMap(m)
+	}
+	e.endArray()
+}
+
+func (d *decoder) joinRequests() []JoinRequest {
+	qs, a := makeList[JoinRequest](d, joinRequestLen)
+	for i := 0; d.elem(&a); i++ {
+		for o := d.object(); d.next(&o); {
+			switch string(o.key) {
+			case "user":
+				qs[i].User = d.user()
+			case "message":
+				qs[i].Message = d.text(0, MaxFrame)
+			case "time":
+				qs[i].Time = d.int()
+			default:
+				d.skip()
+			}
+		}
+		d.check(qs[i].User != "", "requests", "must have user in each element")
+	}
+	d.endArray(a)
+	return qs
 }
 
 // Decode reads the reply to a getGroup.
@@ -176,6 +278,11 @@ func (r *GroupOK) decode(d *decoder) {
 			r.Role = d.text(0, MaxFrame)
 		case "properties":
 			r.Properties = d.body(maxBodyOfServer)
+		case "settings":
+			r.Settings = new(GroupSettings)
+			r.Settings.decode(d)
+		case "requests":
+			r.Requests = d.joinRequests()
 		default:
 			d.skip()
 		}

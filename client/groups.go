@@ -1,0 +1,229 @@
+package client
+
+import (
+	"context"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// What an application is told of groups, as the protocol has it.
+type (
+	Group         = protocol.GroupOK
+	Member        = protocol.Member
+	MemberFailure = protocol.MemberFailure
+)
+
+// maxLive bounds the live groups that one client is in.
+const maxLive = 100
+
+// A NewGroup says what a group is to be. Kind is needed; everything else takes
+// the kind's settings, or is empty, when zero.
+type NewGroup struct {
+	Group      string // 1-48 bytes of printable ASCII without spaces; "" = the server makes one up
+	Kind       string // protocol.KindPrivate, KindPublic, KindChatroom or KindLive
+	Name       string // at most 256 bytes
+	Members    []string
+	Properties map[string]any // at most 8 KiB as stored
+
+	MaxMembers int
+	Join       string // protocol.JoinInvite, JoinApprove or JoinOpen
+	History    string // protocol.HistorySinceJoin, HistoryAll or HistoryNone
+	Unread     *bool
+}
+
+// CreateGroup makes a group that the user owns, and names it. Those of its
+// members who could not be added are in failed.
+func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (group string, failed []MemberFailure, err error) {
+	args := &protocol.CreateGroupArgs{
+		Group: g.Group, Kind: g.Kind, Name: g.Name, Members: g.Members,
+		MaxMembers: g.MaxMembers, Join: g.Join, History: g.History, Unread: g.Unread,
+	}
+	switch {
+	case g.Group != "" && !validGroup(g.Group):
+		return "", nil, wrong("Group", groupRule)
+	case len(g.Members) > protocol.MaxGroupMembers || !validUsers(g.Members):
+		return "", nil, wrong("Members", "must be at most %d; each %s", protocol.MaxGroupMembers, userRule)
+	}
+	if args.Properties, err = properties(g.Properties); err != nil {
+		return "", nil, err
+	}
+	var ok protocol.CreateGroupOK
+	err = c.ask(ctx, protocol.OpCreateGroup, &ok, args)
+	return ok.Group, ok.Failed, err
+}
+
+// JoinGroup makes the user a member. In a group whose admins have to approve,
+// the answer is pending; message is for them.
+func (c *Client) JoinGroup(ctx context.Context, group, message string) (pending bool, err error) {
+	if !validGroup(group) {
+		return false, wrong("group", groupRule)
+	}
+	var ok protocol.JoinGroupOK
+	err = c.ask(ctx, protocol.OpJoinGroup, &ok, &protocol.GroupArgs{Group: group, Message: message})
+	return ok.Pending, err
+}
+
+// JoinLive joins a live group, on this connection and all that follow, until
+// LeaveGroup: there, membership ends with the connection.
+func (c *Client) JoinLive(ctx context.Context, group string) error {
+	if !validGroup(group) {
+		return wrong("group", groupRule)
+	}
+	c.mu.Lock()
+	_, known := c.live[group]
+	if !known && len(c.live) == maxLive {
+		c.mu.Unlock()
+		return wrong("group", "must be no more than %d live ones", maxLive)
+	}
+	c.live[group] = struct{}{} // first: a connection that comes while this one is asked has to know
+	c.mu.Unlock()
+	_, err := c.JoinGroup(ctx, group, "")
+	if err != nil && !known {
+		c.forgetLive(group)
+	}
+	return err
+}
+
+func (c *Client) forgetLive(group string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.live, group)
+}
+
+// LeaveGroup ends the user's membership.
+func (c *Client) LeaveGroup(ctx context.Context, group string) error {
+	c.forgetLive(group)
+	return c.aboutGroup(ctx, protocol.OpLeaveGroup, group)
+}
+
+// DismissGroup ends a group of the user's own.
+func (c *Client) DismissGroup(ctx context.Context, group string) error {
+	return c.aboutGroup(ctx, protocol.OpDismissGroup, group)
+}
+
+func (c *Client) aboutGroup(ctx context.Context, op, group string) error {
+	if !validGroup(group) {
+		return wrong("group", groupRule)
+	}
+	return c.ask(ctx, op, nil, &protocol.GroupArgs{Group: group})
+}
+
+// AnswerJoin accepts or refuses a request to join.
+func (c *Client) AnswerJoin(ctx context.Context, group, user string, accept bool) error {
+	if err := checkMember(group, user); err != nil {
+		return err
+	}
+	return c.ask(ctx, protocol.OpAnswerJoin, nil, &protocol.AnswerJoinArgs{Group: group, User: user, Accept: accept})
+}
+
+// AddMembers makes 1-100 users members, but those in failed.
+func (c *Client) AddMembers(ctx context.Context, group string, users ...string) (failed []MemberFailure, err error) {
+	if err := checkMembers(group, users); err != nil {
+		return nil, err
+	}
+	var ok protocol.AddMembersOK
+	err = c.ask(ctx, protocol.OpAddMembers, &ok, &protocol.MembersArgs{Group: group, Users: users})
+	return ok.Failed, err
+}
+
+// RemoveMembers ends the membership of 1-100 users, but those in failed.
+func (c *Client) RemoveMembers(ctx context.Context, group string, users ...string) (failed []MemberFailure, err error) {
+	if err := checkMembers(group, users); err != nil {
+		return nil, err
+	}
+	var ok protocol.RemoveMembersOK
+	err = c.ask(ctx, protocol.OpRemoveMembers, &ok, &protocol.MembersArgs{Group: group, Users: users})
+	return ok.Failed, err
+}
+
+// A MemberSetting changes a member; what is zero stays.
+type MemberSetting struct {
+	Role       string // protocol.RoleAdmin or RoleMember
+	MutedUntil *int64 // ms; 0 = not muted
+}
+
+// SetMember changes a member's role, or mutes him.
+func (c *Client) SetMember(ctx context.Context, group, user string, to MemberSetting) error {
+	if err := checkMember(group, user); err != nil {
+		return err
+	}
+	return c.ask(ctx, protocol.OpSetMember, nil, &protocol.SetMemberArgs{
+		Group: group, User: user, Role: to.Role, MutedUntil: to.MutedUntil,
+	})
+}
+
+// A GroupSetting changes a group; what is zero stays.
+type GroupSetting struct {
+	Name       *string
+	Properties map[string]any // takes the place of all there were; nil leaves them
+	Owner      string         // a member, who takes the user's place
+}
+
+// SetGroup changes a group.
+func (c *Client) SetGroup(ctx context.Context, group string, to GroupSetting) error {
+	if !validGroup(group) {
+		return wrong("group", groupRule)
+	}
+	encoded, err := properties(to.Properties)
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, protocol.OpSetGroup, nil, &protocol.SetGroupArgs{
+		Group: group, Name: to.Name, Properties: encoded, Owner: to.Owner,
+	})
+}
+
+// Group tells what a group is.
+func (c *Client) Group(ctx context.Context, group string) (Group, error) {
+	if !validGroup(group) {
+		return Group{}, wrong("group", groupRule)
+	}
+	var ok Group
+	err := c.ask(ctx, protocol.OpGetGroup, &ok, &protocol.GroupArgs{Group: group})
+	return ok, err
+}
+
+// Groups lists the groups whose member the user is.
+func (c *Client) Groups(ctx context.Context) ([]Group, error) {
+	var ok protocol.GroupsOK
+	err := c.ask(ctx, protocol.OpGetGroups, &ok, nil)
+	return ok.Groups, err
+}
+
+// Members lists members in order of name: up to limit (1-100, 0 = 20) of those
+// whose names come behind after.
+func (c *Client) Members(ctx context.Context, group, after string, limit int) (members []Member, more bool, err error) {
+	switch {
+	case !validGroup(group):
+		return nil, false, wrong("group", groupRule)
+	case limit < 0 || limit > protocol.MaxMessages:
+		return nil, false, wrong("limit", "must be 1-%d, or 0 for %d", protocol.MaxMessages, protocol.DefaultPageLimit)
+	}
+	var ok protocol.MembersOK
+	err = c.ask(ctx, protocol.OpGetMembers, &ok, &protocol.GetMembersArgs{Group: group, After: after, Limit: limit})
+	return ok.Members, ok.More, err
+}
+
+// properties encodes what an application keeps with a group; nil for nil.
+func properties(p map[string]any) ([]byte, error) {
+	if p == nil {
+		return nil, nil
+	}
+	return protocol.EncodeBody(p)
+}
+
+const groupRule = "must be 1-48 bytes of printable ASCII without spaces"
+
+func validGroup(group string) bool {
+	_, err := protocol.ParseConv("g:" + group)
+	return err == nil
+}
+
+func checkMember(group, user string) error { return checkMembers(group, []string{user}) }
+
+func checkMembers(group string, users []string) error {
+	if !validGroup(group) {
+		return wrong("group", groupRule)
+	}
+	return checkUsers(users)
+}

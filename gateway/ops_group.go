@@ -1,0 +1,304 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// The words of the wire for what the shard numbers.
+var (
+	kinds = map[string]shard.GroupKind{
+		protocol.KindPrivate: shard.GroupPrivate, protocol.KindPublic: shard.GroupPublic,
+		protocol.KindChatroom: shard.GroupChatroom, protocol.KindLive: shard.GroupLive,
+	}
+	kindNames = map[shard.GroupKind]string{
+		shard.GroupPrivate: protocol.KindPrivate, shard.GroupPublic: protocol.KindPublic,
+		shard.GroupChatroom: protocol.KindChatroom, shard.GroupLive: protocol.KindLive,
+	}
+	joinModes = map[string]shard.JoinMode{
+		protocol.JoinInvite: shard.JoinByInvitation, protocol.JoinApprove: shard.JoinByApproval, protocol.JoinOpen: shard.JoinOpen,
+	}
+	joinModeNames = map[shard.JoinMode]string{
+		shard.JoinByInvitation: protocol.JoinInvite, shard.JoinByApproval: protocol.JoinApprove, shard.JoinOpen: protocol.JoinOpen,
+	}
+	histories = map[string]shard.GroupHistory{
+		protocol.HistorySinceJoin: shard.HistorySinceJoin, protocol.HistoryAll: shard.HistoryAll, protocol.HistoryNone: shard.HistoryNone,
+	}
+	historyNames = map[shard.GroupHistory]string{
+		shard.HistorySinceJoin: protocol.HistorySinceJoin, shard.HistoryAll: protocol.HistoryAll, shard.HistoryNone: protocol.HistoryNone,
+	}
+	roles     = map[string]shard.Role{protocol.RoleMember: shard.RoleMember, protocol.RoleAdmin: shard.RoleAdmin}
+	roleNames = map[shard.Role]string{
+		shard.RoleMember: protocol.RoleMember, shard.RoleAdmin: protocol.RoleAdmin, shard.RoleOwner: protocol.RoleOwner,
+	}
+)
+
+func (s *session) createGroup(r request) error {
+	var args protocol.CreateGroupArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	settings, err := groupSettings(&args)
+	if err != nil {
+		return err
+	}
+	cmd := &shard.CreateGroup{
+		Group: shard.GroupID(args.Group), By: s.user, Owner: s.user, Kind: kinds[args.Kind], Settings: settings,
+		Name: args.Name, Properties: args.Properties, Members: userIDs(args.Members),
+	}
+	change, again := s.change(r, cmd)
+	if again {
+		return nil
+	}
+	if err := s.within(s.user, "group", joins|owns); err != nil {
+		return err
+	}
+	failed := make(failures)
+	cmd.Members = s.admit("", cmd.Members, failed)
+	if cmd.Group == "" {
+		cmd.Group = s.newGroupID(change)
+	}
+	cmd.Salt = rand.Uint64()
+	change.propose(cmd, func(result shard.Result) protocol.OK {
+		if !settings.Stored {
+			// Its maker is in it. If he is in too many, he has to leave one and join.
+			_ = s.joinLive(cmd.Group)
+		}
+		failed.add(result.Failed)
+		_, names := failed.sort(args.Members)
+		return &protocol.CreateGroupOK{Group: string(cmd.Group), Failed: names}
+	})
+	return nil
+}
+
+// groupSettings are those of the kind, but for what the args say.
+func groupSettings(args *protocol.CreateGroupArgs) (shard.GroupSettings, error) {
+	settings := kinds[args.Kind].Settings()
+	if args.Kind == protocol.KindLive {
+		// Nothing is stored and members are sessions: there is nothing to choose.
+		for field, bad := range map[string]bool{
+			"maxMembers": args.MaxMembers != 0,
+			"join":       args.Join != "" && args.Join != protocol.JoinOpen,
+			"history":    args.History != "" && args.History != protocol.HistoryNone,
+			"unread":     args.Unread != nil && *args.Unread,
+			"members":    len(args.Members) > 0,
+		} {
+			if bad {
+				return settings, &refusal{code: protocol.CodeBadRequest, message: field + ": is not for a live group, which is open and keeps nothing"}
+			}
+		}
+		return settings, nil
+	}
+	if args.MaxMembers != 0 {
+		settings.MaxMembers = args.MaxMembers
+	}
+	if args.Join != "" {
+		settings.Join = joinModes[args.Join]
+	}
+	if args.History != "" {
+		settings.History = histories[args.History]
+	}
+	if args.Unread != nil {
+		settings.Unread = *args.Unread
+	}
+	return settings, nil
+}
+
+// newGroupID makes up the id of a group: a ULID in lower case. A repeat of the
+// request gets the same one, even if the first has got no answer.
+func (s *session) newGroupID(c change) shard.GroupID {
+	b := binary.BigEndian.AppendUint64([]byte(s.user), uint64(s.number))
+	b = binary.BigEndian.AppendUint64(b, c.identity.ID)
+	b = binary.BigEndian.AppendUint64(b, c.identity.Hash)
+	if c.identity.ID == 0 { // a notice is not repeated
+		b = binary.BigEndian.AppendUint64(b, rand.Uint64())
+	}
+	hash := sha256.Sum256(b)
+	var id ulid.ULID
+	copy(id[6:], hash[:])
+	_ = id.SetTime(uint64(s.began.UnixMilli())) // fails from the year 10889 on
+	return shard.GroupID(strings.ToLower(id.String()))
+}
+
+func (s *session) joinGroup(r request) error {
+	var args protocol.GroupArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	cmd := &shard.JoinGroup{Group: shard.GroupID(args.Group), User: s.user, Message: args.Message}
+	change, again := s.change(r, cmd)
+	if again {
+		return nil
+	}
+	info, exists, err := s.gateway.backend.Group(cmd.Group, s.user)
+	if err != nil {
+		return err
+	}
+	if exists && !info.Settings.Stored {
+		if info.Settings.Join != shard.JoinOpen && info.Role == shard.RoleNone {
+			return &refusal{code: protocol.CodeForbidden, message: "group: is not open"}
+		}
+		if err := s.joinLive(cmd.Group); err != nil {
+			return err
+		}
+		change.answer(nil)
+		return nil
+	}
+	if info.Role == shard.RoleNone {
+		if err := s.within(s.user, "group", joins); err != nil {
+			return err
+		}
+	}
+	change.propose(cmd, func(result shard.Result) protocol.OK { return &protocol.JoinGroupOK{Pending: result.Pending} })
+	return nil
+}
+
+func (s *session) leaveGroup(r request) error {
+	var args protocol.GroupArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	cmd := &shard.LeaveGroup{Group: shard.GroupID(args.Group), User: s.user}
+	change, again := s.change(r, cmd)
+	if again {
+		return nil
+	}
+	if s.leaveLive(cmd.Group) {
+		change.answer(nil)
+		return nil
+	}
+	change.propose(cmd, nil)
+	return nil
+}
+
+func (s *session) dismissGroup(r request) error {
+	var args protocol.GroupArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	s.proposeChange(r, &shard.DismissGroup{Group: shard.GroupID(args.Group), By: s.user})
+	return nil
+}
+
+func (s *session) answerJoin(r request) error {
+	var args protocol.AnswerJoinArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	cmd := &shard.AnswerJoin{Group: shard.GroupID(args.Group), By: s.user, User: shard.UserID(args.User), Accept: args.Accept}
+	change, again := s.change(r, cmd)
+	if again {
+		return nil
+	}
+	if args.Accept {
+		if err := s.within(cmd.User, "user", joins); err != nil {
+			return err
+		}
+	}
+	change.propose(cmd, nil)
+	return nil
+}
+
+func (s *session) setGroup(r request) error {
+	var args protocol.SetGroupArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	cmd := &shard.SetGroup{
+		Group: shard.GroupID(args.Group), By: s.user, Name: args.Name, Properties: args.Properties, Owner: shard.UserID(args.Owner),
+	}
+	change, again := s.change(r, cmd)
+	if again {
+		return nil
+	}
+	if cmd.Owner != "" && cmd.Owner != s.user {
+		if err := s.within(cmd.Owner, "owner", owns); err != nil {
+			return err
+		}
+	}
+	change.propose(cmd, nil)
+	return nil
+}
+
+// getGroup tells who is no member no more than what he needs to join.
+func (s *session) getGroup(r request) error {
+	var args protocol.GroupArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	b := s.gateway.backend
+	info, exists, err := b.Group(shard.GroupID(args.Group), s.user)
+	switch {
+	case err != nil:
+		return err
+	case !exists:
+		return noGroup(args.Group)
+	case info.Role == shard.RoleNone && info.Settings.Join == shard.JoinByInvitation:
+		return noMember()
+	}
+	reply := wireGroupInfo(&info)
+	reply.Properties = info.Properties
+	reply.Settings = &protocol.GroupSettings{
+		MaxMembers: info.Settings.MaxMembers, Join: joinModeNames[info.Settings.Join], History: historyNames[info.Settings.History],
+		Unread: info.Settings.Unread, Stored: info.Settings.Stored,
+	}
+	if info.Role >= shard.RoleAdmin && info.Requests > 0 {
+		requests, err := b.JoinRequests(info.ID)
+		if err != nil {
+			return err
+		}
+		for _, q := range requests {
+			reply.Requests = append(reply.Requests, protocol.JoinRequest{User: string(q.User), Message: q.Message, Time: q.Time})
+		}
+	}
+	s.reply(r, &reply)
+	return nil
+}
+
+func (s *session) getGroups(r request) error {
+	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
+		return err
+	}
+	ctx, cancel := s.requestContext()
+	defer cancel()
+	b := s.gateway.backend
+	refs, err := b.GroupsOf(ctx, s.user)
+	if err != nil {
+		return err
+	}
+	reply := &protocol.GroupsOK{Groups: make([]protocol.GroupOK, 0, len(refs))}
+	for _, ref := range refs {
+		info, exists, err := b.Group(ref.Group, s.user)
+		if err != nil {
+			return err
+		}
+		if exists && info.Role != shard.RoleNone { // else the letter that says so is on its way
+			reply.Groups = append(reply.Groups, wireGroupInfo(&info))
+		}
+	}
+	s.reply(r, reply)
+	return nil
+}
+
+// wireGroupInfo gives what getGroup and getGroups both tell.
+func wireGroupInfo(info *shard.GroupInfo) protocol.GroupOK {
+	return protocol.GroupOK{
+		Group: string(info.ID), Kind: kindNames[info.Kind], Name: info.Name, Owner: string(info.Owner),
+		MemberCount: info.Members, LastSeq: info.LastSeq, Role: roleNames[info.Role],
+	}
+}
+
+func noGroup(group string) error {
+	return &refusal{code: protocol.CodeNotFound, message: "group: " + group + " does not exist"}
+}
+
+func noMember() error {
+	return &refusal{code: protocol.CodeForbidden, message: "group: you are no member of it"}
+}

@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// sendGroup is send to a group.
+func (s *session) sendGroup(r request, args *protocol.SendArgs) error {
+	group := shard.GroupID(args.Conv.ID)
+	live := s.inLive(group)
+	if live || args.HasTTL && args.TTL == 0 {
+		cmd := s.sendGroupCommand(args, group)
+		return s.sendLive(r, args, &cmd, live)
+	}
+	m := newSending()
+	m.group, m.session, m.id, m.came = s.sendGroupCommand(args, group), s, r.ID, r.came
+	m.hook = s.sentHook(args)
+	s.start(r)
+	s.submits.Add(1)
+	s.gateway.backend.Submit(&m.group, m.done)
+	return nil
+}
+
+// sendGroupCommand is the command of a send. Its body may lie in the frame.
+func (s *session) sendGroupCommand(args *protocol.SendArgs, group shard.GroupID) shard.SendGroup {
+	return shard.SendGroup{
+		Group: group, User: s.user, Session: s.number, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
+		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
+	}
+}
+
+// sendLive passes a message to those who are connected. live tells whether the
+// session is in the group as one that stores nothing.
+func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *shard.SendGroup, live bool) error {
+	b := s.gateway.backend
+	if !live {
+		info, exists, err := b.Group(cmd.Group, s.user)
+		if err != nil {
+			return err
+		}
+		if exists && !info.Settings.Stored {
+			return &refusal{code: protocol.CodeForbidden, message: "conv: you are no member of this group"}
+		}
+	}
+	at, err := b.SendLive(cmd)
+	if err != nil {
+		return err
+	}
+	s.sentLive(r, args, &shard.Result{ID: cmd.ID, Time: at})
+	return nil
+}
+
+// storedGroup gives the group of a conversation. One that stores nothing has no
+// messages to speak of.
+func (s *session) storedGroup(conv protocol.Conv) (shard.GroupID, error) {
+	group := shard.GroupID(conv.ID)
+	if s.inLive(group) {
+		return "", &refusal{code: protocol.CodeNotFound, message: "conv: a live group keeps no messages"}
+	}
+	return group, nil
+}
+
+func (s *session) readGroup(r request, args *protocol.ReadReportArgs) error {
+	group, err := s.storedGroup(args.Conv)
+	if err != nil {
+		return err
+	}
+	cmd := &shard.ReadGroup{Group: group, User: s.user, Session: s.number, Seq: args.Seq}
+	if c, again := s.change(r, cmd); !again {
+		c.propose(cmd, func(result shard.Result) protocol.OK { return &protocol.ReadReportOK{Unread: result.Unread} })
+	}
+	return nil
+}
+
+func (s *session) recallGroup(r request, args *protocol.RecallArgs) error {
+	group, err := s.storedGroup(args.Conv)
+	if err != nil {
+		return err
+	}
+	s.proposeChange(r, &shard.RecallGroup{Group: group, By: s.user, Seq: args.Seq})
+	return nil
+}
+
+func (s *session) hideMessages(r request, args *protocol.DeleteMessageArgs) error {
+	group, err := s.storedGroup(args.Conv)
+	if err != nil {
+		return err
+	}
+	s.proposeChange(r, &shard.HideMessages{Group: group, User: s.user, Session: s.number, Seqs: args.Seqs})
+	return nil
+}
+
+func (s *session) hideGroup(r request, args *protocol.DeleteConversationArgs) error {
+	group, err := s.storedGroup(args.Conv)
+	if err != nil {
+		return err
+	}
+	s.proposeChange(r, &shard.HideGroup{Group: group, User: s.user, Session: s.number, Messages: args.Messages})
+	return nil
+}
+
+func (s *session) setGroupView(r request, args *protocol.SetConversationArgs) error {
+	group, err := s.storedGroup(args.Conv)
+	if err != nil {
+		return err
+	}
+	s.proposeChange(r, &shard.SetGroupView{Group: group, User: s.user, Muted: args.Muted, Pinned: args.Pinned})
+	return nil
+}

@@ -1,0 +1,201 @@
+package gateway
+
+import (
+	"slices"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+func (s *session) addMembers(r request) error {
+	var args protocol.MembersArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	cmd := &shard.AddMembers{Group: shard.GroupID(args.Group), By: s.user, Users: userIDs(args.Users)}
+	change, again := s.change(r, cmd)
+	if again {
+		return nil
+	}
+	failed := make(failures)
+	if cmd.Users = s.admit(cmd.Group, cmd.Users, failed); len(cmd.Users) == 0 {
+		// Whether he may add anybody at all is still to be answered: that he adds
+		// himself, who is there, changes nothing.
+		cmd.Users = []shard.UserID{s.user}
+	}
+	change.propose(cmd, func(result shard.Result) protocol.OK {
+		failed.add(result.Failed)
+		added, names := failed.sort(args.Users)
+		return &protocol.AddMembersOK{Added: added, Failed: names}
+	})
+	return nil
+}
+
+func (s *session) removeMembers(r request) error {
+	var args protocol.MembersArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	cmd := &shard.RemoveMembers{Group: shard.GroupID(args.Group), By: s.user, Users: userIDs(args.Users)}
+	change, again := s.change(r, cmd)
+	if again {
+		return nil
+	}
+	change.propose(cmd, func(result shard.Result) protocol.OK {
+		failed := make(failures)
+		failed.add(result.Failed)
+		removed, names := failed.sort(args.Users)
+		return &protocol.RemoveMembersOK{Removed: removed, Failed: names}
+	})
+	return nil
+}
+
+func (s *session) setMember(r request) error {
+	var args protocol.SetMemberArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	s.proposeChange(r, &shard.SetMember{
+		Group: shard.GroupID(args.Group), By: s.user, User: shard.UserID(args.User),
+		Role: roles[args.Role], MutedUntil: args.MutedUntil,
+	})
+	return nil
+}
+
+func (s *session) getMembers(r request) error {
+	var args protocol.GetMembersArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	b, group := s.gateway.backend, shard.GroupID(args.Group)
+	info, exists, err := b.Group(group, s.user)
+	switch {
+	case err != nil:
+		return err
+	case !exists:
+		return noGroup(args.Group)
+	case info.Role == shard.RoleNone && !s.inLive(group):
+		return noMember()
+	}
+	members, more, err := b.Members(group, shard.UserID(args.After), args.Limit)
+	if err != nil {
+		return err
+	}
+	reply := &protocol.MembersOK{Members: make([]protocol.Member, len(members)), More: more}
+	now := b.Now()
+	for i, m := range members {
+		reply.Members[i] = protocol.Member{User: string(m.User), Role: roleNames[m.Role]}
+		if m.MutedUntil > now {
+			reply.Members[i].MutedUntil = m.MutedUntil
+		}
+	}
+	s.reply(r, reply)
+	return nil
+}
+
+// admit gives those of users who can become members of a group, "" for one that
+// is being made, each once. Why the others cannot is noted in failed.
+func (s *session) admit(group shard.GroupID, users []shard.UserID, failed failures) []shard.UserID {
+	admitted := make([]shard.UserID, 0, len(users))
+	for _, user := range users {
+		if user == s.user || slices.Contains(admitted, user) || failed[user] != "" {
+			continue
+		}
+		if err := s.mayAdd(group, user); err != nil {
+			failed[user] = refusalOf(err).code
+		} else {
+			admitted = append(admitted, user)
+		}
+	}
+	return admitted
+}
+
+// mayAdd refuses what the shard of the group cannot know of a user.
+func (s *session) mayAdd(group shard.GroupID, user shard.UserID) error {
+	b := s.gateway.backend
+	if s.gateway.config.KnownUsersOnly {
+		known, err := b.Exists(user)
+		if err != nil {
+			return err
+		}
+		if !known {
+			return &refusal{code: protocol.CodeNotFound, message: "users: there is no user " + string(user)}
+		}
+	}
+	blocks, err := b.Blocks(user, s.user)
+	if err != nil {
+		return err
+	}
+	if blocks {
+		return &refusal{code: protocol.CodeForbidden, message: "users: " + string(user) + " has blocked you"}
+	}
+	full := s.within(user, "users", joins)
+	if full != nil && group != "" {
+		if info, _, err := b.Group(group, user); err == nil && info.Role != shard.RoleNone {
+			return nil // he is there already
+		}
+	}
+	return full
+}
+
+// What a user comes to.
+const (
+	joins = 1 << iota
+	owns
+)
+
+// within refuses a user who is in, or owns, as many groups as he may. It asks his
+// shard, where letters of groups may still be on their way: he may come to some
+// more while they are.
+func (s *session) within(user shard.UserID, field string, what int) error {
+	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
+	joined, owned, err := s.gateway.backend.GroupCounts(user)
+	switch {
+	case err != nil:
+		return err
+	case what&joins != 0 && maxJoined >= 0 && joined >= maxJoined:
+		return &refusal{protocol.CodeRateLimited, field + ": " + string(user) + " is in as many groups as a user may be", time.Hour}
+	case what&owns != 0 && maxOwned >= 0 && owned >= maxOwned:
+		return &refusal{protocol.CodeRateLimited, field + ": " + string(user) + " owns as many groups as a user may", time.Hour}
+	}
+	return nil
+}
+
+// failures are the codes for users who were not added or removed.
+type failures map[shard.UserID]string
+
+func (f failures) add(failed []shard.MemberFailure) {
+	for _, m := range failed {
+		if code, ok := codes[m.Code]; ok {
+			f[m.User] = code
+		} else {
+			f[m.User] = protocol.CodeInternal
+		}
+	}
+}
+
+// sort parts users, each once, into those who did not fail and those who did.
+func (f failures) sort(users []string) (done []string, failed []protocol.MemberFailure) {
+	seen := make(map[string]bool, len(users))
+	for _, user := range users {
+		if seen[user] {
+			continue
+		}
+		seen[user] = true
+		if code, ok := f[shard.UserID(user)]; ok {
+			failed = append(failed, protocol.MemberFailure{User: user, Code: code})
+		} else {
+			done = append(done, user)
+		}
+	}
+	return done, failed
+}
+
+func userIDs(names []string) []shard.UserID {
+	users := make([]shard.UserID, len(names))
+	for i, name := range names {
+		users[i] = shard.UserID(name)
+	}
+	return users
+}

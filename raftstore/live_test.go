@@ -1,0 +1,144 @@
+package raftstore
+
+import (
+	"testing"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+func TestSendLive(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Limits.GroupRate, cfg.Limits.GroupBurst = 1, 3
+	s := open(t, cfg)
+	stored, live := groupIn(s, 0, 0), groupIn(s, 1, 0)
+	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
+	createGroup(t, s, stored, shard.GroupPrivate, alice)
+	createGroup(t, s, live, shard.GroupLive, alice)
+	var ear groupEar
+	s.WatchGroup(live, &ear)
+
+	m := groupMessage(live, bob, 1)
+	m.Mentions = []string{"carol"}
+	at, err := s.SendLive(m)
+	if err != nil || at == 0 {
+		t.Fatalf("SendLive = %d, %v", at, err)
+	}
+	m.Body[0], m.Mentions[0] = 0, "dave" // the caller's again
+	heard := ear.heard()
+	if len(heard) != 1 {
+		t.Fatalf("heard %d messages, want 1", len(heard))
+	}
+	if got := heard[0]; got.Group != live || got.From != bob || got.Session != 1 || got.Time != at || got.Seq != 0 ||
+		string(got.CID) != "c1" || got.Body[0] != 0xa1 || got.Mentions[0] != "carol" {
+		t.Errorf("message = %+v", got)
+	}
+	if info, _, _ := s.Group(live, alice); info.LastSeq != 0 {
+		t.Errorf("a live group has stored %d messages", info.LastSeq)
+	}
+
+	muted := s.Now() + 60_000
+	do(t, s, &shard.SetMember{Group: live, By: alice, User: bob, MutedUntil: &muted})
+	_, err = s.SendLive(m)
+	wantRefused(t, "a muted user", err, shard.CodeForbidden)
+	_, err = s.SendLive(groupMessage(stored, bob, 2))
+	wantRefused(t, "a stranger in a stored group", err, shard.CodeForbidden)
+	admin := groupMessage(stored, bob, 2)
+	admin.Admin = true
+	if _, err = s.SendLive(admin); err != nil {
+		t.Errorf("an administrator in a stranger's name: %v", err)
+	}
+	_, err = s.SendLive(groupMessage("nothing", bob, 2))
+	wantRefused(t, "no group", err, shard.CodeNotFound)
+	_, err = s.SendLive(&shard.SendGroup{Group: live, User: alice})
+	wantRefused(t, "no cid", err, shard.CodeBadRequest)
+
+	for n := range 2 { // one of the burst is gone
+		if _, err := s.SendLive(groupMessage(live, alice, 10+n)); err != nil {
+			t.Fatalf("within the burst: %v", err)
+		}
+	}
+	_, err = s.SendLive(groupMessage(live, alice, 12))
+	wantRefused(t, "over the burst", err, shard.CodeRateLimited)
+	if refused, ok := err.(*shard.RefusedError); ok && (refused.RetryAfterMS <= 0 || refused.RetryAfterMS > 1000) {
+		t.Errorf("retry after %d ms, want 1-1000", refused.RetryAfterMS)
+	}
+	s.UnwatchGroup(live, &ear)
+}
+
+func TestTypingInGroups(t *testing.T) {
+	s := open(t, testConfig(t))
+	group := groupIn(s, 0, 0)
+	alice, bob, stranger := userIn(s, 0, 0), userIn(s, 1, 0), userIn(s, 1, 1)
+	createGroup(t, s, group, shard.GroupChatroom, alice, bob)
+	var own, his, other ear
+	login(t, s, alice, "phone", &own)
+	login(t, s, bob, "phone", &his)
+	login(t, s, stranger, "phone", &other)
+	typing := func(from shard.UserID) {
+		t.Helper()
+		if err := s.TypingGroup(from, group); err != nil {
+			t.Errorf("TypingGroup(%s): %v", from, err)
+		}
+	}
+	typing(alice)
+	if heard := his.heard(); len(heard) != 1 || heard[0].Kind != SignalTyping || heard[0].User != alice || heard[0].Group != group {
+		t.Fatalf("heard %+v, want alice typing in the group", heard)
+	}
+	wantRefused(t, "a stranger", s.TypingGroup(stranger, group), shard.CodeForbidden)
+	wantRefused(t, "no group", s.TypingGroup(alice, "nothing"), shard.CodeNotFound)
+	muted := s.Now() + 60_000
+	do(t, s, &shard.SetMember{Group: group, By: alice, User: bob, MutedUntil: &muted})
+	wantRefused(t, "a muted member", s.TypingGroup(bob, group), shard.CodeForbidden)
+	if n := len(own.heard()) + len(other.heard()); n != 0 || len(his.heard()) != 1 {
+		t.Errorf("a stranger, a muted member or nobody typing was told %d times", n)
+	}
+	var many []shard.UserID
+	for n := range MaxTyping {
+		many = append(many, userIn(s, 0, n+1))
+	}
+	do(t, s, &shard.AddMembers{Group: group, By: alice, Users: many})
+	typing(alice)
+	if n := len(his.heard()); n != 1 {
+		t.Errorf("typing was told %d times in a large group, want 1 from before", n)
+	}
+}
+
+func TestPresenceThroughAGroup(t *testing.T) {
+	s := open(t, testConfig(t))
+	group := groupIn(s, 0, 0)
+	alice, bob, carol := userIn(s, 0, 0), userIn(s, 1, 0), userIn(s, 1, 1)
+	createGroup(t, s, group, shard.GroupPrivate, alice, bob)
+	createGroup(t, s, groupIn(s, 1, 0), shard.GroupPrivate, carol)
+	wantGroups(t, s, bob, group)
+	login(t, s, bob, "phone", &ear{})
+	login(t, s, carol, "phone", &ear{})
+	seen, err := s.Presence(alice, []shard.UserID{carol, bob})
+	if err != nil || len(seen) != 1 || !seen[bob].Online {
+		t.Errorf("Presence = %v, %v; want bob alone", seen, err)
+	}
+	if seen, err := s.Presence(bob, []shard.UserID{alice}); err != nil || len(seen) != 1 {
+		t.Errorf("Presence = %v, %v; want alice", seen, err)
+	}
+	do(t, s, &shard.LeaveGroup{Group: group, User: bob})
+	wantGroups(t, s, bob)
+	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || len(seen) != 0 {
+		t.Errorf("Presence of who has left = %v, %v", seen, err)
+	}
+	do(t, s, &shard.AddMembers{Group: group, By: alice, Users: []shard.UserID{bob}})
+	wantGroups(t, s, bob, group)
+	block(t, s, bob, alice)
+	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || len(seen) != 0 {
+		t.Errorf("Presence of who has blocked the asker = %v, %v", seen, err)
+	}
+}
+
+func TestBlocks(t *testing.T) {
+	s, alice, bob := acquainted(t)
+	if blocks, err := s.Blocks(bob, alice); blocks || err != nil {
+		t.Errorf("Blocks = %v, %v", blocks, err)
+	}
+	block(t, s, bob, alice)
+	if blocks, err := s.Blocks(bob, alice); !blocks || err != nil {
+		t.Errorf("Blocks after a block = %v, %v", blocks, err)
+	}
+}
