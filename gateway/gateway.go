@@ -20,7 +20,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +30,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -47,9 +47,12 @@ type Backlog struct {
 type Config struct {
 	Backend Backend
 	Auth    AuthConfig
-	// AdminTokens open the operations listener. Without any, a dev server's is
-	// open and any other's is shut.
-	AdminTokens []string
+	// AdminTokens open the operations listener. When nil, a dev server's is open
+	// and any other's is shut.
+	AdminTokens *admin.Tokens
+	// Administration serves the operations listener beside health, metrics and
+	// profiles, and asks for tokens itself; nil: nothing does.
+	Administration http.Handler
 
 	// Dev restricts both listeners to requests that name this machine as their
 	// host, against pages that rebind their name to it.
@@ -155,18 +158,20 @@ func (c *Config) fill() error {
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
+	if c.AdminTokens == nil && c.Dev {
+		c.AdminTokens = admin.OpenTokens()
+	}
 	return nil
 }
 
 // A Gateway holds the sessions of one node.
 type Gateway struct {
-	config      Config
-	backend     Backend
-	auth        *authenticator
-	adminTokens [][sha256.Size]byte
-	log         *slog.Logger
-	registry    *prometheus.Registry
-	metrics     *metrics
+	config   Config
+	backend  Backend
+	auth     *authenticator
+	log      *slog.Logger
+	registry *prometheus.Registry
+	metrics  *metrics
 
 	logins    *keyedLimit // by user
 	addresses *addressLimit
@@ -202,12 +207,6 @@ func New(c Config) (*Gateway, error) {
 	}
 	g.feeds.all = make(map[shard.GroupID]*feed)
 	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
-	for _, token := range c.AdminTokens {
-		if token == "" {
-			return nil, errors.New("gateway: AdminTokens: a token is empty")
-		}
-		g.adminTokens = append(g.adminTokens, sha256.Sum256([]byte(token)))
-	}
 	return g, nil
 }
 
