@@ -279,11 +279,11 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 					}
 					to = 1 << 50 // more than the backlog, and none of it is unread
 				}
-				missing, err := d.fill(ctx, conn, g.id, before[g.id]+1, to)
+				others, own, err := d.fill(ctx, conn, g.id, before[g.id]+1, to)
 				if err != nil {
 					return err
 				}
-				if n := missing + pushed[g.id]; pushed[g.id] > 0 && hadCursor[g.id] != nil && missing > 0 && n <= 100 {
+				if n := others + own + pushed[g.id]; pushed[g.id] > 0 && hadCursor[g.id] != nil && others > 0 && n <= 100 {
 					return violated("%s: %d messages came after the cursor, %d were pushed", g.id, n, pushed[g.id])
 				}
 			}
@@ -337,27 +337,31 @@ func (d *groupDevice) place(group string, m wsMessage) error {
 }
 
 // fill fetches what lies between, which was too much for the backlog, and tells
-// how many messages it was.
-func (d *groupDevice) fill(ctx context.Context, conn *wsConn, group string, from, to int64) (n int, err error) {
+// how many messages it was. Those of his own the user may have by their replies.
+func (d *groupDevice) fill(ctx context.Context, conn *wsConn, group string, from, to int64) (others, own int, err error) {
 	for from <= to {
 		reply, err := conn.call(ctx, "getMessage", obj{"conv": "g:" + group, "range": []any{from, to}, "limit": 100})
 		if err != nil {
-			return n, refusedOr(err)
+			return 0, 0, refusedOr(err)
 		}
 		messages, err := parseMessages(reply["messages"])
 		if err != nil {
-			return n, violation{err}
+			return 0, 0, violation{err}
 		}
 		d.mu.Lock()
 		for _, m := range messages {
 			if err = d.place(group, m); err != nil {
 				break
 			}
-			n++
+			if m.From == d.user {
+				own++
+			} else {
+				others++
+			}
 		}
 		d.mu.Unlock()
 		if err != nil {
-			return n, err
+			return 0, 0, err
 		}
 		covered, _ := reply["to"].(int64)
 		if reply["more"] != true || covered < from {
@@ -365,7 +369,7 @@ func (d *groupDevice) fill(ctx context.Context, conn *wsConn, group string, from
 		}
 		from = covered + 1
 	}
-	return n, nil
+	return others, own, nil
 }
 
 // persist makes a request until it is not refused as unavailable.
