@@ -28,7 +28,10 @@ func (*nullStore) Unwatch(shard.UserID, shard.SessionID) {}
 
 func (*nullStore) Submit(cmd shard.Command, done func(shard.Result, error)) {
 	r := shard.Result{Seq: 7, Time: 1795400000123}
-	if send, ok := cmd.(*shard.Send); ok {
+	switch send := cmd.(type) {
+	case *shard.Send:
+		r.ID = send.ID
+	case *shard.SendGroup:
 		r.ID = send.ID
 	}
 	done(r, nil)
@@ -56,12 +59,17 @@ func (n *nullStore) Since(_ shard.UserID, _ shard.SessionID, after uint64, b *sh
 }
 
 // BenchmarkSend is a send of 128 B from its frame to its flushed reply.
-func BenchmarkSend(b *testing.B) {
+func BenchmarkSend(b *testing.B) { benchSend(b, protocol.UserConv("alice")) }
+
+// BenchmarkSendGroup is the same to a group.
+func BenchmarkSendGroup(b *testing.B) { benchSend(b, protocol.GroupConv("team")) }
+
+func benchSend(b *testing.B, conv protocol.Conv) {
 	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
 		b.Run(codec.Name(), func(b *testing.B) {
 			s := bareSession(newBareGateway(b, &nullStore{}), codec)
 			frame := protocol.AppendRequest(nil, codec, 7, protocol.OpSend, &protocol.SendArgs{
-				Conv: protocol.UserConv("alice"), CID: "0123456789abcdef", Body: benchBody(b),
+				Conv: conv, CID: "0123456789abcdef", Body: benchBody(b),
 			})
 			typ := websocket.MessageText
 			if codec.Binary() {

@@ -45,6 +45,8 @@ type conn struct {
 	// Owned by the reader.
 	in   inbox
 	wait []byte // waitBuffer, only without raw
+	// Owned by whoever flushes.
+	attempt attempt
 
 	mu     sync.Mutex
 	out    *[]byte // frames that wait, nil when none do
@@ -156,24 +158,53 @@ func (c *conn) buffered() int {
 }
 
 // flush writes what waits. It blocks for up to timeout, or for as long as end
-// has left. Only one goroutine flushes at a time.
-func (c *conn) flush(timeout time.Duration) (int, error) {
+// has left, and tells p, if there is one, when it does. Only one goroutine
+// flushes at a time.
+func (c *conn) flush(timeout time.Duration, p *pumpers) (n int, err error) {
 	c.mu.Lock()
 	out := c.out
 	c.out = nil
-	if out != nil && !c.ending {
-		c.Conn.SetWriteDeadline(time.Now().Add(timeout))
-	}
 	c.mu.Unlock()
 	if out == nil {
 		return 0, nil
 	}
 	defer putBuffer(out)
-	n, err := c.Conn.Write(*out)
+	rest := *out
+	if c.raw != nil {
+		// Most sockets take it all at once: then there is nothing to wait for, and
+		// no deadline to be set.
+		n, err = c.tryWrite(rest)
+		rest = rest[n:]
+	}
+	if len(rest) > 0 && err == nil {
+		var more int
+		more, err = c.writeAll(rest, timeout, p)
+		n += more
+	}
 	if err != nil {
 		c.mu.Lock()
 		c.broken = true
 		c.mu.Unlock()
+	}
+	return n, err
+}
+
+// writeAll is the part of flush that blocks.
+func (c *conn) writeAll(b []byte, timeout time.Duration, p *pumpers) (int, error) {
+	c.mu.Lock()
+	if !c.ending {
+		c.Conn.SetWriteDeadline(time.Now().Add(timeout))
+	}
+	c.mu.Unlock()
+	if p != nil {
+		p.block()
+		defer p.unblock()
+	}
+	n, err := c.Conn.Write(b)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil && !c.ending {
+		c.Conn.SetWriteDeadline(time.Time{}) // the next one that is tried has its own
 	}
 	return n, err
 }
@@ -204,7 +235,7 @@ func (c *conn) sayGoodbye(code int, reason string, answered bool, timeout time.D
 		return
 	}
 	c.queue(appendClose(nil, code, reason))
-	if _, err := c.flush(timeout); err != nil || answered {
+	if _, err := c.flush(timeout, nil); err != nil || answered {
 		return
 	}
 	var early []byte

@@ -28,7 +28,7 @@ func TestFrameHeaders(t *testing.T) {
 			return
 		}
 		hijack.conn.queue(frames)
-		if _, err := hijack.conn.flush(10 * time.Second); err != nil {
+		if _, err := hijack.conn.flush(10*time.Second, nil); err != nil {
 			t.Error(err)
 		}
 		hijack.conn.hangUp()
@@ -59,7 +59,7 @@ func TestWaitingFramesLeaveInOneWrite(t *testing.T) {
 	}
 	c.queue(pingFrame)
 	go io.Copy(io.Discard, client)
-	if n, err := c.flush(time.Second); err != nil || n != 100*7+2 {
+	if n, err := c.flush(time.Second, nil); err != nil || n != 100*7+2 {
 		t.Fatalf("flush = %d, %v, want 702 bytes", n, err)
 	}
 	if counted.writes != 1 {

@@ -52,3 +52,41 @@ func (c *conn) receiveRaw() error {
 	}
 	return nil
 }
+
+// An attempt is a write that does not wait. It is kept, as what the kernel is
+// called through would be allocated anew each time.
+type attempt struct {
+	bytes []byte
+	n     int
+	err   error
+	write func(fd uintptr) bool
+}
+
+func (a *attempt) run(fd uintptr) bool {
+	for {
+		a.n, a.err = syscall.Write(int(fd), a.bytes)
+		if a.err != syscall.EINTR {
+			return true
+		}
+	}
+}
+
+// tryWrite writes what a raw socket takes without waiting.
+func (c *conn) tryWrite(b []byte) (int, error) {
+	a := &c.attempt
+	if a.write == nil {
+		a.write = a.run
+	}
+	a.bytes = b
+	err := c.raw.Write(a.write)
+	a.bytes = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case a.err == syscall.EAGAIN:
+		return 0, nil
+	case a.err != nil:
+		return 0, os.NewSyscallError("write", a.err)
+	}
+	return a.n, nil
+}

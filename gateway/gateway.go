@@ -10,14 +10,16 @@
 // idle session costs one goroutine and no buffer, a slow one a bounded amount
 // of memory, and neither can delay anybody else.
 //
-// Lock order: what the store calls (a Watcher's methods, done of Submit) may
-// run under the store's locks and takes session.mu; therefore nothing calls
-// the store with session.mu held.
+// What comes in a group is read once, by its feed, which encodes it for all
+// sessions of members; see feed.
+//
+// Lock order: what the store calls (a watcher's methods, done of Submit) may
+// run under the store's locks and takes Gateway.mu, session.mu, feed.mu and that
+// of the pumpers; therefore nothing calls the store with one of them held.
 package gateway
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,9 +30,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
+
+// A Backlog is an amount of messages.
+type Backlog struct {
+	Messages int
+	Bytes    int // as stored
+}
 
 // A Config says how a gateway behaves. Backend and Auth are required; a zero
 // field elsewhere is its default. Where a limit may be off, a negative value
@@ -38,9 +47,12 @@ import (
 type Config struct {
 	Backend Backend
 	Auth    AuthConfig
-	// AdminTokens open the operations listener. Without any, a dev server's is
-	// open and any other's is shut.
-	AdminTokens []string
+	// AdminTokens open the operations listener. When nil, a dev server's is open
+	// and any other's is shut.
+	AdminTokens *admin.Tokens
+	// Administration serves the operations listener beside health, metrics and
+	// profiles, and asks for tokens itself; nil: nothing does.
+	Administration http.Handler
 
 	// Dev restricts both listeners to requests that name this machine as their
 	// host, against pages that rebind their name to it.
@@ -55,6 +67,9 @@ type Config struct {
 	MaxBody     int // bytes of a message body as stored; default 12 KiB
 	Window      int // unacked frames of a session; default 256
 	WindowBytes int // unacked bytes of a session; default 1 MiB
+	// LoginBacklog bounds what a login pushes of groups; default 1,000 messages
+	// and 1 MiB. The rest is for getMessage.
+	LoginBacklog Backlog
 
 	LoginTimeout   time.Duration // from the upgrade to the login; default 10 s
 	IdleTimeout    time.Duration // without a sign of life; default 60 s
@@ -92,6 +107,8 @@ func (c *Config) fill() error {
 		{"WindowBytes", &c.WindowBytes, 1 << 20, false},
 		{"MaxGroups", &c.MaxGroups, 1000, true},
 		{"MaxOwnedGroups", &c.MaxOwnedGroups, 100, true},
+		{"LoginBacklog.Messages", &c.LoginBacklog.Messages, 1000, false},
+		{"LoginBacklog.Bytes", &c.LoginBacklog.Bytes, 1 << 20, false},
 		{"FrameRate", &c.FrameRate, 2000, true},
 		{"FrameBurst", &c.FrameBurst, 5000, false},
 		{"LoginRate", &c.LoginRate, 20, true},
@@ -139,22 +156,25 @@ func (c *Config) fill() error {
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
+	if c.AdminTokens == nil && c.Dev {
+		c.AdminTokens = admin.OpenTokens()
+	}
 	return nil
 }
 
 // A Gateway holds the sessions of one node.
 type Gateway struct {
-	config      Config
-	backend     Backend
-	auth        *authenticator
-	adminTokens [][sha256.Size]byte
-	log         *slog.Logger
-	registry    *prometheus.Registry
-	metrics     *metrics
+	config   Config
+	backend  Backend
+	auth     *authenticator
+	log      *slog.Logger
+	registry *prometheus.Registry
+	metrics  *metrics
 
 	logins    *keyedLimit // by user
 	addresses *addressLimit
 	pumpers   pumpers
+	feeds     feeds
 
 	mu       sync.Mutex
 	away     bool // draining: no new connections
@@ -183,13 +203,8 @@ func New(c Config) (*Gateway, error) {
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),
 	}
-	g.metrics = newMetrics(c.Registry, g.queuedBytes)
-	for _, token := range c.AdminTokens {
-		if token == "" {
-			return nil, errors.New("gateway: AdminTokens: a token is empty")
-		}
-		g.adminTokens = append(g.adminTokens, sha256.Sum256([]byte(token)))
-	}
+	g.feeds.all = make(map[shard.GroupID]*feed)
+	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
 	return g, nil
 }
 

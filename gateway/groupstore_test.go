@@ -127,7 +127,7 @@ func (s *testStore) GroupsOf(_ context.Context, user shard.UserID) ([]shard.Grou
 	return s.state.GroupsOf(user), nil
 }
 
-// SendLive refuses nobody for being muted or too fast.
+// SendLive refuses nobody for being too fast.
 func (s *testStore) SendLive(m *shard.SendGroup) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,8 +160,8 @@ func (s *testStore) TypingGroup(from shard.UserID, group shard.GroupID) error {
 	return nil
 }
 
-// refusal is that of a group which is not there, or of who is no member of one
-// that stores messages. The caller holds mu.
+// refusal is that of a group which is not there, of who is no member of one that
+// stores messages, or of who is muted. The caller holds mu.
 func (s *testStore) refusal(group shard.GroupID, user shard.UserID) error {
 	info, exists := s.state.Group(group, user)
 	switch {
@@ -169,6 +169,8 @@ func (s *testStore) refusal(group shard.GroupID, user shard.UserID) error {
 		return &shard.RefusedError{Code: shard.CodeNotFound, Detail: "conv: there is no such group"}
 	case info.Role == shard.RoleNone && info.Settings.Stored:
 		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: only for members of the group"}
+	case info.MutedUntil > s.Now():
+		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: muted in this group"}
 	}
 	return nil
 }

@@ -1,14 +1,40 @@
 package gateway
 
-import "github.com/belfry-im/belfry/shard"
+import (
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// maxLive bounds the groups without storage that a session is in.
+const maxLive = 1000
 
 // joinLive makes the session a member of a group that stores no messages, until
-// leaveLive or its end. A session that is in it already stays so. The error is
-// a refusal: the session is in too many.
-func (s *session) joinLive(group shard.GroupID) error { return nil }
+// leaveLive, the end of the group, or its own. A session that is in it already
+// stays so. The error is a refusal: the session is in too many.
+func (s *session) joinLive(group shard.GroupID) error {
+	if s.subscription(group) != nil {
+		return nil
+	}
+	s.mu.Lock()
+	n := s.live
+	s.mu.Unlock()
+	if n >= maxLive {
+		return &refusal{code: protocol.CodeRateLimited, message: "group: this session is in too many live groups", after: minRetry}
+	}
+	if sub, fresh, ok := s.attach(group, true); ok && fresh {
+		s.rouse(sub)
+	}
+	return nil
+}
 
 // leaveLive ends what joinLive began. It tells whether the session was in it.
-func (s *session) leaveLive(group shard.GroupID) bool { return false }
+func (s *session) leaveLive(group shard.GroupID) bool {
+	sub := s.subscription(group)
+	return sub != nil && sub.live && s.detach(sub)
+}
 
 // inLive tells whether the session is a member of a group that stores no messages.
-func (s *session) inLive(group shard.GroupID) bool { return false }
+func (s *session) inLive(group shard.GroupID) bool {
+	sub := s.subscription(group)
+	return sub != nil && sub.live
+}

@@ -27,11 +27,17 @@ type metrics struct {
 	sendSeconds   prometheus.Histogram
 	pushSeconds   prometheus.Histogram
 	windowSeconds prometheus.Counter
+
+	feeds      prometheus.Gauge   // groups that somebody here is told of
+	feedReads  prometheus.Counter // chunks that were read and encoded for all
+	feedMisses prometheus.Counter // reads of sessions for themselves
+	deliveries prometheus.Counter // messages of groups in onNewMessage
+	skipped    prometheus.Counter // messages that nobody stores and a session lost
 }
 
 // newMetrics registers the metrics; queued gives the bytes that wait to be
-// written, when asked.
-func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
+// written, cached those that feeds hold, when asked.
+func newMetrics(r prometheus.Registerer, queued, cached func() float64) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "belfry", Subsystem: "gateway", Name: name, Help: help})
 		r.MustRegister(c)
@@ -59,6 +65,9 @@ func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "belfry", Subsystem: "gateway", Name: "queue_bytes", Help: "Bytes of frames that wait to be written.",
 	}, queued))
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "belfry", Subsystem: "gateway", Name: "feed_bytes", Help: "Bytes of messages of groups that are kept encoded.",
+	}, cached))
 	return &metrics{
 		sessions:    gauge("sessions", "Sessions that are logged in."),
 		connections: gauge("connections", "WebSocket connections, logged in or not."),
@@ -78,6 +87,12 @@ func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
 		sendSeconds:   latency("send_seconds", "Time from reading a send to queueing its reply."),
 		pushSeconds:   latency("push_seconds", "Time from the store's wake-up to the written frame."),
 		windowSeconds: counter("window_full_seconds_total", "Time that sessions spent with a full window."),
+
+		feeds:      gauge("feeds", "Groups that sessions of this node are told of."),
+		feedReads:  counter("feed_reads_total", "Pieces of a group's order read and encoded for all its sessions."),
+		feedMisses: counter("feed_misses_total", "Pieces read and encoded for one session, which was behind the others."),
+		deliveries: counter("group_messages_out_total", "Messages of groups pushed, repeats included."),
+		skipped:    counter("group_messages_skipped_total", "Messages of groups that nobody stores and a session was too slow for."),
 	}
 }
 

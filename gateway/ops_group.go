@@ -243,7 +243,7 @@ func (s *session) getGroup(r request) error {
 	case info.Role == shard.RoleNone && info.Settings.Join == shard.JoinByInvitation:
 		return noMember()
 	}
-	reply := wireGroup(&info)
+	reply := wireGroupInfo(&info)
 	reply.Properties = info.Properties
 	reply.Settings = &protocol.GroupSettings{
 		MaxMembers: info.Settings.MaxMembers, Join: joinModeNames[info.Settings.Join], History: historyNames[info.Settings.History],
@@ -280,15 +280,15 @@ func (s *session) getGroups(r request) error {
 			return err
 		}
 		if exists && info.Role != shard.RoleNone { // else the letter that says so is on its way
-			reply.Groups = append(reply.Groups, wireGroup(&info))
+			reply.Groups = append(reply.Groups, wireGroupInfo(&info))
 		}
 	}
 	s.reply(r, reply)
 	return nil
 }
 
-// wireGroup gives what getGroup and getGroups both tell.
-func wireGroup(info *shard.GroupInfo) protocol.GroupOK {
+// wireGroupInfo gives what getGroup and getGroups both tell.
+func wireGroupInfo(info *shard.GroupInfo) protocol.GroupOK {
 	return protocol.GroupOK{
 		Group: string(info.ID), Kind: kindNames[info.Kind], Name: info.Name, Owner: string(info.Owner),
 		MemberCount: info.Members, LastSeq: info.LastSeq, Role: roleNames[info.Role],

@@ -7,20 +7,26 @@ import (
 
 // sendGroup is send to a group.
 func (s *session) sendGroup(r request, args *protocol.SendArgs) error {
-	cmd := shard.SendGroup{
-		Group: shard.GroupID(args.Conv.ID), User: s.user, Session: s.number, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
-		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
-	}
-	live := s.inLive(cmd.Group)
+	group := shard.GroupID(args.Conv.ID)
+	live := s.inLive(group)
 	if live || args.HasTTL && args.TTL == 0 {
+		cmd := s.sendGroupCommand(args, group)
 		return s.sendLive(r, &cmd, live)
 	}
 	m := newSending()
-	m.group, m.session, m.id, m.came = cmd, s, r.ID, r.came
+	m.group, m.session, m.id, m.came = s.sendGroupCommand(args, group), s, r.ID, r.came
 	s.start(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(&m.group, m.done)
 	return nil
+}
+
+// sendGroupCommand is the command of a send. Its body may lie in the frame.
+func (s *session) sendGroupCommand(args *protocol.SendArgs, group shard.GroupID) shard.SendGroup {
+	return shard.SendGroup{
+		Group: group, User: s.user, Session: s.number, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
+		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
+	}
 }
 
 // sendLive passes a message to those who are connected. live tells whether the

@@ -53,10 +53,29 @@ func (s *session) getRecents(r request) error {
 	if err != nil {
 		return err
 	}
-	reply := &protocol.RecentsOK{Conversations: wireConversations(conversations)}
-	messages := wireMessages(last)
-	for i := range min(len(messages), len(reply.Conversations)) {
-		reply.Conversations[i].Last = &messages[i]
+	views, err := s.groupViews(ctx)
+	if err != nil {
+		return err
+	}
+	reply := &protocol.RecentsOK{Conversations: []protocol.Conversation{}}
+	for _, recent := range mergeRecents(conversations, views, max(s.recents, len(conversations))) {
+		var entry protocol.Conversation
+		var m *shard.Message
+		if v := recent.group; v == nil {
+			entry, m = wireConversation(&conversations[recent.user]), &last[recent.user]
+		} else {
+			var b shard.Batch
+			if err := s.gateway.backend.GroupMessages(s.user, v.Group, []uint64{v.LastSeq}, &b); err != nil {
+				return err
+			}
+			if len(b.Messages) == 0 {
+				continue // it is gone since
+			}
+			entry, m = wireGroup(v), &b.Messages[0]
+		}
+		wire := wireMessage(m)
+		entry.Last = &wire
+		reply.Conversations = append(reply.Conversations, entry)
 	}
 	s.reply(r, reply)
 	return nil
@@ -72,27 +91,15 @@ func wireMessages(messages []shard.Message) []protocol.Message {
 
 // wireMessage gives a message as the wire has it. Its bytes stay where they are.
 func wireMessage(m *shard.Message) protocol.Message {
-	conv := protocol.UserConv(string(m.Peer))
-	if m.Group != "" {
-		conv = protocol.GroupConv(string(m.Group))
-	}
 	return protocol.Message{
-		ID: protocol.ID(m.ID), Conv: conv, From: string(m.From), Seq: m.Seq, Time: m.Time,
+		ID: protocol.ID(m.ID), Conv: wireConv(m.Peer, m.Group), From: string(m.From), Seq: m.Seq, Time: m.Time,
 		CID: m.CID, Body: m.Body, TTL: m.TTL, Mentions: m.Mentions,
 	}
 }
 
-// wireConversations is nil for nil: recents that were not asked for.
-func wireConversations(conversations []shard.Conversation) []protocol.Conversation {
-	if conversations == nil {
-		return nil
+func wireConversation(c *shard.Conversation) protocol.Conversation {
+	return protocol.Conversation{
+		Conv: protocol.UserConv(string(c.Peer)), LastSeq: c.LastSeq, Time: c.Time,
+		ReadSeq: c.ReadSeq, Unread: c.Unread, PeerReadSeq: c.PeerReadSeq, Muted: c.Muted, Pinned: c.Pinned,
 	}
-	wire := make([]protocol.Conversation, len(conversations))
-	for i, c := range conversations {
-		wire[i] = protocol.Conversation{
-			Conv: protocol.UserConv(string(c.Peer)), LastSeq: c.LastSeq, Time: c.Time,
-			ReadSeq: c.ReadSeq, Unread: c.Unread, PeerReadSeq: c.PeerReadSeq, Muted: c.Muted, Pinned: c.Pinned,
-		}
-	}
-	return wire
 }

@@ -66,27 +66,27 @@ func (s *session) tryLogin(r request) error {
 	if err != nil {
 		return err
 	}
-	s.enter(r, user, args.AutoRead, sync, expires)
+	s.mu.Lock()
+	s.user, s.number, s.auto = user, sync.Session, args.AutoRead
+	s.told, s.recents = sync.Arrival, sync.MaxRecents
+	s.expireAt(expires)
+	s.mu.Unlock()
+	g.register(s, user)
+	s.sync = s.startSync(ctx, sync, &args)
+	s.enter(r)
 	return nil
 }
 
-// enter makes the session one of user, answers his login, and lets the pump
-// begin with the sync.
-func (s *session) enter(r request, user shard.UserID, auto bool, sync *shard.Sync, expires time.Time) {
+// enter answers the login, and lets the pump begin with the sync.
+func (s *session) enter(r request) {
 	g := s.gateway
 	ok := protocol.LoginOK{
-		User: string(user), Session: uint64(sync.Session), ServerTime: g.backend.Now(), Protocol: protocol.Version,
+		User: string(s.user), Session: uint64(s.number), ServerTime: g.backend.Now(), Protocol: protocol.Version,
 		Limits: protocol.SessionLimits{
 			MaxBody: g.config.MaxBody, MaxFrame: protocol.MaxFrame,
 			Window: g.config.Window, IdleMS: g.config.IdleTimeout.Milliseconds(),
 		},
 	}
-	g.register(s, user)
-	s.mu.Lock()
-	s.user, s.number, s.auto = user, sync.Session, auto
-	s.sync, s.told = sync, sync.Arrival
-	s.expireAt(expires)
-	s.mu.Unlock()
 	s.reply(r, &ok)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,20 +12,21 @@ import (
 // save nothing and keep more in memory.
 const flushBytes = 64 << 10
 
-// A pumpState is what a pump works with. Pumps share them: an idle session has
-// none.
+// A pumpState is what a pumper works with: an idle session has none.
 type pumpState struct {
-	batch shard.Batch
-	frame []byte // the payload being put together
+	batch  shard.Batch
+	frame  []byte // the payload being put together
+	group  groupFrame
+	chunk  chunk        // of a session that reads for itself
+	signal []*liveEntry // taken from a feed's ring
+	woken  line[session, *session]
 }
 
 var pumpStates = sync.Pool{New: func() any { return new(pumpState) }}
 
 // pump does all of a session's writing: it looks after the deadlines, reads on
 // from the store, and flushes. It ends when there is nothing left to do.
-func (s *session) pump() {
-	p := pumpStates.Get().(*pumpState)
-	defer pumpStates.Put(p)
+func (s *session) pump(p *pumpState) {
 	for s.goOn() {
 		s.keepTime()
 		s.flush(s.push(p))
@@ -47,7 +48,7 @@ func (s *session) goOn() bool {
 
 // flush writes what is queued, pushed messages among it, and makes room for more.
 func (s *session) flush(pushed int) {
-	n, err := s.conn.flush(s.gateway.config.WriteTimeout)
+	n, err := s.conn.flush(s.gateway.config.WriteTimeout, &s.gateway.pumpers)
 	s.gateway.metrics.bytesOut.Add(float64(n))
 	if err != nil {
 		if isTimeout(err) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -11,53 +12,136 @@ const (
 	maxIdlePumpers = 256
 	// trimPumpers is how often those are ended that nobody needed since.
 	trimPumpers = time.Second
+	// pumpsInARow is after how many pumps a pumper lets others have its processor.
+	pumpsInARow = 4
 )
 
-// Pumpers are the goroutines that pump sessions. One that has run dry is kept
-// for the next session: a fresh goroutine would have to grow its stack first,
-// which costs more than the write it is there for.
+// Pumpers are the goroutines that pump sessions and read on for feeds. Those
+// wait in line: while one does, more that comes for it costs nothing. No more
+// pumpers work at a time than can make use of the processors, but one that has
+// to wait for its peer makes room for another. One that has run dry is kept: a
+// fresh goroutine would have to grow its stack first, which costs more than the
+// write it is there for.
 type pumpers struct {
-	mu     sync.Mutex
-	idle   []chan *session // the last one to go idle is the first to work
-	spare  int             // fewest idle since the last trim
-	timer  *time.Timer     // of the next trim, nil while none is idle
-	closed bool
+	mu      sync.Mutex
+	feeds   line[feed, *feed] // come first: they have work for many sessions
+	pumps   line[session, *session]
+	working int         // pumpers that are neither idle nor blocked
+	idle    []chan bool // the last one to go idle is the first to work; false ends it
+	spare   int         // fewest idle since the last trim
+	timer   *time.Timer // of the next trim, nil while none is idle
+	closed  bool
 }
+
+// mostWorking is how many pumpers work at a time.
+var mostWorking = max(4, 2*runtime.GOMAXPROCS(0))
 
 // start has a pumper pump s. The caller has added it to s.pumps.
 func (p *pumpers) start(s *session) {
 	p.mu.Lock()
-	last := len(p.idle) - 1
-	if last < 0 {
-		p.mu.Unlock()
-		go p.work(s)
+	p.pumps.push(s)
+	p.staff(1)
+}
+
+// startAll is start for many.
+func (p *pumpers) startAll(l *line[session, *session]) {
+	if l.n == 0 {
 		return
 	}
-	next := p.idle[last]
-	p.idle = p.idle[:last]
-	p.spare = min(p.spare, last)
-	p.mu.Unlock()
-	next <- s
+	n := l.n
+	p.mu.Lock()
+	p.pumps.join(l)
+	p.staff(n)
 }
 
-func (p *pumpers) work(s *session) {
-	next := make(chan *session, 1)
-	for s != nil {
-		s.pump()
-		s.pumps.Done()
-		s = nil // not to be held while idle
-		if !p.park(next) {
+// startFeed has a pumper read on for f.
+func (p *pumpers) startFeed(f *feed) {
+	p.mu.Lock()
+	p.feeds.push(f)
+	p.staff(1)
+}
+
+// staff sets up to n more pumpers to work. The caller holds mu, which staff
+// gives up.
+func (p *pumpers) staff(n int) {
+	for ; n > 0 && p.working < mostWorking; n-- {
+		p.working++
+		last := len(p.idle) - 1
+		if last < 0 {
+			go p.work()
+			continue
+		}
+		p.idle[last] <- true
+		p.idle = p.idle[:last]
+		p.spare = min(p.spare, last)
+	}
+	p.mu.Unlock()
+}
+
+// take gives what a pumper is to do next, a feed or a session, or neither: then
+// it no longer counts as working.
+func (p *pumpers) take() (f *feed, s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.working > mostWorking:
+	case p.feeds.n > 0:
+		return p.feeds.pop(), nil
+	case p.pumps.n > 0:
+		return nil, p.pumps.pop()
+	}
+	p.working--
+	return nil, nil
+}
+
+func (p *pumpers) work() {
+	next := make(chan bool, 1)
+	for {
+		state := pumpStates.Get().(*pumpState)
+		for n := 1; ; n++ {
+			f, s := p.take()
+			if s != nil {
+				s.pump(state)
+				s.pumps.Done()
+			} else if f != nil {
+				f.read(state)
+			} else {
+				break
+			}
+			if n%pumpsInARow == 0 {
+				runtime.Gosched()
+			}
+		}
+		pumpStates.Put(state)
+		if !p.park(next) || !<-next {
 			return
 		}
-		s = <-next
 	}
 }
 
-// park reports whether the caller may wait for another session: on next, which
-// gives nil when it is to end.
-func (p *pumpers) park(next chan *session) bool {
+// block says that the calling pumper is about to wait, unblock that it is through.
+func (p *pumpers) block() {
+	p.mu.Lock()
+	p.working--
+	p.staff(min(1, p.pumps.n+p.feeds.n))
+}
+
+func (p *pumpers) unblock() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.working++
+}
+
+// park reports whether the caller may wait for more to do: next gives false when
+// it is to end.
+func (p *pumpers) park(next chan bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.working < mostWorking && p.pumps.n+p.feeds.n > 0 {
+		p.working++ // it came since the caller looked
+		next <- true
+		return true
+	}
 	if p.closed || len(p.idle) == maxIdlePumpers {
 		return false
 	}
@@ -100,7 +184,54 @@ func (p *pumpers) close() {
 // end ends n idle pumpers, those longest idle. The caller holds mu.
 func (p *pumpers) end(n int) {
 	for _, next := range p.idle[:n] {
-		close(next)
+		next <- false
 	}
 	p.idle = slices.Delete(p.idle, 0, n)
 }
+
+// A line is a queue of things that carry the link to the next one themselves.
+type line[T any, P linked[T]] struct {
+	first, last P
+	n           int
+}
+
+type linked[T any] interface {
+	*T
+	link() **T // nil when it is the last, or in no line
+}
+
+func (l *line[T, P]) push(v P) {
+	if l.n == 0 {
+		l.first = v
+	} else {
+		*l.last.link() = v
+	}
+	l.last = v
+	l.n++
+}
+
+// join adds all of another line, which is empty after it.
+func (l *line[T, P]) join(o *line[T, P]) {
+	if l.n == 0 {
+		*l = *o
+	} else {
+		*l.last.link() = o.first
+		l.last = o.last
+		l.n += o.n
+	}
+	*o = line[T, P]{}
+}
+
+// pop takes the first one out of a line that is not empty.
+func (l *line[T, P]) pop() P {
+	v := l.first
+	next := v.link()
+	l.first, *next = *next, nil
+	if l.n--; l.n == 0 {
+		l.last = nil
+	}
+	return v
+}
+
+func (s *session) link() **session { return &s.nextPump }
+func (f *feed) link() **feed       { return &f.next }

@@ -6,14 +6,14 @@ import "testing"
 func TestTrimAfterClose(t *testing.T) {
 	var p pumpers
 	for range 3 {
-		if !p.park(make(chan *session, 1)) {
+		if !p.park(make(chan bool, 1)) {
 			t.Fatal("a pumper may not wait")
 		}
 	}
 	p.trim()
 	p.close()
 	p.trim()
-	if p.park(make(chan *session, 1)) {
+	if p.park(make(chan bool, 1)) {
 		t.Error("a pumper may wait after close")
 	}
 }

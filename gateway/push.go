@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -15,26 +16,30 @@ const (
 	cursorRoom = 128
 	// maxChanged is how many seqs one onRecall or onMessageDeleted names.
 	maxChanged = 1000
-	// maxLost is how many runs of lost messages onSynced tells apart.
-	maxLost = 256
 )
 
 // push tells the device what the store has for it, as far as its window allows:
-// first the sync of the login, then what came after it, and signals as they
-// come. It returns how many messages it has queued since it last flushed.
+// first the sync of the login, then what came after it, of others and of groups
+// in turn, and signals as they come. It returns how many messages it has queued
+// since it last flushed.
 func (s *session) push(p *pumpState) (pushed int) {
-	for s.hasRoom() {
-		n, more := 0, false
-		if s.sync != nil {
+	for more := true; more && s.hasRoom(); {
+		n := 0
+		switch {
+		case s.sync != nil || s.takeLate():
 			n, more = s.pushSync(p)
-		} else {
+		case s.takeFresh():
 			n, more = s.pushNews(p)
+			if more {
+				s.setFresh()
+			}
+			m, groups := s.pushGroups(p)
+			n, more = n+m, more || groups
+		default:
+			n, more = s.pushGroups(p)
 		}
 		pushed += n
-		if !more {
-			break
-		}
-		if s.conn.buffered() >= flushBytes {
+		if more && s.conn.buffered() >= flushBytes {
 			s.flush(pushed)
 			pushed = 0
 		}
@@ -42,42 +47,23 @@ func (s *session) push(p *pumpState) (pushed int) {
 	return pushed + s.pushSignals(p)
 }
 
-// pushSync pushes the next part of the sync. more tells whether there is more
-// to push, of the sync or after it.
-func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
-	// A part of a sync cannot be read again, so that what is read has to fit the
-	// window: every message may need a frame of its own.
-	messages, bytes := s.windowRoom()
-	if err := s.gateway.backend.NextSync(s.user, s.sync, &p.batch, messages, bytes); err != nil {
-		s.unavailable(err)
-		return 0, false
-	}
-	// A device without a cursor holds nothing up to a cursor until the sync is
-	// through: the order of its parts is not that of arrival.
-	cursor := func(arrival uint64, _ bool) string { return s.gateway.backend.Cursor(s.user, arrival) }
-	if s.sync.Since == 0 {
-		cursor = func(_ uint64, last bool) string {
-			if last && !p.batch.More {
-				return s.sync.Cursor
-			}
-			return ""
-		}
-	}
-	for i := 0; i < len(p.batch.Items); {
-		n, messages := s.pushItem(p, i, cursor)
-		i, pushed = i+n, pushed+messages
-	}
-	if !p.batch.More {
-		s.pushSynced()
-	}
-	return pushed, true
+// takeFresh tells whether the store may have news, beside those of groups.
+func (s *session) takeFresh() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := s.fresh
+	s.fresh = false
+	return fresh
 }
+
+func (s *session) setFresh() { s.mu.Lock(); defer s.mu.Unlock(); s.fresh = true }
 
 // pushNews pushes what came after s.told. What the window has no room for is
 // left in the store.
 func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 	messages, bytes := s.windowRoom()
 	if err := s.gateway.backend.Since(s.user, s.number, s.told, &p.batch, messages, bytes); err != nil {
+		s.setFresh()
 		s.unavailable(err)
 		return 0, false
 	}
@@ -118,7 +104,14 @@ func arrival(b *shard.Batch, i int) uint64 {
 func (s *session) pushItem(p *pumpState, i int, cursor func(arrival uint64, last bool) string) (items, messages int) {
 	b := &p.batch
 	if c := b.Items[i].Change; c >= 0 {
-		s.pushChange(&b.Changes[c])
+		switch c := &b.Changes[c]; c.Kind {
+		case shard.ChangeGroupJoined:
+			s.joined(c.Group)
+		case shard.ChangeGroupLeft:
+			s.parted(c.Group)
+		default:
+			s.pushChange(c)
+		}
 		return 1, 0
 	}
 	s.mu.Lock()
@@ -165,31 +158,23 @@ func (s *session) queue(encode func([]byte) []byte) {
 	}
 }
 
-// pushSynced ends the sync.
-func (s *session) pushSynced() {
-	sync := s.sync
-	s.sync = nil
-	lost := mergeLost(sync.Lost)
-	p := &protocol.Synced{
-		Offline: sync.Offline, Lost: make([]protocol.Lost, len(lost)), Cursor: sync.Cursor, Reset: sync.Reset,
-		UnreadTotal: sync.UnreadTotal, Conversations: wireConversations(sync.Conversations),
-	}
-	for i, l := range lost {
-		p.Lost[i] = protocol.Lost{Conv: protocol.UserConv(string(l.Peer)), From: l.From, To: l.To, Count: l.Count}
-	}
-	s.queue(func(b []byte) []byte { return protocol.AppendSynced(b, s.codec, p) })
-}
-
 // pushChange tells of a change to what the device holds, in as many frames as
 // its ranges need.
 func (s *session) pushChange(c *shard.Change) {
-	rest := c.Ranges
-	for {
-		part := *c
-		part.Ranges, rest = cutRanges(rest, maxChanged)
-		s.pushPart(&part)
-		if len(rest) == 0 {
-			return
+	for part := range changeParts(c) {
+		s.queue(func(b []byte) []byte { return appendChange(b, s.codec, &part) })
+	}
+}
+
+// changeParts yields a change in parts of as many seqs as a frame may name.
+func changeParts(c *shard.Change) iter.Seq[shard.Change] {
+	return func(yield func(shard.Change) bool) {
+		for rest := c.Ranges; ; {
+			part := *c
+			part.Ranges, rest = cutRanges(rest, maxChanged)
+			if !yield(part) || len(rest) == 0 {
+				return
+			}
 		}
 	}
 }
@@ -212,50 +197,38 @@ func cutRanges(ranges []shard.Range, most uint64) (head, rest []shard.Range) {
 	return ranges, nil
 }
 
-// mergeLost makes one run of those of each conversation when there are so many
-// that onSynced would not fit a frame. The count of a run that spans others is
-// still that of the lost messages.
-func mergeLost(lost []shard.Lost) []shard.Lost {
-	if len(lost) <= maxLost {
-		return lost
-	}
-	merged := lost[:0:0]
-	for _, l := range lost {
-		if n := len(merged); n > 0 && merged[n-1].Peer == l.Peer {
-			merged[n-1].To = l.To
-			merged[n-1].Count += l.Count
-			continue
+// appendChange appends the push that tells of a change.
+func appendChange(b []byte, codec protocol.Codec, c *shard.Change) []byte {
+	conv := wireConv(c.Peer, c.Group)
+	switch c.Kind {
+	case shard.ChangeRead:
+		return protocol.AppendReadReport(b, codec, &protocol.ReadReport{Conv: conv, Seq: c.Seq})
+	case shard.ChangeReceipt:
+		return protocol.AppendReadReceipt(b, codec, &protocol.ReadReceipt{Conv: conv, Seq: c.Seq, Time: c.Time})
+	case shard.ChangeRecall:
+		recall := &protocol.Recall{Conv: conv, By: string(c.By), Sender: string(c.Sender)}
+		for _, r := range c.Ranges {
+			recall.Ranges = append(recall.Ranges, protocol.Range(r))
 		}
-		merged = append(merged, l)
+		return protocol.AppendRecall(b, codec, recall)
+	case shard.ChangeMessagesDeleted:
+		deleted := &protocol.MessageDeleted{Conv: conv}
+		for _, r := range c.Ranges {
+			for seq := r.From; seq <= r.To; seq++ {
+				deleted.Seqs = append(deleted.Seqs, seq)
+			}
+		}
+		return protocol.AppendMessageDeleted(b, codec, deleted)
+	case shard.ChangeConversationDeleted:
+		return protocol.AppendConversationDeleted(b, codec, &protocol.ConversationDeleted{Conv: conv, Messages: c.Messages})
 	}
-	return merged
+	panic("gateway: change of an unknown kind") // the shard's list and this one have parted
 }
 
-func (s *session) pushPart(c *shard.Change) {
-	conv := protocol.UserConv(string(c.Peer))
-	s.queue(func(b []byte) []byte {
-		switch c.Kind {
-		case shard.ChangeRead:
-			return protocol.AppendReadReport(b, s.codec, &protocol.ReadReport{Conv: conv, Seq: c.Seq})
-		case shard.ChangeReceipt:
-			return protocol.AppendReadReceipt(b, s.codec, &protocol.ReadReceipt{Conv: conv, Seq: c.Seq, Time: c.Time})
-		case shard.ChangeRecall:
-			recall := &protocol.Recall{Conv: conv, By: string(c.By)}
-			for _, r := range c.Ranges {
-				recall.Ranges = append(recall.Ranges, protocol.Range(r))
-			}
-			return protocol.AppendRecall(b, s.codec, recall)
-		case shard.ChangeMessagesDeleted:
-			deleted := &protocol.MessageDeleted{Conv: conv}
-			for _, r := range c.Ranges {
-				for seq := r.From; seq <= r.To; seq++ {
-					deleted.Seqs = append(deleted.Seqs, seq)
-				}
-			}
-			return protocol.AppendMessageDeleted(b, s.codec, deleted)
-		case shard.ChangeConversationDeleted:
-			return protocol.AppendConversationDeleted(b, s.codec, &protocol.ConversationDeleted{Conv: conv, Messages: c.Messages})
-		}
-		panic("gateway: change of an unknown kind") // the shard's list and this one have parted
-	})
+// wireConv is a group's conversation, or else the one with peer.
+func wireConv(peer shard.UserID, group shard.GroupID) protocol.Conv {
+	if group != "" {
+		return protocol.GroupConv(string(group))
+	}
+	return protocol.UserConv(string(peer))
 }

@@ -52,13 +52,14 @@ type session struct {
 	identified uint64   // id of the request being handled, once the shard is to know it
 
 	// Set by the read loop at login, static once loggedIn.
-	user   shard.UserID
-	number shard.SessionID
-	auto   bool // an ack is a read report
+	user    shard.UserID
+	number  shard.SessionID
+	auto    bool // an ack is a read report
+	recents int  // most conversations of recents
 
 	// Set by the read loop at login, owned by the pump once loggedIn.
-	sync   *shard.Sync // what is left of the login's sync, nil once it is pushed
-	told   uint64      // arrival number up to which the device was told
+	sync   *syncing // what is left of the login's sync, nil once it is pushed
+	told   uint64   // arrival number up to which the device was told
 	pinged time.Duration
 	round  time.Time // first Wake of what the pump is pushing
 
@@ -66,22 +67,29 @@ type session struct {
 	pumps   sync.WaitGroup
 	reports sync.Mutex // held while read reports are taken and submitted; comes before mu
 
-	mu        sync.Mutex
-	room      sync.Cond // of mu: a request was answered, bytes were written, or the end came
-	loggedIn  bool
-	ended     bool
-	why       closing            // once ended
-	stopped   bool               // no pump may start any more
-	cancel    context.CancelFunc // of the request that the read loop waits for, nil for none
-	pumping   bool
-	dirty     bool      // there may be something for the pump to do
-	woken     time.Time // first Wake that the pump has not looked into
-	requests  []uint64  // ids of requests in flight
-	window    window
-	signals   []raftstore.Signal
-	reads     []read        // what was acked and is to be reported, each peer once
-	reporting int           // read reports in flight
-	answers   []groupAnswer // to the last changes on groups, at most keptRequests, oldest first
+	mu         sync.Mutex
+	room       sync.Cond // of mu: a request was answered, bytes were written, or the end came
+	loggedIn   bool
+	ended      bool
+	why        closing            // once ended
+	stopped    bool               // no pump may start any more
+	cancel     context.CancelFunc // of the request that the read loop waits for, nil for none
+	pumping    bool
+	dirty      bool      // there may be something for the pump to do
+	woken      time.Time // first Wake that the pump has not looked into
+	requests   []uint64  // ids of requests in flight
+	window     window
+	signals    []raftstore.Signal
+	reads      []read        // what was acked and is to be reported, each peer once
+	reporting  int           // read reports in flight
+	answers    []groupAnswer // to the last changes on groups, at most keptRequests, oldest first
+	fresh      bool          // the store may have news beside those of groups
+	groups     map[shard.GroupID]*subscription
+	live       int                               // of groups that store nothing
+	news       line[subscription, *subscription] // those that have something for the pump
+	late       []*syncing                        // of groups that the login could not ask about
+	cancelLate context.CancelFunc                // ends asking for them, nil for none
+	nextPump   *session                          // in the pumpers' line; guarded by that
 
 	// Deadlines, as time since began; 0 is none. Guarded by mu.
 	expiry    time.Duration // of the token
@@ -148,6 +156,7 @@ func (s *session) leave() {
 	}
 	b := s.gateway.backend
 	b.Unwatch(s.user, s.number)
+	s.detachAll()
 	if s.subscribed {
 		b.UnsubscribePresence(s)
 	}
@@ -192,10 +201,12 @@ func (s *session) endWith(why closing, last func([]byte) []byte) {
 		s.queueFrame(last)
 	}
 	s.room.Broadcast()
-	cancel := s.cancel
+	cancels := [...]context.CancelFunc{s.cancel, s.cancelLate}
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel()
+	for _, cancel := range cancels {
+		if cancel != nil {
+			cancel()
+		}
 	}
 	s.conn.end(s.gateway.config.CloseTimeout)
 }
@@ -231,6 +242,7 @@ func (s *session) alarm() {
 func (s *session) Wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.fresh = true
 	if s.woken.IsZero() {
 		s.woken = time.Now()
 	}

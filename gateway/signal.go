@@ -35,10 +35,7 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 		}
 		switch signal.Kind {
 		case raftstore.SignalTyping:
-			conv := protocol.UserConv(string(signal.User))
-			if signal.Group != "" {
-				conv = protocol.GroupConv(string(signal.Group))
-			}
+			conv := wireConv(signal.User, signal.Group)
 			s.queue(func(b []byte) []byte {
 				return protocol.AppendTyping(b, s.codec, &protocol.Typing{User: string(signal.User), Conv: conv, Time: signal.Time})
 			})

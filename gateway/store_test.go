@@ -226,8 +226,11 @@ func (s *testStore) History(q shard.HistoryQuery, page *shard.Page) error {
 		return raftstore.ErrUnavailable
 	}
 	if q.Group != "" {
-		if err := s.refusal(q.Group, q.User); err != nil {
-			return err
+		switch info, exists := s.state.Group(q.Group, q.User); {
+		case !exists:
+			return &shard.RefusedError{Code: shard.CodeNotFound, Detail: "conv: there is no such group"}
+		case info.Role == shard.RoleNone && !q.Admin:
+			return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: only for members of the group"}
 		}
 	}
 	s.state.History(q, page, s.Now())

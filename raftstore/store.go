@@ -184,8 +184,9 @@ type Store struct {
 	outbox     []atomic.Int64 // bytes of letters that wait, by destination
 	diskLow    atomic.Bool
 	memoryFull atomic.Bool
-	restoring  atomic.Int64 // states that are being read from snapshots
-	replaced   atomic.Int64 // times that a shard's state gave way to another one
+	restoring  atomic.Int64  // states that are being read from snapshots
+	importing  chan struct{} // holds a value while an import runs
+	replaced   atomic.Int64  // times that a shard's state gave way to another one
 
 	// The groups end before the rest: they still answer while they drain.
 	stopGroups, stopRest context.CancelFunc
@@ -215,7 +216,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, metrics: m, lock: lock, epoch: epoch,
 		clock:  newClock(cfg.Clock, cfg.ClockSettle),
-		outbox: make([]atomic.Int64, cfg.Shards),
+		outbox: make([]atomic.Int64, cfg.Shards), importing: make(chan struct{}, 1),
 	}
 	presence := newPresence()
 	s.hub = newHub(presence, m.watchers)

@@ -68,6 +68,16 @@ func (s *State) execute(cmd Command, r *Result) {
 		s.applyImportSlot(c, r)
 	case *DropSlot:
 		s.applyDropSlot(c, r)
+	case *SetUser:
+		s.applySetUser(c, r)
+	case *RefreshToken:
+		s.applyRefreshToken(c, r)
+	case *SetRead:
+		s.applySetRead(c, r)
+	case *EraseUser:
+		s.applyEraseUser(c, r)
+	case *Import:
+		s.applyImport(c, r)
 	case GroupCommand:
 		s.executeGroup(c, r)
 	default:
@@ -109,6 +119,8 @@ func (s *State) executeGroup(cmd GroupCommand, r *Result) {
 		s.applySetGroup(c, r)
 	case *DismissGroup:
 		s.applyDismissGroup(c, r)
+	case *ImportGroup:
+		s.applyImportGroup(c, r)
 	default:
 		broken("no way to execute %T", cmd)
 	}

@@ -104,10 +104,13 @@ func (s *State) applyReadGroup(c *ReadGroup, r *Result) {
 	if m == nil {
 		return
 	}
-	seq := min(c.Seq, u.convs.items[0].log.Next()-1)
+	newest := u.convs.items[0].log.Next() - 1
+	seq := min(c.Seq, newest)
 	switch {
 	case seq > m.read:
-		m.flags &^= memberRewound
+		if seq == newest {
+			m.flags &^= memberRewound
+		}
 	case c.Back && seq < m.read:
 		m.flags |= memberRewound
 	default:

@@ -109,8 +109,10 @@ type Sync struct {
 	MaxRecents    int            // Limits.Recents
 	Groups        []GroupRef     // whose member the user is, by id
 
-	refs []ref  // without a cursor: messages still to push, in push order
-	at   uint64 // with a cursor: what the sync has read so far
+	refs    []ref    // without a cursor: messages still to push, in push order
+	last    int      // how many of them, at the end, are last messages of recents
+	recents []uint64 // arrival numbers of the last messages of Conversations
+	at      uint64   // with a cursor: what the sync has read so far
 }
 
 // Lost is a run of seqs that limits took from the offline queue.

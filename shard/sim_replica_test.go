@@ -79,7 +79,7 @@ func (w *world) replay(sh *simShard) {
 	w.catchUp(sh, shard.NewState(uint32(sh.index)), 0)
 }
 
-// sums are the checksums of all slots that users live in.
+// sums are the checksums of all slots that users and groups live in.
 func (w *world) sums(state *shard.State) map[uint16]uint64 {
 	sums := make(map[uint16]uint64, len(w.owner))
 	for slot := range w.owner {
@@ -89,7 +89,7 @@ func (w *world) sums(state *shard.State) map[uint16]uint64 {
 }
 
 func (w *world) compareReplicas(sh *simShard, state *shard.State) {
-	for _, user := range w.users {
+	for _, user := range w.keys() {
 		w.compareSlot(sh, state, user)
 	}
 	if state.Now() != sh.leader.Now() {

@@ -88,6 +88,8 @@ func (s *State) dropUser(number uint32) {
 		x.gone.free(s.arena)
 	}
 	u.extras.free(s.arena)
+	u.imports.free(s.arena)
+	s.setAccount(u, account{})
 	for i := range u.teams.items {
 		s.arena.Free(u.teams.items[i].name, int(u.teams.items[i].nameLen))
 	}

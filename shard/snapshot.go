@@ -133,6 +133,7 @@ func (v *View) keep(u *user) {
 		u.extras.items[i].shared = true
 	}
 	im.user.convs, im.user.colds, im.user.extras = u.convs.clone(a), u.colds.clone(a), u.extras.clone(a)
+	im.user.imports = u.imports.clone(a)
 	im.user.teams = u.teams.clone(a)
 	if u.team != nil {
 		im.user.team = u.team.clone(a)
@@ -157,6 +158,7 @@ func (s *State) dropImage(u *user) {
 	im.user.convs.free(s.arena)
 	im.user.colds.free(s.arena)
 	im.user.extras.free(s.arena)
+	im.user.imports.free(s.arena)
 	im.user.teams.free(s.arena)
 	if im.user.team != nil {
 		im.user.team.members.free(s.arena)

@@ -37,6 +37,7 @@ type State struct {
 	sentRecords int // in dedupe windows
 	tableBytes  int // of the tables of users
 	ages        ages
+	longestTTL  int64 // ms, that was set of a user since the state was made
 
 	commands commandSet
 	out      *Outcome // of the Apply that runs
@@ -69,9 +70,11 @@ type user struct {
 	sent     sentWindow
 	outbox   []outQueue
 	sessions []session
-	teams    array[teamRef] // groups, by name
-	teamsAt  uint64         // arrival number of the newest change of them
-	team     *team          // of a group, whose log is its only conversation; nil for a user
+	account  *account          // what an administrator has set; nil = nothing
+	imports  array[importMark] // by conversation
+	teams    array[teamRef]    // groups, by name
+	teamsAt  uint64            // arrival number of the newest change of them
+	team     *team             // of a group, whose log is its only conversation; nil for a user
 }
 
 // firstArrival is what the arrival order of a user begins after, so that the

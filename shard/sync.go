@@ -43,18 +43,41 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 		if _, pushed := slices.BinarySearchFunc(sync.refs, r, byArrival); !pushed && sync.Since == 0 && mode == RecentsOn {
 			rest = append(rest, r)
 		}
+		sync.recents = append(sync.recents, r.arrival)
 	}
 	slices.Reverse(rest) // oldest first, as everything is pushed
-	sync.refs = append(sync.refs, rest...)
+	sync.refs, sync.last = append(sync.refs, rest...), len(rest)
 	return sync
 }
 
+// Keep drops all but the n newest of Conversations, and does not push the last
+// messages of the others. It comes before the first NextSync.
+func (sync *Sync) Keep(n int) {
+	if n >= len(sync.Conversations) {
+		return
+	}
+	queue := sync.Queue()
+	last := sync.refs[queue:]
+	for len(last) > 0 && (n == 0 || last[0].arrival < sync.recents[n-1]) {
+		last = last[1:]
+	}
+	sync.refs, sync.last = append(sync.refs[:queue], last...), len(last)
+	sync.Conversations, sync.recents = sync.Conversations[:n], sync.recents[:n]
+}
+
+// Queue is how many messages of the offline queue are still to push, before the
+// last messages of recents. With a cursor it is 0.
+func (sync *Sync) Queue() int { return max(len(sync.refs)-sync.last, 0) }
+
 // queue lists a conversation's queue, as far as it came after the cursor.
 func (s *State) queue(u *user, i uint32, sync *Sync, now int64) {
-	c := &u.convs.items[i]
+	c, after := &u.convs.items[i], sync.Since
+	if after > 0 {
+		after = max(after, u.imported(int(i)).arrival) // not pushed by cursor
+	}
 	var e ring.Entry
 	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
-		if e.Arrival > sync.Since && s.inQueue(u, c, &e, now) {
+		if e.Arrival > after && s.inQueue(u, c, &e, now) {
 			sync.refs = append(sync.refs, ref{arrival: e.Arrival, seq: e.Seq, conv: i})
 		}
 	}

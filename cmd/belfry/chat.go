@@ -56,7 +56,7 @@ has put into the data folder.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.user, "user", "", "who you are")
-	f.StringVar(&o.to, "to", "", "whom to talk to first")
+	f.StringVar(&o.to, "to", "", "whom to talk to first: a user, or g:GROUP")
 	f.StringVar(&o.server, "server", chatServer, "URL of the server")
 	f.StringVar(&o.token, "token", "", "login token; empty signs one with the data folder's secret")
 	f.StringVar(&o.device, "device", "", "name of this device, for its sessions to replace each other; empty makes one up")
@@ -72,7 +72,7 @@ func (o *chatOptions) check() error {
 		return usagef("--user: %w", err)
 	}
 	if o.to != "" {
-		if err := checkUser(o.to); err != nil {
+		if _, err := chatConv(o.to); err != nil {
 			return usagef("--to: %w", err)
 		}
 	}
@@ -102,7 +102,7 @@ func (o *chatOptions) run(ctx context.Context, in io.Reader, out io.Writer) erro
 	}
 	m := newChatModel(o.user)
 	if o.to != "" {
-		m.current = "u:" + o.to
+		m.current, _ = chatConv(o.to) // checked before
 	}
 	// What was entered last outlives the screen it was entered on.
 	jobs, cancel := context.WithCancel(context.Background())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/belfry-im/belfry/client"
@@ -21,7 +22,8 @@ func (m *chatModel) enter(line string) []chatJob {
 		}
 		return m.send(in.text)
 	case "to":
-		return m.open("u:" + in.text)
+		conv, _ := chatConv(in.text) // parsed before
+		return m.open(conv)
 	case "list":
 		return []chatJob{func(ctx context.Context) any {
 			list, err := m.net.Recents(ctx)
@@ -37,6 +39,10 @@ func (m *chatModel) enter(line string) []chatJob {
 		return nil
 	case "block", "unblock":
 		return m.block(in.command == "block", in.text)
+	case "group":
+		return m.makeGroup(in.text, in.users)
+	case "join":
+		return m.joinGroup(in.text)
 	}
 
 	if m.current == "" {
@@ -51,6 +57,8 @@ func (m *chatModel) enter(line string) []chatJob {
 	case "read":
 		m.log(m.current).firstNew = 0
 		return m.markRead(m.current)
+	case "add", "members", "leave":
+		return m.inGroup(in)
 	}
 	return nil
 }
@@ -117,6 +125,10 @@ func (m *chatModel) block(on bool, user string) []chatJob {
 	if user == "" {
 		if m.current == "" {
 			m.note("Whom? Say /block USER.")
+			return nil
+		}
+		if strings.HasPrefix(m.current, groupConv) {
+			m.note("Whom of them? Say /block USER.")
 			return nil
 		}
 		user = peer(m.current)

@@ -4,22 +4,30 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
 // A chatInput is one line that the user entered.
 type chatInput struct {
-	command string // without the slash; empty for a message
-	text    string // of a message, or the user that a command names
-	n       int    // for history: how many messages
+	command string   // without the slash; empty for a message
+	text    string   // of a message, or the user or group that a command names
+	n       int      // for history: how many messages
+	users   []string // for group and add
 }
 
 // chatCommands are what a line may begin with, in the order of /help.
 var chatCommands = []struct{ name, args, help string }{
-	{"to", "USER", "talk to USER"},
+	{"to", "USER|g:GROUP", "talk to USER, or in GROUP"},
 	{"list", "", "recent conversations and what is unread in them"},
 	{"history", "[N]", "load N older messages (default 20, at most 100)"},
 	{"recall", "", "take back your last message here, for both of you"},
 	{"read", "", "mark this conversation as read"},
+	{"group", "GROUP [USER ...]", "make a group with these members, and talk there"},
+	{"add", "USER ...", "add members to the group you talk in"},
+	{"members", "", "who is in the group you talk in"},
+	{"join", "GROUP", "join a group that lets you"},
+	{"leave", "", "leave the group you talk in"},
 	{"block", "[USER]", "take nothing more from USER (default: whom you talk to)"},
 	{"unblock", "[USER]", "undo /block"},
 	{"help", "", "this list"},
@@ -43,9 +51,15 @@ func parseChatInput(line string) (chatInput, error) {
 	switch name {
 	case "to":
 		if in.text == "" {
-			return in, fmt.Errorf("/to: whom? Say /to USER")
+			return in, fmt.Errorf("/to: whom? Say /to USER, or /to g:GROUP")
 		}
-		return in, checkPeer(name, in.text)
+		_, err := chatConv(in.text)
+		if err != nil {
+			err = fmt.Errorf("/to: %w", err)
+		}
+		return in, err
+	case "group", "join", "add":
+		return parseGroupInput(in)
 	case "block", "unblock":
 		if in.text == "" {
 			return in, nil
@@ -61,13 +75,53 @@ func parseChatInput(line string) (chatInput, error) {
 			in.n, in.text = n, ""
 		}
 		return in, nil
-	case "list", "recall", "read", "help", "quit":
+	case "list", "recall", "read", "members", "leave", "help", "quit":
 		if in.text != "" {
 			return in, fmt.Errorf("/%s: takes nothing after it", name)
 		}
 		return in, nil
 	}
 	return in, fmt.Errorf("/%s: no such command; /help lists them, // begins a message with a slash", printableLine(name))
+}
+
+// parseGroupInput reads what follows a command about groups.
+func parseGroupInput(in chatInput) (chatInput, error) {
+	in.users, in.text = strings.Fields(in.text), ""
+	if in.command != "add" {
+		if len(in.users) == 0 {
+			return in, fmt.Errorf("/%s: which group?", in.command)
+		}
+		in.text, in.users = strings.TrimPrefix(in.users[0], groupConv), in.users[1:]
+		if _, err := chatConv(groupConv + in.text); err != nil {
+			return in, fmt.Errorf("/%s: %w", in.command, err)
+		}
+	}
+	switch {
+	case in.command == "add" && len(in.users) == 0:
+		return in, fmt.Errorf("/add: whom? Say /add USER")
+	case in.command == "join" && len(in.users) > 0:
+		return in, fmt.Errorf("/join: takes one group")
+	}
+	for _, user := range in.users {
+		if err := checkPeer(in.command, user); err != nil {
+			return in, err
+		}
+	}
+	return in, nil
+}
+
+// groupConv begins the name of a group wherever a user could stand, too.
+const groupConv = "g:"
+
+// chatConv gives the conversation that a user or group names.
+func chatConv(name string) (string, error) {
+	if !strings.HasPrefix(name, groupConv) {
+		return "u:" + name, checkUser(name)
+	}
+	if _, err := protocol.ParseConv(name); err != nil {
+		return "", fmt.Errorf("%q: a group is g: and 1-48 bytes of printable ASCII without spaces", name)
+	}
+	return name, nil
 }
 
 func checkPeer(command, user string) error {
@@ -81,7 +135,7 @@ func checkPeer(command, user string) error {
 func chatHelp() []string {
 	var lines []string
 	for _, c := range chatCommands {
-		lines = append(lines, fmt.Sprintf("%-18s %s", strings.TrimSpace("/"+c.name+" "+c.args), c.help))
+		lines = append(lines, fmt.Sprintf("%-23s %s", strings.TrimSpace("/"+c.name+" "+c.args), c.help))
 	}
 	return lines
 }

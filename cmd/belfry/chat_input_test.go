@@ -1,6 +1,7 @@
 package main
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -18,6 +19,17 @@ func TestParseChatInput(t *testing.T) {
 		{line: "/to", err: "/to: whom"},
 		{line: "/to two words", err: "/to: "},
 		{line: "/to bj\u00f6rn", err: "/to: "},
+		{line: "/to g:team", want: chatInput{command: "to", text: "g:team"}},
+		{line: "/to g:", err: "/to: "},
+		{line: "/group team bob carol", want: chatInput{command: "group", text: "team", users: []string{"bob", "carol"}}},
+		{line: "/group g:team", want: chatInput{command: "group", text: "team", users: []string{}}},
+		{line: "/group", err: "/group: which"},
+		{line: "/group team bj\u00f6rn", err: "/group: "},
+		{line: "/join team", want: chatInput{command: "join", text: "team", users: []string{}}},
+		{line: "/join team bob", err: "/join: takes one"},
+		{line: "/add bob", want: chatInput{command: "add", users: []string{"bob"}}},
+		{line: "/add", err: "/add: whom"},
+		{line: "/leave now", err: "/leave: takes nothing"},
 		{line: "/history", want: chatInput{command: "history", n: 20}},
 		{line: "/history 5", want: chatInput{command: "history", n: 5}},
 		{line: "/history 101", err: "/history: want a number from 1 to 100"},
@@ -38,7 +50,7 @@ func TestParseChatInput(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || got != c.want {
+			if err != nil || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("parseChatInput(%q) = %+v, %v, want %+v", c.line, got, err, c.want)
 			}
 		})
@@ -55,7 +67,7 @@ func TestCompleteChatInput(t *testing.T) {
 		{"/to caro", "/to carol"},
 		{"hello b", "hello b"},
 	} {
-		if got := completeChatInput(c.line, users); got != c.want {
+		if got := completeChatInput(c.line, users); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("completeChatInput(%q) = %q, want %q", c.line, got, c.want)
 		}
 	}

@@ -81,6 +81,7 @@ func (m *chatModel) handlers(cfg *client.Config, post func(any)) {
 	cfg.OnRecall = func(e client.Recall) { post(e) }
 	cfg.OnMessagesDeleted = func(e client.MessagesDeleted) { post(e) }
 	cfg.OnConversationDeleted = func(e client.ConversationDeleted) { post(e) }
+	cfg.OnGroupEvent = func(e client.GroupEvent) { post(e) }
 	cfg.OnTyping = func(e client.Typing) { post(e) }
 	cfg.OnState = func(e client.State) { post(e) }
 }
@@ -200,6 +201,8 @@ func (m *chatModel) apply(event any) []chatJob {
 		if l := m.log(e.Conv.String()); e.Messages {
 			l.entries = nil
 		}
+	case client.GroupEvent:
+		m.groupNews(e)
 	case client.Typing:
 		return m.peerTypes(e)
 	case client.State:

@@ -117,6 +117,34 @@ func TestChatByLines(t *testing.T) {
 	alice.end()
 }
 
+func TestChatGroup(t *testing.T) {
+	s := startServer(t)
+	bob, carol := startChat(t, s, "bob"), startChat(t, s, "carol")
+	alice := startChat(t, s, "alice")
+	alice.enter("/group team bob")
+	alice.want("* You made g:team.")
+	bob.want("* alice made g:team")
+	alice.enter("hello all")
+	alice.want("alice in g:team: hello all ✓")
+	bob.want("alice in g:team: hello all")
+	bob.enter("/to g:team")
+	bob.enter("/add carol")
+	bob.want("* Added.")
+	carol.want("* bob added carol to g:team")
+	bob.enter("welcome")
+	carol.want("bob in g:team: welcome")
+	carol.enter("/to g:team")
+	carol.enter("/members")
+	carol.want("* alice (owner), bob, carol")
+	carol.enter("/leave")
+	carol.want("* You left g:team.")
+	alice.want("* carol left g:team")
+	for _, chat := range []*lineChat{alice, bob, carol} {
+		chat.enter("/quit")
+		chat.end()
+	}
+}
+
 // What is piped in is stored when the chat has ended.
 func TestChatPipe(t *testing.T) {
 	s := startServer(t)

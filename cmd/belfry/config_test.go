@@ -125,6 +125,8 @@ func TestValueRefusals(t *testing.T) {
 		{"window", "256", "with 64KiB to 1GiB"},
 		{"window", "0:1MiB", "with 1 to 65536 frames"},
 		{"window", "1:1KiB", "with 64KiB to 1GiB"},
+		{"login-backlog", "1000", "with 1 to 1GiB"},
+		{"login-backlog", "0:1MiB", "with 1 to 1048576 messages"},
 		{"session-policy", "several", "want multi, platform, single"},
 		{"raft-log", "paper", "want wal, boltdb"},
 		{"log-level", "loud", "want debug, info, warn, error"},
@@ -137,7 +139,7 @@ func TestValueRefusals(t *testing.T) {
 }
 
 func TestValuesPrintAsTheyAreRead(t *testing.T) {
-	o, err := configured(t, []string{"--offline-ttl=90m", "--dedup-window=36h0m5s", "--user-bytes=1.5MiB", "--frame-rate=7", "--login-rate=0", "--window=10:65536"}, nil)
+	o, err := configured(t, []string{"--offline-ttl=90m", "--dedup-window=36h0m5s", "--user-bytes=1.5MiB", "--frame-rate=7", "--login-rate=0", "--window=10:65536", "--login-backlog=5:2048"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +152,7 @@ func TestValuesPrintAsTheyAreRead(t *testing.T) {
 		{rate{&o.frameRate, &o.frameBurst}.String(), "7:7"},
 		{rate{&o.loginRate, &o.loginBurst}.String(), "0"},
 		{window{&o.windowFrames, &o.windowBytes}.String(), "10:64KiB"},
+		{backlog{&o.backlogMessages, &o.backlogBytes}.String(), "5:2KiB"},
 	} {
 		if c.got != c.want {
 			t.Errorf("printed %q, want %q", c.got, c.want)

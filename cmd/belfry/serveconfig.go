@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -43,11 +44,12 @@ func (o *serveOptions) storeConfig(log *slog.Logger, registry *prometheus.Regist
 	}
 }
 
-func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthConfig, adminTokens []string, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
+func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthConfig, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
 	return gateway.Config{
 		Backend:            store,
 		Auth:               auth,
-		AdminTokens:        adminTokens,
+		AdminTokens:        tokens,
+		Administration:     administration,
 		Dev:                o.dev,
 		AllowedOrigins:     o.allowedOrigins,
 		KnownUsersOnly:     !o.openUsers,
@@ -55,6 +57,7 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthCo
 		MaxBody:            o.maxBody,
 		Window:             o.windowFrames,
 		WindowBytes:        o.windowBytes,
+		LoginBacklog:       gateway.Backlog{Messages: o.backlogMessages, Bytes: o.backlogBytes},
 		LoginTimeout:       o.loginTimeout,
 		IdleTimeout:        o.idleTimeout,
 		AckTimeout:         o.ackTimeout,
@@ -69,6 +72,16 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthCo
 		AddressRate:        orOff(o.addressRate),
 		Log:                log,
 		Registry:           registry,
+	}
+}
+
+func (o *serveOptions) adminConfig(store *raftstore.Store, tokens *admin.Tokens, log *slog.Logger) admin.Config {
+	return admin.Config{
+		Backend:        store,
+		Tokens:         tokens,
+		KnownUsersOnly: !o.openUsers,
+		MaxBody:        o.maxBody,
+		Log:            log,
 	}
 }
 

@@ -45,6 +45,8 @@ type serveOptions struct {
 	maxDevices                int
 	sessionPolicy             string
 	windowFrames, windowBytes int
+	backlogMessages           int
+	backlogBytes              int
 	newConversations          int
 
 	groupBytes                int
@@ -135,6 +137,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(choice{&o.sessionPolicy, []string{"multi", "platform", "single"}}, "session-policy", "which other sessions of its user a login ends")
 	o.windowFrames, o.windowBytes = 256, 1<<20
 	fs.Var(window{&o.windowFrames, &o.windowBytes}, "window", "what a session may hold unacked")
+	o.backlogMessages, o.backlogBytes = 1000, 1<<20
+	fs.Var(backlog{&o.backlogMessages, &o.backlogBytes}, "login-backlog", "what a login pushes of unread messages of groups, at most")
 	o.frameRate, o.frameBurst = 2000, 5000
 	fs.Var(rate{&o.frameRate, &o.frameBurst}, "frame-rate", "frames of a connection per second; 0 = no limit")
 	o.loginRate, o.loginBurst = 20, 100

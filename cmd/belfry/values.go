@@ -199,6 +199,37 @@ const (
 	maxWindowBytes  = 1 << 30
 )
 
+// A backlog is how many messages, and how many bytes of them.
+type backlog struct {
+	messages *int
+	bytes    *int
+}
+
+func (b backlog) Type() string { return "messages:size" }
+
+func (b backlog) String() string {
+	if b.messages == nil {
+		return ""
+	}
+	return strconv.Itoa(*b.messages) + ":" + formatSize(*b.bytes)
+}
+
+func (b backlog) Set(text string) error {
+	messageText, sizeText, _ := strings.Cut(text, ":")
+	messages, err := strconv.Atoi(messageText)
+	if err != nil || messages < 1 || messages > maxBacklogMessages {
+		return fmt.Errorf("want messages and bytes, as in 1000:1MiB, with 1 to %d messages", maxBacklogMessages)
+	}
+	bytes, err := parseSize(sizeText)
+	if err != nil || bytes < 1 || bytes > maxWindowBytes {
+		return fmt.Errorf("want messages and bytes, as in 1000:1MiB, with 1 to %s", formatSize(maxWindowBytes))
+	}
+	*b.messages, *b.bytes = messages, bytes
+	return nil
+}
+
+const maxBacklogMessages = 1 << 20
+
 // A choice is one of a few words.
 type choice struct {
 	p     *string

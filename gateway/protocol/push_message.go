@@ -63,6 +63,35 @@ func (w *NewMessageWriter) Add(m *Message, tail int) bool {
 	return true
 }
 
+// AppendMessage appends one message as AddEncoded takes it: for JSON with a
+// comma behind it, so that messages that lie one after the other are a list.
+func AppendMessage(dst []byte, codec Codec, m *Message) []byte {
+	e := encoder{codec: codec, buf: dst, start: len(dst)}
+	m.encode(&e)
+	if codec == JSON {
+		e.buf = append(e.buf, ',')
+	}
+	return e.buf
+}
+
+// Room is how many messages the frame still takes, and how many bytes of them
+// when tail bytes are kept for what End writes.
+func (w *NewMessageWriter) Room(tail int) (messages, bytes int) {
+	return MaxMessages - w.n, MaxFrame - (len(w.e.buf) - w.e.start) - tail - len(`,]}}`)
+}
+
+// AddEncoded appends n messages that AppendMessage has written one behind the
+// other. Whether they fit is the caller's to mind, with Room; the first message
+// of a frame always does.
+func (w *NewMessageWriter) AddEncoded(messages []byte, n int) {
+	if w.e.codec == JSON {
+		messages = messages[:len(messages)-1]
+	}
+	w.e.separate()
+	w.e.buf = append(w.e.buf, messages...)
+	w.n += n
+}
+
 // Len is the number of messages that the frame has so far.
 func (w *NewMessageWriter) Len() int { return w.n }
 

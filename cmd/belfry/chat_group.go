@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/belfry-im/belfry/client"
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// chatMembers is how many members /members lists.
+const chatMembers = 100
+
+// makeGroup makes a private group and opens it.
+func (m *chatModel) makeGroup(group string, users []string) []chatJob {
+	conv := groupConv + group
+	return []chatJob{func(ctx context.Context) any {
+		_, failed, err := m.net.CreateGroup(ctx, client.NewGroup{Group: group, Kind: protocol.KindPrivate, Members: users})
+		return chatDone{what: withFailures("You made "+conv+".", failed), err: err, then: func() { m.current = conv }}
+	}}
+}
+
+func (m *chatModel) joinGroup(group string) []chatJob {
+	conv := groupConv + group
+	return []chatJob{func(ctx context.Context) any {
+		pending, err := m.net.JoinGroup(ctx, group, "")
+		if pending {
+			return chatDone{what: "An admin of " + conv + " has to let you in.", err: err}
+		}
+		return chatDone{what: "You are in " + conv + ".", err: err, then: func() { m.current = conv }}
+	}}
+}
+
+// inGroup does what concerns the group on the screen.
+func (m *chatModel) inGroup(in chatInput) []chatJob {
+	conv := m.current
+	group, ok := strings.CutPrefix(conv, groupConv)
+	if !ok {
+		m.note("This is no group. Say /to g:GROUP first.")
+		return nil
+	}
+	return []chatJob{func(ctx context.Context) any {
+		switch in.command {
+		case "add":
+			failed, err := m.net.AddMembers(ctx, group, in.users...)
+			return chatDone{what: withFailures("Added.", failed), err: err}
+		case "leave":
+			return chatDone{what: "You left " + conv + ".", err: m.net.LeaveGroup(ctx, group), then: func() { m.current = "" }}
+		}
+		members, more, err := m.net.Members(ctx, group, "", chatMembers)
+		return chatDone{what: listMembers(members, more), err: err}
+	}}
+}
+
+func listMembers(members []client.Member, more bool) string {
+	names := make([]string, len(members))
+	for i, member := range members {
+		names[i] = member.User
+		if member.Role != protocol.RoleMember {
+			names[i] += " (" + member.Role + ")"
+		}
+	}
+	if more {
+		names = append(names, "and more")
+	}
+	return strings.Join(names, ", ")
+}
+
+func withFailures(what string, failed []client.MemberFailure) string {
+	for _, f := range failed {
+		what += fmt.Sprintf(" Not %s: %s.", f.User, strings.ReplaceAll(f.Code, "_", " "))
+	}
+	return what
+}
+
+// groupNews says what an event of a group means to people.
+func (m *chatModel) groupNews(e client.GroupEvent) {
+	by, users, conv := e.By, strings.Join(e.Users, ", "), groupConv+e.Group
+	if by == "" {
+		by = "an administrator"
+	}
+	switch e.Event {
+	case protocol.EventCreated:
+		if e.By != m.me {
+			m.tell("%s made %s", by, conv)
+		}
+	case protocol.EventJoined:
+		if users == e.By {
+			m.tell("%s is in %s now", users, conv)
+		} else {
+			m.tell("%s added %s to %s", by, users, conv)
+		}
+	case protocol.EventLeft:
+		m.tell("%s left %s", users, conv)
+	case protocol.EventRemoved:
+		m.tell("%s removed %s from %s", by, users, conv)
+	case protocol.EventDismissed:
+		m.tell("%s dismissed %s", by, conv)
+	case protocol.EventJoinRequested:
+		m.note("%s would like to join %s", users, conv)
+	}
+}

@@ -1,0 +1,148 @@
+package gateway
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+const (
+	// codecs is how many there are: a protocol.Codec is an index below it.
+	codecs = 2
+	// maxEventUsers is how many users one onGroupEvent names.
+	maxEventUsers = 500
+)
+
+// A chunk is a piece of a group's order, encoded for all who are to be told. It
+// never changes once it is in a feed.
+type chunk struct {
+	to     uint64 // arrival number up to which it tells all
+	cursor string // of to
+	missed bool   // events before its items are no longer known
+	items  []chunkItem
+	bytes  [codecs][]byte // what the items say, one behind the other
+	in     [codecs]bool   // the codecs that it is encoded in
+}
+
+// A chunkItem is a message, or a push of its own.
+type chunkItem struct {
+	arrival uint64
+	ends    [codecs]uint32 // in bytes; it begins where the one before ends
+	// Of a message, which is as protocol.AppendMessage writes it.
+	message bool
+	from    shard.UserID
+	session shard.SessionID
+	// Of an event.
+	event *shard.GroupEvent // nil for none
+}
+
+// isBy tells whether the item is a message that a session sent itself.
+func (it *chunkItem) isBy(s *session) bool {
+	return it.session == s.number && it.session != 0 && it.from == s.user
+}
+
+// fill makes a chunk of what was read, in some codecs. What it had before is
+// overwritten.
+func (c *chunk) fill(b *shard.Batch, in [codecs]bool) {
+	c.to, c.missed, c.in, c.cursor = b.Next, b.Missed, in, ""
+	clear(c.items)
+	c.items = slices.Grow(c.items[:0], len(b.Items))
+	for codec := range c.bytes {
+		c.bytes[codec] = c.bytes[codec][:0]
+	}
+	for _, item := range b.Items {
+		switch {
+		case item.Message >= 0:
+			m := &b.Messages[item.Message]
+			wire := wireMessage(m)
+			c.add(chunkItem{arrival: m.Arrival, message: true, from: m.From, session: m.Session},
+				func(dst []byte, codec protocol.Codec) []byte { return protocol.AppendMessage(dst, codec, &wire) })
+		case item.Event >= 0:
+			rest := b.Events[item.Event].Users
+			for first := true; first || len(rest) > 0; first = false {
+				e := new(b.Events[item.Event])
+				e.Users, rest = rest[:min(len(rest), maxEventUsers)], rest[min(len(rest), maxEventUsers):]
+				c.add(chunkItem{arrival: e.Arrival, event: e},
+					func(dst []byte, codec protocol.Codec) []byte { return appendGroupEvent(dst, codec, e) })
+			}
+		default:
+			change := &b.Changes[item.Change]
+			for part := range changeParts(change) {
+				c.add(chunkItem{arrival: change.Arrival},
+					func(dst []byte, codec protocol.Codec) []byte { return appendChange(dst, codec, &part) })
+			}
+		}
+	}
+}
+
+func (c *chunk) add(it chunkItem, encode func([]byte, protocol.Codec) []byte) {
+	for codec := range c.bytes {
+		if c.in[codec] {
+			c.bytes[codec] = encode(c.bytes[codec], protocol.Codec(codec))
+		}
+		it.ends[codec] = uint32(len(c.bytes[codec]))
+	}
+	c.items = append(c.items, it)
+}
+
+// clone gives a copy that holds no more memory than it needs.
+func (c *chunk) clone() *chunk {
+	kept := *c
+	kept.items = slices.Clone(c.items)
+	for codec := range c.bytes {
+		kept.bytes[codec] = slices.Clone(c.bytes[codec])
+	}
+	return &kept
+}
+
+// size is what the chunk holds in memory, about.
+func (c *chunk) size() int {
+	const item = 64
+	n := item * (1 + len(c.items))
+	for codec := range c.bytes {
+		n += len(c.bytes[codec])
+	}
+	return n
+}
+
+// span gives the bytes of the items from i up to j, exclusive.
+func (c *chunk) span(codec protocol.Codec, i, j int) []byte {
+	start := uint32(0)
+	if i > 0 {
+		start = c.items[i-1].ends[codec]
+	}
+	return c.bytes[codec][start:c.items[j-1].ends[codec]]
+}
+
+// after is the index of the first item behind a point in the order.
+func (c *chunk) after(arrival uint64) int {
+	if len(c.items) == 0 || c.items[0].arrival > arrival {
+		return 0
+	}
+	return sort.Search(len(c.items), func(i int) bool { return c.items[i].arrival > arrival })
+}
+
+// groupEvents are the wire's words.
+var groupEvents = map[shard.GroupEventKind]string{
+	shard.EventCreated:       protocol.EventCreated,
+	shard.EventJoined:        protocol.EventJoined,
+	shard.EventLeft:          protocol.EventLeft,
+	shard.EventRemoved:       protocol.EventRemoved,
+	shard.EventRoleChanged:   protocol.EventRoleChanged,
+	shard.EventMuted:         protocol.EventMuted,
+	shard.EventChanged:       protocol.EventChanged,
+	shard.EventDismissed:     protocol.EventDismissed,
+	shard.EventJoinRequested: protocol.EventJoinRequested,
+}
+
+func appendGroupEvent(dst []byte, codec protocol.Codec, e *shard.GroupEvent) []byte {
+	wire := protocol.GroupEvent{
+		Group: string(e.Group), Event: groupEvents[e.Kind], By: string(e.By), Users: make([]string, len(e.Users)), Time: e.Time,
+	}
+	for i, u := range e.Users {
+		wire.Users[i] = string(u)
+	}
+	return protocol.AppendGroupEvent(dst, codec, &wire)
+}

@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// BenchmarkFanOut hands messages of 128 B, so many at a time, to 1,000 sessions
+// over TCP sockets whose other end only reads. cpu-ns/delivery is of both ends.
+func BenchmarkFanOut(b *testing.B) {
+	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
+		for _, at := range []int{1, 10, 100} {
+			b.Run(fmt.Sprintf("%s/%d", codec.Name(), at), func(b *testing.B) { benchFanOut(b, codec, 1000, at) })
+		}
+	}
+}
+
+func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
+	store := newTestStore(b)
+	store.apply(&shard.Configure{Limits: shard.Limits{GroupRate: -1}})
+	names := make([]shard.UserID, members)
+	for i := range names {
+		names[i] = shard.UserID(fmt.Sprint("user", i))
+	}
+	store.apply(&shard.CreateGroup{
+		Group: "room", Owner: "owner", By: "owner", Kind: shard.GroupChatroom, Settings: shard.GroupChatroom.Settings(), Members: names,
+	})
+	g, err := New(Config{
+		Backend: store, Auth: AuthConfig{Secret: testSecret}, Window: 1 << 30, WindowBytes: 1 << 60, IdleTimeout: time.Hour,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	for i := range names {
+		s := bareSession(g, codec)
+		s.user, s.number, s.pumping = names[i], shard.SessionID(i+1), false
+		s.conn = newConn(discarded(b, &reading), nil)
+		sub, _, _ := s.attach("room", false)
+		sub.feed.place(sub, store.state.GroupArrival("room"), false)
+		if !sub.feed.park(sub) {
+			b.Fatal("a fresh subscription is behind")
+		}
+		defer s.conn.hangUp()
+	}
+	f := g.feeds.all["room"]
+	body := benchBody(b)
+	n := 0
+	send := func() {
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		for range at {
+			n++
+			r := store.apply(&shard.SendGroup{Group: "room", User: "owner", CID: fmt.Sprint(n), Body: body, ID: shard.MsgID{byte(n), byte(n >> 8), byte(n >> 16)}})
+			if r.Code != shard.OK {
+				b.Fatal(r)
+			}
+		}
+	}
+	settled := func() bool {
+		at := store.state.GroupArrival("room")
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.at == at && len(f.waiting) == members
+	}
+	b.ReportAllocs()
+	var before, after syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+	for b.Loop() {
+		send()
+		for !settled() {
+			time.Sleep(50 * time.Microsecond)
+			runtime.Gosched()
+		}
+	}
+	syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+	deliveries := float64(b.N * at * members)
+	cpu := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+	b.ReportMetric(float64(cpu)/deliveries, "cpu-ns/delivery")
+	b.ReportMetric(deliveries/b.Elapsed().Seconds(), "deliveries/s")
+	b.ReportMetric(0, "ns/op")
+}
+
+// discarded gives a TCP socket whose peer reads all there is.
+func discarded(b *testing.B, reading *sync.WaitGroup) net.Conn {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	reading.Go(func() {
+		defer client.Close()
+		io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{client}, make([]byte, 32<<10))
+	})
+	return server
+}

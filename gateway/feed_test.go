@@ -1,0 +1,253 @@
+package gateway
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// unlimited switches the rate of groups off.
+func (e *edge) unlimited() {
+	e.t.Helper()
+	e.do(&shard.Configure{Limits: shard.Limits{GroupRate: -1}})
+}
+
+// TestSlowMemberDelaysNobody has a member whose window is full while others get
+// far more than a feed keeps; then he goes on, from the store.
+func TestSlowMemberDelaysNobody(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Window = 2 })
+		e.unlimited()
+		e.group("room", shard.GroupChatroom, "alice", "bob", "slow")
+		bob, slow := e.online("bob", codec), e.online("slow", codec)
+		const messages = 600
+		pad := strings.Repeat("x", 1000)
+		for m := range messages {
+			e.do(&shard.SendGroup{Group: "room", User: "alice", CID: fmt.Sprint(m), Body: []byte("\xda\x03\xe8" + pad)})
+			if got := bob.cids(); got[0] != fmt.Sprint(m) {
+				t.Fatalf("bob got message %v, want %d", got, m)
+			}
+			if kept := e.metric("belfry_gateway_feed_bytes"); kept > maxFeedBytes {
+				t.Fatalf("%.0f bytes are kept for one that is behind, want at most %d", kept, maxFeedBytes)
+			}
+		}
+		if misses := e.metric("belfry_gateway_feed_misses_total"); misses != 0 {
+			t.Errorf("%.0f reads past the cache, want none by those that keep up", misses)
+		}
+		for m := 0; m < messages; {
+			for _, cid := range slow.cids() {
+				if cid != fmt.Sprint(m) {
+					t.Fatalf("the slow member got message %s, want %d", cid, m)
+				}
+				m++
+			}
+		}
+		synctest.Wait()
+		if misses := e.metric("belfry_gateway_feed_misses_total"); misses == 0 {
+			t.Error("no reads past the cache, though it cannot have held all")
+		}
+		if kept := e.metric("belfry_gateway_feed_bytes"); kept != 0 {
+			t.Errorf("%.0f bytes are kept for nobody", kept)
+		}
+	})
+}
+
+// TestFeedServesBothCodecs has members of both codecs come and go while one of
+// them is behind.
+func TestFeedServesBothCodecs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t, func(c *Config) { c.Window = 1 })
+		e.unlimited()
+		e.group("room", shard.GroupChatroom, "alice", "json", "msgpack")
+		j := e.online("json", protocol.JSON)
+		var want []string
+		for m := range 10 {
+			want = append(want, fmt.Sprint(m))
+			e.post("room", "alice", fmt.Sprint(m))
+			synctest.Wait()
+		}
+		m := e.dial(protocol.Msgpack) // what is kept is not in its codec
+		m.login("msgpack", "phone", obj{"groupBacklog": 0, "recents": "off"})
+		m.push("onSynced")
+		e.post("room", "alice", "last")
+		m.wantCIDs("last")
+		j.wantCIDs(append(want, "last")...)
+	})
+}
+
+// TestFeedOutlivesAnUnavailableStore has the store away while something comes.
+func TestFeedOutlivesAnUnavailableStore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t, nil)
+		e.group("team", shard.GroupPrivate, "alice", "bob")
+		bob := e.online("bob", protocol.JSON)
+		e.store.mu.Lock()
+		e.store.apply(&shard.SendGroup{Group: "team", User: "alice", CID: "m", Body: []byte{0xc0}})
+		e.store.down = true
+		e.store.mu.Unlock()
+		synctest.Wait()
+		bob.quiet()
+		e.store.setDown(false)
+		bob.wantCIDs("m")
+	})
+}
+
+func TestManyGroupsShareTheFrame(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Window = 1 })
+		const groups = 300
+		for g := range groups {
+			e.group(shard.GroupID(fmt.Sprintf("%044d", g)), shard.GroupPrivate, "alice", "bob")
+		}
+		bob := e.online("bob", codec)
+		for g := range groups {
+			e.post(shard.GroupID(fmt.Sprintf("%044d", g)), "alice", fmt.Sprint(g))
+		}
+		synctest.Wait()
+		got, frames := make(map[string]bool), 0
+		for len(got) < groups {
+			args := bob.push("onNewMessage")
+			frames++
+			cursors := args["groupCursors"].(obj)
+			for _, m := range args["messages"].([]any) {
+				cid, conv := m.(obj)["cid"].(string), m.(obj)["conv"].(string)
+				if got[cid] {
+					t.Errorf("message %s came twice", cid)
+				}
+				got[cid] = true
+				if cursors[conv[2:]] == nil {
+					t.Errorf("no cursor of %s with its message", conv)
+				}
+			}
+			bob.notice("ack", obj{"d": args["d"]})
+		}
+		if frames > 8 {
+			t.Errorf("%d frames for %d messages of as many groups", frames, groups)
+		}
+	})
+}
+
+func TestLiveGroup(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		e.group("live", shard.GroupLive, "alice")
+		alice, bob := e.online("alice", codec), e.online("bob", codec)
+		for _, user := range []shard.UserID{"alice", "bob"} {
+			if s := e.session(user); s.inLive("live") || s.joinLive("live") != nil || !s.inLive("live") {
+				t.Fatalf("%s cannot join", user)
+			}
+		}
+		shout := func(cid string) {
+			t.Helper()
+			if _, err := e.store.SendLive(&shard.SendGroup{
+				Group: "live", User: "alice", Session: e.session("alice").number, CID: cid, Body: []byte{0xc0},
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shout("one")
+		args := bob.push("onNewMessage")
+		m := args["messages"].([]any)[0].(obj)
+		if m["conv"] != "g:live" || m["from"] != "alice" || m["cid"] != "one" || m["ephemeral"] != true || m["seq"] != nil || args["groupCursors"] != nil {
+			t.Errorf("onNewMessage = %v", args)
+		}
+		synctest.Wait()
+		alice.quiet()
+		if s := e.session("bob"); !s.leaveLive("live") || s.leaveLive("live") || s.inLive("live") {
+			t.Error("bob cannot leave")
+		}
+		shout("two")
+		synctest.Wait()
+		bob.quiet()
+		if err := e.session("bob").joinLive("live"); err != nil {
+			t.Fatal(err)
+		}
+		shout("three")
+		bob.wantCIDs("three")
+		e.do(&shard.RemoveMembers{Group: "live", By: "alice", Users: []shard.UserID{"bob"}})
+		bob.event("removed")
+		alice.event("removed")
+		shout("four")
+		synctest.Wait()
+		bob.quiet()
+		if e.session("bob").inLive("live") {
+			t.Error("bob is in the group after his removal")
+		}
+		e.do(&shard.DismissGroup{Group: "live", By: "alice"})
+		alice.event("dismissed")
+		synctest.Wait()
+		if n := len(e.gateway.feeds.all); n != 0 {
+			t.Errorf("%d feeds are left, want none", n)
+		}
+	})
+}
+
+// TestLiveGroupSkips has a session that is behind lose the oldest, and be told.
+func TestLiveGroupSkips(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Window = 1 })
+		e.group("live", shard.GroupLive, "alice")
+		bob := e.online("bob", codec)
+		if err := e.session("bob").joinLive("live"); err != nil {
+			t.Fatal(err)
+		}
+		const lost = 44
+		for i := range 1 + lost + maxSignalled {
+			if _, err := e.store.SendLive(&shard.SendGroup{Group: "live", User: "alice", CID: fmt.Sprint(i), Body: []byte{0xc0}}); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				synctest.Wait()
+			}
+		}
+		synctest.Wait()
+		bob.wantCIDs("0")
+		args := bob.push("onNewMessage")
+		if number(t, args, "skipped") != lost {
+			t.Errorf("skipped = %v, want %d", args["skipped"], lost)
+		}
+		next := 1 + lost
+		for {
+			for _, m := range args["messages"].([]any) {
+				if cid := m.(obj)["cid"]; cid != fmt.Sprint(next) {
+					t.Fatalf("message %v, want %d", cid, next)
+				}
+				next++
+			}
+			bob.notice("ack", obj{"d": args["d"]})
+			if next == 1+lost+maxSignalled {
+				break
+			}
+			if args = bob.push("onNewMessage"); args["skipped"] != nil {
+				t.Fatalf("skipped = %v twice", args["skipped"])
+			}
+		}
+		synctest.Wait()
+		if got := e.metric("belfry_gateway_group_messages_skipped_total"); got != lost {
+			t.Errorf("%v are counted as skipped, want %d", got, lost)
+		}
+		if kept := e.metric("belfry_gateway_feed_bytes"); kept != 0 {
+			t.Errorf("%.0f bytes are kept for nobody", kept)
+		}
+	})
+}
+
+func TestLiveGroupsOfASessionAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t, nil)
+		e.online("bob", protocol.JSON)
+		s := e.session("bob")
+		e.store.setDown(true) // none of the groups exists, which nobody can say now
+		defer e.store.setDown(false)
+		for i := range maxLive + 1 {
+			err := s.joinLive(shard.GroupID(fmt.Sprint(i)))
+			if refused := err != nil; refused != (i == maxLive) {
+				t.Fatalf("join %d: %v", i, err)
+			}
+		}
+	})
+}

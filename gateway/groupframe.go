@@ -1,0 +1,83 @@
+package gateway
+
+import "github.com/belfry-im/belfry/gateway/protocol"
+
+// A groupFrame is an onNewMessage with messages of groups that is being put
+// together: of as many groups as have something. It is part of a pumpState.
+type groupFrame struct {
+	open    bool
+	d       uint64 // its delivery number
+	writer  protocol.NewMessageWriter
+	subs    []*subscription // whose cursors it will give
+	tail    int             // bytes that those may take
+	skipped uint64          // messages that were lost before these
+	cursors []protocol.GroupCursor
+}
+
+// cursorEntry is what one group's cursor takes in a frame, at most.
+const cursorEntry = cursorRoom + protocol.MaxGroupLen
+
+// openFrame begins a frame unless one is open. It reports false when the window
+// has no room for it.
+func (s *session) openFrame(p *pumpState) bool {
+	f := &p.group
+	if f.open {
+		return true
+	}
+	if !s.hasRoom() {
+		return false
+	}
+	s.mu.Lock()
+	d := s.window.opened()
+	s.mu.Unlock()
+	f.open, f.d, f.tail, f.skipped = true, d, 0, 0
+	f.writer = protocol.BeginNewMessage(p.frame[:0], s.codec, d)
+	return true
+}
+
+// closeFrame queues the open frame, if there is one, and gives how many messages
+// it has.
+func (s *session) closeFrame(p *pumpState) (messages int) {
+	f := &p.group
+	if !f.open {
+		return 0
+	}
+	f.open = false
+	messages = f.writer.Len()
+	for _, sub := range f.subs {
+		if sub.cursor == "" {
+			sub.cursor = s.gateway.backend.GroupCursor(sub.feed.group, sub.told)
+		}
+		f.cursors = append(f.cursors, protocol.GroupCursor{Group: string(sub.feed.group), Cursor: sub.cursor})
+	}
+	if messages > 0 {
+		p.frame = f.writer.End("", f.cursors, int(f.skipped))
+		s.mu.Lock()
+		s.queueMessages(p.frame, messages)
+		s.mu.Unlock()
+		s.gateway.metrics.deliveries.Add(float64(messages))
+	}
+	clear(f.subs)
+	clear(f.cursors)
+	f.subs, f.cursors = f.subs[:0], f.cursors[:0]
+	return messages
+}
+
+// note has the open frame give the cursor of sub.
+func (f *groupFrame) note(sub *subscription) {
+	if sub.frame != f.d {
+		sub.frame = f.d
+		f.subs = append(f.subs, sub)
+		f.tail += cursorEntry
+	}
+}
+
+// room is how many messages of sub the frame takes, and how many bytes of them;
+// its first message may have any size.
+func (f *groupFrame) room(sub *subscription) (messages, bytes int) {
+	tail := f.tail
+	if sub.frame != f.d {
+		tail += cursorEntry
+	}
+	return f.writer.Room(tail)
+}

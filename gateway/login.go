@@ -1,0 +1,283 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// startSync puts together what a login pushes. It attaches the session to its
+// groups, and asks for them in one round. It runs on the read loop, before any
+// pump.
+func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *protocol.LoginArgs) *syncing {
+	var views []shard.GroupView
+	var left []shard.GroupAsk
+	if asks := groupAsks(direct.Groups, args.Groups); len(asks) > 0 {
+		for i := range asks {
+			s.attach(asks[i].Group, false)
+		}
+		views, left = s.gateway.backend.SyncGroups(ctx, s.user, asks, args.GroupBacklog, s.gateway.config.LoginBacklog.Messages)
+		views = s.settle(asks, views, left)
+		if len(left) > 0 {
+			s.syncLate(left, args.GroupBacklog)
+		}
+	}
+	y := &syncing{direct: direct}
+	y.take(s, views)
+	y.end = &protocol.Synced{
+		Offline: direct.Offline, Cursor: direct.Cursor, Reset: direct.Reset, UnreadTotal: direct.UnreadTotal,
+	}
+	lost := direct.Lost
+	for i := range views {
+		v := &views[i]
+		y.end.UnreadTotal += v.Unread
+		y.end.Reset = y.end.Reset || v.Reset
+		lost = append(lost, v.Lost...)
+	}
+	for _, l := range mergeLost(lost) {
+		y.end.Lost = append(y.end.Lost, protocol.Lost{Conv: wireConv(l.Peer, l.Group), From: l.From, To: l.To, Count: l.Count})
+	}
+	listed := y.recents(s, views, args.Recents)
+	for i := range views {
+		if v := &views[i]; v.Unread > 0 && !listed[v.Group] {
+			y.end.Groups = append(y.end.Groups, wireGroup(v))
+		}
+	}
+	s.resume(views)
+	return y
+}
+
+// resume lets groups that have their place go on.
+func (s *session) resume(views []shard.GroupView) {
+	for i := range views {
+		if sub := s.subscription(views[i].Group); sub != nil && !sub.feed.park(sub) {
+			s.rouse(sub)
+		}
+	}
+}
+
+// groupAsks are the groups of a user with the cursors that his device gave.
+func groupAsks(refs []shard.GroupRef, cursors []protocol.GroupCursor) []shard.GroupAsk {
+	if len(refs) == 0 {
+		return nil
+	}
+	given := make(map[shard.GroupID]string, len(cursors))
+	for _, c := range cursors {
+		given[shard.GroupID(c.Group)] = c.Cursor
+	}
+	asks := make([]shard.GroupAsk, len(refs))
+	for i, r := range refs {
+		cursor, has := given[r.Group]
+		asks[i] = shard.GroupAsk{Group: r.Group, HasCursor: has, Cursor: cursor}
+	}
+	return asks
+}
+
+// settle gives the subscriptions of the groups that were asked about their
+// places, and ends those of groups whose member the user is not. It returns the
+// views of the others, the one with the newest message first.
+func (s *session) settle(asks []shard.GroupAsk, views []shard.GroupView, left []shard.GroupAsk) []shard.GroupView {
+	known := make(map[shard.GroupID]bool, len(asks))
+	for i := range left {
+		known[left[i].Group] = true
+	}
+	views = slices.DeleteFunc(views, func(v shard.GroupView) bool {
+		known[v.Group] = true
+		sub := s.subscription(v.Group)
+		if sub == nil || sub.placed {
+			return true // the session is ending
+		}
+		sub.feed.place(sub, v.Arrival, false)
+		sub.cursor = v.Cursor
+		return false
+	})
+	for i := range asks {
+		if sub := s.subscription(asks[i].Group); sub != nil && !known[asks[i].Group] {
+			s.detach(sub)
+		}
+	}
+	sortViews(views)
+	return views
+}
+
+// take lists what is to be pushed of groups: changes, and messages, of which it
+// leaves in the views what a login may push.
+func (y *syncing) take(s *session, views []shard.GroupView) {
+	room := s.gateway.config.LoginBacklog
+	for i := range views {
+		v := &views[i]
+		y.changes = append(y.changes, v.Changes...)
+		all := len(v.Push)
+		if all == 0 {
+			continue
+		}
+		n, size := min(all, room.Messages), v.PushBytes/all
+		if v.PushBytes > room.Bytes {
+			n = min(n, all*room.Bytes/v.PushBytes)
+		}
+		v.Push = v.Push[all-n:]
+		if room.Messages, room.Bytes = room.Messages-n, room.Bytes-n*size; n < all {
+			room = Backlog{}
+		}
+		sub := s.subscription(v.Group)
+		if n == 0 || sub == nil {
+			continue
+		}
+		part := groupPart{sub: sub, seqs: v.Push, size: size}
+		if len(v.Changes) == 0 {
+			part.cursor = v.Cursor // else it would pass changes that come later
+		}
+		y.backlog = append(y.backlog, part)
+	}
+}
+
+// recents lists the recent conversations of both kinds, and the last messages of
+// groups that are to be pushed. It tells which groups are among them.
+func (y *syncing) recents(s *session, views []shard.GroupView, mode string) map[shard.GroupID]bool {
+	if mode == protocol.RecentsOff {
+		return nil
+	}
+	merged := mergeRecents(y.direct.Conversations, views, max(s.recents, len(y.direct.Conversations)))
+	y.end.Conversations = make([]protocol.Conversation, 0, len(merged))
+	listed := make(map[shard.GroupID]bool)
+	users := 0
+	for _, recent := range merged {
+		v := recent.group
+		if v == nil {
+			y.end.Conversations = append(y.end.Conversations, wireConversation(&y.direct.Conversations[recent.user]))
+			users++
+			continue
+		}
+		y.end.Conversations = append(y.end.Conversations, wireGroup(v))
+		listed[v.Group] = true
+		if mode == protocol.RecentsOn && v.LastSent > v.Since && !slices.Contains(v.Push, v.LastSeq) {
+			if sub := s.subscription(v.Group); sub != nil {
+				y.last = append(y.last, groupPart{sub: sub, seqs: []uint64{v.LastSeq}})
+			}
+		}
+	}
+	y.direct.Keep(users)
+	slices.Reverse(y.last)
+	return listed
+}
+
+// A recent is an entry of recents: a conversation with a user, by index, or a
+// group.
+type recent struct {
+	user  int
+	group *shard.GroupView // nil for a user
+}
+
+// mergeRecents merges conversations and groups, both newest first, and gives at
+// most so many.
+func mergeRecents(conversations []shard.Conversation, views []shard.GroupView, most int) []recent {
+	merged := make([]recent, 0, min(most, len(conversations)+len(views)))
+	user := 0
+	for i := 0; len(merged) < most && (user < len(conversations) || i < len(views)); {
+		if i < len(views) && (views[i].LastSeq == 0 || views[i].Hidden) {
+			i++
+			continue
+		}
+		if i == len(views) || user < len(conversations) && conversations[user].Time >= views[i].Time {
+			merged = append(merged, recent{user: user})
+			user++
+			continue
+		}
+		merged = append(merged, recent{group: &views[i]})
+		i++
+	}
+	return merged
+}
+
+// groupViews asks for all groups of the user. Its error is that of the store,
+// ErrUnavailable also when only some do not serve.
+func (s *session) groupViews(ctx context.Context) ([]shard.GroupView, error) {
+	refs, err := s.gateway.backend.GroupsOf(ctx, s.user)
+	if err != nil || len(refs) == 0 {
+		return nil, err
+	}
+	views, left := s.gateway.backend.SyncGroups(ctx, s.user, groupAsks(refs, nil), 0, 0)
+	if len(left) > 0 {
+		return nil, raftstore.ErrUnavailable
+	}
+	sortViews(views)
+	return views, nil
+}
+
+// sortViews puts the group with the newest message first.
+func sortViews(views []shard.GroupView) {
+	slices.SortFunc(views, func(a, b shard.GroupView) int {
+		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Group, b.Group))
+	})
+}
+
+// wireGroup is a group's entry among conversations.
+func wireGroup(v *shard.GroupView) protocol.Conversation {
+	return protocol.Conversation{
+		Conv: protocol.GroupConv(string(v.Group)), LastSeq: v.LastSeq, Time: v.Time, ReadSeq: v.Read,
+		Unread: v.Unread, Cursor: v.Cursor, Muted: v.Muted, Pinned: v.Pinned,
+	}
+}
+
+// lateRetry is how long a session waits before it asks again for groups whose
+// shard does not serve.
+const lateRetry = time.Second
+
+// syncLate asks for groups whose shards did not serve when the user logged in,
+// until they do or the session ends. The pump pushes their backlog then.
+func (s *session) syncLate(asks []shard.GroupAsk, backlog int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		cancel()
+		return
+	}
+	s.cancelLate = cancel
+	s.mu.Unlock()
+	s.submits.Go(func() {
+		defer cancel()
+		for len(asks) > 0 {
+			select {
+			case <-time.After(lateRetry):
+			case <-ctx.Done():
+				return
+			}
+			round, cancel := context.WithTimeout(ctx, s.gateway.config.RequestTimeout)
+			views, left := s.gateway.backend.SyncGroups(round, s.user, asks, backlog, s.gateway.config.LoginBacklog.Messages)
+			cancel()
+			s.arrive(s.settle(asks, views, left))
+			asks = left
+		}
+	})
+}
+
+// arrive hands groups that came late to the pump.
+func (s *session) arrive(views []shard.GroupView) {
+	if len(views) == 0 {
+		return
+	}
+	y := new(syncing)
+	y.take(s, views)
+	s.mu.Lock()
+	s.late = append(s.late, y)
+	s.wakeLocked()
+	s.mu.Unlock()
+	s.resume(views)
+}
+
+// takeLate makes groups that came late the sync. It is for the pump.
+func (s *session) takeLate() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.late) == 0 {
+		return false
+	}
+	s.sync, s.late = s.late[0], s.late[1:]
+	return true
+}

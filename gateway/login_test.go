@@ -1,0 +1,376 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// synced reads up to onSynced, acks all, and gives the cids that came before, the
+// ops of other pushes, and onSynced.
+func (c *client) synced() (cids, others []string, synced obj) {
+	c.t.Helper()
+	for {
+		var frame obj
+		if len(c.pushes) > 0 {
+			frame, c.pushes = c.pushes[0], c.pushes[1:]
+		} else {
+			frame = c.next()
+		}
+		args, _ := frame["args"].(obj)
+		switch frame["op"] {
+		case "onNewMessage":
+			for _, m := range args["messages"].([]any) {
+				cids = append(cids, m.(obj)["cid"].(string))
+			}
+			c.notice("ack", obj{"d": args["d"]})
+		case "onSynced":
+			return cids, others, args
+		default:
+			others = append(others, frame["op"].(string))
+		}
+	}
+}
+
+// entry gives the entry of a conversation in a list of onSynced.
+func entry(synced obj, list, conv string) obj {
+	entries, _ := synced[list].([]any)
+	for _, c := range entries {
+		if c.(obj)["conv"] == conv {
+			return c.(obj)
+		}
+	}
+	return nil
+}
+
+func convs(synced obj, list string) (names []string) {
+	for _, c := range synced[list].([]any) {
+		names = append(names, c.(obj)["conv"].(string))
+	}
+	return names
+}
+
+// numbers are the numbers from a to b, inclusive, behind a prefix.
+func numbers(prefix string, a, b int) (all []string) {
+	for i := a; i <= b; i++ {
+		all = append(all, fmt.Sprint(prefix, i))
+	}
+	return all
+}
+
+func wantList(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s = %v, want %v", what, got, want)
+	}
+}
+
+func TestLoginPushesBacklogOfGroups(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		e.group("team", shard.GroupPrivate, "alice", "bob", "carol")
+		for i := range 50 {
+			e.post("team", "alice", fmt.Sprint("m", i+1))
+		}
+		bob := e.dial(codec)
+		bob.login("bob", "phone", nil)
+		cids, _, synced := bob.synced()
+		wantList(t, "pushed", cids, numbers("m", 31, 50))
+		team := entry(synced, "conversations", "g:team")
+		if team == nil || number(t, team, "unread") != 50 || number(t, team, "lastSeq") != 50 || number(t, team, "readSeq") != 0 || team["cursor"] == nil {
+			t.Errorf("entry of the group = %v", team)
+		}
+		if number(t, synced, "unreadTotal") != 50 || number(t, synced, "offline") != 0 {
+			t.Errorf("onSynced = %v", synced)
+		}
+		wantList(t, "groups", convs(synced, "groups"), nil)
+
+		// With its cursor: what came after it, and what was taken away.
+		sent := e.post("team", "alice", "m51")
+		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 7})
+		again := e.dial(codec)
+		again.login("bob", "laptop", obj{"groups": obj{"team": team["cursor"]}})
+		cids, others, synced := again.synced()
+		wantList(t, "pushed after the cursor", cids, []string{"m51"})
+		wantList(t, "changes", others, []string{"onRecall"})
+		if team := entry(synced, "conversations", "g:team"); number(t, team, "unread") != 50 || number(t, team, "lastSeq") != int64(sent.Seq) {
+			t.Errorf("entry of the group = %v", team)
+		}
+
+		none := e.dial(codec)
+		none.login("bob", "watch", obj{"groupBacklog": 0})
+		cids, _, _ = none.synced()
+		wantList(t, "pushed without backlog", cids, []string{"m51"}) // as the last of recents
+		quiet := e.dial(codec)
+		quiet.login("bob", "tv", obj{"groupBacklog": 0, "recents": "quiet"})
+		cids, _, _ = quiet.synced()
+		wantList(t, "pushed without backlog and last messages", cids, nil)
+		off := e.dial(codec)
+		off.login("bob", "car", obj{"groupBacklog": 0, "recents": "off"})
+		_, _, synced = off.synced()
+		wantList(t, "groups with recents off", convs(synced, "groups"), []string{"g:team"})
+		if synced["conversations"] != nil {
+			t.Errorf("conversations = %v with recents off", synced["conversations"])
+		}
+		spoiled := e.dial(codec)
+		spoiled.login("bob", "fridge", obj{"groups": obj{"team": "none of ours"}})
+		if _, _, synced = spoiled.synced(); synced["reset"] != true {
+			t.Errorf("onSynced = %v after a malformed cursor, want reset", synced)
+		}
+	})
+}
+
+func TestLoginOrderAndMergedRecents(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		e.do(&shard.Configure{Limits: shard.Limits{Recents: 4}})
+		for i, id := range []shard.GroupID{"old", "mid", "new"} {
+			e.group(id, shard.GroupPrivate, "alice", "bob")
+			e.do(&shard.Send{User: shard.UserID(fmt.Sprint("friend", i)), To: "bob", CID: fmt.Sprint("f", i), Body: []byte{0xc0}})
+			time.Sleep(time.Second)
+			e.post(id, "alice", string(id)+"1")
+			e.post(id, "alice", string(id)+"2")
+			time.Sleep(time.Second)
+		}
+		e.do(&shard.ReadGroup{Group: "mid", User: "bob", Seq: 2})
+		e.do(&shard.ReadReport{User: "bob", Peer: "friend0", Seq: 1})
+		e.do(&shard.ReadReport{User: "bob", Peer: "friend2", Seq: 1})
+		bob := e.dial(codec)
+		bob.login("bob", "phone", nil)
+		cids, _, synced := bob.synced()
+		// The queue; groups, the newest first; last messages: friend0 is the 6th
+		// and not among the recents, old the 5th.
+		wantList(t, "pushed", cids, strings.Fields("f1 new1 new2 old1 old2 f2 mid2"))
+		wantList(t, "conversations", convs(synced, "conversations"), []string{"g:new", "u:friend2", "g:mid", "u:friend1"})
+		wantList(t, "groups", convs(synced, "groups"), []string{"g:old"})
+		if got := number(t, synced, "unreadTotal"); got != 5 {
+			t.Errorf("unreadTotal = %d, want 5", got)
+		}
+		recents := bob.call("getRecents", nil)
+		wantList(t, "getRecents", convs(recents, "conversations"), []string{"g:new", "u:friend2", "g:mid", "u:friend1"})
+		for _, c := range recents["conversations"].([]any) {
+			last := c.(obj)["last"].(obj)
+			if last["conv"] != c.(obj)["conv"] || number(t, last, "seq") != number(t, c.(obj), "lastSeq") {
+				t.Errorf("last of %v = %v", c.(obj)["conv"], last)
+			}
+		}
+	})
+}
+
+func TestLoginBacklogIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t, func(c *Config) { c.LoginBacklog = Backlog{Messages: 25, Bytes: 1 << 20} })
+		for _, id := range []shard.GroupID{"a", "b", "c"} {
+			e.group(id, shard.GroupPrivate, "alice", "bob")
+			for i := range 20 {
+				e.post(id, "alice", fmt.Sprint(id, i+1))
+			}
+			time.Sleep(time.Second)
+		}
+		bob := e.dial(protocol.JSON)
+		bob.login("bob", "phone", obj{"recents": "quiet"})
+		cids, _, synced := bob.synced()
+		wantList(t, "pushed", cids, append(numbers("c", 1, 20), numbers("b", 16, 20)...))
+		if got := number(t, synced, "unreadTotal"); got != 60 {
+			t.Errorf("unreadTotal = %d, want 60", got)
+		}
+	})
+}
+
+// TestLoginDuringLiveMessages logs in again and again while messages flow: none
+// comes twice, none is missing.
+func TestLoginDuringLiveMessages(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		e.unlimited()
+		e.group("team", shard.GroupPrivate, "alice", "bob")
+		const rounds, each = 20, 7
+		for r := range rounds {
+			bob := e.dial(codec)
+			id := bob.request("login", obj{"token": testToken("bob"), "device": fmt.Sprint(r % 16), "groupBacklog": 100})
+			for i := range each {
+				e.post("team", "alice", fmt.Sprint(r*each+i))
+				if i%3 == r%3 {
+					time.Sleep(time.Microsecond)
+				}
+			}
+			synctest.Wait()
+			bob.reply(id)
+			seen, _, _ := bob.synced()
+			e.post("team", "alice", fmt.Sprint("end", r))
+			for {
+				cids := bob.cids()
+				seen = append(seen, cids...)
+				if slices.Contains(cids, fmt.Sprint("end", r)) {
+					break
+				}
+			}
+			seen = slices.DeleteFunc(seen, func(cid string) bool { return strings.HasPrefix(cid, "end") })
+			wantList(t, fmt.Sprint("round ", r), seen, numbers("", r*each, r*each+each-1))
+			e.do(&shard.ReadGroup{Group: "team", User: "bob", Seq: 1 << 40})
+			bob.ws.CloseNow()
+		}
+	})
+}
+
+// A partialStore has groups whose shard does not serve.
+type partialStore struct {
+	*testStore
+	away map[shard.GroupID]bool // guarded by mu
+}
+
+func (s *partialStore) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) ([]shard.GroupView, []shard.GroupAsk) {
+	var here, left []shard.GroupAsk
+	s.mu.Lock()
+	for _, a := range asks {
+		if s.away[a.Group] {
+			left = append(left, a)
+		} else {
+			here = append(here, a)
+		}
+	}
+	s.mu.Unlock()
+	views, _ := s.testStore.SyncGroups(ctx, user, here, backlog, most)
+	return views, left
+}
+
+func TestLoginWithGroupsAway(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var store *partialStore
+		e := newEdge(t, func(c *Config) {
+			store = &partialStore{testStore: c.Backend.(*testStore), away: map[shard.GroupID]bool{"away": true}}
+			c.Backend = store
+		})
+		e.group("here", shard.GroupPrivate, "alice", "bob")
+		e.group("away", shard.GroupPrivate, "alice", "bob")
+		e.post("here", "alice", "h1")
+		e.post("away", "alice", "a1")
+		bob := e.dial(codec)
+		bob.login("bob", "phone", nil)
+		cids, _, synced := bob.synced()
+		wantList(t, "pushed", cids, []string{"h1"})
+		wantList(t, "conversations", convs(synced, "conversations"), []string{"g:here"})
+		bob.refused("getRecents", nil, "unavailable")
+		e.post("here", "alice", "h2")
+		bob.wantCIDs("h2")
+		e.post("away", "alice", "a2")
+		synctest.Wait()
+		bob.quiet()
+		store.mu.Lock()
+		store.away = nil
+		store.mu.Unlock()
+		bob.wantCIDs("a1", "a2")
+		e.post("away", "alice", "a3")
+		bob.wantCIDs("a3")
+	})
+}
+
+// TestLoginToManyGroups has more groups with unread than onSynced has room for.
+func TestLoginToManyGroups(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		const groups = 1000
+		for g := range groups {
+			id := shard.GroupID(fmt.Sprintf("%048d", g))
+			e.group(id, shard.GroupPrivate, "alice", "bob")
+			e.post(id, "alice", fmt.Sprint(g))
+			time.Sleep(time.Millisecond)
+		}
+		bob := e.dial(codec)
+		bob.login("bob", "phone", nil)
+		cids, _, synced := bob.synced()
+		if len(cids) != groups || cids[0] != fmt.Sprint(groups-1) {
+			t.Errorf("%d messages, first %v, want one of each group, the newest first", len(cids), cids[0])
+		}
+		if got := number(t, synced, "unreadTotal"); got != groups {
+			t.Errorf("unreadTotal = %d, want %d", got, groups)
+		}
+		if got := convs(synced, "conversations"); len(got) != 100 {
+			t.Errorf("%d conversations, want 100", len(got))
+		}
+		// The limit of a frame leaves out the oldest.
+		if got := convs(synced, "groups"); len(got) < 300 || got[0] != fmt.Sprintf("g:%048d", groups-101) {
+			t.Errorf("%d groups with unread besides, first %v", len(got), got[0])
+		}
+	})
+}
+
+// TestLoginGivesCursorsOfGroups checks that a cursor comes with the last message
+// of a backlog, but not before changes that it would pass.
+func TestLoginGivesCursorsOfGroups(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.post("team", "alice", "m1")
+		e.post("team", "alice", "m2")
+		first := e.dial(codec)
+		first.login("bob", "phone", nil)
+		cursor := first.push("onNewMessage")["groupCursors"].(obj)["team"]
+		synced := first.push("onSynced")
+		if want := entry(synced, "conversations", "g:team")["cursor"]; cursor == nil || cursor != want {
+			t.Errorf("cursor with the backlog = %v, want %v", cursor, want)
+		}
+		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 1})
+		e.post("team", "alice", "m3")
+		second := e.dial(codec)
+		second.login("bob", "laptop", obj{"groups": obj{"team": cursor}})
+		if args := second.push("onNewMessage"); args["groupCursors"] != nil {
+			t.Errorf("cursors %v come before a recall", args["groupCursors"])
+		}
+		second.push("onRecall")
+		if synced := second.push("onSynced"); entry(synced, "conversations", "g:team")["cursor"] == cursor {
+			t.Error("onSynced has the old cursor")
+		}
+	})
+}
+
+// TestLoginWindowHoldsUpBacklog acks one message at a time.
+func TestLoginWindowHoldsUpBacklog(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Window = 1 })
+		pad := strings.Repeat("x", 10_000)
+		var want []string
+		for _, id := range []shard.GroupID{"a", "b"} {
+			e.group(id, shard.GroupPrivate, "alice", "bob")
+			for i := range 20 {
+				cid := fmt.Sprint(id, i)
+				body := append([]byte{0xda, byte(len(pad) >> 8), byte(len(pad) & 0xff)}, pad...)
+				e.do(&shard.SendGroup{Group: id, User: "alice", CID: cid, Body: body})
+				want = append(want, cid)
+			}
+			time.Sleep(time.Second)
+		}
+		want = append(want[20:], want[:20]...) // the newest group first
+		bob := e.dial(codec)
+		bob.login("bob", "phone", nil)
+		e.post("a", "alice", "live")
+		synctest.Wait()
+		for len(want) > 0 {
+			args := bob.push("onNewMessage")
+			messages := args["messages"].([]any)
+			if len(messages) > 6 {
+				t.Fatalf("%d messages of 10,000 bytes in a frame", len(messages))
+			}
+			for _, m := range messages {
+				if cid := m.(obj)["cid"]; cid != want[0] {
+					t.Fatalf("message %v, want %v", cid, want[0])
+				}
+				want = want[1:]
+			}
+			synctest.Wait()
+			if len(want) > 0 {
+				bob.quiet()
+			}
+			bob.notice("ack", obj{"d": args["d"]})
+		}
+		bob.push("onSynced")
+		bob.wantCIDs("live")
+	})
+}

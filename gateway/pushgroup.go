@@ -1,0 +1,336 @@
+package gateway
+
+import (
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// An outcome is how far the pump came with a subscription.
+type outcome uint8
+
+const (
+	through outcome = iota // there is nothing more for now
+	full                   // the frame or the window is
+	stuck                  // the store is unavailable
+)
+
+// pushGroups pushes one frame of what groups have for the device, and what lies
+// between: events, recalls. Those that have waited longest come first; one that
+// has more than a frame takes goes back behind the others. It returns how many
+// messages it has queued, and whether there may be more.
+func (s *session) pushGroups(p *pumpState) (pushed int, more bool) {
+	for sub := s.nextNews(); sub != nil; sub = s.nextNews() {
+		n, end := s.pushGroup(p, sub)
+		pushed += n
+		if end == through {
+			continue
+		}
+		if !sub.gone.Load() {
+			s.putBack(sub)
+		}
+		more = end == full
+		break
+	}
+	return pushed + s.closeFrame(p), more
+}
+
+// pushGroup pushes what a group has, until it is through or the frame is full.
+func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end outcome) {
+	if !sub.placed {
+		if end := s.place(p, sub); end != through || sub.gone.Load() {
+			return 0, end
+		}
+	}
+	for {
+		c, st := sub.feed.after(sub.told, s.codec)
+		n := 0
+		switch {
+		case st == cached:
+			n, end = s.pushChunk(p, sub, c)
+		case st == behind:
+			n, _, end = s.pushStored(p, sub)
+		case sub.leaving:
+			n, end = s.pushLast(p, sub)
+		case sub.changed.Swap(false):
+			if n, end = s.pushMember(p, sub); end != through {
+				sub.changed.Store(true)
+			}
+		default:
+			if n, end = s.pushSignalled(p, sub); end == through && sub.feed.park(sub) {
+				return pushed + n, through
+			}
+		}
+		pushed += n
+		if end != through || sub.gone.Load() {
+			return pushed, end
+		}
+	}
+}
+
+// place gives a fresh subscription its place: of a member, when he joined, so
+// that he is told of that, too.
+func (s *session) place(p *pumpState, sub *subscription) outcome {
+	b, group := s.gateway.backend, sub.feed.group
+	if sub.live {
+		at, known := sub.feed.point()
+		for !known {
+			if err := b.GroupSince(group, at, &p.batch, protocol.MaxMessages, readBytes); err != nil {
+				s.unavailable(err)
+				return stuck
+			}
+			at, known = p.batch.Next, !p.batch.More
+		}
+		_, exists, err := b.Group(group, s.user)
+		switch {
+		case err != nil:
+			s.unavailable(err)
+			return stuck
+		case !exists:
+			s.detach(sub)
+		default:
+			sub.feed.place(sub, at, true)
+		}
+		return through
+	}
+	at, member, err := b.JoinedAt(group, s.user)
+	switch {
+	case err != nil:
+		s.unavailable(err)
+		return stuck
+	case !member:
+		s.detach(sub)
+	default:
+		sub.feed.place(sub, at, true)
+	}
+	return through
+}
+
+// pushStored goes on from the store, where the cache does not reach back. read
+// tells whether all that the store has was pushed.
+func (s *session) pushStored(p *pumpState, sub *subscription) (pushed int, read bool, end outcome) {
+	messages, bytes := protocol.MaxMessages, readBytes
+	if p.group.open {
+		messages, bytes = p.group.room(sub)
+	}
+	err := s.gateway.backend.GroupSince(sub.feed.group, sub.told, &p.batch, max(messages, 1), max(bytes, 1))
+	if err != nil {
+		s.unavailable(err)
+		return 0, false, stuck
+	}
+	s.gateway.metrics.feedMisses.Inc()
+	var in [codecs]bool
+	in[s.codec] = true
+	p.chunk.fill(&p.batch, in)
+	read = !p.batch.More
+	pushed, end = s.pushChunk(p, sub, &p.chunk)
+	return pushed, read && end == through, end
+}
+
+// pushChunk pushes what a chunk has behind the place of sub.
+func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk) (pushed int, end outcome) {
+	if c.missed && !sub.live {
+		if at, member, err := s.gateway.backend.JoinedAt(sub.feed.group, s.user); err != nil {
+			s.unavailable(err)
+			return 0, stuck
+		} else if !member {
+			s.detach(sub) // nobody knows any more since when
+			return 0, through
+		} else if at > sub.told {
+			sub.tell(at, "")
+		}
+	}
+	for i := c.after(sub.told); i < len(c.items); {
+		it := &c.items[i]
+		if !it.message {
+			n, end := s.pushAside(p, sub, c, i)
+			pushed += n
+			if end != through || sub.gone.Load() {
+				return pushed, end
+			}
+			i = max(i+1, c.after(sub.told))
+			continue
+		}
+		if it.isBy(s) {
+			sub.tell(it.arrival, "")
+			i++
+			continue
+		}
+		if !s.openFrame(p) {
+			return pushed, full
+		}
+		f := &p.group
+		messages, bytes := f.room(sub)
+		j, start := i, int(it.ends[s.codec])-len(c.span(s.codec, i, i+1))
+		for j < len(c.items) && j-i < messages {
+			it := &c.items[j]
+			if !it.message || it.isBy(s) || int(it.ends[s.codec])-start > bytes && f.writer.Len()+j-i > 0 {
+				break
+			}
+			j++
+		}
+		if j == i {
+			return pushed, full
+		}
+		f.writer.AddEncoded(c.span(s.codec, i, j), j-i)
+		f.note(sub)
+		sub.tell(c.items[j-1].arrival, "")
+		i = j
+	}
+	if sub.told < c.to {
+		sub.tell(c.to, c.cursor)
+	} else if sub.told == c.to && sub.cursor == "" {
+		sub.cursor = c.cursor
+	}
+	return pushed, through
+}
+
+// pushAside pushes an item that is no message: a recall, or an event.
+func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (pushed int, end outcome) {
+	it := &c.items[i]
+	told, ends := it.arrival, false
+	if e := it.event; e != nil {
+		b := s.gateway.backend
+		switch {
+		case e.Ends(s.user) && sub.live:
+			ends = true
+		case e.Ends(s.user):
+			at, member, err := b.JoinedAt(sub.feed.group, s.user)
+			if err != nil {
+				s.unavailable(err)
+				return 0, stuck
+			}
+			// He may have come back since: what lies between is not his.
+			ends, told = !member, max(told, at)
+		case e.Kind == shard.EventJoinRequested:
+			info, _, err := b.Group(sub.feed.group, s.user)
+			if err != nil {
+				s.unavailable(err)
+				return 0, stuck
+			}
+			if info.Role < shard.RoleAdmin {
+				sub.tell(told, "")
+				return 0, through
+			}
+		}
+	}
+	pushed = s.closeFrame(p)
+	s.queue(func(b []byte) []byte { return append(b, c.span(s.codec, i, i+1)...) })
+	if told > it.arrival || i+1 == len(c.items) || c.items[i+1].arrival > it.arrival {
+		sub.tell(told, "") // no other part follows
+	}
+	if ends {
+		s.detach(sub)
+	}
+	return pushed, through
+}
+
+// pushMember pushes what the user's other sessions changed in his view of the
+// group: behind the messages that it may be about.
+func (s *session) pushMember(p *pumpState, sub *subscription) (pushed int, end outcome) {
+	changes, err := s.gateway.backend.MemberChanges(sub.feed.group, s.user, s.number, sub.seen)
+	if err != nil {
+		s.unavailable(err)
+		return 0, stuck
+	}
+	if len(changes) == 0 {
+		return 0, through
+	}
+	last := changes[len(changes)-1].Arrival
+	for read := false; sub.told < last && !read; {
+		n := 0
+		n, read, end = s.pushStored(p, sub)
+		pushed += n
+		if end != through || sub.gone.Load() {
+			return pushed, end
+		}
+	}
+	pushed += s.closeFrame(p)
+	for i := range changes {
+		s.pushChange(&changes[i])
+	}
+	sub.seen = last
+	return pushed, through
+}
+
+// pushLast pushes what the user may still read, after his shard said that he is
+// no member any more. As a rule the event that ends the subscription is among it.
+func (s *session) pushLast(p *pumpState, sub *subscription) (pushed int, end outcome) {
+	_, member, err := s.gateway.backend.JoinedAt(sub.feed.group, s.user)
+	if err != nil {
+		s.unavailable(err)
+		return 0, stuck
+	}
+	for read := false; !read; {
+		n := 0
+		n, read, end = s.pushStored(p, sub)
+		pushed += n
+		if end != through || sub.gone.Load() {
+			return pushed, end
+		}
+	}
+	sub.leaving = false
+	if !member {
+		s.detach(sub)
+	}
+	return pushed, through
+}
+
+// pushSignalled pushes messages that nobody stores.
+func (s *session) pushSignalled(p *pumpState, sub *subscription) (pushed int, end outcome) {
+	defer func() {
+		clear(p.signal)
+		p.signal = p.signal[:0]
+	}()
+	var lost uint64
+	p.signal, lost = sub.feed.signalled(sub.heard, protocol.MaxMessages, p.signal)
+	if lost > 0 {
+		sub.skipped += lost
+		sub.heard += lost
+		s.gateway.metrics.skipped.Add(float64(lost))
+	}
+	for _, e := range p.signal {
+		if e.session == s.number && e.session != 0 && e.from == s.user {
+			sub.heard++
+			continue
+		}
+		if sub.skipped > 0 {
+			pushed += s.closeFrame(p) // the number is about the messages of one group
+		}
+		if !s.openFrame(p) {
+			return pushed, full
+		}
+		f, bytes := &p.group, e.bytes[s.codec]
+		messages, room := f.room(sub)
+		if messages == 0 || len(bytes) > room && f.writer.Len() > 0 {
+			return pushed, full
+		}
+		f.writer.AddEncoded(bytes, 1)
+		f.skipped += sub.skipped
+		sub.skipped = 0
+		sub.heard++
+	}
+	if p.group.open && p.group.skipped > 0 {
+		pushed += s.closeFrame(p)
+	}
+	return pushed, through
+}
+
+// joined is what the pump does when the user's shard says that he is a member
+// of a group now.
+func (s *session) joined(group shard.GroupID) {
+	if sub, fresh, ok := s.attach(group, false); ok && fresh {
+		s.putBack(sub)
+	}
+}
+
+// parted is what the pump does when the user's shard says that he no longer is.
+func (s *session) parted(group shard.GroupID) {
+	sub := s.subscription(group)
+	if sub == nil || sub.live {
+		return
+	}
+	sub.leaving = true
+	if sub.feed.rouse(sub) {
+		s.putBack(sub)
+	}
+}

@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A subscription is what a session has of a group's feed: a place in the group's
+// order, and no messages. At any time it waits in the feed, or is in the
+// session's line of those that have something, or the pump is at it.
+type subscription struct {
+	// Static.
+	session *session
+	feed    *feed
+	live    bool // the group stores nothing: membership is the session's own
+
+	next *subscription // in the session's line; guarded by session.mu
+
+	changed atomic.Bool // the member's own view of the group may have changed
+	gone    atomic.Bool // it is over; set under feed.mu
+
+	index int // in feed.waiting, -1 = it does not wait; guarded by feed.mu
+
+	// Set by the login, and then owned by the pump.
+	placed  bool   // it has a place in the group's order
+	told    uint64 // arrival number up to which the device was told
+	cursor  string // of told, "" when it has yet to be made
+	seen    uint64 // arrival number of the newest change in his own view that was told
+	heard   uint64 // number of the next message of those that nobody stores
+	skipped uint64 // of them were lost, and the device has not been told
+	leaving bool   // the user's shard says that he is no member any more
+	frame   uint64 // delivery number of the newest frame that gives its cursor
+}
+
+func (sub *subscription) link() **subscription { return &sub.next }
+
+// tell moves the place in the order.
+func (sub *subscription) tell(arrival uint64, cursor string) { sub.told, sub.cursor = arrival, cursor }
+
+// subscription gives what the session has of a group, nil for nothing.
+func (s *session) subscription(group shard.GroupID) *subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.groups[group]
+}
+
+// attach subscribes the session to a group, unless it is. The subscription has
+// no place yet; ok is false when the session is ending.
+func (s *session) attach(group shard.GroupID, live bool) (sub *subscription, fresh, ok bool) {
+	if sub := s.subscription(group); sub != nil {
+		return sub, false, true
+	}
+	sub = s.gateway.subscribe(s, group, live)
+	s.mu.Lock()
+	other := s.groups[group]
+	if other == nil && !s.stopped {
+		if s.groups == nil {
+			s.groups = make(map[shard.GroupID]*subscription)
+		}
+		s.groups[group] = sub
+		if live {
+			s.live++
+		}
+		s.mu.Unlock()
+		return sub, true, true
+	}
+	s.mu.Unlock()
+	s.gateway.unsubscribe(sub)
+	return other, false, other != nil
+}
+
+// detach ends a subscription of the session. It tells whether it was there.
+func (s *session) detach(sub *subscription) bool {
+	s.mu.Lock()
+	there := s.groups[sub.feed.group] == sub
+	if there {
+		delete(s.groups, sub.feed.group)
+		if sub.live {
+			s.live--
+		}
+	}
+	s.mu.Unlock()
+	if there {
+		s.gateway.unsubscribe(sub)
+	}
+	return there
+}
+
+// detachAll ends all subscriptions. No pump and no request may start another.
+func (s *session) detachAll() {
+	s.mu.Lock()
+	groups := s.groups
+	s.groups = nil
+	s.mu.Unlock()
+	for _, sub := range groups {
+		s.gateway.unsubscribe(sub)
+	}
+}
+
+// rouse puts a subscription that waits nowhere into the session's line, and
+// wakes the pump.
+func (s *session) rouse(sub *subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.news.push(sub)
+	s.wakeLocked()
+}
+
+// rouseFor is rouse for a feed that has many to wake: a pump that has to start is
+// left to it, in start. since is when the store had the news.
+func (s *session) rouseFor(sub *subscription, since time.Time, start *line[session, *session]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.news.push(sub)
+	if s.woken.IsZero() {
+		s.woken = since
+	}
+	s.dirty = true
+	if s.pumping || s.stopped || s.ended {
+		return
+	}
+	s.pumping = true
+	s.pumps.Add(1)
+	start.push(s)
+}
+
+// nextNews takes the subscription that has waited longest for the pump, nil for
+// none.
+func (s *session) nextNews() *subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.news.n > 0 {
+		if sub := s.news.pop(); !sub.gone.Load() {
+			return sub
+		}
+	}
+	return nil
+}
+
+// putBack has the pump come back to a subscription.
+func (s *session) putBack(sub *subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.news.push(sub)
+}

@@ -1,0 +1,186 @@
+package gateway
+
+import (
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// maxLost is how many runs of lost messages onSynced tells apart.
+const maxLost = 256
+
+// A syncing is what is left to push of a login's sync. Its parts come in this
+// order: the queue, what groups have of unread, the last messages of recents,
+// changes in groups, and onSynced.
+type syncing struct {
+	direct  *shard.Sync // of one-to-one conversations, nil once it is through
+	backlog []groupPart // the group with the newest message first
+	last    []groupPart // the oldest message first
+	changes []shard.Change
+	end     *protocol.Synced // nil for none: groups that came late
+}
+
+// A groupPart is some messages of a group that are to be pushed.
+type groupPart struct {
+	sub    *subscription
+	seqs   []uint64 // ascending
+	size   int      // bytes of one, about
+	cursor string   // to be given with the last of them, "" for none
+}
+
+// pushSync pushes the next part of the sync. more tells whether there is more
+// to push, of the sync or after it.
+func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
+	y := s.sync
+	switch {
+	case y.direct != nil && (len(y.backlog) == 0 || y.direct.Since > 0 || y.direct.Queue() > 0):
+		pushed, more = s.pushDirect(p)
+	case len(y.backlog) > 0:
+		pushed, more = s.pushParts(p, &y.backlog)
+	case len(y.last) > 0:
+		pushed, more = s.pushParts(p, &y.last)
+	}
+	if y.direct == nil && len(y.backlog) == 0 && len(y.last) == 0 {
+		s.finishSync()
+		more = true
+	}
+	return pushed, more
+}
+
+// finishSync pushes what needs no room in the window, and ends the sync.
+func (s *session) finishSync() {
+	y := s.sync
+	for i := range y.changes {
+		s.pushChange(&y.changes[i])
+	}
+	if y.end != nil {
+		s.queue(func(b []byte) []byte { return appendSynced(b, s.codec, y.end) })
+	}
+	s.sync = nil
+	s.setFresh()
+}
+
+// pushDirect pushes the next part of what one-to-one conversations have.
+func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
+	y := s.sync
+	// A part of a sync cannot be read again, so that what is read has to fit the
+	// window: every message may need a frame of its own.
+	messages, bytes := s.windowRoom()
+	if queue := y.direct.Queue(); queue > 0 && len(y.backlog) > 0 {
+		messages = min(messages, queue)
+	}
+	if err := s.gateway.backend.NextSync(s.user, y.direct, &p.batch, messages, bytes); err != nil {
+		s.unavailable(err)
+		return 0, false
+	}
+	// A device without a cursor holds nothing up to a cursor until the sync is
+	// through: the order of its parts is not that of arrival.
+	cursor := func(arrival uint64, _ bool) string { return s.gateway.backend.Cursor(s.user, arrival) }
+	if y.direct.Since == 0 {
+		cursor = func(_ uint64, last bool) string {
+			if last && !p.batch.More {
+				return y.direct.Cursor
+			}
+			return ""
+		}
+	}
+	for i := 0; i < len(p.batch.Items); {
+		n, messages := s.pushItem(p, i, cursor)
+		i, pushed = i+n, pushed+messages
+	}
+	if !p.batch.More {
+		y.direct = nil
+	}
+	return pushed, true
+}
+
+// pushParts pushes one frame of messages of groups.
+func (s *session) pushParts(p *pumpState, parts *[]groupPart) (pushed int, more bool) {
+	for len(*parts) > 0 {
+		end := s.pushPart(p, &(*parts)[0])
+		switch {
+		case end == stuck:
+			return s.closeFrame(p), false
+		case end == full:
+			return s.closeFrame(p), true
+		}
+		(*parts)[0] = groupPart{}
+		*parts = (*parts)[1:]
+	}
+	return s.closeFrame(p), true
+}
+
+func (s *session) pushPart(p *pumpState, part *groupPart) outcome {
+	for len(part.seqs) > 0 && !part.sub.gone.Load() {
+		if !s.openFrame(p) {
+			return full
+		}
+		f := &p.group
+		messages, bytes := f.room(part.sub)
+		n := min(len(part.seqs), messages, 1+max(bytes, 0)/max(part.size, 1))
+		if n == 0 {
+			return full
+		}
+		if err := s.gateway.backend.GroupMessages(s.user, part.sub.feed.group, part.seqs[:n], &p.batch); err != nil {
+			s.unavailable(err)
+			return stuck
+		}
+		for i := range p.batch.Messages {
+			m := &p.batch.Messages[i]
+			wire := wireMessage(m)
+			if !f.writer.Add(&wire, f.tail+cursorEntry) {
+				for part.seqs[0] < m.Seq {
+					part.seqs = part.seqs[1:]
+				}
+				return full
+			}
+		}
+		part.seqs = part.seqs[n:]
+	}
+	if part.cursor != "" && p.group.open && p.group.writer.Len() > 0 {
+		p.group.note(part.sub)
+	}
+	return through
+}
+
+// appendSynced appends an onSynced that fits a frame, if need be without some of
+// the groups with unread that are not among the conversations: the oldest.
+func appendSynced(b []byte, codec protocol.Codec, p *protocol.Synced) []byte {
+	start := len(b)
+	for {
+		b = protocol.AppendSynced(b[:start], codec, p)
+		size := len(b) - start
+		if size <= protocol.MaxFrame || len(p.Groups) == 0 {
+			return b
+		}
+		short := *p
+		if short.Groups[0].Cursor != "" {
+			short.Groups = make([]protocol.Conversation, len(p.Groups))
+			for i, c := range p.Groups {
+				c.Cursor = ""
+				short.Groups[i] = c
+			}
+		} else {
+			short.Groups = p.Groups[:len(p.Groups)*7/8]
+		}
+		p = &short
+	}
+}
+
+// mergeLost makes one run of those of each conversation when there are so many
+// that onSynced would not fit a frame. The count of a run that spans others is
+// still that of the lost messages.
+func mergeLost(lost []shard.Lost) []shard.Lost {
+	if len(lost) <= maxLost {
+		return lost
+	}
+	merged := lost[:0:0]
+	for _, l := range lost {
+		if n := len(merged); n > 0 && merged[n-1].Peer == l.Peer {
+			merged[n-1].To = l.To
+			merged[n-1].Count += l.Count
+			continue
+		}
+		merged = append(merged, l)
+	}
+	return merged
+}
