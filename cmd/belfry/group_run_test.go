@@ -269,10 +269,13 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 			}
 			d.note(p.Args)
 			for _, g := range d.run.groups {
-				to := first[g.id] - 1
+				if hadCursor[g.id] == nil && g.kind == "chatroom" {
+					d.begins(g.id)
+				}
 				if !member[g.id] {
 					continue
 				}
+				to := first[g.id] - 1
 				if pushed[g.id] == 0 {
 					if g.kind != "chatroom" || hadCursor[g.id] == nil {
 						continue
@@ -334,6 +337,16 @@ func (d *groupDevice) place(group string, m wsMessage) error {
 	}
 	view[m.Seq] = m.ID
 	return nil
+}
+
+// begins has a stay begin now, for what has to arrive: a chatroom has no backlog
+// for who has no cursor.
+func (d *groupDevice) begins(group string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.present(group); m != nil && m.joined != 0 {
+		m.joined = d.run.now()
+	}
 }
 
 // fill fetches what lies between, which was too much for the backlog, and tells
