@@ -59,6 +59,9 @@ type groupSend struct {
 // joined and left are of the replies.
 type membership struct {
 	begun, joined, leaving, left int64
+	// heard says that the device's session is in: who leaves before his shard has
+	// heard of the join gets nothing of that stay.
+	heard bool
 	// unsure says that a session of the device ended at a point from where what it
 	// missed cannot be had any more.
 	unsure bool
@@ -211,6 +214,7 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 	first := map[string]int64{}  // the first seq of this sync
 	pushed := map[string]int{}
 	before := map[string]int64{}
+	began := d.run.now()
 	d.mu.Lock()
 	maps.Copy(before, d.newest)
 	hadCursor := maps.Clone(d.cursors)
@@ -237,6 +241,7 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 				outside[group] = true
 			case "joined", "created":
 				outside[group] = false
+				d.heard(group, d.run.now())
 			}
 		case "onNewMessage":
 			messages, err := parseMessages(p.Args["messages"])
@@ -252,6 +257,7 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 					first[group] = m.Seq
 				}
 				pushed[group]++
+				d.heard(group, began)
 				if err := d.take(group, m); err != nil {
 					return err
 				}
@@ -292,6 +298,16 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 			}
 			close(synced)
 		}
+	}
+}
+
+// heard notes that the session is in a group, if the present stay began before a
+// time: a message may still be one of the stay before.
+func (d *groupDevice) heard(group string, before int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.present(group); m != nil && m.begun < before {
+		m.heard = true
 	}
 }
 
@@ -536,12 +552,21 @@ func (d *groupDevice) join(ctx context.Context, conn, owner *wsConn, g *runGroup
 
 // leave ends the present stay, by the member or by the owner.
 func (d *groupDevice) leave(ctx context.Context, conn, owner *wsConn, g *runGroup) error {
-	d.mu.Lock()
-	m := d.present(g.id)
-	if m != nil && m.leaving == 0 {
-		m.leaving = d.run.now()
+	var m *membership
+	for heard := false; !heard; {
+		d.mu.Lock()
+		m = d.present(g.id)
+		if heard = m == nil || m.heard; heard && m != nil && m.leaving == 0 {
+			m.leaving = d.run.now()
+		}
+		d.mu.Unlock()
+		if !heard {
+			pause(ctx, 5*time.Millisecond)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
-	d.mu.Unlock()
 	if m == nil {
 		return nil
 	}
