@@ -119,3 +119,17 @@ func ReviveMember(s *State, id GroupID, name UserID) {
 		m.joinedAt = firstArrival + 1
 	}
 }
+
+// HiddenBytes gives the bytes that the hides of a group are said to take, and
+// what they come to one by one.
+func HiddenBytes(s *State, id GroupID) (said, want int) {
+	u := s.lookupGroup(id)
+	if u == nil || u.team == nil {
+		return 0, 0
+	}
+	var counted team
+	for name, marks := range u.team.hides {
+		counted.setHides(name, marks)
+	}
+	return u.team.hidden, counted.hidden
+}

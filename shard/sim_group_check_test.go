@@ -134,6 +134,9 @@ func (w *world) exploreGroup(id shard.GroupID) {
 		return
 	}
 	g := w.model.group(id)
+	if said, want := shard.HiddenBytes(state, id); said != want && w.spoil == nil {
+		w.failf("%s: %d bytes of hides, want %d", id, said, want)
+	}
 	w.checkGroupMembers(state, g)
 	for range 2 {
 		user := w.anyMember(g, shard.RoleMember)
