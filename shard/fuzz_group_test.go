@@ -50,7 +50,7 @@ func readGroups(s *State, user UserID, b *Batch, p *Page) {
 	for _, id := range []GroupID{"team", "live", ""} {
 		cursor := s.GroupCursor(id, s.GroupArrival(id))
 		for _, ask := range []GroupAsk{{Group: id}, {Group: id, HasCursor: true, Cursor: cursor}, {Group: id, HasCursor: true, Cursor: s.GroupCursor(id, 2)}} {
-			s.SyncGroups(user, []GroupAsk{ask}, 2, now)
+			s.SyncGroups(user, []GroupAsk{ask}, 2, 3, now)
 		}
 		s.Group(id, user)
 		s.Members(id, user, 2)

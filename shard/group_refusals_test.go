@@ -194,7 +194,7 @@ func TestGroupBounds(t *testing.T) {
 		if r := b.do(&HideMessages{Group: "team", User: "bob", Seqs: []uint64{1, 2}}); r.Err() != nil {
 			t.Errorf("hidden again: %v", r.Err())
 		}
-		b.wantUnread("bob", maxHides+1)
+		b.wantUnread("team", "bob", maxHides+1)
 	})
 	t.Run("requests to join", func(t *testing.T) {
 		b := newBench(t, Limits{})

@@ -8,8 +8,9 @@ import (
 
 // SyncGroups tells a user who logs in how he finds groups of his, all of this
 // shard, with at most backlog messages of each to push. Groups whose member he
-// is not are left out. Those with the newest message come first.
-func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog int, now int64) []GroupView {
+// is not are left out. Those with the newest message come first, and have
+// messages to push until these are most in all.
+func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog, most int, now int64) []GroupView {
 	views := make([]GroupView, 0, len(asks))
 	for i := range asks {
 		u := s.group(asks[i].Group)
@@ -17,14 +18,24 @@ func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog int, now int64)
 			continue
 		}
 		if m := s.member(u.team, user); m != nil && u.team.settings.Stored {
-			views = append(views, s.syncGroup(u, m, &asks[i], backlog, now))
+			views = append(views, s.syncGroup(u, m, &asks[i], now))
 		}
 	}
 	slices.SortFunc(views, compareGroups)
+	for i := range views {
+		if most <= 0 {
+			break
+		}
+		g := &views[i]
+		u := s.group(g.Group)
+		v := s.memberView(u, s.member(u.team, user))
+		s.backlog(&v, g, backlog, now)
+		most -= len(g.Push)
+	}
 	return views
 }
 
-func (s *State) syncGroup(u *user, m *member, ask *GroupAsk, backlog int, now int64) GroupView {
+func (s *State) syncGroup(u *user, m *member, ask *GroupAsk, now int64) GroupView {
 	t := u.team
 	v := s.memberView(u, m)
 	g := GroupView{
@@ -52,7 +63,6 @@ func (s *State) syncGroup(u *user, m *member, ask *GroupAsk, backlog int, now in
 		s.groupChanges(u, g.Since, u.arrival, &b)
 		g.Changes = append(b.Changes, s.MemberChanges(t.id, UserID(s.memberName(m)), 0, g.Since)...)
 	}
-	s.backlog(&v, &g, after, backlog, now)
 	if after < v.log().First() && v.c.lastArrival > g.Since {
 		after = 0 // it is not known which of what is gone came after the cursor
 	}
@@ -87,9 +97,13 @@ func (s *State) lastShown(v *view, now int64, e *ring.Entry) bool {
 
 // backlog chooses what a login pushes of a group: all that came after a cursor,
 // if that is no more than limit, else the newest unread.
-func (s *State) backlog(v *view, g *GroupView, after uint64, limit int, now int64) {
-	if limit == 0 {
+func (s *State) backlog(v *view, g *GroupView, limit int, now int64) {
+	if limit == 0 || g.LastSeq == 0 || g.Since == 0 && g.Unread == 0 {
 		return
+	}
+	after := uint64(0)
+	if g.Since > 0 {
+		after = v.log().AfterArrival(s.arena, g.Since) - 1
 	}
 	var e ring.Entry
 	take := func(low uint64, others bool) (complete bool) {

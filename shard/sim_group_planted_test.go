@@ -36,7 +36,7 @@ func TestPlantedGroupBugsAreCaught(t *testing.T) {
 					shard.LoseHides(s, id)
 				}
 			}},
-		{"notices left behind by a move", 100, `etters|GroupsOf`,
+		{"notices left behind by a move", 100, `etter|GroupsOf`,
 			func(w *world, s *shard.State, id shard.GroupID, _ shard.UserID) {
 				if arrived(w, id.Key()) {
 					shard.LoseNotices(s, id)

@@ -29,29 +29,18 @@ func (b *bench) talk(from UserID, text string) Result {
 	return r
 }
 
-func (b *bench) wantUnread(user UserID, want ...uint64) {
-	b.t.Helper()
-	views := b.s.SyncGroups(user, []GroupAsk{{Group: "team"}}, 0, b.now)
-	if len(views) != 1 || views[0].Unread != len(want) {
-		b.t.Errorf("SyncGroups(%s) = %+v, want %d unread", user, views, len(want))
-	}
-	if got := b.s.GroupUnread("team", user, b.now); fmt.Sprint(got) != fmt.Sprint(want) {
-		b.t.Errorf("GroupUnread(%s) = %v, want %v", user, got, want)
-	}
-}
-
 func TestOwnMessagesAboveACursorSetBack(t *testing.T) {
 	b := newTeam(t, Limits{}, "bob")
 	for i, from := range []UserID{"ann", "ann", "ann", "bob", "ann"} {
 		b.talk(from, fmt.Sprint(i+1))
 	}
-	b.wantUnread("bob", 5)
+	b.wantUnread("team", "bob", 5)
 	b.do(&ReadGroup{Group: "team", User: "bob", Seq: 1, Back: true})
-	b.wantUnread("bob", 2, 3, 5)
+	b.wantUnread("team", "bob", 2, 3, 5)
 	b.do(&ReadGroup{Group: "team", User: "bob", Seq: 2})
-	b.wantUnread("bob", 3, 5)
+	b.wantUnread("team", "bob", 3, 5)
 	b.do(&ReadGroup{Group: "team", User: "bob", Seq: 100})
-	b.wantUnread("bob")
+	b.wantUnread("team", "bob")
 }
 
 func TestLostOfAGroupAfterACursor(t *testing.T) {
@@ -68,12 +57,12 @@ func TestLostOfAGroupAfterACursor(t *testing.T) {
 	}
 	want := fmt.Sprint([]Lost{{Group: "team", From: 1, To: first - 1, Count: int(first - 1)}})
 	for _, ask := range []GroupAsk{{Group: "team"}, {Group: "team", HasCursor: true, Cursor: cursor}} {
-		if got := b.s.SyncGroups("bob", []GroupAsk{ask}, 20, b.now)[0].Lost; fmt.Sprint(got) != want {
+		if got := b.s.SyncGroups("bob", []GroupAsk{ask}, 20, 1000, b.now)[0].Lost; fmt.Sprint(got) != want {
 			t.Errorf("SyncGroups(%+v): Lost = %v, want %v", ask, got, want)
 		}
 	}
 	ask := GroupAsk{Group: "team", HasCursor: true, Cursor: b.s.GroupCursor("team", b.s.GroupArrival("team"))}
-	if got := b.s.SyncGroups("bob", []GroupAsk{ask}, 20, b.now)[0].Lost; got != nil {
+	if got := b.s.SyncGroups("bob", []GroupAsk{ask}, 20, 1000, b.now)[0].Lost; got != nil {
 		t.Errorf("SyncGroups with a cursor after all: Lost = %v, want none", got)
 	}
 }
@@ -89,7 +78,7 @@ func TestLostOfAGroupBelowTheCutoff(t *testing.T) {
 	b.do(&Retain{Cutoff: b.now - 1000})
 	want := fmt.Sprint([]Lost{{Group: "team", From: 1, To: 1, Count: 1}, {Group: "team", From: 3, To: 3, Count: 1}})
 	for _, what := range []string{"before", "after"} {
-		if got := b.s.SyncGroups("bob", []GroupAsk{{Group: "team"}}, 20, b.now)[0].Lost; fmt.Sprint(got) != want {
+		if got := b.s.SyncGroups("bob", []GroupAsk{{Group: "team"}}, 20, 1000, b.now)[0].Lost; fmt.Sprint(got) != want {
 			t.Errorf("Lost = %v %s they are removed, want %v", got, what, want)
 		}
 		b.do(&SetGroupView{Group: "team", User: "bob"}) // any command on the group removes them

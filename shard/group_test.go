@@ -1,0 +1,323 @@
+package shard
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// group makes a group of alice's with further members.
+func (b *bench) group(id GroupID, kind GroupKind, members ...UserID) {
+	b.t.Helper()
+	r := b.do(&CreateGroup{
+		Group: id, By: "alice", Owner: "alice", Kind: kind, Settings: kind.Settings(), Members: members, Salt: 7,
+	})
+	if err := r.Err(); err != nil || len(r.Failed) > 0 {
+		b.t.Fatalf("create %s: %v, failed %v", id, err, r.Failed)
+	}
+}
+
+func (b *bench) post(group GroupID, from UserID, text string) Result {
+	b.t.Helper()
+	b.ids++
+	r := b.do(&SendGroup{Group: group, User: from, Session: 1, ID: MsgID{b.ids}, CID: text, Body: []byte(text)})
+	if err := r.Err(); err != nil {
+		b.t.Fatalf("%s posts %q to %s: %v", from, text, group, err)
+	}
+	return r
+}
+
+func (b *bench) view(user UserID, ask GroupAsk, backlog int) GroupView {
+	b.t.Helper()
+	views := b.s.SyncGroups(user, []GroupAsk{ask}, backlog, 1000, b.now)
+	if len(views) != 1 {
+		b.t.Fatalf("%s finds %d views of %s, want 1", user, len(views), ask.Group)
+	}
+	return views[0]
+}
+
+func (b *bench) wantUnread(group GroupID, user UserID, want ...uint64) {
+	b.t.Helper()
+	if v := b.view(user, GroupAsk{Group: group}, 0); v.Unread != len(want) {
+		b.t.Errorf("unread of %s in %s = %d, want %d", user, group, v.Unread, len(want))
+	}
+	if got := b.s.GroupUnread(group, user, b.now); !slices.Equal(got, want) {
+		b.t.Errorf("unread seqs of %s in %s = %v, want %v", user, group, got, want)
+	}
+}
+
+// wantPage compares a member's newest page: messages as bodies, gaps as ranges.
+func (b *bench) wantPage(group GroupID, user UserID, want string) {
+	b.t.Helper()
+	var p Page
+	b.s.History(HistoryQuery{User: user, Group: group, Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
+	got := fmt.Sprintf("%d-%d", p.From, p.To)
+	for _, m := range p.Batch.Messages {
+		got += fmt.Sprintf(" %d:%s:%s", m.Seq, m.From, m.Body)
+	}
+	for _, g := range p.Gaps {
+		got += fmt.Sprintf(" %s:%d-%d", g.Reason, g.From, g.To)
+	}
+	if got != want {
+		b.t.Errorf("page of %s in %s = %q, want %q", user, group, got, want)
+	}
+}
+
+func TestGroupUnreadFollowsTheLog(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupPrivate, "bob", "carol")
+	for i := range 3 {
+		b.post("team", "alice", fmt.Sprint("a", i))
+	}
+	b.wantUnread("team", "bob", 1, 2, 3)
+	b.wantUnread("team", "alice")
+	b.post("team", "bob", "b")
+	b.wantUnread("team", "bob")
+	b.wantUnread("team", "alice", 4)
+	b.wantUnread("team", "carol", 1, 2, 3, 4)
+
+	if r := b.do(&ReadGroup{Group: "team", User: "carol", Seq: 2}); r.Unread != 2 {
+		t.Errorf("unread after readReport = %d, want 2", r.Unread)
+	}
+	b.do(&RecallGroup{Group: "team", By: "alice", Seq: 3})
+	b.wantUnread("team", "carol", 4)
+	b.do(&ReadGroup{Group: "team", User: "bob", Seq: 1, Back: true})
+	b.wantUnread("team", "bob", 2)
+	b.do(&HideMessages{Group: "team", User: "bob", Session: 1, Seqs: []uint64{2}})
+	b.wantUnread("team", "bob")
+	b.wantPage("team", "bob", "1-4 1:alice:a0 4:bob:b deleted:2-2 recalled:3-3")
+	b.wantPage("team", "carol", "1-4 1:alice:a0 2:alice:a1 4:bob:b recalled:3-3")
+}
+
+func TestMembersReadSinceTheirJoin(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupPrivate)
+	b.post("team", "alice", "early")
+	b.do(&AddMembers{Group: "team", By: "alice", Users: []UserID{"bob"}})
+	b.post("team", "alice", "late")
+	b.wantPage("team", "bob", "1-2 2:alice:late notMember:1-1")
+	b.wantUnread("team", "bob", 2)
+
+	b.group("open", GroupChatroom)
+	b.post("open", "alice", "early")
+	b.do(&JoinGroup{Group: "open", User: "bob"})
+	b.wantPage("open", "bob", "1-1 1:alice:early")
+	if v := b.view("bob", GroupAsk{Group: "open"}, 20); v.Counts || v.Unread != 0 || v.LastSeq != 1 {
+		t.Errorf("view of a chatroom = %+v, want no unread and seq 1 as the last", v)
+	}
+
+	b.do(&LeaveGroup{Group: "team", User: "bob"})
+	b.wantPage("team", "bob", "0-0")
+	if got := b.s.GroupsOf("bob"); !slices.Equal(got, []GroupRef{{Group: "open"}}) {
+		t.Errorf("groups of bob = %v, want open", got)
+	}
+}
+
+func TestDeleteSender(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupPrivate, "bob", "carol")
+	for i := range 3 {
+		b.post("team", "alice", fmt.Sprint("a", i))
+		b.post("team", "bob", fmt.Sprint("b", i))
+	}
+	before := b.s.GroupArrival("team")
+	if r := b.do(&DeleteSender{Group: "team", Sender: "alice"}); r.Deleted != 3 {
+		t.Errorf("deleted = %d, want 3", r.Deleted)
+	}
+	b.wantPage("team", "carol", "1-6 2:bob:b0 4:bob:b1 6:bob:b2 deleted:1-1 deleted:3-3 deleted:5-5")
+	b.wantUnread("team", "carol", 2, 4, 6)
+	var batch Batch
+	b.s.GroupSince("team", before, &batch, 10, 1<<20, b.now)
+	want := Change{Kind: ChangeRecall, Group: "team", Arrival: before + 1, Sender: "alice", Ranges: []Range{{1, 5}}}
+	if len(batch.Changes) != 1 || fmt.Sprint(batch.Changes[0]) != fmt.Sprint(want) {
+		t.Errorf("changes = %+v, want %+v", batch.Changes, want)
+	}
+	if r := b.do(&DeleteSender{Group: "team", Sender: "alice"}); r.Deleted != 0 {
+		t.Errorf("deleted again = %d, want 0", r.Deleted)
+	}
+	b.do(&DeleteSender{Group: "team", Sender: "bob", Silent: true})
+	if v := b.view("carol", GroupAsk{Group: "team"}, 20); v.LastSeq != 0 || len(v.Push) != 0 || v.Unread != 0 {
+		t.Errorf("view of an emptied group = %+v, want nothing to show", v)
+	}
+	if r := b.do(&DeleteSender{Group: "none", Sender: "bob"}); r.Code != CodeNotFound {
+		t.Errorf("code for an unknown group = %d, want not found", r.Code)
+	}
+}
+
+func TestSyncGroups(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupPrivate, "bob")
+	for i := range 30 {
+		b.post("team", "alice", fmt.Sprint("a", i))
+	}
+	v := b.view("bob", GroupAsk{Group: "team"}, 20)
+	if len(v.Push) != 20 || v.Push[0] != 11 || v.Push[19] != 30 || v.Unread != 30 || v.LastSeq != 30 {
+		t.Errorf("view = %+v, want the newest 20 of 30", v)
+	}
+	ask := GroupAsk{Group: "team", HasCursor: true, Cursor: v.Cursor}
+	b.do(&RecallGroup{Group: "team", By: "alice", Seq: 30})
+	b.post("team", "alice", "more")
+	v = b.view("bob", ask, 20)
+	if !slices.Equal(v.Push, []uint64{31}) || v.Reset || v.Unread != 30 || len(v.Changes) != 1 || v.Changes[0].By != "alice" {
+		t.Errorf("view with a cursor = %+v, want 31 and a recall", v)
+	}
+	ask.Cursor = b.s.Cursor("bob", 3)
+	if v = b.view("bob", ask, 20); !v.Reset || len(v.Push) != 20 {
+		t.Errorf("view with another's cursor = %+v, want a reset", v)
+	}
+}
+
+func TestMembershipVersions(t *testing.T) {
+	b := newBench(t, Limits{})
+	letter := func(kind LetterKind, version uint64) {
+		r := b.do(&Deliver{Letter: Letter{Kind: kind, From: GroupID("team").Key(), To: "bob", Number: version}})
+		if err := r.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	letter(LetterLeft, 8)
+	letter(LetterJoined, 7)
+	if got := b.s.GroupsOf("bob"); len(got) != 0 {
+		t.Errorf("groups after a late joined = %v, want none", got)
+	}
+	letter(LetterJoined, 9)
+	if got := b.s.GroupsOf("bob"); len(got) != 1 {
+		t.Errorf("groups = %v, want team", got)
+	}
+	var batch Batch
+	b.s.Since("bob", 1, 0, &batch, 10, 1<<20, b.now)
+	if len(batch.Changes) != 1 || batch.Changes[0].Kind != ChangeGroupJoined || batch.Changes[0].Group != "team" {
+		t.Errorf("changes = %+v, want that bob joined team", batch.Changes)
+	}
+}
+
+func TestGroupRate(t *testing.T) {
+	b := newBench(t, Limits{GroupRate: 10, GroupBurst: 3})
+	b.group("team", GroupPrivate)
+	try := func() Result {
+		b.ids++
+		return b.do(&SendGroup{Group: "team", User: "alice", ID: MsgID{b.ids}, CID: fmt.Sprint(b.ids), Body: []byte{1}})
+	}
+	for range 3 {
+		if r := try(); r.Code != OK {
+			t.Fatalf("within the burst: %+v", r)
+		}
+	}
+	r := try()
+	if r.Code != CodeRateLimited || r.RetryAfterMS != 100 {
+		t.Fatalf("past the burst = %+v, want a retry after 100 ms", r)
+	}
+	b.now += r.RetryAfterMS
+	if r := try(); r.Code != OK {
+		t.Errorf("after the wait: %+v", r)
+	}
+}
+
+func TestGroupOutlivesSnapshotAndDismissal(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupPublic, "bob")
+	b.do(&JoinGroup{Group: "team", User: "carol", Message: "please"})
+	b.do(&SetMember{Group: "team", By: "alice", User: "bob", Role: RoleAdmin, MutedUntil: new(b.now + 5000)})
+	for i := range 300 {
+		b.post("team", "alice", fmt.Sprint("a", i))
+		b.now += 1000
+	}
+	b.do(&HideMessages{Group: "team", User: "bob", Session: 1, Seqs: []uint64{5, 6}})
+	b.do(&DeleteSender{Group: "team", Sender: "carol"})
+	b.do(&RecallGroup{Group: "team", Seq: 9})
+
+	var snapshot bytes.Buffer
+	view := b.s.Snapshot()
+	b.do(&RemoveMembers{Group: "team", By: "alice", Users: []UserID{"bob"}}) // not part of it
+	for more := true; more; {
+		var chunk []byte
+		chunk, more = view.Next(nil)
+		snapshot.Write(chunk)
+	}
+	view.Release()
+	restored, err := Restore(&snapshot, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.s = restored
+	b.wantUnread("team", "bob", slices.DeleteFunc(seqs(1, 300), func(n uint64) bool { return n == 5 || n == 6 || n == 9 })...)
+	if m, _ := b.s.Member("team", "bob"); m.Role != RoleAdmin || m.MutedUntil == 0 {
+		t.Errorf("bob = %+v, want a muted admin", m)
+	}
+	if got := b.s.JoinRequests("team"); len(got) != 1 || got[0].User != "carol" {
+		t.Errorf("requests = %+v, want carol's", got)
+	}
+	if got := b.s.GroupsOf("bob"); len(got) != 1 {
+		t.Errorf("groups of bob = %+v, want team", got)
+	}
+
+	if r := b.do(&DismissGroup{Group: "team", By: "bob"}); r.Code != CodeForbidden {
+		t.Errorf("an admin dismisses: %+v, want forbidden", r)
+	}
+	b.do(&DismissGroup{Group: "team", By: "alice"})
+	if _, ok := b.s.Group("team", "alice"); ok || len(b.s.GroupsOf("alice")) != 0 {
+		t.Error("the group outlives its dismissal")
+	}
+	if r := b.do(&CreateGroup{Group: "team", By: "bob", Owner: "bob", Kind: GroupPrivate, Settings: GroupPrivate.Settings()}); r.Code != CodeConflict {
+		t.Errorf("another makes it again: %+v, want conflict", r)
+	}
+	b.group("team", GroupPrivate, "bob")
+	if r := b.post("team", "alice", "again"); r.Seq != 301 {
+		t.Errorf("seq after making it again = %d, want 301", r.Seq)
+	}
+	b.wantPage("team", "bob", "1-301 301:alice:again notMember:1-300")
+}
+
+func seqs(from, to uint64) (s []uint64) {
+	for ; from <= to; from++ {
+		s = append(s, from)
+	}
+	return s
+}
+
+func BenchmarkDeleteSender(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		g := newBench(b, Limits{GroupRate: -1})
+		g.group("team", GroupChatroom)
+		body := bytes.Repeat([]byte{1}, 128)
+		for i := range 20_000 {
+			user := UserID("alice")
+			if i%2 == 1 {
+				user = "bob"
+			}
+			g.do(&SendGroup{Group: "team", User: user, Admin: true, ID: MsgID{byte(i)}, CID: fmt.Sprint(i), Body: body})
+		}
+		b.StartTimer()
+		start := time.Now()
+		if r := g.do(&DeleteSender{Group: "team", Sender: "bob"}); r.Deleted != 10_000 {
+			b.Fatalf("deleted %d", r.Deleted)
+		}
+		b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "ms/command")
+	}
+}
+
+func BenchmarkSyncGroups(b *testing.B) {
+	g := newBench(b, Limits{GroupRate: -1})
+	var asks []GroupAsk
+	for i := range 1000 {
+		id := GroupID(fmt.Sprint("group", i))
+		members := []UserID{"me"}
+		for j := range 50 {
+			members = append(members, UserID(fmt.Sprint("user", j)))
+		}
+		g.group(id, GroupPrivate, members...)
+		for j := range 30 {
+			g.post(id, "alice", fmt.Sprint(j))
+		}
+		asks = append(asks, GroupAsk{Group: id})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if n := len(g.s.SyncGroups("me", asks, 20, 1000, g.now)); n != 1000 {
+			b.Fatal(n)
+		}
+	}
+}
