@@ -133,3 +133,29 @@ func HiddenBytes(s *State, id GroupID) (said, want int) {
 	}
 	return u.team.hidden, counted.hidden
 }
+
+// LetterBytes adds up all letters that wait, those of frozen slots included.
+func LetterBytes(s *State) (n int) {
+	for _, sl := range s.slots {
+		if sl == nil {
+			continue
+		}
+		for number := range sl.users.all {
+			u := s.user(number)
+			for i := range u.outbox {
+				for _, b := range u.outbox[i].bytes {
+					n += len(b)
+				}
+			}
+			if u.team == nil {
+				continue
+			}
+			for _, waiting := range u.team.notices {
+				for _, l := range waiting {
+					n += len(l.bytes)
+				}
+			}
+		}
+	}
+	return n
+}
