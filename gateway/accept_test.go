@@ -207,7 +207,6 @@ func TestConfigIsRefused(t *testing.T) {
 		"negative time":   {Backend: store, Auth: AuthConfig{Secret: testSecret}, AckTimeout: -1},
 		"huge bodies":     {Backend: store, Auth: AuthConfig{Secret: testSecret}, MaxBody: 64 << 10},
 		"bad origin":      {Backend: store, Auth: AuthConfig{Secret: testSecret}, AllowedOrigins: []string{"[a"}},
-		"empty token":     {Backend: store, Auth: AuthConfig{Secret: testSecret}, AdminTokens: []string{""}},
 	} {
 		if _, err := New(c); err == nil {
 			t.Errorf("%s: no error", name)

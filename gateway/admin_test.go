@@ -5,11 +5,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/belfry-im/belfry/gateway/admin"
 )
 
 func TestAdminToken(t *testing.T) {
 	bearer := func(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
-	withTokens := newTestGateway(t, func(c *Config) { c.AdminTokens = []string{"one", "two"} })
+	withTokens := newTestGateway(t, func(c *Config) { c.AdminTokens = adminTokens(t, "one\ntwo\n") })
 	without := newTestGateway(t, nil)
 	dev := newTestGateway(t, func(c *Config) { c.Dev = true })
 	for _, tc := range []struct {
@@ -40,6 +42,15 @@ func TestAdminToken(t *testing.T) {
 			}
 		}
 	}
+}
+
+func adminTokens(t *testing.T, text string) *admin.Tokens {
+	t.Helper()
+	tokens, err := admin.NewTokens(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
 }
 
 func TestHealth(t *testing.T) {

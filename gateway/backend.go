@@ -28,6 +28,9 @@ type Backend interface {
 	Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w raftstore.Watcher) (*shard.Sync, error)
 	// Unwatch forgets the watcher. It does not end the session: Logout does.
 	Unwatch(user shard.UserID, session shard.SessionID)
+	// SetBackground says whether somebody looks at the device of a session. It
+	// lasts as long as the watcher.
+	SetBackground(user shard.UserID, session shard.SessionID, background bool)
 	// NextSync reads the next part of a sync: messages, and at the end the
 	// changes that a device with a cursor missed. b.More tells whether to call again.
 	NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error

@@ -20,7 +20,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +30,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -47,9 +47,12 @@ type Backlog struct {
 type Config struct {
 	Backend Backend
 	Auth    AuthConfig
-	// AdminTokens open the operations listener. Without any, a dev server's is
-	// open and any other's is shut.
-	AdminTokens []string
+	// AdminTokens open the operations listener. When nil, a dev server's is open
+	// and any other's is shut.
+	AdminTokens *admin.Tokens
+	// Administration serves the operations listener beside health, metrics and
+	// profiles, and asks for tokens itself; nil: nothing does.
+	Administration http.Handler
 
 	// Dev restricts both listeners to requests that name this machine as their
 	// host, against pages that rebind their name to it.
@@ -84,6 +87,8 @@ type Config struct {
 	LoginBurst         int // default 100
 	AddressConnections int // open connections of one address; 0 = off
 	AddressRate        int // new connections per second and address; 0 = off
+
+	Hooks *Hooks // tell a receiver of webhooks; nil tells nobody
 
 	Log      *slog.Logger         // nil discards
 	Registry *prometheus.Registry // holds the gateway's metrics and serves /metrics; nil makes one
@@ -153,18 +158,20 @@ func (c *Config) fill() error {
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
+	if c.AdminTokens == nil && c.Dev {
+		c.AdminTokens = admin.OpenTokens()
+	}
 	return nil
 }
 
 // A Gateway holds the sessions of one node.
 type Gateway struct {
-	config      Config
-	backend     Backend
-	auth        *authenticator
-	adminTokens [][sha256.Size]byte
-	log         *slog.Logger
-	registry    *prometheus.Registry
-	metrics     *metrics
+	config   Config
+	backend  Backend
+	auth     *authenticator
+	log      *slog.Logger
+	registry *prometheus.Registry
+	metrics  *metrics
 
 	logins    *keyedLimit // by user
 	addresses *addressLimit
@@ -200,12 +207,6 @@ func New(c Config) (*Gateway, error) {
 	}
 	g.feeds.all = make(map[shard.GroupID]*feed)
 	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
-	for _, token := range c.AdminTokens {
-		if token == "" {
-			return nil, errors.New("gateway: AdminTokens: a token is empty")
-		}
-		g.adminTokens = append(g.adminTokens, sha256.Sum256([]byte(token)))
-	}
 	return g, nil
 }
 
@@ -302,6 +303,9 @@ func (g *Gateway) register(s *session, user shard.UserID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.byUser[user] = append(g.byUser[user], s)
+	if len(g.byUser[user]) == 1 {
+		g.config.Hooks.online(user, true)
+	}
 	g.metrics.sessions.Inc()
 }
 
@@ -328,6 +332,7 @@ func (g *Gateway) forget(s *session, user shard.UserID) {
 		sessions[len(sessions)-1] = nil
 		if sessions = sessions[:len(sessions)-1]; len(sessions) == 0 {
 			delete(g.byUser, user)
+			g.config.Hooks.online(user, false)
 		} else {
 			g.byUser[user] = sessions
 		}

@@ -167,7 +167,7 @@ func (s *session) setState(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	s.background = args.Background
+	s.gateway.backend.SetBackground(s.user, s.number, args.Background)
 	s.reply(r, nil)
 	return nil
 }

@@ -34,12 +34,12 @@ type ClientConfig struct {
 	// Window bounds the sends that wait for their answers; 0 = 16, at most
 	// MaxWindow.
 	Window int
-	// Next gives the next message to send: to whom, in a conversation that
-	// Converse has opened, and when it was meant to be sent. It is not ok when
+	// Next gives the next message to send: in which conversation, one that
+	// Converse or Join has opened, and when it was meant to be sent. It is not ok when
 	// nothing is due by now. It is asked whenever there is room in the window
 	// and something has come in, or Pump is called; with the client locked, so
 	// it must not call it. Nil sends nothing.
-	Next func(now time.Duration) (to string, at time.Duration, ok bool)
+	Next func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool)
 	// Resume lets the client connect more than once. It remembers more then,
 	// and takes what is rightly pushed again for no fault, nor the loss of a
 	// connection.
@@ -48,6 +48,12 @@ type ClientConfig struct {
 	Recents string
 	// ManualRead keeps acks from being read reports.
 	ManualRead bool
+	// AckEvery is how many pushed frames are acked together; 0 = as many as are
+	// read at a time. Members of groups ack less often than they are pushed to.
+	AckEvery int
+	// Refused, if set, is told of each send that got an error, with the client
+	// locked.
+	Refused func(*protocol.ReplyError)
 }
 
 // A Client is one device of a user of its own, which sends what it is told to
@@ -60,7 +66,9 @@ type Client struct {
 
 	mu      sync.Mutex
 	views   []*view
-	byPeer  map[string]*view
+	groups  []*view // of views
+	byConv  map[protocol.Conv]*view
+	only    *view    // a group, when the client takes part in nothing else
 	session *session // logged in; nil when there is none
 	readers sync.WaitGroup
 	begun   int // sessions, also those whose login failed
@@ -108,7 +116,7 @@ func NewClient(config ClientConfig) (*Client, error) {
 	if config.Recents == "" {
 		config.Recents = protocol.RecentsOn
 	}
-	return &Client{config: config, tally: config.Tally, byPeer: map[string]*view{}}, nil
+	return &Client{config: config, tally: config.Tally, byConv: map[protocol.Conv]*view{}}, nil
 }
 
 // User is the client's user.
@@ -120,9 +128,25 @@ func (c *Client) User() string { return c.config.User }
 func (c *Client) Converse(peer string, out, in *Stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := newView(c.config.User, peer, out, in, c.config.Resume)
+	c.open(newView(c.config.User, protocol.UserConv(peer), out, in, c.config.Resume))
+}
+
+// join has the client verify what it gets in a group, and send there if it is one
+// of the group's senders, all of whom have to be known.
+func (c *Client) join(g *group) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := newGroupView(c.config.User, g)
+	c.open(v)
+	c.groups = append(c.groups, v)
+	if c.only = v; len(c.views) > 1 {
+		c.only = nil
+	}
+}
+
+func (c *Client) open(v *view) {
 	c.views = append(c.views, v)
-	c.byPeer[peer] = v
+	c.byConv[v.conv] = v
 }
 
 // Connect opens a session and returns once the login is answered. What the
@@ -153,7 +177,7 @@ func (c *Client) connect(ctx context.Context) error {
 	var ok protocol.LoginOK
 	login := protocol.LoginArgs{
 		Token: token, Device: c.config.Device, AutoRead: !c.config.ManualRead, Recents: c.config.Recents,
-		HasSince: s.hasSince, Since: s.since,
+		HasSince: s.hasSince, Since: s.since, Groups: s.groups, GroupBacklog: protocol.MaxGroupBacklog,
 	}
 	if err := c.call(ctx, s, protocol.OpLogin, &login, &ok); err != nil {
 		socket.cut()
@@ -183,6 +207,11 @@ func (c *Client) begin(socket *socket) (*session, error) {
 		synced: make(chan struct{}), ended: make(chan struct{}),
 		sends: make(map[uint64]*outgoing), calls: make(map[uint64]*call),
 	}
+	for _, v := range c.groups {
+		if cursor := string(v.group.cursor); cursor != "" && len(s.groups) < protocol.MaxLoginGroups {
+			s.groups = append(s.groups, protocol.GroupCursor{Group: v.group.id, Cursor: cursor})
+		}
+	}
 	c.begun++
 	c.readers.Go(func() { c.serve(s) })
 	return s, nil
@@ -197,6 +226,7 @@ func (c *Client) enter(s *session, ok *protocol.LoginOK) {
 	if c.logins++; c.logins > 1 {
 		c.tally.reconnects.Add(1)
 	}
+	s.window = ok.Limits.Window
 	if !s.over {
 		c.session = s
 		for _, v := range c.views {
@@ -313,8 +343,16 @@ func (c *Client) Audit(ctx context.Context) error {
 	views := c.views
 	c.mu.Unlock()
 	for _, v := range views {
+		if v.group != nil && v.group.live {
+			c.mu.Lock()
+			if err := v.settled(); err != nil {
+				c.tally.violated(err)
+			}
+			c.mu.Unlock()
+			continue // there is no history
+		}
 		var page protocol.PageOK
-		args := protocol.GetMessageArgs{Conv: protocol.UserConv(v.peer), Limit: 1}
+		args := protocol.GetMessageArgs{Conv: v.conv, Limit: 1}
 		if err := c.call(ctx, s, protocol.OpGetMessage, &args, &page); err != nil {
 			return fmt.Errorf("%s: getMessage: %w", c.config.User, err)
 		}

@@ -30,6 +30,8 @@ type fakeServer struct {
 	ids   uint64
 	// resumed counts messages pushed by logins with a cursor.
 	resumed int
+
+	groups map[string]*fakeGroup
 }
 
 // faults are what a fakeServer does wrong. Each is called with mu held.
@@ -49,6 +51,15 @@ type faults struct {
 	// forget stores repeats again.
 	forget bool
 	synced func(*protocol.Synced)
+	// groupPush changes message n, counted from 1, of those that a member of a
+	// group is pushed other than by his login.
+	groupPush func(user string, n int, m protocol.Message) []protocol.Message
+	// echo pushes messages of a group to the session that sent them, too.
+	echo bool
+	// page changes the reply to a getMessage in a group.
+	page func(*protocol.PageOK)
+	// failed are users who cannot be added to a group.
+	failed []string
 }
 
 type fakeUser struct {
@@ -58,6 +69,7 @@ type fakeUser struct {
 	session *fakeSession
 	logins  int
 	pushed  int
+	groups  map[string]int // messages pushed
 }
 
 type fakeSession struct {
@@ -69,7 +81,7 @@ type fakeSession struct {
 }
 
 func newFakeServer(t *testing.T, f faults) *fakeServer {
-	s := &fakeServer{t: t, faults: f, users: map[string]*fakeUser{}, sent: map[string]protocol.SendOK{}}
+	s := &fakeServer{t: t, faults: f, users: map[string]*fakeUser{}, sent: map[string]protocol.SendOK{}, groups: map[string]*fakeGroup{}}
 	s.server = httptest.NewServer(s)
 	t.Cleanup(s.server.Close)
 	return s
@@ -133,7 +145,7 @@ func (s *fakeServer) close(kind string, code websocket.StatusCode) {
 func (s *fakeServer) user(name string) *fakeUser {
 	u := s.users[name]
 	if u == nil {
-		u = &fakeUser{seqs: map[string]uint64{}}
+		u = &fakeUser{seqs: map[string]uint64{}, groups: map[string]int{}}
 		s.users[name] = u
 	}
 	return u
@@ -157,11 +169,17 @@ func (s *fakeServer) handle(session *fakeSession, r *protocol.Request) bool {
 		}
 		to := s.user(session.user).seqs[args.Conv.ID]
 		ok = &protocol.PageOK{From: to, To: to}
+		if args.Conv.Group {
+			ok = s.groupPage(&args)
+		}
 	case protocol.OpAck:
 		return true
 	default:
-		s.t.Errorf("a client asked for %q", r.Op)
-		return false
+		var known bool
+		if ok, known = s.handleGroup(session, r); !known {
+			s.t.Errorf("a client asked for %q", r.Op)
+			return false
+		}
 	}
 	session.write(protocol.AppendReplyOK(nil, session.codec, r.ID, ok))
 	return true
@@ -175,7 +193,7 @@ func (s *fakeServer) login(session *fakeSession, r *protocol.Request) {
 	u := s.user(args.Token)
 	u.logins++
 	session.user, session.number, u.session = args.Token, u.logins, session
-	session.write(protocol.AppendReplyOK(nil, session.codec, r.ID, &protocol.LoginOK{User: args.Token, Session: uint64(u.logins)}))
+	session.write(protocol.AppendReplyOK(nil, session.codec, r.ID, &protocol.LoginOK{User: args.Token, Session: uint64(u.logins), Limits: protocol.SessionLimits{Window: 256}}))
 	from, offline := 0, 0
 	if args.HasSince {
 		from, _ = strconv.Atoi(args.Since)
@@ -194,6 +212,7 @@ func (s *fakeServer) login(session *fakeSession, r *protocol.Request) {
 		}
 	}
 	synced := &protocol.Synced{Offline: offline, Cursor: strconv.Itoa(len(u.log))}
+	s.loginGroups(session, &args, synced)
 	if s.faults.synced != nil {
 		s.faults.synced(synced)
 	}
@@ -252,6 +271,9 @@ func (s *fakeServer) store(session *fakeSession, args *protocol.SendArgs) protoc
 		stored.Conv, stored.Seq = protocol.UserConv(peer), u.seqs[peer]
 		u.log, u.origins = append(u.log, stored), append(u.origins, origin)
 		return stored
+	}
+	if args.Conv.Group {
+		return s.storeGroup(session, to, m)
 	}
 	own := place(from, to, session.number)
 	u := s.user(to)

@@ -33,9 +33,14 @@ func (r *recorder) reset() {
 
 // record adds one latency. What is out of range counts as the end of the range.
 func (r *recorder) record(d time.Duration) {
-	v := int64(min(max(d, latencyPrecision), maxLatency) / latencyPrecision)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.add(d)
+}
+
+// add is record for whoever holds mu.
+func (r *recorder) add(d time.Duration) {
+	v := int64(min(max(d, latencyPrecision), maxLatency) / latencyPrecision)
 	_ = r.hist.RecordValue(v) // fails only out of range
 }
 

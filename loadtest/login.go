@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
 const (
@@ -107,7 +109,7 @@ type loginRun struct {
 
 // A leg is what one sender writes to one user.
 type leg struct {
-	to       string
+	to       protocol.Conv
 	messages int
 }
 
@@ -133,7 +135,7 @@ func (r *loginRun) prepare() error {
 			r.senders[n].Converse(c.User(), s, nil)
 			c.Converse(r.senders[n].User(), nil, s)
 			share := (r.config.Backlog - j + spread - 1) / spread
-			legs[n] = append(legs[n], leg{c.User(), share})
+			legs[n] = append(legs[n], leg{protocol.UserConv(c.User()), share})
 		}
 	}
 	return nil
@@ -141,9 +143,9 @@ func (r *loginRun) prepare() error {
 
 // roundRobin sends on all legs in turn, so that backlogs are as interleaved as
 // those of life.
-func roundRobin(legs *[]leg) func(time.Duration) (string, time.Duration, bool) {
+func roundRobin(legs *[]leg) func(time.Duration) (protocol.Conv, time.Duration, bool) {
 	next := 0
-	return func(now time.Duration) (string, time.Duration, bool) {
+	return func(now time.Duration) (protocol.Conv, time.Duration, bool) {
 		for idle := 0; idle < len(*legs); idle++ {
 			l := &(*legs)[next%len(*legs)]
 			next++
@@ -152,7 +154,7 @@ func roundRobin(legs *[]leg) func(time.Duration) (string, time.Duration, bool) {
 				return l.to, now, true
 			}
 		}
-		return "", 0, false
+		return protocol.Conv{}, 0, false
 	}
 }
 
@@ -179,16 +181,8 @@ func (r *loginRun) fill(ctx context.Context, report *LoginReport) error {
 	if err != nil {
 		return err
 	}
-	// What is pending falls to 0 only with the last delivery, so that this has
-	// to look.
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for r.tally.answered.Load() < total {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if err := r.until(ctx, r.tally.answered.Load, total); err != nil {
+		return err
 	}
 	report.PrepareSeconds = (r.tally.Now() - began).Seconds()
 	return nil

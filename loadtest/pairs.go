@@ -138,12 +138,12 @@ func (r *pairsRun) prepare() error {
 		_, err := r.client("u", i, ClientConfig{
 			Window: r.config.Window, Resume: r.config.Resume, ManualRead: r.config.ManualRead,
 			Recents: protocol.RecentsQuiet, // there is one conversation, and all of it is pushed
-			Next: func(now time.Duration) (to string, at time.Duration, ok bool) {
+			Next: func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool) {
 				if r.halt.Load() {
-					return "", 0, false
+					return protocol.Conv{}, 0, false
 				}
 				at, ok = turn.next(r.schedule.Load(), i, now)
-				return r.clients[i^1].User(), at, ok
+				return protocol.UserConv(r.clients[i^1].User()), at, ok
 			},
 		})
 		if err != nil {
@@ -216,19 +216,7 @@ func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
 		}
 	}
 
-	r.enter("warm-up", r.seconds(begin), int64(r.config.Warmup.Seconds()))
-	if err := r.sleepUntil(ctx, from); err != nil {
-		return err
-	}
-	before, err := r.reading()
-	if err != nil {
-		return err
-	}
-	r.enter("measure", r.seconds(from), int64(r.config.Duration.Seconds()))
-	if err := r.sleepUntil(ctx, to); err != nil {
-		return err
-	}
-	after, err := r.reading()
+	before, after, err := r.measured(ctx, begin, r.config.Warmup, r.config.Duration)
 	if err != nil {
 		return err
 	}

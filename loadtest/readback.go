@@ -12,12 +12,10 @@ import (
 // readbackPage is how many messages are asked for at a time.
 const readbackPage = 100
 
-// A readback is a session that only reads. One goroutine does everything.
+// A readback is the comparison of one user's history.
 type readback struct {
+	*reader
 	client *Client
-	socket *socket
-	lastID uint64
-	synced bool
 	wrong  []error
 }
 
@@ -45,82 +43,26 @@ func (c *Client) Readback(ctx context.Context, device string) (took time.Duratio
 	}
 	defer socket.close()
 	defer context.AfterFunc(ctx, socket.cut)()
-	r := &readback{client: c, socket: socket}
+	r := &readback{client: c, reader: &reader{socket: socket}}
 	login := protocol.LoginArgs{Token: token, Device: device, Recents: protocol.RecentsOn}
 	if err := r.call(protocol.OpLogin, &login, new(protocol.LoginOK)); err != nil {
 		return 0, nil, errors.Join(err, context.Cause(ctx))
 	}
-	for !r.synced {
-		if _, err := r.next(); err != nil {
-			return 0, nil, errors.Join(err, context.Cause(ctx))
-		}
+	if err := r.sync(); err != nil {
+		return 0, nil, errors.Join(err, context.Cause(ctx))
 	}
 	took = time.Since(began)
+	// Messages that the login pushes are in history as well; what is said of them
+	// here is whether any was dropped.
+	for _, l := range r.synced.Lost {
+		r.wrong = append(r.wrong, fmt.Errorf("%s: a new device is told that seqs %d to %d of %s are lost", c.config.User, l.From, l.To, l.Conv))
+	}
 	for _, v := range c.views {
 		if err := r.history(v); err != nil {
 			return took, r.wrong, errors.Join(err, context.Cause(ctx))
 		}
 	}
 	return took, r.wrong, nil
-}
-
-// call makes a request and takes what is pushed before the reply.
-func (r *readback) call(op string, args protocol.Args, ok protocol.OK) error {
-	r.lastID++
-	r.socket.queue(func(b []byte) []byte { return protocol.AppendRequest(b, r.socket.codec, r.lastID, op, args) })
-	r.socket.flush()
-	for {
-		f, err := r.next()
-		switch {
-		case err != nil:
-			return err
-		case f.ID == 0:
-			continue
-		case f.ID != r.lastID:
-			return fmt.Errorf("reply to request %d, want %d", f.ID, r.lastID)
-		case f.Err != nil:
-			return fmt.Errorf("%s: %w", op, f.Err)
-		}
-		return f.Decode(ok)
-	}
-}
-
-// next takes one frame. Messages that the login pushes are in history as well;
-// what is said of them here is whether any was dropped.
-func (r *readback) next() (f protocol.ServerFrame, err error) {
-	payload, ok, err := r.socket.next()
-	for ; err == nil && !ok; payload, ok, err = r.socket.next() {
-		r.socket.flush()
-		if err := r.socket.fill(); err != nil {
-			return f, err
-		}
-	}
-	if err != nil {
-		return f, err
-	}
-	if f, err = protocol.DecodeServerFrame(r.socket.codec, payload); err != nil {
-		return f, err
-	}
-	switch f.Op {
-	case protocol.OpOnNewMessage:
-		var p protocol.NewMessage
-		if err := f.Decode(&p); err != nil {
-			return f, err
-		}
-		r.socket.queue(func(b []byte) []byte {
-			return protocol.AppendRequest(b, r.socket.codec, 0, protocol.OpAck, &protocol.AckArgs{D: p.D})
-		})
-	case protocol.OpOnSynced:
-		var p protocol.Synced
-		if err := f.Decode(&p); err != nil {
-			return f, err
-		}
-		for _, l := range p.Lost {
-			r.wrong = append(r.wrong, fmt.Errorf("%s: a new device is told that seqs %d to %d of %s are lost", r.client.config.User, l.From, l.To, l.Conv))
-		}
-		r.synced = true
-	}
-	return f, nil
 }
 
 // history compares one view from its first message to its last.
@@ -132,7 +74,7 @@ func (r *readback) history(v *view) error {
 	seq, lastTime := uint64(0), int64(0)
 	for more := true; more && len(r.wrong) == 0; {
 		var page protocol.PageOK
-		args := protocol.GetMessageArgs{Conv: protocol.UserConv(v.peer), HasAfter: true, After: seq, Limit: readbackPage}
+		args := protocol.GetMessageArgs{Conv: v.conv, HasAfter: true, After: seq, Limit: readbackPage}
 		if err := r.call(protocol.OpGetMessage, &args, &page); err != nil {
 			return err
 		}
@@ -149,7 +91,7 @@ func (r *readback) history(v *view) error {
 			if m.From == v.user {
 				s = v.out
 			}
-			if s == nil || m.From != v.user && m.From != v.peer {
+			if s == nil || m.From != v.user && m.From != v.conv.ID {
 				wrong("seq %d is from %q", seq, m.From)
 				continue
 			}

@@ -14,7 +14,7 @@ import (
 func shortReconnect(s *fakeServer) ReconnectConfig {
 	return ReconnectConfig{
 		Config:  Config{Server: s.target(protocol.Msgpack)},
-		Clients: 25, Body: 100, Rate: 500, Drop: true, Away: 200 * time.Millisecond,
+		Clients: 25, Body: 100, Rate: 500, Loss: Loss{Drop: true, Away: 200 * time.Millisecond},
 	}
 }
 

@@ -36,7 +36,7 @@ func TestTallyMeasuresByIntendedTime(t *testing.T) {
 	tally := NewTally()
 	tally.Measure(time.Second, 2*time.Second)
 	for _, at := range []time.Duration{999 * time.Millisecond, time.Second, 1999 * time.Millisecond, 2 * time.Second} {
-		tally.sending(at, at)
+		tally.sending(at, at, 1)
 		tally.sendAnswered(at, 3*time.Second)
 		tally.sendDelivered(at, 4*time.Second)
 	}

@@ -21,17 +21,17 @@ func (c *Client) pump(now time.Duration) {
 		if !ok {
 			return
 		}
-		v := c.byPeer[to]
+		v := c.byConv[to]
 		if v == nil || v.out == nil {
 			c.halted = true
-			c.tally.violated(fmt.Errorf("%s: Next wants to send to %q, want a conversation that sends", c.config.User, to))
+			c.tally.violated(fmt.Errorf("%s: Next wants to send to %s, want a conversation that sends", c.config.User, to))
 			return
 		}
 		at = at.Truncate(bodyTick) // as the receiver will read it
 		o := c.outgoing()
 		v.send(o, at)
 		c.flying++
-		c.tally.sending(at, now)
+		c.tally.sending(at, now, v.receivers())
 		c.transmit(o, false)
 	}
 }
@@ -52,7 +52,7 @@ func (c *Client) transmit(o *outgoing, retry bool) {
 	s.lastID++
 	s.sends[s.lastID] = o
 	c.body = appendBody(c.body[:0], v.out.id, o.counter, o.at, v.out.size)
-	c.args = protocol.SendArgs{Conv: protocol.UserConv(v.peer), CID: cidOf(o.counter), Body: c.body, Retry: retry}
+	c.args = protocol.SendArgs{Conv: v.conv, CID: cidOf(o.counter), Body: c.body, Retry: retry}
 	s.socket.queue(func(b []byte) []byte {
 		return protocol.AppendRequest(b, s.socket.codec, s.lastID, protocol.OpSend, &c.args)
 	})
@@ -110,6 +110,9 @@ func (c *Client) settled(o *outgoing) {
 // mean that the load itself is wrong, so that the client sends nothing more.
 func (c *Client) refused(o *outgoing, err *protocol.ReplyError, now time.Duration) {
 	c.tally.refused(err.Code)
+	if c.config.Refused != nil {
+		c.config.Refused(err)
+	}
 	switch err.Code {
 	case protocol.CodeUnavailable, protocol.CodeRateLimited, protocol.CodeInternal:
 		pause := time.Duration(err.RetryAfterMS) * time.Millisecond
@@ -124,6 +127,6 @@ func (c *Client) refused(o *outgoing, err *protocol.ReplyError, now time.Duratio
 		c.halted = true
 		c.tally.violated(o.view.errorf("send %d was refused: %w", o.counter, err))
 		o.view.giveUp(o)
-		c.tally.done(2)
+		c.tally.done(1 + int64(o.view.receivers()))
 	}
 }

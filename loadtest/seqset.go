@@ -47,6 +47,27 @@ func (s *seqSet) add(seq uint64) (fresh bool, err error) {
 	return true, nil
 }
 
+// extend adds the n seqs above the floor, where there is nothing above them.
+func (s *seqSet) extend(n int) {
+	s.floor += uint64(n)
+	s.base = (s.floor + 1) &^ 63
+}
+
+// hole is the first run of seqs up to top that are not held; 0, 0 if all are.
+func (s *seqSet) hole(top uint64) (from, to uint64) {
+	if s.floor >= top {
+		return 0, 0
+	}
+	from = s.floor + 1
+	for to = from; to < top; to++ {
+		next := to + 1 - s.base
+		if word := next / 64; word < uint64(len(s.words)) && s.words[word]&(1<<(next%64)) != 0 {
+			break
+		}
+	}
+	return from, to
+}
+
 // advance moves the floor up to the lowest missing seq.
 func (s *seqSet) advance() {
 	next := s.floor + 1 - s.base // offset of the first bit that may be unset

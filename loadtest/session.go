@@ -16,10 +16,11 @@ type session struct {
 	socket   *socket
 	since    string // the cursor of its login
 	hasSince bool
-	synced   chan struct{} // closed with the end of the sync
-	ended    chan struct{} // closed when the reader has left
-	syncedAt time.Duration // set before synced is closed
-	err      error         // why it ended; set before ended is closed
+	groups   []protocol.GroupCursor // those of its login
+	synced   chan struct{}          // closed with the end of the sync
+	ended    chan struct{}          // closed when the reader has left
+	syncedAt time.Duration          // set before synced is closed
+	err      error                  // why it ended; set before ended is closed
 	stalled  atomic.Pointer[stall]
 
 	origin origin
@@ -29,12 +30,15 @@ type session struct {
 	calls  map[uint64]*call     // other requests
 	lastD  uint64               // newest delivery number
 	acked  uint64
-	pushed int // incoming messages of the sync
+	unsaid int // bytes of frames read and not acked
+	window int // frames that the server lets be unacked; 0 = the login has no reply yet
+	pushed int // incoming one-to-one messages of the sync
 }
 
 // A call is a request whose caller waits.
 type call struct {
 	ok   protocol.OK
+	take func(now time.Duration) // if set, reads ok before done is closed: what lies in the frame is void then
 	err  error
 	done chan struct{} // closed when ok or err is set
 }
@@ -93,8 +97,8 @@ func (c *Client) take(s *session, now time.Duration) error {
 			break
 		}
 	}
-	if s.acked < s.lastD {
-		s.acked = s.lastD
+	if s.acked < s.lastD && c.ackDue(s) {
+		s.acked, s.unsaid = s.lastD, 0
 		s.socket.queue(func(b []byte) []byte {
 			return protocol.AppendRequest(b, s.socket.codec, 0, protocol.OpAck, &protocol.AckArgs{D: s.acked})
 		})
@@ -108,6 +112,10 @@ func (c *Client) take(s *session, now time.Duration) error {
 // frame takes one frame. An error ends the session; what is merely wrong is
 // noted as a violation.
 func (c *Client) frame(s *session, payload []byte, now time.Duration) error {
+	s.unsaid += len(payload)
+	if c.only != nil && c.knownFrame(s, payload, now) {
+		return nil
+	}
 	f, err := protocol.DecodeServerFrame(s.socket.codec, payload)
 	if err != nil {
 		c.tally.violated(fmt.Errorf("%s: %w", c.config.User, err))
@@ -143,6 +151,9 @@ func (c *Client) reply(s *session, f *protocol.ServerFrame, now time.Duration) e
 	} else {
 		waiting.err = f.Decode(waiting.ok)
 	}
+	if waiting.err == nil && waiting.take != nil {
+		waiting.take(now)
+	}
 	close(waiting.done)
 	return nil
 }
@@ -158,8 +169,9 @@ func (c *Client) messages(s *session, f *protocol.ServerFrame, now time.Duration
 		c.tally.violated(fmt.Errorf("%s: onNewMessage has d %d, want %d", c.config.User, p.D, s.lastD+1))
 	}
 	s.lastD = p.D
+	c.groupFrame(&p)
 	for i := range p.Messages {
-		c.message(s, &p.Messages[i], now)
+		c.message(s, &p.Messages[i], s.origin, now)
 	}
 	if p.Cursor != "" {
 		c.cursor, c.hasCursor = p.Cursor, true
@@ -167,13 +179,13 @@ func (c *Client) messages(s *session, f *protocol.ServerFrame, now time.Duration
 	return nil
 }
 
-func (c *Client) message(s *session, m *protocol.Message, now time.Duration) {
-	v := c.byPeer[m.Conv.ID]
-	if v == nil || m.Conv.Group {
+func (c *Client) message(s *session, m *protocol.Message, o origin, now time.Duration) {
+	v := c.byConv[m.Conv]
+	if v == nil {
 		c.tally.violated(fmt.Errorf("%s: message in %s, where nobody writes", c.config.User, m.Conv))
 		return
 	}
-	fresh, at, err := v.receive(m, s.origin)
+	fresh, at, err := v.receive(m, o)
 	if err != nil {
 		c.tally.violated(err)
 	}
@@ -184,13 +196,20 @@ func (c *Client) message(s *session, m *protocol.Message, now time.Duration) {
 		return
 	}
 	c.tally.sendDelivered(at, now)
-	if s.origin.sync {
-		s.pushed++
-		if s.origin.resume {
+	if o.sync {
+		if v.group == nil {
+			s.pushed++
+		}
+		if o.resume {
 			c.resumed++
 		}
 	}
-	c.incoming++
+	c.arrive(1, now)
+}
+
+// arrive counts messages of others.
+func (c *Client) arrive(n int, now time.Duration) {
+	c.incoming += n
 	c.arrivedAt = now
 	if c.arrived != nil && c.incoming >= c.wanted {
 		close(c.arrived)
@@ -211,7 +230,7 @@ func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration
 		return err
 	}
 	for _, l := range p.Lost {
-		c.tally.violated(fmt.Errorf("%s: %s: onSynced says that limits took seqs %d to %d from the offline queue, %d messages; the run needs a larger --offline-max-messages or --offline-max-bytes",
+		c.tally.violated(fmt.Errorf("%s: %s: onSynced says that limits took seqs %d to %d from the offline queue, %d messages; the run needs a larger --offline-max-messages or --offline-max-bytes, for a group --group-bytes",
 			c.config.User, l.Conv, l.From, l.To, l.Count))
 	}
 	if p.Reset && s.hasSince {
@@ -223,6 +242,8 @@ func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration
 	if p.Cursor != "" {
 		c.cursor, c.hasCursor = p.Cursor, true
 	}
+	c.groupsSynced(s, p.Conversations)
+	c.groupsSynced(s, p.Groups)
 	s.origin.sync = false
 	s.syncedAt = now
 	close(s.synced)
@@ -231,7 +252,13 @@ func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration
 
 // call asks for something and waits for the reply.
 func (c *Client) call(ctx context.Context, s *session, op string, args protocol.Args, ok protocol.OK) error {
-	waiting := &call{ok: ok, done: make(chan struct{})}
+	return c.callAndTake(ctx, s, op, args, ok, nil)
+}
+
+// callAndTake is call with a function that reads ok where the reply is read, with
+// the client locked.
+func (c *Client) callAndTake(ctx context.Context, s *session, op string, args protocol.Args, ok protocol.OK, take func(now time.Duration)) error {
+	waiting := &call{ok: ok, take: take, done: make(chan struct{})}
 	c.mu.Lock()
 	if s.over {
 		c.mu.Unlock()

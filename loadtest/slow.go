@@ -154,15 +154,15 @@ func (r *slowRun) prepare(writers int) error {
 	if err := r.pairsRun.prepare(); err != nil {
 		return err
 	}
-	receivers := make([][]string, writers)
+	receivers := make([][]protocol.Conv, writers)
 	for i := range writers {
 		var turn position
 		next := 0
 		w, err := r.client("w", i, ClientConfig{
 			Tally: r.aside, Window: MaxWindow, Recents: protocol.RecentsQuiet,
-			Next: func(now time.Duration) (to string, at time.Duration, ok bool) {
+			Next: func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool) {
 				if at, ok = turn.next(r.writing.Load(), i, now); !ok {
-					return "", 0, false
+					return protocol.Conv{}, 0, false
 				}
 				to = receivers[i][next%len(receivers[i])]
 				next++
@@ -184,7 +184,7 @@ func (r *slowRun) prepare(writers int) error {
 		r.writers[w].Converse(c.User(), s, nil)
 		c.Converse(r.writers[w].User(), nil, s)
 		r.peers, r.streams = append(r.peers, c), append(r.streams, s)
-		receivers[w] = append(receivers[w], c.User())
+		receivers[w] = append(receivers[w], protocol.UserConv(c.User()))
 	}
 	return nil
 }
@@ -325,16 +325,7 @@ func (r *slowRun) phase(ctx context.Context, name string, duration time.Duration
 func (r *slowRun) await(ctx context.Context, value func() int64, want int64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.pairsRun.config.Drain, fmt.Errorf("loadtest: messages to slow peers were still under way after %v", r.pairsRun.config.Drain))
 	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for value() != want {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
+	return r.until(ctx, value, want)
 }
 
 // ends finds out how the slow peers' sessions ended. They read again, only to

@@ -48,6 +48,13 @@ func (s *Stream) take() (counter uint64) {
 	return s.sent
 }
 
+// count is how many messages were sent.
+func (s *Stream) count() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent
+}
+
 // excuse notes that a message is sent once more, so that it may come later than
 // its number says.
 func (s *Stream) excuse(counter uint64) {

@@ -22,11 +22,13 @@ type Tally struct {
 	// failed, if set, is told of each violation. It must not block.
 	failed func(error)
 
-	sent, answered, delivered atomic.Int64 // messages, each once
-	repeated                  atomic.Int64 // messages pushed again after a reconnect
-	reconnects                atomic.Int64
-	// pending counts what has to happen yet: an answer and a delivery for each
-	// message sent. settled is told when it falls to 0.
+	sent, answered atomic.Int64 // messages, each once
+	delivered      atomic.Int64 // the same, once for each receiver
+	skipped        atomic.Int64 // deliveries that a live group is said to have left out
+	repeated       atomic.Int64 // messages pushed again after a reconnect
+	reconnects     atomic.Int64
+	// pending counts what has to happen yet: an answer for each message sent, and
+	// a delivery to each of its receivers. settled is told when it falls to 0.
 	pending atomic.Int64
 	settled chan struct{}
 
@@ -67,9 +69,9 @@ func (t *Tally) measures(at time.Duration) bool {
 	return int64(at) >= t.from.Load() && int64(at) < t.to.Load()
 }
 
-func (t *Tally) sending(at, now time.Duration) {
+func (t *Tally) sending(at, now time.Duration, receivers int) {
 	t.sent.Add(1)
-	t.pending.Add(2)
+	t.pending.Add(1 + int64(receivers))
 	if t.measures(at) {
 		t.late.record(now - at)
 	}
@@ -89,6 +91,25 @@ func (t *Tally) sendDelivered(at, now time.Duration) {
 		t.delivery.record(now - at)
 	}
 	t.done(1)
+}
+
+// groupDelivered is sendDelivered for messages that came in one frame.
+func (t *Tally) groupDelivered(messages []*groupMessage, now time.Duration) {
+	t.delivered.Add(int64(len(messages)))
+	t.delivery.mu.Lock()
+	for _, m := range messages {
+		if t.measures(m.at) {
+			t.delivery.add(now - m.at)
+		}
+	}
+	t.delivery.mu.Unlock()
+	t.done(int64(len(messages)))
+}
+
+// deliveriesSkipped notes deliveries that will never be.
+func (t *Tally) deliveriesSkipped(n int64) {
+	t.skipped.Add(n)
+	t.done(n)
 }
 
 // done counts down what is pending.

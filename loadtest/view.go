@@ -17,9 +17,11 @@ const remembered = 1 << 10
 // replies and pushes. It verifies both against each other and against the
 // streams of the two users. It belongs to its client.
 type view struct {
-	user, peer string
-	out, in    *Stream // out is what user sends; either may be nil
-	recent     []known // by seq modulo its length; nil = nothing is remembered
+	user    string
+	conv    protocol.Conv
+	out, in *Stream // out is what user sends; either may be nil
+	recent  []known // by seq modulo its length; nil = nothing is remembered
+	group   *member // of a group; nil = one-to-one
 
 	held     seqSet
 	flight   []*outgoing // sends in counter order, from the first that has no answer
@@ -27,7 +29,7 @@ type view struct {
 	lastOwn  uint64      // highest seq of an own send that all before have been answered
 	lastIn   uint64      // highest seq of an incoming message
 	lastTime int64       // its time, ms
-	conceded uint64      // seqs already reported as missing
+	conceded uint64      // missing seqs that were reported, or are to be fetched
 	body     []byte      // to compare with
 }
 
@@ -49,8 +51,8 @@ type outgoing struct {
 	retryAt time.Duration // when to send it again; 0 = it is on its way
 }
 
-func newView(user, peer string, out, in *Stream, remember bool) *view {
-	v := &view{user: user, peer: peer, out: out, in: in}
+func newView(user string, conv protocol.Conv, out, in *Stream, remember bool) *view {
+	v := &view{user: user, conv: conv, out: out, in: in}
 	if remember {
 		v.recent = make([]known, remembered)
 	}
@@ -59,7 +61,7 @@ func newView(user, peer string, out, in *Stream, remember bool) *view {
 
 // errorf is a violation that names user and conversation.
 func (v *view) errorf(format string, args ...any) error {
-	return fmt.Errorf("%s: u:%s: %w", v.user, v.peer, fmt.Errorf(format, args...))
+	return fmt.Errorf("%s: %s: %w", v.user, v.conv, fmt.Errorf(format, args...))
 }
 
 // send notes the next own message.
@@ -89,6 +91,9 @@ func (v *view) answered(o *outgoing, ok *protocol.SendOK) error {
 	o.answered = true
 	if ok.Duplicate && !o.excused {
 		return v.errorf("send %d is said to be a repeat, but was sent once", o.counter)
+	}
+	if v.group != nil {
+		return v.answeredGroup(o, ok)
 	}
 	return v.place(o, ok.Seq, ok.ID)
 }
@@ -137,21 +142,25 @@ func (v *view) settle(free func(*outgoing)) (err error) {
 
 // An origin says on which terms a message was pushed.
 type origin struct {
-	sync   bool // before onSynced
-	resume bool // the client was connected before: what it had may come again
+	sync    bool // before onSynced
+	resume  bool // the client was connected before: what it had may come again
+	fetched bool // asked for: what came later may be there already
 }
 
 // receive takes a message that was pushed. It is fresh if the view did not have
 // it; at is its intended time. A violation does not keep it from being counted
 // where it can be: one fault should be reported once.
 func (v *view) receive(m *protocol.Message, o origin) (fresh bool, at time.Duration, err error) {
+	if v.group != nil {
+		return v.receiveGroup(m, o)
+	}
 	switch {
 	case m.Ephemeral || m.Seq == 0:
 		return false, 0, v.errorf("an ephemeral message came from %s, nobody sent one", m.From)
 	case m.From == v.user:
 		return false, 0, v.receiveOwn(m, o)
-	case m.From != v.peer:
-		return false, 0, v.errorf("seq %d is from %q, want %q", m.Seq, m.From, v.peer)
+	case m.From != v.conv.ID:
+		return false, 0, v.errorf("seq %d is from %q, want %q", m.Seq, m.From, v.conv.ID)
 	case v.in == nil:
 		return false, 0, v.errorf("seq %d came, but %s sends nothing", m.Seq, m.From)
 	}
@@ -161,11 +170,11 @@ func (v *view) receive(m *protocol.Message, o origin) (fresh bool, at time.Durat
 	}
 	fresh, err = v.held.add(m.Seq)
 	if err != nil {
-		return false, 0, v.errorf("message %d of %s: %w", counter, v.peer, err)
+		return false, 0, v.errorf("message %d of %s: %w", counter, v.conv.ID, err)
 	}
 	if !fresh {
 		if !o.resume || !o.sync {
-			return false, 0, v.errorf("seq %d came twice, the second time as message %d of %s, id %s", m.Seq, counter, v.peer, m.ID)
+			return false, 0, v.errorf("seq %d came twice, the second time as message %d of %s, id %s", m.Seq, counter, v.conv.ID, m.ID)
 		}
 		return false, 0, v.repeated(m)
 	}
@@ -173,16 +182,18 @@ func (v *view) receive(m *protocol.Message, o origin) (fresh bool, at time.Durat
 	if err := v.in.deliver(counter); err != nil {
 		return true, at, v.errorf("seq %d: %w", m.Seq, err)
 	}
-	return true, at, v.inOrder(m)
+	return true, at, v.inOrder(m, o)
 }
 
 // inOrder checks the place of a fresh incoming message.
-func (v *view) inOrder(m *protocol.Message) error {
+func (v *view) inOrder(m *protocol.Message, o origin) error {
 	lastIn, lastTime := v.lastIn, v.lastTime
 	v.lastIn, v.lastTime = max(lastIn, m.Seq), max(lastTime, m.Time)
 	switch missing := v.held.missingBelow(m.Seq); {
 	case m.Seq < lastIn:
 		return v.errorf("seq %d came after seq %d", m.Seq, lastIn)
+	case v.group != nil && o.sync && o.resume:
+		// The sync pushes the newest; what is before them is to be fetched.
 	case missing > uint64(v.open)+v.conceded:
 		v.conceded = missing - uint64(v.open)
 		return v.errorf("seq %d came while %d below are missing, the first of them %v, and %d sends have no answer", m.Seq, missing, v.held.missing(3), v.open)
@@ -255,6 +266,9 @@ func (v *view) settled() error {
 	}
 	if top := v.held.highest(); top != v.held.floor {
 		return v.errorf("the view goes to seq %d, but seqs are missing, the first of them %v", top, v.held.missing(3))
+	}
+	if v.group != nil {
+		return v.settledGroup()
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ type viewTest struct {
 
 func newViewTest(t *testing.T) *viewTest {
 	hers, his := NewStream(1, "alice", "bob", testBody), NewStream(2, "bob", "alice", testBody)
-	return &viewTest{t: t, view: newView("bob", "alice", his, hers, true), hers: hers, resumed: origin{sync: true, resume: true}}
+	return &viewTest{t: t, view: newView("bob", protocol.UserConv("alice"), his, hers, true), hers: hers, resumed: origin{sync: true, resume: true}}
 }
 
 // incoming makes alice's next message, stored at the next seq.
@@ -33,7 +33,7 @@ func (v *viewTest) incoming() *protocol.Message {
 
 func (v *viewTest) stored(s *Stream, counter, seq uint64) *protocol.Message {
 	return &protocol.Message{
-		ID: protocol.ID{byte(s.id), byte(counter)}, Conv: protocol.UserConv(v.view.peer), From: s.from, Seq: seq,
+		ID: protocol.ID{byte(s.id), byte(counter)}, Conv: v.view.conv, From: s.from, Seq: seq,
 		Time: int64(1000 + seq), CID: []byte(cidOf(counter)),
 		Body: appendBody(nil, s.id, counter, time.Duration(counter)*time.Millisecond, s.size),
 	}

@@ -148,12 +148,12 @@ func (s *Store) await(ctx context.Context, cmd shard.Command, step func(*shard.S
 func (s *Store) admit(cmd shard.Command) error {
 	switch c := cmd.(type) {
 	case *shard.Send:
-		if err := s.admitBytes(); err != nil {
+		if err := s.room(); err != nil {
 			return err
 		}
 		return s.admitLetter(cmd, c.To)
-	case *shard.SendGroup:
-		return s.admitBytes() // writes no letter
+	case *shard.SendGroup, *shard.Import, *shard.ImportGroup:
+		return s.room() // writes no letter
 	case *shard.Recall:
 		return s.admitLetter(cmd, c.Peer)
 	case *shard.ReadReport:
@@ -165,17 +165,6 @@ func (s *Store) admit(cmd shard.Command) error {
 		return s.admitLetter(cmd, c.Target)
 	case shard.GroupCommand:
 		return s.admitMembership(c)
-	}
-	return nil
-}
-
-// admitBytes refuses what stores more when there is no room for it.
-func (s *Store) admitBytes() error {
-	if s.diskLow.Load() {
-		return unavailable(10*time.Second, "the disk is nearly full")
-	}
-	if s.memoryFull.Load() {
-		return unavailable(memoryRetryAfter, "the memory is full")
 	}
 	return nil
 }
@@ -209,7 +198,7 @@ func (s *Store) admitMembership(cmd shard.GroupCommand) error {
 		return nil
 	}
 	if grows {
-		if err := s.admitBytes(); err != nil {
+		if err := s.room(); err != nil {
 			return err
 		}
 	}
@@ -217,6 +206,17 @@ func (s *Store) admitMembership(cmd shard.GroupCommand) error {
 		if err := s.admitLetter(cmd, user); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// room refuses what stores messages while there is none for them.
+func (s *Store) room() error {
+	switch {
+	case s.diskLow.Load():
+		return unavailable(10*time.Second, "the disk is nearly full")
+	case s.memoryFull.Load():
+		return unavailable(memoryRetryAfter, "the memory is full")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -77,6 +78,12 @@ type Config struct {
 	ExpireEvery time.Duration
 	// ClaimWithin is how long a session may be without watcher, default 30 s.
 	ClaimWithin time.Duration
+	// Hooks are told of messages for users who are away; nil: nobody is.
+	Hooks Hooks
+	// HookBytes bounds the names of messages of one shard that wait for Hooks,
+	// default 16 MiB, some 400,000 messages. Past that the oldest are dropped.
+	HookBytes int
+
 	// Clock reads the wall clock and a clock that never jumps, both at one
 	// moment. nil: those of the system. It is for tests.
 	Clock func() (wall time.Time, mono time.Duration)
@@ -149,6 +156,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.ClaimWithin < 10*time.Millisecond {
 		return c, fmt.Errorf("raftstore: ClaimWithin: %v is below 10ms", c.ClaimWithin)
 	}
+	if err := setDefault("HookBytes", &c.HookBytes, 16<<20); err != nil {
+		return c, err
+	}
+	if c.HookBytes > math.MaxInt32 {
+		return c, fmt.Errorf("raftstore: HookBytes: %d is above 2 GiB", c.HookBytes)
+	}
 	if c.Clock == nil {
 		c.Clock = systemClock()
 	}
@@ -184,8 +197,9 @@ type Store struct {
 	outbox     []atomic.Int64 // bytes of letters that wait, by destination
 	diskLow    atomic.Bool
 	memoryFull atomic.Bool
-	restoring  atomic.Int64 // states that are being read from snapshots
-	replaced   atomic.Int64 // times that a shard's state gave way to another one
+	restoring  atomic.Int64  // states that are being read from snapshots
+	importing  chan struct{} // holds a value while an import runs
+	replaced   atomic.Int64  // times that a shard's state gave way to another one
 
 	// The groups end before the rest: they still answer while they drain.
 	stopGroups, stopRest context.CancelFunc
@@ -215,7 +229,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, metrics: m, lock: lock, epoch: epoch,
 		clock:  newClock(cfg.Clock, cfg.ClockSettle),
-		outbox: make([]atomic.Int64, cfg.Shards),
+		outbox: make([]atomic.Int64, cfg.Shards), importing: make(chan struct{}, 1),
 	}
 	presence := newPresence()
 	s.hub = newHub(presence, m.watchers)

@@ -11,6 +11,8 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Members = out.Members[:0]
 	out.Posted = out.Posted[:0]
 	out.Kicked = out.Kicked[:0]
+	out.Events = out.Events[:0]
+	out.Stored = false
 	s.out = out
 	s.dropImages(imagesPerApply)
 	err := walkBatch(batch, &s.commands,
@@ -60,6 +62,10 @@ func (s *State) execute(cmd Command, r *Result) {
 		s.applyRetain(c, r)
 	case *Configure:
 		s.applyConfigure(c)
+	case *ConfigureHooks:
+		s.applyConfigureHooks(c)
+	case *HooksDone:
+		s.hooks.drop(c.UpTo)
 	case *OpenSlots:
 		s.applyOpenSlots(c, r)
 	case *FreezeSlot:
@@ -68,6 +74,16 @@ func (s *State) execute(cmd Command, r *Result) {
 		s.applyImportSlot(c, r)
 	case *DropSlot:
 		s.applyDropSlot(c, r)
+	case *SetUser:
+		s.applySetUser(c, r)
+	case *RefreshToken:
+		s.applyRefreshToken(c, r)
+	case *SetRead:
+		s.applySetRead(c, r)
+	case *EraseUser:
+		s.applyEraseUser(c, r)
+	case *Import:
+		s.applyImport(c, r)
 	case GroupCommand:
 		s.executeGroup(c, r)
 	default:
@@ -109,6 +125,8 @@ func (s *State) executeGroup(cmd GroupCommand, r *Result) {
 		s.applySetGroup(c, r)
 	case *DismissGroup:
 		s.applyDismissGroup(c, r)
+	case *ImportGroup:
+		s.applyImportGroup(c, r)
 	default:
 		broken("no way to execute %T", cmd)
 	}

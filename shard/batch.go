@@ -125,6 +125,8 @@ type commandSet struct {
 	openSlots  OpenSlots
 	retain     Retain
 	groups     groupCommandSet
+	people     userCommandSet
+	hooks      hookCommandSet
 
 	body decoder // of the command being decoded; here because decode is called through an interface
 }
@@ -168,7 +170,13 @@ func (cs *commandSet) get(k kind) Command {
 	case kindRetain:
 		return &cs.retain
 	}
-	return cs.groups.get(k)
+	if cmd := cs.groups.get(k); cmd != nil {
+		return cmd
+	}
+	if cmd := cs.people.get(k); cmd != nil {
+		return cmd
+	}
+	return cs.hooks.get(k)
 }
 
 // walkBatch calls visit for each command of a batch. The command is only valid
@@ -275,16 +283,26 @@ func (c *Login) append(b []byte) []byte {
 	b = append(b, byte(c.Policy))
 	b = appendBool(b, c.AutoRead)
 	b = appendBool(b, c.HasSince)
-	if len(c.Since) > maxCursor {
-		return appendBytes(b, "") // none of ours: as malformed as any other
+	since := c.Since
+	if len(since) > maxCursor {
+		since = "" // none of ours: as malformed as any other
 	}
-	return appendBytes(b, c.Since)
+	if b = appendBytes(b, since); c.IssuedAt != 0 {
+		b = appendInt(b, c.IssuedAt)
+	}
+	return b
 }
 
 func (c *Login) decode(d *decoder) {
 	*c = Login{
 		User: d.user(), Device: d.text(MaxName), Platform: d.text(MaxName),
 		Policy: Policy(d.byte()), AutoRead: d.bool(), HasSince: d.bool(), Since: d.text(maxCursor),
+	}
+	// Logs of earlier programs end here.
+	if len(d.b) > 0 {
+		if c.IssuedAt = d.int(); c.IssuedAt == 0 {
+			d.fail(errMalformed)
+		}
 	}
 }
 
@@ -495,7 +513,10 @@ func (c *Trim) append(b []byte) []byte {
 	return appendUint(appendBytes(appendBytes(b, c.From), c.To), c.UpTo)
 }
 
-func (c *Trim) decode(d *decoder) { *c = Trim{From: d.user(), To: d.user(), UpTo: d.uint()} }
+func (c *Trim) decode(d *decoder) {
+	from, _ := d.key()
+	*c = Trim{From: from, To: d.user(), UpTo: d.uint()}
+}
 
 func (d *decoder) slot() uint16 { return uint16(d.uintMax(Slots - 1)) }
 

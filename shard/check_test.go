@@ -42,6 +42,22 @@ func FuzzCheckCommand(f *testing.F) {
 		&DeleteMessages{User: "alice", Peer: "bob", Seqs: make([]uint64, maxSeqs+1)},
 		&Deliver{Letter: Letter{From: "zoe", To: "bob", Kind: LetterMessage}},
 		&Expire{FirstSlot: Slots},
+		&Deliver{Letter: Letter{From: "zoe", To: "bob", Number: 1, Kind: LetterJoined}},
+		&Deliver{Letter: Letter{From: "group team", To: "bob", Number: 1, Kind: LetterMessage}},
+		&Deliver{Letter: Letter{From: "group ", To: "bob", Number: 1, Kind: LetterLeft}},
+		&Deliver{Letter: Letter{From: "zoe", To: "group team", Number: 1, Kind: LetterBlock}},
+		&Send{User: "alice", To: "group team", CID: "1", Body: []byte{1}},
+		&Login{User: "group team", Device: "phone"},
+		&AddMembers{Group: "team", Users: []UserID{"bob", "group live"}},
+		&AddMembers{Group: "team", Users: make([]UserID, maxUsers+1)},
+		&CreateGroup{Group: GroupID(strings.Repeat("g", maxGroup+1)), Kind: GroupPublic, Settings: GroupPublic.Settings()},
+		&CreateGroup{Group: "team", Kind: GroupLive + 1, Settings: GroupPublic.Settings()},
+		&CreateGroup{Group: "team", Kind: GroupPublic, Name: strings.Repeat("n", MaxGroupName+1), Settings: GroupPublic.Settings()},
+		&SetGroup{Group: "team", Properties: make([]byte, MaxGroupProperties+1)},
+		&SetGroup{Group: "team", Settings: &GroupSettings{Join: JoinOpen + 1, History: HistoryAll}},
+		&SetMember{Group: "team", User: "bob", Role: RoleOwner},
+		&JoinGroup{Group: "team", User: "bob", Message: strings.Repeat("m", MaxJoinMessage+1)},
+		&HideMessages{Group: "team", User: "bob", Seqs: make([]uint64, maxSeqs+1)},
 	} {
 		f.Add(AppendCommand(nil, cmd))
 	}

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -141,7 +142,27 @@ func (d *decoder) count(size int) int {
 	return int(n)
 }
 
-func (d *decoder) user() UserID { return UserID(d.text(MaxName)) }
+// key reads the name of a user, or the key of a group, which no user has.
+func (d *decoder) key() (name UserID, group bool) {
+	v := d.bytes()
+	group = bytes.HasPrefix(v, []byte(groupPrefix))
+	if len(v) > MaxName || !utf8.Valid(v) || group && len(v) == len(groupPrefix) {
+		d.fail(errMalformed)
+		return "", false
+	}
+	if !d.check {
+		name = UserID(v)
+	}
+	return name, group
+}
+
+func (d *decoder) user() UserID {
+	name, group := d.key()
+	if group {
+		d.fail(errMalformed)
+	}
+	return name
+}
 
 func (d *decoder) id() (id MsgID) {
 	copy(id[:], d.take(uint64(len(id))))

@@ -42,6 +42,7 @@ type Login struct {
 	AutoRead bool
 	HasSince bool   // the device says where it stands
 	Since    string // the cursor as the client gave it; malformed counts as absent and resets
+	IssuedAt int64  // ms, of the token; 0 = unknown, and so before every other time
 }
 
 // Policy says which sessions a login ends, beside those of the same device.

@@ -12,6 +12,7 @@ const (
 	convPinned    // set by the user
 	convBlocked   // the user has blocked the peer
 	convBlockedBy // the peer has blocked the user, as letters told
+	convImported  // it has an importMark
 )
 
 // A conv is one user's view of a one-to-one conversation: what every one needs.

@@ -189,6 +189,13 @@ func ReapplyLetters(s *State, name, peer UserID) {
 	}
 }
 
+// ForgetHook drops the oldest message that waits for hooks.
+func ForgetHook(s *State) {
+	if s.hooks.bytes > 0 {
+		s.hooks.dropOldest()
+	}
+}
+
 func (s *State) spoilt(name UserID) *user {
 	u := s.lookup(name)
 	if u != nil {
@@ -207,4 +214,19 @@ func (s *State) spoiltConv(name, peer UserID) (*user, *conv) {
 		return nil, nil
 	}
 	return u, &u.convs.items[i]
+}
+
+// LooksErased tells whether a conversation is, or is on its way to be, what
+// EraseUser leaves of one, and the first seq that it holds.
+func LooksErased(s *State, name, peer UserID) (first uint64, ok bool) {
+	c := s.inspect(name, peer)
+	if c == nil {
+		return 0, false
+	}
+	u := s.lookup(name)
+	cold, x := *u.cold(c), u.extra(c)
+	cold.forget()
+	ok = c.read+1 == c.log.Next() && c.readAt == 0 && c.flags&^convBlockedBy == 0 && cold == (coldConv{}) &&
+		x.marks.n+x.lost.n+x.gone.n == 0 && (c.gone == gapDeleted || c.log.Next() == 1)
+	return c.log.First(), ok
 }

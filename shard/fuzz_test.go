@@ -17,15 +17,16 @@ import (
 const storyTime = 1_700_000_000_000
 
 // story is a batch of each kind of command, for states and inputs that fuzzing
-// begins with. alice and bob share the shard, zoe's slot is elsewhere.
+// begins with. alice, bob and the groups share the shard, zoe's slot is elsewhere.
 func story() [][]byte {
 	open := func(name string) *OpenSlots { return &OpenSlots{FirstSlot: SlotOf(name), LastSlot: SlotOf(name)} }
 	send := func(from, to UserID, cid string, ttl uint32) *Send {
 		return &Send{User: from, To: to, ID: MsgID{1}, CID: cid, Body: []byte{0xa1, 'x'}, TTL: ttl, Mentions: []string{"bob"}}
 	}
 	batches := [][]Command{
-		{open("alice"), open("bob"), open("carol"), &FreezeSlot{Slot: SlotOf("carol")}, &DropSlot{Slot: SlotOf("carol")}},
+		{open("alice"), open("bob"), open("group team"), open("group live"), open("carol"), &FreezeSlot{Slot: SlotOf("carol")}, &DropSlot{Slot: SlotOf("carol")}},
 		{&Configure{Limits: Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
+		{&ConfigureHooks{Bytes: 100}},
 		{&Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasSince: true, Since: "?"}},
 		{send("alice", "bob", "1", 0), send("alice", "bob", "1", 0), send("alice", "zoe", "2", 7), send("bob", "alice", "3", 0)},
 		{send("alice", "bob", "4", 1), send("alice", "bob", "5", 0), send("alice", "bob", "6", 0), send("alice", "alice", "7", 0)},
@@ -35,12 +36,13 @@ func story() [][]byte {
 		{&SetConversation{User: "bob", Peer: "alice", Muted: new(true)}},
 		{&Block{User: "alice", Target: "zoe"}},
 		{&Deliver{Letter: Letter{From: "zoe", To: "bob", Number: 1, Kind: LetterMessage, Seq: 1, CID: "z", Body: []byte{1}}}},
-		{&Trim{From: "alice", To: "zoe", UpTo: 1}},
+		{&Trim{From: "alice", To: "zoe", UpTo: 1}, &HooksDone{UpTo: 1}},
 		{&DeleteConversation{User: "bob", Peer: "zoe", Messages: true}},
 		{&Expire{LastSlot: Slots - 1}},
 		{&Retain{Cutoff: storyTime + 3500, MaxWork: 1000}},
 		{&Logout{User: "alice", Session: 1}},
 	}
+	batches = append(batches, groupStory()...)
 	encoded := make([][]byte, len(batches))
 	for i, cmds := range batches {
 		encoded[i] = AppendBatchHeader(nil, storyTime+int64(i)*1000)
@@ -144,6 +146,7 @@ func readAll(s *State) {
 			s.History(HistoryQuery{User: name, Peer: peer, HasAfter: true, Limit: 1, MaxBytes: 1}, &p, now)
 		}
 		s.Checksum(SlotOf(string(name)))
+		readGroups(s, name, &b, &p)
 	}
 	s.Letters(func(Posted) bool { return true })
 }
@@ -155,6 +158,10 @@ func FuzzDecodeLetter(f *testing.F) {
 			CID: "c", TTL: 60, Mentions: []string{"bob", ""}, Body: []byte("body"),
 		}))
 	}
+	for kind := LetterMessage; kind <= LetterLeft; kind++ {
+		f.Add(AppendLetter(nil, &Letter{From: "group team", To: "bob", Number: 3, Kind: kind, Seq: 1, Time: storyTime}))
+	}
+	f.Add(AppendLetter(nil, &Letter{From: "group ", To: "bob", Number: 3, Kind: LetterJoined}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := DecodeLetter(b)
 		if err != nil {
@@ -181,7 +188,7 @@ func FuzzRestore(f *testing.F) {
 	whole := snapshot(s)
 	f.Add(whole, false)
 	f.Add(whole[:len(whole)/2], false)
-	for _, name := range []UserID{"alice", "bob"} {
+	for _, name := range []UserID{"alice", "bob", "group team", "group live"} {
 		f.Add(appendUser(s, s.lookup(name)), true)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, record bool) {

@@ -131,6 +131,10 @@ func (s *State) expel(u *user, name UserID) {
 }
 
 func (s *State) applyJoinGroup(c *JoinGroup, r *Result) {
+	if c.User == "" {
+		*r = Result{Code: CodeBadRequest, Detail: "user: must not be empty"}
+		return
+	}
 	u := s.groupFor(c.Group, r)
 	if u == nil {
 		return

@@ -133,9 +133,9 @@ func (s *State) GroupSince(id GroupID, after uint64, b *Batch, maxMessages, maxB
 	t, c := u.team, &u.convs.items[0]
 	b.Next = u.arrival
 	b.Missed = t.forgotten > after
-	if c.lastArrival > after {
+	if from := max(after, u.imported(0).arrival); c.lastArrival > from { // nobody is pushed what was imported
 		var e ring.Entry
-		for cur := c.log.Ascend(s.arena, c.log.AfterArrival(s.arena, after)); cur.Next(&e); {
+		for cur := c.log.Ascend(s.arena, c.log.AfterArrival(s.arena, from)); cur.Next(&e); {
 			if s.hiddenBy(u, c, &e, now) != gapNone {
 				continue
 			}

@@ -46,6 +46,9 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 	if e.TTL != 0 {
 		t.ttls++
 	}
+	if t.counts() {
+		s.noteStored(u.name, "", e.Seq)
+	}
 	s.addSent(u, &sentRecord{key: key, body: xxhash.Sum64(c.Body), id: c.ID, seq: e.Seq, time: e.Time, at: s.now})
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
 	if m != nil && m.read < e.Seq {
@@ -104,10 +107,13 @@ func (s *State) applyReadGroup(c *ReadGroup, r *Result) {
 	if m == nil {
 		return
 	}
-	seq := min(c.Seq, u.convs.items[0].log.Next()-1)
+	newest := u.convs.items[0].log.Next() - 1
+	seq := min(c.Seq, newest)
 	switch {
 	case seq > m.read:
-		m.flags &^= memberRewound
+		if seq == newest {
+			m.flags &^= memberRewound
+		}
 	case c.Back && seq < m.read:
 		m.flags |= memberRewound
 	default:

@@ -58,12 +58,19 @@ func (s *State) syncGroup(u *user, m *member, ask *GroupAsk, now int64) GroupVie
 	}
 	after := uint64(0) // seq
 	if g.Since > 0 {
-		after = v.log().AfterArrival(s.arena, g.Since) - 1
+		// What left the log took its arrival numbers along: the device may have
+		// missed it, unless it holds something newer.
+		if seq := v.log().AfterArrival(s.arena, g.Since); seq > v.log().First() {
+			after = seq - 1
+		}
 		var b Batch
 		s.groupChanges(u, g.Since, u.arrival, &b)
 		g.Changes = append(b.Changes, s.MemberChanges(t.id, UserID(s.memberName(m)), 0, g.Since)...)
 	}
-	g.Lost = s.lostOf(u, m, after, now)
+	if after < v.log().First() && v.c.lastArrival > g.Since {
+		after = 0 // it is not known which of what is gone came after the cursor
+	}
+	g.Lost = s.lostOf(&v, after, now)
 	return g
 }
 
@@ -100,7 +107,7 @@ func (s *State) backlog(v *view, g *GroupView, limit int, now int64) {
 	}
 	after := uint64(0)
 	if g.Since > 0 {
-		after = v.log().AfterArrival(s.arena, g.Since) - 1
+		after = max(v.log().AfterArrival(s.arena, g.Since)-1, v.u.imported(0).seq)
 	}
 	var e ring.Entry
 	take := func(low uint64, others bool) (complete bool) {
@@ -129,11 +136,11 @@ func (s *State) backlog(v *view, g *GroupView, limit int, now int64) {
 }
 
 // lostOf lists the unread seqs after a point that limits took away.
-func (s *State) lostOf(u *user, m *member, after uint64, now int64) []Lost {
+func (s *State) lostOf(v *view, after uint64, now int64) []Lost {
+	u, c, m := v.u, v.c, v.m
 	if !u.team.counts() {
 		return nil
 	}
-	c := &u.convs.items[0]
 	low := max(m.read, m.floor, m.wiped, m.from-1, after) + 1
 	var lost []Lost
 	add := func(from, to uint64, why gapCode) {
@@ -154,7 +161,13 @@ func (s *State) lostOf(u *user, m *member, after uint64, now int64) []Lost {
 	}
 	add(from, c.log.First()-1, c.gone)
 	if s.isCut(u) {
-		add(c.log.First(), c.log.ExpireThrough(s.arena, s.cutoff), gapEvicted)
+		name := s.memberName(m)
+		var e ring.Entry
+		for cur := c.log.Ascend(s.arena, max(low, c.log.First())); cur.Next(&e) && e.Time <= s.cutoff; {
+			if string(e.From) != string(name) {
+				add(e.Seq, e.Seq, v.hiddenBy(s, &e, now))
+			}
+		}
 	}
 	return lost
 }

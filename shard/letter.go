@@ -1,9 +1,6 @@
 package shard
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // AppendLetter encodes a letter: kind, from, to, number, seq, time; for a
 // message also id, cid, ttl, mentions, body.
@@ -36,12 +33,11 @@ func DecodeLetter(b []byte) (Letter, error) {
 }
 
 func (d *decoder) letter(l *Letter) {
-	*l = Letter{
-		Kind: LetterKind(d.byte()), From: d.user(), To: d.user(),
-		Number: d.uint(), Seq: d.uint(), Time: d.int(),
-	}
-	if l.Kind < LetterMessage || l.Kind > LetterLeft || l.Number == 0 ||
-		l.Kind >= LetterJoined && !d.check && (!strings.HasPrefix(string(l.From), groupPrefix) || len(l.From) == len(groupPrefix)) {
+	*l = Letter{Kind: LetterKind(d.byte())}
+	var group bool
+	l.From, group = d.key()
+	l.To, l.Number, l.Seq, l.Time = d.user(), d.uint(), d.uint(), d.int()
+	if l.Kind < LetterMessage || l.Kind > LetterLeft || l.Number == 0 || group != (l.Kind >= LetterJoined) {
 		d.fail(errMalformed)
 	}
 	if l.Kind != LetterMessage {

@@ -39,14 +39,24 @@ func (l *loader) frame(d decoder) error {
 		l.members(&d)
 	case kind == frameNotices && l.stage >= frameGroup && l.stage <= frameNotices:
 		l.notices(&d)
-	case kind == frameConv && l.stage != 0 && l.stage != frameSent:
+	case kind == frameConv && l.stage != 0 && l.stage != frameSent && l.stage < frameSettings:
 		l.conversation(&d)
 	case kind == frameLog && (l.stage == frameConv || l.stage == frameLog):
 		l.entries(&d)
+	case kind == frameStored && l.u == nil:
+		if l.s.carried[l.slot] == nil {
+			l.s.carry(l.slot, &hookQueue{limit: math.MaxInt32})
+		}
+		l.s.carried[l.slot].decode(&d)
+		kind = 0 // no frame of a user
 	case kind == frameLetters && l.stage >= frameConv && l.stage <= frameLetters:
 		l.letters(&d)
-	case kind == frameSent && l.stage != 0:
+	case kind == frameSent && l.stage != 0 && l.stage < frameSettings:
 		l.sent(&d)
+	case kind == frameSettings && l.stage != 0 && l.stage < frameSettings:
+		l.settings(&d)
+	case kind == frameImports && l.stage != 0:
+		l.imports(&d)
 	default:
 		d.fail(errMalformed)
 	}
@@ -90,7 +100,7 @@ func (l *loader) finish() {
 }
 
 func (l *loader) user(d *decoder) {
-	name := d.user()
+	name, _ := d.key()
 	if d.err != nil || name == "" || l.s.inSlot(l.slot, name) != nil {
 		d.fail(errMalformed)
 		return
@@ -122,7 +132,7 @@ func (l *loader) conversation(d *decoder) {
 	}
 	l.conv, l.last = s.open(u, peer), 0
 	c := &u.convs.items[l.conv]
-	c.flags, c.gone = d.byte(), gapCode(d.byte())
+	c.flags, c.gone = d.byte()&^convImported, gapCode(d.byte())
 	has := d.byte()
 	if has > convHasCold|convHasExtra {
 		d.fail(errMalformed)
@@ -232,6 +242,33 @@ func (l *loader) sent(d *decoder) {
 		if d.err == nil {
 			l.s.addSent(l.u, &r)
 		}
+	}
+}
+
+func (l *loader) settings(d *decoder) {
+	a := account{historyTTL: d.int(), suspended: d.bool(), tokensFrom: d.int(), erased: SessionID(d.uint())}
+	if a.historyTTL < 0 || a.historyTTL > MaxHistoryTTL.Milliseconds() || d.uint() != uint64(len(l.u.sessions)) {
+		d.fail(errMalformed)
+		return
+	}
+	l.s.setAccount(l.u, a)
+	for i := range l.u.sessions {
+		l.u.sessions[i].issued = d.int()
+	}
+}
+
+func (l *loader) imports(d *decoder) {
+	u := l.u
+	for len(d.b) > 0 {
+		m := importMark{
+			conv: uint32(d.uintMax(math.MaxUint32)), stream: d.uint(), row: d.uint(), seq: d.uint(), arrival: d.uint(),
+		}
+		marks := u.imports.items
+		if d.err != nil || int(m.conv) >= len(u.convs.items) || m.row == 0 || len(marks) > 0 && marks[len(marks)-1].conv >= m.conv {
+			d.fail(errMalformed)
+			return
+		}
+		l.s.markImported(u, int(m.conv), m)
 	}
 }
 

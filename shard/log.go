@@ -37,7 +37,7 @@ func (s *State) historyTTL(u *user) int64 {
 	if u.team != nil {
 		return s.limits.GroupTTL.Milliseconds()
 	}
-	return s.limits.HistoryTTL.Milliseconds()
+	return max(s.limits.HistoryTTL.Milliseconds(), u.settings().historyTTL)
 }
 
 // queueTTL is how long a user's messages stay in his queue, in ms. Nothing of a
@@ -85,8 +85,15 @@ func (s *State) queueable(u *user, c *conv, e *ring.Entry, now int64) bool {
 		s.markOf(u, c, e.Seq) == gapNone && !s.expired(u, e, now)
 }
 
-// store appends an entry to a view and gives it its place in the arrival order.
+// store appends an entry to a view, gives it its place in the arrival order and
+// has the user's sessions told.
 func (s *State) store(u *user, i int, e *ring.Entry) {
+	s.keep(u, i, e)
+	s.touch(u)
+}
+
+// keep is store without a word to anybody.
+func (s *State) keep(u *user, i int, e *ring.Entry) {
 	c := &u.convs.items[i]
 	u.arrival++
 	e.Arrival = u.arrival
@@ -98,8 +105,7 @@ func (s *State) store(u *user, i int, e *ring.Entry) {
 	s.ages.add(e.Time, size)
 	c.lastTime, c.lastArrival = e.Time, e.Arrival
 	s.activate(u, i)
-	s.touch(u)
-	if s.queueable(u, c, e, s.now) {
+	if e.Seq > c.read && s.queueable(u, c, e, s.now) {
 		s.count(u, c, 1, size)
 		s.expireBy(u, c, e)
 	}
@@ -233,7 +239,7 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 			u.team.ttls--
 		}
 		s.ages.add(e.Time, -size)
-		if e.Flags&ring.Own == 0 {
+		if e.Flags&ring.Own == 0 && e.Peer != 0 {
 			cold := s.warm(u, c)
 			if e.Seq != cold.gonePeerSeq+1 || e.Peer != cold.gonePeer+1 {
 				cold.goneFrom = e.Seq

@@ -18,6 +18,7 @@ import (
 type model struct {
 	shards []*modelShard
 	users  map[shard.UserID]*modelUser
+	groups map[shard.GroupID]*modelGroup
 
 	// cursors are all that were handed out.
 	cursors map[string]cursorPoint
@@ -30,11 +31,14 @@ type model struct {
 	posted  []shard.Letter
 	kicked  []shard.Kick
 	touched map[shard.UserID]bool
+
+	movedGroups  map[shard.GroupID]bool
+	movedMembers map[shard.MemberRef]bool
 }
 
 // A cursorPoint is what the text of a cursor stands for.
 type cursorPoint struct {
-	user    shard.UserID
+	user    shard.UserID // or a group's key
 	arrival uint64
 }
 
@@ -51,6 +55,7 @@ type modelShard struct {
 	cutoff    int64
 	limits    shard.Limits
 	slots     [shard.Slots]slotState
+	hooks     modelHooks
 	sweepFrom uint16 // where the last Retain ended
 }
 
@@ -73,6 +78,12 @@ type modelUser struct {
 	out         map[shard.UserID]*modelOutbox
 	in          map[shard.UserID]uint64 // last letter applied
 	refusedFrom map[shard.UserID]int    // messages that a block stopped
+	groups      map[shard.GroupID]groupRef
+
+	keep       int64 // ms, history that an administrator has set
+	suspended  bool
+	tokensFrom int64
+	erased     shard.SessionID // the last session before he was erased
 }
 
 // An adoption reads what a state did in the command that the model is about to
@@ -82,6 +93,9 @@ type adoption struct {
 	readSeq   func(user, peer shard.UserID) uint64
 	receipted func(user, peer shard.UserID) uint64
 	holdsCut  func(user shard.UserID) bool
+
+	looksErased func(user, peer shard.UserID) (first uint64, ok bool)
+	next        func() uint64 // Result.Seq
 }
 
 type modelSession struct {
@@ -89,6 +103,7 @@ type modelSession struct {
 	device   string
 	platform string
 	autoRead bool
+	issued   int64
 	results  []modelResult // the last 16
 }
 
@@ -117,6 +132,7 @@ type modelChange struct {
 	session  shard.SessionID
 	seq      uint64
 	messages bool
+	back     bool // a read cursor was set back
 }
 
 type modelView struct {
@@ -130,7 +146,12 @@ type modelView struct {
 	wiped     uint64 // up to here history was deleted with the conversation
 	muted     bool
 	pinned    bool
+	timeless  uint64 // times up to here bind no later entry
+	imported  modelImport
 }
+
+// A modelImport is what was imported into a view.
+type modelImport struct{ stream, row, arrival uint64 }
 
 type modelEntry struct {
 	seq      uint64
@@ -153,13 +174,20 @@ type modelEntry struct {
 	deleted  bool // by itself; with its conversation, gone says so
 	unqueued bool // left the queue other than by a report or age
 	lost     bool // a limit took it from the queue
+	imported bool
+	keep     int64 // as of its user
+	blurred  bool  // a read may have hidden it before its user's history was lengthened
 }
 
 func newModel(shards int) *model {
 	m := &model{
 		users:   map[shard.UserID]*modelUser{},
+		groups:  map[shard.GroupID]*modelGroup{},
 		cursors: map[string]cursorPoint{},
 		touched: map[shard.UserID]bool{},
+
+		movedGroups:  map[shard.GroupID]bool{},
+		movedMembers: map[shard.MemberRef]bool{},
 	}
 	for range shards {
 		m.shards = append(m.shards, &modelShard{limits: shard.Limits{}.WithDefaults()})
@@ -171,6 +199,8 @@ func newModel(shards int) *model {
 func (m *model) begin() {
 	m.posted, m.kicked = nil, nil
 	clear(m.touched)
+	clear(m.movedGroups)
+	clear(m.movedMembers)
 }
 
 func (m *model) user(id shard.UserID) *modelUser {
@@ -179,7 +209,7 @@ func (m *model) user(id shard.UserID) *modelUser {
 		u = &modelUser{
 			id: id, arrival: 1, views: map[shard.UserID]*modelView{}, blockedBy: map[shard.UserID]bool{},
 			out: map[shard.UserID]*modelOutbox{}, in: map[shard.UserID]uint64{},
-			refusedFrom: map[shard.UserID]int{},
+			refusedFrom: map[shard.UserID]int{}, groups: map[shard.GroupID]groupRef{},
 		}
 		m.users[id] = u
 	}
@@ -218,7 +248,7 @@ func (v *modelView) newest() uint64 { return uint64(len(v.entries)) }
 
 // newestTime is the floor for the time of the next entry.
 func (v *modelView) newestTime() int64 {
-	if last := v.at(v.newest()); last != nil {
+	if last := v.at(v.newest()); last != nil && last.seq > v.timeless {
 		return last.time
 	}
 	return math.MinInt64
@@ -243,7 +273,7 @@ func (v *modelView) held() []*modelEntry {
 
 // expired tells whether history no longer shows the entry for its age.
 func (e *modelEntry) expired(l *shard.Limits, now int64) bool {
-	return e.empty || e.time+l.HistoryTTL.Milliseconds() <= now ||
+	return e.empty || e.time+max(l.HistoryTTL.Milliseconds(), e.keep) <= now ||
 		e.ttl > 0 && e.time+int64(e.ttl)*1000 <= now
 }
 
@@ -306,7 +336,7 @@ func (v *modelView) last(l *shard.Limits, now int64) *modelEntry {
 func (u *modelUser) append(v *modelView, e *modelEntry) {
 	e.time = max(e.time, v.newestTime())
 	u.arrival++
-	e.seq, e.arrival = v.newest()+1, u.arrival
+	e.seq, e.arrival, e.keep = v.newest()+1, u.arrival, u.keep
 	var flags ring.Flags
 	if e.own {
 		flags |= ring.Own
@@ -359,12 +389,15 @@ func (m *model) receive(sh *modelShard, l *shard.Letter) {
 			return
 		}
 		e := &modelEntry{
-			time: max(l.Time, v.newestTime()), peer: l.Seq, ttl: l.TTL, id: l.ID, cid: l.CID, mentions: l.Mentions, body: bytes.Clone(l.Body),
+			keep: u.keep, time: max(l.Time, v.newestTime()), peer: l.Seq, ttl: l.TTL, id: l.ID, cid: l.CID, mentions: l.Mentions, body: bytes.Clone(l.Body),
 		}
 		if e.expired(&sh.limits, sh.now) || len(l.Body) == 0 {
 			e.empty, e.body, e.mentions = true, nil, nil
 		}
 		u.append(v, e)
+		if !e.empty {
+			sh.hooks.add(shard.Stored{User: l.To, Peer: l.From, Seq: e.seq})
+		}
 		u.cut(sh)
 		u.settle(sh)
 		m.touched[u.id] = true

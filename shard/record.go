@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"slices"
+
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -12,6 +14,8 @@ import (
 //	log      further entries of the log
 //	letters  letters that wait, to the peer of the conversation
 //	sent     records of the dedupe window, after all conversations
+//	settings what an administrator set, times of the sessions' tokens; if any
+//	imports  what was imported into conversations
 //
 // and, between the first two, those of grouprecord.go.
 //
@@ -28,6 +32,9 @@ const (
 	frameGroup
 	frameMembers
 	frameNotices
+
+	frameSettings byte = iota + 4
+	frameImports
 )
 
 // frameBytes is the size from which a frame takes no more of a list.
@@ -46,6 +53,7 @@ type userWalk struct {
 	sent   sentCursor
 	record sentRecord // that comes
 	more   bool       // there is a record to come
+	mark   int        // import mark that comes
 }
 
 // appendNext appends the next frame to an empty b, nothing when all is written.
@@ -85,7 +93,7 @@ func (w *userWalk) appendNext(s *State, b []byte, totals bool) []byte {
 		return w.appendEntries(b)
 	}
 	if !w.more {
-		return b
+		return w.appendAccount(b)
 	}
 	w.stage = frameSent
 	b = append(b, frameSent)
@@ -100,6 +108,38 @@ func (w *userWalk) appendNext(s *State, b []byte, totals bool) []byte {
 		w.more = w.sent.next(s.arena, r)
 	}
 	return b
+}
+
+// appendAccount appends what comes behind the dedupe window.
+func (w *userWalk) appendAccount(b []byte) []byte {
+	u := w.u
+	if w.stage < frameSettings && u.hasSettings() {
+		w.stage = frameSettings
+		a := u.settings()
+		b = appendInt(append(b, frameSettings), a.historyTTL)
+		b = appendInt(appendBool(b, a.suspended), a.tokensFrom)
+		b = appendUint(appendUint(b, uint64(a.erased)), uint64(len(u.sessions)))
+		for i := range u.sessions {
+			b = appendInt(b, u.sessions[i].issued)
+		}
+		return b
+	}
+	if w.mark == len(u.imports.items) {
+		return b
+	}
+	w.stage = frameImports
+	b = append(b, frameImports)
+	for ; w.mark < len(u.imports.items) && len(b) < w.limit; w.mark++ {
+		m := &u.imports.items[w.mark]
+		b = appendUint(appendUint(b, uint64(m.conv)), m.stream)
+		b = appendUint(appendUint(appendUint(b, m.row), m.seq), m.arrival)
+	}
+	return b
+}
+
+// hasSettings tells whether there is anything for a frame of settings.
+func (u *user) hasSettings() bool {
+	return u.account != nil || slices.ContainsFunc(u.sessions, func(ss session) bool { return ss.issued != 0 })
 }
 
 func (w *userWalk) appendEntries(b []byte) []byte {

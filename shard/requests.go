@@ -33,6 +33,11 @@ func (s *State) moveRead(u *user, i int, seq uint64, by SessionID) {
 	} else if c.queued > 0 {
 		s.recount(u, c)
 	}
+	s.forgetLost(u, c, seq)
+}
+
+// forgetLost forgets what limits took from a queue up to a seq, once that is read.
+func (s *State) forgetLost(u *user, c *conv, seq uint64) {
 	if lost := u.extra(c).lost.items(s.arena); len(lost) == 0 || lost[0].from > seq {
 		return
 	}

@@ -13,8 +13,9 @@ const (
 	CodeConflict
 	CodeTooLate
 	CodeRateLimited
-	CodeMoved // the slot is frozen or not here: ask the router again
-	CodeGap   // a letter came before its predecessor; Seq is the number expected
+	CodeMoved        // the slot is frozen or not here: ask the router again
+	CodeGap          // a letter came before its predecessor; Seq is the number expected
+	CodeUnauthorized // the token is one of those that the user's are refused from
 )
 
 // A Result answers one command. Which fields are set depends on the command.
@@ -24,13 +25,15 @@ type Result struct {
 	// RetryAfterMS is set with CodeRateLimited.
 	RetryAfterMS int64
 
-	// Send. For a duplicate they are those of the first.
+	// Send. For a duplicate they are those of the first. Seq is also of SetRead: the
+	// read cursor now; of EraseUser: the conversation to go on with, 0 when all is
+	// done; of a refused Import: the number of the row at fault.
 	ID        MsgID
 	Seq       uint64
 	Time      int64
 	Duplicate bool
 
-	Unread int // ReadReport: unread of that conversation now
+	Unread int // ReadReport, SetRead: unread of that conversation now
 
 	Pending bool            // JoinGroup: an admin has to approve
 	Failed  []MemberFailure // AddMembers, RemoveMembers, CreateGroup
@@ -38,7 +41,7 @@ type Result struct {
 
 	Next uint16 // Retain: the slot to go on from, Slots when all are done
 
-	// Login.
+	// Login; Kicked also of SetUser and EraseUser.
 	Session SessionID
 	Reset   bool   // the device's cursor counted as absent
 	Since   uint64 // arrival number the device stands at; 0 when it gave no (good) cursor
@@ -55,7 +58,7 @@ type MemberFailure struct {
 type Kick struct {
 	User    UserID
 	Session SessionID
-	Reason  string // "sameDevice" or "policy", as on the wire
+	Reason  string // "sameDevice", "policy" or "admin", as on the wire
 }
 
 // Err returns the refusal as an error, nil for OK.
@@ -93,6 +96,10 @@ type Outcome struct {
 	Posted []Posted
 	// Kicked are the sessions that logins of this batch ended.
 	Kicked []Kick
+	// Events are those that groups have given a place in their order.
+	Events []GroupEvent
+	// Stored says that there are messages that hooks are to be told of.
+	Stored bool
 }
 
 // A MemberRef names a member of a group.

@@ -11,6 +11,7 @@ type session struct {
 	device   string
 	platform string
 	at       int64    // ms, of the login; the number orders logins of the same ms
+	issued   int64    // ms, of its token; 0 = unknown
 	answers  []answer // of the last changing requests, oldest first
 }
 
@@ -36,6 +37,10 @@ func (s *State) Sessions(name UserID) []SessionInfo {
 	if u == nil {
 		return nil
 	}
+	return u.sessionInfos()
+}
+
+func (u *user) sessionInfos() []SessionInfo {
 	infos := make([]SessionInfo, len(u.sessions))
 	for i, ss := range u.sessions {
 		infos[i] = SessionInfo{Number: ss.number, Device: ss.device, Platform: ss.platform, At: ss.at}
@@ -70,6 +75,9 @@ func (s *State) applyLogin(c *Login, r *Result) {
 		*r = Result{Code: CodeBadRequest, Detail: "device: must not be empty"}
 		return
 	}
+	if u := s.inSlot(sl, c.User); u != nil && u.refuses(c.IssuedAt, r) {
+		return
+	}
 	u := s.mutate(sl, c.User, true)
 	for i := 0; i < len(u.sessions); {
 		ss := &u.sessions[i]
@@ -87,7 +95,9 @@ func (s *State) applyLogin(c *Login, r *Result) {
 	}
 	u.lastSession++
 	r.Session = u.lastSession
-	u.sessions = append(u.sessions, session{number: r.Session, device: c.Device, platform: c.Platform, at: s.now})
+	u.sessions = append(u.sessions, session{
+		number: r.Session, device: c.Device, platform: c.Platform, at: s.now, issued: c.IssuedAt,
+	})
 	s.touch(u)
 
 	if !c.HasSince {
@@ -118,6 +128,10 @@ func (s *State) readThrough(u *user, since uint64, by SessionID) {
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		if c.log.Next()-1 <= c.read {
+			continue
+		}
+		// What was imported was never pushed, and so is not acked by a cursor.
+		if seq, m := c.log.AfterArrival(s.arena, since)-1, u.imported(i); m.row > 0 && seq <= m.seq {
 			continue
 		}
 		// Entries that left the log are older than those it holds. When it
@@ -240,11 +254,13 @@ func (s *State) Blocked(name UserID) []UserID {
 	return names
 }
 
-// Exists tells whether the account ever logged in.
+// Exists tells whether the account ever logged in, since it was erased if it was.
 func (s *State) Exists(name UserID) bool {
 	u := s.lookup(name)
-	return u != nil && u.lastSession > 0
+	return u != nil && u.exists()
 }
+
+func (u *user) exists() bool { return u.lastSession > u.settings().erased }
 
 // LastSeen is when a session of the user last ended, ms; 0 = never.
 func (s *State) LastSeen(name UserID) int64 {

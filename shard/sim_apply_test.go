@@ -17,6 +17,12 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 	case *shard.Configure:
 		sh.limits = c.Limits.WithDefaults()
 		return shard.Result{}
+	case *shard.ConfigureHooks:
+		sh.hooks.configure(c)
+		return shard.Result{}
+	case *shard.HooksDone:
+		sh.hooks.done(c.UpTo)
+		return shard.Result{}
 	case *shard.OpenSlots:
 		if c.FirstSlot > c.LastSlot {
 			return refused(shard.CodeBadRequest)
@@ -35,6 +41,10 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 			for _, u := range m.inSlot(c.Slot) {
 				u.settle(sh)
 			}
+			for _, g := range m.groupsIn(c.Slot) {
+				g.settle(sh)
+			}
+			sh.hooks.freeze(c.Slot)
 		}
 		sh.slots[c.Slot] = slotFrozen
 		return shard.Result{}
@@ -53,6 +63,10 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 		for _, u := range m.inSlot(c.Slot) {
 			u.cut(sh)
 		}
+		for _, g := range m.groupsIn(c.Slot) {
+			g.cut(sh)
+		}
+		m.bringHooks(sh, c.Slot)
 		return shard.Result{}
 	case *shard.Expire:
 		for _, id := range m.names() {
@@ -64,14 +78,32 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 			for _, peer := range u.peers {
 				u.views[peer].expireHead(&sh.limits, sh.now)
 			}
+			u.forgetGroups(sh.now)
+		}
+		for _, id := range m.groupIDs() {
+			if slot := shard.SlotOf(string(id.Key())); slot >= c.FirstSlot && slot <= c.LastSlot && m.serves(sh, id.Key()) {
+				m.groups[id].expire(sh)
+			}
 		}
 		return shard.Result{}
 	}
 	if c, ok := cmd.(*shard.Retain); ok {
 		return m.retain(sh, c)
 	}
+	if malformed(cmd) {
+		return refused(shard.CodeBadRequest)
+	}
 	if !m.serves(sh, shard.UserID(cmd.Key())) {
 		return shard.Result{Code: shard.CodeMoved}
+	}
+	if c, ok := cmd.(shard.GroupCommand); ok {
+		return m.applyGroup(sh, c)
+	}
+	if c, ok := cmd.(*shard.Trim); ok {
+		if g := m.groupOf(c.From); g != nil {
+			g.trim(sh, c)
+			return shard.Result{}
+		}
 	}
 	if settles(cmd) {
 		m.user(shard.UserID(cmd.Key())).settle(sh)
@@ -99,6 +131,16 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.deleteConversation(sh, u, c) })
 	case *shard.SetConversation:
 		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.setConversation(u, c) })
+	case *shard.SetUser:
+		return m.setUser(sh, c)
+	case *shard.RefreshToken:
+		return m.refreshToken(sh, c)
+	case *shard.SetRead:
+		return m.setRead(sh, c)
+	case *shard.EraseUser:
+		return m.eraseUser(sh, c)
+	case *shard.Import:
+		return m.importRows(sh, c)
 	case *shard.Block:
 		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.block(sh, u, c) })
 	}
@@ -152,6 +194,10 @@ func (m *model) login(sh *modelShard, c *shard.Login) shard.Result {
 		return refused(shard.CodeBadRequest)
 	}
 	u := m.user(c.User)
+	if code := u.admits(c.IssuedAt); code != shard.OK {
+		return refused(code)
+	}
+	u.settle(sh)
 	u.loggedIn = true
 	u.lastSession++
 	result := shard.Result{Session: u.lastSession}
@@ -171,7 +217,7 @@ func (m *model) login(sh *modelShard, c *shard.Login) shard.Result {
 		end(u.sessions[0], "policy")
 	}
 	u.sessions = append(u.sessions, &modelSession{
-		number: u.lastSession, device: c.Device, platform: c.Platform, autoRead: c.AutoRead,
+		number: u.lastSession, device: c.Device, platform: c.Platform, autoRead: c.AutoRead, issued: c.IssuedAt,
 	})
 	m.kicked = append(m.kicked, result.Kicked...)
 	m.touched[u.id] = true
@@ -197,6 +243,14 @@ func (m *model) login(sh *modelShard, c *shard.Login) shard.Result {
 // no longer holds that, the state may know less.
 func (m *model) readThrough(sh *modelShard, u *modelUser, v *modelView, since uint64) {
 	var least, most uint64
+	if n := slices.IndexFunc(v.entries, func(e *modelEntry) bool { return e.arrival > since }); n != 0 {
+		if n < 0 {
+			n = len(v.entries)
+		}
+		if n > 0 && v.entries[n-1].imported {
+			return // that was never pushed
+		}
+	}
 	for _, e := range v.entries {
 		if e.arrival > since {
 			break
@@ -241,7 +295,7 @@ func (m *model) send(sh *modelShard, c *shard.Send) shard.Result {
 	if u.blockedBy[c.To] {
 		return refused(shard.CodeForbidden)
 	}
-	if v := u.views[c.To]; v == nil || v.newest() == 0 {
+	if v := u.views[c.To]; c.Session != 0 && (v == nil || v.newest() == 0) {
 		if code := u.mayOpen(sh); code != shard.OK {
 			return refused(code)
 		}
@@ -310,6 +364,10 @@ func (m *model) deliver(sh *modelShard, c *shard.Deliver) shard.Result {
 	if c.Letter.From == c.Letter.To {
 		return refused(shard.CodeBadRequest)
 	}
+	if c.Letter.Kind == shard.LetterJoined || c.Letter.Kind == shard.LetterLeft {
+		m.enlist(sh, &c.Letter)
+		return shard.Result{}
+	}
 	u := m.user(c.Letter.To)
 	switch last := u.in[c.Letter.From]; {
 	case c.Letter.Number <= last:
@@ -340,10 +398,10 @@ func (m *model) receipt(sh *modelShard, u *modelUser, v *modelView, seq uint64) 
 			continue
 		}
 		if e.seq <= seq {
-			upTo = e.peer
+			upTo = max(upTo, e.peer)
 		}
 		if e.gone != "" || e.expired(&sh.limits, sh.now) {
-			newestGone = e.peer
+			newestGone = max(newestGone, e.peer)
 		}
 	}
 	if upTo < newestGone {

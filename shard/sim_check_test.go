@@ -54,12 +54,14 @@ func (w *world) checkUser(user shard.UserID) {
 	if got := state.Blocked(user); !slices.Equal(got, u.blocks) {
 		w.failf("Blocked(%s) = %v, want %v", user, got, u.blocks)
 	}
-	if got, want := state.Exists(user), u.lastSession > 0; got != want {
+	if got, want := state.Exists(user), u.lastSession > u.erased; got != want {
 		w.failf("Exists(%s) = %v, want %v", user, got, want)
 	}
 	if got := state.LastSeen(user); got != u.lastSeen {
 		w.failf("LastSeen(%s) = %d, want %d", user, got, u.lastSeen)
 	}
+	w.checkGroupsOf(u, state.GroupsOf(user))
+	w.checkAdmin(state, u, limits, now)
 	sessions := state.Sessions(user)
 	if !slices.EqualFunc(sessions, u.sessions, func(got shard.SessionInfo, want *modelSession) bool {
 		return got.Number == want.number && got.Device == want.device && got.Platform == want.platform
@@ -80,7 +82,7 @@ func (w *world) checkElsewhere(user shard.UserID) {
 		conversations, _ := sh.leader.Recents(user, now)
 		if sync.Arrival != 0 || len(w.batch.Items) != 0 || len(conversations) != 0 ||
 			sh.leader.Exists(user) || sh.leader.LastSeen(user) != 0 || sh.leader.Blocked(user) != nil ||
-			sh.leader.Sessions(user) != nil || sh.leader.Knows(user, user) || sh.leader.Blocks(user, user) {
+			sh.leader.Sessions(user) != nil || sh.leader.GroupsOf(user) != nil || sync.Groups != nil || sh.leader.Knows(user, user) || sh.leader.Blocks(user, user) {
 			w.failf("shard %d knows of %s, whom it does not serve", sh.index, user)
 		}
 	}
@@ -119,11 +121,14 @@ func (w *world) checkSync(user shard.UserID, r *shard.Result, mode shard.Recents
 	if want := w.cursor(user, u.arrival); got.Cursor != want {
 		w.failf("%s: Cursor = %q, want %q", what, got.Cursor, want)
 	}
+	w.checkGroupsOf(u, got.Groups)
 	queue := u.queue(limits, now)
 	if got.UnreadTotal != len(queue) {
 		w.failf("%s: UnreadTotal = %d, want %d", what, got.UnreadTotal, len(queue))
 	}
-	push := slices.DeleteFunc(slices.Clone(queue), func(ref modelRef) bool { return ref.entry.arrival <= r.Since })
+	push := slices.DeleteFunc(slices.Clone(queue), func(ref modelRef) bool {
+		return ref.entry.arrival <= r.Since || r.Since > 0 && ref.entry.imported
+	})
 	if got.Offline != len(push) {
 		w.failf("%s: Offline = %d, want %d", what, got.Offline, len(push))
 	}
@@ -375,6 +380,7 @@ func (w *world) checkConservation() {
 			if peer != user {
 				want += uint64(w.acked[[2]shard.UserID{peer, user}] - w.model.user(user).refusedFrom[peer])
 			}
+			want += uint64(w.imported[[2]shard.UserID{user, peer}])
 			if covered != want || p.To != want {
 				w.failf("History(%s, %s) covers %d seqs up to %d, want %d: all that was acknowledged", user, peer, covered, p.To, want)
 			}

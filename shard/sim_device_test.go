@@ -27,6 +27,7 @@ type device struct {
 	held     map[heldKey]*heldMessage
 	read     map[shard.UserID]uint64
 	receipts map[shard.UserID]uint64
+	groups   map[shard.GroupID]bool // whose member he is
 }
 
 type heldKey struct {
@@ -54,6 +55,7 @@ func (d *device) forget() {
 	d.held = map[heldKey]*heldMessage{}
 	d.read = map[shard.UserID]uint64{}
 	d.receipts = map[shard.UserID]uint64{}
+	d.groups = map[shard.GroupID]bool{}
 	d.cursor = false
 }
 
@@ -102,7 +104,7 @@ func (w *world) login() {
 	d := pick(w, w.devices)
 	cmd := &shard.Login{
 		User: d.user, Device: d.name, Platform: d.platform, AutoRead: d.autoRead,
-		Policy: []shard.Policy{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[w.rng.IntN(10)],
+		Policy: []shard.Policy{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[w.rng.IntN(10)], IssuedAt: w.issuedAt(),
 	}
 	switch {
 	case w.chance(10): // its data was cleared
@@ -119,11 +121,7 @@ func (w *world) login() {
 		if r.Code != shard.OK {
 			return
 		}
-		for _, k := range r.Kicked {
-			if other := w.device(k.User, k.Session); other != nil {
-				other.session = 0
-			}
-		}
+		w.disconnect(r)
 		d.session = r.Session
 		w.startSync(d, r)
 	})
@@ -182,6 +180,9 @@ func (w *world) startSync(d *device, r *shard.Result) {
 		return
 	}
 	d.forget()
+	for _, ref := range sync.Groups {
+		d.groups[ref.Group] = true
+	}
 	d.told, d.base, d.former = sync.Arrival, sync.Arrival, sync.Arrival
 }
 
@@ -321,6 +322,10 @@ func (d *device) take(w *world, what string, b *shard.Batch) {
 			continue
 		}
 		c := &b.Changes[item.Change]
+		if c.Kind == shard.ChangeGroupJoined || c.Kind == shard.ChangeGroupLeft {
+			d.takeGroup(w, what, u, c)
+			continue
+		}
 		peer := shard.UserID(strings.Clone(string(c.Peer)))
 		v := u.views[peer]
 		if v == nil {
@@ -381,7 +386,7 @@ func (w *world) checkDevice(d *device) {
 	for _, peer := range u.peers {
 		v := u.views[peer]
 		for _, e := range v.held() {
-			if e.arrival > d.base && e.gap(limits, now) == "" && d.held[heldKey{peer, e.seq}] == nil {
+			if e.arrival > d.base && !e.imported && !e.blurred && e.gap(limits, now) == "" && d.held[heldKey{peer, e.seq}] == nil {
 				w.failf("%s of %s does not hold u:%s/%d, arrival %d", d.name, d.user, peer, e.seq, e.arrival)
 			}
 		}
@@ -404,11 +409,12 @@ func (w *world) checkDevice(d *device) {
 		}
 		v := u.views[c.peer]
 		switch {
-		case c.kind == shard.ChangeRead && d.read[c.peer] < c.seq:
+		case c.kind == shard.ChangeRead && (d.read[c.peer] < min(c.seq, v.readSeq) || c.back && d.read[c.peer] > v.readSeq):
 			w.failf("%s of %s: read cursor of u:%s = %d, want %d", d.name, d.user, c.peer, d.read[c.peer], v.readSeq)
 		case c.kind == shard.ChangeReceipt && d.receipts[c.peer] != v.receipt:
 			w.failf("%s of %s: receipt of u:%s = %d, want %d", d.name, d.user, c.peer, d.receipts[c.peer], v.receipt)
 		}
 	}
+	d.checkGroups(w, u)
 	d.base = max(d.base, min(d.former, d.told))
 }

@@ -16,9 +16,9 @@ type slotMove struct {
 	data     []byte
 }
 
-// startMove begins to move a user's slot elsewhere.
+// startMove begins to move a user's or a group's slot elsewhere.
 func (w *world) startMove() {
-	slot := shard.SlotOf(string(pick(w, w.users)))
+	slot := shard.SlotOf(string(pick(w, w.keys())))
 	if slices.ContainsFunc(w.moves, func(m *slotMove) bool { return m.slot == slot }) {
 		return
 	}

@@ -16,6 +16,8 @@ func describe(cmd shard.Command) string {
 	case *shard.Deliver:
 		l := c.Letter
 		return fmt.Sprintf("Deliver(%s to %s, number %d, kind %d, seq %d)", l.From, l.To, l.Number, l.Kind, l.Seq)
+	case *shard.SendGroup:
+		return fmt.Sprintf("SendGroup(%s to %s, cid %s, session %d, ttl %d, retry %v, admin %v)", c.User, c.Group, c.CID, c.Session, c.TTL, c.Retry, c.Admin)
 	case *shard.ImportSlot:
 		return fmt.Sprintf("ImportSlot(%d, %d bytes)", c.Slot, len(c.Data))
 	}
@@ -44,6 +46,9 @@ func diffResult(got, want *shard.Result) string {
 	case got.Session != want.Session || got.Reset != want.Reset || got.Since != want.Since:
 		return fmt.Sprintf("session %d, reset %v, since %d, want session %d, reset %v, since %d",
 			got.Session, got.Reset, got.Since, want.Session, want.Reset, want.Since)
+	case got.Pending != want.Pending || got.Deleted != want.Deleted || !slices.Equal(got.Failed, want.Failed):
+		return fmt.Sprintf("pending %v, deleted %d, failed %v, want pending %v, deleted %d, failed %v",
+			got.Pending, got.Deleted, got.Failed, want.Pending, want.Deleted, want.Failed)
 	case !slices.Equal(got.Kicked, want.Kicked):
 		return fmt.Sprintf("kicked = %v, want %v", got.Kicked, want.Kicked)
 	}
@@ -72,6 +77,7 @@ func (w *world) checkOutcome(sh *simShard) {
 				w.failf("Touched = %v, want %s in it", out.Touched, user)
 			}
 		}
+		w.checkMoved(out)
 	}
 }
 
@@ -95,7 +101,7 @@ func (w *world) checkOutbox(sh *simShard) {
 	type direction struct{ from, to shard.UserID }
 	got := map[direction]int{}
 	sh.leader.Letters(func(p shard.Posted) bool {
-		waiting := w.model.user(p.From).outbox(p.To).waiting
+		waiting := w.model.waiting(p.From, p.To)
 		n := got[direction{p.From, p.To}]
 		if !w.model.serves(ms, p.From) || n >= len(waiting) {
 			w.failf("Letters gives letter %d from %s to %s, want none", p.Number, p.From, p.To)
@@ -104,6 +110,15 @@ func (w *world) checkOutbox(sh *simShard) {
 		got[direction{p.From, p.To}]++
 		return true
 	})
+	for _, id := range w.groups {
+		if g := w.model.group(id); w.model.serves(ms, id.Key()) {
+			for to, waiting := range g.notices {
+				if n := got[direction{id.Key(), to}]; n != len(waiting) {
+					w.failf("Letters(%s to %s) = %d letters, want %d", id.Key(), to, n, len(waiting))
+				}
+			}
+		}
+	}
 	for _, from := range w.users {
 		if !w.model.serves(ms, from) {
 			continue

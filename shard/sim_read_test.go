@@ -59,7 +59,7 @@ func (u *modelUser) since(l *shard.Limits, session shard.SessionID, after, upTo 
 			if e.arrival <= after {
 				break
 			}
-			ownHere := e.own && e.session == session && session != 0
+			ownHere := e.own && e.session == session && session != 0 || e.imported // that is never pushed
 			if e.arrival <= upTo && !ownHere && e.gap(l, now) == "" {
 				refs = append(refs, modelRef{v, e})
 			}

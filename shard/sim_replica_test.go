@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/belfry-im/belfry/shard"
 )
@@ -79,7 +80,7 @@ func (w *world) replay(sh *simShard) {
 	w.catchUp(sh, shard.NewState(uint32(sh.index)), 0)
 }
 
-// sums are the checksums of all slots that users live in.
+// sums are the checksums of all slots that users and groups live in.
 func (w *world) sums(state *shard.State) map[uint16]uint64 {
 	sums := make(map[uint16]uint64, len(w.owner))
 	for slot := range w.owner {
@@ -89,7 +90,7 @@ func (w *world) sums(state *shard.State) map[uint16]uint64 {
 }
 
 func (w *world) compareReplicas(sh *simShard, state *shard.State) {
-	for _, user := range w.users {
+	for _, user := range w.keys() {
 		w.compareSlot(sh, state, user)
 	}
 	if state.Now() != sh.leader.Now() {
@@ -97,6 +98,9 @@ func (w *world) compareReplicas(sh *simShard, state *shard.State) {
 	}
 	if state.Cutoff() != sh.leader.Cutoff() {
 		w.failf("Cutoff() = %d on a replica of shard %d, want %d", state.Cutoff(), sh.index, sh.leader.Cutoff())
+	}
+	if got, want := slices.Collect(state.StoredAfter(0)), slices.Collect(sh.leader.StoredAfter(0)); !slices.Equal(got, want) {
+		w.failf("StoredAfter(0) = %v on a replica of shard %d, want %v", got, sh.index, want)
 	}
 	if state.Limits() != sh.leader.Limits() {
 		w.failf("Limits() = %+v on a replica of shard %d, want %+v", state.Limits(), sh.index, sh.leader.Limits())

@@ -22,6 +22,9 @@ func (w *world) retain() {
 	through := w.chance(50)
 	for range 10_000 {
 		next := w.retainOnce(sh, cmd)
+		for _, id := range w.groups {
+			w.exploreGroup(id)
+		}
 		if ms.sweepFrom = next % shard.Slots; next == shard.Slots || !through {
 			return
 		}
@@ -52,9 +55,9 @@ func (w *world) retainOnce(sh *simShard, cmd *shard.Retain) (next uint16) {
 	return next
 }
 
-// holders are the users of a shard whose logs still hold what the cutoff took.
+// holders are the users and groups of a shard whose logs still hold what the cutoff took.
 func (w *world) holders(sh *simShard) (users []shard.UserID) {
-	for _, user := range w.users {
+	for _, user := range w.keys() {
 		if shard.HoldsCut(sh.leader, user) {
 			users = append(users, user)
 		}
@@ -74,6 +77,14 @@ func (m *model) retain(sh *modelShard, c *shard.Retain) shard.Result {
 		u.cut(sh)
 		if slot := shard.SlotOf(string(id)); slot >= c.FirstSlot && !m.adopt.holdsCut(id) {
 			u.settle(sh)
+		}
+	}
+	for _, id := range m.groupIDs() {
+		if g := m.groups[id]; m.serves(sh, id.Key()) {
+			g.cut(sh)
+			if slot := shard.SlotOf(string(id.Key())); slot >= c.FirstSlot && !m.adopt.holdsCut(id.Key()) {
+				g.settle(sh)
+			}
 		}
 	}
 	return shard.Result{}
@@ -110,8 +121,8 @@ func settles(cmd shard.Command) bool {
 	switch c := cmd.(type) {
 	case *shard.Send:
 		return c.To != "" && c.CID != "" && len(c.Body) > 0
-	case *shard.Login:
-		return c.Device != ""
+	case *shard.Login, *shard.SetUser, *shard.RefreshToken, *shard.Import:
+		return false // unless they are taken
 	case *shard.Block:
 		return c.Target != "" && c.Target != c.User
 	case *shard.Deliver:

@@ -39,8 +39,33 @@ var deeds = []deed{
 	{30, (*world).move},
 	{20, (*world).snapshot},
 	{12, (*world).jump},
+	{6, (*world).setUser},
+	{6, (*world).refreshToken},
+	{25, (*world).setRead},
+	{1, (*world).eraseUser},
+	{25, (*world).importSome},
 	{60, (*world).readOne},
 	{3, (*world).readAll},
+
+	{330, (*world).talkInGroup},
+	{40, (*world).repeatTalk},
+	{90, (*world).readGroup},
+	{40, (*world).recallInGroup},
+	{10, (*world).deleteSender},
+	{40, (*world).hideInGroup},
+	{20, (*world).hideGroup},
+	{12, (*world).setGroupView},
+	{60, (*world).createGroup},
+	{3, (*world).dismissGroup},
+	{60, (*world).joinGroup},
+	{30, (*world).leaveGroup},
+	{35, (*world).answerJoin},
+	{35, (*world).addMembers},
+	{25, (*world).removeMembers},
+	{30, (*world).setMember},
+	{15, (*world).setGroup},
+	{25, (*world).repeatGroupCommand},
+	{90, (*world).followGroup},
 }
 
 var deedWeights = func() (sum int) {
@@ -55,7 +80,7 @@ var deedWeights = func() (sum int) {
 func (w *world) run(commands int) {
 	for w.commands < commands {
 		w.step++
-		w.clock += int64(w.rng.IntN(300))
+		w.clock += int64(w.rng.IntN(w.pace))
 		n := w.rng.IntN(deedWeights)
 		for _, d := range deeds {
 			if n -= d.weight; n < 0 {
@@ -63,6 +88,7 @@ func (w *world) run(commands int) {
 				break
 			}
 		}
+		w.tellHooks()
 		for _, sh := range w.shards {
 			if len(sh.pending) > 0 && w.chance(30) || len(sh.pending) >= 16 {
 				w.flush(sh)
@@ -108,6 +134,8 @@ func (w *world) rest() {
 			w.catchUpDevice(d)
 		}
 	}
+	w.catchUpFeeds()
+	w.checkMemberships()
 	w.readAll()
 	w.checkConservation()
 }
@@ -399,7 +427,7 @@ func sessionOf(cmd shard.Command) shard.SessionID {
 func (w *world) expire() {
 	cmd := &shard.Expire{LastSlot: shard.Slots - 1}
 	if w.chance(50) {
-		slot := shard.SlotOf(string(pick(w, w.users)))
+		slot := shard.SlotOf(string(pick(w, w.keys())))
 		cmd.FirstSlot, cmd.LastSlot = slot, slot
 	}
 	w.order(w.rng.IntN(simShards), cmd, nil)
@@ -408,7 +436,7 @@ func (w *world) expire() {
 // configure changes the bounds of one shard.
 func (w *world) configure() {
 	limits := w.limits
-	if w.limits.UserBytes < 1<<20 {
+	if w.limits.UserBytes < 1<<20 && !w.busy {
 		w.randomBounds(&limits)
 	}
 	w.order(w.rng.IntN(simShards), &shard.Configure{Limits: limits}, nil)
@@ -433,6 +461,14 @@ func (w *world) snapshot() {
 
 // jump lets time pass.
 func (w *world) jump() {
+	if w.busy && w.chance(80) {
+		return
+	}
+	if w.rng.IntN(40) == 0 {
+		w.mail = nil // no letter is on its way for so long
+		w.clock += pick(w, []int64{8, 31}) * 24 * 3600 * 1000
+		return
+	}
 	switch w.rng.IntN(10) {
 	case 0:
 		w.clock += w.limits.HistoryTTL.Milliseconds() + 1000
@@ -445,6 +481,7 @@ func (w *world) jump() {
 
 func (w *world) readOne() {
 	w.checkUser(pick(w, w.users))
+	w.exploreGroup(pick(w, w.groups))
 }
 
 func (w *world) readAll() {
@@ -452,6 +489,11 @@ func (w *world) readAll() {
 	for _, user := range w.users {
 		w.checkUser(user)
 		w.checkElsewhere(user)
+	}
+	for _, id := range w.groups {
+		w.checkGroup(id)
+		w.exploreGroup(id)
+		w.checkGroupElsewhere(id)
 	}
 	for _, sh := range w.shards {
 		w.compareReplicas(sh, sh.follower)

@@ -19,10 +19,12 @@ const simShards = 3
 type world struct {
 	seed     uint64
 	rng      *rand.Rand
+	hookRng  *rand.Rand // of what concerns hooks alone, which changes nothing else
 	model    *model
 	shards   []*simShard
 	users    []shard.UserID
-	owner    map[uint16]int // shard of each user's slot
+	groups   []shard.GroupID
+	owner    map[uint16]int // shard of each user's and group's slot
 	moves    []*slotMove
 	mail     [][]byte // encoded letters on their way
 	trims    []shard.Trim
@@ -31,14 +33,24 @@ type world struct {
 	sent     []*shard.Send // to be repeated, as are requests
 	requests []order
 	acked    map[[2]shard.UserID]int
+	imported map[[2]shard.UserID]int // rows in the first one's view of the second
+	streams  []*simStream
 	nextID   uint64
+	talk     []*shard.SendGroup   // to groups, to be repeated
+	asked    []shard.GroupCommand // likewise
+	feeds    []*feed
+	busy     bool // there is one group, in which much happens at a time
+	pace     int  // ms, that a step takes at most
 	step     int
 	commands int          // executed
 	spoil    func(*world) // plants a bug after a batch; nil in a sound world
 	arrived  []uint16     // slots that the last batch imported
-	trail    []trace
-	batch    shard.Batch // used again for each read, as is page
-	page     shard.Page
+	// blindToTags is a bug that lies in reading: cursors of other groups pass for
+	// those of the group asked for.
+	blindToTags bool
+	trail       []trace
+	batch       shard.Batch // used again for each read, as is page
+	page        shard.Page
 
 	limits    shard.Limits
 	bodyBytes int // of a usual body, at most
@@ -103,8 +115,8 @@ func (w *world) failf(format string, args ...any) {
 
 func newWorld(seed uint64) *world {
 	w := &world{
-		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xbe1f)), model: newModel(simShards),
-		owner: map[uint16]int{}, acked: map[[2]shard.UserID]int{}, clock: 1_700_000_000_000,
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xbe1f)), hookRng: rand.New(rand.NewPCG(seed, 0x400c)), model: newModel(simShards),
+		owner: map[uint16]int{}, acked: map[[2]shard.UserID]int{}, imported: map[[2]shard.UserID]int{}, clock: 1_700_000_000_000,
 	}
 	users := 4 + w.rng.IntN(5)
 	switch w.rng.IntN(20) {
@@ -119,10 +131,17 @@ func newWorld(seed uint64) *world {
 		w.users = append(w.users, id)
 		w.owner[shard.SlotOf(string(id))] = firstOwner(shard.SlotOf(string(id)))
 	}
+	w.busy, w.pace = w.chance(8), 300
+	w.makeGroups()
 	w.limits = w.randomLimits()
+	if w.busy {
+		w.pace = 3
+		w.limits.GroupTTL, w.limits.GroupBytes, w.limits.GroupRate = time.Hour, 1<<20, -1
+	}
 	w.bodyBytes = []int{20, 60, 200}[w.rng.IntN(3)]
 	if w.chance(10) { // much to keep, so that snapshots come in several pieces
 		w.bodyBytes, w.limits.UserBytes = 1500, 1<<20
+		w.limits.GroupBytes = 1 << 19
 	}
 	for i := range simShards {
 		sh := &simShard{
@@ -146,7 +165,7 @@ func (w *world) openSlots(index int) {
 		w.order(index, &shard.OpenSlots{FirstSlot: uint16(first(index)), LastSlot: uint16(first(index+1) - 1)}, nil)
 		return
 	}
-	for _, user := range slices.Concat(w.users, strangers) {
+	for _, user := range slices.Concat(w.keys(), strangers) {
 		if slot := shard.SlotOf(string(user)); firstOwner(slot) == index {
 			w.order(index, &shard.OpenSlots{FirstSlot: slot, LastSlot: slot}, nil)
 		}
@@ -162,6 +181,8 @@ func (w *world) randomLimits() shard.Limits {
 		DedupWindow: time.Duration(5+w.rng.IntN(30)) * time.Second,
 	}
 	l.RecallWindow = time.Duration(5+w.rng.IntN(30)) * time.Second
+	l.GroupTTL = time.Duration(30+w.rng.IntN(600)) * time.Second
+	l.GroupRate = []int{-1, -1, 1, 2, 5}[w.rng.IntN(5)]
 	w.randomBounds(&l)
 	return l
 }
@@ -175,6 +196,8 @@ func (w *world) randomBounds(l *shard.Limits) {
 	l.NewConversations = 1 + w.rng.IntN(8)
 	l.MaxConversations = 4 + w.rng.IntN(8)
 	l.MaxBlocked = 1 + w.rng.IntN(3)
+	l.GroupBytes = 500 + w.rng.IntN(8000)
+	l.GroupBurst = 2 + w.rng.IntN(20)
 	if w.chance(10) {
 		l.OfflineMaxMessages, l.NewConversations = -1, -1
 	}
@@ -188,7 +211,7 @@ func (w *world) chance(percent int) bool { return w.rng.IntN(100) < percent }
 
 func pick[T any](w *world, from []T) T { return from[w.rng.IntN(len(from))] }
 
-// shardOf is the shard that owns a user.
+// shardOf is the shard that owns a user, or a group by its key.
 func (w *world) shardOf(user shard.UserID) *simShard {
 	slot := shard.SlotOf(string(user))
 	if index, ok := w.owner[slot]; ok {
@@ -253,6 +276,8 @@ func (w *world) flush(sh *simShard) {
 	}
 	w.launch(sh)
 	w.checkTouched(sh)
+	w.checkTouchedGroups(sh, orders)
+	w.checkHooks(sh)
 	if w.spoil != nil {
 		w.spoil(w)
 	}
@@ -268,9 +293,11 @@ func (w *world) follow(sh *simShard, orders []order, at int64) {
 	w.model.begin()
 	if len(orders) == 1 {
 		w.model.adopt = &adoption{
-			readSeq:   func(user, peer shard.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
-			receipted: func(user, peer shard.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
-			holdsCut:  func(user shard.UserID) bool { return shard.HoldsCut(sh.leader, user) },
+			readSeq:     func(user, peer shard.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
+			receipted:   func(user, peer shard.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
+			looksErased: func(user, peer shard.UserID) (uint64, bool) { return shard.LooksErased(sh.leader, user, peer) },
+			next:        func() uint64 { return sh.outcome.Results[0].Seq },
+			holdsCut:    func(user shard.UserID) bool { return shard.HoldsCut(sh.leader, user) },
 		}
 	}
 	w.arrived = w.arrived[:0]

@@ -55,11 +55,12 @@ func (s *State) collect(u *user, session SessionID, after, upTo uint64, refs []r
 		if u.activity(c) <= after {
 			break
 		}
-		if c.lastArrival <= after || c.log.Len() == 0 {
+		from := max(after, u.imported(int(i-1)).arrival) // nobody is pushed what was imported
+		if c.lastArrival <= from || c.log.Len() == 0 {
 			continue
 		}
 		logs++
-		for cur := c.log.Ascend(s.arena, c.log.AfterArrival(s.arena, after)); cur.Next(&e) && e.Arrival <= upTo; {
+		for cur := c.log.Ascend(s.arena, c.log.AfterArrival(s.arena, from)); cur.Next(&e) && e.Arrival <= upTo; {
 			if e.Flags&ring.Own != 0 && SessionID(e.Session) == session && session != 0 {
 				continue
 			}

@@ -33,10 +33,13 @@ type State struct {
 	spare  []uint32     // numbers of users in blocks, used once and free again
 	seed   maphash.Seed // of the tables: it has a part in speed, but in no result
 
-	letterBytes int // waiting in outboxes
-	sentRecords int // in dedupe windows
-	tableBytes  int // of the tables of users
+	hooks       hookQueue
+	carried     map[*slot]*hookQueue // what waited for hooks when a slot was frozen: it moves along
+	letterBytes int                  // waiting in outboxes
+	sentRecords int                  // in dedupe windows
+	tableBytes  int                  // of the tables of users
 	ages        ages
+	longestTTL  int64 // ms, that was set of a user since the state was made
 
 	commands commandSet
 	out      *Outcome // of the Apply that runs
@@ -69,9 +72,11 @@ type user struct {
 	sent     sentWindow
 	outbox   []outQueue
 	sessions []session
-	teams    array[teamRef] // groups, by name
-	teamsAt  uint64         // arrival number of the newest change of them
-	team     *team          // of a group, whose log is its only conversation; nil for a user
+	account  *account          // what an administrator has set; nil = nothing
+	imports  array[importMark] // by conversation
+	teams    array[teamRef]    // groups, by name
+	teamsAt  uint64            // arrival number of the newest change of them
+	team     *team             // of a group, whose log is its only conversation; nil for a user
 }
 
 // firstArrival is what the arrival order of a user begins after, so that the
@@ -103,7 +108,7 @@ func (s *State) Owns(slot uint16) bool { return s.slots[slot] != nil && !s.slots
 // of the arena.
 func (s *State) Size() int {
 	const blockBytes = int(unsafe.Sizeof([usersPerBlock]user{}))
-	return s.arena.Stats().Used + len(s.blocks)*blockBytes + s.tableBytes + s.letterBytes
+	return s.arena.Stats().Used + len(s.blocks)*blockBytes + s.tableBytes + s.letterBytes + s.hooks.size()
 }
 
 // slotFor is nil when the key's slot is frozen or elsewhere.

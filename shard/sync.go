@@ -71,10 +71,13 @@ func (sync *Sync) Queue() int { return max(len(sync.refs)-sync.last, 0) }
 
 // queue lists a conversation's queue, as far as it came after the cursor.
 func (s *State) queue(u *user, i uint32, sync *Sync, now int64) {
-	c := &u.convs.items[i]
+	c, after := &u.convs.items[i], sync.Since
+	if after > 0 {
+		after = max(after, u.imported(int(i)).arrival) // not pushed by cursor
+	}
 	var e ring.Entry
 	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
-		if e.Arrival > sync.Since && s.inQueue(u, c, &e, now) {
+		if e.Arrival > after && s.inQueue(u, c, &e, now) {
 			sync.refs = append(sync.refs, ref{arrival: e.Arrival, seq: e.Seq, conv: i})
 		}
 	}

@@ -248,6 +248,7 @@ func (s *State) happened(u *user, kind GroupEventKind, by UserID, users ...UserI
 	t.events = append(t.events, GroupEvent{
 		Kind: kind, Group: t.id, By: by, Users: users, Time: s.now, Arrival: u.arrival,
 	})
+	s.out.Events = append(s.out.Events, t.events[len(t.events)-1])
 	s.weigh(t)
 	s.touch(u)
 	return u.arrival

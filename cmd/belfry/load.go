@@ -46,18 +46,20 @@ lost, doubled, reordered or altered. The exit code is 1 if anything was.
 Users are new in each run and sign their own tokens, with the secret of
 --auth-secret-file or the one that ` + "`belfry serve --dev`" + ` has put into the data
 folder. The server's limits are made for clients, not for load: start it with
---frame-rate 0 --login-rate 0 --new-conversations 0.`,
+--frame-rate 0 --login-rate 0 --new-conversations 0 --group-rate 0.`,
 		Example: `  belfry load pairs
   belfry load pairs --rate 2000 --duration 1m --server-pid $(pgrep -x belfry)
+  belfry load group --members 1000
   belfry load login --users 1000 --backlog 100
   belfry load idle --connections 10000 --server-pid 4711 --output json
   belfry load reconnect --drop`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("want a scenario: pairs, login, idle, reconnect, slow or table")
+			return usagef("want a scenario: pairs, group, chatroom, login, idle, reconnect, slow or table")
 		},
 	}
-	cmd.AddCommand(loadPairsCommand(), loadLoginCommand(), loadIdleCommand(), loadReconnectCommand(), loadSlowCommand(), loadTableCommand())
+	cmd.AddCommand(loadPairsCommand(), loadGroupCommand(), loadChatroomCommand(), loadLoginCommand(), loadIdleCommand(),
+		loadReconnectCommand(), loadSlowCommand(), loadTableCommand())
 	return cmd
 }
 
@@ -122,13 +124,30 @@ const rateWindow = 1024
 func loadLoginCommand() *cobra.Command {
 	var o loadOptions
 	config := loadtest.LoginConfig{Users: 1000, Backlog: 100, Body: 128}
+	var groups groupLoginOptions
 	cmd := &cobra.Command{
-		Use:     "login",
-		Short:   "Many users come back to a backlog at once",
-		Long:    `Fill the offline queues of users, then have all of them log in at once.`,
-		Example: `  belfry load login --users 1000 --backlog 100 --body 128`,
-		Args:    cobra.NoArgs,
+		Use:   "login",
+		Short: "Many users come back to a backlog at once",
+		Long: `Fill the offline queues of users, then have all of them log in at once.
+
+With --groups users have no queue, but are members of so many groups with unread
+messages, and log in one after the other: by turns as a new device, and with the
+cursors that the login before gave. The time runs from the request to onSynced.
+The server has to be started with --group-rate 0.`,
+		Example: `  belfry load login --users 1000 --backlog 100 --body 128
+  belfry load login --groups 1000`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if groups.groups > 0 {
+				config, err := groups.config(cmd, &config)
+				if err != nil {
+					return err
+				}
+				return o.run(cmd, &config.Config, func(ctx context.Context) (loadReport, error) {
+					report, err := loadtest.GroupLogin(ctx, config)
+					return groupLoginReport{report}, err
+				})
+			}
 			return o.run(cmd, &config.Config, func(ctx context.Context) (loadReport, error) {
 				report, err := loadtest.Login(ctx, config)
 				return loginReport{report}, err
@@ -140,6 +159,7 @@ func loadLoginCommand() *cobra.Command {
 	fs.Var(count{&config.Users, 1, loadtest.MaxUsers}, "users", "users that log in")
 	fs.Var(count{&config.Backlog, 1, 1e6}, "backlog", "messages that wait for each user")
 	fs.Var(size{&config.Body, loadtest.MinBody, loadtest.MaxBody}, "body", "body of each message as stored")
+	groups.bind(fs)
 	return cmd
 }
 

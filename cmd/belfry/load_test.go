@@ -22,7 +22,7 @@ import (
 // startLoadServer starts a server without the limits that are made for clients.
 func startLoadServer(t *testing.T) *server {
 	t.Helper()
-	return startServer(t, "--frame-rate=0", "--login-rate=0", "--new-conversations=0", "--shards=2")
+	return startServer(t, "--frame-rate=0", "--login-rate=0", "--new-conversations=0", "--group-rate=0", "--shards=2")
 }
 
 // load runs `belfry load` and gives its exit code and output.
@@ -74,6 +74,60 @@ func TestLoadLogin(t *testing.T) {
 	s.loadJSON(&report, "login", "--users", "30", "--backlog", "20")
 	if report.Delivered != 600 || report.Login.Count != 30 || report.Seconds == 0 {
 		t.Errorf("report = %+v, want 600 messages delivered in 30 logins", report)
+	}
+}
+
+func TestLoadLoginWithGroups(t *testing.T) {
+	s := startLoadServer(t)
+	var report loadtest.GroupLoginReport
+	s.loadJSON(&report, "login", "--groups", "120", "--users", "2", "--group-unread", "3", "--group-backlog", "2", "--rounds", "2")
+	if report.New.Count != 4 || report.NewPushed != 240 || report.ReturningPushed != 0 || report.Named != 120 {
+		t.Errorf("report = %+v, want 4 logins with 240 messages", report)
+	}
+}
+
+func TestLoadGroup(t *testing.T) {
+	s := startLoadServer(t)
+	for _, args := range [][]string{
+		{"--kind", "chatroom"},
+		{"--kind", "private", "--senders", "3", "--codec", "json"},
+		{"--kind", "public", "--rate", "100"},
+		{"--kind", "live", "--size", "300"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			var report loadtest.GroupReport
+			s.loadJSON(&report, append([]string{"group", "--members", "8", "--duration", "400ms", "--warmup", "100ms"}, args...)...)
+			if report.Sent == 0 || report.Delivered+report.Skipped != 7*report.Sent || report.Delivery.Count == 0 || report.Server == nil {
+				t.Errorf("report = %+v", report)
+			}
+			if report.Senders == 1 && report.Decoded > report.Delivered/2 {
+				t.Errorf("%d of %d deliveries were decoded: the generator does not know this server's frames", report.Decoded, report.Delivered)
+			}
+		})
+	}
+}
+
+// TestLoadGroupLimited runs against a server that limits the rate of groups.
+func TestLoadGroupLimited(t *testing.T) {
+	s := startServer(t, "--frame-rate=0", "--login-rate=0")
+	code, _, errs := s.load("group", "--members", "3", "--duration", "1h")
+	if code != 1 || !strings.Contains(errs, "--group-rate 0") {
+		t.Errorf("exit code %d, %q; want 1 and what to do", code, errs)
+	}
+}
+
+// TestLoadChatroomDrop has members away for longer than a login brings back.
+func TestLoadChatroomDrop(t *testing.T) {
+	s := startLoadServer(t)
+	for _, c := range []struct{ rate, away string }{{"50", "300ms"}, {"1000", "500ms"}} {
+		var report loadtest.ChatroomReport
+		s.loadJSON(&report, "chatroom", "--drop", "--members", "150", "--online", "20", "--rate", c.rate, "--away", c.away, "--lead", "200ms", "--trail", "200ms")
+		if report.Login.Count != 19 || report.Delivered != 19*report.Sent || report.Missed+report.Fetched == 0 || report.Server == nil {
+			t.Errorf("report = %+v, want 19 clients back and messages that they had missed", report)
+		}
+		if long := c.rate == "1000"; long != (report.Fetched > 0) {
+			t.Errorf("%d messages were fetched from history at %s/s", report.Fetched, c.rate)
+		}
 	}
 }
 
@@ -155,6 +209,9 @@ func TestLoadTables(t *testing.T) {
 		"dial → all there": {"login", "--users", "3", "--backlog", "2"},
 		"alive":            {"idle", "--connections", "3", "--hold", "0s"},
 		"back → synced":    {"reconnect", "--drop", "--clients", "3", "--away", "0s"},
+		"deliveries/s":     {"group", "--members", "3", "--duration", "100ms", "--warmup", "0s"},
+		"back → complete":  {"chatroom", "--drop", "--members", "3", "--online", "2", "--lead", "100ms", "--away", "0s", "--trail", "100ms"},
+		"with cursors":     {"login", "--groups", "3", "--users", "2", "--rounds", "1"},
 		"their next login": {"slow", "--users", "2", "--slow", "1", "--rate", "100", "--slow-rate", "100", "--warmup", "0s", "--duration", "100ms", "--slow-duration", "100ms", "--close-patience", "10ms"},
 	} {
 		code, out, errs := s.load(args...)
@@ -185,6 +242,12 @@ func TestLoadFails(t *testing.T) {
 		{"pairs --users 3", 2, "--users 3: want an even number"},
 		{"pairs --body 10B", 2, "--body"},
 		{"pairs --rate x", 2, "--rate"},
+		{"login --groups 5 --backlog 5", 2, "--groups: with it there is no --backlog"},
+		{"group --members 2 --senders 3", 2, "--senders 3: want at most"},
+		{"group --kind club", 2, "--kind"},
+		{"group --size 10B", 2, "--body"},
+		{"chatroom --members 5 --online 6", 2, "--online 6: want at most"},
+		{"chatroom --away 1s", 2, "--away: want --drop"},
 		{"idle --connections 0", 2, "--connections"},
 		{"login --backlog 0", 2, "--backlog"},
 		{"reconnect --clients 0", 2, "--clients"},

@@ -12,14 +12,48 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/belfry-im/belfry/loadtest"
 )
 
+// lossOptions are the flags of scenarios in which all sessions are lost.
+type lossOptions struct {
+	loss    *loadtest.Loss
+	pidFile string
+}
+
+func (o *lossOptions) bind(fs *pflag.FlagSet) {
+	o.loss.Away = time.Second
+	fs.BoolVar(&o.loss.Drop, "drop", false, "the clients hang up; no restart")
+	fs.Var(duration{&o.loss.Away, 0}, "away", "how long they stay away, with --drop")
+	fs.StringVar(&o.pidFile, "server-pid-file", "", "file with the server's process, read when it is back; else its CPU and memory after the restart are left out")
+}
+
+// prepare checks the flags and has the run say when the server is to be restarted.
+func (o *lossOptions) prepare(cmd *cobra.Command) error {
+	switch {
+	case o.loss.Drop && o.pidFile != "":
+		return usagef("--server-pid-file: the server goes on with --drop, want --server-pid")
+	case !o.loss.Drop && cmd.Flags().Changed("away"):
+		return usagef("--away: want --drop with it")
+	}
+	if !o.loss.Drop {
+		o.loss.Lose = func(context.Context) error {
+			_, err := fmt.Fprintln(cmd.ErrOrStderr(), "restart the server now")
+			return err
+		}
+	}
+	if o.pidFile != "" {
+		o.loss.NewPID = func(ctx context.Context) (int, error) { return awaitPID(ctx, o.pidFile) }
+	}
+	return nil
+}
+
 func loadReconnectCommand() *cobra.Command {
 	var o loadOptions
-	var pidFile string
-	config := loadtest.ReconnectConfig{Clients: 10000, Body: 128, Rate: 200, Away: time.Second}
+	config := loadtest.ReconnectConfig{Clients: 10000, Body: 128, Rate: 200}
+	loss := lossOptions{loss: &config.Loss}
 	cmd := &cobra.Command{
 		Use:   "reconnect",
 		Short: "All sessions are lost at once and come back at once",
@@ -32,20 +66,8 @@ word and come back after --away.`,
   belfry load reconnect --drop --away 5s --server-pid 4711`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch {
-			case config.Drop && pidFile != "":
-				return usagef("--server-pid-file: the server goes on with --drop, want --server-pid")
-			case !config.Drop && cmd.Flags().Changed("away"):
-				return usagef("--away: want --drop with it")
-			}
-			if !config.Drop {
-				config.Lose = func(context.Context) error {
-					_, err := fmt.Fprintln(cmd.ErrOrStderr(), "restart the server now")
-					return err
-				}
-			}
-			if pidFile != "" {
-				config.NewPID = func(ctx context.Context) (int, error) { return awaitPID(ctx, pidFile) }
+			if err := loss.prepare(cmd); err != nil {
+				return err
 			}
 			return o.run(cmd, &config.Config, func(ctx context.Context) (loadReport, error) {
 				report, err := loadtest.Reconnect(ctx, config)
@@ -55,12 +77,10 @@ word and come back after --away.`,
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
+	loss.bind(fs)
 	fs.Var(count{&config.Clients, 1, loadtest.MaxUsers}, "clients", "sessions that are lost, each of a user of its own")
-	fs.BoolVar(&config.Drop, "drop", false, "the clients hang up; no restart")
-	fs.Var(duration{&config.Away, 0}, "away", "how long they stay away, with --drop")
 	fs.Var(count{&config.Rate, 1, 1e6}, "rate", "messages per second to every tenth client, all together")
 	fs.Var(size{&config.Body, loadtest.MinBody, loadtest.MaxBody}, "body", "body of each message as stored")
-	fs.StringVar(&pidFile, "server-pid-file", "", "file with the server's process, read when it is back; else its CPU and memory after the restart are left out")
 	return cmd
 }
 
@@ -107,26 +127,37 @@ func readPID(path string) (int, error) {
 type reconnectReport struct{ *loadtest.ReconnectReport }
 
 func (r reconnectReport) table() [][]string {
-	how := "which hung up"
+	rows := append([][]string{
+		{fmt.Sprintf("reconnect: %s clients, %s, %s", grouped(float64(r.Clients)), r.Codec, howLost(&r.Storm))},
+	}, stormRows(&r.Storm)...)
+	rows = append(rows,
+		[]string{"messages", fmt.Sprintf("%s sent, %s delivered, %s of them by a sync, %s pushed again",
+			grouped(float64(r.Sent)), grouped(float64(r.Delivered)), grouped(float64(r.Missed)), grouped(float64(r.Repeated)))})
+	return finish(rows, r.Verdict)
+}
+
+func howLost(r *loadtest.Storm) string {
 	if r.Restarted {
-		how = "the server was restarted"
+		return "the server was restarted"
 	}
+	return "which hung up"
+}
+
+// stormRows tell what the return of all sessions took.
+func stormRows(r *loadtest.Storm) [][]string {
 	rows := [][]string{
-		{fmt.Sprintf("reconnect: %s clients, %s, %s", grouped(float64(r.Clients)), r.Codec, how)},
 		{"away for", fmt.Sprintf("%.2f s", r.AwaySeconds)},
 		{"all synced in", fmt.Sprintf("%.2f s", r.Seconds)},
 		{"logins/s", grouped(r.LoginsPerSecond)},
 		latencyHead,
 		latencyRow("back → reply", r.Answer),
 		latencyRow("back → synced", r.Login),
+		latencyRow("back → complete", r.Complete),
 		{"attempts", grouped(float64(r.Attempts))},
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Errors)) {
 		rows = append(rows, []string{"failed", grouped(float64(r.Errors[kind])) + " " + kind})
 	}
-	rows = append(rows,
-		[]string{"messages", fmt.Sprintf("%s sent, %s delivered, %s of them by a sync, %s pushed again",
-			grouped(float64(r.Sent)), grouped(float64(r.Delivered)), grouped(float64(r.Missed)), grouped(float64(r.Repeated)))})
 	if r.RSSBefore > 0 {
 		rows = append(rows, []string{"server before", mebibytes(r.RSSBefore)})
 	}
@@ -134,5 +165,5 @@ func (r reconnectReport) table() [][]string {
 	if r.CPUPerLoginMS > 0 {
 		rows = append(rows, []string{"server CPU a login", fmt.Sprintf("%.2f ms", r.CPUPerLoginMS)})
 	}
-	return finish(rows, r.Verdict)
+	return rows
 }

@@ -71,7 +71,7 @@ func (s *loadServer) start(ctx context.Context) error {
 	args := append([]string{
 		"serve", "--listen", s.listen, "--admin-listen", s.adminListen, "--data", s.path("data"),
 		"--auth-secret-file", s.path("auth.secret"), "--admin-token-file", s.path("admin.tokens"),
-		"--frame-rate", "0", "--login-rate", "0", "--new-conversations", "0",
+		"--frame-rate", "0", "--login-rate", "0", "--new-conversations", "0", "--group-rate", "0",
 	}, s.flags...)
 	cmd := exec.Command(program, args...)
 	for _, e := range os.Environ() {
@@ -149,6 +149,11 @@ func (s *loadServer) logEnd() string {
 	}
 	const most = 2 << 10
 	return string(text[max(0, len(text)-most):])
+}
+
+// loss has a scenario restart the server.
+func (s *loadServer) loss() loadtest.Loss {
+	return loadtest.Loss{Lose: s.restart, NewPID: func(context.Context) (int, error) { return s.pid(), nil }}
 }
 
 func (s *loadServer) pid() int { return s.cmd.Process.Pid }

@@ -35,12 +35,15 @@ type tableOptions struct {
 	connections int
 	logins      int
 	slow        loadtest.SlowConfig
+	group       loadtest.GroupConfig
+	chatroom    loadtest.ChatroomConfig
+	groupLogin  loadtest.GroupLoginConfig
 	fsyncs      int
 	output      string
 }
 
 // tableScenarios are the parts of the table in their order.
-var tableScenarios = []string{"pairs", "rate", "login", "idle", "reconnect", "slow"}
+var tableScenarios = []string{"pairs", "rate", "login", "idle", "reconnect", "slow", "group", "chatroom", "groups"}
 
 func loadTableCommand() *cobra.Command {
 	var o tableOptions
@@ -82,6 +85,11 @@ func (o *tableOptions) bind(fs *pflag.FlagSet) {
 	o.slow = defaultSlow()
 	fs.Var(count{&o.slow.Slow, 1, loadtest.MaxUsers}, "slow", "peers that stop reading")
 	fs.Var(duration{&o.slow.SlowDuration, time.Millisecond}, "slow-duration", "how long they do not read")
+	o.group, o.chatroom, o.groupLogin = defaultGroup(), defaultChatroom(), defaultGroupLogin()
+	fs.Var(count{&o.group.Members, 2, loadtest.MaxUsers}, "members", "members of the group, all online")
+	fs.Var(count{&o.chatroom.Members, 2, loadtest.MaxChatroom}, "room-members", "members of the chatroom")
+	fs.Var(count{&o.chatroom.Online, 2, loadtest.MaxChatroom}, "room-online", "of them, those who are online")
+	fs.Var(count{&o.groupLogin.Groups, 1, loadtest.MaxUsers}, "groups", "groups of those who log in with groups")
 	o.output = "table"
 	fs.Var(choice{&o.output, []string{"table", "json"}}, "output", "form of the report")
 }
@@ -102,6 +110,9 @@ func (o *tableOptions) run(cmd *cobra.Command) error {
 	}
 	if o.users%2 != 0 {
 		return usagef("--users %d: want an even number", o.users)
+	}
+	if o.chatroom.Online > o.chatroom.Members {
+		return usagef("--room-online %d: want at most as many as --room-members %d", o.chatroom.Online, o.chatroom.Members)
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -153,6 +164,9 @@ func (t *loadTable) run(ctx context.Context, wanted map[string]bool) (err error)
 		{"idle", t.shards[:1], t.idle},
 		{"reconnect", t.shards[:1], t.reconnect},
 		{"slow", t.shards[:1], t.slowPeers},
+		{"group", t.shards[:1], t.oneGroup},
+		{"chatroom", t.shards[:1], t.chatroomStorm},
+		{"groups", t.shards[:1], t.loginWithGroups},
 	} {
 		for _, shards := range scenario.shards {
 			if !wanted[scenario.name] {
@@ -252,8 +266,7 @@ func (t *loadTable) idle(ctx context.Context, s *loadServer, _ int) (err error) 
 func (t *loadTable) reconnect(ctx context.Context, s *loadServer, _ int) (err error) {
 	t.report.Reconnect, err = loadtest.Reconnect(ctx, loadtest.ReconnectConfig{
 		Config: t.config(s), Clients: t.connections, Body: 128,
-		Lose:   s.restart,
-		NewPID: func(context.Context) (int, error) { return s.pid(), nil },
+		Loss: s.loss(),
 	})
 	return err
 }
@@ -263,5 +276,35 @@ func (t *loadTable) slowPeers(ctx context.Context, s *loadServer, _ int) (err er
 	config.Config, config.Users, config.Duration = t.config(s), t.users, t.duration
 	config.Closes = slowCloses("http://"+s.adminListen, s.admin)
 	t.report.Slow, err = loadtest.Slow(ctx, config)
+	return err
+}
+
+// groupRate is at how many messages per second a group is written to without
+// waiting: few enough for one to be in a frame.
+const groupRate = 50
+
+// oneGroup runs the group at saturation, then at a rate.
+func (t *loadTable) oneGroup(ctx context.Context, s *loadServer, _ int) (err error) {
+	config := t.group
+	config.Config, config.Duration, config.Warmup = t.config(s), t.duration, min(t.duration, config.Warmup)
+	if t.report.Group, err = loadtest.Group(ctx, config); err != nil {
+		return err
+	}
+	config.Rate = groupRate
+	t.report.GroupRate, err = loadtest.Group(ctx, config)
+	return err
+}
+
+func (t *loadTable) chatroomStorm(ctx context.Context, s *loadServer, _ int) (err error) {
+	config := t.chatroom
+	config.Config, config.Loss = t.config(s), s.loss()
+	t.report.Chatroom, err = loadtest.Chatroom(ctx, config)
+	return err
+}
+
+func (t *loadTable) loginWithGroups(ctx context.Context, s *loadServer, _ int) (err error) {
+	config := t.groupLogin
+	config.Config = t.config(s)
+	t.report.Groups, err = loadtest.GroupLogin(ctx, config)
 	return err
 }

@@ -21,7 +21,7 @@ func TestLoadTable(t *testing.T) {
 	dir := t.TempDir()
 	cmd := exec.Command(bin, "load", "table", "--dir", dir, "--shards", "1,2", "--output", "json",
 		"--duration", "300ms", "--hold", "0s", "--users", "10", "--connections", "50", "--logins", "10", "--fsyncs", "10",
-		"--slow", "5", "--slow-duration", "1500ms",
+		"--slow", "5", "--slow-duration", "1500ms", "--members", "10", "--room-members", "150", "--room-online", "20", "--groups", "20",
 		"--serve-flag=--ack-timeout=200ms", "--serve-flag=--window=4:64KiB")
 	cmd.Env = cleanEnv()
 	var out, errs bytes.Buffer
@@ -42,6 +42,9 @@ func TestLoadTable(t *testing.T) {
 	if !report.Reconnect.Restarted || report.Reconnect.Server == nil {
 		t.Errorf("reconnect = %+v, want that of a restart", report.Reconnect)
 	}
+	if !report.Chatroom.Restarted || report.Chatroom.Delivered != 19*report.Chatroom.Sent || report.Group.Sent == 0 || report.Groups.New.Count == 0 {
+		t.Errorf("chatroom = %+v, group = %+v, groups = %+v", report.Chatroom, report.Group, report.Groups)
+	}
 	var what []string
 	for _, row := range report.Rows {
 		what = append(what, row.What)
@@ -49,8 +52,8 @@ func TestLoadTable(t *testing.T) {
 			t.Errorf("row %+v, want a figure and a bar", row)
 		}
 	}
-	if len(report.Rows) != 13 {
-		t.Errorf("%d rows, want 13:\n%s", len(report.Rows), strings.Join(what, "\n"))
+	if len(report.Rows) != 18 {
+		t.Errorf("%d rows, want 18:\n%s", len(report.Rows), strings.Join(what, "\n"))
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("the run left %v, %v in its folder", left, err)
@@ -66,6 +69,7 @@ func TestLoadTableRefusals(t *testing.T) {
 		{[]string{"--only", "nonsense"}, 2, "--only nonsense"},
 		{[]string{"--shards", "x"}, 2, "--shards"},
 		{[]string{"--users", "3"}, 2, "--users 3: want an even number"},
+		{[]string{"--room-members", "5", "--room-online", "6"}, 2, "--room-online 6"},
 		{[]string{"--dir", "/does/not/exist"}, 1, "--dir"},
 	} {
 		var out bytes.Buffer
@@ -88,12 +92,16 @@ func TestTableReport(t *testing.T) {
 		Rate:      &loadtest.PairsReport{Rate: 2000, Delivery: ms(1.39, 4.5)},
 		Login:     &loadtest.LoginReport{Users: 1000, Backlog: 100, Seconds: 0.3},
 		Idle:      &loadtest.IdleReport{Connections: 10_000, RSSAfter: 1, RSSPerSession: 8 << 10},
-		Reconnect: &loadtest.ReconnectReport{Clients: 10_000, Seconds: 5.5},
+		Reconnect: &loadtest.ReconnectReport{Clients: 10_000, Storm: loadtest.Storm{Seconds: 5.5}},
 		Slow: &loadtest.SlowReport{
 			Slow: 100, Body: 128, SlowSent: 1000, SlowDelivered: 999, ServerCloses: new(int64(99)),
 			Without: loadtest.SlowPhase{Delivery: ms(1, 2), RSSMax: 100 << 20},
 			With:    loadtest.SlowPhase{Delivery: ms(1, 3.5), RSSMax: 120 << 20},
 		},
+		Group:     &loadtest.GroupReport{Members: 1000, Senders: 1, Window: 64, DeliveriesPerSecond: 300_000, Server: cpu(1.1), Generator: cpu(1)},
+		GroupRate: &loadtest.GroupReport{Members: 1000, Senders: 1, Rate: 50, Delivery: ms(5, 20), Server: cpu(11)},
+		Chatroom:  &loadtest.ChatroomReport{Members: 10_000, Online: 2000, Storm: loadtest.Storm{Seconds: 9}},
+		Groups:    &loadtest.GroupLoginReport{Groups: 1000, New: ms(10, 25), Returning: ms(5, 10)},
 	}
 	r.Others = []otherCores{{"pairs, 1 shard", 0.1}, {"login, 1 shard", 0.75}}
 	r.judge()
@@ -111,6 +119,11 @@ func TestTableReport(t *testing.T) {
 		{"closed 4413", "all 100", "no"},
 		{"server RSS", "≤ 25 MiB", "yes"},
 		{"next login", "all", "no"},
+		{"server CPU", "≤ 3 µs a delivery, reach for 1.2", "reached"},
+		{"1 sender, window 64: rate", "≥ 250,000, reach for 900,000", "yes"},
+		{"at 50/s", "none", ""},
+		{"chatroom of 10,000, 2,000 online", "≤ 10 s", "yes"},
+		{"login with 1000 groups", "≤ 20 ms", "no"},
 	}
 	if len(r.Rows) != len(want) {
 		t.Fatalf("%d rows, want %d", len(r.Rows), len(want))

@@ -27,13 +27,17 @@ type tableReport struct {
 
 	Rows []tableRow `json:"rows"`
 
-	Pairs     []shardedPairs            `json:"pairs,omitempty"`
-	Rate      *loadtest.PairsReport     `json:"rate,omitempty"`
-	Login     *loadtest.LoginReport     `json:"login,omitempty"`
-	Idle      *loadtest.IdleReport      `json:"idle,omitempty"`
-	Reconnect *loadtest.ReconnectReport `json:"reconnect,omitempty"`
-	Slow      *loadtest.SlowReport      `json:"slow,omitempty"`
-	Failures  []string                  `json:"failures,omitempty"` // scenarios without a report
+	Pairs     []shardedPairs             `json:"pairs,omitempty"`
+	Rate      *loadtest.PairsReport      `json:"rate,omitempty"`
+	Login     *loadtest.LoginReport      `json:"login,omitempty"`
+	Idle      *loadtest.IdleReport       `json:"idle,omitempty"`
+	Reconnect *loadtest.ReconnectReport  `json:"reconnect,omitempty"`
+	Slow      *loadtest.SlowReport       `json:"slow,omitempty"`
+	Group     *loadtest.GroupReport      `json:"group,omitempty"`
+	GroupRate *loadtest.GroupReport      `json:"groupAtRate,omitempty"`
+	Chatroom  *loadtest.ChatroomReport   `json:"chatroom,omitempty"`
+	Groups    *loadtest.GroupLoginReport `json:"loginWithGroups,omitempty"`
+	Failures  []string                   `json:"failures,omitempty"` // scenarios without a report
 }
 
 type otherCores struct {
@@ -93,6 +97,42 @@ func (r *tableReport) judge() {
 	}
 	if p := r.Slow; p != nil {
 		r.judgeSlow(p)
+	}
+	r.judgeGroups()
+}
+
+func (r *tableReport) judgeGroups() {
+	if p := r.Group; p != nil {
+		name := fmt.Sprintf("group, %s online, %s, window %d", plural(p.Members, "member"), plural(p.Senders, "sender"), p.Window)
+		if p.Server != nil {
+			r.limit(name+": server CPU", p.Server.CPUPerMillion, "µs a delivery", 3, 1.2,
+				"%.2f µs a delivery (generator %.2f), %.0f messages a frame", p.Server.CPUPerMillion, p.Generator.CPUPerMillion, p.MessagesPerFrame)
+		}
+		row := tableRow{What: name + ": rate", Value: p.DeliveriesPerSecond, Unit: "deliveries/s", Bar: "≥ 250,000, reach for 900,000", Holds: "no",
+			Figure: fmt.Sprintf("%s deliveries/s, p99 %s", grouped(p.DeliveriesPerSecond), inMS(p.Delivery.P99MS))}
+		switch {
+		case p.DeliveriesPerSecond >= 900_000:
+			row.Holds = "reached"
+		case p.DeliveriesPerSecond >= 250_000:
+			row.Holds = "yes"
+		}
+		r.Rows = append(r.Rows, row)
+	}
+	if p := r.GroupRate; p != nil {
+		row := tableRow{What: fmt.Sprintf("the same at %s/s: send → delivered, p99", grouped(float64(p.Rate))), Value: p.Delivery.P99MS, Unit: "ms", Bar: "none",
+			Figure: fmt.Sprintf("%s, p50 %s", inMS(p.Delivery.P99MS), inMS(p.Delivery.P50MS))}
+		if p.Server != nil {
+			row.Figure += fmt.Sprintf(", %.1f µs a delivery, %.1f messages a frame", p.Server.CPUPerMillion, p.MessagesPerFrame)
+		}
+		r.Rows = append(r.Rows, row)
+	}
+	if p := r.Chatroom; p != nil {
+		r.limit(fmt.Sprintf("chatroom of %s, %s online, after kill -9", grouped(float64(p.Members)), grouped(float64(p.Online))), p.Seconds, "s", 10, 0,
+			"%.2f s until all have everything, login p50 %s, p99 %s", p.Seconds, inMS(p.Login.P50MS), inMS(p.Login.P99MS))
+	}
+	if p := r.Groups; p != nil {
+		r.limit(fmt.Sprintf("login with %s, p99", plural(p.Groups, "group")), max(p.New.P99MS, p.Returning.P99MS), "ms", 20, 0,
+			"new device p50 %s, p99 %s; with cursors %s, %s", inMS(p.New.P50MS), inMS(p.New.P99MS), inMS(p.Returning.P50MS), inMS(p.Returning.P99MS))
 	}
 }
 
@@ -219,6 +259,17 @@ func (r *tableReport) verdicts() []loadtest.Verdict {
 	}
 	if r.Slow != nil {
 		all = append(all, r.Slow.Verdict)
+	}
+	for _, p := range []*loadtest.GroupReport{r.Group, r.GroupRate} {
+		if p != nil {
+			all = append(all, p.Verdict)
+		}
+	}
+	if r.Chatroom != nil {
+		all = append(all, r.Chatroom.Verdict)
+	}
+	if r.Groups != nil {
+		all = append(all, r.Groups.Verdict)
 	}
 	return all
 }

@@ -225,7 +225,7 @@ func TestContractArguments(t *testing.T) {
 		for _, op := range []string{"send", "getMessage", "readReport", "deleteMessage", "deleteConversation", "recall"} {
 			alice.refused(op, with(good[op], obj{"conv": "g:team"}), "not_found")
 		}
-		for _, op := range []string{"noSuchOp", "", "Send", "createGroup", "getGroups", "onNewMessage"} {
+		for _, op := range []string{"noSuchOp", "", "Send", "creategroup", "onNewMessage"} {
 			alice.refused(op, nil, "unknown_op")
 		}
 		// Bad notices have no reply, and end nothing.

@@ -125,7 +125,7 @@ func (c *wsClient) pushes() []push {
 		}
 		all = append(all, p)
 		if p.Op == "onSynced" {
-			c.Cursor = str(c.t, p.Args, "cursor")
+			c.onSynced(p.Args)
 			return all
 		}
 	}
@@ -140,7 +140,12 @@ func (c *wsClient) liveMessage() any {
 	if p.Op != "onNewMessage" {
 		c.t.Fatalf("%s: %s %v, want onNewMessage", c.name(), p.Op, p.Args)
 	}
-	cursor := c.Cursor
+	return c.firstOf(p)
+}
+
+func (c *wsClient) firstOf(p push) any {
+	c.t.Helper()
+	cursor, groupCursors := c.Cursor, c.GroupCursors
 	c.onNewMessage(p.Args)
 	messages := p.Args["messages"].([]any)
 	if len(messages) > 1 {
@@ -149,7 +154,7 @@ func (c *wsClient) liveMessage() any {
 		c.conn.pushes = slices.Insert(c.conn.pushes, 0, rest)
 		c.conn.mu.Unlock()
 		c.lastD--
-		c.Cursor = cursor
+		c.Cursor, c.GroupCursors = cursor, groupCursors
 	}
 	return messages[0]
 }
@@ -274,6 +279,9 @@ func entry(user string, last sentMessage, lastSeq, readSeq, unread int) obj {
 // with is o and more.
 func with(o, more obj) obj {
 	o = maps.Clone(o)
+	if o == nil {
+		o = obj{}
+	}
 	maps.Copy(o, more)
 	return o
 }
@@ -325,6 +333,9 @@ func check(t testing.TB, what string, got, want any) {
 
 // difference names the first place where got is not what is wanted, "" if none.
 func difference(got, want any) string {
+	if n, ok := got.(int); ok {
+		got = int64(n)
+	}
 	switch want := want.(type) {
 	case placeholder:
 		text, _ := got.(string)

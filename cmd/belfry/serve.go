@@ -10,18 +10,16 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
 	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/raftstore"
 )
 
@@ -92,7 +90,11 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 			return err
 		}
 	}
-	auth, adminTokens, err := o.credentials()
+	auth, err := o.credentials()
+	if err != nil {
+		return err
+	}
+	adminTokens, err := o.adminTokens()
 	if err != nil {
 		return err
 	}
@@ -107,29 +109,43 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	}
 	defer adminListen.Close()
 
-	pacing, unpace := context.WithCancel(context.Background())
-	var pacer sync.WaitGroup
-	pacer.Go(func() { paceGC(pacing) })
-	defer func() { unpace(); pacer.Wait() }()
+	running, stop := context.WithCancel(context.Background())
+	var background sync.WaitGroup
+	background.Go(func() { paceGC(running) })
+	defer func() { stop(); background.Wait() }()
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var faults faults
 	config := o.storeConfig(log, registry)
 	config.MemoryLimit = o.limitMemory(log)
+	hooks, closeHooks, err := o.webhooks.open(o, log, registry)
+	if err != nil {
+		return err
+	}
+	defer closeHooks()
+	if hooks != nil {
+		config.Hooks, config.HookBytes = hooks, o.webhooks.storedBytes
+	}
 	faults.configure(&config)
 	store, err := raftstore.Open(config)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	edge, err := gateway.New(o.gatewayConfig(store, auth, adminTokens, log, registry))
+	defer closeHooks() // before the store: it notes what was delivered
+	administration, err := admin.New(o.adminConfig(store, adminTokens, log))
 	if err != nil {
 		return err
 	}
+	edge, err := gateway.New(o.gatewayConfig(store, hooks, auth, administration, adminTokens, log, registry))
+	if err != nil {
+		return err
+	}
+	background.Go(func() { o.reloadTokens(running, adminTokens, log) })
 
 	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
-	admin := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
+	operations := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
 	ended := make(chan error, 2)
 	go func() {
 		if o.tlsCert != "" {
@@ -138,7 +154,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 		}
 		ended <- clients.Serve(listen)
 	}()
-	go func() { ended <- admin.Serve(adminListen) }()
+	go func() { ended <- operations.Serve(adminListen) }()
 	log.Info("listening", "listen", listen.Addr().String(), "admin", adminListen.Addr().String(), "data", o.data)
 
 	err = waitReady(ctx, store.Ready, ended, log)
@@ -161,7 +177,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	if cut := edge.Shutdown(drain); cut != nil {
 		log.Warn("sessions were cut", "error", cut)
 	}
-	return errors.Join(err, clients.Close(), admin.Close())
+	return errors.Join(err, clients.Close(), operations.Close())
 }
 
 // waitReady returns when the store serves, ctx ends, or a listener fails. A
@@ -198,11 +214,8 @@ func newHTTPServer(h http.Handler, headerTimeout time.Duration, log *slog.Logger
 	}
 }
 
-// adminScopes are what an admin token can be limited to.
-var adminScopes = []string{"read", "write", "cluster"}
-
-// credentials reads the files that say who may do what.
-func (o *serveOptions) credentials() (auth gateway.AuthConfig, adminTokens []string, err error) {
+// credentials reads the files that say who may log in.
+func (o *serveOptions) credentials() (auth gateway.AuthConfig, err error) {
 	auth = gateway.AuthConfig{Audience: o.authAudience, Issuer: o.authIssuer}
 	for _, f := range []struct {
 		flag, path string
@@ -215,40 +228,50 @@ func (o *serveOptions) credentials() (auth gateway.AuthConfig, adminTokens []str
 			continue
 		}
 		if *f.content, err = os.ReadFile(f.path); err != nil {
-			return auth, nil, fmt.Errorf("--%s: %w", f.flag, err)
+			return auth, fmt.Errorf("--%s: %w", f.flag, err)
 		}
 		if len(gateway.TrimSecret(*f.content)) == 0 {
-			return auth, nil, fmt.Errorf("--%s: %s is empty", f.flag, f.path)
+			return auth, fmt.Errorf("--%s: %s is empty", f.flag, f.path)
 		}
 	}
+	return auth, nil
+}
+
+// adminTokens reads the tokens of administrators. Without a file for them, a
+// dev server is open to all, and any other serves health alone.
+func (o *serveOptions) adminTokens() (*admin.Tokens, error) {
 	if o.adminTokenFile == "" {
-		return auth, nil, nil
+		if o.dev {
+			return admin.OpenTokens(), nil
+		}
+		return nil, nil
 	}
-	content, err := os.ReadFile(o.adminTokenFile)
+	tokens, err := admin.LoadTokens(o.adminTokenFile)
 	if err != nil {
-		return auth, nil, fmt.Errorf("--admin-token-file: %w", err)
+		return nil, fmt.Errorf("--admin-token-file: %w", err)
 	}
-	n := 0
-	for line := range strings.Lines(string(content)) {
-		n++
-		fields := strings.FieldsFunc(line, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
-		if len(fields) == 0 {
+	return tokens, nil
+}
+
+// reloadTokens reads the tokens of administrators again at each SIGHUP, until
+// ctx ends.
+func (o *serveOptions) reloadTokens(ctx context.Context, tokens *admin.Tokens, log *slog.Logger) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+		}
+		if o.adminTokenFile == "" {
 			continue
 		}
-		token, scopes := fields[0], fields[1:]
-		for _, scope := range scopes {
-			if !slices.Contains(adminScopes, scope) {
-				return auth, nil, fmt.Errorf("--admin-token-file: %s:%d: scope %q: want one of %s",
-					o.adminTokenFile, n, scope, strings.Join(adminScopes, ", "))
-			}
-		}
-		// All that the listener serves so far reads.
-		if len(scopes) == 0 || slices.Contains(scopes, "read") {
-			adminTokens = append(adminTokens, token)
+		if err := tokens.Reload(o.adminTokenFile); err != nil {
+			log.Error("admin tokens stay as they were", "error", err)
+		} else {
+			log.Info("admin tokens were read again", "file", o.adminTokenFile)
 		}
 	}
-	if len(adminTokens) == 0 {
-		return auth, nil, fmt.Errorf("--admin-token-file: %s holds no token that may read", o.adminTokenFile)
-	}
-	return auth, adminTokens, nil
 }

@@ -92,7 +92,7 @@ func TestAdminTokenFile(t *testing.T) {
 	for _, c := range []struct{ name, content, want string }{
 		{"empty", "\n\n", "holds no token"},
 		{"unknown scope", "\none\ntwo read,admin\n", `:3: scope "admin": want one of read, write, cluster`},
-		{"none may read", "one write\ntwo cluster\n", "holds no token that may read"},
+		{"the same twice", "one read\n\none write\n", ":3: this token is there already"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {

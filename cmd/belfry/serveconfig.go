@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -43,11 +44,12 @@ func (o *serveOptions) storeConfig(log *slog.Logger, registry *prometheus.Regist
 	}
 }
 
-func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthConfig, adminTokens []string, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
+func (o *serveOptions) gatewayConfig(store *raftstore.Store, hooks *gateway.Hooks, auth gateway.AuthConfig, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
 	return gateway.Config{
 		Backend:            store,
 		Auth:               auth,
-		AdminTokens:        adminTokens,
+		AdminTokens:        tokens,
+		Administration:     administration,
 		Dev:                o.dev,
 		AllowedOrigins:     o.allowedOrigins,
 		KnownUsersOnly:     !o.openUsers,
@@ -68,8 +70,19 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthCo
 		LoginBurst:         o.loginBurst,
 		AddressConnections: orOff(o.addressConnections),
 		AddressRate:        orOff(o.addressRate),
+		Hooks:              hooks,
 		Log:                log,
 		Registry:           registry,
+	}
+}
+
+func (o *serveOptions) adminConfig(store *raftstore.Store, tokens *admin.Tokens, log *slog.Logger) admin.Config {
+	return admin.Config{
+		Backend:        store,
+		Tokens:         tokens,
+		KnownUsersOnly: !o.openUsers,
+		MaxBody:        o.maxBody,
+		Log:            log,
 	}
 }
 

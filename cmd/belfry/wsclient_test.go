@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -82,6 +83,8 @@ type wsClient struct {
 	// Cursor is the newest that the server gave, over all sessions: the since of
 	// a device that stores what it gets.
 	Cursor string
+	// GroupCursors is the same per group; it is replaced, never altered.
+	GroupCursors obj
 
 	lastD    int64       // delivery number of the last onNewMessage taken
 	messages []wsMessage // of frames that message has begun to take apart
@@ -261,7 +264,25 @@ func (c *wsClient) onNewMessage(args obj) []wsMessage {
 	if cursor, ok := args["cursor"].(string); ok {
 		c.Cursor = cursor
 	}
+	if cursors, ok := args["groupCursors"].(obj); ok {
+		c.GroupCursors = with(c.GroupCursors, cursors)
+	}
 	return messages
+}
+
+// onSynced notes the cursors that a login ends with.
+func (c *wsClient) onSynced(args obj) {
+	c.t.Helper()
+	c.Cursor = str(c.t, args, "cursor")
+	for _, key := range []string{"conversations", "groups"} {
+		list, _ := args[key].([]any)
+		for _, e := range list {
+			group, isGroup := strings.CutPrefix(str(c.t, e.(obj), "conv"), "g:")
+			if cursor, ok := e.(obj)["cursor"].(string); ok && isGroup {
+				c.GroupCursors = with(c.GroupCursors, obj{group: cursor})
+			}
+		}
+	}
 }
 
 // message takes the next message, wherever frames begin and end.
@@ -315,7 +336,7 @@ func (c *wsClient) sync() *synced {
 			for _, e := range list {
 				y.Conversations = append(y.Conversations, e.(obj))
 			}
-			c.Cursor = str(c.t, p.Args, "cursor")
+			c.onSynced(p.Args)
 			return y
 		default:
 			y.Changes = append(y.Changes, p)

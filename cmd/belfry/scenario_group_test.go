@@ -1,0 +1,267 @@
+package main
+
+// What the scenarios and contract tests of groups share. Their own file is named
+// after what it tests: scenario_group_… the numbered scenarios,
+// scenario_contract_group_… the operations.
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// group makes a group of c's user and gives its id, once c knows of it.
+func (c *wsClient) group(kind string, more obj) string {
+	c.t.Helper()
+	id := str(c.t, c.request("createGroup", with(obj{"kind": kind}, more)), "group")
+	c.event(id, "created", c.User)
+	return id
+}
+
+// team is a group of alice, who owns it, and members, who may be away. All their
+// shards know of it.
+func (w *world) team(owner *wsClient, kind string, members ...string) string {
+	w.t.Helper()
+	id := owner.group(kind, obj{"members": texts(members...)})
+	for _, user := range members {
+		w.listed(user, id, true)
+	}
+	return id
+}
+
+// listed waits until user's own shard lists a group among his, or does no more:
+// it learns that by mail.
+func (w *world) listed(user, group string, want bool) {
+	w.t.Helper()
+	probe := w.login(user, "probe", obj{"autoRead": false, "recents": "off", "groupBacklog": 0})
+	eventually(w.t, fmt.Sprintf("%s has %s: %v", user, group, want), func() bool {
+		return slices.Contains(probe.groups(), group) == want
+	})
+	probe.logout()
+}
+
+// groups gives the ids that getGroups lists.
+func (c *wsClient) groups() []string {
+	c.t.Helper()
+	list, ok := c.request("getGroups", nil)["groups"].([]any)
+	if !ok {
+		c.t.Fatalf("%s: getGroups has no list", c.name())
+	}
+	ids := []string{}
+	for _, e := range list {
+		ids = append(ids, str(c.t, e.(obj), "group"))
+	}
+	return ids
+}
+
+// members gives role by user, from all pages of getMembers.
+func (c *wsClient) members(group string) obj {
+	c.t.Helper()
+	roles, after := obj{}, ""
+	for {
+		args := obj{"group": group, "limit": 100}
+		if after != "" {
+			args["after"] = after
+		}
+		reply := c.request("getMembers", args)
+		for _, e := range reply["members"].([]any) {
+			after = str(c.t, e.(obj), "user")
+			if roles[after] != nil {
+				c.t.Fatalf("%s: getMembers has %s twice", c.name(), after)
+			}
+			roles[after] = e.(obj)["role"]
+		}
+		if reply["more"] != true {
+			return roles
+		}
+	}
+}
+
+// event takes the next onGroupEvent about group, which has to be this one; no
+// users means that they are not looked at.
+func (c *wsClient) event(group, event, by string, users ...string) obj {
+	c.t.Helper()
+	ctx, cancel := c.ctx()
+	defer cancel()
+	p, err := c.conn.nextOf(ctx, func(p push) bool { return p.Op == "onGroupEvent" && p.Args["group"] == group })
+	c.must(err, fmt.Sprintf("expecting %s of %s", event, group))
+	got := maps.Clone(p.Args)
+	want := obj{"group": group, "event": event, "by": by, "time": someInt}
+	if users == nil {
+		delete(got, "users")
+	} else {
+		list, _ := got["users"].([]any)
+		got["users"] = sorted(list)
+		want["users"] = sorted(texts(users...))
+	}
+	check(c.t, c.name()+": onGroupEvent", got, want)
+	return p.Args
+}
+
+// hear takes one message, and leaves what else has been pushed.
+func (c *wsClient) hear() any {
+	c.t.Helper()
+	return c.firstOf(push{"onNewMessage", c.expect("onNewMessage")})
+}
+
+// hears requires that these are the next messages.
+func (c *wsClient) hears(messages ...groupMessage) {
+	c.t.Helper()
+	for _, m := range messages {
+		check(c.t, c.name()+": live", c.hear(), m.obj())
+	}
+}
+
+// pending takes all that has been pushed, by a round trip later.
+func (c *wsClient) pending() []push {
+	c.t.Helper()
+	c.request("ping", nil)
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	all := c.conn.pushes
+	c.conn.pushes = nil
+	return all
+}
+
+// resumeGroups is resume with the cursors of groups as well.
+func (c *wsClient) resumeGroups(args obj) obj {
+	c.t.Helper()
+	return c.resume(with(obj{"groups": with(c.GroupCursors, nil)}, args))
+}
+
+// A groupMessage is what its sender knows of a message to a group.
+type groupMessage struct {
+	group, from string
+	args, reply obj
+}
+
+// tells sends one message per text to a group.
+func (c *wsClient) tells(group string, texts ...string) []groupMessage {
+	c.t.Helper()
+	var all []groupMessage
+	for _, text := range texts {
+		all = append(all, c.tellBody(group, text, obj{"text": text}, nil))
+	}
+	return all
+}
+
+func (c *wsClient) tellBody(group, cid string, body any, more obj) groupMessage {
+	c.t.Helper()
+	args := with(obj{"conv": "g:" + group, "cid": cid, "body": body}, more)
+	reply := c.request("send", args)
+	check(c.t, "reply of send", reply, obj{"id": someText, "seq": someInt, "time": someInt})
+	return groupMessage{group, c.User, args, reply}
+}
+
+func (m groupMessage) seq() int64  { return m.reply["seq"].(int64) }
+func (m groupMessage) time() int64 { return m.reply["time"].(int64) }
+
+// obj is the message object, the same for all members.
+func (m groupMessage) obj() obj {
+	o := obj{
+		"id": m.reply["id"], "conv": "g:" + m.group, "from": m.from, "seq": m.reply["seq"],
+		"time": m.reply["time"], "cid": m.args["cid"], "body": m.args["body"],
+	}
+	for _, key := range []string{"ttl", "mentions"} {
+		if v, ok := m.args[key]; ok {
+			o[key] = v
+		}
+	}
+	return o
+}
+
+// objs is the objects of messages.
+func objs(messages ...groupMessage) []any {
+	list := []any{}
+	for _, m := range messages {
+		list = append(list, m.obj())
+	}
+	return list
+}
+
+// groupEntry is an entry of conversations, last being its last message. unread
+// below 0 means that the kind has none.
+func groupEntry(last groupMessage, readSeq, unread int) obj {
+	o := obj{
+		"conv": "g:" + last.group, "lastSeq": last.seq(), "time": last.time(), "readSeq": readSeq,
+		"cursor": someText,
+	}
+	if unread >= 0 {
+		o["unread"] = unread
+	}
+	return o
+}
+
+// messagesOf gives the messages of one conversation among those of all.
+func messagesOf(conv string, all []push) []any {
+	return slices.DeleteFunc(messagesIn(all), func(m any) bool { return m.(obj)["conv"] != conv })
+}
+
+// entryOf gives the entry of conv in a list of conversations, nil if none.
+func entryOf(conv string, list any) obj {
+	for _, e := range list.([]any) {
+		if e.(obj)["conv"] == conv {
+			return e.(obj)
+		}
+	}
+	return nil
+}
+
+// recalls gathers what all onRecall pushes about a group take away: seq to sender,
+// "" for whoever sent it.
+func recalls(t testing.TB, group string, by string, all ...push) map[int64]string {
+	t.Helper()
+	seqs := map[int64]string{}
+	for _, p := range all {
+		if p.Op != "onRecall" || p.Args["conv"] != "g:"+group {
+			continue
+		}
+		if got, _ := p.Args["by"].(string); got != by {
+			t.Fatalf("onRecall %v, want by %q", p.Args, by)
+		}
+		sender, _ := p.Args["sender"].(string)
+		for _, r := range p.Args["ranges"].([]any) {
+			for seq := r.([]any)[0].(int64); seq <= r.([]any)[1].(int64); seq++ {
+				seqs[seq] = sender
+			}
+		}
+	}
+	return seqs
+}
+
+// checkHas compares the keys of want and leaves others.
+func checkHas(t testing.TB, what string, got, want obj) {
+	t.Helper()
+	some := obj{}
+	for key := range want {
+		if v, ok := got[key]; ok {
+			some[key] = v
+		}
+	}
+	check(t, what, some, want)
+}
+
+func texts(list ...string) []any {
+	all := []any{}
+	for _, s := range list {
+		all = append(all, s)
+	}
+	return all
+}
+
+func sorted(list []any) []any {
+	return slices.SortedFunc(slices.Values(list), func(a, b any) int {
+		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+	})
+}
+
+// failures is the failed of addMembers and removeMembers.
+func failures(code string, users ...string) []any {
+	list := []any{}
+	for _, user := range users {
+		list = append(list, obj{"user": user, "code": code})
+	}
+	return list
+}

@@ -1,0 +1,272 @@
+// Package admin is the administration API: HTTP calls for operators and for
+// other back ends. One definition of each operation yields its handler, the
+// validation of what comes in, and its part of the OpenAPI 3.1 document.
+//
+// An API is mounted on the listener for operations. It serves /openapi.json,
+// a page to browse it at /docs, and the operations, all of them to who bears a
+// token with the scope that they need: read for GET, write for the rest.
+//
+// Answers and requests are JSON, errors are an Error. A body is read whole
+// before its call begins, within a bound of its own; an import is read as it
+// goes, and an export written so, so that neither has a bound.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"runtime/debug"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// A Config says how an API behaves. Backend is required; a zero field elsewhere
+// is its default.
+type Config struct {
+	Backend Backend
+	Tokens  *Tokens // nil lets nobody in
+
+	// KnownUsersOnly refuses sends to accounts that never logged in.
+	KnownUsersOnly bool
+	MaxBody        int // bytes of a message body as stored; default 12 KiB
+
+	RequestTimeout time.Duration // of a call that waits for the store; default 10 s
+	ReadTimeout    time.Duration // within which a body has to come, or the next part of an import; default 30 s
+	WriteTimeout   time.Duration // of one write to a caller; default 30 s
+
+	Log *slog.Logger // nil discards
+}
+
+func (c *Config) fill() error {
+	if c.Backend == nil {
+		return errors.New("admin: Backend is not set")
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = protocol.DefaultMaxBody
+	}
+	if c.MaxBody < 0 || c.MaxBody > protocol.MaxFrame/2 {
+		return fmt.Errorf("admin: MaxBody is %d, want 1-%d", c.MaxBody, protocol.MaxFrame/2)
+	}
+	for _, f := range []struct {
+		name         string
+		value        *time.Duration
+		defaultValue time.Duration
+	}{
+		{"RequestTimeout", &c.RequestTimeout, 10 * time.Second},
+		{"ReadTimeout", &c.ReadTimeout, 30 * time.Second},
+		{"WriteTimeout", &c.WriteTimeout, 30 * time.Second},
+	} {
+		if *f.value == 0 {
+			*f.value = f.defaultValue
+		}
+		if *f.value < 0 {
+			return fmt.Errorf("admin: %s is %v, want > 0", f.name, *f.value)
+		}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// An API serves the administration's calls.
+type API struct {
+	config  Config
+	backend Backend
+	tokens  *Tokens
+	log     *slog.Logger
+	mux     *http.ServeMux
+	huma    huma.API
+	openAPI []byte // the document, JSON
+}
+
+// New returns an API, or what is wrong with its config.
+func New(c Config) (*API, error) {
+	if err := c.fill(); err != nil {
+		return nil, err
+	}
+	a := &API{config: c, backend: c.Backend, tokens: c.Tokens, log: c.Log, mux: http.NewServeMux()}
+	if a.tokens == nil {
+		a.tokens = new(Tokens)
+	}
+	a.huma = humago.New(a.mux, humaConfig())
+	a.huma.UseMiddleware(a.enter)
+	a.messageOperations()
+	a.userOperations()
+	a.groupOperations()
+	a.memberOperations()
+	a.storeOperations()
+	a.importOperation()
+	a.tencentOperation()
+
+	document, err := json.Marshal(a.huma.OpenAPI())
+	if err != nil {
+		return nil, fmt.Errorf("admin: OpenAPI document: %w", err)
+	}
+	a.openAPI = document
+	a.mux.Handle("GET /openapi.json", a.tokens.requireInBrowser(http.HandlerFunc(a.serveOpenAPI)))
+	a.mux.Handle("GET /docs", a.tokens.requireInBrowser(http.HandlerFunc(serveDocs)))
+	return a, nil
+}
+
+func humaConfig() huma.Config {
+	config := huma.DefaultConfig("Belfry administration", "1")
+	config.Info.Description = "Operators and other back ends use these calls. Times are Unix milliseconds, numbers integers below 2^53. " +
+		"What is already so answers like the change itself, so that a call whose answer was lost can be repeated."
+	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	// Ours are served with a token, and need nothing of the Internet.
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.CreateHooks = nil // would add a $schema to every answer
+	config.RejectUnknownQueryParameters = true
+	config.Servers = []*huma.Server{{URL: "/"}}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		bearerScheme:  {Type: "http", Scheme: "bearer", Description: "a token of --admin-token-file"},
+		usersigScheme: {Type: "apiKey", In: "query", Name: "usersig", Description: "the same, where a Tencent IM back end puts it"},
+	}
+	return config
+}
+
+const (
+	bearerScheme  = "bearer"
+	usersigScheme = "usersig"
+)
+
+// maxRequest bounds the JSON of a call: 500 receivers and a body of 32 KiB in
+// its longest form fit.
+const maxRequest = 512 << 10
+
+// operation completes what all operations have in common.
+func (a *API) operation(method, path, id, tag, summary, description string) huma.Operation {
+	return huma.Operation{
+		OperationID: id, Method: method, Path: path, Tags: []string{tag}, Summary: summary, Description: description,
+		Security:     []map[string][]string{{bearerScheme: {}}},
+		MaxBodyBytes: maxRequest, BodyReadTimeout: a.config.ReadTimeout,
+		Responses: map[string]*huma.Response{"default": {
+			Description: "the call was not done",
+			Content: map[string]*huma.MediaType{"application/json": {
+				Schema: &huma.Schema{Ref: "#/components/schemas/Error"},
+			}},
+		}},
+	}
+}
+
+// scopeOf gives the scope that an operation needs.
+func scopeOf(method string) Scope {
+	if method == http.MethodGet {
+		return ScopeRead
+	}
+	return ScopeWrite
+}
+
+// ServeHTTP serves one call.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{began: time.Now()}
+	rw := &responseWriter{ResponseWriter: w, control: http.NewResponseController(w), timeout: a.config.WriteTimeout}
+	rw.Header().Set("Cache-Control", "no-store")
+	defer rw.extend() // for what is still to be flushed
+	defer func() {
+		p := recover()
+		if p != nil && p != http.ErrAbortHandler {
+			a.log.Error("administration: panic", "path", r.URL.EscapedPath(), "panic", p, "stack", string(debug.Stack()))
+			if rw.status == 0 {
+				newError(protocol.CodeInternal, "the server failed; it has logged why").write(rw)
+				p = nil
+			}
+		}
+		a.audit(c, rw, r)
+		if p != nil {
+			panic(http.ErrAbortHandler) // half an answer must not look whole
+		}
+	}()
+
+	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+	if r.Body != nil && r.Body != http.NoBody {
+		body := &timedBody{ReadCloser: r.Body, control: rw.control, timeout: a.config.ReadTimeout}
+		body.begin()
+		r.Body = body
+	}
+	if refused := a.route(rw, r); refused != nil {
+		refused.write(rw)
+		return
+	}
+	a.mux.ServeHTTP(rw, r)
+}
+
+// route refuses what no operation is there for, in our form.
+func (a *API) route(w http.ResponseWriter, r *http.Request) *Error {
+	if p := r.URL.EscapedPath(); p != path.Clean(p) || p == "" || p[0] != '/' {
+		return notFound("path: there is no such call")
+	}
+	handler, pattern := a.mux.Handler(r)
+	if pattern == "" {
+		// Either 404 or 405, which has the methods that there are.
+		answer := headerWriter{}
+		handler.ServeHTTP(answer, r)
+		if allow := answer.Header().Get("Allow"); allow != "" {
+			w.Header().Set("Allow", allow)
+			e := newError(protocol.CodeBadRequest, "method: want "+allow)
+			e.status = http.StatusMethodNotAllowed
+			return e
+		}
+		return notFound("path: there is no such call")
+	}
+	if r.URL.Path == tencentPath {
+		return nil // refuses in a form of its own
+	}
+	// A parameter that cannot be read would count as absent, which may ask for
+	// more than was meant.
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return badRequest("query: " + err.Error())
+	}
+	for name, values := range query {
+		if len(values) != 1 || values[0] == "" {
+			return badRequest(name + ": want one value")
+		}
+	}
+	return nil
+}
+
+// A headerWriter takes the header of an answer that is thrown away.
+type headerWriter http.Header
+
+func (w headerWriter) Header() http.Header         { return http.Header(w) }
+func (w headerWriter) Write(b []byte) (int, error) { return len(b), nil }
+func (w headerWriter) WriteHeader(int)             {}
+
+// enter lets in who may make the call.
+func (a *API) enter(ctx huma.Context, next func(huma.Context)) {
+	op := ctx.Operation()
+	c := callOf(ctx.Context())
+	c.operation = op.OperationID
+	r, w := humago.Unwrap(ctx)
+	name, refused := a.tokens.authorize(bearer(r), scopeOf(op.Method))
+	c.token = name
+	if refused != nil {
+		if refused.status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="belfry"`)
+		}
+		refused.write(w)
+		return
+	}
+	next(ctx)
+}
+
+func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/openapi+json")
+	_, _ = w.Write(a.openAPI)
+}
+
+// waiting gives the context of a call that waits for the store.
+func (a *API) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, a.config.RequestTimeout)
+}

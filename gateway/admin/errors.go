@@ -1,0 +1,193 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// An Error answers a call that was not done.
+type Error struct {
+	status int
+	after  time.Duration // when to try again, 0 = no matter
+
+	Code    string `json:"code" enum:"bad_request,unauthorized,forbidden,not_found,conflict,too_large,too_late,rate_limited,unavailable,internal" doc:"one of the wire protocol's error codes"`
+	Message string `json:"message" doc:"for people; names the field at fault"`
+}
+
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// GetStatus is for huma, which answers with it.
+func (e *Error) GetStatus() int { return e.status }
+
+// GetHeaders is for huma, too.
+func (e *Error) GetHeaders() http.Header {
+	h := http.Header{}
+	if e.after > 0 {
+		// Whole seconds, rounded up: a retry that comes too early is refused again.
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.after.Seconds()))))
+	}
+	return h
+}
+
+// write answers with the error.
+func (e *Error) write(w http.ResponseWriter) {
+	for name, values := range e.GetHeaders() {
+		w.Header()[name] = values
+	}
+	writeJSON(w, e.status, e)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	// An error here means that the client has gone; there is nobody to tell.
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// statuses gives the HTTP status of each code.
+var statuses = map[string]int{
+	protocol.CodeBadRequest:   http.StatusBadRequest,
+	protocol.CodeUnauthorized: http.StatusUnauthorized,
+	protocol.CodeForbidden:    http.StatusForbidden,
+	protocol.CodeNotFound:     http.StatusNotFound,
+	protocol.CodeConflict:     http.StatusConflict,
+	protocol.CodeTooLarge:     http.StatusRequestEntityTooLarge,
+	protocol.CodeTooLate:      http.StatusConflict,
+	protocol.CodeRateLimited:  http.StatusTooManyRequests,
+	protocol.CodeUnavailable:  http.StatusServiceUnavailable,
+	protocol.CodeInternal:     http.StatusInternalServerError,
+}
+
+func newError(code, message string) *Error {
+	return &Error{status: statuses[code], Code: code, Message: message}
+}
+
+func badRequest(message string) *Error { return newError(protocol.CodeBadRequest, message) }
+func notFound(message string) *Error   { return newError(protocol.CodeNotFound, message) }
+
+// codes are the words for a shard's refusals. The others are not meant for
+// callers.
+var codes = map[shard.Code]string{
+	shard.CodeBadRequest:  protocol.CodeBadRequest,
+	shard.CodeForbidden:   protocol.CodeForbidden,
+	shard.CodeNotFound:    protocol.CodeNotFound,
+	shard.CodeConflict:    protocol.CodeConflict,
+	shard.CodeTooLate:     protocol.CodeTooLate,
+	shard.CodeRateLimited: protocol.CodeRateLimited,
+}
+
+// errorOf puts what the store or the protocol says into an answer. What is in
+// none of their words is logged.
+func (a *API) errorOf(err error) *Error {
+	if own, ok := errors.AsType[*Error](err); ok {
+		return own
+	}
+	if field, ok := errors.AsType[*protocol.FieldError](err); ok {
+		return newError(field.Code, field.Field+": "+field.Rule)
+	}
+	if refused, ok := errors.AsType[*shard.RefusedError](err); ok {
+		if code, ok := codes[refused.Code]; ok {
+			e := newError(code, refused.Detail)
+			e.after = time.Duration(refused.RetryAfterMS) * time.Millisecond
+			return e
+		}
+	}
+	if errors.Is(err, raftstore.ErrUnavailable) || errors.Is(err, raftstore.ErrUnknown) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		e := newError(protocol.CodeUnavailable, "the server cannot do this right now; repeating it is safe")
+		e.after = max(raftstore.RetryAfter(err), time.Millisecond)
+		return e
+	}
+	a.log.Error("administration: call failed", "error", err)
+	return newError(protocol.CodeInternal, "the server failed; it has logged why")
+}
+
+// huma makes its own errors with these; they are all it offers to change them.
+func init() {
+	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+		return validationError(status, message, errs)
+	}
+	// Otherwise a key in another case would pass unseen by the validation and
+	// still be decoded.
+	huma.ValidateStrictCasing = true
+}
+
+// validationError is what huma finds wrong with a request, in our words: the
+// first field at fault, by its name.
+func validationError(status int, message string, errs []error) *Error {
+	e := &Error{status: status, Message: message}
+	switch status {
+	case http.StatusUnprocessableEntity, http.StatusBadRequest:
+		e.status, e.Code = http.StatusBadRequest, protocol.CodeBadRequest
+		if len(errs) == 0 {
+			e.Message = "body: must be set" // all that huma refuses without an error
+		}
+	case http.StatusUnsupportedMediaType:
+		e.Code, e.Message = protocol.CodeBadRequest, "Content-Type: want application/json"
+		return e
+	case http.StatusRequestEntityTooLarge:
+		e.Code, e.Message = protocol.CodeTooLarge, "body: is too large"
+		return e
+	case http.StatusRequestTimeout:
+		e.Code, e.Message = protocol.CodeUnavailable, "body: took too long to come"
+		return e
+	case http.StatusUnauthorized:
+		e.Code = protocol.CodeUnauthorized
+	case http.StatusForbidden:
+		e.Code = protocol.CodeForbidden
+	case http.StatusNotFound:
+		e.Code = protocol.CodeNotFound
+	default:
+		e.Code = protocol.CodeInternal
+		// What failed is the reading of the request: it is not whole.
+		if strings.Contains(message, "request body") {
+			e.status, e.Code, e.Message = http.StatusBadRequest, protocol.CodeBadRequest, "body: could not be read"
+			return e
+		}
+	}
+	for _, err := range errs {
+		if own, ok := errors.AsType[*Error](err); ok {
+			return own
+		}
+		detail, ok := err.(*huma.ErrorDetail)
+		if !ok {
+			continue
+		}
+		e.Message = fieldMessage(detail)
+		break
+	}
+	return e
+}
+
+// fieldMessage names the field and the rule. It gives no value back.
+func fieldMessage(d *huma.ErrorDetail) string {
+	field := d.Location
+	for _, place := range []string{"body.", "path.", "query."} {
+		if rest, ok := strings.CutPrefix(field, place); ok {
+			field = rest
+			break
+		}
+	}
+	if field == "body" {
+		// "expected required property to to be present"
+		if name, ok := strings.CutPrefix(d.Message, "expected required property "); ok {
+			return strings.TrimSuffix(name, " to be present") + ": must be set"
+		}
+	}
+	if d.Message == "" {
+		return field + ": is wrong"
+	}
+	return field + ": " + d.Message
+}

@@ -1,0 +1,93 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+const ndjson = "application/x-ndjson"
+
+// An exportRow is a line of an export. One field is set.
+type exportRow struct {
+	User         *UserInfo           `json:"user,omitempty"`
+	Blocked      *shard.UserID       `json:"blocked,omitempty"`
+	Conversation *exportConversation `json:"conversation,omitempty"`
+	Message      *message            `json:"message,omitempty"`
+	Group        *exportGroup        `json:"group,omitempty"`
+}
+
+type exportConversation struct {
+	Conv        convName `json:"conv"`
+	LastSeq     uint64   `json:"lastSeq"`
+	Time        int64    `json:"time"`
+	ReadSeq     uint64   `json:"readSeq"`
+	PeerReadSeq uint64   `json:"peerReadSeq"`
+	Unread      int      `json:"unread"`
+	Muted       bool     `json:"muted"`
+	Pinned      bool     `json:"pinned"`
+}
+
+type exportGroup struct {
+	GroupInfo
+	Member member `json:"member"`
+}
+
+type exportOutput struct {
+	Body func(huma.Context)
+}
+
+func (a *API) exportUser(ctx context.Context, in *UserPath) (*exportOutput, error) {
+	waiting, cancel := a.waiting(ctx)
+	defer cancel()
+	if _, err := a.knownUser(waiting, in.User); err != nil {
+		return nil, err
+	}
+	return &exportOutput{Body: func(c huma.Context) {
+		_, w := humago.Unwrap(c)
+		w.Header().Set("Content-Type", ndjson)
+		out := bufio.NewWriterSize(w, 32<<10)
+		lines := json.NewEncoder(out)
+		lines.SetEscapeHTML(false)
+		err := a.backend.Export(ctx, shard.UserID(in.User), func(row *raftstore.ExportRow) error {
+			return lines.Encode(exportRowOf(row))
+		})
+		if err == nil {
+			err = out.Flush()
+		}
+		if rw, ok := w.(*responseWriter); ok && rw.status == 0 && err != nil {
+			a.errorOf(err).write(w)
+			return
+		}
+		if err != nil {
+			// The status is out, so the connection has to say that this is not all.
+			a.log.Warn("administration: export ended early", "error", err)
+			panic(http.ErrAbortHandler)
+		}
+	}}, nil
+}
+
+func exportRowOf(row *raftstore.ExportRow) *exportRow {
+	switch {
+	case row.User != nil:
+		return &exportRow{User: new(userInfoOf(row.User))}
+	case row.Conversation != nil:
+		c := row.Conversation
+		return &exportRow{Conversation: &exportConversation{
+			Conv: convOf(c.Peer, ""), LastSeq: c.LastSeq, Time: c.Time, ReadSeq: c.ReadSeq, PeerReadSeq: c.PeerReadSeq,
+			Unread: c.Unread, Muted: c.Muted, Pinned: c.Pinned,
+		}}
+	case row.Message != nil:
+		return &exportRow{Message: new(messageOf(row.Message))}
+	case row.Group != nil:
+		return &exportRow{Group: &exportGroup{groupInfoOf(&row.Group.Info), memberOf(&row.Group.Member)}}
+	}
+	return &exportRow{Blocked: row.Blocked}
+}

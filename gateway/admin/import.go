@@ -1,0 +1,219 @@
+package admin
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// maxImportLine bounds a row's JSON: a body of 32 KiB in its longest form fits.
+const maxImportLine = 256 << 10
+
+func (a *API) importOperation() {
+	op := a.operation(http.MethodPost, "/v1/import", "importMessages", "Store",
+		"Import the history of another system.",
+		"NDJSON, one message a line, oldest first; see the schema importRow. It fills conversations that hold no other message and keeps their times; "+
+			"nothing is pushed. Rows that are too old to be kept are counted and left out. An import that broke off can be repeated as it was, or from offset on: "+
+			"a stream's row is known by its number. What an error names is the line at fault; what came before it may be stored.")
+	schemas := a.huma.OpenAPI().Components.Schemas
+	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{ndjson: {
+		Schema:  &huma.Schema{Type: huma.TypeString, Description: "lines, each of which is an importRow"},
+		Example: `{"from":"alice","to":"u:bob","time":1795400000123,"body":{"text":"hi"}}` + "\n",
+	}}}
+	schemas.Map()["ImportRow"] = importRowSchema(schemas)
+	huma.Register(a.huma, op, a.importMessages)
+}
+
+type importInput struct {
+	Stream string `query:"stream" required:"true" minLength:"1" maxLength:"64" doc:"name of what is imported, 1-64 bytes"`
+	Offset uint64 `query:"offset" default:"0" maximum:"9007199254740991" doc:"lines of the stream before these"`
+	Unread bool   `query:"unread" default:"false" doc:"the messages are unread by who received them"`
+
+	request *http.Request
+}
+
+// Resolve keeps the request: its body is read as the import goes.
+func (in *importInput) Resolve(ctx huma.Context) []error {
+	in.request, _ = humago.Unwrap(ctx)
+	if len(in.Stream) > 64 {
+		return []error{badRequest("stream: want 1-64 bytes")}
+	}
+	return nil
+}
+
+type importOutput struct {
+	Body struct {
+		Rows    uint64 `json:"rows" doc:"lines that were read, the sum of the others"`
+		Stored  uint64 `json:"stored"`
+		Known   uint64 `json:"known" doc:"that were stored by an earlier call"`
+		Expired uint64 `json:"expired" doc:"too old to be kept"`
+	}
+}
+
+func (a *API) importMessages(ctx context.Context, in *importInput) (*importOutput, error) {
+	c := callOf(ctx)
+	c.target = fmt.Sprintf("stream %s from %d", in.Stream, in.Offset)
+	if body, ok := in.request.Body.(*timedBody); ok {
+		body.perRead = true
+	}
+	result, err := a.backend.Import(ctx, raftstore.ImportRequest{Stream: in.Stream, Offset: in.Offset, Unread: in.Unread}, a.importRows(in.request.Body))
+	c.outcome = fmt.Sprintf("%d rows, %d stored", result.Rows, result.Stored)
+	if err != nil {
+		if row, ok := errors.AsType[*raftstore.ImportError](err); ok {
+			if row.Field == "group" {
+				row.Field = "to"
+			}
+			return nil, a.errorOf(&shard.RefusedError{Code: row.Code, Detail: fmt.Sprintf("line %d: %s: %s", row.Line, row.Field, row.Message)})
+		}
+		return nil, a.errorOf(err)
+	}
+	out := new(importOutput)
+	b := &out.Body
+	b.Rows, b.Stored, b.Known, b.Expired = result.Rows, result.Stored, result.Known, result.Expired
+	return out, nil
+}
+
+// An importRow is a line of an import.
+type importRow struct {
+	From     string   `json:"from"`
+	To       string   `json:"to"`
+	Time     *int64   `json:"time"`
+	ID       string   `json:"id"`
+	CID      string   `json:"cid"`
+	TTL      int64    `json:"ttl"`
+	Mentions []string `json:"mentions"`
+	Body     anyJSON  `json:"body"`
+}
+
+func importRowSchema(r huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, Description: "a line of an import", Required: []string{"from", "to", "time", "body"}, AdditionalProperties: false,
+		Properties: map[string]*huma.Schema{
+			"from":     userName("").Schema(r),
+			"to":       convName("").Schema(r),
+			"time":     {Type: huma.TypeInteger, Format: "int64", Minimum: new(1.0), Maximum: new(float64(protocol.MaxInt)), Description: "ms; must not fall within a conversation"},
+			"body":     anyJSON(nil).Schema(r),
+			"id":       {Type: huma.TypeString, Description: "ULID; absent = made from stream and line"},
+			"cid":      {Type: huma.TypeString, Description: "1-64 bytes; absent = the id"},
+			"ttl":      {Type: huma.TypeInteger, Minimum: new(0.0), Maximum: new(float64(protocol.MaxTTL)), Description: "s; 0 = none"},
+			"mentions": {Type: huma.TypeArray, Items: userName("").Schema(r), MaxItems: new(protocol.MaxMentions)},
+		},
+	}
+}
+
+// importRows reads a row at a time. It ends after the first error, which names
+// the line.
+func (a *API) importRows(r io.Reader) iter.Seq2[raftstore.ImportRow, error] {
+	return func(yield func(raftstore.ImportRow, error) bool) {
+		lines := bufio.NewReaderSize(r, maxImportLine)
+		var body []byte
+		for n := 1; ; n++ {
+			line, err := lines.ReadSlice('\n')
+			switch {
+			case err == io.EOF && len(line) == 0:
+				return
+			case err == bufio.ErrBufferFull:
+				yield(raftstore.ImportRow{}, newError(protocol.CodeTooLarge, fmt.Sprintf("line %d: is longer than %d bytes", n, maxImportLine)))
+				return
+			case err != nil && err != io.EOF:
+				e := newError(protocol.CodeBadRequest, fmt.Sprintf("line %d: could not be read", n))
+				if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
+					e = &Error{status: http.StatusRequestTimeout, Code: protocol.CodeUnavailable, Message: fmt.Sprintf("line %d: took too long to come", n)}
+				}
+				yield(raftstore.ImportRow{}, e)
+				return
+			}
+			row, rest, fault := a.parseImportRow(bytes.TrimSpace(line), body[:0])
+			body = rest
+			if fault != nil {
+				e := *fault
+				e.Message = fmt.Sprintf("line %d: %s", n, e.Message)
+				yield(raftstore.ImportRow{}, &e)
+				return
+			}
+			if !yield(row, nil) || err == io.EOF {
+				return
+			}
+		}
+	}
+}
+
+// parseImportRow reads a row, whose body it appends to buf.
+func (a *API) parseImportRow(line, buf []byte) (row raftstore.ImportRow, body []byte, fault *Error) {
+	var in importRow
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return row, buf, badRequest(rowFault(err))
+	}
+	if d.InputOffset() != int64(len(line)) {
+		return row, buf, badRequest("must be one JSON object")
+	}
+	if !protocol.ValidUser(in.From) {
+		return row, buf, badRequest("from: must be 1-64 bytes of printable ASCII without spaces")
+	}
+	conv, err := convName(in.To).parse("to")
+	if err != nil {
+		return row, buf, a.errorOf(err)
+	}
+	if conv.Group {
+		row.Group = shard.GroupID(conv.ID)
+	} else {
+		row.To = shard.UserID(conv.ID)
+	}
+	switch {
+	case in.Time == nil || *in.Time < 1 || *in.Time > protocol.MaxInt:
+		return row, buf, badRequest("time: must be Unix milliseconds")
+	case in.TTL < 0 || in.TTL > protocol.MaxTTL:
+		return row, buf, badRequest(fmt.Sprintf("ttl: must be 0-%d", protocol.MaxTTL))
+	case len(in.CID) > protocol.MaxCIDLen:
+		return row, buf, badRequest(fmt.Sprintf("cid: must be 1-%d bytes", protocol.MaxCIDLen))
+	case len(in.Mentions) > protocol.MaxMentions:
+		return row, buf, badRequest(fmt.Sprintf("mentions: must be at most %d users", protocol.MaxMentions))
+	case in.Body == nil:
+		return row, buf, badRequest("body: must be set")
+	}
+	for _, m := range in.Mentions {
+		if !protocol.ValidUser(m) {
+			return row, buf, badRequest("mentions: must be users of 1-64 bytes of printable ASCII without spaces")
+		}
+	}
+	if in.ID != "" {
+		id, err := protocol.ParseID(in.ID)
+		if err != nil {
+			return row, buf, a.errorOf(err)
+		}
+		row.ID = shard.MsgID(id)
+	}
+	if body, err = protocol.CanonicalJSON(buf, in.Body, a.config.MaxBody); err != nil {
+		return row, buf, a.errorOf(err)
+	}
+	row.From, row.Time, row.TTL, row.CID = shard.UserID(in.From), *in.Time, uint32(in.TTL), in.CID
+	row.Mentions, row.Body = in.Mentions, body
+	return row, body, nil
+}
+
+// rowFault says what is wrong with a line that does not decode.
+func rowFault(err error) string {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		return wrong.Field + ": must be of another type than " + wrong.Value
+	}
+	if name, ok := bytes.CutPrefix([]byte(err.Error()), []byte("json: unknown field ")); ok {
+		return string(bytes.Trim(name, `"`)) + ": is no field of a row"
+	}
+	return "must be one JSON object"
+}

@@ -1,0 +1,187 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+func (a *API) memberOperations() {
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}/members", "listMembers", "Members",
+		"Members in order of name.", "Of a live group, whose members are sessions, those with a role or who are muted."),
+		a.listMembers)
+	huma.Register(a.huma, a.operation(http.MethodPost, "/v1/groups/{group}/members", "addMembers", "Members",
+		"Make users members.", "Who is one already counts as added."), a.addMembers)
+	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}/members/{user}", "removeMember", "Members",
+		"Take a member out.", "The owner, too, which leaves the group without one."), a.removeMember)
+	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/groups/{group}/members/{user}", "setMember", "Members",
+		"Change a member's role, or mute him.", "What is absent stays. Another owner is made by setGroup."), a.setMember)
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}/requests", "listRequests", "Members",
+		"Requests to join, oldest first.", ""), a.listRequests)
+	huma.Register(a.huma, a.operation(http.MethodPost, "/v1/groups/{group}/requests/{user}", "answerRequest", "Members",
+		"Accept or refuse a request to join.", ""), a.answerRequest)
+}
+
+type member struct {
+	User       userName `json:"user"`
+	Role       string   `json:"role" enum:"member,admin,owner"`
+	Joined     int64    `json:"joined" doc:"ms"`
+	From       uint64   `json:"from" doc:"the lowest seq that he may read"`
+	Read       uint64   `json:"readSeq"`
+	MutedUntil int64    `json:"mutedUntil" doc:"ms; in the past or 0 = he is not"`
+}
+
+func memberOf(m *shard.Member) member {
+	return member{
+		User: userName(m.User), Role: roles[m.Role], Joined: m.Joined, From: m.From, Read: m.Read, MutedUntil: m.MutedUntil,
+	}
+}
+
+type listMembersOutput struct {
+	Body struct {
+		Members []member `json:"members" nullable:"false"`
+		More    bool     `json:"more" doc:"ask again, after the last of these"`
+	}
+}
+
+func (a *API) listMembers(_ context.Context, in *struct {
+	GroupPath
+	After userName `query:"after" doc:"the last name of the page before"`
+	ListInput
+}) (*listMembersOutput, error) {
+	if _, err := a.group(in.Group); err != nil {
+		return nil, err
+	}
+	members, more, err := a.backend.Members(shard.GroupID(in.Group), shard.UserID(in.After), in.Limit)
+	if err != nil {
+		return nil, a.errorOf(err)
+	}
+	out := new(listMembersOutput)
+	out.Body.Members, out.Body.More = make([]member, len(members)), more
+	for i := range members {
+		out.Body.Members[i] = memberOf(&members[i])
+	}
+	return out, nil
+}
+
+type addMembersInput struct {
+	GroupPath
+	Body struct {
+		Users []userName `json:"users" nullable:"false" minItems:"1" maxItems:"100"`
+	}
+}
+
+type addMembersOutput struct {
+	Body struct {
+		Added  []userName `json:"added" nullable:"false"`
+		Failed []failure  `json:"failed" nullable:"false"`
+	}
+}
+
+func (a *API) addMembers(ctx context.Context, in *addMembersInput) (*addMembersOutput, error) {
+	callOf(ctx).target = fmt.Sprintf("%s in %s", describe(in.Body.Users), in.Group)
+	r, err := a.change(ctx, &shard.AddMembers{Group: shard.GroupID(in.Group), Users: users(in.Body.Users)})
+	if err != nil {
+		return nil, err
+	}
+	out := new(addMembersOutput)
+	out.Body.Added, out.Body.Failed = make([]userName, 0, len(in.Body.Users)), failuresOf(r.Failed)
+	// A name that comes twice counts once.
+	done := make(map[userName]bool, len(in.Body.Users))
+	for _, f := range out.Body.Failed {
+		done[f.User] = true
+	}
+	for _, u := range in.Body.Users {
+		if !done[u] {
+			done[u] = true
+			out.Body.Added = append(out.Body.Added, u)
+		}
+	}
+	return out, nil
+}
+
+type MemberPath struct {
+	GroupPath
+	UserPath
+}
+
+func (a *API) removeMember(ctx context.Context, in *MemberPath) (*struct{}, error) {
+	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
+	r, err := a.change(ctx, &shard.RemoveMembers{Group: shard.GroupID(in.Group), Users: []shard.UserID{shard.UserID(in.User)}})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range r.Failed {
+		// That he is none is what was asked for.
+		if f.Code != shard.CodeNotFound {
+			return nil, a.errorOf(&shard.RefusedError{Code: f.Code, Detail: "user: cannot be removed"})
+		}
+	}
+	return nil, nil
+}
+
+type setMemberInput struct {
+	MemberPath
+	Body struct {
+		Role       *string `json:"role,omitempty" enum:"member,admin"`
+		MutedUntil *int64  `json:"mutedUntil,omitempty" minimum:"0" maximum:"9007199254740991" doc:"ms; 0 = not muted"`
+	}
+}
+
+func (a *API) setMember(ctx context.Context, in *setMemberInput) (*struct{}, error) {
+	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
+	cmd := &shard.SetMember{Group: shard.GroupID(in.Group), User: shard.UserID(in.User), MutedUntil: in.Body.MutedUntil}
+	if in.Body.Role != nil {
+		cmd.Role = roles.value(*in.Body.Role)
+	}
+	if cmd.Role == shard.RoleNone && cmd.MutedUntil == nil {
+		return nil, badRequest("body: want role or mutedUntil")
+	}
+	_, err := a.change(ctx, cmd)
+	return nil, err
+}
+
+type joinRequest struct {
+	User    userName `json:"user"`
+	Message string   `json:"message"`
+	Time    int64    `json:"time" doc:"ms"`
+}
+
+type listRequestsOutput struct {
+	Body struct {
+		Requests []joinRequest `json:"requests" nullable:"false"`
+	}
+}
+
+func (a *API) listRequests(_ context.Context, in *GroupPath) (*listRequestsOutput, error) {
+	if _, err := a.group(in.Group); err != nil {
+		return nil, err
+	}
+	requests, err := a.backend.JoinRequests(shard.GroupID(in.Group))
+	if err != nil {
+		return nil, a.errorOf(err)
+	}
+	out := new(listRequestsOutput)
+	out.Body.Requests = make([]joinRequest, len(requests))
+	for i, q := range requests {
+		out.Body.Requests[i] = joinRequest{User: userName(q.User), Message: q.Message, Time: q.Time}
+	}
+	return out, nil
+}
+
+type answerRequestInput struct {
+	MemberPath
+	Body struct {
+		Accept bool `json:"accept"`
+	}
+}
+
+func (a *API) answerRequest(ctx context.Context, in *answerRequestInput) (*struct{}, error) {
+	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
+	_, err := a.change(ctx, &shard.AnswerJoin{Group: shard.GroupID(in.Group), User: shard.UserID(in.User), Accept: in.Body.Accept})
+	return nil, err
+}

@@ -1,0 +1,379 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// maxReceivers is how many users one call sends to.
+const maxReceivers = 500
+
+func (a *API) messageOperations() {
+	huma.Register(a.huma, a.operation(http.MethodPost, "/v1/messages", "sendMessages", "Messages",
+		"Send in a user's name.",
+		"To one conversation, which answers with the error if it fails, or to up to 500 users, which always answers 200 with a result for each. "+
+			"A repeat with the same cid within the dedupe window is answered like the first and stores nothing. With ttl 0 only devices that are connected now get the message."),
+		a.sendMessages)
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/users/{user}/conversations/{conv}/messages", "getMessages", "Messages",
+		"A page of a conversation, as that user sees it.",
+		"At most one of before, after and from with to; none gives the newest. Seqs of the page's range without message are in gaps."),
+		a.getMessages)
+	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/users/{user}/conversations/{conv}", "setRead", "Messages",
+		"Set a read cursor, also back.", "The user's sessions are told by onReadReport."),
+		a.setRead)
+}
+
+// receivers is a conversation, or a list of them.
+type receivers struct {
+	convs []convName
+	many  bool
+}
+
+func (receivers) Schema(r huma.Registry) *huma.Schema {
+	one := convName("").Schema(r)
+	return &huma.Schema{
+		OneOf: []*huma.Schema{one, {
+			Type: huma.TypeArray, Items: convName("").Schema(r), MinItems: new(1), MaxItems: new(maxReceivers),
+		}},
+		Description: "u:<user> or g:<group>, or a list of up to 500 u:<user>",
+		Examples:    []any{"u:bob"},
+	}
+}
+
+func (t *receivers) UnmarshalJSON(b []byte) error {
+	if b = bytes.TrimSpace(b); len(b) > 0 && b[0] == '[' {
+		t.many = true
+		return json.Unmarshal(b, &t.convs)
+	}
+	t.convs = make([]convName, 1)
+	return json.Unmarshal(b, &t.convs[0])
+}
+
+type sendInput struct {
+	Body struct {
+		From     userName   `json:"from" doc:"the sender; who need be no member of a group"`
+		To       receivers  `json:"to"`
+		CID      string     `json:"cid" minLength:"1" maxLength:"64" doc:"the sender's own id of the message, 1-64 bytes"`
+		Body     anyJSON    `json:"body" doc:"any JSON value, binary as {\"$bin\": \"<base64>\"}"`
+		TTL      *uint32    `json:"ttl,omitempty" maximum:"604800" doc:"s; 0 = to devices that are connected now"`
+		Retry    bool       `json:"retry,omitempty" doc:"look for the cid in all of history"`
+		Mentions []userName `json:"mentions,omitempty" nullable:"false" maxItems:"100"`
+	}
+}
+
+type sendResult struct {
+	To        convName `json:"to"`
+	ID        string   `json:"id,omitempty" doc:"ULID"`
+	Seq       uint64   `json:"seq,omitempty" doc:"in the sender's view, or the group's log; absent with ttl 0 and in live groups"`
+	Time      int64    `json:"time,omitempty" doc:"ms"`
+	Duplicate bool     `json:"duplicate,omitempty" doc:"a repeat; the rest is of the first"`
+	Error     *Error   `json:"error,omitempty" doc:"instead of the others"`
+}
+
+type sendOutput struct {
+	Body struct {
+		Results []sendResult `json:"results" nullable:"false" doc:"in the order of to"`
+	}
+}
+
+func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, error) {
+	b := &in.Body
+	callOf(ctx).target = fmt.Sprintf("%s to %s", b.From, describe(b.To.convs))
+	if len(b.CID) > protocol.MaxCIDLen {
+		return nil, badRequest(fmt.Sprintf("cid: want 1-%d bytes", protocol.MaxCIDLen))
+	}
+	body, err := canonical("body", b.Body, a.config.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	convs := make([]protocol.Conv, len(b.To.convs))
+	for i, text := range b.To.convs {
+		if convs[i], err = text.parse("to"); err != nil {
+			return nil, err
+		}
+		if b.To.many && convs[i].Group {
+			return nil, badRequest(fmt.Sprintf("to[%d]: want u:<user>; a group is to be the only receiver", i))
+		}
+	}
+
+	out := new(sendOutput)
+	out.Body.Results = make([]sendResult, len(convs))
+	var commands []shard.Command
+	var at []int // of the command's result
+	for i, conv := range convs {
+		result := &out.Body.Results[i]
+		result.To = b.To.convs[i]
+		cmd, err := a.prepareSend(b.From, conv, in, body)
+		switch {
+		case err != nil:
+			result.Error = a.errorOf(err)
+		case cmd == nil:
+			a.sendNow(b.From, conv, in, body, result)
+		default:
+			commands, at = append(commands, cmd), append(at, i)
+		}
+	}
+	for i, o := range a.changeAll(ctx, commands) {
+		result := &out.Body.Results[at[i]]
+		if o.err != nil {
+			result.Error = a.errorOf(o.err)
+			continue
+		}
+		result.ID, result.Seq = protocol.ID(o.result.ID).String(), o.result.Seq
+		result.Time, result.Duplicate = o.result.Time, o.result.Duplicate
+	}
+	if first := out.Body.Results[0]; !b.To.many && first.Error != nil {
+		return nil, first.Error
+	}
+	return out, nil
+}
+
+// prepareSend gives the command of a send, or none if nothing is to be stored.
+func (a *API) prepareSend(from userName, conv protocol.Conv, in *sendInput, body []byte) (shard.Command, error) {
+	b := &in.Body
+	online := b.TTL != nil && *b.TTL == 0
+	if conv.Group {
+		info, exists, err := a.backend.Group(shard.GroupID(conv.ID), "")
+		if err != nil {
+			return nil, err
+		}
+		if !exists {
+			return nil, notFound("to: there is no group " + conv.ID)
+		}
+		if online || !info.Settings.Stored {
+			return nil, nil
+		}
+		return a.groupSend(from, conv, in, body), nil
+	}
+	if a.config.KnownUsersOnly && conv.ID != string(from) {
+		known, err := a.backend.Exists(shard.UserID(conv.ID))
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			return nil, notFound("to: there is no user " + conv.ID)
+		}
+	}
+	if online {
+		return nil, nil
+	}
+	return a.userSend(from, conv, in, body), nil
+}
+
+func (a *API) userSend(from userName, conv protocol.Conv, in *sendInput, body []byte) *shard.Send {
+	b := &in.Body
+	return &shard.Send{
+		User: shard.UserID(from), To: shard.UserID(conv.ID), ID: newMessageID(a.backend.Now()), CID: b.CID,
+		Body: body, TTL: ttlOf(b.TTL), Retry: b.Retry, Mentions: texts(b.Mentions),
+	}
+}
+
+func (a *API) groupSend(from userName, conv protocol.Conv, in *sendInput, body []byte) *shard.SendGroup {
+	b := &in.Body
+	return &shard.SendGroup{
+		Group: shard.GroupID(conv.ID), User: shard.UserID(from), Admin: true, ID: newMessageID(a.backend.Now()), CID: b.CID,
+		Body: body, TTL: ttlOf(b.TTL), Retry: b.Retry, Mentions: texts(b.Mentions),
+	}
+}
+
+// sendNow passes on a message that is stored nowhere.
+func (a *API) sendNow(from userName, conv protocol.Conv, in *sendInput, body []byte, result *sendResult) {
+	var id shard.MsgID
+	var err error
+	if conv.Group {
+		cmd := a.groupSend(from, conv, in, body)
+		id = cmd.ID
+		result.Time, err = a.backend.SendLive(cmd)
+	} else {
+		cmd := a.userSend(from, conv, in, body)
+		id = cmd.ID
+		result.Time, err = a.backend.SendEphemeral(cmd)
+	}
+	if err != nil {
+		*result = sendResult{To: result.To, Error: a.errorOf(err)}
+		return
+	}
+	result.ID = protocol.ID(id).String()
+}
+
+func ttlOf(ttl *uint32) uint32 {
+	if ttl == nil {
+		return 0
+	}
+	return *ttl
+}
+
+func texts[T ~string](names []T) []string {
+	list := make([]string, len(names))
+	for i, n := range names {
+		list[i] = string(n)
+	}
+	return list
+}
+
+func users(names []userName) []shard.UserID {
+	list := make([]shard.UserID, len(names))
+	for i, n := range names {
+		list[i] = shard.UserID(n)
+	}
+	return list
+}
+
+// describe names receivers for the audit log.
+func describe[T ~string](names []T) string {
+	if len(names) == 1 {
+		return string(names[0])
+	}
+	return fmt.Sprintf("%d users", len(names))
+}
+
+// newMessageID makes a ULID of the store's time.
+func newMessageID(nowMS int64) shard.MsgID {
+	var id ulid.ULID
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64())
+	binary.BigEndian.PutUint16(id[6:], uint16(rand.Uint32()))
+	_ = id.SetTime(uint64(nowMS)) // fails from the year 10889 on
+	return shard.MsgID(id)
+}
+
+// PageInput asks for a page of messages.
+type PageInput struct {
+	Before optional[seqNumber] `query:"before" doc:"seqs below this one, the highest of them"`
+	After  optional[seqOrZero] `query:"after" doc:"seqs above this one, the lowest of them; 0 begins at the start"`
+	From   optional[seqNumber] `query:"from" doc:"lowest seq, with to"`
+	To     optional[seqNumber] `query:"to" doc:"highest seq, with from"`
+	Limit  int                 `query:"limit" default:"20" minimum:"1" maximum:"100" doc:"messages"`
+}
+
+// A seqOrZero is a seqNumber, or the place before the first.
+type seqOrZero uint64
+
+func (seqOrZero) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0), Maximum: new(float64(protocol.MaxInt))}
+}
+
+func (in *PageInput) query() (shard.HistoryQuery, error) {
+	q := shard.HistoryQuery{
+		Before: uint64(in.Before.Value), After: uint64(in.After.Value), HasAfter: in.After.Set,
+		From: uint64(in.From.Value), To: uint64(in.To.Value), Limit: in.Limit, MaxBytes: protocol.MaxPage,
+	}
+	given := 0
+	for _, set := range []bool{in.Before.Set, in.After.Set, in.From.Set || in.To.Set} {
+		if set {
+			given++
+		}
+	}
+	switch {
+	case in.From.Set != in.To.Set:
+		return q, badRequest("from: must come with to")
+	case q.From > q.To:
+		return q, badRequest("from: must not be above to")
+	case given > 1:
+		return q, badRequest("before: must come alone: only one of before, after and from with to")
+	}
+	return q, nil
+}
+
+type gap struct {
+	From   uint64 `json:"from"`
+	To     uint64 `json:"to"`
+	Reason string `json:"reason" enum:"expired,evicted,deleted,recalled,notMember"`
+}
+
+type pageOutput struct {
+	Body struct {
+		Messages []message `json:"messages" nullable:"false" doc:"ascending by seq"`
+		From     uint64    `json:"from" doc:"lowest seq that the page covers; 0 = there is nothing"`
+		To       uint64    `json:"to"`
+		Gaps     []gap     `json:"gaps" nullable:"false" doc:"seqs of the range that have no message"`
+		More     bool      `json:"more" doc:"there is a message beyond, in the direction asked for"`
+	}
+}
+
+// page reads a page.
+func (a *API) page(q shard.HistoryQuery) (*pageOutput, error) {
+	var page shard.Page
+	if err := a.backend.History(q, &page); err != nil {
+		return nil, a.errorOf(err)
+	}
+	out := new(pageOutput)
+	b := &out.Body
+	b.Messages, b.From, b.To = make([]message, len(page.Batch.Messages)), page.From, page.To
+	b.Gaps, b.More = make([]gap, len(page.Gaps)), page.More
+	for i := range page.Batch.Messages {
+		b.Messages[i] = messageOf(&page.Batch.Messages[i])
+	}
+	for i, g := range page.Gaps {
+		b.Gaps[i] = gap{From: g.From, To: g.To, Reason: string(g.Reason)}
+	}
+	return out, nil
+}
+
+type ConversationPath struct {
+	User userName `path:"user"`
+	Conv convName `path:"conv"`
+}
+
+func (a *API) getMessages(_ context.Context, in *struct {
+	ConversationPath
+	PageInput
+}) (*pageOutput, error) {
+	q, err := in.query()
+	if err != nil {
+		return nil, err
+	}
+	conv, err := in.Conv.parse("conv")
+	if err != nil {
+		return nil, err
+	}
+	q.User = shard.UserID(in.User)
+	if conv.Group {
+		q.Group = shard.GroupID(conv.ID)
+	} else {
+		q.Peer = shard.UserID(conv.ID)
+	}
+	return a.page(q)
+}
+
+type setReadInput struct {
+	ConversationPath
+	Body struct {
+		ReadSeq uint64 `json:"readSeq" maximum:"9007199254740991" doc:"the highest seq that is read; beyond the newest means the newest"`
+	}
+}
+
+type setReadOutput struct {
+	Body struct {
+		Unread int `json:"unread" doc:"messages of the conversation that are unread now"`
+	}
+}
+
+func (a *API) setRead(ctx context.Context, in *setReadInput) (*setReadOutput, error) {
+	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Conv)
+	conv, err := in.Conv.parse("conv")
+	if err != nil {
+		return nil, err
+	}
+	var cmd shard.Command = &shard.SetRead{User: shard.UserID(in.User), Peer: shard.UserID(conv.ID), Seq: in.Body.ReadSeq}
+	if conv.Group {
+		cmd = &shard.ReadGroup{Group: shard.GroupID(conv.ID), User: shard.UserID(in.User), Seq: in.Body.ReadSeq, Back: true}
+	}
+	r, err := a.change(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	out := new(setReadOutput)
+	out.Body.Unread = r.Unread
+	return out, nil
+}

@@ -1,0 +1,188 @@
+package admin
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"unicode"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// A Scope is what a token may be limited to.
+type Scope string
+
+const (
+	ScopeRead    Scope = "read"    // calls that change nothing, metrics and profiles
+	ScopeWrite   Scope = "write"   // calls that change something
+	ScopeCluster Scope = "cluster" // nodes, shards and slots
+)
+
+var scopes = []Scope{ScopeRead, ScopeWrite, ScopeCluster}
+
+// Tokens are the secrets that administrators show. They may be replaced while
+// the server runs. Nil, or without any, they let in nobody but the users of a
+// development server; see OpenTokens.
+type Tokens struct {
+	open bool
+	set  atomic.Pointer[[]token]
+}
+
+// OpenTokens let in everybody: those of a development server.
+func OpenTokens() *Tokens { return &Tokens{open: true} }
+
+// A token is known by its digest alone.
+type token struct {
+	digest [sha256.Size]byte
+	scopes []Scope // none = all
+}
+
+// NewTokens gives the tokens that text has, a line for each: the token, then
+// its scopes, none for all, separated by spaces or commas.
+func NewTokens(text string) (*Tokens, error) {
+	set, err := parseTokens(text)
+	if err != nil {
+		return nil, err
+	}
+	t := new(Tokens)
+	t.set.Store(&set)
+	return t, nil
+}
+
+// LoadTokens is NewTokens of a file.
+func LoadTokens(path string) (*Tokens, error) {
+	t := new(Tokens)
+	if err := t.Reload(path); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Reload takes the tokens of a file instead of those before. When something is
+// wrong with it, they stay.
+func (t *Tokens) Reload(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	set, err := parseTokens(string(text))
+	if errors.Is(err, errNoToken) {
+		return fmt.Errorf("%s %w", path, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s:%w", path, err)
+	}
+	t.set.Store(&set)
+	return nil
+}
+
+var errNoToken = errors.New("holds no token")
+
+// parseTokens reads tokens. Its errors, but errNoToken, begin with the number
+// of the line.
+func parseTokens(text string) ([]token, error) {
+	var set []token
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		fields := strings.FieldsFunc(line, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+		if len(fields) == 0 {
+			continue
+		}
+		t := token{digest: sha256.Sum256([]byte(fields[0]))}
+		if slices.ContainsFunc(set, func(other token) bool { return other.digest == t.digest }) {
+			return nil, fmt.Errorf("%d: this token is there already", n)
+		}
+		for _, word := range fields[1:] {
+			if !slices.Contains(scopes, Scope(word)) {
+				return nil, fmt.Errorf("%d: scope %q: want one of read, write, cluster", n, word)
+			}
+			t.scopes = append(t.scopes, Scope(word))
+		}
+		set = append(set, t)
+	}
+	if len(set) == 0 {
+		return nil, errNoToken
+	}
+	return set, nil
+}
+
+// authorize tells who makes a request, by name, or why he may not.
+func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Error) {
+	if t != nil && t.open {
+		return "", nil
+	}
+	var set []token
+	if t != nil {
+		if p := t.set.Load(); p != nil {
+			set = *p
+		}
+	}
+	// Digests have one length, and all are compared: the time taken tells
+	// nothing of the tokens.
+	digest, at := sha256.Sum256([]byte(secret)), -1
+	for i := range set {
+		at = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], set[i].digest[:]), i, at)
+	}
+	if secret == "" || at < 0 {
+		return "", &Error{
+			status: http.StatusUnauthorized, Code: protocol.CodeUnauthorized,
+			Message: "Authorization: want Bearer with an admin token",
+		}
+	}
+	// Enough to tell tokens apart in a log, and no help to guess one.
+	name = hex.EncodeToString(digest[:4])
+	if s := set[at].scopes; len(s) > 0 && !slices.Contains(s, need) {
+		return name, &Error{
+			status: http.StatusForbidden, Code: protocol.CodeForbidden,
+			Message: fmt.Sprintf("Authorization: the token has not the scope %s", need),
+		}
+	}
+	return name, nil
+}
+
+// bearer gives the token that a request shows, "" if none.
+func bearer(r *http.Request) string {
+	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return secret
+}
+
+// Require passes on requests that bear a token with a scope. Others get 401 or
+// 403.
+func (t *Tokens) Require(need Scope, next http.Handler) http.Handler {
+	return t.require(need, bearer, `Bearer realm="belfry"`, next)
+}
+
+// requireInBrowser is Require of ScopeRead, for pages: a browser asks for a
+// name, which does not matter, and the token as password.
+func (t *Tokens) requireInBrowser(next http.Handler) http.Handler {
+	return t.require(ScopeRead, func(r *http.Request) string {
+		if _, password, ok := r.BasicAuth(); ok {
+			return password
+		}
+		return bearer(r)
+	}, `Basic realm="belfry: an admin token as password", charset="UTF-8"`, next)
+}
+
+func (t *Tokens) require(need Scope, secret func(*http.Request) string, challenge string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, refused := t.authorize(secret(r), need); refused != nil {
+			if refused.status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", challenge)
+			}
+			refused.write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

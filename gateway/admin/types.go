@@ -1,0 +1,148 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// Names and values as they stand in requests and answers. Their schemas are
+// the rules of the wire protocol.
+
+// A userName names an account.
+type userName string
+
+func (userName) Schema(huma.Registry) *huma.Schema {
+	return nameSchema("user", `^[!-~]{1,64}$`, protocol.MaxUserLen)
+}
+
+// A groupName names a group.
+type groupName string
+
+func (groupName) Schema(huma.Registry) *huma.Schema {
+	return nameSchema("group", `^[!-~]{1,48}$`, protocol.MaxGroupLen)
+}
+
+func nameSchema(what, pattern string, maxLen int) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, Pattern: pattern,
+		PatternDescription: fmt.Sprintf("1-%d bytes of printable ASCII without spaces", maxLen),
+		Description:        fmt.Sprintf("a %s, 1-%d bytes of printable ASCII without spaces", what, maxLen),
+	}
+}
+
+// A convName names a conversation, as a user sees it.
+type convName string
+
+func (convName) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, Pattern: `^(u:[!-~]{1,64}|g:[!-~]{1,48})$`,
+		PatternDescription: "u:<user> or g:<group>",
+		Description:        "u:<user> or g:<group>",
+	}
+}
+
+// parse gives what the pattern holds to be one.
+func (c convName) parse(field string) (protocol.Conv, error) {
+	conv, err := protocol.ParseConv(string(c))
+	if err != nil {
+		return conv, badRequest(field + ": want u:<user> or g:<group>")
+	}
+	return conv, nil
+}
+
+// A seqNumber is a position in a view or log.
+type seqNumber uint64
+
+func (seqNumber) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(1.0), Maximum: new(float64(protocol.MaxInt))}
+}
+
+// An anyJSON is a value that is kept as it came.
+type anyJSON json.RawMessage
+
+func (v anyJSON) MarshalJSON() ([]byte, error) { return json.RawMessage(v).MarshalJSON() }
+func (v *anyJSON) UnmarshalJSON(b []byte) error {
+	*v = append((*v)[:0], b...)
+	return nil
+}
+
+func (anyJSON) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: `any JSON value; binary is {"$bin": "<base64>"}`}
+}
+
+// An objectJSON is an anyJSON that is an object.
+type objectJSON anyJSON
+
+func (v objectJSON) MarshalJSON() ([]byte, error)  { return anyJSON(v).MarshalJSON() }
+func (v *objectJSON) UnmarshalJSON(b []byte) error { return (*anyJSON)(v).UnmarshalJSON(b) }
+
+func (objectJSON) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: `any object; binary is {"$bin": "<base64>"}`}
+}
+
+// canonical gives the value as the store keeps it. Its errors name the field.
+func canonical(field string, v []byte, maxLen int) ([]byte, error) {
+	body, err := protocol.CanonicalJSON(nil, v, maxLen)
+	if bad, ok := err.(*protocol.FieldError); ok {
+		return nil, newError(bad.Code, field+": "+bad.Rule)
+	}
+	return body, err
+}
+
+// bodyJSON gives a stored value as JSON.
+func bodyJSON(body []byte) anyJSON { return protocol.AppendBodyJSON(nil, body) }
+
+// An optional is a query parameter that may be absent.
+type optional[T any] struct {
+	Value T
+	Set   bool
+}
+
+// Schema is that of the value.
+func (o optional[T]) Schema(r huma.Registry) *huma.Schema {
+	return huma.SchemaFromType(r, reflect.TypeFor[T]())
+}
+
+// Receiver tells huma where to put the value.
+func (o *optional[T]) Receiver() reflect.Value { return reflect.ValueOf(o).Elem().Field(0) }
+
+// OnParamSet is told by huma whether there is one.
+func (o *optional[T]) OnParamSet(set bool, _ any) { o.Set = set }
+
+// A message is one of a page.
+type message struct {
+	ID       string   `json:"id" doc:"ULID"`
+	Conv     convName `json:"conv"`
+	From     userName `json:"from"`
+	Seq      uint64   `json:"seq" doc:"of the view or log that was asked for"`
+	Time     int64    `json:"time" doc:"ms"`
+	CID      string   `json:"cid" doc:"the sender's own id"`
+	Body     anyJSON  `json:"body"`
+	TTL      uint32   `json:"ttl,omitempty" doc:"s"`
+	Mentions []string `json:"mentions,omitempty" nullable:"false"`
+}
+
+func messageOf(m *shard.Message) message {
+	conv := protocol.UserConv(string(m.Peer))
+	if m.Group != "" {
+		conv = protocol.GroupConv(string(m.Group))
+	}
+	return message{
+		ID: protocol.ID(m.ID).String(), Conv: convName(conv.String()), From: userName(m.From), Seq: m.Seq, Time: m.Time,
+		CID: string(m.CID), Body: bodyJSON(m.Body), TTL: m.TTL, Mentions: m.Mentions,
+	}
+}
+
+// convOf names the conversation with a peer, or a group.
+func convOf(peer shard.UserID, group shard.GroupID) convName {
+	if group != "" {
+		return convName(protocol.GroupConv(string(group)).String())
+	}
+	return convName(protocol.UserConv(string(peer)).String())
+}

@@ -1,0 +1,82 @@
+package loadtest
+
+import (
+	"fmt"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// A reader is a session that only reads. One goroutine does everything.
+type reader struct {
+	socket *socket
+	lastID uint64
+	synced *protocol.Synced // nil until it came
+}
+
+// call makes a request and takes what is pushed before the reply.
+func (r *reader) call(op string, args protocol.Args, ok protocol.OK) error {
+	r.lastID++
+	r.socket.queue(func(b []byte) []byte { return protocol.AppendRequest(b, r.socket.codec, r.lastID, op, args) })
+	r.socket.flush()
+	for {
+		f, err := r.next()
+		switch {
+		case err != nil:
+			return err
+		case f.ID == 0:
+			continue
+		case f.ID != r.lastID:
+			return fmt.Errorf("reply to request %d, want %d", f.ID, r.lastID)
+		case f.Err != nil:
+			return fmt.Errorf("%s: %w", op, f.Err)
+		}
+		return f.Decode(ok)
+	}
+}
+
+// sync takes what the login pushes, to onSynced.
+func (r *reader) sync() error {
+	for r.synced == nil {
+		if _, err := r.next(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// frame waits for a frame, which is good until the next call.
+func (r *reader) frame() ([]byte, error) {
+	payload, ok, err := r.socket.next()
+	for ; err == nil && !ok; payload, ok, err = r.socket.next() {
+		r.socket.flush()
+		if err := r.socket.fill(); err != nil {
+			return nil, err
+		}
+	}
+	return payload, err
+}
+
+// next takes a frame and deals with it if it is a push.
+func (r *reader) next() (f protocol.ServerFrame, err error) {
+	payload, err := r.frame()
+	if err != nil {
+		return f, err
+	}
+	if f, err = protocol.DecodeServerFrame(r.socket.codec, payload); err != nil {
+		return f, err
+	}
+	switch f.Op {
+	case protocol.OpOnNewMessage:
+		var p protocol.NewMessage
+		if err := f.Decode(&p); err != nil {
+			return f, err
+		}
+		r.socket.queue(func(b []byte) []byte {
+			return protocol.AppendRequest(b, r.socket.codec, 0, protocol.OpAck, &protocol.AckArgs{D: p.D})
+		})
+	case protocol.OpOnSynced:
+		r.synced = new(protocol.Synced)
+		err = f.Decode(r.synced)
+	}
+	return f, err
+}

@@ -1,0 +1,450 @@
+package raftstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/belfry-im/belfry/shard"
+	"github.com/cespare/xxhash/v2"
+)
+
+const (
+	// importRows and importBytes bound the rows that an import holds at a time.
+	importRows  = shard.MaxImportRows
+	importBytes = 1 << 20
+	// importReads is how many conversations are looked at while a shard is locked.
+	importReads = 512
+)
+
+// An ImportRow is a message of another system. Either Group or To is set.
+type ImportRow struct {
+	From     shard.UserID
+	To       shard.UserID
+	Group    shard.GroupID
+	Time     int64       // ms
+	TTL      uint32      // seconds, 0 = none
+	ID       shard.MsgID // zero: made from the stream and the row's number
+	CID      string      // empty: made from the row's number
+	Mentions []string
+	Body     []byte // canonical msgpack; not kept once the next row is asked for
+}
+
+// An ImportRequest says what its rows are part of.
+type ImportRequest struct {
+	Stream string // 1-64 bytes
+	Offset uint64 // rows of the stream before these
+	Unread bool   // rows are unread by their receivers; else all is read
+}
+
+// An ImportResult counts rows.
+type ImportResult struct {
+	Rows    uint64 // taken, the sum of the others
+	Stored  uint64
+	Known   uint64 // that an earlier request had stored
+	Expired uint64 // too old to be kept; they take no seq
+}
+
+// An ImportError names the row that ended an import.
+type ImportError struct {
+	Line    uint64     // of the request, from 1
+	Field   string     // of the row, as in its JSON
+	Code    shard.Code // CodeBadRequest, CodeNotFound (no such group) or CodeConflict (the conversation holds other messages)
+	Message string
+}
+
+func (e *ImportError) Error() string {
+	return fmt.Sprintf("raftstore: import: line %d: %s: %s", e.Line, e.Field, e.Message)
+}
+
+// Import stores rows, oldest first, in conversations that hold no other message.
+// It holds some thousand rows at a time. One import runs at a time, others wait.
+//
+// The result counts what is done with, whatever the error: an *ImportError, one
+// of rows, or what a command can fail with. A row that comes again under its
+// number in the stream changes nothing, so that a request which failed can be
+// repeated as it was, or go on behind the rows that were taken. Of the rows
+// behind that of an *ImportError some may be stored.
+func (s *Store) Import(ctx context.Context, req ImportRequest, rows iter.Seq2[ImportRow, error]) (ImportResult, error) {
+	im := importer{store: s, req: req, stream: streamOf(req.Stream), views: make(map[importKey]*importView)}
+	if n := len(req.Stream); n == 0 || n > shard.MaxName {
+		return im.result, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "stream: must have 1-64 bytes"}
+	}
+	select {
+	case s.importing <- struct{}{}:
+		defer func() { <-s.importing }()
+	case <-ctx.Done():
+		return im.result, ctx.Err()
+	}
+	for row, err := range rows {
+		if err == nil {
+			err = im.add(row)
+		}
+		if err != nil {
+			return im.result, firstOf(im.flush(ctx), err)
+		}
+		if len(im.rows) == importRows || len(im.bodies) >= importBytes {
+			if err := im.flush(ctx); err != nil {
+				return im.result, err
+			}
+		}
+	}
+	return im.result, im.flush(ctx)
+}
+
+// streamOf is by what the shards know a stream.
+func streamOf(name string) uint64 { return xxhash.Sum64String(name) }
+
+// An importer takes the rows of one request to their conversations, in chunks:
+// it looks at all conversations of a chunk, decides what becomes of each row on
+// either side, and has that committed before it goes on.
+type importer struct {
+	store  *Store
+	req    ImportRequest
+	stream uint64
+	result ImportResult
+	lines  uint64 // before those of the chunk
+
+	rows   []ImportRow
+	bodies []byte // of rows
+	views  map[importKey]*importView
+	order  []*importView // in order of their first row
+}
+
+// An importKey names a log: a user's view of a conversation, or a group's.
+type importKey struct {
+	user  shard.UserID // or the key of a group
+	peer  shard.UserID // "" of a group
+	group shard.GroupID
+}
+
+type importView struct {
+	key   importKey
+	state shard.ImportView
+	code  shard.Code // OK unless a group cannot take messages
+	err   error
+	now   int64
+	last  int64 // time of the newest row so far
+	rows  []shard.ImportRow
+}
+
+// A fate is what becomes of a row in one log.
+type fate uint8
+
+const (
+	fateStored fate = iota
+	fateKnown
+	fateExpired
+)
+
+// add takes a row into the chunk.
+func (im *importer) add(row ImportRow) error {
+	line := im.lines + uint64(len(im.rows)) + 1
+	bad := func(field, message string) error {
+		return &ImportError{Line: line, Field: field, Code: shard.CodeBadRequest, Message: message}
+	}
+	switch n := len(row.From); {
+	case n == 0 || n > shard.MaxName:
+		return bad("from", "must have 1-64 bytes")
+	case (row.To == "") == (row.Group == ""):
+		return bad("to", "either this or group must be set")
+	case len(row.To) > shard.MaxName:
+		return bad("to", "must have 1-64 bytes")
+	case len(row.CID) > shard.MaxName:
+		return bad("cid", "must have at most 64 bytes")
+	case len(row.Body) == 0:
+		return bad("body", "must not be empty")
+	case row.Time < 0:
+		return bad("time", "must not be negative")
+	}
+	number := im.req.Offset + line
+	if row.ID == (shard.MsgID{}) {
+		row.ID = im.id(number, row.Time)
+	}
+	if row.CID == "" {
+		row.CID = fmt.Sprintf("import-%d", number)
+	}
+	start := len(im.bodies)
+	im.bodies = append(im.bodies, row.Body...)
+	row.Body = im.bodies[start:len(im.bodies):len(im.bodies)]
+	im.rows = append(im.rows, row)
+	return nil
+}
+
+// id makes the id of a row, the same whenever it comes: as of any message, six
+// bytes of time and ten that nobody else has.
+func (im *importer) id(number uint64, at int64) (id shard.MsgID) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(at))
+	copy(id[:6], b[2:])
+	binary.BigEndian.PutUint64(b[:], number)
+	h := xxhash.NewWithSeed(im.stream)
+	h.Write(b[:])
+	binary.BigEndian.PutUint64(id[6:], h.Sum64())
+	copy(id[14:], b[6:])
+	return id
+}
+
+// flush has the chunk stored.
+func (im *importer) flush(ctx context.Context) error {
+	if len(im.rows) == 0 {
+		return nil
+	}
+	defer im.reset()
+	if err := im.look(); err != nil {
+		return err
+	}
+	rows, refusal := im.plan()
+	if err := im.commit(ctx); err != nil {
+		return err
+	}
+	im.result.Rows += rows.Rows
+	im.result.Stored += rows.Stored
+	im.result.Known += rows.Known
+	im.result.Expired += rows.Expired
+	return refusal
+}
+
+func (im *importer) reset() {
+	im.lines += uint64(len(im.rows))
+	clear(im.rows)
+	clear(im.order)
+	clear(im.views)
+	im.rows, im.order, im.bodies = im.rows[:0], im.order[:0], im.bodies[:0]
+}
+
+func (im *importer) view(key importKey) *importView {
+	v := im.views[key]
+	if v == nil {
+		v = &importView{key: key}
+		im.views[key] = v
+		im.order = append(im.order, v)
+	}
+	return v
+}
+
+// sides gives the logs that a row belongs in: the sender's view, and the
+// receiver's unless that is the same. A group has one log.
+func (row *ImportRow) sides() (sender, receiver importKey) {
+	if row.Group != "" {
+		key := importKey{user: row.Group.Key(), group: row.Group}
+		return key, key
+	}
+	return importKey{user: row.From, peer: row.To}, importKey{user: row.To, peer: row.From}
+}
+
+// look reads the state of all logs of the chunk.
+func (im *importer) look() error {
+	byGroup := make(map[*group][]*importView)
+	for i := range im.rows {
+		sender, receiver := im.rows[i].sides()
+		im.view(sender)
+		im.view(receiver)
+	}
+	for _, v := range im.order {
+		g := im.store.group(v.key.user)
+		byGroup[g] = append(byGroup[g], v)
+	}
+	for g, views := range byGroup {
+		for len(views) > 0 {
+			some := views[:min(len(views), importReads)]
+			views = views[len(some):]
+			err := g.read(func(st *shard.State, now int64) {
+				for _, v := range some {
+					v.read(st, im.stream, now)
+				}
+			})
+			if err != nil {
+				return err
+			}
+			for _, v := range some {
+				if v.err != nil {
+					return v.err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (v *importView) read(st *shard.State, stream uint64, now int64) {
+	if !st.Owns(shard.SlotOf(string(v.key.user))) {
+		v.err = errMoving
+		return
+	}
+	v.now = now
+	if v.key.group != "" {
+		v.state, v.code = st.ImportGroupView(v.key.group, stream, now)
+	} else {
+		v.state = st.ImportView(v.key.user, v.key.peer, stream, now)
+	}
+	v.last = v.state.LastTime
+}
+
+// plan decides what becomes of the rows, up to the first that cannot be taken.
+func (im *importer) plan() (done ImportResult, refusal error) {
+	for i := range im.rows {
+		row := &im.rows[i]
+		line := im.lines + uint64(i) + 1
+		number := im.req.Offset + line
+		from, to := row.sides()
+		sender, receiver := im.views[from], im.views[to]
+		if err := im.check(row, line, sender, receiver); err != nil {
+			return done, err
+		}
+		entry := shard.ImportRow{
+			Row: number, Time: row.Time, TTL: row.TTL, ID: row.ID, CID: row.CID, Mentions: row.Mentions, Body: row.Body,
+		}
+		one := entry
+		one.Own = true
+		if row.Group != "" {
+			one.From = row.From
+		}
+		seq, first := sender.take(one)
+		second := first
+		if receiver != sender {
+			if first == fateKnown && receiver.fate(&entry) == fateStored {
+				seq = im.seqOf(from, row.ID)
+			}
+			entry.Peer = seq
+			_, second = receiver.take(entry)
+		}
+		done.Rows++
+		switch {
+		case first == fateStored || second == fateStored:
+			done.Stored++
+		case first == fateKnown || second == fateKnown:
+			done.Known++
+		default:
+			done.Expired++
+		}
+	}
+	return done, nil
+}
+
+// check refuses a row that one of its logs cannot take.
+func (im *importer) check(row *ImportRow, line uint64, sides ...*importView) error {
+	for _, v := range sides {
+		refuse := func(field string, code shard.Code, message string) error {
+			return &ImportError{Line: line, Field: field, Code: code, Message: message}
+		}
+		number := im.req.Offset + line
+		switch {
+		case v.code == shard.CodeNotFound:
+			return refuse("group", v.code, "does not exist")
+		case v.code != shard.OK:
+			return refuse("group", v.code, "a live group stores no messages")
+		case number <= v.state.Row:
+		case row.Time > v.now:
+			return refuse("time", shard.CodeBadRequest, "must not be in the future")
+		case row.Time < v.last:
+			return refuse("time", shard.CodeBadRequest, "must not fall within a conversation")
+		case !v.state.Open && v.fate(&shard.ImportRow{Row: number, Time: row.Time, TTL: row.TTL}) == fateStored:
+			return refuse("conv", shard.CodeConflict, "holds messages that were not imported by this stream")
+		}
+	}
+	return nil
+}
+
+// fate tells what becomes of a row.
+func (v *importView) fate(row *shard.ImportRow) fate {
+	switch {
+	case row.Row <= v.state.Row:
+		return fateKnown
+	case row.Time+v.state.Keep.Milliseconds() <= v.now, row.TTL != 0 && row.Time+int64(row.TTL)*1000 <= v.now,
+		row.Time <= v.state.Cutoff:
+		return fateExpired
+	}
+	return fateStored
+}
+
+// take adds a row to what its log is to store, if it is. It gives the seq that
+// the row will have then.
+func (v *importView) take(row shard.ImportRow) (seq uint64, f fate) {
+	f = v.fate(&row)
+	if f == fateKnown {
+		return 0, f
+	}
+	v.last = max(v.last, row.Time)
+	if f == fateExpired {
+		return 0, f
+	}
+	v.rows = append(v.rows, row)
+	seq = v.state.Next
+	v.state.Next++
+	return seq, f
+}
+
+// seqOf finds a row that an earlier request has stored on one side alone. 0: it
+// is no longer held there, or cannot be found now.
+func (im *importer) seqOf(key importKey, id shard.MsgID) (seq uint64) {
+	if err := im.store.read(key.user, func(st *shard.State, _ int64) { seq = st.SeqOf(key.user, key.peer, id) }); err != nil {
+		return 0
+	}
+	return seq
+}
+
+// commit has the logs take their rows.
+func (im *importer) commit(ctx context.Context) error {
+	answers := make(chan error, len(im.order))
+	sent := 0
+	for _, v := range im.order {
+		if len(v.rows) == 0 {
+			continue
+		}
+		sent++
+		im.store.Submit(im.command(v), func(r shard.Result, err error) {
+			if err == nil {
+				err = im.refusal(&r)
+			}
+			answers <- err
+		})
+	}
+	var first error
+	for range sent {
+		select {
+		case err := <-answers:
+			first = firstOf(first, err)
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+		}
+	}
+	return first
+}
+
+// refusal is what a log says to rows for which it was ready a moment ago.
+func (im *importer) refusal(r *shard.Result) error {
+	if r.Code == shard.OK || r.Seq == 0 {
+		return r.Err()
+	}
+	field, message, _ := strings.Cut(r.Detail, ": ")
+	return &ImportError{Line: r.Seq - im.req.Offset, Field: field, Code: r.Code, Message: message}
+}
+
+func (im *importer) command(v *importView) shard.Command {
+	if v.key.group != "" {
+		return &shard.ImportGroup{Group: v.key.group, Stream: im.stream, Unread: im.req.Unread, Rows: v.rows}
+	}
+	return &shard.Import{User: v.key.user, Peer: v.key.peer, Stream: im.stream, Unread: im.req.Unread, Rows: v.rows}
+}
+
+// firstOf prefers failures to refusals, and of those the one of the first line.
+func firstOf(a, b error) error {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	x, refused := errors.AsType[*ImportError](a)
+	if !refused {
+		return a
+	}
+	if y, refused := errors.AsType[*ImportError](b); refused && x.Line < y.Line {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,309 @@
+package raftstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// What an administrator sets of a user (shard.SetUser) and his read cursors
+// (shard.SetRead, and shard.ReadGroup with Back) are commands for Propose.
+
+const (
+	// eraseWork bounds one EraseUser: below 1 ms of the shard's time.
+	eraseWork = 8192
+	// listSlots is how many slots are listed or counted while a shard is locked.
+	listSlots = 64
+	// maxList bounds what Users and Groups give at a time.
+	maxList = 1000
+	// exportConversations, exportMessages and exportBytes bound what Export holds.
+	exportConversations = 100
+	exportMessages      = 100
+	exportBytes         = 256 << 10
+)
+
+// EraseUser removes a user's data, see shard.EraseUser. He has to be taken out
+// of his groups before. After an error a part of it may be gone; a repeat goes
+// on.
+func (s *Store) EraseUser(ctx context.Context, user shard.UserID) error {
+	cmd := &shard.EraseUser{User: user, MaxWork: eraseWork}
+	for {
+		r, err := s.Propose(ctx, cmd)
+		if err == nil {
+			err = r.Err()
+		}
+		if err != nil || r.Seq == 0 {
+			return err
+		}
+		cmd.From = uint32(r.Seq)
+	}
+}
+
+// User tells what is known of a user, as of now, with the unread of his groups
+// as far as their shards serve. known is false when there is nothing, not even
+// a message to him.
+func (s *Store) User(ctx context.Context, user shard.UserID) (info shard.UserInfo, known bool, err error) {
+	type answer struct {
+		info  shard.UserInfo
+		known bool
+	}
+	a, err := readCommitted(ctx, s, user, func(st *shard.State, now int64) (a answer) {
+		a.info, a.known = st.User(user, now)
+		return a
+	})
+	if err != nil {
+		return a.info, false, err
+	}
+	for _, v := range s.groupViews(ctx, user, a.info.Groups) {
+		if v.Counts {
+			a.info.Unread += v.Unread
+		}
+	}
+	return a.info, a.known, nil
+}
+
+// Unread lists a user's conversations and groups that have unread messages:
+// one-to-one ones in order of peer, then groups in order of id. Of groups whose
+// shards do not serve nothing is said.
+func (s *Store) Unread(ctx context.Context, user shard.UserID) ([]shard.UnreadCount, error) {
+	type answer struct {
+		counts []shard.UnreadCount
+		groups []shard.GroupRef
+	}
+	a, err := readCommitted(ctx, s, user, func(st *shard.State, now int64) answer {
+		return answer{st.Unread(user, now), st.GroupsOf(user)}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range s.groupViews(ctx, user, a.groups) {
+		if v.Counts && v.Unread > 0 {
+			a.counts = append(a.counts, shard.UnreadCount{Group: v.Group, Unread: v.Unread})
+		}
+	}
+	return a.counts, nil
+}
+
+// UnreadSeqs lists the seqs that make up the unread of a one-to-one
+// conversation, ascending.
+func (s *Store) UnreadSeqs(ctx context.Context, user, peer shard.UserID) ([]uint64, error) {
+	return readCommitted(ctx, s, user, func(st *shard.State, now int64) []uint64 { return st.UnreadSeqs(user, peer, now) })
+}
+
+// GroupUnreadSeqs lists the seqs that make up a member's unread, ascending.
+func (s *Store) GroupUnreadSeqs(ctx context.Context, group shard.GroupID, user shard.UserID) ([]uint64, error) {
+	return readCommitted(ctx, s, group.Key(), func(st *shard.State, now int64) []uint64 {
+		return st.GroupUnread(group, user, now)
+	})
+}
+
+// Users lists users in order of name, from the first one above after. It reads
+// the leaders' memory.
+func (s *Store) Users(ctx context.Context, after shard.UserID, limit int) (users []shard.UserEntry, more bool, err error) {
+	return list(ctx, s, limit,
+		func(st *shard.State, dst []shard.UserEntry, first, last uint16, before *shard.UserEntry) []shard.UserEntry {
+			var name shard.UserID
+			if before != nil {
+				name = before.User
+			}
+			return st.AppendUsers(dst, first, last, after, name)
+		},
+		func(a, b shard.UserEntry) int { return cmp.Compare(a.User, b.User) })
+}
+
+// Groups lists groups in order of id, from the first one above after, as nobody
+// sees them. It reads the leaders' memory.
+func (s *Store) Groups(ctx context.Context, after shard.GroupID, limit int) (groups []shard.GroupInfo, more bool, err error) {
+	return list(ctx, s, limit,
+		func(st *shard.State, dst []shard.GroupInfo, first, last uint16, before *shard.GroupInfo) []shard.GroupInfo {
+			var id shard.GroupID
+			if before != nil {
+				id = before.ID
+			}
+			return st.AppendGroups(dst, first, last, after, id)
+		},
+		func(a, b shard.GroupInfo) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// Stats counts what there is, in all and by shard. Shards that do not serve are
+// zero and in the error, which is an ErrUnavailable, beside the other's numbers.
+func (s *Store) Stats(ctx context.Context) (total shard.Counts, shards []shard.Counts, err error) {
+	shards = make([]shard.Counts, len(s.groups))
+	var errs []error
+	for i, g := range s.groups {
+		err := g.walk(ctx, func(st *shard.State, first, last uint16) {
+			n := st.Count(first, last)
+			shards[i].Add(&n)
+		}, nil)
+		if err != nil {
+			shards[i] = shard.Counts{}
+			errs = append(errs, err)
+		}
+		total.Add(&shards[i])
+	}
+	return total, shards, errors.Join(errs...)
+}
+
+// An ExportRow is a piece of what Export gives. One field is set.
+type ExportRow struct {
+	User         *shard.UserInfo
+	Blocked      *shard.UserID
+	Conversation *shard.Conversation // followed by its messages
+	Message      *shard.Message
+	Group        *ExportedGroup
+}
+
+// An ExportedGroup is a user's membership.
+type ExportedGroup struct {
+	Info   shard.GroupInfo // as he sees it
+	Member shard.Member
+}
+
+// Export calls yield with all that is kept for a user, until that returns an
+// error, which Export returns: UserInfo first, then who is blocked,
+// conversations with their messages in order of seq, groups. A row is good
+// during the call alone. It holds one page at a time; what changes meanwhile may
+// be in it or not.
+func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*ExportRow) error) error {
+	info, _, err := s.User(ctx, user)
+	if err != nil {
+		return err
+	}
+	if err := yield(&ExportRow{User: &info}); err != nil {
+		return err
+	}
+	blocked, err := s.Blocked(ctx, user)
+	if err != nil {
+		return err
+	}
+	for i := range blocked {
+		if err := yield(&ExportRow{Blocked: &blocked[i]}); err != nil {
+			return err
+		}
+	}
+	if err := s.exportConversations(ctx, user, yield); err != nil {
+		return err
+	}
+	for _, ref := range info.Groups {
+		var g ExportedGroup
+		var member bool
+		err := s.read(ref.Group.Key(), func(st *shard.State, _ int64) {
+			if g.Info, member = st.Group(ref.Group, user); member {
+				g.Member, member = st.Member(ref.Group, user)
+			}
+		})
+		if err == nil && member {
+			err = yield(&ExportRow{Group: &g})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) exportConversations(ctx context.Context, user shard.UserID, yield func(*ExportRow) error) error {
+	var page shard.Page
+	for next, more := 0, true; more; more = next > 0 {
+		var conversations []shard.Conversation
+		err := s.read(user, func(st *shard.State, now int64) {
+			conversations, next = st.ConversationsOf(user, next, exportConversations, now)
+		})
+		if err != nil {
+			return err
+		}
+		for i := range conversations {
+			if err := yield(&ExportRow{Conversation: &conversations[i]}); err != nil {
+				return err
+			}
+			if err := s.exportMessages(ctx, user, conversations[i].Peer, &page, yield); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) exportMessages(ctx context.Context, user, peer shard.UserID, page *shard.Page, yield func(*ExportRow) error) error {
+	q := shard.HistoryQuery{User: user, Peer: peer, HasAfter: true, Limit: exportMessages, MaxBytes: exportBytes}
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.History(q, page); err != nil {
+			return err
+		}
+		for i := range page.Batch.Messages {
+			if err := yield(&ExportRow{Message: &page.Batch.Messages[i]}); err != nil {
+				return err
+			}
+		}
+		if !page.More {
+			return nil
+		}
+		q.After = page.To
+	}
+}
+
+// groupViews tells how a user finds his groups, as far as their shards serve.
+func (s *Store) groupViews(ctx context.Context, user shard.UserID, refs []shard.GroupRef) []shard.GroupView {
+	if len(refs) == 0 {
+		return nil
+	}
+	asks := make([]shard.GroupAsk, len(refs))
+	for i, ref := range refs {
+		asks[i].Group = ref.Group
+	}
+	views, _ := s.SyncGroups(ctx, user, asks, 0, 0)
+	slices.SortFunc(views, func(a, b shard.GroupView) int { return cmp.Compare(a.Group, b.Group) })
+	return views
+}
+
+// walk calls f for all slots of the group, some at a time, with the state locked
+// for reading only that long, and then between unless that is nil.
+func (g *group) walk(ctx context.Context, f func(st *shard.State, first, last uint16), between func()) error {
+	for first := int(g.first); first <= int(g.last); first += listSlots {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		last := min(first+listSlots-1, int(g.last))
+		if err := g.read(func(st *shard.State, _ int64) { f(st, uint16(first), uint16(last)) }); err != nil {
+			return err
+		}
+		if between != nil {
+			between()
+		}
+	}
+	return nil
+}
+
+// list gives the first limit entries of all shards. add appends those of some
+// slots, below before if that is not nil.
+func list[T any](ctx context.Context, s *Store, limit int, add func(st *shard.State, dst []T, first, last uint16, before *T) []T, order func(a, b T) int) (entries []T, more bool, err error) {
+	limit = max(min(limit, maxList), 1)
+	var before *T
+	cut := func() {
+		slices.SortFunc(entries, order)
+		if len(entries) > limit {
+			more = true
+			clear(entries[limit:])
+			entries = entries[:limit]
+			before = new(entries[limit-1])
+		}
+	}
+	for _, g := range s.groups {
+		err := g.walk(ctx, func(st *shard.State, first, last uint16) { entries = add(st, entries, first, last, before) }, func() {
+			if len(entries) >= 4*limit {
+				cut()
+			}
+		})
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	cut()
+	return entries, more, nil
+}

@@ -1,0 +1,167 @@
+package shard
+
+import (
+	"strings"
+	"unsafe"
+)
+
+// An account holds what an administrator has set of a user. It is replaced,
+// never changed: a snapshot may share it.
+type account struct {
+	historyTTL int64 // ms; counts if it is longer than that of the limits
+	suspended  bool
+	tokensFrom int64     // ms
+	erased     SessionID // the last session before the user was erased
+}
+
+var noAccount account // never written
+
+// settings gives what is set of a user, for reading.
+func (u *user) settings() *account {
+	if u.account == nil {
+		return &noAccount
+	}
+	return u.account
+}
+
+// setAccount gives a user what is set of him from now on.
+func (s *State) setAccount(u *user, a account) {
+	const size = int(unsafe.Sizeof(a))
+	if u.account != nil {
+		s.tableBytes -= size
+	}
+	u.account = nil
+	if a != (account{}) {
+		s.tableBytes += size
+		u.account = &a
+		s.longestTTL = max(s.longestTTL, a.historyTTL)
+	}
+}
+
+// isUser tells a user's name from none, and from the key of a group.
+func isUser(name UserID) bool { return name != "" && !strings.HasPrefix(string(name), groupPrefix) }
+
+func (s *State) applySetUser(c *SetUser, r *Result) {
+	sl := s.slotFor(c.User)
+	switch {
+	case sl == nil:
+		r.Code = CodeMoved
+		return
+	case !isUser(c.User):
+		*r = Result{Code: CodeBadRequest, Detail: "user: must be one"}
+		return
+	case c.HistoryTTL != nil && (*c.HistoryTTL < 0 || *c.HistoryTTL > MaxHistoryTTL):
+		*r = Result{Code: CodeBadRequest, Detail: "historyTTL: must be within 0 and 87600h"}
+		return
+	case c.TokensFrom != nil && *c.TokensFrom < 0:
+		*r = Result{Code: CodeBadRequest, Detail: "tokensFrom: must not be negative"}
+		return
+	}
+	u := s.mutate(sl, c.User, true)
+	a := *u.settings()
+	if c.Suspended != nil {
+		a.suspended = *c.Suspended
+	}
+	if c.TokensFrom != nil {
+		a.tokensFrom = *c.TokensFrom
+	}
+	if c.HistoryTTL == nil {
+		s.setAccount(u, a)
+	} else {
+		a.historyTTL = c.HistoryTTL.Milliseconds()
+		s.purgeDue(u) // what is gone does not come back
+		s.setAccount(u, a)
+		s.recountAll(u)
+		s.purgeDue(u)
+	}
+	s.endSessions(u, r, func(ss *session) bool { return u.admits(ss.issued) != OK })
+}
+
+// endSessions ends sessions of a user on behalf of an administrator.
+func (s *State) endSessions(u *user, r *Result, which func(*session) bool) {
+	before := len(u.sessions)
+	for i := 0; i < len(u.sessions); {
+		if which(&u.sessions[i]) {
+			s.kick(u, i, "admin", r)
+		} else {
+			i++
+		}
+	}
+	if len(u.sessions) == before {
+		return
+	}
+	if len(u.sessions) == 0 {
+		u.sessions = nil
+	}
+	u.lastSeen = s.now
+	s.touch(u)
+}
+
+// admits tells whether a user may have a session with a token of a time: OK, or
+// with which code he is refused.
+func (u *user) admits(issuedAt int64) Code {
+	switch a := u.settings(); {
+	case a.suspended:
+		return CodeForbidden
+	case issuedAt < a.tokensFrom:
+		return CodeUnauthorized
+	}
+	return OK
+}
+
+// refuses answers who is not admitted.
+func (u *user) refuses(issuedAt int64, r *Result) bool {
+	switch code := u.admits(issuedAt); code {
+	case CodeForbidden:
+		*r = Result{Code: code, Detail: "token: this user is suspended"}
+	case CodeUnauthorized:
+		*r = Result{Code: code, Detail: "token: was issued too long ago"}
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *State) applyRefreshToken(c *RefreshToken, r *Result) {
+	sl := s.slotFor(c.User)
+	if sl == nil {
+		r.Code = CodeMoved
+		return
+	}
+	if u := s.inSlot(sl, c.User); u == nil || u.session(c.Session) == nil {
+		*r = Result{Code: CodeNotFound, Detail: "session: is over"}
+		return
+	} else if u.refuses(c.IssuedAt, r) {
+		return
+	}
+	u := s.mutate(sl, c.User, false)
+	u.session(c.Session).issued = c.IssuedAt
+}
+
+func (s *State) applySetRead(c *SetRead, r *Result) {
+	u, i, known := s.request(c.User, 0, Request{}, c.Peer, r)
+	if !known {
+		return
+	}
+	if u.team != nil {
+		*r = Result{Code: CodeNotFound, Detail: "user: is none"}
+		return
+	}
+	cv := &u.convs.items[i]
+	seq := min(c.Seq, cv.log.Next()-1)
+	switch {
+	case c.Peer == c.User:
+	case seq > cv.read:
+		s.moveRead(u, i, seq, 0)
+	case seq < cv.read:
+		cv.read, cv.readBy = seq, 0
+		cv.readAt = s.arrive(u, i)
+		if cv.cold != 0 {
+			s.warm(u, cv).queueHead = 0
+		}
+		s.recountAged(u, cv)
+		u.due = 0 // what is queued again may leave sooner than anything else
+		s.enforce(u)
+	}
+	r.Seq, r.Unread = cv.read, s.unread(u, cv, s.now)
+}

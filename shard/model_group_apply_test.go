@@ -1,0 +1,631 @@
+package shard_test
+
+import (
+	"bytes"
+	"math"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// applyGroup executes a command on a group that the shard serves.
+func (m *model) applyGroup(sh *modelShard, cmd shard.GroupCommand) shard.Result {
+	g := m.groupOf(shard.UserID(cmd.Key()))
+	if c, ok := cmd.(*shard.CreateGroup); ok {
+		return m.createGroup(sh, g, c)
+	}
+	g.settle(sh)
+	if c, ok := cmd.(*shard.DismissGroup); ok && g.known && !g.alive && (c.By == "" || c.By == g.owner) {
+		return shard.Result{}
+	}
+	if !g.alive {
+		return refused(shard.CodeNotFound)
+	}
+	switch c := cmd.(type) {
+	case *shard.JoinGroup:
+		return m.joinGroup(sh, g, c)
+	case *shard.LeaveGroup:
+		return m.leaveGroup(sh, g, c)
+	case *shard.DismissGroup:
+		return m.dismissGroup(sh, g, c)
+	case *shard.AnswerJoin:
+		return m.answerJoin(sh, g, c)
+	case *shard.AddMembers:
+		return m.addMembers(sh, g, c)
+	case *shard.RemoveMembers:
+		return m.removeMembers(sh, g, c)
+	case *shard.SetMember:
+		return m.setMember(sh, g, c)
+	case *shard.SetGroup:
+		return m.setGroup(sh, g, c)
+	case *shard.SendGroup:
+		return m.sendGroup(sh, g, c)
+	case *shard.RecallGroup:
+		return m.recallGroup(sh, g, c)
+	case *shard.DeleteSender:
+		return m.deleteSender(sh, g, c)
+	case *shard.ReadGroup:
+		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result { return m.readGroup(sh, g, mm, c) })
+	case *shard.HideMessages:
+		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result { return m.hideMessages(sh, g, mm, c) })
+	case *shard.HideGroup:
+		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result { return m.hideGroup(g, mm, c) })
+	case *shard.SetGroupView:
+		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result {
+			if c.Muted != nil {
+				mm.quiet = *c.Muted
+			}
+			if c.Pinned != nil {
+				mm.pinned = *c.Pinned
+			}
+			return shard.Result{}
+		})
+	}
+	panic("model: unknown command on a group")
+}
+
+// malformed tells whether a command lacks what it cannot be without, which any
+// shard says of it.
+func malformed(cmd shard.Command) bool {
+	switch c := cmd.(type) {
+	case *shard.SendGroup:
+		return c.User == "" || c.CID == "" || len(c.Body) == 0
+	case *shard.DeleteSender:
+		return c.Sender == ""
+	case *shard.JoinGroup:
+		return c.User == ""
+	}
+	return false
+}
+
+// ofMember executes what a member does to his own view.
+func (m *model) ofMember(g *modelGroup, user shard.UserID, do func(*groupMember) shard.Result) shard.Result {
+	mm := g.members[user]
+	if mm == nil || !g.settings.Stored {
+		return refused(shard.CodeForbidden)
+	}
+	return do(mm)
+}
+
+// happened gives an event its place in the group's order.
+func (m *model) happened(sh *modelShard, g *modelGroup, kind shard.GroupEventKind, by shard.UserID, users ...shard.UserID) uint64 {
+	g.arrival++
+	if len(g.events) == groupEvents {
+		g.forgetEvent()
+	}
+	g.events = append(g.events, shard.GroupEvent{
+		Kind: kind, Group: g.id, By: by, Users: users, Time: sh.now, Arrival: g.arrival,
+	})
+	m.movedGroups[g.id] = true
+	return g.arrival
+}
+
+// changedOwn gives a change of a member's view its place in the group's order.
+func (m *model) changedOwn(g *modelGroup, user shard.UserID) uint64 {
+	g.arrival++
+	m.movedMembers[shard.MemberRef{Group: g.id, User: user}] = true
+	return g.arrival
+}
+
+// notify tells the user's shard what he is in the group now.
+func (m *model) notify(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role) {
+	g.version = max(g.version+1, uint64(sh.now))
+	l := shard.Letter{Kind: shard.LetterJoined, From: g.id.Key(), To: user, Number: g.version, Time: sh.now}
+	switch role {
+	case shard.RoleNone:
+		l.Kind = shard.LetterLeft
+	case shard.RoleOwner:
+		l.Seq = 1
+	}
+	if m.serves(sh, user) && len(g.notices[user]) == 0 {
+		m.enlist(sh, &l)
+		return
+	}
+	g.notices[user] = append(g.notices[user], l)
+	m.posted = append(m.posted, l)
+}
+
+// enlist applies a letter of a group, unless a later one came before.
+func (m *model) enlist(sh *modelShard, l *shard.Letter) {
+	u := m.user(l.To)
+	u.settle(sh)
+	id := m.groupOf(l.From).id
+	ref, known := u.groups[id]
+	if l.Number <= ref.version {
+		return
+	}
+	was := ref.joined
+	ref.version, ref.joined, ref.owner = l.Number, l.Kind == shard.LetterJoined, l.Kind == shard.LetterJoined && l.Seq == 1
+	if !known || was != ref.joined {
+		u.arrival++
+		ref.arrival = u.arrival
+		m.touched[u.id] = true
+	}
+	u.groups[id] = ref
+}
+
+func (m *model) enroll(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role, at uint64) {
+	mm := &groupMember{
+		user: user, role: role, joined: sh.now, joinedAt: at, from: g.newest() + 1, read: g.newest(), hidden: map[uint64]groupHide{},
+	}
+	if g.settings.History == shard.HistoryAll {
+		mm.from = 1
+	}
+	g.members[user] = mm
+	g.begins(user, at)
+	if g.settings.Stored {
+		m.notify(sh, g, user, role)
+	}
+	g.withdraw(user)
+}
+
+func (g *modelGroup) withdraw(user shard.UserID) {
+	g.requests = slices.DeleteFunc(g.requests, func(q shard.JoinRequest) bool { return q.User == user })
+}
+
+func (m *model) expel(sh *modelShard, g *modelGroup, user shard.UserID, at uint64) {
+	if g.members[user] == nil {
+		return
+	}
+	delete(g.members, user)
+	g.ends(user, at)
+	if g.owner == user {
+		g.owner = ""
+	}
+	if g.settings.Stored {
+		m.notify(sh, g, user, shard.RoleNone)
+	}
+}
+
+func (g *modelGroup) full(more int) bool {
+	return g.settings.MaxMembers > 0 && len(g.members)+more >= g.settings.MaxMembers
+}
+
+func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup) shard.Result {
+	if c.Settings.Stored != (c.Kind != shard.GroupLive) {
+		return refused(shard.CodeBadRequest)
+	}
+	g.settle(sh)
+	if g.alive {
+		same := c.Owner == g.owner && c.Kind == g.kind && c.Settings == g.settings && c.Name == g.name && bytes.Equal(c.Properties, g.properties)
+		for _, user := range c.Members {
+			same = same && (g.members[user] != nil || !g.settings.Stored)
+		}
+		if !same {
+			return refused(shard.CodeConflict)
+		}
+		return shard.Result{}
+	}
+	if g.known && c.By != "" && c.By != g.owner && g.dismissed+groupTakenMS > sh.now {
+		return refused(shard.CodeConflict)
+	}
+	g.known, g.alive = true, true
+	g.kind, g.settings, g.name, g.properties = c.Kind, c.Settings, c.Name, bytes.Clone(c.Properties)
+	g.owner, g.created, g.dismissed = c.Owner, sh.now, 0
+	g.members, g.requests, g.recalls = map[shard.UserID]*groupMember{}, nil, nil
+	g.sent, g.spent, g.spentAt = nil, 0, sh.now
+	var result shard.Result
+	var users []shard.UserID
+	if c.Owner != "" {
+		users = append(users, c.Owner)
+	}
+	for _, user := range c.Members {
+		switch {
+		case !c.Settings.Stored || user == "" || slices.Contains(users, user):
+		case c.Settings.MaxMembers > 0 && len(users) >= c.Settings.MaxMembers:
+			result.Failed = append(result.Failed, shard.MemberFailure{User: user, Code: shard.CodeRateLimited})
+		default:
+			users = append(users, user)
+		}
+	}
+	at := m.happened(sh, g, shard.EventCreated, c.By, users...)
+	for _, user := range users {
+		role := shard.RoleMember
+		if user == c.Owner {
+			role = shard.RoleOwner
+		}
+		m.enroll(sh, g, user, role, at)
+	}
+	return result
+}
+
+func (m *model) joinGroup(sh *modelShard, g *modelGroup, c *shard.JoinGroup) shard.Result {
+	switch {
+	case !g.settings.Stored || g.members[c.User] != nil:
+		return shard.Result{}
+	case g.settings.Join == shard.JoinByInvitation:
+		return refused(shard.CodeForbidden)
+	case g.full(0):
+		return refused(shard.CodeRateLimited)
+	case g.settings.Join == shard.JoinOpen:
+		m.enroll(sh, g, c.User, shard.RoleMember, m.happened(sh, g, shard.EventJoined, c.User, c.User))
+		return shard.Result{}
+	}
+	for _, q := range g.requests {
+		if q.User == c.User && q.Message == c.Message {
+			return shard.Result{Pending: true}
+		}
+	}
+	before := len(g.requests)
+	g.withdraw(c.User)
+	if before >= groupRequests && len(g.requests) == before {
+		return refused(shard.CodeRateLimited)
+	}
+	g.requests = append(g.requests, shard.JoinRequest{User: c.User, Message: c.Message, Time: sh.now})
+	m.happened(sh, g, shard.EventJoinRequested, c.User, c.User)
+	return shard.Result{Pending: true}
+}
+
+func (m *model) leaveGroup(sh *modelShard, g *modelGroup, c *shard.LeaveGroup) shard.Result {
+	mm := g.members[c.User]
+	switch {
+	case mm == nil || !g.settings.Stored:
+		g.withdraw(c.User)
+	case mm.role == shard.RoleOwner:
+		return refused(shard.CodeForbidden)
+	default:
+		m.expel(sh, g, c.User, m.happened(sh, g, shard.EventLeft, c.User, c.User))
+	}
+	return shard.Result{}
+}
+
+func (m *model) dismissGroup(sh *modelShard, g *modelGroup, c *shard.DismissGroup) shard.Result {
+	if g.role(c.By) != shard.RoleOwner {
+		return refused(shard.CodeForbidden)
+	}
+	owner := g.owner
+	at := m.happened(sh, g, shard.EventDismissed, c.By)
+	for _, user := range g.names() {
+		m.expel(sh, g, user, at)
+	}
+	for _, e := range g.held() {
+		e.leave(&sh.limits, sh.now, shard.GapDeleted)
+	}
+	g.alive, g.dismissed, g.owner = false, sh.now, owner
+	g.requests, g.recalls, g.sent = nil, nil, nil
+	return shard.Result{}
+}
+
+func (m *model) answerJoin(sh *modelShard, g *modelGroup, c *shard.AnswerJoin) shard.Result {
+	asked := slices.ContainsFunc(g.requests, func(q shard.JoinRequest) bool { return q.User == c.User })
+	switch {
+	case g.role(c.By) < shard.RoleAdmin:
+		return refused(shard.CodeForbidden)
+	case !asked && c.Accept && g.members[c.User] == nil:
+		return refused(shard.CodeNotFound)
+	case !asked:
+	case !c.Accept:
+		g.withdraw(c.User)
+	case g.full(0):
+		return refused(shard.CodeRateLimited)
+	default:
+		m.enroll(sh, g, c.User, shard.RoleMember, m.happened(sh, g, shard.EventJoined, c.By, c.User))
+	}
+	return shard.Result{}
+}
+
+func (m *model) addMembers(sh *modelShard, g *modelGroup, c *shard.AddMembers) shard.Result {
+	role := g.role(c.By)
+	switch {
+	case role == shard.RoleNone, role == shard.RoleMember && g.settings.Join != shard.JoinByInvitation:
+		return refused(shard.CodeForbidden)
+	case !g.settings.Stored:
+		return refused(shard.CodeBadRequest)
+	}
+	var result shard.Result
+	var added []shard.UserID
+	for _, user := range c.Users {
+		failed := func(code shard.Code) {
+			result.Failed = append(result.Failed, shard.MemberFailure{User: user, Code: code})
+		}
+		switch {
+		case g.members[user] != nil || slices.Contains(added, user):
+		case user == "":
+			failed(shard.CodeBadRequest)
+		case g.full(len(added)):
+			failed(shard.CodeRateLimited)
+		default:
+			added = append(added, user)
+		}
+	}
+	if len(added) > 0 {
+		at := m.happened(sh, g, shard.EventJoined, c.By, added...)
+		for _, user := range added {
+			m.enroll(sh, g, user, shard.RoleMember, at)
+		}
+	}
+	return result
+}
+
+func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *shard.RemoveMembers) shard.Result {
+	by := g.role(c.By)
+	if by < shard.RoleAdmin {
+		return refused(shard.CodeForbidden)
+	}
+	var result shard.Result
+	var removed []shard.UserID
+	for _, user := range c.Users {
+		failed := func(code shard.Code) {
+			result.Failed = append(result.Failed, shard.MemberFailure{User: user, Code: code})
+		}
+		switch mm := g.members[user]; {
+		case user == "" || mm == nil && g.settings.Stored:
+			failed(shard.CodeNotFound)
+		case c.By != "" && mm != nil && mm.role >= by:
+			failed(shard.CodeForbidden)
+		case !slices.Contains(removed, user):
+			removed = append(removed, user)
+		}
+	}
+	if len(removed) > 0 {
+		at := m.happened(sh, g, shard.EventRemoved, c.By, removed...)
+		for _, user := range removed {
+			m.expel(sh, g, user, at)
+		}
+	}
+	return result
+}
+
+func (m *model) setMember(sh *modelShard, g *modelGroup, c *shard.SetMember) shard.Result {
+	by, mm := g.role(c.By), g.members[c.User]
+	role := shard.RoleMember // what everybody is in a live group
+	if mm != nil {
+		role = mm.role
+	}
+	switch {
+	case by < shard.RoleAdmin:
+		return refused(shard.CodeForbidden)
+	case mm == nil && (g.settings.Stored || c.User == ""):
+		return refused(shard.CodeNotFound)
+	case c.Role != shard.RoleNone && (by < shard.RoleOwner || role == shard.RoleOwner):
+		return refused(shard.CodeForbidden)
+	case c.MutedUntil != nil && c.By != "" && role >= by:
+		return refused(shard.CodeForbidden)
+	}
+	if mm == nil {
+		mm = &groupMember{user: c.User, role: role, joined: sh.now, joinedAt: g.arrival, from: 1, hidden: map[uint64]groupHide{}}
+		g.members[c.User] = mm
+	}
+	if c.Role != shard.RoleNone && c.Role != mm.role {
+		mm.role = c.Role
+		m.happened(sh, g, shard.EventRoleChanged, c.By, c.User)
+	}
+	if c.MutedUntil != nil && *c.MutedUntil != mm.muted {
+		mm.muted = *c.MutedUntil
+		m.happened(sh, g, shard.EventMuted, c.By, c.User)
+	}
+	if !g.settings.Stored && mm.role == shard.RoleMember && mm.muted <= sh.now {
+		delete(g.members, c.User)
+	}
+	return shard.Result{}
+}
+
+func (m *model) setGroup(sh *modelShard, g *modelGroup, c *shard.SetGroup) shard.Result {
+	by := g.role(c.By)
+	switch {
+	case by < shard.RoleAdmin,
+		c.Owner != "" && by < shard.RoleOwner,
+		c.Settings != nil && c.By != "":
+		return refused(shard.CodeForbidden)
+	case c.Settings != nil && c.Settings.Stored != g.settings.Stored:
+		return refused(shard.CodeBadRequest)
+	case c.Owner != "" && g.settings.Stored && g.members[c.Owner] == nil:
+		return refused(shard.CodeNotFound)
+	}
+	changed := false
+	if c.Name != nil && *c.Name != g.name {
+		g.name, changed = *c.Name, true
+	}
+	if c.Properties != nil && !bytes.Equal(c.Properties, g.properties) {
+		g.properties, changed = bytes.Clone(c.Properties), true
+	}
+	if c.Settings != nil && *c.Settings != g.settings {
+		g.settings, changed = *c.Settings, true
+	}
+	if changed {
+		m.happened(sh, g, shard.EventChanged, c.By)
+	}
+	if c.Owner == "" || c.Owner == g.owner {
+		return shard.Result{}
+	}
+	var users []shard.UserID
+	if old := g.members[g.owner]; old != nil {
+		old.role = shard.RoleAdmin
+		users = append(users, old.user)
+		if g.settings.Stored {
+			m.notify(sh, g, old.user, shard.RoleAdmin)
+		}
+	}
+	if g.members[c.Owner] == nil {
+		g.members[c.Owner] = &groupMember{user: c.Owner, joined: sh.now, joinedAt: g.arrival, from: 1, hidden: map[uint64]groupHide{}}
+	}
+	mm := g.members[c.Owner]
+	mm.role, mm.muted, g.owner = shard.RoleOwner, 0, c.Owner
+	if g.settings.Stored {
+		m.notify(sh, g, c.Owner, shard.RoleOwner)
+	}
+	m.happened(sh, g, shard.EventRoleChanged, c.By, append(users, c.Owner)...)
+	return shard.Result{}
+}
+
+func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *shard.SendGroup) shard.Result {
+	if first := g.first(sh, c); first != nil {
+		if !bytes.Equal(first.body, c.Body) {
+			return refused(shard.CodeConflict)
+		}
+		return shard.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
+	}
+	mm := g.members[c.User]
+	switch {
+	case !g.settings.Stored && c.Admin:
+		return refused(shard.CodeBadRequest)
+	case !g.settings.Stored:
+		return refused(shard.CodeForbidden)
+	case !c.Admin && (mm == nil || mm.muted > sh.now):
+		return refused(shard.CodeForbidden)
+	case !c.Admin && !g.spend(sh):
+		return refused(shard.CodeRateLimited)
+	}
+	e := &groupEntry{
+		time: sh.now, from: c.User, session: c.Session, ttl: c.TTL, id: c.ID, cid: c.CID,
+		mentions: slices.Clone(c.Mentions), body: bytes.Clone(c.Body),
+	}
+	g.append(e)
+	if g.settings.Unread && g.settings.History != shard.HistoryNone {
+		sh.hooks.add(shard.Stored{Group: g.id, Seq: e.seq})
+	}
+	g.sent = append(g.sent, groupSent{user: c.User, cid: c.CID, at: sh.now, seq: e.seq})
+	m.movedGroups[g.id] = true
+	if mm != nil {
+		if mm.read < e.seq-1 { // others' messages before it are read thereby
+			m.movedMembers[shard.MemberRef{Group: g.id, User: c.User}] = true
+			mm.readAt, mm.readBy = e.arrival, c.Session
+		}
+		mm.read = e.seq
+	}
+	g.limitHistory(&sh.limits, sh.now)
+	return shard.Result{ID: e.id, Seq: e.seq, Time: e.time}
+}
+
+// first finds the message that c repeats.
+func (g *modelGroup) first(sh *modelShard, c *shard.SendGroup) *groupEntry {
+	for _, s := range slices.Backward(g.sent) {
+		if s.user == c.User && s.cid == c.CID && s.at+sh.limits.DedupWindow.Milliseconds() > sh.now {
+			return g.at(s.seq)
+		}
+	}
+	if c.Retry {
+		for _, e := range slices.Backward(g.held()) {
+			if e.from == c.User && e.cid == c.CID && !e.expired(&sh.limits, sh.now) {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+// spend takes one message from the rate's burst.
+func (g *modelGroup) spend(sh *modelShard) bool {
+	if sh.limits.GroupRate == math.MaxInt32 {
+		return true
+	}
+	const message = 1_000_000
+	g.spent = max(0, g.spent-(sh.now-g.spentAt)*int64(sh.limits.GroupRate)*1000)
+	g.spentAt = sh.now
+	if g.spent+message > int64(sh.limits.GroupBurst)*message {
+		return false
+	}
+	g.spent += message
+	return true
+}
+
+func (m *model) readGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *shard.ReadGroup) shard.Result {
+	if seq := min(c.Seq, g.newest()); seq > mm.read || seq < mm.read && c.Back {
+		mm.read, mm.readBy, mm.readAt = seq, c.Session, m.changedOwn(g, mm.user)
+	}
+	return shard.Result{Unread: len(g.unread(mm, &sh.limits, sh.now))}
+}
+
+func (m *model) recallGroup(sh *modelShard, g *modelGroup, c *shard.RecallGroup) shard.Result {
+	role, e := g.role(c.By), g.at(c.Seq)
+	mine := e != nil && e.from == c.By
+	switch {
+	case role == shard.RoleNone:
+		return refused(shard.CodeForbidden)
+	case e == nil || e.gone != "":
+		return refused(shard.CodeNotFound)
+	case e.taken != "" && (mine || role >= shard.RoleAdmin):
+		return shard.Result{}
+	case e.gap(&sh.limits, sh.now) != "":
+		return refused(shard.CodeNotFound)
+	case role >= shard.RoleAdmin:
+	case !mine:
+		return refused(shard.CodeForbidden)
+	case e.time+sh.limits.RecallWindow.Milliseconds() < sh.now:
+		return refused(shard.CodeTooLate)
+	}
+	e.taken = shard.GapRecalled
+	if c.By == "" {
+		e.taken = shard.GapDeleted
+	}
+	if !c.Silent {
+		e.takenAt = m.recalled(g, groupRecall{from: c.Seq, to: c.Seq, by: c.By})
+	}
+	return shard.Result{}
+}
+
+func (m *model) recalled(g *modelGroup, r groupRecall) uint64 {
+	g.arrival++
+	r.arrival = g.arrival
+	g.recalls = append(g.recalls, r)
+	m.movedGroups[g.id] = true
+	return r.arrival
+}
+
+// deleteSender deletes all there is of a sender. What had expired is not counted.
+func (m *model) deleteSender(sh *modelShard, g *modelGroup, c *shard.DeleteSender) shard.Result {
+	var theirs []*groupEntry
+	deleted := 0
+	for _, e := range g.held() {
+		if e.from == c.Sender && e.taken == "" {
+			theirs = append(theirs, e)
+			if e.gap(&sh.limits, sh.now) == "" {
+				deleted++
+			}
+		}
+	}
+	at := uint64(0)
+	if deleted > 0 && !c.Silent {
+		at = m.recalled(g, groupRecall{from: theirs[0].seq, to: theirs[len(theirs)-1].seq, sender: c.Sender})
+	}
+	for _, e := range theirs {
+		e.taken, e.takenAt = shard.GapDeleted, at
+	}
+	return shard.Result{Deleted: deleted}
+}
+
+func (m *model) hideMessages(sh *modelShard, g *modelGroup, mm *groupMember, c *shard.HideMessages) shard.Result {
+	var hide []uint64
+	held := 0 // of those hidden, what a limit counts
+	for _, seq := range c.Seqs {
+		e := g.at(seq)
+		if e == nil || seq < mm.from {
+			return refused(shard.CodeNotFound)
+		}
+		_, hidden := mm.hidden[seq]
+		if !hidden && !slices.Contains(hide, seq) && seq > mm.wiped && e.gap(&sh.limits, sh.now) == "" {
+			hide = append(hide, seq)
+		}
+	}
+	for seq := range mm.hidden {
+		if g.at(seq).gone == "" {
+			held++
+		}
+	}
+	switch {
+	case len(hide) == 0:
+		return shard.Result{}
+	case held+len(hide) > groupHides:
+		return refused(shard.CodeRateLimited)
+	}
+	at := m.changedOwn(g, mm.user)
+	for _, seq := range hide {
+		mm.hidden[seq] = groupHide{at, c.Session}
+	}
+	return shard.Result{}
+}
+
+func (m *model) hideGroup(g *modelGroup, mm *groupMember, c *shard.HideGroup) shard.Result {
+	newest := g.newest()
+	if mm.floor == newest && (mm.wiped == newest || !c.Messages) {
+		return shard.Result{}
+	}
+	at := m.changedOwn(g, mm.user)
+	mm.floor = newest
+	if c.Messages {
+		mm.wiped, mm.wipedAt, mm.wipedBy = newest, at, c.Session
+	} else {
+		mm.deletedAt, mm.deletedBy = at, c.Session
+	}
+	return shard.Result{}
+}

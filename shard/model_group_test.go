@@ -1,0 +1,475 @@
+package shard_test
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// How much of its past a group keeps, and for how long.
+const (
+	groupEvents    = 64
+	groupEventsMS  = 60_000
+	groupRecalls   = 256
+	groupRequests  = 100
+	groupHides     = 256
+	groupRequestMS = 7 * 24 * 3600 * 1000
+	groupLeftMS    = 7 * 24 * 3600 * 1000
+	groupTakenMS   = 30 * 24 * 3600 * 1000
+)
+
+// A modelGroup keeps every message that a group ever had, and of its members
+// what each of them sees. Nothing is counted: every answer is looked for anew.
+type modelGroup struct {
+	id         shard.GroupID
+	alive      bool
+	known      bool // it was made at some time
+	kind       shard.GroupKind
+	settings   shard.GroupSettings
+	name       string
+	properties []byte
+	owner      shard.UserID
+	created    int64
+	dismissed  int64
+	arrival    uint64
+	entries    []*groupEntry // entry seq is at seq-1
+	members    map[shard.UserID]*groupMember
+	requests   []shard.JoinRequest
+	events     []shard.GroupEvent // that are kept
+	forgotten  uint64             // arrival number of the newest that is not
+	recalls    []groupRecall      // since it was made
+	sent       []groupSent
+	spent      int64 // millionths of messages, of the rate's burst
+	spentAt    int64
+	version    uint64
+	notices    map[shard.UserID][]shard.Letter
+	stays      map[shard.UserID][]groupStay
+}
+
+// A groupStay is a time in which a user was a member, in the group's order.
+type groupStay struct{ from, to uint64 }
+
+type groupEntry struct {
+	seq      uint64
+	arrival  uint64
+	time     int64
+	from     shard.UserID
+	session  shard.SessionID
+	ttl      uint32
+	id       shard.MsgID
+	cid      string
+	mentions []string
+	body     []byte
+	size     int
+
+	gone    shard.GapReason // why the log no longer holds it, empty while it does
+	taken   shard.GapReason // from everybody: recalled or deleted
+	takenAt uint64          // in the group's order; 0 = nobody was told
+	cut     bool            // its shard's cutoff has passed it
+}
+
+type groupMember struct {
+	user     shard.UserID
+	role     shard.Role
+	joined   int64
+	joinedAt uint64
+	from     uint64 // lowest seq that is his to read
+	muted    int64
+	quiet    bool // he does not want to be notified
+	pinned   bool
+
+	read      uint64
+	floor     uint64 // what lies up to here is not unread
+	wiped     uint64
+	readAt    uint64
+	readBy    shard.SessionID
+	deletedAt uint64
+	deletedBy shard.SessionID
+	wipedAt   uint64
+	wipedBy   shard.SessionID
+	hidden    map[uint64]groupHide // by seq
+}
+
+type groupHide struct {
+	arrival uint64
+	by      shard.SessionID
+}
+
+type groupRecall struct {
+	arrival    uint64
+	from, to   uint64
+	by, sender shard.UserID
+}
+
+type groupSent struct {
+	user shard.UserID
+	cid  string
+	at   int64
+	seq  uint64
+}
+
+// A groupRef is a group in the list of one of its members, as letters told him.
+type groupRef struct {
+	version uint64
+	joined  bool
+	owner   bool
+	arrival uint64
+}
+
+func (m *model) group(id shard.GroupID) *modelGroup {
+	g := m.groups[id]
+	if g == nil {
+		g = &modelGroup{id: id, arrival: 1, notices: map[shard.UserID][]shard.Letter{}, stays: map[shard.UserID][]groupStay{}}
+		m.groups[id] = g
+	}
+	return g
+}
+
+// groupOf is the group of a key, nil if it is a user's.
+func (m *model) groupOf(key shard.UserID) *modelGroup {
+	if id, ok := strings.CutPrefix(string(key), "group "); ok {
+		return m.groups[shard.GroupID(id)]
+	}
+	return nil
+}
+
+// groupsIn lists the groups of a slot.
+func (m *model) groupsIn(slot uint16) (groups []*modelGroup) {
+	for _, id := range m.groupIDs() {
+		if shard.SlotOf(string(id.Key())) == slot {
+			groups = append(groups, m.groups[id])
+		}
+	}
+	return groups
+}
+
+// groupIDs lists all groups in one order.
+func (m *model) groupIDs() []shard.GroupID { return slices.Sorted(maps.Keys(m.groups)) }
+
+// waiting are the letters of one direction that no Trim has confirmed.
+func (m *model) waiting(from, to shard.UserID) []shard.Letter {
+	if g := m.groupOf(from); g != nil {
+		return g.notices[to]
+	}
+	return m.user(from).outbox(to).waiting
+}
+
+func (g *modelGroup) newest() uint64 { return uint64(len(g.entries)) }
+
+func (g *modelGroup) at(seq uint64) *groupEntry {
+	if seq == 0 || seq > g.newest() {
+		return nil
+	}
+	return g.entries[seq-1]
+}
+
+// held are the entries that are still in the log.
+func (g *modelGroup) held() []*groupEntry {
+	return g.entries[sort.Search(len(g.entries), func(i int) bool { return g.entries[i].gone == "" }):]
+}
+
+func (g *modelGroup) role(who shard.UserID) shard.Role {
+	if who == "" {
+		return shard.RoleOwner
+	}
+	if mm := g.members[who]; mm != nil {
+		return mm.role
+	}
+	return shard.RoleNone
+}
+
+// names lists the members in order.
+func (g *modelGroup) names() []shard.UserID { return slices.Sorted(maps.Keys(g.members)) }
+
+func (g *modelGroup) counts() bool {
+	return g.settings.Unread && g.settings.History != shard.HistoryNone
+}
+
+func (e *groupEntry) expired(l *shard.Limits, now int64) bool {
+	return e.time+l.GroupTTL.Milliseconds() <= now || e.ttl > 0 && e.time+int64(e.ttl)*1000 <= now
+}
+
+// gap gives the reason why nobody is shown the entry, empty when it is shown.
+func (e *groupEntry) gap(l *shard.Limits, now int64) shard.GapReason {
+	switch {
+	case e.gone != "":
+		return e.gone
+	case e.taken != "":
+		return e.taken
+	case e.expired(l, now):
+		return shard.GapExpired
+	case e.cut:
+		return shard.GapEvicted
+	}
+	return ""
+}
+
+func (e *groupEntry) leave(l *shard.Limits, now int64, reason shard.GapReason) {
+	if was := e.gap(l, now); was != "" {
+		reason = was
+	}
+	e.gone = reason
+}
+
+// gapFor is gap for a member; a nil one is an administrator.
+func (g *modelGroup) gapFor(mm *groupMember, e *groupEntry, l *shard.Limits, now int64) shard.GapReason {
+	if mm != nil {
+		switch {
+		case g.settings.History == shard.HistoryNone || e.seq < mm.from:
+			return shard.GapNotMember
+		case e.seq <= mm.wiped:
+			return shard.GapDeleted
+		}
+	}
+	if reason := e.gap(l, now); reason != "" {
+		return reason
+	}
+	if mm != nil {
+		if _, hidden := mm.hidden[e.seq]; hidden {
+			return shard.GapDeleted
+		}
+	}
+	return ""
+}
+
+func (g *modelGroup) unread(mm *groupMember, l *shard.Limits, now int64) (seqs []uint64) {
+	if !g.counts() {
+		return nil
+	}
+	for _, e := range g.held() {
+		if e.seq > mm.read && e.seq > mm.floor && e.from != mm.user && g.gapFor(mm, e, l, now) == "" {
+			seqs = append(seqs, e.seq)
+		}
+	}
+	return seqs
+}
+
+// shown lists what a member can be shown of what arrived after a point.
+func (g *modelGroup) shown(mm *groupMember, after uint64, l *shard.Limits, now int64) (entries []*groupEntry) {
+	for _, e := range g.held() {
+		if e.arrival > after && g.gapFor(mm, e, l, now) == "" {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+// lost lists the unread seqs that a login must name as lost, and those that it
+// may name besides: what is gone no longer says who sent it and when, nor whether
+// the member had hidden it.
+func (g *modelGroup) lost(mm *groupMember, since uint64, l *shard.Limits, now int64) (must, may []uint64) {
+	if !g.counts() {
+		return nil, nil
+	}
+	vague := g.vague()
+	for _, e := range g.entries {
+		if e.seq <= mm.read || e.seq <= mm.floor || e.seq <= mm.wiped || e.seq < mm.from {
+			continue
+		}
+		_, hidden := mm.hidden[e.seq]
+		evicted := e.gap(l, now) == shard.GapEvicted
+		switch {
+		case evicted && e.from != mm.user && e.arrival > since && !hidden && e.seq > vague:
+			must = append(must, e.seq)
+		case evicted || e.seq <= vague:
+			may = append(may, e.seq)
+		}
+	}
+	return must, may
+}
+
+// vague is the seq up to which it is not known exactly why messages are gone.
+func (g *modelGroup) vague() uint64 {
+	runs, reason := 0, shard.GapReason("")
+	for _, e := range slices.Backward(g.entries[:len(g.entries)-len(g.held())]) {
+		if e.gone != reason {
+			runs, reason = runs+1, e.gone
+		}
+		if runs > keptGone+1 {
+			return e.seq
+		}
+	}
+	return 0
+}
+
+func (g *modelGroup) history(mm *groupMember, q shard.HistoryQuery, l *shard.Limits, now int64) (p groupPage) {
+	from, to, up := uint64(1), g.newest(), false
+	switch {
+	case q.HasAfter:
+		from, up = q.After+1, true
+	case q.To != 0:
+		from, to, up = q.From, min(q.To, to), true
+	case q.Before != 0:
+		to = min(q.Before-1, to)
+	}
+	if from > to || from == 0 {
+		return p
+	}
+	p.from, p.to = from, to
+	size := 0
+	for n := range to - from + 1 {
+		seq := to - n
+		if up {
+			seq = from + n
+		}
+		e := g.at(seq)
+		if g.gapFor(mm, e, l, now) != "" {
+			continue
+		}
+		if n := len(p.entries); n == q.Limit || n > 0 && size+e.size > q.MaxBytes {
+			p.more = true
+			if up {
+				p.to = seq - 1
+			} else {
+				p.from = seq + 1
+			}
+			break
+		}
+		size += e.size
+		p.entries = append(p.entries, e)
+	}
+	if !up {
+		slices.Reverse(p.entries)
+	}
+	for seq := p.from; seq <= p.to; seq++ {
+		if reason := g.gapFor(mm, g.at(seq), l, now); reason != "" {
+			p.gaps = append(p.gaps, shard.Gap{From: seq, To: seq, Reason: reason})
+		}
+	}
+	return p
+}
+
+// A groupPage is what History must answer, with a gap for each seq.
+type groupPage struct {
+	from, to uint64
+	entries  []*groupEntry
+	gaps     []shard.Gap
+	more     bool
+}
+
+// ownChanges are those of a member's own view after a point, but what a session
+// did itself. Which messages he hid comes last, and apart.
+func (mm *groupMember) ownChanges(id shard.GroupID, session shard.SessionID, after uint64) (changes []shard.Change, hidden map[uint64]groupHide) {
+	add := func(at uint64, by shard.SessionID, c shard.Change) {
+		if at > after && (session == 0 || by != session) {
+			c.Group, c.Arrival = id, at
+			changes = append(changes, c)
+		}
+	}
+	add(mm.readAt, mm.readBy, shard.Change{Kind: shard.ChangeRead, Seq: mm.read})
+	add(mm.wipedAt, mm.wipedBy, shard.Change{Kind: shard.ChangeConversationDeleted, Messages: true})
+	add(mm.deletedAt, mm.deletedBy, shard.Change{Kind: shard.ChangeConversationDeleted})
+	slices.SortFunc(changes, func(a, b shard.Change) int { return cmp.Compare(a.Arrival, b.Arrival) })
+	hidden = map[uint64]groupHide{}
+	for seq, h := range mm.hidden {
+		if h.arrival > after && (session == 0 || h.by != session) {
+			hidden[seq] = h
+		}
+	}
+	return changes, hidden
+}
+
+// append adds a message to the log.
+func (g *modelGroup) append(e *groupEntry) {
+	if last := g.at(g.newest()); last != nil {
+		e.time = max(e.time, last.time)
+	}
+	g.arrival++
+	e.seq, e.arrival = g.newest()+1, g.arrival
+	e.size = ring.EntrySize(&ring.Entry{
+		Seq: e.seq, Flags: ring.Own, Time: e.time, Arrival: e.arrival, Session: uint64(e.session), TTL: e.ttl, ID: e.id,
+		From: []byte(e.from), CID: []byte(e.cid), Mentions: shard.EncodeMentions(e.mentions), Body: e.body,
+	})
+	g.entries = append(g.entries, e)
+}
+
+func (g *modelGroup) bytes() (n int) {
+	for _, e := range g.held() {
+		n += e.size
+	}
+	return n
+}
+
+// limitHistory removes the oldest messages until the log fits.
+func (g *modelGroup) limitHistory(l *shard.Limits, now int64) {
+	for g.bytes() > l.GroupBytes {
+		g.expireHead(l, now)
+		if g.bytes() > l.GroupBytes {
+			g.held()[0].leave(l, now, shard.GapEvicted)
+		}
+		g.expireHead(l, now)
+	}
+}
+
+func (g *modelGroup) expireHead(l *shard.Limits, now int64) {
+	for _, e := range g.held() {
+		if !e.expired(l, now) {
+			return
+		}
+		e.leave(l, now, shard.GapExpired)
+	}
+}
+
+// expire removes what time has overtaken.
+func (g *modelGroup) expire(sh *modelShard) {
+	g.expireHead(&sh.limits, sh.now)
+	for len(g.events) > 0 && g.events[0].Time+groupEventsMS <= sh.now {
+		g.forgetEvent()
+	}
+	g.requests = slices.DeleteFunc(g.requests, func(q shard.JoinRequest) bool { return q.Time+groupRequestMS <= sh.now })
+}
+
+func (g *modelGroup) forgetEvent() {
+	g.forgotten = g.events[0].Arrival
+	g.events = g.events[1:]
+}
+
+// cut marks what a shard's cutoff takes from a group.
+func (g *modelGroup) cut(sh *modelShard) {
+	for _, e := range g.held() {
+		e.cut = e.cut || e.time <= sh.cutoff
+	}
+}
+
+// settle removes what the cutoff has taken, see modelUser.settle.
+func (g *modelGroup) settle(sh *modelShard) {
+	for _, e := range g.held() {
+		if !e.cut {
+			return
+		}
+		e.leave(&sh.limits, sh.now, shard.GapEvicted)
+	}
+}
+
+// member tells whether a user was one at a point in the group's order.
+func (g *modelGroup) memberAt(user shard.UserID, arrival uint64) bool {
+	return slices.ContainsFunc(g.stays[user], func(s groupStay) bool { return s.from < arrival && arrival < s.to })
+}
+
+// trim forgets the letters that a user's shard has confirmed.
+func (g *modelGroup) trim(sh *modelShard, c *shard.Trim) {
+	g.settle(sh)
+	g.notices[c.To] = slices.DeleteFunc(g.notices[c.To], func(l shard.Letter) bool { return l.Number <= c.UpTo })
+}
+
+// forgetGroups forgets the groups that a user left long ago.
+func (u *modelUser) forgetGroups(now int64) {
+	maps.DeleteFunc(u.groups, func(_ shard.GroupID, ref groupRef) bool { return !ref.joined && int64(ref.version)+groupLeftMS <= now })
+}
+
+// begins and ends note a membership.
+func (g *modelGroup) begins(user shard.UserID, at uint64) {
+	g.stays[user] = append(g.stays[user], groupStay{at, math.MaxUint64})
+}
+
+func (g *modelGroup) ends(user shard.UserID, at uint64) {
+	if n := len(g.stays[user]); n > 0 && g.stays[user][n-1].to == math.MaxUint64 {
+		g.stays[user][n-1].to = at
+	}
+}

@@ -1,0 +1,217 @@
+package shard_test
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// admits tells whether a user may have a session with a token of a time.
+func (u *modelUser) admits(issued int64) shard.Code {
+	switch {
+	case u.suspended:
+		return shard.CodeForbidden
+	case issued < u.tokensFrom:
+		return shard.CodeUnauthorized
+	}
+	return shard.OK
+}
+
+// endSessions ends those sessions of a user that are not wanted any more.
+func (m *model) endSessions(sh *modelShard, u *modelUser, result *shard.Result, which func(*modelSession) bool) {
+	for _, s := range slices.Clone(u.sessions) {
+		if !which(s) {
+			continue
+		}
+		u.sessions = slices.DeleteFunc(u.sessions, func(t *modelSession) bool { return t == s })
+		result.Kicked = append(result.Kicked, shard.Kick{User: u.id, Session: s.number, Reason: "admin"})
+		u.lastSeen = sh.now
+		m.touched[u.id] = true
+	}
+	m.kicked = append(m.kicked, result.Kicked...)
+}
+
+func (m *model) setUser(sh *modelShard, c *shard.SetUser) (result shard.Result) {
+	u := m.user(c.User)
+	u.settle(sh)
+	if c.HistoryTTL != nil {
+		for _, v := range u.views {
+			v.expireHead(&sh.limits, sh.now)
+			for _, e := range v.held() {
+				e.blurred = e.blurred || e.expired(&sh.limits, sh.now+2*readAhead)
+			}
+		}
+		u.keep = c.HistoryTTL.Milliseconds()
+		for _, v := range u.views {
+			for _, e := range v.entries {
+				e.keep = u.keep
+			}
+			v.expireHead(&sh.limits, sh.now)
+		}
+	}
+	if c.Suspended != nil {
+		u.suspended = *c.Suspended
+	}
+	if c.TokensFrom != nil {
+		u.tokensFrom = *c.TokensFrom
+	}
+	m.endSessions(sh, u, &result, func(s *modelSession) bool { return u.admits(s.issued) != shard.OK })
+	return result
+}
+
+func (m *model) refreshToken(sh *modelShard, c *shard.RefreshToken) shard.Result {
+	u := m.user(c.User)
+	s := u.session(c.Session)
+	if s == nil {
+		return refused(shard.CodeNotFound)
+	}
+	if code := u.admits(c.IssuedAt); code != shard.OK {
+		return refused(code)
+	}
+	u.settle(sh)
+	s.issued = c.IssuedAt
+	return shard.Result{}
+}
+
+func (m *model) setRead(sh *modelShard, c *shard.SetRead) shard.Result {
+	u := m.user(c.User)
+	v := u.views[c.Peer]
+	if v == nil || v.newest() == 0 {
+		return refused(shard.CodeNotFound)
+	}
+	seq := min(c.Seq, v.newest())
+	switch {
+	case v.peer == u.id:
+	case seq > v.readSeq:
+		m.moveRead(u, v, seq, 0)
+	case seq < v.readSeq:
+		floor := uint64(0) // of what left the queue unread
+		for _, e := range v.entries {
+			if e.unqueued {
+				floor = e.seq
+			}
+		}
+		for _, e := range v.entries {
+			e.unqueued = e.unqueued || e.seq <= floor
+			e.lost = e.lost && e.seq > v.readSeq // a report that was made stays made
+		}
+		v.readSeq = seq
+		u.change(modelChange{kind: shard.ChangeRead, peer: v.peer, seq: seq, back: true})
+		m.touched[u.id] = true
+		u.limitQueue(&sh.limits, sh.now)
+		u.limitHistory(&sh.limits, sh.now)
+	}
+	return shard.Result{Seq: v.readSeq, Unread: v.unread(&sh.limits, sh.now)}
+}
+
+func (m *model) eraseUser(sh *modelShard, c *shard.EraseUser) (result shard.Result) {
+	u := m.user(c.User)
+	result.Seq = m.adopt.next()
+	if c.From == 0 {
+		m.endSessions(sh, u, &result, func(*modelSession) bool { return true })
+		u.lastSeen, u.hourStart, u.hourOpened, u.opened = 0, 0, 0, 0
+		u.keep, u.suspended, u.tokensFrom, u.erased = 0, false, 0, u.lastSession
+		u.sent = nil
+		for _, v := range u.views {
+			for _, e := range v.entries {
+				e.keep = 0
+			}
+		}
+	}
+	first, end := max(int(c.From), 1)-1, len(u.peers)
+	if result.Seq > 0 {
+		end = int(result.Seq) - 1
+	}
+	for _, peer := range u.peers[first:end] {
+		m.eraseView(sh, u, u.views[peer], u.views[peer].newest()+1)
+	}
+	if result.Seq > 0 {
+		peer := u.peers[end]
+		if held, ok := m.adopt.looksErased(u.id, peer); ok {
+			m.eraseView(sh, u, u.views[peer], held)
+		}
+	}
+	return result
+}
+
+// eraseView makes a stub of a view, but for what the state still holds of it.
+func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint64) {
+	for _, e := range v.entries[:held-1] {
+		e.gone, e.peer = shard.GapDeleted, 0 // nobody is told any more that it was read
+	}
+	for _, e := range v.entries[held-1:] {
+		if e.gone != "" {
+			e.gone = shard.GapExpired // whatever it was besides is forgotten
+		}
+	}
+	for _, e := range v.entries {
+		e.recalled, e.deleted, e.imported = false, false, e.imported && e.seq >= held
+	}
+	timeless := v.timeless
+	if held > v.newest() {
+		timeless = v.newest()
+	}
+	v.readSeq, v.receipt, v.receipted, v.peerRead, v.hidden, v.wiped = v.newest(), 0, 0, 0, 0, 0
+	v.muted, v.pinned, v.timeless, v.imported = false, false, timeless, modelImport{}
+	u.changes = slices.DeleteFunc(u.changes, func(c modelChange) bool { return c.peer == v.peer })
+	if i, blocked := slices.BinarySearch(u.blocks, v.peer); blocked {
+		u.blocks = slices.Delete(u.blocks, i, i+1)
+		m.post(sh, shard.Letter{From: u.id, To: v.peer, Kind: shard.LetterUnblock, Time: sh.now})
+	}
+}
+
+func (m *model) importRows(sh *modelShard, c *shard.Import) shard.Result {
+	for i, row := range c.Rows {
+		if row.Row == 0 || len(row.Body) == 0 || row.CID == "" || row.Time > sh.now ||
+			i > 0 && (row.Row <= c.Rows[i-1].Row || row.Time < c.Rows[i-1].Time) {
+			return refused(shard.CodeBadRequest)
+		}
+	}
+	u := m.user(c.User)
+	u.settle(sh)
+	for _, v := range u.views {
+		v.expireHead(&sh.limits, sh.now)
+	}
+	v := u.view(c.Peer)
+	before := v.imported
+	if before.stream != c.Stream {
+		before = modelImport{}
+	}
+	rows := slices.DeleteFunc(slices.Clone(c.Rows), func(row shard.ImportRow) bool { return row.Row <= before.row })
+	last := uint64(0)
+	if v.newest() > 0 {
+		last = v.at(v.newest()).arrival
+	}
+	switch {
+	case len(rows) == 0:
+		return shard.Result{}
+	case last == before.arrival && before.row > 0:
+		if rows[0].Time < v.newestTime() {
+			return refused(shard.CodeBadRequest)
+		}
+	case len(v.held()) > 0:
+		return refused(shard.CodeConflict)
+	default:
+		v.timeless = v.newest()
+	}
+	for _, row := range rows {
+		e := &modelEntry{
+			own: row.Own || v.peer == u.id, time: row.Time, ttl: row.TTL, id: row.ID, cid: row.CID,
+			mentions: row.Mentions, body: bytes.Clone(row.Body), imported: true,
+		}
+		if !e.own {
+			e.peer = row.Peer
+		}
+		if !c.Unread || v.peer == u.id {
+			v.readSeq = v.newest() + 1
+		}
+		u.append(v, e)
+		v.imported = modelImport{stream: c.Stream, row: row.Row, arrival: e.arrival}
+	}
+	u.cut(sh)
+	u.settle(sh)
+	u.limitQueue(&sh.limits, sh.now)
+	u.limitHistory(&sh.limits, sh.now)
+	return shard.Result{}
+}

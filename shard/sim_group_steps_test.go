@@ -1,0 +1,421 @@
+package shard_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// makeGroups names the groups of a world. Making them is up to its users.
+func (w *world) makeGroups() {
+	groups := 2 + w.rng.IntN(3)
+	if w.busy {
+		groups = 1
+	}
+	for i := range groups {
+		id := shard.GroupID(fmt.Sprintf("%s%d", []string{"team", "club", "crew", "band"}[i], w.rng.IntN(100)))
+		w.groups = append(w.groups, id)
+		w.model.group(id)
+		slot := shard.SlotOf(string(id.Key()))
+		w.owner[slot] = firstOwner(slot)
+		w.feeds = append(w.feeds, &feed{group: id, subs: map[shard.UserID]*subscription{}})
+	}
+}
+
+// keys are those of all users and groups.
+func (w *world) keys() []shard.UserID {
+	keys := slices.Clone(w.users)
+	for _, id := range w.groups {
+		keys = append(keys, id.Key())
+	}
+	return keys
+}
+
+// anyGroup is mostly one that there is.
+func (w *world) anyGroup() *modelGroup {
+	for range 3 {
+		if g := w.model.group(pick(w, w.groups)); g.alive {
+			return g
+		}
+	}
+	return w.model.group(pick(w, w.groups))
+}
+
+// anyMember is mostly a member, of a role if there is one.
+func (w *world) anyMember(g *modelGroup, least shard.Role) shard.UserID {
+	var fit []shard.UserID
+	for _, user := range g.names() {
+		if g.members[user].role >= least {
+			fit = append(fit, user)
+		}
+	}
+	if len(fit) == 0 || w.chance(12) {
+		return w.anyUser()
+	}
+	return pick(w, fit)
+}
+
+// actor is who asks for what takes a role: now and then the administrator of
+// the server, or who may not.
+func (w *world) actor(g *modelGroup, least shard.Role) shard.UserID {
+	if w.chance(20) {
+		return ""
+	}
+	return w.anyMember(g, least)
+}
+
+// tell orders a command on a group, now and then twice.
+func (w *world) tell(cmd shard.GroupCommand) {
+	w.asked = append(w.asked, cmd)
+	if len(w.asked) > 64 {
+		w.asked = w.asked[1:]
+	}
+	w.send(cmd, nil)
+	if w.chance(4) {
+		w.send(cmd, nil)
+	}
+}
+
+func (w *world) repeatGroupCommand() {
+	if len(w.asked) > 0 {
+		w.send(pick(w, w.asked), nil)
+	}
+}
+
+// often does something once, or, in a busy world, many times.
+func (w *world) often(do func()) {
+	times := 1
+	if w.busy {
+		times = 25
+	}
+	for range times {
+		do()
+	}
+}
+
+func (w *world) talkInGroup() {
+	w.talkOnce()
+	if w.busy {
+		w.talkOnce()
+		w.talkOnce()
+	}
+}
+
+func (w *world) talkOnce() {
+	g := w.anyGroup()
+	from := w.anyMember(g, shard.RoleMember)
+	cmd := &shard.SendGroup{
+		Group: g.id, User: from, Session: w.anySession(from), Admin: w.chance(5), ID: w.id(),
+		CID: fmt.Sprintf("g%d", w.nextID), Body: w.body(), Retry: w.chance(5),
+	}
+	if w.chance(10) {
+		cmd.TTL = uint32(1 + w.rng.IntN(60))
+	}
+	if w.chance(5) {
+		cmd.Mentions = []string{string(w.anyUser()), "everybody"}[:1+w.rng.IntN(2)]
+	}
+	if w.chance(1) {
+		switch w.rng.IntN(3) {
+		case 0:
+			cmd.User = ""
+		case 1:
+			cmd.CID = ""
+		case 2:
+			cmd.Body = nil
+		}
+	}
+	w.talk = append(w.talk, cmd)
+	w.send(cmd, nil)
+}
+
+// repeatTalk sends a cid again, soon or long after, mostly as it was; or another
+// sends the same.
+func (w *world) repeatTalk() {
+	if len(w.talk) == 0 {
+		return
+	}
+	cmd := *pick(w, w.talk[max(0, len(w.talk)-1-w.rng.IntN(60)):])
+	cmd.ID = w.id()
+	cmd.Retry = w.chance(50)
+	switch {
+	case w.chance(20):
+		cmd.Body = w.body()
+	case w.chance(15):
+		cmd.User = w.anyUser()
+	case w.chance(5):
+		cmd.Group = pick(w, w.groups)
+	}
+	w.send(&cmd, nil)
+}
+
+// groupSeq is a seq of a group, near its end, rarely one that is not there.
+func (w *world) groupSeq(g *modelGroup) uint64 {
+	newest := g.newest()
+	if w.chance(5) {
+		return uint64(w.rng.IntN(int(newest) + 5))
+	}
+	depth := 1 + w.rng.IntN(12)
+	if w.busy {
+		depth *= 20
+	}
+	if w.chance(10) {
+		depth = int(newest) + 1
+	}
+	return max(1, newest-min(newest, uint64(w.rng.IntN(depth))))
+}
+
+func (w *world) readGroup() {
+	g := w.anyGroup()
+	user := w.anyMember(g, shard.RoleMember)
+	w.tell(&shard.ReadGroup{
+		Group: g.id, User: user, Session: w.anySession(user), Seq: w.groupSeq(g), Back: w.chance(25),
+	})
+}
+
+func (w *world) recallInGroup() { w.often(w.recallOnce) }
+
+func (w *world) recallOnce() {
+	g := w.anyGroup()
+	seq := w.groupSeq(g)
+	by := w.actor(g, shard.RoleAdmin)
+	for range 5 { // mostly one that is still there
+		if e := g.at(seq); w.busy && e != nil && e.taken != "" {
+			seq = w.groupSeq(g)
+		}
+	}
+	if e := g.at(seq); e != nil && w.chance(50) {
+		by = e.from
+	}
+	w.tell(&shard.RecallGroup{Group: g.id, By: by, Seq: seq, Silent: w.chance(15)})
+}
+
+func (w *world) deleteSender() {
+	g := w.anyGroup()
+	sender := w.anyUser()
+	if w.chance(2) {
+		sender = ""
+	}
+	w.tell(&shard.DeleteSender{Group: g.id, Sender: sender, Silent: w.chance(25)})
+}
+
+func (w *world) hideInGroup() { w.often(w.hideOnce) }
+
+func (w *world) hideOnce() {
+	g := w.anyGroup()
+	user := w.anyMember(g, shard.RoleMember)
+	most := 5
+	if w.busy && len(g.members) > 0 {
+		user, most = g.names()[0], 15
+	}
+	var seqs []uint64
+	for range w.rng.IntN(most) {
+		seqs = append(seqs, w.groupSeq(g))
+	}
+	w.tell(&shard.HideMessages{Group: g.id, User: user, Session: w.anySession(user), Seqs: seqs})
+}
+
+func (w *world) hideGroup() {
+	g := w.anyGroup()
+	user := w.anyMember(g, shard.RoleMember)
+	w.tell(&shard.HideGroup{Group: g.id, User: user, Session: w.anySession(user), Messages: w.chance(30)})
+}
+
+func (w *world) setGroupView() {
+	g := w.anyGroup()
+	cmd := &shard.SetGroupView{Group: g.id, User: w.anyMember(g, shard.RoleMember)}
+	if w.chance(60) {
+		cmd.Muted = new(w.chance(50))
+	}
+	if w.chance(60) {
+		cmd.Pinned = new(w.chance(50))
+	}
+	w.tell(cmd)
+}
+
+func (w *world) groupSettings(kind shard.GroupKind) shard.GroupSettings {
+	v := kind.Settings()
+	if w.chance(60) {
+		v = shard.GroupSettings{
+			MaxMembers: w.rng.IntN(7), Join: shard.JoinMode(1 + w.rng.IntN(3)), History: shard.GroupHistory(1 + w.rng.IntN(3)),
+			Unread: w.chance(80), Stored: v.Stored,
+		}
+		if w.chance(60) {
+			v.History = shard.HistorySinceJoin
+		}
+	}
+	if w.chance(2) {
+		v.Stored = !v.Stored
+	}
+	return v
+}
+
+// someUsers are a few, some of them twice, strangers or nobody.
+func (w *world) someUsers() (users []shard.UserID) {
+	for range w.rng.IntN(5) {
+		switch {
+		case w.chance(3):
+			users = append(users, "")
+		case w.chance(5):
+			users = append(users, pick(w, strangers))
+		default:
+			users = append(users, pick(w, w.users))
+		}
+	}
+	return users
+}
+
+// createGroup mostly makes one that there is not.
+func (w *world) createGroup() {
+	g := w.model.group(pick(w, w.groups))
+	if g.alive && !w.chance(8) {
+		return
+	}
+	owner := w.anyUser()
+	if g.known && w.chance(50) {
+		owner = g.owner
+	}
+	cmd := &shard.CreateGroup{
+		Group: g.id, By: owner, Owner: owner, Kind: pick(w, []shard.GroupKind{1, 1, 1, 2, 2, 3, 3, 4}), Members: w.someUsers(), Salt: w.rng.Uint64(),
+	}
+	cmd.Settings = w.groupSettings(cmd.Kind)
+	if w.busy {
+		cmd.Kind, cmd.Settings = shard.GroupChatroom, shard.GroupChatroom.Settings()
+		cmd.Settings.Unread = true
+	}
+	if w.chance(30) {
+		cmd.Name, cmd.Properties = "a name", []byte{0x80}
+	}
+	if w.chance(20) {
+		cmd.By = ""
+		if w.chance(40) {
+			cmd.Owner = ""
+		}
+	}
+	w.tell(cmd)
+	if w.chance(20) {
+		again := *cmd // with another salt, as a proposer that asks again has it
+		again.Salt = w.rng.Uint64()
+		w.tell(&again)
+	}
+}
+
+func (w *world) dismissGroup() {
+	if w.busy {
+		return
+	}
+	g := w.anyGroup()
+	by := w.actor(g, shard.RoleOwner)
+	if !g.alive {
+		by = g.owner
+	}
+	w.tell(&shard.DismissGroup{Group: g.id, By: by})
+}
+
+func (w *world) joinGroup() {
+	g := w.anyGroup()
+	cmd := &shard.JoinGroup{Group: g.id, User: pick(w, w.users)}
+	if w.chance(30) {
+		cmd.Message = pick(w, []string{"please", "let me in"})
+	}
+	if w.chance(1) {
+		cmd.User = ""
+	}
+	w.tell(cmd)
+	if w.chance(10) { // and thinks better of it, or not
+		w.tell(&shard.LeaveGroup{Group: g.id, User: cmd.User})
+		if w.chance(50) {
+			w.tell(cmd)
+		}
+	}
+}
+
+func (w *world) leaveGroup() {
+	g := w.anyGroup()
+	w.tell(&shard.LeaveGroup{Group: g.id, User: w.anyMember(g, shard.RoleMember)})
+}
+
+func (w *world) answerJoin() {
+	g := w.anyGroup()
+	user := w.anyUser()
+	if len(g.requests) > 0 && !w.chance(10) {
+		user = pick(w, g.requests).User
+	}
+	w.tell(&shard.AnswerJoin{Group: g.id, By: w.actor(g, shard.RoleAdmin), User: user, Accept: w.chance(75)})
+}
+
+func (w *world) addMembers() {
+	g := w.anyGroup()
+	w.tell(&shard.AddMembers{Group: g.id, By: w.actor(g, shard.RoleMember), Users: w.someUsers()})
+}
+
+func (w *world) removeMembers() {
+	g := w.anyGroup()
+	users := w.someUsers()
+	if len(g.members) > 0 && w.chance(50) {
+		users = []shard.UserID{w.anyMember(g, shard.RoleMember)}
+	}
+	w.tell(&shard.RemoveMembers{Group: g.id, By: w.actor(g, shard.RoleAdmin), Users: users})
+}
+
+func (w *world) setMember() {
+	g := w.anyGroup()
+	cmd := &shard.SetMember{Group: g.id, By: w.actor(g, shard.RoleAdmin), User: w.anyMember(g, shard.RoleMember), Role: shard.Role(w.rng.IntN(3))}
+	if w.chance(50) {
+		cmd.MutedUntil = new(int64(0))
+		if w.chance(50) {
+			*cmd.MutedUntil = w.clock + int64(w.rng.IntN(30_000)) - 2000
+		}
+	}
+	if w.chance(2) {
+		cmd.User = ""
+	}
+	w.tell(cmd)
+}
+
+func (w *world) setGroup() {
+	g := w.anyGroup()
+	cmd := &shard.SetGroup{Group: g.id, By: w.actor(g, shard.RoleAdmin)}
+	switch w.rng.IntN(4) {
+	case 0:
+		cmd.Name = new(pick(w, []string{"", "a name", "another"}))
+	case 1:
+		cmd.Properties = []byte{0x80}[:w.rng.IntN(2)]
+	case 2:
+		cmd.Owner = w.anyMember(g, shard.RoleMember)
+	case 3:
+		if w.chance(80) {
+			cmd.By = ""
+		}
+		settings := w.groupSettings(max(g.kind, shard.GroupPrivate))
+		cmd.Settings = &settings
+	}
+	w.tell(cmd)
+}
+
+// checkMemberships wants, when all letters have been applied, every user's list
+// of groups to be that of the groups whose member he is.
+func (w *world) checkMemberships() {
+	want := map[shard.UserID]map[shard.GroupID]bool{}
+	for _, user := range w.users {
+		want[user] = map[shard.GroupID]bool{}
+	}
+	for _, id := range w.groups {
+		g := w.model.group(id)
+		for user := range g.members {
+			if g.alive && g.settings.Stored && want[user] != nil {
+				want[user][id] = g.owner == user
+			}
+		}
+	}
+	for _, user := range w.users {
+		got := map[shard.GroupID]bool{}
+		for _, ref := range w.shardOf(user).leader.GroupsOf(user) {
+			got[ref.Group] = ref.Owner
+		}
+		if !maps.Equal(got, want[user]) {
+			w.failf("GroupsOf(%s) = %v with no letter under way, want %v", user, got, want[user])
+		}
+	}
+}

@@ -1,0 +1,396 @@
+package shard_test
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// checkGroupViews compares what a login finds of a user's groups in one shard.
+func (w *world) checkGroupViews(state *shard.State, user shard.UserID, now int64) {
+	var asks []shard.GroupAsk
+	for _, id := range w.groups {
+		if !state.Owns(shard.SlotOf(string(id.Key()))) {
+			continue
+		}
+		ask := shard.GroupAsk{Group: id}
+		if w.chance(60) {
+			ask.HasCursor, ask.Cursor = true, w.groupCursor(w.model.group(id))
+		}
+		asks = append(asks, ask)
+	}
+	backlog := w.rng.IntN(8)
+	if w.chance(30) {
+		backlog = 100
+	}
+	most := 1000
+	if w.chance(30) {
+		most = w.rng.IntN(20)
+	}
+	got := state.SyncGroups(user, w.passed(asks), backlog, most, now)
+	var want []groupWant
+	for _, ask := range asks {
+		if g := w.model.group(ask.Group); g.alive && g.settings.Stored && g.members[user] != nil {
+			want = append(want, w.groupWant(g, g.members[user], &ask, backlog, now))
+		}
+	}
+	slices.SortFunc(want, func(a, b groupWant) int {
+		return cmp.Or(cmp.Compare(b.view.Time, a.view.Time), strings.Compare(string(a.view.Group), string(b.view.Group)))
+	})
+	if len(got) != len(want) {
+		w.failf("SyncGroups(%s, %+v) = %d views, want %d", user, asks, len(got), len(want))
+	}
+	for i := range got {
+		if most <= 0 {
+			want[i].view.Push, want[i].view.PushBytes = nil, 0
+		}
+		most -= len(want[i].view.Push)
+		w.checkGroupView(fmt.Sprintf("SyncGroups(%s, %+v, %d)[%d]", user, asks, backlog, i), user, &got[i], &want[i])
+	}
+}
+
+// passed are the asks as a state takes them.
+func (w *world) passed(asks []shard.GroupAsk) []shard.GroupAsk {
+	if !w.blindToTags {
+		return asks
+	}
+	asks = slices.Clone(asks)
+	for i, ask := range asks {
+		if p, ok := w.model.cursors[ask.Cursor]; ok && w.model.groupOf(p.user) != nil {
+			asks[i].Cursor = w.shardOf(ask.Group.Key()).leader.GroupCursor(ask.Group, p.arrival)
+		}
+	}
+	return asks
+}
+
+// groupCursor is mostly a good one of the group.
+func (w *world) groupCursor(g *modelGroup) string {
+	text := func(id shard.GroupID, arrival uint64) string {
+		text := w.shardOf(id.Key()).leader.GroupCursor(id, arrival)
+		w.model.cursors[text] = cursorPoint{id.Key(), arrival}
+		return text
+	}
+	switch {
+	case w.chance(5):
+		return "nonsense"
+	case w.chance(8):
+		return text(pick(w, w.groups), g.arrival-min(g.arrival, uint64(w.rng.IntN(4))))
+	case w.chance(4):
+		return w.cursor(pick(w, w.users), g.arrival)
+	case w.chance(4):
+		return text(g.id, g.arrival+1+uint64(w.rng.IntN(3)))
+	case w.chance(20):
+		return text(g.id, uint64(1+w.rng.IntN(int(g.arrival))))
+	}
+	return text(g.id, max(1, g.arrival-min(g.arrival, uint64(w.rng.IntN(40)))))
+}
+
+// A groupWant is what a login must find of a group.
+type groupWant struct {
+	view    shard.GroupView
+	must    []uint64 // lost
+	may     []uint64
+	recalls groupRecalled
+	own     []shard.Change
+	hidden  map[uint64]groupHide
+}
+
+func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *shard.GroupAsk, backlog int, now int64) groupWant {
+	limits := &w.model.shards[w.shardOf(g.id.Key()).index].limits
+	unread := g.unread(mm, limits, now)
+	v := shard.GroupView{
+		Group: g.id, Arrival: g.arrival, Cursor: w.shardOf(g.id.Key()).leader.GroupCursor(g.id, g.arrival),
+		Read: mm.read, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned,
+	}
+	if ask.HasCursor {
+		if p, ok := w.model.cursors[ask.Cursor]; ok && p.user == g.id.Key() && p.arrival <= g.arrival {
+			v.Since = max(p.arrival, mm.joinedAt-1)
+		} else {
+			v.Reset = true
+		}
+	}
+	shown := g.shown(mm, 0, limits, now)
+	if n := len(shown); n > 0 {
+		last := shown[n-1]
+		v.LastSeq, v.Time, v.LastSent, v.Hidden = last.seq, last.time, last.arrival, last.seq <= mm.floor
+	}
+	push := func(seqs []uint64) {
+		for _, seq := range seqs {
+			v.Push = append(v.Push, seq)
+			v.PushBytes += g.at(seq).size
+		}
+	}
+	var news []uint64
+	for _, e := range g.shown(mm, v.Since, limits, now) {
+		news = append(news, e.seq)
+	}
+	unread = slices.DeleteFunc(unread, func(seq uint64) bool { return g.at(seq).arrival <= v.Since })
+	switch {
+	case backlog == 0:
+	case v.Since > 0 && len(news) <= backlog:
+		push(news)
+	default:
+		push(unread[max(0, len(unread)-backlog):])
+	}
+	want := groupWant{view: v}
+	want.must, want.may = g.lost(mm, v.Since, limits, now)
+	if v.Since > 0 {
+		want.recalls = g.recalledSince(v.Since, math.MaxUint64)
+		want.own, want.hidden = mm.ownChanges(g.id, 0, v.Since)
+	}
+	return want
+}
+
+func (w *world) checkGroupView(what string, user shard.UserID, got *shard.GroupView, want *groupWant) {
+	plain := *got
+	plain.Push, plain.Lost, plain.Changes = nil, nil, nil
+	v := want.view
+	if !slices.Equal(got.Push, v.Push) {
+		w.failf("%s: Push = %v, want %v", what, got.Push, v.Push)
+	}
+	if v.Push = nil; !reflect.DeepEqual(plain, v) {
+		w.failf("%s = %+v, want %+v", what, plain, v)
+	}
+	named := map[uint64]bool{}
+	for _, l := range got.Lost {
+		if l.Group != v.Group || l.Peer != "" || uint64(l.Count) != l.To-l.From+1 {
+			w.failf("%s: Lost = %+v, want runs of %s", what, got.Lost, v.Group)
+		}
+		for seq := l.From; seq <= l.To; seq++ {
+			if !slices.Contains(want.must, seq) && !slices.Contains(want.may, seq) {
+				w.failf("%s: Lost = %+v, want only %v and of %v", what, got.Lost, want.must, want.may)
+			}
+			named[seq] = true
+		}
+	}
+	for _, seq := range want.must {
+		if !named[seq] {
+			w.failf("%s: Lost = %+v, want %v in it", what, got.Lost, want.must)
+		}
+	}
+	g := w.model.group(v.Group)
+	if v.Since == 0 {
+		if len(got.Changes) > 0 {
+			w.failf("%s: %d changes without a cursor", what, len(got.Changes))
+		}
+		return
+	}
+	recalls, own := splitChanges(got.Changes)
+	w.checkRecalls(what, g, recalls, &want.recalls)
+	w.checkOwnChanges(what, g, own, want.own, want.hidden)
+}
+
+// splitChanges parts what everybody is told from what is the member's own.
+func splitChanges(changes []shard.Change) (recalls, own []shard.Change) {
+	for _, c := range changes {
+		if c.Kind == shard.ChangeRecall {
+			recalls = append(recalls, c)
+		} else {
+			own = append(own, c)
+		}
+	}
+	return recalls, own
+}
+
+func (w *world) checkMemberChanges(state *shard.State, g *modelGroup, user shard.UserID) {
+	session := w.anySession(user)
+	after := uint64(w.rng.IntN(int(g.arrival) + 1))
+	got := state.MemberChanges(g.id, user, session, after)
+	mm := g.members[user]
+	if mm == nil {
+		if got != nil {
+			w.failf("MemberChanges(%s, %s) = %+v of no member", g.id, user, got)
+		}
+		return
+	}
+	want, hidden := mm.ownChanges(g.id, session, after)
+	w.checkOwnChanges(fmt.Sprintf("MemberChanges(%s, %s, %d, %d)", g.id, user, session, after), g, got, want, hidden)
+}
+
+// checkOwnChanges compares the changes of a member's own view. Of the messages
+// he hid, those that are gone may be missing.
+func (w *world) checkOwnChanges(what string, g *modelGroup, got, want []shard.Change, hidden map[uint64]groupHide) {
+	if !slices.IsSortedFunc(got, func(a, b shard.Change) int { return cmp.Compare(a.Arrival, b.Arrival) }) {
+		w.failf("%s: %+v, want them by arrival", what, got)
+	}
+	named := map[uint64]bool{}
+	var rest []shard.Change
+	for _, c := range got {
+		if c.Kind != shard.ChangeMessagesDeleted {
+			rest = append(rest, c)
+			continue
+		}
+		first := uint64(math.MaxUint64)
+		for _, r := range c.Ranges {
+			for seq := r.From; seq <= r.To; seq++ {
+				h, ok := hidden[seq]
+				if !ok || named[seq] {
+					w.failf("%s: deletion of %d, want that of %v", what, seq, hidden)
+				}
+				first = min(first, h.arrival)
+				named[seq] = true
+			}
+		}
+		if c.Arrival != first || c.Group != g.id {
+			w.failf("%s: deletion in %s at %d, want in %s at %d", what, c.Group, c.Arrival, g.id, first)
+		}
+	}
+	for seq := range hidden {
+		if !named[seq] && g.at(seq).gone == "" {
+			w.failf("%s: %+v, want %d deleted", what, got, seq)
+		}
+	}
+	if !slices.EqualFunc(rest, want, equalChanges) {
+		w.failf("%s = %+v, want %+v", what, rest, want)
+	}
+}
+
+func equalChanges(a, b shard.Change) bool {
+	return a.Kind == b.Kind && a.Group == b.Group && a.Peer == b.Peer && a.Sender == b.Sender && a.Arrival == b.Arrival &&
+		a.Seq == b.Seq && a.Time == b.Time && a.By == b.By && a.Messages == b.Messages && slices.Equal(a.Ranges, b.Ranges)
+}
+
+// A groupRecalled is what a reader has to be told of messages taken away: the
+// newest recalls as they were made, and of those before the seqs alone.
+type groupRecalled struct {
+	exact []shard.Change
+	old   []*groupEntry
+}
+
+func (g *modelGroup) recalledSince(after, upTo uint64) (r groupRecalled) {
+	kept := g.recalls[max(0, len(g.recalls)-groupRecalls):]
+	for _, rc := range kept {
+		if rc.arrival > after && rc.arrival <= upTo {
+			r.exact = append(r.exact, shard.Change{
+				Kind: shard.ChangeRecall, Group: g.id, Arrival: rc.arrival, By: rc.by, Sender: rc.sender,
+				Ranges: []shard.Range{{From: rc.from, To: rc.to}},
+			})
+		}
+	}
+	if len(kept) == len(g.recalls) {
+		return r
+	}
+	for _, e := range g.entries {
+		if e.takenAt > after && e.takenAt < kept[0].arrival && e.takenAt <= upTo {
+			r.old = append(r.old, e)
+		}
+	}
+	return r
+}
+
+func (w *world) checkRecalls(what string, g *modelGroup, got []shard.Change, want *groupRecalled) {
+	if n := len(got) - len(want.exact); n == 1 && len(want.old) > 0 && got[0].By == "" && got[0].Sender == "" {
+		named := map[uint64]bool{}
+		for _, r := range got[0].Ranges {
+			for seq := r.From; seq <= r.To; seq++ {
+				named[seq] = true
+			}
+		}
+		for _, e := range want.old {
+			if !named[e.seq] && e.gone == "" {
+				w.failf("%s: recalls %+v, want %d in the first", what, got, e.seq)
+			}
+			delete(named, e.seq)
+		}
+		if len(named) > 0 {
+			w.failf("%s: recalls %+v, want none of %v in the first", what, got, named)
+		}
+		got = got[1:]
+	}
+	if !slices.EqualFunc(got, want.exact, equalChanges) {
+		w.failf("%s: recalls = %+v, want %+v", what, got, want.exact)
+	}
+}
+
+// checkGroupSince compares one read of what came after a point in a group's order.
+func (w *world) checkGroupSince(id shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int, now int64) {
+	g := w.model.group(id)
+	limits := &w.model.shards[w.shardOf(id.Key()).index].limits
+	what := fmt.Sprintf("GroupSince(%s, %d)", id, after)
+	var want []*groupEntry
+	if g.known {
+		want = g.shown(nil, after, limits, now)
+	}
+	upTo := max(after, g.arrival)
+	if !g.known {
+		upTo = after
+	}
+	n := len(b.Messages)
+	if n > len(want) || n > maxMessages || n < len(want) && !b.More {
+		w.failf("%s = %d messages, more %v, want %d, at most %d", what, n, b.More, len(want), maxMessages)
+	}
+	size := 0
+	for i := range b.Messages {
+		w.checkGroupMessage(fmt.Sprintf("%s[%d]", what, i), g, &b.Messages[i], want[i])
+		if size >= maxBytes {
+			w.failf("%s: %d messages of %d bytes, want at most %d bytes", what, n, size, maxBytes)
+		}
+		size += len(b.Messages[i].Body)
+	}
+	next := upTo
+	if b.More {
+		if n == 0 || n == len(want) {
+			w.failf("%s = %d messages and more, want %d", what, n, len(want))
+		}
+		next = b.Messages[n-1].Arrival
+	}
+	if b.Next != next {
+		w.failf("%s: Next = %d, want %d", what, b.Next, next)
+	}
+	if missed := g.forgotten > after; b.Missed != missed {
+		w.failf("%s: Missed = %v, want %v: the events up to %d are gone", what, b.Missed, missed, g.forgotten)
+	}
+	var events []shard.GroupEvent
+	for _, e := range g.events {
+		if e.Arrival > after && e.Arrival <= b.Next {
+			events = append(events, e)
+		}
+	}
+	if !slices.EqualFunc(b.Events, events, equalEvents) {
+		w.failf("%s: events = %+v, want %+v", what, b.Events, events)
+	}
+	if g.alive {
+		recalls := g.recalledSince(after, b.Next)
+		w.checkRecalls(what, g, b.Changes, &recalls)
+	}
+	w.checkGroupItems(what, b, after)
+}
+
+func equalEvents(a, b shard.GroupEvent) bool {
+	return a.Kind == b.Kind && a.Group == b.Group && a.By == b.By && a.Time == b.Time && a.Arrival == b.Arrival && slices.Equal(a.Users, b.Users)
+}
+
+// checkGroupItems wants all that a batch holds in one order, each thing once.
+func (w *world) checkGroupItems(what string, b *shard.Batch, after uint64) {
+	var messages, changes, events int
+	last := after
+	for _, item := range b.Items {
+		var arrival uint64
+		switch {
+		case item == shard.Item{Message: messages, Change: -1, Event: -1}:
+			arrival = b.Messages[messages].Arrival
+			messages++
+		case item == shard.Item{Message: -1, Change: changes, Event: -1}:
+			arrival = b.Changes[changes].Arrival
+			changes++
+		case item == shard.Item{Message: -1, Change: -1, Event: events}:
+			arrival = b.Events[events].Arrival
+			events++
+		default:
+			w.failf("%s: item %+v after %d messages, %d changes, %d events", what, item, messages, changes, events)
+		}
+		if arrival <= last || arrival > b.Next {
+			w.failf("%s: arrival %d after %d, and Next = %d", what, arrival, last, b.Next)
+		}
+		last = arrival
+	}
+	if messages != len(b.Messages) || changes != len(b.Changes) || events != len(b.Events) {
+		w.failf("%s: items name %d messages, %d changes, %d events, want %d, %d, %d",
+			what, messages, changes, events, len(b.Messages), len(b.Changes), len(b.Events))
+	}
+}

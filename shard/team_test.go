@@ -1,0 +1,97 @@
+package shard
+
+import (
+	"fmt"
+	"testing"
+)
+
+// newTeam gives a bench with a private group "team", its owner ann and members.
+func newTeam(t testing.TB, limits Limits, members ...UserID) *bench {
+	t.Helper()
+	b := newBench(t, limits)
+	r := b.do(&CreateGroup{
+		Group: "team", By: "ann", Owner: "ann", Kind: GroupPrivate, Settings: GroupPrivate.Settings(), Members: members, Salt: 7,
+	})
+	if err := r.Err(); err != nil {
+		t.Fatalf("CreateGroup: %v", err)
+	}
+	return b
+}
+
+// talk sends a message to the group.
+func (b *bench) talk(from UserID, text string) Result {
+	b.t.Helper()
+	b.ids++
+	r := b.do(&SendGroup{Group: "team", User: from, ID: MsgID{b.ids}, CID: text, Body: []byte(text)})
+	if err := r.Err(); err != nil {
+		b.t.Fatalf("SendGroup(%s, %q): %v", from, text, err)
+	}
+	return r
+}
+
+func TestOwnMessagesAboveACursorSetBack(t *testing.T) {
+	b := newTeam(t, Limits{}, "bob")
+	for i, from := range []UserID{"ann", "ann", "ann", "bob", "ann"} {
+		b.talk(from, fmt.Sprint(i+1))
+	}
+	b.wantUnread("team", "bob", 5)
+	b.do(&ReadGroup{Group: "team", User: "bob", Seq: 1, Back: true})
+	b.wantUnread("team", "bob", 2, 3, 5)
+	b.do(&ReadGroup{Group: "team", User: "bob", Seq: 2})
+	b.wantUnread("team", "bob", 3, 5)
+	b.do(&ReadGroup{Group: "team", User: "bob", Seq: 100})
+	b.wantUnread("team", "bob")
+}
+
+func TestLostOfAGroupAfterACursor(t *testing.T) {
+	b := newTeam(t, Limits{GroupBytes: 400}, "bob")
+	cursor := b.s.GroupCursor("team", b.s.GroupArrival("team"))
+	for i := range 20 {
+		b.talk("ann", fmt.Sprintf("%030d", i))
+	}
+	var p Page
+	b.s.History(HistoryQuery{User: "bob", Group: "team", Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
+	first := p.Batch.Messages[0].Seq
+	if first < 3 {
+		t.Fatalf("all but %d messages are held, want many gone", first-1)
+	}
+	want := fmt.Sprint([]Lost{{Group: "team", From: 1, To: first - 1, Count: int(first - 1)}})
+	for _, ask := range []GroupAsk{{Group: "team"}, {Group: "team", HasCursor: true, Cursor: cursor}} {
+		if got := b.s.SyncGroups("bob", []GroupAsk{ask}, 20, 1000, b.now)[0].Lost; fmt.Sprint(got) != want {
+			t.Errorf("SyncGroups(%+v): Lost = %v, want %v", ask, got, want)
+		}
+	}
+	ask := GroupAsk{Group: "team", HasCursor: true, Cursor: b.s.GroupCursor("team", b.s.GroupArrival("team"))}
+	if got := b.s.SyncGroups("bob", []GroupAsk{ask}, 20, 1000, b.now)[0].Lost; got != nil {
+		t.Errorf("SyncGroups with a cursor after all: Lost = %v, want none", got)
+	}
+}
+
+func TestLostOfAGroupBelowTheCutoff(t *testing.T) {
+	b := newTeam(t, Limits{}, "bob")
+	for _, text := range []string{"1", "2", "3"} {
+		b.talk("ann", text)
+	}
+	b.do(&RecallGroup{Group: "team", By: "ann", Seq: 2})
+	b.now += 1000
+	// A budget of 0 leaves the messages in the log.
+	b.do(&Retain{Cutoff: b.now - 1000})
+	want := fmt.Sprint([]Lost{{Group: "team", From: 1, To: 1, Count: 1}, {Group: "team", From: 3, To: 3, Count: 1}})
+	for _, what := range []string{"before", "after"} {
+		if got := b.s.SyncGroups("bob", []GroupAsk{{Group: "team"}}, 20, 1000, b.now)[0].Lost; fmt.Sprint(got) != want {
+			t.Errorf("Lost = %v %s they are removed, want %v", got, what, want)
+		}
+		b.do(&SetGroupView{Group: "team", User: "bob"}) // any command on the group removes them
+	}
+}
+
+func TestNobodyJoinsAGroup(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.do(&CreateGroup{Group: "team", Kind: GroupChatroom, Settings: GroupChatroom.Settings()})
+	if r := b.do(&JoinGroup{Group: "team"}); r.Code != CodeBadRequest {
+		t.Errorf("JoinGroup of no user: code %d, want %d", r.Code, CodeBadRequest)
+	}
+	if members, _ := b.s.Members("team", "", 10); members != nil {
+		t.Errorf("Members = %v, want none", members)
+	}
+}

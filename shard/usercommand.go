@@ -1,0 +1,261 @@
+package shard
+
+import "time"
+
+// Kinds of what administrators do with users, and of imports. Their numbers
+// leave room for those of batch.go.
+const (
+	kindSetUser kind = iota + 64
+	kindRefreshToken
+	kindSetRead
+	kindEraseUser
+	kindImport
+	kindImportGroup
+)
+
+// MaxImportRows is how many rows one command may import.
+const MaxImportRows = 4096
+
+// MaxHistoryTTL is the longest time for which a user's history can be kept.
+const MaxHistoryTTL = 10 * 365 * 24 * time.Hour
+
+// SetUser changes what an administrator has set of a user, who need not have
+// logged in yet. Suspending him ends his sessions, and so does TokensFrom those
+// that were opened with an older token; they are in Result.Kicked.
+type SetUser struct {
+	User       UserID
+	HistoryTTL *time.Duration // for which his history is kept, if that is longer than Limits.HistoryTTL; at most MaxHistoryTTL; nil leaves it
+	Suspended  *bool          // he cannot log in; nil leaves it
+	TokensFrom *int64         // ms; tokens issued before are refused, 0 = none is; nil leaves it
+}
+
+// RefreshToken puts another token in the place of that of a session.
+// CodeForbidden: the user is suspended. CodeUnauthorized: the token was issued
+// before SetUser.TokensFrom. CodeNotFound: the session is no more.
+type RefreshToken struct {
+	User     UserID
+	Session  SessionID
+	IssuedAt int64 // ms, as Login.IssuedAt
+}
+
+// SetRead sets the read cursor of a one-to-one conversation on behalf of an
+// administrator, also back. What becomes unread again by that is what the queue
+// can hold: messages that limits took from it, or that are too old for it, stay
+// out. The peer gets no receipt. In a note all is always read.
+type SetRead struct {
+	User UserID
+	Peer UserID
+	Seq  uint64 // beyond the newest means the newest
+}
+
+// EraseUser removes a user's data: messages, queue, dedupe window, sessions (they
+// are in Result.Kicked), blocks, settings. What stays is what others rely on: of
+// each conversation the next seq, the numbers of letters, letters on their way
+// and that the peer has blocked him; the last numbers of sessions and in his
+// arrival order. Without them letters between him and his peers would be lost
+// or applied twice, and cursors of his devices deceive, should the account be
+// used again.
+//
+// It stops when it has done enough for one command: unless Result.Seq is 0,
+// another one has to go on with that as From.
+type EraseUser struct {
+	User    UserID
+	From    uint32 // conversation to begin with; 0 in the first command
+	MaxWork uint32 // after which it stops: a conversation counts 1, and an entry removed 1
+}
+
+// An ImportRow is a message that another system has sent.
+type ImportRow struct {
+	Row      uint64 // its number in the stream, from 1
+	From     UserID // sender; only in a group
+	Own      bool   // the user whose view it goes to sent it
+	Peer     uint64 // seq in the sender's view, of an incoming message; 0 = that has it not
+	Time     int64  // ms
+	TTL      uint32 // seconds, 0 = none
+	ID       MsgID
+	CID      string
+	Mentions []string
+	Body     []byte // canonical msgpack
+}
+
+// Import adds rows of a stream to one user's view of a conversation, which must
+// hold nothing else (CodeConflict): what was sent later keeps further rows of
+// the stream out. Rows that came before are known by their number and change
+// nothing. Rows ascend by number, their times do not fall (CodeBadRequest) and are
+// not in the future (CodeBadRequest).
+//
+// Nobody is told. A device whose cursor is older is not pushed what was
+// imported after it: it finds that through recents and history.
+type Import struct {
+	User   UserID
+	Peer   UserID
+	Stream uint64 // hash of its name
+	Unread bool   // the rows that came in are unread, else all is read
+	Rows   []ImportRow
+}
+
+// ImportGroup adds rows of a stream to a group's log, as Import does.
+type ImportGroup struct {
+	Group  GroupID
+	Stream uint64
+	Unread bool
+	Rows   []ImportRow
+}
+
+// A userCommandSet holds one value of each of these commands, see commandSet.
+type userCommandSet struct {
+	set         SetUser
+	refresh     RefreshToken
+	setRead     SetRead
+	erase       EraseUser
+	imports     Import
+	importGroup ImportGroup
+}
+
+func (cs *userCommandSet) get(k kind) Command {
+	switch k {
+	case kindSetUser:
+		return &cs.set
+	case kindRefreshToken:
+		return &cs.refresh
+	case kindSetRead:
+		return &cs.setRead
+	case kindEraseUser:
+		return &cs.erase
+	case kindImport:
+		return &cs.imports
+	case kindImportGroup:
+		return &cs.importGroup
+	}
+	return nil
+}
+
+func (c *SetUser) Key() string      { return string(c.User) }
+func (c *RefreshToken) Key() string { return string(c.User) }
+func (c *SetRead) Key() string      { return string(c.User) }
+func (c *EraseUser) Key() string    { return string(c.User) }
+func (c *Import) Key() string       { return string(c.User) }
+func (c *ImportGroup) Key() string  { return string(c.Group.Key()) }
+
+func (*SetUser) kind() kind      { return kindSetUser }
+func (*RefreshToken) kind() kind { return kindRefreshToken }
+func (*SetRead) kind() kind      { return kindSetRead }
+func (*EraseUser) kind() kind    { return kindEraseUser }
+func (*Import) kind() kind       { return kindImport }
+func (*ImportGroup) kind() kind  { return kindImportGroup }
+
+func (c *ImportGroup) group() GroupID { return c.Group }
+
+func (c *SetUser) append(b []byte) []byte {
+	b = appendBytes(b, c.User)
+	var ttl *int64
+	if c.HistoryTTL != nil {
+		ttl = new(int64(*c.HistoryTTL))
+	}
+	b = appendOptional(appendOptionalInt(b, ttl), c.Suspended)
+	return appendOptionalInt(b, c.TokensFrom)
+}
+
+func (c *SetUser) decode(d *decoder) {
+	*c = SetUser{User: d.user()}
+	if ttl := d.optionalInt(); ttl != nil {
+		c.HistoryTTL = new(time.Duration(*ttl))
+	}
+	c.Suspended, c.TokensFrom = d.optional(), d.optionalInt()
+}
+
+func appendOptionalInt(b []byte, v *int64) []byte {
+	if b = appendBool(b, v != nil); v != nil {
+		b = appendInt(b, *v)
+	}
+	return b
+}
+
+func (d *decoder) optionalInt() *int64 {
+	if !d.bool() {
+		return nil
+	}
+	v := d.int()
+	if d.check {
+		return nil
+	}
+	return &v
+}
+
+func (c *RefreshToken) append(b []byte) []byte {
+	return appendInt(appendUint(appendBytes(b, c.User), uint64(c.Session)), c.IssuedAt)
+}
+
+func (c *RefreshToken) decode(d *decoder) {
+	*c = RefreshToken{User: d.user(), Session: SessionID(d.uint()), IssuedAt: d.int()}
+}
+
+func (c *SetRead) append(b []byte) []byte {
+	return appendUint(appendBytes(appendBytes(b, c.User), c.Peer), c.Seq)
+}
+
+func (c *SetRead) decode(d *decoder) { *c = SetRead{User: d.user(), Peer: d.user(), Seq: d.uint()} }
+
+func (c *EraseUser) append(b []byte) []byte {
+	return appendUint(appendUint(appendBytes(b, c.User), uint64(c.From)), uint64(c.MaxWork))
+}
+
+func (c *EraseUser) decode(d *decoder) {
+	*c = EraseUser{User: d.user(), From: uint32(d.uintMax(1<<32 - 1)), MaxWork: uint32(d.uintMax(1<<32 - 1))}
+}
+
+func (c *Import) append(b []byte) []byte {
+	b = appendBytes(appendBytes(b, c.User), c.Peer)
+	return appendImportRows(appendBool(appendUint(b, c.Stream), c.Unread), c.Rows)
+}
+
+func (c *Import) decode(d *decoder) {
+	*c = Import{User: d.user(), Peer: d.user(), Stream: d.uint(), Unread: d.bool(), Rows: d.importRows(c.Rows[:0])}
+}
+
+func (c *ImportGroup) append(b []byte) []byte {
+	b = appendBool(appendUint(appendBytes(b, c.Group), c.Stream), c.Unread)
+	return appendImportRows(b, c.Rows)
+}
+
+func (c *ImportGroup) decode(d *decoder) {
+	*c = ImportGroup{Group: d.group(), Stream: d.uint(), Unread: d.bool(), Rows: d.importRows(c.Rows[:0])}
+}
+
+func appendImportRows(b []byte, rows []ImportRow) []byte {
+	b = appendUint(b, uint64(len(rows)))
+	for i := range rows {
+		r := &rows[i]
+		b = appendUint(b, r.Row)
+		b = appendBytes(b, r.From)
+		b = appendBool(b, r.Own)
+		b = appendUint(b, r.Peer)
+		b = appendInt(b, r.Time)
+		b = appendUint(b, uint64(r.TTL))
+		b = append(b, r.ID[:]...)
+		b = appendBytes(b, r.CID)
+		b = appendMentions(b, r.Mentions)
+		b = appendBytes(b, r.Body)
+	}
+	return b
+}
+
+// importRows appends a list to dst, which is kept for the next command.
+func (d *decoder) importRows(dst []ImportRow) []ImportRow {
+	const least = 25 // bytes of a row
+	n := d.count(least)
+	if n > MaxImportRows {
+		d.fail(errMalformed)
+		return dst
+	}
+	for range n {
+		r := ImportRow{
+			Row: d.uint(), From: d.user(), Own: d.bool(), Peer: d.uint(), Time: d.int(),
+			TTL: uint32(d.uintMax(1<<32 - 1)), ID: d.id(), CID: d.text(MaxName), Mentions: d.mentions(), Body: d.body(),
+		}
+		if !d.check {
+			dst = append(dst, r)
+		}
+	}
+	return dst
+}
