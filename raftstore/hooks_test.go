@@ -282,8 +282,8 @@ func TestHooksHearOfGroups(t *testing.T) {
 	propose(&shard.CreateGroup{Group: "room", By: "owner", Owner: "owner", Kind: shard.GroupChatroom, Settings: quiet, Members: members})
 	for _, user := range members {
 		eventually(t, "membership known", func() bool {
-			standing := s.Standings("", []shard.UserID{user})[0]
-			return standing.Err == nil && standing.Joined == 2
+			refs, err := s.GroupsOf(t.Context(), user)
+			return err == nil && len(refs) == 2
 		})
 	}
 	login(t, s, "m005", "phone", &ear{})
