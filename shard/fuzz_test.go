@@ -258,11 +258,21 @@ func appendUser(s *State, u *user) (b []byte) {
 func frameRecord(record []byte) []byte {
 	s := NewState(1)
 	head := append([]byte{frameHeader}, snapshotMagic...)
-	head = appendInt(appendInt(appendUint(append(head, snapshotVersion), s.epoch), s.now), s.cutoff)
+	head = appendUint(append(head, snapshotVersion), s.epoch)
+	head = appendInt(appendInt(head, s.now), s.cutoff)
 	b := appendFrame(nil, appendLimits(head, s.limits))
 	b = appendFrame(b, appendBool(appendUint([]byte{frameSlot}, 7), false))
 	b = append(b, record...)
 	return appendFrame(b, binary.LittleEndian.AppendUint64([]byte{frameEnd}, xxhash.Sum64(b)))
+}
+
+func TestFramedRecordIsRestored(t *testing.T) {
+	s := storyState()
+	for _, name := range []UserID{"alice", "group team"} {
+		if _, err := Restore(bytes.NewReader(frameRecord(appendUser(s, s.lookup(name)))), 1); err != nil {
+			t.Errorf("Restore of the record of %s = %v, want nil", name, err)
+		}
+	}
 }
 
 func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {

@@ -43,7 +43,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.CutSilently(s, user) }},
 		{"cutoff falls", 20, `Cutoff|History|Since|Recents|recents|UnreadTotal|unread|queue|lost|code`,
 			func(_ *world, s *shard.State, _, _ shard.UserID) { shard.LowerCutoff(s) }},
-		{"messages behind an idle conversation missed", 20, `Since|does not know|Import`,
+		{"messages behind an idle conversation missed", 20, `Since|does not know|read cursor of|Import`,
 			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ForgetActivity(s, user, peer) }},
 		{"imported messages pushed", 20, `Since|Offline|does not know`,
 			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.ForgetImports(s, user) }},
