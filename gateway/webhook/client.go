@@ -330,10 +330,18 @@ func (c *Client) post(d *delivery) (after time.Duration, err error) {
 	case res.StatusCode == http.StatusGone:
 		return 0, errGone
 	}
-	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		after = min(time.Duration(min(seconds, 1<<20))*time.Second, maxRetryAfter)
+	return retryAfter(res.Header.Get("Retry-After"), time.Now()), fmt.Errorf("the receiver answered %d", res.StatusCode)
+}
+
+// retryAfter reads the header of that name: seconds, or a date.
+func retryAfter(text string, now time.Time) time.Duration {
+	if seconds, err := strconv.Atoi(text); err == nil {
+		return time.Duration(min(max(seconds, 0), int(maxRetryAfter/time.Second))) * time.Second
 	}
-	return after, fmt.Errorf("the receiver answered %d", res.StatusCode)
+	if at, err := http.ParseTime(text); err == nil {
+		return min(max(at.Sub(now), 0), maxRetryAfter)
+	}
+	return 0
 }
 
 // send makes a signed request.

@@ -265,6 +265,18 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+func TestRetryAfterForms(t *testing.T) {
+	now := time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Duration{
+		"": 0, "x": 0, "-5": 0, "7": 7 * time.Second, "999999999999": maxRetryAfter,
+		"Mon, 23 Nov 2026 08:00:09 GMT": 9 * time.Second, "Mon, 23 Nov 2026 07:00:00 GMT": 0, "Tue, 24 Nov 2026 08:00:00 GMT": maxRetryAfter,
+	} {
+		if got := retryAfter(text, now); got != want {
+			t.Errorf("retryAfter(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestOnlyWantedEvents(t *testing.T) {
 	r := newReceiver(t, nil)
 	c := newClient(t, r.URL, func(c *Config) { c.Events = []string{UserOnline} })
