@@ -125,8 +125,8 @@ type commandSet struct {
 	openSlots  OpenSlots
 	retain     Retain
 	groups     groupCommandSet
-	hooks      hookCommandSet
 	people     userCommandSet
+	hooks      hookCommandSet
 
 	body decoder // of the command being decoded; here because decode is called through an interface
 }
