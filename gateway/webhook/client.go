@@ -249,10 +249,11 @@ func (c *Client) start() (next time.Duration) {
 // attempt sends an event once and says what becomes of it.
 func (c *Client) attempt(d *delivery) {
 	d.attempts++
+	attempts := d.attempts // d is another attempt's once it waits again
 	after, err := c.post(d)
 	outcome, over := "delivered", true
 	now := time.Now()
-	pause := c.pause(d.attempts, after)
+	pause := c.pause(attempts, after)
 	switch {
 	case err == nil:
 	case errors.Is(err, errGone):
@@ -292,7 +293,7 @@ func (c *Client) attempt(d *delivery) {
 
 	c.metrics.attempts.WithLabelValues(d.event.Type, outcome).Inc()
 	if report {
-		c.config.Log.Warn("webhook failed", "event", d.event.Type, "id", d.event.ID, "attempt", d.attempts, "outcome", outcome, "error", err)
+		c.config.Log.Warn("webhook failed", "event", d.event.Type, "id", d.event.ID, "attempt", attempts, "outcome", outcome, "error", err)
 	}
 	if d.done != nil && (over || closed) {
 		d.done(over)
