@@ -269,7 +269,8 @@ func (r *groupLoginRun) logins(ctx context.Context, report *GroupLoginReport) er
 	fresh, returning := newRecorder(), newRecorder()
 	for range r.config.Rounds {
 		for _, user := range r.users {
-			args := protocol.LoginArgs{Recents: protocol.RecentsOn, GroupBacklog: r.config.Backlog}
+			// Last messages of recents are unread here, so that the backlog holds them.
+			args := protocol.LoginArgs{Recents: protocol.RecentsQuiet, GroupBacklog: r.config.Backlog}
 			v, err := r.checked(ctx, user, args)
 			if err != nil {
 				return err
