@@ -28,6 +28,9 @@ type Backend interface {
 	Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w raftstore.Watcher) (*shard.Sync, error)
 	// Unwatch forgets the watcher. It does not end the session: Logout does.
 	Unwatch(user shard.UserID, session shard.SessionID)
+	// SetBackground says whether somebody looks at the device of a session. It
+	// lasts as long as the watcher.
+	SetBackground(user shard.UserID, session shard.SessionID, background bool)
 	// NextSync reads the next part of a sync: messages, and at the end the
 	// changes that a device with a cursor missed. b.More tells whether to call again.
 	NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error
@@ -62,10 +65,9 @@ type Backend interface {
 
 	// Exists tells whether the account ever logged in (for --open-users=false).
 	Exists(user shard.UserID) (bool, error)
-	// Blocks tells whether a user has blocked another one.
-	Blocks(user, target shard.UserID) (bool, error)
-	// GroupCounts tells of how many groups a user is a member, and how many he owns.
-	GroupCounts(user shard.UserID) (joined, owned int, err error)
+	// Standings tells what matters of users, each in his place, before they come
+	// to a group that asker adds them to.
+	Standings(asker shard.UserID, users []shard.UserID) []raftstore.Standing
 	// WatchGroup registers w until UnwatchGroup. What came before, w has to read.
 	WatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
 	UnwatchGroup(group shard.GroupID, w raftstore.GroupWatcher)

@@ -88,6 +88,8 @@ type Config struct {
 	AddressConnections int // open connections of one address; 0 = off
 	AddressRate        int // new connections per second and address; 0 = off
 
+	Hooks *Hooks // tell a receiver of webhooks; nil tells nobody
+
 	Log      *slog.Logger         // nil discards
 	Registry *prometheus.Registry // holds the gateway's metrics and serves /metrics; nil makes one
 }
@@ -203,7 +205,7 @@ func New(c Config) (*Gateway, error) {
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),
 	}
-	g.feeds.all = make(map[shard.GroupID]*feed)
+	g.feeds.all, g.feeds.most = make(map[shard.GroupID]*feed), maxCached
 	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
 	return g, nil
 }
@@ -301,6 +303,9 @@ func (g *Gateway) register(s *session, user shard.UserID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.byUser[user] = append(g.byUser[user], s)
+	if len(g.byUser[user]) == 1 {
+		g.config.Hooks.online(user, true)
+	}
 	g.metrics.sessions.Inc()
 }
 
@@ -327,6 +332,7 @@ func (g *Gateway) forget(s *session, user shard.UserID) {
 		sessions[len(sessions)-1] = nil
 		if sessions = sessions[:len(sessions)-1]; len(sessions) == 0 {
 			delete(g.byUser, user)
+			g.config.Hooks.online(user, false)
 		} else {
 			g.byUser[user] = sessions
 		}

@@ -11,10 +11,11 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs) error {
 	live := s.inLive(group)
 	if live || args.HasTTL && args.TTL == 0 {
 		cmd := s.sendGroupCommand(args, group)
-		return s.sendLive(r, &cmd, live)
+		return s.sendLive(r, args, &cmd, live)
 	}
 	m := newSending()
 	m.group, m.session, m.id, m.came = s.sendGroupCommand(args, group), s, r.ID, r.came
+	m.hook = s.sentHook(args)
 	s.start(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(&m.group, m.done)
@@ -31,7 +32,7 @@ func (s *session) sendGroupCommand(args *protocol.SendArgs, group shard.GroupID)
 
 // sendLive passes a message to those who are connected. live tells whether the
 // session is in the group as one that stores nothing.
-func (s *session) sendLive(r request, cmd *shard.SendGroup, live bool) error {
+func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *shard.SendGroup, live bool) error {
 	b := s.gateway.backend
 	if !live {
 		info, exists, err := b.Group(cmd.Group, s.user)
@@ -46,8 +47,7 @@ func (s *session) sendLive(r request, cmd *shard.SendGroup, live bool) error {
 	if err != nil {
 		return err
 	}
-	s.replyWith(r, func(b []byte) []byte { return s.sent(b, r.ID, &shard.Result{ID: cmd.ID, Time: at}) })
-	s.countSend(r.came)
+	s.sentLive(r, args, &shard.Result{ID: cmd.ID, Time: at})
 	return nil
 }
 

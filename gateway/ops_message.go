@@ -11,6 +11,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/webhook"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -34,8 +35,17 @@ func (s *session) send(r request) error {
 	if err := args.Decode(r.Args, s.gateway.config.MaxBody); err != nil {
 		return err
 	}
+	if s.gateway.config.Hooks.wants(webhook.MessageBeforeSend) {
+		s.hold(r, &args)
+		return nil
+	}
+	return s.accept(r, &args)
+}
+
+// accept goes on with a send that nobody objects to. Its body may lie in the frame.
+func (s *session) accept(r request, args *protocol.SendArgs) error {
 	if args.Conv.Group {
-		return s.sendGroup(r, &args)
+		return s.sendGroup(r, args)
 	}
 	to := shard.UserID(args.Conv.ID)
 	b := s.gateway.backend
@@ -49,22 +59,29 @@ func (s *session) send(r request) error {
 		}
 	}
 	if args.HasTTL && args.TTL == 0 {
-		cmd := s.sendCommand(&args, to)
+		cmd := s.sendCommand(args, to)
 		cmd.Body = bytes.Clone(cmd.Body) // the signal that becomes of it outlives the frame
 		at, err := b.SendEphemeral(&cmd)
 		if err != nil {
 			return err
 		}
-		s.replyWith(r, func(b []byte) []byte { return s.sent(b, r.ID, &shard.Result{ID: cmd.ID, Time: at}) })
-		s.countSend(r.came)
+		s.sentLive(r, args, &shard.Result{ID: cmd.ID, Time: at})
 		return nil
 	}
 	m := newSending()
-	m.command, m.session, m.id, m.came = s.sendCommand(&args, to), s, r.ID, r.came
+	m.command, m.session, m.id, m.came = s.sendCommand(args, to), s, r.ID, r.came
+	m.hook = s.sentHook(args)
 	s.start(r)
 	s.submits.Add(1)
 	b.Submit(&m.command, m.done)
 	return nil
+}
+
+// sentLive answers a send that went to those who are connected.
+func (s *session) sentLive(r request, args *protocol.SendArgs, result *shard.Result) {
+	s.replyWith(r, func(b []byte) []byte { return s.sent(b, r.ID, result) })
+	s.countSend(r.came)
+	s.gateway.config.Hooks.sent(s.sentHook(args), result)
 }
 
 // sendCommand is the command of a send. Its body may lie in the frame.
@@ -83,6 +100,7 @@ type sending struct {
 	session *session
 	id      uint64
 	came    time.Time
+	hook    *sentHook                 // nil when nobody wants to know
 	done    func(shard.Result, error) // takes the outcome, made once
 }
 
@@ -99,7 +117,7 @@ func newSending() *sending {
 
 // finish answers the send.
 func (m *sending) finish(result shard.Result, err error) {
-	s, id, came := m.session, m.id, m.came
+	s, id, came, hook := m.session, m.id, m.came, m.hook
 	*m = sending{done: m.done}
 	sendings.Put(m)
 	defer s.submits.Done()
@@ -113,6 +131,7 @@ func (m *sending) finish(result shard.Result, err error) {
 		return
 	}
 	s.countSend(came)
+	s.gateway.config.Hooks.sent(hook, &result)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finishLocked(id)

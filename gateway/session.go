@@ -42,7 +42,6 @@ type session struct {
 
 	// Owned by the read loop.
 	limit      frameLimit
-	background bool     // the device says so; what is pushed does not depend on it
 	subscribed bool     // to presence
 	farewell   int      // close code of the client's close frame, 0 for none
 	left       bool     // the client's close frame has come
@@ -80,6 +79,7 @@ type session struct {
 	requests   []uint64  // ids of requests in flight
 	window     window
 	signals    []raftstore.Signal
+	held       *held         // sends that wait for a decision; nil until the first
 	reads      []read        // what was acked and is to be reported, each peer once
 	reporting  int           // read reports in flight
 	answers    []groupAnswer // to the last changes on groups, at most keptRequests, oldest first

@@ -20,8 +20,10 @@ type testStore struct {
 	watchers      map[shard.UserID]map[shard.SessionID]raftstore.Watcher
 	presence      map[raftstore.Watcher][]shard.UserID
 	groupWatchers map[shard.GroupID][]raftstore.GroupWatcher
-	down          bool            // reads and commands get ErrUnavailable
-	commands      []shard.Command // all that were applied, if recorded
+	background    map[sessionOf]bool // as the gateway said
+	down          bool               // reads and commands get ErrUnavailable
+	away          shard.UserID       // his shard gives no Standing
+	commands      []shard.Command    // all that were applied, if recorded
 	record        bool
 
 	outcomes sync.Cond // of mu
@@ -31,9 +33,15 @@ type testStore struct {
 	teller   sync.WaitGroup
 }
 
+type sessionOf struct {
+	user    shard.UserID
+	session shard.SessionID
+}
+
 func newTestStore(t testing.TB) *testStore {
 	s := &testStore{
 		state:         shard.NewState(0),
+		background:    make(map[sessionOf]bool),
 		watchers:      make(map[shard.UserID]map[shard.SessionID]raftstore.Watcher),
 		presence:      make(map[raftstore.Watcher][]shard.UserID),
 		groupWatchers: make(map[shard.GroupID][]raftstore.GroupWatcher),
@@ -183,6 +191,12 @@ func (s *testStore) Unwatch(user shard.UserID, session shard.SessionID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.watchers[user], session)
+}
+
+func (s *testStore) SetBackground(user shard.UserID, session shard.SessionID, background bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.background[sessionOf{user, session}] = background
 }
 
 func (s *testStore) NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error {

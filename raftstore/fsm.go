@@ -75,6 +75,14 @@ func (g *group) apply(entry *raft.Log, b *batch) (c *courier, err error) {
 	}()
 	g.state.Apply(entry.Data, &g.out)
 	g.applied.Store(g.state.Now())
+	if g.hooker != nil {
+		if g.out.Stored {
+			g.hooker.poke()
+		}
+		if len(g.out.Events) > 0 {
+			g.hooker.post(g.out.Events)
+		}
+	}
 	if b != nil {
 		result := 0
 		for i := range b.waiters {

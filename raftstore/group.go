@@ -48,6 +48,7 @@ type group struct {
 	mu      sync.RWMutex // held for writing by apply, for reading by reads
 	state   *shard.State
 	courier *courier // nil while this node does not lead the shard
+	hooker  *hooker  // nil as the courier, and without Config.Hooks
 	serving bool     // reads may be answered
 
 	out        shard.Outcome // owned by Raft's apply goroutine

@@ -26,8 +26,9 @@ type hubStripe struct {
 }
 
 type listener struct {
-	session shard.SessionID
-	watcher Watcher
+	session    shard.SessionID
+	watcher    Watcher
+	background bool // nobody looks at the device
 }
 
 func newHub(p *presence, count prometheus.Gauge) *hub {
@@ -51,11 +52,11 @@ func (h *hub) add(user shard.UserID, session shard.SessionID, w Watcher) {
 	listeners := st.users[user]
 	for i := range listeners {
 		if listeners[i].session == session {
-			listeners[i].watcher = w
+			listeners[i].watcher, listeners[i].background = w, false
 			return
 		}
 	}
-	st.users[user] = append(listeners, listener{session, w})
+	st.users[user] = append(listeners, listener{session: session, watcher: w})
 	h.count.Inc()
 	if len(listeners) == 0 {
 		h.presence.changed(user)
@@ -94,6 +95,27 @@ func (h *hub) online(user shard.UserID) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return len(st.users[user]) > 0
+}
+
+// setBackground notes whether somebody looks at the device of a session.
+func (h *hub) setBackground(user shard.UserID, session shard.SessionID, background bool) {
+	st := h.stripe(user)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for i := range st.users[user] {
+		if l := &st.users[user][i]; l.session == session {
+			l.background = background
+		}
+	}
+}
+
+// foreground tells whether a session of the user listens that is not in the
+// background.
+func (h *hub) foreground(user shard.UserID) bool {
+	st := h.stripe(user)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return slices.ContainsFunc(st.users[user], func(l listener) bool { return !l.background })
 }
 
 // watches tells whether a certain session listens.

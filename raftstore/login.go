@@ -58,6 +58,12 @@ func (s *Store) Unwatch(user shard.UserID, session shard.SessionID) {
 	}
 }
 
+// SetBackground says whether somebody looks at the device of a session. A user
+// whose sessions are all in the background counts as away for hooks.
+func (s *Store) SetBackground(user shard.UserID, session shard.SessionID, background bool) {
+	s.hub.setBackground(user, session, background)
+}
+
 // Kick ends a session on behalf of an administrator.
 func (s *Store) Kick(ctx context.Context, user shard.UserID, session shard.SessionID) error {
 	r, err := s.Propose(ctx, &shard.Logout{User: user, Session: session})

@@ -23,6 +23,7 @@ type metrics struct {
 	stopped      *prometheus.GaugeVec
 	serving      *prometheus.GaugeVec
 	logFailures  *prometheus.CounterVec
+	hooks        *prometheus.GaugeVec
 	diskFree     prometheus.Gauge
 	diskLow      prometheus.Gauge
 	watchers     prometheus.Gauge
@@ -63,6 +64,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		stopped:      gauge("stopped", "1 if the shard met a broken invariant and serves no more."),
 		serving:      gauge("serving", "1 while the shard serves."),
 		logFailures:  counter("log_failures_total", "Times the log failed and was opened again."),
+		hooks:        gauge("hooks_waiting", "Stored messages that hooks are still to be told of."),
 		diskFree:     node("disk_free_bytes", "Bytes free where the data lies."),
 		diskLow:      node("disk_low", "1 while sends are refused because the disk is nearly full."),
 		watchers:     node("watchers", "Sessions that listen to their shard."),
@@ -70,7 +72,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	m.all = []prometheus.Collector{
 		m.commit, m.append, m.apply, m.batch, m.queued, m.outbox, m.gaps, m.undelivered, m.snapshots, m.snapshotFail,
-		m.stateBytes, m.stopped, m.serving, m.logFailures, m.diskFree, m.diskLow, m.watchers,
+		m.stateBytes, m.stopped, m.serving, m.logFailures, m.hooks, m.diskFree, m.diskLow, m.watchers,
 	}
 	m.all = append(m.all, m.budget.all()...)
 	if reg == nil {
@@ -101,7 +103,7 @@ func (m *metrics) unregister() {
 type shardMetrics struct {
 	commit, append, apply, batch       prometheus.Observer
 	queued, outbox, stateBytes         prometheus.Gauge
-	retention                          prometheus.Gauge
+	retention, hooks                   prometheus.Gauge
 	stopped, serving, snapshotFailed   prometheus.Gauge
 	gaps, undelivered, snapshots, fail prometheus.Counter
 }
@@ -115,6 +117,7 @@ func (m *metrics) shard(id uint32) *shardMetrics {
 		stateBytes: m.stateBytes.WithLabelValues(l), stopped: m.stopped.WithLabelValues(l),
 		serving: m.serving.WithLabelValues(l), snapshotFailed: m.snapshotFail.WithLabelValues(l),
 		gaps: m.gaps.WithLabelValues(l), undelivered: m.undelivered.WithLabelValues(l),
+		hooks:     m.hooks.WithLabelValues(l),
 		retention: m.budget.retention.WithLabelValues(l),
 		snapshots: m.snapshots.WithLabelValues(l), fail: m.logFailures.WithLabelValues(l),
 	}

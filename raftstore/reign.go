@@ -23,6 +23,7 @@ type reign struct {
 	*node
 	proposer *proposer
 	courier  *courier
+	hooker   *hooker // nil without Config.Hooks
 
 	end        context.CancelFunc
 	background sync.WaitGroup
@@ -43,9 +44,13 @@ func (g *group) lead(n *node) (*reign, error) {
 	r := &reign{group: g, node: n, end: end}
 	r.proposer = newProposer(r.propose, g.store.moved, g.store.hub.notify, g.cfg.QueueBytes, g.metrics)
 	r.courier = newCourier(g)
+	if g.cfg.Hooks != nil {
+		r.hooker = newHooker(g, r.proposer)
+	}
 
 	g.mu.RLock()
 	limits, epoch, owns := g.state.Limits(), g.state.Epoch(), g.state.Owns(g.first)
+	hookBytes := g.state.HookBytes()
 	g.mu.RUnlock()
 	begun := make(chan error, 1)
 	if limits != g.cfg.Limits || epoch != g.store.epoch {
@@ -55,6 +60,9 @@ func (g *group) lead(n *node) (*reign, error) {
 	if !owns {
 		r.proposer.add(shard.AppendCommand(nil, &shard.OpenSlots{FirstSlot: g.first, LastSlot: g.last}), waiter{})
 	}
+	if want := g.cfg.hookBytes(); hookBytes != want {
+		r.proposer.add(shard.AppendCommand(nil, &shard.ConfigureHooks{Bytes: want}), waiter{})
+	}
 	// A new proposer has room for these: add cannot fail.
 	r.proposer.add(nil, waiter{read: true, step: r.begin, done: func(_ shard.Result, err error) { begun <- err }})
 	if err := <-begun; err != nil {
@@ -63,6 +71,9 @@ func (g *group) lead(n *node) (*reign, error) {
 	}
 	r.background.Go(func() { r.courier.run(ctx) })
 	r.background.Go(func() { r.sweep(ctx) })
+	if r.hooker != nil {
+		r.background.Go(func() { r.hooker.run(ctx) })
+	}
 	g.served()
 	g.metrics.serving.Set(1)
 	g.reign.Store(r)
@@ -77,6 +88,9 @@ func (r *reign) begin(s *shard.State, _ *shard.Result) {
 		r.courier.post([]shard.Posted{p})
 	}
 	g.courier = r.courier
+	if g.hooker = r.hooker; g.hooker != nil {
+		g.hooker.begin(s)
+	}
 	g.serving = true
 	live := make(map[sessionKey]bool)
 	for user, session := range s.AllSessions {
@@ -194,7 +208,7 @@ func (r *reign) close(drain bool) {
 	r.background.Wait()
 	r.proposer.close(drain)
 	g.mu.Lock()
-	g.courier = nil
+	g.courier, g.hooker = nil, nil
 	g.serving = false
 	g.mu.Unlock()
 	r.courier.close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -77,6 +78,12 @@ type Config struct {
 	ExpireEvery time.Duration
 	// ClaimWithin is how long a session may be without watcher, default 30 s.
 	ClaimWithin time.Duration
+	// Hooks are told of messages for users who are away; nil: nobody is.
+	Hooks Hooks
+	// HookBytes bounds the names of messages of one shard that wait for Hooks,
+	// default 16 MiB, some 400,000 messages. Past that the oldest are dropped.
+	HookBytes int
+
 	// Clock reads the wall clock and a clock that never jumps, both at one
 	// moment. nil: those of the system. It is for tests.
 	Clock func() (wall time.Time, mono time.Duration)
@@ -148,6 +155,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.ClaimWithin < 10*time.Millisecond {
 		return c, fmt.Errorf("raftstore: ClaimWithin: %v is below 10ms", c.ClaimWithin)
+	}
+	if err := setDefault("HookBytes", &c.HookBytes, 16<<20); err != nil {
+		return c, err
+	}
+	if c.HookBytes > math.MaxInt32 {
+		return c, fmt.Errorf("raftstore: HookBytes: %d is above 2 GiB", c.HookBytes)
 	}
 	if c.Clock == nil {
 		c.Clock = systemClock()

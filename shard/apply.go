@@ -11,6 +11,8 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Members = out.Members[:0]
 	out.Posted = out.Posted[:0]
 	out.Kicked = out.Kicked[:0]
+	out.Events = out.Events[:0]
+	out.Stored = false
 	s.out = out
 	s.dropImages(imagesPerApply)
 	err := walkBatch(batch, &s.commands,
@@ -60,6 +62,10 @@ func (s *State) execute(cmd Command, r *Result) {
 		s.applyRetain(c, r)
 	case *Configure:
 		s.applyConfigure(c)
+	case *ConfigureHooks:
+		s.applyConfigureHooks(c)
+	case *HooksDone:
+		s.hooks.drop(c.UpTo)
 	case *OpenSlots:
 		s.applyOpenSlots(c, r)
 	case *FreezeSlot:

@@ -126,6 +126,7 @@ type commandSet struct {
 	retain     Retain
 	groups     groupCommandSet
 	people     userCommandSet
+	hooks      hookCommandSet
 
 	body decoder // of the command being decoded; here because decode is called through an interface
 }
@@ -172,7 +173,10 @@ func (cs *commandSet) get(k kind) Command {
 	if cmd := cs.groups.get(k); cmd != nil {
 		return cmd
 	}
-	return cs.people.get(k)
+	if cmd := cs.people.get(k); cmd != nil {
+		return cmd
+	}
+	return cs.hooks.get(k)
 }
 
 // walkBatch calls visit for each command of a batch. The command is only valid

@@ -71,6 +71,9 @@ func (s *State) receive(u *user, i int, l *Letter) {
 	}
 	oldest := u.oldest
 	s.store(u, i, &e)
+	if e.Flags&ring.Expired == 0 {
+		s.noteStored(u.name, l.From, e.Seq)
+	}
 	if e.Time <= s.cutoff {
 		s.evictCutOf(u, &u.convs.items[i])
 		u.oldest = oldest // or the next command would look for more to remove

@@ -46,6 +46,9 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 	if e.TTL != 0 {
 		t.ttls++
 	}
+	if t.counts() {
+		s.noteStored(u.name, "", e.Seq)
+	}
 	s.addSent(u, &sentRecord{key: key, body: xxhash.Sum64(c.Body), id: c.ID, seq: e.Seq, time: e.Time, at: s.now})
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
 	if m != nil && m.read < e.Seq {
@@ -290,10 +293,7 @@ func (s *State) applyHideMessages(c *HideMessages, r *Result) {
 			hides[i].arrival = at
 		}
 	}
-	if t.hides == nil {
-		t.hides = make(map[UserID][]mark)
-	}
-	t.hides[c.User] = hides
+	t.setHides(c.User, hides)
 	s.weigh(t)
 }
 

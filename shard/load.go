@@ -43,6 +43,12 @@ func (l *loader) frame(d decoder) error {
 		l.conversation(&d)
 	case kind == frameLog && (l.stage == frameConv || l.stage == frameLog):
 		l.entries(&d)
+	case kind == frameStored && l.u == nil:
+		if l.s.carried[l.slot] == nil {
+			l.s.carry(l.slot, &hookQueue{limit: math.MaxInt32})
+		}
+		l.s.carried[l.slot].decode(&d)
+		kind = 0 // no frame of a user
 	case kind == frameLetters && l.stage >= frameConv && l.stage <= frameLetters:
 		l.letters(&d)
 	case kind == frameSent && l.stage != 0 && l.stage < frameSettings:
@@ -77,6 +83,9 @@ func (l *loader) finish() {
 	if isGroup := strings.HasPrefix(string(u.name), groupPrefix); isGroup != (u.team != nil) || isGroup && len(u.convs.items) != 1 {
 		l.err = fmt.Errorf("user %q: %w", u.name, errMalformed)
 		return
+	}
+	if u.team != nil {
+		l.s.weigh(u.team)
 	}
 	order := l.order[:0]
 	for i := range u.convs.items {

@@ -471,6 +471,9 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *shard.SendGroup) sha
 		mentions: slices.Clone(c.Mentions), body: bytes.Clone(c.Body),
 	}
 	g.append(e)
+	if g.settings.Unread && g.settings.History != shard.HistoryNone {
+		sh.hooks.add(shard.Stored{Group: g.id, Seq: e.seq})
+	}
 	g.sent = append(g.sent, groupSent{user: c.User, cid: c.CID, at: sh.now, seq: e.seq})
 	m.movedGroups[g.id] = true
 	if mm != nil {

@@ -55,6 +55,7 @@ type modelShard struct {
 	cutoff    int64
 	limits    shard.Limits
 	slots     [shard.Slots]slotState
+	hooks     modelHooks
 	sweepFrom uint16 // where the last Retain ended
 }
 
@@ -394,6 +395,9 @@ func (m *model) receive(sh *modelShard, l *shard.Letter) {
 			e.empty, e.body, e.mentions = true, nil, nil
 		}
 		u.append(v, e)
+		if !e.empty {
+			sh.hooks.add(shard.Stored{User: l.To, Peer: l.From, Seq: e.seq})
+		}
 		u.cut(sh)
 		u.settle(sh)
 		m.touched[u.id] = true

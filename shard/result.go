@@ -96,6 +96,10 @@ type Outcome struct {
 	Posted []Posted
 	// Kicked are the sessions that logins of this batch ended.
 	Kicked []Kick
+	// Events are those that groups have given a place in their order.
+	Events []GroupEvent
+	// Stored says that there are messages that hooks are to be told of.
+	Stored bool
 }
 
 // A MemberRef names a member of a group.

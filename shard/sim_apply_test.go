@@ -17,6 +17,12 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 	case *shard.Configure:
 		sh.limits = c.Limits.WithDefaults()
 		return shard.Result{}
+	case *shard.ConfigureHooks:
+		sh.hooks.configure(c)
+		return shard.Result{}
+	case *shard.HooksDone:
+		sh.hooks.done(c.UpTo)
+		return shard.Result{}
 	case *shard.OpenSlots:
 		if c.FirstSlot > c.LastSlot {
 			return refused(shard.CodeBadRequest)
@@ -38,6 +44,7 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 			for _, g := range m.groupsIn(c.Slot) {
 				g.settle(sh)
 			}
+			sh.hooks.freeze(c.Slot)
 		}
 		sh.slots[c.Slot] = slotFrozen
 		return shard.Result{}
@@ -59,6 +66,7 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 		for _, g := range m.groupsIn(c.Slot) {
 			g.cut(sh)
 		}
+		m.bringHooks(sh, c.Slot)
 		return shard.Result{}
 	case *shard.Expire:
 		for _, id := range m.names() {

@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/belfry-im/belfry/shard"
 )
@@ -97,6 +98,9 @@ func (w *world) compareReplicas(sh *simShard, state *shard.State) {
 	}
 	if state.Cutoff() != sh.leader.Cutoff() {
 		w.failf("Cutoff() = %d on a replica of shard %d, want %d", state.Cutoff(), sh.index, sh.leader.Cutoff())
+	}
+	if got, want := slices.Collect(state.StoredAfter(0)), slices.Collect(sh.leader.StoredAfter(0)); !slices.Equal(got, want) {
+		w.failf("StoredAfter(0) = %v on a replica of shard %d, want %v", got, sh.index, want)
 	}
 	if state.Limits() != sh.leader.Limits() {
 		w.failf("Limits() = %+v on a replica of shard %d, want %+v", state.Limits(), sh.index, sh.leader.Limits())

@@ -88,6 +88,7 @@ func (w *world) run(commands int) {
 				break
 			}
 		}
+		w.tellHooks()
 		for _, sh := range w.shards {
 			if len(sh.pending) > 0 && w.chance(30) || len(sh.pending) >= 16 {
 				w.flush(sh)
@@ -504,6 +505,9 @@ func (w *world) readAll() {
 		for _, state := range []*shard.State{sh.leader, sh.follower} {
 			if got, want := state.Usage().Messages, shard.LogBytes(state); got != want {
 				w.failf("Usage().Messages = %d, want %d", got, want)
+			}
+			if got, want := state.Usage().Letters, shard.LetterBytes(state); got != want {
+				w.failf("Usage().Letters = %d, want %d", got, want)
 			}
 		}
 	}

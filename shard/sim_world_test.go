@@ -19,6 +19,7 @@ const simShards = 3
 type world struct {
 	seed     uint64
 	rng      *rand.Rand
+	hookRng  *rand.Rand // of what concerns hooks alone, which changes nothing else
 	model    *model
 	shards   []*simShard
 	users    []shard.UserID
@@ -114,7 +115,7 @@ func (w *world) failf(format string, args ...any) {
 
 func newWorld(seed uint64) *world {
 	w := &world{
-		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xbe1f)), model: newModel(simShards),
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xbe1f)), hookRng: rand.New(rand.NewPCG(seed, 0x400c)), model: newModel(simShards),
 		owner: map[uint16]int{}, acked: map[[2]shard.UserID]int{}, imported: map[[2]shard.UserID]int{}, clock: 1_700_000_000_000,
 	}
 	users := 4 + w.rng.IntN(5)
@@ -276,6 +277,7 @@ func (w *world) flush(sh *simShard) {
 	w.launch(sh)
 	w.checkTouched(sh)
 	w.checkTouchedGroups(sh, orders)
+	w.checkHooks(sh)
 	if w.spoil != nil {
 		w.spoil(w)
 	}

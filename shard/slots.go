@@ -12,7 +12,8 @@ import (
 )
 
 // The bytes of a slot, as they move between shards: version, the old owner's
-// time and limits, then the frames of each user, in order of name.
+// time and limits, what waits for hooks, then the frames of each user, in order
+// of name.
 const slotVersion = 2
 
 // A slot is what a shard owns and moves as a whole.
@@ -137,6 +138,9 @@ func (s *State) applyFreezeSlot(c *FreezeSlot, r *Result) {
 			s.evictCut(u)
 		}
 	}
+	if hooks := s.hooks.take(c.Slot); hooks.last > 0 {
+		s.carry(sl, &hooks)
+	}
 	sl.frozen, sl.frozenIn = true, s.marks
 }
 
@@ -166,6 +170,12 @@ func (s *State) applyImportSlot(c *ImportSlot, r *Result) {
 	}
 	s.pass(now)
 	s.slots[c.Slot] = sl
+	if hooks := s.carried[sl]; hooks != nil {
+		delete(s.carried, sl)
+		for r := range hooks.after(0) {
+			s.noteStored(r.key, r.peer, r.seq)
+		}
+	}
 	if limits != s.limits {
 		for number := range sl.users.all {
 			s.recountAll(s.user(number))
@@ -187,6 +197,7 @@ func (s *State) applyDropSlot(c *DropSlot, r *Result) {
 	}
 	s.tableBytes -= sl.users.bytes()
 	s.slots[c.Slot] = nil
+	delete(s.carried, sl)
 }
 
 // sorted lists the users of a slot by name.
@@ -207,6 +218,12 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 	}
 	dst = appendLimits(appendInt(append(dst, slotVersion), s.now), s.limits)
 	var frame []byte
+	if hooks := s.carried[sl]; hooks != nil {
+		for _, piece := range hooks.pieces() {
+			frame = append(append(frame[:0], frameStored), piece...)
+			dst = appendFrame(dst, frame)
+		}
+	}
 	for _, u := range s.sorted(sl) {
 		for w := (userWalk{u: u, limit: frameBytes}); ; {
 			if frame = w.appendNext(s, frame[:0], true); len(frame) == 0 {

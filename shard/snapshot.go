@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"slices"
 
 	"github.com/belfry-im/belfry/shard/ring"
@@ -18,7 +20,9 @@ import (
 //
 //	header  "belfry", version, epoch, time, cutoff, limits
 //	slot    number, frozen
+//	stored  records that wait for hooks: of the frozen slot above, after hooks of the shard
 //	user …  the frames of a user of the slot above, in order of name
+//	hooks   limit and position of what waits for hooks; absent when there was never any
 //	end     xxhash64 of all bytes before this frame
 const snapshotVersion = 2
 
@@ -28,7 +32,11 @@ const (
 	frameHeader byte = iota + 16
 	frameSlot
 	frameEnd
+	frameHooks
 )
+
+// frameStored is also a frame of a slot.
+const frameStored = frameHeader - 1
 
 // chunkBytes is about what View.Next gives at a time, and so how long the
 // owner's lock is held: some tens of microseconds. One frame can be more.
@@ -38,18 +46,22 @@ const chunkBytes = 64 << 10
 // costs next to nothing: before a user changes that the view has not come to,
 // his headers are copied, and what he frees stays where it is until then.
 type View struct {
-	s     *State
-	mark  uint64
-	slots [Slots]*slot
-	next  int      // slot to come
-	users []*user  // of the slot being walked, still to come
-	at    *user    // being walked, or nil
-	walk  userWalk // of at, or of his image
-	saved []*user  // who got an image
-	frame []byte   // that was written last, of the header at first
-	hash  *xxhash.Digest
-	done  bool // all is written
-	ended bool // the last frame, too
+	s         *State
+	mark      uint64
+	slots     [Slots]*slot
+	next      int      // slot to come
+	users     []*user  // of the slot being walked, still to come
+	at        *user    // being walked, or nil
+	walk      userWalk // of at, or of his image
+	hooks     hookQueue
+	carried   map[*slot]*hookQueue
+	queue     [][]byte // records that wait for hooks, still to come
+	saved     []*user  // who got an image
+	frame     []byte   // that was written last, of the header at first
+	hash      *xxhash.Digest
+	slotsDone bool // the slots are written
+	done      bool // all is written
+	ended     bool // the last frame, too
 
 	chunkBytes, frameBytes int // as the constants; tests use less
 }
@@ -67,7 +79,7 @@ func (s *State) Snapshot() *View {
 		broken("a snapshot is being taken already")
 	}
 	s.marks++
-	v := &View{s: s, mark: s.marks, slots: s.slots, hash: xxhash.New(), chunkBytes: chunkBytes, frameBytes: frameBytes}
+	v := &View{s: s, mark: s.marks, slots: s.slots, hooks: s.hooks.clone(), carried: maps.Clone(s.carried), hash: xxhash.New(), chunkBytes: chunkBytes, frameBytes: frameBytes}
 	head := append([]byte{frameHeader}, snapshotMagic...)
 	head = appendUint(append(head, snapshotVersion), s.epoch)
 	head = appendInt(appendInt(head, s.now), s.cutoff)
@@ -210,6 +222,9 @@ func (v *View) Next(dst []byte) (chunk []byte, more bool) {
 // step takes one step of the walk, which may write a frame.
 func (v *View) step() {
 	switch {
+	case len(v.queue) > 0:
+		v.frame = append(append(v.frame, frameStored), v.queue[0]...)
+		v.queue = v.queue[1:]
 	case v.at != nil:
 		v.frame = v.walk.appendNext(v.s, v.frame, true)
 		if len(v.frame) == 0 {
@@ -232,12 +247,19 @@ func (v *View) step() {
 		}
 		frozen := sl.frozen && sl.frozenIn < v.mark
 		v.frame = appendBool(appendUint(append(v.frame, frameSlot), uint64(number)), frozen)
+		if hooks := v.carried[sl]; hooks != nil {
+			v.queue = hooks.pieces()
+		}
 		v.users = v.users[:0]
 		for _, u := range v.s.sorted(sl) {
 			if u.marked < v.mark || v.image(u) != nil {
 				v.users = append(v.users, u)
 			}
 		}
+	case !v.slotsDone && v.hooks.limit+int(v.hooks.last) > 0:
+		v.slotsDone = true
+		v.frame = appendUint(appendUint(append(v.frame, frameHooks), uint64(v.hooks.limit)), v.hooks.done)
+		v.queue = v.hooks.pieces()
 	default:
 		v.done = true
 	}
@@ -256,7 +278,7 @@ func Restore(r io.Reader, id uint32) (*State, error) {
 
 func (s *State) restore(fr *frameReader) error {
 	l := loader{s: s}
-	headed := false
+	headed, hooked := false, false
 	for {
 		before := fr.hash.Sum64()
 		frame, err := fr.next()
@@ -275,7 +297,7 @@ func (s *State) restore(fr *frameReader) error {
 			}
 			s.epoch, s.now, s.cutoff, s.limits = d.uint(), d.int(), d.int(), d.limits().WithDefaults()
 			s.ages.pass(s.now)
-		case kind == frameSlot && headed:
+		case kind == frameSlot && headed && !hooked:
 			number := d.slot()
 			if s.slots[number] != nil {
 				return fmt.Errorf("slot %d comes twice", number)
@@ -285,7 +307,14 @@ func (s *State) restore(fr *frameReader) error {
 			}
 			l.slot = &slot{frozen: d.bool()}
 			s.slots[number] = l.slot
-		case kind < frameHeader && l.slot != nil:
+		case kind == frameHooks && headed && !hooked:
+			hooked = true
+			l.finish()
+			s.hooks.limit, s.hooks.done = int(d.uintMax(math.MaxInt32)), d.uintMax(1<<62)
+			s.hooks.last = s.hooks.done
+		case kind == frameStored && hooked:
+			s.hooks.decode(&d)
+		case kind < frameHeader && l.slot != nil && !hooked:
 			if err := l.frame(decoder{b: frame}); err != nil {
 				return err
 			}

@@ -33,9 +33,11 @@ type State struct {
 	spare  []uint32     // numbers of users in blocks, used once and free again
 	seed   maphash.Seed // of the tables: it has a part in speed, but in no result
 
-	letterBytes int // waiting in outboxes
-	sentRecords int // in dedupe windows
-	tableBytes  int // of the tables of users
+	hooks       hookQueue
+	carried     map[*slot]*hookQueue // what waited for hooks when a slot was frozen: it moves along
+	letterBytes int                  // waiting in outboxes
+	sentRecords int                  // in dedupe windows
+	tableBytes  int                  // of the tables of users
 	ages        ages
 	longestTTL  int64 // ms, that was set of a user since the state was made
 
@@ -106,7 +108,7 @@ func (s *State) Owns(slot uint16) bool { return s.slots[slot] != nil && !s.slots
 // of the arena.
 func (s *State) Size() int {
 	const blockBytes = int(unsafe.Sizeof([usersPerBlock]user{}))
-	return s.arena.Stats().Used + len(s.blocks)*blockBytes + s.tableBytes + s.letterBytes
+	return s.arena.Stats().Used + len(s.blocks)*blockBytes + s.tableBytes + s.letterBytes + s.hooks.size()
 }
 
 // slotFor is nil when the key's slot is frozen or elsewhere.

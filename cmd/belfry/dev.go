@@ -55,7 +55,7 @@ func (o *serveOptions) printDev(w io.Writer, listen, adminListen string) error {
 	fmt.Fprintf(w, `
 Belfry is open for development, to this machine only.
   clients         %[1]s://%[2]s/v1/ws
-  administration  http://%[3]s/healthz /readyz /metrics
+  administration  http://%[3]s/docs /metrics /healthz
 `, strings.Replace(scheme, "http", "ws", 1), listen, adminListen)
 	if filepath.Dir(o.authSecretFile) != filepath.Clean(o.data) || filepath.Base(o.authSecretFile) != secretName {
 		return nil // the tokens of this server are made elsewhere

@@ -46,7 +46,9 @@ When it can serve it prints one line to stdout,
 
   ready listen=127.0.0.1:8080 admin=127.0.0.1:8081
 
-with the addresses it has. The log goes to stderr.
+with the addresses it has. The log goes to stderr. SIGHUP makes it read
+--admin-token-file again. The administration API describes itself at /docs and
+/openapi.json of --admin-listen.
 
 Each flag is also a variable (--offline-ttl is BELFRY_OFFLINE_TTL) and a key of
 the YAML file that --config names (offline-ttl). A flag wins over a variable, a
@@ -112,6 +114,9 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	running, stop := context.WithCancel(context.Background())
 	var background sync.WaitGroup
 	background.Go(func() { paceGC(running) })
+	if o.adminTokenFile != "" {
+		background.Go(func() { o.reloadTokens(running, adminTokens, log) })
+	}
 	defer func() { stop(); background.Wait() }()
 
 	registry := prometheus.NewRegistry()
@@ -119,21 +124,29 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	var faults faults
 	config := o.storeConfig(log, registry)
 	config.MemoryLimit = o.limitMemory(log)
+	hooks, closeHooks, err := o.webhooks.open(o, log, registry)
+	if err != nil {
+		return err
+	}
+	defer closeHooks()
+	if hooks != nil {
+		config.Hooks, config.HookBytes = hooks, o.webhooks.storedBytes
+	}
 	faults.configure(&config)
 	store, err := raftstore.Open(config)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	defer closeHooks() // before the store: it notes what was delivered
 	administration, err := admin.New(o.adminConfig(store, adminTokens, log))
 	if err != nil {
 		return err
 	}
-	edge, err := gateway.New(o.gatewayConfig(store, auth, administration, adminTokens, log, registry))
+	edge, err := gateway.New(o.gatewayConfig(store, hooks, auth, administration, adminTokens, log, registry))
 	if err != nil {
 		return err
 	}
-	background.Go(func() { o.reloadTokens(running, adminTokens, log) })
 
 	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
 	operations := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
@@ -255,9 +268,6 @@ func (o *serveOptions) reloadTokens(ctx context.Context, tokens *admin.Tokens, l
 		case <-ctx.Done():
 			return
 		case <-hangups:
-		}
-		if o.adminTokenFile == "" {
-			continue
 		}
 		if err := tokens.Reload(o.adminTokenFile); err != nil {
 			log.Error("admin tokens stay as they were", "error", err)

@@ -44,7 +44,7 @@ func (o *serveOptions) storeConfig(log *slog.Logger, registry *prometheus.Regist
 	}
 }
 
-func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthConfig, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
+func (o *serveOptions) gatewayConfig(store *raftstore.Store, hooks *gateway.Hooks, auth gateway.AuthConfig, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
 	return gateway.Config{
 		Backend:            store,
 		Auth:               auth,
@@ -70,6 +70,7 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, auth gateway.AuthCo
 		LoginBurst:         o.loginBurst,
 		AddressConnections: orOff(o.addressConnections),
 		AddressRate:        orOff(o.addressRate),
+		Hooks:              hooks,
 		Log:                log,
 		Registry:           registry,
 	}

@@ -60,6 +60,8 @@ type serveOptions struct {
 
 	loginTimeout, idleTimeout, ackTimeout, writeTimeout time.Duration
 
+	webhooks webhookOptions
+
 	logLevel, logFormat string
 }
 
@@ -97,7 +99,7 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.authJWKS, "auth-jwks", "", "JWKS file with the public keys of RS/ES/EdDSA tokens")
 	fs.StringVar(&o.authAudience, "auth-audience", "", "the aud that tokens must have; required with --auth-jwks")
 	fs.StringVar(&o.authIssuer, "auth-issuer", "", "the iss that tokens must have; required with --auth-jwks")
-	fs.StringVar(&o.adminTokenFile, "admin-token-file", "", "file with the tokens of administrators, one per line")
+	fs.StringVar(&o.adminTokenFile, "admin-token-file", "", "file with the tokens of administrators: lines of a token and its scopes (read, write, cluster), none = all; SIGHUP reads it again")
 	fs.StringSliceVar(&o.allowedOrigins, "allowed-origins", nil, "origins of browsers that may connect, besides the server's own")
 	fs.BoolVar(&o.openUsers, "open-users", true, "accept messages to users who never logged in")
 
@@ -155,6 +157,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	o.writeTimeout = 10 * time.Second
 	fs.Var(duration{&o.writeTimeout, time.Millisecond}, "write-timeout", "after which a connection that takes no bytes is closed")
 
+	o.webhooks.bind(fs)
+
 	o.logLevel = "info"
 	fs.Var(choice{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "least level that is logged")
 	o.logFormat = "text"
@@ -190,7 +194,7 @@ func (o *serveOptions) check(listenSet bool) error {
 	case o.offlineTTL > o.historyTTL:
 		return usagef("--offline-ttl %v: want at most --history-ttl, %v: the queue is a part of history", o.offlineTTL, o.historyTTL)
 	}
-	return nil
+	return o.webhooks.check()
 }
 
 func isLoopback(host string) bool {

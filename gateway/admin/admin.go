@@ -167,6 +167,8 @@ func scopeOf(method string) Scope {
 	return ScopeWrite
 }
 
+var crossOrigin = http.NewCrossOriginProtection()
+
 // ServeHTTP serves one call.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{began: time.Now()}
@@ -193,6 +195,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body := &timedBody{ReadCloser: r.Body, control: rw.control, timeout: a.config.ReadTimeout}
 		body.begin()
 		r.Body = body
+	}
+	// A development server without tokens is open to all on its machine, but not
+	// to the pages that a browser there shows.
+	if crossOrigin.Check(r) != nil {
+		newError(protocol.CodeForbidden, "Origin: pages of other sites may not make calls").write(rw)
+		return
 	}
 	if refused := a.route(rw, r); refused != nil {
 		refused.write(rw)

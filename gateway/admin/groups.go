@@ -113,8 +113,8 @@ type GroupInfo struct {
 	Settings   groupSettings `json:"settings"`
 	Properties objectJSON    `json:"properties"`
 	Created    int64         `json:"created" doc:"ms"`
-	Members    int           `json:"members"`
-	Requests   int           `json:"requests" doc:"to join, that wait for an answer"`
+	Members    int           `json:"memberCount"`
+	Requests   int           `json:"requestCount" doc:"to join, that wait for an answer"`
 	LastSeq    uint64        `json:"lastSeq"`
 	Bytes      int           `json:"bytes" doc:"of stored messages"`
 }

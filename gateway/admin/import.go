@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"mime"
 	"net"
 	"net/http"
 
@@ -49,6 +50,11 @@ type importInput struct {
 // Resolve keeps the request: its body is read as the import goes.
 func (in *importInput) Resolve(ctx huma.Context) []error {
 	in.request, _ = humago.Unwrap(ctx)
+	if content := ctx.Header("Content-Type"); content != "" {
+		if kind, _, err := mime.ParseMediaType(content); err != nil || kind != ndjson {
+			return []error{&Error{status: http.StatusUnsupportedMediaType, Code: protocol.CodeBadRequest, Message: "Content-Type: want " + ndjson}}
+		}
+	}
 	if len(in.Stream) > 64 {
 		return []error{badRequest("stream: want 1-64 bytes")}
 	}

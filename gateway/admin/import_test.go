@@ -20,6 +20,7 @@ func (s *server) importNDJSON(query, lines string) (*http.Response, []byte) {
 }
 
 func TestImport(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	makeGroup("team")(s)
 	now := s.store.Now()
@@ -71,6 +72,7 @@ func TestImport(t *testing.T) {
 }
 
 func TestImportRefusals(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	s.must("POST", "/v1/groups", obj{"group": "stage", "kind": "live"})
 	now := s.store.Now()
@@ -127,6 +129,7 @@ func TestImportRefusals(t *testing.T) {
 // TestImportBreaksOff: rows that came before the connection broke stay, and the
 // stream goes on behind them.
 func TestImportBreaksOff(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	now := s.store.Now()
 	line := func(i int) string {

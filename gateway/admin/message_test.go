@@ -23,6 +23,7 @@ func results(t *testing.T, reply obj) []obj {
 }
 
 func TestSendToMany(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	s.login("u7", "phone")
 	s.propose(&shard.Block{User: "u7", Target: "news"})
@@ -77,6 +78,7 @@ func (s *server) arrivedBlock(blocked, by string) {
 }
 
 func TestSendTTLZero(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	bob := s.login("bob", "phone")
 	r := results(t, s.must("POST", "/v1/messages", obj{"from": "alice", "to": "u:bob", "cid": "1", "body": "now", "ttl": 0}))[0]
@@ -94,6 +96,7 @@ func TestSendTTLZero(t *testing.T) {
 }
 
 func TestSendToGroup(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	makeGroup("team")(s)
 	until := s.store.Now() + 3600_000
@@ -113,6 +116,7 @@ func TestSendToGroup(t *testing.T) {
 }
 
 func TestOddNames(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	for i, name := range []string{"a/b", "..", ".", "%2F", "a?b=c", "#", "g:x", "u:u:", "+", ";", "&", "\"", "~", "a//b", "*", "{user}"} {
 		path := escape(name)
@@ -143,6 +147,7 @@ func escape(name string) (escaped string) {
 }
 
 func TestSetReadBack(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	send("alice", "u:bob", 3)(s)
 	for _, c := range []struct{ read, unread float64 }{{3, 0}, {1, 2}, {99, 0}, {0, 3}} {

@@ -92,7 +92,7 @@ var examples = map[string][]example{
 		{body: obj{"group": "c-live", "kind": "live"}, status: 201},
 	},
 	"getGroup": {
-		{prepare: makeGroup("gg"), path: "/v1/groups/gg", check: has(`"kind":"private"`, `"owner":"gg-owner"`, `"members":2`, `"properties":{}`)},
+		{prepare: makeGroup("gg"), path: "/v1/groups/gg", check: has(`"kind":"private"`, `"owner":"gg-owner"`, `"memberCount":2`, `"properties":{}`)},
 		{
 			prepare: func(s *server) {
 				s.must("POST", "/v1/groups", obj{"group": "gg2", "kind": "chatroom", "properties": obj{"a": obj{"$bin": "AAE="}}, "settings": obj{"maxMembers": 0}})
@@ -265,6 +265,7 @@ func report(t *testing.T, errs []*errors.ValidationError) {
 }
 
 func TestDocument(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	v, operations := document(t, s)
 	if ok, errs := v.ValidateDocument(); !ok {
@@ -278,6 +279,7 @@ func TestDocument(t *testing.T) {
 // TestOperations makes every call that the document has, and holds requests and
 // answers to it.
 func TestOperations(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	v, operations := document(t, s)
 	known := make(map[string]bool)

@@ -20,6 +20,7 @@ import (
 )
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, func(c *Config) { c.KnownUsersOnly = true })
 	makeGroup("team")(s)
 	s.must("POST", "/v1/groups", obj{"group": "stage", "kind": "live"})
@@ -190,6 +191,7 @@ func checkError(t *testing.T, name string, resp *http.Response, text []byte, sta
 }
 
 func TestContentTypes(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	for content, status := range map[string]int{
 		"application/json": 201, "application/json; charset=utf-8": 201, "": 201,
@@ -208,11 +210,48 @@ func TestContentTypes(t *testing.T) {
 			checkError(t, content, resp, text, status, protocol.CodeBadRequest, "Content-Type: want application/json")
 		}
 	}
+	for content, status := range map[string]int{
+		ndjson: 200, ndjson + "; charset=utf-8": 200, "": 200, "application/json": 415, "x/y/z": 415,
+	} {
+		r := s.request("POST", "/v1/import?stream=x", allToken, "")
+		r.Header.Set("Content-Type", content)
+		if resp, text := s.do(r); resp.StatusCode != status {
+			t.Errorf("import as %q: %d %s, want %d", content, resp.StatusCode, text, status)
+		}
+	}
+}
+
+func TestOtherSites(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *Config) { c.Tokens = OpenTokens() })
+	for _, c := range []struct {
+		method, header, value string
+		status                int
+	}{
+		{"POST", "Sec-Fetch-Site", "cross-site", 403},
+		{"POST", "Sec-Fetch-Site", "same-site", 403},
+		{"POST", "Origin", "http://evil.example", 403},
+		{"POST", "Sec-Fetch-Site", "same-origin", 201},
+		{"POST", "Origin", s.http.URL, 201},
+		{"POST", "X-No", "browser", 201},
+		{"GET", "Sec-Fetch-Site", "cross-site", 200}, // which may not read the answer
+	} {
+		r := s.request(c.method, "/v1/groups", "", obj{"kind": "private"})
+		r.Header.Set(c.header, c.value)
+		resp, text := s.do(r)
+		if resp.StatusCode != c.status {
+			t.Errorf("%s with %s: %s: %d %s, want %d", c.method, c.header, c.value, resp.StatusCode, text, c.status)
+		}
+		if c.status == 403 {
+			checkError(t, c.value, resp, text, 403, protocol.CodeForbidden, "Origin: ")
+		}
+	}
 }
 
 // TestAccess makes every call of the document without and with tokens of all
 // scopes. Nothing is done for those that do not fit.
 func TestAccess(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	_, operations := document(t, s)
 	for _, op := range operations {
@@ -239,6 +278,7 @@ func TestAccess(t *testing.T) {
 }
 
 func TestPages(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	for _, path := range []string{"/docs", "/openapi.json"} {
 		resp, text := s.do(s.request("GET", path, "", nil))
@@ -276,6 +316,7 @@ func TestPages(t *testing.T) {
 
 // TestUnavailable holds calls to their words when the store does not serve.
 func TestUnavailable(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, func(c *Config) { c.RequestTimeout = 100 * time.Millisecond })
 	if err := s.store.Close(); err != nil {
 		t.Fatal(err)
@@ -303,6 +344,7 @@ func TestUnavailable(t *testing.T) {
 }
 
 func TestErrorOf(t *testing.T) {
+	t.Parallel()
 	a := newServer(t, nil).api
 	for _, c := range []struct {
 		err    error
@@ -328,6 +370,7 @@ func TestErrorOf(t *testing.T) {
 
 // TestSlowBody gives a body that does not come to an end the time it has.
 func TestSlowBody(t *testing.T) {
+	t.Parallel()
 	for _, path := range []string{"/v1/groups", "/v1/import?stream=x"} {
 		s := newServer(t, func(c *Config) { c.ReadTimeout = 50 * time.Millisecond })
 		conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
@@ -348,6 +391,7 @@ func TestSlowBody(t *testing.T) {
 
 // TestLongCall: the time for a body must not end a call that goes on after it.
 func TestLongCall(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, func(c *Config) {
 		c.ReadTimeout = 50 * time.Millisecond
 		c.Backend = slowBackend{c.Backend, 200 * time.Millisecond}
@@ -397,6 +441,7 @@ func (b *silentBackend) Submit(_ shard.Command, done func(shard.Result, error)) 
 
 // TestPanic: a call that breaks is answered, logged, and breaks nothing else.
 func TestPanic(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, func(c *Config) { c.Backend = brokenBackend{c.Backend} })
 	resp, text := s.do(s.request("GET", "/v1/groups/x", allToken, nil))
 	checkError(t, "panic", resp, text, 500, protocol.CodeInternal, "the server failed")

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,6 +29,7 @@ func (e *ear) kickedFor(t *testing.T) string {
 }
 
 func TestKick(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	phone, laptop := s.login("bob", "phone"), s.login("bob", "laptop")
 	if reply := s.must("DELETE", "/v1/users/bob/sessions?device=watch", nil); reply["kicked"] != 0.0 {
@@ -52,6 +52,7 @@ func TestKick(t *testing.T) {
 }
 
 func TestSuspend(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	phone := s.login("bob", "phone")
 	s.must("PATCH", "/v1/users/bob", obj{"suspended": true})
@@ -149,6 +150,7 @@ func checkErased(t *testing.T, s *server) {
 }
 
 func TestErase(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	prepareErase(s)
 	s.must("DELETE", "/v1/users/bob", nil)
@@ -164,6 +166,7 @@ func TestErase(t *testing.T) {
 func TestEraseCutShort(t *testing.T) {
 	for after := range 12 {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			t.Parallel()
 			cut := &cutBackend{left: after}
 			s := newServer(t, func(c *Config) { cut.Backend = c.Backend; c.Backend = cut })
 			cut.off = true
@@ -223,6 +226,7 @@ func (b *cutBackend) EraseUser(ctx context.Context, user shard.UserID) error {
 }
 
 func TestExport(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	prepareErase(s)
 	s.propose(&shard.Block{User: "bob", Target: "carol"})
@@ -262,6 +266,7 @@ func TestExport(t *testing.T) {
 
 // TestExportBreaksOff: what is not whole must not look whole.
 func TestExportBreaksOff(t *testing.T) {
+	t.Parallel()
 	for rows, want := range map[int]string{0: "status 503", 5000: "cut"} {
 		s := newServer(t, func(c *Config) { c.Backend = brokenExport{c.Backend, rows} })
 		send("alice", "u:bob", 1)(s)
@@ -299,6 +304,7 @@ func (b brokenExport) Export(_ context.Context, user shard.UserID, yield func(*r
 }
 
 func TestAudit(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	makeGroup("team")(s)
 	s.must("GET", "/v1/groups/team", nil)
@@ -352,6 +358,7 @@ func TestAudit(t *testing.T) {
 }
 
 func TestTencent(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, nil)
 	makeGroup("team")(s)
 	send("team-bob", "g:team", 3)(s)
@@ -417,6 +424,6 @@ func TestConfigIsRefused(t *testing.T) {
 		}
 	}
 	if _, err := New(Config{Backend: backend}); err != nil {
-		t.Error(errors.Join(err))
+		t.Error(err)
 	}
 }

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
+
+	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/webhook"
+)
+
+// webhookDrain bounds how long a stop waits for events to be delivered.
+const webhookDrain = 3 * time.Second
+
+// webhookOptions are the flags of serve about webhooks.
+type webhookOptions struct {
+	url        string
+	events     []string
+	secretFile string
+	failOpen   bool
+	allowHTTP  bool
+
+	timeout, askTimeout, maxAge          time.Duration
+	queueEvents, queueBytes, storedBytes int
+}
+
+func (w *webhookOptions) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&w.url, "webhook-url", "", "where events are posted to; https, or http on this machine")
+	fs.StringSliceVar(&w.events, "webhook-events", nil, "which events; default all: "+strings.Join(webhook.Events, ", "))
+	fs.StringVar(&w.secretFile, "webhook-secret-file", "", "file with the secrets that events are signed with, whsec_…, one per line")
+	fs.BoolVar(&w.failOpen, "webhook-fail-open", false, "accept a message when the receiver of message.beforeSend gives no decision")
+	fs.BoolVar(&w.allowHTTP, "webhook-allow-http", false, "let --webhook-url be http on another machine: events cross the network in the clear")
+	w.timeout = 10 * time.Second
+	fs.Var(duration{&w.timeout, time.Millisecond}, "webhook-timeout", "within which an event has to be answered")
+	w.askTimeout = 2 * time.Second
+	fs.Var(duration{&w.askTimeout, time.Millisecond}, "webhook-before-send-timeout", "within which message.beforeSend has to be answered")
+	w.maxAge = time.Hour
+	fs.Var(duration{&w.maxAge, time.Second}, "webhook-max-age", "how long after it happened an event is still tried again")
+	w.queueEvents = 10_000
+	fs.Var(count{&w.queueEvents, 1, 1e7}, "webhook-queue", "events that wait to be delivered; further ones are dropped")
+	w.queueBytes = 16 << 20
+	fs.Var(size{&w.queueBytes, 64 << 10, 1 << 32}, "webhook-queue-bytes", "bytes of them")
+	w.storedBytes = 16 << 20
+	fs.Var(size{&w.storedBytes, 64 << 10, 1 << 30}, "webhook-stored-bytes", "what a shard keeps of messages that message.queued is still to tell of, some 40 bytes each; past it the oldest go")
+}
+
+// check refuses what contradicts itself.
+func (w *webhookOptions) check() error {
+	if w.url == "" {
+		for flag, set := range map[string]bool{
+			"webhook-events": len(w.events) > 0, "webhook-secret-file": w.secretFile != "",
+			"webhook-fail-open": w.failOpen, "webhook-allow-http": w.allowHTTP,
+		} {
+			if set {
+				return usagef("--%s: want --webhook-url with it", flag)
+			}
+		}
+		return nil
+	}
+	for _, event := range w.events {
+		if !slices.Contains(webhook.Events, event) {
+			return usagef("--webhook-events: there is no %q: want some of %s", event, strings.Join(webhook.Events, ", "))
+		}
+	}
+	if err := webhook.CheckURL(w.url, w.allowHTTP); err != nil {
+		return usagef("--webhook-url: %w (or --webhook-allow-http)", err)
+	}
+	switch {
+	case w.secretFile == "":
+		return usagef("--webhook-secret-file: want it with --webhook-url: without, the receiver could tell nobody from anybody")
+	case w.failOpen && len(w.events) > 0 && !slices.Contains(w.events, webhook.MessageBeforeSend):
+		return usagef("--webhook-fail-open: is about %s, which is not among --webhook-events", webhook.MessageBeforeSend)
+	}
+	return nil
+}
+
+// open starts to deliver events. hooks is nil without --webhook-url. close ends
+// it, and may be called twice.
+func (w *webhookOptions) open(o *serveOptions, log *slog.Logger, registry *prometheus.Registry) (hooks *gateway.Hooks, close func(), err error) {
+	if w.url == "" {
+		return nil, func() {}, nil
+	}
+	content, err := os.ReadFile(w.secretFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--webhook-secret-file: %w", err)
+	}
+	secrets, err := webhook.ParseSecrets(content)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--webhook-secret-file: %s: %w", w.secretFile, err)
+	}
+	client, err := webhook.New(webhook.Config{
+		URL: w.url, AllowHTTP: w.allowHTTP, Secrets: secrets, Events: w.events,
+		Timeout: w.timeout, AskTimeout: w.askTimeout, MaxAge: w.maxAge,
+		QueueEvents: w.queueEvents, QueueBytes: w.queueBytes,
+		Log: log, Registerer: registry,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	close = func() {
+		ctx, cancel := context.WithTimeout(context.Background(), webhookDrain)
+		defer cancel()
+		client.Close(ctx)
+	}
+	hooks, err = gateway.NewHooks(gateway.HooksConfig{
+		Receiver: client, FailOpen: w.failOpen, DedupWindow: o.dedupWindow, MaxBody: o.maxBody, Registerer: registry,
+	})
+	if err != nil {
+		close()
+		return nil, nil, err
+	}
+	return hooks, close, nil
+}

@@ -1,0 +1,235 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/webhook"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A Receiver is told of events; *webhook.Client is one.
+type Receiver interface {
+	Wants(event string) bool
+	// Emit drops what it has no room for.
+	Emit(e webhook.Event)
+	// Deliver calls done once, with false if e is to be told again after a restart.
+	Deliver(e webhook.Event, done func(over bool))
+	// Ask returns the answer to an event.
+	Ask(ctx context.Context, e webhook.Event) ([]byte, error)
+	AskTimeout() time.Duration
+	// Dropped counts events that did not come so far.
+	Dropped(event, reason string, n int)
+}
+
+// A HooksConfig says how Hooks behave. Receiver is required.
+type HooksConfig struct {
+	Receiver Receiver
+	// FailOpen accepts a message when the receiver gives no decision.
+	FailOpen bool
+	// DedupWindow is that of the store, default 5 min: a decision is kept for so long.
+	DedupWindow time.Duration
+	MaxBody     int // as Config.MaxBody
+
+	Registerer prometheus.Registerer // nil: metrics are kept and not registered
+}
+
+// Hooks put what happens into the payloads of docs/webhooks.md. They serve the
+// gateway and, as raftstore.Hooks, the store.
+type Hooks struct {
+	config    HooksConfig
+	receiver  Receiver
+	decisions decisions
+	outcomes  *prometheus.CounterVec // of message.beforeSend
+}
+
+var _ raftstore.Hooks = (*Hooks)(nil)
+
+// NewHooks returns the hooks of one gateway.
+func NewHooks(c HooksConfig) (*Hooks, error) {
+	if c.DedupWindow == 0 {
+		c.DedupWindow = 5 * time.Minute
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = protocol.DefaultMaxBody
+	}
+	h := &Hooks{
+		config: c, receiver: c.Receiver, decisions: newDecisions(c.DedupWindow),
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "belfry", Subsystem: "gateway", Name: "before_send_total",
+			Help: "Decisions about messages before they were stored, by outcome.",
+		}, []string{"outcome"}),
+	}
+	if c.Registerer != nil {
+		if err := c.Registerer.Register(h.outcomes); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// wants tells whether events of a type are sent. It is false for nil Hooks.
+func (h *Hooks) wants(event string) bool { return h != nil && h.receiver.Wants(event) }
+
+// hashID names an event by what makes it one.
+func hashID(prefix string, parts ...string) string {
+	sum := sha256.New()
+	for _, p := range parts {
+		sum.Write(binary.AppendUvarint(nil, uint64(len(p))))
+		sum.Write([]byte(p))
+	}
+	return prefix + hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// A dataObject is the data of an event as it is written.
+type dataObject struct{ b []byte }
+
+func (o *dataObject) key(name string) {
+	if len(o.b) == 0 {
+		o.b = append(o.b, '{')
+	} else {
+		o.b = append(o.b, ',')
+	}
+	o.b = append(strconv.AppendQuote(o.b, name), ':')
+}
+
+// text writes a string that came in a frame or is a name of ours.
+func (o *dataObject) text(name, value string) {
+	o.key(name)
+	quoted, _ := json.Marshal(value) // strings never fail
+	o.b = append(o.b, quoted...)
+}
+
+func (o *dataObject) int(name string, value int64) {
+	o.key(name)
+	o.b = strconv.AppendInt(o.b, value, 10)
+}
+
+func (o *dataObject) bool(name string, value bool) {
+	o.key(name)
+	o.b = strconv.AppendBool(o.b, value)
+}
+
+func (o *dataObject) texts(name string, values []string) {
+	o.key(name)
+	list, _ := json.Marshal(values)
+	o.b = append(o.b, list...)
+}
+
+func (o *dataObject) message(name string, m *protocol.Message) {
+	o.key(name)
+	o.b = appendMessage(o.b, m)
+}
+
+// appendMessage writes a message as JSON, without the comma of a list.
+func appendMessage(b []byte, m *protocol.Message) []byte {
+	return bytes.TrimSuffix(protocol.AppendMessage(b, protocol.JSON, m), []byte(","))
+}
+
+func (o *dataObject) end() []byte { return append(o.b, '}') }
+
+// online tells that the first session of a user has come to this gateway, or that
+// the last one is gone.
+func (h *Hooks) online(user shard.UserID, online bool) {
+	event := webhook.UserOffline
+	if online {
+		event = webhook.UserOnline
+	}
+	if !h.wants(event) {
+		return
+	}
+	var data dataObject
+	data.text("user", string(user))
+	h.receiver.Emit(webhook.Event{Type: event, ID: "user_" + ulid.Make().String(), Time: time.Now(), Data: data.end()})
+}
+
+// A sentHook is what message.sent is to tell of a message that is being sent.
+type sentHook struct{ message protocol.Message }
+
+// sentHook is nil when nobody wants to know.
+func (s *session) sentHook(args *protocol.SendArgs) *sentHook {
+	if !s.gateway.config.Hooks.wants(webhook.MessageSent) {
+		return nil
+	}
+	return &sentHook{protocol.Message{
+		Conv: args.Conv, From: string(s.user), CID: []byte(args.CID), Body: slices.Clone(args.Body),
+		TTL: args.TTL, Ephemeral: args.HasTTL && args.TTL == 0, Mentions: args.Mentions,
+	}}
+}
+
+// sent tells of a message that was accepted, once.
+func (h *Hooks) sent(m *sentHook, result *shard.Result) {
+	if m == nil || result.Duplicate {
+		return
+	}
+	m.message.ID, m.message.Seq, m.message.Time = protocol.ID(result.ID), result.Seq, result.Time
+	m.message.Ephemeral = m.message.Ephemeral || result.Seq == 0
+	h.receiver.Emit(webhook.Event{
+		Type: webhook.MessageSent, ID: "sent_" + m.message.ID.String(), Time: time.UnixMilli(result.Time),
+		Data: appendMessage(nil, &m.message),
+	})
+}
+
+// WantsQueued is for the store.
+func (h *Hooks) WantsQueued() bool { return h.wants(webhook.MessageQueued) }
+
+// Queued is for the store.
+func (h *Hooks) Queued(m *raftstore.QueuedMessage, done func(over bool)) {
+	message := wireMessage(m.Message)
+	var data dataObject
+	data.text("user", string(m.User))
+	data.text("conv", message.Conv.String())
+	data.message("message", &message)
+	data.int("unread", int64(m.Unread))
+	data.int("unreadTotal", int64(m.UnreadTotal))
+	data.bool("muted", m.Muted)
+	h.receiver.Deliver(webhook.Event{
+		Type: webhook.MessageQueued, ID: hashID("queued_", string(m.User), string(m.Message.ID[:])),
+		Time: time.UnixMilli(m.Message.Time), Data: data.end(),
+	}, done)
+}
+
+// reasonOverflow counts what the store dropped for want of room.
+const reasonOverflow = "overflow"
+
+// QueuedLost is for the store.
+func (h *Hooks) QueuedLost(n int) { h.receiver.Dropped(webhook.MessageQueued, reasonOverflow, n) }
+
+// GroupEventsLost is for the store.
+func (h *Hooks) GroupEventsLost(n int) { h.receiver.Dropped("group", reasonOverflow, n) }
+
+// GroupEvent is for the store.
+func (h *Hooks) GroupEvent(e *shard.GroupEvent) {
+	event := "group." + groupEvents[e.Kind]
+	if !h.wants(event) {
+		return
+	}
+	var data dataObject
+	data.text("group", string(e.Group))
+	if e.By != "" {
+		data.text("by", string(e.By))
+	}
+	if len(e.Users) > 0 {
+		users := make([]string, len(e.Users))
+		for i, u := range e.Users {
+			users[i] = string(u)
+		}
+		data.texts("users", users)
+	}
+	h.receiver.Emit(webhook.Event{
+		Type: event, ID: hashID("group_", string(e.Group), strconv.FormatUint(e.Arrival, 10), strconv.FormatInt(e.Time, 10)),
+		Time: time.UnixMilli(e.Time), Data: data.end(),
+	})
+}

@@ -1,0 +1,536 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/webhook"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A testReceiver is a Receiver that answers as the test says.
+type testReceiver struct {
+	events  map[string]bool // nil: all
+	timeout time.Duration
+	answer  func(ctx context.Context, cid string) (string, error) // nil: accepts
+
+	mu    sync.Mutex
+	asked []string // data of what was asked about, in order
+	told  []string // "type data", in order
+	ids   []string // of told
+	open  int      // asks
+	most  int      // that were open at a time
+}
+
+func (r *testReceiver) Wants(event string) bool {
+	return r.events == nil || r.events[event]
+}
+
+func (r *testReceiver) Emit(e webhook.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, e.Type+" "+string(e.Data))
+	r.ids = append(r.ids, e.ID)
+}
+
+func (r *testReceiver) Deliver(e webhook.Event, done func(bool)) {
+	r.Emit(e)
+	done(true)
+}
+
+func (r *testReceiver) Dropped(event, reason string, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, fmt.Sprintf("dropped %s %s %d", event, reason, n))
+}
+
+func (r *testReceiver) AskTimeout() time.Duration { return r.timeout }
+
+func (r *testReceiver) Ask(ctx context.Context, e webhook.Event) ([]byte, error) {
+	var data struct{ CID string }
+	if err := json.Unmarshal(e.Data, &data); err != nil || e.Type != webhook.MessageBeforeSend {
+		panic(fmt.Sprintf("%s %s: %v", e.Type, e.Data, err))
+	}
+	r.mu.Lock()
+	r.asked = append(r.asked, string(e.Data))
+	r.open++
+	r.most = max(r.most, r.open)
+	r.mu.Unlock()
+	defer func() { r.mu.Lock(); defer r.mu.Unlock(); r.open-- }()
+	if r.answer == nil {
+		return []byte(`{"decision":"accept"}`), nil
+	}
+	answer, err := r.answer(ctx, data.CID)
+	return []byte(answer), err
+}
+
+func (r *testReceiver) asks() int { r.mu.Lock(); defer r.mu.Unlock(); return len(r.asked) }
+
+func (r *testReceiver) list() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.told...)
+}
+
+// hooked is an edge whose receiver is asked about messages, and told nothing.
+func hooked(t *testing.T, failOpen bool, answer func(ctx context.Context, cid string) (string, error)) (*edge, *testReceiver) {
+	r := &testReceiver{events: map[string]bool{webhook.MessageBeforeSend: true}, timeout: 2 * time.Second, answer: answer}
+	e := newEdge(t, func(c *Config) { c.Hooks = newHooks(t, r, failOpen) })
+	return e, r
+}
+
+func newHooks(t testing.TB, r Receiver, failOpen bool) *Hooks {
+	h, err := NewHooks(HooksConfig{Receiver: r, FailOpen: failOpen, Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func (e *edge) outcome(name string) float64 {
+	e.t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(e.gateway.config.Hooks.outcomes)
+	was := e.gateway.registry
+	defer func() { e.gateway.registry = was }()
+	e.gateway.registry = registry
+	return e.metric("belfry_gateway_before_send_total", name)
+}
+
+func message(conv, cid string, body any) obj { return obj{"conv": conv, "cid": cid, "body": body} }
+
+// history gives the bodies of a conversation as JSON.
+func (c *client) history(conv string) string {
+	c.t.Helper()
+	var bodies []any
+	for _, m := range c.call("getMessage", obj{"conv": conv})["messages"].([]any) {
+		bodies = append(bodies, m.(obj)["body"])
+	}
+	return text(c.t, bodies)
+}
+
+func TestBeforeSend(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e, r := hooked(t, false, func(_ context.Context, cid string) (string, error) {
+			switch {
+			case strings.HasPrefix(cid, "bad"):
+				return `{"decision":"refuse","reason":"no such words"}`, nil
+			case strings.HasPrefix(cid, "change"):
+				return `{"decision":"accept","body":{"text":"***","n":1.0}}`, nil
+			}
+			return `{"decision":"accept","reason":"fine","body":null,"other":[1]}`, nil
+		})
+		c := enter(e, codec, "alice", "bob")
+		alice, bob := c["alice"], c["bob"]
+		alice.call("send", message("u:bob", "good", obj{"text": "hi"}))
+		if refused := alice.refused("send", message("u:bob", "bad", obj{"text": "x"}), "forbidden"); refused["message"] != "no such words" {
+			t.Errorf("refusal = %v, want its reason", refused)
+		}
+		first := alice.call("send", message("u:bob", "change", obj{"text": "damn"}))
+		if got, want := bob.history("u:alice"), `[{"text":"hi"},{"n":1,"text":"***"}]`; strings.ReplaceAll(got, "1.0", "1") != want {
+			t.Errorf("bob's history = %s, want %s", got, want)
+		}
+		asks := r.asks()
+
+		// Repeats are answered alike, and nobody is asked about them.
+		alice.refused("send", message("u:bob", "bad", obj{"text": "x"}), "forbidden")
+		again := alice.call("send", message("u:bob", "change", obj{"text": "damn"}))
+		if again["duplicate"] != true || text(t, again["id"]) != text(t, first["id"]) {
+			t.Errorf("repeat = %v, want the answer of %v", again, first)
+		}
+		// Another body is a conflict, even the one that was stored.
+		alice.refused("send", message("u:bob", "change", obj{"text": "***", "n": 1.0}), "conflict")
+		alice.refused("send", message("u:bob", "good", obj{"text": "other"}), "conflict")
+		if r.asks() != asks {
+			t.Errorf("%d questions about repeats", r.asks()-asks)
+		}
+		// Of what was refused nothing is stored: another body is another message.
+		alice.refused("send", message("u:bob", "bad", obj{"text": "y"}), "forbidden")
+		if r.asks() != asks+1 {
+			t.Errorf("%d questions about another body, want 1", r.asks()-asks)
+		}
+		// Decisions are about one user and one conversation.
+		bob.call("send", message("u:alice", "good", obj{"text": "own"}))
+		alice.call("send", message("u:alice", "good", obj{"text": "note"}))
+
+		alice.call("createGroup", obj{"group": "team", "kind": "private", "members": []any{"bob"}})
+		alice.call("send", message("g:team", "change", obj{"text": "damn"}))
+		alice.refused("send", message("g:team", "bad", 1), "forbidden")
+		if got := bob.history("g:team"); !strings.Contains(got, "***") {
+			t.Errorf("the group's history = %s, want the replaced body", got)
+		}
+		bob.pushes = nil
+		alice.call("send", obj{"conv": "u:bob", "cid": "change0", "body": 1, "ttl": 0})
+		for {
+			m := bob.push("onNewMessage")["messages"].([]any)[0].(obj)
+			if m["ephemeral"] == true {
+				if !strings.Contains(text(t, m["body"]), "***") {
+					t.Errorf("an ephemeral message = %v, want the replaced body", m)
+				}
+				break
+			}
+		}
+		alice.call("createGroup", obj{"group": "stage", "kind": "live"})
+		alice.refused("send", message("g:stage", "bad", 1), "forbidden")
+		alice.call("send", message("g:stage", "good", 1))
+		want := `{"from":"alice","conv":"u:bob","cid":"good","body":{"text":"hi"}}`
+		if r.asked[0] != want {
+			t.Errorf("asked %s, want %s", r.asked[0], want)
+		}
+		if last := r.asked[len(r.asked)-1]; !strings.Contains(last, `"conv":"g:stage"`) {
+			t.Errorf("asked %s last, want about the live group", last)
+		}
+	})
+}
+
+// TestBeforeSendFails has a receiver that gives no decision in every way, with both
+// policies.
+func TestBeforeSendFails(t *testing.T) {
+	for name, answer := range map[string]func(ctx context.Context, cid string) (string, error){
+		"timeout": func(ctx context.Context, _ string) (string, error) { <-ctx.Done(); return "", ctx.Err() },
+		"failed":  func(context.Context, string) (string, error) { return "", errors.New("connection refused") },
+		"busy":    func(context.Context, string) (string, error) { return "", webhook.ErrBusy },
+		"no json": func(context.Context, string) (string, error) { return `<html>`, nil },
+		"nothing": func(context.Context, string) (string, error) { return `{}`, nil },
+		"maybe":   func(context.Context, string) (string, error) { return `{"decision":"maybe"}`, nil },
+		"big body": func(context.Context, string) (string, error) {
+			return `{"decision":"accept","body":"` + strings.Repeat("x", 13<<10) + `"}`, nil
+		},
+		"deep body": func(context.Context, string) (string, error) {
+			return `{"decision":"accept","body":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, nil
+		},
+		"bad body": func(context.Context, string) (string, error) {
+			return `{"decision":"accept","body":{"a":1,"a":2}}`, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e, _ := hooked(t, false, answer)
+				c := enter(e, protocol.JSON, "alice", "bob")
+				start := time.Now()
+				refused := c["alice"].refused("send", message("u:bob", "1", "x"), "unavailable")
+				if number(t, refused, "retryAfterMs") <= 0 || time.Since(start) > 2*time.Second {
+					t.Errorf("refused with %v after %v", refused, time.Since(start))
+				}
+				if got := c["alice"].history("u:bob"); got != "null" {
+					t.Errorf("history = %s, want nothing", got)
+				}
+				counted := name
+				if name != "timeout" && name != "busy" {
+					counted = "failed"
+				}
+				if n := e.outcome(counted); n != 1 {
+					t.Errorf("%v counted as %s, want 1", n, counted)
+				}
+			})
+			synctest.Test(t, func(t *testing.T) {
+				e, r := hooked(t, true, answer)
+				c := enter(e, protocol.JSON, "alice", "bob")
+				c["alice"].call("send", message("u:bob", "1", "x"))
+				r.answer = nil
+				if again := c["alice"].call("send", message("u:bob", "1", "x")); again["duplicate"] != true || r.asks() != 1 {
+					t.Errorf("repeat = %v after %d questions", again, r.asks())
+				}
+			})
+		})
+	}
+}
+
+// TestBeforeSendKeepsOrder sends to two conversations with answers in any order.
+// Each conversation keeps its own, and nothing else waits.
+func TestBeforeSendKeepsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, r := hooked(t, false, func(ctx context.Context, cid string) (string, error) {
+			var n int
+			fmt.Sscanf(cid[1:], "%d", &n)
+			select {
+			case <-time.After(time.Duration(n*7%5+1) * 50 * time.Millisecond):
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+			if n%10 == 9 {
+				return `{"decision":"refuse"}`, nil
+			}
+			return `{"decision":"accept"}`, nil
+		})
+		c := enter(e, protocol.JSON, "alice", "bob", "carol")
+		alice := c["alice"]
+		const sends = 60 // a session may have 64 requests open
+		ids := make(map[uint64]int)
+		for n := range sends {
+			conv := []string{"u:bob", "u:carol"}[n%2]
+			ids[alice.request("send", message(conv, fmt.Sprint("c", n), n))] = n
+		}
+		start := time.Now()
+		alice.frame(obj{"id": 1000, "op": "ping"})
+		if frame := alice.next(); number(t, frame, "id") != 1000 || time.Since(start) > 0 {
+			t.Errorf("%v came before the answer to ping, %v later", frame, time.Since(start))
+		}
+		for range ids {
+			frame := alice.next()
+			n := ids[uint64(number(t, frame, "id"))]
+			if refused := frame["err"] != nil; refused != (n%10 == 9) {
+				t.Errorf("send %d = %v", n, frame)
+			}
+		}
+		for i, conv := range []string{"u:bob", "u:carol"} {
+			var want []int
+			for n := i; n < sends; n += 2 {
+				if n%10 != 9 {
+					want = append(want, n)
+				}
+			}
+			var bodies []any
+			for _, m := range alice.call("getMessage", obj{"conv": conv, "limit": 100})["messages"].([]any) {
+				bodies = append(bodies, m.(obj)["body"])
+			}
+			if got := text(t, bodies); got != text(t, want) {
+				t.Errorf("%s holds %s, want %s", conv, got, text(t, want))
+			}
+		}
+		if r.most != maxHeldAsks {
+			t.Errorf("%d questions were open at a time, want %d", r.most, maxHeldAsks)
+		}
+	})
+}
+
+// TestBeforeSendHangs has as many sends as a session may have wait for a receiver
+// that says nothing: all are answered within the one time-out, and other sessions
+// go on.
+func TestBeforeSendHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := hooked(t, false, func(ctx context.Context, cid string) (string, error) {
+			if cid == "quick" {
+				return `{"decision":"accept"}`, nil
+			}
+			<-ctx.Done()
+			return "", ctx.Err()
+		})
+		c := enter(e, protocol.JSON, "alice", "bob")
+		start := time.Now()
+		for n := range 60 {
+			c["alice"].request("send", message("u:bob", fmt.Sprint("c", n), n))
+		}
+		synctest.Wait()
+		if time.Since(start) > 0 {
+			t.Fatal("time went by")
+		}
+		c["bob"].call("send", message("u:alice", "quick", 1))
+		c["bob"].call("ping", nil)
+		if time.Since(start) > 0 {
+			t.Errorf("another session waited %v", time.Since(start))
+		}
+		refused := 0
+		for refused < 60 {
+			if frame := c["alice"].next(); frame["err"] != nil {
+				refused++
+			}
+		}
+		if took := time.Since(start); took != 2*time.Second {
+			t.Errorf("60 sends were answered after %v, want 2s", took)
+		}
+	})
+}
+
+// TestBeforeSendOnce sends a message twice at a time, from two devices: it is asked
+// about once.
+func TestBeforeSendOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, r := hooked(t, false, func(_ context.Context, cid string) (string, error) {
+			time.Sleep(time.Second)
+			return fmt.Sprintf(`{"decision":"accept","body":%d}`, time.Now().UnixNano()), nil
+		})
+		phone, _ := e.login("alice", "phone", nil)
+		laptop, _ := e.login("alice", "laptop", nil)
+		first := phone.request("send", message("u:bob", "1", "x"))
+		synctest.Wait()
+		time.Sleep(100 * time.Millisecond)
+		second := laptop.request("send", message("u:bob", "1", "x"))
+		third := laptop.request("send", message("u:bob", "1", "another"))
+		answers := make(map[uint64]obj) // in any order, with pushes between them
+		for len(answers) < 2 {
+			if frame := laptop.next(); frame["id"] != nil {
+				answers[uint64(number(t, frame, "id"))] = frame
+			}
+		}
+		a, b, c := phone.reply(first), answers[second], answers[third]
+		if r.asks() != 1 || a["ok"] == nil || b["ok"] == nil || text(t, a["ok"].(obj)["id"]) != text(t, b["ok"].(obj)["id"]) {
+			t.Errorf("%d questions, answers %v and %v, want one message", r.asks(), a, b)
+		}
+		if c["err"].(obj)["code"] != "conflict" {
+			t.Errorf("another body = %v, want conflict", c)
+		}
+		time.Sleep(5*time.Minute + decisionGrace + time.Second)
+		again := e.dial(protocol.JSON)
+		again.login("alice", "tablet", nil)
+		again.call("send", message("u:bob", "1", "x")) // long after: a new message
+		if r.asks() != 2 {
+			t.Errorf("%d questions, want another one after the window", r.asks())
+		}
+	})
+}
+
+// TestSessionEndsWhileAsked closes the socket of a session whose send is being
+// decided about.
+func TestSessionEndsWhileAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := hooked(t, false, func(context.Context, string) (string, error) {
+			time.Sleep(time.Second)
+			return `{"decision":"accept"}`, nil
+		})
+		alice, _ := e.login("alice", "phone", nil)
+		alice.request("send", message("u:bob", "1", "x"))
+		synctest.Wait()
+		alice.ws.CloseNow()
+		time.Sleep(2 * time.Second)
+		bob := e.dial(protocol.JSON)
+		bob.login("bob", "phone", nil)
+		bob.push("onNewMessage")
+		if got := bob.history("u:alice"); got != `["x"]` {
+			t.Errorf("bob's history = %s, want the message", got)
+		}
+	})
+}
+
+func TestEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &testReceiver{timeout: time.Second}
+		e := newEdge(t, func(c *Config) { c.Hooks = newHooks(t, r, false) })
+		alice, _ := e.login("alice", "phone", nil)
+		laptop, _ := e.login("alice", "laptop", nil)
+		bob, _ := e.login("bob", "phone", nil)
+		sent := alice.call("send", obj{"conv": "u:bob", "cid": "1", "body": obj{"text": "<hi> & \"ho\""}, "ttl": 60, "mentions": []any{"bob"}})
+		alice.call("send", obj{"conv": "u:bob", "cid": "1", "body": obj{"text": "<hi> & \"ho\""}, "ttl": 60, "mentions": []any{"bob"}})
+		live := alice.call("send", obj{"conv": "u:bob", "cid": "2", "body": 1.0, "ttl": 0})
+		bob.call("createGroup", obj{"group": "team", "kind": "private"})
+		group := bob.call("send", message("g:team", "3", obj{"b": 1}))
+		alice.call("logout", nil)
+		alice.wantClosed(1000)
+		laptop.ws.CloseNow()
+		synctest.Wait()
+		time.Sleep(time.Minute) // the gateway notices
+		want := []string{
+			`user.online {"user":"alice"}`,
+			`user.online {"user":"bob"}`,
+			fmt.Sprintf(`message.sent {"id":%q,"conv":"u:bob","from":"alice","seq":1,"time":%v,"cid":"1","body":{"text":"<hi> & \"ho\""},"ttl":60,"mentions":["bob"]}`, sent["id"], sent["time"]),
+			fmt.Sprintf(`message.sent {"id":%q,"conv":"u:bob","from":"alice","time":%v,"cid":"2","body":1,"ephemeral":true}`, live["id"], live["time"]),
+			fmt.Sprintf(`message.sent {"id":%q,"conv":"g:team","from":"bob","seq":1,"time":%v,"cid":"3","body":{"b":1}}`, group["id"], group["time"]),
+			`user.offline {"user":"alice"}`,
+		}
+		if got := r.list(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("told of\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		if id := r.ids[2]; id != "sent_"+sent["id"].(string) {
+			t.Errorf("webhook-id %s", id)
+		}
+	})
+}
+
+func TestBackground(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, nil)
+		bob := e.dial(protocol.JSON)
+		key := sessionOf{"bob", shard.SessionID(number(t, bob.login("bob", "phone", nil), "session"))}
+		for _, background := range []bool{true, false} {
+			bob.call("setState", obj{"background": background})
+			e.store.mu.Lock()
+			if got := e.store.background[key]; got != background {
+				t.Errorf("background = %v, want %v", got, background)
+			}
+			e.store.mu.Unlock()
+		}
+	})
+}
+
+// TestStoreEvents checks the payloads of what the store tells of.
+func TestStoreEvents(t *testing.T) {
+	r := &testReceiver{}
+	h := newHooks(t, r, false)
+	over := false
+	m := &raftstore.QueuedMessage{
+		User: "bob", UnreadTotal: 7, QueuedInfo: shard.QueuedInfo{Unread: 2, Muted: true},
+		Message: &shard.Message{ID: shard.MsgID{1}, Peer: "alice", From: "alice", Seq: 3, Time: 5, CID: []byte("c"), Body: []byte{0xa1, 'x'}},
+	}
+	h.Queued(m, func(ok bool) { over = ok })
+	m.Message.Peer, m.Message.Group = "", "team"
+	h.Queued(m, func(bool) {})
+	h.GroupEvent(&shard.GroupEvent{Kind: shard.EventJoined, Group: "team", By: "alice", Users: []shard.UserID{"bob", "carol"}, Time: 6, Arrival: 9})
+	h.GroupEvent(&shard.GroupEvent{Kind: shard.EventChanged, Group: "team", Time: 6, Arrival: 10})
+	h.QueuedLost(3)
+	id := protocol.ID(m.Message.ID).String()
+	want := []string{
+		`message.queued {"user":"bob","conv":"u:alice","message":{"id":"` + id + `","conv":"u:alice","from":"alice","seq":3,"time":5,"cid":"c","body":"x"},"unread":2,"unreadTotal":7,"muted":true}`,
+		`message.queued {"user":"bob","conv":"g:team","message":{"id":"` + id + `","conv":"g:team","from":"alice","seq":3,"time":5,"cid":"c","body":"x"},"unread":2,"unreadTotal":7,"muted":true}`,
+		`group.joined {"group":"team","by":"alice","users":["bob","carol"]}`,
+		`group.changed {"group":"team"}`,
+		`dropped message.queued overflow 3`,
+	}
+	if got := r.list(); strings.Join(got, "\n") != strings.Join(want, "\n") || !over {
+		t.Errorf("told of\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if r.ids[0] != r.ids[1] || r.ids[2] == r.ids[3] || strings.Contains(strings.Join(r.ids, ""), ".") {
+		t.Errorf("webhook-ids %v: want one for a message and user, no dots", r.ids)
+	}
+	for kind := shard.EventCreated; kind <= shard.EventJoinRequested; kind++ {
+		before := len(r.list())
+		h.GroupEvent(&shard.GroupEvent{Kind: kind, Group: "g"})
+		if got := r.list(); len(got) != before+1 || !slices.Contains(webhook.Events, strings.Fields(got[before])[0]) {
+			t.Errorf("event kind %d told as %v", kind, got[before:])
+		}
+	}
+}
+
+// TestDecisionsAreBounded overfills the memory of decisions, by number and by bytes.
+func TestDecisionsAreBounded(t *testing.T) {
+	ds := newDecisions(time.Minute)
+	now := time.Now()
+	for n := range maxDecisions + 10 {
+		d, mine := ds.claim(decisionKey{cid: fmt.Sprint(n)}, 1, now)
+		if !mine {
+			t.Fatal("a decision that nobody made")
+		}
+		if n > 0 {
+			ds.settle(d, ruling{kind: accepted})
+		}
+	}
+	if len(ds.queue) > maxDecisions || ds.bytes > maxDecisionBytes || len(ds.byKey) != len(ds.queue) {
+		t.Errorf("%d decisions of %d bytes are kept", len(ds.queue), ds.bytes)
+	}
+	if _, mine := ds.claim(decisionKey{cid: "0"}, 1, now); !mine {
+		t.Error("the oldest decision is still kept")
+	}
+	body := make([]byte, 1<<20)
+	for n := range 20 {
+		d, _ := ds.claim(decisionKey{user: "a", cid: fmt.Sprint(n)}, 1, now)
+		ds.settle(d, ruling{kind: accepted, body: body})
+	}
+	if ds.bytes > maxDecisionBytes {
+		t.Errorf("%d bytes are kept", ds.bytes)
+	}
+	if _, mine := ds.claim(decisionKey{user: "a", cid: "19"}, 1, now.Add(time.Minute)); mine {
+		t.Error("the newest decision is gone")
+	}
+	ds.claim(decisionKey{cid: "x"}, 1, now.Add(time.Hour))
+	if len(ds.queue) != 1 || len(ds.byKey) != 1 {
+		t.Errorf("%d decisions are kept beyond their time", len(ds.queue)-1)
+	}
+	sum := 0
+	for _, d := range ds.queue {
+		sum += d.bytes
+	}
+	if sum != ds.bytes {
+		t.Errorf("%d bytes counted, want %d", ds.bytes, sum)
+	}
+}

@@ -1,0 +1,201 @@
+package shard_test
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// modelHooks is what waits for hooks in a shard: records by number, of which
+// those that a slot took along have no user.
+type modelHooks struct {
+	limit   int
+	records []shard.Stored
+	last    uint64
+	carried map[uint16][]shard.Stored // by frozen slots
+}
+
+func (h *modelHooks) add(m shard.Stored) {
+	if h.limit == 0 {
+		return
+	}
+	h.last++
+	m.Number = h.last
+	h.records = append(h.records, m)
+	h.cut()
+}
+
+// cut keeps to the limit.
+func (h *modelHooks) cut() {
+	bytes := 0
+	for i := len(h.records) - 1; i >= 0; i-- {
+		m := &h.records[i]
+		if bytes += 2 + len(hookKey(m)) + len(m.Peer) + len(binary.AppendUvarint(nil, m.Seq)); bytes > h.limit {
+			h.records = h.records[i+1:]
+			return
+		}
+	}
+}
+
+// configure and done follow the commands.
+func (h *modelHooks) configure(c *shard.ConfigureHooks) {
+	h.limit = c.Bytes
+	h.cut()
+}
+
+func (h *modelHooks) done(upTo uint64) {
+	h.records = slices.DeleteFunc(h.records, func(m shard.Stored) bool { return m.Number <= upTo })
+}
+
+// freeze takes out what a frozen slot takes along.
+func (h *modelHooks) freeze(slot uint16) {
+	for i := range h.records {
+		if m := &h.records[i]; hookKey(m) != "" && shard.SlotOf(hookKey(m)) == slot {
+			if h.carried == nil {
+				h.carried = make(map[uint16][]shard.Stored)
+			}
+			h.carried[slot] = append(h.carried[slot], *m)
+			*m = shard.Stored{Number: m.Number}
+		}
+	}
+}
+
+// hookKey is what places a message in a slot, "" if it was taken out.
+func hookKey(m *shard.Stored) string {
+	if m.Group != "" {
+		return string(m.Group.Key())
+	}
+	return string(m.User)
+}
+
+// bringHooks has a slot bring along what it took.
+func (m *model) bringHooks(sh *modelShard, slot uint16) {
+	for _, from := range m.shards {
+		for _, stored := range from.hooks.carried[slot] {
+			sh.hooks.add(stored)
+		}
+		delete(from.hooks.carried, slot)
+	}
+}
+
+// tellHooks tells hooks of some of what waits, now and then, or switches them on,
+// off, or to another limit.
+func (w *world) tellHooks() {
+	sh := w.shards[w.hookRng.IntN(simShards)]
+	var cmd shard.Command
+	switch w.hookRng.IntN(400) {
+	default:
+		return
+	case 0, 1:
+		cmd = &shard.ConfigureHooks{Bytes: []int{0, 40, 400, 4000}[w.hookRng.IntN(4)]}
+	case 2, 3, 4, 5, 6, 7, 8, 9:
+		done, last := sh.leader.StoredUpTo()
+		cmd = &shard.HooksDone{UpTo: done + uint64(w.hookRng.IntN(int(last-done)+2))}
+	}
+	batch := shard.AppendCommand(shard.AppendBatchHeader(nil, 0), cmd)
+	sh.log = append(sh.log, batch)
+	sh.leader.Apply(batch, &sh.outcome)
+	sh.follower.Apply(batch, &sh.second)
+	w.model.apply(w.model.shards[sh.index], cmd)
+	w.checkHooks(sh)
+}
+
+// checkHooks compares what waits for hooks with the model, and what they are told
+// of it with the queue of the user.
+func (w *world) checkHooks(sh *simShard) {
+	state := sh.leader
+	h := &w.model.shards[sh.index].hooks
+	if _, last := state.StoredUpTo(); last != h.last || state.HookBytes() != h.limit {
+		w.failf("hooks: newest number %d, limit %d, want %d, %d", last, state.HookBytes(), h.last, h.limit)
+	}
+	from := uint64(0)
+	if len(h.records) > 0 && w.hookRng.IntN(2) == 0 {
+		from = h.records[w.hookRng.IntN(len(h.records))].Number
+	}
+	want := slices.DeleteFunc(slices.Clone(h.records), func(m shard.Stored) bool { return hookKey(&m) == "" || m.Number <= from })
+	got := slices.Collect(state.StoredAfter(from))
+	if !slices.Equal(got, want) {
+		w.failf("StoredAfter(%d) = %v, want %v", from, got, want)
+	}
+	if len(got) == 0 || w.hookRng.IntN(10) > 0 {
+		return
+	}
+	if m := got[w.hookRng.IntN(len(got))]; m.Group == "" {
+		w.checkQueued(sh, m)
+	} else {
+		w.checkGroupQueued(sh, m)
+	}
+}
+
+func (w *world) checkQueued(sh *simShard, m shard.Stored) {
+	now := sh.leader.Now() + int64(w.hookRng.IntN(readAhead))
+	var b shard.Batch
+	info, ok := sh.leader.Queued(m.User, m.Peer, m.Seq, &b, now)
+	sync := sh.leader.StartSync(m.User, &shard.Result{}, shard.RecentsOn, now)
+	if total := sh.leader.UnreadTotal(m.User, now); total != sync.UnreadTotal {
+		w.failf("UnreadTotal(%s) = %d, want %d", m.User, total, sync.UnreadTotal)
+	}
+	var pushed shard.Batch
+	queued := false
+	for range sync.Offline {
+		sh.leader.NextSync(m.User, sync, &pushed, 1, 1<<20, now)
+		for _, p := range pushed.Messages {
+			queued = queued || p.Peer == m.Peer && p.Seq == m.Seq
+		}
+	}
+	if ok != queued {
+		w.failf("Queued(%v) = %v, in the offline queue: %v", m, ok, queued)
+	}
+	if !ok {
+		return
+	}
+	if got := b.Messages[0]; got.Peer != m.Peer || got.Seq != m.Seq {
+		w.failf("Queued(%v) gave message %d of %s", m, got.Seq, got.Peer)
+	}
+	for _, c := range sync.Conversations {
+		if c.Peer == m.Peer && (c.Unread != info.Unread || c.Muted != info.Muted) {
+			w.failf("Queued(%v): unread %d, muted %v, want %d, %v", m, info.Unread, info.Muted, c.Unread, c.Muted)
+		}
+	}
+}
+
+// checkGroupQueued reads who has a message of a group unread, some members at a
+// time, and compares with what makes up the unread of each.
+func (w *world) checkGroupQueued(sh *simShard, m shard.Stored) {
+	now := sh.leader.Now() + int64(w.hookRng.IntN(readAhead))
+	away := func(user shard.UserID) bool { return len(user)%3 > 0 }
+	var got []shard.QueuedMember
+	var b shard.Batch
+	after := shard.UserID("")
+	for more := true; more; {
+		room := 1 + w.hookRng.IntN(3)
+		after, more = sh.leader.GroupQueued(m.Group, m.Seq, after, 1+w.hookRng.IntN(4), away, &b, now, func(q shard.QueuedMember) bool {
+			got = append(got, q)
+			room--
+			return room > 0
+		})
+	}
+	var want []shard.QueuedMember
+	members, _ := sh.leader.Members(m.Group, "", 1000)
+	for _, member := range members {
+		unread := sh.leader.GroupUnread(m.Group, member.User, now)
+		if away(member.User) && slices.Contains(unread, m.Seq) {
+			want = append(want, shard.QueuedMember{User: member.User, QueuedInfo: shard.QueuedInfo{Unread: len(unread)}})
+		}
+		if n := sh.leader.MemberUnread(m.Group, member.User, now); n != len(unread) {
+			w.failf("MemberUnread(%s, %s) = %d, want %d", m.Group, member.User, n, len(unread))
+		}
+	}
+	for i := range got {
+		got[i].Muted = false // a wish of the member that no unread depends on
+	}
+	if !slices.Equal(got, want) {
+		w.failf("GroupQueued(%v) = %v, want %v", m, got, want)
+	}
+	for _, copied := range b.Messages {
+		if copied.Group != m.Group || copied.Seq != m.Seq {
+			w.failf("GroupQueued(%v) gave message %d of %s", m, copied.Seq, copied.Group)
+		}
+	}
+}
