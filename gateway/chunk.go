@@ -8,12 +8,8 @@ import (
 	"github.com/belfry-im/belfry/shard"
 )
 
-const (
-	// codecs is how many there are: a protocol.Codec is an index below it.
-	codecs = 2
-	// maxEventUsers is how many users one onGroupEvent names.
-	maxEventUsers = 500
-)
+// codecs is how many there are: a protocol.Codec is an index below it.
+const codecs = 2
 
 // A chunk is a piece of a group's order, encoded for all who are to be told. It
 // never changes once it is in a feed.
@@ -60,13 +56,9 @@ func (c *chunk) fill(b *shard.Batch, in [codecs]bool) {
 			c.add(chunkItem{arrival: m.Arrival, message: true, from: m.From, session: m.Session},
 				func(dst []byte, codec protocol.Codec) []byte { return protocol.AppendMessage(dst, codec, &wire) })
 		case item.Event >= 0:
-			rest := b.Events[item.Event].Users
-			for first := true; first || len(rest) > 0; first = false {
-				e := new(b.Events[item.Event])
-				e.Users, rest = rest[:min(len(rest), maxEventUsers)], rest[min(len(rest), maxEventUsers):]
-				c.add(chunkItem{arrival: e.Arrival, event: e},
-					func(dst []byte, codec protocol.Codec) []byte { return appendGroupEvent(dst, codec, e) })
-			}
+			e := new(b.Events[item.Event])
+			c.add(chunkItem{arrival: e.Arrival, event: e},
+				func(dst []byte, codec protocol.Codec) []byte { return appendGroupEvent(dst, codec, e) })
 		default:
 			change := &b.Changes[item.Change]
 			for part := range changeParts(change) {

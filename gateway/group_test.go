@@ -433,3 +433,28 @@ func TestSessionOutlivesAnUnavailableStore(t *testing.T) {
 		bob.event("removed")
 	})
 }
+
+// TestRemovalOfManyNamesNobody has an event that concerns too many users to name.
+func TestRemovalOfManyNamesNobody(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Window = 1 })
+		users := []shard.UserID{"alice", "bob"}
+		for i := range 600 {
+			users = append(users, shard.UserID(fmt.Sprint("user", i)))
+		}
+		e.group("room", shard.GroupChatroom, append(users, "stays")...)
+		bob, stays := e.online("bob", codec), e.online("stays", codec)
+		e.post("room", "alice", "m1")
+		synctest.Wait()
+		e.do(&shard.RemoveMembers{Group: "room", Users: users[1:]})
+		e.post("room", "alice", "m2")
+		synctest.Wait()
+		bob.wantCIDs("m1")
+		bob.event("removed")
+		stays.wantCIDs("m1")
+		stays.event("removed")
+		stays.wantCIDs("m2")
+		synctest.Wait()
+		bob.quiet()
+	})
+}

@@ -193,7 +193,7 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 		switch {
 		case e.Ends(s.user) && sub.live:
 			ends = true
-		case e.Ends(s.user):
+		case e.Ends(s.user) || e.Kind == shard.EventRemoved && len(e.Users) == 0: // too many to be named
 			at, member, err := b.JoinedAt(sub.feed.group, s.user)
 			if err != nil {
 				s.unavailable(err)

@@ -120,6 +120,9 @@ func TestChatByLines(t *testing.T) {
 func TestChatGroup(t *testing.T) {
 	s := startServer(t)
 	bob, carol := startChat(t, s, "bob"), startChat(t, s, "carol")
+	for _, chat := range []*lineChat{bob, carol} { // events are for who is there
+		chat.want("* Nobody has written yet. /to USER begins a conversation, /help shows more.")
+	}
 	alice := startChat(t, s, "alice")
 	alice.enter("/group team bob")
 	alice.want("* You made g:team.")
@@ -132,6 +135,8 @@ func TestChatGroup(t *testing.T) {
 	bob.want("* Added.")
 	carol.want("* bob added carol to g:team")
 	bob.enter("welcome")
+	bob.want("bob in g:team: welcome ✓")
+	alice.want("bob in g:team: welcome")
 	carol.want("bob in g:team: welcome")
 	carol.enter("/to g:team")
 	carol.enter("/members")

@@ -1,0 +1,58 @@
+package shard
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestKeepDropsTheOldest has a login keep so many of its recent conversations:
+// those that fall out are not pushed, the queue is, whatever is kept.
+func TestKeepDropsTheOldest(t *testing.T) {
+	const users, unread, now = 6, 2, 1_800_000_000_000
+	for n := range users + 2 {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			s := NewState(0)
+			var out Outcome
+			apply := func(cmd Command) Result {
+				s.Apply(AppendCommand(AppendBatchHeader(nil, now), cmd), &out)
+				return out.Results[0]
+			}
+			apply(&OpenSlots{FirstSlot: 0, LastSlot: Slots - 1})
+			for i := range users {
+				from := UserID(fmt.Sprint("user", i))
+				apply(&Send{User: from, To: "bob", CID: "c", Body: []byte{0xc0}})
+				if i >= unread {
+					apply(&ReadReport{User: "bob", Peer: from, Seq: 1})
+				}
+			}
+			r := apply(&Login{User: "bob", Device: "phone"})
+			sync := s.StartSync("bob", &r, RecentsOn, now)
+			if sync.Queue() != unread || sync.Offline != unread {
+				t.Fatalf("Queue() = %d, Offline = %d, want %d", sync.Queue(), sync.Offline, unread)
+			}
+			sync.Keep(n)
+			kept := min(n, users)
+			if len(sync.Conversations) != kept || sync.Queue() != unread {
+				t.Fatalf("Keep(%d) leaves %d conversations and a queue of %d, want %d and %d", n, len(sync.Conversations), sync.Queue(), kept, unread)
+			}
+			var want []string
+			for i := range unread {
+				want = append(want, fmt.Sprint("user", i))
+			}
+			for i := max(unread, users-kept); i < users; i++ {
+				want = append(want, fmt.Sprint("user", i))
+			}
+			var got []string
+			var b Batch
+			for more := true; more; more = b.More {
+				s.NextSync("bob", sync, &b, 1, 1<<20, now)
+				for i := range b.Messages {
+					got = append(got, string(b.Messages[i].From))
+				}
+			}
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("Keep(%d): pushed %v, want %v", n, got, want)
+			}
+		})
+	}
+}
