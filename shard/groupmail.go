@@ -97,7 +97,9 @@ func (s *State) enlist(sl *slot, l *Letter) {
 			ref.flags |= refOwner
 		}
 	}
-	if ref.flags&refJoined != was || !known {
+	// A join after a join is news too: the leaving in between never came, and the
+	// sessions that heard of it in the group's own order wait for this.
+	if ref.flags&refJoined|was != 0 || !known {
 		u.arrival++
 		ref.arrival, u.teamsAt = u.arrival, u.arrival
 		s.touch(u)

@@ -136,7 +136,7 @@ func (m *model) enlist(sh *modelShard, l *shard.Letter) {
 	}
 	was := ref.joined
 	ref.version, ref.joined, ref.owner = l.Number, l.Kind == shard.LetterJoined, l.Kind == shard.LetterJoined && l.Seq == 1
-	if !known || was != ref.joined {
+	if !known || was || ref.joined {
 		u.arrival++
 		ref.arrival = u.arrival
 		m.touched[u.id] = true

@@ -115,7 +115,7 @@ func TestContractLiveGroup(t *testing.T) {
 func TestContractLiveGroupSkipped(t *testing.T) {
 	t.Parallel()
 	eachCodec(t, startServer(t, "--group-rate=0"), func(t *testing.T, w *world) {
-		const total, size = 3000, 4000
+		const total, size = 1200, 4000
 		alice := w.online(w.alice, "phone", nil)
 		bob := w.online(w.bob, "phone", nil)
 		carol := w.device(t, w.carol, "phone", w.codec)
@@ -192,7 +192,7 @@ func TestContractGroupSlowMember(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--group-rate=0", "--group-bytes=32MiB", "--ack-timeout=2s", "--write-timeout=2s")
 	eachCodecAlone(t, s, func(t *testing.T, w *world) {
-		const total, size, deaf = 1000, 8000, 4
+		const total, size, deaf = 300, 8000, 3
 		alice := w.online(w.alice, "phone", nil)
 		bob := observe(w.online(w.bob, "phone", nil))
 		id := w.team(alice, "public", w.bob, w.carol)

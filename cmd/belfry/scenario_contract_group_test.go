@@ -241,6 +241,37 @@ func TestContractGroupDismiss(t *testing.T) {
 	})
 }
 
+// Its last owner may make a dismissed group again at once. What was said before
+// is gone.
+func TestContractGroupMadeAgain(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		bob := w.online(w.bob, "phone", nil)
+		id := w.user("belfry")
+		made := obj{"group": id, "kind": "chatroom", "members": []any{w.bob}}
+		for round := range 3 {
+			check(t, "createGroup", alice.request("createGroup", made), obj{"group": id})
+			for _, c := range []*wsClient{alice, bob} {
+				c.event(id, "created", w.alice)
+			}
+			m := alice.tells(id, "m1", "m2")
+			check(t, "seq", m[0].reply["seq"], 2*round+1)
+			bob.hears(m...)
+			check(t, "messages", bob.request("getMessage", obj{"conv": "g:" + id})["messages"], objs(m...))
+			for _, c := range []*wsClient{alice, bob} {
+				w.listed(c.User, id, true)
+			}
+			alice.request("dismissGroup", obj{"group": id})
+			for _, c := range []*wsClient{alice, bob} {
+				c.event(id, "dismissed", w.alice)
+				c.idle()
+			}
+		}
+		bob.refused("createGroup", made, "conflict")
+	})
+}
+
 // Every op of the table, with one thing wrong at a time.
 func TestContractGroupArguments(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 func TestContractGroupSend(t *testing.T) {
@@ -389,5 +390,76 @@ func TestContractGroupRestart(t *testing.T) {
 		check(t, "seq", next[0].reply["seq"], 7)
 		alice.hears(next...)
 		carol.hears(next...)
+	})
+}
+
+// What was read or deleted on another device comes to who was away, with his
+// cursor.
+func TestContractGroupChangesWhileAway(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		phone := w.online(w.bob, "phone", nil)
+		laptop := w.online(w.bob, "laptop", nil)
+		id := w.team(alice, "private", w.bob)
+		conv := "g:" + id
+		m := alice.tells(id, "m1", "m2", "m3")
+		phone.hears(m...)
+		laptop.hears(m...)
+		away := func(entry ...any) []any {
+			t.Helper()
+			laptop.resumeGroups(nil)
+			all := laptop.pushes()
+			check(t, "messages", messagesIn(all), []any{})
+			check(t, "conversations", syncedIn(all)["conversations"], append([]any{}, entry...))
+			laptop.lostLink()
+			return changesIn(all)
+		}
+		laptop.lostLink()
+		phone.request("readReport", obj{"conv": conv, "seq": 1})
+		phone.request("readReport", obj{"conv": conv, "seq": 2})
+		check(t, "reports", away(groupEntry(m[2], 2, 1)), []any{[]any{"onReadReport", obj{"conv": conv, "seq": 2}}})
+		check(t, "nothing more", away(groupEntry(m[2], 2, 1)), []any{})
+		phone.request("deleteConversation", obj{"conv": conv, "messages": true})
+		// It leaves no entry that could carry a cursor, so it may come again.
+		check(t, "a deletion", away(), []any{[]any{"onConversationDeleted", obj{"conv": conv, "messages": true}}})
+	})
+}
+
+// Groups keep for seven days, whatever the history of users; nobody loses what
+// is merely old.
+func TestContractGroupExpiry(t *testing.T) {
+	t.Parallel()
+	s := startFaultServer(t)
+	eachCodecAlone(t, s, func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		id := w.team(alice, "public", w.bob)
+		conv := "g:" + id
+		m := alice.tells(id, "m1", "m2")
+		w.passTime(7*24*time.Hour - time.Minute)
+		m = append(m, alice.tells(id, "m3")...)
+		bob := w.login(w.bob, "phone", nil)
+		all := bob.pushes()
+		check(t, "messages", messagesIn(all), objs(m...))
+		check(t, "onSynced", syncedIn(all), syncedArgs(0, 3, groupEntry(m[2], 0, 3)))
+		bob.lostLink()
+		w.passTime(time.Minute)
+		bob.login(nil)
+		all = bob.pushes()
+		check(t, "messages after 7 days", messagesIn(all), objs(m[2]))
+		check(t, "onSynced after 7 days", syncedIn(all), syncedArgs(0, 1, groupEntry(m[2], 0, 1)))
+		check(t, "getMessage after 7 days", bob.request("getMessage", obj{"conv": conv}),
+			page(1, 3, false, objs(m[2]), gap(1, 2, "expired")))
+		w.passTime(7 * 24 * time.Hour)
+		fresh := w.login(w.bob, "fresh", nil)
+		all = fresh.pushes()
+		check(t, "messages after 14 days", messagesIn(all), []any{})
+		check(t, "onSynced after 14 days", syncedIn(all), syncedArgs(0, 0))
+		check(t, "getMessage after 14 days", fresh.request("getMessage", obj{"conv": conv}),
+			page(1, 3, false, []any{}, gap(1, 3, "expired")))
+		// The group is there still, and its seq goes on.
+		next := w.online(w.alice, "later", nil).tells(id, "m4")
+		fresh.hears(next...)
+		check(t, "seq", next[0].reply["seq"], 4)
 	})
 }
