@@ -111,21 +111,30 @@ func publicKeys(set []byte) (jwt.Keyfunc, error) {
 	return keys.Keyfunc, nil
 }
 
-// verify gives the user that a token names and when it expires. Its error is
-// for people.
-func (a *authenticator) verify(token string) (shard.UserID, time.Time, error) {
+// An identity is what a good token says.
+type identity struct {
+	user    shard.UserID
+	expires time.Time
+	issued  int64 // ms; 0 = unknown
+}
+
+// verify gives what a token says. Its error is for people.
+func (a *authenticator) verify(token string) (identity, error) {
 	var claims jwt.RegisteredClaims
 	if _, err := a.parser.ParseWithClaims(token, &claims, a.key); err != nil {
-		return "", time.Time{}, err
+		return identity{}, err
 	}
 	if !protocol.ValidUser(claims.Subject) {
-		return "", time.Time{}, errors.New("sub is not a user: 1-64 bytes of printable ASCII without spaces")
+		return identity{}, errors.New("sub is not a user: 1-64 bytes of printable ASCII without spaces")
 	}
-	expires := claims.ExpiresAt.Time
-	if expires.After(endOfTime) {
-		expires = endOfTime
+	id := identity{user: shard.UserID(claims.Subject), expires: claims.ExpiresAt.Time}
+	if id.expires.After(endOfTime) {
+		id.expires = endOfTime
 	}
-	return shard.UserID(claims.Subject), expires, nil
+	if at := claims.IssuedAt; at != nil {
+		id.issued = max(at.UnixMilli(), 0)
+	}
+	return id, nil
 }
 
 // endOfTime is the latest expiry: later ones do not fit the wire's integers.

@@ -150,12 +150,12 @@ func TestVerify(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			user, expires, err := a.verify(tc.token)
+			id, err := a.verify(tc.token)
 			if (err == nil) != tc.ok {
 				t.Fatalf("verify = %v, want ok = %v", err, tc.ok)
 			}
-			if tc.ok && (user != "alice" || expires.Unix() != exp) {
-				t.Errorf("verify = %s until %v, want alice until %v", user, expires.Unix(), exp)
+			if tc.ok && (id.user != "alice" || id.expires.Unix() != exp || id.issued != 0) {
+				t.Errorf("verify = %s until %v, issued %d, want alice until %v, unknown", id.user, id.expires.Unix(), id.issued, exp)
 			}
 		})
 	}
@@ -166,9 +166,22 @@ func TestVerifyBoundsExpiry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, expires, err := a.verify(signed(jwt.SigningMethodHS256, testSecret, "", jwt.MapClaims{"sub": "alice", "exp": int64(1e15)}))
-	if err != nil || !expires.Equal(endOfTime) {
-		t.Errorf("verify = until %v, %v, want until %v", expires, err, endOfTime)
+	id, err := a.verify(signed(jwt.SigningMethodHS256, testSecret, "", jwt.MapClaims{"sub": "alice", "exp": int64(1e15)}))
+	if err != nil || !id.expires.Equal(endOfTime) {
+		t.Errorf("verify = until %v, %v, want until %v", id.expires, err, endOfTime)
+	}
+}
+
+func TestVerifyTellsWhenItWasIssued(t *testing.T) {
+	a, err := newAuthenticator(AuthConfig{Secret: testSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for iat, want := range map[any]int64{1_600_000_000: 1_600_000_000_000, 1_600_000_000.75: 1_600_000_000_000, -5: 0} {
+		id, err := a.verify(signed(jwt.SigningMethodHS256, testSecret, "", jwt.MapClaims{"sub": "alice", "exp": int64(1e15), "iat": iat}))
+		if err != nil || id.issued != want {
+			t.Errorf("iat %v: issued %d, %v, want %d", iat, id.issued, err, want)
+		}
 	}
 }
 

@@ -65,10 +65,9 @@ type Backend interface {
 
 	// Exists tells whether the account ever logged in (for --open-users=false).
 	Exists(user shard.UserID) (bool, error)
-	// Blocks tells whether a user has blocked another one.
-	Blocks(user, target shard.UserID) (bool, error)
-	// GroupCounts tells of how many groups a user is a member, and how many he owns.
-	GroupCounts(user shard.UserID) (joined, owned int, err error)
+	// Standings tells what matters of users, each in his place, before they come
+	// to a group that asker adds them to.
+	Standings(asker shard.UserID, users []shard.UserID) []raftstore.Standing
 	// WatchGroup registers w until UnwatchGroup. What came before, w has to read.
 	WatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
 	UnwatchGroup(group shard.GroupID, w raftstore.GroupWatcher)

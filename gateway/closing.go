@@ -32,6 +32,7 @@ var (
 	closedBadToken   = closing{protocol.CloseUnauthorized, "token refused"}
 	closedExpired    = closing{protocol.CloseUnauthorized, "token expired"}
 	closedKicked     = closing{protocol.CloseKicked, "kicked"}
+	closedSuspended  = closing{protocol.CloseKicked, "suspended"}
 	closedNoLogin    = closing{protocol.CloseTimeout, "no login in time"}
 	closedSilent     = closing{protocol.CloseTimeout, "no sign of life"}
 	closedNoAck      = closing{protocol.CloseSlow, "window full and no ack"}

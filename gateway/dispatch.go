@@ -194,10 +194,11 @@ func refusalOf(err error) *refusal {
 // codes are the wire's words for a shard's refusals. The others are not meant
 // for clients.
 var codes = map[shard.Code]string{
-	shard.CodeBadRequest:  protocol.CodeBadRequest,
-	shard.CodeForbidden:   protocol.CodeForbidden,
-	shard.CodeNotFound:    protocol.CodeNotFound,
-	shard.CodeConflict:    protocol.CodeConflict,
-	shard.CodeTooLate:     protocol.CodeTooLate,
-	shard.CodeRateLimited: protocol.CodeRateLimited,
+	shard.CodeBadRequest:   protocol.CodeBadRequest,
+	shard.CodeForbidden:    protocol.CodeForbidden,
+	shard.CodeNotFound:     protocol.CodeNotFound,
+	shard.CodeConflict:     protocol.CodeConflict,
+	shard.CodeTooLate:      protocol.CodeTooLate,
+	shard.CodeRateLimited:  protocol.CodeRateLimited,
+	shard.CodeUnauthorized: protocol.CodeUnauthorized,
 }

@@ -55,11 +55,13 @@ type feed struct {
 	roused []*subscription
 }
 
-// feeds are those of a gateway, by group.
+// feeds are those of a gateway, by group. Its mu may be held when the store or a
+// feed is called; a watcher's methods do not take it.
 type feeds struct {
 	mu     sync.Mutex
 	all    map[shard.GroupID]*feed
 	cached atomic.Int64 // bytes in all caches
+	most   int64        // of cached
 }
 
 // subscribe makes a session one that a group's feed serves. It has no place in
@@ -217,7 +219,7 @@ func (f *feed) hand(c *chunk, more bool) {
 		for f.bytes > maxFeedBytes && len(f.chunks) > 1 {
 			f.dropOldest()
 		}
-		if f.gateway.feeds.cached.Load() > maxCached {
+		if f.gateway.feeds.cached.Load() > f.gateway.feeds.most {
 			f.dropAll()
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -110,4 +112,53 @@ func discarded(b *testing.B, reading *sync.WaitGroup) net.Conn {
 		io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{client}, make([]byte, 32<<10))
 	})
 	return server
+}
+
+// BenchmarkLogin is a login of a user with 1,000 groups, up to its flushed
+// onSynced. Each group has messages that he has not read, more than a login pushes.
+func BenchmarkLogin(b *testing.B) {
+	const groups = 1000
+	store := newTestStore(b)
+	store.apply(&shard.Configure{Limits: shard.Limits{GroupRate: -1}})
+	body := benchBody(b)
+	for i := range groups {
+		id := shard.GroupID(fmt.Sprint("group", i))
+		store.apply(&shard.CreateGroup{
+			Group: id, Owner: "alice", By: "alice", Kind: shard.GroupPrivate, Settings: shard.GroupPrivate.Settings(), Members: []shard.UserID{"bob"},
+		})
+		for m := range 5 {
+			store.apply(&shard.SendGroup{Group: id, User: "alice", CID: fmt.Sprint(m), Body: body})
+		}
+	}
+	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
+		b.Run(codec.Name(), func(b *testing.B) {
+			g, err := New(Config{Backend: store, Auth: AuthConfig{Secret: testSecret}, LoginRate: -1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			frame := protocol.AppendRequest(nil, codec, 1, protocol.OpLogin, &protocol.LoginArgs{
+				Token: testToken("bob"), Device: "phone", AutoRead: true, Recents: protocol.RecentsOn, GroupBacklog: 20,
+			})
+			typ := websocket.MessageText
+			if codec.Binary() {
+				typ = websocket.MessageBinary
+			}
+			p := new(pumpState)
+			b.ReportAllocs()
+			for b.Loop() {
+				s := bareSession(g, codec)
+				s.user, s.number, s.loggedIn = "", 0, false
+				s.handle(typ, frame)
+				s.goOn()
+				s.flush(s.push(p))
+				if s.sync != nil || len(s.groups) != groups {
+					b.Fatal("the login is not through")
+				}
+				b.StopTimer()
+				s.leave()
+				g.forget(s, s.user)
+				b.StartTimer()
+			}
+		})
+	}
 }

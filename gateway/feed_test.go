@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
@@ -250,4 +251,128 @@ func TestLiveGroupsOfASessionAreBounded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestFeedsShareAMemoryLimit has members of two groups fall behind when there is
+// no memory for it: they read from the store.
+func TestFeedsShareAMemoryLimit(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Window = 1 })
+		const most = 2000
+		e.gateway.feeds.most = most
+		e.unlimited()
+		e.group("a", shard.GroupChatroom, "alice", "ann")
+		e.group("b", shard.GroupChatroom, "alice", "bob")
+		ann, bob := e.online("ann", codec), e.online("bob", codec)
+		var want []string
+		for i := range 50 {
+			want = append(want, fmt.Sprint(i))
+			for _, id := range []shard.GroupID{"a", "b"} {
+				e.post(id, "alice", fmt.Sprint(i))
+				synctest.Wait()
+				if kept := e.metric("belfry_gateway_feed_bytes"); kept > most {
+					t.Fatalf("%.0f bytes are kept, want at most %d", kept, most)
+				}
+			}
+		}
+		ann.wantCIDs(want...)
+		bob.wantCIDs(want...)
+	})
+}
+
+// TestForgottenEvents has more events than a group keeps while its feed cannot
+// read: who has left meanwhile gets nothing more, the others go on.
+func TestForgottenEvents(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var store *stalledStore
+		e := newEdge(t, func(c *Config) {
+			store = &stalledStore{testStore: c.Backend.(*testStore), stalled: 1 << 30}
+			c.Backend = store
+		})
+		e.unlimited()
+		e.group("room", shard.GroupChatroom, "alice", "stays", "goes", "returns")
+		stays, goes, returns := e.online("stays", codec), e.online("goes", codec), e.online("returns", codec)
+		e.post("room", "alice", "before")
+		for _, user := range []shard.UserID{"goes", "returns"} {
+			e.do(&shard.LeaveGroup{Group: "room", User: user})
+		}
+		e.post("room", "alice", "between")
+		for i := range 100 {
+			e.do(&shard.JoinGroup{Group: "room", User: shard.UserID(fmt.Sprint("guest", i))})
+		}
+		e.do(&shard.JoinGroup{Group: "room", User: "returns"})
+		e.post("room", "alice", "after")
+		synctest.Wait()
+		store.mu.Lock()
+		store.stalled = 0
+		store.mu.Unlock()
+		e.post("room", "alice", "end")
+		told := func(c *client) (cids []string) {
+			for len(cids) == 0 || cids[len(cids)-1] != "end" {
+				frame := c.next()
+				if frame["op"] != "onNewMessage" {
+					continue
+				}
+				for _, m := range frame["args"].(obj)["messages"].([]any) {
+					cids = append(cids, m.(obj)["cid"].(string))
+				}
+			}
+			return cids
+		}
+		wantList(t, "who stays was told", told(stays), []string{"before", "between", "after", "end"})
+		wantList(t, "who returns was told", told(returns), []string{"after", "end"})
+		time.Sleep(time.Second) // until it was asked for again
+		goes.quiet()
+		if e.session("goes").subscription("room") != nil {
+			t.Error("who has left is subscribed")
+		}
+	})
+}
+
+// TestFanOutAllocatesNothingForAMember hands a message to few members and to many.
+func TestFanOutAllocatesNothingForAMember(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
+		allocs := func(members int) float64 {
+			store := newTestStore(t)
+			store.apply(&shard.Configure{Limits: shard.Limits{GroupRate: -1}})
+			store.apply(&shard.CreateGroup{Group: "room", Owner: "alice", By: "alice", Kind: shard.GroupChatroom, Settings: shard.GroupChatroom.Settings()})
+			g := newBareGateway(t, store)
+			var sessions []*session
+			for i := range members {
+				s := bareSession(g, codec)
+				s.user = shard.UserID(fmt.Sprint(i))
+				sub, _, _ := s.attach("room", false)
+				sub.feed.place(sub, store.state.GroupArrival("room"), false)
+				if !sub.feed.park(sub) {
+					t.Fatal("a fresh subscription is behind")
+				}
+				sessions = append(sessions, s)
+			}
+			f, p, n := g.feeds.all["room"], new(pumpState), 0
+			f.reading = true // by this test, not by a pumper
+			return testing.AllocsPerRun(500, func() {
+				n++
+				store.mu.Lock()
+				store.apply(&shard.SendGroup{Group: "room", User: "alice", CID: fmt.Sprint(n), Body: []byte{0xc0}})
+				store.mu.Unlock()
+				f.read(p)
+				f.reading = true
+				for _, s := range sessions {
+					if s.news.n != 1 {
+						t.Fatal("a member is not told")
+					}
+					s.goOn()
+					s.keepTime()
+					s.flush(s.push(p))
+					s.ack(s.window.last)
+				}
+			})
+		}
+		if few, many := allocs(10), allocs(110); many-few > 100*0.05 {
+			t.Errorf("%s: %.1f allocations for 10 members, %.1f for 110, want none for each more", codec.Name(), few, many)
+		}
+	}
 }

@@ -205,7 +205,7 @@ func New(c Config) (*Gateway, error) {
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),
 	}
-	g.feeds.all = make(map[shard.GroupID]*feed)
+	g.feeds.all, g.feeds.most = make(map[shard.GroupID]*feed), maxCached
 	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
 	return g, nil
 }

@@ -26,10 +26,9 @@ func TestGroupsAgainstModel(t *testing.T) {
 	}
 }
 
-// A groupModel is what happened in a group, as one line per item.
+// A groupModel is what is known of a group.
 type groupModel struct {
 	id      shard.GroupID
-	lines   []string
 	members map[shard.UserID]bool
 	next    int
 }

@@ -175,23 +175,16 @@ func (s *testStore) refusal(group shard.GroupID, user shard.UserID) error {
 	return nil
 }
 
-func (s *testStore) Blocks(user, target shard.UserID) (bool, error) {
+func (s *testStore) Standings(asker shard.UserID, users []shard.UserID) []raftstore.Standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state.Blocks(user, target), nil
-}
-
-func (s *testStore) GroupCounts(user shard.UserID) (joined, owned int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return 0, 0, raftstore.ErrUnavailable
-	}
-	for _, ref := range s.state.GroupsOf(user) {
-		joined++
-		if ref.Owner {
-			owned++
+	standings := make([]raftstore.Standing, len(users))
+	for i, user := range users {
+		joined, owned := s.state.GroupCounts(user)
+		standings[i] = raftstore.Standing{Exists: s.state.Exists(user), Blocks: s.state.Blocks(user, asker), Joined: joined, Owned: owned}
+		if s.down || user == s.away {
+			standings[i] = raftstore.Standing{Err: raftstore.ErrUnavailable}
 		}
 	}
-	return joined, owned, nil
+	return standings
 }

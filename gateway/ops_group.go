@@ -57,7 +57,7 @@ func (s *session) createGroup(r request) error {
 	if again {
 		return nil
 	}
-	if err := s.within(s.user, "group", joins|owns); err != nil {
+	if err := s.may(s.user, "group", joins|owns); err != nil {
 		return err
 	}
 	failed := make(failures)
@@ -152,7 +152,7 @@ func (s *session) joinGroup(r request) error {
 		return nil
 	}
 	if info.Role == shard.RoleNone {
-		if err := s.within(s.user, "group", joins); err != nil {
+		if err := s.may(s.user, "group", joins); err != nil {
 			return err
 		}
 	}
@@ -198,7 +198,7 @@ func (s *session) answerJoin(r request) error {
 		return nil
 	}
 	if args.Accept {
-		if err := s.within(cmd.User, "user", joins); err != nil {
+		if err := s.may(cmd.User, "user", joins); err != nil {
 			return err
 		}
 	}
@@ -219,7 +219,7 @@ func (s *session) setGroup(r request) error {
 		return nil
 	}
 	if cmd.Owner != "" && cmd.Owner != s.user {
-		if err := s.within(cmd.Owner, "owner", owns); err != nil {
+		if err := s.may(cmd.Owner, "owner", owns); err != nil {
 			return err
 		}
 	}

@@ -325,6 +325,12 @@ func TestWhoCannotBeAdded(t *testing.T) {
 		if text(t, ok) != `{"added":[],"failed":`+want+`}` {
 			t.Errorf("addMembers = %s", text(t, ok))
 		}
+		e.store.mu.Lock()
+		e.store.away = "carol"
+		e.store.mu.Unlock()
+		if ok := alice.call("addMembers", obj{"group": "team", "users": []any{"carol", "bob"}}); text(t, ok["failed"].([]any)[0]) != `{"code":"unavailable","user":"carol"}` {
+			t.Errorf("addMembers of who cannot be asked about = %s", text(t, ok))
+		}
 		// Who may not add does not learn why they could not be added.
 		bob.refused("addMembers", obj{"group": "team", "users": []any{"nobody"}}, "forbidden")
 		alice.refused("addMembers", obj{"group": "nothing", "users": []any{"nobody"}}, "not_found")

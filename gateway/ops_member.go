@@ -1,10 +1,10 @@
 package gateway
 
 import (
-	"slices"
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -97,12 +97,18 @@ func (s *session) getMembers(r request) error {
 // admit gives those of users who can become members of a group, "" for one that
 // is being made, each once. Why the others cannot is noted in failed.
 func (s *session) admit(group shard.GroupID, users []shard.UserID, failed failures) []shard.UserID {
-	admitted := make([]shard.UserID, 0, len(users))
+	asked := make([]shard.UserID, 0, len(users))
+	seen := map[shard.UserID]bool{s.user: true}
 	for _, user := range users {
-		if user == s.user || slices.Contains(admitted, user) || failed[user] != "" {
-			continue
+		if !seen[user] {
+			seen[user] = true
+			asked = append(asked, user)
 		}
-		if err := s.mayAdd(group, user); err != nil {
+	}
+	admitted := asked[:0]
+	for i, standing := range s.gateway.backend.Standings(s.user, asked) {
+		user := asked[i]
+		if err := s.mayAdd(group, user, &standing); err != nil {
 			failed[user] = refusalOf(err).code
 		} else {
 			admitted = append(admitted, user)
@@ -112,27 +118,18 @@ func (s *session) admit(group shard.GroupID, users []shard.UserID, failed failur
 }
 
 // mayAdd refuses what the shard of the group cannot know of a user.
-func (s *session) mayAdd(group shard.GroupID, user shard.UserID) error {
-	b := s.gateway.backend
-	if s.gateway.config.KnownUsersOnly {
-		known, err := b.Exists(user)
-		if err != nil {
-			return err
-		}
-		if !known {
-			return &refusal{code: protocol.CodeNotFound, message: "users: there is no user " + string(user)}
-		}
-	}
-	blocks, err := b.Blocks(user, s.user)
-	if err != nil {
-		return err
-	}
-	if blocks {
+func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *raftstore.Standing) error {
+	switch {
+	case standing.Err != nil:
+		return standing.Err
+	case s.gateway.config.KnownUsersOnly && !standing.Exists:
+		return &refusal{code: protocol.CodeNotFound, message: "users: there is no user " + string(user)}
+	case standing.Blocks:
 		return &refusal{code: protocol.CodeForbidden, message: "users: " + string(user) + " has blocked you"}
 	}
-	full := s.within(user, "users", joins)
+	full := s.within(standing, "users: "+string(user), joins)
 	if full != nil && group != "" {
-		if info, _, err := b.Group(group, user); err == nil && info.Role != shard.RoleNone {
+		if info, _, err := s.gateway.backend.Group(group, user); err == nil && info.Role != shard.RoleNone {
 			return nil // he is there already
 		}
 	}
@@ -145,19 +142,24 @@ const (
 	owns
 )
 
-// within refuses a user who is in, or owns, as many groups as he may. It asks his
-// shard, where letters of groups may still be on their way: he may come to some
-// more while they are.
-func (s *session) within(user shard.UserID, field string, what int) error {
+// may refuses a user who is in, or owns, as many groups as he may.
+func (s *session) may(user shard.UserID, field string, what int) error {
+	standing := &s.gateway.backend.Standings("", []shard.UserID{user})[0]
+	if standing.Err != nil {
+		return standing.Err
+	}
+	return s.within(standing, field+": "+string(user), what)
+}
+
+// within is may for a standing. Letters of groups may be on their way to the
+// user's shard: he may come to some more while they are.
+func (s *session) within(standing *raftstore.Standing, who string, what int) error {
 	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
-	joined, owned, err := s.gateway.backend.GroupCounts(user)
 	switch {
-	case err != nil:
-		return err
-	case what&joins != 0 && maxJoined >= 0 && joined >= maxJoined:
-		return &refusal{protocol.CodeRateLimited, field + ": " + string(user) + " is in as many groups as a user may be", time.Hour}
-	case what&owns != 0 && maxOwned >= 0 && owned >= maxOwned:
-		return &refusal{protocol.CodeRateLimited, field + ": " + string(user) + " owns as many groups as a user may", time.Hour}
+	case what&joins != 0 && maxJoined >= 0 && standing.Joined >= maxJoined:
+		return &refusal{protocol.CodeRateLimited, who + " is in as many groups as a user may be", time.Hour}
+	case what&owns != 0 && maxOwned >= 0 && standing.Owned >= maxOwned:
+		return &refusal{protocol.CodeRateLimited, who + " owns as many groups as a user may", time.Hour}
 	}
 	return nil
 }

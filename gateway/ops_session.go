@@ -23,17 +23,25 @@ func (s *session) login(r request) error {
 		outcome = refusalOf(err).code
 	}
 	s.gateway.metrics.logins.WithLabelValues(outcome).Inc()
-	return s.endUnauthorized(r, err)
+	return s.endRefused(r, err)
 }
 
-// endUnauthorized ends the session, after an answer, when err says that a token
-// was refused. Other errors are handed on.
-func (s *session) endUnauthorized(r request, err error) error {
-	if err == nil || refusalOf(err).code != protocol.CodeUnauthorized {
+// endRefused ends the session, after an answer, when err says that a token was
+// refused or that its user is suspended. Other errors are handed on.
+func (s *session) endRefused(r request, err error) error {
+	if err == nil {
+		return nil
+	}
+	why := closedBadToken
+	switch refusalOf(err).code {
+	case protocol.CodeUnauthorized:
+	case protocol.CodeForbidden:
+		why = closedSuspended
+	default:
 		return err
 	}
 	s.refuse(r, err)
-	s.end(closedBadToken)
+	s.end(why)
 	return nil
 }
 
@@ -46,10 +54,11 @@ func (s *session) tryLogin(r request) error {
 		return err
 	}
 	g := s.gateway
-	user, expires, err := s.verify(args.Token)
+	id, err := s.verify(args.Token)
 	if err != nil {
 		return err
 	}
+	user, expires := id.user, id.expires
 	if wait, ok := g.logins.take(string(user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "too many logins of this user", wait}
 	}
@@ -62,6 +71,7 @@ func (s *session) tryLogin(r request) error {
 	sync, err := g.backend.Login(ctx, &shard.Login{
 		User: user, Device: args.Device, Platform: args.Platform, Policy: g.config.Policy,
 		AutoRead: args.AutoRead, HasSince: args.HasSince, Since: args.Since,
+		IssuedAt: id.issued,
 	}, recentsModes[args.Recents], s)
 	if err != nil {
 		return err
@@ -96,13 +106,14 @@ func (s *session) enter(r request) {
 
 // verify checks a token. Why one is refused is for the log: it would only help
 // whoever forges them.
-func (s *session) verify(token string) (shard.UserID, time.Time, error) {
-	user, expires, err := s.gateway.auth.verify(token)
+func (s *session) verify(token string) (identity, error) {
+	id, err := s.gateway.auth.verify(token)
 	if err != nil {
 		s.gateway.log.Debug("token refused", "address", s.address, "user", s.user, "error", err)
-		return "", time.Time{}, &refusal{code: protocol.CodeUnauthorized, message: "token: is not valid"}
+		return identity{}, &refusal{code: protocol.CodeUnauthorized, message: "token: is not valid"}
 	}
-	return user, expires, nil
+	id.issued = min(id.issued, s.gateway.backend.Now()) // whatever its maker's clock said
+	return id, nil
 }
 
 // expireAt sets when the token ends the session. The caller holds mu.
@@ -137,19 +148,38 @@ func (s *session) refreshToken(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	user, expires, err := s.verify(args.Token)
-	if err == nil && user != s.user {
+	id, err := s.verify(args.Token)
+	if err == nil && id.user != s.user {
 		err = &refusal{code: protocol.CodeUnauthorized, message: "token: belongs to another user"}
 	}
 	if err != nil {
-		return s.endUnauthorized(r, err)
+		return s.endRefused(r, err)
 	}
+	s.start(r)
+	s.submits.Add(1)
+	cmd := &shard.RefreshToken{User: s.user, Session: s.number, IssuedAt: id.issued}
+	s.gateway.backend.Submit(cmd, func(result shard.Result, err error) {
+		defer s.submits.Done()
+		if err == nil {
+			err = result.Err()
+		}
+		if err == nil {
+			s.refreshed(r, id.expires)
+		} else if err = s.endRefused(r, err); err != nil {
+			s.refuse(r, err)
+		}
+		s.finish(r)
+	})
+	return nil
+}
+
+// refreshed has the session live as long as its new token.
+func (s *session) refreshed(r request, expires time.Time) {
 	s.mu.Lock()
 	s.expireAt(expires)
 	s.wakeLocked() // the pump sets the timer
 	s.mu.Unlock()
 	s.reply(r, &protocol.RefreshOK{Exp: expires.UnixMilli()})
-	return nil
 }
 
 func (s *session) acknowledge(r request) error {

@@ -22,6 +22,7 @@ type testStore struct {
 	groupWatchers map[shard.GroupID][]raftstore.GroupWatcher
 	background    map[sessionOf]bool // as the gateway said
 	down          bool               // reads and commands get ErrUnavailable
+	away          shard.UserID       // his shard gives no Standing
 	commands      []shard.Command    // all that were applied, if recorded
 	record        bool
 

@@ -171,5 +171,5 @@ func (g *group) matchJSON(b []byte, number uint64, known []*groupMessage) (f kno
 		return f, false
 	}
 	f.cursor = b[1:]
-	return f, bytes.IndexAny(f.cursor, `"\`) < 0
+	return f, !bytes.ContainsAny(f.cursor, `"\`)
 }

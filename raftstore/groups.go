@@ -125,20 +125,6 @@ func (s *Store) GroupsOf(ctx context.Context, user shard.UserID) ([]shard.GroupR
 	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []shard.GroupRef { return st.GroupsOf(user) })
 }
 
-// GroupCounts tells of how many groups a user is a member, and how many he
-// owns, as far as his shard has heard.
-func (s *Store) GroupCounts(user shard.UserID) (joined, owned int, err error) {
-	err = s.read(user, func(st *shard.State, _ int64) {
-		for _, ref := range st.GroupsOf(user) {
-			joined++
-			if ref.Owner {
-				owned++
-			}
-		}
-	})
-	return joined, owned, err
-}
-
 func (s *Store) groupHistory(q shard.HistoryQuery, page *shard.Page) error {
 	var refused *shard.RefusedError
 	err := s.readGroup(q.Group, func(st *shard.State, now int64) {

@@ -95,11 +95,9 @@ func TestGroupOfSeveralShards(t *testing.T) {
 			wantGroups(t, s, alice, group)
 			wantGroups(t, s, bob, group)
 			wantGroups(t, s, carol, group)
-			if joined, owned, err := s.GroupCounts(alice); joined != 1 || owned != 1 || err != nil {
-				t.Errorf("GroupCounts(owner) = %d, %d, %v; want 1, 1", joined, owned, err)
-			}
-			if joined, owned, err := s.GroupCounts(bob); joined != 1 || owned != 0 || err != nil {
-				t.Errorf("GroupCounts(member) = %d, %d, %v; want 1, 0", joined, owned, err)
+			want := []Standing{{Joined: 1, Owned: 1}, {Joined: 1}, {}, {Joined: 1}}
+			if got := s.Standings("", []shard.UserID{alice, bob, "nobody", carol}); !slices.Equal(got, want) {
+				t.Errorf("Standings = %v, want %v", got, want)
 			}
 			before := ear.woken()
 			for n := range 5 {

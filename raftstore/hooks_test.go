@@ -281,7 +281,10 @@ func TestHooksHearOfGroups(t *testing.T) {
 	quiet := shard.GroupChatroom.Settings() // has no unread
 	propose(&shard.CreateGroup{Group: "room", By: "owner", Owner: "owner", Kind: shard.GroupChatroom, Settings: quiet, Members: members})
 	for _, user := range members {
-		eventually(t, "membership known", func() bool { joined, _, err := s.GroupCounts(user); return err == nil && joined == 2 })
+		eventually(t, "membership known", func() bool {
+			refs, err := s.GroupsOf(t.Context(), user)
+			return err == nil && len(refs) == 2
+		})
 	}
 	login(t, s, "m005", "phone", &ear{})
 	tablet := login(t, s, "m300", "tablet", &ear{})

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/belfry-im/belfry/shard"
@@ -132,13 +133,24 @@ func TestPresenceThroughAGroup(t *testing.T) {
 	}
 }
 
-func TestBlocks(t *testing.T) {
+func TestStandings(t *testing.T) {
 	s, alice, bob := acquainted(t)
-	if blocks, err := s.Blocks(bob, alice); blocks || err != nil {
-		t.Errorf("Blocks = %v, %v", blocks, err)
-	}
+	login(t, s, bob, "phone", &ear{})
 	block(t, s, bob, alice)
-	if blocks, err := s.Blocks(bob, alice); !blocks || err != nil {
-		t.Errorf("Blocks after a block = %v, %v", blocks, err)
+	users := []shard.UserID{bob, alice}
+	if got := s.Standings(alice, users); got[0] != (Standing{Exists: true, Blocks: true}) || got[1] != (Standing{}) {
+		t.Errorf("Standings = %+v, want bob there and blocking", got)
+	}
+	if got := s.Standings("", users); got[0].Blocks {
+		t.Errorf("Standings for nobody = %+v, want no block", got)
+	}
+	if err := s.stopShard(1); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Standings(alice, users); !errors.Is(got[0].Err, ErrUnavailable) || got[1].Err != nil {
+		t.Errorf("Standings with bob's shard down = %+v, want ErrUnavailable for him alone", got)
+	}
+	if err := s.resumeShard(1); err != nil {
+		t.Fatal(err)
 	}
 }

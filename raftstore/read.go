@@ -67,12 +67,6 @@ func (s *Store) Exists(user shard.UserID) (exists bool, err error) {
 	return exists, err
 }
 
-// Blocks tells whether a user has blocked another one.
-func (s *Store) Blocks(user, target shard.UserID) (blocks bool, err error) {
-	err = s.read(user, func(st *shard.State, _ int64) { blocks = st.Blocks(user, target) })
-	return blocks, err
-}
-
 // Recents lists the recent conversations, newest first, as of now; last[i] is
 // the last message of conversations[i].
 func (s *Store) Recents(ctx context.Context, user shard.UserID) (conversations []shard.Conversation, last []shard.Message, err error) {

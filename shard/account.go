@@ -1,9 +1,6 @@
 package shard
 
-import (
-	"strings"
-	"unsafe"
-)
+import "unsafe"
 
 // An account holds what an administrator has set of a user. It is replaced,
 // never changed: a snapshot may share it.
@@ -38,17 +35,14 @@ func (s *State) setAccount(u *user, a account) {
 	}
 }
 
-// isUser tells a user's name from none, and from the key of a group.
-func isUser(name UserID) bool { return name != "" && !strings.HasPrefix(string(name), groupPrefix) }
-
 func (s *State) applySetUser(c *SetUser, r *Result) {
 	sl := s.slotFor(c.User)
 	switch {
 	case sl == nil:
 		r.Code = CodeMoved
 		return
-	case !isUser(c.User):
-		*r = Result{Code: CodeBadRequest, Detail: "user: must be one"}
+	case c.User == "":
+		*r = Result{Code: CodeBadRequest, Detail: "user: must not be empty"}
 		return
 	case c.HistoryTTL != nil && (*c.HistoryTTL < 0 || *c.HistoryTTL > MaxHistoryTTL):
 		*r = Result{Code: CodeBadRequest, Detail: "historyTTL: must be within 0 and 87600h"}
@@ -141,10 +135,6 @@ func (s *State) applyRefreshToken(c *RefreshToken, r *Result) {
 func (s *State) applySetRead(c *SetRead, r *Result) {
 	u, i, known := s.request(c.User, 0, Request{}, c.Peer, r)
 	if !known {
-		return
-	}
-	if u.team != nil {
-		*r = Result{Code: CodeNotFound, Detail: "user: is none"}
 		return
 	}
 	cv := &u.convs.items[i]

@@ -9,7 +9,7 @@ func (s *State) applyEraseUser(c *EraseUser, r *Result) {
 		return
 	}
 	u := s.mutate(sl, c.User, false)
-	if u == nil || u.team != nil {
+	if u == nil {
 		return
 	}
 	if c.From == 0 {

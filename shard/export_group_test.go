@@ -119,3 +119,43 @@ func ReviveMember(s *State, id GroupID, name UserID) {
 		m.joinedAt = firstArrival + 1
 	}
 }
+
+// HiddenBytes gives the bytes that the hides of a group are said to take, and
+// what they come to one by one.
+func HiddenBytes(s *State, id GroupID) (said, want int) {
+	u := s.lookupGroup(id)
+	if u == nil || u.team == nil {
+		return 0, 0
+	}
+	var counted team
+	for name, marks := range u.team.hides {
+		counted.setHides(name, marks)
+	}
+	return u.team.hidden, counted.hidden
+}
+
+// LetterBytes adds up all letters that wait, those of frozen slots included.
+func LetterBytes(s *State) (n int) {
+	for _, sl := range s.slots {
+		if sl == nil {
+			continue
+		}
+		for number := range sl.users.all {
+			u := s.user(number)
+			for i := range u.outbox {
+				for _, b := range u.outbox[i].bytes {
+					n += len(b)
+				}
+			}
+			if u.team == nil {
+				continue
+			}
+			for _, waiting := range u.team.notices {
+				for _, l := range waiting {
+					n += len(l.bytes)
+				}
+			}
+		}
+	}
+	return n
+}

@@ -230,3 +230,31 @@ func LooksErased(s *State, name, peer UserID) (first uint64, ok bool) {
 		x.marks.n+x.lost.n+x.gone.n == 0 && (c.gone == gapDeleted || c.log.Next() == 1)
 	return c.log.First(), ok
 }
+
+// ForgetImports forgets what was imported.
+func ForgetImports(s *State, name UserID) {
+	u := s.spoilt(name)
+	if u == nil {
+		return
+	}
+	for i := range u.convs.items {
+		s.forgetImport(u, i)
+	}
+}
+
+// ForgetStub forgets the letters of a conversation that was erased.
+func ForgetStub(s *State, name, peer UserID) {
+	if _, erased := LooksErased(s, name, peer); !erased {
+		return
+	}
+	if _, c := s.spoiltConv(name, peer); c != nil && c.log.Next() > 1 {
+		c.lettersIn, c.lettersOut = 0, 0
+	}
+}
+
+// ForgetSettings forgets what an administrator has set.
+func ForgetSettings(s *State, name UserID) {
+	if u := s.spoilt(name); u != nil {
+		s.setAccount(u, account{})
+	}
+}

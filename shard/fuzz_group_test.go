@@ -1,6 +1,9 @@
 package shard
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 // groupStory goes on with story: a batch of each kind of command on groups.
 // zoe is a member of a group whose shard is not hers.
@@ -47,7 +50,7 @@ func readGroups(s *State, user UserID, b *Batch, p *Page) {
 	for _, id := range []GroupID{"team", "live", ""} {
 		cursor := s.GroupCursor(id, s.GroupArrival(id))
 		for _, ask := range []GroupAsk{{Group: id}, {Group: id, HasCursor: true, Cursor: cursor}, {Group: id, HasCursor: true, Cursor: s.GroupCursor(id, 2)}} {
-			s.SyncGroups(user, []GroupAsk{ask}, 2, 1000, now)
+			s.SyncGroups(user, []GroupAsk{ask}, 2, 3, now)
 		}
 		s.Group(id, user)
 		s.Members(id, user, 2)
@@ -117,4 +120,88 @@ func TestStoryIsNotRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRestoreOfGroupsAllocatesLittle is TestRestoreAllocatesLittle for groups.
+func TestRestoreOfGroupsAllocatesLittle(t *testing.T) {
+	const many = 100_000
+	hides := make([]mark, many)
+	for i := range hides {
+		hides[i] = mark{seq: uint64(i), reason: gapDeleted}
+	}
+	names := make([]UserID, many)
+	for i := range names {
+		names[i] = UserID(fmt.Sprintf("%05d", i))
+	}
+	tests := map[string]func(*State, *user){
+		"members": func(s *State, u *user) {
+			for _, name := range names[:many/10] {
+				s.addMember(u, name, member{role: RoleMember, from: 1})
+			}
+		},
+		"hides of one": func(s *State, u *user) {
+			s.addMember(u, "u", member{role: RoleMember, from: 1})
+			u.team.hides = map[UserID][]mark{"u": hides}
+		},
+		"hides of many": func(s *State, u *user) {
+			u.team.hides = map[UserID][]mark{}
+			for _, name := range names[:many/10] {
+				s.addMember(u, name, member{role: RoleMember, from: 1})
+				u.team.hides[name] = hides[:1]
+			}
+		},
+		"requests": func(_ *State, u *user) { u.team.requests = make([]JoinRequest, many) },
+		"events": func(_ *State, u *user) {
+			u.arrival = many
+			for i := range uint64(many) {
+				u.team.events = append(u.team.events, GroupEvent{Arrival: i + 1})
+			}
+		},
+		"users of events": func(_ *State, u *user) {
+			u.arrival = many
+			for i := range uint64(keptEvents) {
+				u.team.events = append(u.team.events, GroupEvent{Arrival: i + 1, Users: make([]UserID, maxUsers)})
+			}
+		},
+		"recalls": func(_ *State, u *user) {
+			u.arrival = many
+			for i := range uint64(many) {
+				u.team.recalls = append(u.team.recalls, teamRecall{arrival: i + 1})
+			}
+		},
+		"notices": func(_ *State, u *user) {
+			u.team.notices = map[UserID][]notice{}
+			for _, name := range names[:many/10] {
+				l := AppendLetter(nil, &Letter{Kind: LetterJoined, From: u.name, To: name, Number: 1})
+				u.team.notices[name] = []notice{{version: 1, bytes: l}}
+			}
+		},
+		"notices to one": func(_ *State, u *user) {
+			u.team.notices = map[UserID][]notice{}
+			for n := range uint64(many / 10) {
+				l := AppendLetter(nil, &Letter{Kind: LetterJoined, From: u.name, To: "u", Number: n + 1})
+				u.team.notices["u"] = append(u.team.notices["u"], notice{version: n + 1, bytes: l})
+			}
+		},
+	}
+	for name, fill := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := NewState(1)
+			u := &user{name: "group g"}
+			s.open(u, "")
+			u.team = &team{id: "g", kind: GroupPublic, settings: GroupPublic.Settings()}
+			fill(s, u)
+			checkRestoreBytes(t, frameRecord(appendUser(s, u)))
+		})
+	}
+	t.Run("groups of a user", func(t *testing.T) {
+		s := NewState(1)
+		u := &user{name: "u"}
+		for _, name := range names {
+			ref := teamRef{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name)), version: 1}
+			copy(s.arena.Bytes(ref.name, len(name)), name)
+			u.teams.add(s.arena, ref)
+		}
+		checkRestoreBytes(t, frameRecord(appendUser(s, u)))
+	})
 }

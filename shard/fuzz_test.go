@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
@@ -23,8 +24,14 @@ func story() [][]byte {
 	send := func(from, to UserID, cid string, ttl uint32) *Send {
 		return &Send{User: from, To: to, ID: MsgID{1}, CID: cid, Body: []byte{0xa1, 'x'}, TTL: ttl, Mentions: []string{"bob"}}
 	}
+	imported := func(user, peer UserID, own bool) *Import {
+		return &Import{User: user, Peer: peer, Stream: 7, Unread: true, Rows: []ImportRow{
+			{Row: 1, Own: own, Time: storyTime - 1000, ID: MsgID{2}, CID: "i", Body: []byte{1}},
+			{Row: 3, Own: !own, Peer: 2, Time: storyTime, TTL: 60, ID: MsgID{3}, CID: "j", Mentions: []string{"bob"}, Body: []byte{2}},
+		}}
+	}
 	batches := [][]Command{
-		{open("alice"), open("bob"), open("group team"), open("group live"), open("carol"), &FreezeSlot{Slot: SlotOf("carol")}, &DropSlot{Slot: SlotOf("carol")}},
+		{open("alice"), open("bob"), open("dave"), open("group team"), open("group live"), open("group old"), open("carol"), &FreezeSlot{Slot: SlotOf("carol")}, &DropSlot{Slot: SlotOf("carol")}},
 		{&Configure{Limits: Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
 		{&ConfigureHooks{Bytes: 100}},
 		{&Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasSince: true, Since: "?"}},
@@ -41,6 +48,12 @@ func story() [][]byte {
 		{&Expire{LastSlot: Slots - 1}},
 		{&Retain{Cutoff: storyTime + 3500, MaxWork: 1000}},
 		{&Logout{User: "alice", Session: 1}},
+		{&Login{User: "alice", Device: "tablet", IssuedAt: storyTime}, &RefreshToken{User: "alice", Session: 2, IssuedAt: storyTime + 1}},
+		{&SetUser{User: "bob", HistoryTTL: new(30 * 24 * time.Hour), Suspended: new(true), TokensFrom: new(int64(storyTime))}},
+		{imported("bob", "dave", true), imported("dave", "bob", false), &SetRead{User: "bob", Peer: "dave"}},
+		{&CreateGroup{Group: "old", Owner: "alice", Kind: GroupPrivate, Settings: GroupPrivate.Settings(), Members: []UserID{"bob"}}},
+		{&ImportGroup{Group: "old", Stream: 7, Unread: true, Rows: []ImportRow{{Row: 1, From: "bob", Time: storyTime, CID: "i", Body: []byte{1}}}}},
+		{&EraseUser{User: "dave", MaxWork: 1}},
 	}
 	batches = append(batches, groupStory()...)
 	encoded := make([][]byte, len(batches))
@@ -145,10 +158,19 @@ func readAll(s *State) {
 			s.History(HistoryQuery{User: name, Peer: peer, Limit: 100, MaxBytes: 1 << 20}, &p, now)
 			s.History(HistoryQuery{User: name, Peer: peer, HasAfter: true, Limit: 1, MaxBytes: 1}, &p, now)
 		}
+		s.User(name, now)
+		s.Unread(name, now)
+		s.UnreadSeqs(name, "alice", now)
+		s.ImportView(name, "alice", 7, now)
+		s.SeqOf(name, "alice", MsgID{1})
+		s.ConversationsOf(name, 0, 10, now)
 		s.Checksum(SlotOf(string(name)))
 		readGroups(s, name, &b, &p)
 	}
 	s.Letters(func(Posted) bool { return true })
+	s.Count(0, Slots-1)
+	s.AppendUsers(nil, 0, Slots-1, "", "")
+	s.AppendGroups(nil, 0, Slots-1, "", "")
 }
 
 func FuzzDecodeLetter(f *testing.F) {
@@ -188,7 +210,7 @@ func FuzzRestore(f *testing.F) {
 	whole := snapshot(s)
 	f.Add(whole, false)
 	f.Add(whole[:len(whole)/2], false)
-	for _, name := range []UserID{"alice", "bob", "group team", "group live"} {
+	for _, name := range []UserID{"alice", "bob", "dave", "group team", "group live", "group old"} {
 		f.Add(appendUser(s, s.lookup(name)), true)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, record bool) {
@@ -236,11 +258,21 @@ func appendUser(s *State, u *user) (b []byte) {
 func frameRecord(record []byte) []byte {
 	s := NewState(1)
 	head := append([]byte{frameHeader}, snapshotMagic...)
-	head = appendInt(appendUint(append(head, snapshotVersion), s.epoch), s.now)
+	head = appendUint(append(head, snapshotVersion), s.epoch)
+	head = appendInt(appendInt(head, s.now), s.cutoff)
 	b := appendFrame(nil, appendLimits(head, s.limits))
 	b = appendFrame(b, appendBool(appendUint([]byte{frameSlot}, 7), false))
 	b = append(b, record...)
 	return appendFrame(b, binary.LittleEndian.AppendUint64([]byte{frameEnd}, xxhash.Sum64(b)))
+}
+
+func TestFramedRecordIsRestored(t *testing.T) {
+	s := storyState()
+	for _, name := range []UserID{"alice", "group team"} {
+		if _, err := Restore(bytes.NewReader(frameRecord(appendUser(s, s.lookup(name)))), 1); err != nil {
+			t.Errorf("Restore of the record of %s = %v, want nil", name, err)
+		}
+	}
 }
 
 func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
@@ -320,6 +352,11 @@ func TestRestoreAllocatesLittle(t *testing.T) {
 			s.out = &Outcome{}
 			for range many {
 				s.store(u, i, &ring.Entry{Flags: ring.Own})
+			}
+		},
+		"imports": func(s *State, u *user) {
+			for i := range many / 10 {
+				s.markImported(u, s.open(u, UserID(strconv.Itoa(i))), importMark{row: 1})
 			}
 		},
 		"conversations": func(s *State, u *user) {

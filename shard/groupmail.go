@@ -148,6 +148,23 @@ func (s *State) GroupsOf(name UserID) []GroupRef {
 	return s.groupsOf(u)
 }
 
+// GroupCounts tells of how many groups a user is a member, and how many he owns.
+func (s *State) GroupCounts(name UserID) (joined, owned int) {
+	u := s.lookup(name)
+	if u == nil {
+		return 0, 0
+	}
+	for i := range u.teams.items {
+		if flags := u.teams.items[i].flags; flags&refJoined != 0 {
+			joined++
+			if flags&refOwner != 0 {
+				owned++
+			}
+		}
+	}
+	return joined, owned
+}
+
 func (s *State) groupsOf(u *user) []GroupRef {
 	var refs []GroupRef
 	for i := range u.teams.items {

@@ -155,13 +155,23 @@ func (l *loader) teams(d *decoder) {
 	}
 }
 
+// few is count for a list that is never longer than most.
+func (d *decoder) few(size, most int) int {
+	n := d.count(size)
+	if n > most {
+		d.fail(errMalformed)
+		return 0
+	}
+	return n
+}
+
 func (l *loader) group(d *decoder) {
 	t := &team{
 		id: d.group(), kind: d.groupKind(), settings: d.settings(), title: d.text(MaxGroupName),
 		properties: slices.Clone(d.blob(MaxGroupProperties)), owner: d.user(), created: d.int(), dismissed: d.int(),
 		salt: d.uint(), version: d.uint(), rateFull: d.int(), forgotten: d.uint(), recallsGone: d.uint(),
 	}
-	for range d.count(3) {
+	for range d.few(3, maxRequests) {
 		t.requests = append(t.requests, JoinRequest{User: d.user(), Message: d.text(MaxJoinMessage), Time: d.int()})
 	}
 	last := uint64(0)
@@ -171,7 +181,7 @@ func (l *loader) group(d *decoder) {
 		}
 		last = arrival
 	}
-	for range d.count(5) {
+	for range d.few(5, keptEvents) {
 		e := GroupEvent{
 			Kind: GroupEventKind(d.byte()), Group: t.id, By: d.user(), Users: d.users(), Time: d.int(), Arrival: d.uint(),
 		}
@@ -179,7 +189,7 @@ func (l *loader) group(d *decoder) {
 		t.events = append(t.events, e)
 	}
 	last = 0
-	for range d.count(5) {
+	for range d.few(5, keptRecalls) {
 		rc := teamRecall{arrival: d.uint(), from: d.uint(), to: d.uint(), by: d.user(), sender: d.user()}
 		ascends(rc.arrival)
 		t.recalls = append(t.recalls, rc)
@@ -188,8 +198,7 @@ func (l *loader) group(d *decoder) {
 		d.fail(errMalformed)
 		return
 	}
-	l.u.team = t
-	l.s.weigh(t)
+	l.u.team = t // weighed when all of it was read
 }
 
 func (l *loader) members(d *decoder) {
@@ -202,7 +211,7 @@ func (l *loader) members(d *decoder) {
 			*v = d.uint()
 		}
 		var hides []mark
-		for range d.count(3) {
+		for range d.few(3, maxHides) {
 			hides = append(hides, mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: gapDeleted})
 		}
 		n := len(t.members.items)
@@ -214,11 +223,7 @@ func (l *loader) members(d *decoder) {
 		}
 		s.addMember(u, name, m)
 		if len(hides) > 0 {
-			if t.hides == nil {
-				t.hides = make(map[UserID][]mark)
-			}
-			t.hides[name] = hides
-			s.weigh(t)
+			t.setHides(UserID(name), hides)
 		}
 	}
 }

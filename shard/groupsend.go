@@ -293,10 +293,7 @@ func (s *State) applyHideMessages(c *HideMessages, r *Result) {
 			hides[i].arrival = at
 		}
 	}
-	if t.hides == nil {
-		t.hides = make(map[UserID][]mark)
-	}
-	t.hides[c.User] = hides
+	t.setHides(c.User, hides)
 	s.weigh(t)
 }
 

@@ -86,8 +86,8 @@ func (s *State) applyImport(c *Import, r *Result) {
 		r.Code = CodeMoved
 		return
 	}
-	if !isUser(c.User) || !isUser(c.Peer) {
-		*r = Result{Code: CodeBadRequest, Detail: "conv: both must be users"}
+	if c.User == "" || c.Peer == "" {
+		*r = Result{Code: CodeBadRequest, Detail: "conv: both users must be named"}
 		return
 	}
 	if !s.checkImport(c.Rows, r) {

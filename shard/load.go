@@ -84,6 +84,9 @@ func (l *loader) finish() {
 		l.err = fmt.Errorf("user %q: %w", u.name, errMalformed)
 		return
 	}
+	if u.team != nil {
+		l.s.weigh(u.team)
+	}
 	order := l.order[:0]
 	for i := range u.convs.items {
 		if u.activity(&u.convs.items[i]) > 0 {

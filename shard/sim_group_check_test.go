@@ -85,7 +85,7 @@ func (w *world) checkGroup(id shard.GroupID) {
 		if !slices.Equal(got, want) {
 			w.failf("GroupUnread(%s, %s) = %v, want %v", id, user, got, want)
 		}
-		views := state.SyncGroups(user, asks, 0, 0, now)
+		views := state.SyncGroups(user, asks, 0, 1000, now)
 		if !g.settings.Stored {
 			if len(views) != 0 {
 				w.failf("SyncGroups(%s) = a view of %s, want none", user, id)
@@ -134,6 +134,9 @@ func (w *world) exploreGroup(id shard.GroupID) {
 		return
 	}
 	g := w.model.group(id)
+	if said, want := shard.HiddenBytes(state, id); said != want && w.spoil == nil {
+		w.failf("%s: %d bytes of hides, want %d", id, said, want)
+	}
 	w.checkGroupMembers(state, g)
 	for range 2 {
 		user := w.anyMember(g, shard.RoleMember)

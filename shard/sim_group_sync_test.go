@@ -28,9 +28,9 @@ func (w *world) checkGroupViews(state *shard.State, user shard.UserID, now int64
 	if w.chance(30) {
 		backlog = 100
 	}
-	most := 1000
-	if w.chance(30) {
-		most = w.rng.IntN(20)
+	most := 1 + w.rng.IntN(20)
+	if w.chance(50) {
+		most = 1000
 	}
 	got := state.SyncGroups(user, w.passed(asks), backlog, most, now)
 	var want []groupWant

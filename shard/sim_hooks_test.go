@@ -123,6 +123,8 @@ func (w *world) checkHooks(sh *simShard) {
 	}
 	if m := got[w.hookRng.IntN(len(got))]; m.Group == "" {
 		w.checkQueued(sh, m)
+	} else {
+		w.checkGroupQueued(sh, m)
 	}
 }
 
@@ -154,6 +156,46 @@ func (w *world) checkQueued(sh *simShard, m shard.Stored) {
 	for _, c := range sync.Conversations {
 		if c.Peer == m.Peer && (c.Unread != info.Unread || c.Muted != info.Muted) {
 			w.failf("Queued(%v): unread %d, muted %v, want %d, %v", m, info.Unread, info.Muted, c.Unread, c.Muted)
+		}
+	}
+}
+
+// checkGroupQueued reads who has a message of a group unread, some members at a
+// time, and compares with what makes up the unread of each.
+func (w *world) checkGroupQueued(sh *simShard, m shard.Stored) {
+	now := sh.leader.Now() + int64(w.hookRng.IntN(readAhead))
+	away := func(user shard.UserID) bool { return len(user)%3 > 0 }
+	var got []shard.QueuedMember
+	var b shard.Batch
+	after := shard.UserID("")
+	for more := true; more; {
+		room := 1 + w.hookRng.IntN(3)
+		after, more = sh.leader.GroupQueued(m.Group, m.Seq, after, 1+w.hookRng.IntN(4), away, &b, now, func(q shard.QueuedMember) bool {
+			got = append(got, q)
+			room--
+			return room > 0
+		})
+	}
+	var want []shard.QueuedMember
+	members, _ := sh.leader.Members(m.Group, "", 1000)
+	for _, member := range members {
+		unread := sh.leader.GroupUnread(m.Group, member.User, now)
+		if away(member.User) && slices.Contains(unread, m.Seq) {
+			want = append(want, shard.QueuedMember{User: member.User, QueuedInfo: shard.QueuedInfo{Unread: len(unread)}})
+		}
+		if n := sh.leader.MemberUnread(m.Group, member.User, now); n != len(unread) {
+			w.failf("MemberUnread(%s, %s) = %d, want %d", m.Group, member.User, n, len(unread))
+		}
+	}
+	for i := range got {
+		got[i].Muted = false // a wish of the member that no unread depends on
+	}
+	if !slices.Equal(got, want) {
+		w.failf("GroupQueued(%v) = %v, want %v", m, got, want)
+	}
+	for _, copied := range b.Messages {
+		if copied.Group != m.Group || copied.Seq != m.Seq {
+			w.failf("GroupQueued(%v) gave message %d of %s", m, copied.Seq, copied.Group)
 		}
 	}
 }

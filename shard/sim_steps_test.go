@@ -506,6 +506,9 @@ func (w *world) readAll() {
 			if got, want := state.Usage().Messages, shard.LogBytes(state); got != want {
 				w.failf("Usage().Messages = %d, want %d", got, want)
 			}
+			if got, want := state.Usage().Letters, shard.LetterBytes(state); got != want {
+				w.failf("Usage().Letters = %d, want %d", got, want)
+			}
 		}
 	}
 }

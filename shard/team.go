@@ -29,6 +29,7 @@ type team struct {
 
 	members  array[member] // by name
 	hides    map[UserID][]mark
+	hidden   int           // bytes of hides, see setHides
 	requests []JoinRequest // oldest first
 	ttls     uint32        // entries of the log that have a ttl
 
@@ -170,7 +171,7 @@ func (s *State) dropMember(u *user, i int) {
 	s.arena.Free(m.name, int(m.nameLen))
 	t.members.items = slices.Delete(t.members.items, i, i+1)
 	if t.hides[name] != nil {
-		delete(t.hides, name)
+		t.setHides(name, nil)
 		s.weigh(t)
 	}
 	if len(t.members.items) == 0 {
@@ -190,15 +191,32 @@ func (s *State) role(t *team, who UserID) Role {
 	return RoleNone
 }
 
+// setHides replaces what a member has hidden from himself.
+func (t *team) setHides(name UserID, marks []mark) {
+	weight := func(marks []mark) int {
+		if len(marks) == 0 {
+			return 0
+		}
+		return 96 + len(marks)*int(unsafe.Sizeof(mark{}))
+	}
+	t.hidden += weight(marks) - weight(t.hides[name])
+	if len(marks) == 0 {
+		delete(t.hides, name)
+		return
+	}
+	if t.hides == nil {
+		t.hides = make(map[UserID][]mark)
+	}
+	t.hides[name] = marks
+}
+
 // weigh counts what a team takes of the heap.
 func (s *State) weigh(t *team) {
 	n := int(unsafe.Sizeof(*t)) + len(t.title) + len(t.properties) + len(t.requests)*128 + len(t.recalls)*96
 	for _, e := range t.events {
 		n += int(unsafe.Sizeof(e)) + 32*len(e.Users)
 	}
-	for _, marks := range t.hides {
-		n += 96 + len(marks)*int(unsafe.Sizeof(mark{}))
-	}
+	n += t.hidden
 	s.tableBytes += n - t.weight
 	t.weight = n
 }

@@ -95,3 +95,71 @@ func TestNobodyJoinsAGroup(t *testing.T) {
 		t.Errorf("Members = %v, want none", members)
 	}
 }
+
+// TestDropSlotFreesGroups is TestDropSlotFreesAll for groups and their members.
+func TestDropSlotFreesGroups(t *testing.T) {
+	for _, during := range []string{"no snapshot", "a snapshot", "a snapshot given up"} {
+		t.Run(during, func(t *testing.T) {
+			b := newTeam(t, Limits{GroupBytes: 4 << 10, GroupRate: -1}, "bob", "cyd")
+			b.do(&FreezeSlot{Slot: SlotOf("dan")}) // his notices wait
+			b.do(&DropSlot{Slot: SlotOf("dan")})
+			change := func() {
+				for n := range 60 {
+					b.now++
+					r := b.talk(UserID([]string{"ann", "bob"}[n%2]), fmt.Sprint(b.now))
+					if n%3 == 0 {
+						b.do(&HideMessages{Group: "team", User: "bob", Seqs: []uint64{r.Seq}})
+					}
+					if n%5 == 0 {
+						b.do(&RecallGroup{Group: "team", By: "ann", Seq: r.Seq})
+					}
+				}
+				b.do(&DeleteSender{Group: "team", Sender: "bob"})
+				for _, cmd := range []Command{
+					&AddMembers{Group: "team", By: "ann", Users: []UserID{"dan", "eve"}},
+					&RemoveMembers{Group: "team", By: "ann", Users: []UserID{"cyd", "dan"}},
+					&LeaveGroup{Group: "team", User: "bob"},
+					&AddMembers{Group: "team", By: "ann", Users: []UserID{"bob", "cyd"}},
+					&CreateGroup{Group: "brief", By: "ann", Owner: "ann", Kind: GroupChatroom, Settings: GroupChatroom.Settings(), Members: []UserID{"bob", "dan"}},
+					&JoinGroup{Group: "brief", User: "eve"},
+					&DismissGroup{Group: "brief", By: "ann"},
+					&Expire{LastSlot: Slots - 1},
+				} {
+					if r := b.do(cmd); r.Err() != nil {
+						t.Fatalf("%T: %v", cmd, r.Err())
+					}
+				}
+				b.now += leftMS
+				b.do(&Expire{LastSlot: Slots - 1})
+				b.do(&Retain{Cutoff: b.now - 5, MaxWork: 1 << 30})
+			}
+			change()
+			if b.s.letterBytes == 0 || len(b.s.lookupGroup("team").team.notices["dan"]) != 2 {
+				t.Fatalf("%d bytes of letters wait, want two notices of dan", b.s.letterBytes)
+			}
+			if during != "no snapshot" {
+				v := b.s.Snapshot()
+				CutFine(v, 1, 64)
+				v.Next(nil)
+				change()
+				if during == "a snapshot" {
+					for more := true; more; {
+						_, more = v.Next(nil)
+					}
+				}
+				v.Release()
+			}
+			change()
+			for slot := range uint16(Slots) {
+				b.do(&FreezeSlot{Slot: slot})
+				b.do(&DropSlot{Slot: slot})
+			}
+			for range 10_000 {
+				b.s.arena.Free(b.s.arena.Alloc(1), 1) // has what waits carried out
+			}
+			if got := b.s.arena.Stats(); got.Used != 0 || got.Deferred != 0 || b.s.tableBytes != 0 || b.s.letterBytes != 0 {
+				t.Errorf("%+v, %d bytes of tables and %d of letters after all is dropped, want nothing used", got, b.s.tableBytes, b.s.letterBytes)
+			}
+		})
+	}
+}

@@ -176,6 +176,12 @@ func TestServeRefusals(t *testing.T) {
 		{"certificate without key", []string{secret, "--tls-cert=x"}, "--tls-cert, --tls-key"},
 		{"no data", []string{secret, "--data="}, "--data"},
 		{"no node", []string{secret, "--node="}, "--node"},
+		{"events for nobody", []string{secret, "--webhook-events=message.sent"}, "--webhook-events: want --webhook-url"},
+		{"webhooks in the clear", []string{secret, "--webhook-url=http://example.com/", "--webhook-secret-file=x"}, "want https"},
+		{"webhooks elsewhere", []string{secret, "--webhook-url=example.com", "--webhook-secret-file=x"}, "--webhook-url"},
+		{"webhooks of anybody", []string{secret, "--webhook-url=https://example.com/"}, "--webhook-secret-file"},
+		{"unknown event", []string{secret, "--webhook-url=https://example.com/", "--webhook-secret-file=x", "--webhook-events=message.lost"}, "message.lost"},
+		{"open to nothing", []string{secret, "--webhook-url=https://example.com/", "--webhook-secret-file=x", "--webhook-events=message.sent", "--webhook-fail-open"}, "--webhook-fail-open"},
 		{"queue longer than history", []string{secret, "--history-ttl=1h"}, "--offline-ttl"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -59,6 +59,9 @@ type groupSend struct {
 // joined and left are of the replies.
 type membership struct {
 	begun, joined, leaving, left int64
+	// heard says that the device's session is in: who leaves before his shard has
+	// heard of the join gets nothing of that stay.
+	heard bool
 	// unsure says that a session of the device ended at a point from where what it
 	// missed cannot be had any more.
 	unsure bool
@@ -211,6 +214,7 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 	first := map[string]int64{}  // the first seq of this sync
 	pushed := map[string]int{}
 	before := map[string]int64{}
+	began := d.run.now()
 	d.mu.Lock()
 	maps.Copy(before, d.newest)
 	hadCursor := maps.Clone(d.cursors)
@@ -237,6 +241,7 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 				outside[group] = true
 			case "joined", "created":
 				outside[group] = false
+				d.heard(group, d.run.now())
 			}
 		case "onNewMessage":
 			messages, err := parseMessages(p.Args["messages"])
@@ -252,6 +257,7 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 					first[group] = m.Seq
 				}
 				pushed[group]++
+				d.heard(group, began)
 				if err := d.take(group, m); err != nil {
 					return err
 				}
@@ -269,26 +275,39 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 			}
 			d.note(p.Args)
 			for _, g := range d.run.groups {
-				to := first[g.id] - 1
+				if hadCursor[g.id] == nil && g.kind == "chatroom" {
+					d.begins(g.id)
+				}
 				if !member[g.id] {
 					continue
 				}
+				to := first[g.id] - 1
 				if pushed[g.id] == 0 {
 					if g.kind != "chatroom" || hadCursor[g.id] == nil {
 						continue
 					}
 					to = 1 << 50 // more than the backlog, and none of it is unread
 				}
-				missing, err := d.fill(ctx, conn, g.id, before[g.id]+1, to)
+				others, own, err := d.fill(ctx, conn, g.id, before[g.id]+1, to)
 				if err != nil {
 					return err
 				}
-				if n := missing + pushed[g.id]; pushed[g.id] > 0 && hadCursor[g.id] != nil && missing > 0 && n <= 100 {
+				if n := others + own + pushed[g.id]; pushed[g.id] > 0 && hadCursor[g.id] != nil && others > 0 && n <= 100 {
 					return violated("%s: %d messages came after the cursor, %d were pushed", g.id, n, pushed[g.id])
 				}
 			}
 			close(synced)
 		}
+	}
+}
+
+// heard notes that the session is in a group, if the present stay began before a
+// time: a message may still be one of the stay before.
+func (d *groupDevice) heard(group string, before int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.present(group); m != nil && m.begun < before {
+		m.heard = true
 	}
 }
 
@@ -336,28 +355,42 @@ func (d *groupDevice) place(group string, m wsMessage) error {
 	return nil
 }
 
+// begins has a stay begin now, for what has to arrive: a chatroom has no backlog
+// for who has no cursor.
+func (d *groupDevice) begins(group string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.present(group); m != nil && m.joined != 0 {
+		m.joined = d.run.now()
+	}
+}
+
 // fill fetches what lies between, which was too much for the backlog, and tells
-// how many messages it was.
-func (d *groupDevice) fill(ctx context.Context, conn *wsConn, group string, from, to int64) (n int, err error) {
+// how many messages it was. Those of his own the user may have by their replies.
+func (d *groupDevice) fill(ctx context.Context, conn *wsConn, group string, from, to int64) (others, own int, err error) {
 	for from <= to {
 		reply, err := conn.call(ctx, "getMessage", obj{"conv": "g:" + group, "range": []any{from, to}, "limit": 100})
 		if err != nil {
-			return n, refusedOr(err)
+			return 0, 0, refusedOr(err)
 		}
 		messages, err := parseMessages(reply["messages"])
 		if err != nil {
-			return n, violation{err}
+			return 0, 0, violation{err}
 		}
 		d.mu.Lock()
 		for _, m := range messages {
 			if err = d.place(group, m); err != nil {
 				break
 			}
-			n++
+			if m.From == d.user {
+				own++
+			} else {
+				others++
+			}
 		}
 		d.mu.Unlock()
 		if err != nil {
-			return n, err
+			return 0, 0, err
 		}
 		covered, _ := reply["to"].(int64)
 		if reply["more"] != true || covered < from {
@@ -365,7 +398,7 @@ func (d *groupDevice) fill(ctx context.Context, conn *wsConn, group string, from
 		}
 		from = covered + 1
 	}
-	return n, nil
+	return others, own, nil
 }
 
 // persist makes a request until it is not refused as unavailable.
@@ -519,12 +552,21 @@ func (d *groupDevice) join(ctx context.Context, conn, owner *wsConn, g *runGroup
 
 // leave ends the present stay, by the member or by the owner.
 func (d *groupDevice) leave(ctx context.Context, conn, owner *wsConn, g *runGroup) error {
-	d.mu.Lock()
-	m := d.present(g.id)
-	if m != nil && m.leaving == 0 {
-		m.leaving = d.run.now()
+	var m *membership
+	for heard := false; !heard; {
+		d.mu.Lock()
+		m = d.present(g.id)
+		if heard = m == nil || m.heard; heard && m != nil && m.leaving == 0 {
+			m.leaving = d.run.now()
+		}
+		d.mu.Unlock()
+		if !heard {
+			pause(ctx, 5*time.Millisecond)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
-	d.mu.Unlock()
 	if m == nil {
 		return nil
 	}

@@ -29,6 +29,7 @@ var ours = []struct {
 	{"raftstore", []string{"raftstore", "shard"}, "the store serves any edge and so knows none"},
 	{"gateway", []string{"gateway", "raftstore", "shard"}, "the edge is above the store and beside the clients"},
 	{"gateway/protocol", nil, "clients import it, and with it nothing of the server"},
+	{"gateway/webhook", nil, "it tells events to a receiver, and knows nothing of what they mean"},
 	{"client", []string{"client", "gateway/protocol"}, "an application links the client; the server must not come with it"},
 	{"loadtest", []string{"loadtest", "client", "gateway/protocol"}, "a load generator sees what a client sees, or it measures something else"},
 	{"cmd", []string{"cmd", "client", "gateway", "loadtest", "raftstore", "shard"}, "the binary wires everything"},

@@ -82,7 +82,8 @@ func tokenFromFile(path, user string, ttl time.Duration) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(ttl))}
+	now := time.Now()
+	claims := jwt.RegisteredClaims{Subject: user, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(ttl))}
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(gateway.TrimSecret(secret))
 }
 

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/webhook"
+)
+
+// A hookReceiver is a receiver of webhooks that can fail in every way: "hang",
+// "error", "garbage", "close", "away"; "" is well.
+type hookReceiver struct {
+	t       *testing.T
+	secret  webhook.Secret
+	address string
+
+	mu     sync.Mutex
+	server *http.Server
+	fault  string
+	events map[string]map[string]obj // that were taken: data by webhook-id, by type
+	tries  int
+}
+
+func startHookReceiver(t *testing.T) *hookReceiver {
+	secret, err := webhook.ParseSecret(webhookSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &hookReceiver{t: t, secret: secret, address: "127.0.0.1:0", events: make(map[string]map[string]obj)}
+	r.become("")
+	t.Cleanup(func() { r.become("away") })
+	return r
+}
+
+func (r *hookReceiver) url() string { return "http://" + r.address + "/" }
+
+// become changes what the receiver does from now on.
+func (r *hookReceiver) become(fault string) {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fault = fault
+	switch {
+	case fault == "away" && r.server != nil:
+		r.server.Close()
+		r.server = nil
+	case fault != "away" && r.server == nil:
+		listener, err := net.Listen("tcp", r.address)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.address = listener.Addr().String()
+		server := &http.Server{Handler: r}
+		r.server = server
+		go server.Serve(listener)
+	}
+}
+
+func (r *hookReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return // the server was killed
+	}
+	if err := r.secret.Verify(req.Header, body, time.Now()); err != nil {
+		r.t.Errorf("a request came with %v: %v", req.Header, err)
+	}
+	var event struct {
+		Type string
+		Data obj
+	}
+	if err := json.Unmarshal(body, &event); err != nil {
+		r.t.Errorf("%s: %v", body, err)
+	}
+	r.mu.Lock()
+	r.tries++
+	fault := r.fault
+	if fault == "" {
+		if r.events[event.Type] == nil {
+			r.events[event.Type] = make(map[string]obj)
+		}
+		r.events[event.Type][req.Header.Get("webhook-id")] = event.Data
+	}
+	r.mu.Unlock()
+	switch fault {
+	case "hang":
+		<-req.Context().Done()
+	case "error":
+		w.WriteHeader(http.StatusInternalServerError)
+	case "garbage":
+		w.WriteHeader(http.StatusBadGateway)
+		io.WriteString(w, "<html>\x00\xff")
+	case "close":
+		panic(http.ErrAbortHandler)
+	default:
+		if event.Type == webhook.MessageBeforeSend {
+			io.WriteString(w, `{"decision":"accept"}`)
+		}
+	}
+}
+
+// count is how many different events of a type were taken.
+func (r *hookReceiver) count(event string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.events[event])
+}
+
+func (r *hookReceiver) attempts() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tries
+}
+
+func awaitHooks(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// TestWebhookReceiverFails has a receiver fail in every way while messages are
+// sent, and come back: nobody who sends notices, and all is delivered in the end.
+func TestWebhookReceiverFails(t *testing.T) {
+	t.Parallel()
+	r := startHookReceiver(t)
+	s := startServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
+		"--webhook-events=message.sent,message.queued,user.online,user.offline", "--webhook-timeout=200ms")
+	alice := s.login(t, "alice", "phone", nil)
+	const each = 10
+	sent, slowest := 0, time.Duration(0)
+	for _, fault := range []string{"hang", "error", "garbage", "close", "away"} {
+		r.become(fault)
+		before := r.attempts()
+		for range each {
+			start := time.Now()
+			alice.say("u:bob", fmt.Sprint("m", sent))
+			slowest = max(slowest, time.Since(start))
+			sent++
+		}
+		if fault != "away" {
+			awaitHooks(t, "attempts while it does "+fault, func() bool { return r.attempts() > before })
+		}
+	}
+	if failed := s.metricOf("belfry_webhook_attempts_total", `outcome="retry"`); failed == 0 {
+		t.Error("no failure was counted")
+	}
+	if n := r.count(webhook.MessageQueued) + r.count(webhook.MessageSent); n != 0 {
+		t.Errorf("%d events were taken by a receiver that fails", n)
+	}
+	r.become("")
+	awaitHooks(t, "all is delivered", func() bool {
+		return r.count(webhook.MessageQueued) == sent && r.count(webhook.MessageSent) == sent
+	})
+	if slowest > 5*time.Second { // a machine under load; the receiver's faults take longer in all
+		t.Errorf("a send took %v", slowest)
+	}
+	if n := s.metricOf("belfry_webhook_dropped_total", ""); n != 0 {
+		t.Errorf("%v counted as dropped", n)
+	}
+}
+
+// TestWebhooksAreReportedDropped fills the queue while the receiver is away.
+func TestWebhooksAreReportedDropped(t *testing.T) {
+	t.Parallel()
+	r := startHookReceiver(t)
+	r.become("away")
+	s := startServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
+		"--webhook-events=message.sent,user.online", "--webhook-queue=10", "--webhook-max-age=2s")
+	alice := s.login(t, "alice", "phone", nil)
+	const messages = 30
+	for n := range messages {
+		alice.say("u:bob", fmt.Sprint("m", n))
+	}
+	full := func() float64 {
+		return s.metricOf("belfry_webhook_dropped_total", `event="message.sent",reason="full"`)
+	}
+	if n := full(); n < messages-10 || n > messages {
+		t.Errorf("%v counted as dropped for want of room, want %d or a little more", n, messages-10)
+	}
+	awaitHooks(t, "the rest is given up", func() bool {
+		return s.metricOf("belfry_webhook_dropped_total", "") == messages+1 // and user.online
+	})
+	s.stop()
+}
+
+// TestQueuedMessagesOutliveTheServer kills the server between storing messages and
+// telling of them.
+func TestQueuedMessagesOutliveTheServer(t *testing.T) {
+	t.Parallel()
+	r := startHookReceiver(t)
+	r.become("away")
+	s := startServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t), "--webhook-events=message.queued")
+	alice := s.login(t, "alice", "phone", nil)
+	bob := s.login(t, "bob", "phone", nil)
+	alice.say("u:bob", "he looks")
+	bob.message()
+	alice.request("createGroup", obj{"group": "team", "kind": "private", "members": []any{"bob", "carol"}})
+	bob.request("setState", obj{"background": true})
+	for n := range 5 {
+		alice.say("u:bob", fmt.Sprint("m", n))
+	}
+	alice.say("g:team", "all")
+	s.kill()
+	s.restart()
+	alice.resume(nil)
+	alice.say("u:bob", "m5")
+	s.stop() // and an orderly end
+	r.become("")
+	s.restart()
+	// bob: six messages and the group's, which carol gets too.
+	awaitHooks(t, "all is told", func() bool { return r.count(webhook.MessageQueued) >= 8 })
+	texts := make(map[string]int)
+	r.mu.Lock()
+	for _, data := range r.events[webhook.MessageQueued] {
+		texts[fmt.Sprint(data["user"], " ", data["message"].(obj)["body"].(obj)["text"])]++
+	}
+	r.mu.Unlock()
+	for _, want := range []string{"bob m0", "bob m1", "bob m2", "bob m3", "bob m4", "bob m5", "bob all", "carol all"} {
+		if texts[want] != 1 {
+			t.Errorf("%q has %d webhook-ids, want 1: %v", want, texts[want], texts)
+		}
+	}
+	// Told and confirmed: another restart says nothing again.
+	awaitHooks(t, "nothing waits", func() bool { return s.metricOf("belfry_shard_hooks_waiting", "") == 0 })
+	before := r.attempts()
+	s.stop()
+	s.restart()
+	alice.resume(nil)
+	alice.say("u:bob", "m6")
+	awaitHooks(t, "the next is told", func() bool { return r.attempts() > before })
+	if n := r.attempts() - before; n > 2 {
+		t.Errorf("%d events after a restart, want about the new message alone", n)
+	}
+}
+
+// TestBeforeSendReceiverFails has messages decided about by a receiver that fails,
+// with both policies.
+func TestBeforeSendReceiverFails(t *testing.T) {
+	t.Parallel()
+	r := startHookReceiver(t)
+	s := startServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
+		"--webhook-events=message.beforeSend", "--webhook-before-send-timeout=1s")
+	alice := s.login(t, "alice", "phone", nil)
+	alice.say("u:bob", "first")
+	for _, fault := range []string{"hang", "error", "garbage", "close", "away"} {
+		r.become(fault)
+		start := time.Now()
+		alice.refused("send", obj{"conv": "u:bob", "cid": fault, "body": obj{"text": fault}}, "unavailable")
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s: refused after %v, want about 1s", fault, took)
+		}
+	}
+	r.become("")
+	alice.say("u:bob", "hang") // the cid of the one that was refused, and its body
+	if got := len(alice.allHistory("u:bob")); got != 2 {
+		t.Errorf("%d messages are stored, want 2", got)
+	}
+	s.stop()
+	r.become("hang")
+	s.restart("--webhook-fail-open")
+	alice.resume(nil)
+	alice.say("u:bob", "open")
+	if n := s.metricOf("belfry_gateway_before_send_total", `outcome="timeout"`); n != 1 {
+		t.Errorf("%v time-outs counted, want 1", n)
+	}
+}
+
+// metricOf adds up the samples of a metric that have these labels.
+func (s *server) metricOf(name, labels string) (sum float64) {
+	s.t.Helper()
+	for line := range strings.Lines(metrics(s.t, s)) {
+		sample, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		family, _, _ := strings.Cut(sample, "{")
+		if !ok || family != name || !strings.Contains(sample, labels) {
+			continue
+		}
+		var v float64
+		if _, err := fmt.Sscan(value, &v); err != nil {
+			s.t.Fatal(err)
+		}
+		sum += v
+	}
+	return sum
+}

@@ -1,0 +1,149 @@
+package shard
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// history makes n rows, a second apart, the last of them as of now.
+func (b *bench) history(first, n int, from ...UserID) []ImportRow {
+	rows := make([]ImportRow, n)
+	for i := range rows {
+		number := first + i
+		rows[i] = ImportRow{
+			Row: uint64(number), From: from[i%len(from)], Time: b.now - int64(n-1-i)*1000,
+			ID: MsgID{9, byte(number)}, CID: fmt.Sprint(number), Body: []byte(fmt.Sprint("m", number)),
+		}
+	}
+	return rows
+}
+
+func TestImportIntoAGroup(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupPrivate, "bob")
+	view := b.view("bob", GroupAsk{Group: "team"}, 20)
+	touched := func() int { return len(b.out.Groups) + len(b.out.Members) + len(b.out.Touched) }
+
+	// All is read, nobody is told, and members find it in history.
+	if r := b.do(&ImportGroup{Group: "team", Stream: 7, Rows: b.history(1, 3, "alice", "gone")}); r.Code != OK || touched() != 0 {
+		t.Fatalf("ImportGroup: %v, %d were told", r.Err(), touched())
+	}
+	b.wantUnread("team", "bob")
+	b.wantPage("team", "bob", "1-3 1:alice:m1 2:gone:m2 3:alice:m3")
+	var batch Batch
+	b.s.GroupSince("team", view.Arrival, &batch, 100, 1<<20, b.now)
+	if len(batch.Items) != 0 {
+		t.Errorf("GroupSince = %d items after an import, want none", len(batch.Items))
+	}
+
+	// The same stream goes on, as unread; what came before changes nothing.
+	sum := b.s.Checksum(SlotOf(string(GroupID("team").Key())))
+	if r := b.do(&ImportGroup{Group: "team", Stream: 7, Unread: true, Rows: b.history(2, 2, "alice")}); r.Code != OK {
+		t.Fatal(r.Err())
+	}
+	if b.s.Checksum(SlotOf(string(GroupID("team").Key()))) != sum {
+		t.Error("a repeated import changed the group")
+	}
+	if r := b.do(&ImportGroup{Group: "team", Stream: 8, Rows: b.history(1, 2, "alice")}); r.Code != CodeConflict || r.Seq != 1 {
+		t.Errorf("another stream = %d, seq %d, want a conflict in row 1", r.Code, r.Seq)
+	}
+	b.now += 5000
+	rows := b.history(3, 3, "alice", "bob")
+	rows[2].TTL = 60
+	if r := b.do(&ImportGroup{Group: "team", Stream: 7, Unread: true, Rows: rows}); r.Code != OK {
+		t.Fatal(r.Err())
+	}
+	b.wantUnread("team", "bob", 5)
+	b.wantUnread("team", "alice", 4)
+
+	// What is sent then is pushed, and keeps the stream out. A device with a cursor
+	// is not pushed what was imported.
+	b.post("team", "alice", "live")
+	b.s.GroupSince("team", view.Arrival, &batch, 100, 1<<20, b.now)
+	if len(batch.Messages) != 1 || batch.Messages[0].Seq != 6 {
+		t.Errorf("GroupSince = %d messages, want the live one alone", len(batch.Messages))
+	}
+	if v := b.view("bob", GroupAsk{Group: "team", HasCursor: true, Cursor: view.Cursor}, 20); !slices.Equal(v.Push, []uint64{6}) {
+		t.Errorf("with a cursor %v are pushed, want 6", v.Push)
+	}
+	if v := b.view("bob", GroupAsk{Group: "team"}, 20); !slices.Equal(v.Push, []uint64{5, 6}) {
+		t.Errorf("without a cursor %v are pushed, want 5 and 6", v.Push)
+	}
+	if r := b.do(&ImportGroup{Group: "team", Stream: 7, Rows: b.history(6, 1, "alice")}); r.Code != CodeConflict || r.Seq != 6 {
+		t.Errorf("behind a message = %d, seq %d, want a conflict in row 6", r.Code, r.Seq)
+	}
+	if r := b.do(&ImportGroup{Group: "team", Stream: 7, Rows: rows}); r.Code != OK {
+		t.Errorf("a repeat behind a message = %v, want OK", r.Err())
+	}
+	b.now += 61_000
+	b.do(&Expire{LastSlot: Slots - 1})
+	b.wantUnread("team", "bob", 6)
+	if view, code := b.s.ImportGroupView("team", 7, b.now); code != OK || view.Open || view.Row != 5 || view.Next != 7 {
+		t.Errorf("ImportGroupView = %+v, %d", view, code)
+	}
+	b.do(&DeleteSender{Group: "team", Sender: "gone"})
+	b.wantPage("team", "bob", "1-6 1:alice:m1 3:alice:m3 4:bob:m4 6:alice:live deleted:2-2 expired:5-5")
+}
+
+func TestImportHoldsTheLimits(t *testing.T) {
+	b := newBench(t, Limits{OfflineMaxMessages: 3, UserBytes: 400})
+	if r := b.do(&Import{User: "bob", Peer: "alice", Stream: 7, Unread: true, Rows: b.history(1, 20, "")}); r.Code != OK {
+		t.Fatal(r.Err())
+	}
+	info, _ := b.s.User("bob", b.now)
+	if info.Bytes > 400 || info.Queued != 3 || info.Messages < 4 || info.Messages >= 20 {
+		t.Errorf("User = %+v, want 3 queued and at most 400 bytes", info)
+	}
+	if seqs := b.s.UnreadSeqs("bob", "alice", b.now); !slices.Equal(seqs, []uint64{18, 19, 20}) {
+		t.Errorf("UnreadSeqs = %v, want the newest 3", seqs)
+	}
+	if sync := b.login("bob", "phone", ""); len(sync.Lost) == 0 {
+		t.Error("what limits took is not named as lost")
+	}
+}
+
+// TestImportBelowTheCutoff imports what a shortage of memory has already taken.
+func TestImportBelowTheCutoff(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.now += 100_000
+	b.do(&Retain{Cutoff: b.now - 2500, MaxWork: 1})
+	b.do(&Import{User: "bob", Peer: "alice", Stream: 7, Rows: b.history(1, 5, "")})
+	if info, _ := b.s.User("bob", b.now); info.Messages != 3 {
+		t.Errorf("%d messages are stored, want the 3 above the cutoff", info.Messages)
+	}
+	if view := b.s.ImportView("bob", "alice", 7, b.now); view.Next != 6 || view.Cutoff != b.now-2500 {
+		t.Errorf("ImportView = %+v", view)
+	}
+}
+
+// TestImportWhereAllHasExpired uses a conversation anew whose messages are gone.
+func TestImportWhereAllHasExpired(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.send("alice", "bob", "a")
+	b.send("bob", "alice", "b")
+	if view := b.s.ImportView("alice", "bob", 7, b.now); view.Open {
+		t.Error("a conversation with messages is open to an import")
+	}
+	week := b.s.Limits().HistoryTTL.Milliseconds()
+	b.now += week
+	view := b.s.ImportView("alice", "bob", 7, b.now)
+	if !view.Open || view.Next != 3 || view.LastTime != 0 {
+		t.Errorf("ImportView = %+v, want it open from seq 3", view)
+	}
+	rows := b.history(1, 3, "")
+	for i := range rows {
+		rows[i].Time -= week / 2 // before what was there, in its own time
+	}
+	if r := b.do(&Import{User: "alice", Peer: "bob", Stream: 7, Rows: rows}); r.Code != OK {
+		t.Fatal(r.Err())
+	}
+	var p Page
+	b.s.History(HistoryQuery{User: "alice", Peer: "bob", Limit: 10, MaxBytes: 1 << 20}, &p, b.now)
+	if len(p.Batch.Messages) != 3 || p.Batch.Messages[0].Seq != 3 || p.Batch.Messages[0].Time != rows[0].Time {
+		t.Errorf("History = %+v, want 3 messages from seq 3 on, of their own time", p.Batch.Messages)
+	}
+	if r := b.do(&Import{User: "alice", Peer: "bob", Stream: 7, Rows: []ImportRow{{Row: 9, Time: rows[0].Time, CID: "x", Body: []byte{1}}}}); r.Code != CodeBadRequest || r.Seq != 9 {
+		t.Errorf("an earlier time = %d, seq %d, want a bad request in row 9", r.Code, r.Seq)
+	}
+}
