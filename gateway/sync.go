@@ -142,28 +142,22 @@ func (s *session) pushPart(p *pumpState, part *groupPart) outcome {
 	return through
 }
 
-// appendSynced appends an onSynced that fits a frame, if need be without some of
-// the groups with unread that are not among the conversations: the oldest.
+// appendSynced appends an onSynced. One that would not fit a frame goes without
+// the cursors of the groups that are not among the conversations. With a thousand
+// groups it can still be longer than a frame: unread counts are left out of none.
 func appendSynced(b []byte, codec protocol.Codec, p *protocol.Synced) []byte {
 	start := len(b)
-	for {
-		b = protocol.AppendSynced(b[:start], codec, p)
-		size := len(b) - start
-		if size <= protocol.MaxFrame || len(p.Groups) == 0 {
-			return b
-		}
-		short := *p
-		if short.Groups[0].Cursor != "" {
-			short.Groups = make([]protocol.Conversation, len(p.Groups))
-			for i, c := range p.Groups {
-				c.Cursor = ""
-				short.Groups[i] = c
-			}
-		} else {
-			short.Groups = p.Groups[:len(p.Groups)*7/8]
-		}
-		p = &short
+	b = protocol.AppendSynced(b, codec, p)
+	if len(b)-start <= protocol.MaxFrame || len(p.Groups) == 0 {
+		return b
 	}
+	short := *p
+	short.Groups = make([]protocol.Conversation, len(p.Groups))
+	for i, c := range p.Groups {
+		c.Cursor = ""
+		short.Groups[i] = c
+	}
+	return protocol.AppendSynced(b[:start], codec, &short)
 }
 
 // mergeLost makes one run of those of each conversation when there are so many

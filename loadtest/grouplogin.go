@@ -17,9 +17,6 @@ const (
 	backlogMessages = 1000
 	backlogBytes    = 1 << 20
 	backlogOverhead = 300
-	// fullFrame is the size from which an onSynced may leave groups out: it has to
-	// fit a frame.
-	fullFrame = protocol.MaxFrame * 3 / 4
 	// joinedEvery is how often a user is asked whether he is in all groups yet.
 	joinedEvery = 20 * time.Millisecond
 )
@@ -49,8 +46,6 @@ type GroupLoginReport struct {
 	PrepareSeconds float64 `json:"prepareSeconds"`
 	New            Latency `json:"newDevice"` // without cursors
 	NewPushed      int     `json:"newDevicePushed"`
-	// Named is how many groups onSynced named; the others had no room in its frame.
-	Named int `json:"named"`
 	// Returning logins have the cursors that the login before gave them, of as
 	// many groups as a login may name.
 	Returning       Latency `json:"returning"`
@@ -223,7 +218,7 @@ func (r *groupLoginRun) logins(ctx context.Context, report *GroupLoginReport) er
 				return err
 			}
 			fresh.record(v.took)
-			report.NewPushed, report.Named = v.count, len(v.synced.Conversations)+len(v.synced.Groups)
+			report.NewPushed = v.count
 			done.Add(1)
 
 			args.HasSince, args.Since, args.Groups = true, v.synced.Cursor, v.groupCursors()

@@ -145,7 +145,7 @@ func (r *groupLoginRun) message(last map[string]uint64, m *protocol.Message) err
 // synced checks what onSynced says.
 func (r *groupLoginRun) synced(v *visit, wrong func(format string, values ...any)) {
 	p := v.synced
-	if n := len(p.Conversations) + len(p.Groups); n > r.config.Groups || n < r.config.Groups && v.end < fullFrame {
+	if n := len(p.Conversations) + len(p.Groups); n != r.config.Groups {
 		wrong("onSynced names %d groups in %d bytes, want %d", n, v.end, r.config.Groups)
 	}
 	for _, list := range [][]protocol.Conversation{p.Conversations, p.Groups} {

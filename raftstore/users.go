@@ -164,7 +164,8 @@ type ExportedGroup struct {
 
 // Export calls yield with all that is kept for a user, until that returns an
 // error, which Export returns: UserInfo first, then who is blocked,
-// conversations with their messages in order of seq, groups. A row is good
+// conversations with their messages in order of seq, groups with what he sent
+// there. A row is good
 // during the call alone. It holds one page at a time; what changes meanwhile may
 // be in it or not.
 func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*ExportRow) error) error {
@@ -187,6 +188,7 @@ func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*Expor
 	if err := s.exportConversations(ctx, user, yield); err != nil {
 		return err
 	}
+	var page shard.Page
 	for _, ref := range info.Groups {
 		var g ExportedGroup
 		var member bool
@@ -197,6 +199,9 @@ func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*Expor
 		})
 		if err == nil && member {
 			err = yield(&ExportRow{Group: &g})
+		}
+		if err == nil && member {
+			err = s.exportMessages(ctx, shard.HistoryQuery{Group: ref.Group, Admin: true}, user, &page, yield)
 		}
 		if err != nil {
 			return err
@@ -219,7 +224,8 @@ func (s *Store) exportConversations(ctx context.Context, user shard.UserID, yiel
 			if err := yield(&ExportRow{Conversation: &conversations[i]}); err != nil {
 				return err
 			}
-			if err := s.exportMessages(ctx, user, conversations[i].Peer, &page, yield); err != nil {
+			q := shard.HistoryQuery{User: user, Peer: conversations[i].Peer}
+			if err := s.exportMessages(ctx, q, "", &page, yield); err != nil {
 				return err
 			}
 		}
@@ -227,8 +233,10 @@ func (s *Store) exportConversations(ctx context.Context, user shard.UserID, yiel
 	return nil
 }
 
-func (s *Store) exportMessages(ctx context.Context, user, peer shard.UserID, page *shard.Page, yield func(*ExportRow) error) error {
-	q := shard.HistoryQuery{User: user, Peer: peer, HasAfter: true, Limit: exportMessages, MaxBytes: exportBytes}
+// exportMessages exports all that a query finds from its beginning on, or of one
+// sender unless from is empty.
+func (s *Store) exportMessages(ctx context.Context, q shard.HistoryQuery, from shard.UserID, page *shard.Page, yield func(*ExportRow) error) error {
+	q.HasAfter, q.Limit, q.MaxBytes = true, exportMessages, exportBytes
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -237,7 +245,11 @@ func (s *Store) exportMessages(ctx context.Context, user, peer shard.UserID, pag
 			return err
 		}
 		for i := range page.Batch.Messages {
-			if err := yield(&ExportRow{Message: &page.Batch.Messages[i]}); err != nil {
+			m := &page.Batch.Messages[i]
+			if from != "" && m.From != from {
+				continue
+			}
+			if err := yield(&ExportRow{Message: m}); err != nil {
 				return err
 			}
 		}

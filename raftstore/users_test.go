@@ -158,6 +158,11 @@ func TestUserIsSeenAndErased(t *testing.T) {
 			kinds["blocked"]++
 		case row.Conversation != nil:
 			kinds["conversation"]++
+		case row.Message != nil && row.Message.Group != "":
+			if row.Message.From != a {
+				t.Errorf("Export gives another's message in a group: %+v", row.Message)
+			}
+			kinds["said"]++
 		case row.Message != nil:
 			kinds["message"]++
 		case row.Group != nil && row.Group.Info.ID == "team" && row.Group.Member.Role == shard.RoleMember:
@@ -167,7 +172,7 @@ func TestUserIsSeenAndErased(t *testing.T) {
 		}
 		return nil
 	})
-	if want := map[string]int{"user": 1, "blocked": 1, "conversation": 2, "message": 15, "group": 1}; err != nil || fmt.Sprint(kinds) != fmt.Sprint(want) {
+	if want := map[string]int{"user": 1, "blocked": 1, "conversation": 2, "message": 15, "group": 1, "said": 1}; err != nil || fmt.Sprint(kinds) != fmt.Sprint(want) {
 		t.Errorf("Export gives %v, %v, want %v", kinds, err, want)
 	}
 	enough := errors.New("enough")

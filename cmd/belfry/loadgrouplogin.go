@@ -51,7 +51,6 @@ func (r groupLoginReport) table() [][]string {
 		latencyRow("login of a new device", r.New),
 		latencyRow("login with cursors", r.Returning),
 		{"pushed", fmt.Sprintf("%s messages to a new device, %s to one with cursors", grouped(float64(r.NewPushed)), grouped(float64(r.ReturningPushed)))},
-		{"named", fmt.Sprintf("%s groups, as many as fit the frame of onSynced", grouped(float64(r.Named)))},
 		usageRow("server", r.Server, false),
 	}
 	if r.CPUPerLoginMS > 0 {

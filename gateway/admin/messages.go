@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/oklog/ulid/v2"
@@ -34,19 +35,37 @@ func (a *API) messageOperations() {
 		a.setRead)
 }
 
-// receivers is a conversation, or a list of them.
+// A receiver is a conversation, or in short the user whom it is with.
+type receiver string
+
+func (receiver) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, Pattern: `^[!-~]{1,66}$`,
+		PatternDescription: "u:<user>, g:<group>, or a user in short",
+	}
+}
+
+// parse reads a user in short when it is neither u:<user> nor g:<group>.
+func (t receiver) parse(field string) (protocol.Conv, error) {
+	if strings.HasPrefix(string(t), "u:") || strings.HasPrefix(string(t), "g:") {
+		return convName(t).parse(field)
+	}
+	return convName("u:" + t).parse(field)
+}
+
+// receivers is a receiver, or a list of them.
 type receivers struct {
-	convs []convName
-	many  bool
+	all  []receiver
+	many bool
 }
 
 func (receivers) Schema(r huma.Registry) *huma.Schema {
-	one := convName("").Schema(r)
+	one := receiver("").Schema(r)
 	return &huma.Schema{
 		OneOf: []*huma.Schema{one, {
-			Type: huma.TypeArray, Items: convName("").Schema(r), MinItems: new(1), MaxItems: new(maxReceivers),
+			Type: huma.TypeArray, Items: receiver("").Schema(r), MinItems: new(1), MaxItems: new(maxReceivers),
 		}},
-		Description: "u:<user> or g:<group>, or a list of up to 500 u:<user>",
+		Description: "u:<user> or g:<group>, or a list of up to 500 u:<user>; a name without u: or g: is a user's",
 		Examples:    []any{"u:bob"},
 	}
 }
@@ -54,10 +73,10 @@ func (receivers) Schema(r huma.Registry) *huma.Schema {
 func (t *receivers) UnmarshalJSON(b []byte) error {
 	if b = bytes.TrimSpace(b); len(b) > 0 && b[0] == '[' {
 		t.many = true
-		return json.Unmarshal(b, &t.convs)
+		return json.Unmarshal(b, &t.all)
 	}
-	t.convs = make([]convName, 1)
-	return json.Unmarshal(b, &t.convs[0])
+	t.all = make([]receiver, 1)
+	return json.Unmarshal(b, &t.all[0])
 }
 
 type sendInput struct {
@@ -73,7 +92,7 @@ type sendInput struct {
 }
 
 type sendResult struct {
-	To        convName `json:"to"`
+	To        receiver `json:"to" doc:"as it was given"`
 	ID        string   `json:"id,omitempty" doc:"ULID"`
 	Seq       uint64   `json:"seq,omitempty" doc:"in the sender's view, or the group's log; absent with ttl 0 and in live groups"`
 	Time      int64    `json:"time,omitempty" doc:"ms"`
@@ -89,7 +108,7 @@ type sendOutput struct {
 
 func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, error) {
 	b := &in.Body
-	callOf(ctx).target = fmt.Sprintf("%s to %s", b.From, describe(b.To.convs))
+	callOf(ctx).target = fmt.Sprintf("%s to %s", b.From, describe(b.To.all))
 	if len(b.CID) > protocol.MaxCIDLen {
 		return nil, badRequest(fmt.Sprintf("cid: want 1-%d bytes", protocol.MaxCIDLen))
 	}
@@ -97,8 +116,8 @@ func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, err
 	if err != nil {
 		return nil, err
 	}
-	convs := make([]protocol.Conv, len(b.To.convs))
-	for i, text := range b.To.convs {
+	convs := make([]protocol.Conv, len(b.To.all))
+	for i, text := range b.To.all {
 		if convs[i], err = text.parse("to"); err != nil {
 			return nil, err
 		}
@@ -113,7 +132,7 @@ func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, err
 	var at []int // of the command's result
 	for i, conv := range convs {
 		result := &out.Body.Results[i]
-		result.To = b.To.convs[i]
+		result.To = b.To.all[i]
 		cmd, err := a.prepareSend(b.From, conv, in, body)
 		switch {
 		case err != nil:
