@@ -50,6 +50,7 @@ type feed struct {
 	from    uint64
 	bytes   int // of chunks and signals
 	signals signalRing
+	quiet   uint64 // signals.next when the first of waiting came: all of them have heard that
 
 	// Owned by whoever reads.
 	roused []*subscription
@@ -330,6 +331,9 @@ func (f *feed) park(sub *subscription) bool {
 	if _, st := f.afterLocked(sub.told, sub.session.codec); st != told || sub.heard != f.signals.next || sub.changed.Load() {
 		return false
 	}
+	if len(f.waiting) == 0 {
+		f.quiet = f.signals.next
+	}
 	sub.index = len(f.waiting)
 	f.waiting = append(f.waiting, sub)
 	f.tidy()
@@ -342,8 +346,12 @@ func (f *feed) tidy() {
 	for _, n := range f.codecs {
 		all += n
 	}
-	if len(f.waiting) == all {
-		f.dropAll()
+	if len(f.waiting) != all {
+		return
+	}
+	f.dropAll()
+	// Unlike chunks, signals cannot be read again by who was to be woken for one.
+	if f.quiet == f.signals.next {
 		f.grow(-f.signals.clear())
 	}
 }

@@ -1,0 +1,41 @@
+package gateway
+
+import (
+	"testing"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// A message comes while one session waits and another one still looks. The other
+// has it before the first is woken, and waits as well: the message stays.
+func TestSignalStaysForWhoWaits(t *testing.T) {
+	g := newBareGateway(t, &nullStore{})
+	s := bareSession(g, protocol.JSON)
+	f := &feed{gateway: g, group: "show", reading: true} // nobody reads but the test
+	f.codecs[protocol.JSON] = 2
+	slow := &subscription{session: s, feed: f, live: true, index: -1}
+	quick := &subscription{session: s, feed: f, live: true, index: -1}
+	if !f.park(slow) {
+		t.Fatal("nothing came, and yet the session may not wait")
+	}
+	f.Signal(&shard.Message{Group: "show", From: "alice", CID: []byte("1"), Body: []byte{1}})
+	if f.park(quick) {
+		t.Fatal("a session waits though there is something for it")
+	}
+	quick.heard = 1
+	if !f.park(quick) {
+		t.Fatal("a session that has heard all may not wait")
+	}
+	if entries, lost := f.signalled(slow.heard, 10, nil); len(entries) != 1 || lost != 0 {
+		t.Errorf("%d messages and %d lost for who waited, want 1 and 0", len(entries), lost)
+	}
+	f.hand(nil, false)
+	slow.heard = 1
+	if !f.park(slow) || !f.park(quick) {
+		t.Fatal("sessions that have heard all may not wait")
+	}
+	if n := len(f.signals.entries); n != 0 || f.bytes != 0 {
+		t.Errorf("%d messages, %d bytes are kept when all have heard them", n, f.bytes)
+	}
+}
