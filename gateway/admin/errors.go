@@ -185,6 +185,15 @@ func fieldMessage(d *huma.ErrorDetail) string {
 		if name, ok := strings.CutPrefix(d.Message, "expected required property "); ok {
 			return strings.TrimSuffix(name, " to be present") + ": must be set"
 		}
+		// What passes for an integer in JSON Schema, such as 1.0 and 1e3, does not
+		// in Go: "json: cannot unmarshal number 1.0 into Go struct field .ttl of type uint32"
+		if _, rest, ok := strings.Cut(d.Message, "json: cannot unmarshal number "); ok {
+			_, name, _ := strings.Cut(rest, "Go struct field ")
+			name, _, _ = strings.Cut(name, " of type ")
+			if _, name, ok = strings.Cut(name, "."); ok {
+				return name + ": must be written as an integer"
+			}
+		}
 	}
 	if d.Message == "" {
 		return field + ": is wrong"

@@ -104,6 +104,8 @@ func TestRefusals(t *testing.T) {
 		{"GET /v1/users/bob/conversations/g:team/messages", nil, 403, protocol.CodeForbidden, "conv"},
 		{"GET /v1/users/bob/conversations/g:none/messages", nil, 404, missing, "conv: there is no group none"},
 		{"PATCH /v1/users/bob/conversations/u:dave", obj{"readSeq": 1}, 404, missing, "conv"},
+		{"PATCH /v1/users/bob/conversations/u:alice", `{"readSeq": 1.0}`, 400, bad, "readSeq: must be written as an integer"},
+		{"PATCH /v1/groups/team", `{"settings": {"maxMembers": 1e3}}`, 400, bad, "settings.maxMembers: must be written as an integer"},
 		{"PATCH /v1/users/bob/conversations/u:alice", obj{"readSeq": -1}, 400, bad, "readSeq: expected number >= 0"},
 
 		{"GET /v1/groups/none", nil, 404, missing, "group: there is no group none"},
