@@ -25,6 +25,18 @@ func TestGroupLogin(t *testing.T) {
 	}
 }
 
+func TestGroupLoginWithoutBacklog(t *testing.T) {
+	config := shortGroupLogin(newFakeServer(t, faults{}))
+	config.Backlog = 0
+	report, err := GroupLogin(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := report.Err(); err != nil || report.NewPushed != 0 {
+		t.Errorf("%v, %d messages pushed, want none", err, report.NewPushed)
+	}
+}
+
 // TestGroupLoginCatches plants faults in what logins are told and pushed.
 func TestGroupLoginCatches(t *testing.T) {
 	type messages = []protocol.Message

@@ -39,7 +39,7 @@ func simulate(seed uint64, commands int, spoil func(*world)) (executed int, err 
 			err = fmt.Errorf("%w%s", err, w.recent())
 		}
 	}()
-	w.run(commands * 3 / 4)
+	w.run(commands * 17 / 20)
 	return w.commands, nil
 }
 
@@ -55,7 +55,12 @@ func TestSimulation(t *testing.T) {
 		first, seeds = uint64(seed), 1
 	}
 	var executed atomic.Int64
-	t.Cleanup(func() { t.Logf("%d commands over %d seeds", executed.Load(), seeds) })
+	t.Cleanup(func() {
+		t.Logf("%d commands over %d seeds", executed.Load(), seeds)
+		if n := executed.Load(); n < int64(total) && seeds > 1 && !t.Failed() {
+			t.Errorf("%d commands, want %d", n, total)
+		}
+	})
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()

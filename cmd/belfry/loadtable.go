@@ -298,6 +298,7 @@ func (t *loadTable) oneGroup(ctx context.Context, s *loadServer, _ int) (err err
 func (t *loadTable) chatroomStorm(ctx context.Context, s *loadServer, _ int) (err error) {
 	config := t.chatroom
 	config.Config, config.Loss = t.config(s), s.loss()
+	config.Lead, config.Trail = min(t.duration, config.Lead), min(t.duration, config.Trail)
 	t.report.Chatroom, err = loadtest.Chatroom(ctx, config)
 	return err
 }

@@ -249,10 +249,11 @@ func (c *Client) start() (next time.Duration) {
 // attempt sends an event once and says what becomes of it.
 func (c *Client) attempt(d *delivery) {
 	d.attempts++
+	attempts := d.attempts // d is another attempt's once it waits again
 	after, err := c.post(d)
 	outcome, over := "delivered", true
 	now := time.Now()
-	pause := c.pause(d.attempts, after)
+	pause := c.pause(attempts, after)
 	switch {
 	case err == nil:
 	case errors.Is(err, errGone):
@@ -292,7 +293,7 @@ func (c *Client) attempt(d *delivery) {
 
 	c.metrics.attempts.WithLabelValues(d.event.Type, outcome).Inc()
 	if report {
-		c.config.Log.Warn("webhook failed", "event", d.event.Type, "id", d.event.ID, "attempt", d.attempts, "outcome", outcome, "error", err)
+		c.config.Log.Warn("webhook failed", "event", d.event.Type, "id", d.event.ID, "attempt", attempts, "outcome", outcome, "error", err)
 	}
 	if d.done != nil && (over || closed) {
 		d.done(over)
@@ -330,10 +331,18 @@ func (c *Client) post(d *delivery) (after time.Duration, err error) {
 	case res.StatusCode == http.StatusGone:
 		return 0, errGone
 	}
-	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		after = min(time.Duration(min(seconds, 1<<20))*time.Second, maxRetryAfter)
+	return retryAfter(res.Header.Get("Retry-After"), time.Now()), fmt.Errorf("the receiver answered %d", res.StatusCode)
+}
+
+// retryAfter reads the header of that name: seconds, or a date.
+func retryAfter(text string, now time.Time) time.Duration {
+	if seconds, err := strconv.Atoi(text); err == nil {
+		return time.Duration(min(max(seconds, 0), int(maxRetryAfter/time.Second))) * time.Second
 	}
-	return after, fmt.Errorf("the receiver answered %d", res.StatusCode)
+	if at, err := http.ParseTime(text); err == nil {
+		return min(max(at.Sub(now), 0), maxRetryAfter)
+	}
+	return 0
 }
 
 // send makes a signed request.

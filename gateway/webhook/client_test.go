@@ -265,6 +265,18 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+func TestRetryAfterForms(t *testing.T) {
+	now := time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Duration{
+		"": 0, "x": 0, "-5": 0, "7": 7 * time.Second, "999999999999": maxRetryAfter,
+		"Mon, 23 Nov 2026 08:00:09 GMT": 9 * time.Second, "Mon, 23 Nov 2026 07:00:00 GMT": 0, "Tue, 24 Nov 2026 08:00:00 GMT": maxRetryAfter,
+	} {
+		if got := retryAfter(text, now); got != want {
+			t.Errorf("retryAfter(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestOnlyWantedEvents(t *testing.T) {
 	r := newReceiver(t, nil)
 	c := newClient(t, r.URL, func(c *Config) { c.Events = []string{UserOnline} })
@@ -281,7 +293,8 @@ func TestClose(t *testing.T) {
 	r := newReceiver(t, status(http.StatusInternalServerError))
 	c := newClient(t, r.URL, func(c *Config) { c.RetryFirst, c.RetryMost = time.Hour, time.Hour; c.MaxAge = 100 * time.Hour })
 	c.Emit(event(1))
-	eventually(t, "attempted", func() bool { return len(r.got()) == 1 })
+	failed := c.metrics.attempts.WithLabelValues(MessageSent, "retry")
+	eventually(t, "it waits for another attempt", func() bool { return value(failed) == 1 })
 	r.become(nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
