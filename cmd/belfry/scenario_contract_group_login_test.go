@@ -76,6 +76,7 @@ func TestContractGroupCursors(t *testing.T) {
 		two := w.team(alice, "chatroom", w.bob)
 		a := alice.tells(one, "a1", "a2")
 		bob.hears(a...)
+		w.passed(alice, a[1].time())
 		b := alice.tells(two, "b1")
 		bob.hears(b...)
 		bob.lostLink() // nothing acked
@@ -205,6 +206,7 @@ func TestContractGroupsAmongConversations(t *testing.T) {
 		check(t, "getRecents", bob.request("getRecents", nil), obj{"conversations": recents})
 
 		// A new message brings its group to the front, and the fourth is out.
+		w.passed(alice, g2[0].time())
 		next := alice.tells(ids[0], "again")
 		bob.hears(next...)
 		check(t, "getRecents", bob.request("getRecents", nil), obj{"conversations": []any{

@@ -284,10 +284,10 @@ func TestContractGroupRoles(t *testing.T) {
 		m = append(m, carol.tells(id, "m2")...)
 		// Until a time: after it he may write.
 		now := num(t, alice.request("ping", nil), "serverTime")
-		set(alice, w.carol, muted(now+700))
+		set(alice, w.carol, muted(now+2000))
 		told("muted", w.alice, w.carol)
 		carol.refused("send", obj{"conv": conv, "cid": "m3", "body": "x"}, "forbidden")
-		w.passed(carol, now+700)
+		w.passed(carol, now+2000)
 		m = append(m, carol.tells(id, "m4")...)
 		check(t, "getMessage", bob.request("getMessage", obj{"conv": conv}), page(1, 3, false, objs(m...)))
 		alice.hears(m[1:]...)
