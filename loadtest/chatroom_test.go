@@ -122,7 +122,7 @@ func TestChatroomCatches(t *testing.T) {
 // of history is asked for.
 func TestChatroomCatchesLoss(t *testing.T) {
 	s := newFakeServer(t, faults{groupPush: func(user string, n int, m protocol.Message) []protocol.Message {
-		if n == 150 && strings.HasSuffix(user, "m3") {
+		if n == 20 && strings.HasSuffix(user, "m3") {
 			return nil
 		}
 		return []protocol.Message{m}

@@ -55,7 +55,7 @@ func TestRefusals(t *testing.T) {
 		{"POST /v1/messages", message(obj{"from": "al ice"}), 400, bad, "from: expected string to be 1-64 bytes"},
 		{"POST /v1/messages", message(obj{"from": 7}), 400, bad, "from: expected string"},
 		{"POST /v1/messages", message(obj{"to": nil}), 400, bad, "to: must be set"},
-		{"POST /v1/messages", message(obj{"to": "bob"}), 400, bad, "to: "},
+		{"POST /v1/messages", message(obj{"to": "b ob"}), 400, bad, "to: "},
 		{"POST /v1/messages", message(obj{"to": []string{}}), 400, bad, "to: "},
 		{"POST /v1/messages", message(obj{"to": []string{"u:bob", "g:team"}}), 400, bad, "to[1]: "},
 		{"POST /v1/messages", message(obj{"to": many}), 400, bad, "to: "},

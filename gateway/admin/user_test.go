@@ -248,17 +248,21 @@ func TestExport(t *testing.T) {
 			case "conversation":
 				conv = v["conv"].(string)
 			case "message":
+				if strings.HasPrefix(conv, "g:") && v["from"] != "bob" {
+					t.Errorf("message of %v in %s, want only bob's", v["from"], conv)
+				}
 				if v["conv"] != conv {
 					t.Errorf("message of %v under %s", v["conv"], conv)
 				}
 			case "group":
+				conv = "g:" + v["group"].(string)
 				if v["member"].(obj)["user"] != "bob" {
 					t.Errorf("group %v: member %v, want bob", v["group"], v["member"])
 				}
 			}
 		}
 	}
-	want := []string{"user", "blocked", "conversation", "message", "message", "message", "group", "group", "group"}
+	want := []string{"user", "blocked", "conversation", "message", "message", "message", "group", "message", "group", "message", "group", "message"}
 	if !slices.Equal(kinds, want) {
 		t.Errorf("rows %v, want %v", kinds, want)
 	}
