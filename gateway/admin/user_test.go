@@ -252,13 +252,14 @@ func TestExport(t *testing.T) {
 					t.Errorf("message of %v under %s", v["conv"], conv)
 				}
 			case "group":
+				conv = "g:" + v["group"].(string)
 				if v["member"].(obj)["user"] != "bob" {
 					t.Errorf("group %v: member %v, want bob", v["group"], v["member"])
 				}
 			}
 		}
 	}
-	want := []string{"user", "blocked", "conversation", "message", "message", "message", "group", "group", "group"}
+	want := []string{"user", "blocked", "conversation", "message", "message", "message", "group", "message", "group", "message", "group", "message"}
 	if !slices.Equal(kinds, want) {
 		t.Errorf("rows %v, want %v", kinds, want)
 	}
