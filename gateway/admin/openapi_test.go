@@ -35,7 +35,7 @@ type example struct {
 var examples = map[string][]example{
 	"sendMessages": {
 		{body: obj{"from": "m-alice", "to": "u:m-bob", "cid": "1", "body": obj{"text": "hi"}}},
-		{body: obj{"from": "m-alice", "to": []string{"u:m-bob", "u:m-carol"}, "cid": "2", "body": 1.5, "ttl": 60, "mentions": []string{"m-bob"}}},
+		{body: obj{"from": "m-alice", "to": []string{"u:m-bob", "m-carol"}, "cid": "2", "body": 1.5, "ttl": 60, "mentions": []string{"m-bob"}}},
 		{body: obj{"from": "m-alice", "to": "u:m-bob", "cid": "3", "body": nil, "ttl": 0}},
 		{prepare: makeGroup("m-group"), body: obj{"from": "m-alice", "to": "g:m-group", "cid": "4", "body": []int{1}, "retry": true}},
 	},

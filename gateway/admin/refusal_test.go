@@ -56,6 +56,7 @@ func TestRefusals(t *testing.T) {
 		{"POST /v1/messages", message(obj{"from": 7}), 400, bad, "from: expected string"},
 		{"POST /v1/messages", message(obj{"to": nil}), 400, bad, "to: must be set"},
 		{"POST /v1/messages", message(obj{"to": "b ob"}), 400, bad, "to: "},
+		{"POST /v1/messages", message(obj{"to": "g:" + strings.Repeat("x", 49)}), 400, bad, "to: want u:<user> or g:<group>"},
 		{"POST /v1/messages", message(obj{"to": []string{}}), 400, bad, "to: "},
 		{"POST /v1/messages", message(obj{"to": []string{"u:bob", "g:team"}}), 400, bad, "to[1]: "},
 		{"POST /v1/messages", message(obj{"to": many}), 400, bad, "to: "},

@@ -33,7 +33,7 @@ func (a *API) userOperations() {
 		a.kickSessions)
 	op := a.operation(http.MethodGet, "/v1/users/{user}/export", "exportUser", "Users",
 		"All of a user's data, as NDJSON.",
-		"A line for each: first {\"user\": …} with what getUser says but for unread seqs, then {\"blocked\": user}, {\"conversation\": …} followed by its {\"message\": …} in order of seq, and {\"group\": …}.")
+		"A line for each: first {\"user\": …} with what getUser says but for unread seqs, then {\"blocked\": user}, {\"conversation\": …} followed by its {\"message\": …} in order of seq, and {\"group\": …} followed by the messages that he sent to it.")
 	op.Responses["200"] = &huma.Response{
 		Description: "one JSON object per line", Content: map[string]*huma.MediaType{ndjson: {Schema: &huma.Schema{Type: huma.TypeString}}},
 	}
