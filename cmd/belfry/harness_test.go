@@ -43,6 +43,9 @@ const (
 	logKeep = 32 << 10
 )
 
+// readToken is an admin token that may only read.
+const readToken = "read-only-token-of-the-tests"
+
 // binDir holds the binaries of this test run.
 var binDir string
 
@@ -142,7 +145,7 @@ func start(t testing.TB, binary func() (string, error), flags []string) *server 
 		log:         &logTail{},
 	}
 	s.write("auth.secret", string(s.secret)+"\n")
-	s.write("admin.tokens", s.adminToken+"\n")
+	s.write("admin.tokens", s.adminToken+"\n"+readToken+" read\n")
 	t.Cleanup(func() {
 		s.kill()
 		text := s.log.String()

@@ -10,18 +10,6 @@ import (
 	"testing"
 )
 
-const readToken = "read-only-token-of-the-tests"
-
-// startAdminServer is startServer with a second token, which may only read.
-func startAdminServer(t testing.TB, flags ...string) *server {
-	t.Helper()
-	s := startServer(t, flags...)
-	s.kill()
-	s.write("admin.tokens", s.adminToken+"\n"+readToken+" read\n")
-	s.restart()
-	return s
-}
-
 // deletes requires that a call deletes n messages.
 func (w *world) deletes(path string, n int) {
 	w.t.Helper()
@@ -85,8 +73,7 @@ func (c *wsClient) goneOf(group, sender string, seqs ...int64) {
 
 func TestScenario13DeleteBySender(t *testing.T) {
 	t.Parallel()
-	s := startAdminServer(t)
-	eachCodecAlone(t, s, func(t *testing.T, w *world) {
+	eachCodecAlone(t, startServer(t), func(t *testing.T, w *world) {
 		g := w.crowd()
 		m, conv := g.messages, "g:"+g.id
 		away := w.login(w.bob, "away", nil)
@@ -172,8 +159,7 @@ func TestScenario13Silent(t *testing.T) {
 
 func TestScenario13OneMessage(t *testing.T) {
 	t.Parallel()
-	s := startAdminServer(t)
-	eachCodecAlone(t, s, func(t *testing.T, w *world) {
+	eachCodecAlone(t, startServer(t), func(t *testing.T, w *world) {
 		g := w.crowd()
 		path := "/v1/groups/" + g.id + "/messages/"
 		w.denied("", "DELETE", path+"4", nil, http.StatusUnauthorized, "unauthorized")
@@ -238,8 +224,7 @@ func (w *world) tencent(query, authorization, contentType, body string) obj {
 
 func TestScenario13TencentForm(t *testing.T) {
 	t.Parallel()
-	s := startAdminServer(t)
-	eachCodecAlone(t, s, func(t *testing.T, w *world) {
+	eachCodecAlone(t, startServer(t), func(t *testing.T, w *world) {
 		g := w.crowd()
 		usersig := "?sdkappid=88888888&identifier=admin&random=99999999&contenttype=json&usersig="
 		good := `{"GroupId":"` + g.id + `","Sender_Account":"` + w.alice + `"}`

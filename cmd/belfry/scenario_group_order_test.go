@@ -89,10 +89,10 @@ func TestScenario25MembershipTorture(t *testing.T) {
 	t.Logf("seed %d", seed)
 	s := startServer(t, "--group-rate=0")
 	run := startGroupRun(t, s, seed)
-	run.progress(t, 300)
+	run.progress(t, 200)
 	s.kill()
 	s.restart()
-	run.progress(t, 300)
+	run.progress(t, 200)
 	run.finish(t, s)
 }
 
