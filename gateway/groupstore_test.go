@@ -85,6 +85,16 @@ func (s *testStore) JoinedAt(group shard.GroupID, user shard.UserID) (uint64, bo
 	return arrival, member, nil
 }
 
+func (s *testStore) LastStay(group shard.GroupID, user shard.UserID) (shard.Stay, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return shard.Stay{}, false, raftstore.ErrUnavailable
+	}
+	stay, known := s.state.LastStay(group, user)
+	return stay, known, nil
+}
+
 func (s *testStore) GroupCursor(group shard.GroupID, arrival uint64) string {
 	return s.state.GroupCursor(group, arrival)
 }

@@ -78,7 +78,7 @@ func (s *session) tryLogin(r request) error {
 	}
 	s.mu.Lock()
 	s.user, s.number, s.auto = user, sync.Session, args.AutoRead
-	s.told, s.recents = sync.Arrival, sync.MaxRecents
+	s.told, s.recents, s.entry = sync.Arrival, sync.MaxRecents, g.backend.Now()
 	s.expireAt(expires)
 	s.mu.Unlock()
 	g.register(s, user)

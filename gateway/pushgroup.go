@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -98,9 +100,28 @@ func (s *session) place(p *pumpState, sub *subscription) outcome {
 		s.unavailable(err)
 		return stuck
 	case !member:
-		s.detach(sub)
+		return s.placeLast(sub)
 	default:
 		sub.feed.place(sub, at, true)
+	}
+	return through
+}
+
+// placeLast gives a subscription the place where a stay began that came to its
+// end before the user's shard heard of its beginning. The event at its end ends
+// the subscription. A stay that was over when the session logged in, or of whose
+// end it was told, is nothing to it.
+func (s *session) placeLast(sub *subscription) outcome {
+	stay, known, err := s.gateway.backend.LastStay(sub.feed.group, s.user)
+	told := s.stays.told(sub.feed.group)
+	switch {
+	case err != nil:
+		s.unavailable(err)
+		return stuck
+	case !known || stay.Ended < s.entry || stay.To <= told:
+		s.detach(sub)
+	default:
+		sub.feed.place(sub, max(stay.From, told), true)
 	}
 	return through
 }
@@ -133,6 +154,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk) (pushed i
 			s.unavailable(err)
 			return 0, stuck
 		} else if !member {
+			s.stays.note(sub.feed.group, c.to)
 			s.detach(sub) // nobody knows any more since when
 			return 0, through
 		} else if at > sub.told {
@@ -219,6 +241,9 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 		sub.tell(told, "") // no other part follows
 	}
 	if ends {
+		if !sub.live {
+			s.stays.note(sub.feed.group, it.arrival)
+		}
 		s.detach(sub)
 	}
 	return pushed, through
@@ -270,6 +295,7 @@ func (s *session) pushLast(p *pumpState, sub *subscription) (pushed int, end out
 	}
 	sub.leaving = false
 	if !member {
+		s.stays.note(sub.feed.group, sub.told)
 		s.detach(sub)
 	}
 	return pushed, through
@@ -323,10 +349,45 @@ func (s *session) joined(group shard.GroupID) {
 	}
 }
 
+// endedStays are the ends of a user's stays in groups that his session was told
+// of, the newest ones.
+type endedStays []endedStay
+
+type endedStay struct {
+	group   shard.GroupID
+	arrival uint64
+}
+
+// keptStays bounds them. Whose end is forgotten is told of it once more, if his
+// shard is so late.
+const keptStays = 64
+
+// told is the arrival number of the end that the session was told of, 0 for none.
+func (e endedStays) told(group shard.GroupID) uint64 {
+	for i := range e {
+		if e[i].group == group {
+			return e[i].arrival
+		}
+	}
+	return 0
+}
+
+func (e *endedStays) note(group shard.GroupID, arrival uint64) {
+	*e = slices.DeleteFunc(*e, func(s endedStay) bool { return s.group == group })
+	if len(*e) == keptStays {
+		*e = slices.Delete(*e, 0, 1)
+	}
+	*e = append(*e, endedStay{group, arrival})
+}
+
 // parted is what the pump does when the user's shard says that he no longer is.
 func (s *session) parted(group shard.GroupID) {
-	sub := s.subscription(group)
-	if sub == nil || sub.live {
+	sub, fresh, ok := s.attach(group, false)
+	switch {
+	case !ok || sub.live:
+		return
+	case fresh: // he was told, or his stay was over before his shard heard of it
+		s.putBack(sub)
 		return
 	}
 	sub.leaving = true

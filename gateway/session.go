@@ -53,14 +53,16 @@ type session struct {
 	// Set by the read loop at login, static once loggedIn.
 	user    shard.UserID
 	number  shard.SessionID
-	auto    bool // an ack is a read report
-	recents int  // most conversations of recents
+	auto    bool  // an ack is a read report
+	recents int   // most conversations of recents
+	entry   int64 // store's time at the login, ms
 
 	// Set by the read loop at login, owned by the pump once loggedIn.
 	sync   *syncing // what is left of the login's sync, nil once it is pushed
 	told   uint64   // arrival number up to which the device was told
 	pinged time.Duration
 	round  time.Time // first Wake of what the pump is pushing
+	stays  endedStays
 
 	submits sync.WaitGroup // commands without an outcome yet
 	pumps   sync.WaitGroup

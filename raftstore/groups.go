@@ -92,6 +92,13 @@ func (s *Store) JoinedAt(group shard.GroupID, user shard.UserID) (arrival uint64
 	return arrival, member, err
 }
 
+// LastStay tells of the newest membership of a user who is no member any more;
+// false: that is not known.
+func (s *Store) LastStay(group shard.GroupID, user shard.UserID) (stay shard.Stay, known bool, err error) {
+	err = s.readGroup(group, func(st *shard.State, _ int64) { stay, known = st.LastStay(group, user) })
+	return stay, known, err
+}
+
 // GroupCursor is the text of a point in a group's order. It is empty, which a
 // device gives back as no cursor, while the shard does not serve.
 func (s *Store) GroupCursor(group shard.GroupID, arrival uint64) string {

@@ -149,6 +149,7 @@ func TestUserIsSeenAndErased(t *testing.T) {
 		t.Errorf("UnreadSeqs = %v, %v, want 3 to 5", seqs, err)
 	}
 
+	mustPropose(t, s, &shard.SendGroup{Group: "team", User: a, ID: msgID(60), CID: "mine", Body: []byte{1}})
 	kinds := map[string]int{}
 	err = s.Export(t.Context(), a, func(row *ExportRow) error {
 		switch {

@@ -99,6 +99,13 @@ type Member struct {
 	MutedUntil int64  // ms
 }
 
+// A Stay is a membership that is over: what came after From in the group's order,
+// up to the event at To that ended it, was the member's to be told.
+type Stay struct {
+	From, To uint64
+	Ended    int64 // ms
+}
+
 // A JoinRequest waits for an admin.
 type JoinRequest struct {
 	User    UserID

@@ -94,6 +94,31 @@ func (s *State) JoinedAt(id GroupID, user UserID) (arrival uint64, ok bool) {
 	return m.joinedAt - 1, true
 }
 
+// LastStay tells of the newest membership of a user who is no member any more.
+// False: he is one, or events no longer tell of it.
+func (s *State) LastStay(id GroupID, user UserID) (Stay, bool) {
+	u := s.lookupGroup(id)
+	if u == nil || s.member(u.team, user) != nil {
+		return Stay{}, false
+	}
+	var stay Stay
+	events := u.team.events
+	for i := len(events) - 1; i >= 0; i-- {
+		e := &events[i]
+		switch {
+		case e.Ends(user):
+			if stay.To != 0 {
+				return Stay{}, false
+			}
+			stay.To, stay.Ended = e.Arrival, e.Time
+		case stay.To != 0 && (e.Kind == EventJoined || e.Kind == EventCreated) && slices.Contains(e.Users, user):
+			stay.From = e.Arrival - 1
+			return stay, true
+		}
+	}
+	return Stay{}, false
+}
+
 // GroupArrival is the present point in a group's order, 0 if there never was
 // such a group.
 func (s *State) GroupArrival(id GroupID) uint64 {
@@ -337,7 +362,7 @@ func (s *State) hidesOf(u *user, m *member) []mark {
 }
 
 // compareGroups orders views by their newest message, newest first.
-func compareGroups(a, b GroupView) int {
+func compareGroups(a, b *GroupView) int {
 	if c := cmp.Compare(b.Time, a.Time); c != 0 {
 		return c
 	}

@@ -11,34 +11,41 @@ import (
 // is not are left out. Those with the newest message come first, and have
 // messages to push until these are most in all.
 func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog, most int, now int64) []GroupView {
-	views := make([]GroupView, 0, len(asks))
+	found := make([]foundGroup, 0, len(asks))
 	for i := range asks {
 		u := s.group(asks[i].Group)
-		if u == nil {
+		if u == nil || !u.team.settings.Stored {
 			continue
 		}
-		if m := s.member(u.team, user); m != nil && u.team.settings.Stored {
-			views = append(views, s.syncGroup(u, m, &asks[i], now))
+		if m := s.member(u.team, user); m != nil {
+			f := foundGroup{v: s.memberView(u, m)}
+			s.syncGroup(&f, &asks[i], now)
+			found = append(found, f)
 		}
 	}
-	slices.SortFunc(views, compareGroups)
-	for i := range views {
-		if most <= 0 {
-			break
+	slices.SortFunc(found, func(a, b foundGroup) int { return compareGroups(&a.g, &b.g) })
+	views := make([]GroupView, len(found))
+	for i := range found {
+		if f := &found[i]; most > 0 {
+			s.backlog(&f.v, &f.g, backlog, now)
+			most -= len(f.g.Push)
 		}
-		g := &views[i]
-		u := s.group(g.Group)
-		v := s.memberView(u, s.member(u.team, user))
-		s.backlog(&v, g, backlog, now)
-		most -= len(g.Push)
+		views[i] = found[i].g
 	}
 	return views
 }
 
-func (s *State) syncGroup(u *user, m *member, ask *GroupAsk, now int64) GroupView {
+// A foundGroup is a group of a user who logs in, and what he is told of it.
+type foundGroup struct {
+	v view
+	g GroupView
+}
+
+func (s *State) syncGroup(f *foundGroup, ask *GroupAsk, now int64) {
+	v, g := &f.v, &f.g
+	u, m := v.u, v.m
 	t := u.team
-	v := s.memberView(u, m)
-	g := GroupView{
+	*g = GroupView{
 		Group: t.id, Arrival: u.arrival, Cursor: s.GroupCursor(t.id, u.arrival),
 		Read: m.read, Unread: s.groupUnread(u, m, now), Counts: t.counts(),
 		Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0,
@@ -52,7 +59,7 @@ func (s *State) syncGroup(u *user, m *member, ask *GroupAsk, now int64) GroupVie
 		}
 	}
 	var last ring.Entry
-	if s.lastShown(&v, now, &last) {
+	if s.lastShown(v, now, &last) {
 		g.LastSeq, g.Time, g.LastSent = last.Seq, last.Time, last.Arrival
 		g.Hidden = last.Seq <= m.floor
 	}
@@ -70,8 +77,7 @@ func (s *State) syncGroup(u *user, m *member, ask *GroupAsk, now int64) GroupVie
 	if after < v.log().First() && v.c.lastArrival > g.Since {
 		after = 0 // it is not known which of what is gone came after the cursor
 	}
-	g.Lost = s.lostOf(&v, after, now)
-	return g
+	g.Lost = s.lostOf(v, after, now)
 }
 
 // lastShown reads the newest message that a member can be shown.

@@ -1,0 +1,64 @@
+package gateway
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// TestStayThatIsOverBeforeItIsHeardOf has a user join a group, and leave it, before
+// his session gets to look: what came in between is his all the same.
+func TestStayThatIsOverBeforeItIsHeardOf(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		e.group("team", shard.GroupPrivate, "alice", "bob")
+		bob, carol := e.online("bob", codec), e.online("carol", codec)
+		stay := func(cid string) {
+			e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"carol"}})
+			e.do(&shard.SendGroup{Group: "team", User: "alice", CID: cid, Body: []byte{0xc0}})
+			e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"carol"}})
+			e.do(&shard.SendGroup{Group: "team", User: "alice", CID: "after " + cid, Body: []byte{0xc0}})
+		}
+		e.store.mu.Lock() // carol cannot look
+		for _, cmd := range []shard.Command{
+			&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"carol"}},
+			&shard.SendGroup{Group: "team", User: "alice", CID: "one", Body: []byte{0xc0}},
+			&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"carol"}},
+			&shard.SendGroup{Group: "team", User: "alice", CID: "after one", Body: []byte{0xc0}},
+		} {
+			e.store.apply(cmd)
+		}
+		e.store.mu.Unlock()
+		carol.event("joined")
+		carol.wantCIDs("one")
+		carol.event("removed")
+		synctest.Wait()
+		carol.quiet()
+
+		stay("two") // whether she looked in between or not
+		carol.event("joined")
+		carol.wantCIDs("two")
+		carol.event("removed")
+		synctest.Wait()
+		carol.quiet()
+		if s := e.session("carol"); len(s.groups) != 0 {
+			t.Errorf("carol is subscribed to %d groups, want none", len(s.groups))
+		}
+
+		bob.event("joined")
+		bob.wantCIDs("one")
+		bob.event("removed")
+		bob.wantCIDs("after one")
+
+		// Who comes later is told nothing of a stay that was over.
+		time.Sleep(2 * time.Millisecond)
+		late := e.dial(codec)
+		late.login("carol", "tablet", nil)
+		late.push("onSynced")
+		synctest.Wait()
+		late.quiet()
+	})
+}
