@@ -132,7 +132,7 @@ func TestSettingsSurviveASnapshot(t *testing.T) {
 }
 
 func TestLongerHistory(t *testing.T) {
-	b := newBench(t, Limits{HistoryTTL: time.Hour, OfflineTTL: time.Hour})
+	b := newBench(t, Limits{HistoryTTL: time.Hour, OfflineTTL: time.Hour, GroupTTL: time.Hour})
 	hour := time.Hour.Milliseconds()
 	b.do(&SetUser{User: "bob", HistoryTTL: new(3 * time.Hour)})
 	b.send("alice", "bob", "a")

@@ -333,3 +333,18 @@ func BenchmarkSyncGroups(b *testing.B) {
 		}
 	}
 }
+
+// A group's messages may outlive those of users: a cutoff that is to take a few
+// must not take all that are older than any user's.
+func TestCutoffOfGroupsThatKeepLonger(t *testing.T) {
+	const hour = 3_600_000
+	b := newBench(t, Limits{HistoryTTL: time.Hour})
+	b.group("team", GroupPublic)
+	for i := range 50 {
+		b.post("team", "alice", fmt.Sprint("m", i))
+		b.now += hour
+	}
+	if cutoff := b.s.CutoffFor(1, b.now); cutoff > b.now-49*hour {
+		t.Errorf("CutoffFor(1) = %d h ago, want before the second of 50 messages", (b.now-cutoff)/hour)
+	}
+}

@@ -145,6 +145,11 @@ func (s *State) applyImportGroup(c *ImportGroup, r *Result) {
 		return false // members have cursors of their own
 	})
 	if c.Unread {
+		for i := range rows {
+			if m := s.member(t, rows[i].From); m != nil {
+				m.flags |= memberRewound
+			}
+		}
 		return
 	}
 	newest := u.convs.items[0].log.Next() - 1

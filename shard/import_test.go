@@ -147,3 +147,13 @@ func TestImportWhereAllHasExpired(t *testing.T) {
 		t.Errorf("an earlier time = %d, seq %d, want a bad request in row 9", r.Code, r.Seq)
 	}
 }
+
+func TestImportUnreadLeavesOutOnesOwn(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupPrivate, "bob")
+	if r := b.do(&ImportGroup{Group: "team", Stream: 7, Unread: true, Rows: b.history(1, 5, "alice", "bob")}); r.Code != OK {
+		t.Fatal(r.Err())
+	}
+	b.wantUnread("team", "alice", 2, 4)
+	b.wantUnread("team", "bob", 1, 3, 5)
+}

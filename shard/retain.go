@@ -19,7 +19,7 @@ func (s *State) Cutoff() int64 { return s.cutoff }
 // CutoffFor gives the cutoff that takes messages of about n bytes, as they lie
 // in the logs; it is below now.
 func (s *State) CutoffFor(n int, now int64) int64 {
-	above := max(s.cutoff, now-max(s.limits.HistoryTTL.Milliseconds(), s.longestTTL))
+	above := max(s.cutoff, now-max(s.limits.HistoryTTL.Milliseconds(), s.limits.GroupTTL.Milliseconds(), s.longestTTL))
 	return min(s.ages.cutoff(n, above, now), now-1)
 }
 

@@ -64,7 +64,7 @@ const (
 const (
 	memberMuted = 1 << iota // the member's own wish not to be notified
 	memberPinned
-	memberRewound // the read cursor was set back: own messages may lie above it
+	memberRewound // the read cursor was set back, or an import left it behind: own messages may lie above it
 )
 
 // A member is one user's part in a group. It has no pointers.
