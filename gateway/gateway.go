@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -174,6 +175,7 @@ type Gateway struct {
 	metrics  *metrics
 
 	logins    *keyedLimit // by user
+	makings   *keyedLimit // of groups, by user
 	addresses *addressLimit
 	pumpers   pumpers
 	feeds     feeds
@@ -200,7 +202,8 @@ func New(c Config) (*Gateway, error) {
 		auth:      auth,
 		log:       c.Log,
 		registry:  c.Registry,
-		logins:    newKeyedLimit(c.LoginRate, c.LoginBurst),
+		logins:    newKeyedLimit(rate.Limit(c.LoginRate), c.LoginBurst),
+		makings:   newKeyedLimit(rate.Limit(float64(c.MaxOwnedGroups)/time.Hour.Seconds()), c.MaxOwnedGroups),
 		addresses: newAddressLimit(c.AddressConnections, c.AddressRate),
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),

@@ -80,8 +80,8 @@ type keyedLimit struct {
 	swept   time.Time
 }
 
-func newKeyedLimit(perSecond, burst int) *keyedLimit {
-	return &keyedLimit{rate: rate.Limit(perSecond), burst: burst, buckets: make(map[string]*rate.Limiter)}
+func newKeyedLimit(r rate.Limit, burst int) *keyedLimit {
+	return &keyedLimit{rate: r, burst: burst, buckets: make(map[string]*rate.Limiter)}
 }
 
 // take takes a token of key or says how long until there is one.
@@ -133,7 +133,7 @@ type addressLimit struct {
 }
 
 func newAddressLimit(open, perSecond int) *addressLimit {
-	return &addressLimit{open: open, rate: newKeyedLimit(perSecond, max(perSecond, 1)), conns: make(map[string]int)}
+	return &addressLimit{open: open, rate: newKeyedLimit(rate.Limit(perSecond), max(perSecond, 1)), conns: make(map[string]int)}
 }
 
 // enter counts a connection of address in, or refuses it.

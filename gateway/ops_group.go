@@ -60,6 +60,9 @@ func (s *session) createGroup(r request) error {
 	if err := s.may(s.user, "group", joins|owns); err != nil {
 		return err
 	}
+	if wait, ok := s.gateway.makings.take(string(s.user)); !ok {
+		return &refusal{protocol.CodeRateLimited, "group: you have made too many groups this hour", wait}
+	}
 	failed := make(failures)
 	cmd.Members = s.admit("", cmd.Members, failed)
 	if cmd.Group == "" {
