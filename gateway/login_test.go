@@ -374,3 +374,18 @@ func TestLoginWindowHoldsUpBacklog(t *testing.T) {
 		bob.wantCIDs("live")
 	})
 }
+
+func TestMergeLostKeepsGroupsApart(t *testing.T) {
+	var lost []shard.Lost
+	for i := range uint64(maxLost) {
+		lost = append(lost, shard.Lost{Group: "a", From: 2 * i, To: 2 * i, Count: 1})
+	}
+	lost = append(lost, shard.Lost{Group: "b", From: 5, To: 5, Count: 1})
+	want := []shard.Lost{
+		{Group: "a", From: 0, To: 2 * (maxLost - 1), Count: maxLost},
+		{Group: "b", From: 5, To: 5, Count: 1},
+	}
+	if got := mergeLost(lost); !slices.Equal(got, want) {
+		t.Errorf("mergeLost = %v, want %v", got, want)
+	}
+}

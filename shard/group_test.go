@@ -348,3 +348,28 @@ func TestCutoffOfGroupsThatKeepLonger(t *testing.T) {
 		t.Errorf("CutoffFor(1) = %d h ago, want before the second of 50 messages", (b.now-cutoff)/hour)
 	}
 }
+
+// Whoever owns a live group cannot fill the shard with records of users whom he
+// mutes, and those whose time is over make room.
+func TestLiveGroupKeepsSoManyRecords(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("show", GroupLive)
+	mute := func(i int) Code {
+		return b.do(&SetMember{Group: "show", By: "alice", User: UserID(fmt.Sprint("u", i)), MutedUntil: new(b.now + 60_000)}).Code
+	}
+	for i := 1; i < maxLiveRecords; i++ { // alice has one, too
+		if code := mute(i); code != OK {
+			t.Fatalf("mute of user %d = %d, want OK", i, code)
+		}
+	}
+	if code := mute(0); code != CodeRateLimited {
+		t.Errorf("one more mute = %d, want rate limited", code)
+	}
+	b.now += 60_000
+	if code := mute(0); code != OK {
+		t.Errorf("a mute once the others are over = %d, want OK", code)
+	}
+	if info, _ := b.s.Group("show", "alice"); info.Members != 2 || info.Role != RoleOwner {
+		t.Errorf("%d records, alice's role %d, want 2, and the owner's", info.Members, info.Role)
+	}
+}

@@ -312,6 +312,13 @@ func (s *State) applySetMember(c *SetMember, r *Result) {
 		return
 	}
 	if m == nil { // of a live group, which only keeps what differs from nothing
+		if len(t.members.items) >= maxLiveRecords {
+			s.forgetMutes(u)
+		}
+		if len(t.members.items) >= maxLiveRecords {
+			*r = Result{Code: CodeRateLimited, Detail: "user: too many members of this group are muted", RetryAfterMS: quotaRetryMS}
+			return
+		}
 		m = s.addMember(u, c.User, member{role: RoleMember, joined: s.now, joinedAt: u.arrival, from: 1})
 	}
 	if c.Role != RoleNone && m.role != c.Role {
@@ -325,6 +332,22 @@ func (s *State) applySetMember(c *SetMember, r *Result) {
 	if !t.settings.Stored && m.role == RoleMember && m.muted <= s.now {
 		i, _ := s.memberIndex(t, c.User)
 		s.dropMember(u, i)
+	}
+}
+
+// forgetMutes removes the records of a live group that say nothing any more.
+func (s *State) forgetMutes(u *user) {
+	t := u.team
+	s.frees(u)
+	t.members.items = slices.DeleteFunc(t.members.items, func(m member) bool {
+		gone := m.role == RoleMember && m.muted <= s.now
+		if gone {
+			s.arena.Free(m.name, int(m.nameLen))
+		}
+		return gone
+	})
+	if len(t.members.items) == 0 {
+		t.members.free(s.arena)
 	}
 }
 

@@ -55,6 +55,9 @@ const (
 	maxRequests = 100
 	// requestLifeMS is how long a request to join waits.
 	requestLifeMS = 7 * 24 * hourMS
+	// maxLiveRecords bounds those of whom a group that stores nothing keeps a
+	// record: it has no other bound.
+	maxLiveRecords = 10_000
 	// maxHides is the number of messages that a member can hide from himself.
 	maxHides = 256
 	// dismissedMS is how long the id of a dismissed group is kept for its owner.
