@@ -331,8 +331,9 @@ func TestForgottenEvents(t *testing.T) {
 
 // TestFanOutAllocatesNothingForAMember hands a message to few members and to many.
 func TestFanOutAllocatesNothingForAMember(t *testing.T) {
+	most := 0.05
 	if raceEnabled {
-		t.Skip("the race detector allocates")
+		most = 2 // sync.Pool drops a part of what it is given
 	}
 	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
 		allocs := func(members int) float64 {
@@ -371,7 +372,7 @@ func TestFanOutAllocatesNothingForAMember(t *testing.T) {
 				}
 			})
 		}
-		if few, many := allocs(10), allocs(110); many-few > 100*0.05 {
+		if few, many := allocs(10), allocs(110); many-few > 100*most {
 			t.Errorf("%s: %.1f allocations for 10 members, %.1f for 110, want none for each more", codec.Name(), few, many)
 		}
 	}

@@ -160,21 +160,12 @@ func (d *groupDevice) join(ctx context.Context, conn, owner *wsConn, g *runGroup
 
 // leave ends the present stay, by the member or by the owner.
 func (d *groupDevice) leave(ctx context.Context, conn, owner *wsConn, g *runGroup) error {
-	var m *membership
-	for heard := false; !heard; {
-		d.mu.Lock()
-		m = d.present(g.id)
-		if heard = m == nil || m.heard; heard && m != nil && m.leaving == 0 {
-			m.leaving = d.run.now()
-		}
-		d.mu.Unlock()
-		if !heard {
-			pause(ctx, 5*time.Millisecond)
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	d.mu.Lock()
+	m := d.present(g.id)
+	if m != nil && m.leaving == 0 {
+		m.leaving = d.run.now()
 	}
+	d.mu.Unlock()
 	if m == nil {
 		return nil
 	}

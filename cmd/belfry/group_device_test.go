@@ -121,7 +121,6 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 	first := map[string]int64{}  // the first seq of this sync
 	pushed := map[string]int{}
 	before := map[string]int64{}
-	began := d.run.now()
 	d.mu.Lock()
 	maps.Copy(before, d.newest)
 	hadCursor := maps.Clone(d.cursors)
@@ -148,7 +147,6 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 				outside[group] = true
 			case "joined", "created":
 				outside[group] = false
-				d.heard(group, d.run.now())
 			}
 		case "onNewMessage":
 			messages, err := parseMessages(p.Args["messages"])
@@ -164,7 +162,6 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 					first[group] = m.Seq
 				}
 				pushed[group]++
-				d.heard(group, began)
 				if err := d.take(group, m); err != nil {
 					return err
 				}
@@ -205,16 +202,6 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 			}
 			close(synced)
 		}
-	}
-}
-
-// heard notes that the session is in a group, if the present stay began before a
-// time: a message may still be one of the stay before.
-func (d *groupDevice) heard(group string, before int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if m := d.present(group); m != nil && m.begun < before {
-		m.heard = true
 	}
 }
 

@@ -52,9 +52,6 @@ type groupSend struct {
 // joined and left are of the replies.
 type membership struct {
 	begun, joined, leaving, left int64
-	// heard says that the device's session is in: who leaves before his shard has
-	// heard of the join gets nothing of that stay.
-	heard bool
 	// unsure says that a session of the device ended at a point from where what it
 	// missed cannot be had any more.
 	unsure bool

@@ -60,7 +60,7 @@ func FuzzCall(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, query, content, body string) {
 		u, err := url.Parse("http://localhost" + path)
 		if err != nil || !strings.HasPrefix(path, "/") {
-			t.Skip()
+			return // no request line says that
 		}
 		u.RawQuery = query
 		r := &http.Request{
