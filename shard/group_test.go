@@ -373,3 +373,13 @@ func TestLiveGroupKeepsSoManyRecords(t *testing.T) {
 		t.Errorf("%d records, alice's role %d, want 2, and the owner's", info.Members, info.Role)
 	}
 }
+
+func TestCountLeavesOutDismissedGroups(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("kept", GroupPrivate)
+	b.group("gone", GroupPrivate)
+	b.do(&DismissGroup{Group: "gone", By: "alice"})
+	if n := b.s.Count(0, Slots-1); n.Groups != 1 {
+		t.Errorf("Count = %d groups, want the one that is not dismissed", n.Groups)
+	}
+}

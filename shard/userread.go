@@ -170,9 +170,10 @@ func (s *State) AppendUsers(dst []UserEntry, firstSlot, lastSlot uint16, after, 
 func (s *State) Count(firstSlot, lastSlot uint16) (n Counts) {
 	for u := range s.usersOf(firstSlot, lastSlot) {
 		n.Bytes += u.bytes
-		if u.team != nil {
+		switch {
+		case u.team != nil && u.team.dismissed == 0:
 			n.Groups++
-		} else {
+		case u.team == nil:
 			n.Users++
 			n.Sessions += len(u.sessions)
 		}
