@@ -218,7 +218,9 @@ func (d *groupDevice) heard(group string, before int64) {
 	}
 }
 
-// note keeps the cursors of a push.
+// note keeps the cursors of a push, but for those that may still be of the stay
+// before: a device that returns with one is pushed what came from its new stay on,
+// while in a chatroom it can read what came in between, too.
 func (d *groupDevice) note(args obj) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -227,7 +229,7 @@ func (d *groupDevice) note(args obj) {
 	}
 	cursors, _ := args["groupCursors"].(obj)
 	for group, cursor := range cursors {
-		if d.present(group) != nil {
+		if m := d.present(group); m != nil && m.heard {
 			d.cursors[group] = cursor
 		}
 	}
