@@ -458,3 +458,39 @@ func TestRemovalOfManyNamesNobody(t *testing.T) {
 		bob.quiet()
 	})
 }
+
+// A mailStore has lost the letters of groups to their members.
+type mailStore struct{ *stalledStore }
+
+func (s mailStore) Since(user shard.UserID, _ shard.SessionID, after uint64, b *shard.Batch, _, _ int) error {
+	b.Reset()
+	b.Next = after
+	return nil
+}
+
+// TestRemovalStopsWhatNobodyStores has a feed that is behind with a removal when a
+// message of ttl 0 comes, and a user's shard that has not heard of it.
+func TestRemovalStopsWhatNobodyStores(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var store *stalledStore
+		e := newEdge(t, func(c *Config) {
+			store = &stalledStore{testStore: c.Backend.(*testStore)}
+			c.Backend = mailStore{store}
+		})
+		e.group("team", shard.GroupPrivate, "alice", "bob", "carol")
+		bob, carol := e.online("bob", codec), e.online("carol", codec)
+		store.mu.Lock()
+		store.stalled = 1
+		store.mu.Unlock()
+		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		synctest.Wait()
+		if _, err := e.store.SendLive(&shard.SendGroup{Group: "team", User: "alice", CID: "live", Body: []byte{0xc0}}); err != nil {
+			t.Fatal(err)
+		}
+		carol.wantCIDs("live")
+		carol.event("removed")
+		bob.event("removed")
+		synctest.Wait()
+		bob.quiet()
+	})
+}
