@@ -494,3 +494,44 @@ func TestRemovalStopsWhatNobodyStores(t *testing.T) {
 		bob.quiet()
 	})
 }
+
+// TestGroupMadeAgainOfAnotherKind has sessions that have not heard yet that the
+// group of that name was dismissed.
+func TestGroupMadeAgainOfAnotherKind(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var store *stalledStore
+		e := newEdge(t, func(c *Config) {
+			store = &stalledStore{testStore: c.Backend.(*testStore)}
+			c.Backend = store
+		})
+		stall := func(n int) { store.mu.Lock(); store.stalled = n; store.mu.Unlock() }
+		e.group("room", shard.GroupLive, "alice")
+		bob := e.online("bob", codec)
+		s := e.session("bob")
+		if err := s.joinLive("room"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		stall(1)
+		e.do(&shard.DismissGroup{Group: "room", By: "alice"})
+		synctest.Wait()
+		e.group("room", shard.GroupPrivate, "alice", "bob")
+		e.post("room", "alice", "m1")
+		bob.event("created")
+		bob.wantCIDs("m1")
+
+		stall(1 << 30)
+		e.do(&shard.DismissGroup{Group: "room", By: "alice"})
+		synctest.Wait()
+		e.group("room", shard.GroupLive, "alice")
+		if err := s.joinLive("room"); err == nil || refusalOf(err).code != protocol.CodeUnavailable {
+			t.Errorf("joinLive before the end of the other is told = %v", err)
+		}
+		stall(0)
+		bob.event("dismissed")
+		synctest.Wait()
+		if err := s.joinLive("room"); err != nil || !s.inLive("room") {
+			t.Errorf("joinLive = %v", err)
+		}
+	})
+}

@@ -330,6 +330,9 @@ func (s *session) pushSignalled(p *pumpState, sub *subscription) (pushed int, en
 // joined is what the pump does when the user's shard says that he is a member
 // of a group now.
 func (s *session) joined(group shard.GroupID) {
+	if sub := s.subscription(group); sub != nil && sub.live {
+		s.detach(sub) // that group was dismissed, and another has its name
+	}
 	if sub, fresh, ok := s.attach(group, false); ok && fresh {
 		s.putBack(sub)
 	}
