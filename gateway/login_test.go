@@ -374,3 +374,23 @@ func TestLoginWindowHoldsUpBacklog(t *testing.T) {
 		bob.wantCIDs("live")
 	})
 }
+
+// TestMergeLostKeepsGroupsApart has more runs than onSynced tells apart.
+func TestMergeLostKeepsGroupsApart(t *testing.T) {
+	var lost []shard.Lost
+	for _, l := range []shard.Lost{{Peer: "bob"}, {Group: "a"}, {Group: "b"}} {
+		for i := range uint64(maxLost) {
+			l.From, l.To, l.Count = 3*i+1, 3*i+2, 2
+			lost = append(lost, l)
+		}
+	}
+	got := mergeLost(lost)
+	want := []shard.Lost{
+		{Peer: "bob", From: 1, To: 3*maxLost - 1, Count: 2 * maxLost},
+		{Group: "a", From: 1, To: 3*maxLost - 1, Count: 2 * maxLost},
+		{Group: "b", From: 1, To: 3*maxLost - 1, Count: 2 * maxLost},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("mergeLost = %+v, want %+v", got, want)
+	}
+}

@@ -169,7 +169,7 @@ func mergeLost(lost []shard.Lost) []shard.Lost {
 	}
 	merged := lost[:0:0]
 	for _, l := range lost {
-		if n := len(merged); n > 0 && merged[n-1].Peer == l.Peer {
+		if n := len(merged); n > 0 && merged[n-1].Peer == l.Peer && merged[n-1].Group == l.Group {
 			merged[n-1].To = l.To
 			merged[n-1].Count += l.Count
 			continue
