@@ -458,3 +458,80 @@ func TestRemovalOfManyNamesNobody(t *testing.T) {
 		bob.quiet()
 	})
 }
+
+// A mailStore has lost the letters of groups to their members.
+type mailStore struct{ *stalledStore }
+
+func (s mailStore) Since(user shard.UserID, _ shard.SessionID, after uint64, b *shard.Batch, _, _ int) error {
+	b.Reset()
+	b.Next = after
+	return nil
+}
+
+// TestRemovalStopsWhatNobodyStores has a feed that is behind with a removal when a
+// message of ttl 0 comes, and a user's shard that has not heard of it.
+func TestRemovalStopsWhatNobodyStores(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var store *stalledStore
+		e := newEdge(t, func(c *Config) {
+			store = &stalledStore{testStore: c.Backend.(*testStore)}
+			c.Backend = mailStore{store}
+		})
+		e.group("team", shard.GroupPrivate, "alice", "bob", "carol")
+		bob, carol := e.online("bob", codec), e.online("carol", codec)
+		store.mu.Lock()
+		store.stalled = 1
+		store.mu.Unlock()
+		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		synctest.Wait()
+		if _, err := e.store.SendLive(&shard.SendGroup{Group: "team", User: "alice", CID: "live", Body: []byte{0xc0}}); err != nil {
+			t.Fatal(err)
+		}
+		carol.wantCIDs("live")
+		carol.event("removed")
+		bob.event("removed")
+		synctest.Wait()
+		bob.quiet()
+	})
+}
+
+// TestGroupMadeAgainOfAnotherKind has sessions that have not heard yet that the
+// group of that name was dismissed.
+func TestGroupMadeAgainOfAnotherKind(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var store *stalledStore
+		e := newEdge(t, func(c *Config) {
+			store = &stalledStore{testStore: c.Backend.(*testStore)}
+			c.Backend = store
+		})
+		stall := func(n int) { store.mu.Lock(); store.stalled = n; store.mu.Unlock() }
+		e.group("room", shard.GroupLive, "alice")
+		bob := e.online("bob", codec)
+		s := e.session("bob")
+		if err := s.joinLive("room"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		stall(1)
+		e.do(&shard.DismissGroup{Group: "room", By: "alice"})
+		synctest.Wait()
+		e.group("room", shard.GroupPrivate, "alice", "bob")
+		e.post("room", "alice", "m1")
+		bob.event("created")
+		bob.wantCIDs("m1")
+
+		stall(1 << 30)
+		e.do(&shard.DismissGroup{Group: "room", By: "alice"})
+		synctest.Wait()
+		e.group("room", shard.GroupLive, "alice")
+		if err := s.joinLive("room"); err == nil || refusalOf(err).code != protocol.CodeUnavailable {
+			t.Errorf("joinLive before the end of the other is told = %v", err)
+		}
+		stall(0)
+		bob.event("dismissed")
+		synctest.Wait()
+		if err := s.joinLive("room"); err != nil || !s.inLive("room") {
+			t.Errorf("joinLive = %v", err)
+		}
+	})
+}

@@ -10,10 +10,12 @@ const maxLive = 1000
 
 // joinLive makes the session a member of a group that stores no messages, until
 // leaveLive, the end of the group, or its own. A session that is in it already
-// stays so. The error is a refusal: the session is in too many.
+// stays so. The error is a refusal: the session is in too many, or behind.
 func (s *session) joinLive(group shard.GroupID) error {
-	if s.subscription(group) != nil {
+	if sub := s.subscription(group); sub != nil && sub.live {
 		return nil
+	} else if sub != nil {
+		return &refusal{protocol.CodeUnavailable, "group: this session has yet to be told that the one which was there before is no more", minRetry}
 	}
 	s.mu.Lock()
 	n := s.live

@@ -375,17 +375,22 @@ func TestLoginWindowHoldsUpBacklog(t *testing.T) {
 	})
 }
 
+// TestMergeLostKeepsGroupsApart has more runs than onSynced tells apart.
 func TestMergeLostKeepsGroupsApart(t *testing.T) {
 	var lost []shard.Lost
-	for i := range uint64(maxLost) {
-		lost = append(lost, shard.Lost{Group: "a", From: 2 * i, To: 2 * i, Count: 1})
+	for _, l := range []shard.Lost{{Peer: "bob"}, {Group: "a"}, {Group: "b"}} {
+		for i := range uint64(maxLost) {
+			l.From, l.To, l.Count = 3*i+1, 3*i+2, 2
+			lost = append(lost, l)
+		}
 	}
-	lost = append(lost, shard.Lost{Group: "b", From: 5, To: 5, Count: 1})
+	got := mergeLost(lost)
 	want := []shard.Lost{
-		{Group: "a", From: 0, To: 2 * (maxLost - 1), Count: maxLost},
-		{Group: "b", From: 5, To: 5, Count: 1},
+		{Peer: "bob", From: 1, To: 3*maxLost - 1, Count: 2 * maxLost},
+		{Group: "a", From: 1, To: 3*maxLost - 1, Count: 2 * maxLost},
+		{Group: "b", From: 1, To: 3*maxLost - 1, Count: 2 * maxLost},
 	}
-	if got := mergeLost(lost); !slices.Equal(got, want) {
-		t.Errorf("mergeLost = %v, want %v", got, want)
+	if !slices.Equal(got, want) {
+		t.Errorf("mergeLost = %+v, want %+v", got, want)
 	}
 }

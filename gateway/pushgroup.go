@@ -314,6 +314,18 @@ func (s *session) pushSignalled(p *pumpState, sub *subscription) (pushed int, en
 		sub.heard += lost
 		s.gateway.metrics.skipped.Add(float64(lost))
 	}
+	if len(p.signal) > 0 && !sub.live {
+		// They overtake the event that ends a membership, which is still to be read.
+		_, member, err := s.gateway.backend.JoinedAt(sub.feed.group, s.user)
+		if err != nil {
+			s.unavailable(err)
+			return 0, stuck
+		}
+		if !member {
+			sub.heard += uint64(len(p.signal))
+			return 0, through
+		}
+	}
 	for _, e := range p.signal {
 		if e.session == s.number && e.session != 0 && e.from == s.user {
 			sub.heard++
@@ -344,6 +356,9 @@ func (s *session) pushSignalled(p *pumpState, sub *subscription) (pushed int, en
 // joined is what the pump does when the user's shard says that he is a member
 // of a group now.
 func (s *session) joined(group shard.GroupID) {
+	if sub := s.subscription(group); sub != nil && sub.live {
+		s.detach(sub) // that group was dismissed, and another has its name
+	}
 	if sub, fresh, ok := s.attach(group, false); ok && fresh {
 		s.putBack(sub)
 	}

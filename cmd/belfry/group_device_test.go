@@ -121,6 +121,7 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 	first := map[string]int64{}  // the first seq of this sync
 	pushed := map[string]int{}
 	before := map[string]int64{}
+	began := d.run.now()
 	d.mu.Lock()
 	maps.Copy(before, d.newest)
 	hadCursor := maps.Clone(d.cursors)
@@ -147,6 +148,7 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 				outside[group] = true
 			case "joined", "created":
 				outside[group] = false
+				d.heard(group, d.run.now())
 			}
 		case "onNewMessage":
 			messages, err := parseMessages(p.Args["messages"])
@@ -162,6 +164,7 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 					first[group] = m.Seq
 				}
 				pushed[group]++
+				d.heard(group, began)
 				if err := d.take(group, m); err != nil {
 					return err
 				}
@@ -205,7 +208,19 @@ func (d *groupDevice) receive(ctx context.Context, conn *wsConn, synced chan<- s
 	}
 }
 
-// note keeps the cursors of a push.
+// heard notes that the session is in a group, if the present stay began before a
+// time: a message may still be one of the stay before.
+func (d *groupDevice) heard(group string, before int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.present(group); m != nil && m.begun < before {
+		m.heard = true
+	}
+}
+
+// note keeps the cursors of a push, but for those that may still be of the stay
+// before: a device that returns with one is pushed what came from its new stay on,
+// while in a chatroom it can read what came in between, too.
 func (d *groupDevice) note(args obj) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -214,7 +229,7 @@ func (d *groupDevice) note(args obj) {
 	}
 	cursors, _ := args["groupCursors"].(obj)
 	for group, cursor := range cursors {
-		if d.present(group) != nil {
+		if m := d.present(group); m != nil && m.heard {
 			d.cursors[group] = cursor
 		}
 	}

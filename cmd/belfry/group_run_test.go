@@ -52,6 +52,9 @@ type groupSend struct {
 // joined and left are of the replies.
 type membership struct {
 	begun, joined, leaving, left int64
+	// heard says that the device's session was told of this stay: cursors that it is
+	// given are no longer those of the stay before.
+	heard bool
 	// unsure says that a session of the device ended at a point from where what it
 	// missed cannot be had any more.
 	unsure bool
