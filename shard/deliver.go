@@ -86,7 +86,7 @@ func (s *State) recallIncoming(u *user, i int, peerSeq uint64) {
 	c := &u.convs.items[i]
 	var e ring.Entry
 	for cur := c.log.Descend(s.arena, c.log.Next()); cur.Next(&e); {
-		if e.Flags&ring.Own != 0 || e.Peer > peerSeq {
+		if e.Flags&ring.Own != 0 || e.Peer == 0 || e.Peer > peerSeq { // 0: imported here alone
 			continue
 		}
 		if e.Peer == peerSeq && s.hiddenBy(u, c, &e, s.now) == gapNone {

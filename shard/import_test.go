@@ -157,3 +157,35 @@ func TestImportUnreadLeavesOutOnesOwn(t *testing.T) {
 	b.wantUnread("team", "alice", 2, 4)
 	b.wantUnread("team", "bob", 1, 3, 5)
 }
+
+// Of what a half-failed import has brought, the receiver may hold a row that the
+// sender's view lacks behind rows that both have.
+func TestRecallAndReceiptPastARowWithoutPeer(t *testing.T) {
+	b := newBench(t, Limits{})
+	sent := b.history(1, 2, "")
+	came := b.history(1, 2, "")
+	sent[0].Own, sent[1].Own, came[0].Peer = true, true, 1
+	for _, cmd := range []Command{
+		&Import{User: "alice", Peer: "bob", Stream: 7, Unread: true, Rows: sent},
+		&Import{User: "bob", Peer: "alice", Stream: 7, Unread: true, Rows: came},
+	} {
+		if err := func() error { r := b.do(cmd); return r.Err() }(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	login := b.do(&Login{User: "alice", Device: "phone"})
+	b.do(&ReadReport{User: "bob", Peer: "alice", Seq: 2})
+	var batch Batch
+	b.s.Since("alice", login.Session, firstArrival, &batch, 100, 1<<20, b.now)
+	if n := len(batch.Changes); n != 1 || batch.Changes[0].Kind != ChangeReceipt || batch.Changes[0].Seq != 1 {
+		t.Errorf("changes of alice = %+v, want a receipt for 1", batch.Changes)
+	}
+	if r := b.do(&Recall{User: "alice", Peer: "bob", Seq: 1}); r.Code != OK {
+		t.Fatal(r.Err())
+	}
+	var p Page
+	b.s.History(HistoryQuery{User: "bob", Peer: "alice", Limit: 10, MaxBytes: 1 << 20}, &p, b.now)
+	if len(p.Batch.Messages) != 1 || p.Batch.Messages[0].Seq != 2 {
+		t.Errorf("bob sees %d messages after the recall, want the second alone", len(p.Batch.Messages))
+	}
+}

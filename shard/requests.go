@@ -62,7 +62,7 @@ func (s *State) receipt(u *user, i int, seq uint64) {
 	peerSeq := uint64(0)
 	var e ring.Entry
 	for cur := c.log.Descend(s.arena, seq); cur.Next(&e); {
-		if e.Flags&ring.Own == 0 {
+		if e.Flags&ring.Own == 0 && e.Peer != 0 {
 			peerSeq = e.Peer
 			break
 		}
