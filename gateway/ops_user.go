@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/time/rate"
+
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard"
@@ -50,7 +52,7 @@ func (s *session) typing(r request) error {
 		return err
 	}
 	if peer := shard.UserID(args.Conv.ID); args.Conv.Group {
-		if group := shard.GroupID(args.Conv.ID); !s.inLive(group) {
+		if group := shard.GroupID(args.Conv.ID); !s.inLive(group) && s.mayType() {
 			if err := s.gateway.backend.TypingGroup(s.user, group); err != nil {
 				return err
 			}
@@ -60,6 +62,21 @@ func (s *session) typing(r request) error {
 	}
 	s.reply(r, nil)
 	return nil
+}
+
+// typingBurst is how many notices of typing in groups a session passes on at
+// once, and then one a second: each goes to many. The others are dropped.
+const typingBurst = 5
+
+func (s *session) mayType() bool {
+	if s.typed == nil {
+		s.typed = rate.NewLimiter(1, typingBurst)
+	}
+	if s.typed.Allow() {
+		return true
+	}
+	s.gateway.metrics.drops.WithLabelValues("too many notices of typing").Inc()
+	return false
 }
 
 func (s *session) getPresence(r request) error {

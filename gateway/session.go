@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore"
@@ -42,13 +43,14 @@ type session struct {
 
 	// Owned by the read loop.
 	limit      frameLimit
-	subscribed bool     // to presence
-	farewell   int      // close code of the client's close frame, 0 for none
-	left       bool     // the client's close frame has come
-	repeats    *repeats // nil until the first change that is no send
-	handled    int      // requests and notices of what is being drained
-	ponged     bool     // there was a pong in it
-	identified uint64   // id of the request being handled, once the shard is to know it
+	typed      *rate.Limiter // notices of typing in groups; nil until the first
+	subscribed bool          // to presence
+	farewell   int           // close code of the client's close frame, 0 for none
+	left       bool          // the client's close frame has come
+	repeats    *repeats      // nil until the first change that is no send
+	handled    int           // requests and notices of what is being drained
+	ponged     bool          // there was a pong in it
+	identified uint64        // id of the request being handled, once the shard is to know it
 
 	// Set by the read loop at login, static once loggedIn.
 	user    shard.UserID
