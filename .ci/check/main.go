@@ -34,7 +34,7 @@ func main() {
 	command(&t, "go", "vet", "-tags", "faults", "./...")
 	command(&t, "go", "tool", "staticcheck", "./...", "./.ci/check")
 	command(&t, "go", "tool", "staticcheck", "-tags", "faults", "./...")
-	t.goTest("-race", "-timeout", "8m", "./...")
+	t.goTest("-race", "-timeout", "15m", "./...")
 	if packages := taggedTests(&t, "faults"); len(packages) > 0 {
 		t.goTest(append([]string{"-race", "-timeout", "5m", "-tags", "faults"}, packages...)...)
 	}
