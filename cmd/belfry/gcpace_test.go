@@ -56,15 +56,15 @@ func TestGCSlack(t *testing.T) {
 
 func TestPaceGCFollowsTheHeap(t *testing.T) {
 	t.Setenv("GOGC", "")
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); paceGC(ctx) }()
 	percent := func() int {
 		sample := []runtimemetrics.Sample{{Name: "/gc/gogc:percent"}}
 		runtimemetrics.Read(sample)
 		return int(sample[0].Value.Uint64())
 	}
-	before := percent()
+	before := percent() // not after the pacing has begun
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); paceGC(ctx) }()
 	reach := func(what string, ok func(int) bool) {
 		t.Helper()
 		for deadline := time.Now().Add(10 * time.Second); !ok(percent()); time.Sleep(time.Millisecond) {
