@@ -203,7 +203,7 @@ func New(c Config) (*Gateway, error) {
 		log:       c.Log,
 		registry:  c.Registry,
 		logins:    newKeyedLimit(rate.Limit(c.LoginRate), c.LoginBurst),
-		makings:   newKeyedLimit(rate.Limit(float64(c.MaxOwnedGroups)/time.Hour.Seconds()), c.MaxOwnedGroups),
+		makings:   newKeyedLimit(rate.Limit(float64(makingsPerOwned*c.MaxOwnedGroups)/time.Hour.Seconds()), makingsPerOwned*c.MaxOwnedGroups),
 		addresses: newAddressLimit(c.AddressConnections, c.AddressRate),
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),

@@ -40,6 +40,10 @@ var (
 	}
 )
 
+// makingsPerOwned is how many groups a user may make in an hour for each that he
+// may own: of those that he dismisses, something stays.
+const makingsPerOwned = 10
+
 func (s *session) createGroup(r request) error {
 	var args protocol.CreateGroupArgs
 	if err := args.Decode(r.Args); err != nil {
