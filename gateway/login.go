@@ -55,7 +55,7 @@ func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *proto
 // resume lets groups that have their place go on.
 func (s *session) resume(views []shard.GroupView) {
 	for i := range views {
-		if sub := s.subscription(views[i].Group); sub != nil && !sub.feed.park(sub) {
+		if sub := s.subscription(views[i].Group); sub != nil && (sub.leaving || !sub.feed.park(sub)) {
 			s.rouse(sub)
 		}
 	}
@@ -262,13 +262,12 @@ func (s *session) arrive(views []shard.GroupView) {
 	if len(views) == 0 {
 		return
 	}
-	y := new(syncing)
+	y := &syncing{late: views}
 	y.take(s, views)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.late = append(s.late, y)
 	s.wakeLocked()
-	s.mu.Unlock()
-	s.resume(views)
 }
 
 // takeLate makes groups that came late the sync. It is for the pump.

@@ -394,3 +394,39 @@ func TestMergeLostKeepsGroupsApart(t *testing.T) {
 		t.Errorf("mergeLost = %+v, want %+v", got, want)
 	}
 }
+
+// TestLateGroupGoesOnBehindItsBacklog has a group that came late hear of a message
+// while the pump is at other groups: its backlog is to be pushed first.
+func TestLateGroupGoesOnBehindItsBacklog(t *testing.T) {
+	store := newTestStore(t)
+	e := &edge{t: t, store: store}
+	e.group("away", shard.GroupPrivate, "alice", "bob")
+	e.post("away", "alice", "a1")
+	s := bareSession(newBareGateway(t, store), protocol.JSON)
+	s.attach("away", false)
+	asks := []shard.GroupAsk{{Group: "away"}}
+	views, left := store.SyncGroups(t.Context(), "bob", asks, 20, 100)
+	views = s.settle(asks, views, left)
+	sub := s.subscription("away")
+	e.post("away", "alice", "a2")
+	for at, _ := sub.feed.point(); at == views[0].Arrival; at, _ = sub.feed.point() {
+		time.Sleep(time.Millisecond)
+	}
+	s.arrive(views)
+	if s.nextNews() != nil {
+		t.Fatal("the group goes on before its backlog is pushed")
+	}
+	p := new(pumpState)
+	if !s.takeLate() {
+		t.Fatal("nothing came late")
+	}
+	for s.sync != nil {
+		s.pushSync(p)
+	}
+	if sub.told != views[0].Arrival || s.window.last != 1 {
+		t.Errorf("told up to %d with %d frames, want %d with 1", sub.told, s.window.last, views[0].Arrival)
+	}
+	if s.pushGroups(p); sub.told == views[0].Arrival || s.window.last != 2 {
+		t.Errorf("told up to %d with %d frames, want what came after %d", sub.told, s.window.last, views[0].Arrival)
+	}
+}

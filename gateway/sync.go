@@ -17,6 +17,9 @@ type syncing struct {
 	last    []groupPart // the oldest message first
 	changes []shard.Change
 	end     *protocol.Synced // nil for none: groups that came late
+	// Groups that came late, which go on once this is through: a cursor that they
+	// give would pass what is still to be pushed of them.
+	late []shard.GroupView
 }
 
 // A groupPart is some messages of a group that are to be pushed.
@@ -57,6 +60,7 @@ func (s *session) finishSync() {
 	}
 	s.sync = nil
 	s.setFresh()
+	s.resume(y.late)
 }
 
 // pushDirect pushes the next part of what one-to-one conversations have.
