@@ -48,8 +48,9 @@ type Backend interface {
 	Blocked(ctx context.Context, user shard.UserID) ([]shard.UserID, error)
 
 	// SendEphemeral passes a message of ttl 0 to the sessions that are
-	// connected now, except the sending one.
-	SendEphemeral(m *shard.Send) (timeMS int64, err error)
+	// connected now, except the sending one. A repeat goes to nobody: it has the
+	// first's ID and Time, and is marked as a Duplicate.
+	SendEphemeral(m *shard.Send) (shard.Result, error)
 	// Typing is dropped silently when the receiver must not see it.
 	Typing(from, to shard.UserID)
 	// TypingGroup is Typing to the members of a group, unless they are many. Who
@@ -95,8 +96,9 @@ type Backend interface {
 	// JoinRequests lists the oldest first.
 	JoinRequests(group shard.GroupID) ([]shard.JoinRequest, error)
 	GroupsOf(ctx context.Context, user shard.UserID) ([]shard.GroupRef, error)
-	// SendLive passes a message to the sessions that are in a group now.
-	SendLive(m *shard.SendGroup) (timeMS int64, err error)
+	// SendLive passes a message to the sessions that are in a group now, with
+	// repeats as in SendEphemeral.
+	SendLive(m *shard.SendGroup) (shard.Result, error)
 
 	// Ready is nil when every shard of this node serves.
 	Ready() error

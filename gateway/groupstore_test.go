@@ -137,20 +137,20 @@ func (s *testStore) GroupsOf(_ context.Context, user shard.UserID) ([]shard.Grou
 	return s.state.GroupsOf(user), nil
 }
 
-// SendLive refuses nobody for being too fast.
-func (s *testStore) SendLive(m *shard.SendGroup) (int64, error) {
+// SendLive refuses nobody for being too fast, and knows no repeats.
+func (s *testStore) SendLive(m *shard.SendGroup) (shard.Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.Now()
 	if err := s.refusal(m.Group, m.User); err != nil {
-		return 0, err
+		return shard.Result{}, err
 	}
 	for _, w := range s.groupWatchers[m.Group] {
 		w.Signal(&shard.Message{
 			ID: m.ID, Group: m.Group, From: m.User, Session: m.Session, Time: now, CID: []byte(m.CID), Body: m.Body,
 		})
 	}
-	return now, nil
+	return shard.Result{ID: m.ID, Time: now}, nil
 }
 
 func (s *testStore) TypingGroup(from shard.UserID, group shard.GroupID) error {

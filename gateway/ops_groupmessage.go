@@ -43,11 +43,11 @@ func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *shard.SendGr
 			return &refusal{code: protocol.CodeForbidden, message: "conv: you are no member of this group"}
 		}
 	}
-	at, err := b.SendLive(cmd)
+	result, err := b.SendLive(cmd)
 	if err != nil {
 		return err
 	}
-	s.sentLive(r, args, &shard.Result{ID: cmd.ID, Time: at})
+	s.sentLive(r, args, &result)
 	return nil
 }
 

@@ -61,11 +61,11 @@ func (s *session) accept(r request, args *protocol.SendArgs) error {
 	if args.HasTTL && args.TTL == 0 {
 		cmd := s.sendCommand(args, to)
 		cmd.Body = bytes.Clone(cmd.Body) // the signal that becomes of it outlives the frame
-		at, err := b.SendEphemeral(&cmd)
+		result, err := b.SendEphemeral(&cmd)
 		if err != nil {
 			return err
 		}
-		s.sentLive(r, args, &shard.Result{ID: cmd.ID, Time: at})
+		s.sentLive(r, args, &result)
 		return nil
 	}
 	m := newSending()

@@ -257,7 +257,7 @@ func (s *testStore) Blocked(_ context.Context, user shard.UserID) ([]shard.UserI
 	return s.state.Blocked(user), nil
 }
 
-func (s *testStore) SendEphemeral(m *shard.Send) (int64, error) {
+func (s *testStore) SendEphemeral(m *shard.Send) (shard.Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.Now()
@@ -275,7 +275,7 @@ func (s *testStore) SendEphemeral(m *shard.Send) (int64, error) {
 			}})
 		}
 	}
-	return now, nil
+	return shard.Result{ID: m.ID, Time: now}, nil
 }
 
 func (s *testStore) Typing(from, to shard.UserID) {

@@ -8,36 +8,45 @@ import (
 	"github.com/belfry-im/belfry/shard"
 )
 
-// SendLive passes a message to the sessions that are in a group now, and gives
-// the time it bears: one of a group that stores none, or of ttl 0 in another
-// one. Refusals are *shard.RefusedError. Whether a session is in a group that
-// stores nothing is for the caller to know.
-func (s *Store) SendLive(m *shard.SendGroup) (timeMS int64, err error) {
+// SendLive passes a message to the sessions that are in a group now: one of a
+// group that stores none, or of ttl 0 in another one. The result has its ID and
+// Time. A repeat is known as SendEphemeral knows it. Refusals are
+// *shard.RefusedError. Whether a session is in a group that stores nothing is for
+// the caller to know.
+func (s *Store) SendLive(m *shard.SendGroup) (shard.Result, error) {
 	if m.Group == "" || m.User == "" || m.CID == "" {
-		return 0, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "group, user and cid: must not be empty"}
+		return shard.Result{}, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "group, user and cid: must not be empty"}
 	}
+	var timeMS int64
 	var refused *shard.RefusedError
-	err = s.readGroup(m.Group, func(st *shard.State, now int64) {
+	err := s.readGroup(m.Group, func(st *shard.State, now int64) {
 		timeMS = now
 		refused = refuseLive(st, m, now)
 	})
 	if err != nil {
-		return 0, err
+		return shard.Result{}, err
 	}
 	if refused != nil {
-		return 0, refused
+		return shard.Result{}, refused
+	}
+	key := passedKey{from: m.User, group: m.Group, cid: m.CID}
+	if first, repeat, err := s.passed.repeated(key, m.Body, timeMS); repeat {
+		return first, err
 	}
 	if wait, ok := s.liveRate.take(m.Group, time.Now()); !ok {
-		return 0, &shard.RefusedError{
+		return shard.Result{}, &shard.RefusedError{
 			Code: shard.CodeRateLimited, Detail: "conv: too many messages to this group",
 			RetryAfterMS: (wait + time.Millisecond - 1).Milliseconds(),
 		}
+	}
+	if first, repeat, err := s.passed.pass(key, m.ID, m.Body, timeMS); repeat {
+		return first, err // it came at the same moment
 	}
 	s.hub.signalGroup(&shard.Message{
 		ID: m.ID, Group: m.Group, Session: m.Session, From: m.User, Time: timeMS, CID: []byte(m.CID),
 		Mentions: slices.Clone(m.Mentions), Body: bytes.Clone(m.Body),
 	})
-	return timeMS, nil
+	return shard.Result{ID: m.ID, Time: timeMS}, nil
 }
 
 // refuseLive tells why a message may not be passed on, nil if it may.

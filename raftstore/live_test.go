@@ -20,16 +20,16 @@ func TestSendLive(t *testing.T) {
 
 	m := groupMessage(live, bob, 1)
 	m.Mentions = []string{"carol"}
-	at, err := s.SendLive(m)
-	if err != nil || at == 0 {
-		t.Fatalf("SendLive = %d, %v", at, err)
+	sent, err := s.SendLive(m)
+	if err != nil || sent.ID != m.ID || sent.Time == 0 || sent.Duplicate {
+		t.Fatalf("SendLive = %+v, %v", sent, err)
 	}
 	m.Body[0], m.Mentions[0] = 0, "dave" // the caller's again
 	heard := ear.heard()
 	if len(heard) != 1 {
 		t.Fatalf("heard %d messages, want 1", len(heard))
 	}
-	if got := heard[0]; got.Group != live || got.From != bob || got.Session != 1 || got.Time != at || got.Seq != 0 ||
+	if got := heard[0]; got.Group != live || got.From != bob || got.Session != 1 || got.Time != sent.Time || got.Seq != 0 ||
 		string(got.CID) != "c1" || got.Body[0] != 0xa1 || got.Mentions[0] != "carol" {
 		t.Errorf("message = %+v", got)
 	}

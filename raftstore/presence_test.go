@@ -122,9 +122,9 @@ func TestEphemeral(t *testing.T) {
 	login(t, s, alice, "laptop", &laptop)
 	login(t, s, bob, "phone", &bobs)
 	m := &shard.Send{User: alice, Session: from.Session, To: bob, ID: msgID(7), CID: "e", Body: []byte{1}}
-	at, err := s.SendEphemeral(m)
-	if err != nil || at == 0 {
-		t.Fatalf("SendEphemeral = %d, %v", at, err)
+	sent, err := s.SendEphemeral(m)
+	if err != nil || sent.ID != m.ID || sent.Time == 0 || sent.Duplicate {
+		t.Fatalf("SendEphemeral = %+v, %v", sent, err)
 	}
 	m.Body[0] = 2 // the caller's again
 	for who, e := range map[shard.UserID]*ear{bob: &laptop, alice: &bobs} {
@@ -132,7 +132,7 @@ func TestEphemeral(t *testing.T) {
 		if len(heard) != 1 || heard[0].Kind != SignalEphemeral {
 			t.Fatalf("heard %+v, want one message", heard)
 		}
-		if got := heard[0].Message; got.Peer != who || got.From != alice || got.Time != at || got.Seq != 0 || got.Body[0] != 1 {
+		if got := heard[0].Message; got.Peer != who || got.From != alice || got.Time != sent.Time || got.Seq != 0 || got.Body[0] != 1 {
 			t.Errorf("message %+v, want it in the view with %s", got, who)
 		}
 	}

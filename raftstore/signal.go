@@ -8,28 +8,35 @@ import (
 )
 
 // SendEphemeral passes a message of ttl 0 to the sessions that are connected
-// now, but not to the one that sent it, and gives the time it bears. A sender
-// whom the receiver has blocked gets a *shard.RefusedError with CodeForbidden
-// once his shard knows of it; before that nobody gets the message.
-func (s *Store) SendEphemeral(m *shard.Send) (timeMS int64, err error) {
+// now, but not to the one that sent it. The result has its ID and Time. A repeat
+// of one within Limits.DedupWindow goes to nobody: it gets the first's result, or
+// with another body a *shard.RefusedError with CodeConflict. A sender whom the
+// receiver has blocked gets one with CodeForbidden once his shard knows of it;
+// before that nobody gets the message.
+func (s *Store) SendEphemeral(m *shard.Send) (shard.Result, error) {
 	if m.User == "" || m.To == "" || m.CID == "" {
-		return 0, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "user, to and cid: must not be empty"}
+		return shard.Result{}, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "user, to and cid: must not be empty"}
 	}
+	var timeMS int64
 	blocked := false
-	err = s.read(m.User, func(st *shard.State, now int64) {
+	err := s.read(m.User, func(st *shard.State, now int64) {
 		timeMS = now
 		blocked = st.BlockedBy(m.User, m.To)
 	})
 	if err != nil {
-		return 0, err
+		return shard.Result{}, err
 	}
 	if blocked {
-		return 0, &shard.RefusedError{Code: shard.CodeForbidden, Detail: "to: has blocked the sender"}
+		return shard.Result{}, &shard.RefusedError{Code: shard.CodeForbidden, Detail: "to: has blocked the sender"}
 	}
 	refused := false
 	err = s.read(m.To, func(st *shard.State, _ int64) { refused = st.Blocks(m.To, m.User) })
 	if err != nil {
-		return 0, err
+		return shard.Result{}, err
+	}
+	first, repeat, err := s.passed.pass(passedKey{from: m.User, to: m.To, cid: m.CID}, m.ID, m.Body, timeMS)
+	if repeat {
+		return first, err
 	}
 	sent := &shard.Message{
 		ID: m.ID, Peer: m.To, From: m.User, Time: timeMS, CID: []byte(m.CID),
@@ -41,7 +48,7 @@ func (s *Store) SendEphemeral(m *shard.Send) (timeMS int64, err error) {
 		s.hub.signal(m.To, 0, Signal{Kind: SignalEphemeral, User: m.User, Time: timeMS, Message: &received})
 	}
 	s.hub.signal(m.User, m.Session, Signal{Kind: SignalEphemeral, User: m.User, Time: timeMS, Message: sent})
-	return timeMS, nil
+	return shard.Result{ID: m.ID, Time: timeMS}, nil
 }
 
 // Typing tells the sessions of to that from is typing. It is dropped when to

@@ -190,6 +190,7 @@ type Store struct {
 	groups   []*group
 	hub      *hub
 	liveRate *groupRate
+	passed   *passedTable
 	deferred *deferred
 	lock     *os.File
 	epoch    uint64 // of the data directory
@@ -234,6 +235,7 @@ func Open(cfg Config) (*Store, error) {
 	presence := newPresence()
 	s.hub = newHub(presence, m.watchers)
 	s.liveRate = newGroupRate(&cfg.Limits)
+	s.passed = newPassedTable(cfg.Limits.DedupWindow)
 	s.deferred = newDeferred(s.route)
 	for id := range cfg.Shards {
 		s.groups = append(s.groups, newGroup(s, uint32(id), m.shard(uint32(id))))

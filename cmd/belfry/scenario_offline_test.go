@@ -270,8 +270,13 @@ func TestScenario07ShortLife(t *testing.T) {
 				"cid": "now", "body": "look", "ephemeral": true,
 			})
 		}
+		for _, c := range []*wsClient{alice, desk} {
+			check(t, "repeat of ttl 0", c.request("send", args), with(reply, obj{"duplicate": true}))
+			c.refused("send", with(args, obj{"body": "look here"}), "conflict")
+		}
 		check(t, "getMessage", bob.request("getMessage", obj{"conv": "u:" + w.alice}),
 			page(1, 2, false, []any{long.at(w.bob, 2)}, gap(1, 1, "expired")))
+		bob.idle() // the repeats went to nobody
 		bob.ackAll()
 		bob.logout()
 		args["cid"] = "nobody there"

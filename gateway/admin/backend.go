@@ -18,8 +18,8 @@ type Backend interface {
 	Submit(cmd shard.Command, done func(shard.Result, error))
 	// Propose is Submit that waits. A refusal is in the Result, not the error.
 	Propose(ctx context.Context, cmd shard.Command) (shard.Result, error)
-	SendEphemeral(m *shard.Send) (timeMS int64, err error)
-	SendLive(m *shard.SendGroup) (timeMS int64, err error)
+	SendEphemeral(m *shard.Send) (shard.Result, error)
+	SendLive(m *shard.SendGroup) (shard.Result, error)
 	History(q shard.HistoryQuery, page *shard.Page) error
 	Exists(user shard.UserID) (bool, error)
 	Now() int64

@@ -208,22 +208,18 @@ func (a *API) groupSend(from userName, conv protocol.Conv, in *sendInput, body [
 
 // sendNow passes on a message that is stored nowhere.
 func (a *API) sendNow(from userName, conv protocol.Conv, in *sendInput, body []byte, result *sendResult) {
-	var id shard.MsgID
+	var sent shard.Result
 	var err error
 	if conv.Group {
-		cmd := a.groupSend(from, conv, in, body)
-		id = cmd.ID
-		result.Time, err = a.backend.SendLive(cmd)
+		sent, err = a.backend.SendLive(a.groupSend(from, conv, in, body))
 	} else {
-		cmd := a.userSend(from, conv, in, body)
-		id = cmd.ID
-		result.Time, err = a.backend.SendEphemeral(cmd)
+		sent, err = a.backend.SendEphemeral(a.userSend(from, conv, in, body))
 	}
 	if err != nil {
 		*result = sendResult{To: result.To, Error: a.errorOf(err)}
 		return
 	}
-	result.ID = protocol.ID(id).String()
+	result.ID, result.Time, result.Duplicate = protocol.ID(sent.ID).String(), sent.Time, sent.Duplicate
 }
 
 func ttlOf(ttl *uint32) uint32 {
