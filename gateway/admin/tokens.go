@@ -45,7 +45,8 @@ type token struct {
 }
 
 // NewTokens gives the tokens that text has, a line for each: the token, then
-// its scopes, none for all, separated by spaces or commas.
+// its scopes, none for all, separated by spaces or commas. Empty lines and those
+// that begin with # do not count.
 func NewTokens(text string) (*Tokens, error) {
 	set, err := parseTokens(text)
 	if err != nil {
@@ -93,7 +94,8 @@ func parseTokens(text string) ([]token, error) {
 	for line := range strings.Lines(text) {
 		n++
 		fields := strings.FieldsFunc(line, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
-		if len(fields) == 0 {
+		// A remark of one word would otherwise be a token with all scopes.
+		if len(fields) == 0 || fields[0][0] == '#' {
 			continue
 		}
 		t := token{digest: sha256.Sum256([]byte(fields[0]))}
