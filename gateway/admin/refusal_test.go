@@ -60,6 +60,9 @@ func TestRefusals(t *testing.T) {
 		{"POST /v1/messages", message(obj{"to": []string{}}), 400, bad, "to: want u:<user>, g:<group>, or a list of 1-500 u:<user>"},
 		{"POST /v1/messages", message(obj{"to": []string{"u:bob", "g:team"}}), 400, bad, "to[1]: "},
 		{"POST /v1/messages", message(obj{"to": many}), 400, bad, "to: want u:<user>, g:<group>, or a list of 1-500 u:<user>"},
+		{"POST /v1/messages", message(obj{"conv": "u:bob"}), 400, bad, "conv: stands for to"},
+		{"POST /v1/messages", message(obj{"to": nil, "conv": "b ob"}), 400, bad, "conv: expected string to be u:<user> or g:<group>"},
+		{"POST /v1/messages", message(obj{"to": nil, "conv": "g:none"}), 404, missing, "to: there is no group none"},
 		{"POST /v1/messages", message(obj{"to": "u:nobody"}), 404, missing, "to: there is no user nobody"},
 		{"POST /v1/messages", message(obj{"to": "g:none"}), 404, missing, "to: there is no group none"},
 		{"POST /v1/messages", message(obj{"cid": nil}), 400, bad, "cid: must be set"},
@@ -282,6 +285,30 @@ func TestAccess(t *testing.T) {
 				}
 			}
 			checkError(t, op.id+" with token "+token, resp, text, status, code, "Authorization: ")
+		}
+	}
+}
+
+// TestNoCall asks for what is not there: only who has a token learns so.
+func TestNoCall(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	for call, want := range map[string]int{
+		"GET /nope": 404, "GET /v1/cluster/nodes": 404, "GET /v1/users/": 404, "GET /v1/messages": 405, "DELETE /v1/stats": 405, "GET /v1/users?limit=": 400,
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		for _, token := range []string{"", "wrong"} {
+			resp, text := s.do(s.request(method, path, token, nil))
+			checkError(t, call, resp, text, 401, protocol.CodeUnauthorized, "Authorization: ")
+			if resp.Header.Get("WWW-Authenticate") == "" || resp.Header.Get("Allow") != "" {
+				t.Errorf("%s with token %q: header %v, want WWW-Authenticate and no Allow", call, token, resp.Header)
+			}
+		}
+		for _, token := range []string{readToken, otherToken} {
+			resp, text := s.do(s.request(method, path, token, nil))
+			if resp.StatusCode != want || (resp.Header.Get("Allow") != "") != (want == 405) {
+				t.Errorf("%s with token %q: %d %s, want %d", call, token, resp.StatusCode, text, want)
+			}
 		}
 	}
 }

@@ -23,6 +23,8 @@ const (
 	ScopeRead    Scope = "read"    // calls that change nothing, metrics and profiles
 	ScopeWrite   Scope = "write"   // calls that change something
 	ScopeCluster Scope = "cluster" // nodes, shards and slots
+
+	anyScope Scope = "" // what every token has
 )
 
 var scopes = []Scope{ScopeRead, ScopeWrite, ScopeCluster}
@@ -141,7 +143,7 @@ func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Err
 	}
 	// Enough to tell tokens apart in a log, and no help to guess one.
 	name = hex.EncodeToString(digest[:4])
-	if s := set[at].scopes; len(s) > 0 && !slices.Contains(s, need) {
+	if s := set[at].scopes; need != anyScope && len(s) > 0 && !slices.Contains(s, need) {
 		return name, &Error{
 			status: http.StatusForbidden, Code: protocol.CodeForbidden,
 			Message: fmt.Sprintf("Authorization: the token has not the scope %s", need),
@@ -149,6 +151,9 @@ func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Err
 	}
 	return name, nil
 }
+
+// bearerChallenge asks for a token.
+const bearerChallenge = `Bearer realm="belfry"`
 
 // bearer gives the token that a request shows, "" if none.
 func bearer(r *http.Request) string {
@@ -162,7 +167,7 @@ func bearer(r *http.Request) string {
 // Require passes on requests that bear a token with a scope. Others get 401 or
 // 403.
 func (t *Tokens) Require(need Scope, next http.Handler) http.Handler {
-	return t.require(need, bearer, `Bearer realm="belfry"`, next)
+	return t.require(need, bearer, bearerChallenge, next)
 }
 
 // requireInBrowser is Require of ScopeRead, for pages: a browser asks for a
