@@ -31,7 +31,7 @@ func (b *bench) post(group GroupID, from UserID, text string) Result {
 
 func (b *bench) view(user UserID, ask GroupAsk, backlog int) GroupView {
 	b.t.Helper()
-	views := b.s.SyncGroups(user, []GroupAsk{ask}, backlog, 1000, b.now)
+	views := b.s.SyncGroups(user, []GroupAsk{ask}, backlog, 1000, b.now).Views
 	if len(views) != 1 {
 		b.t.Fatalf("%s finds %d views of %s, want 1", user, len(views), ask.Group)
 	}
@@ -166,6 +166,50 @@ func TestSyncGroups(t *testing.T) {
 	ask.Cursor = b.s.Cursor("bob", 3)
 	if v = b.view("bob", ask, 20); !v.Reset || len(v.Push) != 20 {
 		t.Errorf("view with another's cursor = %+v, want a reset", v)
+	}
+}
+
+// TestSyncGroupsInParts has a user in so many groups that a shard must not look at
+// all of them in one go.
+func TestSyncGroupsInParts(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		groups   int
+		messages int
+		ttl      uint32
+		most     int // groups that one call may look at
+	}{{"many", 1000, 1, 0, 200}, {"long walks", 100, 400, 3600, 41}} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, Limits{GroupRate: -1})
+			asks := []GroupAsk{{Group: "none"}}
+			for i := range c.groups {
+				id := GroupID(fmt.Sprint("group", i))
+				b.group(id, GroupPrivate, "bob")
+				for j := range c.messages {
+					if r := b.do(&SendGroup{Group: id, User: "alice", CID: fmt.Sprint(j), Body: []byte{1}, TTL: c.ttl}); r.Code != OK {
+						t.Fatalf("message %d: %+v", j, r)
+					}
+				}
+				asks = append(asks, GroupAsk{Group: id})
+			}
+			seen := make(map[GroupID]bool)
+			for rest := asks; len(rest) > 0; {
+				sync := b.s.SyncGroups("bob", rest, 20, 1000, b.now)
+				if looked := len(rest) - len(sync.Rest); looked == 0 || looked > c.most {
+					t.Fatalf("looked at %d groups in one go, want 1 to %d", looked, c.most)
+				}
+				for _, v := range sync.Views {
+					seen[v.Group] = true
+					if v.Unread != c.messages || len(v.Push) != min(c.messages, 20) {
+						t.Fatalf("%s: %d unread, %d to push, want %d and the newest 20", v.Group, v.Unread, len(v.Push), c.messages)
+					}
+				}
+				rest = sync.Rest
+			}
+			if len(seen) != len(asks)-1 {
+				t.Errorf("%d views, want %d", len(seen), len(asks)-1)
+			}
+		})
 	}
 }
 
@@ -327,11 +371,21 @@ func BenchmarkSyncGroups(b *testing.B) {
 		asks = append(asks, GroupAsk{Group: id})
 	}
 	b.ReportAllocs()
+	slices, longest := 0, time.Duration(0)
 	for b.Loop() {
-		if n := len(g.s.SyncGroups("me", asks, 20, 1000, g.now)); n != 1000 {
+		n := 0
+		for rest := asks; len(rest) > 0; {
+			start := time.Now()
+			sync := g.s.SyncGroups("me", rest, 20, 1000, g.now)
+			longest = max(longest, time.Since(start))
+			n, rest, slices = n+len(sync.Views), sync.Rest, slices+1
+		}
+		if n != 1000 {
 			b.Fatal(n)
 		}
 	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(slices), "µs/slice")
+	b.ReportMetric(float64(longest.Microseconds()), "µs-longest")
 }
 
 // A group's messages may outlive those of users: a cutoff that is to take a few

@@ -134,15 +134,19 @@ func (s *State) memberName(m *member) []byte { return s.arena.Bytes(m.name, int(
 
 // memberIndex gives the place of a member, or where he would be.
 func (s *State) memberIndex(t *team, name UserID) (int, bool) {
-	return slices.BinarySearchFunc(t.members.items, name, func(m member, name UserID) int {
-		switch have := s.memberName(&m); {
+	low, high := 0, len(t.members.items)
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		switch have := s.memberName(&t.members.items[middle]); { // a member is too large to be copied for each look
 		case string(have) < string(name):
-			return -1
+			low = middle + 1
 		case string(have) > string(name):
-			return 1
+			high = middle
+		default:
+			return middle, true
 		}
-		return 0
-	})
+	}
+	return low, false
 }
 
 // member is nil for who is none. It is valid until members come or go.
