@@ -237,6 +237,38 @@ func TestMembershipVersions(t *testing.T) {
 	}
 }
 
+// TestNoticeReplacesOlder lets a member come and go while his shard is away for
+// longer than it knows of those who left: no older letter is there to bring him
+// back.
+func TestNoticeReplacesOlder(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupPrivate)
+	b.do(&FreezeSlot{Slot: SlotOf("dan")})
+	b.do(&DropSlot{Slot: SlotOf("dan")})
+	b.do(&AddMembers{Group: "team", Users: []UserID{"dan"}})
+	b.do(&RemoveMembers{Group: "team", Users: []UserID{"dan"}})
+	var waiting []Letter
+	b.s.Letters(func(p Posted) bool {
+		l, err := DecodeLetter(p.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting = append(waiting, l)
+		return true
+	})
+	if len(waiting) != 1 || waiting[0].Kind != LetterLeft || b.s.letterBytes != len(AppendLetter(nil, &waiting[0])) {
+		t.Fatalf("%d bytes of letters wait, %v; want that dan left", b.s.letterBytes, waiting)
+	}
+	b.do(&Trim{From: GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number - 1})
+	if b.s.letterBytes == 0 {
+		t.Error("the confirmation of an older letter took the newest")
+	}
+	b.do(&Trim{From: GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number})
+	if b.s.letterBytes != 0 {
+		t.Errorf("%d bytes of letters wait after all is confirmed", b.s.letterBytes)
+	}
+}
+
 func TestGroupRate(t *testing.T) {
 	b := newBench(t, Limits{GroupRate: 10, GroupBurst: 3})
 	b.group("team", GroupPrivate)

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"maps"
 	"slices"
 	"unsafe"
 
@@ -38,8 +39,8 @@ type team struct {
 	recalls     []teamRecall // the newest, see keptRecalls
 	recallsGone uint64       // arrival number of the newest that is gone
 
-	notices map[UserID][]notice // that wait for users' shards, by version
-	weight  int                 // bytes counted in State.tableBytes
+	notices map[UserID]notice // that wait for users' shards
+	weight  int               // bytes counted in State.tableBytes
 }
 
 const (
@@ -237,10 +238,7 @@ func (t *team) clone(a *ring.Arena) *team {
 	for name, marks := range t.hides {
 		c.hides[name] = marks // never changed in place
 	}
-	c.notices = make(map[UserID][]notice, len(t.notices))
-	for name, waiting := range t.notices {
-		c.notices[name] = slices.Clone(waiting)
-	}
+	c.notices = maps.Clone(t.notices)
 	return &c
 }
 
@@ -252,10 +250,8 @@ func (s *State) freeTeam(u *user) {
 		s.arena.Free(m.name, int(m.nameLen))
 	}
 	t.members.free(s.arena)
-	for _, waiting := range t.notices {
-		for _, n := range waiting {
-			s.letterBytes -= len(n.bytes)
-		}
+	for _, n := range t.notices {
+		s.letterBytes -= len(n.bytes)
 	}
 	s.tableBytes -= t.weight
 }
