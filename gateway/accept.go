@@ -23,7 +23,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	s := &session{gateway: g, address: address, limit: newFrameLimit(g.config.FrameRate, g.config.FrameBurst)}
 	hijack := &hijacker{ResponseWriter: w}
 	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
-		Subprotocols:   []string{protocol.SubprotocolJSON, protocol.SubprotocolMsgpack},
+		Subprotocols:   preferred(r.Header),
 		OriginPatterns: g.config.AllowedOrigins,
 	})
 	if err != nil {
@@ -42,6 +42,22 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	g.metrics.accepts.WithLabelValues("ok").Inc()
 	g.run(s)
+}
+
+// preferred gives the first of the offered subprotocols that the server speaks,
+// none if there is none. A client lists them in order of preference (RFC 6455,
+// 4.1); websocket.Accept would go by the server's order.
+func preferred(h http.Header) []string {
+	for _, offered := range h.Values("Sec-WebSocket-Protocol") {
+		for name := range strings.SplitSeq(offered, ",") {
+			for _, known := range []string{protocol.SubprotocolJSON, protocol.SubprotocolMsgpack} {
+				if strings.EqualFold(strings.TrimSpace(name), known) {
+					return []string{known}
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // clientAddress is the address that limits count by.

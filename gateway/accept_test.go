@@ -105,6 +105,8 @@ func TestSubprotocol(t *testing.T) {
 		{[]string{"belfry.v1.json"}, "belfry.v1.json"},
 		{[]string{"belfry.v1.msgpack"}, "belfry.v1.msgpack"},
 		{[]string{"belfry.v2.json", "belfry.v1.msgpack"}, "belfry.v1.msgpack"},
+		{[]string{"belfry.v1.msgpack", "belfry.v1.json"}, "belfry.v1.msgpack"},
+		{[]string{"belfry.v1.json", "belfry.v1.msgpack"}, "belfry.v1.json"},
 		{[]string{"chat"}, ""},
 	} {
 		bubble(t, func(t *testing.T) {

@@ -120,9 +120,13 @@ type identity struct {
 
 // verify gives what a token says. Its error is for people.
 func (a *authenticator) verify(token string) (identity, error) {
-	var claims jwt.RegisteredClaims
-	if _, err := a.parser.ParseWithClaims(token, &claims, a.key); err != nil {
+	var claims claims
+	parsed, err := a.parser.ParseWithClaims(token, &claims, a.key)
+	if err != nil {
 		return identity{}, err
+	}
+	if _, critical := parsed.Header["crit"]; critical {
+		return identity{}, errors.New("crit names what this server does not know (RFC 7515, 4.1.11)")
 	}
 	if !protocol.ValidUser(claims.Subject) {
 		return identity{}, errors.New("sub is not a user: 1-64 bytes of printable ASCII without spaces")
@@ -135,6 +139,27 @@ func (a *authenticator) verify(token string) (identity, error) {
 		id.issued = max(at.UnixMilli(), 0)
 	}
 	return id, nil
+}
+
+// claims are registered ones whose times are numbers, as RFC 7519 has them. The
+// library would take text with digits as well.
+type claims struct{ jwt.RegisteredClaims }
+
+func (c *claims) UnmarshalJSON(b []byte) error {
+	var times struct {
+		Expires   json.RawMessage `json:"exp"`
+		NotBefore json.RawMessage `json:"nbf"`
+		Issued    json.RawMessage `json:"iat"`
+	}
+	if err := json.Unmarshal(b, &times); err != nil {
+		return err
+	}
+	for _, t := range []json.RawMessage{times.Expires, times.NotBefore, times.Issued} {
+		if bytes.HasPrefix(t, []byte{'"'}) {
+			return errors.New("exp, nbf and iat must be numbers")
+		}
+	}
+	return json.Unmarshal(b, &c.RegisteredClaims)
 }
 
 // endOfTime is the latest expiry: later ones do not fit the wire's integers.

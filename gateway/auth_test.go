@@ -11,6 +11,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +33,17 @@ func signed(method jwt.SigningMethod, key any, kid string, claims jwt.MapClaims)
 		token.Header["kid"] = kid
 	}
 	text, err := token.SignedString(key)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// signedWith is a token with more in its header.
+func signedWith(header map[string]any, claims jwt.MapClaims) string {
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims)
+	maps.Copy(token.Header, header)
+	text, err := token.SignedString(testSecret)
 	if err != nil {
 		panic(err)
 	}
@@ -134,6 +147,12 @@ func TestVerify(t *testing.T) {
 		{"expired", secret, signed(jwt.SigningMethodHS256, testSecret, "", with(good, "exp", now.Add(-time.Second).Unix())), false},
 		{"no exp", secret, signed(jwt.SigningMethodHS256, testSecret, "", without("exp")), false},
 		{"exp is text", secret, signed(jwt.SigningMethodHS256, testSecret, "", with(good, "exp", "tomorrow")), false},
+		{"exp is text of digits", secret, signed(jwt.SigningMethodHS256, testSecret, "", with(good, "exp", fmt.Sprint(exp))), false},
+		{"nbf is text of digits", secret, signed(jwt.SigningMethodHS256, testSecret, "", with(good, "nbf", fmt.Sprint(exp-7200))), false},
+		{"iat is text of digits", secret, signed(jwt.SigningMethodHS256, testSecret, "", with(good, "iat", fmt.Sprint(exp-7200))), false},
+		{"critical header", secret, signedWith(jwt.MapClaims{"crit": []string{"x"}, "x": 1}, good), false},
+		{"empty critical header", secret, signedWith(jwt.MapClaims{"crit": []string{}}, good), false},
+		{"header of no concern", secret, signedWith(jwt.MapClaims{"x": 1}, good), true},
 		{"exp is beyond all numbers", secret, signed(jwt.SigningMethodHS256, testSecret, "", with(good, "exp", 1e300)), false},
 		{"not yet valid", secret, signed(jwt.SigningMethodHS256, testSecret, "", with(good, "nbf", exp)), false},
 		{"no sub", secret, signed(jwt.SigningMethodHS256, testSecret, "", without("sub")), false},

@@ -144,7 +144,8 @@ func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.Us
 		}
 		var seen int64
 		// A shard without a leader knows no more than that nobody listens here.
-		if err := s.read(user, func(st *shard.State, _ int64) { seen = st.LastSeen(user) }); err != nil {
+		// A session that has just left is still in the log: he was seen now.
+		if err := s.read(user, func(st *shard.State, now int64) { seen = st.LastSeen(user, now) }); err != nil {
 			seen = 0
 		}
 		answer[user] = Presence{LastSeen: seen}

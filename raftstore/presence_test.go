@@ -58,10 +58,14 @@ func TestPresence(t *testing.T) {
 	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || !seen[bob].Online {
 		t.Errorf("Presence = %v, %v; want bob online", seen, err)
 	}
+	s.Unwatch(bob, phone.Session) // first, as a gateway does
+	before := s.Now()
+	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen < before {
+		t.Errorf("Presence = %v, %v; want bob offline, and seen just now", seen, err)
+	}
 	if _, err := s.Propose(context.Background(), &shard.Logout{User: bob, Session: phone.Session}); err != nil {
 		t.Fatal(err)
 	}
-	s.Unwatch(bob, phone.Session)
 	eventually(t, "bob went", func() bool { n, online := last(); return n > 0 && !online })
 	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen == 0 {
 		t.Errorf("Presence = %v, %v; want bob last seen some time ago", seen, err)

@@ -222,11 +222,11 @@ func (s *State) applyBlock(c *Block, r *Result) {
 			return
 		}
 		if i < 0 {
-			// Both sides keep something of it: as costly as a first message.
-			if !s.mayOpen(u, "user", r) {
+			// Both sides keep something of it, for good: all such are bounded.
+			if !s.mayKeep(u, "user", r) {
 				return
 			}
-			u.countOpened()
+			u.opened++
 			i = s.open(u, c.Target)
 		}
 		kind = LetterBlock

@@ -262,10 +262,15 @@ func (s *State) Exists(name UserID) bool {
 
 func (u *user) exists() bool { return u.lastSession > u.settings().erased }
 
-// LastSeen is when a session of the user last ended, ms; 0 = never.
-func (s *State) LastSeen(name UserID) int64 {
-	if u := s.lookup(name); u != nil {
-		return u.lastSeen
+// LastSeen is when a session of the user last ended, ms; 0 = never, and now
+// while one has not.
+func (s *State) LastSeen(name UserID, now int64) int64 {
+	u := s.lookup(name)
+	switch {
+	case u == nil:
+		return 0
+	case len(u.sessions) > 0:
+		return max(now, u.lastSeen)
 	}
-	return 0
+	return u.lastSeen
 }

@@ -328,13 +328,21 @@ func (u *modelUser) mayOpen(sh *modelShard) shard.Code {
 	if sh.now-u.hourStart >= hour {
 		u.hourStart, u.hourOpened = sh.now, 0
 	}
-	switch {
-	case u.hourOpened >= sh.limits.NewConversations:
-		return shard.CodeRateLimited
-	case u.opened >= sh.limits.MaxConversations:
+	if u.hourOpened >= sh.limits.NewConversations {
 		return shard.CodeRateLimited
 	}
-	u.hourOpened++
+	code := u.mayKeep(sh)
+	if code == shard.OK {
+		u.hourOpened++
+	}
+	return code
+}
+
+// mayKeep counts what both sides keep something of: a conversation, a blocked stranger.
+func (u *modelUser) mayKeep(sh *modelShard) shard.Code {
+	if u.opened >= sh.limits.MaxConversations {
+		return shard.CodeRateLimited
+	}
 	u.opened++
 	return shard.OK
 }
@@ -532,7 +540,7 @@ func (m *model) block(sh *modelShard, u *modelUser, c *shard.Block) shard.Result
 			return refused(shard.CodeRateLimited)
 		}
 		if u.views[c.Target] == nil {
-			if code := u.mayOpen(sh); code != shard.OK {
+			if code := u.mayKeep(sh); code != shard.OK {
 				return refused(code)
 			}
 		}
