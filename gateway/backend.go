@@ -72,10 +72,11 @@ type Backend interface {
 	// WatchGroup registers w until UnwatchGroup. What came before, w has to read.
 	WatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
 	UnwatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
-	// SyncGroups is linearizable. At most backlog messages of a group are to be
-	// pushed, and of each shard's groups about most in all. Of shards that do not
-	// serve now, the groups are in left; groups whose member the user is not are
-	// in neither.
+	// SyncGroups is linearizable if the caller has just logged the user in, or
+	// called GroupsOf. At most backlog messages of a group are to be pushed; the
+	// views come in parts, of which each has about most in all. Of shards that do
+	// not serve now, the groups are in left; groups whose member the user is not
+	// are in neither.
 	SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk)
 	// GroupSince reads what came after a point in a group's order, the same for
 	// all members.

@@ -37,13 +37,17 @@ func (s *testStore) tellGroups() {
 	}
 }
 
-func (s *testStore) SyncGroups(_ context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) ([]shard.GroupView, []shard.GroupAsk) {
+func (s *testStore) SyncGroups(_ context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
 		return nil, asks
 	}
-	return s.state.SyncGroups(user, asks, backlog, most, s.Now()), nil
+	for len(asks) > 0 {
+		part := s.state.SyncGroups(user, asks, backlog, most, s.Now())
+		views, asks = append(views, part.Views...), part.Rest
+	}
+	return views, nil
 }
 
 func (s *testStore) GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {

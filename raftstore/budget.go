@@ -247,7 +247,7 @@ func (b *budget) shorten(c *cut, n int, now time.Time) {
 	at := g.clock.now()
 	g.mu.RLock()
 	at = max(at, g.state.Now())
-	inForce, ttl := g.state.Cutoff(), g.state.Limits().HistoryTTL
+	inForce, ttl := g.state.Cutoff(), time.Duration(g.state.LongestTTL())*time.Millisecond
 	cutoff := inForce
 	sweeps := c.busy.Load()
 	if n > 0 && !sweeps {

@@ -80,7 +80,7 @@ func newBudgetMetrics() *budgetMetrics {
 		}, []string{"part"}),
 		retention: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "belfry", Subsystem: "shard", Name: "retention_seconds",
-			Help: "How long the shard keeps messages: history-ttl, or less when memory was short.",
+			Help: "How long the shard keeps messages, those that it keeps longest (of groups, of users for whom more is set), or less when memory was short.",
 		}, []string{"shard"}),
 	}
 }

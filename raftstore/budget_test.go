@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // A fakeMeter reads as much memory as a test says.
@@ -197,6 +198,39 @@ func TestYoungMessagesStay(t *testing.T) {
 		t.Errorf("%d messages are held, want less than %d", got, sent)
 	}
 	send(t, s, message(alice, bob, 1_000_000))
+}
+
+// TestRetentionOfGroups has messages of groups be kept longer than those of users:
+// that time is what is left of when memory is short.
+func TestRetentionOfGroups(t *testing.T) {
+	m, clock := &fakeMeter{}, &testClock{}
+	cfg := testConfig(t)
+	cfg.Shards, cfg.MemoryLimit, cfg.meter, cfg.Clock = 1, 64<<20, m.read, clock.read
+	cfg.Limits.HistoryTTL, cfg.Limits.GroupTTL = time.Minute, 2*time.Hour
+	s := open(t, cfg)
+	retention := func() time.Duration {
+		var metric dto.Metric
+		if err := s.groups[0].metrics.retention.Write(&metric); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(metric.GetGauge().GetValue() * float64(time.Second))
+	}
+	eventually(t, "2 h while there is memory", func() bool { return retention() == 2*time.Hour })
+	alice, group := userIn(s, 0, 0), groupIn(s, 0, 0)
+	createGroup(t, s, group, shard.GroupPrivate, alice)
+	for n := range 90 {
+		do(t, s, groupMessage(group, alice, n))
+		clock.pass(time.Minute)
+	}
+	g := s.groups[0]
+	var work atomic.Uint32
+	work.Store(eraseWork)
+	if !g.retain(g.clock.now()-30*time.Minute.Milliseconds(), &work) {
+		t.Fatal("the cutoff is not raised")
+	}
+	eventually(t, "30 min once the cutoff is that far back", func() bool { return retention() == 30*time.Minute })
+	clock.pass(2 * time.Hour)
+	eventually(t, "2 h again once that time has passed", func() bool { return retention() == 2*time.Hour })
 }
 
 // TestCutoffOutlivesRestart finds the same messages gone, and no more of them.

@@ -9,57 +9,56 @@ import (
 
 // SyncGroups tells a user who logs in how he finds his groups, in one round for
 // each shard that holds some of them: at most backlog messages of a group are to
-// be pushed, and of each shard's about most in all. Of shards that do not serve
-// now, or not before ctx ends, the groups are in left; those whose member he is
-// not are in neither.
+// be pushed, and about most of those that a shard is asked for at a time. Of shards that do not
+// serve now, or not before ctx ends, the groups are in left; those whose member he
+// is not are in neither. The caller has just asked the user's own shard, for his
+// groups above all: what that holds is as new as it has to be.
 func (s *Store) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk) {
 	byShard := make([][]shard.GroupAsk, len(s.groups))
 	for _, ask := range asks {
 		id := s.group(ask.Group.Key()).id
 		byShard[id] = append(byShard[id], ask)
 	}
-	parts := make([]groupSync, len(s.groups))
+	parts := make([]shard.GroupSync, len(s.groups))
 	var rounds sync.WaitGroup
+	own := s.group(user)
 	for id, asks := range byShard {
-		if len(asks) == 0 {
-			continue
+		if len(asks) > 0 {
+			rounds.Go(func() { parts[id] = s.groups[id].syncGroups(ctx, user, asks, backlog, most, s.groups[id] != own) })
 		}
-		rounds.Go(func() {
-			part, err := readStep(ctx, s.groups[id], func(st *shard.State, now int64) (groupSync, error) {
-				return syncOwned(st, user, asks, backlog, most, now), nil
-			})
-			if err != nil {
-				part = groupSync{left: asks}
-			}
-			parts[id] = part
-		})
 	}
 	rounds.Wait()
 	for _, part := range parts {
-		views = append(views, part.views...)
-		left = append(left, part.left...)
+		views = append(views, part.Views...)
+		left = append(left, part.Moved...)
+		left = append(left, part.Rest...)
 	}
 	return views, left
 }
 
-// A groupSync is what one shard says of the groups of who logs in.
-type groupSync struct {
-	views []shard.GroupView
-	left  []shard.GroupAsk
-}
-
-// syncOwned answers for the groups whose slots are here.
-func syncOwned(st *shard.State, user shard.UserID, asks []shard.GroupAsk, backlog, most int, now int64) (part groupSync) {
-	owned := make([]shard.GroupAsk, 0, len(asks))
-	for _, ask := range asks {
-		if st.Owns(shard.SlotOf(string(ask.Group.Key()))) {
-			owned = append(owned, ask)
-		} else {
-			part.left = append(part.left, ask)
+// syncGroups asks one shard, once it has caught up if wait says so. The shard is
+// locked for a part of the groups at a time. Rest are those that it did not
+// answer for.
+func (g *group) syncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int, wait bool) shard.GroupSync {
+	all := shard.GroupSync{Rest: asks}
+	if wait {
+		caughtUp := func(*shard.State, int64) (none struct{}, err error) { return none, nil }
+		if _, err := readStep(ctx, g, caughtUp); err != nil {
+			return all
 		}
 	}
-	part.views = st.SyncGroups(user, owned, backlog, most, now)
-	return part
+	for len(all.Rest) > 0 && ctx.Err() == nil {
+		err := g.read(func(st *shard.State, now int64) {
+			part := st.SyncGroups(user, all.Rest, backlog, most, now)
+			all.Views = append(all.Views, part.Views...)
+			all.Moved = append(all.Moved, part.Moved...)
+			all.Rest = part.Rest
+		})
+		if err != nil {
+			break
+		}
+	}
+	return all
 }
 
 // readGroup runs f on the state that holds a group.

@@ -60,10 +60,8 @@ func LoseNotices(s *State, id GroupID) {
 	if u == nil || u.team == nil {
 		return
 	}
-	for _, waiting := range u.team.notices {
-		for _, n := range waiting {
-			s.letterBytes -= len(n.bytes)
-		}
+	for _, n := range u.team.notices {
+		s.letterBytes -= len(n.bytes)
 	}
 	u.team.notices = nil
 }
@@ -150,10 +148,8 @@ func LetterBytes(s *State) (n int) {
 			if u.team == nil {
 				continue
 			}
-			for _, waiting := range u.team.notices {
-				for _, l := range waiting {
-					n += len(l.bytes)
-				}
+			for _, l := range u.team.notices {
+				n += len(l.bytes)
 			}
 		}
 	}

@@ -31,7 +31,7 @@ func (b *bench) post(group GroupID, from UserID, text string) Result {
 
 func (b *bench) view(user UserID, ask GroupAsk, backlog int) GroupView {
 	b.t.Helper()
-	views := b.s.SyncGroups(user, []GroupAsk{ask}, backlog, 1000, b.now)
+	views := b.s.SyncGroups(user, []GroupAsk{ask}, backlog, 1000, b.now).Views
 	if len(views) != 1 {
 		b.t.Fatalf("%s finds %d views of %s, want 1", user, len(views), ask.Group)
 	}
@@ -169,6 +169,50 @@ func TestSyncGroups(t *testing.T) {
 	}
 }
 
+// TestSyncGroupsInParts has a user in so many groups that a shard must not look at
+// all of them in one go.
+func TestSyncGroupsInParts(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		groups   int
+		messages int
+		ttl      uint32
+		most     int // groups that one call may look at
+	}{{"many", 1000, 1, 0, 200}, {"long walks", 100, 400, 3600, 41}} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, Limits{GroupRate: -1})
+			asks := []GroupAsk{{Group: "none"}}
+			for i := range c.groups {
+				id := GroupID(fmt.Sprint("group", i))
+				b.group(id, GroupPrivate, "bob")
+				for j := range c.messages {
+					if r := b.do(&SendGroup{Group: id, User: "alice", CID: fmt.Sprint(j), Body: []byte{1}, TTL: c.ttl}); r.Code != OK {
+						t.Fatalf("message %d: %+v", j, r)
+					}
+				}
+				asks = append(asks, GroupAsk{Group: id})
+			}
+			seen := make(map[GroupID]bool)
+			for rest := asks; len(rest) > 0; {
+				sync := b.s.SyncGroups("bob", rest, 20, 1000, b.now)
+				if looked := len(rest) - len(sync.Rest); looked == 0 || looked > c.most {
+					t.Fatalf("looked at %d groups in one go, want 1 to %d", looked, c.most)
+				}
+				for _, v := range sync.Views {
+					seen[v.Group] = true
+					if v.Unread != c.messages || len(v.Push) != min(c.messages, 20) {
+						t.Fatalf("%s: %d unread, %d to push, want %d and the newest 20", v.Group, v.Unread, len(v.Push), c.messages)
+					}
+				}
+				rest = sync.Rest
+			}
+			if len(seen) != len(asks)-1 {
+				t.Errorf("%d views, want %d", len(seen), len(asks)-1)
+			}
+		})
+	}
+}
+
 func TestMembershipVersions(t *testing.T) {
 	b := newBench(t, Limits{})
 	letter := func(kind LetterKind, version uint64) {
@@ -190,6 +234,38 @@ func TestMembershipVersions(t *testing.T) {
 	b.s.Since("bob", 1, 0, &batch, 10, 1<<20, b.now)
 	if len(batch.Changes) != 1 || batch.Changes[0].Kind != ChangeGroupJoined || batch.Changes[0].Group != "team" {
 		t.Errorf("changes = %+v, want that bob joined team", batch.Changes)
+	}
+}
+
+// TestNoticeReplacesOlder lets a member come and go while his shard is away for
+// longer than it knows of those who left: no older letter is there to bring him
+// back.
+func TestNoticeReplacesOlder(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupPrivate)
+	b.do(&FreezeSlot{Slot: SlotOf("dan")})
+	b.do(&DropSlot{Slot: SlotOf("dan")})
+	b.do(&AddMembers{Group: "team", Users: []UserID{"dan"}})
+	b.do(&RemoveMembers{Group: "team", Users: []UserID{"dan"}})
+	var waiting []Letter
+	b.s.Letters(func(p Posted) bool {
+		l, err := DecodeLetter(p.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting = append(waiting, l)
+		return true
+	})
+	if len(waiting) != 1 || waiting[0].Kind != LetterLeft || b.s.letterBytes != len(AppendLetter(nil, &waiting[0])) {
+		t.Fatalf("%d bytes of letters wait, %v; want that dan left", b.s.letterBytes, waiting)
+	}
+	b.do(&Trim{From: GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number - 1})
+	if b.s.letterBytes == 0 {
+		t.Error("the confirmation of an older letter took the newest")
+	}
+	b.do(&Trim{From: GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number})
+	if b.s.letterBytes != 0 {
+		t.Errorf("%d bytes of letters wait after all is confirmed", b.s.letterBytes)
 	}
 }
 
@@ -327,11 +403,21 @@ func BenchmarkSyncGroups(b *testing.B) {
 		asks = append(asks, GroupAsk{Group: id})
 	}
 	b.ReportAllocs()
+	slices, longest := 0, time.Duration(0)
 	for b.Loop() {
-		if n := len(g.s.SyncGroups("me", asks, 20, 1000, g.now)); n != 1000 {
+		n := 0
+		for rest := asks; len(rest) > 0; {
+			start := time.Now()
+			sync := g.s.SyncGroups("me", rest, 20, 1000, g.now)
+			longest = max(longest, time.Since(start))
+			n, rest, slices = n+len(sync.Views), sync.Rest, slices+1
+		}
+		if n != 1000 {
 			b.Fatal(n)
 		}
 	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(slices), "µs/slice")
+	b.ReportMetric(float64(longest.Microseconds()), "µs-longest")
 }
 
 // A group's messages may outlive those of users: a cutoff that is to take a few

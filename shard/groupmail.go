@@ -37,34 +37,28 @@ func (s *State) notify(u *user, name UserID, role Role) {
 	case RoleOwner:
 		l.Seq = 1
 	}
-	if len(t.notices[name]) == 0 {
-		if sl := s.slotFor(name); sl != nil {
-			s.enlist(sl, &l)
-			return
-		}
+	older, waits := t.notices[name]
+	if sl := s.slotFor(name); sl != nil && !waits {
+		s.enlist(sl, &l)
+		return
 	}
 	b := AppendLetter(nil, &l)
 	if t.notices == nil {
-		t.notices = make(map[UserID][]notice)
+		t.notices = make(map[UserID]notice)
 	}
-	t.notices[name] = append(t.notices[name], notice{version: t.version, bytes: b})
-	s.letterBytes += len(b)
+	// An older notice is void now. Were it sent once more after a long time, the
+	// user's shard might not know any more that a newer one has come before.
+	t.notices[name] = notice{version: t.version, bytes: b}
+	s.letterBytes += len(b) - len(older.bytes)
 	s.out.Posted = append(s.out.Posted, Posted{From: u.name, To: name, Number: t.version, Bytes: b})
 }
 
 // trimNotices forgets what the user's shard has confirmed.
 func (s *State) trimNotices(u *user, name UserID, upTo uint64) {
 	t := u.team
-	waiting := t.notices[name]
-	n := 0
-	for n < len(waiting) && waiting[n].version <= upTo {
-		s.letterBytes -= len(waiting[n].bytes)
-		n++
-	}
-	if n == len(waiting) {
+	if n, waits := t.notices[name]; waits && n.version <= upTo {
+		s.letterBytes -= len(n.bytes)
 		delete(t.notices, name)
-	} else {
-		t.notices[name] = slices.Clone(waiting[n:])
 	}
 }
 

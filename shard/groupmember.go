@@ -37,10 +37,8 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 	}
 	if u.team != nil {
 		t.events, t.forgotten, t.notices = u.team.events, u.team.forgotten, u.team.notices
-		for _, waiting := range t.notices {
-			for _, n := range waiting {
-				s.letterBytes += len(n.bytes) // freeTeam took them off
-			}
+		for _, n := range t.notices {
+			s.letterBytes += len(n.bytes) // freeTeam took them off
 		}
 	}
 	u.team = t

@@ -12,14 +12,13 @@ import (
 //	teams    groups of a user, by name
 //	group    what a group is, its events, recalls and requests to join
 //	members  by name, with what they hid from themselves
-//	notices  letters to users' shards, by name and version
+//	notices  letters to users' shards, by name
 
 // A teamWalk encodes what a record has of groups, frame by frame.
 type teamWalk struct {
-	part   int // that comes: 0 teams, 1 group, 2 members, 3 notices, 4 = all is written
-	next   int // item of it that comes
-	names  []UserID
-	notice int // of names[next], that comes
+	part  int // that comes: 0 teams, 1 group, 2 members, 3 notices, 4 = all is written
+	next  int // item of it that comes
+	names []UserID
 }
 
 func (w *teamWalk) appendNext(s *State, u *user, b []byte, limit int) []byte {
@@ -127,11 +126,8 @@ func (w *teamWalk) appendNotices(t *team, b []byte, limit int) []byte {
 	}
 	b = append(b, frameNotices)
 	for w.next < len(w.names) && len(b) < limit {
-		waiting := t.notices[w.names[w.next]]
-		b = appendBytes(b, waiting[w.notice].bytes)
-		if w.notice++; w.notice == len(waiting) {
-			w.next, w.notice = w.next+1, 0
-		}
+		b = appendBytes(b, t.notices[w.names[w.next]].bytes)
+		w.next++
 	}
 	return b
 }
@@ -237,15 +233,14 @@ func (l *loader) notices(d *decoder) {
 			d.fail(errMalformed)
 			return
 		}
-		waiting := t.notices[letter.To]
-		if n := len(waiting); n > 0 && waiting[n-1].version >= letter.Number {
+		if _, twice := t.notices[letter.To]; twice {
 			d.fail(errMalformed)
 			return
 		}
 		if t.notices == nil {
-			t.notices = make(map[UserID][]notice)
+			t.notices = make(map[UserID]notice)
 		}
-		t.notices[letter.To] = append(waiting, notice{version: letter.Number, bytes: b})
+		t.notices[letter.To] = notice{version: letter.Number, bytes: b}
 		l.s.letterBytes += len(b)
 	}
 }

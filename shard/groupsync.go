@@ -6,33 +6,72 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// SyncGroups tells a user who logs in how he finds groups of his, all of this
-// shard, with at most backlog messages of each to push. Groups whose member he
-// is not are left out. Those with the newest message come first, and have
-// messages to push until these are most in all.
-func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog, most int, now int64) []GroupView {
-	found := make([]foundGroup, 0, len(asks))
+// A GroupSync is how a user who logs in finds groups of his.
+type GroupSync struct {
+	Views []GroupView
+	Moved []GroupAsk // their slots are not here
+	Rest  []GroupAsk // to be asked for next: these were as many as a shard looks at in one go
+}
+
+const (
+	// syncMost bounds what one SyncGroups does, in entries of logs that it may
+	// have to walk: below 1 ms of the shard's time.
+	syncMost = 20_000
+	// syncEach is what a group counts of that by itself.
+	syncEach = 100
+)
+
+// SyncGroups tells a user who logs in how he finds groups of his, with at most
+// backlog messages of each to push. Groups whose member he is not are left out.
+// Those with the newest message come first, and have messages to push until these
+// are most in all.
+func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog, most int, now int64) (sync GroupSync) {
+	found := make([]foundGroup, 0, min(len(asks), syncMost/syncEach))
+	order := make([]*foundGroup, 0, cap(found))
+	work := 0
 	for i := range asks {
-		u := s.group(asks[i].Group)
-		if u == nil || !u.team.settings.Stored {
+		if work >= syncMost {
+			sync.Rest = asks[i:]
+			break
+		}
+		work += syncEach
+		key := asks[i].Group.Key()
+		sl := s.slotFor(key)
+		if sl == nil {
+			sync.Moved = append(sync.Moved, asks[i])
+			continue
+		}
+		u := s.inSlot(sl, key)
+		if u == nil || u.team.dismissed != 0 || !u.team.settings.Stored {
 			continue
 		}
 		if m := s.member(u.team, user); m != nil {
-			f := foundGroup{v: s.memberView(u, m)}
-			s.syncGroup(&f, &asks[i], now)
-			found = append(found, f)
+			found = append(found, foundGroup{v: s.memberView(u, m)})
+			f := &found[len(found)-1]
+			s.syncGroup(f, &asks[i], now)
+			work += s.syncWork(u, m)
+			order = append(order, f)
 		}
 	}
-	slices.SortFunc(found, func(a, b foundGroup) int { return compareGroups(&a.g, &b.g) })
-	views := make([]GroupView, len(found))
-	for i := range found {
-		if f := &found[i]; most > 0 {
+	slices.SortFunc(order, func(a, b *foundGroup) int { return compareGroups(&a.g, &b.g) })
+	sync.Views = make([]GroupView, len(order))
+	for i, f := range order {
+		if most > 0 {
 			s.backlog(&f.v, &f.g, backlog, now)
 			most -= len(f.g.Push)
 		}
-		views[i] = found[i].g
+		sync.Views[i] = f.g
 	}
-	return views
+	return sync
+}
+
+// syncWork is how many entries or marks may have to be walked for a member.
+func (s *State) syncWork(u *user, m *member) int {
+	n := len(s.marksOf(u, &u.convs.items[0]))
+	if m.flags&memberRewound != 0 || u.team.ttls > 0 || s.isCut(u) {
+		n += u.convs.items[0].log.Len()
+	}
+	return n
 }
 
 // A foundGroup is a group of a user who logs in, and what he is told of it.

@@ -121,7 +121,7 @@ func (m *model) notify(sh *modelShard, g *modelGroup, user shard.UserID, role sh
 		m.enlist(sh, &l)
 		return
 	}
-	g.notices[user] = append(g.notices[user], l)
+	g.notices[user] = []shard.Letter{l} // the newest says all
 	m.posted = append(m.posted, l)
 }
 

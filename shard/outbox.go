@@ -103,13 +103,12 @@ func (s *State) Letters(yield func(Posted) bool) {
 	}
 }
 
-// yieldNotices yields what waits of a group's letters, by name and version.
+// yieldNotices yields what waits of a group's letters, by name.
 func (u *user) yieldNotices(yield func(Posted) bool) bool {
 	for _, name := range u.team.noticeNames() {
-		for _, n := range u.team.notices[name] {
-			if !yield(Posted{From: u.name, To: name, Number: n.version, Bytes: n.bytes}) {
-				return false
-			}
+		n := u.team.notices[name]
+		if !yield(Posted{From: u.name, To: name, Number: n.version, Bytes: n.bytes}) {
+			return false
 		}
 	}
 	return true

@@ -16,10 +16,16 @@ const entryWork = 4
 // short; 0 = none ever was. It only rises.
 func (s *State) Cutoff() int64 { return s.cutoff }
 
+// LongestTTL is the longest time for which a message of anybody is kept while
+// there is memory, in ms.
+func (s *State) LongestTTL() int64 {
+	return max(s.limits.HistoryTTL.Milliseconds(), s.limits.GroupTTL.Milliseconds(), s.longestTTL)
+}
+
 // CutoffFor gives the cutoff that takes messages of about n bytes, as they lie
 // in the logs; it is below now.
 func (s *State) CutoffFor(n int, now int64) int64 {
-	above := max(s.cutoff, now-max(s.limits.HistoryTTL.Milliseconds(), s.limits.GroupTTL.Milliseconds(), s.longestTTL))
+	above := max(s.cutoff, now-s.LongestTTL())
 	return min(s.ages.cutoff(n, above, now), now-1)
 }
 

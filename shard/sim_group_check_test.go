@@ -85,7 +85,7 @@ func (w *world) checkGroup(id shard.GroupID) {
 		if !slices.Equal(got, want) {
 			w.failf("GroupUnread(%s, %s) = %v, want %v", id, user, got, want)
 		}
-		views := state.SyncGroups(user, asks, 0, 1000, now)
+		views := state.SyncGroups(user, asks, 0, 1000, now).Views
 		if !g.settings.Stored {
 			if len(views) != 0 {
 				w.failf("SyncGroups(%s) = a view of %s, want none", user, id)
@@ -294,7 +294,7 @@ func (w *world) checkGroupElsewhere(id shard.GroupID) {
 		members, _ := sh.leader.Members(id, "", 10)
 		sh.leader.GroupSince(id, 0, &w.batch, 100, 1<<20, sh.leader.Now())
 		if known || members != nil || sh.leader.GroupArrival(id) != 0 || len(w.batch.Items) != 0 || w.batch.Missed ||
-			len(sh.leader.SyncGroups(w.users[0], []shard.GroupAsk{{Group: id}}, 20, 1000, sh.leader.Now())) != 0 {
+			len(sh.leader.SyncGroups(w.users[0], []shard.GroupAsk{{Group: id}}, 20, 1000, sh.leader.Now()).Views) != 0 {
 			w.failf("shard %d knows of %s, which it does not serve", sh.index, id)
 		}
 	}

@@ -32,7 +32,7 @@ func (w *world) checkGroupViews(state *shard.State, user shard.UserID, now int64
 	if w.chance(50) {
 		most = 1000
 	}
-	got := state.SyncGroups(user, w.passed(asks), backlog, most, now)
+	got := state.SyncGroups(user, w.passed(asks), backlog, most, now).Views
 	var want []groupWant
 	for _, ask := range asks {
 		if g := w.model.group(ask.Group); g.alive && g.settings.Stored && g.members[user] != nil {

@@ -44,13 +44,14 @@ func simulate(seed uint64, commands int, spoil func(*world)) (executed int, err 
 }
 
 // TestSimulation lets many worlds live, each from its seed. BELFRY_SIM_SEED
-// runs one alone, BELFRY_SIM_COMMANDS says how many commands there are in all.
+// runs one alone, BELFRY_SIM_COMMANDS says how many commands there are in all,
+// BELFRY_SIM_FIRST with which seed they begin.
 func TestSimulation(t *testing.T) {
 	total := envNumber(t, "BELFRY_SIM_COMMANDS", 1_000_000)
 	if testing.Short() {
 		total = min(total, 100_000)
 	}
-	first, seeds := uint64(1), uint64(total/seedCommands+1)
+	first, seeds := uint64(envNumber(t, "BELFRY_SIM_FIRST", 1)), uint64(total/seedCommands+1)
 	if seed := envNumber(t, seedVariable, 0); seed != 0 {
 		first, seeds = uint64(seed), 1
 	}

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"maps"
 	"slices"
 	"unsafe"
 
@@ -38,8 +39,8 @@ type team struct {
 	recalls     []teamRecall // the newest, see keptRecalls
 	recallsGone uint64       // arrival number of the newest that is gone
 
-	notices map[UserID][]notice // that wait for users' shards, by version
-	weight  int                 // bytes counted in State.tableBytes
+	notices map[UserID]notice // that wait for users' shards
+	weight  int               // bytes counted in State.tableBytes
 }
 
 const (
@@ -134,15 +135,19 @@ func (s *State) memberName(m *member) []byte { return s.arena.Bytes(m.name, int(
 
 // memberIndex gives the place of a member, or where he would be.
 func (s *State) memberIndex(t *team, name UserID) (int, bool) {
-	return slices.BinarySearchFunc(t.members.items, name, func(m member, name UserID) int {
-		switch have := s.memberName(&m); {
+	low, high := 0, len(t.members.items)
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		switch have := s.memberName(&t.members.items[middle]); { // a member is too large to be copied for each look
 		case string(have) < string(name):
-			return -1
+			low = middle + 1
 		case string(have) > string(name):
-			return 1
+			high = middle
+		default:
+			return middle, true
 		}
-		return 0
-	})
+	}
+	return low, false
 }
 
 // member is nil for who is none. It is valid until members come or go.
@@ -233,10 +238,7 @@ func (t *team) clone(a *ring.Arena) *team {
 	for name, marks := range t.hides {
 		c.hides[name] = marks // never changed in place
 	}
-	c.notices = make(map[UserID][]notice, len(t.notices))
-	for name, waiting := range t.notices {
-		c.notices[name] = slices.Clone(waiting)
-	}
+	c.notices = maps.Clone(t.notices)
 	return &c
 }
 
@@ -248,10 +250,8 @@ func (s *State) freeTeam(u *user) {
 		s.arena.Free(m.name, int(m.nameLen))
 	}
 	t.members.free(s.arena)
-	for _, waiting := range t.notices {
-		for _, n := range waiting {
-			s.letterBytes -= len(n.bytes)
-		}
+	for _, n := range t.notices {
+		s.letterBytes -= len(n.bytes)
 	}
 	s.tableBytes -= t.weight
 }

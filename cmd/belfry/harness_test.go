@@ -312,6 +312,24 @@ func (s *server) residentBytes() int64 {
 	return 0
 }
 
+// liveBytes is what is left on the server's heap by a collection: unlike its
+// resident memory it does not depend on when the last one was, nor on the race
+// detector's own.
+func (s *server) liveBytes() int64 {
+	s.t.Helper()
+	if status, _ := s.call(s.t, "GET", "/debug/pprof/heap?gc=1", s.adminToken); status != http.StatusOK {
+		s.t.Fatalf("/debug/pprof/heap: status %d", status)
+	}
+	for line := range strings.Lines(metrics(s.t, s)) {
+		var bytes float64
+		if _, err := fmt.Sscanf(line, "go_memstats_heap_alloc_bytes %g", &bytes); err == nil {
+			return int64(bytes)
+		}
+	}
+	s.t.Fatal("no go_memstats_heap_alloc_bytes in /metrics")
+	return 0
+}
+
 // url is the address of the WebSocket.
 func (s *server) url() string { return "ws://" + s.listen + "/v1/ws" }
 

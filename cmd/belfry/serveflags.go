@@ -99,7 +99,7 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.authJWKS, "auth-jwks", "", "JWKS file with the public keys of RS/ES/EdDSA tokens")
 	fs.StringVar(&o.authAudience, "auth-audience", "", "the aud that tokens must have; required with --auth-jwks")
 	fs.StringVar(&o.authIssuer, "auth-issuer", "", "the iss that tokens must have; required with --auth-jwks")
-	fs.StringVar(&o.adminTokenFile, "admin-token-file", "", "file with the tokens of administrators: lines of a token and its scopes (read, write, cluster), none = all; SIGHUP reads it again")
+	fs.StringVar(&o.adminTokenFile, "admin-token-file", "", "file with the tokens of administrators: lines of a token and its scopes (read, write, cluster), none = all, or # and a remark; SIGHUP reads it again")
 	fs.StringSliceVar(&o.allowedOrigins, "allowed-origins", nil, "origins of browsers that may connect, besides the server's own")
 	fs.BoolVar(&o.openUsers, "open-users", true, "accept messages to users who never logged in")
 

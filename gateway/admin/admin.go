@@ -203,6 +203,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if refused := a.route(rw, r); refused != nil {
+		if _, stranger := a.tokens.authorize(bearer(r), anyScope); stranger != nil {
+			refused = stranger // who is to learn nothing of what there is
+			rw.Header().Del("Allow")
+			rw.Header().Set("WWW-Authenticate", bearerChallenge)
+		}
 		refused.write(rw)
 		return
 	}
@@ -261,7 +266,7 @@ func (a *API) enter(ctx huma.Context, next func(huma.Context)) {
 	c.token = name
 	if refused != nil {
 		if refused.status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="belfry"`)
+			w.Header().Set("WWW-Authenticate", bearerChallenge)
 		}
 		refused.write(w)
 		return

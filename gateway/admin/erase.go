@@ -14,6 +14,12 @@ import (
 func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	callOf(ctx).target = string(in.User)
 	user := shard.UserID(in.User)
+	known, cancel := a.waiting(ctx)
+	_, err := a.knownUser(known, in.User)
+	cancel()
+	if err != nil {
+		return nil, err // suspending him would make him known
+	}
 	if _, err := a.change(ctx, &shard.SetUser{User: user, Suspended: new(true)}); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore"
@@ -122,6 +124,9 @@ func init() {
 	// Otherwise a key in another case would pass unseen by the validation and
 	// still be decoded.
 	huma.ValidateStrictCasing = true
+	// Bounds are floating-point numbers to huma, and would come as 3.1536e+08.
+	validation.MsgExpectedMinimumNumber = "expected number >= %.0f"
+	validation.MsgExpectedMaximumNumber = "expected number <= %.0f"
 }
 
 // validationError is what huma finds wrong with a request, in our words: the
@@ -136,6 +141,11 @@ func validationError(status int, message string, errs []error) *Error {
 		}
 	case http.StatusUnsupportedMediaType:
 		e.Code, e.Message = protocol.CodeBadRequest, "Content-Type: want application/json"
+		if len(errs) == 1 {
+			if own, ok := errors.AsType[*Error](errs[0]); ok {
+				return own // an import wants another
+			}
+		}
 		return e
 	case http.StatusRequestEntityTooLarge:
 		e.Code, e.Message = protocol.CodeTooLarge, "body: is too large"
@@ -193,7 +203,11 @@ func fieldMessage(d *huma.ErrorDetail) string {
 			if _, name, ok = strings.Cut(name, "."); ok {
 				return name + ": must be written as an integer"
 			}
+			return "body: has a number that is out of range"
 		}
+	}
+	if field == "to" && d.Message == validation.MsgExpectedMatchExactlyOneSchema {
+		return fmt.Sprintf("to: want u:<user>, g:<group>, or a list of 1-%d u:<user>", maxReceivers)
 	}
 	if d.Message == "" {
 		return field + ": is wrong"

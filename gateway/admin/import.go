@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -20,6 +21,9 @@ import (
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard"
 )
+
+// importTypes are the names that NDJSON goes by.
+var importTypes = []string{ndjson, "application/ndjson", "application/jsonl"}
 
 // maxImportLine bounds a row's JSON: a body of 32 KiB in its longest form fits.
 const maxImportLine = 256 << 10
@@ -51,7 +55,7 @@ type importInput struct {
 func (in *importInput) Resolve(ctx huma.Context) []error {
 	in.request, _ = humago.Unwrap(ctx)
 	if content := ctx.Header("Content-Type"); content != "" {
-		if kind, _, err := mime.ParseMediaType(content); err != nil || kind != ndjson {
+		if kind, _, err := mime.ParseMediaType(content); err != nil || !slices.Contains(importTypes, kind) {
 			return []error{&Error{status: http.StatusUnsupportedMediaType, Code: protocol.CodeBadRequest, Message: "Content-Type: want " + ndjson}}
 		}
 	}

@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -106,6 +107,15 @@ func TestSendToGroup(t *testing.T) {
 		r := results(t, s.must("POST", "/v1/messages", obj{"from": from, "to": "g:team", "cid": "1", "body": i}))[0]
 		if r["seq"] != float64(i+1) || r["to"] != "g:team" {
 			t.Errorf("send of %s: %v, want seq %d", from, r, i+1)
+		}
+	}
+	// The group stands in conv, as in a client's send, or alone in a list.
+	for i, to := range []obj{{"conv": "g:team"}, {"to": []string{"g:team"}}} {
+		message := obj{"from": "stranger", "cid": fmt.Sprintf("to-%d", i), "body": i}
+		maps.Copy(message, to)
+		r := results(t, s.must("POST", "/v1/messages", message))
+		if len(r) != 1 || r[0]["seq"] != float64(i+3) || r[0]["to"] != "g:team" {
+			t.Errorf("send to %v: %v, want seq %d", to, r, i+3)
 		}
 	}
 	s.must("POST", "/v1/groups", obj{"group": "stage", "kind": "live"})

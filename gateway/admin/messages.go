@@ -65,7 +65,7 @@ func (receivers) Schema(r huma.Registry) *huma.Schema {
 		OneOf: []*huma.Schema{one, {
 			Type: huma.TypeArray, Items: receiver("").Schema(r), MinItems: new(1), MaxItems: new(maxReceivers),
 		}},
-		Description: "u:<user> or g:<group>, or a list of up to 500 u:<user>; a name without u: or g: is a user's",
+		Description: "u:<user> or g:<group>, or a list of one of them, or of up to 500 u:<user>; a name without u: or g: is a user's",
 		Examples:    []any{"u:bob"},
 	}
 }
@@ -82,7 +82,8 @@ func (t *receivers) UnmarshalJSON(b []byte) error {
 type sendInput struct {
 	Body struct {
 		From     userName   `json:"from" doc:"the sender; who need be no member of a group"`
-		To       receivers  `json:"to"`
+		To       receivers  `json:"to" required:"false"`
+		Conv     convName   `json:"conv,omitempty" doc:"instead of to, as of a client's send"`
 		CID      string     `json:"cid" minLength:"1" maxLength:"64" doc:"the sender's own id of the message, 1-64 bytes"`
 		Body     anyJSON    `json:"body" doc:"any JSON value, binary as {\"$bin\": \"<base64>\"}"`
 		TTL      *uint32    `json:"ttl,omitempty" maximum:"604800" doc:"s; 0 = to devices that are connected now"`
@@ -108,6 +109,14 @@ type sendOutput struct {
 
 func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, error) {
 	b := &in.Body
+	switch to, conv := len(b.To.all) > 0, b.Conv != ""; {
+	case to && conv:
+		return nil, badRequest("conv: stands for to; want one of them")
+	case conv:
+		b.To.all = []receiver{receiver(b.Conv)}
+	case !to:
+		return nil, badRequest("to: must be set")
+	}
 	callOf(ctx).target = fmt.Sprintf("%s to %s", b.From, describe(b.To.all))
 	if len(b.CID) > protocol.MaxCIDLen {
 		return nil, badRequest(fmt.Sprintf("cid: want 1-%d bytes", protocol.MaxCIDLen))
@@ -121,7 +130,7 @@ func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, err
 		if convs[i], err = text.parse("to"); err != nil {
 			return nil, err
 		}
-		if b.To.many && convs[i].Group {
+		if len(convs) > 1 && convs[i].Group {
 			return nil, badRequest(fmt.Sprintf("to[%d]: want u:<user>; a group is to be the only receiver", i))
 		}
 	}

@@ -55,11 +55,14 @@ func TestRefusals(t *testing.T) {
 		{"POST /v1/messages", message(obj{"from": "al ice"}), 400, bad, "from: expected string to be 1-64 bytes"},
 		{"POST /v1/messages", message(obj{"from": 7}), 400, bad, "from: expected string"},
 		{"POST /v1/messages", message(obj{"to": nil}), 400, bad, "to: must be set"},
-		{"POST /v1/messages", message(obj{"to": "b ob"}), 400, bad, "to: "},
+		{"POST /v1/messages", message(obj{"to": "b ob"}), 400, bad, "to: want u:<user>, g:<group>, or a list of 1-500 u:<user>"},
 		{"POST /v1/messages", message(obj{"to": "g:" + strings.Repeat("x", 49)}), 400, bad, "to: want u:<user> or g:<group>"},
-		{"POST /v1/messages", message(obj{"to": []string{}}), 400, bad, "to: "},
+		{"POST /v1/messages", message(obj{"to": []string{}}), 400, bad, "to: want u:<user>, g:<group>, or a list of 1-500 u:<user>"},
 		{"POST /v1/messages", message(obj{"to": []string{"u:bob", "g:team"}}), 400, bad, "to[1]: "},
-		{"POST /v1/messages", message(obj{"to": many}), 400, bad, "to: "},
+		{"POST /v1/messages", message(obj{"to": many}), 400, bad, "to: want u:<user>, g:<group>, or a list of 1-500 u:<user>"},
+		{"POST /v1/messages", message(obj{"conv": "u:bob"}), 400, bad, "conv: stands for to"},
+		{"POST /v1/messages", message(obj{"to": nil, "conv": "b ob"}), 400, bad, "conv: expected string to be u:<user> or g:<group>"},
+		{"POST /v1/messages", message(obj{"to": nil, "conv": "g:none"}), 404, missing, "to: there is no group none"},
 		{"POST /v1/messages", message(obj{"to": "u:nobody"}), 404, missing, "to: there is no user nobody"},
 		{"POST /v1/messages", message(obj{"to": "g:none"}), 404, missing, "to: there is no group none"},
 		{"POST /v1/messages", message(obj{"cid": nil}), 400, bad, "cid: must be set"},
@@ -76,6 +79,7 @@ func TestRefusals(t *testing.T) {
 		{"POST /v1/messages", message(obj{"FROM": "a b"}), 400, bad, "FROM: unexpected property"},
 		{"POST /v1/messages", message(obj{"cid": "taken", "body": 2}), 409, protocol.CodeConflict, "cid"},
 		{"POST /v1/messages", message(obj{"from": "carol"}), 403, protocol.CodeForbidden, "conv"},
+		{"POST /v1/messages", `{"from": "alice", "to": "u:bob", "cid": "1", "body": 1e999}`, 400, bad, "body: has a number that is out of range"},
 		{"POST /v1/messages", "{", 400, bad, "body: "},
 		{"POST /v1/messages", "", 400, bad, "body: "},
 		{"POST /v1/messages", "null", 400, bad, "body: "},
@@ -95,13 +99,13 @@ func TestRefusals(t *testing.T) {
 		{"DELETE /v1/users/bob/sessions?divice=phone", nil, 400, bad, "divice: unknown query parameter"},
 		{"PATCH /v1/users/bob", obj{}, 400, bad, "body: want historyTtl, suspended or tokensFrom"},
 		{"PATCH /v1/users/bob", obj{"historyTtl": -1}, 400, bad, "historyTtl: expected number >= 0"},
-		{"PATCH /v1/users/bob", obj{"historyTtl": 1e18}, 400, bad, "historyTtl: expected number <= "},
+		{"PATCH /v1/users/bob", obj{"historyTtl": 1e18}, 400, bad, "historyTtl: expected number <= 315360000"},
 		{"PATCH /v1/users/bob", obj{"suspended": "yes"}, 400, bad, "suspended: expected boolean"},
 		{"GET /v1/users/bob/conversations/alice/messages", nil, 400, bad, "conv: expected string to be u:<user> or g:<group>"},
 		{"GET /v1/users/bob/conversations/u:alice/messages?before=3&after=1", nil, 400, bad, "before: must come alone"},
 		{"GET /v1/users/bob/conversations/u:alice/messages?from=3", nil, 400, bad, "from: must come with to"},
 		{"GET /v1/users/bob/conversations/u:alice/messages?from=3&to=2", nil, 400, bad, "from: must not be above to"},
-		{"GET /v1/users/bob/conversations/u:alice/messages?before=9007199254740992", nil, 400, bad, "before: expected number <= "},
+		{"GET /v1/users/bob/conversations/u:alice/messages?before=9007199254740992", nil, 400, bad, "before: expected number <= 9007199254740991"},
 		{"GET /v1/users/bob/conversations/g:team/messages", nil, 403, protocol.CodeForbidden, "conv"},
 		{"GET /v1/users/bob/conversations/g:none/messages", nil, 404, missing, "conv: there is no group none"},
 		{"PATCH /v1/users/bob/conversations/u:dave", obj{"readSeq": 1}, 404, missing, "conv"},
@@ -215,11 +219,16 @@ func TestContentTypes(t *testing.T) {
 	}
 	for content, status := range map[string]int{
 		ndjson: 200, ndjson + "; charset=utf-8": 200, "": 200, "application/json": 415, "x/y/z": 415,
+		"application/ndjson": 200, "application/jsonl": 200, "application/x-www-form-urlencoded": 415,
 	} {
 		r := s.request("POST", "/v1/import?stream=x", allToken, "")
 		r.Header.Set("Content-Type", content)
-		if resp, text := s.do(r); resp.StatusCode != status {
+		resp, text := s.do(r)
+		if resp.StatusCode != status {
 			t.Errorf("import as %q: %d %s, want %d", content, resp.StatusCode, text, status)
+		}
+		if status == 415 {
+			checkError(t, "import as "+content, resp, text, status, protocol.CodeBadRequest, "Content-Type: want application/x-ndjson")
 		}
 	}
 }
@@ -276,6 +285,30 @@ func TestAccess(t *testing.T) {
 				}
 			}
 			checkError(t, op.id+" with token "+token, resp, text, status, code, "Authorization: ")
+		}
+	}
+}
+
+// TestNoCall asks for what is not there: only who has a token learns so.
+func TestNoCall(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	for call, want := range map[string]int{
+		"GET /nope": 404, "GET /v1/cluster/nodes": 404, "GET /v1/users/": 404, "GET /v1/messages": 405, "DELETE /v1/stats": 405, "GET /v1/users?limit=": 400,
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		for _, token := range []string{"", "wrong"} {
+			resp, text := s.do(s.request(method, path, token, nil))
+			checkError(t, call, resp, text, 401, protocol.CodeUnauthorized, "Authorization: ")
+			if resp.Header.Get("WWW-Authenticate") == "" || resp.Header.Get("Allow") != "" {
+				t.Errorf("%s with token %q: header %v, want WWW-Authenticate and no Allow", call, token, resp.Header)
+			}
+		}
+		for _, token := range []string{readToken, otherToken} {
+			resp, text := s.do(s.request(method, path, token, nil))
+			if resp.StatusCode != want || (resp.Header.Get("Allow") != "") != (want == 405) {
+				t.Errorf("%s with token %q: %d %s, want %d", call, token, resp.StatusCode, text, want)
+			}
 		}
 	}
 }

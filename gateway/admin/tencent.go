@@ -75,14 +75,17 @@ func (a *API) tencentOperation() {
 }
 
 func (a *API) tencentDeleteSender(r *http.Request, c *call) tencentAnswer {
-	secret := bearer(r)
-	if query, _ := url.ParseQuery(r.URL.RawQuery); secret == "" {
-		secret = query.Get(usersigScheme)
+	name, refused := a.tokens.authorize(bearer(r), ScopeWrite)
+	if query, _ := url.ParseQuery(r.URL.RawQuery); refused != nil && query.Has(usersigScheme) {
+		name, refused = a.tokens.authorize(query.Get(usersigScheme), ScopeWrite)
 	}
-	name, refused := a.tokens.authorize(secret, ScopeWrite)
 	c.token = name
 	if refused != nil {
-		return tencentAnswer{ErrorCode: tencentNoPermission, ErrorInfo: "usersig: " + refused.Message}
+		info := "usersig must be an admin token"
+		if refused.status == http.StatusForbidden {
+			info += " with the scope " + string(ScopeWrite)
+		}
+		return tencentAnswer{ErrorCode: tencentNoPermission, ErrorInfo: info}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxRequest))
 	if err != nil {

@@ -23,6 +23,8 @@ const (
 	ScopeRead    Scope = "read"    // calls that change nothing, metrics and profiles
 	ScopeWrite   Scope = "write"   // calls that change something
 	ScopeCluster Scope = "cluster" // nodes, shards and slots
+
+	anyScope Scope = "" // what every token has
 )
 
 var scopes = []Scope{ScopeRead, ScopeWrite, ScopeCluster}
@@ -45,7 +47,8 @@ type token struct {
 }
 
 // NewTokens gives the tokens that text has, a line for each: the token, then
-// its scopes, none for all, separated by spaces or commas.
+// its scopes, none for all, separated by spaces or commas. Empty lines and those
+// that begin with # do not count.
 func NewTokens(text string) (*Tokens, error) {
 	set, err := parseTokens(text)
 	if err != nil {
@@ -93,7 +96,8 @@ func parseTokens(text string) ([]token, error) {
 	for line := range strings.Lines(text) {
 		n++
 		fields := strings.FieldsFunc(line, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
-		if len(fields) == 0 {
+		// A remark of one word would otherwise be a token with all scopes.
+		if len(fields) == 0 || fields[0][0] == '#' {
 			continue
 		}
 		t := token{digest: sha256.Sum256([]byte(fields[0]))}
@@ -139,7 +143,7 @@ func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Err
 	}
 	// Enough to tell tokens apart in a log, and no help to guess one.
 	name = hex.EncodeToString(digest[:4])
-	if s := set[at].scopes; len(s) > 0 && !slices.Contains(s, need) {
+	if s := set[at].scopes; need != anyScope && len(s) > 0 && !slices.Contains(s, need) {
 		return name, &Error{
 			status: http.StatusForbidden, Code: protocol.CodeForbidden,
 			Message: fmt.Sprintf("Authorization: the token has not the scope %s", need),
@@ -147,6 +151,9 @@ func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Err
 	}
 	return name, nil
 }
+
+// bearerChallenge asks for a token.
+const bearerChallenge = `Bearer realm="belfry"`
 
 // bearer gives the token that a request shows, "" if none.
 func bearer(r *http.Request) string {
@@ -160,7 +167,7 @@ func bearer(r *http.Request) string {
 // Require passes on requests that bear a token with a scope. Others get 401 or
 // 403.
 func (t *Tokens) Require(need Scope, next http.Handler) http.Handler {
-	return t.require(need, bearer, `Bearer realm="belfry"`, next)
+	return t.require(need, bearer, bearerChallenge, next)
 }
 
 // requireInBrowser is Require of ScopeRead, for pages: a browser asks for a

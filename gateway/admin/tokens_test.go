@@ -10,7 +10,7 @@ import (
 )
 
 func TestTokenScopes(t *testing.T) {
-	tokens, err := NewTokens("all\nreader read\n\n  writer  write \nboth read,write\nmover\tcluster\n")
+	tokens, err := NewTokens("# of operators\nall\n #all\n#\n#reader read\nreader read\n\n  writer  write \nboth read,write\nmover\tcluster\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +29,9 @@ func TestTokenScopes(t *testing.T) {
 		{"al", bad, bad, bad},
 		{"alll", bad, bad, bad},
 		{"reader read", bad, bad, bad},
+		{"#", bad, bad, bad},
+		{"#all", bad, bad, bad},
+		{"#reader", bad, bad, bad},
 	} {
 		for scope, want := range map[Scope]int{ScopeRead: c.read, ScopeWrite: c.write, ScopeCluster: c.cluster} {
 			w := httptest.NewRecorder()
@@ -93,6 +96,7 @@ func TestReload(t *testing.T) {
 	for text, want := range map[string]string{
 		"third\nfourth admin\n":      path + `:2: scope "admin": want one of read, write, cluster`,
 		" \n\n":                      path + " holds no token",
+		"#third\n":                   path + " holds no token",
 		"third\n\nthird read\n":      path + ":3: this token is there already",
 		"third READ\n":               `:1: scope "READ"`,
 		"third read write cluster x": `:1: scope "x"`,

@@ -157,6 +157,12 @@ func TestErase(t *testing.T) {
 	checkErased(t, s)
 	s.must("DELETE", "/v1/users/bob", nil)
 	checkErased(t, s)
+	if status, reply := s.call("DELETE", "/v1/users/nobody", nil); status != 404 {
+		t.Errorf("a user of whom nothing is known: %d %v, want 404", status, reply)
+	}
+	if status, reply := s.call("GET", "/v1/users/nobody", nil); status != 404 {
+		t.Errorf("after that: %d %v, want 404 still", status, reply)
+	}
 	// The account can be used again, by who may.
 	s.login("bob", "phone")
 	send("alice2", "u:bob", 1)(s)
@@ -374,6 +380,9 @@ func TestTencent(t *testing.T) {
 		{"no token", "", "", good, tencentNoPermission},
 		{"bad usersig", "?usersig=wrong", "", good, tencentNoPermission},
 		{"a token that may not write", "", readToken, good, tencentNoPermission},
+		{"both are bad", "?usersig=wrong", readToken, good, tencentNoPermission},
+		{"usersig beside another's Bearer", "?usersig=" + writeToken, "wrong", good, tencentOK},
+		{"Bearer beside a usersig of Tencent", "?usersig=eJwtzMsKwjAQ", writeToken, good, tencentOK},
 		{"no body", "", allToken, "", tencentBadParameter},
 		{"no JSON", "", allToken, "GroupId=team", tencentBadParameter},
 		{"no object", "", allToken, "[]", tencentBadParameter},
