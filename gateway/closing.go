@@ -31,6 +31,7 @@ var (
 	closedWrongType  = closing{protocol.CloseMalformed, "frame type of another codec"}
 	closedBadToken   = closing{protocol.CloseUnauthorized, "token refused"}
 	closedExpired    = closing{protocol.CloseUnauthorized, "token expired"}
+	closedRevoked    = closing{protocol.CloseUnauthorized, "token revoked"}
 	closedKicked     = closing{protocol.CloseKicked, "kicked"}
 	closedSuspended  = closing{protocol.CloseKicked, "suspended"}
 	closedNoLogin    = closing{protocol.CloseTimeout, "no login in time"}

@@ -165,7 +165,7 @@ func (s *session) leave() {
 		b.UnsubscribePresence(s)
 	}
 	s.report(true)
-	if s.why != closedKicked && s.why != closedByLogout {
+	if s.why != closedKicked && s.why != closedRevoked && s.why != closedByLogout {
 		s.submits.Add(1)
 		b.Submit(&shard.Logout{User: s.user, Session: s.number}, func(shard.Result, error) { s.submits.Done() })
 	}
@@ -255,6 +255,11 @@ func (s *session) Wake() {
 
 // Kick is called by the store when it ended the session itself.
 func (s *session) Kick(reason string) {
+	if reason == "token" {
+		// Not onKicked: the device may come back, with a newer one.
+		s.end(closedRevoked)
+		return
+	}
 	s.endWith(closedKicked, func(b []byte) []byte { return protocol.AppendKicked(b, s.codec, &protocol.Kicked{Reason: reason}) })
 }
 

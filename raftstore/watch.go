@@ -15,7 +15,7 @@ type Watcher interface {
 	// Signal hands over what is stored nowhere. The watcher may drop it.
 	Signal(Signal)
 	// Kick says that the session is no more; reason as on the wire
-	// ("sameDevice", "policy", "admin").
+	// ("sameDevice", "policy", "admin"), or "token" when that is refused from now on.
 	Kick(reason string)
 }
 

@@ -68,15 +68,24 @@ func (s *State) applySetUser(c *SetUser, r *Result) {
 		s.recountAll(u)
 		s.purgeDue(u)
 	}
-	s.endSessions(u, r, func(ss *session) bool { return u.admits(ss.issued) != OK })
+	s.endSessions(u, r, func(ss *session) string {
+		switch u.admits(ss.issued) {
+		case CodeForbidden:
+			return "admin"
+		case CodeUnauthorized:
+			return "token"
+		}
+		return ""
+	})
 }
 
-// endSessions ends sessions of a user on behalf of an administrator.
-func (s *State) endSessions(u *user, r *Result, which func(*session) bool) {
+// endSessions ends sessions of a user on behalf of an administrator, those that
+// why has a reason for.
+func (s *State) endSessions(u *user, r *Result, why func(*session) string) {
 	before := len(u.sessions)
 	for i := 0; i < len(u.sessions); {
-		if which(&u.sessions[i]) {
-			s.kick(u, i, "admin", r)
+		if reason := why(&u.sessions[i]); reason != "" {
+			s.kick(u, i, reason, r)
 		} else {
 			i++
 		}

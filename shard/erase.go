@@ -13,7 +13,7 @@ func (s *State) applyEraseUser(c *EraseUser, r *Result) {
 		return
 	}
 	if c.From == 0 {
-		s.endSessions(u, r, func(*session) bool { return true })
+		s.endSessions(u, r, func(*session) string { return "admin" })
 		u.lastSeen, u.hourStart, u.hourOpened, u.opened = 0, 0, 0, 0
 		ttl := s.historyTTL(u)
 		if s.setAccount(u, account{erased: u.lastSession}); s.historyTTL(u) != ttl {

@@ -54,11 +54,11 @@ type MemberFailure struct {
 	Code Code
 }
 
-// A Kick is a session that a login ended.
+// A Kick is a session that was ended by another login or an administrator.
 type Kick struct {
 	User    UserID
 	Session SessionID
-	Reason  string // "sameDevice", "policy" or "admin", as on the wire
+	Reason  string // "sameDevice", "policy" or "admin", as on the wire; "token": that is refused from now on
 }
 
 // Err returns the refusal as an error, nil for OK.

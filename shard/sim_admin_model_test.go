@@ -19,13 +19,14 @@ func (u *modelUser) admits(issued int64) shard.Code {
 }
 
 // endSessions ends those sessions of a user that are not wanted any more.
-func (m *model) endSessions(sh *modelShard, u *modelUser, result *shard.Result, which func(*modelSession) bool) {
+func (m *model) endSessions(sh *modelShard, u *modelUser, result *shard.Result, why func(*modelSession) string) {
 	for _, s := range slices.Clone(u.sessions) {
-		if !which(s) {
+		reason := why(s)
+		if reason == "" {
 			continue
 		}
 		u.sessions = slices.DeleteFunc(u.sessions, func(t *modelSession) bool { return t == s })
-		result.Kicked = append(result.Kicked, shard.Kick{User: u.id, Session: s.number, Reason: "admin"})
+		result.Kicked = append(result.Kicked, shard.Kick{User: u.id, Session: s.number, Reason: reason})
 		u.lastSeen = sh.now
 		m.touched[u.id] = true
 	}
@@ -56,7 +57,9 @@ func (m *model) setUser(sh *modelShard, c *shard.SetUser) (result shard.Result) 
 	if c.TokensFrom != nil {
 		u.tokensFrom = *c.TokensFrom
 	}
-	m.endSessions(sh, u, &result, func(s *modelSession) bool { return u.admits(s.issued) != shard.OK })
+	m.endSessions(sh, u, &result, func(s *modelSession) string {
+		return map[shard.Code]string{shard.CodeForbidden: "admin", shard.CodeUnauthorized: "token"}[u.admits(s.issued)]
+	})
 	return result
 }
 
@@ -109,7 +112,7 @@ func (m *model) eraseUser(sh *modelShard, c *shard.EraseUser) (result shard.Resu
 	u := m.user(c.User)
 	result.Seq = m.adopt.next()
 	if c.From == 0 {
-		m.endSessions(sh, u, &result, func(*modelSession) bool { return true })
+		m.endSessions(sh, u, &result, func(*modelSession) string { return "admin" })
 		u.lastSeen, u.hourStart, u.hourOpened, u.opened = 0, 0, 0, 0
 		u.keep, u.suspended, u.tokensFrom, u.erased = 0, false, 0, u.lastSession
 		u.sent = nil

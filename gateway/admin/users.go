@@ -223,7 +223,7 @@ type setUserInput struct {
 	Body struct {
 		HistoryTTL *int64 `json:"historyTtl,omitempty" minimum:"0" maximum:"315360000" doc:"s, at most ten years; 0 = as for others"`
 		Suspended  *bool  `json:"suspended,omitempty"`
-		TokensFrom *int64 `json:"tokensFrom,omitempty" minimum:"0" maximum:"9007199254740991" doc:"ms; refuse tokens that were issued before; 0 = none"`
+		TokensFrom *int64 `json:"tokensFrom,omitempty" minimum:"0" maximum:"9007199254740991" doc:"ms; refuse tokens that were issued before, and end the sessions that began with one; 0 = none"`
 	}
 }
 
