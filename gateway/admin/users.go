@@ -21,7 +21,7 @@ func (a *API) userOperations() {
 		a.getUser)
 	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/users/{user}", "setUser", "Users",
 		"Suspend a user, refuse his older tokens, or keep his history for longer.",
-		"What is absent stays. Sessions that are no longer allowed end with close code 4403. He need not have logged in yet."),
+		"What is absent stays. A suspended user's sessions close with 4403, those with a token that is refused now with 4401. He need not have logged in yet."),
 		a.setUser)
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/users/{user}", "eraseUser", "Users",
 		"Erase a user's data.",
