@@ -17,6 +17,8 @@ const (
 	eraseWork = 8192
 	// listSlots is how many slots are listed or counted while a shard is locked.
 	listSlots = 64
+	// traceSlots is the same where groups' logs are looked through.
+	traceSlots = 4
 	// maxList bounds what Users and Groups give at a time.
 	maxList = 1000
 	// exportConversations, exportMessages and exportBytes bound what Export holds.
@@ -134,7 +136,7 @@ func (s *Store) Stats(ctx context.Context) (total shard.Counts, shards []shard.C
 	shards = make([]shard.Counts, len(s.groups))
 	var errs []error
 	for i, g := range s.groups {
-		err := g.walk(ctx, func(st *shard.State, first, last uint16) {
+		err := g.walk(ctx, listSlots, func(st *shard.State, _ int64, first, last uint16) {
 			n := st.Count(first, last)
 			shards[i].Add(&n)
 		}, nil)
@@ -162,12 +164,26 @@ type ExportedGroup struct {
 	Member shard.Member
 }
 
+// Traces lists the groups whose member a user is, or that hold messages from him,
+// by id. It looks through all groups of all shards, each of which has to serve.
+func (s *Store) Traces(ctx context.Context, user shard.UserID) (groups []shard.GroupID, err error) {
+	for _, g := range s.groups {
+		err := g.walk(ctx, traceSlots, func(st *shard.State, now int64, first, last uint16) {
+			groups = st.AppendTraces(groups, first, last, user, now)
+		}, nil)
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(groups)
+	return groups, nil
+}
+
 // Export calls yield with all that is kept for a user, until that returns an
 // error, which Export returns: UserInfo first, then who is blocked,
 // conversations with their messages in order of seq, groups with what he sent
-// there. A row is good
-// during the call alone. It holds one page at a time; what changes meanwhile may
-// be in it or not.
+// there; of groups that he left only that. A row is good during the call alone.
+// It holds one page at a time; what changes meanwhile may be in it or not.
 func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*ExportRow) error) error {
 	info, _, err := s.User(ctx, user)
 	if err != nil {
@@ -188,20 +204,23 @@ func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*Expor
 	if err := s.exportConversations(ctx, user, yield); err != nil {
 		return err
 	}
+	groups, err := s.Traces(ctx, user)
+	if err != nil {
+		return err
+	}
 	var page shard.Page
-	for _, ref := range info.Groups {
+	for _, id := range groups {
 		var g ExportedGroup
-		var member bool
-		err := s.read(ref.Group.Key(), func(st *shard.State, _ int64) {
-			if g.Info, member = st.Group(ref.Group, user); member {
-				g.Member, member = st.Member(ref.Group, user)
-			}
+		var exists, member bool
+		err := s.readGroup(id, func(st *shard.State, _ int64) {
+			g.Info, exists = st.Group(id, user)
+			g.Member, member = st.Member(id, user)
 		})
 		if err == nil && member {
 			err = yield(&ExportRow{Group: &g})
 		}
-		if err == nil && member {
-			err = s.exportMessages(ctx, shard.HistoryQuery{Group: ref.Group, Admin: true}, user, &page, yield)
+		if err == nil && exists {
+			err = s.exportMessages(ctx, shard.HistoryQuery{Group: id, Admin: true}, user, &page, yield)
 		}
 		if err != nil {
 			return err
@@ -276,13 +295,13 @@ func (s *Store) groupViews(ctx context.Context, user shard.UserID, refs []shard.
 
 // walk calls f for all slots of the group, some at a time, with the state locked
 // for reading only that long, and then between unless that is nil.
-func (g *group) walk(ctx context.Context, f func(st *shard.State, first, last uint16), between func()) error {
-	for first := int(g.first); first <= int(g.last); first += listSlots {
+func (g *group) walk(ctx context.Context, some int, f func(st *shard.State, now int64, first, last uint16), between func()) error {
+	for first := int(g.first); first <= int(g.last); first += some {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		last := min(first+listSlots-1, int(g.last))
-		if err := g.read(func(st *shard.State, _ int64) { f(st, uint16(first), uint16(last)) }); err != nil {
+		last := min(first+some-1, int(g.last))
+		if err := g.read(func(st *shard.State, now int64) { f(st, now, uint16(first), uint16(last)) }); err != nil {
 			return err
 		}
 		if between != nil {
@@ -307,7 +326,7 @@ func list[T any](ctx context.Context, s *Store, limit int, add func(st *shard.St
 		}
 	}
 	for _, g := range s.groups {
-		err := g.walk(ctx, func(st *shard.State, first, last uint16) { entries = add(st, entries, first, last, before) }, func() {
+		err := g.walk(ctx, listSlots, func(st *shard.State, _ int64, first, last uint16) { entries = add(st, entries, first, last, before) }, func() {
 			if len(entries) >= 4*limit {
 				cut()
 			}

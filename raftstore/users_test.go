@@ -181,7 +181,21 @@ func TestUserIsSeenAndErased(t *testing.T) {
 		t.Errorf("Export = %v, want what yield returned", err)
 	}
 
+	makeGroup(t, s, "others", b)
+	makeGroup(t, s, "silent", b, a)
+	for _, of := range []struct {
+		user shard.UserID
+		want []shard.GroupID
+	}{{a, []shard.GroupID{"silent", "team"}}, {b, []shard.GroupID{"others", "silent", "team"}}, {c, nil}} {
+		if groups, err := s.Traces(t.Context(), of.user); err != nil || !slices.Equal(groups, of.want) {
+			t.Errorf("Traces of %s = %v, %v, want %v", of.user, groups, err, of.want)
+		}
+	}
+	mustPropose(t, s, &shard.RemoveMembers{Group: "silent", Users: []shard.UserID{a}})
 	mustPropose(t, s, &shard.RemoveMembers{Group: "team", Users: []shard.UserID{a}})
+	if groups, err := s.Traces(t.Context(), a); err != nil || !slices.Equal(groups, []shard.GroupID{"team"}) {
+		t.Errorf("Traces = %v, %v, want the group that has a message from him", groups, err)
+	}
 	if err := s.EraseUser(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}

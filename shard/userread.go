@@ -224,6 +224,30 @@ func (s *State) AppendGroups(dst []GroupInfo, firstSlot, lastSlot uint16, after,
 	return dst
 }
 
+// AppendTraces appends the groups of slots where something of a user is, in no
+// order: whose member he is, or that hold messages from him, which he may have
+// sent before he left. Unlike GroupsOf it goes by what the groups know.
+func (s *State) AppendTraces(dst []GroupID, firstSlot, lastSlot uint16, name UserID, now int64) []GroupID {
+	for u := range s.usersOf(firstSlot, lastSlot) {
+		if u.team != nil && u.team.dismissed == 0 && (s.member(u.team, name) != nil || s.sentTo(u, name, now)) {
+			dst = append(dst, u.team.id)
+		}
+	}
+	return dst
+}
+
+// sentTo tells whether a group's log has something from a user to show.
+func (s *State) sentTo(u *user, name UserID, now int64) bool {
+	c := &u.convs.items[0]
+	var e ring.Entry
+	for cur := c.log.Descend(s.arena, c.log.Next()-1); cur.Next(&e); {
+		if string(e.From) == string(name) && s.hiddenBy(u, c, &e, now) == gapNone {
+			return true
+		}
+	}
+	return false
+}
+
 // ConversationsOf lists a user's one-to-one conversations that hold messages, in
 // the order in which they came to be, from number from on; next goes on, 0 when
 // that was all. LastSeq and Time are those of the newest entry, whether it can

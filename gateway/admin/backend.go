@@ -37,7 +37,7 @@ type Backend interface {
 
 	Group(group shard.GroupID, asker shard.UserID) (info shard.GroupInfo, exists bool, err error)
 	Groups(ctx context.Context, after shard.GroupID, limit int) (groups []shard.GroupInfo, more bool, err error)
-	GroupsOf(ctx context.Context, user shard.UserID) ([]shard.GroupRef, error)
+	Traces(ctx context.Context, user shard.UserID) ([]shard.GroupID, error)
 	Members(group shard.GroupID, after shard.UserID, limit int) (members []shard.Member, more bool, err error)
 	JoinRequests(group shard.GroupID) ([]shard.JoinRequest, error)
 

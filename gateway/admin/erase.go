@@ -7,10 +7,9 @@ import (
 	"github.com/belfry-im/belfry/shard"
 )
 
-// eraseUser removes a user's data. The list of his groups lies with him, and
-// what he sent with them, so the order is: nothing new from him; then, group by
-// group, what he sent and then his membership, by which the group is found
-// again if this ends in between; and he himself last. Each step can be repeated.
+// eraseUser removes a user's data. What he sent to groups lies with them, so the
+// order is: nothing new from him; then, group by group, what he sent and his
+// membership; and he himself last. Each step can be repeated.
 func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	callOf(ctx).target = string(in.User)
 	user := shard.UserID(in.User)
@@ -24,7 +23,7 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 		return nil, err
 	}
 	waiting, cancel := a.waiting(ctx)
-	groups, err := a.backend.GroupsOf(waiting, user)
+	groups, err := a.backend.Traces(waiting, user)
 	cancel()
 	if err != nil {
 		return nil, a.errorOf(err)
@@ -39,7 +38,7 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	} {
 		cmds := make([]shard.Command, len(groups))
 		for i, g := range groups {
-			cmds[i] = step(g.Group)
+			cmds[i] = step(g)
 		}
 		for _, o := range a.changeAll(ctx, cmds) {
 			// A group that is no more, or has him no more, is as it should be.

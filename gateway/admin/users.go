@@ -25,7 +25,7 @@ func (a *API) userOperations() {
 		a.setUser)
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/users/{user}", "eraseUser", "Users",
 		"Erase a user's data.",
-		"Suspends him, deletes what he sent to his groups, takes him out of them, then removes his messages, settings and sessions, and with the settings the suspension: "+
+		"Suspends him, deletes what he sent to groups, also to those he left, takes him out of those he is in, then removes his messages, settings and sessions, and with the settings the suspension: "+
 			"suspend him again, or set tokensFrom, to keep him out. What others received from him one-to-one is theirs and stays. After an error, repeat it: it goes on."),
 		a.eraseUser)
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/users/{user}/sessions", "kickSessions", "Users",
@@ -33,7 +33,7 @@ func (a *API) userOperations() {
 		a.kickSessions)
 	op := a.operation(http.MethodGet, "/v1/users/{user}/export", "exportUser", "Users",
 		"All of a user's data, as NDJSON.",
-		"A line for each: first {\"user\": …} with what getUser says but for unread seqs, then {\"blocked\": user}, {\"conversation\": …} followed by its {\"message\": …} in order of seq, and {\"group\": …} followed by the messages that he sent to it.")
+		"A line for each: first {\"user\": …} with what getUser says but for unread seqs, then {\"blocked\": user}, {\"conversation\": …} followed by its {\"message\": …} in order of seq, and {\"group\": …} followed by the messages that he sent to it. Of groups that he left there are only those.")
 	op.Responses["200"] = &huma.Response{
 		Description: "one JSON object per line", Content: map[string]*huma.MediaType{ndjson: {Schema: &huma.Schema{Type: huma.TypeString}}},
 	}
