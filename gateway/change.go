@@ -13,6 +13,7 @@ type change struct {
 	session  *session
 	request  request
 	identity shard.Request // zero for a notice
+	comings  []coming      // that are counted until the answer
 }
 
 // A groupAnswer is what a change was answered with.
@@ -45,13 +46,13 @@ func (s *session) change(r request, cmd shard.GroupCommand) (c change, again boo
 // propose submits what the change became. ok gives the answer, and is nil where
 // there is nothing to say.
 func (c change) propose(cmd shard.GroupCommand, ok func(shard.Result) protocol.OK) {
-	c.session.propose(c.request, cmd, func(result shard.Result) {
+	c.session.proposeUntil(c.request, cmd, func(result shard.Result) {
 		if ok == nil {
 			c.answer(nil)
 		} else {
 			c.answer(ok(result))
 		}
-	})
+	}, func() { c.session.gateway.comings.end(c.comings) })
 }
 
 // answer answers the change, and its repeats.

@@ -119,10 +119,17 @@ func (s *session) finishLocked(id uint64) {
 // propose submits the command that a request became, and answers it with the
 // outcome: by ok, or with the refusal.
 func (s *session) propose(r request, cmd shard.Command, ok func(shard.Result)) {
+	s.proposeUntil(r, cmd, ok, func() {})
+}
+
+// proposeUntil is propose for a request that holds something until it has been
+// answered.
+func (s *session) proposeUntil(r request, cmd shard.Command, ok func(shard.Result), release func()) {
 	s.start(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(cmd, func(result shard.Result, err error) {
 		defer s.submits.Done()
+		defer release()
 		switch {
 		case err != nil:
 			s.refuse(r, err)

@@ -176,6 +176,7 @@ type Gateway struct {
 
 	logins    *keyedLimit // by user
 	makings   *keyedLimit // of groups, by user
+	comings   comings     // of users to groups
 	addresses *addressLimit
 	pumpers   pumpers
 	feeds     feeds

@@ -61,14 +61,15 @@ func (s *session) createGroup(r request) error {
 	if again {
 		return nil
 	}
-	if err := s.may(s.user, "group", joins|owns); err != nil {
+	if err := change.may(s.user, cmd.Group, "group", joins|owns); err != nil {
 		return err
 	}
 	if wait, ok := s.gateway.makings.take(string(s.user)); !ok {
+		s.gateway.comings.end(change.comings)
 		return &refusal{protocol.CodeRateLimited, "group: you have made too many groups this hour", wait}
 	}
 	failed := make(failures)
-	cmd.Members = s.admit("", cmd.Members, failed)
+	cmd.Members = change.admit(cmd.Group, cmd.Members, failed)
 	if cmd.Group == "" {
 		cmd.Group = s.newGroupID(change)
 	}
@@ -159,7 +160,7 @@ func (s *session) joinGroup(r request) error {
 		return nil
 	}
 	if info.Role == shard.RoleNone {
-		if err := s.may(s.user, "group", joins); err != nil {
+		if err := change.may(s.user, cmd.Group, "group", joins); err != nil {
 			return err
 		}
 	}
@@ -205,7 +206,7 @@ func (s *session) answerJoin(r request) error {
 		return nil
 	}
 	if args.Accept {
-		if err := s.may(cmd.User, "user", joins); err != nil {
+		if err := change.may(cmd.User, cmd.Group, "user", joins); err != nil {
 			return err
 		}
 	}
@@ -226,7 +227,7 @@ func (s *session) setGroup(r request) error {
 		return nil
 	}
 	if cmd.Owner != "" && cmd.Owner != s.user {
-		if err := s.may(cmd.Owner, "owner", owns); err != nil {
+		if err := change.may(cmd.Owner, cmd.Group, "owner", owns); err != nil {
 			return err
 		}
 	}

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"time"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard"
@@ -19,7 +17,7 @@ func (s *session) addMembers(r request) error {
 		return nil
 	}
 	failed := make(failures)
-	if cmd.Users = s.admit(cmd.Group, cmd.Users, failed); len(cmd.Users) == 0 {
+	if cmd.Users = change.admit(cmd.Group, cmd.Users, failed); len(cmd.Users) == 0 {
 		// Whether he may add anybody at all is still to be answered: that he adds
 		// himself, who is there, changes nothing.
 		cmd.Users = []shard.UserID{s.user}
@@ -94,9 +92,10 @@ func (s *session) getMembers(r request) error {
 	return nil
 }
 
-// admit gives those of users who can become members of a group, "" for one that
-// is being made, each once. Why the others cannot is noted in failed.
-func (s *session) admit(group shard.GroupID, users []shard.UserID, failed failures) []shard.UserID {
+// admit gives those of users who can become members of a group, "" for one whose
+// id is still to be made up, each once. Why the others cannot is noted in failed.
+func (c *change) admit(group shard.GroupID, users []shard.UserID, failed failures) []shard.UserID {
+	s := c.session
 	asked := make([]shard.UserID, 0, len(users))
 	seen := map[shard.UserID]bool{s.user: true}
 	for _, user := range users {
@@ -105,10 +104,16 @@ func (s *session) admit(group shard.GroupID, users []shard.UserID, failed failur
 			asked = append(asked, user)
 		}
 	}
+	joining := make([]int, len(asked))
+	for i, user := range asked {
+		joining[i], _ = s.gateway.comings.begin(coming{user, group, joins})
+	}
 	admitted := asked[:0]
 	for i, standing := range s.gateway.backend.Standings(s.user, asked) {
 		user := asked[i]
-		if err := s.mayAdd(group, user, &standing); err != nil {
+		err := s.mayAdd(group, user, &standing, joining[i])
+		c.hold(coming{user, group, joins}, err)
+		if err != nil {
 			failed[user] = refusalOf(err).code
 		} else {
 			admitted = append(admitted, user)
@@ -117,8 +122,9 @@ func (s *session) admit(group shard.GroupID, users []shard.UserID, failed failur
 	return admitted
 }
 
-// mayAdd refuses what the shard of the group cannot know of a user.
-func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *raftstore.Standing) error {
+// mayAdd refuses what the shard of the group cannot know of a user, who is coming
+// to some other groups at the moment.
+func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *raftstore.Standing, joining int) error {
 	switch {
 	case standing.Err != nil:
 		return standing.Err
@@ -127,41 +133,13 @@ func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *rafts
 	case standing.Blocks:
 		return &refusal{code: protocol.CodeForbidden, message: "users: " + string(user) + " has blocked you"}
 	}
-	full := s.within(standing, "users: "+string(user), joins)
+	full := s.within(standing, joining, 0, "users: "+string(user), joins)
 	if full != nil && group != "" {
 		if info, _, err := s.gateway.backend.Group(group, user); err == nil && info.Role != shard.RoleNone {
 			return nil // he is there already
 		}
 	}
 	return full
-}
-
-// What a user comes to.
-const (
-	joins = 1 << iota
-	owns
-)
-
-// may refuses a user who is in, or owns, as many groups as he may.
-func (s *session) may(user shard.UserID, field string, what int) error {
-	standing := &s.gateway.backend.Standings("", []shard.UserID{user})[0]
-	if standing.Err != nil {
-		return standing.Err
-	}
-	return s.within(standing, field+": "+string(user), what)
-}
-
-// within is may for a standing. Letters of groups may be on their way to the
-// user's shard: he may come to some more while they are.
-func (s *session) within(standing *raftstore.Standing, who string, what int) error {
-	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
-	switch {
-	case what&joins != 0 && maxJoined >= 0 && standing.Joined >= maxJoined:
-		return &refusal{protocol.CodeRateLimited, who + " is in as many groups as a user may be", time.Hour}
-	case what&owns != 0 && maxOwned >= 0 && standing.Owned >= maxOwned:
-		return &refusal{protocol.CodeRateLimited, who + " owns as many groups as a user may", time.Hour}
-	}
-	return nil
 }
 
 // failures are the codes for users who were not added or removed.

@@ -2,7 +2,9 @@ package raftstore
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
@@ -27,6 +29,9 @@ const (
 	// destination, or of one direction that it refuses.
 	courierFirst = 20 * time.Millisecond
 	courierMost  = 2 * time.Second
+	// expectPatience is how long an answer waits at most until letters have
+	// reached their receivers.
+	expectPatience = 250 * time.Millisecond
 )
 
 // A courier carries the letters of one shard to the shards of their receivers,
@@ -44,6 +49,7 @@ type courier struct {
 	posted   []shard.Posted
 	returned []delivery
 	trimmed  []trimming
+	expected []*expectation
 	closed   bool
 	waiting  map[uint32]int64 // bytes counted in Store.outbox, by destination
 
@@ -76,6 +82,30 @@ type lane struct {
 	confirmed uint64 // the highest letter that the receiver has
 	forgotten uint64 // the highest that a committed Trim names
 	trimming  bool   // in trims, or a Trim is on its way
+
+	expected []laneExpectation // ascending
+}
+
+// An expectation calls done, once: when letters from one writer have reached all
+// their receivers, or when that takes too long.
+type expectation struct {
+	from shard.UserID
+	to   []shard.UserID
+	left int // lanes that it waits for
+	once sync.Once
+	over atomic.Bool
+	done func()
+}
+
+func (r *expectation) fire() {
+	r.over.Store(true)
+	r.once.Do(r.done)
+}
+
+// A laneExpectation waits for the letters of a lane up to a number.
+type laneExpectation struct {
+	upTo uint64
+	*expectation
 }
 
 // A route leads to one shard.
@@ -127,6 +157,24 @@ func (c *courier) post(letters []shard.Posted) {
 	c.poke()
 }
 
+// whenDelivered calls done once what has been posted from one writer to some
+// users has reached them, or after expectPatience. done must not block.
+func (c *courier) whenDelivered(from shard.UserID, to []shard.UserID, done func()) {
+	r := &expectation{from: from, to: to, done: done}
+	c.mu.Lock()
+	closed := c.closed
+	if !closed {
+		c.expected = append(c.expected, r)
+		c.poke()
+	}
+	c.mu.Unlock()
+	if closed {
+		r.fire()
+		return
+	}
+	time.AfterFunc(expectPatience, r.fire)
+}
+
 // account changes the bytes that wait for a shard. The caller holds mu.
 func (c *courier) account(dest *group, n int) {
 	c.waiting[dest.id] += int64(n)
@@ -152,8 +200,8 @@ func (c *courier) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		c.mu.Lock()
-		posted, returned, trimmed := c.posted, c.returned, c.trimmed
-		c.posted, c.returned, c.trimmed = nil, nil, nil
+		posted, returned, trimmed, expected := c.posted, c.returned, c.trimmed, c.expected
+		c.posted, c.returned, c.trimmed, c.expected = nil, nil, nil, nil
 		c.mu.Unlock()
 
 		now := time.Now()
@@ -165,6 +213,9 @@ func (c *courier) run(ctx context.Context) {
 		}
 		for i := range posted {
 			c.take(&posted[i], now)
+		}
+		for _, r := range expected {
+			c.expect(r)
 		}
 		if next := c.work(now); next > 0 {
 			timer.Reset(next)
@@ -188,6 +239,22 @@ func (c *courier) take(p *shard.Posted, now time.Time) {
 	}
 	l.letters = append(l.letters, *p)
 	c.ready(l, now)
+}
+
+// expect notes what an expectation waits for.
+func (c *courier) expect(r *expectation) {
+	for _, to := range r.to {
+		l := c.lanes[direction{r.from, to}]
+		if l == nil || len(l.letters) == 0 || l.route.pause > 0 || l.pause > 0 {
+			continue // there is nothing to wait for, or nobody who takes it
+		}
+		l.expected = slices.DeleteFunc(l.expected, func(r laneExpectation) bool { return r.over.Load() })
+		l.expected = append(l.expected, laneExpectation{l.letters[len(l.letters)-1].Number, r})
+		r.left++
+	}
+	if r.left == 0 {
+		r.fire()
+	}
 }
 
 // ready queues a lane that has something to send.
@@ -289,6 +356,11 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 func (c *courier) backOff(rt *route, now time.Time, err error) {
 	if rt.pause == 0 {
 		c.group.log.Info("letters wait", "for", rt.dest.id, "because", err)
+		for _, l := range c.lanes {
+			if l.route == rt {
+				l.giveUp()
+			}
+		}
 	}
 	if now.Before(rt.retryAt) {
 		return // one of several that were on their way together
@@ -335,8 +407,17 @@ func (c *courier) settle(d *delivery, now time.Time) {
 	c.ready(l, now)
 }
 
+// giveUp lets nobody wait for the letters of a lane.
+func (l *lane) giveUp() {
+	for _, r := range l.expected {
+		r.fire()
+	}
+	l.expected = nil
+}
+
 // sleep leaves one direction alone for a while.
 func (l *lane) sleep(now time.Time) {
+	l.giveUp()
 	l.pause = min(max(courierFirst, 2*l.pause), courierMost)
 	l.retryAt = now.Add(l.pause)
 }
@@ -358,6 +439,13 @@ func (c *courier) confirm(l *lane, upTo uint64, now time.Time) {
 	c.mu.Lock()
 	c.account(l.route.dest, -bytes)
 	c.mu.Unlock()
+	for len(l.expected) > 0 && l.expected[0].upTo <= l.confirmed {
+		r := l.expected[0].expectation
+		l.expected = l.expected[1:]
+		if r.left--; r.left == 0 {
+			r.fire()
+		}
+	}
 	c.wantTrim(l, now)
 }
 
@@ -405,13 +493,21 @@ func (c *courier) forget(t trimming, now time.Time) {
 	}
 }
 
-// close gives back what was counted. run has ended.
+// close gives back what was counted, and lets nobody wait any longer. run has
+// ended.
 func (c *courier) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	expected := c.expected
 	c.closed = true
-	c.posted, c.returned, c.trimmed = nil, nil, nil
+	c.posted, c.returned, c.trimmed, c.expected = nil, nil, nil, nil
 	for id, n := range c.waiting {
 		c.account(c.group.store.groups[id], -int(n))
+	}
+	c.mu.Unlock()
+	for _, r := range expected {
+		r.fire()
+	}
+	for _, l := range c.lanes {
+		l.giveUp()
 	}
 }

@@ -162,3 +162,34 @@ func TestOutboxCountSurvivesRestartOfSource(t *testing.T) {
 	}
 	wantCIDs(t, s, bob, alice, 5)
 }
+
+// TestChangeIsKnownWhenAnswered looks into the users' shards as soon as a change
+// of membership has been answered; one that is down delays no answer for long.
+func TestChangeIsKnownWhenAnswered(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Shards = 3
+	s := open(t, cfg)
+	ann, bob, cat := userIn(s, 0, 0), userIn(s, 1, 0), userIn(s, 2, 0)
+	joined := func(user shard.UserID) int { return s.Standings("", []shard.UserID{user})[0].Joined }
+	for n := range 100 {
+		id := shard.GroupID(fmt.Sprint("team", n))
+		makeGroup(t, s, id, ann, bob, cat)
+		if a, b, c := joined(ann), joined(bob), joined(cat); a != n+1 || b != 1 || c != n+1 {
+			t.Fatalf("after group %d was made, its members know of %d, %d and %d groups", n+1, a, b, c)
+		}
+		mustPropose(t, s, &shard.RemoveMembers{Group: id, Users: []shard.UserID{bob}})
+		if b := joined(bob); b != 0 {
+			t.Fatalf("after bob was removed from group %d, he knows of %d groups", n+1, b)
+		}
+	}
+	id := groupIn(s, 0, 0)
+	makeGroup(t, s, id, ann)
+	if err := s.stopShard(1); err != nil {
+		t.Fatal(err)
+	}
+	mustPropose(t, s, &shard.AddMembers{Group: id, Users: []shard.UserID{bob}})
+	if err := s.resumeShard(1); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "bob knows of the group", func() bool { return s.Ready() == nil && joined(bob) == 1 })
+}

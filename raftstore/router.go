@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -83,6 +84,9 @@ func (s *Store) Submit(cmd shard.Command, done func(shard.Result, error)) {
 }
 
 func (s *Store) submit(cmd shard.Command, step func(*shard.State, *shard.Result), done func(shard.Result, error)) {
+	if c, ok := cmd.(shard.GroupCommand); ok {
+		done = s.afterNotices(c, done)
+	}
 	w := waiter{routed: true, patience: patience(cmd), key: shard.UserID(cmd.Key()), step: step, done: done}
 	if err := s.admit(cmd); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
@@ -172,42 +176,69 @@ func (s *Store) admit(cmd shard.Command) error {
 // admitMembership is admit for what changes who belongs to a group: each of them
 // gets a letter.
 func (s *Store) admitMembership(cmd shard.GroupCommand) error {
-	var users []shard.UserID
-	grows := true
-	switch c := cmd.(type) {
-	case *shard.CreateGroup:
-		users = append(c.Members[:len(c.Members):len(c.Members)], c.Owner)
-	case *shard.AddMembers:
-		users = c.Users
-	case *shard.JoinGroup:
-		users = []shard.UserID{c.User}
-	case *shard.AnswerJoin:
-		users = []shard.UserID{c.User}
-	case *shard.RemoveMembers:
-		users, grows = c.Users, false
-	case *shard.LeaveGroup:
-		users, grows = []shard.UserID{c.User}, false
-	case *shard.SetGroup:
-		if c.Owner == "" {
-			return nil
-		}
-		users, grows = []shard.UserID{c.Owner}, false
+	switch cmd.(type) {
 	case *shard.DismissGroup:
 		return s.admitLetters(cmd) // to members of any shard
-	default:
-		return nil
-	}
-	if grows {
+	case *shard.CreateGroup, *shard.AddMembers, *shard.JoinGroup, *shard.AnswerJoin:
 		if err := s.room(); err != nil {
 			return err
 		}
 	}
-	for _, user := range users {
+	for _, user := range noticed(cmd) {
 		if err := s.admitLetter(cmd, user); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// noticed gives the users whose shards a change of membership is to tell, but
+// for all the members of a group that is dismissed.
+func noticed(cmd shard.GroupCommand) []shard.UserID {
+	switch c := cmd.(type) {
+	case *shard.CreateGroup:
+		return append(c.Members[:len(c.Members):len(c.Members)], c.Owner)
+	case *shard.AddMembers:
+		return c.Users
+	case *shard.RemoveMembers:
+		return c.Users
+	case *shard.JoinGroup:
+		return []shard.UserID{c.User}
+	case *shard.AnswerJoin:
+		return []shard.UserID{c.User}
+	case *shard.LeaveGroup:
+		return []shard.UserID{c.User}
+	case *shard.SetGroup:
+		switch {
+		case c.Owner == "":
+		case c.By == "":
+			return []shard.UserID{c.Owner}
+		default:
+			return []shard.UserID{c.Owner, c.By}
+		}
+	case *shard.DismissGroup:
+		return []shard.UserID{c.By}
+	}
+	return nil
+}
+
+// afterNotices puts done off until the users' shards know of a change, if they
+// are there: who has been answered finds his groups as he left them.
+func (s *Store) afterNotices(cmd shard.GroupCommand, done func(shard.Result, error)) func(shard.Result, error) {
+	users := slices.Clone(noticed(cmd))
+	if len(users) == 0 {
+		return done
+	}
+	key := shard.UserID(cmd.Key())
+	return func(r shard.Result, err error) {
+		if err == nil && r.Code == shard.OK {
+			if reign := s.group(key).reign.Load(); reign != nil {
+				reign.courier.whenDelivered(key, users, func() { done(r, nil) })
+				return
+			}
+		}
+		done(r, err)
+	}
 }
 
 // room refuses what stores messages while there is none for them.

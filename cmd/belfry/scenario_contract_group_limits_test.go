@@ -4,6 +4,7 @@ package main
 // group.
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 )
@@ -85,6 +86,28 @@ func TestContractGroupsOfUser(t *testing.T) {
 		alice.request("dismissGroup", obj{"group": ids[1]})
 		w.listed(w.alice, ids[1], false)
 		alice.group("private", nil)
+
+		// Requests that are on their way together keep the limit too.
+		dave := w.online(w.user("dave"), "phone", nil)
+		errs := make(chan error)
+		for range 8 {
+			go func() {
+				ctx, cancel := dave.ctx()
+				defer cancel()
+				_, err := dave.conn.call(ctx, "createGroup", obj{"kind": "chatroom"})
+				errs <- err
+			}()
+		}
+		made := 0
+		for range 8 {
+			if err := <-errs; err == nil {
+				made++
+			} else if refused, ok := errors.AsType[*wireError](err); !ok || refused.Code != "rate_limited" {
+				t.Errorf("createGroup: %v, want rate_limited", err)
+			}
+		}
+		check(t, "groups that dave made", made, 2)
+		check(t, "getGroups", len(dave.groups()), 2)
 	})
 }
 
