@@ -16,10 +16,26 @@ func (s *Store) SendLive(m *shard.SendGroup) (timeMS int64, err error) {
 	if m.Group == "" || m.User == "" || m.CID == "" {
 		return 0, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "group, user and cid: must not be empty"}
 	}
+	sent := &shard.Message{
+		ID: m.ID, Group: m.Group, Session: m.Session, From: m.User, CID: []byte(m.CID),
+		Mentions: slices.Clone(m.Mentions), Body: bytes.Clone(m.Body),
+	}
 	var refused *shard.RefusedError
 	err = s.readGroup(m.Group, func(st *shard.State, now int64) {
-		timeMS = now
-		refused = refuseLive(st, m, now)
+		if refused = refuseLive(st, m, now); refused != nil {
+			return
+		}
+		if wait, ok := s.liveRate.take(m.Group, time.Now()); !ok {
+			refused = &shard.RefusedError{
+				Code: shard.CodeRateLimited, Detail: "conv: too many messages to this group",
+				RetryAfterMS: (wait + time.Millisecond - 1).Milliseconds(),
+			}
+			return
+		}
+		// Told with the state locked for reading: whatever changes the group next
+		// has a higher arrival number, and comes after this.
+		sent.Time, sent.Arrival = now, st.GroupArrival(m.Group)
+		s.hub.signalGroup(sent)
 	})
 	if err != nil {
 		return 0, err
@@ -27,17 +43,7 @@ func (s *Store) SendLive(m *shard.SendGroup) (timeMS int64, err error) {
 	if refused != nil {
 		return 0, refused
 	}
-	if wait, ok := s.liveRate.take(m.Group, time.Now()); !ok {
-		return 0, &shard.RefusedError{
-			Code: shard.CodeRateLimited, Detail: "conv: too many messages to this group",
-			RetryAfterMS: (wait + time.Millisecond - 1).Milliseconds(),
-		}
-	}
-	s.hub.signalGroup(&shard.Message{
-		ID: m.ID, Group: m.Group, Session: m.Session, From: m.User, Time: timeMS, CID: []byte(m.CID),
-		Mentions: slices.Clone(m.Mentions), Body: bytes.Clone(m.Body),
-	})
-	return timeMS, nil
+	return sent.Time, nil
 }
 
 // refuseLive tells why a message may not be passed on, nil if it may.
