@@ -13,6 +13,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
+	"github.com/belfry-im/belfry/raftstore"
 )
 
 const (
@@ -32,6 +33,7 @@ type heldSend struct {
 	due     time.Time // by which there has to be a decision
 	decided bool
 	ruling
+	decision *decision // by which it is accepted, nil for none
 }
 
 // held are the sends of a session that wait for decisions: at most as many as the
@@ -88,9 +90,9 @@ func (s *session) ask() {
 		h := s.held.unasked[0]
 		s.held.unasked = s.held.unasked[1:]
 		s.mu.Unlock()
-		v := s.gateway.config.Hooks.decide(s, h)
+		v, d := s.gateway.config.Hooks.decide(s, h)
 		s.mu.Lock()
-		h.ruling, h.decided = v, true
+		h.ruling, h.decision, h.decided = v, d, true
 		s.mu.Unlock()
 		s.releaseHeld(h.args.Conv)
 	}
@@ -127,7 +129,9 @@ func (s *session) conclude(h *heldSend) {
 		if h.ruling.body != nil {
 			h.args.Body = h.ruling.body
 		}
-		err = s.accept(h.r, &h.args)
+		if err = s.accept(h.r, &h.args, h.decision); err != nil {
+			s.gateway.config.Hooks.decided(h.decision, err)
+		}
 	case refused:
 		err = &refusal{code: protocol.CodeForbidden, message: h.reason}
 	case conflicting:
@@ -141,8 +145,26 @@ func (s *session) conclude(h *heldSend) {
 	s.finish(h.r)
 }
 
-// decide asks about a send, unless it is a repeat, and counts what came of it.
-func (h *Hooks) decide(s *session, send *heldSend) ruling {
+// decided tells what became of a send that was accepted by a decision, nil for
+// none.
+func (h *Hooks) decided(d *decision, err error) {
+	if d != nil {
+		h.decisions.sent(d, err == nil || errors.Is(err, raftstore.ErrUnknown))
+	}
+}
+
+// decide asks about a send, unless it is a repeat, and counts what came of it. It
+// gives the decision of one that is accepted.
+func (h *Hooks) decide(s *session, send *heldSend) (v ruling, by *decision) {
+	v, d := h.rule(s, send)
+	if v.kind != accepted {
+		return v, nil
+	}
+	h.decisions.send(d)
+	return v, d
+}
+
+func (h *Hooks) rule(s *session, send *heldSend) (ruling, *decision) {
 	ctx, cancel := context.WithDeadline(context.Background(), send.due)
 	defer cancel()
 	key := decisionKey{string(s.user), send.args.Conv.String(), send.args.CID}
@@ -153,27 +175,27 @@ func (h *Hooks) decide(s *session, send *heldSend) ruling {
 			v, outcome := h.ask(ctx, s, send)
 			h.decisions.settle(d, v)
 			h.outcomes.WithLabelValues(outcome).Inc()
-			return v
+			return v, d
 		}
 		select {
 		case <-d.known:
 		case <-ctx.Done():
 			h.outcomes.WithLabelValues("timeout").Inc()
-			return ruling{kind: undecided}
+			return ruling{kind: undecided}, nil
 		}
 		switch {
 		case d.overtaken(body):
 			if d.kind == undecided {
 				h.outcomes.WithLabelValues("repeated").Inc()
-				return d.ruling
+				return d.ruling, d
 			}
 			continue // nothing was stored: this body has to be asked about
 		case d.body != body:
 			h.outcomes.WithLabelValues("conflict").Inc()
-			return ruling{kind: conflicting}
+			return ruling{kind: conflicting}, nil
 		}
 		h.outcomes.WithLabelValues("repeated").Inc()
-		return d.ruling
+		return d.ruling, d
 	}
 }
 

@@ -14,12 +14,12 @@ const codecs = 2
 // A chunk is a piece of a group's order, encoded for all who are to be told. It
 // never changes once it is in a feed.
 type chunk struct {
-	to     uint64 // arrival number up to which it tells all
-	cursor string // of to
-	missed bool   // events before its items are no longer known
-	items  []chunkItem
-	bytes  [codecs][]byte // what the items say, one behind the other
-	in     [codecs]bool   // the codecs that it is encoded in
+	to       uint64 // arrival number up to which it tells all
+	cursor   string // of to
+	missedTo uint64 // arrival number of the newest event before its items that is no longer known, 0 for none
+	items    []chunkItem
+	bytes    [codecs][]byte // what the items say, one behind the other
+	in       [codecs]bool   // the codecs that it is encoded in
 }
 
 // A chunkItem is a message, or a push of its own.
@@ -42,7 +42,7 @@ func (it *chunkItem) isBy(s *session) bool {
 // fill makes a chunk of what was read, in some codecs. What it had before is
 // overwritten.
 func (c *chunk) fill(b *shard.Batch, in [codecs]bool) {
-	c.to, c.missed, c.in, c.cursor = b.Next, b.Missed, in, ""
+	c.to, c.missedTo, c.in, c.cursor = b.Next, b.MissedTo, in, ""
 	clear(c.items)
 	c.items = slices.Grow(c.items[:0], len(b.Items))
 	for codec := range c.bytes {

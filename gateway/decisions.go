@@ -28,6 +28,9 @@ type decision struct {
 	known chan struct{} // closed once ruling is set
 	ruling
 	bytes int
+
+	sends  int  // that were accepted and whose outcome is not known yet
+	stored bool // one of them may have stored a message, or reached somebody
 }
 
 // rulingKind says what to do with a message.
@@ -53,7 +56,7 @@ type decisions struct {
 
 	mu    sync.Mutex
 	byKey map[decisionKey]*decision
-	queue []*decision // by time; those that were replaced stay in it
+	queue []*decision // by time; those that were replaced or forgotten stay in it
 	bytes int         // of queue
 }
 
@@ -103,6 +106,34 @@ func (ds *decisions) settle(d *decision, v ruling) {
 		d.bytes += n
 		ds.bytes += n
 		ds.bound()
+	}
+}
+
+// send notes that a send goes on with a decision.
+func (ds *decisions) send(d *decision) {
+	if d == nil {
+		return
+	}
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	d.sends++
+	if d.bytes > 0 && ds.byKey[d.key] == nil { // forgotten by one that failed meanwhile
+		ds.byKey[d.key] = d
+	}
+}
+
+// sent ends what send began. A decision by which nothing was stored is forgotten:
+// its message may come again with another body.
+func (ds *decisions) sent(d *decision, stored bool) {
+	if d == nil {
+		return
+	}
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	d.sends--
+	d.stored = d.stored || stored
+	if d.sends == 0 && !d.stored && ds.byKey[d.key] == d {
+		delete(ds.byKey, d.key)
 	}
 }
 

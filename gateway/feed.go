@@ -48,9 +48,8 @@ type feed struct {
 	waiting []*subscription // those of them that were told all
 	chunks  []*chunk        // ascending; all that came after from
 	from    uint64
-	bytes   int // of chunks and signals
-	signals signalRing
-	quiet   uint64 // signals.next when the first of waiting came: all of them have heard that
+	bytes   int        // of chunks and signals
+	signals signalRing // those who wait have heard all that are due
 
 	// Owned by whoever reads.
 	roused []*subscription
@@ -66,8 +65,9 @@ type feeds struct {
 }
 
 // subscribe makes a session one that a group's feed serves. It has no place in
-// the group's order yet: see place.
-func (g *Gateway) subscribe(s *session, group shard.GroupID, live bool) *subscription {
+// the group's order yet: see place. joined is that of who joins a group without
+// storage, live.
+func (g *Gateway) subscribe(s *session, group shard.GroupID, live bool, joined uint64) *subscription {
 	fs := &g.feeds
 	fs.mu.Lock()
 	f := fs.all[group]
@@ -79,7 +79,7 @@ func (g *Gateway) subscribe(s *session, group shard.GroupID, live bool) *subscri
 	}
 	f.subscribers++
 	fs.mu.Unlock()
-	sub := &subscription{session: s, feed: f, live: live, index: -1}
+	sub := &subscription{session: s, feed: f, live: live, joined: joined, index: -1}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.codecs[s.codec]++
@@ -124,7 +124,7 @@ func (f *feed) look(since time.Time) {
 // mayStart tells whether the feed has to be put into the pumpers' line. The
 // caller holds mu.
 func (f *feed) mayStart() bool {
-	if f.reading || f.stopped || !f.started && f.signals.told == f.signals.next {
+	if f.reading || f.stopped || !f.started {
 		return false
 	}
 	f.reading = true
@@ -150,14 +150,12 @@ func (f *feed) WakeMember(user shard.UserID) {
 func (f *feed) read(p *pumpState) {
 	for {
 		f.mu.Lock()
-		signalled := f.signals.told != f.signals.next
-		if f.stopped || !signalled && !(f.dirty && f.started) {
+		fresh, signalled := f.dirty, f.signals.ready(f.at)
+		if f.stopped || !fresh && !signalled {
 			f.reading = false
 			f.mu.Unlock()
 			return
 		}
-		f.signals.told = f.signals.next
-		fresh := f.dirty && f.started
 		after, woken := f.at, f.woken
 		var in [codecs]bool
 		for codec, n := range f.codecs {
@@ -177,7 +175,7 @@ func (f *feed) read(p *pumpState) {
 				c.cursor = f.gateway.backend.GroupCursor(f.group, c.to)
 				f.gateway.metrics.feedReads.Inc()
 			} else {
-				f.skip(p.batch.Next)
+				signalled = f.skip(p.batch.Next)
 			}
 		}
 		if c == nil && !signalled {
@@ -201,15 +199,17 @@ func (f *feed) later(err error, woken time.Time) {
 	f.retry = time.AfterFunc(max(raftstore.RetryAfter(err), minRetry), func() { f.look(woken) })
 }
 
-// skip notes that up to a point there was nothing to tell.
-func (f *feed) skip(to uint64) {
+// skip notes that up to a point there was nothing to tell. It tells whether there
+// are signals to hand out.
+func (f *feed) skip(to uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.at = max(f.at, to)
+	return f.signals.ready(f.at)
 }
 
-// hand takes a chunk, nil for none, into the cache, and all who wait out of the
-// feed: into roused.
+// hand takes a chunk, nil for none, into the cache, makes signals due, and takes
+// all who wait out of the feed: into roused.
 func (f *feed) hand(c *chunk, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -224,6 +224,7 @@ func (f *feed) hand(c *chunk, more bool) {
 			f.dropAll()
 		}
 	}
+	f.signals.release(f.at)
 	for _, sub := range f.waiting {
 		sub.index = -1
 	}
@@ -273,14 +274,18 @@ const (
 	behind              // nothing: the cache does not reach back so far
 )
 
-// after gives the chunk that goes on from a point in the order.
-func (f *feed) after(arrival uint64, codec protocol.Codec) (*chunk, state) {
+// after gives the chunk that goes on from a subscription's place in the order,
+// and the places that it has come to with told, and of the next signal for it.
+func (f *feed) after(sub *subscription) (c *chunk, st state, at, signal uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.afterLocked(arrival, codec)
+	c, st = f.chunkAfter(sub.told, sub.session.codec)
+	return c, st, max(f.at, sub.told), f.signals.after(sub.heard)
 }
 
-func (f *feed) afterLocked(arrival uint64, codec protocol.Codec) (*chunk, state) {
+// chunkAfter gives the chunk that goes on from a point in the order. The caller
+// holds mu.
+func (f *feed) chunkAfter(arrival uint64, codec protocol.Codec) (*chunk, state) {
 	if arrival < f.from {
 		return nil, behind
 	}
@@ -313,13 +318,6 @@ func (f *feed) place(sub *subscription, arrival uint64, unread bool) {
 	}
 }
 
-// point tells where the feed is in the group's order, if it knows.
-func (f *feed) point() (arrival uint64, known bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.at, f.started
-}
-
 // park puts a subscription among those that wait. It reports false when there is
 // something for it by now.
 func (f *feed) park(sub *subscription) bool {
@@ -328,11 +326,8 @@ func (f *feed) park(sub *subscription) bool {
 	if sub.gone.Load() {
 		return true
 	}
-	if _, st := f.afterLocked(sub.told, sub.session.codec); st != told || sub.heard != f.signals.next || sub.changed.Load() {
+	if _, st := f.chunkAfter(sub.told, sub.session.codec); st != told || sub.heard < f.signals.due || sub.changed.Load() {
 		return false
-	}
-	if len(f.waiting) == 0 {
-		f.quiet = f.signals.next
 	}
 	sub.index = len(f.waiting)
 	f.waiting = append(f.waiting, sub)
@@ -351,7 +346,7 @@ func (f *feed) tidy() {
 	}
 	f.dropAll()
 	// Unlike chunks, signals cannot be read again by who was to be woken for one.
-	if f.quiet == f.signals.next {
+	if f.signals.due == f.signals.next {
 		f.grow(-f.signals.clear())
 	}
 }

@@ -132,13 +132,23 @@ func TestManyGroupsShareTheFrame(t *testing.T) {
 	})
 }
 
+// joinLive has a user's newest session join a group that stores nothing.
+func (e *edge) joinLive(user shard.UserID, group shard.GroupID) error {
+	e.t.Helper()
+	info, _, err := e.store.Group(group, user)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return e.session(user).joinLive(group, info.Arrival, info.Ended)
+}
+
 func TestLiveGroup(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
 		e.group("live", shard.GroupLive, "alice")
 		alice, bob := e.online("alice", codec), e.online("bob", codec)
 		for _, user := range []shard.UserID{"alice", "bob"} {
-			if s := e.session(user); s.inLive("live") || s.joinLive("live") != nil || !s.inLive("live") {
+			if s := e.session(user); s.inLive("live") || e.joinLive(user, "live") != nil || !s.inLive("live") {
 				t.Fatalf("%s cannot join", user)
 			}
 		}
@@ -164,7 +174,7 @@ func TestLiveGroup(t *testing.T) {
 		shout("two")
 		synctest.Wait()
 		bob.quiet()
-		if err := e.session("bob").joinLive("live"); err != nil {
+		if err := e.joinLive("bob", "live"); err != nil {
 			t.Fatal(err)
 		}
 		shout("three")
@@ -193,7 +203,7 @@ func TestLiveGroupSkips(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
 		e.group("live", shard.GroupLive, "alice")
 		bob := e.online("bob", codec)
-		if err := e.session("bob").joinLive("live"); err != nil {
+		if err := e.joinLive("bob", "live"); err != nil {
 			t.Fatal(err)
 		}
 		const lost = 44
@@ -245,7 +255,7 @@ func TestLiveGroupsOfASessionAreBounded(t *testing.T) {
 		e.store.setDown(true) // none of the groups exists, which nobody can say now
 		defer e.store.setDown(false)
 		for i := range maxLive + 1 {
-			err := s.joinLive(shard.GroupID(fmt.Sprint(i)))
+			err := s.joinLive(shard.GroupID(fmt.Sprint(i)), 0, 0)
 			if refused := err != nil; refused != (i == maxLive) {
 				t.Fatalf("join %d: %v", i, err)
 			}
@@ -345,7 +355,7 @@ func TestFanOutAllocatesNothingForAMember(t *testing.T) {
 			for i := range members {
 				s := bareSession(g, codec)
 				s.user = shard.UserID(fmt.Sprint(i))
-				sub, _, _ := s.attach("room", false)
+				sub, _, _ := s.attach("room", false, 0)
 				sub.feed.place(sub, store.state.GroupArrival("room"), false)
 				if !sub.feed.park(sub) {
 					t.Fatal("a fresh subscription is behind")

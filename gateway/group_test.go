@@ -487,8 +487,8 @@ func TestRemovalStopsWhatNobodyStores(t *testing.T) {
 		if _, err := e.store.SendLive(&shard.SendGroup{Group: "team", User: "alice", CID: "live", Body: []byte{0xc0}}); err != nil {
 			t.Fatal(err)
 		}
-		carol.wantCIDs("live")
 		carol.event("removed")
+		carol.wantCIDs("live")
 		bob.event("removed")
 		synctest.Wait()
 		bob.quiet()
@@ -508,7 +508,7 @@ func TestGroupMadeAgainOfAnotherKind(t *testing.T) {
 		e.group("room", shard.GroupLive, "alice")
 		bob := e.online("bob", codec)
 		s := e.session("bob")
-		if err := s.joinLive("room"); err != nil {
+		if err := e.joinLive("bob", "room"); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -524,13 +524,13 @@ func TestGroupMadeAgainOfAnotherKind(t *testing.T) {
 		e.do(&shard.DismissGroup{Group: "room", By: "alice"})
 		synctest.Wait()
 		e.group("room", shard.GroupLive, "alice")
-		if err := s.joinLive("room"); err == nil || refusalOf(err).code != protocol.CodeUnavailable {
+		if err := e.joinLive("bob", "room"); err == nil || refusalOf(err).code != protocol.CodeUnavailable {
 			t.Errorf("joinLive before the end of the other is told = %v", err)
 		}
 		stall(0)
 		bob.event("dismissed")
 		synctest.Wait()
-		if err := s.joinLive("room"); err != nil || !s.inLive("room") {
+		if err := e.joinLive("bob", "room"); err != nil || !s.inLive("room") {
 			t.Errorf("joinLive = %v", err)
 		}
 	})

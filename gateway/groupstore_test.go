@@ -25,6 +25,9 @@ func (s *testStore) UnwatchGroup(group shard.GroupID, w raftstore.GroupWatcher) 
 
 // tellGroups wakes the watchers of what a batch changed. The caller holds mu.
 func (s *testStore) tellGroups() {
+	if s.mute {
+		return
+	}
 	for _, g := range s.out.Groups {
 		for _, w := range s.groupWatchers[g] {
 			w.Wake()
@@ -33,6 +36,17 @@ func (s *testStore) tellGroups() {
 	for _, m := range s.out.Members {
 		for _, w := range s.groupWatchers[m.Group] {
 			w.WakeMember(m.User)
+		}
+	}
+}
+
+// wakeGroups wakes the watchers of all groups.
+func (s *testStore) wakeGroups() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, watchers := range s.groupWatchers {
+		for _, w := range watchers {
+			w.Wake()
 		}
 	}
 }
@@ -152,6 +166,7 @@ func (s *testStore) SendLive(m *shard.SendGroup) (shard.Result, error) {
 	for _, w := range s.groupWatchers[m.Group] {
 		w.Signal(&shard.Message{
 			ID: m.ID, Group: m.Group, From: m.User, Session: m.Session, Time: now, CID: []byte(m.CID), Body: m.Body,
+			Arrival: s.state.GroupArrival(m.Group),
 		})
 	}
 	return shard.Result{ID: m.ID, Time: now}, nil

@@ -9,12 +9,18 @@ import (
 const maxLive = 1000
 
 // joinLive makes the session a member of a group that stores no messages, until
-// leaveLive, the end of the group, or its own. A session that is in it already
-// stays so. The error is a refusal: the session is in too many, or behind.
-func (s *session) joinLive(group shard.GroupID) error {
-	if sub := s.subscription(group); sub != nil && sub.live {
+// leaveLive, a removal, the end of the group, or its own. A session that is in it
+// already stays so. at is the present point in the group's order, and ended that
+// of the user's newest removal. The error is a refusal: the session is in too
+// many, or behind.
+func (s *session) joinLive(group shard.GroupID, at, ended uint64) error {
+	switch sub := s.subscription(group); {
+	case sub == nil:
+	case sub.live && ended > sub.joined:
+		return &refusal{protocol.CodeUnavailable, "group: this session has yet to be told of a removal", minRetry}
+	case sub.live:
 		return nil
-	} else if sub != nil {
+	default:
 		return &refusal{protocol.CodeUnavailable, "group: this session has yet to be told that the one which was there before is no more", minRetry}
 	}
 	s.mu.Lock()
@@ -23,7 +29,7 @@ func (s *session) joinLive(group shard.GroupID) error {
 	if n >= maxLive {
 		return &refusal{code: protocol.CodeRateLimited, message: "group: this session is in too many live groups", after: minRetry}
 	}
-	if sub, fresh, ok := s.attach(group, true); ok && fresh {
+	if sub, fresh, ok := s.attach(group, true, at); ok && fresh {
 		s.rouse(sub)
 	}
 	return nil

@@ -19,7 +19,7 @@ func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *proto
 	var left []shard.GroupAsk
 	if asks := groupAsks(direct.Groups, args.Groups); len(asks) > 0 {
 		for i := range asks {
-			s.attach(asks[i].Group, false)
+			s.attach(asks[i].Group, false, 0)
 		}
 		views, left = s.gateway.backend.SyncGroups(ctx, s.user, asks, args.GroupBacklog, s.gateway.config.LoginBacklog.Messages)
 		views = s.settle(asks, views, left)

@@ -403,13 +403,13 @@ func TestLateGroupGoesOnBehindItsBacklog(t *testing.T) {
 	e.group("away", shard.GroupPrivate, "alice", "bob")
 	e.post("away", "alice", "a1")
 	s := bareSession(newBareGateway(t, store), protocol.JSON)
-	s.attach("away", false)
+	s.attach("away", false, 0)
 	asks := []shard.GroupAsk{{Group: "away"}}
 	views, left := store.SyncGroups(t.Context(), "bob", asks, 20, 100)
 	views = s.settle(asks, views, left)
 	sub := s.subscription("away")
 	e.post("away", "alice", "a2")
-	for at, _ := sub.feed.point(); at == views[0].Arrival; at, _ = sub.feed.point() {
+	for _, _, at, _ := sub.feed.after(sub); at == views[0].Arrival; _, _, at, _ = sub.feed.after(sub) {
 		time.Sleep(time.Millisecond)
 	}
 	s.arrive(views)

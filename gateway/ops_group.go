@@ -77,7 +77,7 @@ func (s *session) createGroup(r request) error {
 	change.propose(cmd, func(result shard.Result) protocol.OK {
 		if !settings.Stored {
 			// Its maker is in it. If he is in too many, he has to leave one and join.
-			_ = s.joinLive(cmd.Group)
+			_ = s.joinLive(cmd.Group, result.Arrival, 0)
 		}
 		failed.add(result.Failed)
 		_, names := failed.sort(args.Members)
@@ -153,7 +153,7 @@ func (s *session) joinGroup(r request) error {
 		if info.Settings.Join != shard.JoinOpen && info.Role == shard.RoleNone {
 			return &refusal{code: protocol.CodeForbidden, message: "group: is not open"}
 		}
-		if err := s.joinLive(cmd.Group); err != nil {
+		if err := s.joinLive(cmd.Group, info.Arrival, info.Ended); err != nil {
 			return err
 		}
 		change.answer(nil)

@@ -6,16 +6,16 @@ import (
 )
 
 // sendGroup is send to a group.
-func (s *session) sendGroup(r request, args *protocol.SendArgs) error {
+func (s *session) sendGroup(r request, args *protocol.SendArgs, d *decision) error {
 	group := shard.GroupID(args.Conv.ID)
 	live := s.inLive(group)
 	if live || args.HasTTL && args.TTL == 0 {
 		cmd := s.sendGroupCommand(args, group)
-		return s.sendLive(r, args, &cmd, live)
+		return s.sendLive(r, args, &cmd, live, d)
 	}
 	m := newSending()
 	m.group, m.session, m.id, m.came = s.sendGroupCommand(args, group), s, r.ID, r.came
-	m.hook = s.sentHook(args)
+	m.hook, m.decision = s.sentHook(args), d
 	s.start(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(&m.group, m.done)
@@ -32,7 +32,7 @@ func (s *session) sendGroupCommand(args *protocol.SendArgs, group shard.GroupID)
 
 // sendLive passes a message to those who are connected. live tells whether the
 // session is in the group as one that stores nothing.
-func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *shard.SendGroup, live bool) error {
+func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *shard.SendGroup, live bool, d *decision) error {
 	b := s.gateway.backend
 	if !live {
 		info, exists, err := b.Group(cmd.Group, s.user)
@@ -47,7 +47,7 @@ func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *shard.SendGr
 	if err != nil {
 		return err
 	}
-	s.sentLive(r, args, &result)
+	s.sentLive(r, args, &result, d)
 	return nil
 }
 

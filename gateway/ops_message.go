@@ -39,13 +39,15 @@ func (s *session) send(r request) error {
 		s.hold(r, &args)
 		return nil
 	}
-	return s.accept(r, &args)
+	return s.accept(r, &args, nil)
 }
 
-// accept goes on with a send that nobody objects to. Its body may lie in the frame.
-func (s *session) accept(r request, args *protocol.SendArgs) error {
+// accept goes on with a send that nobody objects to, by a decision if one was
+// asked for. Its body may lie in the frame. An error is for the caller to tell the
+// decision.
+func (s *session) accept(r request, args *protocol.SendArgs, d *decision) error {
 	if args.Conv.Group {
-		return s.sendGroup(r, args)
+		return s.sendGroup(r, args, d)
 	}
 	to := shard.UserID(args.Conv.ID)
 	b := s.gateway.backend
@@ -65,12 +67,12 @@ func (s *session) accept(r request, args *protocol.SendArgs) error {
 		if err != nil {
 			return err
 		}
-		s.sentLive(r, args, &result)
+		s.sentLive(r, args, &result, d)
 		return nil
 	}
 	m := newSending()
 	m.command, m.session, m.id, m.came = s.sendCommand(args, to), s, r.ID, r.came
-	m.hook = s.sentHook(args)
+	m.hook, m.decision = s.sentHook(args), d
 	s.start(r)
 	s.submits.Add(1)
 	b.Submit(&m.command, m.done)
@@ -78,7 +80,8 @@ func (s *session) accept(r request, args *protocol.SendArgs) error {
 }
 
 // sentLive answers a send that went to those who are connected.
-func (s *session) sentLive(r request, args *protocol.SendArgs, result *shard.Result) {
+func (s *session) sentLive(r request, args *protocol.SendArgs, result *shard.Result, d *decision) {
+	s.gateway.config.Hooks.decided(d, nil)
 	s.replyWith(r, func(b []byte) []byte { return s.sent(b, r.ID, result) })
 	s.countSend(r.came)
 	s.gateway.config.Hooks.sent(s.sentHook(args), result)
@@ -102,6 +105,8 @@ type sending struct {
 	came    time.Time
 	hook    *sentHook                 // nil when nobody wants to know
 	done    func(shard.Result, error) // takes the outcome, made once
+
+	decision *decision // by which it was accepted, nil for none
 }
 
 var sendings sync.Pool
@@ -117,7 +122,7 @@ func newSending() *sending {
 
 // finish answers the send.
 func (m *sending) finish(result shard.Result, err error) {
-	s, id, came, hook := m.session, m.id, m.came, m.hook
+	s, id, came, hook, d := m.session, m.id, m.came, m.hook, m.decision
 	*m = sending{done: m.done}
 	sendings.Put(m)
 	defer s.submits.Done()
@@ -125,6 +130,7 @@ func (m *sending) finish(result shard.Result, err error) {
 	if err == nil {
 		err = result.Err()
 	}
+	s.gateway.config.Hooks.decided(d, err)
 	if err != nil {
 		s.refuse(r, err)
 		s.finish(r)

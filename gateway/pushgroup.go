@@ -44,11 +44,11 @@ func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end ou
 		}
 	}
 	for {
-		c, st := sub.feed.after(sub.told, s.codec)
+		c, st, at, signal := sub.feed.after(sub)
 		n := 0
 		switch {
 		case st == cached:
-			n, end = s.pushChunk(p, sub, c)
+			n, end = s.pushChunk(p, sub, c, signal)
 		case st == behind:
 			n, _, end = s.pushStored(p, sub)
 		case sub.leaving:
@@ -58,7 +58,7 @@ func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end ou
 				sub.changed.Store(true)
 			}
 		default:
-			if n, end = s.pushSignalled(p, sub); end == through && sub.feed.park(sub) {
+			if n, end = s.pushSignalled(p, sub, at+1); end == through && sub.feed.park(sub) {
 				return pushed + n, through
 			}
 		}
@@ -74,24 +74,8 @@ func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end ou
 func (s *session) place(p *pumpState, sub *subscription) outcome {
 	b, group := s.gateway.backend, sub.feed.group
 	if sub.live {
-		at, known := sub.feed.point()
-		for !known {
-			if err := b.GroupSince(group, at, &p.batch, protocol.MaxMessages, readBytes); err != nil {
-				s.unavailable(err)
-				return stuck
-			}
-			at, known = p.batch.Next, !p.batch.More
-		}
-		_, exists, err := b.Group(group, s.user)
-		switch {
-		case err != nil:
-			s.unavailable(err)
-			return stuck
-		case !exists:
-			s.detach(sub)
-		default:
-			sub.feed.place(sub, at, true)
-		}
+		sub.base = sub.joined
+		sub.feed.place(sub, sub.joined, true)
 		return through
 	}
 	at, member, err := b.JoinedAt(group, s.user)
@@ -102,6 +86,7 @@ func (s *session) place(p *pumpState, sub *subscription) outcome {
 	case !member:
 		return s.placeLast(sub)
 	default:
+		sub.base = at + 1
 		sub.feed.place(sub, at, true)
 	}
 	return through
@@ -121,7 +106,8 @@ func (s *session) placeLast(sub *subscription) outcome {
 	case !known || stay.Ended < s.entry || stay.To <= told:
 		s.detach(sub)
 	default:
-		sub.feed.place(sub, max(stay.From, told), true)
+		sub.base = max(stay.From, told) + 1
+		sub.feed.place(sub, sub.base-1, true)
 	}
 	return through
 }
@@ -143,13 +129,18 @@ func (s *session) pushStored(p *pumpState, sub *subscription) (pushed int, read 
 	in[s.codec] = true
 	p.chunk.fill(&p.batch, in)
 	read = !p.batch.More
-	pushed, end = s.pushChunk(p, sub, &p.chunk)
+	pushed, end = s.pushChunk(p, sub, &p.chunk, sub.feed.signalAfter(sub.heard))
 	return pushed, read && end == through, end
 }
 
-// pushChunk pushes what a chunk has behind the place of sub.
-func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk) (pushed int, end outcome) {
-	if c.missed && !sub.live {
+// pushChunk pushes what a chunk has behind the place of sub, and in between the
+// messages that nobody stores, where they belong. signal is the place of the next
+// one of those: all that came before what the chunk has are in the feed by now.
+func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal uint64) (pushed int, end outcome) {
+	if c.missedTo > sub.told {
+		if sub.live {
+			return s.pushLost(p, sub), through
+		}
 		if at, member, err := s.gateway.backend.JoinedAt(sub.feed.group, s.user); err != nil {
 			s.unavailable(err)
 			return 0, stuck
@@ -158,11 +149,20 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk) (pushed i
 			s.detach(sub) // nobody knows any more since when
 			return 0, through
 		} else if at > sub.told {
-			sub.tell(at, "")
+			sub.rejoin(at)
 		}
 	}
 	for i := c.after(sub.told); i < len(c.items); {
 		it := &c.items[i]
+		if signal < it.arrival {
+			n, end := s.pushSignalled(p, sub, it.arrival)
+			pushed += n
+			if end != through {
+				return pushed, end
+			}
+			signal = sub.feed.signalAfter(sub.heard)
+			continue
+		}
 		if !it.message {
 			n, end := s.pushAside(p, sub, c, i)
 			pushed += n
@@ -185,7 +185,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk) (pushed i
 		j, start := i, int(it.ends[s.codec])-len(c.span(s.codec, i, i+1))
 		for j < len(c.items) && j-i < messages {
 			it := &c.items[j]
-			if !it.message || it.isBy(s) || int(it.ends[s.codec])-start > bytes && f.writer.Len()+j-i > 0 {
+			if !it.message || it.isBy(s) || signal < it.arrival || int(it.ends[s.codec])-start > bytes && f.writer.Len()+j-i > 0 {
 				break
 			}
 			j++
@@ -222,7 +222,9 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 				return 0, stuck
 			}
 			// He may have come back since: what lies between is not his.
-			ends, told = !member, max(told, at)
+			if ends = !member; !ends {
+				told, sub.base = max(told, at), at+1
+			}
 		case e.Kind == shard.EventJoinRequested:
 			info, _, err := b.Group(sub.feed.group, s.user)
 			if err != nil {
@@ -301,33 +303,34 @@ func (s *session) pushLast(p *pumpState, sub *subscription) (pushed int, end out
 	return pushed, through
 }
 
-// pushSignalled pushes messages that nobody stores.
-func (s *session) pushSignalled(p *pumpState, sub *subscription) (pushed int, end outcome) {
+// pushLost ends a subscription to a group that stores nothing whose session has
+// missed what may have ended it: nobody else knows.
+func (s *session) pushLost(p *pumpState, sub *subscription) (pushed int) {
+	pushed = s.closeFrame(p)
+	e := &shard.GroupEvent{
+		Kind: shard.EventRemoved, Group: sub.feed.group, Users: []shard.UserID{s.user}, Time: s.gateway.backend.Now(),
+	}
+	s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e) })
+	s.detach(sub)
+	return pushed
+}
+
+// pushSignalled pushes messages that nobody stores, of those that came before a
+// place in the group's order as many as a frame holds.
+func (s *session) pushSignalled(p *pumpState, sub *subscription, before uint64) (pushed int, end outcome) {
 	defer func() {
 		clear(p.signal)
 		p.signal = p.signal[:0]
 	}()
 	var lost uint64
-	p.signal, lost = sub.feed.signalled(sub.heard, protocol.MaxMessages, p.signal)
+	p.signal, lost = sub.feed.signalled(sub.heard, before, protocol.MaxMessages, p.signal)
 	if lost > 0 {
 		sub.skipped += lost
 		sub.heard += lost
 		s.gateway.metrics.skipped.Add(float64(lost))
 	}
-	if len(p.signal) > 0 && !sub.live {
-		// They overtake the event that ends a membership, which is still to be read.
-		_, member, err := s.gateway.backend.JoinedAt(sub.feed.group, s.user)
-		if err != nil {
-			s.unavailable(err)
-			return 0, stuck
-		}
-		if !member {
-			sub.heard += uint64(len(p.signal))
-			return 0, through
-		}
-	}
 	for _, e := range p.signal {
-		if e.session == s.number && e.session != 0 && e.from == s.user {
+		if e.arrival < sub.base || e.session == s.number && e.session != 0 && e.from == s.user {
 			sub.heard++
 			continue
 		}
@@ -359,7 +362,7 @@ func (s *session) joined(group shard.GroupID) {
 	if sub := s.subscription(group); sub != nil && sub.live {
 		s.detach(sub) // that group was dismissed, and another has its name
 	}
-	if sub, fresh, ok := s.attach(group, false); ok && fresh {
+	if sub, fresh, ok := s.attach(group, false, 0); ok && fresh {
 		s.putBack(sub)
 	}
 }
@@ -397,7 +400,7 @@ func (e *endedStays) note(group shard.GroupID, arrival uint64) {
 
 // parted is what the pump does when the user's shard says that he no longer is.
 func (s *session) parted(group shard.GroupID) {
-	sub, fresh, ok := s.attach(group, false)
+	sub, fresh, ok := s.attach(group, false, 0)
 	switch {
 	case !ok || sub.live:
 		return

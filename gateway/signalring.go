@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"math"
+	"sort"
+
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -11,19 +14,45 @@ const maxSignalled = 256
 
 // A liveEntry is a message that nobody stores, encoded for all who get it.
 type liveEntry struct {
+	arrival uint64 // it came after all in the group's order up to there, before all above
 	from    shard.UserID
 	session shard.SessionID
 	bytes   [codecs][]byte // as protocol.AppendMessage writes it; nil = nobody had this codec
 }
 
 // A signalRing holds the newest messages of a group that nobody stores. They are
-// numbered 0, 1, 2 … as they come.
+// numbered 0, 1, 2 … as they come, and have ascending places in the group's order.
 type signalRing struct {
 	entries []*liveEntry // numbers next-len(entries) … next-1
 	next    uint64
-	told    uint64 // up to which the sessions were woken
+	due     uint64 // up to this number the feed has read what came before them
 	bytes   int
 }
+
+// first is the number of the oldest one that is kept.
+func (r *signalRing) first() uint64 { return r.next - uint64(len(r.entries)) }
+
+// after is the place of the oldest one from number heard on that is kept, none
+// when there is none.
+func (r *signalRing) after(heard uint64) uint64 {
+	if heard = max(heard, r.first()); heard < r.next {
+		return r.entries[heard-r.first()].arrival
+	}
+	return none
+}
+
+// ready tells whether release has something to do.
+func (r *signalRing) ready(at uint64) bool { return r.after(r.due) <= at }
+
+// release makes those due whose place is not above one that the feed has come to.
+func (r *signalRing) release(at uint64) {
+	for r.ready(at) {
+		r.due = max(r.due, r.first()) + 1
+	}
+}
+
+// none lies behind all places in a group's order.
+const none = math.MaxUint64
 
 func (e *liveEntry) size() int {
 	return 64 + len(e.bytes[protocol.JSON]) + len(e.bytes[protocol.Msgpack])
@@ -65,13 +94,16 @@ func (f *feed) Signal(m *shard.Message) {
 		f.mu.Unlock()
 		return
 	}
-	e := &liveEntry{from: m.From, session: m.Session}
+	e := &liveEntry{arrival: m.Arrival, from: m.From, session: m.Session}
 	for codec, n := range f.codecs {
 		if n > 0 {
 			e.bytes[codec] = protocol.AppendMessage(nil, protocol.Codec(codec), &wire)
 		}
 	}
 	f.grow(f.signals.add(e))
+	// What it came after has to be read first, whether the store has said or not
+	// that there is something.
+	f.dirty = f.dirty || !f.started || e.arrival > f.at
 	start := f.mayStart()
 	f.mu.Unlock()
 	if start {
@@ -79,15 +111,25 @@ func (f *feed) Signal(m *shard.Message) {
 	}
 }
 
-// signalled appends the messages from number heard on, at most so many, to dst.
-// lost is how many before them are gone.
-func (f *feed) signalled(heard uint64, most int, dst []*liveEntry) (entries []*liveEntry, lost uint64) {
+// signalled appends the messages from number heard on that came before a place in
+// the group's order, at most so many, to dst. lost is how many before them are
+// gone.
+func (f *feed) signalled(heard, before uint64, most int, dst []*liveEntry) (entries []*liveEntry, lost uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	oldest := f.signals.next - uint64(len(f.signals.entries))
+	oldest := f.signals.first()
 	if heard < oldest {
 		lost, heard = oldest-heard, oldest
 	}
 	rest := f.signals.entries[heard-oldest:]
-	return append(dst, rest[:min(len(rest), most)]...), lost
+	n := sort.Search(min(len(rest), most), func(i int) bool { return rest[i].arrival >= before })
+	return append(dst, rest[:n]...), lost
+}
+
+// signalAfter is the place in the group's order of the oldest message from number
+// heard on, none when there is none.
+func (f *feed) signalAfter(heard uint64) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.signals.after(heard)
 }

@@ -12,7 +12,7 @@ import (
 func TestSignalStaysForWhoWaits(t *testing.T) {
 	g := newBareGateway(t, &nullStore{})
 	s := bareSession(g, protocol.JSON)
-	f := &feed{gateway: g, group: "show", reading: true} // nobody reads but the test
+	f := &feed{gateway: g, group: "show", started: true, reading: true} // nobody reads but the test
 	f.codecs[protocol.JSON] = 2
 	slow := &subscription{session: s, feed: f, live: true, index: -1}
 	quick := &subscription{session: s, feed: f, live: true, index: -1}
@@ -20,17 +20,17 @@ func TestSignalStaysForWhoWaits(t *testing.T) {
 		t.Fatal("nothing came, and yet the session may not wait")
 	}
 	f.Signal(&shard.Message{Group: "show", From: "alice", CID: []byte("1"), Body: []byte{1}})
-	if f.park(quick) {
-		t.Fatal("a session waits though there is something for it")
-	}
-	quick.heard = 1
+	quick.heard = 1 // it looked before the feed had it
 	if !f.park(quick) {
 		t.Fatal("a session that has heard all may not wait")
 	}
-	if entries, lost := f.signalled(slow.heard, 10, nil); len(entries) != 1 || lost != 0 {
+	if entries, lost := f.signalled(slow.heard, 1, 10, nil); len(entries) != 1 || lost != 0 {
 		t.Errorf("%d messages and %d lost for who waited, want 1 and 0", len(entries), lost)
 	}
 	f.hand(nil, false)
+	if f.park(slow) {
+		t.Fatal("a session waits though there is something for it")
+	}
 	slow.heard = 1
 	if !f.park(slow) || !f.park(quick) {
 		t.Fatal("sessions that have heard all may not wait")

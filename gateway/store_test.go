@@ -25,6 +25,7 @@ type testStore struct {
 	away          shard.UserID       // his shard gives no Standing
 	commands      []shard.Command    // all that were applied, if recorded
 	record        bool
+	mute          bool // watchers of groups are not told what commands did
 
 	outcomes sync.Cond // of mu
 	queue    []func()  // outcomes to be told, in order

@@ -14,7 +14,8 @@ type subscription struct {
 	// Static.
 	session *session
 	feed    *feed
-	live    bool // the group stores nothing: membership is the session's own
+	live    bool   // the group stores nothing: membership is the session's own
+	joined  uint64 // live: place in the group's order at which the session joined
 
 	next *subscription // in the session's line; guarded by session.mu
 
@@ -28,6 +29,7 @@ type subscription struct {
 	told    uint64 // arrival number up to which the device was told
 	cursor  string // of told, "" when it has yet to be made
 	seen    uint64 // arrival number of the newest change in his own view that was told
+	base    uint64 // messages that nobody stores are not his when their place is below
 	heard   uint64 // number of the next message of those that nobody stores
 	skipped uint64 // of them were lost, and the device has not been told
 	leaving bool   // the user's shard says that he is no member any more
@@ -39,6 +41,13 @@ func (sub *subscription) link() **subscription { return &sub.next }
 // tell moves the place in the order.
 func (sub *subscription) tell(arrival uint64, cursor string) { sub.told, sub.cursor = arrival, cursor }
 
+// rejoin moves the place on to where a membership began. What came before that
+// is not the member's.
+func (sub *subscription) rejoin(arrival uint64) {
+	sub.tell(arrival, "")
+	sub.base = arrival + 1
+}
+
 // subscription gives what the session has of a group, nil for nothing.
 func (s *session) subscription(group shard.GroupID) *subscription {
 	s.mu.Lock()
@@ -47,12 +56,13 @@ func (s *session) subscription(group shard.GroupID) *subscription {
 }
 
 // attach subscribes the session to a group, unless it is. The subscription has
-// no place yet; ok is false when the session is ending.
-func (s *session) attach(group shard.GroupID, live bool) (sub *subscription, fresh, ok bool) {
+// no place yet; ok is false when the session is ending. joined is for one that
+// joins a group without storage, live.
+func (s *session) attach(group shard.GroupID, live bool, joined uint64) (sub *subscription, fresh, ok bool) {
 	if sub := s.subscription(group); sub != nil {
 		return sub, false, true
 	}
-	sub = s.gateway.subscribe(s, group, live)
+	sub = s.gateway.subscribe(s, group, live, joined)
 	s.mu.Lock()
 	other := s.groups[group]
 	if other == nil && !s.stopped {

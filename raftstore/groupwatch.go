@@ -15,7 +15,9 @@ type GroupWatcher interface {
 	// WakeMember says that a member's own view of the group changed.
 	WakeMember(user shard.UserID)
 	// Signal hands over a message of a group that stores none, or one of ttl 0.
-	// The sessions of m.From that have number m.Session do not get it. It is
+	// The sessions of m.From that have number m.Session do not get it. m.Arrival
+	// is its place in the group's order: it came after all up to that number and
+	// before all above it. Messages come in the order of their places. It is
 	// shared and must not be changed.
 	Signal(m *shard.Message)
 }

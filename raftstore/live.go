@@ -17,36 +17,46 @@ func (s *Store) SendLive(m *shard.SendGroup) (shard.Result, error) {
 	if m.Group == "" || m.User == "" || m.CID == "" {
 		return shard.Result{}, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "group, user and cid: must not be empty"}
 	}
-	var timeMS int64
-	var refused *shard.RefusedError
-	err := s.readGroup(m.Group, func(st *shard.State, now int64) {
-		timeMS = now
-		refused = refuseLive(st, m, now)
-	})
-	if err != nil {
-		return shard.Result{}, err
-	}
-	if refused != nil {
-		return shard.Result{}, refused
-	}
 	key := passedKey{from: m.User, group: m.Group, cid: m.CID}
-	if first, repeat, err := s.passed.repeated(key, m.Body, timeMS); repeat {
-		return first, err
-	}
-	if wait, ok := s.liveRate.take(m.Group, time.Now()); !ok {
-		return shard.Result{}, &shard.RefusedError{
-			Code: shard.CodeRateLimited, Detail: "conv: too many messages to this group",
-			RetryAfterMS: (wait + time.Millisecond - 1).Milliseconds(),
-		}
-	}
-	if first, repeat, err := s.passed.pass(key, m.ID, m.Body, timeMS); repeat {
-		return first, err // it came at the same moment
-	}
-	s.hub.signalGroup(&shard.Message{
-		ID: m.ID, Group: m.Group, Session: m.Session, From: m.User, Time: timeMS, CID: []byte(m.CID),
+	sent := &shard.Message{
+		ID: m.ID, Group: m.Group, Session: m.Session, From: m.User, CID: []byte(m.CID),
 		Mentions: slices.Clone(m.Mentions), Body: bytes.Clone(m.Body),
+	}
+	var first shard.Result
+	var repeat bool
+	var refused error
+	err := s.readGroup(m.Group, func(st *shard.State, now int64) {
+		if r := refuseLive(st, m, now); r != nil {
+			refused = r
+			return
+		}
+		if first, repeat, refused = s.passed.repeated(key, m.Body, now); repeat {
+			return
+		}
+		if wait, ok := s.liveRate.take(m.Group, time.Now()); !ok {
+			refused = &shard.RefusedError{
+				Code: shard.CodeRateLimited, Detail: "conv: too many messages to this group",
+				RetryAfterMS: (wait + time.Millisecond - 1).Milliseconds(),
+			}
+			return
+		}
+		if first, repeat, refused = s.passed.pass(key, m.ID, m.Body, now); repeat {
+			return // it came at the same moment
+		}
+		// Told with the state locked for reading: whatever changes the group next
+		// has a higher arrival number, and comes after this.
+		sent.Time, sent.Arrival = now, st.GroupArrival(m.Group)
+		s.hub.signalGroup(sent)
 	})
-	return shard.Result{ID: m.ID, Time: timeMS}, nil
+	switch {
+	case err != nil:
+		return shard.Result{}, err
+	case refused != nil:
+		return shard.Result{}, refused
+	case repeat:
+		return first, nil
+	}
+	return shard.Result{ID: m.ID, Time: sent.Time}, nil
 }
 
 // refuseLive tells why a message may not be passed on, nil if it may.

@@ -2,6 +2,9 @@ package raftstore
 
 import (
 	"errors"
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/belfry-im/belfry/shard"
@@ -152,5 +155,61 @@ func TestStandings(t *testing.T) {
 	}
 	if err := s.resumeShard(1); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A message that passes through has its place among what changes its group: the
+// watchers hear them in that order, whatever happens at the same time.
+func TestSendLiveKeepsTheOrder(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Limits.GroupRate = -1
+	s := open(t, cfg)
+	group, owner := groupIn(s, 0, 0), userIn(s, 0, 0)
+	createGroup(t, s, group, shard.GroupLive, owner)
+	var ear groupEar
+	s.WatchGroup(group, &ear)
+	defer s.UnwatchGroup(group, &ear)
+	var senders sync.WaitGroup
+	stop := make(chan struct{})
+	for n := range 4 {
+		senders.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := s.SendLive(groupMessage(group, userIn(s, 1, n), i+1)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	muted := s.Now() + 60_000
+	for range 200 {
+		muted++
+		do(t, s, &shard.SetMember{Group: group, By: owner, User: userIn(s, 0, 1), MutedUntil: &muted})
+		before, _, _ := s.Group(group, owner)
+		m := groupMessage(group, owner, 1)
+		m.CID = fmt.Sprint("behind ", before.Arrival)
+		if _, err := s.SendLive(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	senders.Wait()
+	last := uint64(0)
+	for _, m := range ear.heard() {
+		if m.Arrival < last {
+			t.Fatalf("a message at %d came after one at %d", m.Arrival, last)
+		}
+		last = m.Arrival
+		if at, ok := strings.CutPrefix(string(m.CID), "behind "); ok && at != fmt.Sprint(m.Arrival) {
+			t.Errorf("a message at %d was sent when %s had happened", m.Arrival, at)
+		}
+	}
+	if last < 200 {
+		t.Errorf("the newest message is at %d, want behind all 200 changes", last)
 	}
 }

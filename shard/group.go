@@ -84,9 +84,13 @@ type GroupInfo struct {
 	Members    int
 	Requests   int // to join, that wait for an answer
 	LastSeq    uint64
-	Bytes      int   // of the log
-	Role       Role  // of who asked
-	MutedUntil int64 // of who asked, ms
+	Bytes      int    // of the log
+	Arrival    uint64 // the present point in the group's order
+	Role       Role   // of who asked
+	MutedUntil int64  // of who asked, ms
+	// Ended is the arrival number of the newest event that ended a membership of
+	// who asked, 0 when none is known; only of a group that stores nothing.
+	Ended uint64
 }
 
 // A Member is one of a group.
@@ -133,6 +137,11 @@ const (
 	EventDismissed
 	EventJoinRequested // for owner and admins
 )
+
+// ends tells whether events of this kind end memberships.
+func (k GroupEventKind) ends() bool {
+	return k == EventLeft || k == EventRemoved || k == EventDismissed
+}
 
 // A GroupEvent tells members of a change in their group.
 type GroupEvent struct {

@@ -21,6 +21,9 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 	}
 	u := s.mutate(sl, c.Group.Key(), false)
 	if u != nil && !s.mayMakeAgain(u.team, c, r) {
+		if r.Code == OK {
+			r.Arrival = u.arrival
+		}
 		return
 	}
 	version := uint64(0)
@@ -68,6 +71,7 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 		}
 		s.enroll(u, name, role, at)
 	}
+	r.Arrival = at
 }
 
 // mayMakeAgain tells whether a group that is known can be made. If not, r has

@@ -27,10 +27,17 @@ func (s *State) Group(id GroupID, asker UserID) (GroupInfo, bool) {
 	info := GroupInfo{
 		ID: t.id, Kind: t.kind, Settings: t.settings, Name: t.title, Owner: t.owner, Properties: t.properties,
 		Created: t.created, Members: len(t.members.items), Requests: len(t.requests),
-		LastSeq: log.Next() - 1, Bytes: log.Bytes(),
+		LastSeq: log.Next() - 1, Bytes: log.Bytes(), Arrival: u.arrival,
 	}
 	if m := s.member(t, asker); m != nil {
 		info.Role, info.MutedUntil = m.role, m.muted
+	}
+	if !t.settings.Stored {
+		for i := range t.events {
+			if e := &t.events[i]; e.Ends(asker) {
+				info.Ended = e.Arrival
+			}
+		}
 	}
 	return info, true
 }
@@ -157,7 +164,9 @@ func (s *State) GroupSince(id GroupID, after uint64, b *Batch, maxMessages, maxB
 	}
 	t, c := u.team, &u.convs.items[0]
 	b.Next = u.arrival
-	b.Missed = t.forgotten > after
+	if t.forgotten > after {
+		b.Missed, b.MissedTo = true, t.forgotten
+	}
 	if from := max(after, u.imported(0).arrival); c.lastArrival > from { // nobody is pushed what was imported
 		var e ring.Entry
 		for cur := c.log.Ascend(s.arena, c.log.AfterArrival(s.arena, from)); cur.Next(&e); {

@@ -177,7 +177,7 @@ func (l *loader) group(d *decoder) {
 		}
 		last = arrival
 	}
-	for range d.few(5, keptEvents) {
+	for range d.few(5, keptEvents+keptEnds) {
 		e := GroupEvent{
 			Kind: GroupEventKind(d.byte()), Group: t.id, By: d.user(), Users: d.users(), Time: d.int(), Arrival: d.uint(),
 		}

@@ -90,8 +90,22 @@ func (m *model) ofMember(g *modelGroup, user shard.UserID, do func(*groupMember)
 // happened gives an event its place in the group's order.
 func (m *model) happened(sh *modelShard, g *modelGroup, kind shard.GroupEventKind, by shard.UserID, users ...shard.UserID) uint64 {
 	g.arrival++
-	if len(g.events) == groupEvents {
-		g.forgetEvent()
+	// Of a group that stores nothing, what ends memberships is counted apart.
+	ends := func(e shard.GroupEvent) bool {
+		return !g.settings.Stored && (e.Kind == shard.EventRemoved || e.Kind == shard.EventDismissed || e.Kind == shard.EventLeft)
+	}
+	var alike []int
+	for i, e := range g.events {
+		if ends(e) == ends(shard.GroupEvent{Kind: kind}) {
+			alike = append(alike, i)
+		}
+	}
+	most := groupEvents
+	if ends(shard.GroupEvent{Kind: kind}) {
+		most = groupEnds
+	}
+	if len(alike) >= most {
+		g.forgetEvent(alike[0])
 	}
 	g.events = append(g.events, shard.GroupEvent{
 		Kind: kind, Group: g.id, By: by, Users: users, Time: sh.now, Arrival: g.arrival,
@@ -194,7 +208,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 		if !same {
 			return refused(shard.CodeConflict)
 		}
-		return shard.Result{}
+		return shard.Result{Arrival: g.arrival}
 	}
 	if g.known && c.By != "" && c.By != g.owner && g.dismissed+groupTakenMS > sh.now {
 		return refused(shard.CodeConflict)
@@ -226,6 +240,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 		}
 		m.enroll(sh, g, user, role, at)
 	}
+	result.Arrival = at
 	return result
 }
 

@@ -16,6 +16,7 @@ import (
 const (
 	groupEvents    = 64
 	groupEventsMS  = 60_000
+	groupEnds      = 256 // of those that end memberships in a group that stores nothing
 	groupRecalls   = 256
 	groupRequests  = 100
 	groupHides     = 256
@@ -420,14 +421,16 @@ func (g *modelGroup) expireHead(l *shard.Limits, now int64) {
 func (g *modelGroup) expire(sh *modelShard) {
 	g.expireHead(&sh.limits, sh.now)
 	for len(g.events) > 0 && g.events[0].Time+groupEventsMS <= sh.now {
-		g.forgetEvent()
+		g.forgetEvent(0)
 	}
 	g.requests = slices.DeleteFunc(g.requests, func(q shard.JoinRequest) bool { return q.Time+groupRequestMS <= sh.now })
 }
 
-func (g *modelGroup) forgetEvent() {
-	g.forgotten = g.events[0].Arrival
-	g.events = g.events[1:]
+func (g *modelGroup) forgetEvent(i int) {
+	if e := g.events[i]; g.settings.Stored || e.Kind == shard.EventRemoved || e.Kind == shard.EventDismissed || e.Kind == shard.EventLeft {
+		g.forgotten = max(g.forgotten, e.Arrival)
+	}
+	g.events = slices.Delete(g.events, i, i+1)
 }
 
 // cut marks what a shard's cutoff takes from a group.

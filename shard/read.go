@@ -62,8 +62,11 @@ type Batch struct {
 	Messages []Message
 	Changes  []Change
 	Events   []GroupEvent // only of a group
-	// Missed says that there were events which are no longer known.
-	Missed bool
+	// Missed says that there were events which are no longer known, the newest of
+	// them at MissedTo in the order. A group that stores nothing says so only of
+	// events that ended memberships.
+	Missed   bool
+	MissedTo uint64
 	// Next is the arrival number up to which the session is now told. It may
 	// pass the last item: what lay between was hidden or the session's own.
 	Next uint64

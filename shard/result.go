@@ -35,6 +35,7 @@ type Result struct {
 
 	Unread int // ReadReport, SetRead: unread of that conversation now
 
+	Arrival uint64          // CreateGroup: the present point in the group's order
 	Pending bool            // JoinGroup: an admin has to approve
 	Failed  []MemberFailure // AddMembers, RemoveMembers, CreateGroup
 	Deleted int             // DeleteSender: messages

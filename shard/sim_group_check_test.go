@@ -109,10 +109,15 @@ func (w *world) checkGroupInfo(state *shard.State, g *modelGroup) {
 	}
 	want := shard.GroupInfo{
 		ID: g.id, Kind: g.kind, Settings: g.settings, Name: g.name, Owner: g.owner, Created: g.created,
-		Members: len(g.members), Requests: len(g.requests), LastSeq: g.newest(), Bytes: got.Bytes,
+		Members: len(g.members), Requests: len(g.requests), LastSeq: g.newest(), Bytes: got.Bytes, Arrival: g.arrival,
 	}
 	if mm := g.members[asker]; mm != nil {
 		want.Role, want.MutedUntil = mm.role, mm.muted
+	}
+	for _, e := range g.events {
+		if !g.settings.Stored && e.Ends(asker) {
+			want.Ended = e.Arrival
+		}
 	}
 	properties := got.Properties
 	got.Properties = nil

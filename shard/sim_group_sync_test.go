@@ -342,7 +342,11 @@ func (w *world) checkGroupSince(id shard.GroupID, after uint64, b *shard.Batch, 
 	if b.Next != next {
 		w.failf("%s: Next = %d, want %d", what, b.Next, next)
 	}
-	if missed := g.forgotten > after; b.Missed != missed {
+	missedTo := g.forgotten
+	if missedTo <= after {
+		missedTo = 0
+	}
+	if missed := missedTo > 0; b.Missed != missed || b.MissedTo != missedTo {
 		w.failf("%s: Missed = %v, want %v: the events up to %d are gone", what, b.Missed, missed, g.forgotten)
 	}
 	var events []shard.GroupEvent

@@ -41,6 +41,8 @@ func diffResult(got, want *shard.Result) string {
 	case got.ID != want.ID || got.Seq != want.Seq || got.Time != want.Time || got.Duplicate != want.Duplicate:
 		return fmt.Sprintf("id %x, seq %d, time %d, duplicate %v, want id %x, seq %d, time %d, duplicate %v",
 			got.ID, got.Seq, got.Time, got.Duplicate, want.ID, want.Seq, want.Time, want.Duplicate)
+	case got.Arrival != want.Arrival:
+		return fmt.Sprintf("arrival = %d, want %d", got.Arrival, want.Arrival)
 	case got.Unread != want.Unread:
 		return fmt.Sprintf("unread = %d, want %d", got.Unread, want.Unread)
 	case got.Session != want.Session || got.Reset != want.Reset || got.Since != want.Since:

@@ -34,8 +34,10 @@ type team struct {
 	requests []JoinRequest // oldest first
 	ttls     uint32        // entries of the log that have a ttl
 
-	events      []GroupEvent // the newest, see keptEvents
-	forgotten   uint64       // arrival number of the newest event that is gone
+	events []GroupEvent // the newest, see keptEvents
+	// forgotten is the arrival number of the newest event that is gone; in a group
+	// that stores nothing, of those that ended memberships.
+	forgotten   uint64
 	recalls     []teamRecall // the newest, see keptRecalls
 	recallsGone uint64       // arrival number of the newest that is gone
 
@@ -48,6 +50,11 @@ const (
 	// they are kept; who falls behind that looks at the members anew.
 	keptEvents   = 64
 	keptEventsMS = 60_000
+	// keptEnds is the number of events that ended memberships in a group which
+	// stores nothing, beside keptEvents others: its shard does not know who is in
+	// it, so that only they tell a session that its user was removed. A session
+	// that has missed one has to go.
+	keptEnds = 256
 	// maxEventUsers is how many users an event names; beyond it names none.
 	maxEventUsers = 500
 	// keptRecalls is the number of recalls of which it is known who made them.
@@ -263,9 +270,7 @@ func (s *State) happened(u *user, kind GroupEventKind, by UserID, users ...UserI
 	if len(users) > maxEventUsers {
 		users = nil
 	}
-	if len(t.events) == keptEvents {
-		s.forgetEvents(t, 1)
-	}
+	t.makeRoom(kind)
 	t.events = append(t.events, GroupEvent{
 		Kind: kind, Group: t.id, By: by, Users: users, Time: s.now, Arrival: u.arrival,
 	})
@@ -275,9 +280,33 @@ func (s *State) happened(u *user, kind GroupEventKind, by UserID, users ...UserI
 	return u.arrival
 }
 
-func (s *State) forgetEvents(t *team, n int) {
-	t.forgotten = t.events[n-1].Arrival
-	t.events = slices.Delete(t.events, 0, n)
+// makeRoom has room for one more event.
+func (t *team) makeRoom(kind GroupEventKind) {
+	first, n := -1, 0
+	for i := range t.events {
+		if t.settings.Stored || t.events[i].Kind.ends() == kind.ends() {
+			if n++; first < 0 {
+				first = i
+			}
+		}
+	}
+	most := keptEvents
+	if !t.settings.Stored && kind.ends() {
+		most = keptEnds
+	}
+	if n >= most {
+		t.forgetEvents(first, first+1)
+	}
+}
+
+// forgetEvents forgets those from index i up to j, exclusive.
+func (t *team) forgetEvents(i, j int) {
+	for _, e := range t.events[i:j] {
+		if t.settings.Stored || e.Kind.ends() {
+			t.forgotten = max(t.forgotten, e.Arrival)
+		}
+	}
+	t.events = slices.Delete(t.events, i, j)
 }
 
 // teamDue tells whether time has something to remove from a team.
@@ -292,9 +321,7 @@ func (s *State) purgeTeam(t *team) {
 	for n < len(t.events) && t.events[n].Time+keptEventsMS <= s.now {
 		n++
 	}
-	if n > 0 {
-		s.forgetEvents(t, n)
-	}
+	t.forgetEvents(0, n)
 	t.requests = slices.DeleteFunc(t.requests, func(q JoinRequest) bool { return q.Time+requestLifeMS <= s.now })
 	s.weigh(t)
 }
