@@ -1,6 +1,7 @@
 // Command check is what `make test` runs: gofmt, vet, staticcheck, every test
-// with the race detector, and each fuzz target for a short time. It goes on
-// after a failure, so that one run shows all, and ends with a line
+// with the race detector, what needs none without it, and each fuzz target for
+// a short time. It goes on after a failure, so that one run shows all, and ends
+// with a line
 //
 //	N passed, N failed
 //
@@ -12,10 +13,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -30,15 +34,31 @@ func main() {
 	began := time.Now()
 	var t tally
 	gofmt(&t)
-	command(&t, "go", "vet", "./...", "./.ci/check")
-	command(&t, "go", "vet", "-tags", "faults", "./...")
-	command(&t, "go", "tool", "staticcheck", "./...", "./.ci/check")
-	command(&t, "go", "tool", "staticcheck", "-tags", "faults", "./...")
-	t.goTest("-race", "-timeout", "15m", "./...")
-	if packages := taggedTests(&t, "faults"); len(packages) > 0 {
-		t.goTest(append([]string{"-race", "-timeout", "5m", "-tags", "faults"}, packages...)...)
-	}
-	fuzz(&t, *fuzzTime, *fuzzBudget)
+	all := []string{"./...", "./.ci/check"}
+	sources := tagged(&t, "faults", "{{.GoFiles}} {{.TestGoFiles}} {{.XTestGoFiles}}")
+	command(&t, "go", append([]string{"vet"}, all...)...)
+	command(&t, "go", append([]string{"vet", "-tags", "faults"}, sources...)...)
+	command(&t, "go", append([]string{"tool", "staticcheck"}, all...)...)
+	command(&t, "go", append([]string{"tool", "staticcheck", "-tags", "faults"}, sources...)...)
+
+	// No race is to be found in millions of steps of one goroutine, and the
+	// detector makes them eight times as long: -short leaves them to the plain
+	// run, as the administration API leaves its validator.
+	t.goTest("-vet=off", "-timeout", "5m", "./shard/...", "./gateway/admin")
+	slots := make(chan struct{}, atOnce)
+	slots <- struct{}{}
+	var tests sync.WaitGroup
+	tests.Go(func() {
+		defer func() { <-slots }()
+		// The longest first; and one more at once than there are processors,
+		// because all of them also wait.
+		t.goTest("-race", "-short", "-vet=off", "-timeout", "15m", "-p", fmt.Sprint(runtime.NumCPU()+1), "./cmd/belfry", "./...")
+		if packages := tagged(&t, "faults", "{{.TestGoFiles}} {{.XTestGoFiles}}"); len(packages) > 0 {
+			t.goTest(append([]string{"-race", "-vet=off", "-timeout", "5m", "-tags", "faults"}, packages...)...)
+		}
+	})
+	fuzz(&t, slots, *fuzzTime, *fuzzBudget)
+	tests.Wait()
 
 	fmt.Printf("%v, %d skipped\n", time.Since(began).Round(time.Second), t.skipped)
 	fmt.Printf("%d passed, %d failed\n", t.passed, t.failed)
@@ -70,12 +90,11 @@ func title(name string, args ...string) {
 	fmt.Println("==", name, strings.Join(args, " "))
 }
 
-// taggedTests lists the packages that have other test files with tag than
-// without: the rest has been tested already.
-func taggedTests(t *tally, tag string) []string {
-	const form = "{{.ImportPath}} {{.TestGoFiles}} {{.XTestGoFiles}}"
+// tagged lists the packages that have other files with tag than without, among
+// those that form (of go list) names: the rest is the same.
+func tagged(t *tally, tag, form string) []string {
 	list := func(args ...string) []string {
-		out, err := exec.Command("go", append([]string{"list", "-f", form}, args...)...).Output()
+		out, err := exec.Command("go", append([]string{"list", "-f", "{{.ImportPath}} " + form}, args...)...).Output()
 		if err != nil {
 			t.fail("go list: %v", err)
 		}
@@ -91,24 +110,28 @@ func taggedTests(t *tally, tag string) []string {
 	return packages
 }
 
-// fuzz runs every fuzz target there is, two at a time. If all of them would
-// take longer than budget, each gets less.
-func fuzz(t *tally, each, budget time.Duration) {
+// atOnce is how many fuzz targets run at a time. The tests with the race
+// detector, which often wait, take the place of one.
+const atOnce = 2
+
+// fuzz runs every fuzz target there is, each while it holds one of the slots. If
+// all of them would take longer than budget with all slots free, each gets less.
+func fuzz(t *tally, slots chan struct{}, each, budget time.Duration) {
 	targets := fuzzTargets(t)
 	if len(targets) == 0 {
 		return
 	}
-	const atOnce = 2
 	rounds := (len(targets) + atOnce - 1) / atOnce
 	each = max(min(each, budget/time.Duration(rounds)), time.Second)
-	slots := make(chan struct{}, atOnce)
 	var runs sync.WaitGroup
 	for _, f := range targets {
 		slots <- struct{}{}
 		runs.Go(func() {
 			defer func() { <-slots }()
-			// One worker each: the two of them fill a small machine.
-			t.goTest("-run", "^$", "-fuzz", "^"+f.name+"$", "-fuzztime", each.String(), "-parallel", "1", f.pkg)
+			// One worker each: the two of them fill a small machine. The tag leaves out
+			// what would only be built for it once more, with the fuzzer's counters.
+			t.goTest("-run", "^$", "-fuzz", "^"+f.name+"$", "-fuzztime", each.String(), "-parallel", "1",
+				"-vet=off", "-tags", "fuzzing", f.pkg)
 		})
 	}
 	runs.Wait()
@@ -116,26 +139,41 @@ func fuzz(t *tally, each, budget time.Duration) {
 
 type fuzzTarget struct{ pkg, name string }
 
-// fuzzTargets asks each package's test binary. go test lists the names first
-// and then the line of the package they belong to.
+var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w*)\(`)
+
+// fuzzTargets reads the sources: asking the test binaries would link them all.
+// The targets of small packages, which are soon built, come first.
 func fuzzTargets(t *tally) []fuzzTarget {
-	out, err := exec.Command("go", "test", "-list", "^Fuzz", "./...").Output()
+	const form = `{{$p := .}}{{range .TestGoFiles}}{{len $p.Deps}} {{$p.ImportPath}} {{$p.Dir}}/{{.}}
+{{end}}{{range .XTestGoFiles}}{{len $p.Deps}} {{$p.ImportPath}} {{$p.Dir}}/{{.}}
+{{end}}`
+	out, err := exec.Command("go", "list", "-tags", "fuzzing", "-f", form, "./...").Output()
 	if err != nil {
-		t.fail("go test -list: %v", err)
+		t.fail("go list: %v", err)
 	}
-	var targets []fuzzTarget
-	var names []string
+	type found struct {
+		fuzzTarget
+		deps int
+	}
+	var all []found
 	for line := range strings.Lines(string(out)) {
-		fields := strings.Fields(line)
-		switch {
-		case strings.HasPrefix(line, "Fuzz"):
-			names = append(names, fields[0])
-		case len(fields) > 1 && (fields[0] == "ok" || fields[0] == "?"):
-			for _, name := range names {
-				targets = append(targets, fuzzTarget{fields[1], name})
-			}
-			names = nil
+		var deps int
+		var pkg, path string
+		if n, _ := fmt.Sscan(line, &deps, &pkg, &path); n < 3 {
+			continue // between packages
 		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			t.fail("fuzz targets: %v", err)
+		}
+		for _, m := range fuzzFunc.FindAllSubmatch(source, -1) {
+			all = append(all, found{fuzzTarget{pkg, string(m[1])}, deps})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(a.deps, b.deps) })
+	var targets []fuzzTarget
+	for _, f := range all {
+		targets = append(targets, f.fuzzTarget)
 	}
 	return targets
 }

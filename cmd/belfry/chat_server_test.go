@@ -251,7 +251,7 @@ func (d *diarist) check(ctx context.Context, t *testing.T) {
 // once and in order, on both devices of the receiver.
 func TestClientSurvivesKills(t *testing.T) {
 	const kills, each = 3, 150
-	s := startServer(t)
+	s := startRaceServer(t)
 	ctx, cancel := context.WithTimeout(t.Context(), chatDeadline)
 	defer cancel()
 	dial := func(user, name string, codec protocol.Codec, from ...string) *diarist {

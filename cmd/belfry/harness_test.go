@@ -4,7 +4,7 @@ package main
 // process of its own on free ports with data of its own, kills it, starts it
 // again on the same ports, and shows its log when a test fails.
 //
-//	s := startServer(t, "--offline-max-messages=5") // or startFaultServer
+//	s := startServer(t, "--offline-max-messages=5") // or startRaceServer, startFaultServer
 //	alice := s.login(t, "alice", "phone", nil)       // wsclient_test.go
 //	alice.request("send", obj{"conv": "u:bob", "cid": "1", "body": obj{"text": "hi"}})
 //	s.kill()    // kill -9
@@ -61,22 +61,23 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// Each binary is built once per run, by the first test that needs it, with the
-// race detector if the tests have it.
+// Each binary is built once per run, by the first test that needs it.
 var (
-	normalBinary = sync.OnceValues(func() (string, error) { return build("belfry", "") })
-	faultsBinary = sync.OnceValues(func() (string, error) { return build("belfry-faults", "faults") })
+	plainBinary  = sync.OnceValues(func() (string, error) { return build("belfry") })
+	faultsBinary = sync.OnceValues(func() (string, error) { return build("belfry-faults", "-tags", "faults") })
+	// raceBinary has the race detector if the tests have it. That takes several
+	// times the memory and the time.
+	raceBinary = sync.OnceValues(func() (string, error) {
+		if !raceEnabled {
+			return plainBinary()
+		}
+		return build("belfry-race", "-race")
+	})
 )
 
-func build(name, tags string) (string, error) {
+func build(name string, flags ...string) (string, error) {
 	path := filepath.Join(binDir, name)
-	args := []string{"build", "-o", path}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	if tags != "" {
-		args = append(args, "-tags", tags)
-	}
+	args := append([]string{"build", "-o", path}, flags...)
 	if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
@@ -100,16 +101,18 @@ type server struct {
 	log    *logTail
 }
 
-// startServer starts the normal build with flags and waits until it serves.
+// startServer starts the plain build with flags and waits until it serves.
 // Its data live in a temporary folder; the end of the test kills it.
 func startServer(t testing.TB, flags ...string) *server {
 	t.Helper()
-	if strings.HasPrefix(t.Name(), "TestContractGroup") {
-		// One request after the other, and many: races are for the scenarios of
-		// groups, and for the gateway's own tests.
-		return start(t, plainBinary, flags)
-	}
-	return start(t, normalBinary, flags)
+	return start(t, plainBinary, flags)
+}
+
+// startRaceServer is startServer with the race detector if the tests have it:
+// for tests in which much happens at once.
+func startRaceServer(t testing.TB, flags ...string) *server {
+	t.Helper()
+	return start(t, raceBinary, flags)
 }
 
 // startFaultServer is startServer with the build tag "faults": see stopShard,
@@ -118,19 +121,6 @@ func startFaultServer(t testing.TB, flags ...string) *server {
 	t.Helper()
 	return start(t, faultsBinary, flags)
 }
-
-// plainBinary is never built with the race detector, which takes several times
-// the memory.
-var plainBinary = sync.OnceValues(func() (string, error) {
-	if !raceEnabled {
-		return normalBinary()
-	}
-	path := filepath.Join(binDir, "belfry-plain")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
 
 func start(t testing.TB, binary func() (string, error), flags []string) *server {
 	t.Helper()

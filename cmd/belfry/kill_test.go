@@ -24,7 +24,7 @@ func TestKill(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	s := startServer(t, killFlags...)
+	s := startRaceServer(t, killFlags...)
 	run := startKillRun(t, s, seed, 200)
 	for range kills {
 		if rng.IntN(3) > 0 {

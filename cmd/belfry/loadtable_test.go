@@ -14,7 +14,7 @@ import (
 // TestLoadTable runs the whole table, in small, by the real program: it starts
 // itself as the server.
 func TestLoadTable(t *testing.T) {
-	bin, err := normalBinary()
+	bin, err := plainBinary()
 	if err != nil {
 		t.Fatal(err)
 	}

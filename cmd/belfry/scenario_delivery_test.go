@@ -154,7 +154,7 @@ func TestScenario19PartialAck(t *testing.T) {
 
 func TestScenario20KilledAfterAnswer(t *testing.T) {
 	t.Parallel()
-	eachCodecAlone(t, startServer(t), func(t *testing.T, w *world) {
+	eachCodecAlone(t, startRaceServer(t), func(t *testing.T, w *world) {
 		const kills = 3
 		alice := w.device(t, w.alice, "phone", w.codec)
 		bob := w.device(t, w.bob, "phone", w.codec)

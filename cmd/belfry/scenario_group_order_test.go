@@ -16,7 +16,7 @@ import (
 // Everybody writes at once, many messages under way, to groups on all shards.
 func TestScenario25OneOrderInGroups(t *testing.T) {
 	t.Parallel()
-	eachCodec(t, startServer(t, "--group-rate=0"), func(t *testing.T, w *world) {
+	eachCodec(t, startRaceServer(t, "--group-rate=0"), func(t *testing.T, w *world) {
 		const each = 60
 		users := []string{w.alice, w.bob, w.carol}
 		var writers []*wsClient
@@ -87,7 +87,7 @@ func TestScenario25MembershipTorture(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	s := startServer(t, "--group-rate=0")
+	s := startRaceServer(t, "--group-rate=0")
 	run := startGroupRun(t, s, seed)
 	run.progress(t, 200)
 	s.kill()

@@ -112,7 +112,7 @@ func (o *observer) until(seq int64) {
 
 func TestScenario16OneOrder(t *testing.T) {
 	t.Parallel()
-	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+	eachCodec(t, startRaceServer(t), func(t *testing.T, w *world) {
 		const each, total = 150, 300
 		manual := obj{"autoRead": false} // only messages are pushed
 		writers := map[string]*observer{
@@ -186,7 +186,7 @@ func TestScenario16OneOrder(t *testing.T) {
 
 func TestScenario21LoginDuringBurst(t *testing.T) {
 	t.Parallel()
-	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+	eachCodec(t, startRaceServer(t), func(t *testing.T, w *world) {
 		const total = 900
 		alice := w.online(w.alice, "phone", nil)
 		probe := w.online(w.bob, "probe", obj{"autoRead": false, "recents": "off"})

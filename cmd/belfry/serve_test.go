@@ -109,7 +109,7 @@ func TestAdminTokenFile(t *testing.T) {
 
 // TestDev starts `belfry serve --dev` as a newcomer does and uses what it prints.
 func TestDev(t *testing.T) {
-	bin, err := normalBinary()
+	bin, err := plainBinary()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -132,7 +132,7 @@ func awaitHooks(t *testing.T, what string, ok func() bool) {
 func TestWebhookReceiverFails(t *testing.T) {
 	t.Parallel()
 	r := startHookReceiver(t)
-	s := startServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
+	s := startRaceServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
 		"--webhook-events=message.sent,message.queued,user.online,user.offline", "--webhook-timeout=200ms")
 	alice := s.login(t, "alice", "phone", nil)
 	const each = 10
@@ -173,7 +173,7 @@ func TestWebhooksAreReportedDropped(t *testing.T) {
 	t.Parallel()
 	r := startHookReceiver(t)
 	r.become("away")
-	s := startServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
+	s := startRaceServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
 		"--webhook-events=message.sent,user.online", "--webhook-queue=10", "--webhook-max-age=2s")
 	alice := s.login(t, "alice", "phone", nil)
 	const messages = 30
@@ -198,7 +198,7 @@ func TestQueuedMessagesOutliveTheServer(t *testing.T) {
 	t.Parallel()
 	r := startHookReceiver(t)
 	r.become("away")
-	s := startServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t), "--webhook-events=message.queued")
+	s := startRaceServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t), "--webhook-events=message.queued")
 	alice := s.login(t, "alice", "phone", nil)
 	bob := s.login(t, "bob", "phone", nil)
 	alice.say("u:bob", "he looks")
@@ -247,7 +247,7 @@ func TestQueuedMessagesOutliveTheServer(t *testing.T) {
 func TestBeforeSendReceiverFails(t *testing.T) {
 	t.Parallel()
 	r := startHookReceiver(t)
-	s := startServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
+	s := startRaceServer(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
 		"--webhook-events=message.beforeSend", "--webhook-before-send-timeout=1s")
 	alice := s.login(t, "alice", "phone", nil)
 	alice.say("u:bob", "first")

@@ -11,12 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pb33f/libopenapi"
-	validator "github.com/pb33f/libopenapi-validator"
-	"github.com/pb33f/libopenapi-validator/config"
-	"github.com/pb33f/libopenapi-validator/content"
-	"github.com/pb33f/libopenapi-validator/errors"
-
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -216,22 +210,11 @@ func has(texts ...string) func(*testing.T, []byte) {
 type operationRef struct{ id, method, path string }
 
 // document gives the OpenAPI document as served, and its operations.
-func document(t *testing.T, s *server) (v validator.Validator, operations []operationRef) {
+func document(t *testing.T, s *server) (v *validator, operations []operationRef) {
 	t.Helper()
 	resp, text := s.do(s.request("GET", "/openapi.json", readToken, nil))
 	if resp.StatusCode != 200 {
 		t.Fatalf("/openapi.json: %d %s", resp.StatusCode, text)
-	}
-	doc, err := libopenapi.NewDocument(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, errs := validator.NewValidator(doc, config.WithBodyDecoder(ndjson, content.DecoderFunc(func(in *content.DecodeInput) (any, error) {
-		text, err := io.ReadAll(in.Body)
-		return string(text), err // lines are no one JSON value
-	})))
-	if len(errs) > 0 {
-		t.Fatal(errs)
 	}
 	var paths struct {
 		OpenAPI string `json:"openapi"`
@@ -251,26 +234,14 @@ func document(t *testing.T, s *server) (v validator.Validator, operations []oper
 		}
 	}
 	slices.SortFunc(operations, func(a, b operationRef) int { return cmp.Compare(a.id, b.id) })
-	return v, operations
-}
-
-func report(t *testing.T, errs []*errors.ValidationError) {
-	t.Helper()
-	for _, e := range errs {
-		t.Errorf("%s: %s (%s)", e.ValidationType, e.Message, e.Reason)
-		for _, s := range e.SchemaValidationErrors {
-			t.Errorf("   %s: %s", s.FieldPath, s.Reason)
-		}
-	}
+	return newValidator(t, text), operations
 }
 
 func TestDocument(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	v, operations := document(t, s)
-	if ok, errs := v.ValidateDocument(); !ok {
-		report(t, errs)
-	}
+	v.document(t)
 	if len(operations) < 20 {
 		t.Errorf("the document has %d operations, want 20 or more", len(operations))
 	}
@@ -323,7 +294,7 @@ func (s *server) in(t *testing.T) *server {
 }
 
 // hold makes a call and checks it against the document.
-func (s *server) hold(t *testing.T, v validator.Validator, r *http.Request, status int, check func(*testing.T, []byte)) {
+func (s *server) hold(t *testing.T, v *validator, r *http.Request, status int, check func(*testing.T, []byte)) {
 	t.Helper()
 	var body []byte
 	if r.Body != nil {
@@ -336,8 +307,7 @@ func (s *server) hold(t *testing.T, v validator.Validator, r *http.Request, stat
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	resp.Body = io.NopCloser(bytes.NewReader(text))
-	if ok, errs := v.ValidateHttpRequestResponse(r, resp); !ok {
-		report(t, errs)
+	if !v.exchange(t, r, resp) {
 		t.Logf("answer: %s", text)
 	}
 	if check != nil {

@@ -174,9 +174,8 @@ func TestRefusals(t *testing.T) {
 			continue // no operation
 		}
 		resp.Body = io.NopCloser(bytes.NewReader(text))
-		if ok, errs := v.ValidateHttpResponse(r, resp); !ok {
+		if !v.answer(t, r, resp) {
 			t.Errorf("%s: the answer is not that of the document", name)
-			report(t, errs)
 		}
 	}
 }

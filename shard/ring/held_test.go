@@ -72,7 +72,11 @@ func (s *snapshot) read() error {
 
 // Snapshots are read while appends and evictions go on.
 func TestHeldIsASnapshot(t *testing.T) {
-	for seed := range uint64(3) {
+	seeds := uint64(3)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 4))
 			a := NewArena()
