@@ -103,6 +103,24 @@ func TestImportHoldsTheLimits(t *testing.T) {
 	}
 }
 
+// TestCursorAcksNoLostImport has a limit take what was imported. A cursor is no
+// ack of it either, since it was never pushed.
+func TestCursorAcksNoLostImport(t *testing.T) {
+	b := newBench(t, Limits{OfflineMaxMessages: 3, UserBytes: 400})
+	if r := b.do(&Import{User: "bob", Peer: "alice", Stream: 7, Unread: true, Rows: b.history(1, 5, "")}); r.Code != OK {
+		t.Fatal(r.Err())
+	}
+	cursor := b.login("bob", "phone", "").Cursor
+	b.send("bob", "alice", "what is lost behind this is another run")
+	for n := range 20 {
+		b.send("alice", "bob", fmt.Sprint("live ", n))
+	}
+	b.do(&Login{User: "bob", Device: "phone", AutoRead: true, HasSince: true, Since: cursor})
+	if sync := b.login("bob", "tablet", ""); len(sync.Lost) == 0 || sync.Lost[0].From != 1 {
+		t.Errorf("lost = %+v, want the import from seq 1 on", sync.Lost)
+	}
+}
+
 // TestImportBelowTheCutoff imports what a shortage of memory has already taken.
 func TestImportBelowTheCutoff(t *testing.T) {
 	b := newBench(t, Limits{})

@@ -130,10 +130,6 @@ func (s *State) readThrough(u *user, since uint64, by SessionID) {
 		if c.log.Next()-1 <= c.read {
 			continue
 		}
-		// What was imported was never pushed, and so is not acked by a cursor.
-		if seq, m := c.log.AfterArrival(s.arena, since)-1, u.imported(i); m.row > 0 && seq <= m.seq {
-			continue
-		}
 		// Entries that left the log are older than those it holds. When it
 		// holds none that arrived by then, only runs of lost ones still tell.
 		seq := c.log.AfterArrival(s.arena, since) - 1
@@ -147,6 +143,10 @@ func (s *State) readThrough(u *user, since uint64, by SessionID) {
 			if c.log.Len() == 0 && c.lastArrival <= since {
 				seq = c.log.Next() - 1
 			}
+		}
+		// What was imported was never pushed, and so is not acked by a cursor.
+		if m := u.imported(i); m.row > 0 && seq <= m.seq {
+			continue
 		}
 		s.moveRead(u, i, seq, by)
 	}

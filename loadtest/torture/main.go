@@ -7,14 +7,21 @@
 //
 //	go run ./loadtest/torture -for 30m -seed 1
 //
-// It goes round by round. In a round new users chat in pairs through a proxy,
-// while two lanes of faults happen, one of the process and its disk, one of
-// connections and clocks. The seed decides which, when, and for how long; what
-// the server and its clients are doing then is up to the machine. Each second
-// round leaves the process alive. At the end of a round everything is healed;
-// all that was sent has to arrive and to be in the history that a new device
-// finds; the server, without clients, has to be as small as after the first
-// round. In the end one more kill, and the history of all rounds.
+// It goes round by round. In a round new users chat in pairs through a proxy, and
+// a crowd of others is in groups of all stored kinds: they join and leave, are
+// removed and muted, recall, delete and report; a group is dismissed and made
+// again; an administrator deletes, imports and erases; webhooks go to a receiver
+// that fails in every way. Meanwhile two lanes of faults happen, one of the
+// process and its disk, one of connections and clocks. The seed decides which,
+// when, and for how long; what the server and its clients are doing then is up to
+// the machine. Each second round leaves the process alive.
+//
+// At the end of a round everything is healed; all that was sent has to arrive and
+// to be in the history that a new device finds, as far as it is a member's to see
+// and nobody took it away; unread is what follows from that; message.queued has
+// told of all that was stored for who was away; the server, without clients, has
+// to be as small as after the first round. In the end one more kill, and the
+// history of all rounds.
 //
 // The data lie on a tmpfs that is shrunk to fill it: see package smalldisk. The
 // exit code is 1 after a violation; the server's log is kept then. The server is
@@ -120,6 +127,10 @@ func (r *report) print(out io.Writer) {
 		fmt.Fprintf(w, "%s\t%d\n", k, r.Events[k])
 	}
 	fmt.Fprintf(w, "messages\t%d\n", r.Sent)
+	fmt.Fprintf(w, "messages of groups and to who is away\t%d\n", r.Groups.Sent)
+	fmt.Fprintf(w, "recalls, deletions, mutes, stays, lives\t%d\n", r.Groups.Changes)
+	fmt.Fprintf(w, "message.queued\t%d\n", r.Groups.Queued)
+	fmt.Fprintf(w, "imports, users erased\t%d, %d\n", r.Groups.Imports, r.Groups.Erased)
 	fmt.Fprintf(w, "reconnects\t%d\n", r.Reconnects)
 	fmt.Fprintf(w, "pushed again\t%d\n", r.Repeated)
 	for _, code := range slices.Sorted(maps.Keys(r.Refused)) {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ const adminToken = "admin-token-of-the-torture"
 type server struct {
 	bin, dir, data, raftLog string
 	log                     *os.File
+	hooks                   string      // URL of the webhooks' receiver; "" = none
 	fail                    func(error) // told when the process ends by itself
 
 	mu            sync.Mutex
@@ -61,6 +63,7 @@ func newServer(bin, dir, data, raftLog string, fail func(error)) (*server, error
 	s := &server{bin: bin, dir: dir, data: data, raftLog: raftLog, log: log, fail: fail, listen: "127.0.0.1:0", admin: "127.0.0.1:0"}
 	return s, errors.Join(
 		os.WriteFile(filepath.Join(dir, "auth.secret"), secret, 0o600),
+		os.WriteFile(filepath.Join(dir, "webhook.secret"), []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"), 0o600),
 		os.WriteFile(filepath.Join(dir, "admin.tokens"), []byte(adminToken+"\n"), 0o600))
 }
 
@@ -80,9 +83,14 @@ func (s *server) start() error {
 		"--shards", strconv.Itoa(shards), "--disk-reserve", "0",
 		"--idle-timeout", idleTimeout.String(), "--ack-timeout", "3s", "--write-timeout", "2s",
 		"--frame-rate", "0", "--login-rate", "0", "--new-conversations", "0",
+		"--group-rate", "0", "--group-bytes", "1GiB", "--max-owned-groups", "0", "--recents", "1000",
 		// Beyond what a run sends, so that nothing leaves but by a fault.
 		"--user-bytes", "1GiB", "--offline-max-messages", "1000000", "--offline-max-bytes", "1GiB",
 	)
+	if s.hooks != "" {
+		cmd.Args = append(cmd.Args, "--webhook-url", s.hooks, "--webhook-secret-file", filepath.Join(s.dir, "webhook.secret"),
+			"--webhook-events", "message.queued,group.joined,group.left,group.removed", "--webhook-timeout", "1s")
+	}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "BELFRY_") {
 			cmd.Env = append(cmd.Env, e)
@@ -198,29 +206,41 @@ func (s *server) token(user string) (string, error) {
 // call makes one request to the operations listener. generation is that of the
 // process asked.
 func (s *server) call(ctx context.Context, method, path string) (body []byte, generation int, err error) {
+	generation = s.current()
+	status, body, err := s.request(ctx, method, path, "", nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	if status/100 != 2 {
+		return nil, 0, fmt.Errorf("%s %s: %d: %s", method, path, status, body)
+	}
+	return body, generation, nil
+}
+
+// request makes one request to the operations listener, with a body of some
+// content type.
+func (s *server) request(ctx context.Context, method, path, kind string, body []byte) (status int, answer []byte, err error) {
 	s.mu.Lock()
-	admin, generation := s.admin, s.generation
+	admin := s.admin
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+admin+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+admin+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, 0, err
+		return 0, nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+adminToken)
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, 0, err
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	if body, err = io.ReadAll(resp.Body); err != nil {
-		return nil, 0, err
-	}
-	if resp.StatusCode/100 != 2 {
-		return nil, 0, fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, body)
-	}
-	return body, generation, nil
+	answer, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, answer, err
 }
 
 // metrics gives all samples, summed over their labels.

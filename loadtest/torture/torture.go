@@ -43,6 +43,7 @@ type report struct {
 	Events     map[kind]int
 	Rounds     int
 	Sent       int64
+	Groups     groupsReport
 	Reconnects int64
 	Repeated   int64
 	Refused    map[string]int64
@@ -51,6 +52,15 @@ type report struct {
 	First      footprint
 	Last       footprint
 	Violations []string
+}
+
+// A groupsReport is what the crowds did.
+type groupsReport struct {
+	Sent    int64 // to groups, and to who is away
+	Changes int64 // recalls, deletions, mutes, stays, lives
+	Queued  int64 // message.queued, each once
+	Imports int
+	Erased  int
 }
 
 // maxViolations bounds those that are kept: a run ends with the round that has
@@ -63,6 +73,7 @@ type torture struct {
 	server *server
 	disk   *smalldisk.Disk
 	proxy  *proxy
+	hooks  *receiver
 	began  time.Time
 
 	mu     sync.Mutex // guards report, and the lines of Out
@@ -71,6 +82,7 @@ type torture struct {
 
 	baseline *footprint
 	clients  []*loadtest.Client // of all rounds
+	crowds   []*crowd           // of all rounds
 }
 
 // run tortures a server. The error says why there is no report; violations are
@@ -93,6 +105,11 @@ func run(ctx context.Context, c config) (*report, error) {
 		return nil, err
 	}
 	defer t.server.log.Close()
+	if t.hooks, err = newReceiver(t.violated); err != nil {
+		return nil, err
+	}
+	defer t.hooks.become("away")
+	t.server.hooks = t.hooks.url()
 	if err := t.server.start(); err != nil {
 		return nil, err
 	}
@@ -182,6 +199,12 @@ func (t *torture) round(ctx context.Context, n int, length time.Duration) error 
 	network := plan(seeded(1), networkKinds, length)
 	t.printf("round %d, seed %d: %d faults of process and disk, %d of connections and clocks", n+1, t.Seed, len(process), len(network))
 
+	crowd, err := newCrowd(ctx, t, codec, fmt.Sprintf("c%d-", n+1), seeded(4))
+	if err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
+	defer crowd.close()
+	t.hooks.listen(crowd.queued)
 	var clients []*loadtest.Client
 	report, err := loadtest.Pairs(ctx, loadtest.PairsConfig{
 		Config: loadtest.Config{
@@ -195,9 +218,20 @@ func (t *torture) round(ctx context.Context, n int, length time.Duration) error 
 			var lanes sync.WaitGroup
 			lanes.Go(func() { t.lane(ctx, process, seeded(2)) })
 			lanes.Go(func() { t.lane(ctx, network, seeded(3)) })
+			lanes.Go(func() {
+				// The longer an event has failed, the later it is tried again.
+				ctx, well := context.WithTimeout(ctx, length*3/5)
+				defer well()
+				t.hooks.misbehave(ctx, seeded(5))
+			})
 			lanes.Wait()
 			if ctx.Err() == nil {
 				t.awaitClients(ctx, cs)
+			}
+			if ctx.Err() == nil {
+				if err := crowd.settle(ctx); err != nil && ctx.Err() == nil {
+					t.violated(err)
+				}
 			}
 		},
 	})
@@ -220,6 +254,8 @@ func (t *torture) round(ctx context.Context, n int, length time.Duration) error 
 		return context.Cause(ctx)
 	}
 	t.clients = append(t.clients, clients...)
+	t.crowds = append(t.crowds, crowd)
+	crowd.close()
 	if err := t.server.awaitGone(ctx); err != nil {
 		return err
 	}
@@ -227,7 +263,12 @@ func (t *torture) round(ctx context.Context, n int, length time.Duration) error 
 	if err := t.readBack(ctx, clients, fmt.Sprintf("fresh-%d", n)); err != nil {
 		return err
 	}
+	crowd.check(ctx, fmt.Sprintf("fresh-%d", n))
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	t.printf("round %d: %d messages, each once, in order and in history; %d reconnects", n+1, report.Sent, report.Reconnects)
+	crowd.count()
 	return t.measure(ctx)
 }
 
@@ -242,6 +283,11 @@ func (t *torture) last(ctx context.Context) error {
 	}
 	if err := t.readBack(ctx, t.clients, "last"); err != nil {
 		return err
+	}
+	for _, c := range t.crowds {
+		if c.check(ctx, "last"); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
 	t.printf("all %d messages are there after a last kill", t.report.Sent)
 	return t.scanLog()
@@ -300,6 +346,10 @@ func (t *torture) readBack(ctx context.Context, clients []*loadtest.Client, devi
 // measure compares the server's footprint with the first.
 func (t *torture) measure(ctx context.Context) error {
 	if err := t.server.awaitGone(ctx); err != nil {
+		return err
+	}
+	// Connections to the webhooks' receiver are kept for a while, more or fewer.
+	if err := errors.Join(t.hooks.become("away"), t.hooks.become("")); err != nil {
 		return err
 	}
 	var f footprint

@@ -68,6 +68,9 @@ func TestTorture(t *testing.T) {
 	if r.Sent == 0 || r.Reconnects == 0 || len(r.Logins) == 0 {
 		t.Errorf("report = %+v, want messages, reconnects and logins", r)
 	}
+	if g := r.Groups; g.Sent == 0 || g.Changes == 0 || g.Queued == 0 || g.Imports == 0 || g.Erased == 0 {
+		t.Errorf("groups: %+v, want something of each", g)
+	}
 	if t.Failed() {
 		log, err := os.ReadFile(filepath.Join(c.Dir, "server.log"))
 		t.Logf("the server's log (%v):\n%s", err, log[max(0, len(log)-64<<10):])

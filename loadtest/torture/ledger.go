@@ -1,0 +1,163 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// What must and what may be seen of a crowd follows from a counter that stamps
+// the begin and the end of every request: a message whose send began after the
+// reply to a join, and was answered before the leaving began, must arrive; one
+// that was answered before the join began, or begun after the leaving ended, must
+// not. All times here are that counter's; 0 is not yet. The crowd's mutex guards
+// all of it.
+
+// A team is one group of a crowd.
+type team struct {
+	id      string
+	kind    string // of its present life
+	remade  bool   // it is dismissed and made again
+	sends   []*sent
+	byCID   map[string]*sent
+	bySeq   map[uint64]*sent
+	newest  uint64 // the highest of them
+	takes   []*take
+	mutes   map[string][]*span // user → when he was muted
+	members map[string][]*stay // user → his stays
+	reads   map[string]uint64  // user → highest seq that he reported or sent
+}
+
+func newTeam(id, kind string) *team {
+	return &team{
+		id: id, kind: kind, byCID: map[string]*sent{}, bySeq: map[uint64]*sent{},
+		mutes: map[string][]*span{}, members: map[string][]*stay{}, reads: map[string]uint64{},
+	}
+}
+
+// counts tells whether its members have a number of unread messages.
+func (g *team) counts() bool { return g.kind != protocol.KindChatroom }
+
+// A sent is a message, from its first attempt on.
+type sent struct {
+	from, cid       string
+	body            []byte
+	begun, answered int64
+	refused         bool // the answer: it is stored nowhere
+	seq             uint64
+	id              protocol.ID
+	time            int64
+}
+
+func (s *sent) String() string { return fmt.Sprintf("seq %d (%s of %s)", s.seq, s.cid, s.from) }
+
+// A span is what lasts for a while: it holds for sure from sure to ending, and
+// not before begun nor after ended.
+type span struct{ begun, sure, ending, ended int64 }
+
+// A stay is one membership of a user: begun and ended with their requests, sure
+// and ending with the replies.
+type stay struct {
+	span
+	// heard: the phone's session has been told of this stay, so that cursors are
+	// no longer those of the stay before.
+	heard bool
+	// told: the phone has been told that it is over.
+	told bool
+	// unsure: a session ended where what it missed cannot be had any more.
+	unsure bool
+}
+
+func (m *stay) must(s *sent) bool {
+	return !m.unsure && m.sure != 0 && s.answered != 0 && s.begun > m.sure && (m.ending == 0 || s.answered < m.ending)
+}
+
+// may tells whether what s was can have come in the span.
+func (m *span) may(s *sent) bool {
+	return (s.answered == 0 || s.answered > m.begun) && (m.ended == 0 || s.begun < m.ended)
+}
+
+// A take takes messages away: those of a sender up to its time, or one.
+type take struct {
+	begun, ended int64
+	sender       string
+	seq          uint64
+	only         string // the user who hides it from himself; "" = from all
+	silent       bool
+	reason       string
+}
+
+func (t *take) concerns(s *sent, user string) bool {
+	return (t.only == "" || t.only == user) && (t.seq != 0 && t.seq == s.seq || t.seq == 0 && t.sender == s.from)
+}
+
+// gone tells whether s must be, or may be, gone for a user, and for which
+// reasons. told says that he must have been told of it if he had it.
+func (g *team) gone(s *sent, user string) (sure, told bool, reasons []string) {
+	silent := false // then what comes after it may tell nobody
+	for _, t := range g.takes {
+		if !t.concerns(s, user) || t.ended != 0 && s.begun > t.ended {
+			continue
+		}
+		reasons = append(reasons, t.reason)
+		silent = silent || t.silent
+		if t.ended != 0 && s.answered != 0 && s.answered < t.begun {
+			sure, told = true, true
+		}
+	}
+	return sure, told && !silent, reasons
+}
+
+// goneBefore tells whether s was gone for a user for sure at a time.
+func (g *team) goneBefore(s *sent, user string, at int64) bool {
+	return slices.ContainsFunc(g.takes, func(t *take) bool {
+		return t.concerns(s, user) && t.ended != 0 && t.ended < at && s.answered != 0 && s.answered < t.begun
+	})
+}
+
+// present is the stay that has not ended, nil if none.
+func (g *team) present(user string) *stay {
+	if stays := g.members[user]; len(stays) > 0 && stays[len(stays)-1].ended == 0 {
+		return stays[len(stays)-1]
+	}
+	return nil
+}
+
+// witness compares what somebody has seen of a message with what was sent and
+// with what others have seen.
+func (g *team) witness(m *protocol.Message) (*sent, error) {
+	s := g.byCID[string(m.CID)]
+	switch {
+	case s == nil || s.from != m.From:
+		return nil, violated("%s: seq %d is %q from %s, which nobody sent", g.id, m.Seq, m.CID, m.From)
+	case s.refused:
+		return nil, violated("%s: seq %d is %q from %s, which was refused", g.id, m.Seq, m.CID, m.From)
+	case !bytes.Equal(s.body, m.Body):
+		return nil, violated("%s: %v has body %x, was sent with %x", g.id, s, m.Body, s.body)
+	}
+	return s, g.place(s, m.Seq, m.ID, m.Time)
+}
+
+// place notes where s is stored.
+func (g *team) place(s *sent, seq uint64, id protocol.ID, time int64) error {
+	if other := g.bySeq[seq]; other != nil && other != s {
+		return violated("%s: seq %d is %v and %v", g.id, seq, s, other)
+	}
+	// What is sent once more in another life of the group is stored once more.
+	if again := g.remade && g.bySeq[seq] == nil; s.seq == 0 || again {
+		s.seq, s.id, s.time = seq, id, time
+		g.bySeq[seq] = s
+		g.newest = max(g.newest, seq)
+	}
+	if s.seq != seq && g.remade {
+		return nil
+	}
+	if s.seq != seq || s.id != id || s.time != time {
+		return violated("%s: %v has id %v and time %d, and also seq %d, id %v, time %d", g.id, s, s.id, s.time, seq, id, time)
+	}
+	return nil
+}

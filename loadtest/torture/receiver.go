@@ -1,0 +1,124 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A receiver takes webhooks, and fails in every way now and then. Events go to
+// take, until whose answer they are not acknowledged.
+type receiver struct {
+	address string
+	fail    func(error)
+
+	mu     sync.Mutex
+	server *http.Server // nil while it is away
+	fault  string       // what it does instead of answering; "" = it is well
+	take   func(user, conv string, m *queuedMessage) error
+}
+
+// A queuedMessage is the message of a message.queued.
+type queuedMessage struct {
+	ID, From, CID string
+	Seq           uint64
+	Body          json.RawMessage
+}
+
+func newReceiver(fail func(error)) (*receiver, error) {
+	r := &receiver{address: "127.0.0.1:0", fail: fail}
+	return r, r.become("")
+}
+
+func (r *receiver) url() string { return "http://" + r.address + "/" }
+
+// become changes what the receiver does from now on.
+func (r *receiver) become(fault string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fault = fault
+	switch {
+	case fault == "away" && r.server != nil:
+		r.server.Close()
+		r.server = nil
+	case fault != "away" && r.server == nil:
+		listener, err := net.Listen("tcp", r.address)
+		if err != nil {
+			return fmt.Errorf("webhook's receiver: %w", err)
+		}
+		r.address = listener.Addr().String()
+		r.server = &http.Server{Handler: r}
+		go r.server.Serve(listener)
+	}
+	return nil
+}
+
+// listen has events go to take from now on.
+func (r *receiver) listen(take func(user, conv string, m *queuedMessage) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.take = take
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return // the server was killed
+	}
+	r.mu.Lock()
+	fault, take := r.fault, r.take
+	r.mu.Unlock()
+	switch fault {
+	case "hang":
+		<-req.Context().Done()
+	case "error":
+		w.WriteHeader(http.StatusInternalServerError)
+	case "late": // it takes the event, and the answer is lost
+		r.event(body, take)
+		panic(http.ErrAbortHandler)
+	default:
+		r.event(body, take)
+	}
+}
+
+func (r *receiver) event(body []byte, take func(user, conv string, m *queuedMessage) error) {
+	var event struct {
+		Type string
+		Data struct {
+			User, Conv string
+			Message    queuedMessage
+		}
+	}
+	if err := json.Unmarshal(body, &event); err != nil {
+		r.fail(fmt.Errorf("webhook %s: %w", body, err))
+		return
+	}
+	if event.Type != "message.queued" || take == nil {
+		return
+	}
+	if err := take(event.Data.User, event.Data.Conv, &event.Data.Message); err != nil {
+		r.fail(err)
+	}
+}
+
+// misbehave has the receiver come and go until ctx ends; then it is well.
+func (r *receiver) misbehave(ctx context.Context, rng *rand.Rand) {
+	faults := []string{"", "hang", "", "error", "", "late", "", "away"}
+	for ctx.Err() == nil {
+		if err := r.become(faults[rng.IntN(len(faults))]); err != nil {
+			r.fail(err)
+		}
+		sleep(ctx, time.Duration(200+rng.IntN(1500))*time.Millisecond)
+	}
+	if err := r.become(""); err != nil {
+		r.fail(err)
+	}
+}
