@@ -176,6 +176,9 @@ type Gateway struct {
 
 	logins    *keyedLimit // by user
 	makings   *keyedLimit // of groups, by user
+	searches  *keyedLimit // requests that cost the store as much as a login, by user
+	changes   *keyedLimit // of groups that their members are told of, by user
+	strangers *keyedLimit // users of whom nothing is kept yet, by who adds them
 	addresses *addressLimit
 	pumpers   pumpers
 	feeds     feeds
@@ -204,6 +207,9 @@ func New(c Config) (*Gateway, error) {
 		registry:  c.Registry,
 		logins:    newKeyedLimit(rate.Limit(c.LoginRate), c.LoginBurst),
 		makings:   newKeyedLimit(rate.Limit(float64(makingsPerOwned*c.MaxOwnedGroups)/time.Hour.Seconds()), makingsPerOwned*c.MaxOwnedGroups),
+		searches:  newKeyedLimit(rate.Limit(c.LoginRate), c.LoginBurst),
+		changes:   newKeyedLimit(changesPerSecond, changesBurst),
+		strangers: newKeyedLimit(rate.Limit(strangersPerHour/time.Hour.Seconds()), strangersBurst),
 		addresses: newAddressLimit(c.AddressConnections, c.AddressRate),
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
 // A frameLimit bounds what one connection sends. It belongs to the read loop.
@@ -62,6 +64,34 @@ func takeToken(l *rate.Limiter) (wait time.Duration, ok bool) {
 	}
 	r.Cancel()
 	return wait, false
+}
+
+const (
+	// changesPerSecond and changesBurst bound what a user changes of groups: all
+	// who are connected are told of each.
+	changesPerSecond = 20
+	changesBurst     = 1000
+	// strangersPerHour and strangersBurst bound the names that a user adds to groups
+	// of which nothing is kept yet: from then on something is, for good.
+	strangersPerHour = 2000
+	strangersBurst   = 10_000
+)
+
+// maySearch refuses a user's requests that walk over much, when there are many.
+func (s *session) maySearch() error {
+	if wait, ok := s.gateway.searches.take(string(s.user)); !ok {
+		return &refusal{protocol.CodeRateLimited, "too many requests of this kind", wait}
+	}
+	return nil
+}
+
+// mayChange refuses what all members of a group would be told, when it comes too
+// often.
+func (s *session) mayChange() error {
+	if wait, ok := s.gateway.changes.take(string(s.user)); !ok {
+		return &refusal{protocol.CodeRateLimited, "group: you change too much", wait}
+	}
+	return nil
 }
 
 // maxBuckets bounds the limiters kept for users and addresses. Past it those

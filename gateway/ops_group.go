@@ -139,6 +139,9 @@ func (s *session) joinGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
+	if err := s.mayChange(); err != nil {
+		return err
+	}
 	cmd := &shard.JoinGroup{Group: shard.GroupID(args.Group), User: s.user, Message: args.Message}
 	change, again := s.change(r, cmd)
 	if again {
@@ -172,6 +175,9 @@ func (s *session) leaveGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
+	if err := s.mayChange(); err != nil {
+		return err
+	}
 	cmd := &shard.LeaveGroup{Group: shard.GroupID(args.Group), User: s.user}
 	change, again := s.change(r, cmd)
 	if again {
@@ -190,6 +196,9 @@ func (s *session) dismissGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
+	if err := s.mayChange(); err != nil {
+		return err
+	}
 	s.proposeChange(r, &shard.DismissGroup{Group: shard.GroupID(args.Group), By: s.user})
 	return nil
 }
@@ -197,6 +206,9 @@ func (s *session) dismissGroup(r request) error {
 func (s *session) answerJoin(r request) error {
 	var args protocol.AnswerJoinArgs
 	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	if err := s.mayChange(); err != nil {
 		return err
 	}
 	cmd := &shard.AnswerJoin{Group: shard.GroupID(args.Group), By: s.user, User: shard.UserID(args.User), Accept: args.Accept}
@@ -216,6 +228,9 @@ func (s *session) answerJoin(r request) error {
 func (s *session) setGroup(r request) error {
 	var args protocol.SetGroupArgs
 	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	if err := s.mayChange(); err != nil {
 		return err
 	}
 	cmd := &shard.SetGroup{
@@ -271,6 +286,9 @@ func (s *session) getGroup(r request) error {
 
 func (s *session) getGroups(r request) error {
 	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
+		return err
+	}
+	if err := s.maySearch(); err != nil {
 		return err
 	}
 	ctx, cancel := s.requestContext()
