@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -19,8 +20,13 @@ func (g *Gateway) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", g.healthz)
 	mux.HandleFunc("GET /readyz", g.readyz)
-	mux.Handle("/metrics", g.RequireAdmin(operations))
-	mux.Handle("/debug/pprof/", g.RequireAdmin(operations))
+	guarded := g.RequireAdmin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A profile takes as long as its request says, whatever the server allows.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+		operations.ServeHTTP(w, r)
+	}))
+	mux.Handle("/metrics", guarded)
+	mux.Handle("/debug/pprof/", guarded)
 	if g.config.Administration != nil {
 		mux.Handle("/", g.config.Administration)
 	}

@@ -86,6 +86,8 @@ type Config struct {
 	FrameBurst         int // default 5000
 	LoginRate          int // logins per second and user; default 20, negative = off
 	LoginBurst         int // default 100
+	GroupChangeRate    int // changes of groups per second and user; default 20, negative = off
+	GroupChangeBurst   int // default 1000
 	AddressConnections int // open connections of one address; 0 = off
 	AddressRate        int // new connections per second and address; 0 = off
 
@@ -116,6 +118,8 @@ func (c *Config) fill() error {
 		{"FrameBurst", &c.FrameBurst, 5000, false},
 		{"LoginRate", &c.LoginRate, 20, true},
 		{"LoginBurst", &c.LoginBurst, 100, false},
+		{"GroupChangeRate", &c.GroupChangeRate, 20, true},
+		{"GroupChangeBurst", &c.GroupChangeBurst, 1000, false},
 		{"AddressConnections", &c.AddressConnections, 0, true},
 		{"AddressRate", &c.AddressRate, 0, true},
 	} {
@@ -177,6 +181,9 @@ type Gateway struct {
 	logins    *keyedLimit // by user
 	makings   *keyedLimit // of groups, by user
 	comings   comings     // of users to groups
+	searches  *keyedLimit // requests that cost the store as much as a login, by user
+	changes   *keyedLimit // of groups that their members are told of, by user
+	strangers *keyedLimit // users of whom nothing is kept yet, by who adds them
 	addresses *addressLimit
 	pumpers   pumpers
 	feeds     feeds
@@ -205,6 +212,9 @@ func New(c Config) (*Gateway, error) {
 		registry:  c.Registry,
 		logins:    newKeyedLimit(rate.Limit(c.LoginRate), c.LoginBurst),
 		makings:   newKeyedLimit(rate.Limit(float64(makingsPerOwned*c.MaxOwnedGroups)/time.Hour.Seconds()), makingsPerOwned*c.MaxOwnedGroups),
+		searches:  newKeyedLimit(rate.Limit(searchRate*c.LoginRate), searchBurst*c.LoginBurst),
+		changes:   newKeyedLimit(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
+		strangers: newKeyedLimit(rate.Limit(float64(strangerRate*c.GroupChangeRate)/time.Hour.Seconds()), strangerBurst*c.GroupChangeBurst),
 		addresses: newAddressLimit(c.AddressConnections, c.AddressRate),
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),

@@ -210,7 +210,7 @@ func (s *testStore) Standings(asker shard.UserID, users []shard.UserID) []raftst
 	standings := make([]raftstore.Standing, len(users))
 	for i, user := range users {
 		joined, owned := s.state.GroupCounts(user)
-		standings[i] = raftstore.Standing{Exists: s.state.Exists(user), Blocks: s.state.Blocks(user, asker), Joined: joined, Owned: owned}
+		standings[i] = raftstore.Standing{Known: s.state.Known(user), Exists: s.state.Exists(user), Blocks: s.state.Blocks(user, asker), Joined: joined, Owned: owned}
 		if s.down || user == s.away {
 			standings[i] = raftstore.Standing{Err: raftstore.ErrUnavailable}
 		}

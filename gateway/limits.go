@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
 // A frameLimit bounds what one connection sends. It belongs to the read loop.
@@ -62,6 +64,36 @@ func takeToken(l *rate.Limiter) (wait time.Duration, ok bool) {
 	}
 	r.Cancel()
 	return wait, false
+}
+
+const (
+	// searchRate and searchBurst are how many requests a user may make that walk
+	// over all he has, for each login that he may: a login does that and more.
+	searchRate  = 5
+	searchBurst = 20
+	// strangerRate is how many users of whom nothing is kept yet a user may add to
+	// groups in an hour, for each change of groups that he may make in a second,
+	// and strangerBurst for each of a burst: something is kept of them from then
+	// on, for good.
+	strangerRate  = 100
+	strangerBurst = 50
+)
+
+// maySearch refuses a user's requests that walk over much, when there are many.
+func (s *session) maySearch() error {
+	if wait, ok := s.gateway.searches.take(string(s.user)); !ok {
+		return &refusal{protocol.CodeRateLimited, "too many requests of this kind", wait}
+	}
+	return nil
+}
+
+// mayChange refuses what all members of a group would be told, when it comes too
+// often.
+func (s *session) mayChange() error {
+	if wait, ok := s.gateway.changes.take(string(s.user)); !ok {
+		return &refusal{protocol.CodeRateLimited, "group: you change too much", wait}
+	}
+	return nil
 }
 
 // maxBuckets bounds the limiters kept for users and addresses. Past it those

@@ -140,6 +140,9 @@ func (s *session) joinGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
+	if err := s.mayChange(); err != nil {
+		return err
+	}
 	cmd := &shard.JoinGroup{Group: shard.GroupID(args.Group), User: s.user, Message: args.Message}
 	change, again := s.change(r, cmd)
 	if again {
@@ -173,6 +176,9 @@ func (s *session) leaveGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
+	if err := s.mayChange(); err != nil {
+		return err
+	}
 	cmd := &shard.LeaveGroup{Group: shard.GroupID(args.Group), User: s.user}
 	change, again := s.change(r, cmd)
 	if again {
@@ -191,6 +197,9 @@ func (s *session) dismissGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
+	if err := s.mayChange(); err != nil {
+		return err
+	}
 	s.proposeChange(r, &shard.DismissGroup{Group: shard.GroupID(args.Group), By: s.user})
 	return nil
 }
@@ -198,6 +207,9 @@ func (s *session) dismissGroup(r request) error {
 func (s *session) answerJoin(r request) error {
 	var args protocol.AnswerJoinArgs
 	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	if err := s.mayChange(); err != nil {
 		return err
 	}
 	cmd := &shard.AnswerJoin{Group: shard.GroupID(args.Group), By: s.user, User: shard.UserID(args.User), Accept: args.Accept}
@@ -217,6 +229,9 @@ func (s *session) answerJoin(r request) error {
 func (s *session) setGroup(r request) error {
 	var args protocol.SetGroupArgs
 	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	if err := s.mayChange(); err != nil {
 		return err
 	}
 	cmd := &shard.SetGroup{
@@ -272,6 +287,9 @@ func (s *session) getGroup(r request) error {
 
 func (s *session) getGroups(r request) error {
 	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
+		return err
+	}
+	if err := s.maySearch(); err != nil {
 		return err
 	}
 	ctx, cancel := s.requestContext()

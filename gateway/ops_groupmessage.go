@@ -74,6 +74,9 @@ func (s *session) readGroup(r request, args *protocol.ReadReportArgs) error {
 }
 
 func (s *session) recallGroup(r request, args *protocol.RecallArgs) error {
+	if err := s.mayChange(); err != nil {
+		return err
+	}
 	group, err := s.storedGroup(args.Conv)
 	if err != nil {
 		return err

@@ -47,6 +47,9 @@ func (s *session) getRecents(r request) error {
 	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
 		return err
 	}
+	if err := s.maySearch(); err != nil {
+		return err
+	}
 	ctx, cancel := s.requestContext()
 	defer cancel()
 	conversations, last, err := s.gateway.backend.Recents(ctx, s.user)

@@ -11,6 +11,9 @@ func (s *session) addMembers(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
+	if err := s.mayChange(); err != nil {
+		return err
+	}
 	cmd := &shard.AddMembers{Group: shard.GroupID(args.Group), By: s.user, Users: userIDs(args.Users)}
 	change, again := s.change(r, cmd)
 	if again {
@@ -35,6 +38,9 @@ func (s *session) removeMembers(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
+	if err := s.mayChange(); err != nil {
+		return err
+	}
 	cmd := &shard.RemoveMembers{Group: shard.GroupID(args.Group), By: s.user, Users: userIDs(args.Users)}
 	change, again := s.change(r, cmd)
 	if again {
@@ -52,6 +58,9 @@ func (s *session) removeMembers(r request) error {
 func (s *session) setMember(r request) error {
 	var args protocol.SetMemberArgs
 	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	if err := s.mayChange(); err != nil {
 		return err
 	}
 	s.proposeChange(r, &shard.SetMember{
@@ -137,6 +146,11 @@ func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *rafts
 	if full != nil && group != "" {
 		if info, _, err := s.gateway.backend.Group(group, user); err == nil && info.Role != shard.RoleNone {
 			return nil // he is there already
+		}
+	}
+	if full == nil && !standing.Known {
+		if wait, ok := s.gateway.strangers.take(string(s.user)); !ok {
+			return &refusal{protocol.CodeRateLimited, "users: you have added too many new ones", wait}
 		}
 	}
 	return full

@@ -35,6 +35,11 @@ func (s *session) send(r request) error {
 	if err := args.Decode(r.Args, s.gateway.config.MaxBody); err != nil {
 		return err
 	}
+	if args.Retry { // the store looks through all of the history
+		if err := s.maySearch(); err != nil {
+			return err
+		}
+	}
 	if s.gateway.config.Hooks.wants(webhook.MessageBeforeSend) {
 		s.hold(r, &args)
 		return nil

@@ -95,7 +95,7 @@ func TestGroupOfSeveralShards(t *testing.T) {
 			wantGroups(t, s, alice, group)
 			wantGroups(t, s, bob, group)
 			wantGroups(t, s, carol, group)
-			want := []Standing{{Joined: 1, Owned: 1}, {Joined: 1}, {}, {Joined: 1}}
+			want := []Standing{{Known: true, Joined: 1, Owned: 1}, {Known: true, Joined: 1}, {}, {Known: true, Joined: 1}}
 			if got := s.Standings("", []shard.UserID{alice, bob, "nobody", carol}); !slices.Equal(got, want) {
 				t.Errorf("Standings = %v, want %v", got, want)
 			}

@@ -141,7 +141,7 @@ func TestStandings(t *testing.T) {
 	login(t, s, bob, "phone", &ear{})
 	block(t, s, bob, alice)
 	users := []shard.UserID{bob, alice}
-	if got := s.Standings(alice, users); got[0] != (Standing{Exists: true, Blocks: true}) || got[1] != (Standing{}) {
+	if got := s.Standings(alice, users); got[0] != (Standing{Known: true, Exists: true, Blocks: true}) || got[1] != (Standing{Known: true}) {
 		t.Errorf("Standings = %+v, want bob there and blocking", got)
 	}
 	if got := s.Standings("", users); got[0].Blocks {

@@ -5,6 +5,7 @@ import "github.com/belfry-im/belfry/shard"
 // A Standing is what a user's shard knows of him that matters before he comes to
 // a group, as far as it has heard.
 type Standing struct {
+	Known  bool  // something is kept of him already
 	Exists bool  // the account has logged in before
 	Blocks bool  // he has blocked who asks
 	Joined int   // groups that he is a member of
@@ -45,5 +46,5 @@ func standingOf(st *shard.State, asker, user shard.UserID) Standing {
 		return Standing{Err: errMoving}
 	}
 	joined, owned := st.GroupCounts(user)
-	return Standing{Exists: st.Exists(user), Blocks: st.Blocks(user, asker), Joined: joined, Owned: owned}
+	return Standing{Known: st.Known(user), Exists: st.Exists(user), Blocks: st.Blocks(user, asker), Joined: joined, Owned: owned}
 }

@@ -158,7 +158,7 @@ func (s *State) applyExpire(c *Expire) {
 		}
 		for number := range sl.users.all {
 			u := s.user(number)
-			if s.sentDue(u, sent) || s.isDue(u) || u.team != nil && s.teamDue(u.team) || u.staleTeam(s.now) >= 0 { // others need not be saved for a snapshot
+			if s.sentDue(u, sent) || s.isDue(u) || u.team != nil && s.teamDue(u.team) || u.hasStaleTeam(s.now) { // others need not be saved for a snapshot
 				s.save(u)
 				s.purgeDue(u)
 				s.forgetSent(u, sent)

@@ -65,6 +65,7 @@ type coldConv struct {
 	aged      uint64 // entries up to here are too old for the queue
 	soonest   int64  // ms, not after the first end of a ttl in the queue; 0 = none has one
 	queueHead uint64 // arrival number of the queue's oldest message; 0 = not looked up
+	reported  uint64 // up to this seq the peer has his receipts
 }
 
 var noCold coldConv // never written

@@ -44,7 +44,7 @@ func (s *State) deliver(sl *slot, l *Letter, r *Result) {
 			s.receive(u, i, l)
 		}
 	case LetterRecall:
-		s.recallIncoming(u, i, l.Seq)
+		s.recallIncoming(u, i, l.Seq, l.Time)
 	case LetterReceipt:
 		if seq := min(l.Seq, c.log.Next()-1); seq > u.cold(c).peerRead {
 			at := s.change(u, i)
@@ -81,16 +81,21 @@ func (s *State) receive(u *user, i int, l *Letter) {
 	s.enforce(u)
 }
 
-// recallIncoming marks the message that has seq in the peer's view.
-func (s *State) recallIncoming(u *user, i int, peerSeq uint64) {
+// recallIncoming marks the message that has seq in the peer's view, and a time
+// there that is no later than here.
+func (s *State) recallIncoming(u *user, i int, peerSeq uint64, at int64) {
 	c := &u.convs.items[i]
+	from := c.log.SinceTime(s.arena, at)
+	if from == c.log.Next() {
+		from = 0 // letters of earlier programs have the time of the recall
+	}
 	var e ring.Entry
-	for cur := c.log.Descend(s.arena, c.log.Next()); cur.Next(&e); {
-		if e.Flags&ring.Own != 0 || e.Peer == 0 || e.Peer > peerSeq { // 0: imported here alone
+	for cur := c.log.Ascend(s.arena, from); cur.NextHeader(&e) > 0; {
+		if e.Flags&ring.Own != 0 || e.Peer < peerSeq { // 0: imported here alone
 			continue
 		}
-		if e.Peer == peerSeq && s.hiddenBy(u, c, &e, s.now) == gapNone {
-			s.mark(u, i, &e, gapRecalled, 0)
+		if e.Peer == peerSeq && s.hiddenBy(u, c, &e, s.now) == gapNone && s.mark(u, i, &e, gapRecalled, 0) {
+			s.recount(u, c)
 		}
 		return
 	}

@@ -116,20 +116,26 @@ func (s *State) teamIndex(u *user, name string) (int, bool) {
 	})
 }
 
-// staleTeam gives the first group in a user's list that he left long ago, or -1.
-func (u *user) staleTeam(now int64) int {
-	return slices.IndexFunc(u.teams.items, func(ref teamRef) bool {
-		return ref.flags&refJoined == 0 && int64(ref.version)+leftMS <= now
-	})
+// stale tells whether the user left the group long ago.
+func (ref *teamRef) stale(now int64) bool {
+	return ref.flags&refJoined == 0 && int64(ref.version)+leftMS <= now
+}
+
+// hasStaleTeam tells whether there is such a group in a user's list.
+func (u *user) hasStaleTeam(now int64) bool {
+	return slices.ContainsFunc(u.teams.items, func(ref teamRef) bool { return ref.stale(now) })
 }
 
 // forgetTeams removes the groups that a user left long ago.
 func (s *State) forgetTeams(u *user) {
-	for i := u.staleTeam(s.now); i >= 0; i = u.staleTeam(s.now) {
-		s.frees(u)
-		s.arena.Free(u.teams.items[i].name, int(u.teams.items[i].nameLen))
-		u.teams.items = slices.Delete(u.teams.items, i, i+1)
-	}
+	s.frees(u)
+	u.teams.items = slices.DeleteFunc(u.teams.items, func(ref teamRef) bool {
+		stale := ref.stale(s.now)
+		if stale {
+			s.arena.Free(ref.name, int(ref.nameLen))
+		}
+		return stale
+	})
 	if len(u.teams.items) == 0 {
 		u.teams.free(s.arena)
 	}

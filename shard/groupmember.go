@@ -452,7 +452,7 @@ func (s *State) applyDismissGroup(c *DismissGroup, r *Result) {
 	s.drop(u, cv, cv.log.Next()-1, gapDeleted)
 	s.forgetSent(u, s.now)
 	t.dismissed = s.now
-	t.title, t.properties, t.requests, t.recalls, t.ttls = "", nil, nil, nil, 0
+	t.title, t.properties, t.requests, t.recalls, t.endings = "", nil, nil, nil, nil
 	t.hides, t.hidden = nil, 0
 	s.weigh(t)
 }

@@ -169,7 +169,7 @@ func (s *State) GroupSince(id GroupID, after uint64, b *Batch, maxMessages, maxB
 	}
 	if from := max(after, u.imported(0).arrival); c.lastArrival > from { // nobody is pushed what was imported
 		var e ring.Entry
-		for cur := c.log.Ascend(s.arena, c.log.AfterArrival(s.arena, from)); cur.Next(&e); {
+		for walk := s.ascendShown(u, c, c.log.AfterArrival(s.arena, from), now); walk.next(&e); {
 			if s.hiddenBy(u, c, &e, now) != gapNone {
 				continue
 			}
@@ -305,7 +305,7 @@ func (s *State) unreadFrom(u *user, m *member, now int64) uint64 {
 }
 
 // groupUnread counts the messages of others that a member has not read: all from
-// some seq on but those that were taken away. His own ones lie below his cursor.
+// some seq on but those in gaps. His own ones lie below his cursor.
 func (s *State) groupUnread(u *user, m *member, now int64) int {
 	t, c := u.team, &u.convs.items[0]
 	if !t.counts() {
@@ -315,17 +315,22 @@ func (s *State) groupUnread(u *user, m *member, now int64) int {
 	if low >= c.log.Next() {
 		return 0
 	}
-	if m.flags&memberRewound != 0 || t.ttls > 0 {
+	if m.flags&memberRewound != 0 {
 		return len(s.unreadSeqs(u, m, now))
 	}
-	marks := s.marksOf(u, c)
-	from, _ := findMark(marks, low)
-	marks = marks[from:]
-	n := int(c.log.Next()-low) - len(marks)
+	gone := s.gapsOf(u, c, now)
+	gone.from(low)
+	n := int(c.log.Next()-low) - len(gone.marks)
+	rest := gone
+	for _, e := range gone.endings {
+		if e.at <= now && rest.up(e.seq) == gapExpired {
+			n--
+		}
+	}
 	if hides := s.hidesOf(u, m); len(hides) > 0 {
 		from, _ := findMark(hides, low)
 		for _, h := range hides[from:] {
-			if _, taken := findMark(marks, h.seq); !taken {
+			if gone.up(h.seq) == gapNone {
 				n--
 			}
 		}

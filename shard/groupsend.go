@@ -43,9 +43,6 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 		CID: []byte(c.CID), Mentions: appendMentionList(nil, c.Mentions), Body: c.Body,
 	}
 	s.store(u, 0, &e)
-	if e.TTL != 0 {
-		t.ttls++
-	}
 	if t.counts() {
 		s.noteStored(u.name, "", e.Seq)
 	}

@@ -67,8 +67,8 @@ func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog, most int, now 
 
 // syncWork is how many entries or marks may have to be walked for a member.
 func (s *State) syncWork(u *user, m *member) int {
-	n := len(s.marksOf(u, &u.convs.items[0]))
-	if m.flags&memberRewound != 0 || u.team.ttls > 0 || s.isCut(u) {
+	n := len(s.marksOf(u, &u.convs.items[0])) + len(u.team.endings)
+	if m.flags&memberRewound != 0 || s.isCut(u) {
 		n += u.convs.items[0].log.Len()
 	}
 	return n
@@ -122,18 +122,7 @@ func (s *State) syncGroup(f *foundGroup, ask *GroupAsk, now int64) {
 // lastShown reads the newest message that a member can be shown.
 func (s *State) lastShown(v *view, now int64, e *ring.Entry) bool {
 	seq := v.log().Next() - 1
-	marks := s.marksOf(v.u, v.c)
-	for ; seq >= v.low && seq >= v.log().First(); seq-- {
-		// A run of messages that were taken away may be long.
-		for len(marks) > 0 && marks[len(marks)-1].seq > seq {
-			marks = marks[:len(marks)-1]
-		}
-		if len(marks) > 0 && marks[len(marks)-1].seq == seq {
-			continue
-		}
-		if !v.log().At(s.arena, seq, e) {
-			return false
-		}
+	for walk := s.descendShown(v.u, v.c, seq, now); walk.below(e) && e.Seq >= v.low; {
 		switch {
 		case v.hiddenBy(s, e, now) == gapNone:
 			return true
@@ -158,7 +147,7 @@ func (s *State) backlog(v *view, g *GroupView, limit int, now int64) {
 	take := func(low uint64, others bool) (complete bool) {
 		g.Push, g.PushBytes = g.Push[:0], 0
 		name := s.memberName(v.m)
-		for cur := v.log().Descend(s.arena, v.log().Next()); cur.Next(&e) && e.Seq >= low; {
+		for walk := s.descendShown(v.u, v.c, v.log().Next(), now); walk.below(&e) && e.Seq >= low; {
 			if others && string(e.From) == string(name) || v.hiddenBy(s, &e, now) != gapNone {
 				continue
 			}

@@ -62,7 +62,7 @@ func (s *State) ascend(v *view, from, to uint64, q HistoryQuery, p *Page, now in
 	}
 	p.From, p.To = from, to
 	var e ring.Entry
-	for cur := v.log().Ascend(s.arena, max(from, v.low)); cur.Next(&e) && e.Seq <= to; {
+	for walk := s.ascendShown(v.u, v.c, max(from, v.low), now); walk.next(&e) && e.Seq <= to; {
 		if v.hiddenBy(s, &e, now) != gapNone {
 			continue
 		}
@@ -83,7 +83,7 @@ func (s *State) descend(v *view, to uint64, q HistoryQuery, p *Page, now int64) 
 	p.From, p.To = 1, to
 	var e ring.Entry
 	n := 0
-	for cur := v.log().Descend(s.arena, to); cur.Next(&e) && e.Seq >= v.low; {
+	for walk := s.descendShown(v.u, v.c, to, now); walk.below(&e) && e.Seq >= v.low; {
 		if v.hiddenBy(s, &e, now) != gapNone {
 			continue
 		}
@@ -94,7 +94,7 @@ func (s *State) descend(v *view, to uint64, q HistoryQuery, p *Page, now int64) 
 		p.size += ring.EntrySize(&e)
 		n++
 	}
-	for cur := v.log().Ascend(s.arena, max(p.From, v.low)); cur.Next(&e) && e.Seq <= to; {
+	for walk := s.ascendShown(v.u, v.c, max(p.From, v.low), now); walk.next(&e) && e.Seq <= to; {
 		if v.hiddenBy(s, &e, now) == gapNone {
 			s.copyEntry(v.u, v.c, &e, &p.Batch)
 		}
@@ -127,10 +127,28 @@ func (s *State) gaps(v *view, p *Page, now int64) {
 			p.gap(from, to, c.gone)
 		}
 	}
+	known, messages := s.gapsOf(u, c, now), p.Batch.Messages
+	seq := max(from, first)
+	known.from(seq)
 	var e ring.Entry
-	for cur := v.log().Ascend(s.arena, max(from, first)); cur.Next(&e) && e.Seq <= p.To; {
-		if code := v.hiddenBy(s, &e, now); code != gapNone {
-			p.gap(e.Seq, e.Seq, code)
+	var cur ring.Cursor
+	for at := uint64(0); seq <= min(p.To, c.log.Next()-1); seq++ {
+		if len(messages) > 0 && messages[0].Seq == seq {
+			messages = messages[1:]
+			continue
+		}
+		// Few are in no gap and yet not shown. Those that are too old are neighbours.
+		code := known.up(seq)
+		if code == gapNone {
+			if at != seq {
+				cur = c.log.Ascend(s.arena, seq)
+			}
+			cur.Next(&e)
+			at = seq + 1
+			code = v.hiddenBy(s, &e, now)
+		}
+		if code != gapNone {
+			p.gap(seq, seq, code)
 		}
 	}
 }

@@ -139,9 +139,6 @@ func (s *State) applyImportGroup(c *ImportGroup, r *Result) {
 	}
 	s.importRows(u, 0, c.Stream, rows, func(e *ring.Entry, row *ImportRow) (read bool) {
 		e.Flags, e.From = ring.Own, []byte(row.From)
-		if e.TTL != 0 {
-			t.ttls++
-		}
 		return false // members have cursors of their own
 	})
 	if c.Unread {

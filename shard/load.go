@@ -208,7 +208,8 @@ func (l *loader) entries(d *decoder) {
 		u.oldest = min(u.oldest, e.Time)
 		s.ages.add(e.Time, n)
 		if u.team != nil && e.TTL != 0 {
-			u.team.ttls++
+			e.Seq = c.log.Next() - 1
+			s.addEnding(u.team, &e)
 		}
 		if e.Flags&ring.Own == 0 {
 			s.expireBy(u, c, &e) // too early, if it is no longer in the queue, does no harm

@@ -100,6 +100,9 @@ func (s *State) keep(u *user, i int, e *ring.Entry) {
 	e.Time = max(e.Time, c.lastTime)
 	s.frees(u)
 	size := c.log.Append(s.arena, e)
+	if u.team != nil && e.TTL != 0 {
+		s.addEnding(u.team, e)
+	}
 	u.bytes += size
 	u.oldest = min(u.oldest, e.Time)
 	s.ages.add(e.Time, size)
@@ -236,7 +239,7 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 		}
 		s.noteGone(u, c, e.Seq, why)
 		if u.team != nil && e.TTL != 0 {
-			u.team.ttls--
+			s.dropEnding(u.team)
 		}
 		s.ages.add(e.Time, -size)
 		if e.Flags&ring.Own == 0 && e.Peer != 0 {

@@ -264,4 +264,4 @@ func (c *coldConv) numbers() [14]*uint64 {
 }
 
 // forget clears what is derived, or of this process alone.
-func (c *coldConv) forget() { c.extra, c.aged, c.soonest, c.queueHead = 0, 0, 0, 0 }
+func (c *coldConv) forget() { c.extra, c.aged, c.soonest, c.queueHead, c.reported = 0, 0, 0, 0, 0 }

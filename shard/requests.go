@@ -56,23 +56,34 @@ func (s *State) forgetLost(u *user, c *conv, seq uint64) {
 	}
 }
 
+// cheapWalk is how many entries a report may look at without a note of where it
+// ended: that takes memory.
+const cheapWalk = 64
+
 // receipt tells the peer, in his own seq, how far the user has read.
 func (s *State) receipt(u *user, i int, seq uint64) {
 	c := &u.convs.items[i]
-	peerSeq := uint64(0)
+	known, blocked := u.cold(c).reported, c.flags&convBlocked != 0
+	if seq <= known || blocked {
+		return
+	}
+	peerSeq, walked := uint64(0), 0
 	var e ring.Entry
-	for cur := c.log.Descend(s.arena, seq); cur.Next(&e); {
+	for cur := c.log.Descend(s.arena, seq); cur.PrevHeader(&e) && e.Seq > known; walked++ {
 		if e.Flags&ring.Own == 0 && e.Peer != 0 {
 			peerSeq = e.Peer
 			break
 		}
+	}
+	if walked > cheapWalk {
+		s.warm(u, c).reported = seq // for the next report not to walk as far
 	}
 	if peerSeq == 0 && seq >= u.cold(c).goneFrom {
 		// The message itself is gone, but not what its seq was for the peer.
 		cold := u.cold(c)
 		peerSeq = cold.gonePeer - (cold.gonePeerSeq - min(seq, cold.gonePeerSeq))
 	}
-	if peerSeq <= u.cold(c).receipted || c.flags&convBlocked != 0 {
+	if peerSeq <= u.cold(c).receipted {
 		return
 	}
 	s.warm(u, c).receipted = peerSeq
@@ -103,17 +114,20 @@ func (s *State) applyRecall(c *Recall, r *Result) {
 		*r = Result{Code: CodeTooLate, Detail: "seq: the recall window is over"}
 		return
 	}
-	s.mark(u, i, &e, gapRecalled, c.Session)
+	if s.mark(u, i, &e, gapRecalled, c.Session) {
+		s.recount(u, cv)
+	}
 	if c.Peer != c.User {
-		s.post(u, i, &Letter{Kind: LetterRecall, From: c.User, To: c.Peer, Seq: c.Seq, Time: s.now})
+		s.post(u, i, &Letter{Kind: LetterRecall, From: c.User, To: c.Peer, Seq: c.Seq, Time: e.Time})
 	}
 	s.remember(u, c.Session, c.Request, r)
 }
 
-// mark hides a held message and makes that a change.
-func (s *State) mark(u *user, i int, e *ring.Entry, reason gapCode, by SessionID) {
+// mark hides a held message and makes that a change. queued: the queue's totals
+// have to be counted anew.
+func (s *State) mark(u *user, i int, e *ring.Entry, reason gapCode, by SessionID) (queued bool) {
 	c := &u.convs.items[i]
-	queued := c.queued > 0 && e.Seq >= u.queueFrom(c) && s.inQueue(u, c, e, s.now)
+	queued = c.queued > 0 && e.Seq >= u.queueFrom(c) && s.inQueue(u, c, e, s.now)
 	m := mark{seq: e.Seq, by: by, reason: reason, own: e.Flags&ring.Own != 0}
 	m.arrival = s.change(u, i)
 	list := &s.rare(u, c).marks
@@ -123,9 +137,7 @@ func (s *State) mark(u *user, i int, e *ring.Entry, reason gapCode, by SessionID
 	} else {
 		list.insert(s.arena, pos, m)
 	}
-	if queued {
-		s.recount(u, c)
-	}
+	return queued
 }
 
 func (s *State) applyDeleteMessages(c *DeleteMessages, r *Result) {
@@ -141,10 +153,14 @@ func (s *State) applyDeleteMessages(c *DeleteMessages, r *Result) {
 		}
 	}
 	var e ring.Entry
+	queued := false
 	for _, seq := range c.Seqs {
-		if cv.log.At(s.arena, seq, &e) && s.hiddenBy(u, cv, &e, s.now) == gapNone {
-			s.mark(u, i, &e, gapDeleted, c.Session)
+		if cv.log.At(s.arena, seq, &e) && s.hiddenBy(u, cv, &e, s.now) == gapNone && s.mark(u, i, &e, gapDeleted, c.Session) {
+			queued = true
 		}
+	}
+	if queued {
+		s.recount(u, cv)
 	}
 	s.remember(u, c.Session, c.Request, r)
 }

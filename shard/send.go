@@ -90,8 +90,8 @@ func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
 func (s *State) inHistory(u *user, i int, sender UserID, cid string, body []byte, r *Result) bool {
 	var e ring.Entry
 	log := &u.convs.items[i].log
-	for cur := log.Descend(s.arena, log.Next()); cur.Next(&e); {
-		if e.Flags&ring.Own == 0 || string(e.CID) != cid || s.expired(u, &e, s.now) {
+	for cur := log.Descend(s.arena, log.Next()); cur.PrevOf(cid, &e); {
+		if e.Flags&ring.Own == 0 || s.expired(u, &e, s.now) {
 			continue
 		}
 		if u.team != nil && string(e.From) != string(sender) {

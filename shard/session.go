@@ -254,6 +254,9 @@ func (s *State) Blocked(name UserID) []UserID {
 	return names
 }
 
+// Known tells whether anything is kept of a user.
+func (s *State) Known(name UserID) bool { return s.lookup(name) != nil }
+
 // Exists tells whether the account ever logged in, since it was erased if it was.
 func (s *State) Exists(name UserID) bool {
 	u := s.lookup(name)

@@ -457,7 +457,7 @@ func (m *model) recall(sh *modelShard, u *modelUser, c *shard.Recall) shard.Resu
 	u.change(modelChange{kind: shard.ChangeRecall, peer: v.peer, session: c.Session, seq: e.seq})
 	m.touched[u.id] = true
 	if v.peer != u.id {
-		m.post(sh, shard.Letter{From: u.id, To: v.peer, Kind: shard.LetterRecall, Seq: e.seq, Time: sh.now})
+		m.post(sh, shard.Letter{From: u.id, To: v.peer, Kind: shard.LetterRecall, Seq: e.seq, Time: e.time})
 	}
 	return shard.Result{}
 }

@@ -32,7 +32,7 @@ type team struct {
 	hides    map[UserID][]mark
 	hidden   int           // bytes of hides, see setHides
 	requests []JoinRequest // oldest first
-	ttls     uint32        // entries of the log that have a ttl
+	endings  []ending      // of the entries of the log that have a ttl, by seq; derived
 
 	events []GroupEvent // the newest, see keptEvents
 	// forgotten is the arrival number of the newest event that is gone; in a group
@@ -231,7 +231,7 @@ func (s *State) weigh(t *team) {
 	for _, e := range t.events {
 		n += int(unsafe.Sizeof(e)) + 32*len(e.Users)
 	}
-	n += t.hidden
+	n += t.hidden + len(t.endings)*endingBytes
 	s.tableBytes += n - t.weight
 	t.weight = n
 }

@@ -30,6 +30,9 @@ const (
 	readyPoll = 10 * time.Millisecond
 	// maxHeader bounds an HTTP request's headers: tokens travel in frames.
 	maxHeader = 16 << 10
+	// exchangeTime bounds how long the body of an HTTP request takes to come, and
+	// the rest of an answer to leave.
+	exchangeTime = 30 * time.Second
 	// httpIdle bounds how long an HTTP connection that is no WebSocket may rest.
 	httpIdle = 2 * time.Minute
 )
@@ -210,12 +213,28 @@ func waitReady(ctx context.Context, ready func() error, ended <-chan error, log 
 
 func newHTTPServer(h http.Handler, headerTimeout time.Duration, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           withinTime(h, exchangeTime),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       httpIdle,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// withinTime bounds how long a request's body may take to come and its answer to
+// leave. The server itself, too, waits for what a handler has not read: forever,
+// unless there is a deadline. A handler that takes longer sets its own, and one
+// that takes the connection over has none.
+func withinTime(next http.Handler, within time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		// A read deadline that passes without a body would end the request.
+		if r.Body != nil && r.Body != http.NoBody {
+			_ = control.SetReadDeadline(time.Now().Add(within))
+		}
+		_ = control.SetWriteDeadline(time.Now().Add(within))
+		next.ServeHTTP(w, r)
+	})
 }
 
 // credentials reads the files that say who may log in.

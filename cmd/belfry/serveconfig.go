@@ -68,6 +68,8 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, hooks *gateway.Hook
 		FrameBurst:         o.frameBurst,
 		LoginRate:          orOff(o.loginRate),
 		LoginBurst:         o.loginBurst,
+		GroupChangeRate:    orOff(o.groupChangeRate),
+		GroupChangeBurst:   o.groupChangeBurst,
 		AddressConnections: orOff(o.addressConnections),
 		AddressRate:        orOff(o.addressRate),
 		Hooks:              hooks,

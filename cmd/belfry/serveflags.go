@@ -53,10 +53,11 @@ type serveOptions struct {
 	groupRate, groupBurst     int
 	maxGroups, maxOwnedGroups int
 
-	frameRate, frameBurst int
-	loginRate, loginBurst int
-	addressRate           int
-	addressConnections    int
+	frameRate, frameBurst             int
+	loginRate, loginBurst             int
+	groupChangeRate, groupChangeBurst int
+	addressRate                       int
+	addressConnections                int
 
 	loginTimeout, idleTimeout, ackTimeout, writeTimeout time.Duration
 
@@ -128,6 +129,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(size{&o.groupBytes, 1 << 10, 1 << 30}, "group-bytes", "history of a group")
 	o.groupRate, o.groupBurst = 40, 100
 	fs.Var(rate{&o.groupRate, &o.groupBurst}, "group-rate", "messages of a group per second; 0 = no limit")
+	o.groupChangeRate, o.groupChangeBurst = 20, 1000
+	fs.Var(rate{&o.groupChangeRate, &o.groupChangeBurst}, "group-change-rate", "changes of groups by a user per second; 0 = no limit")
 	o.maxGroups = 1000
 	fs.Var(count{&o.maxGroups, 0, 1e6}, "max-groups", "groups that a user may be in; 0 = no limit")
 	o.maxOwnedGroups = 100

@@ -81,6 +81,27 @@ func (c *Cursor) NextHeader(e *Entry) int {
 	return size
 }
 
+// PrevHeader is NextHeader of a descending cursor. It returns false when there is
+// no entry.
+func (c *Cursor) PrevHeader(e *Entry) bool {
+	if !c.step() {
+		return false
+	}
+	decodeHeader(c.mem[c.off:], c.seq, e)
+	return true
+}
+
+// PrevOf is Next of a descending cursor, but passes over entries with another cid.
+func (c *Cursor) PrevOf(cid string, e *Entry) bool {
+	for c.step() {
+		if b := c.mem[c.off:]; string(cidAt(b)) == cid {
+			decode(b, c.seq, e)
+			return true
+		}
+	}
+	return false
+}
+
 // NextEncoded is Next of an ascending cursor for a caller who wants the entry
 // as it lies in the ring. nil: there is none.
 func (c *Cursor) NextEncoded() []byte {
@@ -99,7 +120,17 @@ func (c *Cursor) NextEncoded() []byte {
 
 // below is Next of a descending cursor.
 func (c *Cursor) below(e *Entry) bool {
-	if c.seq == c.at.first {
+	if !c.step() {
+		return false
+	}
+	decode(c.mem[c.off:], c.seq, e)
+	return true
+}
+
+// step moves a descending cursor to the entry below. It returns false when there
+// is none.
+func (c *Cursor) step() bool {
+	if c.seq == c.at.first { // also of a cursor over nothing
 		if c.at.ref == c.ring.head {
 			return false
 		}
@@ -108,7 +139,6 @@ func (c *Cursor) below(e *Entry) bool {
 	}
 	c.off -= sizeBefore(c.mem[:c.off])
 	c.seq--
-	decode(c.mem[c.off:], c.seq, e)
 	return true
 }
 

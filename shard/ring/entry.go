@@ -284,6 +284,19 @@ func decodeHeader(b []byte, seq uint64, e *Entry) int {
 	return int(size) + 2*width
 }
 
+// cidAt returns the cid of the entry at the start of b, which this package wrote.
+func cidAt(b []byte) []byte {
+	_, at := binary.Uvarint(b)
+	numbers := 2 + bits.OnesCount8(b[at]&(hasSession|hasPeer|hasTTL)) // arrival and time
+	for at++; numbers > 0; at++ {
+		if b[at] < 0x80 {
+			numbers--
+		}
+	}
+	n, rest := number(b[at+len(Entry{}.ID):])
+	return rest[:n:n]
+}
+
 func number(b []byte) (v uint64, rest []byte) {
 	v, n := binary.Uvarint(b)
 	return v, b[n:]

@@ -238,6 +238,26 @@ func (r *Ring) AfterArrival(a *Arena, arrival uint64) uint64 {
 	return seq
 }
 
+// SinceTime returns the lowest seq held whose time is at least ms, Next() if
+// there is none. Times must not fall along the ring. It searches from the newest
+// backwards.
+func (r *Ring) SinceTime(a *Arena, ms int64) uint64 {
+	if r.count == 0 {
+		return r.Next()
+	}
+	x := r.extent(a, r.tail)
+	for x.ref != r.head && timeAt(x.bytes(a)[x.start:]) >= ms {
+		x = r.extent(a, a.segment(x.ref).prev())
+	}
+	mem := x.bytes(a)
+	seq, off := x.first, x.start
+	for seq < x.limit && timeAt(mem[off:]) < ms {
+		off += sizeAt(mem[off:])
+		seq++
+	}
+	return seq
+}
+
 // decode reads an entry that this package wrote.
 func decode(b []byte, seq uint64, e *Entry) {
 	if _, err := DecodeEntry(b, e); err != nil {
