@@ -235,6 +235,20 @@ func TestMembershipVersions(t *testing.T) {
 	if len(batch.Changes) != 1 || batch.Changes[0].Kind != ChangeGroupJoined || batch.Changes[0].Group != "team" {
 		t.Errorf("changes = %+v, want that bob joined team", batch.Changes)
 	}
+	// He left, joined and left: that he joined was never said.
+	letter(LetterLeft, 11)
+	b.s.Since("bob", 1, batch.Next, &batch, 10, 1<<20, b.now)
+	seen := batch.Next
+	letter(LetterLeft, 13)
+	b.s.Since("bob", 1, seen, &batch, 10, 1<<20, b.now)
+	if len(batch.Changes) != 1 || batch.Changes[0].Kind != ChangeGroupLeft {
+		t.Errorf("changes = %+v, want that bob left team once more", batch.Changes)
+	}
+	seen = batch.Next
+	letter(LetterLeft, 12)
+	if b.s.Since("bob", 1, seen, &batch, 10, 1<<20, b.now); len(batch.Changes) != 0 {
+		t.Errorf("changes = %+v after an older letter, want none", batch.Changes)
+	}
 }
 
 // TestNoticeReplacesOlder lets a member come and go while his shard is away for

@@ -83,7 +83,6 @@ func (s *State) enlist(sl *slot, l *Letter) {
 	if l.Number <= ref.version {
 		return
 	}
-	was := ref.flags & refJoined
 	ref.version, ref.flags = l.Number, 0
 	if l.Kind == LetterJoined {
 		ref.flags = refJoined
@@ -91,13 +90,12 @@ func (s *State) enlist(sl *slot, l *Letter) {
 			ref.flags |= refOwner
 		}
 	}
-	// A join after a join is news too: the leaving in between never came, and the
-	// sessions that heard of it in the group's own order wait for this.
-	if ref.flags&refJoined|was != 0 || !known {
-		u.arrival++
-		ref.arrival, u.teamsAt = u.arrival, u.arrival
-		s.touch(u)
-	}
+	// A join after a join is news too, and a leaving after a leaving: what lay in
+	// between never came, and the sessions that hear of it in the group's own order
+	// wait for this.
+	u.arrival++
+	ref.arrival, u.teamsAt = u.arrival, u.arrival
+	s.touch(u)
 }
 
 // teamName aliases the arena.

@@ -144,17 +144,14 @@ func (m *model) enlist(sh *modelShard, l *shard.Letter) {
 	u := m.user(l.To)
 	u.settle(sh)
 	id := m.groupOf(l.From).id
-	ref, known := u.groups[id]
+	ref := u.groups[id]
 	if l.Number <= ref.version {
 		return
 	}
-	was := ref.joined
 	ref.version, ref.joined, ref.owner = l.Number, l.Kind == shard.LetterJoined, l.Kind == shard.LetterJoined && l.Seq == 1
-	if !known || was || ref.joined {
-		u.arrival++
-		ref.arrival = u.arrival
-		m.touched[u.id] = true
-	}
+	u.arrival++
+	ref.arrival = u.arrival
+	m.touched[u.id] = true
 	u.groups[id] = ref
 }
 

@@ -286,7 +286,7 @@ func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *team,
 	c.mu.Lock()
 	m := g.present(user)
 	m.ending = c.now()
-	session := p.synced
+	session, passes := p.synced, c.t.passes.Load()
 	hasty := session == 0 || rng.IntN(3) == 0
 	if n := len(g.members[user]); n > 1 && !g.members[user][n-2].told {
 		hasty = true // what he is told next may be about the stay before
@@ -309,24 +309,28 @@ func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *team,
 	if hasty {
 		return nil
 	}
-	return c.awaitTold(ctx, p, m, session)
+	return c.awaitTold(ctx, p, m, g, session, passes)
 }
 
-// toldPatience bounds the wait for the event that ends a stay. There is none for
-// who was so far behind that it was forgotten, as when time passed at once.
-const toldPatience = 10 * time.Second
+// toldPatience bounds the wait for the event that ends a stay.
+const toldPatience = 20 * time.Second
 
-// awaitTold waits until a session of the phone has heard that a stay is over. If it
-// does not, it is not certain what it was to get of it.
-func (c *crowd) awaitTold(ctx context.Context, p *phone, m *stay, session int) error {
+// awaitTold waits until a session of the phone has heard that a stay is over. If the
+// session ends before, it is not certain what it was to get of it; nor if time has
+// passed at once, since events are kept for a minute.
+func (c *crowd) awaitTold(ctx context.Context, p *phone, m *stay, g *team, session int, passes int64) error {
 	for until := time.Now().Add(toldPatience); ; {
 		c.mu.Lock()
-		told := m.told
-		if !told && (p.synced != session || time.Now().After(until)) {
-			m.unsure, told = true, true
+		told, over := m.told, p.synced != session
+		late := !told && !over && time.Now().After(until)
+		if over || late {
+			m.unsure = m.unsure || !told
 		}
 		c.mu.Unlock()
-		if told {
+		switch {
+		case late && c.t.passes.Load() == passes:
+			return violated("%s: the phone of %s was not told that it is out of it", g.id, p.user)
+		case told, over, late:
 			return nil
 		}
 		if err := sleep(ctx, 50*time.Millisecond); err != nil {

@@ -98,6 +98,7 @@ func (t *torture) do(ctx context.Context, e event, rng *rand.Rand) error {
 		}
 		return nil
 	case kindPass:
+		t.passes.Add(1)
 		t.clock(ctx, "pass", e.by)
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -75,6 +76,7 @@ type torture struct {
 	proxy  *proxy
 	hooks  *receiver
 	began  time.Time
+	passes atomic.Int64 // how often time passed at once
 
 	mu     sync.Mutex // guards report, and the lines of Out
 	report report
