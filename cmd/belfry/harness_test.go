@@ -285,23 +285,6 @@ func (s *server) stop() {
 	s.cmd = nil
 }
 
-// residentBytes is the memory of the process that the system counts as its own.
-func (s *server) residentBytes() int64 {
-	s.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
-			return kib << 10
-		}
-	}
-	s.t.Fatal("no VmRSS in /proc/…/status")
-	return 0
-}
-
 // liveBytes is what is left on the server's heap by a collection: unlike its
 // resident memory it does not depend on when the last one was, nor on the race
 // detector's own.

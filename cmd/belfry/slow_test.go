@@ -13,8 +13,9 @@ import (
 
 // TestSlowPeers has peers with small socket buffers that never read, each of
 // them sent more than its window and the kernel take, while others talk under a
-// verifying load. The others do not notice, the server's memory is bounded, and
-// the slow ones get everything at their next login.
+// verifying load. The server waits for the slow ones for longer than any test
+// takes: whatever waited for them too would never be done. Its memory is
+// bounded, and the slow ones get everything at their next login.
 func TestSlowPeers(t *testing.T) {
 	t.Parallel()
 	const (
@@ -23,18 +24,11 @@ func TestSlowPeers(t *testing.T) {
 		size     = 4 << 10
 		window   = 128 << 10
 	)
-	s := start(t, plainBinary, []string{"--ack-timeout=1s", "--write-timeout=1s", fmt.Sprintf("--window=64:%dKiB", window>>10), "--shards=1",
+	s := startServer(t, "--ack-timeout=1h", "--write-timeout=1h", fmt.Sprintf("--window=64:%dKiB", window>>10), "--shards=1",
 		"--frame-rate=0", "--login-rate=0", "--new-conversations=0", "--user-bytes=64MiB",
-		"--offline-max-bytes=4MiB", "--offline-max-messages=10000"})
-	load := func() *loadtest.PairsReport {
-		t.Helper()
-		var report loadtest.PairsReport
-		s.loadJSON(&report, "pairs", "--users", "20", "--rate", "300", "--duration", "1500ms", "--warmup", "200ms")
-		return &report
-	}
+		"--offline-max-bytes=4MiB", "--offline-max-messages=10000")
 	w := &world{server: s, t: t, codec: codecMsgpack}
-	before := load()
-	rss := s.residentBytes()
+	before := s.liveBytes()
 
 	users := make([]string, slow)
 	sockets := make([]*websocket.Conn, slow)
@@ -60,26 +54,23 @@ func TestSlowPeers(t *testing.T) {
 		}
 		flooded <- nil
 	}()
-	during := load()
+	// It fails unless everything arrives.
+	s.loadJSON(&loadtest.PairsReport{}, "pairs", "--users", "20", "--rate", "300", "--duration", "1500ms", "--warmup", "200ms")
 	if err := <-flooded; err != nil {
 		t.Fatalf("the sender: %v", err)
 	}
-	eventually(t, "all slow sessions are closed as 4413", func() bool { return closes(t, w, "4413") >= slow })
-	grown := s.residentBytes() - rss
+	if n := closes(t, w, "4413"); n != 0 {
+		t.Fatalf("%d slow sessions were closed, want none so soon", n)
+	}
+	grown := s.liveBytes() - before
 	for _, ws := range sockets {
-		w.hangsUp(ws)
+		ws.CloseNow()
 	}
 
-	t.Logf("p99 %.2f ms without and %.2f ms with %d slow peers; RSS grew by %d KiB",
-		before.Delivery.P99MS, during.Delivery.P99MS, slow, grown>>10)
-	// Each message is kept in two views, and garbage may double that.
-	if limit := int64(2*2*slow*messages*(size+256) + slow*4*window + 64<<20); grown > limit {
-		t.Errorf("RSS grew by %d bytes, want at most %d", grown, limit)
-	}
-	// The flood itself takes its share of the machine; a peer that delayed others
-	// would do so by its write timeout.
-	if during.Delivery.P99MS > before.Delivery.P99MS+500 {
-		t.Errorf("p99 of the others = %.2f ms, without slow peers %.2f", during.Delivery.P99MS, before.Delivery.P99MS)
+	t.Logf("the heap grew by %d KiB with %d slow peers", grown>>10, slow)
+	// Each message is kept in two views.
+	if limit := int64(2*2*slow*messages*(size+256) + slow*4*window); grown > limit {
+		t.Errorf("the heap grew by %d bytes, want at most %d", grown, limit)
 	}
 	for _, user := range users {
 		c := s.device(t, user, "phone", codecMsgpack)
