@@ -87,6 +87,7 @@ type Backend interface {
 	// MemberChanges reads what a member's other sessions changed in his own view.
 	MemberChanges(group shard.GroupID, user shard.UserID, session shard.SessionID, after uint64) ([]shard.Change, error)
 	JoinedAt(group shard.GroupID, user shard.UserID) (arrival uint64, member bool, err error)
+	Member(group shard.GroupID, user shard.UserID) (m shard.Member, member bool, err error)
 	// LastStay tells of the newest membership of who is no member any more; false:
 	// that is not known.
 	LastStay(group shard.GroupID, user shard.UserID) (stay shard.Stay, known bool, err error)

@@ -30,8 +30,8 @@ type chunkItem struct {
 	message bool
 	from    shard.UserID
 	session shard.SessionID
-	// Of an event.
-	event *shard.GroupEvent // nil for none
+	event   *shard.GroupEvent // nil for none
+	recall  *shard.Change     // nil for none
 }
 
 // isBy tells whether the item is a message that a session sent itself.
@@ -62,7 +62,7 @@ func (c *chunk) fill(b *shard.Batch, in [codecs]bool) {
 		default:
 			change := &b.Changes[item.Change]
 			for part := range changeParts(change) {
-				c.add(chunkItem{arrival: change.Arrival},
+				c.add(chunkItem{arrival: change.Arrival, recall: new(part)},
 					func(dst []byte, codec protocol.Codec) []byte { return appendChange(dst, codec, &part) })
 			}
 		}

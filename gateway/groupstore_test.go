@@ -103,6 +103,16 @@ func (s *testStore) JoinedAt(group shard.GroupID, user shard.UserID) (uint64, bo
 	return arrival, member, nil
 }
 
+func (s *testStore) Member(group shard.GroupID, user shard.UserID) (shard.Member, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return shard.Member{}, false, raftstore.ErrUnavailable
+	}
+	m, member := s.state.Member(group, user)
+	return m, member, nil
+}
+
 func (s *testStore) LastStay(group shard.GroupID, user shard.UserID) (shard.Stay, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

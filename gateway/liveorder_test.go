@@ -21,10 +21,13 @@ func (e *edge) shout(group shard.GroupID, from shard.UserID, cid string) {
 // comes between.
 func (c *client) wantLive(want ...string) {
 	c.t.Helper()
-	for _, cid := range want {
+	for len(want) > 0 {
 		args := pushed(c, "onNewMessage")
-		if got := args["messages"].([]any)[0].(obj)["cid"]; got != cid {
-			c.t.Fatalf("message %v, want %s", got, cid)
+		for _, m := range args["messages"].([]any) {
+			if got := m.(obj)["cid"]; len(want) == 0 || got != want[0] {
+				c.t.Fatalf("message %v, want %v", got, want)
+			}
+			want = want[1:]
 		}
 		c.notice("ack", obj{"d": args["d"]})
 	}
@@ -262,5 +265,62 @@ func TestLiveSessionThatMissedEvents(t *testing.T) {
 		}
 		e.shout("show", "alice", "again")
 		carol.wantCIDs("again")
+	})
+}
+
+// Who may read from his join on is told of recalls from there on.
+func TestRecallsBelowTheJoinAreNotTold(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		e.group("team", shard.GroupPrivate, "alice", "carol")
+		for _, cid := range []string{"m1", "m2", "m3"} {
+			e.post("team", "carol", cid)
+		}
+		ranges := func(c *client) string { return fmt.Sprint(pushed(c, "onRecall")["ranges"]) }
+		alice, bob := e.dial(codec), e.online("bob", codec)
+		alice.login("alice", "phone", obj{"recents": "off", "groupBacklog": 0})
+		alice.push("onSynced")
+		point := e.store.GroupCursor("team", e.store.state.GroupArrival("team"))
+		e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.post("team", "carol", "m4")
+		e.post("team", "carol", "m5")
+		bob.wantLive("m4", "m5")
+		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 2})
+		if got := ranges(alice); got != "[[2 2]]" {
+			t.Errorf("alice is told of %s", got)
+		}
+		e.do(&shard.DeleteSender{Group: "team", Sender: "carol"})
+		if got := ranges(alice); got != "[[1 5]]" {
+			t.Errorf("alice is told of %s", got)
+		}
+		if got := ranges(bob); got != "[[4 5]]" { // and of nothing before
+			t.Errorf("bob is told of %s", got)
+		}
+		// The same at a login.
+		laptop := e.dial(codec)
+		laptop.login("bob", "laptop", obj{"groups": obj{"team": point}})
+		if got := ranges(laptop); got != "[[4 5]]" {
+			t.Errorf("bob is told of %s at his login", got)
+		}
+		laptop.push("onSynced")
+		e.post("team", "carol", "m6")
+		laptop.wantLive("m6")
+		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 6})
+		if got := ranges(laptop); got != "[[6 6]]" {
+			t.Errorf("bob is told of %s", got)
+		}
+
+		// His return begins anew.
+		e.do(&shard.LeaveGroup{Group: "team", User: "bob"})
+		e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.post("team", "carol", "m7")
+		laptop.wantLive("m7")
+		laptop.pushes = nil
+		e.post("team", "carol", "m8")
+		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 1})
+		e.do(&shard.DeleteSender{Group: "team", Sender: "carol"})
+		if got := ranges(laptop); got != "[[7 8]]" {
+			t.Errorf("bob is told of %s after his return", got)
+		}
 	})
 }

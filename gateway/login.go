@@ -92,6 +92,7 @@ func (s *session) settle(asks []shard.GroupAsk, views []shard.GroupView, left []
 		if sub == nil || sub.placed {
 			return true // the session is ending
 		}
+		sub.low = v.From
 		sub.feed.place(sub, v.Arrival, false)
 		sub.cursor = v.Cursor
 		return false

@@ -86,7 +86,10 @@ func (s *session) place(p *pumpState, sub *subscription) outcome {
 	case !member:
 		return s.placeLast(sub)
 	default:
-		sub.base = at + 1
+		sub.base, sub.low = at+1, none
+		if err := s.findLow(sub); err != nil {
+			return stuck
+		}
 		sub.feed.place(sub, at, true)
 	}
 	return through
@@ -106,10 +109,23 @@ func (s *session) placeLast(sub *subscription) outcome {
 	case !known || stay.Ended < s.entry || stay.To <= told:
 		s.detach(sub)
 	default:
-		sub.base = max(stay.From, told) + 1
+		sub.base, sub.low = max(stay.From, told)+1, stay.Low
 		sub.feed.place(sub, sub.base-1, true)
 	}
 	return through
+}
+
+// findLow finds out from which seq on the user may read. Of who is no member any
+// more it leaves what was heard before.
+func (s *session) findLow(sub *subscription) error {
+	m, member, err := s.gateway.backend.Member(sub.feed.group, s.user)
+	switch {
+	case err != nil:
+		s.unavailable(err)
+	case member:
+		sub.low = m.From
+	}
+	return err
 }
 
 // pushStored goes on from the store, where the cache does not reach back. read
@@ -149,6 +165,9 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal ui
 			s.detach(sub) // nobody knows any more since when
 			return 0, through
 		} else if at > sub.told {
+			if err := s.findLow(sub); err != nil {
+				return 0, stuck
+			}
 			sub.rejoin(at)
 		}
 	}
@@ -223,6 +242,9 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 			}
 			// He may have come back since: what lies between is not his.
 			if ends = !member; !ends {
+				if err := s.findLow(sub); err != nil {
+					return 0, stuck
+				}
 				told, sub.base = max(told, at), at+1
 			}
 		case e.Kind == shard.EventJoinRequested:
@@ -238,7 +260,14 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 		}
 	}
 	pushed = s.closeFrame(p)
-	s.queue(func(b []byte) []byte { return append(b, c.span(s.codec, i, i+1)...) })
+	if r := it.recall; r != nil && r.Ranges[0].From < sub.low {
+		clipped := *r
+		if clipped.Ranges = shard.ClipRanges(r.Ranges, sub.low); len(clipped.Ranges) > 0 {
+			s.queue(func(b []byte) []byte { return appendChange(b, s.codec, &clipped) })
+		}
+	} else {
+		s.queue(func(b []byte) []byte { return append(b, c.span(s.codec, i, i+1)...) })
+	}
 	if told > it.arrival || i+1 == len(c.items) || c.items[i+1].arrival > it.arrival {
 		sub.tell(told, "") // no other part follows
 	}

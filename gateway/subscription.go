@@ -28,6 +28,7 @@ type subscription struct {
 	placed  bool   // it has a place in the group's order
 	told    uint64 // arrival number up to which the device was told
 	cursor  string // of told, "" when it has yet to be made
+	low     uint64 // the lowest seq that he may read, as far as was heard
 	seen    uint64 // arrival number of the newest change in his own view that was told
 	base    uint64 // messages that nobody stores are not his when their place is below
 	heard   uint64 // number of the next message of those that nobody stores

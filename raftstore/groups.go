@@ -91,6 +91,12 @@ func (s *Store) JoinedAt(group shard.GroupID, user shard.UserID) (arrival uint64
 	return arrival, member, err
 }
 
+// Member tells what is known of a member; false: he is none.
+func (s *Store) Member(group shard.GroupID, user shard.UserID) (m shard.Member, member bool, err error) {
+	err = s.readGroup(group, func(st *shard.State, _ int64) { m, member = st.Member(group, user) })
+	return m, member, err
+}
+
 // LastStay tells of the newest membership of a user who is no member any more;
 // false: that is not known.
 func (s *Store) LastStay(group shard.GroupID, user shard.UserID) (stay shard.Stay, known bool, err error) {

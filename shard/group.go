@@ -107,7 +107,8 @@ type Member struct {
 // up to the event at To that ended it, was the member's to be told.
 type Stay struct {
 	From, To uint64
-	Ended    int64 // ms
+	Ended    int64  // ms
+	Low      uint64 // the lowest seq that he might read
 }
 
 // A JoinRequest waits for an admin.
@@ -187,6 +188,7 @@ type GroupView struct {
 	LastSeq  uint64 // of the newest message that he can be shown; 0 = there is none
 	Time     int64  // of that message; ms
 	LastSent uint64 // arrival number of that message
+	From     uint64 // the lowest seq that he may read
 	Read     uint64
 	Unread   int
 	Counts   bool // the group has a number of unread messages

@@ -119,7 +119,10 @@ func (s *State) LastStay(id GroupID, user UserID) (Stay, bool) {
 			}
 			stay.To, stay.Ended = e.Arrival, e.Time
 		case stay.To != 0 && (e.Kind == EventJoined || e.Kind == EventCreated) && slices.Contains(e.Users, user):
-			stay.From = e.Arrival - 1
+			stay.From, stay.Low = e.Arrival-1, 1
+			if u.team.settings.History != HistoryAll {
+				stay.Low = u.convs.items[0].log.AfterArrival(s.arena, e.Arrival)
+			}
 			return stay, true
 		}
 	}
@@ -224,6 +227,31 @@ func (s *State) groupChanges(u *user, after, upTo uint64, b *Batch) {
 		b.Changes = append(b.Changes, old)
 		slices.SortFunc(b.Changes, func(x, y Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
 	}
+}
+
+// clipRecalls leaves in recalls what lies at or above a seq.
+func clipRecalls(changes []Change, low uint64) []Change {
+	kept := changes[:0]
+	for _, c := range changes {
+		if c.Ranges = ClipRanges(c.Ranges, low); len(c.Ranges) > 0 {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+// ClipRanges gives the part of ascending ranges that lies at or above a seq.
+func ClipRanges(ranges []Range, low uint64) []Range {
+	i := 0
+	for i < len(ranges) && ranges[i].To < low {
+		i++
+	}
+	ranges = ranges[i:]
+	if len(ranges) > 0 && ranges[0].From < low {
+		ranges = slices.Clone(ranges)
+		ranges[0].From = low
+	}
+	return ranges
 }
 
 // MemberChanges reads what a member's other sessions have changed in his own

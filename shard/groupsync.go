@@ -86,7 +86,7 @@ func (s *State) syncGroup(f *foundGroup, ask *GroupAsk, now int64) {
 	t := u.team
 	*g = GroupView{
 		Group: t.id, Arrival: u.arrival, Cursor: s.GroupCursor(t.id, u.arrival),
-		Read: m.read, Unread: s.groupUnread(u, m, now), Counts: t.counts(),
+		From: m.from, Read: m.read, Unread: s.groupUnread(u, m, now), Counts: t.counts(),
 		Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0,
 	}
 	if ask.HasCursor {
@@ -111,7 +111,7 @@ func (s *State) syncGroup(f *foundGroup, ask *GroupAsk, now int64) {
 		}
 		var b Batch
 		s.groupChanges(u, g.Since, u.arrival, &b)
-		g.Changes = append(b.Changes, s.MemberChanges(t.id, UserID(s.memberName(m)), 0, g.Since)...)
+		g.Changes = append(clipRecalls(b.Changes, m.from), s.MemberChanges(t.id, UserID(s.memberName(m)), 0, g.Since)...)
 	}
 	if after < v.log().First() && v.c.lastArrival > g.Since {
 		after = 0 // it is not known which of what is gone came after the cursor

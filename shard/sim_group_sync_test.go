@@ -105,7 +105,7 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *shard.GroupAsk, b
 	unread := g.unread(mm, limits, now)
 	v := shard.GroupView{
 		Group: g.id, Arrival: g.arrival, Cursor: w.shardOf(g.id.Key()).leader.GroupCursor(g.id, g.arrival),
-		Read: mm.read, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned,
+		From: mm.from, Read: mm.read, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned,
 	}
 	if ask.HasCursor {
 		if p, ok := w.model.cursors[ask.Cursor]; ok && p.user == g.id.Key() && p.arrival <= g.arrival {
@@ -140,7 +140,7 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *shard.GroupAsk, b
 	want := groupWant{view: v}
 	want.must, want.may = g.lost(mm, v.Since, limits, now)
 	if v.Since > 0 {
-		want.recalls = g.recalledSince(v.Since, math.MaxUint64)
+		want.recalls = g.recalledSince(v.Since, math.MaxUint64).clip(mm.from)
 		want.own, want.hidden = mm.ownChanges(g.id, 0, v.Since)
 	}
 	return want
@@ -281,6 +281,22 @@ func (g *modelGroup) recalledSince(after, upTo uint64) (r groupRecalled) {
 		}
 	}
 	return r
+}
+
+// clip leaves what a member who may read from a seq on is told.
+func (r groupRecalled) clip(low uint64) (clipped groupRecalled) {
+	for _, c := range r.exact {
+		if run := c.Ranges[0]; run.To >= low {
+			c.Ranges = []shard.Range{{From: max(run.From, low), To: run.To}}
+			clipped.exact = append(clipped.exact, c)
+		}
+	}
+	for _, e := range r.old {
+		if e.seq >= low {
+			clipped.old = append(clipped.old, e)
+		}
+	}
+	return clipped
 }
 
 func (w *world) checkRecalls(what string, g *modelGroup, got []shard.Change, want *groupRecalled) {
