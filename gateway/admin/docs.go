@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// docsPage shows the OpenAPI document. It is one file and loads nothing but
-// that document, so it works without the Internet.
+// docsPage shows the OpenAPI document, and makes the calls in it with a token
+// that is typed in. It is one file and loads nothing but that document, so it
+// works without the Internet.
 //
 //go:embed docs.html
 var docsPage []byte
