@@ -12,6 +12,9 @@ import (
 	"github.com/belfry-im/belfry/shard"
 )
 
+// noProperties is an empty map as canonical msgpack.
+var noProperties = []byte{0x80}
+
 // The words of the wire for what the shard numbers.
 var (
 	kinds = map[string]shard.GroupKind{
@@ -89,6 +92,9 @@ func (s *session) createGroup(r request) error {
 // groupSettings are those of the kind, but for what the args say.
 func groupSettings(args *protocol.CreateGroupArgs) (shard.GroupSettings, error) {
 	settings := kinds[args.Kind].Settings()
+	if args.Stored != nil && *args.Stored != settings.Stored {
+		return settings, &refusal{code: protocol.CodeBadRequest, message: "stored: is the kind's: false for a live group and true for any other"}
+	}
 	if args.Kind == protocol.KindLive {
 		// Nothing is stored and members are sessions: there is nothing to choose.
 		for field, bad := range map[string]bool{
@@ -267,7 +273,9 @@ func (s *session) getGroup(r request) error {
 		return noMember()
 	}
 	reply := wireGroupInfo(&info)
-	reply.Properties = info.Properties
+	if reply.Properties = info.Properties; reply.Properties == nil {
+		reply.Properties = noProperties
+	}
 	reply.Settings = &protocol.GroupSettings{
 		MaxMembers: info.Settings.MaxMembers, Join: joinModeNames[info.Settings.Join], History: historyNames[info.Settings.History],
 		Unread: info.Settings.Unread, Stored: info.Settings.Stored,

@@ -156,6 +156,13 @@ func TestEverySettingOfAGroup(t *testing.T) {
 			t.Errorf("createGroup with too many members = %s", text(t, ok))
 		}
 		alice.refused("createGroup", obj{"group": "small", "kind": "public"}, "conflict")
+		if got := alice.call("getGroup", obj{"group": "small"}); text(t, got["properties"]) != `{}` {
+			t.Errorf("getGroup of a group without properties = %s", text(t, got))
+		}
+		for kind, stored := range map[string]bool{"private": true, "public": true, "chatroom": true, "live": false} {
+			alice.refused("createGroup", obj{"kind": kind, "stored": !stored}, "bad_request")
+			alice.call("createGroup", obj{"kind": kind, "stored": stored})
+		}
 	})
 }
 

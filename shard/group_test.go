@@ -115,6 +115,35 @@ func TestMembersReadSinceTheirJoin(t *testing.T) {
 	}
 }
 
+func TestBacklogBehindACursor(t *testing.T) {
+	b := newBench(t, Limits{})
+	cursors := map[GroupID]string{}
+	for id, kind := range map[GroupID]GroupKind{"team": GroupPrivate, "room": GroupChatroom} {
+		b.group(id, kind, "bob")
+		b.post(id, "alice", "seen")
+		cursors[id] = b.view("bob", GroupAsk{Group: id}, 0).Cursor
+		for i := range 5 {
+			b.post(id, "alice", fmt.Sprint(i))
+		}
+	}
+	want := func(when string, group GroupID, backlog int, want ...uint64) {
+		t.Helper()
+		ask := GroupAsk{Group: group, Cursor: cursors[group], HasCursor: true}
+		if got := b.view("bob", ask, backlog).Push; !slices.Equal(got, want) {
+			t.Errorf("%s: %d messages of %s to push = %v, want %v", when, backlog, group, got, want)
+		}
+	}
+	for _, group := range []GroupID{"team", "room"} {
+		want("unread", group, 5, 2, 3, 4, 5, 6)
+		want("unread", group, 4, 3, 4, 5, 6)
+		want("unread", group, 0)
+		b.do(&ReadGroup{Group: group, User: "bob", Seq: 6})
+		want("read elsewhere", group, 5, 2, 3, 4, 5, 6)
+	}
+	want("read elsewhere", "team", 4)
+	want("read elsewhere", "room", 4, 3, 4, 5, 6)
+}
+
 func TestDeleteSender(t *testing.T) {
 	b := newBench(t, Limits{})
 	b.group("team", GroupPrivate, "bob", "carol")

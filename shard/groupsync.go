@@ -134,7 +134,8 @@ func (s *State) lastShown(v *view, now int64, e *ring.Entry) bool {
 }
 
 // backlog chooses what a login pushes of a group: all that came after a cursor,
-// if that is no more than limit, else the newest unread.
+// if that is no more than limit, else the newest unread, or of a group that has
+// no unread number the newest of what came.
 func (s *State) backlog(v *view, g *GroupView, limit int, now int64) {
 	if limit == 0 || g.LastSeq == 0 || g.Since == 0 && g.Unread == 0 {
 		return
@@ -160,7 +161,7 @@ func (s *State) backlog(v *view, g *GroupView, limit int, now int64) {
 		return true
 	}
 	switch {
-	case g.Since > 0 && take(max(v.low, after+1), false):
+	case g.Since > 0 && (take(max(v.low, after+1), false) || !g.Counts):
 	case g.Unread == 0:
 		g.Push, g.PushBytes = nil, 0
 	default:

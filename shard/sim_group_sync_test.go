@@ -134,6 +134,8 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *shard.GroupAsk, b
 	case backlog == 0:
 	case v.Since > 0 && len(news) <= backlog:
 		push(news)
+	case v.Since > 0 && !v.Counts:
+		push(news[len(news)-backlog:])
 	default:
 		push(unread[max(0, len(unread)-backlog):])
 	}

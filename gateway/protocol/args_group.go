@@ -42,6 +42,8 @@ type CreateGroupArgs struct {
 	Join       string // one of the Join constants; "" = the kind's
 	History    string // one of the History constants; "" = the kind's
 	Unread     *bool  // members have a number of unread messages; nil = as the kind
+
+	Stored *bool // messages are kept; only as the kind says, which is what nil means
 }
 
 // GroupArgs are the args of joinGroup, leaveGroup, dismissGroup and getGroup.
@@ -110,6 +112,8 @@ func (a *CreateGroupArgs) Decode(args Raw) error {
 			a.History = d.oneOf("must be sinceJoin, all or none", HistorySinceJoin, HistoryAll, HistoryNone)
 		case "unread":
 			a.Unread = new(d.bool())
+		case "stored":
+			a.Stored = new(d.bool())
 		default:
 			d.skip()
 		}
@@ -129,6 +133,9 @@ func (a *CreateGroupArgs) encode(e *encoder) {
 	e.optText("history", a.History)
 	if a.Unread != nil {
 		e.boolField("unread", *a.Unread)
+	}
+	if a.Stored != nil {
+		e.boolField("stored", *a.Stored)
 	}
 }
 
