@@ -79,8 +79,9 @@ func groupAsks(refs []shard.GroupRef, cursors []protocol.GroupCursor) []shard.Gr
 }
 
 // settle gives the subscriptions of the groups that were asked about their
-// places, and ends those of groups whose member the user is not. It returns the
-// views of the others, the one with the newest message first.
+// places. Those of groups whose member the user is not are left to the pump: he may
+// have been one at the login, of a group that came late. It returns the views of
+// the others, the one with the newest message first.
 func (s *session) settle(asks []shard.GroupAsk, views []shard.GroupView, left []shard.GroupAsk) []shard.GroupView {
 	known := make(map[shard.GroupID]bool, len(asks))
 	for i := range left {
@@ -99,7 +100,7 @@ func (s *session) settle(asks []shard.GroupAsk, views []shard.GroupView, left []
 	})
 	for i := range asks {
 		if sub := s.subscription(asks[i].Group); sub != nil && !known[asks[i].Group] {
-			s.detach(sub)
+			s.rouse(sub)
 		}
 	}
 	sortViews(views)

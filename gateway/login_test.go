@@ -272,6 +272,34 @@ func TestLoginWithGroupsAway(t *testing.T) {
 	})
 }
 
+// TestLeftBeforeGroupCame has a member removed while his session still waits for
+// the group's shard: he is told what came before, and that he is out.
+func TestLeftBeforeGroupCame(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var store *partialStore
+		e := newEdge(t, func(c *Config) {
+			store = &partialStore{testStore: c.Backend.(*testStore), away: map[shard.GroupID]bool{"away": true}}
+			c.Backend = store
+		})
+		e.group("away", shard.GroupPrivate, "alice", "bob")
+		bob := e.dial(codec)
+		bob.login("bob", "phone", nil)
+		bob.synced()
+		e.post("away", "alice", "before")
+		e.do(&shard.RemoveMembers{Group: "away", By: "alice", Users: []shard.UserID{"bob"}})
+		e.post("away", "alice", "after")
+		synctest.Wait()
+		store.mu.Lock()
+		store.away = nil
+		store.mu.Unlock()
+		bob.event("created")
+		bob.wantCIDs("before")
+		bob.event("removed")
+		time.Sleep(2 * lateRetry)
+		bob.quiet()
+	})
+}
+
 // TestLoginToManyGroups has more groups with unread than onSynced has room for.
 func TestLoginToManyGroups(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
