@@ -122,14 +122,14 @@ func (s *session) propose(r request, cmd shard.Command, ok func(shard.Result)) {
 	s.proposeUntil(r, cmd, ok, func() {})
 }
 
-// proposeUntil is propose for a request that holds something until it has been
-// answered.
+// proposeUntil is propose for a request that holds something until its outcome is
+// known.
 func (s *session) proposeUntil(r request, cmd shard.Command, ok func(shard.Result), release func()) {
 	s.start(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(cmd, func(result shard.Result, err error) {
 		defer s.submits.Done()
-		defer release()
+		release() // before the answer, upon which the next request may come
 		switch {
 		case err != nil:
 			s.refuse(r, err)
