@@ -245,8 +245,14 @@ func (c *courier) take(p *shard.Posted, now time.Time) {
 func (c *courier) expect(r *expectation) {
 	for _, to := range r.to {
 		l := c.lanes[direction{r.from, to}]
-		if l == nil || len(l.letters) == 0 || l.route.pause > 0 || l.pause > 0 {
+		if l == nil || len(l.letters) == 0 || l.pause > 0 {
 			continue // there is nothing to wait for, or nobody who takes it
+		}
+		if rt := l.route; rt.pause > 0 {
+			if rt.dest.reign.Load() == nil {
+				continue
+			}
+			rt.retryAt = time.Time{} // it is back: no need to sit out the pause
 		}
 		l.expected = slices.DeleteFunc(l.expected, func(r laneExpectation) bool { return r.over.Load() })
 		l.expected = append(l.expected, laneExpectation{l.letters[len(l.letters)-1].Number, r})
@@ -356,17 +362,17 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 func (c *courier) backOff(rt *route, now time.Time, err error) {
 	if rt.pause == 0 {
 		c.group.log.Info("letters wait", "for", rt.dest.id, "because", err)
-		for _, l := range c.lanes {
-			if l.route == rt {
-				l.giveUp()
-			}
-		}
 	}
 	if now.Before(rt.retryAt) {
 		return // one of several that were on their way together
 	}
 	rt.pause = min(max(courierFirst, 2*rt.pause), courierMost)
 	rt.retryAt = now.Add(rt.pause)
+	for _, l := range c.lanes {
+		if l.route == rt {
+			l.giveUp()
+		}
+	}
 }
 
 // settle deals with a letter that came back.

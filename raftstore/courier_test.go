@@ -191,5 +191,11 @@ func TestChangeIsKnownWhenAnswered(t *testing.T) {
 	if err := s.resumeShard(1); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "bob knows of the group", func() bool { return s.Ready() == nil && joined(bob) == 1 })
+	eventually(t, "the shard is back", func() bool { return s.Ready() == nil })
+	// The courier may still sit out a pause.
+	other := groupIn(s, 0, 1)
+	makeGroup(t, s, other, ann, bob)
+	if n := joined(bob); n != 2 {
+		t.Errorf("once his shard is back, bob knows of %d groups, want 2", n)
+	}
 }
