@@ -31,11 +31,14 @@ func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *proto
 	y.take(s, views)
 	y.end = &protocol.Synced{
 		Offline: direct.Offline, Cursor: direct.Cursor, Reset: direct.Reset, UnreadTotal: direct.UnreadTotal,
+		UnreadUnmuted: direct.UnreadUnmuted,
 	}
 	lost := direct.Lost
 	for i := range views {
 		v := &views[i]
-		y.end.UnreadTotal += v.Unread
+		if y.end.UnreadTotal += v.Unread; !v.Muted {
+			y.end.UnreadUnmuted += v.Unread
+		}
 		y.end.Reset = y.end.Reset || v.Reset
 		lost = append(lost, v.Lost...)
 	}

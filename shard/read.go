@@ -107,6 +107,7 @@ type Sync struct {
 	Reset         bool
 	Offline       int // unread messages among those to push
 	UnreadTotal   int
+	UnreadUnmuted int // of conversations that are not muted
 	Lost          []Lost
 	Conversations []Conversation // newest first, at most Limits.Recents; nil with RecentsOff
 	MaxRecents    int            // Limits.Recents

@@ -130,6 +130,9 @@ func (w *world) checkSync(user shard.UserID, r *shard.Result, mode shard.Recents
 	if got.UnreadTotal != len(queue) {
 		w.failf("%s: UnreadTotal = %d, want %d", what, got.UnreadTotal, len(queue))
 	}
+	if want := u.unmuted(queue); got.UnreadUnmuted != want {
+		w.failf("%s: UnreadUnmuted = %d, want %d", what, got.UnreadUnmuted, want)
+	}
 	push := slices.DeleteFunc(slices.Clone(queue), func(ref modelRef) bool {
 		return ref.entry.arrival <= r.Since || r.Since > 0 && ref.entry.imported
 	})

@@ -15,6 +15,16 @@ type modelRef struct {
 
 func byArrival(a, b modelRef) int { return cmp.Compare(a.entry.arrival, b.entry.arrival) }
 
+// unmuted counts those of a queue whose conversation is not muted.
+func (u *modelUser) unmuted(queue []modelRef) (n int) {
+	for _, r := range queue {
+		if !r.view.muted {
+			n++
+		}
+	}
+	return n
+}
+
 // queue lists the offline queue, oldest first.
 func (u *modelUser) queue(l *shard.Limits, now int64) (refs []modelRef) {
 	for _, peer := range u.peers {

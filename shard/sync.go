@@ -22,7 +22,10 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		if c.queued > 0 {
-			sync.UnreadTotal += s.unread(u, c, now)
+			n := s.unread(u, c, now)
+			if sync.UnreadTotal += n; c.flags&convMuted == 0 {
+				sync.UnreadUnmuted += n
+			}
 			s.queue(u, uint32(i), sync, now)
 		}
 		s.lost(u, c, sync, now)

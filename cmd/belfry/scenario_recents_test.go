@@ -169,3 +169,30 @@ func TestScenario11UnreadOutlivesRecents(t *testing.T) {
 			page(1, 1, false, seenBy(w.bob, 1, m[0])))
 	})
 }
+
+// TestUnreadUnmuted mutes one of two conversations and one of two groups: their
+// unread counts in the total alone.
+func TestUnreadUnmuted(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice, carol := w.online(w.alice, "phone", nil), w.online(w.carol, "phone", nil)
+		loud, quiet := w.alice+"-loud", w.alice+"-quiet"
+		for _, group := range []string{loud, quiet} {
+			alice.request("createGroup", obj{"group": group, "kind": "private", "members": []any{w.bob}})
+		}
+		alice.sends(w.bob, "a1", "a2")
+		carol.sends(w.bob, "c1")
+		for group, texts := range map[string]int{loud: 4, quiet: 8} {
+			for n := range texts {
+				alice.request("send", obj{"conv": "g:" + group, "cid": fmt.Sprint(group, n), "body": obj{"text": "hi"}})
+			}
+		}
+		w.arrived(w.bob, "u:"+w.carol, 1)
+		phone := w.online(w.bob, "phone", obj{"autoRead": false, "groupBacklog": 0})
+		for _, conv := range []string{"u:" + w.carol, "g:" + quiet} {
+			phone.request("setConversation", obj{"conv": conv, "muted": true})
+		}
+		tablet := w.login(w.bob, "tablet", obj{"autoRead": false, "groupBacklog": 0})
+		checkHas(t, "onSynced", syncedIn(tablet.pushes()), obj{"unreadTotal": 15, "unreadUnmuted": 6})
+	})
+}

@@ -289,7 +289,7 @@ func with(o, more obj) obj {
 // syncedArgs is onSynced with nothing lost.
 func syncedArgs(offline, unreadTotal int, conversations ...any) obj {
 	return obj{
-		"offline": offline, "lost": []any{}, "cursor": someText, "unreadTotal": unreadTotal,
+		"offline": offline, "lost": []any{}, "cursor": someText, "unreadTotal": unreadTotal, "unreadUnmuted": unreadTotal,
 		"conversations": slices.Concat([]any{}, conversations), "groups": []any{},
 	}
 }

@@ -133,11 +133,12 @@ func (p *NewMessage) Decode(args Raw) error {
 
 // Synced is onSynced. Its numbers are as of the start of the login.
 type Synced struct {
-	Offline     int // unread one-to-one messages pushed in this sync
-	Lost        []Lost
-	Cursor      string
-	Reset       bool // the cursor of the login counted as absent
-	UnreadTotal int
+	Offline       int // unread one-to-one messages pushed in this sync
+	Lost          []Lost
+	Cursor        string
+	Reset         bool // the cursor of the login counted as absent
+	UnreadTotal   int
+	UnreadUnmuted int // of conversations and groups that are not muted
 	// Conversations are newest first; nil when the login had recents off.
 	Conversations []Conversation
 	// Groups are those with unread that are not among Conversations.
@@ -174,6 +175,7 @@ func (p *Synced) encode(e *encoder) {
 	e.textField("cursor", p.Cursor)
 	e.optBool("reset", p.Reset)
 	e.intField("unreadTotal", int64(p.UnreadTotal))
+	e.intField("unreadUnmuted", int64(p.UnreadUnmuted))
 	if p.Conversations != nil {
 		e.conversations("conversations", p.Conversations)
 	}
@@ -196,6 +198,8 @@ func (p *Synced) Decode(args Raw) error {
 			p.Reset = d.bool()
 		case "unreadTotal":
 			p.UnreadTotal = int(d.int())
+		case "unreadUnmuted":
+			p.UnreadUnmuted = int(d.int())
 		case "conversations":
 			p.Conversations = d.conversations()
 		case "groups":

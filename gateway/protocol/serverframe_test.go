@@ -97,15 +97,15 @@ func TestPushes(t *testing.T) {
 			`{"d":1,"messages":[` + testMessageText + `,` + testMessageText + `],"cursor":"cur","groupCursors":{"g":"c1","\"":"c2"},"skipped":4}`},
 		{&NewMessage{D: 2, Messages: []Message{ephemeral}}, OpOnNewMessage,
 			`{"d":2,"messages":[{"id":"` + testIDText + `","conv":"u:alice","from":"alice","time":1795400000123,"cid":"c-1","body":{"text":"hi"},"ephemeral":true}]}`},
-		{&Synced{Lost: []Lost{}, Cursor: "c", Groups: []Conversation{}}, OpOnSynced, `{"offline":0,"lost":[],"cursor":"c","unreadTotal":0,"groups":[]}`},
-		{&Synced{Offline: 2, Lost: []Lost{{UserConv("a"), 1, 4, 3}}, Cursor: "c", Reset: true, UnreadTotal: 5,
+		{&Synced{Lost: []Lost{}, Cursor: "c", Groups: []Conversation{}}, OpOnSynced, `{"offline":0,"lost":[],"cursor":"c","unreadTotal":0,"unreadUnmuted":0,"groups":[]}`},
+		{&Synced{Offline: 2, Lost: []Lost{{UserConv("a"), 1, 4, 3}}, Cursor: "c", Reset: true, UnreadTotal: 5, UnreadUnmuted: 4,
 			Conversations: []Conversation{{Conv: UserConv("a"), LastSeq: 9, Time: 8, ReadSeq: 7, PeerReadSeq: 6, Pinned: true}},
 			Groups:        []Conversation{{Conv: GroupConv("g"), LastSeq: 1, Time: 2, Unread: 1, Cursor: "gc"}}}, OpOnSynced,
-			`{"offline":2,"lost":[{"conv":"u:a","from":1,"to":4,"count":3}],"cursor":"c","reset":true,"unreadTotal":5,` +
+			`{"offline":2,"lost":[{"conv":"u:a","from":1,"to":4,"count":3}],"cursor":"c","reset":true,"unreadTotal":5,"unreadUnmuted":4,` +
 				`"conversations":[{"conv":"u:a","lastSeq":9,"time":8,"readSeq":7,"peerReadSeq":6,"pinned":true}],` +
 				`"groups":[{"conv":"g:g","lastSeq":1,"time":2,"readSeq":0,"unread":1,"cursor":"gc"}]}`},
 		{&Synced{Lost: []Lost{}, Cursor: "c", Conversations: []Conversation{}, Groups: []Conversation{}}, OpOnSynced,
-			`{"offline":0,"lost":[],"cursor":"c","unreadTotal":0,"conversations":[],"groups":[]}`},
+			`{"offline":0,"lost":[],"cursor":"c","unreadTotal":0,"unreadUnmuted":0,"conversations":[],"groups":[]}`},
 		{&ReadReport{UserConv("a"), 3}, OpOnReadReport, `{"conv":"u:a","seq":3}`},
 		{&ReadReceipt{UserConv("a"), 3, 9}, OpOnReadReceipt, `{"conv":"u:a","seq":3,"time":9}`},
 		{&Recall{UserConv("a"), []Range{{1, 2}, {5, 5}}, "a", ""}, OpOnRecall, `{"conv":"u:a","ranges":[[1,2],[5,5]],"by":"a"}`},
