@@ -185,9 +185,19 @@ func (c *Client) Group(ctx context.Context, group string) (Group, error) {
 
 // Groups lists the groups whose member the user is.
 func (c *Client) Groups(ctx context.Context) ([]Group, error) {
-	var ok protocol.GroupsOK
-	err := c.ask(ctx, protocol.OpGetGroups, &ok, nil)
-	return ok.Groups, err
+	var groups []Group
+	var args protocol.GetGroupsArgs
+	for {
+		var ok protocol.GroupsOK
+		if err := c.ask(ctx, protocol.OpGetGroups, &ok, &args); err != nil {
+			return nil, err
+		}
+		groups = append(groups, ok.Groups...)
+		if !ok.More || len(ok.Groups) == 0 {
+			return groups, nil
+		}
+		args.After = ok.Groups[len(ok.Groups)-1].Group
+	}
 }
 
 // Members lists members in order of name: up to limit (1-100, 0 = 20) of those

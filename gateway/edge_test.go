@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,6 +108,8 @@ type client struct {
 	id     uint64
 	frames chan received
 	pushes []obj // received while something else was expected
+
+	largest atomic.Int64 // bytes of a frame that came
 }
 
 // A received is a frame that came, or how the connection ended.
@@ -162,6 +165,7 @@ func (c *client) readAll() {
 			c.frames <- received{err: err}
 			return
 		}
+		c.largest.Store(max(c.largest.Load(), int64(len(b))))
 		frame, err := c.decode(b)
 		c.frames <- received{frame, err}
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/oklog/ulid/v2"
@@ -294,7 +295,8 @@ func (s *session) getGroup(r request) error {
 }
 
 func (s *session) getGroups(r request) error {
-	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
+	var args protocol.GetGroupsArgs
+	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
 	if err := s.maySearch(); err != nil {
@@ -307,8 +309,13 @@ func (s *session) getGroups(r request) error {
 	if err != nil {
 		return err
 	}
-	reply := &protocol.GroupsOK{Groups: make([]protocol.GroupOK, 0, len(refs))}
+	refs = slices.DeleteFunc(refs, func(ref shard.GroupRef) bool { return string(ref.Group) <= args.After })
+	reply := &protocol.GroupsOK{Groups: make([]protocol.GroupOK, 0, min(len(refs), args.Limit))}
 	for _, ref := range refs {
+		if len(reply.Groups) == args.Limit {
+			reply.More = true
+			break
+		}
 		info, exists, err := b.Group(ref.Group, s.user)
 		if err != nil {
 			return err

@@ -123,12 +123,12 @@ func TestGroupFromBeginningToEnd(t *testing.T) {
 			t.Errorf("removeMembers = %s", text(t, ok))
 		}
 		bob.refused("send", obj{"conv": "g:team", "cid": "1", "body": 1}, "forbidden")
-		if groups := carol.call("getGroups", nil); text(t, groups) != `{"groups":[{"group":"team","kind":"private","lastSeq":3,"memberCount":1,"name":"Us","owner":"carol","role":"owner"}]}` {
+		if groups := carol.call("getGroups", nil); text(t, groups) != `{"groups":[{"group":"team","kind":"private","lastSeq":3,"memberCount":1,"name":"Us","owner":"carol","role":"owner"}],"more":false}` {
 			t.Errorf("getGroups = %s", text(t, groups))
 		}
 		carol.call("dismissGroup", obj{"group": "team"})
 		carol.refused("getGroup", obj{"group": "team"}, "not_found")
-		if groups := carol.call("getGroups", nil); text(t, groups) != `{"groups":[]}` {
+		if groups := carol.call("getGroups", nil); text(t, groups) != `{"groups":[],"more":false}` {
 			t.Errorf("getGroups = %s", text(t, groups))
 		}
 	})

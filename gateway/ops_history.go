@@ -17,7 +17,8 @@ func (s *session) getMessage(r request) error {
 	}
 	q := shard.HistoryQuery{
 		User: s.user, Before: args.Before, After: args.After, HasAfter: args.HasAfter,
-		From: args.From, To: args.To, Limit: args.Limit, MaxBytes: protocol.MaxPage,
+		From: args.From, To: args.To, Limit: args.Limit,
+		MaxBytes: protocol.MaxPage, MaxGaps: protocol.MaxGaps, MaxSeqs: protocol.MaxPageSeqs,
 	}
 	if args.Conv.Group {
 		if q.Group = shard.GroupID(args.Conv.ID); s.inLive(q.Group) {
@@ -32,6 +33,7 @@ func (s *session) getMessage(r request) error {
 	if err := s.gateway.backend.History(q, page); err != nil {
 		return err
 	}
+	s.fit(page)
 	reply := &protocol.PageOK{
 		Messages: wireMessages(page.Batch.Messages), From: page.From, To: page.To,
 		Gaps: make([]protocol.Gap, len(page.Gaps)), More: page.More,
@@ -41,6 +43,26 @@ func (s *session) getMessage(r request) error {
 	}
 	s.reply(r, reply)
 	return nil
+}
+
+// fit leaves of a page as many messages as a reply may hold, at least one.
+func (s *session) fit(page *shard.Page) {
+	room := protocol.MaxPage - protocol.PageTail(len(page.Gaps))
+	if protocol.MostOfMessages(s.codec, len(page.Batch.Messages), page.Size()) <= room {
+		return
+	}
+	buf := buffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	n := 0
+	for m := range page.Found {
+		wire := wireMessage(m)
+		*buf = protocol.AppendMessage((*buf)[:0], s.codec, &wire)
+		if room -= len(*buf); room < 0 && n > 0 {
+			page.Keep(n)
+			return
+		}
+		n++
+	}
 }
 
 func (s *session) getRecents(r request) error {

@@ -32,6 +32,9 @@ func (s *session) getBlocked(r request) error {
 	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
 		return err
 	}
+	if err := s.maySearch(); err != nil {
+		return err
+	}
 	ctx, cancel := s.requestContext()
 	defer cancel()
 	blocked, err := s.gateway.backend.Blocked(ctx, s.user)

@@ -184,12 +184,19 @@ func (r *groupLoginRun) joined(ctx context.Context, user string) error {
 			return err
 		}
 		var list protocol.GroupsOK
-		err = v.call(protocol.OpGetGroups, nil, &list)
+		var args protocol.GetGroupsArgs
+		groups := 0
+		for more := true; more && err == nil; more = list.More {
+			err = v.call(protocol.OpGetGroups, &args, &list)
+			if n := len(list.Groups); n > 0 {
+				groups, args.After = groups+n, list.Groups[n-1].Group
+			}
+		}
 		v.socket.close()
 		switch {
 		case err != nil:
 			return fmt.Errorf("%s: %w", user, err)
-		case len(list.Groups) == r.config.Groups:
+		case groups == r.config.Groups:
 			return nil
 		}
 		select {

@@ -71,10 +71,10 @@ func (r *readback) history(v *view) error {
 		r.wrong = append(r.wrong, v.errorf("history: %w", fmt.Errorf(format, args...)))
 	}
 	seen := map[*Stream]map[uint64]uint64{} // counter → seq
-	seq, lastTime := uint64(0), int64(0)
+	seq, after, lastTime := uint64(0), uint64(0), int64(0)
 	for more := true; more && len(r.wrong) == 0; {
 		var page protocol.PageOK
-		args := protocol.GetMessageArgs{Conv: v.conv, HasAfter: true, After: seq, Limit: readbackPage}
+		args := protocol.GetMessageArgs{Conv: v.conv, HasAfter: true, After: after, Limit: readbackPage}
 		if err := r.call(protocol.OpGetMessage, &args, &page); err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func (r *readback) history(v *view) error {
 			}
 			lastTime = m.Time
 		}
-		more = page.More && len(page.Messages) > 0
+		after, more = page.To, page.More && page.To > after
 	}
 	if len(r.wrong) > 0 {
 		return nil

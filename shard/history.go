@@ -1,9 +1,14 @@
 package shard
 
-import "github.com/belfry-im/belfry/shard/ring"
+import (
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/ring"
+)
 
 // History reads a page of a conversation. The range it covers extends over
-// gaps up to the next message in its direction, or the end of the view.
+// gaps up to the next message in its direction, or the end of the view, as far
+// as the query's limits let it.
 func (s *State) History(q HistoryQuery, p *Page, now int64) {
 	p.Batch.Reset()
 	*p = Page{Batch: p.Batch, Gaps: p.Gaps[:0]}
@@ -24,6 +29,59 @@ func (s *State) History(q HistoryQuery, p *Page, now int64) {
 	}
 	if p.From != 0 {
 		s.gaps(&v, p, now)
+		p.cutGaps(q.MaxGaps)
+	}
+}
+
+// Size is what a page's messages take in the log, in bytes.
+func (p *Page) Size() int { return p.size }
+
+// Found yields the messages of a page as they were found: from the newest on
+// if it was read downwards, else from the oldest on.
+func (p *Page) Found(yield func(*Message) bool) {
+	for i := range p.Batch.Messages {
+		if p.down {
+			i = len(p.Batch.Messages) - 1 - i
+		}
+		if !yield(&p.Batch.Messages[i]) {
+			return
+		}
+	}
+}
+
+// Keep leaves the first n messages of a page, in the direction in which it was
+// read, and what it covers up to the next one.
+func (p *Page) Keep(n int) {
+	all := p.Batch.Messages
+	switch {
+	case n >= len(all):
+	case p.down:
+		p.cover(all[len(all)-n-1].Seq+1, p.To)
+	default:
+		p.cover(p.From, all[n].Seq-1)
+	}
+}
+
+// cutGaps ends a page that tells more gaps apart than most, which is at least 1.
+func (p *Page) cutGaps(most int) {
+	n := len(p.Gaps)
+	switch {
+	case most == 0 || n <= most:
+	case p.down:
+		p.cover(p.Gaps[n-most-1].To+1, p.To)
+	default:
+		p.cover(p.From, p.Gaps[most].From-1)
+	}
+}
+
+// cover has a page end at a part of the seqs that it covers.
+func (p *Page) cover(from, to uint64) {
+	p.From, p.To, p.More = from, to, true
+	p.Batch.Messages = slices.DeleteFunc(p.Batch.Messages, func(m Message) bool { return m.Seq < from || m.Seq > to })
+	p.Gaps = slices.DeleteFunc(p.Gaps, func(g Gap) bool { return g.To < from || g.From > to })
+	if n := len(p.Gaps); n > 0 { // one that spans the end
+		p.Gaps[0].From = max(p.Gaps[0].From, from)
+		p.Gaps[n-1].To = min(p.Gaps[n-1].To, to)
 	}
 }
 
@@ -60,9 +118,13 @@ func (s *State) ascend(v *view, from, to uint64, q HistoryQuery, p *Page, now in
 	if from > to || from == 0 {
 		return
 	}
+	if last := max(from, v.low, v.log().First()) + uint64(q.MaxSeqs) - 1; q.MaxSeqs > 0 && to > last {
+		to, p.More = last, true
+	}
 	p.From, p.To = from, to
 	var e ring.Entry
-	for walk := s.ascendShown(v.u, v.c, max(from, v.low), now); walk.next(&e) && e.Seq <= to; {
+	walk := s.ascendShown(v.u, v.c, max(from, v.low), now)
+	for walk.gaps.through(to); walk.next(&e) && e.Seq <= to; {
 		if v.hiddenBy(s, &e, now) != gapNone {
 			continue
 		}
@@ -80,10 +142,15 @@ func (s *State) descend(v *view, to uint64, q HistoryQuery, p *Page, now int64) 
 	if to == 0 {
 		return
 	}
+	p.down = true
 	p.From, p.To = 1, to
+	if low := max(v.low, v.log().First()); q.MaxSeqs > 0 && to >= low+uint64(q.MaxSeqs) {
+		p.From, p.More = to-uint64(q.MaxSeqs)+1, true
+	}
 	var e ring.Entry
-	n := 0
-	for walk := s.descendShown(v.u, v.c, to, now); walk.below(&e) && e.Seq >= v.low; {
+	n, low := 0, max(v.low, p.From)
+	walk := s.descendShown(v.u, v.c, to, now)
+	for walk.gaps.from(low); walk.below(&e) && e.Seq >= low; {
 		if v.hiddenBy(s, &e, now) != gapNone {
 			continue
 		}
@@ -94,7 +161,8 @@ func (s *State) descend(v *view, to uint64, q HistoryQuery, p *Page, now int64) 
 		p.size += ring.EntrySize(&e)
 		n++
 	}
-	for walk := s.ascendShown(v.u, v.c, max(p.From, v.low), now); walk.next(&e) && e.Seq <= to; {
+	walk = s.ascendShown(v.u, v.c, max(p.From, v.low), now)
+	for walk.gaps.through(to); walk.next(&e) && e.Seq <= to; {
 		if v.hiddenBy(s, &e, now) == gapNone {
 			s.copyEntry(v.u, v.c, &e, &p.Batch)
 		}

@@ -170,6 +170,8 @@ type HistoryQuery struct {
 	From, To uint64 // inclusive
 	Limit    int    // messages, 1-100
 	MaxBytes int    // of bodies and headers; at least one message is returned
+	MaxGaps  int    // that the page tells apart, 0 = any number
+	MaxSeqs  int    // that it covers of those that the log holds, 0 = any number
 }
 
 // A Page answers a HistoryQuery. Messages ascend by seq.
@@ -177,7 +179,8 @@ type Page struct {
 	Batch    Batch // only Messages is used
 	From, To uint64
 	Gaps     []Gap
-	More     bool
+	More     bool // a limit ended it: there is more in its direction, if only gaps
 
-	size int // bytes of the messages chosen so far
+	down bool // it was read downwards
+	size int  // bytes of the messages chosen so far
 }

@@ -318,11 +318,55 @@ func (w *world) checkHistory(state *shard.State, u *modelUser, peer shard.UserID
 	for i := range want.entries {
 		w.checkMessage(fmt.Sprintf("%s[%d]", what, i), u, &p.Batch.Messages[i], modelRef{u.views[peer], want.entries[i]})
 	}
+	w.checkLimitedPage(state, q, p, now)
 	vague := u.views[peer].vague()
 	got := slices.Clone(p.Gaps)
 	if !slices.Equal(trimGaps(got, vague), trimGaps(want.gaps, vague)) {
 		w.failf("%s: gaps = %v, want %v", what, p.Gaps, want.gaps)
 	}
+}
+
+// checkLimitedPage compares a page that covers few gaps and seqs with the one that
+// the same query gives without these limits.
+func (w *world) checkLimitedPage(state *shard.State, q shard.HistoryQuery, all *shard.Page, now int64) {
+	q.MaxGaps, q.MaxSeqs = 1+w.rng.IntN(4), 1+w.rng.IntN(40)
+	what := fmt.Sprintf("History(%+v)", q)
+	var p shard.Page
+	state.History(q, &p, now)
+	down := !q.HasAfter && q.To == 0
+	switch whole := p.From == all.From && p.To == all.To; {
+	case len(p.Gaps) > q.MaxGaps:
+		w.failf("%s = %d gaps", what, len(p.Gaps))
+	case p.More != (all.More || !whole):
+		w.failf("%s = %d to %d, more %v, of %d to %d, more %v", what, p.From, p.To, p.More, all.From, all.To, all.More)
+	case p.From != all.From && !down || p.To != all.To && down || p.To < p.From || all.From == 0 && p.From != 0:
+		w.failf("%s = %d to %d of %d to %d", what, p.From, p.To, all.From, all.To)
+	}
+	var messages, of []uint64
+	for i := range p.Batch.Messages {
+		messages = append(messages, p.Batch.Messages[i].Seq)
+	}
+	for i := range all.Batch.Messages {
+		if seq := all.Batch.Messages[i].Seq; seq >= p.From && seq <= p.To {
+			of = append(of, seq)
+		}
+	}
+	if !slices.Equal(messages, of) {
+		w.failf("%s = messages %v, want %v", what, messages, of)
+	}
+	if got, want := seqsOf(p.Gaps, p.From, p.To), seqsOf(all.Gaps, p.From, p.To); !slices.Equal(got, want) {
+		w.failf("%s: gaps = %v, want %v", what, got, want)
+	}
+}
+
+// seqsOf gives the part of gaps that lies in from..to, with a gap for each seq.
+func seqsOf(gaps []shard.Gap, from, to uint64) (seqs []shard.Gap) {
+	for _, g := range gaps {
+		for seq := max(g.From, from); seq <= min(g.To, to); seq++ {
+			seqs = append(seqs, shard.Gap{From: seq, To: seq, Reason: g.Reason})
+		}
+	}
+	return seqs
 }
 
 // keptGone is how many runs of gone seqs a state keeps the reasons of, besides

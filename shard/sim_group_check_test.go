@@ -245,6 +245,7 @@ func (w *world) checkGroupHistory(state *shard.State, g *modelGroup, user shard.
 	for i, e := range want.entries {
 		w.checkGroupMessage(fmt.Sprintf("%s[%d]", what, i), g, &p.Batch.Messages[i], e)
 	}
+	w.checkLimitedPage(state, q, p, now)
 	var got []shard.Gap // one for each seq
 	for i, gap := range p.Gaps {
 		if i > 0 && p.Gaps[i-1].To+1 == gap.From && p.Gaps[i-1].Reason == gap.Reason {

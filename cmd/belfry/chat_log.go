@@ -36,6 +36,7 @@ type chatLog struct {
 	typingUntil int64  // ms
 	loaded      bool   // its newest page was asked for
 	complete    bool   // nothing older can be fetched
+	gapsFrom    uint64 // from here to its oldest entry there are gaps alone; 0 = not known
 }
 
 // peer is whom a conversation is with, or the group, for people to read.
@@ -63,7 +64,7 @@ func (l *chatLog) add(e chatEntry) {
 func (l *chatLog) trim() {
 	if n := len(l.entries) - maxChatEntries; n > 0 {
 		l.entries = slices.Delete(l.entries, 0, n)
-		l.complete = false
+		l.complete, l.gapsFrom = false, 0
 	}
 }
 
@@ -138,7 +139,10 @@ func (l *chatLog) read(me string, seq uint64) {
 // oldest is the first stored seq on the screen; 0 when there is none.
 func (l *chatLog) oldest() uint64 {
 	if len(l.entries) == 0 {
-		return 0
+		return l.gapsFrom
+	}
+	if l.gapsFrom > 0 {
+		return min(l.entries[0].seq, l.gapsFrom)
 	}
 	return l.entries[0].seq
 }

@@ -325,7 +325,7 @@ func (m *chatModel) loaded(e chatHistory) []chatJob {
 		l.add(entry)
 		m.print(l, entry)
 	}
-	if !e.page.More {
+	if l.gapsFrom = e.page.From; !e.page.More {
 		l.complete = true
 	}
 	return m.markRead(e.conv)

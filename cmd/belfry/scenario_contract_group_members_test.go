@@ -365,7 +365,7 @@ func TestContractGroupBlocked(t *testing.T) {
 		} else if err.Code != "forbidden" {
 			t.Errorf("createGroup with who blocks: %v", err)
 		}
-		check(t, "getGroups", bob.request("getGroups", nil), obj{"groups": []any{}})
+		check(t, "getGroups", bob.request("getGroups", nil), obj{"groups": []any{}, "more": false})
 		bob.idle()
 
 		// Somebody else may add him, and unblocked he can be added.

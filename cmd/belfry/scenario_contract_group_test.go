@@ -47,7 +47,7 @@ func TestContractGroupCreate(t *testing.T) {
 				})
 			}
 		}
-		check(t, "getGroups of a stranger", carol.request("getGroups", nil), obj{"groups": []any{}})
+		check(t, "getGroups of a stranger", carol.request("getGroups", nil), obj{"groups": []any{}, "more": false})
 
 		// Without a name it is made up, each time another. Members are a set.
 		args := obj{"kind": "private", "members": []any{w.alice, w.bob, w.bob}}
@@ -318,6 +318,8 @@ func TestContractGroupArguments(t *testing.T) {
 			{"setGroup", "owner", []any{7, "b b", long}},
 			{"getMembers", "after", []any{7, "b b", long}},
 			{"getMembers", "limit", []any{0, -1, 101, "20", 1.5}},
+			{"getGroups", "after", []any{7, "b b", long}},
+			{"getGroups", "limit", []any{0, -1, 101, "20", 1.5}},
 		}
 		for op := range good {
 			values := ids

@@ -290,7 +290,8 @@ func (seqOrZero) Schema(huma.Registry) *huma.Schema {
 func (in *PageInput) query() (shard.HistoryQuery, error) {
 	q := shard.HistoryQuery{
 		Before: uint64(in.Before.Value), After: uint64(in.After.Value), HasAfter: in.After.Set,
-		From: uint64(in.From.Value), To: uint64(in.To.Value), Limit: in.Limit, MaxBytes: protocol.MaxPage,
+		From: uint64(in.From.Value), To: uint64(in.To.Value), Limit: in.Limit,
+		MaxBytes: protocol.MaxPage, MaxGaps: protocol.MaxGaps, MaxSeqs: protocol.MaxPageSeqs,
 	}
 	given := 0
 	for _, set := range []bool{in.Before.Set, in.After.Set, in.From.Set || in.To.Set} {
@@ -321,7 +322,7 @@ type pageOutput struct {
 		From     uint64    `json:"from" doc:"lowest seq that the page covers; 0 = there is nothing"`
 		To       uint64    `json:"to"`
 		Gaps     []gap     `json:"gaps" nullable:"false" doc:"seqs of the range that have no message"`
-		More     bool      `json:"more" doc:"there is a message beyond, in the direction asked for"`
+		More     bool      `json:"more" doc:"there is more in the direction asked for, if only gaps: go on from to, or from"`
 	}
 }
 

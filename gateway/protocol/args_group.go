@@ -88,6 +88,12 @@ type GetMembersArgs struct {
 	Limit int    // 1-100; default 20
 }
 
+// GetGroupsArgs are the args of getGroups.
+type GetGroupsArgs struct {
+	After string // the last group of the page before; "" = from the beginning
+	Limit int    // 1-100; default 100
+}
+
 // Decode reads the args of a createGroup. Its errors are *FieldError.
 func (a *CreateGroupArgs) Decode(args Raw) error {
 	*a = CreateGroupArgs{}
@@ -302,6 +308,28 @@ func (a *GetMembersArgs) Decode(args Raw) error {
 
 func (a *GetMembersArgs) encode(e *encoder) {
 	e.textField("group", a.Group)
+	e.optText("after", a.After)
+	e.optUint("limit", uint64(a.Limit))
+}
+
+// Decode reads the args of a getGroups. Its errors are *FieldError.
+func (a *GetGroupsArgs) Decode(args Raw) error {
+	*a = GetGroupsArgs{Limit: MaxGroups}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "after":
+			a.After = d.group()
+		case "limit":
+			a.Limit = int(d.uint(1, MaxGroups))
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+func (a *GetGroupsArgs) encode(e *encoder) {
 	e.optText("after", a.After)
 	e.optUint("limit", uint64(a.Limit))
 }

@@ -43,7 +43,7 @@ type SetStateArgs struct {
 }
 
 // NoArgs are the args of ops that take none: ping, logout, getRecents,
-// getBlocked, getGroups.
+// getBlocked.
 type NoArgs struct{}
 
 // Decode reads the args of a login. Its errors are *FieldError.

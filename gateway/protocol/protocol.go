@@ -161,7 +161,7 @@ const (
 // Sizes of frames, in bytes.
 const (
 	MaxFrame = 64 << 10  // from a client; to a client unless it holds one message alone
-	MaxPage  = 256 << 10 // where a getMessage page ends
+	MaxPage  = 256 << 10 // of a reply, unless it is a page of one message alone
 )
 
 // Limits of bodies.
@@ -187,7 +187,10 @@ const (
 	MaxMessages       = 100    // of one onNewMessage and of one page
 	MaxSeqs           = 100    // of one deleteMessage
 	MaxUsers          = 100    // of one request
+	MaxGroups         = 100    // of one page of getGroups
 	MaxMentions       = 100
+	MaxGaps           = 1000   // of one page
+	MaxPageSeqs       = 8192   // that one page covers of what the server holds
 	MaxGroupMembers   = 500    // named when a group is made
 	MaxMembersOfGroup = 10_000 // that its maker may allow
 	MaxLoginGroups    = 200    // cursors given at login

@@ -293,7 +293,8 @@ func (r *GroupOK) decode(d *decoder) {
 
 // GroupsOK answers getGroups.
 type GroupsOK struct {
-	Groups []GroupOK
+	Groups []GroupOK // ascending by id
+	More   bool
 }
 
 func (r *GroupsOK) encode(e *encoder) {
@@ -305,6 +306,7 @@ func (r *GroupsOK) encode(e *encoder) {
 		e.endMap(m)
 	}
 	e.endArray()
+	e.boolField("more", r.More)
 }
 
 // Decode reads the reply to a getGroups.
@@ -320,6 +322,8 @@ func (r *GroupsOK) Decode(ok Raw) error {
 				r.Groups[i].decode(&d)
 			}
 			d.endArray(a)
+		case "more":
+			r.More = d.bool()
 		default:
 			d.skip()
 		}

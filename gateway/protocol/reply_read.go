@@ -14,6 +14,25 @@ type Gap struct {
 	Reason   string
 }
 
+// PageTail is what the reply to a getMessage takes at most beside its messages.
+func PageTail(gaps int) int {
+	const reply, gap = 128, len(`{"from":9007199254740991,"to":9007199254740991,"reason":"notMember"},`)
+	return reply + gaps*gap
+}
+
+// MostOfMessages is what n messages take at most in a frame, whose variable parts
+// have some bytes.
+func MostOfMessages(codec Codec, n, bytes int) int {
+	const (
+		fixed  = 512 // keys, numbers, names
+		escape = 6   // JSON has a control character as \u0000
+	)
+	if codec == JSON {
+		bytes *= escape
+	}
+	return n*fixed + bytes
+}
+
 func (r *PageOK) encode(e *encoder) {
 	e.key("messages")
 	e.array(len(r.Messages))

@@ -168,6 +168,8 @@ func argsFor(op string) interface{ Decode(Raw) error } {
 		return new(SetGroupArgs)
 	case OpGetMembers:
 		return new(GetMembersArgs)
+	case OpGetGroups:
+		return new(GetGroupsArgs)
 	}
 	return new(NoArgs)
 }
@@ -407,6 +409,8 @@ func TestArgs(t *testing.T) {
 		{OpSetMember, `{"group":"g","user":"a","role":"admin","mutedUntil":0}`, &SetMemberArgs{"g", "a", RoleAdmin, new(int64(0))}},
 		{OpSetGroup, `{"group":"g","name":"","owner":"a","properties":{}}`, &SetGroupArgs{"g", new(""), []byte{0x80}, "a"}},
 		{OpGetMembers, `{"group":"g","after":"a","limit":1}`, &GetMembersArgs{"g", "a", 1}},
+		{OpGetGroups, `{"after":"g","limit":1}`, &GetGroupsArgs{"g", 1}},
+		{OpGetGroups, `{}`, &GetGroupsArgs{"", MaxGroups}},
 	}
 	for _, tt := range tests {
 		for _, codec := range codecs {

@@ -63,7 +63,7 @@ func TestReplies(t *testing.T) {
 			`{"group":"g","kind":"public","name":"n","owner":"o","memberCount":4,"lastSeq":9,"role":"admin",` +
 				`"settings":{"maxMembers":2000,"join":"approve","history":"sinceJoin","unread":true,"stored":true},` +
 				`"requests":[{"user":"a","message":"hi","time":7},{"user":"b","time":8}]}`},
-		{&GroupsOK{[]GroupOK{{Group: "g", Kind: KindLive}}}, `{"groups":[{"group":"g","kind":"live","name":"","owner":"","memberCount":0,"lastSeq":0}]}`},
+		{&GroupsOK{[]GroupOK{{Group: "g", Kind: KindLive}}, true}, `{"groups":[{"group":"g","kind":"live","name":"","owner":"","memberCount":0,"lastSeq":0}],"more":true}`},
 		{&MembersOK{[]Member{{"a", RoleOwner, 0}, {"b", RoleMember, 77}}, true},
 			`{"members":[{"user":"a","role":"owner"},{"user":"b","role":"member","mutedUntil":77}],"more":true}`},
 	}
