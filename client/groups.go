@@ -19,7 +19,7 @@ const maxLive = 100
 // A NewGroup says what a group is to be. Kind is needed; everything else takes
 // the kind's settings, or is empty, when zero.
 type NewGroup struct {
-	Group      string // 1-48 bytes of printable ASCII without spaces; "" = the server makes one up
+	Group      string // 1-48 bytes of printable ASCII without spaces, neither . nor ..; "" = the server makes one up
 	Kind       string // protocol.KindPrivate, KindPublic, KindChatroom or KindLive
 	Name       string // at most 256 bytes
 	Members    []string
@@ -40,9 +40,9 @@ func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (group string, fai
 	}
 	switch {
 	case g.Group != "" && !validGroup(g.Group):
-		return "", nil, wrong("Group", groupRule)
+		return "", nil, wrong("Group", protocol.GroupRule)
 	case len(g.Members) > protocol.MaxGroupMembers || !validUsers(g.Members):
-		return "", nil, wrong("Members", "must be at most %d; each %s", protocol.MaxGroupMembers, userRule)
+		return "", nil, wrong("Members", "must be at most %d; each %s", protocol.MaxGroupMembers, protocol.UserRule)
 	}
 	if args.Properties, err = properties(g.Properties); err != nil {
 		return "", nil, err
@@ -56,7 +56,7 @@ func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (group string, fai
 // the answer is pending; message is for them.
 func (c *Client) JoinGroup(ctx context.Context, group, message string) (pending bool, err error) {
 	if !validGroup(group) {
-		return false, wrong("group", groupRule)
+		return false, wrong("group", protocol.GroupRule)
 	}
 	var ok protocol.JoinGroupOK
 	err = c.ask(ctx, protocol.OpJoinGroup, &ok, &protocol.GroupArgs{Group: group, Message: message})
@@ -67,7 +67,7 @@ func (c *Client) JoinGroup(ctx context.Context, group, message string) (pending 
 // LeaveGroup: there, membership ends with the connection.
 func (c *Client) JoinLive(ctx context.Context, group string) error {
 	if !validGroup(group) {
-		return wrong("group", groupRule)
+		return wrong("group", protocol.GroupRule)
 	}
 	c.mu.Lock()
 	_, known := c.live[group]
@@ -103,7 +103,7 @@ func (c *Client) DismissGroup(ctx context.Context, group string) error {
 
 func (c *Client) aboutGroup(ctx context.Context, op, group string) error {
 	if !validGroup(group) {
-		return wrong("group", groupRule)
+		return wrong("group", protocol.GroupRule)
 	}
 	return c.ask(ctx, op, nil, &protocol.GroupArgs{Group: group})
 }
@@ -162,7 +162,7 @@ type GroupSetting struct {
 // SetGroup changes a group.
 func (c *Client) SetGroup(ctx context.Context, group string, to GroupSetting) error {
 	if !validGroup(group) {
-		return wrong("group", groupRule)
+		return wrong("group", protocol.GroupRule)
 	}
 	encoded, err := properties(to.Properties)
 	if err != nil {
@@ -176,7 +176,7 @@ func (c *Client) SetGroup(ctx context.Context, group string, to GroupSetting) er
 // Group tells what a group is.
 func (c *Client) Group(ctx context.Context, group string) (Group, error) {
 	if !validGroup(group) {
-		return Group{}, wrong("group", groupRule)
+		return Group{}, wrong("group", protocol.GroupRule)
 	}
 	var ok Group
 	err := c.ask(ctx, protocol.OpGetGroup, &ok, &protocol.GroupArgs{Group: group})
@@ -205,7 +205,7 @@ func (c *Client) Groups(ctx context.Context) ([]Group, error) {
 func (c *Client) Members(ctx context.Context, group, after string, limit int) (members []Member, more bool, err error) {
 	switch {
 	case !validGroup(group):
-		return nil, false, wrong("group", groupRule)
+		return nil, false, wrong("group", protocol.GroupRule)
 	case limit < 0 || limit > protocol.MaxMessages:
 		return nil, false, wrong("limit", "must be 1-%d, or 0 for %d", protocol.MaxMessages, protocol.DefaultPageLimit)
 	}
@@ -222,8 +222,6 @@ func properties(p map[string]any) ([]byte, error) {
 	return protocol.EncodeBody(p)
 }
 
-const groupRule = "must be 1-48 bytes of printable ASCII without spaces"
-
 func validGroup(group string) bool {
 	_, err := protocol.ParseConv("g:" + group)
 	return err == nil
@@ -233,7 +231,7 @@ func checkMember(group, user string) error { return checkMembers(group, []string
 
 func checkMembers(group string, users []string) error {
 	if !validGroup(group) {
-		return wrong("group", groupRule)
+		return wrong("group", protocol.GroupRule)
 	}
 	return checkUsers(users)
 }

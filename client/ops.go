@@ -132,7 +132,7 @@ func (c *Client) Unblock(ctx context.Context, user string) error {
 
 func (c *Client) block(ctx context.Context, op, user string) error {
 	if !protocol.ValidUser(user) {
-		return wrong("user", userRule)
+		return wrong("user", protocol.UserRule)
 	}
 	return c.ask(ctx, op, nil, &protocol.BlockArgs{User: user})
 }
@@ -265,11 +265,9 @@ func (c *Client) ask(ctx context.Context, op string, ok payload, args protocol.A
 	return c.out.do(ctx, &call{op: op, ok: ok, args: args})
 }
 
-const userRule = "must be 1-64 bytes of printable ASCII without spaces"
-
 func checkUsers(users []string) error {
 	if len(users) < 1 || len(users) > protocol.MaxUsers || !validUsers(users) {
-		return wrong("users", "must be 1-%d; each %s", protocol.MaxUsers, userRule)
+		return wrong("users", "must be 1-%d; each %s", protocol.MaxUsers, protocol.UserRule)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func sendArgs(conv string, body any, o SendOptions) (*protocol.SendArgs, error) 
 		a.HasTTL, a.TTL = true, uint32(seconds)
 	}
 	if len(o.Mentions) > protocol.MaxMentions || !validUsers(o.Mentions) {
-		return nil, wrong("Mentions", "must be at most %d; each %s", protocol.MaxMentions, userRule)
+		return nil, wrong("Mentions", "must be at most %d; each %s", protocol.MaxMentions, protocol.UserRule)
 	}
 	if a.Body, err = protocol.EncodeBody(body); err != nil {
 		return nil, err

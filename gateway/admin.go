@@ -27,10 +27,13 @@ func (g *Gateway) AdminHandler() http.Handler {
 	}))
 	mux.Handle("/metrics", guarded)
 	mux.Handle("/debug/pprof/", guarded)
+	nothing := g.RequireAdmin(http.NotFoundHandler())
+	mux.Handle("/debug/pprof", nothing) // which the mux would redirect
 	if g.config.Administration != nil {
-		mux.Handle("/", g.config.Administration)
+		nothing = g.config.Administration
 	}
-	return g.checkHost(mux)
+	mux.Handle("/", nothing)
+	return g.checkHost(ExactPaths(mux, nothing))
 }
 
 // RequireAdmin passes on requests that bear an admin token which may read, and

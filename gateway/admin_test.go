@@ -77,8 +77,8 @@ func TestHealth(t *testing.T) {
 	if got := status("/healthz"); got != 200 {
 		t.Errorf("/healthz while going away = %d, want 200", got)
 	}
-	if got := status("/nothing"); got != 404 {
-		t.Errorf("/nothing = %d, want 404", got)
+	if got := status("/nothing"); got != 401 {
+		t.Errorf("/nothing of a stranger = %d, want 401", got)
 	}
 }
 

@@ -129,7 +129,7 @@ func (a *authenticator) verify(token string) (identity, error) {
 		return identity{}, errors.New("crit names what this server does not know (RFC 7515, 4.1.11)")
 	}
 	if !protocol.ValidUser(claims.Subject) {
-		return identity{}, errors.New("sub is not a user: 1-64 bytes of printable ASCII without spaces")
+		return identity{}, errors.New("sub " + protocol.UserRule)
 	}
 	id := identity{user: shard.UserID(claims.Subject), expires: claims.ExpiresAt.Time}
 	if id.expires.After(endOfTime) {

@@ -228,7 +228,7 @@ func New(c Config) (*Gateway, error) {
 func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/ws", g.accept)
-	return g.checkHost(mux)
+	return g.checkHost(ExactPaths(mux, http.NotFoundHandler()))
 }
 
 // Shutdown refuses new connections, closes all sessions with 1001 and waits

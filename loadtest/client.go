@@ -100,7 +100,7 @@ func NewClient(config ClientConfig) (*Client, error) {
 	case config.Tally == nil:
 		return nil, errors.New("loadtest: ClientConfig.Tally: want a tally")
 	case !protocol.ValidUser(config.User):
-		return nil, fmt.Errorf("loadtest: ClientConfig.User %q: want 1-%d bytes of printable ASCII without spaces", config.User, protocol.MaxUserLen)
+		return nil, fmt.Errorf("loadtest: ClientConfig.User %q: want %s", config.User, protocol.UserForm)
 	case config.Window < 0 || config.Window > MaxWindow:
 		return nil, fmt.Errorf("loadtest: ClientConfig.Window %d: want 0 to %d", config.Window, MaxWindow)
 	}

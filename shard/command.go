@@ -1,6 +1,7 @@
 package shard
 
-// UserID names an account: 1-64 bytes of printable ASCII without spaces.
+// UserID names an account: 1-64 bytes of printable ASCII without spaces, neither
+// "." nor "..".
 type UserID string
 
 // MsgID is a ULID, made by the proposer and carried in the command, so that it

@@ -1,6 +1,7 @@
 package shard
 
-// GroupID names a group: 1-48 bytes of printable ASCII without spaces.
+// GroupID names a group: 1-48 bytes of printable ASCII without spaces, neither
+// "." nor "..".
 type GroupID string
 
 // Key is the key whose slot holds the group, and its name wherever users have

@@ -119,7 +119,7 @@ func chatConv(name string) (string, error) {
 		return "u:" + name, checkUser(name)
 	}
 	if _, err := protocol.ParseConv(name); err != nil {
-		return "", fmt.Errorf("%q: a group is g: and 1-48 bytes of printable ASCII without spaces", name)
+		return "", fmt.Errorf("%q: a group is g: and %s", name, protocol.GroupForm)
 	}
 	return name, nil
 }

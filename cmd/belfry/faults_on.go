@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/raftstore"
 )
 
@@ -45,8 +46,9 @@ func (f *faults) handler(admin http.Handler, requireAdmin func(http.Handler) htt
 
 	mux := http.NewServeMux()
 	mux.Handle("/", admin)
+	mux.Handle("/faults", admin) // which the mux would redirect
 	mux.Handle("/faults/", requireAdmin(calls))
-	return mux
+	return gateway.ExactPaths(mux, admin)
 }
 
 func onShard(do func(shard int) error) http.HandlerFunc {

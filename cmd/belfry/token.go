@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
 const (
@@ -89,12 +90,8 @@ func tokenFromFile(path, user string, ttl time.Duration) (string, error) {
 
 // checkUser holds a name to the rule for users.
 func checkUser(user string) error {
-	ok := len(user) >= 1 && len(user) <= 64
-	for _, c := range []byte(user) {
-		ok = ok && c > ' ' && c <= '~'
-	}
-	if !ok {
-		return fmt.Errorf("%q: a user is 1-64 bytes of printable ASCII without spaces", user)
+	if !protocol.ValidUser(user) {
+		return fmt.Errorf("%q: a user is %s", user, protocol.UserForm)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"path"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -86,7 +87,8 @@ type API struct {
 	log     *slog.Logger
 	mux     *http.ServeMux
 	huma    huma.API
-	openAPI []byte // the document, JSON
+	openAPI []byte          // the document, JSON
+	words   map[string]bool // of paths; see ambiguous
 }
 
 // New returns an API, or what is wrong with its config.
@@ -112,7 +114,7 @@ func New(c Config) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin: OpenAPI document: %w", err)
 	}
-	a.openAPI = document
+	a.openAPI, a.words = document, wordsAfterNames(a.huma.OpenAPI().Paths)
 	a.mux.Handle("GET /openapi.json", a.tokens.requireInBrowser(http.HandlerFunc(a.serveOpenAPI)))
 	a.mux.Handle("GET /docs", a.tokens.requireInBrowser(http.HandlerFunc(serveDocs)))
 	return a, nil
@@ -232,6 +234,9 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) *Error {
 		}
 		return notFound("path: there is no such call")
 	}
+	if e := a.ambiguous(r, pattern); e != nil {
+		return e
+	}
 	if r.URL.Path == tencentPath {
 		return nil // refuses in a form of its own
 	}
@@ -247,6 +252,37 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) *Error {
 		}
 	}
 	return nil
+}
+
+// ambiguous refuses a name in the path that is written like a word of a call's
+// path. Clients that follow the URL standard drop the segments . and .. before
+// they send: when the user . is meant, /v1/users/./sessions comes as the call
+// that erases the user "sessions".
+func (a *API) ambiguous(r *http.Request, pattern string) *Error {
+	_, pattern, _ = strings.Cut(pattern, " ")
+	given := strings.Split(r.URL.EscapedPath(), "/")
+	for i, segment := range strings.Split(pattern, "/") {
+		if strings.HasPrefix(segment, "{") && a.words[given[i]] {
+			return badRequest(fmt.Sprintf("%s: %s is a word of this API too: want it with a percent-encoded letter, as %%%02x%s",
+				strings.Trim(segment, "{}"), given[i], given[i][0], given[i][1:]))
+		}
+	}
+	return nil
+}
+
+// wordsAfterNames are those words of paths that take the place of a name when it
+// is dropped.
+func wordsAfterNames(paths map[string]*huma.PathItem) map[string]bool {
+	words := make(map[string]bool)
+	for p := range paths {
+		_, after, _ := strings.Cut(p, "}/")
+		for segment := range strings.SplitSeq(after, "/") {
+			if !strings.HasPrefix(segment, "{") {
+				words[segment] = true
+			}
+		}
+	}
+	return words
 }
 
 // A headerWriter takes the header of an answer that is thrown away.

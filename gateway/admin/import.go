@@ -174,7 +174,7 @@ func (a *API) parseImportRow(line, buf []byte) (row raftstore.ImportRow, body []
 		return row, buf, badRequest("must be one JSON object")
 	}
 	if !protocol.ValidUser(in.From) {
-		return row, buf, badRequest("from: must be 1-64 bytes of printable ASCII without spaces")
+		return row, buf, badRequest("from: " + protocol.UserRule)
 	}
 	conv, err := convName(in.To).parse("to")
 	if err != nil {
@@ -199,7 +199,7 @@ func (a *API) parseImportRow(line, buf []byte) (row raftstore.ImportRow, body []
 	}
 	for _, m := range in.Mentions {
 		if !protocol.ValidUser(m) {
-			return row, buf, badRequest("mentions: must be users of 1-64 bytes of printable ASCII without spaces")
+			return row, buf, badRequest("mentions: each " + protocol.UserRule)
 		}
 	}
 	if in.ID != "" {

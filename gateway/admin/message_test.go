@@ -128,7 +128,7 @@ func TestSendToGroup(t *testing.T) {
 func TestOddNames(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
-	for i, name := range []string{"a/b", "..", ".", "%2F", "a?b=c", "#", "g:x", "u:u:", "+", ";", "&", "\"", "~", "a//b", "*", "{user}"} {
+	for i, name := range []string{"a/b", "...", "../..", "%2e", "%2F", "a?b=c", "#", "g:x", "u:u:", "+", ";", "&", "\"", "~", "a//b", "*", "{user}"} {
 		path := escape(name)
 		s.must("POST", "/v1/messages", obj{"from": name, "to": "u:" + name, "cid": "1", "body": i})
 		page := s.must("GET", "/v1/users/"+path+"/conversations/"+escape("u:"+name)+"/messages", nil)

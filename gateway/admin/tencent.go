@@ -100,9 +100,9 @@ func (a *API) tencentDeleteSender(r *http.Request, c *call) tencentAnswer {
 	case in.GroupID == "":
 		return tencentAnswer{ErrorCode: tencentBadParameter, ErrorInfo: "GroupId must be set"}
 	case !protocol.ValidGroup(in.GroupID):
-		return tencentAnswer{ErrorCode: tencentBadGroup, ErrorInfo: "GroupId must be 1-48 bytes of printable ASCII without spaces"}
+		return tencentAnswer{ErrorCode: tencentBadGroup, ErrorInfo: "GroupId " + protocol.GroupRule}
 	case !protocol.ValidUser(in.Sender):
-		return tencentAnswer{ErrorCode: tencentBadParameter, ErrorInfo: "Sender_Account must be 1-64 bytes of printable ASCII without spaces"}
+		return tencentAnswer{ErrorCode: tencentBadParameter, ErrorInfo: "Sender_Account " + protocol.UserRule}
 	}
 	_, err = a.change(r.Context(), &shard.DeleteSender{Group: shard.GroupID(in.GroupID), Sender: shard.UserID(in.Sender)})
 	if err == nil {

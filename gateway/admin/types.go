@@ -2,7 +2,6 @@ package admin
 
 import (
 	"encoding/json"
-	"fmt"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,21 +17,19 @@ import (
 type userName string
 
 func (userName) Schema(huma.Registry) *huma.Schema {
-	return nameSchema("user", `^[!-~]{1,64}$`, protocol.MaxUserLen)
+	return nameSchema("user", protocol.UserPattern, protocol.UserForm)
 }
 
 // A groupName names a group.
 type groupName string
 
 func (groupName) Schema(huma.Registry) *huma.Schema {
-	return nameSchema("group", `^[!-~]{1,48}$`, protocol.MaxGroupLen)
+	return nameSchema("group", protocol.GroupPattern, protocol.GroupForm)
 }
 
-func nameSchema(what, pattern string, maxLen int) *huma.Schema {
+func nameSchema(what, pattern, form string) *huma.Schema {
 	return &huma.Schema{
-		Type: huma.TypeString, Pattern: pattern,
-		PatternDescription: fmt.Sprintf("1-%d bytes of printable ASCII without spaces", maxLen),
-		Description:        fmt.Sprintf("a %s, 1-%d bytes of printable ASCII without spaces", what, maxLen),
+		Type: huma.TypeString, Pattern: pattern, PatternDescription: form, Description: "a " + what + ", " + form,
 	}
 }
 
@@ -41,7 +38,7 @@ type convName string
 
 func (convName) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
-		Type: huma.TypeString, Pattern: `^(u:[!-~]{1,64}|g:[!-~]{1,48})$`,
+		Type: huma.TypeString, Pattern: protocol.ConvPattern,
 		PatternDescription: "u:<user> or g:<group>",
 		Description:        "u:<user> or g:<group>",
 	}

@@ -108,18 +108,18 @@ func (d *decoder) oneOf(rule string, words ...string) string {
 }
 
 func (d *decoder) user() string {
-	b := d.bytes(userRule)
+	b := d.bytes(UserRule)
 	if !isName(b, MaxUserLen) {
-		d.fail(userRule)
+		d.fail(UserRule)
 		return ""
 	}
 	return string(b)
 }
 
 func (d *decoder) group() string {
-	b := d.bytes(groupRule)
+	b := d.bytes(GroupRule)
 	if !isName(b, MaxGroupLen) {
-		d.fail(groupRule)
+		d.fail(GroupRule)
 		return ""
 	}
 	return string(b)

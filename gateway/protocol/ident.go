@@ -1,8 +1,6 @@
 package protocol
 
 import (
-	"fmt"
-
 	"github.com/oklog/ulid/v2"
 )
 
@@ -50,13 +48,29 @@ func parseConv(b []byte) (c Conv, ok bool) {
 	return Conv{}, false
 }
 
-// The rules of names, as error replies give them.
-var (
-	userRule  = fmt.Sprintf("must be 1-%d bytes of printable ASCII without spaces", MaxUserLen)
-	groupRule = fmt.Sprintf("must be 1-%d bytes of printable ASCII without spaces", MaxGroupLen)
-	userKeys  = "must have keys that are users: each " + userRule
-	groupKeys = "must have keys that are groups: each " + groupRule
-	convRule  = fmt.Sprintf("must be u:<user> or g:<group>, of 1-%d or 1-%d bytes of printable ASCII without spaces", MaxUserLen, MaxGroupLen)
+// The rules of names, as errors give them.
+const (
+	UserRule  = "must be " + UserForm
+	GroupRule = "must be " + GroupForm
+	userKeys  = "must have keys that are users: each " + UserRule
+	groupKeys = "must have keys that are groups: each " + GroupRule
+	convRule  = "must be u:<user>, of " + UserForm + ", or g:<group>, of " + GroupForm
+)
+
+// The same in a schema: in words and as regular expressions, of RE2 as well as of
+// ECMAScript.
+const (
+	UserForm  = "1-64 bytes of printable ASCII without spaces, neither . nor .."
+	GroupForm = "1-48 bytes of printable ASCII without spaces, neither . nor .."
+
+	UserPattern  = `^` + userPattern + `$`
+	GroupPattern = `^` + groupPattern + `$`
+	ConvPattern  = `^(?:u:` + userPattern + `|g:` + groupPattern + `)$`
+
+	// Something with another character than a dot first, second or third, or
+	// three dots.
+	userPattern  = `(?:[!-\-/-~][!-~]{0,63}|\.[!-\-/-~][!-~]{0,62}|\.\.[!-~]{1,62})`
+	groupPattern = `(?:[!-\-/-~][!-~]{0,47}|\.[!-\-/-~][!-~]{0,46}|\.\.[!-~]{1,46})`
 )
 
 // ValidUser tells whether s can name an account.
@@ -65,8 +79,10 @@ func ValidUser(s string) bool { return isName(s, MaxUserLen) }
 // ValidGroup tells whether s can name a group.
 func ValidGroup(s string) bool { return isName(s, MaxGroupLen) }
 
+// isName is the rule of all names. Those that mean a folder to URLs are none: on
+// its way to the administration, /v1/groups/team/members/.. becomes another call.
 func isName[T string | []byte](s T, maxLen int) bool {
-	if len(s) == 0 || len(s) > maxLen {
+	if len(s) == 0 || len(s) > maxLen || string(s) == "." || string(s) == ".." {
 		return false
 	}
 	for i := range len(s) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -202,7 +203,7 @@ func TestArgsRefuse(t *testing.T) {
 		{OpLogin, `{"token":"t","device":"d","platform":"` + long(65) + `"}`, "platform", "must be text of 0-64 bytes"},
 		{OpLogin, `{"token":"t","device":"d","since":5}`, "since", "must be text"},
 		{OpLogin, `{"token":"t","device":"d","groups":[]}`, "groups", "must be an object"},
-		{OpLogin, `{"token":"t","device":"d","groups":{"a b":"c"}}`, "groups", "must have keys that are groups: each " + groupRule},
+		{OpLogin, `{"token":"t","device":"d","groups":{"a b":"c"}}`, "groups", "must have keys that are groups: each " + GroupRule},
 		{OpLogin, `{"token":"t","device":"d","groups":{"g":5}}`, "groups", "must be text"},
 		{OpLogin, `{"token":"t","device":"d","groups":{` + strings.Join(groups, ",") + `}}`, "groups", "must have at most 200 groups"},
 		{OpLogin, `{"token":"t","device":"d","autoRead":1}`, "autoRead", "must be true or false"},
@@ -241,7 +242,7 @@ func TestArgsRefuse(t *testing.T) {
 		{OpSend, `{"conv":"u:bob","cid":"c","body":1,"ttl":0.5}`, "ttl", "must be an integer from 0 to 604800"},
 		{OpSend, `{"conv":"u:bob","cid":"c","body":1,"retry":"true"}`, "retry", "must be true or false"},
 		{OpSend, `{"conv":"u:bob","cid":"c","body":1,"mentions":"bob"}`, "mentions", "must be a list"},
-		{OpSend, `{"conv":"u:bob","cid":"c","body":1,"mentions":["a",""]}`, "mentions", userRule},
+		{OpSend, `{"conv":"u:bob","cid":"c","body":1,"mentions":["a",""]}`, "mentions", UserRule},
 		{OpSend, `{"conv":"u:bob","cid":"c","body":1,"mentions":` + list(101, `"a"`) + `}`, "mentions", "must have 0-100 elements"},
 		{OpGetMessage, `{}`, "conv", missing},
 		{OpGetMessage, `{"conv":"u:bob","before":0}`, "before", notInt},
@@ -272,14 +273,14 @@ func TestArgsRefuse(t *testing.T) {
 		{OpGetPresence, `{}`, "users", missing},
 		{OpGetPresence, `{"users":[]}`, "users", "must have 1-100 elements"},
 		{OpSubscribePresence, `{"users":` + list(101, `"a"`) + `}`, "users", "must have 1-100 elements"},
-		{OpSubscribePresence, `{"users":["a b"]}`, "users", userRule},
+		{OpSubscribePresence, `{"users":["a b"]}`, "users", UserRule},
 		{OpBlock, `{}`, "user", missing},
-		{OpUnblock, `{"user":"` + long(65) + `"}`, "user", userRule},
+		{OpUnblock, `{"user":"` + long(65) + `"}`, "user", UserRule},
 
 		{OpCreateGroup, `{}`, "kind", missing},
 		{OpCreateGroup, `{"kind":"secret"}`, "kind", "must be private, public, chatroom or live"},
-		{OpCreateGroup, `{"kind":"live","group":""}`, "group", groupRule},
-		{OpCreateGroup, `{"kind":"live","group":"` + long(49) + `"}`, "group", groupRule},
+		{OpCreateGroup, `{"kind":"live","group":""}`, "group", GroupRule},
+		{OpCreateGroup, `{"kind":"live","group":"` + long(49) + `"}`, "group", GroupRule},
 		{OpCreateGroup, `{"kind":"live","name":"` + long(257) + `"}`, "name", "must be text of 0-256 bytes"},
 		{OpCreateGroup, `{"kind":"live","members":` + list(501, `"a"`) + `}`, "members", "must have 0-500 elements"},
 		{OpCreateGroup, `{"kind":"live","properties":[]}`, "properties", "must be an object"},
@@ -296,9 +297,28 @@ func TestArgsRefuse(t *testing.T) {
 		{OpAddMembers, `{"group":"g"}`, "users", missing},
 		{OpSetMember, `{"group":"g","user":"u","role":"owner"}`, "role", "must be admin or member"},
 		{OpSetMember, `{"group":"g","user":"u","mutedUntil":-1}`, "mutedUntil", "must be an integer from 0 to 9007199254740991"},
-		{OpSetGroup, `{"group":"g","owner":""}`, "owner", userRule},
+		{OpSetGroup, `{"group":"g","owner":""}`, "owner", UserRule},
 		{OpGetMembers, `{"group":"g","limit":101}`, "limit", "must be an integer from 1 to 100"},
-		{OpGetMembers, `{"group":"g","after":5}`, "after", userRule},
+		{OpGetMembers, `{"group":"g","after":5}`, "after", UserRule},
+
+		// What means a folder to URLs is no name.
+		{OpLogin, `{"token":"t","device":"d","groups":{"..":"c"}}`, "groups", "must have keys that are groups: each " + GroupRule},
+		{OpSend, `{"conv":"u:.","cid":"c","body":1}`, "conv", convRule},
+		{OpSend, `{"conv":"g:..","cid":"c","body":1}`, "conv", convRule},
+		{OpSend, `{"conv":"u:bob","cid":"c","body":1,"mentions":["a",".."]}`, "mentions", UserRule},
+		{OpGetMessage, `{"conv":"u:.."}`, "conv", convRule},
+		{OpReadReport, `{"conv":"g:.","seq":1}`, "conv", convRule},
+		{OpGetPresence, `{"users":["."]}`, "users", UserRule},
+		{OpBlock, `{"user":"."}`, "user", UserRule},
+		{OpUnblock, `{"user":".."}`, "user", UserRule},
+		{OpCreateGroup, `{"kind":"live","group":".."}`, "group", GroupRule},
+		{OpCreateGroup, `{"kind":"live","members":["."]}`, "members", UserRule},
+		{OpJoinGroup, `{"group":"."}`, "group", GroupRule},
+		{OpAnswerJoin, `{"group":"g","user":".","accept":true}`, "user", UserRule},
+		{OpAddMembers, `{"group":"g","users":[".."]}`, "users", UserRule},
+		{OpSetMember, `{"group":"g","user":".","role":"admin"}`, "user", UserRule},
+		{OpSetGroup, `{"group":"g","owner":".."}`, "owner", UserRule},
+		{OpGetMembers, `{"group":"g","after":"."}`, "after", UserRule},
 	}
 	for _, tt := range tests {
 		for _, codec := range codecs {
@@ -482,6 +502,35 @@ func TestIdents(t *testing.T) {
 	for _, s := range []string{"", "x", strings.Repeat("!", 26), "81" + strings.Repeat("0", 24), strings.ToLower(ID{255}.String()), strings.Repeat("U", 26)} {
 		if got, err := ParseID(s); err == nil {
 			t.Errorf("ParseID(%q) = %v, want an error", s, got)
+		}
+	}
+}
+
+// TestNamePatterns: the rule of names is the same in schemas as in frames.
+func TestNamePatterns(t *testing.T) {
+	user, group, conv := regexp.MustCompile(UserPattern), regexp.MustCompile(GroupPattern), regexp.MustCompile(ConvPattern)
+	parts := []string{"", ".", "..", "...", ".a", "a.", "..a", "...a", "a..", "-", "/", "./", "../", ".-", "!", "~", ".~", "..!", " ", "a b", ".\x7f", "é", "a\n", ".\n", "%2e"}
+	for _, n := range []int{47, 48, 49, 63, 64, 65} {
+		for _, first := range []string{"", ".", "..", "..."} {
+			parts = append(parts, first+strings.Repeat("x", n-len(first)), strings.Repeat(".", n))
+		}
+	}
+	for _, s := range parts {
+		if got, want := user.MatchString(s), ValidUser(s); got != want {
+			t.Errorf("user %q: the pattern says %v, want %v", s, got, want)
+		}
+		if got, want := group.MatchString(s), ValidGroup(s); got != want {
+			t.Errorf("group %q: the pattern says %v, want %v", s, got, want)
+		}
+		for _, c := range []string{"u:" + s, "g:" + s, s} {
+			if _, err := ParseConv(c); conv.MatchString(c) != (err == nil) {
+				t.Errorf("conversation %q: the pattern says %v, want %v", c, conv.MatchString(c), err)
+			}
+		}
+	}
+	for _, s := range []string{".", ".."} {
+		if ValidUser(s) || ValidGroup(s) {
+			t.Errorf("%q is a name", s)
 		}
 	}
 }
