@@ -212,7 +212,12 @@ func waitReady(ctx context.Context, ready func() error, ended <-chan error, log 
 }
 
 func newHTTPServer(h http.Handler, headerTimeout time.Duration, log *slog.Logger) *http.Server {
+	// Nobody upgrades to a WebSocket in HTTP/2 here: a listener with TLS must not
+	// offer what a client then cannot use.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
 	return &http.Server{
+		Protocols:         &protocols,
 		Handler:           withinTime(h, exchangeTime),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       httpIdle,

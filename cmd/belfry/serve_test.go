@@ -227,15 +227,16 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// TestServeTLS serves clients with a certificate.
-func TestServeTLS(t *testing.T) {
+// certificate makes a certificate for the loopback address.
+func certificate(t testing.TB) (certFile, keyFile string, cert []byte) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	cert, err = x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +245,7 @@ func TestServeTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	for path, block := range map[string]*pem.Block{
 		certFile: {Type: "CERTIFICATE", Bytes: cert},
 		keyFile:  {Type: "PRIVATE KEY", Bytes: keyBytes},
@@ -253,11 +254,39 @@ func TestServeTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return certFile, keyFile, cert
+}
+
+// TestServeTLS serves clients with a certificate.
+func TestServeTLS(t *testing.T) {
+	certFile, keyFile, cert := certificate(t)
 	s := startServer(t, "--tls-cert="+certFile, "--tls-key="+keyFile)
 
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})) {
 		t.Fatal("the certificate is none")
+	}
+	for _, tc := range []struct {
+		offered []string
+		want    string
+		refused bool
+	}{
+		{[]string{"h2", "http/1.1"}, "http/1.1", false},
+		{[]string{"http/1.1"}, "http/1.1", false},
+		{nil, "", false},
+		{[]string{"h2"}, "", true}, // in which nothing would work
+	} {
+		conn, err := tls.Dial("tcp", s.listen, &tls.Config{RootCAs: pool, NextProtos: tc.offered})
+		if (err != nil) != tc.refused {
+			t.Errorf("offered %v: %v, want refused = %t", tc.offered, err, tc.refused)
+		}
+		if err != nil {
+			continue
+		}
+		if got := conn.ConnectionState().NegotiatedProtocol; got != tc.want {
+			t.Errorf("offered %v: protocol %q, want %q", tc.offered, got, tc.want)
+		}
+		conn.Close()
 	}
 	trusting := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	defer trusting.CloseIdleConnections()
