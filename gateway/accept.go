@@ -14,6 +14,11 @@ import (
 // its own, so that the server's, with its grown stack, its request and its
 // buffers, can go.
 func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
+	if status := noUpgrade(w, r); status != 0 {
+		g.metrics.accepts.WithLabelValues("refused").Inc()
+		http.Error(w, http.StatusText(status), status)
+		return
+	}
 	if !g.reserve() {
 		g.metrics.accepts.WithLabelValues("draining").Inc()
 		http.Error(w, "going away", http.StatusServiceUnavailable)
@@ -27,7 +32,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		OriginPatterns: g.config.AllowedOrigins,
 	})
 	if err != nil {
-		// Accept has answered: 403 for a foreign origin, 426 for no upgrade.
+		// Accept has answered: 403 for a foreign origin, 400 for a bad key.
 		g.metrics.accepts.WithLabelValues("refused").Inc()
 		g.log.Debug("websocket refused", "address", address, "error", err)
 		if hijack.conn != nil {
@@ -42,6 +47,38 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	g.metrics.accepts.WithLabelValues("ok").Inc()
 	g.run(s)
+}
+
+// noUpgrade gives the status of a request that asks for no WebSocket of ours, 0
+// for one that does, and sets the headers that belong to it (RFC 9110, 15.5.6
+// and 15.5.22; RFC 6455, 4.4). The connection is not kept.
+func noUpgrade(w http.ResponseWriter, r *http.Request) (status int) {
+	h := w.Header()
+	switch {
+	case r.Method != http.MethodGet:
+		h.Set("Allow", http.MethodGet)
+		h.Set("Connection", "close")
+		return http.StatusMethodNotAllowed
+	case r.Header.Get("Sec-WebSocket-Version") != "13":
+		h.Set("Sec-WebSocket-Version", "13")
+	case r.ProtoAtLeast(1, 1) && hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket"):
+		return 0
+	}
+	h.Set("Upgrade", "websocket")
+	h.Set("Connection", "Upgrade, close")
+	return http.StatusUpgradeRequired
+}
+
+// hasToken tells whether a header that is a list has token, which is in lower case.
+func hasToken(h http.Header, name, token string) bool {
+	for _, list := range h.Values(name) {
+		for t := range strings.SplitSeq(list, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // preferred gives the first of the offered subprotocols that the server speaks,

@@ -15,11 +15,18 @@ import (
 func (g *Gateway) AdminHandler() http.Handler {
 	operations := http.NewServeMux()
 	operations.Handle("GET /metrics", promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}))
-	operations.Handle("/debug/pprof/", profileHandlers())
+	profiles := profileHandlers()
+	operations.Handle("GET /debug/pprof/", profiles)
+	operations.Handle("POST /debug/pprof/symbol", profiles) // addresses come in its body
+	health := http.NewServeMux()
+	health.HandleFunc("GET /healthz", g.healthz)
+	health.HandleFunc("GET /readyz", g.readyz)
 
+	// Muxes of their own answer 405 for the other methods, which here would fall
+	// to Administration.
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", g.healthz)
-	mux.HandleFunc("GET /readyz", g.readyz)
+	mux.Handle("/healthz", health)
+	mux.Handle("/readyz", health)
 	guarded := g.RequireAdmin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A profile takes as long as its request says, whatever the server allows.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})

@@ -36,6 +36,7 @@ func bareSession(g *Gateway, codec protocol.Codec) *session {
 		s.opcode = opBinary
 	}
 	s.conn = newConn(nowhere{}, nil)
+	s.conn.in.limit = g.maxFrame
 	s.room.L = &s.mu
 	s.timer = time.NewTimer(time.Hour)
 	s.armed = time.Hour

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"fmt"
+
 	"github.com/coder/websocket"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -11,6 +13,15 @@ import (
 type closing struct {
 	code   int
 	reason string
+	limit  int // in bytes, for the client to be told; 0 is none
+}
+
+// text is what the close frame says.
+func (c closing) text() string {
+	if c.limit == 0 {
+		return c.reason
+	}
+	return fmt.Sprintf("%s: at most %d bytes", c.reason, c.limit)
 }
 
 // Close codes of RFC 6455 that the protocol's own list does not name.
@@ -21,23 +32,28 @@ const (
 )
 
 var (
-	closedByClient   = closing{closeNormal, "client left"}
-	closedByLogout   = closing{closeNormal, "logged out"}
-	closedAbnormally = closing{closeAbnormal, "connection lost"}
-	closedBroken     = closing{closeProtocol, "broken WebSocket frame"}
-	closedByDrain    = closing{protocol.CloseGoingAway, "server going away"}
-	closedTooLarge   = closing{protocol.CloseFrameTooLarge, "frame too large"}
-	closedMalformed  = closing{protocol.CloseMalformed, "malformed frame"}
-	closedWrongType  = closing{protocol.CloseMalformed, "frame type of another codec"}
-	closedBadToken   = closing{protocol.CloseUnauthorized, "token refused"}
-	closedExpired    = closing{protocol.CloseUnauthorized, "token expired"}
-	closedRevoked    = closing{protocol.CloseUnauthorized, "token revoked"}
-	closedKicked     = closing{protocol.CloseKicked, "kicked"}
-	closedSuspended  = closing{protocol.CloseKicked, "suspended"}
-	closedNoLogin    = closing{protocol.CloseTimeout, "no login in time"}
-	closedSilent     = closing{protocol.CloseTimeout, "no sign of life"}
-	closedNoAck      = closing{protocol.CloseSlow, "window full and no ack"}
-	closedSlowWrite  = closing{protocol.CloseSlow, "write unfinished"}
-	closedFrames     = closing{protocol.CloseTooMany, "too many frames"}
-	closedAddress    = closing{protocol.CloseTooMany, "too many connections"}
+	closedByClient   = closing{code: closeNormal, reason: "client left"}
+	closedByLogout   = closing{code: closeNormal, reason: "logged out"}
+	closedAbnormally = closing{code: closeAbnormal, reason: "connection lost"}
+	closedBroken     = closing{code: closeProtocol, reason: "broken WebSocket frame"}
+	closedByDrain    = closing{code: protocol.CloseGoingAway, reason: "server going away"}
+	closedBadText    = closing{code: protocol.CloseInvalidText, reason: "text is not UTF-8"}
+	closedMalformed  = closing{code: protocol.CloseMalformed, reason: "malformed frame"}
+	closedWrongType  = closing{code: protocol.CloseMalformed, reason: "frame type of another codec"}
+	closedBadToken   = closing{code: protocol.CloseUnauthorized, reason: "token refused"}
+	closedExpired    = closing{code: protocol.CloseUnauthorized, reason: "token expired"}
+	closedRevoked    = closing{code: protocol.CloseUnauthorized, reason: "token revoked"}
+	closedKicked     = closing{code: protocol.CloseKicked, reason: "kicked"}
+	closedSuspended  = closing{code: protocol.CloseKicked, reason: "suspended"}
+	closedNoLogin    = closing{code: protocol.CloseTimeout, reason: "no login in time"}
+	closedSilent     = closing{code: protocol.CloseTimeout, reason: "no sign of life"}
+	closedNoAck      = closing{code: protocol.CloseSlow, reason: "window full and no ack"}
+	closedSlowWrite  = closing{code: protocol.CloseSlow, reason: "write unfinished"}
+	closedFrames     = closing{code: protocol.CloseTooMany, reason: "too many frames"}
+	closedAddress    = closing{code: protocol.CloseTooMany, reason: "too many connections"}
 )
+
+// closedTooLarge is for a frame, or a message of several, over limit.
+func closedTooLarge(limit int) closing {
+	return closing{code: protocol.CloseFrameTooLarge, reason: "frame too large", limit: limit}
+}

@@ -4,9 +4,9 @@ import (
 	"bufio"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
-
-	"github.com/belfry-im/belfry/gateway/protocol"
+	"unicode/utf8"
 )
 
 // Frame opcodes of RFC 6455.
@@ -29,6 +29,8 @@ var pingFrame = []byte{0x80 | opPing, 0}
 var (
 	errBrokenFrame = errors.New("gateway: broken WebSocket frame")
 	errTooLarge    = errors.New("gateway: frame too large")
+	errBadText     = errors.New("gateway: text is not UTF-8")
+	errLongHeader  = fmt.Errorf("%w: its length is not written in the fewest bytes", errBrokenFrame)
 )
 
 // A frameHeader is the header of a frame from a client.
@@ -69,8 +71,11 @@ func parseHeader(b []byte) (h frameHeader, length int, err error) {
 		return h, 0, nil
 	}
 	h.mask = binary.LittleEndian.Uint32(b[length:])
-	if h.size > 1<<62 || h.opcode >= opClose && (!h.fin || h.size > maxControl) {
+	switch {
+	case h.size > 1<<62 || h.opcode >= opClose && (!h.fin || h.size > maxControl):
 		return h, 0, errBrokenFrame
+	case length > 2 && h.size < 126 || length > 4 && h.size <= 0xffff:
+		return h, 0, errLongHeader
 	}
 	return h, length + 4, nil
 }
@@ -93,6 +98,7 @@ type inbox struct {
 	bytes   *[]byte // received and not taken, nil for none; a pooled buffer
 	message *[]byte // fragments of a message that goes on, nil for none
 	opcode  byte    // of that message
+	limit   int     // bytes of a message
 }
 
 // room gives space to read into, at least one byte.
@@ -157,7 +163,7 @@ func (in *inbox) next(b []byte, take func(byte, []byte) bool) (n int, goOn bool,
 	switch {
 	case !control && (h.opcode == opContinuation) != (in.message != nil):
 		return 0, false, errBrokenFrame
-	case !control && h.size > uint64(protocol.MaxFrame-before):
+	case !control && h.size > uint64(max(in.limit-before, 0)):
 		return 0, false, errTooLarge
 	case h.size > uint64(len(b)-header):
 		return 0, false, nil
@@ -181,8 +187,8 @@ func (in *inbox) next(b []byte, take func(byte, []byte) bool) (n int, goOn bool,
 	return n, goOn, nil
 }
 
-// closePayload reads what a close frame says: 0 for no code, or an error for
-// what must not be sent.
+// closePayload reads what a close frame says: 0 for no code, or errBrokenFrame
+// or errBadText for what must not be sent.
 func closePayload(payload []byte) (code int, err error) {
 	if len(payload) == 0 {
 		return 0, nil
@@ -196,6 +202,9 @@ func closePayload(payload []byte) (code int, err error) {
 	case code >= 1000 && code <= 1014 && (code < 1004 || code > 1006):
 	default:
 		return 0, errBrokenFrame
+	}
+	if !utf8.Valid(payload[2:]) {
+		return 0, errBadText
 	}
 	return code, nil
 }

@@ -24,7 +24,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"path"
 	"sync"
 	"time"
 
@@ -149,12 +148,12 @@ func (c *Config) fill() error {
 			return fmt.Errorf("gateway: %s is %v, want > 0", f.name, *f.value)
 		}
 	}
-	if c.MaxBody > protocol.MaxFrame/2 {
-		return fmt.Errorf("gateway: MaxBody is %d, want at most %d, so that a frame holds it", c.MaxBody, protocol.MaxFrame/2)
+	if c.MaxBody > protocol.LargestBody {
+		return fmt.Errorf("gateway: MaxBody is %d, want at most %d", c.MaxBody, protocol.LargestBody)
 	}
 	for _, o := range c.AllowedOrigins {
-		if _, err := path.Match(o, ""); err != nil || o == "" {
-			return fmt.Errorf("gateway: AllowedOrigins: %q is no host or pattern", o)
+		if err := CheckOrigin(o); err != nil {
+			return fmt.Errorf("gateway: AllowedOrigins: %w", err)
 		}
 	}
 	if c.Log == nil {
@@ -177,6 +176,7 @@ type Gateway struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	metrics  *metrics
+	maxFrame int // bytes of a frame from a client
 
 	logins    *keyedLimit // by user
 	makings   *keyedLimit // of groups, by user
@@ -210,6 +210,7 @@ func New(c Config) (*Gateway, error) {
 		auth:      auth,
 		log:       c.Log,
 		registry:  c.Registry,
+		maxFrame:  protocol.FrameLimit(c.MaxBody),
 		logins:    newKeyedLimit(rate.Limit(c.LoginRate), c.LoginBurst),
 		makings:   newKeyedLimit(rate.Limit(float64(makingsPerOwned*c.MaxOwnedGroups)/time.Hour.Seconds()), makingsPerOwned*c.MaxOwnedGroups),
 		searches:  newKeyedLimit(rate.Limit(searchRate*c.LoginRate), searchBurst*c.LoginBurst),

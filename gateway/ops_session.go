@@ -93,7 +93,7 @@ func (s *session) enter(r request) {
 	ok := protocol.LoginOK{
 		User: string(s.user), Session: uint64(s.number), ServerTime: g.backend.Now(), Protocol: protocol.Version,
 		Limits: protocol.SessionLimits{
-			MaxBody: g.config.MaxBody, MaxFrame: protocol.MaxFrame,
+			MaxBody: g.config.MaxBody, MaxFrame: g.maxFrame,
 			Window: g.config.Window, IdleMS: g.config.IdleTimeout.Milliseconds(),
 		},
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 
@@ -18,7 +19,7 @@ func (s *session) read() (why closing, fresh bool) {
 		loggedIn := s.hasLoggedIn()
 		s.handled, s.ponged = 0, false
 		if err := s.conn.in.drain(s.take); err != nil {
-			return readFailure(err), false
+			return s.readFailure(err), false
 		}
 		switch {
 		case s.left:
@@ -31,7 +32,7 @@ func (s *session) read() (why closing, fresh bool) {
 			return closing{}, true // nothing was said for a while
 		}
 		if err := s.conn.receive(); err != nil {
-			return readFailure(err), false
+			return s.readFailure(err), false
 		}
 	}
 }
@@ -55,7 +56,7 @@ func (s *session) take(opcode byte, payload []byte) (goOn bool) {
 	case opClose:
 		code, err := closePayload(payload)
 		if err != nil {
-			s.end(closedBroken)
+			s.end(s.readFailure(err))
 			return false
 		}
 		s.left, s.farewell = true, code
@@ -82,10 +83,12 @@ func (s *session) hasEnded() bool {
 }
 
 // readFailure sorts what ends reading.
-func readFailure(err error) closing {
+func (s *session) readFailure(err error) closing {
 	switch {
 	case errors.Is(err, errTooLarge):
-		return closedTooLarge
+		return closedTooLarge(s.conn.in.limit)
+	case errors.Is(err, errBadText):
+		return closedBadText
 	case errors.Is(err, errBrokenFrame):
 		return closedBroken
 	}
@@ -107,6 +110,10 @@ func (s *session) handle(typ websocket.MessageType, frame []byte) {
 	verdict, wait := s.limit.take()
 	if verdict == frameExcess {
 		s.end(closedFrames)
+		return
+	}
+	if typ == websocket.MessageText && !utf8.Valid(frame) {
+		s.end(closedBadText)
 		return
 	}
 	if (typ == websocket.MessageBinary) != s.codec.Binary() {

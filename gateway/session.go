@@ -105,6 +105,7 @@ type session struct {
 // begin makes a session of an upgraded connection.
 func (s *session) begin(ws *websocket.Conn, c *conn) {
 	s.conn = c
+	c.in.limit = s.gateway.maxFrame
 	s.codec, s.opcode = protocol.JSON, opText
 	if strings.EqualFold(ws.Subprotocol(), protocol.SubprotocolMsgpack) {
 		s.codec, s.opcode = protocol.Msgpack, opBinary
@@ -180,7 +181,7 @@ func (s *session) hangUp(why closing) {
 	case s.left:
 		s.conn.sayGoodbye(s.farewell, "", true, timeout)
 	default:
-		s.conn.sayGoodbye(why.code, why.reason, false, timeout)
+		s.conn.sayGoodbye(why.code, why.text(), false, timeout)
 	}
 	s.conn.hangUp()
 	if s.entered {

@@ -4,9 +4,10 @@ package main
 // ids, the upgrade.
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -70,7 +71,6 @@ func TestContractMalformedFrames(t *testing.T) {
 			"id too big":          fmt.Appendf(nil, `{"id":%d,"op":"ping"}`, bigID),
 			"two frames":          []byte(`{"id":1,"op":"ping"}{"id":2,"op":"ping"}`),
 			"NaN":                 []byte(`{"id":1,"op":"ping","args":{"x":NaN}}`),
-			"no UTF-8":            []byte("{\"id\":1,\"op\":\"p\xffng\"}"),
 			"too deep":            []byte(`{"id":1,"op":"ping","args":` + strings.Repeat("[", 30000)),
 		},
 		codecMsgpack: {
@@ -117,42 +117,129 @@ func TestContractMalformedFrames(t *testing.T) {
 			c.connect(dialOptions{})
 			ctx, cancel := c.ctx()
 			defer cancel()
-			kind := websocket.MessageText
-			if w.codec.frame == kind {
-				kind = websocket.MessageBinary
+			other := codecJSON
+			if w.codec == other {
+				other = codecMsgpack
 			}
-			frame, err := w.codec.encode(obj{"id": 1, "op": "ping"})
+			frame, err := other.encode(obj{"id": 1, "op": "ping"})
 			c.must(err, "encode")
-			c.must(c.conn.ws.Write(ctx, kind, frame), "write")
+			c.must(c.conn.ws.Write(ctx, other.frame, frame), "write")
 			c.expectClose(4400)
 		})
 		check(t, "state", alice.state(w.bob), before)
 	})
 }
 
+// closeReason is the reason in the close frame that expectClose has waited for.
+func (c *wsClient) closeReason() string {
+	e, _ := errors.AsType[websocket.CloseError](c.conn.err)
+	return e.Reason
+}
+
+// frameOfSize is a ping with as many bytes as that, args that nobody knows included.
+func frameOfSize(t testing.TB, c *codec, id, size int) []byte {
+	t.Helper()
+	for fill := size - 100; ; {
+		b, err := c.encode(obj{"id": id, "op": "ping", "args": obj{"fill": strings.Repeat("x", fill)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) == size {
+			return b
+		}
+		fill += size - len(b)
+	}
+}
+
 func TestContractFrameSize(t *testing.T) {
 	t.Parallel()
-	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
-		frame := func(size int) []byte {
-			fill := size - 100
-			for {
-				b, err := w.codec.encode(obj{"id": 1000, "op": "ping", "args": obj{"fill": strings.Repeat("x", fill)}})
-				if err != nil || len(b) == size {
-					return b
+	for flag, limit := range map[string]int{
+		"--max-body=12KiB": 88 << 10,
+		"--max-body=100":   88 << 10, // the largest createGroup fits
+		"--max-body=32KiB": 208 << 10,
+	} {
+		t.Run(flag, func(t *testing.T) {
+			eachCodec(t, startServer(t, flag), func(t *testing.T, w *world) {
+				c := w.device(t, w.bob, "phone", w.codec)
+				check(t, "maxFrame", num(t, c.login(nil)["limits"].(obj), "maxFrame"), limit)
+				if _, err := c.answer(1000, frameOfSize(t, w.codec, 1000, limit)); err != nil { // unknown keys are ignored
+					t.Fatalf("a frame of %d bytes: %v", limit, err)
 				}
-				fill += size - len(b)
-			}
+				c.sendRaw(frameOfSize(t, w.codec, 1001, limit+1))
+				c.expectClose(1009)
+				if reason := c.closeReason(); !strings.Contains(reason, fmt.Sprint(limit)) {
+					t.Errorf("reason %q does not name the limit, %d", reason, limit)
+				}
+			})
+		})
+	}
+}
+
+// Whatever maxBody allows fits into a frame, however long its JSON is.
+func TestContractLongestBodies(t *testing.T) {
+	t.Parallel()
+	for flag, maxBody := range map[string]int{"--max-body=12KiB": 12 << 10, "--max-body=32KiB": 32 << 10} {
+		t.Run(flag, func(t *testing.T) {
+			eachCodec(t, startServer(t, flag), func(t *testing.T, w *world) {
+				mentions := make([]any, 100)
+				for i := range mentions {
+					mentions[i] = fmt.Sprintf("%064d", i)
+				}
+				control := strings.Repeat("\x01", maxBody-3) // a header of three bytes
+				falses := make([]any, maxBody-3)
+				for i := range falses {
+					falses[i] = false
+				}
+				alice := w.online(w.alice, "phone", nil)
+				bob := w.online(w.bob, "phone", nil)
+				for cid, body := range map[string]any{
+					strings.Repeat("\x01", 64): control, // the longest JSON of a cid, too
+					"list":                     falses,
+					"binary":                   bytes.Repeat([]byte{7}, maxBody-3),
+				} {
+					sent := alice.sendBody(w.bob, cid, body, obj{"mentions": mentions})
+					bob.onNewMessage(bob.expect("onNewMessage"))
+					got, _ := bob.history("u:"+w.alice, obj{"limit": 1})
+					check(t, "body", got[0].Body, sent.args["body"])
+				}
+				alice.refused("send", obj{"conv": "u:" + w.bob, "cid": "over", "body": control + "\x01"}, "too_large")
+				// The largest request of another kind.
+				members := make([]any, 500)
+				for i := range members {
+					members[i] = fmt.Sprintf("%060d.", i) + codecName(w.codec)[:3]
+				}
+				properties := obj{"p": strings.Repeat("\x01", 8<<10-6)}
+				alice.request("createGroup", obj{
+					"kind": "private", "maxMembers": 1000, "name": strings.Repeat("\x01", 256), "members": members, "properties": properties,
+				})
+			})
+		})
+	}
+}
+
+// Text that is not UTF-8 is no text frame, wherever the bytes lie.
+func TestContractText(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, startServer(t), codecJSON)
+	alice := w.online(w.alice, "phone", nil)
+	for where, frame := range map[string]string{
+		"op":          `{"id":1,"op":"p%sng"}`,
+		"known arg":   `{"id":1,"op":"send","args":{"conv":"u:alice.json","cid":"%s","body":1}}`,
+		"body":        `{"id":1,"op":"send","args":{"conv":"u:alice.json","cid":"1","body":"%s"}}`,
+		"unknown arg": `{"id":1,"op":"ping","args":{"x":"%s"}}`,
+		"unknown key": `{"id":1,"op":"ping","%s":1}`,
+		"no JSON":     `%s`,
+	} {
+		for _, bad := range []string{"\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82"} {
+			c := w.device(t, w.bob, "phone", w.codec)
+			c.login(nil)
+			c.sync()
+			c.sendRaw(fmt.Appendf(nil, frame, bad))
+			c.expectClose(1007)
 		}
-		c := w.online(w.bob, "phone", nil)
-		if _, err := c.answer(1000, frame(64<<10)); err != nil { // unknown keys are ignored
-			t.Fatalf("a frame of 64 KiB: %v", err)
-		}
-		c.sendRaw(frame(64<<10 + 1))
-		c.expectClose(1009)
-		c.connect(dialOptions{}) // before a login as well
-		c.sendRaw(frame(64<<10 + 1))
-		c.expectClose(1009)
-	})
+		t.Logf("%s: closed with 1007", where)
+	}
+	alice.idle() // nothing was stored
 }
 
 func TestContractIDInUse(t *testing.T) {
@@ -219,15 +306,6 @@ func TestContractIDInUse(t *testing.T) {
 func TestContractHTTP(t *testing.T) {
 	t.Parallel()
 	eachCodec(t, startServer(t, "--allowed-origins=app.example.com"), func(t *testing.T, w *world) {
-		resp, err := http.Get("http://" + w.listen + "/v1/ws")
-		if err != nil {
-			t.Fatal(err)
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusUpgradeRequired {
-			t.Errorf("no upgrade: status %d, want 426", resp.StatusCode)
-		}
 		for origin, want := range map[string]int{
 			"http://" + w.listen:       http.StatusSwitchingProtocols,
 			"https://app.example.com":  http.StatusSwitchingProtocols,

@@ -105,7 +105,7 @@ func TestContractLoginArguments(t *testing.T) {
 		reply := c.request("login", c.loginArgs(obj{"extra": "ignored"}))
 		check(t, "login", reply, obj{
 			"user": w.bob, "session": someInt, "serverTime": someInt, "protocol": 1,
-			"limits": obj{"maxBody": 12 << 10, "maxFrame": 64 << 10, "window": 256, "idleMs": 60000},
+			"limits": obj{"maxBody": 12 << 10, "maxFrame": 88 << 10, "window": 256, "idleMs": 60000},
 		})
 		c.sync()
 		c.refused("login", c.loginArgs(nil), "bad_request") // twice

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore"
 )
 
@@ -101,7 +103,7 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.authAudience, "auth-audience", "", "the aud that tokens must have; required with --auth-jwks")
 	fs.StringVar(&o.authIssuer, "auth-issuer", "", "the iss that tokens must have; required with --auth-jwks")
 	fs.StringVar(&o.adminTokenFile, "admin-token-file", "", "file with the tokens of administrators: lines of a token and its scopes (read, write, cluster), none = all, or # and a remark; SIGHUP reads it again")
-	fs.StringSliceVar(&o.allowedOrigins, "allowed-origins", nil, "origins of browsers that may connect, besides the server's own")
+	fs.StringSliceVar(&o.allowedOrigins, "allowed-origins", nil, "origins of browsers that may connect, besides the server's own: app.example.com or https://*.example.com")
 	fs.BoolVar(&o.openUsers, "open-users", true, "accept messages to users who never logged in")
 
 	o.offlineTTL = 168 * time.Hour
@@ -121,7 +123,7 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	o.recallWindow = 2 * time.Minute
 	fs.Var(duration{&o.recallWindow, time.Second}, "recall-window", "how long a sender can take a message back")
 	o.maxBody = 12 << 10
-	fs.Var(size{&o.maxBody, 1, 32 << 10}, "max-body", "body of a message as stored")
+	fs.Var(size{&o.maxBody, 1, protocol.LargestBody}, "max-body", "body of a message as stored; a frame of a client may have six times that and 16 KiB, at least 88 KiB")
 	o.newConversations = 200
 	fs.Var(count{&o.newConversations, 0, 1e6}, "new-conversations", "conversations that a user may begin in an hour; 0 = no limit")
 
@@ -196,6 +198,11 @@ func (o *serveOptions) check(listenSet bool) error {
 		return usagef("--node: want 1-64 bytes")
 	case o.offlineTTL > o.historyTTL:
 		return usagef("--offline-ttl %v: want at most --history-ttl, %v: the queue is a part of history", o.offlineTTL, o.historyTTL)
+	}
+	for _, origin := range o.allowedOrigins {
+		if err := gateway.CheckOrigin(origin); err != nil {
+			return usagef("--allowed-origins: %w", err)
+		}
 	}
 	return o.webhooks.check()
 }

@@ -54,8 +54,8 @@ func (c *Config) fill() error {
 	if c.MaxBody == 0 {
 		c.MaxBody = protocol.DefaultMaxBody
 	}
-	if c.MaxBody < 0 || c.MaxBody > protocol.MaxFrame/2 {
-		return fmt.Errorf("admin: MaxBody is %d, want 1-%d", c.MaxBody, protocol.MaxFrame/2)
+	if c.MaxBody < 0 || c.MaxBody > protocol.LargestBody {
+		return fmt.Errorf("admin: MaxBody is %d, want 1-%d", c.MaxBody, protocol.LargestBody)
 	}
 	for _, f := range []struct {
 		name         string

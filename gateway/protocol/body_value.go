@@ -10,8 +10,8 @@ import (
 
 // EncodeBody returns v as a body. Nil, bool, all integers, floats, string,
 // []byte (binary), []any and map[string]any go as they are; any other value
-// goes the way of encoding/json, which makes text of binary. The limit is that
-// of a frame; the server's own may be lower.
+// goes the way of encoding/json, which makes text of binary. The limit is
+// 64 KiB; a server's own is lower.
 func EncodeBody(v any) ([]byte, error) {
 	c := canonicalizers.Get().(*canonicalizer)
 	defer c.free()

@@ -149,6 +149,7 @@ const (
 const (
 	CloseNormal        = 1000 // after logout
 	CloseGoingAway     = 1001 // the server leaves; reconnect
+	CloseInvalidText   = 1007 // text, or the reason of a close frame, is not UTF-8
 	CloseFrameTooLarge = 1009
 	CloseMalformed     = 4400
 	CloseUnauthorized  = 4401 // token refused or expired
@@ -160,15 +161,23 @@ const (
 
 // Sizes of frames, in bytes.
 const (
-	MaxFrame = 64 << 10  // from a client; to a client unless it holds one message alone
+	MaxFrame = 64 << 10  // of a push, unless it holds one message alone
 	MaxPage  = 256 << 10 // of a reply, unless it is a page of one message alone
 )
 
 // Limits of bodies.
 const (
 	DefaultMaxBody = 12 << 10 // bytes of canonical msgpack
+	LargestBody    = 32 << 10 // that a server may allow
 	MaxDepth       = 32       // arrays and maps in one another
 )
+
+// FrameLimit is how many bytes a frame of a client may have where bodies may
+// have maxBody. Compact JSON takes up to six bytes for each of canonical
+// msgpack: a control character is \u00XX, false and its comma stand for one
+// byte. 16 KiB are for what is around the body. The default for bodies is the
+// least, so that the largest createGroup fits too.
+func FrameLimit(maxBody int) int { return 6*max(maxBody, DefaultMaxBody) + 16<<10 }
 
 // Limits of fields. Lengths are in bytes.
 const (
