@@ -244,7 +244,15 @@ func (c *conn) sayGoodbye(code int, reason string, answered bool, timeout time.D
 	}
 	// What comes back is of no interest: the socket is closed either way. But
 	// closing it with something unread could take the close frame along.
-	_ = awaitClose(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), c.Conn), 512))
+	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), c.Conn), 512)
+	if err := awaitClose(r); !errors.Is(err, errBrokenFrame) {
+		return
+	}
+	// Behind a broken frame no other can be found. A client that sees the end of
+	// the stream closes it.
+	if socket, ok := c.Conn.(interface{ CloseWrite() error }); ok && socket.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, r)
+	}
 }
 
 // hangUp closes the socket.
