@@ -22,6 +22,18 @@ type syncing struct {
 	late []shard.GroupView
 }
 
+// size is what the sync takes of memory until it is pushed, about.
+func (y *syncing) size() int64 {
+	n := len(y.backlog) + len(y.last) + len(y.changes)
+	if y.direct != nil {
+		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.Queue()/8 // a name of a message is short
+	}
+	if y.end != nil {
+		n += len(y.end.Conversations) + len(y.end.Groups)
+	}
+	return int64(n) * syncedCost
+}
+
 // A groupPart is some messages of a group that are to be pushed.
 type groupPart struct {
 	sub    *subscription
@@ -59,6 +71,9 @@ func (s *session) finishSync() {
 		s.queue(func(b []byte) []byte { return appendSynced(b, s.codec, y.end) })
 	}
 	s.sync = nil
+	s.mu.Lock()
+	s.syncSize = 0
+	s.mu.Unlock()
 	s.setFresh()
 	s.resume(y.late)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
@@ -34,7 +36,9 @@ const (
 	// the rest of an answer to leave.
 	exchangeTime = 30 * time.Second
 	// httpIdle bounds how long an HTTP connection that is no WebSocket may rest.
-	httpIdle = 2 * time.Minute
+	httpIdle = 30 * time.Second
+	// maxAdminConnections are open at a time on --admin-listen: others wait.
+	maxAdminConnections = 128
 )
 
 func newServeCommand() *cobra.Command {
@@ -103,6 +107,14 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
+	var secure *tls.Config
+	if o.tlsCert != "" {
+		pair, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
+		if err != nil {
+			return fmt.Errorf("--tls-cert, --tls-key: %w", err)
+		}
+		secure = &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}
+	}
 	listen, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
@@ -127,6 +139,8 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	var faults faults
 	config := o.storeConfig(log, registry)
 	config.MemoryLimit = o.limitMemory(log)
+	connectionMemory := o.connectionLimit(config.MemoryLimit)
+	config.ReservedMemory = reservedMemory(config.MemoryLimit, connectionMemory)
 	hooks, closeHooks, err := o.webhooks.open(o, log, registry)
 	if err != nil {
 		return err
@@ -146,22 +160,19 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
-	edge, err := gateway.New(o.gatewayConfig(store, hooks, auth, administration, adminTokens, log, registry))
+	edge, err := gateway.New(o.gatewayConfig(store, connectionMemory, hooks, auth, administration, adminTokens, log, registry))
 	if err != nil {
 		return err
 	}
 
 	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
+	clients.SetKeepAlivesEnabled(false) // there is nothing to ask for but an upgrade
 	operations := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
 	ended := make(chan error, 2)
 	go func() {
-		if o.tlsCert != "" {
-			ended <- clients.ServeTLS(listen, o.tlsCert, o.tlsKey)
-			return
-		}
-		ended <- clients.Serve(listen)
+		ended <- clients.Serve(edge.Listener(listen, secure))
 	}()
-	go func() { ended <- operations.Serve(adminListen) }()
+	go func() { ended <- operations.Serve(netutil.LimitListener(adminListen, maxAdminConnections)) }()
 	log.Info("listening", "listen", listen.Addr().String(), "admin", adminListen.Addr().String(), "data", o.data)
 
 	err = waitReady(ctx, store.Ready, ended, log)

@@ -198,11 +198,12 @@ const (
 	MaxUsers          = 100    // of one request
 	MaxGroups         = 100    // of one page of getGroups
 	MaxMentions       = 100
-	MaxGaps           = 1000   // of one page
-	MaxPageSeqs       = 8192   // that one page covers of what the server holds
-	MaxGroupMembers   = 500    // named when a group is made
-	MaxMembersOfGroup = 10_000 // that its maker may allow
-	MaxLoginGroups    = 200    // cursors given at login
+	MaxGaps           = 1000    // of one page
+	MaxPageSeqs       = 8192    // that one page covers of what the server holds
+	MaxGroupMembers   = 500     // named when a group is made
+	MaxMembersOfGroup = 10_000  // that its maker may allow
+	MaxLoginGroups    = 200     // cursors given at login
+	MaxToken          = 8 << 10 // bytes
 	MaxGroupBacklog   = 100
 	DefaultPageLimit  = 20
 	DefaultBacklog    = 20 // groupBacklog of a login
