@@ -27,6 +27,7 @@ var handlers = map[string]handler{
 	protocol.OpSend:               (*session).send,
 	protocol.OpGetMessage:         (*session).getMessage,
 	protocol.OpGetRecents:         (*session).getRecents,
+	protocol.OpGetConversations:   (*session).getConversations,
 	protocol.OpReadReport:         (*session).readReport,
 	protocol.OpDeleteMessage:      (*session).deleteMessage,
 	protocol.OpDeleteConversation: (*session).deleteConversation,

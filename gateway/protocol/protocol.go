@@ -89,6 +89,7 @@ const (
 	OpSend               = "send"
 	OpGetMessage         = "getMessage"
 	OpGetRecents         = "getRecents"
+	OpGetConversations   = "getConversations"
 	OpReadReport         = "readReport"
 	OpDeleteMessage      = "deleteMessage"
 	OpDeleteConversation = "deleteConversation"
@@ -118,6 +119,7 @@ const (
 // Ops of pushes.
 const (
 	OpOnNewMessage          = "onNewMessage"
+	OpOnConversations       = "onConversations"
 	OpOnSynced              = "onSynced"
 	OpOnReadReport          = "onReadReport"
 	OpOnReadReceipt         = "onReadReceipt"
@@ -188,6 +190,7 @@ const (
 	MaxDeviceLen     = 64
 	MaxPlatformLen   = 64
 	MaxCIDLen        = 64
+	MaxAfterLen      = 64 // of a place in the list of conversations
 	MaxGroupNameLen  = 256
 	MaxJoinTextLen   = 256
 	MaxPropertiesLen = 8 << 10 // canonical msgpack
