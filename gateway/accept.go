@@ -24,10 +24,9 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "going away", http.StatusServiceUnavailable)
 		return
 	}
-	client := g.clientAddress(r)
-	address := client.String()
+	address := clientAddress(r)
 	s := &session{gateway: g, address: address, limit: newFrameLimit(g.config.FrameRate, g.config.FrameBurst)}
-	hijack := &hijacker{ResponseWriter: w, admission: g.admission}
+	hijack := &hijacker{ResponseWriter: w}
 	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
 		Subprotocols:   preferred(r.Header),
 		OriginPatterns: g.config.AllowedOrigins,
@@ -43,7 +42,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.begin(ws, hijack.conn)
-	if !hijack.conn.place.resolve(limitKey(client)) {
+	if s.entered = g.addresses.enter(address); !s.entered {
 		s.end(closedAddress)
 	}
 	g.metrics.accepts.WithLabelValues("ok").Inc()
@@ -96,6 +95,14 @@ func preferred(h http.Header) []string {
 		}
 	}
 	return nil
+}
+
+// clientAddress is the address that limits count by.
+func clientAddress(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
 }
 
 // checkHost refuses, on a dev server, requests for any host but this machine: a

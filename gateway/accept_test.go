@@ -16,7 +16,7 @@ import (
 
 func newTestGateway(t *testing.T, change func(*Config)) *Gateway {
 	t.Helper()
-	c := Config{Backend: newTestStore(t), Auth: AuthConfig{Secret: testSecret}}
+	c := Config{Backend: newTestStore(t), Auth: AuthConfig{Secrets: [][]byte{testSecret}}}
 	if change != nil {
 		change(&c)
 	}
@@ -135,7 +135,7 @@ func TestSubprotocol(t *testing.T) {
 func TestAddressLimits(t *testing.T) {
 	t.Run("connections", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			e := newEdge(t, func(c *Config) { c.Admission.AddressConnections = 2 })
+			e := newEdge(t, func(c *Config) { c.AddressConnections = 2 })
 			first := e.dial(protocol.JSON)
 			e.dial(protocol.JSON)
 			e.dial(protocol.JSON).wantClosed(4429)
@@ -146,7 +146,7 @@ func TestAddressLimits(t *testing.T) {
 	})
 	t.Run("rate", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			e := newEdge(t, func(c *Config) { c.Admission.AddressRate = 1 })
+			e := newEdge(t, func(c *Config) { c.AddressRate = 1 })
 			e.dial(protocol.JSON).call("ping", nil)
 			e.dial(protocol.JSON).wantClosed(4429)
 			time.Sleep(time.Second)
@@ -203,12 +203,12 @@ func readUntil(t testing.TB, conn net.Conn, text string) {
 func TestConfigIsRefused(t *testing.T) {
 	store := newTestStore(t)
 	for name, c := range map[string]Config{
-		"no backend":      {Auth: AuthConfig{Secret: testSecret}},
+		"no backend":      {Auth: AuthConfig{Secrets: [][]byte{testSecret}}},
 		"no auth":         {Backend: store},
-		"negative window": {Backend: store, Auth: AuthConfig{Secret: testSecret}, Window: -1},
-		"negative time":   {Backend: store, Auth: AuthConfig{Secret: testSecret}, AckTimeout: -1},
-		"huge bodies":     {Backend: store, Auth: AuthConfig{Secret: testSecret}, MaxBody: 64 << 10},
-		"bad origin":      {Backend: store, Auth: AuthConfig{Secret: testSecret}, AllowedOrigins: []string{"[a"}},
+		"negative window": {Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, Window: -1},
+		"negative time":   {Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, AckTimeout: -1},
+		"huge bodies":     {Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, MaxBody: 64 << 10},
+		"bad origin":      {Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, AllowedOrigins: []string{"[a"}},
 	} {
 		if _, err := New(c); err == nil {
 			t.Errorf("%s: no error", name)

@@ -11,7 +11,7 @@ import (
 
 func TestAdminToken(t *testing.T) {
 	bearer := func(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
-	withTokens := newTestGateway(t, func(c *Config) { c.AdminTokens = adminTokens(t, "one\ntwo\n") })
+	withTokens := newTestGateway(t, func(c *Config) { c.AdminTokens = adminTokens(t, "the-first-admin-token\nthe-second-admin-token\n") })
 	without := newTestGateway(t, nil)
 	dev := newTestGateway(t, func(c *Config) { c.Dev = true })
 	for _, tc := range []struct {
@@ -20,15 +20,15 @@ func TestAdminToken(t *testing.T) {
 		header  http.Header
 		ok      bool
 	}{
-		{"first token", withTokens, bearer("one"), true},
-		{"second token", withTokens, bearer("two"), true},
-		{"lower-case scheme", withTokens, http.Header{"Authorization": {"bearer two"}}, true},
+		{"first token", withTokens, bearer("the-first-admin-token"), true},
+		{"second token", withTokens, bearer("the-second-admin-token"), true},
+		{"lower-case scheme", withTokens, http.Header{"Authorization": {"bearer the-second-admin-token"}}, true},
 		{"no token", withTokens, nil, false},
 		{"empty token", withTokens, bearer(""), false},
-		{"other token", withTokens, bearer("three"), false},
-		{"prefix of a token", withTokens, bearer("on"), false},
-		{"other scheme", withTokens, http.Header{"Authorization": {"Basic one"}}, false},
-		{"no tokens", without, bearer("one"), false},
+		{"other token", withTokens, bearer("the-third-admin-token"), false},
+		{"prefix of a token", withTokens, bearer("the-first-admin-toke"), false},
+		{"other scheme", withTokens, http.Header{"Authorization": {"Basic the-first-admin-token"}}, false},
+		{"no tokens", without, bearer("the-first-admin-token"), false},
 		{"no tokens, none given", without, nil, false},
 		{"dev", dev, nil, true},
 	} {

@@ -2,33 +2,50 @@ package gateway
 
 import (
 	"bytes"
+	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/MicahParks/jwkset"
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
 
-// AuthConfig says which tokens are good. At least one of Secret and JWKS is
+// AuthConfig says which tokens are good. At least one of Secrets and JWKS is
 // needed; with both, the token's algorithm decides which one checks it.
 type AuthConfig struct {
-	// Secret verifies HS256, HS384 and HS512. It is the content of the secret
-	// file; one newline at its end is dropped.
-	Secret []byte
+	// Secrets verify HS256, HS384 and HS512: a token has to be signed with one of
+	// them. Each is the content of a secret file; one newline at its end is dropped,
+	// and MinSecret bytes or more have to be left.
+	Secrets [][]byte
 	// JWKS is a JSON Web Key Set whose public keys verify RS, ES and EdDSA
-	// signatures. Its symmetric keys are ignored.
+	// signatures. Keys that are for something else by their use or key_ops are
+	// passed over; one that is not public, or too weak, is an error.
 	JWKS []byte
 	// Audience and Issuer are required of every token when set. They must be
 	// set with JWKS: its keys may sign tokens for others too.
 	Audience string
 	Issuer   string
+	// Leeway is how far nbf and iat may lie ahead of this node's clock; default 5 s,
+	// negative = not at all.
+	Leeway time.Duration
 }
+
+const (
+	// MinSecret is how many bytes a secret has at least: less than the hash of
+	// HS256 can be guessed sooner than its signatures (RFC 7518, 3.2).
+	MinSecret     = 32
+	defaultLeeway = 5 * time.Second
+	// minRSA is how many bits an RSA key has at least (RFC 7518, 3.3).
+	minRSA = 2048
+)
 
 // TrimSecret drops the one newline that editors put at the end of a file.
 func TrimSecret(file []byte) []byte { return bytes.TrimSuffix(file, []byte("\n")) }
@@ -38,144 +55,279 @@ var (
 	keyAlgorithms    = []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 
-// An authenticator checks tokens. It is safe for concurrent use.
+// An authKey verifies signatures: a secret, or a public key.
+type authKey struct {
+	digest    [sha256.Size]byte // of all that it is
+	withdrawn atomic.Bool       // what it has signed is good no more
+
+	kid        string // "" = none
+	algorithms []string
+	key        any
+}
+
+// An authenticator checks tokens. It is safe for concurrent use, and does not
+// change: another takes its place.
 type authenticator struct {
-	secret []byte
-	keys   jwt.Keyfunc // nil without JWKS
-	parser *jwt.Parser
+	config AuthConfig
+	keys   []*authKey
+}
+
+// Check tells what is wrong with c.
+func (c AuthConfig) Check() error {
+	_, err := newAuthenticator(c)
+	return err
 }
 
 func newAuthenticator(c AuthConfig) (*authenticator, error) {
-	a := &authenticator{secret: TrimSecret(c.Secret)}
-	options := []jwt.ParserOption{jwt.WithExpirationRequired()}
-	var algorithms []string
-	if len(c.Secret) > 0 {
-		if len(a.secret) == 0 {
-			return nil, errors.New("gateway: Auth.Secret is empty")
+	if c.Leeway == 0 {
+		c.Leeway = defaultLeeway
+	}
+	c.Leeway = max(c.Leeway, 0)
+	a := &authenticator{config: c}
+	for _, secret := range c.Secrets {
+		if secret = TrimSecret(secret); len(secret) < MinSecret {
+			return nil, fmt.Errorf("gateway: Auth.Secrets: a secret of %d bytes, want %d or more", len(secret), MinSecret)
 		}
-		algorithms = append(algorithms, secretAlgorithms...)
+		a.keys = append(a.keys, &authKey{
+			digest: sha256.Sum256(append([]byte("secret "), secret...)), algorithms: secretAlgorithms, key: bytes.Clone(secret),
+		})
 	}
 	if len(c.JWKS) > 0 {
 		if c.Audience == "" || c.Issuer == "" {
 			return nil, errors.New("gateway: Auth.JWKS needs Auth.Audience and Auth.Issuer")
 		}
-		var err error
-		if a.keys, err = publicKeys(c.JWKS); err != nil {
+		keys, err := publicKeys(c.JWKS)
+		if err != nil {
 			return nil, fmt.Errorf("gateway: Auth.JWKS: %w", err)
 		}
-		algorithms = append(algorithms, keyAlgorithms...)
+		a.keys = append(a.keys, keys...)
 	}
-	if len(algorithms) == 0 {
-		return nil, errors.New("gateway: neither Auth.Secret nor Auth.JWKS is set")
+	if len(a.keys) == 0 {
+		return nil, errors.New("gateway: neither Auth.Secrets nor Auth.JWKS is set")
 	}
-	if c.Audience != "" {
-		options = append(options, jwt.WithAudience(c.Audience))
-	}
-	if c.Issuer != "" {
-		options = append(options, jwt.WithIssuer(c.Issuer))
-	}
-	a.parser = jwt.NewParser(append(options, jwt.WithValidMethods(algorithms))...)
 	return a, nil
 }
 
 // publicKeys reads a key set and refuses one without a key to verify with.
-func publicKeys(set []byte) (jwt.Keyfunc, error) {
-	var parsed jwkset.JWKSMarshal
+func publicKeys(set []byte) (keys []*authKey, err error) {
+	var parsed struct {
+		Keys []jwkset.JWKMarshal `json:"keys"`
+	}
 	if err := json.Unmarshal(set, &parsed); err != nil {
 		return nil, err
 	}
-	usable, ids := parsed.Keys[:0], make(map[string]bool)
 	for _, k := range parsed.Keys {
-		// A symmetric key would be a second secret, in a file that is meant to
-		// be public.
-		if k.KTY == jwkset.KtyOct || k.USE == jwkset.UseEnc {
+		// Whoever may read a set that is meant to be public could sign with these.
+		if k.KTY == jwkset.KtyOct || k.D != "" || k.P != "" || k.Q != "" || k.K != "" {
+			return nil, fmt.Errorf("the key with the kid %q is a secret one: want public keys alone", k.KID)
+		}
+		if k.USE != "" && k.USE != jwkset.UseSig || len(k.KEYOPS) > 0 && !slices.Contains(k.KEYOPS, jwkset.KeyOpsVerify) ||
+			k.ALG != "" && !slices.Contains(keyAlgorithms, string(k.ALG)) {
 			continue
 		}
-		if ids[k.KID] {
+		key, err := publicKey(k)
+		if err != nil {
+			return nil, fmt.Errorf("the key with the kid %q: %w", k.KID, err)
+		}
+		if slices.ContainsFunc(keys, func(other *authKey) bool { return other.kid == key.kid }) {
 			return nil, fmt.Errorf("two keys have the kid %q", k.KID)
 		}
-		ids[k.KID] = true
-		usable = append(usable, k)
+		keys = append(keys, key)
 	}
-	if parsed.Keys = usable; len(usable) == 0 {
+	if len(keys) == 0 {
 		return nil, errors.New("it holds no public key for signatures")
 	}
-	storage, err := parsed.ToStorage()
+	return keys, nil
+}
+
+func publicKey(k jwkset.JWKMarshal) (*authKey, error) {
+	text, err := json.Marshal(k)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := keyfunc.New(keyfunc.Options{Storage: storage})
+	parsed, err := jwkset.NewJWKFromMarshal(k, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {
 		return nil, err
 	}
-	return keys.Keyfunc, nil
+	if public, ok := parsed.Key().(*rsa.PublicKey); ok && public.N.BitLen() < minRSA {
+		return nil, fmt.Errorf("RSA of %d bits, want %d or more", public.N.BitLen(), minRSA)
+	}
+	algorithms := keyAlgorithms
+	if k.ALG != "" {
+		algorithms = []string{string(k.ALG)}
+	}
+	return &authKey{digest: sha256.Sum256(text), kid: k.KID, algorithms: algorithms, key: parsed.Key()}, nil
+}
+
+// replace makes a take the place of old: keys that both have stay the same, and
+// the others of old are withdrawn.
+func (a *authenticator) replace(old *authenticator) {
+	for _, was := range old.keys {
+		i := slices.IndexFunc(a.keys, func(k *authKey) bool { return k.digest == was.digest })
+		if i < 0 {
+			was.withdrawn.Store(true)
+		} else if a.keys[i] != was {
+			a.keys[i] = was
+		}
+	}
 }
 
 // An identity is what a good token says.
 type identity struct {
 	user    shard.UserID
 	expires time.Time
-	issued  int64 // ms; 0 = unknown
+	issued  int64    // ms; 0 = unknown
+	key     *authKey // that has signed it
 }
 
-// verify gives what a token says. Its error is for people.
+// A tokenError says what is wrong with a token that is signed by who may: its
+// maker is to learn it. Other errors only help who forges them.
+type tokenError string
+
+func (e tokenError) Error() string { return string(e) }
+
+// verify gives what a token says. Its error is for people, a tokenError for the
+// client.
 func (a *authenticator) verify(token string) (identity, error) {
-	var claims claims
-	parsed, err := a.parser.ParseWithClaims(token, &claims, a.key)
+	// A map has names as they are; a struct would take Sub for sub.
+	claims := jwt.MapClaims{}
+	parsed, parts, err := jwt.NewParser().ParseUnverified(token, claims)
+	if err != nil {
+		return identity{}, err
+	}
+	key, err := a.signer(parsed, parts[0]+"."+parts[1])
 	if err != nil {
 		return identity{}, err
 	}
 	if _, critical := parsed.Header["crit"]; critical {
-		return identity{}, errors.New("crit names what this server does not know (RFC 7515, 4.1.11)")
+		return identity{}, tokenError("crit names what this server does not know (RFC 7515, 4.1.11)")
 	}
-	if !protocol.ValidUser(claims.Subject) {
-		return identity{}, errors.New("sub " + protocol.UserRule)
+	id, err := a.identity(claims, time.Now())
+	id.key = key
+	return id, err
+}
+
+// signer gives the key that has signed a token. One with a kid names it; secrets
+// and sets of one key do without.
+func (a *authenticator) signer(t *jwt.Token, text string) (*authKey, error) {
+	kid, hasKID := t.Header["kid"]
+	_, symmetric := t.Method.(*jwt.SigningMethodHMAC)
+	err := errors.New("no key fits its alg and kid")
+	for _, k := range a.keys {
+		// The kind of the algorithm picks the keys, so that a public key never serves
+		// as a secret.
+		if !slices.Contains(k.algorithms, t.Method.Alg()) || hasKID && !symmetric && kid != k.kid {
+			continue
+		}
+		if err = t.Method.Verify(text, t.Signature, k.key); err == nil {
+			return k, nil
+		}
 	}
-	id := identity{user: shard.UserID(claims.Subject), expires: claims.ExpiresAt.Time}
-	if id.expires.After(endOfTime) {
-		id.expires = endOfTime
+	return nil, err
+}
+
+// identity holds the claims of a token that is signed to the rules.
+func (a *authenticator) identity(claims jwt.MapClaims, now time.Time) (id identity, err error) {
+	if c := a.config.Audience; c != "" {
+		if all, err := claims.GetAudience(); err != nil || !slices.Contains(all, c) {
+			return id, tokenError("aud is not that of this server")
+		}
 	}
-	if at := claims.IssuedAt; at != nil {
-		id.issued = max(at.UnixMilli(), 0)
+	if c := a.config.Issuer; c != "" {
+		if issuer, err := claims.GetIssuer(); err != nil || issuer != c {
+			return id, tokenError("iss is not that of this server")
+		}
+	}
+	exp, hasExp, err := timeClaim(claims, "exp")
+	if err != nil {
+		return id, err
+	}
+	nbf, _, err := timeClaim(claims, "nbf")
+	if err != nil {
+		return id, err
+	}
+	iat, _, err := timeClaim(claims, "iat")
+	if err != nil {
+		return id, err
+	}
+	subject, _ := claims["sub"].(string)
+	switch limit := now.Add(a.config.Leeway); {
+	case !hasExp:
+		return id, tokenError("exp must be set")
+	case !now.Before(exp):
+		return id, tokenError("exp has passed")
+	case nbf.After(limit):
+		return id, tokenError("nbf lies ahead")
+	case iat.After(limit):
+		return id, tokenError("iat lies ahead")
+	case !protocol.ValidUser(subject):
+		return id, tokenError("sub " + protocol.UserRule)
+	}
+	id.user, id.expires = shard.UserID(subject), exp
+	if !iat.IsZero() {
+		id.issued = max(iat.UnixMilli(), 0)
 	}
 	return id, nil
 }
 
-// claims are registered ones whose times are numbers, as RFC 7519 has them. The
-// library would take text with digits as well.
-type claims struct{ jwt.RegisteredClaims }
+// latestClaim bounds times in tokens. What lies behind it was milliseconds.
+var latestClaim = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func (c *claims) UnmarshalJSON(b []byte) error {
-	var times struct {
-		Expires   json.RawMessage `json:"exp"`
-		NotBefore json.RawMessage `json:"nbf"`
-		Issued    json.RawMessage `json:"iat"`
+// timeClaim reads a time, the zero one if there is none. It is a number, as RFC
+// 7519 has it, of which whole seconds count.
+func timeClaim(claims jwt.MapClaims, name string) (at time.Time, set bool, err error) {
+	v, set := claims[name]
+	if !set {
+		return at, false, nil
 	}
-	if err := json.Unmarshal(b, &times); err != nil {
-		return err
+	seconds, ok := v.(float64)
+	switch {
+	case !ok:
+		return at, true, tokenError(name + " must be a number")
+	case seconds >= float64(latestClaim.Unix()):
+		return at, true, tokenError(name + " is past the year 2200: want seconds since 1970; these look like milliseconds")
 	}
-	for _, t := range []json.RawMessage{times.Expires, times.NotBefore, times.Issued} {
-		if bytes.HasPrefix(t, []byte{'"'}) {
-			return errors.New("exp, nbf and iat must be numbers")
-		}
-	}
-	return json.Unmarshal(b, &c.RegisteredClaims)
+	return time.Unix(max(int64(seconds), 0), 0), true, nil
 }
 
-// endOfTime is the latest expiry: later ones do not fit the wire's integers.
-var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+// SetAuth makes other tokens good from now on. The Audience and Issuer of the
+// configuration stay. Sessions that began with a token of a key that is good no
+// more are closed with 4401; the others notice nothing. After an error all is as
+// it was.
+func (g *Gateway) SetAuth(secrets [][]byte, jwks []byte) error {
+	g.reauth.Lock()
+	defer g.reauth.Unlock()
+	old := g.auth.Load()
+	config := old.config
+	config.Secrets, config.JWKS = secrets, jwks
+	next, err := newAuthenticator(config)
+	if err != nil {
+		return err
+	}
+	next.replace(old)
+	g.auth.Store(next)
+	for _, s := range g.open() {
+		s.checkKey()
+	}
+	return nil
+}
 
-// key picks the key by the kind of the algorithm, so that a public key never
-// serves as a secret.
-func (a *authenticator) key(t *jwt.Token) (any, error) {
-	if _, symmetric := t.Method.(*jwt.SigningMethodHMAC); symmetric {
-		if len(a.secret) == 0 {
-			return nil, errors.New("no secret is configured")
-		}
-		return a.secret, nil
+// checkKey ends the session when the key of its token is withdrawn. It runs after
+// each of the two happened, so that it sees both.
+func (s *session) checkKey() {
+	s.mu.Lock()
+	gone := s.key != nil && s.key.withdrawn.Load()
+	s.mu.Unlock()
+	if gone {
+		s.end(closedKeyGone)
 	}
-	if a.keys == nil {
-		return nil, errors.New("no public keys are configured")
+}
+
+// refusedToken tells the client that a token is refused, and why if it may know.
+func refusedToken(err error) *refusal {
+	message := "token: is not valid"
+	if wrong, ok := errors.AsType[tokenError](err); ok {
+		message = "token: " + string(wrong)
 	}
-	return a.keys(t)
+	return &refusal{code: protocol.CodeUnauthorized, message: message}
 }

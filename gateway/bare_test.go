@@ -21,7 +21,7 @@ func (nowhere) SetWriteDeadline(time.Time) error { return nil }
 
 func newBareGateway(t testing.TB, b Backend) *Gateway {
 	t.Helper()
-	g, err := New(Config{Backend: b, Auth: AuthConfig{Secret: testSecret}, FrameRate: -1})
+	g, err := New(Config{Backend: b, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, FrameRate: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,8 +35,8 @@ func bareSession(g *Gateway, codec protocol.Codec) *session {
 	if codec.Binary() {
 		s.opcode = opBinary
 	}
-	s.conn = newConn(nowhere{}, g.admission.enter("", false, func(string) {}), nil)
-	s.conn.in.limit, s.conn.in.whole = g.maxFrame, false
+	s.conn = newConn(nowhere{}, nil)
+	s.conn.in.limit = g.maxFrame
 	s.room.L = &s.mu
 	s.timer = time.NewTimer(time.Hour)
 	s.armed = time.Hour

@@ -119,7 +119,7 @@ func BenchmarkPush(b *testing.B) {
 // BenchmarkIdleSession gives the memory of a session that is logged in and says
 // nothing: heap and stacks, without the kernel's, and with the client's socket.
 func BenchmarkIdleSession(b *testing.B) {
-	g, err := New(Config{Backend: &nullStore{}, Auth: AuthConfig{Secret: testSecret}, LoginRate: -1})
+	g, err := New(Config{Backend: &nullStore{}, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, LoginRate: -1})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -43,6 +43,7 @@ var (
 	closedBadToken   = closing{code: protocol.CloseUnauthorized, reason: "token refused"}
 	closedExpired    = closing{code: protocol.CloseUnauthorized, reason: "token expired"}
 	closedRevoked    = closing{code: protocol.CloseUnauthorized, reason: "token revoked"}
+	closedKeyGone    = closing{code: protocol.CloseUnauthorized, reason: "signing key withdrawn"}
 	closedKicked     = closing{code: protocol.CloseKicked, reason: "kicked"}
 	closedSuspended  = closing{code: protocol.CloseKicked, reason: "suspended"}
 	closedNoLogin    = closing{code: protocol.CloseTimeout, reason: "no login in time"}
@@ -51,10 +52,6 @@ var (
 	closedSlowWrite  = closing{code: protocol.CloseSlow, reason: "write unfinished"}
 	closedFrames     = closing{code: protocol.CloseTooMany, reason: "too many frames"}
 	closedAddress    = closing{code: protocol.CloseTooMany, reason: "too many connections"}
-	closedFragment   = closing{code: protocol.CloseMalformed, reason: "fragment before the login"}
-	closedCrowded    = closing{code: protocol.CloseTooMany, reason: "too many connections without login"}
-	closedMemory     = closing{code: protocol.CloseSlow, reason: "memory of connections is short"}
-	closedUnfinished = closing{code: protocol.CloseTimeout, reason: "unfinished frame"}
 )
 
 // closedTooLarge is for a frame, or a message of several, over limit.

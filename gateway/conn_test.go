@@ -21,9 +21,8 @@ func TestFrameHeaders(t *testing.T) {
 	for _, n := range sizes {
 		frames = appendFrame(frames, opBinary, func(b []byte) []byte { return append(b, bytes.Repeat([]byte{byte(n)}, n)...) })
 	}
-	admission := newTestGateway(t, nil).admission
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		hijack := &hijacker{ResponseWriter: w, admission: admission}
+		hijack := &hijacker{ResponseWriter: w}
 		if _, err := websocket.Accept(hijack, r, nil); err != nil {
 			t.Error(err)
 			return
@@ -54,7 +53,7 @@ func TestWaitingFramesLeaveInOneWrite(t *testing.T) {
 	client, server := net.Pipe()
 	defer client.Close()
 	counted := &countingConn{Conn: server}
-	c := newConn(counted, newTestGateway(t, nil).admission.enter("", false, func(string) {}), nil)
+	c := newConn(counted, nil)
 	for range 100 {
 		c.queueFrame(opText, func(b []byte) []byte { return append(b, "hello"...) })
 	}

@@ -37,7 +37,7 @@ type edge struct {
 func newEdge(t testing.TB, change func(*Config)) *edge {
 	t.Helper()
 	e := &edge{t: t, store: newTestStore(t), listener: newPipeListener()}
-	c := Config{Backend: e.store, Auth: AuthConfig{Secret: testSecret}}
+	c := Config{Backend: e.store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}}
 	if change != nil {
 		change(&c)
 	}
@@ -47,7 +47,7 @@ func newEdge(t testing.TB, change func(*Config)) *edge {
 	}
 	server := &http.Server{Handler: e.gateway.Handler()}
 	var serving sync.WaitGroup
-	serving.Go(func() { server.Serve(e.gateway.Listener(e.listener, nil)) })
+	serving.Go(func() { server.Serve(e.listener) })
 	t.Cleanup(func() {
 		if err := e.gateway.Shutdown(context.Background()); err != nil {
 			t.Errorf("Shutdown: %v", err)

@@ -37,7 +37,7 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 		Group: "room", Owner: "owner", By: "owner", Kind: shard.GroupChatroom, Settings: shard.GroupChatroom.Settings(), Members: names,
 	})
 	g, err := New(Config{
-		Backend: store, Auth: AuthConfig{Secret: testSecret}, Window: 1 << 30, WindowBytes: 1 << 60, IdleTimeout: time.Hour,
+		Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, Window: 1 << 30, WindowBytes: 1 << 60, IdleTimeout: time.Hour,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -46,7 +46,7 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 	for i := range names {
 		s := bareSession(g, codec)
 		s.user, s.number, s.pumping = names[i], shard.SessionID(i+1), false
-		s.conn = newConn(discarded(b, &reading), g.admission.enter("", false, func(string) {}), nil)
+		s.conn = newConn(discarded(b, &reading), nil)
 		sub, _, _ := s.attach("room", false, 0)
 		sub.feed.place(sub, store.state.GroupArrival("room"), false)
 		if !sub.feed.park(sub) {
@@ -132,7 +132,7 @@ func BenchmarkLogin(b *testing.B) {
 	}
 	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
 		b.Run(codec.Name(), func(b *testing.B) {
-			g, err := New(Config{Backend: store, Auth: AuthConfig{Secret: testSecret}, LoginRate: -1})
+			g, err := New(Config{Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, LoginRate: -1})
 			if err != nil {
 				b.Fatal(err)
 			}

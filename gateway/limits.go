@@ -153,3 +153,46 @@ func (l *keyedLimit) makeRoom() {
 		return
 	}
 }
+
+// addressLimit bounds the connections of one address: how many are open, and
+// how many are opened per second.
+type addressLimit struct {
+	open int // most at a time, 0 = any number
+	rate *keyedLimit
+
+	mu    sync.Mutex
+	conns map[string]int
+}
+
+func newAddressLimit(open, perSecond int) *addressLimit {
+	return &addressLimit{open: open, rate: newKeyedLimit(rate.Limit(perSecond), max(perSecond, 1)), conns: make(map[string]int)}
+}
+
+// enter counts a connection of address in, or refuses it.
+func (l *addressLimit) enter(address string) bool {
+	if _, ok := l.rate.take(address); !ok {
+		return false
+	}
+	if l.open <= 0 {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conns[address] >= l.open {
+		return false
+	}
+	l.conns[address]++
+	return true
+}
+
+// leave undoes an enter that was granted.
+func (l *addressLimit) leave(address string) {
+	if l.open <= 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conns[address]--; l.conns[address] <= 0 {
+		delete(l.conns, address)
+	}
+}

@@ -58,7 +58,7 @@ func (s *session) tryLogin(r request) error {
 	if err != nil {
 		return err
 	}
-	user, expires := id.user, id.expires
+	user := id.user
 	if wait, ok := g.logins.take(string(user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "too many logins of this user", wait}
 	}
@@ -79,9 +79,11 @@ func (s *session) tryLogin(r request) error {
 	s.mu.Lock()
 	s.user, s.number, s.auto = user, sync.Session, args.AutoRead
 	s.told, s.recents, s.entry = sync.Arrival, sync.MaxRecents, g.backend.Now()
-	s.expireAt(expires)
+	s.expireAt(id.expires)
+	s.key = id.key
 	s.mu.Unlock()
 	g.register(s, user)
+	s.checkKey()
 	s.sync = s.startSync(ctx, sync, &args)
 	s.enter(r)
 	return nil
@@ -98,23 +100,18 @@ func (s *session) enter(r request) {
 		},
 	}
 	s.reply(r, &ok)
-	s.conn.place.login()
-	s.conn.in.limit, s.conn.in.whole = s.gateway.maxFrame, false
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.syncSize = s.sync.size()
-	s.chargeHeld()
 	s.loggedIn = true // only now: no push comes before the reply
 	s.wakeLocked()
 }
 
-// verify checks a token. Why one is refused is for the log: it would only help
-// whoever forges them.
+// verify checks a token.
 func (s *session) verify(token string) (identity, error) {
-	id, err := s.gateway.auth.verify(token)
+	id, err := s.gateway.auth.Load().verify(token)
 	if err != nil {
 		s.gateway.log.Debug("token refused", "address", s.address, "user", s.user, "error", err)
-		return identity{}, &refusal{code: protocol.CodeUnauthorized, message: "token: is not valid"}
+		return identity{}, refusedToken(err)
 	}
 	id.issued = min(id.issued, s.gateway.backend.Now()) // whatever its maker's clock said
 	return id, nil
@@ -168,7 +165,7 @@ func (s *session) refreshToken(r request) error {
 			err = result.Err()
 		}
 		if err == nil {
-			s.refreshed(r, id.expires)
+			s.refreshed(r, id)
 		} else if err = s.endRefused(r, err); err != nil {
 			s.refuse(r, err)
 		}
@@ -178,12 +175,14 @@ func (s *session) refreshToken(r request) error {
 }
 
 // refreshed has the session live as long as its new token.
-func (s *session) refreshed(r request, expires time.Time) {
+func (s *session) refreshed(r request, id identity) {
 	s.mu.Lock()
-	s.expireAt(expires)
+	s.expireAt(id.expires)
+	s.key = id.key
 	s.wakeLocked() // the pump sets the timer
 	s.mu.Unlock()
-	s.reply(r, &protocol.RefreshOK{Exp: expires.UnixMilli()})
+	s.reply(r, &protocol.RefreshOK{Exp: id.expires.UnixMilli()})
+	s.checkKey()
 }
 
 func (s *session) acknowledge(r request) error {

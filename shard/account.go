@@ -106,7 +106,7 @@ func (u *user) admits(issuedAt int64) Code {
 	switch a := u.settings(); {
 	case a.suspended:
 		return CodeForbidden
-	case issuedAt < a.tokensFrom:
+	case issuedAt/1000 < a.tokensFrom/1000: // tokens tell whole seconds
 		return CodeUnauthorized
 	}
 	return OK

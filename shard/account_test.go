@@ -15,7 +15,7 @@ func TestRefusalsOfAdministrators(t *testing.T) {
 	b.group("team", GroupPrivate)
 	b.group("show", GroupLive)
 	b.do(&SetUser{User: "carol", Suspended: new(true)})
-	b.do(&SetUser{User: "dave", TokensFrom: new(b.now)})
+	b.do(&SetUser{User: "dave", TokensFrom: new(b.now + 700)})
 	row := func(change func(*ImportRow)) []ImportRow {
 		rows := []ImportRow{{Row: 1, Time: b.now - 10, CID: "c", Body: []byte{1}, From: "bob"}, {Row: 2, Time: b.now, CID: "c", Body: []byte{1}, From: "bob"}}
 		if change != nil {
@@ -66,6 +66,10 @@ func TestRefusalsOfAdministrators(t *testing.T) {
 			}
 		})
 	}
+	// A token tells the second in which it was made.
+	if r := b.do(&Login{User: "dave", Device: "d", IssuedAt: b.now}); r.Code != OK {
+		t.Errorf("login with a token of the same second: %v", r.Err())
+	}
 	for _, cmd := range []Command{
 		&SetUser{User: "zoe"}, &RefreshToken{User: "zoe"}, &SetRead{User: "zoe"}, &EraseUser{User: "zoe"}, &Import{User: "zoe"},
 	} {
@@ -82,9 +86,9 @@ func TestRefusalsOfAdministrators(t *testing.T) {
 func TestSettingsSurviveASnapshot(t *testing.T) {
 	b := newBench(t, Limits{})
 	for i, device := range []string{"a", "b"} {
-		b.do(&Login{User: "alice", Device: device, IssuedAt: int64(100 * i)})
+		b.do(&Login{User: "alice", Device: device, IssuedAt: int64(1000 * i)})
 	}
-	b.do(&SetUser{User: "alice", HistoryTTL: new(1000 * time.Hour), TokensFrom: new(int64(100))})
+	b.do(&SetUser{User: "alice", HistoryTTL: new(1000 * time.Hour), TokensFrom: new(int64(1000))})
 	b.do(&SetUser{User: "bob", Suspended: new(true)})
 	b.send("carol", "dave", "x")
 	rows := []ImportRow{{Row: 4, Time: b.now, CID: "c", Body: []byte{1}}, {Row: 9, Own: true, Time: b.now, CID: "d", Body: []byte{1}}}
@@ -116,7 +120,7 @@ func TestSettingsSurviveASnapshot(t *testing.T) {
 			t.Errorf("%s: the snapshot of what was restored differs", name)
 		}
 		alice, _ := s.User("alice", b.now)
-		if alice.Settings != (UserSettings{HistoryTTL: 1000 * time.Hour, TokensFrom: 100}) || len(alice.Sessions) != 1 {
+		if alice.Settings != (UserSettings{HistoryTTL: 1000 * time.Hour, TokensFrom: 1000}) || len(alice.Sessions) != 1 {
 			t.Errorf("%s: alice = %+v", name, alice)
 		}
 		if bob, _ := s.User("bob", b.now); !bob.Settings.Suspended {

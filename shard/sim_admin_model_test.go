@@ -12,7 +12,7 @@ func (u *modelUser) admits(issued int64) shard.Code {
 	switch {
 	case u.suspended:
 		return shard.CodeForbidden
-	case issued < u.tokensFrom:
+	case issued/1000 < u.tokensFrom/1000:
 		return shard.CodeUnauthorized
 	}
 	return shard.OK
@@ -157,11 +157,6 @@ func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint6
 	}
 	v.readSeq, v.receipt, v.receipted, v.peerRead, v.hidden, v.wiped = v.newest(), 0, 0, 0, 0, 0
 	v.muted, v.pinned, v.timeless, v.imported = false, false, timeless, modelImport{}
-	for _, c := range u.changes {
-		if c.peer == v.peer {
-			v.activity = max(v.activity, c.arrival)
-		}
-	}
 	u.changes = slices.DeleteFunc(u.changes, func(c modelChange) bool { return c.peer == v.peer })
 	if i, blocked := slices.BinarySearch(u.blocks, v.peer); blocked {
 		u.blocks = slices.Delete(u.blocks, i, i+1)

@@ -26,7 +26,7 @@ type SetUser struct {
 	User       UserID
 	HistoryTTL *time.Duration // for which his history is kept, if that is longer than Limits.HistoryTTL; at most MaxHistoryTTL; nil leaves it
 	Suspended  *bool          // he cannot log in; nil leaves it
-	TokensFrom *int64         // ms; tokens issued before are refused, 0 = none is; nil leaves it
+	TokensFrom *int64         // ms; tokens issued in a second before are refused, 0 = none is; nil leaves it
 }
 
 // RefreshToken puts another token in the place of that of a session.

@@ -13,14 +13,14 @@ import (
 
 // makeSecret sees to the secret of a development server that was given none.
 func (o *serveOptions) makeSecret() error {
-	if o.authSecretFile != "" || o.authJWKS != "" {
+	if len(o.authSecretFiles) > 0 || o.authJWKS != "" {
 		return nil
 	}
 	if err := os.MkdirAll(o.data, 0o755); err != nil {
 		return fmt.Errorf("--data: %w", err)
 	}
-	o.authSecretFile = filepath.Join(o.data, secretName)
-	return ensureSecret(o.authSecretFile)
+	o.authSecretFiles = []string{filepath.Join(o.data, secretName)}
+	return ensureSecret(o.authSecretFiles[0])
 }
 
 // ensureSecret makes a file with a random secret, for nobody else to read,
@@ -48,16 +48,19 @@ func ensureSecret(path string) error {
 
 // printDev says how to try the server out, in commands that can be pasted.
 func (o *serveOptions) printDev(w io.Writer, listen, adminListen string) error {
-	scheme := "http"
+	scheme, adminScheme := "http", "http"
 	if o.tlsCert != "" {
 		scheme = "https"
+	}
+	if o.adminTLSCert != "" {
+		adminScheme = "https"
 	}
 	fmt.Fprintf(w, `
 Belfry is open for development, to this machine only.
   clients         %[1]s://%[2]s/v1/ws
-  administration  http://%[3]s/docs /metrics /healthz
-`, strings.Replace(scheme, "http", "ws", 1), listen, adminListen)
-	if filepath.Dir(o.authSecretFile) != filepath.Clean(o.data) || filepath.Base(o.authSecretFile) != secretName {
+  administration  %[4]s://%[3]s/docs /metrics /healthz
+`, strings.Replace(scheme, "http", "ws", 1), listen, adminListen, adminScheme)
+	if len(o.authSecretFiles) != 1 || filepath.Clean(o.authSecretFiles[0]) != filepath.Join(o.data, secretName) {
 		return nil // the tokens of this server are made elsewhere
 	}
 	var tokens [2]string

@@ -25,14 +25,14 @@ import (
 
 // loadOptions are the flags that all scenarios of load have.
 type loadOptions struct {
-	server     string
-	data       string
-	secretFile string
-	codec      string
-	prefix     string
-	parallel   int
-	serverPID  int
-	output     string
+	server      string
+	data        string
+	secretFiles []string
+	codec       string
+	prefix      string
+	parallel    int
+	serverPID   int
+	output      string
 }
 
 // newLoadCommand makes `belfry load` with its scenarios.
@@ -66,7 +66,7 @@ folder. The server's limits are made for clients, not for load: start it with
 func (o *loadOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.server, "server", "http://"+defaultDevListen, "the server: http, https, ws or wss")
 	fs.StringVar(&o.data, "data", defaultData, "data folder of a server that runs with --dev")
-	fs.StringVar(&o.secretFile, "auth-secret-file", "", "file with the secret that signs tokens; overrides --data")
+	fs.StringSliceVar(&o.secretFiles, "auth-secret-file", nil, "file with the secret that signs tokens, the first of several; overrides --data")
 	o.codec = protocol.Msgpack.Name()
 	fs.Var(choice{&o.codec, []string{protocol.Msgpack.Name(), protocol.JSON.Name()}}, "codec", "encoding of frames")
 	fs.StringVar(&o.prefix, "prefix", "", "begin of the users' names; they must be new to the server (default: a random one)")
@@ -241,8 +241,8 @@ func progressOn(w io.Writer) (show func(loadtest.Progress), clear func()) {
 
 // secret reads what signs the tokens of the run's users.
 func (o *loadOptions) secret() ([]byte, error) {
-	if o.secretFile != "" {
-		secret, err := os.ReadFile(o.secretFile)
+	if len(o.secretFiles) > 0 {
+		secret, err := os.ReadFile(o.secretFiles[0])
 		if err != nil {
 			return nil, fmt.Errorf("--auth-secret-file: %w", err)
 		}

@@ -124,10 +124,7 @@ func (c *wsClient) pushes() []push {
 			c.onNewMessage(p.Args)
 		}
 		all = append(all, p)
-		switch p.Op {
-		case "onConversations":
-			c.groupCursors(p.Args)
-		case "onSynced":
+		if p.Op == "onSynced" {
 			c.onSynced(p.Args)
 			return all
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
-	"golang.org/x/net/netutil"
 
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
@@ -36,9 +34,7 @@ const (
 	// the rest of an answer to leave.
 	exchangeTime = 30 * time.Second
 	// httpIdle bounds how long an HTTP connection that is no WebSocket may rest.
-	httpIdle = 30 * time.Second
-	// maxAdminConnections are open at a time on --admin-listen: others wait.
-	maxAdminConnections = 128
+	httpIdle = 2 * time.Minute
 )
 
 func newServeCommand() *cobra.Command {
@@ -53,9 +49,13 @@ When it can serve it prints one line to stdout,
 
   ready listen=127.0.0.1:8080 admin=127.0.0.1:8081
 
-with the addresses it has. The log goes to stderr. SIGHUP makes it read
---admin-token-file again. The administration API describes itself at /docs and
-/openapi.json of --admin-listen.
+with the addresses it has. The log goes to stderr. The administration API
+describes itself at /docs and /openapi.json of --admin-listen.
+
+Files with secrets, keys, certificates and admin tokens are read again when they
+change and at SIGHUP. What is withdrawn is refused within a second: sessions whose
+token it has signed are closed with 4401, the others go on. If something is wrong
+with a file, all stays as it was, and the log says why.
 
 Each flag is also a variable (--offline-ttl is BELFRY_OFFLINE_TTL) and a key of
 the YAML file that --config names (offline-ttl). A flag wins over a variable, a
@@ -99,21 +99,13 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 			return err
 		}
 	}
-	auth, err := o.credentials()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // which would end the process
+	defer signal.Stop(hangups)
+	in := o.sources()
+	auth, adminTokens, err := o.open(in, log)
 	if err != nil {
 		return err
-	}
-	adminTokens, err := o.adminTokens()
-	if err != nil {
-		return err
-	}
-	var secure *tls.Config
-	if o.tlsCert != "" {
-		pair, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
-		if err != nil {
-			return fmt.Errorf("--tls-cert, --tls-key: %w", err)
-		}
-		secure = &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}
 	}
 	listen, err := net.Listen("tcp", o.listen)
 	if err != nil {
@@ -129,9 +121,6 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	running, stop := context.WithCancel(context.Background())
 	var background sync.WaitGroup
 	background.Go(func() { paceGC(running) })
-	if o.adminTokenFile != "" {
-		background.Go(func() { o.reloadTokens(running, adminTokens, log) })
-	}
 	defer func() { stop(); background.Wait() }()
 
 	registry := prometheus.NewRegistry()
@@ -139,9 +128,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	var faults faults
 	config := o.storeConfig(log, registry)
 	config.MemoryLimit = o.limitMemory(log)
-	connectionMemory := o.connectionLimit(config.MemoryLimit)
-	config.ReservedMemory = reservedMemory(config.MemoryLimit, connectionMemory)
-	hooks, closeHooks, err := o.webhooks.open(o, log, registry)
+	hooks, closeHooks, err := o.webhooks.open(o, in.webhooks, log, registry)
 	if err != nil {
 		return err
 	}
@@ -160,20 +147,29 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
-	edge, err := gateway.New(o.gatewayConfig(store, connectionMemory, hooks, auth, administration, adminTokens, log, registry))
+	edge, err := gateway.New(o.gatewayConfig(store, hooks, auth, administration, adminTokens, log, registry))
 	if err != nil {
 		return err
 	}
 
+	in.auth.take = func(contents [][]byte) error {
+		auth, err := o.authConfig(contents)
+		if err != nil {
+			return err
+		}
+		return edge.SetAuth(auth.Secrets, auth.JWKS)
+	}
+	reload := newReloader(log, registry, in.auth, in.admins, in.webhooks, in.tls, in.adminTLS)
+	background.Go(func() { reload.run(running, hangups) })
+
 	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
-	clients.SetKeepAlivesEnabled(false) // there is nothing to ask for but an upgrade
 	operations := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
 	ended := make(chan error, 2)
-	go func() {
-		ended <- clients.Serve(edge.Listener(listen, secure))
-	}()
-	go func() { ended <- operations.Serve(netutil.LimitListener(adminListen, maxAdminConnections)) }()
+	go func() { ended <- in.serve(clients, listen, in.certificate) }()
+	go func() { ended <- in.serve(operations, adminListen, in.adminCertificate) }()
 	log.Info("listening", "listen", listen.Addr().String(), "admin", adminListen.Addr().String(), "data", o.data)
+
+	o.warnOfClearText(log)
 
 	err = waitReady(ctx, store.Ready, ended, log)
 	if err == nil && ctx.Err() == nil {
@@ -251,63 +247,4 @@ func withinTime(next http.Handler, within time.Duration) http.Handler {
 		_ = control.SetWriteDeadline(time.Now().Add(within))
 		next.ServeHTTP(w, r)
 	})
-}
-
-// credentials reads the files that say who may log in.
-func (o *serveOptions) credentials() (auth gateway.AuthConfig, err error) {
-	auth = gateway.AuthConfig{Audience: o.authAudience, Issuer: o.authIssuer}
-	for _, f := range []struct {
-		flag, path string
-		content    *[]byte
-	}{
-		{"auth-secret-file", o.authSecretFile, &auth.Secret},
-		{"auth-jwks", o.authJWKS, &auth.JWKS},
-	} {
-		if f.path == "" {
-			continue
-		}
-		if *f.content, err = os.ReadFile(f.path); err != nil {
-			return auth, fmt.Errorf("--%s: %w", f.flag, err)
-		}
-		if len(gateway.TrimSecret(*f.content)) == 0 {
-			return auth, fmt.Errorf("--%s: %s is empty", f.flag, f.path)
-		}
-	}
-	return auth, nil
-}
-
-// adminTokens reads the tokens of administrators. Without a file for them, a
-// dev server is open to all, and any other serves health alone.
-func (o *serveOptions) adminTokens() (*admin.Tokens, error) {
-	if o.adminTokenFile == "" {
-		if o.dev {
-			return admin.OpenTokens(), nil
-		}
-		return nil, nil
-	}
-	tokens, err := admin.LoadTokens(o.adminTokenFile)
-	if err != nil {
-		return nil, fmt.Errorf("--admin-token-file: %w", err)
-	}
-	return tokens, nil
-}
-
-// reloadTokens reads the tokens of administrators again at each SIGHUP, until
-// ctx ends.
-func (o *serveOptions) reloadTokens(ctx context.Context, tokens *admin.Tokens, log *slog.Logger) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangups:
-		}
-		if err := tokens.Reload(o.adminTokenFile); err != nil {
-			log.Error("admin tokens stay as they were", "error", err)
-		} else {
-			log.Info("admin tokens were read again", "file", o.adminTokenFile)
-		}
-	}
 }

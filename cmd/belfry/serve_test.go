@@ -90,9 +90,10 @@ func TestAdminTokenFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "admin.tokens")
 	for _, c := range []struct{ name, content, want string }{
-		{"empty", "\n\n", "holds no token"},
-		{"unknown scope", "\none\ntwo read,admin\n", `:3: scope "admin": want one of read, write, cluster`},
-		{"the same twice", "one read\n\none write\n", ":3: this token is there already"},
+		{"empty", "\n\n", path + ": there is no token"},
+		{"unknown scope", "\na-token-of-16-bytes\nanother-of-16-bytes read,admin\n", `: line 3: scope "admin": want one of read, write, cluster`},
+		{"too short", "fifteen-letters\n", ": line 1: a token of 15 bytes, want 16 or more"},
+		{"the same twice", "a-token-of-16-bytes read\n\na-token-of-16-bytes write\n", ": line 3: this token is there already"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -21,6 +22,9 @@ type serveOptions struct {
 	listen, adminListen string
 	tlsCert, tlsKey     string
 
+	adminTLSCert, adminTLSKey string
+	adminInsecure             bool
+
 	data        string
 	node        string
 	shards      int
@@ -30,8 +34,10 @@ type serveOptions struct {
 	outboxBytes int
 	memoryLimit int
 
-	authSecretFile, authJWKS  string
+	authSecretFiles           []string // new first
+	authJWKS                  string
 	authAudience, authIssuer  string
+	authLeeway                time.Duration
 	adminTokenFile            string
 	allowedOrigins            []string
 	openUsers                 bool
@@ -60,13 +66,8 @@ type serveOptions struct {
 	groupChangeRate, groupChangeBurst int
 	addressRate                       int
 	addressConnections                int
-	addressUnauthenticated            int
-	unauthenticated                   int
-	connectionMemory                  int
-	trustedProxies                    []netip.Prefix
-	proxyProtocol                     bool
 
-	loginTimeout, idleTimeout, ackTimeout, writeTimeout, frameTimeout time.Duration
+	loginTimeout, idleTimeout, ackTimeout, writeTimeout time.Duration
 
 	webhooks webhookOptions
 
@@ -89,6 +90,10 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.tlsCert, "tls-cert", "", "PEM file with the certificate chain for --listen")
 	fs.StringVar(&o.tlsKey, "tls-key", "", "PEM file with its key")
 
+	fs.StringVar(&o.adminTLSCert, "admin-tls-cert", "", "PEM file with the certificate chain for --admin-listen")
+	fs.StringVar(&o.adminTLSKey, "admin-tls-key", "", "PEM file with its key")
+	fs.BoolVar(&o.adminInsecure, "admin-insecure", false, "let --admin-listen be on another address than a loopback one without TLS: admin tokens cross the network in the clear")
+
 	fs.StringVar(&o.data, "data", defaultData, "folder for all data")
 	fs.StringVar(&o.node, "node", "node", "name of this node")
 	fs.Var(count{&o.shards, 0, 64}, "shards", "number of shards; 0 = as many as the data folder has, 1 in a new one")
@@ -101,15 +106,15 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	o.outboxBytes = 64 << 20
 	fs.Var(size{&o.outboxBytes, 64 << 10, 1 << 40}, "outbox-bytes", "what may wait for a destination that is down")
 	o.memoryLimit = autoMemory
-	fs.Var(memorySize{&o.memoryLimit, leastMemory}, "memory-limit", "memory of the process: near it messages are kept for less time, then sends are refused; auto = 75 % of what there is, 0 = no limit")
-	o.connectionMemory = autoMemory
-	fs.Var(memorySize{&o.connectionMemory, leastConnectionMemory}, "connection-memory", "part of it that connections may take, before some are refused and closed; auto = a fifth, 0 = no limit")
+	fs.Var(memorySize{&o.memoryLimit}, "memory-limit", "memory of the process: near it messages are kept for less time, then sends are refused; auto = 75 % of what there is, 0 = no limit")
 
-	fs.StringVar(&o.authSecretFile, "auth-secret-file", "", "file with the secret of HS256/384/512 tokens")
+	fs.StringSliceVar(&o.authSecretFiles, "auth-secret-file", nil, "file with a secret of HS256/384/512 tokens, 32 bytes or more; several while one takes the place of another, the new one first")
 	fs.StringVar(&o.authJWKS, "auth-jwks", "", "JWKS file with the public keys of RS/ES/EdDSA tokens")
 	fs.StringVar(&o.authAudience, "auth-audience", "", "the aud that tokens must have; required with --auth-jwks")
 	fs.StringVar(&o.authIssuer, "auth-issuer", "", "the iss that tokens must have; required with --auth-jwks")
-	fs.StringVar(&o.adminTokenFile, "admin-token-file", "", "file with the tokens of administrators: lines of a token and its scopes (read, write, cluster), none = all, or # and a remark; SIGHUP reads it again")
+	o.authLeeway = 5 * time.Second
+	fs.Var(duration{&o.authLeeway, 0}, "auth-leeway", "how far nbf and iat of a token may lie ahead")
+	fs.StringVar(&o.adminTokenFile, "admin-token-file", "", "file with the tokens of administrators: lines of a token of 16 bytes or more and its scopes (read, write, cluster), none = all, or # and a remark")
 	fs.StringSliceVar(&o.allowedOrigins, "allowed-origins", nil, "origins of browsers that may connect, besides the server's own: app.example.com or https://*.example.com")
 	fs.BoolVar(&o.openUsers, "open-users", true, "accept messages to users who never logged in")
 
@@ -159,12 +164,6 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(rate{&o.loginRate, &o.loginBurst}, "login-rate", "logins of a user per second; 0 = no limit")
 	fs.Var(count{&o.addressConnections, 0, 1e9}, "address-connections", "connections of one address; 0 = no limit")
 	fs.Var(count{&o.addressRate, 0, 1e9}, "address-rate", "new connections of one address per second; 0 = no limit")
-	o.unauthenticated = 4096
-	fs.Var(count{&o.unauthenticated, 0, 1e9}, "unauthenticated-connections", "connections that have not logged in; 0 = no limit")
-	o.addressUnauthenticated = 512
-	fs.Var(count{&o.addressUnauthenticated, 0, 1e9}, "address-unauthenticated", "connections of one address (IPv6: of a /64) that have not logged in; 0 = no limit")
-	fs.Var(prefixes{&o.trustedProxies}, "trusted-proxies", "addresses of proxies, such as 10.0.0.0/8, whose X-Forwarded-For says who a client is")
-	fs.BoolVar(&o.proxyProtocol, "proxy-protocol", false, "the trusted proxies speak the PROXY protocol (1 or 2) instead: each of their connections begins with its header")
 
 	o.loginTimeout = 10 * time.Second
 	fs.Var(duration{&o.loginTimeout, time.Millisecond}, "login-timeout", "within which a connection has to log in")
@@ -173,9 +172,7 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	o.ackTimeout = 30 * time.Second
 	fs.Var(duration{&o.ackTimeout, time.Millisecond}, "ack-timeout", "after which a session with a full window and no ack is closed")
 	o.writeTimeout = 10 * time.Second
-	fs.Var(duration{&o.writeTimeout, time.Millisecond}, "write-timeout", "within which a connection has to take what waits for it")
-	o.frameTimeout = 30 * time.Second
-	fs.Var(duration{&o.frameTimeout, time.Millisecond}, "frame-timeout", "within which a frame, and a message in fragments, has to be complete")
+	fs.Var(duration{&o.writeTimeout, time.Millisecond}, "write-timeout", "after which a connection that takes no bytes is closed")
 
 	o.webhooks.bind(fs)
 
@@ -201,16 +198,18 @@ func (o *serveOptions) check(listenSet bool) error {
 		}
 	}
 	switch {
-	case !o.dev && o.authSecretFile == "" && o.authJWKS == "":
+	case !o.dev && len(o.authSecretFiles) == 0 && o.authJWKS == "":
 		return usagef("want --auth-secret-file or --auth-jwks: without either the server could tell nobody from anybody (to try Belfry out: belfry serve --dev)")
 	case o.authJWKS != "" && (o.authAudience == "" || o.authIssuer == ""):
 		return usagef("--auth-jwks: want --auth-audience and --auth-issuer with it, because such keys usually sign for many services")
 	case (o.tlsCert == "") != (o.tlsKey == ""):
 		return usagef("--tls-cert, --tls-key: want both or neither")
+	case (o.adminTLSCert == "") != (o.adminTLSKey == ""):
+		return usagef("--admin-tls-cert, --admin-tls-key: want both or neither")
+	case o.adminTLSCert == "" && !o.adminInsecure && !isLoopbackAddress(o.adminListen):
+		return usagef("--admin-listen %s: want --admin-tls-cert and --admin-tls-key, or a loopback address, because admin tokens would cross the network in the clear (or --admin-insecure)", o.adminListen)
 	case o.data == "":
 		return usagef("--data: want a folder")
-	case o.proxyProtocol && len(o.trustedProxies) == 0:
-		return usagef("--proxy-protocol: want --trusted-proxies with it, because whoever may send its header may be anybody")
 	case o.node == "" || len(o.node) > 64:
 		return usagef("--node: want 1-64 bytes")
 	case o.offlineTTL > o.historyTTL:
@@ -222,6 +221,21 @@ func (o *serveOptions) check(listenSet bool) error {
 		}
 	}
 	return o.webhooks.check()
+}
+
+// warnOfClearText tells of what crosses a network without TLS.
+func (o *serveOptions) warnOfClearText(log *slog.Logger) {
+	if o.tlsCert == "" && !isLoopbackAddress(o.listen) {
+		log.Warn("clients' tokens and messages cross the network in the clear, unless a proxy in front speaks TLS: see --tls-cert", "listen", o.listen)
+	}
+	if o.adminTLSCert == "" && !isLoopbackAddress(o.adminListen) {
+		log.Warn("admin tokens cross the network in the clear: see --admin-tls-cert", "admin", o.adminListen)
+	}
+}
+
+func isLoopbackAddress(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && isLoopback(host)
 }
 
 func isLoopback(host string) bool {

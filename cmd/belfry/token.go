@@ -26,7 +26,8 @@ const (
 )
 
 func newTokenCommand() *cobra.Command {
-	var user, data, secretFile string
+	var user, data string
+	var secretFiles []string
 	ttl := tokenTTL
 	cmd := &cobra.Command{
 		Use:   "token --user NAME",
@@ -48,8 +49,8 @@ The token is signed with the secret of --auth-secret-file, or with the one that
 			}
 			var token string
 			var err error
-			if secretFile != "" {
-				token, err = tokenFromFile(secretFile, user, ttl)
+			if len(secretFiles) > 0 {
+				token, err = tokenFromFile(secretFiles[0], user, ttl)
 			} else {
 				token, err = devToken(data, user, ttl)
 			}
@@ -64,7 +65,7 @@ The token is signed with the secret of --auth-secret-file, or with the one that
 	flags.StringVar(&user, "user", "", "the user who may log in with the token")
 	flags.Var(duration{&ttl, time.Second}, "ttl", "how long the token is good")
 	flags.StringVar(&data, "data", defaultData, "data folder of a server that runs with --dev")
-	flags.StringVar(&secretFile, "auth-secret-file", "", "file with the secret; overrides --data")
+	flags.StringSliceVar(&secretFiles, "auth-secret-file", nil, "file with the secret, the first of several; overrides --data")
 	return cmd
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -81,19 +80,37 @@ func (w *webhookOptions) check() error {
 	return nil
 }
 
+// source is the file of secrets.
+func (w *webhookOptions) source() *source {
+	s := &source{what: "webhook-secret"}
+	if w.url != "" {
+		s.files = []sourceFile{{"webhook-secret-file", w.secretFile, true}}
+	}
+	return s
+}
+
+// parse reads the contents of the source.
+func (w *webhookOptions) parse(contents [][]byte) ([]webhook.Secret, error) {
+	secrets, err := webhook.ParseSecrets(contents[0])
+	if err != nil {
+		return nil, fmt.Errorf("--webhook-secret-file: %s: %w", w.secretFile, err)
+	}
+	return secrets, nil
+}
+
 // open starts to deliver events. hooks is nil without --webhook-url. close ends
 // it, and may be called twice.
-func (w *webhookOptions) open(o *serveOptions, log *slog.Logger, registry *prometheus.Registry) (hooks *gateway.Hooks, close func(), err error) {
+func (w *webhookOptions) open(o *serveOptions, from *source, log *slog.Logger, registry *prometheus.Registry) (hooks *gateway.Hooks, close func(), err error) {
 	if w.url == "" {
 		return nil, func() {}, nil
 	}
-	content, err := os.ReadFile(w.secretFile)
+	contents, err := from.begin(log)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--webhook-secret-file: %w", err)
+		return nil, nil, err
 	}
-	secrets, err := webhook.ParseSecrets(content)
+	secrets, err := w.parse(contents)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--webhook-secret-file: %s: %w", w.secretFile, err)
+		return nil, nil, err
 	}
 	client, err := webhook.New(webhook.Config{
 		URL: w.url, AllowHTTP: w.allowHTTP, Secrets: secrets, Events: w.events,
@@ -103,6 +120,13 @@ func (w *webhookOptions) open(o *serveOptions, log *slog.Logger, registry *prome
 	})
 	if err != nil {
 		return nil, nil, err
+	}
+	from.take = func(contents [][]byte) error {
+		secrets, err := w.parse(contents)
+		if err == nil {
+			client.SetSecrets(secrets)
+		}
+		return err
 	}
 	close = func() {
 		ctx, cancel := context.WithTimeout(context.Background(), webhookDrain)

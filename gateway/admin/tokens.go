@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -59,37 +58,20 @@ func NewTokens(text string) (*Tokens, error) {
 	return t, nil
 }
 
-// LoadTokens is NewTokens of a file.
-func LoadTokens(path string) (*Tokens, error) {
-	t := new(Tokens)
-	if err := t.Reload(path); err != nil {
-		return nil, err
-	}
-	return t, nil
-}
-
-// Reload takes the tokens of a file instead of those before. When something is
-// wrong with it, they stay.
-func (t *Tokens) Reload(path string) error {
-	text, err := os.ReadFile(path)
+// Replace takes the tokens of another text instead of those before. When something
+// is wrong with it, they stay.
+func (t *Tokens) Replace(text string) error {
+	set, err := parseTokens(text)
 	if err != nil {
 		return err
-	}
-	set, err := parseTokens(string(text))
-	if errors.Is(err, errNoToken) {
-		return fmt.Errorf("%s %w", path, err)
-	}
-	if err != nil {
-		return fmt.Errorf("%s:%w", path, err)
 	}
 	t.set.Store(&set)
 	return nil
 }
 
-var errNoToken = errors.New("holds no token")
+// minToken is how many bytes a token has at least: shorter ones are guessed.
+const minToken = 16
 
-// parseTokens reads tokens. Its errors, but errNoToken, begin with the number
-// of the line.
 func parseTokens(text string) ([]token, error) {
 	var set []token
 	n := 0
@@ -100,20 +82,23 @@ func parseTokens(text string) ([]token, error) {
 		if len(fields) == 0 || fields[0][0] == '#' {
 			continue
 		}
+		if len(fields[0]) < minToken {
+			return nil, fmt.Errorf("line %d: a token of %d bytes, want %d or more", n, len(fields[0]), minToken)
+		}
 		t := token{digest: sha256.Sum256([]byte(fields[0]))}
 		if slices.ContainsFunc(set, func(other token) bool { return other.digest == t.digest }) {
-			return nil, fmt.Errorf("%d: this token is there already", n)
+			return nil, fmt.Errorf("line %d: this token is there already", n)
 		}
 		for _, word := range fields[1:] {
 			if !slices.Contains(scopes, Scope(word)) {
-				return nil, fmt.Errorf("%d: scope %q: want one of read, write, cluster", n, word)
+				return nil, fmt.Errorf("line %d: scope %q: want one of read, write, cluster", n, word)
 			}
 			t.scopes = append(t.scopes, Scope(word))
 		}
 		set = append(set, t)
 	}
 	if len(set) == 0 {
-		return nil, errNoToken
+		return nil, errors.New("there is no token")
 	}
 	return set, nil
 }

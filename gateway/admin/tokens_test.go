@@ -3,14 +3,12 @@ package admin
 import (
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
 
 func TestTokenScopes(t *testing.T) {
-	tokens, err := NewTokens("# of operators\nall\n #all\n#\n#reader read\nreader read\n\n  writer  write \nboth read,write\nmover\tcluster\n")
+	tokens, err := NewTokens("# of operators\ntoken-with-all-scopes\n #all\n#\n#token-of-a-reader read\ntoken-of-a-reader read\n\n  token-of-a-writer  write \ntoken-of-both-scopes read,write\ntoken-of-a-mover\tcluster\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,19 +17,19 @@ func TestTokenScopes(t *testing.T) {
 		secret               string
 		read, write, cluster int
 	}{
-		{"all", 200, 200, 200},
-		{"reader", 200, none, none},
-		{"writer", none, 200, none},
-		{"both", 200, 200, none},
-		{"mover", none, none, 200},
+		{"token-with-all-scopes", 200, 200, 200},
+		{"token-of-a-reader", 200, none, none},
+		{"token-of-a-writer", none, 200, none},
+		{"token-of-both-scopes", 200, 200, none},
+		{"token-of-a-mover", none, none, 200},
 		{"", bad, bad, bad},
 		{"wrong", bad, bad, bad},
-		{"al", bad, bad, bad},
-		{"alll", bad, bad, bad},
-		{"reader read", bad, bad, bad},
+		{"token-with-all-scope", bad, bad, bad},
+		{"token-with-all-scopess", bad, bad, bad},
+		{"token-of-a-reader read", bad, bad, bad},
 		{"#", bad, bad, bad},
 		{"#all", bad, bad, bad},
-		{"#reader", bad, bad, bad},
+		{"#token-of-a-reader", bad, bad, bad},
 	} {
 		for scope, want := range map[Scope]int{ScopeRead: c.read, ScopeWrite: c.write, ScopeCluster: c.cluster} {
 			w := httptest.NewRecorder()
@@ -64,58 +62,42 @@ func TestNoTokens(t *testing.T) {
 }
 
 func TestTokenNamesAreNoTokens(t *testing.T) {
-	tokens, err := NewTokens("secret-one\nsecret-two\n")
+	tokens, err := NewTokens("the-secret-number-one\nthe-secret-number-two\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, _ := tokens.authorize("secret-one", ScopeRead)
-	two, _ := tokens.authorize("secret-two", ScopeRead)
+	one, _ := tokens.authorize("the-secret-number-one", ScopeRead)
+	two, _ := tokens.authorize("the-secret-number-two", ScopeRead)
 	if len(one) != 8 || len(two) != 8 || one == two {
 		t.Errorf("names %q and %q, want two of 8 digits", one, two)
 	}
 }
 
-func TestReload(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "tokens")
-	write := func(text string) {
-		t.Helper()
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("first read\n")
-	tokens, err := LoadTokens(path)
+func TestReplace(t *testing.T) {
+	const first, second, third = "the-first-admin-token", "the-second-admin-token", "the-third-admin-token"
+	tokens, err := NewTokens(first + " read\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	good := func(secret string) bool { _, refused := tokens.authorize(secret, ScopeRead); return refused == nil }
-	write("second\n")
-	if err := tokens.Reload(path); err != nil || good("first") || !good("second") {
-		t.Errorf("after a reload (%v): first is good %v, second %v, want the second alone", err, good("first"), good("second"))
+	if err := tokens.Replace(second + "\n"); err != nil || good(first) || !good(second) {
+		t.Errorf("after Replace (%v): the first is good %v, the second %v, want the second alone", err, good(first), good(second))
 	}
 	for text, want := range map[string]string{
-		"third\nfourth admin\n":      path + `:2: scope "admin": want one of read, write, cluster`,
-		" \n\n":                      path + " holds no token",
-		"#third\n":                   path + " holds no token",
-		"third\n\nthird read\n":      path + ":3: this token is there already",
-		"third READ\n":               `:1: scope "READ"`,
-		"third read write cluster x": `:1: scope "x"`,
+		third + "\n" + first + " admin\n":  `line 2: scope "admin": want one of read, write, cluster`,
+		" \n\n":                            "there is no token",
+		"#" + third + "\n":                 "there is no token",
+		third + "\n\n" + third + " read\n": "line 3: this token is there already",
+		third + " READ\n":                  `line 1: scope "READ"`,
+		third + " read write cluster x":    `line 1: scope "x"`,
+		third + "\nfifteen-letters\n":      "line 2: a token of 15 bytes, want 16 or more",
+		"s\n":                              "line 1: a token of 1 bytes, want 16 or more",
 	} {
-		write(text)
-		if err := tokens.Reload(path); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("reload of %q: %v, want %s", text, err, want)
+		if err := tokens.Replace(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Replace(%q): %v, want %s", text, err, want)
 		}
-		if !good("second") || good("third") {
-			t.Errorf("reload of %q changed the tokens", text)
+		if !good(second) || good(third) {
+			t.Errorf("Replace(%q) changed the tokens", text)
 		}
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if err := tokens.Reload(path); err == nil || !good("second") {
-		t.Errorf("reload of a file that is gone: %v, want an error and the tokens as they were", err)
-	}
-	if _, err := LoadTokens(path); err == nil {
-		t.Error("LoadTokens of a file that is not there: no error")
 	}
 }

@@ -87,7 +87,7 @@ func (a *API) listUsers(ctx context.Context, in *struct {
 type userSettings struct {
 	HistoryTTL int64 `json:"historyTtl" doc:"s, for which his history is kept if that is longer than for others; 0 = as for others"`
 	Suspended  bool  `json:"suspended" doc:"he cannot log in"`
-	TokensFrom int64 `json:"tokensFrom" doc:"ms; tokens issued before are refused; 0 = none is"`
+	TokensFrom int64 `json:"tokensFrom" doc:"ms; tokens issued in a second before are refused; 0 = none is"`
 }
 
 type sessionInfo struct {
@@ -223,7 +223,7 @@ type setUserInput struct {
 	Body struct {
 		HistoryTTL *int64 `json:"historyTtl,omitempty" minimum:"0" maximum:"315360000" doc:"s, at most ten years; 0 = as for others"`
 		Suspended  *bool  `json:"suspended,omitempty"`
-		TokensFrom *int64 `json:"tokensFrom,omitempty" minimum:"0" maximum:"9007199254740991" doc:"ms; refuse tokens that were issued before, and end the sessions that began with one; 0 = none"`
+		TokensFrom *int64 `json:"tokensFrom,omitempty" minimum:"0" maximum:"9007199254740991" doc:"ms; refuse tokens that were issued in a second before, as tokens tell no less, and end the sessions that began with one; 0 = none"`
 	}
 }
 

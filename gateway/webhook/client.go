@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -57,6 +58,7 @@ const (
 // goroutine.
 type Client struct {
 	config  Config
+	secrets atomic.Pointer[[]Secret]
 	http    *http.Client
 	events  map[string]bool
 	metrics *metrics
@@ -125,10 +127,15 @@ func New(c Config) (*Client, error) {
 	for _, event := range c.Events {
 		client.events[event] = true
 	}
+	client.secrets.Store(&c.Secrets)
 	client.ctx, client.cancel = context.WithCancel(context.Background())
 	client.senders.Go(client.run)
 	return client, nil
 }
+
+// SetSecrets signs with other secrets from now on, one at least. Attempts that are
+// under way go on with those before.
+func (c *Client) SetSecrets(secrets []Secret) { c.secrets.Store(&secrets) }
 
 // Wants tells whether events of a type are sent. It is false for a nil Client.
 func (c *Client) Wants(event string) bool { return c != nil && c.events[event] }
@@ -353,7 +360,7 @@ func (c *Client) send(ctx context.Context, id string, body []byte) (*http.Respon
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "belfry")
-	setHeaders(req.Header, c.config.Secrets, id, time.Now(), body)
+	setHeaders(req.Header, *c.secrets.Load(), id, time.Now(), body)
 	res, err := c.http.Do(req)
 	if failed, ok := errors.AsType[*url.Error](err); ok {
 		return nil, failed.Err // without the URL, which may hold a secret
