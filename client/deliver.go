@@ -10,6 +10,7 @@ import (
 type (
 	Message             = protocol.Message
 	Conversation        = protocol.Conversation
+	ConversationList    = protocol.ConversationsOK
 	Page                = protocol.PageOK
 	Synced              = protocol.Synced
 	ReadReport          = protocol.ReadReport
@@ -30,6 +31,8 @@ func (s *session) event(f *protocol.ServerFrame) (event, error) {
 	switch f.Op {
 	case protocol.OpOnNewMessage:
 		return eventOf(f, eventFrame, s.deliver)
+	case protocol.OpOnConversations:
+		return eventOf(f, eventFrame, func(p protocol.SyncedPart) { s.parts.Add(&p) })
 	case protocol.OpOnSynced:
 		return eventOf(f, eventFrame, s.synced)
 	case protocol.OpOnReadReport:
@@ -111,6 +114,8 @@ func (s *session) acknowledge(d uint64) {
 }
 
 func (s *session) synced(p protocol.Synced) {
+	s.parts.Complete(&p)
+	s.parts = protocol.SyncedPart{}
 	if s.c.cfg.OnSynced != nil {
 		s.c.cfg.OnSynced(p)
 	}

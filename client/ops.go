@@ -54,11 +54,25 @@ func (c *Client) History(ctx context.Context, conv string, q Query) (Page, error
 	return page, err
 }
 
-// Recents lists the recent conversations, newest first, each with its last message.
-func (c *Client) Recents(ctx context.Context) ([]Conversation, error) {
-	var ok protocol.RecentsOK
+// Recents lists the recent conversations, newest first, each with its last
+// message. More says that some had no room; Conversations has all.
+func (c *Client) Recents(ctx context.Context) (ConversationList, error) {
+	var ok ConversationList
 	err := c.ask(ctx, protocol.OpGetRecents, &ok, nil)
-	return ok.Conversations, err
+	return ok, err
+}
+
+// Conversations lists all conversations and groups but those that the user has
+// deleted: first those with users, the one with the newest message first, then
+// groups by name. While the list has More, its After goes on; "" begins. A limit
+// is 1-100; 0 = 20.
+func (c *Client) Conversations(ctx context.Context, after string, limit int) (ConversationList, error) {
+	if limit < 0 || limit > protocol.MaxMessages {
+		return ConversationList{}, wrong("limit", "must be 1-%d, or 0 for %d", protocol.MaxMessages, protocol.DefaultPageLimit)
+	}
+	var ok ConversationList
+	err := c.ask(ctx, protocol.OpGetConversations, &ok, &protocol.GetConversationsArgs{After: after, Limit: limit})
+	return ok, err
 }
 
 // ReadReport says that the user has read a conversation up to seq, and gives

@@ -42,11 +42,22 @@ func TestOps(t *testing.T) {
 			"getRecents",
 			func(ctx context.Context, c *Client) (any, error) {
 				list, err := c.Recents(ctx)
-				return fmt.Sprint(len(list), list[0].Conv, list[0].Unread, list[0].Last.Seq), err
+				first := list.Conversations[0]
+				return fmt.Sprint(len(list.Conversations), first.Conv, first.Unread, first.Last.Seq, list.More), err
 			},
 			"map[]",
 			frame{"conversations": []any{frame{"conv": "u:bob", "lastSeq": 7, "time": 1, "readSeq": 5, "unread": 2, "last": message(7)}}},
-			"1 u:bob 2 7",
+			"1 u:bob 2 7 false",
+		},
+		{
+			"getConversations",
+			func(ctx context.Context, c *Client) (any, error) {
+				list, err := c.Conversations(ctx, "u9", 0)
+				return fmt.Sprintf("%s %v %s", list.Conversations[0].Conv, list.More, list.After), err
+			},
+			"map[after:u9]",
+			frame{"conversations": []any{frame{"conv": "u:bob", "lastSeq": 0, "time": 1, "readSeq": 5}}, "more": true, "after": "u8"},
+			"u:bob true u8",
 		},
 		{
 			"readReport",

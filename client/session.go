@@ -34,6 +34,8 @@ type session struct {
 
 	born time.Time // when it was logged in
 
+	parts protocol.SyncedPart // of the sync's end so far; owned by who runs events
+
 	frame     []byte             // the writer's buffer
 	typing    chan protocol.Conv // notices for the writer
 	handled   atomic.Uint64      // newest delivery number that handlers have returned from

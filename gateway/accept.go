@@ -24,9 +24,10 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "going away", http.StatusServiceUnavailable)
 		return
 	}
-	address := clientAddress(r)
+	client := g.clientAddress(r)
+	address := client.String()
 	s := &session{gateway: g, address: address, limit: newFrameLimit(g.config.FrameRate, g.config.FrameBurst)}
-	hijack := &hijacker{ResponseWriter: w}
+	hijack := &hijacker{ResponseWriter: w, admission: g.admission}
 	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
 		Subprotocols:   preferred(r.Header),
 		OriginPatterns: g.config.AllowedOrigins,
@@ -42,7 +43,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.begin(ws, hijack.conn)
-	if s.entered = g.addresses.enter(address); !s.entered {
+	if !hijack.conn.place.resolve(limitKey(client)) {
 		s.end(closedAddress)
 	}
 	g.metrics.accepts.WithLabelValues("ok").Inc()
@@ -95,14 +96,6 @@ func preferred(h http.Header) []string {
 		}
 	}
 	return nil
-}
-
-// clientAddress is the address that limits count by.
-func clientAddress(r *http.Request) string {
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		return host
-	}
-	return r.RemoteAddr
 }
 
 // checkHost refuses, on a dev server, requests for any host but this machine: a

@@ -135,7 +135,7 @@ func TestSubprotocol(t *testing.T) {
 func TestAddressLimits(t *testing.T) {
 	t.Run("connections", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			e := newEdge(t, func(c *Config) { c.AddressConnections = 2 })
+			e := newEdge(t, func(c *Config) { c.Admission.AddressConnections = 2 })
 			first := e.dial(protocol.JSON)
 			e.dial(protocol.JSON)
 			e.dial(protocol.JSON).wantClosed(4429)
@@ -146,7 +146,7 @@ func TestAddressLimits(t *testing.T) {
 	})
 	t.Run("rate", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			e := newEdge(t, func(c *Config) { c.AddressRate = 1 })
+			e := newEdge(t, func(c *Config) { c.Admission.AddressRate = 1 })
 			e.dial(protocol.JSON).call("ping", nil)
 			e.dial(protocol.JSON).wantClosed(4429)
 			time.Sleep(time.Second)

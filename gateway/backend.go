@@ -40,8 +40,11 @@ type Backend interface {
 	// Cursor is the text of an arrival number, for the client to give back.
 	Cursor(user shard.UserID, arrival uint64) string
 
-	// Recents is linearizable; last[i] is the last message of conversations[i].
-	Recents(ctx context.Context, user shard.UserID) (conversations []shard.Conversation, last []shard.Message, err error)
+	// Recents is linearizable. The list has about so many bytes of messages at most.
+	Recents(ctx context.Context, user shard.UserID, maxBytes int) (shard.ConversationList, error)
+	// Conversations reads the leader's memory: one-to-one conversations from behind
+	// a place on, see shard.State.Conversations.
+	Conversations(user shard.UserID, behind uint64, limit, maxBytes int) (shard.ConversationList, error)
 	// History reads the leader's memory. That of a group is refused to who is no
 	// member of it.
 	History(q shard.HistoryQuery, page *shard.Page) error

@@ -35,8 +35,8 @@ func bareSession(g *Gateway, codec protocol.Codec) *session {
 	if codec.Binary() {
 		s.opcode = opBinary
 	}
-	s.conn = newConn(nowhere{}, nil)
-	s.conn.in.limit = g.maxFrame
+	s.conn = newConn(nowhere{}, g.admission.enter("", false, func(string) {}), nil)
+	s.conn.in.limit, s.conn.in.whole = g.maxFrame, false
 	s.room.L = &s.mu
 	s.timer = time.NewTimer(time.Hour)
 	s.armed = time.Hour

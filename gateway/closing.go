@@ -52,6 +52,10 @@ var (
 	closedSlowWrite  = closing{code: protocol.CloseSlow, reason: "write unfinished"}
 	closedFrames     = closing{code: protocol.CloseTooMany, reason: "too many frames"}
 	closedAddress    = closing{code: protocol.CloseTooMany, reason: "too many connections"}
+	closedFragment   = closing{code: protocol.CloseMalformed, reason: "fragment before the login"}
+	closedCrowded    = closing{code: protocol.CloseTooMany, reason: "too many connections without login"}
+	closedMemory     = closing{code: protocol.CloseSlow, reason: "memory of connections is short"}
+	closedUnfinished = closing{code: protocol.CloseTimeout, reason: "unfinished frame"}
 )
 
 // closedTooLarge is for a frame, or a message of several, over limit.

@@ -16,9 +16,12 @@ const (
 	// waitBuffer is what an idle connection keeps for reading where the socket
 	// cannot be waited for without one (TLS).
 	waitBuffer = 1 << 10
-	// controlBacklog is how much may wait before a pong is left out. A peer that
-	// sends pings and does not read has no use for more.
+	// controlBacklog is how much may wait before a pong does until less waits, and
+	// gives way to the next one.
 	controlBacklog = 4 << 10
+	// smallBuffer is what a connection may hold to be written without being charged
+	// for it: most write at once what is less.
+	smallBuffer = 8 << 10
 	// keptBuffer is the largest buffer that goes back into the pool.
 	keptBuffer = 256 << 10
 )
@@ -41,22 +44,29 @@ func putBuffer(b *[]byte) {
 // to say never waits for the peer, and frames that wait together leave together.
 type conn struct {
 	net.Conn
-	raw syscall.RawConn // to wait on without a buffer, nil if the socket cannot
+	place *place
+	raw   syscall.RawConn // to wait on without a buffer, nil if the socket cannot
 	// Owned by the reader.
-	in   inbox
-	wait []byte // waitBuffer, only without raw
+	in        inbox
+	inCharged int64  // what the place is charged with for in
+	wait      []byte // waitBuffer, only without raw
 	// Owned by whoever flushes.
 	attempt attempt
 
-	mu     sync.Mutex
-	out    *[]byte // frames that wait, nil when none do
-	ending bool    // deadlines are final
-	broken bool    // a flush failed, perhaps inside a frame: nothing can follow
+	mu         sync.Mutex
+	out        *[]byte   // frames that wait, nil when none do
+	outSince   time.Time // when the first of them came, if that was while others were being written
+	writing    *[]byte   // frames that are being written, nil when none are
+	outCharged int64     // what the place is charged with for out and writing
+	pong       []byte    // payload of the newest ping that has no answer yet, nil for none
+	ending     bool      // deadlines are final
+	broken     bool      // a flush failed, perhaps inside a frame: nothing can follow
 }
 
-// newConn makes a conn of a socket on which the client has already sent early.
-func newConn(socket net.Conn, early []byte) *conn {
-	c := &conn{Conn: socket, raw: rawConn(socket)}
+// newConn makes a conn of a socket that has a place, and on which the client has
+// already sent early.
+func newConn(socket net.Conn, p *place, early []byte) *conn {
+	c := &conn{Conn: socket, place: p, raw: rawConn(socket), in: inbox{limit: maxLoginFrame, whole: true}}
 	for len(early) > 0 {
 		n := copy(c.in.room(), early)
 		c.in.received(n)
@@ -70,7 +80,8 @@ func newConn(socket net.Conn, early []byte) *conn {
 // state nor the server's buffers of 4 KiB each way stay with the session.
 type hijacker struct {
 	http.ResponseWriter
-	conn *conn // set by Hijack
+	admission *admission
+	conn      *conn // set by Hijack
 }
 
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -79,7 +90,17 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	early, _ := buf.Reader.Peek(buf.Reader.Buffered())
-	h.conn = newConn(raw, early)
+	p := placeOf(raw)
+	if p == nil { // it did not come through the gateway's listener
+		c := &admittedConn{Conn: raw}
+		if p = h.admission.enter("", false, func(string) { c.Close() }); p == nil {
+			raw.Close()
+			return nil, nil, errors.New("gateway: no room for another connection")
+		}
+		c.place = p
+		raw = c
+	}
+	h.conn = newConn(raw, p, early)
 	const least = 16
 	return noSocket{}, bufio.NewReadWriter(bufio.NewReaderSize(noSocket{}, least), bufio.NewWriterSize(noSocket{}, least)), nil
 }
@@ -95,6 +116,11 @@ func (noSocket) Close() error                { return nil }
 // error is errEnded when the session has ended on this side.
 func (c *conn) receive() error {
 	var err error
+	// What is held while waiting for more counts.
+	if held := c.in.held(); held != c.inCharged {
+		c.place.charge(held - c.inCharged)
+		c.inCharged = held
+	}
 	if c.raw != nil {
 		err = c.receiveRaw()
 	} else {
@@ -127,8 +153,30 @@ func (c *conn) receive() error {
 func (c *conn) buffer() *[]byte {
 	if c.out == nil {
 		c.out = buffers.Get().(*[]byte)
+		if c.writing != nil {
+			c.outSince = time.Now()
+		}
 	}
 	return c.out
+}
+
+// chargeOut has the place charged with what waits and what is being written. It is
+// called with mu held.
+func (c *conn) chargeOut() {
+	held := int64(0)
+	if c.out != nil {
+		held += int64(cap(*c.out))
+	}
+	if c.writing != nil {
+		held += int64(cap(*c.writing))
+	}
+	if held <= smallBuffer {
+		held = 0
+	}
+	if held != c.outCharged {
+		c.place.charge(held - c.outCharged)
+		c.outCharged = held
+	}
 }
 
 // queue adds frames that are already encoded.
@@ -137,6 +185,7 @@ func (c *conn) queue(frames []byte) {
 	defer c.mu.Unlock()
 	out := c.buffer()
 	*out = append(*out, frames...)
+	c.chargeOut()
 }
 
 // queueFrame adds one frame with the payload that encode appends.
@@ -145,16 +194,40 @@ func (c *conn) queueFrame(opcode byte, encode func([]byte) []byte) {
 	defer c.mu.Unlock()
 	out := c.buffer()
 	*out = appendFrame(*out, opcode, encode)
+	c.chargeOut()
 }
 
-// buffered is how many bytes wait for flush.
-func (c *conn) buffered() int {
+// buffered is how many bytes wait to be written, those that a flush has taken and
+// is not through with among them.
+func (c *conn) buffered() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.out == nil {
-		return 0
+	if c.out != nil {
+		n = len(*c.out)
 	}
-	return len(*c.out)
+	if c.writing != nil {
+		n += len(*c.writing)
+	}
+	return n
+}
+
+// answerPing queues a pong, now or, while much waits, with the next flush. The
+// newest ping is the one that is answered then: RFC 6455, 5.5.3.
+func (c *conn) answerPing(payload []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writing != nil || c.out != nil && len(*c.out) > controlBacklog {
+		c.pong = append(make([]byte, 0, maxControl), payload...)
+		return
+	}
+	c.queuePong(payload)
+}
+
+// queuePong is called with mu held.
+func (c *conn) queuePong(payload []byte) {
+	out := c.buffer()
+	*out = appendFrame(*out, opPong, func(b []byte) []byte { return append(b, payload...) })
+	c.pong = nil
 }
 
 // flush writes what waits. It blocks for up to timeout, or for as long as end
@@ -162,13 +235,15 @@ func (c *conn) buffered() int {
 // flushes at a time.
 func (c *conn) flush(timeout time.Duration, p *pumpers) (n int, err error) {
 	c.mu.Lock()
-	out := c.out
-	c.out = nil
+	if c.pong != nil {
+		c.queuePong(c.pong)
+	}
+	out, since := c.out, c.outSince
+	c.out, c.writing, c.outSince = nil, out, time.Time{}
 	c.mu.Unlock()
 	if out == nil {
 		return 0, nil
 	}
-	defer putBuffer(out)
 	rest := *out
 	if c.raw != nil {
 		// Most sockets take it all at once: then there is nothing to wait for, and
@@ -178,22 +253,27 @@ func (c *conn) flush(timeout time.Duration, p *pumpers) (n int, err error) {
 	}
 	if len(rest) > 0 && err == nil {
 		var more int
-		more, err = c.writeAll(rest, timeout, p)
+		more, err = c.writeAll(rest, since, timeout, p)
 		n += more
 	}
-	if err != nil {
-		c.mu.Lock()
-		c.broken = true
-		c.mu.Unlock()
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writing = nil
+	c.chargeOut()
+	putBuffer(out)
+	c.broken = c.broken || err != nil
 	return n, err
 }
 
-// writeAll is the part of flush that blocks.
-func (c *conn) writeAll(b []byte, timeout time.Duration, p *pumpers) (int, error) {
+// writeAll is the part of flush that blocks. The time-out runs since what is
+// written came, if that is not zero.
+func (c *conn) writeAll(b []byte, since time.Time, timeout time.Duration, p *pumpers) (int, error) {
+	if since.IsZero() {
+		since = time.Now()
+	}
 	c.mu.Lock()
 	if !c.ending {
-		c.Conn.SetWriteDeadline(time.Now().Add(timeout))
+		c.Conn.SetWriteDeadline(since.Add(timeout))
 	}
 	c.mu.Unlock()
 	if p != nil {
@@ -244,7 +324,15 @@ func (c *conn) sayGoodbye(code int, reason string, answered bool, timeout time.D
 	}
 	// What comes back is of no interest: the socket is closed either way. But
 	// closing it with something unread could take the close frame along.
-	_ = awaitClose(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), c.Conn), 512))
+	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), c.Conn), 512)
+	if err := awaitClose(r); !errors.Is(err, errBrokenFrame) {
+		return
+	}
+	// Behind a broken frame no other can be found. A client that sees the end of
+	// the stream closes it.
+	if socket, ok := c.Conn.(interface{ CloseWrite() error }); ok && socket.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, r)
+	}
 }
 
 // hangUp closes the socket.

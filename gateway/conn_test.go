@@ -21,8 +21,9 @@ func TestFrameHeaders(t *testing.T) {
 	for _, n := range sizes {
 		frames = appendFrame(frames, opBinary, func(b []byte) []byte { return append(b, bytes.Repeat([]byte{byte(n)}, n)...) })
 	}
+	admission := newTestGateway(t, nil).admission
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		hijack := &hijacker{ResponseWriter: w}
+		hijack := &hijacker{ResponseWriter: w, admission: admission}
 		if _, err := websocket.Accept(hijack, r, nil); err != nil {
 			t.Error(err)
 			return
@@ -53,7 +54,7 @@ func TestWaitingFramesLeaveInOneWrite(t *testing.T) {
 	client, server := net.Pipe()
 	defer client.Close()
 	counted := &countingConn{Conn: server}
-	c := newConn(counted, nil)
+	c := newConn(counted, newTestGateway(t, nil).admission.enter("", false, func(string) {}), nil)
 	for range 100 {
 		c.queueFrame(opText, func(b []byte) []byte { return append(b, "hello"...) })
 	}

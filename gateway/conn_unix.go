@@ -12,7 +12,11 @@ import (
 // rawConn is what receiveRaw waits on, nil for a socket that has bytes of its
 // own to hold back, as TLS has.
 func rawConn(socket net.Conn) syscall.RawConn {
-	tcp, ok := socket.(*net.TCPConn)
+	admitted, ok := socket.(*admittedConn)
+	if !ok {
+		return nil
+	}
+	tcp, ok := admitted.Conn.(*net.TCPConn)
 	if !ok {
 		return nil
 	}

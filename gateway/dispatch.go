@@ -27,6 +27,7 @@ var handlers = map[string]handler{
 	protocol.OpSend:               (*session).send,
 	protocol.OpGetMessage:         (*session).getMessage,
 	protocol.OpGetRecents:         (*session).getRecents,
+	protocol.OpGetConversations:   (*session).getConversations,
 	protocol.OpReadReport:         (*session).readReport,
 	protocol.OpDeleteMessage:      (*session).deleteMessage,
 	protocol.OpDeleteConversation: (*session).deleteConversation,
@@ -52,6 +53,17 @@ var handlers = map[string]handler{
 	protocol.OpGetGroups:          (*session).getGroups,
 }
 
+// costly are the ops whose answer may take much memory until the client has read
+// it. While that is short they are refused, as are large requests.
+var costly = map[string]bool{
+	protocol.OpGetMessage: true,
+	protocol.OpGetRecents: true,
+	protocol.OpGetGroup:   true,
+	protocol.OpGetGroups:  true,
+	protocol.OpGetMembers: true,
+	protocol.OpGetBlocked: true,
+}
+
 // A refusal is an error reply.
 type refusal struct {
 	code    string
@@ -73,6 +85,8 @@ func (s *session) dispatch(r request) {
 		err = &refusal{code: protocol.CodeUnauthorized, message: "op: log in first"}
 	case !known:
 		err = &refusal{code: protocol.CodeUnknownOp, message: "op: there is none of this name"}
+	case (r.size > freeRequest || costly[r.Op]) && s.gateway.admission.tight():
+		err = &refusal{protocol.CodeUnavailable, "the server has no memory for this right now; repeating it is safe", tightRetryAfter}
 	default:
 		err = handle(s, r)
 	}
@@ -87,17 +101,37 @@ func (s *session) dispatch(r request) {
 func (s *session) inFlight(id uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Contains(s.requests, id)
+	return s.flight(id) >= 0
 }
 
 // hasLoggedIn is for the read loop, which alone sets number.
 func (s *session) hasLoggedIn() bool { return s.number != 0 }
 
+// A flight is a request that is not answered yet.
+type flight struct {
+	id   uint64
+	size int // bytes that the connection is charged with for it
+}
+
+// freeRequest is the size of requests that the connection is not charged with
+// while they are in flight.
+const freeRequest = 512
+
+// flight is the index of a request in flight, or negative. The caller holds mu.
+func (s *session) flight(id uint64) int {
+	return slices.IndexFunc(s.requests, func(f flight) bool { return f.id == id })
+}
+
 // start counts a request in whose answer comes later, by finish.
 func (s *session) start(r request) {
+	f := flight{id: r.ID}
+	if r.size > freeRequest {
+		f.size = r.size
+		s.conn.place.charge(int64(f.size))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests = append(s.requests, r.ID)
+	s.requests = append(s.requests, f)
 }
 
 // finish counts a request out that start counted in.
@@ -109,7 +143,8 @@ func (s *session) finish(r request) {
 
 // finishLocked is finish for a caller that holds mu.
 func (s *session) finishLocked(id uint64) {
-	if i := slices.Index(s.requests, id); i >= 0 {
+	if i := s.flight(id); i >= 0 {
+		s.conn.place.charge(-int64(s.requests[i].size))
 		s.requests[i] = s.requests[len(s.requests)-1]
 		s.requests = s.requests[:len(s.requests)-1]
 	}

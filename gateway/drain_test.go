@@ -76,7 +76,7 @@ func TestShutdownDuringAccept(t *testing.T) {
 		upgraded := make(chan struct{})
 		http := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s := &session{gateway: e.gateway}
-			hijack := &hijacker{ResponseWriter: w}
+			hijack := &hijacker{ResponseWriter: w, admission: e.gateway.admission}
 			ws, err := websocket.Accept(hijack, r, nil)
 			if err != nil {
 				t.Error(err)

@@ -47,7 +47,7 @@ func newEdge(t testing.TB, change func(*Config)) *edge {
 	}
 	server := &http.Server{Handler: e.gateway.Handler()}
 	var serving sync.WaitGroup
-	serving.Go(func() { server.Serve(e.listener) })
+	serving.Go(func() { server.Serve(e.gateway.Listener(e.listener, nil)) })
 	t.Cleanup(func() {
 		if err := e.gateway.Shutdown(context.Background()); err != nil {
 			t.Errorf("Shutdown: %v", err)

@@ -46,7 +46,7 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 	for i := range names {
 		s := bareSession(g, codec)
 		s.user, s.number, s.pumping = names[i], shard.SessionID(i+1), false
-		s.conn = newConn(discarded(b, &reading), nil)
+		s.conn = newConn(discarded(b, &reading), g.admission.enter("", false, func(string) {}), nil)
 		sub, _, _ := s.attach("room", false, 0)
 		sub.feed.place(sub, store.state.GroupArrival("room"), false)
 		if !sub.feed.park(sub) {

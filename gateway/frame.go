@@ -31,7 +31,12 @@ var (
 	errTooLarge    = errors.New("gateway: frame too large")
 	errBadText     = errors.New("gateway: text is not UTF-8")
 	errLongHeader  = fmt.Errorf("%w: its length is not written in the fewest bytes", errBrokenFrame)
+	errFragment    = errors.New("gateway: fragment before the login")
 )
+
+// maxLoginFrame is the largest frame before a login. The longest login, with a
+// token of 8 KiB and cursors of 200 groups, takes some 25 KiB.
+const maxLoginFrame = 32 << 10
 
 // A frameHeader is the header of a frame from a client.
 type frameHeader struct {
@@ -95,11 +100,27 @@ func unmask(payload []byte, mask uint32) {
 // An inbox puts together what a client sends. It holds memory only while a
 // message is incomplete.
 type inbox struct {
+	limit int  // most bytes of a message
+	whole bool // a message is one frame
+
 	bytes   *[]byte // received and not taken, nil for none; a pooled buffer
 	message *[]byte // fragments of a message that goes on, nil for none
 	opcode  byte    // of that message
-	limit   int     // bytes of a message
 }
+
+// held is how many bytes of memory it holds.
+func (in *inbox) held() (n int64) {
+	if in.bytes != nil {
+		n = int64(cap(*in.bytes))
+	}
+	if in.message != nil {
+		n += int64(cap(*in.message))
+	}
+	return n
+}
+
+// unfinished reports whether a frame or a message has begun and not ended.
+func (in *inbox) unfinished() bool { return in.bytes != nil || in.message != nil }
 
 // room gives space to read into, at least one byte.
 func (in *inbox) room() []byte {
@@ -130,7 +151,7 @@ func (in *inbox) release() {
 // drain takes all whole messages and control frames out of what was received
 // and hands them to take, whose argument is valid until it returns; a fragment
 // that others follow is opContinuation, without payload. It stops early when
-// take says so. Its error is errBrokenFrame or errTooLarge.
+// take says so. Its error is errBrokenFrame, errTooLarge or errFragment.
 func (in *inbox) drain(take func(opcode byte, payload []byte) (goOn bool)) error {
 	if in.bytes == nil {
 		return nil
@@ -163,6 +184,8 @@ func (in *inbox) next(b []byte, take func(byte, []byte) bool) (n int, goOn bool,
 	switch {
 	case !control && (h.opcode == opContinuation) != (in.message != nil):
 		return 0, false, errBrokenFrame
+	case !control && in.whole && !h.fin:
+		return 0, false, errFragment
 	case !control && h.size > uint64(max(in.limit-before, 0)):
 		return 0, false, errTooLarge
 	case h.size > uint64(len(b)-header):

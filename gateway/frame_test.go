@@ -237,6 +237,7 @@ func TestFramesWithoutAnswerAreCounted(t *testing.T) {
 		s := bareSession(newBareGateway(t, newTestStore(t)), protocol.JSON)
 		s.limit = newFrameLimit(1, 20)
 		in := &s.conn.in
+		in.whole = false
 		feed := func(b []byte) {
 			in.received(copy(in.room(), b))
 			if err := in.drain(s.take); err != nil {

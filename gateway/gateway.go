@@ -77,19 +77,21 @@ type Config struct {
 	AckTimeout     time.Duration // with a full window; default 30 s
 	WriteTimeout   time.Duration // of one write; default 10 s
 	CloseTimeout   time.Duration // for the close frame and its answer; default 1 s
+	FrameTimeout   time.Duration // for the rest of a frame, and of a message, that has begun; default 30 s
 	RequestTimeout time.Duration // of a request that waits for the store; default 10 s
 
 	MaxGroups      int // that a user may be in; default 1000, negative = off
 	MaxOwnedGroups int // that a user may own; default 100, negative = off
 
-	FrameRate          int // frames per second and connection; default 2000, negative = off
-	FrameBurst         int // default 5000
-	LoginRate          int // logins per second and user; default 20, negative = off
-	LoginBurst         int // default 100
-	GroupChangeRate    int // changes of groups per second and user; default 20, negative = off
-	GroupChangeBurst   int // default 1000
-	AddressConnections int // open connections of one address; 0 = off
-	AddressRate        int // new connections per second and address; 0 = off
+	FrameRate        int // frames per second and connection; default 2000, negative = off
+	FrameBurst       int // default 5000
+	LoginRate        int // logins per second and user; default 20, negative = off
+	LoginBurst       int // default 100
+	GroupChangeRate  int // changes of groups per second and user; default 20, negative = off
+	GroupChangeBurst int // default 1000
+
+	Admission AdmissionConfig // of connections; zero: no limits
+	Proxies   ProxyConfig
 
 	Hooks *Hooks // tell a receiver of webhooks; nil tells nobody
 
@@ -120,8 +122,6 @@ func (c *Config) fill() error {
 		{"LoginBurst", &c.LoginBurst, 100, false},
 		{"GroupChangeRate", &c.GroupChangeRate, 20, true},
 		{"GroupChangeBurst", &c.GroupChangeBurst, 1000, false},
-		{"AddressConnections", &c.AddressConnections, 0, true},
-		{"AddressRate", &c.AddressRate, 0, true},
 	} {
 		if *f.value == 0 {
 			*f.value = f.defaultValue
@@ -140,6 +140,7 @@ func (c *Config) fill() error {
 		{"AckTimeout", &c.AckTimeout, 30 * time.Second},
 		{"WriteTimeout", &c.WriteTimeout, 10 * time.Second},
 		{"CloseTimeout", &c.CloseTimeout, time.Second},
+		{"FrameTimeout", &c.FrameTimeout, 30 * time.Second},
 		{"RequestTimeout", &c.RequestTimeout, 10 * time.Second},
 	} {
 		if *f.value == 0 {
@@ -186,7 +187,7 @@ type Gateway struct {
 	searches  *keyedLimit // requests that cost the store as much as a login, by user
 	changes   *keyedLimit // of groups that their members are told of, by user
 	strangers *keyedLimit // users of whom nothing is kept yet, by who adds them
-	addresses *addressLimit
+	admission *admission
 	pumpers   pumpers
 	feeds     feeds
 
@@ -217,7 +218,7 @@ func New(c Config) (*Gateway, error) {
 		searches:  newKeyedLimit(rate.Limit(searchRate*c.LoginRate), searchBurst*c.LoginBurst),
 		changes:   newKeyedLimit(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
 		strangers: newKeyedLimit(rate.Limit(float64(strangerRate*c.GroupChangeRate)/time.Hour.Seconds()), strangerBurst*c.GroupChangeBurst),
-		addresses: newAddressLimit(c.AddressConnections, c.AddressRate),
+		admission: newAdmission(c.Admission, c.Log, c.Registry),
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),
 	}

@@ -79,28 +79,3 @@ func TestKeyedLimitIsBounded(t *testing.T) {
 		}
 	}
 }
-
-func TestAddressLimit(t *testing.T) {
-	l := newAddressLimit(2, -1)
-	for range 2 {
-		if !l.enter("a") {
-			t.Fatal("a connection within the limit is refused")
-		}
-	}
-	if l.enter("a") {
-		t.Error("a third connection of one address is let in")
-	}
-	if !l.enter("b") {
-		t.Error("another address is refused")
-	}
-	l.leave("a")
-	if !l.enter("a") {
-		t.Error("an address is refused after one of its connections left")
-	}
-	l.leave("a")
-	l.leave("a")
-	l.leave("b")
-	if len(l.conns) != 0 {
-		t.Errorf("%d addresses are counted after all left", len(l.conns))
-	}
-}

@@ -46,9 +46,14 @@ func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *proto
 		y.end.Lost = append(y.end.Lost, protocol.Lost{Conv: wireConv(l.Peer, l.Group), From: l.From, To: l.To, Count: l.Count})
 	}
 	listed := y.recents(s, views, args.Recents)
+	for i := range direct.Unread {
+		if c := wireConversation(&direct.Unread[i]); !listed[c.Conv] {
+			y.end.Users = append(y.end.Users, c)
+		}
+	}
 	for i := range views {
-		if v := &views[i]; v.Unread > 0 && !listed[v.Group] {
-			y.end.Groups = append(y.end.Groups, wireGroup(v))
+		if c := wireGroup(&views[i]); c.Unread > 0 && !listed[c.Conv] {
+			y.end.Groups = append(y.end.Groups, c)
 		}
 	}
 	s.resume(views)
@@ -142,31 +147,33 @@ func (y *syncing) take(s *session, views []shard.GroupView) {
 }
 
 // recents lists the recent conversations of both kinds, and the last messages of
-// groups that are to be pushed. It tells which groups are among them.
-func (y *syncing) recents(s *session, views []shard.GroupView, mode string) map[shard.GroupID]bool {
+// groups that are to be pushed. It tells which ones are listed.
+func (y *syncing) recents(s *session, views []shard.GroupView, mode string) map[protocol.Conv]bool {
 	if mode == protocol.RecentsOff {
 		return nil
 	}
 	merged := mergeRecents(y.direct.Conversations, views, max(s.recents, len(y.direct.Conversations)))
 	y.end.Conversations = make([]protocol.Conversation, 0, len(merged))
-	listed := make(map[shard.GroupID]bool)
-	users := 0
+	listed := make(map[protocol.Conv]bool)
+	users := make(map[int]bool)
 	for _, recent := range merged {
 		v := recent.group
+		entry := protocol.Conversation{}
 		if v == nil {
-			y.end.Conversations = append(y.end.Conversations, wireConversation(&y.direct.Conversations[recent.user]))
-			users++
-			continue
+			entry = wireConversation(&y.direct.Conversations[recent.user])
+			users[recent.user] = true
+		} else {
+			entry = wireGroup(v)
 		}
-		y.end.Conversations = append(y.end.Conversations, wireGroup(v))
-		listed[v.Group] = true
-		if mode == protocol.RecentsOn && v.LastSent > v.Since && !slices.Contains(v.Push, v.LastSeq) {
+		y.end.Conversations = append(y.end.Conversations, entry)
+		listed[entry.Conv] = true
+		if v != nil && mode == protocol.RecentsOn && v.LastSent > v.Since && !slices.Contains(v.Push, v.LastSeq) {
 			if sub := s.subscription(v.Group); sub != nil {
 				y.last = append(y.last, groupPart{sub: sub, seqs: []uint64{v.LastSeq}})
 			}
 		}
 	}
-	y.direct.Keep(users)
+	y.direct.Keep(func(i int) bool { return users[i] })
 	slices.Reverse(y.last)
 	return listed
 }
@@ -174,29 +181,53 @@ func (y *syncing) recents(s *session, views []shard.GroupView, mode string) map[
 // A recent is an entry of recents: a conversation with a user, by index, or a
 // group.
 type recent struct {
-	user  int
-	group *shard.GroupView // nil for a user
+	user   int
+	group  *shard.GroupView // nil for a user
+	pinned bool
 }
 
 // mergeRecents merges conversations and groups, both newest first, and gives at
-// most so many.
+// most so many: of those that are pinned first.
 func mergeRecents(conversations []shard.Conversation, views []shard.GroupView, most int) []recent {
-	merged := make([]recent, 0, min(most, len(conversations)+len(views)))
-	user := 0
-	for i := 0; len(merged) < most && (user < len(conversations) || i < len(views)); {
-		if i < len(views) && (views[i].LastSeq == 0 || views[i].Hidden) {
-			i++
-			continue
+	merged := make([]recent, 0, len(conversations)+len(views))
+	pinned := 0
+	add := func(r recent, isPinned bool) {
+		r.pinned = isPinned
+		merged = append(merged, r)
+		if isPinned {
+			pinned++
 		}
-		if i == len(views) || user < len(conversations) && conversations[user].Time >= views[i].Time {
-			merged = append(merged, recent{user: user})
-			user++
-			continue
-		}
-		merged = append(merged, recent{group: &views[i]})
-		i++
 	}
-	return merged
+	user := 0
+	for i := 0; user < len(conversations) || i < len(views); {
+		switch {
+		case i < len(views) && (views[i].LastSeq == 0 || views[i].Hidden):
+			i++
+		case i == len(views) || user < len(conversations) && conversations[user].Time >= views[i].Time:
+			add(recent{user: user}, conversations[user].Pinned)
+			user++
+		default:
+			add(recent{group: &views[i]}, views[i].Pinned)
+			i++
+		}
+	}
+	if len(merged) <= most {
+		return merged
+	}
+	kept := merged[:0]
+	pinned = min(pinned, most)
+	others := most - pinned
+	for _, r := range merged {
+		room := &others
+		if r.pinned {
+			room = &pinned
+		}
+		if *room > 0 {
+			*room--
+			kept = append(kept, r)
+		}
+	}
+	return kept
 }
 
 // groupViews asks for all groups of the user. Its error is that of the store,

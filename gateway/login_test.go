@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,9 +15,18 @@ import (
 )
 
 // synced reads up to onSynced, acks all, and gives the cids that came before, the
-// ops of other pushes, and onSynced.
+// ops of other pushes, and onSynced, with all parts of its lists.
 func (c *client) synced() (cids, others []string, synced obj) {
 	c.t.Helper()
+	parts := obj{}
+	join := func(args obj) {
+		for _, list := range []string{"lost", "conversations", "users", "groups"} {
+			if part, ok := args[list].([]any); ok {
+				all, _ := parts[list].([]any)
+				parts[list] = append(all, part...)
+			}
+		}
+	}
 	for {
 		var frame obj
 		if len(c.pushes) > 0 {
@@ -31,7 +41,11 @@ func (c *client) synced() (cids, others []string, synced obj) {
 				cids = append(cids, m.(obj)["cid"].(string))
 			}
 			c.notice("ack", obj{"d": args["d"]})
+		case "onConversations":
+			join(args)
 		case "onSynced":
+			join(args)
+			maps.Copy(args, parts)
 			return cids, others, args
 		default:
 			others = append(others, frame["op"].(string))
@@ -323,9 +337,14 @@ func TestLoginToManyGroups(t *testing.T) {
 		if got := convs(synced, "conversations"); len(got) != 100 {
 			t.Errorf("%d conversations, want 100", len(got))
 		}
-		// The limit of a frame leaves out the oldest.
-		if got := convs(synced, "groups"); len(got) < 300 || got[0] != fmt.Sprintf("g:%048d", groups-101) {
-			t.Errorf("%d groups with unread besides, first %v", len(got), got[0])
+		list := convs(synced, "groups")
+		if len(list) != groups-100 || list[0] != fmt.Sprintf("g:%048d", groups-101) || list[len(list)-1] != fmt.Sprintf("g:%048d", 0) {
+			t.Errorf("%d groups with unread besides, from %v on", len(list), list[0])
+		}
+		for _, conv := range list {
+			if entry(synced, "groups", conv)["cursor"] == nil {
+				t.Fatalf("%s comes without its cursor", conv)
+			}
 		}
 	})
 }

@@ -65,47 +65,6 @@ func (s *session) fit(page *shard.Page) {
 	}
 }
 
-func (s *session) getRecents(r request) error {
-	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.maySearch(); err != nil {
-		return err
-	}
-	ctx, cancel := s.requestContext()
-	defer cancel()
-	conversations, last, err := s.gateway.backend.Recents(ctx, s.user)
-	if err != nil {
-		return err
-	}
-	views, err := s.groupViews(ctx)
-	if err != nil {
-		return err
-	}
-	reply := &protocol.RecentsOK{Conversations: []protocol.Conversation{}}
-	for _, recent := range mergeRecents(conversations, views, max(s.recents, len(conversations))) {
-		var entry protocol.Conversation
-		var m *shard.Message
-		if v := recent.group; v == nil {
-			entry, m = wireConversation(&conversations[recent.user]), &last[recent.user]
-		} else {
-			var b shard.Batch
-			if err := s.gateway.backend.GroupMessages(s.user, v.Group, []uint64{v.LastSeq}, &b); err != nil {
-				return err
-			}
-			if len(b.Messages) == 0 {
-				continue // it is gone since
-			}
-			entry, m = wireGroup(v), &b.Messages[0]
-		}
-		wire := wireMessage(m)
-		entry.Last = &wire
-		reply.Conversations = append(reply.Conversations, entry)
-	}
-	s.reply(r, reply)
-	return nil
-}
-
 func wireMessages(messages []shard.Message) []protocol.Message {
 	wire := make([]protocol.Message, len(messages))
 	for i := range messages {

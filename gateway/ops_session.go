@@ -100,8 +100,12 @@ func (s *session) enter(r request) {
 		},
 	}
 	s.reply(r, &ok)
+	s.conn.place.login()
+	s.conn.in.limit, s.conn.in.whole = s.gateway.maxFrame, false
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.syncSize = s.sync.size()
+	s.chargeHeld()
 	s.loggedIn = true // only now: no push comes before the reply
 	s.wakeLocked()
 }

@@ -39,11 +39,39 @@ func (s *session) goOn() bool {
 	defer s.mu.Unlock()
 	if s.ended || !s.dirty {
 		s.pumping = false
+		s.chargeHeld()
 		return false
 	}
 	s.dirty = false
 	s.round, s.woken = s.woken, time.Time{}
 	return true
+}
+
+// What a session holds beside its connection, in bytes, about.
+const (
+	frameCost        = 4   // an unacked frame
+	markCost         = 48  // a conversation in it
+	subscriptionCost = 320 // a group: subscription, its places in maps
+	signalCost       = 128 // and its body
+	syncedCost       = 256 // an entry of what is left of a login's sync
+	chargeStep       = 4 << 10
+)
+
+// chargeHeld has the place charged with what the session holds, once that has
+// changed by some KiB. The caller holds mu.
+func (s *session) chargeHeld() {
+	held := int64(cap(s.window.frames)*frameCost + cap(s.window.marks)*markCost + len(s.groups)*subscriptionCost)
+	for i := range s.signals {
+		held += signalCost
+		if m := s.signals[i].Message; m != nil {
+			held += int64(len(m.Body))
+		}
+	}
+	held += s.syncSize
+	if d := held - s.charged; d >= chargeStep || d <= -chargeStep {
+		s.conn.place.charge(d)
+		s.charged = held
+	}
 }
 
 // flush writes what is queued, pushed messages among it, and makes room for more.
@@ -90,6 +118,9 @@ func (s *session) keepTime() {
 	if s.fullSince != 0 {
 		due(s.fullSince+c.AckTimeout, closedNoAck)
 	}
+	if begun := time.Duration(s.begun.Load()); begun != 0 {
+		due(begun+c.FrameTimeout, closedUnfinished)
+	}
 	if why != (closing{}) {
 		s.mu.Unlock()
 		s.end(why)
@@ -110,15 +141,19 @@ func (s *session) keepTime() {
 			next, report = min(next, s.retryAt), false
 		}
 	}
-	// A timer that fires early finds nothing due and is set again; so it is left
-	// alone unless it is late.
-	if s.armed == 0 || next < s.armed {
-		s.armed = next
-		s.timer.Reset(next - now)
-	}
+	s.armBy(next, now)
 	s.mu.Unlock()
 	if report {
 		s.report(false)
+	}
+}
+
+// armBy has the timer call alarm by a deadline. One that fires early finds nothing
+// due and is set again; so it is left alone unless it is late. The caller holds mu.
+func (s *session) armBy(deadline, now time.Duration) {
+	if s.armed == 0 || deadline < s.armed {
+		s.armed = deadline
+		s.timer.Reset(deadline - now)
 	}
 }
 

@@ -38,13 +38,21 @@ func (s *session) push(p *pumpState) (pushed int) {
 		default:
 			n, more = s.pushGroups(p)
 		}
-		pushed += n
-		if more && s.conn.buffered() >= flushBytes {
-			s.flush(pushed)
-			pushed = 0
+		if pushed += n; more {
+			pushed = s.relieve(pushed)
 		}
 	}
 	return pushed + s.pushSignals(p)
+}
+
+// relieve flushes once much waits. It returns how many of the messages that were
+// pushed wait still.
+func (s *session) relieve(pushed int) int {
+	if s.conn.buffered() < flushBytes {
+		return pushed
+	}
+	s.flush(pushed)
+	return 0
 }
 
 // takeFresh tells whether the store may have news, beside those of groups.
@@ -73,7 +81,7 @@ func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 			return pushed, true
 		}
 		n, messages := s.pushItem(p, i, cursor)
-		i, pushed = i+n, pushed+messages
+		i, pushed = i+n, s.relieve(pushed+messages)
 		s.told = arrival(&p.batch, i-1)
 	}
 	s.told = p.batch.Next

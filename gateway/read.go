@@ -17,7 +17,7 @@ import (
 func (s *session) read() (why closing, fresh bool) {
 	for {
 		loggedIn := s.hasLoggedIn()
-		s.handled, s.ponged = 0, false
+		s.handled, s.ponged, s.whole = 0, false, false
 		if err := s.conn.in.drain(s.take); err != nil {
 			return s.readFailure(err), false
 		}
@@ -31,16 +31,40 @@ func (s *session) read() (why closing, fresh bool) {
 		case s.ponged && s.handled == 0:
 			return closing{}, true // nothing was said for a while
 		}
+		s.noteUnfinished()
 		if err := s.conn.receive(); err != nil {
 			return s.readFailure(err), false
 		}
 	}
 }
 
+// noteUnfinished has FrameTimeout run while a frame or a message has begun and not
+// ended.
+func (s *session) noteUnfinished() {
+	since := int64(0)
+	if s.conn.in.unfinished() {
+		if s.begun.Load() != 0 && !s.whole {
+			return
+		}
+		since = int64(s.since())
+	} else if s.begun.Load() == 0 {
+		return
+	}
+	s.begun.Store(since)
+	if since == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armBy(time.Duration(since)+s.gateway.config.FrameTimeout, time.Duration(since))
+}
+
 // take handles a message or a control frame. It reports whether to go on.
 func (s *session) take(opcode byte, payload []byte) (goOn bool) {
+	s.whole = s.whole || opcode != opContinuation && s.conn.in.message == nil
 	switch opcode {
 	case opText, opBinary:
+		s.whole = true
 		s.handled++
 		s.alive()
 		s.handle(websocket.MessageType(opcode), payload)
@@ -91,6 +115,8 @@ func (s *session) readFailure(err error) closing {
 		return closedBadText
 	case errors.Is(err, errBrokenFrame):
 		return closedBroken
+	case errors.Is(err, errFragment):
+		return closedFragment
 	}
 	return closedAbnormally
 }
@@ -100,6 +126,7 @@ func (s *session) readFailure(err error) closing {
 type request struct {
 	protocol.Request
 	came time.Time
+	size int // bytes of the frame
 }
 
 // handle does what one frame asks.
@@ -126,7 +153,7 @@ func (s *session) handle(typ websocket.MessageType, frame []byte) {
 		s.end(closedMalformed)
 		return
 	}
-	r := request{Request: req, came: time.Now()}
+	r := request{Request: req, came: time.Now(), size: len(frame)}
 	if verdict == frameRefused {
 		if r.ID == 0 {
 			s.end(closedFrames) // nothing may be dropped in silence
@@ -156,9 +183,9 @@ func (s *session) pong(payload []byte) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || s.conn.buffered() > controlBacklog {
+	if s.ended {
 		return
 	}
-	s.conn.queueFrame(opPong, func(b []byte) []byte { return append(b, payload...) })
+	s.conn.answerPing(payload)
 	s.wakeLocked()
 }

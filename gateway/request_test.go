@@ -86,7 +86,8 @@ func TestTextThatIsNotUTF8Closes(t *testing.T) {
 
 func TestFrameSize(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
-		c := newEdge(t, nil).dial(codec)
+		e := newEdge(t, nil)
+		c := e.dial(codec)
 		frame := func(size int) (websocket.MessageType, []byte) {
 			args := obj{"x": ""}
 			_, b := c.encode(obj{"id": 1, "op": "ping", "args": args})
@@ -96,10 +97,17 @@ func TestFrameSize(t *testing.T) {
 			}
 			return c.encode(obj{"id": 1, "op": "ping", "args": args})
 		}
+		// Nobody needs more for a login, so strangers get no more.
+		c.write(frame(maxLoginFrame))
+		c.reply(1)
+		c.tryWrite(frame(maxLoginFrame + 1)) // the server may close before it has read it all
+		c.wantClosed(1009)
+
 		limit := protocol.FrameLimit(protocol.DefaultMaxBody)
+		c = e.online("alice", codec)
 		c.write(frame(limit))
 		c.reply(1)
-		c.tryWrite(frame(limit + 1)) // the server may close before it has read it all
+		c.tryWrite(frame(limit + 1))
 		c.wantClosed(1009)
 	})
 }

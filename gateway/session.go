@@ -32,7 +32,6 @@ type session struct {
 	// Static once begin has returned.
 	gateway *Gateway
 	address string
-	entered bool // counted by gateway.addresses
 	conn    *conn
 	codec   protocol.Codec
 	opcode  byte
@@ -40,6 +39,7 @@ type session struct {
 	timer   *time.Timer // wakes the pump when a deadline may have passed
 
 	heard atomic.Int64 // last sign of life, as time since began
+	begun atomic.Int64 // when the frame or message that is not whole yet was seen first, likewise; 0 for none
 
 	// Owned by the read loop.
 	limit      frameLimit
@@ -50,6 +50,7 @@ type session struct {
 	repeats    *repeats      // nil until the first change that is no send
 	handled    int           // requests and notices of what is being drained
 	ponged     bool          // there was a pong in it
+	whole      bool          // a message or a control frame outside one ended in it
 	identified uint64        // id of the request being handled, once the shard is to know it
 
 	// Set by the read loop at login, static once loggedIn.
@@ -80,9 +81,11 @@ type session struct {
 	pumping    bool
 	dirty      bool      // there may be something for the pump to do
 	woken      time.Time // first Wake that the pump has not looked into
-	requests   []uint64  // ids of requests in flight
+	requests   []flight
 	window     window
 	signals    []raftstore.Signal
+	syncSize   int64         // bytes that what is left of the login's sync takes, about
+	charged    int64         // what the place is charged with for what the session holds: see chargeHeld
 	held       *held         // sends that wait for a decision; nil until the first
 	reads      []read        // what was acked and is to be reported, each peer once
 	reporting  int           // read reports in flight
@@ -107,12 +110,12 @@ type session struct {
 // begin makes a session of an upgraded connection.
 func (s *session) begin(ws *websocket.Conn, c *conn) {
 	s.conn = c
-	c.in.limit = s.gateway.maxFrame
 	s.codec, s.opcode = protocol.JSON, opText
 	if strings.EqualFold(ws.Subprotocol(), protocol.SubprotocolMsgpack) {
 		s.codec, s.opcode = protocol.Msgpack, opBinary
 	}
-	ws.CloseNow()                // it has done its part: the handshake
+	ws.CloseNow() // it has done its part: the handshake
+	c.place.upgrade(s.giveWay)
 	s.began = time.Now().Add(-1) // so that no time since is 0, which means none
 	s.room.L = &s.mu
 	s.armed = s.gateway.config.LoginTimeout
@@ -182,19 +185,29 @@ func (s *session) hangUp(why closing) {
 	case why == closedAbnormally:
 	case s.left:
 		s.conn.sayGoodbye(s.farewell, "", true, timeout)
+	case why == closedCrowded:
+		s.conn.sayGoodbye(why.code, why.reason, true, timeout) // others wait for its place
 	default:
 		s.conn.sayGoodbye(why.code, why.text(), false, timeout)
 	}
 	s.conn.hangUp()
-	if s.entered {
-		s.gateway.addresses.leave(s.address)
-	}
 }
 
 // end ends the session unless something else has. It never blocks: the read
 // loop notices and serve does the rest. After it, nothing more is written but
 // what waits already and the close frame.
 func (s *session) end(why closing) { s.endWith(why, nil) }
+
+// giveWay ends the session for others' sake. Where memory is short nobody waits
+// for the peer.
+func (s *session) giveWay(why string) {
+	if why == forMemory {
+		s.end(closedMemory)
+		s.conn.hangUp()
+		return
+	}
+	s.end(closedCrowded)
+}
 
 // endWith is end with a last frame.
 func (s *session) endWith(why closing, last func([]byte) []byte) {

@@ -224,14 +224,22 @@ func (s *testStore) Cursor(user shard.UserID, arrival uint64) string {
 	return s.state.Cursor(user, arrival)
 }
 
-func (s *testStore) Recents(_ context.Context, user shard.UserID) ([]shard.Conversation, []shard.Message, error) {
+func (s *testStore) Recents(_ context.Context, user shard.UserID, maxBytes int) (shard.ConversationList, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return nil, nil, raftstore.ErrUnavailable
+		return shard.ConversationList{}, raftstore.ErrUnavailable
 	}
-	conversations, last := s.state.Recents(user, s.Now())
-	return conversations, last, nil
+	return s.state.Recents(user, maxBytes, s.Now()), nil
+}
+
+func (s *testStore) Conversations(user shard.UserID, behind uint64, limit, maxBytes int) (shard.ConversationList, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return shard.ConversationList{}, raftstore.ErrUnavailable
+	}
+	return s.state.Conversations(user, behind, limit, maxBytes, s.Now()), nil
 }
 
 func (s *testStore) History(q shard.HistoryQuery, page *shard.Page) error {

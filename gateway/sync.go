@@ -22,6 +22,18 @@ type syncing struct {
 	late []shard.GroupView
 }
 
+// size is what the sync takes of memory until it is pushed, about.
+func (y *syncing) size() int64 {
+	n := len(y.backlog) + len(y.last) + len(y.changes)
+	if y.direct != nil {
+		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.Queue()/8 // a name of a message is short
+	}
+	if y.end != nil {
+		n += len(y.end.Conversations) + len(y.end.Groups)
+	}
+	return int64(n) * syncedCost
+}
+
 // A groupPart is some messages of a group that are to be pushed.
 type groupPart struct {
 	sub    *subscription
@@ -43,22 +55,35 @@ func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
 		pushed, more = s.pushParts(p, &y.last)
 	}
 	if y.direct == nil && len(y.backlog) == 0 && len(y.last) == 0 {
-		s.finishSync()
+		s.finishSync(p)
 		more = true
 	}
 	return pushed, more
 }
 
-// finishSync pushes what needs no room in the window, and ends the sync.
-func (s *session) finishSync() {
+// finishSync pushes the next part of what needs no room in the window, which ends
+// the sync when it was the last.
+func (s *session) finishSync(p *pumpState) {
 	y := s.sync
-	for i := range y.changes {
-		s.pushChange(&y.changes[i])
+	for len(y.changes) > 0 {
+		if s.conn.buffered() >= flushBytes {
+			return
+		}
+		s.pushChange(&y.changes[0])
+		y.changes = y.changes[1:]
 	}
 	if y.end != nil {
-		s.queue(func(b []byte) []byte { return appendSynced(b, s.codec, y.end) })
+		var last bool
+		p.frame, last = protocol.AppendSyncedPart(p.frame[:0], s.codec, y.end)
+		s.queue(func(b []byte) []byte { return append(b, p.frame...) })
+		if !last {
+			return
+		}
 	}
 	s.sync = nil
+	s.mu.Lock()
+	s.syncSize = 0
+	s.mu.Unlock()
 	s.setFresh()
 	s.resume(y.late)
 }
@@ -89,7 +114,7 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	}
 	for i := 0; i < len(p.batch.Items); {
 		n, messages := s.pushItem(p, i, cursor)
-		i, pushed = i+n, pushed+messages
+		i, pushed = i+n, s.relieve(pushed+messages)
 	}
 	if !p.batch.More {
 		y.direct = nil
@@ -144,24 +169,6 @@ func (s *session) pushPart(p *pumpState, part *groupPart) outcome {
 		p.group.note(part.sub)
 	}
 	return through
-}
-
-// appendSynced appends an onSynced. One that would not fit a frame goes without
-// the cursors of the groups that are not among the conversations. With a thousand
-// groups it can still be longer than a frame: unread counts are left out of none.
-func appendSynced(b []byte, codec protocol.Codec, p *protocol.Synced) []byte {
-	start := len(b)
-	b = protocol.AppendSynced(b, codec, p)
-	if len(b)-start <= protocol.MaxFrame || len(p.Groups) == 0 {
-		return b
-	}
-	short := *p
-	short.Groups = make([]protocol.Conversation, len(p.Groups))
-	for i, c := range p.Groups {
-		c.Cursor = ""
-		short.Groups[i] = c
-	}
-	return protocol.AppendSynced(b[:start], codec, &short)
 }
 
 // mergeLost makes one run of those of each conversation when there are so many

@@ -10,6 +10,7 @@ import (
 type reader struct {
 	socket *socket
 	lastID uint64
+	parts  protocol.SyncedPart
 	synced *protocol.Synced // nil until it came
 }
 
@@ -74,9 +75,14 @@ func (r *reader) next() (f protocol.ServerFrame, err error) {
 		r.socket.queue(func(b []byte) []byte {
 			return protocol.AppendRequest(b, r.socket.codec, 0, protocol.OpAck, &protocol.AckArgs{D: p.D})
 		})
+	case protocol.OpOnConversations:
+		var part protocol.SyncedPart
+		err = f.Decode(&part)
+		r.parts.Add(&part)
 	case protocol.OpOnSynced:
 		r.synced = new(protocol.Synced)
 		err = f.Decode(r.synced)
+		r.parts.Complete(r.synced)
 	}
 	return f, err
 }

@@ -33,6 +33,7 @@ type session struct {
 	unsaid int // bytes of frames read and not acked
 	window int // frames that the server lets be unacked; 0 = the login has no reply yet
 	pushed int // incoming one-to-one messages of the sync
+	parts  protocol.SyncedPart
 }
 
 // A call is a request whose caller waits.
@@ -127,6 +128,11 @@ func (c *Client) frame(s *session, payload []byte, now time.Duration) error {
 	switch f.Op {
 	case protocol.OpOnNewMessage:
 		err = c.messages(s, &f, now)
+	case protocol.OpOnConversations:
+		var part protocol.SyncedPart
+		if err = f.Decode(&part); err == nil {
+			s.parts.Add(&part)
+		}
 	case protocol.OpOnSynced:
 		err = c.onSynced(s, &f, now)
 	case protocol.OpOnKicked:
@@ -224,6 +230,7 @@ func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration
 		c.tally.violated(fmt.Errorf("%s: onSynced: %w", c.config.User, err))
 		return err
 	}
+	s.parts.Complete(&p)
 	if !s.origin.sync {
 		err := fmt.Errorf("%s: onSynced came twice in a session", c.config.User)
 		c.tally.violated(err)

@@ -50,13 +50,15 @@ const (
 // the oldest messages of all shards that this node leads, and while that does
 // not help, it has sends refused.
 type budget struct {
-	store *Store
-	limit int64
-	cuts  []*cut // by group
+	store    *Store
+	limit    int64
+	reserved int64  // Config.ReservedMemory
+	cuts     []*cut // by group
 
 	replaced   int64  // Store.replaced as of the last collection asked for
 	collection uint64 // the last one seen
 	other      int64  // live heap beside the shards', as of that collection
+	exceeded   bool   // all that is not the shards' takes more than is reserved
 
 	work   atomic.Uint32 // of a Retain
 	sweeps sync.WaitGroup
@@ -83,7 +85,7 @@ type memoryReading struct {
 }
 
 func newBudget(s *Store) *budget {
-	b := &budget{store: s, limit: s.cfg.MemoryLimit}
+	b := &budget{store: s, limit: s.cfg.MemoryLimit, reserved: s.cfg.ReservedMemory}
 	for _, g := range s.groups {
 		b.cuts = append(b.cuts, &cut{group: g})
 	}
@@ -129,7 +131,8 @@ func (b *budget) check(now time.Time) {
 		b.collection = r.collections
 		b.other = max(0, r.live-int64(all.Held+all.Free+all.Deferred))
 	}
-	used := b.other + r.beside + int64(all.Held)
+	beside := b.beside(b.other + r.beside)
+	used := beside + int64(all.Held)
 	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
 
 	work, excess := uint32(retainWork), int64(0)
@@ -143,7 +146,7 @@ func (b *budget) check(now time.Time) {
 		}
 		// Once memory is short, what no shorter retention frees must not take the
 		// place of all messages.
-		room := max(0, b.percent(softPercent)-b.other-r.beside)
+		room := max(0, b.percent(softPercent)-beside)
 		lasting := int64(all.Held-all.Messages) - room/100*lastingPercent
 		over := inUse - b.percent(fullPercent)
 		full = over >= 0 || lasting >= 0 && used >= b.percent(softPercent)
@@ -176,6 +179,23 @@ func (b *budget) check(now time.Time) {
 			c.expire()
 		}
 	}
+}
+
+// beside is what all that is not the shards' counts as when it takes so much.
+func (b *budget) beside(taken int64) int64 {
+	if b.reserved == 0 {
+		return taken
+	}
+	if exceeded := taken > b.reserved; exceeded != b.exceeded {
+		b.exceeded = exceeded
+		log := b.store.cfg.Log
+		if exceeded {
+			log.Warn("what is not messages takes more memory than is reserved for it", "taken", taken, "reserved", b.reserved)
+		} else {
+			log.Info("what is not messages is within the memory that is reserved for it", "taken", taken, "reserved", b.reserved)
+		}
+	}
+	return b.reserved
 }
 
 // read reads the meter. It is not sure while a state is being restored: the heap

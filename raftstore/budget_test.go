@@ -388,3 +388,40 @@ func TestReadMemory(t *testing.T) {
 		t.Errorf("readMemory() = %+v", r)
 	}
 }
+
+// What is not messages never shortens retention where memory is set aside for
+// it: neither when it takes that, nor when it takes more. Sends are refused then.
+func TestOtherMemoryTakesNoMessages(t *testing.T) {
+	const limit, reserved = 64 << 20, 24 << 20
+	m, clock := &fakeMeter{}, &testClock{}
+	cfg := testConfig(t)
+	cfg.MemoryLimit, cfg.ReservedMemory, cfg.meter, cfg.Clock = limit, reserved, m.read, clock.read
+	cfg.Limits.OfflineMaxBytes, cfg.Limits.OfflineMaxMessages, cfg.Limits.UserBytes = -1, -1, -1
+	cfg.ExpireEvery = time.Hour
+	s := open(t, cfg)
+	fill(t, s, clock, 0, 4000) // about what there is room for, and more
+	room := int64(limit/100*softPercent - reserved)
+	eventually(t, "messages within what is not reserved", func() bool { return held(s) <= room })
+	if held(s) < room/2 {
+		t.Fatalf("%d bytes are held of %d that there is room for", held(s), room)
+	}
+	clock.pass(time.Hour)
+	before := held(s)
+	for _, taken := range []int64{reserved, limit / 2, limit} {
+		m.beside.Store(taken)
+		eventually(t, "the memory looked at", func() bool { return s.metricOther() >= taken })
+		eventually(t, "sends refused when there is no more", func() bool { return taken < limit || s.memoryFull.Load() })
+		if after := held(s); after != before {
+			t.Errorf("with %d bytes taken beside messages %d are held, want %d as before", taken, after, before)
+		}
+	}
+}
+
+// metricOther is what the last look found beside messages.
+func (s *Store) metricOther() int64 {
+	var m dto.Metric
+	if err := s.metrics.budget.used.WithLabelValues("other").Write(&m); err != nil {
+		panic(err)
+	}
+	return int64(m.GetGauge().GetValue())
+}

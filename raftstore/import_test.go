@@ -292,8 +292,8 @@ func wantReceipt(t *testing.T, s *Store, reader, sender shard.UserID, seq, want 
 		t.Fatal(r, err)
 	}
 	eventually(t, fmt.Sprintf("%s knows that %d is read", sender, want), func() bool {
-		conversations, _, err := s.Recents(t.Context(), sender)
-		return err == nil && len(conversations) > 0 && conversations[0].PeerReadSeq == want
+		list, err := s.Recents(t.Context(), sender, 1<<20)
+		return err == nil && len(list.Conversations) > 0 && list.Conversations[0].PeerReadSeq == want
 	})
 }
 

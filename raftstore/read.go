@@ -67,18 +67,19 @@ func (s *Store) Exists(user shard.UserID) (exists bool, err error) {
 	return exists, err
 }
 
-// Recents lists the recent conversations, newest first, as of now; last[i] is
-// the last message of conversations[i].
-func (s *Store) Recents(ctx context.Context, user shard.UserID) (conversations []shard.Conversation, last []shard.Message, err error) {
-	type recents struct {
-		conversations []shard.Conversation
-		last          []shard.Message
-	}
-	r, err := readCommitted(ctx, s, user, func(st *shard.State, now int64) (r recents) {
-		r.conversations, r.last = st.Recents(user, now)
-		return r
+// Recents lists the recent conversations, newest first, as of now, with about so
+// many bytes of messages at most.
+func (s *Store) Recents(ctx context.Context, user shard.UserID, maxBytes int) (shard.ConversationList, error) {
+	return readCommitted(ctx, s, user, func(st *shard.State, now int64) shard.ConversationList {
+		return st.Recents(user, maxBytes, now)
 	})
-	return r.conversations, r.last, err
+}
+
+// Conversations lists one-to-one conversations of a user from behind a place on,
+// see shard.State.Conversations.
+func (s *Store) Conversations(user shard.UserID, behind uint64, limit, maxBytes int) (list shard.ConversationList, err error) {
+	err = s.read(user, func(st *shard.State, now int64) { list = st.Conversations(user, behind, limit, maxBytes, now) })
+	return list, err
 }
 
 // Blocked lists whom the user has blocked, as of now.

@@ -44,7 +44,7 @@ func TestStoppedShard(t *testing.T) {
 				if err := s.History(shard.HistoryQuery{User: alice, Peer: anna, Limit: 1}, new(shard.Page)); !errors.Is(err, ErrUnavailable) {
 					t.Errorf("History = %v, want ErrUnavailable", err)
 				}
-				if _, _, err := s.Recents(context.Background(), alice); !errors.Is(err, ErrUnavailable) {
+				if _, err := s.Recents(context.Background(), alice, 1<<20); !errors.Is(err, ErrUnavailable) {
 					t.Errorf("Recents = %v, want ErrUnavailable", err)
 				}
 				if _, err := s.Login(context.Background(), &shard.Login{User: alice, Device: "d"}, shard.RecentsOn, &ear{}); !errors.Is(err, ErrUnavailable) {

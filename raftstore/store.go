@@ -69,6 +69,12 @@ type Config struct {
 	// that does not help, sends get ErrUnavailable. Garbage does not count: whoever
 	// sets it has to give debug.SetMemoryLimit no more than that.
 	MemoryLimit int64
+	// ReservedMemory is the part of MemoryLimit that is set aside for all that is not
+	// the store's state, connections above all: whatever that takes, messages have
+	// the rest, and are neither kept for less time because of it nor for longer
+	// without. Who sets it has to keep it within that. 0: nothing is set aside, and
+	// messages have what is left.
+	ReservedMemory int64
 
 	// ClockSettle is how long a jump of the wall clock must stand before it is
 	// followed, default 10 min.
@@ -134,6 +140,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MemoryLimit < 0 {
 		return c, fmt.Errorf("raftstore: MemoryLimit: %d is negative", c.MemoryLimit)
+	}
+	if c.ReservedMemory < 0 || c.ReservedMemory > 0 && c.ReservedMemory >= percentOf(c.MemoryLimit, softPercent) {
+		return c, fmt.Errorf("raftstore: ReservedMemory: %d, want at least 0 and less than %d %% of MemoryLimit", c.ReservedMemory, softPercent)
 	}
 	if c.arenaBytes == 0 {
 		c.arenaBytes = ring.MaxBytes

@@ -150,7 +150,8 @@ func readAll(s *State) {
 	var p Page
 	now := s.Now()
 	for _, name := range []UserID{"alice", "bob", "zoe", ""} {
-		s.Recents(name, now)
+		s.Recents(name, 1<<20, now)
+		s.Conversations(name, 0, 10, 1<<20, now)
 		sync := s.StartSync(name, &Result{}, RecentsOn, now)
 		s.NextSync(name, sync, &b, 100, 1<<20, now)
 		s.Since(name, 1, 0, &b, 100, 1<<20, now)

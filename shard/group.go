@@ -187,7 +187,7 @@ type GroupView struct {
 	Reset   bool   // the cursor that was given counted as absent
 
 	LastSeq  uint64 // of the newest message that he can be shown; 0 = there is none
-	Time     int64  // of that message; ms
+	Time     int64  // of that message, or else of his joining; ms
 	LastSent uint64 // arrival number of that message
 	From     uint64 // the lowest seq that he may read
 	Read     uint64

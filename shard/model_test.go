@@ -148,6 +148,7 @@ type modelView struct {
 	pinned    bool
 	timeless  uint64 // times up to here bind no later entry
 	imported  modelImport
+	activity  uint64 // arrival number of the newest message or change when it was erased
 }
 
 // A modelImport is what was imported into a view.

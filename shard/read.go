@@ -110,6 +110,7 @@ type Sync struct {
 	UnreadUnmuted int // of conversations that are not muted
 	Lost          []Lost
 	Conversations []Conversation // newest first, at most Limits.Recents; nil with RecentsOff
+	Unread        []Conversation // that have unread messages, newest first, whether they are among Conversations or not
 	MaxRecents    int            // Limits.Recents
 	Groups        []GroupRef     // whose member the user is, by id
 
@@ -130,13 +131,21 @@ type Lost struct {
 // A Conversation is an entry of recents.
 type Conversation struct {
 	Peer        UserID
-	LastSeq     uint64 // of the last message that can be shown
-	Time        int64  // of that message
+	LastSeq     uint64 // of the last message that can be shown; 0 = there is none
+	Time        int64  // of that message, or else of the newest that ever was
+	Place       uint64 // in the order of Conversations; 0 in recents
 	ReadSeq     uint64
 	PeerReadSeq uint64
 	Unread      int
 	Muted       bool
 	Pinned      bool
+}
+
+// A ConversationList is a list of conversations, or the beginning of one.
+type ConversationList struct {
+	Conversations []Conversation
+	Last          []Message // of each its last message; one without ID where none can be shown
+	More          bool      // a bound cut it short
 }
 
 // GapReason says why a seq of a page has no message.

@@ -157,6 +157,11 @@ func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint6
 	}
 	v.readSeq, v.receipt, v.receipted, v.peerRead, v.hidden, v.wiped = v.newest(), 0, 0, 0, 0, 0
 	v.muted, v.pinned, v.timeless, v.imported = false, false, timeless, modelImport{}
+	for _, c := range u.changes {
+		if c.peer == v.peer {
+			v.activity = max(v.activity, c.arrival)
+		}
+	}
 	u.changes = slices.DeleteFunc(u.changes, func(c modelChange) bool { return c.peer == v.peer })
 	if i, blocked := slices.BinarySearch(u.blocks, v.peer); blocked {
 		u.blocks = slices.Delete(u.blocks, i, i+1)

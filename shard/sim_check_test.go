@@ -27,15 +27,9 @@ func (w *world) checkUser(user shard.UserID) {
 	state.NextSync(user, state.StartSync(user, &shard.Result{}, shard.RecentsOff, now), b, 1<<20, 1<<30, now)
 	w.checkBatch(fmt.Sprintf("queue(%s)", user), u, b, queue, 1<<20, 1<<30)
 
-	conversations, last := state.Recents(user, now)
 	recents := u.recents(limits, now)
-	w.checkConversations(user, conversations, recents, limits, now)
-	if len(last) != len(recents) {
-		w.failf("Recents(%s) = %d messages, want %d", user, len(last), len(recents))
-	}
-	for i := range last {
-		w.checkMessage(fmt.Sprintf("Recents(%s)[%d]", user, i), u, &last[i], recents[i])
-	}
+	w.checkList(fmt.Sprintf("recents(%s)", user), u, state.Recents(user, 1<<30, now), recents, limits, now)
+	w.checkAllConversations(state, u, limits, now)
 	for _, peer := range u.peers {
 		if w.chance(40) {
 			w.checkHistory(state, u, peer, now)
@@ -83,8 +77,8 @@ func (w *world) checkElsewhere(user shard.UserID) {
 		now := sh.leader.Now()
 		sync := sh.leader.StartSync(user, &shard.Result{}, shard.RecentsOn, now)
 		sh.leader.Since(user, 1, 0, &w.batch, 100, 1<<20, now)
-		conversations, _ := sh.leader.Recents(user, now)
-		if sync.Arrival != 0 || len(w.batch.Items) != 0 || len(conversations) != 0 ||
+		conversations := len(sh.leader.Recents(user, 1, now).Conversations) + len(sh.leader.Conversations(user, 0, 1, 1, now).Conversations)
+		if sync.Arrival != 0 || len(w.batch.Items) != 0 || conversations != 0 ||
 			sh.leader.Exists(user) || sh.leader.LastSeen(user, now) != 0 || sh.leader.Blocked(user) != nil ||
 			sh.leader.Sessions(user) != nil || sh.leader.GroupsOf(user) != nil || sync.Groups != nil || sh.leader.Knows(user, user) || sh.leader.Blocks(user, user) {
 			w.failf("shard %d knows of %s, whom it does not serve", sh.index, user)
@@ -133,6 +127,14 @@ func (w *world) checkSync(user shard.UserID, r *shard.Result, mode shard.Recents
 	if want := u.unmuted(queue); got.UnreadUnmuted != want {
 		w.failf("%s: UnreadUnmuted = %d, want %d", what, got.UnreadUnmuted, want)
 	}
+	var unread []modelRef
+	for _, ref := range u.conversations(limits, now) {
+		if ref.view.unread(limits, now) > 0 {
+			unread = append(unread, ref)
+		}
+	}
+	slices.SortFunc(unread, func(a, b modelRef) int { return byArrival(b, a) })
+	w.checkConversations(user, got.Unread, unread, limits, now)
 	push := slices.DeleteFunc(slices.Clone(queue), func(ref modelRef) bool {
 		return ref.entry.arrival <= r.Since || r.Since > 0 && ref.entry.imported
 	})
@@ -206,6 +208,47 @@ func (w *world) checkConversations(user shard.UserID, got []shard.Conversation, 
 		}
 		if got[i] != want {
 			w.failf("recents(%s)[%d] = %+v, want %+v", user, i, got[i], want)
+		}
+	}
+}
+
+// checkList compares a list, and the last messages of its conversations.
+func (w *world) checkList(what string, u *modelUser, got shard.ConversationList, want []modelRef, l *shard.Limits, now int64) {
+	w.checkConversations(u.id, got.Conversations, want, l, now)
+	if got.More || len(got.Last) != len(want) {
+		w.failf("%s = %d messages, more %v, want %d", what, len(got.Last), got.More, len(want))
+	}
+	for i := range got.Last {
+		if want[i].entry != nil {
+			w.checkMessage(fmt.Sprintf("%s[%d]", what, i), u, &got.Last[i], want[i])
+		} else if got.Last[i].ID != (shard.MsgID{}) {
+			w.failf("%s[%d] has message %d, want none", what, i, got.Last[i].Seq)
+		}
+	}
+}
+
+// checkAllConversations reads all conversations of a user in pages.
+func (w *world) checkAllConversations(state *shard.State, u *modelUser, l *shard.Limits, now int64) {
+	want := u.conversations(l, now)
+	limit, maxBytes := 1+w.rng.IntN(5), pick(w, []int{1, 200, 1 << 20})
+	for behind := uint64(0); ; {
+		got := state.Conversations(u.id, behind, limit, maxBytes, now)
+		n := len(got.Conversations)
+		if n > min(limit, len(want)) || got.More != (len(want) > n) || got.More && n == 0 || got.More && n < limit && maxBytes == 1<<20 {
+			w.failf("Conversations(%s, %d, %d) = %d, more %v, of %d", u.id, behind, limit, n, got.More, len(want))
+		}
+		for i := range got.Conversations {
+			c := &got.Conversations[i]
+			if behind = want[i].view.place(); c.Place != behind {
+				w.failf("Conversations(%s)[%d] is at %d, want %d", u.id, i, c.Place, behind)
+			}
+			c.Place = 0
+		}
+		more := got.More
+		got.More = false
+		w.checkList(fmt.Sprintf("Conversations(%s)", u.id), u, got, want[:n], l, now)
+		if want = want[n:]; !more {
+			return
 		}
 	}
 }

@@ -105,7 +105,7 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *shard.GroupAsk, b
 	unread := g.unread(mm, limits, now)
 	v := shard.GroupView{
 		Group: g.id, Arrival: g.arrival, Cursor: w.shardOf(g.id.Key()).leader.GroupCursor(g.id, g.arrival),
-		From: mm.from, Read: mm.read, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned,
+		From: mm.from, Read: mm.read, Time: mm.joined, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned,
 	}
 	if ask.HasCursor {
 		if p, ok := w.model.cursors[ask.Cursor]; ok && p.user == g.id.Key() && p.arrival <= g.arrival {

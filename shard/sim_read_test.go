@@ -47,15 +47,47 @@ func (u *modelUser) recents(l *shard.Limits, now int64) (refs []modelRef) {
 			refs = append(refs, modelRef{v, e})
 		}
 	}
-	slices.SortFunc(refs, func(a, b modelRef) int { return byArrival(b, a) })
-	return refs[:min(len(refs), l.Recents)]
+	newest := func(a, b modelRef) int { return byArrival(b, a) }
+	slices.SortFunc(refs, newest)
+	slices.SortStableFunc(refs, func(a, b modelRef) int { return compareBool(b.view.pinned, a.view.pinned) })
+	refs = refs[:min(len(refs), l.Recents)]
+	slices.SortFunc(refs, newest)
+	return refs
 }
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// conversations lists all that the user has, the one with the newest message
+// first; an entry is nil where nothing can be shown.
+func (u *modelUser) conversations(l *shard.Limits, now int64) (refs []modelRef) {
+	for _, peer := range u.peers {
+		if v := u.views[peer]; v.newest() > max(v.hidden, v.timeless) {
+			refs = append(refs, modelRef{v, v.last(l, now)})
+		}
+	}
+	slices.SortFunc(refs, func(a, b modelRef) int { return cmp.Compare(b.view.place(), a.view.place()) })
+	return refs
+}
+
+// place is that of the view among the conversations of its user.
+func (v *modelView) place() uint64 { return max(v.at(v.newest()).arrival, v.activity) }
 
 // conversation is the entry of recents for a last message.
 func (r modelRef) conversation(l *shard.Limits, now int64) shard.Conversation {
-	v := r.view
+	v, last := r.view, r.entry
+	if last == nil {
+		last = &modelEntry{time: v.newestTime()}
+	}
 	return shard.Conversation{
-		Peer: v.peer, LastSeq: r.entry.seq, Time: r.entry.time, ReadSeq: v.readSeq, PeerReadSeq: v.receipt,
+		Peer: v.peer, LastSeq: last.seq, Time: last.time, ReadSeq: v.readSeq, PeerReadSeq: v.receipt,
 		Unread: v.unread(l, now), Muted: v.muted, Pinned: v.pinned,
 	}
 }

@@ -19,6 +19,8 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 	sync.Cursor = s.Cursor(name, u.arrival)
 	sync.at = r.Since
 	sync.Groups, sync.MaxRecents = s.groupsOf(u), s.limits.Recents
+	var unread []ref
+	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		if c.queued > 0 {
@@ -27,8 +29,15 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 				sync.UnreadUnmuted += n
 			}
 			s.queue(u, uint32(i), sync, now)
+			if n > 0 && s.lastOf(u, c, now, &e) {
+				unread = append(unread, ref{arrival: e.Arrival, seq: e.Seq, conv: uint32(i)})
+			}
 		}
 		s.lost(u, c, sync, now)
+	}
+	slices.SortFunc(unread, newestFirst)
+	for _, r := range unread {
+		sync.Unread = append(sync.Unread, s.conversation(u, r, now))
 	}
 	slices.SortFunc(sync.refs, byArrival)
 	sync.Offline = len(sync.refs)
@@ -53,19 +62,22 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 	return sync
 }
 
-// Keep drops all but the n newest of Conversations, and does not push the last
-// messages of the others. It comes before the first NextSync.
-func (sync *Sync) Keep(n int) {
-	if n >= len(sync.Conversations) {
-		return
+// Keep drops those of Conversations that are not wanted, by index, and does not
+// push their last messages. It comes before the first NextSync.
+func (sync *Sync) Keep(wanted func(i int) bool) {
+	kept, recents := sync.Conversations[:0], sync.recents[:0]
+	dropped := make(map[uint64]bool)
+	for i, arrival := range sync.recents {
+		if wanted(i) {
+			kept, recents = append(kept, sync.Conversations[i]), append(recents, arrival)
+		} else {
+			dropped[arrival] = true
+		}
 	}
+	sync.Conversations, sync.recents = kept, recents
 	queue := sync.Queue()
-	last := sync.refs[queue:]
-	for len(last) > 0 && (n == 0 || last[0].arrival < sync.recents[n-1]) {
-		last = last[1:]
-	}
-	sync.refs, sync.last = append(sync.refs[:queue], last...), len(last)
-	sync.Conversations, sync.recents = sync.Conversations[:n], sync.recents[:n]
+	last := slices.DeleteFunc(sync.refs[queue:], func(r ref) bool { return dropped[r.arrival] })
+	sync.refs, sync.last = sync.refs[:queue+len(last)], len(last)
 }
 
 // Queue is how many messages of the offline queue are still to push, before the
@@ -136,47 +148,127 @@ func (s *State) NextSync(name UserID, sync *Sync, b *Batch, maxMessages, maxByte
 }
 
 // recents lists the last message of each conversation that has one to show,
-// newest first, as many as the limit allows.
+// newest first, as many as the limit allows: of those that are pinned first.
 func (s *State) recents(u *user, now int64) []ref {
-	refs := make([]ref, 0, len(u.convs.items))
-	var e ring.Entry
-	for i := range u.convs.items {
-		c := &u.convs.items[i]
-		if c.log.Len() == 0 || c.log.Next()-1 <= u.cold(c).hidden {
+	most := s.limits.Recents
+	var pinned, others []ref
+	for i := u.recent; i != 0; i = u.convs.items[i-1].older {
+		c, list := &u.convs.items[i-1], &others
+		if c.flags&convPinned != 0 {
+			list = &pinned
+		}
+		// What comes has had neither a message nor a change since.
+		if n := len(*list); n == most && (n == 0 || u.activity(c) < (*list)[n-1].arrival) {
 			continue
 		}
-		for cur := c.log.Descend(s.arena, c.log.Next()); cur.Next(&e) && e.Seq > u.cold(c).hidden; {
-			if s.hiddenBy(u, c, &e, now) == gapNone {
-				refs = append(refs, ref{arrival: e.Arrival, seq: e.Seq, conv: uint32(i)})
-				break
-			}
+		var e ring.Entry
+		if s.lastOf(u, c, now, &e) {
+			*list = insertNewest(*list, ref{arrival: e.Arrival, seq: e.Seq, conv: i - 1}, most)
 		}
 	}
-	slices.SortFunc(refs, func(a, b ref) int { return cmp.Compare(b.arrival, a.arrival) })
-	return refs[:min(len(refs), s.limits.Recents)]
+	refs := append(pinned, others[:min(len(others), most-len(pinned))]...)
+	slices.SortFunc(refs, newestFirst)
+	return refs
+}
+
+func newestFirst(a, b ref) int { return cmp.Compare(b.arrival, a.arrival) }
+
+// insertNewest puts a ref into a list of the newest, of which it keeps so many.
+func insertNewest(refs []ref, r ref, most int) []ref {
+	at, _ := slices.BinarySearchFunc(refs, r, newestFirst)
+	if at == most {
+		return refs
+	}
+	refs = slices.Insert(refs, at, r)
+	return refs[:min(len(refs), most)]
+}
+
+// lastOf reads the newest message of a conversation that can be shown, unless the
+// user has taken the conversation off his list and nothing came since.
+func (s *State) lastOf(u *user, c *conv, now int64, e *ring.Entry) bool {
+	hidden := u.cold(c).hidden
+	if c.log.Len() == 0 || c.log.Next()-1 <= hidden {
+		return false
+	}
+	for walk := s.descendShown(u, c, c.log.Next()-1, now); walk.below(e) && e.Seq > hidden; {
+		switch {
+		case s.hiddenBy(u, c, e, now) == gapNone:
+			return true
+		case e.TTL == 0 && e.Flags&ring.Expired == 0 && (s.expired(u, e, now) || e.Time <= s.cutoff):
+			return false // and so is all before it
+		}
+	}
+	return false
 }
 
 func (s *State) conversation(u *user, r ref, now int64) Conversation {
 	c := &u.convs.items[r.conv]
-	var e ring.Entry
-	c.log.At(s.arena, r.seq, &e)
+	e := ring.Entry{Time: c.lastTime}
+	if r.seq != 0 {
+		c.log.At(s.arena, r.seq, &e)
+	}
 	return Conversation{
 		Peer: UserID(s.peer(c)), LastSeq: r.seq, Time: e.Time, ReadSeq: c.read, PeerReadSeq: u.cold(c).peerRead,
 		Unread: s.unread(u, c, now), Muted: c.flags&convMuted != 0, Pinned: c.flags&convPinned != 0,
 	}
 }
 
-// Recents lists the recent conversations, newest first; last[i] is the last
-// message of conversations[i].
-func (s *State) Recents(name UserID, now int64) (conversations []Conversation, last []Message) {
+// Recents lists the recent conversations, newest first, with at most about so
+// many bytes of messages.
+func (s *State) Recents(name UserID, maxBytes int, now int64) (list ConversationList) {
 	u := s.lookup(name)
 	if u == nil {
-		return nil, nil
+		return list
 	}
 	var b Batch
 	for _, r := range s.recents(u, now) {
-		conversations = append(conversations, s.conversation(u, r, now))
+		if list.More = b.size >= maxBytes; list.More {
+			break
+		}
+		list.Conversations = append(list.Conversations, s.conversation(u, r, now))
 		s.copyMessage(u, r, &b, now)
 	}
-	return conversations, b.Messages
+	list.Last = b.Messages
+	return list
+}
+
+// Conversations lists a user's one-to-one conversations, all but those that he
+// has taken off his list: those with the newest message first, whether that can
+// be shown or not, from behind a place on, 0 for the first. A list has at most
+// so many, and about so many bytes of messages.
+func (s *State) Conversations(name UserID, behind uint64, limit, maxBytes int, now int64) (list ConversationList) {
+	u := s.lookup(name)
+	if u == nil {
+		return list
+	}
+	var refs []ref
+	for i := u.recent; i != 0; i = u.convs.items[i-1].older {
+		c := &u.convs.items[i-1]
+		if n := len(refs); n > limit && u.activity(c) < refs[n-1].arrival {
+			break // and so have all that come
+		}
+		if c.lastTime == 0 || behind != 0 && c.lastArrival >= behind || c.log.Next()-1 <= u.cold(c).hidden {
+			continue
+		}
+		refs = insertNewest(refs, ref{arrival: c.lastArrival, conv: i - 1}, limit+1)
+	}
+	var b Batch
+	var e ring.Entry
+	for _, r := range refs {
+		if list.More = len(list.Conversations) == limit || b.size >= maxBytes; list.More {
+			break
+		}
+		c := &u.convs.items[r.conv]
+		if s.lastOf(u, c, now, &e) {
+			r.seq = e.Seq
+			s.copyEntry(u, c, &e, &b)
+		} else {
+			b.Messages = append(b.Messages, Message{})
+		}
+		entry := s.conversation(u, r, now)
+		entry.Place = r.arrival
+		list.Conversations = append(list.Conversations, entry)
+	}
+	list.Last = b.Messages
+	return list
 }

@@ -30,7 +30,7 @@ func TestKeepDropsTheOldest(t *testing.T) {
 			if sync.Queue() != unread || sync.Offline != unread {
 				t.Fatalf("Queue() = %d, Offline = %d, want %d", sync.Queue(), sync.Offline, unread)
 			}
-			sync.Keep(n)
+			sync.Keep(func(i int) bool { return i < n })
 			kept := min(n, users)
 			if len(sync.Conversations) != kept || sync.Queue() != unread {
 				t.Fatalf("Keep(%d) leaves %d conversations and a queue of %d, want %d and %d", n, len(sync.Conversations), sync.Queue(), kept, unread)

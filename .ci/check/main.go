@@ -1,6 +1,6 @@
 // Command check is what `make test` runs: gofmt, vet, staticcheck, every test
-// with the race detector, what needs none without it, and each fuzz target for
-// a short time. It goes on after a failure, so that one run shows all, and ends
+// with the race detector, what needs none without it, the clients in JavaScript
+// that are installed, and each fuzz target for a short time. It goes on after a failure, so that one run shows all, and ends
 // with a line
 //
 //	N passed, N failed
@@ -40,6 +40,9 @@ func main() {
 	command(&t, "go", append([]string{"vet", "-tags", "faults"}, sources...)...)
 	command(&t, "go", append([]string{"tool", "staticcheck"}, all...)...)
 	command(&t, "go", append([]string{"tool", "staticcheck", "-tags", "faults"}, sources...)...)
+	clients := tagged(&t, "clients", "{{.TestGoFiles}}")
+	command(&t, "go", append([]string{"vet", "-tags", "clients"}, clients...)...)
+	command(&t, "go", append([]string{"tool", "staticcheck", "-tags", "clients"}, clients...)...)
 
 	// No race is to be found in millions of steps of one goroutine, and the
 	// detector makes them eight times as long: -short leaves them to the plain
@@ -56,6 +59,7 @@ func main() {
 		if packages := tagged(&t, "faults", "{{.TestGoFiles}} {{.XTestGoFiles}}"); len(packages) > 0 {
 			t.goTest(append([]string{"-race", "-vet=off", "-timeout", "5m", "-tags", "faults"}, packages...)...)
 		}
+		clientTests(&t)
 	})
 	fuzz(&t, slots, *fuzzTime, *fuzzBudget)
 	tests.Wait()

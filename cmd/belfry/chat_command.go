@@ -27,7 +27,7 @@ func (m *chatModel) enter(line string) []chatJob {
 	case "list":
 		return []chatJob{func(ctx context.Context) any {
 			list, err := m.net.Recents(ctx)
-			return chatRecents{list, err}
+			return chatRecents{list.Conversations, err}
 		}}
 	case "help":
 		for _, line := range chatHelp() {

@@ -148,7 +148,7 @@ func TestValuesPrintAsTheyAreRead(t *testing.T) {
 		{duration{p: &o.dedupWindow}.String(), "36h0m5s"},
 		{duration{p: &o.historyTTL}.String(), "168h"},
 		{size{p: &o.userBytes}.String(), "1536KiB"},
-		{memorySize{&o.memoryLimit}.String(), "auto"},
+		{memorySize{&o.memoryLimit, leastMemory}.String(), "auto"},
 		{rate{&o.frameRate, &o.frameBurst}.String(), "7:7"},
 		{rate{&o.loginRate, &o.loginBurst}.String(), "0"},
 		{window{&o.windowFrames, &o.windowBytes}.String(), "10:64KiB"},

@@ -72,6 +72,7 @@ func (s *loadServer) start(ctx context.Context) error {
 		"serve", "--listen", s.listen, "--admin-listen", s.adminListen, "--data", s.path("data"),
 		"--auth-secret-file", s.path("auth.secret"), "--admin-token-file", s.path("admin.tokens"),
 		"--frame-rate", "0", "--login-rate", "0", "--new-conversations", "0", "--group-rate", "0", "--group-change-rate", "0",
+		"--unauthenticated-connections", "0", "--address-unauthenticated", "0",
 	}, s.flags...)
 	cmd := exec.Command(program, args...)
 	for _, e := range os.Environ() {

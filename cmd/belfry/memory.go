@@ -16,10 +16,23 @@ const (
 	programMemory = 16 << 20
 	// leastMemory is room for a server that holds next to nothing.
 	leastMemory = 64 << 20
+	// leastConnectionMemory is room for some hundred connections.
+	leastConnectionMemory = 4 << 20
+	// baseMemory is what is reserved for all that is neither connections nor messages,
+	// and one in baseShare of the limit: the program, the runtime, what is under way
+	// to the disk and to administrators.
+	baseMemory = 24 << 20
+	baseShare  = 32
+	// connectionShare is the part of the memory that connections may take, one in
+	// so many.
+	connectionShare = 5
 )
 
-// A memorySize is a size, 0 for no limit, or auto.
-type memorySize struct{ p *int }
+// A memorySize is a size of at least some bytes, 0 for no limit, or auto.
+type memorySize struct {
+	p     *int
+	least int
+}
 
 func (m memorySize) Type() string { return "size" }
 
@@ -39,8 +52,8 @@ func (m memorySize) Set(text string) error {
 		return nil
 	}
 	v, err := parseSize(text)
-	if err != nil || v != 0 && v < leastMemory {
-		return fmt.Errorf("want a size of at least %s such as 2GiB, 0 for no limit, or auto", formatSize(leastMemory))
+	if err != nil || v != 0 && v < m.least {
+		return fmt.Errorf("want a size of at least %s such as 2GiB, 0 for no limit, or auto", formatSize(m.least))
 	}
 	*m.p = v
 	return nil
@@ -63,4 +76,21 @@ func (o *serveOptions) limitMemory(log *slog.Logger) int64 {
 		debug.SetMemoryLimit(limit - programMemory)
 	}
 	return limit
+}
+
+// connectionLimit is what connections may take of a limit; 0 is no limit.
+func (o *serveOptions) connectionLimit(limit int64) int64 {
+	if o.connectionMemory == autoMemory {
+		return limit / connectionShare
+	}
+	return int64(o.connectionMemory)
+}
+
+// reservedMemory is what messages never have of a limit. Without a limit for
+// connections nothing can be reserved for them.
+func reservedMemory(limit, connections int64) int64 {
+	if limit == 0 || connections == 0 {
+		return 0
+	}
+	return connections + baseMemory + limit/baseShare
 }

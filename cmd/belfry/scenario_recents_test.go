@@ -34,6 +34,7 @@ func TestScenario09QuietRecents(t *testing.T) {
 		} {
 			if c.mode == "off" {
 				delete(c.synced, "conversations")
+				c.synced["users"] = conversations[:1]
 			}
 			device := w.login(w.bob, c.mode, obj{"recents": c.mode, "autoRead": false})
 			all := device.pushes()
@@ -164,7 +165,7 @@ func TestScenario11UnreadOutlivesRecents(t *testing.T) {
 		bob := w.login(w.bob, "phone", nil)
 		all := bob.pushes()
 		check(t, "messages", messagesIn(all), queue)
-		check(t, "onSynced", syncedIn(all), syncedArgs(6, 6, conversations[:5]...))
+		check(t, "onSynced", syncedIn(all), with(syncedArgs(6, 6, conversations[:5]...), obj{"users": conversations[5:]}))
 		check(t, "history of the one that left", bob.request("getMessage", obj{"conv": "u:" + m[0].from}),
 			page(1, 1, false, seenBy(w.bob, 1, m[0])))
 	})

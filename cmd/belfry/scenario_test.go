@@ -124,7 +124,10 @@ func (c *wsClient) pushes() []push {
 			c.onNewMessage(p.Args)
 		}
 		all = append(all, p)
-		if p.Op == "onSynced" {
+		switch p.Op {
+		case "onConversations":
+			c.groupCursors(p.Args)
+		case "onSynced":
 			c.onSynced(p.Args)
 			return all
 		}

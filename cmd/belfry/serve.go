@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
@@ -34,7 +35,9 @@ const (
 	// the rest of an answer to leave.
 	exchangeTime = 30 * time.Second
 	// httpIdle bounds how long an HTTP connection that is no WebSocket may rest.
-	httpIdle = 2 * time.Minute
+	httpIdle = 30 * time.Second
+	// maxAdminConnections are open at a time on --admin-listen: others wait.
+	maxAdminConnections = 128
 )
 
 func newServeCommand() *cobra.Command {
@@ -128,6 +131,8 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	var faults faults
 	config := o.storeConfig(log, registry)
 	config.MemoryLimit = o.limitMemory(log)
+	connectionMemory := o.connectionLimit(config.MemoryLimit)
+	config.ReservedMemory = reservedMemory(config.MemoryLimit, connectionMemory)
 	hooks, closeHooks, err := o.webhooks.open(o, in.webhooks, log, registry)
 	if err != nil {
 		return err
@@ -147,7 +152,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
-	edge, err := gateway.New(o.gatewayConfig(store, hooks, auth, administration, adminTokens, log, registry))
+	edge, err := gateway.New(o.gatewayConfig(store, connectionMemory, hooks, auth, administration, adminTokens, log, registry))
 	if err != nil {
 		return err
 	}
@@ -163,10 +168,13 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	background.Go(func() { reload.run(running, hangups) })
 
 	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
+	clients.SetKeepAlivesEnabled(false) // there is nothing to ask for but an upgrade
 	operations := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
 	ended := make(chan error, 2)
-	go func() { ended <- in.serve(clients, listen, in.certificate) }()
-	go func() { ended <- in.serve(operations, adminListen, in.adminCertificate) }()
+	go func() { ended <- clients.Serve(edge.Listener(listen, in.certificate.config())) }()
+	go func() {
+		ended <- in.serve(operations, netutil.LimitListener(adminListen, maxAdminConnections), in.adminCertificate)
+	}()
 	log.Info("listening", "listen", listen.Addr().String(), "admin", adminListen.Addr().String(), "data", o.data)
 
 	o.warnOfClearText(log)

@@ -44,37 +44,61 @@ func (o *serveOptions) storeConfig(log *slog.Logger, registry *prometheus.Regist
 	}
 }
 
-func (o *serveOptions) gatewayConfig(store *raftstore.Store, hooks *gateway.Hooks, auth gateway.AuthConfig, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
+// admissionConfig bounds connections by memory and by the process's descriptors.
+func (o *serveOptions) admissionConfig(memory int64) gateway.AdmissionConfig {
+	return gateway.AdmissionConfig{
+		Memory:                 memory,
+		Connections:            maxConnections(openFiles()),
+		Unauthenticated:        o.unauthenticated,
+		AddressUnauthenticated: o.addressUnauthenticated,
+		AddressConnections:     o.addressConnections,
+		AddressRate:            o.addressRate,
+	}
+}
+
+// maxConnections is how many connections there may be when the process may have
+// so many files open; 0 is no limit. The others are for the store, whose logs and
+// snapshots must never fail for want of one, and for administrators.
+func maxConnections(files int) int {
+	const reserve = 256 + maxAdminConnections
+	if files <= 0 {
+		return 0
+	}
+	return files - min(reserve, files/2)
+}
+
+func (o *serveOptions) gatewayConfig(store *raftstore.Store, memory int64, hooks *gateway.Hooks, auth gateway.AuthConfig, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
 	return gateway.Config{
-		Backend:            store,
-		Auth:               auth,
-		AdminTokens:        tokens,
-		Administration:     administration,
-		Dev:                o.dev,
-		AllowedOrigins:     o.allowedOrigins,
-		KnownUsersOnly:     !o.openUsers,
-		Policy:             policies[o.sessionPolicy],
-		MaxBody:            o.maxBody,
-		Window:             o.windowFrames,
-		WindowBytes:        o.windowBytes,
-		LoginBacklog:       gateway.Backlog{Messages: o.backlogMessages, Bytes: o.backlogBytes},
-		LoginTimeout:       o.loginTimeout,
-		IdleTimeout:        o.idleTimeout,
-		AckTimeout:         o.ackTimeout,
-		WriteTimeout:       o.writeTimeout,
-		MaxGroups:          orOff(o.maxGroups),
-		MaxOwnedGroups:     orOff(o.maxOwnedGroups),
-		FrameRate:          orOff(o.frameRate),
-		FrameBurst:         o.frameBurst,
-		LoginRate:          orOff(o.loginRate),
-		LoginBurst:         o.loginBurst,
-		GroupChangeRate:    orOff(o.groupChangeRate),
-		GroupChangeBurst:   o.groupChangeBurst,
-		AddressConnections: orOff(o.addressConnections),
-		AddressRate:        orOff(o.addressRate),
-		Hooks:              hooks,
-		Log:                log,
-		Registry:           registry,
+		Backend:          store,
+		Auth:             auth,
+		AdminTokens:      tokens,
+		Administration:   administration,
+		Dev:              o.dev,
+		AllowedOrigins:   o.allowedOrigins,
+		KnownUsersOnly:   !o.openUsers,
+		Policy:           policies[o.sessionPolicy],
+		MaxBody:          o.maxBody,
+		Window:           o.windowFrames,
+		WindowBytes:      o.windowBytes,
+		LoginBacklog:     gateway.Backlog{Messages: o.backlogMessages, Bytes: o.backlogBytes},
+		LoginTimeout:     o.loginTimeout,
+		IdleTimeout:      o.idleTimeout,
+		AckTimeout:       o.ackTimeout,
+		WriteTimeout:     o.writeTimeout,
+		FrameTimeout:     o.frameTimeout,
+		MaxGroups:        orOff(o.maxGroups),
+		MaxOwnedGroups:   orOff(o.maxOwnedGroups),
+		FrameRate:        orOff(o.frameRate),
+		FrameBurst:       o.frameBurst,
+		LoginRate:        orOff(o.loginRate),
+		LoginBurst:       o.loginBurst,
+		GroupChangeRate:  orOff(o.groupChangeRate),
+		GroupChangeBurst: o.groupChangeBurst,
+		Admission:        o.admissionConfig(memory),
+		Proxies:          gateway.ProxyConfig{Trusted: o.trustedProxies, Protocol: o.proxyProtocol},
+		Hooks:            hooks,
+		Log:              log,
+		Registry:         registry,
 	}
 }
 

@@ -66,8 +66,13 @@ type serveOptions struct {
 	groupChangeRate, groupChangeBurst int
 	addressRate                       int
 	addressConnections                int
+	addressUnauthenticated            int
+	unauthenticated                   int
+	connectionMemory                  int
+	trustedProxies                    []netip.Prefix
+	proxyProtocol                     bool
 
-	loginTimeout, idleTimeout, ackTimeout, writeTimeout time.Duration
+	loginTimeout, idleTimeout, ackTimeout, writeTimeout, frameTimeout time.Duration
 
 	webhooks webhookOptions
 
@@ -106,7 +111,9 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	o.outboxBytes = 64 << 20
 	fs.Var(size{&o.outboxBytes, 64 << 10, 1 << 40}, "outbox-bytes", "what may wait for a destination that is down")
 	o.memoryLimit = autoMemory
-	fs.Var(memorySize{&o.memoryLimit}, "memory-limit", "memory of the process: near it messages are kept for less time, then sends are refused; auto = 75 % of what there is, 0 = no limit")
+	fs.Var(memorySize{&o.memoryLimit, leastMemory}, "memory-limit", "memory of the process: near it messages are kept for less time, then sends are refused; auto = 75 % of what there is, 0 = no limit")
+	o.connectionMemory = autoMemory
+	fs.Var(memorySize{&o.connectionMemory, leastConnectionMemory}, "connection-memory", "part of it that connections may take, before some are refused and closed; auto = a fifth, 0 = no limit")
 
 	fs.StringSliceVar(&o.authSecretFiles, "auth-secret-file", nil, "file with a secret of HS256/384/512 tokens, 32 bytes or more; several while one takes the place of another, the new one first")
 	fs.StringVar(&o.authJWKS, "auth-jwks", "", "JWKS file with the public keys of RS/ES/EdDSA tokens")
@@ -164,6 +171,12 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(rate{&o.loginRate, &o.loginBurst}, "login-rate", "logins of a user per second; 0 = no limit")
 	fs.Var(count{&o.addressConnections, 0, 1e9}, "address-connections", "connections of one address; 0 = no limit")
 	fs.Var(count{&o.addressRate, 0, 1e9}, "address-rate", "new connections of one address per second; 0 = no limit")
+	o.unauthenticated = 4096
+	fs.Var(count{&o.unauthenticated, 0, 1e9}, "unauthenticated-connections", "connections that have not logged in; 0 = no limit")
+	o.addressUnauthenticated = 512
+	fs.Var(count{&o.addressUnauthenticated, 0, 1e9}, "address-unauthenticated", "connections of one address (IPv6: of a /64) that have not logged in; 0 = no limit")
+	fs.Var(prefixes{&o.trustedProxies}, "trusted-proxies", "addresses of proxies, such as 10.0.0.0/8, whose X-Forwarded-For says who a client is")
+	fs.BoolVar(&o.proxyProtocol, "proxy-protocol", false, "the trusted proxies speak the PROXY protocol (1 or 2) instead: each of their connections begins with its header")
 
 	o.loginTimeout = 10 * time.Second
 	fs.Var(duration{&o.loginTimeout, time.Millisecond}, "login-timeout", "within which a connection has to log in")
@@ -172,7 +185,9 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	o.ackTimeout = 30 * time.Second
 	fs.Var(duration{&o.ackTimeout, time.Millisecond}, "ack-timeout", "after which a session with a full window and no ack is closed")
 	o.writeTimeout = 10 * time.Second
-	fs.Var(duration{&o.writeTimeout, time.Millisecond}, "write-timeout", "after which a connection that takes no bytes is closed")
+	fs.Var(duration{&o.writeTimeout, time.Millisecond}, "write-timeout", "within which a connection has to take what waits for it")
+	o.frameTimeout = 30 * time.Second
+	fs.Var(duration{&o.frameTimeout, time.Millisecond}, "frame-timeout", "within which a frame, and a message in fragments, has to be complete")
 
 	o.webhooks.bind(fs)
 
@@ -210,6 +225,8 @@ func (o *serveOptions) check(listenSet bool) error {
 		return usagef("--admin-listen %s: want --admin-tls-cert and --admin-tls-key, or a loopback address, because admin tokens would cross the network in the clear (or --admin-insecure)", o.adminListen)
 	case o.data == "":
 		return usagef("--data: want a folder")
+	case o.proxyProtocol && len(o.trustedProxies) == 0:
+		return usagef("--proxy-protocol: want --trusted-proxies with it, because whoever may send its header may be anybody")
 	case o.node == "" || len(o.node) > 64:
 		return usagef("--node: want 1-64 bytes")
 	case o.offlineTTL > o.historyTTL:

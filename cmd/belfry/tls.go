@@ -21,7 +21,11 @@ func (c *liveCertificate) take(contents [][]byte) error {
 	return nil
 }
 
+// config is that of a listener; nil without a certificate.
 func (c *liveCertificate) config() *tls.Config {
+	if c == nil {
+		return nil
+	}
 	return &tls.Config{
 		NextProtos: []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -254,3 +255,37 @@ func (c choice) Set(text string) error {
 }
 
 var _ = []pflag.Value{duration{}, count{}, size{}, memorySize{}, rate{}, window{}, choice{}}
+
+// prefixes are networks, or single addresses, separated by commas.
+type prefixes struct{ p *[]netip.Prefix }
+
+func (v prefixes) Type() string { return "networks" }
+
+func (v prefixes) String() string {
+	if v.p == nil {
+		return ""
+	}
+	texts := make([]string, len(*v.p))
+	for i, p := range *v.p {
+		texts[i] = p.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+func (v prefixes) Set(text string) error {
+	*v.p = nil
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(part)
+		if a, bad := netip.ParseAddr(part); bad == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return fmt.Errorf("want networks such as 10.0.0.0/8,fd00::/8, or addresses; %q is neither", part)
+		}
+		*v.p = append(*v.p, p.Masked())
+	}
+	return nil
+}

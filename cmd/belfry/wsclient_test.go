@@ -274,6 +274,12 @@ func (c *wsClient) onNewMessage(args obj) []wsMessage {
 func (c *wsClient) onSynced(args obj) {
 	c.t.Helper()
 	c.Cursor = str(c.t, args, "cursor")
+	c.groupCursors(args)
+}
+
+// groupCursors notes the cursors in lists of conversations.
+func (c *wsClient) groupCursors(args obj) {
+	c.t.Helper()
 	for _, key := range []string{"conversations", "groups"} {
 		list, _ := args[key].([]any)
 		for _, e := range list {

@@ -43,6 +43,7 @@ type wsConn struct {
 	replies map[int64]obj
 	pushes  []push // not taken yet, in the order they came
 	err     error  // why reading ended
+	size    int    // bytes of the newest reply
 
 	started sync.Once
 	done    chan struct{} // closed when the read loop has ended
@@ -93,8 +94,8 @@ func (c *wsConn) read() {
 		go func() {
 			defer close(c.done)
 			for {
-				frame, err := c.readFrame()
-				if !c.take(frame, err) {
+				frame, size, err := c.readFrame()
+				if !c.take(frame, size, err) {
 					c.ws.CloseNow()
 					return
 				}
@@ -103,28 +104,28 @@ func (c *wsConn) read() {
 	})
 }
 
-func (c *wsConn) readFrame() (obj, error) {
+func (c *wsConn) readFrame() (frame obj, size int, err error) {
 	kind, b, err := c.ws.Read(context.Background())
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if kind != c.codec.frame {
-		return nil, fmt.Errorf("a %v frame in %v", kind, c.codec)
+		return nil, 0, fmt.Errorf("a %v frame in %v", kind, c.codec)
 	}
-	frame, err := c.codec.decode(b)
+	frame, err = c.codec.decode(b)
 	if err != nil {
-		return nil, fmt.Errorf("frame %q: %w", b, err)
+		return nil, 0, fmt.Errorf("frame %q: %w", b, err)
 	}
-	return frame, nil
+	return frame, len(b), nil
 }
 
 // take files one frame, or the error that ends the connection, and reports
 // whether to go on. Whatever the contract does not know ends it too.
-func (c *wsConn) take(frame obj, err error) bool {
+func (c *wsConn) take(frame obj, size int, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		err = c.file(frame)
+		err = c.file(frame, size)
 	}
 	if err != nil && c.err == nil {
 		c.err = err
@@ -134,8 +135,11 @@ func (c *wsConn) take(frame obj, err error) bool {
 	return err == nil
 }
 
-func (c *wsConn) file(frame obj) error {
+func (c *wsConn) file(frame obj, size int) error {
 	if op, ok := frame["op"].(string); ok {
+		if one, _ := frame["args"].(obj)["messages"].([]any); size > 64<<10 && len(one) != 1 {
+			return fmt.Errorf("a push of %d bytes: %v", size, frame)
+		}
 		args, _ := frame["args"].(obj)
 		if len(c.pushes) == maxPushes {
 			return errors.New("too many pushes that the test did not take")
@@ -151,7 +155,7 @@ func (c *wsConn) file(frame obj) error {
 		return fmt.Errorf("a reply to request %d, which waits for none: %v", id, frame)
 	}
 	delete(c.waiting, id)
-	c.replies[id] = frame
+	c.replies[id], c.size = frame, size
 	return nil
 }
 

@@ -22,6 +22,12 @@ type GetMessageArgs struct {
 	Limit    int    // messages, 1-100; default 20
 }
 
+// GetConversationsArgs are the args of getConversations.
+type GetConversationsArgs struct {
+	After string // of the reply before; "" = from the beginning
+	Limit int    // 1-100; default 20
+}
+
 // ReadReportArgs are the args of readReport.
 type ReadReportArgs struct {
 	Conv Conv
@@ -153,6 +159,28 @@ func (a *GetMessageArgs) encode(e *encoder) {
 		e.uint(a.To)
 		e.endArray()
 	}
+	e.optUint("limit", uint64(a.Limit))
+}
+
+// Decode reads the args of a getConversations. Its errors are *FieldError.
+func (a *GetConversationsArgs) Decode(args Raw) error {
+	*a = GetConversationsArgs{Limit: DefaultPageLimit}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "after":
+			a.After = d.text(0, MaxAfterLen)
+		case "limit":
+			a.Limit = int(d.uint(1, MaxMessages))
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+func (a *GetConversationsArgs) encode(e *encoder) {
+	e.optText("after", a.After)
 	e.optUint("limit", uint64(a.Limit))
 }
 

@@ -54,7 +54,7 @@ func (a *LoginArgs) Decode(args Raw) error {
 	for o := d.object(); d.next(&o); {
 		switch string(o.key) {
 		case "token":
-			a.Token, hasToken = d.text(0, MaxFrame), true
+			a.Token, hasToken = d.text(0, MaxToken), true
 		case "device":
 			a.Device = d.text(1, MaxDeviceLen)
 		case "platform":
@@ -117,7 +117,7 @@ func (a *RefreshTokenArgs) Decode(args Raw) error {
 	for o := d.object(); d.next(&o); {
 		switch string(o.key) {
 		case "token":
-			a.Token, hasToken = d.text(0, MaxFrame), true
+			a.Token, hasToken = d.text(0, MaxToken), true
 		default:
 			d.skip()
 		}

@@ -37,9 +37,9 @@ func requestPayloads() []payload {
 }
 
 func serverPayloads() []payload {
-	return []payload{&LoginOK{}, &RefreshOK{}, &PingOK{}, &SendOK{}, &ReadReportOK{}, &PageOK{}, &RecentsOK{}, &PresenceOK{}, &BlockedOK{},
+	return []payload{&LoginOK{}, &RefreshOK{}, &PingOK{}, &SendOK{}, &ReadReportOK{}, &PageOK{}, &ConversationsOK{}, &PresenceOK{}, &BlockedOK{},
 		&CreateGroupOK{}, &JoinGroupOK{}, &AddMembersOK{}, &RemoveMembersOK{}, &GroupOK{}, &GroupsOK{}, &MembersOK{},
-		&NewMessage{}, &Synced{}, &ReadReport{}, &ReadReceipt{}, &Recall{}, &ConversationDeleted{}, &MessageDeleted{},
+		&NewMessage{}, &SyncedPart{}, &Synced{}, &ReadReport{}, &ReadReceipt{}, &Recall{}, &ConversationDeleted{}, &MessageDeleted{},
 		&GroupEvent{}, &Presence{}, &Typing{}, &Kicked{}}
 }
 

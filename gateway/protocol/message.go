@@ -163,6 +163,13 @@ func (e *encoder) conversations(name string, cs []Conversation) {
 	e.endArray()
 }
 
+// optConversations leaves an empty list out.
+func (e *encoder) optConversations(name string, cs []Conversation) {
+	if len(cs) > 0 {
+		e.conversations(name, cs)
+	}
+}
+
 // conversations reads a list, which is not nil even when empty.
 func (d *decoder) conversations() []Conversation {
 	cs, a := makeList[Conversation](d, conversationLen)

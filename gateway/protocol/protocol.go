@@ -89,6 +89,7 @@ const (
 	OpSend               = "send"
 	OpGetMessage         = "getMessage"
 	OpGetRecents         = "getRecents"
+	OpGetConversations   = "getConversations"
 	OpReadReport         = "readReport"
 	OpDeleteMessage      = "deleteMessage"
 	OpDeleteConversation = "deleteConversation"
@@ -118,6 +119,7 @@ const (
 // Ops of pushes.
 const (
 	OpOnNewMessage          = "onNewMessage"
+	OpOnConversations       = "onConversations"
 	OpOnSynced              = "onSynced"
 	OpOnReadReport          = "onReadReport"
 	OpOnReadReceipt         = "onReadReceipt"
@@ -188,6 +190,7 @@ const (
 	MaxDeviceLen     = 64
 	MaxPlatformLen   = 64
 	MaxCIDLen        = 64
+	MaxAfterLen      = 64 // of a place in the list of conversations
 	MaxGroupNameLen  = 256
 	MaxJoinTextLen   = 256
 	MaxPropertiesLen = 8 << 10 // canonical msgpack
@@ -198,11 +201,12 @@ const (
 	MaxUsers          = 100    // of one request
 	MaxGroups         = 100    // of one page of getGroups
 	MaxMentions       = 100
-	MaxGaps           = 1000   // of one page
-	MaxPageSeqs       = 8192   // that one page covers of what the server holds
-	MaxGroupMembers   = 500    // named when a group is made
-	MaxMembersOfGroup = 10_000 // that its maker may allow
-	MaxLoginGroups    = 200    // cursors given at login
+	MaxGaps           = 1000    // of one page
+	MaxPageSeqs       = 8192    // that one page covers of what the server holds
+	MaxGroupMembers   = 500     // named when a group is made
+	MaxMembersOfGroup = 10_000  // that its maker may allow
+	MaxLoginGroups    = 200     // cursors given at login
+	MaxToken          = 8 << 10 // bytes
 	MaxGroupBacklog   = 100
 	DefaultPageLimit  = 20
 	DefaultBacklog    = 20 // groupBacklog of a login

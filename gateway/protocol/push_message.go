@@ -141,7 +141,8 @@ type Synced struct {
 	UnreadUnmuted int // of conversations and groups that are not muted
 	// Conversations are newest first; nil when the login had recents off.
 	Conversations []Conversation
-	// Groups are those with unread that are not among Conversations.
+	// Users and Groups are those with unread that are not among Conversations.
+	Users  []Conversation
 	Groups []Conversation
 }
 
@@ -152,26 +153,113 @@ type Lost struct {
 	Count    int // of them that were messages for the user
 }
 
-// AppendSynced appends the frame of an onSynced.
+// AppendSynced appends the frame of an onSynced, however long. AppendSyncedPart
+// minds its length.
 func AppendSynced(dst []byte, codec Codec, p *Synced) []byte {
 	e, m := beginPush(dst, codec, OpOnSynced)
 	p.encode(&e)
 	return e.endFrame(m)
 }
 
+// A SyncedPart is onConversations: the beginning of the lists of an onSynced that
+// is to come, which has no room for all.
+type SyncedPart struct {
+	Lost          []Lost
+	Conversations []Conversation
+	Users         []Conversation
+	Groups        []Conversation
+}
+
+// Add appends what a later part has.
+func (p *SyncedPart) Add(next *SyncedPart) {
+	p.Lost = append(p.Lost, next.Lost...)
+	p.Conversations = append(p.Conversations, next.Conversations...)
+	p.Users = append(p.Users, next.Users...)
+	p.Groups = append(p.Groups, next.Groups...)
+}
+
+// Complete puts the parts before what an onSynced has itself.
+func (p *SyncedPart) Complete(s *Synced) {
+	p.Add(&SyncedPart{s.Lost, s.Conversations, s.Users, s.Groups})
+	s.Lost, s.Users, s.Groups = p.Lost, p.Users, p.Groups
+	if p.Conversations != nil {
+		s.Conversations = p.Conversations
+	}
+}
+
+// leastEntry is the fewest bytes of an entry of an onSynced's lists.
+const leastEntry = 40
+
+// AppendSyncedPart appends the frame of p, if it has at most MaxFrame bytes: that
+// is the last one. Else it appends an onConversations with as much of the lists of
+// p as that holds, and takes it out of p.
+func AppendSyncedPart(dst []byte, codec Codec, p *Synced) (frame []byte, last bool) {
+	if n := len(p.Lost) + len(p.Conversations) + len(p.Users) + len(p.Groups); n <= MaxFrame/leastEntry {
+		if frame = AppendSynced(dst, codec, p); len(frame)-len(dst) <= MaxFrame {
+			return frame, true
+		}
+	}
+	e, m := beginPush(dst, codec, OpOnConversations)
+	const tail = len(`]}}`) + len(`,"conversations":[]`) // of an empty list, perhaps
+	w := listWriter{e: e, most: MaxFrame - tail}
+	if len(p.Lost) > 0 {
+		w.begin("lost")
+		for len(p.Lost) > 0 && w.add(p.Lost[0].encode) {
+			p.Lost = p.Lost[1:]
+		}
+		w.end()
+	}
+	full := len(p.Lost) > 0
+	for _, part := range []struct {
+		name string
+		list *[]Conversation
+	}{{"conversations", &p.Conversations}, {"users", &p.Users}, {"groups", &p.Groups}} {
+		if full || len(*part.list) == 0 {
+			continue
+		}
+		w.begin(part.name)
+		for len(*part.list) > 0 && w.add((*part.list)[0].encode) {
+			*part.list = (*part.list)[1:]
+		}
+		w.end()
+		full = len(*part.list) > 0
+	}
+	return w.e.endFrame(m), false
+}
+
+func (p *SyncedPart) encode(e *encoder) {
+	if len(p.Lost) > 0 {
+		e.lost("lost", p.Lost)
+	}
+	e.optConversations("conversations", p.Conversations)
+	e.optConversations("users", p.Users)
+	e.optConversations("groups", p.Groups)
+}
+
+// Decode reads the args of an onConversations.
+func (p *SyncedPart) Decode(args Raw) error {
+	*p = SyncedPart{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "lost":
+			p.Lost = d.lost()
+		case "conversations":
+			p.Conversations = d.conversations()
+		case "users":
+			p.Users = d.conversations()
+		case "groups":
+			p.Groups = d.conversations()
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
 func (p *Synced) encode(e *encoder) {
 	e.intField("offline", int64(p.Offline))
-	e.key("lost")
-	e.array(len(p.Lost))
-	for _, l := range p.Lost {
-		m := e.beginMap()
-		e.convField("conv", l.Conv)
-		e.uintField("from", l.From)
-		e.uintField("to", l.To)
-		e.intField("count", int64(l.Count))
-		e.endMap(m)
-	}
-	e.endArray()
+	e.lost("lost", p.Lost)
 	e.textField("cursor", p.Cursor)
 	e.optBool("reset", p.Reset)
 	e.intField("unreadTotal", int64(p.UnreadTotal))
@@ -179,7 +267,26 @@ func (p *Synced) encode(e *encoder) {
 	if p.Conversations != nil {
 		e.conversations("conversations", p.Conversations)
 	}
+	e.optConversations("users", p.Users)
 	e.conversations("groups", p.Groups)
+}
+
+func (l Lost) encode(e *encoder) {
+	m := e.beginMap()
+	e.convField("conv", l.Conv)
+	e.uintField("from", l.From)
+	e.uintField("to", l.To)
+	e.intField("count", int64(l.Count))
+	e.endMap(m)
+}
+
+func (e *encoder) lost(name string, lost []Lost) {
+	e.key(name)
+	e.array(len(lost))
+	for _, l := range lost {
+		l.encode(e)
+	}
+	e.endArray()
 }
 
 // Decode reads the args of an onSynced.
@@ -202,6 +309,8 @@ func (p *Synced) Decode(args Raw) error {
 			p.UnreadUnmuted = int(d.int())
 		case "conversations":
 			p.Conversations = d.conversations()
+		case "users":
+			p.Users = d.conversations()
 		case "groups":
 			p.Groups = d.conversations()
 		default:

@@ -1,5 +1,7 @@
 package protocol
 
+import "encoding/binary"
+
 // PageOK answers getMessage.
 type PageOK struct {
 	Messages []Message // ascending seq
@@ -100,26 +102,117 @@ func (d *decoder) gaps() []Gap {
 	return gs
 }
 
-// RecentsOK answers getRecents.
-type RecentsOK struct {
-	Conversations []Conversation // newest first, each with Last
+// ConversationsOK answers getRecents and getConversations. The server writes it
+// with a ConversationsWriter.
+type ConversationsOK struct {
+	Conversations []Conversation // each with Last if there is one
+	More          bool           // there are further ones
+	After         string         // of getConversations: what to ask for them with
 }
 
-func (r *RecentsOK) encode(e *encoder) { e.conversations("conversations", r.Conversations) }
+func (r *ConversationsOK) encode(e *encoder) {
+	e.conversations("conversations", r.Conversations)
+	e.optBool("more", r.More)
+	e.optText("after", r.After)
+}
 
-// Decode reads the reply to a getRecents.
-func (r *RecentsOK) Decode(ok Raw) error {
-	*r = RecentsOK{}
+// Decode reads the reply to a getRecents or getConversations.
+func (r *ConversationsOK) Decode(ok Raw) error {
+	*r = ConversationsOK{}
 	d := ok.decoder()
 	for o := d.object(); d.next(&o); {
 		switch string(o.key) {
 		case "conversations":
 			r.Conversations = d.conversations()
+		case "more":
+			r.More = d.bool()
+		case "after":
+			r.After = d.text(0, MaxFrame)
 		default:
 			d.skip()
 		}
 	}
 	return d.err
+}
+
+// A ConversationsWriter writes the reply to getRecents or getConversations entry by
+// entry, until it is full. It is to be used by value, and ended or dropped.
+type ConversationsWriter struct {
+	list listWriter
+	mark frameMark
+}
+
+// BeginConversations begins the reply to request id behind dst. It holds at most
+// MaxPage bytes.
+func BeginConversations(dst []byte, codec Codec, id uint64) ConversationsWriter {
+	e, mark := beginOK(dst, codec, id)
+	w := ConversationsWriter{list: listWriter{e: e, most: MaxPage - conversationsTail}, mark: mark}
+	w.list.begin("conversations")
+	return w
+}
+
+// conversationsTail is kept for what End writes.
+const conversationsTail = len(`],"more":true,"after":""}}`) + MaxAfterLen
+
+// Add appends an entry, unless the reply would be longer than it may be. The first
+// one is always taken.
+func (w *ConversationsWriter) Add(c *Conversation) bool {
+	return w.list.add(c.encode) || w.list.n == 0 && w.list.force(c.encode)
+}
+
+// Len is the number of entries so far.
+func (w *ConversationsWriter) Len() int { return w.list.n }
+
+// End writes what follows the entries and returns dst with the frame.
+func (w *ConversationsWriter) End(more bool, after string) []byte {
+	w.list.end()
+	w.list.e.optBool("more", more)
+	w.list.e.optText("after", after)
+	return w.list.e.endFrame(w.mark)
+}
+
+// A listWriter writes lists into a frame as far as there is room.
+type listWriter struct {
+	e     encoder
+	most  int // bytes of the frame
+	count int // where msgpack has the number of elements of the list
+	n     int // elements of the list
+}
+
+func (w *listWriter) begin(name string) {
+	w.e.key(name)
+	if w.n = 0; w.e.codec == Msgpack {
+		w.e.buf = append(w.e.buf, 0xdc, 0, 0)
+		w.count = len(w.e.buf) - 2
+	} else {
+		w.e.array(0)
+	}
+}
+
+// add appends an element if there is room.
+func (w *listWriter) add(element func(*encoder)) bool {
+	before := len(w.e.buf)
+	w.force(element)
+	if len(w.e.buf)-w.e.start > w.most {
+		w.e.buf = w.e.buf[:before]
+		w.n--
+		return false
+	}
+	return true
+}
+
+// force appends an element, and reports true.
+func (w *listWriter) force(element func(*encoder)) bool {
+	element(&w.e)
+	w.n++
+	return true
+}
+
+func (w *listWriter) end() {
+	if w.e.codec == Msgpack {
+		binary.BigEndian.PutUint16(w.e.buf[w.count:], uint16(w.n))
+	}
+	w.e.endArray()
 }
 
 // PresenceOK answers getPresence and subscribePresence.

@@ -118,11 +118,11 @@ var ops = func() map[string]string {
 	m := make(map[string]string)
 	for _, op := range []string{
 		OpLogin, OpAck, OpRefreshToken, OpSetState, OpPing, OpLogout,
-		OpSend, OpGetMessage, OpGetRecents, OpReadReport, OpDeleteMessage, OpDeleteConversation, OpSetConversation,
+		OpSend, OpGetMessage, OpGetRecents, OpGetConversations, OpReadReport, OpDeleteMessage, OpDeleteConversation, OpSetConversation,
 		OpRecall, OpTyping, OpGetPresence, OpSubscribePresence, OpBlock, OpUnblock, OpGetBlocked,
 		OpCreateGroup, OpJoinGroup, OpLeaveGroup, OpDismissGroup, OpAnswerJoin, OpAddMembers, OpRemoveMembers,
 		OpSetMember, OpSetGroup, OpGetGroup, OpGetMembers, OpGetGroups,
-		OpOnNewMessage, OpOnSynced, OpOnReadReport, OpOnReadReceipt, OpOnRecall, OpOnConversationDeleted,
+		OpOnNewMessage, OpOnConversations, OpOnSynced, OpOnReadReport, OpOnReadReceipt, OpOnRecall, OpOnConversationDeleted,
 		OpOnMessageDeleted, OpOnGroupEvent, OpOnPresence, OpOnTyping, OpOnKicked,
 	} {
 		m[op] = op

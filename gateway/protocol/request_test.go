@@ -139,6 +139,8 @@ func argsFor(op string) interface{ Decode(Raw) error } {
 		return new(sendArgs)
 	case OpGetMessage:
 		return new(GetMessageArgs)
+	case OpGetConversations:
+		return new(GetConversationsArgs)
 	case OpReadReport:
 		return new(ReadReportArgs)
 	case OpRecall:
@@ -246,6 +248,9 @@ func TestArgsRefuse(t *testing.T) {
 		{OpSend, `{"conv":"u:bob","cid":"c","body":1,"mentions":` + list(101, `"a"`) + `}`, "mentions", "must have 0-100 elements"},
 		{OpGetMessage, `{}`, "conv", missing},
 		{OpGetMessage, `{"conv":"u:bob","before":0}`, "before", notInt},
+		{OpGetConversations, `{"limit":0}`, "limit", "must be an integer from 1 to 100"},
+		{OpGetConversations, `{"limit":101}`, "limit", "must be an integer from 1 to 100"},
+		{OpGetConversations, `{"after":1}`, "after", "must be text"},
 		{OpGetMessage, `{"conv":"u:bob","after":-1}`, "after", "must be an integer from 0 to 9007199254740991"},
 		{OpGetMessage, `{"conv":"u:bob","range":[1]}`, "range", "must be [from, to] with 1 <= from <= to"},
 		{OpGetMessage, `{"conv":"u:bob","range":[1,2,3]}`, "range", "must be [from, to] with 1 <= from <= to"},
@@ -407,6 +412,8 @@ func TestArgs(t *testing.T) {
 		{OpGetMessage, `{"conv":"u:b","before":1,"limit":100}`, &GetMessageArgs{Conv: UserConv("b"), Before: 1, Limit: 100}},
 		{OpGetMessage, `{"conv":"u:b","after":0,"before":null}`, &GetMessageArgs{Conv: UserConv("b"), HasAfter: true, Limit: 20}},
 		{OpGetMessage, `{"conv":"u:b","range":[3,3]}`, &GetMessageArgs{Conv: UserConv("b"), From: 3, To: 3, Limit: 20}},
+		{OpGetConversations, `{}`, &GetConversationsArgs{Limit: 20}},
+		{OpGetConversations, `{"after":"u5","limit":100}`, &GetConversationsArgs{"u5", 100}},
 		{OpReadReport, `{"conv":"u:b","seq":3}`, &ReadReportArgs{UserConv("b"), 3}},
 		{OpRecall, `{"conv":"g:b","seq":3}`, &RecallArgs{GroupConv("b"), 3}},
 		{OpDeleteMessage, `{"conv":"u:b","seqs":[3,1]}`, &DeleteMessageArgs{UserConv("b"), []uint64{3, 1}}},

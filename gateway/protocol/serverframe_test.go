@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -44,8 +45,9 @@ func TestReplies(t *testing.T) {
 		{&PageOK{Messages: []Message{full}, From: 3, To: 5, Gaps: []Gap{{4, 5, "recalled"}}, More: true},
 			`{"messages":[` + strings.TrimSuffix(testMessageText, "}") + `,"ttl":60,"mentions":["bob"]}],"from":3,"to":5,"gaps":[{"from":4,"to":5,"reason":"recalled"}],"more":true}`},
 		{&PageOK{Messages: []Message{}, Gaps: []Gap{}}, `{"messages":[],"from":0,"to":0,"gaps":[],"more":false}`},
-		{&RecentsOK{[]Conversation{{Conv: GroupConv("g"), LastSeq: 3, Time: 4, ReadSeq: 2, Unread: 1, Cursor: "x", Muted: true, Last: new(testMessage())}}},
+		{&ConversationsOK{Conversations: []Conversation{{Conv: GroupConv("g"), LastSeq: 3, Time: 4, ReadSeq: 2, Unread: 1, Cursor: "x", Muted: true, Last: new(testMessage())}}},
 			`{"conversations":[{"conv":"g:g","lastSeq":3,"time":4,"readSeq":2,"unread":1,"cursor":"x","muted":true,"last":` + testMessageText + `}]}`},
+		{&ConversationsOK{Conversations: []Conversation{}, More: true, After: "u5"}, `{"conversations":[],"more":true,"after":"u5"}`},
 		{&PresenceOK{[]UserPresence{{"bob", true, 0}, {`"\`, false, 5}}},
 			`{"presence":{"bob":{"online":true,"lastSeen":0},"\"\\":{"online":false,"lastSeen":5}}}`},
 		{&PresenceOK{[]UserPresence{}}, `{"presence":{}}`},
@@ -106,6 +108,8 @@ func TestPushes(t *testing.T) {
 				`"groups":[{"conv":"g:g","lastSeq":1,"time":2,"readSeq":0,"unread":1,"cursor":"gc"}]}`},
 		{&Synced{Lost: []Lost{}, Cursor: "c", Conversations: []Conversation{}, Groups: []Conversation{}}, OpOnSynced,
 			`{"offline":0,"lost":[],"cursor":"c","unreadTotal":0,"unreadUnmuted":0,"conversations":[],"groups":[]}`},
+		{&Synced{Lost: []Lost{}, Cursor: "c", Users: []Conversation{{Conv: UserConv("a"), LastSeq: 1, Time: 2, Unread: 1}}, Groups: []Conversation{}}, OpOnSynced,
+			`{"offline":0,"lost":[],"cursor":"c","unreadTotal":0,"unreadUnmuted":0,"users":[{"conv":"u:a","lastSeq":1,"time":2,"readSeq":0,"unread":1}],"groups":[]}`},
 		{&ReadReport{UserConv("a"), 3}, OpOnReadReport, `{"conv":"u:a","seq":3}`},
 		{&ReadReceipt{UserConv("a"), 3, 9}, OpOnReadReceipt, `{"conv":"u:a","seq":3,"time":9}`},
 		{&Recall{UserConv("a"), []Range{{1, 2}, {5, 5}}, "a", ""}, OpOnRecall, `{"conv":"u:a","ranges":[[1,2],[5,5]],"by":"a"}`},
@@ -131,6 +135,91 @@ func TestPushes(t *testing.T) {
 				continue
 			}
 			wantPayload(t, codec, &f, tt.push)
+		}
+	}
+}
+
+// TestSyncedInParts has more of each list than a frame holds.
+func TestSyncedInParts(t *testing.T) {
+	var all Synced
+	for i := range 2000 {
+		conv := Conversation{Conv: UserConv(strings.Repeat("n", 40) + strconv.Itoa(i)), LastSeq: 9, Time: 1 << 40}
+		all.Lost = append(all.Lost, Lost{conv.Conv, 1, 9, 9})
+		all.Conversations = append(all.Conversations, conv)
+		conv.Unread = i
+		all.Users = append(all.Users, conv)
+		conv.Conv, conv.Cursor = GroupConv(conv.Conv.ID), strings.Repeat("c", 40)
+		all.Groups = append(all.Groups, conv)
+	}
+	all.Cursor, all.UnreadTotal = "c", 5
+	for _, codec := range codecs {
+		for _, n := range []int{0, 1, 300, 2000} {
+			want := all
+			want.Lost, want.Conversations, want.Users, want.Groups = all.Lost[:n], all.Conversations[:n], all.Users[:n], all.Groups[:n]
+			rest := want
+			var got SyncedPart
+			for frames := 1; ; frames++ {
+				frame, last := AppendSyncedPart([]byte("before"), codec, &rest)
+				frame = frame[len("before"):]
+				if len(frame) > MaxFrame || !last && len(frame) < MaxFrame-1000 {
+					t.Fatalf("%s: frame %d of %d entries has %d bytes", codec.Name(), frames, 4*n, len(frame))
+				}
+				f, err := DecodeServerFrame(codec, frame)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !last {
+					var part SyncedPart
+					if err := f.Decode(&part); err != nil || f.Op != OpOnConversations {
+						t.Fatalf("%s: %s: %v", codec.Name(), f.Op, err)
+					}
+					got.Add(&part)
+					continue
+				}
+				var end Synced
+				if err := f.Decode(&end); err != nil || f.Op != OpOnSynced {
+					t.Fatalf("%s: %s: %v", codec.Name(), f.Op, err)
+				}
+				got.Complete(&end)
+				whole, err := DecodeServerFrame(codec, AppendSynced(nil, codec, &want))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var unparted Synced
+				if err := whole.Decode(&unparted); err != nil {
+					t.Fatal(err)
+				}
+				if len(end.Lost) != n || fmt.Sprint(end) != fmt.Sprint(unparted) {
+					t.Errorf("%s: %d entries of each list in %d parts differ from the whole", codec.Name(), n, frames)
+				}
+				break
+			}
+		}
+	}
+}
+
+// TestConversationsEndAPage writes entries with large messages.
+func TestConversationsEndAPage(t *testing.T) {
+	entry := Conversation{Conv: UserConv("a"), LastSeq: 1, Time: 2, Last: new(testMessage())}
+	entry.Last.Body = append([]byte{0xda, 11 << 2, 0}, strings.Repeat("\x01", 11<<10)...)
+	for _, codec := range codecs {
+		w := BeginConversations(nil, codec, 7)
+		for w.Add(&entry) {
+		}
+		n := w.Len()
+		frame := w.End(true, strings.Repeat("x", MaxAfterLen))
+		one := BeginConversations(nil, codec, 7)
+		one.Add(&entry)
+		if size := len(one.End(false, "")); len(frame) > MaxPage || len(frame) < MaxPage-size-100 {
+			t.Errorf("%s: a page of %d bytes with entries of %d", codec.Name(), len(frame), size)
+		}
+		f, err := DecodeServerFrame(codec, frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ok ConversationsOK
+		if err := f.Decode(&ok); err != nil || len(ok.Conversations) != n || !ok.More || len(ok.After) != MaxAfterLen {
+			t.Errorf("%s: %d entries of %d, more %v, %v", codec.Name(), len(ok.Conversations), n, ok.More, err)
 		}
 	}
 }

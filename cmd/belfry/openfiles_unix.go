@@ -1,0 +1,15 @@
+//go:build unix
+
+package main
+
+import "golang.org/x/sys/unix"
+
+// openFiles is how many files the process may have open; 0 is unknown. The
+// runtime has raised that as far as it may.
+func openFiles() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<30 {
+		return 0
+	}
+	return int(limit.Cur)
+}

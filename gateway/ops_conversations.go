@@ -1,0 +1,200 @@
+package gateway
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
+
+func (s *session) getRecents(r request) error {
+	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
+		return err
+	}
+	if err := s.maySearch(); err != nil {
+		return err
+	}
+	ctx, cancel := s.requestContext()
+	defer cancel()
+	list, err := s.gateway.backend.Recents(ctx, s.user, protocol.MaxPage)
+	if err != nil {
+		return err
+	}
+	views, err := s.groupViews(ctx)
+	if err != nil {
+		return err
+	}
+	var b shard.Batch
+	return s.replyConversations(r, func(w *protocol.ConversationsWriter) (more bool, after string, err error) {
+		for _, recent := range mergeRecents(list.Conversations, views, max(s.recents, len(list.Conversations))) {
+			fits := true
+			if v := recent.group; v == nil {
+				fits = addConversation(w, &list, recent.user)
+			} else if fits, err = s.addGroup(w, v, &b); err != nil {
+				return false, "", err
+			}
+			if !fits {
+				return true, "", nil
+			}
+		}
+		return list.More, "", nil
+	})
+}
+
+// A listPlace is where a getConversations goes on: first come one-to-one
+// conversations, in their own order, then groups by id.
+type listPlace struct {
+	groups bool
+	behind uint64        // a place of shard.State.Conversations
+	group  shard.GroupID // behind this one
+}
+
+// On the wire a place is "u" and the number in base 36, or "g" and a group's id.
+const (
+	placeOfUser  = "u"
+	placeOfGroup = "g"
+)
+
+func (p listPlace) String() string {
+	if p.groups {
+		return placeOfGroup + string(p.group)
+	}
+	return placeOfUser + strconv.FormatUint(p.behind, 36)
+}
+
+func parsePlace(text string) (p listPlace, err error) {
+	switch rest, isGroup := strings.CutPrefix(text, placeOfGroup); {
+	case text == "":
+		return p, nil
+	case isGroup:
+		return listPlace{groups: true, group: shard.GroupID(rest)}, nil
+	case strings.HasPrefix(text, placeOfUser):
+		if p.behind, err = strconv.ParseUint(text[1:], 36, 64); err == nil && p.behind != 0 {
+			return p, nil
+		}
+	}
+	return p, &refusal{code: protocol.CodeBadRequest, message: "after: must be one that getConversations has answered with"}
+}
+
+// getConversations gives a page of all conversations of the user.
+func (s *session) getConversations(r request) error {
+	var args protocol.GetConversationsArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	place, err := parsePlace(args.After)
+	if err != nil {
+		return err
+	}
+	if err := s.maySearch(); err != nil {
+		return err
+	}
+	return s.replyConversations(r, func(w *protocol.ConversationsWriter) (more bool, after string, err error) {
+		more, err = s.listUsers(w, &place, args.Limit)
+		if !more && err == nil {
+			more, err = s.listGroups(w, &place, args.Limit-w.Len())
+		}
+		if more {
+			after = place.String()
+		}
+		return more, after, err
+	})
+}
+
+// listUsers adds one-to-one conversations, and moves the place behind them. more
+// tells whether there are further ones.
+func (s *session) listUsers(w *protocol.ConversationsWriter, place *listPlace, limit int) (more bool, err error) {
+	if place.groups {
+		return false, nil
+	}
+	list, err := s.gateway.backend.Conversations(s.user, place.behind, limit, protocol.MaxPage)
+	if err != nil {
+		return false, err
+	}
+	for i := range list.Conversations {
+		if !addConversation(w, &list, i) {
+			return true, nil
+		}
+		place.behind = list.Conversations[i].Place
+	}
+	if !list.More {
+		*place = listPlace{groups: true}
+	}
+	return list.More, nil
+}
+
+// listGroups adds groups, as listUsers does. With a limit of 0 it only tells
+// whether there are any.
+func (s *session) listGroups(w *protocol.ConversationsWriter, place *listPlace, limit int) (more bool, err error) {
+	ctx, cancel := s.requestContext()
+	defer cancel()
+	refs, err := s.gateway.backend.GroupsOf(ctx, s.user)
+	if err != nil {
+		return false, err
+	}
+	first, found := slices.BinarySearchFunc(refs, place.group, func(r shard.GroupRef, g shard.GroupID) int { return cmp.Compare(r.Group, g) })
+	if found {
+		first++
+	}
+	refs = refs[first:]
+	asks := groupAsks(refs[:min(limit, len(refs))], nil)
+	if len(asks) == 0 {
+		return len(refs) > 0, nil
+	}
+	views, left := s.gateway.backend.SyncGroups(ctx, s.user, asks, 0, 0)
+	if len(left) > 0 {
+		return false, raftstore.ErrUnavailable
+	}
+	slices.SortFunc(views, func(a, b shard.GroupView) int { return cmp.Compare(a.Group, b.Group) })
+	var b shard.Batch
+	for i := range views {
+		fits, err := s.addGroup(w, &views[i], &b)
+		if err != nil || !fits {
+			return true, err
+		}
+		place.group = views[i].Group
+	}
+	place.group = asks[len(asks)-1].Group
+	return len(refs) > len(asks), nil
+}
+
+// replyConversations answers with the list that fill writes.
+func (s *session) replyConversations(r request, fill func(*protocol.ConversationsWriter) (more bool, after string, err error)) error {
+	buf := buffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	w := protocol.BeginConversations((*buf)[:0], s.codec, r.ID)
+	more, after, err := fill(&w)
+	*buf = w.End(more, after)
+	if err == nil {
+		s.replyWith(r, func(b []byte) []byte { return append(b, *buf...) })
+	}
+	return err
+}
+
+// addConversation adds entry i of a list with its last message. It reports
+// whether there was room.
+func addConversation(w *protocol.ConversationsWriter, list *shard.ConversationList, i int) bool {
+	entry := wireConversation(&list.Conversations[i])
+	if entry.LastSeq != 0 {
+		entry.Last = new(wireMessage(&list.Last[i]))
+	}
+	return w.Add(&entry)
+}
+
+// addGroup is addConversation for a group.
+func (s *session) addGroup(w *protocol.ConversationsWriter, v *shard.GroupView, b *shard.Batch) (fits bool, err error) {
+	entry := wireGroup(v)
+	if v.LastSeq != 0 {
+		if err := s.gateway.backend.GroupMessages(s.user, v.Group, []uint64{v.LastSeq}, b); err != nil {
+			return false, err
+		}
+		if len(b.Messages) > 0 { // else it is gone since
+			entry.Last = new(wireMessage(&b.Messages[0]))
+		}
+	}
+	return w.Add(&entry), nil
+}
