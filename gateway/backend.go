@@ -31,6 +31,9 @@ type Backend interface {
 	// SetBackground says whether somebody looks at the device of a session. It
 	// lasts as long as the watcher.
 	SetBackground(user shard.UserID, session shard.SessionID, background bool)
+	// SetStalled says whether the app of a session answers what it is pushed; seen is
+	// when it last did, ms. It lasts as long as the watcher.
+	SetStalled(user shard.UserID, session shard.SessionID, stalled bool, seen int64)
 	// NextSync reads the next part of a sync: messages, and at the end the
 	// changes that a device with a cursor missed. b.More tells whether to call again.
 	NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error

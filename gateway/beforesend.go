@@ -219,7 +219,7 @@ func (h *Hooks) ask(ctx context.Context, s *session, send *heldSend) (v ruling, 
 	answer, err := h.receiver.Ask(ctx, webhook.Event{
 		Type: webhook.MessageBeforeSend,
 		ID:   hashID("before_", string(s.user), a.Conv.String(), a.CID, strconv.FormatUint(xxhash.Sum64(a.Body), 16)),
-		Time: send.r.came, Data: data.end(),
+		Time: send.r.came, Order: h.order(0), Data: data.end(),
 	})
 	if err == nil {
 		if v, err = readRuling(answer, h.config.MaxBody); err == nil {

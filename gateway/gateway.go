@@ -75,6 +75,7 @@ type Config struct {
 	LoginTimeout   time.Duration // from the upgrade to the login; default 10 s
 	IdleTimeout    time.Duration // without a sign of life; default 60 s
 	AckTimeout     time.Duration // with a full window; default 30 s
+	StallTimeout   time.Duration // without an ack of what was pushed, until the app counts as away; default 10 s
 	WriteTimeout   time.Duration // of one write; default 10 s
 	CloseTimeout   time.Duration // for the close frame and its answer; default 1 s
 	FrameTimeout   time.Duration // for the rest of a frame, and of a message, that has begun; default 30 s
@@ -138,6 +139,7 @@ func (c *Config) fill() error {
 		{"LoginTimeout", &c.LoginTimeout, 10 * time.Second},
 		{"IdleTimeout", &c.IdleTimeout, 60 * time.Second},
 		{"AckTimeout", &c.AckTimeout, 30 * time.Second},
+		{"StallTimeout", &c.StallTimeout, 10 * time.Second},
 		{"WriteTimeout", &c.WriteTimeout, 10 * time.Second},
 		{"CloseTimeout", &c.CloseTimeout, time.Second},
 		{"FrameTimeout", &c.FrameTimeout, 30 * time.Second},
@@ -321,9 +323,6 @@ func (g *Gateway) register(s *session, user shard.UserID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.byUser[user] = append(g.byUser[user], s)
-	if len(g.byUser[user]) == 1 {
-		g.config.Hooks.online(user, true)
-	}
 	g.metrics.sessions.Inc()
 }
 
@@ -350,7 +349,6 @@ func (g *Gateway) forget(s *session, user shard.UserID) {
 		sessions[len(sessions)-1] = nil
 		if sessions = sessions[:len(sessions)-1]; len(sessions) == 0 {
 			delete(g.byUser, user)
-			g.config.Hooks.online(user, false)
 		} else {
 			g.byUser[user] = sessions
 		}

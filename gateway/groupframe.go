@@ -1,6 +1,9 @@
 package gateway
 
-import "github.com/belfry-im/belfry/gateway/protocol"
+import (
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore"
+)
 
 // A groupFrame is an onNewMessage with messages of groups that is being put
 // together: of as many groups as have something. It is part of a pumpState.
@@ -53,7 +56,7 @@ func (s *session) closeFrame(p *pumpState) (messages int) {
 	if messages > 0 {
 		p.frame = f.writer.End("", f.cursors, int(f.skipped))
 		s.mu.Lock()
-		s.queueMessages(p.frame, messages)
+		s.queueMessages(p.frame, messages, 0)
 		s.mu.Unlock()
 		s.gateway.metrics.deliveries.Add(float64(messages))
 	}
@@ -70,6 +73,21 @@ func (f *groupFrame) note(sub *subscription) {
 		f.subs = append(f.subs, sub)
 		f.tail += cursorEntry
 	}
+}
+
+// markGroup notes that the open frame holds what sub has between two places of its
+// group's order, if somebody will ask whether that is acked.
+func (s *session) markGroup(sub *subscription, from, to uint64) {
+	if !s.gateway.config.Hooks.WantsQueued() || sub.live {
+		return
+	}
+	if sub.marked != 0 {
+		from = min(from, sub.marked) // there was nothing in between to be acked
+	}
+	sub.marked = to
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.window.markGroup(sub, raftstore.Span{From: from, To: to})
 }
 
 // room is how many messages of sub the frame takes, and how many bytes of them;

@@ -7,8 +7,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -25,8 +27,9 @@ type Receiver interface {
 	Wants(event string) bool
 	// Emit drops what it has no room for.
 	Emit(e webhook.Event)
-	// Deliver calls done once, with false if e is to be told again after a restart.
-	Deliver(e webhook.Event, done func(over bool))
+	// Deliver calls read before each attempt, and done once, with false if e is to be
+	// told again after a restart.
+	Deliver(e webhook.Event, read func(e *webhook.Event) error, done func(over bool))
 	// Ask returns the answer to an event.
 	Ask(ctx context.Context, e webhook.Event) ([]byte, error)
 	AskTimeout() time.Duration
@@ -53,6 +56,7 @@ type Hooks struct {
 	receiver  Receiver
 	decisions decisions
 	outcomes  *prometheus.CounterVec // of message.beforeSend
+	ordered   atomic.Uint64          // the newest order
 }
 
 var _ raftstore.Hooks = (*Hooks)(nil)
@@ -140,9 +144,21 @@ func appendMessage(b []byte, m *protocol.Message) []byte {
 
 func (o *dataObject) end() []byte { return append(o.b, '}') }
 
-// online tells that the first session of a user has come to this gateway, or that
-// the last one is gone.
-func (h *Hooks) online(user shard.UserID, online bool) {
+// order gives what orders events: it rises with each of this process. Since it
+// follows the clock, it does from process to process, too. now is the store's, ms,
+// which replicated time holds up should the system's clock go back.
+func (h *Hooks) order(now int64) uint64 {
+	at := uint64(max(now*1000, time.Now().UnixMicro()))
+	for {
+		last := h.ordered.Load()
+		if next := max(at, last+1); h.ordered.CompareAndSwap(last, next) {
+			return next
+		}
+	}
+}
+
+// Presence is for the store.
+func (h *Hooks) Presence(user shard.UserID, online bool, now int64) {
 	event := webhook.UserOffline
 	if online {
 		event = webhook.UserOnline
@@ -152,7 +168,9 @@ func (h *Hooks) online(user shard.UserID, online bool) {
 	}
 	var data dataObject
 	data.text("user", string(user))
-	h.receiver.Emit(webhook.Event{Type: event, ID: "user_" + ulid.Make().String(), Time: time.Now(), Data: data.end()})
+	h.receiver.Emit(webhook.Event{
+		Type: event, ID: "user_" + ulid.Make().String(), Time: time.UnixMilli(now), Order: h.order(now), Data: data.end(),
+	})
 }
 
 // A sentHook is what message.sent is to tell of a message that is being sent.
@@ -178,7 +196,7 @@ func (h *Hooks) sent(m *sentHook, result *shard.Result) {
 	m.message.Ephemeral = m.message.Ephemeral || result.Seq == 0
 	h.receiver.Emit(webhook.Event{
 		Type: webhook.MessageSent, ID: "sent_" + m.message.ID.String(), Time: time.UnixMilli(result.Time),
-		Data: appendMessage(nil, &m.message),
+		Order: h.order(result.Time), Data: appendMessage(nil, &m.message),
 	})
 }
 
@@ -187,18 +205,32 @@ func (h *Hooks) WantsQueued() bool { return h.wants(webhook.MessageQueued) }
 
 // Queued is for the store.
 func (h *Hooks) Queued(m *raftstore.QueuedMessage, done func(over bool)) {
-	message := wireMessage(m.Message)
+	h.receiver.Deliver(webhook.Event{
+		Type: webhook.MessageQueued, ID: hashID("queued_", string(m.User), string(m.ID[:])), Time: time.UnixMilli(m.Time),
+	}, func(e *webhook.Event) error {
+		r, err := m.Read(h.order)
+		if errors.Is(err, raftstore.ErrNotQueued) {
+			return webhook.ErrVoid
+		}
+		if err == nil {
+			e.Order, e.Data = r.Order, queuedData(m.User, r)
+		}
+		return err
+	}, done)
+}
+
+// queuedData is the data of message.queued.
+func queuedData(user shard.UserID, r *raftstore.QueuedReading) []byte {
+	message := wireMessage(r.Message)
 	var data dataObject
-	data.text("user", string(m.User))
+	data.text("user", string(user))
 	data.text("conv", message.Conv.String())
 	data.message("message", &message)
-	data.int("unread", int64(m.Unread))
-	data.int("unreadTotal", int64(m.UnreadTotal))
-	data.bool("muted", m.Muted)
-	h.receiver.Deliver(webhook.Event{
-		Type: webhook.MessageQueued, ID: hashID("queued_", string(m.User), string(m.Message.ID[:])),
-		Time: time.UnixMilli(m.Message.Time), Data: data.end(),
-	}, done)
+	data.int("unread", int64(r.Unread))
+	data.int("unreadTotal", int64(r.Sum.Total))
+	data.int("unreadUnmuted", int64(r.Sum.Unmuted))
+	data.bool("muted", r.Muted)
+	return data.end()
 }
 
 // reasonOverflow counts what the store dropped for want of room.
@@ -230,6 +262,6 @@ func (h *Hooks) GroupEvent(e *shard.GroupEvent) {
 	}
 	h.receiver.Emit(webhook.Event{
 		Type: event, ID: hashID("group_", string(e.Group), strconv.FormatUint(e.Arrival, 10), strconv.FormatInt(e.Time, 10)),
-		Time: time.UnixMilli(e.Time), Data: data.end(),
+		Time: time.UnixMilli(e.Time), Order: h.order(e.Time), Data: data.end(),
 	})
 }

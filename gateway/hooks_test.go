@@ -26,12 +26,13 @@ type testReceiver struct {
 	timeout time.Duration
 	answer  func(ctx context.Context, cid string) (string, error) // nil: accepts
 
-	mu    sync.Mutex
-	asked []string // data of what was asked about, in order
-	told  []string // "type data", in order
-	ids   []string // of told
-	open  int      // asks
-	most  int      // that were open at a time
+	mu     sync.Mutex
+	asked  []string // data of what was asked about, in order
+	told   []string // "type data", in order
+	ids    []string // of told
+	orders []uint64 // likewise
+	open   int      // asks
+	most   int      // that were open at a time
 }
 
 func (r *testReceiver) Wants(event string) bool {
@@ -43,10 +44,15 @@ func (r *testReceiver) Emit(e webhook.Event) {
 	defer r.mu.Unlock()
 	r.told = append(r.told, e.Type+" "+string(e.Data))
 	r.ids = append(r.ids, e.ID)
+	r.orders = append(r.orders, e.Order)
 }
 
-func (r *testReceiver) Deliver(e webhook.Event, done func(bool)) {
-	r.Emit(e)
+func (r *testReceiver) Deliver(e webhook.Event, read func(*webhook.Event) error, done func(bool)) {
+	if err := read(&e); err == nil {
+		r.Emit(e)
+	} else {
+		r.Emit(webhook.Event{Type: err.Error()})
+	}
 	done(true)
 }
 
@@ -422,17 +428,14 @@ func TestEvents(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Minute) // the gateway notices
 		want := []string{
-			`user.online {"user":"alice"}`,
-			`user.online {"user":"bob"}`,
 			fmt.Sprintf(`message.sent {"id":%q,"conv":"u:bob","from":"alice","seq":1,"time":%v,"cid":"1","body":{"text":"<hi> & \"ho\""},"ttl":60,"mentions":["bob"]}`, sent["id"], sent["time"]),
 			fmt.Sprintf(`message.sent {"id":%q,"conv":"u:bob","from":"alice","time":%v,"cid":"2","body":1,"ephemeral":true}`, live["id"], live["time"]),
 			fmt.Sprintf(`message.sent {"id":%q,"conv":"g:team","from":"bob","seq":1,"time":%v,"cid":"3","body":{"b":1}}`, group["id"], group["time"]),
-			`user.offline {"user":"alice"}`,
 		}
 		if got := r.list(); strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("told of\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
-		if id := r.ids[2]; id != "sent_"+sent["id"].(string) {
+		if id := r.ids[0]; id != "sent_"+sent["id"].(string) {
 			t.Errorf("webhook-id %s", id)
 		}
 	})
@@ -458,30 +461,41 @@ func TestBackground(t *testing.T) {
 func TestStoreEvents(t *testing.T) {
 	r := &testReceiver{}
 	h := newHooks(t, r, false)
-	over := false
-	m := &raftstore.QueuedMessage{
-		User: "bob", UnreadTotal: 7, QueuedInfo: shard.QueuedInfo{Unread: 2, Muted: true},
+	m := &raftstore.QueuedReading{
+		Sum: shard.UnreadSum{Total: 7, Unmuted: 5}, QueuedInfo: shard.QueuedInfo{Unread: 2, Muted: true},
 		Message: &shard.Message{ID: shard.MsgID{1}, Peer: "alice", From: "alice", Seq: 3, Time: 5, CID: []byte("c"), Body: []byte{0xa1, 'x'}},
 	}
-	h.Queued(m, func(ok bool) { over = ok })
+	queued := []string{string(queuedData("bob", m))}
 	m.Message.Peer, m.Message.Group = "", "team"
-	h.Queued(m, func(bool) {})
+	queued = append(queued, string(queuedData("bob", m)))
+	id := protocol.ID(m.Message.ID).String()
+	for i, conv := range []string{"u:alice", "g:team"} {
+		want := `{"user":"bob","conv":"` + conv + `","message":{"id":"` + id + `","conv":"` + conv + `","from":"alice","seq":3,"time":5,"cid":"c","body":"x"},` +
+			`"unread":2,"unreadTotal":7,"unreadUnmuted":5,"muted":true}`
+		if queued[i] != want {
+			t.Errorf("message.queued has\n%s\nwant\n%s", queued[i], want)
+		}
+	}
+	h.Presence("bob", true, 4)
 	h.GroupEvent(&shard.GroupEvent{Kind: shard.EventJoined, Group: "team", By: "alice", Users: []shard.UserID{"bob", "carol"}, Time: 6, Arrival: 9})
 	h.GroupEvent(&shard.GroupEvent{Kind: shard.EventChanged, Group: "team", Time: 6, Arrival: 10})
 	h.QueuedLost(3)
-	id := protocol.ID(m.Message.ID).String()
 	want := []string{
-		`message.queued {"user":"bob","conv":"u:alice","message":{"id":"` + id + `","conv":"u:alice","from":"alice","seq":3,"time":5,"cid":"c","body":"x"},"unread":2,"unreadTotal":7,"muted":true}`,
-		`message.queued {"user":"bob","conv":"g:team","message":{"id":"` + id + `","conv":"g:team","from":"alice","seq":3,"time":5,"cid":"c","body":"x"},"unread":2,"unreadTotal":7,"muted":true}`,
+		`user.online {"user":"bob"}`,
 		`group.joined {"group":"team","by":"alice","users":["bob","carol"]}`,
 		`group.changed {"group":"team"}`,
 		`dropped message.queued overflow 3`,
 	}
-	if got := r.list(); strings.Join(got, "\n") != strings.Join(want, "\n") || !over {
+	if got := r.list(); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("told of\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if r.ids[0] != r.ids[1] || r.ids[2] == r.ids[3] || strings.Contains(strings.Join(r.ids, ""), ".") {
-		t.Errorf("webhook-ids %v: want one for a message and user, no dots", r.ids)
+	if r.ids[1] == r.ids[2] || strings.Contains(strings.Join(r.ids, ""), ".") {
+		t.Errorf("webhook-ids %v: want one for each event, no dots", r.ids)
+	}
+	for i := range r.orders[1:] {
+		if r.orders[i] >= r.orders[i+1] {
+			t.Errorf("orders %v do not rise", r.orders)
+		}
 	}
 	for kind := shard.EventCreated; kind <= shard.EventJoinRequested; kind++ {
 		before := len(r.list())

@@ -204,7 +204,7 @@ func (s *session) setState(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	s.gateway.backend.SetBackground(s.user, s.number, args.Background)
+	s.setBackground(args.Background)
 	s.reply(r, nil)
 	return nil
 }

@@ -49,8 +49,9 @@ func (s *session) goOn() bool {
 
 // What a session holds beside its connection, in bytes, about.
 const (
-	frameCost        = 4   // an unacked frame
+	frameCost        = 16  // an unacked frame
 	markCost         = 48  // a conversation in it
+	groupMarkCost    = 32  // a group in it, if acks of groups are asked for
 	subscriptionCost = 320 // a group: subscription, its places in maps
 	signalCost       = 128 // and its body
 	syncedCost       = 256 // an entry of what is left of a login's sync
@@ -60,7 +61,7 @@ const (
 // chargeHeld has the place charged with what the session holds, once that has
 // changed by some KiB. The caller holds mu.
 func (s *session) chargeHeld() {
-	held := int64(cap(s.window.frames)*frameCost + cap(s.window.marks)*markCost + len(s.groups)*subscriptionCost)
+	held := int64(cap(s.window.frames)*frameCost + cap(s.window.marks)*markCost + cap(s.window.groups)*groupMarkCost + len(s.groups)*subscriptionCost)
 	for i := range s.signals {
 		held += signalCost
 		if m := s.signals[i].Message; m != nil {
@@ -95,8 +96,9 @@ func (s *session) flush(pushed int) {
 }
 
 // keepTime ends a session whose time is up, sends a ping when the peer has been
-// silent for half of what it may, and sets the timer for the next deadline. It
-// also submits read reports that had to wait.
+// silent for half of what it may, tells the store of an app that does not ack, and
+// sets the timer for the next deadline. It also submits read reports that had to
+// wait.
 func (s *session) keepTime() {
 	c, now, heard := &s.gateway.config, s.since(), time.Duration(s.heard.Load())
 	s.mu.Lock()
@@ -133,6 +135,10 @@ func (s *session) keepTime() {
 	} else {
 		next = min(next, ping)
 	}
+	if s.owesSince != 0 && !s.stalled {
+		next = min(next, s.owesSince+c.StallTimeout)
+	}
+	stalled := s.stall(now)
 	report := len(s.reads) > 0
 	if s.retryAt != 0 {
 		if now >= s.retryAt {
@@ -143,6 +149,9 @@ func (s *session) keepTime() {
 	}
 	s.armBy(next, now)
 	s.mu.Unlock()
+	if stalled {
+		s.tellStalled()
+	}
 	if report {
 		s.report(false)
 	}

@@ -75,12 +75,14 @@ func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 		s.unavailable(err)
 		return 0, false
 	}
-	cursor := func(arrival uint64, _ bool) string { return s.gateway.backend.Cursor(s.user, arrival) }
+	place := func(arrival uint64, _ bool) (string, uint64) {
+		return s.gateway.backend.Cursor(s.user, arrival), arrival
+	}
 	for i := 0; i < len(p.batch.Items); {
 		if !s.hasRoom() {
 			return pushed, true
 		}
-		n, messages := s.pushItem(p, i, cursor)
+		n, messages := s.pushItem(p, i, place)
 		i, pushed = i+n, s.relieve(pushed+messages)
 		s.told = arrival(&p.batch, i-1)
 	}
@@ -107,9 +109,10 @@ func arrival(b *shard.Batch, i int) uint64 {
 }
 
 // pushItem pushes item i of the batch and, if it is a message, its neighbours
-// that are too, as far as one frame holds them. cursor gives the cursor of a
-// frame that ends with a message of some arrival number, and may be the last.
-func (s *session) pushItem(p *pumpState, i int, cursor func(arrival uint64, last bool) string) (items, messages int) {
+// that are too, as far as one frame holds them. place gives the cursor of a
+// frame that ends with a message of some arrival number, and may be the last, and up
+// to where the device has all then, 0 if that is not known.
+func (s *session) pushItem(p *pumpState, i int, place func(arrival uint64, last bool) (cursor string, upTo uint64)) (items, messages int) {
 	b := &p.batch
 	if c := b.Items[i].Change; c >= 0 {
 		switch c := &b.Changes[c]; c.Kind {
@@ -132,7 +135,8 @@ func (s *session) pushItem(p *pumpState, i int, cursor func(arrival uint64, last
 			break
 		}
 	}
-	p.frame = w.End(cursor(arrival(b, end-1), end == len(b.Items)), nil, 0)
+	cursor, upTo := place(arrival(b, end-1), end == len(b.Items))
+	p.frame = w.End(cursor, nil, 0)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,18 +145,20 @@ func (s *session) pushItem(p *pumpState, i int, cursor func(arrival uint64, last
 			s.window.mark(m.Peer, m.Seq)
 		}
 	}
-	s.queueMessages(p.frame, end-i)
+	s.queueMessages(p.frame, end-i, upTo)
 	return end - i, end - i
 }
 
-// queueMessages queues an onNewMessage, which takes its place in the window. The
+// queueMessages queues an onNewMessage, which takes its place in the window: with it the
+// device has all of the user's order up to a place, 0 if that is not known. The
 // caller holds mu. The frame was put together without it, since whoever wakes
 // the session waits for mu.
-func (s *session) queueMessages(frame []byte, messages int) {
+func (s *session) queueMessages(frame []byte, messages int, upTo uint64) {
 	if s.ended {
 		return
 	}
-	s.window.push(len(frame))
+	s.window.push(len(frame), upTo)
+	s.owes()
 	s.queueFrame(func(b []byte) []byte { return append(b, frame...) })
 	s.gateway.metrics.messagesOut.Add(float64(messages))
 }

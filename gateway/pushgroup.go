@@ -214,6 +214,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal ui
 		}
 		f.writer.AddEncoded(c.span(s.codec, i, j), j-i)
 		f.note(sub)
+		s.markGroup(sub, sub.told, c.items[j-1].arrival)
 		sub.tell(c.items[j-1].arrival, "")
 		i = j
 	}

@@ -22,8 +22,9 @@ const maxReads = 256
 func (s *session) ack(d uint64) {
 	s.mu.Lock()
 	before := len(s.window.frames)
-	read, ok := s.window.ack(d)
+	read, ok := s.window.ack(d, !s.background)
 	freed := len(s.window.frames) < before
+	answers := freed && s.answered()
 	if !ok {
 		s.mu.Unlock()
 		s.gateway.metrics.drops.WithLabelValues("ack of nothing pushed").Inc()
@@ -40,6 +41,9 @@ func (s *session) ack(d uint64) {
 		s.wakeLocked()
 	}
 	s.mu.Unlock()
+	if answers {
+		s.gateway.backend.SetStalled(s.user, s.number, false, 0)
+	}
 	s.report(false)
 }
 

@@ -93,6 +93,8 @@ type session struct {
 	fresh      bool          // the store may have news beside those of groups
 	groups     map[shard.GroupID]*subscription
 	live       int                               // of groups that store nothing
+	background bool                              // nobody looks at the device
+	stalled    bool                              // the store was told that its app does not answer
 	news       line[subscription, *subscription] // those that have something for the pump
 	late       []*syncing                        // of groups that the login could not ask about
 	cancelLate context.CancelFunc                // ends asking for them, nil for none
@@ -103,6 +105,7 @@ type session struct {
 	// Deadlines, as time since began; 0 is none. Guarded by mu.
 	expiry    time.Duration // of the token
 	fullSince time.Duration // the window is full since then, or since the last ack
+	owesSince time.Duration // the device owes an ack since then, or since the last one
 	retryAt   time.Duration // the store was unavailable to the pump
 	armed     time.Duration // when the timer calls alarm
 }

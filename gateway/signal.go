@@ -58,7 +58,7 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 			w.Add(&m, 0)
 			p.frame = w.End("", nil, 0)
 			s.mu.Lock()
-			s.queueMessages(p.frame, 1)
+			s.queueMessages(p.frame, 1, 0)
 			s.mu.Unlock()
 			pushed++
 		}

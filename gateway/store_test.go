@@ -21,6 +21,7 @@ type testStore struct {
 	presence      map[raftstore.Watcher][]shard.UserID
 	groupWatchers map[shard.GroupID][]raftstore.GroupWatcher
 	background    map[sessionOf]bool // as the gateway said
+	stalled       map[sessionOf]bool // likewise
 	down          bool               // reads and commands get ErrUnavailable
 	away          shard.UserID       // his shard gives no Standing
 	commands      []shard.Command    // all that were applied, if recorded
@@ -43,6 +44,7 @@ func newTestStore(t testing.TB) *testStore {
 	s := &testStore{
 		state:         shard.NewState(0),
 		background:    make(map[sessionOf]bool),
+		stalled:       make(map[sessionOf]bool),
 		watchers:      make(map[shard.UserID]map[shard.SessionID]raftstore.Watcher),
 		presence:      make(map[raftstore.Watcher][]shard.UserID),
 		groupWatchers: make(map[shard.GroupID][]raftstore.GroupWatcher),
@@ -192,6 +194,12 @@ func (s *testStore) Unwatch(user shard.UserID, session shard.SessionID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.watchers[user], session)
+}
+
+func (s *testStore) SetStalled(user shard.UserID, session shard.SessionID, stalled bool, _ int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stalled[sessionOf{user, session}] = stalled
 }
 
 func (s *testStore) SetBackground(user shard.UserID, session shard.SessionID, background bool) {

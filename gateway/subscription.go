@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -22,6 +23,8 @@ type subscription struct {
 	changed atomic.Bool // the member's own view of the group may have changed
 	gone    atomic.Bool // it is over; set under feed.mu
 
+	acked raftstore.Span // of the group's order; guarded by session.mu
+
 	index int // in feed.waiting, -1 = it does not wait; guarded by feed.mu
 
 	// Set by the login, and then owned by the pump.
@@ -35,6 +38,7 @@ type subscription struct {
 	skipped uint64 // of them were lost, and the device has not been told
 	leaving bool   // the user's shard says that he is no member any more
 	frame   uint64 // delivery number of the newest frame that gives its cursor
+	marked  uint64 // up to where the window's marks reach, 0 = there are none yet
 }
 
 func (sub *subscription) link() **subscription { return &sub.next }
@@ -47,6 +51,7 @@ func (sub *subscription) tell(arrival uint64, cursor string) { sub.told, sub.cur
 func (sub *subscription) rejoin(arrival uint64) {
 	sub.tell(arrival, "")
 	sub.base = arrival + 1
+	sub.marked = 0
 }
 
 // subscription gives what the session has of a group, nil for nothing.

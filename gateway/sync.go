@@ -40,6 +40,7 @@ type groupPart struct {
 	seqs   []uint64 // ascending
 	size   int      // bytes of one, about
 	cursor string   // to be given with the last of them, "" for none
+	first  uint64   // place in the group's order of the first that was pushed, 0 = none was
 }
 
 // pushSync pushes the next part of the sync. more tells whether there is more
@@ -103,17 +104,19 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	}
 	// A device without a cursor holds nothing up to a cursor until the sync is
 	// through: the order of its parts is not that of arrival.
-	cursor := func(arrival uint64, _ bool) string { return s.gateway.backend.Cursor(s.user, arrival) }
+	place := func(arrival uint64, _ bool) (string, uint64) {
+		return s.gateway.backend.Cursor(s.user, arrival), arrival
+	}
 	if y.direct.Since == 0 {
-		cursor = func(_ uint64, last bool) string {
+		place = func(_ uint64, last bool) (string, uint64) {
 			if last && !p.batch.More {
-				return y.direct.Cursor
+				return y.direct.Cursor, y.direct.Arrival
 			}
-			return ""
+			return "", 0
 		}
 	}
 	for i := 0; i < len(p.batch.Items); {
-		n, messages := s.pushItem(p, i, cursor)
+		n, messages := s.pushItem(p, i, place)
 		i, pushed = i+n, s.relieve(pushed+messages)
 	}
 	if !p.batch.More {
@@ -162,8 +165,14 @@ func (s *session) pushPart(p *pumpState, part *groupPart) outcome {
 				}
 				return full
 			}
+			if part.first == 0 {
+				part.first = m.Arrival
+			}
 		}
 		part.seqs = part.seqs[n:]
+	}
+	if part.first != 0 && !part.sub.gone.Load() {
+		s.markGroup(part.sub, part.first-1, part.sub.told)
 	}
 	if part.cursor != "" && p.group.open && p.group.writer.Len() > 0 {
 		p.group.note(part.sub)

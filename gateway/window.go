@@ -1,14 +1,26 @@
 package gateway
 
-import "github.com/belfry-im/belfry/shard"
+import (
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/shard"
+)
 
 // A window holds what was pushed to a device and not yet acked. It only keeps
 // what an ack has to know; the messages stay in the store.
 type window struct {
-	last   uint64  // delivery number of the newest frame; the first is 1
-	frames []int32 // sizes of the frames last-len(frames)+1 … last
-	bytes  int     // sum of frames
-	marks  []mark  // by d
+	last   uint64        // delivery number of the newest frame; the first is 1
+	frames []pushedFrame // frames last-len(frames)+1 … last
+	bytes  int           // sum of frames
+	marks  []mark        // by d
+
+	groups []groupMark // by d; kept if somebody asks for acks of groups
+	acked  uint64      // place in the user's order up to which all is acked
+}
+
+// A pushedFrame is what is kept of a frame.
+type pushedFrame struct {
+	size int32
+	upTo uint64 // with it the device has all of the user's order up to here; 0 = that is not known
 }
 
 // A mark says that frame d held an incoming message of peer; seq is the highest.
@@ -16,6 +28,13 @@ type mark struct {
 	d    uint64
 	peer shard.UserID
 	seq  uint64
+}
+
+// A groupMark says that frame d held a span of a group's order.
+type groupMark struct {
+	d    uint64
+	sub  *subscription
+	span raftstore.Span
 }
 
 // keptFrames is the capacity that an emptied window keeps.
@@ -36,17 +55,22 @@ func (w *window) mark(peer shard.UserID, seq uint64) {
 	w.marks = append(w.marks, mark{d: d, peer: peer, seq: seq})
 }
 
+// markGroup notes a span of a group's order in the frame that is being put together.
+func (w *window) markGroup(sub *subscription, span raftstore.Span) {
+	w.groups = append(w.groups, groupMark{d: w.opened(), sub: sub, span: span})
+}
+
 // push counts the frame that opened numbered.
-func (w *window) push(size int) {
+func (w *window) push(size int, upTo uint64) {
 	w.last++
-	w.frames = append(w.frames, int32(size))
+	w.frames = append(w.frames, pushedFrame{int32(size), upTo})
 	w.bytes += size
 }
 
 // ack frees all frames up to d and gives the marks they held, valid until the
 // next call of a method. It reports whether d was ever pushed; a repeated ack
-// frees nothing.
-func (w *window) ack(d uint64) (read []mark, ok bool) {
+// frees nothing. If looking, what they held counts as acked by somebody who looks.
+func (w *window) ack(d uint64, looking bool) (read []mark, ok bool) {
 	if d > w.last {
 		return nil, false
 	}
@@ -55,9 +79,13 @@ func (w *window) ack(d uint64) (read []mark, ok bool) {
 		return nil, true
 	}
 	freed := int(d - first + 1)
-	for _, size := range w.frames[:freed] {
-		w.bytes -= int(size)
+	for _, f := range w.frames[:freed] {
+		w.bytes -= int(f.size)
+		if looking {
+			w.acked = max(w.acked, f.upTo)
+		}
 	}
+	w.ackGroups(d, looking)
 	if freed == len(w.frames) {
 		read = w.marks
 		w.frames, w.marks = w.frames[:0], w.marks[:0]
@@ -73,4 +101,19 @@ func (w *window) ack(d uint64) (read []mark, ok bool) {
 	}
 	read, w.marks = w.marks[:n:n], w.marks[n:]
 	return read, true
+}
+
+func (w *window) ackGroups(d uint64, looking bool) {
+	n := 0
+	for ; n < len(w.groups) && w.groups[n].d <= d; n++ {
+		if m := &w.groups[n]; looking {
+			m.sub.acked = m.sub.acked.Join(m.span)
+		}
+	}
+	rest := copy(w.groups, w.groups[n:])
+	clear(w.groups[rest:])
+	w.groups = w.groups[:rest]
+	if rest == 0 && cap(w.groups) > keptFrames {
+		w.groups = nil
+	}
 }

@@ -15,29 +15,29 @@ func TestWindowAcks(t *testing.T) {
 		for _, m := range marks {
 			w.mark(m.peer, m.seq)
 		}
-		w.push(size)
+		w.push(size, 0)
 	}
 	push(10, mark{peer: "a", seq: 1}, mark{peer: "b", seq: 7}, mark{peer: "a", seq: 2})
 	push(20, mark{peer: "a", seq: 3})
 	push(30)
 
-	if _, ok := w.ack(4); ok {
+	if _, ok := w.ack(4, true); ok {
 		t.Error("ack(4) with 3 pushed = ok")
 	}
-	if read, ok := w.ack(0); !ok || read != nil {
+	if read, ok := w.ack(0, true); !ok || read != nil {
 		t.Errorf("ack(0) = %v, %v, want nothing", read, ok)
 	}
-	read, _ := w.ack(1)
+	read, _ := w.ack(1, true)
 	if want := []mark{{1, "a", 2}, {1, "b", 7}}; !reflect.DeepEqual(read, want) {
 		t.Errorf("ack(1) = %v, want %v", read, want)
 	}
-	if read, ok := w.ack(1); !ok || read != nil {
+	if read, ok := w.ack(1, true); !ok || read != nil {
 		t.Errorf("second ack(1) = %v, %v, want nothing", read, ok)
 	}
 	if len(w.frames) != 2 || w.bytes != 50 {
 		t.Errorf("after ack(1): %d frames of %d bytes, want 2 of 50", len(w.frames), w.bytes)
 	}
-	read, _ = w.ack(3)
+	read, _ = w.ack(3, true)
 	if want := []mark{{2, "a", 3}}; !reflect.DeepEqual(read, want) {
 		t.Errorf("ack(3) = %v, want %v", read, want)
 	}
@@ -66,11 +66,11 @@ func TestWindowAgainstModel(t *testing.T) {
 						w.mark(m.peer, m.seq)
 						f.marks = merge(f.marks, m)
 					}
-					w.push(f.size)
+					w.push(f.size, 0)
 					model = append(model, f)
 				} else {
 					d := r.IntN(acked + len(model) + 3)
-					got, ok := w.ack(uint64(d))
+					got, ok := w.ack(uint64(d), true)
 					if want := d <= acked+len(model); ok != want {
 						t.Fatalf("ack(%d) = %v, want %v", d, ok, want)
 					}

@@ -38,7 +38,7 @@ func (e *groupEar) heard() []*shard.Message {
 }
 
 func TestGroupWatchers(t *testing.T) {
-	h := newHub(newPresence(), testMetrics().queued)
+	h := newHub(newPresence(), testMetrics().queued, func() int64 { return 0 })
 	var first, second, other groupEar
 	h.addGroup("team", &first)
 	h.addGroup("team", &first) // is so already

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -13,11 +14,9 @@ const (
 	// have not dealt with.
 	hookWindow = 256
 	// hookRead bounds what one read looks at, with the shard locked, and
-	// hookMessages the messages that it copies.
+	// hookMessages those of it that hooks are told of.
 	hookRead     = 512
 	hookMessages = 64
-	// hookMembers is how many members of a group one read looks at.
-	hookMembers = 512
 	// hookEvents bounds the events of groups that wait to be told; further ones are
 	// dropped.
 	hookEvents = 4096
@@ -28,18 +27,21 @@ const (
 	hookRetry = 100 * time.Millisecond
 )
 
-// Hooks act on messages that were stored for users who are away: without a
-// session, or with all of them in the background. The methods must not block.
+// Hooks act on what happens. The methods must not block.
 type Hooks interface {
 	// WantsQueued tells whether Queued is to be called at all. It is asked when a
-	// shard begins to serve.
+	// store is opened.
 	WantsQueued() bool
-	// Queued is called for each such message, at least once. It calls done exactly
-	// once, maybe before it returns, when it has dealt with the message; with false
-	// it has not, and is to be asked again after a restart. m and what it refers to
-	// are the caller's when Queued returns. At most hookWindow of each shard are
-	// open at a time.
+	// Queued is called for each message that was stored for a user and that no
+	// session which somebody looks at has acked, at least once: at once when there
+	// is no such session, else when the last one ends, goes to the background or
+	// stalls, and at the latest after Config.QueuedAfter. It calls done exactly once,
+	// maybe before it returns, when it has dealt with the message; with false it has
+	// not, and is to be asked again after a restart. m is the callee's. At most
+	// hookWindow of each shard are open at a time.
 	Queued(m *QueuedMessage, done func(over bool))
+	// Presence tells that a user came online, or is no more, at most once.
+	Presence(user shard.UserID, online bool, now int64)
 	// GroupEvent tells of what changed in a group, at most once.
 	GroupEvent(e *shard.GroupEvent)
 	// QueuedLost says that n messages were dropped before their turn came, because
@@ -49,20 +51,28 @@ type Hooks interface {
 	GroupEventsLost(n int)
 }
 
-// A QueuedMessage is one that was stored for a user who is away.
-type QueuedMessage struct {
-	User        shard.UserID
-	Message     *shard.Message // as the user sees it
-	UnreadTotal int            // of all conversations and groups
-	shard.QueuedInfo
-}
-
 // hookBytes is what a shard is configured to keep for hooks.
 func (c *Config) hookBytes() int {
 	if c.Hooks == nil || !c.Hooks.WantsQueued() {
 		return 0
 	}
 	return c.HookBytes
+}
+
+// hook has the hub tell of what it sees.
+func (s *Store) hook() {
+	hooks := s.cfg.Hooks
+	if hooks == nil {
+		return
+	}
+	s.hub.changed = func(user shard.UserID, online bool) { hooks.Presence(user, online, s.Now()) }
+	if hooks.WantsQueued() {
+		s.hub.away = func(user shard.UserID) {
+			if r := s.group(user).reign.Load(); r != nil {
+				r.hooker.userAway(user)
+			}
+		}
+	}
 }
 
 // A hooker tells Hooks of what one shard has stored, for as long as this node
@@ -78,6 +88,8 @@ type hooker struct {
 	returned []returnedHook     // left for run
 	events   []shard.GroupEvent // left for run
 	dropped  int                // of events
+	aways    []shard.MemberRef  // who looks no more; without group: at nothing
+	awaited  map[shard.GroupID]int
 
 	// Owned by run, and begin before it.
 	at       uint64         // number of what was read last
@@ -87,14 +99,14 @@ type hooker struct {
 	halted   bool           // Hooks are closed
 	proposed bool           // a HooksDone is on its way
 	retryAt  time.Time
+	waiting  waitingHooks
 
 	// A message of a group is told to some members at a time.
-	inHand shard.Stored // its Number is 0 when there is none
+	inHand *waitingHook // nil when there is none
 	after  shard.UserID // the member from whom to go on
 
-	batch  shard.Batch // of read
+	budget int // of what a read may still look at
 	ready  []queuedHook
-	totals map[shard.UserID]int // of the users in ready
 }
 
 type returnedHook struct {
@@ -103,16 +115,21 @@ type returnedHook struct {
 	proposal bool // it is the HooksDone that came back; over tells whether it committed
 }
 
-// A queuedHook is a message to be told of, read under the shard's lock.
+// A queuedHook is a message to be told of.
 type queuedHook struct {
-	number  uint64
-	user    shard.UserID
-	message int // index into the batch
-	info    shard.QueuedInfo
+	number uint64
+	user   shard.UserID
+	peer   shard.UserID
+	group  shard.GroupID // instead of peer
+	seq    uint64
+	mark   shard.QueuedMark
 }
 
 func newHooker(g *group, p *proposer) *hooker {
-	return &hooker{group: g, hooks: g.cfg.Hooks, propose: p.add, wake: make(chan struct{}, 1), open: make(map[uint64]int), totals: make(map[shard.UserID]int)}
+	return &hooker{
+		group: g, hooks: g.cfg.Hooks, propose: p.add, wake: make(chan struct{}, 1), open: make(map[uint64]int),
+		awaited: make(map[shard.GroupID]int), waiting: newWaitingHooks(g.cfg.QueuedAfter),
+	}
 }
 
 // begin runs in the apply step that begins the reign.
@@ -167,19 +184,26 @@ func (h *hooker) run(ctx context.Context) {
 	for {
 		h.settle()
 		h.tellEvents()
+		h.takeAways()
 		more := h.tell()
 		h.confirm(hookPatience)
+		next := h.waiting.next()
+		if !h.retryAt.IsZero() && (next.IsZero() || h.retryAt.Before(next)) {
+			next = h.retryAt
+		}
+		h.retryAt = time.Time{}
 		switch {
 		case more:
 			h.poke()
-		case !h.retryAt.IsZero():
-			timer.Reset(time.Until(h.retryAt))
-			h.retryAt = time.Time{}
+		case !next.IsZero() && !h.busy():
+			timer.Reset(time.Until(next))
 		}
 		select {
 		case <-ctx.Done():
 			h.settle()
 			h.tellEvents()
+			h.takeAways() // what they have acked is known no longer than this
+			h.tell()
 			h.confirm(0) // with the rest of what the reign proposes
 			return
 		case <-h.wake:
@@ -187,6 +211,9 @@ func (h *hooker) run(ctx context.Context) {
 		}
 	}
 }
+
+// busy tells whether nothing is read before something comes back.
+func (h *hooker) busy() bool { return h.halted || h.calls >= hookWindow }
 
 // settle takes what came back.
 func (h *hooker) settle() {
@@ -206,23 +233,22 @@ func (h *hooker) settle() {
 			h.halted = true // and the number stays open
 		default:
 			h.calls--
-			h.close(r.number)
+			if h.open[r.number]--; h.open[r.number] == 0 {
+				delete(h.open, r.number)
+			}
 		}
 	}
 }
 
 func (h *hooker) retry() { h.retryAt = time.Now().Add(hookRetry) }
 
-func (h *hooker) close(number uint64) {
-	if h.open[number]--; h.open[number] == 0 {
-		delete(h.open, number)
-	}
-}
-
 // confirm proposes to forget what has been dealt with.
 func (h *hooker) confirm(patience time.Duration) {
 	upTo := h.at
 	for number := range h.open {
+		upTo = min(upTo, number-1)
+	}
+	if number := h.waiting.oldest(); number > 0 {
 		upTo = min(upTo, number-1)
 	}
 	if upTo <= h.done || h.proposed {
@@ -240,12 +266,12 @@ func (h *hooker) confirm(patience time.Duration) {
 // tell reads on and tells Hooks of what they need to know. It reports whether
 // there is more to read now.
 func (h *hooker) tell() (more bool) {
-	if h.halted || h.calls >= hookWindow {
+	if h.busy() {
 		return false
 	}
 	lost := uint64(0)
-	h.batch.Reset()
 	h.ready = h.ready[:0]
+	h.budget = hookRead
 	err := h.group.read(func(s *shard.State, now int64) {
 		done, last := s.StoredUpTo()
 		if done > h.at {
@@ -253,9 +279,6 @@ func (h *hooker) tell() (more bool) {
 		}
 		h.group.metrics.hooks.Set(float64(last - done))
 		more = h.read(s, now)
-		if !more {
-			h.at = last
-		}
 	})
 	if err != nil {
 		h.retry()
@@ -264,107 +287,224 @@ func (h *hooker) tell() (more bool) {
 	if lost > 0 {
 		h.hooks.QueuedLost(int(lost))
 	}
-	clear(h.totals)
 	for i := range h.ready {
-		q := h.ready[i]
-		m := QueuedMessage{User: q.user, Message: &h.batch.Messages[q.message], QueuedInfo: q.info}
-		m.UnreadTotal = max(h.total(q.user), q.info.Unread) // what cannot be read counts as none
-		h.open[q.number]++
+		q := &h.ready[i]
+		number := q.number
+		h.open[number]++
 		h.calls++
-		h.hooks.Queued(&m, func(over bool) { h.back(returnedHook{number: q.number, over: over}) })
+		m := &QueuedMessage{
+			User: q.user, Peer: q.peer, Group: q.group, Seq: q.seq, ID: q.mark.ID, Time: q.mark.Time,
+			arrival: q.mark.Arrival, store: h.group.store,
+		}
+		h.hooks.Queued(m, func(over bool) { h.back(returnedHook{number: number, over: over}) })
 	}
 	return more
 }
 
-// read fills ready. It reports whether it stopped before the end.
-func (h *hooker) read(s *shard.State, now int64) (more bool) {
-	n := 0
-	if h.inHand.Number != 0 && !h.readGroup(s, now) {
-		return true
-	}
-	for m := range s.StoredAfter(h.at) {
-		if n++; n > hookRead || h.full() {
-			return true
-		}
-		h.at = m.Number
-		if m.Group == "" {
-			h.readUser(s, &m, now)
-			continue
-		}
-		h.inHand, h.after = m, ""
-		h.open[m.Number]++ // until all its members are told
-		if !h.readGroup(s, now) {
-			return true
-		}
-	}
-	return false
-}
-
 // full tells whether no more is to be read now.
 func (h *hooker) full() bool {
-	return len(h.ready) >= hookMessages || h.calls+len(h.ready) >= hookWindow
+	return h.budget <= 0 || len(h.ready) >= hookMessages || h.calls+len(h.ready) >= hookWindow
 }
 
-func (h *hooker) readUser(s *shard.State, m *shard.Stored, now int64) {
-	if h.group.store.hub.foreground(m.User) {
-		return
+// read fills ready. It reports whether it stopped before the end.
+func (h *hooker) read(s *shard.State, now int64) (more bool) {
+	if h.inHand != nil && !h.readGroup(s, now) || !h.lookAgain(s, now) {
+		return true
 	}
-	if info, ok := s.Queued(m.User, m.Peer, m.Seq, &h.batch, now); ok {
-		h.ready = append(h.ready, queuedHook{number: m.Number, user: m.User, message: len(h.batch.Messages) - 1, info: info})
+	if h.waiting.full() {
+		return false // they are decided in time
 	}
+	end := true
+	for m := range s.StoredAfter(h.at) {
+		if h.full() || h.waiting.full() {
+			end = false
+			break
+		}
+		h.at = m.Number
+		h.budget--
+		w := &waitingHook{Stored: m, since: time.Now()}
+		if m.Group != "" {
+			h.await(w)
+			h.inHand, h.after = w, ""
+			if end = h.readGroup(s, now); !end {
+				break
+			}
+		} else if h.readUser(s, now, w, false) == looking {
+			h.await(w)
+		}
+	}
+	if end {
+		_, h.at = s.StoredUpTo()
+	}
+	return !end && !h.waiting.full()
+}
+
+// readUser decides about a message to a user: looking says that he may still ack it.
+func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) regard {
+	mark, ok := s.Queued(w.User, w.Peer, w.Seq, now)
+	if !ok {
+		return acked // or read, or gone
+	}
+	r := h.group.store.hub.regard(w.User, "", &mark)
+	if r == absent || r == looking && last {
+		h.ready = append(h.ready, queuedHook{number: w.Number, user: w.User, peer: w.Peer, seq: w.Seq, mark: mark})
+		return absent
+	}
+	return r
+}
+
+// readMember does the same for a member of a group.
+func (h *hooker) readMember(w *waitingHook, user shard.UserID, mark *shard.QueuedMark, last bool) regard {
+	r := h.group.store.hub.regard(user, w.Group, mark)
+	if r == absent || r == looking && last {
+		h.ready = append(h.ready, queuedHook{number: w.Number, user: user, group: w.Group, seq: w.Seq, mark: *mark})
+		return absent
+	}
+	return r
 }
 
 // readGroup goes on with the members of the message in hand. It reports whether it
 // came to their end.
 func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
-	m := &h.inHand
+	w := h.inHand
 	if h.full() {
 		return false
 	}
-	message := len(h.batch.Messages)
-	away := func(user shard.UserID) bool { return !h.group.store.hub.foreground(user) }
-	next, more := s.GroupQueued(m.Group, m.Seq, h.after, hookMembers, away, &h.batch, now, func(q shard.QueuedMember) bool {
-		h.ready = append(h.ready, queuedHook{number: m.Number, user: q.User, message: message, info: q.QueuedInfo})
+	next, more := s.GroupQueued(w.Group, w.Seq, h.after, h.budget, now, func(user shard.UserID, mark shard.QueuedMark) bool {
+		h.budget--
+		if h.readMember(w, user, &mark, false) == looking {
+			w.users = append(w.users, user)
+			h.waiting.weight++
+		}
 		return !h.full()
 	})
 	if h.after = next; more {
 		return false
 	}
-	h.close(m.Number)
-	h.inHand = shard.Stored{}
+	h.inHand = nil
+	w.scanned = true
+	if len(w.users) == 0 {
+		h.over(w)
+	}
 	return true
 }
 
-// total is the number of a user's unread messages, in all his conversations and
-// groups as far as their shards serve.
-func (h *hooker) total(user shard.UserID) int {
-	n, known := h.totals[user]
-	if !known {
-		n = h.group.store.unreadTotal(user)
-		h.totals[user] = n
+// await keeps a message that may still be acked.
+func (h *hooker) await(w *waitingHook) {
+	h.waiting.add(w)
+	if w.Group != "" {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.awaited[w.Group]++
 	}
-	return n
 }
 
-// unreadTotal reads the memory of one shard after the other.
-func (s *Store) unreadTotal(user shard.UserID) (n int) {
-	var groups []shard.GroupRef
-	err := s.read(user, func(st *shard.State, now int64) { n, groups = st.UnreadTotal(user, now), st.GroupsOf(user) })
-	if err != nil {
-		return 0
+// over ends the wait for a message.
+func (h *hooker) over(w *waitingHook) {
+	h.waiting.remove(w)
+	if w.Group != "" {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.awaited[w.Group]--; h.awaited[w.Group] == 0 {
+			delete(h.awaited, w.Group)
+		}
 	}
-	byShard := make(map[*group][]shard.GroupID)
-	for _, ref := range groups {
-		g := s.group(ref.Group.Key())
-		byShard[g] = append(byShard[g], ref.Group)
-	}
-	for g, ids := range byShard {
-		// One that does not serve adds nothing.
-		_ = g.read(func(st *shard.State, now int64) {
-			for _, id := range ids {
-				n += st.MemberUnread(id, user, now)
-			}
-		})
-	}
-	return n
 }
+
+// lookAgain looks at messages that wait: those of users who look no more, those
+// that are likely to be acked by now, and those that have waited long enough. It
+// reports whether it came to their end.
+func (h *hooker) lookAgain(s *shard.State, now int64) (end bool) {
+	for w, last := h.waiting.due(time.Now()); w != nil; w, last = h.waiting.due(time.Now()) {
+		if h.full() {
+			return false
+		}
+		if !h.look(s, now, w, last) {
+			return false
+		}
+	}
+	return true
+}
+
+// look looks again at a message. It reports whether it is through with it.
+func (h *hooker) look(s *shard.State, now int64, w *waitingHook, last bool) (through bool) {
+	if w.Group == "" {
+		h.budget--
+		if h.readUser(s, now, w, last) != looking {
+			h.over(w)
+		} else {
+			h.waiting.looked(w)
+		}
+		return true
+	}
+	// Members who stay are moved to the front, by name.
+	for w.at < len(w.users) {
+		if h.full() {
+			return false
+		}
+		h.budget--
+		user := w.users[w.at]
+		w.at++
+		mark, ok := s.MemberQueued(w.Group, user, w.Seq, now)
+		if ok && h.readMember(w, user, &mark, last) == looking {
+			w.users[w.kept] = user
+			w.kept++
+		} else {
+			h.waiting.weight--
+		}
+	}
+	clear(w.users[w.kept:])
+	w.users, w.at, w.kept = w.users[:w.kept], 0, 0
+	if w.again {
+		w.again = false
+		return h.look(s, now, w, last)
+	}
+	switch {
+	case !w.scanned: // the rest of its members is still to come
+	case len(w.users) == 0:
+		h.over(w)
+		return true
+	}
+	h.waiting.looked(w)
+	return true
+}
+
+// userAway notes that a user of this shard looks no more. It does not block.
+func (h *hooker) userAway(user shard.UserID) { h.memberAway("", user) }
+
+func (h *hooker) memberAway(group shard.GroupID, user shard.UserID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if group != "" && h.awaited[group] == 0 {
+		return
+	}
+	h.aways = append(h.aways, shard.MemberRef{Group: group, User: user})
+	h.poke()
+}
+
+// takeAways has the messages looked at of users who look no more, here and in the
+// shards of their groups.
+func (h *hooker) takeAways() {
+	h.mu.Lock()
+	aways := h.aways
+	h.aways = nil
+	h.mu.Unlock()
+	for _, a := range aways {
+		if a.Group != "" {
+			h.waiting.hurryMember(a.Group, a.User)
+			continue
+		}
+		h.waiting.hurryUser(a.User)
+		var groups []shard.GroupRef
+		// A shard that does not serve has its messages told when they are due.
+		_ = h.group.read(func(s *shard.State, _ int64) { groups = s.GroupsOf(a.User) })
+		for _, ref := range groups {
+			if r := h.group.store.group(ref.Group.Key()).reign.Load(); r != nil {
+				r.hooker.memberAway(ref.Group, a.User)
+			}
+		}
+	}
+}
+
+// compareUsers orders users by name.
+func compareUsers(a, b shard.UserID) int { return cmp.Compare(a, b) }

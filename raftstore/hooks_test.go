@@ -2,8 +2,10 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 type hookLog struct {
 	mu      sync.Mutex
 	told    []string // "user cid unread/total", with " muted"
+	users   []string // "user online" or "user offline"
 	events  []shard.GroupEvent
 	lost    int
 	waiting []func(bool) // not answered yet
@@ -22,10 +25,15 @@ type hookLog struct {
 }
 
 func (h *hookLog) Queued(m *QueuedMessage, done func(bool)) {
+	r, err := m.Read(func(now int64) uint64 { return uint64(now) })
+	if err != nil {
+		done(errors.Is(err, ErrNotQueued))
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	text := fmt.Sprintf("%s %s %d/%d", m.User, m.Message.CID, m.Unread, m.UnreadTotal)
-	if m.Muted {
+	text := fmt.Sprintf("%s %s %d/%d", m.User, r.Message.CID, r.Unread, r.Sum.Total)
+	if r.Muted {
 		text += " muted"
 	}
 	h.told = append(h.told, text)
@@ -34,6 +42,16 @@ func (h *hookLog) Queued(m *QueuedMessage, done func(bool)) {
 		return
 	}
 	done(true)
+}
+
+func (h *hookLog) Presence(user shard.UserID, online bool, _ int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	text := string(user) + " offline"
+	if online {
+		text = string(user) + " online"
+	}
+	h.users = append(h.users, text)
 }
 
 func (h *hookLog) WantsQueued() bool { return true }
@@ -83,58 +101,119 @@ func hooksWaiting(t testing.TB, s *Store, user shard.UserID) (n int) {
 	return n
 }
 
-// TestHooksHearOfWhoIsAway has messages for users in all states: only those
-// without a session that is looked at are told of.
+// ackAll has a device ack all that its user has got from a peer.
+func (e *ear) ackAll(t testing.TB, s *Store, user, peer shard.UserID) {
+	t.Helper()
+	var page shard.Page
+	if err := s.History(shard.HistoryQuery{User: user, Peer: peer, Limit: 1, MaxBytes: 1 << 20}, &page); err != nil {
+		t.Fatal(err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, m := range page.Batch.Messages {
+		e.acks.UpTo = max(e.acks.UpTo, m.Arrival)
+	}
+}
+
+// TestHooksHearOfWhoIsAway has messages for users in all states: only those that
+// no session acks which is looked at are told of.
 func TestHooksHearOfWhoIsAway(t *testing.T) {
 	hooks := &hookLog{}
 	cfg := testConfig(t)
-	cfg.Hooks = hooks
+	cfg.Hooks, cfg.QueuedAfter = hooks, time.Hour
 	s := open(t, cfg)
 	alice, bob, carol := userIn(s, 0, 0), userIn(s, 1, 0), userIn(s, 0, 1)
-	phone := login(t, s, bob, "phone", &ear{})
+	var mobile, desk ear
+	phone := login(t, s, bob, "phone", &mobile)
 	login(t, s, carol, "phone", &ear{})
 
-	// looked waits for a message that hooks are not to hear of to pass them by.
-	looked := func(user, peer shard.UserID, cid string) {
+	// looked has a device ack a message that hooks are not to hear of, and waits for
+	// them to pass it by.
+	looked := func(e *ear, peer shard.UserID, cid string) {
 		t.Helper()
-		eventually(t, cid+" delivered", func() bool { return slices.Contains(cids(t, s, user, peer), cid) })
-		eventually(t, cid+" passed", func() bool { return hooksWaiting(t, s, user) == 0 })
+		eventually(t, cid+" delivered", func() bool { return slices.Contains(cids(t, s, bob, peer), cid) })
+		if n := hooksWaiting(t, s, bob); n != 1 {
+			t.Errorf("%d messages wait for an ack of %s, want 1", n, cid)
+		}
+		e.ackAll(t, s, bob, peer)
+		eventually(t, cid+" passed", func() bool { return hooksWaiting(t, s, bob) == 0 })
 	}
 
 	send(t, s, message(alice, bob, 1)) // he looks
-	looked(bob, alice, "c1")
-	s.SetBackground(bob, phone.Session, true)
-	send(t, s, message(alice, carol, 2)) // as does she
+	looked(&mobile, alice, "c1")
+	send(t, s, message(alice, carol, 2)) // she looks, and does not ack
 	send(t, s, message(alice, bob, 3))
+	eventually(t, "c3 waits", func() bool { return hooksWaiting(t, s, bob) == 1 })
+	s.SetBackground(bob, phone.Session, true)
 	hooks.await(t, string(bob)+" c3 2/2")
-	laptop := login(t, s, bob, "laptop", &ear{})
+	laptop := login(t, s, bob, "laptop", &desk)
 	send(t, s, message(alice, bob, 4)) // on another device
-	looked(bob, alice, "c4")
+	looked(&desk, alice, "c4")
+	send(t, s, message(carol, bob, 5))
+	eventually(t, "c5 waits", func() bool { return hooksWaiting(t, s, bob) == 1 })
 	s.Unwatch(bob, laptop.Session)
+	eventually(t, "c5 told", func() bool { return len(hooks.list()) == 2 })
 	if _, err := s.Propose(context.Background(), &shard.SetConversation{User: bob, Peer: alice, Muted: new(true)}); err != nil {
 		t.Fatal(err)
 	}
-	send(t, s, message(carol, bob, 5))
-	eventually(t, "c5 told", func() bool { return len(hooks.list()) == 2 })
 	send(t, s, message(alice, bob, 6))
 	hooks.await(t, string(bob)+" c3 2/2", string(bob)+" c5 1/4", string(bob)+" c6 4/5 muted")
 	s.SetBackground(bob, phone.Session, false)
 	send(t, s, message(alice, bob, 7))
-	looked(bob, alice, "c7")
-	s.SetBackground(bob, phone.Session, true)
-	send(t, s, message(carol, alice, 8)) // never logged in
-	send(t, s, message(alice, alice, 9)) // a note is read at once
-	send(t, s, message(alice, bob, 10))
-	eventually(t, "all told", func() bool { return len(hooks.list()) >= 5 })
+	looked(&mobile, alice, "c7")
+	send(t, s, message(alice, bob, 8))
+	eventually(t, "c8 waits", func() bool { return hooksWaiting(t, s, bob) == 1 })
+	s.SetStalled(bob, phone.Session, true, 0)
+	send(t, s, message(carol, alice, 9))  // never logged in
+	send(t, s, message(alice, alice, 10)) // a note is read at once
+	send(t, s, message(alice, bob, 11))
+	eventually(t, "all told", func() bool { return len(hooks.list()) >= 6 })
 	told := hooks.list()
 	slices.Sort(told[3:])
-	want := []string{string(alice) + " c8 1/1", string(bob) + " c10 6/7 muted"}
+	want := []string{string(alice) + " c9 1/1", string(bob) + " c8 6/7 muted", string(bob) + " c11 7/8 muted"}
 	slices.Sort(want)
 	if !slices.Equal(told[3:], want) {
 		t.Errorf("hooks told of %v, want %v", told[3:], want)
 	}
-	for _, user := range []shard.UserID{alice, bob} {
-		eventually(t, "the queue is empty", func() bool { return hooksWaiting(t, s, user) == 0 })
+	eventually(t, "the queue is empty", func() bool { return hooksWaiting(t, s, bob) == 0 })
+	if n := hooksWaiting(t, s, carol); n == 0 {
+		t.Error("nothing waits for the ack of carol")
+	}
+	users := []string{string(bob) + " online", string(carol) + " online", string(bob) + " offline"}
+	if hooks.mu.Lock(); !slices.Equal(hooks.users, users) {
+		t.Errorf("hooks told of %v, want %v", hooks.users, users)
+	}
+	hooks.mu.Unlock()
+}
+
+// TestHooksHearInTime has messages that nobody acks, to a user and to a group.
+func TestHooksHearInTime(t *testing.T) {
+	hooks := &hookLog{}
+	cfg := testConfig(t)
+	cfg.Hooks, cfg.QueuedAfter = hooks, 300*time.Millisecond
+	s := open(t, cfg)
+	login(t, s, "bob", "phone", &ear{})
+	settings := shard.GroupPrivate.Settings()
+	create := &shard.CreateGroup{Group: "team", By: "alice", Owner: "alice", Kind: shard.GroupPrivate, Settings: settings, Members: []shard.UserID{"bob", "carol"}}
+	if r, err := s.Propose(context.Background(), create); err != nil || r.Code != shard.OK {
+		t.Fatal(r, err)
+	}
+	start := time.Now()
+	send(t, s, message("alice", "bob", 1))
+	text := &shard.SendGroup{Group: "team", User: "alice", ID: msgID(2), CID: "c2", Body: []byte{0xa1, 'x'}}
+	if r, err := s.Propose(context.Background(), text); err != nil || r.Code != shard.OK {
+		t.Fatal(r, err)
+	}
+	eventually(t, "all told", func() bool { return len(hooks.list()) == 3 })
+	if took := time.Since(start); took < cfg.QueuedAfter {
+		t.Errorf("told after %v, want at least %v", took, cfg.QueuedAfter)
+	}
+	told := hooks.list()
+	slices.Sort(told)
+	for i, want := range []string{"bob c1 1/", "bob c2 1/", "carol c2 1/1"} {
+		if !strings.HasPrefix(told[i], want) {
+			t.Errorf("told of %v, want %s… in place %d", told, want, i)
+		}
 	}
 }
 
@@ -264,7 +343,7 @@ func TestHooksSwitchedOff(t *testing.T) {
 func TestHooksHearOfGroups(t *testing.T) {
 	hooks := &hookLog{hold: true}
 	cfg := testConfig(t)
-	cfg.Hooks = hooks
+	cfg.Hooks, cfg.QueuedAfter = hooks, time.Hour
 	s := open(t, cfg)
 	propose := func(cmd shard.Command) {
 		t.Helper()
@@ -286,7 +365,9 @@ func TestHooksHearOfGroups(t *testing.T) {
 			return err == nil && len(refs) == 2
 		})
 	}
-	login(t, s, "m005", "phone", &ear{})
+	var looker ear
+	login(t, s, "m005", "phone", &looker)
+	leaver := login(t, s, "m010", "phone", &ear{})
 	tablet := login(t, s, "m300", "tablet", &ear{})
 	s.SetBackground("m300", tablet.Session, true)
 	muted := true
@@ -297,17 +378,28 @@ func TestHooksHearOfGroups(t *testing.T) {
 	propose(text("room", 1))
 	send(t, s, message("owner", "m002", 2))
 	eventually(t, "m002 told", func() bool { return len(hooks.list()) == 1 })
+	propose(&shard.Block{User: "m020", Target: "m001"}) // who sends it
+	propose(&shard.SetUser{User: "m021", Suspended: new(true)})
 	propose(text("team", 3))
 	// m002's message may be of another shard, which has a window of its own.
 	eventually(t, "the window is full", func() bool { return len(hooks.list()) >= hookWindow })
 	propose(&shard.ReadGroup{Group: "team", User: "m299", Seq: 1})
 	hooks.answer(true)
+	eventually(t, "all told who are away", func() bool { return len(hooks.list()) >= len(members)-5 })
+	if n := hooksWaiting(t, s, shard.GroupID("team").Key()); n != 1 {
+		t.Errorf("%d messages wait for acks, want 1", n)
+	}
+	s.Unwatch("m010", leaver.Session)
+	eventually(t, "m010 told", func() bool { return slices.Contains(hooks.list(), "m010 c3 1/1") })
+	looker.mu.Lock()
+	looker.acks.Groups = map[shard.GroupID]Span{"team": {From: 0, To: 1 << 60}}
+	looker.mu.Unlock()
 	eventually(t, "all told", func() bool { return hooksWaiting(t, s, shard.GroupID("team").Key()) == 0 })
 
 	want := []string{"m002 c2 1/1", "owner c3 1/1"}
 	for _, user := range members {
 		switch user {
-		case "m001", "m005", "m299":
+		case "m001", "m005", "m020", "m021", "m299":
 		case "m002":
 			want = append(want, "m002 c3 1/2")
 		case "m007":

@@ -17,22 +17,31 @@ type hub struct {
 	stripes  [hubStripes]hubStripe
 	presence *presence
 	count    prometheus.Gauge
+	now      func() int64 // ms
+
+	// For hooks; nil without. They are called with a stripe locked.
+	changed func(user shard.UserID, online bool) // online or no more
+	away    func(user shard.UserID)              // looks no more; set if acks matter
 }
 
 type hubStripe struct {
 	mu     sync.Mutex
 	users  map[shard.UserID][]listener
 	groups map[shard.GroupID][]GroupWatcher
+	left   leftAcks
 }
 
+// A listener is a session.
 type listener struct {
 	session    shard.SessionID
 	watcher    Watcher
-	background bool // nobody looks at the device
+	background bool  // nobody looks at the device
+	stalled    bool  // its app does not answer
+	seen       int64 // stalled: ms, when it last did
 }
 
-func newHub(p *presence, count prometheus.Gauge) *hub {
-	h := &hub{presence: p, count: count}
+func newHub(p *presence, count prometheus.Gauge, now func() int64) *hub {
+	h := &hub{presence: p, count: count, now: now}
 	for i := range h.stripes {
 		h.stripes[i].users = make(map[shard.UserID][]listener)
 		h.stripes[i].groups = make(map[shard.GroupID][]GroupWatcher)
@@ -49,18 +58,45 @@ func (h *hub) add(user shard.UserID, session shard.SessionID, w Watcher) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	defer h.follow(st, user)()
 	listeners := st.users[user]
 	for i := range listeners {
 		if listeners[i].session == session {
-			listeners[i].watcher, listeners[i].background = w, false
+			listeners[i] = listener{session: session, watcher: w}
 			return
 		}
 	}
 	st.users[user] = append(listeners, listener{session: session, watcher: w})
 	h.count.Inc()
-	if len(listeners) == 0 {
-		h.presence.changed(user)
+}
+
+// follow tells of what has changed with a user between its call and that of what it
+// returns. The caller holds st.mu.
+func (h *hub) follow(st *hubStripe, user shard.UserID) (end func()) {
+	online, looking := standing(st.users[user])
+	return func() {
+		nowOnline, nowLooking := standing(st.users[user])
+		if nowOnline != online {
+			h.presence.changed(user)
+			if h.changed != nil {
+				h.changed(user, nowOnline)
+			}
+		}
+		if looking && !nowLooking && h.away != nil {
+			h.away(user)
+		}
 	}
+}
+
+// standing tells whether an app of the user answers, and whether somebody looks at
+// one that does.
+func standing(listeners []listener) (online, looking bool) {
+	for i := range listeners {
+		l := &listeners[i]
+		online = online || !l.stalled
+		looking = looking || !l.stalled && !l.background
+	}
+	return online, looking
 }
 
 // remove forgets a session's watcher and returns it, nil if there is none.
@@ -78,44 +114,91 @@ func (h *hub) drop(st *hubStripe, user shard.UserID, session shard.SessionID) Wa
 	if i < 0 {
 		return nil
 	}
+	defer h.follow(st, user)()
 	w := listeners[i].watcher
 	h.count.Dec()
+	if h.away != nil {
+		st.left.add(user, w.Acks(), h.now())
+	}
 	if len(listeners) == 1 {
 		delete(st.users, user)
-		h.presence.changed(user)
 	} else {
 		st.users[user] = slices.Delete(listeners, i, i+1)
 	}
 	return w
 }
 
-// online tells whether a session of the user listens.
+// online tells whether a session of the user listens whose app answers.
 func (h *hub) online(user shard.UserID) bool {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return len(st.users[user]) > 0
+	online, _ := standing(st.users[user])
+	return online
 }
 
-// setBackground notes whether somebody looks at the device of a session.
-func (h *hub) setBackground(user shard.UserID, session shard.SessionID, background bool) {
+// answered is when an app of the user last answered, of those that have stalled, ms;
+// 0 = there is none.
+func (h *hub) answered(user shard.UserID) (at int64) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	for _, l := range st.users[user] {
+		at = max(at, l.seen)
+	}
+	return at
+}
+
+// set changes what is known of a session.
+func (h *hub) set(user shard.UserID, session shard.SessionID, change func(*listener)) {
+	st := h.stripe(user)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	defer h.follow(st, user)()
 	for i := range st.users[user] {
 		if l := &st.users[user][i]; l.session == session {
-			l.background = background
+			change(l)
 		}
 	}
 }
 
-// foreground tells whether a session of the user listens that is not in the
-// background.
-func (h *hub) foreground(user shard.UserID) bool {
+// forget forgets what sessions of a user had acked that ended: his arrivals begin
+// anew.
+func (h *hub) forget(user shard.UserID) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return slices.ContainsFunc(st.users[user], func(l listener) bool { return !l.background })
+	delete(st.left.young, user)
+	delete(st.left.old, user)
+}
+
+// A regard is how a user stands to a message.
+type regard uint8
+
+const (
+	absent  regard = iota // nobody looks, nor has acked it
+	looking               // a session may still ack it
+	acked
+)
+
+// regard tells how a user stands to a message, of a group or his own.
+func (h *hub) regard(user shard.UserID, group shard.GroupID, m *shard.QueuedMark) regard {
+	st := h.stripe(user)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	listeners := st.users[user]
+	for i := range listeners {
+		if listeners[i].watcher.Acked(group, m.Arrival) {
+			return acked
+		}
+	}
+	if st.left.has(user, group, m) {
+		return acked
+	}
+	if _, is := standing(listeners); is {
+		return looking
+	}
+	return absent
 }
 
 // watches tells whether a certain session listens.

@@ -61,7 +61,13 @@ func (s *Store) Unwatch(user shard.UserID, session shard.SessionID) {
 // SetBackground says whether somebody looks at the device of a session. A user
 // whose sessions are all in the background counts as away for hooks.
 func (s *Store) SetBackground(user shard.UserID, session shard.SessionID, background bool) {
-	s.hub.setBackground(user, session, background)
+	s.hub.set(user, session, func(l *listener) { l.background = background })
+}
+
+// SetStalled says whether the app of a session answers what it is pushed; seen is
+// when it last did, ms. A user whose sessions are all stalled is not online.
+func (s *Store) SetStalled(user shard.UserID, session shard.SessionID, stalled bool, seen int64) {
+	s.hub.set(user, session, func(l *listener) { l.stalled, l.seen = stalled, seen })
 }
 
 // Kick ends a session on behalf of an administrator.

@@ -142,12 +142,9 @@ func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.Us
 			answer[user] = Presence{Online: true, LastSeen: s.Now()}
 			continue
 		}
-		var seen int64
+		seen := s.hub.answered(user)
 		// A shard without a leader knows no more than that nobody listens here.
-		// A session that has just left is still in the log: he was seen now.
-		if err := s.read(user, func(st *shard.State, now int64) { seen = st.LastSeen(user, now) }); err != nil {
-			seen = 0
-		}
+		_ = s.read(user, func(st *shard.State, now int64) { seen = max(seen, st.LastSeen(user, now)) })
 		answer[user] = Presence{LastSeen: seen}
 	}
 	return answer, nil

@@ -84,8 +84,12 @@ type Config struct {
 	ExpireEvery time.Duration
 	// ClaimWithin is how long a session may be without watcher, default 30 s.
 	ClaimWithin time.Duration
-	// Hooks are told of messages for users who are away; nil: nobody is.
+	// Hooks are told of messages for users who are away, and of other events; nil:
+	// nobody is.
 	Hooks Hooks
+	// QueuedAfter is how long Hooks are not told of a message that a session may
+	// still ack which somebody looks at, default 10 s.
+	QueuedAfter time.Duration
 	// HookBytes bounds the names of messages of one shard that wait for Hooks,
 	// default 16 MiB, some 400,000 messages. Past that the oldest are dropped.
 	HookBytes int
@@ -165,6 +169,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.ClaimWithin < 10*time.Millisecond {
 		return c, fmt.Errorf("raftstore: ClaimWithin: %v is below 10ms", c.ClaimWithin)
 	}
+	if err := setDefault("QueuedAfter", &c.QueuedAfter, 10*time.Second); err != nil {
+		return c, err
+	}
 	if err := setDefault("HookBytes", &c.HookBytes, 16<<20); err != nil {
 		return c, err
 	}
@@ -242,7 +249,8 @@ func Open(cfg Config) (*Store, error) {
 		outbox: make([]atomic.Int64, cfg.Shards), importing: make(chan struct{}, 1),
 	}
 	presence := newPresence()
-	s.hub = newHub(presence, m.watchers)
+	s.hub = newHub(presence, m.watchers, s.Now)
+	s.hook()
 	s.liveRate = newGroupRate(&cfg.Limits)
 	s.passed = newPassedTable(cfg.Limits.DedupWindow)
 	s.deferred = newDeferred(s.route)

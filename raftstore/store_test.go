@@ -119,6 +119,7 @@ type ear struct {
 	wakes   int
 	kicks   []string
 	signals []Signal
+	acks    Acks
 }
 
 func (e *ear) Wake() { e.mu.Lock(); defer e.mu.Unlock(); e.wakes++ }
@@ -128,6 +129,14 @@ func (e *ear) Kick(reason string) {
 	e.kicks = append(e.kicks, reason)
 }
 func (e *ear) Signal(s Signal) { e.mu.Lock(); defer e.mu.Unlock(); e.signals = append(e.signals, s) }
+
+func (e *ear) Acked(group shard.GroupID, arrival uint64) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.acks.has(group, arrival)
+}
+
+func (e *ear) Acks() Acks { e.mu.Lock(); defer e.mu.Unlock(); return e.acks }
 
 func (e *ear) kicked() []string {
 	e.mu.Lock()

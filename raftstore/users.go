@@ -37,8 +37,12 @@ func (s *Store) EraseUser(ctx context.Context, user shard.UserID) error {
 		if err == nil {
 			err = r.Err()
 		}
-		if err != nil || r.Seq == 0 {
+		if err != nil {
 			return err
+		}
+		if r.Seq == 0 {
+			s.hub.forget(user)
+			return nil
 		}
 		cmd.From = uint32(r.Seq)
 	}

@@ -17,6 +17,42 @@ type Watcher interface {
 	// Kick says that the session is no more; reason as on the wire
 	// ("sameDevice", "policy", "admin"), or "token" when that is refused from now on.
 	Kick(reason string)
+	// Acked tells whether the device has acked, while somebody looked at it, what
+	// has a place in an order: that of a group or, without, of the user's own
+	// arrivals.
+	Acked(group shard.GroupID, arrival uint64) bool
+	// Acks gives all that Acked says yes to.
+	Acks() Acks
+}
+
+// Acks are parts of orders that a device has acked.
+type Acks struct {
+	UpTo   uint64 // of the user's own arrivals
+	Groups map[shard.GroupID]Span
+}
+
+// A Span is the places of an order above From, up to To.
+type Span struct{ From, To uint64 }
+
+// Has tells whether a place is in the span.
+func (s Span) Has(arrival uint64) bool { return s.From < arrival && arrival <= s.To }
+
+// Join is both spans if they touch, else the later one.
+func (s Span) Join(t Span) Span {
+	if s.To < t.To {
+		s, t = t, s
+	}
+	if t.To >= s.From {
+		s.From = min(s.From, t.From)
+	}
+	return s
+}
+
+func (a *Acks) has(group shard.GroupID, arrival uint64) bool {
+	if group == "" {
+		return arrival <= a.UpTo
+	}
+	return a.Groups[group].Has(arrival)
 }
 
 // SignalKind says what a Signal is.

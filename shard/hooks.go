@@ -112,110 +112,165 @@ func (s *State) StoredAfter(number uint64) func(yield func(Stored) bool) {
 	}
 }
 
+// A QueuedMark is what decides, beside being unread, whether hooks are told of a
+// message.
+type QueuedMark struct {
+	ID      MsgID
+	Time    int64
+	Arrival uint64 // its place in the order of the user, or of the group
+}
+
 // A QueuedInfo is what a push service needs beside a message.
 type QueuedInfo struct {
 	Unread int // of the conversation
 	Muted  bool
 }
 
-// Queued appends an incoming message to b, with how its conversation stands for
-// its receiver. False: it is not unread any more.
-func (s *State) Queued(name, peer UserID, seq uint64, b *Batch, now int64) (info QueuedInfo, ok bool) {
-	u := s.lookup(name)
-	if u == nil {
-		return info, false
+// Queued tells of an incoming message that its receiver has not read. False: it is
+// not unread any more.
+func (s *State) Queued(name, peer UserID, seq uint64, now int64) (mark QueuedMark, ok bool) {
+	var e ring.Entry
+	if _, _, ok := s.queuedEntry(name, peer, seq, &e, now); !ok {
+		return mark, false
 	}
-	i := s.find(u, peer)
-	if i < 0 {
+	return QueuedMark{ID: e.ID, Time: e.Time, Arrival: e.Arrival}, true
+}
+
+// ReadQueued appends an incoming message to b, with how its conversation stands for
+// its receiver. False: it is not unread any more.
+func (s *State) ReadQueued(name, peer UserID, seq uint64, b *Batch, now int64) (info QueuedInfo, ok bool) {
+	var e ring.Entry
+	u, i, ok := s.queuedEntry(name, peer, seq, &e, now)
+	if !ok || !s.copyMessage(u, ref{seq: seq, conv: uint32(i)}, b, now) {
 		return info, false
 	}
 	c := &u.convs.items[i]
-	var e ring.Entry
-	if seq < u.queueFrom(c) || !c.log.At(s.arena, seq, &e) || !s.inQueue(u, c, &e, now) ||
-		!s.copyMessage(u, ref{seq: seq, conv: uint32(i)}, b, now) {
-		return info, false
-	}
-	info.Unread, info.Muted = s.unread(u, c, now), c.flags&convMuted != 0
-	return info, true
+	return QueuedInfo{Unread: s.unread(u, c, now), Muted: c.flags&convMuted != 0}, true
 }
 
-// UnreadTotal is the number of unread one-to-one messages.
-func (s *State) UnreadTotal(name UserID, now int64) int {
-	if u := s.lookup(name); u != nil {
-		return s.unreadTotal(u, now)
+func (s *State) queuedEntry(name, peer UserID, seq uint64, e *ring.Entry, now int64) (u *user, i int, ok bool) {
+	if u = s.lookup(name); u == nil {
+		return nil, 0, false
 	}
-	return 0
+	if i = s.find(u, peer); i < 0 {
+		return nil, 0, false
+	}
+	c := &u.convs.items[i]
+	return u, i, seq >= u.queueFrom(c) && c.log.At(s.arena, seq, e) && s.inQueue(u, c, e, now)
 }
 
-// unreadTotal is the size of the whole queue as of now.
-func (s *State) unreadTotal(u *user, now int64) (n int) {
-	if u.due > now && u.oldest > s.cutoff {
-		return u.queued // as counted: nothing has gone since
+// An UnreadSum is the number of unread messages of several conversations.
+type UnreadSum struct {
+	Total   int
+	Unmuted int // of those that are not muted
+}
+
+// Add adds a conversation.
+func (n *UnreadSum) Add(unread int, muted bool) {
+	if n.Total += unread; !muted {
+		n.Unmuted += unread
+	}
+}
+
+// UnreadTotal is the number of unread one-to-one messages: the size of the queue.
+func (s *State) UnreadTotal(name UserID, now int64) (n UnreadSum) {
+	u := s.lookup(name)
+	if u == nil {
+		return n
 	}
 	for i := range u.convs.items {
 		if c := &u.convs.items[i]; c.queued > 0 {
-			n += s.unread(u, c, now)
+			n.Add(s.unread(u, c, now), c.flags&convMuted != 0)
 		}
 	}
 	return n
 }
 
-// A QueuedMember is a member of a group who has a message unread.
-type QueuedMember struct {
-	User UserID
-	QueuedInfo
-}
-
 // GroupQueued visits the members who have a message of a group unread, in order of
-// name from the first one above after, out of those whom away picks, until visit
-// says no. It looks at most members, and says from whom to go on. The message is
-// appended to b when there is such a member.
-func (s *State) GroupQueued(id GroupID, seq uint64, after UserID, most int, away func(UserID) bool, b *Batch, now int64, visit func(QueuedMember) (goOn bool)) (next UserID, more bool) {
-	u := s.group(id)
-	if u == nil || !u.team.counts() {
-		return "", false
-	}
-	t, c := u.team, &u.convs.items[0]
+// name from the first one above after, until visit says no. It looks at most
+// members, and says from whom to go on.
+func (s *State) GroupQueued(id GroupID, seq uint64, after UserID, most int, now int64, visit func(UserID, QueuedMark) (goOn bool)) (next UserID, more bool) {
 	var e ring.Entry
-	if !c.log.At(s.arena, seq, &e) || s.hiddenBy(u, c, &e, now) != gapNone {
+	u := s.unreadInGroup(id, seq, &e, now)
+	if u == nil {
 		return "", false
 	}
+	t := u.team
 	i, found := s.memberIndex(t, after)
 	if found {
 		i++
 	}
 	rest := t.members.items[i:]
-	copied := false
 	for j := range rest {
 		m := &rest[j]
 		if j == most {
 			return UserID(s.memberName(&rest[j-1])), true
 		}
-		name := s.memberName(m)
-		if string(name) == string(e.From) || seq < s.unreadFrom(u, m, now) {
+		if !s.unreadOf(u, m, &e, now) {
 			continue
 		}
-		v := s.memberView(u, m)
-		if user := UserID(name); v.hiddenBy(s, &e, now) == gapNone && away(user) {
-			if !copied {
-				copied = true
-				s.copyEntry(u, c, &e, b)
-			}
-			info := QueuedInfo{Unread: s.groupUnread(u, m, now), Muted: m.flags&memberMuted != 0}
-			if !visit(QueuedMember{user, info}) {
-				return user, j+1 < len(rest)
-			}
+		user := UserID(s.memberName(m))
+		if !visit(user, QueuedMark{ID: e.ID, Time: e.Time, Arrival: e.Arrival}) {
+			return user, j+1 < len(rest)
 		}
 	}
 	return "", false
 }
 
+// MemberQueued tells of a message of a group that a member has not read. False: it
+// is not unread for him any more, or he is no member.
+func (s *State) MemberQueued(id GroupID, user UserID, seq uint64, now int64) (mark QueuedMark, ok bool) {
+	var e ring.Entry
+	if u := s.unreadInGroup(id, seq, &e, now); u == nil || !s.unreadOf(u, s.member(u.team, user), &e, now) {
+		return mark, false
+	}
+	return QueuedMark{ID: e.ID, Time: e.Time, Arrival: e.Arrival}, true
+}
+
+// ReadMemberQueued appends a message of a group to b, with how the group stands for
+// a member. False: it is not unread for him any more, or he is no member.
+func (s *State) ReadMemberQueued(id GroupID, user UserID, seq uint64, b *Batch, now int64) (info QueuedInfo, ok bool) {
+	var e ring.Entry
+	u := s.unreadInGroup(id, seq, &e, now)
+	if u == nil {
+		return info, false
+	}
+	m := s.member(u.team, user)
+	if !s.unreadOf(u, m, &e, now) {
+		return info, false
+	}
+	s.copyEntry(u, &u.convs.items[0], &e, b)
+	return QueuedInfo{Unread: s.groupUnread(u, m, now), Muted: m.flags&memberMuted != 0}, true
+}
+
+// unreadInGroup reads a message that members of a group may have unread. It gives
+// the group, nil if there is no such message any more.
+func (s *State) unreadInGroup(id GroupID, seq uint64, e *ring.Entry, now int64) *user {
+	u := s.group(id)
+	if u == nil || !u.team.counts() {
+		return nil
+	}
+	if c := &u.convs.items[0]; !c.log.At(s.arena, seq, e) || s.hiddenBy(u, c, e, now) != gapNone {
+		return nil
+	}
+	return u
+}
+
+// unreadOf tells whether a member, nil for none, has a message of his group unread.
+func (s *State) unreadOf(u *user, m *member, e *ring.Entry, now int64) bool {
+	if m == nil || string(s.memberName(m)) == string(e.From) || e.Seq < s.unreadFrom(u, m, now) {
+		return false
+	}
+	v := s.memberView(u, m)
+	return v.hiddenBy(s, e, now) == gapNone
+}
+
 // MemberUnread is the number of a member's unread messages in a group.
-func (s *State) MemberUnread(id GroupID, user UserID, now int64) int {
+func (s *State) MemberUnread(id GroupID, user UserID, now int64) (n int, muted bool) {
 	if u := s.group(id); u != nil {
 		if m := s.member(u.team, user); m != nil {
-			return s.groupUnread(u, m, now)
+			return s.groupUnread(u, m, now), m.flags&memberMuted != 0
 		}
 	}
-	return 0
+	return 0, false
 }

@@ -254,6 +254,12 @@ func (s *State) Blocked(name UserID) []UserID {
 	return names
 }
 
+// Suspended tells whether an administrator has suspended the user.
+func (s *State) Suspended(name UserID) bool {
+	u := s.lookup(name)
+	return u != nil && u.settings().suspended
+}
+
 // Known tells whether anything is kept of a user.
 func (s *State) Known(name UserID) bool { return s.lookup(name) != nil }
 

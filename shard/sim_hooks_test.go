@@ -131,10 +131,11 @@ func (w *world) checkHooks(sh *simShard) {
 func (w *world) checkQueued(sh *simShard, m shard.Stored) {
 	now := sh.leader.Now() + int64(w.hookRng.IntN(readAhead))
 	var b shard.Batch
-	info, ok := sh.leader.Queued(m.User, m.Peer, m.Seq, &b, now)
+	info, ok := sh.leader.ReadQueued(m.User, m.Peer, m.Seq, &b, now)
+	mark, marked := sh.leader.Queued(m.User, m.Peer, m.Seq, now)
 	sync := sh.leader.StartSync(m.User, &shard.Result{}, shard.RecentsOn, now)
-	if total := sh.leader.UnreadTotal(m.User, now); total != sync.UnreadTotal {
-		w.failf("UnreadTotal(%s) = %d, want %d", m.User, total, sync.UnreadTotal)
+	if sum := sh.leader.UnreadTotal(m.User, now); sum.Total != sync.UnreadTotal || sum.Unmuted != sync.UnreadUnmuted {
+		w.failf("UnreadTotal(%s) = %v, want %d, %d", m.User, sum, sync.UnreadTotal, sync.UnreadUnmuted)
 	}
 	var pushed shard.Batch
 	queued := false
@@ -144,18 +145,20 @@ func (w *world) checkQueued(sh *simShard, m shard.Stored) {
 			queued = queued || p.Peer == m.Peer && p.Seq == m.Seq
 		}
 	}
-	if ok != queued {
-		w.failf("Queued(%v) = %v, in the offline queue: %v", m, ok, queued)
+	if ok != queued || marked != queued {
+		w.failf("Queued(%v) = %v, ReadQueued %v, in the offline queue: %v", m, marked, ok, queued)
 	}
 	if !ok {
 		return
 	}
 	if got := b.Messages[0]; got.Peer != m.Peer || got.Seq != m.Seq {
-		w.failf("Queued(%v) gave message %d of %s", m, got.Seq, got.Peer)
+		w.failf("ReadQueued(%v) gave message %d of %s", m, got.Seq, got.Peer)
+	} else if want := (shard.QueuedMark{ID: got.ID, Time: got.Time, Arrival: got.Arrival}); mark != want {
+		w.failf("Queued(%v) = %v, want %v", m, mark, want)
 	}
 	for _, c := range sync.Conversations {
 		if c.Peer == m.Peer && (c.Unread != info.Unread || c.Muted != info.Muted) {
-			w.failf("Queued(%v): unread %d, muted %v, want %d, %v", m, info.Unread, info.Muted, c.Unread, c.Muted)
+			w.failf("ReadQueued(%v): unread %d, muted %v, want %d, %v", m, info.Unread, info.Muted, c.Unread, c.Muted)
 		}
 	}
 }
@@ -164,38 +167,51 @@ func (w *world) checkQueued(sh *simShard, m shard.Stored) {
 // time, and compares with what makes up the unread of each.
 func (w *world) checkGroupQueued(sh *simShard, m shard.Stored) {
 	now := sh.leader.Now() + int64(w.hookRng.IntN(readAhead))
-	away := func(user shard.UserID) bool { return len(user)%3 > 0 }
-	var got []shard.QueuedMember
-	var b shard.Batch
+	var got []shard.UserID
+	var mark shard.QueuedMark
 	after := shard.UserID("")
 	for more := true; more; {
 		room := 1 + w.hookRng.IntN(3)
-		after, more = sh.leader.GroupQueued(m.Group, m.Seq, after, 1+w.hookRng.IntN(4), away, &b, now, func(q shard.QueuedMember) bool {
-			got = append(got, q)
+		after, more = sh.leader.GroupQueued(m.Group, m.Seq, after, 1+w.hookRng.IntN(4), now, func(user shard.UserID, q shard.QueuedMark) bool {
+			got, mark = append(got, user), q
 			room--
 			return room > 0
 		})
 	}
-	var want []shard.QueuedMember
+	var want []shard.UserID
 	members, _ := sh.leader.Members(m.Group, "", 1000)
 	for _, member := range members {
 		unread := sh.leader.GroupUnread(m.Group, member.User, now)
-		if away(member.User) && slices.Contains(unread, m.Seq) {
-			want = append(want, shard.QueuedMember{User: member.User, QueuedInfo: shard.QueuedInfo{Unread: len(unread)}})
+		queued := slices.Contains(unread, m.Seq)
+		if queued {
+			want = append(want, member.User)
 		}
-		if n := sh.leader.MemberUnread(m.Group, member.User, now); n != len(unread) {
+		if n, _ := sh.leader.MemberUnread(m.Group, member.User, now); n != len(unread) {
 			w.failf("MemberUnread(%s, %s) = %d, want %d", m.Group, member.User, n, len(unread))
 		}
+		w.checkMemberQueued(sh, m, member.User, queued, mark, len(unread), now)
 	}
-	for i := range got {
-		got[i].Muted = false // a wish of the member that no unread depends on
-	}
+	w.checkMemberQueued(sh, m, "nobody", false, mark, 0, now)
 	if !slices.Equal(got, want) {
 		w.failf("GroupQueued(%v) = %v, want %v", m, got, want)
 	}
-	for _, copied := range b.Messages {
-		if copied.Group != m.Group || copied.Seq != m.Seq {
-			w.failf("GroupQueued(%v) gave message %d of %s", m, copied.Seq, copied.Group)
-		}
+}
+
+func (w *world) checkMemberQueued(sh *simShard, m shard.Stored, user shard.UserID, queued bool, mark shard.QueuedMark, unread int, now int64) {
+	var b shard.Batch
+	info, ok := sh.leader.ReadMemberQueued(m.Group, user, m.Seq, &b, now)
+	marked, has := sh.leader.MemberQueued(m.Group, user, m.Seq, now)
+	if ok != queued || has != queued {
+		w.failf("MemberQueued(%v, %s) = %v, ReadMemberQueued %v, want %v", m, user, has, ok, queued)
+	}
+	if !queued {
+		return
+	}
+	if info.Unread != unread || marked != mark {
+		w.failf("MemberQueued(%v, %s) = %v with %d unread, want %v with %d", m, user, marked, info.Unread, mark, unread)
+	}
+	got := b.Messages[0]
+	if got.Group != m.Group || got.Seq != m.Seq || mark != (shard.QueuedMark{ID: got.ID, Time: got.Time, Arrival: got.Arrival}) {
+		w.failf("ReadMemberQueued(%v) gave message %d of %s with %v", m, got.Seq, got.Group, mark)
 	}
 }

@@ -139,7 +139,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	}
 	defer closeHooks()
 	if hooks != nil {
-		config.Hooks, config.HookBytes = hooks, o.webhooks.storedBytes
+		config.Hooks, config.HookBytes, config.QueuedAfter = hooks, o.webhooks.storedBytes, o.webhooks.queuedAfter
 	}
 	faults.configure(&config)
 	store, err := raftstore.Open(config)

@@ -84,6 +84,7 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, memory int64, hooks
 		LoginTimeout:     o.loginTimeout,
 		IdleTimeout:      o.idleTimeout,
 		AckTimeout:       o.ackTimeout,
+		StallTimeout:     o.stallTimeout,
 		WriteTimeout:     o.writeTimeout,
 		FrameTimeout:     o.frameTimeout,
 		MaxGroups:        orOff(o.maxGroups),

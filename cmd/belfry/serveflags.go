@@ -72,7 +72,7 @@ type serveOptions struct {
 	trustedProxies                    []netip.Prefix
 	proxyProtocol                     bool
 
-	loginTimeout, idleTimeout, ackTimeout, writeTimeout, frameTimeout time.Duration
+	loginTimeout, idleTimeout, ackTimeout, stallTimeout, writeTimeout, frameTimeout time.Duration
 
 	webhooks webhookOptions
 
@@ -184,6 +184,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(duration{&o.idleTimeout, time.Millisecond}, "idle-timeout", "after which a connection that answers no ping is closed")
 	o.ackTimeout = 30 * time.Second
 	fs.Var(duration{&o.ackTimeout, time.Millisecond}, "ack-timeout", "after which a session with a full window and no ack is closed")
+	o.stallTimeout = 10 * time.Second
+	fs.Var(duration{&o.stallTimeout, time.Millisecond}, "stall-timeout", "after which a session that acks nothing of what it was pushed counts as away")
 	o.writeTimeout = 10 * time.Second
 	fs.Var(duration{&o.writeTimeout, time.Millisecond}, "write-timeout", "within which a connection has to take what waits for it")
 	o.frameTimeout = 30 * time.Second

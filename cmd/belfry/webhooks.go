@@ -26,8 +26,8 @@ type webhookOptions struct {
 	failOpen   bool
 	allowHTTP  bool
 
-	timeout, askTimeout, maxAge          time.Duration
-	queueEvents, queueBytes, storedBytes int
+	timeout, askTimeout, maxAge, queuedAfter time.Duration
+	queueEvents, queueBytes, storedBytes     int
 }
 
 func (w *webhookOptions) bind(fs *pflag.FlagSet) {
@@ -42,6 +42,8 @@ func (w *webhookOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(duration{&w.askTimeout, time.Millisecond}, "webhook-before-send-timeout", "within which message.beforeSend has to be answered")
 	w.maxAge = time.Hour
 	fs.Var(duration{&w.maxAge, time.Second}, "webhook-max-age", "how long after it happened an event is still tried again")
+	w.queuedAfter = 10 * time.Second
+	fs.Var(duration{&w.queuedAfter, time.Millisecond}, "webhook-queued-after", "how long message.queued waits for a session in the foreground to ack the message")
 	w.queueEvents = 10_000
 	fs.Var(count{&w.queueEvents, 1, 1e7}, "webhook-queue", "events that wait to be delivered; further ones are dropped")
 	w.queueBytes = 16 << 20

@@ -169,9 +169,11 @@ type ear struct {
 	signals sync.Map
 }
 
-func (e *ear) Wake()                     {}
-func (e *ear) Signal(s raftstore.Signal) { e.signals.Store(s.Kind, s) }
-func (e *ear) Kick(reason string)        { e.kicked <- reason }
+func (e *ear) Wake()                            {}
+func (e *ear) Signal(s raftstore.Signal)        { e.signals.Store(s.Kind, s) }
+func (e *ear) Kick(reason string)               { e.kicked <- reason }
+func (e *ear) Acked(shard.GroupID, uint64) bool { return false }
+func (e *ear) Acks() raftstore.Acks             { return raftstore.Acks{} }
 
 // A lockedBuffer is a log that is read while it is written.
 type lockedBuffer struct {

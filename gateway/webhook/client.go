@@ -43,8 +43,16 @@ type Event struct {
 	// ID names the event, whatever attempt it is. It has no '.'.
 	ID   string
 	Time time.Time
-	Data []byte // JSON; the client's from then on
+	// Order rises from event to event of what the event is about.
+	Order uint64
+	Data  []byte // JSON; the client's from then on
 }
+
+// ErrVoid means that there is nothing to tell any more.
+var ErrVoid = errors.New("webhook: there is nothing to tell any more")
+
+// outcomeVoid is that of an attempt that was not made: there was nothing to tell.
+const outcomeVoid = "void"
 
 // Reasons for which events are given up.
 const (
@@ -84,8 +92,9 @@ type delivery struct {
 	body     []byte
 	due      time.Time
 	attempts int
-	queued   bool            // by Emit: counts in the queue
-	done     func(over bool) // of Deliver
+	queued   bool                 // by Emit: counts in the queue
+	read     func(e *Event) error // of Deliver
+	done     func(over bool)      // of Deliver
 }
 
 // waiting is a heap of deliveries by the time of their next attempt.
@@ -146,8 +155,7 @@ func (c *Client) Emit(e Event) {
 	if !c.Wants(e.Type) {
 		return
 	}
-	d := newDelivery(e)
-	d.queued = true
+	d := &delivery{event: e, body: e.body(), due: time.Now(), queued: true}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -163,11 +171,12 @@ func (c *Client) Emit(e Event) {
 }
 
 // Deliver sends an event and calls done when it was delivered or given up; over
-// is false if the client was closed before. The caller bounds how many he has
-// handed over. done must not block, and may run during the call.
-func (c *Client) Deliver(e Event, done func(over bool)) {
-	d := newDelivery(e)
-	d.done = done
+// is false if the client was closed before. read sets Order and Data before each
+// attempt; with ErrVoid the event is void, any other error counts as a failed
+// attempt. The caller bounds how many he has handed over. done must not block, and
+// may run during the call.
+func (c *Client) Deliver(e Event, read func(e *Event) error, done func(over bool)) {
+	d := &delivery{event: e, due: time.Now(), read: read, done: done}
 	c.mu.Lock()
 	closed := c.closed
 	if !closed {
@@ -184,14 +193,13 @@ func (c *Client) Dropped(event, reason string, n int) {
 	c.metrics.drops.WithLabelValues(event, reason).Add(float64(n))
 }
 
-func newDelivery(e Event) *delivery { return &delivery{event: e, body: e.body(), due: time.Now()} }
-
 // body is what is sent of an event.
 func (e *Event) body() []byte {
-	b := make([]byte, 0, len(e.Data)+len(e.Type)+80)
+	b := make([]byte, 0, len(e.Data)+len(e.Type)+110)
 	b = append(append(append(b, `{"type":"`...), e.Type...), `","timestamp":"`...)
 	b = e.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z07:00")
-	b = append(append(b, `","data":`...), e.Data...)
+	b = strconv.AppendUint(append(b, `","order":`...), e.Order, 10)
+	b = append(append(b, `,"data":`...), e.Data...)
 	return append(b, '}')
 }
 
@@ -263,6 +271,8 @@ func (c *Client) attempt(d *delivery) {
 	pause := c.pause(attempts, after)
 	switch {
 	case err == nil:
+	case errors.Is(err, ErrVoid):
+		outcome, err = outcomeVoid, nil
 	case errors.Is(err, errGone):
 		outcome = dropGone
 	case now.Add(pause).Sub(d.event.Time) > c.config.MaxAge:
@@ -322,6 +332,12 @@ var errGone = errors.New("the receiver wants no more of these (410)")
 
 // post makes one attempt. after is how long the receiver asks to wait.
 func (c *Client) post(d *delivery) (after time.Duration, err error) {
+	if d.read != nil {
+		if err := d.read(&d.event); err != nil {
+			return 0, err
+		}
+		d.body = d.event.body()
+	}
 	ctx, cancel := context.WithTimeout(c.ctx, c.config.Timeout)
 	defer cancel()
 	start := time.Now()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
+
+// same reads nothing anew.
+func same(*Event) error { return nil }
 
 // A receiver keeps what came, and answers as the test says.
 type receiver struct {
@@ -129,9 +133,9 @@ func TestEmit(t *testing.T) {
 	r := newReceiver(t, nil)
 	c := newClient(t, r.URL, nil)
 	at := time.Date(2026, 11, 23, 8, 30, 0, 120e6, time.FixedZone("", 3600))
-	c.Emit(Event{Type: UserOnline, ID: "a", Time: at, Data: []byte(`{"user":"alice"}`)})
+	c.Emit(Event{Type: UserOnline, ID: "a", Time: at, Order: 7, Data: []byte(`{"user":"alice"}`)})
 	eventually(t, "delivered", func() bool { return len(r.got()) == 1 })
-	want := `{"type":"user.online","timestamp":"2026-11-23T07:30:00.120Z","data":{"user":"alice"}}`
+	want := `{"type":"user.online","timestamp":"2026-11-23T07:30:00.120Z","order":7,"data":{"user":"alice"}}`
 	if got := r.bodies[0]; got != want || !json.Valid([]byte(got)) {
 		t.Errorf("body = %s, want %s", got, want)
 	}
@@ -143,7 +147,7 @@ func TestRetriesUntilDelivered(t *testing.T) {
 	})
 	c := newClient(t, r.URL, nil)
 	over := make(chan bool, 1)
-	c.Deliver(event(1), func(ok bool) { over <- ok })
+	c.Deliver(event(1), same, func(ok bool) { over <- ok })
 	if !<-over {
 		t.Error("done(false), want true")
 	}
@@ -239,7 +243,7 @@ func TestGivenUp(t *testing.T) {
 	over := make(chan bool, 1)
 	old := event(1)
 	old.Time = old.Time.Add(-2 * time.Hour)
-	c.Deliver(old, func(ok bool) { over <- ok })
+	c.Deliver(old, same, func(ok bool) { over <- ok })
 	if !<-over || len(r.got()) != 1 || drops(c, MessageSent, dropOld) != 1 {
 		t.Errorf("an old event had %d attempts, %d dropped, want 1, 1", len(r.got()), drops(c, MessageSent, dropOld))
 	}
@@ -258,7 +262,7 @@ func TestRetryAfter(t *testing.T) {
 	c := newClient(t, r.URL, nil)
 	start := time.Now()
 	over := make(chan bool, 1)
-	c.Deliver(event(1), func(ok bool) { over <- ok })
+	c.Deliver(event(1), same, func(ok bool) { over <- ok })
 	<-over
 	if took := time.Since(start); took < time.Second {
 		t.Errorf("tried again after %v, want 1s", took)
@@ -303,14 +307,14 @@ func TestClose(t *testing.T) {
 		t.Errorf("%d attempts, want 2, the last one good", n)
 	}
 	over := make(chan bool, 1)
-	c.Deliver(event(2), func(ok bool) { over <- ok })
+	c.Deliver(event(2), same, func(ok bool) { over <- ok })
 	if <-over {
 		t.Error("a closed client delivered")
 	}
 
 	r.become(hang)
 	c = newClient(t, r.URL, func(c *Config) { c.Timeout = time.Hour })
-	c.Deliver(event(3), func(ok bool) { over <- ok })
+	c.Deliver(event(3), same, func(ok bool) { over <- ok })
 	eventually(t, "attempted", func() bool { return len(r.got()) == 3 })
 	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -351,5 +355,38 @@ func TestAsk(t *testing.T) {
 	r.Close()
 	if _, err := ask(); err == nil {
 		t.Error("Ask of nobody succeeded")
+	}
+}
+
+// TestDeliverReadsAnew has each attempt read what it tells, until there is nothing to
+// tell any more.
+func TestDeliverReadsAnew(t *testing.T) {
+	r := newReceiver(t, status(http.StatusInternalServerError))
+	c := newClient(t, r.URL, nil)
+	over := make(chan bool, 1)
+	reads := 0
+	c.Deliver(Event{Type: MessageQueued, ID: "a", Time: time.Now()}, func(e *Event) error {
+		switch reads++; reads {
+		case 3:
+			return errors.New("not now")
+		case 4:
+			return ErrVoid
+		}
+		e.Order, e.Data = uint64(reads), fmt.Appendf(nil, `{"n":%d}`, reads)
+		return nil
+	}, func(ok bool) { over <- ok })
+	if !<-over {
+		t.Error("a void event is to be told again")
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.bodies) != 2 || !strings.HasSuffix(r.bodies[0], `"order":1,"data":{"n":1}}`) || !strings.HasSuffix(r.bodies[1], `"order":2,"data":{"n":2}}`) {
+		t.Errorf("told %v, want two attempts with what was read for each", r.bodies)
+	}
+	if n := value(c.metrics.attempts.WithLabelValues(MessageQueued, "void")); n != 1 {
+		t.Errorf("%v void attempts counted, want 1", n)
+	}
+	if n := value(c.metrics.drops.WithLabelValues(MessageQueued, "old")); n != 0 {
+		t.Errorf("%v dropped, want 0", n)
 	}
 }

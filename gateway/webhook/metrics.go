@@ -21,7 +21,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	m := &metrics{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts(name("attempts_total",
-			"Attempts to deliver an event, by outcome: delivered, retry, or why it was given up.")), []string{"event", "outcome"}),
+			"Attempts to deliver an event, by outcome: delivered, retry, void (there was nothing to tell any more), or why it was given up.")), []string{"event", "outcome"}),
 		drops: prometheus.NewCounterVec(prometheus.CounterOpts(name("dropped_total",
 			"Events given up, by reason.")), []string{"event", "reason"}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts(name("waiting",

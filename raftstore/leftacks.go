@@ -1,0 +1,58 @@
+package raftstore
+
+import "github.com/belfry-im/belfry/shard"
+
+// maxLeft bounds what one leftAcks keeps twice over. All together know of the last
+// 65,000 users at least who left, fewer if they were in many groups.
+const maxLeft = 1024
+
+// leftAcks are what sessions had acked that ended, of the users who left last. What
+// it has forgotten counts as not acked.
+type leftAcks struct {
+	young, old map[shard.UserID]*leftAck
+	weight     int // of young: users, and groups of them
+}
+
+type leftAck struct {
+	at int64 // ms, when the last session ended: what came later it has not acked
+	Acks
+}
+
+// add adds what a session had acked that ended.
+func (l *leftAcks) add(user shard.UserID, a Acks, now int64) {
+	if a.UpTo == 0 && len(a.Groups) == 0 {
+		return
+	}
+	if l.weight >= maxLeft {
+		l.old, l.young, l.weight = l.young, nil, 0
+	}
+	if l.young == nil {
+		l.young = make(map[shard.UserID]*leftAck)
+	}
+	one := &leftAck{at: now, Acks: a}
+	for _, earlier := range [...]*leftAck{l.young[user], l.old[user]} {
+		if earlier == nil {
+			continue
+		}
+		one.UpTo = max(one.UpTo, earlier.UpTo)
+		for group, span := range earlier.Groups {
+			if one.Groups == nil {
+				one.Groups = make(map[shard.GroupID]Span)
+			}
+			one.Groups[group] = span.Join(one.Groups[group])
+		}
+	}
+	delete(l.old, user)
+	l.young[user] = one
+	l.weight += 1 + len(a.Groups)
+}
+
+// has tells whether a session that ended had acked a message.
+func (l *leftAcks) has(user shard.UserID, group shard.GroupID, m *shard.QueuedMark) bool {
+	for _, one := range [...]*leftAck{l.young[user], l.old[user]} {
+		if one != nil && m.Time <= one.at && one.has(group, m.Arrival) {
+			return true
+		}
+	}
+	return false
+}

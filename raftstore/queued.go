@@ -1,0 +1,103 @@
+package raftstore
+
+import (
+	"errors"
+
+	"github.com/belfry-im/belfry/shard"
+)
+
+// ErrNotQueued means that nobody needs to be told of a message any more.
+var ErrNotQueued = errors.New("raftstore: the message is read, acked or gone")
+
+// A QueuedMessage names a message that was stored for a user who is away.
+type QueuedMessage struct {
+	User  shard.UserID
+	Peer  shard.UserID
+	Group shard.GroupID // instead of Peer
+	Seq   uint64
+	ID    shard.MsgID
+	Time  int64 // ms, of the message
+
+	arrival uint64
+	store   *Store
+}
+
+// A QueuedReading is a message that is still to be told of, as of one moment.
+type QueuedReading struct {
+	Message *shard.Message // as the user sees it; the caller's
+	Sum     shard.UnreadSum
+	shard.QueuedInfo
+	Order uint64 // as of Config.Order, taken in the moment of the reading
+}
+
+// Read reads the message anew. ErrNotQueued: it has been read, acked by a session
+// that somebody looked at, recalled, deleted, or has expired; or the user is
+// suspended, is no member any more, or has blocked the sender. Other errors: its
+// shard does not serve now.
+func (m *QueuedMessage) Read(order func(now int64) uint64) (*QueuedReading, error) {
+	s := m.store
+	mark := shard.QueuedMark{ID: m.ID, Time: m.Time, Arrival: m.arrival}
+	if s.hub.regard(m.User, m.Group, &mark) == acked {
+		return nil, ErrNotQueued
+	}
+	var r QueuedReading
+	var b shard.Batch
+	queued := false
+	key := m.User
+	if m.Group != "" {
+		key = m.Group.Key()
+	}
+	err := s.read(key, func(st *shard.State, now int64) {
+		if m.Group != "" {
+			r.QueuedInfo, queued = st.ReadMemberQueued(m.Group, m.User, m.Seq, &b, now)
+		} else {
+			r.QueuedInfo, queued = st.ReadQueued(m.User, m.Peer, m.Seq, &b, now)
+		}
+		r.Order = order(now)
+	})
+	// A group may have been made again: then another message has this seq.
+	if err == nil && (!queued || b.Messages[0].ID != m.ID) {
+		err = ErrNotQueued
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Message = &b.Messages[0]
+	wanted := false
+	err = s.read(m.User, func(st *shard.State, _ int64) {
+		wanted = !st.Suspended(m.User) && (m.Group == "" || !st.Blocks(m.User, r.Message.From))
+	})
+	if err == nil && !wanted {
+		err = ErrNotQueued
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Sum = s.unreadSum(m.User)
+	r.Sum.Total = max(r.Sum.Total, r.Unread) // what cannot be read counts as none
+	return &r, nil
+}
+
+// unreadSum adds up all conversations and groups of a user, as far as their shards
+// serve. It reads the memory of one shard after the other.
+func (s *Store) unreadSum(user shard.UserID) (n shard.UnreadSum) {
+	var groups []shard.GroupRef
+	err := s.read(user, func(st *shard.State, now int64) { n, groups = st.UnreadTotal(user, now), st.GroupsOf(user) })
+	if err != nil {
+		return shard.UnreadSum{}
+	}
+	byShard := make(map[*group][]shard.GroupID)
+	for _, ref := range groups {
+		g := s.group(ref.Group.Key())
+		byShard[g] = append(byShard[g], ref.Group)
+	}
+	for g, ids := range byShard {
+		// One that does not serve adds nothing.
+		_ = g.read(func(st *shard.State, now int64) {
+			for _, id := range ids {
+				n.Add(st.MemberUnread(id, user, now))
+			}
+		})
+	}
+	return n
+}
