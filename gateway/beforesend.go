@@ -30,7 +30,7 @@ const (
 type heldSend struct {
 	r       request
 	args    protocol.SendArgs
-	due     time.Time // by which there has to be a decision
+	due     time.Time // by which it has to be asked about
 	decided bool
 	ruling
 	decision *decision // by which it is accepted, nil for none
@@ -165,14 +165,15 @@ func (h *Hooks) decide(s *session, send *heldSend) (v ruling, by *decision) {
 }
 
 func (h *Hooks) rule(s *session, send *heldSend) (ruling, *decision) {
-	ctx, cancel := context.WithDeadline(context.Background(), send.due)
+	// Another send of this message may be asked about as late as this one.
+	ctx, cancel := context.WithDeadline(context.Background(), send.due.Add(h.receiver.AskTimeout()))
 	defer cancel()
 	key := decisionKey{string(s.user), send.args.Conv.String(), send.args.CID}
 	body := xxhash.Sum64(send.args.Body)
 	for {
 		d, mine := h.decisions.claim(key, body, time.Now())
 		if mine {
-			v, outcome := h.ask(ctx, s, send)
+			v, outcome := h.ask(s, send)
 			h.decisions.settle(d, v)
 			h.outcomes.WithLabelValues(outcome).Inc()
 			return v, d
@@ -199,8 +200,11 @@ func (h *Hooks) rule(s *session, send *heldSend) (ruling, *decision) {
 	}
 }
 
-// ask asks the receiver. What fails is as the policy says.
-func (h *Hooks) ask(ctx context.Context, s *session, send *heldSend) (v ruling, outcome string) {
+// ask asks the receiver. A question that fails is as the policy says; a message that
+// nobody could be asked about is undecided.
+func (h *Hooks) ask(s *session, send *heldSend) (v ruling, outcome string) {
+	ctx, cancel := context.WithDeadline(context.Background(), send.due)
+	defer cancel()
 	a := &send.args
 	var data dataObject
 	data.text("from", string(s.user))
@@ -216,7 +220,7 @@ func (h *Hooks) ask(ctx context.Context, s *session, send *heldSend) (v ruling, 
 	if len(a.Mentions) > 0 {
 		data.texts("mentions", a.Mentions)
 	}
-	answer, err := h.receiver.Ask(ctx, webhook.Event{
+	answer, err := h.receiver.Ask(ctx, string(s.user), webhook.Event{
 		Type: webhook.MessageBeforeSend,
 		ID:   hashID("before_", string(s.user), a.Conv.String(), a.CID, strconv.FormatUint(xxhash.Sum64(a.Body), 16)),
 		Time: send.r.came, Order: h.order(0), Data: data.end(),
@@ -241,7 +245,7 @@ func (h *Hooks) ask(ctx context.Context, s *session, send *heldSend) (v ruling, 
 		outcome = "failed"
 	}
 	s.gateway.log.Debug("no decision about a message", "user", s.user, "outcome", outcome, "error", err)
-	if h.config.FailOpen {
+	if h.config.FailOpen && outcome != "busy" {
 		return ruling{kind: accepted}, outcome
 	}
 	return ruling{kind: undecided}, outcome

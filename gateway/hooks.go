@@ -30,8 +30,10 @@ type Receiver interface {
 	// Deliver calls read before each attempt, and done once, with false if e is to be
 	// told again after a restart.
 	Deliver(e webhook.Event, read func(e *webhook.Event) error, done func(over bool))
-	// Ask returns the answer to an event.
-	Ask(ctx context.Context, e webhook.Event) ([]byte, error)
+	// Ask returns the answer to an event that a user causes. It fails with
+	// webhook.ErrBusy if it cannot ask before ctx ends; once it does, the answer has
+	// AskTimeout.
+	Ask(ctx context.Context, user string, e webhook.Event) ([]byte, error)
 	AskTimeout() time.Duration
 	// Dropped counts events that did not come so far.
 	Dropped(event, reason string, n int)

@@ -64,7 +64,12 @@ func (r *testReceiver) Dropped(event, reason string, n int) {
 
 func (r *testReceiver) AskTimeout() time.Duration { return r.timeout }
 
-func (r *testReceiver) Ask(ctx context.Context, e webhook.Event) ([]byte, error) {
+func (r *testReceiver) Ask(ctx context.Context, _ string, e webhook.Event) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, webhook.ErrBusy
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
+	defer cancel()
 	var data struct{ CID string }
 	if err := json.Unmarshal(e.Data, &data); err != nil || e.Type != webhook.MessageBeforeSend {
 		panic(fmt.Sprintf("%s %s: %v", e.Type, e.Data, err))
@@ -244,6 +249,10 @@ func TestBeforeSendFails(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e, r := hooked(t, true, answer)
 				c := enter(e, protocol.JSON, "alice", "bob")
+				if name == "busy" { // the receiver did not fail: it was not asked
+					c["alice"].refused("send", message("u:bob", "1", "x"), "unavailable")
+					return
+				}
 				c["alice"].call("send", message("u:bob", "1", "x"))
 				r.answer = nil
 				if again := c["alice"].call("send", message("u:bob", "1", "x")); again["duplicate"] != true || r.asks() != 1 {

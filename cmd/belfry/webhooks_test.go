@@ -24,6 +24,7 @@ type hookReceiver struct {
 	mu     sync.Mutex
 	server *http.Server
 	fault  string
+	decide func(data obj) string     // the answer to message.beforeSend; nil accepts
 	events map[string]map[string]obj // that were taken: data by webhook-id, by type
 	tries  int
 }
@@ -80,7 +81,7 @@ func (r *hookReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	r.mu.Lock()
 	r.tries++
-	fault := r.fault
+	fault, decide := r.fault, r.decide
 	if fault == "" {
 		if r.events[event.Type] == nil {
 			r.events[event.Type] = make(map[string]obj)
@@ -99,7 +100,10 @@ func (r *hookReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case "close":
 		panic(http.ErrAbortHandler)
 	default:
-		if event.Type == webhook.MessageBeforeSend {
+		switch {
+		case event.Type == webhook.MessageBeforeSend && decide != nil:
+			io.WriteString(w, decide(event.Data))
+		case event.Type == webhook.MessageBeforeSend:
 			io.WriteString(w, `{"decision":"accept"}`)
 		}
 	}
@@ -290,4 +294,39 @@ func (s *server) metricOf(name, labels string) (sum float64) {
 		sum += v
 	}
 	return sum
+}
+
+// TestQuestionsAreShared has a user with many sessions send what the receiver
+// has no answer to: others are decided about nevertheless, and nothing
+// passes because the server is busy.
+func TestQuestionsAreShared(t *testing.T) {
+	t.Parallel()
+	const sessions, each, others = 12, 16, 25
+	r := startHookReceiver(t)
+	hold := make(chan struct{})
+	defer close(hold)
+	r.decide = func(data obj) string {
+		switch {
+		case data["from"] == "mallory":
+			<-hold
+			return `{"decision":"accept"}`
+		case data["body"].(obj)["text"] == "bad":
+			return `{"decision":"refuse"}`
+		}
+		return `{"decision":"accept"}`
+	}
+	s := startServer(t, hookFlags(t, r, "message.beforeSend", "--webhook-fail-open")...)
+	alice := s.login(t, "alice", "phone", nil)
+	for n := range sessions {
+		mallory := s.login(t, "mallory", fmt.Sprint("device", n), nil)
+		mallory.background("u:eve", fmt.Sprint(n, "-"), each, cidBody)
+	}
+	awaitHooks(t, "mallory's are asked about", func() bool { return r.attempts() >= 8 })
+	for n := range others {
+		alice.refused("send", obj{"conv": "u:bob", "cid": fmt.Sprint("bad", n), "body": obj{"text": "bad"}}, "forbidden")
+		alice.request("send", obj{"conv": "u:bob", "cid": fmt.Sprint("good", n), "body": obj{"text": "good"}})
+	}
+	if got := len(alice.allHistory("u:bob")); got != others {
+		t.Errorf("%d messages are stored, want %d", got, others)
+	}
 }

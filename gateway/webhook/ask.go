@@ -9,20 +9,19 @@ import (
 	"time"
 )
 
-// ErrBusy means that Config.MaxAsks are open: nothing was sent.
+// ErrBusy means that there was no place for a question: nothing was sent.
 var ErrBusy = errors.New("webhook: too many requests are open")
 
-// Ask sends an event once and returns what a 200 answers. It fails with ErrBusy,
-// with context.DeadlineExceeded after Config.AskTimeout or at ctx's deadline, or
-// because of any other answer.
-func (c *Client) Ask(ctx context.Context, e Event) ([]byte, error) {
-	select {
-	case c.asks <- struct{}{}:
-		defer func() { <-c.asks }()
-	default:
+// Ask sends an event once and returns what a 200 answers. It waits until ctx ends for
+// one of Config.MaxAsks places, of which a user has an eighth at most, and fails with
+// ErrBusy when none comes. Then it fails with context.DeadlineExceeded after
+// Config.AskTimeout, or because of any other answer.
+func (c *Client) Ask(ctx context.Context, user string, e Event) ([]byte, error) {
+	if !c.asks.take(ctx, user) {
 		return nil, ErrBusy
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.config.AskTimeout)
+	defer c.asks.give(user)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.config.AskTimeout)
 	defer cancel()
 	start := time.Now()
 	defer func() { c.metrics.seconds.WithLabelValues("ask").Observe(time.Since(start).Seconds()) }()
@@ -50,5 +49,5 @@ func (c *Client) ask(ctx context.Context, e *Event) ([]byte, error) {
 	return answer, err
 }
 
-// AskTimeout is how long an Ask takes at most.
+// AskTimeout is how long a question may take, once it has its place.
 func (c *Client) AskTimeout() time.Duration { return c.config.AskTimeout }

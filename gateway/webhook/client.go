@@ -70,7 +70,7 @@ type Client struct {
 	http    *http.Client
 	events  map[string]bool
 	metrics *metrics
-	asks    chan struct{} // filled while an Ask is open
+	asks    *turns
 
 	cancel  context.CancelFunc // ends attempts that are under way
 	ctx     context.Context
@@ -131,7 +131,7 @@ func New(c Config) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		events: make(map[string]bool), metrics: m,
-		asks: make(chan struct{}, c.MaxAsks), wake: make(chan struct{}, 1),
+		asks: newTurns(c.MaxAsks), wake: make(chan struct{}, 1),
 	}
 	for _, event := range c.Events {
 		client.events[event] = true

@@ -171,7 +171,7 @@ func TestNoRedirects(t *testing.T) {
 	c := newClient(t, r.URL, func(c *Config) { c.MaxAge = 50 * time.Millisecond })
 	c.Emit(event(1))
 	eventually(t, "given up", func() bool { return drops(c, MessageSent, dropOld) == 1 })
-	if _, err := c.Ask(t.Context(), event(2)); err == nil {
+	if _, err := c.Ask(t.Context(), "alice", event(2)); err == nil {
 		t.Error("Ask followed a redirect")
 	}
 	if len(elsewhere.got()) > 0 {
@@ -327,7 +327,10 @@ func TestClose(t *testing.T) {
 func TestAsk(t *testing.T) {
 	r := newReceiver(t, func(_ int, w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"decision":"accept"}`) })
 	c := newClient(t, r.URL, func(c *Config) { c.MaxAsks, c.AskTimeout = 1, 50*time.Millisecond })
-	ask := func() (string, error) { b, err := c.Ask(context.Background(), event(1)); return string(b), err }
+	ask := func() (string, error) {
+		b, err := c.Ask(context.Background(), "alice", event(1))
+		return string(b), err
+	}
 	if got, err := ask(); err != nil || got != `{"decision":"accept"}` {
 		t.Errorf("Ask = %s, %v", got, err)
 	}
@@ -346,7 +349,9 @@ func TestAsk(t *testing.T) {
 	timedOut := make(chan error)
 	go func() { _, err := ask(); timedOut <- err }()
 	eventually(t, "it hangs", func() bool { return len(r.got()) == n+1 })
-	if _, err := ask(); !errors.Is(err, ErrBusy) {
+	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := c.Ask(soon, "bob", event(1)); !errors.Is(err, ErrBusy) {
 		t.Errorf("a second Ask = %v, want ErrBusy", err)
 	}
 	if err := <-timedOut; !errors.Is(err, context.DeadlineExceeded) {
