@@ -52,13 +52,12 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 
 // noUpgrade gives the status of a request that asks for no WebSocket of ours, 0
 // for one that does, and sets the headers that belong to it (RFC 9110, 15.5.6
-// and 15.5.22; RFC 6455, 4.4). The connection is not kept.
+// and 15.5.22; RFC 6455, 4.4).
 func noUpgrade(w http.ResponseWriter, r *http.Request) (status int) {
 	h := w.Header()
 	switch {
 	case r.Method != http.MethodGet:
 		h.Set("Allow", http.MethodGet)
-		h.Set("Connection", "close")
 		return http.StatusMethodNotAllowed
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
 		h.Set("Sec-WebSocket-Version", "13")

@@ -309,6 +309,9 @@ func (c *conn) sayGoodbye(code int, reason string, answered bool, timeout time.D
 	c.mu.Lock()
 	c.ending = true
 	broken := c.broken
+	if c.pong != nil {
+		c.queuePong(c.pong) // nothing may follow the close frame
+	}
 	c.Conn.SetDeadline(time.Now().Add(timeout))
 	c.mu.Unlock()
 	if broken {
@@ -330,7 +333,7 @@ func (c *conn) sayGoodbye(code int, reason string, answered bool, timeout time.D
 	}
 	// Behind a broken frame no other can be found. A client that sees the end of
 	// the stream closes it.
-	if socket, ok := c.Conn.(interface{ CloseWrite() error }); ok && socket.CloseWrite() == nil {
+	if closeWrite(c.Conn) == nil {
 		_, _ = io.Copy(io.Discard, r)
 	}
 }

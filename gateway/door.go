@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -103,6 +104,22 @@ func placeOf(c net.Conn) *place {
 			c = inner.NetConn()
 		default:
 			return nil
+		}
+	}
+}
+
+// closeWrite ends the stream to the client, who may still send.
+func closeWrite(c net.Conn) error {
+	for {
+		switch inner := c.(type) {
+		case interface{ CloseWrite() error }:
+			return inner.CloseWrite()
+		case *admittedConn:
+			c = inner.Conn
+		case *proxyproto.Conn:
+			c = inner.Raw()
+		default:
+			return errors.ErrUnsupported
 		}
 	}
 }

@@ -234,7 +234,14 @@ func New(c Config) (*Gateway, error) {
 func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/ws", g.accept)
-	return g.checkHost(ExactPaths(mux, http.NotFoundHandler()))
+	served := g.checkHost(ExactPaths(mux, http.NotFoundHandler()))
+	// There is nothing to ask for but an upgrade, so no connection is kept. A
+	// server without keep-alives would do that too, and drop the Connection that
+	// goes with an Upgrade (RFC 9110, 7.8).
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		served.ServeHTTP(w, r)
+	})
 }
 
 // Shutdown refuses new connections, closes all sessions with 1001 and waits

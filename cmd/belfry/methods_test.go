@@ -113,6 +113,9 @@ func TestNoUpgrade(t *testing.T) {
 					t.Errorf("%s: %q, want %q", key, got, want[0])
 				}
 			}
+			if status != http.StatusSwitchingProtocols && !strings.Contains(header.Get("Connection"), "close") {
+				t.Errorf("the connection is kept: %q", header.Get("Connection"))
+			}
 			// RFC 9110, 7.8: who sends Upgrade names it in Connection.
 			if header.Get("Upgrade") != "" && !strings.Contains(header.Get("Connection"), "Upgrade") {
 				t.Errorf("Upgrade without it in Connection, %q", header.Get("Connection"))

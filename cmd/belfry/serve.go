@@ -168,7 +168,6 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	background.Go(func() { reload.run(running, hangups) })
 
 	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
-	clients.SetKeepAlivesEnabled(false) // there is nothing to ask for but an upgrade
 	operations := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
 	ended := make(chan error, 2)
 	go func() { ended <- clients.Serve(edge.Listener(listen, in.certificate.config())) }()
