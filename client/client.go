@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -145,6 +147,9 @@ func (c *Client) run() {
 		pause := pauses.next()
 		if refusal, ok := errors.AsType[*Error](err); ok {
 			pause = max(pause, spread(refusal.RetryAfter))
+		}
+		if closed, ok := errors.AsType[websocket.CloseError](err); ok {
+			pause = max(pause, protocol.RetryAfter(closed.Reason)) // the server has spread these
 		}
 		c.cfg.Log.Info("no connection", "err", err, "pause", pause)
 		c.enter(StateWaiting, err)

@@ -117,6 +117,22 @@ func TestLoginRefused(t *testing.T) {
 	}
 }
 
+// TestGoingAway comes back when a server that stops says so.
+func TestGoingAway(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.MinBackoff, cfg.MaxBackoff = time.Millisecond, time.Millisecond
+		start(t, cfg)
+		p, _ := s.login()
+		synctest.Wait()
+		began := time.Now()
+		p.ws.Close(protocol.CloseGoingAway, protocol.CloseReason("server going away", time.Minute))
+		s.login()
+		if waited := time.Since(began); waited < time.Minute || waited > 61*time.Second {
+			t.Errorf("came back after %v, want a minute", waited)
+		}
+	})
+}
+
 func TestReconnect(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server, cfg Config) {
 		var told diary

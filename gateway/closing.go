@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -14,14 +15,19 @@ type closing struct {
 	code   int
 	reason string
 	limit  int // in bytes, for the client to be told; 0 is none
+	// retryAfter is when the client had better come back, for it to be told; 0 is none.
+	retryAfter time.Duration
 }
 
 // text is what the close frame says.
 func (c closing) text() string {
-	if c.limit == 0 {
-		return c.reason
+	switch {
+	case c.limit != 0:
+		return fmt.Sprintf("%s: at most %d bytes", c.reason, c.limit)
+	case c.retryAfter != 0:
+		return protocol.CloseReason(c.reason, c.retryAfter)
 	}
-	return fmt.Sprintf("%s: at most %d bytes", c.reason, c.limit)
+	return c.reason
 }
 
 // Close codes of RFC 6455 that the protocol's own list does not name.

@@ -56,12 +56,13 @@ var handlers = map[string]handler{
 // costly are the ops whose answer may take much memory until the client has read
 // it. While that is short they are refused, as are large requests.
 var costly = map[string]bool{
-	protocol.OpGetMessage: true,
-	protocol.OpGetRecents: true,
-	protocol.OpGetGroup:   true,
-	protocol.OpGetGroups:  true,
-	protocol.OpGetMembers: true,
-	protocol.OpGetBlocked: true,
+	protocol.OpGetMessage:       true,
+	protocol.OpGetConversations: true,
+	protocol.OpGetRecents:       true,
+	protocol.OpGetGroup:         true,
+	protocol.OpGetGroups:        true,
+	protocol.OpGetMembers:       true,
+	protocol.OpGetBlocked:       true,
 }
 
 // A refusal is an error reply.
@@ -78,8 +79,11 @@ func (s *session) dispatch(r request) {
 	s.identified = 0
 	handle, known := handlers[r.Op]
 	var err error
+	used, parting := s.undertake(r.ID)
 	switch {
-	case r.ID != 0 && s.inFlight(r.ID):
+	case parting.code != 0:
+		err = &refusal{protocol.CodeUnavailable, "the server is going away; repeating it is safe", parting.retryAfter}
+	case used:
 		err = &refusal{code: protocol.CodeBadRequest, message: "id: is in use by a request in flight"}
 	case !s.hasLoggedIn() && r.Op != protocol.OpLogin && r.Op != protocol.OpPing:
 		err = &refusal{code: protocol.CodeUnauthorized, message: "op: log in first"}
@@ -98,10 +102,13 @@ func (s *session) dispatch(r request) {
 	}
 }
 
-func (s *session) inFlight(id uint64) bool {
+// undertake notes that a request is being handled, until waitForRoom. It tells whether
+// its id is in use, and if the session is to go why.
+func (s *session) undertake(id uint64) (used bool, parting closing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.flight(id) >= 0
+	s.handling = true
+	return id != 0 && s.flight(id) >= 0, s.parting
 }
 
 // hasLoggedIn is for the read loop, which alone sets number.
@@ -147,6 +154,9 @@ func (s *session) finishLocked(id uint64) {
 		s.conn.place.charge(-int64(s.requests[i].size))
 		s.requests[i] = s.requests[len(s.requests)-1]
 		s.requests = s.requests[:len(s.requests)-1]
+	}
+	if s.parting.code != 0 {
+		go s.part() // once the caller has queued the answer
 	}
 	s.room.Signal()
 }

@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -95,6 +97,77 @@ func TestShutdownDuringAccept(t *testing.T) {
 		<-upgraded
 		if err := <-stopped; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestShutdownAnswersFirst stops a gateway with requests of all kinds under way.
+func TestShutdownAnswersFirst(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		c := e.dial(codec)
+		c.login("alice", "phone", nil)
+		c.push("onSynced")
+		idle := e.dial(codec)
+		e.store.hold()
+		sent := c.request("send", obj{"conv": "u:bob", "cid": "1", "body": 1})
+		read := c.request("deleteConversation", obj{"conv": "u:bob"})
+		synctest.Wait()
+		stopped := make(chan error)
+		go func() { stopped <- e.gateway.Shutdown(context.Background()) }()
+		idle.wantClosed(1001)
+		time.Sleep(time.Second)
+		late := c.request("send", obj{"conv": "u:bob", "cid": "2", "body": 1})
+		if err, _ := c.reply(late)["err"].(obj); err["code"] != "unavailable" || number(t, err, "retryAfterMs") == 0 {
+			t.Errorf("a send to a server that is going away: %v, want unavailable", err)
+		}
+		e.store.release()
+		if ok, _ := c.reply(sent)["ok"].(obj); ok["seq"] == nil {
+			t.Error("what was proposed before has no answer")
+		}
+		c.reply(read)
+		if code, reason := c.goodbye(); code != 1001 || protocol.RetryAfter(reason) == 0 {
+			t.Errorf("closed with %d, %q, want 1001 and when to come back", code, reason)
+		}
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		var p shard.Page
+		if err := e.store.History(shard.HistoryQuery{User: "alice", Peer: "bob", Limit: 9, MaxBytes: 1 << 20}, &p); err != nil || p.To != 1 {
+			t.Errorf("%d messages are stored, %v, want the one that was answered", p.To, err)
+		}
+	})
+}
+
+// TestShutdownIsSpread closes sessions one after the other, and has them come
+// back when the last is gone.
+func TestShutdownIsSpread(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t, func(c *Config) { c.DrainSpread = wholeSpread * time.Second })
+		const sessions = 10
+		clients := make([]*client, sessions)
+		for i := range clients {
+			clients[i], _ = e.login("alice", fmt.Sprint(i), nil)
+		}
+		began := time.Now()
+		goodbyes := make(chan time.Duration, sessions)
+		for _, c := range clients {
+			go func() {
+				code, reason := c.goodbye()
+				at, after := time.Since(began), protocol.RetryAfter(reason)
+				if back := at + after; code != 1001 || back < sessions*time.Second || back > 2*sessions*time.Second {
+					t.Errorf("closed after %v with %d, %q", at, code, reason)
+				}
+				goodbyes <- at
+			}()
+		}
+		if err := e.gateway.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		for i := range sessions {
+			if at := <-goodbyes; at.Round(time.Second) != time.Duration(i)*time.Second {
+				t.Errorf("close %d came after %v, want one a second", i, at)
+			}
 		}
 	})
 }

@@ -355,6 +355,18 @@ func (c *client) closed() int {
 	}
 }
 
+// goodbye reads up to the close frame.
+func (c *client) goodbye() (code int, reason string) {
+	c.t.Helper()
+	for {
+		if _, err := c.read(); err != nil {
+			var closed websocket.CloseError
+			errors.As(err, &closed)
+			return int(closed.Code), closed.Reason
+		}
+	}
+}
+
 func (c *client) wantClosed(code int) {
 	c.t.Helper()
 	if got := c.closed(); got != code {

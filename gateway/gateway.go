@@ -19,7 +19,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -80,6 +79,7 @@ type Config struct {
 	CloseTimeout   time.Duration // for the close frame and its answer; default 1 s
 	FrameTimeout   time.Duration // for the rest of a frame, and of a message, that has begun; default 30 s
 	RequestTimeout time.Duration // of a request that waits for the store; default 10 s
+	DrainSpread    time.Duration // over which Shutdown closes many sessions; default 5 s, negative = at once
 
 	MaxGroups      int // that a user may be in; default 1000, negative = off
 	MaxOwnedGroups int // that a user may own; default 100, negative = off
@@ -151,6 +151,9 @@ func (c *Config) fill() error {
 		if *f.value < 0 {
 			return fmt.Errorf("gateway: %s is %v, want > 0", f.name, *f.value)
 		}
+	}
+	if c.DrainSpread == 0 {
+		c.DrainSpread = 5 * time.Second
 	}
 	if c.MaxBody > protocol.LargestBody {
 		return fmt.Errorf("gateway: MaxBody is %d, want at most %d", c.MaxBody, protocol.LargestBody)
@@ -242,34 +245,6 @@ func (g *Gateway) Handler() http.Handler {
 		w.Header().Set("Connection", "close")
 		served.ServeHTTP(w, r)
 	})
-}
-
-// Shutdown refuses new connections, closes all sessions with 1001 and waits
-// until the last is gone and what it had to tell the store is answered. When
-// ctx ends first it cuts the sockets, and returns ctx's error.
-func (g *Gateway) Shutdown(ctx context.Context) error {
-	g.mu.Lock()
-	g.away = true
-	g.mu.Unlock()
-	for _, s := range g.open() {
-		s.end(closedByDrain)
-	}
-	gone := make(chan struct{})
-	go func() {
-		g.sessions.Wait()
-		close(gone)
-	}()
-	select {
-	case <-gone:
-		g.pumpers.close()
-		return nil
-	case <-ctx.Done():
-		g.pumpers.close()
-		for _, s := range g.open() {
-			s.conn.hangUp()
-		}
-		return ctx.Err()
-	}
 }
 
 // open gives all sessions, logged in or not.

@@ -93,6 +93,12 @@ func (s *session) take(opcode byte, payload []byte) (goOn bool) {
 // false when the session has ended.
 func (s *session) waitForRoom() bool {
 	s.mu.Lock()
+	s.handling = false
+	if s.parting.code != 0 && !s.ended {
+		s.mu.Unlock()
+		s.part()
+		s.mu.Lock()
+	}
 	defer s.mu.Unlock()
 	for !s.ended && (len(s.requests) >= maxRequests || s.conn.buffered() > maxBacklog) {
 		s.room.Wait()

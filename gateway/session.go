@@ -82,6 +82,8 @@ type session struct {
 	dirty      bool      // there may be something for the pump to do
 	woken      time.Time // first Wake that the pump has not looked into
 	requests   []flight
+	handling   bool    // the read loop handles a frame
+	parting    closing // why the session is to go as soon as all is answered
 	window     window
 	signals    []raftstore.Signal
 	syncSize   int64         // bytes that what is left of the login's sync takes, about

@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	// drainTime bounds how long sessions get to say good-bye before a stop.
+	// drainTime bounds how long sessions get to say good-bye before a stop, once
+	// --drain-spread is over.
 	drainTime = 10 * time.Second
 	// readyPoll is how often a starting server looks whether it can serve.
 	readyPoll = 10 * time.Millisecond
@@ -193,7 +194,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	}
 
 	log.Info("draining")
-	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	drain, cancel := context.WithTimeout(context.Background(), o.drainSpread+drainTime)
 	defer cancel()
 	if cut := edge.Shutdown(drain); cut != nil {
 		log.Warn("sessions were cut", "error", cut)

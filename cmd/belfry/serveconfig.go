@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -87,6 +88,7 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, memory int64, hooks
 		StallTimeout:     o.stallTimeout,
 		WriteTimeout:     o.writeTimeout,
 		FrameTimeout:     o.frameTimeout,
+		DrainSpread:      orOff(o.drainSpread),
 		MaxGroups:        orOff(o.maxGroups),
 		MaxOwnedGroups:   orOff(o.maxOwnedGroups),
 		FrameRate:        orOff(o.frameRate),
@@ -120,7 +122,7 @@ var policies = map[string]shard.Policy{
 	"single":   shard.PolicySingle,
 }
 
-func orOff(n int) int {
+func orOff[T int | time.Duration](n T) T {
 	if n == 0 {
 		return -1
 	}

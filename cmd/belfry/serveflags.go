@@ -72,7 +72,7 @@ type serveOptions struct {
 	trustedProxies                    []netip.Prefix
 	proxyProtocol                     bool
 
-	loginTimeout, idleTimeout, ackTimeout, stallTimeout, writeTimeout, frameTimeout time.Duration
+	loginTimeout, idleTimeout, ackTimeout, stallTimeout, writeTimeout, frameTimeout, drainSpread time.Duration
 
 	webhooks webhookOptions
 
@@ -190,6 +190,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(duration{&o.writeTimeout, time.Millisecond}, "write-timeout", "within which a connection has to take what waits for it")
 	o.frameTimeout = 30 * time.Second
 	fs.Var(duration{&o.frameTimeout, time.Millisecond}, "frame-timeout", "within which a frame, and a message in fragments, has to be complete")
+	o.drainSpread = 5 * time.Second
+	fs.Var(duration{&o.drainSpread, 0}, "drain-spread", "over which a stop closes 1,000 connections or more, fewer in proportion; 0 = at once")
 
 	o.webhooks.bind(fs)
 
