@@ -116,6 +116,18 @@ func TestPresenceThroughAGroup(t *testing.T) {
 	wantGroups(t, s, bob, group)
 	login(t, s, bob, "phone", &ear{})
 	login(t, s, carol, "phone", &ear{})
+	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || len(seen) != 0 {
+		t.Errorf("Presence of who was put into a group = %v, %v; want nothing", seen, err)
+	}
+	if seen, err := s.Presence(bob, []shard.UserID{alice}); err != nil || len(seen) != 0 {
+		t.Errorf("Presence of who never logged in = %v, %v; want nothing", seen, err)
+	}
+	login(t, s, alice, "phone", &ear{})
+	do(t, s, &shard.SendGroup{Group: group, User: bob, ID: shard.MsgID{1}, CID: "1", Body: []byte{1}})
+	eventually(t, "bob's shard knows that he has spoken", func() bool {
+		refs, err := s.GroupsOf(t.Context(), bob)
+		return err == nil && len(refs) == 1 && !refs[0].Invited
+	})
 	seen, err := s.Presence(alice, []shard.UserID{carol, bob})
 	if err != nil || len(seen) != 1 || !seen[bob].Online {
 		t.Errorf("Presence = %v, %v; want bob alone", seen, err)

@@ -129,13 +129,18 @@ func (p *presence) tell(s *Store, user shard.UserID) {
 	}
 }
 
-// Presence answers for those of users that asker has a conversation or a group
-// in common with and that have not blocked him. The others are left out.
+// Presence answers for those of users that have written to asker, or that are by
+// their own will in a group that he is in, and that have not blocked him. The
+// others are left out, and so is who never logged in.
 func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]Presence, error) {
 	visible, err := s.visible(asker, users)
 	if err != nil {
 		return nil, err
 	}
+	return s.presenceOf(visible), nil
+}
+
+func (s *Store) presenceOf(visible []shard.UserID) map[shard.UserID]Presence {
 	answer := make(map[shard.UserID]Presence, len(visible))
 	for _, user := range visible {
 		if s.hub.online(user) {
@@ -144,29 +149,27 @@ func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.Us
 		}
 		seen := s.hub.answered(user)
 		// A shard without a leader knows no more than that nobody listens here.
-		_ = s.read(user, func(st *shard.State, now int64) { seen = max(seen, st.LastSeen(user, now)) })
+		err := s.read(user, func(st *shard.State, now int64) { seen = max(seen, st.LastSeen(user, now)) })
+		if err == nil && seen == 0 {
+			continue // he has never logged in
+		}
 		answer[user] = Presence{LastSeen: seen}
 	}
-	return answer, nil
+	return answer
 }
 
 // SubscribePresence is Presence, and from then on w.Signal tells each change of
-// the users in the answer until UnsubscribePresence. Past MaxSubscriptions it
+// the users that may be in the answer until UnsubscribePresence. Past MaxSubscriptions it
 // gives a *shard.RefusedError and subscribes to nothing.
 func (s *Store) SubscribePresence(asker shard.UserID, users []shard.UserID, w Watcher) (map[shard.UserID]Presence, error) {
-	visible, err := s.Presence(asker, users)
+	visible, err := s.visible(asker, users)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]shard.UserID, 0, len(visible))
-	for user := range visible {
-		names = append(names, user)
-	}
-	if err := s.hub.presence.subscribe(asker, names, w); err != nil {
+	if err := s.hub.presence.subscribe(asker, visible, w); err != nil {
 		return nil, err
 	}
-	// Asked again now that no change is missed.
-	return s.Presence(asker, names)
+	return s.presenceOf(visible), nil // asked now that no change is missed
 }
 
 // UnsubscribePresence ends all subscriptions of w.
@@ -175,46 +178,31 @@ func (s *Store) UnsubscribePresence(w Watcher) { s.hub.presence.unsubscribe(w) }
 // visible gives those of users whose presence asker may know.
 func (s *Store) visible(asker shard.UserID, users []shard.UserID) (visible []shard.UserID, err error) {
 	var unknown []shard.UserID // to be asked for groups in common
-	var groups []shard.GroupRef
+	var groups *shard.GroupSet
 	err = s.read(asker, func(st *shard.State, _ int64) {
 		for _, user := range users {
 			switch {
 			case st.BlockedBy(asker, user):
-			case st.Knows(asker, user):
+			case st.Heard(asker, user) || user == asker:
 				visible = append(visible, user)
 			default:
 				unknown = append(unknown, user)
 			}
 		}
 		if len(unknown) > 0 {
-			groups = st.GroupsOf(asker)
+			groups = st.GroupSet(asker)
 		}
 	})
-	if err != nil || len(groups) == 0 {
+	if err != nil || groups == nil {
 		return visible, err
 	}
 	for _, user := range unknown {
 		// A shard without a leader knows of no group.
 		_ = s.read(user, func(st *shard.State, _ int64) {
-			if !st.Blocks(user, asker) && share(groups, st.GroupsOf(user)) {
+			if st.InOneOf(user, groups) && !st.Blocks(user, asker) {
 				visible = append(visible, user)
 			}
 		})
 	}
 	return visible, nil
-}
-
-// share tells whether two lists, by id, have a group in common.
-func share(a, b []shard.GroupRef) bool {
-	for len(a) > 0 && len(b) > 0 {
-		switch {
-		case a[0].Group < b[0].Group:
-			a = a[1:]
-		case a[0].Group > b[0].Group:
-			b = b[1:]
-		default:
-			return true
-		}
-	}
-	return false
 }

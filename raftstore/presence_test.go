@@ -38,6 +38,22 @@ func TestPresence(t *testing.T) {
 	stranger := userIn(s, 1, 1)
 	login(t, s, stranger, "phone", &ear{})
 	watching := &ear{}
+	if seen, err := s.Presence(alice, []shard.UserID{bob, stranger}); err != nil || len(seen) != 0 {
+		t.Errorf("Presence = %v, %v; want nobody: none has written to her", seen, err)
+	}
+	send(t, s, message(bob, alice, 1))
+	eventually(t, "alice has heard of bob", func() bool { return len(cids(t, s, alice, bob)) == 2 })
+	if seen, err := s.SubscribePresence(alice, []shard.UserID{bob}, watching); err != nil || len(seen) != 0 {
+		t.Errorf("SubscribePresence = %v, %v; want nobody: he never logged in", seen, err)
+	}
+	gone := login(t, s, bob, "phone", &ear{})
+	eventually(t, "bob's first coming is told", func() bool { return len(watching.heard()) > 0 })
+	s.Unwatch(bob, gone.Session)
+	do(t, s, &shard.Logout{User: bob, Session: gone.Session})
+	eventually(t, "bob's going is told", func() bool {
+		heard := watching.heard()
+		return !heard[len(heard)-1].Online
+	})
 	seen, err := s.SubscribePresence(alice, []shard.UserID{bob, stranger}, watching)
 	if err != nil || len(seen) != 1 || seen[bob].Online {
 		t.Fatalf("SubscribePresence = %v, %v; want bob offline alone", seen, err)

@@ -156,6 +156,7 @@ func (s *State) applyExpire(c *Expire) {
 		if sl == nil || sl.frozen {
 			continue
 		}
+		var idle []uint32
 		for number := range sl.users.all {
 			u := s.user(number)
 			if s.sentDue(u, sent) || s.isDue(u) || u.team != nil && s.teamDue(u.team) || u.hasStaleTeam(s.now) { // others need not be saved for a snapshot
@@ -167,6 +168,12 @@ func (s *State) applyExpire(c *Expire) {
 					s.purgeTeam(u.team)
 				}
 			}
+			if u.idle() {
+				idle = append(idle, number)
+			}
+		}
+		for _, number := range idle {
+			s.forgetUser(sl, number)
 		}
 	}
 }

@@ -191,7 +191,7 @@ const (
 	LetterReceipt            // the peer has read up to Seq
 	LetterBlock
 	LetterUnblock
-	LetterJoined // of a group: To is a member of it, its owner if Seq is 1
+	LetterJoined // of a group: To is a member of it; Seq says in which way
 	LetterLeft   // of a group: To is no member of it
 )
 

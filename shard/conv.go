@@ -13,6 +13,7 @@ const (
 	convBlocked   // the user has blocked the peer
 	convBlockedBy // the peer has blocked the user, as letters told
 	convImported  // it has an importMark
+	convHeard     // the peer has written
 )
 
 // A conv is one user's view of a one-to-one conversation: what every one needs.

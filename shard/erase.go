@@ -35,6 +35,10 @@ func (s *State) applyEraseUser(c *EraseUser, r *Result) {
 		}
 	}
 	s.eraseRest(u)
+	if u.idle() {
+		number, _ := sl.users.find(s.userHash(u.name), func(n uint32) bool { return s.user(n) == u })
+		s.forgetUser(sl, number)
+	}
 }
 
 // eraseConv makes a stub of a conversation. Of its entries, it removes as many

@@ -123,6 +123,8 @@ type JoinRequest struct {
 type GroupRef struct {
 	Group GroupID
 	Owner bool // he owns it
+	// Invited says that others put him there, and that he has not spoken there.
+	Invited bool
 }
 
 // GroupEventKind says what changed in a group.

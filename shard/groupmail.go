@@ -13,6 +13,7 @@ type teamRef struct {
 	name    ring.Ref
 	nameLen uint8
 	flags   uint8
+	hash    uint16 // of the name, see GroupSet
 	version uint64 // of the letter that said so
 	arrival uint64 // in the user's order
 }
@@ -20,6 +21,14 @@ type teamRef struct {
 const (
 	refJoined = 1 << iota
 	refOwner
+	refInvited // others put him there, and he has not spoken there
+)
+
+// Of a LetterJoined, in Seq.
+const (
+	joinedAsOwner   = 1 << iota
+	joinedByOthers  // see memberInvited
+	joinedAndSpoken // he has spoken since the letter before: there is nothing to tell his sessions
 )
 
 // leftMS is how long a group that was left stays in the list. A version is at
@@ -35,22 +44,46 @@ func (s *State) notify(u *user, name UserID, role Role) {
 	case RoleNone:
 		l.Kind = LetterLeft
 	case RoleOwner:
-		l.Seq = 1
+		l.Seq = joinedAsOwner
 	}
+	if m := s.member(t, name); m != nil && m.flags&memberInvited != 0 && role != RoleNone {
+		l.Seq |= joinedByOthers
+	}
+	s.sendNotice(u, &l)
+}
+
+// spoke has a member whom others put into a group count as one who is there of
+// his own will, once he speaks.
+func (s *State) spoke(u *user, name UserID, m *member) {
+	m.flags &^= memberInvited
+	t := u.team
+	t.version = max(t.version+1, uint64(max(s.now, 0)))
+	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.version, Time: s.now}
+	if m.role == RoleOwner {
+		l.Seq = joinedAsOwner
+	}
+	if _, waits := t.notices[name]; !waits { // else this takes the place of what is news
+		l.Seq |= joinedAndSpoken
+	}
+	s.sendNotice(u, &l)
+}
+
+func (s *State) sendNotice(u *user, l *Letter) {
+	t, name := u.team, l.To
 	older, waits := t.notices[name]
 	if sl := s.slotFor(name); sl != nil && !waits {
-		s.enlist(sl, &l)
+		s.enlist(sl, l)
 		return
 	}
-	b := AppendLetter(nil, &l)
+	b := AppendLetter(nil, l)
 	if t.notices == nil {
 		t.notices = make(map[UserID]notice)
 	}
 	// An older notice is void now. Were it sent once more after a long time, the
 	// user's shard might not know any more that a newer one has come before.
-	t.notices[name] = notice{version: t.version, bytes: b}
+	t.notices[name] = notice{version: l.Number, bytes: b}
 	s.letterBytes += len(b) - len(older.bytes)
-	s.out.Posted = append(s.out.Posted, Posted{From: u.name, To: name, Number: t.version, Bytes: b})
+	s.out.Posted = append(s.out.Posted, Posted{From: u.name, To: name, Number: l.Number, Bytes: b})
 }
 
 // trimNotices forgets what the user's shard has confirmed.
@@ -72,7 +105,7 @@ func (s *State) enlist(sl *slot, l *Letter) {
 	name := string(l.From[len(groupPrefix):])
 	i, known := s.teamIndex(u, name)
 	if !known {
-		ref := teamRef{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name))}
+		ref := teamRef{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name)), hash: teamHash(name)}
 		copy(s.arena.Bytes(ref.name, len(name)), name)
 		s.frees(u)
 		u.teams.add(s.arena, ref)
@@ -83,11 +116,18 @@ func (s *State) enlist(sl *slot, l *Letter) {
 	if l.Number <= ref.version {
 		return
 	}
+	was := ref.flags
 	ref.version, ref.flags = l.Number, 0
 	if l.Kind == LetterJoined {
 		ref.flags = refJoined
-		if l.Seq != 0 {
+		if l.Seq&joinedAsOwner != 0 {
 			ref.flags |= refOwner
+		}
+		if l.Seq&joinedByOthers != 0 {
+			ref.flags |= refInvited
+		}
+		if l.Seq&joinedAndSpoken != 0 && was&refJoined != 0 {
+			return
 		}
 	}
 	// A join after a join is news too, and a leaving after a leaving: what lay in
@@ -169,7 +209,7 @@ func (s *State) groupsOf(u *user) []GroupRef {
 	var refs []GroupRef
 	for i := range u.teams.items {
 		if ref := &u.teams.items[i]; ref.flags&refJoined != 0 {
-			refs = append(refs, GroupRef{Group: GroupID(s.teamName(ref)), Owner: ref.flags&refOwner != 0})
+			refs = append(refs, GroupRef{Group: GroupID(s.teamName(ref)), Owner: ref.flags&refOwner != 0, Invited: ref.flags&refInvited != 0})
 		}
 	}
 	return refs

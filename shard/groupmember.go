@@ -65,11 +65,11 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 	}
 	at := s.happened(u, EventCreated, by, users...)
 	for _, name := range users {
-		role := RoleMember
+		role, flags := RoleMember, uint8(memberInvited)
 		if name == c.Owner {
-			role = RoleOwner
+			role, flags = RoleOwner, 0
 		}
-		s.enroll(u, name, role, at)
+		s.enroll(u, name, role, at, flags)
 	}
 	r.Arrival = at
 }
@@ -101,9 +101,9 @@ func (t *team) full(members int) bool {
 }
 
 // enroll makes a user a member as of an event, and tells his shard.
-func (s *State) enroll(u *user, name UserID, role Role, at uint64) {
+func (s *State) enroll(u *user, name UserID, role Role, at uint64, flags uint8) {
 	t := u.team
-	m := member{role: role, joined: s.now, joinedAt: at, from: 1}
+	m := member{role: role, flags: flags, joined: s.now, joinedAt: at, from: 1}
 	newest := u.convs.items[0].log.Next() - 1
 	if t.settings.History != HistoryAll {
 		m.from = newest + 1
@@ -150,7 +150,7 @@ func (s *State) applyJoinGroup(c *JoinGroup, r *Result) {
 	case t.full(len(t.members.items)):
 		*r = Result{Code: CodeRateLimited, Detail: "group: has as many members as it may", RetryAfterMS: quotaRetryMS}
 	case t.settings.Join == JoinOpen:
-		s.enroll(u, c.User, RoleMember, s.happened(u, EventJoined, c.User, c.User))
+		s.enroll(u, c.User, RoleMember, s.happened(u, EventJoined, c.User, c.User), 0)
 	default:
 		s.applyJoinRequest(u, c, r)
 	}
@@ -193,7 +193,7 @@ func (s *State) applyAnswerJoin(c *AnswerJoin, r *Result) {
 	case t.full(len(t.members.items)):
 		*r = Result{Code: CodeRateLimited, Detail: "group: has as many members as it may", RetryAfterMS: quotaRetryMS}
 	default:
-		s.enroll(u, c.User, RoleMember, s.happened(u, EventJoined, c.By, c.User))
+		s.enroll(u, c.User, RoleMember, s.happened(u, EventJoined, c.By, c.User), 0)
 	}
 }
 
@@ -249,7 +249,7 @@ func (s *State) applyAddMembers(c *AddMembers, r *Result) {
 	}
 	at := s.happened(u, EventJoined, c.By, added...)
 	for _, name := range added {
-		s.enroll(u, name, RoleMember, at)
+		s.enroll(u, name, RoleMember, at, memberInvited)
 	}
 }
 

@@ -136,9 +136,9 @@ func (l *loader) teams(d *decoder) {
 	s, u := l.s, l.u
 	for len(d.b) > 0 {
 		name := string(d.group())
-		ref := teamRef{nameLen: uint8(len(name)), flags: d.byte(), version: d.uint(), arrival: d.uint()}
+		ref := teamRef{nameLen: uint8(len(name)), hash: teamHash(string(name)), flags: d.byte(), version: d.uint(), arrival: d.uint()}
 		n := len(u.teams.items)
-		if d.err != nil || name == "" || u.team != nil || ref.flags > refJoined|refOwner || ref.arrival > u.arrival ||
+		if d.err != nil || name == "" || u.team != nil || ref.flags > refJoined|refOwner|refInvited || ref.arrival > u.arrival ||
 			n > 0 && string(s.teamName(&u.teams.items[n-1])) >= name {
 			d.fail(errMalformed)
 			return

@@ -48,6 +48,9 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 	}
 	s.addSent(u, &sentRecord{key: key, body: xxhash.Sum64(c.Body), id: c.ID, seq: e.Seq, time: e.Time, at: s.now})
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
+	if m != nil && m.flags&memberInvited != 0 && !c.Admin {
+		s.spoke(u, c.User, m)
+	}
 	if m != nil && m.read < e.Seq {
 		if m.read+1 < e.Seq {
 			s.out.Members = append(s.out.Members, MemberRef{Group: t.id, User: c.User})

@@ -103,6 +103,9 @@ func (s *State) keep(u *user, i int, e *ring.Entry) {
 	if u.team != nil && e.TTL != 0 {
 		s.addEnding(u.team, e)
 	}
+	if e.Flags&ring.Own == 0 {
+		c.flags |= convHeard
+	}
 	u.bytes += size
 	u.oldest = min(u.oldest, e.Time)
 	s.ages.add(e.Time, size)

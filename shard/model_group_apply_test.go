@@ -131,6 +131,28 @@ func (m *model) notify(sh *modelShard, g *modelGroup, user shard.UserID, role sh
 	case shard.RoleOwner:
 		l.Seq = 1
 	}
+	if mm := g.members[user]; mm != nil && mm.invited && role != shard.RoleNone {
+		l.Seq |= 2
+	}
+	m.sendNotice(sh, g, l)
+}
+
+// spoke tells the shard of a user whom others put into a group that he has spoken.
+func (m *model) spoke(sh *modelShard, g *modelGroup, mm *groupMember) {
+	mm.invited = false
+	g.version = max(g.version+1, uint64(sh.now))
+	l := shard.Letter{Kind: shard.LetterJoined, From: g.id.Key(), To: mm.user, Number: g.version, Time: sh.now}
+	if mm.role == shard.RoleOwner {
+		l.Seq = 1
+	}
+	if len(g.notices[mm.user]) == 0 {
+		l.Seq |= 4
+	}
+	m.sendNotice(sh, g, l)
+}
+
+func (m *model) sendNotice(sh *modelShard, g *modelGroup, l shard.Letter) {
+	user := l.To
 	if m.serves(sh, user) && len(g.notices[user]) == 0 {
 		m.enlist(sh, &l)
 		return
@@ -148,16 +170,19 @@ func (m *model) enlist(sh *modelShard, l *shard.Letter) {
 	if l.Number <= ref.version {
 		return
 	}
-	ref.version, ref.joined, ref.owner = l.Number, l.Kind == shard.LetterJoined, l.Kind == shard.LetterJoined && l.Seq == 1
-	u.arrival++
-	ref.arrival = u.arrival
-	m.touched[u.id] = true
+	was, joined := ref.joined, l.Kind == shard.LetterJoined
+	ref.version, ref.joined, ref.owner, ref.invited = l.Number, joined, joined && l.Seq&1 != 0, joined && l.Seq&2 != 0
+	if !was || !joined || l.Seq&4 == 0 {
+		u.arrival++
+		ref.arrival = u.arrival
+		m.touched[u.id] = true
+	}
 	u.groups[id] = ref
 }
 
-func (m *model) enroll(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role, at uint64) {
+func (m *model) enroll(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role, at uint64, invited bool) {
 	mm := &groupMember{
-		user: user, role: role, joined: sh.now, joinedAt: at, from: g.newest() + 1, read: g.newest(), hidden: map[uint64]groupHide{},
+		user: user, invited: invited, role: role, joined: sh.now, joinedAt: at, from: g.newest() + 1, read: g.newest(), hidden: map[uint64]groupHide{},
 	}
 	if g.settings.History == shard.HistoryAll {
 		mm.from = 1
@@ -235,7 +260,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 		if user == c.Owner {
 			role = shard.RoleOwner
 		}
-		m.enroll(sh, g, user, role, at)
+		m.enroll(sh, g, user, role, at, user != c.Owner)
 	}
 	result.Arrival = at
 	return result
@@ -250,7 +275,7 @@ func (m *model) joinGroup(sh *modelShard, g *modelGroup, c *shard.JoinGroup) sha
 	case g.full(0):
 		return refused(shard.CodeRateLimited)
 	case g.settings.Join == shard.JoinOpen:
-		m.enroll(sh, g, c.User, shard.RoleMember, m.happened(sh, g, shard.EventJoined, c.User, c.User))
+		m.enroll(sh, g, c.User, shard.RoleMember, m.happened(sh, g, shard.EventJoined, c.User, c.User), false)
 		return shard.Result{}
 	}
 	for _, q := range g.requests {
@@ -311,7 +336,7 @@ func (m *model) answerJoin(sh *modelShard, g *modelGroup, c *shard.AnswerJoin) s
 	case g.full(0):
 		return refused(shard.CodeRateLimited)
 	default:
-		m.enroll(sh, g, c.User, shard.RoleMember, m.happened(sh, g, shard.EventJoined, c.By, c.User))
+		m.enroll(sh, g, c.User, shard.RoleMember, m.happened(sh, g, shard.EventJoined, c.By, c.User), false)
 	}
 	return shard.Result{}
 }
@@ -343,7 +368,7 @@ func (m *model) addMembers(sh *modelShard, g *modelGroup, c *shard.AddMembers) s
 	if len(added) > 0 {
 		at := m.happened(sh, g, shard.EventJoined, c.By, added...)
 		for _, user := range added {
-			m.enroll(sh, g, user, shard.RoleMember, at)
+			m.enroll(sh, g, user, shard.RoleMember, at, true)
 		}
 	}
 	return result
@@ -488,6 +513,9 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *shard.SendGroup) sha
 	}
 	g.sent = append(g.sent, groupSent{user: c.User, cid: c.CID, at: sh.now, seq: e.seq})
 	m.movedGroups[g.id] = true
+	if mm != nil && mm.invited && !c.Admin {
+		m.spoke(sh, g, mm)
+	}
 	if mm != nil {
 		if mm.read < e.seq-1 { // others' messages before it are read thereby
 			m.movedMembers[shard.MemberRef{Group: g.id, User: c.User}] = true

@@ -82,6 +82,7 @@ type groupMember struct {
 	joinedAt uint64
 	from     uint64 // lowest seq that is his to read
 	muted    int64
+	invited  bool // others put him there, and he has not spoken
 	quiet    bool // he does not want to be notified
 	pinned   bool
 
@@ -120,6 +121,7 @@ type groupRef struct {
 	version uint64
 	joined  bool
 	owner   bool
+	invited bool // others put him there
 	arrival uint64
 }
 

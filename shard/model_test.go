@@ -143,6 +143,7 @@ type modelView struct {
 	receipted uint64 // highest seq of the peer that he was told is read
 	peerRead  int64  // when
 	hidden    uint64 // recents show only what lies above
+	heard     bool   // the peer has written, since the user was erased if he was
 	wiped     uint64 // up to here history was deleted with the conversation
 	muted     bool
 	pinned    bool
@@ -338,6 +339,7 @@ func (u *modelUser) append(v *modelView, e *modelEntry) {
 	e.time = max(e.time, v.newestTime())
 	u.arrival++
 	e.seq, e.arrival, e.keep = v.newest()+1, u.arrival, u.keep
+	v.heard = v.heard || !e.own
 	var flags ring.Flags
 	if e.own {
 		flags |= ring.Own

@@ -239,10 +239,10 @@ func (s *State) applyBlock(c *Block, r *Result) {
 		}
 		if i < 0 {
 			// Both sides keep something of it, for good: all such are bounded.
-			if !s.mayKeep(u, "user", r) {
+			if !s.mayOpen(u, "user", r) {
 				return
 			}
-			u.opened++
+			u.countOpened()
 			i = s.open(u, c.Target)
 		}
 		kind = LetterBlock

@@ -120,11 +120,6 @@ func (s *State) mayOpen(u *user, field string, r *Result) bool {
 		}
 		return false
 	}
-	return s.mayKeep(u, field, r)
-}
-
-// mayKeep is mayOpen for what does not count as a new conversation of this hour.
-func (s *State) mayKeep(u *user, field string, r *Result) bool {
 	if limit := s.limits.MaxConversations; limit > 0 && int(u.opened) >= limit {
 		*r = Result{Code: CodeRateLimited, Detail: field + ": too many conversations", RetryAfterMS: quotaRetryMS}
 		return false

@@ -223,6 +223,9 @@ func (s *State) Knows(name, peer UserID) bool {
 	return i >= 0 && u.convs.items[i].log.Next() > 1
 }
 
+// Heard tells whether peer has ever written to the user.
+func (s *State) Heard(name, peer UserID) bool { return s.convFlag(name, peer, convHeard) }
+
 func (s *State) convFlag(name, peer UserID, flag uint8) bool {
 	u := s.lookup(name)
 	if u == nil {

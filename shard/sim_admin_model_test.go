@@ -134,6 +134,8 @@ func (m *model) eraseUser(sh *modelShard, c *shard.EraseUser) (result shard.Resu
 		if held, ok := m.adopt.looksErased(u.id, peer); ok {
 			m.eraseView(sh, u, u.views[peer], held)
 		}
+	} else {
+		m.forgetIdle(u)
 	}
 	return result
 }
@@ -156,6 +158,7 @@ func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint6
 		timeless = v.newest()
 	}
 	v.readSeq, v.receipt, v.receipted, v.peerRead, v.hidden, v.wiped = v.newest(), 0, 0, 0, 0, 0
+	v.heard = false
 	v.muted, v.pinned, v.timeless, v.imported = false, false, timeless, modelImport{}
 	for _, c := range u.changes {
 		if c.peer == v.peer {

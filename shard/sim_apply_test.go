@@ -79,6 +79,7 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 				u.views[peer].expireHead(&sh.limits, sh.now)
 			}
 			u.forgetGroups(sh.now)
+			m.forgetIdle(u)
 		}
 		for _, id := range m.groupIDs() {
 			if slot := shard.SlotOf(string(id.Key())); slot >= c.FirstSlot && slot <= c.LastSlot && m.serves(sh, id.Key()) {
@@ -154,6 +155,17 @@ func slotTime(data []byte) int64 {
 }
 
 // names lists all users in one order.
+// forgetIdle forgets a user of whom nothing is kept.
+func (m *model) forgetIdle(u *modelUser) {
+	if u.idle() {
+		delete(m.users, u.id)
+	}
+}
+
+func (u *modelUser) idle() bool {
+	return u.lastSession == 0 && len(u.views)+len(u.groups) == 0 && u.keep == 0 && !u.suspended && u.tokensFrom == 0
+}
+
 func (m *model) names() []shard.UserID {
 	names := make([]shard.UserID, 0, len(m.users))
 	for id := range m.users {
@@ -540,7 +552,7 @@ func (m *model) block(sh *modelShard, u *modelUser, c *shard.Block) shard.Result
 			return refused(shard.CodeRateLimited)
 		}
 		if u.views[c.Target] == nil {
-			if code := u.mayKeep(sh); code != shard.OK {
+			if code := u.mayOpen(sh); code != shard.OK {
 				return refused(code)
 			}
 		}

@@ -38,6 +38,9 @@ func (w *world) checkUser(user shard.UserID) {
 		if got, want := state.Knows(user, peer), v.newest() > 0; got != want {
 			w.failf("Knows(%s, %s) = %v, want %v", user, peer, got, want)
 		}
+		if got := state.Heard(user, peer); got != v.heard {
+			w.failf("Heard(%s, %s) = %v, want %v", user, peer, got, v.heard)
+		}
 		if got, want := state.BlockedBy(user, peer), u.blockedBy[peer]; got != want {
 			w.failf("BlockedBy(%s, %s) = %v, want %v", user, peer, got, want)
 		}
@@ -448,6 +451,21 @@ func trimGaps(gaps []shard.Gap, upTo uint64) (trimmed []shard.Gap) {
 		}
 	}
 	return trimmed
+}
+
+// checkStranger wants a user who never logs in to be known as long as something is
+// kept of him, and no longer.
+func (w *world) checkStranger(user shard.UserID) {
+	sh := w.shardOf(user)
+	u := w.model.users[user]
+	if !w.model.serves(w.model.shards[sh.index], user) {
+		return
+	}
+	for _, state := range []*shard.State{sh.leader, sh.follower} {
+		if known := state.Known(user); known && u == nil || !known && u != nil && !u.idle() {
+			w.failf("Known(%s) = %v", user, known)
+		}
+	}
 }
 
 // checkConservation wants every acknowledged message in its receiver's view

@@ -311,12 +311,30 @@ func (w *world) checkGroupsOf(u *modelUser, got []shard.GroupRef) {
 	var want []shard.GroupRef
 	for id, ref := range u.groups {
 		if ref.joined {
-			want = append(want, shard.GroupRef{Group: id, Owner: ref.owner})
+			want = append(want, shard.GroupRef{Group: id, Owner: ref.owner, Invited: ref.invited})
 		}
 	}
 	slices.SortFunc(want, func(a, b shard.GroupRef) int { return strings.Compare(string(a.Group), string(b.Group)) })
+	w.checkInOneOf(u)
 	if !slices.Equal(got, want) {
 		w.failf("GroupsOf(%s) = %v, want %v", u.id, got, want)
+	}
+}
+
+// checkInOneOf compares whether another user is in a group of a user by his own
+// will.
+func (w *world) checkInOneOf(u *modelUser) {
+	set := w.shardOf(u.id).leader.GroupSet(u.id)
+	other := w.model.users[w.users[w.rng.IntN(len(w.users))]]
+	if set == nil || other == nil || !w.model.serves(w.model.shards[w.shardOf(other.id).index], other.id) {
+		return
+	}
+	want := false
+	for id, ref := range other.groups {
+		want = want || u.groups[id].joined && ref.joined && !ref.invited
+	}
+	if got := w.shardOf(other.id).leader.InOneOf(other.id, set); got != want {
+		w.failf("InOneOf(%s, groups of %s) = %v, want %v", other.id, u.id, got, want)
 	}
 }
 

@@ -258,7 +258,7 @@ func (w *world) someUsers() (users []shard.UserID) {
 		case w.chance(3):
 			users = append(users, "")
 		case w.chance(5):
-			users = append(users, pick(w, strangers))
+			users = append(users, pick(w, slices.Concat(strangers, ghosts)))
 		default:
 			users = append(users, pick(w, w.users))
 		}

@@ -490,6 +490,9 @@ func (w *world) readAll() {
 		w.checkUser(user)
 		w.checkElsewhere(user)
 	}
+	for _, user := range slices.Concat(strangers, ghosts) {
+		w.checkStranger(user)
+	}
 	for _, id := range w.groups {
 		w.checkGroup(id)
 		w.exploreGroup(id)

@@ -59,6 +59,9 @@ type world struct {
 // strangers are users that only others' blocks know of.
 var strangers = []shard.UserID{"stranger0", "stranger1", "stranger2"}
 
+// ghosts are users that only groups know of, into which others put them.
+var ghosts = []shard.UserID{"ghost0", "ghost1"}
+
 type simShard struct {
 	index    int
 	leader   *shard.State
@@ -165,7 +168,7 @@ func (w *world) openSlots(index int) {
 		w.order(index, &shard.OpenSlots{FirstSlot: uint16(first(index)), LastSlot: uint16(first(index+1) - 1)}, nil)
 		return
 	}
-	for _, user := range slices.Concat(w.keys(), strangers) {
+	for _, user := range slices.Concat(w.keys(), strangers, ghosts) {
 		if slot := shard.SlotOf(string(user)); firstOwner(slot) == index {
 			w.order(index, &shard.OpenSlots{FirstSlot: slot, LastSlot: slot}, nil)
 		}

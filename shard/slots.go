@@ -65,6 +65,26 @@ func (s *State) newUser(sl *slot, name UserID) *user {
 	return u
 }
 
+// idle tells whether nothing is kept of a user, nor has to be: he has never logged
+// in, so that no session and no cursor of his is about, no letters went between
+// him and anybody, and he was in no group lately. Others make such users, who put
+// them into groups.
+func (u *user) idle() bool {
+	return u.team == nil && u.lastSession == 0 && u.account == nil &&
+		len(u.convs.items)+len(u.teams.items)+len(u.imports.items) == 0
+}
+
+// forgetUser drops a user who is idle.
+func (s *State) forgetUser(sl *slot, number uint32) {
+	u := s.user(number)
+	s.save(u)
+	if v := s.view; v != nil && v.image(u) != nil && int(SlotOf(string(u.name))) >= v.next {
+		v.gone[sl] = append(v.gone[sl], u)
+	}
+	sl.users.remove(number, func(n uint32) uint64 { return s.userHash(s.user(n).name) })
+	s.dropUser(number)
+}
+
 // dropUser frees all that a user holds. His number is to be used again.
 func (s *State) dropUser(number uint32) {
 	u := s.user(number)
@@ -206,9 +226,11 @@ func (s *State) sorted(sl *slot) []*user {
 	for number := range sl.users.all {
 		users = append(users, s.user(number))
 	}
-	slices.SortFunc(users, func(u, v *user) int { return cmp.Compare(u.name, v.name) })
+	slices.SortFunc(users, byName)
 	return users
 }
+
+func byName(u, v *user) int { return cmp.Compare(u.name, v.name) }
 
 // AppendSlot encodes a slot for ImportSlot. It should be frozen by then.
 func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {

@@ -55,9 +55,10 @@ type View struct {
 	walk      userWalk // of at, or of his image
 	hooks     hookQueue
 	carried   map[*slot]*hookQueue
-	queue     [][]byte // records that wait for hooks, still to come
-	saved     []*user  // who got an image
-	frame     []byte   // that was written last, of the header at first
+	queue     [][]byte          // records that wait for hooks, still to come
+	saved     []*user           // who got an image
+	gone      map[*slot][]*user // forgotten since, of slots still to come
+	frame     []byte            // that was written last, of the header at first
 	hash      *xxhash.Digest
 	slotsDone bool // the slots are written
 	done      bool // all is written
@@ -79,7 +80,7 @@ func (s *State) Snapshot() *View {
 		broken("a snapshot is being taken already")
 	}
 	s.marks++
-	v := &View{s: s, mark: s.marks, slots: s.slots, hooks: s.hooks.clone(), carried: maps.Clone(s.carried), hash: xxhash.New(), chunkBytes: chunkBytes, frameBytes: frameBytes}
+	v := &View{s: s, mark: s.marks, slots: s.slots, hooks: s.hooks.clone(), carried: maps.Clone(s.carried), hash: xxhash.New(), gone: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
 	head := append([]byte{frameHeader}, snapshotMagic...)
 	head = appendUint(append(head, snapshotVersion), s.epoch)
 	head = appendInt(appendInt(head, s.now), s.cutoff)
@@ -255,6 +256,10 @@ func (v *View) step() {
 			if u.marked < v.mark || v.image(u) != nil {
 				v.users = append(v.users, u)
 			}
+		}
+		if gone := v.gone[sl]; len(gone) > 0 {
+			v.users = append(v.users, gone...)
+			slices.SortFunc(v.users, byName)
 		}
 	case !v.slotsDone && v.hooks.limit+int(v.hooks.last) > 0:
 		v.slotsDone = true

@@ -76,6 +76,7 @@ const (
 	memberMuted = 1 << iota // the member's own wish not to be notified
 	memberPinned
 	memberRewound // the read cursor was set back, or an import left it behind: own messages may lie above it
+	memberInvited // others put him there, and he has not spoken since
 )
 
 // A member is one user's part in a group. It has no pointers.

@@ -1,0 +1,101 @@
+package shard
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// ghosts are members whom nobody but the group knows.
+func ghosts(n int) (users []UserID) {
+	for i := range n {
+		users = append(users, UserID(fmt.Sprintf("ghost%d", i)))
+	}
+	return users
+}
+
+func (b *bench) expire() { b.do(&Expire{FirstSlot: 0, LastSlot: Slots - 1}) }
+
+// Who was put into a group, never came and was removed again is forgotten once no
+// late letter can bring the membership back. Whoever else there is, is not.
+func TestIdleUsersAreForgotten(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupPrivate, "alice")
+	b.login("alice", "phone", "")
+	users := ghosts(100)
+	b.do(&AddMembers{Group: "team", Users: users})
+	empty := b.s.Count(0, Slots-1)
+	b.send("ghost1", "alice", "written in his name")
+	b.do(&SetUser{User: "ghost2", Suspended: new(true)})
+	b.login("ghost3", "phone", "")
+	b.do(&Block{User: "alice", Target: "ghost4"})
+	b.do(&Block{User: "alice", Target: "ghost4", Undo: true})
+	b.do(&RemoveMembers{Group: "team", Users: users[:99]}) // ghost99 stays
+	b.now += leftMS - 1
+	b.expire()
+	if n := b.s.Count(0, Slots-1).Users; n != empty.Users {
+		t.Errorf("%d users while letters may be under way, want %d", n, empty.Users)
+	}
+	b.now += 1000 // versions ran ahead of the clock
+	b.expire()
+	if n := b.s.Count(0, Slots-1).Users; n != 6 { // with alice and ghost99
+		t.Errorf("%d users are left, want 6", n)
+	}
+	for _, user := range []UserID{"alice", "ghost1", "ghost2", "ghost3", "ghost4", "ghost99"} {
+		if !b.s.Known(user) {
+			t.Errorf("%s is forgotten", user)
+		}
+	}
+	b.do(&SetUser{User: "ghost2", Suspended: new(false)})
+	b.do(&EraseUser{User: "ghost2", MaxWork: 100})
+	if b.s.Known("ghost2") {
+		t.Error("a user of whom nothing was left is known after he was erased")
+	}
+	b.do(&EraseUser{User: "ghost3", MaxWork: 100}) // whose sessions have numbers
+	if !b.s.Known("ghost3") {
+		t.Error("the number of his last session is forgotten")
+	}
+	b.send("alice", "ghost0", "who is as new")
+	b.wantPushed("ghost0", b.login("ghost0", "phone", ""), "who is as new:1 ")
+}
+
+// A snapshot has whoever was there when it was marked, in his place, also when he
+// is forgotten, and made anew, before it has come to him.
+func TestIdleUserForgottenDuringASnapshot(t *testing.T) {
+	b := newBench(t, Limits{})
+	b.group("team", GroupChatroom, "alice")
+	users := ghosts(2000)
+	b.do(&AddMembers{Group: "team", Users: users})
+	b.do(&RemoveMembers{Group: "team", Users: users})
+	b.now += (8 * 24 * time.Hour).Milliseconds()
+	var sums [Slots]uint64
+	for slot := range sums {
+		sums[slot] = b.s.Checksum(uint16(slot))
+	}
+	v := b.s.Snapshot()
+	CutFine(v, 4<<10, frameBytes)
+	data, more := v.Next(nil)
+	b.expire()
+	if b.s.Known(users[0]) || b.s.Known(users[1999]) {
+		t.Fatal("nobody was forgotten")
+	}
+	b.send("alice", users[0], "hello again")
+	for more {
+		data, more = v.Next(data)
+	}
+	v.Release()
+	restored, err := Restore(bytes.NewReader(data), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for slot := range sums {
+		if got := restored.Checksum(uint16(slot)); got != sums[slot] {
+			t.Fatalf("slot %d is another one in the snapshot", slot)
+		}
+	}
+	b.do(&AddMembers{Group: "team", Users: users}) // their places are used again
+	if got, _ := b.s.Members("team", "", 3000); len(got) != len(users)+1 || len(b.s.GroupsOf(users[7])) != 1 {
+		t.Errorf("%d members", len(got))
+	}
+}
