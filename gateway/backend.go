@@ -72,6 +72,8 @@ type Backend interface {
 
 	// Exists tells whether the account ever logged in (for --open-users=false).
 	Exists(user shard.UserID) (bool, error)
+	// Knows tells whether the user has a conversation with peer.
+	Knows(user, peer shard.UserID) (bool, error)
 	// Standings tells what matters of users, each in his place, before they come
 	// to a group that asker adds them to.
 	Standings(asker shard.UserID, users []shard.UserID) []raftstore.Standing

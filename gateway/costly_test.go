@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
@@ -62,5 +63,83 @@ func TestAddingStrangersIsLimited(t *testing.T) {
 		if got, want := fmt.Sprint(ok["added"], ok["failed"]), "[x1 bob] [map[code:rate_limited user:x2]]"; got != want {
 			t.Errorf("addMembers = %s, want %s", got, want)
 		}
+	})
+}
+
+// Sends count for the user, in whichever session and to whomever they go.
+func TestSendsAreLimited(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.SendRate, c.SendBurst = 1, 4 })
+		phone, bob := e.online("alice", codec), e.online("bob", codec)
+		laptop := e.dial(codec)
+		laptop.login("alice", "laptop", nil)
+		laptop.push("onSynced")
+		phone.call("createGroup", obj{"group": "team", "kind": "private"})
+		phone.push("onGroupEvent")
+		phone.call("send", obj{"conv": "u:bob", "cid": "1", "body": 1})
+		laptop.call("send", obj{"conv": "g:team", "cid": "2", "body": 1})
+		laptop.call("send", obj{"conv": "u:bob", "cid": "3", "body": 1, "ttl": 0})
+		phone.refused("send", obj{"conv": "u:bob"}, protocol.CodeBadRequest) // costs nothing
+		phone.call("send", obj{"conv": "u:alice", "cid": "4", "body": 1})
+		for _, c := range []*client{phone, laptop} {
+			for _, args := range []obj{{"conv": "u:bob"}, {"conv": "g:team"}, {"conv": "u:bob", "ttl": 0}, {"conv": "u:bob", "retry": true}} {
+				args["cid"], args["body"] = "5", 1
+				if e := c.refused("send", args, protocol.CodeRateLimited); number(t, e, "retryAfterMs") != 1000 {
+					t.Errorf("refused with %v, want to be told of one second", e)
+				}
+			}
+		}
+		bob.call("send", obj{"conv": "u:alice", "cid": "1", "body": 1}) // his limit is his own
+		time.Sleep(time.Second)
+		phone.call("send", obj{"conv": "u:bob", "cid": "5", "body": 1})
+	})
+}
+
+func TestPresenceQuestionsAreLimited(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.LoginRate, c.LoginBurst = 1, 4 })
+		alice := e.online("alice", codec)
+		users := make([]any, protocol.MaxUsers)
+		for i := range users {
+			users[i] = fmt.Sprint("user", i)
+		}
+		alice.call("getPresence", obj{"users": users})
+		alice.call("subscribePresence", obj{"users": users[:presenceBurst*4-len(users)]})
+		alice.refused("getPresence", obj{"users": users[:1]}, protocol.CodeRateLimited)
+		alice.refused("subscribePresence", obj{"users": users}, protocol.CodeRateLimited)
+		time.Sleep(time.Second)
+		alice.call("getPresence", obj{"users": users[:presenceRate]})
+	})
+}
+
+// Who does not exist can be found out by trying: some names, and then neither
+// those that do nor those that do not are told apart.
+func TestGuessingUsersIsLimited(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.KnownUsersOnly = true })
+		alice := e.online("alice", codec)
+		e.online("bob", codec)
+		e.online("carol", codec)
+		alice.call("createGroup", obj{"group": "team", "kind": "private"})
+		alice.push("onGroupEvent")
+		names := make([]any, 0, missBurst)
+		for i := range missBurst - 2 {
+			names = append(names, fmt.Sprint("nobody", i))
+		}
+		alice.call("addMembers", obj{"group": "team", "users": names})
+		alice.refused("send", obj{"conv": "u:nobody", "cid": "1", "body": 1}, protocol.CodeNotFound)
+		alice.call("send", obj{"conv": "u:bob", "cid": "2", "body": 1})
+		alice.refused("send", obj{"conv": "u:nobody", "cid": "1", "body": 1}, protocol.CodeNotFound)
+		for _, user := range []string{"carol", "nobody"} {
+			alice.refused("send", obj{"conv": "u:" + user, "cid": "3", "body": 1}, protocol.CodeRateLimited)
+			alice.refused("send", obj{"conv": "u:" + user, "cid": "3", "body": 1, "ttl": 0}, protocol.CodeRateLimited)
+			ok := alice.call("addMembers", obj{"group": "team", "users": []any{user}})
+			if got, want := fmt.Sprint(ok["failed"]), "[map[code:rate_limited user:"+user+"]]"; got != want {
+				t.Errorf("addMembers = %s, want %s", got, want)
+			}
+		}
+		alice.call("send", obj{"conv": "u:bob", "cid": "3", "body": 1}) // whom she knows
+		time.Sleep(time.Minute)
+		alice.call("send", obj{"conv": "u:carol", "cid": "3", "body": 1})
 	})
 }

@@ -88,6 +88,8 @@ type Config struct {
 	FrameBurst       int // default 5000
 	LoginRate        int // logins per second and user; default 20, negative = off
 	LoginBurst       int // default 100
+	SendRate         int // sends per second and user, in all his sessions; default 200, negative = off
+	SendBurst        int // default 2000
 	GroupChangeRate  int // changes of groups per second and user; default 20, negative = off
 	GroupChangeBurst int // default 1000
 
@@ -121,6 +123,8 @@ func (c *Config) fill() error {
 		{"FrameBurst", &c.FrameBurst, 5000, false},
 		{"LoginRate", &c.LoginRate, 20, true},
 		{"LoginBurst", &c.LoginBurst, 100, false},
+		{"SendRate", &c.SendRate, 200, true},
+		{"SendBurst", &c.SendBurst, 2000, false},
 		{"GroupChangeRate", &c.GroupChangeRate, 20, true},
 		{"GroupChangeBurst", &c.GroupChangeBurst, 1000, false},
 	} {
@@ -189,6 +193,9 @@ type Gateway struct {
 	logins    *keyedLimit // by user
 	makings   *keyedLimit // of groups, by user
 	comings   comings     // of users to groups
+	sends     *keyedLimit // by user
+	presences *keyedLimit // users whose presence is asked for, by who asks
+	misses    *keyedLimit // users named who do not exist, by who names them
 	searches  *keyedLimit // requests that cost the store as much as a login, by user
 	changes   *keyedLimit // of groups that their members are told of, by user
 	strangers *keyedLimit // users of whom nothing is kept yet, by who adds them
@@ -220,6 +227,9 @@ func New(c Config) (*Gateway, error) {
 		maxFrame:  protocol.FrameLimit(c.MaxBody),
 		logins:    newKeyedLimit(rate.Limit(c.LoginRate), c.LoginBurst),
 		makings:   newKeyedLimit(rate.Limit(float64(makingsPerOwned*c.MaxOwnedGroups)/time.Hour.Seconds()), makingsPerOwned*c.MaxOwnedGroups),
+		sends:     newKeyedLimit(rate.Limit(c.SendRate), c.SendBurst),
+		presences: newKeyedLimit(rate.Limit(presenceRate*c.LoginRate), presenceBurst*c.LoginBurst),
+		misses:    newKeyedLimit(missRate, missBurst),
 		searches:  newKeyedLimit(rate.Limit(searchRate*c.LoginRate), searchBurst*c.LoginBurst),
 		changes:   newKeyedLimit(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
 		strangers: newKeyedLimit(rate.Limit(float64(strangerRate*c.GroupChangeRate)/time.Hour.Seconds()), strangerBurst*c.GroupChangeBurst),

@@ -42,7 +42,7 @@ func (l *frameLimit) take() (verdict, time.Duration) {
 	if l.bucket == nil {
 		return frameFits, 0
 	}
-	wait, ok := takeToken(l.bucket)
+	wait, ok := takeToken(l.bucket, 1)
 	if ok {
 		return frameFits, 0
 	}
@@ -56,9 +56,9 @@ func (l *frameLimit) take() (verdict, time.Duration) {
 	return frameRefused, wait
 }
 
-// takeToken takes a token or says how long until there is one.
-func takeToken(l *rate.Limiter) (wait time.Duration, ok bool) {
-	r := l.Reserve()
+// takeToken takes n tokens or says how long until they are there.
+func takeToken(l *rate.Limiter, n int) (wait time.Duration, ok bool) {
+	r := l.ReserveN(time.Now(), min(n, l.Burst()))
 	if wait = r.Delay(); wait == 0 {
 		return 0, true
 	}
@@ -71,18 +71,44 @@ const (
 	// over all he has, for each login that he may: a login does that and more.
 	searchRate  = 5
 	searchBurst = 20
+	// presenceRate and presenceBurst are how many users a user may ask the presence
+	// of, for each login that he may: some are looked for in all groups of both.
+	presenceRate  = 50
+	presenceBurst = 50
+	// missRate (per second) and missBurst are how many users who do not exist a user
+	// may name where only those that do are taken: else he could try names.
+	missRate  = 1.0 / 60
+	missBurst = 20
 	// strangerRate is how many users of whom nothing is kept yet a user may add to
 	// groups in an hour, for each change of groups that he may make in a second,
 	// and strangerBurst for each of a burst: something is kept of them from then
 	// on, for good.
-	strangerRate  = 100
-	strangerBurst = 50
+	strangerRate  = 10
+	strangerBurst = 1
 )
 
 // maySearch refuses a user's requests that walk over much, when there are many.
 func (s *session) maySearch() error {
 	if wait, ok := s.gateway.searches.take(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "too many requests of this kind", wait}
+	}
+	return nil
+}
+
+// maySend refuses a user's sends beyond what all his sessions may send together.
+func (s *session) maySend() error {
+	if s.sends == nil || s.sends.Allow() {
+		return nil
+	}
+	wait, _ := takeToken(s.sends, 1)
+	return &refusal{protocol.CodeRateLimited, "conv: you send too much", max(wait, time.Millisecond)}
+}
+
+// mayName refuses to tell whether a user exists to who has named too many who do
+// not.
+func (s *session) mayName() error {
+	if wait, ok := s.gateway.misses.has(string(s.user)); !ok {
+		return &refusal{protocol.CodeRateLimited, "you have named too many users who do not exist", wait}
 	}
 	return nil
 }
@@ -117,9 +143,31 @@ func newKeyedLimit(r rate.Limit, burst int) *keyedLimit {
 }
 
 // take takes a token of key or says how long until there is one.
-func (l *keyedLimit) take(key string) (wait time.Duration, ok bool) {
-	if l.rate <= 0 {
+func (l *keyedLimit) take(key string) (wait time.Duration, ok bool) { return l.takeN(key, 1) }
+
+// takeN is take for n tokens, or for a burst if that is less.
+func (l *keyedLimit) takeN(key string, n int) (wait time.Duration, ok bool) {
+	b := l.bucket(key)
+	if b == nil {
 		return 0, true
+	}
+	return takeToken(b, n)
+}
+
+// has tells whether key has a token, or says how long until it has.
+func (l *keyedLimit) has(key string) (wait time.Duration, ok bool) {
+	b := l.bucket(key)
+	if b == nil {
+		return 0, true
+	}
+	missing := 1 - b.Tokens()
+	return time.Duration(missing / float64(l.rate) * float64(time.Second)), missing <= 0
+}
+
+// bucket is that of a key, nil when nothing is limited.
+func (l *keyedLimit) bucket(key string) *rate.Limiter {
+	if l.rate <= 0 {
+		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,7 +177,7 @@ func (l *keyedLimit) take(key string) (wait time.Duration, ok bool) {
 		b = rate.NewLimiter(l.rate, l.burst)
 		l.buckets[key] = b
 	}
-	return takeToken(b)
+	return b
 }
 
 func (l *keyedLimit) makeRoom() {

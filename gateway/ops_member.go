@@ -137,7 +137,10 @@ func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *rafts
 	switch {
 	case standing.Err != nil:
 		return standing.Err
+	case s.gateway.config.KnownUsersOnly && s.mayName() != nil:
+		return s.mayName()
 	case s.gateway.config.KnownUsersOnly && !standing.Exists:
+		s.gateway.misses.take(string(s.user))
 		return &refusal{code: protocol.CodeNotFound, message: "users: there is no user " + string(user)}
 	case standing.Blocks:
 		return &refusal{code: protocol.CodeForbidden, message: "users: " + string(user) + " has blocked you"}

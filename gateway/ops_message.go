@@ -35,6 +35,9 @@ func (s *session) send(r request) error {
 	if err := args.Decode(r.Args, s.gateway.config.MaxBody); err != nil {
 		return err
 	}
+	if err := s.maySend(); err != nil {
+		return err
+	}
 	if args.Retry { // the store looks through all of the history
 		if err := s.maySearch(); err != nil {
 			return err
@@ -56,14 +59,8 @@ func (s *session) accept(r request, args *protocol.SendArgs, d *decision) error 
 	}
 	to := shard.UserID(args.Conv.ID)
 	b := s.gateway.backend
-	if s.gateway.config.KnownUsersOnly && to != s.user {
-		known, err := b.Exists(to)
-		if err != nil {
-			return err
-		}
-		if !known {
-			return &refusal{code: protocol.CodeNotFound, message: "conv: there is no user " + args.Conv.ID}
-		}
+	if err := s.mayWriteTo(to); err != nil {
+		return err
 	}
 	if args.HasTTL && args.TTL == 0 {
 		cmd := s.sendCommand(args, to)
@@ -82,6 +79,32 @@ func (s *session) accept(r request, args *protocol.SendArgs, d *decision) error 
 	s.submits.Add(1)
 	b.Submit(&m.command, m.done)
 	return nil
+}
+
+// mayWriteTo refuses accounts that never logged in where only those that have are
+// taken.
+func (s *session) mayWriteTo(to shard.UserID) error {
+	if !s.gateway.config.KnownUsersOnly || to == s.user {
+		return nil
+	}
+	b := s.gateway.backend
+	knows, err := b.Knows(s.user, to)
+	if err != nil {
+		return err
+	}
+	if !knows {
+		if err := s.mayName(); err != nil {
+			return err
+		}
+	}
+	exists, err := b.Exists(to)
+	if err != nil || exists {
+		return err
+	}
+	if !knows {
+		s.gateway.misses.take(string(s.user))
+	}
+	return &refusal{code: protocol.CodeNotFound, message: "conv: there is no user " + string(to)}
 }
 
 // sentLive answers a send that went to those who are connected.

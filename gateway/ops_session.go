@@ -82,6 +82,7 @@ func (s *session) tryLogin(r request) error {
 	s.expireAt(id.expires)
 	s.key = id.key
 	s.mu.Unlock()
+	s.sends = g.sends.bucket(string(user))
 	g.register(s, user)
 	s.checkKey()
 	s.sync = s.startSync(ctx, sync, &args)

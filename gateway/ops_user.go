@@ -60,15 +60,15 @@ func (s *session) typing(r request) error {
 				return err
 			}
 		}
-	} else if peer != s.user {
+	} else if peer != s.user && s.mayType() {
 		s.gateway.backend.Typing(s.user, peer)
 	}
 	s.reply(r, nil)
 	return nil
 }
 
-// typingBurst is how many notices of typing in groups a session passes on at
-// once, and then one a second: each goes to many. The others are dropped.
+// typingBurst is how many notices of typing a session passes on at once, and then
+// one a second. The others are dropped.
 const typingBurst = 5
 
 func (s *session) mayType() bool {
@@ -97,6 +97,9 @@ func (s *session) presence(r request, ask func(shard.UserID, []shard.UserID) (ma
 	var args protocol.PresenceArgs
 	if err := args.Decode(r.Args); err != nil {
 		return err
+	}
+	if wait, ok := s.gateway.presences.takeN(string(s.user), len(args.Users)); !ok {
+		return &refusal{protocol.CodeRateLimited, "users: you ask for the presence of too many", wait}
 	}
 	users := make([]shard.UserID, len(args.Users))
 	for i, u := range args.Users {

@@ -43,7 +43,8 @@ type session struct {
 
 	// Owned by the read loop.
 	limit      frameLimit
-	typed      *rate.Limiter // notices of typing in groups; nil until the first
+	sends      *rate.Limiter // of the user, shared with his other sessions; nil for no limit
+	typed      *rate.Limiter // notices of typing; nil until the first
 	subscribed bool          // to presence
 	farewell   int           // close code of the client's close frame, 0 for none
 	left       bool          // the client's close frame has come

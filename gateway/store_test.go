@@ -328,6 +328,12 @@ func (s *testStore) UnsubscribePresence(w raftstore.Watcher) {
 	delete(s.presence, w)
 }
 
+func (s *testStore) Knows(user, peer shard.UserID) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Knows(user, peer), nil
+}
+
 func (s *testStore) Exists(user shard.UserID) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -77,8 +77,7 @@ func TestGroupWatchers(t *testing.T) {
 }
 
 func TestGroupRate(t *testing.T) {
-	limits := shard.Limits{GroupRate: 10, GroupBurst: 3}
-	r := newGroupRate(&limits)
+	r := newKeyRate[shard.GroupID](10, 3, time.Second)
 	now := time.Now()
 	for range 3 {
 		if wait, ok := r.take("team", now); !ok {
@@ -95,7 +94,7 @@ func TestGroupRate(t *testing.T) {
 		t.Error("refused after the time it was told")
 	}
 	off := shard.Limits{GroupRate: -1}.WithDefaults()
-	r = newGroupRate(&off)
+	r = newKeyRate[shard.GroupID](off.GroupRate, off.GroupBurst, time.Second)
 	for range 1000 {
 		if _, ok := r.take("team", now); !ok {
 			t.Fatal("refused without limit")
@@ -104,7 +103,7 @@ func TestGroupRate(t *testing.T) {
 }
 
 func TestGroupRatesAreBounded(t *testing.T) {
-	r := newGroupRate(&shard.Limits{GroupRate: 10, GroupBurst: 3})
+	r := newKeyRate[shard.GroupID](10, 3, time.Second)
 	now := time.Now()
 	name := func(i int) shard.GroupID { return shard.GroupID([]byte{byte(i), byte(i >> 8), byte(i >> 16)}) }
 	for i := range maxRates + 10 {

@@ -67,6 +67,12 @@ func (s *Store) Exists(user shard.UserID) (exists bool, err error) {
 	return exists, err
 }
 
+// Knows tells whether the user has a conversation with peer.
+func (s *Store) Knows(user, peer shard.UserID) (knows bool, err error) {
+	err = s.read(user, func(st *shard.State, _ int64) { knows = st.Knows(user, peer) })
+	return knows, err
+}
+
 // Recents lists the recent conversations, newest first, as of now, with about so
 // many bytes of messages at most.
 func (s *Store) Recents(ctx context.Context, user shard.UserID, maxBytes int) (shard.ConversationList, error) {

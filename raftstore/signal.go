@@ -3,6 +3,7 @@ package raftstore
 import (
 	"bytes"
 	"slices"
+	"time"
 
 	"github.com/belfry-im/belfry/shard"
 )
@@ -18,16 +19,27 @@ func (s *Store) SendEphemeral(m *shard.Send) (shard.Result, error) {
 		return shard.Result{}, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "user, to and cid: must not be empty"}
 	}
 	var timeMS int64
-	blocked := false
+	blocked, stranger := false, false
 	err := s.read(m.User, func(st *shard.State, now int64) {
 		timeMS = now
 		blocked = st.BlockedBy(m.User, m.To)
+		stranger = m.To != m.User && !st.Knows(m.User, m.To)
 	})
 	if err != nil {
 		return shard.Result{}, err
 	}
 	if blocked {
 		return shard.Result{}, &shard.RefusedError{Code: shard.CodeForbidden, Detail: "to: has blocked the sender"}
+	}
+	// It leaves no conversation behind, so that every one to a stranger counts. An
+	// administrator may write to as many as he likes in a user's name.
+	if stranger && m.Session != 0 {
+		if wait, ok := s.openings.take(m.User, time.Now()); !ok {
+			return shard.Result{}, &shard.RefusedError{
+				Code: shard.CodeRateLimited, Detail: "conv: too many messages to users with whom there is no conversation",
+				RetryAfterMS: (wait + time.Millisecond - 1).Milliseconds(),
+			}
+		}
 	}
 	refused := false
 	err = s.read(m.To, func(st *shard.State, _ int64) { refused = st.Blocks(m.To, m.User) })
@@ -51,14 +63,14 @@ func (s *Store) SendEphemeral(m *shard.Send) (shard.Result, error) {
 	return shard.Result{ID: m.ID, Time: timeMS}, nil
 }
 
-// Typing tells the sessions of to that from is typing. It is dropped when to
-// must not see it, or his shard has no leader.
+// Typing tells the sessions of to that from is typing. It is dropped when the
+// two have no conversation in from's view, to must not see it, or his shard has no leader.
 func (s *Store) Typing(from, to shard.UserID) {
 	allowed := false
 	var now int64
 	err := s.read(from, func(st *shard.State, at int64) {
 		now = at
-		allowed = !st.BlockedBy(from, to)
+		allowed = st.Knows(from, to) && !st.BlockedBy(from, to)
 	})
 	if err != nil || !allowed {
 		return

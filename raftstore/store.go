@@ -205,7 +205,8 @@ type Store struct {
 	clock    *clock
 	groups   []*group
 	hub      *hub
-	liveRate *groupRate
+	liveRate *keyRate[shard.GroupID]
+	openings *keyRate[shard.UserID] // messages of ttl 0 to strangers, by sender
 	passed   *passedTable
 	deferred *deferred
 	lock     *os.File
@@ -251,7 +252,8 @@ func Open(cfg Config) (*Store, error) {
 	presence := newPresence()
 	s.hub = newHub(presence, m.watchers, s.Now)
 	s.hook()
-	s.liveRate = newGroupRate(&cfg.Limits)
+	s.liveRate = newKeyRate[shard.GroupID](cfg.Limits.GroupRate, cfg.Limits.GroupBurst, time.Second)
+	s.openings = newKeyRate[shard.UserID](cfg.Limits.NewConversations, cfg.Limits.NewConversations, time.Hour)
 	s.passed = newPassedTable(cfg.Limits.DedupWindow)
 	s.deferred = newDeferred(s.route)
 	for id := range cfg.Shards {

@@ -188,7 +188,7 @@ func testFullAtFirstStart(t *testing.T, kind string) {
 // testFullDuringSnapshot leaves room for the beginning of a snapshot.
 func testFullDuringSnapshot(t *testing.T) {
 	d := smallDisk(t, 96<<20)
-	s := startFaultServer(t, "--data", filepath.Join(d.Dir, "store"), "--shards=1", "--disk-reserve=0", "--frame-rate=0", "--user-bytes=1MiB")
+	s := startFaultServer(t, "--data", filepath.Join(d.Dir, "store"), "--shards=1", "--disk-reserve=0", "--frame-rate=0", "--send-rate=0", "--user-bytes=1MiB")
 	alice := s.login(t, "alice", "phone", nil)
 	sent := 0
 	send := func(n int) {

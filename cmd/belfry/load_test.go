@@ -22,7 +22,7 @@ import (
 // startLoadServer starts a server without the limits that are made for clients.
 func startLoadServer(t *testing.T) *server {
 	t.Helper()
-	return startRaceServer(t, "--frame-rate=0", "--login-rate=0", "--new-conversations=0", "--group-rate=0", "--shards=2")
+	return startRaceServer(t, "--frame-rate=0", "--send-rate=0", "--login-rate=0", "--new-conversations=0", "--group-rate=0", "--shards=2")
 }
 
 // load runs `belfry load` and gives its exit code and output.
@@ -109,7 +109,7 @@ func TestLoadGroup(t *testing.T) {
 
 // TestLoadGroupLimited runs against a server that limits the rate of groups.
 func TestLoadGroupLimited(t *testing.T) {
-	s := startRaceServer(t, "--frame-rate=0", "--login-rate=0")
+	s := startRaceServer(t, "--frame-rate=0", "--send-rate=0", "--login-rate=0")
 	code, _, errs := s.load("group", "--members", "3", "--duration", "1h")
 	if code != 1 || !strings.Contains(errs, "--group-rate 0") {
 		t.Errorf("exit code %d, %q; want 1 and what to do", code, errs)
@@ -189,7 +189,7 @@ func TestLoadReconnectRestart(t *testing.T) {
 }
 
 func TestLoadSlow(t *testing.T) {
-	s := startRaceServer(t, "--frame-rate=0", "--login-rate=0", "--new-conversations=0", "--shards=2", "--window=4:64KiB", "--ack-timeout=500ms")
+	s := startRaceServer(t, "--frame-rate=0", "--send-rate=0", "--login-rate=0", "--new-conversations=0", "--shards=2", "--window=4:64KiB", "--ack-timeout=500ms")
 	var report loadtest.SlowReport
 	s.loadJSON(&report, "slow", "--users", "10", "--rate", "200", "--slow", "10", "--slow-rate", "200",
 		"--warmup", "100ms", "--duration", "300ms", "--slow-duration", "1500ms",

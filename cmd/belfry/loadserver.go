@@ -71,7 +71,7 @@ func (s *loadServer) start(ctx context.Context) error {
 	args := append([]string{
 		"serve", "--listen", s.listen, "--admin-listen", s.adminListen, "--data", s.path("data"),
 		"--auth-secret-file", s.path("auth.secret"), "--admin-token-file", s.path("admin.tokens"),
-		"--frame-rate", "0", "--login-rate", "0", "--new-conversations", "0", "--group-rate", "0", "--group-change-rate", "0",
+		"--frame-rate", "0", "--login-rate", "0", "--send-rate", "0", "--new-conversations", "0", "--group-rate", "0", "--group-change-rate", "0",
 		"--unauthenticated-connections", "0", "--address-unauthenticated", "0",
 	}, s.flags...)
 	cmd := exec.Command(program, args...)

@@ -31,7 +31,7 @@ func TestMemoryLimitShortensRetention(t *testing.T) {
 		every   = time.Second / 750
 		refused = "sends are refused"
 	)
-	s := startServer(t, "--memory-limit=128MiB", "--shards=2", "--frame-rate=0", "--log-level=info",
+	s := startServer(t, "--memory-limit=128MiB", "--shards=2", "--frame-rate=0", "--send-rate=0", "--log-level=info",
 		"--user-bytes=128MiB", "--offline-max-bytes=128MiB", "--offline-max-messages=1000000")
 	text := strings.Repeat("0123456789abcdef", 10<<10/16)
 	acked := make([][]int64, pairs) // times, by seq-1, of what user i sent to his peer
@@ -161,7 +161,7 @@ func checkShortened(t *testing.T, c *wsClient, conv string, acked []int64, compl
 func TestMemoryFull(t *testing.T) {
 	t.Parallel()
 	const limit = 96 << 20
-	s := startServer(t, "--memory-limit=96MiB", "--shards=2", "--frame-rate=0", "--new-conversations=0")
+	s := startServer(t, "--memory-limit=96MiB", "--shards=2", "--frame-rate=0", "--send-rate=0", "--new-conversations=0")
 	refused := make(chan *wireError, 1)
 	var stop atomic.Bool
 	var senders sync.WaitGroup
@@ -224,7 +224,7 @@ func TestMemoryFull(t *testing.T) {
 func TestMemoryFullForAMoment(t *testing.T) {
 	t.Parallel()
 	const limit = 160 << 20
-	s := startServer(t, "--memory-limit=160MiB", "--shards=1", "--frame-rate=0", "--login-rate=0", "--new-conversations=0")
+	s := startServer(t, "--memory-limit=160MiB", "--shards=1", "--frame-rate=0", "--send-rate=0", "--login-rate=0", "--new-conversations=0")
 	program, err := plainBinary()
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ func (c *wsClient) limited(op string, args obj) {
 
 func TestContractGroupMembersLimit(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, startServer(t), codecMsgpack)
+	w := newWorld(t, startServer(t, "--group-change-rate=20:4000"), codecMsgpack) // and so many new users at once
 	alice := w.online(w.alice, "phone", nil)
 	bob := w.online(w.bob, "phone", nil)
 	var users []any

@@ -405,6 +405,11 @@ func TestContractGroupPresence(t *testing.T) {
 		id := w.team(alice, "private", w.bob)
 		bob.event(id, "created", w.alice)
 		w.listed(w.alice, id, true)
+		check(t, "presence of who was put there", alice.request("getPresence", asked), obj{"presence": obj{}})
+		check(t, "presence of who made it", bob.request("getPresence", obj{"users": []any{w.alice}}),
+			obj{"presence": obj{w.alice: obj{"online": true, "lastSeen": someInt}}})
+		bob.request("send", obj{"conv": "g:" + id, "cid": "c", "body": "here I am"})
+		alice.liveMessage()
 		online := obj{"presence": obj{w.bob: obj{"online": true, "lastSeen": someInt}}}
 		eventually(t, "bob is seen", func() bool { return difference(alice.request("getPresence", asked), online) == "" })
 		check(t, "subscribePresence", alice.request("subscribePresence", asked), online)

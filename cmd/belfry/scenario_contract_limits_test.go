@@ -158,7 +158,7 @@ func TestContractUnreadEvicted(t *testing.T) {
 func TestContractBlockedUsers(t *testing.T) {
 	t.Parallel()
 	// Blocking a stranger begins no conversation: an hour may see more than 200.
-	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+	eachCodec(t, startServer(t, "--new-conversations=0"), func(t *testing.T, w *world) {
 		const most = 1000
 		bob := w.online(w.bob, "phone", nil)
 		ctx, cancel := bob.ctx()

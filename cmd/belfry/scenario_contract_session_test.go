@@ -210,8 +210,16 @@ func TestContractNewConversations(t *testing.T) {
 		}
 		check(t, "getMessage", bob.request("getMessage", obj{"conv": args["conv"]}), page(0, 0, false, []any{}))
 		bob.sends(w.user("to0"), "one that is open")
-		bob.request("block", obj{"user": w.user("stranger")}) // begins none
+		bob.refused("block", obj{"user": w.user("stranger")}, "rate_limited") // something would be kept of it
 		bob.request("block", obj{"user": w.user("to0")})
+		// What nobody stores counts for itself, each time, to strangers.
+		for i := range 5 {
+			bob.request("send", obj{"conv": "u:" + w.user("to1"), "cid": fmt.Sprint("e", i), "body": "x", "ttl": 0})
+		}
+		for i := range 3 {
+			bob.request("send", obj{"conv": "u:" + w.user("to3"), "cid": fmt.Sprint("e", i), "body": "x", "ttl": 0})
+		}
+		bob.refused("send", obj{"conv": "u:" + w.user("to4"), "cid": "e", "body": "x", "ttl": 0}, "rate_limited")
 	})
 }
 
@@ -298,7 +306,12 @@ func TestContractTypingAndPresence(t *testing.T) {
 
 		bob.notice("typing", obj{"conv": "u:" + w.alice})
 		check(t, "onTyping", alice.expect("onTyping"), obj{"user": w.bob, "conv": "u:" + w.bob, "time": someInt})
+		carol.notice("typing", obj{"conv": "u:" + w.alice}) // there is no conversation
 
+		check(t, "getPresence of who has not answered", alice.request("getPresence", asked), obj{"presence": obj{}})
+		check(t, "subscribePresence", alice.request("subscribePresence", asked), obj{"presence": obj{}})
+		reply := bob.sends(w.alice, "hi")[0]
+		check(t, "live", alice.liveMessage(), reply.at(w.alice, 2))
 		online := alice.request("subscribePresence", asked)["presence"].(obj)
 		check(t, "subscribePresence", online, obj{w.bob: obj{"online": true, "lastSeen": someInt}})
 		laptop := w.online(w.bob, "laptop", nil)

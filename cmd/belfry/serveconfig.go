@@ -95,6 +95,8 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, memory int64, hooks
 		FrameBurst:       o.frameBurst,
 		LoginRate:        orOff(o.loginRate),
 		LoginBurst:       o.loginBurst,
+		SendRate:         orOff(o.sendRate),
+		SendBurst:        o.sendBurst,
 		GroupChangeRate:  orOff(o.groupChangeRate),
 		GroupChangeBurst: o.groupChangeBurst,
 		Admission:        o.admissionConfig(memory),

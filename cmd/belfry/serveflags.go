@@ -63,6 +63,7 @@ type serveOptions struct {
 
 	frameRate, frameBurst             int
 	loginRate, loginBurst             int
+	sendRate, sendBurst               int
 	groupChangeRate, groupChangeBurst int
 	addressRate                       int
 	addressConnections                int
@@ -169,6 +170,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(rate{&o.frameRate, &o.frameBurst}, "frame-rate", "frames of a connection per second; 0 = no limit")
 	o.loginRate, o.loginBurst = 20, 100
 	fs.Var(rate{&o.loginRate, &o.loginBurst}, "login-rate", "logins of a user per second; 0 = no limit")
+	o.sendRate, o.sendBurst = 200, 2000
+	fs.Var(rate{&o.sendRate, &o.sendBurst}, "send-rate", "sends of a user per second, in all sessions; 0 = no limit")
 	fs.Var(count{&o.addressConnections, 0, 1e9}, "address-connections", "connections of one address; 0 = no limit")
 	fs.Var(count{&o.addressRate, 0, 1e9}, "address-rate", "new connections of one address per second; 0 = no limit")
 	o.unauthenticated = 4096

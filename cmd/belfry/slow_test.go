@@ -25,7 +25,7 @@ func TestSlowPeers(t *testing.T) {
 		window   = 128 << 10
 	)
 	s := startServer(t, "--ack-timeout=1h", "--write-timeout=1h", fmt.Sprintf("--window=64:%dKiB", window>>10), "--shards=1",
-		"--frame-rate=0", "--login-rate=0", "--new-conversations=0", "--user-bytes=64MiB",
+		"--frame-rate=0", "--send-rate=0", "--login-rate=0", "--new-conversations=0", "--user-bytes=64MiB",
 		"--offline-max-bytes=4MiB", "--offline-max-messages=10000")
 	w := &world{server: s, t: t, codec: codecMsgpack}
 	before := s.liveBytes()

@@ -82,7 +82,7 @@ func (s *server) start() error {
 		"--auth-secret-file", filepath.Join(s.dir, "auth.secret"), "--admin-token-file", filepath.Join(s.dir, "admin.tokens"),
 		"--shards", strconv.Itoa(shards), "--disk-reserve", "0",
 		"--idle-timeout", idleTimeout.String(), "--ack-timeout", "3s", "--write-timeout", "2s",
-		"--frame-rate", "0", "--login-rate", "0", "--new-conversations", "0",
+		"--frame-rate", "0", "--login-rate", "0", "--send-rate", "0", "--new-conversations", "0",
 		"--group-rate", "0", "--group-change-rate", "0", "--group-bytes", "1GiB", "--max-owned-groups", "0", "--recents", "1000",
 		// Beyond what a run sends, so that nothing leaves but by a fault.
 		"--user-bytes", "1GiB", "--offline-max-messages", "1000000", "--offline-max-bytes", "1GiB",
