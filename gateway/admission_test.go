@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -360,4 +361,64 @@ func TestPlaceOfTLS(t *testing.T) {
 	if placeOf(nowhere{}) != nil {
 		t.Error("a connection that came through no door has a place")
 	}
+}
+
+func TestStrangersAreTold(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Admission.Unauthenticated = 2 })
+		user := e.online("alice", codec) // counts no longer
+		first, second := e.dial(codec), e.dial(codec)
+		if _, _, err := e.open("ws://belfry.test/v1/ws", &websocket.DialOptions{}); err == nil {
+			t.Error("a third stranger is let in at once")
+		}
+		time.Sleep(strangerGrace)
+		third := e.dial(codec)
+		first.wantClosed(4429)
+		second.call("ping", nil)
+		third.login("bob", "phone", nil)
+		user.call("ping", nil)
+	})
+}
+
+// TestSessionsThatHoldMostAreClosed has deaf sessions be sent more than there is
+// memory for.
+func TestSessionsThatHoldMostAreClosed(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		const memory = 1 << 20
+		e := newEdge(t, func(c *Config) { c.Admission.Memory = memory })
+		user := e.online("alice", codec)
+		for i := range 4 {
+			c := e.dialWith(codec, dialOptions{silent: true})
+			c.request("login", obj{"token": testToken("bob"), "device": fmt.Sprint(i)})
+			synctest.Wait()
+			s := e.session("bob")
+			s.queue(func(b []byte) []byte { return append(b, make([]byte, 256<<10)...) }) // a page of history
+			s.Wake()
+		}
+		synctest.Wait()
+		if n := e.closes("4413", "memory of connections is short"); n == 0 {
+			t.Error("no session was closed for memory")
+		}
+		if used := e.gateway.admission.used.Load(); used > memory {
+			t.Errorf("%d bytes are charged, want at most %d", used, memory)
+		}
+		user.call("ping", nil)
+	})
+}
+
+// TestTightMemoryRefuses has requests that need memory be refused while it is
+// short, and no others.
+func TestTightMemoryRefuses(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Admission.Memory = 1 << 20 })
+		c := e.online("alice", codec)
+		place := e.session("alice").conn.place
+		place.charge(950 << 10)
+		c.refused("getMessage", obj{"conv": "u:bob"}, "unavailable")
+		c.refused("send", obj{"conv": "u:bob", "cid": "1", "body": strings.Repeat("x", 1000)}, "unavailable")
+		c.call("send", obj{"conv": "u:bob", "cid": "1", "body": "x"})
+		c.call("ping", nil)
+		place.charge(-950 << 10)
+		c.call("getMessage", obj{"conv": "u:bob"})
+	})
 }

@@ -25,7 +25,8 @@ const (
 	baseShare  = 32
 	// connectionShare is the part of the memory that connections may take, one in
 	// so many.
-	connectionShare = 5
+	connectionShare     = 5
+	mostConnectionShare = 3
 )
 
 // A memorySize is a size of at least some bytes, 0 for no limit, or auto.
@@ -88,9 +89,12 @@ func (o *serveOptions) connectionLimit(limit int64) int64 {
 
 // reservedMemory is what messages never have of a limit. Without a limit for
 // connections nothing can be reserved for them.
-func reservedMemory(limit, connections int64) int64 {
+func reservedMemory(limit, connections int64) (int64, error) {
 	if limit == 0 || connections == 0 {
-		return 0
+		return 0, nil
 	}
-	return connections + baseMemory + limit/baseShare
+	if connections > limit/mostConnectionShare {
+		return 0, usagef("--connection-memory %s: want at most a third of --memory-limit, %s", formatSize(int(connections)), formatSize(int(limit)))
+	}
+	return connections + baseMemory + limit/baseShare, nil
 }

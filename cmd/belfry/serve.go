@@ -133,7 +133,9 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	config := o.storeConfig(log, registry)
 	config.MemoryLimit = o.limitMemory(log)
 	connectionMemory := o.connectionLimit(config.MemoryLimit)
-	config.ReservedMemory = reservedMemory(config.MemoryLimit, connectionMemory)
+	if config.ReservedMemory, err = reservedMemory(config.MemoryLimit, connectionMemory); err != nil {
+		return err
+	}
 	hooks, closeHooks, err := o.webhooks.open(o, in.webhooks, log, registry)
 	if err != nil {
 		return err
