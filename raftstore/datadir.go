@@ -32,11 +32,11 @@ type dataInfo struct {
 	Epoch uint64 `json:"epoch"`
 }
 
-// openDataDir locks cfg.Dir, creating it when it is not there, and checks that
+// openDataDir locks cfg.Dir, shuts others out of it, creating it when it is not there, and checks that
 // it fits the rest of cfg; where cfg.Shards is 0 it sets that. Closing the file gives the lock back; epoch is the
 // store's.
 func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
-	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(cfg.Dir, dirMode); err != nil {
 		return nil, 0, err
 	}
 	held, err := lockFile(filepath.Join(cfg.Dir, "LOCK"))
@@ -48,6 +48,7 @@ func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 			held.Close()
 		}
 	}()
+	tighten(cfg.Dir, cfg.Log)
 	path := filepath.Join(cfg.Dir, "belfry.json")
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +95,7 @@ func writeFile(path string, v any) error {
 		return err
 	}
 	tmp := path + ".tmp"
-	f, err := os.Create(tmp)
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
 	if err != nil {
 		return err
 	}

@@ -359,7 +359,7 @@ func (g *group) reportStopped() {
 	text := fmt.Sprintf("%s\n%v\n\nThe shard keeps its files and stops here again when it is started.\nIt needs a binary that can go on from this point, or a backup.\n\n%s",
 		time.Now().UTC().Format(time.RFC3339), e, e.stack)
 	path := filepath.Join(g.dir, stoppedFile)
-	err := os.WriteFile(path+".tmp", []byte(text), 0o644)
+	err := os.WriteFile(path+".tmp", []byte(text), fileMode)
 	if err == nil {
 		err = os.Rename(path+".tmp", path)
 	}

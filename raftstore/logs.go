@@ -59,7 +59,7 @@ func openLog(cfg *Config, dir string, log *hclogger) (*logStore, error) {
 	switch cfg.RaftLog {
 	case RaftLogWAL:
 		path := filepath.Join(dir, "log")
-		if err := os.MkdirAll(path, 0o755); err != nil {
+		if err := os.MkdirAll(path, dirMode); err != nil {
 			return nil, err
 		}
 		vfs := cfg.walFS
@@ -249,7 +249,7 @@ func (s *stableStore) persist(write func() error) error {
 // probeDisk tells whether dir takes writes again.
 func probeDisk(dir string) error {
 	path := filepath.Join(dir, "probe")
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
 	if err != nil {
 		return err
 	}

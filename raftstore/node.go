@@ -46,7 +46,7 @@ func (g *group) openNode() (n *node, err error) {
 			n = nil
 		}
 	}()
-	if err := os.MkdirAll(g.dir, 0o755); err != nil {
+	if err := os.MkdirAll(g.dir, dirMode); err != nil {
 		return n, err
 	}
 	logger := &hclogger{log: g.log}

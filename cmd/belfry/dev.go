@@ -16,7 +16,7 @@ func (o *serveOptions) makeSecret() error {
 	if len(o.authSecretFiles) > 0 || o.authJWKS != "" {
 		return nil
 	}
-	if err := os.MkdirAll(o.data, 0o755); err != nil {
+	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return fmt.Errorf("--data: %w", err)
 	}
 	o.authSecretFiles = []string{filepath.Join(o.data, secretName)}

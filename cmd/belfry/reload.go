@@ -93,7 +93,7 @@ func (s *source) warn(log *slog.Logger) {
 		if !f.secret {
 			continue
 		}
-		if info, err := os.Stat(f.path); err == nil && info.Mode()&0o007 != 0 && hasModes {
+		if info, err := os.Stat(f.path); err == nil && info.Mode()&0o007 != 0 {
 			log.Warn("every local user can read or change a secret: chmod o= it", "flag", "--"+f.flag, "file", f.path, "mode", info.Mode().String())
 		}
 	}

@@ -98,6 +98,7 @@ func newLogger(w io.Writer, level, format string) *slog.Logger {
 
 // serve runs the server until ctx ends, then drains it.
 func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Logger) (err error) {
+	restrictFiles()
 	if o.dev {
 		if err := o.makeSecret(); err != nil {
 			return err

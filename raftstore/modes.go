@@ -1,0 +1,53 @@
+package raftstore
+
+import (
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+)
+
+const (
+	dirMode  = 0o700
+	fileMode = 0o600
+	// othersMode are the bits of a mode by which others than its owner come in.
+	othersMode = 0o077
+)
+
+// tighten shuts others out of a data directory and all in it: messages are read
+// by whoever reads its files. What belongs to somebody else cannot be changed, as
+// the mount points of some container platforms; that is logged.
+func tighten(dir string, log *slog.Logger) {
+	var first error
+	failed := 0
+	note := func(err error) {
+		if first == nil {
+			first = err
+		}
+		failed++
+	}
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		note(err)
+	}
+	_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			note(err)
+			return nil
+		}
+		info, err := entry.Info()
+		switch {
+		case os.IsNotExist(err):
+		case err != nil:
+			note(err)
+		case info.Mode()&os.ModeSymlink == 0 && info.Mode()&othersMode != 0:
+			if err := os.Chmod(path, info.Mode()&^othersMode); err != nil {
+				note(err)
+			}
+		}
+		return nil
+	})
+	if failed > 0 {
+		log.Warn("other local users may be able to read messages in the data folder", "data", dir, "failed", failed, "error", first)
+	}
+}
