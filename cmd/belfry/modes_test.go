@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// openFiles are those of a folder that others than their owner come at.
-func openFiles(t *testing.T, dir string) (open []string, all int) {
+// filesOfOthers are those of a folder that others than their owner come at.
+func filesOfOthers(t *testing.T, dir string) (open []string, all int) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -69,7 +69,7 @@ func TestDataAreOfOneUser(t *testing.T) {
 			}
 			eventually(t, "there is a snapshot", func() bool { return snapshots() > 0 })
 			s.kill()
-			open, all := openFiles(t, s.path("store"))
+			open, all := filesOfOthers(t, s.path("store"))
 			if len(open) > 0 || all < 8 {
 				t.Errorf("%d of %d files are open to others:\n%s", len(open), all, strings.Join(open, "\n"))
 			}
@@ -86,7 +86,7 @@ func TestDataAreOfOneUser(t *testing.T) {
 			}
 			s.restart()
 			s.kill()
-			if open, all := openFiles(t, s.path("store")); len(open) > 0 {
+			if open, all := filesOfOthers(t, s.path("store")); len(open) > 0 {
 				t.Errorf("after a start %d of %d files are open to others:\n%s", len(open), all, strings.Join(open, "\n"))
 			}
 		})
