@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/pprof"
 	"runtime"
@@ -17,6 +18,9 @@ const (
 	// profileSeconds is how long a profile of waiting takes when its request
 	// names no time.
 	profileSeconds = 10
+	// maxProfileSeconds is how long any profile may take: of some kinds only one can
+	// be taken at a time.
+	maxProfileSeconds = 60
 )
 
 // A contentionProfile answers /debug/pprof/block or mutex with what happened
@@ -26,29 +30,51 @@ type contentionProfile struct {
 	name    string
 	setRate func(int)
 	rate    int
-	taking  sync.Mutex
 }
 
-func profileHandlers() *http.ServeMux {
+func profileHandlers() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.Handle("/debug/pprof/profile", &oneAtATime{handler: http.HandlerFunc(pprof.Profile)})
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	mux.Handle("/debug/pprof/block", &contentionProfile{name: "block", setRate: runtime.SetBlockProfileRate, rate: blockRate})
-	mux.Handle("/debug/pprof/mutex", &contentionProfile{
+	mux.Handle("/debug/pprof/trace", &oneAtATime{handler: http.HandlerFunc(pprof.Trace)})
+	mux.Handle("/debug/pprof/block", &oneAtATime{handler: &contentionProfile{name: "block", setRate: runtime.SetBlockProfileRate, rate: blockRate}})
+	mux.Handle("/debug/pprof/mutex", &oneAtATime{handler: &contentionProfile{
 		name: "mutex", setRate: func(rate int) { runtime.SetMutexProfileFraction(rate) }, rate: mutexRate,
-	})
-	return mux
+	}})
+	return boundedSeconds(mux)
 }
 
-func (p *contentionProfile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// boundedSeconds refuses a request that would take too long.
+func boundedSeconds(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if text := r.URL.Query().Get("seconds"); text != "" {
+			if seconds, err := strconv.ParseFloat(text, 64); err != nil || !(seconds > 0 && seconds <= maxProfileSeconds) {
+				http.Error(w, fmt.Sprintf("seconds: must be above 0, and at most %d", maxProfileSeconds), http.StatusBadRequest)
+				return
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// oneAtATime refuses a request while another one is served.
+type oneAtATime struct {
+	handler http.Handler
+	taking  sync.Mutex
+}
+
+func (p *oneAtATime) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !p.taking.TryLock() {
 		http.Error(w, "this profile is being taken already", http.StatusConflict)
 		return
 	}
 	defer p.taking.Unlock()
+	p.handler.ServeHTTP(w, r)
+}
+
+func (p *contentionProfile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	if query.Get("seconds") == "" {
 		query.Set("seconds", strconv.Itoa(profileSeconds))

@@ -156,8 +156,8 @@ func (s *session) wrapUp() {
 
 	s.gateway.metrics.closed(why)
 	level := slog.LevelInfo
-	if why.code == closeNormal || why.code == protocol.CloseGoingAway {
-		level = slog.LevelDebug // ends of this kind come by the thousand
+	if why.code == closeNormal || why.code == protocol.CloseGoingAway || number == 0 {
+		level = slog.LevelDebug // ends of this kind come by the thousand, and those of strangers as they like
 	}
 	s.gateway.log.Log(context.Background(), level, "session ended",
 		"code", why.code, "reason", why.reason, "address", s.address,

@@ -69,7 +69,7 @@ func (s *loadServer) start(ctx context.Context) error {
 		return err
 	}
 	args := append([]string{
-		"serve", "--listen", s.listen, "--admin-listen", s.adminListen, "--data", s.path("data"),
+		"serve", "--" + untilEOFFlag, "--listen", s.listen, "--admin-listen", s.adminListen, "--data", s.path("data"),
 		"--auth-secret-file", s.path("auth.secret"), "--admin-token-file", s.path("admin.tokens"),
 		"--frame-rate", "0", "--login-rate", "0", "--send-rate", "0", "--new-conversations", "0", "--group-rate", "0", "--group-change-rate", "0",
 		"--unauthenticated-connections", "0", "--address-unauthenticated", "0",
@@ -81,6 +81,9 @@ func (s *loadServer) start(ctx context.Context) error {
 		}
 	}
 	cmd.Stderr = s.log
+	if _, err := cmd.StdinPipe(); err != nil { // which the server reads until this process ends
+		return err
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/belfry-im/belfry/loadtest"
 )
@@ -57,6 +59,38 @@ func TestLoadTable(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("the run left %v, %v in its folder", left, err)
+	}
+}
+
+// A server that a load started ends with it, however that ends.
+func TestServeUntilEOF(t *testing.T) {
+	t.Parallel()
+	bin, err := plainBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "serve", "--"+untilEOFFlag, "--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--data", t.TempDir())
+	cmd.Env = cleanEnv()
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	patience := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+	defer patience.Stop()
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "ready ") {
+		t.Fatalf("printed %q, %v", line, err)
+	}
+	stdin.Close() // as the kernel does when the other process ends
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v, want exit code 0", err)
 	}
 }
 

@@ -41,8 +41,13 @@ const (
 	maxAdminConnections = 128
 )
 
+// untilEOFFlag is for a program that starts a server and may be killed: the server
+// ends with it, since its end of the pipe is closed then.
+const untilEOFFlag = "until-eof"
+
 func newServeCommand() *cobra.Command {
 	var o serveOptions
+	var untilEOF bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -77,10 +82,20 @@ variable over the file.`,
 			defer stop()
 			// After the first signal the second one has its usual effect.
 			context.AfterFunc(ctx, stop)
+			if untilEOF {
+				go func() { // as long as the process lives
+					_, _ = io.Copy(io.Discard, cmd.InOrStdin())
+					stop()
+				}()
+			}
 			return serve(ctx, &o, cmd.OutOrStdout(), newLogger(cmd.ErrOrStderr(), o.logLevel, o.logFormat))
 		},
 	}
 	o.bind(cmd.Flags())
+	cmd.Flags().BoolVar(&untilEOF, untilEOFFlag, false, "stop when stdin ends")
+	if err := cmd.Flags().MarkHidden(untilEOFFlag); err != nil {
+		panic(err) // there is no such flag
+	}
 	return cmd
 }
 
