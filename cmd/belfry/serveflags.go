@@ -124,7 +124,7 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(duration{&o.authLeeway, 0}, "auth-leeway", "how far nbf and iat of a token may lie ahead")
 	fs.StringVar(&o.adminTokenFile, "admin-token-file", "", "file with the tokens of administrators: lines of a token of 16 bytes or more and its scopes (read, write, cluster), none = all, or # and a remark")
 	fs.StringSliceVar(&o.allowedOrigins, "allowed-origins", nil, "origins of browsers that may connect, besides the server's own: app.example.com or https://*.example.com")
-	fs.BoolVar(&o.openUsers, "open-users", true, "accept messages to users who never logged in")
+	fs.BoolVar(&o.openUsers, "open-users", true, "accept messages to users who never logged in; false is for those who register users")
 
 	o.offlineTTL = 168 * time.Hour
 	fs.Var(duration{&o.offlineTTL, time.Second}, "offline-ttl", "how long an unread message stays in the offline queue")
