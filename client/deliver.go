@@ -46,7 +46,7 @@ func (s *session) event(f *protocol.ServerFrame) (event, error) {
 	case protocol.OpOnConversationDeleted:
 		return eventOf(f, eventFrame, cfg.OnConversationDeleted)
 	case protocol.OpOnGroupEvent:
-		return eventOf(f, eventFrame, cfg.OnGroupEvent)
+		return eventOf(f, eventFrame, s.groupEvent)
 	case protocol.OpOnTyping:
 		return eventOf(f, eventSignal, cfg.OnTyping)
 	case protocol.OpOnPresence:
@@ -101,6 +101,15 @@ func (s *session) deliver(p protocol.NewMessage) {
 	}
 	c.had.move(p.Cursor, p.GroupCursors)
 	s.acknowledge(p.D)
+}
+
+func (s *session) groupEvent(p GroupEvent) {
+	if s.c.cfg.OnGroupEvent != nil {
+		s.c.cfg.OnGroupEvent(p)
+	}
+	if p.Cursor != "" {
+		s.c.had.move("", []protocol.GroupCursor{{Group: p.Group, Cursor: p.Cursor}})
+	}
 }
 
 // acknowledge lets the writer ack d. While more waits to be handled, the ack

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
@@ -10,6 +11,7 @@ import (
 type (
 	Group         = protocol.GroupOK
 	Member        = protocol.Member
+	Ban           = protocol.Ban
 	MemberFailure = protocol.MemberFailure
 )
 
@@ -29,6 +31,7 @@ type NewGroup struct {
 	Join       string // protocol.JoinInvite, JoinApprove or JoinOpen
 	History    string // protocol.HistorySinceJoin, HistoryAll or HistoryNone
 	Unread     *bool
+	MutedAll   *bool // only the owner and admins may send
 }
 
 // CreateGroup makes a group that the user owns, and names it. Those of its
@@ -36,7 +39,7 @@ type NewGroup struct {
 func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (group string, failed []MemberFailure, err error) {
 	args := &protocol.CreateGroupArgs{
 		Group: g.Group, Kind: g.Kind, Name: g.Name, Members: g.Members,
-		MaxMembers: g.MaxMembers, Join: g.Join, History: g.History, Unread: g.Unread,
+		MaxMembers: g.MaxMembers, Join: g.Join, History: g.History, Unread: g.Unread, MutedAll: g.MutedAll,
 	}
 	switch {
 	case g.Group != "" && !validGroup(g.Group):
@@ -49,6 +52,9 @@ func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (group string, fai
 	}
 	var ok protocol.CreateGroupOK
 	err = c.ask(ctx, protocol.OpCreateGroup, &ok, args)
+	if err == nil {
+		c.had.begin(ok.Group, ok.Cursor)
+	}
 	return ok.Group, ok.Failed, err
 }
 
@@ -60,6 +66,9 @@ func (c *Client) JoinGroup(ctx context.Context, group, message string) (pending 
 	}
 	var ok protocol.JoinGroupOK
 	err = c.ask(ctx, protocol.OpJoinGroup, &ok, &protocol.GroupArgs{Group: group, Message: message})
+	if err == nil {
+		c.had.begin(group, ok.Cursor)
+	}
 	return ok.Pending, err
 }
 
@@ -136,10 +145,54 @@ func (c *Client) RemoveMembers(ctx context.Context, group string, users ...strin
 	return ok.Failed, err
 }
 
+// BanMembers ends the membership of 1-100 users, but those in failed, and keeps
+// them out for a time of whole seconds. They need be no members now.
+func (c *Client) BanMembers(ctx context.Context, group string, d time.Duration, users ...string) (failed []MemberFailure, err error) {
+	switch {
+	case d < time.Second || d > protocol.MaxBan*time.Second:
+		return nil, wrong("d", "must be from 1 s to %d s", protocol.MaxBan)
+	case d%time.Second != 0:
+		return nil, wrong("d", "must be whole seconds")
+	}
+	if err := checkMembers(group, users); err != nil {
+		return nil, err
+	}
+	var ok protocol.RemoveMembersOK
+	err = c.ask(ctx, protocol.OpRemoveMembers, &ok, &protocol.MembersArgs{Group: group, Users: users, Ban: uint32(d / time.Second)})
+	return ok.Failed, err
+}
+
+// Unban lets a user in again.
+func (c *Client) Unban(ctx context.Context, group, user string) error {
+	if err := checkMember(group, user); err != nil {
+		return err
+	}
+	return c.ask(ctx, protocol.OpUnban, nil, &protocol.UnbanArgs{Group: group, User: user})
+}
+
+// Bans lists, for the owner and admins, who is banned in order of name: up to
+// limit (1-100, 0 = 20) of those whose names come behind after.
+func (c *Client) Bans(ctx context.Context, group, after string, limit int) (bans []Ban, more bool, err error) {
+	if err := checkPage(group, limit); err != nil {
+		return nil, false, err
+	}
+	var ok protocol.BansOK
+	err = c.ask(ctx, protocol.OpGetBans, &ok, &protocol.GetMembersArgs{Group: group, After: after, Limit: limit})
+	return ok.Bans, ok.More, err
+}
+
+// AnswerOwner accepts or refuses the ownership that a group's owner offers.
+func (c *Client) AnswerOwner(ctx context.Context, group string, accept bool) error {
+	if !validGroup(group) {
+		return wrong("group", protocol.GroupRule)
+	}
+	return c.ask(ctx, protocol.OpAnswerOwner, nil, &protocol.AnswerOwnerArgs{Group: group, Accept: accept})
+}
+
 // A MemberSetting changes a member; what is zero stays.
 type MemberSetting struct {
 	Role       string // protocol.RoleAdmin or RoleMember
-	MutedUntil *int64 // ms; 0 = not muted
+	MutedUntil *int64 // ms; 0 = not muted. It lasts as long, whether he leaves or not
 }
 
 // SetMember changes a member's role, or mutes him.
@@ -156,7 +209,13 @@ func (c *Client) SetMember(ctx context.Context, group, user string, to MemberSet
 type GroupSetting struct {
 	Name       *string
 	Properties map[string]any // takes the place of all there were; nil leaves them
-	Owner      string         // a member, who takes the user's place
+	Owner      string         // a member, who takes the user's place once he accepts: see AnswerOwner
+
+	MaxMembers int
+	Join       string // protocol.JoinInvite, JoinApprove or JoinOpen
+	History    string // protocol.HistorySinceJoin, HistoryAll or HistoryNone
+	Unread     *bool
+	MutedAll   *bool // only the owner and admins may send
 }
 
 // SetGroup changes a group.
@@ -170,6 +229,7 @@ func (c *Client) SetGroup(ctx context.Context, group string, to GroupSetting) er
 	}
 	return c.ask(ctx, protocol.OpSetGroup, nil, &protocol.SetGroupArgs{
 		Group: group, Name: to.Name, Properties: encoded, Owner: to.Owner,
+		MaxMembers: to.MaxMembers, Join: to.Join, History: to.History, Unread: to.Unread, MutedAll: to.MutedAll,
 	})
 }
 
@@ -203,11 +263,8 @@ func (c *Client) Groups(ctx context.Context) ([]Group, error) {
 // Members lists members in order of name: up to limit (1-100, 0 = 20) of those
 // whose names come behind after.
 func (c *Client) Members(ctx context.Context, group, after string, limit int) (members []Member, more bool, err error) {
-	switch {
-	case !validGroup(group):
-		return nil, false, wrong("group", protocol.GroupRule)
-	case limit < 0 || limit > protocol.MaxMessages:
-		return nil, false, wrong("limit", "must be 1-%d, or 0 for %d", protocol.MaxMessages, protocol.DefaultPageLimit)
+	if err := checkPage(group, limit); err != nil {
+		return nil, false, err
 	}
 	var ok protocol.MembersOK
 	err = c.ask(ctx, protocol.OpGetMembers, &ok, &protocol.GetMembersArgs{Group: group, After: after, Limit: limit})
@@ -225,6 +282,16 @@ func properties(p map[string]any) ([]byte, error) {
 func validGroup(group string) bool {
 	_, err := protocol.ParseConv("g:" + group)
 	return err == nil
+}
+
+func checkPage(group string, limit int) error {
+	switch {
+	case !validGroup(group):
+		return wrong("group", protocol.GroupRule)
+	case limit < 0 || limit > protocol.MaxMessages:
+		return wrong("limit", "must be 1-%d, or 0 for %d", protocol.MaxMessages, protocol.DefaultPageLimit)
+	}
+	return nil
 }
 
 func checkMember(group, user string) error { return checkMembers(group, []string{user}) }

@@ -61,6 +61,17 @@ func (h *held) move(since string, groups []protocol.GroupCursor) {
 	}
 }
 
+// begin takes over the cursor of a group that the user has come to, unless the
+// device stands somewhere in it: then that is newer.
+func (h *held) begin(group, cursor string) {
+	h.mu.Lock()
+	known := slices.ContainsFunc(h.at.Groups, func(g protocol.GroupCursor) bool { return g.Group == group })
+	h.mu.Unlock()
+	if cursor != "" && !known {
+		h.move("", []protocol.GroupCursor{{Group: group, Cursor: cursor}})
+	}
+}
+
 // add notes a message as held and tells whether it is new.
 func (h *held) add(id protocol.ID) bool {
 	h.mu.Lock()

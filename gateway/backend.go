@@ -104,6 +104,7 @@ type Backend interface {
 	// Members lists in order of name, from the first one above after.
 	Members(group shard.GroupID, after shard.UserID, limit int) (members []shard.Member, more bool, err error)
 	// JoinRequests lists the oldest first.
+	Bans(group shard.GroupID, after shard.UserID, limit int) (bans []shard.Ban, more bool, err error)
 	JoinRequests(group shard.GroupID) ([]shard.JoinRequest, error)
 	GroupsOf(ctx context.Context, user shard.UserID) ([]shard.GroupRef, error)
 	// SendLive passes a message to the sessions that are in a group now, with

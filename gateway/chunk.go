@@ -58,7 +58,7 @@ func (c *chunk) fill(b *shard.Batch, in [codecs]bool) {
 		case item.Event >= 0:
 			e := new(b.Events[item.Event])
 			c.add(chunkItem{arrival: e.Arrival, event: e},
-				func(dst []byte, codec protocol.Codec) []byte { return appendGroupEvent(dst, codec, e) })
+				func(dst []byte, codec protocol.Codec) []byte { return appendGroupEvent(dst, codec, e, "") })
 		default:
 			change := &b.Changes[item.Change]
 			for part := range changeParts(change) {
@@ -127,11 +127,14 @@ var groupEvents = map[shard.GroupEventKind]string{
 	shard.EventChanged:       protocol.EventChanged,
 	shard.EventDismissed:     protocol.EventDismissed,
 	shard.EventJoinRequested: protocol.EventJoinRequested,
+	shard.EventOwnerOffered:  protocol.EventOwnerOffered,
+	shard.EventBanned:        protocol.EventBanned,
 }
 
-func appendGroupEvent(dst []byte, codec protocol.Codec, e *shard.GroupEvent) []byte {
+// appendGroupEvent encodes an event. cursor is "" but for the sessions of who joins by it.
+func appendGroupEvent(dst []byte, codec protocol.Codec, e *shard.GroupEvent, cursor string) []byte {
 	wire := protocol.GroupEvent{
-		Group: string(e.Group), Event: groupEvents[e.Kind], By: string(e.By), Users: make([]string, len(e.Users)), Time: e.Time,
+		Group: string(e.Group), Event: groupEvents[e.Kind], By: string(e.By), Users: make([]string, len(e.Users)), Time: e.Time, Cursor: cursor,
 	}
 	for i, u := range e.Users {
 		wire.Users[i] = string(u)

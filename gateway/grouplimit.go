@@ -14,6 +14,7 @@ import (
 const (
 	joins = 1 << iota
 	owns
+	isPut // a stranger makes him a member: he has written to others only
 )
 
 // A coming is a group that a request which has not been answered may bring a
@@ -97,6 +98,8 @@ func (c *change) hold(of coming, refused error) {
 func (s *session) within(standing *raftstore.Standing, joined, owned int, who string, what int) error {
 	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
 	switch {
+	case what&isPut != 0 && maxJoined >= 0 && standing.Unasked+joined >= maxJoined:
+		return &refusal{protocol.CodeRateLimited, who + " was put into as many groups by strangers as a user may be", time.Hour}
 	case what&joins != 0 && maxJoined >= 0 && standing.Joined+joined >= maxJoined:
 		return &refusal{protocol.CodeRateLimited, who + " is in as many groups as a user may be", time.Hour}
 	case what&owns != 0 && maxOwned >= 0 && standing.Owned+owned >= maxOwned:

@@ -147,6 +147,16 @@ func (s *testStore) Members(group shard.GroupID, after shard.UserID, limit int) 
 	return members, more, nil
 }
 
+func (s *testStore) Bans(group shard.GroupID, after shard.UserID, limit int) ([]shard.Ban, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return nil, false, raftstore.ErrUnavailable
+	}
+	bans, more := s.state.Bans(group, after, limit)
+	return bans, more, nil
+}
+
 func (s *testStore) JoinRequests(group shard.GroupID) ([]shard.JoinRequest, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,6 +218,10 @@ func (s *testStore) refusal(group shard.GroupID, user shard.UserID) error {
 		return &shard.RefusedError{Code: shard.CodeNotFound, Detail: "conv: there is no such group"}
 	case info.Role == shard.RoleNone && info.Settings.Stored:
 		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: only for members of the group"}
+	case info.BannedUntil > s.Now():
+		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: no member of this group"}
+	case info.Settings.MutedAll && info.Role < shard.RoleAdmin:
+		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: all are muted in this group"}
 	case info.MutedUntil > s.Now():
 		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: muted in this group"}
 	}
@@ -219,8 +233,10 @@ func (s *testStore) Standings(asker shard.UserID, users []shard.UserID) []raftst
 	defer s.mu.Unlock()
 	standings := make([]raftstore.Standing, len(users))
 	for i, user := range users {
-		joined, owned := s.state.GroupCounts(user)
-		standings[i] = raftstore.Standing{Known: s.state.Known(user), Exists: s.state.Exists(user), Blocks: s.state.Blocks(user, asker), Joined: joined, Owned: owned}
+		standings[i] = raftstore.Standing{
+			Known: s.state.Known(user), Exists: s.state.Exists(user), Blocks: s.state.Blocks(user, asker), Wrote: s.state.WroteTo(user, asker),
+			GroupCounts: s.state.GroupCounts(user),
+		}
 		if s.down || user == s.away {
 			standings[i] = raftstore.Standing{Err: raftstore.ErrUnavailable}
 		}

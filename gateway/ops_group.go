@@ -85,14 +85,27 @@ func (s *session) createGroup(r request) error {
 		}
 		failed.add(result.Failed)
 		_, names := failed.sort(args.Members)
-		return &protocol.CreateGroupOK{Group: string(cmd.Group), Failed: names}
+		return &protocol.CreateGroupOK{Group: string(cmd.Group), Cursor: s.joinCursor(cmd.Group, settings, &result), Failed: names}
 	})
 	return nil
+}
+
+// joinCursor is the place of a user's joining in a group's order as a cursor, so
+// that a device loses nothing if its link is cut before it was given one with a
+// message. A live group has none.
+func (s *session) joinCursor(group shard.GroupID, settings shard.GroupSettings, result *shard.Result) string {
+	if !settings.Stored || result.Pending {
+		return ""
+	}
+	return s.gateway.backend.GroupCursor(group, result.Arrival)
 }
 
 // groupSettings are those of the kind, but for what the args say.
 func groupSettings(args *protocol.CreateGroupArgs) (shard.GroupSettings, error) {
 	settings := kinds[args.Kind].Settings()
+	if args.MutedAll != nil {
+		settings.MutedAll = *args.MutedAll
+	}
 	if args.Stored != nil && *args.Stored != settings.Stored {
 		return settings, &refusal{code: protocol.CodeBadRequest, message: "stored: is the kind's: false for a live group and true for any other"}
 	}
@@ -160,8 +173,8 @@ func (s *session) joinGroup(r request) error {
 		return err
 	}
 	if exists && !info.Settings.Stored {
-		if info.Settings.Join != shard.JoinOpen && info.Role == shard.RoleNone {
-			return &refusal{code: protocol.CodeForbidden, message: "group: is not open"}
+		if info.BannedUntil > s.gateway.backend.Now() {
+			return &refusal{code: protocol.CodeForbidden, message: "group: you are banned from it"}
 		}
 		if err := s.joinLive(cmd.Group, info.Arrival, info.Ended); err != nil {
 			return err
@@ -174,7 +187,9 @@ func (s *session) joinGroup(r request) error {
 			return err
 		}
 	}
-	change.propose(cmd, func(result shard.Result) protocol.OK { return &protocol.JoinGroupOK{Pending: result.Pending} })
+	change.propose(cmd, func(result shard.Result) protocol.OK {
+		return &protocol.JoinGroupOK{Pending: result.Pending, Cursor: s.joinCursor(cmd.Group, info.Settings, &result)}
+	})
 	return nil
 }
 
@@ -243,14 +258,41 @@ func (s *session) setGroup(r request) error {
 	}
 	cmd := &shard.SetGroup{
 		Group: shard.GroupID(args.Group), By: s.user, Name: args.Name, Properties: args.Properties, Owner: shard.UserID(args.Owner),
+		Settings: shard.SettingsChange{
+			Join: joinModes[args.Join], History: histories[args.History], Unread: args.Unread, MutedAll: args.MutedAll,
+		},
 	}
+	if args.MaxMembers != 0 {
+		cmd.Settings.MaxMembers = &args.MaxMembers
+	}
+	if change, again := s.change(r, cmd); !again {
+		change.propose(cmd, func(result shard.Result) protocol.OK { return &protocol.SetGroupOK{Pending: result.Pending} })
+	}
+	return nil
+}
+
+func (s *session) answerOwner(r request) error {
+	var args protocol.AnswerOwnerArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	if err := s.mayChange(); err != nil {
+		return err
+	}
+	cmd := &shard.AnswerOwner{Group: shard.GroupID(args.Group), User: s.user, Accept: args.Accept}
 	change, again := s.change(r, cmd)
 	if again {
 		return nil
 	}
-	if cmd.Owner != "" && cmd.Owner != s.user {
-		if err := change.may(cmd.Owner, cmd.Group, "owner", owns); err != nil {
+	if args.Accept {
+		info, _, err := s.gateway.backend.Group(cmd.Group, s.user)
+		if err != nil {
 			return err
+		}
+		if info.Settings.Stored && info.Owner != s.user {
+			if err := change.may(s.user, cmd.Group, "group", owns); err != nil {
+				return err
+			}
 		}
 	}
 	change.propose(cmd, nil)
@@ -279,7 +321,10 @@ func (s *session) getGroup(r request) error {
 	}
 	reply.Settings = &protocol.GroupSettings{
 		MaxMembers: info.Settings.MaxMembers, Join: joinModeNames[info.Settings.Join], History: historyNames[info.Settings.History],
-		Unread: info.Settings.Unread, Stored: info.Settings.Stored,
+		Unread: info.Settings.Unread, Stored: info.Settings.Stored, MutedAll: info.Settings.MutedAll,
+	}
+	if info.Role != shard.RoleNone || info.Offered == s.user {
+		reply.Offered = string(info.Offered)
 	}
 	if info.Role >= shard.RoleAdmin && info.Requests > 0 {
 		requests, err := b.JoinRequests(info.ID)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func TestGroupFromBeginningToEnd(t *testing.T) {
 		ok := alice.call("createGroup", obj{
 			"group": "team", "kind": "private", "name": "The team", "members": []any{"bob", "bob", "alice"}, "properties": obj{"color": "red"},
 		})
-		if text(t, ok) != `{"group":"team"}` {
+		if ok["group"] != "team" || ok["cursor"] == "" || len(ok) != 2 {
 			t.Errorf("createGroup = %v", ok)
 		}
 		carol.refused("send", obj{"conv": "g:team", "cid": "1", "body": 1}, "forbidden")
@@ -115,7 +116,15 @@ func TestGroupFromBeginningToEnd(t *testing.T) {
 		carol.call("setGroup", obj{"group": "team", "name": "Us"})
 		carol.refused("setGroup", obj{"group": "team", "owner": "carol"}, "forbidden")
 		alice.refused("leaveGroup", obj{"group": "team"}, "forbidden") // the owner transfers it first
-		alice.call("setGroup", obj{"group": "team", "owner": "carol"})
+		if ok := alice.call("setGroup", obj{"group": "team", "owner": "carol"}); ok["pending"] != true {
+			t.Errorf("setGroup with another owner = %v, want it pending", ok)
+		}
+		if ok := bob.call("getGroup", obj{"group": "team"}); ok["owner"] != "alice" || ok["ownerOffered"] != "carol" {
+			t.Errorf("getGroup = %v, want alice's, and carol asked", ok)
+		}
+		bob.refused("answerOwner", obj{"group": "team", "accept": true}, "not_found")
+		carol.call("answerOwner", obj{"group": "team", "accept": true})
+		carol.call("answerOwner", obj{"group": "team", "accept": true}) // is so already
 		alice.call("leaveGroup", obj{"group": "team"})
 		alice.call("leaveGroup", obj{"group": "team"}) // is so already
 		alice.refused("getMessage", obj{"conv": "g:team"}, "forbidden")
@@ -152,7 +161,7 @@ func TestEverySettingOfAGroup(t *testing.T) {
 		if got := text(t, alice.call("getGroup", obj{"group": "own"})["settings"]); got != `{"history":"all","join":"open","maxMembers":2,"stored":true,"unread":false}` {
 			t.Errorf("settings = %s", got)
 		}
-		if ok := alice.call("createGroup", obj{"group": "small", "kind": "private", "maxMembers": 2, "members": []any{"bob", "carol"}}); text(t, ok) != `{"failed":[{"code":"rate_limited","user":"carol"}],"group":"small"}` {
+		if ok := alice.call("createGroup", obj{"group": "small", "kind": "private", "maxMembers": 2, "members": []any{"bob", "carol"}}); text(t, ok["failed"]) != `[{"code":"rate_limited","user":"carol"}]` {
 			t.Errorf("createGroup with too many members = %s", text(t, ok))
 		}
 		alice.refused("createGroup", obj{"group": "small", "kind": "public"}, "conflict")
@@ -212,7 +221,7 @@ func TestRepeatedGroupChange(t *testing.T) {
 			return text(t, c.reply(id))
 		}
 		first := request(bob, 500, "joinGroup", obj{"group": "room"})
-		if first != `{"id":500,"ok":{}}` {
+		if !strings.HasPrefix(first, `{"id":500,"ok":{"cursor":"`) {
 			t.Fatalf("joinGroup = %s", first)
 		}
 		bob.call("leaveGroup", obj{"group": "room"})
@@ -268,6 +277,7 @@ func TestLimitsOfGroupsPerUser(t *testing.T) {
 			t.Errorf("retryAfterMs = %v, want an hour", err["retryAfterMs"])
 		}
 		alice.call("joinGroup", obj{"group": "b1"}) // is so already
+		alice.say("u:bob", "hello")                 // so that he is no stranger
 		if ok := bob.call("addMembers", obj{"group": "b2", "users": []any{"alice", "carol"}}); text(t, ok) != `{"added":["carol"],"failed":[{"code":"rate_limited","user":"alice"}]}` {
 			t.Errorf("addMembers = %s", text(t, ok))
 		}
@@ -275,13 +285,61 @@ func TestLimitsOfGroupsPerUser(t *testing.T) {
 			t.Errorf("addMembers of who is there = %s", text(t, ok))
 		}
 		carol.refused("addMembers", obj{"group": "b1", "users": []any{"alice"}}, "forbidden")
-		if ok := carol.call("createGroup", obj{"group": "c1", "kind": "private", "members": []any{"alice"}}); text(t, ok) != `{"failed":[{"code":"rate_limited","user":"alice"}],"group":"c1"}` {
+		alice.say("u:carol", "hello")
+		if ok := carol.call("createGroup", obj{"group": "c1", "kind": "private", "members": []any{"alice"}}); text(t, ok["failed"]) != `[{"code":"rate_limited","user":"alice"}]` {
 			t.Errorf("createGroup = %s", text(t, ok))
 		}
-		bob.refused("setGroup", obj{"group": "b1", "owner": "alice"}, "rate_limited")
+		bob.call("setGroup", obj{"group": "b1", "owner": "alice"})
+		alice.refused("answerOwner", obj{"group": "b1", "accept": true}, "rate_limited")
+		alice.call("answerOwner", obj{"group": "b1", "accept": false})
+		if ok := bob.call("getGroup", obj{"group": "b1"}); ok["owner"] != "bob" || ok["ownerOffered"] != nil {
+			t.Errorf("getGroup = %v, want bob's still", ok)
+		}
 		carol.call("setGroup", obj{"group": "c1", "owner": "carol"}) // is so already
 		carol.call("createGroup", obj{"group": "c2", "kind": "public"})
 		alice.refused("joinGroup", obj{"group": "c2"}, "rate_limited") // not even a request
+	})
+}
+
+// Groups into which strangers put a user do not count until he speaks there: so
+// many of them, and no more.
+func TestGroupsOfStrangers(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.MaxGroups = 3 })
+		c := enter(e, codec, "alice", "bob", "mal", "max")
+		alice, bob, mal := c["alice"], c["bob"], c["mal"]
+		alice.say("u:bob", "hello")
+		for i := range 3 {
+			group := fmt.Sprint("m", i)
+			if ok := mal.call("createGroup", obj{"group": group, "kind": "private", "members": []any{"alice"}}); ok["failed"] != nil {
+				t.Fatalf("createGroup = %v, want alice in it", ok)
+			}
+			if e := alice.event("created"); e["cursor"] == nil {
+				t.Errorf("onGroupEvent = %v, want a cursor of who is put in", e)
+			}
+		}
+		mal.call("setGroup", obj{"group": "m0", "owner": "alice"})
+		alice.call("answerOwner", obj{"group": "m0", "accept": false})
+		mal.call("dismissGroup", obj{"group": "m2"})
+		for _, group := range []string{"m2", "m3"} {
+			ok := c["max"].call("createGroup", obj{"group": group + "-max", "kind": "private", "members": []any{"alice"}})
+			if full := group == "m3"; (ok["failed"] != nil) != full {
+				t.Errorf("createGroup of %s = %v, want alice to fail: %v", group, ok, full)
+			}
+		}
+		c["max"].call("createGroup", obj{"group": "xm2", "kind": "chatroom"})
+		bob.call("createGroup", obj{"group": "b1", "kind": "chatroom"})
+		alice.call("createGroup", obj{"group": "a1", "kind": "private"})
+		alice.call("joinGroup", obj{"group": "b1"})
+		if ok := bob.call("createGroup", obj{"group": "b2", "kind": "private", "members": []any{"alice"}}); ok["failed"] != nil {
+			t.Errorf("createGroup of a friend = %v, want alice in it", ok)
+		}
+		alice.refused("joinGroup", obj{"group": "xm2"}, "rate_limited") // a1, b1 and b2
+		alice.call("leaveGroup", obj{"group": "b1"})
+		alice.say("g:m1", "who are you?") // counts from here on
+		alice.refused("joinGroup", obj{"group": "xm2"}, "rate_limited")
+		alice.call("leaveGroup", obj{"group": "m1"})
+		alice.call("joinGroup", obj{"group": "xm2"})
 	})
 }
 

@@ -86,15 +86,18 @@ func TestRepeatedJoinOfALiveGroup(t *testing.T) {
 	})
 }
 
-// An administrator can make a live group that is not open.
+// A live group is open, whoever makes it.
 func TestLiveGroupThatIsNotOpen(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
 		c := enter(e, codec, "alice", "bob")
 		settings := shard.GroupLive.Settings()
 		settings.Join = shard.JoinByInvitation
-		e.store.Submit(&shard.CreateGroup{Group: "stage", Owner: "alice", Kind: shard.GroupLive, Settings: settings}, func(shard.Result, error) {})
-		c["bob"].refused("joinGroup", obj{"group": "stage"}, "forbidden")
-		c["alice"].call("joinGroup", obj{"group": "stage"})
+		code := make(chan shard.Code, 1)
+		e.store.Submit(&shard.CreateGroup{Group: "stage", Owner: "alice", Kind: shard.GroupLive, Settings: settings}, func(r shard.Result, _ error) { code <- r.Code })
+		if code := <-code; code != shard.CodeBadRequest {
+			t.Errorf("a live group by invitation: code %d, want a bad request", code)
+		}
+		c["bob"].refused("joinGroup", obj{"group": "stage"}, "not_found")
 	})
 }

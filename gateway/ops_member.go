@@ -11,6 +11,9 @@ func (s *session) addMembers(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
+	if args.Ban != 0 {
+		return &refusal{code: protocol.CodeBadRequest, message: "ban: is for removeMembers"}
+	}
 	if err := s.mayChange(); err != nil {
 		return err
 	}
@@ -41,7 +44,7 @@ func (s *session) removeMembers(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	cmd := &shard.RemoveMembers{Group: shard.GroupID(args.Group), By: s.user, Users: userIDs(args.Users)}
+	cmd := &shard.RemoveMembers{Group: shard.GroupID(args.Group), By: s.user, Users: userIDs(args.Users), Ban: args.Ban}
 	change, again := s.change(r, cmd)
 	if again {
 		return nil
@@ -67,6 +70,46 @@ func (s *session) setMember(r request) error {
 		Group: shard.GroupID(args.Group), By: s.user, User: shard.UserID(args.User),
 		Role: roles[args.Role], MutedUntil: args.MutedUntil,
 	})
+	return nil
+}
+
+func (s *session) unban(r request) error {
+	var args protocol.UnbanArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	if err := s.mayChange(); err != nil {
+		return err
+	}
+	s.proposeChange(r, &shard.Unban{Group: shard.GroupID(args.Group), By: s.user, User: shard.UserID(args.User)})
+	return nil
+}
+
+// getBans is for those who may lift bans.
+func (s *session) getBans(r request) error {
+	var args protocol.GetMembersArgs
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	b, group := s.gateway.backend, shard.GroupID(args.Group)
+	info, exists, err := b.Group(group, s.user)
+	switch {
+	case err != nil:
+		return err
+	case !exists:
+		return noGroup(args.Group)
+	case info.Role < shard.RoleAdmin:
+		return &refusal{code: protocol.CodeForbidden, message: "group: only its owner and admins see bans"}
+	}
+	bans, more, err := b.Bans(group, shard.UserID(args.After), args.Limit)
+	if err != nil {
+		return err
+	}
+	reply := &protocol.BansOK{Bans: make([]protocol.Ban, len(bans)), More: more}
+	for i, ban := range bans {
+		reply.Bans[i] = protocol.Ban{User: string(ban.User), Until: ban.Until}
+	}
+	s.reply(r, reply)
 	return nil
 }
 
@@ -145,7 +188,11 @@ func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *rafts
 	case standing.Blocks:
 		return &refusal{code: protocol.CodeForbidden, message: "users: " + string(user) + " has blocked you"}
 	}
-	full := s.within(standing, joining, 0, "users: "+string(user), joins)
+	limit := joins
+	if !standing.Wrote {
+		limit = isPut
+	}
+	full := s.within(standing, joining, 0, "users: "+string(user), limit)
 	if full != nil && group != "" {
 		if info, _, err := s.gateway.backend.Group(group, user); err == nil && info.Role != shard.RoleNone {
 			return nil // he is there already

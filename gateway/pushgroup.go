@@ -248,7 +248,7 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 				}
 				told, sub.base = max(told, at), at+1
 			}
-		case e.Kind == shard.EventJoinRequested:
+		case e.Kind == shard.EventJoinRequested || e.Kind == shard.EventBanned:
 			info, _, err := b.Group(sub.feed.group, s.user)
 			if err != nil {
 				s.unavailable(err)
@@ -261,7 +261,11 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 		}
 	}
 	pushed = s.closeFrame(p)
-	if r := it.recall; r != nil && r.Ranges[0].From < sub.low {
+	if e := it.event; e != nil && (e.Kind == shard.EventJoined || e.Kind == shard.EventCreated) && e.Arrival == sub.base && !sub.live {
+		// The user joined by this: from here on each of his devices has a cursor.
+		cursor := s.gateway.backend.GroupCursor(e.Group, e.Arrival)
+		s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e, cursor) })
+	} else if r := it.recall; r != nil && r.Ranges[0].From < sub.low {
 		clipped := *r
 		if clipped.Ranges = shard.ClipRanges(r.Ranges, sub.low); len(clipped.Ranges) > 0 {
 			s.queue(func(b []byte) []byte { return appendChange(b, s.codec, &clipped) })
@@ -340,7 +344,7 @@ func (s *session) pushLost(p *pumpState, sub *subscription) (pushed int) {
 	e := &shard.GroupEvent{
 		Kind: shard.EventRemoved, Group: sub.feed.group, Users: []shard.UserID{s.user}, Time: s.gateway.backend.Now(),
 	}
-	s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e) })
+	s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e, "") })
 	s.detach(sub)
 	return pushed
 }

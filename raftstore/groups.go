@@ -126,6 +126,12 @@ func (s *Store) Members(group shard.GroupID, after shard.UserID, limit int) (mem
 	return members, more, err
 }
 
+// Bans lists who is banned in order of name, from the first one above after.
+func (s *Store) Bans(group shard.GroupID, after shard.UserID, limit int) (bans []shard.Ban, more bool, err error) {
+	err = s.readGroup(group, func(st *shard.State, _ int64) { bans, more = st.Bans(group, after, limit) })
+	return bans, more, err
+}
+
 // JoinRequests lists those that wait for an answer, oldest first.
 func (s *Store) JoinRequests(group shard.GroupID) (requests []shard.JoinRequest, err error) {
 	err = s.readGroup(group, func(st *shard.State, _ int64) { requests = st.JoinRequests(group) })

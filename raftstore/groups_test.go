@@ -95,17 +95,23 @@ func TestGroupOfSeveralShards(t *testing.T) {
 			wantGroups(t, s, alice, group)
 			wantGroups(t, s, bob, group)
 			wantGroups(t, s, carol, group)
-			want := []Standing{{Known: true, Joined: 1, Owned: 1}, {Known: true, Joined: 1}, {}, {Known: true, Joined: 1}}
-			if got := s.Standings("", []shard.UserID{alice, bob, "nobody", carol}); !slices.Equal(got, want) {
+			do(t, s, &shard.Send{User: bob, To: alice, ID: shard.MsgID{1}, CID: "hello", Body: []byte{1}})
+			owner, put := shard.GroupCounts{Joined: 1, Owned: 1}, shard.GroupCounts{Unasked: 1}
+			want := []Standing{{Known: true, GroupCounts: owner}, {Known: true, Wrote: true, GroupCounts: put}, {}, {Known: true, GroupCounts: put}}
+			if got := s.Standings(alice, []shard.UserID{alice, bob, "nobody", carol}); !slices.Equal(got, want) {
 				t.Errorf("Standings = %v, want %v", got, want)
 			}
+			do(t, s, groupMessage(group, bob, 9)) // he wants to be there, then
+			eventually(t, "the group counts for bob", func() bool {
+				return s.Standings("", []shard.UserID{bob})[0].GroupCounts == shard.GroupCounts{Joined: 1}
+			})
 			before := ear.woken()
 			for n := range 5 {
 				do(t, s, groupMessage(group, alice, n))
 			}
 			eventually(t, "the watcher is woken by messages", func() bool { return ear.woken() > before })
-			if r := do(t, s, &shard.ReadGroup{Group: group, User: bob, Session: 7, Seq: 3}); r.Unread != 2 {
-				t.Errorf("unread = %d after reading 3 of 5, want 2", r.Unread)
+			if r := do(t, s, &shard.ReadGroup{Group: group, User: bob, Session: 7, Seq: 4}); r.Unread != 2 {
+				t.Errorf("unread = %d after reading all but 2", r.Unread)
 			}
 			eventually(t, "the watcher is told of bob's view", func() bool {
 				ear.mu.Lock()
@@ -123,13 +129,13 @@ func TestGroupOfSeveralShards(t *testing.T) {
 			wantGroups(t, s, bob, group)
 			wantGroups(t, s, carol)
 			info, exists, err := s.Group(group, bob)
-			if err != nil || !exists || info.Members != 2 || info.Owner != alice || info.Role != shard.RoleMember || info.LastSeq != 5 {
+			if err != nil || !exists || info.Members != 2 || info.Owner != alice || info.Role != shard.RoleMember || info.LastSeq != 6 {
 				t.Errorf("Group after restart = %+v, %v, %v", info, exists, err)
 			}
 			if members, more, err := s.Members(group, "", 10); err != nil || more || len(members) != 2 {
 				t.Errorf("Members after restart = %v, %v, %v", members, more, err)
 			}
-			if r := do(t, s, groupMessage(group, alice, 4)); !r.Duplicate || r.Seq != 5 {
+			if r := do(t, s, groupMessage(group, alice, 4)); !r.Duplicate || r.Seq != 6 {
 				t.Errorf("repeat after restart = %+v, want the first answer", r)
 			}
 		})

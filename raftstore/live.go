@@ -69,8 +69,12 @@ func refuseLive(st *shard.State, m *shard.SendGroup, now int64) *shard.RefusedEr
 		return nil
 	case info.Settings.Stored && info.Role == shard.RoleNone:
 		return noMember(m.Group)
+	case info.BannedUntil > now: // his sessions may not know yet that they are out
+		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: you are no member of this group"}
+	case info.Settings.MutedAll && info.Role < shard.RoleAdmin:
+		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: all but the owner and admins are muted in this group (mutedAll)"}
 	case info.MutedUntil > now:
-		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: the sender is muted"}
+		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: you are muted in this group"}
 	}
 	return nil
 }
@@ -81,6 +85,7 @@ const MaxTyping = 200
 // TypingGroup tells the sessions of the other members of a group that from is
 // typing. It is dropped when the group has more than MaxTyping members or stores
 // nothing. Who is no member or muted gets a *shard.RefusedError.
+// Nor does it reach who has blocked from.
 func (s *Store) TypingGroup(from shard.UserID, group shard.GroupID) error {
 	var members []shard.Member
 	var at int64
@@ -95,13 +100,32 @@ func (s *Store) TypingGroup(from shard.UserID, group shard.GroupID) error {
 			members, _ = st.Members(group, "", MaxTyping)
 		}
 	})
-	if err == nil && refused != nil {
+	switch {
+	case err != nil:
+		return err
+	case refused != nil:
 		return refused
 	}
+	for _, user := range s.listeners(from, members) {
+		s.hub.signal(user, 0, Signal{Kind: SignalTyping, User: from, Group: group, Time: at})
+	}
+	return nil
+}
+
+// listeners are the members but one who have not blocked that one. Whose shard does not
+// serve is left out.
+func (s *Store) listeners(from shard.UserID, members []shard.Member) []shard.UserID {
+	others := make([]shard.UserID, 0, len(members))
 	for _, m := range members {
-		if m.User != from {
-			s.hub.signal(m.User, 0, Signal{Kind: SignalTyping, User: from, Group: group, Time: at})
+		if m.User != from && s.hub.online(m.User) {
+			others = append(others, m.User)
 		}
 	}
-	return err
+	free := others[:0]
+	for i, standing := range s.Standings(from, others) {
+		if standing.Err == nil && !standing.Blocks {
+			free = append(free, others[i])
+		}
+	}
+	return free
 }

@@ -209,13 +209,11 @@ func noticed(cmd shard.GroupCommand) []shard.UserID {
 	case *shard.LeaveGroup:
 		return []shard.UserID{c.User}
 	case *shard.SetGroup:
-		switch {
-		case c.Owner == "":
-		case c.By == "":
+		if c.Owner != "" && c.By == "" {
 			return []shard.UserID{c.Owner}
-		default:
-			return []shard.UserID{c.Owner, c.By}
 		}
+	case *shard.AnswerOwner:
+		return []shard.UserID{c.User}
 	case *shard.DismissGroup:
 		return []shard.UserID{c.By}
 	}

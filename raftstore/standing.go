@@ -5,12 +5,12 @@ import "github.com/belfry-im/belfry/shard"
 // A Standing is what a user's shard knows of him that matters before he comes to
 // a group, as far as it has heard.
 type Standing struct {
-	Known  bool  // something is kept of him already
-	Exists bool  // the account has logged in before
-	Blocks bool  // he has blocked who asks
-	Joined int   // groups that he is a member of
-	Owned  int   // groups that he owns
-	Err    error // why his shard does not tell; the rest means nothing then
+	Known  bool // something is kept of him already
+	Exists bool // the account has logged in before
+	Blocks bool // he has blocked who asks
+	Wrote  bool // he has written to who asks
+	shard.GroupCounts
+	Err error // why his shard does not tell; the rest means nothing then
 }
 
 // Standings tells of users, each in his place, in one read for each shard that
@@ -45,6 +45,8 @@ func standingOf(st *shard.State, asker, user shard.UserID) Standing {
 	if !st.Owns(shard.SlotOf(string(user))) {
 		return Standing{Err: errMoving}
 	}
-	joined, owned := st.GroupCounts(user)
-	return Standing{Known: st.Known(user), Exists: st.Exists(user), Blocks: st.Blocks(user, asker), Joined: joined, Owned: owned}
+	return Standing{
+		Known: st.Known(user), Exists: st.Exists(user), Blocks: st.Blocks(user, asker), Wrote: st.WroteTo(user, asker),
+		GroupCounts: st.GroupCounts(user),
+	}
 }

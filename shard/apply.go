@@ -109,6 +109,10 @@ func (s *State) executeGroup(cmd GroupCommand, r *Result) {
 		s.applySetGroupView(c, r)
 	case *CreateGroup:
 		s.applyCreateGroup(c, r)
+	case *AnswerOwner:
+		s.applyAnswerOwner(c, r)
+	case *Unban:
+		s.applyUnban(c, r)
 	case *JoinGroup:
 		s.applyJoinGroup(c, r)
 	case *AnswerJoin:
@@ -165,7 +169,7 @@ func (s *State) applyExpire(c *Expire) {
 				s.forgetSent(u, sent)
 				s.forgetTeams(u)
 				if u.team != nil {
-					s.purgeTeam(u.team)
+					s.purgeTeam(u)
 				}
 			}
 			if u.idle() {

@@ -65,6 +65,8 @@ const (
 	kindHideMessages
 	kindHideGroup
 	kindSetGroupView
+	kindAnswerOwner
+	kindUnban
 )
 
 // AppendBatchHeader begins a batch that will be applied as of atMS.

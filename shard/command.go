@@ -191,7 +191,7 @@ const (
 	LetterReceipt            // the peer has read up to Seq
 	LetterBlock
 	LetterUnblock
-	LetterJoined // of a group: To is a member of it; Seq says in which way
+	LetterJoined // of a group: To is a member of it, by By; Seq says in which way
 	LetterLeft   // of a group: To is no member of it
 )
 
@@ -205,7 +205,8 @@ type Letter struct {
 	// Seq is, for a message or a recall, the message's seq in From's view; for
 	// a receipt the highest seq in To's own view that From has read.
 	Seq      uint64
-	Time     int64 // ms, stamped by From's shard
+	Time     int64  // ms, stamped by From's shard
+	By       UserID // who made To a member of a group; To himself if he wanted it, "" = an administrator
 	ID       MsgID
 	CID      string
 	TTL      uint32

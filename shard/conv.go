@@ -14,6 +14,7 @@ const (
 	convBlockedBy // the peer has blocked the user, as letters told
 	convImported  // it has an importMark
 	convHeard     // the peer has written
+	convWrote     // the user has sent something to the peer
 )
 
 // A conv is one user's view of a one-to-one conversation: what every one needs.

@@ -28,7 +28,10 @@ func groupStory() [][]Command {
 		{&SetMember{Group: "team", By: "alice", User: "zoe", Role: RoleAdmin, MutedUntil: new(int64(storyTime))}},
 		{&SetMember{Group: "live", User: "bob", MutedUntil: new(int64(2 * storyTime))}},
 		{&SetGroup{Group: "team", By: "alice", Name: new("the team"), Properties: []byte{}, Owner: "zoe"}},
-		{&SetGroup{Group: "team", Settings: &public}},
+		{&AnswerOwner{Group: "team", User: "zoe", Accept: true}, &AnswerOwner{Group: "team", User: "alice"}},
+		{&RemoveMembers{Group: "team", By: "zoe", Users: []UserID{"yan", "sam"}, Ban: 60}, &Unban{Group: "team", By: "zoe", User: "sam"}},
+		{&SetGroup{Group: "team", Settings: SettingsChange{MaxMembers: new(9), Join: JoinOpen, Unread: new(true), MutedAll: new(false)}}},
+		{&SetGroup{Group: "team", By: "zoe", Owner: "alice"}},
 		{&ReadGroup{Group: "team", User: "alice", Session: 1, Seq: 1, Back: true}},
 		{&RecallGroup{Group: "team", By: "zoe", Seq: 1}, &RecallGroup{Group: "team", Seq: 2, Silent: true}},
 		{&HideMessages{Group: "team", User: "zoe", Session: 1, Seqs: []uint64{3, 4}}},
@@ -56,6 +59,7 @@ func readGroups(s *State, user UserID, b *Batch, p *Page) {
 		s.Members(id, user, 2)
 		s.Member(id, user)
 		s.JoinRequests(id)
+		s.Bans(id, user, 2)
 		s.JoinedAt(id, user)
 		s.GroupUnread(id, user, now)
 		s.MemberChanges(id, user, 1, 0)

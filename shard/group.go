@@ -39,13 +39,65 @@ const (
 )
 
 // GroupSettings are the properties of a kind. They are set when a group is
-// made, and by administrators.
+// made, and later by its owner and admins.
 type GroupSettings struct {
 	MaxMembers int // 0 = no limit
 	Join       JoinMode
 	History    GroupHistory
 	Unread     bool // members have a number of unread messages
 	Stored     bool // messages are kept; without, membership belongs to a session
+	MutedAll   bool // only the owner and admins may send
+}
+
+// A SettingsChange says what becomes of a group's settings. The zero one leaves
+// them as they are. Stored is the kind's, and cannot change.
+type SettingsChange struct {
+	MaxMembers *int
+	Join       JoinMode     // 0 leaves it
+	History    GroupHistory // 0 leaves it
+	Unread     *bool
+	MutedAll   *bool
+}
+
+// Of gives settings as they are after the change.
+func (c *SettingsChange) Of(v GroupSettings) GroupSettings {
+	if c.MaxMembers != nil {
+		v.MaxMembers = *c.MaxMembers
+	}
+	if c.Join != 0 {
+		v.Join = c.Join
+	}
+	if c.History != 0 {
+		v.History = c.History
+	}
+	if c.Unread != nil {
+		v.Unread = *c.Unread
+	}
+	if c.MutedAll != nil {
+		v.MutedAll = *c.MutedAll
+	}
+	return v
+}
+
+// fixed gives the field of settings which a group of the kind cannot have, "" if
+// there is none: a live group keeps nothing, and its members are sessions.
+func (k GroupKind) fixed(v GroupSettings) string {
+	own := k.Settings()
+	switch {
+	case v.Stored != own.Stored:
+		return "stored"
+	case k != GroupLive:
+		return ""
+	case v.MaxMembers != own.MaxMembers:
+		return "maxMembers"
+	case v.Join != own.Join:
+		return "join"
+	case v.History != own.History:
+		return "history"
+	case v.Unread != own.Unread:
+		return "unread"
+	}
+	return ""
 }
 
 // Settings are those of a group of this kind.
@@ -75,20 +127,22 @@ const (
 
 // GroupInfo is what is known of a group.
 type GroupInfo struct {
-	ID         GroupID
-	Kind       GroupKind
-	Settings   GroupSettings
-	Name       string
-	Owner      UserID // "" = none
-	Properties []byte // a map as canonical msgpack; nil = none were set
-	Created    int64  // ms
-	Members    int
-	Requests   int // to join, that wait for an answer
-	LastSeq    uint64
-	Bytes      int    // of the log
-	Arrival    uint64 // the present point in the group's order
-	Role       Role   // of who asked
-	MutedUntil int64  // of who asked, ms
+	ID          GroupID
+	Kind        GroupKind
+	Settings    GroupSettings
+	Name        string
+	Owner       UserID // "" = none
+	Properties  []byte // a map as canonical msgpack; nil = none were set
+	Created     int64  // ms
+	Members     int
+	Requests    int // to join, that wait for an answer
+	LastSeq     uint64
+	Bytes       int    // of the log
+	Arrival     uint64 // the present point in the group's order
+	Role        Role   // of who asked
+	Offered     UserID // who may become the owner by AnswerOwner; "" = nobody
+	MutedUntil  int64  // of who asked, ms; 0 = they are not muted
+	BannedUntil int64  // of who asked, ms; 0 = they are not banned
 	// Ended is the arrival number of the newest event that ended a membership of
 	// who asked, 0 when none is known; only of a group that stores nothing.
 	Ended uint64
@@ -101,7 +155,7 @@ type Member struct {
 	Joined     int64  // ms
 	From       uint64 // the lowest seq that he may read
 	Read       uint64 // seq
-	MutedUntil int64  // ms
+	MutedUntil int64  // ms; 0 = not muted
 }
 
 // A Stay is a membership that is over: what came after From in the group's order,
@@ -140,6 +194,8 @@ const (
 	EventChanged
 	EventDismissed
 	EventJoinRequested // for owner and admins
+	EventOwnerOffered  // to whom it names; to nobody: the offer is over
+	EventBanned        // or no more; for owner and admins
 )
 
 // ends tells whether events of this kind end memberships.

@@ -30,7 +30,8 @@ func refusalBench(t *testing.T) *bench {
 	b.talk("bob", "2")
 	b.talk("ann", "3")
 	must(&RecallGroup{Group: "team", By: "bob", Seq: 2})
-	public, hall := GroupPublic.Settings(), GroupChatroom.Settings()
+	public, hall, mutedAll := GroupPublic.Settings(), GroupChatroom.Settings(), GroupPrivate.Settings()
+	mutedAll.MutedAll = true
 	public.MaxMembers, hall.MaxMembers = 2, 1
 	must(&CreateGroup{Group: "club", By: "ann", Owner: "ann", Kind: GroupPublic, Settings: public})
 	must(&JoinGroup{Group: "club", User: "cyd"})
@@ -39,6 +40,9 @@ func refusalBench(t *testing.T) *bench {
 	must(&CreateGroup{Group: "stage", By: "ann", Owner: "ann", Kind: GroupLive, Settings: GroupLive.Settings()})
 	must(&CreateGroup{Group: "gone", By: "ann", Owner: "ann", Kind: GroupPrivate, Settings: GroupPrivate.Settings()})
 	must(&DismissGroup{Group: "gone", By: "ann"})
+	must(&RemoveMembers{Group: "hall", By: "ann", Users: []UserID{"mal"}, Ban: 3600})
+	must(&RemoveMembers{Group: "stage", By: "ann", Users: []UserID{"mal"}, Ban: 3600})
+	must(&CreateGroup{Group: "read", By: "ann", Owner: "ann", Kind: GroupPrivate, Settings: mutedAll, Members: []UserID{"bob"}})
 	b.now += 3 * 60_000
 	for _, text := range []string{"4", "5", "6"} { // the whole burst
 		r := b.do(&SendGroup{Group: "team", User: "ann", ID: MsgID{9}, CID: text, Body: []byte(text)})
@@ -52,7 +56,7 @@ func refusalBench(t *testing.T) *bench {
 // TestGroupRefusals wants each refusal of a command on a group with its code and
 // the field at fault, and nothing changed by it.
 func TestGroupRefusals(t *testing.T) {
-	private, live, public := GroupPrivate.Settings(), GroupLive.Settings(), GroupPublic.Settings()
+	private, live := GroupPrivate.Settings(), GroupLive.Settings()
 	send := func(group GroupID, user UserID, cid, body string) *SendGroup {
 		return &SendGroup{Group: group, User: user, ID: MsgID{8}, CID: cid, Body: []byte(body)}
 	}
@@ -98,8 +102,21 @@ func TestGroupRefusals(t *testing.T) {
 		{"setGroup/member", &SetGroup{Group: "team", By: "bob", Name: new("x")}, CodeForbidden, "group"},
 		{"setGroup/owner by admin", &SetGroup{Group: "team", By: "abe", Owner: "bob"}, CodeForbidden, "owner"},
 		{"setGroup/owner no member", &SetGroup{Group: "team", By: "ann", Owner: "eve"}, CodeNotFound, "owner"},
-		{"setGroup/settings by owner", &SetGroup{Group: "team", By: "ann", Settings: &public}, CodeForbidden, "group"},
-		{"setGroup/not stored", &SetGroup{Group: "team", Settings: &live}, CodeBadRequest, "stored"},
+		{"setGroup/history by admin", &SetGroup{Group: "team", By: "abe", Settings: SettingsChange{History: HistoryAll}}, CodeForbidden, "history"},
+		{"setGroup/members of a live group", &SetGroup{Group: "stage", By: "ann", Settings: SettingsChange{MaxMembers: new(5)}}, CodeBadRequest, "maxMembers"},
+		{"setGroup/joining a live group", &SetGroup{Group: "stage", Settings: SettingsChange{Join: JoinByInvitation}}, CodeBadRequest, "join"},
+		{"setGroup/history of a live group", &SetGroup{Group: "stage", Settings: SettingsChange{History: HistoryAll}}, CodeBadRequest, "history"},
+		{"setGroup/unread of a live group", &SetGroup{Group: "stage", Settings: SettingsChange{Unread: new(true)}}, CodeBadRequest, "unread"},
+		{"setGroup/owner banned", &SetGroup{Group: "stage", By: "ann", Owner: "mal"}, CodeForbidden, "owner"},
+		{"answerOwner/no group", &AnswerOwner{Group: "none", User: "bob"}, CodeNotFound, "group"},
+		{"answerOwner/nobody", &AnswerOwner{Group: "team"}, CodeBadRequest, "user"},
+		{"answerOwner/not offered", &AnswerOwner{Group: "team", User: "bob", Accept: true}, CodeNotFound, "group"},
+		{"answerOwner/no member", &AnswerOwner{Group: "team", User: "eve", Accept: true}, CodeForbidden, "group"},
+		{"unban/no group", &Unban{Group: "none", By: "ann", User: "mal"}, CodeNotFound, "group"},
+		{"unban/member", &Unban{Group: "team", By: "bob", User: "mal"}, CodeForbidden, "group"},
+		{"joinGroup/banned", &JoinGroup{Group: "hall", User: "mal"}, CodeForbidden, "group"},
+		{"joinGroup/banned, live", &JoinGroup{Group: "stage", User: "mal"}, CodeForbidden, "group"},
+		{"sendGroup/all muted", send("read", "bob", "7", "7"), CodeForbidden, "conv: all but"},
 		{"sendGroup/no sender", send("team", "", "7", "7"), CodeBadRequest, "conv, cid and body"},
 		{"sendGroup/no cid", send("team", "bob", "", "7"), CodeBadRequest, "conv, cid and body"},
 		{"sendGroup/no body", send("team", "bob", "7", ""), CodeBadRequest, "conv, cid and body"},
@@ -156,7 +173,7 @@ func TestGroupRefusals(t *testing.T) {
 		})
 		refused[fmt.Sprintf("%T", test.cmd)] = true
 	}
-	for k := kindCreateGroup; k <= kindSetGroupView; k++ {
+	for k := kindCreateGroup; k <= kindUnban; k++ {
 		if cmd := new(groupCommandSet).get(k); !refused[fmt.Sprintf("%T", cmd)] {
 			t.Errorf("no refusal of a %T in the table", cmd)
 		}

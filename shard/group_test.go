@@ -338,7 +338,7 @@ func TestGroupOutlivesSnapshotAndDismissal(t *testing.T) {
 	b := newBench(t, Limits{})
 	b.group("team", GroupPublic, "bob")
 	b.do(&JoinGroup{Group: "team", User: "carol", Message: "please"})
-	b.do(&SetMember{Group: "team", By: "alice", User: "bob", Role: RoleAdmin, MutedUntil: new(b.now + 5000)})
+	b.do(&SetMember{Group: "team", By: "alice", User: "bob", Role: RoleAdmin, MutedUntil: new(b.now + hourMS)})
 	for i := range 300 {
 		b.post("team", "alice", fmt.Sprint("a", i))
 		b.now += 1000
@@ -480,13 +480,13 @@ func TestCutoffOfGroupsThatKeepLonger(t *testing.T) {
 
 // Whoever owns a live group cannot fill the shard with records of users whom he
 // mutes, and those whose time is over make room.
-func TestLiveGroupKeepsSoManyRecords(t *testing.T) {
+func TestLiveGroupKeepsSoManySanctions(t *testing.T) {
 	b := newBench(t, Limits{})
 	b.group("show", GroupLive)
 	mute := func(i int) Code {
 		return b.do(&SetMember{Group: "show", By: "alice", User: UserID(fmt.Sprint("u", i)), MutedUntil: new(b.now + 60_000)}).Code
 	}
-	for i := 1; i < maxLiveRecords; i++ { // alice has one, too
+	for i := 1; i <= maxSanctions; i++ {
 		if code := mute(i); code != OK {
 			t.Fatalf("mute of user %d = %d, want OK", i, code)
 		}
@@ -494,12 +494,22 @@ func TestLiveGroupKeepsSoManyRecords(t *testing.T) {
 	if code := mute(0); code != CodeRateLimited {
 		t.Errorf("one more mute = %d, want rate limited", code)
 	}
+	r := b.do(&RemoveMembers{Group: "show", By: "alice", Users: []UserID{"u1", "u0"}, Ban: 5})
+	if len(r.Failed) != 1 || r.Failed[0] != (MemberFailure{User: "u0", Code: CodeRateLimited}) {
+		t.Errorf("bans of one who is muted and of one more: failed %v, want the one more, rate limited", r.Failed)
+	}
 	b.now += 60_000
 	if code := mute(0); code != OK {
 		t.Errorf("a mute once the others are over = %d, want OK", code)
 	}
-	if info, _ := b.s.Group("show", "alice"); info.Members != 2 || info.Role != RoleOwner {
-		t.Errorf("%d records, alice's role %d, want 2, and the owner's", info.Members, info.Role)
+	if members, _ := b.s.Members("show", "", 10); len(members) != 2 || members[0].Role != RoleOwner || members[1].User != "u0" {
+		t.Errorf("members = %+v, want alice and who is muted", members)
+	}
+	if info, _ := b.s.Group("show", "alice"); info.Members != 1 || info.Role != RoleOwner {
+		t.Errorf("%d records, alice's role %d, want hers, and the owner's", info.Members, info.Role)
+	}
+	if got := len(b.s.group("show").team.sanctions.items); got != 1 {
+		t.Errorf("%d sanctions are kept, want the one that lasts", got)
 	}
 }
 

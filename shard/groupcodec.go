@@ -28,6 +28,8 @@ type groupCommandSet struct {
 	hideMessages HideMessages
 	hide         HideGroup
 	setView      SetGroupView
+	answerOwner  AnswerOwner
+	unban        Unban
 }
 
 func (cs *groupCommandSet) get(k kind) Command {
@@ -64,6 +66,10 @@ func (cs *groupCommandSet) get(k kind) Command {
 		return &cs.hide
 	case kindSetGroupView:
 		return &cs.setView
+	case kindAnswerOwner:
+		return &cs.answerOwner
+	case kindUnban:
+		return &cs.unban
 	}
 	return nil
 }
@@ -122,18 +128,41 @@ func (d *decoder) blob(limit int) []byte {
 func appendSettings(b []byte, v GroupSettings) []byte {
 	b = appendUint(b, uint64(v.MaxMembers))
 	b = append(b, byte(v.Join), byte(v.History))
-	return appendBool(appendBool(b, v.Unread), v.Stored)
+	return appendBool(appendBool(appendBool(b, v.Unread), v.Stored), v.MutedAll)
 }
 
 func (d *decoder) settings() GroupSettings {
 	v := GroupSettings{
 		MaxMembers: int(d.uintMax(1 << 31)), Join: JoinMode(d.byte()), History: GroupHistory(d.byte()),
-		Unread: d.bool(), Stored: d.bool(),
+		Unread: d.bool(), Stored: d.bool(), MutedAll: d.bool(),
 	}
 	if v.Join < JoinByInvitation || v.Join > JoinOpen || v.History < HistorySinceJoin || v.History > HistoryNone {
 		d.fail(errMalformed)
 	}
 	return v
+}
+
+func (c *SettingsChange) append(b []byte) []byte {
+	if b = appendBool(b, c.MaxMembers != nil); c.MaxMembers != nil {
+		b = appendUint(b, uint64(*c.MaxMembers))
+	}
+	b = append(b, byte(c.Join), byte(c.History))
+	return appendOptional(appendOptional(b, c.Unread), c.MutedAll)
+}
+
+func (d *decoder) settingsChange() (c SettingsChange) {
+	if d.bool() {
+		most := int(d.uintMax(1 << 31))
+		if !d.check {
+			c.MaxMembers = &most
+		}
+	}
+	c.Join, c.History = JoinMode(d.byte()), GroupHistory(d.byte())
+	c.Unread, c.MutedAll = d.optional(), d.optional()
+	if c.Join > JoinOpen || c.History > HistoryNone {
+		d.fail(errMalformed)
+	}
+	return c
 }
 
 func (d *decoder) groupKind() GroupKind {
@@ -194,11 +223,25 @@ func (c *AddMembers) decode(d *decoder) {
 }
 
 func (c *RemoveMembers) append(b []byte) []byte {
-	return appendUsers(appendBytes(appendBytes(b, c.Group), c.By), c.Users)
+	return appendUint(appendUsers(appendBytes(appendBytes(b, c.Group), c.By), c.Users), uint64(c.Ban))
 }
 
 func (c *RemoveMembers) decode(d *decoder) {
-	*c = RemoveMembers{Group: d.group(), By: d.user(), Users: d.users()}
+	*c = RemoveMembers{Group: d.group(), By: d.user(), Users: d.users(), Ban: uint32(d.uintMax(MaxBan))}
+}
+
+func (c *Unban) append(b []byte) []byte {
+	return appendBytes(appendBytes(appendBytes(b, c.Group), c.By), c.User)
+}
+
+func (c *Unban) decode(d *decoder) { *c = Unban{Group: d.group(), By: d.user(), User: d.user()} }
+
+func (c *AnswerOwner) append(b []byte) []byte {
+	return appendBool(appendBytes(appendBytes(b, c.Group), c.User), c.Accept)
+}
+
+func (c *AnswerOwner) decode(d *decoder) {
+	*c = AnswerOwner{Group: d.group(), User: d.user(), Accept: d.bool()}
 }
 
 func (c *SetMember) append(b []byte) []byte {
@@ -229,11 +272,7 @@ func (c *SetGroup) append(b []byte) []byte {
 		b = appendBytes(b, *c.Name)
 	}
 	b = appendBlob(b, c.Properties)
-	b = appendBytes(b, c.Owner)
-	if b = appendBool(b, c.Settings != nil); c.Settings != nil {
-		b = appendSettings(b, *c.Settings)
-	}
-	return b
+	return c.Settings.append(appendBytes(b, c.Owner))
 }
 
 func (c *SetGroup) decode(d *decoder) {
@@ -245,13 +284,7 @@ func (c *SetGroup) decode(d *decoder) {
 		}
 	}
 	c.Properties = d.blob(MaxGroupProperties)
-	c.Owner = d.user()
-	if d.bool() {
-		settings := d.settings()
-		if !d.check {
-			c.Settings = &settings
-		}
-	}
+	c.Owner, c.Settings = d.user(), d.settingsChange()
 }
 
 func (c *SendGroup) append(b []byte) []byte {

@@ -53,14 +53,23 @@ type AddMembers struct {
 }
 
 // RemoveMembers ends memberships. Those who are no members, or may not be
-// removed by who asks, are in Result.Failed.
+// removed by who asks, are in Result.Failed. Who is banned need be no member.
 type RemoveMembers struct {
 	Group GroupID
 	By    UserID
 	Users []UserID
+	Ban   uint32 // seconds for which they cannot come back, at most MaxBan; 0 = they can
 }
 
-// SetMember changes a member's role or mutes him.
+// Unban ends the ban of a user.
+type Unban struct {
+	Group GroupID
+	By    UserID
+	User  UserID
+}
+
+// SetMember changes a member's role or mutes him. A mute lasts until its time,
+// whatever becomes of the membership.
 type SetMember struct {
 	Group      GroupID
 	By         UserID
@@ -73,10 +82,20 @@ type SetMember struct {
 type SetGroup struct {
 	Group      GroupID
 	By         UserID
-	Name       *string        // nil leaves it
-	Properties []byte         // nil leaves them
-	Owner      UserID         // "" leaves it
-	Settings   *GroupSettings // nil leaves them; Stored cannot change
+	Name       *string // nil leaves it
+	Properties []byte  // nil leaves them
+	Settings   SettingsChange
+	// Owner becomes the owner at once if an administrator says so. The owner offers
+	// it to another member, who becomes it by AnswerOwner; himself ends an offer. ""
+	// leaves it.
+	Owner UserID
+}
+
+// AnswerOwner accepts or refuses to become the owner of a group.
+type AnswerOwner struct {
+	Group  GroupID
+	User   UserID
+	Accept bool
 }
 
 // SendGroup stores a message in a group's log.
@@ -165,6 +184,8 @@ func (c *DeleteSender) group() GroupID  { return c.Group }
 func (c *HideMessages) group() GroupID  { return c.Group }
 func (c *HideGroup) group() GroupID     { return c.Group }
 func (c *SetGroupView) group() GroupID  { return c.Group }
+func (c *AnswerOwner) group() GroupID   { return c.Group }
+func (c *Unban) group() GroupID         { return c.Group }
 
 func (c *CreateGroup) Key() string   { return string(c.Group.Key()) }
 func (c *JoinGroup) Key() string     { return string(c.Group.Key()) }
@@ -182,6 +203,8 @@ func (c *DeleteSender) Key() string  { return string(c.Group.Key()) }
 func (c *HideMessages) Key() string  { return string(c.Group.Key()) }
 func (c *HideGroup) Key() string     { return string(c.Group.Key()) }
 func (c *SetGroupView) Key() string  { return string(c.Group.Key()) }
+func (c *AnswerOwner) Key() string   { return string(c.Group.Key()) }
+func (c *Unban) Key() string         { return string(c.Group.Key()) }
 
 func (*CreateGroup) kind() kind   { return kindCreateGroup }
 func (*JoinGroup) kind() kind     { return kindJoinGroup }
@@ -199,3 +222,5 @@ func (*DeleteSender) kind() kind  { return kindDeleteSender }
 func (*HideMessages) kind() kind  { return kindHideMessages }
 func (*HideGroup) kind() kind     { return kindHideGroup }
 func (*SetGroupView) kind() kind  { return kindSetGroupView }
+func (*AnswerOwner) kind() kind   { return kindAnswerOwner }
+func (*Unban) kind() kind         { return kindUnban }

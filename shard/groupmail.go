@@ -22,6 +22,7 @@ const (
 	refJoined = 1 << iota
 	refOwner
 	refInvited // others put him there, and he has not spoken there
+	refUnasked // so did strangers: whom he has never sent anything
 )
 
 // Of a LetterJoined, in Seq.
@@ -35,14 +36,14 @@ const (
 // least the time at which it was given; no letter is on its way for so long.
 const leftMS = 7 * 24 * hourMS
 
-// notify tells a user's shard what he is in a group now.
-func (s *State) notify(u *user, name UserID, role Role) {
+// notify tells a user's shard what he is in a group now, and by whom.
+func (s *State) notify(u *user, name UserID, role Role, by UserID) {
 	t := u.team
 	t.version = max(t.version+1, uint64(max(s.now, 0)))
-	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.version, Time: s.now}
+	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.version, Time: s.now, By: by}
 	switch role {
 	case RoleNone:
-		l.Kind = LetterLeft
+		l.Kind, l.By = LetterLeft, ""
 	case RoleOwner:
 		l.Seq = joinedAsOwner
 	}
@@ -58,7 +59,7 @@ func (s *State) spoke(u *user, name UserID, m *member) {
 	m.flags &^= memberInvited
 	t := u.team
 	t.version = max(t.version+1, uint64(max(s.now, 0)))
-	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.version, Time: s.now}
+	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.version, Time: s.now, By: name}
 	if m.role == RoleOwner {
 		l.Seq = joinedAsOwner
 	}
@@ -120,8 +121,11 @@ func (s *State) enlist(sl *slot, l *Letter) {
 	ref.version, ref.flags = l.Number, 0
 	if l.Kind == LetterJoined {
 		ref.flags = refJoined
-		if l.Seq&joinedAsOwner != 0 {
+		switch {
+		case l.Seq&joinedAsOwner != 0:
 			ref.flags |= refOwner
+		case l.By != "" && l.By != l.To && !s.wroteTo(u, l.By):
+			ref.flags |= refUnasked
 		}
 		if l.Seq&joinedByOthers != 0 {
 			ref.flags |= refInvited
@@ -188,21 +192,41 @@ func (s *State) GroupsOf(name UserID) []GroupRef {
 	return s.groupsOf(u)
 }
 
-// GroupCounts tells of how many groups a user is a member, and how many he owns.
-func (s *State) GroupCounts(name UserID) (joined, owned int) {
+// wroteTo tells whether a user has ever sent anything to another.
+func (s *State) wroteTo(u *user, peer UserID) bool {
+	i := s.find(u, peer)
+	return i >= 0 && u.convs.items[i].flags&convWrote != 0
+}
+
+// WroteTo tells whether a user has ever sent anything to another.
+func (s *State) WroteTo(name, peer UserID) bool { return s.convFlag(name, peer, convWrote) }
+
+// GroupCounts are the groups of a user.
+type GroupCounts struct {
+	Joined  int // whose member he is, but for those in Unasked
+	Owned   int // of Joined
+	Unasked int // into which strangers have put him, and where he has not spoken
+}
+
+// GroupCounts counts the groups of a user.
+func (s *State) GroupCounts(name UserID) (n GroupCounts) {
 	u := s.lookup(name)
 	if u == nil {
-		return 0, 0
+		return n
 	}
 	for i := range u.teams.items {
-		if flags := u.teams.items[i].flags; flags&refJoined != 0 {
-			joined++
+		switch flags := u.teams.items[i].flags; {
+		case flags&refJoined == 0:
+		case flags&refUnasked != 0:
+			n.Unasked++
+		default:
+			n.Joined++
 			if flags&refOwner != 0 {
-				owned++
+				n.Owned++
 			}
 		}
 	}
-	return joined, owned
+	return n
 }
 
 func (s *State) groupsOf(u *user) []GroupRef {

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"bytes"
+	"math"
 	"slices"
 )
 
@@ -15,28 +16,35 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 	case c.Group == "":
 		*r = Result{Code: CodeBadRequest, Detail: "group: must not be empty"}
 		return
-	case c.Settings.Stored != (c.Kind != GroupLive):
-		*r = Result{Code: CodeBadRequest, Detail: "stored: must be false for a live group and true for any other"}
+	}
+	if field := c.Kind.fixed(c.Settings); field != "" {
+		*r = Result{Code: CodeBadRequest, Detail: field + ": is the kind's, and cannot be set"}
 		return
 	}
 	u := s.mutate(sl, c.Group.Key(), false)
 	if u != nil && !s.mayMakeAgain(u.team, c, r) {
 		if r.Code == OK {
-			r.Arrival = u.arrival
+			r.Arrival = s.joinedAt(u, c.Owner)
 		}
 		return
 	}
 	version := uint64(0)
+	kept, keptEnd := array[sanction]{}, int64(math.MaxInt64)
 	if u == nil {
 		u = s.mutate(sl, c.Group.Key(), true)
 		s.open(u, "")
 	} else {
 		version = u.team.version
+		if c.Owner == u.team.owner {
+			kept, keptEnd = u.team.sanctions, u.team.sanctionsEnd
+			u.team.sanctions = array[sanction]{}
+		}
+		s.frees(u)
 		s.freeTeam(u)
 	}
 	t := &team{
 		id: c.Group, kind: c.Kind, settings: c.Settings, title: c.Name, properties: bytes.Clone(c.Properties),
-		owner: c.Owner, created: s.now, salt: c.Salt, version: version,
+		owner: c.Owner, created: s.now, salt: c.Salt, version: version, sanctions: kept, sanctionsEnd: keptEnd,
 	}
 	if u.team != nil {
 		t.events, t.forgotten, t.notices = u.team.events, u.team.forgotten, u.team.notices
@@ -56,6 +64,8 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 		for _, name := range c.Members {
 			switch {
 			case name == "" || slices.Contains(users, name):
+			case s.bannedUntil(t, name) != 0:
+				r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeForbidden})
 			case t.full(len(users)):
 				r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeRateLimited})
 			default:
@@ -65,13 +75,22 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 	}
 	at := s.happened(u, EventCreated, by, users...)
 	for _, name := range users {
-		role, flags := RoleMember, uint8(memberInvited)
 		if name == c.Owner {
-			role, flags = RoleOwner, 0
+			s.enroll(u, name, RoleOwner, name, at)
+		} else {
+			s.enroll(u, name, RoleMember, by, at)
 		}
-		s.enroll(u, name, role, at, flags)
 	}
 	r.Arrival = at
+}
+
+// joinedAt is the place of a user's joining in a group's order, or the present one
+// of who is no member.
+func (s *State) joinedAt(u *user, name UserID) uint64 {
+	if m := s.member(u.team, name); m != nil && u.team.settings.Stored {
+		return m.joinedAt
+	}
+	return u.arrival
 }
 
 // mayMakeAgain tells whether a group that is known can be made. If not, r has
@@ -100,10 +119,14 @@ func (t *team) full(members int) bool {
 	return t.settings.MaxMembers > 0 && members >= t.settings.MaxMembers
 }
 
-// enroll makes a user a member as of an event, and tells his shard.
-func (s *State) enroll(u *user, name UserID, role Role, at uint64, flags uint8) {
+// enroll makes a user a member as of an event, and tells his shard. by is who
+// wanted it: himself, another, or an administrator, "".
+func (s *State) enroll(u *user, name UserID, role Role, by UserID, at uint64) {
 	t := u.team
-	m := member{role: role, flags: flags, joined: s.now, joinedAt: at, from: 1}
+	m := member{role: role, joined: s.now, joinedAt: at, from: 1}
+	if by != name {
+		m.flags = memberInvited
+	}
 	newest := u.convs.items[0].log.Next() - 1
 	if t.settings.History != HistoryAll {
 		m.from = newest + 1
@@ -111,7 +134,7 @@ func (s *State) enroll(u *user, name UserID, role Role, at uint64, flags uint8) 
 	m.read = newest
 	s.addMember(u, name, m)
 	if t.settings.Stored {
-		s.notify(u, name, role)
+		s.notify(u, name, role, by)
 	}
 	t.requests = slices.DeleteFunc(t.requests, func(q JoinRequest) bool { return q.User == name })
 }
@@ -124,11 +147,14 @@ func (s *State) expel(u *user, name UserID) {
 		return
 	}
 	s.dropMember(u, i)
+	if t.owner == name || t.offer.to == name {
+		t.offer = ownerOffer{}
+	}
 	if t.owner == name {
 		t.owner = ""
 	}
 	if t.settings.Stored {
-		s.notify(u, name, RoleNone)
+		s.notify(u, name, RoleNone, "")
 	}
 }
 
@@ -143,14 +169,21 @@ func (s *State) applyJoinGroup(c *JoinGroup, r *Result) {
 	}
 	t := u.team
 	switch {
+	case s.bannedUntil(t, c.User) != 0:
+		*r = Result{Code: CodeForbidden, Detail: "group: you are banned from it"}
 	case !t.settings.Stored: // membership is the session's
 	case s.member(t, c.User) != nil:
+		r.Arrival = s.joinedAt(u, c.User)
+		if m := s.member(t, c.User); m.flags&memberInvited != 0 {
+			s.spoke(u, c.User, m)
+		}
 	case t.settings.Join == JoinByInvitation:
 		*r = Result{Code: CodeForbidden, Detail: "group: members are invited"}
 	case t.full(len(t.members.items)):
 		*r = Result{Code: CodeRateLimited, Detail: "group: has as many members as it may", RetryAfterMS: quotaRetryMS}
 	case t.settings.Join == JoinOpen:
-		s.enroll(u, c.User, RoleMember, s.happened(u, EventJoined, c.User, c.User), 0)
+		r.Arrival = s.happened(u, EventJoined, c.User, c.User)
+		s.enroll(u, c.User, RoleMember, c.User, r.Arrival)
 	default:
 		s.applyJoinRequest(u, c, r)
 	}
@@ -193,7 +226,7 @@ func (s *State) applyAnswerJoin(c *AnswerJoin, r *Result) {
 	case t.full(len(t.members.items)):
 		*r = Result{Code: CodeRateLimited, Detail: "group: has as many members as it may", RetryAfterMS: quotaRetryMS}
 	default:
-		s.enroll(u, c.User, RoleMember, s.happened(u, EventJoined, c.By, c.User), 0)
+		s.enroll(u, c.User, RoleMember, c.User, s.happened(u, EventJoined, c.By, c.User))
 	}
 }
 
@@ -238,6 +271,8 @@ func (s *State) applyAddMembers(c *AddMembers, r *Result) {
 		case slices.Contains(added, name) || s.member(t, name) != nil:
 		case name == "":
 			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeBadRequest})
+		case s.bannedUntil(t, name) != 0:
+			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeForbidden})
 		case t.full(len(t.members.items) + len(added)):
 			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeRateLimited})
 		default:
@@ -249,7 +284,7 @@ func (s *State) applyAddMembers(c *AddMembers, r *Result) {
 	}
 	at := s.happened(u, EventJoined, c.By, added...)
 	for _, name := range added {
-		s.enroll(u, name, RoleMember, at, memberInvited)
+		s.enroll(u, name, RoleMember, c.By, at)
 	}
 }
 
@@ -264,25 +299,49 @@ func (s *State) applyRemoveMembers(c *RemoveMembers, r *Result) {
 		*r = Result{Code: CodeForbidden, Detail: "group: only its owner and admins remove members"}
 		return
 	}
-	var removed []UserID
+	var removed, banned []UserID
 	for _, name := range c.Users {
 		role := s.role(t, name)
+		absent := role == RoleNone && t.settings.Stored
 		switch {
-		case name == "" || role == RoleNone && t.settings.Stored:
+		case name == "" || absent && c.Ban == 0:
 			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeNotFound})
 		case role >= by && c.By != "":
 			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeForbidden})
-		case !slices.Contains(removed, name):
-			removed = append(removed, name)
+		case slices.Contains(removed, name) || slices.Contains(banned, name):
+		case c.Ban != 0 && !s.mayPunish(t, name, len(banned)):
+			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeRateLimited})
+		default:
+			if !absent {
+				removed = append(removed, name)
+			}
+			if c.Ban != 0 {
+				banned = append(banned, name)
+			}
 		}
 	}
-	if len(removed) == 0 {
-		return
+	if len(removed) > 0 {
+		s.happened(u, EventRemoved, c.By, removed...)
+		for _, name := range removed {
+			s.expel(u, name)
+		}
 	}
-	s.happened(u, EventRemoved, c.By, removed...)
-	for _, name := range removed {
-		s.expel(u, name)
+	if len(banned) > 0 {
+		s.ban(u, banned, s.now+int64(c.Ban)*1000)
+		s.happened(u, EventBanned, c.By, banned...)
 	}
+}
+
+// ban keeps users, who are no members, out of a group.
+func (s *State) ban(u *user, users []UserID, until int64) {
+	t := u.team
+	for _, name := range users {
+		s.punish(u, name, s.mutedUntil(t, name), until)
+		if t.offer.to == name {
+			t.offer = ownerOffer{} // of a live group
+		}
+	}
+	t.requests = slices.DeleteFunc(t.requests, func(q JoinRequest) bool { return slices.Contains(users, q.User) })
 }
 
 func (s *State) applySetMember(c *SetMember, r *Result) {
@@ -291,7 +350,7 @@ func (s *State) applySetMember(c *SetMember, r *Result) {
 		return
 	}
 	t := u.team
-	by, m := s.role(t, c.By), s.member(t, c.User)
+	by, m, muted := s.role(t, c.By), s.member(t, c.User), s.mutedUntil(t, c.User)
 	role := RoleMember
 	if m != nil {
 		role = m.role
@@ -300,7 +359,7 @@ func (s *State) applySetMember(c *SetMember, r *Result) {
 	case by < RoleAdmin:
 		*r = Result{Code: CodeForbidden, Detail: "group: only its owner and admins change members"}
 		return
-	case m == nil && (t.settings.Stored || c.User == ""):
+	case c.User == "" || m == nil && t.settings.Stored && (c.Role != RoleNone || muted == 0):
 		*r = Result{Code: CodeNotFound, Detail: "user: is no member"}
 		return
 	case c.Role != RoleNone && by < RoleOwner:
@@ -312,45 +371,36 @@ func (s *State) applySetMember(c *SetMember, r *Result) {
 	case c.MutedUntil != nil && role >= by && c.By != "":
 		*r = Result{Code: CodeForbidden, Detail: "mutedUntil: you may not mute this member"}
 		return
+	case c.MutedUntil != nil && s.ahead(*c.MutedUntil) != 0 && !s.mayPunish(t, c.User, 0):
+		*r = Result{Code: CodeRateLimited, Detail: "mutedUntil: too many users of this group are muted or banned", RetryAfterMS: quotaRetryMS}
+		return
+	case m == nil && c.Role == RoleAdmin && len(t.members.items) >= maxLiveRecords:
+		*r = Result{Code: CodeRateLimited, Detail: "role: this group has too many admins", RetryAfterMS: quotaRetryMS}
+		return
 	}
-	if m == nil { // of a live group, which only keeps what differs from nothing
-		if len(t.members.items) >= maxLiveRecords {
-			s.forgetMutes(u)
-		}
-		if len(t.members.items) >= maxLiveRecords {
-			*r = Result{Code: CodeRateLimited, Detail: "user: too many members of this group are muted", RetryAfterMS: quotaRetryMS}
-			return
-		}
-		m = s.addMember(u, c.User, member{role: RoleMember, joined: s.now, joinedAt: u.arrival, from: 1})
+	if c.Role != RoleNone && role != c.Role {
+		s.setRole(u, m, c)
 	}
-	if c.Role != RoleNone && m.role != c.Role {
-		m.role = c.Role
-		s.happened(u, EventRoleChanged, c.By, c.User)
-	}
-	if c.MutedUntil != nil && m.muted != *c.MutedUntil {
-		m.muted = *c.MutedUntil
+	if c.MutedUntil != nil && muted != s.ahead(*c.MutedUntil) {
+		s.punish(u, c.User, *c.MutedUntil, s.bannedUntil(t, c.User))
 		s.happened(u, EventMuted, c.By, c.User)
-	}
-	if !t.settings.Stored && m.role == RoleMember && m.muted <= s.now {
-		i, _ := s.memberIndex(t, c.User)
-		s.dropMember(u, i)
 	}
 }
 
-// forgetMutes removes the records of a live group that say nothing any more.
-func (s *State) forgetMutes(u *user) {
+// setRole makes a member an admin, or an admin a member. Of a live group only
+// those have a record who have a role.
+func (s *State) setRole(u *user, m *member, c *SetMember) {
 	t := u.team
-	s.frees(u)
-	t.members.items = slices.DeleteFunc(t.members.items, func(m member) bool {
-		gone := m.role == RoleMember && m.muted <= s.now
-		if gone {
-			s.arena.Free(m.name, int(m.nameLen))
-		}
-		return gone
-	})
-	if len(t.members.items) == 0 {
-		t.members.free(s.arena)
+	switch {
+	case m == nil:
+		s.addMember(u, c.User, member{role: c.Role, joined: s.now, joinedAt: u.arrival, from: 1})
+	case !t.settings.Stored && c.Role == RoleMember:
+		i, _ := s.memberIndex(t, c.User)
+		s.dropMember(u, i)
+	default:
+		m.role = c.Role
 	}
+	s.happened(u, EventRoleChanged, c.By, c.User)
 }
 
 func (s *State) applySetGroup(c *SetGroup, r *Result) {
@@ -359,7 +409,7 @@ func (s *State) applySetGroup(c *SetGroup, r *Result) {
 		return
 	}
 	t := u.team
-	by := s.role(t, c.By)
+	by, settings := s.role(t, c.By), c.Settings.Of(t.settings)
 	switch {
 	case by < RoleAdmin:
 		*r = Result{Code: CodeForbidden, Detail: "group: only its owner and admins change it"}
@@ -367,31 +417,75 @@ func (s *State) applySetGroup(c *SetGroup, r *Result) {
 	case c.Owner != "" && by < RoleOwner:
 		*r = Result{Code: CodeForbidden, Detail: "owner: only the owner transfers a group"}
 		return
-	case c.Settings != nil && c.By != "":
-		*r = Result{Code: CodeForbidden, Detail: "group: only an administrator changes its settings"}
-		return
-	case c.Settings != nil && c.Settings.Stored != t.settings.Stored:
-		*r = Result{Code: CodeBadRequest, Detail: "stored: cannot change"}
+	case settings.History != t.settings.History && by < RoleOwner:
+		*r = Result{Code: CodeForbidden, Detail: "history: only the owner changes it"}
 		return
 	case c.Owner != "" && t.settings.Stored && s.member(t, c.Owner) == nil:
 		*r = Result{Code: CodeNotFound, Detail: "owner: is no member"}
 		return
+	case c.Owner != "" && s.bannedUntil(t, c.Owner) != 0:
+		*r = Result{Code: CodeForbidden, Detail: "owner: is banned from this group"}
+		return
 	}
-	changed := false
+	if field := t.kind.fixed(settings); field != "" {
+		*r = Result{Code: CodeBadRequest, Detail: field + ": is the kind's, and cannot be set"}
+		return
+	}
+	changed := settings != t.settings
+	t.settings = settings
 	if c.Name != nil && *c.Name != t.title {
 		t.title, changed = *c.Name, true
 	}
 	if c.Properties != nil && !bytes.Equal(c.Properties, t.properties) {
 		t.properties, changed = bytes.Clone(c.Properties), true
 	}
-	if c.Settings != nil && *c.Settings != t.settings {
-		t.settings, changed = *c.Settings, true
-	}
 	if changed {
 		s.happened(u, EventChanged, c.By)
 	}
-	if c.Owner != "" && c.Owner != t.owner {
+	switch {
+	case c.Owner == "":
+	case c.By != "":
+		s.offerOwner(u, c.By, c.Owner)
+		r.Pending = c.Owner != t.owner
+	case c.Owner != t.owner:
 		s.transfer(u, c.By, c.Owner)
+	}
+}
+
+// offerOwner offers to another what takes his consent: to own a group counts
+// against what he may own. An offer to the owner himself ends another's.
+func (s *State) offerOwner(u *user, by, to UserID) {
+	t := u.team
+	switch before := s.offered(t); {
+	case to != t.owner && to != before:
+		t.offer = ownerOffer{to: to, at: s.now}
+		s.happened(u, EventOwnerOffered, by, to)
+	case to == t.owner && before != "":
+		t.offer = ownerOffer{}
+		s.happened(u, EventOwnerOffered, by)
+	}
+}
+
+func (s *State) applyAnswerOwner(c *AnswerOwner, r *Result) {
+	if c.User == "" {
+		*r = Result{Code: CodeBadRequest, Detail: "user: must not be empty"}
+		return
+	}
+	u := s.groupFor(c.Group, r)
+	if u == nil {
+		return
+	}
+	switch t := u.team; {
+	case s.offered(t) == c.User && c.Accept:
+		s.transfer(u, c.User, c.User)
+	case s.offered(t) == c.User:
+		t.offer = ownerOffer{}
+		s.happened(u, EventOwnerOffered, c.User)
+	case !c.Accept || t.owner == c.User: // it is so already
+	case t.settings.Stored && s.member(t, c.User) == nil:
+		*r = Result{Code: CodeForbidden, Detail: "group: you are no member of it"}
+	default:
+		*r = Result{Code: CodeNotFound, Detail: "group: its ownership is not offered to you"}
 	}
 }
 
@@ -403,17 +497,21 @@ func (s *State) transfer(u *user, by, to UserID) {
 		m.role = RoleAdmin
 		users = append(users, t.owner)
 		if t.settings.Stored {
-			s.notify(u, t.owner, RoleAdmin)
+			s.notify(u, t.owner, RoleAdmin, t.owner)
 		}
 	}
 	m := s.member(t, to)
 	if m == nil { // of a live group
 		m = s.addMember(u, to, member{joined: s.now, joinedAt: u.arrival, from: 1})
 	}
-	m.role, m.muted = RoleOwner, 0
-	t.owner = to
+	m.role = RoleOwner
+	if by == to {
+		m.flags &^= memberInvited
+	}
+	t.owner, t.offer = to, ownerOffer{}
+	s.punish(u, to, 0, 0)
 	if t.settings.Stored {
-		s.notify(u, to, RoleOwner)
+		s.notify(u, to, RoleOwner, to)
 	}
 	s.happened(u, EventRoleChanged, by, append(users, to)...)
 }
@@ -439,7 +537,7 @@ func (s *State) applyDismissGroup(c *DismissGroup, r *Result) {
 	s.happened(u, EventDismissed, c.By)
 	if t.settings.Stored {
 		for i := range t.members.items {
-			s.notify(u, UserID(s.memberName(&t.members.items[i])), RoleNone)
+			s.notify(u, UserID(s.memberName(&t.members.items[i])), RoleNone, "")
 		}
 	}
 	s.frees(u)
@@ -453,6 +551,7 @@ func (s *State) applyDismissGroup(c *DismissGroup, r *Result) {
 	s.forgetSent(u, s.now)
 	t.dismissed = s.now
 	t.title, t.properties, t.requests, t.recalls, t.endings = "", nil, nil, nil, nil
+	t.offer = ownerOffer{}
 	t.hides, t.hidden = nil, 0
 	s.weigh(t)
 }

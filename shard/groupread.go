@@ -27,10 +27,11 @@ func (s *State) Group(id GroupID, asker UserID) (GroupInfo, bool) {
 	info := GroupInfo{
 		ID: t.id, Kind: t.kind, Settings: t.settings, Name: t.title, Owner: t.owner, Properties: t.properties,
 		Created: t.created, Members: len(t.members.items), Requests: len(t.requests),
-		LastSeq: log.Next() - 1, Bytes: log.Bytes(), Arrival: u.arrival,
+		LastSeq: log.Next() - 1, Bytes: log.Bytes(), Arrival: u.arrival, Offered: s.offered(t),
 	}
+	info.MutedUntil, info.BannedUntil = s.sanctionsOf(t, asker)
 	if m := s.member(t, asker); m != nil {
-		info.Role, info.MutedUntil = m.role, m.muted
+		info.Role = m.role
 	}
 	if !t.settings.Stored {
 		for i := range t.events {
@@ -49,15 +50,38 @@ func (s *State) Members(id GroupID, after UserID, limit int) (members []Member, 
 	if u == nil {
 		return nil, false
 	}
-	i, found := s.memberIndex(u.team, after)
+	t := u.team
+	i, found := s.memberIndex(t, after)
 	if found {
 		i++
 	}
-	rest := u.team.members.items[i:]
-	for j := range rest[:min(len(rest), limit)] {
-		members = append(members, s.memberInfo(&rest[j]))
+	j, found := s.sanctionIndex(t, after)
+	if found {
+		j++
 	}
-	return members, len(rest) > limit
+	list, others := t.members.items[i:], t.sanctions.items[j:]
+	for len(list) > 0 || !t.settings.Stored && len(others) > 0 {
+		var m Member
+		switch {
+		case len(others) == 0 || len(list) > 0 && string(s.memberName(&list[0])) <= string(s.sanctionName(&others[0])):
+			m = s.memberInfo(t, &list[0])
+			if len(others) > 0 && string(s.sanctionName(&others[0])) == string(m.User) {
+				others = others[1:]
+			}
+			list = list[1:]
+		case t.settings.Stored || others[0].muted <= s.now:
+			others = others[1:]
+			continue
+		default:
+			m = Member{User: UserID(s.sanctionName(&others[0])), Role: RoleMember, From: 1, MutedUntil: others[0].muted}
+			others = others[1:]
+		}
+		if len(members) == limit {
+			return members, true
+		}
+		members = append(members, m)
+	}
+	return members, false
 }
 
 // Member tells what is known of one member; false: he is none.
@@ -70,12 +94,13 @@ func (s *State) Member(id GroupID, user UserID) (Member, bool) {
 	if m == nil {
 		return Member{}, false
 	}
-	return s.memberInfo(m), true
+	return s.memberInfo(u.team, m), true
 }
 
-func (s *State) memberInfo(m *member) Member {
+func (s *State) memberInfo(t *team, m *member) Member {
+	name := UserID(s.memberName(m))
 	return Member{
-		User: UserID(s.memberName(m)), Role: m.role, Joined: m.joined, From: m.from, Read: m.read, MutedUntil: m.muted,
+		User: name, Role: m.role, Joined: m.joined, From: m.from, Read: m.read, MutedUntil: s.mutedUntil(t, name),
 	}
 }
 

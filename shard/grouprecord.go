@@ -13,16 +13,19 @@ import (
 //	group    what a group is, its events, recalls and requests to join
 //	members  by name, with what they hid from themselves
 //	notices  letters to users' shards, by name
+//	sanctions who is muted or banned, by name
 
 // A teamWalk encodes what a record has of groups, frame by frame.
 type teamWalk struct {
-	part  int // that comes: 0 teams, 1 group, 2 members, 3 notices, 4 = all is written
+	part  int // that comes: 0 teams, 1 group, 2 members, 3 notices, 4 sanctions, teamParts = all is written
 	next  int // item of it that comes
 	names []UserID
 }
 
+const teamParts = 5
+
 func (w *teamWalk) appendNext(s *State, u *user, b []byte, limit int) []byte {
-	for ; w.part < 4; w.part, w.next = w.part+1, 0 {
+	for ; w.part < teamParts; w.part, w.next = w.part+1, 0 {
 		switch w.part {
 		case 0:
 			b = w.appendTeams(s, u, b, limit)
@@ -39,6 +42,10 @@ func (w *teamWalk) appendNext(s *State, u *user, b []byte, limit int) []byte {
 		case 3:
 			if u.team != nil {
 				b = w.appendNotices(u.team, b, limit)
+			}
+		case 4:
+			if u.team != nil {
+				b = w.appendSanctions(s, u.team, b, limit)
 			}
 		}
 		if len(b) > 0 {
@@ -88,7 +95,7 @@ func (t *team) append(b []byte) []byte {
 		b = appendUint(appendUint(appendUint(b, rc.arrival), rc.from), rc.to)
 		b = appendBytes(appendBytes(b, rc.by), rc.sender)
 	}
-	return b
+	return appendInt(appendBytes(b, t.offer.to), t.offer.at)
 }
 
 func (w *teamWalk) appendMembers(s *State, t *team, b []byte, limit int) []byte {
@@ -100,7 +107,7 @@ func (w *teamWalk) appendMembers(s *State, t *team, b []byte, limit int) []byte 
 		m := &t.members.items[w.next]
 		name := s.memberName(m)
 		b = append(appendBytes(b, name), byte(m.role), m.flags)
-		b = appendInt(appendInt(b, m.joined), m.muted)
+		b = appendInt(b, m.joined)
 		for _, v := range m.numbers() {
 			b = appendUint(b, *v)
 		}
@@ -132,13 +139,45 @@ func (w *teamWalk) appendNotices(t *team, b []byte, limit int) []byte {
 	return b
 }
 
+func (w *teamWalk) appendSanctions(s *State, t *team, b []byte, limit int) []byte {
+	if w.next == len(t.sanctions.items) {
+		return b
+	}
+	b = append(b, frameSanctions)
+	for ; w.next < len(t.sanctions.items) && len(b) < limit; w.next++ {
+		x := &t.sanctions.items[w.next]
+		b = appendInt(appendInt(appendBytes(b, s.sanctionName(x)), x.muted), x.banned)
+	}
+	return b
+}
+
+func (l *loader) sanctions(d *decoder) {
+	s, u := l.s, l.u
+	t := u.team
+	for len(d.b) > 0 {
+		name := d.user()
+		x := sanction{nameLen: uint8(len(name)), muted: d.int(), banned: d.int()}
+		n := len(t.sanctions.items)
+		if d.err != nil || name == "" || n == maxSanctions || x.muted <= 0 && x.banned <= 0 ||
+			n > 0 && string(s.sanctionName(&t.sanctions.items[n-1])) >= string(name) {
+			d.fail(errMalformed)
+			return
+		}
+		x.name = s.arena.Alloc(len(name))
+		copy(s.arena.Bytes(x.name, len(name)), name)
+		s.frees(u)
+		t.sanctions.add(s.arena, x)
+		t.sanctionsEnd = min(t.sanctionsEnd, max(x.muted, x.banned))
+	}
+}
+
 func (l *loader) teams(d *decoder) {
 	s, u := l.s, l.u
 	for len(d.b) > 0 {
 		name := string(d.group())
 		ref := teamRef{nameLen: uint8(len(name)), hash: teamHash(string(name)), flags: d.byte(), version: d.uint(), arrival: d.uint()}
 		n := len(u.teams.items)
-		if d.err != nil || name == "" || u.team != nil || ref.flags > refJoined|refOwner|refInvited || ref.arrival > u.arrival ||
+		if d.err != nil || name == "" || u.team != nil || ref.flags > refJoined|refOwner|refInvited|refUnasked || ref.arrival > u.arrival ||
 			n > 0 && string(s.teamName(&u.teams.items[n-1])) >= name {
 			d.fail(errMalformed)
 			return
@@ -166,6 +205,7 @@ func (l *loader) group(d *decoder) {
 		id: d.group(), kind: d.groupKind(), settings: d.settings(), title: d.text(MaxGroupName),
 		properties: slices.Clone(d.blob(MaxGroupProperties)), owner: d.user(), created: d.int(), dismissed: d.int(),
 		salt: d.uint(), version: d.uint(), rateFull: d.int(), forgotten: d.uint(), recallsGone: d.uint(),
+		sanctionsEnd: math.MaxInt64,
 	}
 	for range d.few(3, maxRequests) {
 		t.requests = append(t.requests, JoinRequest{User: d.user(), Message: d.text(MaxJoinMessage), Time: d.int()})
@@ -190,6 +230,7 @@ func (l *loader) group(d *decoder) {
 		ascends(rc.arrival)
 		t.recalls = append(t.recalls, rc)
 	}
+	t.offer = ownerOffer{to: d.user(), at: d.int()}
 	if d.err != nil || t.id == "" || t.id.Key() != l.u.name || l.u.team != nil {
 		d.fail(errMalformed)
 		return
@@ -202,7 +243,7 @@ func (l *loader) members(d *decoder) {
 	t := u.team
 	for len(d.b) > 0 {
 		name := d.user()
-		m := member{role: Role(d.byte()), flags: d.byte(), joined: d.int(), muted: d.int()}
+		m := member{role: Role(d.byte()), flags: d.byte(), joined: d.int()}
 		for _, v := range m.numbers() {
 			*v = d.uint()
 		}

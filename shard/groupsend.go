@@ -32,7 +32,10 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 	case m == nil && !c.Admin:
 		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
 		return
-	case m != nil && m.muted > s.now && !c.Admin:
+	case !c.Admin && t.settings.MutedAll && m.role < RoleAdmin:
+		*r = Result{Code: CodeForbidden, Detail: "conv: all but the owner and admins are muted in this group (mutedAll)"}
+		return
+	case !c.Admin && s.mutedUntil(t, c.User) != 0:
 		*r = Result{Code: CodeForbidden, Detail: "conv: you are muted in this group"}
 		return
 	case !c.Admin && !s.withinRate(t, r):

@@ -3,7 +3,7 @@ package shard
 import "fmt"
 
 // AppendLetter encodes a letter: kind, from, to, number, seq, time; for a
-// message also id, cid, ttl, mentions, body.
+// membership also by; for a message also id, cid, ttl, mentions, body.
 func AppendLetter(b []byte, l *Letter) []byte {
 	b = append(b, byte(l.Kind))
 	b = appendBytes(b, l.From)
@@ -11,7 +11,11 @@ func AppendLetter(b []byte, l *Letter) []byte {
 	b = appendUint(b, l.Number)
 	b = appendUint(b, l.Seq)
 	b = appendInt(b, l.Time)
-	if l.Kind != LetterMessage {
+	switch l.Kind {
+	case LetterMessage:
+	case LetterJoined:
+		return appendBytes(b, l.By)
+	default:
 		return b
 	}
 	b = append(b, l.ID[:]...)
@@ -40,7 +44,12 @@ func (d *decoder) letter(l *Letter) {
 	if l.Kind < LetterMessage || l.Kind > LetterLeft || l.Number == 0 || group != (l.Kind >= LetterJoined) {
 		d.fail(errMalformed)
 	}
-	if l.Kind != LetterMessage {
+	switch l.Kind {
+	case LetterMessage:
+	case LetterJoined:
+		l.By = d.user()
+		return
+	default:
 		return
 	}
 	l.ID, l.CID = d.id(), d.text(MaxName)

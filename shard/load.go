@@ -39,6 +39,8 @@ func (l *loader) frame(d decoder) error {
 		l.members(&d)
 	case kind == frameNotices && l.stage >= frameGroup && l.stage <= frameNotices:
 		l.notices(&d)
+	case kind == frameSanctions && l.stage >= frameGroup && l.stage <= frameSanctions:
+		l.sanctions(&d)
 	case kind == frameConv && l.stage != 0 && l.stage != frameSent && l.stage < frameSettings:
 		l.conversation(&d)
 	case kind == frameLog && (l.stage == frameConv || l.stage == frameLog):

@@ -110,6 +110,9 @@ func (s *State) keep(u *user, i int, e *ring.Entry) {
 	u.oldest = min(u.oldest, e.Time)
 	s.ages.add(e.Time, size)
 	c.lastTime, c.lastArrival = e.Time, e.Arrival
+	if e.Flags&ring.Own != 0 {
+		c.flags |= convWrote
+	}
 	s.activate(u, i)
 	if e.Seq > c.read && s.queueable(u, c, e, s.now) {
 		s.count(u, c, 1, size)

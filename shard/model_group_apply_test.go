@@ -38,6 +38,17 @@ func (m *model) applyGroup(sh *modelShard, cmd shard.GroupCommand) shard.Result 
 		return m.setMember(sh, g, c)
 	case *shard.SetGroup:
 		return m.setGroup(sh, g, c)
+	case *shard.AnswerOwner:
+		return m.answerOwner(sh, g, c)
+	case *shard.Unban:
+		if g.role(c.By) < shard.RoleAdmin {
+			return refused(shard.CodeForbidden)
+		}
+		if later(g.banned[c.User], sh.now) != 0 {
+			delete(g.banned, c.User)
+			m.happened(sh, g, shard.EventBanned, c.By, c.User)
+		}
+		return shard.Result{}
 	case *shard.SendGroup:
 		return m.sendGroup(sh, g, c)
 	case *shard.RecallGroup:
@@ -73,6 +84,8 @@ func malformed(cmd shard.Command) bool {
 	case *shard.DeleteSender:
 		return c.Sender == ""
 	case *shard.JoinGroup:
+		return c.User == ""
+	case *shard.AnswerOwner:
 		return c.User == ""
 	}
 	return false
@@ -122,12 +135,12 @@ func (m *model) changedOwn(g *modelGroup, user shard.UserID) uint64 {
 }
 
 // notify tells the user's shard what he is in the group now.
-func (m *model) notify(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role) {
+func (m *model) notify(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role, by shard.UserID) {
 	g.version = max(g.version+1, uint64(sh.now))
-	l := shard.Letter{Kind: shard.LetterJoined, From: g.id.Key(), To: user, Number: g.version, Time: sh.now}
+	l := shard.Letter{Kind: shard.LetterJoined, From: g.id.Key(), To: user, Number: g.version, Time: sh.now, By: by}
 	switch role {
 	case shard.RoleNone:
-		l.Kind = shard.LetterLeft
+		l.Kind, l.By = shard.LetterLeft, ""
 	case shard.RoleOwner:
 		l.Seq = 1
 	}
@@ -141,7 +154,7 @@ func (m *model) notify(sh *modelShard, g *modelGroup, user shard.UserID, role sh
 func (m *model) spoke(sh *modelShard, g *modelGroup, mm *groupMember) {
 	mm.invited = false
 	g.version = max(g.version+1, uint64(sh.now))
-	l := shard.Letter{Kind: shard.LetterJoined, From: g.id.Key(), To: mm.user, Number: g.version, Time: sh.now}
+	l := shard.Letter{Kind: shard.LetterJoined, From: g.id.Key(), To: mm.user, Number: g.version, Time: sh.now, By: mm.user}
 	if mm.role == shard.RoleOwner {
 		l.Seq = 1
 	}
@@ -172,6 +185,7 @@ func (m *model) enlist(sh *modelShard, l *shard.Letter) {
 	}
 	was, joined := ref.joined, l.Kind == shard.LetterJoined
 	ref.version, ref.joined, ref.owner, ref.invited = l.Number, joined, joined && l.Seq&1 != 0, joined && l.Seq&2 != 0
+	ref.unasked = joined && !ref.owner && l.By != "" && l.By != l.To && (u.views[l.By] == nil || !u.views[l.By].wrote)
 	if !was || !joined || l.Seq&4 == 0 {
 		u.arrival++
 		ref.arrival = u.arrival
@@ -180,9 +194,9 @@ func (m *model) enlist(sh *modelShard, l *shard.Letter) {
 	u.groups[id] = ref
 }
 
-func (m *model) enroll(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role, at uint64, invited bool) {
+func (m *model) enroll(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role, by shard.UserID, at uint64) {
 	mm := &groupMember{
-		user: user, invited: invited, role: role, joined: sh.now, joinedAt: at, from: g.newest() + 1, read: g.newest(), hidden: map[uint64]groupHide{},
+		user: user, invited: by != user, role: role, joined: sh.now, joinedAt: at, from: g.newest() + 1, read: g.newest(), hidden: map[uint64]groupHide{},
 	}
 	if g.settings.History == shard.HistoryAll {
 		mm.from = 1
@@ -190,7 +204,7 @@ func (m *model) enroll(sh *modelShard, g *modelGroup, user shard.UserID, role sh
 	g.members[user] = mm
 	g.begins(user, at)
 	if g.settings.Stored {
-		m.notify(sh, g, user, role)
+		m.notify(sh, g, user, role, by)
 	}
 	g.withdraw(user)
 }
@@ -205,11 +219,14 @@ func (m *model) expel(sh *modelShard, g *modelGroup, user shard.UserID, at uint6
 	}
 	delete(g.members, user)
 	g.ends(user, at)
+	if user == g.owner || user == g.offer {
+		g.offer = ""
+	}
 	if g.owner == user {
 		g.owner = ""
 	}
 	if g.settings.Stored {
-		m.notify(sh, g, user, shard.RoleNone)
+		m.notify(sh, g, user, shard.RoleNone, "")
 	}
 }
 
@@ -217,8 +234,17 @@ func (g *modelGroup) full(more int) bool {
 	return g.settings.MaxMembers > 0 && len(g.members)+more >= g.settings.MaxMembers
 }
 
+// unfit tells whether a group of the kind cannot have settings.
+func unfit(kind shard.GroupKind, v shard.GroupSettings) bool {
+	if kind == shard.GroupLive {
+		v.MutedAll = false
+		return v != kind.Settings()
+	}
+	return !v.Stored
+}
+
 func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup) shard.Result {
-	if c.Settings.Stored != (c.Kind != shard.GroupLive) {
+	if unfit(c.Kind, c.Settings) {
 		return refused(shard.CodeBadRequest)
 	}
 	g.settle(sh)
@@ -230,12 +256,19 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 		if !same {
 			return refused(shard.CodeConflict)
 		}
+		if mm := g.members[c.Owner]; mm != nil && g.settings.Stored {
+			return shard.Result{Arrival: mm.joinedAt}
+		}
 		return shard.Result{Arrival: g.arrival}
 	}
 	if g.known && c.By != "" && c.By != g.owner && g.dismissed+groupTakenMS > sh.now {
 		return refused(shard.CodeConflict)
 	}
-	g.known, g.alive = true, true
+	if !g.known || c.Owner != g.owner {
+		clear(g.muted)
+		clear(g.banned)
+	}
+	g.known, g.alive, g.offer = true, true, ""
 	g.kind, g.settings, g.name, g.properties = c.Kind, c.Settings, c.Name, bytes.Clone(c.Properties)
 	g.owner, g.created, g.dismissed = c.Owner, sh.now, 0
 	g.members, g.requests, g.recalls = map[shard.UserID]*groupMember{}, nil, nil
@@ -248,6 +281,8 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 	for _, user := range c.Members {
 		switch {
 		case !c.Settings.Stored || user == "" || slices.Contains(users, user):
+		case later(g.banned[user], sh.now) != 0:
+			result.Failed = append(result.Failed, shard.MemberFailure{User: user, Code: shard.CodeForbidden})
 		case c.Settings.MaxMembers > 0 && len(users) >= c.Settings.MaxMembers:
 			result.Failed = append(result.Failed, shard.MemberFailure{User: user, Code: shard.CodeRateLimited})
 		default:
@@ -260,7 +295,11 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 		if user == c.Owner {
 			role = shard.RoleOwner
 		}
-		m.enroll(sh, g, user, role, at, user != c.Owner)
+		by := c.By
+		if user == c.Owner {
+			by = user
+		}
+		m.enroll(sh, g, user, role, by, at)
 	}
 	result.Arrival = at
 	return result
@@ -268,15 +307,23 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 
 func (m *model) joinGroup(sh *modelShard, g *modelGroup, c *shard.JoinGroup) shard.Result {
 	switch {
-	case !g.settings.Stored || g.members[c.User] != nil:
+	case later(g.banned[c.User], sh.now) != 0:
+		return refused(shard.CodeForbidden)
+	case !g.settings.Stored:
 		return shard.Result{}
+	case g.members[c.User] != nil:
+		if mm := g.members[c.User]; mm.invited {
+			m.spoke(sh, g, mm)
+		}
+		return shard.Result{Arrival: g.members[c.User].joinedAt}
 	case g.settings.Join == shard.JoinByInvitation:
 		return refused(shard.CodeForbidden)
 	case g.full(0):
 		return refused(shard.CodeRateLimited)
 	case g.settings.Join == shard.JoinOpen:
-		m.enroll(sh, g, c.User, shard.RoleMember, m.happened(sh, g, shard.EventJoined, c.User, c.User), false)
-		return shard.Result{}
+		at := m.happened(sh, g, shard.EventJoined, c.User, c.User)
+		m.enroll(sh, g, c.User, shard.RoleMember, c.User, at)
+		return shard.Result{Arrival: at}
 	}
 	for _, q := range g.requests {
 		if q.User == c.User && q.Message == c.Message {
@@ -318,7 +365,7 @@ func (m *model) dismissGroup(sh *modelShard, g *modelGroup, c *shard.DismissGrou
 	for _, e := range g.held() {
 		e.leave(&sh.limits, sh.now, shard.GapDeleted)
 	}
-	g.alive, g.dismissed, g.owner = false, sh.now, owner
+	g.alive, g.dismissed, g.owner, g.offer = false, sh.now, owner, ""
 	g.requests, g.recalls, g.sent = nil, nil, nil
 	return shard.Result{}
 }
@@ -336,7 +383,7 @@ func (m *model) answerJoin(sh *modelShard, g *modelGroup, c *shard.AnswerJoin) s
 	case g.full(0):
 		return refused(shard.CodeRateLimited)
 	default:
-		m.enroll(sh, g, c.User, shard.RoleMember, m.happened(sh, g, shard.EventJoined, c.By, c.User), false)
+		m.enroll(sh, g, c.User, shard.RoleMember, c.User, m.happened(sh, g, shard.EventJoined, c.By, c.User))
 	}
 	return shard.Result{}
 }
@@ -359,6 +406,8 @@ func (m *model) addMembers(sh *modelShard, g *modelGroup, c *shard.AddMembers) s
 		case g.members[user] != nil || slices.Contains(added, user):
 		case user == "":
 			failed(shard.CodeBadRequest)
+		case later(g.banned[user], sh.now) != 0:
+			failed(shard.CodeForbidden)
 		case g.full(len(added)):
 			failed(shard.CodeRateLimited)
 		default:
@@ -368,7 +417,7 @@ func (m *model) addMembers(sh *modelShard, g *modelGroup, c *shard.AddMembers) s
 	if len(added) > 0 {
 		at := m.happened(sh, g, shard.EventJoined, c.By, added...)
 		for _, user := range added {
-			m.enroll(sh, g, user, shard.RoleMember, at, true)
+			m.enroll(sh, g, user, shard.RoleMember, c.By, at)
 		}
 	}
 	return result
@@ -380,18 +429,23 @@ func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *shard.RemoveMemb
 		return refused(shard.CodeForbidden)
 	}
 	var result shard.Result
-	var removed []shard.UserID
+	var removed, banned []shard.UserID
 	for _, user := range c.Users {
 		failed := func(code shard.Code) {
 			result.Failed = append(result.Failed, shard.MemberFailure{User: user, Code: code})
 		}
 		switch mm := g.members[user]; {
-		case user == "" || mm == nil && g.settings.Stored:
+		case user == "" || mm == nil && g.settings.Stored && c.Ban == 0:
 			failed(shard.CodeNotFound)
 		case c.By != "" && mm != nil && mm.role >= by:
 			failed(shard.CodeForbidden)
-		case !slices.Contains(removed, user):
-			removed = append(removed, user)
+		default:
+			if (mm != nil || !g.settings.Stored) && !slices.Contains(removed, user) {
+				removed = append(removed, user)
+			}
+			if c.Ban != 0 && !slices.Contains(banned, user) {
+				banned = append(banned, user)
+			}
 		}
 	}
 	if len(removed) > 0 {
@@ -400,11 +454,21 @@ func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *shard.RemoveMemb
 			m.expel(sh, g, user, at)
 		}
 	}
+	for _, user := range banned {
+		g.banned[user] = sh.now + int64(c.Ban)*1000
+		g.withdraw(user)
+		if g.offer == user {
+			g.offer = ""
+		}
+	}
+	if len(banned) > 0 {
+		m.happened(sh, g, shard.EventBanned, c.By, banned...)
+	}
 	return result
 }
 
 func (m *model) setMember(sh *modelShard, g *modelGroup, c *shard.SetMember) shard.Result {
-	by, mm := g.role(c.By), g.members[c.User]
+	by, mm, muted := g.role(c.By), g.members[c.User], later(g.muted[c.User], sh.now)
 	role := shard.RoleMember // what everybody is in a live group
 	if mm != nil {
 		role = mm.role
@@ -412,77 +476,120 @@ func (m *model) setMember(sh *modelShard, g *modelGroup, c *shard.SetMember) sha
 	switch {
 	case by < shard.RoleAdmin:
 		return refused(shard.CodeForbidden)
-	case mm == nil && (g.settings.Stored || c.User == ""):
+	case c.User == "" || mm == nil && g.settings.Stored && (muted == 0 || c.Role != shard.RoleNone):
 		return refused(shard.CodeNotFound)
 	case c.Role != shard.RoleNone && (by < shard.RoleOwner || role == shard.RoleOwner):
 		return refused(shard.CodeForbidden)
 	case c.MutedUntil != nil && c.By != "" && role >= by:
 		return refused(shard.CodeForbidden)
 	}
-	if mm == nil {
-		mm = &groupMember{user: c.User, role: role, joined: sh.now, joinedAt: g.arrival, from: 1, hidden: map[uint64]groupHide{}}
-		g.members[c.User] = mm
-	}
-	if c.Role != shard.RoleNone && c.Role != mm.role {
+	if c.Role != shard.RoleNone && c.Role != role {
+		if mm == nil {
+			mm = &groupMember{user: c.User, joined: sh.now, joinedAt: g.arrival, from: 1, hidden: map[uint64]groupHide{}}
+			g.members[c.User] = mm
+		}
 		mm.role = c.Role
+		if !g.settings.Stored && c.Role == shard.RoleMember {
+			delete(g.members, c.User)
+		}
 		m.happened(sh, g, shard.EventRoleChanged, c.By, c.User)
 	}
-	if c.MutedUntil != nil && *c.MutedUntil != mm.muted {
-		mm.muted = *c.MutedUntil
+	if c.MutedUntil != nil && later(*c.MutedUntil, sh.now) != muted {
+		g.muted[c.User] = *c.MutedUntil
 		m.happened(sh, g, shard.EventMuted, c.By, c.User)
-	}
-	if !g.settings.Stored && mm.role == shard.RoleMember && mm.muted <= sh.now {
-		delete(g.members, c.User)
 	}
 	return shard.Result{}
 }
 
 func (m *model) setGroup(sh *modelShard, g *modelGroup, c *shard.SetGroup) shard.Result {
-	by := g.role(c.By)
+	by, settings := g.role(c.By), g.settings
+	if c.Settings.MaxMembers != nil {
+		settings.MaxMembers = *c.Settings.MaxMembers
+	}
+	settings.Join = max(c.Settings.Join, settings.Join*(1-min(c.Settings.Join, 1)))
+	settings.History = max(c.Settings.History, settings.History*(1-min(c.Settings.History, 1)))
+	if c.Settings.Unread != nil {
+		settings.Unread = *c.Settings.Unread
+	}
+	if c.Settings.MutedAll != nil {
+		settings.MutedAll = *c.Settings.MutedAll
+	}
 	switch {
 	case by < shard.RoleAdmin,
-		c.Owner != "" && by < shard.RoleOwner,
-		c.Settings != nil && c.By != "":
+		by < shard.RoleOwner && (c.Owner != "" || settings.History != g.settings.History):
 		return refused(shard.CodeForbidden)
-	case c.Settings != nil && c.Settings.Stored != g.settings.Stored:
-		return refused(shard.CodeBadRequest)
 	case c.Owner != "" && g.settings.Stored && g.members[c.Owner] == nil:
 		return refused(shard.CodeNotFound)
+	case c.Owner != "" && later(g.banned[c.Owner], sh.now) != 0:
+		return refused(shard.CodeForbidden)
+	case unfit(g.kind, settings):
+		return refused(shard.CodeBadRequest)
 	}
-	changed := false
+	changed := settings != g.settings
+	g.settings = settings
 	if c.Name != nil && *c.Name != g.name {
 		g.name, changed = *c.Name, true
 	}
 	if c.Properties != nil && !bytes.Equal(c.Properties, g.properties) {
 		g.properties, changed = bytes.Clone(c.Properties), true
 	}
-	if c.Settings != nil && *c.Settings != g.settings {
-		g.settings, changed = *c.Settings, true
-	}
 	if changed {
 		m.happened(sh, g, shard.EventChanged, c.By)
 	}
-	if c.Owner == "" || c.Owner == g.owner {
-		return shard.Result{}
+	switch before := g.offered(sh.now); {
+	case c.Owner == "":
+	case c.By == "":
+		m.makeOwner(sh, g, "", c.Owner)
+	case c.Owner == g.owner && before != "":
+		g.offer = ""
+		m.happened(sh, g, shard.EventOwnerOffered, c.By)
+	case c.Owner != g.owner && c.Owner != before:
+		g.offer, g.offerEnd = c.Owner, sh.now+groupOfferMS
+		m.happened(sh, g, shard.EventOwnerOffered, c.By, c.Owner)
+	}
+	return shard.Result{Pending: c.Owner != "" && c.By != "" && c.Owner != g.owner}
+}
+
+func (m *model) answerOwner(sh *modelShard, g *modelGroup, c *shard.AnswerOwner) shard.Result {
+	switch offered := g.offered(sh.now) == c.User; {
+	case offered && c.Accept:
+		m.makeOwner(sh, g, c.User, c.User)
+	case offered:
+		g.offer = ""
+		m.happened(sh, g, shard.EventOwnerOffered, c.User)
+	case !c.Accept || g.owner == c.User:
+	case g.settings.Stored && g.members[c.User] == nil:
+		return refused(shard.CodeForbidden)
+	default:
+		return refused(shard.CodeNotFound)
+	}
+	return shard.Result{}
+}
+
+func (m *model) makeOwner(sh *modelShard, g *modelGroup, by, to shard.UserID) {
+	if to == g.owner {
+		return
 	}
 	var users []shard.UserID
 	if old := g.members[g.owner]; old != nil {
 		old.role = shard.RoleAdmin
 		users = append(users, old.user)
 		if g.settings.Stored {
-			m.notify(sh, g, old.user, shard.RoleAdmin)
+			m.notify(sh, g, old.user, shard.RoleAdmin, old.user)
 		}
 	}
-	if g.members[c.Owner] == nil {
-		g.members[c.Owner] = &groupMember{user: c.Owner, joined: sh.now, joinedAt: g.arrival, from: 1, hidden: map[uint64]groupHide{}}
+	if g.members[to] == nil {
+		g.members[to] = &groupMember{user: to, joined: sh.now, joinedAt: g.arrival, from: 1, hidden: map[uint64]groupHide{}}
 	}
-	mm := g.members[c.Owner]
-	mm.role, mm.muted, g.owner = shard.RoleOwner, 0, c.Owner
+	g.members[to].role, g.owner, g.offer = shard.RoleOwner, to, ""
+	if by == to {
+		g.members[to].invited = false
+	}
+	delete(g.muted, to)
 	if g.settings.Stored {
-		m.notify(sh, g, c.Owner, shard.RoleOwner)
+		m.notify(sh, g, to, shard.RoleOwner, to)
 	}
-	m.happened(sh, g, shard.EventRoleChanged, c.By, append(users, c.Owner)...)
-	return shard.Result{}
+	m.happened(sh, g, shard.EventRoleChanged, by, append(users, to)...)
 }
 
 func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *shard.SendGroup) shard.Result {
@@ -498,7 +605,7 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *shard.SendGroup) sha
 		return refused(shard.CodeBadRequest)
 	case !g.settings.Stored:
 		return refused(shard.CodeForbidden)
-	case !c.Admin && (mm == nil || mm.muted > sh.now):
+	case !c.Admin && (mm == nil || g.muted[c.User] > sh.now || g.settings.MutedAll && mm.role == shard.RoleMember):
 		return refused(shard.CodeForbidden)
 	case !c.Admin && !g.spend(sh):
 		return refused(shard.CodeRateLimited)

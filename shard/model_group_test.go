@@ -22,6 +22,7 @@ const (
 	groupHides     = 256
 	groupRequestMS = 7 * 24 * 3600 * 1000
 	groupLeftMS    = 7 * 24 * 3600 * 1000
+	groupOfferMS   = 7 * 24 * 3600 * 1000
 	groupTakenMS   = 30 * 24 * 3600 * 1000
 )
 
@@ -42,6 +43,10 @@ type modelGroup struct {
 	entries    []*groupEntry // entry seq is at seq-1
 	members    map[shard.UserID]*groupMember
 	requests   []shard.JoinRequest
+	muted      map[shard.UserID]int64 // until when, those that are over too
+	banned     map[shard.UserID]int64
+	offer      shard.UserID // who may become the owner, until offerEnd
+	offerEnd   int64
 	events     []shard.GroupEvent // that are kept
 	forgotten  uint64             // arrival number of the newest that is not
 	recalls    []groupRecall      // since it was made
@@ -81,9 +86,8 @@ type groupMember struct {
 	joined   int64
 	joinedAt uint64
 	from     uint64 // lowest seq that is his to read
-	muted    int64
-	invited  bool // others put him there, and he has not spoken
-	quiet    bool // he does not want to be notified
+	invited  bool   // others put him there, and he has not spoken
+	quiet    bool   // he does not want to be notified
 	pinned   bool
 
 	read      uint64
@@ -122,13 +126,14 @@ type groupRef struct {
 	joined  bool
 	owner   bool
 	invited bool // others put him there
+	unasked bool // so did a stranger
 	arrival uint64
 }
 
 func (m *model) group(id shard.GroupID) *modelGroup {
 	g := m.groups[id]
 	if g == nil {
-		g = &modelGroup{id: id, arrival: 1, notices: map[shard.UserID][]shard.Letter{}, stays: map[shard.UserID][]groupStay{}}
+		g = &modelGroup{id: id, muted: map[shard.UserID]int64{}, banned: map[shard.UserID]int64{}, arrival: 1, notices: map[shard.UserID][]shard.Letter{}, stays: map[shard.UserID][]groupStay{}}
 		m.groups[id] = g
 	}
 	return g
@@ -443,6 +448,22 @@ func (g *modelGroup) cut(sh *modelShard) {
 }
 
 // settle removes what the cutoff has taken, see modelUser.settle.
+// later is 0 for a time that has passed.
+func later(until, now int64) int64 {
+	if until <= now {
+		return 0
+	}
+	return until
+}
+
+// offered is who may become the owner.
+func (g *modelGroup) offered(now int64) shard.UserID {
+	if g.offerEnd <= now {
+		return ""
+	}
+	return g.offer
+}
+
 func (g *modelGroup) settle(sh *modelShard) {
 	for _, e := range g.held() {
 		if !e.cut {

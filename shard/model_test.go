@@ -150,6 +150,7 @@ type modelView struct {
 	timeless  uint64 // times up to here bind no later entry
 	imported  modelImport
 	activity  uint64 // arrival number of the newest message or change when it was erased
+	wrote     bool   // something was sent from here
 }
 
 // A modelImport is what was imported into a view.
@@ -343,6 +344,7 @@ func (u *modelUser) append(v *modelView, e *modelEntry) {
 	var flags ring.Flags
 	if e.own {
 		flags |= ring.Own
+		v.wrote = true
 	}
 	if e.empty {
 		flags |= ring.Expired

@@ -32,8 +32,9 @@ const (
 	frameGroup
 	frameMembers
 	frameNotices
+	frameSanctions
 
-	frameSettings byte = iota + 4
+	frameSettings byte = iota + 3
 	frameImports
 )
 
@@ -67,7 +68,7 @@ func (w *userWalk) appendNext(s *State, b []byte, totals bool) []byte {
 		w.sent = u.sent.cursor()
 		w.more = w.sent.next(s.arena, &w.record)
 		return u.appendHeader(append(b, frameUser))
-	case w.team.part < 4:
+	case w.team.part < teamParts:
 		if b = w.team.appendNext(s, u, b, w.limit); len(b) > 0 {
 			return b // of a part of its own: what follows finds the stage as it was
 		}

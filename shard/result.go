@@ -35,8 +35,10 @@ type Result struct {
 
 	Unread int // ReadReport, SetRead: unread of that conversation now
 
-	Arrival uint64          // CreateGroup: the present point in the group's order
-	Pending bool            // JoinGroup: an admin has to approve
+	// Arrival is of CreateGroup and JoinGroup: the place of the joining in the
+	// group's order; of who is no member of the group thereby, the present one.
+	Arrival uint64
+	Pending bool            // JoinGroup: an admin has to approve; SetGroup: the new owner
 	Failed  []MemberFailure // AddMembers, RemoveMembers, CreateGroup
 	Deleted int             // DeleteSender: messages
 

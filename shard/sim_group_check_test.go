@@ -74,7 +74,7 @@ func (w *world) checkGroup(id shard.GroupID) {
 		return
 	}
 	g := w.model.group(id)
-	w.checkGroupInfo(state, g)
+	w.checkGroupInfo(state, g, w.model.shards[w.shardOf(id.Key()).index].now)
 	if got, want := state.GroupArrival(id), g.arrival; g.known && got != want || !g.known && got != 0 {
 		w.failf("GroupArrival(%s) = %d, want %d", id, got, want)
 	}
@@ -98,7 +98,7 @@ func (w *world) checkGroup(id shard.GroupID) {
 	}
 }
 
-func (w *world) checkGroupInfo(state *shard.State, g *modelGroup) {
+func (w *world) checkGroupInfo(state *shard.State, g *modelGroup, now int64) {
 	asker := pick(w, w.users)
 	got, ok := state.Group(g.id, asker)
 	if ok != g.alive {
@@ -110,9 +110,10 @@ func (w *world) checkGroupInfo(state *shard.State, g *modelGroup) {
 	want := shard.GroupInfo{
 		ID: g.id, Kind: g.kind, Settings: g.settings, Name: g.name, Owner: g.owner, Created: g.created,
 		Members: len(g.members), Requests: len(g.requests), LastSeq: g.newest(), Bytes: got.Bytes, Arrival: g.arrival,
+		Offered: g.offered(now), MutedUntil: later(g.muted[asker], now), BannedUntil: later(g.banned[asker], now),
 	}
 	if mm := g.members[asker]; mm != nil {
-		want.Role, want.MutedUntil = mm.role, mm.muted
+		want.Role = mm.role
 	}
 	for _, e := range g.events {
 		if !g.settings.Stored && e.Ends(asker) {
@@ -142,7 +143,7 @@ func (w *world) exploreGroup(id shard.GroupID) {
 	if said, want := shard.HiddenBytes(state, id); said != want && w.spoil == nil {
 		w.failf("%s: %d bytes of hides, want %d", id, said, want)
 	}
-	w.checkGroupMembers(state, g)
+	w.checkGroupMembers(state, g, w.model.shards[w.shardOf(id.Key()).index].now)
 	for range 2 {
 		user := w.anyMember(g, shard.RoleMember)
 		w.checkGroupHistory(state, g, user, limits, now)
@@ -162,29 +163,57 @@ func (w *world) exploreGroup(id shard.GroupID) {
 	w.checkGroupSince(id, after, &w.batch, maxMessages, maxBytes, now)
 }
 
-func (w *world) checkGroupMembers(state *shard.State, g *modelGroup) {
-	var got []shard.Member
+// readAll reads a list page by page.
+func readAll[T any](w *world, page func(after shard.UserID, limit int) ([]T, bool), name func(*T) shard.UserID) (all []T) {
 	for after, more := shard.UserID(""), true; more; {
-		var page []shard.Member
-		if page, more = state.Members(g.id, after, 1+w.rng.IntN(4)); len(page) == 0 {
+		var part []T
+		if part, more = page(after, 1+w.rng.IntN(4)); len(part) == 0 {
 			break
 		}
-		got = append(got, page...)
-		after = page[len(page)-1].User
+		all = append(all, part...)
+		after = name(&part[len(part)-1])
 	}
+	return all
+}
+
+// checkSanctions compares who is muted and banned.
+func (w *world) checkBans(state *shard.State, g *modelGroup, now int64) {
+	got := readAll(w, func(after shard.UserID, limit int) ([]shard.Ban, bool) { return state.Bans(g.id, after, limit) },
+		func(b *shard.Ban) shard.UserID { return b.User })
+	var want []shard.Ban
+	for _, user := range slices.Sorted(maps.Keys(g.banned)) {
+		if until := later(g.banned[user], now); until != 0 && g.alive {
+			want = append(want, shard.Ban{User: user, Until: until})
+		}
+	}
+	if !slices.Equal(got, want) {
+		w.failf("Bans(%s) = %+v, want %+v", g.id, got, want)
+	}
+}
+
+func (w *world) checkGroupMembers(state *shard.State, g *modelGroup, now int64) {
+	w.checkBans(state, g, now)
+	got := readAll(w, func(after shard.UserID, limit int) ([]shard.Member, bool) { return state.Members(g.id, after, limit) },
+		func(m *shard.Member) shard.UserID { return m.User })
 	var want []shard.Member
 	if g.alive {
 		for _, user := range g.names() {
 			mm := g.members[user]
-			want = append(want, shard.Member{User: user, Role: mm.role, Joined: mm.joined, From: mm.from, Read: mm.read, MutedUntil: mm.muted})
+			want = append(want, shard.Member{User: user, Role: mm.role, Joined: mm.joined, From: mm.from, Read: mm.read, MutedUntil: later(g.muted[user], now)})
 		}
+		for user, until := range g.muted {
+			if !g.settings.Stored && g.members[user] == nil && until > now {
+				want = append(want, shard.Member{User: user, Role: shard.RoleMember, From: 1, MutedUntil: until})
+			}
+		}
+		slices.SortFunc(want, func(a, b shard.Member) int { return strings.Compare(string(a.User), string(b.User)) })
 	}
 	if !slices.Equal(got, want) {
 		w.failf("Members(%s) = %+v, want %+v", g.id, got, want)
 	}
 	user := pick(w, w.users)
 	one, ok := state.Member(g.id, user)
-	if i := slices.IndexFunc(want, func(m shard.Member) bool { return m.User == user }); ok != (i >= 0) || ok && one != want[i] {
+	if i := slices.IndexFunc(want, func(m shard.Member) bool { return m.User == user && g.members[user] != nil }); ok != (i >= 0) || ok && one != want[i] {
 		w.failf("Member(%s, %s) = %+v, %v, want one of %+v", g.id, user, one, ok, want)
 	}
 	requests := g.requests

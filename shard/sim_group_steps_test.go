@@ -241,6 +241,10 @@ func (w *world) groupSettings(kind shard.GroupKind) shard.GroupSettings {
 			MaxMembers: w.rng.IntN(7), Join: shard.JoinMode(1 + w.rng.IntN(3)), History: shard.GroupHistory(1 + w.rng.IntN(3)),
 			Unread: w.chance(80), Stored: v.Stored,
 		}
+		if !v.Stored && w.chance(90) {
+			v = kind.Settings()
+		}
+		v.MutedAll = w.chance(10)
 		if w.chance(60) {
 			v.History = shard.HistorySinceJoin
 		}
@@ -356,7 +360,39 @@ func (w *world) removeMembers() {
 	if len(g.members) > 0 && w.chance(50) {
 		users = []shard.UserID{w.anyMember(g, shard.RoleMember)}
 	}
-	w.tell(&shard.RemoveMembers{Group: g.id, By: w.actor(g, shard.RoleAdmin), Users: users})
+	cmd := &shard.RemoveMembers{Group: g.id, By: w.actor(g, shard.RoleAdmin), Users: users}
+	if w.chance(30) {
+		cmd.Ban = uint32(1 + w.rng.IntN(30))
+	}
+	w.tell(cmd)
+}
+
+// unban mostly lifts a ban, or a mute of who has left.
+func (w *world) unban() {
+	g := w.anyGroup()
+	user := w.anyUser()
+	if names := slices.Sorted(maps.Keys(g.banned)); len(names) > 0 && !w.chance(10) {
+		user = pick(w, names)
+	}
+	if names := slices.Sorted(maps.Keys(g.muted)); len(names) > 0 && w.chance(30) {
+		w.tell(&shard.SetMember{Group: g.id, By: w.actor(g, shard.RoleAdmin), User: pick(w, names), MutedUntil: new(w.clock + int64(w.rng.IntN(2))*60_000)})
+		return
+	}
+	w.tell(&shard.Unban{Group: g.id, By: w.actor(g, shard.RoleAdmin), User: user})
+}
+
+// answerOwner mostly answers an offer, or makes one.
+func (w *world) answerOwner() {
+	g := w.anyGroup()
+	if g.offer == "" && !w.chance(10) {
+		w.tell(&shard.SetGroup{Group: g.id, By: g.owner, Owner: w.anyMember(g, shard.RoleMember)})
+		return
+	}
+	user := g.offer
+	if w.chance(10) {
+		user = w.anyUser()
+	}
+	w.tell(&shard.AnswerOwner{Group: g.id, User: user, Accept: w.chance(75)})
 }
 
 func (w *world) setMember() {
@@ -389,13 +425,23 @@ func (w *world) setGroup() {
 			cmd.By = ""
 		}
 		settings := w.groupSettings(max(g.kind, shard.GroupPrivate))
-		cmd.Settings = &settings
+		cmd.Settings = shard.SettingsChange{Join: settings.Join, History: settings.History}
+		if w.chance(50) {
+			cmd.Settings.MaxMembers, cmd.Settings.Unread = &settings.MaxMembers, &settings.Unread
+		}
+		if w.chance(50) {
+			cmd.Settings.MutedAll = new(w.chance(20))
+		}
+		if w.chance(50) {
+			cmd.Settings.Join, cmd.Settings.History = 0, 0
+		}
 	}
 	w.tell(cmd)
 }
 
 // checkMemberships wants, when all letters have been applied, every user's list
-// of groups to be that of the groups whose member he is.
+// of groups to be that of the groups whose member he is, and the counts to be
+// those of the letters.
 func (w *world) checkMemberships() {
 	want := map[shard.UserID]map[shard.GroupID]bool{}
 	for _, user := range w.users {
@@ -411,11 +457,27 @@ func (w *world) checkMemberships() {
 	}
 	for _, user := range w.users {
 		got := map[shard.GroupID]bool{}
-		for _, ref := range w.shardOf(user).leader.GroupsOf(user) {
+		leader := w.shardOf(user).leader
+		for _, ref := range leader.GroupsOf(user) {
 			got[ref.Group] = ref.Owner
 		}
 		if !maps.Equal(got, want[user]) {
 			w.failf("GroupsOf(%s) = %v with no letter under way, want %v", user, got, want[user])
+		}
+		var counts shard.GroupCounts
+		for id, owned := range want[user] {
+			switch {
+			case w.model.user(user).groups[id].unasked:
+				counts.Unasked++
+			default:
+				counts.Joined++
+			}
+			if owned {
+				counts.Owned++
+			}
+		}
+		if got := leader.GroupCounts(user); got != counts {
+			w.failf("GroupCounts(%s) = %+v with no letter under way, want %+v", user, got, counts)
 		}
 	}
 }

@@ -55,6 +55,8 @@ var deeds = []deed{
 	{40, (*world).hideInGroup},
 	{20, (*world).hideGroup},
 	{12, (*world).setGroupView},
+	{10, (*world).answerOwner},
+	{8, (*world).unban},
 	{60, (*world).createGroup},
 	{3, (*world).dismissGroup},
 	{60, (*world).joinGroup},

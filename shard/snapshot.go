@@ -175,6 +175,7 @@ func (s *State) dropImage(u *user) {
 	im.user.teams.free(s.arena)
 	if im.user.team != nil {
 		im.user.team.members.free(s.arena)
+		im.user.team.sanctions.free(s.arena)
 	}
 	s.arena.Release(&im.held)
 }

@@ -28,7 +28,12 @@ type team struct {
 	version    uint64 // of the newest notice; at least as high as its time
 	rateFull   int64  // µs, when the rate limit has its whole burst again
 
-	members  array[member] // by name
+	members array[member] // by name
+	// sanctions are by name, see sanction. One may still be there that has ended.
+	sanctions    array[sanction]
+	sanctionsEnd int64 // ms, not after the first end of one; derived
+
+	offer    ownerOffer
 	hides    map[UserID][]mark
 	hidden   int           // bytes of hides, see setHides
 	requests []JoinRequest // oldest first
@@ -63,8 +68,10 @@ const (
 	maxRequests = 100
 	// requestLifeMS is how long a request to join waits.
 	requestLifeMS = 7 * 24 * hourMS
-	// maxLiveRecords bounds those of whom a group that stores nothing keeps a
-	// record: it has no other bound.
+	// offerLifeMS is how long an offer of a group's ownership waits.
+	offerLifeMS = 7 * 24 * hourMS
+	// maxLiveRecords bounds the admins of a group that stores nothing, of whom alone
+	// it keeps a record: it has no other bound.
 	maxLiveRecords = 10_000
 	// maxHides is the number of messages that a member can hide from himself.
 	maxHides = 256
@@ -89,7 +96,6 @@ type member struct {
 	joined   int64  // ms
 	joinedAt uint64 // arrival number of the joining
 	from     uint64 // lowest seq he may read
-	muted    int64  // ms, until then he may not send
 
 	read      uint64
 	readAt    uint64 // arrival number of the cursor's last move
@@ -100,6 +106,21 @@ type member struct {
 	wiped     uint64 // seqs up to here were deleted with the conversation
 	wipedAt   uint64
 	wipedBy   SessionID
+}
+
+// An ownerOffer is what the owner has offered to another: to be the owner. The
+// zero one is none.
+type ownerOffer struct {
+	to UserID
+	at int64 // ms
+}
+
+// offered is who may become the owner now, "" for nobody.
+func (s *State) offered(t *team) UserID {
+	if t.offer.at+offerLifeMS <= s.now {
+		return ""
+	}
+	return t.offer.to
 }
 
 // A teamRecall says who took messages of a group away.
@@ -240,7 +261,7 @@ func (s *State) weigh(t *team) {
 // clone copies what changes in place; a snapshot keeps it.
 func (t *team) clone(a *ring.Arena) *team {
 	c := *t
-	c.members = t.members.clone(a)
+	c.members, c.sanctions = t.members.clone(a), t.sanctions.clone(a)
 	c.events, c.recalls, c.requests = slices.Clone(t.events), slices.Clone(t.recalls), slices.Clone(t.requests)
 	c.hides = make(map[UserID][]mark, len(t.hides))
 	for name, marks := range t.hides {
@@ -258,6 +279,7 @@ func (s *State) freeTeam(u *user) {
 		s.arena.Free(m.name, int(m.nameLen))
 	}
 	t.members.free(s.arena)
+	s.freeSanctions(t)
 	for _, n := range t.notices {
 		s.letterBytes -= len(n.bytes)
 	}
@@ -313,16 +335,24 @@ func (t *team) forgetEvents(i, j int) {
 // teamDue tells whether time has something to remove from a team.
 func (s *State) teamDue(t *team) bool {
 	return len(t.events) > 0 && t.events[0].Time+keptEventsMS <= s.now ||
-		len(t.requests) > 0 && t.requests[0].Time+requestLifeMS <= s.now
+		len(t.requests) > 0 && t.requests[0].Time+requestLifeMS <= s.now ||
+		t.sanctionsEnd <= s.now || t.offer.to != "" && s.offered(t) == ""
 }
 
 // purgeTeam removes from a team what time has overtaken.
-func (s *State) purgeTeam(t *team) {
+func (s *State) purgeTeam(u *user) {
+	t := u.team
 	n := 0
 	for n < len(t.events) && t.events[n].Time+keptEventsMS <= s.now {
 		n++
 	}
 	t.forgetEvents(0, n)
 	t.requests = slices.DeleteFunc(t.requests, func(q JoinRequest) bool { return q.Time+requestLifeMS <= s.now })
+	if t.sanctionsEnd <= s.now {
+		s.forgetSanctions(u)
+	}
+	if s.offered(t) == "" {
+		t.offer = ownerOffer{}
+	}
 	s.weigh(t)
 }

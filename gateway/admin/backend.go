@@ -39,6 +39,7 @@ type Backend interface {
 	Groups(ctx context.Context, after shard.GroupID, limit int) (groups []shard.GroupInfo, more bool, err error)
 	Traces(ctx context.Context, user shard.UserID) ([]shard.GroupID, error)
 	Members(group shard.GroupID, after shard.UserID, limit int) (members []shard.Member, more bool, err error)
+	Bans(group shard.GroupID, after shard.UserID, limit int) (bans []shard.Ban, more bool, err error)
 	JoinRequests(group shard.GroupID) ([]shard.JoinRequest, error)
 
 	Stats(ctx context.Context) (total shard.Counts, shards []shard.Counts, err error)

@@ -25,7 +25,7 @@ func (a *API) groupOperations() {
 	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}", "getGroup", "Groups",
 		"What is known of a group.", ""), a.getGroup)
 	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/groups/{group}", "setGroup", "Groups",
-		"Change a group, or give it to another member.", "What is absent stays. Properties are replaced as a whole. The former owner stays an admin."),
+		"Change a group, or give it to another member.", "What is absent stays. Properties are replaced as a whole. Another owner is not asked; the former one stays an admin."),
 		a.setGroup)
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}", "dismissGroup", "Groups",
 		"Dismiss a group.", "Its id stays taken for 30 days for its owner, and goes on with its seq when it is made again."),
@@ -51,6 +51,7 @@ type groupSettings struct {
 	History    string `json:"history" enum:"sinceJoin,all,none" doc:"what of the log a member may read"`
 	Unread     bool   `json:"unread" doc:"members have a number of unread messages"`
 	Stored     bool   `json:"stored" doc:"messages are kept; that is the kind's and cannot be set"`
+	MutedAll   bool   `json:"mutedAll,omitempty" doc:"only the owner and admins may send"`
 }
 
 // setSettings are those to set; what is absent stays.
@@ -59,6 +60,7 @@ type setSettings struct {
 	Join       *string `json:"join,omitempty" enum:"invite,approve,open" doc:"by a member's invitation; by a request that an admin approves; openly"`
 	History    *string `json:"history,omitempty" enum:"sinceJoin,all,none" doc:"what of the log a member may read"`
 	Unread     *bool   `json:"unread,omitempty" doc:"members have a number of unread messages"`
+	MutedAll   *bool   `json:"mutedAll,omitempty" doc:"only the owner and admins may send"`
 }
 
 var (
@@ -89,20 +91,16 @@ func (w words[T]) value(word string) (value T) {
 	return value
 }
 
-// apply changes what is set.
-func (s *setSettings) apply(to *shard.GroupSettings) {
-	if s.MaxMembers != nil {
-		to.MaxMembers = *s.MaxMembers
-	}
+// change is what the store is told of it.
+func (s *setSettings) change() shard.SettingsChange {
+	c := shard.SettingsChange{MaxMembers: s.MaxMembers, Unread: s.Unread, MutedAll: s.MutedAll}
 	if s.Join != nil {
-		to.Join = joinModes.value(*s.Join)
+		c.Join = joinModes.value(*s.Join)
 	}
 	if s.History != nil {
-		to.History = histories.value(*s.History)
+		c.History = histories.value(*s.History)
 	}
-	if s.Unread != nil {
-		to.Unread = *s.Unread
-	}
+	return c
 }
 
 type GroupInfo struct {
@@ -115,6 +113,7 @@ type GroupInfo struct {
 	Created    int64         `json:"created" doc:"ms"`
 	Members    int           `json:"memberCount"`
 	Requests   int           `json:"requestCount" doc:"to join, that wait for an answer"`
+	Offered    string        `json:"ownerOffered,omitempty" doc:"who may become the owner by accepting it"`
 	LastSeq    uint64        `json:"lastSeq"`
 	Bytes      int           `json:"bytes" doc:"of stored messages"`
 }
@@ -124,8 +123,9 @@ func groupInfoOf(g *shard.GroupInfo) GroupInfo {
 		Group: groupName(g.ID), Kind: kinds[g.Kind], Name: g.Name, Owner: string(g.Owner),
 		Settings: groupSettings{
 			MaxMembers: g.Settings.MaxMembers, Join: joinModes[g.Settings.Join], History: histories[g.Settings.History],
-			Unread: g.Settings.Unread, Stored: g.Settings.Stored,
+			Unread: g.Settings.Unread, Stored: g.Settings.Stored, MutedAll: g.Settings.MutedAll,
 		},
+		Offered:    string(g.Offered),
 		Properties: objectJSON("{}"), Created: g.Created, Members: g.Members, Requests: g.Requests, LastSeq: g.LastSeq, Bytes: g.Bytes,
 	}
 	if g.Properties != nil {
@@ -212,10 +212,11 @@ func (a *API) createGroup(ctx context.Context, in *createGroupInput) (*createGro
 	}
 	kind := kinds.value(b.Kind)
 	cmd := &shard.CreateGroup{
-		Group: shard.GroupID(b.Group), Owner: shard.UserID(b.Owner), Kind: kind, Settings: kind.Settings(),
+		Group: shard.GroupID(b.Group), Owner: shard.UserID(b.Owner), Kind: kind,
 		Name: b.Name, Properties: properties, Members: users(b.Members), Salt: rand.Uint64(),
 	}
-	b.Settings.apply(&cmd.Settings)
+	change := b.Settings.change()
+	cmd.Settings = change.Of(kind.Settings())
 	r, err := a.change(ctx, cmd)
 	if err != nil {
 		return nil, err
@@ -283,7 +284,9 @@ type setGroupInput struct {
 func (a *API) setGroup(ctx context.Context, in *setGroupInput) (*struct{}, error) {
 	callOf(ctx).target = string(in.Group)
 	b := &in.Body
-	cmd := &shard.SetGroup{Group: shard.GroupID(in.Group), Name: b.Name, Owner: shard.UserID(b.Owner)}
+	cmd := &shard.SetGroup{
+		Group: shard.GroupID(in.Group), Name: b.Name, Owner: shard.UserID(b.Owner), Settings: b.Settings.change(),
+	}
 	if b.Name != nil {
 		if err := checkGroupName(*b.Name); err != nil {
 			return nil, err
@@ -293,17 +296,7 @@ func (a *API) setGroup(ctx context.Context, in *setGroupInput) (*struct{}, error
 	if cmd.Properties, err = propertiesOf(b.Properties); err != nil {
 		return nil, err
 	}
-	if b.Settings != (setSettings{}) {
-		// The command has all settings: two administrators who change different
-		// ones at the same moment can undo each other's.
-		info, err := a.group(in.Group)
-		if err != nil {
-			return nil, err
-		}
-		cmd.Settings = new(info.Settings)
-		b.Settings.apply(cmd.Settings)
-	}
-	if cmd.Name == nil && cmd.Owner == "" && cmd.Properties == nil && cmd.Settings == nil {
+	if cmd.Name == nil && cmd.Owner == "" && cmd.Properties == nil && b.Settings == (setSettings{}) {
 		return nil, badRequest("body: want name, owner, settings or properties")
 	}
 	_, err = a.change(ctx, cmd)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,9 +18,15 @@ func (a *API) memberOperations() {
 	huma.Register(a.huma, a.operation(http.MethodPost, "/v1/groups/{group}/members", "addMembers", "Members",
 		"Make users members.", "Who is one already counts as added."), a.addMembers)
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}/members/{user}", "removeMember", "Members",
-		"Take a member out.", "The owner, too, which leaves the group without one."), a.removeMember)
+		"Take a member out.", "The owner, too, which leaves the group without one. He may come back as any other may join: ban keeps him out."), a.removeMember)
+	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}/bans", "listBans", "Members",
+		"Who is banned, in order of name.", ""), a.listBans)
+	huma.Register(a.huma, a.operation(http.MethodPut, "/v1/groups/{group}/bans/{user}", "ban", "Members",
+		"Keep a user out of a group.", "A member is taken out. Meanwhile joining, asking to join and being added are forbidden. A new time takes the place of the one before."), a.ban)
+	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}/bans/{user}", "unban", "Members",
+		"Lift a ban.", ""), a.unban)
 	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/groups/{group}/members/{user}", "setMember", "Members",
-		"Change a member's role, or mute him.", "What is absent stays. Another owner is made by setGroup."), a.setMember)
+		"Change a member's role, or mute him.", "What is absent stays. Another owner is made by setGroup. A mute lasts until its time, also when he leaves and comes back; of who has left it can still be changed."), a.setMember)
 	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}/requests", "listRequests", "Members",
 		"Requests to join, oldest first.", ""), a.listRequests)
 	huma.Register(a.huma, a.operation(http.MethodPost, "/v1/groups/{group}/requests/{user}", "answerRequest", "Members",
@@ -110,18 +117,75 @@ type MemberPath struct {
 }
 
 func (a *API) removeMember(ctx context.Context, in *MemberPath) (*struct{}, error) {
+	return nil, a.remove(ctx, in, 0)
+}
+
+// remove takes out a member, and keeps him out for so many seconds.
+func (a *API) remove(ctx context.Context, in *MemberPath, ban uint32) error {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
-	r, err := a.change(ctx, &shard.RemoveMembers{Group: shard.GroupID(in.Group), Users: []shard.UserID{shard.UserID(in.User)}})
+	r, err := a.change(ctx, &shard.RemoveMembers{Group: shard.GroupID(in.Group), Users: []shard.UserID{shard.UserID(in.User)}, Ban: ban})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, f := range r.Failed {
-		// That he is none is what was asked for.
-		if f.Code != shard.CodeNotFound {
-			return nil, a.errorOf(&shard.RefusedError{Code: f.Code, Detail: "user: cannot be removed"})
+		switch f.Code {
+		case shard.CodeNotFound: // that he is none is what was asked for
+		case shard.CodeRateLimited:
+			return a.errorOf(&shard.RefusedError{Code: f.Code, Detail: "user: too many of this group are muted or banned", RetryAfterMS: time.Hour.Milliseconds()})
+		default:
+			return a.errorOf(&shard.RefusedError{Code: f.Code, Detail: "user: cannot be removed"})
 		}
 	}
-	return nil, nil
+	return nil
+}
+
+type ban struct {
+	User  userName `json:"user"`
+	Until int64    `json:"until" doc:"ms"`
+}
+
+type listBansOutput struct {
+	Body struct {
+		Bans []ban `json:"bans" nullable:"false"`
+		More bool  `json:"more" doc:"ask again, after the last of these"`
+	}
+}
+
+func (a *API) listBans(_ context.Context, in *struct {
+	GroupPath
+	After userName `query:"after" doc:"the last name of the page before"`
+	ListInput
+}) (*listBansOutput, error) {
+	if _, err := a.group(in.Group); err != nil {
+		return nil, err
+	}
+	bans, more, err := a.backend.Bans(shard.GroupID(in.Group), shard.UserID(in.After), in.Limit)
+	if err != nil {
+		return nil, a.errorOf(err)
+	}
+	out := new(listBansOutput)
+	out.Body.Bans, out.Body.More = make([]ban, len(bans)), more
+	for i, b := range bans {
+		out.Body.Bans[i] = ban{User: userName(b.User), Until: b.Until}
+	}
+	return out, nil
+}
+
+type banInput struct {
+	MemberPath
+	Body struct {
+		Seconds uint32 `json:"seconds" minimum:"1" maximum:"315360000"`
+	}
+}
+
+func (a *API) ban(ctx context.Context, in *banInput) (*struct{}, error) {
+	return nil, a.remove(ctx, &in.MemberPath, in.Body.Seconds)
+}
+
+func (a *API) unban(ctx context.Context, in *MemberPath) (*struct{}, error) {
+	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
+	_, err := a.change(ctx, &shard.Unban{Group: shard.GroupID(in.Group), User: shard.UserID(in.User)})
+	return nil, err
 }
 
 type setMemberInput struct {

@@ -131,6 +131,18 @@ var examples = map[string][]example{
 		{path: "/v1/groups/rm/members/rm-owner", status: 204},
 	},
 	"setMember": {{prepare: makeGroup("sm"), path: "/v1/groups/sm/members/sm-bob", body: obj{"role": "admin", "mutedUntil": 1795400000000}, status: 204}},
+	"ban": {
+		{prepare: makeGroup("bn"), path: "/v1/groups/bn/bans/bn-bob", body: obj{"seconds": 3600}, status: 204},
+		{path: "/v1/groups/bn/bans/bn-carol", body: obj{"seconds": 3600}, status: 204},
+	},
+	"listBans": {
+		{path: "/v1/groups/bn/bans?limit=1", check: has(`"user":"bn-bob","until":`, `"more":true`)},
+		{path: "/v1/groups/bn/bans?after=bn-bob", check: has(`"user":"bn-carol"`, `"more":false`)},
+	},
+	"unban": {
+		{path: "/v1/groups/bn/bans/bn-bob", status: 204},
+		{path: "/v1/groups/bn/bans/bn-bob", status: 204},
+	},
 	"listRequests": {{
 		prepare: askToJoin("lr", "lr-carol"), path: "/v1/groups/lr/requests",
 		check: has(`"user":"lr-carol","message":"please"`),

@@ -42,6 +42,7 @@ type CreateGroupArgs struct {
 	Join       string // one of the Join constants; "" = the kind's
 	History    string // one of the History constants; "" = the kind's
 	Unread     *bool  // members have a number of unread messages; nil = as the kind
+	MutedAll   *bool  // only the owner and admins may send; nil = as the kind
 
 	Stored *bool // messages are kept; only as the kind says, which is what nil means
 }
@@ -59,10 +60,23 @@ type AnswerJoinArgs struct {
 	Accept bool
 }
 
+// AnswerOwnerArgs are the args of answerOwner.
+type AnswerOwnerArgs struct {
+	Group  string
+	Accept bool
+}
+
 // MembersArgs are the args of addMembers and removeMembers.
 type MembersArgs struct {
 	Group string
 	Users []string // 1-100
+	Ban   uint32   // of removeMembers: seconds for which they cannot come back, at most MaxBan; 0 = they can
+}
+
+// UnbanArgs are the args of unban.
+type UnbanArgs struct {
+	Group string
+	User  string
 }
 
 // SetMemberArgs are the args of setMember.
@@ -79,9 +93,15 @@ type SetGroupArgs struct {
 	Name       *string // nil leaves it
 	Properties []byte  // a map as canonical msgpack; nil leaves them
 	Owner      string  // "" leaves it
+
+	MaxMembers int    // 1-10,000; 0 leaves it
+	Join       string // one of the Join constants; "" leaves it
+	History    string // one of the History constants; "" leaves it
+	Unread     *bool  // nil leaves it
+	MutedAll   *bool  // nil leaves it
 }
 
-// GetMembersArgs are the args of getMembers.
+// GetMembersArgs are the args of getMembers and getBans.
 type GetMembersArgs struct {
 	Group string
 	After string // the last user of the page before; "" = from the beginning
@@ -118,8 +138,14 @@ func (a *CreateGroupArgs) Decode(args Raw) error {
 			a.History = d.oneOf("must be sinceJoin, all or none", HistorySinceJoin, HistoryAll, HistoryNone)
 		case "unread":
 			a.Unread = new(d.bool())
+		case "mutedAll":
+			a.MutedAll = new(d.bool())
 		case "stored":
 			a.Stored = new(d.bool())
+		case "owner":
+			d.fail("cannot be set: who makes the group owns it")
+		case "settings":
+			d.fail(settingsRule)
 		default:
 			d.skip()
 		}
@@ -137,9 +163,8 @@ func (a *CreateGroupArgs) encode(e *encoder) {
 	e.optUint("maxMembers", uint64(a.MaxMembers))
 	e.optText("join", a.Join)
 	e.optText("history", a.History)
-	if a.Unread != nil {
-		e.boolField("unread", *a.Unread)
-	}
+	e.optFlag("unread", a.Unread)
+	e.optFlag("mutedAll", a.MutedAll)
 	if a.Stored != nil {
 		e.boolField("stored", *a.Stored)
 	}
@@ -198,6 +223,58 @@ func (a *AnswerJoinArgs) encode(e *encoder) {
 	e.boolField("accept", a.Accept)
 }
 
+// settingsRule is why settings are refused where getGroup has them.
+const settingsRule = "cannot be set as a whole: maxMembers, join, history, unread and mutedAll stand beside group"
+
+// Decode reads the args of an answerOwner. Its errors are *FieldError.
+func (a *AnswerOwnerArgs) Decode(args Raw) error {
+	*a = AnswerOwnerArgs{}
+	d := args.decoder()
+	hasAccept := false
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "group":
+			a.Group = d.group()
+		case "accept":
+			a.Accept, hasAccept = d.bool(), true
+		default:
+			d.skip()
+		}
+	}
+	d.require("group", a.Group != "")
+	d.require("accept", hasAccept)
+	return d.err
+}
+
+func (a *AnswerOwnerArgs) encode(e *encoder) {
+	e.textField("group", a.Group)
+	e.boolField("accept", a.Accept)
+}
+
+// Decode reads the args of an unban. Its errors are *FieldError.
+func (a *UnbanArgs) Decode(args Raw) error {
+	*a = UnbanArgs{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "group":
+			a.Group = d.group()
+		case "user":
+			a.User = d.user()
+		default:
+			d.skip()
+		}
+	}
+	d.require("group", a.Group != "")
+	d.require("user", a.User != "")
+	return d.err
+}
+
+func (a *UnbanArgs) encode(e *encoder) {
+	e.textField("group", a.Group)
+	e.textField("user", a.User)
+}
+
 // Decode reads the args of an addMembers or removeMembers. Its errors are
 // *FieldError.
 func (a *MembersArgs) Decode(args Raw) error {
@@ -209,6 +286,8 @@ func (a *MembersArgs) Decode(args Raw) error {
 			a.Group = d.group()
 		case "users":
 			a.Users = d.users(1, MaxUsers)
+		case "ban":
+			a.Ban = uint32(d.uint(1, MaxBan))
 		default:
 			d.skip()
 		}
@@ -221,6 +300,7 @@ func (a *MembersArgs) Decode(args Raw) error {
 func (a *MembersArgs) encode(e *encoder) {
 	e.textField("group", a.Group)
 	e.texts("users", a.Users)
+	e.optUint("ban", uint64(a.Ban))
 }
 
 // Decode reads the args of a setMember. Its errors are *FieldError.
@@ -269,6 +349,22 @@ func (a *SetGroupArgs) Decode(args Raw) error {
 			a.Properties = d.properties()
 		case "owner":
 			a.Owner = d.user()
+		case "maxMembers":
+			a.MaxMembers = int(d.uint(1, MaxMembersOfGroup))
+		case "join":
+			a.Join = d.oneOf("must be invite, approve or open", JoinInvite, JoinApprove, JoinOpen)
+		case "history":
+			a.History = d.oneOf("must be sinceJoin, all or none", HistorySinceJoin, HistoryAll, HistoryNone)
+		case "unread":
+			a.Unread = new(d.bool())
+		case "mutedAll":
+			a.MutedAll = new(d.bool())
+		case "kind", "stored":
+			d.fail("cannot be changed")
+		case "members":
+			d.fail("change with addMembers and removeMembers")
+		case "settings":
+			d.fail(settingsRule)
 		default:
 			d.skip()
 		}
@@ -284,9 +380,14 @@ func (a *SetGroupArgs) encode(e *encoder) {
 	}
 	e.optBody("properties", a.Properties)
 	e.optText("owner", a.Owner)
+	e.optUint("maxMembers", uint64(a.MaxMembers))
+	e.optText("join", a.Join)
+	e.optText("history", a.History)
+	e.optFlag("unread", a.Unread)
+	e.optFlag("mutedAll", a.MutedAll)
 }
 
-// Decode reads the args of a getMembers. Its errors are *FieldError.
+// Decode reads the args of a getMembers or getBans. Its errors are *FieldError.
 func (a *GetMembersArgs) Decode(args Raw) error {
 	*a = GetMembersArgs{Limit: DefaultPageLimit}
 	d := args.decoder()

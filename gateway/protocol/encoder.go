@@ -221,6 +221,13 @@ func (e *encoder) optInt(name string, v int64) {
 	}
 }
 
+// optFlag writes a boolean that may be absent.
+func (e *encoder) optFlag(name string, v *bool) {
+	if v != nil {
+		e.boolField(name, *v)
+	}
+}
+
 func (e *encoder) optBool(name string, v bool) {
 	if v {
 		e.boolField(name, v)

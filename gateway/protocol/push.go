@@ -335,6 +335,8 @@ const (
 	EventChanged       = "changed"
 	EventDismissed     = "dismissed"
 	EventJoinRequested = "joinRequested"
+	EventOwnerOffered  = "ownerOffered"
+	EventBanned        = "banned"
 )
 
 // GroupEvent is onGroupEvent.
@@ -344,6 +346,9 @@ type GroupEvent struct {
 	By    string
 	Users []string
 	Time  int64 // ms
+	// Cursor is the group's, for the sessions of who joined: a device that has none
+	// loses nothing of what comes from here on.
+	Cursor string
 }
 
 // AppendGroupEvent appends the frame of an onGroupEvent.
@@ -359,6 +364,7 @@ func (p *GroupEvent) encode(e *encoder) {
 	e.textField("by", p.By)
 	e.optTexts("users", p.Users)
 	e.intField("time", p.Time)
+	e.optText("cursor", p.Cursor)
 }
 
 // Decode reads the args of an onGroupEvent.
@@ -377,6 +383,8 @@ func (p *GroupEvent) Decode(args Raw) error {
 			p.Users = d.userList()
 		case "time":
 			p.Time = d.int()
+		case "cursor":
+			p.Cursor = d.text(0, MaxFrame)
 		default:
 			d.skip()
 		}

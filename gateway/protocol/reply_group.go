@@ -3,11 +3,13 @@ package protocol
 // CreateGroupOK answers createGroup.
 type CreateGroupOK struct {
 	Group  string
+	Cursor string          // of the group, for a device that has none; "" in a live group
 	Failed []MemberFailure // nil = all became members
 }
 
 func (r *CreateGroupOK) encode(e *encoder) {
 	e.textField("group", r.Group)
+	e.optText("cursor", r.Cursor)
 	if len(r.Failed) > 0 {
 		e.memberFailures(r.Failed)
 	}
@@ -21,6 +23,8 @@ func (r *CreateGroupOK) Decode(ok Raw) error {
 		switch string(o.key) {
 		case "group":
 			r.Group = d.group()
+		case "cursor":
+			r.Cursor = d.text(0, MaxFrame)
 		case "failed":
 			r.Failed = d.memberFailures()
 		default:
@@ -33,10 +37,14 @@ func (r *CreateGroupOK) Decode(ok Raw) error {
 
 // JoinGroupOK answers joinGroup.
 type JoinGroupOK struct {
-	Pending bool // an admin has to approve
+	Pending bool   // an admin has to approve
+	Cursor  string // of the group, for a device that has none; "" while pending, and in a live group
 }
 
-func (r *JoinGroupOK) encode(e *encoder) { e.optBool("pending", r.Pending) }
+func (r *JoinGroupOK) encode(e *encoder) {
+	e.optBool("pending", r.Pending)
+	e.optText("cursor", r.Cursor)
+}
 
 // Decode reads the reply to a joinGroup.
 func (r *JoinGroupOK) Decode(ok Raw) error {
@@ -46,11 +54,89 @@ func (r *JoinGroupOK) Decode(ok Raw) error {
 		switch string(o.key) {
 		case "pending":
 			r.Pending = d.bool()
+		case "cursor":
+			r.Cursor = d.text(0, MaxFrame)
 		default:
 			d.skip()
 		}
 	}
 	return d.err
+}
+
+// SetGroupOK answers setGroup.
+type SetGroupOK struct {
+	Pending bool // the new owner has to accept
+}
+
+func (r *SetGroupOK) encode(e *encoder) { e.optBool("pending", r.Pending) }
+
+// Decode reads the reply to a setGroup.
+func (r *SetGroupOK) Decode(ok Raw) error {
+	var join JoinGroupOK
+	err := join.Decode(ok)
+	*r = SetGroupOK{Pending: join.Pending}
+	return err
+}
+
+// BansOK answers getBans.
+type BansOK struct {
+	Bans []Ban
+	More bool
+}
+
+// A Ban keeps a user out of a group.
+type Ban struct {
+	User  string
+	Until int64 // ms
+}
+
+func (r *BansOK) encode(e *encoder) {
+	e.key("bans")
+	e.array(len(r.Bans))
+	for _, ban := range r.Bans {
+		m := e.beginMap()
+		e.textField("user", ban.User)
+		e.intField("until", ban.Until)
+		e.endMap(m)
+	}
+	e.endArray()
+	e.boolField("more", r.More)
+}
+
+// Decode reads the reply to a getBans.
+func (r *BansOK) Decode(ok Raw) error {
+	*r = BansOK{}
+	d := ok.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "bans":
+			r.Bans = d.bans()
+		case "more":
+			r.More = d.bool()
+		default:
+			d.skip()
+		}
+	}
+	return d.err
+}
+
+func (d *decoder) bans() []Ban {
+	bs, a := makeList[Ban](d, memberLen)
+	for i := 0; d.elem(&a); i++ {
+		for o := d.object(); d.next(&o); {
+			switch string(o.key) {
+			case "user":
+				bs[i].User = d.user()
+			case "until":
+				bs[i].Until = d.int()
+			default:
+				d.skip()
+			}
+		}
+		d.check(bs[i].User != "", "bans", "must have user in each element")
+	}
+	d.endArray(a)
+	return bs
 }
 
 // AddMembersOK answers addMembers.
@@ -151,6 +237,7 @@ type GroupOK struct {
 	Properties  []byte // a map as canonical msgpack; nil = none
 	Settings    *GroupSettings
 	Requests    []JoinRequest // for the owner and admins, oldest first
+	Offered     string        // for members: who may become the owner by answerOwner; "" = nobody
 }
 
 // GroupSettings are what a group's kind, or who made it, has set.
@@ -160,6 +247,7 @@ type GroupSettings struct {
 	History    string // one of the History constants
 	Unread     bool   // members have a number of unread messages
 	Stored     bool   // messages are kept
+	MutedAll   bool   // only the owner and admins may send
 }
 
 // A JoinRequest waits for an admin.
@@ -187,6 +275,7 @@ func (r *GroupOK) encode(e *encoder) {
 	if len(r.Requests) > 0 {
 		e.joinRequests("requests", r.Requests)
 	}
+	e.optText("ownerOffered", r.Offered)
 }
 
 func (g *GroupSettings) encode(e *encoder) {
@@ -195,6 +284,7 @@ func (g *GroupSettings) encode(e *encoder) {
 	e.textField("history", g.History)
 	e.boolField("unread", g.Unread)
 	e.boolField("stored", g.Stored)
+	e.optBool("mutedAll", g.MutedAll)
 }
 
 func (g *GroupSettings) decode(d *decoder) {
@@ -211,6 +301,8 @@ func (g *GroupSettings) decode(d *decoder) {
 			g.Unread = d.bool()
 		case "stored":
 			g.Stored = d.bool()
+		case "mutedAll":
+			g.MutedAll = d.bool()
 		default:
 			d.skip()
 		}
@@ -283,6 +375,8 @@ func (r *GroupOK) decode(d *decoder) {
 			r.Settings.decode(d)
 		case "requests":
 			r.Requests = d.joinRequests()
+		case "ownerOffered":
+			r.Offered = d.text(0, MaxUserLen)
 		default:
 			d.skip()
 		}

@@ -121,7 +121,7 @@ var ops = func() map[string]string {
 		OpSend, OpGetMessage, OpGetRecents, OpGetConversations, OpReadReport, OpDeleteMessage, OpDeleteConversation, OpSetConversation,
 		OpRecall, OpTyping, OpGetPresence, OpSubscribePresence, OpBlock, OpUnblock, OpGetBlocked,
 		OpCreateGroup, OpJoinGroup, OpLeaveGroup, OpDismissGroup, OpAnswerJoin, OpAddMembers, OpRemoveMembers,
-		OpSetMember, OpSetGroup, OpGetGroup, OpGetMembers, OpGetGroups,
+		OpSetMember, OpSetGroup, OpAnswerOwner, OpUnban, OpGetBans, OpGetGroup, OpGetMembers, OpGetGroups,
 		OpOnNewMessage, OpOnConversations, OpOnSynced, OpOnReadReport, OpOnReadReceipt, OpOnRecall, OpOnConversationDeleted,
 		OpOnMessageDeleted, OpOnGroupEvent, OpOnPresence, OpOnTyping, OpOnKicked,
 	} {

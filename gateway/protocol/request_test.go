@@ -169,7 +169,11 @@ func argsFor(op string) interface{ Decode(Raw) error } {
 		return new(SetMemberArgs)
 	case OpSetGroup:
 		return new(SetGroupArgs)
-	case OpGetMembers:
+	case OpAnswerOwner:
+		return new(AnswerOwnerArgs)
+	case OpUnban:
+		return new(UnbanArgs)
+	case OpGetMembers, OpGetBans:
 		return new(GetMembersArgs)
 	case OpGetGroups:
 		return new(GetGroupsArgs)
@@ -303,6 +307,22 @@ func TestArgsRefuse(t *testing.T) {
 		{OpSetMember, `{"group":"g","user":"u","role":"owner"}`, "role", "must be admin or member"},
 		{OpSetMember, `{"group":"g","user":"u","mutedUntil":-1}`, "mutedUntil", "must be an integer from 0 to 9007199254740991"},
 		{OpSetGroup, `{"group":"g","owner":""}`, "owner", UserRule},
+		{OpAnswerOwner, `{"accept":true}`, "group", "is missing"},
+		{OpAnswerOwner, `{"group":"g"}`, "accept", "is missing"},
+		{OpUnban, `{"group":"g"}`, "user", "is missing"},
+		{OpUnban, `{"user":"a"}`, "group", "is missing"},
+		{OpRemoveMembers, `{"group":"g","users":["a"],"ban":0}`, "ban", "must be an integer from 1 to 315360000"},
+		{OpRemoveMembers, `{"group":"g","users":["a"],"ban":315360001}`, "ban", "must be an integer from 1 to 315360000"},
+		{OpSetGroup, `{"group":"g","kind":"live"}`, "kind", "cannot be changed"},
+		{OpSetGroup, `{"group":"g","stored":true}`, "stored", "cannot be changed"},
+		{OpSetGroup, `{"group":"g","members":[]}`, "members", "change with addMembers and removeMembers"},
+		{OpSetGroup, `{"group":"g","settings":{"join":"open"}}`, "settings", settingsRule},
+		{OpSetGroup, `{"group":"g","maxMembers":0}`, "maxMembers", "must be an integer from 1 to 10000"},
+		{OpSetGroup, `{"group":"g","join":"closed"}`, "join", "must be invite, approve or open"},
+		{OpSetGroup, `{"group":"g","history":1}`, "history", "must be sinceJoin, all or none"},
+		{OpSetGroup, `{"group":"g","mutedAll":1}`, "mutedAll", "must be true or false"},
+		{OpCreateGroup, `{"kind":"live","settings":{}}`, "settings", settingsRule},
+		{OpCreateGroup, `{"kind":"live","owner":"a"}`, "owner", "cannot be set: who makes the group owns it"},
 		{OpGetMembers, `{"group":"g","limit":101}`, "limit", "must be an integer from 1 to 100"},
 		{OpGetMembers, `{"group":"g","after":5}`, "after", UserRule},
 
@@ -431,10 +451,16 @@ func TestArgs(t *testing.T) {
 			&CreateGroupArgs{Kind: KindPublic, MaxMembers: 10000, Join: JoinOpen, History: HistoryAll, Unread: new(false)}},
 		{OpCreateGroup, `{"kind":"live","stored":false}`, &CreateGroupArgs{Kind: KindLive, Stored: new(false)}},
 		{OpJoinGroup, `{"group":"g","message":"hi"}`, &GroupArgs{"g", "hi"}},
+		{OpAnswerOwner, `{"group":"g","accept":true}`, &AnswerOwnerArgs{"g", true}},
+		{OpUnban, `{"group":"g","user":"a"}`, &UnbanArgs{"g", "a"}},
+		{OpGetBans, `{"group":"g","after":"a","limit":1}`, &GetMembersArgs{"g", "a", 1}},
+		{OpRemoveMembers, `{"group":"g","users":["a"],"ban":60}`, &MembersArgs{"g", []string{"a"}, 60}},
+		{OpSetGroup, `{"group":"g","maxMembers":5,"join":"open","history":"all","unread":false,"mutedAll":true}`,
+			&SetGroupArgs{Group: "g", MaxMembers: 5, Join: JoinOpen, History: HistoryAll, Unread: new(false), MutedAll: new(true)}},
 		{OpAnswerJoin, `{"group":"g","user":"a","accept":false}`, &AnswerJoinArgs{"g", "a", false}},
-		{OpRemoveMembers, `{"group":"g","users":["a"]}`, &MembersArgs{"g", []string{"a"}}},
+		{OpRemoveMembers, `{"group":"g","users":["a"]}`, &MembersArgs{"g", []string{"a"}, 0}},
 		{OpSetMember, `{"group":"g","user":"a","role":"admin","mutedUntil":0}`, &SetMemberArgs{"g", "a", RoleAdmin, new(int64(0))}},
-		{OpSetGroup, `{"group":"g","name":"","owner":"a","properties":{}}`, &SetGroupArgs{"g", new(""), []byte{0x80}, "a"}},
+		{OpSetGroup, `{"group":"g","name":"","owner":"a","properties":{}}`, &SetGroupArgs{Group: "g", Name: new(""), Properties: []byte{0x80}, Owner: "a"}},
 		{OpGetMembers, `{"group":"g","after":"a","limit":1}`, &GetMembersArgs{"g", "a", 1}},
 		{OpGetGroups, `{"after":"g","limit":1}`, &GetGroupsArgs{"g", 1}},
 		{OpGetGroups, `{}`, &GetGroupsArgs{"", MaxGroups}},

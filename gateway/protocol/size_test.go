@@ -40,7 +40,8 @@ func TestLargestFrames(t *testing.T) {
 	}
 	whole := group
 	whole.Properties = worstBody(MaxPropertiesLen)
-	whole.Settings = &GroupSettings{MaxMembersOfGroup, JoinApprove, HistorySinceJoin, false, false}
+	whole.Settings = &GroupSettings{MaxMembersOfGroup, JoinApprove, HistorySinceJoin, false, false, true}
+	whole.Offered = longUser
 	whole.Requests = times(100, JoinRequest{longUser, longText(MaxJoinTextLen), MaxInt})
 	for _, ok := range []OK{
 		&LoginOK{longUser, MaxInt, MaxInt, Version, SessionLimits{MaxInt, MaxInt, MaxInt, MaxInt}},
@@ -50,8 +51,10 @@ func TestLargestFrames(t *testing.T) {
 		&ReadReportOK{MaxInt},
 		&PresenceOK{times(MaxUsers, UserPresence{longUser, false, MaxInt})},
 		&BlockedOK{users(1000)},
-		&CreateGroupOK{longGroup, failures(MaxGroupMembers)},
-		&JoinGroupOK{true},
+		&CreateGroupOK{longGroup, longText(256), failures(MaxGroupMembers)},
+		&JoinGroupOK{true, longText(256)},
+		&SetGroupOK{true},
+		&BansOK{times(MaxUsers, Ban{longUser, MaxInt}), false},
 		&AddMembersOK{nil, failures(MaxUsers)},
 		&AddMembersOK{users(MaxUsers), nil},
 		&RemoveMembersOK{nil, failures(MaxUsers)},
@@ -74,7 +77,7 @@ func TestLargestFrames(t *testing.T) {
 		OpOnPresence:       func(c Codec) []byte { return AppendPresence(nil, c, &Presence{longUser, StatusOffline, MaxInt}) },
 		OpOnTyping:         func(c Codec) []byte { return AppendTyping(nil, c, &Typing{longUser, conv, MaxInt}) },
 		OpOnGroupEvent: func(c Codec) []byte {
-			return AppendGroupEvent(nil, c, &GroupEvent{longGroup, EventJoinRequested, longUser, users(MaxGroupMembers), MaxInt})
+			return AppendGroupEvent(nil, c, &GroupEvent{longGroup, EventJoinRequested, longUser, users(MaxGroupMembers), MaxInt, longText(256)})
 		},
 	} {
 		wantFrame(t, name, MaxPage, push)

@@ -29,13 +29,15 @@ const (
 	GroupChanged       = "group.changed"
 	GroupDismissed     = "group.dismissed"
 	GroupJoinRequested = "group.joinRequested"
+	GroupOwnerOffered  = "group.ownerOffered"
+	GroupBanned        = "group.banned"
 )
 
 // Events are all there are.
 var Events = []string{
 	MessageBeforeSend, MessageSent, MessageQueued, UserOnline, UserOffline,
 	GroupCreated, GroupJoined, GroupLeft, GroupRemoved, GroupRoleChanged, GroupMuted, GroupChanged,
-	GroupDismissed, GroupJoinRequested,
+	GroupDismissed, GroupJoinRequested, GroupOwnerOffered, GroupBanned,
 }
 
 // A Config says where events go. URL and Secrets are required; a zero field
