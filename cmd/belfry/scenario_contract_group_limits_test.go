@@ -52,7 +52,7 @@ func TestContractGroupMembersLimit(t *testing.T) {
 	carol := w.online(w.carol, "phone", nil)
 	carol.limited("joinGroup", obj{"group": id})
 	bob.request("leaveGroup", obj{"group": id})
-	check(t, "joinGroup", carol.request("joinGroup", obj{"group": id}), obj{})
+	check(t, "joinGroup", carol.request("joinGroup", obj{"group": id}), obj{"cursor": someText})
 }
 
 func TestContractGroupsOfUser(t *testing.T) {
@@ -76,13 +76,14 @@ func TestContractGroupsOfUser(t *testing.T) {
 		bob.limited("joinGroup", obj{"group": ids[3]})
 		bob.limited("createGroup", obj{"kind": "private"})
 		bob.request("joinGroup", obj{"group": ids[0]}) // so already
+		bob.request("send", obj{"conv": "u:" + w.carol, "cid": "1", "body": "I know you"})
 		check(t, "addMembers", carol.request("addMembers", obj{"group": ids[3], "users": []any{w.bob}}),
 			obj{"added": []any{}, "failed": failures("rate_limited", w.bob)})
 		check(t, "getGroups", len(bob.groups()), 3)
 
 		bob.request("leaveGroup", obj{"group": ids[0]})
 		w.listed(w.bob, ids[0], false)
-		check(t, "joinGroup", bob.request("joinGroup", obj{"group": ids[3]}), obj{})
+		check(t, "joinGroup", bob.request("joinGroup", obj{"group": ids[3]}), obj{"cursor": someText})
 		alice.request("dismissGroup", obj{"group": ids[1]})
 		w.listed(w.alice, ids[1], false)
 		alice.group("private", nil)

@@ -22,7 +22,7 @@ func TestContractGroupCreate(t *testing.T) {
 			id := w.user(kind)
 			check(t, "createGroup", alice.request("createGroup", obj{
 				"group": id, "kind": kind, "name": "Ringers ✓", "members": []any{w.bob}, "properties": properties,
-			}), obj{"group": id})
+			}), obj{"group": id, "cursor": someText})
 			for _, c := range []*wsClient{alice, desk, bob} {
 				c.event(id, "created", w.alice)
 			}
@@ -95,7 +95,7 @@ func TestContractGroupProperties(t *testing.T) {
 		// nobody.
 		id = alice.group("private", obj{"join": "open", "history": "all", "unread": false})
 		old := alice.tells(id, "old")
-		check(t, "joinGroup", bob.request("joinGroup", obj{"group": id}), obj{})
+		check(t, "joinGroup", bob.request("joinGroup", obj{"group": id}), obj{"cursor": someText})
 		bob.event(id, "joined", w.bob, w.bob)
 		check(t, "getMessage", bob.request("getMessage", obj{"conv": "g:" + id}), page(1, 1, false, objs(old...)))
 
@@ -149,16 +149,49 @@ func TestContractGroupSet(t *testing.T) {
 			dave.refused("setGroup", with(set, obj{"group": "no.such.group"}), "not_found")
 		}
 
-		// Only the owner transfers, and only to a member.
+		// Only the owner transfers, and only to a member, who has to accept.
 		bob.refused("setGroup", obj{"group": id, "owner": w.bob}, "forbidden")
 		alice.refused("setGroup", obj{"group": id, "owner": dave.User}, "not_found")
-		check(t, "transfer", alice.request("setGroup", obj{"group": id, "owner": w.carol}), obj{})
-		check(t, "transfer again", alice.requestAs(alice.conn.lastID, "setGroup", obj{"group": id, "owner": w.carol}), obj{})
+		for _, c := range []*wsClient{bob, carol} {
+			c.refused("answerOwner", obj{"group": id, "accept": true}, "not_found")
+			check(t, "a refusal of nothing", c.request("answerOwner", obj{"group": id, "accept": false}), obj{})
+		}
+		dave.refused("answerOwner", obj{"group": id, "accept": true}, "forbidden")
+		offer := func(to string) {
+			t.Helper()
+			check(t, "offer", alice.request("setGroup", obj{"group": id, "owner": to}), obj{"pending": true})
+			check(t, "offer again", alice.request("setGroup", obj{"group": id, "owner": to}), obj{"pending": true})
+			for _, c := range []*wsClient{alice, bob, carol} {
+				c.event(id, "ownerOffered", w.alice, to)
+				checkHas(t, "getGroup", c.request("getGroup", obj{"group": id}), obj{"owner": w.alice, "ownerOffered": to})
+			}
+		}
+		none := func(by string) {
+			t.Helper()
+			for _, c := range []*wsClient{alice, bob, carol} {
+				c.event(id, "ownerOffered", by)
+				if group := c.request("getGroup", obj{"group": id}); group["owner"] != w.alice || group["ownerOffered"] != nil {
+					t.Errorf("getGroup after an offer is over = %v", group)
+				}
+			}
+		}
+		offer(w.carol)
+		carol.request("answerOwner", obj{"group": id, "accept": false})
+		none(w.carol)
+		offer(w.bob)
+		check(t, "an offer withdrawn", alice.request("setGroup", obj{"group": id, "owner": w.alice}), obj{})
+		none(w.alice)
+		bob.refused("answerOwner", obj{"group": id, "accept": true}, "not_found")
+		offer(w.bob)
+		offer(w.carol)
+		bob.refused("answerOwner", obj{"group": id, "accept": true}, "not_found")
+		check(t, "transfer", carol.request("answerOwner", obj{"group": id, "accept": true}), obj{})
+		check(t, "transfer again", carol.request("answerOwner", obj{"group": id, "accept": true}), obj{})
 		for _, c := range []*wsClient{alice, bob, carol} {
 			checkHas(t, "getGroup", c.request("getGroup", obj{"group": id}), obj{"owner": w.carol})
 			p := c.expect("onGroupEvent")
-			checkHas(t, "onGroupEvent of a transfer", p, obj{"group": id, "by": w.alice, "time": someInt})
-			if e := p["event"]; e != "roleChanged" && e != "changed" {
+			checkHas(t, "onGroupEvent of a transfer", p, obj{"group": id, "by": w.carol, "time": someInt})
+			if e := p["event"]; e != "roleChanged" {
 				t.Errorf("onGroupEvent of a transfer = %v", p)
 			}
 		}
@@ -226,7 +259,7 @@ func TestContractGroupDismiss(t *testing.T) {
 		bob.refused("createGroup", again, "conflict")
 		w.passTime(25 * 60 * 60 * 1e9)
 		bob = w.online(w.bob, "much later", nil)
-		check(t, "createGroup after 30 days", bob.request("createGroup", again), obj{"group": id})
+		check(t, "createGroup after 30 days", bob.request("createGroup", again), obj{"group": id, "cursor": someText})
 		bob.event(id, "created", w.bob)
 		check(t, "members", bob.members(id), obj{w.bob: "owner"})
 		next := bob.tells(id, "m4")
@@ -247,7 +280,7 @@ func TestContractGroupMadeAgain(t *testing.T) {
 		id := w.user("belfry")
 		made := obj{"group": id, "kind": "chatroom", "members": []any{w.bob}}
 		for round := range 3 {
-			check(t, "createGroup", alice.request("createGroup", made), obj{"group": id})
+			check(t, "createGroup", alice.request("createGroup", made), obj{"group": id, "cursor": someText})
 			for _, c := range []*wsClient{alice, bob} {
 				c.event(id, "created", w.alice)
 			}

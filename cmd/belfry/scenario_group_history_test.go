@@ -176,7 +176,7 @@ func TestScenario12All(t *testing.T) {
 		history := alice.hundred(id)
 		carol := w.online(w.carol, "phone", nil)
 		carol.refused("getMessage", obj{"conv": conv}, "forbidden")
-		check(t, "joinGroup", carol.request("joinGroup", obj{"group": id}), obj{})
+		check(t, "joinGroup", carol.request("joinGroup", obj{"group": id}), obj{"cursor": someText})
 		check(t, "getMessage", carol.request("getMessage", obj{"conv": conv, "limit": 100}), page(1, 100, false, history))
 		check(t, "a page", carol.request("getMessage", obj{"conv": conv, "before": 51, "limit": 10}), page(41, 50, true, history[40:50]))
 		m := alice.tells(id, "m101")

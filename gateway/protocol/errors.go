@@ -21,7 +21,7 @@ type FieldError struct {
 func (e *FieldError) Error() string { return "protocol: " + e.Message() }
 
 // Message is the text of the error reply.
-func (e *FieldError) Message() string { return e.Field + " " + e.Rule }
+func (e *FieldError) Message() string { return e.Field + ": " + e.Rule }
 
 // A ReplyError is the err of a reply.
 type ReplyError struct {

@@ -575,7 +575,7 @@ func TestFieldErrorMessageNamesFieldAndRule(t *testing.T) {
 	}
 	err = new(ReadReportArgs).Decode(r.Args)
 	field, ok := errors.AsType[*FieldError](err)
-	if want := "seq must be an integer from 1 to 9007199254740991"; !ok || field.Message() != want || err.Error() != "protocol: "+want {
+	if want := "seq: must be an integer from 1 to 9007199254740991"; !ok || field.Message() != want || err.Error() != "protocol: "+want {
 		t.Errorf("Decode = %v, want the message %q", err, want)
 	}
 }

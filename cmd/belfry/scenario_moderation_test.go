@@ -1,0 +1,310 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A mute lasts until its time, whatever its member or the owner does to the membership.
+func TestContractMuteLasts(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice, bob := w.online(w.alice, "phone", nil), w.online(w.bob, "phone", nil)
+		for _, kind := range []string{"private", "public", "chatroom", "live"} {
+			id := w.user(kind)
+			group := obj{"group": id}
+			alice.request("createGroup", with(group, obj{"kind": kind}))
+			add := func() {
+				t.Helper()
+				switch kind {
+				case "private":
+					alice.request("addMembers", with(group, obj{"users": []any{w.bob}}))
+				case "public":
+					check(t, "joinGroup", bob.request("joinGroup", group), obj{"pending": true})
+					alice.request("answerJoin", with(group, obj{"user": w.bob, "accept": true}))
+				default:
+					bob.request("joinGroup", group)
+				}
+			}
+			says := 0
+			silent := func(when string) {
+				t.Helper()
+				says++
+				for _, more := range []obj{nil, {"ttl": 0}} {
+					err := bob.refused("send", with(obj{"conv": "g:" + id, "cid": fmt.Sprint(says), "body": 1}, more), "forbidden")
+					check(t, when+", in "+kind, err.Message, "conv: you are muted in this group")
+				}
+			}
+			until := time.Now().Add(time.Hour).UnixMilli()
+			add()
+			alice.request("setMember", with(group, obj{"user": w.bob, "mutedUntil": until}))
+			silent("muted")
+			bob.request("leaveGroup", group)
+			add()
+			silent("left and back")
+			alice.request("removeMembers", with(group, obj{"users": []any{w.bob}}))
+			if kind == "live" {
+				bob.expect("onGroupEvent") // muted
+				bob.expect("onGroupEvent") // removed
+			}
+			add()
+			silent("removed and back")
+			alice.request("dismissGroup", group)
+			if kind == "live" {
+				bob.expect("onGroupEvent")
+			}
+			alice.request("createGroup", with(group, obj{"kind": kind}))
+			add()
+			silent("dismissed and made again")
+			if kind != "live" {
+				bob.request("leaveGroup", group)
+				members := alice.request("getMembers", group)["members"].([]any)
+				check(t, "members while bob is away", len(members), 1)
+				alice.request("setMember", with(group, obj{"user": w.bob, "mutedUntil": 0})) // of who is no member
+				alice.refused("setMember", with(group, obj{"user": w.bob, "mutedUntil": 0}), "not_found")
+				add()
+			} else {
+				alice.request("setMember", with(group, obj{"user": w.bob, "mutedUntil": 0}))
+			}
+			bob.request("send", obj{"conv": "g:" + id, "cid": "free", "body": 1})
+		}
+	})
+}
+
+// Who is banned cannot come to a group by any way until the ban is over or lifted.
+func TestContractBan(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice, bob, carol := w.online(w.alice, "phone", nil), w.online(w.bob, "phone", nil), w.online(w.carol, "phone", nil)
+		for _, kind := range []string{"private", "public", "chatroom", "live"} {
+			id := w.user(kind)
+			group := obj{"group": id}
+			made := with(group, obj{"kind": kind, "join": "open"})
+			if kind != "live" {
+				made["members"] = []any{w.carol}
+			}
+			alice.request("createGroup", made)
+			bob.request("joinGroup", group)
+			ban := with(group, obj{"users": []any{w.bob}, "ban": 60})
+			check(t, "ban", alice.request("removeMembers", ban), obj{"removed": []any{w.bob}, "failed": []any{}})
+			bob.refused("send", obj{"conv": "g:" + id, "cid": "1", "body": 1}, "forbidden")
+			err := bob.refused("joinGroup", group, "forbidden")
+			check(t, "joinGroup of "+kind, err.Message, "group: you are banned from it")
+			if kind != "live" {
+				alice.request("setGroup", with(group, obj{"join": "approve"}))
+				bob.refused("joinGroup", group, "forbidden")
+				check(t, "addMembers", alice.request("addMembers", with(group, obj{"users": []any{w.bob}})),
+					obj{"added": []any{}, "failed": failures("forbidden", w.bob)})
+				carol.refused("getBans", group, "forbidden")
+				carol.refused("unban", with(group, obj{"user": w.bob}), "forbidden")
+				carol.refused("removeMembers", ban, "forbidden")
+				check(t, "a ban of nobody's", alice.request("removeMembers", with(group, obj{"users": []any{w.alice}, "ban": 60})),
+					obj{"removed": []any{}, "failed": failures("forbidden", w.alice)})
+				alice.refused("addMembers", ban, "bad_request")
+			}
+			// One who is no member.
+			eve := w.user("eve")
+			alice.request("removeMembers", with(group, obj{"users": []any{eve}, "ban": 60}))
+			check(t, "getBans", alice.request("getBans", with(group, obj{"limit": 1})),
+				obj{"bans": []any{obj{"user": w.bob, "until": someInt}}, "more": true})
+			check(t, "getBans", alice.request("getBans", with(group, obj{"after": w.bob})),
+				obj{"bans": []any{obj{"user": eve, "until": someInt}}, "more": false})
+			alice.request("dismissGroup", group)
+			alice.request("createGroup", with(group, obj{"kind": kind}))
+			bob.refused("joinGroup", group, "forbidden")
+			check(t, "unban", alice.request("unban", with(group, obj{"user": eve})), obj{})
+			check(t, "unban again", alice.request("unban", with(group, obj{"user": eve})), obj{})
+			alice.request("unban", with(group, obj{"user": w.bob}))
+			check(t, "getBans when it is over", alice.request("getBans", group), obj{"bans": []any{}, "more": false})
+			if kind == "private" {
+				alice.request("addMembers", with(group, obj{"users": []any{w.bob}}))
+			} else {
+				bob.request("joinGroup", group)
+			}
+		}
+		for _, op := range []string{"getBans", "unban"} {
+			alice.refused(op, obj{"group": w.user("none"), "user": w.bob}, "not_found")
+		}
+	})
+}
+
+// The administration bans, lists and lifts alike; nobody is spared.
+func TestContractBanByAdministrator(t *testing.T) {
+	t.Parallel()
+	s := startFaultServer(t)
+	alice, bob := s.login(t, "alice", "phone", nil), s.login(t, "bob", "phone", nil)
+	alice.request("createGroup", obj{"group": "hall", "kind": "chatroom"})
+	bob.request("joinGroup", obj{"group": "hall"})
+	call := func(status int, method, path string, in any) {
+		t.Helper()
+		if got, reply := s.admin(method, path, in); got != status {
+			t.Errorf("%s %s: %d, %v, want %d", method, path, got, reply, status)
+		}
+	}
+	call(204, "PUT", "/v1/groups/hall/bans/bob", obj{"seconds": 60})
+	call(204, "PUT", "/v1/groups/hall/bans/alice", obj{"seconds": 60})
+	for _, c := range []*wsClient{alice, bob} {
+		c.refused("joinGroup", obj{"group": "hall"}, "forbidden")
+	}
+	call(204, "DELETE", "/v1/groups/hall/bans/bob", nil)
+	bob.request("joinGroup", obj{"group": "hall"})
+	call(400, "PUT", "/v1/groups/hall/bans/bob", obj{"seconds": 0})
+	call(404, "PUT", "/v1/groups/none/bans/bob", obj{"seconds": 1})
+	call(404, "GET", "/v1/groups/none/bans", nil)
+	alice.refused("joinGroup", obj{"group": "hall"}, "forbidden")
+	s.passTime(61 * time.Second)
+	alice.request("joinGroup", obj{"group": "hall"})
+}
+
+// mutedAll lets only the owner and admins write.
+func TestContractMutedAll(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice, bob, carol := w.online(w.alice, "phone", nil), w.online(w.bob, "phone", nil), w.online(w.carol, "phone", nil)
+		for _, kind := range []string{"private", "chatroom", "live"} {
+			id := w.user(kind)
+			group := obj{"group": id}
+			made := with(group, obj{"kind": kind, "mutedAll": true})
+			if kind != "live" {
+				made["members"] = []any{w.bob, w.carol}
+			}
+			alice.request("createGroup", made)
+			if kind == "live" {
+				bob.request("joinGroup", group)
+				carol.request("joinGroup", group)
+			}
+			checkHas(t, "settings", alice.request("getGroup", group)["settings"].(obj), obj{"mutedAll": true})
+			alice.request("setMember", with(group, obj{"user": w.carol, "role": "admin"}))
+			for _, more := range []obj{nil, {"ttl": 0}} {
+				message := with(obj{"conv": "g:" + id, "cid": "1" + kind, "body": 1}, more)
+				if more != nil {
+					message["cid"] = "2" + kind
+				}
+				err := bob.refused("send", message, "forbidden")
+				check(t, "send", err.Message, "conv: all but the owner and admins are muted in this group (mutedAll)")
+				carol.request("send", message)
+				alice.request("send", message)
+			}
+			bob.refused("setGroup", with(group, obj{"mutedAll": false}), "forbidden")
+			carol.request("setGroup", with(group, obj{"mutedAll": false}))
+			bob.request("send", obj{"conv": "g:" + id, "cid": "3" + kind, "body": 1})
+		}
+	})
+}
+
+// fieldOf is what a refusal is about.
+func fieldOf(message string) string {
+	field, _, _ := strings.Cut(message, ": ")
+	return field
+}
+
+// A known setting is changed, or refused with its name: none is passed over.
+func TestContractGroupSettings(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice, bob, carol := w.online(w.alice, "phone", nil), w.online(w.bob, "phone", nil), w.online(w.carol, "phone", nil)
+		group := obj{"group": w.user("club")}
+		alice.request("createGroup", with(group, obj{"kind": "public", "members": []any{w.bob, w.carol}}))
+		alice.request("setMember", with(group, obj{"user": w.bob, "role": "admin"}))
+		want := obj{"maxMembers": 2000, "join": "approve", "history": "sinceJoin", "unread": true, "stored": true}
+		for _, change := range []obj{{"join": "open"}, {"maxMembers": 3}, {"unread": false}, {"join": "invite", "unread": true}} {
+			carol.refused("setGroup", with(group, change), "forbidden")
+			bob.request("setGroup", with(group, change))
+			for key, value := range change {
+				want[key] = value
+			}
+			check(t, "settings", carol.request("getGroup", group)["settings"], want)
+		}
+		bob.refused("setGroup", with(group, obj{"history": "all"}), "forbidden")
+		bob.request("setGroup", with(group, obj{"history": "sinceJoin"})) // is so already
+		alice.request("setGroup", with(group, obj{"history": "all"}))
+		for field, value := range map[string]any{
+			"kind": "private", "stored": true, "members": []any{w.bob}, "settings": obj{"join": "open"}, "maxMembers": 10_001,
+			"join": "closed", "history": "some", "unread": 1, "mutedAll": "yes",
+		} {
+			err := alice.refused("setGroup", with(group, obj{field: value}), "bad_request")
+			check(t, "field of "+err.Message, fieldOf(err.Message), field)
+		}
+		live := obj{"group": w.user("show")}
+		alice.request("createGroup", with(live, obj{"kind": "live"}))
+		for field, value := range map[string]any{"maxMembers": 5, "join": "invite", "history": "all", "unread": true} {
+			err := alice.refused("setGroup", with(live, obj{field: value}), "bad_request")
+			check(t, "field of "+err.Message, fieldOf(err.Message), field)
+		}
+		for field, value := range map[string]any{"owner": w.bob, "settings": obj{"join": "open"}} {
+			err := alice.refused("createGroup", obj{"kind": "public", field: value}, "bad_request")
+			check(t, "field of "+err.Message, fieldOf(err.Message), field)
+		}
+	})
+}
+
+// Who joins has a cursor before anything was said: a link that is cut then loses
+// nothing.
+func TestContractCursorOfJoining(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		for name, join := range map[string]func(c *wsClient) (group string, cursor any){
+			"joinGroup": func(c *wsClient) (string, any) {
+				id := alice.group("chatroom", nil)
+				alice.tells(id, "before")
+				return id, c.request("joinGroup", obj{"group": id})["cursor"]
+			},
+			"joinGroup again": func(c *wsClient) (string, any) {
+				id := alice.group("chatroom", nil)
+				c.request("joinGroup", obj{"group": id})
+				return id, c.request("joinGroup", obj{"group": id})["cursor"]
+			},
+			"joined": func(c *wsClient) (string, any) {
+				id := alice.group("chatroom", nil)
+				c.request("joinGroup", obj{"group": id})
+				return id, c.event(id, "joined", c.User, c.User)["cursor"]
+			},
+			"joined by another": func(c *wsClient) (string, any) {
+				id := alice.group("private", obj{"unread": false})
+				alice.request("addMembers", obj{"group": id, "users": []any{c.User}})
+				return id, c.event(id, "joined", w.alice, c.User)["cursor"]
+			},
+			"created": func(c *wsClient) (string, any) {
+				id := str(t, alice.request("createGroup", obj{"kind": "chatroom", "members": []any{c.User}}), "group")
+				return id, c.event(id, "created", w.alice)["cursor"]
+			},
+			"createGroup": func(c *wsClient) (string, any) {
+				ok := c.request("createGroup", obj{"kind": "chatroom", "members": []any{w.alice}})
+				return str(t, ok, "group"), ok["cursor"]
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				bob := w.online(w.user("bob"), "phone", nil)
+				group, cursor := join(bob)
+				if cursor == nil {
+					t.Fatal("no cursor")
+				}
+				bob.drop()
+				said := alice.tells(group, "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8")
+				back := w.login(w.user("bob"), "phone", obj{"groups": obj{group: cursor}, "recents": "off"})
+				check(t, "messages", messagesIn(back.pushes()), objs(said...))
+			})
+		}
+	})
+}
+
+// Who has blocked somebody is not told that they type, in a group neither.
+func TestContractTypingOfTheBlocked(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t, "--shards=3"), func(t *testing.T, w *world) {
+		alice, bob, carol := w.online(w.alice, "phone", nil), w.online(w.bob, "phone", nil), w.online(w.carol, "phone", nil)
+		id := w.team(alice, "private", w.bob, w.carol)
+		bob.request("block", obj{"user": w.alice})
+		for _, c := range []*wsClient{bob, carol} {
+			c.event(id, "created", w.alice)
+		}
+		alice.notice("typing", obj{"conv": "g:" + id})
+		check(t, "onTyping", carol.expect("onTyping"), obj{"user": w.alice, "conv": "g:" + id, "time": someInt})
+		m := alice.tells(id, "after it") // what is said in the group reaches all
+		bob.hears(m...)
+		bob.idle()
+	})
+}
