@@ -55,16 +55,25 @@ func (s *session) stall(now time.Duration) (stalled bool) {
 // told last.
 func (s *session) tellStalled() {
 	b := s.gateway.backend
-	s.mu.Lock()
-	seen := b.Now() - (s.since() - s.owesSince).Milliseconds()
-	s.mu.Unlock()
-	b.SetStalled(s.user, s.number, true, seen)
+	b.SetStalled(s.user, s.number, true, s.seen())
 	s.mu.Lock()
 	answers := !s.stalled
 	s.mu.Unlock()
 	if answers {
 		b.SetStalled(s.user, s.number, false, 0)
 	}
+}
+
+// seen is when the device last gave a sign of life that counts: of its app, while it
+// owes an ack for too long, else of its link.
+func (s *session) seen() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := time.Duration(s.heard.Load())
+	if s.stalled {
+		at = s.owesSince
+	}
+	return s.gateway.backend.Now() - (s.since() - at).Milliseconds()
 }
 
 // setBackground notes whether somebody looks at the device.

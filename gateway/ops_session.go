@@ -226,7 +226,7 @@ func (s *session) logout(r request) error {
 		return err
 	}
 	s.report(true)
-	cmd := &shard.Logout{User: s.user, Session: s.number}
+	cmd := &shard.Logout{User: s.user, Session: s.number, Seen: s.gateway.backend.Now()}
 	s.propose(r, cmd, func(shard.Result) {
 		s.reply(r, nil)
 		s.end(closedByLogout)

@@ -179,7 +179,7 @@ func (s *session) leave() {
 	s.report(true)
 	if s.why != closedKicked && s.why != closedRevoked && s.why != closedByLogout {
 		s.submits.Add(1)
-		b.Submit(&shard.Logout{User: s.user, Session: s.number}, func(shard.Result, error) { s.submits.Done() })
+		b.Submit(&shard.Logout{User: s.user, Session: s.number, Seen: s.seen()}, func(shard.Result, error) { s.submits.Done() })
 	}
 }
 

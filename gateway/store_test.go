@@ -309,7 +309,7 @@ func (s *testStore) Presence(_ shard.UserID, users []shard.UserID) (map[shard.Us
 	known := make(map[shard.UserID]raftstore.Presence)
 	for _, u := range users {
 		if s.state.Exists(u) {
-			known[u] = raftstore.Presence{Online: len(s.watchers[u]) > 0, LastSeen: s.state.LastSeen(u, s.Now())}
+			known[u] = raftstore.Presence{Online: len(s.watchers[u]) > 0, LastSeen: s.state.LastSeen(u)}
 		}
 	}
 	return known, nil

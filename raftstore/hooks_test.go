@@ -436,3 +436,42 @@ func TestHooksHearOfGroups(t *testing.T) {
 		t.Errorf("%d lost", hooks.lost)
 	}
 }
+
+// TestHooksHearOfWhoWasLeftBehind has a process end without a word to its users'
+// sessions: who does not come back is told to be offline once his session is logged
+// out, and was last seen when he last did something.
+func TestHooksHearOfWhoWasLeftBehind(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Shards, cfg.Hooks = 1, &hookLog{}
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login(t, s, "alice", "phone", &ear{})
+	login(t, s, "bob", "phone", &ear{})
+	login(t, s, "bob", "tablet", &ear{})
+	sessions, err := s.Sessions(context.Background(), "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := message("bob", "alice", 1)
+	sent.Session = sessions[0].Number
+	at := send(t, s, sent).Time
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hooks := &hookLog{}
+	cfg.Hooks, cfg.ClaimWithin = hooks, 300*time.Millisecond
+	s = open(t, cfg)
+	login(t, s, "alice", "phone", &ear{})
+	seen := func() {
+		t.Helper()
+		if p, err := s.Presence("alice", []shard.UserID{"bob"}); err != nil || p["bob"] != (Presence{LastSeen: at}) {
+			t.Errorf("Presence = %v, %v; want bob offline since %d", p, err, at)
+		}
+	}
+	seen()
+	users := func() []string { hooks.mu.Lock(); defer hooks.mu.Unlock(); return slices.Clone(hooks.users) }
+	eventually(t, "bob is offline", func() bool { return slices.Equal(users(), []string{"alice online", "bob offline"}) })
+	seen()
+}

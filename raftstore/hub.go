@@ -162,6 +162,20 @@ func (h *hub) set(user shard.UserID, session shard.SessionID, change func(*liste
 	}
 }
 
+// gone tells that a user is not online, if he is not.
+func (h *hub) gone(user shard.UserID) {
+	st := h.stripe(user)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.users[user]) > 0 {
+		return
+	}
+	h.presence.changed(user)
+	if h.changed != nil {
+		h.changed(user, false)
+	}
+}
+
 // forget forgets what sessions of a user had acked that ended: his arrivals begin
 // anew.
 func (h *hub) forget(user shard.UserID) {

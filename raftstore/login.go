@@ -72,7 +72,7 @@ func (s *Store) SetStalled(user shard.UserID, session shard.SessionID, stalled b
 
 // Kick ends a session on behalf of an administrator.
 func (s *Store) Kick(ctx context.Context, user shard.UserID, session shard.SessionID) error {
-	r, err := s.Propose(ctx, &shard.Logout{User: user, Session: session})
+	r, err := s.Propose(ctx, &shard.Logout{User: user, Session: session, Seen: s.Now()})
 	if err != nil {
 		return err
 	}

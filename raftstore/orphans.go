@@ -18,17 +18,22 @@ type sessionKey struct {
 // are at most as many as sessions.
 type orphans struct {
 	mu    sync.Mutex
-	since map[sessionKey]time.Time
+	since map[sessionKey]orphan
+}
+
+type orphan struct {
+	at   time.Time // it waits since then to be claimed
+	told bool      // hooks were told that it ended, when its watcher left
 }
 
 // reset begins a reign: of the live sessions all that nobody has claimed.
 func (o *orphans) reset(live, claimed map[sessionKey]bool, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.since = make(map[sessionKey]time.Time)
+	o.since = make(map[sessionKey]orphan)
 	for key := range live {
 		if !claimed[key] {
-			o.since[key] = now
+			o.since[key] = orphan{at: now}
 		}
 	}
 }
@@ -37,7 +42,7 @@ func (o *orphans) add(key sessionKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.since != nil {
-		o.since[key] = time.Now()
+		o.since[key] = orphan{at: time.Now(), told: true}
 	}
 }
 
@@ -49,15 +54,20 @@ func (o *orphans) remove(key sessionKey) {
 
 // due lists the sessions whose time to be claimed is over, and begins it anew:
 // whoever logs them out removes them when that has been done.
-func (o *orphans) due(now time.Time, within time.Duration) []sessionKey {
+func (o *orphans) due(now time.Time, within time.Duration) map[sessionKey]orphan {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var keys []sessionKey
-	for key, since := range o.since {
-		if now.Sub(since) >= within {
-			keys = append(keys, key)
-			o.since[key] = now
+	var due map[sessionKey]orphan
+	for key, one := range o.since {
+		if now.Sub(one.at) < within {
+			continue
 		}
+		if due == nil {
+			due = make(map[sessionKey]orphan)
+		}
+		due[key] = one
+		one.at = now
+		o.since[key] = one
 	}
-	return keys
+	return due
 }

@@ -149,7 +149,7 @@ func (s *Store) presenceOf(visible []shard.UserID) map[shard.UserID]Presence {
 		}
 		seen := s.hub.answered(user)
 		// A shard without a leader knows no more than that nobody listens here.
-		err := s.read(user, func(st *shard.State, now int64) { seen = max(seen, st.LastSeen(user, now)) })
+		err := s.read(user, func(st *shard.State, _ int64) { seen = max(seen, st.LastSeen(user)) })
 		if err == nil && seen == 0 {
 			continue // he has never logged in
 		}

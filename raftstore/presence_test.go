@@ -58,6 +58,7 @@ func TestPresence(t *testing.T) {
 	if err != nil || len(seen) != 1 || seen[bob].Online {
 		t.Fatalf("SubscribePresence = %v, %v; want bob offline alone", seen, err)
 	}
+	came := s.Now()
 	phone := login(t, s, bob, "phone", &ear{})
 	last := func() (n int, online bool) {
 		heard := watching.heard()
@@ -75,16 +76,16 @@ func TestPresence(t *testing.T) {
 		t.Errorf("Presence = %v, %v; want bob online", seen, err)
 	}
 	s.Unwatch(bob, phone.Session) // first, as a gateway does
-	before := s.Now()
-	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen < before {
-		t.Errorf("Presence = %v, %v; want bob offline, and seen just now", seen, err)
+	left := s.Now()
+	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen < came || seen[bob].LastSeen > left {
+		t.Errorf("Presence = %v, %v; want bob offline, and seen when he came", seen, err)
 	}
-	if _, err := s.Propose(context.Background(), &shard.Logout{User: bob, Session: phone.Session}); err != nil {
+	if _, err := s.Propose(context.Background(), &shard.Logout{User: bob, Session: phone.Session, Seen: left}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "bob went", func() bool { n, online := last(); return n > 0 && !online })
-	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen == 0 {
-		t.Errorf("Presence = %v, %v; want bob last seen some time ago", seen, err)
+	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen != left {
+		t.Errorf("Presence = %v, %v; want bob last seen at %d", seen, err, left)
 	}
 
 	block(t, s, bob, alice)

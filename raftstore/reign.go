@@ -173,7 +173,12 @@ func (g *group) empty() bool {
 // cannot be proposed now is tried again.
 func (r *reign) logoutOrphans(now time.Time) {
 	g := r.group
-	for _, key := range g.orphans.due(now, g.cfg.ClaimWithin) {
+	due := g.orphans.due(now, g.cfg.ClaimWithin)
+	left := make(map[shard.UserID]int) // sessions of a user that are due
+	for key := range due {
+		left[key.user]++
+	}
+	for key, one := range due {
 		if g.store.hub.watches(key) {
 			g.orphans.remove(key)
 			continue
@@ -189,9 +194,27 @@ func (r *reign) logoutOrphans(now time.Time) {
 		}
 		if !alive {
 			g.orphans.remove(key)
+			left[key.user]--
 			continue
 		}
-		r.proposer.add(shard.AppendCommand(nil, &shard.Logout{User: key.user, Session: key.session}), waiter{})
+		left[key.user]--
+		tell := left[key.user] == 0 && !one.told
+		done := func(result shard.Result, err error) {
+			if err == nil && result.Code == shard.OK && tell {
+				r.loggedOut(key.user)
+			}
+		}
+		r.proposer.add(shard.AppendCommand(nil, &shard.Logout{User: key.user, Session: key.session}), waiter{done: done})
+	}
+}
+
+// loggedOut tells that a user is no longer online whose last session was one that a
+// process has left behind: nobody else does.
+func (r *reign) loggedOut(user shard.UserID) {
+	last := false
+	err := r.group.read(func(st *shard.State, _ int64) { last = len(st.Sessions(user)) == 0 })
+	if err == nil && last {
+		r.group.store.hub.gone(user)
 	}
 }
 

@@ -309,10 +309,12 @@ func (c *Login) decode(d *decoder) {
 }
 
 func (c *Logout) append(b []byte) []byte {
-	return appendUint(appendBytes(b, c.User), uint64(c.Session))
+	return appendInt(appendUint(appendBytes(b, c.User), uint64(c.Session)), c.Seen)
 }
 
-func (c *Logout) decode(d *decoder) { *c = Logout{User: d.user(), Session: SessionID(d.uint())} }
+func (c *Logout) decode(d *decoder) {
+	*c = Logout{User: d.user(), Session: SessionID(d.uint()), Seen: d.int()}
+}
 
 func appendMentions(b []byte, mentions []string) []byte {
 	b = appendUint(b, uint64(len(mentions)))

@@ -59,6 +59,7 @@ const (
 type Logout struct {
 	User    UserID
 	Session SessionID
+	Seen    int64 // ms, of the last sign of life; 0 = that is not known, and what is stays
 }
 
 // Send stores a one-to-one message in the sender's view and, by letter or at

@@ -47,7 +47,7 @@ func story() [][]byte {
 		{&DeleteConversation{User: "bob", Peer: "zoe", Messages: true}},
 		{&Expire{LastSlot: Slots - 1}},
 		{&Retain{Cutoff: storyTime + 3500, MaxWork: 1000}},
-		{&Logout{User: "alice", Session: 1}},
+		{&Logout{User: "alice", Session: 1, Seen: 7}},
 		{&Login{User: "alice", Device: "tablet", IssuedAt: storyTime}, &RefreshToken{User: "alice", Session: 2, IssuedAt: storyTime + 1}},
 		{&SetUser{User: "bob", HistoryTTL: new(30 * 24 * time.Hour), Suspended: new(true), TokensFrom: new(int64(storyTime))}},
 		{imported("bob", "dave", true), imported("dave", "bob", false), &SetRead{User: "bob", Peer: "dave"}},

@@ -9,6 +9,7 @@ func (s *State) applyReadReport(c *ReadReport, r *Result) {
 	if !known {
 		return
 	}
+	u.seen(c.Session, s.now)
 	cv := &u.convs.items[i]
 	seq := min(c.Seq, cv.log.Next()-1)
 	s.moveRead(u, i, seq, c.Session)

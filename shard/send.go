@@ -49,6 +49,7 @@ func (s *State) applySend(c *Send, r *Result) {
 		CID: []byte(c.CID), Mentions: appendMentionList(nil, c.Mentions), Body: c.Body,
 	}
 	s.store(u, i, &e)
+	u.seen(c.Session, s.now)
 	s.addSent(u, &sentRecord{
 		key: newSentKey(i, c.CID), body: xxhash.Sum64(c.Body),
 		id: c.ID, seq: e.Seq, time: e.Time, at: s.now,

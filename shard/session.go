@@ -98,6 +98,7 @@ func (s *State) applyLogin(c *Login, r *Result) {
 	u.sessions = append(u.sessions, session{
 		number: r.Session, device: c.Device, platform: c.Platform, at: s.now, issued: c.IssuedAt,
 	})
+	u.lastSeen = s.now
 	s.touch(u)
 
 	if !c.HasSince {
@@ -168,7 +169,7 @@ func (s *State) applyLogout(c *Logout, r *Result) {
 		u.sessions = nil
 	}
 	if len(u.sessions) < before {
-		u.lastSeen = s.now
+		u.lastSeen = max(u.lastSeen, min(c.Seen, s.now))
 		s.touch(u)
 	}
 }
@@ -257,6 +258,13 @@ func (s *State) Blocked(name UserID) []UserID {
 	return names
 }
 
+// seen notes a sign of life of a session; 0 is an administrator's.
+func (u *user) seen(session SessionID, now int64) {
+	if session != 0 {
+		u.lastSeen = now
+	}
+}
+
 // Suspended tells whether an administrator has suspended the user.
 func (s *State) Suspended(name UserID) bool {
 	u := s.lookup(name)
@@ -274,15 +282,11 @@ func (s *State) Exists(name UserID) bool {
 
 func (u *user) exists() bool { return u.lastSession > u.settings().erased }
 
-// LastSeen is when a session of the user last ended, ms; 0 = never, and now
-// while one has not.
-func (s *State) LastSeen(name UserID, now int64) int64 {
-	u := s.lookup(name)
-	switch {
-	case u == nil:
-		return 0
-	case len(u.sessions) > 0:
-		return max(now, u.lastSeen)
+// LastSeen is the last sign of life of the user that is replicated, ms; 0 = there was
+// none: a login, a send or a report of his sessions, or what Logout says.
+func (s *State) LastSeen(name UserID) int64 {
+	if u := s.lookup(name); u != nil {
+		return u.lastSeen
 	}
-	return u.lastSeen
+	return 0
 }

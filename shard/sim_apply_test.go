@@ -231,6 +231,7 @@ func (m *model) login(sh *modelShard, c *shard.Login) shard.Result {
 	u.sessions = append(u.sessions, &modelSession{
 		number: u.lastSession, device: c.Device, platform: c.Platform, autoRead: c.AutoRead, issued: c.IssuedAt,
 	})
+	u.lastSeen = sh.now
 	m.kicked = append(m.kicked, result.Kicked...)
 	m.touched[u.id] = true
 	if !c.HasSince {
@@ -281,6 +282,13 @@ func (m *model) readThrough(sh *modelShard, u *modelUser, v *modelView, since ui
 	m.moveRead(u, v, most, u.lastSession)
 }
 
+// seen notes a sign of life of a session; 0 is an administrator's.
+func (u *modelUser) seen(session shard.SessionID, now int64) {
+	if session != 0 {
+		u.lastSeen = now
+	}
+}
+
 func (m *model) logout(sh *modelShard, c *shard.Logout) shard.Result {
 	u := m.user(c.User)
 	s := u.session(c.Session)
@@ -288,7 +296,7 @@ func (m *model) logout(sh *modelShard, c *shard.Logout) shard.Result {
 		return shard.Result{}
 	}
 	u.sessions = slices.DeleteFunc(u.sessions, func(t *modelSession) bool { return t == s })
-	u.lastSeen = sh.now
+	u.lastSeen = max(u.lastSeen, min(c.Seen, sh.now))
 	m.touched[u.id] = true
 	return shard.Result{}
 }
@@ -318,6 +326,7 @@ func (m *model) send(sh *modelShard, c *shard.Send) shard.Result {
 		mentions: slices.Clone(c.Mentions), body: slices.Clone(c.Body),
 	}
 	u.append(v, e)
+	u.seen(c.Session, sh.now)
 	u.sent = append(u.sent, modelSent{to: c.To, cid: c.CID, at: sh.now, seq: e.seq})
 	if c.To == c.User {
 		v.readSeq = e.seq
@@ -441,6 +450,7 @@ func (m *model) readReport(sh *modelShard, u *modelUser, c *shard.ReadReport) sh
 	if v == nil || v.newest() == 0 {
 		return refused(shard.CodeNotFound)
 	}
+	u.seen(c.Session, sh.now)
 	seq := min(c.Seq, v.newest())
 	m.moveRead(u, v, seq, c.Session)
 	if !c.Auto && v.peer != u.id {

@@ -54,12 +54,8 @@ func (w *world) checkUser(user shard.UserID) {
 	if got, want := state.Exists(user), u.lastSession > u.erased; got != want {
 		w.failf("Exists(%s) = %v, want %v", user, got, want)
 	}
-	seen := u.lastSeen
-	if len(u.sessions) > 0 {
-		seen = max(now, seen)
-	}
-	if got := state.LastSeen(user, now); got != seen {
-		w.failf("LastSeen(%s) = %d, want %d", user, got, seen)
+	if got := state.LastSeen(user); got != u.lastSeen {
+		w.failf("LastSeen(%s) = %d, want %d", user, got, u.lastSeen)
 	}
 	w.checkGroupsOf(u, state.GroupsOf(user))
 	w.checkAdmin(state, u, limits, now)
@@ -82,7 +78,7 @@ func (w *world) checkElsewhere(user shard.UserID) {
 		sh.leader.Since(user, 1, 0, &w.batch, 100, 1<<20, now)
 		conversations := len(sh.leader.Recents(user, 1, now).Conversations) + len(sh.leader.Conversations(user, 0, 1, 1, now).Conversations)
 		if sync.Arrival != 0 || len(w.batch.Items) != 0 || conversations != 0 ||
-			sh.leader.Exists(user) || sh.leader.LastSeen(user, now) != 0 || sh.leader.Blocked(user) != nil ||
+			sh.leader.Exists(user) || sh.leader.LastSeen(user) != 0 || sh.leader.Blocked(user) != nil ||
 			sh.leader.Sessions(user) != nil || sh.leader.GroupsOf(user) != nil || sync.Groups != nil || sh.leader.Knows(user, user) || sh.leader.Blocks(user, user) {
 			w.failf("shard %d knows of %s, whom it does not serve", sh.index, user)
 		}

@@ -155,7 +155,7 @@ func (w *world) leave() {
 		return
 	}
 	if w.chance(70) {
-		w.send(&shard.Logout{User: d.user, Session: d.session}, nil)
+		w.send(&shard.Logout{User: d.user, Session: d.session, Seen: w.shardOf(d.user).leader.Now() + int64(d.session)*700%2000 - 1500}, nil)
 	}
 	d.session = 0
 }

@@ -53,7 +53,7 @@ type user struct {
 	image       *image // as he was at the mark, while a view still needs that
 	arrival     uint64 // last number given in the arrival order of messages and changes
 	lastSession SessionID
-	lastSeen    int64 // ms, when his last session ended
+	lastSeen    int64 // ms, his last sign of life that was replicated
 	bytes       int   // of all logs, headers included
 	queued      int   // messages in the offline queue, expired ones included until purged
 	queuedBytes int

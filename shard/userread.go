@@ -22,7 +22,7 @@ type UserInfo struct {
 	Exists        bool // he has logged in, since he was erased if he was
 	Settings      UserSettings
 	Sessions      []SessionInfo // in order of login
-	LastSeen      int64         // ms, when his last session ended; 0 = never
+	LastSeen      int64         // ms, his last sign of life that was replicated; 0 = none
 	Conversations int           // one-to-one, that hold messages
 	Messages      int           // stored, one-to-one
 	Bytes         int           // of those
