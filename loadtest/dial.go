@@ -87,21 +87,28 @@ func dial(ctx context.Context, server *Server, n int) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	var dialer net.Dialer
-	if source := sourceAddress(u.Hostname(), n); source.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
-	}
-	conn, err := dialer.DialContext(ctx, "tcp", u.Host)
+	conn, err := connect(ctx, u, sourceAddress(u.Hostname(), n))
 	if err != nil {
 		return nil, err
 	}
+	return shakeHands(ctx, server, u, conn)
+}
+
+// connect opens a connection from a source address; the zero Addr leaves that
+// to the system.
+func connect(ctx context.Context, u *url.URL, source netip.Addr) (net.Conn, error) {
+	var dialer net.Dialer
+	if source.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	return dialer.DialContext(ctx, "tcp", u.Host)
+}
+
+// shakeHands makes a socket of a fresh connection, which it closes if it cannot.
+func shakeHands(ctx context.Context, server *Server, u *url.URL, conn net.Conn) (*socket, error) {
 	if u.Scheme == "wss" {
-		config := tlsOrDefault(server.TLS)
-		if config.ServerName == "" {
-			config.ServerName = u.Hostname()
-		}
-		secure := tls.Client(conn, config)
-		if err := secure.HandshakeContext(ctx); err != nil {
+		secure, err := encrypt(ctx, server, u, conn)
+		if err != nil {
 			conn.Close()
 			return nil, err
 		}
@@ -123,6 +130,22 @@ func dial(ctx context.Context, server *Server, n int) (*socket, error) {
 	return newSocket(conn, server.Codec, early), nil
 }
 
+func encrypt(ctx context.Context, server *Server, u *url.URL, conn net.Conn) (net.Conn, error) {
+	config := tlsOrDefault(server.TLS)
+	if config.ServerName == "" {
+		config.ServerName = u.Hostname()
+	}
+	secure := tls.Client(conn, config)
+	return secure, secure.HandshakeContext(ctx)
+}
+
+// A statusError is an answer to a handshake that is not 101.
+type statusError struct{ code int }
+
+func (e *statusError) Error() string {
+	return fmt.Sprintf("status %d %s, want 101", e.code, http.StatusText(e.code))
+}
+
 // upgrade makes a WebSocket of conn and returns what the server sent right
 // behind its answer.
 func upgrade(conn net.Conn, u *url.URL, codec protocol.Codec) (early []byte, err error) {
@@ -141,7 +164,7 @@ func upgrade(conn net.Conn, u *url.URL, codec protocol.Codec) (early []byte, err
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return nil, fmt.Errorf("status %s, want 101", resp.Status)
+		return nil, &statusError{resp.StatusCode}
 	}
 	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 	sum := sha1.Sum([]byte(key + guid))

@@ -74,7 +74,7 @@ func Login(ctx context.Context, config LoginConfig) (*LoginReport, error) {
 		return nil, err
 	}
 	defer end()
-	r := &loginRun{run: common, config: config, atOnce: atOnce}
+	r := &loginRun{run: common, config: config, atOnce: atOnce, kinds: [2]string{"s", "u"}, count: common.tally}
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
@@ -103,6 +103,8 @@ type loginRun struct {
 	*run
 	config  LoginConfig
 	atOnce  int
+	kinds   [2]string // of senders and users
+	count   *Tally    // of both
 	senders []*Client
 	users   []*Client
 }
@@ -117,14 +119,14 @@ func (r *loginRun) prepare() error {
 	spread, senders := r.config.spread(), r.config.senders()
 	legs := make([][]leg, senders)
 	for i := range senders {
-		c, err := r.client("s", i, ClientConfig{Window: prepareWindow, Next: roundRobin(&legs[i])})
+		c, err := r.client(r.kinds[0], i, ClientConfig{Tally: r.count, Window: prepareWindow, Next: roundRobin(&legs[i])})
 		if err != nil {
 			return err
 		}
 		r.senders = append(r.senders, c)
 	}
 	for i := range r.config.Users {
-		c, err := r.client("u", i, ClientConfig{})
+		c, err := r.client(r.kinds[1], i, ClientConfig{Tally: r.count})
 		if err != nil {
 			return err
 		}
@@ -176,12 +178,12 @@ var errLoginPatience = fmt.Errorf("loadtest: the run took longer than %v and a m
 func (r *loginRun) fill(ctx context.Context, report *LoginReport) error {
 	began := r.tally.Now()
 	total := int64(r.config.Users * r.config.Backlog)
-	r.enter("prepare", r.tally.answered.Load, total)
+	r.enter("prepare", r.count.answered.Load, total)
 	err := each(ctx, r.senders, r.run.config.Parallel, func(ctx context.Context, c *Client) error { return c.Connect(ctx) })
 	if err != nil {
 		return err
 	}
-	if err := r.until(ctx, r.tally.answered.Load, total); err != nil {
+	if err := r.until(ctx, r.count.answered.Load, total); err != nil {
 		return err
 	}
 	report.PrepareSeconds = (r.tally.Now() - began).Seconds()

@@ -165,18 +165,8 @@ func (r *pairsRun) work(ctx context.Context, report *PairsReport) error {
 		return err
 	}
 
-	stayCtx, leave := context.WithCancel(ctx)
-	var stays sync.WaitGroup
-	defer stays.Wait()
-	defer leave()
 	if r.config.Resume {
-		for _, c := range r.clients {
-			stays.Go(func() {
-				if err := c.Stay(stayCtx); err != nil && stayCtx.Err() == nil {
-					r.tally.violated(err)
-				}
-			})
-		}
+		defer r.stay(ctx, r.clients)()
 	}
 	if err := r.send(ctx, report); err != nil {
 		return err
@@ -185,6 +175,21 @@ func (r *pairsRun) work(ctx context.Context, report *PairsReport) error {
 		return err
 	}
 	return r.audit(ctx)
+}
+
+// stay has clients come back when they have lost their connections, until the
+// function that it returns is called.
+func (r *run) stay(ctx context.Context, clients []*Client) (leave func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var stays sync.WaitGroup
+	for _, c := range clients {
+		stays.Go(func() {
+			if err := c.Stay(ctx); err != nil && ctx.Err() == nil {
+				r.tally.violated(err)
+			}
+		})
+	}
+	return func() { cancel(); stays.Wait() }
 }
 
 // send has the clients send for the time that is asked for, and measures.

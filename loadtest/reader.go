@@ -12,9 +12,11 @@ type reader struct {
 	lastID uint64
 	parts  protocol.SyncedPart
 	synced *protocol.Synced // nil until it came
+	size   int              // of the last frame
 }
 
-// call makes a request and takes what is pushed before the reply.
+// call makes a request and takes what is pushed before the reply. A nil ok leaves
+// that unread.
 func (r *reader) call(op string, args protocol.Args, ok protocol.OK) error {
 	r.lastID++
 	r.socket.queue(func(b []byte) []byte { return protocol.AppendRequest(b, r.socket.codec, r.lastID, op, args) })
@@ -30,6 +32,8 @@ func (r *reader) call(op string, args protocol.Args, ok protocol.OK) error {
 			return fmt.Errorf("reply to request %d, want %d", f.ID, r.lastID)
 		case f.Err != nil:
 			return fmt.Errorf("%s: %w", op, f.Err)
+		case ok == nil:
+			return nil
 		}
 		return f.Decode(ok)
 	}
@@ -63,6 +67,7 @@ func (r *reader) next() (f protocol.ServerFrame, err error) {
 	if err != nil {
 		return f, err
 	}
+	r.size = len(payload)
 	if f, err = protocol.DecodeServerFrame(r.socket.codec, payload); err != nil {
 		return f, err
 	}

@@ -59,8 +59,11 @@ func (c *Client) serve(s *session) {
 		call.err = err
 		close(call.done)
 	}
-	if entered && !c.closed && !c.config.Resume {
-		c.tally.violated(fmt.Errorf("%s: connection lost: %w", c.config.User, err))
+	if entered && !c.closed {
+		c.tally.losses.add(failureKind(err))
+		if !c.config.Resume {
+			c.tally.violated(fmt.Errorf("%s: connection lost: %w", c.config.User, err))
+		}
 	}
 	close(s.ended)
 }

@@ -3,20 +3,15 @@ package loadtest
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-const (
-	// slowStream is the number of the first stream to a slow peer: high enough
-	// to be none of the pairs'.
-	slowStream = 1 << 24
-	// rssEvery is the time between two looks at the server's memory.
-	rssEvery = 500 * time.Millisecond
-)
+// slowStream is the number of the first stream to a slow peer: high enough to be
+// none of the pairs'.
+const slowStream = 1 << 24
 
 // SlowConfig says how users chat in pairs while others get messages too, and
 // then stop reading. Users, Body, Rate, Slow, SlowRate, Duration and
@@ -43,15 +38,15 @@ type SlowConfig struct {
 
 // SlowReport is the outcome of Slow.
 type SlowReport struct {
-	Scenario string    `json:"scenario"`
-	Codec    string    `json:"codec"`
-	Users    int       `json:"users"`
-	Body     int       `json:"body"`
-	Rate     int       `json:"rate"`
-	Slow     int       `json:"slow"`
-	SlowRate int       `json:"slowRate"`
-	Without  SlowPhase `json:"without"` // everybody reads
-	With     SlowPhase `json:"with"`    // the slow peers do not
+	Scenario string `json:"scenario"`
+	Codec    string `json:"codec"`
+	Users    int    `json:"users"`
+	Body     int    `json:"body"`
+	Rate     int    `json:"rate"`
+	Slow     int    `json:"slow"`
+	SlowRate int    `json:"slowRate"`
+	Without  Phase  `json:"without"` // everybody reads
+	With     Phase  `json:"with"`    // the slow peers do not
 	// Closes are the ends of the slow peers' sessions as they saw them, by kind:
 	// "closed 4413" is too slow a reader.
 	Closes map[string]int64 `json:"closes"`
@@ -66,18 +61,6 @@ type SlowReport struct {
 	Login         Latency          `json:"slowLogin"`
 	Refused       map[string]int64 `json:"refused,omitempty"`
 	Verdict
-}
-
-// A SlowPhase is what the pairs saw in a part of a run of Slow.
-type SlowPhase struct {
-	Seconds        float64 `json:"seconds"`
-	SendsPerSecond float64 `json:"sendsPerSecond"`
-	Ack            Latency `json:"sendToAck"`
-	Delivery       Latency `json:"sendToDelivered"`
-	Late           Latency `json:"late"` // behind the intended time when sent
-	// Server is per million messages, those to the slow peers included.
-	Server *Usage `json:"server,omitempty"`
-	RSSMax int64  `json:"rssMaxBytes,omitempty"` // of the server
 }
 
 func (c SlowConfig) withDefaults() (SlowConfig, error) {
@@ -193,7 +176,7 @@ func (r *slowRun) work(ctx context.Context, report *SlowReport) error {
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
-	if err := r.phase(ctx, "everybody reads", r.config.Duration, &report.Without); err != nil {
+	if err := r.phase(ctx, "everybody reads", r.config.Duration, r.writes(), &report.Without); err != nil {
 		return err
 	}
 	if err := r.await(ctx, r.aside.pending.Load, 0); err != nil {
@@ -208,7 +191,7 @@ func (r *slowRun) work(ctx context.Context, report *SlowReport) error {
 			return err
 		}
 	}
-	if err := r.phase(ctx, fmt.Sprintf("%d do not read", len(r.peers)), r.config.SlowDuration, &report.With); err != nil {
+	if err := r.phase(ctx, fmt.Sprintf("%d do not read", len(r.peers)), r.config.SlowDuration, r.writes(), &report.With); err != nil {
 		return err
 	}
 	if err := r.await(ctx, func() int64 { return r.aside.sent.Load() - r.aside.answered.Load() }, 0); err != nil {
@@ -265,60 +248,16 @@ func (r *slowRun) countCloses(ctx context.Context, before, seen int64) (int64, e
 	}
 }
 
-// phase has everybody send for a time and measures the pairs.
-func (r *slowRun) phase(ctx context.Context, name string, duration time.Duration, phase *SlowPhase) error {
-	begin := r.tally.Now().Truncate(bodyTick) // as the messages' times are
-	from := begin + r.config.Warmup
-	to := from + duration
-	r.tally.Measure(from, to)
-	chats := &schedule{begin: begin, end: to, rate: r.config.Rate, clients: r.config.Users}
-	writes := &schedule{begin: begin, end: to, rate: r.config.SlowRate, clients: len(r.writers)}
-	r.schedule.Store(chats)
-	r.writing.Store(writes)
-
-	var pace sync.WaitGroup
-	sending, stop := context.WithCancel(ctx)
-	defer pace.Wait()
-	defer stop()
-	pace.Go(func() { chats.run(sending, r.tally.Now, func(i int) { r.clients[i].Pump() }) })
-	pace.Go(func() { writes.run(sending, r.tally.Now, func(i int) { r.writers[i].Pump() }) })
-
-	r.enter(name, r.seconds(begin), int64((to - begin).Seconds()))
-	if err := r.sleepUntil(ctx, from); err != nil {
-		return err
+// writes is what goes to the slow peers beside the pairs.
+func (r *slowRun) writes() besides {
+	return besides{
+		send: func(ctx context.Context, begin, end time.Duration) {
+			s := &schedule{begin: begin, end: end, rate: r.config.SlowRate, clients: len(r.writers)}
+			r.writing.Store(s)
+			s.run(ctx, r.tally.Now, func(i int) { r.writers[i].Pump() })
+		},
+		sent: r.aside.answered.Load,
 	}
-	before, err := r.reading()
-	if err != nil {
-		return err
-	}
-	aside := r.aside.answered.Load()
-	for at := from; at < to; {
-		at = min(at+rssEvery, to)
-		if err := r.sleepUntil(ctx, at); err != nil {
-			return err
-		}
-		used, err := readUsage(r.run.config.ServerPID)
-		if err != nil {
-			return err
-		}
-		phase.RSSMax = max(phase.RSSMax, used.rss)
-	}
-	after, err := r.reading()
-	if err != nil {
-		return err
-	}
-	pace.Wait()
-	if err := r.settle(ctx, r.pairsRun.config.Drain); err != nil {
-		return err
-	}
-	elapsed, sends := after.at-before.at, after.answered-before.answered
-	phase.Seconds = elapsed.Seconds()
-	phase.SendsPerSecond = float64(sends) / phase.Seconds
-	phase.Ack, phase.Delivery, phase.Late = r.tally.ack.latency(), r.tally.delivery.latency(), r.tally.late.latency()
-	if after.known {
-		phase.Server = usageBetween(before.server, after.server, elapsed, sends+r.aside.answered.Load()-aside)
-	}
-	return nil
 }
 
 // await waits until value is want; patience is that of a pairs run's end.

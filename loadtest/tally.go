@@ -36,7 +36,8 @@ type Tally struct {
 	from, to            atomic.Int64
 	ack, delivery, late *recorder
 
-	codes counts // of refusals
+	codes  counts // of refusals
+	losses counts // of connections that came back
 
 	mu         sync.Mutex
 	violations []error

@@ -55,11 +55,11 @@ folder. The server's limits are made for clients, not for load: start it with
   belfry load reconnect --drop`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("want a scenario: pairs, group, chatroom, login, idle, reconnect, slow or table")
+			return usagef("want a scenario: pairs, group, chatroom, login, idle, reconnect, slow, siege or table")
 		},
 	}
 	cmd.AddCommand(loadPairsCommand(), loadGroupCommand(), loadChatroomCommand(), loadLoginCommand(), loadIdleCommand(),
-		loadReconnectCommand(), loadSlowCommand(), loadTableCommand())
+		loadReconnectCommand(), loadSlowCommand(), loadSiegeCommand(), loadAttackCommand(), loadTableCommand())
 	return cmd
 }
 

@@ -10,17 +10,27 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// A loadServer is a server that `load table` runs: this same program in another
-// process, on free ports of loopback, with data of its own and limits off.
+// A serverShape says what a loadServer is like. The zero shape has its limits off.
+type serverShape struct {
+	flags   []string // of serve, beyond those every loadServer has
+	program string   // "" = this one
+	limited bool     // the limits are those that a server has by default
+	files   int      // how many it may have open; 0 = as many as this process
+	tls     bool
+}
+
+// A loadServer is a server that a load command runs: this same program in another
+// process, on free ports of loopback, with data of its own.
 type loadServer struct {
-	dir    string   // all it writes
-	flags  []string // of serve, beyond those every loadServer has
+	dir    string // all it writes
+	shape  serverShape
 	secret []byte
 	admin  string // token
 
@@ -34,11 +44,11 @@ type loadServer struct {
 // serverPatience bounds the start of a server, and its end after a signal.
 const serverPatience = 30 * time.Second
 
-// startTableServer starts a server with its data in a new folder in dir. Whoever
+// launchServer starts a server with its data in a new folder in dir. Whoever
 // calls it calls remove.
-func startTableServer(ctx context.Context, dir string, flags []string) (*loadServer, error) {
+func launchServer(ctx context.Context, dir string, shape serverShape) (*loadServer, error) {
 	s := &loadServer{
-		flags: flags, secret: []byte(rand.Text() + rand.Text()), admin: rand.Text(),
+		shape: shape, secret: []byte(rand.Text() + rand.Text()), admin: rand.Text(),
 		listen: "127.0.0.1:0", adminListen: "127.0.0.1:0",
 	}
 	var err error
@@ -48,6 +58,9 @@ func startTableServer(ctx context.Context, dir string, flags []string) (*loadSer
 	err = errors.Join(
 		os.WriteFile(s.path("auth.secret"), s.secret, 0o600),
 		os.WriteFile(s.path("admin.tokens"), []byte(s.admin+"\n"), 0o600))
+	if err == nil && shape.tls {
+		err = makeCertificate(s.path(certName), s.path(keyName))
+	}
 	if err == nil {
 		s.log, err = os.Create(s.path("log"))
 	}
@@ -64,16 +77,32 @@ func (s *loadServer) path(name string) string { return filepath.Join(s.dir, name
 
 // start starts the process and waits until it serves.
 func (s *loadServer) start(ctx context.Context) error {
-	program, err := os.Executable()
-	if err != nil {
-		return err
+	program := s.shape.program
+	var own []string // flags that another build may not have
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return err
+		}
+		own = []string{"--" + untilEOFFlag}
 	}
-	args := append([]string{
-		"serve", "--" + untilEOFFlag, "--listen", s.listen, "--admin-listen", s.adminListen, "--data", s.path("data"),
+	args := []string{
+		"serve", "--listen", s.listen, "--admin-listen", s.adminListen, "--data", s.path("data"),
 		"--auth-secret-file", s.path("auth.secret"), "--admin-token-file", s.path("admin.tokens"),
-		"--frame-rate", "0", "--login-rate", "0", "--send-rate", "0", "--new-conversations", "0", "--group-rate", "0", "--group-change-rate", "0",
-		"--unauthenticated-connections", "0", "--address-unauthenticated", "0",
-	}, s.flags...)
+	}
+	if !s.shape.limited {
+		args = append(args, "--frame-rate=0", "--login-rate=0", "--send-rate=0", "--new-conversations=0", "--group-rate=0", "--group-change-rate=0",
+			"--unauthenticated-connections=0", "--address-unauthenticated=0")
+	}
+	if s.shape.tls {
+		args = append(args, "--tls-cert", s.path(certName), "--tls-key", s.path(keyName))
+	}
+	args = append(append(args, own...), s.shape.flags...)
+	if s.shape.files > 0 {
+		// A shell lowers the limit for what it becomes.
+		args = append([]string{"-c", `ulimit -n "$1" && shift && exec "$@"`, "sh", strconv.Itoa(s.shape.files), program}, args...)
+		program = "sh"
+	}
 	cmd := exec.Command(program, args...)
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, envPrefix) {
@@ -165,7 +194,14 @@ func (s *loadServer) pid() int { return s.cmd.Process.Pid }
 // config is the common part of a scenario's configuration for this server.
 func (s *loadServer) config() loadtest.Config {
 	return loadtest.Config{
-		Server:    loadtest.Server{URL: "ws://" + s.listen, Codec: loadCodec, Token: signer(s.secret)},
+		Server:    loadtest.Server{URL: s.url(), Codec: loadCodec, Token: signer(s.secret)},
 		ServerPID: s.pid(),
 	}
+}
+
+func (s *loadServer) url() string {
+	if s.shape.tls {
+		return "wss://" + s.listen
+	}
+	return "ws://" + s.listen
 }

@@ -145,7 +145,7 @@ func (r slowReport) table() [][]string {
 	}
 	for _, phase := range []struct {
 		name string
-		*loadtest.SlowPhase
+		*loadtest.Phase
 	}{{"everybody reads", &r.Without}, {"the peers do not", &r.With}} {
 		rows = append(rows,
 			[]string{fmt.Sprintf("%s, %.1f s:", phase.name, phase.Seconds)},

@@ -38,12 +38,17 @@ type tableOptions struct {
 	group       loadtest.GroupConfig
 	chatroom    loadtest.ChatroomConfig
 	groupLogin  loadtest.GroupLoginConfig
+	siege       *siegeOptions
 	fsyncs      int
 	output      string
 }
 
 // tableScenarios are the parts of the table in their order.
-var tableScenarios = []string{"pairs", "rate", "login", "idle", "reconnect", "slow", "group", "chatroom", "groups"}
+var tableScenarios = []string{"pairs", "rate", "login", "idle", "reconnect", "slow", "group", "chatroom", "groups", siegeScenario}
+
+// siegeScenario is one that is run only when it is asked for: it takes longer than
+// all others together.
+const siegeScenario = "siege"
 
 func loadTableCommand() *cobra.Command {
 	var o tableOptions
@@ -55,7 +60,8 @@ command starts on loopback, with limits off and its data in a temporary folder
 in --dir, and print one table: the figures, the bars that Belfry is held to, and
 whether they hold. The bars are for a machine with two cores, which generator
 and server share. Beside it stands what an fsync takes on that disk by itself,
-before and after.
+before and after. Attacks, as load siege makes them, are part of it only with
+--only siege; their servers have their limits on.
 
 The exit code is 1 if a run failed or its verification did; a bar that does not
 hold is no failure.`,
@@ -72,7 +78,7 @@ hold is no failure.`,
 func (o *tableOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.dir, "dir", ".", "folder for temporary data; its disk is measured")
 	fs.IntSliceVar(&o.shards, "shards", []int{1}, "numbers of shards to run pairs with; the other scenarios take the first")
-	fs.StringSliceVar(&o.only, "only", nil, "scenarios to run: "+strings.Join(tableScenarios, ", ")+" (default all)")
+	fs.StringSliceVar(&o.only, "only", nil, "scenarios to run: "+strings.Join(tableScenarios, ", ")+" (default all but "+siegeScenario+")")
 	fs.StringArrayVar(&o.serveFlags, "serve-flag", nil, "one more flag for the servers, as --serve-flag=--raft-log=boltdb")
 	o.duration, o.hold = 10*time.Second, 10*time.Second
 	fs.Var(duration{&o.duration, 10 * time.Millisecond}, "duration", "how long to measure pairs")
@@ -90,6 +96,8 @@ func (o *tableOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(count{&o.chatroom.Members, 2, loadtest.MaxChatroom}, "room-members", "members of the chatroom")
 	fs.Var(count{&o.chatroom.Online, 2, loadtest.MaxChatroom}, "room-online", "of them, those who are online")
 	fs.Var(count{&o.groupLogin.Groups, 1, loadtest.MaxUsers}, "groups", "groups of those who log in with groups")
+	o.siege = defaultSiege()
+	o.siege.bind(fs)
 	o.output = "table"
 	fs.Var(choice{&o.output, []string{"table", "json"}}, "output", "form of the report")
 }
@@ -97,7 +105,7 @@ func (o *tableOptions) bind(fs *pflag.FlagSet) {
 func (o *tableOptions) run(cmd *cobra.Command) error {
 	known := map[string]bool{}
 	for _, name := range tableScenarios {
-		known[name] = len(o.only) == 0
+		known[name] = len(o.only) == 0 && name != siegeScenario
 	}
 	for _, name := range o.only {
 		if _, ok := known[name]; !ok {
@@ -113,6 +121,9 @@ func (o *tableOptions) run(cmd *cobra.Command) error {
 	}
 	if o.chatroom.Online > o.chatroom.Members {
 		return usagef("--room-online %d: want at most as many as --room-members %d", o.chatroom.Online, o.chatroom.Members)
+	}
+	if err := o.siege.check(); err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -186,11 +197,25 @@ func (t *loadTable) run(ctx context.Context, wanted map[string]bool) (err error)
 			}
 		}
 	}
+	if wanted[siegeScenario] {
+		if err := t.sieges(ctx); err != nil {
+			return err
+		}
+	}
 	if t.report.FsyncAfter, err = loadtest.Fsync(t.dir, t.fsyncs); err != nil {
 		return fmt.Errorf("--dir: %w", err)
 	}
 	t.report.judge()
 	return nil
+}
+
+// sieges makes the attacks, each on a server of its own.
+func (t *loadTable) sieges(ctx context.Context) error {
+	o := t.siege
+	o.dir, o.serveFlags, o.config.Progress = t.dir, t.serveFlags, t.progress
+	defer t.clear()
+	t.report.Siege = new(siegeReport)
+	return o.run(ctx, t.stderr, t.report.Siege)
 }
 
 // othersSince returns what tells how many cores other processes than this one
@@ -207,7 +232,7 @@ func othersSince() func() (cores float64, ok bool) {
 // with runs one scenario against a server of its own.
 func (t *loadTable) with(ctx context.Context, shards int, run func(context.Context, *loadServer, int) error) (err error) {
 	flags := append([]string{fmt.Sprintf("--shards=%d", shards)}, t.serveFlags...)
-	s, err := startTableServer(ctx, t.dir, flags)
+	s, err := launchServer(ctx, t.dir, serverShape{flags: flags})
 	if err != nil {
 		return err
 	}

@@ -129,8 +129,8 @@ func TestTableReport(t *testing.T) {
 		Reconnect: &loadtest.ReconnectReport{Clients: 10_000, Storm: loadtest.Storm{Seconds: 5.5}},
 		Slow: &loadtest.SlowReport{
 			Slow: 100, Body: 128, SlowSent: 1000, SlowDelivered: 999, ServerCloses: new(int64(99)),
-			Without: loadtest.SlowPhase{Delivery: ms(1, 2), RSSMax: 100 << 20},
-			With:    loadtest.SlowPhase{Delivery: ms(1, 3.5), RSSMax: 120 << 20},
+			Without: loadtest.Phase{Delivery: ms(1, 2), RSSMax: 100 << 20},
+			With:    loadtest.Phase{Delivery: ms(1, 3.5), RSSMax: 120 << 20},
 		},
 		Group:     &loadtest.GroupReport{Members: 1000, Senders: 1, Window: 64, DeliveriesPerSecond: 300_000, Server: cpu(1.1), Generator: cpu(1)},
 		GroupRate: &loadtest.GroupReport{Members: 1000, Senders: 1, Rate: 50, Delivery: ms(5, 20), Server: cpu(11)},

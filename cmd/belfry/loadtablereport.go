@@ -37,6 +37,7 @@ type tableReport struct {
 	GroupRate *loadtest.GroupReport      `json:"groupAtRate,omitempty"`
 	Chatroom  *loadtest.ChatroomReport   `json:"chatroom,omitempty"`
 	Groups    *loadtest.GroupLoginReport `json:"loginWithGroups,omitempty"`
+	Siege     *siegeReport               `json:"siege,omitempty"`
 	Failures  []string                   `json:"failures,omitempty"` // scenarios without a report
 }
 
@@ -99,6 +100,12 @@ func (r *tableReport) judge() {
 		r.judgeSlow(p)
 	}
 	r.judgeGroups()
+	if p := r.Siege; p != nil {
+		r.Failures = append(r.Failures, p.Failures...)
+		for _, s := range p.Sieges {
+			r.judgeSiege(s, p.Limit)
+		}
+	}
 }
 
 func (r *tableReport) judgeGroups() {
@@ -270,6 +277,11 @@ func (r *tableReport) verdicts() []loadtest.Verdict {
 	}
 	if r.Groups != nil {
 		all = append(all, r.Groups.Verdict)
+	}
+	if r.Siege != nil {
+		for _, s := range r.Siege.Sieges {
+			all = append(all, s.Verdict)
+		}
 	}
 	return all
 }
