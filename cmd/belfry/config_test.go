@@ -180,6 +180,8 @@ func TestServeRefusals(t *testing.T) {
 		{"no port", []string{secret, "--listen=localhost"}, "--listen: want host:port"},
 		{"keys without audience", []string{"--auth-jwks=x", "--auth-issuer=i"}, "--auth-audience and --auth-issuer"},
 		{"certificate without key", []string{secret, "--tls-cert=x"}, "--tls-cert, --tls-key"},
+		{"origin of pages without one", []string{secret, "--allowed-origins=null"}, "--allowed-origins: \"null\" is no origin"},
+		{"origin with a path", []string{secret, "--allowed-origins=https://app.example.com/"}, "--allowed-origins"},
 		{"no data", []string{secret, "--data="}, "--data"},
 		{"no node", []string{secret, "--node="}, "--node"},
 		{"events for nobody", []string{secret, "--webhook-events=message.sent"}, "--webhook-events: want --webhook-url"},

@@ -449,6 +449,25 @@ func TestWebSocketPingWithinMessage(t *testing.T) {
 	}
 }
 
+// TestWebSocketBeforeLogin looks at what is narrower there.
+func TestWebSocketBeforeLogin(t *testing.T) {
+	t.Parallel()
+	const limit = 32 << 10
+	for _, tr := range transports(t) {
+		for _, codec := range codecs {
+			data := codec.opcode()
+			largest := rawFrame{first: fin | data, payload: string(frameOfSize(t, codec, 1, limit)), mask: 0x01020304}
+			for _, c := range []conformanceCase{
+				{frames: []rawFrame{largest}, replies: []int64{1}},
+				{frames: []rawFrame{{first: fin | data, announced: limit + 1}}, close: 1009, reason: fmt.Sprint(limit)},
+				{frames: []rawFrame{{first: data, payload: "{"}, {first: fin, payload: "}"}}, close: 4400},
+			} {
+				c.run(t, tr, codec, "", false, 1<<20)
+			}
+		}
+	}
+}
+
 // TestWebSocketServerCloses has the server begin the closing handshake, and
 // looks at what it says.
 func TestWebSocketServerCloses(t *testing.T) {
