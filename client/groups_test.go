@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
@@ -54,6 +55,40 @@ func TestGroupOps(t *testing.T) {
 			"removeMembers",
 			func(ctx context.Context, c *Client) (any, error) { return c.RemoveMembers(ctx, "team", "bob") },
 			"map[group:team users:[bob]]", frame{"removed": []any{"bob"}, "failed": []any{}}, "[]",
+		},
+		{
+			"removeMembers",
+			func(ctx context.Context, c *Client) (any, error) {
+				return c.BanMembers(ctx, "team", time.Minute, "bob")
+			},
+			"map[ban:60 group:team users:[bob]]", frame{"removed": []any{"bob"}, "failed": []any{}}, "[]",
+		},
+		{
+			"unban",
+			func(ctx context.Context, c *Client) (any, error) { return nil, c.Unban(ctx, "team", "bob") },
+			"map[group:team user:bob]", frame{}, "<nil>",
+		},
+		{
+			"getBans",
+			func(ctx context.Context, c *Client) (any, error) {
+				bans, more, err := c.Bans(ctx, "team", "bob", 1)
+				return fmt.Sprint(bans, more), err
+			},
+			"map[after:bob group:team limit:1]",
+			frame{"bans": []any{frame{"user": "carol", "until": 9}}, "more": false}, "[{carol 9}] false",
+		},
+		{
+			"answerOwner",
+			func(ctx context.Context, c *Client) (any, error) { return nil, c.AnswerOwner(ctx, "team", true) },
+			"map[accept:true group:team]", frame{}, "<nil>",
+		},
+		{
+			"setGroup",
+			func(ctx context.Context, c *Client) (any, error) {
+				on := true
+				return nil, c.SetGroup(ctx, "team", GroupSetting{Join: protocol.JoinOpen, MaxMembers: 9, MutedAll: &on})
+			},
+			"map[group:team join:open maxMembers:9 mutedAll:true]", frame{}, "<nil>",
 		},
 		{
 			"setMember",

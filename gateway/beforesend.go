@@ -137,7 +137,7 @@ func (s *session) conclude(h *heldSend) {
 	case conflicting:
 		err = &refusal{code: protocol.CodeConflict, message: "cid: used before with another body"}
 	default:
-		err = &refusal{protocol.CodeUnavailable, "nobody could decide about this message; repeating it is safe", undecidedRetry}
+		err = &refusal{protocol.CodeUnavailable, "op: nobody could decide about this message; repeating it is safe", undecidedRetry}
 	}
 	if err != nil {
 		s.refuse(h.r, err)

@@ -85,7 +85,7 @@ func (s *session) dispatch(r request) {
 	used, parting := s.undertake(r.ID)
 	switch {
 	case parting.code != 0:
-		err = &refusal{protocol.CodeUnavailable, "the server is going away; repeating it is safe", parting.retryAfter}
+		err = &refusal{protocol.CodeUnavailable, "op: the server is going away; repeating it is safe", parting.retryAfter}
 	case used:
 		err = &refusal{code: protocol.CodeBadRequest, message: "id: is in use by a request in flight"}
 	case !s.hasLoggedIn() && r.Op != protocol.OpLogin && r.Op != protocol.OpPing:
@@ -93,7 +93,7 @@ func (s *session) dispatch(r request) {
 	case !known:
 		err = &refusal{code: protocol.CodeUnknownOp, message: "op: there is none of this name"}
 	case (r.size > freeRequest || costly[r.Op]) && s.gateway.admission.tight():
-		err = &refusal{protocol.CodeUnavailable, "the server has no memory for this right now; repeating it is safe", tightRetryAfter}
+		err = &refusal{protocol.CodeUnavailable, "op: the server has no memory for this right now; repeating it is safe", tightRetryAfter}
 	default:
 		err = handle(s, r)
 	}
@@ -239,11 +239,11 @@ func refusalOf(err error) *refusal {
 	if errors.Is(err, raftstore.ErrUnavailable) || errors.Is(err, raftstore.ErrUnknown) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return &refusal{
-			code: protocol.CodeUnavailable, message: "the server cannot do this right now; repeating it is safe",
+			code: protocol.CodeUnavailable, message: "op: the server cannot do this right now; repeating it is safe",
 			after: max(raftstore.RetryAfter(err), time.Millisecond),
 		}
 	}
-	return &refusal{code: protocol.CodeInternal, message: "the server failed; it has logged why"}
+	return &refusal{code: protocol.CodeInternal, message: "op: the server failed; it has logged why"}
 }
 
 // codes are the wire's words for a shard's refusals. The others are not meant

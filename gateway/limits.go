@@ -90,7 +90,7 @@ const (
 // maySearch refuses a user's requests that walk over much, when there are many.
 func (s *session) maySearch() error {
 	if wait, ok := s.gateway.searches.take(string(s.user)); !ok {
-		return &refusal{protocol.CodeRateLimited, "too many requests of this kind", wait}
+		return &refusal{protocol.CodeRateLimited, "op: too many requests of this kind", wait}
 	}
 	return nil
 }
@@ -108,7 +108,7 @@ func (s *session) maySend() error {
 // not.
 func (s *session) mayName() error {
 	if wait, ok := s.gateway.misses.has(string(s.user)); !ok {
-		return &refusal{protocol.CodeRateLimited, "you have named too many users who do not exist", wait}
+		return &refusal{protocol.CodeRateLimited, "op: you have named too many users who do not exist", wait}
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (s *session) mayName() error {
 // often.
 func (s *session) mayChange() error {
 	if wait, ok := s.gateway.changes.take(string(s.user)); !ok {
-		return &refusal{protocol.CodeRateLimited, "group: you change too much", wait}
+		return &refusal{protocol.CodeRateLimited, "op: too many changes of groups", wait}
 	}
 	return nil
 }

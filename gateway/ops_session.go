@@ -60,7 +60,7 @@ func (s *session) tryLogin(r request) error {
 	}
 	user := id.user
 	if wait, ok := g.logins.take(string(user)); !ok {
-		return &refusal{protocol.CodeRateLimited, "too many logins of this user", wait}
+		return &refusal{protocol.CodeRateLimited, "op: too many logins of this user", wait}
 	}
 	// What the user's other devices have acked before this login counts for it.
 	for _, other := range g.of(user) {

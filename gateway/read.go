@@ -165,7 +165,7 @@ func (s *session) handle(typ websocket.MessageType, frame []byte) {
 			s.end(closedFrames) // nothing may be dropped in silence
 			return
 		}
-		s.refuse(r, &refusal{protocol.CodeRateLimited, "too many frames", wait})
+		s.refuse(r, &refusal{protocol.CodeRateLimited, "op: too many frames", wait})
 		return
 	}
 	s.dispatch(r)

@@ -15,7 +15,7 @@ import (
 // the caller to know.
 func (s *Store) SendLive(m *shard.SendGroup) (shard.Result, error) {
 	if m.Group == "" || m.User == "" || m.CID == "" {
-		return shard.Result{}, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "group, user and cid: must not be empty"}
+		return shard.Result{}, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "conv: must not be empty, nor may cid"}
 	}
 	key := passedKey{from: m.User, group: m.Group, cid: m.CID}
 	sent := &shard.Message{

@@ -16,7 +16,7 @@ import (
 // before that nobody gets the message.
 func (s *Store) SendEphemeral(m *shard.Send) (shard.Result, error) {
 	if m.User == "" || m.To == "" || m.CID == "" {
-		return shard.Result{}, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "user, to and cid: must not be empty"}
+		return shard.Result{}, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "conv: must not be empty, nor may cid"}
 	}
 	var timeMS int64
 	blocked, stranger := false, false
@@ -29,7 +29,7 @@ func (s *Store) SendEphemeral(m *shard.Send) (shard.Result, error) {
 		return shard.Result{}, err
 	}
 	if blocked {
-		return shard.Result{}, &shard.RefusedError{Code: shard.CodeForbidden, Detail: "to: has blocked the sender"}
+		return shard.Result{}, &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: the receiver has blocked you"}
 	}
 	// It leaves no conversation behind, so that every one to a stranger counts. An
 	// administrator may write to as many as he likes in a user's name.

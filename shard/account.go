@@ -45,7 +45,7 @@ func (s *State) applySetUser(c *SetUser, r *Result) {
 		*r = Result{Code: CodeBadRequest, Detail: "user: must not be empty"}
 		return
 	case c.HistoryTTL != nil && (*c.HistoryTTL < 0 || *c.HistoryTTL > MaxHistoryTTL):
-		*r = Result{Code: CodeBadRequest, Detail: "historyTTL: must be within 0 and 87600h"}
+		*r = Result{Code: CodeBadRequest, Detail: "historyTtl: must be within 0 and 87600h"}
 		return
 	case c.TokensFrom != nil && *c.TokensFrom < 0:
 		*r = Result{Code: CodeBadRequest, Detail: "tokensFrom: must not be negative"}

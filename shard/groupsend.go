@@ -10,10 +10,10 @@ import (
 
 func (s *State) applySendGroup(c *SendGroup, r *Result) {
 	if c.User == "" || c.CID == "" || len(c.Body) == 0 {
-		*r = Result{Code: CodeBadRequest, Detail: "conv, cid and body must not be empty"}
+		*r = Result{Code: CodeBadRequest, Detail: "conv: must not be empty, nor may cid and body"}
 		return
 	}
-	u := s.groupFor(c.Group, r)
+	u := s.namedGroup(c.Group, "conv", r)
 	if u == nil {
 		return
 	}
@@ -130,7 +130,7 @@ func (s *State) applyReadGroup(c *ReadGroup, r *Result) {
 // memberFor finds what a member's command on his view of a group needs. A nil
 // member comes with an answer in r.
 func (s *State) memberFor(id GroupID, name UserID, r *Result) (*user, *member) {
-	u := s.groupFor(id, r)
+	u := s.namedGroup(id, "conv", r)
 	if u == nil {
 		return nil, nil
 	}
@@ -150,7 +150,11 @@ func (s *State) ownChange(u *user, name UserID) uint64 {
 }
 
 func (s *State) applyRecallGroup(c *RecallGroup, r *Result) {
-	u := s.groupFor(c.Group, r)
+	field := "conv"
+	if c.By == "" {
+		field = "group"
+	}
+	u := s.namedGroup(c.Group, field, r)
 	if u == nil {
 		return
 	}

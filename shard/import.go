@@ -67,7 +67,7 @@ func (s *State) checkImport(rows []ImportRow, r *Result) bool {
 		case row.Row == 0 || i > 0 && row.Row <= rows[i-1].Row:
 			*r = Result{Code: CodeBadRequest, Seq: row.Row, Detail: "row: must rise"}
 		case len(row.Body) == 0 || row.CID == "":
-			*r = Result{Code: CodeBadRequest, Seq: row.Row, Detail: "body and cid must not be empty"}
+			*r = Result{Code: CodeBadRequest, Seq: row.Row, Detail: "body: must not be empty, nor may cid"}
 		case i > 0 && row.Time < rows[i-1].Time:
 			*r = Result{Code: CodeBadRequest, Seq: row.Row, Detail: "time: must not fall within a conversation"}
 		case row.Time < 0 || row.Time > s.now:

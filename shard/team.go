@@ -142,7 +142,10 @@ func (t *team) counts() bool { return t.settings.Unread && t.settings.History !=
 
 // groupFor finds the record of a group that exists. A nil one comes with an
 // answer in r.
-func (s *State) groupFor(id GroupID, r *Result) *user {
+func (s *State) groupFor(id GroupID, r *Result) *user { return s.namedGroup(id, "group", r) }
+
+// namedGroup is groupFor where the client named the group in another field.
+func (s *State) namedGroup(id GroupID, field string, r *Result) *user {
 	sl := s.slotFor(id.Key())
 	if sl == nil {
 		r.Code = CodeMoved
@@ -150,7 +153,7 @@ func (s *State) groupFor(id GroupID, r *Result) *user {
 	}
 	u := s.mutate(sl, id.Key(), false)
 	if u == nil || u.team.dismissed != 0 {
-		*r = Result{Code: CodeNotFound, Detail: "group: " + string(id) + " does not exist"}
+		*r = Result{Code: CodeNotFound, Detail: field + ": group " + string(id) + " does not exist"}
 		return nil
 	}
 	return u

@@ -57,7 +57,7 @@ func (m *chatModel) enter(line string) []chatJob {
 	case "read":
 		m.log(m.current).firstNew = 0
 		return m.markRead(m.current)
-	case "add", "members", "leave":
+	case "add", "members", "mute", "unmute", "ban", "unban", "muteall", "unmuteall", "own", "leave":
 		return m.inGroup(in)
 	}
 	return nil

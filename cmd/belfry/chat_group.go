@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/belfry-im/belfry/client"
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -45,12 +46,50 @@ func (m *chatModel) inGroup(in chatInput) []chatJob {
 		case "add":
 			failed, err := m.net.AddMembers(ctx, group, in.users...)
 			return chatDone{what: withFailures("Added.", failed), err: err}
+		case "mute", "unmute", "ban", "unban":
+			return m.moderate(ctx, group, in)
+		case "muteall", "unmuteall":
+			on := in.command == "muteall"
+			what := map[bool]string{true: "Only owner and admins write here now.", false: "All may write here again."}[on]
+			return chatDone{what: what, err: m.net.SetGroup(ctx, group, client.GroupSetting{MutedAll: &on})}
+		case "own":
+			return chatDone{what: conv + " is yours.", err: m.net.AnswerOwner(ctx, group, true)}
 		case "leave":
 			return chatDone{what: "You left " + conv + ".", err: m.net.LeaveGroup(ctx, group), then: func() { m.current = "" }}
 		}
 		members, more, err := m.net.Members(ctx, group, "", chatMembers)
 		return chatDone{what: listMembers(members, more), err: err}
 	}}
+}
+
+const (
+	chatMute = time.Hour
+	chatBan  = 24 * time.Hour
+)
+
+// moderate mutes or bans users, or undoes it.
+func (m *chatModel) moderate(ctx context.Context, group string, in chatInput) chatDone {
+	if in.command == "ban" {
+		failed, err := m.net.BanMembers(ctx, group, chatBan, in.users...)
+		return chatDone{what: withFailures("Banned for a day; /unban undoes it.", failed), err: err}
+	}
+	for _, user := range in.users {
+		var err error
+		switch in.command {
+		case "unban":
+			err = m.net.Unban(ctx, group, user)
+		case "mute":
+			err = m.net.SetMember(ctx, group, user, client.MemberSetting{MutedUntil: new(time.Now().Add(chatMute).UnixMilli())})
+		default:
+			err = m.net.SetMember(ctx, group, user, client.MemberSetting{MutedUntil: new(int64)})
+		}
+		if err != nil {
+			return chatDone{err: err}
+		}
+	}
+	return chatDone{what: map[string]string{
+		"unban": "They may come back.", "mute": "Muted for an hour; /unmute undoes it.", "unmute": "They may write again.",
+	}[in.command]}
 }
 
 func listMembers(members []client.Member, more bool) string {
@@ -97,6 +136,10 @@ func (m *chatModel) groupNews(e client.GroupEvent) {
 		m.tell("%s removed %s from %s", by, users, conv)
 	case protocol.EventDismissed:
 		m.tell("%s dismissed %s", by, conv)
+	case protocol.EventOwnerOffered:
+		if len(e.Users) > 0 {
+			m.tell("%s offers %s to %s", by, conv, users)
+		}
 	case protocol.EventJoinRequested:
 		m.note("%s would like to join %s", users, conv)
 	}

@@ -13,7 +13,7 @@ type chatInput struct {
 	command string   // without the slash; empty for a message
 	text    string   // of a message, or the user or group that a command names
 	n       int      // for history: how many messages
-	users   []string // for group and add
+	users   []string // for group, add and what is done to members
 }
 
 // chatCommands are what a line may begin with, in the order of /help.
@@ -26,6 +26,13 @@ var chatCommands = []struct{ name, args, help string }{
 	{"group", "GROUP [USER ...]", "make a group, and talk there"},
 	{"add", "USER ...", "add members to this group"},
 	{"members", "", "who is in this group"},
+	{"mute", "USER ...", "let members say nothing here for an hour"},
+	{"unmute", "USER ...", "undo /mute"},
+	{"ban", "USER ...", "keep users out of this group for a day"},
+	{"unban", "USER ...", "undo /ban"},
+	{"muteall", "", "let only owner and admins write here"},
+	{"unmuteall", "", "undo /muteall"},
+	{"own", "", "accept this group from its owner"},
 	{"join", "GROUP", "join a group that lets you"},
 	{"leave", "", "leave this group"},
 	{"block", "[USER]", "take nothing more from USER"},
@@ -58,7 +65,7 @@ func parseChatInput(line string) (chatInput, error) {
 			err = fmt.Errorf("/to: %w", err)
 		}
 		return in, err
-	case "group", "join", "add":
+	case "group", "join", "add", "mute", "unmute", "ban", "unban":
 		return parseGroupInput(in)
 	case "block", "unblock":
 		if in.text == "" {
@@ -75,7 +82,7 @@ func parseChatInput(line string) (chatInput, error) {
 			in.n, in.text = n, ""
 		}
 		return in, nil
-	case "list", "recall", "read", "members", "leave", "help", "quit":
+	case "list", "recall", "read", "members", "muteall", "unmuteall", "own", "leave", "help", "quit":
 		if in.text != "" {
 			return in, fmt.Errorf("/%s: takes nothing after it", name)
 		}
@@ -87,7 +94,8 @@ func parseChatInput(line string) (chatInput, error) {
 // parseGroupInput reads what follows a command about groups.
 func parseGroupInput(in chatInput) (chatInput, error) {
 	in.users, in.text = strings.Fields(in.text), ""
-	if in.command != "add" {
+	named := in.command == "group" || in.command == "join"
+	if named {
 		if len(in.users) == 0 {
 			return in, fmt.Errorf("/%s: which group?", in.command)
 		}
@@ -97,8 +105,8 @@ func parseGroupInput(in chatInput) (chatInput, error) {
 		}
 	}
 	switch {
-	case in.command == "add" && len(in.users) == 0:
-		return in, fmt.Errorf("/add: whom? Say /add USER")
+	case !named && len(in.users) == 0:
+		return in, fmt.Errorf("/%s: whom? Say /%s USER", in.command, in.command)
 	case in.command == "join" && len(in.users) > 0:
 		return in, fmt.Errorf("/join: takes one group")
 	}

@@ -19,7 +19,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -175,7 +179,42 @@ func (c *wsClient) try(op string, args obj) (reply obj, err *wireError) {
 	if e != nil && !errors.As(e, &err) {
 		c.must(e, op)
 	}
+	if err != nil && !namesFieldOf(op, args, err.Message) {
+		c.t.Errorf("%s %v: refused with %q, which begins with no field of it", op, args, err.Message)
+	}
 	return reply, err
+}
+
+// argsOf has the fields of each op, as docs/protocol.md lists them.
+var argsOf = sync.OnceValue(func() map[string]string {
+	b, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		panic(err)
+	}
+	fields := make(map[string]string)
+	for line := range strings.Lines(string(b)) {
+		if cells := strings.Split(line, " | "); len(cells) == 3 && strings.HasPrefix(line, "| `") {
+			for _, op := range backticked.FindAllString(cells[0], -1) {
+				fields[strings.Trim(op, "`")] = cells[1]
+			}
+		}
+	}
+	return fields
+})
+
+var backticked = regexp.MustCompile("`[a-zA-Z]+`")
+
+// reasonsOfHooks are what tests have message.beforeSend say: the sender is told that alone.
+var reasonsOfHooks = []string{"mind your words", "no"}
+
+// namesFieldOf tells whether a refusal begins with a field of its op, or is about
+// the op or id.
+func namesFieldOf(op string, sent obj, message string) bool {
+	field, _, ok := strings.Cut(message, ": ")
+	args, known := argsOf()[op]
+	_, given := sent[field]
+	return ok && (given || field == "op" || field == "id" || !known || field == "args" || strings.Contains(args, "`"+field+"`") || strings.Contains(args, "`"+field+"?`")) ||
+		slices.Contains(reasonsOfHooks, message)
 }
 
 // request makes a request that has to succeed.
