@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,7 +38,8 @@ type crowd struct {
 	clock   int64
 	teams   []*team
 	direct  map[string][]*sent // receiver → what writers sent to one who is away, in each sender's order
-	told    map[hook]bool      // message.queued
+	told    map[hook]string    // message.queued, by what: its webhook-id
+	acked   map[hook]bool      // what drifters may have acked while somebody looked
 	sent    int64
 	changes int64 // recalls, deletions, mutes, stays, lives
 }
@@ -52,7 +54,7 @@ const (
 func newCrowd(ctx context.Context, t *torture, codec protocol.Codec, prefix string, rng *rand.Rand) (*crowd, error) {
 	c := &crowd{
 		t: t, codec: codec, prefix: prefix, owner: prefix + "owner", stop: make(chan struct{}),
-		direct: map[string][]*sent{}, told: map[hook]bool{},
+		direct: map[string][]*sent{}, told: map[hook]string{}, acked: map[hook]bool{},
 	}
 	var staying, guests []string
 	for i := range crowdWriters {
@@ -63,6 +65,9 @@ func newCrowd(ctx context.Context, t *torture, codec protocol.Codec, prefix stri
 	}
 	for i := range crowdAway {
 		c.away = append(c.away, fmt.Sprintf("%saway%d", prefix, i))
+	}
+	for i := range crowdDrifters {
+		c.away = append(c.away, fmt.Sprintf("%sdrifter%d", prefix, i))
 	}
 	members := append(append([]string(nil), staying...), c.away...)
 	boss := c.actor(c.owner, "desk")
@@ -99,6 +104,9 @@ func newCrowd(ctx context.Context, t *torture, codec protocol.Codec, prefix stri
 	}
 	act(func(ctx context.Context, rng *rand.Rand) error { return c.moderate(ctx, boss, staying, members, rng) })
 	act(func(ctx context.Context, _ *rand.Rand) error { return c.admin.work(ctx, staying) })
+	for _, user := range c.away[crowdAway:] {
+		act(func(ctx context.Context, rng *rand.Rand) error { return c.drift(ctx, user, rng) })
+	}
 	return c, nil
 }
 
@@ -213,12 +221,16 @@ type hook struct {
 	seq        uint64
 }
 
-// untold gives a message whose receiver was away all the time and of which the
+// heardOf tells whether a message was told by message.queued, or need not be: a
+// session has acked it, as far as anybody knows. The caller holds mu.
+func (c *crowd) heardOf(h hook) bool { return c.told[h] != "" || c.acked[h] }
+
+// untold gives a message that was not acked in the foreground and of which the
 // webhook's receiver has not heard, "" if there is none. The caller holds mu.
 func (c *crowd) untold() string {
 	for _, user := range c.away {
 		for _, s := range c.direct[user] {
-			if !c.told[hook{user, "u:" + s.from, s.seq}] {
+			if !c.heardOf(hook{user, "u:" + s.from, s.seq}) {
 				return fmt.Sprintf("message.queued: %s was not told of %v", user, s)
 			}
 		}
@@ -228,7 +240,7 @@ func (c *crowd) untold() string {
 			}
 			for _, s := range g.sends {
 				_, _, gone := g.gone(s, user)
-				if s.answered != 0 && !s.refused && len(gone) == 0 && g.members[user][0].must(s) && !c.told[hook{user, "g:" + g.id, s.seq}] {
+				if s.answered != 0 && !s.refused && len(gone) == 0 && g.members[user][0].must(s) && !c.heardOf(hook{user, "g:" + g.id, s.seq}) {
 					return fmt.Sprintf("message.queued: %s was not told of %s, %v", user, g.id, s)
 				}
 			}
@@ -241,7 +253,9 @@ func (c *crowd) untold() string {
 func (c *crowd) queued(user, conv string, m *queuedMessage) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.told[hook{user, conv, m.Seq}] = true
+	h := hook{user, conv, m.Seq}
+	before := c.told[h]
+	c.told[h] = m.hookID
 	for _, g := range c.teams {
 		if conv != "g:"+g.id {
 			continue
@@ -253,6 +267,9 @@ func (c *crowd) queued(user, conv string, m *queuedMessage) error {
 		if !sameJSON(m.Body, protocol.AppendBodyJSON(nil, s.body)) {
 			return violated("message.queued: %s: %v has body %s", conv, s, m.Body)
 		}
+		if before != "" && before != m.hookID && !g.remade {
+			return violated("message.queued: %s was told of %s, %v, as %s and as %s", user, conv, s, before, m.hookID)
+		}
 		if g.members[user] == nil {
 			return nil // one who is to be erased
 		}
@@ -262,6 +279,9 @@ func (c *crowd) queued(user, conv string, m *queuedMessage) error {
 			}
 		}
 		return violated("message.queued: %s was told of %s, %v, sent while he was no member", user, conv, s)
+	}
+	if before != "" && before != m.hookID && strings.HasPrefix(conv, "u:") {
+		return violated("message.queued: %s was told of %s, seq %d, as %s and as %s", user, conv, m.Seq, before, m.hookID)
 	}
 	return nil
 }

@@ -22,12 +22,12 @@ func oneStay(kind string) (*crowd, *team, *phone) {
 		}
 	}
 	g.members["bob"] = []*stay{{span: span{begun: 5, sure: 6, ending: 15, ended: 16}}}
-	c := &crowd{teams: []*team{g}, away: []string{"bob"}, told: map[hook]bool{}}
+	c := &crowd{teams: []*team{g}, away: []string{"bob"}, told: map[hook]string{}, acked: map[hook]bool{}}
 	p := newPhone(c, "bob")
 	p.synced = 1
 	c.phones = []*phone{p}
 	p.sights[g].got[2] = true
-	c.told[hook{"bob", "g:g", 2}] = true
+	c.told[hook{"bob", "g:g", 2}] = "queued_1"
 	return c, g, p
 }
 
@@ -53,6 +53,14 @@ func TestCrowdCatches(t *testing.T) {
 		{"no message.queued", "bob was not told of g, seq 2", func(c *crowd, _ *team, _ *phone) error {
 			clear(c.told)
 			return nil
+		}},
+		{"acked instead", "", func(c *crowd, _ *team, _ *phone) error {
+			clear(c.told)
+			c.acked[hook{"bob", "g:g", 2}] = true
+			return nil
+		}},
+		{"message.queued twice", "as queued_1 and as queued_2", func(c *crowd, _ *team, _ *phone) error {
+			return c.queued("bob", "g:g", &queuedMessage{From: "alice", CID: "b", Seq: 2, Body: []byte("1"), hookID: "queued_2"})
 		}},
 		{"message.queued for no member", "sent while he was no member", func(c *crowd, g *team, _ *phone) error {
 			return c.queued("bob", "g:g", &queuedMessage{From: "alice", CID: "c", Seq: 3, Body: []byte("1")})

@@ -31,6 +31,7 @@ type queuedMessage struct {
 	ID, From, CID string
 	Seq           uint64
 	Body          json.RawMessage
+	hookID        string // webhook-id
 }
 
 func newReceiver(fail func(error)) (*receiver, error) {
@@ -73,6 +74,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		return // the server was killed
 	}
+	id := req.Header.Get("webhook-id")
 	r.mu.Lock()
 	fault, take := r.fault, r.take
 	r.mu.Unlock()
@@ -82,14 +84,14 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case "error":
 		w.WriteHeader(http.StatusInternalServerError)
 	case "late": // it takes the event, and the answer is lost
-		r.event(body, take)
+		r.event(id, body, take)
 		panic(http.ErrAbortHandler)
 	default:
-		r.event(body, take)
+		r.event(id, body, take)
 	}
 }
 
-func (r *receiver) event(body []byte, take func(user, conv string, m *queuedMessage) error) {
+func (r *receiver) event(id string, body []byte, take func(user, conv string, m *queuedMessage) error) {
 	var event struct {
 		Type string
 		Data struct {
@@ -104,6 +106,7 @@ func (r *receiver) event(body []byte, take func(user, conv string, m *queuedMess
 	if event.Type != "message.queued" || take == nil {
 		return
 	}
+	event.Data.Message.hookID = id
 	if err := take(event.Data.User, event.Data.Conv, &event.Data.Message); err != nil {
 		r.fail(err)
 	}
