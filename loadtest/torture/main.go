@@ -19,7 +19,8 @@
 // At the end of a round everything is healed; all that was sent has to arrive and
 // to be in the history that a new device finds, as far as it is a member's to see
 // and nobody took it away; unread is what follows from that; message.queued has
-// told of all that was stored for who was away; the server, without clients, has
+// told, as one event, of all that no session acked in the foreground, of users who
+// are away or look in and leave in every way; the server, without clients, has
 // to be as small as after the first round. In the end one more kill, and the
 // history of all rounds.
 //
