@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/knadh/koanf/parsers/yaml"
@@ -31,9 +33,13 @@ func envName(flag string) string {
 // configure sets the flags of cmd that the command line left alone from the
 // environment and the file.
 func configure(cmd *cobra.Command, environ []string) error {
-	fromEnv, err := loadEnv(cmd.Root(), environ)
+	fromEnv, passed, err := loadEnv(cmd.Root(), environ)
 	if err != nil {
 		return usageError{err}
+	}
+	if len(passed) > 0 {
+		slices.Sort(passed)
+		fmt.Fprintf(cmd.ErrOrStderr(), "belfry: warning: %s: taken for variables of a service of that name, and passed over\n", strings.Join(passed, ", "))
 	}
 	flags := cmd.Flags()
 	if err := fill(flags, fromEnv, envName); err != nil {
@@ -89,30 +95,57 @@ func set(flags *pflag.FlagSet, f *pflag.Flag, v any) error {
 }
 
 // loadEnv reads the BELFRY_ variables. One that is the flag of another command
-// is no error: they all share one environment.
-func loadEnv(root *cobra.Command, environ []string) (*koanf.Koanf, error) {
+// is no error: they all share one environment. Nor are those in passed, which a
+// container platform has set.
+func loadEnv(root *cobra.Command, environ []string) (k *koanf.Koanf, passed []string, err error) {
 	known := map[string]bool{}
 	learn(root, known)
 	var unknown string
-	k := koanf.New(".")
-	err := k.Load(env.Provider(".", env.Opt{
+	service := serviceVariables(environ)
+	k = koanf.New(".")
+	err = k.Load(env.Provider(".", env.Opt{
 		Prefix:      envPrefix,
 		EnvironFunc: func() []string { return environ },
 		TransformFunc: func(name, value string) (string, any) {
 			key := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, envPrefix), "_", "-"))
 			if !known[key] || envName(key) != name {
+				if service(name) {
+					passed = append(passed, name)
+					return "", nil
+				}
 				unknown = name
 			}
 			return key, value
 		},
 	}), nil)
 	if err != nil {
-		return nil, fmt.Errorf("environment: %w", err)
+		return nil, nil, fmt.Errorf("environment: %w", err)
 	}
 	if unknown != "" {
-		return nil, fmt.Errorf("%s: no such setting (variables are flags in capitals, as %s)", unknown, envName("offline-ttl"))
+		return nil, nil, fmt.Errorf("%s: no such setting (variables are flags in capitals, as %s)", unknown, envName("offline-ttl"))
 	}
-	return k, nil
+	return k, passed, nil
+}
+
+// serviceForm is the rest of the variables that container platforms set in every
+// container for a service, after its name: BELFRY_SERVICE_HOST, BELFRY_PORT,
+// BELFRY_PORT_8080_TCP_ADDR.
+var serviceForm = regexp.MustCompile(`^([A-Z0-9_]*_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// serviceVariables tells which variables are of that family: of a service that is
+// called belfry, or so to begin with, as one that it has a host of.
+func serviceVariables(environ []string) func(name string) bool {
+	var services []string
+	for _, e := range environ {
+		name, _, _ := strings.Cut(e, "=")
+		if service, ok := strings.CutSuffix(name, "_SERVICE_HOST"); ok {
+			services = append(services, service+"_")
+		}
+	}
+	return func(name string) bool {
+		return serviceForm.MatchString(strings.TrimPrefix(name, envPrefix)) &&
+			slices.ContainsFunc(services, func(service string) bool { return strings.HasPrefix(name, service) })
+	}
 }
 
 // learn collects the names of the flags of cmd and all below it.

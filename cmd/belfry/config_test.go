@@ -259,3 +259,31 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 }
+
+// TestVariablesOfAService: beside a service called belfry a container platform sets
+// variables that look like settings, for every container.
+func TestVariablesOfAService(t *testing.T) {
+	service := []string{
+		"BELFRY_SERVICE_HOST=10.0.0.1", "BELFRY_SERVICE_PORT=8080", "BELFRY_SERVICE_PORT_CLIENTS=8080", "BELFRY_PORT=tcp://10.0.0.1:8080",
+		"BELFRY_PORT_8080_TCP=tcp://10.0.0.1:8080", "BELFRY_PORT_8080_TCP_PROTO=tcp", "BELFRY_PORT_8080_TCP_PORT=8080", "BELFRY_PORT_8080_TCP_ADDR=10.0.0.1",
+		"BELFRY_ADMIN_SERVICE_HOST=10.0.0.2", "BELFRY_ADMIN_PORT=tcp://10.0.0.2:8081", "BELFRY_ADMIN_PORT_8081_TCP=tcp://10.0.0.2:8081",
+	}
+	for _, c := range []struct {
+		name    string
+		environ []string
+		code    int
+		want    string // on stderr
+	}{
+		{"the whole family", service, 0, "BELFRY_ADMIN_PORT, BELFRY_ADMIN_PORT_8081_TCP, "},
+		{"a setting beside", append([]string{"BELFRY_LOG_LEVEL=info"}, service...), 0, "passed over"},
+		{"a wrong name beside", append([]string{"BELFRY_LISTENS=x"}, service...), 2, "BELFRY_LISTENS: no such setting"},
+		{"a port without a service", []string{"BELFRY_PORT=8080"}, 2, "BELFRY_PORT: no such setting"},
+		{"another's port", []string{"OTHER_SERVICE_HOST=x", "BELFRY_PORT=8080"}, 2, "BELFRY_PORT: no such setting"},
+		{"a near miss", append([]string{"BELFRY_PORTS=1"}, service...), 2, "BELFRY_PORTS: no such setting"},
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := execute([]string{"version"}, c.environ, nil, &stdout, &stderr); code != c.code || !strings.Contains(stderr.String(), c.want) {
+			t.Errorf("%s: exit code %d, stderr %q, want %d and %q", c.name, code, stderr.String(), c.code, c.want)
+		}
+	}
+}
