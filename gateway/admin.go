@@ -32,6 +32,7 @@ func (g *Gateway) AdminHandler() http.Handler {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 		operations.ServeHTTP(w, r)
 	}))
+	guarded = ownPages(guarded)
 	mux.Handle("/metrics", guarded)
 	mux.Handle("/debug/pprof/", guarded)
 	nothing := g.RequireAdmin(http.NotFoundHandler())
@@ -47,4 +48,19 @@ func (g *Gateway) AdminHandler() http.Handler {
 // all requests of a dev server that has none.
 func (g *Gateway) RequireAdmin(next http.Handler) http.Handler {
 	return g.config.AdminTokens.Require(admin.ScopeRead, next)
+}
+
+// ownPages refuses what pages of other sites ask for: they cannot read a profile,
+// but have a server that is open on its machine take it.
+func ownPages(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		changing := *r
+		changing.Method = http.MethodPost // the protection lets GET pass
+		if protection.Check(&changing) != nil {
+			writeError(w, http.StatusForbidden, "forbidden", "Origin: pages of other sites may not make calls")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }

@@ -32,13 +32,41 @@ func TestAdminToken(t *testing.T) {
 		{"no tokens, none given", without, nil, false},
 		{"dev", dev, nil, true},
 	} {
-		for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline"} {
+		for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/symbol"} {
 			r := get(tc.gateway.AdminHandler(), "http://localhost"+path, tc.header)
 			if want := map[bool]int{true: 200, false: 401}[tc.ok]; r.StatusCode != want {
 				t.Errorf("%s: %s = %d, want %d", tc.name, path, r.StatusCode, want)
 			}
 			if !tc.ok && r.Header.Get("WWW-Authenticate") == "" {
 				t.Errorf("%s: %s: 401 without WWW-Authenticate", tc.name, path)
+			}
+		}
+	}
+}
+
+// TestProfilesAreNotForAll: the command line may hold secrets, and pages of other
+// sites are not to have profiles taken.
+func TestProfilesAreNotForAll(t *testing.T) {
+	const token = "an-admin-token-of-16-bytes"
+	h := newTestGateway(t, func(c *Config) { c.AdminTokens = adminTokens(t, token+"\n") }).AdminHandler()
+	if r := get(h, "http://localhost/debug/pprof/cmdline", http.Header{"Authorization": {"Bearer " + token}}); r.StatusCode != 404 {
+		t.Errorf("cmdline: %d, want 404", r.StatusCode)
+	}
+	dev := newTestGateway(t, func(c *Config) { c.Dev = true }).AdminHandler()
+	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine"} {
+		for _, c := range []struct {
+			header http.Header
+			status int
+		}{
+			{nil, 200},
+			{http.Header{"Sec-Fetch-Site": {"none"}}, 200},
+			{http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"http://localhost"}}, 200},
+			{http.Header{"Sec-Fetch-Site": {"same-site"}}, 403},
+			{http.Header{"Sec-Fetch-Site": {"cross-site"}}, 403},
+			{http.Header{"Origin": {"https://evil.example"}}, 403},
+		} {
+			if r := get(dev, "http://localhost"+path, c.header); r.StatusCode != c.status {
+				t.Errorf("%s with %v: %d, want %d", path, c.header, r.StatusCode, c.status)
 			}
 		}
 	}
