@@ -255,11 +255,15 @@ func (h *Hooks) ask(s *session, send *heldSend) (v ruling, outcome string) {
 // be sent.
 func readRuling(answer []byte, maxBody int) (v ruling, err error) {
 	var a struct {
-		Decision string          `json:"decision"`
-		Reason   string          `json:"reason"`
-		Body     json.RawMessage `json:"body"`
+		Decision, Reason string
+		Body             json.RawMessage
 	}
-	if err := json.Unmarshal(answer, &a); err != nil {
+	members, err := protocol.ObjectMembers(answer)
+	if err == nil {
+		a.Body = members["body"]
+		err = errors.Join(protocol.ReadMember(members, "decision", &a.Decision), protocol.ReadMember(members, "reason", &a.Reason))
+	}
+	if err != nil {
 		return v, fmt.Errorf("answer: %w", err)
 	}
 	switch a.Decision {

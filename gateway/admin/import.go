@@ -25,6 +25,9 @@ import (
 // importTypes are the names that NDJSON goes by.
 var importTypes = []string{ndjson, "application/ndjson", "application/jsonl"}
 
+// byteOrderMark stands before a text that some editors have saved.
+const byteOrderMark = "\xef\xbb\xbf"
+
 // maxImportLine bounds a row's JSON: a body of 32 KiB in its longest form fits.
 const maxImportLine = 256 << 10
 
@@ -99,14 +102,37 @@ func (a *API) importMessages(ctx context.Context, in *importInput) (*importOutpu
 
 // An importRow is a line of an import.
 type importRow struct {
-	From     string   `json:"from"`
-	To       string   `json:"to"`
-	Time     *int64   `json:"time"`
-	ID       string   `json:"id"`
-	CID      string   `json:"cid"`
-	TTL      int64    `json:"ttl"`
-	Mentions []string `json:"mentions"`
-	Body     anyJSON  `json:"body"`
+	From, To, ID, CID string
+	Time, TTL         int64
+	Mentions          []string
+	Body              json.RawMessage // nil = absent
+}
+
+// readImportRow reads the fields of a row.
+func readImportRow(line []byte) (in importRow, err error) {
+	members, err := protocol.ObjectMembers(line)
+	if err != nil {
+		return in, err
+	}
+	in.Body = members["body"]
+	delete(members, "body")
+	for _, err := range []error{
+		protocol.ReadMember(members, "from", &in.From),
+		protocol.ReadMember(members, "to", &in.To),
+		protocol.ReadMember(members, "time", &in.Time),
+		protocol.ReadMember(members, "id", &in.ID),
+		protocol.ReadMember(members, "cid", &in.CID),
+		protocol.ReadMember(members, "ttl", &in.TTL),
+		protocol.ReadMember(members, "mentions", &in.Mentions),
+	} {
+		if err != nil {
+			return in, err
+		}
+	}
+	for name := range members {
+		return in, fmt.Errorf("%s: is no field of a row", name)
+	}
+	return in, nil
 }
 
 func importRowSchema(r huma.Registry) *huma.Schema {
@@ -115,7 +141,7 @@ func importRowSchema(r huma.Registry) *huma.Schema {
 		Properties: map[string]*huma.Schema{
 			"from":     userName("").Schema(r),
 			"to":       convName("").Schema(r),
-			"time":     {Type: huma.TypeInteger, Format: "int64", Minimum: new(1.0), Maximum: new(float64(protocol.MaxInt)), Description: "ms; must not fall within a conversation"},
+			"time":     {Type: huma.TypeInteger, Format: "int64", Minimum: new(float64(leastTime)), Maximum: new(float64(protocol.MaxInt)), Description: "ms; must not fall within a conversation"},
 			"body":     anyJSON(nil).Schema(r),
 			"id":       {Type: huma.TypeString, Description: "ULID; absent = made from stream and line"},
 			"cid":      {Type: huma.TypeString, Description: "1-64 bytes; absent = the id"},
@@ -130,6 +156,9 @@ func importRowSchema(r huma.Registry) *huma.Schema {
 func (a *API) importRows(r io.Reader) iter.Seq2[raftstore.ImportRow, error] {
 	return func(yield func(raftstore.ImportRow, error) bool) {
 		lines := bufio.NewReaderSize(r, maxImportLine)
+		if start, _ := lines.Peek(len(byteOrderMark)); string(start) == byteOrderMark {
+			_, _ = lines.Discard(len(byteOrderMark))
+		}
 		var body []byte
 		for n := 1; ; n++ {
 			line, err := lines.ReadSlice('\n')
@@ -147,7 +176,11 @@ func (a *API) importRows(r io.Reader) iter.Seq2[raftstore.ImportRow, error] {
 				yield(raftstore.ImportRow{}, e)
 				return
 			}
-			row, rest, fault := a.parseImportRow(bytes.TrimSpace(line), body[:0])
+			line = bytes.TrimSpace(line)
+			if len(line) == 0 && blankEnd(lines) {
+				return
+			}
+			row, rest, fault := a.parseImportRow(line, body[:0])
 			body = rest
 			if fault != nil {
 				e := *fault
@@ -164,14 +197,9 @@ func (a *API) importRows(r io.Reader) iter.Seq2[raftstore.ImportRow, error] {
 
 // parseImportRow reads a row, whose body it appends to buf.
 func (a *API) parseImportRow(line, buf []byte) (row raftstore.ImportRow, body []byte, fault *Error) {
-	var in importRow
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return row, buf, badRequest(rowFault(err))
-	}
-	if d.InputOffset() != int64(len(line)) {
-		return row, buf, badRequest("must be one JSON object")
+	in, err := readImportRow(line)
+	if err != nil {
+		return row, buf, badRequest(err.Error())
 	}
 	if !protocol.ValidUser(in.From) {
 		return row, buf, badRequest("from: " + protocol.UserRule)
@@ -186,8 +214,10 @@ func (a *API) parseImportRow(line, buf []byte) (row raftstore.ImportRow, body []
 		row.To = shard.UserID(conv.ID)
 	}
 	switch {
-	case in.Time == nil || *in.Time < 1 || *in.Time > protocol.MaxInt:
+	case in.Time < 1 || in.Time > protocol.MaxInt:
 		return row, buf, badRequest("time: must be Unix milliseconds")
+	case in.Time < leastTime:
+		return row, buf, badRequest("time: must be Unix milliseconds; this looks like seconds")
 	case in.TTL < 0 || in.TTL > protocol.MaxTTL:
 		return row, buf, badRequest(fmt.Sprintf("ttl: must be 0-%d", protocol.MaxTTL))
 	case len(in.CID) > protocol.MaxCIDLen:
@@ -212,18 +242,21 @@ func (a *API) parseImportRow(line, buf []byte) (row raftstore.ImportRow, body []
 	if body, err = protocol.CanonicalJSON(buf, in.Body, a.config.MaxBody); err != nil {
 		return row, buf, a.errorOf(err)
 	}
-	row.From, row.Time, row.TTL, row.CID = shard.UserID(in.From), *in.Time, uint32(in.TTL), in.CID
+	row.From, row.Time, row.TTL, row.CID = shard.UserID(in.From), in.Time, uint32(in.TTL), in.CID
 	row.Mentions, row.Body = in.Mentions, body
 	return row, body, nil
 }
 
-// rowFault says what is wrong with a line that does not decode.
-func rowFault(err error) string {
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
-		return wrong.Field + ": must be of another type than " + wrong.Value
+// blankEnd tells whether nothing but blank lines is left, the first of which has
+// been read.
+func blankEnd(lines *bufio.Reader) bool {
+	for {
+		c, err := lines.ReadByte()
+		if err != nil {
+			return err == io.EOF
+		}
+		if !bytes.ContainsRune([]byte(" \t\r\n"), rune(c)) {
+			return false
+		}
 	}
-	if name, ok := bytes.CutPrefix([]byte(err.Error()), []byte("json: unknown field ")); ok {
-		return string(bytes.Trim(name, `"`)) + ": is no field of a row"
-	}
-	return "must be one JSON object"
 }

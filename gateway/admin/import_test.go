@@ -97,17 +97,23 @@ func TestImportRefusals(t *testing.T) {
 	}{
 		{"", 400, bad, "must be one JSON object"},
 		{"{}", 400, bad, "from: must be 1-64 bytes"},
-		{"null", 400, bad, "from: "},
+		{"null", 400, bad, "must be one JSON object"},
 		{"[]", 400, bad, "must be one JSON object"},
 		{good + good, 400, bad, "must be one JSON object"},
-		{row("from", "7"), 400, bad, "from: must be of another type than number"},
+		{row("from", "7"), 400, bad, "from: must be text"},
 		{row("from", `"a b"`), 400, bad, "from: must be 1-64 bytes"},
 		{row("to", `"bob"`), 400, bad, "to: want u:<user> or g:<group>"},
 		{row("to", `"g:none"`), 404, protocol.CodeNotFound, "to: "},
 		{row("to", `"g:stage"`), 400, bad, "to: a live group stores no messages"},
 		{row("time", ""), 400, bad, "time: "},
 		{row("time", "0"), 400, bad, "time: "},
-		{row("time", "1.5"), 400, bad, "time: "},
+		{row("time", "1.5"), 400, bad, "time: must be written as an integer"},
+		{row("time", "1.0"), 400, bad, "time: must be written as an integer"},
+		{row("time", fmt.Sprint(now/1000)), 400, bad, "time: must be Unix milliseconds; this looks like seconds"},
+		{row("From", `"alice"`), 400, bad, "From: is no field of a row"},
+		{strings.Replace(row("from", ""), "{", `{"From":"alice",`, 1), 400, bad, "From: is no field of a row"},
+		{strings.Replace(good, "{", `{"from":"alice",`, 1), 400, bad, "from: stands there twice"},
+		{"\xef\xbb\xbf" + good, 400, bad, "must be one JSON object"}, // belongs before the first line
 		{row("time", fmt.Sprint(now+3600_000)), 400, bad, "time: "},
 		{row("time", fmt.Sprint(now-6000)), 400, bad, "time: "}, // before that of line 1
 		{row("body", ""), 400, bad, "body: must be set"},
@@ -159,5 +165,31 @@ func TestImportBreaksOff(t *testing.T) {
 	messages := page["messages"].([]any)
 	if len(messages) != 100 || messages[99].(obj)["seq"] != 150.0 || messages[99].(obj)["body"] != 149.0 {
 		t.Errorf("%d messages, the last is %v, want 100 up to seq 150", len(messages), messages[len(messages)-1])
+	}
+}
+
+// TestImportAsEditorsSaveIt: what stands before and behind the rows of a file that
+// somebody had open is no row.
+func TestImportAsEditorsSaveIt(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	rows := fmt.Sprintf(`{"from":"alice","to":"u:bob","time":%d,"body":1}`+"\n", s.store.Now()-1000)
+	rows += fmt.Sprintf(`{"from":"alice","to":"u:bob","time":%d,"body":2}`, s.store.Now()-500)
+	for i, text := range []string{
+		rows, rows + "\n", rows + "\n\n", rows + "\r\n\r\n", rows + "\n \n\t\n\n", "\xef\xbb\xbf" + rows, "\xef\xbb\xbf" + rows + "\n\n",
+	} {
+		resp, reply := s.importNDJSON("stream=saved", text)
+		want := `{"rows":2,"stored":0,"known":2,"expired":0}`
+		if i == 0 {
+			want = `{"rows":2,"stored":2,"known":0,"expired":0}`
+		}
+		if resp.StatusCode != 200 || strings.TrimSpace(string(reply)) != want {
+			t.Errorf("%q: %d %s, want %s", text, resp.StatusCode, reply, want)
+		}
+	}
+	for _, empty := range []string{"", "\n\n", "\xef\xbb\xbf", "\xef\xbb\xbf\n"} {
+		if resp, reply := s.importNDJSON("stream=empty", empty); resp.StatusCode != 200 {
+			t.Errorf("%q: %d %s, want 200", empty, resp.StatusCode, reply)
+		}
 	}
 }

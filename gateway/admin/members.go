@@ -205,6 +205,9 @@ func (a *API) setMember(ctx context.Context, in *setMemberInput) (*struct{}, err
 	if cmd.Role == shard.RoleNone && cmd.MutedUntil == nil {
 		return nil, badRequest("body: want role or mutedUntil")
 	}
+	if err := isMilliseconds("mutedUntil", in.Body.MutedUntil); err != nil {
+		return nil, err
+	}
 	_, err := a.change(ctx, cmd)
 	return nil, err
 }

@@ -83,7 +83,7 @@ func TestRefusals(t *testing.T) {
 		{"POST /v1/messages", "{", 400, bad, "body: "},
 		{"POST /v1/messages", "", 400, bad, "body: "},
 		{"POST /v1/messages", "null", 400, bad, "body: "},
-		{"POST /v1/messages", "[]", 400, bad, "body: expected object"},
+		{"POST /v1/messages", "[]", 400, bad, "body: must be one JSON object"},
 		{"POST /v1/messages?x=1", message(nil), 400, bad, "x: unknown query parameter"},
 
 		{"GET /v1/users/a%20b", nil, 400, bad, "user: expected string to be 1-64 bytes"},
@@ -97,6 +97,16 @@ func TestRefusals(t *testing.T) {
 		{"DELETE /v1/users/bob/sessions?device=%zz", nil, 400, bad, "query: "},
 		{"DELETE /v1/users/bob/sessions?device=", nil, 400, bad, "device: want one value"},
 		{"DELETE /v1/users/bob/sessions?divice=phone", nil, 400, bad, "divice: unknown query parameter"},
+		{"PATCH /v1/users/bob", `{"suspended":true,"suspended":false}`, 400, bad, "body: suspended: stands there twice"},
+		{"POST /v1/groups", `{"kind":"private","settings":{"maxMembers":1,"maxMembers":2}}`, 400, bad, "body: settings.maxMembers: stands there twice"},
+		{"PATCH /v1/users/bob", `{"Suspended":true}`, 400, bad, "Suspended: unexpected property"},
+		{"PATCH /v1/users/bob", `{"suspended":true`, 400, bad, "body: must be one JSON object"},
+		{"PATCH /v1/users/bob", `{"suspended":true} x`, 400, bad, "body: must be one JSON object"},
+		{"PATCH /v1/users/bob", `{"tokensFrom":1.0}`, 400, bad, "tokensFrom: must be written as an integer"},
+		{"PATCH /v1/users/bob", `{"tokensFrom":1795400000}`, 400, bad, "tokensFrom: want Unix milliseconds, or 0; this looks like seconds"},
+		{"PATCH /v1/groups/team/members/bob", `{"mutedUntil":1795400000}`, 400, bad, "mutedUntil: want Unix milliseconds, or 0; this looks like seconds"},
+		{"GET /v1/users?limit=1&limit=2", nil, 400, bad, "limit: want one value"},
+		{"GET /v1/users?Limit=1", nil, 400, bad, "Limit: unknown query parameter"},
 		{"PATCH /v1/users/bob", obj{}, 400, bad, "body: want historyTtl, suspended or tokensFrom"},
 		{"PATCH /v1/users/bob", obj{"historyTtl": -1}, 400, bad, "historyTtl: expected number >= 0"},
 		{"PATCH /v1/users/bob", obj{"historyTtl": 1e18}, 400, bad, "historyTtl: expected number <= 315360000"},
@@ -285,6 +295,16 @@ func TestAccess(t *testing.T) {
 			}
 			checkError(t, op.id+" with token "+token, resp, text, status, code, "Authorization: ")
 		}
+	}
+}
+
+// TestQueryOfDocuments: what is no operation takes no parameters either.
+func TestQueryOfDocuments(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	for _, path := range []string{"/docs?x=1", "/openapi.json?x=1"} {
+		resp, text := s.do(s.request("GET", path, allToken, nil))
+		checkError(t, path, resp, text, 400, protocol.CodeBadRequest, "x: unknown query parameter")
 	}
 }
 

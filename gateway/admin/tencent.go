@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -76,7 +75,8 @@ func (a *API) tencentOperation() {
 
 func (a *API) tencentDeleteSender(r *http.Request, c *call) tencentAnswer {
 	name, refused := a.tokens.authorize(bearer(r), ScopeWrite)
-	if query, _ := url.ParseQuery(r.URL.RawQuery); refused != nil && query.Has(usersigScheme) {
+	// Which of two is meant nobody can tell, so that neither is good.
+	if query, _ := url.ParseQuery(r.URL.RawQuery); refused != nil && len(query[usersigScheme]) == 1 {
 		name, refused = a.tokens.authorize(query.Get(usersigScheme), ScopeWrite)
 	}
 	c.token = name
@@ -92,8 +92,12 @@ func (a *API) tencentDeleteSender(r *http.Request, c *call) tencentAnswer {
 		return tencentAnswer{ErrorCode: tencentBadParameter, ErrorInfo: "the body could not be read"}
 	}
 	var in tencentRequest
-	if err := json.Unmarshal(body, &in); err != nil {
-		return tencentAnswer{ErrorCode: tencentBadParameter, ErrorInfo: "the body must be a JSON object with GroupId and Sender_Account as text"}
+	members, err := protocol.ObjectMembers(body)
+	if err == nil {
+		err = errors.Join(protocol.ReadMember(members, "GroupId", &in.GroupID), protocol.ReadMember(members, "Sender_Account", &in.Sender))
+	}
+	if err != nil {
+		return tencentAnswer{ErrorCode: tencentBadParameter, ErrorInfo: "the body must be a JSON object with GroupId and Sender_Account as text, each once"}
 	}
 	c.target = fmt.Sprintf("%s in %s", in.Sender, in.GroupID)
 	switch {

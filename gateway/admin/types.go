@@ -33,6 +33,18 @@ func nameSchema(what, pattern, form string) *huma.Schema {
 	}
 }
 
+// leastTime bounds times from below, in ms: it is in 1973, and what lies before it
+// was seconds.
+const leastTime = 100_000_000_000
+
+// isMilliseconds refuses a time that looks like seconds; 0 means none.
+func isMilliseconds(field string, t *int64) error {
+	if t != nil && *t != 0 && *t < leastTime {
+		return badRequest(field + ": want Unix milliseconds, or 0; this looks like seconds")
+	}
+	return nil
+}
+
 // A convName names a conversation, as a user sees it.
 type convName string
 

@@ -236,6 +236,9 @@ func (a *API) setUser(ctx context.Context, in *setUserInput) (*struct{}, error) 
 	if cmd.HistoryTTL == nil && cmd.Suspended == nil && cmd.TokensFrom == nil {
 		return nil, badRequest("body: want historyTtl, suspended or tokensFrom")
 	}
+	if err := isMilliseconds("tokensFrom", in.Body.TokensFrom); err != nil {
+		return nil, err
+	}
 	_, err := a.change(ctx, cmd)
 	return nil, err
 }

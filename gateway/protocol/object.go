@@ -1,0 +1,66 @@
+package protocol
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// ObjectMembers reads the members of a JSON object by their exact names, each of
+// them once: encoding/json would take Name for name, and the last of two. Its
+// errors are for people.
+func ObjectMembers(b []byte) (map[string]json.RawMessage, error) {
+	const form = "must be one JSON object"
+	d := json.NewDecoder(bytes.NewReader(b))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, errObject(form)
+	}
+	members := make(map[string]json.RawMessage)
+	for d.More() {
+		t, err := d.Token()
+		name, ok := t.(string)
+		if err != nil || !ok {
+			return nil, errObject(form)
+		}
+		if _, twice := members[name]; twice {
+			return nil, errObject(name + ": stands there twice")
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, errObject(form)
+		}
+		members[name] = value
+	}
+	if _, err := d.Token(); err != nil || len(bytes.TrimSpace(b[d.InputOffset():])) > 0 {
+		return nil, errObject(form)
+	}
+	return members, nil
+}
+
+type errObject string
+
+func (e errObject) Error() string { return string(e) }
+
+// ReadMember reads a member into v, and takes it out. One that is not there leaves
+// v as it is, and so does null.
+func ReadMember[T any](members map[string]json.RawMessage, name string, v *T) error {
+	raw, ok := members[name]
+	delete(members, name)
+	if !ok {
+		return nil
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		kind := fmt.Sprintf("%T", *v)
+		switch {
+		case strings.Contains(kind, "[]"):
+			return errObject(name + ": must be a list of text")
+		case strings.Contains(kind, "int"):
+			return errObject(name + ": must be written as an integer")
+		case strings.Contains(kind, "bool"):
+			return errObject(name + ": must be true or false")
+		}
+		return errObject(name + ": must be text")
+	}
+	return nil
+}
