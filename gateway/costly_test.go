@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard"
 )
 
 // What walks over all that a user has is limited as logins are, whatever the
@@ -141,5 +142,27 @@ func TestGuessingUsersIsLimited(t *testing.T) {
 		alice.call("send", obj{"conv": "u:bob", "cid": "3", "body": 1}) // whom she knows
 		time.Sleep(time.Minute)
 		alice.call("send", obj{"conv": "u:carol", "cid": "3", "body": 1})
+	})
+}
+
+// The more groups getRecents looks at, the more it counts.
+func TestRecentsCountByGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, func(c *Config) { c.LoginRate, c.LoginBurst = 1, 1 })
+		alice := e.online("alice", protocol.JSON)
+		e.store.mu.Lock()
+		for i := range 5 * searchGroups {
+			e.store.apply(&shard.CreateGroup{
+				Group: shard.GroupID(fmt.Sprint("g", i)), Owner: "alice", By: "alice", Kind: shard.GroupPrivate, Settings: shard.GroupPrivate.Settings(),
+			})
+		}
+		e.store.mu.Unlock()
+		for range searchBurst / 6 {
+			alice.call("getRecents", nil)
+		}
+		alice.call("getRecents", nil) // on credit
+		if e := alice.refused("getRecents", nil, protocol.CodeRateLimited); number(t, e, "retryAfterMs") < 200 {
+			t.Errorf("refused with %v, want to wait for what was charged", e)
+		}
 	})
 }

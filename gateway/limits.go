@@ -71,6 +71,9 @@ const (
 	// over all he has, for each login that he may: a login does that and more.
 	searchRate  = 5
 	searchBurst = 20
+	// searchGroups is how many groups cost as much as one such request, where all
+	// of a user's are looked at.
+	searchGroups = 100
 	// presenceRate and presenceBurst are how many users a user may ask the presence
 	// of, for each login that he may: some are looked for in all groups of both.
 	presenceRate  = 50
@@ -152,6 +155,14 @@ func (l *keyedLimit) takeN(key string, n int) (wait time.Duration, ok bool) {
 		return 0, true
 	}
 	return takeToken(b, n)
+}
+
+// charge takes n tokens of key that were not asked for before: what key does next
+// waits for them.
+func (l *keyedLimit) charge(key string, n int) {
+	if b := l.bucket(key); b != nil && n > 0 {
+		b.ReserveN(time.Now(), min(n, l.burst))
+	}
 }
 
 // has tells whether key has a token, or says how long until it has.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -33,8 +34,11 @@ func (s *session) getMessage(r request) error {
 	if err := s.gateway.backend.History(q, page); err != nil {
 		return err
 	}
-	s.fit(page)
+	buf := buffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	encoded := s.fit(page, buf)
 	reply := &protocol.PageOK{
+		Encoded:  encoded,
 		Messages: wireMessages(page.Batch.Messages), From: page.From, To: page.To,
 		Gaps: make([]protocol.Gap, len(page.Gaps)), More: page.More,
 	}
@@ -45,24 +49,27 @@ func (s *session) getMessage(r request) error {
 	return nil
 }
 
-// fit leaves of a page as many messages as a reply may hold, at least one.
-func (s *session) fit(page *shard.Page) {
+// fit leaves of a page as many messages as a reply may hold, at least one. If it
+// had to encode them to know, it gives what that made of them, in buf.
+func (s *session) fit(page *shard.Page, buf *[]byte) (encoded [][]byte) {
 	room := protocol.MaxPage - protocol.PageTail(len(page.Gaps))
 	if protocol.MostOfMessages(s.codec, len(page.Batch.Messages), page.Size()) <= room {
-		return
+		return nil
 	}
-	buf := buffers.Get().(*[]byte)
-	defer putBuffer(buf)
-	n := 0
+	*buf = slices.Grow((*buf)[:0], protocol.MaxPage)
 	for m := range page.Found {
-		wire := wireMessage(m)
-		*buf = protocol.AppendMessage((*buf)[:0], s.codec, &wire)
-		if room -= len(*buf); room < 0 && n > 0 {
-			page.Keep(n)
-			return
+		wire, start := wireMessage(m), len(*buf)
+		*buf = protocol.AppendMessage(*buf, s.codec, &wire)
+		if room -= len(*buf) - start; room < 0 && len(encoded) > 0 {
+			page.Keep(len(encoded))
+			break
 		}
-		n++
+		encoded = append(encoded, (*buf)[start:len(*buf):len(*buf)])
 	}
+	if page.Down() {
+		slices.Reverse(encoded)
+	}
+	return encoded
 }
 
 func wireMessages(messages []shard.Message) []protocol.Message {

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -256,4 +258,30 @@ func TestStoreDownDuringSync(t *testing.T) {
 
 func tokenFor(user string, ttl time.Duration) string {
 	return signed(jwt.SigningMethodHS256, testSecret, "", jwt.MapClaims{"sub": user, "exp": time.Now().Add(ttl).Unix()})
+}
+
+// Strangers leave nothing in the log.
+func TestStrangersAreNotLogged(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var log bytes.Buffer
+		e := newEdge(t, func(c *Config) {
+			c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		})
+		silent := e.dial(codec) // until the time to log in is over
+		e.dial(codec).ws.CloseNow()
+		c := e.dial(codec)
+		c.refused("login", obj{"token": "x", "device": "phone"}, protocol.CodeUnauthorized)
+		c.wantClosed(protocol.CloseUnauthorized)
+		silent.wantClosed(protocol.CloseTimeout)
+		synctest.Wait()
+		if log.Len() > 0 {
+			t.Errorf("logged %s", log.String())
+		}
+		alice := e.online("alice", codec)
+		alice.ws.CloseNow()
+		synctest.Wait()
+		if !strings.Contains(log.String(), "session ended") {
+			t.Errorf("logged %q, want the end of a session", log.String())
+		}
+	})
 }

@@ -36,6 +36,9 @@ func (s *State) History(q HistoryQuery, p *Page, now int64) {
 // Size is what a page's messages take in the log, in bytes.
 func (p *Page) Size() int { return p.size }
 
+// Down tells whether a page was read downwards, from its newest message.
+func (p *Page) Down() bool { return p.down }
+
 // Found yields the messages of a page as they were found: from the newest on
 // if it was read downwards, else from the oldest on.
 func (p *Page) Found(yield func(*Message) bool) {

@@ -74,6 +74,15 @@ func AppendMessage(dst []byte, codec Codec, m *Message) []byte {
 	return e.buf
 }
 
+// encoded writes what AppendMessage has written.
+func (e *encoder) encoded(message []byte) {
+	if e.codec == JSON {
+		message = message[:len(message)-1]
+	}
+	e.separate()
+	e.buf = append(e.buf, message...)
+}
+
 // Room is how many messages the frame still takes, and how many bytes of them
 // when tail bytes are kept for what End writes.
 func (w *NewMessageWriter) Room(tail int) (messages, bytes int) {
@@ -84,11 +93,7 @@ func (w *NewMessageWriter) Room(tail int) (messages, bytes int) {
 // other. Whether they fit is the caller's to mind, with Room; the first message
 // of a frame always does.
 func (w *NewMessageWriter) AddEncoded(messages []byte, n int) {
-	if w.e.codec == JSON {
-		messages = messages[:len(messages)-1]
-	}
-	w.e.separate()
-	w.e.buf = append(w.e.buf, messages...)
+	w.e.encoded(messages)
 	w.n += n
 }
 

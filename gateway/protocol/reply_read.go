@@ -7,7 +7,10 @@ type PageOK struct {
 	Messages []Message // ascending seq
 	From, To uint64    // what the page covers, inclusive; 0, 0 for an empty view
 	Gaps     []Gap
-	More     bool // a message lies beyond in that direction
+	More     bool // there is more in that direction
+
+	// Encoded has Messages as AppendMessage writes them, where that has been done.
+	Encoded [][]byte
 }
 
 // A Gap is a run of seqs without messages, for one reason.
@@ -39,7 +42,11 @@ func (r *PageOK) encode(e *encoder) {
 	e.key("messages")
 	e.array(len(r.Messages))
 	for i := range r.Messages {
-		r.Messages[i].encode(e)
+		if r.Encoded != nil {
+			e.encoded(r.Encoded[i])
+		} else {
+			r.Messages[i].encode(e)
+		}
 	}
 	e.endArray()
 	e.uintField("from", r.From)
