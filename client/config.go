@@ -70,6 +70,8 @@ type Config struct {
 	OnRecall              func(Recall)
 	OnMessagesDeleted     func(MessagesDeleted)
 	OnConversationDeleted func(ConversationDeleted)
+	OnConversationChanged func(ConversationChanged) // what the user has set of a conversation, on whatever device
+	OnBlocked             func(Blocked)             // whom the user has blocked or let in again, likewise
 	OnGroupEvent          func(GroupEvent)
 	OnTyping              func(Typing)
 	OnPresence            func(Presence)

@@ -18,6 +18,8 @@ type (
 	Recall              = protocol.Recall
 	MessagesDeleted     = protocol.MessageDeleted
 	ConversationDeleted = protocol.ConversationDeleted
+	ConversationChanged = protocol.ConversationChanged
+	Blocked             = protocol.Blocked
 	GroupEvent          = protocol.GroupEvent
 	Typing              = protocol.Typing
 	Presence            = protocol.Presence
@@ -45,6 +47,10 @@ func (s *session) event(f *protocol.ServerFrame) (event, error) {
 		return eventOf(f, eventFrame, cfg.OnMessagesDeleted)
 	case protocol.OpOnConversationDeleted:
 		return eventOf(f, eventFrame, cfg.OnConversationDeleted)
+	case protocol.OpOnConversationChanged:
+		return eventOf(f, eventFrame, cfg.OnConversationChanged)
+	case protocol.OpOnBlocked:
+		return eventOf(f, eventFrame, cfg.OnBlocked)
 	case protocol.OpOnGroupEvent:
 		return eventOf(f, eventFrame, s.groupEvent)
 	case protocol.OpOnTyping:

@@ -123,6 +123,7 @@ func (c *Client) DeleteConversation(ctx context.Context, conv string, messages b
 type Setting struct {
 	Muted  *bool
 	Pinned *bool
+	Unread *bool // marks it as unread, until the next ReadReport or message there
 }
 
 // SetConversation changes the user's settings of a conversation.
@@ -131,7 +132,7 @@ func (c *Client) SetConversation(ctx context.Context, conv string, to Setting) e
 	if err != nil {
 		return err
 	}
-	return c.ask(ctx, protocol.OpSetConversation, nil, &protocol.SetConversationArgs{Conv: of, Muted: to.Muted, Pinned: to.Pinned})
+	return c.ask(ctx, protocol.OpSetConversation, nil, &protocol.SetConversationArgs{Conv: of, Muted: to.Muted, Pinned: to.Pinned, Unread: to.Unread})
 }
 
 // Block stops messages of another user from now on.

@@ -538,3 +538,25 @@ func TestGroupMadeAgainOfAnotherKind(t *testing.T) {
 		}
 	})
 }
+
+// TestOwnChangesComeInOrder has a device find a deletion and what came after it at
+// the same time.
+func TestOwnChangesComeInOrder(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Window = 1 })
+		e.group("team", shard.GroupPrivate, "alice", "bob")
+		phone := e.dial(codec)
+		phone.login("bob", "phone", nil)
+		phone.push("onSynced")
+		e.post("team", "alice", "before")
+		first := phone.push("onNewMessage")
+		e.do(&shard.HideGroup{Group: "team", User: "bob", Session: 99, Messages: true})
+		e.post("team", "alice", "after")
+		synctest.Wait()
+		phone.notice("ack", obj{"d": first["d"]})
+		if args := phone.push("onConversationDeleted"); args["conv"] != "g:team" || number(t, args, "upTo") != 1 {
+			t.Errorf("onConversationDeleted = %v, want up to 1", args)
+		}
+		phone.wantCIDs("after")
+	})
+}

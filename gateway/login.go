@@ -52,7 +52,7 @@ func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *proto
 		}
 	}
 	for i := range views {
-		if c := wireGroup(&views[i]); c.Unread > 0 && !listed[c.Conv] {
+		if c := wireGroup(&views[i]); (c.Unread > 0 || c.Marked) && !listed[c.Conv] {
 			y.end.Groups = append(y.end.Groups, c)
 		}
 	}
@@ -257,7 +257,7 @@ func sortViews(views []shard.GroupView) {
 func wireGroup(v *shard.GroupView) protocol.Conversation {
 	return protocol.Conversation{
 		Conv: protocol.GroupConv(string(v.Group)), LastSeq: v.LastSeq, Time: v.Time, ReadSeq: v.Read,
-		Unread: v.Unread, Cursor: v.Cursor, Muted: v.Muted, Pinned: v.Pinned,
+		Unread: v.Unread, Cursor: v.Cursor, Muted: v.Muted, Pinned: v.Pinned, Marked: v.Marked,
 	}
 }
 

@@ -108,6 +108,6 @@ func (s *session) setGroupView(r request, args *protocol.SetConversationArgs) er
 	if err != nil {
 		return err
 	}
-	s.proposeChange(r, &shard.SetGroupView{Group: group, User: s.user, Muted: args.Muted, Pinned: args.Pinned})
+	s.proposeChange(r, &shard.SetGroupView{Group: group, User: s.user, Muted: args.Muted, Pinned: args.Pinned, Unread: args.Unread})
 	return nil
 }

@@ -91,6 +91,6 @@ func wireMessage(m *shard.Message) protocol.Message {
 func wireConversation(c *shard.Conversation) protocol.Conversation {
 	return protocol.Conversation{
 		Conv: protocol.UserConv(string(c.Peer)), LastSeq: c.LastSeq, Time: c.Time,
-		ReadSeq: c.ReadSeq, Unread: c.Unread, PeerReadSeq: c.PeerReadSeq, Muted: c.Muted, Pinned: c.Pinned,
+		ReadSeq: c.ReadSeq, Unread: c.Unread, PeerReadSeq: c.PeerReadSeq, Muted: c.Muted, Pinned: c.Pinned, Marked: c.Marked,
 	}
 }

@@ -262,7 +262,7 @@ func (s *session) setConversation(r request) error {
 	if args.Conv.Group {
 		return s.setGroupView(r, &args)
 	}
-	cmd := &shard.SetConversation{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Muted: args.Muted, Pinned: args.Pinned}
+	cmd := &shard.SetConversation{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Muted: args.Muted, Pinned: args.Pinned, Unread: args.Unread}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
 	return nil

@@ -234,7 +234,13 @@ func appendChange(b []byte, codec protocol.Codec, c *shard.Change) []byte {
 		}
 		return protocol.AppendMessageDeleted(b, codec, deleted)
 	case shard.ChangeConversationDeleted:
-		return protocol.AppendConversationDeleted(b, codec, &protocol.ConversationDeleted{Conv: conv, Messages: c.Messages})
+		return protocol.AppendConversationDeleted(b, codec, &protocol.ConversationDeleted{Conv: conv, Messages: c.Messages, UpTo: c.Seq})
+	case shard.ChangeSettings:
+		return protocol.AppendConversationChanged(b, codec, &protocol.ConversationChanged{
+			Conv: conv, Muted: c.Settings.Muted, Pinned: c.Settings.Pinned, Unread: c.Settings.Unread,
+		})
+	case shard.ChangeBlocked:
+		return protocol.AppendBlocked(b, codec, &protocol.Blocked{User: string(c.Peer), Blocked: c.Blocked})
 	}
 	panic("gateway: change of an unknown kind") // the shard's list and this one have parted
 }

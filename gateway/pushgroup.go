@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math"
 	"slices"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -47,16 +48,17 @@ func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end ou
 		c, st, at, signal := sub.feed.after(sub)
 		n := 0
 		switch {
-		case st == cached:
-			n, end = s.pushChunk(p, sub, c, signal)
-		case st == behind:
-			n, _, end = s.pushStored(p, sub)
-		case sub.leaving:
-			n, end = s.pushLast(p, sub)
-		case sub.changed.Swap(false):
+		case sub.changed.Load():
+			sub.changed.Store(false) // what changes from here on sets it again
 			if n, end = s.pushMember(p, sub); end != through {
 				sub.changed.Store(true)
 			}
+		case st == cached:
+			n, end = s.pushChunk(p, sub, c, signal, math.MaxUint64)
+		case st == behind:
+			n, _, end = s.pushStored(p, sub, math.MaxUint64)
+		case sub.leaving:
+			n, end = s.pushLast(p, sub)
 		default:
 			if n, end = s.pushSignalled(p, sub, at+1); end == through && sub.feed.park(sub) {
 				return pushed + n, through
@@ -128,9 +130,10 @@ func (s *session) findLow(sub *subscription) error {
 	return err
 }
 
-// pushStored goes on from the store, where the cache does not reach back. read
-// tells whether all that the store has was pushed.
-func (s *session) pushStored(p *pumpState, sub *subscription) (pushed int, read bool, end outcome) {
+// pushStored goes on from the store, where the cache does not reach back, as far as
+// a point in the order. read tells whether all that the store has up to there was
+// pushed.
+func (s *session) pushStored(p *pumpState, sub *subscription, upTo uint64) (pushed int, read bool, end outcome) {
 	messages, bytes := protocol.MaxMessages, readBytes
 	if p.group.open {
 		messages, bytes = p.group.room(sub)
@@ -145,14 +148,15 @@ func (s *session) pushStored(p *pumpState, sub *subscription) (pushed int, read 
 	in[s.codec] = true
 	p.chunk.fill(&p.batch, in)
 	read = !p.batch.More
-	pushed, end = s.pushChunk(p, sub, &p.chunk, sub.feed.signalAfter(sub.heard))
+	read = read || p.chunk.to >= upTo
+	pushed, end = s.pushChunk(p, sub, &p.chunk, sub.feed.signalAfter(sub.heard), upTo)
 	return pushed, read && end == through, end
 }
 
-// pushChunk pushes what a chunk has behind the place of sub, and in between the
-// messages that nobody stores, where they belong. signal is the place of the next
+// pushChunk pushes what a chunk has behind the place of sub, as far as a point in
+// the order, and in between the messages that nobody stores, where they belong. signal is the place of the next
 // one of those: all that came before what the chunk has are in the feed by now.
-func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal uint64) (pushed int, end outcome) {
+func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, upTo uint64) (pushed int, end outcome) {
 	if c.missedTo > sub.told {
 		if sub.live {
 			return s.pushLost(p, sub), through
@@ -171,7 +175,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal ui
 			sub.rejoin(at)
 		}
 	}
-	for i := c.after(sub.told); i < len(c.items); {
+	for i := c.after(sub.told); i < len(c.items) && c.items[i].arrival <= upTo; {
 		it := &c.items[i]
 		if signal < it.arrival {
 			n, end := s.pushSignalled(p, sub, it.arrival)
@@ -204,7 +208,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal ui
 		j, start := i, int(it.ends[s.codec])-len(c.span(s.codec, i, i+1))
 		for j < len(c.items) && j-i < messages {
 			it := &c.items[j]
-			if !it.message || it.isBy(s) || signal < it.arrival || int(it.ends[s.codec])-start > bytes && f.writer.Len()+j-i > 0 {
+			if !it.message || it.isBy(s) || signal < it.arrival || it.arrival > upTo || int(it.ends[s.codec])-start > bytes && f.writer.Len()+j-i > 0 {
 				break
 			}
 			j++
@@ -218,7 +222,9 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal ui
 		sub.tell(c.items[j-1].arrival, "")
 		i = j
 	}
-	if sub.told < c.to {
+	if upTo < c.to {
+		sub.tell(max(sub.told, upTo), "")
+	} else if sub.told < c.to {
 		sub.tell(c.to, c.cursor)
 	} else if sub.told == c.to && sub.cursor == "" {
 		sub.cursor = c.cursor
@@ -286,30 +292,27 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 }
 
 // pushMember pushes what the user's other sessions changed in his view of the
-// group: behind the messages that it may be about.
+// group, each change behind the messages that came before it.
 func (s *session) pushMember(p *pumpState, sub *subscription) (pushed int, end outcome) {
 	changes, err := s.gateway.backend.MemberChanges(sub.feed.group, s.user, s.number, sub.seen)
 	if err != nil {
 		s.unavailable(err)
 		return 0, stuck
 	}
-	if len(changes) == 0 {
-		return 0, through
-	}
-	last := changes[len(changes)-1].Arrival
-	for read := false; sub.told < last && !read; {
-		n := 0
-		n, read, end = s.pushStored(p, sub)
-		pushed += n
-		if end != through || sub.gone.Load() {
-			return pushed, end
-		}
-	}
-	pushed += s.closeFrame(p)
 	for i := range changes {
+		at := changes[i].Arrival
+		for read := false; sub.told < at && !read; {
+			n := 0
+			n, read, end = s.pushStored(p, sub, at)
+			pushed += n
+			if end != through || sub.gone.Load() {
+				return pushed, end
+			}
+		}
+		pushed += s.closeFrame(p)
 		s.pushChange(&changes[i])
+		sub.seen = at
 	}
-	sub.seen = last
 	return pushed, through
 }
 
@@ -323,7 +326,7 @@ func (s *session) pushLast(p *pumpState, sub *subscription) (pushed int, end out
 	}
 	for read := false; !read; {
 		n := 0
-		n, read, end = s.pushStored(p, sub)
+		n, read, end = s.pushStored(p, sub, math.MaxUint64)
 		pushed += n
 		if end != through || sub.gone.Load() {
 			return pushed, end

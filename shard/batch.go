@@ -486,13 +486,13 @@ func (c *SetConversation) append(b []byte) []byte {
 	b = appendUint(b, uint64(c.Session))
 	b = appendRequest(b, c.Request)
 	b = appendBytes(b, c.Peer)
-	return appendOptional(appendOptional(b, c.Muted), c.Pinned)
+	return appendOptional(appendOptional(appendOptional(b, c.Muted), c.Pinned), c.Unread)
 }
 
 func (c *SetConversation) decode(d *decoder) {
 	*c = SetConversation{
 		User: d.user(), Session: SessionID(d.uint()), Request: d.request(), Peer: d.user(),
-		Muted: d.optional(), Pinned: d.optional(),
+		Muted: d.optional(), Pinned: d.optional(), Unread: d.optional(),
 	}
 }
 

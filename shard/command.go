@@ -122,6 +122,7 @@ type SetConversation struct {
 	Peer    UserID
 	Muted   *bool // nil leaves it
 	Pinned  *bool
+	Unread  *bool // marks it as unread, see ConversationSettings
 }
 
 // Block stops messages of Target to User from now on; with Undo lets them in again.

@@ -15,6 +15,7 @@ const (
 	convImported  // it has an importMark
 	convHeard     // the peer has written
 	convWrote     // the user has sent something to the peer
+	convMarked    // the user has marked it as unread
 )
 
 // A conv is one user's view of a one-to-one conversation: what every one needs.
@@ -62,6 +63,8 @@ type coldConv struct {
 	gonePeer    uint64 // the peer's seq of the newest incoming message that left the log
 	gonePeerSeq uint64 // its seq here
 	goneFrom    uint64 // from here to gonePeerSeq all were incoming, one after the other
+	setAt       uint64 // arrival number of the last change of the user's settings
+	blockAt     uint64 // of the last time that he blocked the peer or let him in again
 
 	// Derived.
 	aged      uint64 // entries up to here are too old for the queue
@@ -274,6 +277,21 @@ func (s *State) arrive(u *user, i int) uint64 {
 	s.activate(u, i)
 	s.touch(u)
 	return u.arrival
+}
+
+// settled makes a change of the user's settings of conversation i one that all
+// his sessions are told of.
+func (s *State) settled(u *user, i int) {
+	at := s.change(u, i)
+	s.warm(u, &u.convs.items[i]).setAt = at
+}
+
+// unmark takes back that a conversation was marked as unread.
+func (s *State) unmark(u *user, i int) {
+	if c := &u.convs.items[i]; c.flags&convMarked != 0 {
+		c.flags &^= convMarked
+		s.settled(u, i)
+	}
 }
 
 func (s *State) marksOf(u *user, c *conv) []mark { return u.extra(c).marks.items(s.arena) }

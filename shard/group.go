@@ -254,6 +254,7 @@ type GroupView struct {
 	Hidden   bool // he took it off his recents, and nothing came since
 	Muted    bool
 	Pinned   bool
+	Marked   bool // as unread, by himself
 
 	// Push lists the seqs to push, ascending: what came after the cursor, if that
 	// is no more than the backlog, else the newest unread.

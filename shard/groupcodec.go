@@ -352,9 +352,9 @@ func (c *HideGroup) decode(d *decoder) {
 
 func (c *SetGroupView) append(b []byte) []byte {
 	b = appendBytes(appendBytes(b, c.Group), c.User)
-	return appendOptional(appendOptional(b, c.Muted), c.Pinned)
+	return appendOptional(appendOptional(appendOptional(b, c.Muted), c.Pinned), c.Unread)
 }
 
 func (c *SetGroupView) decode(d *decoder) {
-	*c = SetGroupView{Group: d.group(), User: d.user(), Muted: d.optional(), Pinned: d.optional()}
+	*c = SetGroupView{Group: d.group(), User: d.user(), Muted: d.optional(), Pinned: d.optional(), Unread: d.optional()}
 }

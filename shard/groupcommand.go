@@ -160,6 +160,7 @@ type SetGroupView struct {
 	User   UserID
 	Muted  *bool // nil leaves it
 	Pinned *bool
+	Unread *bool // marks it as unread, see ConversationSettings
 }
 
 // GroupCommand is a Command on a group.

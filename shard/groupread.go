@@ -298,8 +298,9 @@ func (s *State) MemberChanges(id GroupID, user UserID, session SessionID, after 
 		}
 	}
 	add(m.readAt, m.readBy, Change{Kind: ChangeRead, Seq: m.read})
-	add(m.wipedAt, m.wipedBy, Change{Kind: ChangeConversationDeleted, Messages: true})
-	add(m.deletedAt, m.deletedBy, Change{Kind: ChangeConversationDeleted})
+	add(m.wipedAt, m.wipedBy, Change{Kind: ChangeConversationDeleted, Seq: m.wiped, Messages: true})
+	add(m.deletedAt, m.deletedBy, Change{Kind: ChangeConversationDeleted, Seq: m.floor})
+	add(m.setAt, 0, Change{Kind: ChangeSettings, Settings: m.settings()})
 	deleted := Change{Kind: ChangeMessagesDeleted}
 	first := uint64(0)
 	for _, h := range u.team.hides[user] {
@@ -320,6 +321,10 @@ func (s *State) MemberChanges(id GroupID, user UserID, session SessionID, after 
 	}
 	slices.SortFunc(changes, func(x, y Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
 	return changes
+}
+
+func (m *member) settings() ConversationSettings {
+	return ConversationSettings{Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Unread: m.flags&memberMarked != 0}
 }
 
 // GroupMessages reads messages of a group by seq, for a member; those that

@@ -120,10 +120,10 @@ func (w *teamWalk) appendMembers(s *State, t *team, b []byte, limit int) []byte 
 	return b
 }
 
-func (m *member) numbers() [11]*uint64 {
+func (m *member) numbers() [12]*uint64 {
 	return [...]*uint64{
 		&m.joinedAt, &m.from, &m.read, &m.readAt, (*uint64)(&m.readBy), &m.floor,
-		&m.deletedAt, (*uint64)(&m.deletedBy), &m.wiped, &m.wipedAt, (*uint64)(&m.wipedBy),
+		&m.deletedAt, (*uint64)(&m.deletedBy), &m.wiped, &m.wipedAt, (*uint64)(&m.wipedBy), &m.setAt,
 	}
 }
 

@@ -62,6 +62,9 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 		m.read = e.Seq
 		m.flags &^= memberRewound
 	}
+	if m != nil {
+		s.unmarkGroup(u, m, c.User)
+	}
 	s.enforce(u)
 }
 
@@ -109,6 +112,9 @@ func (s *State) applyReadGroup(c *ReadGroup, r *Result) {
 	u, m := s.memberFor(c.Group, c.User, r)
 	if m == nil {
 		return
+	}
+	if !c.Back {
+		s.unmarkGroup(u, m, c.User)
 	}
 	newest := u.convs.items[0].log.Next() - 1
 	seq := min(c.Seq, newest)
@@ -323,19 +329,23 @@ func (s *State) applyHideGroup(c *HideGroup, r *Result) {
 }
 
 func (s *State) applySetGroupView(c *SetGroupView, r *Result) {
-	_, m := s.memberFor(c.Group, c.User, r)
+	u, m := s.memberFor(c.Group, c.User, r)
 	if m == nil {
 		return
 	}
-	set := func(flag uint8, v *bool) {
-		switch {
-		case v == nil:
-		case *v:
-			m.flags |= flag
-		default:
-			m.flags &^= flag
-		}
+	before := m.flags
+	setFlag(&m.flags, memberMuted, c.Muted)
+	setFlag(&m.flags, memberPinned, c.Pinned)
+	setFlag(&m.flags, memberMarked, c.Unread)
+	if m.flags != before {
+		m.setAt = s.ownChange(u, c.User)
 	}
-	set(memberMuted, c.Muted)
-	set(memberPinned, c.Pinned)
+}
+
+// unmarkGroup takes back that a member has marked the group as unread.
+func (s *State) unmarkGroup(u *user, m *member, name UserID) {
+	if m.flags&memberMarked != 0 {
+		m.flags &^= memberMarked
+		m.setAt = s.ownChange(u, name)
+	}
 }

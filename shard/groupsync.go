@@ -87,7 +87,7 @@ func (s *State) syncGroup(f *foundGroup, ask *GroupAsk, now int64) {
 	*g = GroupView{
 		Group: t.id, Arrival: u.arrival, Cursor: s.GroupCursor(t.id, u.arrival),
 		From: m.from, Read: m.read, Time: m.joined, Unread: s.groupUnread(u, m, now), Counts: t.counts(),
-		Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0,
+		Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Marked: m.flags&memberMarked != 0,
 	}
 	if ask.HasCursor {
 		since, ok := s.parseCursor(t.id.Key(), ask.Cursor)

@@ -63,11 +63,14 @@ func (m *model) applyGroup(sh *modelShard, cmd shard.GroupCommand) shard.Result 
 		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result { return m.hideGroup(g, mm, c) })
 	case *shard.SetGroupView:
 		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result {
-			if c.Muted != nil {
-				mm.quiet = *c.Muted
+			before := mm.settings()
+			for _, s := range []struct{ to, is *bool }{{c.Muted, &mm.quiet}, {c.Pinned, &mm.pinned}, {c.Unread, &mm.marked}} {
+				if s.to != nil {
+					*s.is = *s.to
+				}
 			}
-			if c.Pinned != nil {
-				mm.pinned = *c.Pinned
+			if mm.settings() != before {
+				mm.setAt = m.changedOwn(g, mm.user)
 			}
 			return shard.Result{}
 		})
@@ -629,6 +632,7 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *shard.SendGroup) sha
 			mm.readAt, mm.readBy = e.arrival, c.Session
 		}
 		mm.read = e.seq
+		m.unmarkGroup(g, mm)
 	}
 	g.limitHistory(&sh.limits, sh.now)
 	return shard.Result{ID: e.id, Seq: e.seq, Time: e.time}
@@ -667,10 +671,20 @@ func (g *modelGroup) spend(sh *modelShard) bool {
 }
 
 func (m *model) readGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *shard.ReadGroup) shard.Result {
+	if !c.Back {
+		m.unmarkGroup(g, mm)
+	}
 	if seq := min(c.Seq, g.newest()); seq > mm.read || seq < mm.read && c.Back {
 		mm.read, mm.readBy, mm.readAt = seq, c.Session, m.changedOwn(g, mm.user)
 	}
 	return shard.Result{Unread: len(g.unread(mm, &sh.limits, sh.now))}
+}
+
+func (m *model) unmarkGroup(g *modelGroup, mm *groupMember) {
+	if mm.marked {
+		mm.marked = false
+		mm.setAt = m.changedOwn(g, mm.user)
+	}
 }
 
 func (m *model) recallGroup(sh *modelShard, g *modelGroup, c *shard.RecallGroup) shard.Result {

@@ -89,6 +89,8 @@ type groupMember struct {
 	invited  bool   // others put him there, and he has not spoken
 	quiet    bool   // he does not want to be notified
 	pinned   bool
+	marked   bool   // as unread, by himself
+	setAt    uint64 // of the newest change of these
 
 	read      uint64
 	floor     uint64 // what lies up to here is not unread
@@ -371,8 +373,9 @@ func (mm *groupMember) ownChanges(id shard.GroupID, session shard.SessionID, aft
 		}
 	}
 	add(mm.readAt, mm.readBy, shard.Change{Kind: shard.ChangeRead, Seq: mm.read})
-	add(mm.wipedAt, mm.wipedBy, shard.Change{Kind: shard.ChangeConversationDeleted, Messages: true})
-	add(mm.deletedAt, mm.deletedBy, shard.Change{Kind: shard.ChangeConversationDeleted})
+	add(mm.wipedAt, mm.wipedBy, shard.Change{Kind: shard.ChangeConversationDeleted, Seq: mm.wiped, Messages: true})
+	add(mm.deletedAt, mm.deletedBy, shard.Change{Kind: shard.ChangeConversationDeleted, Seq: mm.floor})
+	add(mm.setAt, 0, shard.Change{Kind: shard.ChangeSettings, Settings: mm.settings()})
 	slices.SortFunc(changes, func(a, b shard.Change) int { return cmp.Compare(a.Arrival, b.Arrival) })
 	hidden = map[uint64]groupHide{}
 	for seq, h := range mm.hidden {
@@ -381,6 +384,10 @@ func (mm *groupMember) ownChanges(id shard.GroupID, session shard.SessionID, aft
 		}
 	}
 	return changes, hidden
+}
+
+func (mm *groupMember) settings() shard.ConversationSettings {
+	return shard.ConversationSettings{Muted: mm.quiet, Pinned: mm.pinned, Unread: mm.marked}
 }
 
 // append adds a message to the log.

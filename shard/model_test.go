@@ -147,6 +147,7 @@ type modelView struct {
 	wiped     uint64 // up to here history was deleted with the conversation
 	muted     bool
 	pinned    bool
+	marked    bool   // as unread, by the user
 	timeless  uint64 // times up to here bind no later entry
 	imported  modelImport
 	activity  uint64 // arrival number of the newest message or change when it was erased

@@ -25,9 +25,11 @@ const (
 	ChangeReceipt                                   // my peer has read up to Seq at Time
 	ChangeRecall                                    // Ranges were taken back by By
 	ChangeMessagesDeleted                           // Ranges were deleted on a device of mine
-	ChangeConversationDeleted                       // Messages says whether its history went too
+	ChangeConversationDeleted                       // up to Seq; Messages says whether its history went too
 	ChangeGroupJoined                               // the user is a member of Group now
 	ChangeGroupLeft                                 // he no longer is
+	ChangeSettings                                  // the user's settings of the conversation are Settings
+	ChangeBlocked                                   // the user has blocked Peer, or let him in again
 )
 
 // A Change is the present state of something that altered after a cursor;
@@ -43,6 +45,15 @@ type Change struct {
 	By       UserID
 	Ranges   []Range
 	Messages bool
+	Settings ConversationSettings
+	Blocked  bool
+}
+
+// ConversationSettings are what a user has set of a conversation for himself.
+type ConversationSettings struct {
+	Muted  bool // he does not want to be notified
+	Pinned bool
+	Unread bool // he has marked it as unread; his next report or message there takes that back
 }
 
 // A Range holds From..To, inclusive.
@@ -110,7 +121,7 @@ type Sync struct {
 	UnreadUnmuted int // of conversations that are not muted
 	Lost          []Lost
 	Conversations []Conversation // newest first, at most Limits.Recents; nil with RecentsOff
-	Unread        []Conversation // that have unread messages, newest first, whether they are among Conversations or not
+	Unread        []Conversation // that have unread messages or are marked so, newest first, whether they are among Conversations or not
 	MaxRecents    int            // Limits.Recents
 	Groups        []GroupRef     // whose member the user is, by id
 
@@ -139,6 +150,7 @@ type Conversation struct {
 	Unread      int
 	Muted       bool
 	Pinned      bool
+	Marked      bool // as unread, by the user
 }
 
 // A ConversationList is a list of conversations, or the beginning of one.

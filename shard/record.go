@@ -257,10 +257,11 @@ func (c *conv) numbers() [6]*uint64 {
 	return [...]*uint64{&c.read, &c.readAt, (*uint64)(&c.readBy), &c.lastArrival, &c.lettersOut, &c.lettersIn}
 }
 
-func (c *coldConv) numbers() [14]*uint64 {
+func (c *coldConv) numbers() [16]*uint64 {
 	return [...]*uint64{
 		&c.floor, &c.hidden, &c.changed, &c.peerRead, &c.peerReadAt, &c.deletedAt, (*uint64)(&c.deletedBy),
 		&c.wiped, &c.wipedAt, (*uint64)(&c.wipedBy), &c.receipted, &c.gonePeer, &c.gonePeerSeq, &c.goneFrom,
+		&c.setAt, &c.blockAt,
 	}
 }
 

@@ -13,8 +13,11 @@ func (s *State) applyReadReport(c *ReadReport, r *Result) {
 	cv := &u.convs.items[i]
 	seq := min(c.Seq, cv.log.Next()-1)
 	s.moveRead(u, i, seq, c.Session)
-	if !c.Auto && c.Peer != c.User {
-		s.receipt(u, i, seq)
+	if !c.Auto {
+		s.unmark(u, i)
+		if c.Peer != c.User {
+			s.receipt(u, i, seq)
+		}
 	}
 	r.Unread = s.unread(u, cv, s.now)
 	s.remember(u, c.Session, c.Request, r)
@@ -195,18 +198,26 @@ func (s *State) applySetConversation(c *SetConversation, r *Result) {
 	if !known {
 		return
 	}
-	set := func(flag uint8, v *bool) {
-		switch {
-		case v == nil:
-		case *v:
-			u.convs.items[i].flags |= flag
-		default:
-			u.convs.items[i].flags &^= flag
-		}
+	cv := &u.convs.items[i]
+	before := cv.flags
+	setFlag(&cv.flags, convMuted, c.Muted)
+	setFlag(&cv.flags, convPinned, c.Pinned)
+	setFlag(&cv.flags, convMarked, c.Unread)
+	if cv.flags != before {
+		s.settled(u, i)
 	}
-	set(convMuted, c.Muted)
-	set(convPinned, c.Pinned)
 	s.remember(u, c.Session, c.Request, r)
+}
+
+// setFlag sets or clears a flag; nil leaves it.
+func setFlag(flags *uint8, flag uint8, v *bool) {
+	switch {
+	case v == nil:
+	case *v:
+		*flags |= flag
+	default:
+		*flags &^= flag
+	}
 }
 
 func (s *State) applyBlock(c *Block, r *Result) {
@@ -250,6 +261,8 @@ func (s *State) applyBlock(c *Block, r *Result) {
 		u.blocked++
 		u.convs.items[i].flags |= convBlocked
 	}
+	at := s.change(u, i)
+	s.warm(u, &u.convs.items[i]).blockAt = at
 	s.post(u, i, &Letter{Kind: kind, From: c.User, To: c.Target, Time: s.now})
 	s.remember(u, c.Session, c.Request, r)
 }

@@ -55,6 +55,7 @@ func (s *State) applySend(c *Send, r *Result) {
 		id: c.ID, seq: e.Seq, time: e.Time, at: s.now,
 	})
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
+	s.unmark(u, i)
 	if c.To == c.User {
 		u.convs.items[i].read = e.Seq
 	} else {

@@ -159,7 +159,7 @@ func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint6
 	}
 	v.readSeq, v.receipt, v.receipted, v.peerRead, v.hidden, v.wiped = v.newest(), 0, 0, 0, 0, 0
 	v.heard = false
-	v.muted, v.pinned, v.timeless, v.imported, v.wrote = false, false, timeless, modelImport{}, false
+	v.muted, v.pinned, v.marked, v.timeless, v.imported, v.wrote = false, false, false, timeless, modelImport{}, false
 	for _, c := range u.changes {
 		if c.peer == v.peer {
 			v.activity = max(v.activity, c.arrival)

@@ -328,6 +328,7 @@ func (m *model) send(sh *modelShard, c *shard.Send) shard.Result {
 	u.append(v, e)
 	u.seen(c.Session, sh.now)
 	u.sent = append(u.sent, modelSent{to: c.To, cid: c.CID, at: sh.now, seq: e.seq})
+	m.unmark(u, v)
 	if c.To == c.User {
 		v.readSeq = e.seq
 	}
@@ -453,8 +454,11 @@ func (m *model) readReport(sh *modelShard, u *modelUser, c *shard.ReadReport) sh
 	u.seen(c.Session, sh.now)
 	seq := min(c.Seq, v.newest())
 	m.moveRead(u, v, seq, c.Session)
-	if !c.Auto && v.peer != u.id {
-		m.receipt(sh, u, v, seq)
+	if !c.Auto {
+		m.unmark(u, v)
+		if v.peer != u.id {
+			m.receipt(sh, u, v, seq)
+		}
 	}
 	return shard.Result{Unread: v.unread(&sh.limits, sh.now)}
 }
@@ -536,13 +540,33 @@ func (m *model) setConversation(u *modelUser, c *shard.SetConversation) shard.Re
 	if v == nil || v.newest() == 0 {
 		return refused(shard.CodeNotFound)
 	}
-	if c.Muted != nil {
-		v.muted = *c.Muted
+	before := v.settings()
+	for _, s := range []struct{ to, is *bool }{{c.Muted, &v.muted}, {c.Pinned, &v.pinned}, {c.Unread, &v.marked}} {
+		if s.to != nil {
+			*s.is = *s.to
+		}
 	}
-	if c.Pinned != nil {
-		v.pinned = *c.Pinned
+	if v.settings() != before {
+		m.settled(u, v)
 	}
 	return shard.Result{}
+}
+
+func (v *modelView) settings() shard.ConversationSettings {
+	return shard.ConversationSettings{Muted: v.muted, Pinned: v.pinned, Unread: v.marked}
+}
+
+// settled tells all sessions of a change of settings.
+func (m *model) settled(u *modelUser, v *modelView) {
+	u.change(modelChange{kind: shard.ChangeSettings, peer: v.peer})
+	m.touched[u.id] = true
+}
+
+func (m *model) unmark(u *modelUser, v *modelView) {
+	if v.marked {
+		v.marked = false
+		m.settled(u, v)
+	}
 }
 
 func (m *model) block(sh *modelShard, u *modelUser, c *shard.Block) shard.Result {
@@ -569,6 +593,8 @@ func (m *model) block(sh *modelShard, u *modelUser, c *shard.Block) shard.Result
 		u.blocks = slices.Insert(u.blocks, i, c.Target)
 	}
 	u.view(c.Target)
+	u.change(modelChange{kind: shard.ChangeBlocked, peer: c.Target})
+	m.touched[u.id] = true
 	m.post(sh, shard.Letter{From: u.id, To: c.Target, Kind: kind, Time: sh.now})
 	return shard.Result{}
 }

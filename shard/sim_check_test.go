@@ -128,7 +128,7 @@ func (w *world) checkSync(user shard.UserID, r *shard.Result, mode shard.Recents
 	}
 	var unread []modelRef
 	for _, ref := range u.conversations(limits, now) {
-		if ref.view.unread(limits, now) > 0 {
+		if ref.entry != nil && (ref.view.unread(limits, now) > 0 || ref.view.marked) {
 			unread = append(unread, ref)
 		}
 	}

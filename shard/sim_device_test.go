@@ -27,6 +27,8 @@ type device struct {
 	held     map[heldKey]*heldMessage
 	read     map[shard.UserID]uint64
 	receipts map[shard.UserID]uint64
+	settings map[shard.UserID]shard.ConversationSettings
+	blocked  map[shard.UserID]bool
 	groups   map[shard.GroupID]bool // whose member he is
 }
 
@@ -55,6 +57,7 @@ func (d *device) forget() {
 	d.held = map[heldKey]*heldMessage{}
 	d.read = map[shard.UserID]uint64{}
 	d.receipts = map[shard.UserID]uint64{}
+	d.settings, d.blocked = map[shard.UserID]shard.ConversationSettings{}, map[shard.UserID]bool{}
 	d.groups = map[shard.GroupID]bool{}
 	d.cursor = false
 }
@@ -348,7 +351,20 @@ func (d *device) take(w *world, what string, b *shard.Batch) {
 					d.takeMark(w, what, v, c, seq)
 				}
 			}
+		case shard.ChangeSettings:
+			if c.Settings != v.settings() {
+				w.failf("%s: ChangeSettings of u:%s to %+v, want %+v", what, peer, c.Settings, v.settings())
+			}
+			d.settings[peer] = c.Settings
+		case shard.ChangeBlocked:
+			if _, want := slices.BinarySearch(u.blocks, peer); c.Blocked != want {
+				w.failf("%s: ChangeBlocked of %s to %v, want %v", what, peer, c.Blocked, want)
+			}
+			d.blocked[peer] = c.Blocked
 		case shard.ChangeConversationDeleted:
+			if want := max(v.hidden, v.wiped); c.Seq == 0 || c.Seq > want || !c.Messages && c.Seq != v.hidden || c.Messages && c.Seq != v.wiped {
+				w.failf("%s: ChangeConversationDeleted of u:%s up to %d, messages %v, want %d, %d", what, peer, c.Seq, c.Messages, v.hidden, v.wiped)
+			}
 			if c.Messages {
 				d.wiped(peer)
 			}
@@ -417,6 +433,10 @@ func (w *world) checkDevice(d *device) {
 		switch {
 		case c.kind == shard.ChangeRead && (d.read[c.peer] < read || c.back && d.read[c.peer] > v.readSeq):
 			w.failf("%s of %s: read cursor of u:%s = %d, want %d", d.name, d.user, c.peer, d.read[c.peer], v.readSeq)
+		case c.kind == shard.ChangeSettings && d.settings[c.peer] != v.settings():
+			w.failf("%s of %s: settings of u:%s = %+v, does not know %+v", d.name, d.user, c.peer, d.settings[c.peer], v.settings())
+		case c.kind == shard.ChangeBlocked && d.blocked[c.peer] != slices.Contains(u.blocks, c.peer):
+			w.failf("%s of %s does not know that %s is blocked: %v", d.name, d.user, c.peer, !d.blocked[c.peer])
 		case c.kind == shard.ChangeReceipt && d.receipts[c.peer] != v.receipt:
 			w.failf("%s of %s: receipt of u:%s = %d, want %d", d.name, d.user, c.peer, d.receipts[c.peer], v.receipt)
 		}

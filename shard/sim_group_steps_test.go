@@ -231,6 +231,9 @@ func (w *world) setGroupView() {
 	if w.chance(60) {
 		cmd.Pinned = new(w.chance(50))
 	}
+	if w.chance(60) {
+		cmd.Unread = new(w.chance(70))
+	}
 	w.tell(cmd)
 }
 

@@ -105,7 +105,7 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *shard.GroupAsk, b
 	unread := g.unread(mm, limits, now)
 	v := shard.GroupView{
 		Group: g.id, Arrival: g.arrival, Cursor: w.shardOf(g.id.Key()).leader.GroupCursor(g.id, g.arrival),
-		From: mm.from, Read: mm.read, Time: mm.joined, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned,
+		From: mm.from, Read: mm.read, Time: mm.joined, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned, Marked: mm.marked,
 	}
 	if ask.HasCursor {
 		if p, ok := w.model.cursors[ask.Cursor]; ok && p.user == g.id.Key() && p.arrival <= g.arrival {
@@ -254,7 +254,7 @@ func (w *world) checkOwnChanges(what string, g *modelGroup, got, want []shard.Ch
 
 func equalChanges(a, b shard.Change) bool {
 	return a.Kind == b.Kind && a.Group == b.Group && a.Peer == b.Peer && a.Sender == b.Sender && a.Arrival == b.Arrival &&
-		a.Seq == b.Seq && a.Time == b.Time && a.By == b.By && a.Messages == b.Messages && slices.Equal(a.Ranges, b.Ranges)
+		a.Settings == b.Settings && a.Blocked == b.Blocked && a.Seq == b.Seq && a.Time == b.Time && a.By == b.By && a.Messages == b.Messages && slices.Equal(a.Ranges, b.Ranges)
 }
 
 // A groupRecalled is what a reader has to be told of messages taken away: the

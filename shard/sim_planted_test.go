@@ -35,7 +35,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 					shard.LoseLetters(s, user)
 				}
 			}},
-		{"change missed by a cursor", 20, `does not know|read cursor of|receipt of|Since`,
+		{"change missed by a cursor", 20, `does not know|read cursor of|receipt of|Since|Conversations`,
 			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.AgeChanges(s, user, peer) }},
 		{"lost messages forgotten", 20, `lost`,
 			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ForgetLost(s, user, peer) }},

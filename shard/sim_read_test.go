@@ -88,7 +88,7 @@ func (r modelRef) conversation(l *shard.Limits, now int64) shard.Conversation {
 	}
 	return shard.Conversation{
 		Peer: v.peer, LastSeq: last.seq, Time: last.time, ReadSeq: v.readSeq, PeerReadSeq: v.receipt,
-		Unread: v.unread(l, now), Muted: v.muted, Pinned: v.pinned,
+		Unread: v.unread(l, now), Muted: v.muted, Pinned: v.pinned, Marked: v.marked,
 	}
 }
 

@@ -327,6 +327,9 @@ func (w *world) setConversation() {
 	if w.chance(60) {
 		cmd.Pinned = new(w.chance(50))
 	}
+	if w.chance(60) {
+		cmd.Unread = new(w.chance(70))
+	}
 	w.ask(cmd, true, nil)
 }
 

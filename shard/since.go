@@ -154,10 +154,19 @@ func (s *State) changes(u *user, session SessionID, after, upTo uint64, b *Batch
 			b.Changes = append(b.Changes, Change{Kind: ChangeReceipt, Arrival: cold.peerReadAt, Seq: cold.peerRead, Time: cold.peerReadMS})
 		}
 		if news(cold.wipedAt) && (cold.wipedBy != session || session == 0) {
-			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: cold.wipedAt, Messages: true})
+			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: cold.wipedAt, Seq: cold.wiped, Messages: true})
 		}
 		if news(cold.deletedAt) && (cold.deletedBy != session || session == 0) {
-			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: cold.deletedAt})
+			b.Changes = append(b.Changes, Change{Kind: ChangeConversationDeleted, Arrival: cold.deletedAt, Seq: cold.hidden})
+		}
+		if news(cold.setAt) {
+			b.Changes = append(b.Changes, Change{
+				Kind: ChangeSettings, Arrival: cold.setAt,
+				Settings: ConversationSettings{Muted: c.flags&convMuted != 0, Pinned: c.flags&convPinned != 0, Unread: c.flags&convMarked != 0},
+			})
+		}
+		if news(cold.blockAt) {
+			b.Changes = append(b.Changes, Change{Kind: ChangeBlocked, Arrival: cold.blockAt, Blocked: c.flags&convBlocked != 0})
 		}
 		peer := UserID("")
 		if marks := s.marksOf(u, c); len(marks) > 0 || len(b.Changes) > first {

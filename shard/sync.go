@@ -29,9 +29,9 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 				sync.UnreadUnmuted += n
 			}
 			s.queue(u, uint32(i), sync, now)
-			if n > 0 && s.lastOf(u, c, now, &e) {
-				unread = append(unread, ref{arrival: e.Arrival, seq: e.Seq, conv: uint32(i)})
-			}
+		}
+		if (c.queued > 0 && s.unread(u, c, now) > 0 || c.flags&convMarked != 0) && s.lastOf(u, c, now, &e) {
+			unread = append(unread, ref{arrival: e.Arrival, seq: e.Seq, conv: uint32(i)})
 		}
 		s.lost(u, c, sync, now)
 	}
@@ -209,7 +209,7 @@ func (s *State) conversation(u *user, r ref, now int64) Conversation {
 	}
 	return Conversation{
 		Peer: UserID(s.peer(c)), LastSeq: r.seq, Time: e.Time, ReadSeq: c.read, PeerReadSeq: u.cold(c).peerRead,
-		Unread: s.unread(u, c, now), Muted: c.flags&convMuted != 0, Pinned: c.flags&convPinned != 0,
+		Unread: s.unread(u, c, now), Muted: c.flags&convMuted != 0, Pinned: c.flags&convPinned != 0, Marked: c.flags&convMarked != 0,
 	}
 }
 

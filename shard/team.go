@@ -84,6 +84,7 @@ const (
 	memberPinned
 	memberRewound // the read cursor was set back, or an import left it behind: own messages may lie above it
 	memberInvited // others put him there, and he has not spoken since
+	memberMarked  // he has marked the group as unread
 )
 
 // A member is one user's part in a group. It has no pointers.
@@ -106,6 +107,7 @@ type member struct {
 	wiped     uint64 // seqs up to here were deleted with the conversation
 	wipedAt   uint64
 	wipedBy   SessionID
+	setAt     uint64 // arrival number of the last change of his own settings
 }
 
 // An ownerOffer is what the owner has offered to another: to be the owner. The

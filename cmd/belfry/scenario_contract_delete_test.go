@@ -83,7 +83,7 @@ func TestContractDeleteConversation(t *testing.T) {
 		tablet.lostLink()
 
 		check(t, "deleteConversation", phone.request("deleteConversation", obj{"conv": conv}), obj{})
-		deleted := obj{"conv": conv, "messages": false}
+		deleted := obj{"conv": conv, "messages": false, "upTo": 2}
 		check(t, "onConversationDeleted", laptop.expect("onConversationDeleted"), deleted)
 		check(t, "getRecents", phone.request("getRecents", nil), obj{"conversations": []any{}})
 		history := page(1, 2, false, seenBy(w.bob, 1, m...))
@@ -118,7 +118,7 @@ func TestContractDeleteConversation(t *testing.T) {
 
 		// With messages its history goes as well, in this view.
 		check(t, "deleteConversation", phone.request("deleteConversation", obj{"conv": conv, "messages": true}), obj{})
-		check(t, "onConversationDeleted", laptop.expect("onConversationDeleted"), obj{"conv": conv, "messages": true})
+		check(t, "onConversationDeleted", laptop.expect("onConversationDeleted"), obj{"conv": conv, "messages": true, "upTo": 3})
 		check(t, "getMessage", phone.request("getMessage", obj{"conv": conv}), page(1, 3, false, []any{}, gap(1, 3, "deleted")))
 		check(t, "getMessage of alice", alice.request("getMessage", obj{"conv": "u:" + w.bob}),
 			page(1, 3, false, seenBy(w.alice, 1, m...)))

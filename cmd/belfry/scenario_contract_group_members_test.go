@@ -351,6 +351,7 @@ func TestContractGroupBlocked(t *testing.T) {
 		alice := w.online(w.alice, "phone", nil)
 		bob := w.online(w.bob, "phone", nil)
 		bob.request("block", obj{"user": w.alice})
+		check(t, "onBlocked", bob.expect("onBlocked"), obj{"user": w.alice, "blocked": true})
 		// Alice's shard has heard of it once she cannot write to him.
 		eventually(t, "alice is blocked", func() bool {
 			_, err := alice.try("send", obj{"conv": "u:" + w.bob, "cid": "1", "body": "x"})

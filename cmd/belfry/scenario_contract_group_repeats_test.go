@@ -90,6 +90,9 @@ func TestContractGroupRepeats(t *testing.T) {
 		} {
 			check(t, c.op, alice.request(c.op, with(c.args, obj{"group": id, "conv": conv})), obj{})
 		}
+		for _, pinned := range []bool{true, false} {
+			check(t, "onConversationChanged", alice.expect("onConversationChanged"), obj{"conv": conv, "muted": false, "pinned": pinned, "unread": false})
+		}
 		alice.idle()
 		bob.idle()
 	})

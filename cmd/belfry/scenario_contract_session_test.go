@@ -247,6 +247,7 @@ func TestContractBlock(t *testing.T) {
 		for range 2 {
 			check(t, "block", bob.request("block", obj{"user": w.alice}), obj{})
 		}
+		check(t, "onBlocked", bob.expect("onBlocked"), obj{"user": w.alice, "blocked": true})
 		check(t, "getBlocked", bob.request("getBlocked", nil), obj{"users": []any{w.alice}})
 		// Until alice's shard knows, sends are acknowledged, and shown to nobody
 		// but her.
@@ -276,6 +277,7 @@ func TestContractBlock(t *testing.T) {
 		for range 2 {
 			check(t, "unblock", bob.request("unblock", obj{"user": w.alice}), obj{})
 		}
+		check(t, "onBlocked", bob.expect("onBlocked"), obj{"user": w.alice, "blocked": false})
 		check(t, "getBlocked", bob.request("getBlocked", nil), obj{"users": []any{}})
 		var again sentMessage
 		eventually(t, "alice may write again", func() bool {

@@ -145,6 +145,83 @@ func TestContractSetConversation(t *testing.T) {
 	})
 }
 
+// What a user sets of a conversation, and whom he blocks, his other devices are
+// told, those that were away too, whatever they ask of recents.
+func TestContractSettingsReachDevices(t *testing.T) {
+	t.Parallel()
+	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
+		phone := w.online(w.bob, "phone", nil)
+		laptop := w.online(w.bob, "laptop", nil)
+		alice := w.online(w.alice, "phone", nil)
+		m := alice.sends(w.bob, "m1")
+		for _, c := range []*wsClient{phone, laptop} {
+			check(t, "live", c.liveMessage(), m[0].at(w.bob, 1))
+			c.ackAll()
+		}
+		group := alice.group("private", obj{"members": []any{w.bob}})
+		away := w.device(t, w.bob, "away", w.codec)
+		away.connect(dialOptions{})
+		away.login(nil)
+		away.pushes()
+		alice.say("g:"+group, "hello")
+		away.batch()
+		for _, c := range []*wsClient{phone, laptop} {
+			c.batch()
+		}
+		away.lostLink()
+		var told []any
+		hear := func(op string, args obj) {
+			t.Helper()
+			for _, c := range []*wsClient{phone, laptop} {
+				check(t, op, c.expect(op), args)
+			}
+		}
+		for _, conv := range []string{"u:" + w.alice, "g:" + group} {
+			changed := obj{"conv": conv, "muted": false, "pinned": false, "unread": false}
+			for _, key := range []string{"muted", "pinned", "unread"} {
+				changed = with(changed, obj{key: true})
+				phone.request("setConversation", obj{"conv": conv, key: true})
+				phone.request("setConversation", obj{"conv": conv, key: true}) // which tells nobody
+				hear("onConversationChanged", changed)
+			}
+			told = append(told, []any{"onConversationChanged", changed})
+		}
+		phone.request("block", obj{"user": w.carol})
+		hear("onBlocked", obj{"user": w.carol, "blocked": true})
+		blocked := []any{"onBlocked", obj{"user": w.carol, "blocked": true}}
+
+		// One-to-one first, then groups.
+		away.resume(obj{"recents": "off", "groups": away.GroupCursors})
+		all := away.pushes()
+		check(t, "told when back", changesIn(all), []any{told[0], blocked, told[1]})
+		marked := []any{syncedIn(all)["users"].([]any)[0].(obj)["markedUnread"], syncedIn(all)["groups"].([]any)[0].(obj)["markedUnread"]}
+		check(t, "marked as unread", marked, []any{true, true})
+
+		// A report or a message takes the mark back, an ack does not.
+		for _, c := range []struct {
+			conv string
+			act  func()
+		}{
+			{"u:" + w.alice, func() { laptop.request("readReport", obj{"conv": "u:" + w.alice, "seq": 1}) }},
+			{"g:" + group, func() { laptop.say("g:"+group, "mine") }},
+		} {
+			c.act()
+			for _, d := range []*wsClient{phone, laptop, away} {
+				check(t, "unmarked", d.expect("onConversationChanged"), obj{"conv": c.conv, "muted": true, "pinned": true, "unread": false})
+			}
+			phone.request("setConversation", obj{"conv": c.conv, "unread": true})
+			for _, d := range []*wsClient{phone, laptop, away} {
+				check(t, "marked", d.expect("onConversationChanged"), obj{"conv": c.conv, "muted": true, "pinned": true, "unread": true})
+			}
+		}
+		namesField(t, phone.refused("setConversation", obj{"conv": "u:" + w.alice, "unread": 1}, "bad_request"), "unread")
+		phone.request("unblock", obj{"user": w.carol})
+		for _, d := range []*wsClient{phone, laptop, away} {
+			check(t, "onBlocked", d.expect("onBlocked"), obj{"user": w.carol, "blocked": false})
+		}
+	})
+}
+
 func TestContractNoteToSelf(t *testing.T) {
 	t.Parallel()
 	eachCodec(t, startServer(t), func(t *testing.T, w *world) {
@@ -266,10 +343,12 @@ func (w *world) diverge(alice, bob *wsClient) (inAlice, inBob int64) {
 		go func() { forbidden <- untilForbidden(ctx, alice.conn, "u:"+bob.User, fmt.Sprint(round)) }()
 		at.until(inBob + 2) // she is at it
 		bob.request("block", obj{"user": alice.User})
+		bob.expect("onBlocked")
 		err := <-forbidden
 		cancel()
 		alice.must(err, "send until forbidden")
 		bob.request("unblock", obj{"user": alice.User})
+		bob.expect("onBlocked")
 		last := fmt.Sprint("last", round)
 		eventually(w.t, "alice may write again", func() bool {
 			reply, err := alice.try("send", obj{"conv": "u:" + bob.User, "cid": last, "body": "x"})

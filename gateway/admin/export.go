@@ -33,6 +33,7 @@ type exportConversation struct {
 	Unread      int      `json:"unread"`
 	Muted       bool     `json:"muted"`
 	Pinned      bool     `json:"pinned"`
+	Marked      bool     `json:"markedUnread" doc:"by himself"`
 }
 
 type exportGroup struct {
@@ -82,7 +83,7 @@ func exportRowOf(row *raftstore.ExportRow) *exportRow {
 		c := row.Conversation
 		return &exportRow{Conversation: &exportConversation{
 			Conv: convOf(c.Peer, ""), LastSeq: c.LastSeq, Time: c.Time, ReadSeq: c.ReadSeq, PeerReadSeq: c.PeerReadSeq,
-			Unread: c.Unread, Muted: c.Muted, Pinned: c.Pinned,
+			Unread: c.Unread, Muted: c.Muted, Pinned: c.Pinned, Marked: c.Marked,
 		}}
 	case row.Message != nil:
 		return &exportRow{Message: new(messageOf(row.Message))}

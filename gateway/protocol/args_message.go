@@ -57,6 +57,7 @@ type SetConversationArgs struct {
 	Conv   Conv
 	Muted  *bool // nil leaves it
 	Pinned *bool
+	Unread *bool // marks it as unread
 }
 
 // TypingArgs are the args of the notice typing.
@@ -282,6 +283,8 @@ func (a *SetConversationArgs) Decode(args Raw) error {
 			a.Muted = new(d.bool())
 		case "pinned":
 			a.Pinned = new(d.bool())
+		case "unread":
+			a.Unread = new(d.bool())
 		default:
 			d.skip()
 		}
@@ -297,6 +300,9 @@ func (a *SetConversationArgs) encode(e *encoder) {
 	}
 	if a.Pinned != nil {
 		e.boolField("pinned", *a.Pinned)
+	}
+	if a.Unread != nil {
+		e.boolField("unread", *a.Unread)
 	}
 }
 

@@ -39,7 +39,7 @@ func requestPayloads() []payload {
 func serverPayloads() []payload {
 	return []payload{&LoginOK{}, &RefreshOK{}, &PingOK{}, &SendOK{}, &ReadReportOK{}, &PageOK{}, &ConversationsOK{}, &PresenceOK{}, &BlockedOK{},
 		&CreateGroupOK{}, &JoinGroupOK{}, &AddMembersOK{}, &RemoveMembersOK{}, &GroupOK{}, &GroupsOK{}, &MembersOK{},
-		&NewMessage{}, &SyncedPart{}, &Synced{}, &ReadReport{}, &ReadReceipt{}, &Recall{}, &ConversationDeleted{}, &MessageDeleted{},
+		&NewMessage{}, &SyncedPart{}, &Synced{}, &ReadReport{}, &ReadReceipt{}, &Recall{}, &ConversationDeleted{}, &ConversationChanged{}, &Blocked{}, &MessageDeleted{},
 		&GroupEvent{}, &Presence{}, &Typing{}, &Kicked{}}
 }
 

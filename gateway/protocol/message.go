@@ -93,14 +93,15 @@ func (d *decoder) messages() []Message {
 // A Conversation is an entry of recents.
 type Conversation struct {
 	Conv        Conv
-	LastSeq     uint64 // of the last message that can be shown
-	Time        int64  // of that message, ms
+	LastSeq     uint64 // of the last message that can be shown; 0 = there is none
+	Time        int64  // of that message, or else of the newest that ever was, ms
 	ReadSeq     uint64
 	Unread      int
 	PeerReadSeq uint64
 	Cursor      string // of a group
 	Muted       bool
 	Pinned      bool
+	Marked      bool     // as unread, by the user
 	Last        *Message // in the reply to getRecents only
 }
 
@@ -115,6 +116,7 @@ func (c *Conversation) encode(e *encoder) {
 	e.optText("cursor", c.Cursor)
 	e.optBool("muted", c.Muted)
 	e.optBool("pinned", c.Pinned)
+	e.optBool("markedUnread", c.Marked)
 	if c.Last != nil {
 		e.key("last")
 		c.Last.encode(e)
@@ -144,6 +146,8 @@ func (c *Conversation) decode(d *decoder) {
 			c.Muted = d.bool()
 		case "pinned":
 			c.Pinned = d.bool()
+		case "markedUnread":
+			c.Marked = d.bool()
 		case "last":
 			c.Last = new(Message)
 			c.Last.decode(d)

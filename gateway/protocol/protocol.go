@@ -129,6 +129,8 @@ const (
 	OpOnRecall              = "onRecall"
 	OpOnConversationDeleted = "onConversationDeleted"
 	OpOnMessageDeleted      = "onMessageDeleted"
+	OpOnConversationChanged = "onConversationChanged"
+	OpOnBlocked             = "onBlocked"
 	OpOnGroupEvent          = "onGroupEvent"
 	OpOnPresence            = "onPresence"
 	OpOnTyping              = "onTyping"

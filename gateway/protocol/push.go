@@ -140,7 +140,8 @@ func (d *decoder) ranges() []Range {
 // ConversationDeleted is onConversationDeleted: done on another device of the user.
 type ConversationDeleted struct {
 	Conv     Conv
-	Messages bool // its history went too
+	Messages bool   // its history went too
+	UpTo     uint64 // the newest seq that it concerns; what came later stays
 }
 
 // AppendConversationDeleted appends the frame of an onConversationDeleted.
@@ -153,14 +154,108 @@ func AppendConversationDeleted(dst []byte, codec Codec, p *ConversationDeleted) 
 func (p *ConversationDeleted) encode(e *encoder) {
 	e.convField("conv", p.Conv)
 	e.boolField("messages", p.Messages)
+	e.uintField("upTo", p.UpTo)
 }
 
 // Decode reads the args of an onConversationDeleted.
 func (p *ConversationDeleted) Decode(args Raw) error {
-	var a DeleteConversationArgs
-	err := a.Decode(args)
-	*p = ConversationDeleted(a)
-	return err
+	*p = ConversationDeleted{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "conv":
+			p.Conv = d.conv()
+		case "messages":
+			p.Messages = d.bool()
+		case "upTo":
+			p.UpTo = d.uint(0, MaxInt)
+		default:
+			d.skip()
+		}
+	}
+	d.require("conv", p.Conv.ID != "")
+	return d.err
+}
+
+// ConversationChanged is onConversationChanged: what the user has set of a
+// conversation is this now.
+type ConversationChanged struct {
+	Conv   Conv
+	Muted  bool
+	Pinned bool
+	Unread bool // it is marked as unread
+}
+
+// AppendConversationChanged appends the frame of an onConversationChanged.
+func AppendConversationChanged(dst []byte, codec Codec, p *ConversationChanged) []byte {
+	e, m := beginPush(dst, codec, OpOnConversationChanged)
+	p.encode(&e)
+	return e.endFrame(m)
+}
+
+func (p *ConversationChanged) encode(e *encoder) {
+	e.convField("conv", p.Conv)
+	e.boolField("muted", p.Muted)
+	e.boolField("pinned", p.Pinned)
+	e.boolField("unread", p.Unread)
+}
+
+// Decode reads the args of an onConversationChanged.
+func (p *ConversationChanged) Decode(args Raw) error {
+	*p = ConversationChanged{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "conv":
+			p.Conv = d.conv()
+		case "muted":
+			p.Muted = d.bool()
+		case "pinned":
+			p.Pinned = d.bool()
+		case "unread":
+			p.Unread = d.bool()
+		default:
+			d.skip()
+		}
+	}
+	d.require("conv", p.Conv.ID != "")
+	return d.err
+}
+
+// Blocked is onBlocked: the user has blocked another, or let him in again.
+type Blocked struct {
+	User    string
+	Blocked bool
+}
+
+// AppendBlocked appends the frame of an onBlocked.
+func AppendBlocked(dst []byte, codec Codec, p *Blocked) []byte {
+	e, m := beginPush(dst, codec, OpOnBlocked)
+	p.encode(&e)
+	return e.endFrame(m)
+}
+
+func (p *Blocked) encode(e *encoder) {
+	e.textField("user", p.User)
+	e.boolField("blocked", p.Blocked)
+}
+
+// Decode reads the args of an onBlocked.
+func (p *Blocked) Decode(args Raw) error {
+	*p = Blocked{}
+	d := args.decoder()
+	for o := d.object(); d.next(&o); {
+		switch string(o.key) {
+		case "user":
+			p.User = d.user()
+		case "blocked":
+			p.Blocked = d.bool()
+		default:
+			d.skip()
+		}
+	}
+	d.require("user", p.User != "")
+	return d.err
 }
 
 // MessageDeleted is onMessageDeleted: done on another device of the user.

@@ -123,7 +123,7 @@ var ops = func() map[string]string {
 		OpCreateGroup, OpJoinGroup, OpLeaveGroup, OpDismissGroup, OpAnswerJoin, OpAddMembers, OpRemoveMembers,
 		OpSetMember, OpSetGroup, OpAnswerOwner, OpUnban, OpGetBans, OpGetGroup, OpGetMembers, OpGetGroups,
 		OpOnNewMessage, OpOnConversations, OpOnSynced, OpOnReadReport, OpOnReadReceipt, OpOnRecall, OpOnConversationDeleted,
-		OpOnMessageDeleted, OpOnGroupEvent, OpOnPresence, OpOnTyping, OpOnKicked,
+		OpOnMessageDeleted, OpOnConversationChanged, OpOnBlocked, OpOnGroupEvent, OpOnPresence, OpOnTyping, OpOnKicked,
 	} {
 		m[op] = op
 	}

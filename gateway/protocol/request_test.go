@@ -441,6 +441,7 @@ func TestArgs(t *testing.T) {
 		{OpDeleteConversation, `{"conv":"u:b","messages":true}`, &DeleteConversationArgs{UserConv("b"), true}},
 		{OpSetConversation, `{"conv":"u:b","muted":false}`, &SetConversationArgs{Conv: UserConv("b"), Muted: new(false)}},
 		{OpSetConversation, `{"conv":"u:b","pinned":true}`, &SetConversationArgs{Conv: UserConv("b"), Pinned: new(true)}},
+		{OpSetConversation, `{"conv":"u:b","unread":true}`, &SetConversationArgs{Conv: UserConv("b"), Unread: new(true)}},
 		{OpTyping, `{"conv":"u:b"}`, &TypingArgs{UserConv("b")}},
 		{OpGetPresence, `{"users":["a","b"]}`, &PresenceArgs{[]string{"a", "b"}}},
 		{OpBlock, `{"user":"a"}`, &BlockArgs{"a"}},

@@ -106,10 +106,10 @@ func TestPushes(t *testing.T) {
 			`{"d":2,"messages":[{"id":"` + testIDText + `","conv":"u:alice","from":"alice","time":1795400000123,"cid":"c-1","body":{"text":"hi"},"ephemeral":true}]}`},
 		{&Synced{Lost: []Lost{}, Cursor: "c", Groups: []Conversation{}}, OpOnSynced, `{"offline":0,"lost":[],"cursor":"c","unreadTotal":0,"unreadUnmuted":0,"groups":[]}`},
 		{&Synced{Offline: 2, Lost: []Lost{{UserConv("a"), 1, 4, 3}}, Cursor: "c", Reset: true, UnreadTotal: 5, UnreadUnmuted: 4,
-			Conversations: []Conversation{{Conv: UserConv("a"), LastSeq: 9, Time: 8, ReadSeq: 7, PeerReadSeq: 6, Pinned: true}},
+			Conversations: []Conversation{{Conv: UserConv("a"), LastSeq: 9, Time: 8, ReadSeq: 7, PeerReadSeq: 6, Pinned: true, Marked: true}},
 			Groups:        []Conversation{{Conv: GroupConv("g"), LastSeq: 1, Time: 2, Unread: 1, Cursor: "gc"}}}, OpOnSynced,
 			`{"offline":2,"lost":[{"conv":"u:a","from":1,"to":4,"count":3}],"cursor":"c","reset":true,"unreadTotal":5,"unreadUnmuted":4,` +
-				`"conversations":[{"conv":"u:a","lastSeq":9,"time":8,"readSeq":7,"peerReadSeq":6,"pinned":true}],` +
+				`"conversations":[{"conv":"u:a","lastSeq":9,"time":8,"readSeq":7,"peerReadSeq":6,"pinned":true,"markedUnread":true}],` +
 				`"groups":[{"conv":"g:g","lastSeq":1,"time":2,"readSeq":0,"unread":1,"cursor":"gc"}]}`},
 		{&Synced{Lost: []Lost{}, Cursor: "c", Conversations: []Conversation{}, Groups: []Conversation{}}, OpOnSynced,
 			`{"offline":0,"lost":[],"cursor":"c","unreadTotal":0,"unreadUnmuted":0,"conversations":[],"groups":[]}`},
@@ -119,7 +119,9 @@ func TestPushes(t *testing.T) {
 		{&ReadReceipt{UserConv("a"), 3, 9}, OpOnReadReceipt, `{"conv":"u:a","seq":3,"time":9}`},
 		{&Recall{UserConv("a"), []Range{{1, 2}, {5, 5}}, "a", ""}, OpOnRecall, `{"conv":"u:a","ranges":[[1,2],[5,5]],"by":"a"}`},
 		{&Recall{GroupConv("g"), []Range{{1, 2}}, "admin", "bob"}, OpOnRecall, `{"conv":"g:g","ranges":[[1,2]],"by":"admin","sender":"bob"}`},
-		{&ConversationDeleted{UserConv("a"), false}, OpOnConversationDeleted, `{"conv":"u:a","messages":false}`},
+		{&ConversationDeleted{UserConv("a"), false, 7}, OpOnConversationDeleted, `{"conv":"u:a","messages":false,"upTo":7}`},
+		{&ConversationChanged{UserConv("a"), true, false, true}, OpOnConversationChanged, `{"conv":"u:a","muted":true,"pinned":false,"unread":true}`},
+		{&Blocked{"a", true}, OpOnBlocked, `{"user":"a","blocked":true}`},
 		{&MessageDeleted{UserConv("a"), []uint64{1, 9}}, OpOnMessageDeleted, `{"conv":"u:a","seqs":[1,9]}`},
 		{&GroupEvent{"g", EventJoined, "a", []string{"b"}, 9, ""}, OpOnGroupEvent, `{"group":"g","event":"joined","by":"a","users":["b"],"time":9}`},
 		{&GroupEvent{"g", EventJoined, "a", []string{"a"}, 9, "x"}, OpOnGroupEvent, `{"group":"g","event":"joined","by":"a","users":["a"],"time":9,"cursor":"x"}`},
@@ -236,6 +238,10 @@ func appendPush(dst []byte, codec Codec, p payload) []byte {
 		return AppendNewMessage(dst, codec, p)
 	case *Synced:
 		return AppendSynced(dst, codec, p)
+	case *ConversationChanged:
+		return AppendConversationChanged(dst, codec, p)
+	case *Blocked:
+		return AppendBlocked(dst, codec, p)
 	case *ReadReport:
 		return AppendReadReport(dst, codec, p)
 	case *ReadReceipt:
