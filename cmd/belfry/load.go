@@ -46,7 +46,8 @@ lost, doubled, reordered or altered. The exit code is 1 if anything was.
 Users are new in each run and sign their own tokens, with the secret of
 --auth-secret-file or the one that ` + "`belfry serve --dev`" + ` has put into the data
 folder. The server's limits are made for clients, not for load: start it with
---frame-rate 0 --login-rate 0 --send-rate 0 --new-conversations 0 --group-rate 0 --group-change-rate 0.`,
+--frame-rate 0 --login-rate 0 --send-rate 0 --new-conversations 0 --group-rate 0 --group-change-rate 0
+--unauthenticated-connections 0 --address-unauthenticated 0.`,
 		Example: `  belfry load pairs
   belfry load pairs --rate 2000 --duration 1m --server-pid $(pgrep -x belfry)
   belfry load group --members 1000
