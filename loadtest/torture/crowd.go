@@ -104,8 +104,8 @@ func newCrowd(ctx context.Context, t *torture, codec protocol.Codec, prefix stri
 	}
 	act(func(ctx context.Context, rng *rand.Rand) error { return c.moderate(ctx, boss, staying, members, rng) })
 	act(func(ctx context.Context, _ *rand.Rand) error { return c.admin.work(ctx, staying) })
-	for _, user := range c.away[crowdAway:] {
-		act(func(ctx context.Context, rng *rand.Rand) error { return c.drift(ctx, user, rng) })
+	for i, user := range c.away[crowdAway:] {
+		act(func(ctx context.Context, rng *rand.Rand) error { return c.drift(ctx, user, i == 0, rng) })
 	}
 	return c, nil
 }

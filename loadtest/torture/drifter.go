@@ -18,10 +18,12 @@ import (
 // be told by message.queued.
 const crowdDrifters = 3
 
-// drift has a user look in, again and again, until nothing new is to begin.
-func (c *crowd) drift(ctx context.Context, user string, rng *rand.Rand) error {
+// drift has a user look in, again and again, until nothing new is to begin. Who never
+// acks in the foreground has to be told of all: what others leave unacked their next
+// session may ack.
+func (c *crowd) drift(ctx context.Context, user string, never bool, rng *rand.Rand) error {
 	for ctx.Err() == nil && !c.stopped() {
-		err := c.lookIn(ctx, user, rng)
+		err := c.lookIn(ctx, user, never, rng)
 		if isViolation(err) || refusedAs(err, protocol.CodeBadRequest, protocol.CodeForbidden, protocol.CodeUnauthorized, protocol.CodeInternal) {
 			return fmt.Errorf("%s: %w", user, err)
 		}
@@ -32,7 +34,7 @@ func (c *crowd) drift(ctx context.Context, user string, rng *rand.Rand) error {
 
 // lookIn is one session: for a while it acks what it gets, then it may do so in the
 // background, or ack no more, and then it goes.
-func (c *crowd) lookIn(ctx context.Context, user string, rng *rand.Rand) error {
+func (c *crowd) lookIn(ctx context.Context, user string, never bool, rng *rand.Rand) error {
 	const (
 		acks = iota
 		inBackground
@@ -50,6 +52,9 @@ func (c *crowd) lookIn(ctx context.Context, user string, rng *rand.Rand) error {
 	}
 	var mu sync.Mutex // guards state, and is held while it is acked
 	state := acks
+	if never {
+		state = mute
+	}
 	become := func(next int) { mu.Lock(); defer mu.Unlock(); state = next }
 	take := func(f *protocol.ServerFrame) error {
 		if f.Op != protocol.OpOnNewMessage {
