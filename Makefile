@@ -30,7 +30,7 @@ load: build ## the load figures, in one table
 	./bin/belfry load table --shards "$(subst $() ,$(comma),$(strip $(SHARDS)))" --duration $(LOADTIME) $(LOADFLAGS)
 
 build: ## build bin/belfry
-	go build -o bin/belfry ./cmd/belfry
+	go build -trimpath -o bin/belfry ./cmd/belfry
 
 torture: ## faults of every kind under verifying load, for FOR=30m with SEED=1 (Linux)
 	go run ./loadtest/torture -for $(FOR) -seed $(SEED)

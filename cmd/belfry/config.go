@@ -1,14 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -158,7 +159,11 @@ func learn(cmd *cobra.Command, known map[string]bool) {
 
 func loadFile(path string, flags *pflag.FlagSet) (*koanf.Koanf, error) {
 	k := koanf.New(".")
-	if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = k.Load(fileContent(text), yaml.Parser())
+	}
+	if err != nil {
 		return nil, fmt.Errorf("--%s: %s: %w", configFlag, path, err)
 	}
 	for _, key := range k.Keys() {
@@ -168,3 +173,11 @@ func loadFile(path string, flags *pflag.FlagSet) (*koanf.Koanf, error) {
 	}
 	return k, nil
 }
+
+// A fileContent is a provider of koanf. Its own for files brings along what watches
+// them.
+type fileContent []byte
+
+func (c fileContent) ReadBytes() ([]byte, error) { return c, nil }
+
+func (c fileContent) Read() (map[string]any, error) { return nil, errors.ErrUnsupported }
