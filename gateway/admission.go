@@ -39,6 +39,10 @@ const (
 	complainEvery = 10 * time.Second      // in the log, of one kind
 )
 
+// deafPause is how long a user whose session was closed for memory has to wait for
+// the next login: it would have to be told all over again what was not read.
+const deafPause = 5 * time.Second
+
 // tightRetryAfter is told to whose requests are refused meanwhile.
 const tightRetryAfter = time.Second
 
@@ -94,6 +98,8 @@ type place struct {
 	close      func(why string)
 	evicted    int64  // bytes that it held when it had to give way
 	prev, next *place // among strangers
+
+	blocked atomic.Int64 // since when its peer has taken no bytes, Unix ns; 0: it does
 
 	mu       sync.Mutex
 	charged  int64 // bytes
@@ -159,7 +165,7 @@ func (a *admission) enter(address string, tls bool, close func(why string)) *pla
 	p := &place{admission: a, tls: tls, since: time.Now(), close: close, stranger: true}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if why := a.makeRoom(p.since); why != "" {
+	if why := a.makeRoom(p.since, address); why != "" {
 		a.refuse(why, address)
 		return nil
 	}
@@ -178,8 +184,9 @@ func (a *admission) enter(address string, tls bool, close func(why string)) *pla
 }
 
 // makeRoom looks for room for one more, for which the oldest stranger may have
-// to give way. It returns why there is none. The caller holds mu.
-func (a *admission) makeRoom(now time.Time) string {
+// to give way: after a grace, or at once if its address has more strangers than the
+// new one's. It returns why there is none. The caller holds mu.
+func (a *admission) makeRoom(now time.Time, address string) string {
 	why := ""
 	c := &a.config
 	switch {
@@ -195,11 +202,18 @@ func (a *admission) makeRoom(now time.Time) string {
 		return ""
 	}
 	oldest := a.strangers.first
-	if oldest == nil || now.Sub(oldest.since) < strangerGrace {
+	if oldest == nil || now.Sub(oldest.since) < strangerGrace && !a.crowds(oldest.address, address) {
 		return why
 	}
 	a.evict(oldest, why)
 	return ""
+}
+
+// crowds reports whether an address has more strangers than another one with its
+// next. The caller holds mu.
+func (a *admission) crowds(address, other string) bool {
+	n, m := a.addresses[address], a.addresses[other]
+	return n != nil && other != "" && n.strangers > 1 && (m == nil || m.strangers+1 < n.strangers)
 }
 
 // enroll counts a connection for its address, unless that has too many. The
@@ -390,8 +404,9 @@ func (a *admission) relieve() {
 	a.relieving.Store(false)
 }
 
-// closeSome closes connections that take n bytes: strangers, the oldest first,
-// then the sessions that take most. The caller holds mu.
+// closeSome closes connections that take n bytes: strangers, the oldest first, then
+// sessions that do not read, then others, each time those that take most. The caller
+// holds mu.
 func (a *admission) closeSome(n int64) {
 	for p := a.strangers.first; p != nil && n > 0; p = a.strangers.first {
 		n -= a.evict(p, forMemory)
@@ -400,18 +415,24 @@ func (a *admission) closeSome(n int64) {
 		return
 	}
 	type load struct {
-		place *place
-		bytes int64
+		place  *place
+		weight int64
 	}
+	const deaf = 1 << 40 // bytes; more than any holds
 	var loads []load
+	since := time.Now().Add(-strangerGrace).UnixNano()
 	for p := range a.all {
 		p.mu.Lock()
 		if p.evicted == 0 && p.charged > p.fixedCost(sessionCost) {
-			loads = append(loads, load{p, p.charged})
+			l := load{p, p.charged}
+			if blocked := p.blocked.Load(); blocked != 0 && blocked < since {
+				l.weight += deaf
+			}
+			loads = append(loads, l)
 		}
 		p.mu.Unlock()
 	}
-	slices.SortFunc(loads, func(x, y load) int { return cmp.Compare(y.bytes, x.bytes) })
+	slices.SortFunc(loads, func(x, y load) int { return cmp.Compare(y.weight, x.weight) })
 	for i := 0; i < len(loads) && n > 0; i++ {
 		n -= a.evict(loads[i].place, forMemory)
 	}

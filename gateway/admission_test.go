@@ -402,6 +402,11 @@ func TestSessionsThatHoldMostAreClosed(t *testing.T) {
 		if used := e.gateway.admission.used.Load(); used > memory {
 			t.Errorf("%d bytes are charged, want at most %d", used, memory)
 		}
+		again := e.dial(codec)
+		login := obj{"token": testToken("bob"), "device": "again"}
+		again.refused("login", login, "unavailable")
+		time.Sleep(deafPause)
+		again.call("login", login)
 		user.call("ping", nil)
 	})
 }
@@ -420,5 +425,42 @@ func TestTightMemoryRefuses(t *testing.T) {
 		c.call("ping", nil)
 		place.charge(-950 << 10)
 		c.call("getMessage", obj{"conv": "u:bob"})
+	})
+}
+
+// A flood from one address does not keep out who comes from another one.
+func TestFloodOfOneAddressGivesWay(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := testAdmission(AdmissionConfig{Unauthenticated: 3})
+		flood := []*guest{a.visit("flood"), a.visit("flood"), a.visit("flood")}
+		if a.visit("flood").place != nil {
+			t.Error("the flood pushes itself out within its grace")
+		}
+		if other := a.visit("other"); other.place == nil || flood[0].evictedFor() != forStrangers {
+			t.Error("another address is kept out")
+		}
+		if a.visit("other").place != nil {
+			t.Error("an address takes the place of one that has no more than it")
+		}
+	})
+}
+
+// Sessions that do not read go before those that hold more for a moment.
+func TestDeafSessionsAreClosedFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := testAdmission(AdmissionConfig{Memory: 1 << 20})
+		busy, deaf := a.visit("u"), a.visit("u")
+		for _, g := range []*guest{busy, deaf} {
+			g.upgrade(g.close)
+			g.login()
+		}
+		deaf.charge(300 << 10)
+		deaf.blocked.Store(time.Now().UnixNano())
+		time.Sleep(2 * strangerGrace)
+		busy.blocked.Store(time.Now().UnixNano())
+		busy.charge(900 << 10)
+		if deaf.evictedFor() != forMemory || busy.evictedFor() != "" {
+			t.Errorf("closed: the deaf one for %q, the busy one for %q", deaf.evictedFor(), busy.evictedFor())
+		}
 	})
 }

@@ -107,7 +107,8 @@ func BenchmarkPush(b *testing.B) {
 					s.Wake()
 					s.goOn()
 					s.keepTime()
-					s.flush(s.push(p))
+					pushed, _ := s.push(p)
+					s.flush(pushed)
 					s.ack(s.window.last)
 				}
 				b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "messages/s")

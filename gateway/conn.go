@@ -280,7 +280,9 @@ func (c *conn) writeAll(b []byte, since time.Time, timeout time.Duration, p *pum
 		p.block()
 		defer p.unblock()
 	}
+	c.place.blocked.Store(time.Now().UnixNano())
 	n, err := c.Conn.Write(b)
+	c.place.blocked.Store(0)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil && !c.ending {

@@ -56,8 +56,10 @@ var handlers = map[string]handler{
 	protocol.OpGetGroups:          (*session).getGroups,
 }
 
-// costly are the ops whose answer may take much memory until the client has read
-// it. While that is short they are refused, as are large requests.
+// costly are the ops whose answer may take some 256 KiB of memory until the client
+// has read it, and a millisecond to make. While memory is short they are refused, as
+// are large requests; and no more are done at a time than there are processors, of a
+// user one.
 var costly = map[string]bool{
 	protocol.OpGetMessage:       true,
 	protocol.OpGetConversations: true,
@@ -94,6 +96,8 @@ func (s *session) dispatch(r request) {
 		err = &refusal{code: protocol.CodeUnknownOp, message: "op: there is none of this name"}
 	case (r.size > freeRequest || costly[r.Op]) && s.gateway.admission.tight():
 		err = &refusal{protocol.CodeUnavailable, "op: the server has no memory for this right now; repeating it is safe", tightRetryAfter}
+	case costly[r.Op]:
+		err = s.inTurn(r, handle)
 	default:
 		err = handle(s, r)
 	}
@@ -116,6 +120,18 @@ func (s *session) undertake(id uint64) (used bool, parting closing) {
 
 // hasLoggedIn is for the read loop, which alone sets number.
 func (s *session) hasLoggedIn() bool { return s.number != 0 }
+
+// inTurn handles a costly request when it is the user's turn.
+func (s *session) inTurn(r request, handle handler) error {
+	ctx, cancel := s.requestContext()
+	ok := s.gateway.costs.Take(ctx, string(s.user))
+	cancel()
+	if !ok {
+		return &refusal{protocol.CodeUnavailable, "op: others' requests of this kind come first; repeating it is safe", tightRetryAfter}
+	}
+	defer s.gateway.costs.Give(string(s.user))
+	return handle(s, r)
+}
 
 // A flight is a request that is not answered yet.
 type flight struct {

@@ -63,6 +63,7 @@ func (d *door) Accept() (net.Conn, error) {
 		if !proxied {
 			key = limitKey(peer)
 		}
+		tune(socket)
 		c := &admittedConn{Conn: socket}
 		if c.place = d.gateway.admission.enter(key, d.tls, func(string) { c.Close() }); c.place == nil {
 			socket.Close()

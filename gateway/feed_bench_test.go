@@ -150,7 +150,8 @@ func BenchmarkLogin(b *testing.B) {
 				s.user, s.number, s.loggedIn = "", 0, false
 				s.handle(typ, frame)
 				s.goOn()
-				s.flush(s.push(p))
+				pushed, _ := s.push(p)
+				s.flush(pushed)
 				if s.sync != nil || len(s.groups) != groups {
 					b.Fatal("the login is not through")
 				}

@@ -377,7 +377,8 @@ func TestFanOutAllocatesNothingForAMember(t *testing.T) {
 					}
 					s.goOn()
 					s.keepTime()
-					s.flush(s.push(p))
+					pushed, _ := s.push(p)
+					s.flush(pushed)
 					s.ack(s.window.last)
 				}
 			})

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/turns"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -200,6 +202,8 @@ type Gateway struct {
 	changes   *keyedLimit // of groups that their members are told of, by user
 	strangers *keyedLimit // users of whom nothing is kept yet, by who adds them
 	admission *admission
+	costs     *turns.Turns // of requests that are costly
+	deaf      *keyedLimit  // logins of users whose sessions were closed for memory
 	pumpers   pumpers
 	feeds     feeds
 
@@ -234,6 +238,8 @@ func New(c Config) (*Gateway, error) {
 		changes:   newKeyedLimit(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
 		strangers: newKeyedLimit(rate.Limit(float64(strangerRate*c.GroupChangeRate)/time.Hour.Seconds()), strangerBurst*c.GroupChangeBurst),
 		admission: newAdmission(c.Admission, c.Log, c.Registry),
+		costs:     turns.New(runtime.GOMAXPROCS(0), 1),
+		deaf:      newKeyedLimit(rate.Every(deafPause), 1),
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),
 	}

@@ -167,7 +167,9 @@ func (l *keyedLimit) charge(key string, n int) {
 
 // has tells whether key has a token, or says how long until it has.
 func (l *keyedLimit) has(key string) (wait time.Duration, ok bool) {
-	b := l.bucket(key)
+	l.mu.Lock()
+	b := l.buckets[key]
+	l.mu.Unlock()
 	if b == nil {
 		return 0, true
 	}

@@ -59,6 +59,9 @@ func (s *session) tryLogin(r request) error {
 		return err
 	}
 	user := id.user
+	if wait, ok := g.deaf.has(string(user)); !ok {
+		return &refusal{protocol.CodeUnavailable, "op: a session of this user has just been closed for memory", wait}
+	}
 	if wait, ok := g.logins.take(string(user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many logins of this user", wait}
 	}

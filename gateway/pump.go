@@ -25,12 +25,21 @@ type pumpState struct {
 var pumpStates = sync.Pool{New: func() any { return new(pumpState) }}
 
 // pump does all of a session's writing: it looks after the deadlines, reads on
-// from the store, and flushes. It ends when there is nothing left to do.
-func (s *session) pump(p *pumpState) {
+// from the store, and flushes. It ends when there is nothing left to do, or, with
+// more true, when it has written much and others wait.
+func (s *session) pump(p *pumpState) (more bool) {
 	for s.goOn() {
 		s.keepTime()
-		s.flush(s.push(p))
+		pushed, more := s.push(p)
+		s.flush(pushed)
+		if more {
+			s.mu.Lock()
+			s.dirty = true
+			s.mu.Unlock()
+			return true
+		}
 	}
+	return false
 }
 
 // goOn decides whether the pump has another round.

@@ -14,6 +14,9 @@ const (
 	trimPumpers = time.Second
 	// pumpsInARow is after how many pumps a pumper lets others have its processor.
 	pumpsInARow = 4
+	// bulkEvery is how often those come first who have much to be told: else they
+	// wait for those who have little.
+	bulkEvery = 8
 )
 
 // Pumpers are the goroutines that pump sessions and read on for feeds. Those
@@ -26,10 +29,12 @@ type pumpers struct {
 	mu      sync.Mutex
 	feeds   line[feed, *feed] // come first: they have work for many sessions
 	pumps   line[session, *session]
-	working int         // pumpers that are neither idle nor blocked
-	idle    []chan bool // the last one to go idle is the first to work; false ends it
-	spare   int         // fewest idle since the last trim
-	timer   *time.Timer // of the next trim, nil while none is idle
+	bulk    line[session, *session] // those that were pumped, and have more than a write
+	taken   int                     // pumps, for bulkEvery
+	working int                     // pumpers that are neither idle nor blocked
+	idle    []chan bool             // the last one to go idle is the first to work; false ends it
+	spare   int                     // fewest idle since the last trim
+	timer   *time.Timer             // of the next trim, nil while none is idle
 	closed  bool
 }
 
@@ -42,6 +47,23 @@ func (p *pumpers) start(s *session) {
 	p.pumps.push(s)
 	p.staff(1)
 }
+
+// goOn puts a session that was pumped, and has more, behind others.
+func (p *pumpers) goOn(s *session) {
+	p.mu.Lock()
+	p.bulk.push(s)
+	p.staff(1)
+}
+
+// crowded reports whether sessions wait to be pumped.
+func (p *pumpers) crowded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pumps.n > 0
+}
+
+// waiting is how many wait in lines. The caller holds mu.
+func (p *pumpers) waiting() int { return p.feeds.n + p.pumps.n + p.bulk.n }
 
 // startAll is start for many.
 func (p *pumpers) startAll(l *line[session, *session]) {
@@ -87,7 +109,11 @@ func (p *pumpers) take() (f *feed, s *session) {
 	case p.working > mostWorking:
 	case p.feeds.n > 0:
 		return p.feeds.pop(), nil
+	case p.bulk.n > 0 && (p.pumps.n == 0 || p.taken%bulkEvery == bulkEvery-1):
+		p.taken++
+		return nil, p.bulk.pop()
 	case p.pumps.n > 0:
+		p.taken++
 		return nil, p.pumps.pop()
 	}
 	p.working--
@@ -101,8 +127,11 @@ func (p *pumpers) work() {
 		for n := 1; ; n++ {
 			f, s := p.take()
 			if s != nil {
-				s.pump(state)
-				s.pumps.Done()
+				if s.pump(state) {
+					p.goOn(s)
+				} else {
+					s.pumps.Done()
+				}
 			} else if f != nil {
 				f.read(state)
 			} else {
@@ -123,7 +152,7 @@ func (p *pumpers) work() {
 func (p *pumpers) block() {
 	p.mu.Lock()
 	p.working--
-	p.staff(min(1, p.pumps.n+p.feeds.n))
+	p.staff(min(1, p.waiting()))
 }
 
 func (p *pumpers) unblock() {
@@ -137,7 +166,7 @@ func (p *pumpers) unblock() {
 func (p *pumpers) park(next chan bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.working < mostWorking && p.pumps.n+p.feeds.n > 0 {
+	if p.working < mostWorking && p.waiting() > 0 {
 		p.working++ // it came since the caller looked
 		next <- true
 		return true

@@ -20,9 +20,10 @@ const (
 
 // push tells the device what the store has for it, as far as its window allows:
 // first the sync of the login, then what came after it, of others and of groups
-// in turn, and signals as they come. It returns how many messages it has queued
-// since it last flushed.
-func (s *session) push(p *pumpState) (pushed int) {
+// in turn, and signals as they come. It stops with rest true once it has written
+// much and others wait. It returns how many messages it has queued since it last
+// flushed.
+func (s *session) push(p *pumpState) (pushed int, rest bool) {
 	for more := true; more && s.hasRoom(); {
 		n := 0
 		switch {
@@ -38,11 +39,14 @@ func (s *session) push(p *pumpState) (pushed int) {
 		default:
 			n, more = s.pushGroups(p)
 		}
-		if pushed += n; more {
-			pushed = s.relieve(pushed)
+		if pushed += n; more && s.conn.buffered() >= flushBytes {
+			s.flush(pushed)
+			if pushed = 0; s.gateway.pumpers.crowded() {
+				return 0, true
+			}
 		}
 	}
-	return pushed + s.pushSignals(p)
+	return pushed + s.pushSignals(p), false
 }
 
 // relieve flushes once much waits. It returns how many of the messages that were

@@ -208,6 +208,12 @@ func (s *session) end(why closing) { s.endWith(why, nil) }
 // for the peer.
 func (s *session) giveWay(why string) {
 	if why == forMemory {
+		s.mu.Lock()
+		user := s.user
+		s.mu.Unlock()
+		if user != "" {
+			s.gateway.deaf.take(string(user))
+		}
 		s.end(closedMemory)
 		s.conn.hangUp()
 		return

@@ -22,6 +22,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/belfry-im/belfry/gateway/turns"
 )
 
 const (
@@ -70,7 +72,7 @@ type Client struct {
 	http    *http.Client
 	events  map[string]bool
 	metrics *metrics
-	asks    *turns
+	asks    *turns.Turns
 
 	cancel  context.CancelFunc // ends attempts that are under way
 	ctx     context.Context
@@ -112,6 +114,10 @@ func (w *waiting) Pop() any {
 	return d
 }
 
+// askShare is the part of the questions that may be open, one in so many, that one
+// user may have.
+const askShare = 8
+
 // New returns a client, or what is wrong with its config. Close ends it.
 func New(c Config) (*Client, error) {
 	if err := c.fill(); err != nil {
@@ -131,7 +137,7 @@ func New(c Config) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		events: make(map[string]bool), metrics: m,
-		asks: newTurns(c.MaxAsks), wake: make(chan struct{}, 1),
+		asks: turns.New(c.MaxAsks, max(c.MaxAsks/askShare, 1)), wake: make(chan struct{}, 1),
 	}
 	for _, event := range c.Events {
 		client.events[event] = true

@@ -1,4 +1,5 @@
-package webhook
+// Package turns shares places among users.
+package turns
 
 import (
 	"container/list"
@@ -6,9 +7,9 @@ import (
 	"sync"
 )
 
-// turns share places among users, so that none can keep the others out: one has an
-// eighth of them at most, and whoever has fewest is next.
-type turns struct {
+// Turns share places among users, so that none can keep the others out: one has some
+// of them at most, and whoever has fewest is next.
+type Turns struct {
 	mu    sync.Mutex
 	free  int
 	most  int // places of one user
@@ -24,17 +25,14 @@ type turnUser struct {
 	line    *list.Element   // nil: in none
 }
 
-// turnShare is the part of all places that one user may hold.
-const turnShare = 8
-
-func newTurns(places int) *turns {
-	most := max(places/turnShare, 1)
-	return &turns{free: places, most: most, users: make(map[string]*turnUser), lines: make([]list.List, most)}
+// New returns turns for places, of which a user has at most so many at a time.
+func New(places, most int) *Turns {
+	return &Turns{free: places, most: most, users: make(map[string]*turnUser), lines: make([]list.List, most)}
 }
 
-// take waits for a place of a user until ctx ends. It reports whether there is one,
-// which give gives back.
-func (t *turns) take(ctx context.Context, who string) bool {
+// Take waits for a place of a user until ctx ends. It reports whether there is one,
+// which Give gives back.
+func (t *Turns) Take(ctx context.Context, who string) bool {
 	turn := make(chan struct{})
 	t.mu.Lock()
 	u := t.users[who]
@@ -64,7 +62,8 @@ func (t *turns) take(ctx context.Context, who string) bool {
 	return true // it came just now
 }
 
-func (t *turns) give(who string) {
+// Give gives a place of a user back.
+func (t *Turns) Give(who string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u := t.users[who]
@@ -77,7 +76,7 @@ func (t *turns) give(who string) {
 }
 
 // place has a user stand in the line that is his, if any.
-func (t *turns) place(u *turnUser) {
+func (t *Turns) place(u *turnUser) {
 	wants := len(u.waiting) > 0 && u.held < t.most
 	switch {
 	case wants && u.line == nil:
@@ -88,7 +87,7 @@ func (t *turns) place(u *turnUser) {
 }
 
 // lift takes a user out of his line, before what he holds changes.
-func (t *turns) lift(u *turnUser) {
+func (t *Turns) lift(u *turnUser) {
 	if u.line != nil {
 		t.lines[u.held].Remove(u.line)
 		u.line = nil
@@ -96,7 +95,7 @@ func (t *turns) lift(u *turnUser) {
 }
 
 // next gives free places to those whose turn it is.
-func (t *turns) next() {
+func (t *Turns) next() {
 	for n := 0; n < len(t.lines) && t.free > 0; {
 		front := t.lines[n].Front()
 		if front == nil {
@@ -113,7 +112,7 @@ func (t *turns) next() {
 	}
 }
 
-func (t *turns) forget(who string, u *turnUser) {
+func (t *Turns) forget(who string, u *turnUser) {
 	if u.held == 0 && len(u.waiting) == 0 {
 		delete(t.users, who)
 	}
