@@ -64,6 +64,7 @@ func (s *State) applySetUser(c *SetUser, r *Result) {
 	} else {
 		a.historyTTL = c.HistoryTTL.Milliseconds()
 		s.purgeDue(u) // what is gone does not come back
+		s.trimPast(u)
 		s.setAccount(u, a)
 		s.recountAll(u)
 		s.purgeDue(u)

@@ -163,10 +163,11 @@ func (s *State) applyExpire(c *Expire) {
 		var idle []uint32
 		for number := range sl.users.all {
 			u := s.user(number)
-			if s.sentDue(u, sent) || s.isDue(u) || u.team != nil && s.teamDue(u.team) || u.hasStaleTeam(s.now) { // others need not be saved for a snapshot
+			if s.sentDue(&u.sent, sent) || s.pastDue(u) || s.isDue(u) || u.team != nil && s.teamDue(u.team) || u.hasStaleTeam(s.now) { // others need not be saved for a snapshot
 				s.save(u)
 				s.purgeDue(u)
-				s.forgetSent(u, sent)
+				s.forgetSent(u, &u.sent, sent)
+				s.forgetPast(u)
 				s.forgetTeams(u)
 				if u.team != nil {
 					s.purgeTeam(u)

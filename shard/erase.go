@@ -19,7 +19,9 @@ func (s *State) applyEraseUser(c *EraseUser, r *Result) {
 		if s.setAccount(u, account{erased: u.lastSession}); s.historyTTL(u) != ttl {
 			s.recountAll(u)
 		}
-		s.eraseSent(u)
+		s.purgeDue(u) // what has left a log is forgotten now, and the rest with its conversation
+		s.eraseSent(u, &u.sent)
+		s.eraseSent(u, &u.past)
 	}
 	work := max(int(c.MaxWork), 1)
 	first := max(int(c.From), 1) - 1
@@ -89,10 +91,9 @@ func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 	return removed, true
 }
 
-// eraseSent empties the dedupe window at once: its index need not be kept up
+// eraseSent empties a window at once: its index need not be kept up
 // with records that all go.
-func (s *State) eraseSent(u *user) {
-	w := &u.sent
+func (s *State) eraseSent(u *user, w *sentWindow) {
 	s.sentRecords -= int(w.count)
 	s.dropIndex(w)
 	for chunk := w.head; chunk != 0; {

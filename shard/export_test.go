@@ -81,7 +81,14 @@ func CutFine(v *View, chunk, frame int) { v.chunkBytes, v.frameBytes = chunk, fr
 // ForgetSent makes a user's dedupe window forget what was sent.
 func ForgetSent(s *State, name UserID) {
 	if u := s.spoilt(name); u != nil {
-		s.forgetSent(u, math.MaxInt64)
+		s.forgetSent(u, &u.sent, math.MaxInt64)
+	}
+}
+
+// ForgetPast makes a user forget what left his logs before its time.
+func ForgetPast(s *State, name UserID) {
+	if u := s.spoilt(name); u != nil {
+		s.forgetSent(u, &u.past, math.MaxInt64)
 	}
 }
 

@@ -337,7 +337,7 @@ func TestRestoreAllocatesLittle(t *testing.T) {
 		"sent": func(s *State, u *user) {
 			s.open(u, "p")
 			for range many {
-				s.addSent(u, &sentRecord{})
+				s.addSent(&u.sent, &sentRecord{})
 			}
 		},
 		"letters": func(s *State, u *user) {

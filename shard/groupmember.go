@@ -548,7 +548,8 @@ func (s *State) applyDismissGroup(c *DismissGroup, r *Result) {
 	t.members.free(s.arena)
 	cv := &u.convs.items[0]
 	s.drop(u, cv, cv.log.Next()-1, gapDeleted)
-	s.forgetSent(u, s.now)
+	s.forgetSent(u, &u.sent, s.now)
+	s.forgetSent(u, &u.past, s.now)
 	t.dismissed = s.now
 	t.title, t.properties, t.requests, t.recalls, t.endings = "", nil, nil, nil, nil
 	t.offer = ownerOffer{}

@@ -49,7 +49,7 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 	if t.counts() {
 		s.noteStored(u.name, "", e.Seq)
 	}
-	s.addSent(u, &sentRecord{key: key, body: xxhash.Sum64(c.Body), id: c.ID, seq: e.Seq, time: e.Time, at: s.now})
+	s.addSent(&u.sent, &sentRecord{key: key, body: xxhash.Sum64(c.Body), id: c.ID, seq: e.Seq, time: e.Time, at: s.now})
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
 	if m != nil && m.flags&memberInvited != 0 && !c.Admin {
 		s.spoke(u, c.User, m)
@@ -78,7 +78,7 @@ func (t *team) sentKey(sender UserID, cid string) uint64 {
 
 // repeatedGroup is repeated for a group.
 func (s *State) repeatedGroup(u *user, c *SendGroup, key uint64, r *Result) bool {
-	s.forgetSent(u, s.now-s.limits.DedupWindow.Milliseconds())
+	s.forgetSent(u, &u.sent, s.now-s.limits.DedupWindow.Milliseconds())
 	var first sentRecord
 	if s.findSent(&u.sent, key, &first) {
 		if first.body != xxhash.Sum64(c.Body) {
@@ -91,7 +91,7 @@ func (s *State) repeatedGroup(u *user, c *SendGroup, key uint64, r *Result) bool
 	if !c.Retry {
 		return false
 	}
-	return s.inHistory(u, 0, c.User, c.CID, c.Body, r)
+	return s.inHistory(u, 0, c.User, c.CID, c.Body, r) || s.wasInHistory(u, key, c.Body, r)
 }
 
 // withinRate counts a message against the group's rate.

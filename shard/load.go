@@ -41,7 +41,7 @@ func (l *loader) frame(d decoder) error {
 		l.notices(&d)
 	case kind == frameSanctions && l.stage >= frameGroup && l.stage <= frameSanctions:
 		l.sanctions(&d)
-	case kind == frameConv && l.stage != 0 && l.stage != frameSent && l.stage < frameSettings:
+	case kind == frameConv && l.stage != 0 && l.stage != frameSent && l.stage < framePast:
 		l.conversation(&d)
 	case kind == frameLog && (l.stage == frameConv || l.stage == frameLog):
 		l.entries(&d)
@@ -53,8 +53,10 @@ func (l *loader) frame(d decoder) error {
 		kind = 0 // no frame of a user
 	case kind == frameLetters && l.stage >= frameConv && l.stage <= frameLetters:
 		l.letters(&d)
-	case kind == frameSent && l.stage != 0 && l.stage < frameSettings:
-		l.sent(&d)
+	case kind == frameSent && l.stage != 0 && l.stage < framePast:
+		l.sent(&l.u.sent, &d)
+	case kind == framePast && l.stage != 0 && l.stage < frameSettings:
+		l.sent(&l.u.past, &d)
 	case kind == frameSettings && l.stage != 0 && l.stage < frameSettings:
 		l.settings(&d)
 	case kind == frameImports && l.stage != 0:
@@ -88,6 +90,9 @@ func (l *loader) finish() {
 	}
 	if u.team != nil {
 		l.s.weigh(u.team)
+	}
+	if u.past.head != 0 {
+		u.oldest = min(u.oldest, l.s.oldestSent(&u.past))
 	}
 	order := l.order[:0]
 	for i := range u.convs.items {
@@ -242,11 +247,11 @@ func (l *loader) letters(d *decoder) {
 	}
 }
 
-func (l *loader) sent(d *decoder) {
+func (l *loader) sent(w *sentWindow, d *decoder) {
 	for len(d.b) > 0 && d.err == nil {
 		r := sentRecord{key: d.uint(), body: d.uint(), id: d.id(), seq: d.uint(), time: d.int(), at: d.int()}
 		if d.err == nil {
-			l.s.addSent(l.u, &r)
+			l.s.addSent(w, &r)
 		}
 	}
 }

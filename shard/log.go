@@ -244,6 +244,9 @@ func (s *State) drop(u *user, c *conv, upTo uint64, reason gapCode) {
 			why = reason
 		}
 		s.noteGone(u, c, e.Seq, why)
+		if e.Flags&ring.Own != 0 && reason != gapEvicted && !s.tooOld(u, e.Time) {
+			s.addPast(u, c, e.Seq, reason)
+		}
 		if u.team != nil && e.TTL != 0 {
 			s.dropEnding(u.team)
 		}

@@ -368,6 +368,9 @@ func (m *model) dismissGroup(sh *modelShard, g *modelGroup, c *shard.DismissGrou
 	for _, e := range g.held() {
 		e.leave(&sh.limits, sh.now, shard.GapDeleted)
 	}
+	for _, e := range g.entries {
+		e.forgot = true
+	}
 	g.alive, g.dismissed, g.owner, g.offer = false, sh.now, owner, ""
 	g.requests, g.recalls, g.sent = nil, nil, nil
 	return shard.Result{}
@@ -646,8 +649,8 @@ func (g *modelGroup) first(sh *modelShard, c *shard.SendGroup) *groupEntry {
 		}
 	}
 	if c.Retry {
-		for _, e := range slices.Backward(g.held()) {
-			if e.from == c.User && e.cid == c.CID && !e.expired(&sh.limits, sh.now) {
+		for _, e := range slices.Backward(g.entries) {
+			if e.from == c.User && e.cid == c.CID && e.known(sh) {
 				return e
 			}
 		}

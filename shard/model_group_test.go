@@ -78,6 +78,7 @@ type groupEntry struct {
 	taken   shard.GapReason // from everybody: recalled or deleted
 	takenAt uint64          // in the group's order; 0 = nobody was told
 	cut     bool            // its shard's cutoff has passed it
+	forgot  bool            // its cid is not known any more
 }
 
 type groupMember struct {
@@ -203,6 +204,11 @@ func (g *modelGroup) counts() bool {
 
 func (e *groupEntry) expired(l *shard.Limits, now int64) bool {
 	return e.time+l.GroupTTL.Milliseconds() <= now || e.ttl > 0 && e.time+int64(e.ttl)*1000 <= now
+}
+
+// known is as for users.
+func (e *groupEntry) known(sh *modelShard) bool {
+	return !e.forgot && !e.cut && e.time > sh.cutoff && e.time+sh.limits.GroupTTL.Milliseconds() > sh.now
 }
 
 // gap gives the reason why nobody is shown the entry, empty when it is shown.
@@ -416,6 +422,7 @@ func (g *modelGroup) limitHistory(l *shard.Limits, now int64) {
 	for g.bytes() > l.GroupBytes {
 		g.expireHead(l, now)
 		if g.bytes() > l.GroupBytes {
+			g.held()[0].forgot = true
 			g.held()[0].leave(l, now, shard.GapEvicted)
 		}
 		g.expireHead(l, now)
@@ -449,7 +456,7 @@ func (g *modelGroup) forgetEvent(i int) {
 
 // cut marks what a shard's cutoff takes from a group.
 func (g *modelGroup) cut(sh *modelShard) {
-	for _, e := range g.held() {
+	for _, e := range g.entries {
 		e.cut = e.cut || e.time <= sh.cutoff
 	}
 }

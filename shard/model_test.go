@@ -180,6 +180,7 @@ type modelEntry struct {
 	lost     bool // a limit took it from the queue
 	imported bool
 	keep     int64 // as of its user
+	forgot   bool  // its cid is not known any more
 	blurred  bool  // a read may have hidden it before its user's history was lengthened
 }
 
@@ -296,6 +297,13 @@ func (e *modelEntry) gap(l *shard.Limits, now int64) shard.GapReason {
 		return shard.GapEvicted
 	}
 	return ""
+}
+
+// known tells whether a repeat of an own message is recognized by its cid, however
+// long ago it was sent: until it would be too old for history, whatever became of it.
+func (e *modelEntry) known(sh *modelShard) bool {
+	return e.own && !e.forgot && !e.cut && e.time > sh.cutoff &&
+		e.time+max(sh.limits.HistoryTTL.Milliseconds(), e.keep) > sh.now
 }
 
 // leave takes the entry out of the log. A gap keeps the reason that it has.

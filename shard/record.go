@@ -14,6 +14,7 @@ import (
 //	log      further entries of the log
 //	letters  letters that wait, to the peer of the conversation
 //	sent     records of the dedupe window, after all conversations
+//	past     records of what left the logs before its time
 //	settings what an administrator set, times of the sessions' tokens; if any
 //	imports  what was imported into conversations
 //
@@ -33,8 +34,9 @@ const (
 	frameMembers
 	frameNotices
 	frameSanctions
+	framePast
 
-	frameSettings byte = iota + 3
+	frameSettings byte = iota + 2
 	frameImports
 )
 
@@ -54,6 +56,7 @@ type userWalk struct {
 	sent   sentCursor
 	record sentRecord // that comes
 	more   bool       // there is a record to come
+	past   bool       // the records are those of the past
 	mark   int        // import mark that comes
 }
 
@@ -93,11 +96,18 @@ func (w *userWalk) appendNext(s *State, b []byte, totals bool) []byte {
 		w.next = w.log.NextEncoded()
 		return w.appendEntries(b)
 	}
+	if !w.more && !w.past {
+		w.past, w.sent = true, u.past.cursor()
+		w.more = w.sent.next(s.arena, &w.record)
+	}
 	if !w.more {
 		return w.appendAccount(b)
 	}
 	w.stage = frameSent
-	b = append(b, frameSent)
+	if w.past {
+		w.stage = framePast
+	}
+	b = append(b, w.stage)
 	for w.more && len(b) < w.limit {
 		r := &w.record
 		b = appendUint(b, r.key)

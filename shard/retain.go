@@ -34,7 +34,7 @@ type Usage struct {
 	Held     int // in use, as Size has it: the sum of the next four
 	Messages int // entries of all logs; twice for a message within the shard
 	Letters  int // waiting in outboxes
-	Dedupe   int // dedupe windows
+	Dedupe   int // dedupe windows, and what is known of messages that left the logs before their time
 	Views    int // users, their conversations, and what is unused in their logs
 	Free     int // reserved, and ready to be used again
 	Deferred int // freed, but kept until the snapshot under way is done
@@ -117,10 +117,17 @@ func (s *State) isCut(u *user) bool { return s.cutoff > 0 && u.oldest <= s.cutof
 
 // evictCut removes what the cutoff has taken from a user, and nothing else: how
 // oldest came about, which may differ between replicas, must not show. It
-// returns the number of entries, and what that counts as work, in which replicas
+// returns the number of entries and records, and what that counts as work, in which replicas
 // agree as well.
 func (s *State) evictCut(u *user) (left, work int) {
 	u.oldest = math.MaxInt64
+	left = int(u.past.count)
+	s.forgetSent(u, &u.past, s.cutoff)
+	left -= int(u.past.count)
+	work = left
+	if u.past.head != 0 {
+		u.oldest = s.oldestSent(&u.past)
+	}
 	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]

@@ -50,7 +50,7 @@ func (s *State) applySend(c *Send, r *Result) {
 	}
 	s.store(u, i, &e)
 	u.seen(c.Session, s.now)
-	s.addSent(u, &sentRecord{
+	s.addSent(&u.sent, &sentRecord{
 		key: newSentKey(i, c.CID), body: xxhash.Sum64(c.Body),
 		id: c.ID, seq: e.Seq, time: e.Time, at: s.now,
 	})
@@ -70,7 +70,7 @@ func (s *State) applySend(c *Send, r *Result) {
 // repeated answers a send whose cid is known: with the first's answer when the
 // body is the same, else with a conflict.
 func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
-	s.forgetSent(u, s.now-s.limits.DedupWindow.Milliseconds())
+	s.forgetSent(u, &u.sent, s.now-s.limits.DedupWindow.Milliseconds())
 	body := xxhash.Sum64(c.Body)
 	var first sentRecord
 	if s.findSent(&u.sent, newSentKey(i, c.CID), &first) {
@@ -84,16 +84,16 @@ func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
 	if !c.Retry {
 		return false
 	}
-	return s.inHistory(u, i, c.User, c.CID, c.Body, r)
+	return s.inHistory(u, i, c.User, c.CID, c.Body, r) || s.wasInHistory(u, newSentKey(i, c.CID), c.Body, r)
 }
 
-// inHistory answers a send that is still in the log as repeated does. In a
-// group's log sender tells whose it is.
+// inHistory answers a send that is still in the log as repeated does, whether it is
+// shown or not. In a group's log sender tells whose it is.
 func (s *State) inHistory(u *user, i int, sender UserID, cid string, body []byte, r *Result) bool {
 	var e ring.Entry
 	log := &u.convs.items[i].log
 	for cur := log.Descend(s.arena, log.Next()); cur.PrevOf(cid, &e); {
-		if e.Flags&ring.Own == 0 || s.expired(u, &e, s.now) {
+		if e.Flags&ring.Own == 0 || s.tooOld(u, e.Time) {
 			continue
 		}
 		if u.team != nil && string(e.From) != string(sender) {

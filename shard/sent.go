@@ -151,8 +151,7 @@ func (s *State) findSent(w *sentWindow, key uint64, r *sentRecord) bool {
 	return found
 }
 
-func (s *State) addSent(u *user, r *sentRecord) {
-	w := &u.sent
+func (s *State) addSent(w *sentWindow, r *sentRecord) {
 	var buf [sentUnit * sentRecMax]byte
 	units := (len(appendSentRecord(buf[:1], r)) + sentUnit - 1) / sentUnit
 	if w.head == 0 || int(w.end)+units > int(chunkUnits(s.arena, w.tail)) {
@@ -217,32 +216,33 @@ func (s *State) indexSent(w *sentWindow, place ring.Ref, key uint64) {
 	w.index.add(uint32(place), hash)
 }
 
-// forgetSent drops the records of a user sent at or before a time.
-func (s *State) forgetSent(u *user, cutoff int64) {
-	w := &u.sent
-	var r sentRecord
-	for w.head != 0 {
-		place := w.head + ring.Ref(w.start)
-		units := readSent(s.arena, place, &r)
-		if r.at > cutoff {
-			return
-		}
-		w.index.remove(uint32(place), func(v uint32) uint64 { return s.sentHash(sentKeyAt(s.arena, ring.Ref(v))) })
-		w.start += units
-		w.count--
-		s.sentRecords--
-		if w.start < chunkEnd(s.arena, w, w.head) {
-			continue
-		}
-		next := chunkNext(s.arena, w.head)
-		if w.head == w.tail {
-			next = 0
-		}
-		s.freeChunk(u, w.head)
-		w.head, w.start = next, 1
+// forgetSent drops the records of one of a user's windows sent at or before a time.
+func (s *State) forgetSent(u *user, w *sentWindow, cutoff int64) {
+	for s.sentDue(w, cutoff) {
+		s.forgetOldest(u, w)
 	}
-	s.dropIndex(w)
-	*w = sentWindow{}
+}
+
+// forgetOldest drops the oldest record of a window that has any.
+func (s *State) forgetOldest(u *user, w *sentWindow) {
+	place := w.head + ring.Ref(w.start)
+	units := uint16(s.arena.Bytes(place, 1)[0])
+	w.index.remove(uint32(place), func(v uint32) uint64 { return s.sentHash(sentKeyAt(s.arena, ring.Ref(v))) })
+	w.start += units
+	w.count--
+	s.sentRecords--
+	if w.start < chunkEnd(s.arena, w, w.head) {
+		return
+	}
+	next := chunkNext(s.arena, w.head)
+	if w.head == w.tail {
+		next = 0
+	}
+	s.freeChunk(u, w.head)
+	if w.head, w.start = next, 1; next == 0 {
+		s.dropIndex(w)
+		*w = sentWindow{}
+	}
 }
 
 func (s *State) freeChunk(u *user, chunk ring.Ref) {
@@ -256,11 +256,13 @@ func (s *State) dropIndex(w *sentWindow) {
 }
 
 // sentDue tells whether the oldest record is from the time or before.
-func (s *State) sentDue(u *user, cutoff int64) bool {
-	if u.sent.head == 0 {
-		return false
-	}
+func (s *State) sentDue(w *sentWindow, cutoff int64) bool {
+	return w.head != 0 && s.oldestSent(w) <= cutoff
+}
+
+// oldestSent is when the oldest record of a window that has any was sent.
+func (s *State) oldestSent(w *sentWindow) int64 {
 	var r sentRecord
-	readSent(s.arena, u.sent.head+ring.Ref(u.sent.start), &r)
-	return r.at <= cutoff
+	readSent(s.arena, w.head+ring.Ref(w.start), &r)
+	return r.at
 }

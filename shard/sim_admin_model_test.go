@@ -43,6 +43,7 @@ func (m *model) setUser(sh *modelShard, c *shard.SetUser) (result shard.Result) 
 				e.blurred = e.blurred || e.expired(&sh.limits, sh.now+2*readAhead)
 			}
 		}
+		u.forgetOld(sh)
 		u.keep = c.HistoryTTL.Milliseconds()
 		for _, v := range u.views {
 			for _, e := range v.entries {
@@ -120,6 +121,10 @@ func (m *model) eraseUser(sh *modelShard, c *shard.EraseUser) (result shard.Resu
 			for _, e := range v.entries {
 				e.keep = 0
 			}
+			v.expireHead(&sh.limits, sh.now)
+			for _, e := range v.entries {
+				e.forgot = e.forgot || e.gone != ""
+			}
 		}
 	}
 	first, end := max(int(c.From), 1)-1, len(u.peers)
@@ -141,8 +146,18 @@ func (m *model) eraseUser(sh *modelShard, c *shard.EraseUser) (result shard.Resu
 }
 
 // eraseView makes a stub of a view, but for what the state still holds of it.
+// forgetOld forgets the cids of what is too old, for good.
+func (u *modelUser) forgetOld(sh *modelShard) {
+	for _, v := range u.views {
+		for _, e := range v.entries {
+			e.forgot = e.forgot || !e.known(sh)
+		}
+	}
+}
+
 func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint64) {
 	for _, e := range v.entries[:held-1] {
+		e.forgot = true
 		e.gone, e.peer = shard.GapDeleted, 0 // nobody is told any more that it was read
 	}
 	for _, e := range v.entries[held-1:] {

@@ -381,8 +381,8 @@ func (u *modelUser) first(sh *modelShard, c *shard.Send) *modelEntry {
 		}
 	}
 	if c.Retry {
-		for _, e := range slices.Backward(v.held()) {
-			if e.own && e.cid == c.CID && !e.expired(&sh.limits, sh.now) {
+		for _, e := range slices.Backward(v.entries) {
+			if e.cid == c.CID && e.known(sh) {
 				return e
 			}
 		}

@@ -54,6 +54,8 @@ func TestPlantedGroupBugsAreCaught(t *testing.T) {
 			func(w *world, _ *shard.State, _ shard.GroupID, _ shard.UserID) { w.blindToTags = true }},
 		{"dedupe off", 100, `: SendGroup.*(duplicate false, want .*duplicate true|code = [0-9] .*, want 4)`,
 			func(_ *world, s *shard.State, id shard.GroupID, _ shard.UserID) { shard.ForgetSent(s, id.Key()) }},
+		{"messages before their time forgotten", 100, `: SendGroup.*(duplicate false, want .*duplicate true|code = [0-9] .*, want 4)`,
+			func(_ *world, s *shard.State, id shard.GroupID, _ shard.UserID) { shard.ForgetPast(s, id.Key()) }},
 		{"rate off", 100, `: SendGroup.* code = 0 .*, want 6`,
 			func(_ *world, s *shard.State, id shard.GroupID, _ shard.UserID) { shard.RestGroup(s, id) }},
 		{"joined again, told since the first time", 20, `JoinedAt|SyncGroups|when he was none|arrival`,

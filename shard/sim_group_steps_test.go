@@ -136,7 +136,11 @@ func (w *world) repeatTalk() {
 	if len(w.talk) == 0 {
 		return
 	}
-	cmd := *pick(w, w.talk[max(0, len(w.talk)-1-w.rng.IntN(60)):])
+	recent := w.talk[max(0, len(w.talk)-1-w.rng.IntN(60)):]
+	if w.chance(20) {
+		recent = w.talk[max(0, len(w.talk)-1000):]
+	}
+	cmd := *pick(w, recent)
 	cmd.ID = w.id()
 	cmd.Retry = w.chance(50)
 	switch {

@@ -76,6 +76,7 @@ func (u *modelUser) limitHistory(l *shard.Limits, now int64) {
 		if from.view.queued(from.head, l, now) {
 			from.head.unqueued, from.head.lost = true, true
 		}
+		from.head.forgot = true
 		from.head.leave(l, now, shard.GapEvicted)
 	}
 }

@@ -23,6 +23,8 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 	}{
 		{"dedupe off", 100, `: Send.*(duplicate false, want .*duplicate true|code = 0 .*, want 4)`,
 			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.ForgetSent(s, user) }},
+		{"messages before their time forgotten", 100, `: Send.*(duplicate false, want .*duplicate true|code = 0 .*, want 4)`,
+			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.ForgetPast(s, user) }},
 		{"wrong message leaves the queue", 5, `UnreadTotal|unread|queue|lost`,
 			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.UnqueueWrong(s, user, peer) }},
 		{"wrong message evicted", 5, `History|Since|Recents|recents|UnreadTotal|unread|lost|not hold|code`,

@@ -93,7 +93,7 @@ func (m *model) retain(sh *modelShard, c *shard.Retain) shard.Result {
 // cut marks what a shard's cutoff takes from a user.
 func (u *modelUser) cut(sh *modelShard) {
 	for _, v := range u.views {
-		for _, e := range v.held() {
+		for _, e := range v.entries {
 			e.cut = e.cut || e.time <= sh.cutoff
 		}
 	}

@@ -219,6 +219,9 @@ func (w *world) repeatMessage() {
 		return
 	}
 	recent := w.sent[max(0, len(w.sent)-1-w.rng.IntN(100)):]
+	if w.chance(20) {
+		recent = w.sent[max(0, len(w.sent)-3000):] // what may have left its log
+	}
 	cmd := *pick(w, recent)
 	cmd.ID = w.id()
 	cmd.Session = w.anySession(cmd.User)

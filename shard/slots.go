@@ -118,7 +118,8 @@ func (s *State) dropUser(number uint32) {
 	if u.team != nil {
 		s.freeTeam(u)
 	}
-	s.forgetSent(u, math.MaxInt64)
+	s.eraseSent(u, &u.sent)
+	s.eraseSent(u, &u.past)
 	for i := range u.outbox {
 		for _, b := range u.outbox[i].bytes {
 			s.letterBytes -= len(b)
@@ -156,6 +157,10 @@ func (s *State) applyFreezeSlot(c *FreezeSlot, r *Result) {
 		if u := s.user(number); s.isCut(u) {
 			s.save(u)
 			s.evictCut(u)
+		}
+		if u := s.user(number); u.past.head != 0 {
+			s.save(u)
+			s.trimPast(u)
 		}
 	}
 	if hooks := s.hooks.take(c.Slot); hooks.last > 0 {

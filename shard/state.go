@@ -70,6 +70,7 @@ type user struct {
 	byPeer   table // of indexes into convs, kept once there are many
 	extras   array[extra]
 	sent     sentWindow
+	past     sentWindow // of messages that left the log before their time
 	outbox   []outQueue
 	sessions []session
 	account  *account          // what an administrator has set; nil = nothing

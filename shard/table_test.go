@@ -76,10 +76,10 @@ func TestSentWindowIsAList(t *testing.T) {
 				if rnd.IntN(20) == 0 {
 					r.seq, r.time = rnd.Uint64(), now+rnd.Int64N(1<<50)
 				}
-				s.addSent(u, &r)
+				s.addSent(&u.sent, &r)
 				model = append(model, r)
 				if rnd.IntN(3) == 0 {
-					s.forgetSent(u, now-keep)
+					s.forgetSent(u, &u.sent, now-keep)
 					for len(model) > 0 && model[0].at <= now-keep {
 						model = model[1:]
 					}
@@ -108,7 +108,7 @@ func TestSentWindowIsAList(t *testing.T) {
 			if i != len(model) {
 				t.Errorf("%d records read, want %d", i, len(model))
 			}
-			s.forgetSent(u, now)
+			s.forgetSent(u, &u.sent, now)
 			if used := s.arena.Stats().Used; used != 0 || s.tableBytes != 0 {
 				t.Errorf("%d bytes of the arena and %d of tables in use, want none", used, s.tableBytes)
 			}

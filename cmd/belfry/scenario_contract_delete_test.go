@@ -131,3 +131,47 @@ func TestContractDeleteConversation(t *testing.T) {
 		}
 	})
 }
+
+// What is gone before its time, because its ttl is over or its sender has deleted
+// the conversation, is not sent once more by a client that is still in doubt.
+func TestContractRetryOfWhatIsGone(t *testing.T) {
+	t.Parallel()
+	eachCodecAlone(t, startServer(t, "--dedup-window=1s"), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		id := w.team(alice, "private", w.bob)
+		first := func(m obj) obj { return with(m, obj{"duplicate": true}) }
+		m := alice.sends(w.bob, "kept", "hidden", "wiped")
+		short := alice.sendBody(w.bob, "short", "x", obj{"ttl": 1})
+		told := alice.tells(id, "group kept")[0]
+		brief := alice.tellBody(id, "group brief", "x", obj{"ttl": 1})
+		w.passed(alice, brief.time()+1000)
+		again := func(what string) {
+			t.Helper()
+			for _, s := range append(m, short) {
+				check(t, what, alice.request("send", with(s.args, obj{"retry": true})), first(s.reply))
+				alice.refused("send", with(s.args, obj{"retry": true, "body": "another"}), "conflict")
+			}
+			for _, g := range []groupMessage{told, brief} {
+				check(t, what, alice.request("send", with(g.args, obj{"retry": true})), first(g.reply))
+				alice.refused("send", with(g.args, obj{"retry": true, "body": "another"}), "conflict")
+			}
+		}
+		again("beyond the window")
+		alice.request("deleteConversation", obj{"conv": "u:" + w.bob})
+		alice.request("deleteConversation", obj{"conv": "g:" + id})
+		again("after deleteConversation")
+		alice.request("deleteConversation", obj{"conv": "u:" + w.bob, "messages": true})
+		alice.request("deleteConversation", obj{"conv": "g:" + id, "messages": true})
+		again("after deleteConversation with its messages")
+		w.kill()
+		w.restart()
+		alice.resumeGroups(nil)
+		alice.pushes()
+		again("after a crash")
+		w.arrived(w.bob, "u:"+w.alice, 4)
+		bob := w.online(w.bob, "phone", nil)
+		for conv, newest := range map[string]int64{"u:" + w.alice: 4, "g:" + id: 2} {
+			check(t, "newest of "+conv, num(t, bob.request("getMessage", obj{"conv": conv}), "to"), newest)
+		}
+	})
+}
