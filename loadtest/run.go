@@ -81,7 +81,7 @@ func begin(ctx context.Context, config Config, connections int) (context.Context
 	}
 	switch {
 	case len(config.Prefix) > maxPrefix || !protocol.ValidUser(config.Prefix):
-		return nil, nil, nil, fmt.Errorf("loadtest: Config.Prefix %q: want 1-%d bytes of printable ASCII without spaces, neither . nor ..", config.Prefix, maxPrefix)
+		return nil, nil, nil, fmt.Errorf("loadtest: Config.Prefix %q: want 1-%d bytes of printable ASCII without spaces, not . or .. alone", config.Prefix, maxPrefix)
 	case config.Parallel < 0:
 		return nil, nil, nil, fmt.Errorf("loadtest: Config.Parallel %d: want at least 0", config.Parallel)
 	}
