@@ -82,7 +82,11 @@ func TestContractTimeouts(t *testing.T) {
 		pings.expectClose(4408)
 
 		lives := w.online(w.alice, "phone", nil) // its library answers pings
-		lives.sends(w.bob, "hello")
+		once := w.online(w.bob, "once", nil)
+		m := once.sends(w.alice, "hello") // presence is for whom one has written to
+		check(t, "live", lives.liveMessage(), m[0].at(w.alice, 1))
+		once.drop()
+		eventually(t, "nobody is there", func() bool { return !w.sees(lives, w.bob) })
 		dead := w.deaf(w.bob, "dead") // reads nothing, so answers none
 		eventually(t, "the deaf device is there", func() bool { return w.sees(lives, w.bob) })
 		eventually(t, "the deaf device is gone", func() bool { return !w.sees(lives, w.bob) })

@@ -297,10 +297,11 @@ func TestContractTypingOfTheBlocked(t *testing.T) {
 	eachCodec(t, startServer(t, "--shards=3"), func(t *testing.T, w *world) {
 		alice, bob, carol := w.online(w.alice, "phone", nil), w.online(w.bob, "phone", nil), w.online(w.carol, "phone", nil)
 		id := w.team(alice, "private", w.bob, w.carol)
-		bob.request("block", obj{"user": w.alice})
 		for _, c := range []*wsClient{bob, carol} {
 			c.event(id, "created", w.alice)
 		}
+		bob.request("block", obj{"user": w.alice})
+		check(t, "onBlocked", bob.expect("onBlocked"), obj{"user": w.alice, "blocked": true})
 		alice.notice("typing", obj{"conv": "g:" + id})
 		check(t, "onTyping", carol.expect("onTyping"), obj{"user": w.alice, "conv": "g:" + id, "time": someInt})
 		m := alice.tells(id, "after it") // what is said in the group reaches all
