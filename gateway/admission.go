@@ -23,8 +23,9 @@ const (
 	// strangerShare is the part of the memory that connections without a login
 	// may take, one in so many: the rest is for users.
 	strangerShare = 2
-	// tightShare is the part of the memory that may be taken before requests are
-	// refused that would take more, one in so many less than all of it.
+	// tightShare is the part of the memory, one in so many, that is kept for who comes:
+	// when it is touched, requests are refused that would take more, and sessions
+	// closed that do not read, until twice as much is free.
 	tightShare = 8
 
 	// strangerGrace is how long a connection has to log in before it has to give
@@ -35,8 +36,9 @@ const (
 	// in to be told why they are closed. More are closed at once.
 	maxSurplus = 64
 
-	relieveEvery  = 10 * time.Millisecond // while memory is over its limit
-	complainEvery = 10 * time.Second      // in the log, of one kind
+	relieveEvery  = 10 * time.Millisecond  // while memory is over its limit
+	deafEvery     = 100 * time.Millisecond // while it is tight
+	complainEvery = 10 * time.Second       // in the log, of one kind
 )
 
 // deafPause is how long a user whose session was closed for memory has to wait for
@@ -379,38 +381,46 @@ func (p *place) charge(n int64) {
 	}
 	used := a.used.Add(n)
 	p.mu.Unlock()
-	if limit := a.config.Memory; n > 0 && limit > 0 && used > limit && a.relieving.CompareAndSwap(false, true) {
+	if n > 0 && a.config.Memory > 0 && used > a.tightFrom() && a.relieving.CompareAndSwap(false, true) {
 		go a.relieve()
 	}
 }
 
 // tight reports whether so much is taken that what would take more is to wait.
 func (a *admission) tight() bool {
-	limit := a.config.Memory
-	return limit > 0 && a.used.Load() > limit-limit/tightShare
+	return a.config.Memory > 0 && a.used.Load() > a.tightFrom()
 }
 
-// relieve closes connections until those that are left are within their memory.
+func (a *admission) tightFrom() int64 { return a.config.Memory - a.config.Memory/tightShare }
+
+// relieve closes connections until memory is not tight any more, or nobody is left
+// who has to give way.
 func (a *admission) relieve() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if over := a.used.Load() - a.leaving.Load() - a.config.Memory; over > 0 {
-		a.closeSome(over)
+	used := a.used.Load() - a.leaving.Load()
+	if over := used - a.config.Memory; over > 0 {
+		for p := a.strangers.first; p != nil && over > 0; p = a.strangers.first {
+			over -= a.evict(p, forMemory)
+		}
+		a.closeHeaviest(over, false)
+	} else if used > a.tightFrom() {
+		a.closeHeaviest(used-a.tightFrom()+a.config.Memory/tightShare, true)
 	}
-	if a.used.Load() > a.config.Memory {
+	switch used = a.used.Load(); {
+	case used > a.config.Memory:
 		time.AfterFunc(relieveEvery, a.relieve)
-		return
+	case used > a.tightFrom():
+		time.AfterFunc(deafEvery, a.relieve)
+	default:
+		a.relieving.Store(false)
 	}
-	a.relieving.Store(false)
 }
 
-// closeSome closes connections that take n bytes: strangers, the oldest first, then
-// sessions that do not read, then others, each time those that take most. The caller
-// holds mu.
-func (a *admission) closeSome(n int64) {
-	for p := a.strangers.first; p != nil && n > 0; p = a.strangers.first {
-		n -= a.evict(p, forMemory)
-	}
+// closeHeaviest closes sessions that take n bytes: those that have not read for a
+// while, and then, unless only deaf ones are meant, others, each time those that
+// take most. The caller holds mu.
+func (a *admission) closeHeaviest(n int64, onlyDeaf bool) {
 	if n <= 0 {
 		return
 	}
@@ -428,7 +438,9 @@ func (a *admission) closeSome(n int64) {
 			if blocked := p.blocked.Load(); blocked != 0 && blocked < since {
 				l.weight += deaf
 			}
-			loads = append(loads, l)
+			if !onlyDeaf || l.weight > deaf {
+				loads = append(loads, l)
+			}
 		}
 		p.mu.Unlock()
 	}

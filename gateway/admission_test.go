@@ -458,9 +458,17 @@ func TestDeafSessionsAreClosedFirst(t *testing.T) {
 		deaf.blocked.Store(time.Now().UnixNano())
 		time.Sleep(2 * strangerGrace)
 		busy.blocked.Store(time.Now().UnixNano())
-		busy.charge(900 << 10)
+		if busy.charge(500 << 10); deaf.evictedFor() != "" {
+			t.Error("the deaf one is closed though there is room")
+		}
+		// Before there is none for who comes.
+		busy.charge(150 << 10)
 		if deaf.evictedFor() != forMemory || busy.evictedFor() != "" {
 			t.Errorf("closed: the deaf one for %q, the busy one for %q", deaf.evictedFor(), busy.evictedFor())
 		}
+		if newcomer := a.visit("new"); newcomer.place == nil {
+			t.Error("who comes is kept out")
+		}
+		busy.leave()
 	})
 }

@@ -260,7 +260,9 @@ func (c *conn) flush(timeout time.Duration, p *pumpers) (n int, err error) {
 	defer c.mu.Unlock()
 	c.writing = nil
 	c.chargeOut()
-	putBuffer(out)
+	if cap(*out) <= smallBuffer || !c.place.admission.tight() {
+		putBuffer(out)
+	}
 	c.broken = c.broken || err != nil
 	return n, err
 }

@@ -86,7 +86,7 @@ func TestWhatWaitsIsCharged(t *testing.T) {
 			}
 		}
 		c.queue(make([]byte, smallBuffer/2))
-		charged("a little to write", 0, 0)
+		charged("a little to write", 0, keptBuffer) // in a buffer that others have used
 		c.queue(make([]byte, 100<<10))
 		charged("much to write", 100<<10, 260<<10)
 		go c.flush(time.Minute, nil)

@@ -12,7 +12,8 @@ import (
 // save nothing and keep more in memory.
 const flushBytes = 64 << 10
 
-// A pumpState is what a pumper works with: an idle session has none.
+// A pumpState is what reading on and encoding takes. Nobody holds one while waiting
+// for a peer.
 type pumpState struct {
 	batch  shard.Batch
 	frame  []byte // the payload being put together
@@ -27,15 +28,20 @@ var pumpStates = sync.Pool{New: func() any { return new(pumpState) }}
 // pump does all of a session's writing: it looks after the deadlines, reads on
 // from the store, and flushes. It ends when there is nothing left to do, or, with
 // more true, when it has written much and others wait.
-func (s *session) pump(p *pumpState) (more bool) {
+func (s *session) pump() (more bool) {
 	for s.goOn() {
 		s.keepTime()
+		p := pumpStates.Get().(*pumpState)
 		pushed, more := s.push(p)
+		pumpStates.Put(p)
 		s.flush(pushed)
-		if more {
-			s.mu.Lock()
-			s.dirty = true
-			s.mu.Unlock()
+		if !more {
+			continue
+		}
+		s.mu.Lock()
+		s.dirty = true
+		s.mu.Unlock()
+		if s.gateway.pumpers.crowded() {
 			return true
 		}
 	}

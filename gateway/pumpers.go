@@ -123,17 +123,18 @@ func (p *pumpers) take() (f *feed, s *session) {
 func (p *pumpers) work() {
 	next := make(chan bool, 1)
 	for {
-		state := pumpStates.Get().(*pumpState)
 		for n := 1; ; n++ {
 			f, s := p.take()
 			if s != nil {
-				if s.pump(state) {
+				if s.pump() {
 					p.goOn(s)
 				} else {
 					s.pumps.Done()
 				}
 			} else if f != nil {
+				state := pumpStates.Get().(*pumpState)
 				f.read(state)
+				pumpStates.Put(state)
 			} else {
 				break
 			}
@@ -141,7 +142,6 @@ func (p *pumpers) work() {
 				runtime.Gosched()
 			}
 		}
-		pumpStates.Put(state)
 		if !p.park(next) || !<-next {
 			return
 		}

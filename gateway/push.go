@@ -20,9 +20,8 @@ const (
 
 // push tells the device what the store has for it, as far as its window allows:
 // first the sync of the login, then what came after it, of others and of groups
-// in turn, and signals as they come. It stops with rest true once it has written
-// much and others wait. It returns how many messages it has queued since it last
-// flushed.
+// in turn, and signals as they come. It stops with rest true once there is much to
+// be flushed, and returns how many messages it has queued.
 func (s *session) push(p *pumpState) (pushed int, rest bool) {
 	for more := true; more && s.hasRoom(); {
 		n := 0
@@ -40,23 +39,10 @@ func (s *session) push(p *pumpState) (pushed int, rest bool) {
 			n, more = s.pushGroups(p)
 		}
 		if pushed += n; more && s.conn.buffered() >= flushBytes {
-			s.flush(pushed)
-			if pushed = 0; s.gateway.pumpers.crowded() {
-				return 0, true
-			}
+			return pushed, true
 		}
 	}
 	return pushed + s.pushSignals(p), false
-}
-
-// relieve flushes once much waits. It returns how many of the messages that were
-// pushed wait still.
-func (s *session) relieve(pushed int) int {
-	if s.conn.buffered() < flushBytes {
-		return pushed
-	}
-	s.flush(pushed)
-	return 0
 }
 
 // takeFresh tells whether the store may have news, beside those of groups.
@@ -83,11 +69,11 @@ func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 		return s.gateway.backend.Cursor(s.user, arrival), arrival
 	}
 	for i := 0; i < len(p.batch.Items); {
-		if !s.hasRoom() {
+		if !s.hasRoom() || s.conn.buffered() >= flushBytes {
 			return pushed, true
 		}
 		n, messages := s.pushItem(p, i, place)
-		i, pushed = i+n, s.relieve(pushed+messages)
+		i, pushed = i+n, pushed+messages
 		s.told = arrival(&p.batch, i-1)
 	}
 	s.told = p.batch.Next

@@ -117,7 +117,7 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	}
 	for i := 0; i < len(p.batch.Items); {
 		n, messages := s.pushItem(p, i, place)
-		i, pushed = i+n, s.relieve(pushed+messages)
+		i, pushed = i+n, pushed+messages
 	}
 	if !p.batch.More {
 		y.direct = nil
