@@ -61,9 +61,9 @@ type AdmissionConfig struct {
 // An admission decides which connections a node holds, and owns their memory and
 // descriptors. A connection is counted from when it is accepted, with what it
 // takes as long as it lasts, and until it has logged in it is a stranger. What is
-// too much is spent by refusing what is new and closing: strangers first, the
-// oldest ones before others, then the sessions that hold most. Messages never pay
-// for it: the store sets AdmissionConfig.Memory aside for connections.
+// too much is spent by refusing what is new and closing: strangers that have had time
+// to log in, the oldest first, then sessions that do not read, then others. Messages
+// never pay for it: the store sets AdmissionConfig.Memory aside for connections.
 type admission struct {
 	config  AdmissionConfig
 	rates   *keyedLimit // by address
@@ -400,9 +400,9 @@ func (a *admission) relieve() {
 	defer a.mu.Unlock()
 	used := a.used.Load() - a.leaving.Load()
 	if over := used - a.config.Memory; over > 0 {
-		for p := a.strangers.first; p != nil && over > 0; p = a.strangers.first {
-			over -= a.evict(p, forMemory)
-		}
+		over -= a.closeStrangers(over, time.Now().Add(-strangerGrace))
+		over -= a.closeHeaviest(over, true)
+		over -= a.closeStrangers(over, time.Now())
 		a.closeHeaviest(over, false)
 	} else if used > a.tightFrom() {
 		a.closeHeaviest(used-a.tightFrom()+a.config.Memory/tightShare, true)
@@ -417,37 +417,44 @@ func (a *admission) relieve() {
 	}
 }
 
-// closeHeaviest closes sessions that take n bytes: those that have not read for a
-// while, and then, unless only deaf ones are meant, others, each time those that
-// take most. The caller holds mu.
-func (a *admission) closeHeaviest(n int64, onlyDeaf bool) {
+// closeStrangers closes strangers that take n bytes, the oldest first, of those that
+// came by a time. It returns what they took. The caller holds mu.
+func (a *admission) closeStrangers(n int64, by time.Time) (freed int64) {
+	for p := a.strangers.first; p != nil && freed < n && !p.since.After(by); p = a.strangers.first {
+		freed += a.evict(p, forMemory)
+	}
+	return freed
+}
+
+// closeHeaviest closes sessions that take n bytes, those that take most first: only
+// those that have not read for a while, or all. It returns what they took. The
+// caller holds mu.
+func (a *admission) closeHeaviest(n int64, onlyDeaf bool) (freed int64) {
 	if n <= 0 {
-		return
+		return 0
 	}
 	type load struct {
-		place  *place
-		weight int64
+		place *place
+		bytes int64
 	}
-	const deaf = 1 << 40 // bytes; more than any holds
 	var loads []load
 	since := time.Now().Add(-strangerGrace).UnixNano()
 	for p := range a.all {
+		blocked := p.blocked.Load()
+		if onlyDeaf && (blocked == 0 || blocked > since) {
+			continue
+		}
 		p.mu.Lock()
 		if p.evicted == 0 && p.charged > p.fixedCost(sessionCost) {
-			l := load{p, p.charged}
-			if blocked := p.blocked.Load(); blocked != 0 && blocked < since {
-				l.weight += deaf
-			}
-			if !onlyDeaf || l.weight > deaf {
-				loads = append(loads, l)
-			}
+			loads = append(loads, load{p, p.charged})
 		}
 		p.mu.Unlock()
 	}
-	slices.SortFunc(loads, func(x, y load) int { return cmp.Compare(y.weight, x.weight) })
-	for i := 0; i < len(loads) && n > 0; i++ {
-		n -= a.evict(loads[i].place, forMemory)
+	slices.SortFunc(loads, func(x, y load) int { return cmp.Compare(y.bytes, x.bytes) })
+	for i := 0; i < len(loads) && freed < n; i++ {
+		freed += a.evict(loads[i].place, forMemory)
 	}
+	return freed
 }
 
 // A placeList is a list of places, linked through them.
