@@ -31,6 +31,15 @@ func ForgetGroupFloor(s *State, id GroupID, name UserID) {
 	}
 }
 
+// ForgetWishes forgets what former members of a group had set.
+func ForgetWishes(s *State, id GroupID) {
+	if u := s.spoiltTeam(id); u != nil {
+		for i := range u.team.sanctions.items {
+			u.team.sanctions.items[i].wish = 0
+		}
+	}
+}
+
 // OpenPast shows a member what was sent before he joined.
 func OpenPast(s *State, id GroupID, name UserID) {
 	if m := s.spoiltMember(id, name); m != nil {

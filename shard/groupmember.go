@@ -29,14 +29,14 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 		return
 	}
 	version := uint64(0)
-	kept, keptEnd := array[sanction]{}, int64(math.MaxInt64)
+	kept, keptEnd, wishes := array[sanction]{}, int64(math.MaxInt64), 0
 	if u == nil {
 		u = s.mutate(sl, c.Group.Key(), true)
 		s.open(u, "")
 	} else {
 		version = u.team.version
 		if c.Owner == u.team.owner {
-			kept, keptEnd = u.team.sanctions, u.team.sanctionsEnd
+			kept, keptEnd, wishes = u.team.sanctions, u.team.sanctionsEnd, u.team.wishes
 			u.team.sanctions = array[sanction]{}
 		}
 		s.frees(u)
@@ -44,7 +44,7 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 	}
 	t := &team{
 		id: c.Group, kind: c.Kind, settings: c.Settings, title: c.Name, properties: bytes.Clone(c.Properties),
-		owner: c.Owner, created: s.now, salt: c.Salt, version: version, sanctions: kept, sanctionsEnd: keptEnd,
+		owner: c.Owner, created: s.now, salt: c.Salt, version: version, sanctions: kept, sanctionsEnd: keptEnd, wishes: wishes,
 	}
 	if u.team != nil {
 		t.events, t.forgotten, t.notices = u.team.events, u.team.forgotten, u.team.notices
@@ -132,6 +132,10 @@ func (s *State) enroll(u *user, name UserID, role Role, by UserID, at uint64) {
 		m.from = newest + 1
 	}
 	m.read = newest
+	if wish := s.takeWish(u, name); wish != 0 && t.settings.Stored {
+		m.flags |= wish
+		m.setAt = s.ownChange(u, name)
+	}
 	s.addMember(u, name, m)
 	if t.settings.Stored {
 		s.notify(u, name, role, by)
@@ -146,7 +150,9 @@ func (s *State) expel(u *user, name UserID) {
 	if !ok {
 		return
 	}
+	flags := t.members.items[i].flags
 	s.dropMember(u, i)
+	s.keepWish(u, name, flags)
 	if t.owner == name || t.offer.to == name {
 		t.offer = ownerOffer{}
 	}

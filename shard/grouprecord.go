@@ -13,7 +13,7 @@ import (
 //	group    what a group is, its events, recalls and requests to join
 //	members  by name, with what they hid from themselves
 //	notices  letters to users' shards, by name
-//	sanctions who is muted or banned, by name
+//	sanctions who is muted or banned, or has left and had settings of his own, by name
 
 // A teamWalk encodes what a record has of groups, frame by frame.
 type teamWalk struct {
@@ -147,6 +147,7 @@ func (w *teamWalk) appendSanctions(s *State, t *team, b []byte, limit int) []byt
 	for ; w.next < len(t.sanctions.items) && len(b) < limit; w.next++ {
 		x := &t.sanctions.items[w.next]
 		b = appendInt(appendInt(appendBytes(b, s.sanctionName(x)), x.muted), x.banned)
+		b = appendInt(append(b, x.wish), x.wished)
 	}
 	return b
 }
@@ -156,9 +157,10 @@ func (l *loader) sanctions(d *decoder) {
 	t := u.team
 	for len(d.b) > 0 {
 		name := d.user()
-		x := sanction{nameLen: uint8(len(name)), muted: d.int(), banned: d.int()}
+		x := sanction{nameLen: uint8(len(name)), muted: d.int(), banned: d.int(), wish: d.byte(), wished: d.int()}
 		n := len(t.sanctions.items)
-		if d.err != nil || name == "" || n == maxSanctions || x.muted <= 0 && x.banned <= 0 ||
+		if d.err != nil || name == "" || n == maxSanctions+maxWishes || x.end() <= 0 ||
+			x.wish&^(memberMuted|memberPinned) != 0 || x.wished < 0 || (x.wish != 0) != (x.wished != 0) ||
 			n > 0 && string(s.sanctionName(&t.sanctions.items[n-1])) >= string(name) {
 			d.fail(errMalformed)
 			return
@@ -167,7 +169,10 @@ func (l *loader) sanctions(d *decoder) {
 		copy(s.arena.Bytes(x.name, len(name)), name)
 		s.frees(u)
 		t.sanctions.add(s.arena, x)
-		t.sanctionsEnd = min(t.sanctionsEnd, max(x.muted, x.banned))
+		t.sanctionsEnd = min(t.sanctionsEnd, x.end())
+		if x.wished != 0 {
+			t.wishes++
+		}
 	}
 }
 

@@ -204,6 +204,11 @@ func (m *model) enroll(sh *modelShard, g *modelGroup, user shard.UserID, role sh
 	if g.settings.History == shard.HistoryAll {
 		mm.from = 1
 	}
+	if wish := g.wishes[user]; wish.until > sh.now && g.settings.Stored {
+		mm.quiet, mm.pinned = wish.quiet, wish.pinned
+		mm.setAt = m.changedOwn(g, user)
+	}
+	delete(g.wishes, user)
 	g.members[user] = mm
 	g.begins(user, at)
 	if g.settings.Stored {
@@ -219,6 +224,9 @@ func (g *modelGroup) withdraw(user shard.UserID) {
 func (m *model) expel(sh *modelShard, g *modelGroup, user shard.UserID, at uint64) {
 	if g.members[user] == nil {
 		return
+	}
+	if mm := g.members[user]; mm.quiet || mm.pinned {
+		g.wishes[user] = groupWish{mm.quiet, mm.pinned, sh.now + groupWishMS}
 	}
 	delete(g.members, user)
 	g.ends(user, at)
@@ -270,6 +278,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 	if !g.known || c.Owner != g.owner {
 		clear(g.muted)
 		clear(g.banned)
+		clear(g.wishes)
 	}
 	g.known, g.alive, g.offer = true, true, ""
 	g.kind, g.settings, g.name, g.properties = c.Kind, c.Settings, c.Name, bytes.Clone(c.Properties)
@@ -364,6 +373,7 @@ func (m *model) dismissGroup(sh *modelShard, g *modelGroup, c *shard.DismissGrou
 	at := m.happened(sh, g, shard.EventDismissed, c.By)
 	for _, user := range g.names() {
 		m.expel(sh, g, user, at)
+		delete(g.wishes, user) // dismissal leaves no wishes of members
 	}
 	for _, e := range g.held() {
 		e.leave(&sh.limits, sh.now, shard.GapDeleted)

@@ -22,6 +22,7 @@ const (
 	groupHides     = 256
 	groupRequestMS = 7 * 24 * 3600 * 1000
 	groupLeftMS    = 7 * 24 * 3600 * 1000
+	groupWishMS    = 30 * 24 * 3600 * 1000
 	groupOfferMS   = 7 * 24 * 3600 * 1000
 	groupTakenMS   = 30 * 24 * 3600 * 1000
 )
@@ -45,7 +46,8 @@ type modelGroup struct {
 	requests   []shard.JoinRequest
 	muted      map[shard.UserID]int64 // until when, those that are over too
 	banned     map[shard.UserID]int64
-	offer      shard.UserID // who may become the owner, until offerEnd
+	wishes     map[shard.UserID]groupWish // of those who are gone
+	offer      shard.UserID               // who may become the owner, until offerEnd
 	offerEnd   int64
 	events     []shard.GroupEvent // that are kept
 	forgotten  uint64             // arrival number of the newest that is not
@@ -105,6 +107,12 @@ type groupMember struct {
 	hidden    map[uint64]groupHide // by seq
 }
 
+// A groupWish is what a former member had set.
+type groupWish struct {
+	quiet, pinned bool
+	until         int64
+}
+
 type groupHide struct {
 	arrival uint64
 	by      shard.SessionID
@@ -136,7 +144,7 @@ type groupRef struct {
 func (m *model) group(id shard.GroupID) *modelGroup {
 	g := m.groups[id]
 	if g == nil {
-		g = &modelGroup{id: id, muted: map[shard.UserID]int64{}, banned: map[shard.UserID]int64{}, arrival: 1, notices: map[shard.UserID][]shard.Letter{}, stays: map[shard.UserID][]groupStay{}}
+		g = &modelGroup{id: id, muted: map[shard.UserID]int64{}, banned: map[shard.UserID]int64{}, wishes: map[shard.UserID]groupWish{}, arrival: 1, notices: map[shard.UserID][]shard.Letter{}, stays: map[shard.UserID][]groupStay{}}
 		m.groups[id] = g
 	}
 	return g

@@ -15,7 +15,20 @@ type sanction struct {
 	nameLen uint8
 	muted   int64 // ms, until then they may not send; 0 = not muted
 	banned  int64 // ms, until then they may be no member; 0 = not banned
+
+	// What they had set of the group themselves when they ceased to be a member, to
+	// be so again should they come back.
+	wish   uint8 // memberMuted, memberPinned
+	wished int64 // ms, until then it is kept; 0 = there is none
 }
+
+const (
+	// maxWishes bounds the former members of a group whose wishes are kept. Past it
+	// those of who leaves are not.
+	maxWishes = 10_000
+	// wishMS is how long they are kept.
+	wishMS = 30 * 24 * hourMS
+)
 
 // maxSanctions bounds the users of a group who are muted or banned. Past it
 // further ones are refused until some of them end.
@@ -86,7 +99,7 @@ func (s *State) mayPunish(t *team, name UserID, others int) bool {
 	}
 	lasting := others
 	for i := range items {
-		if s.lasts(&items[i]) {
+		if x := &items[i]; max(x.muted, x.banned) > s.now {
 			lasting++
 		}
 	}
@@ -94,7 +107,7 @@ func (s *State) mayPunish(t *team, name UserID, others int) bool {
 	return muted != 0 || banned != 0 || lasting < maxSanctions
 }
 
-func (s *State) lasts(x *sanction) bool { return x.muted > s.now || x.banned > s.now }
+func (x *sanction) end() int64 { return max(x.muted, x.banned, x.wished) }
 
 // punish sets until when a user is muted and banned. What has passed is forgotten.
 func (s *State) punish(u *user, name UserID, muted, banned int64) {
@@ -106,24 +119,73 @@ func (s *State) punish(u *user, name UserID, muted, banned int64) {
 	case muted == 0 && banned == 0:
 		return
 	default:
-		if len(t.sanctions.items) >= maxSanctions {
-			s.forgetSanctions(u)
-			i, _ = s.sanctionIndex(t, name)
-		}
-		x := sanction{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name))}
-		copy(s.arena.Bytes(x.name, len(name)), name)
-		s.frees(u)
-		t.sanctions.add(s.arena, x)
-		copy(t.sanctions.items[i+1:], t.sanctions.items[i:])
-		t.sanctions.items[i] = x
+		i = s.addSanction(u, name)
 	}
 	x := &t.sanctions.items[i]
 	x.muted, x.banned = muted, banned
-	if muted == 0 && banned == 0 {
+	if x.end() <= s.now {
 		s.forgetSanctions(u)
 		return
 	}
-	t.sanctionsEnd = min(t.sanctionsEnd, max(muted, banned))
+	t.sanctionsEnd = min(t.sanctionsEnd, x.end())
+}
+
+// addSanction makes one for a user who has none and gives its place.
+func (s *State) addSanction(u *user, name UserID) int {
+	t := u.team
+	if len(t.sanctions.items) >= maxSanctions {
+		s.forgetSanctions(u)
+	}
+	i, _ := s.sanctionIndex(t, name)
+	x := sanction{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name))}
+	copy(s.arena.Bytes(x.name, len(name)), name)
+	s.frees(u)
+	t.sanctions.add(s.arena, x)
+	copy(t.sanctions.items[i+1:], t.sanctions.items[i:])
+	t.sanctions.items[i] = x
+	return i
+}
+
+// keepWish keeps what a member who goes has set of the group.
+func (s *State) keepWish(u *user, name UserID, flags uint8) {
+	t := u.team
+	if flags &= memberMuted | memberPinned; flags == 0 {
+		return
+	}
+	if t.wishes >= maxWishes {
+		s.forgetSanctions(u)
+	}
+	i, known := s.sanctionIndex(t, name)
+	switch {
+	case t.wishes >= maxWishes:
+		return
+	case !known:
+		i = s.addSanction(u, name)
+	}
+	x := &t.sanctions.items[i]
+	if x.wished == 0 {
+		t.wishes++
+	}
+	x.wish, x.wished = flags, s.now+wishMS
+	t.sanctionsEnd = min(t.sanctionsEnd, x.end())
+}
+
+// takeWish gives what was kept of a user who is a member again.
+func (s *State) takeWish(u *user, name UserID) (flags uint8) {
+	t := u.team
+	i, known := s.sanctionIndex(t, name)
+	if !known || t.sanctions.items[i].wished == 0 {
+		return 0
+	}
+	x := &t.sanctions.items[i]
+	if x.wished > s.now {
+		flags = x.wish
+	}
+	x.wish, x.wished = 0, 0
+	if t.wishes--; x.end() <= s.now {
+		s.forgetSanctions(u)
+	}
+	return flags
 }
 
 // forgetSanctions removes those that have ended.
@@ -132,9 +194,12 @@ func (s *State) forgetSanctions(u *user) {
 	s.frees(u)
 	t.sanctionsEnd = math.MaxInt64
 	t.sanctions.items = slices.DeleteFunc(t.sanctions.items, func(x sanction) bool {
-		if s.lasts(&x) {
-			t.sanctionsEnd = min(t.sanctionsEnd, max(x.muted, x.banned))
+		if x.end() > s.now {
+			t.sanctionsEnd = min(t.sanctionsEnd, x.end())
 			return false
+		}
+		if x.wished != 0 {
+			t.wishes--
 		}
 		s.arena.Free(x.name, int(x.nameLen))
 		return true
@@ -151,7 +216,7 @@ func (s *State) freeSanctions(t *team) {
 		s.arena.Free(x.name, int(x.nameLen))
 	}
 	t.sanctions.free(s.arena)
-	t.sanctionsEnd = math.MaxInt64
+	t.sanctionsEnd, t.wishes = math.MaxInt64, 0
 }
 
 func (s *State) applyUnban(c *Unban, r *Result) {

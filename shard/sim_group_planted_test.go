@@ -56,6 +56,8 @@ func TestPlantedGroupBugsAreCaught(t *testing.T) {
 			func(_ *world, s *shard.State, id shard.GroupID, _ shard.UserID) { shard.ForgetSent(s, id.Key()) }},
 		{"messages before their time forgotten", 100, `: SendGroup.*(duplicate false, want .*duplicate true|code = [0-9] .*, want 4)`,
 			func(_ *world, s *shard.State, id shard.GroupID, _ shard.UserID) { shard.ForgetPast(s, id.Key()) }},
+		{"settings of who left forgotten", 100, `SyncGroups|settings|Members|GroupSince|does not know|code|queued|uted`,
+			func(_ *world, s *shard.State, id shard.GroupID, _ shard.UserID) { shard.ForgetWishes(s, id) }},
 		{"rate off", 100, `: SendGroup.* code = 0 .*, want 6`,
 			func(_ *world, s *shard.State, id shard.GroupID, _ shard.UserID) { shard.RestGroup(s, id) }},
 		{"joined again, told since the first time", 20, `JoinedAt|SyncGroups|when he was none|arrival`,

@@ -32,6 +32,7 @@ type team struct {
 	// sanctions are by name, see sanction. One may still be there that has ended.
 	sanctions    array[sanction]
 	sanctionsEnd int64 // ms, not after the first end of one; derived
+	wishes       int   // sanctions that keep one; derived
 
 	offer    ownerOffer
 	hides    map[UserID][]mark

@@ -228,6 +228,47 @@ func TestContractSettingsReachDevices(t *testing.T) {
 	})
 }
 
+// What a member has set of a group is so again when he comes back, however he left.
+func TestContractGroupSettingsSurviveLeaving(t *testing.T) {
+	t.Parallel()
+	eachCodecAlone(t, startServer(t), func(t *testing.T, w *world) {
+		alice, bob := w.online(w.alice, "phone", nil), w.online(w.bob, "phone", nil)
+		id := w.team(alice, "private", w.bob)
+		group, conv := obj{"group": id}, "g:"+id
+		bob.request("setConversation", obj{"conv": conv, "muted": true, "pinned": true, "unread": true})
+		is := func(when string, muted, pinned any) { // nil is not
+			t.Helper()
+			alice.say(conv, when)
+			fresh := w.login(w.bob, "fresh", obj{"autoRead": false})
+			entry := syncedIn(fresh.pushes())["conversations"].([]any)[0].(obj)
+			check(t, when, []any{entry["conv"], entry["muted"], entry["pinned"], entry["markedUnread"]}, []any{conv, muted, pinned, nil})
+			fresh.logout()
+		}
+		back := func() {
+			t.Helper()
+			alice.request("addMembers", with(group, obj{"users": []any{w.bob}}))
+			w.listed(w.bob, id, true)
+		}
+		bob.request("leaveGroup", group)
+		back()
+		is("left and back", true, true)
+		bob.request("setConversation", obj{"conv": conv, "muted": false})
+		alice.request("removeMembers", with(group, obj{"users": []any{w.bob}}))
+		w.kill()
+		w.restart()
+		alice.resumeGroups(nil)
+		alice.pushes()
+		back()
+		is("removed and back after a crash", nil, true)
+		bob.login(nil)
+		bob.pushes()
+		bob.request("setConversation", obj{"conv": conv, "pinned": false})
+		bob.request("leaveGroup", group)
+		back()
+		is("taken back", nil, nil)
+	})
+}
+
 func TestContractNoteToSelf(t *testing.T) {
 	t.Parallel()
 	eachCodec(t, startServer(t), func(t *testing.T, w *world) {

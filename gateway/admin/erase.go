@@ -30,6 +30,10 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	}
 	for _, step := range []func(shard.GroupID) shard.Command{
 		func(g shard.GroupID) shard.Command { return &shard.DeleteSender{Group: g, Sender: user} },
+		// Else it would be kept for his return.
+		func(g shard.GroupID) shard.Command {
+			return &shard.SetGroupView{Group: g, User: user, Muted: new(false), Pinned: new(false)}
+		},
 		func(g shard.GroupID) shard.Command {
 			return &shard.RemoveMembers{Group: g, Users: []shard.UserID{user}}
 		},
@@ -42,7 +46,8 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 		}
 		for _, o := range a.changeAll(ctx, cmds) {
 			// A group that is no more, or has him no more, is as it should be.
-			if refused, ok := errors.AsType[*shard.RefusedError](o.err); ok && refused.Code == shard.CodeNotFound {
+			if refused, ok := errors.AsType[*shard.RefusedError](o.err); ok &&
+				(refused.Code == shard.CodeNotFound || refused.Code == shard.CodeForbidden) {
 				continue
 			}
 			if o.err != nil {
