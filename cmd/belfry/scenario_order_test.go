@@ -265,7 +265,7 @@ func TestScenario23ClientNeverReads(t *testing.T) {
 		missed   = deaf * messages * size // 112 MiB, if it were kept per session
 	)
 	// The time-outs leave the deaf sessions open while their memory is measured.
-	s := start(t, plainBinary, []string{"--ack-timeout=6s", "--write-timeout=6s",
+	s := start(t, plainBinary, []string{"--ack-timeout=6s", "--write-timeout=6s", "--send-rate=0",
 		"--user-bytes=32MiB", "--offline-max-bytes=32MiB", "--offline-max-messages=10000"})
 	eachCodecAlone(t, s, func(t *testing.T, w *world) {
 		fill := make([]byte, size-100)
