@@ -16,7 +16,6 @@ import (
 type wayOut struct {
 	name  string
 	flags []string
-	login obj
 	leave func(t *testing.T, s *server, bob *wsClient)
 	down  bool // the server was restarted
 	again bool // what was acked may be told, too: nobody knows of it any more
