@@ -73,6 +73,9 @@ func (g *group) apply(entry *raft.Log, b *batch) (c *courier, err error) {
 			err = g.stop(fmt.Sprintf("entry %d of the log", entry.Index), cause)
 		}
 	}()
+	if g.out.Wanted = 0; g.hooker != nil {
+		g.out.Wanted = g.hooker.wanted
+	}
 	g.state.Apply(entry.Data, &g.out)
 	g.applied.Store(g.state.Now())
 	if g.hooker != nil {
@@ -81,6 +84,9 @@ func (g *group) apply(entry *raft.Log, b *batch) (c *courier, err error) {
 		}
 		if len(g.out.Events) > 0 {
 			g.hooker.post(g.out.Events)
+		}
+		if len(g.out.Changes) > 0 {
+			g.hooker.postChanges(g.out.Changes)
 		}
 	}
 	if b != nil {

@@ -17,9 +17,11 @@ const (
 	// hookMessages those of it that hooks are told of.
 	hookRead     = 512
 	hookMessages = 64
-	// hookEvents bounds the events of groups that wait to be told; further ones are
-	// dropped.
+	// hookEvents bounds the events of groups that wait to be told, and the changes;
+	// further ones are dropped.
 	hookEvents = 4096
+	// hookChanges is how many changes are told before messages have their turn.
+	hookChanges = 64
 	// hookPatience is how long a HooksDone may wait for other commands. Waiting
 	// costs a repeat after a crash, not waiting costs an fsync.
 	hookPatience = 200 * time.Millisecond
@@ -44,11 +46,26 @@ type Hooks interface {
 	Presence(user shard.UserID, online bool, now int64)
 	// GroupEvent tells of what changed in a group, at most once.
 	GroupEvent(e *shard.GroupEvent)
+	// WantsChange tells whether Change is to be called for changes of a kind. It is
+	// asked when this node takes the lead of a shard.
+	WantsChange(kind shard.ChangeKind) bool
+	// Change tells of a change of a read cursor, a recall or a deletion, at most once.
+	// Of reads of one conversation that wait to be told, the newest counts for all.
+	// unread adds up what the user has unread now; it fails when his shard does not
+	// serve, and is void after the call.
+	Change(c *shard.HookChange, unread func() (shard.UnreadSum, error))
 	// QueuedLost says that n messages were dropped before their turn came, because
 	// too many waited.
 	QueuedLost(n int)
 	// GroupEventsLost says the same of events.
 	GroupEventsLost(n int)
+	// ChangesLost says the same of changes.
+	ChangesLost(n int)
+}
+
+// hookKinds are the kinds of changes that hooks may want to know.
+var hookKinds = []shard.ChangeKind{
+	shard.ChangeRead, shard.ChangeRecall, shard.ChangeMessagesDeleted, shard.ChangeConversationDeleted,
 }
 
 // hookBytes is what a shard is configured to keep for hooks.
@@ -83,11 +100,13 @@ type hooker struct {
 	hooks   Hooks
 	propose func(command []byte, w waiter) error
 	wake    chan struct{}
+	wanted  shard.ChangeKinds
 
 	mu       sync.Mutex
 	returned []returnedHook     // left for run
 	events   []shard.GroupEvent // left for run
 	dropped  int                // of events
+	changes  hookChangeQueue    // left for run
 	aways    []shard.MemberRef  // who looks no more; without group: at nothing
 	awaited  map[shard.GroupID]int
 
@@ -126,10 +145,16 @@ type queuedHook struct {
 }
 
 func newHooker(g *group, p *proposer) *hooker {
-	return &hooker{
+	h := &hooker{
 		group: g, hooks: g.cfg.Hooks, propose: p.add, wake: make(chan struct{}, 1), open: make(map[uint64]int),
 		awaited: make(map[shard.GroupID]int), waiting: newWaitingHooks(g.cfg.QueuedAfter),
 	}
+	for _, kind := range hookKinds {
+		if h.hooks.WantsChange(kind) {
+			h.wanted.Add(kind)
+		}
+	}
+	return h
 }
 
 // begin runs in the apply step that begins the reign.
@@ -184,8 +209,9 @@ func (h *hooker) run(ctx context.Context) {
 	for {
 		h.settle()
 		h.tellEvents()
+		later := h.tellChanges()
 		h.takeAways()
-		more := h.tell()
+		more := h.tell() || later
 		h.confirm(hookPatience)
 		next := h.waiting.next()
 		if !h.retryAt.IsZero() && (next.IsZero() || h.retryAt.Before(next)) {
@@ -202,6 +228,8 @@ func (h *hooker) run(ctx context.Context) {
 		case <-ctx.Done():
 			h.settle()
 			h.tellEvents()
+			for h.tellChanges() {
+			}
 			h.takeAways() // what they have acked is known no longer than this
 			h.tell()
 			h.confirm(0) // with the rest of what the reign proposes

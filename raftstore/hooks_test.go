@@ -19,6 +19,7 @@ type hookLog struct {
 	told    []string // "user cid unread/total", with " muted"
 	users   []string // "user online" or "user offline"
 	events  []shard.GroupEvent
+	changes []string
 	lost    int
 	waiting []func(bool) // not answered yet
 	hold    bool         // do not answer
@@ -63,6 +64,21 @@ func (h *hookLog) GroupEvent(e *shard.GroupEvent) {
 }
 
 func (h *hookLog) GroupEventsLost(n int) { h.mu.Lock(); defer h.mu.Unlock(); h.lost += n }
+
+func (h *hookLog) ChangesLost(n int) { h.mu.Lock(); defer h.mu.Unlock(); h.lost += n }
+
+func (h *hookLog) WantsChange(shard.ChangeKind) bool { return true }
+
+func (h *hookLog) Change(c *shard.HookChange, unread func() (shard.UnreadSum, error)) {
+	sum, err := unread()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	text := fmt.Sprintf("kind %d of %q with %q%q: seq %d, %v by %q", c.Kind, c.User, c.Peer, c.Group, c.Seq, c.Ranges, c.By)
+	if c.Kind == shard.ChangeRead {
+		text += fmt.Sprintf(", %d unread, %v", sum.Total, err)
+	}
+	h.changes = append(h.changes, text)
+}
 
 func (h *hookLog) QueuedLost(n int) { h.mu.Lock(); defer h.mu.Unlock(); h.lost += n }
 

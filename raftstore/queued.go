@@ -73,18 +73,19 @@ func (m *QueuedMessage) Read(order func(now int64) uint64) (*QueuedReading, erro
 	if err != nil {
 		return nil, err
 	}
-	r.Sum = s.unreadSum(m.User)
+	r.Sum, _ = s.unreadSum(m.User)
 	r.Sum.Total = max(r.Sum.Total, r.Unread) // what cannot be read counts as none
 	return &r, nil
 }
 
 // unreadSum adds up all conversations and groups of a user, as far as their shards
-// serve. It reads the memory of one shard after the other.
-func (s *Store) unreadSum(user shard.UserID) (n shard.UnreadSum) {
+// serve. It reads the memory of one shard after the other. It fails if the user's
+// does not serve.
+func (s *Store) unreadSum(user shard.UserID) (n shard.UnreadSum, err error) {
 	var groups []shard.GroupRef
-	err := s.read(user, func(st *shard.State, now int64) { n, groups = st.UnreadTotal(user, now), st.GroupsOf(user) })
+	err = s.read(user, func(st *shard.State, now int64) { n, groups = st.UnreadTotal(user, now), st.GroupsOf(user) })
 	if err != nil {
-		return shard.UnreadSum{}
+		return shard.UnreadSum{}, err
 	}
 	byShard := make(map[*group][]shard.GroupID)
 	for _, ref := range groups {
@@ -99,5 +100,5 @@ func (s *Store) unreadSum(user shard.UserID) (n shard.UnreadSum) {
 			}
 		})
 	}
-	return n
+	return n, nil
 }

@@ -162,6 +162,7 @@ func (s *State) applySetRead(c *SetRead, r *Result) {
 		s.recountAged(u, cv)
 		u.due = 0 // what is queued again may leave sooner than anything else
 		s.enforce(u)
+		s.tellOwn(u, i, Change{Kind: ChangeRead, Seq: seq})
 	}
 	r.Seq, r.Unread = cv.read, s.unread(u, cv, s.now)
 }

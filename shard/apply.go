@@ -12,6 +12,8 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Posted = out.Posted[:0]
 	out.Kicked = out.Kicked[:0]
 	out.Events = out.Events[:0]
+	clear(out.Changes)
+	out.Changes = out.Changes[:0]
 	out.Stored = false
 	s.out = out
 	s.dropImages(imagesPerApply)

@@ -94,8 +94,11 @@ func (s *State) recallIncoming(u *user, i int, peerSeq uint64, at int64) {
 		if e.Flags&ring.Own != 0 || e.Peer < peerSeq { // 0: imported here alone
 			continue
 		}
-		if e.Peer == peerSeq && s.hiddenBy(u, c, &e, s.now) == gapNone && s.mark(u, i, &e, gapRecalled, 0) {
-			s.recount(u, c)
+		if e.Peer == peerSeq && s.hiddenBy(u, c, &e, s.now) == gapNone {
+			if s.mark(u, i, &e, gapRecalled, 0) {
+				s.recount(u, c)
+			}
+			s.tellRecall(u, i, e.Seq, UserID(s.peer(c)))
 		}
 		return
 	}

@@ -58,6 +58,7 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 		if m.read+1 < e.Seq {
 			s.out.Members = append(s.out.Members, MemberRef{Group: t.id, User: c.User})
 			m.readAt, m.readBy = u.arrival, c.Session
+			s.tellMember(u, c.User, Change{Kind: ChangeRead, Seq: e.Seq})
 		}
 		m.read = e.Seq
 		m.flags &^= memberRewound
@@ -130,6 +131,7 @@ func (s *State) applyReadGroup(c *ReadGroup, r *Result) {
 		return
 	}
 	m.read, m.readBy, m.readAt = seq, c.Session, s.ownChange(u, c.User)
+	s.tellMember(u, c.User, Change{Kind: ChangeRead, Seq: seq})
 	r.Unread = s.groupUnread(u, m, s.now)
 }
 
@@ -191,10 +193,11 @@ func (s *State) applyRecallGroup(c *RecallGroup, r *Result) {
 		*r = Result{Code: CodeTooLate, Detail: "seq: the recall window is over"}
 		return
 	}
-	at := uint64(0)
+	at, rc := uint64(0), teamRecall{from: c.Seq, to: c.Seq, by: c.By}
 	if !c.Silent {
-		at = s.recalled(u, teamRecall{from: c.Seq, to: c.Seq, by: c.By})
+		at = s.recalled(u, rc)
 	}
+	s.tellGroup(u, rc)
 	s.takeAway(u, []mark{{seq: c.Seq, arrival: at, reason: reason}})
 }
 
@@ -261,8 +264,12 @@ func (s *State) applyDeleteSender(c *DeleteSender, r *Result) {
 	if len(marks) == 0 {
 		return
 	}
+	rc := teamRecall{from: marks[0].seq, to: marks[len(marks)-1].seq, sender: c.Sender}
+	if r.Deleted > 0 {
+		s.tellGroup(u, rc)
+	}
 	if !c.Silent && r.Deleted > 0 {
-		at := s.recalled(u, teamRecall{from: marks[0].seq, to: marks[len(marks)-1].seq, sender: c.Sender})
+		at := s.recalled(u, rc)
 		for i := range marks {
 			marks[i].arrival = at
 		}
@@ -286,11 +293,15 @@ func (s *State) applyHideMessages(c *HideMessages, r *Result) {
 	gone, _ := findMark(hides, cv.log.First())
 	hides = slices.Clone(hides[gone:])
 	before := len(hides)
+	var deleted []Range // that hooks are told of
 	var e ring.Entry
 	for _, seq := range c.Seqs {
 		pos, hidden := findMark(hides, seq)
 		if !hidden && seq > m.wiped && cv.log.At(s.arena, seq, &e) && s.hiddenBy(u, cv, &e, s.now) == gapNone {
 			hides = slices.Insert(hides, pos, mark{seq: seq, by: c.Session, reason: gapDeleted})
+			if s.wants(ChangeMessagesDeleted) {
+				deleted = addSeq(deleted, seq)
+			}
 		}
 	}
 	switch {
@@ -308,6 +319,7 @@ func (s *State) applyHideMessages(c *HideMessages, r *Result) {
 	}
 	t.setHides(c.User, hides)
 	s.weigh(t)
+	s.tellMember(u, c.User, Change{Kind: ChangeMessagesDeleted, Ranges: deleted})
 }
 
 func (s *State) applyHideGroup(c *HideGroup, r *Result) {
@@ -326,6 +338,7 @@ func (s *State) applyHideGroup(c *HideGroup, r *Result) {
 	} else {
 		m.deletedAt, m.deletedBy = at, c.Session
 	}
+	s.tellMember(u, c.User, Change{Kind: ChangeConversationDeleted, Seq: newest, Messages: c.Messages})
 }
 
 func (s *State) applySetGroupView(c *SetGroupView, r *Result) {

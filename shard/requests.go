@@ -38,6 +38,7 @@ func (s *State) moveRead(u *user, i int, seq uint64, by SessionID) {
 		s.recount(u, c)
 	}
 	s.forgetLost(u, c, seq)
+	s.tellOwn(u, i, Change{Kind: ChangeRead, Seq: seq})
 }
 
 // forgetLost forgets what limits took from a queue up to a seq, once that is read.
@@ -121,6 +122,7 @@ func (s *State) applyRecall(c *Recall, r *Result) {
 	if s.mark(u, i, &e, gapRecalled, c.Session) {
 		s.recount(u, cv)
 	}
+	s.tellRecall(u, i, c.Seq, c.User)
 	if c.Peer != c.User {
 		s.post(u, i, &Letter{Kind: LetterRecall, From: c.User, To: c.Peer, Seq: c.Seq, Time: e.Time})
 	}
@@ -158,10 +160,20 @@ func (s *State) applyDeleteMessages(c *DeleteMessages, r *Result) {
 	}
 	var e ring.Entry
 	queued := false
+	var deleted []Range // that hooks are told of
 	for _, seq := range c.Seqs {
-		if cv.log.At(s.arena, seq, &e) && s.hiddenBy(u, cv, &e, s.now) == gapNone && s.mark(u, i, &e, gapDeleted, c.Session) {
+		if !cv.log.At(s.arena, seq, &e) || s.hiddenBy(u, cv, &e, s.now) != gapNone {
+			continue
+		}
+		if s.mark(u, i, &e, gapDeleted, c.Session) {
 			queued = true
 		}
+		if s.wants(ChangeMessagesDeleted) {
+			deleted = addSeq(deleted, seq)
+		}
+	}
+	if len(deleted) > 0 {
+		s.tellOwn(u, i, Change{Kind: ChangeMessagesDeleted, Ranges: deleted})
 	}
 	if queued {
 		s.recount(u, cv)
@@ -189,6 +201,7 @@ func (s *State) applyDeleteConversation(c *DeleteConversation, r *Result) {
 		} else {
 			cold.deletedAt, cold.deletedBy = at, c.Session
 		}
+		s.tellOwn(u, i, Change{Kind: ChangeConversationDeleted, Seq: newest, Messages: c.Messages})
 	}
 	s.remember(u, c.Session, c.Request, r)
 }

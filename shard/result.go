@@ -86,6 +86,10 @@ func (e *RefusedError) Error() string {
 // An Outcome is what applying one batch gave: a result per command, and the
 // effects that the edge acts on where it leads the shard. It may be reused.
 type Outcome struct {
+	// Wanted says which changes Changes has. It is the caller's; nothing else depends
+	// on it.
+	Wanted ChangeKinds
+
 	Results []Result
 	// Touched names users whose arrival order or sessions moved on. A user may
 	// be named twice.
@@ -101,6 +105,9 @@ type Outcome struct {
 	Kicked []Kick
 	// Events are those that groups have given a place in their order.
 	Events []GroupEvent
+	// Changes are those that users, members and administrators have made, of kinds
+	// that are wanted: of read cursors, recalls and deletions.
+	Changes []HookChange
 	// Stored says that there are messages that hooks are to be told of.
 	Stored bool
 }

@@ -18,6 +18,9 @@ const (
 	MessageBeforeSend  = "message.beforeSend"
 	MessageSent        = "message.sent"
 	MessageQueued      = "message.queued"
+	MessageRead        = "message.read"
+	MessageRecalled    = "message.recalled"
+	MessageDeleted     = "message.deleted"
 	UserOnline         = "user.online"
 	UserOffline        = "user.offline"
 	GroupCreated       = "group.created"
@@ -35,7 +38,7 @@ const (
 
 // Events are all there are.
 var Events = []string{
-	MessageBeforeSend, MessageSent, MessageQueued, UserOnline, UserOffline,
+	MessageBeforeSend, MessageSent, MessageQueued, MessageRead, MessageRecalled, MessageDeleted, UserOnline, UserOffline,
 	GroupCreated, GroupJoined, GroupLeft, GroupRemoved, GroupRoleChanged, GroupMuted, GroupChanged,
 	GroupDismissed, GroupJoinRequested, GroupOwnerOffered, GroupBanned,
 }

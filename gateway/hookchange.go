@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/belfry-im/belfry/gateway/webhook"
+	"github.com/belfry-im/belfry/shard"
+)
+
+// changeEvents are the events that tell of changes.
+var changeEvents = map[shard.ChangeKind]string{
+	shard.ChangeRead:                webhook.MessageRead,
+	shard.ChangeRecall:              webhook.MessageRecalled,
+	shard.ChangeMessagesDeleted:     webhook.MessageDeleted,
+	shard.ChangeConversationDeleted: webhook.MessageDeleted,
+}
+
+// WantsChange is for the store.
+func (h *Hooks) WantsChange(kind shard.ChangeKind) bool { return h.wants(changeEvents[kind]) }
+
+// Change is for the store.
+func (h *Hooks) Change(c *shard.HookChange, unread func() (shard.UnreadSum, error)) {
+	e := webhook.Event{
+		Type: changeEvents[c.Kind], ID: "message_" + ulid.Make().String(), Time: time.UnixMilli(c.Time),
+		Order: h.order(c.Time), // before what is unread is read: the higher order knows more
+	}
+	if !h.wants(e.Type) {
+		return
+	}
+	var data dataObject
+	if c.User != "" {
+		data.text("user", string(c.User))
+	}
+	data.text("conv", wireConv(c.Peer, c.Group).String())
+	switch {
+	case c.Kind == shard.ChangeRead:
+		data.int("seq", int64(c.Seq))
+		if sum, err := unread(); err == nil {
+			data.int("unreadTotal", int64(sum.Total))
+			data.int("unreadUnmuted", int64(sum.Unmuted))
+		}
+	case c.Kind == shard.ChangeConversationDeleted:
+		data.bool("messages", c.Messages)
+		data.int("upTo", int64(c.Seq))
+	case c.Kind == shard.ChangeMessagesDeleted && c.User != "":
+		data.seqs("seqs", c.Ranges)
+	default:
+		data.ranges("ranges", c.Ranges)
+		if c.By != "" {
+			data.text("by", string(c.By))
+		}
+		if c.Sender != "" {
+			data.text("sender", string(c.Sender))
+		}
+	}
+	e.Data = data.end()
+	h.receiver.Emit(e)
+}
+
+// ChangesLost is for the store.
+func (h *Hooks) ChangesLost(n int) { h.receiver.Dropped("message", reasonOverflow, n) }
+
+func (o *dataObject) ranges(name string, ranges []shard.Range) {
+	o.key(name)
+	o.b = append(o.b, '[')
+	for i, r := range ranges {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = strconv.AppendUint(append(o.b, '['), r.From, 10)
+		o.b = append(strconv.AppendUint(append(o.b, ','), r.To, 10), ']')
+	}
+	o.b = append(o.b, ']')
+}
+
+// seqs lists what ranges hold.
+func (o *dataObject) seqs(name string, ranges []shard.Range) {
+	o.key(name)
+	o.b = append(o.b, '[')
+	for i, r := range ranges {
+		for seq := r.From; seq <= r.To; seq++ {
+			if i > 0 || seq > r.From {
+				o.b = append(o.b, ',')
+			}
+			o.b = strconv.AppendUint(o.b, seq, 10)
+		}
+	}
+	o.b = append(o.b, ']')
+}

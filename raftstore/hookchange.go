@@ -1,0 +1,85 @@
+package raftstore
+
+import "github.com/belfry-im/belfry/shard"
+
+// A hookChangeQueue has changes that wait for hooks to be told of them, hookEvents
+// at most.
+type hookChangeQueue struct {
+	list    []shard.HookChange
+	first   int                // number of list[0]
+	reads   map[hookReadOf]int // the numbers of reads in list
+	dropped int
+}
+
+// A hookReadOf names the read cursor of one conversation.
+type hookReadOf struct {
+	user, peer shard.UserID
+	group      shard.GroupID
+}
+
+func readOf(c *shard.HookChange) hookReadOf { return hookReadOf{c.User, c.Peer, c.Group} }
+
+// add takes one more change, or drops it. A read takes the place of one of the same
+// conversation that still waits: a user who reads on and on costs one event at a time.
+func (q *hookChangeQueue) add(c *shard.HookChange) {
+	if c.Kind == shard.ChangeRead {
+		if number, waits := q.reads[readOf(c)]; waits {
+			q.list[number-q.first] = *c
+			return
+		}
+	}
+	if len(q.list) == hookEvents {
+		q.dropped++
+		return
+	}
+	if c.Kind == shard.ChangeRead {
+		if q.reads == nil {
+			q.reads = make(map[hookReadOf]int)
+		}
+		q.reads[readOf(c)] = q.first + len(q.list)
+	}
+	q.list = append(q.list, *c)
+}
+
+// take gives up to n changes, oldest first, and how many were dropped.
+func (q *hookChangeQueue) take(n int) (changes []shard.HookChange, dropped int) {
+	n = min(n, len(q.list))
+	changes, q.list = q.list[:n:n], q.list[n:]
+	q.first += n
+	for i := range changes {
+		if changes[i].Kind == shard.ChangeRead {
+			delete(q.reads, readOf(&changes[i]))
+		}
+	}
+	if len(q.list) == 0 {
+		q.list = nil
+	}
+	dropped, q.dropped = q.dropped, 0
+	return changes, dropped
+}
+
+// postChanges leaves changes for run. It does not block.
+func (h *hooker) postChanges(changes []shard.HookChange) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range changes {
+		h.changes.add(&changes[i])
+	}
+	h.poke()
+}
+
+// tellChanges tells Hooks of some changes. It reports whether there may be more.
+func (h *hooker) tellChanges() (more bool) {
+	h.mu.Lock()
+	changes, dropped := h.changes.take(hookChanges)
+	more = len(h.changes.list) > 0
+	h.mu.Unlock()
+	for i := range changes {
+		c := &changes[i]
+		h.hooks.Change(c, func() (shard.UnreadSum, error) { return h.group.store.unreadSum(c.User) })
+	}
+	if dropped > 0 {
+		h.hooks.ChangesLost(dropped)
+	}
+	return more
+}
