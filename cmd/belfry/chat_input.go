@@ -27,19 +27,21 @@ var chatCommands = []struct{ name, args, help string }{
 	{"add", "USER ...", "add members to this group"},
 	{"members", "", "who is in this group"},
 	{"mute", "USER ...", "let members say nothing here for an hour"},
-	{"unmute", "USER ...", "undo /mute"},
+	{"unmute", "USER ...", undoes + "mute"},
 	{"ban", "USER ...", "keep users out of this group for a day"},
-	{"unban", "USER ...", "undo /ban"},
+	{"unban", "USER ...", undoes + "ban"},
 	{"muteall", "", "let only owner and admins write here"},
-	{"unmuteall", "", "undo /muteall"},
+	{"unmuteall", "", undoes + "muteall"},
 	{"own", "", "accept this group from its owner"},
 	{"join", "GROUP", "join a group that lets you"},
 	{"leave", "", "leave this group"},
 	{"block", "[USER]", "take nothing more from USER"},
-	{"unblock", "[USER]", "undo /block"},
+	{"unblock", "[USER]", undoes + "block"},
 	{"help", "", "this list"},
 	{"quit", "", "leave; so does ctrl-C"},
 }
+
+const undoes = "undo /" // begins the help of a command that follows the one it undoes
 
 const chatPage = 20 // messages of /history without a number
 
@@ -139,11 +141,19 @@ func checkPeer(command, user string) error {
 	return nil
 }
 
-// chatHelp is the text of /help, a line each.
+// chatHelp is the text of /help, a line each. What undoes another command shares
+// its line: a terminal of 24 lines shows all, with a message or two.
 func chatHelp() []string {
 	var lines []string
-	for _, c := range chatCommands {
-		lines = append(lines, fmt.Sprintf("%-23s %s", strings.TrimSpace("/"+c.name+" "+c.args), c.help))
+	for i, c := range chatCommands {
+		name := "/" + c.name
+		if strings.HasPrefix(c.help, undoes) {
+			continue
+		}
+		if next := i + 1; next < len(chatCommands) && chatCommands[next].help == undoes+c.name {
+			name = "/[un]" + c.name
+		}
+		lines = append(lines, fmt.Sprintf("%-23s %s", strings.TrimSpace(name+" "+c.args), c.help))
 	}
 	return lines
 }

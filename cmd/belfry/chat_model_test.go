@@ -123,7 +123,7 @@ func TestChatChanges(t *testing.T) {
 func TestChatKeys(t *testing.T) {
 	m, _ := chatAt(chatEntry{seq: 1, from: "bob", text: "hi"})
 	ui := &chatTUI{model: m, ctx: t.Context()}
-	ui.Update(tea.WindowSizeMsg{Width: 60, Height: 20})
+	ui.Update(tea.WindowSizeMsg{Width: 80, Height: 24})
 	press := func(keys ...tea.KeyPressMsg) {
 		for _, k := range keys {
 			ui.Update(k)
@@ -134,10 +134,11 @@ func TestChatKeys(t *testing.T) {
 	}
 	press(tea.KeyPressMsg{Code: tea.KeyTab}, tea.KeyPressMsg{Code: tea.KeyEnter})
 	view := ui.View()
-	if !strings.Contains(view.Content, "/history") || !strings.Contains(view.Content, "hi") {
+	if !strings.Contains(view.Content, "/to USER") || !strings.Contains(view.Content, "/[un]ban USER ...") ||
+		!strings.Contains(view.Content, "/quit") || !strings.Contains(view.Content, "bob  hi") {
 		t.Errorf("screen after /help:\n%s", view.Content)
 	}
-	if view.Cursor.X != len(chatPrompt) || view.Cursor.Y != 19 {
+	if view.Cursor.X != len(chatPrompt) || view.Cursor.Y != 23 {
 		t.Errorf("cursor at %d, %d, want behind the prompt in the last line", view.Cursor.X, view.Cursor.Y)
 	}
 	press(tea.KeyPressMsg{Code: tea.KeyEscape})
