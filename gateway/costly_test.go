@@ -30,6 +30,27 @@ func TestCostlyReadsAreLimited(t *testing.T) {
 	})
 }
 
+// Pages of history are limited for all sessions of a user together.
+func TestPagesOfHistoryAreLimited(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.LoginRate, c.LoginBurst = 1, 2 })
+		phone, tablet := e.dial(codec), e.dial(codec)
+		phone.login("alice", "phone", nil)
+		tablet.login("alice", "tablet", nil)
+		for range historyBurst {
+			phone.call("getMessage", obj{"conv": "u:bob"})
+			tablet.call("getMessage", obj{"conv": "u:bob"})
+		}
+		if err := phone.refused("getMessage", obj{"conv": "u:bob"}, protocol.CodeRateLimited); err["retryAfterMs"] == nil {
+			t.Error("it does not say when to come again")
+		}
+		tablet.refused("getMessage", obj{"conv": "u:bob"}, protocol.CodeRateLimited)
+		time.Sleep(time.Second / historyRate)
+		tablet.call("getMessage", obj{"conv": "u:bob"})
+		e.online("bob", codec).call("getMessage", obj{"conv": "u:alice"})
+	})
+}
+
 func TestChangesOfGroupsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.GroupChangeBurst = 10 })

@@ -199,6 +199,7 @@ type Gateway struct {
 	presences *keyedLimit // users whose presence is asked for, by who asks
 	misses    *keyedLimit // users named who do not exist, by who names them
 	searches  *keyedLimit // requests that cost the store as much as a login, by user
+	histories *keyedLimit // pages of history, by user
 	changes   *keyedLimit // of groups that their members are told of, by user
 	strangers *keyedLimit // users of whom nothing is kept yet, by who adds them
 	admission *admission
@@ -235,6 +236,7 @@ func New(c Config) (*Gateway, error) {
 		presences: newKeyedLimit(rate.Limit(presenceRate*c.LoginRate), presenceBurst*c.LoginBurst),
 		misses:    newKeyedLimit(missRate, missBurst),
 		searches:  newKeyedLimit(rate.Limit(searchRate*c.LoginRate), searchBurst*c.LoginBurst),
+		histories: newKeyedLimit(rate.Limit(historyRate*c.LoginRate), historyBurst*c.LoginBurst),
 		changes:   newKeyedLimit(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
 		strangers: newKeyedLimit(rate.Limit(float64(strangerRate*c.GroupChangeRate)/time.Hour.Seconds()), strangerBurst*c.GroupChangeBurst),
 		admission: newAdmission(c.Admission, c.Log, c.Registry),

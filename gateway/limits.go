@@ -71,6 +71,9 @@ const (
 	// over all he has, for each login that he may: a login does that and more.
 	searchRate  = 5
 	searchBurst = 20
+	// historyRate and historyBurst are the same for pages of history.
+	historyRate  = 10
+	historyBurst = 20
 	// searchGroups is how many groups cost as much as one such request, where all
 	// of a user's are looked at.
 	searchGroups = 100
@@ -94,6 +97,14 @@ const (
 func (s *session) maySearch() error {
 	if wait, ok := s.gateway.searches.take(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many requests of this kind", wait}
+	}
+	return nil
+}
+
+// mayPage refuses a user's pages of history beyond what fills gaps of a device.
+func (s *session) mayPage() error {
+	if wait, ok := s.gateway.histories.take(string(s.user)); !ok {
+		return &refusal{protocol.CodeRateLimited, "op: too many pages of history", wait}
 	}
 	return nil
 }

@@ -29,6 +29,9 @@ func (s *session) getMessage(r request) error {
 	} else {
 		q.Peer = shard.UserID(args.Conv.ID)
 	}
+	if err := s.mayPage(); err != nil {
+		return err
+	}
 	page := pages.Get().(*shard.Page)
 	defer pages.Put(page)
 	if err := s.gateway.backend.History(q, page); err != nil {
