@@ -60,7 +60,7 @@ func (m *model) applyGroup(sh *modelShard, cmd shard.GroupCommand) shard.Result 
 	case *shard.HideMessages:
 		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result { return m.hideMessages(sh, g, mm, c) })
 	case *shard.HideGroup:
-		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result { return m.hideGroup(g, mm, c) })
+		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result { return m.hideGroup(sh, g, mm, c) })
 	case *shard.SetGroupView:
 		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result {
 			before := mm.settings()
@@ -643,6 +643,7 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *shard.SendGroup) sha
 		if mm.read < e.seq-1 { // others' messages before it are read thereby
 			m.movedMembers[shard.MemberRef{Group: g.id, User: c.User}] = true
 			mm.readAt, mm.readBy = e.arrival, c.Session
+			m.tell(sh, mm.user, shard.Change{Kind: shard.ChangeRead, Group: g.id, Seq: e.seq})
 		}
 		mm.read = e.seq
 		m.unmarkGroup(g, mm)
@@ -689,6 +690,7 @@ func (m *model) readGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *sha
 	}
 	if seq := min(c.Seq, g.newest()); seq > mm.read || seq < mm.read && c.Back {
 		mm.read, mm.readBy, mm.readAt = seq, c.Session, m.changedOwn(g, mm.user)
+		m.tell(sh, mm.user, shard.Change{Kind: shard.ChangeRead, Group: g.id, Seq: seq})
 	}
 	return shard.Result{Unread: len(g.unread(mm, &sh.limits, sh.now))}
 }
@@ -718,10 +720,12 @@ func (m *model) recallGroup(sh *modelShard, g *modelGroup, c *shard.RecallGroup)
 	case e.time+sh.limits.RecallWindow.Milliseconds() < sh.now:
 		return refused(shard.CodeTooLate)
 	}
+	kind := shard.ChangeRecall
 	e.taken = shard.GapRecalled
 	if c.By == "" {
-		e.taken = shard.GapDeleted
+		e.taken, kind = shard.GapDeleted, shard.ChangeMessagesDeleted
 	}
+	m.tell(sh, "", shard.Change{Kind: kind, Group: g.id, By: c.By, Ranges: oneSeq(c.Seq)})
 	if !c.Silent {
 		e.takenAt = m.recalled(g, groupRecall{from: c.Seq, to: c.Seq, by: c.By})
 	}
@@ -747,6 +751,12 @@ func (m *model) deleteSender(sh *modelShard, g *modelGroup, c *shard.DeleteSende
 				deleted++
 			}
 		}
+	}
+	if deleted > 0 {
+		m.tell(sh, "", shard.Change{
+			Kind: shard.ChangeMessagesDeleted, Group: g.id, Sender: c.Sender,
+			Ranges: []shard.Range{{From: theirs[0].seq, To: theirs[len(theirs)-1].seq}},
+		})
 	}
 	at := uint64(0)
 	if deleted > 0 && !c.Silent {
@@ -785,11 +795,12 @@ func (m *model) hideMessages(sh *modelShard, g *modelGroup, mm *groupMember, c *
 	at := m.changedOwn(g, mm.user)
 	for _, seq := range hide {
 		mm.hidden[seq] = groupHide{at, c.Session}
+		m.tell(sh, mm.user, shard.Change{Kind: shard.ChangeMessagesDeleted, Group: g.id, Ranges: oneSeq(seq)})
 	}
 	return shard.Result{}
 }
 
-func (m *model) hideGroup(g *modelGroup, mm *groupMember, c *shard.HideGroup) shard.Result {
+func (m *model) hideGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *shard.HideGroup) shard.Result {
 	newest := g.newest()
 	if mm.floor == newest && (mm.wiped == newest || !c.Messages) {
 		return shard.Result{}
@@ -801,5 +812,6 @@ func (m *model) hideGroup(g *modelGroup, mm *groupMember, c *shard.HideGroup) sh
 	} else {
 		mm.deletedAt, mm.deletedBy = at, c.Session
 	}
+	m.tell(sh, mm.user, shard.Change{Kind: shard.ChangeConversationDeleted, Group: g.id, Seq: newest, Messages: c.Messages})
 	return shard.Result{}
 }

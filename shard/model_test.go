@@ -31,6 +31,7 @@ type model struct {
 	posted  []shard.Letter
 	kicked  []shard.Kick
 	touched map[shard.UserID]bool
+	told    []shard.HookChange // what hooks that want all are told of in this batch
 
 	movedGroups  map[shard.GroupID]bool
 	movedMembers map[shard.MemberRef]bool
@@ -202,7 +203,7 @@ func newModel(shards int) *model {
 
 // begin starts a batch.
 func (m *model) begin() {
-	m.posted, m.kicked = nil, nil
+	m.posted, m.kicked, m.told = nil, nil, nil
 	clear(m.touched)
 	clear(m.movedGroups)
 	clear(m.movedMembers)
@@ -422,6 +423,7 @@ func (m *model) receive(sh *modelShard, l *shard.Letter) {
 			if !e.own && e.peer == l.Seq && e.gap(&sh.limits, sh.now) == "" {
 				e.recalled = true
 				u.change(modelChange{kind: shard.ChangeRecall, peer: l.From, seq: e.seq})
+				m.tell(sh, u.id, shard.Change{Kind: shard.ChangeRecall, Peer: l.From, By: l.From, Ranges: oneSeq(e.seq)})
 				m.touched[u.id] = true
 			}
 		}

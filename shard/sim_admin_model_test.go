@@ -88,7 +88,7 @@ func (m *model) setRead(sh *modelShard, c *shard.SetRead) shard.Result {
 	switch {
 	case v.peer == u.id:
 	case seq > v.readSeq:
-		m.moveRead(u, v, seq, 0)
+		m.moveRead(sh, u, v, seq, 0)
 	case seq < v.readSeq:
 		floor := uint64(0) // of what left the queue unread
 		for _, e := range v.entries {
@@ -102,6 +102,7 @@ func (m *model) setRead(sh *modelShard, c *shard.SetRead) shard.Result {
 		}
 		v.readSeq = seq
 		u.change(modelChange{kind: shard.ChangeRead, peer: v.peer, seq: seq, back: true})
+		m.tell(sh, u.id, shard.Change{Kind: shard.ChangeRead, Peer: v.peer, Seq: seq})
 		m.touched[u.id] = true
 		u.limitQueue(&sh.limits, sh.now)
 		u.limitHistory(&sh.limits, sh.now)

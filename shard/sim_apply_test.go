@@ -279,7 +279,7 @@ func (m *model) readThrough(sh *modelShard, u *modelUser, v *modelView, since ui
 			most = chosen
 		}
 	}
-	m.moveRead(u, v, most, u.lastSession)
+	m.moveRead(sh, u, v, most, u.lastSession)
 }
 
 // seen notes a sign of life of a session; 0 is an administrator's.
@@ -409,12 +409,13 @@ func (m *model) deliver(sh *modelShard, c *shard.Deliver) shard.Result {
 	return shard.Result{}
 }
 
-func (m *model) moveRead(u *modelUser, v *modelView, seq uint64, by shard.SessionID) {
+func (m *model) moveRead(sh *modelShard, u *modelUser, v *modelView, seq uint64, by shard.SessionID) {
 	if seq <= v.readSeq {
 		return
 	}
 	v.readSeq = seq
 	u.change(modelChange{kind: shard.ChangeRead, peer: v.peer, session: by, seq: seq})
+	m.tell(sh, u.id, shard.Change{Kind: shard.ChangeRead, Peer: v.peer, Seq: seq})
 	m.touched[u.id] = true
 }
 
@@ -453,7 +454,7 @@ func (m *model) readReport(sh *modelShard, u *modelUser, c *shard.ReadReport) sh
 	}
 	u.seen(c.Session, sh.now)
 	seq := min(c.Seq, v.newest())
-	m.moveRead(u, v, seq, c.Session)
+	m.moveRead(sh, u, v, seq, c.Session)
 	if !c.Auto {
 		m.unmark(u, v)
 		if v.peer != u.id {
@@ -481,6 +482,7 @@ func (m *model) recall(sh *modelShard, u *modelUser, c *shard.Recall) shard.Resu
 	}
 	e.recalled = true
 	u.change(modelChange{kind: shard.ChangeRecall, peer: v.peer, session: c.Session, seq: e.seq})
+	m.tell(sh, u.id, shard.Change{Kind: shard.ChangeRecall, Peer: v.peer, By: u.id, Ranges: oneSeq(e.seq)})
 	m.touched[u.id] = true
 	if v.peer != u.id {
 		m.post(sh, shard.Letter{From: u.id, To: v.peer, Kind: shard.LetterRecall, Seq: e.seq, Time: e.time})
@@ -504,6 +506,7 @@ func (m *model) deleteMessages(sh *modelShard, u *modelUser, c *shard.DeleteMess
 			u.change(modelChange{
 				kind: shard.ChangeMessagesDeleted, peer: v.peer, session: c.Session, seq: seq,
 			})
+			m.tell(sh, u.id, shard.Change{Kind: shard.ChangeMessagesDeleted, Peer: v.peer, Ranges: oneSeq(seq)})
 			m.touched[u.id] = true
 		}
 	}
@@ -531,6 +534,7 @@ func (m *model) deleteConversation(sh *modelShard, u *modelUser, c *shard.Delete
 	u.change(modelChange{
 		kind: shard.ChangeConversationDeleted, peer: v.peer, session: c.Session, seq: v.hidden, messages: c.Messages,
 	})
+	m.tell(sh, u.id, shard.Change{Kind: shard.ChangeConversationDeleted, Peer: v.peer, Seq: v.hidden, Messages: c.Messages})
 	m.touched[u.id] = true
 	return shard.Result{}
 }

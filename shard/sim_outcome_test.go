@@ -81,6 +81,12 @@ func (w *world) checkOutcome(sh *simShard) {
 		}
 		w.checkMoved(out)
 	}
+	if n := len(sh.outcome.Changes); n > 0 {
+		w.failf("%d Changes, want none: nobody wants them", n)
+	}
+	if got, want := toldOf(sh.second.Changes), toldOf(w.model.told); !slices.Equal(got, want) {
+		w.failf("Changes = %q, want %q", got, want)
+	}
 }
 
 func (w *world) checkLetter(p *shard.Posted, want *shard.Letter) {

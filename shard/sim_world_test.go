@@ -267,6 +267,7 @@ func (w *world) flush(sh *simShard) {
 	}
 	sh.log = append(sh.log, batch)
 	sh.leader.Apply(batch, &sh.outcome)
+	sh.second.Wanted = allChanges // replicas have to stay alike nevertheless
 	sh.follower.Apply(batch, &sh.second)
 	w.commands += len(orders)
 

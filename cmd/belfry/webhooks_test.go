@@ -330,3 +330,41 @@ func TestQuestionsAreShared(t *testing.T) {
 		t.Errorf("%d messages are stored, want %d", got, others)
 	}
 }
+
+// TestChangesAreToldAsAsked has a receiver that wants to know of recalls alone, and
+// one that wants all.
+func TestChangesAreToldAsAsked(t *testing.T) {
+	t.Parallel()
+	for _, asked := range []string{"message.recalled", "message.recalled,message.deleted,message.read"} {
+		r := startHookReceiver(t)
+		s := startServer(t, hookFlags(t, r, asked)...)
+		alice, bob := s.login(t, "alice", "phone", nil), s.login(t, "bob", "phone", nil)
+		for _, text := range []string{"read", "deleted", "recalled"} {
+			alice.say("u:bob", text)
+			bob.message()
+		}
+		bob.ackAll() // is a read: they log in with autoRead
+		bob.request("deleteMessage", obj{"conv": "u:alice", "seqs": []any{2}})
+		alice.request("recall", obj{"conv": "u:bob", "seq": 3})
+		awaitHooks(t, "both views of the recall are told", func() bool { return r.count(webhook.MessageRecalled) == 2 })
+		if asked == webhook.MessageRecalled {
+			s.stop() // whatever waits is told by then
+			if reads, deletions := r.count(webhook.MessageRead), r.count(webhook.MessageDeleted); reads+deletions > 0 {
+				t.Errorf("told of %d reads and %d deletions that nobody asked for", reads, deletions)
+			}
+			continue
+		}
+		awaitHooks(t, "the read and the deletion are told", func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			upTo := 0.0
+			for _, data := range r.events[webhook.MessageRead] {
+				if data["user"] != "bob" || data["conv"] != "u:alice" {
+					t.Fatalf("message.read has %v", data)
+				}
+				upTo = max(upTo, data["seq"].(float64))
+			}
+			return upTo == 3 && len(r.events[webhook.MessageDeleted]) == 1
+		})
+	}
+}
