@@ -28,6 +28,9 @@ func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *proto
 		}
 	}
 	y := &syncing{direct: direct}
+	if direct.Since > 0 {
+		y.joined = unknown(views, left)
+	}
 	y.take(s, views)
 	y.end = &protocol.Synced{
 		Offline: direct.Offline, Cursor: direct.Cursor, Reset: direct.Reset, UnreadTotal: direct.UnreadTotal,
@@ -58,6 +61,23 @@ func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *proto
 	}
 	s.resume(views)
 	return y
+}
+
+// unknown lists the groups that a device cannot have heard of, with where in their
+// order the user joined: those for which it has given no cursor behind that.
+func unknown(views []shard.GroupView, left []shard.GroupAsk) map[shard.GroupID]uint64 {
+	groups := make(map[shard.GroupID]uint64)
+	for i := range views {
+		if v := &views[i]; v.Since < v.Joined {
+			groups[v.Group] = v.Joined
+		}
+	}
+	for i := range left {
+		if !left[i].HasCursor {
+			groups[left[i].Group] = 0
+		}
+	}
+	return groups
 }
 
 // resume lets groups that have their place go on.
@@ -122,6 +142,9 @@ func (y *syncing) take(s *session, views []shard.GroupView) {
 	for i := range views {
 		v := &views[i]
 		y.changes = append(y.changes, v.Changes...)
+		if v.Changed.Arrival != 0 {
+			y.changed = append(y.changed, v.Changed)
+		}
 		all := len(v.Push)
 		if all == 0 {
 			continue
@@ -139,7 +162,7 @@ func (y *syncing) take(s *session, views []shard.GroupView) {
 			continue
 		}
 		part := groupPart{sub: sub, seqs: v.Push, size: size}
-		if len(v.Changes) == 0 {
+		if len(v.Changes) == 0 && v.Changed.Arrival == 0 {
 			part.cursor = v.Cursor // else it would pass changes that come later
 		}
 		y.backlog = append(y.backlog, part)

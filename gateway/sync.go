@@ -12,11 +12,13 @@ const maxLost = 256
 // order: the queue, what groups have of unread, the last messages of recents,
 // changes in groups, and onSynced.
 type syncing struct {
-	direct  *shard.Sync // of one-to-one conversations, nil once it is through
-	backlog []groupPart // the group with the newest message first
-	last    []groupPart // the oldest message first
+	direct  *shard.Sync        // of one-to-one conversations, nil once it is through
+	backlog []groupPart        // the group with the newest message first
+	last    []groupPart        // the oldest message first
+	changed []shard.GroupEvent // of groups themselves
 	changes []shard.Change
-	end     *protocol.Synced // nil for none: groups that came late
+	joined  map[shard.GroupID]uint64 // groups that a device with a cursor does not know, and where in their order the user joined; 0 = not known yet
+	end     *protocol.Synced         // nil for none: groups that came late
 	// Groups that came late, which go on once this is through: a cursor that they
 	// give would pass what is still to be pushed of them.
 	late []shard.GroupView
@@ -24,7 +26,7 @@ type syncing struct {
 
 // size is what the sync takes of memory until it is pushed, about.
 func (y *syncing) size() int64 {
-	n := len(y.backlog) + len(y.last) + len(y.changes)
+	n := len(y.backlog) + len(y.last) + len(y.changes) + len(y.changed) + len(y.joined)
 	if y.direct != nil {
 		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.Queue()/8 // a name of a message is short
 	}
@@ -66,6 +68,14 @@ func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
 // the sync when it was the last.
 func (s *session) finishSync(p *pumpState) {
 	y := s.sync
+	for len(y.changed) > 0 {
+		if s.conn.buffered() >= flushBytes {
+			return
+		}
+		e := y.changed[0]
+		s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, &e, "") })
+		y.changed = y.changed[1:]
+	}
 	for len(y.changes) > 0 {
 		if s.conn.buffered() >= flushBytes {
 			return
@@ -116,6 +126,10 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 		}
 	}
 	for i := 0; i < len(p.batch.Items); {
+		if c := p.batch.Items[i].Change; c >= 0 && s.pushMembership(&p.batch.Changes[c]) {
+			i++
+			continue
+		}
 		n, messages := s.pushItem(p, i, place)
 		i, pushed = i+n, pushed+messages
 	}
@@ -123,6 +137,28 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 		y.direct = nil
 	}
 	return pushed, true
+}
+
+// pushMembership tells a device that comes back with its cursor of a group that its
+// user came to or left meanwhile. It tells whether the change was such a one. Of
+// what the user's shard does not know, who did that, nothing is said.
+func (s *session) pushMembership(c *shard.Change) bool {
+	if c.Kind != shard.ChangeGroupJoined && c.Kind != shard.ChangeGroupLeft {
+		return false
+	}
+	cursor := ""
+	if c.Kind == shard.ChangeGroupJoined {
+		at, unknown := s.sync.joined[c.Group]
+		if !unknown {
+			return true // to this device it is nothing new: he became its owner, say
+		}
+		if at != 0 {
+			cursor = s.gateway.backend.GroupCursor(c.Group, at)
+		}
+	}
+	e := &shard.GroupEvent{Kind: c.Event, Group: c.Group, Users: []shard.UserID{s.user}, Time: c.Time}
+	s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e, cursor) })
+	return true
 }
 
 // pushParts pushes one frame of messages of groups.

@@ -243,6 +243,7 @@ type GroupView struct {
 	Cursor  string // Arrival as a cursor
 	Since   uint64 // the device's point in that order; 0 without cursor
 	Reset   bool   // the cursor that was given counted as absent
+	Joined  uint64 // where in that order he joined; a device whose Since is below does not know
 
 	LastSeq  uint64 // of the newest message that he can be shown; 0 = there is none
 	Time     int64  // of that message, or else of his joining; ms
@@ -264,4 +265,6 @@ type GroupView struct {
 	Lost []Lost
 	// Changes are what the device missed after its cursor.
 	Changes []Change
+	// Changed is the last change of the group itself after its cursor, if there was one.
+	Changed GroupEvent
 }

@@ -23,6 +23,8 @@ const (
 	refOwner
 	refInvited // others put him there, and he has not spoken there
 	refUnasked // so did strangers: whom he has never sent anything
+	refRemoved // of one that he has left: he was removed
+	refDismissed
 )
 
 // Of a LetterJoined, in Seq.
@@ -32,6 +34,12 @@ const (
 	joinedAndSpoken // he has spoken since the letter before: there is nothing to tell his sessions
 )
 
+// Of a LetterLeft, in Seq; 0 = he has left himself.
+const (
+	leftRemoved = 1 + iota
+	leftDismissed
+)
+
 // leftMS is how long a group that was left stays in the list. A version is at
 // least the time at which it was given; no letter is on its way for so long.
 const leftMS = 7 * 24 * hourMS
@@ -39,18 +47,27 @@ const leftMS = 7 * 24 * hourMS
 // notify tells a user's shard what he is in a group now, and by whom.
 func (s *State) notify(u *user, name UserID, role Role, by UserID) {
 	t := u.team
-	t.version = max(t.version+1, uint64(max(s.now, 0)))
-	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.version, Time: s.now, By: by}
-	switch role {
-	case RoleNone:
-		l.Kind, l.By = LetterLeft, ""
-	case RoleOwner:
+	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.nextVersion(s.now), Time: s.now, By: by}
+	if role == RoleOwner {
 		l.Seq = joinedAsOwner
 	}
-	if m := s.member(t, name); m != nil && m.flags&memberInvited != 0 && role != RoleNone {
+	if m := s.member(t, name); m != nil && m.flags&memberInvited != 0 {
 		l.Seq |= joinedByOthers
 	}
 	s.sendNotice(u, &l)
+}
+
+// notifyEnd tells a user's shard that he is no member any more: how is 0 or one of
+// those of a LetterLeft.
+func (s *State) notifyEnd(u *user, name UserID, how uint64) {
+	s.sendNotice(u, &Letter{
+		Kind: LetterLeft, From: u.name, To: name, Number: u.team.nextVersion(s.now), Time: s.now, Seq: how,
+	})
+}
+
+func (t *team) nextVersion(now int64) uint64 {
+	t.version = max(t.version+1, uint64(max(now, 0)))
+	return t.version
 }
 
 // spoke has a member whom others put into a group count as one who is there of
@@ -58,8 +75,7 @@ func (s *State) notify(u *user, name UserID, role Role, by UserID) {
 func (s *State) spoke(u *user, name UserID, m *member) {
 	m.flags &^= memberInvited
 	t := u.team
-	t.version = max(t.version+1, uint64(max(s.now, 0)))
-	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.version, Time: s.now, By: name}
+	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.nextVersion(s.now), Time: s.now, By: name}
 	if m.role == RoleOwner {
 		l.Seq = joinedAsOwner
 	}
@@ -119,7 +135,12 @@ func (s *State) enlist(sl *slot, l *Letter) {
 	}
 	was := ref.flags
 	ref.version, ref.flags = l.Number, 0
-	if l.Kind == LetterJoined {
+	switch {
+	case l.Kind == LetterLeft && l.Seq == leftRemoved:
+		ref.flags = refRemoved
+	case l.Kind == LetterLeft && l.Seq == leftDismissed:
+		ref.flags = refDismissed
+	case l.Kind == LetterJoined:
 		ref.flags = refJoined
 		switch {
 		case l.Seq&joinedAsOwner != 0:
@@ -250,10 +271,17 @@ func (s *State) teamChanges(u *user, after, upTo uint64, b *Batch) {
 		if ref.arrival <= after || ref.arrival > upTo {
 			continue
 		}
-		kind := ChangeGroupLeft
-		if ref.flags&refJoined != 0 {
-			kind = ChangeGroupJoined
+		c := Change{
+			Kind: ChangeGroupLeft, Group: GroupID(s.teamName(ref)), Arrival: ref.arrival, Time: int64(ref.version), Event: EventLeft,
 		}
-		b.Changes = append(b.Changes, Change{Kind: kind, Group: GroupID(s.teamName(ref)), Arrival: ref.arrival})
+		switch {
+		case ref.flags&refJoined != 0:
+			c.Kind, c.Event = ChangeGroupJoined, EventJoined
+		case ref.flags&refRemoved != 0:
+			c.Event = EventRemoved
+		case ref.flags&refDismissed != 0:
+			c.Event = EventDismissed
+		}
+		b.Changes = append(b.Changes, c)
 	}
 }

@@ -143,8 +143,8 @@ func (s *State) enroll(u *user, name UserID, role Role, by UserID, at uint64) {
 	t.requests = slices.DeleteFunc(t.requests, func(q JoinRequest) bool { return q.User == name })
 }
 
-// expel ends a membership, and tells the user's shard.
-func (s *State) expel(u *user, name UserID) {
+// expel ends a membership, and tells the user's shard how, see notifyEnd.
+func (s *State) expel(u *user, name UserID, how uint64) {
 	t := u.team
 	i, ok := s.memberIndex(t, name)
 	if !ok {
@@ -160,7 +160,7 @@ func (s *State) expel(u *user, name UserID) {
 		t.owner = ""
 	}
 	if t.settings.Stored {
-		s.notify(u, name, RoleNone, "")
+		s.notifyEnd(u, name, how)
 	}
 }
 
@@ -249,7 +249,7 @@ func (s *State) applyLeaveGroup(c *LeaveGroup, r *Result) {
 		*r = Result{Code: CodeForbidden, Detail: "group: its owner has to transfer or dismiss it"}
 	default:
 		s.happened(u, EventLeft, c.User, c.User)
-		s.expel(u, c.User)
+		s.expel(u, c.User, 0)
 	}
 }
 
@@ -329,7 +329,7 @@ func (s *State) applyRemoveMembers(c *RemoveMembers, r *Result) {
 	if len(removed) > 0 {
 		s.happened(u, EventRemoved, c.By, removed...)
 		for _, name := range removed {
-			s.expel(u, name)
+			s.expel(u, name, leftRemoved)
 		}
 	}
 	if len(banned) > 0 {
@@ -446,7 +446,7 @@ func (s *State) applySetGroup(c *SetGroup, r *Result) {
 		t.properties, changed = bytes.Clone(c.Properties), true
 	}
 	if changed {
-		s.happened(u, EventChanged, c.By)
+		t.changed = teamChange{arrival: s.happened(u, EventChanged, c.By), at: s.now, by: c.By}
 	}
 	switch {
 	case c.Owner == "":
@@ -543,7 +543,7 @@ func (s *State) applyDismissGroup(c *DismissGroup, r *Result) {
 	s.happened(u, EventDismissed, c.By)
 	if t.settings.Stored {
 		for i := range t.members.items {
-			s.notify(u, UserID(s.memberName(&t.members.items[i])), RoleNone, "")
+			s.notifyEnd(u, UserID(s.memberName(&t.members.items[i])), leftDismissed)
 		}
 	}
 	s.frees(u)

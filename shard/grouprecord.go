@@ -95,7 +95,8 @@ func (t *team) append(b []byte) []byte {
 		b = appendUint(appendUint(appendUint(b, rc.arrival), rc.from), rc.to)
 		b = appendBytes(appendBytes(b, rc.by), rc.sender)
 	}
-	return appendInt(appendBytes(b, t.offer.to), t.offer.at)
+	b = appendInt(appendBytes(b, t.offer.to), t.offer.at)
+	return appendBytes(appendInt(appendUint(b, t.changed.arrival), t.changed.at), t.changed.by)
 }
 
 func (w *teamWalk) appendMembers(s *State, t *team, b []byte, limit int) []byte {
@@ -182,7 +183,7 @@ func (l *loader) teams(d *decoder) {
 		name := string(d.group())
 		ref := teamRef{nameLen: uint8(len(name)), hash: teamHash(string(name)), flags: d.byte(), version: d.uint(), arrival: d.uint()}
 		n := len(u.teams.items)
-		if d.err != nil || name == "" || u.team != nil || ref.flags > refJoined|refOwner|refInvited|refUnasked || ref.arrival > u.arrival ||
+		if d.err != nil || name == "" || u.team != nil || ref.flags >= refDismissed<<1 || ref.arrival > u.arrival ||
 			n > 0 && string(s.teamName(&u.teams.items[n-1])) >= name {
 			d.fail(errMalformed)
 			return
@@ -236,7 +237,8 @@ func (l *loader) group(d *decoder) {
 		t.recalls = append(t.recalls, rc)
 	}
 	t.offer = ownerOffer{to: d.user(), at: d.int()}
-	if d.err != nil || t.id == "" || t.id.Key() != l.u.name || l.u.team != nil {
+	t.changed = teamChange{arrival: d.uint(), at: d.int(), by: d.user()}
+	if d.err != nil || t.id == "" || t.id.Key() != l.u.name || t.changed.arrival > l.u.arrival || l.u.team != nil {
 		d.fail(errMalformed)
 		return
 	}

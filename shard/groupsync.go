@@ -87,7 +87,8 @@ func (s *State) syncGroup(f *foundGroup, ask *GroupAsk, now int64) {
 	*g = GroupView{
 		Group: t.id, Arrival: u.arrival, Cursor: s.GroupCursor(t.id, u.arrival),
 		From: m.from, Read: m.read, Time: m.joined, Unread: s.groupUnread(u, m, now), Counts: t.counts(),
-		Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Marked: m.flags&memberMarked != 0,
+		Joined: m.joinedAt,
+		Muted:  m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Marked: m.flags&memberMarked != 0,
 	}
 	if ask.HasCursor {
 		since, ok := s.parseCursor(t.id.Key(), ask.Cursor)
@@ -115,6 +116,9 @@ func (s *State) syncGroup(f *foundGroup, ask *GroupAsk, now int64) {
 	}
 	if after < v.log().First() && v.c.lastArrival > g.Since {
 		after = 0 // it is not known which of what is gone came after the cursor
+	}
+	if ch := &t.changed; g.Since > 0 && ch.arrival > max(g.Since, m.joinedAt) {
+		g.Changed = GroupEvent{Kind: EventChanged, Group: t.id, By: ch.by, Time: ch.at, Arrival: ch.arrival}
 	}
 	g.Lost = s.lostOf(v, after, now)
 }

@@ -141,16 +141,23 @@ func (m *model) changedOwn(g *modelGroup, user shard.UserID) uint64 {
 func (m *model) notify(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role, by shard.UserID) {
 	g.version = max(g.version+1, uint64(sh.now))
 	l := shard.Letter{Kind: shard.LetterJoined, From: g.id.Key(), To: user, Number: g.version, Time: sh.now, By: by}
-	switch role {
-	case shard.RoleNone:
-		l.Kind, l.By = shard.LetterLeft, ""
-	case shard.RoleOwner:
+	if role == shard.RoleOwner {
 		l.Seq = 1
 	}
-	if mm := g.members[user]; mm != nil && mm.invited && role != shard.RoleNone {
+	if mm := g.members[user]; mm != nil && mm.invited {
 		l.Seq |= 2
 	}
 	m.sendNotice(sh, g, l)
+}
+
+// endings are how a membership comes to its end, as letters have it.
+var endings = []shard.GroupEventKind{shard.EventLeft, shard.EventRemoved, shard.EventDismissed}
+
+func (m *model) notifyEnd(sh *modelShard, g *modelGroup, user shard.UserID, how shard.GroupEventKind) {
+	g.version = max(g.version+1, uint64(sh.now))
+	m.sendNotice(sh, g, shard.Letter{
+		Kind: shard.LetterLeft, From: g.id.Key(), To: user, Number: g.version, Time: sh.now, Seq: uint64(slices.Index(endings, how)),
+	})
 }
 
 // spoke tells the shard of a user whom others put into a group that he has spoken.
@@ -187,6 +194,10 @@ func (m *model) enlist(sh *modelShard, l *shard.Letter) {
 		return
 	}
 	was, joined := ref.joined, l.Kind == shard.LetterJoined
+	ref.how = shard.EventJoined
+	if !joined {
+		ref.how = endings[l.Seq]
+	}
 	ref.version, ref.joined, ref.owner, ref.invited = l.Number, joined, joined && l.Seq&1 != 0, joined && l.Seq&2 != 0
 	ref.unasked = joined && !ref.owner && l.By != "" && l.By != l.To && (u.views[l.By] == nil || !u.views[l.By].wrote)
 	if !was || !joined || l.Seq&4 == 0 {
@@ -221,7 +232,7 @@ func (g *modelGroup) withdraw(user shard.UserID) {
 	g.requests = slices.DeleteFunc(g.requests, func(q shard.JoinRequest) bool { return q.User == user })
 }
 
-func (m *model) expel(sh *modelShard, g *modelGroup, user shard.UserID, at uint64) {
+func (m *model) expel(sh *modelShard, g *modelGroup, user shard.UserID, at uint64, how shard.GroupEventKind) {
 	if g.members[user] == nil {
 		return
 	}
@@ -237,7 +248,7 @@ func (m *model) expel(sh *modelShard, g *modelGroup, user shard.UserID, at uint6
 		g.owner = ""
 	}
 	if g.settings.Stored {
-		m.notify(sh, g, user, shard.RoleNone, "")
+		m.notifyEnd(sh, g, user, how)
 	}
 }
 
@@ -280,7 +291,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 		clear(g.banned)
 		clear(g.wishes)
 	}
-	g.known, g.alive, g.offer = true, true, ""
+	g.known, g.alive, g.offer, g.changed = true, true, "", shard.GroupEvent{}
 	g.kind, g.settings, g.name, g.properties = c.Kind, c.Settings, c.Name, bytes.Clone(c.Properties)
 	g.owner, g.created, g.dismissed = c.Owner, sh.now, 0
 	g.members, g.requests, g.recalls = map[shard.UserID]*groupMember{}, nil, nil
@@ -360,7 +371,7 @@ func (m *model) leaveGroup(sh *modelShard, g *modelGroup, c *shard.LeaveGroup) s
 	case mm.role == shard.RoleOwner:
 		return refused(shard.CodeForbidden)
 	default:
-		m.expel(sh, g, c.User, m.happened(sh, g, shard.EventLeft, c.User, c.User))
+		m.expel(sh, g, c.User, m.happened(sh, g, shard.EventLeft, c.User, c.User), shard.EventLeft)
 	}
 	return shard.Result{}
 }
@@ -372,7 +383,7 @@ func (m *model) dismissGroup(sh *modelShard, g *modelGroup, c *shard.DismissGrou
 	owner := g.owner
 	at := m.happened(sh, g, shard.EventDismissed, c.By)
 	for _, user := range g.names() {
-		m.expel(sh, g, user, at)
+		m.expel(sh, g, user, at, shard.EventDismissed)
 		delete(g.wishes, user) // dismissal leaves no wishes of members
 	}
 	for _, e := range g.held() {
@@ -467,7 +478,7 @@ func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *shard.RemoveMemb
 	if len(removed) > 0 {
 		at := m.happened(sh, g, shard.EventRemoved, c.By, removed...)
 		for _, user := range removed {
-			m.expel(sh, g, user, at)
+			m.expel(sh, g, user, at, shard.EventRemoved)
 		}
 	}
 	for _, user := range banned {
@@ -550,7 +561,8 @@ func (m *model) setGroup(sh *modelShard, g *modelGroup, c *shard.SetGroup) shard
 		g.properties, changed = bytes.Clone(c.Properties), true
 	}
 	if changed {
-		m.happened(sh, g, shard.EventChanged, c.By)
+		at := m.happened(sh, g, shard.EventChanged, c.By)
+		g.changed = shard.GroupEvent{Kind: shard.EventChanged, Group: g.id, By: c.By, Time: sh.now, Arrival: at}
 	}
 	switch before := g.offered(sh.now); {
 	case c.Owner == "":

@@ -49,6 +49,7 @@ type modelGroup struct {
 	wishes     map[shard.UserID]groupWish // of those who are gone
 	offer      shard.UserID               // who may become the owner, until offerEnd
 	offerEnd   int64
+	changed    shard.GroupEvent   // the last
 	events     []shard.GroupEvent // that are kept
 	forgotten  uint64             // arrival number of the newest that is not
 	recalls    []groupRecall      // since it was made
@@ -138,6 +139,7 @@ type groupRef struct {
 	owner   bool
 	invited bool // others put him there
 	unasked bool // so did a stranger
+	how     shard.GroupEventKind
 	arrival uint64
 }
 

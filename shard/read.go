@@ -26,7 +26,7 @@ const (
 	ChangeRecall                                    // Ranges were taken back by By
 	ChangeMessagesDeleted                           // Ranges were deleted on a device of mine
 	ChangeConversationDeleted                       // up to Seq; Messages says whether its history went too
-	ChangeGroupJoined                               // the user is a member of Group now
+	ChangeGroupJoined                               // the user is a member of Group now, since about Time
 	ChangeGroupLeft                                 // he no longer is
 	ChangeSettings                                  // the user's settings of the conversation are Settings
 	ChangeBlocked                                   // the user has blocked Peer, or let him in again
@@ -47,6 +47,7 @@ type Change struct {
 	Messages bool
 	Settings ConversationSettings
 	Blocked  bool
+	Event    GroupEventKind // ChangeGroupLeft: how that came
 }
 
 // ConversationSettings are what a user has set of a conversation for himself.

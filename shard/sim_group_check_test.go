@@ -370,7 +370,8 @@ func (w *world) checkInOneOf(u *modelUser) {
 // takeGroup has a device learn that its user is in a group, or no longer is.
 func (d *device) takeGroup(w *world, what string, u *modelUser, c *shard.Change) {
 	joined := c.Kind == shard.ChangeGroupJoined
-	if ref, ok := u.groups[c.Group]; !ok || ref.joined != joined || ref.arrival != c.Arrival || c.Peer != "" {
+	if ref, ok := u.groups[c.Group]; !ok || ref.joined != joined || ref.arrival != c.Arrival ||
+		ref.how != c.Event || int64(ref.version) != c.Time || c.Peer != "" {
 		w.failf("%s: change %+v, want %+v", what, *c, ref)
 	}
 	d.groups[c.Group] = joined

@@ -26,7 +26,7 @@ func TestPlantedGroupBugsAreCaught(t *testing.T) {
 			}},
 		{"past before the joining shown", 5, `History|Members?\(|GroupMessages|SyncGroups|code`,
 			func(_ *world, s *shard.State, id shard.GroupID, user shard.UserID) { shard.OpenPast(s, id, user) }},
-		{"notice applied out of order", 100, `GroupsOf|Touched|StartSync`,
+		{"notice applied out of order", 100, `GroupsOf|Touched|StartSync|Since`,
 			func(_ *world, s *shard.State, _ shard.GroupID, user shard.UserID) {
 				shard.ForgetNoticeVersions(s, user)
 			}},

@@ -105,7 +105,7 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *shard.GroupAsk, b
 	unread := g.unread(mm, limits, now)
 	v := shard.GroupView{
 		Group: g.id, Arrival: g.arrival, Cursor: w.shardOf(g.id.Key()).leader.GroupCursor(g.id, g.arrival),
-		From: mm.from, Read: mm.read, Time: mm.joined, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned, Marked: mm.marked,
+		From: mm.from, Read: mm.read, Time: mm.joined, Joined: mm.joinedAt, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned, Marked: mm.marked,
 	}
 	if ask.HasCursor {
 		if p, ok := w.model.cursors[ask.Cursor]; ok && p.user == g.id.Key() && p.arrival <= g.arrival {
@@ -138,6 +138,9 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *shard.GroupAsk, b
 		push(news[len(news)-backlog:])
 	default:
 		push(unread[max(0, len(unread)-backlog):])
+	}
+	if v.Since > 0 && g.changed.Arrival > max(v.Since, mm.joinedAt) {
+		v.Changed = g.changed
 	}
 	want := groupWant{view: v}
 	want.must, want.may = g.lost(mm, v.Since, limits, now)

@@ -34,6 +34,7 @@ type team struct {
 	sanctionsEnd int64 // ms, not after the first end of one; derived
 	wishes       int   // sanctions that keep one; derived
 
+	changed  teamChange
 	offer    ownerOffer
 	hides    map[UserID][]mark
 	hidden   int           // bytes of hides, see setHides
@@ -109,6 +110,14 @@ type member struct {
 	wipedAt   uint64
 	wipedBy   SessionID
 	setAt     uint64 // arrival number of the last change of his own settings
+}
+
+// A teamChange is the last change of what a group is called, or of its settings. The
+// zero one is none.
+type teamChange struct {
+	arrival uint64
+	at      int64 // ms
+	by      UserID
 }
 
 // An ownerOffer is what the owner has offered to another: to be the owner. The

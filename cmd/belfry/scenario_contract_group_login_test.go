@@ -319,3 +319,73 @@ func TestContractGroupLoginBacklog(t *testing.T) {
 			groupEntry(m[2][9], 0, 10), groupEntry(m[1][9], 0, 10), groupEntry(m[0][9], 0, 10)))
 	})
 }
+
+// A device that comes back with its cursor is told which groups its user came to and
+// left meanwhile, and with a group's cursor that it was renamed; one without is not.
+func TestContractMembershipsWhileAway(t *testing.T) {
+	t.Parallel()
+	eachCodecAlone(t, startServer(t), func(t *testing.T, w *world) {
+		alice := w.online(w.alice, "phone", nil)
+		named := func(name string, members ...string) string {
+			id := w.user(name)
+			alice.request("createGroup", obj{"group": id, "kind": "private", "name": "n", "members": texts(members...)})
+			return id
+		}
+		kept, left, removed, over, known := named("kept", w.bob), named("left", w.bob), named("removed", w.bob), named("over", w.bob), named("known", w.bob)
+		for _, id := range []string{kept, left, removed, over, known} {
+			w.listed(w.bob, id, true)
+			alice.say("g:"+id, "hello")
+		}
+		bob := w.login(w.bob, "phone", nil)
+		bob.pushes()
+		bob.ackAll()
+		other := w.online(w.bob, "other", nil)
+		bob.lostLink()
+
+		joined := named("joined", w.bob)
+		other.request("leaveGroup", obj{"group": left})
+		alice.request("removeMembers", obj{"group": removed, "users": []any{w.bob}})
+		alice.request("dismissGroup", obj{"group": over})
+		other.request("leaveGroup", obj{"group": known})
+		alice.request("addMembers", obj{"group": known, "users": []any{w.bob}})
+		alice.request("setGroup", obj{"group": kept, "name": "another"})
+		alice.request("setGroup", obj{"group": joined, "name": "another"}) // of which the device knows nothing yet
+		for _, id := range []string{left, removed, over} {
+			w.listed(w.bob, id, false)
+		}
+		for _, id := range []string{joined, known} {
+			w.listed(w.bob, id, true)
+		}
+		news := func(id, event, by string, users ...any) any {
+			args := obj{"group": id, "event": event, "by": by, "time": someInt}
+			if len(users) > 0 {
+				args["users"] = users
+			}
+			if event == "joined" {
+				args["cursor"] = someText
+			}
+			return []any{"onGroupEvent", args}
+		}
+		bob.resumeGroups(nil)
+		all := bob.pushes()
+		check(t, "told when back", changesIn(all), []any{
+			news(joined, "joined", "", w.bob), news(left, "left", "", w.bob), news(removed, "removed", "", w.bob),
+			news(over, "dismissed", "", w.bob), news(known, "joined", "", w.bob), news(kept, "changed", w.alice),
+		})
+		bob.lostLink()
+
+		// With the cursors that came of it there is nothing more, though a transfer is a letter too.
+		cursors := with(bob.GroupCursors, nil)
+		for _, p := range all {
+			if cursor, ok := p.Args["cursor"]; ok && p.Op == "onGroupEvent" {
+				cursors = with(cursors, obj{p.Args["group"].(string): cursor})
+			}
+		}
+		alice.request("setGroup", obj{"group": kept, "owner": w.bob})
+		other.request("answerOwner", obj{"group": kept, "accept": true})
+		bob.resume(obj{"groups": cursors})
+		check(t, "told again", changesIn(bob.pushes()), []any{news(joined, "changed", w.alice)})
+		fresh := w.login(w.bob, "fresh", nil)
+		check(t, "told to a new device", changesIn(fresh.pushes()), []any{})
+	})
+}
