@@ -278,7 +278,7 @@ func readRuling(answer []byte, maxBody int) (v ruling, err error) {
 	case "refuse":
 		v.kind = refused
 		if v.reason = a.Reason; v.reason == "" {
-			v.reason = "the message was refused"
+			v.reason = "op: the message was refused"
 		}
 		if len(v.reason) > maxReason {
 			v.reason = strings.ToValidUTF8(v.reason[:maxReason], "")

@@ -42,6 +42,8 @@ var adminInputs = map[string]struct{ queries, bodies []string }{
 	"listGroups":          {queries: []string{"", "after=NAME"}},
 	"listMembers":         {queries: []string{"", "after=NAME"}},
 	"deleteSender":        {queries: []string{"sender=bob", "sender=NAME"}},
+	"listBans":            {queries: []string{"", "after=NAME"}},
+	"ban":                 {bodies: []string{`{"seconds":60}`}},
 	"setUser":             {bodies: []string{`{"historyTtl":0}`}},
 	"setGroup":            {bodies: []string{`{"name":"n"}`, `{"owner":"NAME"}`}},
 	"setMember":           {bodies: []string{`{"mutedUntil":1}`}},

@@ -207,6 +207,7 @@ func TestQueuedMessagesOutliveTheServer(t *testing.T) {
 	bob := s.login(t, "bob", "phone", nil)
 	alice.say("u:bob", "he looks")
 	bob.message()
+	bob.ackAll()
 	alice.request("createGroup", obj{"group": "team", "kind": "private", "members": []any{"bob", "carol"}})
 	bob.request("setState", obj{"background": true})
 	for n := range 5 {
@@ -232,6 +233,9 @@ func TestQueuedMessagesOutliveTheServer(t *testing.T) {
 		if texts[want] != 1 {
 			t.Errorf("%q has %d webhook-ids, want 1: %v", want, texts[want], texts)
 		}
+	}
+	if n := texts["bob he looks"]; n != 0 {
+		t.Errorf("what he looked at and acked was told %d times", n)
 	}
 	// Told and confirmed: another restart says nothing again.
 	awaitHooks(t, "nothing waits", func() bool { return s.metricOf("belfry_shard_hooks_waiting", "") == 0 })
