@@ -1,0 +1,62 @@
+package shard
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestChangesThatNobodyWantsCostNothing has a user read on and on, of a user and in
+// a group.
+func TestChangesThatNobodyWantsCostNothing(t *testing.T) {
+	const messages = 2000
+	s, out, now := NewState(1), new(Outcome), int64(storyTime)
+	apply := func(cmds ...Command) {
+		now++
+		batch := AppendBatchHeader(nil, now)
+		for _, cmd := range cmds {
+			batch = AppendCommand(batch, cmd)
+		}
+		s.Apply(batch, out)
+		for i, r := range out.Results {
+			if r.Code != OK {
+				t.Fatalf("%T: %+v", cmds[i], r)
+			}
+		}
+	}
+	apply(&Configure{Limits: Limits{GroupRate: -1, GroupBurst: -1, NewConversations: -1}}, &OpenSlots{LastSlot: Slots - 1},
+		&CreateGroup{Group: "team", By: "alice", Owner: "alice", Kind: GroupPrivate, Settings: GroupPrivate.Settings(), Members: []UserID{"bob"}})
+	for n := range messages {
+		cid := fmt.Sprint(n)
+		apply(&Deliver{Letter: Letter{From: "alice", To: "bob", Number: uint64(n + 1), Kind: LetterMessage, Seq: uint64(n + 1), Time: now, CID: cid, Body: []byte{0xc0}}},
+			&SendGroup{Group: "team", User: "alice", ID: MsgID{byte(n), byte(n >> 8)}, CID: cid, Body: []byte{0xc0}})
+	}
+	seq := uint64(0)
+	measure := func() float64 {
+		first := seq
+		batches := make([][]byte, 502)
+		for i := range batches {
+			seq++
+			batch := AppendBatchHeader(nil, now)
+			batch = AppendCommand(batch, &ReadReport{User: "bob", Peer: "alice", Seq: seq, Auto: true})
+			batches[i] = AppendCommand(batch, &ReadGroup{Group: "team", User: "bob", Seq: seq})
+		}
+		i := 0
+		n := testing.AllocsPerRun(len(batches)-2, func() { s.Apply(batches[i], out); i++ })
+		if len(out.Changes) > 0 && out.Changes[0].Seq <= first {
+			t.Fatalf("told of %+v", out.Changes)
+		}
+		return n
+	}
+	off := measure()
+	if len(out.Changes) != 0 {
+		t.Errorf("told of %+v, want nothing", out.Changes)
+	}
+	out.Wanted.Add(ChangeRead)
+	on := measure()
+	if len(out.Changes) != 2 {
+		t.Errorf("told of %+v, want a read of each", out.Changes)
+	}
+	if off > 5 || off >= on { // names are decoded and the members who moved are listed in any case
+		t.Errorf("two reads that nobody wants to know allocate %v times, others %v, want at most 5, and less", off, on)
+	}
+}
