@@ -146,10 +146,15 @@ func randomGroups(t *testing.T, r *rand.Rand) {
 			}
 		}
 	}
-	synctest.Wait()
-	if kept := e.metric("belfry_gateway_feed_bytes"); kept != 0 {
-		t.Errorf("%.0f bytes are kept for nobody", kept)
+	// Whose pump met a store that was down counts as behind until it asks again,
+	// long before a device that does not ack is closed.
+	for range 100 {
+		if synctest.Wait(); e.metric("belfry_gateway_feed_bytes") == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
+	t.Errorf("%.0f bytes are kept for nobody", e.metric("belfry_gateway_feed_bytes"))
 }
 
 // lacks tells whether there is more to come.
