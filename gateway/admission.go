@@ -19,6 +19,7 @@ const (
 	handshakeCost = 20 << 10 // until it is a session: the HTTP server's buffers and headers
 	sessionCost   = 8 << 10
 	tlsCost       = 24 << 10 // more, for as long as it lasts
+	blockedCost   = 32 << 10 // more, while its peer does not read: two goroutines with grown stacks
 
 	// strangerShare is the part of the memory that connections without a login
 	// may take, one in so many: the rest is for users.
@@ -37,7 +38,7 @@ const (
 	maxSurplus = 64
 
 	relieveEvery  = 10 * time.Millisecond  // while memory is over its limit
-	deafEvery     = 100 * time.Millisecond // while it is tight
+	thinEvery     = 100 * time.Millisecond // while it is tight
 	complainEvery = 10 * time.Second       // in the log, of one kind
 )
 
@@ -75,6 +76,7 @@ type admission struct {
 	strangersUsed atomic.Int64 // bytes, of those without a login
 	leaving       atomic.Int64 // bytes, of those that were evicted and have not let go yet
 	relieving     atomic.Bool
+	thinning      atomic.Bool
 
 	mu         sync.Mutex
 	all        map[*place]struct{}
@@ -381,8 +383,14 @@ func (p *place) charge(n int64) {
 	}
 	used := a.used.Add(n)
 	p.mu.Unlock()
-	if n > 0 && a.config.Memory > 0 && used > a.tightFrom() && a.relieving.CompareAndSwap(false, true) {
+	if n <= 0 || a.config.Memory == 0 {
+		return
+	}
+	if used > a.config.Memory && a.relieving.CompareAndSwap(false, true) {
 		go a.relieve()
+	}
+	if used > a.tightFrom() && a.thinning.CompareAndSwap(false, true) {
+		go a.thin()
 	}
 }
 
@@ -393,28 +401,35 @@ func (a *admission) tight() bool {
 
 func (a *admission) tightFrom() int64 { return a.config.Memory - a.config.Memory/tightShare }
 
-// relieve closes connections until memory is not tight any more, or nobody is left
-// who has to give way.
+// relieve closes connections until those that are left are within their memory.
 func (a *admission) relieve() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	used := a.used.Load() - a.leaving.Load()
-	if over := used - a.config.Memory; over > 0 {
+	if over := a.used.Load() - a.leaving.Load() - a.config.Memory; over > 0 {
 		over -= a.closeStrangers(over, time.Now().Add(-strangerGrace))
 		over -= a.closeHeaviest(over, true)
 		over -= a.closeStrangers(over, time.Now())
 		a.closeHeaviest(over, false)
-	} else if used > a.tightFrom() {
-		a.closeHeaviest(used-a.tightFrom()+a.config.Memory/tightShare, true)
 	}
-	switch used = a.used.Load(); {
-	case used > a.config.Memory:
+	if a.used.Load() > a.config.Memory {
 		time.AfterFunc(relieveEvery, a.relieve)
-	case used > a.tightFrom():
-		time.AfterFunc(deafEvery, a.relieve)
-	default:
-		a.relieving.Store(false)
+		return
 	}
+	a.relieving.Store(false)
+}
+
+// thin closes sessions that do not read while memory is tight.
+func (a *admission) thin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if over := a.used.Load() - a.leaving.Load() - a.tightFrom(); over > 0 {
+		a.closeHeaviest(over+a.config.Memory/tightShare, true)
+	}
+	if a.tight() {
+		time.AfterFunc(thinEvery, a.thin)
+		return
+	}
+	a.thinning.Store(false)
 }
 
 // closeStrangers closes strangers that take n bytes, the oldest first, of those that

@@ -22,8 +22,9 @@ const (
 	// smallBuffer is what a connection may hold to be written without being charged
 	// for it: most write at once what is less.
 	smallBuffer = 8 << 10
-	// keptBuffer is the largest buffer that goes back into the pool.
-	keptBuffer = 256 << 10
+	// keptBuffer is the largest buffer that goes back into the pool: what waits there
+	// counts for nobody.
+	keptBuffer = 64 << 10
 )
 
 // errEnded is what a read gives once the session has ended on this side.
@@ -283,7 +284,9 @@ func (c *conn) writeAll(b []byte, since time.Time, timeout time.Duration, p *pum
 		defer p.unblock()
 	}
 	c.place.blocked.Store(time.Now().UnixNano())
+	c.place.charge(blockedCost)
 	n, err := c.Conn.Write(b)
+	c.place.charge(-blockedCost)
 	c.place.blocked.Store(0)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -38,7 +38,7 @@ func TestChatroom(t *testing.T) {
 	}
 
 	config := shortChatroom(newFakeServer(t, faults{}))
-	config.Loss = Loss{Drop: true, Away: 200 * time.Millisecond}
+	config.Loss = Loss{Drop: true, Away: 500 * time.Millisecond}
 	report, err = Chatroom(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestChatroomCatches(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := shortChatroom(newFakeServer(t, c.faults))
-			config.Loss = Loss{Drop: true, Away: 200 * time.Millisecond}
+			config.Loss = Loss{Drop: true, Away: 500 * time.Millisecond}
 			report, err := Chatroom(t.Context(), config)
 			if err != nil {
 				t.Fatal(err)

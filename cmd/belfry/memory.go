@@ -22,7 +22,7 @@ const (
 	// and one in baseShare of the limit: the program, the runtime, what is under way
 	// to the disk and to administrators.
 	baseMemory = 24 << 20
-	baseShare  = 32
+	baseShare  = 16
 	// connectionShare is the part of the memory that connections may take, one in
 	// so many.
 	connectionShare     = 5

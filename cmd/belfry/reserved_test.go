@@ -14,7 +14,7 @@ func TestReservedMemory(t *testing.T) {
 		{0, 0, 0},
 		{512 << 20, 0, 0}, // without a limit for connections nothing can be set aside
 		{0, 64 << 20, 0},
-		{512 << 20, 100 << 20, (100 + 24 + 16) << 20},
+		{512 << 20, 100 << 20, (100 + 24 + 32) << 20},
 	} {
 		if got, err := reservedMemory(c.limit, c.connections); got != c.want || err != nil {
 			t.Errorf("reservedMemory(%d, %d) = %d, %v, want %d", c.limit, c.connections, got, err, c.want)
