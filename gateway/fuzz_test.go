@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"testing"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 
@@ -32,6 +33,12 @@ func FuzzFrame(f *testing.F) {
 		s.handle(typ, frame)
 		s.submits.Wait()
 
+		if !binary && !utf8.Valid(frame) {
+			if !s.ended || s.why != closedBadText {
+				t.Fatalf("text that is not UTF-8: the session ended with %v", s.why)
+			}
+			return
+		}
 		request, err := protocol.DecodeRequest(codec, frame)
 		if err != nil {
 			if !s.ended || s.why != closedMalformed {
