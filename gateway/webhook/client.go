@@ -287,6 +287,8 @@ func (c *Client) attempt(d *delivery) {
 		outcome, over = "retry", false
 	}
 
+	// Counted before it no longer waits: who sees nothing waiting sees all attempts.
+	c.metrics.attempts.WithLabelValues(d.event.Type, outcome).Inc()
 	c.mu.Lock()
 	c.active--
 	closed := c.closed && !over
@@ -314,7 +316,6 @@ func (c *Client) attempt(d *delivery) {
 	}
 	c.mu.Unlock()
 
-	c.metrics.attempts.WithLabelValues(d.event.Type, outcome).Inc()
 	if report {
 		c.config.Log.Warn("webhook failed", "event", d.event.Type, "id", d.event.ID, "attempt", attempts, "outcome", outcome, "error", err)
 	}
