@@ -8,6 +8,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ratelimit"
 )
 
 // accept upgrades a request to a session. The session runs on a goroutine of
@@ -26,7 +27,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	client := g.clientAddress(r)
 	address := client.String()
-	s := &session{gateway: g, address: address, limit: newFrameLimit(g.config.FrameRate, g.config.FrameBurst)}
+	s := &session{gateway: g, address: address, limit: ratelimit.NewFrames(g.config.FrameRate, g.config.FrameBurst)}
 	hijack := &hijacker{ResponseWriter: w, admission: g.admission}
 	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
 		Subprotocols:   preferred(r.Header),

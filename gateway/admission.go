@@ -10,6 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
+
+	"github.com/belfry-im/belfry/gateway/ratelimit"
 )
 
 // What a connection takes beside what it holds: its goroutines' stacks, the
@@ -67,7 +69,7 @@ type AdmissionConfig struct {
 // never pay for it: the store sets AdmissionConfig.Memory aside for connections.
 type admission struct {
 	config  AdmissionConfig
-	rates   *keyedLimit // by address
+	rates   *ratelimit.Keyed // by address
 	log     *slog.Logger
 	refused *prometheus.CounterVec // by reason
 	evicted *prometheus.CounterVec // by reason
@@ -114,7 +116,7 @@ type place struct {
 func newAdmission(c AdmissionConfig, log *slog.Logger, r prometheus.Registerer) *admission {
 	a := &admission{
 		config:     c,
-		rates:      newKeyedLimit(rate.Limit(c.AddressRate), max(c.AddressRate, 1)),
+		rates:      ratelimit.NewKeyed(rate.Limit(c.AddressRate), max(c.AddressRate, 1)),
 		log:        log,
 		all:        make(map[*place]struct{}),
 		addresses:  make(map[string]*addressCount),
@@ -223,7 +225,7 @@ func (a *admission) crowds(address, other string) bool {
 // enroll counts a connection for its address, unless that has too many. The
 // caller holds mu.
 func (a *admission) enroll(p *place, address string) bool {
-	if _, ok := a.rates.take(address); !ok {
+	if _, ok := a.rates.Allow(address); !ok {
 		return false
 	}
 	n := a.addresses[address]

@@ -17,7 +17,7 @@ func TestCostlyReadsAreLimited(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.LoginRate, c.LoginBurst = 1, 1 })
 		alice := e.online("alice", protocol.JSON)
 		for range searchBurst - 4 {
-			e.gateway.searches.take("alice")
+			e.gateway.searches.Allow("alice")
 		}
 		alice.call("getRecents", nil)
 		alice.call("getGroups", nil)
@@ -57,7 +57,7 @@ func TestChangesOfGroupsAreLimited(t *testing.T) {
 		alice, bob := e.online("alice", protocol.JSON), e.online("bob", protocol.JSON)
 		alice.call("createGroup", obj{"kind": "live", "group": "show"})
 		for range 10 - 1 {
-			if _, ok := e.gateway.changes.take("bob"); !ok {
+			if _, ok := e.gateway.changes.Allow("bob"); !ok {
 				t.Fatal("no room for a burst")
 			}
 		}
@@ -79,7 +79,7 @@ func TestAddingStrangersIsLimited(t *testing.T) {
 		e.online("bob", protocol.JSON)
 		alice.call("createGroup", obj{"kind": "private", "group": "team"})
 		for range 10*strangerBurst - 1 {
-			e.gateway.strangers.take("alice")
+			e.gateway.strangers.Allow("alice")
 		}
 		ok := alice.call("addMembers", obj{"group": "team", "users": []any{"x1", "x2", "bob"}})
 		if got, want := fmt.Sprint(ok["added"], ok["failed"]), "[x1 bob] [map[code:rate_limited user:x2]]"; got != want {

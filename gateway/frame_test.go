@@ -17,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ratelimit"
 )
 
 // A clientFrame is put together by the tests as a client might send it.
@@ -235,7 +236,7 @@ func TestFramesWithoutAnswerAreCounted(t *testing.T) {
 		"fragment": clientFrame(opContinuation, 1, ""),
 	} {
 		s := bareSession(newBareGateway(t, newTestStore(t)), protocol.JSON)
-		s.limit = newFrameLimit(1, 20)
+		s.limit = ratelimit.NewFrames(1, 20)
 		in := &s.conn.in
 		in.whole = false
 		feed := func(b []byte) {

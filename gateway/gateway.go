@@ -33,6 +33,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ratelimit"
 	"github.com/belfry-im/belfry/gateway/turns"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -192,19 +193,19 @@ type Gateway struct {
 	metrics  *metrics
 	maxFrame int // bytes of a frame from a client
 
-	logins    *keyedLimit // by user
-	makings   *keyedLimit // of groups, by user
-	comings   comings     // of users to groups
-	sends     *keyedLimit // by user
-	presences *keyedLimit // users whose presence is asked for, by who asks
-	misses    *keyedLimit // users named who do not exist, by who names them
-	searches  *keyedLimit // requests that cost the store as much as a login, by user
-	histories *keyedLimit // pages of history, by user
-	changes   *keyedLimit // of groups that their members are told of, by user
-	strangers *keyedLimit // users of whom nothing is kept yet, by who adds them
+	logins    *ratelimit.Keyed // by user
+	makings   *ratelimit.Keyed // of groups, by user
+	comings   comings          // of users to groups
+	sends     *ratelimit.Keyed // by user
+	presences *ratelimit.Keyed // users whose presence is asked for, by who asks
+	misses    *ratelimit.Keyed // users named who do not exist, by who names them
+	searches  *ratelimit.Keyed // requests that cost the store as much as a login, by user
+	histories *ratelimit.Keyed // pages of history, by user
+	changes   *ratelimit.Keyed // of groups that their members are told of, by user
+	strangers *ratelimit.Keyed // users of whom nothing is kept yet, by who adds them
 	admission *admission
-	costs     *turns.Turns // of requests that are costly
-	deaf      *keyedLimit  // logins of users whose sessions were closed for memory
+	costs     *turns.Turns     // of requests that are costly
+	deaf      *ratelimit.Keyed // logins of users whose sessions were closed for memory
 	pumpers   pumpers
 	feeds     feeds
 
@@ -230,18 +231,18 @@ func New(c Config) (*Gateway, error) {
 		log:       c.Log,
 		registry:  c.Registry,
 		maxFrame:  protocol.FrameLimit(c.MaxBody),
-		logins:    newKeyedLimit(rate.Limit(c.LoginRate), c.LoginBurst),
-		makings:   newKeyedLimit(rate.Limit(float64(makingsPerOwned*c.MaxOwnedGroups)/time.Hour.Seconds()), makingsPerOwned*c.MaxOwnedGroups),
-		sends:     newKeyedLimit(rate.Limit(c.SendRate), c.SendBurst),
-		presences: newKeyedLimit(rate.Limit(presenceRate*c.LoginRate), presenceBurst*c.LoginBurst),
-		misses:    newKeyedLimit(missRate, missBurst),
-		searches:  newKeyedLimit(rate.Limit(searchRate*c.LoginRate), searchBurst*c.LoginBurst),
-		histories: newKeyedLimit(rate.Limit(historyRate*c.LoginRate), historyBurst*c.LoginBurst),
-		changes:   newKeyedLimit(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
-		strangers: newKeyedLimit(rate.Limit(float64(strangerRate*c.GroupChangeRate)/time.Hour.Seconds()), strangerBurst*c.GroupChangeBurst),
+		logins:    ratelimit.NewKeyed(rate.Limit(c.LoginRate), c.LoginBurst),
+		makings:   ratelimit.NewKeyed(rate.Limit(float64(makingsPerOwned*c.MaxOwnedGroups)/time.Hour.Seconds()), makingsPerOwned*c.MaxOwnedGroups),
+		sends:     ratelimit.NewKeyed(rate.Limit(c.SendRate), c.SendBurst),
+		presences: ratelimit.NewKeyed(rate.Limit(presenceRate*c.LoginRate), presenceBurst*c.LoginBurst),
+		misses:    ratelimit.NewKeyed(missRate, missBurst),
+		searches:  ratelimit.NewKeyed(rate.Limit(searchRate*c.LoginRate), searchBurst*c.LoginBurst),
+		histories: ratelimit.NewKeyed(rate.Limit(historyRate*c.LoginRate), historyBurst*c.LoginBurst),
+		changes:   ratelimit.NewKeyed(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
+		strangers: ratelimit.NewKeyed(rate.Limit(float64(strangerRate*c.GroupChangeRate)/time.Hour.Seconds()), strangerBurst*c.GroupChangeBurst),
 		admission: newAdmission(c.Admission, c.Log, c.Registry),
 		costs:     turns.New(runtime.GOMAXPROCS(0), 1),
-		deaf:      newKeyedLimit(rate.Every(deafPause), 1),
+		deaf:      ratelimit.NewKeyed(rate.Every(deafPause), 1),
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[shard.UserID][]*session),
 	}

@@ -260,7 +260,7 @@ func (s *session) groupViews(ctx context.Context) ([]shard.GroupView, error) {
 	if err != nil || len(refs) == 0 {
 		return nil, err
 	}
-	s.gateway.searches.charge(string(s.user), len(refs)/searchGroups)
+	s.gateway.searches.Charge(string(s.user), len(refs)/searchGroups)
 	views, left := s.gateway.backend.SyncGroups(ctx, s.user, groupAsks(refs, nil), 0, 0)
 	if len(left) > 0 {
 		return nil, raftstore.ErrUnavailable

@@ -68,7 +68,7 @@ func (s *session) createGroup(r request) error {
 	if err := change.may(s.user, cmd.Group, "group", joins|owns); err != nil {
 		return err
 	}
-	if wait, ok := s.gateway.makings.take(string(s.user)); !ok {
+	if wait, ok := s.gateway.makings.Allow(string(s.user)); !ok {
 		s.gateway.comings.end(change.comings)
 		return &refusal{protocol.CodeRateLimited, "group: you have made too many groups this hour", wait}
 	}

@@ -183,7 +183,7 @@ func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *rafts
 	case s.gateway.config.KnownUsersOnly && s.mayName() != nil:
 		return s.mayName()
 	case s.gateway.config.KnownUsersOnly && !standing.Exists:
-		s.gateway.misses.take(string(s.user))
+		s.gateway.misses.Allow(string(s.user))
 		return &refusal{code: protocol.CodeNotFound, message: "users: there is no user " + string(user)}
 	case standing.Blocks:
 		return &refusal{code: protocol.CodeForbidden, message: "users: " + string(user) + " has blocked you"}
@@ -199,7 +199,7 @@ func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *rafts
 		}
 	}
 	if full == nil && !standing.Known {
-		if wait, ok := s.gateway.strangers.take(string(s.user)); !ok {
+		if wait, ok := s.gateway.strangers.Allow(string(s.user)); !ok {
 			return &refusal{protocol.CodeRateLimited, "users: you have added too many new ones", wait}
 		}
 	}

@@ -102,7 +102,7 @@ func (s *session) mayWriteTo(to shard.UserID) error {
 		return err
 	}
 	if !knows {
-		s.gateway.misses.take(string(s.user))
+		s.gateway.misses.Allow(string(s.user))
 	}
 	return &refusal{code: protocol.CodeNotFound, message: "conv: there is no user " + string(to)}
 }

@@ -59,10 +59,10 @@ func (s *session) tryLogin(r request) error {
 		return err
 	}
 	user := id.user
-	if wait, ok := g.deaf.has(string(user)); !ok {
+	if wait, ok := g.deaf.Ready(string(user)); !ok {
 		return &refusal{protocol.CodeUnavailable, "op: a session of this user has just been closed for memory", wait}
 	}
-	if wait, ok := g.logins.take(string(user)); !ok {
+	if wait, ok := g.logins.Allow(string(user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many logins of this user", wait}
 	}
 	// What the user's other devices have acked before this login counts for it.
@@ -85,7 +85,7 @@ func (s *session) tryLogin(r request) error {
 	s.expireAt(id.expires)
 	s.key = id.key
 	s.mu.Unlock()
-	s.sends = g.sends.bucket(string(user))
+	s.sends = g.sends.Bucket(string(user))
 	g.register(s, user)
 	s.checkKey()
 	s.sync = s.startSync(ctx, sync, &args)

@@ -98,7 +98,7 @@ func (s *session) presence(r request, ask func(shard.UserID, []shard.UserID) (ma
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if wait, ok := s.gateway.presences.takeN(string(s.user), len(args.Users)); !ok {
+	if wait, ok := s.gateway.presences.AllowN(string(s.user), len(args.Users)); !ok {
 		return &refusal{protocol.CodeRateLimited, "users: you ask for the presence of too many", wait}
 	}
 	users := make([]shard.UserID, len(args.Users))

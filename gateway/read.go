@@ -8,6 +8,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ratelimit"
 )
 
 // read handles frames until the connection or the session ends, and says why.
@@ -140,8 +141,8 @@ func (s *session) handle(typ websocket.MessageType, frame []byte) {
 	m := s.gateway.metrics
 	m.framesIn.Inc()
 	m.bytesIn.Add(float64(len(frame)))
-	verdict, wait := s.limit.take()
-	if verdict == frameExcess {
+	verdict, wait := s.limit.Allow()
+	if verdict == ratelimit.Exceeded {
 		s.end(closedFrames)
 		return
 	}
@@ -160,7 +161,7 @@ func (s *session) handle(typ websocket.MessageType, frame []byte) {
 		return
 	}
 	r := request{Request: req, came: time.Now(), size: len(frame)}
-	if verdict == frameRefused {
+	if verdict == ratelimit.Refused {
 		if r.ID == 0 {
 			s.end(closedFrames) // nothing may be dropped in silence
 			return
@@ -174,11 +175,11 @@ func (s *session) handle(typ websocket.MessageType, frame []byte) {
 // count counts a frame that gets no answer. It reports whether it fits: if not,
 // it has ended the session, since there is no way to refuse it.
 func (s *session) count() bool {
-	verdict, _ := s.limit.take()
-	if verdict != frameFits {
+	verdict, _ := s.limit.Allow()
+	if verdict != ratelimit.Allowed {
 		s.end(closedFrames)
 	}
-	return verdict == frameFits
+	return verdict == ratelimit.Allowed
 }
 
 // pong answers a ping of the client.

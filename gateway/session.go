@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ratelimit"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -42,7 +43,7 @@ type session struct {
 	begun atomic.Int64 // when the frame or message that is not whole yet was seen first, likewise; 0 for none
 
 	// Owned by the read loop.
-	limit      frameLimit
+	limit      ratelimit.Frames
 	sends      *rate.Limiter // of the user, shared with his other sessions; nil for no limit
 	typed      *rate.Limiter // notices of typing; nil until the first
 	subscribed bool          // to presence
@@ -212,7 +213,7 @@ func (s *session) giveWay(why string) {
 		user := s.user
 		s.mu.Unlock()
 		if user != "" {
-			s.gateway.deaf.take(string(user))
+			s.gateway.deaf.Allow(string(user))
 		}
 		s.end(closedMemory)
 		s.conn.hangUp()

@@ -29,6 +29,7 @@ var ours = []struct {
 	{"raftstore", []string{"raftstore", "shard"}, "the store serves any edge and so knows none"},
 	{"gateway", []string{"gateway", "raftstore", "shard"}, "the edge is above the store and beside the clients"},
 	{"gateway/protocol", nil, "clients import it, and with it nothing of the server"},
+	{"gateway/ratelimit", nil, "how often something is done does not depend on what"},
 	{"gateway/turns", nil, "who is next does not depend on what for"},
 	{"gateway/webhook", []string{"gateway/turns"}, "it tells events to a receiver, and knows nothing of what they mean"},
 	{"client", []string{"client", "gateway/protocol"}, "an application links the client; the server must not come with it"},

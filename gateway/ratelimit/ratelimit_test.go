@@ -1,4 +1,4 @@
-package gateway
+package ratelimit
 
 import (
 	"strconv"
@@ -9,18 +9,18 @@ import (
 
 func TestFrameLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newFrameLimit(10, 20)
+		l := NewFrames(10, 20)
 		count := func(n int) (fits, refused, excess int) {
 			for range n {
-				switch v, wait := l.take(); v {
-				case frameFits:
+				switch v, wait := l.Allow(); v {
+				case Allowed:
 					fits++
-				case frameRefused:
+				case Refused:
 					refused++
 					if wait <= 0 {
 						t.Fatalf("a refused frame may come again after %v, want > 0", wait)
 					}
-				case frameExcess:
+				case Exceeded:
 					excess++
 				}
 			}
@@ -41,9 +41,9 @@ func TestFrameLimit(t *testing.T) {
 }
 
 func TestFrameLimitOff(t *testing.T) {
-	l := newFrameLimit(-1, 1)
+	l := NewFrames(-1, 1)
 	for range 10000 {
-		if v, _ := l.take(); v != frameFits {
+		if v, _ := l.Allow(); v != Allowed {
 			t.Fatalf("take = %v with the limit off", v)
 		}
 	}
@@ -51,29 +51,29 @@ func TestFrameLimitOff(t *testing.T) {
 
 func TestKeyedLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newKeyedLimit(2, 3)
+		l := NewKeyed(2, 3)
 		for range 3 {
-			if _, ok := l.take("alice"); !ok {
+			if _, ok := l.Allow("alice"); !ok {
 				t.Fatal("a token of the burst is refused")
 			}
 		}
-		if wait, ok := l.take("alice"); ok || wait != 500*time.Millisecond {
+		if wait, ok := l.Allow("alice"); ok || wait != 500*time.Millisecond {
 			t.Errorf("take after the burst = %v, %v, want 500ms, false", wait, ok)
 		}
-		if _, ok := l.take("bob"); !ok {
+		if _, ok := l.Allow("bob"); !ok {
 			t.Error("another key is refused")
 		}
 		time.Sleep(500 * time.Millisecond)
-		if _, ok := l.take("alice"); !ok {
+		if _, ok := l.Allow("alice"); !ok {
 			t.Error("the token of the next half second is refused")
 		}
 	})
 }
 
 func TestKeyedLimitIsBounded(t *testing.T) {
-	l := newKeyedLimit(1, 1)
+	l := NewKeyed(1, 1)
 	for i := range 2 * maxBuckets {
-		l.take(strconv.Itoa(i))
+		l.Allow(strconv.Itoa(i))
 		if len(l.buckets) > maxBuckets {
 			t.Fatalf("%d buckets, want at most %d", len(l.buckets), maxBuckets)
 		}
