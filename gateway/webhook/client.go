@@ -287,9 +287,9 @@ func (c *Client) attempt(d *delivery) {
 		outcome, over = "retry", false
 	}
 
+	c.mu.Lock()
 	// Counted before it no longer waits: who sees nothing waiting sees all attempts.
 	c.metrics.attempts.WithLabelValues(d.event.Type, outcome).Inc()
-	c.mu.Lock()
 	c.active--
 	closed := c.closed && !over
 	switch {

@@ -84,7 +84,7 @@ func newClient(t *testing.T, url string, change func(*Config)) *Client {
 	t.Helper()
 	config := Config{
 		URL: url, Secrets: []Secret{secret(t, vectorSecret)}, Registerer: prometheus.NewRegistry(),
-		RetryFirst: 5 * time.Millisecond, RetryMost: 20 * time.Millisecond, Timeout: 200 * time.Millisecond,
+		RetryFirst: 5 * time.Millisecond, RetryMost: 20 * time.Millisecond, Timeout: time.Minute, AskTimeout: time.Minute,
 	}
 	if change != nil {
 		change(&config)
@@ -136,6 +136,8 @@ func TestEmit(t *testing.T) {
 	c.Emit(Event{Type: UserOnline, ID: "a", Time: at, Order: 7, Data: []byte(`{"user":"alice"}`)})
 	eventually(t, "delivered", func() bool { return len(r.got()) == 1 })
 	want := `{"type":"user.online","timestamp":"2026-11-23T07:30:00.120Z","order":7,"data":{"user":"alice"}}`
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if got := r.bodies[0]; got != want || !json.Valid([]byte(got)) {
 		t.Errorf("body = %s, want %s", got, want)
 	}
@@ -202,25 +204,35 @@ func TestReceiverAway(t *testing.T) {
 	}
 }
 
+// openRequests is a transport that counts the requests of a client that are open.
+type openRequests struct {
+	http.RoundTripper
+	all, open, most atomic.Int32
+}
+
+func (o *openRequests) RoundTrip(r *http.Request) (*http.Response, error) {
+	o.all.Add(1)
+	now := o.open.Add(1)
+	defer o.open.Add(-1)
+	for m := o.most.Load(); now > m && !o.most.CompareAndSwap(m, now); m = o.most.Load() {
+	}
+	return o.RoundTripper.RoundTrip(r)
+}
+
 // TestReceiverHangs bounds what waits, by number and by bytes, and what is open.
 func TestReceiverHangs(t *testing.T) {
-	var open, most atomic.Int32
-	r := newReceiver(t, func(n int, w http.ResponseWriter, r *http.Request) {
-		now := open.Add(1)
-		for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
-		}
-		<-r.Context().Done()
-		open.Add(-1)
-	})
+	r := newReceiver(t, hang)
 	c := newClient(t, r.URL, func(c *Config) { c.Concurrency, c.QueueEvents, c.Timeout = 4, 10, 20*time.Millisecond })
+	requests := &openRequests{RoundTripper: c.http.Transport}
+	c.http.Transport = requests
 	for n := range 30 {
 		c.Emit(event(n))
 	}
 	if got := drops(c, MessageSent, dropFull); got != 20 {
 		t.Errorf("%d dropped, want 20", got)
 	}
-	eventually(t, "many attempts", func() bool { return len(r.got()) > 30 })
-	if n := most.Load(); n > 4+4 { // the server notices a little later that one is over
+	eventually(t, "many attempts", func() bool { return requests.all.Load() > 30 })
+	if n := requests.most.Load(); n > 4 {
 		t.Errorf("%d requests were open at a time, want at most 4", n)
 	}
 	closeNow(c)
@@ -326,7 +338,7 @@ func TestClose(t *testing.T) {
 
 func TestAsk(t *testing.T) {
 	r := newReceiver(t, func(_ int, w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"decision":"accept"}`) })
-	c := newClient(t, r.URL, func(c *Config) { c.MaxAsks, c.AskTimeout = 1, 50*time.Millisecond })
+	c := newClient(t, r.URL, func(c *Config) { c.MaxAsks = 1 })
 	ask := func() (string, error) {
 		b, err := c.Ask(context.Background(), "alice", event(1))
 		return string(b), err
@@ -345,16 +357,22 @@ func TestAsk(t *testing.T) {
 		t.Error("Ask took an answer without end")
 	}
 	n := len(r.got())
-	r.become(hang)
-	timedOut := make(chan error)
-	go func() { _, err := ask(); timedOut <- err }()
+	answer, ended := make(chan bool), make(chan error)
+	r.become(func(_ int, w http.ResponseWriter, _ *http.Request) { <-answer; w.WriteHeader(http.StatusNoContent) })
+	go func() { _, err := ask(); ended <- err }()
 	eventually(t, "it hangs", func() bool { return len(r.got()) == n+1 })
 	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if _, err := c.Ask(soon, "bob", event(1)); !errors.Is(err, ErrBusy) {
 		t.Errorf("a second Ask = %v, want ErrBusy", err)
 	}
-	if err := <-timedOut; !errors.Is(err, context.DeadlineExceeded) {
+	close(answer)
+	if err := <-ended; err == nil {
+		t.Error("Ask took a 204 that came late")
+	}
+	r.become(hang)
+	hasty := newClient(t, r.URL, func(c *Config) { c.AskTimeout, c.Registerer = time.Millisecond, nil })
+	if _, err := hasty.Ask(t.Context(), "alice", event(1)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Ask = %v, want DeadlineExceeded", err)
 	}
 	r.Close()
