@@ -3,7 +3,7 @@ package gateway
 import (
 	"time"
 
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -96,16 +96,16 @@ func (s *session) Acked(group shard.GroupID, arrival uint64) bool {
 }
 
 // Acks is for the store.
-func (s *session) Acks() raftstore.Acks {
+func (s *session) Acks() store.Acks {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := raftstore.Acks{UpTo: s.window.acked}
+	a := store.Acks{UpTo: s.window.acked}
 	for group, sub := range s.groups {
 		if sub.acked.To == 0 {
 			continue
 		}
 		if a.Groups == nil {
-			a.Groups = make(map[shard.GroupID]raftstore.Span)
+			a.Groups = make(map[shard.GroupID]store.Span)
 		}
 		a.Groups[group] = sub.acked
 	}

@@ -3,15 +3,15 @@ package gateway
 import (
 	"context"
 
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
 // Backend is what the gateway needs of the store; *raftstore.Store is one.
 //
-// Errors other than a *shard.RefusedError: raftstore.ErrUnavailable (nothing
-// happened, retry later) and raftstore.ErrUnknown (it may have happened, a
-// repeat is safe), both tested with errors.Is; raftstore.RetryAfter(err) gives
+// Errors other than a *shard.RefusedError: store.ErrUnavailable (nothing
+// happened, retry later) and store.ErrUnknown (it may have happened, a
+// repeat is safe), both tested with errors.Is; store.RetryAfter(err) gives
 // the time to wait.
 type Backend interface {
 	// Submit proposes cmd to the shard of its key and calls done exactly once,
@@ -25,7 +25,7 @@ type Backend interface {
 
 	// Login commits cmd and, in the same step of the shard, registers w and
 	// takes the sync: nothing is missed between the sync and the first Wake.
-	Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w raftstore.Watcher) (*shard.Sync, error)
+	Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w store.Watcher) (*shard.Sync, error)
 	// Unwatch forgets the watcher. It does not end the session: Logout does.
 	Unwatch(user shard.UserID, session shard.SessionID)
 	// SetBackground says whether somebody looks at the device of a session. It
@@ -64,22 +64,22 @@ type Backend interface {
 	TypingGroup(from shard.UserID, group shard.GroupID) error
 	// Presence answers for those of users that asker shares a conversation
 	// or a group with and that have not blocked him; the others are left out.
-	Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]raftstore.Presence, error)
+	Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]store.Presence, error)
 	// SubscribePresence is Presence, and from then on w.Signal tells each
 	// change until UnsubscribePresence.
-	SubscribePresence(asker shard.UserID, users []shard.UserID, w raftstore.Watcher) (map[shard.UserID]raftstore.Presence, error)
-	UnsubscribePresence(w raftstore.Watcher)
+	SubscribePresence(asker shard.UserID, users []shard.UserID, w store.Watcher) (map[shard.UserID]store.Presence, error)
+	UnsubscribePresence(w store.Watcher)
 
 	// Exists tells whether the account ever logged in (for --open-users=false).
 	Exists(user shard.UserID) (bool, error)
 	// Knows tells whether the user has a conversation with peer.
 	Knows(user, peer shard.UserID) (bool, error)
-	// Standings tells what matters of users, each in his place, before they come
+	// Eligibility returns what matters of users, result i of users[i], before they come
 	// to a group that asker adds them to.
-	Standings(asker shard.UserID, users []shard.UserID) []raftstore.Standing
+	Eligibility(asker shard.UserID, users []shard.UserID) []store.Eligibility
 	// WatchGroup registers w until UnwatchGroup. What came before, w has to read.
-	WatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
-	UnwatchGroup(group shard.GroupID, w raftstore.GroupWatcher)
+	WatchGroup(group shard.GroupID, w store.GroupWatcher)
+	UnwatchGroup(group shard.GroupID, w store.GroupWatcher)
 	// SyncGroups is linearizable if the caller has just logged the user in, or
 	// called GroupsOf. At most backlog messages of a group are to be pushed; the
 	// views come in parts, of which each has about most in all. Of shards that do

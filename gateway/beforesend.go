@@ -13,7 +13,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 )
 
 const (
@@ -149,7 +149,7 @@ func (s *session) conclude(h *heldSend) {
 // none.
 func (h *Hooks) decided(d *decision, err error) {
 	if d != nil {
-		h.decisions.sent(d, err == nil || errors.Is(err, raftstore.ErrUnknown))
+		h.decisions.sent(d, err == nil || errors.Is(err, store.ErrUnknown))
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -37,7 +37,7 @@ func (*nullStore) Submit(cmd shard.Command, done func(shard.Result, error)) {
 	done(r, nil)
 }
 
-func (*nullStore) Login(context.Context, *shard.Login, shard.RecentsMode, raftstore.Watcher) (*shard.Sync, error) {
+func (*nullStore) Login(context.Context, *shard.Login, shard.RecentsMode, store.Watcher) (*shard.Sync, error) {
 	return &shard.Sync{Session: 1}, nil
 }
 

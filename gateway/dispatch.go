@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -252,11 +252,11 @@ func refusalOf(err error) *refusal {
 			return &refusal{code: code, message: refused.Detail, after: time.Duration(refused.RetryAfterMS) * time.Millisecond}
 		}
 	}
-	if errors.Is(err, raftstore.ErrUnavailable) || errors.Is(err, raftstore.ErrUnknown) ||
+	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return &refusal{
 			code: protocol.CodeUnavailable, message: "op: the server cannot do this right now; repeating it is safe",
-			after: max(raftstore.RetryAfter(err), time.Millisecond),
+			after: max(store.RetryAfter(err), time.Millisecond),
 		}
 	}
 	return &refusal{code: protocol.CodeInternal, message: "op: the server failed; it has logged why"}

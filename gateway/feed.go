@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -196,7 +196,7 @@ func (f *feed) later(err error, woken time.Time) {
 	if f.retry != nil {
 		f.retry.Stop()
 	}
-	f.retry = time.AfterFunc(max(raftstore.RetryAfter(err), minRetry), func() { f.look(woken) })
+	f.retry = time.AfterFunc(max(store.RetryAfter(err), minRetry), func() { f.look(woken) })
 }
 
 // skip notes that up to a point there was nothing to tell. It tells whether there

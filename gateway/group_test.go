@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -388,7 +388,7 @@ func (s *stalledStore) GroupSince(group shard.GroupID, after uint64, b *shard.Ba
 	fail := s.stalled >= 0
 	s.mu.Unlock()
 	if fail {
-		return raftstore.ErrUnavailable
+		return store.ErrUnavailable
 	}
 	return s.testStore.GroupSince(group, after, b, maxMessages, maxBytes)
 }

@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 )
 
 // A groupFrame is an onNewMessage with messages of groups that is being put
@@ -87,7 +87,7 @@ func (s *session) markGroup(sub *subscription, from, to uint64) {
 	sub.marked = to
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.window.markGroup(sub, raftstore.Span{From: from, To: to})
+	s.window.markGroup(sub, store.Span{From: from, To: to})
 }
 
 // room is how many messages of sub the frame takes, and how many bytes of them;

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -75,7 +75,7 @@ func (cs *comings) end(ended []coming) {
 func (c *change) may(user shard.UserID, group shard.GroupID, field string, what int) error {
 	of := coming{user, group, what}
 	joined, owned := c.session.gateway.comings.begin(of)
-	standing := &c.session.gateway.backend.Standings("", []shard.UserID{user})[0]
+	standing := &c.session.gateway.backend.Eligibility("", []shard.UserID{user})[0]
 	err := standing.Err
 	if err == nil {
 		err = c.session.within(standing, joined, owned, field+": "+string(user), what)
@@ -95,7 +95,7 @@ func (c *change) hold(of coming, refused error) {
 }
 
 // within refuses one who has a standing and is coming to some more groups.
-func (s *session) within(standing *raftstore.Standing, joined, owned int, who string, what int) error {
+func (s *session) within(standing *store.Eligibility, joined, owned int, who string, what int) error {
 	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
 	switch {
 	case what&isPut != 0 && maxJoined >= 0 && standing.Unasked+joined >= maxJoined:

@@ -4,20 +4,20 @@ import (
 	"context"
 	"slices"
 
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
-func (s *testStore) WatchGroup(group shard.GroupID, w raftstore.GroupWatcher) {
+func (s *testStore) WatchGroup(group shard.GroupID, w store.GroupWatcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.groupWatchers[group] = append(s.groupWatchers[group], w)
 }
 
-func (s *testStore) UnwatchGroup(group shard.GroupID, w raftstore.GroupWatcher) {
+func (s *testStore) UnwatchGroup(group shard.GroupID, w store.GroupWatcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left := slices.DeleteFunc(s.groupWatchers[group], func(o raftstore.GroupWatcher) bool { return o == w })
+	left := slices.DeleteFunc(s.groupWatchers[group], func(o store.GroupWatcher) bool { return o == w })
 	if s.groupWatchers[group] = left; len(left) == 0 {
 		delete(s.groupWatchers, group)
 	}
@@ -68,7 +68,7 @@ func (s *testStore) GroupSince(group shard.GroupID, after uint64, b *shard.Batch
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return raftstore.ErrUnavailable
+		return store.ErrUnavailable
 	}
 	s.state.GroupSince(group, after, b, maxMessages, maxBytes, s.Now())
 	return nil
@@ -78,7 +78,7 @@ func (s *testStore) GroupMessages(user shard.UserID, group shard.GroupID, seqs [
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return raftstore.ErrUnavailable
+		return store.ErrUnavailable
 	}
 	s.state.GroupMessages(user, group, seqs, b, s.Now())
 	return nil
@@ -88,7 +88,7 @@ func (s *testStore) MemberChanges(group shard.GroupID, user shard.UserID, sessio
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return nil, raftstore.ErrUnavailable
+		return nil, store.ErrUnavailable
 	}
 	return s.state.MemberChanges(group, user, session, after), nil
 }
@@ -97,7 +97,7 @@ func (s *testStore) JoinedAt(group shard.GroupID, user shard.UserID) (uint64, bo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return 0, false, raftstore.ErrUnavailable
+		return 0, false, store.ErrUnavailable
 	}
 	arrival, member := s.state.JoinedAt(group, user)
 	return arrival, member, nil
@@ -107,7 +107,7 @@ func (s *testStore) Member(group shard.GroupID, user shard.UserID) (shard.Member
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return shard.Member{}, false, raftstore.ErrUnavailable
+		return shard.Member{}, false, store.ErrUnavailable
 	}
 	m, member := s.state.Member(group, user)
 	return m, member, nil
@@ -117,7 +117,7 @@ func (s *testStore) LastStay(group shard.GroupID, user shard.UserID) (shard.Stay
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return shard.Stay{}, false, raftstore.ErrUnavailable
+		return shard.Stay{}, false, store.ErrUnavailable
 	}
 	stay, known := s.state.LastStay(group, user)
 	return stay, known, nil
@@ -131,7 +131,7 @@ func (s *testStore) Group(group shard.GroupID, asker shard.UserID) (shard.GroupI
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return shard.GroupInfo{}, false, raftstore.ErrUnavailable
+		return shard.GroupInfo{}, false, store.ErrUnavailable
 	}
 	info, exists := s.state.Group(group, asker)
 	return info, exists, nil
@@ -141,7 +141,7 @@ func (s *testStore) Members(group shard.GroupID, after shard.UserID, limit int) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return nil, false, raftstore.ErrUnavailable
+		return nil, false, store.ErrUnavailable
 	}
 	members, more := s.state.Members(group, after, limit)
 	return members, more, nil
@@ -151,7 +151,7 @@ func (s *testStore) Bans(group shard.GroupID, after shard.UserID, limit int) ([]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return nil, false, raftstore.ErrUnavailable
+		return nil, false, store.ErrUnavailable
 	}
 	bans, more := s.state.Bans(group, after, limit)
 	return bans, more, nil
@@ -161,7 +161,7 @@ func (s *testStore) JoinRequests(group shard.GroupID) ([]shard.JoinRequest, erro
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return nil, raftstore.ErrUnavailable
+		return nil, store.ErrUnavailable
 	}
 	return s.state.JoinRequests(group), nil
 }
@@ -170,7 +170,7 @@ func (s *testStore) GroupsOf(_ context.Context, user shard.UserID) ([]shard.Grou
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return nil, raftstore.ErrUnavailable
+		return nil, store.ErrUnavailable
 	}
 	return s.state.GroupsOf(user), nil
 }
@@ -198,11 +198,11 @@ func (s *testStore) TypingGroup(from shard.UserID, group shard.GroupID) error {
 	if err := s.refusal(group, from); err != nil {
 		return err
 	}
-	members, _ := s.state.Members(group, "", raftstore.MaxTyping)
+	members, _ := s.state.Members(group, "", store.MaxTyping)
 	for _, m := range members {
 		for _, w := range s.watchers[m.User] {
 			if m.User != from {
-				w.Signal(raftstore.Signal{Kind: raftstore.SignalTyping, User: from, Group: group, Time: s.Now()})
+				w.Signal(store.Signal{Kind: store.SignalTyping, User: from, Group: group, Time: s.Now()})
 			}
 		}
 	}
@@ -228,17 +228,17 @@ func (s *testStore) refusal(group shard.GroupID, user shard.UserID) error {
 	return nil
 }
 
-func (s *testStore) Standings(asker shard.UserID, users []shard.UserID) []raftstore.Standing {
+func (s *testStore) Eligibility(asker shard.UserID, users []shard.UserID) []store.Eligibility {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	standings := make([]raftstore.Standing, len(users))
+	standings := make([]store.Eligibility, len(users))
 	for i, user := range users {
-		standings[i] = raftstore.Standing{
+		standings[i] = store.Eligibility{
 			Known: s.state.Known(user), Exists: s.state.Exists(user), Blocks: s.state.Blocks(user, asker), Wrote: s.state.WroteTo(user, asker),
 			GroupCounts: s.state.GroupCounts(user),
 		}
 		if s.down || user == s.away {
-			standings[i] = raftstore.Standing{Err: raftstore.ErrUnavailable}
+			standings[i] = store.Eligibility{Err: store.ErrUnavailable}
 		}
 	}
 	return standings

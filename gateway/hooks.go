@@ -18,7 +18,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -52,7 +52,7 @@ type HooksConfig struct {
 }
 
 // Hooks put what happens into the payloads of docs/webhooks.md. They serve the
-// gateway and, as raftstore.Hooks, the store.
+// gateway and, as store.Hooks, the store.
 type Hooks struct {
 	config    HooksConfig
 	receiver  Receiver
@@ -61,7 +61,7 @@ type Hooks struct {
 	ordered   atomic.Uint64          // the newest order
 }
 
-var _ raftstore.Hooks = (*Hooks)(nil)
+var _ store.Hooks = (*Hooks)(nil)
 
 // NewHooks returns the hooks of one gateway.
 func NewHooks(c HooksConfig) (*Hooks, error) {
@@ -206,12 +206,12 @@ func (h *Hooks) sent(m *sentHook, result *shard.Result) {
 func (h *Hooks) WantsQueued() bool { return h.wants(webhook.MessageQueued) }
 
 // Queued is for the store.
-func (h *Hooks) Queued(m *raftstore.QueuedMessage, done func(over bool)) {
+func (h *Hooks) Queued(m *store.QueuedMessage, done func(over bool)) {
 	h.receiver.Deliver(webhook.Event{
 		Type: webhook.MessageQueued, ID: hashID("queued_", string(m.User), string(m.ID[:])), Time: time.UnixMilli(m.Time),
 	}, func(e *webhook.Event) error {
 		r, err := m.Read(h.order)
-		if errors.Is(err, raftstore.ErrNotQueued) {
+		if errors.Is(err, store.ErrNotQueued) {
 			return webhook.ErrVoid
 		}
 		if err == nil {
@@ -222,7 +222,7 @@ func (h *Hooks) Queued(m *raftstore.QueuedMessage, done func(over bool)) {
 }
 
 // queuedData is the data of message.queued.
-func queuedData(user shard.UserID, r *raftstore.QueuedReading) []byte {
+func queuedData(user shard.UserID, r *store.QueuedReading) []byte {
 	message := wireMessage(r.Message)
 	var data dataObject
 	data.text("user", string(user))

@@ -16,7 +16,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -471,7 +471,7 @@ func TestBackground(t *testing.T) {
 func TestStoreEvents(t *testing.T) {
 	r := &testReceiver{}
 	h := newHooks(t, r, false)
-	m := &raftstore.QueuedReading{
+	m := &store.QueuedReading{
 		Sum: shard.UnreadSum{Total: 7, Unmuted: 5}, QueuedInfo: shard.QueuedInfo{Unread: 2, Muted: true},
 		Message: &shard.Message{ID: shard.MsgID{1}, Peer: "alice", From: "alice", Seq: 3, Time: 5, CID: []byte("c"), Body: []byte{0xa1, 'x'}},
 	}

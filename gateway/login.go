@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -263,7 +263,7 @@ func (s *session) groupViews(ctx context.Context) ([]shard.GroupView, error) {
 	s.gateway.searches.Charge(string(s.user), len(refs)/searchGroups)
 	views, left := s.gateway.backend.SyncGroups(ctx, s.user, groupAsks(refs, nil), 0, 0)
 	if len(left) > 0 {
-		return nil, raftstore.ErrUnavailable
+		return nil, store.ErrUnavailable
 	}
 	sortViews(views)
 	return views, nil

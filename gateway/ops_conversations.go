@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -147,7 +147,7 @@ func (s *session) listGroups(w *protocol.ConversationsWriter, place *listPlace, 
 	}
 	views, left := s.gateway.backend.SyncGroups(ctx, s.user, asks, 0, 0)
 	if len(left) > 0 {
-		return false, raftstore.ErrUnavailable
+		return false, store.ErrUnavailable
 	}
 	slices.SortFunc(views, func(a, b shard.GroupView) int { return cmp.Compare(a.Group, b.Group) })
 	var b shard.Batch

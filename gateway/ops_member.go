@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -161,7 +161,7 @@ func (c *change) admit(group shard.GroupID, users []shard.UserID, failed failure
 		joining[i], _ = s.gateway.comings.begin(coming{user, group, joins})
 	}
 	admitted := asked[:0]
-	for i, standing := range s.gateway.backend.Standings(s.user, asked) {
+	for i, standing := range s.gateway.backend.Eligibility(s.user, asked) {
 		user := asked[i]
 		err := s.mayAdd(group, user, &standing, joining[i])
 		c.hold(coming{user, group, joins}, err)
@@ -176,7 +176,7 @@ func (c *change) admit(group shard.GroupID, users []shard.UserID, failed failure
 
 // mayAdd refuses what the shard of the group cannot know of a user, who is coming
 // to some other groups at the moment.
-func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *raftstore.Standing, joining int) error {
+func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *store.Eligibility, joining int) error {
 	switch {
 	case standing.Err != nil:
 		return standing.Err

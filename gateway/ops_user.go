@@ -7,7 +7,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -87,13 +87,13 @@ func (s *session) getPresence(r request) error {
 }
 
 func (s *session) subscribePresence(r request) error {
-	return s.presence(r, func(asker shard.UserID, users []shard.UserID) (map[shard.UserID]raftstore.Presence, error) {
+	return s.presence(r, func(asker shard.UserID, users []shard.UserID) (map[shard.UserID]store.Presence, error) {
 		s.subscribed = true // even if it fails: to undo nothing does no harm
 		return s.gateway.backend.SubscribePresence(asker, users, s)
 	})
 }
 
-func (s *session) presence(r request, ask func(shard.UserID, []shard.UserID) (map[shard.UserID]raftstore.Presence, error)) error {
+func (s *session) presence(r request, ask func(shard.UserID, []shard.UserID) (map[shard.UserID]store.Presence, error)) error {
 	var args protocol.PresenceArgs
 	if err := args.Decode(r.Args); err != nil {
 		return err

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -209,7 +209,7 @@ func (s *session) hasRoom() bool {
 func (s *session) unavailable(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.retryAt = s.since() + max(raftstore.RetryAfter(err), minRetry)
+	s.retryAt = s.since() + max(store.RetryAfter(err), minRetry)
 	s.dirty = true
 }
 

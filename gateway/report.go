@@ -3,7 +3,7 @@ package gateway
 import (
 	"errors"
 
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -93,9 +93,9 @@ func (s *session) reported(r read, err error) {
 	if s.stopped {
 		return
 	}
-	if errors.Is(err, raftstore.ErrUnavailable) || errors.Is(err, raftstore.ErrUnknown) {
+	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) {
 		s.acked(r.peer, r.seq)
-		s.retryAt = s.since() + raftstore.RetryAfter(err)
+		s.retryAt = s.since() + store.RetryAfter(err)
 		s.wakeLocked()
 		return
 	}

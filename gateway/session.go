@@ -15,7 +15,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -87,7 +87,7 @@ type session struct {
 	handling   bool    // the read loop handles a frame
 	parting    closing // why the session is to go as soon as all is answered
 	window     window
-	signals    []raftstore.Signal
+	signals    []store.Signal
 	syncSize   int64         // bytes that what is left of the login's sync takes, about
 	charged    int64         // what the place is charged with for what the session holds: see chargeHeld
 	held       *held         // sends that wait for a decision; nil until the first

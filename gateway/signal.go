@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 )
 
 // maxSignals bounds the signals that wait for the sync or the window; past it
@@ -10,7 +10,7 @@ import (
 const maxSignals = 64
 
 // Signal is called by the store with what is stored nowhere.
-func (s *session) Signal(signal raftstore.Signal) {
+func (s *session) Signal(signal store.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -34,12 +34,12 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 			return pushed
 		}
 		switch signal.Kind {
-		case raftstore.SignalTyping:
+		case store.SignalTyping:
 			conv := wireConv(signal.User, signal.Group)
 			s.queue(func(b []byte) []byte {
 				return protocol.AppendTyping(b, s.codec, &protocol.Typing{User: string(signal.User), Conv: conv, Time: signal.Time})
 			})
-		case raftstore.SignalPresence:
+		case store.SignalPresence:
 			status := protocol.StatusOffline
 			if signal.Online {
 				status = protocol.StatusOnline
@@ -49,7 +49,7 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 					User: string(signal.User), Status: status, Time: signal.Time,
 				})
 			})
-		case raftstore.SignalEphemeral:
+		case store.SignalEphemeral:
 			m := wireMessage(signal.Message)
 			m.Seq, m.Ephemeral = 0, true
 			s.mu.Lock()
@@ -66,15 +66,15 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 }
 
 // takeSignal takes the oldest signal if it can be pushed now.
-func (s *session) takeSignal() (raftstore.Signal, bool) {
+func (s *session) takeSignal() (store.Signal, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.loggedIn || s.sync != nil || s.ended || len(s.signals) == 0 {
-		return raftstore.Signal{}, false
+		return store.Signal{}, false
 	}
 	signal := s.signals[0]
-	if signal.Kind == raftstore.SignalEphemeral && s.windowFull() {
-		return raftstore.Signal{}, false
+	if signal.Kind == store.SignalEphemeral && s.windowFull() {
+		return store.Signal{}, false
 	}
 	if s.signals = s.signals[1:]; len(s.signals) == 0 {
 		s.signals = nil

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 )
 
 func TestEphemeralMessage(t *testing.T) {
@@ -50,7 +50,7 @@ func TestTypingAndPresence(t *testing.T) {
 			t.Errorf("presence = %v, want alice online", presence)
 		}
 		for w := range e.store.presence {
-			w.Signal(raftstore.Signal{Kind: raftstore.SignalPresence, User: "alice", Time: 7})
+			w.Signal(store.Signal{Kind: store.SignalPresence, User: "alice", Time: 7})
 		}
 		if args := bob.push("onPresence"); args["status"] != "offline" || number(t, args, "time") != 7 {
 			t.Errorf("onPresence = %v", args)

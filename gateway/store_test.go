@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -17,13 +17,13 @@ type testStore struct {
 	mu            sync.Mutex
 	state         *shard.State
 	out           shard.Outcome
-	watchers      map[shard.UserID]map[shard.SessionID]raftstore.Watcher
-	presence      map[raftstore.Watcher][]shard.UserID
-	groupWatchers map[shard.GroupID][]raftstore.GroupWatcher
+	watchers      map[shard.UserID]map[shard.SessionID]store.Watcher
+	presence      map[store.Watcher][]shard.UserID
+	groupWatchers map[shard.GroupID][]store.GroupWatcher
 	background    map[sessionOf]bool // as the gateway said
 	stalled       map[sessionOf]bool // likewise
 	down          bool               // reads and commands get ErrUnavailable
-	away          shard.UserID       // his shard gives no Standing
+	away          shard.UserID       // his shard gives no Eligibility
 	commands      []shard.Command    // all that were applied, if recorded
 	record        bool
 	mute          bool // watchers of groups are not told what commands did
@@ -45,9 +45,9 @@ func newTestStore(t testing.TB) *testStore {
 		state:         shard.NewState(0),
 		background:    make(map[sessionOf]bool),
 		stalled:       make(map[sessionOf]bool),
-		watchers:      make(map[shard.UserID]map[shard.SessionID]raftstore.Watcher),
-		presence:      make(map[raftstore.Watcher][]shard.UserID),
-		groupWatchers: make(map[shard.GroupID][]raftstore.GroupWatcher),
+		watchers:      make(map[shard.UserID]map[shard.SessionID]store.Watcher),
+		presence:      make(map[store.Watcher][]shard.UserID),
+		groupWatchers: make(map[shard.GroupID][]store.GroupWatcher),
 	}
 	s.outcomes.L = &s.mu
 	s.apply(&shard.OpenSlots{FirstSlot: 0, LastSlot: shard.Slots - 1})
@@ -150,7 +150,7 @@ func (s *testStore) Submit(cmd shard.Command, done func(shard.Result, error)) {
 	var r shard.Result
 	var err error
 	if s.down {
-		err = raftstore.ErrUnavailable
+		err = store.ErrUnavailable
 	} else {
 		r = s.apply(cmd)
 	}
@@ -169,22 +169,22 @@ func (s *testStore) Propose(ctx context.Context, cmd shard.Command) (shard.Resul
 	case o := <-told:
 		return o.r, o.err
 	case <-ctx.Done():
-		return shard.Result{}, raftstore.ErrUnknown
+		return shard.Result{}, store.ErrUnknown
 	}
 }
 
-func (s *testStore) Login(_ context.Context, cmd *shard.Login, recents shard.RecentsMode, w raftstore.Watcher) (*shard.Sync, error) {
+func (s *testStore) Login(_ context.Context, cmd *shard.Login, recents shard.RecentsMode, w store.Watcher) (*shard.Sync, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return nil, raftstore.ErrUnavailable
+		return nil, store.ErrUnavailable
 	}
 	r := s.apply(cmd)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	if s.watchers[cmd.User] == nil {
-		s.watchers[cmd.User] = make(map[shard.SessionID]raftstore.Watcher)
+		s.watchers[cmd.User] = make(map[shard.SessionID]store.Watcher)
 	}
 	s.watchers[cmd.User][r.Session] = w
 	return s.state.StartSync(cmd.User, &r, recents, s.Now()), nil
@@ -212,7 +212,7 @@ func (s *testStore) NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return raftstore.ErrUnavailable
+		return store.ErrUnavailable
 	}
 	s.state.NextSync(user, sync, b, maxMessages, maxBytes, s.Now())
 	return nil
@@ -222,7 +222,7 @@ func (s *testStore) Since(user shard.UserID, session shard.SessionID, after uint
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return raftstore.ErrUnavailable
+		return store.ErrUnavailable
 	}
 	s.state.Since(user, session, after, b, maxMessages, maxBytes, s.Now())
 	return nil
@@ -236,7 +236,7 @@ func (s *testStore) Recents(_ context.Context, user shard.UserID, maxBytes int) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return shard.ConversationList{}, raftstore.ErrUnavailable
+		return shard.ConversationList{}, store.ErrUnavailable
 	}
 	return s.state.Recents(user, maxBytes, s.Now()), nil
 }
@@ -245,7 +245,7 @@ func (s *testStore) Conversations(user shard.UserID, behind uint64, limit, maxBy
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return shard.ConversationList{}, raftstore.ErrUnavailable
+		return shard.ConversationList{}, store.ErrUnavailable
 	}
 	return s.state.Conversations(user, behind, limit, maxBytes, s.Now()), nil
 }
@@ -254,7 +254,7 @@ func (s *testStore) History(q shard.HistoryQuery, page *shard.Page) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return raftstore.ErrUnavailable
+		return store.ErrUnavailable
 	}
 	if q.Group != "" {
 		switch info, exists := s.state.Group(q.Group, q.User); {
@@ -287,7 +287,7 @@ func (s *testStore) SendEphemeral(m *shard.Send) (shard.Result, error) {
 			if to == m.User && number == m.Session {
 				continue
 			}
-			w.Signal(raftstore.Signal{Kind: raftstore.SignalEphemeral, User: m.User, Time: now, Message: &shard.Message{
+			w.Signal(store.Signal{Kind: store.SignalEphemeral, User: m.User, Time: now, Message: &shard.Message{
 				ID: m.ID, Peer: peer, From: m.User, Time: now, CID: []byte(m.CID), Body: m.Body,
 			}})
 		}
@@ -299,30 +299,30 @@ func (s *testStore) Typing(from, to shard.UserID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.watchers[to] {
-		w.Signal(raftstore.Signal{Kind: raftstore.SignalTyping, User: from, Time: s.Now()})
+		w.Signal(store.Signal{Kind: store.SignalTyping, User: from, Time: s.Now()})
 	}
 }
 
-func (s *testStore) Presence(_ shard.UserID, users []shard.UserID) (map[shard.UserID]raftstore.Presence, error) {
+func (s *testStore) Presence(_ shard.UserID, users []shard.UserID) (map[shard.UserID]store.Presence, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := make(map[shard.UserID]raftstore.Presence)
+	known := make(map[shard.UserID]store.Presence)
 	for _, u := range users {
 		if s.state.Exists(u) {
-			known[u] = raftstore.Presence{Online: len(s.watchers[u]) > 0, LastSeen: s.state.LastSeen(u)}
+			known[u] = store.Presence{Online: len(s.watchers[u]) > 0, LastSeen: s.state.LastSeen(u)}
 		}
 	}
 	return known, nil
 }
 
-func (s *testStore) SubscribePresence(asker shard.UserID, users []shard.UserID, w raftstore.Watcher) (map[shard.UserID]raftstore.Presence, error) {
+func (s *testStore) SubscribePresence(asker shard.UserID, users []shard.UserID, w store.Watcher) (map[shard.UserID]store.Presence, error) {
 	s.mu.Lock()
 	s.presence[w] = append(s.presence[w], users...)
 	s.mu.Unlock()
 	return s.Presence(asker, users)
 }
 
-func (s *testStore) UnsubscribePresence(w raftstore.Watcher) {
+func (s *testStore) UnsubscribePresence(w store.Watcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.presence, w)
@@ -344,7 +344,7 @@ func (s *testStore) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return raftstore.ErrUnavailable
+		return store.ErrUnavailable
 	}
 	return nil
 }

@@ -4,7 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -23,7 +23,7 @@ type subscription struct {
 	changed atomic.Bool // the member's own view of the group may have changed
 	gone    atomic.Bool // it is over; set under feed.mu
 
-	acked raftstore.Span // of the group's order; guarded by session.mu
+	acked store.Span // of the group's order; guarded by session.mu
 
 	index int // in feed.waiting, -1 = it does not wait; guarded by feed.mu
 

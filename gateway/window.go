@@ -1,7 +1,7 @@
 package gateway
 
 import (
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -34,7 +34,7 @@ type mark struct {
 type groupMark struct {
 	d    uint64
 	sub  *subscription
-	span raftstore.Span
+	span store.Span
 }
 
 // keptFrames is the capacity that an emptied window keeps.
@@ -56,7 +56,7 @@ func (w *window) mark(peer shard.UserID, seq uint64) {
 }
 
 // markGroup notes a span of a group's order in the frame that is being put together.
-func (w *window) markGroup(sub *subscription, span raftstore.Span) {
+func (w *window) markGroup(sub *subscription, span store.Span) {
 	w.groups = append(w.groups, groupMark{d: w.opened(), sub: sub, span: span})
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	dto "github.com/prometheus/client_model/go"
 )
@@ -131,8 +132,8 @@ func TestSendsAreRefusedWhenMemoryIsFull(t *testing.T) {
 	meter.beside.Store(limit / 100 * (fullPercent + 1))
 	eventually(t, "sends refused", func() bool { return s.memoryFull.Load() })
 	_, err := s.Propose(context.Background(), message(alice, bob, 2))
-	if !errors.Is(err, ErrUnavailable) || RetryAfter(err) != memoryRetryAfter {
-		t.Errorf("send = %v, retry after %v; want ErrUnavailable after %v", err, RetryAfter(err), memoryRetryAfter)
+	if !errors.Is(err, store.ErrUnavailable) || store.RetryAfter(err) != memoryRetryAfter {
+		t.Errorf("send = %v, retry after %v; want ErrUnavailable after %v", err, store.RetryAfter(err), memoryRetryAfter)
 	}
 	// All else goes on, even what makes a little more to keep.
 	login(t, s, bob, "phone", &ear{})
@@ -180,7 +181,7 @@ func TestYoungMessagesStay(t *testing.T) {
 	for ; !s.memoryFull.Load(); sent++ {
 		cmd := message(alice, bob, sent)
 		cmd.Body = append([]byte{0xc0}, make([]byte, 4000)...)
-		if _, err := s.Propose(context.Background(), cmd); err != nil && !errors.Is(err, ErrUnavailable) {
+		if _, err := s.Propose(context.Background(), cmd); err != nil && !errors.Is(err, store.ErrUnavailable) {
 			t.Fatal(err)
 		} else if err != nil {
 			break
@@ -365,7 +366,7 @@ func TestArenaHasAnEnd(t *testing.T) {
 	}
 	sent := 0
 	for ; !s.memoryFull.Load(); sent++ {
-		if _, err := s.Propose(context.Background(), big(sent)); errors.Is(err, ErrUnavailable) {
+		if _, err := s.Propose(context.Background(), big(sent)); errors.Is(err, store.ErrUnavailable) {
 			break
 		} else if err != nil {
 			t.Fatal(err)

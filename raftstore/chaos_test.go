@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/hashicorp/raft-wal/fs"
 )
@@ -80,7 +81,7 @@ func sendUntilAnswered(t *testing.T, s *Store, from, to shard.UserID, n int) {
 		case err == nil:
 			t.Errorf("%s → %s: %v", from, to, r.Err())
 			return
-		case !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrUnknown):
+		case !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrUnknown):
 			t.Errorf("%s → %s: %v", from, to, err)
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -42,7 +43,7 @@ func TestSendWhileDestinationIsDown(t *testing.T) {
 			if err := s.stopShard(1); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Propose(context.Background(), message(bob, alice, 0)); !errors.Is(err, ErrUnavailable) {
+			if _, err := s.Propose(context.Background(), message(bob, alice, 0)); !errors.Is(err, store.ErrUnavailable) {
 				t.Fatalf("stopped shard: %v, want ErrUnavailable", err)
 			}
 			for n := range 20 {
@@ -114,7 +115,7 @@ func TestOutboxIsBounded(t *testing.T) {
 	sent := 0
 	for ; sent < 1000; sent++ {
 		_, err := s.Propose(context.Background(), message(alice, bob, sent))
-		if errors.Is(err, ErrUnavailable) && RetryAfter(err) > 0 {
+		if errors.Is(err, store.ErrUnavailable) && store.RetryAfter(err) > 0 {
 			break
 		}
 		if err != nil {
@@ -124,7 +125,7 @@ func TestOutboxIsBounded(t *testing.T) {
 	if sent < 50 || sent > 200 {
 		t.Errorf("%d messages waited within 20 kB", sent)
 	}
-	if _, err := s.Propose(context.Background(), &shard.Block{User: alice, Target: bob}); !errors.Is(err, ErrUnavailable) {
+	if _, err := s.Propose(context.Background(), &shard.Block{User: alice, Target: bob}); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Block, which writes a letter: %v, want ErrUnavailable", err)
 	}
 	send(t, s, message(alice, carol, 0))
@@ -170,7 +171,7 @@ func TestChangeIsKnownWhenAnswered(t *testing.T) {
 	cfg.Shards = 3
 	s := open(t, cfg)
 	ann, bob, cat := userIn(s, 0, 0), userIn(s, 1, 0), userIn(s, 2, 0)
-	joined := func(user shard.UserID) int { return s.Standings("", []shard.UserID{user})[0].Joined }
+	joined := func(user shard.UserID) int { return s.Eligibility("", []shard.UserID{user})[0].Joined }
 	for n := range 100 {
 		id := shard.GroupID(fmt.Sprint("team", n))
 		makeGroup(t, s, id, ann, bob, cat)

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/types"
@@ -84,12 +85,12 @@ func TestFailedAppend(t *testing.T) {
 			wantCIDs(t, s, bob, alice, 10)
 
 			fault.Store(true)
-			if _, err := s.Propose(context.Background(), message(alice, bob, 10)); !errors.Is(err, ErrUnknown) {
+			if _, err := s.Propose(context.Background(), message(alice, bob, 10)); !errors.Is(err, store.ErrUnknown) {
 				t.Errorf("append that fails: %v, want ErrUnknown", err)
 			}
 			eventually(t, "the shard refuses", func() bool {
 				_, err := s.Propose(context.Background(), message(alice, bob, 11))
-				return errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrUnknown)
+				return errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrUnknown)
 			})
 			for n := range 20 {
 				send(t, s, message(bob, alice, n)) // the other shard goes on
@@ -185,7 +186,7 @@ func TestLowDiskRefusesSends(t *testing.T) {
 	s := open(t, cfg)
 	alice := userIn(s, 0, 0)
 	s.diskLow.Store(true)
-	if _, err := s.Propose(context.Background(), message(alice, alice, 1)); !errors.Is(err, ErrUnavailable) || RetryAfter(err) == 0 {
+	if _, err := s.Propose(context.Background(), message(alice, alice, 1)); !errors.Is(err, store.ErrUnavailable) || store.RetryAfter(err) == 0 {
 		t.Errorf("send: %v, want ErrUnavailable", err)
 	}
 	login(t, s, alice, "phone", &ear{})

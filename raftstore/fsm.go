@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/hashicorp/raft"
 )
@@ -41,7 +42,7 @@ func (f fsm) Apply(entry *raft.Log) any {
 		b.out, g.out = g.out, b.out
 		if err != nil {
 			// The entry is in the log: a binary that can go on will apply it.
-			b.err = fmt.Errorf("%w: %v", ErrUnknown, err)
+			b.err = fmt.Errorf("%w: %v", store.ErrUnknown, err)
 		}
 		close(b.applied)
 	case err == nil:

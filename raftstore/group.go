@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/hashicorp/raft"
 )
@@ -83,7 +84,13 @@ func (e *stopError) Error() string {
 	return fmt.Sprintf("raftstore: unavailable: shard %d has stopped at %s: %v", e.shard, e.where, e.cause)
 }
 
-func (e *stopError) Is(target error) bool { return target == ErrUnavailable }
+// stoppedRetryAfter is the time to wait for a shard that only an operator can
+// bring back.
+const stoppedRetryAfter = 10 * time.Second
+
+func (e *stopError) RetryAfter() time.Duration { return stoppedRetryAfter }
+
+func (e *stopError) Is(target error) bool { return target == store.ErrUnavailable }
 
 // A suspension ends a node on request; done is closed when it has ended.
 type suspension struct{ done chan struct{} }
@@ -324,7 +331,7 @@ func (g *group) unavailable() error {
 	if err := g.stoppedErr(); err != nil {
 		return err
 	}
-	return unavailable(defaultRetryAfter, fmt.Sprintf("shard %d has no leader here", g.id))
+	return store.Unavailable(store.DefaultRetryAfter, fmt.Sprintf("shard %d has no leader here", g.id))
 }
 
 func (g *group) stoppedErr() error {

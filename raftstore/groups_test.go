@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -97,13 +98,13 @@ func TestGroupOfSeveralShards(t *testing.T) {
 			wantGroups(t, s, carol, group)
 			do(t, s, &shard.Send{User: bob, To: alice, ID: shard.MsgID{1}, CID: "hello", Body: []byte{1}})
 			owner, put := shard.GroupCounts{Joined: 1, Owned: 1}, shard.GroupCounts{Unasked: 1}
-			want := []Standing{{Known: true, GroupCounts: owner}, {Known: true, Wrote: true, GroupCounts: put}, {}, {Known: true, GroupCounts: put}}
-			if got := s.Standings(alice, []shard.UserID{alice, bob, "nobody", carol}); !slices.Equal(got, want) {
-				t.Errorf("Standings = %v, want %v", got, want)
+			want := []store.Eligibility{{Known: true, GroupCounts: owner}, {Known: true, Wrote: true, GroupCounts: put}, {}, {Known: true, GroupCounts: put}}
+			if got := s.Eligibility(alice, []shard.UserID{alice, bob, "nobody", carol}); !slices.Equal(got, want) {
+				t.Errorf("Eligibility = %v, want %v", got, want)
 			}
 			do(t, s, groupMessage(group, bob, 9)) // he wants to be there, then
 			eventually(t, "the group counts for bob", func() bool {
-				return s.Standings("", []shard.UserID{bob})[0].GroupCounts == shard.GroupCounts{Joined: 1}
+				return s.Eligibility("", []shard.UserID{bob})[0].GroupCounts == shard.GroupCounts{Joined: 1}
 			})
 			before := ear.woken()
 			for n := range 5 {
@@ -237,7 +238,7 @@ func TestGroupLettersAreBounded(t *testing.T) {
 	added := 0
 	for ; added < 1000; added++ {
 		_, err := s.Propose(context.Background(), &shard.AddMembers{Group: group, By: alice, Users: []shard.UserID{userIn(s, 1, added)}})
-		if errors.Is(err, ErrUnavailable) && RetryAfter(err) > 0 {
+		if errors.Is(err, store.ErrUnavailable) && store.RetryAfter(err) > 0 {
 			break
 		}
 		if err != nil {
@@ -253,7 +254,7 @@ func TestGroupLettersAreBounded(t *testing.T) {
 		&shard.LeaveGroup{Group: group, User: userIn(s, 1, 0)},
 		&shard.DismissGroup{Group: group, By: alice},
 	} {
-		if _, err := s.Propose(context.Background(), cmd); !errors.Is(err, ErrUnavailable) {
+		if _, err := s.Propose(context.Background(), cmd); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%T, which writes a letter: %v, want ErrUnavailable", cmd, err)
 		}
 	}

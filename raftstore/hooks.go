@@ -6,13 +6,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
 const (
-	// hookWindow bounds the messages of one shard that Hooks have been told of and
-	// have not dealt with.
-	hookWindow = 256
 	// hookRead bounds what one read looks at, with the shard locked, and
 	// hookMessages those of it that hooks are told of.
 	hookRead     = 512
@@ -28,40 +26,6 @@ const (
 	// hookRetry is the pause after a read or a HooksDone that failed.
 	hookRetry = 100 * time.Millisecond
 )
-
-// Hooks act on what happens. The methods must not block.
-type Hooks interface {
-	// WantsQueued tells whether Queued is to be called at all. It is asked when a
-	// store is opened.
-	WantsQueued() bool
-	// Queued is called for each message that was stored for a user and that no
-	// session which somebody looks at has acked, at least once: at once when there
-	// is no such session, else when the last one ends, goes to the background or
-	// stalls, and at the latest after Config.QueuedAfter. It calls done exactly once,
-	// maybe before it returns, when it has dealt with the message; with false it has
-	// not, and is to be asked again after a restart. m is the callee's. At most
-	// hookWindow of each shard are open at a time.
-	Queued(m *QueuedMessage, done func(over bool))
-	// Presence tells that a user came online, or is no more, at most once.
-	Presence(user shard.UserID, online bool, now int64)
-	// GroupEvent tells of what changed in a group, at most once.
-	GroupEvent(e *shard.GroupEvent)
-	// WantsChange tells whether Change is to be called for changes of a kind. It is
-	// asked when this node takes the lead of a shard.
-	WantsChange(kind shard.ChangeKind) bool
-	// Change tells of a change of a read cursor, a recall or a deletion, at most once.
-	// Of reads of one conversation that wait to be told, the newest counts for all.
-	// unread adds up what the user has unread now; it fails when his shard does not
-	// serve, and is void after the call.
-	Change(c *shard.HookChange, unread func() (shard.UnreadSum, error))
-	// QueuedLost says that n messages were dropped before their turn came, because
-	// too many waited.
-	QueuedLost(n int)
-	// GroupEventsLost says the same of events.
-	GroupEventsLost(n int)
-	// ChangesLost says the same of changes.
-	ChangesLost(n int)
-}
 
 // hookKinds are the kinds of changes that hooks may want to know.
 var hookKinds = []shard.ChangeKind{
@@ -97,7 +61,7 @@ func (s *Store) hook() {
 // nothing is missed when the lead changes; Hooks may be told again of some.
 type hooker struct {
 	group   *group
-	hooks   Hooks
+	hooks   store.Hooks
 	propose func(command []byte, w waiter) error
 	wake    chan struct{}
 	wanted  shard.ChangeKinds
@@ -241,7 +205,7 @@ func (h *hooker) run(ctx context.Context) {
 }
 
 // busy tells whether nothing is read before something comes back.
-func (h *hooker) busy() bool { return h.halted || h.calls >= hookWindow }
+func (h *hooker) busy() bool { return h.halted || h.calls >= store.MaxOpenQueued }
 
 // settle takes what came back.
 func (h *hooker) settle() {
@@ -320,9 +284,9 @@ func (h *hooker) tell() (more bool) {
 		number := q.number
 		h.open[number]++
 		h.calls++
-		m := &QueuedMessage{
+		m := &store.QueuedMessage{
 			User: q.user, Peer: q.peer, Group: q.group, Seq: q.seq, ID: q.mark.ID, Time: q.mark.Time,
-			arrival: q.mark.Arrival, store: h.group.store,
+			Arrival: q.mark.Arrival, Source: h.group.store,
 		}
 		h.hooks.Queued(m, func(over bool) { h.back(returnedHook{number: number, over: over}) })
 	}
@@ -331,7 +295,7 @@ func (h *hooker) tell() (more bool) {
 
 // full tells whether no more is to be read now.
 func (h *hooker) full() bool {
-	return h.budget <= 0 || len(h.ready) >= hookMessages || h.calls+len(h.ready) >= hookWindow
+	return h.budget <= 0 || len(h.ready) >= hookMessages || h.calls+len(h.ready) >= store.MaxOpenQueued
 }
 
 // read fills ready. It reports whether it stopped before the end.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -25,10 +26,10 @@ type hookLog struct {
 	hold    bool         // do not answer
 }
 
-func (h *hookLog) Queued(m *QueuedMessage, done func(bool)) {
+func (h *hookLog) Queued(m *store.QueuedMessage, done func(bool)) {
 	r, err := m.Read(func(now int64) uint64 { return uint64(now) })
 	if err != nil {
-		done(errors.Is(err, ErrNotQueued))
+		done(errors.Is(err, store.ErrNotQueued))
 		return
 	}
 	h.mu.Lock()
@@ -240,10 +241,10 @@ func TestHooksSkipWhatIsRead(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Shards, cfg.Hooks = 1, hooks
 	s := open(t, cfg)
-	for n := range hookWindow {
+	for n := range store.MaxOpenQueued {
 		send(t, s, message("alice", "bob", n))
 	}
-	eventually(t, "the window is full", func() bool { return len(hooks.list()) == hookWindow })
+	eventually(t, "the window is full", func() bool { return len(hooks.list()) == store.MaxOpenQueued })
 	send(t, s, message("alice", "carol", 1000)) // read
 	send(t, s, message("alice", "dave", 1001))  // recalled
 	short := message("alice", "eve", 1002)
@@ -258,12 +259,12 @@ func TestHooksSkipWhatIsRead(t *testing.T) {
 		}
 	}
 	time.Sleep(1100 * time.Millisecond) // the ttl, in the store's own time
-	if n := len(hooks.list()); n != hookWindow {
-		t.Fatalf("%d messages are open, want at most %d", n, hookWindow)
+	if n := len(hooks.list()); n != store.MaxOpenQueued {
+		t.Fatalf("%d messages are open, want at most %d", n, store.MaxOpenQueued)
 	}
 	hooks.answer(true)
 	eventually(t, "the queue is empty", func() bool { return hooksWaiting(t, s, "bob") == 0 })
-	if got := hooks.list()[hookWindow:]; !slices.Equal(got, []string{"fay c1003 1/1"}) {
+	if got := hooks.list()[store.MaxOpenQueued:]; !slices.Equal(got, []string{"fay c1003 1/1"}) {
 		t.Errorf("hooks told of %v, want fay's message alone", got)
 	}
 }
@@ -309,10 +310,10 @@ func TestHooksOverflow(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Shards, cfg.Hooks, cfg.HookBytes = 1, hooks, 20*len("\x03bob\x05alice\x01")
 	s := open(t, cfg)
-	const messages = hookWindow + 100
+	const messages = store.MaxOpenQueued + 100
 	for n := range messages {
 		send(t, s, message("alice", "bob", n))
-		if n < hookWindow {
+		if n < store.MaxOpenQueued {
 			eventually(t, "told", func() bool { return len(hooks.list()) == n+1 })
 		}
 	}
@@ -321,11 +322,11 @@ func TestHooksOverflow(t *testing.T) {
 		t.Errorf("%d messages wait, want some less than 20", kept)
 	}
 	hooks.answer(true)
-	eventually(t, "the rest is told", func() bool { return len(hooks.list()) == hookWindow+kept })
+	eventually(t, "the rest is told", func() bool { return len(hooks.list()) == store.MaxOpenQueued+kept })
 	if hooks.lost != 100-kept {
 		t.Errorf("%d counted as lost, want %d", hooks.lost, 100-kept)
 	}
-	if last := hooks.list()[hookWindow+kept-1]; last != fmt.Sprintf("bob c%d %d/%d", messages-1, messages, messages) {
+	if last := hooks.list()[store.MaxOpenQueued+kept-1]; last != fmt.Sprintf("bob c%d %d/%d", messages-1, messages, messages) {
 		t.Errorf("the last told is %q, want message %d", last, messages-1)
 	}
 }
@@ -368,7 +369,7 @@ func TestHooksHearOfGroups(t *testing.T) {
 		}
 	}
 	var members []shard.UserID
-	for n := range hookWindow + 100 {
+	for n := range store.MaxOpenQueued + 100 {
 		members = append(members, shard.UserID(fmt.Sprintf("m%03d", n)))
 	}
 	settings := shard.GroupPublic.Settings()
@@ -398,7 +399,7 @@ func TestHooksHearOfGroups(t *testing.T) {
 	propose(&shard.SetUser{User: "m021", Suspended: new(true)})
 	propose(text("team", 3))
 	// m002's message may be of another shard, which has a window of its own.
-	eventually(t, "the window is full", func() bool { return len(hooks.list()) >= hookWindow })
+	eventually(t, "the window is full", func() bool { return len(hooks.list()) >= store.MaxOpenQueued })
 	propose(&shard.ReadGroup{Group: "team", User: "m299", Seq: 1})
 	hooks.answer(true)
 	eventually(t, "all told who are away", func() bool { return len(hooks.list()) >= len(members)-5 })
@@ -408,7 +409,7 @@ func TestHooksHearOfGroups(t *testing.T) {
 	s.Unwatch("m010", leaver.Session)
 	eventually(t, "m010 told", func() bool { return slices.Contains(hooks.list(), "m010 c3 1/1") })
 	looker.mu.Lock()
-	looker.acks.Groups = map[shard.GroupID]Span{"team": {From: 0, To: 1 << 60}}
+	looker.acks.Groups = map[shard.GroupID]store.Span{"team": {From: 0, To: 1 << 60}}
 	looker.mu.Unlock()
 	eventually(t, "all told", func() bool { return hooksWaiting(t, s, shard.GroupID("team").Key()) == 0 })
 
@@ -482,7 +483,7 @@ func TestHooksHearOfWhoWasLeftBehind(t *testing.T) {
 	login(t, s, "alice", "phone", &ear{})
 	seen := func() {
 		t.Helper()
-		if p, err := s.Presence("alice", []shard.UserID{"bob"}); err != nil || p["bob"] != (Presence{LastSeen: at}) {
+		if p, err := s.Presence("alice", []shard.UserID{"bob"}); err != nil || p["bob"] != (store.Presence{LastSeen: at}) {
 			t.Errorf("Presence = %v, %v; want bob offline since %d", p, err, at)
 		}
 	}

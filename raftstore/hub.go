@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -27,14 +28,14 @@ type hub struct {
 type hubStripe struct {
 	mu     sync.Mutex
 	users  map[shard.UserID][]listener
-	groups map[shard.GroupID][]GroupWatcher
+	groups map[shard.GroupID][]store.GroupWatcher
 	left   leftAcks
 }
 
 // A listener is a session.
 type listener struct {
 	session    shard.SessionID
-	watcher    Watcher
+	watcher    store.Watcher
 	background bool  // nobody looks at the device
 	stalled    bool  // its app does not answer
 	seen       int64 // stalled: ms, when it last did
@@ -44,7 +45,7 @@ func newHub(p *presence, count prometheus.Gauge, now func() int64) *hub {
 	h := &hub{presence: p, count: count, now: now}
 	for i := range h.stripes {
 		h.stripes[i].users = make(map[shard.UserID][]listener)
-		h.stripes[i].groups = make(map[shard.GroupID][]GroupWatcher)
+		h.stripes[i].groups = make(map[shard.GroupID][]store.GroupWatcher)
 	}
 	return h
 }
@@ -54,7 +55,7 @@ func (h *hub) stripe(user shard.UserID) *hubStripe {
 }
 
 // add registers w for a session. A watcher that the session had is replaced.
-func (h *hub) add(user shard.UserID, session shard.SessionID, w Watcher) {
+func (h *hub) add(user shard.UserID, session shard.SessionID, w store.Watcher) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -100,7 +101,7 @@ func standing(listeners []listener) (online, looking bool) {
 }
 
 // remove forgets a session's watcher and returns it, nil if there is none.
-func (h *hub) remove(user shard.UserID, session shard.SessionID) Watcher {
+func (h *hub) remove(user shard.UserID, session shard.SessionID) store.Watcher {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -108,7 +109,7 @@ func (h *hub) remove(user shard.UserID, session shard.SessionID) Watcher {
 }
 
 // drop is remove for a caller that holds st.mu.
-func (h *hub) drop(st *hubStripe, user shard.UserID, session shard.SessionID) Watcher {
+func (h *hub) drop(st *hubStripe, user shard.UserID, session shard.SessionID) store.Watcher {
 	listeners := st.users[user]
 	i := slices.IndexFunc(listeners, func(l listener) bool { return l.session == session })
 	if i < 0 {
@@ -251,7 +252,7 @@ func (h *hub) kick(user shard.UserID, session shard.SessionID, reason string) {
 }
 
 // signal passes s to the sessions of a user, but for one of them.
-func (h *hub) signal(user shard.UserID, except shard.SessionID, s Signal) {
+func (h *hub) signal(user shard.UserID, except shard.SessionID, s store.Signal) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/cespare/xxhash/v2"
 )
@@ -20,46 +21,6 @@ const (
 	importReads = 512
 )
 
-// An ImportRow is a message of another system. Either Group or To is set.
-type ImportRow struct {
-	From     shard.UserID
-	To       shard.UserID
-	Group    shard.GroupID
-	Time     int64       // ms
-	TTL      uint32      // seconds, 0 = none
-	ID       shard.MsgID // zero: made from the stream and the row's number
-	CID      string      // empty: made from the row's number
-	Mentions []string
-	Body     []byte // canonical msgpack; not kept once the next row is asked for
-}
-
-// An ImportRequest says what its rows are part of.
-type ImportRequest struct {
-	Stream string // 1-64 bytes
-	Offset uint64 // rows of the stream before these
-	Unread bool   // rows are unread by their receivers; else all is read
-}
-
-// An ImportResult counts rows.
-type ImportResult struct {
-	Rows    uint64 // taken, the sum of the others
-	Stored  uint64
-	Known   uint64 // that an earlier request had stored
-	Expired uint64 // too old to be kept; they take no seq
-}
-
-// An ImportError names the row that ended an import.
-type ImportError struct {
-	Line    uint64     // of the request, from 1
-	Field   string     // of the row, as in its JSON
-	Code    shard.Code // CodeBadRequest, CodeNotFound (no such group) or CodeConflict (the conversation holds other messages)
-	Message string
-}
-
-func (e *ImportError) Error() string {
-	return fmt.Sprintf("raftstore: import: line %d: %s: %s", e.Line, e.Field, e.Message)
-}
-
 // Import stores rows, oldest first, in conversations that hold no other message.
 // It holds some thousand rows at a time. One import runs at a time, others wait.
 //
@@ -68,7 +29,7 @@ func (e *ImportError) Error() string {
 // number in the stream changes nothing, so that a request which failed can be
 // repeated as it was, or go on behind the rows that were taken. Of the rows
 // behind that of an *ImportError some may be stored.
-func (s *Store) Import(ctx context.Context, req ImportRequest, rows iter.Seq2[ImportRow, error]) (ImportResult, error) {
+func (s *Store) Import(ctx context.Context, req store.ImportRequest, rows iter.Seq2[store.ImportRow, error]) (store.ImportResult, error) {
 	im := importer{store: s, req: req, stream: streamOf(req.Stream), views: make(map[importKey]*importView)}
 	if n := len(req.Stream); n == 0 || n > shard.MaxName {
 		return im.result, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "stream: must have 1-64 bytes"}
@@ -103,12 +64,12 @@ func streamOf(name string) uint64 { return xxhash.Sum64String(name) }
 // either side, and has that committed before it goes on.
 type importer struct {
 	store  *Store
-	req    ImportRequest
+	req    store.ImportRequest
 	stream uint64
-	result ImportResult
+	result store.ImportResult
 	lines  uint64 // before those of the chunk
 
-	rows   []ImportRow
+	rows   []store.ImportRow
 	bodies []byte // of rows
 	views  map[importKey]*importView
 	order  []*importView // in order of their first row
@@ -141,10 +102,10 @@ const (
 )
 
 // add takes a row into the chunk.
-func (im *importer) add(row ImportRow) error {
+func (im *importer) add(row store.ImportRow) error {
 	line := im.lines + uint64(len(im.rows)) + 1
 	bad := func(field, message string) error {
-		return &ImportError{Line: line, Field: field, Code: shard.CodeBadRequest, Message: message}
+		return &store.ImportError{Line: line, Field: field, Code: shard.CodeBadRequest, Message: message}
 	}
 	switch n := len(row.From); {
 	case n == 0 || n > shard.MaxName:
@@ -226,9 +187,9 @@ func (im *importer) view(key importKey) *importView {
 	return v
 }
 
-// sides gives the logs that a row belongs in: the sender's view, and the
+// sidesOf returns the logs that a row belongs in: the sender's view, and the
 // receiver's unless that is the same. A group has one log.
-func (row *ImportRow) sides() (sender, receiver importKey) {
+func sidesOf(row *store.ImportRow) (sender, receiver importKey) {
 	if row.Group != "" {
 		key := importKey{user: row.Group.Key(), group: row.Group}
 		return key, key
@@ -240,7 +201,7 @@ func (row *ImportRow) sides() (sender, receiver importKey) {
 func (im *importer) look() error {
 	byGroup := make(map[*group][]*importView)
 	for i := range im.rows {
-		sender, receiver := im.rows[i].sides()
+		sender, receiver := sidesOf(&im.rows[i])
 		im.view(sender)
 		im.view(receiver)
 	}
@@ -285,12 +246,12 @@ func (v *importView) read(st *shard.State, stream uint64, now int64) {
 }
 
 // plan decides what becomes of the rows, up to the first that cannot be taken.
-func (im *importer) plan() (done ImportResult, refusal error) {
+func (im *importer) plan() (done store.ImportResult, refusal error) {
 	for i := range im.rows {
 		row := &im.rows[i]
 		line := im.lines + uint64(i) + 1
 		number := im.req.Offset + line
-		from, to := row.sides()
+		from, to := sidesOf(row)
 		sender, receiver := im.views[from], im.views[to]
 		if err := im.check(row, line, sender, receiver); err != nil {
 			return done, err
@@ -326,10 +287,10 @@ func (im *importer) plan() (done ImportResult, refusal error) {
 }
 
 // check refuses a row that one of its logs cannot take.
-func (im *importer) check(row *ImportRow, line uint64, sides ...*importView) error {
+func (im *importer) check(row *store.ImportRow, line uint64, sides ...*importView) error {
 	for _, v := range sides {
 		refuse := func(field string, code shard.Code, message string) error {
-			return &ImportError{Line: line, Field: field, Code: code, Message: message}
+			return &store.ImportError{Line: line, Field: field, Code: code, Message: message}
 		}
 		number := im.req.Offset + line
 		switch {
@@ -409,7 +370,7 @@ func (im *importer) commit(ctx context.Context) error {
 		case err := <-answers:
 			first = firstOf(first, err)
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+			return fmt.Errorf("%w: %w", store.ErrUnknown, ctx.Err())
 		}
 	}
 	return first
@@ -421,7 +382,7 @@ func (im *importer) refusal(r *shard.Result) error {
 		return r.Err()
 	}
 	field, message, _ := strings.Cut(r.Detail, ": ")
-	return &ImportError{Line: r.Seq - im.req.Offset, Field: field, Code: r.Code, Message: message}
+	return &store.ImportError{Line: r.Seq - im.req.Offset, Field: field, Code: r.Code, Message: message}
 }
 
 func (im *importer) command(v *importView) shard.Command {
@@ -439,11 +400,11 @@ func firstOf(a, b error) error {
 	case b == nil:
 		return a
 	}
-	x, refused := errors.AsType[*ImportError](a)
+	x, refused := errors.AsType[*store.ImportError](a)
 	if !refused {
 		return a
 	}
-	if y, refused := errors.AsType[*ImportError](b); refused && x.Line < y.Line {
+	if y, refused := errors.AsType[*store.ImportError](b); refused && x.Line < y.Line {
 		return a
 	}
 	return b

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -18,10 +19,10 @@ import (
 func importBase(s *Store) int64 { return s.Now() - time.Hour.Milliseconds() }
 
 // talk makes n rows of two users in turn, a second apart.
-func talk(a, b shard.UserID, base int64, n int) []ImportRow {
-	rows := make([]ImportRow, n)
+func talk(a, b shard.UserID, base int64, n int) []store.ImportRow {
+	rows := make([]store.ImportRow, n)
 	for i := range rows {
-		rows[i] = ImportRow{From: a, To: b, Time: base + int64(i)*1000, CID: fmt.Sprintf("c%d", i), Body: []byte{0xa1, 'x'}}
+		rows[i] = store.ImportRow{From: a, To: b, Time: base + int64(i)*1000, CID: fmt.Sprintf("c%d", i), Body: []byte{0xa1, 'x'}}
 		if i%2 == 1 {
 			rows[i].From, rows[i].To = b, a
 		}
@@ -29,8 +30,8 @@ func talk(a, b shard.UserID, base int64, n int) []ImportRow {
 	return rows
 }
 
-func rowsOf(rows []ImportRow) iter.Seq2[ImportRow, error] {
-	return func(yield func(ImportRow, error) bool) {
+func rowsOf(rows []store.ImportRow) iter.Seq2[store.ImportRow, error] {
+	return func(yield func(store.ImportRow, error) bool) {
 		for _, row := range rows {
 			if !yield(row, nil) {
 				return
@@ -39,7 +40,7 @@ func rowsOf(rows []ImportRow) iter.Seq2[ImportRow, error] {
 	}
 }
 
-func wantImport(t *testing.T, s *Store, req ImportRequest, rows []ImportRow, want ImportResult) {
+func wantImport(t *testing.T, s *Store, req store.ImportRequest, rows []store.ImportRow, want store.ImportResult) {
 	t.Helper()
 	got, err := s.Import(t.Context(), req, rowsOf(rows))
 	if err != nil || got != want {
@@ -68,10 +69,10 @@ func TestImportFillsBothViews(t *testing.T) {
 	rows := talk(a, b, base, 30)
 	rows[3].Mentions = []string{"x"}
 	rows[4].TTL = 7200
-	req := ImportRequest{Stream: "old"}
-	wantImport(t, s, req, rows[:20], ImportResult{Rows: 20, Stored: 20})
+	req := store.ImportRequest{Stream: "old"}
+	wantImport(t, s, req, rows[:20], store.ImportResult{Rows: 20, Stored: 20})
 	req.Offset = 20
-	wantImport(t, s, req, rows[20:], ImportResult{Rows: 10, Stored: 10})
+	wantImport(t, s, req, rows[20:], store.ImportResult{Rows: 10, Stored: 10})
 	both := views(t, s, a, b)
 	for i, side := range both {
 		if len(side) != 30 {
@@ -88,9 +89,9 @@ func TestImportFillsBothViews(t *testing.T) {
 
 	// The same again changes nothing, whole or in other pieces.
 	req.Offset = 0
-	wantImport(t, s, req, rows, ImportResult{Rows: 30, Known: 30})
+	wantImport(t, s, req, rows, store.ImportResult{Rows: 30, Known: 30})
 	req.Offset = 10
-	wantImport(t, s, req, rows[10:25], ImportResult{Rows: 15, Known: 15})
+	wantImport(t, s, req, rows[10:25], store.ImportResult{Rows: 15, Known: 15})
 	for id, sum := range sums {
 		if !equalSums(sum, checksums(s, id)) {
 			t.Errorf("a repeated import changed shard %d", id)
@@ -108,12 +109,12 @@ func TestImportFillsBothViews(t *testing.T) {
 	}
 	eventually(t, "the message arrives", func() bool { return len(cids(t, s, b, a)) == 31 })
 	req.Offset = 0
-	wantImport(t, s, req, rows, ImportResult{Rows: 30, Known: 30})
+	wantImport(t, s, req, rows, store.ImportResult{Rows: 30, Known: 30})
 
 	// A row more has come too late.
 	req.Offset = 30
 	_, err := s.Import(t.Context(), req, rowsOf(talk(a, b, s.Now()-1, 1)))
-	if e, ok := errors.AsType[*ImportError](err); !ok || e.Code != shard.CodeConflict || e.Line != 1 || e.Field != "conv" {
+	if e, ok := errors.AsType[*store.ImportError](err); !ok || e.Code != shard.CodeConflict || e.Line != 1 || e.Field != "conv" {
 		t.Errorf("Import behind a message = %v, want a conflict", err)
 	}
 }
@@ -126,34 +127,34 @@ func TestImportRefusals(t *testing.T) {
 	long := shard.UserID(strings.Repeat("n", 65))
 	for _, tc := range []struct {
 		name   string
-		spoil  func(row *ImportRow)
+		spoil  func(row *store.ImportRow)
 		field  string
 		code   shard.Code
 		stored uint64 // rows before it
 	}{
-		{"no sender", func(row *ImportRow) { row.From = "" }, "from", shard.CodeBadRequest, 5},
-		{"long sender", func(row *ImportRow) { row.From = long }, "from", shard.CodeBadRequest, 5},
-		{"no receiver", func(row *ImportRow) { row.To = "" }, "to", shard.CodeBadRequest, 5},
-		{"long receiver", func(row *ImportRow) { row.To = long }, "to", shard.CodeBadRequest, 5},
-		{"user and group", func(row *ImportRow) { row.Group = "team" }, "to", shard.CodeBadRequest, 5},
-		{"long cid", func(row *ImportRow) { row.CID = string(long) }, "cid", shard.CodeBadRequest, 5},
-		{"no body", func(row *ImportRow) { row.Body = nil }, "body", shard.CodeBadRequest, 5},
-		{"negative time", func(row *ImportRow) { row.Time = -1 }, "time", shard.CodeBadRequest, 5},
-		{"time falls", func(row *ImportRow) { row.Time = base - 1 }, "time", shard.CodeBadRequest, 5},
-		{"future", func(row *ImportRow) { row.Time = s.Now() + 60_000 }, "time", shard.CodeBadRequest, 5},
-		{"other messages", func(row *ImportRow) { row.From, row.To = c, a }, "conv", shard.CodeConflict, 5},
-		{"no such group", func(row *ImportRow) { row.To, row.Group = "", "nogroup" }, "group", shard.CodeNotFound, 5},
+		{"no sender", func(row *store.ImportRow) { row.From = "" }, "from", shard.CodeBadRequest, 5},
+		{"long sender", func(row *store.ImportRow) { row.From = long }, "from", shard.CodeBadRequest, 5},
+		{"no receiver", func(row *store.ImportRow) { row.To = "" }, "to", shard.CodeBadRequest, 5},
+		{"long receiver", func(row *store.ImportRow) { row.To = long }, "to", shard.CodeBadRequest, 5},
+		{"user and group", func(row *store.ImportRow) { row.Group = "team" }, "to", shard.CodeBadRequest, 5},
+		{"long cid", func(row *store.ImportRow) { row.CID = string(long) }, "cid", shard.CodeBadRequest, 5},
+		{"no body", func(row *store.ImportRow) { row.Body = nil }, "body", shard.CodeBadRequest, 5},
+		{"negative time", func(row *store.ImportRow) { row.Time = -1 }, "time", shard.CodeBadRequest, 5},
+		{"time falls", func(row *store.ImportRow) { row.Time = base - 1 }, "time", shard.CodeBadRequest, 5},
+		{"future", func(row *store.ImportRow) { row.Time = s.Now() + 60_000 }, "time", shard.CodeBadRequest, 5},
+		{"other messages", func(row *store.ImportRow) { row.From, row.To = c, a }, "conv", shard.CodeConflict, 5},
+		{"no such group", func(row *store.ImportRow) { row.To, row.Group = "", "nogroup" }, "group", shard.CodeNotFound, 5},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			user := shard.UserID("u" + strings.ReplaceAll(tc.name, " ", "-"))
 			rows := talk(user, b, base, 9)
 			tc.spoil(&rows[5])
-			got, err := s.Import(t.Context(), ImportRequest{Stream: tc.name}, rowsOf(rows))
-			e, ok := errors.AsType[*ImportError](err)
+			got, err := s.Import(t.Context(), store.ImportRequest{Stream: tc.name}, rowsOf(rows))
+			e, ok := errors.AsType[*store.ImportError](err)
 			if !ok || e.Line != 6 || e.Field != tc.field || e.Code != tc.code || e.Message == "" {
 				t.Errorf("Import = %v, want code %d of %s in line 6", err, tc.code, tc.field)
 			}
-			if want := (ImportResult{Rows: tc.stored, Stored: tc.stored}); got != want {
+			if want := (store.ImportResult{Rows: tc.stored, Stored: tc.stored}); got != want {
 				t.Errorf("Import = %+v, want %+v", got, want)
 			}
 			if n := len(cids(t, s, user, b)); n != int(tc.stored) {
@@ -161,17 +162,17 @@ func TestImportRefusals(t *testing.T) {
 			}
 			// Mended, the same request does the rest.
 			rows[5] = talk(user, b, base, 9)[5]
-			wantImport(t, s, ImportRequest{Stream: tc.name}, rows, ImportResult{Rows: 9, Known: 5, Stored: 4})
+			wantImport(t, s, store.ImportRequest{Stream: tc.name}, rows, store.ImportResult{Rows: 9, Known: 5, Stored: 4})
 		})
 	}
 	for _, stream := range []string{"", string(long)} {
-		if _, err := s.Import(t.Context(), ImportRequest{Stream: stream}, rowsOf(nil)); err == nil {
+		if _, err := s.Import(t.Context(), store.ImportRequest{Stream: stream}, rowsOf(nil)); err == nil {
 			t.Errorf("Import of stream %q is taken", stream)
 		}
 	}
 	broken := errors.New("broken line")
-	got, err := s.Import(t.Context(), ImportRequest{Stream: "s"}, func(yield func(ImportRow, error) bool) {
-		_ = yield(talk("p", "q", base, 1)[0], nil) && yield(ImportRow{}, broken)
+	got, err := s.Import(t.Context(), store.ImportRequest{Stream: "s"}, func(yield func(store.ImportRow, error) bool) {
+		_ = yield(talk("p", "q", base, 1)[0], nil) && yield(store.ImportRow{}, broken)
 	})
 	if !errors.Is(err, broken) || got.Stored != 1 {
 		t.Errorf("Import = %+v, %v, want 1 row stored and %v", got, err, broken)
@@ -185,12 +186,12 @@ func TestImportSkipsWhatHasExpired(t *testing.T) {
 		t.Fatal(r, err)
 	}
 	day := 24 * time.Hour.Milliseconds()
-	var rows []ImportRow
+	var rows []store.ImportRow
 	for _, days := range []int64{40, 20, 10, 3, 2} {
-		rows = append(rows, ImportRow{From: a, To: b, Time: s.Now() - days*day, CID: fmt.Sprint(days), Body: []byte{1}})
+		rows = append(rows, store.ImportRow{From: a, To: b, Time: s.Now() - days*day, CID: fmt.Sprint(days), Body: []byte{1}})
 	}
 	rows[4].TTL = 60
-	wantImport(t, s, ImportRequest{Stream: "old"}, rows, ImportResult{Rows: 5, Stored: 3, Expired: 2})
+	wantImport(t, s, store.ImportRequest{Stream: "old"}, rows, store.ImportResult{Rows: 5, Stored: 3, Expired: 2})
 	if got := cids(t, s, a, b); !slices.Equal(got, []string{"3"}) {
 		t.Errorf("the sender sees %v, want what is not older than a week", got)
 	}
@@ -218,7 +219,7 @@ func TestImportUnreadAndWatchers(t *testing.T) {
 	}
 	before := wakes()
 	rows := talk(a, b, importBase(s), 5) // a sends the odd ones
-	wantImport(t, s, ImportRequest{Stream: "old", Unread: true}, rows, ImportResult{Rows: 5, Stored: 5})
+	wantImport(t, s, store.ImportRequest{Stream: "old", Unread: true}, rows, store.ImportResult{Rows: 5, Stored: 5})
 	if n := wakes() - before; n != 0 {
 		t.Errorf("an import woke a session %d times", n)
 	}
@@ -255,7 +256,7 @@ func TestImportGoesOnAfterACrash(t *testing.T) {
 	s := open(t, testConfig(t))
 	a, b := userIn(s, 0, 0), userIn(s, 1, 0)
 	rows := talk(a, b, importBase(s), 10)
-	req := ImportRequest{Stream: "old"}
+	req := store.ImportRequest{Stream: "old"}
 	im := importer{store: s, req: req, stream: streamOf("old"), views: make(map[importKey]*importView)}
 	for _, row := range rows {
 		if err := im.add(row); err != nil {
@@ -275,7 +276,7 @@ func TestImportGoesOnAfterACrash(t *testing.T) {
 	if n, m := len(cids(t, s, a, b)), len(cids(t, s, b, a)); n != 10 || m != 0 {
 		t.Fatalf("the views hold %d and %d messages, want 10 and 0", n, m)
 	}
-	wantImport(t, s, req, rows, ImportResult{Rows: 10, Stored: 10})
+	wantImport(t, s, req, rows, store.ImportResult{Rows: 10, Stored: 10})
 	both := views(t, s, a, b)
 	if len(both[0]) != 10 || len(both[1]) != 10 {
 		t.Fatalf("the views hold %d and %d messages, want 10", len(both[0]), len(both[1]))
@@ -330,14 +331,14 @@ func benchmarkImport(b *testing.B, shards int) {
 	runtime.ReadMemStats(&before)
 	start := time.Now()
 	lap := start
-	res, err := s.Import(context.Background(), ImportRequest{Stream: "bench"}, func(yield func(ImportRow, error) bool) {
+	res, err := s.Import(context.Background(), store.ImportRequest{Stream: "bench"}, func(yield func(store.ImportRow, error) bool) {
 		for i := range rows {
 			if n := rows / 10; i > 0 && i%n == 0 {
 				rate := float64(n) / time.Since(lap).Seconds()
 				slowest, fastest, lap = min(slowest, rate), max(fastest, rate), time.Now()
 			}
 			from := i % users
-			if !yield(ImportRow{From: names[from], To: names[(from+1)%users], Time: base + int64(i), Body: body}, nil) {
+			if !yield(store.ImportRow{From: names[from], To: names[(from+1)%users], Time: base + int64(i), Body: body}, nil) {
 				return
 			}
 		}

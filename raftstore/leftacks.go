@@ -1,6 +1,9 @@
 package raftstore
 
-import "github.com/belfry-im/belfry/shard"
+import (
+	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard"
+)
 
 // maxLeft bounds what one leftAcks keeps twice over. All together know of the last
 // 65,000 users at least who left, fewer if they were in many groups.
@@ -15,11 +18,11 @@ type leftAcks struct {
 
 type leftAck struct {
 	at int64 // ms, when the last session ended: what came later it has not acked
-	Acks
+	store.Acks
 }
 
 // add adds what a session had acked that ended.
-func (l *leftAcks) add(user shard.UserID, a Acks, now int64) {
+func (l *leftAcks) add(user shard.UserID, a store.Acks, now int64) {
 	if a.UpTo == 0 && len(a.Groups) == 0 {
 		return
 	}
@@ -37,7 +40,7 @@ func (l *leftAcks) add(user shard.UserID, a Acks, now int64) {
 		one.UpTo = max(one.UpTo, earlier.UpTo)
 		for group, span := range earlier.Groups {
 			if one.Groups == nil {
-				one.Groups = make(map[shard.GroupID]Span)
+				one.Groups = make(map[shard.GroupID]store.Span)
 			}
 			one.Groups[group] = span.Join(one.Groups[group])
 		}
@@ -50,7 +53,7 @@ func (l *leftAcks) add(user shard.UserID, a Acks, now int64) {
 // has tells whether a session that ended had acked a message.
 func (l *leftAcks) has(user shard.UserID, group shard.GroupID, m *shard.QueuedMark) bool {
 	for _, one := range [...]*leftAck{l.young[user], l.old[user]} {
-		if one != nil && m.Time <= one.at && one.has(group, m.Arrival) {
+		if one != nil && m.Time <= one.at && one.Has(group, m.Arrival) {
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -79,9 +80,6 @@ func refuseLive(st *shard.State, m *shard.SendGroup, now int64) *shard.RefusedEr
 	return nil
 }
 
-// MaxTyping bounds the members of a group in which typing is told.
-const MaxTyping = 200
-
 // TypingGroup tells the sessions of the other members of a group that from is
 // typing. It is dropped when the group has more than MaxTyping members or stores
 // nothing. Who is no member or muted gets a *shard.RefusedError.
@@ -96,8 +94,8 @@ func (s *Store) TypingGroup(from shard.UserID, group shard.GroupID) error {
 		if refused != nil {
 			return
 		}
-		if info, _ := st.Group(group, from); info.Settings.Stored && info.Members <= MaxTyping {
-			members, _ = st.Members(group, "", MaxTyping)
+		if info, _ := st.Group(group, from); info.Settings.Stored && info.Members <= store.MaxTyping {
+			members, _ = st.Members(group, "", store.MaxTyping)
 		}
 	})
 	switch {
@@ -107,7 +105,7 @@ func (s *Store) TypingGroup(from shard.UserID, group shard.GroupID) error {
 		return refused
 	}
 	for _, user := range s.listeners(from, members) {
-		s.hub.signal(user, 0, Signal{Kind: SignalTyping, User: from, Group: group, Time: at})
+		s.hub.signal(user, 0, store.Signal{Kind: store.SignalTyping, User: from, Group: group, Time: at})
 	}
 	return nil
 }
@@ -122,7 +120,7 @@ func (s *Store) listeners(from shard.UserID, members []shard.Member) []shard.Use
 		}
 	}
 	free := others[:0]
-	for i, standing := range s.Standings(from, others) {
+	for i, standing := range s.Eligibility(from, others) {
 		if standing.Err == nil && !standing.Blocks {
 			free = append(free, others[i])
 		}

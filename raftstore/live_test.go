@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -85,7 +86,7 @@ func TestTypingInGroups(t *testing.T) {
 		}
 	}
 	typing(alice)
-	if heard := his.heard(); len(heard) != 1 || heard[0].Kind != SignalTyping || heard[0].User != alice || heard[0].Group != group {
+	if heard := his.heard(); len(heard) != 1 || heard[0].Kind != store.SignalTyping || heard[0].User != alice || heard[0].Group != group {
 		t.Fatalf("heard %+v, want alice typing in the group", heard)
 	}
 	wantRefused(t, "a stranger", s.TypingGroup(stranger, group), shard.CodeForbidden)
@@ -97,7 +98,7 @@ func TestTypingInGroups(t *testing.T) {
 		t.Errorf("a stranger, a muted member or nobody typing was told %d times", n)
 	}
 	var many []shard.UserID
-	for n := range MaxTyping {
+	for n := range store.MaxTyping {
 		many = append(many, userIn(s, 0, n+1))
 	}
 	do(t, s, &shard.AddMembers{Group: group, By: alice, Users: many})
@@ -148,22 +149,22 @@ func TestPresenceThroughAGroup(t *testing.T) {
 	}
 }
 
-func TestStandings(t *testing.T) {
+func TestEligibility(t *testing.T) {
 	s, alice, bob := acquainted(t)
 	login(t, s, bob, "phone", &ear{})
 	block(t, s, bob, alice)
 	users := []shard.UserID{bob, alice}
-	if got := s.Standings(alice, users); got[0] != (Standing{Known: true, Exists: true, Blocks: true}) || got[1] != (Standing{Known: true}) {
-		t.Errorf("Standings = %+v, want bob there and blocking", got)
+	if got := s.Eligibility(alice, users); got[0] != (store.Eligibility{Known: true, Exists: true, Blocks: true}) || got[1] != (store.Eligibility{Known: true}) {
+		t.Errorf("Eligibility = %+v, want bob there and blocking", got)
 	}
-	if got := s.Standings("", users); got[0].Blocks {
-		t.Errorf("Standings for nobody = %+v, want no block", got)
+	if got := s.Eligibility("", users); got[0].Blocks {
+		t.Errorf("Eligibility for nobody = %+v, want no block", got)
 	}
 	if err := s.stopShard(1); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Standings(alice, users); !errors.Is(got[0].Err, ErrUnavailable) || got[1].Err != nil {
-		t.Errorf("Standings with bob's shard down = %+v, want ErrUnavailable for him alone", got)
+	if got := s.Eligibility(alice, users); !errors.Is(got[0].Err, store.ErrUnavailable) || got[1].Err != nil {
+		t.Errorf("Eligibility with bob's shard down = %+v, want ErrUnavailable for him alone", got)
 	}
 	if err := s.resumeShard(1); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -12,7 +13,7 @@ import (
 // the sync: what comes after the sync wakes w. A refusal is a
 // *shard.RefusedError. When ctx ends first the outcome is unknown; should the
 // login take effect after that, it is undone.
-func (s *Store) Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w Watcher) (*shard.Sync, error) {
+func (s *Store) Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w store.Watcher) (*shard.Sync, error) {
 	g := s.group(cmd.User)
 	answer := make(chan outcome, 1)
 	var sync *shard.Sync      // set by the apply step, read after the answer
@@ -40,7 +41,7 @@ func (s *Store) Login(ctx context.Context, cmd *shard.Login, recents shard.Recen
 	case o = <-answer:
 	case <-ctx.Done():
 		if abandoned.CompareAndSwap(false, true) {
-			return nil, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+			return nil, fmt.Errorf("%w: %w", store.ErrUnknown, ctx.Err())
 		}
 		o = <-answer
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -145,7 +146,7 @@ func TestAbandonedLogin(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for range 20 {
-		if _, err := s.Login(ctx, &shard.Login{User: alice, Device: "phone"}, shard.RecentsOn, &ear{}); err != nil && !errors.Is(err, ErrUnknown) {
+		if _, err := s.Login(ctx, &shard.Login{User: alice, Device: "phone"}, shard.RecentsOn, &ear{}); err != nil && !errors.Is(err, store.ErrUnknown) {
 			t.Fatalf("Login: %v, want ErrUnknown", err)
 		} else if err == nil {
 			return // answered before the end of ctx was seen

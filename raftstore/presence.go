@@ -6,11 +6,9 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
-
-// MaxSubscriptions bounds the users whose presence one session is told.
-const MaxSubscriptions = 1000
 
 // presence knows who wants to be told about whom. Changes are told by a
 // goroutine of its own: whether the subscriber may still see them is a question
@@ -21,16 +19,16 @@ type presence struct {
 	mu sync.Mutex
 	// byUser and byWatcher hold the same subscriptions, at most
 	// MaxSubscriptions for each watcher.
-	byUser    map[shard.UserID]map[Watcher]shard.UserID // subscriber and his name
-	byWatcher map[Watcher]map[shard.UserID]struct{}
+	byUser    map[shard.UserID]map[store.Watcher]shard.UserID // subscriber and his name
+	byWatcher map[store.Watcher]map[shard.UserID]struct{}
 	altered   map[shard.UserID]struct{} // users in byUser whose change is not told yet
 }
 
 func newPresence() *presence {
 	return &presence{
 		wake:      make(chan struct{}, 1),
-		byUser:    make(map[shard.UserID]map[Watcher]shard.UserID),
-		byWatcher: make(map[Watcher]map[shard.UserID]struct{}),
+		byUser:    make(map[shard.UserID]map[store.Watcher]shard.UserID),
+		byWatcher: make(map[store.Watcher]map[shard.UserID]struct{}),
 		altered:   make(map[shard.UserID]struct{}),
 	}
 }
@@ -50,7 +48,7 @@ func (p *presence) changed(user shard.UserID) {
 }
 
 // subscribe adds users to what w is told. Beyond the limit it adds none.
-func (p *presence) subscribe(asker shard.UserID, users []shard.UserID, w Watcher) error {
+func (p *presence) subscribe(asker shard.UserID, users []shard.UserID, w store.Watcher) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	held := p.byWatcher[w]
@@ -63,10 +61,10 @@ func (p *presence) subscribe(asker shard.UserID, users []shard.UserID, w Watcher
 			fresh[user] = struct{}{}
 		}
 	}
-	if len(held)+len(fresh) > MaxSubscriptions {
+	if len(held)+len(fresh) > store.MaxSubscriptions {
 		return &shard.RefusedError{
 			Code:   shard.CodeBadRequest,
-			Detail: fmt.Sprintf("users: a session may subscribe to %d, and has %d", MaxSubscriptions, len(held)),
+			Detail: fmt.Sprintf("users: a session may subscribe to %d, and has %d", store.MaxSubscriptions, len(held)),
 		}
 	}
 	if len(fresh) == 0 {
@@ -76,14 +74,14 @@ func (p *presence) subscribe(asker shard.UserID, users []shard.UserID, w Watcher
 	p.byWatcher[w] = held
 	for user := range fresh {
 		if p.byUser[user] == nil {
-			p.byUser[user] = make(map[Watcher]shard.UserID)
+			p.byUser[user] = make(map[store.Watcher]shard.UserID)
 		}
 		p.byUser[user][w] = asker
 	}
 	return nil
 }
 
-func (p *presence) unsubscribe(w Watcher) {
+func (p *presence) unsubscribe(w store.Watcher) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for user := range p.byWatcher[w] {
@@ -119,7 +117,7 @@ func (p *presence) tell(s *Store, user shard.UserID) {
 	p.mu.Lock()
 	subscribers := maps.Clone(p.byUser[user])
 	p.mu.Unlock()
-	sig := Signal{Kind: SignalPresence, User: user, Time: s.Now(), Online: s.hub.online(user)}
+	sig := store.Signal{Kind: store.SignalPresence, User: user, Time: s.Now(), Online: s.hub.online(user)}
 	for w, asker := range subscribers {
 		visible := false
 		err := s.read(asker, func(st *shard.State, _ int64) { visible = !st.BlockedBy(asker, user) })
@@ -132,7 +130,7 @@ func (p *presence) tell(s *Store, user shard.UserID) {
 // Presence answers for those of users that have written to asker, or that are by
 // their own will in a group that he is in, and that have not blocked him. The
 // others are left out, and so is who never logged in.
-func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]Presence, error) {
+func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]store.Presence, error) {
 	visible, err := s.visible(asker, users)
 	if err != nil {
 		return nil, err
@@ -140,11 +138,11 @@ func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.Us
 	return s.presenceOf(visible), nil
 }
 
-func (s *Store) presenceOf(visible []shard.UserID) map[shard.UserID]Presence {
-	answer := make(map[shard.UserID]Presence, len(visible))
+func (s *Store) presenceOf(visible []shard.UserID) map[shard.UserID]store.Presence {
+	answer := make(map[shard.UserID]store.Presence, len(visible))
 	for _, user := range visible {
 		if s.hub.online(user) {
-			answer[user] = Presence{Online: true, LastSeen: s.Now()}
+			answer[user] = store.Presence{Online: true, LastSeen: s.Now()}
 			continue
 		}
 		seen := s.hub.answered(user)
@@ -153,7 +151,7 @@ func (s *Store) presenceOf(visible []shard.UserID) map[shard.UserID]Presence {
 		if err == nil && seen == 0 {
 			continue // he has never logged in
 		}
-		answer[user] = Presence{LastSeen: seen}
+		answer[user] = store.Presence{LastSeen: seen}
 	}
 	return answer
 }
@@ -161,7 +159,7 @@ func (s *Store) presenceOf(visible []shard.UserID) map[shard.UserID]Presence {
 // SubscribePresence is Presence, and from then on w.Signal tells each change of
 // the users that may be in the answer until UnsubscribePresence. Past MaxSubscriptions it
 // gives a *shard.RefusedError and subscribes to nothing.
-func (s *Store) SubscribePresence(asker shard.UserID, users []shard.UserID, w Watcher) (map[shard.UserID]Presence, error) {
+func (s *Store) SubscribePresence(asker shard.UserID, users []shard.UserID, w store.Watcher) (map[shard.UserID]store.Presence, error) {
 	visible, err := s.visible(asker, users)
 	if err != nil {
 		return nil, err
@@ -173,7 +171,7 @@ func (s *Store) SubscribePresence(asker shard.UserID, users []shard.UserID, w Wa
 }
 
 // UnsubscribePresence ends all subscriptions of w.
-func (s *Store) UnsubscribePresence(w Watcher) { s.hub.presence.unsubscribe(w) }
+func (s *Store) UnsubscribePresence(w store.Watcher) { s.hub.presence.unsubscribe(w) }
 
 // visible gives those of users whose presence asker may know.
 func (s *Store) visible(asker shard.UserID, users []shard.UserID) (visible []shard.UserID, err error) {

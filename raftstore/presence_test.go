@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -66,7 +67,7 @@ func TestPresence(t *testing.T) {
 			return 0, false
 		}
 		sig := heard[len(heard)-1]
-		if sig.Kind != SignalPresence || sig.User != bob {
+		if sig.Kind != store.SignalPresence || sig.User != bob {
 			t.Fatalf("heard %+v", sig)
 		}
 		return len(heard), sig.Online
@@ -114,7 +115,7 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	p := newPresence()
 	w := &ear{}
 	var users []shard.UserID
-	for i := range MaxSubscriptions {
+	for i := range store.MaxSubscriptions {
 		users = append(users, shard.UserID(fmt.Sprint(i)))
 	}
 	if err := p.subscribe("alice", users, w); err != nil {
@@ -146,7 +147,7 @@ func TestEphemeral(t *testing.T) {
 	m.Body[0] = 2 // the caller's again
 	for who, e := range map[shard.UserID]*ear{bob: &laptop, alice: &bobs} {
 		heard := e.heard()
-		if len(heard) != 1 || heard[0].Kind != SignalEphemeral {
+		if len(heard) != 1 || heard[0].Kind != store.SignalEphemeral {
 			t.Fatalf("heard %+v, want one message", heard)
 		}
 		if got := heard[0].Message; got.Peer != who || got.From != alice || got.Time != sent.Time || got.Seq != 0 || got.Body[0] != 1 {
@@ -171,7 +172,7 @@ func TestTyping(t *testing.T) {
 	var e ear
 	login(t, s, bob, "phone", &e)
 	s.Typing(alice, bob)
-	if heard := e.heard(); len(heard) != 1 || heard[0].Kind != SignalTyping || heard[0].User != alice {
+	if heard := e.heard(); len(heard) != 1 || heard[0].Kind != store.SignalTyping || heard[0].User != alice {
 		t.Fatalf("heard %+v, want alice typing", heard)
 	}
 	block(t, s, bob, alice)

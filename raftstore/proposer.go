@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
@@ -119,10 +120,10 @@ func (p *proposer) add(command []byte, w waiter) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return unavailable(defaultRetryAfter, "the shard is being handed over")
+		return store.Unavailable(store.DefaultRetryAfter, "the shard is being handed over")
 	}
 	if p.bytes >= p.maxBytes {
-		return unavailable(time.Second, "too many commands wait to be committed")
+		return store.Unavailable(time.Second, "too many commands wait to be committed")
 	}
 	b := p.last(len(command))
 	before := b.size()
@@ -313,7 +314,7 @@ func (p *proposer) close(drain bool) {
 	p.mu.Unlock()
 	p.queued.Set(0)
 	for _, b := range left {
-		p.answer(b, unavailable(defaultRetryAfter, "the shard is being handed over"))
+		p.answer(b, store.Unavailable(store.DefaultRetryAfter, "the shard is being handed over"))
 	}
 }
 
@@ -322,9 +323,9 @@ func (p *proposer) close(drain bool) {
 func proposeError(err error) error {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
-		return unavailable(defaultRetryAfter, err.Error())
+		return store.Unavailable(store.DefaultRetryAfter, err.Error())
 	}
 	// A failed append may be found again when the log is opened; a lost
 	// leadership may have left the entry with a majority.
-	return errors.Join(ErrUnknown, err)
+	return errors.Join(store.ErrUnknown, err)
 }

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -91,7 +92,7 @@ func TestProposerBounds(t *testing.T) {
 		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 3*batchBytes, testMetrics())
 		answered := 0
 		w := waiter{done: func(_ shard.Result, err error) {
-			if !errors.Is(err, ErrUnavailable) {
+			if !errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("done: %v, want ErrUnavailable", err)
 			}
 			answered++
@@ -106,7 +107,7 @@ func TestProposerBounds(t *testing.T) {
 		added := 1
 		for ; added < 10000; added++ {
 			if err := p.add(make([]byte, batchBytes/4), w); err != nil {
-				if !errors.Is(err, ErrUnavailable) || RetryAfter(err) <= 0 {
+				if !errors.Is(err, store.ErrUnavailable) || store.RetryAfter(err) <= 0 {
 					t.Fatalf("full queue: %v", err)
 				}
 				break
@@ -123,12 +124,12 @@ func TestProposerBounds(t *testing.T) {
 		done := make(chan struct{})
 		go func() { p.close(false); close(done) }()
 		synctest.Wait()
-		log.verdict <- unavailable(1, "no leader")
+		log.verdict <- store.Unavailable(1, "no leader")
 		<-done
 		if answered != added {
 			t.Errorf("%d of %d commands answered", answered, added)
 		}
-		if err := p.add(nil, waiter{read: true}); !errors.Is(err, ErrUnavailable) {
+		if err := p.add(nil, waiter{read: true}); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("add after close: %v", err)
 		}
 	})
@@ -146,10 +147,10 @@ func TestProposerDrains(t *testing.T) {
 		go func() {
 			log.verdict <- nil
 			<-log.proposed
-			log.verdict <- ErrUnknown
+			log.verdict <- store.ErrUnknown
 		}()
 		p.close(true)
-		if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], ErrUnknown) {
+		if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], store.ErrUnknown) {
 			t.Errorf("answers %v, want [nil unknown]", errs)
 		}
 	})
@@ -237,7 +238,7 @@ func TestProposerAnswersBeforeItNotifies(t *testing.T) {
 			synctest.Wait()
 		}
 		log.verdict <- nil
-		log.verdict <- ErrUnknown // not known to have been applied: nobody is told
+		log.verdict <- store.ErrUnknown // not known to have been applied: nobody is told
 		p.close(true)
 		if got, want := strings.Join(events, ", "), "propose a, propose b, answer a, notify, answer b"; got != want {
 			t.Errorf("%s; want %s", got, want)
@@ -253,7 +254,7 @@ func TestPatientCommandsBounds(t *testing.T) {
 		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 3*batchBytes, testMetrics())
 		refused := 0
 		w := waiter{patience: time.Hour, done: func(_ shard.Result, err error) {
-			if errors.Is(err, ErrUnavailable) {
+			if errors.Is(err, store.ErrUnavailable) {
 				refused++
 			}
 		}}

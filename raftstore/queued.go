@@ -1,46 +1,17 @@
 package raftstore
 
 import (
-	"errors"
-
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
-// ErrNotQueued means that nobody needs to be told of a message any more.
-var ErrNotQueued = errors.New("raftstore: the message is read, acked or gone")
-
-// A QueuedMessage names a message that was stored for a user who is away.
-type QueuedMessage struct {
-	User  shard.UserID
-	Peer  shard.UserID
-	Group shard.GroupID // instead of Peer
-	Seq   uint64
-	ID    shard.MsgID
-	Time  int64 // ms, of the message
-
-	arrival uint64
-	store   *Store
-}
-
-// A QueuedReading is a message that is still to be told of, as of one moment.
-type QueuedReading struct {
-	Message *shard.Message // as the user sees it; the caller's
-	Sum     shard.UnreadSum
-	shard.QueuedInfo
-	Order uint64 // as of Config.Order, taken in the moment of the reading
-}
-
-// Read reads the message anew. ErrNotQueued: it has been read, acked by a session
-// that somebody looked at, recalled, deleted, or has expired; or the user is
-// suspended, is no member any more, or has blocked the sender. Other errors: its
-// shard does not serve now.
-func (m *QueuedMessage) Read(order func(now int64) uint64) (*QueuedReading, error) {
-	s := m.store
-	mark := shard.QueuedMark{ID: m.ID, Time: m.Time, Arrival: m.arrival}
+// ReadQueued reads a message anew, see QueuedMessage.Read.
+func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64) (*store.QueuedReading, error) {
+	mark := shard.QueuedMark{ID: m.ID, Time: m.Time, Arrival: m.Arrival}
 	if s.hub.regard(m.User, m.Group, &mark) == acked {
-		return nil, ErrNotQueued
+		return nil, store.ErrNotQueued
 	}
-	var r QueuedReading
+	var r store.QueuedReading
 	var b shard.Batch
 	queued := false
 	key := m.User
@@ -57,7 +28,7 @@ func (m *QueuedMessage) Read(order func(now int64) uint64) (*QueuedReading, erro
 	})
 	// A group may have been made again: then another message has this seq.
 	if err == nil && (!queued || b.Messages[0].ID != m.ID) {
-		err = ErrNotQueued
+		err = store.ErrNotQueued
 	}
 	if err != nil {
 		return nil, err
@@ -68,7 +39,7 @@ func (m *QueuedMessage) Read(order func(now int64) uint64) (*QueuedReading, erro
 		wanted = !st.Suspended(m.User) && (m.Group == "" || !st.Blocks(m.User, r.Message.From))
 	})
 	if err == nil && !wanted {
-		err = ErrNotQueued
+		err = store.ErrNotQueued
 	}
 	if err != nil {
 		return nil, err

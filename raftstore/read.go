@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -23,7 +24,7 @@ func (s *Store) read(user shard.UserID, f func(st *shard.State, now int64)) erro
 }
 
 // errMoving answers reads of a slot that is frozen or gone.
-var errMoving = unavailable(movedMost, "the slot is on its way to another shard")
+var errMoving = store.Unavailable(movedMost, "the slot is on its way to another shard")
 
 // NextSync reads the next part of a sync that Login began; b.More tells whether
 // to call again.
@@ -123,7 +124,7 @@ func readStep[T any](ctx context.Context, g *group, f func(st *shard.State, now 
 		step: func(st *shard.State, _ *shard.Result) { a.value, a.err = f(st, max(st.Now(), g.clock.now())) },
 		done: func(_ shard.Result, err error) {
 			if err != nil {
-				a.err = unavailable(max(RetryAfter(err), time.Millisecond), err.Error())
+				a.err = store.Unavailable(max(store.RetryAfter(err), time.Millisecond), err.Error())
 			}
 			answer <- a
 		},

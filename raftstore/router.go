@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -143,7 +144,7 @@ func (s *Store) await(ctx context.Context, cmd shard.Command, step func(*shard.S
 	case o := <-answer:
 		return o.result, o.err
 	case <-ctx.Done():
-		return shard.Result{}, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+		return shard.Result{}, fmt.Errorf("%w: %w", store.ErrUnknown, ctx.Err())
 	}
 }
 
@@ -243,9 +244,9 @@ func (s *Store) afterNotices(cmd shard.GroupCommand, done func(shard.Result, err
 func (s *Store) room() error {
 	switch {
 	case s.diskLow.Load():
-		return unavailable(10*time.Second, "the disk is nearly full")
+		return store.Unavailable(10*time.Second, "the disk is nearly full")
 	case s.memoryFull.Load():
-		return unavailable(memoryRetryAfter, "the memory is full")
+		return store.Unavailable(memoryRetryAfter, "the memory is full")
 	}
 	return nil
 }
@@ -276,7 +277,7 @@ func (s *Store) outboxFull(dest *group) bool {
 }
 
 func tooMuchWaits(dest *group) error {
-	return unavailable(time.Second, fmt.Sprintf("too much waits for shard %d already", dest.id))
+	return store.Unavailable(time.Second, fmt.Sprintf("too much waits for shard %d already", dest.id))
 }
 
 // deferred answers requests that were refused before they reached a shard, and
@@ -342,7 +343,7 @@ func (d *deferred) push(r *request) {
 // finish answers a request that will not be routed any more.
 func (r *request) finish() {
 	if r.answer == nil {
-		r.answer = &outcome{err: unavailable(defaultRetryAfter, "the store is closed")}
+		r.answer = &outcome{err: store.Unavailable(store.DefaultRetryAfter, "the store is closed")}
 	}
 	r.waiter.done(r.answer.result, r.answer.err)
 }

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -100,13 +101,13 @@ func TestMovedCommandIsRetried(t *testing.T) {
 		t.Errorf("answer %+v, want seq 1", o)
 	}
 	propose(t, s, 0, &shard.FreezeSlot{Slot: slot})
-	if _, err := s.Propose(context.Background(), message(alice, alice, 2)); !errors.Is(err, ErrUnavailable) {
+	if _, err := s.Propose(context.Background(), message(alice, alice, 2)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("slot that stays frozen: %v, want ErrUnavailable", err)
 	}
-	if err := s.History(shard.HistoryQuery{User: alice, Peer: alice, Limit: 1}, new(shard.Page)); !errors.Is(err, ErrUnavailable) {
+	if err := s.History(shard.HistoryQuery{User: alice, Peer: alice, Limit: 1}, new(shard.Page)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("history of a slot that stays frozen: %v, want ErrUnavailable", err)
 	}
-	if _, err := s.Blocked(context.Background(), alice); !errors.Is(err, ErrUnavailable) {
+	if _, err := s.Blocked(context.Background(), alice); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("read of a slot that stays frozen: %v, want ErrUnavailable", err)
 	}
 }
@@ -120,7 +121,7 @@ func TestDeferredAnswersAllAtTheEnd(t *testing.T) {
 		answers := 0
 		request := func() *request {
 			return &request{waiter: waiter{done: func(_ shard.Result, err error) {
-				if !errors.Is(err, ErrUnavailable) {
+				if !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("done: %v", err)
 				}
 				answers++

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -57,9 +58,9 @@ func (s *Store) SendEphemeral(m *shard.Send) (shard.Result, error) {
 	if m.To != m.User && !refused {
 		received := *sent
 		received.Peer = m.User
-		s.hub.signal(m.To, 0, Signal{Kind: SignalEphemeral, User: m.User, Time: timeMS, Message: &received})
+		s.hub.signal(m.To, 0, store.Signal{Kind: store.SignalEphemeral, User: m.User, Time: timeMS, Message: &received})
 	}
-	s.hub.signal(m.User, m.Session, Signal{Kind: SignalEphemeral, User: m.User, Time: timeMS, Message: sent})
+	s.hub.signal(m.User, m.Session, store.Signal{Kind: store.SignalEphemeral, User: m.User, Time: timeMS, Message: sent})
 	return shard.Result{ID: m.ID, Time: timeMS}, nil
 }
 
@@ -79,5 +80,5 @@ func (s *Store) Typing(from, to shard.UserID) {
 	if err != nil || !allowed {
 		return
 	}
-	s.hub.signal(to, 0, Signal{Kind: SignalTyping, User: from, Time: now})
+	s.hub.signal(to, 0, store.Signal{Kind: store.SignalTyping, User: from, Time: now})
 }

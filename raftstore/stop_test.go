@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -35,19 +36,19 @@ func TestStoppedShard(t *testing.T) {
 				if !strings.Contains(string(text), "shard 0 has stopped at entry") {
 					t.Errorf("%s says %q", stoppedFile, text)
 				}
-				if err := s.Ready(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "shard 0") {
+				if err := s.Ready(); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "shard 0") {
 					t.Errorf("Ready = %v, want shard 0 unavailable", err)
 				}
-				if _, err := s.Propose(context.Background(), message(alice, anna, 2)); !errors.Is(err, ErrUnavailable) {
+				if _, err := s.Propose(context.Background(), message(alice, anna, 2)); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("Propose = %v, want ErrUnavailable", err)
 				}
-				if err := s.History(shard.HistoryQuery{User: alice, Peer: anna, Limit: 1}, new(shard.Page)); !errors.Is(err, ErrUnavailable) {
+				if err := s.History(shard.HistoryQuery{User: alice, Peer: anna, Limit: 1}, new(shard.Page)); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("History = %v, want ErrUnavailable", err)
 				}
-				if _, err := s.Recents(context.Background(), alice, 1<<20); !errors.Is(err, ErrUnavailable) {
+				if _, err := s.Recents(context.Background(), alice, 1<<20); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("Recents = %v, want ErrUnavailable", err)
 				}
-				if _, err := s.Login(context.Background(), &shard.Login{User: alice, Device: "d"}, shard.RecentsOn, &ear{}); !errors.Is(err, ErrUnavailable) {
+				if _, err := s.Login(context.Background(), &shard.Login{User: alice, Device: "d"}, shard.RecentsOn, &ear{}); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("Login = %v, want ErrUnavailable", err)
 				}
 				if _, err := (fsm{group: s.groups[0]}).Snapshot(); err == nil {
@@ -76,7 +77,7 @@ func TestPanicInRead(t *testing.T) {
 	s := open(t, testConfig(t))
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
 	err := s.groups[0].read(func(*shard.State, int64) { panic("planted") })
-	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "planted") {
+	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "planted") {
 		t.Errorf("read = %v", err)
 	}
 	if _, err := s.Propose(context.Background(), message(alice, alice, 1)); err == nil {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/hashicorp/raft-wal/types"
@@ -86,7 +87,7 @@ type Config struct {
 	ClaimWithin time.Duration
 	// Hooks are told of messages for users who are away, and of other events; nil:
 	// nobody is.
-	Hooks Hooks
+	Hooks store.Hooks
 	// QueuedAfter is how long Hooks are not told of a message that a session may
 	// still ack which somebody looks at, default 10 s.
 	QueuedAfter time.Duration

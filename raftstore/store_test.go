@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -118,8 +119,8 @@ type ear struct {
 	mu      sync.Mutex
 	wakes   int
 	kicks   []string
-	signals []Signal
-	acks    Acks
+	signals []store.Signal
+	acks    store.Acks
 }
 
 func (e *ear) Wake() { e.mu.Lock(); defer e.mu.Unlock(); e.wakes++ }
@@ -128,15 +129,19 @@ func (e *ear) Kick(reason string) {
 	defer e.mu.Unlock()
 	e.kicks = append(e.kicks, reason)
 }
-func (e *ear) Signal(s Signal) { e.mu.Lock(); defer e.mu.Unlock(); e.signals = append(e.signals, s) }
+func (e *ear) Signal(s store.Signal) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.signals = append(e.signals, s)
+}
 
 func (e *ear) Acked(group shard.GroupID, arrival uint64) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.acks.has(group, arrival)
+	return e.acks.Has(group, arrival)
 }
 
-func (e *ear) Acks() Acks { e.mu.Lock(); defer e.mu.Unlock(); return e.acks }
+func (e *ear) Acks() store.Acks { e.mu.Lock(); defer e.mu.Unlock(); return e.acks }
 
 func (e *ear) kicked() []string {
 	e.mu.Lock()
@@ -144,13 +149,13 @@ func (e *ear) kicked() []string {
 	return append([]string(nil), e.kicks...)
 }
 
-func (e *ear) heard() []Signal {
+func (e *ear) heard() []store.Signal {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return append([]Signal(nil), e.signals...)
+	return append([]store.Signal(nil), e.signals...)
 }
 
-func login(t testing.TB, s *Store, user shard.UserID, device string, w Watcher) *shard.Sync {
+func login(t testing.TB, s *Store, user shard.UserID, device string, w store.Watcher) *shard.Sync {
 	t.Helper()
 	sync, err := s.Login(context.Background(), &shard.Login{User: user, Device: device}, shard.RecentsOn, w)
 	if err != nil {
@@ -275,13 +280,13 @@ func TestClosedStoreAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := s.Propose(context.Background(), message(alice, alice, 1))
-	if !errors.Is(err, ErrUnavailable) || RetryAfter(err) <= 0 {
-		t.Errorf("Propose = %v, retry after %v; want ErrUnavailable", err, RetryAfter(err))
+	if !errors.Is(err, store.ErrUnavailable) || store.RetryAfter(err) <= 0 {
+		t.Errorf("Propose = %v, retry after %v; want ErrUnavailable", err, store.RetryAfter(err))
 	}
-	if err := s.Since(alice, 0, 0, new(shard.Batch), 1, 1); !errors.Is(err, ErrUnavailable) {
+	if err := s.Since(alice, 0, 0, new(shard.Batch), 1, 1); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Since = %v, want ErrUnavailable", err)
 	}
-	if err := s.Ready(); !errors.Is(err, ErrUnavailable) {
+	if err := s.Ready(); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Ready = %v, want ErrUnavailable", err)
 	}
 }

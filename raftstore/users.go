@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -153,21 +154,6 @@ func (s *Store) Stats(ctx context.Context) (total shard.Counts, shards []shard.C
 	return total, shards, errors.Join(errs...)
 }
 
-// An ExportRow is a piece of what Export gives. One field is set.
-type ExportRow struct {
-	User         *shard.UserInfo
-	Blocked      *shard.UserID
-	Conversation *shard.Conversation // followed by its messages
-	Message      *shard.Message
-	Group        *ExportedGroup
-}
-
-// An ExportedGroup is a user's membership.
-type ExportedGroup struct {
-	Info   shard.GroupInfo // as he sees it
-	Member shard.Member
-}
-
 // Traces lists the groups whose member a user is, or that hold messages from him,
 // by id. It looks through all groups of all shards, each of which has to serve.
 func (s *Store) Traces(ctx context.Context, user shard.UserID) (groups []shard.GroupID, err error) {
@@ -188,12 +174,12 @@ func (s *Store) Traces(ctx context.Context, user shard.UserID) (groups []shard.G
 // conversations with their messages in order of seq, groups with what he sent
 // there; of groups that he left only that. A row is good during the call alone.
 // It holds one page at a time; what changes meanwhile may be in it or not.
-func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*ExportRow) error) error {
+func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*store.ExportRow) error) error {
 	info, _, err := s.User(ctx, user)
 	if err != nil {
 		return err
 	}
-	if err := yield(&ExportRow{User: &info}); err != nil {
+	if err := yield(&store.ExportRow{User: &info}); err != nil {
 		return err
 	}
 	blocked, err := s.Blocked(ctx, user)
@@ -201,7 +187,7 @@ func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*Expor
 		return err
 	}
 	for i := range blocked {
-		if err := yield(&ExportRow{Blocked: &blocked[i]}); err != nil {
+		if err := yield(&store.ExportRow{Blocked: &blocked[i]}); err != nil {
 			return err
 		}
 	}
@@ -214,14 +200,14 @@ func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*Expor
 	}
 	var page shard.Page
 	for _, id := range groups {
-		var g ExportedGroup
+		var g store.ExportedGroup
 		var exists, member bool
 		err := s.readGroup(id, func(st *shard.State, _ int64) {
 			g.Info, exists = st.Group(id, user)
 			g.Member, member = st.Member(id, user)
 		})
 		if err == nil && member {
-			err = yield(&ExportRow{Group: &g})
+			err = yield(&store.ExportRow{Group: &g})
 		}
 		if err == nil && exists {
 			err = s.exportMessages(ctx, shard.HistoryQuery{Group: id, Admin: true}, user, &page, yield)
@@ -233,7 +219,7 @@ func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*Expor
 	return nil
 }
 
-func (s *Store) exportConversations(ctx context.Context, user shard.UserID, yield func(*ExportRow) error) error {
+func (s *Store) exportConversations(ctx context.Context, user shard.UserID, yield func(*store.ExportRow) error) error {
 	var page shard.Page
 	for next, more := 0, true; more; more = next > 0 {
 		var conversations []shard.Conversation
@@ -244,7 +230,7 @@ func (s *Store) exportConversations(ctx context.Context, user shard.UserID, yiel
 			return err
 		}
 		for i := range conversations {
-			if err := yield(&ExportRow{Conversation: &conversations[i]}); err != nil {
+			if err := yield(&store.ExportRow{Conversation: &conversations[i]}); err != nil {
 				return err
 			}
 			q := shard.HistoryQuery{User: user, Peer: conversations[i].Peer}
@@ -258,7 +244,7 @@ func (s *Store) exportConversations(ctx context.Context, user shard.UserID, yiel
 
 // exportMessages exports all that a query finds from its beginning on, or of one
 // sender unless from is empty.
-func (s *Store) exportMessages(ctx context.Context, q shard.HistoryQuery, from shard.UserID, page *shard.Page, yield func(*ExportRow) error) error {
+func (s *Store) exportMessages(ctx context.Context, q shard.HistoryQuery, from shard.UserID, page *shard.Page, yield func(*store.ExportRow) error) error {
 	q.HasAfter, q.Limit, q.MaxBytes = true, exportMessages, exportBytes
 	for {
 		if err := ctx.Err(); err != nil {
@@ -272,7 +258,7 @@ func (s *Store) exportMessages(ctx context.Context, q shard.HistoryQuery, from s
 			if from != "" && m.From != from {
 				continue
 			}
-			if err := yield(&ExportRow{Message: m}); err != nil {
+			if err := yield(&store.ExportRow{Message: m}); err != nil {
 				return err
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -151,7 +152,7 @@ func TestUserIsSeenAndErased(t *testing.T) {
 
 	mustPropose(t, s, &shard.SendGroup{Group: "team", User: a, ID: msgID(60), CID: "mine", Body: []byte{1}})
 	kinds := map[string]int{}
-	err = s.Export(t.Context(), a, func(row *ExportRow) error {
+	err = s.Export(t.Context(), a, func(row *store.ExportRow) error {
 		switch {
 		case row.User != nil:
 			kinds["user"]++
@@ -177,7 +178,7 @@ func TestUserIsSeenAndErased(t *testing.T) {
 		t.Errorf("Export gives %v, %v, want %v", kinds, err, want)
 	}
 	enough := errors.New("enough")
-	if err := s.Export(t.Context(), a, func(*ExportRow) error { return enough }); !errors.Is(err, enough) {
+	if err := s.Export(t.Context(), a, func(*store.ExportRow) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("Export = %v, want what yield returned", err)
 	}
 
@@ -241,9 +242,9 @@ func TestReadsOfAClosedStore(t *testing.T) {
 	_, _, usersErr := s.Users(ctx, "", 10)
 	_, shards, statsErr := s.Stats(ctx)
 	_, _, userErr := s.User(ctx, "a")
-	_, importErr := s.Import(ctx, ImportRequest{Stream: "s"}, rowsOf(talk("a", "b", 0, 2)))
+	_, importErr := s.Import(ctx, store.ImportRequest{Stream: "s"}, rowsOf(talk("a", "b", 0, 2)))
 	for i, err := range []error{usersErr, statsErr, userErr, importErr, s.EraseUser(ctx, "a"), s.Export(ctx, "a", nil)} {
-		if !errors.Is(err, ErrUnavailable) {
+		if !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%d: %v, want ErrUnavailable", i, err)
 		}
 	}

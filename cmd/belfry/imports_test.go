@@ -27,7 +27,8 @@ var ours = []struct {
 	{"shard", []string{"shard"}, "the core is pure: what it knows, every replica and every test has to bring"},
 	{"shard/ring", nil, "a container knows nothing of what it contains"},
 	{"raftstore", []string{"raftstore", "shard"}, "the store serves any edge and so knows none"},
-	{"gateway", []string{"gateway", "raftstore", "shard"}, "the edge is above the store and beside the clients"},
+	{"raftstore/store", []string{"shard"}, "what the edge and the store share is linked by an edge that has no Raft"},
+	{"gateway", []string{"gateway", "raftstore/store", "shard"}, "the edge is above the store and beside the clients"},
 	{"gateway/protocol", nil, "clients import it, and with it nothing of the server"},
 	{"gateway/ratelimit", nil, "how often something is done does not depend on what"},
 	{"gateway/turns", nil, "who is next does not depend on what for"},
@@ -88,6 +89,21 @@ func TestImports(t *testing.T) {
 					t.Errorf("%s imports %s: %s", folder, imported, ban.reason)
 				}
 			}
+		}
+	}
+}
+
+// TestGatewayLinksNoRaft looks at all that the gateway brings along, directly or not.
+func TestGatewayLinksNoRaft(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", module+"/gateway/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for imported := range strings.Lines(string(out)) {
+		imported = strings.TrimSpace(imported)
+		raft := strings.HasPrefix(imported, "github.com/hashicorp/raft")
+		if raft || below(imported, module+"/raftstore") && imported != module+"/raftstore/store" {
+			t.Errorf("the gateway links %s: it talks to a store, however that is replicated", imported)
 		}
 	}
 }

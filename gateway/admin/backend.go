@@ -4,14 +4,14 @@ import (
 	"context"
 	"iter"
 
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
 // Backend is what administration needs of the store; *raftstore.Store is one,
 // and its methods are documented there. Errors other than a *shard.RefusedError
-// and a *raftstore.ImportError are raftstore.ErrUnavailable (nothing happened)
-// and raftstore.ErrUnknown (it may have happened, a repeat is safe), tested with
+// and a *store.ImportError are store.ErrUnavailable (nothing happened)
+// and store.ErrUnknown (it may have happened, a repeat is safe), tested with
 // errors.Is.
 type Backend interface {
 	// Submit proposes cmd and calls done exactly once, on a goroutine of the store.
@@ -32,8 +32,8 @@ type Backend interface {
 	Sessions(ctx context.Context, user shard.UserID) ([]shard.SessionInfo, error)
 	Kick(ctx context.Context, user shard.UserID, session shard.SessionID) error
 	EraseUser(ctx context.Context, user shard.UserID) error
-	Export(ctx context.Context, user shard.UserID, yield func(*raftstore.ExportRow) error) error
-	Import(ctx context.Context, req raftstore.ImportRequest, rows iter.Seq2[raftstore.ImportRow, error]) (raftstore.ImportResult, error)
+	Export(ctx context.Context, user shard.UserID, yield func(*store.ExportRow) error) error
+	Import(ctx context.Context, req store.ImportRequest, rows iter.Seq2[store.ImportRow, error]) (store.ImportResult, error)
 
 	Group(group shard.GroupID, asker shard.UserID) (info shard.GroupInfo, exists bool, err error)
 	Groups(ctx context.Context, after shard.GroupID, limit int) (groups []shard.GroupInfo, more bool, err error)
@@ -44,8 +44,6 @@ type Backend interface {
 
 	Stats(ctx context.Context) (total shard.Counts, shards []shard.Counts, err error)
 }
-
-var _ Backend = (*raftstore.Store)(nil)
 
 // change proposes a command and waits for it. A refusal is an error.
 func (a *API) change(ctx context.Context, cmd shard.Command) (shard.Result, error) {
@@ -87,7 +85,7 @@ func (a *API) changeAll(ctx context.Context, cmds []shard.Command) []outcome {
 	}
 	outcomes := make([]outcome, len(cmds))
 	for i := range outcomes {
-		outcomes[i].err = raftstore.ErrUnknown
+		outcomes[i].err = store.ErrUnknown
 	}
 	for range cmds {
 		select {

@@ -15,7 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -106,10 +106,10 @@ func (a *API) errorOf(err error) *Error {
 			return e
 		}
 	}
-	if errors.Is(err, raftstore.ErrUnavailable) || errors.Is(err, raftstore.ErrUnknown) ||
+	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		e := newError(protocol.CodeUnavailable, "the server cannot do this right now; repeating it is safe")
-		e.after = max(raftstore.RetryAfter(err), time.Millisecond)
+		e.after = max(store.RetryAfter(err), time.Millisecond)
 		return e
 	}
 	a.log.Error("administration: call failed", "error", err)

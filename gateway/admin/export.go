@@ -9,7 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -57,7 +57,7 @@ func (a *API) exportUser(ctx context.Context, in *UserPath) (*exportOutput, erro
 		out := bufio.NewWriterSize(w, 32<<10)
 		lines := json.NewEncoder(out)
 		lines.SetEscapeHTML(false)
-		err := a.backend.Export(ctx, shard.UserID(in.User), func(row *raftstore.ExportRow) error {
+		err := a.backend.Export(ctx, shard.UserID(in.User), func(row *store.ExportRow) error {
 			return lines.Encode(exportRowOf(row))
 		})
 		if err == nil {
@@ -75,7 +75,7 @@ func (a *API) exportUser(ctx context.Context, in *UserPath) (*exportOutput, erro
 	}}, nil
 }
 
-func exportRowOf(row *raftstore.ExportRow) *exportRow {
+func exportRowOf(row *store.ExportRow) *exportRow {
 	switch {
 	case row.User != nil:
 		return &exportRow{User: new(userInfoOf(row.User))}

@@ -14,7 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 )
 
 // FuzzCall makes any call: none may panic, fail, or stop the store, and every
@@ -98,7 +98,7 @@ func FuzzImportRow(f *testing.F) {
 	f.Add("{}\n\n{")
 	f.Fuzz(func(t *testing.T, lines string) {
 		n := 0
-		a.importRows(strings.NewReader(lines))(func(row raftstore.ImportRow, err error) bool {
+		a.importRows(strings.NewReader(lines))(func(row store.ImportRow, err error) bool {
 			n++
 			if err != nil {
 				if e, ok := err.(*Error); !ok || e.status < 400 || e.status >= 500 || !strings.HasPrefix(e.Message, fmt.Sprintf("line %d: ", n)) {

@@ -18,7 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -83,10 +83,10 @@ func (a *API) importMessages(ctx context.Context, in *importInput) (*importOutpu
 	if body, ok := in.request.Body.(*timedBody); ok {
 		body.perRead = true
 	}
-	result, err := a.backend.Import(ctx, raftstore.ImportRequest{Stream: in.Stream, Offset: in.Offset, Unread: in.Unread}, a.importRows(in.request.Body))
+	result, err := a.backend.Import(ctx, store.ImportRequest{Stream: in.Stream, Offset: in.Offset, Unread: in.Unread}, a.importRows(in.request.Body))
 	c.outcome = fmt.Sprintf("%d rows, %d stored", result.Rows, result.Stored)
 	if err != nil {
-		if row, ok := errors.AsType[*raftstore.ImportError](err); ok {
+		if row, ok := errors.AsType[*store.ImportError](err); ok {
 			if row.Field == "group" {
 				row.Field = "to"
 			}
@@ -153,8 +153,8 @@ func importRowSchema(r huma.Registry) *huma.Schema {
 
 // importRows reads a row at a time. It ends after the first error, which names
 // the line.
-func (a *API) importRows(r io.Reader) iter.Seq2[raftstore.ImportRow, error] {
-	return func(yield func(raftstore.ImportRow, error) bool) {
+func (a *API) importRows(r io.Reader) iter.Seq2[store.ImportRow, error] {
+	return func(yield func(store.ImportRow, error) bool) {
 		lines := bufio.NewReaderSize(r, maxImportLine)
 		if start, _ := lines.Peek(len(byteOrderMark)); string(start) == byteOrderMark {
 			_, _ = lines.Discard(len(byteOrderMark))
@@ -166,14 +166,14 @@ func (a *API) importRows(r io.Reader) iter.Seq2[raftstore.ImportRow, error] {
 			case err == io.EOF && len(line) == 0:
 				return
 			case err == bufio.ErrBufferFull:
-				yield(raftstore.ImportRow{}, newError(protocol.CodeTooLarge, fmt.Sprintf("line %d: is longer than %d bytes", n, maxImportLine)))
+				yield(store.ImportRow{}, newError(protocol.CodeTooLarge, fmt.Sprintf("line %d: is longer than %d bytes", n, maxImportLine)))
 				return
 			case err != nil && err != io.EOF:
 				e := newError(protocol.CodeBadRequest, fmt.Sprintf("line %d: could not be read", n))
 				if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
 					e = &Error{status: http.StatusRequestTimeout, Code: protocol.CodeUnavailable, Message: fmt.Sprintf("line %d: took too long to come", n)}
 				}
-				yield(raftstore.ImportRow{}, e)
+				yield(store.ImportRow{}, e)
 				return
 			}
 			line = bytes.TrimSpace(line)
@@ -185,7 +185,7 @@ func (a *API) importRows(r io.Reader) iter.Seq2[raftstore.ImportRow, error] {
 			if fault != nil {
 				e := *fault
 				e.Message = fmt.Sprintf("line %d: %s", n, e.Message)
-				yield(raftstore.ImportRow{}, &e)
+				yield(store.ImportRow{}, &e)
 				return
 			}
 			if !yield(row, nil) || err == io.EOF {
@@ -196,7 +196,7 @@ func (a *API) importRows(r io.Reader) iter.Seq2[raftstore.ImportRow, error] {
 }
 
 // parseImportRow reads a row, whose body it appends to buf.
-func (a *API) parseImportRow(line, buf []byte) (row raftstore.ImportRow, body []byte, fault *Error) {
+func (a *API) parseImportRow(line, buf []byte) (row store.ImportRow, body []byte, fault *Error) {
 	in, err := readImportRow(line)
 	if err != nil {
 		return row, buf, badRequest(err.Error())

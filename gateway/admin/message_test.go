@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -86,8 +86,8 @@ func TestSendTTLZero(t *testing.T) {
 	if r["id"] == nil || r["seq"] != nil || r["time"] == nil {
 		t.Errorf("ttl 0: %v, want id and time, and no seq", r)
 	}
-	signal, ok := bob.signals.Load(raftstore.SignalEphemeral)
-	if !ok || signal.(raftstore.Signal).Message.From != "alice" {
+	signal, ok := bob.signals.Load(store.SignalEphemeral)
+	if !ok || signal.(store.Signal).Message.From != "alice" {
 		t.Errorf("bob's session heard %v, want the message", signal)
 	}
 	page := s.must("GET", "/v1/users/bob/conversations/u:alice/messages", nil)

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -410,7 +410,7 @@ func TestErrorOf(t *testing.T) {
 		{&shard.RefusedError{Code: shard.CodeTooLate}, 409, protocol.CodeTooLate},
 		{&shard.RefusedError{Code: shard.CodeRateLimited, RetryAfterMS: 1500}, 429, protocol.CodeRateLimited},
 		{&shard.RefusedError{Code: shard.CodeGap}, 500, protocol.CodeInternal},
-		{fmt.Errorf("x: %w", raftstore.ErrUnknown), 503, protocol.CodeUnavailable},
+		{fmt.Errorf("x: %w", store.ErrUnknown), 503, protocol.CodeUnavailable},
 		{context.DeadlineExceeded, 503, protocol.CodeUnavailable},
 		{errors.New("x"), 500, protocol.CodeInternal},
 	} {
@@ -475,7 +475,7 @@ func TestChangeAllGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &API{config: Config{RequestTimeout: time.Second}, backend: new(silentBackend)}
 		for i, o := range a.changeAll(t.Context(), make([]shard.Command, 3)) {
-			if want := map[bool]error{true: nil, false: raftstore.ErrUnknown}[i == 1]; !errors.Is(o.err, want) {
+			if want := map[bool]error{true: nil, false: store.ErrUnknown}[i == 1]; !errors.Is(o.err, want) {
 				t.Errorf("outcome %d: %v, want %v", i, o.err, want)
 			}
 		}

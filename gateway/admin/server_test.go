@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -170,10 +171,10 @@ type ear struct {
 }
 
 func (e *ear) Wake()                            {}
-func (e *ear) Signal(s raftstore.Signal)        { e.signals.Store(s.Kind, s) }
+func (e *ear) Signal(s store.Signal)            { e.signals.Store(s.Kind, s) }
 func (e *ear) Kick(reason string)               { e.kicked <- reason }
 func (e *ear) Acked(shard.GroupID, uint64) bool { return false }
-func (e *ear) Acks() raftstore.Acks             { return raftstore.Acks{} }
+func (e *ear) Acks() store.Acks                 { return store.Acks{} }
 
 // A lockedBuffer is a log that is read while it is written.
 type lockedBuffer struct {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 )
 
@@ -195,7 +195,7 @@ func (b *cutBackend) spend() error {
 		return nil
 	}
 	if b.left == 0 {
-		return raftstore.ErrUnavailable
+		return store.ErrUnavailable
 	}
 	b.left--
 	return nil
@@ -299,13 +299,13 @@ type brokenExport struct {
 	rows int
 }
 
-func (b brokenExport) Export(_ context.Context, user shard.UserID, yield func(*raftstore.ExportRow) error) error {
+func (b brokenExport) Export(_ context.Context, user shard.UserID, yield func(*store.ExportRow) error) error {
 	for range b.rows {
-		if err := yield(&raftstore.ExportRow{User: &shard.UserInfo{User: user}}); err != nil {
+		if err := yield(&store.ExportRow{User: &shard.UserInfo{User: user}}); err != nil {
 			return err
 		}
 	}
-	return raftstore.ErrUnavailable
+	return store.ErrUnavailable
 }
 
 func TestAudit(t *testing.T) {

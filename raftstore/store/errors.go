@@ -1,4 +1,4 @@
-package raftstore
+package store
 
 import (
 	"errors"
@@ -10,14 +10,13 @@ var (
 	ErrUnavailable = errors.New("raftstore: unavailable")
 	// ErrUnknown means that the command may still take effect. A repeat is safe.
 	ErrUnknown = errors.New("raftstore: outcome unknown")
+	// ErrNotQueued means that nobody needs to be told of a message any more.
+	ErrNotQueued = errors.New("raftstore: the message is read, acked or gone")
 )
 
-// defaultRetryAfter is told where nothing better is known: about the time of
-// an election.
-const defaultRetryAfter = 250 * time.Millisecond
-
-// stoppedRetryAfter is told for a shard that only an operator can bring back.
-const stoppedRetryAfter = 10 * time.Second
+// DefaultRetryAfter is the time to wait where nothing better is known: about
+// that of an election.
+const DefaultRetryAfter = 250 * time.Millisecond
 
 // An unavailableError is an ErrUnavailable with its cause and the time after
 // which a retry has a chance.
@@ -26,7 +25,8 @@ type unavailableError struct {
 	after  time.Duration
 }
 
-func unavailable(after time.Duration, reason string) error {
+// Unavailable returns an ErrUnavailable whose RetryAfter is after.
+func Unavailable(after time.Duration, reason string) error {
 	return &unavailableError{reason: reason, after: after}
 }
 
@@ -34,17 +34,23 @@ func (e *unavailableError) Error() string { return "raftstore: unavailable: " + 
 
 func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
 
-// RetryAfter gives the time to wait before err's request is repeated: more than
+// A retryError is an error that knows itself when to retry.
+type retryError interface {
+	error
+	RetryAfter() time.Duration
+}
+
+// RetryAfter returns the time to wait before err's request is repeated: more than
 // zero for ErrUnavailable and ErrUnknown, zero for every other error.
 func RetryAfter(err error) time.Duration {
 	if u, ok := errors.AsType[*unavailableError](err); ok {
 		return u.after
 	}
-	if _, ok := errors.AsType[*stopError](err); ok {
-		return stoppedRetryAfter
+	if e, ok := errors.AsType[retryError](err); ok {
+		return e.RetryAfter()
 	}
 	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknown) {
-		return defaultRetryAfter
+		return DefaultRetryAfter
 	}
 	return 0
 }

@@ -1,14 +1,14 @@
-package raftstore
+package store
 
 import "github.com/belfry-im/belfry/shard"
 
-// A Watcher is a session's ear at the leader of its user's shard. It is told
+// A Watcher stands for a session at the leader of its user's shard. It is told
 // that there is something to read, not what: the store is the only buffer, and
 // the session reads on from its cursor with Since when it has room.
 //
 // All methods are called from a goroutine that the shard's next commands wait
 // for, or with its lock held. They must not block and must not call back into
-// the Store.
+// the store.
 type Watcher interface {
 	// Wake says that something came after what was last read.
 	Wake()
@@ -17,12 +17,27 @@ type Watcher interface {
 	// Kick says that the session is no more; reason as on the wire
 	// ("sameDevice", "policy", "admin"), or "token" when that is refused from now on.
 	Kick(reason string)
-	// Acked tells whether the device has acked, while somebody looked at it, what
-	// has a place in an order: that of a group or, without, of the user's own
-	// arrivals.
+	// Acked reports whether the device has acked, in the foreground, what has a
+	// place in an order: that of a group or, without, of the user's own arrivals.
 	Acked(group shard.GroupID, arrival uint64) bool
-	// Acks gives all that Acked says yes to.
+	// Acks returns all for which Acked is true.
 	Acks() Acks
+}
+
+// A GroupWatcher stands for a gateway at the leader of a group's shard, one for
+// all its sessions. As for a Watcher, its methods must not block and must not
+// call back into the store.
+type GroupWatcher interface {
+	// Wake says that something came in the group's order.
+	Wake()
+	// WakeMember says that a member's own view of the group changed.
+	WakeMember(user shard.UserID)
+	// Signal hands over a message of a group that stores none, or one of ttl 0.
+	// The sessions of m.From that have number m.Session do not get it. m.Arrival
+	// is its place in the group's order: it came after all up to that number and
+	// before all above it. Messages come in the order of their places. It is
+	// shared and must not be changed.
+	Signal(m *shard.Message)
 }
 
 // Acks are parts of orders that a device has acked.
@@ -31,13 +46,22 @@ type Acks struct {
 	Groups map[shard.GroupID]Span
 }
 
+// Has reports whether a place is acked, of a group's order or, without, of the
+// user's own arrivals.
+func (a *Acks) Has(group shard.GroupID, arrival uint64) bool {
+	if group == "" {
+		return arrival <= a.UpTo
+	}
+	return a.Groups[group].Has(arrival)
+}
+
 // A Span is the places of an order above From, up to To.
 type Span struct{ From, To uint64 }
 
-// Has tells whether a place is in the span.
+// Has reports whether a place is in the span.
 func (s Span) Has(arrival uint64) bool { return s.From < arrival && arrival <= s.To }
 
-// Join is both spans if they touch, else the later one.
+// Join returns the union of both spans if they touch, else the later one.
 func (s Span) Join(t Span) Span {
 	if s.To < t.To {
 		s, t = t, s
@@ -48,14 +72,7 @@ func (s Span) Join(t Span) Span {
 	return s
 }
 
-func (a *Acks) has(group shard.GroupID, arrival uint64) bool {
-	if group == "" {
-		return arrival <= a.UpTo
-	}
-	return a.Groups[group].Has(arrival)
-}
-
-// SignalKind says what a Signal is.
+// A SignalKind is the kind of a Signal.
 type SignalKind uint8
 
 const (
@@ -64,18 +81,12 @@ const (
 	SignalEphemeral                       // Message, ttl 0
 )
 
-// A Signal is at most once: it reaches who is connected now, or nobody.
+// A Signal is delivered at most once: to sessions that are connected now.
 type Signal struct {
 	Kind    SignalKind
 	User    shard.UserID
-	Group   shard.GroupID // SignalTyping, "" = to the user himself
+	Group   shard.GroupID // SignalTyping, "" = to the watcher's user
 	Time    int64         // ms
 	Online  bool          // SignalPresence
 	Message *shard.Message
-}
-
-// Presence is what one user may know of another.
-type Presence struct {
-	Online   bool
-	LastSeen int64 // ms; 0 = never
 }
