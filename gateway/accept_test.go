@@ -11,12 +11,13 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
 func newTestGateway(t *testing.T, change func(*Config)) *Gateway {
 	t.Helper()
-	c := Config{Backend: newTestStore(t), Auth: AuthConfig{Secrets: [][]byte{testSecret}}}
+	c := Config{Backend: newTestStore(t), Auth: auth.Config{Secrets: [][]byte{testSecret}}}
 	if change != nil {
 		change(&c)
 	}
@@ -203,12 +204,12 @@ func readUntil(t testing.TB, conn net.Conn, text string) {
 func TestConfigIsRefused(t *testing.T) {
 	store := newTestStore(t)
 	for name, c := range map[string]Config{
-		"no backend":      {Auth: AuthConfig{Secrets: [][]byte{testSecret}}},
+		"no backend":      {Auth: auth.Config{Secrets: [][]byte{testSecret}}},
 		"no auth":         {Backend: store},
-		"negative window": {Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, Window: -1},
-		"negative time":   {Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, AckTimeout: -1},
-		"huge bodies":     {Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, MaxBody: 64 << 10},
-		"bad origin":      {Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, AllowedOrigins: []string{"[a"}},
+		"negative window": {Backend: store, Auth: auth.Config{Secrets: [][]byte{testSecret}}, Window: -1},
+		"negative time":   {Backend: store, Auth: auth.Config{Secrets: [][]byte{testSecret}}, AckTimeout: -1},
+		"huge bodies":     {Backend: store, Auth: auth.Config{Secrets: [][]byte{testSecret}}, MaxBody: 64 << 10},
+		"bad origin":      {Backend: store, Auth: auth.Config{Secrets: [][]byte{testSecret}}, AllowedOrigins: []string{"[a"}},
 	} {
 		if _, err := New(c); err == nil {
 			t.Errorf("%s: no error", name)

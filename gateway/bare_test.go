@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -21,7 +22,7 @@ func (nowhere) SetWriteDeadline(time.Time) error { return nil }
 
 func newBareGateway(t testing.TB, b Backend) *Gateway {
 	t.Helper()
-	g, err := New(Config{Backend: b, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, FrameRate: -1})
+	g, err := New(Config{Backend: b, Auth: auth.Config{Secrets: [][]byte{testSecret}}, FrameRate: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

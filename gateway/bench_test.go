@@ -9,6 +9,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
@@ -120,7 +121,7 @@ func BenchmarkPush(b *testing.B) {
 // BenchmarkIdleSession gives the memory of a session that is logged in and says
 // nothing: heap and stacks, without the kernel's, and with the client's socket.
 func BenchmarkIdleSession(b *testing.B) {
-	g, err := New(Config{Backend: &nullStore{}, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, LoginRate: -1})
+	g, err := New(Config{Backend: &nullStore{}, Auth: auth.Config{Secrets: [][]byte{testSecret}}, LoginRate: -1})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard"
@@ -169,7 +170,7 @@ func BenchmarkCost(b *testing.B) {
 
 func (c *dearStore) bench(b *testing.B, codec protocol.Codec, op string, args protocol.Args) {
 	g, err := New(Config{
-		Backend: c.store, Auth: AuthConfig{Secrets: [][]byte{testSecret}},
+		Backend: c.store, Auth: auth.Config{Secrets: [][]byte{testSecret}},
 		FrameRate: -1, LoginRate: -1, SendRate: -1, GroupChangeRate: -1, MaxGroups: -1, MaxOwnedGroups: -1,
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/vmihailenco/msgpack/v5"
 
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -37,7 +38,7 @@ type edge struct {
 func newEdge(t testing.TB, change func(*Config)) *edge {
 	t.Helper()
 	e := &edge{t: t, store: newTestStore(t), listener: newPipeListener()}
-	c := Config{Backend: e.store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}}
+	c := Config{Backend: e.store, Auth: auth.Config{Secrets: [][]byte{testSecret}}}
 	if change != nil {
 		change(&c)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -37,7 +38,7 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 		Group: "room", Owner: "owner", By: "owner", Kind: shard.GroupChatroom, Settings: shard.GroupChatroom.Settings(), Members: names,
 	})
 	g, err := New(Config{
-		Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, Window: 1 << 30, WindowBytes: 1 << 60, IdleTimeout: time.Hour,
+		Backend: store, Auth: auth.Config{Secrets: [][]byte{testSecret}}, Window: 1 << 30, WindowBytes: 1 << 60, IdleTimeout: time.Hour,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -132,7 +133,7 @@ func BenchmarkLogin(b *testing.B) {
 	}
 	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
 		b.Run(codec.Name(), func(b *testing.B) {
-			g, err := New(Config{Backend: store, Auth: AuthConfig{Secrets: [][]byte{testSecret}}, LoginRate: -1})
+			g, err := New(Config{Backend: store, Auth: auth.Config{Secrets: [][]byte{testSecret}}, LoginRate: -1})
 			if err != nil {
 				b.Fatal(err)
 			}

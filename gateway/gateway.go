@@ -32,6 +32,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/belfry-im/belfry/gateway/admin"
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
 	"github.com/belfry-im/belfry/gateway/turns"
@@ -49,7 +50,7 @@ type Backlog struct {
 // switches it off.
 type Config struct {
 	Backend Backend
-	Auth    AuthConfig
+	Auth    auth.Config
 	// AdminTokens open the operations listener. When nil, a dev server's is open
 	// and any other's is shut.
 	AdminTokens *admin.Tokens
@@ -166,7 +167,7 @@ func (c *Config) fill() error {
 		return fmt.Errorf("gateway: MaxBody is %d, want at most %d", c.MaxBody, protocol.LargestBody)
 	}
 	for _, o := range c.AllowedOrigins {
-		if err := CheckOrigin(o); err != nil {
+		if err := auth.CheckOrigin(o); err != nil {
 			return fmt.Errorf("gateway: AllowedOrigins: %w", err)
 		}
 	}
@@ -186,7 +187,7 @@ func (c *Config) fill() error {
 type Gateway struct {
 	config   Config
 	backend  Backend
-	auth     atomic.Pointer[authenticator]
+	auth     atomic.Pointer[auth.Verifier]
 	reauth   sync.Mutex // held while auth is replaced
 	log      *slog.Logger
 	registry *prometheus.Registry
@@ -221,7 +222,7 @@ func New(c Config) (*Gateway, error) {
 	if err := c.fill(); err != nil {
 		return nil, err
 	}
-	auth, err := newAuthenticator(c.Auth)
+	verifier, err := auth.NewVerifier(c.Auth)
 	if err != nil {
 		return nil, err
 	}
@@ -247,7 +248,7 @@ func New(c Config) (*Gateway, error) {
 		byUser:    make(map[shard.UserID][]*session),
 	}
 	g.feeds.all, g.feeds.most = make(map[shard.GroupID]*feed), maxCached
-	g.auth.Store(auth)
+	g.auth.Store(verifier)
 	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
 	return g, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -58,7 +59,7 @@ func (s *session) tryLogin(r request) error {
 	if err != nil {
 		return err
 	}
-	user := id.user
+	user := shard.UserID(id.User)
 	if wait, ok := g.deaf.Ready(string(user)); !ok {
 		return &refusal{protocol.CodeUnavailable, "op: a session of this user has just been closed for memory", wait}
 	}
@@ -74,7 +75,7 @@ func (s *session) tryLogin(r request) error {
 	sync, err := g.backend.Login(ctx, &shard.Login{
 		User: user, Device: args.Device, Platform: args.Platform, Policy: g.config.Policy,
 		AutoRead: args.AutoRead, HasSince: args.HasSince, Since: args.Since,
-		IssuedAt: id.issued,
+		IssuedAt: id.Issued,
 	}, recentsModes[args.Recents], s)
 	if err != nil {
 		return err
@@ -82,8 +83,8 @@ func (s *session) tryLogin(r request) error {
 	s.mu.Lock()
 	s.user, s.number, s.auto = user, sync.Session, args.AutoRead
 	s.told, s.recents, s.entry = sync.Arrival, sync.MaxRecents, g.backend.Now()
-	s.expireAt(id.expires)
-	s.key = id.key
+	s.expireAt(id.Expires)
+	s.key = id.Key
 	s.mu.Unlock()
 	s.sends = g.sends.Bucket(string(user))
 	g.register(s, user)
@@ -115,13 +116,13 @@ func (s *session) enter(r request) {
 }
 
 // verify checks a token.
-func (s *session) verify(token string) (identity, error) {
-	id, err := s.gateway.auth.Load().verify(token)
+func (s *session) verify(token string) (auth.Identity, error) {
+	id, err := s.gateway.auth.Load().Verify(token)
 	if err != nil {
 		s.gateway.log.Debug("token refused", "address", s.address, "user", s.user, "error", err)
-		return identity{}, refusedToken(err)
+		return auth.Identity{}, refusedToken(err)
 	}
-	id.issued = min(id.issued, s.gateway.backend.Now()) // whatever its maker's clock said
+	id.Issued = min(id.Issued, s.gateway.backend.Now()) // whatever its maker's clock said
 	return id, nil
 }
 
@@ -158,7 +159,7 @@ func (s *session) refreshToken(r request) error {
 		return err
 	}
 	id, err := s.verify(args.Token)
-	if err == nil && id.user != s.user {
+	if err == nil && id.User != string(s.user) {
 		err = &refusal{code: protocol.CodeUnauthorized, message: "token: belongs to another user"}
 	}
 	if err != nil {
@@ -166,7 +167,7 @@ func (s *session) refreshToken(r request) error {
 	}
 	s.start(r)
 	s.submits.Add(1)
-	cmd := &shard.RefreshToken{User: s.user, Session: s.number, IssuedAt: id.issued}
+	cmd := &shard.RefreshToken{User: s.user, Session: s.number, IssuedAt: id.Issued}
 	s.gateway.backend.Submit(cmd, func(result shard.Result, err error) {
 		defer s.submits.Done()
 		if err == nil {
@@ -183,13 +184,13 @@ func (s *session) refreshToken(r request) error {
 }
 
 // refreshed has the session live as long as its new token.
-func (s *session) refreshed(r request, id identity) {
+func (s *session) refreshed(r request, id auth.Identity) {
 	s.mu.Lock()
-	s.expireAt(id.expires)
-	s.key = id.key
+	s.expireAt(id.Expires)
+	s.key = id.Key
 	s.wakeLocked() // the pump sets the timer
 	s.mu.Unlock()
-	s.reply(r, &protocol.RefreshOK{Exp: id.expires.UnixMilli()})
+	s.reply(r, &protocol.RefreshOK{Exp: id.Expires.UnixMilli()})
 	s.checkKey()
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 	"golang.org/x/time/rate"
 
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
 	"github.com/belfry-im/belfry/raftstore/store"
@@ -104,7 +105,7 @@ type session struct {
 	cancelLate context.CancelFunc                // ends asking for them, nil for none
 	nextPump   *session                          // in the pumpers' line; guarded by that
 
-	key *authKey // that has signed the token, nil before the login; guarded by mu
+	key *auth.Key // that signed the token, nil before the login; guarded by mu
 
 	// Deadlines, as time since began; 0 is none. Guarded by mu.
 	expiry    time.Duration // of the token

@@ -8,6 +8,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/belfry-im/belfry/gateway/auth/authtest"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard"
 )
@@ -24,7 +25,7 @@ func (e *edge) set(cmd shard.SetUser) {
 
 // issuedToken is a token of alice with iat.
 func issuedToken(at time.Time) string {
-	return signed(jwt.SigningMethodHS256, testSecret, "", jwt.MapClaims{
+	return authtest.Sign(jwt.SigningMethodHS256, testSecret, "", jwt.MapClaims{
 		"sub": "alice", "exp": time.Now().Add(time.Hour).Unix(), "iat": at.Unix(),
 	})
 }

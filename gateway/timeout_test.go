@@ -12,6 +12,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/belfry-im/belfry/gateway/auth/authtest"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -257,7 +258,7 @@ func TestStoreDownDuringSync(t *testing.T) {
 }
 
 func tokenFor(user string, ttl time.Duration) string {
-	return signed(jwt.SigningMethodHS256, testSecret, "", jwt.MapClaims{"sub": user, "exp": time.Now().Add(ttl).Unix()})
+	return authtest.Sign(jwt.SigningMethodHS256, testSecret, "", jwt.MapClaims{"sub": user, "exp": time.Now().Add(ttl).Unix()})
 }
 
 // Strangers leave nothing in the log.

@@ -30,6 +30,7 @@ var ours = []struct {
 	{"raftstore/store", []string{"shard"}, "what the edge and the store share is linked by an edge that has no Raft"},
 	{"gateway", []string{"gateway", "raftstore/store", "shard"}, "the edge is above the store and beside the clients"},
 	{"gateway/protocol", nil, "clients import it, and with it nothing of the server"},
+	{"gateway/auth", []string{"gateway/auth", "gateway/protocol"}, "a token says who somebody is, whatever they do then"},
 	{"gateway/ratelimit", nil, "how often something is done does not depend on what"},
 	{"gateway/turns", nil, "who is next does not depend on what for"},
 	{"gateway/webhook", []string{"gateway/turns"}, "it tells events to a receiver, and knows nothing of what they mean"},

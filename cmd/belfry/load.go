@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/loadtest"
 )
@@ -247,13 +247,13 @@ func (o *loadOptions) secret() ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--auth-secret-file: %w", err)
 		}
-		return gateway.TrimSecret(secret), nil
+		return auth.TrimSecret(secret), nil
 	}
 	secret, err := os.ReadFile(filepath.Join(o.data, secretName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: run `belfry serve --dev` with this data folder first, or name the secret with --auth-secret-file", err)
 	}
-	return gateway.TrimSecret(secret), err
+	return auth.TrimSecret(secret), err
 }
 
 // signer makes the tokens of users.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
+	"github.com/belfry-im/belfry/gateway/auth"
 )
 
 const (
@@ -71,7 +71,7 @@ func readSourceFile(path string) ([]byte, error) {
 		return nil, err
 	case len(content) > maxSourceFile:
 		return nil, fmt.Errorf("%s: is larger than %s", path, formatSize(maxSourceFile))
-	case len(gateway.TrimSecret(content)) == 0:
+	case len(auth.TrimSecret(content)) == 0:
 		return nil, fmt.Errorf("%s is empty", path)
 	}
 	return content, nil
@@ -197,24 +197,24 @@ func (o *serveOptions) authSource() *source {
 }
 
 // authConfig reads the contents of an authSource.
-func (o *serveOptions) authConfig(contents [][]byte) (gateway.AuthConfig, error) {
-	auth := gateway.AuthConfig{Audience: o.authAudience, Issuer: o.authIssuer, Leeway: o.authLeeway}
+func (o *serveOptions) authConfig(contents [][]byte) (auth.Config, error) {
+	c := auth.Config{Audience: o.authAudience, Issuer: o.authIssuer, Leeway: o.authLeeway}
 	if o.authLeeway == 0 {
-		auth.Leeway = -1
+		c.Leeway = -1
 	}
 	for i, path := range o.authSecretFiles {
-		if n := len(gateway.TrimSecret(contents[i])); n < gateway.MinSecret {
-			return auth, fmt.Errorf("--auth-secret-file: %s: a secret of %d bytes, want %d or more (openssl rand -base64 48 makes one)", path, n, gateway.MinSecret)
+		if n := len(auth.TrimSecret(contents[i])); n < auth.MinSecret {
+			return c, fmt.Errorf("--auth-secret-file: %s: a secret of %d bytes, want %d or more (openssl rand -base64 48 makes one)", path, n, auth.MinSecret)
 		}
-		auth.Secrets = append(auth.Secrets, contents[i])
+		c.Secrets = append(c.Secrets, contents[i])
 	}
 	if o.authJWKS != "" {
-		auth.JWKS = contents[len(contents)-1]
+		c.JWKS = contents[len(contents)-1]
 	}
-	if err := auth.Check(); err != nil {
-		return auth, fmt.Errorf("--auth-jwks: %s: %w", o.authJWKS, err)
+	if err := c.Check(); err != nil {
+		return c, fmt.Errorf("--auth-jwks: %s: %w", o.authJWKS, err)
 	}
-	return auth, nil
+	return c, nil
 }
 
 // certificateSource is a listener's certificate and its key.
@@ -248,7 +248,7 @@ func (o *serveOptions) sources() *inputs {
 // open reads for the first time who may log in and who administrates, and the
 // certificates. Without a file for administrators a development server is open to
 // all, and any other serves health alone.
-func (o *serveOptions) open(in *inputs, log *slog.Logger) (auth gateway.AuthConfig, admins *admin.Tokens, err error) {
+func (o *serveOptions) open(in *inputs, log *slog.Logger) (auth auth.Config, admins *admin.Tokens, err error) {
 	contents, err := in.auth.begin(log)
 	if err != nil {
 		return auth, nil, err

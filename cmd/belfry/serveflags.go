@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore"
 )
@@ -240,7 +240,7 @@ func (o *serveOptions) check(listenSet bool) error {
 		return usagef("--offline-ttl %v: want at most --history-ttl, %v: the queue is a part of history", o.offlineTTL, o.historyTTL)
 	}
 	for _, origin := range o.allowedOrigins {
-		if err := gateway.CheckOrigin(origin); err != nil {
+		if err := auth.CheckOrigin(origin); err != nil {
 			return usagef("--allowed-origins: %w", err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/spf13/cobra"
 
-	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -86,7 +86,7 @@ func tokenFromFile(path, user string, ttl time.Duration) (string, error) {
 	}
 	now := time.Now()
 	claims := jwt.RegisteredClaims{Subject: user, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(ttl))}
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(gateway.TrimSecret(secret))
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(auth.TrimSecret(secret))
 }
 
 // checkUser holds a name to the rule for users.

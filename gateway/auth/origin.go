@@ -1,4 +1,4 @@
-package gateway
+package auth
 
 import (
 	"fmt"
@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// CheckOrigin says what is wrong with an entry of Config.AllowedOrigins. It
-// refuses what could be meant and would match no browser's Origin.
+// CheckOrigin returns what is wrong with the pattern of an allowed origin, or nil.
+// It refuses what would match the Origin header of no browser.
 func CheckOrigin(pattern string) error {
 	scheme, host, hasScheme := strings.Cut(strings.ToLower(pattern), "://")
 	if !hasScheme {
