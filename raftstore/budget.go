@@ -334,8 +334,8 @@ func (b *budget) report(c *cut, raised bool, retention time.Duration, now time.T
 func (g *group) retain(cutoff int64, work *atomic.Uint32) bool {
 	for first := g.first; first < shard.Slots; {
 		answer := make(chan outcome, 1)
-		command := shard.AppendCommand(nil, &shard.Retain{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
-		err := g.enqueue(command, waiter{done: func(r shard.Result, err error) { answer <- outcome{r, err} }})
+		encoded := shard.AppendCommand(nil, &shard.Retain{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
+		err := g.enqueue(encoded, waiter{done: func(r shard.Result, err error) { answer <- outcome{r, err} }})
 		if err != nil {
 			return false // tried again at the next look
 		}

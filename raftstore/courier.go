@@ -479,8 +479,8 @@ func (c *courier) trim() {
 			c.trimmed = append(c.trimmed, t)
 			c.poke()
 		}
-		command := shard.AppendCommand(nil, &shard.Trim{From: l.from, To: l.to, UpTo: t.upTo})
-		if err := c.group.enqueue(command, waiter{patience: trimPatience, done: done}); err != nil {
+		encoded := shard.AppendCommand(nil, &shard.Trim{From: l.from, To: l.to, UpTo: t.upTo})
+		if err := c.group.enqueue(encoded, waiter{patience: trimPatience, done: done}); err != nil {
 			done(shard.Result{}, err)
 		}
 	}

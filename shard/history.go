@@ -178,11 +178,11 @@ func (s *State) gaps(v *view, p *Page, now int64) {
 	from := p.From
 	if from < v.low {
 		if to := min(v.joined()-1, p.To); from <= to {
-			p.gap(from, to, gapNotMember)
+			addGap(p, from, to, gapNotMember)
 			from = to + 1
 		}
 		if to := min(v.low-1, p.To); from <= to {
-			p.gap(from, to, gapDeleted)
+			addGap(p, from, to, gapDeleted)
 			from = to + 1
 		}
 	}
@@ -190,12 +190,12 @@ func (s *State) gaps(v *view, p *Page, now int64) {
 	if from < first {
 		for _, g := range u.extra(c).gone.items(s.arena) {
 			if to := min(g.to, p.To); from <= to {
-				p.gap(from, to, g.reason)
+				addGap(p, from, to, g.reason)
 				from = to + 1
 			}
 		}
 		if to := min(first-1, p.To); from <= to {
-			p.gap(from, to, c.gone)
+			addGap(p, from, to, c.gone)
 		}
 	}
 	known, messages := s.gapsOf(u, c, now), p.Batch.Messages
@@ -219,13 +219,13 @@ func (s *State) gaps(v *view, p *Page, now int64) {
 			code = v.hiddenBy(s, &e, now)
 		}
 		if code != gapNone {
-			p.gap(seq, seq, code)
+			addGap(p, seq, seq, code)
 		}
 	}
 }
 
-// gap adds seqs, joined with their neighbours of the same reason.
-func (p *Page) gap(from, to uint64, code gapCode) {
+// addGap adds seqs, joined with their neighbours of the same reason.
+func addGap(p *Page, from, to uint64, code gapCode) {
 	reason := code.reason()
 	if n := len(p.Gaps); n > 0 && p.Gaps[n-1].To+1 == from && p.Gaps[n-1].Reason == reason {
 		p.Gaps[n-1].To = to

@@ -176,12 +176,12 @@ func (l *loader) conversation(d *decoder) {
 
 func (x *extra) decode(a *ring.Arena, d *decoder) {
 	decodeList(&x.marks, a, d, 5, func() mark {
-		return mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: d.gap(), own: d.bool()}
+		return mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: decodeGap(d), own: d.bool()}
 	})
 	decodeList(&x.lost, a, d, 4, func() lostRun {
 		return lostRun{from: d.uint(), to: d.uint(), count: d.uint(), arrival: d.uint()}
 	})
-	decodeList(&x.gone, a, d, 2, func() goneRun { return goneRun{to: d.uint(), reason: d.gap()} })
+	decodeList(&x.gone, a, d, 2, func() goneRun { return goneRun{to: d.uint(), reason: decodeGap(d)} })
 }
 
 // decodeList reads a number of items of at least size bytes each.
@@ -283,7 +283,7 @@ func (l *loader) imports(d *decoder) {
 	}
 }
 
-func (d *decoder) gap() gapCode {
+func decodeGap(d *decoder) gapCode {
 	g := gapCode(d.byte())
 	if g < gapExpired || g > gapRecalled {
 		d.fail(errMalformed)
