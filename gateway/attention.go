@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // What a device acks tells that its app runs, which a pong does not: browsers
@@ -85,7 +85,7 @@ func (s *session) setBackground(background bool) {
 }
 
 // Acked is for the store.
-func (s *session) Acked(group shard.GroupID, arrival uint64) bool {
+func (s *session) Acked(group command.GroupID, arrival uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if group == "" {
@@ -105,7 +105,7 @@ func (s *session) Acks() store.Acks {
 			continue
 		}
 		if a.Groups == nil {
-			a.Groups = make(map[shard.GroupID]store.Span)
+			a.Groups = make(map[command.GroupID]store.Span)
 		}
 		a.Groups[group] = sub.acked
 	}

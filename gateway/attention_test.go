@@ -7,7 +7,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // TestStalled has a device that answers pings and acks nothing: it counts as away
@@ -17,7 +17,7 @@ func TestStalled(t *testing.T) {
 		e := newEdge(t, nil)
 		alice, bob := e.dial(protocol.JSON), e.dial(protocol.JSON)
 		alice.login("alice", "phone", nil)
-		key := sessionOf{"bob", shard.SessionID(number(t, bob.login("bob", "phone", nil), "session"))}
+		key := sessionOf{"bob", command.SessionID(number(t, bob.login("bob", "phone", nil), "session"))}
 		stalled := func(want bool) {
 			t.Helper()
 			synctest.Wait()

@@ -7,47 +7,47 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/coder/websocket"
-
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+	"github.com/coder/websocket"
 )
 
 // A nullStore answers at once and costs next to nothing, so that what is
 // measured is the gateway.
 type nullStore struct {
 	Backend // nil: what is not needed panics
-	news    shard.Batch
+	news    query.Batch
 	at      uint64 // arrival number of the newest message
 }
 
-func (*nullStore) Now() int64                            { return 1795400000123 }
-func (*nullStore) Cursor(shard.UserID, uint64) string    { return "AQEBAQEBAQEB" }
-func (*nullStore) Unwatch(shard.UserID, shard.SessionID) {}
+func (*nullStore) Now() int64                                { return 1795400000123 }
+func (*nullStore) Cursor(command.UserID, uint64) string      { return "AQEBAQEBAQEB" }
+func (*nullStore) Unwatch(command.UserID, command.SessionID) {}
 
-func (*nullStore) Submit(cmd shard.Command, done func(shard.Result, error)) {
-	r := shard.Result{Seq: 7, Time: 1795400000123}
+func (*nullStore) Submit(cmd command.Command, done func(command.Result, error)) {
+	r := command.Result{Seq: 7, Time: 1795400000123}
 	switch send := cmd.(type) {
-	case *shard.Send:
+	case *command.Send:
 		r.ID = send.ID
-	case *shard.SendGroup:
+	case *command.SendGroup:
 		r.ID = send.ID
 	}
 	done(r, nil)
 }
 
-func (*nullStore) Login(context.Context, *shard.Login, shard.RecentsMode, store.Watcher) (*shard.Sync, error) {
-	return &shard.Sync{Session: 1}, nil
+func (*nullStore) Login(context.Context, *command.Login, query.RecentsMode, store.Watcher) (*query.Sync, error) {
+	return &query.Sync{Session: 1}, nil
 }
 
-func (*nullStore) NextSync(_ shard.UserID, _ *shard.Sync, b *shard.Batch, _, _ int) error {
+func (*nullStore) NextSync(_ command.UserID, _ *query.Sync, b *query.Batch, _, _ int) error {
 	b.Reset()
 	return nil
 }
 
-func (n *nullStore) Since(_ shard.UserID, _ shard.SessionID, after uint64, b *shard.Batch, _, _ int) error {
+func (n *nullStore) Since(_ command.UserID, _ command.SessionID, after uint64, b *query.Batch, _, _ int) error {
 	b.Reset()
 	if b.Next = n.at; after < n.at {
 		b.Items = append(b.Items, n.news.Items...)
@@ -95,8 +95,8 @@ func BenchmarkPush(b *testing.B) {
 				store := &nullStore{}
 				body := benchBody(b)
 				for i := range n {
-					store.news.Items = append(store.news.Items, shard.Item{Message: i, Change: -1})
-					store.news.Messages = append(store.news.Messages, shard.Message{
+					store.news.Items = append(store.news.Items, query.Item{Message: i, Change: -1})
+					store.news.Messages = append(store.news.Messages, query.Message{
 						Peer: "alice", From: "alice", Seq: uint64(i + 1), Time: 1795400000123, CID: []byte("0123456789abcdef"), Body: body,
 					})
 				}

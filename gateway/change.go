@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A change is a changing request on a group. The shard of the group does not
@@ -12,19 +12,19 @@ import (
 type change struct {
 	session  *session
 	request  request
-	identity shard.Request // zero for a notice
-	comings  []coming      // that are counted until the answer
+	identity command.Request // zero for a notice
+	comings  []coming        // that are counted until the answer
 }
 
 // A groupAnswer is what a change was answered with.
 type groupAnswer struct {
-	identity shard.Request
+	identity command.Request
 	ok       protocol.OK
 }
 
 // change begins a change, of what cmd says before anything is looked up for it.
 // A repeat is answered, and again is true.
-func (s *session) change(r request, cmd shard.GroupCommand) (c change, again bool) {
+func (s *session) change(r request, cmd command.GroupCommand) (c change, again bool) {
 	c = change{session: s, request: r, identity: s.identity(r, cmd)}
 	if c.identity.ID == 0 {
 		return c, false
@@ -45,8 +45,8 @@ func (s *session) change(r request, cmd shard.GroupCommand) (c change, again boo
 
 // propose submits what the change became. ok gives the answer, and is nil where
 // there is nothing to say.
-func (c change) propose(cmd shard.GroupCommand, ok func(shard.Result) protocol.OK) {
-	c.session.proposeUntil(c.request, cmd, func(result shard.Result) {
+func (c change) propose(cmd command.GroupCommand, ok func(command.Result) protocol.OK) {
+	c.session.proposeUntil(c.request, cmd, func(result command.Result) {
 		if ok == nil {
 			c.answer(nil)
 		} else {
@@ -71,7 +71,7 @@ func (c change) answer(ok protocol.OK) {
 
 // proposeChange is for changes of which there is nothing to look up and nothing
 // to say.
-func (s *session) proposeChange(r request, cmd shard.GroupCommand) {
+func (s *session) proposeChange(r request, cmd command.GroupCommand) {
 	if c, again := s.change(r, cmd); !again {
 		c.propose(cmd, nil)
 	}

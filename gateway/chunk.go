@@ -5,7 +5,8 @@ import (
 	"sort"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // codecs is how many there are: a protocol.Codec is an index below it.
@@ -28,10 +29,10 @@ type chunkItem struct {
 	ends    [codecs]uint32 // in bytes; it begins where the one before ends
 	// Of a message, which is as protocol.AppendMessage writes it.
 	message bool
-	from    shard.UserID
-	session shard.SessionID
-	event   *shard.GroupEvent // nil for none
-	recall  *shard.Change     // nil for none
+	from    command.UserID
+	session command.SessionID
+	event   *query.GroupEvent // nil for none
+	recall  *query.Change     // nil for none
 }
 
 // isBy tells whether the item is a message that a session sent itself.
@@ -41,7 +42,7 @@ func (it *chunkItem) isBy(s *session) bool {
 
 // fill makes a chunk of what was read, in some codecs. What it had before is
 // overwritten.
-func (c *chunk) fill(b *shard.Batch, in [codecs]bool) {
+func (c *chunk) fill(b *query.Batch, in [codecs]bool) {
 	c.to, c.missedTo, c.in, c.cursor = b.Next, b.MissedTo, in, ""
 	clear(c.items)
 	c.items = slices.Grow(c.items[:0], len(b.Items))
@@ -117,22 +118,22 @@ func (c *chunk) after(arrival uint64) int {
 }
 
 // groupEvents are the wire's words.
-var groupEvents = map[shard.GroupEventKind]string{
-	shard.EventCreated:       protocol.EventCreated,
-	shard.EventJoined:        protocol.EventJoined,
-	shard.EventLeft:          protocol.EventLeft,
-	shard.EventRemoved:       protocol.EventRemoved,
-	shard.EventRoleChanged:   protocol.EventRoleChanged,
-	shard.EventMuted:         protocol.EventMuted,
-	shard.EventChanged:       protocol.EventChanged,
-	shard.EventDismissed:     protocol.EventDismissed,
-	shard.EventJoinRequested: protocol.EventJoinRequested,
-	shard.EventOwnerOffered:  protocol.EventOwnerOffered,
-	shard.EventBanned:        protocol.EventBanned,
+var groupEvents = map[query.GroupEventKind]string{
+	query.EventCreated:       protocol.EventCreated,
+	query.EventJoined:        protocol.EventJoined,
+	query.EventLeft:          protocol.EventLeft,
+	query.EventRemoved:       protocol.EventRemoved,
+	query.EventRoleChanged:   protocol.EventRoleChanged,
+	query.EventMuted:         protocol.EventMuted,
+	query.EventChanged:       protocol.EventChanged,
+	query.EventDismissed:     protocol.EventDismissed,
+	query.EventJoinRequested: protocol.EventJoinRequested,
+	query.EventOwnerOffered:  protocol.EventOwnerOffered,
+	query.EventBanned:        protocol.EventBanned,
 }
 
 // appendGroupEvent encodes an event. cursor is "" but for the sessions of who joins by it.
-func appendGroupEvent(dst []byte, codec protocol.Codec, e *shard.GroupEvent, cursor string) []byte {
+func appendGroupEvent(dst []byte, codec protocol.Codec, e *query.GroupEvent, cursor string) []byte {
 	wire := protocol.GroupEvent{
 		Group: string(e.Group), Event: groupEvents[e.Kind], By: string(e.By), Users: make([]string, len(e.Users)), Time: e.Time, Cursor: cursor,
 	}

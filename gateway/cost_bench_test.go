@@ -9,12 +9,11 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/coder/websocket"
-
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/coder/websocket"
 )
 
 // A dearStore is a store with all that makes requests of bob dear: names and texts
@@ -30,7 +29,7 @@ type dearStore struct {
 func newDearStore(b *testing.B) *dearStore {
 	store, err := raftstore.Open(raftstore.Config{
 		Dir: b.TempDir(), Shards: 1, DiskReserve: -1,
-		Limits: shard.Limits{NewConversations: -1, UserBytes: 64 << 20, GroupBytes: 64 << 20, OfflineMaxMessages: -1, OfflineMaxBytes: -1, GroupRate: -1},
+		Limits: command.Limits{NewConversations: -1, UserBytes: 64 << 20, GroupBytes: 64 << 20, OfflineMaxMessages: -1, OfflineMaxBytes: -1, GroupRate: -1},
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -44,12 +43,12 @@ func newDearStore(b *testing.B) *dearStore {
 }
 
 // do submits a command that must not fail.
-func (c *dearStore) do(cmd shard.Command) {
+func (c *dearStore) do(cmd command.Command) {
 	for {
 		outcome := make(chan error, 1)
 		c.wait.Add(1)
-		c.store.Submit(cmd, func(r shard.Result, err error) {
-			if err == nil && r.Code != shard.OK {
+		c.store.Submit(cmd, func(r command.Result, err error) {
+			if err == nil && r.Code != command.OK {
 				c.b.Errorf("%T: %v", cmd, r.Err())
 			}
 			outcome <- err
@@ -65,8 +64,8 @@ func (c *dearStore) do(cmd shard.Command) {
 	}
 }
 
-func (c *dearStore) say(from, to shard.UserID, body []byte) {
-	c.do(&shard.Send{User: from, To: to, ID: shard.MsgID{byte(c.ids >> 16), byte(c.ids >> 8), byte(c.ids)}, CID: fmt.Sprint(c.ids), Body: body})
+func (c *dearStore) say(from, to command.UserID, body []byte) {
+	c.do(&command.Send{User: from, To: to, ID: command.MsgID{byte(c.ids >> 16), byte(c.ids >> 8), byte(c.ids)}, CID: fmt.Sprint(c.ids), Body: body})
 }
 
 func controls(n int) string { return strings.Repeat("\x01", n) }
@@ -75,19 +74,19 @@ func text16(n int) []byte { return append([]byte{0xda, byte(n >> 8), byte(n)}, c
 
 const dearPeers = protocol.MaxUsers
 
-func dearPeer(i int) shard.UserID {
-	return shard.UserID(fmt.Sprintf("peer%d", i) + strings.Repeat(`"`, 50))
+func dearPeer(i int) command.UserID {
+	return command.UserID(fmt.Sprintf("peer%d", i) + strings.Repeat(`"`, 50))
 }
 
 func (c *dearStore) fill() {
 	for i := range 9800 {
-		c.say("bob", shard.UserID(fmt.Sprintf("contact%d", i)), []byte{1})
+		c.say("bob", command.UserID(fmt.Sprintf("contact%d", i)), []byte{1})
 	}
 	for i := range 100 {
-		c.say("bob", shard.UserID(fmt.Sprintf("recent%d", i)), text16(11_000))
+		c.say("bob", command.UserID(fmt.Sprintf("recent%d", i)), text16(11_000))
 	}
 	for i := range 1000 {
-		c.do(&shard.Block{User: "bob", Target: shard.UserID(fmt.Sprintf("contact%d", i))})
+		c.do(&command.Block{User: "bob", Target: command.UserID(fmt.Sprintf("contact%d", i))})
 	}
 	for range 200 {
 		c.say("bob", "plain", append([]byte{0xda, 2500 >> 8, 2500 & 0xff}, strings.Repeat("x", 2500)...))
@@ -96,37 +95,37 @@ func (c *dearStore) fill() {
 	for i := range 16_000 {
 		c.say("bob", "gaps", []byte{1})
 		if i%2 == 0 {
-			c.do(&shard.Recall{User: "bob", Peer: "gaps", Seq: uint64(i + 1)})
+			c.do(&command.Recall{User: "bob", Peer: "gaps", Seq: uint64(i + 1)})
 		} else {
-			c.do(&shard.DeleteMessages{User: "bob", Peer: "gaps", Seqs: []uint64{uint64(i + 1)}})
+			c.do(&command.DeleteMessages{User: "bob", Peer: "gaps", Seqs: []uint64{uint64(i + 1)}})
 		}
 	}
-	peers := make([]shard.UserID, dearPeers)
+	peers := make([]command.UserID, dearPeers)
 	for i := range peers {
 		peers[i] = dearPeer(i)
 	}
 	for i := range 1000 {
-		create := shard.CreateGroup{
-			Group: shard.GroupID(fmt.Sprintf("a%03d", i) + strings.Repeat(`"`, 40)), Owner: "bob", By: "bob", Kind: shard.GroupPublic,
-			Settings: shard.GroupPublic.Settings(), Name: controls(256), Properties: append([]byte{0x81, 0xa1, 'x'}, text16(8000)...),
+		create := command.CreateGroup{
+			Group: command.GroupID(fmt.Sprintf("a%03d", i) + strings.Repeat(`"`, 40)), Owner: "bob", By: "bob", Kind: command.GroupPublic,
+			Settings: command.GroupPublic.Settings(), Name: controls(256), Properties: append([]byte{0x81, 0xa1, 'x'}, text16(8000)...),
 		}
 		c.do(&create)
 		create.Group, create.Owner, create.By, create.Properties = "b"+create.Group[1:], "carol", "carol", nil
 		c.do(&create)
-		c.do(&shard.AddMembers{Group: create.Group, Users: peers})
+		c.do(&command.AddMembers{Group: create.Group, Users: peers})
 	}
-	first := shard.GroupID("a000" + strings.Repeat(`"`, 40))
+	first := command.GroupID("a000" + strings.Repeat(`"`, 40))
 	for i := range 100 {
-		c.do(&shard.JoinGroup{Group: first, User: shard.UserID(fmt.Sprint("asks", i)), Message: controls(256)})
+		c.do(&command.JoinGroup{Group: first, User: command.UserID(fmt.Sprint("asks", i)), Message: controls(256)})
 	}
-	room := shard.CreateGroup{Group: "room", Owner: "bob", By: "bob", Kind: shard.GroupChatroom, Settings: shard.GroupChatroom.Settings()}
+	room := command.CreateGroup{Group: "room", Owner: "bob", By: "bob", Kind: command.GroupChatroom, Settings: command.GroupChatroom.Settings()}
 	c.do(&room)
 	for i := range 99 {
-		users := make([]shard.UserID, 100)
+		users := make([]command.UserID, 100)
 		for j := range users {
-			users[j] = shard.UserID(fmt.Sprintf("m%d.%d", i, j))
+			users[j] = command.UserID(fmt.Sprintf("m%d.%d", i, j))
 		}
-		c.do(&shard.AddMembers{Group: "room", Users: users})
+		c.do(&command.AddMembers{Group: "room", Users: users})
 	}
 	c.wait.Wait()
 }

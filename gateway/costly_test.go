@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // What walks over all that a user has is limited as logins are, whatever the
@@ -173,8 +173,8 @@ func TestRecentsCountByGroups(t *testing.T) {
 		alice := e.online("alice", protocol.JSON)
 		e.store.mu.Lock()
 		for i := range 5 * searchGroups {
-			e.store.apply(&shard.CreateGroup{
-				Group: shard.GroupID(fmt.Sprint("g", i)), Owner: "alice", By: "alice", Kind: shard.GroupPrivate, Settings: shard.GroupPrivate.Settings(),
+			e.store.apply(&command.CreateGroup{
+				Group: command.GroupID(fmt.Sprint("g", i)), Owner: "alice", By: "alice", Kind: command.GroupPrivate, Settings: command.GroupPrivate.Settings(),
 			})
 		}
 		e.store.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A message that was accepted and then not stored leaves no trace: its cid is
@@ -15,7 +15,7 @@ func TestDecisionOfWhatIsNotStored(t *testing.T) {
 		e, r := hooked(t, false, nil)
 		c := enter(e, codec, "alice", "bob")
 		alice, bob := c["alice"], c["bob"]
-		e.group("team", shard.GroupPrivate, "alice")
+		e.group("team", command.GroupPrivate, "alice")
 		refuseThen := func(conv, cid, code string, mend func()) {
 			t.Helper()
 			bob.refused("send", message(conv, cid, "first"), code)

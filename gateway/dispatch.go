@@ -8,7 +8,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A handler does what a request asks. It answers with reply, now or later, or
@@ -182,22 +182,22 @@ func (s *session) finishLocked(id uint64) {
 
 // propose submits the command that a request became, and answers it with the
 // outcome: by ok, or with the refusal.
-func (s *session) propose(r request, cmd shard.Command, ok func(shard.Result)) {
+func (s *session) propose(r request, cmd command.Command, ok func(command.Result)) {
 	s.proposeUntil(r, cmd, ok, func() {})
 }
 
 // proposeUntil is propose for a request that holds something until its outcome is
 // known.
-func (s *session) proposeUntil(r request, cmd shard.Command, ok func(shard.Result), release func()) {
+func (s *session) proposeUntil(r request, cmd command.Command, ok func(command.Result), release func()) {
 	s.start(r)
 	s.submits.Add(1)
-	s.gateway.backend.Submit(cmd, func(result shard.Result, err error) {
+	s.gateway.backend.Submit(cmd, func(result command.Result, err error) {
 		defer s.submits.Done()
 		release() // before the answer, upon which the next request may come
 		switch {
 		case err != nil:
 			s.refuse(r, err)
-		case result.Code != shard.OK:
+		case result.Code != command.OK:
 			s.refuse(r, result.Err())
 		default:
 			ok(result)
@@ -247,7 +247,7 @@ func refusalOf(err error) *refusal {
 	if field, ok := errors.AsType[*protocol.FieldError](err); ok {
 		return &refusal{code: field.Code, message: field.Message()}
 	}
-	if refused, ok := errors.AsType[*shard.RefusedError](err); ok {
+	if refused, ok := errors.AsType[*command.RefusedError](err); ok {
 		if code, ok := codes[refused.Code]; ok {
 			return &refusal{code: code, message: refused.Detail, after: time.Duration(refused.RetryAfterMS) * time.Millisecond}
 		}
@@ -264,12 +264,12 @@ func refusalOf(err error) *refusal {
 
 // codes are the wire's words for a shard's refusals. The others are not meant
 // for clients.
-var codes = map[shard.Code]string{
-	shard.CodeBadRequest:   protocol.CodeBadRequest,
-	shard.CodeForbidden:    protocol.CodeForbidden,
-	shard.CodeNotFound:     protocol.CodeNotFound,
-	shard.CodeConflict:     protocol.CodeConflict,
-	shard.CodeTooLate:      protocol.CodeTooLate,
-	shard.CodeRateLimited:  protocol.CodeRateLimited,
-	shard.CodeUnauthorized: protocol.CodeUnauthorized,
+var codes = map[command.Code]string{
+	command.CodeBadRequest:   protocol.CodeBadRequest,
+	command.CodeForbidden:    protocol.CodeForbidden,
+	command.CodeNotFound:     protocol.CodeNotFound,
+	command.CodeConflict:     protocol.CodeConflict,
+	command.CodeTooLate:      protocol.CodeTooLate,
+	command.CodeRateLimited:  protocol.CodeRateLimited,
+	command.CodeUnauthorized: protocol.CodeUnauthorized,
 }

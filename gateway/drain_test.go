@@ -10,10 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+	"github.com/coder/websocket"
 )
 
 func TestShutdown(t *testing.T) {
@@ -132,8 +132,8 @@ func TestShutdownAnswersFirst(t *testing.T) {
 		if err := <-stopped; err != nil {
 			t.Error(err)
 		}
-		var p shard.Page
-		if err := e.store.History(shard.HistoryQuery{User: "alice", Peer: "bob", Limit: 9, MaxBytes: 1 << 20}, &p); err != nil || p.To != 1 {
+		var p query.Page
+		if err := e.store.History(query.HistoryQuery{User: "alice", Peer: "bob", Limit: 9, MaxBytes: 1 << 20}, &p); err != nil || p.To != 1 {
 			t.Errorf("%d messages are stored, %v, want the one that was answered", p.To, err)
 		}
 	})
@@ -208,7 +208,7 @@ func TestSocketEnds(t *testing.T) {
 				if len(applied) != 1 {
 					t.Fatalf("commands = %v, want one logout", applied)
 				}
-				if logout, ok := applied[0].(*shard.Logout); !ok || logout.Session == 0 {
+				if logout, ok := applied[0].(*command.Logout); !ok || logout.Session == 0 {
 					t.Errorf("command = %#v, want a logout", applied[0])
 				}
 				if n := e.metric("belfry_gateway_connections"); n != 0 {

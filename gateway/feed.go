@@ -8,7 +8,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 const (
@@ -31,7 +31,7 @@ const (
 // calls the store, a session or a pumper with it held.
 type feed struct {
 	gateway *Gateway
-	group   shard.GroupID
+	group   command.GroupID
 	next    *feed // in the pumpers' line
 
 	subscribers int // guarded by feeds.mu
@@ -59,7 +59,7 @@ type feed struct {
 // feed is called; a watcher's methods do not take it.
 type feeds struct {
 	mu     sync.Mutex
-	all    map[shard.GroupID]*feed
+	all    map[command.GroupID]*feed
 	cached atomic.Int64 // bytes in all caches
 	most   int64        // of cached
 }
@@ -67,7 +67,7 @@ type feeds struct {
 // subscribe makes a session one that a group's feed serves. It has no place in
 // the group's order yet: see place. joined is that of who joins a group without
 // storage, live.
-func (g *Gateway) subscribe(s *session, group shard.GroupID, live bool, joined uint64) *subscription {
+func (g *Gateway) subscribe(s *session, group command.GroupID, live bool, joined uint64) *subscription {
 	fs := &g.feeds
 	fs.mu.Lock()
 	f := fs.all[group]
@@ -133,7 +133,7 @@ func (f *feed) mayStart() bool {
 
 // WakeMember is called by the store when a member's own view of the group
 // changed.
-func (f *feed) WakeMember(user shard.UserID) {
+func (f *feed) WakeMember(user command.UserID) {
 	for _, s := range f.gateway.of(user) {
 		sub := s.subscription(f.group)
 		if sub == nil {

@@ -10,11 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/coder/websocket"
 )
 
 // BenchmarkFanOut hands messages of 128 B, so many at a time, to 1,000 sessions
@@ -29,13 +28,13 @@ func BenchmarkFanOut(b *testing.B) {
 
 func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 	store := newTestStore(b)
-	store.apply(&shard.Configure{Limits: shard.Limits{GroupRate: -1}})
-	names := make([]shard.UserID, members)
+	store.apply(&command.Configure{Limits: command.Limits{GroupRate: -1}})
+	names := make([]command.UserID, members)
 	for i := range names {
-		names[i] = shard.UserID(fmt.Sprint("user", i))
+		names[i] = command.UserID(fmt.Sprint("user", i))
 	}
-	store.apply(&shard.CreateGroup{
-		Group: "room", Owner: "owner", By: "owner", Kind: shard.GroupChatroom, Settings: shard.GroupChatroom.Settings(), Members: names,
+	store.apply(&command.CreateGroup{
+		Group: "room", Owner: "owner", By: "owner", Kind: command.GroupChatroom, Settings: command.GroupChatroom.Settings(), Members: names,
 	})
 	g, err := New(Config{
 		Backend: store, Auth: auth.Config{Secrets: [][]byte{testSecret}}, Window: 1 << 30, WindowBytes: 1 << 60, IdleTimeout: time.Hour,
@@ -46,7 +45,7 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 	var reading sync.WaitGroup
 	for i := range names {
 		s := bareSession(g, codec)
-		s.user, s.number, s.pumping = names[i], shard.SessionID(i+1), false
+		s.user, s.number, s.pumping = names[i], command.SessionID(i+1), false
 		s.conn = newConn(discarded(b, &reading), g.admission.enter("", false, func(string) {}), nil)
 		sub, _, _ := s.attach("room", false, 0)
 		sub.feed.place(sub, store.state.GroupArrival("room"), false)
@@ -63,8 +62,8 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 		defer store.mu.Unlock()
 		for range at {
 			n++
-			r := store.apply(&shard.SendGroup{Group: "room", User: "owner", CID: fmt.Sprint(n), Body: body, ID: shard.MsgID{byte(n), byte(n >> 8), byte(n >> 16)}})
-			if r.Code != shard.OK {
+			r := store.apply(&command.SendGroup{Group: "room", User: "owner", CID: fmt.Sprint(n), Body: body, ID: command.MsgID{byte(n), byte(n >> 8), byte(n >> 16)}})
+			if r.Code != command.OK {
 				b.Fatal(r)
 			}
 		}
@@ -120,15 +119,15 @@ func discarded(b *testing.B, reading *sync.WaitGroup) net.Conn {
 func BenchmarkLogin(b *testing.B) {
 	const groups = 1000
 	store := newTestStore(b)
-	store.apply(&shard.Configure{Limits: shard.Limits{GroupRate: -1}})
+	store.apply(&command.Configure{Limits: command.Limits{GroupRate: -1}})
 	body := benchBody(b)
 	for i := range groups {
-		id := shard.GroupID(fmt.Sprint("group", i))
-		store.apply(&shard.CreateGroup{
-			Group: id, Owner: "alice", By: "alice", Kind: shard.GroupPrivate, Settings: shard.GroupPrivate.Settings(), Members: []shard.UserID{"bob"},
+		id := command.GroupID(fmt.Sprint("group", i))
+		store.apply(&command.CreateGroup{
+			Group: id, Owner: "alice", By: "alice", Kind: command.GroupPrivate, Settings: command.GroupPrivate.Settings(), Members: []command.UserID{"bob"},
 		})
 		for m := range 5 {
-			store.apply(&shard.SendGroup{Group: id, User: "alice", CID: fmt.Sprint(m), Body: body})
+			store.apply(&command.SendGroup{Group: id, User: "alice", CID: fmt.Sprint(m), Body: body})
 		}
 	}
 	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {

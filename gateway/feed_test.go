@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // unlimited switches the rate of groups off.
 func (e *edge) unlimited() {
 	e.t.Helper()
-	e.do(&shard.Configure{Limits: shard.Limits{GroupRate: -1}})
+	e.do(&command.Configure{Limits: command.Limits{GroupRate: -1}})
 }
 
 // TestSlowMemberDelaysNobody has a member whose window is full while others get
@@ -23,12 +23,12 @@ func TestSlowMemberDelaysNobody(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 2 })
 		e.unlimited()
-		e.group("room", shard.GroupChatroom, "alice", "bob", "slow")
+		e.group("room", command.GroupChatroom, "alice", "bob", "slow")
 		bob, slow := e.online("bob", codec), e.online("slow", codec)
 		const messages = 600
 		pad := strings.Repeat("x", 1000)
 		for m := range messages {
-			e.do(&shard.SendGroup{Group: "room", User: "alice", CID: fmt.Sprint(m), Body: []byte("\xda\x03\xe8" + pad)})
+			e.do(&command.SendGroup{Group: "room", User: "alice", CID: fmt.Sprint(m), Body: []byte("\xda\x03\xe8" + pad)})
 			if got := bob.cids(); got[0] != fmt.Sprint(m) {
 				t.Fatalf("bob got message %v, want %d", got, m)
 			}
@@ -63,7 +63,7 @@ func TestFeedServesBothCodecs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
 		e.unlimited()
-		e.group("room", shard.GroupChatroom, "alice", "json", "msgpack")
+		e.group("room", command.GroupChatroom, "alice", "json", "msgpack")
 		j := e.online("json", protocol.JSON)
 		var want []string
 		for m := range 10 {
@@ -84,10 +84,10 @@ func TestFeedServesBothCodecs(t *testing.T) {
 func TestFeedOutlivesAnUnavailableStore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e := newEdge(t, nil)
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		bob := e.online("bob", protocol.JSON)
 		e.store.mu.Lock()
-		e.store.apply(&shard.SendGroup{Group: "team", User: "alice", CID: "m", Body: []byte{0xc0}})
+		e.store.apply(&command.SendGroup{Group: "team", User: "alice", CID: "m", Body: []byte{0xc0}})
 		e.store.down = true
 		e.store.mu.Unlock()
 		synctest.Wait()
@@ -102,11 +102,11 @@ func TestManyGroupsShareTheFrame(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
 		const groups = 300
 		for g := range groups {
-			e.group(shard.GroupID(fmt.Sprintf("%044d", g)), shard.GroupPrivate, "alice", "bob")
+			e.group(command.GroupID(fmt.Sprintf("%044d", g)), command.GroupPrivate, "alice", "bob")
 		}
 		bob := e.online("bob", codec)
 		for g := range groups {
-			e.post(shard.GroupID(fmt.Sprintf("%044d", g)), "alice", fmt.Sprint(g))
+			e.post(command.GroupID(fmt.Sprintf("%044d", g)), "alice", fmt.Sprint(g))
 		}
 		synctest.Wait()
 		got, frames := make(map[string]bool), 0
@@ -133,7 +133,7 @@ func TestManyGroupsShareTheFrame(t *testing.T) {
 }
 
 // joinLive has a user's newest session join a group that stores nothing.
-func (e *edge) joinLive(user shard.UserID, group shard.GroupID) error {
+func (e *edge) joinLive(user command.UserID, group command.GroupID) error {
 	e.t.Helper()
 	info, _, err := e.store.Group(group, user)
 	if err != nil {
@@ -145,16 +145,16 @@ func (e *edge) joinLive(user shard.UserID, group shard.GroupID) error {
 func TestLiveGroup(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("live", shard.GroupLive, "alice")
+		e.group("live", command.GroupLive, "alice")
 		alice, bob := e.online("alice", codec), e.online("bob", codec)
-		for _, user := range []shard.UserID{"alice", "bob"} {
+		for _, user := range []command.UserID{"alice", "bob"} {
 			if s := e.session(user); s.inLive("live") || e.joinLive(user, "live") != nil || !s.inLive("live") {
 				t.Fatalf("%s cannot join", user)
 			}
 		}
 		shout := func(cid string) {
 			t.Helper()
-			if _, err := e.store.SendLive(&shard.SendGroup{
+			if _, err := e.store.SendLive(&command.SendGroup{
 				Group: "live", User: "alice", Session: e.session("alice").number, CID: cid, Body: []byte{0xc0},
 			}); err != nil {
 				t.Fatal(err)
@@ -179,7 +179,7 @@ func TestLiveGroup(t *testing.T) {
 		}
 		shout("three")
 		bob.wantCIDs("three")
-		e.do(&shard.RemoveMembers{Group: "live", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "live", By: "alice", Users: []command.UserID{"bob"}})
 		bob.event("removed")
 		alice.event("removed")
 		shout("four")
@@ -188,7 +188,7 @@ func TestLiveGroup(t *testing.T) {
 		if e.session("bob").inLive("live") {
 			t.Error("bob is in the group after his removal")
 		}
-		e.do(&shard.DismissGroup{Group: "live", By: "alice"})
+		e.do(&command.DismissGroup{Group: "live", By: "alice"})
 		alice.event("dismissed")
 		synctest.Wait()
 		if n := len(e.gateway.feeds.all); n != 0 {
@@ -201,14 +201,14 @@ func TestLiveGroup(t *testing.T) {
 func TestLiveGroupSkips(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
-		e.group("live", shard.GroupLive, "alice")
+		e.group("live", command.GroupLive, "alice")
 		bob := e.online("bob", codec)
 		if err := e.joinLive("bob", "live"); err != nil {
 			t.Fatal(err)
 		}
 		const lost = 44
 		for i := range 1 + lost + maxSignalled {
-			if _, err := e.store.SendLive(&shard.SendGroup{Group: "live", User: "alice", CID: fmt.Sprint(i), Body: []byte{0xc0}}); err != nil {
+			if _, err := e.store.SendLive(&command.SendGroup{Group: "live", User: "alice", CID: fmt.Sprint(i), Body: []byte{0xc0}}); err != nil {
 				t.Fatal(err)
 			}
 			if i == 0 {
@@ -255,7 +255,7 @@ func TestLiveGroupsOfASessionAreBounded(t *testing.T) {
 		e.store.setDown(true) // none of the groups exists, which nobody can say now
 		defer e.store.setDown(false)
 		for i := range maxLive + 1 {
-			err := s.joinLive(shard.GroupID(fmt.Sprint(i)), 0, 0)
+			err := s.joinLive(command.GroupID(fmt.Sprint(i)), 0, 0)
 			if refused := err != nil; refused != (i == maxLive) {
 				t.Fatalf("join %d: %v", i, err)
 			}
@@ -271,13 +271,13 @@ func TestFeedsShareAMemoryLimit(t *testing.T) {
 		const most = 2000
 		e.gateway.feeds.most = most
 		e.unlimited()
-		e.group("a", shard.GroupChatroom, "alice", "ann")
-		e.group("b", shard.GroupChatroom, "alice", "bob")
+		e.group("a", command.GroupChatroom, "alice", "ann")
+		e.group("b", command.GroupChatroom, "alice", "bob")
 		ann, bob := e.online("ann", codec), e.online("bob", codec)
 		var want []string
 		for i := range 50 {
 			want = append(want, fmt.Sprint(i))
-			for _, id := range []shard.GroupID{"a", "b"} {
+			for _, id := range []command.GroupID{"a", "b"} {
 				e.post(id, "alice", fmt.Sprint(i))
 				synctest.Wait()
 				if kept := e.metric("belfry_gateway_feed_bytes"); kept > most {
@@ -300,17 +300,17 @@ func TestForgottenEvents(t *testing.T) {
 			c.Backend = store
 		})
 		e.unlimited()
-		e.group("room", shard.GroupChatroom, "alice", "stays", "goes", "returns")
+		e.group("room", command.GroupChatroom, "alice", "stays", "goes", "returns")
 		stays, goes, returns := e.online("stays", codec), e.online("goes", codec), e.online("returns", codec)
 		e.post("room", "alice", "before")
-		for _, user := range []shard.UserID{"goes", "returns"} {
-			e.do(&shard.LeaveGroup{Group: "room", User: user})
+		for _, user := range []command.UserID{"goes", "returns"} {
+			e.do(&command.LeaveGroup{Group: "room", User: user})
 		}
 		e.post("room", "alice", "between")
 		for i := range 100 {
-			e.do(&shard.JoinGroup{Group: "room", User: shard.UserID(fmt.Sprint("guest", i))})
+			e.do(&command.JoinGroup{Group: "room", User: command.UserID(fmt.Sprint("guest", i))})
 		}
-		e.do(&shard.JoinGroup{Group: "room", User: "returns"})
+		e.do(&command.JoinGroup{Group: "room", User: "returns"})
 		e.post("room", "alice", "after")
 		synctest.Wait()
 		store.mu.Lock()
@@ -348,13 +348,13 @@ func TestFanOutAllocatesNothingForAMember(t *testing.T) {
 	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
 		allocs := func(members int) float64 {
 			store := newTestStore(t)
-			store.apply(&shard.Configure{Limits: shard.Limits{GroupRate: -1}})
-			store.apply(&shard.CreateGroup{Group: "room", Owner: "alice", By: "alice", Kind: shard.GroupChatroom, Settings: shard.GroupChatroom.Settings()})
+			store.apply(&command.Configure{Limits: command.Limits{GroupRate: -1}})
+			store.apply(&command.CreateGroup{Group: "room", Owner: "alice", By: "alice", Kind: command.GroupChatroom, Settings: command.GroupChatroom.Settings()})
 			g := newBareGateway(t, store)
 			var sessions []*session
 			for i := range members {
 				s := bareSession(g, codec)
-				s.user = shard.UserID(fmt.Sprint(i))
+				s.user = command.UserID(fmt.Sprint(i))
 				sub, _, _ := s.attach("room", false, 0)
 				sub.feed.place(sub, store.state.GroupArrival("room"), false)
 				if !sub.feed.park(sub) {
@@ -367,7 +367,7 @@ func TestFanOutAllocatesNothingForAMember(t *testing.T) {
 			return testing.AllocsPerRun(500, func() {
 				n++
 				store.mu.Lock()
-				store.apply(&shard.SendGroup{Group: "room", User: "alice", CID: fmt.Sprint(n), Body: []byte{0xc0}})
+				store.apply(&command.SendGroup{Group: "room", User: "alice", CID: fmt.Sprint(n), Body: []byte{0xc0}})
 				store.mu.Unlock()
 				f.read(p)
 				f.reading = true

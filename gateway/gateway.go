@@ -28,15 +28,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
-
 	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
 	"github.com/belfry-im/belfry/gateway/turns"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 )
 
 // A Backlog is an amount of messages.
@@ -66,7 +65,7 @@ type Config struct {
 	AllowedOrigins []string
 	// KnownUsersOnly refuses sends to accounts that never logged in.
 	KnownUsersOnly bool
-	Policy         shard.Policy // which sessions a login ends
+	Policy         command.Policy // which sessions a login ends
 
 	MaxBody     int // bytes of a message body as stored; default 12 KiB
 	Window      int // unacked frames of a session; default 256
@@ -213,8 +212,8 @@ type Gateway struct {
 	mu       sync.Mutex
 	away     bool // draining: no new connections
 	all      map[*session]struct{}
-	byUser   map[shard.UserID][]*session // logged in
-	sessions sync.WaitGroup              // places of connections: see reserve
+	byUser   map[command.UserID][]*session // logged in
+	sessions sync.WaitGroup                // places of connections: see reserve
 }
 
 // New returns a gateway, or what is wrong with its config.
@@ -245,9 +244,9 @@ func New(c Config) (*Gateway, error) {
 		costs:     turns.New(runtime.GOMAXPROCS(0), 1),
 		deaf:      ratelimit.NewKeyed(rate.Every(deafPause), 1),
 		all:       make(map[*session]struct{}),
-		byUser:    make(map[shard.UserID][]*session),
+		byUser:    make(map[command.UserID][]*session),
 	}
-	g.feeds.all, g.feeds.most = make(map[shard.GroupID]*feed), maxCached
+	g.feeds.all, g.feeds.most = make(map[command.GroupID]*feed), maxCached
 	g.auth.Store(verifier)
 	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
 	return g, nil
@@ -321,7 +320,7 @@ func (g *Gateway) run(s *session) {
 }
 
 // register makes a logged-in session known to later logins of its user.
-func (g *Gateway) register(s *session, user shard.UserID) {
+func (g *Gateway) register(s *session, user command.UserID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.byUser[user] = append(g.byUser[user], s)
@@ -329,14 +328,14 @@ func (g *Gateway) register(s *session, user shard.UserID) {
 }
 
 // of gives the logged-in sessions of a user.
-func (g *Gateway) of(user shard.UserID) []*session {
+func (g *Gateway) of(user command.UserID) []*session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return append([]*session(nil), g.byUser[user]...)
 }
 
 // forget undoes run and register.
-func (g *Gateway) forget(s *session, user shard.UserID) {
+func (g *Gateway) forget(s *session, user command.UserID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.all, s)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // TestGroupsAgainstModel has members of both codecs, fast and slow, come and go,
@@ -28,30 +28,30 @@ func TestGroupsAgainstModel(t *testing.T) {
 
 // A groupModel is what is known of a group.
 type groupModel struct {
-	id      shard.GroupID
-	members map[shard.UserID]bool
+	id      command.GroupID
+	members map[command.UserID]bool
 	next    int
 }
 
 // A follower is a device that is online all the time.
 type follower struct {
-	user   shard.UserID
+	user   command.UserID
 	client *client
-	number shard.SessionID
+	number command.SessionID
 	slow   bool
-	due    int64                      // newest frame that is not acked
-	got    map[shard.GroupID][]string // lines
-	want   map[shard.GroupID][]string
+	due    int64                        // newest frame that is not acked
+	got    map[command.GroupID][]string // lines
+	want   map[command.GroupID][]string
 }
 
 func randomGroups(t *testing.T, r *rand.Rand) {
 	e := newEdge(t, func(c *Config) { c.Window = 1 + r.IntN(4) })
 	e.unlimited()
-	users := []shard.UserID{"ann", "bob", "cyd", "dan"}
+	users := []command.UserID{"ann", "bob", "cyd", "dan"}
 	var groups []*groupModel
-	for _, id := range []shard.GroupID{"a", "b", "c"} {
-		g := &groupModel{id: id, members: map[shard.UserID]bool{"owner": true}}
-		e.group(id, shard.GroupChatroom, "owner")
+	for _, id := range []command.GroupID{"a", "b", "c"} {
+		g := &groupModel{id: id, members: map[command.UserID]bool{"owner": true}}
+		e.group(id, command.GroupChatroom, "owner")
 		groups = append(groups, g)
 	}
 	var all []*follower
@@ -60,8 +60,8 @@ func randomGroups(t *testing.T, r *rand.Rand) {
 		ok := c.login(string(user), fmt.Sprint("device", i), nil)
 		c.push("onSynced")
 		all = append(all, &follower{
-			user: user, client: c, number: shard.SessionID(number(t, ok, "session")), slow: r.IntN(2) == 0,
-			got: make(map[shard.GroupID][]string), want: make(map[shard.GroupID][]string),
+			user: user, client: c, number: command.SessionID(number(t, ok, "session")), slow: r.IntN(2) == 0,
+			got: make(map[command.GroupID][]string), want: make(map[command.GroupID][]string),
 		})
 	}
 	// happened notes a line for all who are members, but for one device.
@@ -72,9 +72,9 @@ func randomGroups(t *testing.T, r *rand.Rand) {
 			}
 		}
 	}
-	event := func(g *groupModel, kind string, user shard.UserID) { happened(g, nil, fmt.Sprint(kind, " ", user)) }
+	event := func(g *groupModel, kind string, user command.UserID) { happened(g, nil, fmt.Sprint(kind, " ", user)) }
 	// settle lets the devices of a user, or "" for all, take what there is.
-	settle := func(user shard.UserID) {
+	settle := func(user command.UserID) {
 		lacking := func(f *follower) bool { return (user == "" || f.user == user) && f.lacks() }
 		for range 2000 {
 			synctest.Wait()
@@ -106,21 +106,21 @@ func randomGroups(t *testing.T, r *rand.Rand) {
 			}
 		case n < 75 && !g.members[f.user]:
 			settle(f.user)
-			e.do(&shard.JoinGroup{Group: g.id, User: f.user})
+			e.do(&command.JoinGroup{Group: g.id, User: f.user})
 			g.members[f.user] = true
 			event(g, "joined", f.user)
 			settle(f.user)
 		case n < 80 && g.members[f.user]:
-			e.do(&shard.LeaveGroup{Group: g.id, User: f.user})
+			e.do(&command.LeaveGroup{Group: g.id, User: f.user})
 			event(g, "left", f.user)
 			delete(g.members, f.user)
 		case n < 84 && g.members[f.user]:
-			e.do(&shard.RemoveMembers{Group: g.id, By: "owner", Users: []shard.UserID{f.user}})
+			e.do(&command.RemoveMembers{Group: g.id, By: "owner", Users: []command.UserID{f.user}})
 			event(g, "removed", f.user)
 			delete(g.members, f.user)
 		case n < 88:
 			name := fmt.Sprint("name ", r.Uint64())
-			e.do(&shard.SetGroup{Group: g.id, By: "owner", Name: &name})
+			e.do(&command.SetGroup{Group: g.id, By: "owner", Name: &name})
 			happened(g, nil, "changed []")
 		case n < 90:
 			e.store.setDown(true)
@@ -189,11 +189,11 @@ func (f *follower) take() {
 		case "onNewMessage":
 			f.due = number(f.client.t, args, "d")
 			for _, m := range args["messages"].([]any) {
-				id := shard.GroupID(m.(obj)["conv"].(string)[2:])
+				id := command.GroupID(m.(obj)["conv"].(string)[2:])
 				f.got[id] = append(f.got[id], m.(obj)["cid"].(string))
 			}
 		case "onGroupEvent":
-			id := shard.GroupID(args["group"].(string))
+			id := command.GroupID(args["group"].(string))
 			line := fmt.Sprint(args["event"], " []")
 			if users, _ := args["users"].([]any); len(users) > 0 {
 				line = fmt.Sprint(args["event"], " ", users[0])

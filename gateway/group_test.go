@@ -10,44 +10,45 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // do runs a command that must succeed.
-func (e *edge) do(cmd shard.Command) shard.Result {
+func (e *edge) do(cmd command.Command) command.Result {
 	e.t.Helper()
 	r, err := e.store.Propose(context.Background(), cmd)
-	if err != nil || r.Code != shard.OK {
+	if err != nil || r.Code != command.OK {
 		e.t.Fatalf("%T %+v = %+v, %v, want ok", cmd, cmd, r, err)
 	}
 	return r
 }
 
 // group makes a group of a kind whose first member owns it.
-func (e *edge) group(id shard.GroupID, kind shard.GroupKind, members ...shard.UserID) {
+func (e *edge) group(id command.GroupID, kind command.GroupKind, members ...command.UserID) {
 	e.t.Helper()
-	e.do(&shard.CreateGroup{Group: id, By: members[0], Owner: members[0], Kind: kind, Settings: kind.Settings(), Members: members[1:]})
+	e.do(&command.CreateGroup{Group: id, By: members[0], Owner: members[0], Kind: kind, Settings: kind.Settings(), Members: members[1:]})
 }
 
 // post sends to a group in the store, from no session.
-func (e *edge) post(group shard.GroupID, from shard.UserID, cid string) shard.Result {
+func (e *edge) post(group command.GroupID, from command.UserID, cid string) command.Result {
 	e.t.Helper()
 	return e.postFrom(group, from, 0, cid)
 }
 
-func (e *edge) postFrom(group shard.GroupID, from shard.UserID, session shard.SessionID, cid string) shard.Result {
+func (e *edge) postFrom(group command.GroupID, from command.UserID, session command.SessionID, cid string) command.Result {
 	e.t.Helper()
 	body, err := protocol.EncodeBody(map[string]any{"text": cid})
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	id := shard.MsgID{}
+	id := command.MsgID{}
 	copy(id[:], fmt.Sprintf("%016s", cid))
-	return e.do(&shard.SendGroup{Group: group, User: from, Session: session, ID: id, CID: cid, Body: body})
+	return e.do(&command.SendGroup{Group: group, User: from, Session: session, ID: id, CID: cid, Body: body})
 }
 
 // session gives a user's newest session.
-func (e *edge) session(user shard.UserID) *session {
+func (e *edge) session(user command.UserID) *session {
 	e.t.Helper()
 	all := e.gateway.of(user)
 	if len(all) == 0 {
@@ -102,7 +103,7 @@ func (c *client) event(event string) obj {
 func TestGroupMessageReachesMembers(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		phone := e.online("alice", codec)
 		number1 := e.session("alice").number
 		laptop := e.dial(codec)
@@ -144,8 +145,8 @@ func TestGroupMessageReachesMembers(t *testing.T) {
 func TestGroupFramesAreShared(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
-		e.group("a", shard.GroupPrivate, "alice", "bob")
-		e.group("b", shard.GroupPrivate, "alice", "bob")
+		e.group("a", command.GroupPrivate, "alice", "bob")
+		e.group("b", command.GroupPrivate, "alice", "bob")
 		bob := e.online("bob", codec)
 		e.post("a", "alice", "0")
 		first := bob.push("onNewMessage") // its window is full now
@@ -166,7 +167,7 @@ func TestGroupFramesAreShared(t *testing.T) {
 		if want := "a0 a1 a2 a3 a4 b0 b1 b2 b3 b4"; strings.Join(got, " ") != want {
 			t.Errorf("messages %v, want %s", got, want)
 		}
-		for _, group := range []shard.GroupID{"a", "b"} {
+		for _, group := range []command.GroupID{"a", "b"} {
 			want := e.store.GroupCursor(group, e.store.state.GroupArrival(group))
 			if cursor := args["groupCursors"].(obj)[string(group)]; cursor != want {
 				t.Errorf("cursor of %s = %v, want %s", group, cursor, want)
@@ -178,19 +179,19 @@ func TestGroupFramesAreShared(t *testing.T) {
 func TestGroupMembershipBoundsWhatIsTold(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("team", shard.GroupPrivate, "alice", "carol")
+		e.group("team", command.GroupPrivate, "alice", "carol")
 		alice, bob := e.online("alice", codec), e.online("bob", codec)
 		e.post("team", "carol", "before")
 		alice.wantCIDs("before")
 
-		e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		alice.event("joined")
 		if joined := bob.event("joined"); joined["by"] != "alice" || fmt.Sprint(joined["users"]) != "[bob]" || joined["group"] != "team" {
 			t.Errorf("joined = %v", joined)
 		}
 		e.post("team", "carol", "within")
 		bob.wantCIDs("within")
-		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		bob.event("removed")
 		e.post("team", "carol", "after")
 		synctest.Wait()
@@ -199,13 +200,13 @@ func TestGroupMembershipBoundsWhatIsTold(t *testing.T) {
 			t.Error("bob's session is subscribed after his removal")
 		}
 
-		e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		bob.event("joined")
 		e.post("team", "carol", "again")
 		bob.wantCIDs("again")
-		e.do(&shard.LeaveGroup{Group: "team", User: "bob"})
+		e.do(&command.LeaveGroup{Group: "team", User: "bob"})
 		bob.event("left")
-		e.do(&shard.DismissGroup{Group: "team", By: "alice"})
+		e.do(&command.DismissGroup{Group: "team", By: "alice"})
 		alice.wantCIDs("within")
 		alice.event("removed")
 		alice.wantCIDs("after")
@@ -229,16 +230,16 @@ func TestGroupMembershipBoundsWhatIsTold(t *testing.T) {
 func TestSlowMemberReadsUpToHisRemoval(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		bob := e.online("bob", codec)
 		e.post("team", "alice", "m0")
 		synctest.Wait()
 		e.post("team", "alice", "m1")
-		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.post("team", "alice", "while away")
-		e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.post("team", "alice", "m2")
-		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.post("team", "alice", "after")
 		synctest.Wait()
 		bob.wantCIDs("m0")
@@ -252,14 +253,14 @@ func TestSlowMemberReadsUpToHisRemoval(t *testing.T) {
 func TestSlowMemberComesBack(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		bob := e.online("bob", codec)
 		e.post("team", "alice", "m0")
 		synctest.Wait()
 		e.post("team", "alice", "m1")
-		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.post("team", "alice", "while away")
-		e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.post("team", "alice", "m2")
 		synctest.Wait()
 		bob.wantCIDs("m0")
@@ -273,14 +274,14 @@ func TestSlowMemberComesBack(t *testing.T) {
 func TestGroupRecallsAndDeletions(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("team", shard.GroupPrivate, "alice", "bob", "carol")
+		e.group("team", command.GroupPrivate, "alice", "bob", "carol")
 		bob := e.online("bob", codec)
 		e.post("team", "alice", "m1")
 		e.post("team", "carol", "m2")
 		e.post("team", "alice", "m3")
 		synctest.Wait()
-		e.do(&shard.RecallGroup{Group: "team", By: "carol", Seq: 2})
-		e.do(&shard.DeleteSender{Group: "team", Sender: "alice"})
+		e.do(&command.RecallGroup{Group: "team", By: "carol", Seq: 2})
+		e.do(&command.DeleteSender{Group: "team", Sender: "alice"})
 		bob.wantCIDs("m1", "m2", "m3")
 		recall := bob.push("onRecall")
 		if recall["conv"] != "g:team" || recall["by"] != "carol" || fmt.Sprint(recall["ranges"]) != "[[2 2]]" || recall["sender"] != nil {
@@ -292,7 +293,7 @@ func TestGroupRecallsAndDeletions(t *testing.T) {
 		}
 		sent := e.post("team", "carol", "m4")
 		bob.wantCIDs("m4")
-		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: sent.Seq, Silent: true})
+		e.do(&command.RecallGroup{Group: "team", By: "alice", Seq: sent.Seq, Silent: true})
 		e.post("team", "carol", "m5")
 		bob.wantCIDs("m5")
 	})
@@ -301,24 +302,24 @@ func TestGroupRecallsAndDeletions(t *testing.T) {
 func TestJoinRequestsAreForAdmins(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("team", shard.GroupPublic, "alice")
-		e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.group("team", command.GroupPublic, "alice")
+		e.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		alice, bob := e.online("alice", codec), e.online("bob", codec)
-		e.do(&shard.JoinGroup{Group: "team", User: "carol"})
+		e.do(&command.JoinGroup{Group: "team", User: "carol"})
 		if args := alice.event("joinRequested"); fmt.Sprint(args["users"]) != "[carol]" {
 			t.Errorf("joinRequested = %v", args)
 		}
 		synctest.Wait()
 		bob.quiet()
-		e.do(&shard.SetMember{Group: "team", By: "alice", User: "bob", Role: shard.RoleAdmin})
+		e.do(&command.SetMember{Group: "team", By: "alice", User: "bob", Role: command.RoleAdmin})
 		bob.event("roleChanged")
-		e.do(&shard.JoinGroup{Group: "team", User: "dave"})
+		e.do(&command.JoinGroup{Group: "team", User: "dave"})
 		bob.event("joinRequested")
 		alice.event("roleChanged")
 		alice.event("joinRequested")
-		e.do(&shard.SetMember{Group: "team", By: "alice", User: "bob", Role: shard.RoleMember})
+		e.do(&command.SetMember{Group: "team", By: "alice", User: "bob", Role: command.RoleMember})
 		bob.event("roleChanged")
-		e.do(&shard.JoinGroup{Group: "team", User: "erin"})
+		e.do(&command.JoinGroup{Group: "team", User: "erin"})
 		alice.event("roleChanged")
 		alice.event("joinRequested")
 		synctest.Wait()
@@ -329,7 +330,7 @@ func TestJoinRequestsAreForAdmins(t *testing.T) {
 func TestMemberChangesReachOtherSessions(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		e.post("team", "alice", "m1")
 		e.post("team", "alice", "m2")
 		phone := e.dial(codec)
@@ -340,15 +341,15 @@ func TestMemberChangesReachOtherSessions(t *testing.T) {
 		laptop.login("bob", "laptop", obj{"recents": "off", "groupBacklog": 0})
 		laptop.push("onSynced")
 
-		e.do(&shard.ReadGroup{Group: "team", User: "bob", Session: here, Seq: 2})
+		e.do(&command.ReadGroup{Group: "team", User: "bob", Session: here, Seq: 2})
 		if args := laptop.push("onReadReport"); args["conv"] != "g:team" || number(t, args, "seq") != 2 {
 			t.Errorf("onReadReport = %v", args)
 		}
-		e.do(&shard.HideMessages{Group: "team", User: "bob", Session: here, Seqs: []uint64{1}})
+		e.do(&command.HideMessages{Group: "team", User: "bob", Session: here, Seqs: []uint64{1}})
 		if args := laptop.push("onMessageDeleted"); args["conv"] != "g:team" || fmt.Sprint(args["seqs"]) != "[1]" {
 			t.Errorf("onMessageDeleted = %v", args)
 		}
-		e.do(&shard.HideGroup{Group: "team", User: "bob", Session: here, Messages: true})
+		e.do(&command.HideGroup{Group: "team", User: "bob", Session: here, Messages: true})
 		if args := laptop.push("onConversationDeleted"); args["conv"] != "g:team" || args["messages"] != true {
 			t.Errorf("onConversationDeleted = %v", args)
 		}
@@ -363,12 +364,12 @@ func TestMemberChangesReachOtherSessions(t *testing.T) {
 func TestDeletionComesAfterItsMessage(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		phone := e.online("bob", codec)
 		e.post("team", "alice", "m1")
 		synctest.Wait()
 		e.post("team", "alice", "m2")
-		e.do(&shard.HideMessages{Group: "team", User: "bob", Session: 99, Seqs: []uint64{2}})
+		e.do(&command.HideMessages{Group: "team", User: "bob", Session: 99, Seqs: []uint64{2}})
 		synctest.Wait()
 		phone.wantCIDs("m1")
 		phone.wantCIDs("m2")
@@ -382,7 +383,7 @@ type stalledStore struct {
 	stalled int // reads that fail; guarded by mu
 }
 
-func (s *stalledStore) GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {
+func (s *stalledStore) GroupSince(group command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int) error {
 	s.mu.Lock()
 	s.stalled--
 	fail := s.stalled >= 0
@@ -402,14 +403,14 @@ func TestDeletionOvertakesTheFeed(t *testing.T) {
 			store = &stalledStore{testStore: c.Backend.(*testStore)}
 			c.Backend = store
 		})
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		bob := e.online("bob", codec)
 		store.mu.Lock()
 		store.stalled = 1
 		store.mu.Unlock()
 		e.post("team", "alice", "m1")
 		synctest.Wait()
-		e.do(&shard.HideMessages{Group: "team", User: "bob", Session: 99, Seqs: []uint64{1}})
+		e.do(&command.HideMessages{Group: "team", User: "bob", Session: 99, Seqs: []uint64{1}})
 		bob.wantCIDs("m1")
 		bob.push("onMessageDeleted")
 		e.post("team", "alice", "m2")
@@ -422,11 +423,11 @@ func TestDeletionOvertakesTheFeed(t *testing.T) {
 func TestSessionOutlivesAnUnavailableStore(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		bob := e.online("bob", codec)
 		e.post("team", "alice", "m1")
 		synctest.Wait()
-		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		synctest.Wait()
 		e.store.setDown(true)
 		bob.wantCIDs("m1")
@@ -441,15 +442,15 @@ func TestSessionOutlivesAnUnavailableStore(t *testing.T) {
 func TestRemovalOfManyNamesNobody(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
-		users := []shard.UserID{"alice", "bob"}
+		users := []command.UserID{"alice", "bob"}
 		for i := range 600 {
-			users = append(users, shard.UserID(fmt.Sprint("user", i)))
+			users = append(users, command.UserID(fmt.Sprint("user", i)))
 		}
-		e.group("room", shard.GroupChatroom, append(users, "stays")...)
+		e.group("room", command.GroupChatroom, append(users, "stays")...)
 		bob, stays := e.online("bob", codec), e.online("stays", codec)
 		e.post("room", "alice", "m1")
 		synctest.Wait()
-		e.do(&shard.RemoveMembers{Group: "room", Users: users[1:]})
+		e.do(&command.RemoveMembers{Group: "room", Users: users[1:]})
 		e.post("room", "alice", "m2")
 		synctest.Wait()
 		bob.wantCIDs("m1")
@@ -465,7 +466,7 @@ func TestRemovalOfManyNamesNobody(t *testing.T) {
 // A mailStore has lost the letters of groups to their members.
 type mailStore struct{ *stalledStore }
 
-func (s mailStore) Since(user shard.UserID, _ shard.SessionID, after uint64, b *shard.Batch, _, _ int) error {
+func (s mailStore) Since(user command.UserID, _ command.SessionID, after uint64, b *query.Batch, _, _ int) error {
 	b.Reset()
 	b.Next = after
 	return nil
@@ -480,14 +481,14 @@ func TestRemovalStopsWhatNobodyStores(t *testing.T) {
 			store = &stalledStore{testStore: c.Backend.(*testStore)}
 			c.Backend = mailStore{store}
 		})
-		e.group("team", shard.GroupPrivate, "alice", "bob", "carol")
+		e.group("team", command.GroupPrivate, "alice", "bob", "carol")
 		bob, carol := e.online("bob", codec), e.online("carol", codec)
 		store.mu.Lock()
 		store.stalled = 1
 		store.mu.Unlock()
-		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		synctest.Wait()
-		if _, err := e.store.SendLive(&shard.SendGroup{Group: "team", User: "alice", CID: "live", Body: []byte{0xc0}}); err != nil {
+		if _, err := e.store.SendLive(&command.SendGroup{Group: "team", User: "alice", CID: "live", Body: []byte{0xc0}}); err != nil {
 			t.Fatal(err)
 		}
 		carol.event("removed")
@@ -508,7 +509,7 @@ func TestGroupMadeAgainOfAnotherKind(t *testing.T) {
 			c.Backend = store
 		})
 		stall := func(n int) { store.mu.Lock(); store.stalled = n; store.mu.Unlock() }
-		e.group("room", shard.GroupLive, "alice")
+		e.group("room", command.GroupLive, "alice")
 		bob := e.online("bob", codec)
 		s := e.session("bob")
 		if err := e.joinLive("bob", "room"); err != nil {
@@ -516,17 +517,17 @@ func TestGroupMadeAgainOfAnotherKind(t *testing.T) {
 		}
 		synctest.Wait()
 		stall(1)
-		e.do(&shard.DismissGroup{Group: "room", By: "alice"})
+		e.do(&command.DismissGroup{Group: "room", By: "alice"})
 		synctest.Wait()
-		e.group("room", shard.GroupPrivate, "alice", "bob")
+		e.group("room", command.GroupPrivate, "alice", "bob")
 		e.post("room", "alice", "m1")
 		bob.event("created")
 		bob.wantCIDs("m1")
 
 		stall(1 << 30)
-		e.do(&shard.DismissGroup{Group: "room", By: "alice"})
+		e.do(&command.DismissGroup{Group: "room", By: "alice"})
 		synctest.Wait()
-		e.group("room", shard.GroupLive, "alice")
+		e.group("room", command.GroupLive, "alice")
 		if err := e.joinLive("bob", "room"); err == nil || refusalOf(err).code != protocol.CodeUnavailable {
 			t.Errorf("joinLive before the end of the other is told = %v", err)
 		}
@@ -544,13 +545,13 @@ func TestGroupMadeAgainOfAnotherKind(t *testing.T) {
 func TestOwnChangesComeInOrder(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		phone := e.dial(codec)
 		phone.login("bob", "phone", nil)
 		phone.push("onSynced")
 		e.post("team", "alice", "before")
 		first := phone.push("onNewMessage")
-		e.do(&shard.HideGroup{Group: "team", User: "bob", Session: 99, Messages: true})
+		e.do(&command.HideGroup{Group: "team", User: "bob", Session: 99, Messages: true})
 		e.post("team", "alice", "after")
 		synctest.Wait()
 		phone.notice("ack", obj{"d": first["d"]})

@@ -7,7 +7,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // What a user comes to.
@@ -20,8 +20,8 @@ const (
 // A coming is a group that a request which has not been answered may bring a
 // user to. The user's shard knows of it by the time of the answer.
 type coming struct {
-	user  shard.UserID
-	group shard.GroupID // "" for one whose id is still to be made up
+	user  command.UserID
+	group command.GroupID // "" for one whose id is still to be made up
 	what  int
 }
 
@@ -29,7 +29,7 @@ type coming struct {
 // its requests in flight.
 type comings struct {
 	mu  sync.Mutex
-	all map[shard.UserID][]coming
+	all map[command.UserID][]coming
 }
 
 // begin counts a coming, and tells how many other groups the user is coming to.
@@ -48,7 +48,7 @@ func (cs *comings) begin(c coming) (joined, owned int) {
 		}
 	}
 	if cs.all == nil {
-		cs.all = make(map[shard.UserID][]coming)
+		cs.all = make(map[command.UserID][]coming)
 	}
 	cs.all[c.user] = append(cs.all[c.user], c)
 	return joined, owned
@@ -72,10 +72,10 @@ func (cs *comings) end(ended []coming) {
 
 // may refuses a user who is in, or owns, as many groups as he may. Else he counts
 // as coming to one more until the change has been answered.
-func (c *change) may(user shard.UserID, group shard.GroupID, field string, what int) error {
+func (c *change) may(user command.UserID, group command.GroupID, field string, what int) error {
 	of := coming{user, group, what}
 	joined, owned := c.session.gateway.comings.begin(of)
-	standing := &c.session.gateway.backend.Eligibility("", []shard.UserID{user})[0]
+	standing := &c.session.gateway.backend.Eligibility("", []command.UserID{user})[0]
 	err := standing.Err
 	if err == nil {
 		err = c.session.within(standing, joined, owned, field+": "+string(user), what)

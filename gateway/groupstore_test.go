@@ -5,16 +5,17 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
-func (s *testStore) WatchGroup(group shard.GroupID, w store.GroupWatcher) {
+func (s *testStore) WatchGroup(group command.GroupID, w store.GroupWatcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.groupWatchers[group] = append(s.groupWatchers[group], w)
 }
 
-func (s *testStore) UnwatchGroup(group shard.GroupID, w store.GroupWatcher) {
+func (s *testStore) UnwatchGroup(group command.GroupID, w store.GroupWatcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	left := slices.DeleteFunc(s.groupWatchers[group], func(o store.GroupWatcher) bool { return o == w })
@@ -51,7 +52,7 @@ func (s *testStore) wakeGroups() {
 	}
 }
 
-func (s *testStore) SyncGroups(_ context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk) {
+func (s *testStore) SyncGroups(_ context.Context, user command.UserID, asks []query.GroupAsk, backlog, most int) (views []query.GroupView, left []query.GroupAsk) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -64,7 +65,7 @@ func (s *testStore) SyncGroups(_ context.Context, user shard.UserID, asks []shar
 	return views, nil
 }
 
-func (s *testStore) GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {
+func (s *testStore) GroupSince(group command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -74,7 +75,7 @@ func (s *testStore) GroupSince(group shard.GroupID, after uint64, b *shard.Batch
 	return nil
 }
 
-func (s *testStore) GroupMessages(user shard.UserID, group shard.GroupID, seqs []uint64, b *shard.Batch) error {
+func (s *testStore) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -84,7 +85,7 @@ func (s *testStore) GroupMessages(user shard.UserID, group shard.GroupID, seqs [
 	return nil
 }
 
-func (s *testStore) MemberChanges(group shard.GroupID, user shard.UserID, session shard.SessionID, after uint64) ([]shard.Change, error) {
+func (s *testStore) MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -93,7 +94,7 @@ func (s *testStore) MemberChanges(group shard.GroupID, user shard.UserID, sessio
 	return s.state.MemberChanges(group, user, session, after), nil
 }
 
-func (s *testStore) JoinedAt(group shard.GroupID, user shard.UserID) (uint64, bool, error) {
+func (s *testStore) JoinedAt(group command.GroupID, user command.UserID) (uint64, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -103,41 +104,41 @@ func (s *testStore) JoinedAt(group shard.GroupID, user shard.UserID) (uint64, bo
 	return arrival, member, nil
 }
 
-func (s *testStore) Member(group shard.GroupID, user shard.UserID) (shard.Member, bool, error) {
+func (s *testStore) Member(group command.GroupID, user command.UserID) (query.Member, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return shard.Member{}, false, store.ErrUnavailable
+		return query.Member{}, false, store.ErrUnavailable
 	}
 	m, member := s.state.Member(group, user)
 	return m, member, nil
 }
 
-func (s *testStore) LastStay(group shard.GroupID, user shard.UserID) (shard.Stay, bool, error) {
+func (s *testStore) LastStay(group command.GroupID, user command.UserID) (query.Stay, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return shard.Stay{}, false, store.ErrUnavailable
+		return query.Stay{}, false, store.ErrUnavailable
 	}
 	stay, known := s.state.LastStay(group, user)
 	return stay, known, nil
 }
 
-func (s *testStore) GroupCursor(group shard.GroupID, arrival uint64) string {
+func (s *testStore) GroupCursor(group command.GroupID, arrival uint64) string {
 	return s.state.GroupCursor(group, arrival)
 }
 
-func (s *testStore) Group(group shard.GroupID, asker shard.UserID) (shard.GroupInfo, bool, error) {
+func (s *testStore) Group(group command.GroupID, asker command.UserID) (query.GroupInfo, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return shard.GroupInfo{}, false, store.ErrUnavailable
+		return query.GroupInfo{}, false, store.ErrUnavailable
 	}
 	info, exists := s.state.Group(group, asker)
 	return info, exists, nil
 }
 
-func (s *testStore) Members(group shard.GroupID, after shard.UserID, limit int) ([]shard.Member, bool, error) {
+func (s *testStore) Members(group command.GroupID, after command.UserID, limit int) ([]query.Member, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -147,7 +148,7 @@ func (s *testStore) Members(group shard.GroupID, after shard.UserID, limit int) 
 	return members, more, nil
 }
 
-func (s *testStore) Bans(group shard.GroupID, after shard.UserID, limit int) ([]shard.Ban, bool, error) {
+func (s *testStore) Bans(group command.GroupID, after command.UserID, limit int) ([]query.Ban, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -157,7 +158,7 @@ func (s *testStore) Bans(group shard.GroupID, after shard.UserID, limit int) ([]
 	return bans, more, nil
 }
 
-func (s *testStore) JoinRequests(group shard.GroupID) ([]shard.JoinRequest, error) {
+func (s *testStore) JoinRequests(group command.GroupID) ([]query.JoinRequest, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -166,7 +167,7 @@ func (s *testStore) JoinRequests(group shard.GroupID) ([]shard.JoinRequest, erro
 	return s.state.JoinRequests(group), nil
 }
 
-func (s *testStore) GroupsOf(_ context.Context, user shard.UserID) ([]shard.GroupRef, error) {
+func (s *testStore) GroupsOf(_ context.Context, user command.UserID) ([]query.GroupRef, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -176,23 +177,23 @@ func (s *testStore) GroupsOf(_ context.Context, user shard.UserID) ([]shard.Grou
 }
 
 // SendLive refuses nobody for being too fast, and knows no repeats.
-func (s *testStore) SendLive(m *shard.SendGroup) (shard.Result, error) {
+func (s *testStore) SendLive(m *command.SendGroup) (command.Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.Now()
 	if err := s.refusal(m.Group, m.User); err != nil {
-		return shard.Result{}, err
+		return command.Result{}, err
 	}
 	for _, w := range s.groupWatchers[m.Group] {
-		w.Signal(&shard.Message{
+		w.Signal(&query.Message{
 			ID: m.ID, Group: m.Group, From: m.User, Session: m.Session, Time: now, CID: []byte(m.CID), Body: m.Body,
 			Arrival: s.state.GroupArrival(m.Group),
 		})
 	}
-	return shard.Result{ID: m.ID, Time: now}, nil
+	return command.Result{ID: m.ID, Time: now}, nil
 }
 
-func (s *testStore) TypingGroup(from shard.UserID, group shard.GroupID) error {
+func (s *testStore) TypingGroup(from command.UserID, group command.GroupID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.refusal(group, from); err != nil {
@@ -211,24 +212,24 @@ func (s *testStore) TypingGroup(from shard.UserID, group shard.GroupID) error {
 
 // refusal is that of a group which is not there, of who is no member of one that
 // stores messages, or of who is muted. The caller holds mu.
-func (s *testStore) refusal(group shard.GroupID, user shard.UserID) error {
+func (s *testStore) refusal(group command.GroupID, user command.UserID) error {
 	info, exists := s.state.Group(group, user)
 	switch {
 	case !exists:
-		return &shard.RefusedError{Code: shard.CodeNotFound, Detail: "conv: there is no such group"}
-	case info.Role == shard.RoleNone && info.Settings.Stored:
-		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: only for members of the group"}
+		return &command.RefusedError{Code: command.CodeNotFound, Detail: "conv: there is no such group"}
+	case info.Role == command.RoleNone && info.Settings.Stored:
+		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: only for members of the group"}
 	case info.BannedUntil > s.Now():
-		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: no member of this group"}
-	case info.Settings.MutedAll && info.Role < shard.RoleAdmin:
-		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: all are muted in this group"}
+		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: no member of this group"}
+	case info.Settings.MutedAll && info.Role < command.RoleAdmin:
+		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: all are muted in this group"}
 	case info.MutedUntil > s.Now():
-		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: muted in this group"}
+		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: muted in this group"}
 	}
 	return nil
 }
 
-func (s *testStore) Eligibility(asker shard.UserID, users []shard.UserID) []store.Eligibility {
+func (s *testStore) Eligibility(asker command.UserID, users []command.UserID) []store.Eligibility {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	standings := make([]store.Eligibility, len(users))

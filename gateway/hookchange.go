@@ -4,25 +4,25 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
 	"github.com/belfry-im/belfry/gateway/webhook"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/query"
+	"github.com/oklog/ulid/v2"
 )
 
 // changeEvents are the events that tell of changes.
-var changeEvents = map[shard.ChangeKind]string{
-	shard.ChangeRead:                webhook.MessageRead,
-	shard.ChangeRecall:              webhook.MessageRecalled,
-	shard.ChangeMessagesDeleted:     webhook.MessageDeleted,
-	shard.ChangeConversationDeleted: webhook.MessageDeleted,
+var changeEvents = map[query.ChangeKind]string{
+	query.ChangeRead:                webhook.MessageRead,
+	query.ChangeRecall:              webhook.MessageRecalled,
+	query.ChangeMessagesDeleted:     webhook.MessageDeleted,
+	query.ChangeConversationDeleted: webhook.MessageDeleted,
 }
 
 // WantsChange is for the store.
-func (h *Hooks) WantsChange(kind shard.ChangeKind) bool { return h.wants(changeEvents[kind]) }
+func (h *Hooks) WantsChange(kind query.ChangeKind) bool { return h.wants(changeEvents[kind]) }
 
 // Change is for the store.
-func (h *Hooks) Change(c *shard.HookChange, unread func() (shard.UnreadSum, error)) {
+func (h *Hooks) Change(c *shard.HookChange, unread func() (query.UnreadSum, error)) {
 	e := webhook.Event{
 		Type: changeEvents[c.Kind], ID: "message_" + ulid.Make().String(), Time: time.UnixMilli(c.Time),
 		Order: h.order(c.Time), // before what is unread is read: the higher order knows more
@@ -36,16 +36,16 @@ func (h *Hooks) Change(c *shard.HookChange, unread func() (shard.UnreadSum, erro
 	}
 	data.text("conv", wireConv(c.Peer, c.Group).String())
 	switch {
-	case c.Kind == shard.ChangeRead:
+	case c.Kind == query.ChangeRead:
 		data.int("seq", int64(c.Seq))
 		if sum, err := unread(); err == nil {
 			data.int("unreadTotal", int64(sum.Total))
 			data.int("unreadUnmuted", int64(sum.Unmuted))
 		}
-	case c.Kind == shard.ChangeConversationDeleted:
+	case c.Kind == query.ChangeConversationDeleted:
 		data.bool("messages", c.Messages)
 		data.int("upTo", int64(c.Seq))
-	case c.Kind == shard.ChangeMessagesDeleted && c.User != "":
+	case c.Kind == query.ChangeMessagesDeleted && c.User != "":
 		data.seqs("seqs", c.Ranges)
 	default:
 		data.ranges("ranges", c.Ranges)
@@ -63,7 +63,7 @@ func (h *Hooks) Change(c *shard.HookChange, unread func() (shard.UnreadSum, erro
 // ChangesLost is for the store.
 func (h *Hooks) ChangesLost(n int) { h.receiver.Dropped("message", reasonOverflow, n) }
 
-func (o *dataObject) ranges(name string, ranges []shard.Range) {
+func (o *dataObject) ranges(name string, ranges []query.Range) {
 	o.key(name)
 	o.b = append(o.b, '[')
 	for i, r := range ranges {
@@ -77,7 +77,7 @@ func (o *dataObject) ranges(name string, ranges []shard.Range) {
 }
 
 // seqs lists what ranges hold.
-func (o *dataObject) seqs(name string, ranges []shard.Range) {
+func (o *dataObject) seqs(name string, ranges []query.Range) {
 	o.key(name)
 	o.b = append(o.b, '[')
 	for i, r := range ranges {

@@ -6,25 +6,27 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // TestStoreChanges checks the payloads of changes that the store tells of.
 func TestStoreChanges(t *testing.T) {
 	r := &testReceiver{}
 	h := newHooks(t, r, false)
-	sum, down := shard.UnreadSum{Total: 7, Unmuted: 5}, errors.New("down")
-	tell := func(user shard.UserID, c shard.Change, err error) {
+	sum, down := query.UnreadSum{Total: 7, Unmuted: 5}, errors.New("down")
+	tell := func(user command.UserID, c query.Change, err error) {
 		c.Time = 1000
-		h.Change(&shard.HookChange{User: user, Change: c}, func() (shard.UnreadSum, error) { return sum, err })
+		h.Change(&shard.HookChange{User: user, Change: c}, func() (query.UnreadSum, error) { return sum, err })
 	}
-	ranges := []shard.Range{{From: 1, To: 3}, {From: 9, To: 9}}
-	tell("bob", shard.Change{Kind: shard.ChangeRead, Peer: "alice", Seq: 9}, nil)
-	tell("bob", shard.Change{Kind: shard.ChangeRead, Group: "team", Seq: 9}, down)
-	tell("bob", shard.Change{Kind: shard.ChangeRecall, Peer: "alice", Ranges: ranges, By: "alice"}, nil)
-	tell("", shard.Change{Kind: shard.ChangeRecall, Group: "team", Ranges: ranges[1:], By: "alice"}, nil)
-	tell("bob", shard.Change{Kind: shard.ChangeMessagesDeleted, Peer: "alice", Ranges: ranges}, nil)
-	tell("", shard.Change{Kind: shard.ChangeMessagesDeleted, Group: "team", Ranges: ranges, Sender: "alice"}, nil)
-	tell("bob", shard.Change{Kind: shard.ChangeConversationDeleted, Group: "team", Seq: 9}, nil)
+	ranges := []query.Range{{From: 1, To: 3}, {From: 9, To: 9}}
+	tell("bob", query.Change{Kind: query.ChangeRead, Peer: "alice", Seq: 9}, nil)
+	tell("bob", query.Change{Kind: query.ChangeRead, Group: "team", Seq: 9}, down)
+	tell("bob", query.Change{Kind: query.ChangeRecall, Peer: "alice", Ranges: ranges, By: "alice"}, nil)
+	tell("", query.Change{Kind: query.ChangeRecall, Group: "team", Ranges: ranges[1:], By: "alice"}, nil)
+	tell("bob", query.Change{Kind: query.ChangeMessagesDeleted, Peer: "alice", Ranges: ranges}, nil)
+	tell("", query.Change{Kind: query.ChangeMessagesDeleted, Group: "team", Ranges: ranges, Sender: "alice"}, nil)
+	tell("bob", query.Change{Kind: query.ChangeConversationDeleted, Group: "team", Seq: 9}, nil)
 	h.ChangesLost(3)
 	want := []string{
 		`message.read {"user":"bob","conv":"u:alice","seq":9,"unreadTotal":7,"unreadUnmuted":5}`,

@@ -13,13 +13,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // A Receiver is told of events; *webhook.Client is one.
@@ -160,7 +160,7 @@ func (h *Hooks) order(now int64) uint64 {
 }
 
 // Presence is for the store.
-func (h *Hooks) Presence(user shard.UserID, online bool, now int64) {
+func (h *Hooks) Presence(user command.UserID, online bool, now int64) {
 	event := webhook.UserOffline
 	if online {
 		event = webhook.UserOnline
@@ -190,7 +190,7 @@ func (s *session) sentHook(args *protocol.SendArgs) *sentHook {
 }
 
 // sent tells of a message that was accepted, once.
-func (h *Hooks) sent(m *sentHook, result *shard.Result) {
+func (h *Hooks) sent(m *sentHook, result *command.Result) {
 	if m == nil || result.Duplicate {
 		return
 	}
@@ -222,7 +222,7 @@ func (h *Hooks) Queued(m *store.QueuedMessage, done func(over bool)) {
 }
 
 // queuedData is the data of message.queued.
-func queuedData(user shard.UserID, r *store.QueuedReading) []byte {
+func queuedData(user command.UserID, r *store.QueuedReading) []byte {
 	message := wireMessage(r.Message)
 	var data dataObject
 	data.text("user", string(user))
@@ -245,7 +245,7 @@ func (h *Hooks) QueuedLost(n int) { h.receiver.Dropped(webhook.MessageQueued, re
 func (h *Hooks) GroupEventsLost(n int) { h.receiver.Dropped("group", reasonOverflow, n) }
 
 // GroupEvent is for the store.
-func (h *Hooks) GroupEvent(e *shard.GroupEvent) {
+func (h *Hooks) GroupEvent(e *query.GroupEvent) {
 	event := "group." + groupEvents[e.Kind]
 	if !h.wants(event) {
 		return

@@ -12,12 +12,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // A testReceiver is a Receiver that answers as the test says.
@@ -455,7 +455,7 @@ func TestBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, nil)
 		bob := e.dial(protocol.JSON)
-		key := sessionOf{"bob", shard.SessionID(number(t, bob.login("bob", "phone", nil), "session"))}
+		key := sessionOf{"bob", command.SessionID(number(t, bob.login("bob", "phone", nil), "session"))}
 		for _, background := range []bool{true, false} {
 			bob.call("setState", obj{"background": background})
 			e.store.mu.Lock()
@@ -472,8 +472,8 @@ func TestStoreEvents(t *testing.T) {
 	r := &testReceiver{}
 	h := newHooks(t, r, false)
 	m := &store.QueuedReading{
-		Sum: shard.UnreadSum{Total: 7, Unmuted: 5}, QueuedInfo: shard.QueuedInfo{Unread: 2, Muted: true},
-		Message: &shard.Message{ID: shard.MsgID{1}, Peer: "alice", From: "alice", Seq: 3, Time: 5, CID: []byte("c"), Body: []byte{0xa1, 'x'}},
+		Sum: query.UnreadSum{Total: 7, Unmuted: 5}, QueuedInfo: query.QueuedInfo{Unread: 2, Muted: true},
+		Message: &query.Message{ID: command.MsgID{1}, Peer: "alice", From: "alice", Seq: 3, Time: 5, CID: []byte("c"), Body: []byte{0xa1, 'x'}},
 	}
 	queued := []string{string(queuedData("bob", m))}
 	m.Message.Peer, m.Message.Group = "", "team"
@@ -487,8 +487,8 @@ func TestStoreEvents(t *testing.T) {
 		}
 	}
 	h.Presence("bob", true, 4)
-	h.GroupEvent(&shard.GroupEvent{Kind: shard.EventJoined, Group: "team", By: "alice", Users: []shard.UserID{"bob", "carol"}, Time: 6, Arrival: 9})
-	h.GroupEvent(&shard.GroupEvent{Kind: shard.EventChanged, Group: "team", Time: 6, Arrival: 10})
+	h.GroupEvent(&query.GroupEvent{Kind: query.EventJoined, Group: "team", By: "alice", Users: []command.UserID{"bob", "carol"}, Time: 6, Arrival: 9})
+	h.GroupEvent(&query.GroupEvent{Kind: query.EventChanged, Group: "team", Time: 6, Arrival: 10})
 	h.QueuedLost(3)
 	want := []string{
 		`user.online {"user":"bob"}`,
@@ -507,9 +507,9 @@ func TestStoreEvents(t *testing.T) {
 			t.Errorf("orders %v do not rise", r.orders)
 		}
 	}
-	for kind := shard.EventCreated; kind <= shard.EventJoinRequested; kind++ {
+	for kind := query.EventCreated; kind <= query.EventJoinRequested; kind++ {
 		before := len(r.list())
-		h.GroupEvent(&shard.GroupEvent{Kind: kind, Group: "g"})
+		h.GroupEvent(&query.GroupEvent{Kind: kind, Group: "g"})
 		if got := r.list(); len(got) != before+1 || !slices.Contains(webhook.Events, strings.Fields(got[before])[0]) {
 			t.Errorf("event kind %d told as %v", kind, got[before:])
 		}

@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // maxLive bounds the groups without storage that a session is in.
@@ -13,7 +13,7 @@ const maxLive = 1000
 // already stays so. at is the present point in the group's order, and ended that
 // of the user's newest removal. The error is a refusal: the session is in too
 // many, or behind.
-func (s *session) joinLive(group shard.GroupID, at, ended uint64) error {
+func (s *session) joinLive(group command.GroupID, at, ended uint64) error {
 	switch sub := s.subscription(group); {
 	case sub == nil:
 	case sub.live && ended > sub.joined:
@@ -36,13 +36,13 @@ func (s *session) joinLive(group shard.GroupID, at, ended uint64) error {
 }
 
 // leaveLive ends what joinLive began. It tells whether the session was in it.
-func (s *session) leaveLive(group shard.GroupID) bool {
+func (s *session) leaveLive(group command.GroupID) bool {
 	sub := s.subscription(group)
 	return sub != nil && sub.live && s.detach(sub)
 }
 
 // inLive tells whether the session is a member of a group that stores no messages.
-func (s *session) inLive(group shard.GroupID) bool {
+func (s *session) inLive(group command.GroupID) bool {
 	sub := s.subscription(group)
 	return sub != nil && sub.live
 }

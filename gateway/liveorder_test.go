@@ -6,13 +6,13 @@ import (
 	"testing/synctest"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // shout passes a message to who is in a group now, from no session.
-func (e *edge) shout(group shard.GroupID, from shard.UserID, cid string) {
+func (e *edge) shout(group command.GroupID, from command.UserID, cid string) {
 	e.t.Helper()
-	if _, err := e.store.SendLive(&shard.SendGroup{Group: group, User: from, CID: cid, Body: []byte{0xc0}}); err != nil {
+	if _, err := e.store.SendLive(&command.SendGroup{Group: group, User: from, CID: cid, Body: []byte{0xc0}}); err != nil {
 		e.t.Fatal(err)
 	}
 }
@@ -48,9 +48,9 @@ func (s *testStore) quietly(f func()) {
 // What ends or changes memberships comes to a session where it lies between the
 // messages, even if the store tells of the messages first.
 func TestLiveMessagesAndEventsHaveOneOrder(t *testing.T) {
-	for name, end := range map[string]shard.Command{
-		"removed":   &shard.RemoveMembers{Group: "show", By: "alice", Users: []shard.UserID{"bob"}},
-		"dismissed": &shard.DismissGroup{Group: "show", By: "alice"},
+	for name, end := range map[string]command.Command{
+		"removed":   &command.RemoveMembers{Group: "show", By: "alice", Users: []command.UserID{"bob"}},
+		"dismissed": &command.DismissGroup{Group: "show", By: "alice"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			both(t, func(t *testing.T, codec protocol.Codec) { testLiveOrder(t, codec, name, end) })
@@ -58,11 +58,11 @@ func TestLiveMessagesAndEventsHaveOneOrder(t *testing.T) {
 	}
 }
 
-func testLiveOrder(t *testing.T, codec protocol.Codec, name string, end shard.Command) {
+func testLiveOrder(t *testing.T, codec protocol.Codec, name string, end command.Command) {
 	e := newEdge(t, nil)
-	e.group("show", shard.GroupLive, "alice")
+	e.group("show", command.GroupLive, "alice")
 	bob, carol := e.online("bob", codec), e.online("carol", codec)
-	for _, user := range []shard.UserID{"bob", "carol"} {
+	for _, user := range []command.UserID{"bob", "carol"} {
 		if err := e.joinLive(user, "show"); err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func testLiveOrder(t *testing.T, codec protocol.Codec, name string, end shard.Co
 	muted := int64(1) << 50
 	e.store.quietly(func() {
 		e.shout("show", "alice", "before")
-		e.do(&shard.SetMember{Group: "show", By: "alice", User: "dave", MutedUntil: &muted})
+		e.do(&command.SetMember{Group: "show", By: "alice", User: "dave", MutedUntil: &muted})
 		e.shout("show", "alice", "between")
 		e.do(end)
 		if name == "removed" {
@@ -98,7 +98,7 @@ func testLiveOrder(t *testing.T, codec protocol.Codec, name string, end shard.Co
 func TestSlowSessionOfALiveGroupIsRemoved(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
-		e.group("show", shard.GroupLive, "alice")
+		e.group("show", command.GroupLive, "alice")
 		bob := e.online("bob", codec)
 		if err := e.joinLive("bob", "show"); err != nil {
 			t.Fatal(err)
@@ -106,7 +106,7 @@ func TestSlowSessionOfALiveGroupIsRemoved(t *testing.T) {
 		e.shout("show", "alice", "m0")
 		synctest.Wait()
 		e.shout("show", "alice", "m1")
-		e.do(&shard.RemoveMembers{Group: "show", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "show", By: "alice", Users: []command.UserID{"bob"}})
 		e.shout("show", "alice", "after")
 		synctest.Wait()
 		bob.wantCIDs("m0")
@@ -121,7 +121,7 @@ func TestSlowSessionOfALiveGroupIsRemoved(t *testing.T) {
 func TestEphemeralMessagesKeepTheOrder(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		bob := e.online("bob", codec)
 		e.post("team", "alice", "m0")
 		synctest.Wait() // the window is full
@@ -129,9 +129,9 @@ func TestEphemeralMessagesKeepTheOrder(t *testing.T) {
 		e.shout("team", "alice", "x1")
 		e.post("team", "alice", "m2")
 		e.shout("team", "alice", "x2")
-		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.shout("team", "alice", "while away")
-		e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.shout("team", "alice", "x3")
 		synctest.Wait()
 		bob.wantCIDs("m0")
@@ -139,7 +139,7 @@ func TestEphemeralMessagesKeepTheOrder(t *testing.T) {
 		bob.event("removed")
 		bob.event("joined")
 		bob.wantCIDs("x3")
-		e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.shout("team", "alice", "after")
 		bob.event("removed")
 		synctest.Wait()
@@ -152,13 +152,13 @@ func TestEphemeralMessagesKeepTheOrder(t *testing.T) {
 func TestLiveJoinHasItsPlaceInTheOrder(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("show", shard.GroupLive, "alice")
+		e.group("show", command.GroupLive, "alice")
 		alice, bob := e.online("alice", codec), e.online("bob", codec)
 		if err := e.joinLive("alice", "show"); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		remove := &shard.RemoveMembers{Group: "show", By: "alice", Users: []shard.UserID{"bob"}}
+		remove := &command.RemoveMembers{Group: "show", By: "alice", Users: []command.UserID{"bob"}}
 		e.store.quietly(func() { e.do(remove) })
 		if err := e.joinLive("bob", "show"); err != nil {
 			t.Fatal(err)
@@ -190,14 +190,14 @@ func TestLiveJoinHasItsPlaceInTheOrder(t *testing.T) {
 func TestLiveRejoinWaitsForTheRemoval(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("show", shard.GroupLive, "alice")
+		e.group("show", command.GroupLive, "alice")
 		bob := e.online("bob", codec)
 		if err := e.joinLive("bob", "show"); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		e.store.quietly(func() {
-			e.do(&shard.RemoveMembers{Group: "show", By: "alice", Users: []shard.UserID{"bob"}})
+			e.do(&command.RemoveMembers{Group: "show", By: "alice", Users: []command.UserID{"bob"}})
 		})
 		if err := e.joinLive("bob", "show"); err == nil || refusalOf(err).code != protocol.CodeUnavailable {
 			t.Errorf("joining before the removal is told = %v, want unavailable", err)
@@ -218,9 +218,9 @@ func TestLiveRejoinWaitsForTheRemoval(t *testing.T) {
 func TestLiveSessionThatMissedEvents(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("show", shard.GroupLive, "alice")
+		e.group("show", command.GroupLive, "alice")
 		bob, carol := e.online("bob", codec), e.online("carol", codec)
-		for _, user := range []shard.UserID{"bob", "carol"} {
+		for _, user := range []command.UserID{"bob", "carol"} {
 			if err := e.joinLive(user, "show"); err != nil {
 				t.Fatal(err)
 			}
@@ -228,9 +228,9 @@ func TestLiveSessionThatMissedEvents(t *testing.T) {
 		synctest.Wait()
 		muted := int64(1) << 50
 		e.store.quietly(func() {
-			e.do(&shard.RemoveMembers{Group: "show", By: "alice", Users: []shard.UserID{"bob"}})
+			e.do(&command.RemoveMembers{Group: "show", By: "alice", Users: []command.UserID{"bob"}})
 			for i := range 200 {
-				e.do(&shard.SetMember{Group: "show", By: "alice", User: shard.UserID(fmt.Sprint("u", i)), MutedUntil: &muted})
+				e.do(&command.SetMember{Group: "show", By: "alice", User: command.UserID(fmt.Sprint("u", i)), MutedUntil: &muted})
 			}
 		})
 		e.shout("show", "alice", "after")
@@ -245,9 +245,9 @@ func TestLiveSessionThatMissedEvents(t *testing.T) {
 
 		carol.pushes = nil
 		e.store.quietly(func() {
-			e.do(&shard.RemoveMembers{Group: "show", By: "alice", Users: []shard.UserID{"carol"}})
+			e.do(&command.RemoveMembers{Group: "show", By: "alice", Users: []command.UserID{"carol"}})
 			for i := range 300 {
-				e.do(&shard.RemoveMembers{Group: "show", By: "alice", Users: []shard.UserID{shard.UserID(fmt.Sprint("u", i))}})
+				e.do(&command.RemoveMembers{Group: "show", By: "alice", Users: []command.UserID{command.UserID(fmt.Sprint("u", i))}})
 			}
 		})
 		e.shout("show", "alice", "later")
@@ -272,7 +272,7 @@ func TestLiveSessionThatMissedEvents(t *testing.T) {
 func TestRecallsBelowTheJoinAreNotTold(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("team", shard.GroupPrivate, "alice", "carol")
+		e.group("team", command.GroupPrivate, "alice", "carol")
 		for _, cid := range []string{"m1", "m2", "m3"} {
 			e.post("team", "carol", cid)
 		}
@@ -281,15 +281,15 @@ func TestRecallsBelowTheJoinAreNotTold(t *testing.T) {
 		alice.login("alice", "phone", obj{"recents": "off", "groupBacklog": 0})
 		alice.push("onSynced")
 		point := e.store.GroupCursor("team", e.store.state.GroupArrival("team"))
-		e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.post("team", "carol", "m4")
 		e.post("team", "carol", "m5")
 		bob.wantLive("m4", "m5")
-		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 2})
+		e.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 2})
 		if got := ranges(alice); got != "[[2 2]]" {
 			t.Errorf("alice is told of %s", got)
 		}
-		e.do(&shard.DeleteSender{Group: "team", Sender: "carol"})
+		e.do(&command.DeleteSender{Group: "team", Sender: "carol"})
 		if got := ranges(alice); got != "[[1 5]]" {
 			t.Errorf("alice is told of %s", got)
 		}
@@ -305,20 +305,20 @@ func TestRecallsBelowTheJoinAreNotTold(t *testing.T) {
 		laptop.push("onSynced")
 		e.post("team", "carol", "m6")
 		laptop.wantLive("m6")
-		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 6})
+		e.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 6})
 		if got := ranges(laptop); got != "[[6 6]]" {
 			t.Errorf("bob is told of %s", got)
 		}
 
 		// His return begins anew.
-		e.do(&shard.LeaveGroup{Group: "team", User: "bob"})
-		e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.LeaveGroup{Group: "team", User: "bob"})
+		e.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.post("team", "carol", "m7")
 		laptop.wantLive("m7")
 		laptop.pushes = nil
 		e.post("team", "carol", "m8")
-		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 1})
-		e.do(&shard.DeleteSender{Group: "team", Sender: "carol"})
+		e.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 1})
+		e.do(&command.DeleteSender{Group: "team", Sender: "carol"})
 		if got := ranges(laptop); got != "[[7 8]]" {
 			t.Errorf("bob is told of %s after his return", got)
 		}

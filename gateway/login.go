@@ -8,15 +8,16 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // startSync puts together what a login pushes. It attaches the session to its
 // groups, and asks for them in one round. It runs on the read loop, before any
 // pump.
-func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *protocol.LoginArgs) *syncing {
-	var views []shard.GroupView
-	var left []shard.GroupAsk
+func (s *session) startSync(ctx context.Context, direct *query.Sync, args *protocol.LoginArgs) *syncing {
+	var views []query.GroupView
+	var left []query.GroupAsk
 	if asks := groupAsks(direct.Groups, args.Groups); len(asks) > 0 {
 		for i := range asks {
 			s.attach(asks[i].Group, false, 0)
@@ -65,8 +66,8 @@ func (s *session) startSync(ctx context.Context, direct *shard.Sync, args *proto
 
 // unknown lists the groups that a device cannot have heard of, with where in their
 // order the user joined: those for which it has given no cursor behind that.
-func unknown(views []shard.GroupView, left []shard.GroupAsk) map[shard.GroupID]uint64 {
-	groups := make(map[shard.GroupID]uint64)
+func unknown(views []query.GroupView, left []query.GroupAsk) map[command.GroupID]uint64 {
+	groups := make(map[command.GroupID]uint64)
 	for i := range views {
 		if v := &views[i]; v.Since < v.Joined {
 			groups[v.Group] = v.Joined
@@ -81,7 +82,7 @@ func unknown(views []shard.GroupView, left []shard.GroupAsk) map[shard.GroupID]u
 }
 
 // resume lets groups that have their place go on.
-func (s *session) resume(views []shard.GroupView) {
+func (s *session) resume(views []query.GroupView) {
 	for i := range views {
 		if sub := s.subscription(views[i].Group); sub != nil && (sub.leaving || !sub.feed.park(sub)) {
 			s.rouse(sub)
@@ -90,18 +91,18 @@ func (s *session) resume(views []shard.GroupView) {
 }
 
 // groupAsks are the groups of a user with the cursors that his device gave.
-func groupAsks(refs []shard.GroupRef, cursors []protocol.GroupCursor) []shard.GroupAsk {
+func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.GroupAsk {
 	if len(refs) == 0 {
 		return nil
 	}
-	given := make(map[shard.GroupID]string, len(cursors))
+	given := make(map[command.GroupID]string, len(cursors))
 	for _, c := range cursors {
-		given[shard.GroupID(c.Group)] = c.Cursor
+		given[command.GroupID(c.Group)] = c.Cursor
 	}
-	asks := make([]shard.GroupAsk, len(refs))
+	asks := make([]query.GroupAsk, len(refs))
 	for i, r := range refs {
 		cursor, has := given[r.Group]
-		asks[i] = shard.GroupAsk{Group: r.Group, HasCursor: has, Cursor: cursor}
+		asks[i] = query.GroupAsk{Group: r.Group, HasCursor: has, Cursor: cursor}
 	}
 	return asks
 }
@@ -110,12 +111,12 @@ func groupAsks(refs []shard.GroupRef, cursors []protocol.GroupCursor) []shard.Gr
 // places. Those of groups whose member the user is not are left to the pump: he may
 // have been one at the login, of a group that came late. It returns the views of
 // the others, the one with the newest message first.
-func (s *session) settle(asks []shard.GroupAsk, views []shard.GroupView, left []shard.GroupAsk) []shard.GroupView {
-	known := make(map[shard.GroupID]bool, len(asks))
+func (s *session) settle(asks []query.GroupAsk, views []query.GroupView, left []query.GroupAsk) []query.GroupView {
+	known := make(map[command.GroupID]bool, len(asks))
 	for i := range left {
 		known[left[i].Group] = true
 	}
-	views = slices.DeleteFunc(views, func(v shard.GroupView) bool {
+	views = slices.DeleteFunc(views, func(v query.GroupView) bool {
 		known[v.Group] = true
 		sub := s.subscription(v.Group)
 		if sub == nil || sub.placed {
@@ -137,7 +138,7 @@ func (s *session) settle(asks []shard.GroupAsk, views []shard.GroupView, left []
 
 // take lists what is to be pushed of groups: changes, and messages, of which it
 // leaves in the views what a login may push.
-func (y *syncing) take(s *session, views []shard.GroupView) {
+func (y *syncing) take(s *session, views []query.GroupView) {
 	room := s.gateway.config.LoginBacklog
 	for i := range views {
 		v := &views[i]
@@ -171,7 +172,7 @@ func (y *syncing) take(s *session, views []shard.GroupView) {
 
 // recents lists the recent conversations of both kinds, and the last messages of
 // groups that are to be pushed. It tells which ones are listed.
-func (y *syncing) recents(s *session, views []shard.GroupView, mode string) map[protocol.Conv]bool {
+func (y *syncing) recents(s *session, views []query.GroupView, mode string) map[protocol.Conv]bool {
 	if mode == protocol.RecentsOff {
 		return nil
 	}
@@ -205,13 +206,13 @@ func (y *syncing) recents(s *session, views []shard.GroupView, mode string) map[
 // group.
 type recent struct {
 	user   int
-	group  *shard.GroupView // nil for a user
+	group  *query.GroupView // nil for a user
 	pinned bool
 }
 
 // mergeRecents merges conversations and groups, both newest first, and gives at
 // most so many: of those that are pinned first.
-func mergeRecents(conversations []shard.Conversation, views []shard.GroupView, most int) []recent {
+func mergeRecents(conversations []query.Conversation, views []query.GroupView, most int) []recent {
 	merged := make([]recent, 0, len(conversations)+len(views))
 	pinned := 0
 	add := func(r recent, isPinned bool) {
@@ -255,7 +256,7 @@ func mergeRecents(conversations []shard.Conversation, views []shard.GroupView, m
 
 // groupViews asks for all groups of the user. Its error is that of the store,
 // ErrUnavailable also when only some do not serve.
-func (s *session) groupViews(ctx context.Context) ([]shard.GroupView, error) {
+func (s *session) groupViews(ctx context.Context) ([]query.GroupView, error) {
 	refs, err := s.gateway.backend.GroupsOf(ctx, s.user)
 	if err != nil || len(refs) == 0 {
 		return nil, err
@@ -270,14 +271,14 @@ func (s *session) groupViews(ctx context.Context) ([]shard.GroupView, error) {
 }
 
 // sortViews puts the group with the newest message first.
-func sortViews(views []shard.GroupView) {
-	slices.SortFunc(views, func(a, b shard.GroupView) int {
+func sortViews(views []query.GroupView) {
+	slices.SortFunc(views, func(a, b query.GroupView) int {
 		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Group, b.Group))
 	})
 }
 
 // wireGroup is a group's entry among conversations.
-func wireGroup(v *shard.GroupView) protocol.Conversation {
+func wireGroup(v *query.GroupView) protocol.Conversation {
 	return protocol.Conversation{
 		Conv: protocol.GroupConv(string(v.Group)), LastSeq: v.LastSeq, Time: v.Time, ReadSeq: v.Read,
 		Unread: v.Unread, Cursor: v.Cursor, Muted: v.Muted, Pinned: v.Pinned, Marked: v.Marked,
@@ -290,7 +291,7 @@ const lateRetry = time.Second
 
 // syncLate asks for groups whose shards did not serve when the user logged in,
 // until they do or the session ends. The pump pushes their backlog then.
-func (s *session) syncLate(asks []shard.GroupAsk, backlog int) {
+func (s *session) syncLate(asks []query.GroupAsk, backlog int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.mu.Lock()
 	if s.ended {
@@ -318,7 +319,7 @@ func (s *session) syncLate(asks []shard.GroupAsk, backlog int) {
 }
 
 // arrive hands groups that came late to the pump.
-func (s *session) arrive(views []shard.GroupView) {
+func (s *session) arrive(views []query.GroupView) {
 	if len(views) == 0 {
 		return
 	}

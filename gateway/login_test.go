@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // synced reads up to onSynced, acks all, and gives the cids that came before, the
@@ -89,7 +90,7 @@ func wantList(t *testing.T, what string, got, want []string) {
 func TestLoginPushesBacklogOfGroups(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("team", shard.GroupPrivate, "alice", "bob", "carol")
+		e.group("team", command.GroupPrivate, "alice", "bob", "carol")
 		for i := range 50 {
 			e.post("team", "alice", fmt.Sprint("m", i+1))
 		}
@@ -108,7 +109,7 @@ func TestLoginPushesBacklogOfGroups(t *testing.T) {
 
 		// With its cursor: what came after it, and what was taken away.
 		sent := e.post("team", "alice", "m51")
-		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 7})
+		e.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 7})
 		again := e.dial(codec)
 		again.login("bob", "laptop", obj{"groups": obj{"team": team["cursor"]}})
 		cids, others, synced := again.synced()
@@ -144,18 +145,18 @@ func TestLoginPushesBacklogOfGroups(t *testing.T) {
 func TestLoginOrderAndMergedRecents(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.do(&shard.Configure{Limits: shard.Limits{Recents: 4}})
-		for i, id := range []shard.GroupID{"old", "mid", "new"} {
-			e.group(id, shard.GroupPrivate, "alice", "bob")
-			e.do(&shard.Send{User: shard.UserID(fmt.Sprint("friend", i)), To: "bob", CID: fmt.Sprint("f", i), Body: []byte{0xc0}})
+		e.do(&command.Configure{Limits: command.Limits{Recents: 4}})
+		for i, id := range []command.GroupID{"old", "mid", "new"} {
+			e.group(id, command.GroupPrivate, "alice", "bob")
+			e.do(&command.Send{User: command.UserID(fmt.Sprint("friend", i)), To: "bob", CID: fmt.Sprint("f", i), Body: []byte{0xc0}})
 			time.Sleep(time.Second)
 			e.post(id, "alice", string(id)+"1")
 			e.post(id, "alice", string(id)+"2")
 			time.Sleep(time.Second)
 		}
-		e.do(&shard.ReadGroup{Group: "mid", User: "bob", Seq: 2})
-		e.do(&shard.ReadReport{User: "bob", Peer: "friend0", Seq: 1})
-		e.do(&shard.ReadReport{User: "bob", Peer: "friend2", Seq: 1})
+		e.do(&command.ReadGroup{Group: "mid", User: "bob", Seq: 2})
+		e.do(&command.ReadReport{User: "bob", Peer: "friend0", Seq: 1})
+		e.do(&command.ReadReport{User: "bob", Peer: "friend2", Seq: 1})
 		bob := e.dial(codec)
 		bob.login("bob", "phone", nil)
 		cids, _, synced := bob.synced()
@@ -181,8 +182,8 @@ func TestLoginOrderAndMergedRecents(t *testing.T) {
 func TestLoginBacklogIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.LoginBacklog = Backlog{Messages: 25, Bytes: 1 << 20} })
-		for _, id := range []shard.GroupID{"a", "b", "c"} {
-			e.group(id, shard.GroupPrivate, "alice", "bob")
+		for _, id := range []command.GroupID{"a", "b", "c"} {
+			e.group(id, command.GroupPrivate, "alice", "bob")
 			for i := range 20 {
 				e.post(id, "alice", fmt.Sprint(id, i+1))
 			}
@@ -204,7 +205,7 @@ func TestLoginDuringLiveMessages(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
 		e.unlimited()
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		const rounds, each = 20, 7
 		for r := range rounds {
 			bob := e.dial(codec)
@@ -228,7 +229,7 @@ func TestLoginDuringLiveMessages(t *testing.T) {
 			}
 			seen = slices.DeleteFunc(seen, func(cid string) bool { return strings.HasPrefix(cid, "end") })
 			wantList(t, fmt.Sprint("round ", r), seen, numbers("", r*each, r*each+each-1))
-			e.do(&shard.ReadGroup{Group: "team", User: "bob", Seq: 1 << 40})
+			e.do(&command.ReadGroup{Group: "team", User: "bob", Seq: 1 << 40})
 			bob.ws.CloseNow()
 		}
 	})
@@ -237,11 +238,11 @@ func TestLoginDuringLiveMessages(t *testing.T) {
 // A partialStore has groups whose shard does not serve.
 type partialStore struct {
 	*testStore
-	away map[shard.GroupID]bool // guarded by mu
+	away map[command.GroupID]bool // guarded by mu
 }
 
-func (s *partialStore) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) ([]shard.GroupView, []shard.GroupAsk) {
-	var here, left []shard.GroupAsk
+func (s *partialStore) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupAsk, backlog, most int) ([]query.GroupView, []query.GroupAsk) {
+	var here, left []query.GroupAsk
 	s.mu.Lock()
 	for _, a := range asks {
 		if s.away[a.Group] {
@@ -259,11 +260,11 @@ func TestLoginWithGroupsAway(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		var store *partialStore
 		e := newEdge(t, func(c *Config) {
-			store = &partialStore{testStore: c.Backend.(*testStore), away: map[shard.GroupID]bool{"away": true}}
+			store = &partialStore{testStore: c.Backend.(*testStore), away: map[command.GroupID]bool{"away": true}}
 			c.Backend = store
 		})
-		e.group("here", shard.GroupPrivate, "alice", "bob")
-		e.group("away", shard.GroupPrivate, "alice", "bob")
+		e.group("here", command.GroupPrivate, "alice", "bob")
+		e.group("away", command.GroupPrivate, "alice", "bob")
 		e.post("here", "alice", "h1")
 		e.post("away", "alice", "a1")
 		bob := e.dial(codec)
@@ -292,15 +293,15 @@ func TestLeftBeforeGroupCame(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		var store *partialStore
 		e := newEdge(t, func(c *Config) {
-			store = &partialStore{testStore: c.Backend.(*testStore), away: map[shard.GroupID]bool{"away": true}}
+			store = &partialStore{testStore: c.Backend.(*testStore), away: map[command.GroupID]bool{"away": true}}
 			c.Backend = store
 		})
-		e.group("away", shard.GroupPrivate, "alice", "bob")
+		e.group("away", command.GroupPrivate, "alice", "bob")
 		bob := e.dial(codec)
 		bob.login("bob", "phone", nil)
 		bob.synced()
 		e.post("away", "alice", "before")
-		e.do(&shard.RemoveMembers{Group: "away", By: "alice", Users: []shard.UserID{"bob"}})
+		e.do(&command.RemoveMembers{Group: "away", By: "alice", Users: []command.UserID{"bob"}})
 		e.post("away", "alice", "after")
 		synctest.Wait()
 		store.mu.Lock()
@@ -320,8 +321,8 @@ func TestLoginToManyGroups(t *testing.T) {
 		e := newEdge(t, nil)
 		const groups = 1000
 		for g := range groups {
-			id := shard.GroupID(fmt.Sprintf("%048d", g))
-			e.group(id, shard.GroupPrivate, "alice", "bob")
+			id := command.GroupID(fmt.Sprintf("%048d", g))
+			e.group(id, command.GroupPrivate, "alice", "bob")
 			e.post(id, "alice", fmt.Sprint(g))
 			time.Sleep(time.Millisecond)
 		}
@@ -354,7 +355,7 @@ func TestLoginToManyGroups(t *testing.T) {
 func TestLoginGivesCursorsOfGroups(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		e.post("team", "alice", "m1")
 		e.post("team", "alice", "m2")
 		first := e.dial(codec)
@@ -364,7 +365,7 @@ func TestLoginGivesCursorsOfGroups(t *testing.T) {
 		if want := entry(synced, "conversations", "g:team")["cursor"]; cursor == nil || cursor != want {
 			t.Errorf("cursor with the backlog = %v, want %v", cursor, want)
 		}
-		e.do(&shard.RecallGroup{Group: "team", By: "alice", Seq: 1})
+		e.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 1})
 		e.post("team", "alice", "m3")
 		second := e.dial(codec)
 		second.login("bob", "laptop", obj{"groups": obj{"team": cursor}})
@@ -384,12 +385,12 @@ func TestLoginWindowHoldsUpBacklog(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
 		pad := strings.Repeat("x", 10_000)
 		var want []string
-		for _, id := range []shard.GroupID{"a", "b"} {
-			e.group(id, shard.GroupPrivate, "alice", "bob")
+		for _, id := range []command.GroupID{"a", "b"} {
+			e.group(id, command.GroupPrivate, "alice", "bob")
 			for i := range 20 {
 				cid := fmt.Sprint(id, i)
 				body := append([]byte{0xda, byte(len(pad) >> 8), byte(len(pad) & 0xff)}, pad...)
-				e.do(&shard.SendGroup{Group: id, User: "alice", CID: cid, Body: body})
+				e.do(&command.SendGroup{Group: id, User: "alice", CID: cid, Body: body})
 				want = append(want, cid)
 			}
 			time.Sleep(time.Second)
@@ -424,15 +425,15 @@ func TestLoginWindowHoldsUpBacklog(t *testing.T) {
 
 // TestMergeLostKeepsGroupsApart has more runs than onSynced tells apart.
 func TestMergeLostKeepsGroupsApart(t *testing.T) {
-	var lost []shard.Lost
-	for _, l := range []shard.Lost{{Peer: "bob"}, {Group: "a"}, {Group: "b"}} {
+	var lost []query.Lost
+	for _, l := range []query.Lost{{Peer: "bob"}, {Group: "a"}, {Group: "b"}} {
 		for i := range uint64(maxLost) {
 			l.From, l.To, l.Count = 3*i+1, 3*i+2, 2
 			lost = append(lost, l)
 		}
 	}
 	got := mergeLost(lost)
-	want := []shard.Lost{
+	want := []query.Lost{
 		{Peer: "bob", From: 1, To: 3*maxLost - 1, Count: 2 * maxLost},
 		{Group: "a", From: 1, To: 3*maxLost - 1, Count: 2 * maxLost},
 		{Group: "b", From: 1, To: 3*maxLost - 1, Count: 2 * maxLost},
@@ -447,11 +448,11 @@ func TestMergeLostKeepsGroupsApart(t *testing.T) {
 func TestLateGroupGoesOnBehindItsBacklog(t *testing.T) {
 	store := newTestStore(t)
 	e := &edge{t: t, store: store}
-	e.group("away", shard.GroupPrivate, "alice", "bob")
+	e.group("away", command.GroupPrivate, "alice", "bob")
 	e.post("away", "alice", "a1")
 	s := bareSession(newBareGateway(t, store), protocol.JSON)
 	s.attach("away", false, 0)
-	asks := []shard.GroupAsk{{Group: "away"}}
+	asks := []query.GroupAsk{{Group: "away"}}
 	views, left := store.SyncGroups(t.Context(), "bob", asks, 20, 100)
 	views = s.settle(asks, views, left)
 	sub := s.subscription("away")

@@ -8,7 +8,8 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 func (s *session) getRecents(r request) error {
@@ -28,7 +29,7 @@ func (s *session) getRecents(r request) error {
 	if err != nil {
 		return err
 	}
-	var b shard.Batch
+	var b query.Batch
 	return s.replyConversations(r, func(w *protocol.ConversationsWriter) (more bool, after string, err error) {
 		for _, recent := range mergeRecents(list.Conversations, views, max(s.recents, len(list.Conversations))) {
 			fits := true
@@ -49,8 +50,8 @@ func (s *session) getRecents(r request) error {
 // conversations, in their own order, then groups by id.
 type listPlace struct {
 	groups bool
-	behind uint64        // a place of shard.State.Conversations
-	group  shard.GroupID // behind this one
+	behind uint64          // a place of shard.State.Conversations
+	group  command.GroupID // behind this one
 }
 
 // On the wire a place is "u" and the number in base 36, or "g" and a group's id.
@@ -71,7 +72,7 @@ func parsePlace(text string) (p listPlace, err error) {
 	case text == "":
 		return p, nil
 	case isGroup:
-		return listPlace{groups: true, group: shard.GroupID(rest)}, nil
+		return listPlace{groups: true, group: command.GroupID(rest)}, nil
 	case strings.HasPrefix(text, placeOfUser):
 		if p.behind, err = strconv.ParseUint(text[1:], 36, 64); err == nil && p.behind != 0 {
 			return p, nil
@@ -136,7 +137,7 @@ func (s *session) listGroups(w *protocol.ConversationsWriter, place *listPlace, 
 	if err != nil {
 		return false, err
 	}
-	first, found := slices.BinarySearchFunc(refs, place.group, func(r shard.GroupRef, g shard.GroupID) int { return cmp.Compare(r.Group, g) })
+	first, found := slices.BinarySearchFunc(refs, place.group, func(r query.GroupRef, g command.GroupID) int { return cmp.Compare(r.Group, g) })
 	if found {
 		first++
 	}
@@ -149,8 +150,8 @@ func (s *session) listGroups(w *protocol.ConversationsWriter, place *listPlace, 
 	if len(left) > 0 {
 		return false, store.ErrUnavailable
 	}
-	slices.SortFunc(views, func(a, b shard.GroupView) int { return cmp.Compare(a.Group, b.Group) })
-	var b shard.Batch
+	slices.SortFunc(views, func(a, b query.GroupView) int { return cmp.Compare(a.Group, b.Group) })
+	var b query.Batch
 	for i := range views {
 		fits, err := s.addGroup(w, &views[i], &b)
 		if err != nil || !fits {
@@ -177,7 +178,7 @@ func (s *session) replyConversations(r request, fill func(*protocol.Conversation
 
 // addConversation adds entry i of a list with its last message. It reports
 // whether there was room.
-func addConversation(w *protocol.ConversationsWriter, list *shard.ConversationList, i int) bool {
+func addConversation(w *protocol.ConversationsWriter, list *query.ConversationList, i int) bool {
 	entry := wireConversation(&list.Conversations[i])
 	if entry.LastSeq != 0 {
 		entry.Last = new(wireMessage(&list.Last[i]))
@@ -186,7 +187,7 @@ func addConversation(w *protocol.ConversationsWriter, list *shard.ConversationLi
 }
 
 // addGroup is addConversation for a group.
-func (s *session) addGroup(w *protocol.ConversationsWriter, v *shard.GroupView, b *shard.Batch) (fits bool, err error) {
+func (s *session) addGroup(w *protocol.ConversationsWriter, v *query.GroupView, b *query.Batch) (fits bool, err error) {
 	entry := wireGroup(v)
 	if v.LastSeq != 0 {
 		if err := s.gateway.backend.GroupMessages(s.user, v.Group, []uint64{v.LastSeq}, b); err != nil {

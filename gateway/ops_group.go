@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oklog/ulid/v2"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+	"github.com/oklog/ulid/v2"
 )
 
 // noProperties is an empty map as canonical msgpack.
@@ -18,29 +18,29 @@ var noProperties = []byte{0x80}
 
 // The words of the wire for what the shard numbers.
 var (
-	kinds = map[string]shard.GroupKind{
-		protocol.KindPrivate: shard.GroupPrivate, protocol.KindPublic: shard.GroupPublic,
-		protocol.KindChatroom: shard.GroupChatroom, protocol.KindLive: shard.GroupLive,
+	kinds = map[string]command.GroupKind{
+		protocol.KindPrivate: command.GroupPrivate, protocol.KindPublic: command.GroupPublic,
+		protocol.KindChatroom: command.GroupChatroom, protocol.KindLive: command.GroupLive,
 	}
-	kindNames = map[shard.GroupKind]string{
-		shard.GroupPrivate: protocol.KindPrivate, shard.GroupPublic: protocol.KindPublic,
-		shard.GroupChatroom: protocol.KindChatroom, shard.GroupLive: protocol.KindLive,
+	kindNames = map[command.GroupKind]string{
+		command.GroupPrivate: protocol.KindPrivate, command.GroupPublic: protocol.KindPublic,
+		command.GroupChatroom: protocol.KindChatroom, command.GroupLive: protocol.KindLive,
 	}
-	joinModes = map[string]shard.JoinMode{
-		protocol.JoinInvite: shard.JoinByInvitation, protocol.JoinApprove: shard.JoinByApproval, protocol.JoinOpen: shard.JoinOpen,
+	joinModes = map[string]command.JoinMode{
+		protocol.JoinInvite: command.JoinByInvitation, protocol.JoinApprove: command.JoinByApproval, protocol.JoinOpen: command.JoinOpen,
 	}
-	joinModeNames = map[shard.JoinMode]string{
-		shard.JoinByInvitation: protocol.JoinInvite, shard.JoinByApproval: protocol.JoinApprove, shard.JoinOpen: protocol.JoinOpen,
+	joinModeNames = map[command.JoinMode]string{
+		command.JoinByInvitation: protocol.JoinInvite, command.JoinByApproval: protocol.JoinApprove, command.JoinOpen: protocol.JoinOpen,
 	}
-	histories = map[string]shard.GroupHistory{
-		protocol.HistorySinceJoin: shard.HistorySinceJoin, protocol.HistoryAll: shard.HistoryAll, protocol.HistoryNone: shard.HistoryNone,
+	histories = map[string]command.GroupHistory{
+		protocol.HistorySinceJoin: command.HistorySinceJoin, protocol.HistoryAll: command.HistoryAll, protocol.HistoryNone: command.HistoryNone,
 	}
-	historyNames = map[shard.GroupHistory]string{
-		shard.HistorySinceJoin: protocol.HistorySinceJoin, shard.HistoryAll: protocol.HistoryAll, shard.HistoryNone: protocol.HistoryNone,
+	historyNames = map[command.GroupHistory]string{
+		command.HistorySinceJoin: protocol.HistorySinceJoin, command.HistoryAll: protocol.HistoryAll, command.HistoryNone: protocol.HistoryNone,
 	}
-	roles     = map[string]shard.Role{protocol.RoleMember: shard.RoleMember, protocol.RoleAdmin: shard.RoleAdmin}
-	roleNames = map[shard.Role]string{
-		shard.RoleMember: protocol.RoleMember, shard.RoleAdmin: protocol.RoleAdmin, shard.RoleOwner: protocol.RoleOwner,
+	roles     = map[string]command.Role{protocol.RoleMember: command.RoleMember, protocol.RoleAdmin: command.RoleAdmin}
+	roleNames = map[command.Role]string{
+		command.RoleMember: protocol.RoleMember, command.RoleAdmin: protocol.RoleAdmin, command.RoleOwner: protocol.RoleOwner,
 	}
 )
 
@@ -57,8 +57,8 @@ func (s *session) createGroup(r request) error {
 	if err != nil {
 		return err
 	}
-	cmd := &shard.CreateGroup{
-		Group: shard.GroupID(args.Group), By: s.user, Owner: s.user, Kind: kinds[args.Kind], Settings: settings,
+	cmd := &command.CreateGroup{
+		Group: command.GroupID(args.Group), By: s.user, Owner: s.user, Kind: kinds[args.Kind], Settings: settings,
 		Name: args.Name, Properties: args.Properties, Members: userIDs(args.Members),
 	}
 	change, again := s.change(r, cmd)
@@ -78,7 +78,7 @@ func (s *session) createGroup(r request) error {
 		cmd.Group = s.newGroupID(change)
 	}
 	cmd.Salt = rand.Uint64()
-	change.propose(cmd, func(result shard.Result) protocol.OK {
+	change.propose(cmd, func(result command.Result) protocol.OK {
 		if !settings.Stored {
 			// Its maker is in it. If he is in too many, he has to leave one and join.
 			_ = s.joinLive(cmd.Group, result.Arrival, 0)
@@ -93,7 +93,7 @@ func (s *session) createGroup(r request) error {
 // joinCursor is the place of a user's joining in a group's order as a cursor, so
 // that a device loses nothing if its link is cut before it was given one with a
 // message. A live group has none.
-func (s *session) joinCursor(group shard.GroupID, settings shard.GroupSettings, result *shard.Result) string {
+func (s *session) joinCursor(group command.GroupID, settings command.GroupSettings, result *command.Result) string {
 	if !settings.Stored || result.Pending {
 		return ""
 	}
@@ -101,7 +101,7 @@ func (s *session) joinCursor(group shard.GroupID, settings shard.GroupSettings, 
 }
 
 // groupSettings are those of the kind, but for what the args say.
-func groupSettings(args *protocol.CreateGroupArgs) (shard.GroupSettings, error) {
+func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error) {
 	settings := kinds[args.Kind].Settings()
 	if args.MutedAll != nil {
 		settings.MutedAll = *args.MutedAll
@@ -141,7 +141,7 @@ func groupSettings(args *protocol.CreateGroupArgs) (shard.GroupSettings, error) 
 
 // newGroupID makes up the id of a group: a ULID in lower case. A repeat of the
 // request gets the same one, even if the first has got no answer.
-func (s *session) newGroupID(c change) shard.GroupID {
+func (s *session) newGroupID(c change) command.GroupID {
 	b := binary.BigEndian.AppendUint64([]byte(s.user), uint64(s.number))
 	b = binary.BigEndian.AppendUint64(b, c.identity.ID)
 	b = binary.BigEndian.AppendUint64(b, c.identity.Hash)
@@ -152,7 +152,7 @@ func (s *session) newGroupID(c change) shard.GroupID {
 	var id ulid.ULID
 	copy(id[6:], hash[:])
 	_ = id.SetTime(uint64(s.began.UnixMilli())) // fails from the year 10889 on
-	return shard.GroupID(strings.ToLower(id.String()))
+	return command.GroupID(strings.ToLower(id.String()))
 }
 
 func (s *session) joinGroup(r request) error {
@@ -163,7 +163,7 @@ func (s *session) joinGroup(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	cmd := &shard.JoinGroup{Group: shard.GroupID(args.Group), User: s.user, Message: args.Message}
+	cmd := &command.JoinGroup{Group: command.GroupID(args.Group), User: s.user, Message: args.Message}
 	change, again := s.change(r, cmd)
 	if again {
 		return nil
@@ -182,12 +182,12 @@ func (s *session) joinGroup(r request) error {
 		change.answer(nil)
 		return nil
 	}
-	if info.Role == shard.RoleNone {
+	if info.Role == command.RoleNone {
 		if err := change.may(s.user, cmd.Group, "group", joins); err != nil {
 			return err
 		}
 	}
-	change.propose(cmd, func(result shard.Result) protocol.OK {
+	change.propose(cmd, func(result command.Result) protocol.OK {
 		return &protocol.JoinGroupOK{Pending: result.Pending, Cursor: s.joinCursor(cmd.Group, info.Settings, &result)}
 	})
 	return nil
@@ -201,7 +201,7 @@ func (s *session) leaveGroup(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	cmd := &shard.LeaveGroup{Group: shard.GroupID(args.Group), User: s.user}
+	cmd := &command.LeaveGroup{Group: command.GroupID(args.Group), User: s.user}
 	change, again := s.change(r, cmd)
 	if again {
 		return nil
@@ -222,7 +222,7 @@ func (s *session) dismissGroup(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	s.proposeChange(r, &shard.DismissGroup{Group: shard.GroupID(args.Group), By: s.user})
+	s.proposeChange(r, &command.DismissGroup{Group: command.GroupID(args.Group), By: s.user})
 	return nil
 }
 
@@ -234,7 +234,7 @@ func (s *session) answerJoin(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	cmd := &shard.AnswerJoin{Group: shard.GroupID(args.Group), By: s.user, User: shard.UserID(args.User), Accept: args.Accept}
+	cmd := &command.AnswerJoin{Group: command.GroupID(args.Group), By: s.user, User: command.UserID(args.User), Accept: args.Accept}
 	change, again := s.change(r, cmd)
 	if again {
 		return nil
@@ -256,9 +256,9 @@ func (s *session) setGroup(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	cmd := &shard.SetGroup{
-		Group: shard.GroupID(args.Group), By: s.user, Name: args.Name, Properties: args.Properties, Owner: shard.UserID(args.Owner),
-		Settings: shard.SettingsChange{
+	cmd := &command.SetGroup{
+		Group: command.GroupID(args.Group), By: s.user, Name: args.Name, Properties: args.Properties, Owner: command.UserID(args.Owner),
+		Settings: command.SettingsChange{
 			Join: joinModes[args.Join], History: histories[args.History], Unread: args.Unread, MutedAll: args.MutedAll,
 		},
 	}
@@ -266,7 +266,7 @@ func (s *session) setGroup(r request) error {
 		cmd.Settings.MaxMembers = &args.MaxMembers
 	}
 	if change, again := s.change(r, cmd); !again {
-		change.propose(cmd, func(result shard.Result) protocol.OK { return &protocol.SetGroupOK{Pending: result.Pending} })
+		change.propose(cmd, func(result command.Result) protocol.OK { return &protocol.SetGroupOK{Pending: result.Pending} })
 	}
 	return nil
 }
@@ -279,7 +279,7 @@ func (s *session) answerOwner(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	cmd := &shard.AnswerOwner{Group: shard.GroupID(args.Group), User: s.user, Accept: args.Accept}
+	cmd := &command.AnswerOwner{Group: command.GroupID(args.Group), User: s.user, Accept: args.Accept}
 	change, again := s.change(r, cmd)
 	if again {
 		return nil
@@ -306,13 +306,13 @@ func (s *session) getGroup(r request) error {
 		return err
 	}
 	b := s.gateway.backend
-	info, exists, err := b.Group(shard.GroupID(args.Group), s.user)
+	info, exists, err := b.Group(command.GroupID(args.Group), s.user)
 	switch {
 	case err != nil:
 		return err
 	case !exists:
 		return noGroup(args.Group)
-	case info.Role == shard.RoleNone && info.Settings.Join == shard.JoinByInvitation:
+	case info.Role == command.RoleNone && info.Settings.Join == command.JoinByInvitation:
 		return noMember()
 	}
 	reply := wireGroupInfo(&info)
@@ -323,10 +323,10 @@ func (s *session) getGroup(r request) error {
 		MaxMembers: info.Settings.MaxMembers, Join: joinModeNames[info.Settings.Join], History: historyNames[info.Settings.History],
 		Unread: info.Settings.Unread, Stored: info.Settings.Stored, MutedAll: info.Settings.MutedAll,
 	}
-	if info.Role != shard.RoleNone || info.Offered == s.user {
+	if info.Role != command.RoleNone || info.Offered == s.user {
 		reply.Offered = string(info.Offered)
 	}
-	if info.Role >= shard.RoleAdmin && info.Requests > 0 {
+	if info.Role >= command.RoleAdmin && info.Requests > 0 {
 		requests, err := b.JoinRequests(info.ID)
 		if err != nil {
 			return err
@@ -354,7 +354,7 @@ func (s *session) getGroups(r request) error {
 	if err != nil {
 		return err
 	}
-	refs = slices.DeleteFunc(refs, func(ref shard.GroupRef) bool { return string(ref.Group) <= args.After })
+	refs = slices.DeleteFunc(refs, func(ref query.GroupRef) bool { return string(ref.Group) <= args.After })
 	reply := &protocol.GroupsOK{Groups: make([]protocol.GroupOK, 0, min(len(refs), args.Limit))}
 	for _, ref := range refs {
 		if len(reply.Groups) == args.Limit {
@@ -365,7 +365,7 @@ func (s *session) getGroups(r request) error {
 		if err != nil {
 			return err
 		}
-		if exists && info.Role != shard.RoleNone { // else the letter that says so is on its way
+		if exists && info.Role != command.RoleNone { // else the letter that says so is on its way
 			reply.Groups = append(reply.Groups, wireGroupInfo(&info))
 		}
 	}
@@ -374,7 +374,7 @@ func (s *session) getGroups(r request) error {
 }
 
 // wireGroupInfo gives what getGroup and getGroups both tell.
-func wireGroupInfo(info *shard.GroupInfo) protocol.GroupOK {
+func wireGroupInfo(info *query.GroupInfo) protocol.GroupOK {
 	return protocol.GroupOK{
 		Group: string(info.ID), Kind: kindNames[info.Kind], Name: info.Name, Owner: string(info.Owner),
 		MemberCount: info.Members, LastSeq: info.LastSeq, Role: roleNames[info.Role],

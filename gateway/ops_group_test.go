@@ -8,10 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/oklog/ulid/v2"
 )
 
 // text gives a value of a reply as JSON, which is the same for both codecs.
@@ -481,7 +480,7 @@ func pushed(c *client, op string) obj {
 
 func TestFailuresOfMembers(t *testing.T) {
 	f := make(failures)
-	f.add([]shard.MemberFailure{{User: "b", Code: shard.CodeForbidden}, {User: "d", Code: shard.CodeGap}})
+	f.add([]command.MemberFailure{{User: "b", Code: command.CodeForbidden}, {User: "d", Code: command.CodeGap}})
 	done, failed := f.sort([]string{"a", "b", "a", "c", "d", "b"})
 	want := []protocol.MemberFailure{{User: "b", Code: protocol.CodeForbidden}, {User: "d", Code: protocol.CodeInternal}}
 	if !slices.Equal(done, []string{"a", "c"}) || !slices.Equal(failed, want) {

@@ -2,12 +2,12 @@ package gateway
 
 import (
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // sendGroup is send to a group.
 func (s *session) sendGroup(r request, args *protocol.SendArgs, d *decision) error {
-	group := shard.GroupID(args.Conv.ID)
+	group := command.GroupID(args.Conv.ID)
 	live := s.inLive(group)
 	if live || args.HasTTL && args.TTL == 0 {
 		cmd := s.sendGroupCommand(args, group)
@@ -23,8 +23,8 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *decision) err
 }
 
 // sendGroupCommand is the command of a send. Its body may lie in the frame.
-func (s *session) sendGroupCommand(args *protocol.SendArgs, group shard.GroupID) shard.SendGroup {
-	return shard.SendGroup{
+func (s *session) sendGroupCommand(args *protocol.SendArgs, group command.GroupID) command.SendGroup {
+	return command.SendGroup{
 		Group: group, User: s.user, Session: s.number, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
 		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
 	}
@@ -32,7 +32,7 @@ func (s *session) sendGroupCommand(args *protocol.SendArgs, group shard.GroupID)
 
 // sendLive passes a message to those who are connected. live tells whether the
 // session is in the group as one that stores nothing.
-func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *shard.SendGroup, live bool, d *decision) error {
+func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *command.SendGroup, live bool, d *decision) error {
 	b := s.gateway.backend
 	if !live {
 		info, exists, err := b.Group(cmd.Group, s.user)
@@ -53,8 +53,8 @@ func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *shard.SendGr
 
 // storedGroup gives the group of a conversation. One that stores nothing has no
 // messages to speak of.
-func (s *session) storedGroup(conv protocol.Conv) (shard.GroupID, error) {
-	group := shard.GroupID(conv.ID)
+func (s *session) storedGroup(conv protocol.Conv) (command.GroupID, error) {
+	group := command.GroupID(conv.ID)
 	if s.inLive(group) {
 		return "", &refusal{code: protocol.CodeNotFound, message: "conv: a live group keeps no messages"}
 	}
@@ -66,9 +66,9 @@ func (s *session) readGroup(r request, args *protocol.ReadReportArgs) error {
 	if err != nil {
 		return err
 	}
-	cmd := &shard.ReadGroup{Group: group, User: s.user, Session: s.number, Seq: args.Seq}
+	cmd := &command.ReadGroup{Group: group, User: s.user, Session: s.number, Seq: args.Seq}
 	if c, again := s.change(r, cmd); !again {
-		c.propose(cmd, func(result shard.Result) protocol.OK { return &protocol.ReadReportOK{Unread: result.Unread} })
+		c.propose(cmd, func(result command.Result) protocol.OK { return &protocol.ReadReportOK{Unread: result.Unread} })
 	}
 	return nil
 }
@@ -81,7 +81,7 @@ func (s *session) recallGroup(r request, args *protocol.RecallArgs) error {
 	if err != nil {
 		return err
 	}
-	s.proposeChange(r, &shard.RecallGroup{Group: group, By: s.user, Seq: args.Seq})
+	s.proposeChange(r, &command.RecallGroup{Group: group, By: s.user, Seq: args.Seq})
 	return nil
 }
 
@@ -90,7 +90,7 @@ func (s *session) hideMessages(r request, args *protocol.DeleteMessageArgs) erro
 	if err != nil {
 		return err
 	}
-	s.proposeChange(r, &shard.HideMessages{Group: group, User: s.user, Session: s.number, Seqs: args.Seqs})
+	s.proposeChange(r, &command.HideMessages{Group: group, User: s.user, Session: s.number, Seqs: args.Seqs})
 	return nil
 }
 
@@ -99,7 +99,7 @@ func (s *session) hideGroup(r request, args *protocol.DeleteConversationArgs) er
 	if err != nil {
 		return err
 	}
-	s.proposeChange(r, &shard.HideGroup{Group: group, User: s.user, Session: s.number, Messages: args.Messages})
+	s.proposeChange(r, &command.HideGroup{Group: group, User: s.user, Session: s.number, Messages: args.Messages})
 	return nil
 }
 
@@ -108,6 +108,6 @@ func (s *session) setGroupView(r request, args *protocol.SetConversationArgs) er
 	if err != nil {
 		return err
 	}
-	s.proposeChange(r, &shard.SetGroupView{Group: group, User: s.user, Muted: args.Muted, Pinned: args.Pinned, Unread: args.Unread})
+	s.proposeChange(r, &command.SetGroupView{Group: group, User: s.user, Muted: args.Muted, Pinned: args.Pinned, Unread: args.Unread})
 	return nil
 }

@@ -5,34 +5,35 @@ import (
 	"sync"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // pages are large, and few are read at a time.
-var pages = sync.Pool{New: func() any { return new(shard.Page) }}
+var pages = sync.Pool{New: func() any { return new(query.Page) }}
 
 func (s *session) getMessage(r request) error {
 	var args protocol.GetMessageArgs
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	q := shard.HistoryQuery{
+	q := query.HistoryQuery{
 		User: s.user, Before: args.Before, After: args.After, HasAfter: args.HasAfter,
 		From: args.From, To: args.To, Limit: args.Limit,
 		MaxBytes: protocol.MaxPage, MaxGaps: protocol.MaxGaps, MaxSeqs: protocol.MaxPageSeqs,
 	}
 	if args.Conv.Group {
-		if q.Group = shard.GroupID(args.Conv.ID); s.inLive(q.Group) {
+		if q.Group = command.GroupID(args.Conv.ID); s.inLive(q.Group) {
 			s.reply(r, &protocol.PageOK{}) // there is no history
 			return nil
 		}
 	} else {
-		q.Peer = shard.UserID(args.Conv.ID)
+		q.Peer = command.UserID(args.Conv.ID)
 	}
 	if err := s.mayPage(); err != nil {
 		return err
 	}
-	page := pages.Get().(*shard.Page)
+	page := pages.Get().(*query.Page)
 	defer pages.Put(page)
 	if err := s.gateway.backend.History(q, page); err != nil {
 		return err
@@ -54,9 +55,9 @@ func (s *session) getMessage(r request) error {
 
 // fit leaves of a page as many messages as a reply may hold, at least one. If it
 // had to encode them to know, it gives what that made of them, in buf.
-func (s *session) fit(page *shard.Page, buf *[]byte) (encoded [][]byte) {
+func (s *session) fit(page *query.Page, buf *[]byte) (encoded [][]byte) {
 	room := protocol.MaxPage - protocol.PageTail(len(page.Gaps))
-	if protocol.MostOfMessages(s.codec, len(page.Batch.Messages), page.Size()) <= room {
+	if protocol.MostOfMessages(s.codec, len(page.Batch.Messages), page.Size) <= room {
 		return nil
 	}
 	*buf = slices.Grow((*buf)[:0], protocol.MaxPage)
@@ -69,13 +70,13 @@ func (s *session) fit(page *shard.Page, buf *[]byte) (encoded [][]byte) {
 		}
 		encoded = append(encoded, (*buf)[start:len(*buf):len(*buf)])
 	}
-	if page.Down() {
+	if page.Down {
 		slices.Reverse(encoded)
 	}
 	return encoded
 }
 
-func wireMessages(messages []shard.Message) []protocol.Message {
+func wireMessages(messages []query.Message) []protocol.Message {
 	wire := make([]protocol.Message, len(messages))
 	for i := range messages {
 		wire[i] = wireMessage(&messages[i])
@@ -84,14 +85,14 @@ func wireMessages(messages []shard.Message) []protocol.Message {
 }
 
 // wireMessage gives a message as the wire has it. Its bytes stay where they are.
-func wireMessage(m *shard.Message) protocol.Message {
+func wireMessage(m *query.Message) protocol.Message {
 	return protocol.Message{
 		ID: protocol.ID(m.ID), Conv: wireConv(m.Peer, m.Group), From: string(m.From), Seq: m.Seq, Time: m.Time,
 		CID: m.CID, Body: m.Body, TTL: m.TTL, Mentions: m.Mentions,
 	}
 }
 
-func wireConversation(c *shard.Conversation) protocol.Conversation {
+func wireConversation(c *query.Conversation) protocol.Conversation {
 	return protocol.Conversation{
 		Conv: protocol.UserConv(string(c.Peer)), LastSeq: c.LastSeq, Time: c.Time,
 		ReadSeq: c.ReadSeq, Unread: c.Unread, PeerReadSeq: c.PeerReadSeq, Muted: c.Muted, Pinned: c.Pinned, Marked: c.Marked,

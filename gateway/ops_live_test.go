@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 func TestRequestsInALiveGroup(t *testing.T) {
@@ -91,11 +91,11 @@ func TestLiveGroupThatIsNotOpen(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
 		c := enter(e, codec, "alice", "bob")
-		settings := shard.GroupLive.Settings()
-		settings.Join = shard.JoinByInvitation
-		code := make(chan shard.Code, 1)
-		e.store.Submit(&shard.CreateGroup{Group: "stage", Owner: "alice", Kind: shard.GroupLive, Settings: settings}, func(r shard.Result, _ error) { code <- r.Code })
-		if code := <-code; code != shard.CodeBadRequest {
+		settings := command.GroupLive.Settings()
+		settings.Join = command.JoinByInvitation
+		code := make(chan command.Code, 1)
+		e.store.Submit(&command.CreateGroup{Group: "stage", Owner: "alice", Kind: command.GroupLive, Settings: settings}, func(r command.Result, _ error) { code <- r.Code })
+		if code := <-code; code != command.CodeBadRequest {
 			t.Errorf("a live group by invitation: code %d, want a bad request", code)
 		}
 		c["bob"].refused("joinGroup", obj{"group": "stage"}, "not_found")

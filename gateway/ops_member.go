@@ -3,7 +3,7 @@ package gateway
 import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 func (s *session) addMembers(r request) error {
@@ -17,7 +17,7 @@ func (s *session) addMembers(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	cmd := &shard.AddMembers{Group: shard.GroupID(args.Group), By: s.user, Users: userIDs(args.Users)}
+	cmd := &command.AddMembers{Group: command.GroupID(args.Group), By: s.user, Users: userIDs(args.Users)}
 	change, again := s.change(r, cmd)
 	if again {
 		return nil
@@ -26,9 +26,9 @@ func (s *session) addMembers(r request) error {
 	if cmd.Users = change.admit(cmd.Group, cmd.Users, failed); len(cmd.Users) == 0 {
 		// Whether he may add anybody at all is still to be answered: that he adds
 		// himself, who is there, changes nothing.
-		cmd.Users = []shard.UserID{s.user}
+		cmd.Users = []command.UserID{s.user}
 	}
-	change.propose(cmd, func(result shard.Result) protocol.OK {
+	change.propose(cmd, func(result command.Result) protocol.OK {
 		failed.add(result.Failed)
 		added, names := failed.sort(args.Users)
 		return &protocol.AddMembersOK{Added: added, Failed: names}
@@ -44,12 +44,12 @@ func (s *session) removeMembers(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	cmd := &shard.RemoveMembers{Group: shard.GroupID(args.Group), By: s.user, Users: userIDs(args.Users), Ban: args.Ban}
+	cmd := &command.RemoveMembers{Group: command.GroupID(args.Group), By: s.user, Users: userIDs(args.Users), Ban: args.Ban}
 	change, again := s.change(r, cmd)
 	if again {
 		return nil
 	}
-	change.propose(cmd, func(result shard.Result) protocol.OK {
+	change.propose(cmd, func(result command.Result) protocol.OK {
 		failed := make(failures)
 		failed.add(result.Failed)
 		removed, names := failed.sort(args.Users)
@@ -66,8 +66,8 @@ func (s *session) setMember(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	s.proposeChange(r, &shard.SetMember{
-		Group: shard.GroupID(args.Group), By: s.user, User: shard.UserID(args.User),
+	s.proposeChange(r, &command.SetMember{
+		Group: command.GroupID(args.Group), By: s.user, User: command.UserID(args.User),
 		Role: roles[args.Role], MutedUntil: args.MutedUntil,
 	})
 	return nil
@@ -81,7 +81,7 @@ func (s *session) unban(r request) error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	s.proposeChange(r, &shard.Unban{Group: shard.GroupID(args.Group), By: s.user, User: shard.UserID(args.User)})
+	s.proposeChange(r, &command.Unban{Group: command.GroupID(args.Group), By: s.user, User: command.UserID(args.User)})
 	return nil
 }
 
@@ -91,17 +91,17 @@ func (s *session) getBans(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	b, group := s.gateway.backend, shard.GroupID(args.Group)
+	b, group := s.gateway.backend, command.GroupID(args.Group)
 	info, exists, err := b.Group(group, s.user)
 	switch {
 	case err != nil:
 		return err
 	case !exists:
 		return noGroup(args.Group)
-	case info.Role < shard.RoleAdmin:
+	case info.Role < command.RoleAdmin:
 		return &refusal{code: protocol.CodeForbidden, message: "group: only its owner and admins see bans"}
 	}
-	bans, more, err := b.Bans(group, shard.UserID(args.After), args.Limit)
+	bans, more, err := b.Bans(group, command.UserID(args.After), args.Limit)
 	if err != nil {
 		return err
 	}
@@ -118,17 +118,17 @@ func (s *session) getMembers(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	b, group := s.gateway.backend, shard.GroupID(args.Group)
+	b, group := s.gateway.backend, command.GroupID(args.Group)
 	info, exists, err := b.Group(group, s.user)
 	switch {
 	case err != nil:
 		return err
 	case !exists:
 		return noGroup(args.Group)
-	case info.Role == shard.RoleNone && !s.inLive(group):
+	case info.Role == command.RoleNone && !s.inLive(group):
 		return noMember()
 	}
-	members, more, err := b.Members(group, shard.UserID(args.After), args.Limit)
+	members, more, err := b.Members(group, command.UserID(args.After), args.Limit)
 	if err != nil {
 		return err
 	}
@@ -146,10 +146,10 @@ func (s *session) getMembers(r request) error {
 
 // admit gives those of users who can become members of a group, "" for one whose
 // id is still to be made up, each once. Why the others cannot is noted in failed.
-func (c *change) admit(group shard.GroupID, users []shard.UserID, failed failures) []shard.UserID {
+func (c *change) admit(group command.GroupID, users []command.UserID, failed failures) []command.UserID {
 	s := c.session
-	asked := make([]shard.UserID, 0, len(users))
-	seen := map[shard.UserID]bool{s.user: true}
+	asked := make([]command.UserID, 0, len(users))
+	seen := map[command.UserID]bool{s.user: true}
 	for _, user := range users {
 		if !seen[user] {
 			seen[user] = true
@@ -176,7 +176,7 @@ func (c *change) admit(group shard.GroupID, users []shard.UserID, failed failure
 
 // mayAdd refuses what the shard of the group cannot know of a user, who is coming
 // to some other groups at the moment.
-func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *store.Eligibility, joining int) error {
+func (s *session) mayAdd(group command.GroupID, user command.UserID, standing *store.Eligibility, joining int) error {
 	switch {
 	case standing.Err != nil:
 		return standing.Err
@@ -194,7 +194,7 @@ func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *store
 	}
 	full := s.within(standing, joining, 0, "users: "+string(user), limit)
 	if full != nil && group != "" {
-		if info, _, err := s.gateway.backend.Group(group, user); err == nil && info.Role != shard.RoleNone {
+		if info, _, err := s.gateway.backend.Group(group, user); err == nil && info.Role != command.RoleNone {
 			return nil // he is there already
 		}
 	}
@@ -207,9 +207,9 @@ func (s *session) mayAdd(group shard.GroupID, user shard.UserID, standing *store
 }
 
 // failures are the codes for users who were not added or removed.
-type failures map[shard.UserID]string
+type failures map[command.UserID]string
 
-func (f failures) add(failed []shard.MemberFailure) {
+func (f failures) add(failed []command.MemberFailure) {
 	for _, m := range failed {
 		if code, ok := codes[m.Code]; ok {
 			f[m.User] = code
@@ -227,7 +227,7 @@ func (f failures) sort(users []string) (done []string, failed []protocol.MemberF
 			continue
 		}
 		seen[user] = true
-		if code, ok := f[shard.UserID(user)]; ok {
+		if code, ok := f[command.UserID(user)]; ok {
 			failed = append(failed, protocol.MemberFailure{User: user, Code: code})
 		} else {
 			done = append(done, user)
@@ -236,10 +236,10 @@ func (f failures) sort(users []string) (done []string, failed []protocol.MemberF
 	return done, failed
 }
 
-func userIDs(names []string) []shard.UserID {
-	users := make([]shard.UserID, len(names))
+func userIDs(names []string) []command.UserID {
+	users := make([]command.UserID, len(names))
 	for i, name := range names {
-		users[i] = shard.UserID(name)
+		users[i] = command.UserID(name)
 	}
 	return users
 }

@@ -7,25 +7,24 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
-	"github.com/oklog/ulid/v2"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/cespare/xxhash/v2"
+	"github.com/oklog/ulid/v2"
 )
 
 // identity is what the shard knows a repeat of a changing request by.
-func (s *session) identity(r request, cmd shard.Command) shard.Request {
+func (s *session) identity(r request, cmd command.Command) command.Request {
 	if r.ID == 0 {
-		return shard.Request{}
+		return command.Request{}
 	}
 	if s.repeats == nil {
 		s.repeats = new(repeats)
 	}
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
-	*buf = shard.AppendCommand((*buf)[:0], cmd)
+	*buf = command.AppendCommand((*buf)[:0], cmd)
 	s.identified = r.ID
 	return s.repeats.identity(r.ID, xxhash.Sum64(*buf))
 }
@@ -57,7 +56,7 @@ func (s *session) accept(r request, args *protocol.SendArgs, d *decision) error 
 	if args.Conv.Group {
 		return s.sendGroup(r, args, d)
 	}
-	to := shard.UserID(args.Conv.ID)
+	to := command.UserID(args.Conv.ID)
 	b := s.gateway.backend
 	if err := s.mayWriteTo(to); err != nil {
 		return err
@@ -83,7 +82,7 @@ func (s *session) accept(r request, args *protocol.SendArgs, d *decision) error 
 
 // mayWriteTo refuses accounts that never logged in where only those that have are
 // taken.
-func (s *session) mayWriteTo(to shard.UserID) error {
+func (s *session) mayWriteTo(to command.UserID) error {
 	if !s.gateway.config.KnownUsersOnly || to == s.user {
 		return nil
 	}
@@ -108,7 +107,7 @@ func (s *session) mayWriteTo(to shard.UserID) error {
 }
 
 // sentLive answers a send that went to those who are connected.
-func (s *session) sentLive(r request, args *protocol.SendArgs, result *shard.Result, d *decision) {
+func (s *session) sentLive(r request, args *protocol.SendArgs, result *command.Result, d *decision) {
 	s.gateway.config.Hooks.decided(d, nil)
 	s.replyWith(r, func(b []byte) []byte { return s.sent(b, r.ID, result) })
 	s.countSend(r.came)
@@ -116,8 +115,8 @@ func (s *session) sentLive(r request, args *protocol.SendArgs, result *shard.Res
 }
 
 // sendCommand is the command of a send. Its body may lie in the frame.
-func (s *session) sendCommand(args *protocol.SendArgs, to shard.UserID) shard.Send {
-	return shard.Send{
+func (s *session) sendCommand(args *protocol.SendArgs, to command.UserID) command.Send {
+	return command.Send{
 		User: s.user, Session: s.number, To: to, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
 		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
 	}
@@ -126,13 +125,13 @@ func (s *session) sendCommand(args *protocol.SendArgs, to shard.UserID) shard.Se
 // A sending is a send on its way through the store: what propose is for other
 // requests, without its allocations.
 type sending struct {
-	command shard.Send      // to a user
-	group   shard.SendGroup // to a group
+	command command.Send      // to a user
+	group   command.SendGroup // to a group
 	session *session
 	id      uint64
 	came    time.Time
-	hook    *sentHook                 // nil when nobody wants to know
-	done    func(shard.Result, error) // takes the outcome, made once
+	hook    *sentHook                   // nil when nobody wants to know
+	done    func(command.Result, error) // takes the outcome, made once
 
 	decision *decision // by which it was accepted, nil for none
 }
@@ -149,7 +148,7 @@ func newSending() *sending {
 }
 
 // finish answers the send.
-func (m *sending) finish(result shard.Result, err error) {
+func (m *sending) finish(result command.Result, err error) {
 	s, id, came, hook, d := m.session, m.id, m.came, m.hook, m.decision
 	*m = sending{done: m.done}
 	sendings.Put(m)
@@ -176,7 +175,7 @@ func (m *sending) finish(result shard.Result, err error) {
 }
 
 // sent appends the answer to a send that was accepted.
-func (s *session) sent(b []byte, id uint64, result *shard.Result) []byte {
+func (s *session) sent(b []byte, id uint64, result *command.Result) []byte {
 	return protocol.AppendSendOK(b, s.codec, id, &protocol.SendOK{
 		ID: protocol.ID(result.ID), Seq: result.Seq, Time: result.Time, Duplicate: result.Duplicate,
 	})
@@ -190,12 +189,12 @@ func (s *session) countSend(came time.Time) {
 
 // newMessageID makes a ULID of the store's time. Ids of one millisecond do not
 // ascend: what orders messages is their seq.
-func newMessageID(nowMS int64) shard.MsgID {
+func newMessageID(nowMS int64) command.MsgID {
 	var id ulid.ULID
 	binary.BigEndian.PutUint64(id[8:], rand.Uint64())
 	binary.BigEndian.PutUint16(id[6:], uint16(rand.Uint32()))
 	_ = id.SetTime(uint64(nowMS)) // fails from the year 10889 on
-	return shard.MsgID(id)
+	return command.MsgID(id)
 }
 
 func (s *session) readReport(r request) error {
@@ -206,9 +205,9 @@ func (s *session) readReport(r request) error {
 	if args.Conv.Group {
 		return s.readGroup(r, &args)
 	}
-	cmd := &shard.ReadReport{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Seq: args.Seq}
+	cmd := &command.ReadReport{User: s.user, Session: s.number, Peer: command.UserID(args.Conv.ID), Seq: args.Seq}
 	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(result shard.Result) { s.reply(r, &protocol.ReadReportOK{Unread: result.Unread}) })
+	s.propose(r, cmd, func(result command.Result) { s.reply(r, &protocol.ReadReportOK{Unread: result.Unread}) })
 	return nil
 }
 
@@ -220,9 +219,9 @@ func (s *session) recall(r request) error {
 	if args.Conv.Group {
 		return s.recallGroup(r, &args)
 	}
-	cmd := &shard.Recall{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Seq: args.Seq}
+	cmd := &command.Recall{User: s.user, Session: s.number, Peer: command.UserID(args.Conv.ID), Seq: args.Seq}
 	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
+	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
 	return nil
 }
 
@@ -234,9 +233,9 @@ func (s *session) deleteMessage(r request) error {
 	if args.Conv.Group {
 		return s.hideMessages(r, &args)
 	}
-	cmd := &shard.DeleteMessages{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Seqs: args.Seqs}
+	cmd := &command.DeleteMessages{User: s.user, Session: s.number, Peer: command.UserID(args.Conv.ID), Seqs: args.Seqs}
 	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
+	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
 	return nil
 }
 
@@ -248,9 +247,9 @@ func (s *session) deleteConversation(r request) error {
 	if args.Conv.Group {
 		return s.hideGroup(r, &args)
 	}
-	cmd := &shard.DeleteConversation{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Messages: args.Messages}
+	cmd := &command.DeleteConversation{User: s.user, Session: s.number, Peer: command.UserID(args.Conv.ID), Messages: args.Messages}
 	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
+	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
 	return nil
 }
 
@@ -262,8 +261,8 @@ func (s *session) setConversation(r request) error {
 	if args.Conv.Group {
 		return s.setGroupView(r, &args)
 	}
-	cmd := &shard.SetConversation{User: s.user, Session: s.number, Peer: shard.UserID(args.Conv.ID), Muted: args.Muted, Pinned: args.Pinned, Unread: args.Unread}
+	cmd := &command.SetConversation{User: s.user, Session: s.number, Peer: command.UserID(args.Conv.ID), Muted: args.Muted, Pinned: args.Pinned, Unread: args.Unread}
 	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
+	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
 	return nil
 }

@@ -6,13 +6,14 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
-var recentsModes = map[string]shard.RecentsMode{
-	protocol.RecentsOn:    shard.RecentsOn,
-	protocol.RecentsQuiet: shard.RecentsQuiet,
-	protocol.RecentsOff:   shard.RecentsOff,
+var recentsModes = map[string]query.RecentsMode{
+	protocol.RecentsOn:    query.RecentsOn,
+	protocol.RecentsQuiet: query.RecentsQuiet,
+	protocol.RecentsOff:   query.RecentsOff,
 }
 
 // login opens the session for requests. It holds up the read loop until the
@@ -59,7 +60,7 @@ func (s *session) tryLogin(r request) error {
 	if err != nil {
 		return err
 	}
-	user := shard.UserID(id.User)
+	user := command.UserID(id.User)
 	if wait, ok := g.deaf.Ready(string(user)); !ok {
 		return &refusal{protocol.CodeUnavailable, "op: a session of this user has just been closed for memory", wait}
 	}
@@ -72,7 +73,7 @@ func (s *session) tryLogin(r request) error {
 	}
 	ctx, cancel := s.requestContext()
 	defer cancel()
-	sync, err := g.backend.Login(ctx, &shard.Login{
+	sync, err := g.backend.Login(ctx, &command.Login{
 		User: user, Device: args.Device, Platform: args.Platform, Policy: g.config.Policy,
 		AutoRead: args.AutoRead, HasSince: args.HasSince, Since: args.Since,
 		IssuedAt: id.Issued,
@@ -167,8 +168,8 @@ func (s *session) refreshToken(r request) error {
 	}
 	s.start(r)
 	s.submits.Add(1)
-	cmd := &shard.RefreshToken{User: s.user, Session: s.number, IssuedAt: id.Issued}
-	s.gateway.backend.Submit(cmd, func(result shard.Result, err error) {
+	cmd := &command.RefreshToken{User: s.user, Session: s.number, IssuedAt: id.Issued}
+	s.gateway.backend.Submit(cmd, func(result command.Result, err error) {
 		defer s.submits.Done()
 		if err == nil {
 			err = result.Err()
@@ -230,8 +231,8 @@ func (s *session) logout(r request) error {
 		return err
 	}
 	s.report(true)
-	cmd := &shard.Logout{User: s.user, Session: s.number, Seen: s.gateway.backend.Now()}
-	s.propose(r, cmd, func(shard.Result) {
+	cmd := &command.Logout{User: s.user, Session: s.number, Seen: s.gateway.backend.Now()}
+	s.propose(r, cmd, func(command.Result) {
 		s.reply(r, nil)
 		s.end(closedByLogout)
 	})

@@ -4,11 +4,10 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/time/rate"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"golang.org/x/time/rate"
 )
 
 func (s *session) block(r request) error   { return s.setBlock(r, false) }
@@ -22,9 +21,9 @@ func (s *session) setBlock(r request, undo bool) error {
 	if args.User == string(s.user) {
 		return &refusal{code: protocol.CodeBadRequest, message: "user: must be somebody else"}
 	}
-	cmd := &shard.Block{User: s.user, Session: s.number, Target: shard.UserID(args.User), Undo: undo}
+	cmd := &command.Block{User: s.user, Session: s.number, Target: command.UserID(args.User), Undo: undo}
 	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(shard.Result) { s.reply(r, nil) })
+	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
 	return nil
 }
 
@@ -54,8 +53,8 @@ func (s *session) typing(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if peer := shard.UserID(args.Conv.ID); args.Conv.Group {
-		if group := shard.GroupID(args.Conv.ID); !s.inLive(group) && s.mayType() {
+	if peer := command.UserID(args.Conv.ID); args.Conv.Group {
+		if group := command.GroupID(args.Conv.ID); !s.inLive(group) && s.mayType() {
 			if err := s.gateway.backend.TypingGroup(s.user, group); err != nil {
 				return err
 			}
@@ -87,13 +86,13 @@ func (s *session) getPresence(r request) error {
 }
 
 func (s *session) subscribePresence(r request) error {
-	return s.presence(r, func(asker shard.UserID, users []shard.UserID) (map[shard.UserID]store.Presence, error) {
+	return s.presence(r, func(asker command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error) {
 		s.subscribed = true // even if it fails: to undo nothing does no harm
 		return s.gateway.backend.SubscribePresence(asker, users, s)
 	})
 }
 
-func (s *session) presence(r request, ask func(shard.UserID, []shard.UserID) (map[shard.UserID]store.Presence, error)) error {
+func (s *session) presence(r request, ask func(command.UserID, []command.UserID) (map[command.UserID]store.Presence, error)) error {
 	var args protocol.PresenceArgs
 	if err := args.Decode(r.Args); err != nil {
 		return err
@@ -101,9 +100,9 @@ func (s *session) presence(r request, ask func(shard.UserID, []shard.UserID) (ma
 	if wait, ok := s.gateway.presences.AllowN(string(s.user), len(args.Users)); !ok {
 		return &refusal{protocol.CodeRateLimited, "users: you ask for the presence of too many", wait}
 	}
-	users := make([]shard.UserID, len(args.Users))
+	users := make([]command.UserID, len(args.Users))
 	for i, u := range args.Users {
-		users[i] = shard.UserID(u)
+		users[i] = command.UserID(u)
 	}
 	known, err := ask(s.user, users)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // Bodies of control characters are six times as long in JSON as they are stored:
@@ -35,15 +35,15 @@ func TestPageOfGaps(t *testing.T) {
 		e := newEdge(t, nil)
 		alice := e.online("alice", codec)
 		e.store.mu.Lock()
-		e.store.apply(&shard.Configure{Limits: shard.Limits{NewConversations: -1, UserBytes: -1}})
+		e.store.apply(&command.Configure{Limits: command.Limits{NewConversations: -1, UserBytes: -1}})
 		for i := range messages {
 			seq := uint64(i + 1)
-			e.store.apply(&shard.Send{User: "alice", To: "bob", ID: shard.MsgID{1}, CID: fmt.Sprint(i), Body: []byte{1}})
+			e.store.apply(&command.Send{User: "alice", To: "bob", ID: command.MsgID{1}, CID: fmt.Sprint(i), Body: []byte{1}})
 			switch i % 3 {
 			case 0:
-				e.store.apply(&shard.Recall{User: "alice", Session: 1, Peer: "bob", Seq: seq})
+				e.store.apply(&command.Recall{User: "alice", Session: 1, Peer: "bob", Seq: seq})
 			case 1:
-				e.store.apply(&shard.DeleteMessages{User: "alice", Session: 1, Peer: "bob", Seqs: []uint64{seq}})
+				e.store.apply(&command.DeleteMessages{User: "alice", Session: 1, Peer: "bob", Seqs: []uint64{seq}})
 			}
 		}
 		e.store.mu.Unlock()
@@ -51,7 +51,7 @@ func TestPageOfGaps(t *testing.T) {
 		e.store.mu.Lock()
 		for i := range messages {
 			if i%3 == 2 {
-				e.store.apply(&shard.DeleteMessages{User: "alice", Session: 1, Peer: "bob", Seqs: []uint64{uint64(i + 1)}})
+				e.store.apply(&command.DeleteMessages{User: "alice", Session: 1, Peer: "bob", Seqs: []uint64{uint64(i + 1)}})
 			}
 		}
 		e.store.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // flushBytes is how much the pump puts together before it writes. Larger writes
@@ -15,7 +15,7 @@ const flushBytes = 64 << 10
 // A pumpState is what reading on and encoding takes. Nobody holds one while waiting
 // for a peer.
 type pumpState struct {
-	batch  shard.Batch
+	batch  query.Batch
 	frame  []byte // the payload being put together
 	group  groupFrame
 	chunk  chunk        // of a session that reads for itself

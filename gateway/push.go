@@ -5,7 +5,8 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 const (
@@ -91,7 +92,7 @@ func (s *session) windowRoom() (messages, bytes int) {
 }
 
 // arrival is the place of item i in the arrival order.
-func arrival(b *shard.Batch, i int) uint64 {
+func arrival(b *query.Batch, i int) uint64 {
 	if c := b.Items[i].Change; c >= 0 {
 		return b.Changes[c].Arrival
 	}
@@ -106,9 +107,9 @@ func (s *session) pushItem(p *pumpState, i int, place func(arrival uint64, last 
 	b := &p.batch
 	if c := b.Items[i].Change; c >= 0 {
 		switch c := &b.Changes[c]; c.Kind {
-		case shard.ChangeGroupJoined:
+		case query.ChangeGroupJoined:
 			s.joined(c.Group)
-		case shard.ChangeGroupLeft:
+		case query.ChangeGroupLeft:
 			s.parted(c.Group)
 		default:
 			s.pushChange(c)
@@ -164,15 +165,15 @@ func (s *session) queue(encode func([]byte) []byte) {
 
 // pushChange tells of a change to what the device holds, in as many frames as
 // its ranges need.
-func (s *session) pushChange(c *shard.Change) {
+func (s *session) pushChange(c *query.Change) {
 	for part := range changeParts(c) {
 		s.queue(func(b []byte) []byte { return appendChange(b, s.codec, &part) })
 	}
 }
 
 // changeParts yields a change in parts of as many seqs as a frame may name.
-func changeParts(c *shard.Change) iter.Seq[shard.Change] {
-	return func(yield func(shard.Change) bool) {
+func changeParts(c *query.Change) iter.Seq[query.Change] {
+	return func(yield func(query.Change) bool) {
 		for rest := c.Ranges; ; {
 			part := *c
 			part.Ranges, rest = cutRanges(rest, maxChanged)
@@ -184,7 +185,7 @@ func changeParts(c *shard.Change) iter.Seq[shard.Change] {
 }
 
 // cutRanges splits off ranges that hold at most so many seqs in all.
-func cutRanges(ranges []shard.Range, most uint64) (head, rest []shard.Range) {
+func cutRanges(ranges []query.Range, most uint64) (head, rest []query.Range) {
 	for i, r := range ranges {
 		if n := r.To - r.From + 1; n <= most {
 			most -= n
@@ -193,7 +194,7 @@ func cutRanges(ranges []shard.Range, most uint64) (head, rest []shard.Range) {
 		head = slices.Clone(ranges[:i])
 		rest = slices.Clone(ranges[i:])
 		if most > 0 {
-			head = append(head, shard.Range{From: r.From, To: r.From + most - 1})
+			head = append(head, query.Range{From: r.From, To: r.From + most - 1})
 			rest[0].From = r.From + most
 		}
 		return head, rest
@@ -202,20 +203,20 @@ func cutRanges(ranges []shard.Range, most uint64) (head, rest []shard.Range) {
 }
 
 // appendChange appends the push that tells of a change.
-func appendChange(b []byte, codec protocol.Codec, c *shard.Change) []byte {
+func appendChange(b []byte, codec protocol.Codec, c *query.Change) []byte {
 	conv := wireConv(c.Peer, c.Group)
 	switch c.Kind {
-	case shard.ChangeRead:
+	case query.ChangeRead:
 		return protocol.AppendReadReport(b, codec, &protocol.ReadReport{Conv: conv, Seq: c.Seq})
-	case shard.ChangeReceipt:
+	case query.ChangeReceipt:
 		return protocol.AppendReadReceipt(b, codec, &protocol.ReadReceipt{Conv: conv, Seq: c.Seq, Time: c.Time})
-	case shard.ChangeRecall:
+	case query.ChangeRecall:
 		recall := &protocol.Recall{Conv: conv, By: string(c.By), Sender: string(c.Sender)}
 		for _, r := range c.Ranges {
 			recall.Ranges = append(recall.Ranges, protocol.Range(r))
 		}
 		return protocol.AppendRecall(b, codec, recall)
-	case shard.ChangeMessagesDeleted:
+	case query.ChangeMessagesDeleted:
 		deleted := &protocol.MessageDeleted{Conv: conv}
 		for _, r := range c.Ranges {
 			for seq := r.From; seq <= r.To; seq++ {
@@ -223,20 +224,20 @@ func appendChange(b []byte, codec protocol.Codec, c *shard.Change) []byte {
 			}
 		}
 		return protocol.AppendMessageDeleted(b, codec, deleted)
-	case shard.ChangeConversationDeleted:
+	case query.ChangeConversationDeleted:
 		return protocol.AppendConversationDeleted(b, codec, &protocol.ConversationDeleted{Conv: conv, Messages: c.Messages, UpTo: c.Seq})
-	case shard.ChangeSettings:
+	case query.ChangeSettings:
 		return protocol.AppendConversationChanged(b, codec, &protocol.ConversationChanged{
 			Conv: conv, Muted: c.Settings.Muted, Pinned: c.Settings.Pinned, Unread: c.Settings.Unread,
 		})
-	case shard.ChangeBlocked:
+	case query.ChangeBlocked:
 		return protocol.AppendBlocked(b, codec, &protocol.Blocked{User: string(c.Peer), Blocked: c.Blocked})
 	}
 	panic("gateway: change of an unknown kind") // the shard's list and this one have parted
 }
 
 // wireConv is a group's conversation, or else the one with peer.
-func wireConv(peer shard.UserID, group shard.GroupID) protocol.Conv {
+func wireConv(peer command.UserID, group command.GroupID) protocol.Conv {
 	if group != "" {
 		return protocol.GroupConv(string(group))
 	}

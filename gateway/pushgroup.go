@@ -5,7 +5,8 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // An outcome is how far the pump came with a subscription.
@@ -241,7 +242,7 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 		switch {
 		case e.Ends(s.user) && sub.live:
 			ends = true
-		case e.Ends(s.user) || e.Kind == shard.EventRemoved && len(e.Users) == 0: // too many to be named
+		case e.Ends(s.user) || e.Kind == query.EventRemoved && len(e.Users) == 0: // too many to be named
 			at, member, err := b.JoinedAt(sub.feed.group, s.user)
 			if err != nil {
 				s.unavailable(err)
@@ -254,26 +255,26 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 				}
 				told, sub.base = max(told, at), at+1
 			}
-		case e.Kind == shard.EventJoinRequested || e.Kind == shard.EventBanned:
+		case e.Kind == query.EventJoinRequested || e.Kind == query.EventBanned:
 			info, _, err := b.Group(sub.feed.group, s.user)
 			if err != nil {
 				s.unavailable(err)
 				return 0, stuck
 			}
-			if info.Role < shard.RoleAdmin {
+			if info.Role < command.RoleAdmin {
 				sub.tell(told, "")
 				return 0, through
 			}
 		}
 	}
 	pushed = s.closeFrame(p)
-	if e := it.event; e != nil && (e.Kind == shard.EventJoined || e.Kind == shard.EventCreated) && e.Arrival == sub.base && !sub.live {
+	if e := it.event; e != nil && (e.Kind == query.EventJoined || e.Kind == query.EventCreated) && e.Arrival == sub.base && !sub.live {
 		// The user joined by this: from here on each of his devices has a cursor.
 		cursor := s.gateway.backend.GroupCursor(e.Group, e.Arrival)
 		s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e, cursor) })
 	} else if r := it.recall; r != nil && r.Ranges[0].From < sub.low {
 		clipped := *r
-		if clipped.Ranges = shard.ClipRanges(r.Ranges, sub.low); len(clipped.Ranges) > 0 {
+		if clipped.Ranges = query.ClipRanges(r.Ranges, sub.low); len(clipped.Ranges) > 0 {
 			s.queue(func(b []byte) []byte { return appendChange(b, s.codec, &clipped) })
 		}
 	} else {
@@ -344,8 +345,8 @@ func (s *session) pushLast(p *pumpState, sub *subscription) (pushed int, end out
 // missed what may have ended it: nobody else knows.
 func (s *session) pushLost(p *pumpState, sub *subscription) (pushed int) {
 	pushed = s.closeFrame(p)
-	e := &shard.GroupEvent{
-		Kind: shard.EventRemoved, Group: sub.feed.group, Users: []shard.UserID{s.user}, Time: s.gateway.backend.Now(),
+	e := &query.GroupEvent{
+		Kind: query.EventRemoved, Group: sub.feed.group, Users: []command.UserID{s.user}, Time: s.gateway.backend.Now(),
 	}
 	s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e, "") })
 	s.detach(sub)
@@ -395,7 +396,7 @@ func (s *session) pushSignalled(p *pumpState, sub *subscription, before uint64) 
 
 // joined is what the pump does when the user's shard says that he is a member
 // of a group now.
-func (s *session) joined(group shard.GroupID) {
+func (s *session) joined(group command.GroupID) {
 	if sub := s.subscription(group); sub != nil && sub.live {
 		s.detach(sub) // that group was dismissed, and another has its name
 	}
@@ -409,7 +410,7 @@ func (s *session) joined(group shard.GroupID) {
 type endedStays []endedStay
 
 type endedStay struct {
-	group   shard.GroupID
+	group   command.GroupID
 	arrival uint64
 }
 
@@ -418,7 +419,7 @@ type endedStay struct {
 const keptStays = 64
 
 // told is the arrival number of the end that the session was told of, 0 for none.
-func (e endedStays) told(group shard.GroupID) uint64 {
+func (e endedStays) told(group command.GroupID) uint64 {
 	for i := range e {
 		if e[i].group == group {
 			return e[i].arrival
@@ -427,7 +428,7 @@ func (e endedStays) told(group shard.GroupID) uint64 {
 	return 0
 }
 
-func (e *endedStays) note(group shard.GroupID, arrival uint64) {
+func (e *endedStays) note(group command.GroupID, arrival uint64) {
 	*e = slices.DeleteFunc(*e, func(s endedStay) bool { return s.group == group })
 	if len(*e) == keptStays {
 		*e = slices.Delete(*e, 0, 1)
@@ -436,7 +437,7 @@ func (e *endedStays) note(group shard.GroupID, arrival uint64) {
 }
 
 // parted is what the pump does when the user's shard says that he no longer is.
-func (s *session) parted(group shard.GroupID) {
+func (s *session) parted(group command.GroupID) {
 	sub, fresh, ok := s.attach(group, false, 0)
 	switch {
 	case !ok || sub.live:

@@ -3,7 +3,7 @@ package gateway
 import (
 	"slices"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // keptRequests is how many changing requests back a repeat is known, as many as
@@ -21,12 +21,12 @@ type repeats struct {
 type knownRequest struct {
 	id      uint64
 	content uint64 // hash of what it asked
-	request shard.Request
+	request command.Request
 }
 
 // identity gives what the shard is to know a changing request by: what it knew
 // the last one of that id by if that asked for the same, else something new.
-func (p *repeats) identity(id, content uint64) shard.Request {
+func (p *repeats) identity(id, content uint64) command.Request {
 	if i := p.find(id); i >= 0 && p.known[i].content == content {
 		return p.known[i].request
 	}
@@ -36,7 +36,7 @@ func (p *repeats) identity(id, content uint64) shard.Request {
 	}
 	p.fresh++
 	const oddFraction = 0x9e3779b97f4a7c15 // spreads the counter over all bits
-	r := shard.Request{ID: id, Hash: content ^ p.fresh*oddFraction}
+	r := command.Request{ID: id, Hash: content ^ p.fresh*oddFraction}
 	p.known = append(p.known, knownRequest{id, content, r})
 	return r
 }

@@ -4,7 +4,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A repeat of a request is known as such; a request that uses an id anew is not,
@@ -46,8 +47,8 @@ func TestRepeats(t *testing.T) {
 }
 
 func TestCutRanges(t *testing.T) {
-	type ranges []shard.Range
-	run := func(from, to uint64) shard.Range { return shard.Range{From: from, To: to} }
+	type ranges []query.Range
+	run := func(from, to uint64) query.Range { return query.Range{From: from, To: to} }
 	tests := []struct {
 		in, head, rest ranges
 	}{
@@ -66,19 +67,19 @@ func TestCutRanges(t *testing.T) {
 }
 
 func TestMergeLost(t *testing.T) {
-	var lost []shard.Lost
+	var lost []query.Lost
 	for i := range uint64(maxLost + 1) {
-		peer := shard.UserID("alice")
+		peer := command.UserID("alice")
 		if i > maxLost/2 {
 			peer = "bob"
 		}
-		lost = append(lost, shard.Lost{Peer: peer, From: 2*i + 1, To: 2*i + 1, Count: 1})
+		lost = append(lost, query.Lost{Peer: peer, From: 2*i + 1, To: 2*i + 1, Count: 1})
 	}
 	if got := mergeLost(lost[:maxLost]); len(got) != maxLost {
 		t.Errorf("mergeLost of %d runs = %d, want them as they are", maxLost, len(got))
 	}
 	got, half := mergeLost(lost), uint64(maxLost/2)
-	want := []shard.Lost{
+	want := []query.Lost{
 		{Peer: "alice", From: 1, To: 2*half + 1, Count: maxLost/2 + 1},
 		{Peer: "bob", From: 2*half + 3, To: 2*maxLost + 1, Count: maxLost / 2},
 	}

@@ -4,12 +4,12 @@ import (
 	"errors"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A read says that the user has all messages of peer up to seq.
 type read struct {
-	peer shard.UserID
+	peer command.UserID
 	seq  uint64
 }
 
@@ -48,7 +48,7 @@ func (s *session) ack(d uint64) {
 }
 
 // acked notes a read report to be made. The caller holds mu.
-func (s *session) acked(peer shard.UserID, seq uint64) {
+func (s *session) acked(peer command.UserID, seq uint64) {
 	for i := len(s.reads) - 1; i >= 0; i-- {
 		if s.reads[i].peer == peer {
 			s.reads[i].seq = max(s.reads[i].seq, seq)
@@ -75,8 +75,8 @@ func (s *session) report(now bool) {
 	s.mu.Unlock()
 	s.submits.Add(len(reads))
 	for _, r := range reads {
-		cmd := &shard.ReadReport{User: s.user, Session: s.number, Peer: r.peer, Seq: r.seq, Auto: true}
-		s.gateway.backend.Submit(cmd, func(_ shard.Result, err error) {
+		cmd := &command.ReadReport{User: s.user, Session: s.number, Peer: r.peer, Seq: r.seq, Auto: true}
+		s.gateway.backend.Submit(cmd, func(_ command.Result, err error) {
 			s.reported(r, err)
 			s.submits.Done()
 		})

@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // readReports gives the read reports that the store got, as "peer seq".
 func (s *testStore) readReports() []string {
 	var reports []string
 	for _, cmd := range s.applied() {
-		if r, ok := cmd.(*shard.ReadReport); ok && r.Auto {
+		if r, ok := cmd.(*command.ReadReport); ok && r.Auto {
 			reports = append(reports, fmt.Sprintf("%s %d", r.Peer, r.Seq))
 		}
 	}
@@ -149,7 +149,7 @@ func TestReportsComeBefore(t *testing.T) {
 				wantReports(t, e.store, "alice 1", "alice 3")
 				for i, cmd := range e.store.applied() {
 					switch cmd.(type) {
-					case *shard.Login, *shard.Logout:
+					case *command.Login, *command.Logout:
 						if i < 2 {
 							t.Errorf("command %d is %T, before the second report", i, cmd)
 						}

@@ -9,10 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/coder/websocket"
 )
 
 func TestMalformedFramesClose(t *testing.T) {
@@ -347,9 +346,9 @@ func TestRepeatedRequestIsIdentified(t *testing.T) {
 		frame["args"] = obj{"conv": "u:bob", "seq": 2}
 		c.frame(frame)
 		c.reply(900)
-		var requests []shard.Request
+		var requests []command.Request
 		for _, cmd := range e.store.applied() {
-			requests = append(requests, cmd.(*shard.Recall).Request)
+			requests = append(requests, cmd.(*command.Recall).Request)
 		}
 		if requests[0] != requests[1] || requests[0].ID != 900 || requests[0].Hash == 0 {
 			t.Errorf("a request and its repeat are %v and %v, want the same", requests[0], requests[1])

@@ -10,14 +10,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coder/websocket"
-	"golang.org/x/time/rate"
-
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -57,8 +56,8 @@ type session struct {
 	identified uint64        // id of the request being handled, once the shard is to know it
 
 	// Set by the read loop at login, static once loggedIn.
-	user    shard.UserID
-	number  shard.SessionID
+	user    command.UserID
+	number  command.SessionID
 	auto    bool  // an ack is a read report
 	recents int   // most conversations of recents
 	entry   int64 // store's time at the login, ms
@@ -96,7 +95,7 @@ type session struct {
 	reporting  int           // read reports in flight
 	answers    []groupAnswer // to the last changes on groups, at most keptRequests, oldest first
 	fresh      bool          // the store may have news beside those of groups
-	groups     map[shard.GroupID]*subscription
+	groups     map[command.GroupID]*subscription
 	live       int                               // of groups that store nothing
 	background bool                              // nobody looks at the device
 	stalled    bool                              // the store was told that its app does not answer
@@ -181,7 +180,7 @@ func (s *session) leave() {
 	s.report(true)
 	if s.why != closedKicked && s.why != closedRevoked && s.why != closedByLogout {
 		s.submits.Add(1)
-		b.Submit(&shard.Logout{User: s.user, Session: s.number, Seen: s.seen()}, func(shard.Result, error) { s.submits.Done() })
+		b.Submit(&command.Logout{User: s.user, Session: s.number, Seen: s.seen()}, func(command.Result, error) { s.submits.Done() })
 	}
 }
 

@@ -5,7 +5,8 @@ import (
 	"sort"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // maxSignalled bounds the messages that a feed keeps of those that nobody
@@ -15,8 +16,8 @@ const maxSignalled = 256
 // A liveEntry is a message that nobody stores, encoded for all who get it.
 type liveEntry struct {
 	arrival uint64 // it came after all in the group's order up to there, before all above
-	from    shard.UserID
-	session shard.SessionID
+	from    command.UserID
+	session command.SessionID
 	bytes   [codecs][]byte // as protocol.AppendMessage writes it; nil = nobody had this codec
 }
 
@@ -86,7 +87,7 @@ func (r *signalRing) clear() (bytes int) {
 }
 
 // Signal is called by the store with a message that nobody stores.
-func (f *feed) Signal(m *shard.Message) {
+func (f *feed) Signal(m *query.Message) {
 	wire := wireMessage(m)
 	wire.Seq, wire.Ephemeral = 0, true
 	f.mu.Lock()

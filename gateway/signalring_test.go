@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A message comes while one session waits and another one still looks. The other
@@ -19,7 +19,7 @@ func TestSignalStaysForWhoWaits(t *testing.T) {
 	if !f.park(slow) {
 		t.Fatal("nothing came, and yet the session may not wait")
 	}
-	f.Signal(&shard.Message{Group: "show", From: "alice", CID: []byte("1"), Body: []byte{1}})
+	f.Signal(&query.Message{Group: "show", From: "alice", CID: []byte("1"), Body: []byte{1}})
 	quick.heard = 1 // it looked before the feed had it
 	if !f.park(quick) {
 		t.Fatal("a session that has heard all may not wait")

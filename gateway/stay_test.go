@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // TestStayThatIsOverBeforeItIsHeardOf has a user join a group, and leave it, before
@@ -14,20 +14,20 @@ import (
 func TestStayThatIsOverBeforeItIsHeardOf(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.group("team", shard.GroupPrivate, "alice", "bob")
+		e.group("team", command.GroupPrivate, "alice", "bob")
 		bob, carol := e.online("bob", codec), e.online("carol", codec)
 		stay := func(cid string) {
-			e.do(&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"carol"}})
-			e.do(&shard.SendGroup{Group: "team", User: "alice", CID: cid, Body: []byte{0xc0}})
-			e.do(&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"carol"}})
-			e.do(&shard.SendGroup{Group: "team", User: "alice", CID: "after " + cid, Body: []byte{0xc0}})
+			e.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"carol"}})
+			e.do(&command.SendGroup{Group: "team", User: "alice", CID: cid, Body: []byte{0xc0}})
+			e.do(&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"carol"}})
+			e.do(&command.SendGroup{Group: "team", User: "alice", CID: "after " + cid, Body: []byte{0xc0}})
 		}
 		e.store.mu.Lock() // carol cannot look
-		for _, cmd := range []shard.Command{
-			&shard.AddMembers{Group: "team", By: "alice", Users: []shard.UserID{"carol"}},
-			&shard.SendGroup{Group: "team", User: "alice", CID: "one", Body: []byte{0xc0}},
-			&shard.RemoveMembers{Group: "team", By: "alice", Users: []shard.UserID{"carol"}},
-			&shard.SendGroup{Group: "team", User: "alice", CID: "after one", Body: []byte{0xc0}},
+		for _, cmd := range []command.Command{
+			&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"carol"}},
+			&command.SendGroup{Group: "team", User: "alice", CID: "one", Body: []byte{0xc0}},
+			&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"carol"}},
+			&command.SendGroup{Group: "team", User: "alice", CID: "after one", Body: []byte{0xc0}},
 		} {
 			e.store.apply(cmd)
 		}

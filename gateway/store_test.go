@@ -8,6 +8,8 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A testStore is a Backend in memory: one shard that owns all slots, without
@@ -17,14 +19,14 @@ type testStore struct {
 	mu            sync.Mutex
 	state         *shard.State
 	out           shard.Outcome
-	watchers      map[shard.UserID]map[shard.SessionID]store.Watcher
-	presence      map[store.Watcher][]shard.UserID
-	groupWatchers map[shard.GroupID][]store.GroupWatcher
+	watchers      map[command.UserID]map[command.SessionID]store.Watcher
+	presence      map[store.Watcher][]command.UserID
+	groupWatchers map[command.GroupID][]store.GroupWatcher
 	background    map[sessionOf]bool // as the gateway said
 	stalled       map[sessionOf]bool // likewise
 	down          bool               // reads and commands get ErrUnavailable
-	away          shard.UserID       // his shard gives no Eligibility
-	commands      []shard.Command    // all that were applied, if recorded
+	away          command.UserID     // his shard gives no Eligibility
+	commands      []command.Command  // all that were applied, if recorded
 	record        bool
 	mute          bool // watchers of groups are not told what commands did
 
@@ -36,8 +38,8 @@ type testStore struct {
 }
 
 type sessionOf struct {
-	user    shard.UserID
-	session shard.SessionID
+	user    command.UserID
+	session command.SessionID
 }
 
 func newTestStore(t testing.TB) *testStore {
@@ -45,12 +47,12 @@ func newTestStore(t testing.TB) *testStore {
 		state:         shard.NewState(0),
 		background:    make(map[sessionOf]bool),
 		stalled:       make(map[sessionOf]bool),
-		watchers:      make(map[shard.UserID]map[shard.SessionID]store.Watcher),
-		presence:      make(map[store.Watcher][]shard.UserID),
-		groupWatchers: make(map[shard.GroupID][]store.GroupWatcher),
+		watchers:      make(map[command.UserID]map[command.SessionID]store.Watcher),
+		presence:      make(map[store.Watcher][]command.UserID),
+		groupWatchers: make(map[command.GroupID][]store.GroupWatcher),
 	}
 	s.outcomes.L = &s.mu
-	s.apply(&shard.OpenSlots{FirstSlot: 0, LastSlot: shard.Slots - 1})
+	s.apply(&command.OpenSlots{FirstSlot: 0, LastSlot: command.Slots - 1})
 	s.teller.Go(s.tell)
 	t.Cleanup(func() {
 		s.mu.Lock()
@@ -64,14 +66,14 @@ func newTestStore(t testing.TB) *testStore {
 
 // apply runs one command and its effects. The caller holds mu, but for the one
 // of newTestStore.
-func (s *testStore) apply(cmd shard.Command) shard.Result {
+func (s *testStore) apply(cmd command.Command) command.Result {
 	if s.record {
-		if send, ok := cmd.(*shard.Send); ok {
+		if send, ok := cmd.(*command.Send); ok {
 			cmd = new(*send) // the session uses its own anew
 		}
 		s.commands = append(s.commands, cmd)
 	}
-	batch := shard.AppendCommand(shard.AppendBatchHeader(nil, s.Now()), cmd)
+	batch := command.AppendCommand(command.AppendBatchHeader(nil, s.Now()), cmd)
 	s.state.Apply(batch, &s.out)
 	for _, k := range s.out.Kicked {
 		if w := s.watchers[k.User][k.Session]; w != nil {
@@ -122,21 +124,21 @@ func (s *testStore) release() {
 func (s *testStore) setDown(down bool) { s.mu.Lock(); defer s.mu.Unlock(); s.down = down }
 
 // applied gives the commands since record was set.
-func (s *testStore) applied() []shard.Command {
+func (s *testStore) applied() []command.Command {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]shard.Command(nil), s.commands...)
+	return append([]command.Command(nil), s.commands...)
 }
 
 // sessions counts the live sessions of a user, as replicated.
-func (s *testStore) sessions(user shard.UserID) int {
+func (s *testStore) sessions(user command.UserID) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.state.Sessions(user))
 }
 
 // kick ends a session as an administrator would.
-func (s *testStore) kick(user shard.UserID, reason string) {
+func (s *testStore) kick(user command.UserID, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.watchers[user] {
@@ -144,10 +146,10 @@ func (s *testStore) kick(user shard.UserID, reason string) {
 	}
 }
 
-func (s *testStore) Submit(cmd shard.Command, done func(shard.Result, error)) {
+func (s *testStore) Submit(cmd command.Command, done func(command.Result, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var r shard.Result
+	var r command.Result
 	var err error
 	if s.down {
 		err = store.ErrUnavailable
@@ -158,22 +160,22 @@ func (s *testStore) Submit(cmd shard.Command, done func(shard.Result, error)) {
 	s.outcomes.Broadcast()
 }
 
-func (s *testStore) Propose(ctx context.Context, cmd shard.Command) (shard.Result, error) {
+func (s *testStore) Propose(ctx context.Context, cmd command.Command) (command.Result, error) {
 	type outcome struct {
-		r   shard.Result
+		r   command.Result
 		err error
 	}
 	told := make(chan outcome, 1)
-	s.Submit(cmd, func(r shard.Result, err error) { told <- outcome{r, err} })
+	s.Submit(cmd, func(r command.Result, err error) { told <- outcome{r, err} })
 	select {
 	case o := <-told:
 		return o.r, o.err
 	case <-ctx.Done():
-		return shard.Result{}, store.ErrUnknown
+		return command.Result{}, store.ErrUnknown
 	}
 }
 
-func (s *testStore) Login(_ context.Context, cmd *shard.Login, recents shard.RecentsMode, w store.Watcher) (*shard.Sync, error) {
+func (s *testStore) Login(_ context.Context, cmd *command.Login, recents query.RecentsMode, w store.Watcher) (*query.Sync, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -184,31 +186,31 @@ func (s *testStore) Login(_ context.Context, cmd *shard.Login, recents shard.Rec
 		return nil, err
 	}
 	if s.watchers[cmd.User] == nil {
-		s.watchers[cmd.User] = make(map[shard.SessionID]store.Watcher)
+		s.watchers[cmd.User] = make(map[command.SessionID]store.Watcher)
 	}
 	s.watchers[cmd.User][r.Session] = w
 	return s.state.StartSync(cmd.User, &r, recents, s.Now()), nil
 }
 
-func (s *testStore) Unwatch(user shard.UserID, session shard.SessionID) {
+func (s *testStore) Unwatch(user command.UserID, session command.SessionID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.watchers[user], session)
 }
 
-func (s *testStore) SetStalled(user shard.UserID, session shard.SessionID, stalled bool, _ int64) {
+func (s *testStore) SetStalled(user command.UserID, session command.SessionID, stalled bool, _ int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stalled[sessionOf{user, session}] = stalled
 }
 
-func (s *testStore) SetBackground(user shard.UserID, session shard.SessionID, background bool) {
+func (s *testStore) SetBackground(user command.UserID, session command.SessionID, background bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.background[sessionOf{user, session}] = background
 }
 
-func (s *testStore) NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error {
+func (s *testStore) NextSync(user command.UserID, sync *query.Sync, b *query.Batch, maxMessages, maxBytes int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -218,7 +220,7 @@ func (s *testStore) NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch
 	return nil
 }
 
-func (s *testStore) Since(user shard.UserID, session shard.SessionID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {
+func (s *testStore) Since(user command.UserID, session command.SessionID, after uint64, b *query.Batch, maxMessages, maxBytes int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -228,29 +230,29 @@ func (s *testStore) Since(user shard.UserID, session shard.SessionID, after uint
 	return nil
 }
 
-func (s *testStore) Cursor(user shard.UserID, arrival uint64) string {
+func (s *testStore) Cursor(user command.UserID, arrival uint64) string {
 	return s.state.Cursor(user, arrival)
 }
 
-func (s *testStore) Recents(_ context.Context, user shard.UserID, maxBytes int) (shard.ConversationList, error) {
+func (s *testStore) Recents(_ context.Context, user command.UserID, maxBytes int) (query.ConversationList, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return shard.ConversationList{}, store.ErrUnavailable
+		return query.ConversationList{}, store.ErrUnavailable
 	}
 	return s.state.Recents(user, maxBytes, s.Now()), nil
 }
 
-func (s *testStore) Conversations(user shard.UserID, behind uint64, limit, maxBytes int) (shard.ConversationList, error) {
+func (s *testStore) Conversations(user command.UserID, behind uint64, limit, maxBytes int) (query.ConversationList, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return shard.ConversationList{}, store.ErrUnavailable
+		return query.ConversationList{}, store.ErrUnavailable
 	}
 	return s.state.Conversations(user, behind, limit, maxBytes, s.Now()), nil
 }
 
-func (s *testStore) History(q shard.HistoryQuery, page *shard.Page) error {
+func (s *testStore) History(q query.HistoryQuery, page *query.Page) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -259,26 +261,26 @@ func (s *testStore) History(q shard.HistoryQuery, page *shard.Page) error {
 	if q.Group != "" {
 		switch info, exists := s.state.Group(q.Group, q.User); {
 		case !exists:
-			return &shard.RefusedError{Code: shard.CodeNotFound, Detail: "conv: there is no such group"}
-		case info.Role == shard.RoleNone && !q.Admin:
-			return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: only for members of the group"}
+			return &command.RefusedError{Code: command.CodeNotFound, Detail: "conv: there is no such group"}
+		case info.Role == command.RoleNone && !q.Admin:
+			return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: only for members of the group"}
 		}
 	}
 	s.state.History(q, page, s.Now())
 	return nil
 }
 
-func (s *testStore) Blocked(_ context.Context, user shard.UserID) ([]shard.UserID, error) {
+func (s *testStore) Blocked(_ context.Context, user command.UserID) ([]command.UserID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state.Blocked(user), nil
 }
 
-func (s *testStore) SendEphemeral(m *shard.Send) (shard.Result, error) {
+func (s *testStore) SendEphemeral(m *command.Send) (command.Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.Now()
-	for _, to := range []shard.UserID{m.To, m.User} {
+	for _, to := range []command.UserID{m.To, m.User} {
 		peer := m.User
 		if to == m.User {
 			peer = m.To
@@ -287,15 +289,15 @@ func (s *testStore) SendEphemeral(m *shard.Send) (shard.Result, error) {
 			if to == m.User && number == m.Session {
 				continue
 			}
-			w.Signal(store.Signal{Kind: store.SignalEphemeral, User: m.User, Time: now, Message: &shard.Message{
+			w.Signal(store.Signal{Kind: store.SignalEphemeral, User: m.User, Time: now, Message: &query.Message{
 				ID: m.ID, Peer: peer, From: m.User, Time: now, CID: []byte(m.CID), Body: m.Body,
 			}})
 		}
 	}
-	return shard.Result{ID: m.ID, Time: now}, nil
+	return command.Result{ID: m.ID, Time: now}, nil
 }
 
-func (s *testStore) Typing(from, to shard.UserID) {
+func (s *testStore) Typing(from, to command.UserID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.watchers[to] {
@@ -303,10 +305,10 @@ func (s *testStore) Typing(from, to shard.UserID) {
 	}
 }
 
-func (s *testStore) Presence(_ shard.UserID, users []shard.UserID) (map[shard.UserID]store.Presence, error) {
+func (s *testStore) Presence(_ command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := make(map[shard.UserID]store.Presence)
+	known := make(map[command.UserID]store.Presence)
 	for _, u := range users {
 		if s.state.Exists(u) {
 			known[u] = store.Presence{Online: len(s.watchers[u]) > 0, LastSeen: s.state.LastSeen(u)}
@@ -315,7 +317,7 @@ func (s *testStore) Presence(_ shard.UserID, users []shard.UserID) (map[shard.Us
 	return known, nil
 }
 
-func (s *testStore) SubscribePresence(asker shard.UserID, users []shard.UserID, w store.Watcher) (map[shard.UserID]store.Presence, error) {
+func (s *testStore) SubscribePresence(asker command.UserID, users []command.UserID, w store.Watcher) (map[command.UserID]store.Presence, error) {
 	s.mu.Lock()
 	s.presence[w] = append(s.presence[w], users...)
 	s.mu.Unlock()
@@ -328,13 +330,13 @@ func (s *testStore) UnsubscribePresence(w store.Watcher) {
 	delete(s.presence, w)
 }
 
-func (s *testStore) Knows(user, peer shard.UserID) (bool, error) {
+func (s *testStore) Knows(user, peer command.UserID) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state.Knows(user, peer), nil
 }
 
-func (s *testStore) Exists(user shard.UserID) (bool, error) {
+func (s *testStore) Exists(user command.UserID) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state.Exists(user), nil

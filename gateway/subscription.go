@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A subscription is what a session has of a group's feed: a place in the group's
@@ -55,7 +55,7 @@ func (sub *subscription) rejoin(arrival uint64) {
 }
 
 // subscription gives what the session has of a group, nil for nothing.
-func (s *session) subscription(group shard.GroupID) *subscription {
+func (s *session) subscription(group command.GroupID) *subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.groups[group]
@@ -64,7 +64,7 @@ func (s *session) subscription(group shard.GroupID) *subscription {
 // attach subscribes the session to a group, unless it is. The subscription has
 // no place yet; ok is false when the session is ending. joined is for one that
 // joins a group without storage, live.
-func (s *session) attach(group shard.GroupID, live bool, joined uint64) (sub *subscription, fresh, ok bool) {
+func (s *session) attach(group command.GroupID, live bool, joined uint64) (sub *subscription, fresh, ok bool) {
 	if sub := s.subscription(group); sub != nil {
 		return sub, false, true
 	}
@@ -73,7 +73,7 @@ func (s *session) attach(group shard.GroupID, live bool, joined uint64) (sub *su
 	other := s.groups[group]
 	if other == nil && !s.stopped {
 		if s.groups == nil {
-			s.groups = make(map[shard.GroupID]*subscription)
+			s.groups = make(map[command.GroupID]*subscription)
 		}
 		s.groups[group] = sub
 		if live {

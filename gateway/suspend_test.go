@@ -5,20 +5,19 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coder/websocket"
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/belfry-im/belfry/gateway/auth/authtest"
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // set does what an administrator sets of alice.
-func (e *edge) set(cmd shard.SetUser) {
+func (e *edge) set(cmd command.SetUser) {
 	cmd.User = "alice"
 	e.store.mu.Lock()
 	defer e.store.mu.Unlock()
-	if r := e.store.apply(&cmd); r.Code != shard.OK {
+	if r := e.store.apply(&cmd); r.Code != command.OK {
 		e.t.Fatalf("SetUser: %v", r.Err())
 	}
 }
@@ -36,7 +35,7 @@ func TestSuspendedUser(t *testing.T) {
 		c := e.dial(codec)
 		c.login("alice", "phone", nil)
 		c.push("onSynced")
-		e.set(shard.SetUser{Suspended: new(true)})
+		e.set(command.SetUser{Suspended: new(true)})
 		if args := c.push("onKicked"); args["reason"] != "admin" {
 			t.Errorf("reason = %v, want admin", args["reason"])
 		}
@@ -45,7 +44,7 @@ func TestSuspendedUser(t *testing.T) {
 		c = e.dial(codec)
 		c.refused("login", obj{"token": testToken("alice"), "device": "phone"}, "forbidden")
 		c.wantClosed(4403)
-		e.set(shard.SetUser{Suspended: new(false)})
+		e.set(command.SetUser{Suspended: new(false)})
 		c = e.dial(codec)
 		c.login("alice", "phone", nil)
 		c.push("onSynced")
@@ -65,7 +64,7 @@ func TestTokensFrom(t *testing.T) {
 		}
 		first, second, third := connect(old, "a"), connect(recent, "b"), connect(old, "c")
 		third.call("refreshToken", obj{"token": recent})
-		e.set(shard.SetUser{TokensFrom: new(time.Now().Add(-30 * time.Minute).UnixMilli())})
+		e.set(command.SetUser{TokensFrom: new(time.Now().Add(-30 * time.Minute).UnixMilli())})
 		if frame, err := first.read(); websocket.CloseStatus(err) != 4401 {
 			t.Fatalf("got %v, %v, want the connection closed with 4401 and no onKicked", frame, err)
 		}
@@ -86,7 +85,7 @@ func TestTokensFrom(t *testing.T) {
 		// A token of a clock that is ahead was not issued later than now.
 		connect(issuedToken(time.Now().Add(4*time.Second)), "d")
 		time.Sleep(2 * time.Second)
-		e.set(shard.SetUser{TokensFrom: new(time.Now().UnixMilli())})
+		e.set(command.SetUser{TokensFrom: new(time.Now().UnixMilli())})
 		synctest.Wait()
 		if n := e.store.sessions("alice"); n != 0 {
 			t.Errorf("the store has %d sessions, want none", n)
@@ -94,7 +93,7 @@ func TestTokensFrom(t *testing.T) {
 
 		// A token tells the second in which it was made.
 		time.Sleep(700 * time.Millisecond)
-		e.set(shard.SetUser{TokensFrom: new(time.Now().UnixMilli())})
+		e.set(command.SetUser{TokensFrom: new(time.Now().UnixMilli())})
 		time.Sleep(100 * time.Millisecond)
 		connect(issuedToken(time.Now()), "e")
 	})

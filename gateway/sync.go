@@ -2,7 +2,8 @@ package gateway
 
 import (
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // maxLost is how many runs of lost messages onSynced tells apart.
@@ -12,16 +13,16 @@ const maxLost = 256
 // order: the queue, what groups have of unread, the last messages of recents,
 // changes in groups, and onSynced.
 type syncing struct {
-	direct  *shard.Sync        // of one-to-one conversations, nil once it is through
+	direct  *query.Sync        // of one-to-one conversations, nil once it is through
 	backlog []groupPart        // the group with the newest message first
 	last    []groupPart        // the oldest message first
-	changed []shard.GroupEvent // of groups themselves
-	changes []shard.Change
-	joined  map[shard.GroupID]uint64 // groups that a device with a cursor does not know, and where in their order the user joined; 0 = not known yet
-	end     *protocol.Synced         // nil for none: groups that came late
+	changed []query.GroupEvent // of groups themselves
+	changes []query.Change
+	joined  map[command.GroupID]uint64 // groups that a device with a cursor does not know, and where in their order the user joined; 0 = not known yet
+	end     *protocol.Synced           // nil for none: groups that came late
 	// Groups that came late, which go on once this is through: a cursor that they
 	// give would pass what is still to be pushed of them.
-	late []shard.GroupView
+	late []query.GroupView
 }
 
 // size is what the sync takes of memory until it is pushed, about.
@@ -142,12 +143,12 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 // pushMembership tells a device that comes back with its cursor of a group that its
 // user came to or left meanwhile. It tells whether the change was such a one. Of
 // what the user's shard does not know, who did that, nothing is said.
-func (s *session) pushMembership(c *shard.Change) bool {
-	if c.Kind != shard.ChangeGroupJoined && c.Kind != shard.ChangeGroupLeft {
+func (s *session) pushMembership(c *query.Change) bool {
+	if c.Kind != query.ChangeGroupJoined && c.Kind != query.ChangeGroupLeft {
 		return false
 	}
 	cursor := ""
-	if c.Kind == shard.ChangeGroupJoined {
+	if c.Kind == query.ChangeGroupJoined {
 		at, unknown := s.sync.joined[c.Group]
 		if !unknown {
 			return true // to this device it is nothing new: he became its owner, say
@@ -156,7 +157,7 @@ func (s *session) pushMembership(c *shard.Change) bool {
 			cursor = s.gateway.backend.GroupCursor(c.Group, at)
 		}
 	}
-	e := &shard.GroupEvent{Kind: c.Event, Group: c.Group, Users: []shard.UserID{s.user}, Time: c.Time}
+	e := &query.GroupEvent{Kind: c.Event, Group: c.Group, Users: []command.UserID{s.user}, Time: c.Time}
 	s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e, cursor) })
 	return true
 }
@@ -219,7 +220,7 @@ func (s *session) pushPart(p *pumpState, part *groupPart) outcome {
 // mergeLost makes one run of those of each conversation when there are so many
 // that onSynced would not fit a frame. The count of a run that spans others is
 // still that of the lost messages.
-func mergeLost(lost []shard.Lost) []shard.Lost {
+func mergeLost(lost []query.Lost) []query.Lost {
 	if len(lost) <= maxLost {
 		return lost
 	}

@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A window holds what was pushed to a device and not yet acked. It only keeps
@@ -26,7 +26,7 @@ type pushedFrame struct {
 // A mark says that frame d held an incoming message of peer; seq is the highest.
 type mark struct {
 	d    uint64
-	peer shard.UserID
+	peer command.UserID
 	seq  uint64
 }
 
@@ -44,7 +44,7 @@ const keptFrames = 16
 func (w *window) opened() uint64 { return w.last + 1 }
 
 // mark notes an incoming message in the frame that is being put together.
-func (w *window) mark(peer shard.UserID, seq uint64) {
+func (w *window) mark(peer command.UserID, seq uint64) {
 	d := w.opened()
 	for i := len(w.marks) - 1; i >= 0 && w.marks[i].d == d; i-- {
 		if w.marks[i].peer == peer {

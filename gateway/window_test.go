@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 func TestWindowAcks(t *testing.T) {
@@ -62,7 +62,7 @@ func TestWindowAgainstModel(t *testing.T) {
 				if r.IntN(3) > 0 {
 					f := frame{size: r.IntN(100)}
 					for range r.IntN(4) {
-						m := mark{d: w.opened(), peer: shard.UserID(rune('a' + r.IntN(3))), seq: r.Uint64N(9)}
+						m := mark{d: w.opened(), peer: command.UserID(rune('a' + r.IntN(3))), seq: r.Uint64N(9)}
 						w.mark(m.peer, m.seq)
 						f.marks = merge(f.marks, m)
 					}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
@@ -19,7 +19,7 @@ import (
 func BenchmarkPropose(b *testing.B) {
 	for _, shards := range []int{1, 2, 4} {
 		b.Run(fmt.Sprintf("shards=%d", shards), func(b *testing.B) {
-			benchmarkSends(b, shards, func(s *Store, w int) (from, to shard.UserID) {
+			benchmarkSends(b, shards, func(s *Store, w int) (from, to command.UserID) {
 				return userIn(s, w%shards, 2*(w/shards)), userIn(s, w%shards, 2*(w/shards)+1)
 			})
 		})
@@ -31,14 +31,14 @@ func BenchmarkPropose(b *testing.B) {
 func BenchmarkProposeAcross(b *testing.B) {
 	for _, shards := range []int{2, 4} {
 		b.Run(fmt.Sprintf("shards=%d", shards), func(b *testing.B) {
-			benchmarkSends(b, shards, func(s *Store, w int) (from, to shard.UserID) {
+			benchmarkSends(b, shards, func(s *Store, w int) (from, to command.UserID) {
 				return userIn(s, w%shards, w/shards), userIn(s, (w+1)%shards, w/shards)
 			})
 		})
 	}
 }
 
-func benchmarkSends(b *testing.B, shards int, pair func(s *Store, w int) (from, to shard.UserID)) {
+func benchmarkSends(b *testing.B, shards int, pair func(s *Store, w int) (from, to command.UserID)) {
 	const writers = 64
 	cfg := testConfig(b)
 	cfg.Shards = shards
@@ -50,7 +50,7 @@ func benchmarkSends(b *testing.B, shards int, pair func(s *Store, w int) (from, 
 	var left atomic.Int64
 	left.Store(int64(b.N))
 	var all sync.WaitGroup
-	pairs := make([][2]shard.UserID, writers)
+	pairs := make([][2]command.UserID, writers)
 	for w := range pairs {
 		pairs[w][0], pairs[w][1] = pair(s, w)
 	}
@@ -60,7 +60,7 @@ func benchmarkSends(b *testing.B, shards int, pair func(s *Store, w int) (from, 
 	for w, p := range pairs {
 		all.Go(func() {
 			for n := 0; left.Add(-1) >= 0; n++ {
-				r, err := s.Propose(context.Background(), &shard.Send{
+				r, err := s.Propose(context.Background(), &command.Send{
 					User: p[0], To: p[1], ID: msgID(uint64(w)<<32 | uint64(n)), CID: fmt.Sprint(n), Body: body,
 				})
 				if err == nil {

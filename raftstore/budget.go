@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 const (
@@ -298,13 +299,13 @@ func (c *cut) expire() {
 	g := c.group
 	width := int(g.last-g.first) + 1
 	steps := min(sweepSteps, width)
-	cmd := &shard.Expire{
+	cmd := &command.Expire{
 		FirstSlot: g.first + uint16(c.step*width/steps),
 		LastSlot:  g.first + uint16((c.step+1)*width/steps) - 1,
 	}
 	c.step = (c.step + 1) % steps
-	done := func(shard.Result, error) { c.expires.Store(false) }
-	if g.enqueue(shard.AppendCommand(nil, cmd), waiter{done: done}) != nil {
+	done := func(command.Result, error) { c.expires.Store(false) }
+	if g.enqueue(command.AppendCommand(nil, cmd), waiter{done: done}) != nil {
 		c.expires.Store(false)
 	}
 }
@@ -332,10 +333,10 @@ func (b *budget) report(c *cut, raised bool, retention time.Duration, now time.T
 // retain raises the cutoff of a shard and frees what it takes, so much work at a
 // time. It tells whether it came to the end.
 func (g *group) retain(cutoff int64, work *atomic.Uint32) bool {
-	for first := g.first; first < shard.Slots; {
+	for first := g.first; first < command.Slots; {
 		answer := make(chan outcome, 1)
-		encoded := shard.AppendCommand(nil, &shard.Retain{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
-		err := g.enqueue(encoded, waiter{done: func(r shard.Result, err error) { answer <- outcome{r, err} }})
+		encoded := command.AppendCommand(nil, &command.Retain{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
+		err := g.enqueue(encoded, waiter{done: func(r command.Result, err error) { answer <- outcome{r, err} }})
 		if err != nil {
 			return false // tried again at the next look
 		}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	dto "github.com/prometheus/client_model/go"
 )
 
@@ -86,12 +88,12 @@ func TestRetentionShortensAtTheSoftLimit(t *testing.T) {
 	}
 	for id, g := range s.groups {
 		alice, bob := userIn(s, id, 0), userIn(s, id, 1)
-		var page shard.Page
-		var sync *shard.Sync
+		var page query.Page
+		var sync *query.Sync
 		cutoff := int64(-1)
 		eventually(t, "a cutoff that stands while all is read", func() bool {
 			before := cutoff
-			q := shard.HistoryQuery{User: bob, Peer: alice, HasAfter: true, Limit: n, MaxBytes: 1 << 30}
+			q := query.HistoryQuery{User: bob, Peer: alice, HasAfter: true, Limit: n, MaxBytes: 1 << 30}
 			if err := s.History(q, &page); err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +111,7 @@ func TestRetentionShortensAtTheSoftLimit(t *testing.T) {
 		if oldest := got[0].Time; oldest > cutoff+1000 {
 			t.Errorf("shard %d: the oldest message is %d ms younger than the cutoff, want at most 1000", id, oldest-cutoff)
 		}
-		want := shard.Gap{From: 1, To: got[0].Seq - 1, Reason: shard.GapEvicted}
+		want := query.Gap{From: 1, To: got[0].Seq - 1, Reason: query.GapEvicted}
 		if len(page.Gaps) != 1 || page.Gaps[0] != want {
 			t.Errorf("shard %d: gaps = %v, want %v", id, page.Gaps, want)
 		}
@@ -137,12 +139,12 @@ func TestSendsAreRefusedWhenMemoryIsFull(t *testing.T) {
 	}
 	// All else goes on, even what makes a little more to keep.
 	login(t, s, bob, "phone", &ear{})
-	for _, cmd := range []shard.Command{
-		&shard.ReadReport{User: alice, Peer: bob, Seq: 1},
-		&shard.DeleteConversation{User: alice, Peer: bob, Messages: true},
-		&shard.Block{User: alice, Target: bob},
+	for _, cmd := range []command.Command{
+		&command.ReadReport{User: alice, Peer: bob, Seq: 1},
+		&command.DeleteConversation{User: alice, Peer: bob, Messages: true},
+		&command.Block{User: alice, Target: bob},
 	} {
-		if r, err := s.Propose(context.Background(), cmd); err != nil || r.Code != shard.OK {
+		if r, err := s.Propose(context.Background(), cmd); err != nil || r.Code != command.OK {
 			t.Errorf("%T = %v, %v", cmd, r, err)
 		}
 	}
@@ -218,7 +220,7 @@ func TestRetentionOfGroups(t *testing.T) {
 	}
 	eventually(t, "2 h while there is memory", func() bool { return retention() == 2*time.Hour })
 	alice, group := userIn(s, 0, 0), groupIn(s, 0, 0)
-	createGroup(t, s, group, shard.GroupPrivate, alice)
+	createGroup(t, s, group, command.GroupPrivate, alice)
 	for n := range 90 {
 		do(t, s, groupMessage(group, alice, n))
 		clock.pass(time.Minute)
@@ -331,9 +333,9 @@ func TestSendsComeBackAfterABurst(t *testing.T) {
 		for range 200 {
 			n++
 			sends.Add(1)
-			user := shard.UserID(fmt.Sprint("user", n))
-			s.Submit(message(user, user, n), func(r shard.Result, err error) {
-				if err != nil || r.Code != shard.OK {
+			user := command.UserID(fmt.Sprint("user", n))
+			s.Submit(message(user, user, n), func(r command.Result, err error) {
+				if err != nil || r.Code != command.OK {
 					t.Errorf("send of %s = %v, %v", user, r, err)
 				}
 				sends.Done()
@@ -359,7 +361,7 @@ func TestArenaHasAnEnd(t *testing.T) {
 	cfg.Limits.OfflineMaxBytes, cfg.Limits.OfflineMaxMessages, cfg.Limits.UserBytes = -1, -1, -1
 	s := open(t, cfg)
 	alice, bob := userIn(s, 0, 0), userIn(s, 0, 1)
-	big := func(n int) *shard.Send {
+	big := func(n int) *command.Send {
 		cmd := message(alice, bob, n)
 		cmd.Body = append([]byte{0xc0}, make([]byte, 4000)...)
 		return cmd

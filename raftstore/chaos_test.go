@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/hashicorp/raft-wal/fs"
 )
 
@@ -29,7 +29,7 @@ func TestChaos(t *testing.T) {
 			cfg.Shards = shards
 			cfg.walFS = vfs
 			s := open(t, cfg)
-			var users []shard.UserID
+			var users []command.UserID
 			for id := range shards {
 				users = append(users, userIn(s, id, 0), userIn(s, id, 1))
 			}
@@ -70,13 +70,13 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-func sendUntilAnswered(t *testing.T, s *Store, from, to shard.UserID, n int) {
+func sendUntilAnswered(t *testing.T, s *Store, from, to command.UserID, n int) {
 	cmd := message(from, to, n)
 	cmd.CID = fmt.Sprintf("%s/%d", from, n)
 	for {
 		r, err := s.Propose(context.Background(), cmd)
 		switch {
-		case err == nil && r.Code == shard.OK:
+		case err == nil && r.Code == command.OK:
 			return
 		case err == nil:
 			t.Errorf("%s → %s: %v", from, to, r.Err())
@@ -128,10 +128,10 @@ func wreak(t *testing.T, s *Store, vfs *faultyFS, rnd *rand.Rand, done <-chan st
 }
 
 // checkView checks that user holds all messages of a conversation.
-func checkView(t *testing.T, s *Store, user, peer shard.UserID, messages int) {
+func checkView(t *testing.T, s *Store, user, peer command.UserID, messages int) {
 	t.Helper()
 	all := cids(t, s, user, peer)
-	for _, from := range []shard.UserID{user, peer} {
+	for _, from := range []command.UserID{user, peer} {
 		var got, want []string
 		for _, cid := range all {
 			if strings.HasPrefix(cid, string(from)+"/") {

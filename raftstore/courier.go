@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 const (
@@ -63,7 +64,7 @@ type courier struct {
 	encoder encoder // of the letter being sent
 }
 
-type direction struct{ from, to shard.UserID }
+type direction struct{ from, to command.UserID }
 
 // A lane is one direction of a conversation with letters on their way.
 // letters[0] is the first that is not confirmed.
@@ -89,8 +90,8 @@ type lane struct {
 // An expectation calls done, once: when letters from one writer have reached all
 // their receivers, or when that takes too long.
 type expectation struct {
-	from shard.UserID
-	to   []shard.UserID
+	from command.UserID
+	to   []command.UserID
 	left int // lanes that it waits for
 	once sync.Once
 	over atomic.Bool
@@ -122,7 +123,7 @@ type delivery struct {
 	lane   *lane
 	number uint64
 	bytes  int
-	result shard.Result
+	result command.Result
 	err    error
 }
 
@@ -159,7 +160,7 @@ func (c *courier) post(letters []shard.Posted) {
 
 // whenDelivered calls done once what has been posted from one writer to some
 // users has reached them, or after expectPatience. done must not block.
-func (c *courier) whenDelivered(from shard.UserID, to []shard.UserID, done func()) {
+func (c *courier) whenDelivered(from command.UserID, to []command.UserID, done func()) {
 	r := &expectation{from: from, to: to, done: done}
 	c.mu.Lock()
 	closed := c.closed
@@ -339,12 +340,12 @@ func (c *courier) send(rt *route, now time.Time) {
 // sendOne proposes one letter to the shard of its receiver.
 func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 	e := &c.encoder
-	e.command = shard.AppendDeliver(e.command[:0], p.Bytes)
+	e.command = command.AppendDeliver(e.command[:0], p.Bytes)
 	if err := e.check.Check(e.command); err != nil {
 		return c.group.stop("its outbox", err)
 	}
 	number, bytes := p.Number, letterSize(p)
-	done := func(r shard.Result, err error) {
+	done := func(r command.Result, err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.returned = append(c.returned, delivery{lane: l, number: number, bytes: bytes, result: r, err: err})
@@ -384,13 +385,13 @@ func (c *courier) settle(d *delivery, now time.Time) {
 	case d.err != nil:
 		l.redo = true
 		c.backOff(rt, now, d.err)
-	case d.result.Code == shard.OK:
+	case d.result.Code == command.OK:
 		rt.pause, l.pause = 0, 0
 		c.confirm(l, d.number, now)
-	case d.result.Code == shard.CodeMoved:
+	case d.result.Code == command.CodeMoved:
 		l.redo = true
 		c.backOff(rt, now, d.result.Err())
-	case d.result.Code == shard.CodeGap:
+	case d.result.Code == command.CodeGap:
 		rt.dest.metrics.gaps.Inc()
 		l.redo = true
 		if d.result.Seq <= l.confirmed {
@@ -472,16 +473,16 @@ func (c *courier) trim() {
 	c.trims = nil
 	for _, l := range trims {
 		t := trimming{lane: l, upTo: l.confirmed}
-		done := func(_ shard.Result, err error) {
+		done := func(_ command.Result, err error) {
 			t.err = err
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.trimmed = append(c.trimmed, t)
 			c.poke()
 		}
-		encoded := shard.AppendCommand(nil, &shard.Trim{From: l.from, To: l.to, UpTo: t.upTo})
+		encoded := command.AppendCommand(nil, &command.Trim{From: l.from, To: l.to, UpTo: t.upTo})
 		if err := c.group.enqueue(encoded, waiter{patience: trimPatience, done: done}); err != nil {
-			done(shard.Result{}, err)
+			done(command.Result{}, err)
 		}
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
-func wantCIDs(t *testing.T, s *Store, user, peer shard.UserID, n int) {
+func wantCIDs(t *testing.T, s *Store, user, peer command.UserID, n int) {
 	t.Helper()
 	var want []string
 	for i := range n {
@@ -73,7 +73,7 @@ func TestLettersSurviveRestartsOfBothShards(t *testing.T) {
 		for n := range messages {
 			for { // as a client does: repeat until answered
 				r, err := s.Propose(context.Background(), message(alice, bob, n))
-				if err == nil && r.Code == shard.OK {
+				if err == nil && r.Code == command.OK {
 					break
 				}
 				if err == nil {
@@ -125,7 +125,7 @@ func TestOutboxIsBounded(t *testing.T) {
 	if sent < 50 || sent > 200 {
 		t.Errorf("%d messages waited within 20 kB", sent)
 	}
-	if _, err := s.Propose(context.Background(), &shard.Block{User: alice, Target: bob}); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := s.Propose(context.Background(), &command.Block{User: alice, Target: bob}); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Block, which writes a letter: %v, want ErrUnavailable", err)
 	}
 	send(t, s, message(alice, carol, 0))
@@ -171,14 +171,14 @@ func TestChangeIsKnownWhenAnswered(t *testing.T) {
 	cfg.Shards = 3
 	s := open(t, cfg)
 	ann, bob, cat := userIn(s, 0, 0), userIn(s, 1, 0), userIn(s, 2, 0)
-	joined := func(user shard.UserID) int { return s.Eligibility("", []shard.UserID{user})[0].Joined }
+	joined := func(user command.UserID) int { return s.Eligibility("", []command.UserID{user})[0].Joined }
 	for n := range 100 {
-		id := shard.GroupID(fmt.Sprint("team", n))
+		id := command.GroupID(fmt.Sprint("team", n))
 		makeGroup(t, s, id, ann, bob, cat)
 		if a, b, c := joined(ann), joined(bob), joined(cat); a != n+1 || b != 1 || c != n+1 {
 			t.Fatalf("after group %d was made, its members know of %d, %d and %d groups", n+1, a, b, c)
 		}
-		mustPropose(t, s, &shard.RemoveMembers{Group: id, Users: []shard.UserID{bob}})
+		mustPropose(t, s, &command.RemoveMembers{Group: id, Users: []command.UserID{bob}})
 		if b := joined(bob); b != 0 {
 			t.Fatalf("after bob was removed from group %d, he knows of %d groups", n+1, b)
 		}
@@ -188,7 +188,7 @@ func TestChangeIsKnownWhenAnswered(t *testing.T) {
 	if err := s.stopShard(1); err != nil {
 		t.Fatal(err)
 	}
-	mustPropose(t, s, &shard.AddMembers{Group: id, Users: []shard.UserID{bob}})
+	mustPropose(t, s, &command.AddMembers{Group: id, Users: []command.UserID{bob}})
 	if err := s.resumeShard(1); err != nil {
 		t.Fatal(err)
 	}

@@ -3,11 +3,12 @@ package raftstore
 import (
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // Eligibility returns what matters of users before they come to a group; result i is for
 // users[i]. It costs one read for each shard that holds some of them. asker may be "".
-func (s *Store) Eligibility(asker shard.UserID, users []shard.UserID) []store.Eligibility {
+func (s *Store) Eligibility(asker command.UserID, users []command.UserID) []store.Eligibility {
 	byShard := make([][]int, len(s.groups))
 	for i, user := range users {
 		id := s.group(user).id
@@ -33,8 +34,8 @@ func (s *Store) Eligibility(asker shard.UserID, users []shard.UserID) []store.El
 	return answers
 }
 
-func eligibilityOf(st *shard.State, asker, user shard.UserID) store.Eligibility {
-	if !st.Owns(shard.SlotOf(string(user))) {
+func eligibilityOf(st *shard.State, asker, user command.UserID) store.Eligibility {
+	if !st.Owns(command.SlotOf(string(user))) {
 		return store.Eligibility{Err: errMoving}
 	}
 	return store.Eligibility{

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/types"
 	"golang.org/x/sys/unix"
@@ -104,7 +104,7 @@ func TestFailedAppend(t *testing.T) {
 			for n := 10; n < 20; n++ { // the client repeats what it has no answer to
 				send(t, s, message(alice, bob, n))
 			}
-			for _, view := range [][2]shard.UserID{{alice, bob}, {bob, alice}} {
+			for _, view := range [][2]command.UserID{{alice, bob}, {bob, alice}} {
 				var got []string
 				eventually(t, "all messages are there", func() bool {
 					got = cids(t, s, view[0], view[1])

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/hashicorp/raft"
 )
 
@@ -94,7 +95,7 @@ func (g *group) apply(entry *raft.Log, b *batch) (c *courier, err error) {
 		result := 0
 		for i := range b.waiters {
 			w := &b.waiters[i]
-			var r *shard.Result
+			var r *command.Result
 			if !w.read {
 				r = &g.out.Results[result]
 				result++

@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // SyncGroups tells a user who logs in how he finds his groups, in one round for
@@ -13,13 +15,13 @@ import (
 // serve now, or not before ctx ends, the groups are in left; those whose member he
 // is not are in neither. The caller has just asked the user's own shard, for his
 // groups above all: what that holds is as new as it has to be.
-func (s *Store) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int) (views []shard.GroupView, left []shard.GroupAsk) {
-	byShard := make([][]shard.GroupAsk, len(s.groups))
+func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupAsk, backlog, most int) (views []query.GroupView, left []query.GroupAsk) {
+	byShard := make([][]query.GroupAsk, len(s.groups))
 	for _, ask := range asks {
 		id := s.group(ask.Group.Key()).id
 		byShard[id] = append(byShard[id], ask)
 	}
-	parts := make([]shard.GroupSync, len(s.groups))
+	parts := make([]query.GroupSync, len(s.groups))
 	var rounds sync.WaitGroup
 	own := s.group(user)
 	for id, asks := range byShard {
@@ -39,8 +41,8 @@ func (s *Store) SyncGroups(ctx context.Context, user shard.UserID, asks []shard.
 // syncGroups asks one shard, once it has caught up if wait says so. The shard is
 // locked for a part of the groups at a time. Rest are those that it did not
 // answer for.
-func (g *group) syncGroups(ctx context.Context, user shard.UserID, asks []shard.GroupAsk, backlog, most int, wait bool) shard.GroupSync {
-	all := shard.GroupSync{Rest: asks}
+func (g *group) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupAsk, backlog, most int, wait bool) query.GroupSync {
+	all := query.GroupSync{Rest: asks}
 	if wait {
 		caughtUp := func(*shard.State, int64) (none struct{}, err error) { return none, nil }
 		if _, err := readStep(ctx, g, caughtUp); err != nil {
@@ -62,51 +64,51 @@ func (g *group) syncGroups(ctx context.Context, user shard.UserID, asks []shard.
 }
 
 // readGroup runs f on the state that holds a group.
-func (s *Store) readGroup(group shard.GroupID, f func(st *shard.State, now int64)) error {
+func (s *Store) readGroup(group command.GroupID, f func(st *shard.State, now int64)) error {
 	return s.read(group.Key(), f)
 }
 
 // GroupSince reads what came after a point in a group's order.
-func (s *Store) GroupSince(group shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {
+func (s *Store) GroupSince(group command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int) error {
 	return s.readGroup(group, func(st *shard.State, now int64) {
 		st.GroupSince(group, after, b, maxMessages, maxBytes, now)
 	})
 }
 
 // GroupMessages reads messages of a group by seq, for a member.
-func (s *Store) GroupMessages(user shard.UserID, group shard.GroupID, seqs []uint64, b *shard.Batch) error {
+func (s *Store) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Batch) error {
 	return s.readGroup(group, func(st *shard.State, now int64) { st.GroupMessages(user, group, seqs, b, now) })
 }
 
 // MemberChanges reads what changed in a member's own view of a group.
-func (s *Store) MemberChanges(group shard.GroupID, user shard.UserID, session shard.SessionID, after uint64) (changes []shard.Change, err error) {
+func (s *Store) MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) (changes []query.Change, err error) {
 	err = s.readGroup(group, func(st *shard.State, _ int64) { changes = st.MemberChanges(group, user, session, after) })
 	return changes, err
 }
 
 // JoinedAt gives the point in a group's order at which a member joined; false:
 // he is none.
-func (s *Store) JoinedAt(group shard.GroupID, user shard.UserID) (arrival uint64, member bool, err error) {
+func (s *Store) JoinedAt(group command.GroupID, user command.UserID) (arrival uint64, member bool, err error) {
 	err = s.readGroup(group, func(st *shard.State, _ int64) { arrival, member = st.JoinedAt(group, user) })
 	return arrival, member, err
 }
 
 // Member tells what is known of a member; false: he is none.
-func (s *Store) Member(group shard.GroupID, user shard.UserID) (m shard.Member, member bool, err error) {
+func (s *Store) Member(group command.GroupID, user command.UserID) (m query.Member, member bool, err error) {
 	err = s.readGroup(group, func(st *shard.State, _ int64) { m, member = st.Member(group, user) })
 	return m, member, err
 }
 
 // LastStay tells of the newest membership of a user who is no member any more;
 // false: that is not known.
-func (s *Store) LastStay(group shard.GroupID, user shard.UserID) (stay shard.Stay, known bool, err error) {
+func (s *Store) LastStay(group command.GroupID, user command.UserID) (stay query.Stay, known bool, err error) {
 	err = s.readGroup(group, func(st *shard.State, _ int64) { stay, known = st.LastStay(group, user) })
 	return stay, known, err
 }
 
 // GroupCursor is the text of a point in a group's order. It is empty, which a
 // device gives back as no cursor, while the shard does not serve.
-func (s *Store) GroupCursor(group shard.GroupID, arrival uint64) string {
+func (s *Store) GroupCursor(group command.GroupID, arrival uint64) string {
 	var cursor string
 	if err := s.readGroup(group, func(st *shard.State, _ int64) { cursor = st.GroupCursor(group, arrival) }); err != nil {
 		return ""
@@ -115,42 +117,42 @@ func (s *Store) GroupCursor(group shard.GroupID, arrival uint64) string {
 }
 
 // Group tells what is known of a group, and of who asks as a member of it.
-func (s *Store) Group(group shard.GroupID, asker shard.UserID) (info shard.GroupInfo, exists bool, err error) {
+func (s *Store) Group(group command.GroupID, asker command.UserID) (info query.GroupInfo, exists bool, err error) {
 	err = s.readGroup(group, func(st *shard.State, _ int64) { info, exists = st.Group(group, asker) })
 	return info, exists, err
 }
 
 // Members lists members in order of name, from the first one above after.
-func (s *Store) Members(group shard.GroupID, after shard.UserID, limit int) (members []shard.Member, more bool, err error) {
+func (s *Store) Members(group command.GroupID, after command.UserID, limit int) (members []query.Member, more bool, err error) {
 	err = s.readGroup(group, func(st *shard.State, _ int64) { members, more = st.Members(group, after, limit) })
 	return members, more, err
 }
 
 // Bans lists who is banned in order of name, from the first one above after.
-func (s *Store) Bans(group shard.GroupID, after shard.UserID, limit int) (bans []shard.Ban, more bool, err error) {
+func (s *Store) Bans(group command.GroupID, after command.UserID, limit int) (bans []query.Ban, more bool, err error) {
 	err = s.readGroup(group, func(st *shard.State, _ int64) { bans, more = st.Bans(group, after, limit) })
 	return bans, more, err
 }
 
 // JoinRequests lists those that wait for an answer, oldest first.
-func (s *Store) JoinRequests(group shard.GroupID) (requests []shard.JoinRequest, err error) {
+func (s *Store) JoinRequests(group command.GroupID) (requests []query.JoinRequest, err error) {
 	err = s.readGroup(group, func(st *shard.State, _ int64) { requests = st.JoinRequests(group) })
 	return requests, err
 }
 
 // GroupsOf lists the groups whose member a user is, by id, as of now.
-func (s *Store) GroupsOf(ctx context.Context, user shard.UserID) ([]shard.GroupRef, error) {
-	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []shard.GroupRef { return st.GroupsOf(user) })
+func (s *Store) GroupsOf(ctx context.Context, user command.UserID) ([]query.GroupRef, error) {
+	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []query.GroupRef { return st.GroupsOf(user) })
 }
 
-func (s *Store) groupHistory(q shard.HistoryQuery, page *shard.Page) error {
-	var refused *shard.RefusedError
+func (s *Store) groupHistory(q query.HistoryQuery, page *query.Page) error {
+	var refused *command.RefusedError
 	err := s.readGroup(q.Group, func(st *shard.State, now int64) {
 		info, exists := st.Group(q.Group, q.User)
 		switch {
 		case !exists:
 			refused = noGroup(q.Group)
-		case info.Role == shard.RoleNone && !q.Admin:
+		case info.Role == command.RoleNone && !q.Admin:
 			refused = noMember(q.Group)
 		default:
 			st.History(q, page, now)
@@ -162,10 +164,10 @@ func (s *Store) groupHistory(q shard.HistoryQuery, page *shard.Page) error {
 	return err
 }
 
-func noGroup(group shard.GroupID) *shard.RefusedError {
-	return &shard.RefusedError{Code: shard.CodeNotFound, Detail: "conv: there is no group " + string(group)}
+func noGroup(group command.GroupID) *command.RefusedError {
+	return &command.RefusedError{Code: command.CodeNotFound, Detail: "conv: there is no group " + string(group)}
 }
 
-func noMember(group shard.GroupID) *shard.RefusedError {
-	return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: only for members of " + string(group)}
+func noMember(group command.GroupID) *command.RefusedError {
+	return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: only for members of " + string(group)}
 }

@@ -8,13 +8,14 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // groupIn finds a group of a shard; n tells several apart.
-func groupIn(s *Store, id, n int) shard.GroupID {
+func groupIn(s *Store, id, n int) command.GroupID {
 	for i := 0; ; i++ {
-		group := shard.GroupID(fmt.Sprintf("group%d", i))
+		group := command.GroupID(fmt.Sprintf("group%d", i))
 		if int(s.group(group.Key()).id) == id {
 			if n--; n < 0 {
 				return group
@@ -24,7 +25,7 @@ func groupIn(s *Store, id, n int) shard.GroupID {
 }
 
 // do proposes what has to succeed.
-func do(t testing.TB, s *Store, cmd shard.Command) shard.Result {
+func do(t testing.TB, s *Store, cmd command.Command) command.Result {
 	t.Helper()
 	r, err := s.Propose(context.Background(), cmd)
 	if err == nil {
@@ -36,18 +37,18 @@ func do(t testing.TB, s *Store, cmd shard.Command) shard.Result {
 	return r
 }
 
-func createGroup(t testing.TB, s *Store, group shard.GroupID, kind shard.GroupKind, owner shard.UserID, members ...shard.UserID) {
+func createGroup(t testing.TB, s *Store, group command.GroupID, kind command.GroupKind, owner command.UserID, members ...command.UserID) {
 	t.Helper()
-	do(t, s, &shard.CreateGroup{
+	do(t, s, &command.CreateGroup{
 		Group: group, By: owner, Owner: owner, Kind: kind, Settings: kind.Settings(), Members: members,
 	})
 }
 
-func groupMessage(group shard.GroupID, from shard.UserID, n int) *shard.SendGroup {
-	return &shard.SendGroup{Group: group, User: from, Session: 1, ID: msgID(uint64(n)), CID: fmt.Sprintf("c%d", n), Body: []byte{0xa1, 'x'}}
+func groupMessage(group command.GroupID, from command.UserID, n int) *command.SendGroup {
+	return &command.SendGroup{Group: group, User: from, Session: 1, ID: msgID(uint64(n)), CID: fmt.Sprintf("c%d", n), Body: []byte{0xa1, 'x'}}
 }
 
-func groupsOf(t testing.TB, s *Store, user shard.UserID) (groups []shard.GroupID) {
+func groupsOf(t testing.TB, s *Store, user command.UserID) (groups []command.GroupID) {
 	t.Helper()
 	refs, err := s.GroupsOf(context.Background(), user)
 	if err != nil {
@@ -60,10 +61,10 @@ func groupsOf(t testing.TB, s *Store, user shard.UserID) (groups []shard.GroupID
 }
 
 // wantGroups waits until a user's shard has heard of all that concerns him.
-func wantGroups(t testing.TB, s *Store, user shard.UserID, want ...shard.GroupID) {
+func wantGroups(t testing.TB, s *Store, user command.UserID, want ...command.GroupID) {
 	t.Helper()
 	slices.Sort(want)
-	var got []shard.GroupID
+	var got []command.GroupID
 	eventually(t, fmt.Sprintf("%s is in %v", user, want), func() bool {
 		if s.Ready() != nil {
 			return false
@@ -73,9 +74,9 @@ func wantGroups(t testing.TB, s *Store, user shard.UserID, want ...shard.GroupID
 	})
 }
 
-func wantRefused(t testing.TB, what string, err error, code shard.Code) {
+func wantRefused(t testing.TB, what string, err error, code command.Code) {
 	t.Helper()
-	if refused, ok := errors.AsType[*shard.RefusedError](err); !ok || refused.Code != code {
+	if refused, ok := errors.AsType[*command.RefusedError](err); !ok || refused.Code != code {
 		t.Errorf("%s: %v, want refusal %d", what, err, code)
 	}
 }
@@ -92,26 +93,26 @@ func TestGroupOfSeveralShards(t *testing.T) {
 			alice, bob, carol := userIn(s, 0, 0), userIn(s, 1, 0), userIn(s, 2, 0)
 			var ear groupEar
 			s.WatchGroup(group, &ear)
-			createGroup(t, s, group, shard.GroupPrivate, alice, bob, carol)
+			createGroup(t, s, group, command.GroupPrivate, alice, bob, carol)
 			wantGroups(t, s, alice, group)
 			wantGroups(t, s, bob, group)
 			wantGroups(t, s, carol, group)
-			do(t, s, &shard.Send{User: bob, To: alice, ID: shard.MsgID{1}, CID: "hello", Body: []byte{1}})
-			owner, put := shard.GroupCounts{Joined: 1, Owned: 1}, shard.GroupCounts{Unasked: 1}
+			do(t, s, &command.Send{User: bob, To: alice, ID: command.MsgID{1}, CID: "hello", Body: []byte{1}})
+			owner, put := query.GroupCounts{Joined: 1, Owned: 1}, query.GroupCounts{Unasked: 1}
 			want := []store.Eligibility{{Known: true, GroupCounts: owner}, {Known: true, Wrote: true, GroupCounts: put}, {}, {Known: true, GroupCounts: put}}
-			if got := s.Eligibility(alice, []shard.UserID{alice, bob, "nobody", carol}); !slices.Equal(got, want) {
+			if got := s.Eligibility(alice, []command.UserID{alice, bob, "nobody", carol}); !slices.Equal(got, want) {
 				t.Errorf("Eligibility = %v, want %v", got, want)
 			}
 			do(t, s, groupMessage(group, bob, 9)) // he wants to be there, then
 			eventually(t, "the group counts for bob", func() bool {
-				return s.Eligibility("", []shard.UserID{bob})[0].GroupCounts == shard.GroupCounts{Joined: 1}
+				return s.Eligibility("", []command.UserID{bob})[0].GroupCounts == query.GroupCounts{Joined: 1}
 			})
 			before := ear.woken()
 			for n := range 5 {
 				do(t, s, groupMessage(group, alice, n))
 			}
 			eventually(t, "the watcher is woken by messages", func() bool { return ear.woken() > before })
-			if r := do(t, s, &shard.ReadGroup{Group: group, User: bob, Session: 7, Seq: 4}); r.Unread != 2 {
+			if r := do(t, s, &command.ReadGroup{Group: group, User: bob, Session: 7, Seq: 4}); r.Unread != 2 {
 				t.Errorf("unread = %d after reading all but 2", r.Unread)
 			}
 			eventually(t, "the watcher is told of bob's view", func() bool {
@@ -119,7 +120,7 @@ func TestGroupOfSeveralShards(t *testing.T) {
 				defer ear.mu.Unlock()
 				return slices.Contains(ear.members, bob)
 			})
-			do(t, s, &shard.LeaveGroup{Group: group, User: carol})
+			do(t, s, &command.LeaveGroup{Group: group, User: carol})
 			wantGroups(t, s, carol)
 			eventually(t, "the outbox is empty", func() bool { return outboxEmpty(s) })
 			if err := s.Close(); err != nil {
@@ -130,7 +131,7 @@ func TestGroupOfSeveralShards(t *testing.T) {
 			wantGroups(t, s, bob, group)
 			wantGroups(t, s, carol)
 			info, exists, err := s.Group(group, bob)
-			if err != nil || !exists || info.Members != 2 || info.Owner != alice || info.Role != shard.RoleMember || info.LastSeq != 6 {
+			if err != nil || !exists || info.Members != 2 || info.Owner != alice || info.Role != command.RoleMember || info.LastSeq != 6 {
 				t.Errorf("Group after restart = %+v, %v, %v", info, exists, err)
 			}
 			if members, more, err := s.Members(group, "", 10); err != nil || more || len(members) != 2 {
@@ -150,21 +151,21 @@ func TestGroupLettersWaitForTheMembersShard(t *testing.T) {
 	s := open(t, cfg)
 	left, joined, gone, stays := groupIn(s, 0, 0), groupIn(s, 0, 1), groupIn(s, 0, 2), groupIn(s, 2, 0)
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	createGroup(t, s, gone, shard.GroupChatroom, alice, bob)
-	createGroup(t, s, left, shard.GroupChatroom, alice, bob)
+	createGroup(t, s, gone, command.GroupChatroom, alice, bob)
+	createGroup(t, s, left, command.GroupChatroom, alice, bob)
 	wantGroups(t, s, bob, gone, left)
 	if err := s.stopShard(1); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // the last word counts
-		do(t, s, &shard.LeaveGroup{Group: left, User: bob})
-		do(t, s, &shard.JoinGroup{Group: left, User: bob})
+		do(t, s, &command.LeaveGroup{Group: left, User: bob})
+		do(t, s, &command.JoinGroup{Group: left, User: bob})
 	}
-	do(t, s, &shard.LeaveGroup{Group: left, User: bob})
-	do(t, s, &shard.DismissGroup{Group: gone, By: alice})
-	createGroup(t, s, joined, shard.GroupPrivate, alice)
-	do(t, s, &shard.AddMembers{Group: joined, By: alice, Users: []shard.UserID{bob}})
-	createGroup(t, s, stays, shard.GroupPrivate, alice, bob)
+	do(t, s, &command.LeaveGroup{Group: left, User: bob})
+	do(t, s, &command.DismissGroup{Group: gone, By: alice})
+	createGroup(t, s, joined, command.GroupPrivate, alice)
+	do(t, s, &command.AddMembers{Group: joined, By: alice, Users: []command.UserID{bob}})
+	createGroup(t, s, stays, command.GroupPrivate, alice, bob)
 
 	// The letters outlive the reign that wrote them.
 	if err := s.stopShard(0); err != nil {
@@ -185,18 +186,18 @@ func TestGroupLettersSurviveRestarts(t *testing.T) {
 	s := open(t, testConfig(t))
 	group := groupIn(s, 0, 0)
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	createGroup(t, s, group, shard.GroupChatroom, alice)
+	createGroup(t, s, group, command.GroupChatroom, alice)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for n := range 201 {
-			var cmd shard.Command = &shard.JoinGroup{Group: group, User: bob}
+			var cmd command.Command = &command.JoinGroup{Group: group, User: bob}
 			if n%2 == 1 {
-				cmd = &shard.LeaveGroup{Group: group, User: bob}
+				cmd = &command.LeaveGroup{Group: group, User: bob}
 			}
 			for { // as a client does: repeat until answered
 				r, err := s.Propose(context.Background(), cmd)
-				if err == nil && r.Code == shard.OK {
+				if err == nil && r.Code == command.OK {
 					break
 				}
 				if err == nil {
@@ -231,13 +232,13 @@ func TestGroupLettersAreBounded(t *testing.T) {
 	s := open(t, cfg)
 	group := groupIn(s, 0, 0)
 	alice, near := userIn(s, 0, 0), userIn(s, 0, 1)
-	createGroup(t, s, group, shard.GroupChatroom, alice)
+	createGroup(t, s, group, command.GroupChatroom, alice)
 	if err := s.stopShard(1); err != nil {
 		t.Fatal(err)
 	}
 	added := 0
 	for ; added < 1000; added++ {
-		_, err := s.Propose(context.Background(), &shard.AddMembers{Group: group, By: alice, Users: []shard.UserID{userIn(s, 1, added)}})
+		_, err := s.Propose(context.Background(), &command.AddMembers{Group: group, By: alice, Users: []command.UserID{userIn(s, 1, added)}})
 		if errors.Is(err, store.ErrUnavailable) && store.RetryAfter(err) > 0 {
 			break
 		}
@@ -248,24 +249,24 @@ func TestGroupLettersAreBounded(t *testing.T) {
 	if added < 20 || added > 100 {
 		t.Errorf("%d letters waited within 10 kB", added)
 	}
-	for _, cmd := range []shard.Command{
-		&shard.CreateGroup{Group: groupIn(s, 0, 1), By: alice, Owner: alice, Kind: shard.GroupPrivate, Settings: shard.GroupPrivate.Settings(), Members: []shard.UserID{userIn(s, 1, 0)}},
-		&shard.RemoveMembers{Group: group, By: alice, Users: []shard.UserID{userIn(s, 1, 0)}},
-		&shard.LeaveGroup{Group: group, User: userIn(s, 1, 0)},
-		&shard.DismissGroup{Group: group, By: alice},
+	for _, cmd := range []command.Command{
+		&command.CreateGroup{Group: groupIn(s, 0, 1), By: alice, Owner: alice, Kind: command.GroupPrivate, Settings: command.GroupPrivate.Settings(), Members: []command.UserID{userIn(s, 1, 0)}},
+		&command.RemoveMembers{Group: group, By: alice, Users: []command.UserID{userIn(s, 1, 0)}},
+		&command.LeaveGroup{Group: group, User: userIn(s, 1, 0)},
+		&command.DismissGroup{Group: group, By: alice},
 	} {
 		if _, err := s.Propose(context.Background(), cmd); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%T, which writes a letter: %v, want ErrUnavailable", cmd, err)
 		}
 	}
-	do(t, s, &shard.AddMembers{Group: group, By: alice, Users: []shard.UserID{near}})
+	do(t, s, &command.AddMembers{Group: group, By: alice, Users: []command.UserID{near}})
 	do(t, s, groupMessage(group, alice, 1))
 	if err := s.resumeShard(1); err != nil {
 		t.Fatal(err)
 	}
 	wantGroups(t, s, userIn(s, 1, added-1), group)
 	eventually(t, "there is room again", func() bool { return s.outbox[1].Load() == 0 })
-	do(t, s, &shard.DismissGroup{Group: group, By: alice})
+	do(t, s, &command.DismissGroup{Group: group, By: alice})
 	wantGroups(t, s, userIn(s, 1, added-1))
 }
 
@@ -274,26 +275,26 @@ func TestSyncGroups(t *testing.T) {
 	cfg.Shards = 3
 	s := open(t, cfg)
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	var asks []shard.GroupAsk
+	var asks []query.GroupAsk
 	for id := range 3 {
 		for n := range 4 {
 			group := groupIn(s, id, n)
-			createGroup(t, s, group, shard.GroupPrivate, alice, bob)
+			createGroup(t, s, group, command.GroupPrivate, alice, bob)
 			for i := range n {
 				do(t, s, groupMessage(group, alice, i))
 			}
-			asks = append(asks, shard.GroupAsk{Group: group})
+			asks = append(asks, query.GroupAsk{Group: group})
 		}
 	}
 	strange := groupIn(s, 0, 9)
-	createGroup(t, s, strange, shard.GroupPrivate, alice)
-	asks = append(asks, shard.GroupAsk{Group: strange}, shard.GroupAsk{Group: "nothing"})
+	createGroup(t, s, strange, command.GroupPrivate, alice)
+	asks = append(asks, query.GroupAsk{Group: strange}, query.GroupAsk{Group: "nothing"})
 
 	views, left := s.SyncGroups(context.Background(), bob, asks, 2, 1000)
 	if len(views) != 12 || len(left) != 0 {
 		t.Fatalf("SyncGroups = %d views, %v left; want 12, none", len(views), left)
 	}
-	unread := make(map[shard.GroupID]int)
+	unread := make(map[command.GroupID]int)
 	for _, v := range views {
 		unread[v.Group] = v.Unread
 		if len(v.Push) != min(v.Unread, 2) {
@@ -315,7 +316,7 @@ func TestSyncGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	views, left = s.SyncGroups(context.Background(), bob, asks, 2, 1000)
-	lost := slices.ContainsFunc(left, func(a shard.GroupAsk) bool {
+	lost := slices.ContainsFunc(left, func(a query.GroupAsk) bool {
 		return a.Group != "nothing" && s.group(a.Group.Key()).id != 2
 	})
 	if len(views) != 8 || len(left) < 4 || lost {
@@ -338,11 +339,11 @@ func TestGroupHistoryIsForMembers(t *testing.T) {
 	s := open(t, testConfig(t))
 	group := groupIn(s, 0, 0)
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	createGroup(t, s, group, shard.GroupPrivate, alice)
+	createGroup(t, s, group, command.GroupPrivate, alice)
 	do(t, s, groupMessage(group, alice, 1))
-	page := new(shard.Page)
-	read := func(user shard.UserID, group shard.GroupID, admin bool) error {
-		return s.History(shard.HistoryQuery{User: user, Group: group, Admin: admin, Limit: 10, MaxBytes: 1 << 20}, page)
+	page := new(query.Page)
+	read := func(user command.UserID, group command.GroupID, admin bool) error {
+		return s.History(query.HistoryQuery{User: user, Group: group, Admin: admin, Limit: 10, MaxBytes: 1 << 20}, page)
 	}
 	if err := read(alice, group, false); err != nil || len(page.Batch.Messages) != 1 {
 		t.Errorf("a member reads %d messages, %v; want 1", len(page.Batch.Messages), err)
@@ -350,12 +351,12 @@ func TestGroupHistoryIsForMembers(t *testing.T) {
 	if m := &page.Batch.Messages[0]; m.Group != group || m.From != alice || m.Seq != 1 {
 		t.Errorf("message = %+v", m)
 	}
-	wantRefused(t, "a stranger", read(bob, group, false), shard.CodeForbidden)
-	wantRefused(t, "no group", read(alice, "nothing", false), shard.CodeNotFound)
+	wantRefused(t, "a stranger", read(bob, group, false), command.CodeForbidden)
+	wantRefused(t, "no group", read(alice, "nothing", false), command.CodeNotFound)
 	if err := read("", group, true); err != nil || len(page.Batch.Messages) != 1 {
 		t.Errorf("an administrator reads %d messages, %v; want 1", len(page.Batch.Messages), err)
 	}
-	var b shard.Batch
+	var b query.Batch
 	if err := s.GroupSince(group, 0, &b, 10, 1<<20); err != nil || len(b.Messages) != 1 || len(b.Events) != 1 {
 		t.Errorf("GroupSince = %d messages, %d events, %v; want 1, 1", len(b.Messages), len(b.Events), err)
 	}
@@ -373,13 +374,13 @@ func TestGroupHistoryIsForMembers(t *testing.T) {
 		t.Errorf("JoinedAt of a stranger = %v, %v", member, err)
 	}
 	at := s.GroupCursor(group, b.Next)
-	if views, _ := s.SyncGroups(context.Background(), alice, []shard.GroupAsk{{Group: group, HasCursor: true, Cursor: at}}, 10, 10); len(views) != 1 || views[0].Reset || len(views[0].Push) != 0 {
+	if views, _ := s.SyncGroups(context.Background(), alice, []query.GroupAsk{{Group: group, HasCursor: true, Cursor: at}}, 10, 10); len(views) != 1 || views[0].Reset || len(views[0].Push) != 0 {
 		t.Errorf("SyncGroups from the cursor %q = %+v, want nothing new", at, views)
 	}
-	do(t, s, &shard.ReadGroup{Group: group, User: alice, Session: 2, Seq: 1})
-	do(t, s, &shard.HideMessages{Group: group, User: alice, Session: 2, Seqs: []uint64{1}})
+	do(t, s, &command.ReadGroup{Group: group, User: alice, Session: 2, Seq: 1})
+	do(t, s, &command.HideMessages{Group: group, User: alice, Session: 2, Seqs: []uint64{1}})
 	changes, err := s.MemberChanges(group, alice, 1, b.Next)
-	if err != nil || len(changes) != 1 || changes[0].Kind != shard.ChangeMessagesDeleted {
+	if err != nil || len(changes) != 1 || changes[0].Kind != query.ChangeMessagesDeleted {
 		t.Errorf("MemberChanges = %+v, %v; want a deletion", changes, err)
 	}
 }
@@ -388,14 +389,14 @@ func TestJoinRequests(t *testing.T) {
 	s := open(t, testConfig(t))
 	group := groupIn(s, 0, 0)
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	createGroup(t, s, group, shard.GroupPublic, alice)
-	if r := do(t, s, &shard.JoinGroup{Group: group, User: bob, Message: "hi"}); !r.Pending {
+	createGroup(t, s, group, command.GroupPublic, alice)
+	if r := do(t, s, &command.JoinGroup{Group: group, User: bob, Message: "hi"}); !r.Pending {
 		t.Errorf("JoinGroup = %+v, want it to wait", r)
 	}
 	requests, err := s.JoinRequests(group)
 	if err != nil || len(requests) != 1 || requests[0].User != bob || requests[0].Message != "hi" {
 		t.Errorf("JoinRequests = %+v, %v", requests, err)
 	}
-	do(t, s, &shard.AnswerJoin{Group: group, By: alice, User: bob, Accept: true})
+	do(t, s, &command.AnswerJoin{Group: group, By: alice, User: bob, Accept: true})
 	wantGroups(t, s, bob, group)
 }

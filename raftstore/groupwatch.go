@@ -5,17 +5,21 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // WatchGroup registers w until UnwatchGroup. What came before, w has to read.
 // To register it again changes nothing.
-func (s *Store) WatchGroup(group shard.GroupID, w store.GroupWatcher) { s.hub.addGroup(group, w) }
+func (s *Store) WatchGroup(group command.GroupID, w store.GroupWatcher) { s.hub.addGroup(group, w) }
 
 // UnwatchGroup ends what WatchGroup began. Once it has returned, w is not
 // called any more.
-func (s *Store) UnwatchGroup(group shard.GroupID, w store.GroupWatcher) { s.hub.removeGroup(group, w) }
+func (s *Store) UnwatchGroup(group command.GroupID, w store.GroupWatcher) {
+	s.hub.removeGroup(group, w)
+}
 
-func (h *hub) addGroup(group shard.GroupID, w store.GroupWatcher) {
+func (h *hub) addGroup(group command.GroupID, w store.GroupWatcher) {
 	st := h.stripe(group.Key())
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -24,7 +28,7 @@ func (h *hub) addGroup(group shard.GroupID, w store.GroupWatcher) {
 	}
 }
 
-func (h *hub) removeGroup(group shard.GroupID, w store.GroupWatcher) {
+func (h *hub) removeGroup(group command.GroupID, w store.GroupWatcher) {
 	st := h.stripe(group.Key())
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -56,11 +60,11 @@ func (h *hub) notifyGroups(out *shard.Outcome) {
 }
 
 // signalGroup passes m to the watchers of its group, all in the same order.
-func (h *hub) signalGroup(m *shard.Message) {
+func (h *hub) signalGroup(m *query.Message) {
 	h.eachWatcher(m.Group, func(w store.GroupWatcher) { w.Signal(m) })
 }
 
-func (h *hub) eachWatcher(group shard.GroupID, tell func(store.GroupWatcher)) {
+func (h *hub) eachWatcher(group command.GroupID, tell func(store.GroupWatcher)) {
 	st := h.stripe(group.Key())
 	st.mu.Lock()
 	defer st.mu.Unlock()

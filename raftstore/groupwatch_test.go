@@ -7,23 +7,25 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // groupEar is a GroupWatcher that counts and keeps.
 type groupEar struct {
 	mu      sync.Mutex
 	wakes   int
-	members []shard.UserID
-	signals []*shard.Message
+	members []command.UserID
+	signals []*query.Message
 }
 
 func (e *groupEar) Wake() { e.mu.Lock(); defer e.mu.Unlock(); e.wakes++ }
-func (e *groupEar) WakeMember(user shard.UserID) {
+func (e *groupEar) WakeMember(user command.UserID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.members = append(e.members, user)
 }
-func (e *groupEar) Signal(m *shard.Message) {
+func (e *groupEar) Signal(m *query.Message) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.signals = append(e.signals, m)
@@ -31,7 +33,7 @@ func (e *groupEar) Signal(m *shard.Message) {
 
 func (e *groupEar) woken() int { e.mu.Lock(); defer e.mu.Unlock(); return e.wakes }
 
-func (e *groupEar) heard() []*shard.Message {
+func (e *groupEar) heard() []*query.Message {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Clone(e.signals)
@@ -46,24 +48,24 @@ func TestGroupWatchers(t *testing.T) {
 	h.addGroup("else", &other)
 
 	h.notify(&shard.Outcome{
-		Groups:  []shard.GroupID{"team", "team"},
+		Groups:  []command.GroupID{"team", "team"},
 		Members: []shard.MemberRef{{Group: "team", User: "bob"}, {Group: "team", User: "bob"}, {Group: "else", User: "carol"}},
 	})
 	if first.woken() != 1 || second.woken() != 1 || other.woken() != 0 {
 		t.Errorf("wakes = %d, %d, %d; want 1, 1, 0", first.woken(), second.woken(), other.woken())
 	}
-	if !slices.Equal(second.members, []shard.UserID{"bob"}) || !slices.Equal(other.members, []shard.UserID{"carol"}) {
+	if !slices.Equal(second.members, []command.UserID{"bob"}) || !slices.Equal(other.members, []command.UserID{"carol"}) {
 		t.Errorf("members = %v, %v; want bob, carol", second.members, other.members)
 	}
 
 	h.removeGroup("team", &first)
 	h.removeGroup("team", &first)
-	h.signalGroup(&shard.Message{Group: "team"})
+	h.signalGroup(&query.Message{Group: "team"})
 	if len(first.heard()) != 0 || len(second.heard()) != 1 {
 		t.Errorf("signals = %d, %d; want 0, 1", len(first.heard()), len(second.heard()))
 	}
 
-	h.resume(func(key shard.UserID) bool { return key == shard.GroupID("else").Key() }, nil)
+	h.resume(func(key command.UserID) bool { return key == command.GroupID("else").Key() }, nil)
 	if second.woken() != 1 || other.woken() != 1 {
 		t.Errorf("wakes after a new reign = %d, %d; want 1, 1", second.woken(), other.woken())
 	}
@@ -77,7 +79,7 @@ func TestGroupWatchers(t *testing.T) {
 }
 
 func TestGroupRate(t *testing.T) {
-	r := newKeyRate[shard.GroupID](10, 3, time.Second)
+	r := newKeyRate[command.GroupID](10, 3, time.Second)
 	now := time.Now()
 	for range 3 {
 		if wait, ok := r.take("team", now); !ok {
@@ -93,8 +95,8 @@ func TestGroupRate(t *testing.T) {
 	if _, ok := r.take("team", now.Add(100*time.Millisecond)); !ok {
 		t.Error("refused after the time it was told")
 	}
-	off := shard.Limits{GroupRate: -1}.WithDefaults()
-	r = newKeyRate[shard.GroupID](off.GroupRate, off.GroupBurst, time.Second)
+	off := command.Limits{GroupRate: -1}.WithDefaults()
+	r = newKeyRate[command.GroupID](off.GroupRate, off.GroupBurst, time.Second)
 	for range 1000 {
 		if _, ok := r.take("team", now); !ok {
 			t.Fatal("refused without limit")
@@ -103,9 +105,9 @@ func TestGroupRate(t *testing.T) {
 }
 
 func TestGroupRatesAreBounded(t *testing.T) {
-	r := newKeyRate[shard.GroupID](10, 3, time.Second)
+	r := newKeyRate[command.GroupID](10, 3, time.Second)
 	now := time.Now()
-	name := func(i int) shard.GroupID { return shard.GroupID([]byte{byte(i), byte(i >> 8), byte(i >> 16)}) }
+	name := func(i int) command.GroupID { return command.GroupID([]byte{byte(i), byte(i >> 8), byte(i >> 16)}) }
 	for i := range maxRates + 10 {
 		r.take(name(i), now)
 	}

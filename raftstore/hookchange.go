@@ -1,6 +1,10 @@
 package raftstore
 
-import "github.com/belfry-im/belfry/shard"
+import (
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+)
 
 // A hookChangeQueue has changes that wait for hooks to be told of them, hookEvents
 // at most.
@@ -13,8 +17,8 @@ type hookChangeQueue struct {
 
 // A hookReadOf names the read cursor of one conversation.
 type hookReadOf struct {
-	user, peer shard.UserID
-	group      shard.GroupID
+	user, peer command.UserID
+	group      command.GroupID
 }
 
 func readOf(c *shard.HookChange) hookReadOf { return hookReadOf{c.User, c.Peer, c.Group} }
@@ -22,7 +26,7 @@ func readOf(c *shard.HookChange) hookReadOf { return hookReadOf{c.User, c.Peer, 
 // add takes one more change, or drops it. A read takes the place of one of the same
 // conversation that still waits: a user who reads on and on costs one event at a time.
 func (q *hookChangeQueue) add(c *shard.HookChange) {
-	if c.Kind == shard.ChangeRead {
+	if c.Kind == query.ChangeRead {
 		if number, waits := q.reads[readOf(c)]; waits {
 			q.list[number-q.first] = *c
 			return
@@ -32,7 +36,7 @@ func (q *hookChangeQueue) add(c *shard.HookChange) {
 		q.dropped++
 		return
 	}
-	if c.Kind == shard.ChangeRead {
+	if c.Kind == query.ChangeRead {
 		if q.reads == nil {
 			q.reads = make(map[hookReadOf]int)
 		}
@@ -47,7 +51,7 @@ func (q *hookChangeQueue) take(n int) (changes []shard.HookChange, dropped int) 
 	changes, q.list = q.list[:n:n], q.list[n:]
 	q.first += n
 	for i := range changes {
-		if changes[i].Kind == shard.ChangeRead {
+		if changes[i].Kind == query.ChangeRead {
 			delete(q.reads, readOf(&changes[i]))
 		}
 	}
@@ -76,7 +80,7 @@ func (h *hooker) tellChanges() (more bool) {
 	h.mu.Unlock()
 	for i := range changes {
 		c := &changes[i]
-		h.hooks.Change(c, func() (shard.UnreadSum, error) { return h.group.store.unreadSum(c.User) })
+		h.hooks.Change(c, func() (query.UnreadSum, error) { return h.group.store.unreadSum(c.User) })
 	}
 	if dropped > 0 {
 		h.hooks.ChangesLost(dropped)

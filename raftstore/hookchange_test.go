@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // TestHooksHearOfChanges has users and an administrator read, recall and delete, and
@@ -16,7 +18,7 @@ func TestHooksHearOfChanges(t *testing.T) {
 	cfg.Hooks = hooks
 	s := open(t, cfg)
 	alice, bob, team := userIn(s, 0, 0), userIn(s, 1, 0), groupIn(s, 1, 0)
-	createGroup(t, s, team, shard.GroupPrivate, alice, bob)
+	createGroup(t, s, team, command.GroupPrivate, alice, bob)
 	for n := range 4 {
 		send(t, s, message(alice, bob, n))
 		do(t, s, groupMessage(team, alice, n))
@@ -25,47 +27,47 @@ func TestHooksHearOfChanges(t *testing.T) {
 
 	told := func() []string { hooks.mu.Lock(); defer hooks.mu.Unlock(); return slices.Clone(hooks.changes) }
 	var want []string // the shards of the two users tell in no certain order
-	expect := func(cmd shard.Command, user shard.UserID, c shard.Change) {
+	expect := func(cmd command.Command, user command.UserID, c query.Change) {
 		t.Helper()
 		if cmd != nil {
 			do(t, s, cmd)
 		}
 		text := fmt.Sprintf("kind %d of %q with %q%q: seq %d, %v by %q", c.Kind, user, c.Peer, c.Group, c.Seq, c.Ranges, c.By)
-		if want = append(want, text); c.Kind == shard.ChangeRead {
+		if want = append(want, text); c.Kind == query.ChangeRead {
 			want[len(want)-1] += fmt.Sprintf(", %d unread, <nil>", c.Time)
 		}
 		eventually(t, fmt.Sprintf("hooks told of\n%q, want\n%q", told(), text), func() bool { return slices.Contains(told(), want[len(want)-1]) })
 	}
-	one := func(seq uint64) []shard.Range { return []shard.Range{{From: seq, To: seq}} }
+	one := func(seq uint64) []query.Range { return []query.Range{{From: seq, To: seq}} }
 
 	// Time is what is unread in all, here.
-	expect(&shard.ReadReport{User: bob, Peer: alice, Seq: 2}, bob, shard.Change{Kind: shard.ChangeRead, Peer: alice, Seq: 2, Time: 6})
-	do(t, s, &shard.ReadReport{User: bob, Peer: alice, Seq: 1})
-	expect(&shard.ReadReport{User: bob, Peer: alice, Seq: 3, Auto: true}, bob, shard.Change{Kind: shard.ChangeRead, Peer: alice, Seq: 3, Time: 5})
-	expect(&shard.SetRead{User: bob, Peer: alice, Seq: 1}, bob, shard.Change{Kind: shard.ChangeRead, Peer: alice, Seq: 1, Time: 7})
-	expect(&shard.ReadGroup{User: bob, Group: team, Seq: 3}, bob, shard.Change{Kind: shard.ChangeRead, Group: team, Seq: 3, Time: 4})
-	expect(groupMessage(team, bob, 4), bob, shard.Change{Kind: shard.ChangeRead, Group: team, Seq: 5, Time: 3})
+	expect(&command.ReadReport{User: bob, Peer: alice, Seq: 2}, bob, query.Change{Kind: query.ChangeRead, Peer: alice, Seq: 2, Time: 6})
+	do(t, s, &command.ReadReport{User: bob, Peer: alice, Seq: 1})
+	expect(&command.ReadReport{User: bob, Peer: alice, Seq: 3, Auto: true}, bob, query.Change{Kind: query.ChangeRead, Peer: alice, Seq: 3, Time: 5})
+	expect(&command.SetRead{User: bob, Peer: alice, Seq: 1}, bob, query.Change{Kind: query.ChangeRead, Peer: alice, Seq: 1, Time: 7})
+	expect(&command.ReadGroup{User: bob, Group: team, Seq: 3}, bob, query.Change{Kind: query.ChangeRead, Group: team, Seq: 3, Time: 4})
+	expect(groupMessage(team, bob, 4), bob, query.Change{Kind: query.ChangeRead, Group: team, Seq: 5, Time: 3})
 
-	recall := &shard.Recall{User: alice, Peer: bob, Seq: 4}
-	expect(recall, alice, shard.Change{Kind: shard.ChangeRecall, Peer: bob, Ranges: one(4), By: alice})
-	expect(nil, bob, shard.Change{Kind: shard.ChangeRecall, Peer: alice, Ranges: one(4), By: alice})
+	recall := &command.Recall{User: alice, Peer: bob, Seq: 4}
+	expect(recall, alice, query.Change{Kind: query.ChangeRecall, Peer: bob, Ranges: one(4), By: alice})
+	expect(nil, bob, query.Change{Kind: query.ChangeRecall, Peer: alice, Ranges: one(4), By: alice})
 	do(t, s, recall)
-	expect(&shard.RecallGroup{Group: team, By: alice, Seq: 1}, "", shard.Change{Kind: shard.ChangeRecall, Group: team, Ranges: one(1), By: alice})
-	expect(&shard.RecallGroup{Group: team, Seq: 2, Silent: true}, "", shard.Change{Kind: shard.ChangeMessagesDeleted, Group: team, Ranges: one(2)})
-	expect(&shard.HideMessages{Group: team, User: bob, Seqs: []uint64{1, 3, 5}}, bob,
-		shard.Change{Kind: shard.ChangeMessagesDeleted, Group: team, Ranges: []shard.Range{{From: 3, To: 3}, {From: 5, To: 5}}})
-	expect(&shard.DeleteSender{Group: team, Sender: alice}, "",
-		shard.Change{Kind: shard.ChangeMessagesDeleted, Group: team, Ranges: []shard.Range{{From: 3, To: 4}}})
-	do(t, s, &shard.DeleteSender{Group: team, Sender: alice})
-	expect(&shard.HideGroup{Group: team, User: bob}, bob, shard.Change{Kind: shard.ChangeConversationDeleted, Group: team, Seq: 5})
-	do(t, s, &shard.HideGroup{Group: team, User: bob})
-	deletion := &shard.DeleteMessages{User: bob, Peer: alice, Seqs: []uint64{1, 2, 4}}
-	expect(deletion, bob, shard.Change{Kind: shard.ChangeMessagesDeleted, Peer: alice, Ranges: []shard.Range{{From: 1, To: 2}}})
+	expect(&command.RecallGroup{Group: team, By: alice, Seq: 1}, "", query.Change{Kind: query.ChangeRecall, Group: team, Ranges: one(1), By: alice})
+	expect(&command.RecallGroup{Group: team, Seq: 2, Silent: true}, "", query.Change{Kind: query.ChangeMessagesDeleted, Group: team, Ranges: one(2)})
+	expect(&command.HideMessages{Group: team, User: bob, Seqs: []uint64{1, 3, 5}}, bob,
+		query.Change{Kind: query.ChangeMessagesDeleted, Group: team, Ranges: []query.Range{{From: 3, To: 3}, {From: 5, To: 5}}})
+	expect(&command.DeleteSender{Group: team, Sender: alice}, "",
+		query.Change{Kind: query.ChangeMessagesDeleted, Group: team, Ranges: []query.Range{{From: 3, To: 4}}})
+	do(t, s, &command.DeleteSender{Group: team, Sender: alice})
+	expect(&command.HideGroup{Group: team, User: bob}, bob, query.Change{Kind: query.ChangeConversationDeleted, Group: team, Seq: 5})
+	do(t, s, &command.HideGroup{Group: team, User: bob})
+	deletion := &command.DeleteMessages{User: bob, Peer: alice, Seqs: []uint64{1, 2, 4}}
+	expect(deletion, bob, query.Change{Kind: query.ChangeMessagesDeleted, Peer: alice, Ranges: []query.Range{{From: 1, To: 2}}})
 	do(t, s, deletion)
-	expect(&shard.DeleteConversation{User: bob, Peer: alice, Messages: true}, bob,
-		shard.Change{Kind: shard.ChangeConversationDeleted, Peer: alice, Seq: 4})
-	do(t, s, &shard.DeleteConversation{User: bob, Peer: alice, Messages: true})
-	expect(&shard.ReadReport{User: bob, Peer: alice, Seq: 4}, bob, shard.Change{Kind: shard.ChangeRead, Peer: alice, Seq: 4})
+	expect(&command.DeleteConversation{User: bob, Peer: alice, Messages: true}, bob,
+		query.Change{Kind: query.ChangeConversationDeleted, Peer: alice, Seq: 4})
+	do(t, s, &command.DeleteConversation{User: bob, Peer: alice, Messages: true})
+	expect(&command.ReadReport{User: bob, Peer: alice, Seq: 4}, bob, query.Change{Kind: query.ChangeRead, Peer: alice, Seq: 4})
 	got := told()
 	slices.Sort(got)
 	if slices.Sort(want); !slices.Equal(got, want) {
@@ -77,8 +79,8 @@ func TestHooksHearOfChanges(t *testing.T) {
 // too much dropped and counted.
 func TestHookChangesWait(t *testing.T) {
 	var q hookChangeQueue
-	read := func(user shard.UserID, seq uint64) {
-		q.add(&shard.HookChange{User: user, Change: shard.Change{Kind: shard.ChangeRead, Peer: "alice", Seq: seq}})
+	read := func(user command.UserID, seq uint64) {
+		q.add(&shard.HookChange{User: user, Change: query.Change{Kind: query.ChangeRead, Peer: "alice", Seq: seq}})
 	}
 	check := func(n, dropped int, want ...string) {
 		t.Helper()
@@ -94,14 +96,14 @@ func TestHookChangesWait(t *testing.T) {
 	read("bob", 1)
 	read("carol", 1)
 	read("bob", 2)
-	q.add(&shard.HookChange{User: "bob", Change: shard.Change{Kind: shard.ChangeRecall, Peer: "alice"}})
+	q.add(&shard.HookChange{User: "bob", Change: query.Change{Kind: query.ChangeRecall, Peer: "alice"}})
 	check(1, 0, "bob1 2")
 	read("bob", 3)
 	read("carol", 2)
 	check(9, 0, "carol1 2", "bob3 0", "bob1 3")
 	check(9, 0)
 	for n := range hookEvents + 3 {
-		read(shard.UserID(fmt.Sprint("u", n)), 1)
+		read(command.UserID(fmt.Sprint("u", n)), 1)
 	}
 	read("u0", 2)
 	check(1, 3, "u01 2")

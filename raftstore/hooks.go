@@ -8,6 +8,8 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 const (
@@ -28,8 +30,8 @@ const (
 )
 
 // hookKinds are the kinds of changes that hooks may want to know.
-var hookKinds = []shard.ChangeKind{
-	shard.ChangeRead, shard.ChangeRecall, shard.ChangeMessagesDeleted, shard.ChangeConversationDeleted,
+var hookKinds = []query.ChangeKind{
+	query.ChangeRead, query.ChangeRecall, query.ChangeMessagesDeleted, query.ChangeConversationDeleted,
 }
 
 // hookBytes is what a shard is configured to keep for hooks.
@@ -46,9 +48,9 @@ func (s *Store) hook() {
 	if hooks == nil {
 		return
 	}
-	s.hub.changed = func(user shard.UserID, online bool) { hooks.Presence(user, online, s.Now()) }
+	s.hub.changed = func(user command.UserID, online bool) { hooks.Presence(user, online, s.Now()) }
 	if hooks.WantsQueued() {
-		s.hub.away = func(user shard.UserID) {
+		s.hub.away = func(user command.UserID) {
 			if r := s.group(user).reign.Load(); r != nil {
 				r.hooker.userAway(user)
 			}
@@ -68,11 +70,11 @@ type hooker struct {
 
 	mu       sync.Mutex
 	returned []returnedHook     // left for run
-	events   []shard.GroupEvent // left for run
+	events   []query.GroupEvent // left for run
 	dropped  int                // of events
 	changes  hookChangeQueue    // left for run
 	aways    []shard.MemberRef  // who looks no more; without group: at nothing
-	awaited  map[shard.GroupID]int
+	awaited  map[command.GroupID]int
 
 	// Owned by run, and begin before it.
 	at       uint64         // number of what was read last
@@ -85,8 +87,8 @@ type hooker struct {
 	waiting  waitingHooks
 
 	// A message of a group is told to some members at a time.
-	inHand *waitingHook // nil when there is none
-	after  shard.UserID // the member from whom to go on
+	inHand *waitingHook   // nil when there is none
+	after  command.UserID // the member from whom to go on
 
 	budget int // of what a read may still look at
 	ready  []queuedHook
@@ -101,17 +103,17 @@ type returnedHook struct {
 // A queuedHook is a message to be told of.
 type queuedHook struct {
 	number uint64
-	user   shard.UserID
-	peer   shard.UserID
-	group  shard.GroupID // instead of peer
+	user   command.UserID
+	peer   command.UserID
+	group  command.GroupID // instead of peer
 	seq    uint64
-	mark   shard.QueuedMark
+	mark   query.QueuedMark
 }
 
 func newHooker(g *group, p *proposer) *hooker {
 	h := &hooker{
 		group: g, hooks: g.cfg.Hooks, propose: p.add, wake: make(chan struct{}, 1), open: make(map[uint64]int),
-		awaited: make(map[shard.GroupID]int), waiting: newWaitingHooks(g.cfg.QueuedAfter),
+		awaited: make(map[command.GroupID]int), waiting: newWaitingHooks(g.cfg.QueuedAfter),
 	}
 	for _, kind := range hookKinds {
 		if h.hooks.WantsChange(kind) {
@@ -143,7 +145,7 @@ func (h *hooker) back(r returnedHook) {
 }
 
 // post leaves events of groups for run. It does not block.
-func (h *hooker) post(events []shard.GroupEvent) {
+func (h *hooker) post(events []query.GroupEvent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	room := min(len(events), hookEvents-len(h.events))
@@ -247,8 +249,8 @@ func (h *hooker) confirm(patience time.Duration) {
 		return
 	}
 	h.done, h.proposed = upTo, true
-	done := func(_ shard.Result, err error) { h.back(returnedHook{proposal: true, over: err == nil}) }
-	command := shard.AppendCommand(nil, &shard.HooksDone{UpTo: upTo})
+	done := func(_ command.Result, err error) { h.back(returnedHook{proposal: true, over: err == nil}) }
+	command := command.AppendCommand(nil, &command.HooksDone{UpTo: upTo})
 	if h.propose(command, waiter{patience: patience, done: done}) != nil {
 		h.done, h.proposed = 0, false
 		h.retry()
@@ -346,7 +348,7 @@ func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) 
 }
 
 // readMember does the same for a member of a group.
-func (h *hooker) readMember(w *waitingHook, user shard.UserID, mark *shard.QueuedMark, last bool) regard {
+func (h *hooker) readMember(w *waitingHook, user command.UserID, mark *query.QueuedMark, last bool) regard {
 	r := h.group.store.hub.regard(user, w.Group, mark)
 	if r == absent || r == looking && last {
 		h.ready = append(h.ready, queuedHook{number: w.Number, user: user, group: w.Group, seq: w.Seq, mark: *mark})
@@ -362,7 +364,7 @@ func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
 	if h.full() {
 		return false
 	}
-	next, more := s.GroupQueued(w.Group, w.Seq, h.after, h.budget, now, func(user shard.UserID, mark shard.QueuedMark) bool {
+	next, more := s.GroupQueued(w.Group, w.Seq, h.after, h.budget, now, func(user command.UserID, mark query.QueuedMark) bool {
 		h.budget--
 		if h.readMember(w, user, &mark, false) == looking {
 			w.users = append(w.users, user)
@@ -462,9 +464,9 @@ func (h *hooker) look(s *shard.State, now int64, w *waitingHook, last bool) (thr
 }
 
 // userAway notes that a user of this shard looks no more. It does not block.
-func (h *hooker) userAway(user shard.UserID) { h.memberAway("", user) }
+func (h *hooker) userAway(user command.UserID) { h.memberAway("", user) }
 
-func (h *hooker) memberAway(group shard.GroupID, user shard.UserID) {
+func (h *hooker) memberAway(group command.GroupID, user command.UserID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if group != "" && h.awaited[group] == 0 {
@@ -487,7 +489,7 @@ func (h *hooker) takeAways() {
 			continue
 		}
 		h.waiting.hurryUser(a.User)
-		var groups []shard.GroupRef
+		var groups []query.GroupRef
 		// A shard that does not serve has its messages told when they are due.
 		_ = h.group.read(func(s *shard.State, _ int64) { groups = s.GroupsOf(a.User) })
 		for _, ref := range groups {
@@ -499,4 +501,4 @@ func (h *hooker) takeAways() {
 }
 
 // compareUsers orders users by name.
-func compareUsers(a, b shard.UserID) int { return cmp.Compare(a, b) }
+func compareUsers(a, b command.UserID) int { return cmp.Compare(a, b) }

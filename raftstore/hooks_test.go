@@ -12,6 +12,8 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A hookLog is Hooks that keep what they were told, and answer as the test says.
@@ -19,7 +21,7 @@ type hookLog struct {
 	mu      sync.Mutex
 	told    []string // "user cid unread/total", with " muted"
 	users   []string // "user online" or "user offline"
-	events  []shard.GroupEvent
+	events  []query.GroupEvent
 	changes []string
 	lost    int
 	waiting []func(bool) // not answered yet
@@ -46,7 +48,7 @@ func (h *hookLog) Queued(m *store.QueuedMessage, done func(bool)) {
 	done(true)
 }
 
-func (h *hookLog) Presence(user shard.UserID, online bool, _ int64) {
+func (h *hookLog) Presence(user command.UserID, online bool, _ int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	text := string(user) + " offline"
@@ -58,7 +60,7 @@ func (h *hookLog) Presence(user shard.UserID, online bool, _ int64) {
 
 func (h *hookLog) WantsQueued() bool { return true }
 
-func (h *hookLog) GroupEvent(e *shard.GroupEvent) {
+func (h *hookLog) GroupEvent(e *query.GroupEvent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.events = append(h.events, *e)
@@ -68,14 +70,14 @@ func (h *hookLog) GroupEventsLost(n int) { h.mu.Lock(); defer h.mu.Unlock(); h.l
 
 func (h *hookLog) ChangesLost(n int) { h.mu.Lock(); defer h.mu.Unlock(); h.lost += n }
 
-func (h *hookLog) WantsChange(shard.ChangeKind) bool { return true }
+func (h *hookLog) WantsChange(query.ChangeKind) bool { return true }
 
-func (h *hookLog) Change(c *shard.HookChange, unread func() (shard.UnreadSum, error)) {
+func (h *hookLog) Change(c *shard.HookChange, unread func() (query.UnreadSum, error)) {
 	sum, err := unread()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	text := fmt.Sprintf("kind %d of %q with %q%q: seq %d, %v by %q", c.Kind, c.User, c.Peer, c.Group, c.Seq, c.Ranges, c.By)
-	if c.Kind == shard.ChangeRead {
+	if c.Kind == query.ChangeRead {
 		text += fmt.Sprintf(", %d unread, %v", sum.Total, err)
 	}
 	h.changes = append(h.changes, text)
@@ -106,7 +108,7 @@ func (h *hookLog) await(t testing.TB, want ...string) {
 }
 
 // hooksWaiting is how many messages a user's shard keeps for hooks.
-func hooksWaiting(t testing.TB, s *Store, user shard.UserID) (n int) {
+func hooksWaiting(t testing.TB, s *Store, user command.UserID) (n int) {
 	t.Helper()
 	err := s.read(user, func(st *shard.State, _ int64) {
 		done, last := st.StoredUpTo()
@@ -119,10 +121,10 @@ func hooksWaiting(t testing.TB, s *Store, user shard.UserID) (n int) {
 }
 
 // ackAll has a device ack all that its user has got from a peer.
-func (e *ear) ackAll(t testing.TB, s *Store, user, peer shard.UserID) {
+func (e *ear) ackAll(t testing.TB, s *Store, user, peer command.UserID) {
 	t.Helper()
-	var page shard.Page
-	if err := s.History(shard.HistoryQuery{User: user, Peer: peer, Limit: 1, MaxBytes: 1 << 20}, &page); err != nil {
+	var page query.Page
+	if err := s.History(query.HistoryQuery{User: user, Peer: peer, Limit: 1, MaxBytes: 1 << 20}, &page); err != nil {
 		t.Fatal(err)
 	}
 	e.mu.Lock()
@@ -146,7 +148,7 @@ func TestHooksHearOfWhoIsAway(t *testing.T) {
 
 	// looked has a device ack a message that hooks are not to hear of, and waits for
 	// them to pass it by.
-	looked := func(e *ear, peer shard.UserID, cid string) {
+	looked := func(e *ear, peer command.UserID, cid string) {
 		t.Helper()
 		eventually(t, cid+" delivered", func() bool { return slices.Contains(cids(t, s, bob, peer), cid) })
 		if n := hooksWaiting(t, s, bob); n != 1 {
@@ -170,7 +172,7 @@ func TestHooksHearOfWhoIsAway(t *testing.T) {
 	eventually(t, "c5 waits", func() bool { return hooksWaiting(t, s, bob) == 1 })
 	s.Unwatch(bob, laptop.Session)
 	eventually(t, "c5 told", func() bool { return len(hooks.list()) == 2 })
-	if _, err := s.Propose(context.Background(), &shard.SetConversation{User: bob, Peer: alice, Muted: new(true)}); err != nil {
+	if _, err := s.Propose(context.Background(), &command.SetConversation{User: bob, Peer: alice, Muted: new(true)}); err != nil {
 		t.Fatal(err)
 	}
 	send(t, s, message(alice, bob, 6))
@@ -210,15 +212,15 @@ func TestHooksHearInTime(t *testing.T) {
 	cfg.Hooks, cfg.QueuedAfter = hooks, 300*time.Millisecond
 	s := open(t, cfg)
 	login(t, s, "bob", "phone", &ear{})
-	settings := shard.GroupPrivate.Settings()
-	create := &shard.CreateGroup{Group: "team", By: "alice", Owner: "alice", Kind: shard.GroupPrivate, Settings: settings, Members: []shard.UserID{"bob", "carol"}}
-	if r, err := s.Propose(context.Background(), create); err != nil || r.Code != shard.OK {
+	settings := command.GroupPrivate.Settings()
+	create := &command.CreateGroup{Group: "team", By: "alice", Owner: "alice", Kind: command.GroupPrivate, Settings: settings, Members: []command.UserID{"bob", "carol"}}
+	if r, err := s.Propose(context.Background(), create); err != nil || r.Code != command.OK {
 		t.Fatal(r, err)
 	}
 	start := time.Now()
 	send(t, s, message("alice", "bob", 1))
-	text := &shard.SendGroup{Group: "team", User: "alice", ID: msgID(2), CID: "c2", Body: []byte{0xa1, 'x'}}
-	if r, err := s.Propose(context.Background(), text); err != nil || r.Code != shard.OK {
+	text := &command.SendGroup{Group: "team", User: "alice", ID: msgID(2), CID: "c2", Body: []byte{0xa1, 'x'}}
+	if r, err := s.Propose(context.Background(), text); err != nil || r.Code != command.OK {
 		t.Fatal(r, err)
 	}
 	eventually(t, "all told", func() bool { return len(hooks.list()) == 3 })
@@ -251,10 +253,10 @@ func TestHooksSkipWhatIsRead(t *testing.T) {
 	short.TTL = 1
 	send(t, s, short)
 	send(t, s, message("alice", "fay", 1003))
-	for _, cmd := range []shard.Command{
-		&shard.ReadReport{User: "carol", Peer: "alice", Seq: 1}, &shard.Recall{User: "alice", Peer: "dave", Seq: 1},
+	for _, cmd := range []command.Command{
+		&command.ReadReport{User: "carol", Peer: "alice", Seq: 1}, &command.Recall{User: "alice", Peer: "dave", Seq: 1},
 	} {
-		if r, err := s.Propose(context.Background(), cmd); err != nil || r.Code != shard.OK {
+		if r, err := s.Propose(context.Background(), cmd); err != nil || r.Code != command.OK {
 			t.Fatal(r, err)
 		}
 	}
@@ -362,20 +364,20 @@ func TestHooksHearOfGroups(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Hooks, cfg.QueuedAfter = hooks, time.Hour
 	s := open(t, cfg)
-	propose := func(cmd shard.Command) {
+	propose := func(cmd command.Command) {
 		t.Helper()
-		if r, err := s.Propose(context.Background(), cmd); err != nil || r.Code != shard.OK {
+		if r, err := s.Propose(context.Background(), cmd); err != nil || r.Code != command.OK {
 			t.Fatalf("%T: %+v, %v", cmd, r, err)
 		}
 	}
-	var members []shard.UserID
+	var members []command.UserID
 	for n := range store.MaxOpenQueued + 100 {
-		members = append(members, shard.UserID(fmt.Sprintf("m%03d", n)))
+		members = append(members, command.UserID(fmt.Sprintf("m%03d", n)))
 	}
-	settings := shard.GroupPublic.Settings()
-	propose(&shard.CreateGroup{Group: "team", By: "owner", Owner: "owner", Kind: shard.GroupPublic, Settings: settings, Members: members})
-	quiet := shard.GroupChatroom.Settings() // has no unread
-	propose(&shard.CreateGroup{Group: "room", By: "owner", Owner: "owner", Kind: shard.GroupChatroom, Settings: quiet, Members: members})
+	settings := command.GroupPublic.Settings()
+	propose(&command.CreateGroup{Group: "team", By: "owner", Owner: "owner", Kind: command.GroupPublic, Settings: settings, Members: members})
+	quiet := command.GroupChatroom.Settings() // has no unread
+	propose(&command.CreateGroup{Group: "room", By: "owner", Owner: "owner", Kind: command.GroupChatroom, Settings: quiet, Members: members})
 	for _, user := range members {
 		eventually(t, "membership known", func() bool {
 			refs, err := s.GroupsOf(t.Context(), user)
@@ -388,30 +390,30 @@ func TestHooksHearOfGroups(t *testing.T) {
 	tablet := login(t, s, "m300", "tablet", &ear{})
 	s.SetBackground("m300", tablet.Session, true)
 	muted := true
-	propose(&shard.SetGroupView{Group: "team", User: "m007", Muted: &muted})
-	text := func(group shard.GroupID, n int) *shard.SendGroup {
-		return &shard.SendGroup{Group: group, User: "m001", ID: msgID(uint64(n)), CID: fmt.Sprintf("c%d", n), Body: []byte{0xa1, 'x'}}
+	propose(&command.SetGroupView{Group: "team", User: "m007", Muted: &muted})
+	text := func(group command.GroupID, n int) *command.SendGroup {
+		return &command.SendGroup{Group: group, User: "m001", ID: msgID(uint64(n)), CID: fmt.Sprintf("c%d", n), Body: []byte{0xa1, 'x'}}
 	}
 	propose(text("room", 1))
 	send(t, s, message("owner", "m002", 2))
 	eventually(t, "m002 told", func() bool { return len(hooks.list()) == 1 })
-	propose(&shard.Block{User: "m020", Target: "m001"}) // who sends it
-	propose(&shard.SetUser{User: "m021", Suspended: new(true)})
+	propose(&command.Block{User: "m020", Target: "m001"}) // who sends it
+	propose(&command.SetUser{User: "m021", Suspended: new(true)})
 	propose(text("team", 3))
 	// m002's message may be of another shard, which has a window of its own.
 	eventually(t, "the window is full", func() bool { return len(hooks.list()) >= store.MaxOpenQueued })
-	propose(&shard.ReadGroup{Group: "team", User: "m299", Seq: 1})
+	propose(&command.ReadGroup{Group: "team", User: "m299", Seq: 1})
 	hooks.answer(true)
 	eventually(t, "all told who are away", func() bool { return len(hooks.list()) >= len(members)-5 })
-	if n := hooksWaiting(t, s, shard.GroupID("team").Key()); n != 1 {
+	if n := hooksWaiting(t, s, command.GroupID("team").Key()); n != 1 {
 		t.Errorf("%d messages wait for acks, want 1", n)
 	}
 	s.Unwatch("m010", leaver.Session)
 	eventually(t, "m010 told", func() bool { return slices.Contains(hooks.list(), "m010 c3 1/1") })
 	looker.mu.Lock()
-	looker.acks.Groups = map[shard.GroupID]store.Span{"team": {From: 0, To: 1 << 60}}
+	looker.acks.Groups = map[command.GroupID]store.Span{"team": {From: 0, To: 1 << 60}}
 	looker.mu.Unlock()
-	eventually(t, "all told", func() bool { return hooksWaiting(t, s, shard.GroupID("team").Key()) == 0 })
+	eventually(t, "all told", func() bool { return hooksWaiting(t, s, command.GroupID("team").Key()) == 0 })
 
 	want := []string{"m002 c2 1/1", "owner c3 1/1"}
 	for _, user := range members {
@@ -431,7 +433,7 @@ func TestHooksHearOfGroups(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("told of %d messages: %v, want %d", len(got), got, len(want))
 	}
-	var kinds []shard.GroupEventKind
+	var kinds []query.GroupEventKind
 	eventually(t, "events", func() bool {
 		hooks.mu.Lock()
 		defer hooks.mu.Unlock()
@@ -443,11 +445,11 @@ func TestHooksHearOfGroups(t *testing.T) {
 		}
 		return len(kinds) == 1
 	})
-	if kinds[0] != shard.EventCreated {
+	if kinds[0] != query.EventCreated {
 		t.Errorf("events of kinds %v, want created", kinds)
 	}
 
-	propose(&shard.LeaveGroup{Group: "team", User: "m300"})
+	propose(&command.LeaveGroup{Group: "team", User: "m300"})
 	eventually(t, "he left", func() bool { hooks.mu.Lock(); defer hooks.mu.Unlock(); return len(hooks.events) >= 3 })
 	if hooks.lost > 0 {
 		t.Errorf("%d lost", hooks.lost)
@@ -483,7 +485,7 @@ func TestHooksHearOfWhoWasLeftBehind(t *testing.T) {
 	login(t, s, "alice", "phone", &ear{})
 	seen := func() {
 		t.Helper()
-		if p, err := s.Presence("alice", []shard.UserID{"bob"}); err != nil || p["bob"] != (store.Presence{LastSeen: at}) {
+		if p, err := s.Presence("alice", []command.UserID{"bob"}); err != nil || p["bob"] != (store.Presence{LastSeen: at}) {
 			t.Errorf("Presence = %v, %v; want bob offline since %d", p, err, at)
 		}
 	}

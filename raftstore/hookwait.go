@@ -4,7 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 const (
@@ -18,14 +19,14 @@ const (
 
 // A waitingHook is a message that sessions may still ack which somebody looks at.
 type waitingHook struct {
-	shard.Stored
+	query.Stored
 	since time.Time
 	over  bool // it is decided
 	hurry bool // it is in waitingHooks.hurried
 
 	// Of a group: the members who may still ack it, by name. While they are looked
 	// at, those in users[kept:at] have been decided about.
-	users    []shard.UserID
+	users    []command.UserID
 	at, kept int
 	again    bool // one of those already looked at looks no more
 	scanned  bool // all members were looked at once
@@ -40,14 +41,14 @@ type waitingHooks struct {
 	over    int            // of queue
 	weight  int            // of those that are not over: messages, and users of them
 	hurried []*waitingHook // to be looked at now
-	users   map[shard.UserID][]*waitingHook
-	groups  map[shard.GroupID][]*waitingHook
+	users   map[command.UserID][]*waitingHook
+	groups  map[command.GroupID][]*waitingHook
 }
 
 func newWaitingHooks(after time.Duration) waitingHooks {
 	return waitingHooks{
 		after: after, glance: min(hookGlance, after/2),
-		users: make(map[shard.UserID][]*waitingHook), groups: make(map[shard.GroupID][]*waitingHook),
+		users: make(map[command.UserID][]*waitingHook), groups: make(map[command.GroupID][]*waitingHook),
 	}
 }
 
@@ -175,14 +176,14 @@ func (q *waitingHooks) next() (at time.Time) {
 }
 
 // hurryUser has the messages to a user looked at now.
-func (q *waitingHooks) hurryUser(user shard.UserID) {
+func (q *waitingHooks) hurryUser(user command.UserID) {
 	for _, w := range q.users[user] {
 		q.hurryOne(w)
 	}
 }
 
 // hurryMember has the messages of a group looked at that a member may still ack.
-func (q *waitingHooks) hurryMember(group shard.GroupID, user shard.UserID) {
+func (q *waitingHooks) hurryMember(group command.GroupID, user command.UserID) {
 	for _, w := range q.groups[group] {
 		if w.has(user) {
 			q.hurryOne(w)
@@ -199,8 +200,8 @@ func (q *waitingHooks) hurryOne(w *waitingHook) {
 }
 
 // has tells whether a member may still ack the message.
-func (w *waitingHook) has(user shard.UserID) bool {
-	for _, part := range [...][]shard.UserID{w.users[:w.kept], w.users[w.at:]} {
+func (w *waitingHook) has(user command.UserID) bool {
+	for _, part := range [...][]command.UserID{w.users[:w.kept], w.users[w.at:]} {
 		if _, ok := slices.BinarySearchFunc(part, user, compareUsers); ok {
 			return true
 		}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -21,20 +23,20 @@ type hub struct {
 	now      func() int64 // ms
 
 	// For hooks; nil without. They are called with a stripe locked.
-	changed func(user shard.UserID, online bool) // online or no more
-	away    func(user shard.UserID)              // looks no more; set if acks matter
+	changed func(user command.UserID, online bool) // online or no more
+	away    func(user command.UserID)              // looks no more; set if acks matter
 }
 
 type hubStripe struct {
 	mu     sync.Mutex
-	users  map[shard.UserID][]listener
-	groups map[shard.GroupID][]store.GroupWatcher
+	users  map[command.UserID][]listener
+	groups map[command.GroupID][]store.GroupWatcher
 	left   leftAcks
 }
 
 // A listener is a session.
 type listener struct {
-	session    shard.SessionID
+	session    command.SessionID
 	watcher    store.Watcher
 	background bool  // nobody looks at the device
 	stalled    bool  // its app does not answer
@@ -44,18 +46,18 @@ type listener struct {
 func newHub(p *presence, count prometheus.Gauge, now func() int64) *hub {
 	h := &hub{presence: p, count: count, now: now}
 	for i := range h.stripes {
-		h.stripes[i].users = make(map[shard.UserID][]listener)
-		h.stripes[i].groups = make(map[shard.GroupID][]store.GroupWatcher)
+		h.stripes[i].users = make(map[command.UserID][]listener)
+		h.stripes[i].groups = make(map[command.GroupID][]store.GroupWatcher)
 	}
 	return h
 }
 
-func (h *hub) stripe(user shard.UserID) *hubStripe {
-	return &h.stripes[shard.SlotOf(string(user))%hubStripes]
+func (h *hub) stripe(user command.UserID) *hubStripe {
+	return &h.stripes[command.SlotOf(string(user))%hubStripes]
 }
 
 // add registers w for a session. A watcher that the session had is replaced.
-func (h *hub) add(user shard.UserID, session shard.SessionID, w store.Watcher) {
+func (h *hub) add(user command.UserID, session command.SessionID, w store.Watcher) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -73,7 +75,7 @@ func (h *hub) add(user shard.UserID, session shard.SessionID, w store.Watcher) {
 
 // follow tells of what has changed with a user between its call and that of what it
 // returns. The caller holds st.mu.
-func (h *hub) follow(st *hubStripe, user shard.UserID) (end func()) {
+func (h *hub) follow(st *hubStripe, user command.UserID) (end func()) {
 	online, looking := standing(st.users[user])
 	return func() {
 		nowOnline, nowLooking := standing(st.users[user])
@@ -101,7 +103,7 @@ func standing(listeners []listener) (online, looking bool) {
 }
 
 // remove forgets a session's watcher and returns it, nil if there is none.
-func (h *hub) remove(user shard.UserID, session shard.SessionID) store.Watcher {
+func (h *hub) remove(user command.UserID, session command.SessionID) store.Watcher {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -109,7 +111,7 @@ func (h *hub) remove(user shard.UserID, session shard.SessionID) store.Watcher {
 }
 
 // drop is remove for a caller that holds st.mu.
-func (h *hub) drop(st *hubStripe, user shard.UserID, session shard.SessionID) store.Watcher {
+func (h *hub) drop(st *hubStripe, user command.UserID, session command.SessionID) store.Watcher {
 	listeners := st.users[user]
 	i := slices.IndexFunc(listeners, func(l listener) bool { return l.session == session })
 	if i < 0 {
@@ -130,7 +132,7 @@ func (h *hub) drop(st *hubStripe, user shard.UserID, session shard.SessionID) st
 }
 
 // online tells whether a session of the user listens whose app answers.
-func (h *hub) online(user shard.UserID) bool {
+func (h *hub) online(user command.UserID) bool {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -140,7 +142,7 @@ func (h *hub) online(user shard.UserID) bool {
 
 // answered is when an app of the user last answered, of those that have stalled, ms;
 // 0 = there is none.
-func (h *hub) answered(user shard.UserID) (at int64) {
+func (h *hub) answered(user command.UserID) (at int64) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -151,7 +153,7 @@ func (h *hub) answered(user shard.UserID) (at int64) {
 }
 
 // set changes what is known of a session.
-func (h *hub) set(user shard.UserID, session shard.SessionID, change func(*listener)) {
+func (h *hub) set(user command.UserID, session command.SessionID, change func(*listener)) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -164,7 +166,7 @@ func (h *hub) set(user shard.UserID, session shard.SessionID, change func(*liste
 }
 
 // gone tells that a user is not online, if he is not.
-func (h *hub) gone(user shard.UserID) {
+func (h *hub) gone(user command.UserID) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -179,7 +181,7 @@ func (h *hub) gone(user shard.UserID) {
 
 // forget forgets what sessions of a user had acked that ended: his arrivals begin
 // anew.
-func (h *hub) forget(user shard.UserID) {
+func (h *hub) forget(user command.UserID) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -197,7 +199,7 @@ const (
 )
 
 // regard tells how a user stands to a message, of a group or his own.
-func (h *hub) regard(user shard.UserID, group shard.GroupID, m *shard.QueuedMark) regard {
+func (h *hub) regard(user command.UserID, group command.GroupID, m *query.QueuedMark) regard {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -245,14 +247,14 @@ func (h *hub) notify(out *shard.Outcome) {
 }
 
 // kick ends a session's watch and tells it why.
-func (h *hub) kick(user shard.UserID, session shard.SessionID, reason string) {
+func (h *hub) kick(user command.UserID, session command.SessionID, reason string) {
 	if w := h.remove(user, session); w != nil {
 		w.Kick(reason)
 	}
 }
 
 // signal passes s to the sessions of a user, but for one of them.
-func (h *hub) signal(user shard.UserID, except shard.SessionID, s store.Signal) {
+func (h *hub) signal(user command.UserID, except command.SessionID, s store.Signal) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -266,7 +268,7 @@ func (h *hub) signal(user shard.UserID, except shard.SessionID, s store.Signal) 
 // resume prepares the watchers of a shard for a new reign over it: those whose
 // session is no more are kicked, the others, and those of groups, told to look.
 // It returns the sessions that are watched.
-func (h *hub) resume(owns func(shard.UserID) bool, live map[sessionKey]bool) map[sessionKey]bool {
+func (h *hub) resume(owns func(command.UserID) bool, live map[sessionKey]bool) map[sessionKey]bool {
 	claimed := make(map[sessionKey]bool)
 	for i := range h.stripes {
 		st := &h.stripes[i]

@@ -10,12 +10,14 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/cespare/xxhash/v2"
 )
 
 const (
 	// importRows and importBytes bound the rows that an import holds at a time.
-	importRows  = shard.MaxImportRows
+	importRows  = command.MaxImportRows
 	importBytes = 1 << 20
 	// importReads is how many conversations are looked at while a shard is locked.
 	importReads = 512
@@ -31,8 +33,8 @@ const (
 // behind that of an *ImportError some may be stored.
 func (s *Store) Import(ctx context.Context, req store.ImportRequest, rows iter.Seq2[store.ImportRow, error]) (store.ImportResult, error) {
 	im := importer{store: s, req: req, stream: streamOf(req.Stream), views: make(map[importKey]*importView)}
-	if n := len(req.Stream); n == 0 || n > shard.MaxName {
-		return im.result, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "stream: must have 1-64 bytes"}
+	if n := len(req.Stream); n == 0 || n > command.MaxName {
+		return im.result, &command.RefusedError{Code: command.CodeBadRequest, Detail: "stream: must have 1-64 bytes"}
 	}
 	select {
 	case s.importing <- struct{}{}:
@@ -77,19 +79,19 @@ type importer struct {
 
 // An importKey names a log: a user's view of a conversation, or a group's.
 type importKey struct {
-	user  shard.UserID // or the key of a group
-	peer  shard.UserID // "" of a group
-	group shard.GroupID
+	user  command.UserID // or the key of a group
+	peer  command.UserID // "" of a group
+	group command.GroupID
 }
 
 type importView struct {
 	key   importKey
-	state shard.ImportView
-	code  shard.Code // OK unless a group cannot take messages
+	state query.ImportView
+	code  command.Code // OK unless a group cannot take messages
 	err   error
 	now   int64
 	last  int64 // time of the newest row so far
-	rows  []shard.ImportRow
+	rows  []command.ImportRow
 }
 
 // A fate is what becomes of a row in one log.
@@ -105,16 +107,16 @@ const (
 func (im *importer) add(row store.ImportRow) error {
 	line := im.lines + uint64(len(im.rows)) + 1
 	bad := func(field, message string) error {
-		return &store.ImportError{Line: line, Field: field, Code: shard.CodeBadRequest, Message: message}
+		return &store.ImportError{Line: line, Field: field, Code: command.CodeBadRequest, Message: message}
 	}
 	switch n := len(row.From); {
-	case n == 0 || n > shard.MaxName:
+	case n == 0 || n > command.MaxName:
 		return bad("from", "must have 1-64 bytes")
 	case (row.To == "") == (row.Group == ""):
 		return bad("to", "either this or group must be set")
-	case len(row.To) > shard.MaxName:
+	case len(row.To) > command.MaxName:
 		return bad("to", "must have 1-64 bytes")
-	case len(row.CID) > shard.MaxName:
+	case len(row.CID) > command.MaxName:
 		return bad("cid", "must have at most 64 bytes")
 	case len(row.Body) == 0:
 		return bad("body", "must not be empty")
@@ -122,7 +124,7 @@ func (im *importer) add(row store.ImportRow) error {
 		return bad("time", "must not be negative")
 	}
 	number := im.req.Offset + line
-	if row.ID == (shard.MsgID{}) {
+	if row.ID == (command.MsgID{}) {
 		row.ID = im.id(number, row.Time)
 	}
 	if row.CID == "" {
@@ -137,7 +139,7 @@ func (im *importer) add(row store.ImportRow) error {
 
 // id makes the id of a row, the same whenever it comes: as of any message, six
 // bytes of time and ten that nobody else has.
-func (im *importer) id(number uint64, at int64) (id shard.MsgID) {
+func (im *importer) id(number uint64, at int64) (id command.MsgID) {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(at))
 	copy(id[:6], b[2:])
@@ -232,7 +234,7 @@ func (im *importer) look() error {
 }
 
 func (v *importView) read(st *shard.State, stream uint64, now int64) {
-	if !st.Owns(shard.SlotOf(string(v.key.user))) {
+	if !st.Owns(command.SlotOf(string(v.key.user))) {
 		v.err = errMoving
 		return
 	}
@@ -256,7 +258,7 @@ func (im *importer) plan() (done store.ImportResult, refusal error) {
 		if err := im.check(row, line, sender, receiver); err != nil {
 			return done, err
 		}
-		entry := shard.ImportRow{
+		entry := command.ImportRow{
 			Row: number, Time: row.Time, TTL: row.TTL, ID: row.ID, CID: row.CID, Mentions: row.Mentions, Body: row.Body,
 		}
 		one := entry
@@ -289,29 +291,29 @@ func (im *importer) plan() (done store.ImportResult, refusal error) {
 // check refuses a row that one of its logs cannot take.
 func (im *importer) check(row *store.ImportRow, line uint64, sides ...*importView) error {
 	for _, v := range sides {
-		refuse := func(field string, code shard.Code, message string) error {
+		refuse := func(field string, code command.Code, message string) error {
 			return &store.ImportError{Line: line, Field: field, Code: code, Message: message}
 		}
 		number := im.req.Offset + line
 		switch {
-		case v.code == shard.CodeNotFound:
+		case v.code == command.CodeNotFound:
 			return refuse("group", v.code, "does not exist")
-		case v.code != shard.OK:
+		case v.code != command.OK:
 			return refuse("group", v.code, "a live group stores no messages")
 		case number <= v.state.Row:
 		case row.Time > v.now:
-			return refuse("time", shard.CodeBadRequest, "must not be in the future")
+			return refuse("time", command.CodeBadRequest, "must not be in the future")
 		case row.Time < v.last:
-			return refuse("time", shard.CodeBadRequest, "must not fall within a conversation")
-		case !v.state.Open && v.fate(&shard.ImportRow{Row: number, Time: row.Time, TTL: row.TTL}) == fateStored:
-			return refuse("conv", shard.CodeConflict, "holds messages that were not imported by this stream")
+			return refuse("time", command.CodeBadRequest, "must not fall within a conversation")
+		case !v.state.Open && v.fate(&command.ImportRow{Row: number, Time: row.Time, TTL: row.TTL}) == fateStored:
+			return refuse("conv", command.CodeConflict, "holds messages that were not imported by this stream")
 		}
 	}
 	return nil
 }
 
 // fate tells what becomes of a row.
-func (v *importView) fate(row *shard.ImportRow) fate {
+func (v *importView) fate(row *command.ImportRow) fate {
 	switch {
 	case row.Row <= v.state.Row:
 		return fateKnown
@@ -324,7 +326,7 @@ func (v *importView) fate(row *shard.ImportRow) fate {
 
 // take adds a row to what its log is to store, if it is. It gives the seq that
 // the row will have then.
-func (v *importView) take(row shard.ImportRow) (seq uint64, f fate) {
+func (v *importView) take(row command.ImportRow) (seq uint64, f fate) {
 	f = v.fate(&row)
 	if f == fateKnown {
 		return 0, f
@@ -341,7 +343,7 @@ func (v *importView) take(row shard.ImportRow) (seq uint64, f fate) {
 
 // seqOf finds a row that an earlier request has stored on one side alone. 0: it
 // is no longer held there, or cannot be found now.
-func (im *importer) seqOf(key importKey, id shard.MsgID) (seq uint64) {
+func (im *importer) seqOf(key importKey, id command.MsgID) (seq uint64) {
 	if err := im.store.read(key.user, func(st *shard.State, _ int64) { seq = st.SeqOf(key.user, key.peer, id) }); err != nil {
 		return 0
 	}
@@ -357,7 +359,7 @@ func (im *importer) commit(ctx context.Context) error {
 			continue
 		}
 		sent++
-		im.store.Submit(im.command(v), func(r shard.Result, err error) {
+		im.store.Submit(im.command(v), func(r command.Result, err error) {
 			if err == nil {
 				err = im.refusal(&r)
 			}
@@ -377,19 +379,19 @@ func (im *importer) commit(ctx context.Context) error {
 }
 
 // refusal is what a log says to rows for which it was ready a moment ago.
-func (im *importer) refusal(r *shard.Result) error {
-	if r.Code == shard.OK || r.Seq == 0 {
+func (im *importer) refusal(r *command.Result) error {
+	if r.Code == command.OK || r.Seq == 0 {
 		return r.Err()
 	}
 	field, message, _ := strings.Cut(r.Detail, ": ")
 	return &store.ImportError{Line: r.Seq - im.req.Offset, Field: field, Code: r.Code, Message: message}
 }
 
-func (im *importer) command(v *importView) shard.Command {
+func (im *importer) command(v *importView) command.Command {
 	if v.key.group != "" {
-		return &shard.ImportGroup{Group: v.key.group, Stream: im.stream, Unread: im.req.Unread, Rows: v.rows}
+		return &command.ImportGroup{Group: v.key.group, Stream: im.stream, Unread: im.req.Unread, Rows: v.rows}
 	}
-	return &shard.Import{User: v.key.user, Peer: v.key.peer, Stream: im.stream, Unread: im.req.Unread, Rows: v.rows}
+	return &command.Import{User: v.key.user, Peer: v.key.peer, Stream: im.stream, Unread: im.req.Unread, Rows: v.rows}
 }
 
 // firstOf prefers failures to refusals, and of those the one of the first line.

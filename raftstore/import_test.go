@@ -12,14 +12,15 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // importBase is a time, in ms, that rows of tests begin at: an hour ago.
 func importBase(s *Store) int64 { return s.Now() - time.Hour.Milliseconds() }
 
 // talk makes n rows of two users in turn, a second apart.
-func talk(a, b shard.UserID, base int64, n int) []store.ImportRow {
+func talk(a, b command.UserID, base int64, n int) []store.ImportRow {
 	rows := make([]store.ImportRow, n)
 	for i := range rows {
 		rows[i] = store.ImportRow{From: a, To: b, Time: base + int64(i)*1000, CID: fmt.Sprintf("c%d", i), Body: []byte{0xa1, 'x'}}
@@ -49,12 +50,12 @@ func wantImport(t *testing.T, s *Store, req store.ImportRequest, rows []store.Im
 }
 
 // views is what both users see of a conversation.
-func views(t *testing.T, s *Store, a, b shard.UserID) (messages [2][]shard.Message) {
+func views(t *testing.T, s *Store, a, b command.UserID) (messages [2][]query.Message) {
 	t.Helper()
-	for i, user := range []shard.UserID{a, b} {
-		page := new(shard.Page)
-		peer := []shard.UserID{b, a}[i]
-		if err := s.History(shard.HistoryQuery{User: user, Peer: peer, HasAfter: true, Limit: 1000, MaxBytes: 1 << 30}, page); err != nil {
+	for i, user := range []command.UserID{a, b} {
+		page := new(query.Page)
+		peer := []command.UserID{b, a}[i]
+		if err := s.History(query.HistoryQuery{User: user, Peer: peer, HasAfter: true, Limit: 1000, MaxBytes: 1 << 30}, page); err != nil {
 			t.Fatal(err)
 		}
 		messages[i] = page.Batch.Messages
@@ -99,7 +100,7 @@ func TestImportFillsBothViews(t *testing.T) {
 	}
 
 	// All is read, and the next message goes on.
-	for _, user := range []shard.UserID{a, b} {
+	for _, user := range []command.UserID{a, b} {
 		if info, known, err := s.User(t.Context(), user); err != nil || !known || info.Unread != 0 || info.Messages != 30 || info.Exists {
 			t.Errorf("User(%s) = %+v, %v, %v", user, info, known, err)
 		}
@@ -114,7 +115,7 @@ func TestImportFillsBothViews(t *testing.T) {
 	// A row more has come too late.
 	req.Offset = 30
 	_, err := s.Import(t.Context(), req, rowsOf(talk(a, b, s.Now()-1, 1)))
-	if e, ok := errors.AsType[*store.ImportError](err); !ok || e.Code != shard.CodeConflict || e.Line != 1 || e.Field != "conv" {
+	if e, ok := errors.AsType[*store.ImportError](err); !ok || e.Code != command.CodeConflict || e.Line != 1 || e.Field != "conv" {
 		t.Errorf("Import behind a message = %v, want a conflict", err)
 	}
 }
@@ -124,29 +125,29 @@ func TestImportRefusals(t *testing.T) {
 	a, b, c := userIn(s, 0, 0), userIn(s, 1, 0), userIn(s, 0, 1)
 	send(t, s, message(a, c, 1))
 	base := importBase(s)
-	long := shard.UserID(strings.Repeat("n", 65))
+	long := command.UserID(strings.Repeat("n", 65))
 	for _, tc := range []struct {
 		name   string
 		spoil  func(row *store.ImportRow)
 		field  string
-		code   shard.Code
+		code   command.Code
 		stored uint64 // rows before it
 	}{
-		{"no sender", func(row *store.ImportRow) { row.From = "" }, "from", shard.CodeBadRequest, 5},
-		{"long sender", func(row *store.ImportRow) { row.From = long }, "from", shard.CodeBadRequest, 5},
-		{"no receiver", func(row *store.ImportRow) { row.To = "" }, "to", shard.CodeBadRequest, 5},
-		{"long receiver", func(row *store.ImportRow) { row.To = long }, "to", shard.CodeBadRequest, 5},
-		{"user and group", func(row *store.ImportRow) { row.Group = "team" }, "to", shard.CodeBadRequest, 5},
-		{"long cid", func(row *store.ImportRow) { row.CID = string(long) }, "cid", shard.CodeBadRequest, 5},
-		{"no body", func(row *store.ImportRow) { row.Body = nil }, "body", shard.CodeBadRequest, 5},
-		{"negative time", func(row *store.ImportRow) { row.Time = -1 }, "time", shard.CodeBadRequest, 5},
-		{"time falls", func(row *store.ImportRow) { row.Time = base - 1 }, "time", shard.CodeBadRequest, 5},
-		{"future", func(row *store.ImportRow) { row.Time = s.Now() + 60_000 }, "time", shard.CodeBadRequest, 5},
-		{"other messages", func(row *store.ImportRow) { row.From, row.To = c, a }, "conv", shard.CodeConflict, 5},
-		{"no such group", func(row *store.ImportRow) { row.To, row.Group = "", "nogroup" }, "group", shard.CodeNotFound, 5},
+		{"no sender", func(row *store.ImportRow) { row.From = "" }, "from", command.CodeBadRequest, 5},
+		{"long sender", func(row *store.ImportRow) { row.From = long }, "from", command.CodeBadRequest, 5},
+		{"no receiver", func(row *store.ImportRow) { row.To = "" }, "to", command.CodeBadRequest, 5},
+		{"long receiver", func(row *store.ImportRow) { row.To = long }, "to", command.CodeBadRequest, 5},
+		{"user and group", func(row *store.ImportRow) { row.Group = "team" }, "to", command.CodeBadRequest, 5},
+		{"long cid", func(row *store.ImportRow) { row.CID = string(long) }, "cid", command.CodeBadRequest, 5},
+		{"no body", func(row *store.ImportRow) { row.Body = nil }, "body", command.CodeBadRequest, 5},
+		{"negative time", func(row *store.ImportRow) { row.Time = -1 }, "time", command.CodeBadRequest, 5},
+		{"time falls", func(row *store.ImportRow) { row.Time = base - 1 }, "time", command.CodeBadRequest, 5},
+		{"future", func(row *store.ImportRow) { row.Time = s.Now() + 60_000 }, "time", command.CodeBadRequest, 5},
+		{"other messages", func(row *store.ImportRow) { row.From, row.To = c, a }, "conv", command.CodeConflict, 5},
+		{"no such group", func(row *store.ImportRow) { row.To, row.Group = "", "nogroup" }, "group", command.CodeNotFound, 5},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			user := shard.UserID("u" + strings.ReplaceAll(tc.name, " ", "-"))
+			user := command.UserID("u" + strings.ReplaceAll(tc.name, " ", "-"))
 			rows := talk(user, b, base, 9)
 			tc.spoil(&rows[5])
 			got, err := s.Import(t.Context(), store.ImportRequest{Stream: tc.name}, rowsOf(rows))
@@ -182,7 +183,7 @@ func TestImportRefusals(t *testing.T) {
 func TestImportSkipsWhatHasExpired(t *testing.T) {
 	s := open(t, testConfig(t))
 	a, b := userIn(s, 0, 0), userIn(s, 1, 0)
-	if r, err := s.Propose(t.Context(), &shard.SetUser{User: b, HistoryTTL: new(30 * 24 * time.Hour)}); err != nil || r.Code != shard.OK {
+	if r, err := s.Propose(t.Context(), &command.SetUser{User: b, HistoryTTL: new(30 * 24 * time.Hour)}); err != nil || r.Code != command.OK {
 		t.Fatal(r, err)
 	}
 	day := 24 * time.Hour.Milliseconds()
@@ -228,12 +229,12 @@ func TestImportUnreadAndWatchers(t *testing.T) {
 		t.Errorf("UnreadSeqs = %v, %v, want 1, 3, 5", seqs, err)
 	}
 	counts, err := s.Unread(t.Context(), b)
-	if err != nil || !slices.Equal(counts, []shard.UnreadCount{{Peer: a, Unread: 3}}) {
+	if err != nil || !slices.Equal(counts, []query.UnreadCount{{Peer: a, Unread: 3}}) {
 		t.Errorf("Unread = %v, %v", counts, err)
 	}
 	// What comes next is pushed, what was imported not.
 	send(t, s, message(a, b, 1))
-	var batch shard.Batch
+	var batch query.Batch
 	eventually(t, "the message arrives", func() bool {
 		if err := s.Since(b, first.Session, first.Arrival, &batch, 100, 1<<20); err != nil {
 			t.Fatal(err)
@@ -287,9 +288,9 @@ func TestImportGoesOnAfterACrash(t *testing.T) {
 
 // wantReceipt reports a message as read, and wants its sender to be told by his
 // own seq.
-func wantReceipt(t *testing.T, s *Store, reader, sender shard.UserID, seq, want uint64) {
+func wantReceipt(t *testing.T, s *Store, reader, sender command.UserID, seq, want uint64) {
 	t.Helper()
-	if r, err := s.Propose(t.Context(), &shard.ReadReport{User: reader, Peer: sender, Seq: seq}); err != nil || r.Code != shard.OK {
+	if r, err := s.Propose(t.Context(), &command.ReadReport{User: reader, Peer: sender, Seq: seq}); err != nil || r.Code != command.OK {
 		t.Fatal(r, err)
 	}
 	eventually(t, fmt.Sprintf("%s knows that %d is read", sender, want), func() bool {
@@ -320,9 +321,9 @@ func benchmarkImport(b *testing.B, shards int) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	names := make([]shard.UserID, users)
+	names := make([]command.UserID, users)
 	for i := range names {
-		names[i] = shard.UserID(fmt.Sprintf("user%d", i))
+		names[i] = command.UserID(fmt.Sprintf("user%d", i))
 	}
 	body := append([]byte{0xd9, 126}, strings.Repeat("x", 126)...)
 	base := s.Now() - 24*time.Hour.Milliseconds()

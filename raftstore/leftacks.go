@@ -2,7 +2,8 @@ package raftstore
 
 import (
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // maxLeft bounds what one leftAcks keeps twice over. All together know of the last
@@ -12,7 +13,7 @@ const maxLeft = 1024
 // leftAcks are what sessions had acked that ended, of the users who left last. What
 // it has forgotten counts as not acked.
 type leftAcks struct {
-	young, old map[shard.UserID]*leftAck
+	young, old map[command.UserID]*leftAck
 	weight     int // of young: users, and groups of them
 }
 
@@ -22,7 +23,7 @@ type leftAck struct {
 }
 
 // add adds what a session had acked that ended.
-func (l *leftAcks) add(user shard.UserID, a store.Acks, now int64) {
+func (l *leftAcks) add(user command.UserID, a store.Acks, now int64) {
 	if a.UpTo == 0 && len(a.Groups) == 0 {
 		return
 	}
@@ -30,7 +31,7 @@ func (l *leftAcks) add(user shard.UserID, a store.Acks, now int64) {
 		l.old, l.young, l.weight = l.young, nil, 0
 	}
 	if l.young == nil {
-		l.young = make(map[shard.UserID]*leftAck)
+		l.young = make(map[command.UserID]*leftAck)
 	}
 	one := &leftAck{at: now, Acks: a}
 	for _, earlier := range [...]*leftAck{l.young[user], l.old[user]} {
@@ -40,7 +41,7 @@ func (l *leftAcks) add(user shard.UserID, a store.Acks, now int64) {
 		one.UpTo = max(one.UpTo, earlier.UpTo)
 		for group, span := range earlier.Groups {
 			if one.Groups == nil {
-				one.Groups = make(map[shard.GroupID]store.Span)
+				one.Groups = make(map[command.GroupID]store.Span)
 			}
 			one.Groups[group] = span.Join(one.Groups[group])
 		}
@@ -51,7 +52,7 @@ func (l *leftAcks) add(user shard.UserID, a store.Acks, now int64) {
 }
 
 // has tells whether a session that ended had acked a message.
-func (l *leftAcks) has(user shard.UserID, group shard.GroupID, m *shard.QueuedMark) bool {
+func (l *leftAcks) has(user command.UserID, group command.GroupID, m *query.QueuedMark) bool {
 	for _, one := range [...]*leftAck{l.young[user], l.old[user]} {
 		if one != nil && m.Time <= one.at && one.Has(group, m.Arrival) {
 			return true

@@ -7,6 +7,8 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // SendLive passes a message to the sessions that are in a group now: one of a
@@ -14,16 +16,16 @@ import (
 // Time. A repeat is known as SendEphemeral knows it. Refusals are
 // *shard.RefusedError. Whether a session is in a group that stores nothing is for
 // the caller to know.
-func (s *Store) SendLive(m *shard.SendGroup) (shard.Result, error) {
+func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	if m.Group == "" || m.User == "" || m.CID == "" {
-		return shard.Result{}, &shard.RefusedError{Code: shard.CodeBadRequest, Detail: "conv: must not be empty, nor may cid"}
+		return command.Result{}, &command.RefusedError{Code: command.CodeBadRequest, Detail: "conv: must not be empty, nor may cid"}
 	}
 	key := passedKey{from: m.User, group: m.Group, cid: m.CID}
-	sent := &shard.Message{
+	sent := &query.Message{
 		ID: m.ID, Group: m.Group, Session: m.Session, From: m.User, CID: []byte(m.CID),
 		Mentions: slices.Clone(m.Mentions), Body: bytes.Clone(m.Body),
 	}
-	var first shard.Result
+	var first command.Result
 	var repeat bool
 	var refused error
 	err := s.readGroup(m.Group, func(st *shard.State, now int64) {
@@ -35,8 +37,8 @@ func (s *Store) SendLive(m *shard.SendGroup) (shard.Result, error) {
 			return
 		}
 		if wait, ok := s.liveRate.take(m.Group, time.Now()); !ok {
-			refused = &shard.RefusedError{
-				Code: shard.CodeRateLimited, Detail: "conv: too many messages to this group",
+			refused = &command.RefusedError{
+				Code: command.CodeRateLimited, Detail: "conv: too many messages to this group",
 				RetryAfterMS: (wait + time.Millisecond - 1).Milliseconds(),
 			}
 			return
@@ -51,31 +53,31 @@ func (s *Store) SendLive(m *shard.SendGroup) (shard.Result, error) {
 	})
 	switch {
 	case err != nil:
-		return shard.Result{}, err
+		return command.Result{}, err
 	case refused != nil:
-		return shard.Result{}, refused
+		return command.Result{}, refused
 	case repeat:
 		return first, nil
 	}
-	return shard.Result{ID: m.ID, Time: sent.Time}, nil
+	return command.Result{ID: m.ID, Time: sent.Time}, nil
 }
 
 // refuseLive tells why a message may not be passed on, nil if it may.
-func refuseLive(st *shard.State, m *shard.SendGroup, now int64) *shard.RefusedError {
+func refuseLive(st *shard.State, m *command.SendGroup, now int64) *command.RefusedError {
 	info, exists := st.Group(m.Group, m.User)
 	switch {
 	case !exists:
 		return noGroup(m.Group)
 	case m.Admin:
 		return nil
-	case info.Settings.Stored && info.Role == shard.RoleNone:
+	case info.Settings.Stored && info.Role == command.RoleNone:
 		return noMember(m.Group)
 	case info.BannedUntil > now: // his sessions may not know yet that they are out
-		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: you are no member of this group"}
-	case info.Settings.MutedAll && info.Role < shard.RoleAdmin:
-		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: all but the owner and admins are muted in this group (mutedAll)"}
+		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
+	case info.Settings.MutedAll && info.Role < command.RoleAdmin:
+		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: all but the owner and admins are muted in this group (mutedAll)"}
 	case info.MutedUntil > now:
-		return &shard.RefusedError{Code: shard.CodeForbidden, Detail: "conv: you are muted in this group"}
+		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: you are muted in this group"}
 	}
 	return nil
 }
@@ -84,13 +86,13 @@ func refuseLive(st *shard.State, m *shard.SendGroup, now int64) *shard.RefusedEr
 // typing. It is dropped when the group has more than MaxTyping members or stores
 // nothing. Who is no member or muted gets a *shard.RefusedError.
 // Nor does it reach who has blocked from.
-func (s *Store) TypingGroup(from shard.UserID, group shard.GroupID) error {
-	var members []shard.Member
+func (s *Store) TypingGroup(from command.UserID, group command.GroupID) error {
+	var members []query.Member
 	var at int64
-	var refused *shard.RefusedError
+	var refused *command.RefusedError
 	err := s.readGroup(group, func(st *shard.State, now int64) {
 		at = now
-		refused = refuseLive(st, &shard.SendGroup{Group: group, User: from}, now)
+		refused = refuseLive(st, &command.SendGroup{Group: group, User: from}, now)
 		if refused != nil {
 			return
 		}
@@ -112,8 +114,8 @@ func (s *Store) TypingGroup(from shard.UserID, group shard.GroupID) error {
 
 // listeners are the members but one who have not blocked that one. Whose shard does not
 // serve is left out.
-func (s *Store) listeners(from shard.UserID, members []shard.Member) []shard.UserID {
-	others := make([]shard.UserID, 0, len(members))
+func (s *Store) listeners(from command.UserID, members []query.Member) []command.UserID {
+	others := make([]command.UserID, 0, len(members))
 	for _, m := range members {
 		if m.User != from && s.hub.online(m.User) {
 			others = append(others, m.User)

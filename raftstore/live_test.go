@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 func TestSendLive(t *testing.T) {
@@ -17,8 +17,8 @@ func TestSendLive(t *testing.T) {
 	s := open(t, cfg)
 	stored, live := groupIn(s, 0, 0), groupIn(s, 1, 0)
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	createGroup(t, s, stored, shard.GroupPrivate, alice)
-	createGroup(t, s, live, shard.GroupLive, alice)
+	createGroup(t, s, stored, command.GroupPrivate, alice)
+	createGroup(t, s, live, command.GroupLive, alice)
 	var ear groupEar
 	s.WatchGroup(live, &ear)
 
@@ -42,20 +42,20 @@ func TestSendLive(t *testing.T) {
 	}
 
 	muted := s.Now() + 60_000
-	do(t, s, &shard.SetMember{Group: live, By: alice, User: bob, MutedUntil: &muted})
+	do(t, s, &command.SetMember{Group: live, By: alice, User: bob, MutedUntil: &muted})
 	_, err = s.SendLive(m)
-	wantRefused(t, "a muted user", err, shard.CodeForbidden)
+	wantRefused(t, "a muted user", err, command.CodeForbidden)
 	_, err = s.SendLive(groupMessage(stored, bob, 2))
-	wantRefused(t, "a stranger in a stored group", err, shard.CodeForbidden)
+	wantRefused(t, "a stranger in a stored group", err, command.CodeForbidden)
 	admin := groupMessage(stored, bob, 2)
 	admin.Admin = true
 	if _, err = s.SendLive(admin); err != nil {
 		t.Errorf("an administrator in a stranger's name: %v", err)
 	}
 	_, err = s.SendLive(groupMessage("nothing", bob, 2))
-	wantRefused(t, "no group", err, shard.CodeNotFound)
-	_, err = s.SendLive(&shard.SendGroup{Group: live, User: alice})
-	wantRefused(t, "no cid", err, shard.CodeBadRequest)
+	wantRefused(t, "no group", err, command.CodeNotFound)
+	_, err = s.SendLive(&command.SendGroup{Group: live, User: alice})
+	wantRefused(t, "no cid", err, command.CodeBadRequest)
 
 	for n := range 2 { // one of the burst is gone
 		if _, err := s.SendLive(groupMessage(live, alice, 10+n)); err != nil {
@@ -63,8 +63,8 @@ func TestSendLive(t *testing.T) {
 		}
 	}
 	_, err = s.SendLive(groupMessage(live, alice, 12))
-	wantRefused(t, "over the burst", err, shard.CodeRateLimited)
-	if refused, ok := err.(*shard.RefusedError); ok && (refused.RetryAfterMS <= 0 || refused.RetryAfterMS > 1000) {
+	wantRefused(t, "over the burst", err, command.CodeRateLimited)
+	if refused, ok := err.(*command.RefusedError); ok && (refused.RetryAfterMS <= 0 || refused.RetryAfterMS > 1000) {
 		t.Errorf("retry after %d ms, want 1-1000", refused.RetryAfterMS)
 	}
 	s.UnwatchGroup(live, &ear)
@@ -74,12 +74,12 @@ func TestTypingInGroups(t *testing.T) {
 	s := open(t, testConfig(t))
 	group := groupIn(s, 0, 0)
 	alice, bob, stranger := userIn(s, 0, 0), userIn(s, 1, 0), userIn(s, 1, 1)
-	createGroup(t, s, group, shard.GroupChatroom, alice, bob)
+	createGroup(t, s, group, command.GroupChatroom, alice, bob)
 	var own, his, other ear
 	login(t, s, alice, "phone", &own)
 	login(t, s, bob, "phone", &his)
 	login(t, s, stranger, "phone", &other)
-	typing := func(from shard.UserID) {
+	typing := func(from command.UserID) {
 		t.Helper()
 		if err := s.TypingGroup(from, group); err != nil {
 			t.Errorf("TypingGroup(%s): %v", from, err)
@@ -89,19 +89,19 @@ func TestTypingInGroups(t *testing.T) {
 	if heard := his.heard(); len(heard) != 1 || heard[0].Kind != store.SignalTyping || heard[0].User != alice || heard[0].Group != group {
 		t.Fatalf("heard %+v, want alice typing in the group", heard)
 	}
-	wantRefused(t, "a stranger", s.TypingGroup(stranger, group), shard.CodeForbidden)
-	wantRefused(t, "no group", s.TypingGroup(alice, "nothing"), shard.CodeNotFound)
+	wantRefused(t, "a stranger", s.TypingGroup(stranger, group), command.CodeForbidden)
+	wantRefused(t, "no group", s.TypingGroup(alice, "nothing"), command.CodeNotFound)
 	muted := s.Now() + 60_000
-	do(t, s, &shard.SetMember{Group: group, By: alice, User: bob, MutedUntil: &muted})
-	wantRefused(t, "a muted member", s.TypingGroup(bob, group), shard.CodeForbidden)
+	do(t, s, &command.SetMember{Group: group, By: alice, User: bob, MutedUntil: &muted})
+	wantRefused(t, "a muted member", s.TypingGroup(bob, group), command.CodeForbidden)
 	if n := len(own.heard()) + len(other.heard()); n != 0 || len(his.heard()) != 1 {
 		t.Errorf("a stranger, a muted member or nobody typing was told %d times", n)
 	}
-	var many []shard.UserID
+	var many []command.UserID
 	for n := range store.MaxTyping {
 		many = append(many, userIn(s, 0, n+1))
 	}
-	do(t, s, &shard.AddMembers{Group: group, By: alice, Users: many})
+	do(t, s, &command.AddMembers{Group: group, By: alice, Users: many})
 	typing(alice)
 	if n := len(his.heard()); n != 1 {
 		t.Errorf("typing was told %d times in a large group, want 1 from before", n)
@@ -112,39 +112,39 @@ func TestPresenceThroughAGroup(t *testing.T) {
 	s := open(t, testConfig(t))
 	group := groupIn(s, 0, 0)
 	alice, bob, carol := userIn(s, 0, 0), userIn(s, 1, 0), userIn(s, 1, 1)
-	createGroup(t, s, group, shard.GroupPrivate, alice, bob)
-	createGroup(t, s, groupIn(s, 1, 0), shard.GroupPrivate, carol)
+	createGroup(t, s, group, command.GroupPrivate, alice, bob)
+	createGroup(t, s, groupIn(s, 1, 0), command.GroupPrivate, carol)
 	wantGroups(t, s, bob, group)
 	login(t, s, bob, "phone", &ear{})
 	login(t, s, carol, "phone", &ear{})
-	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || len(seen) != 0 {
+	if seen, err := s.Presence(alice, []command.UserID{bob}); err != nil || len(seen) != 0 {
 		t.Errorf("Presence of who was put into a group = %v, %v; want nothing", seen, err)
 	}
-	if seen, err := s.Presence(bob, []shard.UserID{alice}); err != nil || len(seen) != 0 {
+	if seen, err := s.Presence(bob, []command.UserID{alice}); err != nil || len(seen) != 0 {
 		t.Errorf("Presence of who never logged in = %v, %v; want nothing", seen, err)
 	}
 	login(t, s, alice, "phone", &ear{})
-	do(t, s, &shard.SendGroup{Group: group, User: bob, ID: shard.MsgID{1}, CID: "1", Body: []byte{1}})
+	do(t, s, &command.SendGroup{Group: group, User: bob, ID: command.MsgID{1}, CID: "1", Body: []byte{1}})
 	eventually(t, "bob's shard knows that he has spoken", func() bool {
 		refs, err := s.GroupsOf(t.Context(), bob)
 		return err == nil && len(refs) == 1 && !refs[0].Invited
 	})
-	seen, err := s.Presence(alice, []shard.UserID{carol, bob})
+	seen, err := s.Presence(alice, []command.UserID{carol, bob})
 	if err != nil || len(seen) != 1 || !seen[bob].Online {
 		t.Errorf("Presence = %v, %v; want bob alone", seen, err)
 	}
-	if seen, err := s.Presence(bob, []shard.UserID{alice}); err != nil || len(seen) != 1 {
+	if seen, err := s.Presence(bob, []command.UserID{alice}); err != nil || len(seen) != 1 {
 		t.Errorf("Presence = %v, %v; want alice", seen, err)
 	}
-	do(t, s, &shard.LeaveGroup{Group: group, User: bob})
+	do(t, s, &command.LeaveGroup{Group: group, User: bob})
 	wantGroups(t, s, bob)
-	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || len(seen) != 0 {
+	if seen, err := s.Presence(alice, []command.UserID{bob}); err != nil || len(seen) != 0 {
 		t.Errorf("Presence of who has left = %v, %v", seen, err)
 	}
-	do(t, s, &shard.AddMembers{Group: group, By: alice, Users: []shard.UserID{bob}})
+	do(t, s, &command.AddMembers{Group: group, By: alice, Users: []command.UserID{bob}})
 	wantGroups(t, s, bob, group)
 	block(t, s, bob, alice)
-	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || len(seen) != 0 {
+	if seen, err := s.Presence(alice, []command.UserID{bob}); err != nil || len(seen) != 0 {
 		t.Errorf("Presence of who has blocked the asker = %v, %v", seen, err)
 	}
 }
@@ -153,7 +153,7 @@ func TestEligibility(t *testing.T) {
 	s, alice, bob := acquainted(t)
 	login(t, s, bob, "phone", &ear{})
 	block(t, s, bob, alice)
-	users := []shard.UserID{bob, alice}
+	users := []command.UserID{bob, alice}
 	if got := s.Eligibility(alice, users); got[0] != (store.Eligibility{Known: true, Exists: true, Blocks: true}) || got[1] != (store.Eligibility{Known: true}) {
 		t.Errorf("Eligibility = %+v, want bob there and blocking", got)
 	}
@@ -178,7 +178,7 @@ func TestSendLiveKeepsTheOrder(t *testing.T) {
 	cfg.Limits.GroupRate = -1
 	s := open(t, cfg)
 	group, owner := groupIn(s, 0, 0), userIn(s, 0, 0)
-	createGroup(t, s, group, shard.GroupLive, owner)
+	createGroup(t, s, group, command.GroupLive, owner)
 	var ear groupEar
 	s.WatchGroup(group, &ear)
 	defer s.UnwatchGroup(group, &ear)
@@ -202,7 +202,7 @@ func TestSendLiveKeepsTheOrder(t *testing.T) {
 	muted := s.Now() + 60_000
 	for range 200 {
 		muted++
-		do(t, s, &shard.SetMember{Group: group, By: owner, User: userIn(s, 0, 1), MutedUntil: &muted})
+		do(t, s, &command.SetMember{Group: group, By: owner, User: userIn(s, 0, 1), MutedUntil: &muted})
 		before, _, _ := s.Group(group, owner)
 		m := groupMessage(group, owner, 1)
 		m.CID = fmt.Sprint("behind ", before.Arrival)

@@ -7,33 +7,35 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // Login commits cmd and, in the same step of the shard, registers w and takes
 // the sync: what comes after the sync wakes w. A refusal is a
 // *shard.RefusedError. When ctx ends first the outcome is unknown; should the
 // login take effect after that, it is undone.
-func (s *Store) Login(ctx context.Context, cmd *shard.Login, recents shard.RecentsMode, w store.Watcher) (*shard.Sync, error) {
+func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.RecentsMode, w store.Watcher) (*query.Sync, error) {
 	g := s.group(cmd.User)
 	answer := make(chan outcome, 1)
-	var sync *shard.Sync      // set by the apply step, read after the answer
+	var sync *query.Sync      // set by the apply step, read after the answer
 	var abandoned atomic.Bool // or answered: whichever comes first sets it
-	step := func(st *shard.State, r *shard.Result) {
+	step := func(st *shard.State, r *command.Result) {
 		// A caller who has gone may log in anew with the same watcher: this
 		// session, which that login ends, must not take it along.
-		if r.Code != shard.OK || abandoned.Load() {
+		if r.Code != command.OK || abandoned.Load() {
 			return
 		}
 		sync = st.StartSync(cmd.User, r, recents, max(st.Now(), g.clock.now()))
 		s.hub.add(cmd.User, r.Session, w)
 		g.orphans.remove(sessionKey{cmd.User, r.Session})
 	}
-	s.submit(cmd, step, func(r shard.Result, err error) {
+	s.submit(cmd, step, func(r command.Result, err error) {
 		if abandoned.CompareAndSwap(false, true) {
 			answer <- outcome{r, err}
-		} else if err == nil && r.Code == shard.OK {
+		} else if err == nil && r.Code == command.OK {
 			s.Unwatch(cmd.User, r.Session)
-			s.Submit(&shard.Logout{User: cmd.User, Session: r.Session}, func(shard.Result, error) {})
+			s.Submit(&command.Logout{User: cmd.User, Session: r.Session}, func(command.Result, error) {})
 		}
 	})
 	var o outcome
@@ -53,7 +55,7 @@ func (s *Store) Login(ctx context.Context, cmd *shard.Login, recents shard.Recen
 
 // Unwatch forgets the watcher of a session. It does not end the session: Logout
 // does, and if none comes within Config.ClaimWithin, the store itself.
-func (s *Store) Unwatch(user shard.UserID, session shard.SessionID) {
+func (s *Store) Unwatch(user command.UserID, session command.SessionID) {
 	if s.hub.remove(user, session) != nil {
 		s.group(user).orphans.add(sessionKey{user, session})
 	}
@@ -61,19 +63,19 @@ func (s *Store) Unwatch(user shard.UserID, session shard.SessionID) {
 
 // SetBackground says whether somebody looks at the device of a session. A user
 // whose sessions are all in the background counts as away for hooks.
-func (s *Store) SetBackground(user shard.UserID, session shard.SessionID, background bool) {
+func (s *Store) SetBackground(user command.UserID, session command.SessionID, background bool) {
 	s.hub.set(user, session, func(l *listener) { l.background = background })
 }
 
 // SetStalled says whether the app of a session answers what it is pushed; seen is
 // when it last did, ms. A user whose sessions are all stalled is not online.
-func (s *Store) SetStalled(user shard.UserID, session shard.SessionID, stalled bool, seen int64) {
+func (s *Store) SetStalled(user command.UserID, session command.SessionID, stalled bool, seen int64) {
 	s.hub.set(user, session, func(l *listener) { l.stalled, l.seen = stalled, seen })
 }
 
 // Kick ends a session on behalf of an administrator.
-func (s *Store) Kick(ctx context.Context, user shard.UserID, session shard.SessionID) error {
-	r, err := s.Propose(ctx, &shard.Logout{User: user, Session: session, Seen: s.Now()})
+func (s *Store) Kick(ctx context.Context, user command.UserID, session command.SessionID) error {
+	r, err := s.Propose(ctx, &command.Logout{User: user, Session: session, Seen: s.Now()})
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A reader is a session that reads on whenever it is woken.
@@ -49,7 +50,7 @@ func TestLoginDuringBurst(t *testing.T) {
 			r := newReader()
 			sync := login(t, s, bob, fmt.Sprintf("device%d", i), r)
 			var got []string
-			var b shard.Batch
+			var b query.Batch
 			note := func() {
 				for _, it := range b.Items {
 					if it.Message >= 0 {
@@ -130,8 +131,8 @@ func TestLoginKicks(t *testing.T) {
 func TestRefusedLogin(t *testing.T) {
 	s := open(t, testConfig(t))
 	alice := userIn(s, 0, 0)
-	sync, err := s.Login(context.Background(), &shard.Login{User: alice}, shard.RecentsOn, &ear{})
-	if refused, ok := errors.AsType[*shard.RefusedError](err); !ok || refused.Code != shard.CodeBadRequest || sync != nil {
+	sync, err := s.Login(context.Background(), &command.Login{User: alice}, query.RecentsOn, &ear{})
+	if refused, ok := errors.AsType[*command.RefusedError](err); !ok || refused.Code != command.CodeBadRequest || sync != nil {
 		t.Errorf("Login without device = %v, %v; want CodeBadRequest", sync, err)
 	}
 	if s.hub.online(alice) {
@@ -146,7 +147,7 @@ func TestAbandonedLogin(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for range 20 {
-		if _, err := s.Login(ctx, &shard.Login{User: alice, Device: "phone"}, shard.RecentsOn, &ear{}); err != nil && !errors.Is(err, store.ErrUnknown) {
+		if _, err := s.Login(ctx, &command.Login{User: alice, Device: "phone"}, query.RecentsOn, &ear{}); err != nil && !errors.Is(err, store.ErrUnknown) {
 			t.Fatalf("Login: %v, want ErrUnknown", err)
 		} else if err == nil {
 			return // answered before the end of ctx was seen
@@ -169,7 +170,7 @@ func TestOrphansAreLoggedOut(t *testing.T) {
 	laptop := login(t, s, alice, "laptop", &ear{})
 	login(t, s, bob, "phone", &ear{})
 	s.Unwatch(alice, phone.Session)
-	alive := func(user shard.UserID) (sessions []shard.SessionID) {
+	alive := func(user command.UserID) (sessions []command.SessionID) {
 		infos, err := s.Sessions(context.Background(), user)
 		if err != nil {
 			t.Fatal(err)
@@ -179,7 +180,7 @@ func TestOrphansAreLoggedOut(t *testing.T) {
 		}
 		return sessions
 	}
-	eventually(t, "the phone is logged out", func() bool { return slices.Equal(alive(alice), []shard.SessionID{laptop.Session}) })
+	eventually(t, "the phone is logged out", func() bool { return slices.Equal(alive(alice), []command.SessionID{laptop.Session}) })
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,12 +4,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 type sessionKey struct {
-	user    shard.UserID
-	session shard.SessionID
+	user    command.UserID
+	session command.SessionID
 }
 
 // orphans are sessions of one shard that exist in its state but have no

@@ -5,9 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/cespare/xxhash/v2"
-
-	"github.com/belfry-im/belfry/shard"
 )
 
 // maxPassed bounds the messages whose repeats are known. Past it the older half
@@ -28,7 +27,7 @@ type passedTable struct {
 
 // A passedMessage is what a repeat is answered with.
 type passedMessage struct {
-	id   shard.MsgID
+	id   command.MsgID
 	time int64  // ms
 	body uint64 // hash
 }
@@ -39,22 +38,22 @@ func newPassedTable(window time.Duration) *passedTable {
 
 // A passedKey names a message: to a user or to a group.
 type passedKey struct {
-	from, to shard.UserID
-	group    shard.GroupID
+	from, to command.UserID
+	group    command.GroupID
 	cid      string
 }
 
 // repeated answers a message that has been passed on before as a stored one is:
 // with the first's result when the body is the same, else with a
 // *shard.RefusedError.
-func (p *passedTable) repeated(key passedKey, body []byte, now int64) (first shard.Result, repeat bool, err error) {
+func (p *passedTable) repeated(key passedKey, body []byte, now int64) (first command.Result, repeat bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.find(maphash.Comparable(p.seed, key), xxhash.Sum64(body), now)
 }
 
 // pass is repeated, and notes a message that is not as one that is passed on now.
-func (p *passedTable) pass(key passedKey, id shard.MsgID, body []byte, now int64) (first shard.Result, repeat bool, err error) {
+func (p *passedTable) pass(key passedKey, id command.MsgID, body []byte, now int64) (first command.Result, repeat bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k, sum := maphash.Comparable(p.seed, key), xxhash.Sum64(body)
@@ -65,19 +64,19 @@ func (p *passedTable) pass(key passedKey, id shard.MsgID, body []byte, now int64
 		p.old, p.young, p.turned = p.young, make(map[uint64]passedMessage), now
 	}
 	p.young[k] = passedMessage{id: id, time: now, body: sum}
-	return shard.Result{}, false, nil
+	return command.Result{}, false, nil
 }
 
-func (p *passedTable) find(k, body uint64, now int64) (first shard.Result, repeat bool, err error) {
+func (p *passedTable) find(k, body uint64, now int64) (first command.Result, repeat bool, err error) {
 	m, ok := p.young[k]
 	if !ok {
 		m, ok = p.old[k]
 	}
 	switch {
 	case !ok || now-m.time >= p.window:
-		return shard.Result{}, false, nil
+		return command.Result{}, false, nil
 	case m.body != body:
-		return shard.Result{}, true, &shard.RefusedError{Code: shard.CodeConflict, Detail: "cid: used before with another body"}
+		return command.Result{}, true, &command.RefusedError{Code: command.CodeConflict, Detail: "cid: used before with another body"}
 	}
-	return shard.Result{ID: m.id, Time: m.time, Duplicate: true}, true, nil
+	return command.Result{ID: m.id, Time: m.time, Duplicate: true}, true, nil
 }

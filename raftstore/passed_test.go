@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 func TestRepeatsOfWhatIsStoredNowhere(t *testing.T) {
@@ -16,7 +16,7 @@ func TestRepeatsOfWhatIsStoredNowhere(t *testing.T) {
 	s := open(t, cfg)
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
 	group := groupIn(s, 0, 0)
-	createGroup(t, s, group, shard.GroupLive, alice)
+	createGroup(t, s, group, command.GroupLive, alice)
 	var bobs ear
 	var groups groupEar
 	from := login(t, s, alice, "phone", &ear{})
@@ -26,18 +26,18 @@ func TestRepeatsOfWhatIsStoredNowhere(t *testing.T) {
 
 	id := byte(0)
 	ways := map[string]struct {
-		send  func(cid string, body byte) (shard.MsgID, shard.Result, error)
+		send  func(cid string, body byte) (command.MsgID, command.Result, error)
 		heard func() int
 	}{
-		"to a user": {func(cid string, body byte) (shard.MsgID, shard.Result, error) {
+		"to a user": {func(cid string, body byte) (command.MsgID, command.Result, error) {
 			id++
-			m := &shard.Send{User: alice, Session: from.Session, To: bob, ID: shard.MsgID{id}, CID: cid, Body: []byte{body}}
+			m := &command.Send{User: alice, Session: from.Session, To: bob, ID: command.MsgID{id}, CID: cid, Body: []byte{body}}
 			r, err := s.SendEphemeral(m)
 			return m.ID, r, err
 		}, func() int { return len(bobs.heard()) }},
-		"to a group": {func(cid string, body byte) (shard.MsgID, shard.Result, error) {
+		"to a group": {func(cid string, body byte) (command.MsgID, command.Result, error) {
 			id++
-			m := &shard.SendGroup{User: alice, Session: from.Session, Group: group, ID: shard.MsgID{id}, CID: cid, Body: []byte{body}}
+			m := &command.SendGroup{User: alice, Session: from.Session, Group: group, ID: command.MsgID{id}, CID: cid, Body: []byte{body}}
 			r, err := s.SendLive(m)
 			return m.ID, r, err
 		}, func() int { return len(groups.heard()) }},
@@ -53,7 +53,7 @@ func TestRepeatsOfWhatIsStoredNowhere(t *testing.T) {
 			}
 		}
 		_, _, err = way.send("c", 2)
-		wantRefused(t, name+": another body", err, shard.CodeConflict)
+		wantRefused(t, name+": another body", err, command.CodeConflict)
 		if n := way.heard(); n != 1 {
 			t.Errorf("%s: %d messages were passed on, want 1", name, n)
 		}
@@ -67,14 +67,14 @@ func TestPassedTable(t *testing.T) {
 	p := newPassedTable(10 * time.Millisecond)
 	key := func(n int) passedKey { return passedKey{from: "alice", to: "bob", cid: fmt.Sprint(n)} }
 	pass := func(n int, now int64) bool {
-		_, repeat, err := p.pass(key(n), shard.MsgID{1}, []byte{1}, now)
+		_, repeat, err := p.pass(key(n), command.MsgID{1}, []byte{1}, now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return repeat
 	}
 	for _, k := range []passedKey{key(0), {from: "alice", group: "bob", cid: "0"}, {from: "bob", to: "alice", cid: "0"}, {from: "alice", to: "bobo", cid: ""}} {
-		if _, repeat, _ := p.pass(k, shard.MsgID{}, []byte{1}, 1000); repeat {
+		if _, repeat, _ := p.pass(k, command.MsgID{}, []byte{1}, 1000); repeat {
 			t.Errorf("%+v is a repeat", k)
 		}
 	}
@@ -103,7 +103,7 @@ func TestPassedAtTheSameMoment(t *testing.T) {
 	var wg sync.WaitGroup
 	for n := range 8 {
 		wg.Go(func() {
-			if _, repeat, _ := p.pass(passedKey{cid: "c"}, shard.MsgID{byte(n)}, nil, 1); !repeat {
+			if _, repeat, _ := p.pass(passedKey{cid: "c"}, command.MsgID{byte(n)}, nil, 1); !repeat {
 				passed.Add(1)
 			}
 		})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // presence knows who wants to be told about whom. Changes are told by a
@@ -19,22 +20,22 @@ type presence struct {
 	mu sync.Mutex
 	// byUser and byWatcher hold the same subscriptions, at most
 	// MaxSubscriptions for each watcher.
-	byUser    map[shard.UserID]map[store.Watcher]shard.UserID // subscriber and his name
-	byWatcher map[store.Watcher]map[shard.UserID]struct{}
-	altered   map[shard.UserID]struct{} // users in byUser whose change is not told yet
+	byUser    map[command.UserID]map[store.Watcher]command.UserID // subscriber and his name
+	byWatcher map[store.Watcher]map[command.UserID]struct{}
+	altered   map[command.UserID]struct{} // users in byUser whose change is not told yet
 }
 
 func newPresence() *presence {
 	return &presence{
 		wake:      make(chan struct{}, 1),
-		byUser:    make(map[shard.UserID]map[store.Watcher]shard.UserID),
-		byWatcher: make(map[store.Watcher]map[shard.UserID]struct{}),
-		altered:   make(map[shard.UserID]struct{}),
+		byUser:    make(map[command.UserID]map[store.Watcher]command.UserID),
+		byWatcher: make(map[store.Watcher]map[command.UserID]struct{}),
+		altered:   make(map[command.UserID]struct{}),
 	}
 }
 
 // changed notes that a user may have come or gone.
-func (p *presence) changed(user shard.UserID) {
+func (p *presence) changed(user command.UserID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, wanted := p.byUser[user]; !wanted {
@@ -48,22 +49,22 @@ func (p *presence) changed(user shard.UserID) {
 }
 
 // subscribe adds users to what w is told. Beyond the limit it adds none.
-func (p *presence) subscribe(asker shard.UserID, users []shard.UserID, w store.Watcher) error {
+func (p *presence) subscribe(asker command.UserID, users []command.UserID, w store.Watcher) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	held := p.byWatcher[w]
 	if held == nil {
-		held = make(map[shard.UserID]struct{})
+		held = make(map[command.UserID]struct{})
 	}
-	fresh := make(map[shard.UserID]struct{})
+	fresh := make(map[command.UserID]struct{})
 	for _, user := range users {
 		if _, ok := held[user]; !ok {
 			fresh[user] = struct{}{}
 		}
 	}
 	if len(held)+len(fresh) > store.MaxSubscriptions {
-		return &shard.RefusedError{
-			Code:   shard.CodeBadRequest,
+		return &command.RefusedError{
+			Code:   command.CodeBadRequest,
 			Detail: fmt.Sprintf("users: a session may subscribe to %d, and has %d", store.MaxSubscriptions, len(held)),
 		}
 	}
@@ -74,7 +75,7 @@ func (p *presence) subscribe(asker shard.UserID, users []shard.UserID, w store.W
 	p.byWatcher[w] = held
 	for user := range fresh {
 		if p.byUser[user] == nil {
-			p.byUser[user] = make(map[store.Watcher]shard.UserID)
+			p.byUser[user] = make(map[store.Watcher]command.UserID)
 		}
 		p.byUser[user][w] = asker
 	}
@@ -105,7 +106,7 @@ func (p *presence) run(ctx context.Context, s *Store) {
 		}
 		p.mu.Lock()
 		altered := p.altered
-		p.altered = make(map[shard.UserID]struct{})
+		p.altered = make(map[command.UserID]struct{})
 		p.mu.Unlock()
 		for user := range altered {
 			p.tell(s, user)
@@ -113,7 +114,7 @@ func (p *presence) run(ctx context.Context, s *Store) {
 	}
 }
 
-func (p *presence) tell(s *Store, user shard.UserID) {
+func (p *presence) tell(s *Store, user command.UserID) {
 	p.mu.Lock()
 	subscribers := maps.Clone(p.byUser[user])
 	p.mu.Unlock()
@@ -130,7 +131,7 @@ func (p *presence) tell(s *Store, user shard.UserID) {
 // Presence answers for those of users that have written to asker, or that are by
 // their own will in a group that he is in, and that have not blocked him. The
 // others are left out, and so is who never logged in.
-func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.UserID]store.Presence, error) {
+func (s *Store) Presence(asker command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error) {
 	visible, err := s.visible(asker, users)
 	if err != nil {
 		return nil, err
@@ -138,8 +139,8 @@ func (s *Store) Presence(asker shard.UserID, users []shard.UserID) (map[shard.Us
 	return s.presenceOf(visible), nil
 }
 
-func (s *Store) presenceOf(visible []shard.UserID) map[shard.UserID]store.Presence {
-	answer := make(map[shard.UserID]store.Presence, len(visible))
+func (s *Store) presenceOf(visible []command.UserID) map[command.UserID]store.Presence {
+	answer := make(map[command.UserID]store.Presence, len(visible))
 	for _, user := range visible {
 		if s.hub.online(user) {
 			answer[user] = store.Presence{Online: true, LastSeen: s.Now()}
@@ -159,7 +160,7 @@ func (s *Store) presenceOf(visible []shard.UserID) map[shard.UserID]store.Presen
 // SubscribePresence is Presence, and from then on w.Signal tells each change of
 // the users that may be in the answer until UnsubscribePresence. Past MaxSubscriptions it
 // gives a *shard.RefusedError and subscribes to nothing.
-func (s *Store) SubscribePresence(asker shard.UserID, users []shard.UserID, w store.Watcher) (map[shard.UserID]store.Presence, error) {
+func (s *Store) SubscribePresence(asker command.UserID, users []command.UserID, w store.Watcher) (map[command.UserID]store.Presence, error) {
 	visible, err := s.visible(asker, users)
 	if err != nil {
 		return nil, err
@@ -174,8 +175,8 @@ func (s *Store) SubscribePresence(asker shard.UserID, users []shard.UserID, w st
 func (s *Store) UnsubscribePresence(w store.Watcher) { s.hub.presence.unsubscribe(w) }
 
 // visible gives those of users whose presence asker may know.
-func (s *Store) visible(asker shard.UserID, users []shard.UserID) (visible []shard.UserID, err error) {
-	var unknown []shard.UserID // to be asked for groups in common
+func (s *Store) visible(asker command.UserID, users []command.UserID) (visible []command.UserID, err error) {
+	var unknown []command.UserID // to be asked for groups in common
 	var groups *shard.GroupSet
 	err = s.read(asker, func(st *shard.State, _ int64) {
 		for _, user := range users {

@@ -8,11 +8,12 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // acquainted opens a store in which alice and bob, of different shards, have
 // written to each other.
-func acquainted(t *testing.T) (s *Store, alice, bob shard.UserID) {
+func acquainted(t *testing.T) (s *Store, alice, bob command.UserID) {
 	s = open(t, testConfig(t))
 	alice, bob = userIn(s, 0, 0), userIn(s, 1, 0)
 	send(t, s, message(alice, bob, 1))
@@ -20,10 +21,10 @@ func acquainted(t *testing.T) (s *Store, alice, bob shard.UserID) {
 	return s, alice, bob
 }
 
-func block(t *testing.T, s *Store, user, target shard.UserID) {
+func block(t *testing.T, s *Store, user, target command.UserID) {
 	t.Helper()
-	r, err := s.Propose(context.Background(), &shard.Block{User: user, Target: target})
-	if err != nil || r.Code != shard.OK {
+	r, err := s.Propose(context.Background(), &command.Block{User: user, Target: target})
+	if err != nil || r.Code != command.OK {
 		t.Fatalf("Block = %+v, %v", r, err)
 	}
 	eventually(t, "the blocked user's shard knows", func() (knows bool) {
@@ -39,23 +40,23 @@ func TestPresence(t *testing.T) {
 	stranger := userIn(s, 1, 1)
 	login(t, s, stranger, "phone", &ear{})
 	watching := &ear{}
-	if seen, err := s.Presence(alice, []shard.UserID{bob, stranger}); err != nil || len(seen) != 0 {
+	if seen, err := s.Presence(alice, []command.UserID{bob, stranger}); err != nil || len(seen) != 0 {
 		t.Errorf("Presence = %v, %v; want nobody: none has written to her", seen, err)
 	}
 	send(t, s, message(bob, alice, 1))
 	eventually(t, "alice has heard of bob", func() bool { return len(cids(t, s, alice, bob)) == 2 })
-	if seen, err := s.SubscribePresence(alice, []shard.UserID{bob}, watching); err != nil || len(seen) != 0 {
+	if seen, err := s.SubscribePresence(alice, []command.UserID{bob}, watching); err != nil || len(seen) != 0 {
 		t.Errorf("SubscribePresence = %v, %v; want nobody: he never logged in", seen, err)
 	}
 	gone := login(t, s, bob, "phone", &ear{})
 	eventually(t, "bob's first coming is told", func() bool { return len(watching.heard()) > 0 })
 	s.Unwatch(bob, gone.Session)
-	do(t, s, &shard.Logout{User: bob, Session: gone.Session})
+	do(t, s, &command.Logout{User: bob, Session: gone.Session})
 	eventually(t, "bob's going is told", func() bool {
 		heard := watching.heard()
 		return !heard[len(heard)-1].Online
 	})
-	seen, err := s.SubscribePresence(alice, []shard.UserID{bob, stranger}, watching)
+	seen, err := s.SubscribePresence(alice, []command.UserID{bob, stranger}, watching)
 	if err != nil || len(seen) != 1 || seen[bob].Online {
 		t.Fatalf("SubscribePresence = %v, %v; want bob offline alone", seen, err)
 	}
@@ -73,19 +74,19 @@ func TestPresence(t *testing.T) {
 		return len(heard), sig.Online
 	}
 	eventually(t, "bob came online", func() bool { _, online := last(); return online })
-	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || !seen[bob].Online {
+	if seen, err := s.Presence(alice, []command.UserID{bob}); err != nil || !seen[bob].Online {
 		t.Errorf("Presence = %v, %v; want bob online", seen, err)
 	}
 	s.Unwatch(bob, phone.Session) // first, as a gateway does
 	left := s.Now()
-	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen < came || seen[bob].LastSeen > left {
+	if seen, err := s.Presence(alice, []command.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen < came || seen[bob].LastSeen > left {
 		t.Errorf("Presence = %v, %v; want bob offline, and seen when he came", seen, err)
 	}
-	if _, err := s.Propose(context.Background(), &shard.Logout{User: bob, Session: phone.Session, Seen: left}); err != nil {
+	if _, err := s.Propose(context.Background(), &command.Logout{User: bob, Session: phone.Session, Seen: left}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "bob went", func() bool { n, online := last(); return n > 0 && !online })
-	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen != left {
+	if seen, err := s.Presence(alice, []command.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen != left {
 		t.Errorf("Presence = %v, %v; want bob last seen at %d", seen, err, left)
 	}
 
@@ -93,7 +94,7 @@ func TestPresence(t *testing.T) {
 	n, _ := last()
 	login(t, s, bob, "phone", &ear{})
 	carol := &ear{} // told after alice would have been
-	if _, err := s.SubscribePresence(bob, []shard.UserID{alice}, carol); err != nil {
+	if _, err := s.SubscribePresence(bob, []command.UserID{alice}, carol); err != nil {
 		t.Fatal(err)
 	}
 	login(t, s, alice, "phone", &ear{})
@@ -101,7 +102,7 @@ func TestPresence(t *testing.T) {
 	if now, _ := last(); now != n {
 		t.Error("alice is told of bob, who has blocked her")
 	}
-	if seen, err := s.Presence(alice, []shard.UserID{bob}); err != nil || len(seen) != 0 {
+	if seen, err := s.Presence(alice, []command.UserID{bob}); err != nil || len(seen) != 0 {
 		t.Errorf("Presence of who has blocked the asker = %v, %v", seen, err)
 	}
 	s.UnsubscribePresence(watching)
@@ -114,9 +115,9 @@ func TestPresence(t *testing.T) {
 func TestSubscriptionsAreBounded(t *testing.T) {
 	p := newPresence()
 	w := &ear{}
-	var users []shard.UserID
+	var users []command.UserID
 	for i := range store.MaxSubscriptions {
-		users = append(users, shard.UserID(fmt.Sprint(i)))
+		users = append(users, command.UserID(fmt.Sprint(i)))
 	}
 	if err := p.subscribe("alice", users, w); err != nil {
 		t.Fatal(err)
@@ -124,11 +125,11 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	if err := p.subscribe("alice", users[:10], w); err != nil {
 		t.Errorf("the same again: %v", err)
 	}
-	err := p.subscribe("alice", []shard.UserID{"one more"}, w)
-	if refused, ok := errors.AsType[*shard.RefusedError](err); !ok || refused.Code != shard.CodeBadRequest {
+	err := p.subscribe("alice", []command.UserID{"one more"}, w)
+	if refused, ok := errors.AsType[*command.RefusedError](err); !ok || refused.Code != command.CodeBadRequest {
 		t.Errorf("one too many: %v, want CodeBadRequest", err)
 	}
-	if err := p.subscribe("alice", []shard.UserID{"one more"}, &ear{}); err != nil {
+	if err := p.subscribe("alice", []command.UserID{"one more"}, &ear{}); err != nil {
 		t.Errorf("another watcher: %v", err)
 	}
 }
@@ -139,13 +140,13 @@ func TestEphemeral(t *testing.T) {
 	from := login(t, s, alice, "phone", &phone)
 	login(t, s, alice, "laptop", &laptop)
 	login(t, s, bob, "phone", &bobs)
-	m := &shard.Send{User: alice, Session: from.Session, To: bob, ID: msgID(7), CID: "e", Body: []byte{1}}
+	m := &command.Send{User: alice, Session: from.Session, To: bob, ID: msgID(7), CID: "e", Body: []byte{1}}
 	sent, err := s.SendEphemeral(m)
 	if err != nil || sent.ID != m.ID || sent.Time == 0 || sent.Duplicate {
 		t.Fatalf("SendEphemeral = %+v, %v", sent, err)
 	}
 	m.Body[0] = 2 // the caller's again
-	for who, e := range map[shard.UserID]*ear{bob: &laptop, alice: &bobs} {
+	for who, e := range map[command.UserID]*ear{bob: &laptop, alice: &bobs} {
 		heard := e.heard()
 		if len(heard) != 1 || heard[0].Kind != store.SignalEphemeral {
 			t.Fatalf("heard %+v, want one message", heard)
@@ -159,10 +160,10 @@ func TestEphemeral(t *testing.T) {
 	}
 	block(t, s, bob, alice)
 	_, err = s.SendEphemeral(m)
-	if refused, ok := errors.AsType[*shard.RefusedError](err); !ok || refused.Code != shard.CodeForbidden {
+	if refused, ok := errors.AsType[*command.RefusedError](err); !ok || refused.Code != command.CodeForbidden {
 		t.Errorf("blocked sender: %v, want CodeForbidden", err)
 	}
-	if _, err := s.SendEphemeral(&shard.Send{User: alice}); err == nil {
+	if _, err := s.SendEphemeral(&command.Send{User: alice}); err == nil {
 		t.Error("message without receiver accepted")
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -33,13 +34,13 @@ type waiter struct {
 	patience time.Duration
 	// step runs in the apply step, after the whole batch, with the shard's lock
 	// held; nil for none. The result is nil for a read.
-	step func(*shard.State, *shard.Result)
+	step func(*shard.State, *command.Result)
 	// done is called exactly once, on the proposer's goroutine; nil for none.
-	done func(shard.Result, error)
+	done func(command.Result, error)
 	// routed says that the command goes to the shard of key again when its slot
 	// has moved. Others are answered so.
 	routed  bool
-	key     shard.UserID
+	key     command.UserID
 	request *request // of a command that was routed again before; nil for others
 
 	start, end int // of the command in the batch's buf; set by add
@@ -62,7 +63,7 @@ type batch struct {
 // seal completes the entry with its time.
 func (b *batch) seal(atMS int64) {
 	var room [headerRoom]byte
-	header := shard.AppendBatchHeader(room[:0], atMS)
+	header := command.AppendBatchHeader(room[:0], atMS)
 	start := headerRoom - len(header)
 	copy(b.buf[start:headerRoom], header)
 	b.entry = b.buf[start:]
@@ -268,7 +269,7 @@ func (p *proposer) answer(b *batch, err error) {
 	result := 0
 	for i := range b.waiters {
 		w := &b.waiters[i]
-		var r shard.Result
+		var r command.Result
 		if !w.read {
 			if err == nil {
 				r = b.out.Results[result]
@@ -276,7 +277,7 @@ func (p *proposer) answer(b *batch, err error) {
 			result++
 		}
 		switch {
-		case err == nil && r.Code == shard.CodeMoved && w.routed:
+		case err == nil && r.Code == command.CodeMoved && w.routed:
 			p.moved(b.buf[w.start:w.end], w)
 		case w.done != nil:
 			w.done(r, err)

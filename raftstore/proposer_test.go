@@ -10,6 +10,7 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -28,7 +29,7 @@ func (l *fakeLog) propose(b *batch) func() error {
 	l.proposed <- b
 	return func() error {
 		err := <-l.verdict
-		b.out.Results = make([]shard.Result, b.commands)
+		b.out.Results = make([]command.Result, b.commands)
 		for i := range b.out.Results {
 			b.out.Results[i].Seq = uint64(i + 1)
 		}
@@ -52,7 +53,7 @@ func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {
 		var mu sync.Mutex
 		var seqs []uint64
 		add := func() {
-			err := p.add([]byte("command"), waiter{done: func(r shard.Result, err error) {
+			err := p.add([]byte("command"), waiter{done: func(r command.Result, err error) {
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -91,7 +92,7 @@ func TestProposerBounds(t *testing.T) {
 		log := newFakeLog()
 		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 3*batchBytes, testMetrics())
 		answered := 0
-		w := waiter{done: func(_ shard.Result, err error) {
+		w := waiter{done: func(_ command.Result, err error) {
 			if !errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("done: %v, want ErrUnavailable", err)
 			}
@@ -140,7 +141,7 @@ func TestProposerDrains(t *testing.T) {
 		log := newFakeLog()
 		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
 		var errs []error
-		w := waiter{done: func(_ shard.Result, err error) { errs = append(errs, err) }}
+		w := waiter{done: func(_ command.Result, err error) { errs = append(errs, err) }}
 		p.add([]byte("a"), w)
 		<-log.proposed
 		p.add([]byte("b"), w)
@@ -162,7 +163,7 @@ func TestPatientCommandsRideAlong(t *testing.T) {
 		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
 		var order []string
 		add := func(name string, patience time.Duration) {
-			err := p.add([]byte(name), waiter{patience: patience, done: func(_ shard.Result, err error) {
+			err := p.add([]byte(name), waiter{patience: patience, done: func(_ command.Result, err error) {
 				if err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
@@ -232,7 +233,7 @@ func TestProposerAnswersBeforeItNotifies(t *testing.T) {
 		}
 		p := newProposer(propose, nil, func(*shard.Outcome) { events = append(events, "notify") }, 1<<20, testMetrics())
 		for _, name := range []string{"a", "b"} {
-			if err := p.add([]byte(name), waiter{done: func(shard.Result, error) { events = append(events, "answer "+name) }}); err != nil {
+			if err := p.add([]byte(name), waiter{done: func(command.Result, error) { events = append(events, "answer "+name) }}); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -253,7 +254,7 @@ func TestPatientCommandsBounds(t *testing.T) {
 		log := newFakeLog()
 		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 3*batchBytes, testMetrics())
 		refused := 0
-		w := waiter{patience: time.Hour, done: func(_ shard.Result, err error) {
+		w := waiter{patience: time.Hour, done: func(_ command.Result, err error) {
 			if errors.Is(err, store.ErrUnavailable) {
 				refused++
 			}

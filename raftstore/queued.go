@@ -3,16 +3,18 @@ package raftstore
 import (
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // ReadQueued reads a message anew, see QueuedMessage.Read.
 func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64) (*store.QueuedReading, error) {
-	mark := shard.QueuedMark{ID: m.ID, Time: m.Time, Arrival: m.Arrival}
+	mark := query.QueuedMark{ID: m.ID, Time: m.Time, Arrival: m.Arrival}
 	if s.hub.regard(m.User, m.Group, &mark) == acked {
 		return nil, store.ErrNotQueued
 	}
 	var r store.QueuedReading
-	var b shard.Batch
+	var b query.Batch
 	queued := false
 	key := m.User
 	if m.Group != "" {
@@ -52,13 +54,13 @@ func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64)
 // unreadSum adds up all conversations and groups of a user, as far as their shards
 // serve. It reads the memory of one shard after the other. It fails if the user's
 // does not serve.
-func (s *Store) unreadSum(user shard.UserID) (n shard.UnreadSum, err error) {
-	var groups []shard.GroupRef
+func (s *Store) unreadSum(user command.UserID) (n query.UnreadSum, err error) {
+	var groups []query.GroupRef
 	err = s.read(user, func(st *shard.State, now int64) { n, groups = st.UnreadTotal(user, now), st.GroupsOf(user) })
 	if err != nil {
-		return shard.UnreadSum{}, err
+		return query.UnreadSum{}, err
 	}
-	byShard := make(map[*group][]shard.GroupID)
+	byShard := make(map[*group][]command.GroupID)
 	for _, ref := range groups {
 		g := s.group(ref.Group.Key())
 		byShard[g] = append(byShard[g], ref.Group)

@@ -6,14 +6,16 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // read runs f on the state that holds a user, without waiting for what is on
 // its way there.
-func (s *Store) read(user shard.UserID, f func(st *shard.State, now int64)) error {
+func (s *Store) read(user command.UserID, f func(st *shard.State, now int64)) error {
 	moved := false
 	err := s.group(user).read(func(st *shard.State, now int64) {
-		if moved = !st.Owns(shard.SlotOf(string(user))); !moved {
+		if moved = !st.Owns(command.SlotOf(string(user))); !moved {
 			f(st, now)
 		}
 	})
@@ -28,7 +30,7 @@ var errMoving = store.Unavailable(movedMost, "the slot is on its way to another 
 
 // NextSync reads the next part of a sync that Login began; b.More tells whether
 // to call again.
-func (s *Store) NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, maxMessages, maxBytes int) error {
+func (s *Store) NextSync(user command.UserID, sync *query.Sync, b *query.Batch, maxMessages, maxBytes int) error {
 	return s.read(user, func(st *shard.State, now int64) {
 		st.NextSync(user, sync, b, maxMessages, maxBytes, now)
 	})
@@ -36,7 +38,7 @@ func (s *Store) NextSync(user shard.UserID, sync *shard.Sync, b *shard.Batch, ma
 
 // Since reads what came after an arrival number, without what the session
 // itself did.
-func (s *Store) Since(user shard.UserID, session shard.SessionID, after uint64, b *shard.Batch, maxMessages, maxBytes int) error {
+func (s *Store) Since(user command.UserID, session command.SessionID, after uint64, b *query.Batch, maxMessages, maxBytes int) error {
 	return s.read(user, func(st *shard.State, now int64) {
 		st.Since(user, session, after, b, maxMessages, maxBytes, now)
 	})
@@ -44,7 +46,7 @@ func (s *Store) Since(user shard.UserID, session shard.SessionID, after uint64, 
 
 // Cursor is the text of an arrival number. It is empty, which a device gives
 // back as no cursor, while the shard does not serve.
-func (s *Store) Cursor(user shard.UserID, arrival uint64) string {
+func (s *Store) Cursor(user command.UserID, arrival uint64) string {
 	var cursor string
 	if err := s.read(user, func(st *shard.State, _ int64) { cursor = st.Cursor(user, arrival) }); err != nil {
 		return ""
@@ -55,7 +57,7 @@ func (s *Store) Cursor(user shard.UserID, arrival uint64) string {
 // History reads the leader's memory, which after a change of leaders may be
 // stale for as long as an election takes. That of a group is refused, with a
 // *shard.RefusedError, to who is no member of it.
-func (s *Store) History(q shard.HistoryQuery, page *shard.Page) error {
+func (s *Store) History(q query.HistoryQuery, page *query.Page) error {
 	if q.Group != "" {
 		return s.groupHistory(q, page)
 	}
@@ -63,46 +65,46 @@ func (s *Store) History(q shard.HistoryQuery, page *shard.Page) error {
 }
 
 // Exists tells whether the account ever logged in.
-func (s *Store) Exists(user shard.UserID) (exists bool, err error) {
+func (s *Store) Exists(user command.UserID) (exists bool, err error) {
 	err = s.read(user, func(st *shard.State, _ int64) { exists = st.Exists(user) })
 	return exists, err
 }
 
 // Knows tells whether the user has a conversation with peer.
-func (s *Store) Knows(user, peer shard.UserID) (knows bool, err error) {
+func (s *Store) Knows(user, peer command.UserID) (knows bool, err error) {
 	err = s.read(user, func(st *shard.State, _ int64) { knows = st.Knows(user, peer) })
 	return knows, err
 }
 
 // Recents lists the recent conversations, newest first, as of now, with about so
 // many bytes of messages at most.
-func (s *Store) Recents(ctx context.Context, user shard.UserID, maxBytes int) (shard.ConversationList, error) {
-	return readCommitted(ctx, s, user, func(st *shard.State, now int64) shard.ConversationList {
+func (s *Store) Recents(ctx context.Context, user command.UserID, maxBytes int) (query.ConversationList, error) {
+	return readCommitted(ctx, s, user, func(st *shard.State, now int64) query.ConversationList {
 		return st.Recents(user, maxBytes, now)
 	})
 }
 
 // Conversations lists one-to-one conversations of a user from behind a place on,
 // see shard.State.Conversations.
-func (s *Store) Conversations(user shard.UserID, behind uint64, limit, maxBytes int) (list shard.ConversationList, err error) {
+func (s *Store) Conversations(user command.UserID, behind uint64, limit, maxBytes int) (list query.ConversationList, err error) {
 	err = s.read(user, func(st *shard.State, now int64) { list = st.Conversations(user, behind, limit, maxBytes, now) })
 	return list, err
 }
 
 // Blocked lists whom the user has blocked, as of now.
-func (s *Store) Blocked(ctx context.Context, user shard.UserID) ([]shard.UserID, error) {
-	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []shard.UserID { return st.Blocked(user) })
+func (s *Store) Blocked(ctx context.Context, user command.UserID) ([]command.UserID, error) {
+	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []command.UserID { return st.Blocked(user) })
 }
 
 // Sessions lists the sessions of a user in order of login, as of now.
-func (s *Store) Sessions(ctx context.Context, user shard.UserID) ([]shard.SessionInfo, error) {
-	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []shard.SessionInfo { return st.Sessions(user) })
+func (s *Store) Sessions(ctx context.Context, user command.UserID) ([]query.SessionInfo, error) {
+	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []query.SessionInfo { return st.Sessions(user) })
 }
 
 // readCommitted is readStep in the shard of a user.
-func readCommitted[T any](ctx context.Context, s *Store, user shard.UserID, f func(st *shard.State, now int64) T) (T, error) {
+func readCommitted[T any](ctx context.Context, s *Store, user command.UserID, f func(st *shard.State, now int64) T) (T, error) {
 	return readStep(ctx, s.group(user), func(st *shard.State, now int64) (value T, err error) {
-		if !st.Owns(shard.SlotOf(string(user))) {
+		if !st.Owns(command.SlotOf(string(user))) {
 			return value, errMoving
 		}
 		return f(st, now), nil
@@ -121,8 +123,8 @@ func readStep[T any](ctx context.Context, g *group, f func(st *shard.State, now 
 	var a answered
 	w := waiter{
 		read: true,
-		step: func(st *shard.State, _ *shard.Result) { a.value, a.err = f(st, max(st.Now(), g.clock.now())) },
-		done: func(_ shard.Result, err error) {
+		step: func(st *shard.State, _ *command.Result) { a.value, a.err = f(st, max(st.Now(), g.clock.now())) },
+		done: func(_ command.Result, err error) {
 			if err != nil {
 				a.err = store.Unavailable(max(store.RetryAfter(err), time.Millisecond), err.Error())
 			}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // sweepSteps is the number of commands that one sweep for what has expired is
@@ -54,17 +55,17 @@ func (g *group) lead(n *node) (*reign, error) {
 	g.mu.RUnlock()
 	begun := make(chan error, 1)
 	if limits != g.cfg.Limits || epoch != g.store.epoch {
-		configure := &shard.Configure{Limits: g.cfg.Limits, Epoch: g.store.epoch}
-		r.proposer.add(shard.AppendCommand(nil, configure), waiter{})
+		configure := &command.Configure{Limits: g.cfg.Limits, Epoch: g.store.epoch}
+		r.proposer.add(command.AppendCommand(nil, configure), waiter{})
 	}
 	if !owns {
-		r.proposer.add(shard.AppendCommand(nil, &shard.OpenSlots{FirstSlot: g.first, LastSlot: g.last}), waiter{})
+		r.proposer.add(command.AppendCommand(nil, &command.OpenSlots{FirstSlot: g.first, LastSlot: g.last}), waiter{})
 	}
 	if want := g.cfg.hookBytes(); hookBytes != want {
-		r.proposer.add(shard.AppendCommand(nil, &shard.ConfigureHooks{Bytes: want}), waiter{})
+		r.proposer.add(command.AppendCommand(nil, &command.ConfigureHooks{Bytes: want}), waiter{})
 	}
 	// A new proposer has room for these: add cannot fail.
-	r.proposer.add(nil, waiter{read: true, step: r.begin, done: func(_ shard.Result, err error) { begun <- err }})
+	r.proposer.add(nil, waiter{read: true, step: r.begin, done: func(_ command.Result, err error) { begun <- err }})
 	if err := <-begun; err != nil {
 		r.close(false)
 		return nil, err
@@ -82,7 +83,7 @@ func (g *group) lead(n *node) (*reign, error) {
 
 // begin runs in the apply step: from here on everything posted goes to the
 // courier, and every session is known to have a watcher or to wait for one.
-func (r *reign) begin(s *shard.State, _ *shard.Result) {
+func (r *reign) begin(s *shard.State, _ *command.Result) {
 	g := r.group
 	for p := range s.Letters {
 		r.courier.post([]shard.Posted{p})
@@ -100,8 +101,8 @@ func (r *reign) begin(s *shard.State, _ *shard.Result) {
 }
 
 // owns tells whether a user's slot belongs to this shard.
-func (g *group) owns(user shard.UserID) bool {
-	slot := shard.SlotOf(string(user))
+func (g *group) owns(user command.UserID) bool {
+	slot := command.SlotOf(string(user))
 	return g.first <= slot && slot <= g.last
 }
 
@@ -150,12 +151,12 @@ func (r *reign) sweep(ctx context.Context) {
 				continue
 			}
 			width := int(g.last-g.first) + 1
-			cmd := &shard.Expire{
+			cmd := &command.Expire{
 				FirstSlot: g.first + uint16(step*width/steps),
 				LastSlot:  g.first + uint16((step+1)*width/steps) - 1,
 			}
-			done := func(shard.Result, error) { <-pending }
-			if r.proposer.add(shard.AppendCommand(nil, cmd), waiter{patience: every / 2, done: done}) != nil {
+			done := func(command.Result, error) { <-pending }
+			if r.proposer.add(command.AppendCommand(nil, cmd), waiter{patience: every / 2, done: done}) != nil {
 				<-pending
 			}
 			step = (step + 1) % steps
@@ -174,7 +175,7 @@ func (g *group) empty() bool {
 func (r *reign) logoutOrphans(now time.Time) {
 	g := r.group
 	due := g.orphans.due(now, g.cfg.ClaimWithin)
-	left := make(map[shard.UserID]int) // sessions of a user that are due
+	left := make(map[command.UserID]int) // sessions of a user that are due
 	for key := range due {
 		left[key.user]++
 	}
@@ -199,18 +200,18 @@ func (r *reign) logoutOrphans(now time.Time) {
 		}
 		left[key.user]--
 		tell := left[key.user] == 0 && !one.told
-		done := func(result shard.Result, err error) {
-			if err == nil && result.Code == shard.OK && tell {
+		done := func(result command.Result, err error) {
+			if err == nil && result.Code == command.OK && tell {
 				r.loggedOut(key.user)
 			}
 		}
-		r.proposer.add(shard.AppendCommand(nil, &shard.Logout{User: key.user, Session: key.session}), waiter{done: done})
+		r.proposer.add(command.AppendCommand(nil, &command.Logout{User: key.user, Session: key.session}), waiter{done: done})
 	}
 }
 
 // loggedOut tells that a user is no longer online whose last session was one that a
 // process has left behind: nobody else does.
-func (r *reign) loggedOut(user shard.UserID) {
+func (r *reign) loggedOut(user command.UserID) {
 	last := false
 	err := r.group.read(func(st *shard.State, _ int64) { last = len(st.Sessions(user)) == 0 })
 	if err == nil && last {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // BenchmarkRestart5M opens a store of one shard that holds 5 million messages
@@ -73,11 +73,11 @@ func benchmarkRestart(b *testing.B, messages int) {
 			to := (from + 1 + sent/users%10) % users
 			slots <- struct{}{}
 			waiting.Add(1)
-			s.Submit(&shard.Send{
-				User: shard.UserID(fmt.Sprint("user", from)), To: shard.UserID(fmt.Sprint("user", to)),
+			s.Submit(&command.Send{
+				User: command.UserID(fmt.Sprint("user", from)), To: command.UserID(fmt.Sprint("user", to)),
 				ID: msgID(uint64(sent)), CID: fmt.Sprint(sent), Body: body,
-			}, func(r shard.Result, err error) {
-				if err != nil || r.Code != shard.OK {
+			}, func(r command.Result, err error) {
+				if err != nil || r.Code != command.OK {
 					b.Errorf("send: %+v, %v", r, err)
 				}
 				<-slots

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 const (
@@ -30,14 +31,14 @@ const (
 
 // slotRange gives the slots of shard i out of n, inclusive.
 func slotRange(i, n int) (first, last uint16) {
-	return uint16((i*shard.Slots + n - 1) / n), uint16(((i+1)*shard.Slots+n-1)/n - 1)
+	return uint16((i*command.Slots + n - 1) / n), uint16(((i+1)*command.Slots+n-1)/n - 1)
 }
 
 // shardOf gives the shard out of n that serves a slot.
-func shardOf(slot uint16, n int) int { return int(slot) * n / shard.Slots }
+func shardOf(slot uint16, n int) int { return int(slot) * n / command.Slots }
 
-func (s *Store) group(user shard.UserID) *group {
-	return s.groups[shardOf(shard.SlotOf(string(user)), len(s.groups))]
+func (s *Store) group(user command.UserID) *group {
+	return s.groups[shardOf(command.SlotOf(string(user)), len(s.groups))]
 }
 
 // A request is a command that is to be answered, or routed again, by the
@@ -53,7 +54,7 @@ type request struct {
 }
 
 type outcome struct {
-	result shard.Result
+	result command.Result
 	err    error
 }
 
@@ -80,25 +81,25 @@ func (s *Store) moved(command []byte, w *waiter) {
 // goroutine of the store and must not block. Commands that one goroutine
 // submits for one key are applied in that order. An automatic read is gathered
 // for a while, unless a command of the same shard that cannot wait comes after it.
-func (s *Store) Submit(cmd shard.Command, done func(shard.Result, error)) {
+func (s *Store) Submit(cmd command.Command, done func(command.Result, error)) {
 	s.submit(cmd, nil, done)
 }
 
-func (s *Store) submit(cmd shard.Command, step func(*shard.State, *shard.Result), done func(shard.Result, error)) {
-	if c, ok := cmd.(shard.GroupCommand); ok {
+func (s *Store) submit(cmd command.Command, step func(*shard.State, *command.Result), done func(command.Result, error)) {
+	if c, ok := cmd.(command.GroupCommand); ok {
 		done = s.afterNotices(c, done)
 	}
-	w := waiter{routed: true, patience: patience(cmd), key: shard.UserID(cmd.Key()), step: step, done: done}
+	w := waiter{routed: true, patience: patience(cmd), key: command.UserID(cmd.Key()), step: step, done: done}
 	if err := s.admit(cmd); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 		return
 	}
 	e := encoders.Get().(*encoder)
 	defer e.release()
-	e.command = shard.AppendCommand(e.command[:0], cmd)
+	e.command = command.AppendCommand(e.command[:0], cmd)
 	if err := e.check.Check(e.command); err != nil {
 		// In the log it would stop the shard.
-		s.deferred.answer(&request{waiter: w}, outcome{result: shard.Result{Code: shard.CodeBadRequest, Detail: err.Error()}})
+		s.deferred.answer(&request{waiter: w}, outcome{result: command.Result{Code: command.CodeBadRequest, Detail: err.Error()}})
 		return
 	}
 	if err := s.group(w.key).enqueue(e.command, w); err != nil {
@@ -109,8 +110,8 @@ func (s *Store) submit(cmd shard.Command, step func(*shard.State, *shard.Result)
 // patience is how long a command may be gathered with others before it has a
 // log entry of its own. Whatever the same goroutine submits after it for the
 // same key is still applied after it.
-func patience(cmd shard.Command) time.Duration {
-	if r, ok := cmd.(*shard.ReadReport); ok && r.Auto {
+func patience(cmd command.Command) time.Duration {
+	if r, ok := cmd.(*command.ReadReport); ok && r.Auto {
 		return autoReadPatience
 	}
 	return 0
@@ -120,7 +121,7 @@ func patience(cmd shard.Command) time.Duration {
 // it into a batch: that is not to be locked for so long.
 type encoder struct {
 	command []byte
-	check   shard.Checker
+	check   command.Checker
 }
 
 var encoders = sync.Pool{New: func() any { return new(encoder) }}
@@ -133,42 +134,42 @@ func (e *encoder) release() {
 
 // Propose is Submit that waits. A refusal by the state is in the result, not
 // the error. When ctx ends first, the outcome is unknown.
-func (s *Store) Propose(ctx context.Context, cmd shard.Command) (shard.Result, error) {
+func (s *Store) Propose(ctx context.Context, cmd command.Command) (command.Result, error) {
 	return s.await(ctx, cmd, nil)
 }
 
-func (s *Store) await(ctx context.Context, cmd shard.Command, step func(*shard.State, *shard.Result)) (shard.Result, error) {
+func (s *Store) await(ctx context.Context, cmd command.Command, step func(*shard.State, *command.Result)) (command.Result, error) {
 	answer := make(chan outcome, 1)
-	s.submit(cmd, step, func(r shard.Result, err error) { answer <- outcome{r, err} })
+	s.submit(cmd, step, func(r command.Result, err error) { answer <- outcome{r, err} })
 	select {
 	case o := <-answer:
 		return o.result, o.err
 	case <-ctx.Done():
-		return shard.Result{}, fmt.Errorf("%w: %w", store.ErrUnknown, ctx.Err())
+		return command.Result{}, fmt.Errorf("%w: %w", store.ErrUnknown, ctx.Err())
 	}
 }
 
 // admit refuses what would need room that is not there: bytes on a disk that is
 // nearly full, in memory, or in the outbox for a shard that takes no letters.
-func (s *Store) admit(cmd shard.Command) error {
+func (s *Store) admit(cmd command.Command) error {
 	switch c := cmd.(type) {
-	case *shard.Send:
+	case *command.Send:
 		if err := s.room(); err != nil {
 			return err
 		}
 		return s.admitLetter(cmd, c.To)
-	case *shard.SendGroup, *shard.Import, *shard.ImportGroup:
+	case *command.SendGroup, *command.Import, *command.ImportGroup:
 		return s.room() // writes no letter
-	case *shard.Recall:
+	case *command.Recall:
 		return s.admitLetter(cmd, c.Peer)
-	case *shard.ReadReport:
+	case *command.ReadReport:
 		if c.Auto {
 			return nil // writes no letter
 		}
 		return s.admitLetter(cmd, c.Peer)
-	case *shard.Block:
+	case *command.Block:
 		return s.admitLetter(cmd, c.Target)
-	case shard.GroupCommand:
+	case command.GroupCommand:
 		return s.admitMembership(c)
 	}
 	return nil
@@ -176,11 +177,11 @@ func (s *Store) admit(cmd shard.Command) error {
 
 // admitMembership is admit for what changes who belongs to a group: each of them
 // gets a letter.
-func (s *Store) admitMembership(cmd shard.GroupCommand) error {
+func (s *Store) admitMembership(cmd command.GroupCommand) error {
 	switch cmd.(type) {
-	case *shard.DismissGroup:
+	case *command.DismissGroup:
 		return s.admitLetters(cmd) // to members of any shard
-	case *shard.CreateGroup, *shard.AddMembers, *shard.JoinGroup, *shard.AnswerJoin:
+	case *command.CreateGroup, *command.AddMembers, *command.JoinGroup, *command.AnswerJoin:
 		if err := s.room(); err != nil {
 			return err
 		}
@@ -195,42 +196,42 @@ func (s *Store) admitMembership(cmd shard.GroupCommand) error {
 
 // noticed gives the users whose shards a change of membership is to tell, but
 // for all the members of a group that is dismissed.
-func noticed(cmd shard.GroupCommand) []shard.UserID {
+func noticed(cmd command.GroupCommand) []command.UserID {
 	switch c := cmd.(type) {
-	case *shard.CreateGroup:
+	case *command.CreateGroup:
 		return append(c.Members[:len(c.Members):len(c.Members)], c.Owner)
-	case *shard.AddMembers:
+	case *command.AddMembers:
 		return c.Users
-	case *shard.RemoveMembers:
+	case *command.RemoveMembers:
 		return c.Users
-	case *shard.JoinGroup:
-		return []shard.UserID{c.User}
-	case *shard.AnswerJoin:
-		return []shard.UserID{c.User}
-	case *shard.LeaveGroup:
-		return []shard.UserID{c.User}
-	case *shard.SetGroup:
+	case *command.JoinGroup:
+		return []command.UserID{c.User}
+	case *command.AnswerJoin:
+		return []command.UserID{c.User}
+	case *command.LeaveGroup:
+		return []command.UserID{c.User}
+	case *command.SetGroup:
 		if c.Owner != "" && c.By == "" {
-			return []shard.UserID{c.Owner}
+			return []command.UserID{c.Owner}
 		}
-	case *shard.AnswerOwner:
-		return []shard.UserID{c.User}
-	case *shard.DismissGroup:
-		return []shard.UserID{c.By}
+	case *command.AnswerOwner:
+		return []command.UserID{c.User}
+	case *command.DismissGroup:
+		return []command.UserID{c.By}
 	}
 	return nil
 }
 
 // afterNotices puts done off until the users' shards know of a change, if they
 // are there: who has been answered finds his groups as he left them.
-func (s *Store) afterNotices(cmd shard.GroupCommand, done func(shard.Result, error)) func(shard.Result, error) {
+func (s *Store) afterNotices(cmd command.GroupCommand, done func(command.Result, error)) func(command.Result, error) {
 	users := slices.Clone(noticed(cmd))
 	if len(users) == 0 {
 		return done
 	}
-	key := shard.UserID(cmd.Key())
-	return func(r shard.Result, err error) {
-		if err == nil && r.Code == shard.OK {
+	key := command.UserID(cmd.Key())
+	return func(r command.Result, err error) {
+		if err == nil && r.Code == command.OK {
 			if reign := s.group(key).reign.Load(); reign != nil {
 				reign.courier.whenDelivered(key, users, func() { done(r, nil) })
 				return
@@ -253,8 +254,8 @@ func (s *Store) room() error {
 
 // admitLetter refuses a command that writes a letter when too many wait for the
 // shard of its receiver.
-func (s *Store) admitLetter(cmd shard.Command, to shard.UserID) error {
-	from, dest := s.group(shard.UserID(cmd.Key())), s.group(to)
+func (s *Store) admitLetter(cmd command.Command, to command.UserID) error {
+	from, dest := s.group(command.UserID(cmd.Key())), s.group(to)
 	if from != dest && s.outboxFull(dest) {
 		return tooMuchWaits(dest)
 	}
@@ -262,8 +263,8 @@ func (s *Store) admitLetter(cmd shard.Command, to shard.UserID) error {
 }
 
 // admitLetters is admitLetter for letters to all shards.
-func (s *Store) admitLetters(cmd shard.Command) error {
-	from := s.group(shard.UserID(cmd.Key()))
+func (s *Store) admitLetters(cmd command.Command) error {
+	from := s.group(command.UserID(cmd.Key()))
 	for _, dest := range s.groups {
 		if from != dest && s.outboxFull(dest) {
 			return tooMuchWaits(dest)

@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 func TestSlotRanges(t *testing.T) {
@@ -27,7 +28,7 @@ func TestSlotRanges(t *testing.T) {
 			}
 			next = int(last) + 1
 		}
-		if next != shard.Slots {
+		if next != command.Slots {
 			t.Fatalf("%d shards serve %d slots", n, next)
 		}
 	}
@@ -46,7 +47,7 @@ func TestSubmitKeepsOrder(t *testing.T) {
 	var answered sync.WaitGroup
 	answered.Add(messages)
 	for n := range messages {
-		s.Submit(message(alice, bob, n), func(r shard.Result, err error) {
+		s.Submit(message(alice, bob, n), func(r command.Result, err error) {
 			defer answered.Done()
 			if err != nil || r.Seq != uint64(n+1) {
 				t.Errorf("message %d: seq %d, %v", n, r.Seq, err)
@@ -64,10 +65,10 @@ func TestSubmitKeepsOrder(t *testing.T) {
 	wantCIDs(t, s, bob, alice, messages)
 }
 
-func propose(t *testing.T, s *Store, id int, cmd shard.Command) {
+func propose(t *testing.T, s *Store, id int, cmd command.Command) {
 	t.Helper()
 	done := make(chan error, 1)
-	err := s.groups[id].enqueue(shard.AppendCommand(nil, cmd), waiter{done: func(r shard.Result, err error) {
+	err := s.groups[id].enqueue(command.AppendCommand(nil, cmd), waiter{done: func(r command.Result, err error) {
 		if err == nil {
 			err = r.Err()
 		}
@@ -86,25 +87,25 @@ func propose(t *testing.T, s *Store, id int, cmd shard.Command) {
 func TestMovedCommandIsRetried(t *testing.T) {
 	s := open(t, testConfig(t))
 	alice := userIn(s, 0, 0)
-	slot := shard.SlotOf(string(alice))
-	propose(t, s, 0, &shard.FreezeSlot{Slot: slot})
+	slot := command.SlotOf(string(alice))
+	propose(t, s, 0, &command.FreezeSlot{Slot: slot})
 	answers := make(chan outcome, 1)
-	s.Submit(message(alice, alice, 1), func(r shard.Result, err error) { answers <- outcome{r, err} })
+	s.Submit(message(alice, alice, 1), func(r command.Result, err error) { answers <- outcome{r, err} })
 	eventually(t, "the command waits", func() bool {
 		s.deferred.mu.Lock()
 		defer s.deferred.mu.Unlock()
 		return len(s.deferred.waiting) > 0
 	})
-	propose(t, s, 0, &shard.DropSlot{Slot: slot})
-	propose(t, s, 0, &shard.OpenSlots{FirstSlot: slot, LastSlot: slot})
+	propose(t, s, 0, &command.DropSlot{Slot: slot})
+	propose(t, s, 0, &command.OpenSlots{FirstSlot: slot, LastSlot: slot})
 	if o := <-answers; o.err != nil || o.result.Seq != 1 {
 		t.Errorf("answer %+v, want seq 1", o)
 	}
-	propose(t, s, 0, &shard.FreezeSlot{Slot: slot})
+	propose(t, s, 0, &command.FreezeSlot{Slot: slot})
 	if _, err := s.Propose(context.Background(), message(alice, alice, 2)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("slot that stays frozen: %v, want ErrUnavailable", err)
 	}
-	if err := s.History(shard.HistoryQuery{User: alice, Peer: alice, Limit: 1}, new(shard.Page)); !errors.Is(err, store.ErrUnavailable) {
+	if err := s.History(query.HistoryQuery{User: alice, Peer: alice, Limit: 1}, new(query.Page)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("history of a slot that stays frozen: %v, want ErrUnavailable", err)
 	}
 	if _, err := s.Blocked(context.Background(), alice); !errors.Is(err, store.ErrUnavailable) {
@@ -120,7 +121,7 @@ func TestDeferredAnswersAllAtTheEnd(t *testing.T) {
 		run.Go(func() { d.run(ctx) })
 		answers := 0
 		request := func() *request {
-			return &request{waiter: waiter{done: func(_ shard.Result, err error) {
+			return &request{waiter: waiter{done: func(_ command.Result, err error) {
 				if !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("done: %v", err)
 				}
@@ -254,8 +255,8 @@ func TestAutomaticReadsAreGathered(t *testing.T) {
 	}
 	before, start := entries(), time.Now()
 	for n := range messages {
-		cmd := &shard.ReadReport{User: bob, Peer: alice, Seq: uint64(n + 1), Auto: true}
-		s.Submit(cmd, func(r shard.Result, err error) {
+		cmd := &command.ReadReport{User: bob, Peer: alice, Seq: uint64(n + 1), Auto: true}
+		s.Submit(cmd, func(r command.Result, err error) {
 			if err != nil || r.Err() != nil || r.Unread != messages-n-1 {
 				t.Errorf("read up to %d: %+v, %v", n+1, r, err)
 			}
@@ -271,7 +272,7 @@ func TestAutomaticReadsAreGathered(t *testing.T) {
 
 	send(t, s, message(alice, bob, messages))
 	start = time.Now()
-	r, err := s.Propose(t.Context(), &shard.ReadReport{User: bob, Peer: alice, Seq: messages + 1, Auto: true})
+	r, err := s.Propose(t.Context(), &command.ReadReport{User: bob, Peer: alice, Seq: messages + 1, Auto: true})
 	if took := time.Since(start); err != nil || r.Unread != 0 || took < autoReadPatience {
 		t.Errorf("read that nothing follows: %+v, %v after %v, want it after %v", r, err, took, autoReadPatience)
 	}

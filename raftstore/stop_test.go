@@ -10,6 +10,8 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // An entry that cannot be decoded stops its shard, now and after a restart. The
@@ -42,13 +44,13 @@ func TestStoppedShard(t *testing.T) {
 				if _, err := s.Propose(context.Background(), message(alice, anna, 2)); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("Propose = %v, want ErrUnavailable", err)
 				}
-				if err := s.History(shard.HistoryQuery{User: alice, Peer: anna, Limit: 1}, new(shard.Page)); !errors.Is(err, store.ErrUnavailable) {
+				if err := s.History(query.HistoryQuery{User: alice, Peer: anna, Limit: 1}, new(query.Page)); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("History = %v, want ErrUnavailable", err)
 				}
 				if _, err := s.Recents(context.Background(), alice, 1<<20); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("Recents = %v, want ErrUnavailable", err)
 				}
-				if _, err := s.Login(context.Background(), &shard.Login{User: alice, Device: "d"}, shard.RecentsOn, &ear{}); !errors.Is(err, store.ErrUnavailable) {
+				if _, err := s.Login(context.Background(), &command.Login{User: alice, Device: "d"}, query.RecentsOn, &ear{}); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("Login = %v, want ErrUnavailable", err)
 				}
 				if _, err := (fsm{group: s.groups[0]}).Snapshot(); err == nil {
@@ -89,9 +91,9 @@ func TestPanicInRead(t *testing.T) {
 // What cannot be decoded is refused before it is in the log.
 func TestMalformedCommandIsRefused(t *testing.T) {
 	s := open(t, testConfig(t))
-	long := shard.UserID(strings.Repeat("x", shard.MaxName+1))
-	r, err := s.Propose(context.Background(), &shard.Send{User: long, To: "bob", CID: "1", Body: []byte{1}})
-	if err != nil || r.Code != shard.CodeBadRequest {
+	long := command.UserID(strings.Repeat("x", command.MaxName+1))
+	r, err := s.Propose(context.Background(), &command.Send{User: long, To: "bob", CID: "1", Body: []byte{1}})
+	if err != nil || r.Code != command.CodeBadRequest {
 		t.Errorf("Propose = %+v, %v; want CodeBadRequest", r, err)
 	}
 	if err := s.Ready(); err != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/hashicorp/raft-wal/types"
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,7 +46,7 @@ type Config struct {
 	// RaftLog is RaftLogWAL (default) or RaftLogBolt. It cannot change.
 	RaftLog string
 	// Limits of every shard; zero fields are their defaults.
-	Limits shard.Limits
+	Limits command.Limits
 
 	// OutboxBytes bounds the letters that wait for one shard, default 64 MiB.
 	// Past that, what would write another one gets ErrUnavailable.
@@ -206,8 +206,8 @@ type Store struct {
 	clock    *clock
 	groups   []*group
 	hub      *hub
-	liveRate *keyRate[shard.GroupID]
-	openings *keyRate[shard.UserID] // messages of ttl 0 to strangers, by sender
+	liveRate *keyRate[command.GroupID]
+	openings *keyRate[command.UserID] // messages of ttl 0 to strangers, by sender
 	passed   *passedTable
 	deferred *deferred
 	lock     *os.File
@@ -253,8 +253,8 @@ func Open(cfg Config) (*Store, error) {
 	presence := newPresence()
 	s.hub = newHub(presence, m.watchers, s.Now)
 	s.hook()
-	s.liveRate = newKeyRate[shard.GroupID](cfg.Limits.GroupRate, cfg.Limits.GroupBurst, time.Second)
-	s.openings = newKeyRate[shard.UserID](cfg.Limits.NewConversations, cfg.Limits.NewConversations, time.Hour)
+	s.liveRate = newKeyRate[command.GroupID](cfg.Limits.GroupRate, cfg.Limits.GroupBurst, time.Second)
+	s.openings = newKeyRate[command.UserID](cfg.Limits.NewConversations, cfg.Limits.NewConversations, time.Hour)
 	s.passed = newPassedTable(cfg.Limits.DedupWindow)
 	s.deferred = newDeferred(s.route)
 	for id := range cfg.Shards {

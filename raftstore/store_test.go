@@ -13,6 +13,8 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // logKinds are run by every test that reads back what was written.
@@ -20,7 +22,7 @@ var logKinds = []string{RaftLogWAL, RaftLogBolt}
 
 // testConfig is a store of small steps in a directory of the test's own.
 func testConfig(t testing.TB) Config {
-	cfg := Config{Dir: t.TempDir(), Shards: 2, DiskReserve: -1, Limits: shard.Limits{NewConversations: -1}}
+	cfg := Config{Dir: t.TempDir(), Shards: 2, DiskReserve: -1, Limits: command.Limits{NewConversations: -1}}
 	if os.Getenv("BELFRY_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
@@ -52,9 +54,9 @@ func eventually(t testing.TB, what string, ok func() bool) {
 }
 
 // userIn finds a user of a shard; n tells several apart.
-func userIn(s *Store, id, n int) shard.UserID {
+func userIn(s *Store, id, n int) command.UserID {
 	for i := 0; ; i++ {
-		user := shard.UserID(fmt.Sprintf("user%d", i))
+		user := command.UserID(fmt.Sprintf("user%d", i))
 		if int(s.group(user).id) == id {
 			if n--; n < 0 {
 				return user
@@ -63,16 +65,16 @@ func userIn(s *Store, id, n int) shard.UserID {
 	}
 }
 
-func msgID(n uint64) (id shard.MsgID) {
+func msgID(n uint64) (id command.MsgID) {
 	binary.BigEndian.PutUint64(id[8:], n)
 	return id
 }
 
-func message(from, to shard.UserID, n int) *shard.Send {
-	return &shard.Send{User: from, To: to, ID: msgID(uint64(n)), CID: fmt.Sprintf("c%d", n), Body: []byte{0xa1, 'x'}}
+func message(from, to command.UserID, n int) *command.Send {
+	return &command.Send{User: from, To: to, ID: msgID(uint64(n)), CID: fmt.Sprintf("c%d", n), Body: []byte{0xa1, 'x'}}
 }
 
-func send(t testing.TB, s *Store, cmd *shard.Send) shard.Result {
+func send(t testing.TB, s *Store, cmd *command.Send) command.Result {
 	t.Helper()
 	r, err := s.Propose(context.Background(), cmd)
 	if err == nil {
@@ -85,11 +87,11 @@ func send(t testing.TB, s *Store, cmd *shard.Send) shard.Result {
 }
 
 // cids lists the cids of the user's view of a conversation, oldest first.
-func cids(t testing.TB, s *Store, user, peer shard.UserID) (list []string) {
+func cids(t testing.TB, s *Store, user, peer command.UserID) (list []string) {
 	t.Helper()
-	var page shard.Page
+	var page query.Page
 	for after := uint64(0); ; after = page.To {
-		err := s.History(shard.HistoryQuery{User: user, Peer: peer, After: after, HasAfter: true, Limit: 100, MaxBytes: 1 << 20}, &page)
+		err := s.History(query.HistoryQuery{User: user, Peer: peer, After: after, HasAfter: true, Limit: 100, MaxBytes: 1 << 20}, &page)
 		if err != nil {
 			t.Fatalf("History(%s, %s): %v", user, peer, err)
 		}
@@ -135,7 +137,7 @@ func (e *ear) Signal(s store.Signal) {
 	e.signals = append(e.signals, s)
 }
 
-func (e *ear) Acked(group shard.GroupID, arrival uint64) bool {
+func (e *ear) Acked(group command.GroupID, arrival uint64) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.acks.Has(group, arrival)
@@ -155,9 +157,9 @@ func (e *ear) heard() []store.Signal {
 	return append([]store.Signal(nil), e.signals...)
 }
 
-func login(t testing.TB, s *Store, user shard.UserID, device string, w store.Watcher) *shard.Sync {
+func login(t testing.TB, s *Store, user command.UserID, device string, w store.Watcher) *query.Sync {
 	t.Helper()
-	sync, err := s.Login(context.Background(), &shard.Login{User: user, Device: device}, shard.RecentsOn, w)
+	sync, err := s.Login(context.Background(), &command.Login{User: user, Device: device}, query.RecentsOn, w)
 	if err != nil {
 		t.Fatalf("Login %s: %v", user, err)
 	}
@@ -171,7 +173,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 			cfg.RaftLog = kind
 			s := open(t, cfg)
 			alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-			var first shard.Result
+			var first command.Result
 			for n := range 50 {
 				r := send(t, s, message(alice, bob, n))
 				if n == 0 {
@@ -283,7 +285,7 @@ func TestClosedStoreAnswers(t *testing.T) {
 	if !errors.Is(err, store.ErrUnavailable) || store.RetryAfter(err) <= 0 {
 		t.Errorf("Propose = %v, retry after %v; want ErrUnavailable", err, store.RetryAfter(err))
 	}
-	if err := s.Since(alice, 0, 0, new(shard.Batch), 1, 1); !errors.Is(err, store.ErrUnavailable) {
+	if err := s.Since(alice, 0, 0, new(query.Batch), 1, 1); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Since = %v, want ErrUnavailable", err)
 	}
 	if err := s.Ready(); !errors.Is(err, store.ErrUnavailable) {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // What an administrator sets of a user (shard.SetUser) and his read cursors
@@ -31,8 +33,8 @@ const (
 // EraseUser removes a user's data, see shard.EraseUser. He has to be taken out
 // of his groups before. After an error a part of it may be gone; a repeat goes
 // on.
-func (s *Store) EraseUser(ctx context.Context, user shard.UserID) error {
-	cmd := &shard.EraseUser{User: user, MaxWork: eraseWork}
+func (s *Store) EraseUser(ctx context.Context, user command.UserID) error {
+	cmd := &command.EraseUser{User: user, MaxWork: eraseWork}
 	for {
 		r, err := s.Propose(ctx, cmd)
 		if err == nil {
@@ -52,9 +54,9 @@ func (s *Store) EraseUser(ctx context.Context, user shard.UserID) error {
 // User tells what is known of a user, as of now, with the unread of his groups
 // as far as their shards serve. known is false when there is nothing, not even
 // a message to him.
-func (s *Store) User(ctx context.Context, user shard.UserID) (info shard.UserInfo, known bool, err error) {
+func (s *Store) User(ctx context.Context, user command.UserID) (info query.UserInfo, known bool, err error) {
 	type answer struct {
-		info  shard.UserInfo
+		info  query.UserInfo
 		known bool
 	}
 	a, err := readCommitted(ctx, s, user, func(st *shard.State, now int64) (a answer) {
@@ -75,10 +77,10 @@ func (s *Store) User(ctx context.Context, user shard.UserID) (info shard.UserInf
 // Unread lists a user's conversations and groups that have unread messages:
 // one-to-one ones in order of peer, then groups in order of id. Of groups whose
 // shards do not serve nothing is said.
-func (s *Store) Unread(ctx context.Context, user shard.UserID) ([]shard.UnreadCount, error) {
+func (s *Store) Unread(ctx context.Context, user command.UserID) ([]query.UnreadCount, error) {
 	type answer struct {
-		counts []shard.UnreadCount
-		groups []shard.GroupRef
+		counts []query.UnreadCount
+		groups []query.GroupRef
 	}
 	a, err := readCommitted(ctx, s, user, func(st *shard.State, now int64) answer {
 		return answer{st.Unread(user, now), st.GroupsOf(user)}
@@ -88,7 +90,7 @@ func (s *Store) Unread(ctx context.Context, user shard.UserID) ([]shard.UnreadCo
 	}
 	for _, v := range s.groupViews(ctx, user, a.groups) {
 		if v.Counts && v.Unread > 0 {
-			a.counts = append(a.counts, shard.UnreadCount{Group: v.Group, Unread: v.Unread})
+			a.counts = append(a.counts, query.UnreadCount{Group: v.Group, Unread: v.Unread})
 		}
 	}
 	return a.counts, nil
@@ -96,12 +98,12 @@ func (s *Store) Unread(ctx context.Context, user shard.UserID) ([]shard.UnreadCo
 
 // UnreadSeqs lists the seqs that make up the unread of a one-to-one
 // conversation, ascending.
-func (s *Store) UnreadSeqs(ctx context.Context, user, peer shard.UserID) ([]uint64, error) {
+func (s *Store) UnreadSeqs(ctx context.Context, user, peer command.UserID) ([]uint64, error) {
 	return readCommitted(ctx, s, user, func(st *shard.State, now int64) []uint64 { return st.UnreadSeqs(user, peer, now) })
 }
 
 // GroupUnreadSeqs lists the seqs that make up a member's unread, ascending.
-func (s *Store) GroupUnreadSeqs(ctx context.Context, group shard.GroupID, user shard.UserID) ([]uint64, error) {
+func (s *Store) GroupUnreadSeqs(ctx context.Context, group command.GroupID, user command.UserID) ([]uint64, error) {
 	return readCommitted(ctx, s, group.Key(), func(st *shard.State, now int64) []uint64 {
 		return st.GroupUnread(group, user, now)
 	})
@@ -109,36 +111,36 @@ func (s *Store) GroupUnreadSeqs(ctx context.Context, group shard.GroupID, user s
 
 // Users lists users in order of name, from the first one above after. It reads
 // the leaders' memory.
-func (s *Store) Users(ctx context.Context, after shard.UserID, limit int) (users []shard.UserEntry, more bool, err error) {
+func (s *Store) Users(ctx context.Context, after command.UserID, limit int) (users []query.UserEntry, more bool, err error) {
 	return list(ctx, s, limit,
-		func(st *shard.State, dst []shard.UserEntry, first, last uint16, before *shard.UserEntry) []shard.UserEntry {
-			var name shard.UserID
+		func(st *shard.State, dst []query.UserEntry, first, last uint16, before *query.UserEntry) []query.UserEntry {
+			var name command.UserID
 			if before != nil {
 				name = before.User
 			}
 			return st.AppendUsers(dst, first, last, after, name)
 		},
-		func(a, b shard.UserEntry) int { return cmp.Compare(a.User, b.User) })
+		func(a, b query.UserEntry) int { return cmp.Compare(a.User, b.User) })
 }
 
 // Groups lists groups in order of id, from the first one above after, as nobody
 // sees them. It reads the leaders' memory.
-func (s *Store) Groups(ctx context.Context, after shard.GroupID, limit int) (groups []shard.GroupInfo, more bool, err error) {
+func (s *Store) Groups(ctx context.Context, after command.GroupID, limit int) (groups []query.GroupInfo, more bool, err error) {
 	return list(ctx, s, limit,
-		func(st *shard.State, dst []shard.GroupInfo, first, last uint16, before *shard.GroupInfo) []shard.GroupInfo {
-			var id shard.GroupID
+		func(st *shard.State, dst []query.GroupInfo, first, last uint16, before *query.GroupInfo) []query.GroupInfo {
+			var id command.GroupID
 			if before != nil {
 				id = before.ID
 			}
 			return st.AppendGroups(dst, first, last, after, id)
 		},
-		func(a, b shard.GroupInfo) int { return cmp.Compare(a.ID, b.ID) })
+		func(a, b query.GroupInfo) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // Stats counts what there is, in all and by shard. Shards that do not serve are
 // zero and in the error, which is an ErrUnavailable, beside the other's numbers.
-func (s *Store) Stats(ctx context.Context) (total shard.Counts, shards []shard.Counts, err error) {
-	shards = make([]shard.Counts, len(s.groups))
+func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.Counts, err error) {
+	shards = make([]query.Counts, len(s.groups))
 	var errs []error
 	for i, g := range s.groups {
 		err := g.walk(ctx, listSlots, func(st *shard.State, _ int64, first, last uint16) {
@@ -146,7 +148,7 @@ func (s *Store) Stats(ctx context.Context) (total shard.Counts, shards []shard.C
 			shards[i].Add(&n)
 		}, nil)
 		if err != nil {
-			shards[i] = shard.Counts{}
+			shards[i] = query.Counts{}
 			errs = append(errs, err)
 		}
 		total.Add(&shards[i])
@@ -156,7 +158,7 @@ func (s *Store) Stats(ctx context.Context) (total shard.Counts, shards []shard.C
 
 // Traces lists the groups whose member a user is, or that hold messages from him,
 // by id. It looks through all groups of all shards, each of which has to serve.
-func (s *Store) Traces(ctx context.Context, user shard.UserID) (groups []shard.GroupID, err error) {
+func (s *Store) Traces(ctx context.Context, user command.UserID) (groups []command.GroupID, err error) {
 	for _, g := range s.groups {
 		err := g.walk(ctx, traceSlots, func(st *shard.State, now int64, first, last uint16) {
 			groups = st.AppendTraces(groups, first, last, user, now)
@@ -174,7 +176,7 @@ func (s *Store) Traces(ctx context.Context, user shard.UserID) (groups []shard.G
 // conversations with their messages in order of seq, groups with what he sent
 // there; of groups that he left only that. A row is good during the call alone.
 // It holds one page at a time; what changes meanwhile may be in it or not.
-func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*store.ExportRow) error) error {
+func (s *Store) Export(ctx context.Context, user command.UserID, yield func(*store.ExportRow) error) error {
 	info, _, err := s.User(ctx, user)
 	if err != nil {
 		return err
@@ -198,7 +200,7 @@ func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*store
 	if err != nil {
 		return err
 	}
-	var page shard.Page
+	var page query.Page
 	for _, id := range groups {
 		var g store.ExportedGroup
 		var exists, member bool
@@ -210,7 +212,7 @@ func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*store
 			err = yield(&store.ExportRow{Group: &g})
 		}
 		if err == nil && exists {
-			err = s.exportMessages(ctx, shard.HistoryQuery{Group: id, Admin: true}, user, &page, yield)
+			err = s.exportMessages(ctx, query.HistoryQuery{Group: id, Admin: true}, user, &page, yield)
 		}
 		if err != nil {
 			return err
@@ -219,10 +221,10 @@ func (s *Store) Export(ctx context.Context, user shard.UserID, yield func(*store
 	return nil
 }
 
-func (s *Store) exportConversations(ctx context.Context, user shard.UserID, yield func(*store.ExportRow) error) error {
-	var page shard.Page
+func (s *Store) exportConversations(ctx context.Context, user command.UserID, yield func(*store.ExportRow) error) error {
+	var page query.Page
 	for next, more := 0, true; more; more = next > 0 {
-		var conversations []shard.Conversation
+		var conversations []query.Conversation
 		err := s.read(user, func(st *shard.State, now int64) {
 			conversations, next = st.ConversationsOf(user, next, exportConversations, now)
 		})
@@ -233,7 +235,7 @@ func (s *Store) exportConversations(ctx context.Context, user shard.UserID, yiel
 			if err := yield(&store.ExportRow{Conversation: &conversations[i]}); err != nil {
 				return err
 			}
-			q := shard.HistoryQuery{User: user, Peer: conversations[i].Peer}
+			q := query.HistoryQuery{User: user, Peer: conversations[i].Peer}
 			if err := s.exportMessages(ctx, q, "", &page, yield); err != nil {
 				return err
 			}
@@ -244,7 +246,7 @@ func (s *Store) exportConversations(ctx context.Context, user shard.UserID, yiel
 
 // exportMessages exports all that a query finds from its beginning on, or of one
 // sender unless from is empty.
-func (s *Store) exportMessages(ctx context.Context, q shard.HistoryQuery, from shard.UserID, page *shard.Page, yield func(*store.ExportRow) error) error {
+func (s *Store) exportMessages(ctx context.Context, q query.HistoryQuery, from command.UserID, page *query.Page, yield func(*store.ExportRow) error) error {
 	q.HasAfter, q.Limit, q.MaxBytes = true, exportMessages, exportBytes
 	for {
 		if err := ctx.Err(); err != nil {
@@ -270,16 +272,16 @@ func (s *Store) exportMessages(ctx context.Context, q shard.HistoryQuery, from s
 }
 
 // groupViews tells how a user finds his groups, as far as their shards serve.
-func (s *Store) groupViews(ctx context.Context, user shard.UserID, refs []shard.GroupRef) []shard.GroupView {
+func (s *Store) groupViews(ctx context.Context, user command.UserID, refs []query.GroupRef) []query.GroupView {
 	if len(refs) == 0 {
 		return nil
 	}
-	asks := make([]shard.GroupAsk, len(refs))
+	asks := make([]query.GroupAsk, len(refs))
 	for i, ref := range refs {
 		asks[i].Group = ref.Group
 	}
 	views, _ := s.SyncGroups(ctx, user, asks, 0, 0)
-	slices.SortFunc(views, func(a, b shard.GroupView) int { return cmp.Compare(a.Group, b.Group) })
+	slices.SortFunc(views, func(a, b query.GroupView) int { return cmp.Compare(a.Group, b.Group) })
 	return views
 }
 

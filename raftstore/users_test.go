@@ -10,9 +10,11 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
-func mustPropose(t *testing.T, s *Store, cmd shard.Command) shard.Result {
+func mustPropose(t *testing.T, s *Store, cmd command.Command) command.Result {
 	t.Helper()
 	r, err := s.Propose(t.Context(), cmd)
 	if err == nil {
@@ -24,10 +26,10 @@ func mustPropose(t *testing.T, s *Store, cmd shard.Command) shard.Result {
 	return r
 }
 
-func makeGroup(t *testing.T, s *Store, id shard.GroupID, owner shard.UserID, members ...shard.UserID) {
+func makeGroup(t *testing.T, s *Store, id command.GroupID, owner command.UserID, members ...command.UserID) {
 	t.Helper()
-	mustPropose(t, s, &shard.CreateGroup{
-		Group: id, Owner: owner, Members: members, Kind: shard.GroupPublic, Settings: shard.GroupPublic.Settings(),
+	mustPropose(t, s, &command.CreateGroup{
+		Group: id, Owner: owner, Members: members, Kind: command.GroupPublic, Settings: command.GroupPublic.Settings(),
 	})
 }
 
@@ -36,23 +38,23 @@ func TestUsersAndGroupsArePaged(t *testing.T) {
 	cfg.Shards = 3
 	s := open(t, cfg)
 	const n = 250
-	var want []shard.UserID
-	var groups []shard.GroupID
+	var want []command.UserID
+	var groups []command.GroupID
 	for i := range n {
-		user := shard.UserID(fmt.Sprintf("user%04d", i))
+		user := command.UserID(fmt.Sprintf("user%04d", i))
 		send(t, s, message(user, user, i))
 		want = append(want, user)
 		if i%5 == 0 {
-			id := shard.GroupID(fmt.Sprintf("team%04d", i))
+			id := command.GroupID(fmt.Sprintf("team%04d", i))
 			makeGroup(t, s, id, user)
 			groups = append(groups, id)
 		}
 	}
 	login(t, s, want[3], "phone", &ear{})
-	mustPropose(t, s, &shard.SetUser{User: want[4], Suspended: new(true)})
+	mustPropose(t, s, &command.SetUser{User: want[4], Suspended: new(true)})
 	for _, limit := range []int{1, 7, 100, n, 1000} {
-		var got []shard.UserID
-		for after, more := shard.UserID(""), true; more; {
+		var got []command.UserID
+		for after, more := command.UserID(""), true; more; {
 			page, again, err := s.Users(t.Context(), after, limit)
 			if err != nil || len(page) == 0 || len(page) > limit {
 				t.Fatalf("Users(%q, %d) = %d users, %v", after, limit, len(page), err)
@@ -69,8 +71,8 @@ func TestUsersAndGroupsArePaged(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("with limit %d there are %d users, want all %d in order", limit, len(got), n)
 		}
-		var ids []shard.GroupID
-		for after, more := shard.GroupID(""), true; more; {
+		var ids []command.GroupID
+		for after, more := command.GroupID(""), true; more; {
 			page, again, err := s.Groups(t.Context(), after, limit)
 			if err != nil || len(page) == 0 || len(page) > limit {
 				t.Fatalf("Groups(%q, %d) = %d groups, %v", after, limit, len(page), err)
@@ -88,7 +90,7 @@ func TestUsersAndGroupsArePaged(t *testing.T) {
 	if err != nil || len(shards) != 3 {
 		t.Fatalf("Stats: %d shards, %v", len(shards), err)
 	}
-	sum := shard.Counts{}
+	sum := query.Counts{}
 	for i := range shards {
 		if shards[i].Users == 0 {
 			t.Errorf("shard %d has no users", i)
@@ -117,7 +119,7 @@ func TestUserIsSeenAndErased(t *testing.T) {
 	block(t, s, a, c)
 	makeGroup(t, s, "team", b, a)
 	for i := range 3 {
-		mustPropose(t, s, &shard.SendGroup{Group: "team", User: b, ID: msgID(uint64(40 + i)), CID: fmt.Sprint(i), Body: []byte{1}})
+		mustPropose(t, s, &command.SendGroup{Group: "team", User: b, ID: msgID(uint64(40 + i)), CID: fmt.Sprint(i), Body: []byte{1}})
 	}
 	eventually(t, "all arrives", func() bool {
 		info, _, err := s.User(t.Context(), a)
@@ -132,8 +134,8 @@ func TestUserIsSeenAndErased(t *testing.T) {
 		t.Errorf("Unread = %d, want 10 and 3 of the group", info.Unread)
 	}
 	counts, err := s.Unread(t.Context(), a)
-	want := []shard.UnreadCount{{Peer: b, Unread: 5}, {Peer: c, Unread: 5}, {Group: "team", Unread: 3}}
-	slices.SortFunc(want[:2], func(x, y shard.UnreadCount) int { return strings.Compare(string(x.Peer), string(y.Peer)) })
+	want := []query.UnreadCount{{Peer: b, Unread: 5}, {Peer: c, Unread: 5}, {Group: "team", Unread: 3}}
+	slices.SortFunc(want[:2], func(x, y query.UnreadCount) int { return strings.Compare(string(x.Peer), string(y.Peer)) })
 	if err != nil || !slices.Equal(counts, want) {
 		t.Errorf("Unread = %v, %v, want %v", counts, err, want)
 	}
@@ -142,15 +144,15 @@ func TestUserIsSeenAndErased(t *testing.T) {
 	}
 
 	// A read cursor goes forward, and back again.
-	mustPropose(t, s, &shard.ReadReport{User: a, Peer: c, Seq: 5})
-	if r := mustPropose(t, s, &shard.SetRead{User: a, Peer: c, Seq: 2}); r.Seq != 2 || r.Unread != 3 {
+	mustPropose(t, s, &command.ReadReport{User: a, Peer: c, Seq: 5})
+	if r := mustPropose(t, s, &command.SetRead{User: a, Peer: c, Seq: 2}); r.Seq != 2 || r.Unread != 3 {
 		t.Errorf("SetRead = cursor %d, %d unread, want 2 and 3", r.Seq, r.Unread)
 	}
 	if seqs, err := s.UnreadSeqs(t.Context(), a, c); err != nil || !slices.Equal(seqs, []uint64{3, 4, 5}) {
 		t.Errorf("UnreadSeqs = %v, %v, want 3 to 5", seqs, err)
 	}
 
-	mustPropose(t, s, &shard.SendGroup{Group: "team", User: a, ID: msgID(60), CID: "mine", Body: []byte{1}})
+	mustPropose(t, s, &command.SendGroup{Group: "team", User: a, ID: msgID(60), CID: "mine", Body: []byte{1}})
 	kinds := map[string]int{}
 	err = s.Export(t.Context(), a, func(row *store.ExportRow) error {
 		switch {
@@ -167,7 +169,7 @@ func TestUserIsSeenAndErased(t *testing.T) {
 			kinds["said"]++
 		case row.Message != nil:
 			kinds["message"]++
-		case row.Group != nil && row.Group.Info.ID == "team" && row.Group.Member.Role == shard.RoleMember:
+		case row.Group != nil && row.Group.Info.ID == "team" && row.Group.Member.Role == command.RoleMember:
 			kinds["group"]++
 		default:
 			t.Errorf("Export gives %+v", row)
@@ -185,16 +187,16 @@ func TestUserIsSeenAndErased(t *testing.T) {
 	makeGroup(t, s, "others", b)
 	makeGroup(t, s, "silent", b, a)
 	for _, of := range []struct {
-		user shard.UserID
-		want []shard.GroupID
-	}{{a, []shard.GroupID{"silent", "team"}}, {b, []shard.GroupID{"others", "silent", "team"}}, {c, nil}} {
+		user command.UserID
+		want []command.GroupID
+	}{{a, []command.GroupID{"silent", "team"}}, {b, []command.GroupID{"others", "silent", "team"}}, {c, nil}} {
 		if groups, err := s.Traces(t.Context(), of.user); err != nil || !slices.Equal(groups, of.want) {
 			t.Errorf("Traces of %s = %v, %v, want %v", of.user, groups, err, of.want)
 		}
 	}
-	mustPropose(t, s, &shard.RemoveMembers{Group: "silent", Users: []shard.UserID{a}})
-	mustPropose(t, s, &shard.RemoveMembers{Group: "team", Users: []shard.UserID{a}})
-	if groups, err := s.Traces(t.Context(), a); err != nil || !slices.Equal(groups, []shard.GroupID{"team"}) {
+	mustPropose(t, s, &command.RemoveMembers{Group: "silent", Users: []command.UserID{a}})
+	mustPropose(t, s, &command.RemoveMembers{Group: "team", Users: []command.UserID{a}})
+	if groups, err := s.Traces(t.Context(), a); err != nil || !slices.Equal(groups, []command.GroupID{"team"}) {
 		t.Errorf("Traces = %v, %v, want the group that has a message from him", groups, err)
 	}
 	if err := s.EraseUser(t.Context(), a); err != nil {
@@ -222,7 +224,7 @@ func TestUserIsSeenAndErased(t *testing.T) {
 }
 
 // blockedBy tells whether peer has blocked a user, as his shard knows.
-func (s *Store) blockedBy(t *testing.T, user, peer shard.UserID) (blocked bool) {
+func (s *Store) blockedBy(t *testing.T, user, peer command.UserID) (blocked bool) {
 	t.Helper()
 	if err := s.read(user, func(st *shard.State, _ int64) { blocked = st.BlockedBy(user, peer) }); err != nil {
 		t.Fatal(err)
@@ -248,7 +250,7 @@ func TestReadsOfAClosedStore(t *testing.T) {
 			t.Errorf("%d: %v, want ErrUnavailable", i, err)
 		}
 	}
-	if len(shards) != 2 || shards[0] != (shard.Counts{}) {
+	if len(shards) != 2 || shards[0] != (query.Counts{}) {
 		t.Errorf("Stats = %v, want zeroes", shards)
 	}
 	canceled, cancel := context.WithCancel(ctx)

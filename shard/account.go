@@ -1,14 +1,19 @@
 package shard
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+)
 
 // An account holds what an administrator has set of a user. It is replaced,
 // never changed: a snapshot may share it.
 type account struct {
 	historyTTL int64 // ms; counts if it is longer than that of the limits
 	suspended  bool
-	tokensFrom int64     // ms
-	erased     SessionID // the last session before the user was erased
+	tokensFrom int64             // ms
+	erased     command.SessionID // the last session before the user was erased
 }
 
 var noAccount account // never written
@@ -35,20 +40,20 @@ func (s *State) setAccount(u *user, a account) {
 	}
 }
 
-func (s *State) applySetUser(c *SetUser, r *Result) {
+func (s *State) applySetUser(c *command.SetUser, r *command.Result) {
 	sl := s.slotFor(c.User)
 	switch {
 	case sl == nil:
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	case c.User == "":
-		*r = Result{Code: CodeBadRequest, Detail: "user: must not be empty"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "user: must not be empty"}
 		return
-	case c.HistoryTTL != nil && (*c.HistoryTTL < 0 || *c.HistoryTTL > MaxHistoryTTL):
-		*r = Result{Code: CodeBadRequest, Detail: "historyTtl: must be within 0 and 87600h"}
+	case c.HistoryTTL != nil && (*c.HistoryTTL < 0 || *c.HistoryTTL > command.MaxHistoryTTL):
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "historyTtl: must be within 0 and 87600h"}
 		return
 	case c.TokensFrom != nil && *c.TokensFrom < 0:
-		*r = Result{Code: CodeBadRequest, Detail: "tokensFrom: must not be negative"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "tokensFrom: must not be negative"}
 		return
 	}
 	u := s.mutate(sl, c.User, true)
@@ -71,9 +76,9 @@ func (s *State) applySetUser(c *SetUser, r *Result) {
 	}
 	s.endSessions(u, r, func(ss *session) string {
 		switch u.admits(ss.issued) {
-		case CodeForbidden:
+		case command.CodeForbidden:
 			return "admin"
-		case CodeUnauthorized:
+		case command.CodeUnauthorized:
 			return "token"
 		}
 		return ""
@@ -82,7 +87,7 @@ func (s *State) applySetUser(c *SetUser, r *Result) {
 
 // endSessions ends sessions of a user on behalf of an administrator, those that
 // why has a reason for.
-func (s *State) endSessions(u *user, r *Result, why func(*session) string) {
+func (s *State) endSessions(u *user, r *command.Result, why func(*session) string) {
 	before := len(u.sessions)
 	for i := 0; i < len(u.sessions); {
 		if reason := why(&u.sessions[i]); reason != "" {
@@ -103,37 +108,37 @@ func (s *State) endSessions(u *user, r *Result, why func(*session) string) {
 
 // admits tells whether a user may have a session with a token of a time: OK, or
 // with which code he is refused.
-func (u *user) admits(issuedAt int64) Code {
+func (u *user) admits(issuedAt int64) command.Code {
 	switch a := u.settings(); {
 	case a.suspended:
-		return CodeForbidden
+		return command.CodeForbidden
 	case issuedAt/1000 < a.tokensFrom/1000: // tokens tell whole seconds
-		return CodeUnauthorized
+		return command.CodeUnauthorized
 	}
-	return OK
+	return command.OK
 }
 
 // refuses answers who is not admitted.
-func (u *user) refuses(issuedAt int64, r *Result) bool {
+func (u *user) refuses(issuedAt int64, r *command.Result) bool {
 	switch code := u.admits(issuedAt); code {
-	case CodeForbidden:
-		*r = Result{Code: code, Detail: "token: this user is suspended"}
-	case CodeUnauthorized:
-		*r = Result{Code: code, Detail: "token: was issued too long ago"}
+	case command.CodeForbidden:
+		*r = command.Result{Code: code, Detail: "token: this user is suspended"}
+	case command.CodeUnauthorized:
+		*r = command.Result{Code: code, Detail: "token: was issued too long ago"}
 	default:
 		return false
 	}
 	return true
 }
 
-func (s *State) applyRefreshToken(c *RefreshToken, r *Result) {
+func (s *State) applyRefreshToken(c *command.RefreshToken, r *command.Result) {
 	sl := s.slotFor(c.User)
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	if u := s.inSlot(sl, c.User); u == nil || u.session(c.Session) == nil {
-		*r = Result{Code: CodeNotFound, Detail: "session: is over"}
+		*r = command.Result{Code: command.CodeNotFound, Detail: "session: is over"}
 		return
 	} else if u.refuses(c.IssuedAt, r) {
 		return
@@ -142,8 +147,8 @@ func (s *State) applyRefreshToken(c *RefreshToken, r *Result) {
 	u.session(c.Session).issued = c.IssuedAt
 }
 
-func (s *State) applySetRead(c *SetRead, r *Result) {
-	u, i, known := s.request(c.User, 0, Request{}, c.Peer, r)
+func (s *State) applySetRead(c *command.SetRead, r *command.Result) {
+	u, i, known := s.request(c.User, 0, command.Request{}, c.Peer, r)
 	if !known {
 		return
 	}
@@ -162,7 +167,7 @@ func (s *State) applySetRead(c *SetRead, r *Result) {
 		s.recountAged(u, cv)
 		u.due = 0 // what is queued again may leave sooner than anything else
 		s.enforce(u)
-		s.tellOwn(u, i, Change{Kind: ChangeRead, Seq: seq})
+		s.tellOwn(u, i, query.Change{Kind: query.ChangeRead, Seq: seq})
 	}
 	r.Seq, r.Unread = cv.read, s.unread(u, cv, s.now)
 }

@@ -6,18 +6,21 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 func TestRefusalsOfAdministrators(t *testing.T) {
-	b := newBench(t, Limits{})
+	b := newBench(t, command.Limits{})
 	b.login("alice", "phone", "")
 	b.send("alice", "bob", "a")
-	b.group("team", GroupPrivate)
-	b.group("show", GroupLive)
-	b.do(&SetUser{User: "carol", Suspended: new(true)})
-	b.do(&SetUser{User: "dave", TokensFrom: new(b.now + 700)})
-	row := func(change func(*ImportRow)) []ImportRow {
-		rows := []ImportRow{{Row: 1, Time: b.now - 10, CID: "c", Body: []byte{1}, From: "bob"}, {Row: 2, Time: b.now, CID: "c", Body: []byte{1}, From: "bob"}}
+	b.group("team", command.GroupPrivate)
+	b.group("show", command.GroupLive)
+	b.do(&command.SetUser{User: "carol", Suspended: new(true)})
+	b.do(&command.SetUser{User: "dave", TokensFrom: new(b.now + 700)})
+	row := func(change func(*command.ImportRow)) []command.ImportRow {
+		rows := []command.ImportRow{{Row: 1, Time: b.now - 10, CID: "c", Body: []byte{1}, From: "bob"}, {Row: 2, Time: b.now, CID: "c", Body: []byte{1}, From: "bob"}}
 		if change != nil {
 			change(&rows[1])
 		}
@@ -25,35 +28,35 @@ func TestRefusalsOfAdministrators(t *testing.T) {
 	}
 	open := row(nil)
 	for name, tc := range map[string]struct {
-		cmd  Command
-		code Code
+		cmd  command.Command
+		code command.Code
 		seq  uint64
 	}{
-		"set nobody":             {&SetUser{}, CodeBadRequest, 0},
-		"negative time":          {&SetUser{User: "alice", HistoryTTL: new(-time.Second)}, CodeBadRequest, 0},
-		"too long a time":        {&SetUser{User: "alice", HistoryTTL: new(MaxHistoryTTL + 1)}, CodeBadRequest, 0},
-		"tokens before 1970":     {&SetUser{User: "alice", TokensFrom: new(int64(-1))}, CodeBadRequest, 0},
-		"suspended":              {&Login{User: "carol", Device: "d", IssuedAt: b.now}, CodeForbidden, 0},
-		"old token":              {&Login{User: "dave", Device: "d", IssuedAt: b.now - 1}, CodeUnauthorized, 0},
-		"token of unknown time":  {&Login{User: "dave", Device: "d"}, CodeUnauthorized, 0},
-		"refresh no session":     {&RefreshToken{User: "alice", Session: 9}, CodeNotFound, 0},
-		"refresh nobody":         {&RefreshToken{User: "nobody", Session: 1}, CodeNotFound, 0},
-		"read of nobody":         {&SetRead{User: "nobody", Peer: "alice"}, CodeNotFound, 0},
-		"read with a stranger":   {&SetRead{User: "alice", Peer: "nobody"}, CodeNotFound, 0},
-		"import for nobody":      {&Import{Peer: "bob", Rows: open}, CodeBadRequest, 0},
-		"import from nobody":     {&Import{User: "bob", Rows: open}, CodeBadRequest, 0},
-		"import of nothing":      {&Import{User: "bob", Peer: "eve"}, CodeBadRequest, 0},
-		"import into messages":   {&Import{User: "bob", Peer: "alice", Rows: open}, CodeConflict, 1},
-		"number 0":               {&Import{User: "eve", Peer: "bob", Rows: row(func(r *ImportRow) { r.Row = 0 })}, CodeBadRequest, 0},
-		"number twice":           {&Import{User: "eve", Peer: "bob", Rows: row(func(r *ImportRow) { r.Row = 1 })}, CodeBadRequest, 1},
-		"time falls":             {&Import{User: "eve", Peer: "bob", Rows: row(func(r *ImportRow) { r.Time = b.now - 11 })}, CodeBadRequest, 2},
-		"future":                 {&Import{User: "eve", Peer: "bob", Rows: row(func(r *ImportRow) { r.Time = b.now + 1 })}, CodeBadRequest, 2},
-		"no body":                {&Import{User: "eve", Peer: "bob", Rows: row(func(r *ImportRow) { r.Body = nil })}, CodeBadRequest, 2},
-		"no cid":                 {&Import{User: "eve", Peer: "bob", Rows: row(func(r *ImportRow) { r.CID = "" })}, CodeBadRequest, 2},
-		"import to no group":     {&ImportGroup{Group: "nogroup", Rows: open}, CodeNotFound, 0},
-		"import to a live group": {&ImportGroup{Group: "show", Rows: open}, CodeBadRequest, 0},
-		"no sender":              {&ImportGroup{Group: "team", Rows: row(func(r *ImportRow) { r.From = "" })}, CodeBadRequest, 2},
-		"no rows":                {&ImportGroup{Group: "team"}, CodeBadRequest, 0},
+		"set nobody":             {&command.SetUser{}, command.CodeBadRequest, 0},
+		"negative time":          {&command.SetUser{User: "alice", HistoryTTL: new(-time.Second)}, command.CodeBadRequest, 0},
+		"too long a time":        {&command.SetUser{User: "alice", HistoryTTL: new(command.MaxHistoryTTL + 1)}, command.CodeBadRequest, 0},
+		"tokens before 1970":     {&command.SetUser{User: "alice", TokensFrom: new(int64(-1))}, command.CodeBadRequest, 0},
+		"suspended":              {&command.Login{User: "carol", Device: "d", IssuedAt: b.now}, command.CodeForbidden, 0},
+		"old token":              {&command.Login{User: "dave", Device: "d", IssuedAt: b.now - 1}, command.CodeUnauthorized, 0},
+		"token of unknown time":  {&command.Login{User: "dave", Device: "d"}, command.CodeUnauthorized, 0},
+		"refresh no session":     {&command.RefreshToken{User: "alice", Session: 9}, command.CodeNotFound, 0},
+		"refresh nobody":         {&command.RefreshToken{User: "nobody", Session: 1}, command.CodeNotFound, 0},
+		"read of nobody":         {&command.SetRead{User: "nobody", Peer: "alice"}, command.CodeNotFound, 0},
+		"read with a stranger":   {&command.SetRead{User: "alice", Peer: "nobody"}, command.CodeNotFound, 0},
+		"import for nobody":      {&command.Import{Peer: "bob", Rows: open}, command.CodeBadRequest, 0},
+		"import from nobody":     {&command.Import{User: "bob", Rows: open}, command.CodeBadRequest, 0},
+		"import of nothing":      {&command.Import{User: "bob", Peer: "eve"}, command.CodeBadRequest, 0},
+		"import into messages":   {&command.Import{User: "bob", Peer: "alice", Rows: open}, command.CodeConflict, 1},
+		"number 0":               {&command.Import{User: "eve", Peer: "bob", Rows: row(func(r *command.ImportRow) { r.Row = 0 })}, command.CodeBadRequest, 0},
+		"number twice":           {&command.Import{User: "eve", Peer: "bob", Rows: row(func(r *command.ImportRow) { r.Row = 1 })}, command.CodeBadRequest, 1},
+		"time falls":             {&command.Import{User: "eve", Peer: "bob", Rows: row(func(r *command.ImportRow) { r.Time = b.now - 11 })}, command.CodeBadRequest, 2},
+		"future":                 {&command.Import{User: "eve", Peer: "bob", Rows: row(func(r *command.ImportRow) { r.Time = b.now + 1 })}, command.CodeBadRequest, 2},
+		"no body":                {&command.Import{User: "eve", Peer: "bob", Rows: row(func(r *command.ImportRow) { r.Body = nil })}, command.CodeBadRequest, 2},
+		"no cid":                 {&command.Import{User: "eve", Peer: "bob", Rows: row(func(r *command.ImportRow) { r.CID = "" })}, command.CodeBadRequest, 2},
+		"import to no group":     {&command.ImportGroup{Group: "nogroup", Rows: open}, command.CodeNotFound, 0},
+		"import to a live group": {&command.ImportGroup{Group: "show", Rows: open}, command.CodeBadRequest, 0},
+		"no sender":              {&command.ImportGroup{Group: "team", Rows: row(func(r *command.ImportRow) { r.From = "" })}, command.CodeBadRequest, 2},
+		"no rows":                {&command.ImportGroup{Group: "team"}, command.CodeBadRequest, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := snapshot(b.s)
@@ -67,33 +70,33 @@ func TestRefusalsOfAdministrators(t *testing.T) {
 		})
 	}
 	// A token tells the second in which it was made.
-	if r := b.do(&Login{User: "dave", Device: "d", IssuedAt: b.now}); r.Code != OK {
+	if r := b.do(&command.Login{User: "dave", Device: "d", IssuedAt: b.now}); r.Code != command.OK {
 		t.Errorf("login with a token of the same second: %v", r.Err())
 	}
-	for _, cmd := range []Command{
-		&SetUser{User: "zoe"}, &RefreshToken{User: "zoe"}, &SetRead{User: "zoe"}, &EraseUser{User: "zoe"}, &Import{User: "zoe"},
+	for _, cmd := range []command.Command{
+		&command.SetUser{User: "zoe"}, &command.RefreshToken{User: "zoe"}, &command.SetRead{User: "zoe"}, &command.EraseUser{User: "zoe"}, &command.Import{User: "zoe"},
 	} {
-		if r := (&bench{t: t, s: NewState(2)}).do(cmd); r.Code != CodeMoved {
-			t.Errorf("%T without its slot = %d, want %d", cmd, r.Code, CodeMoved)
+		if r := (&bench{t: t, s: NewState(2)}).do(cmd); r.Code != command.CodeMoved {
+			t.Errorf("%T without its slot = %d, want %d", cmd, r.Code, command.CodeMoved)
 		}
 	}
-	if r := b.do(&EraseUser{User: "nobody"}); r.Code != OK {
+	if r := b.do(&command.EraseUser{User: "nobody"}); r.Code != command.OK {
 		t.Errorf("EraseUser of nobody = %d, want OK", r.Code)
 	}
 }
 
 // TestSettingsSurviveASnapshot also takes one while they change.
 func TestSettingsSurviveASnapshot(t *testing.T) {
-	b := newBench(t, Limits{})
+	b := newBench(t, command.Limits{})
 	for i, device := range []string{"a", "b"} {
-		b.do(&Login{User: "alice", Device: device, IssuedAt: int64(1000 * i)})
+		b.do(&command.Login{User: "alice", Device: device, IssuedAt: int64(1000 * i)})
 	}
-	b.do(&SetUser{User: "alice", HistoryTTL: new(1000 * time.Hour), TokensFrom: new(int64(1000))})
-	b.do(&SetUser{User: "bob", Suspended: new(true)})
+	b.do(&command.SetUser{User: "alice", HistoryTTL: new(1000 * time.Hour), TokensFrom: new(int64(1000))})
+	b.do(&command.SetUser{User: "bob", Suspended: new(true)})
 	b.send("carol", "dave", "x")
-	rows := []ImportRow{{Row: 4, Time: b.now, CID: "c", Body: []byte{1}}, {Row: 9, Own: true, Time: b.now, CID: "d", Body: []byte{1}}}
-	b.do(&Import{User: "eve", Peer: "fay", Stream: 7, Rows: rows})
-	b.do(&Import{User: "eve", Peer: "gus", Stream: 8, Unread: true, Rows: rows})
+	rows := []command.ImportRow{{Row: 4, Time: b.now, CID: "c", Body: []byte{1}}, {Row: 9, Own: true, Time: b.now, CID: "d", Body: []byte{1}}}
+	b.do(&command.Import{User: "eve", Peer: "fay", Stream: 7, Rows: rows})
+	b.do(&command.Import{User: "eve", Peer: "gus", Stream: 8, Unread: true, Rows: rows})
 	want := snapshot(b.s)
 
 	v := b.s.Snapshot()
@@ -103,10 +106,10 @@ func TestSettingsSurviveASnapshot(t *testing.T) {
 	for range 3 {
 		data, more = v.Next(data)
 	}
-	b.do(&SetUser{User: "alice", HistoryTTL: new(time.Duration(0)), Suspended: new(true)})
-	b.do(&EraseUser{User: "eve", MaxWork: 100})
-	b.do(&SetUser{User: "bob", Suspended: new(false)})
-	b.do(&EraseUser{User: "carol", MaxWork: 100})
+	b.do(&command.SetUser{User: "alice", HistoryTTL: new(time.Duration(0)), Suspended: new(true)})
+	b.do(&command.EraseUser{User: "eve", MaxWork: 100})
+	b.do(&command.SetUser{User: "bob", Suspended: new(false)})
+	b.do(&command.EraseUser{User: "carol", MaxWork: 100})
 	for more {
 		data, more = v.Next(data)
 	}
@@ -120,7 +123,7 @@ func TestSettingsSurviveASnapshot(t *testing.T) {
 			t.Errorf("%s: the snapshot of what was restored differs", name)
 		}
 		alice, _ := s.User("alice", b.now)
-		if alice.Settings != (UserSettings{HistoryTTL: 1000 * time.Hour, TokensFrom: 1000}) || len(alice.Sessions) != 1 {
+		if alice.Settings != (command.UserSettings{HistoryTTL: 1000 * time.Hour, TokensFrom: 1000}) || len(alice.Sessions) != 1 {
 			t.Errorf("%s: alice = %+v", name, alice)
 		}
 		if bob, _ := s.User("bob", b.now); !bob.Settings.Suspended {
@@ -136,17 +139,17 @@ func TestSettingsSurviveASnapshot(t *testing.T) {
 }
 
 func TestLongerHistory(t *testing.T) {
-	b := newBench(t, Limits{HistoryTTL: time.Hour, OfflineTTL: time.Hour, GroupTTL: time.Hour})
+	b := newBench(t, command.Limits{HistoryTTL: time.Hour, OfflineTTL: time.Hour, GroupTTL: time.Hour})
 	hour := time.Hour.Milliseconds()
-	b.do(&SetUser{User: "bob", HistoryTTL: new(3 * time.Hour)})
+	b.do(&command.SetUser{User: "bob", HistoryTTL: new(3 * time.Hour)})
 	b.send("alice", "bob", "a")
-	page := func(user, peer UserID) int {
-		var p Page
-		b.s.History(HistoryQuery{User: user, Peer: peer, Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
+	page := func(user, peer command.UserID) int {
+		var p query.Page
+		b.s.History(query.HistoryQuery{User: user, Peer: peer, Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
 		return len(p.Batch.Messages)
 	}
 	b.now += 2 * hour
-	b.do(&Expire{LastSlot: Slots - 1})
+	b.do(&command.Expire{LastSlot: command.Slots - 1})
 	if alice, bob := page("alice", "bob"), page("bob", "alice"); alice != 0 || bob != 1 {
 		t.Errorf("after 2h alice sees %d messages, bob %d, want 0 and 1", alice, bob)
 	}
@@ -157,11 +160,11 @@ func TestLongerHistory(t *testing.T) {
 	if cutoff := b.s.CutoffFor(1, b.now); cutoff > b.now-hour {
 		t.Errorf("CutoffFor(1) = %d ms ago, want more than an hour", b.now-cutoff)
 	}
-	b.do(&SetUser{User: "bob", HistoryTTL: new(time.Duration(0))})
+	b.do(&command.SetUser{User: "bob", HistoryTTL: new(time.Duration(0))})
 	if bob := page("bob", "alice"); bob != 0 {
 		t.Errorf("without the longer time bob sees %d messages, want none", bob)
 	}
-	b.do(&SetUser{User: "bob", HistoryTTL: new(30 * time.Hour)})
+	b.do(&command.SetUser{User: "bob", HistoryTTL: new(30 * time.Hour)})
 	if bob := page("bob", "alice"); bob != 0 {
 		t.Errorf("bob sees %d messages again, want none", bob)
 	}
@@ -170,19 +173,19 @@ func TestLongerHistory(t *testing.T) {
 // TestEraseGivesBackMemory erases all users, in steps, and wants nothing left of
 // their messages.
 func TestEraseGivesBackMemory(t *testing.T) {
-	b := newBench(t, Limits{NewConversations: -1})
+	b := newBench(t, command.Limits{NewConversations: -1})
 	const users, peers = 20, 30
 	for i := range users {
 		for j := range peers {
 			from, to := loadUser(i), loadUser((i+j)%users)
-			b.do(&Send{User: from, To: to, ID: MsgID{byte(i), byte(j)}, CID: fmt.Sprint(j), Body: make([]byte, 200)})
-			b.do(&DeleteMessages{User: from, Peer: to, Seqs: []uint64{1}})
+			b.do(&command.Send{User: from, To: to, ID: command.MsgID{byte(i), byte(j)}, CID: fmt.Sprint(j), Body: make([]byte, 200)})
+			b.do(&command.DeleteMessages{User: from, Peer: to, Seqs: []uint64{1}})
 		}
 	}
 	for i := range users {
 		steps := 0
 		for from := uint64(0); ; steps++ {
-			r := b.do(&EraseUser{User: loadUser(i), From: uint32(from), MaxWork: 10})
+			r := b.do(&command.EraseUser{User: loadUser(i), From: uint32(from), MaxWork: 10})
 			if from = r.Seq; from == 0 {
 				break
 			}
@@ -195,7 +198,7 @@ func TestEraseGivesBackMemory(t *testing.T) {
 	if usage.Messages != 0 || usage.Dedupe != 0 || usage.Letters != 0 {
 		t.Errorf("after all users are erased %+v is left", usage)
 	}
-	if n := b.s.Count(0, Slots-1); n != (Counts{Users: users}) {
+	if n := b.s.Count(0, command.Slots-1); n != (query.Counts{Users: users}) {
 		t.Errorf("Count = %+v, want %d users and nothing else", n, users)
 	}
 	restored, err := Restore(bytes.NewReader(snapshot(b.s)), 1)
@@ -214,11 +217,11 @@ func BenchmarkEraseUser(b *testing.B) {
 	for b.Loop() {
 		longest := time.Duration(0)
 		b.StopTimer()
-		bench := newBench(b, Limits{NewConversations: -1, UserBytes: 4 << 20})
-		data := AppendBatchHeader(nil, bench.now)
+		bench := newBench(b, command.Limits{NewConversations: -1, UserBytes: 4 << 20})
+		data := command.AppendBatchHeader(nil, bench.now)
 		for i := range 60_000 {
-			data = AppendCommand(data, &Deliver{Letter: Letter{
-				From: loadUser(i % 20_000), To: "alice", Number: uint64(1 + i/20_000), Kind: LetterMessage, Seq: uint64(1 + i/20_000),
+			data = command.AppendCommand(data, &command.Deliver{Letter: command.Letter{
+				From: loadUser(i % 20_000), To: "alice", Number: uint64(1 + i/20_000), Kind: command.LetterMessage, Seq: uint64(1 + i/20_000),
 				Time: bench.now, CID: "c", Body: []byte{1},
 			}})
 		}
@@ -226,7 +229,7 @@ func BenchmarkEraseUser(b *testing.B) {
 		b.StartTimer()
 		for from, steps := uint64(0), 0; ; steps++ {
 			start := time.Now()
-			r := bench.do(&EraseUser{User: "alice", From: uint32(from), MaxWork: 8192})
+			r := bench.do(&command.EraseUser{User: "alice", From: uint32(from), MaxWork: 8192})
 			longest = max(longest, time.Since(start))
 			if from = r.Seq; from == 0 {
 				break

@@ -1,5 +1,7 @@
 package shard
 
+import "github.com/belfry-im/belfry/shard/command"
+
 // Apply executes one committed batch. The same batches in the same order give
 // the same state and results on every replica. It panics with an
 // *InvariantError when the batch cannot be decoded or the state is broken; the
@@ -17,10 +19,10 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Stored = false
 	s.out = out
 	s.dropImages(imagesPerApply)
-	err := walkBatch(batch, &s.commands,
+	err := command.WalkBatch(batch, &s.commands,
 		s.pass,
-		func(cmd Command) {
-			out.Results = append(out.Results, Result{})
+		func(cmd command.Command) {
+			out.Results = append(out.Results, command.Result{})
 			s.execute(cmd, &out.Results[len(out.Results)-1])
 		})
 	if err != nil {
@@ -34,111 +36,111 @@ func (s *State) pass(atMS int64) {
 	s.ages.pass(s.now)
 }
 
-func (s *State) execute(cmd Command, r *Result) {
+func (s *State) execute(cmd command.Command, r *command.Result) {
 	switch c := cmd.(type) {
-	case *Send:
+	case *command.Send:
 		s.applySend(c, r)
-	case *Deliver:
+	case *command.Deliver:
 		s.applyDeliver(c, r)
-	case *Trim:
+	case *command.Trim:
 		s.applyTrim(c, r)
-	case *ReadReport:
+	case *command.ReadReport:
 		s.applyReadReport(c, r)
-	case *Login:
+	case *command.Login:
 		s.applyLogin(c, r)
-	case *Logout:
+	case *command.Logout:
 		s.applyLogout(c, r)
-	case *Recall:
+	case *command.Recall:
 		s.applyRecall(c, r)
-	case *DeleteMessages:
+	case *command.DeleteMessages:
 		s.applyDeleteMessages(c, r)
-	case *DeleteConversation:
+	case *command.DeleteConversation:
 		s.applyDeleteConversation(c, r)
-	case *SetConversation:
+	case *command.SetConversation:
 		s.applySetConversation(c, r)
-	case *Block:
+	case *command.Block:
 		s.applyBlock(c, r)
-	case *Expire:
+	case *command.Expire:
 		s.applyExpire(c)
-	case *Retain:
+	case *command.Retain:
 		s.applyRetain(c, r)
-	case *Configure:
+	case *command.Configure:
 		s.applyConfigure(c)
-	case *ConfigureHooks:
+	case *command.ConfigureHooks:
 		s.applyConfigureHooks(c)
-	case *HooksDone:
+	case *command.HooksDone:
 		s.hooks.drop(c.UpTo)
-	case *OpenSlots:
+	case *command.OpenSlots:
 		s.applyOpenSlots(c, r)
-	case *FreezeSlot:
+	case *command.FreezeSlot:
 		s.applyFreezeSlot(c, r)
-	case *ImportSlot:
+	case *command.ImportSlot:
 		s.applyImportSlot(c, r)
-	case *DropSlot:
+	case *command.DropSlot:
 		s.applyDropSlot(c, r)
-	case *SetUser:
+	case *command.SetUser:
 		s.applySetUser(c, r)
-	case *RefreshToken:
+	case *command.RefreshToken:
 		s.applyRefreshToken(c, r)
-	case *SetRead:
+	case *command.SetRead:
 		s.applySetRead(c, r)
-	case *EraseUser:
+	case *command.EraseUser:
 		s.applyEraseUser(c, r)
-	case *Import:
+	case *command.Import:
 		s.applyImport(c, r)
-	case GroupCommand:
+	case command.GroupCommand:
 		s.executeGroup(c, r)
 	default:
 		broken("no way to execute %T", cmd)
 	}
 }
 
-func (s *State) executeGroup(cmd GroupCommand, r *Result) {
+func (s *State) executeGroup(cmd command.GroupCommand, r *command.Result) {
 	switch c := cmd.(type) {
-	case *SendGroup:
+	case *command.SendGroup:
 		s.applySendGroup(c, r)
-	case *ReadGroup:
+	case *command.ReadGroup:
 		s.applyReadGroup(c, r)
-	case *RecallGroup:
+	case *command.RecallGroup:
 		s.applyRecallGroup(c, r)
-	case *DeleteSender:
+	case *command.DeleteSender:
 		s.applyDeleteSender(c, r)
-	case *HideMessages:
+	case *command.HideMessages:
 		s.applyHideMessages(c, r)
-	case *HideGroup:
+	case *command.HideGroup:
 		s.applyHideGroup(c, r)
-	case *SetGroupView:
+	case *command.SetGroupView:
 		s.applySetGroupView(c, r)
-	case *CreateGroup:
+	case *command.CreateGroup:
 		s.applyCreateGroup(c, r)
-	case *AnswerOwner:
+	case *command.AnswerOwner:
 		s.applyAnswerOwner(c, r)
-	case *Unban:
+	case *command.Unban:
 		s.applyUnban(c, r)
-	case *JoinGroup:
+	case *command.JoinGroup:
 		s.applyJoinGroup(c, r)
-	case *AnswerJoin:
+	case *command.AnswerJoin:
 		s.applyAnswerJoin(c, r)
-	case *LeaveGroup:
+	case *command.LeaveGroup:
 		s.applyLeaveGroup(c, r)
-	case *AddMembers:
+	case *command.AddMembers:
 		s.applyAddMembers(c, r)
-	case *RemoveMembers:
+	case *command.RemoveMembers:
 		s.applyRemoveMembers(c, r)
-	case *SetMember:
+	case *command.SetMember:
 		s.applySetMember(c, r)
-	case *SetGroup:
+	case *command.SetGroup:
 		s.applySetGroup(c, r)
-	case *DismissGroup:
+	case *command.DismissGroup:
 		s.applyDismissGroup(c, r)
-	case *ImportGroup:
+	case *command.ImportGroup:
 		s.applyImportGroup(c, r)
 	default:
 		broken("no way to execute %T", cmd)
 	}
 }
 
-func (s *State) applyConfigure(c *Configure) {
+func (s *State) applyConfigure(c *command.Configure) {
 	s.limits = c.Limits.WithDefaults()
 	if c.Epoch != 0 {
 		s.epoch = c.Epoch
@@ -155,7 +157,7 @@ func (s *State) applyConfigure(c *Configure) {
 	}
 }
 
-func (s *State) applyExpire(c *Expire) {
+func (s *State) applyExpire(c *command.Expire) {
 	sent := s.now - s.limits.DedupWindow.Milliseconds()
 	for id := int(c.FirstSlot); id <= int(c.LastSlot); id++ {
 		sl := s.slots[id]

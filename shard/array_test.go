@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A list is compared with a slice.
@@ -52,17 +54,17 @@ func TestListIsASlice(t *testing.T) {
 func TestDropSlotFreesAll(t *testing.T) {
 	for _, during := range []string{"no snapshot", "a snapshot", "a snapshot given up"} {
 		t.Run(during, func(t *testing.T) {
-			b := newBench(t, Limits{OfflineMaxMessages: 10, UserBytes: 4 << 10})
+			b := newBench(t, command.Limits{OfflineMaxMessages: 10, UserBytes: 4 << 10})
 			change := func() {
 				for n := range 30 {
 					b.now++
 					r := b.send("alice", "bob", fmt.Sprint("m", n))
 					b.send("bob", "alice", fmt.Sprint("m", n))
 					if n%3 == 0 {
-						b.do(&DeleteMessages{User: "alice", Peer: "bob", Seqs: []uint64{r.Seq}})
+						b.do(&command.DeleteMessages{User: "alice", Peer: "bob", Seqs: []uint64{r.Seq}})
 					}
 				}
-				b.do(&Retain{Cutoff: b.now - 5, MaxWork: 1 << 30})
+				b.do(&command.Retain{Cutoff: b.now - 5, MaxWork: 1 << 30})
 			}
 			change()
 			u := b.s.lookup("alice")
@@ -82,9 +84,9 @@ func TestDropSlotFreesAll(t *testing.T) {
 				v.Release()
 			}
 			change()
-			for slot := range uint16(Slots) {
-				b.do(&FreezeSlot{Slot: slot})
-				b.do(&DropSlot{Slot: slot})
+			for slot := range uint16(command.Slots) {
+				b.do(&command.FreezeSlot{Slot: slot})
+				b.do(&command.DropSlot{Slot: slot})
 			}
 			for range 10_000 {
 				b.s.arena.Free(b.s.arena.Alloc(1), 1) // has what waits carried out

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // BenchmarkSend applies batches of 64 sends of 128 bytes between users of one
@@ -25,7 +27,7 @@ func BenchmarkSend(b *testing.B) {
 		{"room", 100, 1, -1, true, -1},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			bench := newBench(b, Limits{
+			bench := newBench(b, command.Limits{
 				UserBytes: c.kept, OfflineMaxMessages: c.queue, OfflineMaxBytes: -1, NewConversations: -1, DedupWindow: 1,
 			})
 			run := bench.sender(c.senders, c.peers, c.read)
@@ -49,15 +51,15 @@ func (b *bench) sender(senders, peers int, read bool) func() time.Duration {
 	var data, reads []byte
 	return func() time.Duration {
 		b.now++
-		data, reads = AppendBatchHeader(data[:0], b.now), AppendBatchHeader(reads[:0], b.now)
+		data, reads = command.AppendBatchHeader(data[:0], b.now), command.AppendBatchHeader(reads[:0], b.now)
 		for range 64 {
 			n++
-			from, to := loadUser(n%senders), UserID(fmt.Sprint("peer", n%senders, "-", n/senders%peers))
-			data = AppendCommand(data, &Send{
+			from, to := loadUser(n%senders), command.UserID(fmt.Sprint("peer", n%senders, "-", n/senders%peers))
+			data = command.AppendCommand(data, &command.Send{
 				User: from, To: to, CID: fmt.Sprint("cid-", n),
-				ID: MsgID{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}, Body: body,
+				ID: command.MsgID{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}, Body: body,
 			})
-			reads = AppendCommand(reads, &ReadReport{User: to, Peer: from, Seq: 1 << 40, Auto: true})
+			reads = command.AppendCommand(reads, &command.ReadReport{User: to, Peer: from, Seq: 1 << 40, Auto: true})
 		}
 		began := time.Now()
 		b.s.Apply(data, &b.out)

@@ -5,21 +5,23 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // commandsOf gives the commands of a batch as they are encoded.
 func commandsOf(t testing.TB, batch []byte) (commands [][]byte) {
 	t.Helper()
-	d := decoder{b: batch}
-	d.byte()
-	d.int()
-	for len(d.b) > 0 {
-		before := d.b
-		d.bytes()
-		if d.err != nil {
-			t.Fatal(d.err)
+	d := command.Decoder{B: batch}
+	d.Byte()
+	d.Int()
+	for len(d.B) > 0 {
+		before := d.B
+		d.Bytes()
+		if d.Err != nil {
+			t.Fatal(d.Err)
 		}
-		commands = append(commands, before[:len(before)-len(d.b)])
+		commands = append(commands, before[:len(before)-len(d.B)])
 	}
 	return commands
 }
@@ -33,41 +35,41 @@ func FuzzCheckCommand(f *testing.F) {
 			f.Add(slices.Concat(c, c))
 		}
 	}
-	for _, cmd := range []Command{
-		&Send{User: UserID(strings.Repeat("u", MaxName+1)), To: "bob", CID: "1"},
-		&Send{User: "alice", To: "bob", CID: "\xff"},
-		&Send{User: "alice", To: "bob", CID: "1", Mentions: []string{"bob", strings.Repeat("m", MaxName+1)}},
-		&Send{User: "alice", To: "bob", CID: "1", Mentions: make([]string, maxMentions+1)},
-		&Send{User: "alice", To: "bob", CID: "1", Body: make([]byte, maxBody+1)},
-		&DeleteMessages{User: "alice", Peer: "bob", Seqs: make([]uint64, maxSeqs+1)},
-		&Deliver{Letter: Letter{From: "zoe", To: "bob", Kind: LetterMessage}},
-		&Expire{FirstSlot: Slots},
-		&Deliver{Letter: Letter{From: "zoe", To: "bob", Number: 1, Kind: LetterJoined}},
-		&Deliver{Letter: Letter{From: "group team", To: "bob", Number: 1, Kind: LetterMessage}},
-		&Deliver{Letter: Letter{From: "group ", To: "bob", Number: 1, Kind: LetterLeft}},
-		&Deliver{Letter: Letter{From: "zoe", To: "group team", Number: 1, Kind: LetterBlock}},
-		&Send{User: "alice", To: "group team", CID: "1", Body: []byte{1}},
-		&Login{User: "group team", Device: "phone"},
-		&AddMembers{Group: "team", Users: []UserID{"bob", "group live"}},
-		&AddMembers{Group: "team", Users: make([]UserID, maxUsers+1)},
-		&CreateGroup{Group: GroupID(strings.Repeat("g", maxGroup+1)), Kind: GroupPublic, Settings: GroupPublic.Settings()},
-		&CreateGroup{Group: "team", Kind: GroupLive + 1, Settings: GroupPublic.Settings()},
-		&CreateGroup{Group: "team", Kind: GroupPublic, Name: strings.Repeat("n", MaxGroupName+1), Settings: GroupPublic.Settings()},
-		&SetGroup{Group: "team", Properties: make([]byte, MaxGroupProperties+1)},
-		&SetGroup{Group: "team", Settings: SettingsChange{Join: JoinOpen + 1, History: HistoryAll}},
-		&SetGroup{Group: "team", Settings: SettingsChange{History: HistoryNone + 1, Unread: new(true)}},
-		&RemoveMembers{Group: "team", Users: []UserID{"bob"}, Ban: MaxBan + 1},
-		&SetMember{Group: "team", User: "bob", Role: RoleOwner},
-		&JoinGroup{Group: "team", User: "bob", Message: strings.Repeat("m", MaxJoinMessage+1)},
-		&HideMessages{Group: "team", User: "bob", Seqs: make([]uint64, maxSeqs+1)},
+	for _, cmd := range []command.Command{
+		&command.Send{User: command.UserID(strings.Repeat("u", command.MaxName+1)), To: "bob", CID: "1"},
+		&command.Send{User: "alice", To: "bob", CID: "\xff"},
+		&command.Send{User: "alice", To: "bob", CID: "1", Mentions: []string{"bob", strings.Repeat("m", command.MaxName+1)}},
+		&command.Send{User: "alice", To: "bob", CID: "1", Mentions: make([]string, command.MaxMentions+1)},
+		&command.Send{User: "alice", To: "bob", CID: "1", Body: make([]byte, command.MaxBody+1)},
+		&command.DeleteMessages{User: "alice", Peer: "bob", Seqs: make([]uint64, command.MaxSeqs+1)},
+		&command.Deliver{Letter: command.Letter{From: "zoe", To: "bob", Kind: command.LetterMessage}},
+		&command.Expire{FirstSlot: command.Slots},
+		&command.Deliver{Letter: command.Letter{From: "zoe", To: "bob", Number: 1, Kind: command.LetterJoined}},
+		&command.Deliver{Letter: command.Letter{From: "group team", To: "bob", Number: 1, Kind: command.LetterMessage}},
+		&command.Deliver{Letter: command.Letter{From: "group ", To: "bob", Number: 1, Kind: command.LetterLeft}},
+		&command.Deliver{Letter: command.Letter{From: "zoe", To: "group team", Number: 1, Kind: command.LetterBlock}},
+		&command.Send{User: "alice", To: "group team", CID: "1", Body: []byte{1}},
+		&command.Login{User: "group team", Device: "phone"},
+		&command.AddMembers{Group: "team", Users: []command.UserID{"bob", "group live"}},
+		&command.AddMembers{Group: "team", Users: make([]command.UserID, command.MaxUsers+1)},
+		&command.CreateGroup{Group: command.GroupID(strings.Repeat("g", command.MaxGroup+1)), Kind: command.GroupPublic, Settings: command.GroupPublic.Settings()},
+		&command.CreateGroup{Group: "team", Kind: command.GroupLive + 1, Settings: command.GroupPublic.Settings()},
+		&command.CreateGroup{Group: "team", Kind: command.GroupPublic, Name: strings.Repeat("n", command.MaxGroupName+1), Settings: command.GroupPublic.Settings()},
+		&command.SetGroup{Group: "team", Properties: make([]byte, command.MaxGroupProperties+1)},
+		&command.SetGroup{Group: "team", Settings: command.SettingsChange{Join: command.JoinOpen + 1, History: command.HistoryAll}},
+		&command.SetGroup{Group: "team", Settings: command.SettingsChange{History: command.HistoryNone + 1, Unread: new(true)}},
+		&command.RemoveMembers{Group: "team", Users: []command.UserID{"bob"}, Ban: command.MaxBan + 1},
+		&command.SetMember{Group: "team", User: "bob", Role: command.RoleOwner},
+		&command.JoinGroup{Group: "team", User: "bob", Message: strings.Repeat("m", command.MaxJoinMessage+1)},
+		&command.HideMessages{Group: "team", User: "bob", Seqs: make([]uint64, command.MaxSeqs+1)},
 	} {
-		f.Add(AppendCommand(nil, cmd))
+		f.Add(command.AppendCommand(nil, cmd))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		check := new(Checker).Check(b)
-		var cs commandSet
+		check := new(command.Checker).Check(b)
+		var cs command.CommandSet
 		commands := 0
-		decode := walkBatch(slices.Concat(AppendBatchHeader(nil, storyTime), b), &cs, func(int64) {}, func(Command) { commands++ })
+		decode := command.WalkBatch(slices.Concat(command.AppendBatchHeader(nil, storyTime), b), &cs, func(int64) {}, func(command.Command) { commands++ })
 		if decodes := decode == nil && commands == 1; decodes != (check == nil) {
 			t.Fatalf("Check: %v; Apply would decode %d commands, then: %v", check, commands, decode)
 		}
@@ -75,13 +77,13 @@ func FuzzCheckCommand(f *testing.F) {
 }
 
 func TestCheckCommandAllocatesNothing(t *testing.T) {
-	var checker Checker
-	for _, cmd := range []Command{
-		&Send{User: "alice", To: "bob", CID: "1", Mentions: []string{"bob"}, Body: make([]byte, 128)},
-		&ReadReport{User: "alice", Peer: "bob", Seq: 1, Auto: true},
-		&Deliver{Letter: Letter{From: "zoe", To: "bob", Number: 1, Kind: LetterMessage, CID: "1", Body: make([]byte, 128)}},
+	var checker command.Checker
+	for _, cmd := range []command.Command{
+		&command.Send{User: "alice", To: "bob", CID: "1", Mentions: []string{"bob"}, Body: make([]byte, 128)},
+		&command.ReadReport{User: "alice", Peer: "bob", Seq: 1, Auto: true},
+		&command.Deliver{Letter: command.Letter{From: "zoe", To: "bob", Number: 1, Kind: command.LetterMessage, CID: "1", Body: make([]byte, 128)}},
 	} {
-		b := AppendCommand(nil, cmd)
+		b := command.AppendCommand(nil, cmd)
 		n := testing.AllocsPerRun(1000, func() {
 			if err := checker.Check(b); err != nil {
 				t.Fatal(err)
@@ -94,20 +96,20 @@ func TestCheckCommandAllocatesNothing(t *testing.T) {
 }
 
 func TestAppendDeliver(t *testing.T) {
-	for _, l := range []Letter{
-		{From: "zoe", To: "bob", Number: 1, Kind: LetterMessage, Seq: 1, Time: storyTime, CID: "1", Mentions: []string{"bob"}, Body: make([]byte, 300)},
-		{From: "zoe", To: "bob", Number: 2, Kind: LetterReceipt, Seq: 1, Time: -1},
+	for _, l := range []command.Letter{
+		{From: "zoe", To: "bob", Number: 1, Kind: command.LetterMessage, Seq: 1, Time: storyTime, CID: "1", Mentions: []string{"bob"}, Body: make([]byte, 300)},
+		{From: "zoe", To: "bob", Number: 2, Kind: command.LetterReceipt, Seq: 1, Time: -1},
 	} {
-		got := AppendDeliver([]byte("before"), AppendLetter(nil, &l))
-		if want := AppendCommand([]byte("before"), &Deliver{Letter: l}); !bytes.Equal(got, want) {
+		got := command.AppendDeliver([]byte("before"), command.AppendLetter(nil, &l))
+		if want := command.AppendCommand([]byte("before"), &command.Deliver{Letter: l}); !bytes.Equal(got, want) {
 			t.Errorf("AppendDeliver of letter %d = %x, want %x", l.Number, got, want)
 		}
 	}
 }
 
 func BenchmarkCheckCommand(b *testing.B) {
-	cmd := AppendCommand(nil, &Send{User: "alice", To: "bob", CID: "12345", Body: make([]byte, 128)})
-	var checker Checker
+	cmd := command.AppendCommand(nil, &command.Send{User: "alice", To: "bob", CID: "12345", Body: make([]byte, 128)})
+	var checker command.Checker
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := checker.Check(cmd); err != nil {
@@ -117,10 +119,10 @@ func BenchmarkCheckCommand(b *testing.B) {
 }
 
 func BenchmarkDecodeBatch(b *testing.B) {
-	batch := AppendCommand(AppendBatchHeader(nil, storyTime), &Send{User: "alice", To: "bob", CID: "12345", Body: make([]byte, 128)})
+	batch := command.AppendCommand(command.AppendBatchHeader(nil, storyTime), &command.Send{User: "alice", To: "bob", CID: "12345", Body: make([]byte, 128)})
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := DecodeBatch(batch); err != nil {
+		if err := command.DecodeBatch(batch); err != nil {
 			b.Fatal(err)
 		}
 	}

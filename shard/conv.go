@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"strconv"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -36,7 +38,7 @@ type conv struct {
 	queuedBytes uint32
 	read        uint64 // read cursor
 	readAt      uint64 // arrival number of the cursor's last move
-	readBy      SessionID
+	readBy      command.SessionID
 	lastTime    int64  // of the newest entry ever
 	lastArrival uint64 // of the newest entry ever
 	lettersOut  uint64 // number of the last letter written to the peer
@@ -55,10 +57,10 @@ type coldConv struct {
 	peerReadAt  uint64
 	peerReadMS  int64
 	deletedAt   uint64 // of the last deletion of the entry alone
-	deletedBy   SessionID
+	deletedBy   command.SessionID
 	wiped       uint64 // seqs up to here were deleted with the conversation
 	wipedAt     uint64
-	wipedBy     SessionID
+	wipedBy     command.SessionID
 	receipted   uint64 // the peer's own seq up to which he was told that it is read
 	gonePeer    uint64 // the peer's seq of the newest incoming message that left the log
 	gonePeerSeq uint64 // its seq here
@@ -106,7 +108,7 @@ type extra struct {
 type mark struct {
 	seq     uint64
 	arrival uint64
-	by      SessionID // of a deletion
+	by      command.SessionID // of a deletion
 	reason  gapCode
 	own     bool // the message was sent by this user
 }
@@ -141,18 +143,18 @@ const (
 	gapNotMember // never kept
 )
 
-func (g gapCode) reason() GapReason {
+func (g gapCode) reason() query.GapReason {
 	switch g {
 	case gapExpired:
-		return GapExpired
+		return query.GapExpired
 	case gapEvicted:
-		return GapEvicted
+		return query.GapEvicted
 	case gapDeleted:
-		return GapDeleted
+		return query.GapDeleted
 	case gapRecalled:
-		return GapRecalled
+		return query.GapRecalled
 	case gapNotMember:
-		return GapNotMember
+		return query.GapNotMember
 	}
 	panic(&InvariantError{Reason: "gap code " + strconv.Itoa(int(g))})
 }
@@ -193,7 +195,7 @@ func (s *State) peer(c *conv) []byte { return s.arena.Bytes(c.peer, int(c.peerLe
 const indexedConvs = 24
 
 // find gives the index of the conversation with peer, or -1.
-func (s *State) find(u *user, peer UserID) int {
+func (s *State) find(u *user, peer command.UserID) int {
 	if u.byPeer.n > 0 {
 		i, ok := u.byPeer.find(maphash.String(s.seed, string(peer)), func(i uint32) bool {
 			return string(s.peer(&u.convs.items[i])) == string(peer)
@@ -213,7 +215,7 @@ func (s *State) find(u *user, peer UserID) int {
 }
 
 // open gives the index of the conversation with peer, making it if need be.
-func (s *State) open(u *user, peer UserID) int {
+func (s *State) open(u *user, peer command.UserID) int {
 	if i := s.find(u, peer); i >= 0 {
 		return i
 	}

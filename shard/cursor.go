@@ -3,6 +3,7 @@ package shard
 import (
 	"encoding/base64"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/cespare/xxhash/v2"
 )
 
@@ -11,14 +12,16 @@ import (
 // it and gives it back; it says nothing else to him.
 const cursorVersion = 1
 
-func cursorTag(user UserID) uint32 { return uint32(xxhash.Sum64String("cursor " + string(user))) }
+func cursorTag(user command.UserID) uint32 {
+	return uint32(xxhash.Sum64String("cursor " + string(user)))
+}
 
 // Cursor is the text of a point in the arrival order of a user.
-func (s *State) Cursor(user UserID, arrival uint64) string {
+func (s *State) Cursor(user command.UserID, arrival uint64) string {
 	var buf [32]byte
 	b := append(buf[:0], cursorVersion)
-	b = appendUint(b, s.epoch)
-	b = appendUint(b, arrival)
+	b = command.AppendUint(b, s.epoch)
+	b = command.AppendUint(b, arrival)
 	tag := cursorTag(user)
 	b = append(b, byte(tag), byte(tag>>8), byte(tag>>16), byte(tag>>24))
 	return base64.RawURLEncoding.EncodeToString(b)
@@ -26,15 +29,15 @@ func (s *State) Cursor(user UserID, arrival uint64) string {
 
 // parseCursor gives the arrival number, or false when the cursor is malformed,
 // of another user or epoch.
-func (s *State) parseCursor(user UserID, text string) (arrival uint64, ok bool) {
+func (s *State) parseCursor(user command.UserID, text string) (arrival uint64, ok bool) {
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
 		return 0, false
 	}
-	d := decoder{b: b}
-	version, epoch, arrival := d.byte(), d.uint(), d.uint()
-	tag := d.take(4)
-	if d.end() != nil || version != cursorVersion || epoch != s.epoch {
+	d := command.Decoder{B: b}
+	version, epoch, arrival := d.Byte(), d.Uint(), d.Uint()
+	tag := d.Take(4)
+	if d.End() != nil || version != cursorVersion || epoch != s.epoch {
 		return 0, false
 	}
 	want := cursorTag(user)

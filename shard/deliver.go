@@ -1,23 +1,26 @@
 package shard
 
-import "github.com/belfry-im/belfry/shard/ring"
+import (
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/ring"
+)
 
-func (s *State) applyDeliver(c *Deliver, r *Result) {
+func (s *State) applyDeliver(c *command.Deliver, r *command.Result) {
 	sl := s.slotFor(c.Letter.To)
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	s.deliver(sl, &c.Letter, r)
 }
 
 // deliver applies a letter if it is the next of its direction.
-func (s *State) deliver(sl *slot, l *Letter, r *Result) {
+func (s *State) deliver(sl *slot, l *command.Letter, r *command.Result) {
 	if l.From == "" || l.To == "" || l.From == l.To {
-		*r = Result{Code: CodeBadRequest, Detail: "letter: from and to must differ and not be empty"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "letter: from and to must differ and not be empty"}
 		return
 	}
-	if l.Kind == LetterJoined || l.Kind == LetterLeft {
+	if l.Kind == command.LetterJoined || l.Kind == command.LetterLeft {
 		s.enlist(sl, l)
 		return
 	}
@@ -31,7 +34,7 @@ func (s *State) deliver(sl *slot, l *Letter, r *Result) {
 	case l.Number <= last:
 		return
 	case l.Number > last+1:
-		*r = Result{Code: CodeGap, Seq: last + 1, Detail: "letter: an earlier one is missing"}
+		*r = command.Result{Code: command.CodeGap, Seq: last + 1, Detail: "letter: an earlier one is missing"}
 		return
 	}
 	u := s.mutate(sl, l.To, true)
@@ -39,28 +42,28 @@ func (s *State) deliver(sl *slot, l *Letter, r *Result) {
 	c := &u.convs.items[i]
 	c.lettersIn = l.Number
 	switch l.Kind {
-	case LetterMessage:
+	case command.LetterMessage:
 		if c.flags&convBlocked == 0 {
 			s.receive(u, i, l)
 		}
-	case LetterRecall:
+	case command.LetterRecall:
 		s.recallIncoming(u, i, l.Seq, l.Time)
-	case LetterReceipt:
+	case command.LetterReceipt:
 		if seq := min(l.Seq, c.log.Next()-1); seq > u.cold(c).peerRead {
 			at := s.change(u, i)
 			cold := s.warm(u, c)
 			cold.peerRead, cold.peerReadMS, cold.peerReadAt = seq, l.Time, at
 		}
-	case LetterBlock:
+	case command.LetterBlock:
 		c.flags |= convBlockedBy
-	case LetterUnblock:
+	case command.LetterUnblock:
 		c.flags &^= convBlockedBy
 	}
 }
 
 // receive stores an incoming message. One that expired on the way takes its
 // seq without a body, so that both views keep counting alike.
-func (s *State) receive(u *user, i int, l *Letter) {
+func (s *State) receive(u *user, i int, l *command.Letter) {
 	e := ring.Entry{
 		Time: l.Time, Peer: l.Seq, TTL: l.TTL, ID: l.ID,
 		CID: []byte(l.CID), Mentions: appendMentionList(nil, l.Mentions), Body: l.Body,
@@ -98,7 +101,7 @@ func (s *State) recallIncoming(u *user, i int, peerSeq uint64, at int64) {
 			if s.mark(u, i, &e, gapRecalled, 0) {
 				s.recount(u, c)
 			}
-			s.tellRecall(u, i, e.Seq, UserID(s.peer(c)))
+			s.tellRecall(u, i, e.Seq, command.UserID(s.peer(c)))
 		}
 		return
 	}

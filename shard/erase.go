@@ -1,11 +1,14 @@
 package shard
 
-import "github.com/belfry-im/belfry/shard/ring"
+import (
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/ring"
+)
 
-func (s *State) applyEraseUser(c *EraseUser, r *Result) {
+func (s *State) applyEraseUser(c *command.EraseUser, r *command.Result) {
 	sl := s.slotFor(c.User)
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	u := s.mutate(sl, c.User, false)
@@ -55,7 +58,7 @@ func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 	if c.flags&convBlocked != 0 {
 		u.blocked--
 		c.flags &^= convBlocked
-		s.post(u, i, &Letter{Kind: LetterUnblock, From: u.name, To: UserID(s.peer(c)), Time: s.now})
+		s.post(u, i, &command.Letter{Kind: command.LetterUnblock, From: u.name, To: command.UserID(s.peer(c)), Time: s.now})
 	}
 	c.flags &= convBlockedBy // the peer's wish
 	s.frees(u)

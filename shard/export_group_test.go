@@ -1,8 +1,10 @@
 package shard
 
+import "github.com/belfry-im/belfry/shard/command"
+
 // Ways to spoil a group, as those of export_test.go do users.
 
-func (s *State) spoiltTeam(id GroupID) *user {
+func (s *State) spoiltTeam(id command.GroupID) *user {
 	u := s.spoilt(id.Key())
 	if u == nil || u.team == nil || u.team.dismissed != 0 {
 		return nil
@@ -10,7 +12,7 @@ func (s *State) spoiltTeam(id GroupID) *user {
 	return u
 }
 
-func (s *State) spoiltMember(id GroupID, name UserID) *member {
+func (s *State) spoiltMember(id command.GroupID, name command.UserID) *member {
 	if u := s.spoiltTeam(id); u != nil {
 		return s.member(u.team, name)
 	}
@@ -18,21 +20,21 @@ func (s *State) spoiltMember(id GroupID, name UserID) *member {
 }
 
 // DriftGroupUnread has a member's cursor fall back by one.
-func DriftGroupUnread(s *State, id GroupID, name UserID) {
+func DriftGroupUnread(s *State, id command.GroupID, name command.UserID) {
 	if m := s.spoiltMember(id, name); m != nil && m.read > 0 {
 		m.read--
 	}
 }
 
 // ForgetGroupFloor has a group that was taken off recents count again.
-func ForgetGroupFloor(s *State, id GroupID, name UserID) {
+func ForgetGroupFloor(s *State, id command.GroupID, name command.UserID) {
 	if m := s.spoiltMember(id, name); m != nil {
 		m.floor = 0
 	}
 }
 
 // ForgetWishes forgets what former members of a group had set.
-func ForgetWishes(s *State, id GroupID) {
+func ForgetWishes(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil {
 		for i := range u.team.sanctions.items {
 			u.team.sanctions.items[i].wish = 0
@@ -41,14 +43,14 @@ func ForgetWishes(s *State, id GroupID) {
 }
 
 // OpenPast shows a member what was sent before he joined.
-func OpenPast(s *State, id GroupID, name UserID) {
+func OpenPast(s *State, id command.GroupID, name command.UserID) {
 	if m := s.spoiltMember(id, name); m != nil {
 		m.from = 1
 	}
 }
 
 // ForgetNoticeVersions has a user take older letters of groups for news.
-func ForgetNoticeVersions(s *State, name UserID) {
+func ForgetNoticeVersions(s *State, name command.UserID) {
 	if u := s.spoilt(name); u != nil {
 		for i := range u.teams.items {
 			u.teams.items[i].version = 1
@@ -57,14 +59,14 @@ func ForgetNoticeVersions(s *State, name UserID) {
 }
 
 // LoseHides forgets what members hid from themselves.
-func LoseHides(s *State, id GroupID) {
+func LoseHides(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil {
 		u.team.hides = nil
 	}
 }
 
 // LoseNotices forgets what users' shards have still to be told.
-func LoseNotices(s *State, id GroupID) {
+func LoseNotices(s *State, id command.GroupID) {
 	u := s.spoilt(id.Key())
 	if u == nil || u.team == nil {
 		return
@@ -76,7 +78,7 @@ func LoseNotices(s *State, id GroupID) {
 }
 
 // MissDeletion shows one message again of those that were deleted.
-func MissDeletion(s *State, id GroupID) {
+func MissDeletion(s *State, id command.GroupID) {
 	u := s.spoiltTeam(id)
 	if u == nil {
 		return
@@ -93,35 +95,35 @@ func MissDeletion(s *State, id GroupID) {
 
 // AgeEvents gives the newest event of a group a number that every reader has
 // passed.
-func AgeEvents(s *State, id GroupID) {
+func AgeEvents(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil && len(u.team.events) > 0 {
 		u.team.events[len(u.team.events)-1].Arrival = firstArrival
 	}
 }
 
 // ForgetForgotten has a group say that it knows all its events.
-func ForgetForgotten(s *State, id GroupID) {
+func ForgetForgotten(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil {
 		u.team.forgotten = 0
 	}
 }
 
 // AgeRecalls is AgeEvents for recalls.
-func AgeRecalls(s *State, id GroupID) {
+func AgeRecalls(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil && len(u.team.recalls) > 0 {
 		u.team.recalls[len(u.team.recalls)-1].arrival = firstArrival
 	}
 }
 
 // RestGroup has a group's rate forget what was sent.
-func RestGroup(s *State, id GroupID) {
+func RestGroup(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil {
 		u.team.rateFull = 0
 	}
 }
 
 // ReviveMember has a group keep a member's old point of joining.
-func ReviveMember(s *State, id GroupID, name UserID) {
+func ReviveMember(s *State, id command.GroupID, name command.UserID) {
 	if m := s.spoiltMember(id, name); m != nil {
 		m.joinedAt = firstArrival + 1
 	}
@@ -129,7 +131,7 @@ func ReviveMember(s *State, id GroupID, name UserID) {
 
 // HiddenBytes gives the bytes that the hides of a group are said to take, and
 // what they come to one by one.
-func HiddenBytes(s *State, id GroupID) (said, want int) {
+func HiddenBytes(s *State, id command.GroupID) (said, want int) {
 	u := s.lookupGroup(id)
 	if u == nil || u.team == nil {
 		return 0, 0

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -14,7 +15,7 @@ import (
 func EncodeMentions(mentions []string) []byte { return appendMentionList(nil, mentions) }
 
 // ReadSeq is the read cursor of a conversation.
-func ReadSeq(s *State, name, peer UserID) uint64 {
+func ReadSeq(s *State, name, peer command.UserID) uint64 {
 	if c := s.inspect(name, peer); c != nil {
 		return c.read
 	}
@@ -22,7 +23,7 @@ func ReadSeq(s *State, name, peer UserID) uint64 {
 }
 
 // Receipted is the peer's seq up to which he was told that it is read.
-func Receipted(s *State, name, peer UserID) uint64 {
+func Receipted(s *State, name, peer command.UserID) uint64 {
 	if c := s.inspect(name, peer); c != nil {
 		return s.lookup(name).cold(c).receipted
 	}
@@ -30,7 +31,7 @@ func Receipted(s *State, name, peer UserID) uint64 {
 }
 
 // HoldsCut tells whether a user's logs hold what the cutoff has taken.
-func HoldsCut(s *State, name UserID) bool {
+func HoldsCut(s *State, name command.UserID) bool {
 	u := s.lookup(name)
 	if u == nil {
 		return false
@@ -60,7 +61,7 @@ func LogBytes(s *State) (n int) {
 	return n
 }
 
-func (s *State) inspect(name, peer UserID) *conv {
+func (s *State) inspect(name, peer command.UserID) *conv {
 	u := s.lookup(name)
 	if u == nil {
 		return nil
@@ -79,14 +80,14 @@ func CutFine(v *View, chunk, frame int) { v.chunkBytes, v.frameBytes = chunk, fr
 // user, leaving the state consistent enough to go on.
 
 // ForgetSent makes a user's dedupe window forget what was sent.
-func ForgetSent(s *State, name UserID) {
+func ForgetSent(s *State, name command.UserID) {
 	if u := s.spoilt(name); u != nil {
 		s.forgetSent(u, &u.sent, math.MaxInt64)
 	}
 }
 
 // ForgetPast makes a user forget what left his logs before its time.
-func ForgetPast(s *State, name UserID) {
+func ForgetPast(s *State, name command.UserID) {
 	if u := s.spoilt(name); u != nil {
 		s.forgetSent(u, &u.past, math.MaxInt64)
 	}
@@ -94,7 +95,7 @@ func ForgetPast(s *State, name UserID) {
 
 // UnqueueWrong takes the oldest message of a conversation out of the queue as a
 // limit would, whether or not it is that conversation's turn.
-func UnqueueWrong(s *State, name, peer UserID) {
+func UnqueueWrong(s *State, name, peer command.UserID) {
 	u, c := s.spoiltConv(name, peer)
 	var head ring.Entry
 	if c == nil || s.queueHead(u, c, &head) == 0 {
@@ -106,7 +107,7 @@ func UnqueueWrong(s *State, name, peer UserID) {
 }
 
 // EvictWrong drops the oldest message of a conversation from its log.
-func EvictWrong(s *State, name, peer UserID) {
+func EvictWrong(s *State, name, peer command.UserID) {
 	u, c := s.spoiltConv(name, peer)
 	if c == nil || c.log.Len() == 0 {
 		return
@@ -116,14 +117,14 @@ func EvictWrong(s *State, name, peer UserID) {
 }
 
 // DriftUnread counts a message in a queue that is not there.
-func DriftUnread(s *State, name, peer UserID) {
+func DriftUnread(s *State, name, peer command.UserID) {
 	if u, c := s.spoiltConv(name, peer); c != nil && c.queued > 0 {
 		s.count(u, c, 1, 0)
 	}
 }
 
 // LoseLetters empties a user's outbox.
-func LoseLetters(s *State, name UserID) {
+func LoseLetters(s *State, name command.UserID) {
 	u := s.spoilt(name)
 	if u == nil {
 		return
@@ -141,7 +142,7 @@ func LoseLetters(s *State, name UserID) {
 
 // AgeChanges gives the changes of a conversation numbers that every cursor has
 // passed already.
-func AgeChanges(s *State, name, peer UserID) {
+func AgeChanges(s *State, name, peer command.UserID) {
 	u, c := s.spoiltConv(name, peer)
 	if c == nil {
 		return
@@ -156,14 +157,14 @@ func AgeChanges(s *State, name, peer UserID) {
 }
 
 // ForgetLost makes a conversation forget what limits took from its queue.
-func ForgetLost(s *State, name, peer UserID) {
+func ForgetLost(s *State, name, peer command.UserID) {
 	if u, c := s.spoiltConv(name, peer); c != nil {
 		s.rare(u, c).lost.free(s.arena)
 	}
 }
 
 // CutSilently removes what the cutoff took from a user and does not say so.
-func CutSilently(s *State, name UserID) {
+func CutSilently(s *State, name command.UserID) {
 	u := s.spoilt(name)
 	if u == nil {
 		return
@@ -183,14 +184,14 @@ func LowerCutoff(s *State) { s.cutoff -= 10_000 }
 
 // ForgetActivity puts a conversation at the end of the order that reads after a
 // cursor walk.
-func ForgetActivity(s *State, name, peer UserID) {
+func ForgetActivity(s *State, name, peer command.UserID) {
 	if u, c := s.spoiltConv(name, peer); c != nil {
 		c.lastArrival, c.readAt, s.warm(u, c).changed = 0, 0, 0
 	}
 }
 
 // ReapplyLetters makes a user take the last letter of a peer again.
-func ReapplyLetters(s *State, name, peer UserID) {
+func ReapplyLetters(s *State, name, peer command.UserID) {
 	if _, c := s.spoiltConv(name, peer); c != nil && c.lettersIn > 0 {
 		c.lettersIn--
 	}
@@ -203,7 +204,7 @@ func ForgetHook(s *State) {
 	}
 }
 
-func (s *State) spoilt(name UserID) *user {
+func (s *State) spoilt(name command.UserID) *user {
 	u := s.lookup(name)
 	if u != nil {
 		s.save(u)
@@ -211,7 +212,7 @@ func (s *State) spoilt(name UserID) *user {
 	return u
 }
 
-func (s *State) spoiltConv(name, peer UserID) (*user, *conv) {
+func (s *State) spoiltConv(name, peer command.UserID) (*user, *conv) {
 	u := s.spoilt(name)
 	if u == nil {
 		return nil, nil
@@ -225,7 +226,7 @@ func (s *State) spoiltConv(name, peer UserID) (*user, *conv) {
 
 // LooksErased tells whether a conversation is, or is on its way to be, what
 // EraseUser leaves of one, and the first seq that it holds.
-func LooksErased(s *State, name, peer UserID) (first uint64, ok bool) {
+func LooksErased(s *State, name, peer command.UserID) (first uint64, ok bool) {
 	c := s.inspect(name, peer)
 	if c == nil {
 		return 0, false
@@ -239,7 +240,7 @@ func LooksErased(s *State, name, peer UserID) (first uint64, ok bool) {
 }
 
 // ForgetImports forgets what was imported.
-func ForgetImports(s *State, name UserID) {
+func ForgetImports(s *State, name command.UserID) {
 	u := s.spoilt(name)
 	if u == nil {
 		return
@@ -250,7 +251,7 @@ func ForgetImports(s *State, name UserID) {
 }
 
 // ForgetStub forgets the letters of a conversation that was erased.
-func ForgetStub(s *State, name, peer UserID) {
+func ForgetStub(s *State, name, peer command.UserID) {
 	if _, erased := LooksErased(s, name, peer); !erased {
 		return
 	}
@@ -260,7 +261,7 @@ func ForgetStub(s *State, name, peer UserID) {
 }
 
 // ForgetSettings forgets what an administrator has set.
-func ForgetSettings(s *State, name UserID) {
+func ForgetSettings(s *State, name command.UserID) {
 	if u := s.spoilt(name); u != nil {
 		s.setAccount(u, account{})
 	}

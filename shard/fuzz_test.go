@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
@@ -20,47 +22,49 @@ const storyTime = 1_700_000_000_000
 // story is a batch of each kind of command, for states and inputs that fuzzing
 // begins with. alice, bob and the groups share the shard, zoe's slot is elsewhere.
 func story() [][]byte {
-	open := func(name string) *OpenSlots { return &OpenSlots{FirstSlot: SlotOf(name), LastSlot: SlotOf(name)} }
-	send := func(from, to UserID, cid string, ttl uint32) *Send {
-		return &Send{User: from, To: to, ID: MsgID{1}, CID: cid, Body: []byte{0xa1, 'x'}, TTL: ttl, Mentions: []string{"bob"}}
+	open := func(name string) *command.OpenSlots {
+		return &command.OpenSlots{FirstSlot: command.SlotOf(name), LastSlot: command.SlotOf(name)}
 	}
-	imported := func(user, peer UserID, own bool) *Import {
-		return &Import{User: user, Peer: peer, Stream: 7, Unread: true, Rows: []ImportRow{
-			{Row: 1, Own: own, Time: storyTime - 1000, ID: MsgID{2}, CID: "i", Body: []byte{1}},
-			{Row: 3, Own: !own, Peer: 2, Time: storyTime, TTL: 60, ID: MsgID{3}, CID: "j", Mentions: []string{"bob"}, Body: []byte{2}},
+	send := func(from, to command.UserID, cid string, ttl uint32) *command.Send {
+		return &command.Send{User: from, To: to, ID: command.MsgID{1}, CID: cid, Body: []byte{0xa1, 'x'}, TTL: ttl, Mentions: []string{"bob"}}
+	}
+	imported := func(user, peer command.UserID, own bool) *command.Import {
+		return &command.Import{User: user, Peer: peer, Stream: 7, Unread: true, Rows: []command.ImportRow{
+			{Row: 1, Own: own, Time: storyTime - 1000, ID: command.MsgID{2}, CID: "i", Body: []byte{1}},
+			{Row: 3, Own: !own, Peer: 2, Time: storyTime, TTL: 60, ID: command.MsgID{3}, CID: "j", Mentions: []string{"bob"}, Body: []byte{2}},
 		}}
 	}
-	batches := [][]Command{
-		{open("alice"), open("bob"), open("dave"), open("group team"), open("group live"), open("group old"), open("carol"), &FreezeSlot{Slot: SlotOf("carol")}, &DropSlot{Slot: SlotOf("carol")}},
-		{&Configure{Limits: Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
-		{&ConfigureHooks{Bytes: 100}},
-		{&Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasSince: true, Since: "?"}},
+	batches := [][]command.Command{
+		{open("alice"), open("bob"), open("dave"), open("group team"), open("group live"), open("group old"), open("carol"), &command.FreezeSlot{Slot: command.SlotOf("carol")}, &command.DropSlot{Slot: command.SlotOf("carol")}},
+		{&command.Configure{Limits: command.Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
+		{&command.ConfigureHooks{Bytes: 100}},
+		{&command.Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasSince: true, Since: "?"}},
 		{send("alice", "bob", "1", 0), send("alice", "bob", "1", 0), send("alice", "zoe", "2", 7), send("bob", "alice", "3", 0)},
 		{send("alice", "bob", "4", 1), send("alice", "bob", "5", 0), send("alice", "bob", "6", 0), send("alice", "alice", "7", 0)},
-		{&ReadReport{User: "bob", Session: 1, Request: Request{1, 2}, Peer: "alice", Seq: 2}},
-		{&Recall{User: "alice", Session: 1, Request: Request{2, 3}, Peer: "bob", Seq: 5}},
-		{&DeleteMessages{User: "bob", Peer: "alice", Seqs: []uint64{3, 4}}},
-		{&SetConversation{User: "bob", Peer: "alice", Muted: new(true)}},
-		{&Block{User: "alice", Target: "zoe"}},
-		{&Deliver{Letter: Letter{From: "zoe", To: "bob", Number: 1, Kind: LetterMessage, Seq: 1, CID: "z", Body: []byte{1}}}},
-		{&Trim{From: "alice", To: "zoe", UpTo: 1}, &HooksDone{UpTo: 1}},
-		{&DeleteConversation{User: "bob", Peer: "zoe", Messages: true}},
-		{&Expire{LastSlot: Slots - 1}},
-		{&Retain{Cutoff: storyTime + 3500, MaxWork: 1000}},
-		{&Logout{User: "alice", Session: 1, Seen: 7}},
-		{&Login{User: "alice", Device: "tablet", IssuedAt: storyTime}, &RefreshToken{User: "alice", Session: 2, IssuedAt: storyTime + 1}},
-		{&SetUser{User: "bob", HistoryTTL: new(30 * 24 * time.Hour), Suspended: new(true), TokensFrom: new(int64(storyTime))}},
-		{imported("bob", "dave", true), imported("dave", "bob", false), &SetRead{User: "bob", Peer: "dave"}},
-		{&CreateGroup{Group: "old", Owner: "alice", Kind: GroupPrivate, Settings: GroupPrivate.Settings(), Members: []UserID{"bob"}}},
-		{&ImportGroup{Group: "old", Stream: 7, Unread: true, Rows: []ImportRow{{Row: 1, From: "bob", Time: storyTime, CID: "i", Body: []byte{1}}}}},
-		{&EraseUser{User: "dave", MaxWork: 1}},
+		{&command.ReadReport{User: "bob", Session: 1, Request: command.Request{ID: 1, Hash: 2}, Peer: "alice", Seq: 2}},
+		{&command.Recall{User: "alice", Session: 1, Request: command.Request{ID: 2, Hash: 3}, Peer: "bob", Seq: 5}},
+		{&command.DeleteMessages{User: "bob", Peer: "alice", Seqs: []uint64{3, 4}}},
+		{&command.SetConversation{User: "bob", Peer: "alice", Muted: new(true)}},
+		{&command.Block{User: "alice", Target: "zoe"}},
+		{&command.Deliver{Letter: command.Letter{From: "zoe", To: "bob", Number: 1, Kind: command.LetterMessage, Seq: 1, CID: "z", Body: []byte{1}}}},
+		{&command.Trim{From: "alice", To: "zoe", UpTo: 1}, &command.HooksDone{UpTo: 1}},
+		{&command.DeleteConversation{User: "bob", Peer: "zoe", Messages: true}},
+		{&command.Expire{LastSlot: command.Slots - 1}},
+		{&command.Retain{Cutoff: storyTime + 3500, MaxWork: 1000}},
+		{&command.Logout{User: "alice", Session: 1, Seen: 7}},
+		{&command.Login{User: "alice", Device: "tablet", IssuedAt: storyTime}, &command.RefreshToken{User: "alice", Session: 2, IssuedAt: storyTime + 1}},
+		{&command.SetUser{User: "bob", HistoryTTL: new(30 * 24 * time.Hour), Suspended: new(true), TokensFrom: new(int64(storyTime))}},
+		{imported("bob", "dave", true), imported("dave", "bob", false), &command.SetRead{User: "bob", Peer: "dave"}},
+		{&command.CreateGroup{Group: "old", Owner: "alice", Kind: command.GroupPrivate, Settings: command.GroupPrivate.Settings(), Members: []command.UserID{"bob"}}},
+		{&command.ImportGroup{Group: "old", Stream: 7, Unread: true, Rows: []command.ImportRow{{Row: 1, From: "bob", Time: storyTime, CID: "i", Body: []byte{1}}}}},
+		{&command.EraseUser{User: "dave", MaxWork: 1}},
 	}
 	batches = append(batches, groupStory()...)
 	encoded := make([][]byte, len(batches))
 	for i, cmds := range batches {
-		encoded[i] = AppendBatchHeader(nil, storyTime+int64(i)*1000)
+		encoded[i] = command.AppendBatchHeader(nil, storyTime+int64(i)*1000)
 		for _, cmd := range cmds {
-			encoded[i] = AppendCommand(encoded[i], cmd)
+			encoded[i] = command.AppendCommand(encoded[i], cmd)
 		}
 	}
 	return encoded
@@ -89,15 +93,15 @@ func FuzzDecodeBatch(f *testing.F) {
 		f.Add(batch)
 	}
 	old := storyState()
-	slot := SlotOf("bob")
+	slot := command.SlotOf("bob")
 	data, err := old.AppendSlot(nil, slot)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(AppendCommand(AppendBatchHeader(nil, storyTime), &ImportSlot{Slot: slot, Data: data}))
+	f.Add(command.AppendCommand(command.AppendBatchHeader(nil, storyTime), &command.ImportSlot{Slot: slot, Data: data}))
 	image := snapshot(old)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		undecodable := DecodeBatch(b)
+		undecodable := command.DecodeBatch(b)
 		seeded, err := Restore(bytes.NewReader(image), 1)
 		if err != nil {
 			t.Fatal(err)
@@ -136,9 +140,9 @@ func apply(s *State, b []byte) (broken error) {
 // imports tells whether a batch brings a slot, whose bytes another shard made
 // and whose numbers are taken on trust.
 func imports(b []byte) (found bool) {
-	var cs commandSet
-	err := walkBatch(b, &cs, func(int64) {}, func(cmd Command) {
-		_, is := cmd.(*ImportSlot)
+	var cs command.CommandSet
+	err := command.WalkBatch(b, &cs, func(int64) {}, func(cmd command.Command) {
+		_, is := cmd.(*command.ImportSlot)
 		found = found || is
 	})
 	return err == nil && found
@@ -146,56 +150,56 @@ func imports(b []byte) (found bool) {
 
 // readAll asks everything about everybody.
 func readAll(s *State) {
-	var b Batch
-	var p Page
+	var b query.Batch
+	var p query.Page
 	now := s.Now()
-	for _, name := range []UserID{"alice", "bob", "zoe", ""} {
+	for _, name := range []command.UserID{"alice", "bob", "zoe", ""} {
 		s.Recents(name, 1<<20, now)
 		s.Conversations(name, 0, 10, 1<<20, now)
-		sync := s.StartSync(name, &Result{}, RecentsOn, now)
+		sync := s.StartSync(name, &command.Result{}, query.RecentsOn, now)
 		s.NextSync(name, sync, &b, 100, 1<<20, now)
 		s.Since(name, 1, 0, &b, 100, 1<<20, now)
-		for _, peer := range []UserID{"alice", "bob", "zoe"} {
-			s.History(HistoryQuery{User: name, Peer: peer, Limit: 100, MaxBytes: 1 << 20}, &p, now)
-			s.History(HistoryQuery{User: name, Peer: peer, HasAfter: true, Limit: 1, MaxBytes: 1}, &p, now)
+		for _, peer := range []command.UserID{"alice", "bob", "zoe"} {
+			s.History(query.HistoryQuery{User: name, Peer: peer, Limit: 100, MaxBytes: 1 << 20}, &p, now)
+			s.History(query.HistoryQuery{User: name, Peer: peer, HasAfter: true, Limit: 1, MaxBytes: 1}, &p, now)
 		}
 		s.User(name, now)
 		s.Unread(name, now)
 		s.UnreadSeqs(name, "alice", now)
 		s.ImportView(name, "alice", 7, now)
-		s.SeqOf(name, "alice", MsgID{1})
+		s.SeqOf(name, "alice", command.MsgID{1})
 		s.ConversationsOf(name, 0, 10, now)
-		s.Checksum(SlotOf(string(name)))
+		s.Checksum(command.SlotOf(string(name)))
 		readGroups(s, name, &b, &p)
 	}
 	s.Letters(func(Posted) bool { return true })
-	s.Count(0, Slots-1)
-	s.AppendUsers(nil, 0, Slots-1, "", "")
-	s.AppendGroups(nil, 0, Slots-1, "", "")
+	s.Count(0, command.Slots-1)
+	s.AppendUsers(nil, 0, command.Slots-1, "", "")
+	s.AppendGroups(nil, 0, command.Slots-1, "", "")
 }
 
 func FuzzDecodeLetter(f *testing.F) {
-	for kind := LetterMessage; kind <= LetterUnblock; kind++ {
-		f.Add(AppendLetter(nil, &Letter{
+	for kind := command.LetterMessage; kind <= command.LetterUnblock; kind++ {
+		f.Add(command.AppendLetter(nil, &command.Letter{
 			From: "alice", To: "bob", Number: 3, Kind: kind, Seq: 7, Time: storyTime,
 			CID: "c", TTL: 60, Mentions: []string{"bob", ""}, Body: []byte("body"),
 		}))
 	}
-	for kind := LetterMessage; kind <= LetterLeft; kind++ {
-		f.Add(AppendLetter(nil, &Letter{From: "group team", To: "bob", Number: 3, Kind: kind, Seq: 1, Time: storyTime}))
+	for kind := command.LetterMessage; kind <= command.LetterLeft; kind++ {
+		f.Add(command.AppendLetter(nil, &command.Letter{From: "group team", To: "bob", Number: 3, Kind: kind, Seq: 1, Time: storyTime}))
 	}
-	f.Add(AppendLetter(nil, &Letter{From: "group ", To: "bob", Number: 3, Kind: LetterJoined}))
+	f.Add(command.AppendLetter(nil, &command.Letter{From: "group ", To: "bob", Number: 3, Kind: command.LetterJoined}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l, err := DecodeLetter(b)
+		l, err := command.DecodeLetter(b)
 		if err != nil {
 			return
 		}
-		again := AppendLetter(nil, &l)
-		l2, err := DecodeLetter(again)
+		again := command.AppendLetter(nil, &l)
+		l2, err := command.DecodeLetter(again)
 		if err != nil {
 			t.Fatalf("DecodeLetter(AppendLetter(%+v)): %v", l, err)
 		}
-		if third := AppendLetter(nil, &l2); !bytes.Equal(again, third) {
+		if third := command.AppendLetter(nil, &l2); !bytes.Equal(again, third) {
 			t.Fatalf("letter = %x, want %x as before", third, again)
 		}
 	})
@@ -211,7 +215,7 @@ func FuzzRestore(f *testing.F) {
 	whole := snapshot(s)
 	f.Add(whole, false)
 	f.Add(whole[:len(whole)/2], false)
-	for _, name := range []UserID{"alice", "bob", "dave", "group team", "group live", "group old"} {
+	for _, name := range []command.UserID{"alice", "bob", "dave", "group team", "group live", "group old"} {
 		f.Add(appendUser(s, s.lookup(name)), true)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, record bool) {
@@ -232,7 +236,7 @@ func FuzzRestore(f *testing.F) {
 		if err != nil {
 			t.Fatalf("Restore of a restored state: %v", err)
 		}
-		for slot := range uint16(Slots) {
+		for slot := range uint16(command.Slots) {
 			if s.slots[slot] == nil {
 				continue
 			}
@@ -259,17 +263,17 @@ func appendUser(s *State, u *user) (b []byte) {
 func frameRecord(record []byte) []byte {
 	s := NewState(1)
 	head := append([]byte{frameHeader}, snapshotMagic...)
-	head = appendUint(append(head, snapshotVersion), s.epoch)
-	head = appendInt(appendInt(head, s.now), s.cutoff)
-	b := appendFrame(nil, appendLimits(head, s.limits))
-	b = appendFrame(b, appendBool(appendUint([]byte{frameSlot}, 7), false))
+	head = command.AppendUint(append(head, snapshotVersion), s.epoch)
+	head = command.AppendInt(command.AppendInt(head, s.now), s.cutoff)
+	b := appendFrame(nil, command.AppendLimits(head, s.limits))
+	b = appendFrame(b, command.AppendBool(command.AppendUint([]byte{frameSlot}, 7), false))
 	b = append(b, record...)
 	return appendFrame(b, binary.LittleEndian.AppendUint64([]byte{frameEnd}, xxhash.Sum64(b)))
 }
 
 func TestFramedRecordIsRestored(t *testing.T) {
 	s := storyState()
-	for _, name := range []UserID{"alice", "group team"} {
+	for _, name := range []command.UserID{"alice", "group team"} {
 		if _, err := Restore(bytes.NewReader(frameRecord(appendUser(s, s.lookup(name)))), 1); err != nil {
 			t.Errorf("Restore of the record of %s = %v, want nil", name, err)
 		}
@@ -316,11 +320,11 @@ func TestRestoreAllocatesLittle(t *testing.T) {
 	const many = 100_000
 	sessions := make([]session, many)
 	for i := range sessions {
-		sessions[i].number = SessionID(i + 1)
+		sessions[i].number = command.SessionID(i + 1)
 	}
 	answered := make([]session, many/keptAnswers)
 	for i := range answered {
-		answered[i] = session{number: SessionID(i + 1), answers: make([]answer, keptAnswers)}
+		answered[i] = session{number: command.SessionID(i + 1), answers: make([]answer, keptAnswers)}
 	}
 	tests := map[string]func(*State, *user){
 		"sessions": func(_ *State, u *user) { u.sessions = sessions },
@@ -344,7 +348,7 @@ func TestRestoreAllocatesLittle(t *testing.T) {
 			i := s.open(u, "p")
 			u.convs.items[i].outbox = u.newOutQueue("p", 1)
 			for n := range uint64(many / 10) {
-				l := AppendLetter(nil, &Letter{From: u.name, To: "p", Number: n + 1, Kind: LetterBlock})
+				l := command.AppendLetter(nil, &command.Letter{From: u.name, To: "p", Number: n + 1, Kind: command.LetterBlock})
 				u.outbox[0].bytes = append(u.outbox[0].bytes, l)
 			}
 		},
@@ -357,12 +361,12 @@ func TestRestoreAllocatesLittle(t *testing.T) {
 		},
 		"imports": func(s *State, u *user) {
 			for i := range many / 10 {
-				s.markImported(u, s.open(u, UserID(strconv.Itoa(i))), importMark{row: 1})
+				s.markImported(u, s.open(u, command.UserID(strconv.Itoa(i))), importMark{row: 1})
 			}
 		},
 		"conversations": func(s *State, u *user) {
 			for i := range many / 10 {
-				s.open(u, UserID(strconv.Itoa(i)))
+				s.open(u, command.UserID(strconv.Itoa(i)))
 			}
 		},
 	}
@@ -378,7 +382,7 @@ func TestRestoreAllocatesLittle(t *testing.T) {
 		s := NewState(1)
 		s.slots[7] = &slot{}
 		for i := range many / 10 {
-			s.newUser(s.slots[7], UserID(strconv.Itoa(i)))
+			s.newUser(s.slots[7], command.UserID(strconv.Itoa(i)))
 		}
 		checkRestoreBytes(t, snapshot(s))
 	})

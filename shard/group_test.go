@@ -6,12 +6,15 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // group makes a group of alice's with further members.
-func (b *bench) group(id GroupID, kind GroupKind, members ...UserID) {
+func (b *bench) group(id command.GroupID, kind command.GroupKind, members ...command.UserID) {
 	b.t.Helper()
-	r := b.do(&CreateGroup{
+	r := b.do(&command.CreateGroup{
 		Group: id, By: "alice", Owner: "alice", Kind: kind, Settings: kind.Settings(), Members: members, Salt: 7,
 	})
 	if err := r.Err(); err != nil || len(r.Failed) > 0 {
@@ -19,28 +22,28 @@ func (b *bench) group(id GroupID, kind GroupKind, members ...UserID) {
 	}
 }
 
-func (b *bench) post(group GroupID, from UserID, text string) Result {
+func (b *bench) post(group command.GroupID, from command.UserID, text string) command.Result {
 	b.t.Helper()
 	b.ids++
-	r := b.do(&SendGroup{Group: group, User: from, Session: 1, ID: MsgID{b.ids}, CID: text, Body: []byte(text)})
+	r := b.do(&command.SendGroup{Group: group, User: from, Session: 1, ID: command.MsgID{b.ids}, CID: text, Body: []byte(text)})
 	if err := r.Err(); err != nil {
 		b.t.Fatalf("%s posts %q to %s: %v", from, text, group, err)
 	}
 	return r
 }
 
-func (b *bench) view(user UserID, ask GroupAsk, backlog int) GroupView {
+func (b *bench) view(user command.UserID, ask query.GroupAsk, backlog int) query.GroupView {
 	b.t.Helper()
-	views := b.s.SyncGroups(user, []GroupAsk{ask}, backlog, 1000, b.now).Views
+	views := b.s.SyncGroups(user, []query.GroupAsk{ask}, backlog, 1000, b.now).Views
 	if len(views) != 1 {
 		b.t.Fatalf("%s finds %d views of %s, want 1", user, len(views), ask.Group)
 	}
 	return views[0]
 }
 
-func (b *bench) wantUnread(group GroupID, user UserID, want ...uint64) {
+func (b *bench) wantUnread(group command.GroupID, user command.UserID, want ...uint64) {
 	b.t.Helper()
-	if v := b.view(user, GroupAsk{Group: group}, 0); v.Unread != len(want) {
+	if v := b.view(user, query.GroupAsk{Group: group}, 0); v.Unread != len(want) {
 		b.t.Errorf("unread of %s in %s = %d, want %d", user, group, v.Unread, len(want))
 	}
 	if got := b.s.GroupUnread(group, user, b.now); !slices.Equal(got, want) {
@@ -49,10 +52,10 @@ func (b *bench) wantUnread(group GroupID, user UserID, want ...uint64) {
 }
 
 // wantPage compares a member's newest page: messages as bodies, gaps as ranges.
-func (b *bench) wantPage(group GroupID, user UserID, want string) {
+func (b *bench) wantPage(group command.GroupID, user command.UserID, want string) {
 	b.t.Helper()
-	var p Page
-	b.s.History(HistoryQuery{User: user, Group: group, Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
+	var p query.Page
+	b.s.History(query.HistoryQuery{User: user, Group: group, Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
 	got := fmt.Sprintf("%d-%d", p.From, p.To)
 	for _, m := range p.Batch.Messages {
 		got += fmt.Sprintf(" %d:%s:%s", m.Seq, m.From, m.Body)
@@ -66,8 +69,8 @@ func (b *bench) wantPage(group GroupID, user UserID, want string) {
 }
 
 func TestGroupUnreadFollowsTheLog(t *testing.T) {
-	b := newBench(t, Limits{})
-	b.group("team", GroupPrivate, "bob", "carol")
+	b := newBench(t, command.Limits{})
+	b.group("team", command.GroupPrivate, "bob", "carol")
 	for i := range 3 {
 		b.post("team", "alice", fmt.Sprint("a", i))
 	}
@@ -78,66 +81,66 @@ func TestGroupUnreadFollowsTheLog(t *testing.T) {
 	b.wantUnread("team", "alice", 4)
 	b.wantUnread("team", "carol", 1, 2, 3, 4)
 
-	if r := b.do(&ReadGroup{Group: "team", User: "carol", Seq: 2}); r.Unread != 2 {
+	if r := b.do(&command.ReadGroup{Group: "team", User: "carol", Seq: 2}); r.Unread != 2 {
 		t.Errorf("unread after readReport = %d, want 2", r.Unread)
 	}
-	b.do(&RecallGroup{Group: "team", By: "alice", Seq: 3})
+	b.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 3})
 	b.wantUnread("team", "carol", 4)
-	b.do(&ReadGroup{Group: "team", User: "bob", Seq: 1, Back: true})
+	b.do(&command.ReadGroup{Group: "team", User: "bob", Seq: 1, Back: true})
 	b.wantUnread("team", "bob", 2)
-	b.do(&HideMessages{Group: "team", User: "bob", Session: 1, Seqs: []uint64{2}})
+	b.do(&command.HideMessages{Group: "team", User: "bob", Session: 1, Seqs: []uint64{2}})
 	b.wantUnread("team", "bob")
 	b.wantPage("team", "bob", "1-4 1:alice:a0 4:bob:b deleted:2-2 recalled:3-3")
 	b.wantPage("team", "carol", "1-4 1:alice:a0 2:alice:a1 4:bob:b recalled:3-3")
 }
 
 func TestMembersReadSinceTheirJoin(t *testing.T) {
-	b := newBench(t, Limits{})
-	b.group("team", GroupPrivate)
+	b := newBench(t, command.Limits{})
+	b.group("team", command.GroupPrivate)
 	b.post("team", "alice", "early")
-	b.do(&AddMembers{Group: "team", By: "alice", Users: []UserID{"bob"}})
+	b.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 	b.post("team", "alice", "late")
 	b.wantPage("team", "bob", "1-2 2:alice:late notMember:1-1")
 	b.wantUnread("team", "bob", 2)
 
-	b.group("open", GroupChatroom)
+	b.group("open", command.GroupChatroom)
 	b.post("open", "alice", "early")
-	b.do(&JoinGroup{Group: "open", User: "bob"})
+	b.do(&command.JoinGroup{Group: "open", User: "bob"})
 	b.wantPage("open", "bob", "1-1 1:alice:early")
-	if v := b.view("bob", GroupAsk{Group: "open"}, 20); v.Counts || v.Unread != 0 || v.LastSeq != 1 {
+	if v := b.view("bob", query.GroupAsk{Group: "open"}, 20); v.Counts || v.Unread != 0 || v.LastSeq != 1 {
 		t.Errorf("view of a chatroom = %+v, want no unread and seq 1 as the last", v)
 	}
 
-	b.do(&LeaveGroup{Group: "team", User: "bob"})
+	b.do(&command.LeaveGroup{Group: "team", User: "bob"})
 	b.wantPage("team", "bob", "0-0")
-	if got := b.s.GroupsOf("bob"); !slices.Equal(got, []GroupRef{{Group: "open"}}) {
+	if got := b.s.GroupsOf("bob"); !slices.Equal(got, []query.GroupRef{{Group: "open"}}) {
 		t.Errorf("groups of bob = %v, want open", got)
 	}
 }
 
 func TestBacklogBehindACursor(t *testing.T) {
-	b := newBench(t, Limits{})
-	cursors := map[GroupID]string{}
-	for id, kind := range map[GroupID]GroupKind{"team": GroupPrivate, "room": GroupChatroom} {
+	b := newBench(t, command.Limits{})
+	cursors := map[command.GroupID]string{}
+	for id, kind := range map[command.GroupID]command.GroupKind{"team": command.GroupPrivate, "room": command.GroupChatroom} {
 		b.group(id, kind, "bob")
 		b.post(id, "alice", "seen")
-		cursors[id] = b.view("bob", GroupAsk{Group: id}, 0).Cursor
+		cursors[id] = b.view("bob", query.GroupAsk{Group: id}, 0).Cursor
 		for i := range 5 {
 			b.post(id, "alice", fmt.Sprint(i))
 		}
 	}
-	want := func(when string, group GroupID, backlog int, want ...uint64) {
+	want := func(when string, group command.GroupID, backlog int, want ...uint64) {
 		t.Helper()
-		ask := GroupAsk{Group: group, Cursor: cursors[group], HasCursor: true}
+		ask := query.GroupAsk{Group: group, Cursor: cursors[group], HasCursor: true}
 		if got := b.view("bob", ask, backlog).Push; !slices.Equal(got, want) {
 			t.Errorf("%s: %d messages of %s to push = %v, want %v", when, backlog, group, got, want)
 		}
 	}
-	for _, group := range []GroupID{"team", "room"} {
+	for _, group := range []command.GroupID{"team", "room"} {
 		want("unread", group, 5, 2, 3, 4, 5, 6)
 		want("unread", group, 4, 3, 4, 5, 6)
 		want("unread", group, 0)
-		b.do(&ReadGroup{Group: group, User: "bob", Seq: 6})
+		b.do(&command.ReadGroup{Group: group, User: "bob", Seq: 6})
 		want("read elsewhere", group, 5, 2, 3, 4, 5, 6)
 	}
 	want("read elsewhere", "team", 4)
@@ -145,48 +148,48 @@ func TestBacklogBehindACursor(t *testing.T) {
 }
 
 func TestDeleteSender(t *testing.T) {
-	b := newBench(t, Limits{})
-	b.group("team", GroupPrivate, "bob", "carol")
+	b := newBench(t, command.Limits{})
+	b.group("team", command.GroupPrivate, "bob", "carol")
 	for i := range 3 {
 		b.post("team", "alice", fmt.Sprint("a", i))
 		b.post("team", "bob", fmt.Sprint("b", i))
 	}
 	before := b.s.GroupArrival("team")
-	if r := b.do(&DeleteSender{Group: "team", Sender: "alice"}); r.Deleted != 3 {
+	if r := b.do(&command.DeleteSender{Group: "team", Sender: "alice"}); r.Deleted != 3 {
 		t.Errorf("deleted = %d, want 3", r.Deleted)
 	}
 	b.wantPage("team", "carol", "1-6 2:bob:b0 4:bob:b1 6:bob:b2 deleted:1-1 deleted:3-3 deleted:5-5")
 	b.wantUnread("team", "carol", 2, 4, 6)
-	var batch Batch
+	var batch query.Batch
 	b.s.GroupSince("team", before, &batch, 10, 1<<20, b.now)
-	want := Change{Kind: ChangeRecall, Group: "team", Arrival: before + 1, Sender: "alice", Ranges: []Range{{1, 5}}}
+	want := query.Change{Kind: query.ChangeRecall, Group: "team", Arrival: before + 1, Sender: "alice", Ranges: []query.Range{{From: 1, To: 5}}}
 	if len(batch.Changes) != 1 || fmt.Sprint(batch.Changes[0]) != fmt.Sprint(want) {
 		t.Errorf("changes = %+v, want %+v", batch.Changes, want)
 	}
-	if r := b.do(&DeleteSender{Group: "team", Sender: "alice"}); r.Deleted != 0 {
+	if r := b.do(&command.DeleteSender{Group: "team", Sender: "alice"}); r.Deleted != 0 {
 		t.Errorf("deleted again = %d, want 0", r.Deleted)
 	}
-	b.do(&DeleteSender{Group: "team", Sender: "bob", Silent: true})
-	if v := b.view("carol", GroupAsk{Group: "team"}, 20); v.LastSeq != 0 || len(v.Push) != 0 || v.Unread != 0 {
+	b.do(&command.DeleteSender{Group: "team", Sender: "bob", Silent: true})
+	if v := b.view("carol", query.GroupAsk{Group: "team"}, 20); v.LastSeq != 0 || len(v.Push) != 0 || v.Unread != 0 {
 		t.Errorf("view of an emptied group = %+v, want nothing to show", v)
 	}
-	if r := b.do(&DeleteSender{Group: "none", Sender: "bob"}); r.Code != CodeNotFound {
+	if r := b.do(&command.DeleteSender{Group: "none", Sender: "bob"}); r.Code != command.CodeNotFound {
 		t.Errorf("code for an unknown group = %d, want not found", r.Code)
 	}
 }
 
 func TestSyncGroups(t *testing.T) {
-	b := newBench(t, Limits{})
-	b.group("team", GroupPrivate, "bob")
+	b := newBench(t, command.Limits{})
+	b.group("team", command.GroupPrivate, "bob")
 	for i := range 30 {
 		b.post("team", "alice", fmt.Sprint("a", i))
 	}
-	v := b.view("bob", GroupAsk{Group: "team"}, 20)
+	v := b.view("bob", query.GroupAsk{Group: "team"}, 20)
 	if len(v.Push) != 20 || v.Push[0] != 11 || v.Push[19] != 30 || v.Unread != 30 || v.LastSeq != 30 {
 		t.Errorf("view = %+v, want the newest 20 of 30", v)
 	}
-	ask := GroupAsk{Group: "team", HasCursor: true, Cursor: v.Cursor}
-	b.do(&RecallGroup{Group: "team", By: "alice", Seq: 30})
+	ask := query.GroupAsk{Group: "team", HasCursor: true, Cursor: v.Cursor}
+	b.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 30})
 	b.post("team", "alice", "more")
 	v = b.view("bob", ask, 20)
 	if !slices.Equal(v.Push, []uint64{31}) || v.Reset || v.Unread != 30 || len(v.Changes) != 1 || v.Changes[0].By != "alice" {
@@ -209,19 +212,19 @@ func TestSyncGroupsInParts(t *testing.T) {
 		most     int // groups that one call may look at
 	}{{"many", 1000, 1, 0, 200}, {"long walks", 100, 400, 3600, 41}} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t, Limits{GroupRate: -1})
-			asks := []GroupAsk{{Group: "none"}}
+			b := newBench(t, command.Limits{GroupRate: -1})
+			asks := []query.GroupAsk{{Group: "none"}}
 			for i := range c.groups {
-				id := GroupID(fmt.Sprint("group", i))
-				b.group(id, GroupPrivate, "bob")
+				id := command.GroupID(fmt.Sprint("group", i))
+				b.group(id, command.GroupPrivate, "bob")
 				for j := range c.messages {
-					if r := b.do(&SendGroup{Group: id, User: "alice", CID: fmt.Sprint(j), Body: []byte{1}, TTL: c.ttl}); r.Code != OK {
+					if r := b.do(&command.SendGroup{Group: id, User: "alice", CID: fmt.Sprint(j), Body: []byte{1}, TTL: c.ttl}); r.Code != command.OK {
 						t.Fatalf("message %d: %+v", j, r)
 					}
 				}
-				asks = append(asks, GroupAsk{Group: id})
+				asks = append(asks, query.GroupAsk{Group: id})
 			}
-			seen := make(map[GroupID]bool)
+			seen := make(map[command.GroupID]bool)
 			for rest := asks; len(rest) > 0; {
 				sync := b.s.SyncGroups("bob", rest, 20, 1000, b.now)
 				if looked := len(rest) - len(sync.Rest); looked == 0 || looked > c.most {
@@ -243,38 +246,38 @@ func TestSyncGroupsInParts(t *testing.T) {
 }
 
 func TestMembershipVersions(t *testing.T) {
-	b := newBench(t, Limits{})
-	letter := func(kind LetterKind, version uint64) {
-		r := b.do(&Deliver{Letter: Letter{Kind: kind, From: GroupID("team").Key(), To: "bob", Number: version}})
+	b := newBench(t, command.Limits{})
+	letter := func(kind command.LetterKind, version uint64) {
+		r := b.do(&command.Deliver{Letter: command.Letter{Kind: kind, From: command.GroupID("team").Key(), To: "bob", Number: version}})
 		if err := r.Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	letter(LetterLeft, 8)
-	letter(LetterJoined, 7)
+	letter(command.LetterLeft, 8)
+	letter(command.LetterJoined, 7)
 	if got := b.s.GroupsOf("bob"); len(got) != 0 {
 		t.Errorf("groups after a late joined = %v, want none", got)
 	}
-	letter(LetterJoined, 9)
+	letter(command.LetterJoined, 9)
 	if got := b.s.GroupsOf("bob"); len(got) != 1 {
 		t.Errorf("groups = %v, want team", got)
 	}
-	var batch Batch
+	var batch query.Batch
 	b.s.Since("bob", 1, 0, &batch, 10, 1<<20, b.now)
-	if len(batch.Changes) != 1 || batch.Changes[0].Kind != ChangeGroupJoined || batch.Changes[0].Group != "team" {
+	if len(batch.Changes) != 1 || batch.Changes[0].Kind != query.ChangeGroupJoined || batch.Changes[0].Group != "team" {
 		t.Errorf("changes = %+v, want that bob joined team", batch.Changes)
 	}
 	// He left, joined and left: that he joined was never said.
-	letter(LetterLeft, 11)
+	letter(command.LetterLeft, 11)
 	b.s.Since("bob", 1, batch.Next, &batch, 10, 1<<20, b.now)
 	seen := batch.Next
-	letter(LetterLeft, 13)
+	letter(command.LetterLeft, 13)
 	b.s.Since("bob", 1, seen, &batch, 10, 1<<20, b.now)
-	if len(batch.Changes) != 1 || batch.Changes[0].Kind != ChangeGroupLeft {
+	if len(batch.Changes) != 1 || batch.Changes[0].Kind != query.ChangeGroupLeft {
 		t.Errorf("changes = %+v, want that bob left team once more", batch.Changes)
 	}
 	seen = batch.Next
-	letter(LetterLeft, 12)
+	letter(command.LetterLeft, 12)
 	if b.s.Since("bob", 1, seen, &batch, 10, 1<<20, b.now); len(batch.Changes) != 0 {
 		t.Errorf("changes = %+v after an older letter, want none", batch.Changes)
 	}
@@ -284,72 +287,72 @@ func TestMembershipVersions(t *testing.T) {
 // longer than it knows of those who left: no older letter is there to bring him
 // back.
 func TestNoticeReplacesOlder(t *testing.T) {
-	b := newBench(t, Limits{})
-	b.group("team", GroupPrivate)
-	b.do(&FreezeSlot{Slot: SlotOf("dan")})
-	b.do(&DropSlot{Slot: SlotOf("dan")})
-	b.do(&AddMembers{Group: "team", Users: []UserID{"dan"}})
-	b.do(&RemoveMembers{Group: "team", Users: []UserID{"dan"}})
-	var waiting []Letter
+	b := newBench(t, command.Limits{})
+	b.group("team", command.GroupPrivate)
+	b.do(&command.FreezeSlot{Slot: command.SlotOf("dan")})
+	b.do(&command.DropSlot{Slot: command.SlotOf("dan")})
+	b.do(&command.AddMembers{Group: "team", Users: []command.UserID{"dan"}})
+	b.do(&command.RemoveMembers{Group: "team", Users: []command.UserID{"dan"}})
+	var waiting []command.Letter
 	b.s.Letters(func(p Posted) bool {
-		l, err := DecodeLetter(p.Bytes)
+		l, err := command.DecodeLetter(p.Bytes)
 		if err != nil {
 			t.Fatal(err)
 		}
 		waiting = append(waiting, l)
 		return true
 	})
-	if len(waiting) != 1 || waiting[0].Kind != LetterLeft || b.s.letterBytes != len(AppendLetter(nil, &waiting[0])) {
+	if len(waiting) != 1 || waiting[0].Kind != command.LetterLeft || b.s.letterBytes != len(command.AppendLetter(nil, &waiting[0])) {
 		t.Fatalf("%d bytes of letters wait, %v; want that dan left", b.s.letterBytes, waiting)
 	}
-	b.do(&Trim{From: GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number - 1})
+	b.do(&command.Trim{From: command.GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number - 1})
 	if b.s.letterBytes == 0 {
 		t.Error("the confirmation of an older letter took the newest")
 	}
-	b.do(&Trim{From: GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number})
+	b.do(&command.Trim{From: command.GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number})
 	if b.s.letterBytes != 0 {
 		t.Errorf("%d bytes of letters wait after all is confirmed", b.s.letterBytes)
 	}
 }
 
 func TestGroupRate(t *testing.T) {
-	b := newBench(t, Limits{GroupRate: 10, GroupBurst: 3})
-	b.group("team", GroupPrivate)
-	try := func() Result {
+	b := newBench(t, command.Limits{GroupRate: 10, GroupBurst: 3})
+	b.group("team", command.GroupPrivate)
+	try := func() command.Result {
 		b.ids++
-		return b.do(&SendGroup{Group: "team", User: "alice", ID: MsgID{b.ids}, CID: fmt.Sprint(b.ids), Body: []byte{1}})
+		return b.do(&command.SendGroup{Group: "team", User: "alice", ID: command.MsgID{b.ids}, CID: fmt.Sprint(b.ids), Body: []byte{1}})
 	}
 	for range 3 {
-		if r := try(); r.Code != OK {
+		if r := try(); r.Code != command.OK {
 			t.Fatalf("within the burst: %+v", r)
 		}
 	}
 	r := try()
-	if r.Code != CodeRateLimited || r.RetryAfterMS != 100 {
+	if r.Code != command.CodeRateLimited || r.RetryAfterMS != 100 {
 		t.Fatalf("past the burst = %+v, want a retry after 100 ms", r)
 	}
 	b.now += r.RetryAfterMS
-	if r := try(); r.Code != OK {
+	if r := try(); r.Code != command.OK {
 		t.Errorf("after the wait: %+v", r)
 	}
 }
 
 func TestGroupOutlivesSnapshotAndDismissal(t *testing.T) {
-	b := newBench(t, Limits{})
-	b.group("team", GroupPublic, "bob")
-	b.do(&JoinGroup{Group: "team", User: "carol", Message: "please"})
-	b.do(&SetMember{Group: "team", By: "alice", User: "bob", Role: RoleAdmin, MutedUntil: new(b.now + hourMS)})
+	b := newBench(t, command.Limits{})
+	b.group("team", command.GroupPublic, "bob")
+	b.do(&command.JoinGroup{Group: "team", User: "carol", Message: "please"})
+	b.do(&command.SetMember{Group: "team", By: "alice", User: "bob", Role: command.RoleAdmin, MutedUntil: new(b.now + hourMS)})
 	for i := range 300 {
 		b.post("team", "alice", fmt.Sprint("a", i))
 		b.now += 1000
 	}
-	b.do(&HideMessages{Group: "team", User: "bob", Session: 1, Seqs: []uint64{5, 6}})
-	b.do(&DeleteSender{Group: "team", Sender: "carol"})
-	b.do(&RecallGroup{Group: "team", Seq: 9})
+	b.do(&command.HideMessages{Group: "team", User: "bob", Session: 1, Seqs: []uint64{5, 6}})
+	b.do(&command.DeleteSender{Group: "team", Sender: "carol"})
+	b.do(&command.RecallGroup{Group: "team", Seq: 9})
 
 	var snapshot bytes.Buffer
 	view := b.s.Snapshot()
-	b.do(&RemoveMembers{Group: "team", By: "alice", Users: []UserID{"bob"}}) // not part of it
+	b.do(&command.RemoveMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}}) // not part of it
 	for more := true; more; {
 		var chunk []byte
 		chunk, more = view.Next(nil)
@@ -362,7 +365,7 @@ func TestGroupOutlivesSnapshotAndDismissal(t *testing.T) {
 	}
 	b.s = restored
 	b.wantUnread("team", "bob", slices.DeleteFunc(seqs(1, 300), func(n uint64) bool { return n == 5 || n == 6 || n == 9 })...)
-	if m, _ := b.s.Member("team", "bob"); m.Role != RoleAdmin || m.MutedUntil == 0 {
+	if m, _ := b.s.Member("team", "bob"); m.Role != command.RoleAdmin || m.MutedUntil == 0 {
 		t.Errorf("bob = %+v, want a muted admin", m)
 	}
 	if got := b.s.JoinRequests("team"); len(got) != 1 || got[0].User != "carol" {
@@ -372,17 +375,17 @@ func TestGroupOutlivesSnapshotAndDismissal(t *testing.T) {
 		t.Errorf("groups of bob = %+v, want team", got)
 	}
 
-	if r := b.do(&DismissGroup{Group: "team", By: "bob"}); r.Code != CodeForbidden {
+	if r := b.do(&command.DismissGroup{Group: "team", By: "bob"}); r.Code != command.CodeForbidden {
 		t.Errorf("an admin dismisses: %+v, want forbidden", r)
 	}
-	b.do(&DismissGroup{Group: "team", By: "alice"})
+	b.do(&command.DismissGroup{Group: "team", By: "alice"})
 	if _, ok := b.s.Group("team", "alice"); ok || len(b.s.GroupsOf("alice")) != 0 {
 		t.Error("the group outlives its dismissal")
 	}
-	if r := b.do(&CreateGroup{Group: "team", By: "bob", Owner: "bob", Kind: GroupPrivate, Settings: GroupPrivate.Settings()}); r.Code != CodeConflict {
+	if r := b.do(&command.CreateGroup{Group: "team", By: "bob", Owner: "bob", Kind: command.GroupPrivate, Settings: command.GroupPrivate.Settings()}); r.Code != command.CodeConflict {
 		t.Errorf("another makes it again: %+v, want conflict", r)
 	}
-	b.group("team", GroupPrivate, "bob")
+	b.group("team", command.GroupPrivate, "bob")
 	if r := b.post("team", "alice", "again"); r.Seq != 301 {
 		t.Errorf("seq after making it again = %d, want 301", r.Seq)
 	}
@@ -408,19 +411,19 @@ func BenchmarkDeleteSender(b *testing.B) {
 			longest := time.Duration(0)
 			for b.Loop() {
 				b.StopTimer()
-				g := newBench(b, Limits{GroupRate: -1})
-				g.group("team", GroupChatroom)
+				g := newBench(b, command.Limits{GroupRate: -1})
+				g.group("team", command.GroupChatroom)
 				body := bytes.Repeat([]byte{1}, 128)
 				for i := range stored {
-					user := UserID("alice")
+					user := command.UserID("alice")
 					if i%2 == 1 || c.deleted == stored {
 						user = "bob"
 					}
-					g.do(&SendGroup{Group: "team", User: user, Admin: true, ID: MsgID{byte(i)}, CID: fmt.Sprint(i), Body: body})
+					g.do(&command.SendGroup{Group: "team", User: user, Admin: true, ID: command.MsgID{byte(i)}, CID: fmt.Sprint(i), Body: body})
 				}
 				b.StartTimer()
 				start := time.Now()
-				if r := g.do(&DeleteSender{Group: "team", Sender: "bob"}); r.Deleted != c.deleted {
+				if r := g.do(&command.DeleteSender{Group: "team", Sender: "bob"}); r.Deleted != c.deleted {
 					b.Fatalf("deleted %d, want %d", r.Deleted, c.deleted)
 				}
 				longest = max(longest, time.Since(start))
@@ -431,19 +434,19 @@ func BenchmarkDeleteSender(b *testing.B) {
 }
 
 func BenchmarkSyncGroups(b *testing.B) {
-	g := newBench(b, Limits{GroupRate: -1})
-	var asks []GroupAsk
+	g := newBench(b, command.Limits{GroupRate: -1})
+	var asks []query.GroupAsk
 	for i := range 1000 {
-		id := GroupID(fmt.Sprint("group", i))
-		members := []UserID{"me"}
+		id := command.GroupID(fmt.Sprint("group", i))
+		members := []command.UserID{"me"}
 		for j := range 50 {
-			members = append(members, UserID(fmt.Sprint("user", j)))
+			members = append(members, command.UserID(fmt.Sprint("user", j)))
 		}
-		g.group(id, GroupPrivate, members...)
+		g.group(id, command.GroupPrivate, members...)
 		for j := range 30 {
 			g.post(id, "alice", fmt.Sprint(j))
 		}
-		asks = append(asks, GroupAsk{Group: id})
+		asks = append(asks, query.GroupAsk{Group: id})
 	}
 	b.ReportAllocs()
 	slices, longest := 0, time.Duration(0)
@@ -467,8 +470,8 @@ func BenchmarkSyncGroups(b *testing.B) {
 // must not take all that are older than any user's.
 func TestCutoffOfGroupsThatKeepLonger(t *testing.T) {
 	const hour = 3_600_000
-	b := newBench(t, Limits{HistoryTTL: time.Hour})
-	b.group("team", GroupPublic)
+	b := newBench(t, command.Limits{HistoryTTL: time.Hour})
+	b.group("team", command.GroupPublic)
 	for i := range 50 {
 		b.post("team", "alice", fmt.Sprint("m", i))
 		b.now += hour
@@ -481,31 +484,31 @@ func TestCutoffOfGroupsThatKeepLonger(t *testing.T) {
 // Whoever owns a live group cannot fill the shard with records of users whom he
 // mutes, and those whose time is over make room.
 func TestLiveGroupKeepsSoManySanctions(t *testing.T) {
-	b := newBench(t, Limits{})
-	b.group("show", GroupLive)
-	mute := func(i int) Code {
-		return b.do(&SetMember{Group: "show", By: "alice", User: UserID(fmt.Sprint("u", i)), MutedUntil: new(b.now + 60_000)}).Code
+	b := newBench(t, command.Limits{})
+	b.group("show", command.GroupLive)
+	mute := func(i int) command.Code {
+		return b.do(&command.SetMember{Group: "show", By: "alice", User: command.UserID(fmt.Sprint("u", i)), MutedUntil: new(b.now + 60_000)}).Code
 	}
 	for i := 1; i <= maxSanctions; i++ {
-		if code := mute(i); code != OK {
+		if code := mute(i); code != command.OK {
 			t.Fatalf("mute of user %d = %d, want OK", i, code)
 		}
 	}
-	if code := mute(0); code != CodeRateLimited {
+	if code := mute(0); code != command.CodeRateLimited {
 		t.Errorf("one more mute = %d, want rate limited", code)
 	}
-	r := b.do(&RemoveMembers{Group: "show", By: "alice", Users: []UserID{"u1", "u0"}, Ban: 5})
-	if len(r.Failed) != 1 || r.Failed[0] != (MemberFailure{User: "u0", Code: CodeRateLimited}) {
+	r := b.do(&command.RemoveMembers{Group: "show", By: "alice", Users: []command.UserID{"u1", "u0"}, Ban: 5})
+	if len(r.Failed) != 1 || r.Failed[0] != (command.MemberFailure{User: "u0", Code: command.CodeRateLimited}) {
 		t.Errorf("bans of one who is muted and of one more: failed %v, want the one more, rate limited", r.Failed)
 	}
 	b.now += 60_000
-	if code := mute(0); code != OK {
+	if code := mute(0); code != command.OK {
 		t.Errorf("a mute once the others are over = %d, want OK", code)
 	}
-	if members, _ := b.s.Members("show", "", 10); len(members) != 2 || members[0].Role != RoleOwner || members[1].User != "u0" {
+	if members, _ := b.s.Members("show", "", 10); len(members) != 2 || members[0].Role != command.RoleOwner || members[1].User != "u0" {
 		t.Errorf("members = %+v, want alice and who is muted", members)
 	}
-	if info, _ := b.s.Group("show", "alice"); info.Members != 1 || info.Role != RoleOwner {
+	if info, _ := b.s.Group("show", "alice"); info.Members != 1 || info.Role != command.RoleOwner {
 		t.Errorf("%d records, alice's role %d, want hers, and the owner's", info.Members, info.Role)
 	}
 	if got := len(b.s.group("show").team.sanctions.items); got != 1 {
@@ -514,11 +517,11 @@ func TestLiveGroupKeepsSoManySanctions(t *testing.T) {
 }
 
 func TestCountLeavesOutDismissedGroups(t *testing.T) {
-	b := newBench(t, Limits{})
-	b.group("kept", GroupPrivate)
-	b.group("gone", GroupPrivate)
-	b.do(&DismissGroup{Group: "gone", By: "alice"})
-	if n := b.s.Count(0, Slots-1); n.Groups != 1 {
+	b := newBench(t, command.Limits{})
+	b.group("kept", command.GroupPrivate)
+	b.group("gone", command.GroupPrivate)
+	b.do(&command.DismissGroup{Group: "gone", By: "alice"})
+	if n := b.s.Count(0, command.Slots-1); n.Groups != 1 {
 		t.Errorf("Count = %d groups, want the one that is not dismissed", n.Groups)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -45,10 +47,10 @@ const (
 const leftMS = 7 * 24 * hourMS
 
 // notify tells a user's shard what he is in a group now, and by whom.
-func (s *State) notify(u *user, name UserID, role Role, by UserID) {
+func (s *State) notify(u *user, name command.UserID, role command.Role, by command.UserID) {
 	t := u.team
-	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.nextVersion(s.now), Time: s.now, By: by}
-	if role == RoleOwner {
+	l := command.Letter{Kind: command.LetterJoined, From: u.name, To: name, Number: t.nextVersion(s.now), Time: s.now, By: by}
+	if role == command.RoleOwner {
 		l.Seq = joinedAsOwner
 	}
 	if m := s.member(t, name); m != nil && m.flags&memberInvited != 0 {
@@ -59,9 +61,9 @@ func (s *State) notify(u *user, name UserID, role Role, by UserID) {
 
 // notifyEnd tells a user's shard that he is no member any more: how is 0 or one of
 // those of a LetterLeft.
-func (s *State) notifyEnd(u *user, name UserID, how uint64) {
-	s.sendNotice(u, &Letter{
-		Kind: LetterLeft, From: u.name, To: name, Number: u.team.nextVersion(s.now), Time: s.now, Seq: how,
+func (s *State) notifyEnd(u *user, name command.UserID, how uint64) {
+	s.sendNotice(u, &command.Letter{
+		Kind: command.LetterLeft, From: u.name, To: name, Number: u.team.nextVersion(s.now), Time: s.now, Seq: how,
 	})
 }
 
@@ -72,11 +74,11 @@ func (t *team) nextVersion(now int64) uint64 {
 
 // spoke has a member whom others put into a group count as one who is there of
 // his own will, once he speaks.
-func (s *State) spoke(u *user, name UserID, m *member) {
+func (s *State) spoke(u *user, name command.UserID, m *member) {
 	m.flags &^= memberInvited
 	t := u.team
-	l := Letter{Kind: LetterJoined, From: u.name, To: name, Number: t.nextVersion(s.now), Time: s.now, By: name}
-	if m.role == RoleOwner {
+	l := command.Letter{Kind: command.LetterJoined, From: u.name, To: name, Number: t.nextVersion(s.now), Time: s.now, By: name}
+	if m.role == command.RoleOwner {
 		l.Seq = joinedAsOwner
 	}
 	if _, waits := t.notices[name]; !waits { // else this takes the place of what is news
@@ -85,16 +87,16 @@ func (s *State) spoke(u *user, name UserID, m *member) {
 	s.sendNotice(u, &l)
 }
 
-func (s *State) sendNotice(u *user, l *Letter) {
+func (s *State) sendNotice(u *user, l *command.Letter) {
 	t, name := u.team, l.To
 	older, waits := t.notices[name]
 	if sl := s.slotFor(name); sl != nil && !waits {
 		s.enlist(sl, l)
 		return
 	}
-	b := AppendLetter(nil, l)
+	b := command.AppendLetter(nil, l)
 	if t.notices == nil {
-		t.notices = make(map[UserID]notice)
+		t.notices = make(map[command.UserID]notice)
 	}
 	// An older notice is void now. Were it sent once more after a long time, the
 	// user's shard might not know any more that a newer one has come before.
@@ -104,7 +106,7 @@ func (s *State) sendNotice(u *user, l *Letter) {
 }
 
 // trimNotices forgets what the user's shard has confirmed.
-func (s *State) trimNotices(u *user, name UserID, upTo uint64) {
+func (s *State) trimNotices(u *user, name command.UserID, upTo uint64) {
 	t := u.team
 	if n, waits := t.notices[name]; waits && n.version <= upTo {
 		s.letterBytes -= len(n.bytes)
@@ -113,13 +115,13 @@ func (s *State) trimNotices(u *user, name UserID, upTo uint64) {
 }
 
 // noticeNames lists who has notices waiting, in order of name.
-func (t *team) noticeNames() []UserID { return slices.Sorted(maps.Keys(t.notices)) }
+func (t *team) noticeNames() []command.UserID { return slices.Sorted(maps.Keys(t.notices)) }
 
 // enlist applies a letter of a group to the list of a user. The newest version
 // counts, in whatever order they come.
-func (s *State) enlist(sl *slot, l *Letter) {
+func (s *State) enlist(sl *slot, l *command.Letter) {
 	u := s.mutate(sl, l.To, true)
-	name := string(l.From[len(groupPrefix):])
+	name := string(l.From[len(command.GroupPrefix):])
 	i, known := s.teamIndex(u, name)
 	if !known {
 		ref := teamRef{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name)), hash: teamHash(name)}
@@ -136,11 +138,11 @@ func (s *State) enlist(sl *slot, l *Letter) {
 	was := ref.flags
 	ref.version, ref.flags = l.Number, 0
 	switch {
-	case l.Kind == LetterLeft && l.Seq == leftRemoved:
+	case l.Kind == command.LetterLeft && l.Seq == leftRemoved:
 		ref.flags = refRemoved
-	case l.Kind == LetterLeft && l.Seq == leftDismissed:
+	case l.Kind == command.LetterLeft && l.Seq == leftDismissed:
 		ref.flags = refDismissed
-	case l.Kind == LetterJoined:
+	case l.Kind == command.LetterJoined:
 		ref.flags = refJoined
 		switch {
 		case l.Seq&joinedAsOwner != 0:
@@ -205,7 +207,7 @@ func (s *State) forgetTeams(u *user) {
 }
 
 // GroupsOf lists the groups whose member a user is, by id.
-func (s *State) GroupsOf(name UserID) []GroupRef {
+func (s *State) GroupsOf(name command.UserID) []query.GroupRef {
 	u := s.lookup(name)
 	if u == nil {
 		return nil
@@ -214,23 +216,16 @@ func (s *State) GroupsOf(name UserID) []GroupRef {
 }
 
 // wroteTo tells whether a user has ever sent anything to another.
-func (s *State) wroteTo(u *user, peer UserID) bool {
+func (s *State) wroteTo(u *user, peer command.UserID) bool {
 	i := s.find(u, peer)
 	return i >= 0 && u.convs.items[i].flags&convWrote != 0
 }
 
 // WroteTo tells whether a user has ever sent anything to another.
-func (s *State) WroteTo(name, peer UserID) bool { return s.convFlag(name, peer, convWrote) }
-
-// GroupCounts are the groups of a user.
-type GroupCounts struct {
-	Joined  int // whose member he is, but for those in Unasked
-	Owned   int // of Joined
-	Unasked int // into which strangers have put him, and where he has not spoken
-}
+func (s *State) WroteTo(name, peer command.UserID) bool { return s.convFlag(name, peer, convWrote) }
 
 // GroupCounts counts the groups of a user.
-func (s *State) GroupCounts(name UserID) (n GroupCounts) {
+func (s *State) GroupCounts(name command.UserID) (n query.GroupCounts) {
 	u := s.lookup(name)
 	if u == nil {
 		return n
@@ -250,11 +245,11 @@ func (s *State) GroupCounts(name UserID) (n GroupCounts) {
 	return n
 }
 
-func (s *State) groupsOf(u *user) []GroupRef {
-	var refs []GroupRef
+func (s *State) groupsOf(u *user) []query.GroupRef {
+	var refs []query.GroupRef
 	for i := range u.teams.items {
 		if ref := &u.teams.items[i]; ref.flags&refJoined != 0 {
-			refs = append(refs, GroupRef{Group: GroupID(s.teamName(ref)), Owner: ref.flags&refOwner != 0, Invited: ref.flags&refInvited != 0})
+			refs = append(refs, query.GroupRef{Group: command.GroupID(s.teamName(ref)), Owner: ref.flags&refOwner != 0, Invited: ref.flags&refInvited != 0})
 		}
 	}
 	return refs
@@ -262,7 +257,7 @@ func (s *State) groupsOf(u *user) []GroupRef {
 
 // teamChanges appends the groups that a user came to or left with
 // after < arrival <= upTo.
-func (s *State) teamChanges(u *user, after, upTo uint64, b *Batch) {
+func (s *State) teamChanges(u *user, after, upTo uint64, b *query.Batch) {
 	if u.teamsAt <= after {
 		return
 	}
@@ -271,16 +266,16 @@ func (s *State) teamChanges(u *user, after, upTo uint64, b *Batch) {
 		if ref.arrival <= after || ref.arrival > upTo {
 			continue
 		}
-		c := Change{
-			Kind: ChangeGroupLeft, Group: GroupID(s.teamName(ref)), Arrival: ref.arrival, Time: int64(ref.version), Event: EventLeft,
+		c := query.Change{
+			Kind: query.ChangeGroupLeft, Group: command.GroupID(s.teamName(ref)), Arrival: ref.arrival, Time: int64(ref.version), Event: query.EventLeft,
 		}
 		switch {
 		case ref.flags&refJoined != 0:
-			c.Kind, c.Event = ChangeGroupJoined, EventJoined
+			c.Kind, c.Event = query.ChangeGroupJoined, query.EventJoined
 		case ref.flags&refRemoved != 0:
-			c.Event = EventRemoved
+			c.Event = query.EventRemoved
 		case ref.flags&refDismissed != 0:
-			c.Event = EventDismissed
+			c.Event = query.EventDismissed
 		}
 		b.Changes = append(b.Changes, c)
 	}

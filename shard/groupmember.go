@@ -4,26 +4,29 @@ import (
 	"bytes"
 	"math"
 	"slices"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
-func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
+func (s *State) applyCreateGroup(c *command.CreateGroup, r *command.Result) {
 	sl := s.slotFor(c.Group.Key())
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	switch {
 	case c.Group == "":
-		*r = Result{Code: CodeBadRequest, Detail: "group: must not be empty"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "group: must not be empty"}
 		return
 	}
-	if field := c.Kind.fixed(c.Settings); field != "" {
-		*r = Result{Code: CodeBadRequest, Detail: field + ": is the kind's, and cannot be set"}
+	if field := c.Kind.Fixed(c.Settings); field != "" {
+		*r = command.Result{Code: command.CodeBadRequest, Detail: field + ": is the kind's, and cannot be set"}
 		return
 	}
 	u := s.mutate(sl, c.Group.Key(), false)
 	if u != nil && !s.mayMakeAgain(u.team, c, r) {
-		if r.Code == OK {
+		if r.Code == command.OK {
 			r.Arrival = s.joinedAt(u, c.Owner)
 		}
 		return
@@ -56,7 +59,7 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 	s.weigh(t)
 
 	by := c.By
-	users := make([]UserID, 0, 1+len(c.Members))
+	users := make([]command.UserID, 0, 1+len(c.Members))
 	if c.Owner != "" {
 		users = append(users, c.Owner)
 	}
@@ -65,20 +68,20 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 			switch {
 			case name == "" || slices.Contains(users, name):
 			case s.bannedUntil(t, name) != 0:
-				r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeForbidden})
+				r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeForbidden})
 			case t.full(len(users)):
-				r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeRateLimited})
+				r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeRateLimited})
 			default:
 				users = append(users, name)
 			}
 		}
 	}
-	at := s.happened(u, EventCreated, by, users...)
+	at := s.happened(u, query.EventCreated, by, users...)
 	for _, name := range users {
 		if name == c.Owner {
-			s.enroll(u, name, RoleOwner, name, at)
+			s.enroll(u, name, command.RoleOwner, name, at)
 		} else {
-			s.enroll(u, name, RoleMember, by, at)
+			s.enroll(u, name, command.RoleMember, by, at)
 		}
 	}
 	r.Arrival = at
@@ -86,7 +89,7 @@ func (s *State) applyCreateGroup(c *CreateGroup, r *Result) {
 
 // joinedAt is the place of a user's joining in a group's order, or the present one
 // of who is no member.
-func (s *State) joinedAt(u *user, name UserID) uint64 {
+func (s *State) joinedAt(u *user, name command.UserID) uint64 {
 	if m := s.member(u.team, name); m != nil && u.team.settings.Stored {
 		return m.joinedAt
 	}
@@ -95,12 +98,12 @@ func (s *State) joinedAt(u *user, name UserID) uint64 {
 
 // mayMakeAgain tells whether a group that is known can be made. If not, r has
 // the answer: OK when the group is what was asked for already.
-func (s *State) mayMakeAgain(t *team, c *CreateGroup, r *Result) bool {
+func (s *State) mayMakeAgain(t *team, c *command.CreateGroup, r *command.Result) bool {
 	if t.dismissed != 0 {
 		if c.By == "" || c.By == t.owner || t.dismissed+dismissedMS <= s.now {
 			return true
 		}
-		*r = Result{Code: CodeConflict, Detail: "group: " + string(c.Group) + " was dismissed a short time ago and is kept for its owner"}
+		*r = command.Result{Code: command.CodeConflict, Detail: "group: " + string(c.Group) + " was dismissed a short time ago and is kept for its owner"}
 		return false
 	}
 	same := c.Owner == t.owner && c.Kind == t.kind && c.Settings == t.settings && c.Name == t.title &&
@@ -109,7 +112,7 @@ func (s *State) mayMakeAgain(t *team, c *CreateGroup, r *Result) bool {
 		same = same && (!t.settings.Stored || s.member(t, name) != nil)
 	}
 	if !same {
-		*r = Result{Code: CodeConflict, Detail: "group: " + string(c.Group) + " exists"}
+		*r = command.Result{Code: command.CodeConflict, Detail: "group: " + string(c.Group) + " exists"}
 	}
 	return false
 }
@@ -121,14 +124,14 @@ func (t *team) full(members int) bool {
 
 // enroll makes a user a member as of an event, and tells his shard. by is who
 // wanted it: himself, another, or an administrator, "".
-func (s *State) enroll(u *user, name UserID, role Role, by UserID, at uint64) {
+func (s *State) enroll(u *user, name command.UserID, role command.Role, by command.UserID, at uint64) {
 	t := u.team
 	m := member{role: role, joined: s.now, joinedAt: at, from: 1}
 	if by != name {
 		m.flags = memberInvited
 	}
 	newest := u.convs.items[0].log.Next() - 1
-	if t.settings.History != HistoryAll {
+	if t.settings.History != command.HistoryAll {
 		m.from = newest + 1
 	}
 	m.read = newest
@@ -140,11 +143,11 @@ func (s *State) enroll(u *user, name UserID, role Role, by UserID, at uint64) {
 	if t.settings.Stored {
 		s.notify(u, name, role, by)
 	}
-	t.requests = slices.DeleteFunc(t.requests, func(q JoinRequest) bool { return q.User == name })
+	t.requests = slices.DeleteFunc(t.requests, func(q query.JoinRequest) bool { return q.User == name })
 }
 
 // expel ends a membership, and tells the user's shard how, see notifyEnd.
-func (s *State) expel(u *user, name UserID, how uint64) {
+func (s *State) expel(u *user, name command.UserID, how uint64) {
 	t := u.team
 	i, ok := s.memberIndex(t, name)
 	if !ok {
@@ -164,9 +167,9 @@ func (s *State) expel(u *user, name UserID, how uint64) {
 	}
 }
 
-func (s *State) applyJoinGroup(c *JoinGroup, r *Result) {
+func (s *State) applyJoinGroup(c *command.JoinGroup, r *command.Result) {
 	if c.User == "" {
-		*r = Result{Code: CodeBadRequest, Detail: "user: must not be empty"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "user: must not be empty"}
 		return
 	}
 	u := s.groupFor(c.Group, r)
@@ -176,28 +179,28 @@ func (s *State) applyJoinGroup(c *JoinGroup, r *Result) {
 	t := u.team
 	switch {
 	case s.bannedUntil(t, c.User) != 0:
-		*r = Result{Code: CodeForbidden, Detail: "group: you are banned from it"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are banned from it"}
 	case !t.settings.Stored: // membership is the session's
 	case s.member(t, c.User) != nil:
 		r.Arrival = s.joinedAt(u, c.User)
 		if m := s.member(t, c.User); m.flags&memberInvited != 0 {
 			s.spoke(u, c.User, m)
 		}
-	case t.settings.Join == JoinByInvitation:
-		*r = Result{Code: CodeForbidden, Detail: "group: members are invited"}
+	case t.settings.Join == command.JoinByInvitation:
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: members are invited"}
 	case t.full(len(t.members.items)):
-		*r = Result{Code: CodeRateLimited, Detail: "group: has as many members as it may", RetryAfterMS: quotaRetryMS}
-	case t.settings.Join == JoinOpen:
-		r.Arrival = s.happened(u, EventJoined, c.User, c.User)
-		s.enroll(u, c.User, RoleMember, c.User, r.Arrival)
+		*r = command.Result{Code: command.CodeRateLimited, Detail: "group: has as many members as it may", RetryAfterMS: quotaRetryMS}
+	case t.settings.Join == command.JoinOpen:
+		r.Arrival = s.happened(u, query.EventJoined, c.User, c.User)
+		s.enroll(u, c.User, command.RoleMember, c.User, r.Arrival)
 	default:
 		s.applyJoinRequest(u, c, r)
 	}
 }
 
-func (s *State) applyJoinRequest(u *user, c *JoinGroup, r *Result) {
+func (s *State) applyJoinRequest(u *user, c *command.JoinGroup, r *command.Result) {
 	t := u.team
-	i := slices.IndexFunc(t.requests, func(q JoinRequest) bool { return q.User == c.User })
+	i := slices.IndexFunc(t.requests, func(q query.JoinRequest) bool { return q.User == c.User })
 	switch {
 	case i >= 0 && t.requests[i].Message == c.Message:
 		r.Pending = true
@@ -205,38 +208,38 @@ func (s *State) applyJoinRequest(u *user, c *JoinGroup, r *Result) {
 	case i >= 0:
 		t.requests = slices.Delete(t.requests, i, i+1)
 	case len(t.requests) >= maxRequests:
-		*r = Result{Code: CodeRateLimited, Detail: "group: too many requests wait for its admins", RetryAfterMS: quotaRetryMS}
+		*r = command.Result{Code: command.CodeRateLimited, Detail: "group: too many requests wait for its admins", RetryAfterMS: quotaRetryMS}
 		return
 	}
-	t.requests = append(t.requests, JoinRequest{User: c.User, Message: c.Message, Time: s.now})
-	s.happened(u, EventJoinRequested, c.User, c.User)
+	t.requests = append(t.requests, query.JoinRequest{User: c.User, Message: c.Message, Time: s.now})
+	s.happened(u, query.EventJoinRequested, c.User, c.User)
 	r.Pending = true
 }
 
-func (s *State) applyAnswerJoin(c *AnswerJoin, r *Result) {
+func (s *State) applyAnswerJoin(c *command.AnswerJoin, r *command.Result) {
 	u := s.groupFor(c.Group, r)
 	if u == nil {
 		return
 	}
 	t := u.team
-	i := slices.IndexFunc(t.requests, func(q JoinRequest) bool { return q.User == c.User })
+	i := slices.IndexFunc(t.requests, func(q query.JoinRequest) bool { return q.User == c.User })
 	switch {
-	case s.role(t, c.By) < RoleAdmin:
-		*r = Result{Code: CodeForbidden, Detail: "group: only its owner and admins answer requests"}
+	case s.role(t, c.By) < command.RoleAdmin:
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins answer requests"}
 	case i < 0 && c.Accept && s.member(t, c.User) == nil:
-		*r = Result{Code: CodeNotFound, Detail: "user: has not asked to join"}
+		*r = command.Result{Code: command.CodeNotFound, Detail: "user: has not asked to join"}
 	case i < 0: // it is so already
 	case !c.Accept:
 		t.requests = slices.Delete(t.requests, i, i+1)
 		s.weigh(t)
 	case t.full(len(t.members.items)):
-		*r = Result{Code: CodeRateLimited, Detail: "group: has as many members as it may", RetryAfterMS: quotaRetryMS}
+		*r = command.Result{Code: command.CodeRateLimited, Detail: "group: has as many members as it may", RetryAfterMS: quotaRetryMS}
 	default:
-		s.enroll(u, c.User, RoleMember, c.User, s.happened(u, EventJoined, c.By, c.User))
+		s.enroll(u, c.User, command.RoleMember, c.User, s.happened(u, query.EventJoined, c.By, c.User))
 	}
 }
 
-func (s *State) applyLeaveGroup(c *LeaveGroup, r *Result) {
+func (s *State) applyLeaveGroup(c *command.LeaveGroup, r *command.Result) {
 	u := s.groupFor(c.Group, r)
 	if u == nil {
 		return
@@ -244,43 +247,43 @@ func (s *State) applyLeaveGroup(c *LeaveGroup, r *Result) {
 	t := u.team
 	switch m := s.member(t, c.User); {
 	case m == nil || !t.settings.Stored:
-		t.requests = slices.DeleteFunc(t.requests, func(q JoinRequest) bool { return q.User == c.User })
-	case m.role == RoleOwner:
-		*r = Result{Code: CodeForbidden, Detail: "group: its owner has to transfer or dismiss it"}
+		t.requests = slices.DeleteFunc(t.requests, func(q query.JoinRequest) bool { return q.User == c.User })
+	case m.role == command.RoleOwner:
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: its owner has to transfer or dismiss it"}
 	default:
-		s.happened(u, EventLeft, c.User, c.User)
+		s.happened(u, query.EventLeft, c.User, c.User)
 		s.expel(u, c.User, 0)
 	}
 }
 
-func (s *State) applyAddMembers(c *AddMembers, r *Result) {
+func (s *State) applyAddMembers(c *command.AddMembers, r *command.Result) {
 	u := s.groupFor(c.Group, r)
 	if u == nil {
 		return
 	}
 	t := u.team
-	least := RoleAdmin
-	if t.settings.Join == JoinByInvitation {
-		least = RoleMember
+	least := command.RoleAdmin
+	if t.settings.Join == command.JoinByInvitation {
+		least = command.RoleMember
 	}
 	switch {
 	case s.role(t, c.By) < least:
-		*r = Result{Code: CodeForbidden, Detail: "group: you may not add members"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you may not add members"}
 		return
 	case !t.settings.Stored:
-		*r = Result{Code: CodeBadRequest, Detail: "group: users join a live group themselves"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "group: users join a live group themselves"}
 		return
 	}
-	var added []UserID
+	var added []command.UserID
 	for _, name := range c.Users {
 		switch {
 		case slices.Contains(added, name) || s.member(t, name) != nil:
 		case name == "":
-			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeBadRequest})
+			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeBadRequest})
 		case s.bannedUntil(t, name) != 0:
-			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeForbidden})
+			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeForbidden})
 		case t.full(len(t.members.items) + len(added)):
-			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeRateLimited})
+			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeRateLimited})
 		default:
 			added = append(added, name)
 		}
@@ -288,35 +291,35 @@ func (s *State) applyAddMembers(c *AddMembers, r *Result) {
 	if len(added) == 0 {
 		return
 	}
-	at := s.happened(u, EventJoined, c.By, added...)
+	at := s.happened(u, query.EventJoined, c.By, added...)
 	for _, name := range added {
-		s.enroll(u, name, RoleMember, c.By, at)
+		s.enroll(u, name, command.RoleMember, c.By, at)
 	}
 }
 
-func (s *State) applyRemoveMembers(c *RemoveMembers, r *Result) {
+func (s *State) applyRemoveMembers(c *command.RemoveMembers, r *command.Result) {
 	u := s.groupFor(c.Group, r)
 	if u == nil {
 		return
 	}
 	t := u.team
 	by := s.role(t, c.By)
-	if by < RoleAdmin {
-		*r = Result{Code: CodeForbidden, Detail: "group: only its owner and admins remove members"}
+	if by < command.RoleAdmin {
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins remove members"}
 		return
 	}
-	var removed, banned []UserID
+	var removed, banned []command.UserID
 	for _, name := range c.Users {
 		role := s.role(t, name)
-		absent := role == RoleNone && t.settings.Stored
+		absent := role == command.RoleNone && t.settings.Stored
 		switch {
 		case name == "" || absent && c.Ban == 0:
-			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeNotFound})
+			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeNotFound})
 		case role >= by && c.By != "":
-			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeForbidden})
+			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeForbidden})
 		case slices.Contains(removed, name) || slices.Contains(banned, name):
 		case c.Ban != 0 && !s.mayPunish(t, name, len(banned)):
-			r.Failed = append(r.Failed, MemberFailure{User: name, Code: CodeRateLimited})
+			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeRateLimited})
 		default:
 			if !absent {
 				removed = append(removed, name)
@@ -327,19 +330,19 @@ func (s *State) applyRemoveMembers(c *RemoveMembers, r *Result) {
 		}
 	}
 	if len(removed) > 0 {
-		s.happened(u, EventRemoved, c.By, removed...)
+		s.happened(u, query.EventRemoved, c.By, removed...)
 		for _, name := range removed {
 			s.expel(u, name, leftRemoved)
 		}
 	}
 	if len(banned) > 0 {
 		s.ban(u, banned, s.now+int64(c.Ban)*1000)
-		s.happened(u, EventBanned, c.By, banned...)
+		s.happened(u, query.EventBanned, c.By, banned...)
 	}
 }
 
 // ban keeps users, who are no members, out of a group.
-func (s *State) ban(u *user, users []UserID, until int64) {
+func (s *State) ban(u *user, users []command.UserID, until int64) {
 	t := u.team
 	for _, name := range users {
 		s.punish(u, name, s.mutedUntil(t, name), until)
@@ -347,69 +350,69 @@ func (s *State) ban(u *user, users []UserID, until int64) {
 			t.offer = ownerOffer{} // of a live group
 		}
 	}
-	t.requests = slices.DeleteFunc(t.requests, func(q JoinRequest) bool { return slices.Contains(users, q.User) })
+	t.requests = slices.DeleteFunc(t.requests, func(q query.JoinRequest) bool { return slices.Contains(users, q.User) })
 }
 
-func (s *State) applySetMember(c *SetMember, r *Result) {
+func (s *State) applySetMember(c *command.SetMember, r *command.Result) {
 	u := s.groupFor(c.Group, r)
 	if u == nil {
 		return
 	}
 	t := u.team
 	by, m, muted := s.role(t, c.By), s.member(t, c.User), s.mutedUntil(t, c.User)
-	role := RoleMember
+	role := command.RoleMember
 	if m != nil {
 		role = m.role
 	}
 	switch {
-	case by < RoleAdmin:
-		*r = Result{Code: CodeForbidden, Detail: "group: only its owner and admins change members"}
+	case by < command.RoleAdmin:
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins change members"}
 		return
-	case c.User == "" || m == nil && t.settings.Stored && (c.Role != RoleNone || muted == 0):
-		*r = Result{Code: CodeNotFound, Detail: "user: is no member"}
+	case c.User == "" || m == nil && t.settings.Stored && (c.Role != command.RoleNone || muted == 0):
+		*r = command.Result{Code: command.CodeNotFound, Detail: "user: is no member"}
 		return
-	case c.Role != RoleNone && by < RoleOwner:
-		*r = Result{Code: CodeForbidden, Detail: "role: only the owner changes roles"}
+	case c.Role != command.RoleNone && by < command.RoleOwner:
+		*r = command.Result{Code: command.CodeForbidden, Detail: "role: only the owner changes roles"}
 		return
-	case c.Role != RoleNone && role == RoleOwner:
-		*r = Result{Code: CodeForbidden, Detail: "role: the owner's changes with setGroup"}
+	case c.Role != command.RoleNone && role == command.RoleOwner:
+		*r = command.Result{Code: command.CodeForbidden, Detail: "role: the owner's changes with setGroup"}
 		return
 	case c.MutedUntil != nil && role >= by && c.By != "":
-		*r = Result{Code: CodeForbidden, Detail: "mutedUntil: you may not mute this member"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "mutedUntil: you may not mute this member"}
 		return
 	case c.MutedUntil != nil && s.ahead(*c.MutedUntil) != 0 && !s.mayPunish(t, c.User, 0):
-		*r = Result{Code: CodeRateLimited, Detail: "mutedUntil: too many users of this group are muted or banned", RetryAfterMS: quotaRetryMS}
+		*r = command.Result{Code: command.CodeRateLimited, Detail: "mutedUntil: too many users of this group are muted or banned", RetryAfterMS: quotaRetryMS}
 		return
-	case m == nil && c.Role == RoleAdmin && len(t.members.items) >= maxLiveRecords:
-		*r = Result{Code: CodeRateLimited, Detail: "role: this group has too many admins", RetryAfterMS: quotaRetryMS}
+	case m == nil && c.Role == command.RoleAdmin && len(t.members.items) >= maxLiveRecords:
+		*r = command.Result{Code: command.CodeRateLimited, Detail: "role: this group has too many admins", RetryAfterMS: quotaRetryMS}
 		return
 	}
-	if c.Role != RoleNone && role != c.Role {
+	if c.Role != command.RoleNone && role != c.Role {
 		s.setRole(u, m, c)
 	}
 	if c.MutedUntil != nil && muted != s.ahead(*c.MutedUntil) {
 		s.punish(u, c.User, *c.MutedUntil, s.bannedUntil(t, c.User))
-		s.happened(u, EventMuted, c.By, c.User)
+		s.happened(u, query.EventMuted, c.By, c.User)
 	}
 }
 
 // setRole makes a member an admin, or an admin a member. Of a live group only
 // those have a record who have a role.
-func (s *State) setRole(u *user, m *member, c *SetMember) {
+func (s *State) setRole(u *user, m *member, c *command.SetMember) {
 	t := u.team
 	switch {
 	case m == nil:
 		s.addMember(u, c.User, member{role: c.Role, joined: s.now, joinedAt: u.arrival, from: 1})
-	case !t.settings.Stored && c.Role == RoleMember:
+	case !t.settings.Stored && c.Role == command.RoleMember:
 		i, _ := s.memberIndex(t, c.User)
 		s.dropMember(u, i)
 	default:
 		m.role = c.Role
 	}
-	s.happened(u, EventRoleChanged, c.By, c.User)
+	s.happened(u, query.EventRoleChanged, c.By, c.User)
 }
 
-func (s *State) applySetGroup(c *SetGroup, r *Result) {
+func (s *State) applySetGroup(c *command.SetGroup, r *command.Result) {
 	u := s.groupFor(c.Group, r)
 	if u == nil {
 		return
@@ -417,24 +420,24 @@ func (s *State) applySetGroup(c *SetGroup, r *Result) {
 	t := u.team
 	by, settings := s.role(t, c.By), c.Settings.Of(t.settings)
 	switch {
-	case by < RoleAdmin:
-		*r = Result{Code: CodeForbidden, Detail: "group: only its owner and admins change it"}
+	case by < command.RoleAdmin:
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins change it"}
 		return
-	case c.Owner != "" && by < RoleOwner:
-		*r = Result{Code: CodeForbidden, Detail: "owner: only the owner transfers a group"}
+	case c.Owner != "" && by < command.RoleOwner:
+		*r = command.Result{Code: command.CodeForbidden, Detail: "owner: only the owner transfers a group"}
 		return
-	case settings.History != t.settings.History && by < RoleOwner:
-		*r = Result{Code: CodeForbidden, Detail: "history: only the owner changes it"}
+	case settings.History != t.settings.History && by < command.RoleOwner:
+		*r = command.Result{Code: command.CodeForbidden, Detail: "history: only the owner changes it"}
 		return
 	case c.Owner != "" && t.settings.Stored && s.member(t, c.Owner) == nil:
-		*r = Result{Code: CodeNotFound, Detail: "owner: is no member"}
+		*r = command.Result{Code: command.CodeNotFound, Detail: "owner: is no member"}
 		return
 	case c.Owner != "" && s.bannedUntil(t, c.Owner) != 0:
-		*r = Result{Code: CodeForbidden, Detail: "owner: is banned from this group"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "owner: is banned from this group"}
 		return
 	}
-	if field := t.kind.fixed(settings); field != "" {
-		*r = Result{Code: CodeBadRequest, Detail: field + ": is the kind's, and cannot be set"}
+	if field := t.kind.Fixed(settings); field != "" {
+		*r = command.Result{Code: command.CodeBadRequest, Detail: field + ": is the kind's, and cannot be set"}
 		return
 	}
 	changed := settings != t.settings
@@ -446,7 +449,7 @@ func (s *State) applySetGroup(c *SetGroup, r *Result) {
 		t.properties, changed = bytes.Clone(c.Properties), true
 	}
 	if changed {
-		t.changed = teamChange{arrival: s.happened(u, EventChanged, c.By), at: s.now, by: c.By}
+		t.changed = teamChange{arrival: s.happened(u, query.EventChanged, c.By), at: s.now, by: c.By}
 	}
 	switch {
 	case c.Owner == "":
@@ -460,21 +463,21 @@ func (s *State) applySetGroup(c *SetGroup, r *Result) {
 
 // offerOwner offers to another what takes his consent: to own a group counts
 // against what he may own. An offer to the owner himself ends another's.
-func (s *State) offerOwner(u *user, by, to UserID) {
+func (s *State) offerOwner(u *user, by, to command.UserID) {
 	t := u.team
 	switch before := s.offered(t); {
 	case to != t.owner && to != before:
 		t.offer = ownerOffer{to: to, at: s.now}
-		s.happened(u, EventOwnerOffered, by, to)
+		s.happened(u, query.EventOwnerOffered, by, to)
 	case to == t.owner && before != "":
 		t.offer = ownerOffer{}
-		s.happened(u, EventOwnerOffered, by)
+		s.happened(u, query.EventOwnerOffered, by)
 	}
 }
 
-func (s *State) applyAnswerOwner(c *AnswerOwner, r *Result) {
+func (s *State) applyAnswerOwner(c *command.AnswerOwner, r *command.Result) {
 	if c.User == "" {
-		*r = Result{Code: CodeBadRequest, Detail: "user: must not be empty"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "user: must not be empty"}
 		return
 	}
 	u := s.groupFor(c.Group, r)
@@ -486,46 +489,46 @@ func (s *State) applyAnswerOwner(c *AnswerOwner, r *Result) {
 		s.transfer(u, c.User, c.User)
 	case s.offered(t) == c.User:
 		t.offer = ownerOffer{}
-		s.happened(u, EventOwnerOffered, c.User)
+		s.happened(u, query.EventOwnerOffered, c.User)
 	case !c.Accept || t.owner == c.User: // it is so already
 	case t.settings.Stored && s.member(t, c.User) == nil:
-		*r = Result{Code: CodeForbidden, Detail: "group: you are no member of it"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are no member of it"}
 	default:
-		*r = Result{Code: CodeNotFound, Detail: "group: its ownership is not offered to you"}
+		*r = command.Result{Code: command.CodeNotFound, Detail: "group: its ownership is not offered to you"}
 	}
 }
 
 // transfer makes another member the owner. Who was it stays an admin.
-func (s *State) transfer(u *user, by, to UserID) {
+func (s *State) transfer(u *user, by, to command.UserID) {
 	t := u.team
-	users := make([]UserID, 0, 2)
+	users := make([]command.UserID, 0, 2)
 	if m := s.member(t, t.owner); m != nil {
-		m.role = RoleAdmin
+		m.role = command.RoleAdmin
 		users = append(users, t.owner)
 		if t.settings.Stored {
-			s.notify(u, t.owner, RoleAdmin, t.owner)
+			s.notify(u, t.owner, command.RoleAdmin, t.owner)
 		}
 	}
 	m := s.member(t, to)
 	if m == nil { // of a live group
 		m = s.addMember(u, to, member{joined: s.now, joinedAt: u.arrival, from: 1})
 	}
-	m.role = RoleOwner
+	m.role = command.RoleOwner
 	if by == to {
 		m.flags &^= memberInvited
 	}
 	t.owner, t.offer = to, ownerOffer{}
 	s.punish(u, to, 0, 0)
 	if t.settings.Stored {
-		s.notify(u, to, RoleOwner, to)
+		s.notify(u, to, command.RoleOwner, to)
 	}
-	s.happened(u, EventRoleChanged, by, append(users, to)...)
+	s.happened(u, query.EventRoleChanged, by, append(users, to)...)
 }
 
-func (s *State) applyDismissGroup(c *DismissGroup, r *Result) {
+func (s *State) applyDismissGroup(c *command.DismissGroup, r *command.Result) {
 	sl := s.slotFor(c.Group.Key())
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	if u := s.mutate(sl, c.Group.Key(), false); u != nil && u.team.dismissed != 0 && (c.By == "" || c.By == u.team.owner) {
@@ -536,14 +539,14 @@ func (s *State) applyDismissGroup(c *DismissGroup, r *Result) {
 		return
 	}
 	t := u.team
-	if s.role(t, c.By) < RoleOwner {
-		*r = Result{Code: CodeForbidden, Detail: "group: only its owner dismisses it"}
+	if s.role(t, c.By) < command.RoleOwner {
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner dismisses it"}
 		return
 	}
-	s.happened(u, EventDismissed, c.By)
+	s.happened(u, query.EventDismissed, c.By)
 	if t.settings.Stored {
 		for i := range t.members.items {
-			s.notifyEnd(u, UserID(s.memberName(&t.members.items[i])), leftDismissed)
+			s.notifyEnd(u, command.UserID(s.memberName(&t.members.items[i])), leftDismissed)
 		}
 	}
 	s.frees(u)

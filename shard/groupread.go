@@ -5,11 +5,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
 // group finds a group that exists, for reading.
-func (s *State) group(id GroupID) *user {
+func (s *State) group(id command.GroupID) *user {
 	if u := s.lookupGroup(id); u != nil && u.team.dismissed == 0 {
 		return u
 	}
@@ -18,13 +20,13 @@ func (s *State) group(id GroupID) *user {
 
 // Group tells what is known of a group, and of who asks as a member of it;
 // false: there is none.
-func (s *State) Group(id GroupID, asker UserID) (GroupInfo, bool) {
+func (s *State) Group(id command.GroupID, asker command.UserID) (query.GroupInfo, bool) {
 	u := s.group(id)
 	if u == nil {
-		return GroupInfo{}, false
+		return query.GroupInfo{}, false
 	}
 	t, log := u.team, &u.convs.items[0].log
-	info := GroupInfo{
+	info := query.GroupInfo{
 		ID: t.id, Kind: t.kind, Settings: t.settings, Name: t.title, Owner: t.owner, Properties: t.properties,
 		Created: t.created, Members: len(t.members.items), Requests: len(t.requests),
 		LastSeq: log.Next() - 1, Bytes: log.Bytes(), Arrival: u.arrival, Offered: s.offered(t),
@@ -45,7 +47,7 @@ func (s *State) Group(id GroupID, asker UserID) (GroupInfo, bool) {
 
 // Members lists members in order of name, from the first one above after. Of a
 // group that stores nothing it lists those with a role or who are muted.
-func (s *State) Members(id GroupID, after UserID, limit int) (members []Member, more bool) {
+func (s *State) Members(id command.GroupID, after command.UserID, limit int) (members []query.Member, more bool) {
 	u := s.group(id)
 	if u == nil {
 		return nil, false
@@ -61,7 +63,7 @@ func (s *State) Members(id GroupID, after UserID, limit int) (members []Member, 
 	}
 	list, others := t.members.items[i:], t.sanctions.items[j:]
 	for len(list) > 0 || !t.settings.Stored && len(others) > 0 {
-		var m Member
+		var m query.Member
 		switch {
 		case len(others) == 0 || len(list) > 0 && string(s.memberName(&list[0])) <= string(s.sanctionName(&others[0])):
 			m = s.memberInfo(t, &list[0])
@@ -73,7 +75,7 @@ func (s *State) Members(id GroupID, after UserID, limit int) (members []Member, 
 			others = others[1:]
 			continue
 		default:
-			m = Member{User: UserID(s.sanctionName(&others[0])), Role: RoleMember, From: 1, MutedUntil: others[0].muted}
+			m = query.Member{User: command.UserID(s.sanctionName(&others[0])), Role: command.RoleMember, From: 1, MutedUntil: others[0].muted}
 			others = others[1:]
 		}
 		if len(members) == limit {
@@ -85,27 +87,27 @@ func (s *State) Members(id GroupID, after UserID, limit int) (members []Member, 
 }
 
 // Member tells what is known of one member; false: he is none.
-func (s *State) Member(id GroupID, user UserID) (Member, bool) {
+func (s *State) Member(id command.GroupID, user command.UserID) (query.Member, bool) {
 	u := s.group(id)
 	if u == nil {
-		return Member{}, false
+		return query.Member{}, false
 	}
 	m := s.member(u.team, user)
 	if m == nil {
-		return Member{}, false
+		return query.Member{}, false
 	}
 	return s.memberInfo(u.team, m), true
 }
 
-func (s *State) memberInfo(t *team, m *member) Member {
-	name := UserID(s.memberName(m))
-	return Member{
+func (s *State) memberInfo(t *team, m *member) query.Member {
+	name := command.UserID(s.memberName(m))
+	return query.Member{
 		User: name, Role: m.role, Joined: m.joined, From: m.from, Read: m.read, MutedUntil: s.mutedUntil(t, name),
 	}
 }
 
 // JoinRequests lists those that wait for an answer, oldest first.
-func (s *State) JoinRequests(id GroupID) []JoinRequest {
+func (s *State) JoinRequests(id command.GroupID) []query.JoinRequest {
 	if u := s.group(id); u != nil {
 		return slices.Clone(u.team.requests)
 	}
@@ -114,7 +116,7 @@ func (s *State) JoinRequests(id GroupID) []JoinRequest {
 
 // JoinedAt gives the point in a group's order at which a member joined: what
 // comes after it, his joining included, is his to be told. False: he is none.
-func (s *State) JoinedAt(id GroupID, user UserID) (arrival uint64, ok bool) {
+func (s *State) JoinedAt(id command.GroupID, user command.UserID) (arrival uint64, ok bool) {
 	u := s.group(id)
 	if u == nil {
 		return 0, false
@@ -128,35 +130,35 @@ func (s *State) JoinedAt(id GroupID, user UserID) (arrival uint64, ok bool) {
 
 // LastStay tells of the newest membership of a user who is no member any more.
 // False: he is one, or events no longer tell of it.
-func (s *State) LastStay(id GroupID, user UserID) (Stay, bool) {
+func (s *State) LastStay(id command.GroupID, user command.UserID) (query.Stay, bool) {
 	u := s.lookupGroup(id)
 	if u == nil || s.member(u.team, user) != nil {
-		return Stay{}, false
+		return query.Stay{}, false
 	}
-	var stay Stay
+	var stay query.Stay
 	events := u.team.events
 	for i := len(events) - 1; i >= 0; i-- {
 		e := &events[i]
 		switch {
 		case e.Ends(user):
 			if stay.To != 0 {
-				return Stay{}, false
+				return query.Stay{}, false
 			}
 			stay.To, stay.Ended = e.Arrival, e.Time
-		case stay.To != 0 && (e.Kind == EventJoined || e.Kind == EventCreated) && slices.Contains(e.Users, user):
+		case stay.To != 0 && (e.Kind == query.EventJoined || e.Kind == query.EventCreated) && slices.Contains(e.Users, user):
 			stay.From, stay.Low = e.Arrival-1, 1
-			if u.team.settings.History != HistoryAll {
+			if u.team.settings.History != command.HistoryAll {
 				stay.Low = u.convs.items[0].log.AfterArrival(s.arena, e.Arrival)
 			}
 			return stay, true
 		}
 	}
-	return Stay{}, false
+	return query.Stay{}, false
 }
 
 // GroupArrival is the present point in a group's order, 0 if there never was
 // such a group.
-func (s *State) GroupArrival(id GroupID) uint64 {
+func (s *State) GroupArrival(id command.GroupID) uint64 {
 	if u := s.lookupGroup(id); u != nil {
 		return u.arrival
 	}
@@ -164,10 +166,12 @@ func (s *State) GroupArrival(id GroupID) uint64 {
 }
 
 // GroupCursor is the text of a point in a group's order.
-func (s *State) GroupCursor(id GroupID, arrival uint64) string { return s.Cursor(id.Key(), arrival) }
+func (s *State) GroupCursor(id command.GroupID, arrival uint64) string {
+	return s.Cursor(id.Key(), arrival)
+}
 
 // Groups yields the ids of the groups of this shard, in no order.
-func (s *State) Groups(yield func(GroupID) bool) {
+func (s *State) Groups(yield func(command.GroupID) bool) {
 	for _, sl := range s.slots {
 		if sl == nil || sl.frozen {
 			continue
@@ -183,7 +187,7 @@ func (s *State) Groups(yield func(GroupID) bool) {
 // GroupSince reads what came after a point in a group's order: messages that can
 // be shown, recalls, and events. It is the same for all members; of a group that
 // was dismissed it still tells that. Limits are as for Since.
-func (s *State) GroupSince(id GroupID, after uint64, b *Batch, maxMessages, maxBytes int, now int64) {
+func (s *State) GroupSince(id command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int, now int64) {
 	b.Reset()
 	b.Next = after
 	u := s.lookupGroup(id)
@@ -201,7 +205,7 @@ func (s *State) GroupSince(id GroupID, after uint64, b *Batch, maxMessages, maxB
 			if s.hiddenBy(u, c, &e, now) != gapNone {
 				continue
 			}
-			if n := len(b.Messages); n == maxMessages || n > 0 && b.size >= maxBytes {
+			if n := len(b.Messages); n == maxMessages || n > 0 && b.Size >= maxBytes {
 				b.More = true
 				b.Next = b.Messages[n-1].Arrival
 				break
@@ -215,18 +219,18 @@ func (s *State) GroupSince(id GroupID, after uint64, b *Batch, maxMessages, maxB
 			b.Events = append(b.Events, *e)
 		}
 	}
-	b.interleave()
+	b.Interleave()
 }
 
 // groupChanges appends the recalls with after < arrival <= upTo.
-func (s *State) groupChanges(u *user, after, upTo uint64, b *Batch) {
+func (s *State) groupChanges(u *user, after, upTo uint64, b *query.Batch) {
 	t := u.team
 	for i := range t.recalls {
 		rc := &t.recalls[i]
 		if rc.arrival > after && rc.arrival <= upTo {
-			b.Changes = append(b.Changes, Change{
-				Kind: ChangeRecall, Group: t.id, Arrival: rc.arrival, By: rc.by, Sender: rc.sender,
-				Ranges: []Range{{From: rc.from, To: rc.to}},
+			b.Changes = append(b.Changes, query.Change{
+				Kind: query.ChangeRecall, Group: t.id, Arrival: rc.arrival, By: rc.by, Sender: rc.sender,
+				Ranges: []query.Range{{From: rc.from, To: rc.to}},
 			})
 		}
 	}
@@ -234,7 +238,7 @@ func (s *State) groupChanges(u *user, after, upTo uint64, b *Batch) {
 		return
 	}
 	// Who did it is no longer known, nor need it be told one by one.
-	old := Change{Kind: ChangeRecall, Group: t.id}
+	old := query.Change{Kind: query.ChangeRecall, Group: t.id}
 	for _, m := range s.marksOf(u, &u.convs.items[0]) {
 		if m.arrival <= after || m.arrival > min(upTo, t.recallsGone) {
 			continue
@@ -245,43 +249,29 @@ func (s *State) groupChanges(u *user, after, upTo uint64, b *Batch) {
 		if n := len(old.Ranges); n > 0 && old.Ranges[n-1].To+1 == m.seq {
 			old.Ranges[n-1].To = m.seq
 		} else {
-			old.Ranges = append(old.Ranges, Range{From: m.seq, To: m.seq})
+			old.Ranges = append(old.Ranges, query.Range{From: m.seq, To: m.seq})
 		}
 	}
 	if old.Arrival != 0 {
 		b.Changes = append(b.Changes, old)
-		slices.SortFunc(b.Changes, func(x, y Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
+		slices.SortFunc(b.Changes, func(x, y query.Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
 	}
 }
 
 // clipRecalls leaves in recalls what lies at or above a seq.
-func clipRecalls(changes []Change, low uint64) []Change {
+func clipRecalls(changes []query.Change, low uint64) []query.Change {
 	kept := changes[:0]
 	for _, c := range changes {
-		if c.Ranges = ClipRanges(c.Ranges, low); len(c.Ranges) > 0 {
+		if c.Ranges = query.ClipRanges(c.Ranges, low); len(c.Ranges) > 0 {
 			kept = append(kept, c)
 		}
 	}
 	return kept
 }
 
-// ClipRanges gives the part of ascending ranges that lies at or above a seq.
-func ClipRanges(ranges []Range, low uint64) []Range {
-	i := 0
-	for i < len(ranges) && ranges[i].To < low {
-		i++
-	}
-	ranges = ranges[i:]
-	if len(ranges) > 0 && ranges[0].From < low {
-		ranges = slices.Clone(ranges)
-		ranges[0].From = low
-	}
-	return ranges
-}
-
 // MemberChanges reads what a member's other sessions have changed in his own
 // view of a group after a point in its order: reads, deletions.
-func (s *State) MemberChanges(id GroupID, user UserID, session SessionID, after uint64) []Change {
+func (s *State) MemberChanges(id command.GroupID, user command.UserID, session command.SessionID, after uint64) []query.Change {
 	u := s.group(id)
 	if u == nil {
 		return nil
@@ -290,18 +280,18 @@ func (s *State) MemberChanges(id GroupID, user UserID, session SessionID, after 
 	if m == nil {
 		return nil
 	}
-	var changes []Change
-	add := func(at uint64, by SessionID, c Change) {
+	var changes []query.Change
+	add := func(at uint64, by command.SessionID, c query.Change) {
 		if at > after && (by != session || session == 0) {
 			c.Group, c.Arrival = id, at
 			changes = append(changes, c)
 		}
 	}
-	add(m.readAt, m.readBy, Change{Kind: ChangeRead, Seq: m.read})
-	add(m.wipedAt, m.wipedBy, Change{Kind: ChangeConversationDeleted, Seq: m.wiped, Messages: true})
-	add(m.deletedAt, m.deletedBy, Change{Kind: ChangeConversationDeleted, Seq: m.floor})
-	add(m.setAt, 0, Change{Kind: ChangeSettings, Settings: m.settings()})
-	deleted := Change{Kind: ChangeMessagesDeleted}
+	add(m.readAt, m.readBy, query.Change{Kind: query.ChangeRead, Seq: m.read})
+	add(m.wipedAt, m.wipedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: m.wiped, Messages: true})
+	add(m.deletedAt, m.deletedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: m.floor})
+	add(m.setAt, 0, query.Change{Kind: query.ChangeSettings, Settings: m.settings()})
+	deleted := query.Change{Kind: query.ChangeMessagesDeleted}
 	first := uint64(0)
 	for _, h := range u.team.hides[user] {
 		if h.arrival <= after || h.by == session && session != 0 {
@@ -313,23 +303,23 @@ func (s *State) MemberChanges(id GroupID, user UserID, session SessionID, after 
 		if n := len(deleted.Ranges); n > 0 && deleted.Ranges[n-1].To+1 == h.seq {
 			deleted.Ranges[n-1].To = h.seq
 		} else {
-			deleted.Ranges = append(deleted.Ranges, Range{From: h.seq, To: h.seq})
+			deleted.Ranges = append(deleted.Ranges, query.Range{From: h.seq, To: h.seq})
 		}
 	}
 	if first != 0 {
 		add(first, 0, deleted)
 	}
-	slices.SortFunc(changes, func(x, y Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
+	slices.SortFunc(changes, func(x, y query.Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
 	return changes
 }
 
-func (m *member) settings() ConversationSettings {
-	return ConversationSettings{Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Unread: m.flags&memberMarked != 0}
+func (m *member) settings() query.ConversationSettings {
+	return query.ConversationSettings{Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Unread: m.flags&memberMarked != 0}
 }
 
 // GroupMessages reads messages of a group by seq, for a member; those that
 // cannot be shown to him are left out.
-func (s *State) GroupMessages(user UserID, id GroupID, seqs []uint64, b *Batch, now int64) {
+func (s *State) GroupMessages(user command.UserID, id command.GroupID, seqs []uint64, b *query.Batch, now int64) {
 	b.Reset()
 	u := s.group(id)
 	if u == nil {
@@ -344,7 +334,7 @@ func (s *State) GroupMessages(user UserID, id GroupID, seqs []uint64, b *Batch, 
 	for _, seq := range seqs {
 		if v.log().At(s.arena, seq, &e) && v.hiddenBy(s, &e, now) == gapNone {
 			s.copyEntry(u, v.c, &e, b)
-			b.Items = append(b.Items, Item{Message: len(b.Messages) - 1, Change: -1, Event: -1})
+			b.Items = append(b.Items, query.Item{Message: len(b.Messages) - 1, Change: -1, Event: -1})
 		}
 	}
 	b.Next = u.arrival
@@ -414,7 +404,7 @@ func (s *State) unreadSeqs(u *user, m *member, now int64) []uint64 {
 }
 
 // GroupUnread lists the seqs that make up a member's unread, ascending.
-func (s *State) GroupUnread(id GroupID, user UserID, now int64) []uint64 {
+func (s *State) GroupUnread(id command.GroupID, user command.UserID, now int64) []uint64 {
 	u := s.group(id)
 	if u == nil {
 		return nil
@@ -430,11 +420,11 @@ func (s *State) hidesOf(u *user, m *member) []mark {
 	if len(u.team.hides) == 0 {
 		return nil
 	}
-	return u.team.hides[UserID(s.memberName(m))]
+	return u.team.hides[command.UserID(s.memberName(m))]
 }
 
 // compareGroups orders views by their newest message, newest first.
-func compareGroups(a, b *GroupView) int {
+func compareGroups(a, b *query.GroupView) int {
 	if c := cmp.Compare(b.Time, a.Time); c != 0 {
 		return c
 	}

@@ -4,6 +4,9 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // Frames of a group's record, and of the list of groups of a user; see record.go.
@@ -19,7 +22,7 @@ import (
 type teamWalk struct {
 	part  int // that comes: 0 teams, 1 group, 2 members, 3 notices, 4 sanctions, teamParts = all is written
 	next  int // item of it that comes
-	names []UserID
+	names []command.UserID
 }
 
 const teamParts = 5
@@ -62,41 +65,41 @@ func (w *teamWalk) appendTeams(s *State, u *user, b []byte, limit int) []byte {
 	b = append(b, frameTeams)
 	for ; w.next < len(u.teams.items) && len(b) < limit; w.next++ {
 		ref := &u.teams.items[w.next]
-		b = append(appendBytes(b, s.teamName(ref)), ref.flags)
-		b = appendUint(appendUint(b, ref.version), ref.arrival)
+		b = append(command.AppendBytes(b, s.teamName(ref)), ref.flags)
+		b = command.AppendUint(command.AppendUint(b, ref.version), ref.arrival)
 	}
 	return b
 }
 
 func (t *team) append(b []byte) []byte {
-	b = appendBytes(b, t.id)
+	b = command.AppendBytes(b, t.id)
 	b = append(b, byte(t.kind))
-	b = appendSettings(b, t.settings)
-	b = appendBytes(b, t.title)
-	b = appendBlob(b, t.properties)
-	b = appendBytes(b, t.owner)
-	b = appendInt(appendInt(b, t.created), t.dismissed)
-	b = appendUint(appendUint(b, t.salt), t.version)
-	b = appendInt(b, t.rateFull)
-	b = appendUint(appendUint(b, t.forgotten), t.recallsGone)
-	b = appendUint(b, uint64(len(t.requests)))
+	b = command.AppendSettings(b, t.settings)
+	b = command.AppendBytes(b, t.title)
+	b = command.AppendBlob(b, t.properties)
+	b = command.AppendBytes(b, t.owner)
+	b = command.AppendInt(command.AppendInt(b, t.created), t.dismissed)
+	b = command.AppendUint(command.AppendUint(b, t.salt), t.version)
+	b = command.AppendInt(b, t.rateFull)
+	b = command.AppendUint(command.AppendUint(b, t.forgotten), t.recallsGone)
+	b = command.AppendUint(b, uint64(len(t.requests)))
 	for _, q := range t.requests {
-		b = appendInt(appendBytes(appendBytes(b, q.User), q.Message), q.Time)
+		b = command.AppendInt(command.AppendBytes(command.AppendBytes(b, q.User), q.Message), q.Time)
 	}
-	b = appendUint(b, uint64(len(t.events)))
+	b = command.AppendUint(b, uint64(len(t.events)))
 	for i := range t.events {
 		e := &t.events[i]
-		b = appendUsers(appendBytes(append(b, byte(e.Kind)), e.By), e.Users)
-		b = appendUint(appendInt(b, e.Time), e.Arrival)
+		b = command.AppendUsers(command.AppendBytes(append(b, byte(e.Kind)), e.By), e.Users)
+		b = command.AppendUint(command.AppendInt(b, e.Time), e.Arrival)
 	}
-	b = appendUint(b, uint64(len(t.recalls)))
+	b = command.AppendUint(b, uint64(len(t.recalls)))
 	for i := range t.recalls {
 		rc := &t.recalls[i]
-		b = appendUint(appendUint(appendUint(b, rc.arrival), rc.from), rc.to)
-		b = appendBytes(appendBytes(b, rc.by), rc.sender)
+		b = command.AppendUint(command.AppendUint(command.AppendUint(b, rc.arrival), rc.from), rc.to)
+		b = command.AppendBytes(command.AppendBytes(b, rc.by), rc.sender)
 	}
-	b = appendInt(appendBytes(b, t.offer.to), t.offer.at)
-	return appendBytes(appendInt(appendUint(b, t.changed.arrival), t.changed.at), t.changed.by)
+	b = command.AppendInt(command.AppendBytes(b, t.offer.to), t.offer.at)
+	return command.AppendBytes(command.AppendInt(command.AppendUint(b, t.changed.arrival), t.changed.at), t.changed.by)
 }
 
 func (w *teamWalk) appendMembers(s *State, t *team, b []byte, limit int) []byte {
@@ -107,15 +110,15 @@ func (w *teamWalk) appendMembers(s *State, t *team, b []byte, limit int) []byte 
 	for ; w.next < len(t.members.items) && len(b) < limit; w.next++ {
 		m := &t.members.items[w.next]
 		name := s.memberName(m)
-		b = append(appendBytes(b, name), byte(m.role), m.flags)
-		b = appendInt(b, m.joined)
+		b = append(command.AppendBytes(b, name), byte(m.role), m.flags)
+		b = command.AppendInt(b, m.joined)
 		for _, v := range m.numbers() {
-			b = appendUint(b, *v)
+			b = command.AppendUint(b, *v)
 		}
-		hides := t.hides[UserID(name)]
-		b = appendUint(b, uint64(len(hides)))
+		hides := t.hides[command.UserID(name)]
+		b = command.AppendUint(b, uint64(len(hides)))
 		for _, h := range hides {
-			b = appendUint(appendUint(appendUint(b, h.seq), h.arrival), uint64(h.by))
+			b = command.AppendUint(command.AppendUint(command.AppendUint(b, h.seq), h.arrival), uint64(h.by))
 		}
 	}
 	return b
@@ -134,7 +137,7 @@ func (w *teamWalk) appendNotices(t *team, b []byte, limit int) []byte {
 	}
 	b = append(b, frameNotices)
 	for w.next < len(w.names) && len(b) < limit {
-		b = appendBytes(b, t.notices[w.names[w.next]].bytes)
+		b = command.AppendBytes(b, t.notices[w.names[w.next]].bytes)
 		w.next++
 	}
 	return b
@@ -147,23 +150,23 @@ func (w *teamWalk) appendSanctions(s *State, t *team, b []byte, limit int) []byt
 	b = append(b, frameSanctions)
 	for ; w.next < len(t.sanctions.items) && len(b) < limit; w.next++ {
 		x := &t.sanctions.items[w.next]
-		b = appendInt(appendInt(appendBytes(b, s.sanctionName(x)), x.muted), x.banned)
-		b = appendInt(append(b, x.wish), x.wished)
+		b = command.AppendInt(command.AppendInt(command.AppendBytes(b, s.sanctionName(x)), x.muted), x.banned)
+		b = command.AppendInt(append(b, x.wish), x.wished)
 	}
 	return b
 }
 
-func (l *loader) sanctions(d *decoder) {
+func (l *loader) sanctions(d *command.Decoder) {
 	s, u := l.s, l.u
 	t := u.team
-	for len(d.b) > 0 {
-		name := d.user()
-		x := sanction{nameLen: uint8(len(name)), muted: d.int(), banned: d.int(), wish: d.byte(), wished: d.int()}
+	for len(d.B) > 0 {
+		name := d.User()
+		x := sanction{nameLen: uint8(len(name)), muted: d.Int(), banned: d.Int(), wish: d.Byte(), wished: d.Int()}
 		n := len(t.sanctions.items)
-		if d.err != nil || name == "" || n == maxSanctions+maxWishes || x.end() <= 0 ||
+		if d.Err != nil || name == "" || n == maxSanctions+maxWishes || x.end() <= 0 ||
 			x.wish&^(memberMuted|memberPinned) != 0 || x.wished < 0 || (x.wish != 0) != (x.wished != 0) ||
 			n > 0 && string(s.sanctionName(&t.sanctions.items[n-1])) >= string(name) {
-			d.fail(errMalformed)
+			d.Fail(command.ErrMalformed)
 			return
 		}
 		x.name = s.arena.Alloc(len(name))
@@ -177,15 +180,15 @@ func (l *loader) sanctions(d *decoder) {
 	}
 }
 
-func (l *loader) teams(d *decoder) {
+func (l *loader) teams(d *command.Decoder) {
 	s, u := l.s, l.u
-	for len(d.b) > 0 {
-		name := string(d.group())
-		ref := teamRef{nameLen: uint8(len(name)), hash: teamHash(string(name)), flags: d.byte(), version: d.uint(), arrival: d.uint()}
+	for len(d.B) > 0 {
+		name := string(d.Group())
+		ref := teamRef{nameLen: uint8(len(name)), hash: teamHash(string(name)), flags: d.Byte(), version: d.Uint(), arrival: d.Uint()}
 		n := len(u.teams.items)
-		if d.err != nil || name == "" || u.team != nil || ref.flags >= refDismissed<<1 || ref.arrival > u.arrival ||
+		if d.Err != nil || name == "" || u.team != nil || ref.flags >= refDismissed<<1 || ref.arrival > u.arrival ||
 			n > 0 && string(s.teamName(&u.teams.items[n-1])) >= name {
-			d.fail(errMalformed)
+			d.Fail(command.ErrMalformed)
 			return
 		}
 		ref.name = s.arena.Alloc(len(name))
@@ -196,97 +199,87 @@ func (l *loader) teams(d *decoder) {
 	}
 }
 
-// few is count for a list that is never longer than most.
-func (d *decoder) few(size, most int) int {
-	n := d.count(size)
-	if n > most {
-		d.fail(errMalformed)
-		return 0
-	}
-	return n
-}
-
-func (l *loader) group(d *decoder) {
+func (l *loader) group(d *command.Decoder) {
 	t := &team{
-		id: d.group(), kind: d.groupKind(), settings: d.settings(), title: d.text(MaxGroupName),
-		properties: slices.Clone(d.blob(MaxGroupProperties)), owner: d.user(), created: d.int(), dismissed: d.int(),
-		salt: d.uint(), version: d.uint(), rateFull: d.int(), forgotten: d.uint(), recallsGone: d.uint(),
+		id: d.Group(), kind: d.GroupKind(), settings: d.Settings(), title: d.Text(command.MaxGroupName),
+		properties: slices.Clone(d.Blob(command.MaxGroupProperties)), owner: d.User(), created: d.Int(), dismissed: d.Int(),
+		salt: d.Uint(), version: d.Uint(), rateFull: d.Int(), forgotten: d.Uint(), recallsGone: d.Uint(),
 		sanctionsEnd: math.MaxInt64,
 	}
-	for range d.few(3, maxRequests) {
-		t.requests = append(t.requests, JoinRequest{User: d.user(), Message: d.text(MaxJoinMessage), Time: d.int()})
+	for range d.Few(3, maxRequests) {
+		t.requests = append(t.requests, query.JoinRequest{User: d.User(), Message: d.Text(command.MaxJoinMessage), Time: d.Int()})
 	}
 	last := uint64(0)
 	ascends := func(arrival uint64) {
 		if arrival <= last || arrival > l.u.arrival {
-			d.fail(errMalformed)
+			d.Fail(command.ErrMalformed)
 		}
 		last = arrival
 	}
-	for range d.few(5, keptEvents+keptEnds) {
-		e := GroupEvent{
-			Kind: GroupEventKind(d.byte()), Group: t.id, By: d.user(), Users: d.users(), Time: d.int(), Arrival: d.uint(),
+	for range d.Few(5, keptEvents+keptEnds) {
+		e := query.GroupEvent{
+			Kind: query.GroupEventKind(d.Byte()), Group: t.id, By: d.User(), Users: d.Users(), Time: d.Int(), Arrival: d.Uint(),
 		}
 		ascends(e.Arrival)
 		t.events = append(t.events, e)
 	}
 	last = 0
-	for range d.few(5, keptRecalls) {
-		rc := teamRecall{arrival: d.uint(), from: d.uint(), to: d.uint(), by: d.user(), sender: d.user()}
+	for range d.Few(5, keptRecalls) {
+		rc := teamRecall{arrival: d.Uint(), from: d.Uint(), to: d.Uint(), by: d.User(), sender: d.User()}
 		ascends(rc.arrival)
 		t.recalls = append(t.recalls, rc)
 	}
-	t.offer = ownerOffer{to: d.user(), at: d.int()}
-	t.changed = teamChange{arrival: d.uint(), at: d.int(), by: d.user()}
-	if d.err != nil || t.id == "" || t.id.Key() != l.u.name || t.changed.arrival > l.u.arrival || l.u.team != nil {
-		d.fail(errMalformed)
+	t.offer = ownerOffer{to: d.User(), at: d.Int()}
+	t.changed = teamChange{arrival: d.Uint(), at: d.Int(), by: d.User()}
+	if d.Err != nil || t.id == "" || t.id.Key() != l.u.name || t.changed.arrival > l.u.arrival || l.u.team != nil {
+		d.Fail(command.ErrMalformed)
 		return
 	}
 	l.u.team = t // weighed when all of it was read
 }
 
-func (l *loader) members(d *decoder) {
+func (l *loader) members(d *command.Decoder) {
 	s, u := l.s, l.u
 	t := u.team
-	for len(d.b) > 0 {
-		name := d.user()
-		m := member{role: Role(d.byte()), flags: d.byte(), joined: d.int()}
+	for len(d.B) > 0 {
+		name := d.User()
+		m := member{role: command.Role(d.Byte()), flags: d.Byte(), joined: d.Int()}
 		for _, v := range m.numbers() {
-			*v = d.uint()
+			*v = d.Uint()
 		}
 		var hides []mark
-		for range d.few(3, maxHides) {
-			hides = append(hides, mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: gapDeleted})
+		for range d.Few(3, maxHides) {
+			hides = append(hides, mark{seq: d.Uint(), arrival: d.Uint(), by: command.SessionID(d.Uint()), reason: gapDeleted})
 		}
 		n := len(t.members.items)
-		if d.err != nil || name == "" || m.role < RoleMember || m.role > RoleOwner || m.from == 0 || m.from > math.MaxInt64 ||
+		if d.Err != nil || name == "" || m.role < command.RoleMember || m.role > command.RoleOwner || m.from == 0 || m.from > math.MaxInt64 ||
 			n > 0 && strings.Compare(string(s.memberName(&t.members.items[n-1])), string(name)) >= 0 ||
 			!slices.IsSortedFunc(hides, func(a, b mark) int { return int(a.seq) - int(b.seq) }) {
-			d.fail(errMalformed)
+			d.Fail(command.ErrMalformed)
 			return
 		}
 		s.addMember(u, name, m)
 		if len(hides) > 0 {
-			t.setHides(UserID(name), hides)
+			t.setHides(command.UserID(name), hides)
 		}
 	}
 }
 
-func (l *loader) notices(d *decoder) {
+func (l *loader) notices(d *command.Decoder) {
 	t := l.u.team
-	for len(d.b) > 0 {
-		b := slices.Clone(d.bytes())
-		letter, err := DecodeLetter(b)
-		if err != nil || letter.From != l.u.name || letter.Kind < LetterJoined {
-			d.fail(errMalformed)
+	for len(d.B) > 0 {
+		b := slices.Clone(d.Bytes())
+		letter, err := command.DecodeLetter(b)
+		if err != nil || letter.From != l.u.name || letter.Kind < command.LetterJoined {
+			d.Fail(command.ErrMalformed)
 			return
 		}
 		if _, twice := t.notices[letter.To]; twice {
-			d.fail(errMalformed)
+			d.Fail(command.ErrMalformed)
 			return
 		}
 		if t.notices == nil {
-			t.notices = make(map[UserID]notice)
+			t.notices = make(map[command.UserID]notice)
 		}
 		t.notices[letter.To] = notice{version: letter.Number, bytes: b}
 		l.s.letterBytes += len(b)

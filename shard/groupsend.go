@@ -4,13 +4,15 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
 
-func (s *State) applySendGroup(c *SendGroup, r *Result) {
+func (s *State) applySendGroup(c *command.SendGroup, r *command.Result) {
 	if c.User == "" || c.CID == "" || len(c.Body) == 0 {
-		*r = Result{Code: CodeBadRequest, Detail: "conv: must not be empty, nor may cid and body"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv: must not be empty, nor may cid and body"}
 		return
 	}
 	u := s.namedGroup(c.Group, "conv", r)
@@ -24,19 +26,19 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 	case s.repeatedGroup(u, c, key, r):
 		return
 	case !t.settings.Stored && c.Admin:
-		*r = Result{Code: CodeBadRequest, Detail: "conv: a live group stores no messages"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv: a live group stores no messages"}
 		return
 	case !t.settings.Stored: // who is in it sends another way: see raftstore.SendLive
-		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
 		return
 	case m == nil && !c.Admin:
-		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
 		return
-	case !c.Admin && t.settings.MutedAll && m.role < RoleAdmin:
-		*r = Result{Code: CodeForbidden, Detail: "conv: all but the owner and admins are muted in this group (mutedAll)"}
+	case !c.Admin && t.settings.MutedAll && m.role < command.RoleAdmin:
+		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: all but the owner and admins are muted in this group (mutedAll)"}
 		return
 	case !c.Admin && s.mutedUntil(t, c.User) != 0:
-		*r = Result{Code: CodeForbidden, Detail: "conv: you are muted in this group"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are muted in this group"}
 		return
 	case !c.Admin && !s.withinRate(t, r):
 		return
@@ -58,7 +60,7 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 		if m.read+1 < e.Seq {
 			s.out.Members = append(s.out.Members, MemberRef{Group: t.id, User: c.User})
 			m.readAt, m.readBy = u.arrival, c.Session
-			s.tellMember(u, c.User, Change{Kind: ChangeRead, Seq: e.Seq})
+			s.tellMember(u, c.User, query.Change{Kind: query.ChangeRead, Seq: e.Seq})
 		}
 		m.read = e.Seq
 		m.flags &^= memberRewound
@@ -71,22 +73,22 @@ func (s *State) applySendGroup(c *SendGroup, r *Result) {
 
 // sentKey names a send within its group. Members know each other's cids: without
 // the salt one could make another's send look like a repeat.
-func (t *team) sentKey(sender UserID, cid string) uint64 {
-	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+2*MaxName+1), t.salt)
+func (t *team) sentKey(sender command.UserID, cid string) uint64 {
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+2*command.MaxName+1), t.salt)
 	b = append(append(append(b, sender...), 0), cid...)
 	return xxhash.Sum64(b)
 }
 
 // repeatedGroup is repeated for a group.
-func (s *State) repeatedGroup(u *user, c *SendGroup, key uint64, r *Result) bool {
+func (s *State) repeatedGroup(u *user, c *command.SendGroup, key uint64, r *command.Result) bool {
 	s.forgetSent(u, &u.sent, s.now-s.limits.DedupWindow.Milliseconds())
 	var first sentRecord
 	if s.findSent(&u.sent, key, &first) {
 		if first.body != xxhash.Sum64(c.Body) {
-			*r = Result{Code: CodeConflict, Detail: "cid: used before with another body"}
+			*r = command.Result{Code: command.CodeConflict, Detail: "cid: used before with another body"}
 			return true
 		}
-		*r = Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
+		*r = command.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
 		return true
 	}
 	if !c.Retry {
@@ -96,12 +98,12 @@ func (s *State) repeatedGroup(u *user, c *SendGroup, key uint64, r *Result) bool
 }
 
 // withinRate counts a message against the group's rate.
-func (s *State) withinRate(t *team, r *Result) bool {
+func (s *State) withinRate(t *team, r *command.Result) bool {
 	cost, now := int64(1e6/s.limits.GroupRate), s.now*1000
 	full := max(t.rateFull, now)
 	if over := full - now + cost - cost*int64(s.limits.GroupBurst); cost > 0 && over > 0 {
-		*r = Result{
-			Code: CodeRateLimited, Detail: "conv: too many messages in this group", RetryAfterMS: (over + 999) / 1000,
+		*r = command.Result{
+			Code: command.CodeRateLimited, Detail: "conv: too many messages in this group", RetryAfterMS: (over + 999) / 1000,
 		}
 		return false
 	}
@@ -109,7 +111,7 @@ func (s *State) withinRate(t *team, r *Result) bool {
 	return true
 }
 
-func (s *State) applyReadGroup(c *ReadGroup, r *Result) {
+func (s *State) applyReadGroup(c *command.ReadGroup, r *command.Result) {
 	u, m := s.memberFor(c.Group, c.User, r)
 	if m == nil {
 		return
@@ -131,33 +133,33 @@ func (s *State) applyReadGroup(c *ReadGroup, r *Result) {
 		return
 	}
 	m.read, m.readBy, m.readAt = seq, c.Session, s.ownChange(u, c.User)
-	s.tellMember(u, c.User, Change{Kind: ChangeRead, Seq: seq})
+	s.tellMember(u, c.User, query.Change{Kind: query.ChangeRead, Seq: seq})
 	r.Unread = s.groupUnread(u, m, s.now)
 }
 
 // memberFor finds what a member's command on his view of a group needs. A nil
 // member comes with an answer in r.
-func (s *State) memberFor(id GroupID, name UserID, r *Result) (*user, *member) {
+func (s *State) memberFor(id command.GroupID, name command.UserID, r *command.Result) (*user, *member) {
 	u := s.namedGroup(id, "conv", r)
 	if u == nil {
 		return nil, nil
 	}
 	m := s.member(u.team, name)
 	if m == nil || !u.team.settings.Stored {
-		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
 		return nil, nil
 	}
 	return u, m
 }
 
 // ownChange gives a change of a member's own view its place in the group's order.
-func (s *State) ownChange(u *user, name UserID) uint64 {
+func (s *State) ownChange(u *user, name command.UserID) uint64 {
 	u.arrival++
 	s.out.Members = append(s.out.Members, MemberRef{Group: u.team.id, User: name})
 	return u.arrival
 }
 
-func (s *State) applyRecallGroup(c *RecallGroup, r *Result) {
+func (s *State) applyRecallGroup(c *command.RecallGroup, r *command.Result) {
 	field := "conv"
 	if c.By == "" {
 		field = "group"
@@ -168,8 +170,8 @@ func (s *State) applyRecallGroup(c *RecallGroup, r *Result) {
 	}
 	t, cv := u.team, &u.convs.items[0]
 	role := s.role(t, c.By)
-	if role == RoleNone {
-		*r = Result{Code: CodeForbidden, Detail: "conv: you are no member of this group"}
+	if role == command.RoleNone {
+		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
 		return
 	}
 	reason := gapRecalled
@@ -178,19 +180,19 @@ func (s *State) applyRecallGroup(c *RecallGroup, r *Result) {
 	}
 	var e ring.Entry
 	held := cv.log.At(s.arena, c.Seq, &e)
-	if held && s.markOf(u, cv, c.Seq) != gapNone && (role >= RoleAdmin || string(e.From) == string(c.By)) {
+	if held && s.markOf(u, cv, c.Seq) != gapNone && (role >= command.RoleAdmin || string(e.From) == string(c.By)) {
 		return // it is so already
 	}
 	switch {
 	case !held || s.hiddenBy(u, cv, &e, s.now) != gapNone:
-		*r = Result{Code: CodeNotFound, Detail: "seq: no such message"}
+		*r = command.Result{Code: command.CodeNotFound, Detail: "seq: no such message"}
 		return
-	case role >= RoleAdmin:
+	case role >= command.RoleAdmin:
 	case string(e.From) != string(c.By):
-		*r = Result{Code: CodeForbidden, Detail: "seq: only the sender and admins can recall a message"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "seq: only the sender and admins can recall a message"}
 		return
 	case e.Time+s.limits.RecallWindow.Milliseconds() < s.now:
-		*r = Result{Code: CodeTooLate, Detail: "seq: the recall window is over"}
+		*r = command.Result{Code: command.CodeTooLate, Detail: "seq: the recall window is over"}
 		return
 	}
 	at, rc := uint64(0), teamRecall{from: c.Seq, to: c.Seq, by: c.By}
@@ -236,9 +238,9 @@ func (s *State) takeAway(u *user, marks []mark) {
 	list.replace(s.arena, append(append(merged, old...), marks...))
 }
 
-func (s *State) applyDeleteSender(c *DeleteSender, r *Result) {
+func (s *State) applyDeleteSender(c *command.DeleteSender, r *command.Result) {
 	if c.Sender == "" {
-		*r = Result{Code: CodeBadRequest, Detail: "sender: must not be empty"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "sender: must not be empty"}
 		return
 	}
 	u := s.groupFor(c.Group, r)
@@ -277,7 +279,7 @@ func (s *State) applyDeleteSender(c *DeleteSender, r *Result) {
 	s.takeAway(u, marks)
 }
 
-func (s *State) applyHideMessages(c *HideMessages, r *Result) {
+func (s *State) applyHideMessages(c *command.HideMessages, r *command.Result) {
 	u, m := s.memberFor(c.Group, c.User, r)
 	if m == nil {
 		return
@@ -285,7 +287,7 @@ func (s *State) applyHideMessages(c *HideMessages, r *Result) {
 	t, cv := u.team, &u.convs.items[0]
 	for _, seq := range c.Seqs {
 		if seq == 0 || seq >= cv.log.Next() || seq < m.from {
-			*r = Result{Code: CodeNotFound, Detail: "seqs: no such message"}
+			*r = command.Result{Code: command.CodeNotFound, Detail: "seqs: no such message"}
 			return
 		}
 	}
@@ -293,13 +295,13 @@ func (s *State) applyHideMessages(c *HideMessages, r *Result) {
 	gone, _ := findMark(hides, cv.log.First())
 	hides = slices.Clone(hides[gone:])
 	before := len(hides)
-	var deleted []Range // that hooks are told of
+	var deleted []query.Range // that hooks are told of
 	var e ring.Entry
 	for _, seq := range c.Seqs {
 		pos, hidden := findMark(hides, seq)
 		if !hidden && seq > m.wiped && cv.log.At(s.arena, seq, &e) && s.hiddenBy(u, cv, &e, s.now) == gapNone {
 			hides = slices.Insert(hides, pos, mark{seq: seq, by: c.Session, reason: gapDeleted})
-			if s.wants(ChangeMessagesDeleted) {
+			if s.wants(query.ChangeMessagesDeleted) {
 				deleted = addSeq(deleted, seq)
 			}
 		}
@@ -308,7 +310,7 @@ func (s *State) applyHideMessages(c *HideMessages, r *Result) {
 	case len(hides) == before:
 		return
 	case len(hides) > maxHides:
-		*r = Result{Code: CodeRateLimited, Detail: "seqs: at most 256 messages of a group can be deleted", RetryAfterMS: quotaRetryMS}
+		*r = command.Result{Code: command.CodeRateLimited, Detail: "seqs: at most 256 messages of a group can be deleted", RetryAfterMS: quotaRetryMS}
 		return
 	}
 	at := s.ownChange(u, c.User)
@@ -319,10 +321,10 @@ func (s *State) applyHideMessages(c *HideMessages, r *Result) {
 	}
 	t.setHides(c.User, hides)
 	s.weigh(t)
-	s.tellMember(u, c.User, Change{Kind: ChangeMessagesDeleted, Ranges: deleted})
+	s.tellMember(u, c.User, query.Change{Kind: query.ChangeMessagesDeleted, Ranges: deleted})
 }
 
-func (s *State) applyHideGroup(c *HideGroup, r *Result) {
+func (s *State) applyHideGroup(c *command.HideGroup, r *command.Result) {
 	u, m := s.memberFor(c.Group, c.User, r)
 	if m == nil {
 		return
@@ -338,10 +340,10 @@ func (s *State) applyHideGroup(c *HideGroup, r *Result) {
 	} else {
 		m.deletedAt, m.deletedBy = at, c.Session
 	}
-	s.tellMember(u, c.User, Change{Kind: ChangeConversationDeleted, Seq: newest, Messages: c.Messages})
+	s.tellMember(u, c.User, query.Change{Kind: query.ChangeConversationDeleted, Seq: newest, Messages: c.Messages})
 }
 
-func (s *State) applySetGroupView(c *SetGroupView, r *Result) {
+func (s *State) applySetGroupView(c *command.SetGroupView, r *command.Result) {
 	u, m := s.memberFor(c.Group, c.User, r)
 	if m == nil {
 		return
@@ -356,7 +358,7 @@ func (s *State) applySetGroupView(c *SetGroupView, r *Result) {
 }
 
 // unmarkGroup takes back that a member has marked the group as unread.
-func (s *State) unmarkGroup(u *user, m *member, name UserID) {
+func (s *State) unmarkGroup(u *user, m *member, name command.UserID) {
 	if m.flags&memberMarked != 0 {
 		m.flags &^= memberMarked
 		m.setAt = s.ownChange(u, name)

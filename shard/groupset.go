@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"hash/maphash"
 	"slices"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A GroupSet has the groups of one user, to be asked whether others are in one of
@@ -11,7 +14,7 @@ import (
 // can be in a thousand, and the question is put about a hundred users at a time.
 type GroupSet struct {
 	bits [1 << 16 / 64]uint64 // by hash of the name
-	refs []GroupRef           // by id
+	refs []query.GroupRef     // by id
 }
 
 // teamSeed is one for all shards: what one has hashed is compared in another. As
@@ -21,7 +24,7 @@ var teamSeed = maphash.MakeSeed()
 func teamHash(name string) uint16 { return uint16(maphash.String(teamSeed, name)) }
 
 // GroupSet gives that of a user, nil if he is in no group.
-func (s *State) GroupSet(name UserID) *GroupSet {
+func (s *State) GroupSet(name command.UserID) *GroupSet {
 	refs := s.GroupsOf(name)
 	if len(refs) == 0 {
 		return nil
@@ -36,7 +39,7 @@ func (s *State) GroupSet(name UserID) *GroupSet {
 
 // InOneOf tells whether a user is in a group of a set by his own will: he has
 // joined it himself, or spoken there.
-func (s *State) InOneOf(name UserID, set *GroupSet) bool {
+func (s *State) InOneOf(name command.UserID, set *GroupSet) bool {
 	u := s.lookup(name)
 	if u == nil {
 		return false
@@ -46,7 +49,7 @@ func (s *State) InOneOf(name UserID, set *GroupSet) bool {
 		if set.bits[ref.hash/64]&(1<<(ref.hash%64)) == 0 || ref.flags&(refJoined|refInvited) != refJoined {
 			continue
 		}
-		_, found := slices.BinarySearchFunc(set.refs, s.teamName(ref), func(of GroupRef, name []byte) int {
+		_, found := slices.BinarySearchFunc(set.refs, s.teamName(ref), func(of query.GroupRef, name []byte) int {
 			return cmp.Compare(string(of.Group), string(name))
 		})
 		if found {

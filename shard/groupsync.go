@@ -3,15 +3,10 @@ package shard
 import (
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
-
-// A GroupSync is how a user who logs in finds groups of his.
-type GroupSync struct {
-	Views []GroupView
-	Moved []GroupAsk // their slots are not here
-	Rest  []GroupAsk // to be asked for next: these were as many as a shard looks at in one go
-}
 
 const (
 	// syncMost bounds what one SyncGroups does, in entries of logs that it may
@@ -25,7 +20,7 @@ const (
 // backlog messages of each to push. Groups whose member he is not are left out.
 // Those with the newest message come first, and have messages to push until these
 // are most in all.
-func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog, most int, now int64) (sync GroupSync) {
+func (s *State) SyncGroups(user command.UserID, asks []query.GroupAsk, backlog, most int, now int64) (sync query.GroupSync) {
 	found := make([]foundGroup, 0, min(len(asks), syncMost/syncEach))
 	order := make([]*foundGroup, 0, cap(found))
 	work := 0
@@ -54,7 +49,7 @@ func (s *State) SyncGroups(user UserID, asks []GroupAsk, backlog, most int, now 
 		}
 	}
 	slices.SortFunc(order, func(a, b *foundGroup) int { return compareGroups(&a.g, &b.g) })
-	sync.Views = make([]GroupView, len(order))
+	sync.Views = make([]query.GroupView, len(order))
 	for i, f := range order {
 		if most > 0 {
 			s.backlog(&f.v, &f.g, backlog, now)
@@ -77,14 +72,14 @@ func (s *State) syncWork(u *user, m *member) int {
 // A foundGroup is a group of a user who logs in, and what he is told of it.
 type foundGroup struct {
 	v view
-	g GroupView
+	g query.GroupView
 }
 
-func (s *State) syncGroup(f *foundGroup, ask *GroupAsk, now int64) {
+func (s *State) syncGroup(f *foundGroup, ask *query.GroupAsk, now int64) {
 	v, g := &f.v, &f.g
 	u, m := v.u, v.m
 	t := u.team
-	*g = GroupView{
+	*g = query.GroupView{
 		Group: t.id, Arrival: u.arrival, Cursor: s.GroupCursor(t.id, u.arrival),
 		From: m.from, Read: m.read, Time: m.joined, Unread: s.groupUnread(u, m, now), Counts: t.counts(),
 		Joined: m.joinedAt,
@@ -110,15 +105,15 @@ func (s *State) syncGroup(f *foundGroup, ask *GroupAsk, now int64) {
 		if seq := v.log().AfterArrival(s.arena, g.Since); seq > v.log().First() {
 			after = seq - 1
 		}
-		var b Batch
+		var b query.Batch
 		s.groupChanges(u, g.Since, u.arrival, &b)
-		g.Changes = append(clipRecalls(b.Changes, m.from), s.MemberChanges(t.id, UserID(s.memberName(m)), 0, g.Since)...)
+		g.Changes = append(clipRecalls(b.Changes, m.from), s.MemberChanges(t.id, command.UserID(s.memberName(m)), 0, g.Since)...)
 	}
 	if after < v.log().First() && v.c.lastArrival > g.Since {
 		after = 0 // it is not known which of what is gone came after the cursor
 	}
 	if ch := &t.changed; g.Since > 0 && ch.arrival > max(g.Since, m.joinedAt) {
-		g.Changed = GroupEvent{Kind: EventChanged, Group: t.id, By: ch.by, Time: ch.at, Arrival: ch.arrival}
+		g.Changed = query.GroupEvent{Kind: query.EventChanged, Group: t.id, By: ch.by, Time: ch.at, Arrival: ch.arrival}
 	}
 	g.Lost = s.lostOf(v, after, now)
 }
@@ -140,7 +135,7 @@ func (s *State) lastShown(v *view, now int64, e *ring.Entry) bool {
 // backlog chooses what a login pushes of a group: all that came after a cursor,
 // if that is no more than limit, else the newest unread, or of a group that has
 // no unread number the newest of what came.
-func (s *State) backlog(v *view, g *GroupView, limit int, now int64) {
+func (s *State) backlog(v *view, g *query.GroupView, limit int, now int64) {
 	if limit == 0 || g.LastSeq == 0 || g.Since == 0 && g.Unread == 0 {
 		return
 	}
@@ -175,13 +170,13 @@ func (s *State) backlog(v *view, g *GroupView, limit int, now int64) {
 }
 
 // lostOf lists the unread seqs after a point that limits took away.
-func (s *State) lostOf(v *view, after uint64, now int64) []Lost {
+func (s *State) lostOf(v *view, after uint64, now int64) []query.Lost {
 	u, c, m := v.u, v.c, v.m
 	if !u.team.counts() {
 		return nil
 	}
 	low := max(m.read, m.floor, m.wiped, m.from-1, after) + 1
-	var lost []Lost
+	var lost []query.Lost
 	add := func(from, to uint64, why gapCode) {
 		if from = max(from, low); why != gapEvicted || from > to {
 			return
@@ -191,7 +186,7 @@ func (s *State) lostOf(v *view, after uint64, now int64) []Lost {
 			lost[n-1].Count += int(to - from + 1)
 			return
 		}
-		lost = append(lost, Lost{Group: u.team.id, From: from, To: to, Count: int(to - from + 1)})
+		lost = append(lost, query.Lost{Group: u.team.id, From: from, To: to, Count: int(to - from + 1)})
 	}
 	from := uint64(1)
 	for _, g := range u.extra(c).gone.items(s.arena) {

@@ -1,17 +1,16 @@
 package shard
 
 import (
-	"slices"
-
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
 // History reads a page of a conversation. The range it covers extends over
 // gaps up to the next message in its direction, or the end of the view, as far
 // as the query's limits let it.
-func (s *State) History(q HistoryQuery, p *Page, now int64) {
+func (s *State) History(q query.HistoryQuery, p *query.Page, now int64) {
 	p.Batch.Reset()
-	*p = Page{Batch: p.Batch, Gaps: p.Gaps[:0]}
+	*p = query.Page{Batch: p.Batch, Gaps: p.Gaps[:0]}
 	v, ok := s.viewOf(&q)
 	if !ok {
 		return
@@ -29,67 +28,12 @@ func (s *State) History(q HistoryQuery, p *Page, now int64) {
 	}
 	if p.From != 0 {
 		s.gaps(&v, p, now)
-		p.cutGaps(q.MaxGaps)
-	}
-}
-
-// Size is what a page's messages take in the log, in bytes.
-func (p *Page) Size() int { return p.size }
-
-// Down tells whether a page was read downwards, from its newest message.
-func (p *Page) Down() bool { return p.down }
-
-// Found yields the messages of a page as they were found: from the newest on
-// if it was read downwards, else from the oldest on.
-func (p *Page) Found(yield func(*Message) bool) {
-	for i := range p.Batch.Messages {
-		if p.down {
-			i = len(p.Batch.Messages) - 1 - i
-		}
-		if !yield(&p.Batch.Messages[i]) {
-			return
-		}
-	}
-}
-
-// Keep leaves the first n messages of a page, in the direction in which it was
-// read, and what it covers up to the next one.
-func (p *Page) Keep(n int) {
-	all := p.Batch.Messages
-	switch {
-	case n >= len(all):
-	case p.down:
-		p.cover(all[len(all)-n-1].Seq+1, p.To)
-	default:
-		p.cover(p.From, all[n].Seq-1)
-	}
-}
-
-// cutGaps ends a page that tells more gaps apart than most, which is at least 1.
-func (p *Page) cutGaps(most int) {
-	n := len(p.Gaps)
-	switch {
-	case most == 0 || n <= most:
-	case p.down:
-		p.cover(p.Gaps[n-most-1].To+1, p.To)
-	default:
-		p.cover(p.From, p.Gaps[most].From-1)
-	}
-}
-
-// cover has a page end at a part of the seqs that it covers.
-func (p *Page) cover(from, to uint64) {
-	p.From, p.To, p.More = from, to, true
-	p.Batch.Messages = slices.DeleteFunc(p.Batch.Messages, func(m Message) bool { return m.Seq < from || m.Seq > to })
-	p.Gaps = slices.DeleteFunc(p.Gaps, func(g Gap) bool { return g.To < from || g.From > to })
-	if n := len(p.Gaps); n > 0 { // one that spans the end
-		p.Gaps[0].From = max(p.Gaps[0].From, from)
-		p.Gaps[n-1].To = min(p.Gaps[n-1].To, to)
+		p.CutGaps(q.MaxGaps)
 	}
 }
 
 // viewOf finds what a query asks for. False: there is nothing of it.
-func (s *State) viewOf(q *HistoryQuery) (view, bool) {
+func (s *State) viewOf(q *query.HistoryQuery) (view, bool) {
 	if q.Group == "" {
 		u := s.lookup(q.User)
 		if u == nil {
@@ -117,7 +61,7 @@ func (s *State) viewOf(q *HistoryQuery) (view, bool) {
 }
 
 // ascend covers from..to upwards.
-func (s *State) ascend(v *view, from, to uint64, q HistoryQuery, p *Page, now int64) {
+func (s *State) ascend(v *view, from, to uint64, q query.HistoryQuery, p *query.Page, now int64) {
 	if from > to || from == 0 {
 		return
 	}
@@ -131,21 +75,21 @@ func (s *State) ascend(v *view, from, to uint64, q HistoryQuery, p *Page, now in
 		if v.hiddenBy(s, &e, now) != gapNone {
 			continue
 		}
-		if n := len(p.Batch.Messages); n == q.Limit || n > 0 && p.size+ring.EntrySize(&e) > q.MaxBytes {
+		if n := len(p.Batch.Messages); n == q.Limit || n > 0 && p.Size+ring.EntrySize(&e) > q.MaxBytes {
 			p.To, p.More = e.Seq-1, true
 			return
 		}
-		p.size += ring.EntrySize(&e)
+		p.Size += ring.EntrySize(&e)
 		s.copyEntry(v.u, v.c, &e, &p.Batch)
 	}
 }
 
 // descend covers the seqs from to downwards.
-func (s *State) descend(v *view, to uint64, q HistoryQuery, p *Page, now int64) {
+func (s *State) descend(v *view, to uint64, q query.HistoryQuery, p *query.Page, now int64) {
 	if to == 0 {
 		return
 	}
-	p.down = true
+	p.Down = true
 	p.From, p.To = 1, to
 	if low := max(v.low, v.log().First()); q.MaxSeqs > 0 && to >= low+uint64(q.MaxSeqs) {
 		p.From, p.More = to-uint64(q.MaxSeqs)+1, true
@@ -157,11 +101,11 @@ func (s *State) descend(v *view, to uint64, q HistoryQuery, p *Page, now int64) 
 		if v.hiddenBy(s, &e, now) != gapNone {
 			continue
 		}
-		if n == q.Limit || n > 0 && p.size+ring.EntrySize(&e) > q.MaxBytes {
+		if n == q.Limit || n > 0 && p.Size+ring.EntrySize(&e) > q.MaxBytes {
 			p.From, p.More = e.Seq+1, true
 			break
 		}
-		p.size += ring.EntrySize(&e)
+		p.Size += ring.EntrySize(&e)
 		n++
 	}
 	walk = s.ascendShown(v.u, v.c, max(p.From, v.low), now)
@@ -173,7 +117,7 @@ func (s *State) descend(v *view, to uint64, q HistoryQuery, p *Page, now int64) 
 }
 
 // gaps gives the reason of every seq of the page that has no message.
-func (s *State) gaps(v *view, p *Page, now int64) {
+func (s *State) gaps(v *view, p *query.Page, now int64) {
 	u, c := v.u, v.c
 	from := p.From
 	if from < v.low {
@@ -225,11 +169,11 @@ func (s *State) gaps(v *view, p *Page, now int64) {
 }
 
 // addGap adds seqs, joined with their neighbours of the same reason.
-func addGap(p *Page, from, to uint64, code gapCode) {
+func addGap(p *query.Page, from, to uint64, code gapCode) {
 	reason := code.reason()
 	if n := len(p.Gaps); n > 0 && p.Gaps[n-1].To+1 == from && p.Gaps[n-1].Reason == reason {
 		p.Gaps[n-1].To = to
 		return
 	}
-	p.Gaps = append(p.Gaps, Gap{From: from, To: to, Reason: reason})
+	p.Gaps = append(p.Gaps, query.Gap{From: from, To: to, Reason: reason})
 }

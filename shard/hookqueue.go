@@ -1,6 +1,10 @@
 package shard
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/command"
+)
 
 // A hookQueue names stored messages that a hook may have to be told of, numbered
 // 1, 2, 3 … Past its limit the oldest leave. Records are packed into chunks,
@@ -26,22 +30,22 @@ type hookChunk struct {
 const hookChunkBytes = 16 << 10
 
 // maxHookRecord bounds a record: two names and three varints.
-const maxHookRecord = 2*(MaxName+len(groupPrefix)) + 3*10
+const maxHookRecord = 2*(command.MaxName+len(command.GroupPrefix)) + 3*10
 
 // A hookRecord is a message in the view of a user, or in a group.
 type hookRecord struct {
 	number uint64
-	key    UserID // the user, or the group's key
-	peer   UserID // the other user; "" in a group
+	key    command.UserID // the user, or the group's key
+	peer   command.UserID // the other user; "" in a group
 	seq    uint64
 }
 
 // size is what the queue takes in memory.
 func (q *hookQueue) size() int { return len(q.chunks) * hookChunkBytes }
 
-func (q *hookQueue) add(key, peer UserID, seq uint64) {
+func (q *hookQueue) add(key, peer command.UserID, seq uint64) {
 	var room [maxHookRecord]byte
-	record := appendUint(appendBytes(appendBytes(room[:0], key), peer), seq)
+	record := command.AppendUint(command.AppendBytes(command.AppendBytes(room[:0], key), peer), seq)
 	n := len(q.chunks)
 	if n == 0 || len(q.chunks[n-1].b)+len(record) > cap(q.chunks[n-1].b) {
 		q.chunks = append(q.chunks, hookChunk{after: q.last, b: make([]byte, 0, hookChunkBytes)})
@@ -59,19 +63,19 @@ func (q *hookQueue) add(key, peer UserID, seq uint64) {
 
 // read decodes the record at b, and gives its size.
 func (r *hookRecord) read(b []byte) (size int) {
-	d := decoder{b: b}
-	r.key, r.peer, r.seq = UserID(d.bytes()), UserID(d.bytes()), d.uint()
-	return len(b) - len(d.b)
+	d := command.Decoder{B: b}
+	r.key, r.peer, r.seq = command.UserID(d.Bytes()), command.UserID(d.Bytes()), d.Uint()
+	return len(b) - len(d.B)
 }
 
 func (q *hookQueue) dropOldest() {
-	d := decoder{b: q.chunks[0].b[q.start:]}
-	before := len(d.b)
-	d.bytes()
-	d.bytes()
-	d.uint()
-	q.start += before - len(d.b)
-	q.bytes -= before - len(d.b)
+	d := command.Decoder{B: q.chunks[0].b[q.start:]}
+	before := len(d.B)
+	d.Bytes()
+	d.Bytes()
+	d.Uint()
+	q.start += before - len(d.B)
+	q.bytes -= before - len(d.B)
 	q.done++
 	q.dropChunk()
 }
@@ -147,14 +151,14 @@ func (q *hookQueue) pieces() (pieces [][]byte) {
 }
 
 // decode adds the records of a piece.
-func (q *hookQueue) decode(d *decoder) {
-	for len(d.b) > 0 && d.err == nil {
-		key, peer, seq := d.bytes(), d.bytes(), d.uint()
-		if len(key) > MaxName+len(groupPrefix) || len(peer) > MaxName {
-			d.fail(errMalformed)
+func (q *hookQueue) decode(d *command.Decoder) {
+	for len(d.B) > 0 && d.Err == nil {
+		key, peer, seq := d.Bytes(), d.Bytes(), d.Uint()
+		if len(key) > command.MaxName+len(command.GroupPrefix) || len(peer) > command.MaxName {
+			d.Fail(command.ErrMalformed)
 		}
-		if d.err == nil {
-			q.add(UserID(key), UserID(peer), seq)
+		if d.Err == nil {
+			q.add(command.UserID(key), command.UserID(peer), seq)
 		}
 	}
 }
@@ -164,7 +168,7 @@ func (q *hookQueue) take(slot uint16) hookQueue {
 	taken := hookQueue{limit: q.limit}
 	rest := hookQueue{limit: q.limit, done: q.done, last: q.done}
 	for r := range q.after(q.done) {
-		if r.key != "" && SlotOf(string(r.key)) == slot {
+		if r.key != "" && command.SlotOf(string(r.key)) == slot {
 			taken.add(r.key, r.peer, r.seq)
 			r = hookRecord{}
 		}

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // TestHookQueue compares a queue of several chunks with a plain list, and copies
@@ -25,7 +27,7 @@ func TestHookQueue(t *testing.T) {
 			}
 			for step := range 300 {
 				for range rng.IntN(100) {
-					r := hookRecord{number: q.last + 1, key: UserID(fmt.Sprint("user", rng.IntN(50))), peer: "peer", seq: rng.Uint64() >> rng.IntN(60)}
+					r := hookRecord{number: q.last + 1, key: command.UserID(fmt.Sprint("user", rng.IntN(50))), peer: "peer", seq: rng.Uint64() >> rng.IntN(60)}
 					q.add(r.key, r.peer, r.seq)
 					list = append(list, r)
 				}
@@ -39,10 +41,10 @@ func TestHookQueue(t *testing.T) {
 					q.drop(upTo)
 					list = slices.DeleteFunc(list, func(r hookRecord) bool { return r.number <= upTo })
 				case 2:
-					slot := SlotOf(fmt.Sprint("user", rng.IntN(50)))
+					slot := command.SlotOf(fmt.Sprint("user", rng.IntN(50)))
 					n := 0
 					for i := range list {
-						if r := &list[i]; r.key != "" && SlotOf(string(r.key)) == slot {
+						if r := &list[i]; r.key != "" && command.SlotOf(string(r.key)) == slot {
 							*r = hookRecord{number: r.number}
 							n++
 						}
@@ -58,9 +60,9 @@ func TestHookQueue(t *testing.T) {
 					check(&c, copied, 0)
 					again := hookQueue{limit: q.limit, done: q.done, last: q.done}
 					for _, piece := range q.pieces() {
-						d := decoder{b: piece}
+						d := command.Decoder{B: piece}
 						again.decode(&d)
-						if err := d.end(); err != nil {
+						if err := d.End(); err != nil {
 							t.Fatal(err)
 						}
 					}

@@ -3,6 +3,8 @@ package shard
 import (
 	"testing"
 	"time"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // BenchmarkHooks is the send of BenchmarkSend with room, without hooks and with
@@ -13,11 +15,11 @@ func BenchmarkHooks(b *testing.B) {
 		bytes int
 	}{{"off", 0}, {"on", 1 << 20}} {
 		b.Run(c.name, func(b *testing.B) {
-			bench := newBench(b, Limits{
+			bench := newBench(b, command.Limits{
 				UserBytes: 64 << 10, OfflineMaxMessages: -1, OfflineMaxBytes: -1, NewConversations: -1, DedupWindow: 1,
 			})
 			bench.now++
-			bench.s.Apply(AppendCommand(AppendBatchHeader(nil, bench.now), &ConfigureHooks{Bytes: c.bytes}), &bench.out)
+			bench.s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, bench.now), &command.ConfigureHooks{Bytes: c.bytes}), &bench.out)
 			run := bench.sender(100, 1, true)
 			for range 2 * (64 << 10) / 170 * 100 / 64 {
 				run()

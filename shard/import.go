@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -56,22 +58,22 @@ func (s *State) forgetImport(u *user, i int) {
 }
 
 // checkImport refuses rows that cannot be imported anywhere.
-func (s *State) checkImport(rows []ImportRow, r *Result) bool {
+func (s *State) checkImport(rows []command.ImportRow, r *command.Result) bool {
 	if len(rows) == 0 {
-		*r = Result{Code: CodeBadRequest, Detail: "rows: must not be empty"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "rows: must not be empty"}
 		return false
 	}
 	for i := range rows {
 		row := &rows[i]
 		switch {
 		case row.Row == 0 || i > 0 && row.Row <= rows[i-1].Row:
-			*r = Result{Code: CodeBadRequest, Seq: row.Row, Detail: "row: must rise"}
+			*r = command.Result{Code: command.CodeBadRequest, Seq: row.Row, Detail: "row: must rise"}
 		case len(row.Body) == 0 || row.CID == "":
-			*r = Result{Code: CodeBadRequest, Seq: row.Row, Detail: "body: must not be empty, nor may cid"}
+			*r = command.Result{Code: command.CodeBadRequest, Seq: row.Row, Detail: "body: must not be empty, nor may cid"}
 		case i > 0 && row.Time < rows[i-1].Time:
-			*r = Result{Code: CodeBadRequest, Seq: row.Row, Detail: "time: must not fall within a conversation"}
+			*r = command.Result{Code: command.CodeBadRequest, Seq: row.Row, Detail: "time: must not fall within a conversation"}
 		case row.Time < 0 || row.Time > s.now:
-			*r = Result{Code: CodeBadRequest, Seq: row.Row, Detail: "time: must not be in the future"}
+			*r = command.Result{Code: command.CodeBadRequest, Seq: row.Row, Detail: "time: must not be in the future"}
 		default:
 			continue
 		}
@@ -80,14 +82,14 @@ func (s *State) checkImport(rows []ImportRow, r *Result) bool {
 	return true
 }
 
-func (s *State) applyImport(c *Import, r *Result) {
+func (s *State) applyImport(c *command.Import, r *command.Result) {
 	sl := s.slotFor(c.User)
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	if c.User == "" || c.Peer == "" {
-		*r = Result{Code: CodeBadRequest, Detail: "conv: both users must be named"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv: both users must be named"}
 		return
 	}
 	if !s.checkImport(c.Rows, r) {
@@ -103,7 +105,7 @@ func (s *State) applyImport(c *Import, r *Result) {
 	if len(rows) == 0 {
 		return
 	}
-	s.importRows(u, i, c.Stream, rows, func(e *ring.Entry, row *ImportRow) (read bool) {
+	s.importRows(u, i, c.Stream, rows, func(e *ring.Entry, row *command.ImportRow) (read bool) {
 		if row.Own || c.Peer == c.User {
 			e.Flags = ring.Own
 		} else {
@@ -113,14 +115,14 @@ func (s *State) applyImport(c *Import, r *Result) {
 	})
 }
 
-func (s *State) applyImportGroup(c *ImportGroup, r *Result) {
+func (s *State) applyImportGroup(c *command.ImportGroup, r *command.Result) {
 	u := s.groupFor(c.Group, r)
 	if u == nil {
 		return
 	}
 	t := u.team
 	if !t.settings.Stored {
-		*r = Result{Code: CodeBadRequest, Detail: "group: a live group stores no messages"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "group: a live group stores no messages"}
 		return
 	}
 	if !s.checkImport(c.Rows, r) {
@@ -128,7 +130,7 @@ func (s *State) applyImportGroup(c *ImportGroup, r *Result) {
 	}
 	for i := range c.Rows {
 		if c.Rows[i].From == "" {
-			*r = Result{Code: CodeBadRequest, Seq: c.Rows[i].Row, Detail: "from: must not be empty"}
+			*r = command.Result{Code: command.CodeBadRequest, Seq: c.Rows[i].Row, Detail: "from: must not be empty"}
 			return
 		}
 	}
@@ -137,7 +139,7 @@ func (s *State) applyImportGroup(c *ImportGroup, r *Result) {
 	if len(rows) == 0 {
 		return
 	}
-	s.importRows(u, 0, c.Stream, rows, func(e *ring.Entry, row *ImportRow) (read bool) {
+	s.importRows(u, 0, c.Stream, rows, func(e *ring.Entry, row *command.ImportRow) (read bool) {
 		e.Flags, e.From = ring.Own, []byte(row.From)
 		return false // members have cursors of their own
 	})
@@ -160,7 +162,7 @@ func (s *State) applyImportGroup(c *ImportGroup, r *Result) {
 
 // newRows leaves out the rows that a conversation has had already, and refuses
 // the others if it holds what did not come by the stream.
-func (s *State) newRows(u *user, i int, stream uint64, rows []ImportRow, r *Result) []ImportRow {
+func (s *State) newRows(u *user, i int, stream uint64, rows []command.ImportRow, r *command.Result) []command.ImportRow {
 	c, m := &u.convs.items[i], u.imported(i)
 	empty := c.log.Len() == 0
 	if m.stream != stream {
@@ -175,12 +177,12 @@ func (s *State) newRows(u *user, i int, stream uint64, rows []ImportRow, r *Resu
 	case len(rows) == 0:
 		return nil
 	case !empty && m.arrival != c.lastArrival:
-		*r = Result{Code: CodeConflict, Seq: rows[0].Row, Detail: "conv: holds messages that were not imported by this stream"}
+		*r = command.Result{Code: command.CodeConflict, Seq: rows[0].Row, Detail: "conv: holds messages that were not imported by this stream"}
 		return nil
 	case m.arrival != c.lastArrival: // what was there is gone, and so is its time
 		c.lastTime = 0
 	case rows[0].Time < c.lastTime:
-		*r = Result{Code: CodeBadRequest, Seq: rows[0].Row, Detail: "time: must not fall within a conversation"}
+		*r = command.Result{Code: command.CodeBadRequest, Seq: rows[0].Row, Detail: "time: must not fall within a conversation"}
 		return nil
 	}
 	return rows
@@ -188,7 +190,7 @@ func (s *State) newRows(u *user, i int, stream uint64, rows []ImportRow, r *Resu
 
 // importRows adds rows to a log. fill completes an entry and tells whether it
 // counts as read.
-func (s *State) importRows(u *user, i int, stream uint64, rows []ImportRow, fill func(*ring.Entry, *ImportRow) (read bool)) {
+func (s *State) importRows(u *user, i int, stream uint64, rows []command.ImportRow, fill func(*ring.Entry, *command.ImportRow) (read bool)) {
 	c, oldest := &u.convs.items[i], u.oldest
 	read := c.read
 	var e ring.Entry
@@ -217,40 +219,30 @@ func (s *State) importRows(u *user, i int, stream uint64, rows []ImportRow, fill
 	s.enforce(u)
 }
 
-// An ImportView is a conversation as an import finds it.
-type ImportView struct {
-	Open     bool          // it takes further rows
-	Row      uint64        // of the stream, the last one that it has had; 0 = none
-	Next     uint64        // seq of the next entry
-	LastTime int64         // ms, below which no further row may be
-	Keep     time.Duration // how long its messages are kept
-	Cutoff   int64         // ms, messages up to here are gone
-}
-
 // ImportView tells how an import of a stream finds a conversation.
-func (s *State) ImportView(name, peer UserID, stream uint64, now int64) ImportView {
+func (s *State) ImportView(name, peer command.UserID, stream uint64, now int64) query.ImportView {
 	u := s.lookup(name)
 	if u == nil {
-		return ImportView{Open: true, Next: 1, Keep: s.limits.HistoryTTL, Cutoff: s.cutoff}
+		return query.ImportView{Open: true, Next: 1, Keep: s.limits.HistoryTTL, Cutoff: s.cutoff}
 	}
 	return s.importView(u, s.find(u, peer), stream, now)
 }
 
 // ImportGroupView tells how an import finds a group's log. CodeNotFound: there is
 // no such group; CodeBadRequest: it stores no messages.
-func (s *State) ImportGroupView(id GroupID, stream uint64, now int64) (ImportView, Code) {
+func (s *State) ImportGroupView(id command.GroupID, stream uint64, now int64) (query.ImportView, command.Code) {
 	u := s.group(id)
 	switch {
 	case u == nil:
-		return ImportView{}, CodeNotFound
+		return query.ImportView{}, command.CodeNotFound
 	case !u.team.settings.Stored:
-		return ImportView{}, CodeBadRequest
+		return query.ImportView{}, command.CodeBadRequest
 	}
-	return s.importView(u, 0, stream, now), OK
+	return s.importView(u, 0, stream, now), command.OK
 }
 
-func (s *State) importView(u *user, i int, stream uint64, now int64) ImportView {
-	v := ImportView{Open: true, Next: 1, Keep: time.Duration(s.historyTTL(u)) * time.Millisecond, Cutoff: s.cutoff}
+func (s *State) importView(u *user, i int, stream uint64, now int64) query.ImportView {
+	v := query.ImportView{Open: true, Next: 1, Keep: time.Duration(s.historyTTL(u)) * time.Millisecond, Cutoff: s.cutoff}
 	if i < 0 {
 		return v
 	}
@@ -279,7 +271,7 @@ func (s *State) holds(u *user, c *conv, now int64) bool {
 }
 
 // SeqOf finds a message by its id; 0: the conversation does not hold it.
-func (s *State) SeqOf(name, peer UserID, id MsgID) uint64 {
+func (s *State) SeqOf(name, peer command.UserID, id command.MsgID) uint64 {
 	u := s.lookup(name)
 	if u == nil {
 		return 0

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -25,8 +26,8 @@ type loader struct {
 
 // frame reads one frame. Only a well-formed one that has its place behind the
 // frame before is taken.
-func (l *loader) frame(d decoder) error {
-	kind := d.byte()
+func (l *loader) frame(d command.Decoder) error {
+	kind := d.Byte()
 	switch {
 	case kind == frameUser:
 		l.finish()
@@ -62,13 +63,13 @@ func (l *loader) frame(d decoder) error {
 	case kind == frameImports && l.stage != 0:
 		l.imports(&d)
 	default:
-		d.fail(errMalformed)
+		d.Fail(command.ErrMalformed)
 	}
 	l.stage = kind
 	if l.err != nil {
 		return l.err
 	}
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		if l.u != nil {
 			return fmt.Errorf("user %q: %w", l.u.name, err)
 		}
@@ -84,8 +85,8 @@ func (l *loader) finish() {
 	if u == nil {
 		return
 	}
-	if isGroup := strings.HasPrefix(string(u.name), groupPrefix); isGroup != (u.team != nil) || isGroup && len(u.convs.items) != 1 {
-		l.err = fmt.Errorf("user %q: %w", u.name, errMalformed)
+	if isGroup := strings.HasPrefix(string(u.name), command.GroupPrefix); isGroup != (u.team != nil) || isGroup && len(u.convs.items) != 1 {
+		l.err = fmt.Errorf("user %q: %w", u.name, command.ErrMalformed)
 		return
 	}
 	if u.team != nil {
@@ -109,84 +110,84 @@ func (l *loader) finish() {
 	l.order = order
 }
 
-func (l *loader) user(d *decoder) {
-	name, _ := d.key()
-	if d.err != nil || name == "" || l.s.inSlot(l.slot, name) != nil {
-		d.fail(errMalformed)
+func (l *loader) user(d *command.Decoder) {
+	name, _ := d.Key()
+	if d.Err != nil || name == "" || l.s.inSlot(l.slot, name) != nil {
+		d.Fail(command.ErrMalformed)
 		return
 	}
 	u := l.s.newUser(l.slot, name)
 	l.u = u
-	u.arrival, u.lastSession, u.lastSeen = d.uint(), SessionID(d.uint()), d.int()
-	u.hourStart, u.hourOpened, u.opened = d.int(), uint32(d.uintMax(math.MaxUint32)), uint32(d.uintMax(math.MaxUint32))
-	sessions := d.count(5)
+	u.arrival, u.lastSession, u.lastSeen = d.Uint(), command.SessionID(d.Uint()), d.Int()
+	u.hourStart, u.hourOpened, u.opened = d.Int(), uint32(d.UintMax(math.MaxUint32)), uint32(d.UintMax(math.MaxUint32))
+	sessions := d.Count(5)
 	u.sessions = make([]session, 0, sessions)
 	for range sessions {
-		ss := session{number: SessionID(d.uint()), device: d.text(MaxName), platform: d.text(MaxName), at: d.int()}
-		for range d.count(3) {
-			ss.answers = append(ss.answers, answer{request: d.request(), unread: int(d.uintMax(1 << 40))})
+		ss := session{number: command.SessionID(d.Uint()), device: d.Text(command.MaxName), platform: d.Text(command.MaxName), at: d.Int()}
+		for range d.Count(3) {
+			ss.answers = append(ss.answers, answer{request: d.Request(), unread: int(d.UintMax(1 << 40))})
 		}
 		if n := len(u.sessions); n > 0 && u.sessions[n-1].number >= ss.number || len(ss.answers) > keptAnswers {
-			d.fail(errMalformed)
+			d.Fail(command.ErrMalformed)
 		}
 		u.sessions = append(u.sessions, ss)
 	}
 }
 
-func (l *loader) conversation(d *decoder) {
+func (l *loader) conversation(d *command.Decoder) {
 	s, u := l.s, l.u
-	peer := d.user()
-	if d.err != nil || s.find(u, peer) >= 0 {
-		d.fail(errMalformed)
+	peer := d.User()
+	if d.Err != nil || s.find(u, peer) >= 0 {
+		d.Fail(command.ErrMalformed)
 		return
 	}
 	l.conv, l.last = s.open(u, peer), 0
 	c := &u.convs.items[l.conv]
-	c.flags, c.gone = d.byte()&^convImported, gapCode(d.byte())
-	has := d.byte()
+	c.flags, c.gone = d.Byte()&^convImported, gapCode(d.Byte())
+	has := d.Byte()
 	if has > convHasCold|convHasExtra {
-		d.fail(errMalformed)
+		d.Fail(command.ErrMalformed)
 	}
 	for _, v := range c.numbers() {
-		*v = d.uint()
+		*v = d.Uint()
 	}
-	c.lastTime = d.int()
-	s.count(u, c, int(d.uintMax(1<<31)), int(d.uintMax(1<<31)))
+	c.lastTime = d.Int()
+	s.count(u, c, int(d.UintMax(1<<31)), int(d.UintMax(1<<31)))
 	if c.flags&convBlocked != 0 {
 		u.blocked++
 	}
 	if has&convHasCold != 0 {
 		cold := s.warm(u, c)
 		for _, v := range cold.numbers() {
-			*v = d.uint()
+			*v = d.Uint()
 		}
-		cold.peerReadMS = d.int()
+		cold.peerReadMS = d.Int()
 	}
 	if has&convHasExtra != 0 {
 		s.rare(u, c).decode(s.arena, d)
 	}
-	first := d.uint()
+	first := d.Uint()
 	if first == 0 || first > 1<<53 || first > 1 && (c.gone < gapExpired || c.gone > gapRecalled) {
-		d.fail(errMalformed)
+		d.Fail(command.ErrMalformed)
 		return
 	}
 	c.log.Reset(s.arena, first)
 	l.entries(d)
 }
 
-func (x *extra) decode(a *ring.Arena, d *decoder) {
+func (x *extra) decode(a *ring.Arena, d *command.Decoder) {
 	decodeList(&x.marks, a, d, 5, func() mark {
-		return mark{seq: d.uint(), arrival: d.uint(), by: SessionID(d.uint()), reason: decodeGap(d), own: d.bool()}
+		return mark{seq: d.Uint(), arrival: d.Uint(), by: command.SessionID(d.Uint()), reason: decodeGap(d), own: d.Bool()}
 	})
 	decodeList(&x.lost, a, d, 4, func() lostRun {
-		return lostRun{from: d.uint(), to: d.uint(), count: d.uint(), arrival: d.uint()}
+		return lostRun{from: d.Uint(), to: d.Uint(), count: d.Uint(), arrival: d.Uint()}
 	})
-	decodeList(&x.gone, a, d, 2, func() goneRun { return goneRun{to: d.uint(), reason: decodeGap(d)} })
+	decodeList(&x.gone, a, d, 2, func() goneRun { return goneRun{to: d.Uint(), reason: decodeGap(d)} })
 }
 
 // decodeList reads a number of items of at least size bytes each.
-func decodeList[T any](l *list[T], a *ring.Arena, d *decoder, size int, item func() T) {
-	n := d.count(size)
+func decodeList[T any](l *list[T], a *ring.Arena, d *command.Decoder, size int, item func() T) {
+	n := d.Count(size)
 	if n == 0 {
 		return
 	}
@@ -197,20 +198,20 @@ func decodeList[T any](l *list[T], a *ring.Arena, d *decoder, size int, item fun
 	l.set(x)
 }
 
-func (l *loader) entries(d *decoder) {
+func (l *loader) entries(d *command.Decoder) {
 	s, u := l.s, l.u
 	c := &u.convs.items[l.conv]
 	s.frees(u)
 	var e ring.Entry
-	for len(d.b) > 0 {
-		n, err := ring.DecodeEntry(d.b, &e)
+	for len(d.B) > 0 {
+		n, err := ring.DecodeEntry(d.B, &e)
 		if err != nil || e.Arrival <= l.last || e.Arrival > u.arrival {
-			d.fail(errMalformed)
+			d.Fail(command.ErrMalformed)
 			return
 		}
 		l.last = e.Arrival
-		c.log.AppendEncoded(s.arena, d.b[:n], e.Arrival, len(d.b)-n)
-		d.b = d.b[n:]
+		c.log.AppendEncoded(s.arena, d.B[:n], e.Arrival, len(d.B)-n)
+		d.B = d.B[n:]
 		u.bytes += n
 		u.oldest = min(u.oldest, e.Time)
 		s.ages.add(e.Time, n)
@@ -224,14 +225,14 @@ func (l *loader) entries(d *decoder) {
 	}
 }
 
-func (l *loader) letters(d *decoder) {
+func (l *loader) letters(d *command.Decoder) {
 	u := l.u
 	c := &u.convs.items[l.conv]
-	for len(d.b) > 0 {
-		b := slices.Clone(d.bytes())
-		letter, err := DecodeLetter(b)
+	for len(d.B) > 0 {
+		b := slices.Clone(d.Bytes())
+		letter, err := command.DecodeLetter(b)
 		if err != nil || letter.From != u.name || string(letter.To) != string(l.s.peer(c)) {
-			d.fail(errMalformed)
+			d.Fail(command.ErrMalformed)
 			return
 		}
 		if c.outbox == 0 {
@@ -239,7 +240,7 @@ func (l *loader) letters(d *decoder) {
 		}
 		q := &u.outbox[c.outbox-1]
 		if letter.Number != q.first+uint64(len(q.bytes)) {
-			d.fail(errMalformed)
+			d.Fail(command.ErrMalformed)
 			return
 		}
 		q.bytes = append(q.bytes, b)
@@ -247,46 +248,46 @@ func (l *loader) letters(d *decoder) {
 	}
 }
 
-func (l *loader) sent(w *sentWindow, d *decoder) {
-	for len(d.b) > 0 && d.err == nil {
-		r := sentRecord{key: d.uint(), body: d.uint(), id: d.id(), seq: d.uint(), time: d.int(), at: d.int()}
-		if d.err == nil {
+func (l *loader) sent(w *sentWindow, d *command.Decoder) {
+	for len(d.B) > 0 && d.Err == nil {
+		r := sentRecord{key: d.Uint(), body: d.Uint(), id: d.Id(), seq: d.Uint(), time: d.Int(), at: d.Int()}
+		if d.Err == nil {
 			l.s.addSent(w, &r)
 		}
 	}
 }
 
-func (l *loader) settings(d *decoder) {
-	a := account{historyTTL: d.int(), suspended: d.bool(), tokensFrom: d.int(), erased: SessionID(d.uint())}
-	if a.historyTTL < 0 || a.historyTTL > MaxHistoryTTL.Milliseconds() || d.uint() != uint64(len(l.u.sessions)) {
-		d.fail(errMalformed)
+func (l *loader) settings(d *command.Decoder) {
+	a := account{historyTTL: d.Int(), suspended: d.Bool(), tokensFrom: d.Int(), erased: command.SessionID(d.Uint())}
+	if a.historyTTL < 0 || a.historyTTL > command.MaxHistoryTTL.Milliseconds() || d.Uint() != uint64(len(l.u.sessions)) {
+		d.Fail(command.ErrMalformed)
 		return
 	}
 	l.s.setAccount(l.u, a)
 	for i := range l.u.sessions {
-		l.u.sessions[i].issued = d.int()
+		l.u.sessions[i].issued = d.Int()
 	}
 }
 
-func (l *loader) imports(d *decoder) {
+func (l *loader) imports(d *command.Decoder) {
 	u := l.u
-	for len(d.b) > 0 {
+	for len(d.B) > 0 {
 		m := importMark{
-			conv: uint32(d.uintMax(math.MaxUint32)), stream: d.uint(), row: d.uint(), seq: d.uint(), arrival: d.uint(),
+			conv: uint32(d.UintMax(math.MaxUint32)), stream: d.Uint(), row: d.Uint(), seq: d.Uint(), arrival: d.Uint(),
 		}
 		marks := u.imports.items
-		if d.err != nil || int(m.conv) >= len(u.convs.items) || m.row == 0 || len(marks) > 0 && marks[len(marks)-1].conv >= m.conv {
-			d.fail(errMalformed)
+		if d.Err != nil || int(m.conv) >= len(u.convs.items) || m.row == 0 || len(marks) > 0 && marks[len(marks)-1].conv >= m.conv {
+			d.Fail(command.ErrMalformed)
 			return
 		}
 		l.s.markImported(u, int(m.conv), m)
 	}
 }
 
-func decodeGap(d *decoder) gapCode {
-	g := gapCode(d.byte())
+func decodeGap(d *command.Decoder) gapCode {
+	g := gapCode(d.Byte())
 	if g < gapExpired || g > gapRecalled {
-		d.fail(errMalformed)
+		d.Fail(command.ErrMalformed)
 	}
 	return g
 }

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // What one request costs must not grow with what its sender has filled a log
@@ -27,17 +30,17 @@ const longLog = 100_000
 
 func newLongBench(t testing.TB) *bench {
 	const much = 64 << 20
-	return newBench(t, Limits{
+	return newBench(t, command.Limits{
 		UserBytes: much, GroupBytes: much, GroupRate: -1, DedupWindow: time.Millisecond, RecallWindow: time.Hour,
 		OfflineMaxMessages: 1000,
 	})
 }
 
-func (b *bench) fill(cmd func(i int) Command) {
+func (b *bench) fill(cmd func(i int) command.Command) {
 	b.t.Helper()
 	for i := range longLog {
 		b.now++
-		if r := b.do(cmd(i)); r.Code != OK {
+		if r := b.do(cmd(i)); r.Code != command.OK {
 			b.t.Fatal(r.Err())
 		}
 	}
@@ -46,8 +49,8 @@ func (b *bench) fill(cmd func(i int) Command) {
 
 func (b *bench) fillDirect() {
 	b.t.Helper()
-	b.fill(func(i int) Command {
-		return &Send{User: "alice", Session: 1, To: "bob", ID: MsgID{1}, CID: "1", Body: []byte{1}}
+	b.fill(func(i int) command.Command {
+		return &command.Send{User: "alice", Session: 1, To: "bob", ID: command.MsgID{1}, CID: "1", Body: []byte{1}}
 	})
 }
 
@@ -55,11 +58,11 @@ func TestReportsInALongLog(t *testing.T) {
 	b := newLongBench(t)
 	b.fillDirect()
 	b.timed("a report of own messages", func() {
-		b.do(&ReadReport{User: "alice", Session: 1, Peer: "bob", Seq: 1 << 40})
+		b.do(&command.ReadReport{User: "alice", Session: 1, Peer: "bob", Seq: 1 << 40})
 	})
 	// The note of it holds nobody's receipt back.
 	b.send("bob", "alice", "hi")
-	b.do(&ReadReport{User: "alice", Session: 1, Peer: "bob", Seq: 1 << 40})
+	b.do(&command.ReadReport{User: "alice", Session: 1, Peer: "bob", Seq: 1 << 40})
 	if got := b.s.lookup("bob").cold(&b.s.lookup("bob").convs.items[0]).peerRead; got != longLog+1 {
 		t.Errorf("bob's receipt is for %d, want %d", got, longLog+1)
 	}
@@ -71,24 +74,24 @@ func TestRecallsInALongLog(t *testing.T) {
 	seq := uint64(0)
 	b.timed("a recall of an old message", func() {
 		seq++
-		if r := b.do(&Recall{User: "alice", Session: 1, Peer: "bob", Seq: seq}); r.Code != OK {
+		if r := b.do(&command.Recall{User: "alice", Session: 1, Peer: "bob", Seq: seq}); r.Code != command.OK {
 			t.Fatal(r.Err())
 		}
 	})
-	var p Page
-	b.s.History(HistoryQuery{User: "bob", Peer: "alice", From: 1, To: 10, Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
-	if want := []Gap{{From: 1, To: seq, Reason: GapRecalled}}; len(p.Gaps) != 1 || p.Gaps[0] != want[0] {
+	var p query.Page
+	b.s.History(query.HistoryQuery{User: "bob", Peer: "alice", From: 1, To: 10, Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
+	if want := []query.Gap{{From: 1, To: seq, Reason: query.GapRecalled}}; len(p.Gaps) != 1 || p.Gaps[0] != want[0] {
 		t.Errorf("bob's gaps = %v, want %v", p.Gaps, want)
 	}
 }
 
 // Letters that programs before this one have written bear the time of the recall.
 func TestRecallByAnOlderLetter(t *testing.T) {
-	b := newBench(t, Limits{})
+	b := newBench(t, command.Limits{})
 	b.send("alice", "bob", "hi")
 	b.now += 1000
-	r := b.do(&Deliver{Letter: Letter{From: "alice", To: "bob", Number: 2, Kind: LetterRecall, Seq: 1, Time: b.now}})
-	if r.Code != OK {
+	r := b.do(&command.Deliver{Letter: command.Letter{From: "alice", To: "bob", Number: 2, Kind: command.LetterRecall, Seq: 1, Time: b.now}})
+	if r.Code != command.OK {
 		t.Fatal(r.Err())
 	}
 	if code := b.s.markOf(b.s.lookup("bob"), &b.s.lookup("bob").convs.items[0], 1); code != gapRecalled {
@@ -105,7 +108,7 @@ func TestDeletionsInALongLog(t *testing.T) {
 		for i := range seqs {
 			seqs[i], upTo = upTo, upTo-1
 		}
-		if r := b.do(&DeleteMessages{User: "bob", Session: 1, Peer: "alice", Seqs: seqs}); r.Code != OK {
+		if r := b.do(&command.DeleteMessages{User: "bob", Session: 1, Peer: "alice", Seqs: seqs}); r.Code != command.OK {
 			t.Fatal(r.Err())
 		}
 	})
@@ -116,53 +119,53 @@ func TestDeletionsInALongLog(t *testing.T) {
 
 func TestExpiredInALongGroup(t *testing.T) {
 	b := newLongBench(t)
-	b.group("team", GroupPrivate, "bob")
+	b.group("team", command.GroupPrivate, "bob")
 	b.post("team", "alice", "first") // without a ttl: what follows stays in the log behind it
-	b.fill(func(i int) Command {
-		return &SendGroup{Group: "team", User: "alice", Session: 1, ID: MsgID{1}, CID: "1", Body: []byte{1}, TTL: 3600 - uint32(i%2)*3599}
+	b.fill(func(i int) command.Command {
+		return &command.SendGroup{Group: "team", User: "alice", Session: 1, ID: command.MsgID{1}, CID: "1", Body: []byte{1}, TTL: 3600 - uint32(i%2)*3599}
 	})
 	b.now += 2000 // every other message has expired
 	unread := 1 + longLog/2
 	b.timed("an unread count with messages that expire", func() {
-		if r := b.do(&ReadGroup{Group: "team", User: "bob", Session: 1, Seq: 0}); r.Unread != unread {
+		if r := b.do(&command.ReadGroup{Group: "team", User: "bob", Session: 1, Seq: 0}); r.Unread != unread {
 			t.Fatalf("unread = %d, want %d", r.Unread, unread)
 		}
 	})
 	if got := len(b.s.GroupUnread("team", "bob", b.now)); got != unread {
 		t.Errorf("%d seqs are unread, want %d", got, unread)
 	}
-	b.do(&HideMessages{Group: "team", User: "bob", Session: 1, Seqs: []uint64{2, 3, 4, 5}})
-	b.do(&RecallGroup{Group: "team", By: "alice", Seq: 2})
+	b.do(&command.HideMessages{Group: "team", User: "bob", Session: 1, Seqs: []uint64{2, 3, 4, 5}})
+	b.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 2})
 	seqs := b.s.GroupUnread("team", "bob", b.now)
-	if r := b.do(&ReadGroup{Group: "team", User: "bob", Session: 1, Seq: 0}); r.Unread != len(seqs) {
+	if r := b.do(&command.ReadGroup{Group: "team", User: "bob", Session: 1, Seq: 0}); r.Unread != len(seqs) {
 		t.Errorf("unread = %d, want %d", r.Unread, len(seqs))
 	}
 	b.now += 3700_000 // all but the first have expired
 	b.timed("a page over what has expired", func() {
-		var p Page
-		b.s.History(HistoryQuery{User: "bob", Group: "team", Limit: 20, MaxBytes: 1 << 18}, &p, b.now)
+		var p query.Page
+		b.s.History(query.HistoryQuery{User: "bob", Group: "team", Limit: 20, MaxBytes: 1 << 18}, &p, b.now)
 		if got := fmt.Sprint(len(p.Batch.Messages), p.From, p.To, p.More, len(p.Gaps)); got != fmt.Sprint(1, 1, longLog+1, false, 2) {
 			t.Fatalf("page = %s, gaps %v", got, p.Gaps[:min(len(p.Gaps), 6)])
 		}
 	})
 	b.timed("a login over what has expired", func() {
-		if v := b.view("bob", GroupAsk{Group: "team"}, 20); v.LastSeq != 1 || v.Unread != 1 {
+		if v := b.view("bob", query.GroupAsk{Group: "team"}, 20); v.LastSeq != 1 || v.Unread != 1 {
 			t.Fatalf("last %d, unread %d", v.LastSeq, v.Unread)
 		}
 	})
 }
 
 func TestForgettingManyGroups(t *testing.T) {
-	b := newBench(t, Limits{})
+	b := newBench(t, command.Limits{})
 	const groups = 20_000
 	for i := range groups {
 		b.now++
-		id := GroupID(fmt.Sprint("g", i))
-		b.do(&CreateGroup{Group: id, By: "alice", Owner: "alice", Kind: GroupPrivate, Settings: GroupPrivate.Settings()})
-		b.do(&DismissGroup{Group: id, By: "alice"})
+		id := command.GroupID(fmt.Sprint("g", i))
+		b.do(&command.CreateGroup{Group: id, By: "alice", Owner: "alice", Kind: command.GroupPrivate, Settings: command.GroupPrivate.Settings()})
+		b.do(&command.DismissGroup{Group: id, By: "alice"})
 	}
 	b.now += leftMS + groups
-	b.do(&Logout{User: "alice"}) // for the time
+	b.do(&command.Logout{User: "alice"}) // for the time
 	u := b.s.lookup("alice")
 	at := time.Now()
 	b.s.forgetTeams(u)

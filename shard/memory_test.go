@@ -6,6 +6,8 @@ import (
 	"runtime/metrics"
 	"testing"
 	"unsafe"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A load is a number of users in a circle, each with neighbours to both sides,
@@ -16,22 +18,22 @@ type load struct{ users, views, messages int } // messages stored in each view
 func (l load) conversations() int { return l.users * l.views }
 func (l load) entries() int       { return l.conversations() * l.messages }
 
-func loadUser(i int) UserID { return UserID(fmt.Sprintf("user%07d", i)) }
+func loadUser(i int) command.UserID { return command.UserID(fmt.Sprintf("user%07d", i)) }
 
 // fill stores the load's messages, all within the dedupe window.
 func (l load) fill(t testing.TB) *bench {
-	b := newBench(t, Limits{UserBytes: -1, NewConversations: -1, OfflineMaxMessages: -1, OfflineMaxBytes: -1})
+	b := newBench(t, command.Limits{UserBytes: -1, NewConversations: -1, OfflineMaxMessages: -1, OfflineMaxBytes: -1})
 	b.now = 1_790_000_000_000
 	body := make([]byte, 128)
 	n := 0
 	for range l.messages {
 		for i := range l.users {
-			data := AppendBatchHeader(nil, b.now)
+			data := command.AppendBatchHeader(nil, b.now)
 			for k := range l.views / 2 {
 				n++
-				data = AppendCommand(data, &Send{
+				data = command.AppendCommand(data, &command.Send{
 					User: loadUser(i), Session: 3, To: loadUser((i + k + 1) % l.users), CID: fmt.Sprintf("cid-%08d", n),
-					ID: MsgID{1, 2, 3, 4, 5, 6, byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}, Body: body,
+					ID: command.MsgID{1, 2, 3, 4, 5, 6, byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}, Body: body,
 				})
 			}
 			b.s.Apply(data, &b.out)
@@ -79,7 +81,7 @@ func BenchmarkMemory(b *testing.B) {
 				runtime.GC()
 				b.ReportMetric((gcSeconds()-before)*1000, "gc-cpu-ms")
 				size := state.Size()
-				state.Apply(AppendCommand(AppendBatchHeader(nil, state.Now()+300_000), &Expire{LastSlot: Slots - 1}), &Outcome{})
+				state.Apply(command.AppendCommand(command.AppendBatchHeader(nil, state.Now()+300_000), &command.Expire{LastSlot: command.Slots - 1}), &Outcome{})
 				b.ReportMetric(float64(size-state.Size())/float64(l.entries()/2), "dedupe-bytes/send")
 			}
 		})
@@ -103,7 +105,7 @@ func TestMemory(t *testing.T) {
 			bytes, _ := heap()
 			s := test.load.fill(t).s
 			after, _ := heap()
-			const fixed = Slots*(8+48) + 1<<20 // slots, and the block of the arena that has just begun
+			const fixed = command.Slots*(8+48) + 1<<20 // slots, and the block of the arena that has just begun
 			taken := float64(after-bytes) - fixed
 			t.Logf("%.0f bytes a message", taken/float64(test.load.entries()))
 			if got := taken / float64(test.load.entries()); got > test.most {
@@ -123,10 +125,10 @@ func TestMemoryAfterRetain(t *testing.T) {
 	l := load{users: 1000, views: 20, messages: 1}
 	before, _ := heap()
 	s := l.fill(t).s
-	s.Apply(AppendCommand(AppendBatchHeader(nil, s.Now()+300_000), &Expire{LastSlot: Slots - 1}), &Outcome{})
+	s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, s.Now()+300_000), &command.Expire{LastSlot: command.Slots - 1}), &Outcome{})
 	full, objectsFull := heap()
 	size, reserved := s.Size(), s.arena.Stats().Blocks
-	s.Apply(AppendCommand(AppendBatchHeader(nil, s.Now()), &Retain{Cutoff: s.Now(), MaxWork: 1 << 30}), &Outcome{})
+	s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, s.Now()), &command.Retain{Cutoff: s.Now(), MaxWork: 1 << 30}), &Outcome{})
 	after, objects := heap()
 	views := float64(l.conversations())
 	t.Logf("a view: %.0f bytes, %.0f without its message", float64(size)/views, float64(s.Size())/views)

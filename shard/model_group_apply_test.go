@@ -6,63 +6,65 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // applyGroup executes a command on a group that the shard serves.
-func (m *model) applyGroup(sh *modelShard, cmd shard.GroupCommand) shard.Result {
-	g := m.groupOf(shard.UserID(cmd.Key()))
-	if c, ok := cmd.(*shard.CreateGroup); ok {
+func (m *model) applyGroup(sh *modelShard, cmd command.GroupCommand) command.Result {
+	g := m.groupOf(command.UserID(cmd.Key()))
+	if c, ok := cmd.(*command.CreateGroup); ok {
 		return m.createGroup(sh, g, c)
 	}
 	g.settle(sh)
-	if c, ok := cmd.(*shard.DismissGroup); ok && g.known && !g.alive && (c.By == "" || c.By == g.owner) {
-		return shard.Result{}
+	if c, ok := cmd.(*command.DismissGroup); ok && g.known && !g.alive && (c.By == "" || c.By == g.owner) {
+		return command.Result{}
 	}
 	if !g.alive {
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	}
 	switch c := cmd.(type) {
-	case *shard.JoinGroup:
+	case *command.JoinGroup:
 		return m.joinGroup(sh, g, c)
-	case *shard.LeaveGroup:
+	case *command.LeaveGroup:
 		return m.leaveGroup(sh, g, c)
-	case *shard.DismissGroup:
+	case *command.DismissGroup:
 		return m.dismissGroup(sh, g, c)
-	case *shard.AnswerJoin:
+	case *command.AnswerJoin:
 		return m.answerJoin(sh, g, c)
-	case *shard.AddMembers:
+	case *command.AddMembers:
 		return m.addMembers(sh, g, c)
-	case *shard.RemoveMembers:
+	case *command.RemoveMembers:
 		return m.removeMembers(sh, g, c)
-	case *shard.SetMember:
+	case *command.SetMember:
 		return m.setMember(sh, g, c)
-	case *shard.SetGroup:
+	case *command.SetGroup:
 		return m.setGroup(sh, g, c)
-	case *shard.AnswerOwner:
+	case *command.AnswerOwner:
 		return m.answerOwner(sh, g, c)
-	case *shard.Unban:
-		if g.role(c.By) < shard.RoleAdmin {
-			return refused(shard.CodeForbidden)
+	case *command.Unban:
+		if g.role(c.By) < command.RoleAdmin {
+			return refused(command.CodeForbidden)
 		}
 		if later(g.banned[c.User], sh.now) != 0 {
 			delete(g.banned, c.User)
-			m.happened(sh, g, shard.EventBanned, c.By, c.User)
+			m.happened(sh, g, query.EventBanned, c.By, c.User)
 		}
-		return shard.Result{}
-	case *shard.SendGroup:
+		return command.Result{}
+	case *command.SendGroup:
 		return m.sendGroup(sh, g, c)
-	case *shard.RecallGroup:
+	case *command.RecallGroup:
 		return m.recallGroup(sh, g, c)
-	case *shard.DeleteSender:
+	case *command.DeleteSender:
 		return m.deleteSender(sh, g, c)
-	case *shard.ReadGroup:
-		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result { return m.readGroup(sh, g, mm, c) })
-	case *shard.HideMessages:
-		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result { return m.hideMessages(sh, g, mm, c) })
-	case *shard.HideGroup:
-		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result { return m.hideGroup(sh, g, mm, c) })
-	case *shard.SetGroupView:
-		return m.ofMember(g, c.User, func(mm *groupMember) shard.Result {
+	case *command.ReadGroup:
+		return m.ofMember(g, c.User, func(mm *groupMember) command.Result { return m.readGroup(sh, g, mm, c) })
+	case *command.HideMessages:
+		return m.ofMember(g, c.User, func(mm *groupMember) command.Result { return m.hideMessages(sh, g, mm, c) })
+	case *command.HideGroup:
+		return m.ofMember(g, c.User, func(mm *groupMember) command.Result { return m.hideGroup(sh, g, mm, c) })
+	case *command.SetGroupView:
+		return m.ofMember(g, c.User, func(mm *groupMember) command.Result {
 			before := mm.settings()
 			for _, s := range []struct{ to, is *bool }{{c.Muted, &mm.quiet}, {c.Pinned, &mm.pinned}, {c.Unread, &mm.marked}} {
 				if s.to != nil {
@@ -72,7 +74,7 @@ func (m *model) applyGroup(sh *modelShard, cmd shard.GroupCommand) shard.Result 
 			if mm.settings() != before {
 				mm.setAt = m.changedOwn(g, mm.user)
 			}
-			return shard.Result{}
+			return command.Result{}
 		})
 	}
 	panic("model: unknown command on a group")
@@ -80,50 +82,50 @@ func (m *model) applyGroup(sh *modelShard, cmd shard.GroupCommand) shard.Result 
 
 // malformed tells whether a command lacks what it cannot be without, which any
 // shard says of it.
-func malformed(cmd shard.Command) bool {
+func malformed(cmd command.Command) bool {
 	switch c := cmd.(type) {
-	case *shard.SendGroup:
+	case *command.SendGroup:
 		return c.User == "" || c.CID == "" || len(c.Body) == 0
-	case *shard.DeleteSender:
+	case *command.DeleteSender:
 		return c.Sender == ""
-	case *shard.JoinGroup:
+	case *command.JoinGroup:
 		return c.User == ""
-	case *shard.AnswerOwner:
+	case *command.AnswerOwner:
 		return c.User == ""
 	}
 	return false
 }
 
 // ofMember executes what a member does to his own view.
-func (m *model) ofMember(g *modelGroup, user shard.UserID, do func(*groupMember) shard.Result) shard.Result {
+func (m *model) ofMember(g *modelGroup, user command.UserID, do func(*groupMember) command.Result) command.Result {
 	mm := g.members[user]
 	if mm == nil || !g.settings.Stored {
-		return refused(shard.CodeForbidden)
+		return refused(command.CodeForbidden)
 	}
 	return do(mm)
 }
 
 // happened gives an event its place in the group's order.
-func (m *model) happened(sh *modelShard, g *modelGroup, kind shard.GroupEventKind, by shard.UserID, users ...shard.UserID) uint64 {
+func (m *model) happened(sh *modelShard, g *modelGroup, kind query.GroupEventKind, by command.UserID, users ...command.UserID) uint64 {
 	g.arrival++
 	// Of a group that stores nothing, what ends memberships is counted apart.
-	ends := func(e shard.GroupEvent) bool {
-		return !g.settings.Stored && (e.Kind == shard.EventRemoved || e.Kind == shard.EventDismissed || e.Kind == shard.EventLeft)
+	ends := func(e query.GroupEvent) bool {
+		return !g.settings.Stored && (e.Kind == query.EventRemoved || e.Kind == query.EventDismissed || e.Kind == query.EventLeft)
 	}
 	var alike []int
 	for i, e := range g.events {
-		if ends(e) == ends(shard.GroupEvent{Kind: kind}) {
+		if ends(e) == ends(query.GroupEvent{Kind: kind}) {
 			alike = append(alike, i)
 		}
 	}
 	most := groupEvents
-	if ends(shard.GroupEvent{Kind: kind}) {
+	if ends(query.GroupEvent{Kind: kind}) {
 		most = groupEnds
 	}
 	if len(alike) >= most {
 		g.forgetEvent(alike[0])
 	}
-	g.events = append(g.events, shard.GroupEvent{
+	g.events = append(g.events, query.GroupEvent{
 		Kind: kind, Group: g.id, By: by, Users: users, Time: sh.now, Arrival: g.arrival,
 	})
 	m.movedGroups[g.id] = true
@@ -131,17 +133,17 @@ func (m *model) happened(sh *modelShard, g *modelGroup, kind shard.GroupEventKin
 }
 
 // changedOwn gives a change of a member's view its place in the group's order.
-func (m *model) changedOwn(g *modelGroup, user shard.UserID) uint64 {
+func (m *model) changedOwn(g *modelGroup, user command.UserID) uint64 {
 	g.arrival++
 	m.movedMembers[shard.MemberRef{Group: g.id, User: user}] = true
 	return g.arrival
 }
 
 // notify tells the user's shard what he is in the group now.
-func (m *model) notify(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role, by shard.UserID) {
+func (m *model) notify(sh *modelShard, g *modelGroup, user command.UserID, role command.Role, by command.UserID) {
 	g.version = max(g.version+1, uint64(sh.now))
-	l := shard.Letter{Kind: shard.LetterJoined, From: g.id.Key(), To: user, Number: g.version, Time: sh.now, By: by}
-	if role == shard.RoleOwner {
+	l := command.Letter{Kind: command.LetterJoined, From: g.id.Key(), To: user, Number: g.version, Time: sh.now, By: by}
+	if role == command.RoleOwner {
 		l.Seq = 1
 	}
 	if mm := g.members[user]; mm != nil && mm.invited {
@@ -151,12 +153,12 @@ func (m *model) notify(sh *modelShard, g *modelGroup, user shard.UserID, role sh
 }
 
 // endings are how a membership comes to its end, as letters have it.
-var endings = []shard.GroupEventKind{shard.EventLeft, shard.EventRemoved, shard.EventDismissed}
+var endings = []query.GroupEventKind{query.EventLeft, query.EventRemoved, query.EventDismissed}
 
-func (m *model) notifyEnd(sh *modelShard, g *modelGroup, user shard.UserID, how shard.GroupEventKind) {
+func (m *model) notifyEnd(sh *modelShard, g *modelGroup, user command.UserID, how query.GroupEventKind) {
 	g.version = max(g.version+1, uint64(sh.now))
-	m.sendNotice(sh, g, shard.Letter{
-		Kind: shard.LetterLeft, From: g.id.Key(), To: user, Number: g.version, Time: sh.now, Seq: uint64(slices.Index(endings, how)),
+	m.sendNotice(sh, g, command.Letter{
+		Kind: command.LetterLeft, From: g.id.Key(), To: user, Number: g.version, Time: sh.now, Seq: uint64(slices.Index(endings, how)),
 	})
 }
 
@@ -164,8 +166,8 @@ func (m *model) notifyEnd(sh *modelShard, g *modelGroup, user shard.UserID, how 
 func (m *model) spoke(sh *modelShard, g *modelGroup, mm *groupMember) {
 	mm.invited = false
 	g.version = max(g.version+1, uint64(sh.now))
-	l := shard.Letter{Kind: shard.LetterJoined, From: g.id.Key(), To: mm.user, Number: g.version, Time: sh.now, By: mm.user}
-	if mm.role == shard.RoleOwner {
+	l := command.Letter{Kind: command.LetterJoined, From: g.id.Key(), To: mm.user, Number: g.version, Time: sh.now, By: mm.user}
+	if mm.role == command.RoleOwner {
 		l.Seq = 1
 	}
 	if len(g.notices[mm.user]) == 0 {
@@ -174,18 +176,18 @@ func (m *model) spoke(sh *modelShard, g *modelGroup, mm *groupMember) {
 	m.sendNotice(sh, g, l)
 }
 
-func (m *model) sendNotice(sh *modelShard, g *modelGroup, l shard.Letter) {
+func (m *model) sendNotice(sh *modelShard, g *modelGroup, l command.Letter) {
 	user := l.To
 	if m.serves(sh, user) && len(g.notices[user]) == 0 {
 		m.enlist(sh, &l)
 		return
 	}
-	g.notices[user] = []shard.Letter{l} // the newest says all
+	g.notices[user] = []command.Letter{l} // the newest says all
 	m.posted = append(m.posted, l)
 }
 
 // enlist applies a letter of a group, unless a later one came before.
-func (m *model) enlist(sh *modelShard, l *shard.Letter) {
+func (m *model) enlist(sh *modelShard, l *command.Letter) {
 	u := m.user(l.To)
 	u.settle(sh)
 	id := m.groupOf(l.From).id
@@ -193,8 +195,8 @@ func (m *model) enlist(sh *modelShard, l *shard.Letter) {
 	if l.Number <= ref.version {
 		return
 	}
-	was, joined := ref.joined, l.Kind == shard.LetterJoined
-	ref.how = shard.EventJoined
+	was, joined := ref.joined, l.Kind == command.LetterJoined
+	ref.how = query.EventJoined
 	if !joined {
 		ref.how = endings[l.Seq]
 	}
@@ -208,11 +210,11 @@ func (m *model) enlist(sh *modelShard, l *shard.Letter) {
 	u.groups[id] = ref
 }
 
-func (m *model) enroll(sh *modelShard, g *modelGroup, user shard.UserID, role shard.Role, by shard.UserID, at uint64) {
+func (m *model) enroll(sh *modelShard, g *modelGroup, user command.UserID, role command.Role, by command.UserID, at uint64) {
 	mm := &groupMember{
 		user: user, invited: by != user, role: role, joined: sh.now, joinedAt: at, from: g.newest() + 1, read: g.newest(), hidden: map[uint64]groupHide{},
 	}
-	if g.settings.History == shard.HistoryAll {
+	if g.settings.History == command.HistoryAll {
 		mm.from = 1
 	}
 	if wish := g.wishes[user]; wish.until > sh.now && g.settings.Stored {
@@ -228,11 +230,11 @@ func (m *model) enroll(sh *modelShard, g *modelGroup, user shard.UserID, role sh
 	g.withdraw(user)
 }
 
-func (g *modelGroup) withdraw(user shard.UserID) {
-	g.requests = slices.DeleteFunc(g.requests, func(q shard.JoinRequest) bool { return q.User == user })
+func (g *modelGroup) withdraw(user command.UserID) {
+	g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return q.User == user })
 }
 
-func (m *model) expel(sh *modelShard, g *modelGroup, user shard.UserID, at uint64, how shard.GroupEventKind) {
+func (m *model) expel(sh *modelShard, g *modelGroup, user command.UserID, at uint64, how query.GroupEventKind) {
 	if g.members[user] == nil {
 		return
 	}
@@ -257,17 +259,17 @@ func (g *modelGroup) full(more int) bool {
 }
 
 // unfit tells whether a group of the kind cannot have settings.
-func unfit(kind shard.GroupKind, v shard.GroupSettings) bool {
-	if kind == shard.GroupLive {
+func unfit(kind command.GroupKind, v command.GroupSettings) bool {
+	if kind == command.GroupLive {
 		v.MutedAll = false
 		return v != kind.Settings()
 	}
 	return !v.Stored
 }
 
-func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup) shard.Result {
+func (m *model) createGroup(sh *modelShard, g *modelGroup, c *command.CreateGroup) command.Result {
 	if unfit(c.Kind, c.Settings) {
-		return refused(shard.CodeBadRequest)
+		return refused(command.CodeBadRequest)
 	}
 	g.settle(sh)
 	if g.alive {
@@ -276,28 +278,28 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 			same = same && (g.members[user] != nil || !g.settings.Stored)
 		}
 		if !same {
-			return refused(shard.CodeConflict)
+			return refused(command.CodeConflict)
 		}
 		if mm := g.members[c.Owner]; mm != nil && g.settings.Stored {
-			return shard.Result{Arrival: mm.joinedAt}
+			return command.Result{Arrival: mm.joinedAt}
 		}
-		return shard.Result{Arrival: g.arrival}
+		return command.Result{Arrival: g.arrival}
 	}
 	if g.known && c.By != "" && c.By != g.owner && g.dismissed+groupTakenMS > sh.now {
-		return refused(shard.CodeConflict)
+		return refused(command.CodeConflict)
 	}
 	if !g.known || c.Owner != g.owner {
 		clear(g.muted)
 		clear(g.banned)
 		clear(g.wishes)
 	}
-	g.known, g.alive, g.offer, g.changed = true, true, "", shard.GroupEvent{}
+	g.known, g.alive, g.offer, g.changed = true, true, "", query.GroupEvent{}
 	g.kind, g.settings, g.name, g.properties = c.Kind, c.Settings, c.Name, bytes.Clone(c.Properties)
 	g.owner, g.created, g.dismissed = c.Owner, sh.now, 0
-	g.members, g.requests, g.recalls = map[shard.UserID]*groupMember{}, nil, nil
+	g.members, g.requests, g.recalls = map[command.UserID]*groupMember{}, nil, nil
 	g.sent, g.spent, g.spentAt = nil, 0, sh.now
-	var result shard.Result
-	var users []shard.UserID
+	var result command.Result
+	var users []command.UserID
 	if c.Owner != "" {
 		users = append(users, c.Owner)
 	}
@@ -305,18 +307,18 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 		switch {
 		case !c.Settings.Stored || user == "" || slices.Contains(users, user):
 		case later(g.banned[user], sh.now) != 0:
-			result.Failed = append(result.Failed, shard.MemberFailure{User: user, Code: shard.CodeForbidden})
+			result.Failed = append(result.Failed, command.MemberFailure{User: user, Code: command.CodeForbidden})
 		case c.Settings.MaxMembers > 0 && len(users) >= c.Settings.MaxMembers:
-			result.Failed = append(result.Failed, shard.MemberFailure{User: user, Code: shard.CodeRateLimited})
+			result.Failed = append(result.Failed, command.MemberFailure{User: user, Code: command.CodeRateLimited})
 		default:
 			users = append(users, user)
 		}
 	}
-	at := m.happened(sh, g, shard.EventCreated, c.By, users...)
+	at := m.happened(sh, g, query.EventCreated, c.By, users...)
 	for _, user := range users {
-		role := shard.RoleMember
+		role := command.RoleMember
 		if user == c.Owner {
-			role = shard.RoleOwner
+			role = command.RoleOwner
 		}
 		by := c.By
 		if user == c.Owner {
@@ -328,144 +330,144 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *shard.CreateGroup)
 	return result
 }
 
-func (m *model) joinGroup(sh *modelShard, g *modelGroup, c *shard.JoinGroup) shard.Result {
+func (m *model) joinGroup(sh *modelShard, g *modelGroup, c *command.JoinGroup) command.Result {
 	switch {
 	case later(g.banned[c.User], sh.now) != 0:
-		return refused(shard.CodeForbidden)
+		return refused(command.CodeForbidden)
 	case !g.settings.Stored:
-		return shard.Result{}
+		return command.Result{}
 	case g.members[c.User] != nil:
 		if mm := g.members[c.User]; mm.invited {
 			m.spoke(sh, g, mm)
 		}
-		return shard.Result{Arrival: g.members[c.User].joinedAt}
-	case g.settings.Join == shard.JoinByInvitation:
-		return refused(shard.CodeForbidden)
+		return command.Result{Arrival: g.members[c.User].joinedAt}
+	case g.settings.Join == command.JoinByInvitation:
+		return refused(command.CodeForbidden)
 	case g.full(0):
-		return refused(shard.CodeRateLimited)
-	case g.settings.Join == shard.JoinOpen:
-		at := m.happened(sh, g, shard.EventJoined, c.User, c.User)
-		m.enroll(sh, g, c.User, shard.RoleMember, c.User, at)
-		return shard.Result{Arrival: at}
+		return refused(command.CodeRateLimited)
+	case g.settings.Join == command.JoinOpen:
+		at := m.happened(sh, g, query.EventJoined, c.User, c.User)
+		m.enroll(sh, g, c.User, command.RoleMember, c.User, at)
+		return command.Result{Arrival: at}
 	}
 	for _, q := range g.requests {
 		if q.User == c.User && q.Message == c.Message {
-			return shard.Result{Pending: true}
+			return command.Result{Pending: true}
 		}
 	}
 	before := len(g.requests)
 	g.withdraw(c.User)
 	if before >= groupRequests && len(g.requests) == before {
-		return refused(shard.CodeRateLimited)
+		return refused(command.CodeRateLimited)
 	}
-	g.requests = append(g.requests, shard.JoinRequest{User: c.User, Message: c.Message, Time: sh.now})
-	m.happened(sh, g, shard.EventJoinRequested, c.User, c.User)
-	return shard.Result{Pending: true}
+	g.requests = append(g.requests, query.JoinRequest{User: c.User, Message: c.Message, Time: sh.now})
+	m.happened(sh, g, query.EventJoinRequested, c.User, c.User)
+	return command.Result{Pending: true}
 }
 
-func (m *model) leaveGroup(sh *modelShard, g *modelGroup, c *shard.LeaveGroup) shard.Result {
+func (m *model) leaveGroup(sh *modelShard, g *modelGroup, c *command.LeaveGroup) command.Result {
 	mm := g.members[c.User]
 	switch {
 	case mm == nil || !g.settings.Stored:
 		g.withdraw(c.User)
-	case mm.role == shard.RoleOwner:
-		return refused(shard.CodeForbidden)
+	case mm.role == command.RoleOwner:
+		return refused(command.CodeForbidden)
 	default:
-		m.expel(sh, g, c.User, m.happened(sh, g, shard.EventLeft, c.User, c.User), shard.EventLeft)
+		m.expel(sh, g, c.User, m.happened(sh, g, query.EventLeft, c.User, c.User), query.EventLeft)
 	}
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) dismissGroup(sh *modelShard, g *modelGroup, c *shard.DismissGroup) shard.Result {
-	if g.role(c.By) != shard.RoleOwner {
-		return refused(shard.CodeForbidden)
+func (m *model) dismissGroup(sh *modelShard, g *modelGroup, c *command.DismissGroup) command.Result {
+	if g.role(c.By) != command.RoleOwner {
+		return refused(command.CodeForbidden)
 	}
 	owner := g.owner
-	at := m.happened(sh, g, shard.EventDismissed, c.By)
+	at := m.happened(sh, g, query.EventDismissed, c.By)
 	for _, user := range g.names() {
-		m.expel(sh, g, user, at, shard.EventDismissed)
+		m.expel(sh, g, user, at, query.EventDismissed)
 		delete(g.wishes, user) // dismissal leaves no wishes of members
 	}
 	for _, e := range g.held() {
-		e.leave(&sh.limits, sh.now, shard.GapDeleted)
+		e.leave(&sh.limits, sh.now, query.GapDeleted)
 	}
 	for _, e := range g.entries {
 		e.forgot = true
 	}
 	g.alive, g.dismissed, g.owner, g.offer = false, sh.now, owner, ""
 	g.requests, g.recalls, g.sent = nil, nil, nil
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) answerJoin(sh *modelShard, g *modelGroup, c *shard.AnswerJoin) shard.Result {
-	asked := slices.ContainsFunc(g.requests, func(q shard.JoinRequest) bool { return q.User == c.User })
+func (m *model) answerJoin(sh *modelShard, g *modelGroup, c *command.AnswerJoin) command.Result {
+	asked := slices.ContainsFunc(g.requests, func(q query.JoinRequest) bool { return q.User == c.User })
 	switch {
-	case g.role(c.By) < shard.RoleAdmin:
-		return refused(shard.CodeForbidden)
+	case g.role(c.By) < command.RoleAdmin:
+		return refused(command.CodeForbidden)
 	case !asked && c.Accept && g.members[c.User] == nil:
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	case !asked:
 	case !c.Accept:
 		g.withdraw(c.User)
 	case g.full(0):
-		return refused(shard.CodeRateLimited)
+		return refused(command.CodeRateLimited)
 	default:
-		m.enroll(sh, g, c.User, shard.RoleMember, c.User, m.happened(sh, g, shard.EventJoined, c.By, c.User))
+		m.enroll(sh, g, c.User, command.RoleMember, c.User, m.happened(sh, g, query.EventJoined, c.By, c.User))
 	}
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) addMembers(sh *modelShard, g *modelGroup, c *shard.AddMembers) shard.Result {
+func (m *model) addMembers(sh *modelShard, g *modelGroup, c *command.AddMembers) command.Result {
 	role := g.role(c.By)
 	switch {
-	case role == shard.RoleNone, role == shard.RoleMember && g.settings.Join != shard.JoinByInvitation:
-		return refused(shard.CodeForbidden)
+	case role == command.RoleNone, role == command.RoleMember && g.settings.Join != command.JoinByInvitation:
+		return refused(command.CodeForbidden)
 	case !g.settings.Stored:
-		return refused(shard.CodeBadRequest)
+		return refused(command.CodeBadRequest)
 	}
-	var result shard.Result
-	var added []shard.UserID
+	var result command.Result
+	var added []command.UserID
 	for _, user := range c.Users {
-		failed := func(code shard.Code) {
-			result.Failed = append(result.Failed, shard.MemberFailure{User: user, Code: code})
+		failed := func(code command.Code) {
+			result.Failed = append(result.Failed, command.MemberFailure{User: user, Code: code})
 		}
 		switch {
 		case g.members[user] != nil || slices.Contains(added, user):
 		case user == "":
-			failed(shard.CodeBadRequest)
+			failed(command.CodeBadRequest)
 		case later(g.banned[user], sh.now) != 0:
-			failed(shard.CodeForbidden)
+			failed(command.CodeForbidden)
 		case g.full(len(added)):
-			failed(shard.CodeRateLimited)
+			failed(command.CodeRateLimited)
 		default:
 			added = append(added, user)
 		}
 	}
 	if len(added) > 0 {
-		at := m.happened(sh, g, shard.EventJoined, c.By, added...)
+		at := m.happened(sh, g, query.EventJoined, c.By, added...)
 		for _, user := range added {
-			m.enroll(sh, g, user, shard.RoleMember, c.By, at)
+			m.enroll(sh, g, user, command.RoleMember, c.By, at)
 		}
 	}
 	return result
 }
 
-func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *shard.RemoveMembers) shard.Result {
+func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *command.RemoveMembers) command.Result {
 	by := g.role(c.By)
-	if by < shard.RoleAdmin {
-		return refused(shard.CodeForbidden)
+	if by < command.RoleAdmin {
+		return refused(command.CodeForbidden)
 	}
-	var result shard.Result
-	var removed, banned []shard.UserID
+	var result command.Result
+	var removed, banned []command.UserID
 	for _, user := range c.Users {
-		failed := func(code shard.Code) {
-			result.Failed = append(result.Failed, shard.MemberFailure{User: user, Code: code})
+		failed := func(code command.Code) {
+			result.Failed = append(result.Failed, command.MemberFailure{User: user, Code: code})
 		}
 		switch mm := g.members[user]; {
 		case user == "" || mm == nil && g.settings.Stored && c.Ban == 0:
-			failed(shard.CodeNotFound)
+			failed(command.CodeNotFound)
 		case c.By != "" && mm != nil && mm.role >= by:
-			failed(shard.CodeForbidden)
+			failed(command.CodeForbidden)
 		default:
 			if (mm != nil || !g.settings.Stored) && !slices.Contains(removed, user) {
 				removed = append(removed, user)
@@ -476,9 +478,9 @@ func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *shard.RemoveMemb
 		}
 	}
 	if len(removed) > 0 {
-		at := m.happened(sh, g, shard.EventRemoved, c.By, removed...)
+		at := m.happened(sh, g, query.EventRemoved, c.By, removed...)
 		for _, user := range removed {
-			m.expel(sh, g, user, at, shard.EventRemoved)
+			m.expel(sh, g, user, at, query.EventRemoved)
 		}
 	}
 	for _, user := range banned {
@@ -489,46 +491,46 @@ func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *shard.RemoveMemb
 		}
 	}
 	if len(banned) > 0 {
-		m.happened(sh, g, shard.EventBanned, c.By, banned...)
+		m.happened(sh, g, query.EventBanned, c.By, banned...)
 	}
 	return result
 }
 
-func (m *model) setMember(sh *modelShard, g *modelGroup, c *shard.SetMember) shard.Result {
+func (m *model) setMember(sh *modelShard, g *modelGroup, c *command.SetMember) command.Result {
 	by, mm, muted := g.role(c.By), g.members[c.User], later(g.muted[c.User], sh.now)
-	role := shard.RoleMember // what everybody is in a live group
+	role := command.RoleMember // what everybody is in a live group
 	if mm != nil {
 		role = mm.role
 	}
 	switch {
-	case by < shard.RoleAdmin:
-		return refused(shard.CodeForbidden)
-	case c.User == "" || mm == nil && g.settings.Stored && (muted == 0 || c.Role != shard.RoleNone):
-		return refused(shard.CodeNotFound)
-	case c.Role != shard.RoleNone && (by < shard.RoleOwner || role == shard.RoleOwner):
-		return refused(shard.CodeForbidden)
+	case by < command.RoleAdmin:
+		return refused(command.CodeForbidden)
+	case c.User == "" || mm == nil && g.settings.Stored && (muted == 0 || c.Role != command.RoleNone):
+		return refused(command.CodeNotFound)
+	case c.Role != command.RoleNone && (by < command.RoleOwner || role == command.RoleOwner):
+		return refused(command.CodeForbidden)
 	case c.MutedUntil != nil && c.By != "" && role >= by:
-		return refused(shard.CodeForbidden)
+		return refused(command.CodeForbidden)
 	}
-	if c.Role != shard.RoleNone && c.Role != role {
+	if c.Role != command.RoleNone && c.Role != role {
 		if mm == nil {
 			mm = &groupMember{user: c.User, joined: sh.now, joinedAt: g.arrival, from: 1, hidden: map[uint64]groupHide{}}
 			g.members[c.User] = mm
 		}
 		mm.role = c.Role
-		if !g.settings.Stored && c.Role == shard.RoleMember {
+		if !g.settings.Stored && c.Role == command.RoleMember {
 			delete(g.members, c.User)
 		}
-		m.happened(sh, g, shard.EventRoleChanged, c.By, c.User)
+		m.happened(sh, g, query.EventRoleChanged, c.By, c.User)
 	}
 	if c.MutedUntil != nil && later(*c.MutedUntil, sh.now) != muted {
 		g.muted[c.User] = *c.MutedUntil
-		m.happened(sh, g, shard.EventMuted, c.By, c.User)
+		m.happened(sh, g, query.EventMuted, c.By, c.User)
 	}
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) setGroup(sh *modelShard, g *modelGroup, c *shard.SetGroup) shard.Result {
+func (m *model) setGroup(sh *modelShard, g *modelGroup, c *command.SetGroup) command.Result {
 	by, settings := g.role(c.By), g.settings
 	if c.Settings.MaxMembers != nil {
 		settings.MaxMembers = *c.Settings.MaxMembers
@@ -542,15 +544,15 @@ func (m *model) setGroup(sh *modelShard, g *modelGroup, c *shard.SetGroup) shard
 		settings.MutedAll = *c.Settings.MutedAll
 	}
 	switch {
-	case by < shard.RoleAdmin,
-		by < shard.RoleOwner && (c.Owner != "" || settings.History != g.settings.History):
-		return refused(shard.CodeForbidden)
+	case by < command.RoleAdmin,
+		by < command.RoleOwner && (c.Owner != "" || settings.History != g.settings.History):
+		return refused(command.CodeForbidden)
 	case c.Owner != "" && g.settings.Stored && g.members[c.Owner] == nil:
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	case c.Owner != "" && later(g.banned[c.Owner], sh.now) != 0:
-		return refused(shard.CodeForbidden)
+		return refused(command.CodeForbidden)
 	case unfit(g.kind, settings):
-		return refused(shard.CodeBadRequest)
+		return refused(command.CodeBadRequest)
 	}
 	changed := settings != g.settings
 	g.settings = settings
@@ -561,8 +563,8 @@ func (m *model) setGroup(sh *modelShard, g *modelGroup, c *shard.SetGroup) shard
 		g.properties, changed = bytes.Clone(c.Properties), true
 	}
 	if changed {
-		at := m.happened(sh, g, shard.EventChanged, c.By)
-		g.changed = shard.GroupEvent{Kind: shard.EventChanged, Group: g.id, By: c.By, Time: sh.now, Arrival: at}
+		at := m.happened(sh, g, query.EventChanged, c.By)
+		g.changed = query.GroupEvent{Kind: query.EventChanged, Group: g.id, By: c.By, Time: sh.now, Arrival: at}
 	}
 	switch before := g.offered(sh.now); {
 	case c.Owner == "":
@@ -570,81 +572,81 @@ func (m *model) setGroup(sh *modelShard, g *modelGroup, c *shard.SetGroup) shard
 		m.makeOwner(sh, g, "", c.Owner)
 	case c.Owner == g.owner && before != "":
 		g.offer = ""
-		m.happened(sh, g, shard.EventOwnerOffered, c.By)
+		m.happened(sh, g, query.EventOwnerOffered, c.By)
 	case c.Owner != g.owner && c.Owner != before:
 		g.offer, g.offerEnd = c.Owner, sh.now+groupOfferMS
-		m.happened(sh, g, shard.EventOwnerOffered, c.By, c.Owner)
+		m.happened(sh, g, query.EventOwnerOffered, c.By, c.Owner)
 	}
-	return shard.Result{Pending: c.Owner != "" && c.By != "" && c.Owner != g.owner}
+	return command.Result{Pending: c.Owner != "" && c.By != "" && c.Owner != g.owner}
 }
 
-func (m *model) answerOwner(sh *modelShard, g *modelGroup, c *shard.AnswerOwner) shard.Result {
+func (m *model) answerOwner(sh *modelShard, g *modelGroup, c *command.AnswerOwner) command.Result {
 	switch offered := g.offered(sh.now) == c.User; {
 	case offered && c.Accept:
 		m.makeOwner(sh, g, c.User, c.User)
 	case offered:
 		g.offer = ""
-		m.happened(sh, g, shard.EventOwnerOffered, c.User)
+		m.happened(sh, g, query.EventOwnerOffered, c.User)
 	case !c.Accept || g.owner == c.User:
 	case g.settings.Stored && g.members[c.User] == nil:
-		return refused(shard.CodeForbidden)
+		return refused(command.CodeForbidden)
 	default:
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	}
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) makeOwner(sh *modelShard, g *modelGroup, by, to shard.UserID) {
+func (m *model) makeOwner(sh *modelShard, g *modelGroup, by, to command.UserID) {
 	if to == g.owner {
 		return
 	}
-	var users []shard.UserID
+	var users []command.UserID
 	if old := g.members[g.owner]; old != nil {
-		old.role = shard.RoleAdmin
+		old.role = command.RoleAdmin
 		users = append(users, old.user)
 		if g.settings.Stored {
-			m.notify(sh, g, old.user, shard.RoleAdmin, old.user)
+			m.notify(sh, g, old.user, command.RoleAdmin, old.user)
 		}
 	}
 	if g.members[to] == nil {
 		g.members[to] = &groupMember{user: to, joined: sh.now, joinedAt: g.arrival, from: 1, hidden: map[uint64]groupHide{}}
 	}
-	g.members[to].role, g.owner, g.offer = shard.RoleOwner, to, ""
+	g.members[to].role, g.owner, g.offer = command.RoleOwner, to, ""
 	if by == to {
 		g.members[to].invited = false
 	}
 	delete(g.muted, to)
 	if g.settings.Stored {
-		m.notify(sh, g, to, shard.RoleOwner, to)
+		m.notify(sh, g, to, command.RoleOwner, to)
 	}
-	m.happened(sh, g, shard.EventRoleChanged, by, append(users, to)...)
+	m.happened(sh, g, query.EventRoleChanged, by, append(users, to)...)
 }
 
-func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *shard.SendGroup) shard.Result {
+func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *command.SendGroup) command.Result {
 	if first := g.first(sh, c); first != nil {
 		if !bytes.Equal(first.body, c.Body) {
-			return refused(shard.CodeConflict)
+			return refused(command.CodeConflict)
 		}
-		return shard.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
+		return command.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
 	}
 	mm := g.members[c.User]
 	switch {
 	case !g.settings.Stored && c.Admin:
-		return refused(shard.CodeBadRequest)
+		return refused(command.CodeBadRequest)
 	case !g.settings.Stored:
-		return refused(shard.CodeForbidden)
-	case !c.Admin && (mm == nil || g.muted[c.User] > sh.now || g.settings.MutedAll && mm.role == shard.RoleMember):
-		return refused(shard.CodeForbidden)
+		return refused(command.CodeForbidden)
+	case !c.Admin && (mm == nil || g.muted[c.User] > sh.now || g.settings.MutedAll && mm.role == command.RoleMember):
+		return refused(command.CodeForbidden)
 	case !c.Admin && !g.spend(sh):
-		return refused(shard.CodeRateLimited)
+		return refused(command.CodeRateLimited)
 	}
 	e := &groupEntry{
 		time: sh.now, from: c.User, session: c.Session, ttl: c.TTL, id: c.ID, cid: c.CID,
 		mentions: slices.Clone(c.Mentions), body: bytes.Clone(c.Body),
 	}
 	g.append(e)
-	if g.settings.Unread && g.settings.History != shard.HistoryNone {
-		sh.hooks.add(shard.Stored{Group: g.id, Seq: e.seq})
+	if g.settings.Unread && g.settings.History != command.HistoryNone {
+		sh.hooks.add(query.Stored{Group: g.id, Seq: e.seq})
 	}
 	g.sent = append(g.sent, groupSent{user: c.User, cid: c.CID, at: sh.now, seq: e.seq})
 	m.movedGroups[g.id] = true
@@ -655,17 +657,17 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *shard.SendGroup) sha
 		if mm.read < e.seq-1 { // others' messages before it are read thereby
 			m.movedMembers[shard.MemberRef{Group: g.id, User: c.User}] = true
 			mm.readAt, mm.readBy = e.arrival, c.Session
-			m.tell(sh, mm.user, shard.Change{Kind: shard.ChangeRead, Group: g.id, Seq: e.seq})
+			m.tell(sh, mm.user, query.Change{Kind: query.ChangeRead, Group: g.id, Seq: e.seq})
 		}
 		mm.read = e.seq
 		m.unmarkGroup(g, mm)
 	}
 	g.limitHistory(&sh.limits, sh.now)
-	return shard.Result{ID: e.id, Seq: e.seq, Time: e.time}
+	return command.Result{ID: e.id, Seq: e.seq, Time: e.time}
 }
 
 // first finds the message that c repeats.
-func (g *modelGroup) first(sh *modelShard, c *shard.SendGroup) *groupEntry {
+func (g *modelGroup) first(sh *modelShard, c *command.SendGroup) *groupEntry {
 	for _, s := range slices.Backward(g.sent) {
 		if s.user == c.User && s.cid == c.CID && s.at+sh.limits.DedupWindow.Milliseconds() > sh.now {
 			return g.at(s.seq)
@@ -696,15 +698,15 @@ func (g *modelGroup) spend(sh *modelShard) bool {
 	return true
 }
 
-func (m *model) readGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *shard.ReadGroup) shard.Result {
+func (m *model) readGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *command.ReadGroup) command.Result {
 	if !c.Back {
 		m.unmarkGroup(g, mm)
 	}
 	if seq := min(c.Seq, g.newest()); seq > mm.read || seq < mm.read && c.Back {
 		mm.read, mm.readBy, mm.readAt = seq, c.Session, m.changedOwn(g, mm.user)
-		m.tell(sh, mm.user, shard.Change{Kind: shard.ChangeRead, Group: g.id, Seq: seq})
+		m.tell(sh, mm.user, query.Change{Kind: query.ChangeRead, Group: g.id, Seq: seq})
 	}
-	return shard.Result{Unread: len(g.unread(mm, &sh.limits, sh.now))}
+	return command.Result{Unread: len(g.unread(mm, &sh.limits, sh.now))}
 }
 
 func (m *model) unmarkGroup(g *modelGroup, mm *groupMember) {
@@ -714,34 +716,34 @@ func (m *model) unmarkGroup(g *modelGroup, mm *groupMember) {
 	}
 }
 
-func (m *model) recallGroup(sh *modelShard, g *modelGroup, c *shard.RecallGroup) shard.Result {
+func (m *model) recallGroup(sh *modelShard, g *modelGroup, c *command.RecallGroup) command.Result {
 	role, e := g.role(c.By), g.at(c.Seq)
 	mine := e != nil && e.from == c.By
 	switch {
-	case role == shard.RoleNone:
-		return refused(shard.CodeForbidden)
+	case role == command.RoleNone:
+		return refused(command.CodeForbidden)
 	case e == nil || e.gone != "":
-		return refused(shard.CodeNotFound)
-	case e.taken != "" && (mine || role >= shard.RoleAdmin):
-		return shard.Result{}
+		return refused(command.CodeNotFound)
+	case e.taken != "" && (mine || role >= command.RoleAdmin):
+		return command.Result{}
 	case e.gap(&sh.limits, sh.now) != "":
-		return refused(shard.CodeNotFound)
-	case role >= shard.RoleAdmin:
+		return refused(command.CodeNotFound)
+	case role >= command.RoleAdmin:
 	case !mine:
-		return refused(shard.CodeForbidden)
+		return refused(command.CodeForbidden)
 	case e.time+sh.limits.RecallWindow.Milliseconds() < sh.now:
-		return refused(shard.CodeTooLate)
+		return refused(command.CodeTooLate)
 	}
-	kind := shard.ChangeRecall
-	e.taken = shard.GapRecalled
+	kind := query.ChangeRecall
+	e.taken = query.GapRecalled
 	if c.By == "" {
-		e.taken, kind = shard.GapDeleted, shard.ChangeMessagesDeleted
+		e.taken, kind = query.GapDeleted, query.ChangeMessagesDeleted
 	}
-	m.tell(sh, "", shard.Change{Kind: kind, Group: g.id, By: c.By, Ranges: oneSeq(c.Seq)})
+	m.tell(sh, "", query.Change{Kind: kind, Group: g.id, By: c.By, Ranges: oneSeq(c.Seq)})
 	if !c.Silent {
 		e.takenAt = m.recalled(g, groupRecall{from: c.Seq, to: c.Seq, by: c.By})
 	}
-	return shard.Result{}
+	return command.Result{}
 }
 
 func (m *model) recalled(g *modelGroup, r groupRecall) uint64 {
@@ -753,7 +755,7 @@ func (m *model) recalled(g *modelGroup, r groupRecall) uint64 {
 }
 
 // deleteSender deletes all there is of a sender. What had expired is not counted.
-func (m *model) deleteSender(sh *modelShard, g *modelGroup, c *shard.DeleteSender) shard.Result {
+func (m *model) deleteSender(sh *modelShard, g *modelGroup, c *command.DeleteSender) command.Result {
 	var theirs []*groupEntry
 	deleted := 0
 	for _, e := range g.held() {
@@ -765,9 +767,9 @@ func (m *model) deleteSender(sh *modelShard, g *modelGroup, c *shard.DeleteSende
 		}
 	}
 	if deleted > 0 {
-		m.tell(sh, "", shard.Change{
-			Kind: shard.ChangeMessagesDeleted, Group: g.id, Sender: c.Sender,
-			Ranges: []shard.Range{{From: theirs[0].seq, To: theirs[len(theirs)-1].seq}},
+		m.tell(sh, "", query.Change{
+			Kind: query.ChangeMessagesDeleted, Group: g.id, Sender: c.Sender,
+			Ranges: []query.Range{{From: theirs[0].seq, To: theirs[len(theirs)-1].seq}},
 		})
 	}
 	at := uint64(0)
@@ -775,18 +777,18 @@ func (m *model) deleteSender(sh *modelShard, g *modelGroup, c *shard.DeleteSende
 		at = m.recalled(g, groupRecall{from: theirs[0].seq, to: theirs[len(theirs)-1].seq, sender: c.Sender})
 	}
 	for _, e := range theirs {
-		e.taken, e.takenAt = shard.GapDeleted, at
+		e.taken, e.takenAt = query.GapDeleted, at
 	}
-	return shard.Result{Deleted: deleted}
+	return command.Result{Deleted: deleted}
 }
 
-func (m *model) hideMessages(sh *modelShard, g *modelGroup, mm *groupMember, c *shard.HideMessages) shard.Result {
+func (m *model) hideMessages(sh *modelShard, g *modelGroup, mm *groupMember, c *command.HideMessages) command.Result {
 	var hide []uint64
 	held := 0 // of those hidden, what a limit counts
 	for _, seq := range c.Seqs {
 		e := g.at(seq)
 		if e == nil || seq < mm.from {
-			return refused(shard.CodeNotFound)
+			return refused(command.CodeNotFound)
 		}
 		_, hidden := mm.hidden[seq]
 		if !hidden && !slices.Contains(hide, seq) && seq > mm.wiped && e.gap(&sh.limits, sh.now) == "" {
@@ -800,22 +802,22 @@ func (m *model) hideMessages(sh *modelShard, g *modelGroup, mm *groupMember, c *
 	}
 	switch {
 	case len(hide) == 0:
-		return shard.Result{}
+		return command.Result{}
 	case held+len(hide) > groupHides:
-		return refused(shard.CodeRateLimited)
+		return refused(command.CodeRateLimited)
 	}
 	at := m.changedOwn(g, mm.user)
 	for _, seq := range hide {
 		mm.hidden[seq] = groupHide{at, c.Session}
-		m.tell(sh, mm.user, shard.Change{Kind: shard.ChangeMessagesDeleted, Group: g.id, Ranges: oneSeq(seq)})
+		m.tell(sh, mm.user, query.Change{Kind: query.ChangeMessagesDeleted, Group: g.id, Ranges: oneSeq(seq)})
 	}
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) hideGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *shard.HideGroup) shard.Result {
+func (m *model) hideGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *command.HideGroup) command.Result {
 	newest := g.newest()
 	if mm.floor == newest && (mm.wiped == newest || !c.Messages) {
-		return shard.Result{}
+		return command.Result{}
 	}
 	at := m.changedOwn(g, mm.user)
 	mm.floor = newest
@@ -824,6 +826,6 @@ func (m *model) hideGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *sha
 	} else {
 		mm.deletedAt, mm.deletedBy = at, c.Session
 	}
-	m.tell(sh, mm.user, shard.Change{Kind: shard.ChangeConversationDeleted, Group: g.id, Seq: newest, Messages: c.Messages})
-	return shard.Result{}
+	m.tell(sh, mm.user, query.Change{Kind: query.ChangeConversationDeleted, Group: g.id, Seq: newest, Messages: c.Messages})
+	return command.Result{}
 }

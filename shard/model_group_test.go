@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -30,35 +32,35 @@ const (
 // A modelGroup keeps every message that a group ever had, and of its members
 // what each of them sees. Nothing is counted: every answer is looked for anew.
 type modelGroup struct {
-	id         shard.GroupID
+	id         command.GroupID
 	alive      bool
 	known      bool // it was made at some time
-	kind       shard.GroupKind
-	settings   shard.GroupSettings
+	kind       command.GroupKind
+	settings   command.GroupSettings
 	name       string
 	properties []byte
-	owner      shard.UserID
+	owner      command.UserID
 	created    int64
 	dismissed  int64
 	arrival    uint64
 	entries    []*groupEntry // entry seq is at seq-1
-	members    map[shard.UserID]*groupMember
-	requests   []shard.JoinRequest
-	muted      map[shard.UserID]int64 // until when, those that are over too
-	banned     map[shard.UserID]int64
-	wishes     map[shard.UserID]groupWish // of those who are gone
-	offer      shard.UserID               // who may become the owner, until offerEnd
+	members    map[command.UserID]*groupMember
+	requests   []query.JoinRequest
+	muted      map[command.UserID]int64 // until when, those that are over too
+	banned     map[command.UserID]int64
+	wishes     map[command.UserID]groupWish // of those who are gone
+	offer      command.UserID               // who may become the owner, until offerEnd
 	offerEnd   int64
-	changed    shard.GroupEvent   // the last
-	events     []shard.GroupEvent // that are kept
+	changed    query.GroupEvent   // the last
+	events     []query.GroupEvent // that are kept
 	forgotten  uint64             // arrival number of the newest that is not
 	recalls    []groupRecall      // since it was made
 	sent       []groupSent
 	spent      int64 // millionths of messages, of the rate's burst
 	spentAt    int64
 	version    uint64
-	notices    map[shard.UserID][]shard.Letter
-	stays      map[shard.UserID][]groupStay
+	notices    map[command.UserID][]command.Letter
+	stays      map[command.UserID][]groupStay
 }
 
 // A groupStay is a time in which a user was a member, in the group's order.
@@ -68,25 +70,25 @@ type groupEntry struct {
 	seq      uint64
 	arrival  uint64
 	time     int64
-	from     shard.UserID
-	session  shard.SessionID
+	from     command.UserID
+	session  command.SessionID
 	ttl      uint32
-	id       shard.MsgID
+	id       command.MsgID
 	cid      string
 	mentions []string
 	body     []byte
 	size     int
 
-	gone    shard.GapReason // why the log no longer holds it, empty while it does
-	taken   shard.GapReason // from everybody: recalled or deleted
+	gone    query.GapReason // why the log no longer holds it, empty while it does
+	taken   query.GapReason // from everybody: recalled or deleted
 	takenAt uint64          // in the group's order; 0 = nobody was told
 	cut     bool            // its shard's cutoff has passed it
 	forgot  bool            // its cid is not known any more
 }
 
 type groupMember struct {
-	user     shard.UserID
-	role     shard.Role
+	user     command.UserID
+	role     command.Role
 	joined   int64
 	joinedAt uint64
 	from     uint64 // lowest seq that is his to read
@@ -100,11 +102,11 @@ type groupMember struct {
 	floor     uint64 // what lies up to here is not unread
 	wiped     uint64
 	readAt    uint64
-	readBy    shard.SessionID
+	readBy    command.SessionID
 	deletedAt uint64
-	deletedBy shard.SessionID
+	deletedBy command.SessionID
 	wipedAt   uint64
-	wipedBy   shard.SessionID
+	wipedBy   command.SessionID
 	hidden    map[uint64]groupHide // by seq
 }
 
@@ -116,17 +118,17 @@ type groupWish struct {
 
 type groupHide struct {
 	arrival uint64
-	by      shard.SessionID
+	by      command.SessionID
 }
 
 type groupRecall struct {
 	arrival    uint64
 	from, to   uint64
-	by, sender shard.UserID
+	by, sender command.UserID
 }
 
 type groupSent struct {
-	user shard.UserID
+	user command.UserID
 	cid  string
 	at   int64
 	seq  uint64
@@ -139,23 +141,23 @@ type groupRef struct {
 	owner   bool
 	invited bool // others put him there
 	unasked bool // so did a stranger
-	how     shard.GroupEventKind
+	how     query.GroupEventKind
 	arrival uint64
 }
 
-func (m *model) group(id shard.GroupID) *modelGroup {
+func (m *model) group(id command.GroupID) *modelGroup {
 	g := m.groups[id]
 	if g == nil {
-		g = &modelGroup{id: id, muted: map[shard.UserID]int64{}, banned: map[shard.UserID]int64{}, wishes: map[shard.UserID]groupWish{}, arrival: 1, notices: map[shard.UserID][]shard.Letter{}, stays: map[shard.UserID][]groupStay{}}
+		g = &modelGroup{id: id, muted: map[command.UserID]int64{}, banned: map[command.UserID]int64{}, wishes: map[command.UserID]groupWish{}, arrival: 1, notices: map[command.UserID][]command.Letter{}, stays: map[command.UserID][]groupStay{}}
 		m.groups[id] = g
 	}
 	return g
 }
 
 // groupOf is the group of a key, nil if it is a user's.
-func (m *model) groupOf(key shard.UserID) *modelGroup {
+func (m *model) groupOf(key command.UserID) *modelGroup {
 	if id, ok := strings.CutPrefix(string(key), "group "); ok {
-		return m.groups[shard.GroupID(id)]
+		return m.groups[command.GroupID(id)]
 	}
 	return nil
 }
@@ -163,7 +165,7 @@ func (m *model) groupOf(key shard.UserID) *modelGroup {
 // groupsIn lists the groups of a slot.
 func (m *model) groupsIn(slot uint16) (groups []*modelGroup) {
 	for _, id := range m.groupIDs() {
-		if shard.SlotOf(string(id.Key())) == slot {
+		if command.SlotOf(string(id.Key())) == slot {
 			groups = append(groups, m.groups[id])
 		}
 	}
@@ -171,10 +173,10 @@ func (m *model) groupsIn(slot uint16) (groups []*modelGroup) {
 }
 
 // groupIDs lists all groups in one order.
-func (m *model) groupIDs() []shard.GroupID { return slices.Sorted(maps.Keys(m.groups)) }
+func (m *model) groupIDs() []command.GroupID { return slices.Sorted(maps.Keys(m.groups)) }
 
 // waiting are the letters of one direction that no Trim has confirmed.
-func (m *model) waiting(from, to shard.UserID) []shard.Letter {
+func (m *model) waiting(from, to command.UserID) []command.Letter {
 	if g := m.groupOf(from); g != nil {
 		return g.notices[to]
 	}
@@ -195,24 +197,24 @@ func (g *modelGroup) held() []*groupEntry {
 	return g.entries[sort.Search(len(g.entries), func(i int) bool { return g.entries[i].gone == "" }):]
 }
 
-func (g *modelGroup) role(who shard.UserID) shard.Role {
+func (g *modelGroup) role(who command.UserID) command.Role {
 	if who == "" {
-		return shard.RoleOwner
+		return command.RoleOwner
 	}
 	if mm := g.members[who]; mm != nil {
 		return mm.role
 	}
-	return shard.RoleNone
+	return command.RoleNone
 }
 
 // names lists the members in order.
-func (g *modelGroup) names() []shard.UserID { return slices.Sorted(maps.Keys(g.members)) }
+func (g *modelGroup) names() []command.UserID { return slices.Sorted(maps.Keys(g.members)) }
 
 func (g *modelGroup) counts() bool {
-	return g.settings.Unread && g.settings.History != shard.HistoryNone
+	return g.settings.Unread && g.settings.History != command.HistoryNone
 }
 
-func (e *groupEntry) expired(l *shard.Limits, now int64) bool {
+func (e *groupEntry) expired(l *command.Limits, now int64) bool {
 	return e.time+l.GroupTTL.Milliseconds() <= now || e.ttl > 0 && e.time+int64(e.ttl)*1000 <= now
 }
 
@@ -222,21 +224,21 @@ func (e *groupEntry) known(sh *modelShard) bool {
 }
 
 // gap gives the reason why nobody is shown the entry, empty when it is shown.
-func (e *groupEntry) gap(l *shard.Limits, now int64) shard.GapReason {
+func (e *groupEntry) gap(l *command.Limits, now int64) query.GapReason {
 	switch {
 	case e.gone != "":
 		return e.gone
 	case e.taken != "":
 		return e.taken
 	case e.expired(l, now):
-		return shard.GapExpired
+		return query.GapExpired
 	case e.cut:
-		return shard.GapEvicted
+		return query.GapEvicted
 	}
 	return ""
 }
 
-func (e *groupEntry) leave(l *shard.Limits, now int64, reason shard.GapReason) {
+func (e *groupEntry) leave(l *command.Limits, now int64, reason query.GapReason) {
 	if was := e.gap(l, now); was != "" {
 		reason = was
 	}
@@ -244,13 +246,13 @@ func (e *groupEntry) leave(l *shard.Limits, now int64, reason shard.GapReason) {
 }
 
 // gapFor is gap for a member; a nil one is an administrator.
-func (g *modelGroup) gapFor(mm *groupMember, e *groupEntry, l *shard.Limits, now int64) shard.GapReason {
+func (g *modelGroup) gapFor(mm *groupMember, e *groupEntry, l *command.Limits, now int64) query.GapReason {
 	if mm != nil {
 		switch {
-		case g.settings.History == shard.HistoryNone || e.seq < mm.from:
-			return shard.GapNotMember
+		case g.settings.History == command.HistoryNone || e.seq < mm.from:
+			return query.GapNotMember
 		case e.seq <= mm.wiped:
-			return shard.GapDeleted
+			return query.GapDeleted
 		}
 	}
 	if reason := e.gap(l, now); reason != "" {
@@ -258,13 +260,13 @@ func (g *modelGroup) gapFor(mm *groupMember, e *groupEntry, l *shard.Limits, now
 	}
 	if mm != nil {
 		if _, hidden := mm.hidden[e.seq]; hidden {
-			return shard.GapDeleted
+			return query.GapDeleted
 		}
 	}
 	return ""
 }
 
-func (g *modelGroup) unread(mm *groupMember, l *shard.Limits, now int64) (seqs []uint64) {
+func (g *modelGroup) unread(mm *groupMember, l *command.Limits, now int64) (seqs []uint64) {
 	if !g.counts() {
 		return nil
 	}
@@ -277,7 +279,7 @@ func (g *modelGroup) unread(mm *groupMember, l *shard.Limits, now int64) (seqs [
 }
 
 // shown lists what a member can be shown of what arrived after a point.
-func (g *modelGroup) shown(mm *groupMember, after uint64, l *shard.Limits, now int64) (entries []*groupEntry) {
+func (g *modelGroup) shown(mm *groupMember, after uint64, l *command.Limits, now int64) (entries []*groupEntry) {
 	for _, e := range g.held() {
 		if e.arrival > after && g.gapFor(mm, e, l, now) == "" {
 			entries = append(entries, e)
@@ -289,7 +291,7 @@ func (g *modelGroup) shown(mm *groupMember, after uint64, l *shard.Limits, now i
 // lost lists the unread seqs that a login must name as lost, and those that it
 // may name besides: what is gone no longer says who sent it and when, nor whether
 // the member had hidden it.
-func (g *modelGroup) lost(mm *groupMember, since uint64, l *shard.Limits, now int64) (must, may []uint64) {
+func (g *modelGroup) lost(mm *groupMember, since uint64, l *command.Limits, now int64) (must, may []uint64) {
 	if !g.counts() {
 		return nil, nil
 	}
@@ -299,7 +301,7 @@ func (g *modelGroup) lost(mm *groupMember, since uint64, l *shard.Limits, now in
 			continue
 		}
 		_, hidden := mm.hidden[e.seq]
-		evicted := e.gap(l, now) == shard.GapEvicted
+		evicted := e.gap(l, now) == query.GapEvicted
 		switch {
 		case evicted && e.from != mm.user && e.arrival > since && !hidden && e.seq > vague:
 			must = append(must, e.seq)
@@ -312,7 +314,7 @@ func (g *modelGroup) lost(mm *groupMember, since uint64, l *shard.Limits, now in
 
 // vague is the seq up to which it is not known exactly why messages are gone.
 func (g *modelGroup) vague() uint64 {
-	runs, reason := 0, shard.GapReason("")
+	runs, reason := 0, query.GapReason("")
 	for _, e := range slices.Backward(g.entries[:len(g.entries)-len(g.held())]) {
 		if e.gone != reason {
 			runs, reason = runs+1, e.gone
@@ -324,7 +326,7 @@ func (g *modelGroup) vague() uint64 {
 	return 0
 }
 
-func (g *modelGroup) history(mm *groupMember, q shard.HistoryQuery, l *shard.Limits, now int64) (p groupPage) {
+func (g *modelGroup) history(mm *groupMember, q query.HistoryQuery, l *command.Limits, now int64) (p groupPage) {
 	from, to, up := uint64(1), g.newest(), false
 	switch {
 	case q.HasAfter:
@@ -365,7 +367,7 @@ func (g *modelGroup) history(mm *groupMember, q shard.HistoryQuery, l *shard.Lim
 	}
 	for seq := p.from; seq <= p.to; seq++ {
 		if reason := g.gapFor(mm, g.at(seq), l, now); reason != "" {
-			p.gaps = append(p.gaps, shard.Gap{From: seq, To: seq, Reason: reason})
+			p.gaps = append(p.gaps, query.Gap{From: seq, To: seq, Reason: reason})
 		}
 	}
 	return p
@@ -375,24 +377,24 @@ func (g *modelGroup) history(mm *groupMember, q shard.HistoryQuery, l *shard.Lim
 type groupPage struct {
 	from, to uint64
 	entries  []*groupEntry
-	gaps     []shard.Gap
+	gaps     []query.Gap
 	more     bool
 }
 
 // ownChanges are those of a member's own view after a point, but what a session
 // did itself. Which messages he hid comes last, and apart.
-func (mm *groupMember) ownChanges(id shard.GroupID, session shard.SessionID, after uint64) (changes []shard.Change, hidden map[uint64]groupHide) {
-	add := func(at uint64, by shard.SessionID, c shard.Change) {
+func (mm *groupMember) ownChanges(id command.GroupID, session command.SessionID, after uint64) (changes []query.Change, hidden map[uint64]groupHide) {
+	add := func(at uint64, by command.SessionID, c query.Change) {
 		if at > after && (session == 0 || by != session) {
 			c.Group, c.Arrival = id, at
 			changes = append(changes, c)
 		}
 	}
-	add(mm.readAt, mm.readBy, shard.Change{Kind: shard.ChangeRead, Seq: mm.read})
-	add(mm.wipedAt, mm.wipedBy, shard.Change{Kind: shard.ChangeConversationDeleted, Seq: mm.wiped, Messages: true})
-	add(mm.deletedAt, mm.deletedBy, shard.Change{Kind: shard.ChangeConversationDeleted, Seq: mm.floor})
-	add(mm.setAt, 0, shard.Change{Kind: shard.ChangeSettings, Settings: mm.settings()})
-	slices.SortFunc(changes, func(a, b shard.Change) int { return cmp.Compare(a.Arrival, b.Arrival) })
+	add(mm.readAt, mm.readBy, query.Change{Kind: query.ChangeRead, Seq: mm.read})
+	add(mm.wipedAt, mm.wipedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: mm.wiped, Messages: true})
+	add(mm.deletedAt, mm.deletedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: mm.floor})
+	add(mm.setAt, 0, query.Change{Kind: query.ChangeSettings, Settings: mm.settings()})
+	slices.SortFunc(changes, func(a, b query.Change) int { return cmp.Compare(a.Arrival, b.Arrival) })
 	hidden = map[uint64]groupHide{}
 	for seq, h := range mm.hidden {
 		if h.arrival > after && (session == 0 || h.by != session) {
@@ -402,8 +404,8 @@ func (mm *groupMember) ownChanges(id shard.GroupID, session shard.SessionID, aft
 	return changes, hidden
 }
 
-func (mm *groupMember) settings() shard.ConversationSettings {
-	return shard.ConversationSettings{Muted: mm.quiet, Pinned: mm.pinned, Unread: mm.marked}
+func (mm *groupMember) settings() query.ConversationSettings {
+	return query.ConversationSettings{Muted: mm.quiet, Pinned: mm.pinned, Unread: mm.marked}
 }
 
 // append adds a message to the log.
@@ -428,23 +430,23 @@ func (g *modelGroup) bytes() (n int) {
 }
 
 // limitHistory removes the oldest messages until the log fits.
-func (g *modelGroup) limitHistory(l *shard.Limits, now int64) {
+func (g *modelGroup) limitHistory(l *command.Limits, now int64) {
 	for g.bytes() > l.GroupBytes {
 		g.expireHead(l, now)
 		if g.bytes() > l.GroupBytes {
 			g.held()[0].forgot = true
-			g.held()[0].leave(l, now, shard.GapEvicted)
+			g.held()[0].leave(l, now, query.GapEvicted)
 		}
 		g.expireHead(l, now)
 	}
 }
 
-func (g *modelGroup) expireHead(l *shard.Limits, now int64) {
+func (g *modelGroup) expireHead(l *command.Limits, now int64) {
 	for _, e := range g.held() {
 		if !e.expired(l, now) {
 			return
 		}
-		e.leave(l, now, shard.GapExpired)
+		e.leave(l, now, query.GapExpired)
 	}
 }
 
@@ -454,11 +456,11 @@ func (g *modelGroup) expire(sh *modelShard) {
 	for len(g.events) > 0 && g.events[0].Time+groupEventsMS <= sh.now {
 		g.forgetEvent(0)
 	}
-	g.requests = slices.DeleteFunc(g.requests, func(q shard.JoinRequest) bool { return q.Time+groupRequestMS <= sh.now })
+	g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return q.Time+groupRequestMS <= sh.now })
 }
 
 func (g *modelGroup) forgetEvent(i int) {
-	if e := g.events[i]; g.settings.Stored || e.Kind == shard.EventRemoved || e.Kind == shard.EventDismissed || e.Kind == shard.EventLeft {
+	if e := g.events[i]; g.settings.Stored || e.Kind == query.EventRemoved || e.Kind == query.EventDismissed || e.Kind == query.EventLeft {
 		g.forgotten = max(g.forgotten, e.Arrival)
 	}
 	g.events = slices.Delete(g.events, i, i+1)
@@ -481,7 +483,7 @@ func later(until, now int64) int64 {
 }
 
 // offered is who may become the owner.
-func (g *modelGroup) offered(now int64) shard.UserID {
+func (g *modelGroup) offered(now int64) command.UserID {
 	if g.offerEnd <= now {
 		return ""
 	}
@@ -493,32 +495,34 @@ func (g *modelGroup) settle(sh *modelShard) {
 		if !e.cut {
 			return
 		}
-		e.leave(&sh.limits, sh.now, shard.GapEvicted)
+		e.leave(&sh.limits, sh.now, query.GapEvicted)
 	}
 }
 
 // member tells whether a user was one at a point in the group's order.
-func (g *modelGroup) memberAt(user shard.UserID, arrival uint64) bool {
+func (g *modelGroup) memberAt(user command.UserID, arrival uint64) bool {
 	return slices.ContainsFunc(g.stays[user], func(s groupStay) bool { return s.from < arrival && arrival < s.to })
 }
 
 // trim forgets the letters that a user's shard has confirmed.
-func (g *modelGroup) trim(sh *modelShard, c *shard.Trim) {
+func (g *modelGroup) trim(sh *modelShard, c *command.Trim) {
 	g.settle(sh)
-	g.notices[c.To] = slices.DeleteFunc(g.notices[c.To], func(l shard.Letter) bool { return l.Number <= c.UpTo })
+	g.notices[c.To] = slices.DeleteFunc(g.notices[c.To], func(l command.Letter) bool { return l.Number <= c.UpTo })
 }
 
 // forgetGroups forgets the groups that a user left long ago.
 func (u *modelUser) forgetGroups(now int64) {
-	maps.DeleteFunc(u.groups, func(_ shard.GroupID, ref groupRef) bool { return !ref.joined && int64(ref.version)+groupLeftMS <= now })
+	maps.DeleteFunc(u.groups, func(_ command.GroupID, ref groupRef) bool {
+		return !ref.joined && int64(ref.version)+groupLeftMS <= now
+	})
 }
 
 // begins and ends note a membership.
-func (g *modelGroup) begins(user shard.UserID, at uint64) {
+func (g *modelGroup) begins(user command.UserID, at uint64) {
 	g.stays[user] = append(g.stays[user], groupStay{at, math.MaxUint64})
 }
 
-func (g *modelGroup) ends(user shard.UserID, at uint64) {
+func (g *modelGroup) ends(user command.UserID, at uint64) {
 	if n := len(g.stays[user]); n > 0 && g.stays[user][n-1].to == math.MaxUint64 {
 		g.stays[user][n-1].to = at
 	}

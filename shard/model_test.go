@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -17,8 +19,8 @@ import (
 // differs by shard is time, limits and which slots it serves.
 type model struct {
 	shards []*modelShard
-	users  map[shard.UserID]*modelUser
-	groups map[shard.GroupID]*modelGroup
+	users  map[command.UserID]*modelUser
+	groups map[command.GroupID]*modelGroup
 
 	// cursors are all that were handed out.
 	cursors map[string]cursorPoint
@@ -28,18 +30,18 @@ type model struct {
 	adopt *adoption
 
 	// What the batch in hand did, in order.
-	posted  []shard.Letter
-	kicked  []shard.Kick
-	touched map[shard.UserID]bool
+	posted  []command.Letter
+	kicked  []command.Kick
+	touched map[command.UserID]bool
 	told    []shard.HookChange // what hooks that want all are told of in this batch
 
-	movedGroups  map[shard.GroupID]bool
+	movedGroups  map[command.GroupID]bool
 	movedMembers map[shard.MemberRef]bool
 }
 
 // A cursorPoint is what the text of a cursor stands for.
 type cursorPoint struct {
-	user    shard.UserID // or a group's key
+	user    command.UserID // or a group's key
 	arrival uint64
 }
 
@@ -54,53 +56,53 @@ const (
 type modelShard struct {
 	now       int64
 	cutoff    int64
-	limits    shard.Limits
-	slots     [shard.Slots]slotState
+	limits    command.Limits
+	slots     [command.Slots]slotState
 	hooks     modelHooks
 	sweepFrom uint16 // where the last Retain ended
 }
 
 type modelUser struct {
-	id          shard.UserID
+	id          command.UserID
 	loggedIn    bool // ever
 	lastSeen    int64
 	arrival     uint64 // last number given; the first message is 2, so that no cursor is 0
-	lastSession shard.SessionID
+	lastSession command.SessionID
 	sessions    []*modelSession // by number
-	views       map[shard.UserID]*modelView
-	peers       []shard.UserID // of views, in the order they came to be
-	blocks      []shard.UserID // sorted
-	blockedBy   map[shard.UserID]bool
+	views       map[command.UserID]*modelView
+	peers       []command.UserID // of views, in the order they came to be
+	blocks      []command.UserID // sorted
+	blockedBy   map[command.UserID]bool
 	changes     []modelChange
 	sent        []modelSent
 	hourStart   int64
 	hourOpened  int // conversations begun since hourStart
 	opened      int // ever
-	out         map[shard.UserID]*modelOutbox
-	in          map[shard.UserID]uint64 // last letter applied
-	refusedFrom map[shard.UserID]int    // messages that a block stopped
-	groups      map[shard.GroupID]groupRef
+	out         map[command.UserID]*modelOutbox
+	in          map[command.UserID]uint64 // last letter applied
+	refusedFrom map[command.UserID]int    // messages that a block stopped
+	groups      map[command.GroupID]groupRef
 
 	keep       int64 // ms, history that an administrator has set
 	suspended  bool
 	tokensFrom int64
-	erased     shard.SessionID // the last session before he was erased
+	erased     command.SessionID // the last session before he was erased
 }
 
 // An adoption reads what a state did in the command that the model is about to
 // follow. What the log has dropped leaves a state less to go by than the model
 // has, and when exactly it drops what has expired is its own business.
 type adoption struct {
-	readSeq   func(user, peer shard.UserID) uint64
-	receipted func(user, peer shard.UserID) uint64
-	holdsCut  func(user shard.UserID) bool
+	readSeq   func(user, peer command.UserID) uint64
+	receipted func(user, peer command.UserID) uint64
+	holdsCut  func(user command.UserID) bool
 
-	looksErased func(user, peer shard.UserID) (first uint64, ok bool)
+	looksErased func(user, peer command.UserID) (first uint64, ok bool)
 	next        func() uint64 // Result.Seq
 }
 
 type modelSession struct {
-	number   shard.SessionID
+	number   command.SessionID
 	device   string
 	platform string
 	autoRead bool
@@ -109,35 +111,35 @@ type modelSession struct {
 }
 
 type modelResult struct {
-	request shard.Request
-	result  shard.Result
+	request command.Request
+	result  command.Result
 }
 
 type modelOutbox struct {
 	last    uint64 // number of the last letter
-	waiting []shard.Letter
+	waiting []command.Letter
 }
 
 // modelSent remembers a send for the dedupe window.
 type modelSent struct {
-	to  shard.UserID
+	to  command.UserID
 	cid string
 	at  int64
 	seq uint64
 }
 
 type modelChange struct {
-	kind     shard.ChangeKind
-	peer     shard.UserID
+	kind     query.ChangeKind
+	peer     command.UserID
 	arrival  uint64
-	session  shard.SessionID
+	session  command.SessionID
 	seq      uint64
 	messages bool
 	back     bool // a read cursor was set back
 }
 
 type modelView struct {
-	peer      shard.UserID
+	peer      command.UserID
 	entries   []*modelEntry // entry seq is at seq-1
 	readSeq   uint64
 	receipt   uint64 // highest own seq that the peer has read
@@ -164,9 +166,9 @@ type modelEntry struct {
 	time     int64
 	arrival  uint64
 	peer     uint64 // seq in the sender's view, of an incoming message
-	session  shard.SessionID
+	session  command.SessionID
 	ttl      uint32
-	id       shard.MsgID
+	id       command.MsgID
 	cid      string
 	mentions []string
 	body     []byte
@@ -174,7 +176,7 @@ type modelEntry struct {
 
 	cut      bool            // its shard's cutoff has passed it
 	empty    bool            // had expired when it came; stored without its body
-	gone     shard.GapReason // why the log no longer holds it, empty while it does
+	gone     query.GapReason // why the log no longer holds it, empty while it does
 	recalled bool
 	deleted  bool // by itself; with its conversation, gone says so
 	unqueued bool // left the queue other than by a report or age
@@ -187,16 +189,16 @@ type modelEntry struct {
 
 func newModel(shards int) *model {
 	m := &model{
-		users:   map[shard.UserID]*modelUser{},
-		groups:  map[shard.GroupID]*modelGroup{},
+		users:   map[command.UserID]*modelUser{},
+		groups:  map[command.GroupID]*modelGroup{},
 		cursors: map[string]cursorPoint{},
-		touched: map[shard.UserID]bool{},
+		touched: map[command.UserID]bool{},
 
-		movedGroups:  map[shard.GroupID]bool{},
+		movedGroups:  map[command.GroupID]bool{},
 		movedMembers: map[shard.MemberRef]bool{},
 	}
 	for range shards {
-		m.shards = append(m.shards, &modelShard{limits: shard.Limits{}.WithDefaults()})
+		m.shards = append(m.shards, &modelShard{limits: command.Limits{}.WithDefaults()})
 	}
 	return m
 }
@@ -209,20 +211,20 @@ func (m *model) begin() {
 	clear(m.movedMembers)
 }
 
-func (m *model) user(id shard.UserID) *modelUser {
+func (m *model) user(id command.UserID) *modelUser {
 	u := m.users[id]
 	if u == nil {
 		u = &modelUser{
-			id: id, arrival: 1, views: map[shard.UserID]*modelView{}, blockedBy: map[shard.UserID]bool{},
-			out: map[shard.UserID]*modelOutbox{}, in: map[shard.UserID]uint64{},
-			refusedFrom: map[shard.UserID]int{}, groups: map[shard.GroupID]groupRef{},
+			id: id, arrival: 1, views: map[command.UserID]*modelView{}, blockedBy: map[command.UserID]bool{},
+			out: map[command.UserID]*modelOutbox{}, in: map[command.UserID]uint64{},
+			refusedFrom: map[command.UserID]int{}, groups: map[command.GroupID]groupRef{},
 		}
 		m.users[id] = u
 	}
 	return u
 }
 
-func (u *modelUser) view(peer shard.UserID) *modelView {
+func (u *modelUser) view(peer command.UserID) *modelView {
 	v := u.views[peer]
 	if v == nil {
 		v = &modelView{peer: peer}
@@ -232,7 +234,7 @@ func (u *modelUser) view(peer shard.UserID) *modelView {
 	return v
 }
 
-func (u *modelUser) session(number shard.SessionID) *modelSession {
+func (u *modelUser) session(number command.SessionID) *modelSession {
 	for _, s := range u.sessions {
 		if s.number == number {
 			return s
@@ -241,7 +243,7 @@ func (u *modelUser) session(number shard.SessionID) *modelSession {
 	return nil
 }
 
-func (u *modelUser) outbox(to shard.UserID) *modelOutbox {
+func (u *modelUser) outbox(to command.UserID) *modelOutbox {
 	box := u.out[to]
 	if box == nil {
 		box = &modelOutbox{}
@@ -278,24 +280,24 @@ func (v *modelView) held() []*modelEntry {
 }
 
 // expired tells whether history no longer shows the entry for its age.
-func (e *modelEntry) expired(l *shard.Limits, now int64) bool {
+func (e *modelEntry) expired(l *command.Limits, now int64) bool {
 	return e.empty || e.time+max(l.HistoryTTL.Milliseconds(), e.keep) <= now ||
 		e.ttl > 0 && e.time+int64(e.ttl)*1000 <= now
 }
 
 // gap gives the reason why history does not show the entry, empty when it does.
-func (e *modelEntry) gap(l *shard.Limits, now int64) shard.GapReason {
+func (e *modelEntry) gap(l *command.Limits, now int64) query.GapReason {
 	switch {
 	case e.gone != "":
 		return e.gone
 	case e.recalled:
-		return shard.GapRecalled
+		return query.GapRecalled
 	case e.deleted:
-		return shard.GapDeleted
+		return query.GapDeleted
 	case e.expired(l, now):
-		return shard.GapExpired
+		return query.GapExpired
 	case e.cut:
-		return shard.GapEvicted
+		return query.GapEvicted
 	}
 	return ""
 }
@@ -308,7 +310,7 @@ func (e *modelEntry) known(sh *modelShard) bool {
 }
 
 // leave takes the entry out of the log. A gap keeps the reason that it has.
-func (e *modelEntry) leave(l *shard.Limits, now int64, reason shard.GapReason) {
+func (e *modelEntry) leave(l *command.Limits, now int64, reason query.GapReason) {
 	if was := e.gap(l, now); was != "" {
 		reason = was
 	}
@@ -316,17 +318,17 @@ func (e *modelEntry) leave(l *shard.Limits, now int64, reason shard.GapReason) {
 }
 
 // queued tells whether the entry is an unread offline message of its view.
-func (v *modelView) queued(e *modelEntry, l *shard.Limits, now int64) bool {
+func (v *modelView) queued(e *modelEntry, l *command.Limits, now int64) bool {
 	return !e.cut && v.queueable(e, l, now)
 }
 
 // queueable is queued but for the cutoff.
-func (v *modelView) queueable(e *modelEntry, l *shard.Limits, now int64) bool {
+func (v *modelView) queueable(e *modelEntry, l *command.Limits, now int64) bool {
 	return !e.own && e.seq > v.readSeq && !e.unqueued && e.gone == "" && !e.recalled && !e.deleted &&
 		!e.expired(l, now) && e.time+l.OfflineTTL.Milliseconds() > now
 }
 
-func (v *modelView) unread(l *shard.Limits, now int64) (n int) {
+func (v *modelView) unread(l *command.Limits, now int64) (n int) {
 	for _, e := range v.held() {
 		if v.queued(e, l, now) {
 			n++
@@ -336,7 +338,7 @@ func (v *modelView) unread(l *shard.Limits, now int64) (n int) {
 }
 
 // last is the message that recents show of the conversation, nil for none.
-func (v *modelView) last(l *shard.Limits, now int64) *modelEntry {
+func (v *modelView) last(l *command.Limits, now int64) *modelEntry {
 	for _, e := range slices.Backward(v.held()) {
 		if e.seq > v.hidden && e.gap(l, now) == "" {
 			return e
@@ -373,13 +375,13 @@ func (u *modelUser) change(c modelChange) {
 }
 
 // serves tells whether a shard takes commands for a key.
-func (m *model) serves(sh *modelShard, key shard.UserID) bool {
-	return sh.slots[shard.SlotOf(string(key))] == slotOwned
+func (m *model) serves(sh *modelShard, key command.UserID) bool {
+	return sh.slots[command.SlotOf(string(key))] == slotOwned
 }
 
 // post numbers a letter and applies it at once where nothing stands between,
 // else leaves it waiting.
-func (m *model) post(sh *modelShard, l shard.Letter) {
+func (m *model) post(sh *modelShard, l command.Letter) {
 	box := m.user(l.From).outbox(l.To)
 	box.last++
 	l.Number = box.last
@@ -392,13 +394,13 @@ func (m *model) post(sh *modelShard, l shard.Letter) {
 }
 
 // receive applies the next letter of its direction.
-func (m *model) receive(sh *modelShard, l *shard.Letter) {
+func (m *model) receive(sh *modelShard, l *command.Letter) {
 	u := m.user(l.To)
 	u.settle(sh)
 	u.in[l.From] = l.Number
 	v := u.view(l.From)
 	switch l.Kind {
-	case shard.LetterMessage:
+	case command.LetterMessage:
 		if slices.Contains(u.blocks, l.From) {
 			u.refusedFrom[l.From]++
 			return
@@ -411,32 +413,32 @@ func (m *model) receive(sh *modelShard, l *shard.Letter) {
 		}
 		u.append(v, e)
 		if !e.empty {
-			sh.hooks.add(shard.Stored{User: l.To, Peer: l.From, Seq: e.seq})
+			sh.hooks.add(query.Stored{User: l.To, Peer: l.From, Seq: e.seq})
 		}
 		u.cut(sh)
 		u.settle(sh)
 		m.touched[u.id] = true
 		u.limitQueue(&sh.limits, sh.now)
 		u.limitHistory(&sh.limits, sh.now)
-	case shard.LetterRecall:
+	case command.LetterRecall:
 		for _, e := range v.held() {
 			if !e.own && e.peer == l.Seq && e.gap(&sh.limits, sh.now) == "" {
 				e.recalled = true
-				u.change(modelChange{kind: shard.ChangeRecall, peer: l.From, seq: e.seq})
-				m.tell(sh, u.id, shard.Change{Kind: shard.ChangeRecall, Peer: l.From, By: l.From, Ranges: oneSeq(e.seq)})
+				u.change(modelChange{kind: query.ChangeRecall, peer: l.From, seq: e.seq})
+				m.tell(sh, u.id, query.Change{Kind: query.ChangeRecall, Peer: l.From, By: l.From, Ranges: oneSeq(e.seq)})
 				m.touched[u.id] = true
 			}
 		}
-	case shard.LetterReceipt:
+	case command.LetterReceipt:
 		if l.Seq <= v.receipt {
 			return
 		}
 		v.receipt, v.peerRead = l.Seq, l.Time
-		u.change(modelChange{kind: shard.ChangeReceipt, peer: l.From, seq: l.Seq})
+		u.change(modelChange{kind: query.ChangeReceipt, peer: l.From, seq: l.Seq})
 		m.touched[u.id] = true
-	case shard.LetterBlock:
+	case command.LetterBlock:
 		u.blockedBy[l.From] = true
-	case shard.LetterUnblock:
+	case command.LetterUnblock:
 		delete(u.blockedBy, l.From)
 	}
 }

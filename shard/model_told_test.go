@@ -4,24 +4,26 @@ import (
 	"fmt"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // allChanges are all kinds that there are.
 const allChanges = ^shard.ChangeKinds(0)
 
 // tell notes a change that hooks are told of.
-func (m *model) tell(sh *modelShard, user shard.UserID, c shard.Change) {
+func (m *model) tell(sh *modelShard, user command.UserID, c query.Change) {
 	c.Time = sh.now
 	m.told = append(m.told, shard.HookChange{User: user, Change: c})
 }
 
-func oneSeq(seq uint64) []shard.Range { return []shard.Range{{From: seq, To: seq}} }
+func oneSeq(seq uint64) []query.Range { return []query.Range{{From: seq, To: seq}} }
 
 // toldOf describes changes. The model tells of each message that a user deletes,
 // the state of all of a command together.
 func toldOf(changes []shard.HookChange) (told []string) {
 	for _, c := range changes {
-		if c.Kind != shard.ChangeMessagesDeleted || c.User == "" {
+		if c.Kind != query.ChangeMessagesDeleted || c.User == "" {
 			told = append(told, fmt.Sprintf("%+v", c))
 			continue
 		}

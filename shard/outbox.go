@@ -1,30 +1,32 @@
 package shard
 
+import "github.com/belfry-im/belfry/shard/command"
+
 // An outQueue holds the letters of one direction that no Trim has confirmed.
 type outQueue struct {
-	to    UserID
+	to    command.UserID
 	first uint64   // number of letters[0]
 	bytes [][]byte // encoded letters; immutable, shared with Posted
 }
 
 // post gives a letter its number and brings it on its way: applied at once when
 // its receiver lives in this shard and nothing waits before it, else queued.
-func (s *State) post(u *user, i int, l *Letter) {
+func (s *State) post(u *user, i int, l *command.Letter) {
 	c := &u.convs.items[i]
 	c.lettersOut++
 	l.Number = c.lettersOut
 	if c.outbox == 0 {
 		if sl := s.slotFor(l.To); sl != nil {
-			var r Result
+			var r command.Result
 			s.deliver(sl, l, &r)
-			if r.Code != OK {
+			if r.Code != command.OK {
 				broken("letter %d from %s to %s in one shard: %s", l.Number, l.From, l.To, r.Detail)
 			}
 			return
 		}
 		c.outbox = u.newOutQueue(l.To, l.Number)
 	}
-	b := AppendLetter(nil, l)
+	b := command.AppendLetter(nil, l)
 	q := &u.outbox[c.outbox-1]
 	q.bytes = append(q.bytes, b)
 	s.letterBytes += len(b)
@@ -32,7 +34,7 @@ func (s *State) post(u *user, i int, l *Letter) {
 }
 
 // newOutQueue returns 1 + the index of an empty queue.
-func (u *user) newOutQueue(to UserID, first uint64) uint32 {
+func (u *user) newOutQueue(to command.UserID, first uint64) uint32 {
 	for i := range u.outbox {
 		if len(u.outbox[i].bytes) == 0 {
 			u.outbox[i] = outQueue{to: to, first: first}
@@ -43,10 +45,10 @@ func (u *user) newOutQueue(to UserID, first uint64) uint32 {
 	return uint32(len(u.outbox))
 }
 
-func (s *State) applyTrim(c *Trim, r *Result) {
+func (s *State) applyTrim(c *command.Trim, r *command.Result) {
 	sl := s.slotFor(c.From)
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	u := s.mutate(sl, c.From, false)

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
@@ -30,9 +31,9 @@ func (s *State) addPast(u *user, c *conv, seq uint64, why gapCode) {
 	}
 	r := sentRecord{body: xxhash.Sum64(e.Body), id: e.ID, seq: seq, time: e.Time, at: s.now}
 	if u.team != nil {
-		r.key = u.team.sentKey(UserID(e.From), string(e.CID))
+		r.key = u.team.sentKey(command.UserID(e.From), string(e.CID))
 	} else {
-		r.key = newSentKey(s.find(u, UserID(s.peer(c))), string(e.CID))
+		r.key = newSentKey(s.find(u, command.UserID(s.peer(c))), string(e.CID))
 	}
 	if u.past.count == maxPast {
 		s.forgetOldest(u, &u.past)
@@ -42,16 +43,16 @@ func (s *State) addPast(u *user, c *conv, seq uint64, why gapCode) {
 }
 
 // wasInHistory answers a send that has left the log before its time as repeated does.
-func (s *State) wasInHistory(u *user, key uint64, body []byte, r *Result) bool {
+func (s *State) wasInHistory(u *user, key uint64, body []byte, r *command.Result) bool {
 	var first sentRecord
 	if !s.findSent(&u.past, key, &first) || s.tooOld(u, first.time) {
 		return false
 	}
 	if first.body != xxhash.Sum64(body) {
-		*r = Result{Code: CodeConflict, Detail: "cid: used before with another body"}
+		*r = command.Result{Code: command.CodeConflict, Detail: "cid: used before with another body"}
 		return true
 	}
-	*r = Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
+	*r = command.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
 	return true
 }
 

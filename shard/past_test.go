@@ -5,20 +5,22 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // What is kept of messages that left a log before their time is bounded, and ends
 // with the time for which history would have kept them.
 func TestPastIsBounded(t *testing.T) {
-	b := newBench(t, Limits{})
+	b := newBench(t, command.Limits{})
 	b.login("alice", "phone", "")
-	send := func(n int) Result {
+	send := func(n int) command.Result {
 		cid := fmt.Sprint("cid", n)
-		return b.do(&Send{User: "alice", Session: 1, To: "bob", ID: MsgID{byte(n)}, CID: cid, Body: []byte(cid), TTL: 1, Retry: true})
+		return b.do(&command.Send{User: "alice", Session: 1, To: "bob", ID: command.MsgID{byte(n)}, CID: cid, Body: []byte(cid), TTL: 1, Retry: true})
 	}
 	const n = maxPast + 100
 	for i := range n {
-		if r := send(i); r.Code != OK || r.Duplicate {
+		if r := send(i); r.Code != command.OK || r.Duplicate {
 			t.Fatalf("send: %+v", r)
 		}
 	}
@@ -37,11 +39,11 @@ func TestPastIsBounded(t *testing.T) {
 	}
 	b.s = restored
 	for i := range maxPast {
-		if r := send(100 + i); r.Code != OK || !r.Duplicate || r.Seq != uint64(101+i) {
+		if r := send(100 + i); r.Code != command.OK || !r.Duplicate || r.Seq != uint64(101+i) {
 			t.Fatalf("retry of message %d: %+v", 100+i, r)
 		}
 	}
-	if r := send(99); r.Code != OK || r.Duplicate {
+	if r := send(99); r.Code != command.OK || r.Duplicate {
 		t.Errorf("retry of a forgotten message: %+v", r)
 	}
 
@@ -57,14 +59,14 @@ func TestPastIsBounded(t *testing.T) {
 
 // The memory cutoff takes what is kept of the past, too.
 func TestCutoffTakesThePast(t *testing.T) {
-	b := newBench(t, Limits{})
+	b := newBench(t, command.Limits{})
 	b.login("alice", "phone", "")
-	cmd := &Send{User: "alice", Session: 1, To: "bob", CID: "c", Body: []byte("x"), TTL: 1, Retry: true}
+	cmd := &command.Send{User: "alice", Session: 1, To: "bob", CID: "c", Body: []byte("x"), TTL: 1, Retry: true}
 	b.do(cmd)
 	b.now += 6 * 60 * 1000
 	b.expire()
-	b.do(&Retain{Cutoff: b.now - 1000, MaxWork: 1000})
-	if r := b.do(cmd); r.Code != OK || r.Duplicate {
+	b.do(&command.Retain{Cutoff: b.now - 1000, MaxWork: 1000})
+	if r := b.do(cmd); r.Code != command.OK || r.Duplicate {
 		t.Errorf("after the cutoff has passed the message: %+v", r)
 	}
 	b.now += 6 * 60 * 1000
@@ -73,11 +75,11 @@ func TestCutoffTakesThePast(t *testing.T) {
 	if u.past.count != 2 {
 		t.Fatalf("%d records, want 2", u.past.count)
 	}
-	b.do(&Retain{Cutoff: b.now, MaxWork: 1000}) // which is below the present
+	b.do(&command.Retain{Cutoff: b.now, MaxWork: 1000}) // which is below the present
 	if b.now++; u.past.count != 1 {
 		t.Fatalf("%d records, want that of the message that left now", u.past.count)
 	}
-	b.do(&Retain{Cutoff: b.now, MaxWork: 1000})
+	b.do(&command.Retain{Cutoff: b.now, MaxWork: 1000})
 	if u.past.count != 0 {
 		t.Errorf("%d records are left below the cutoff", u.past.count)
 	}

@@ -3,6 +3,7 @@ package shard
 import (
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -110,12 +111,12 @@ func (w *userWalk) appendNext(s *State, b []byte, totals bool) []byte {
 	b = append(b, w.stage)
 	for w.more && len(b) < w.limit {
 		r := &w.record
-		b = appendUint(b, r.key)
-		b = appendUint(b, r.body)
+		b = command.AppendUint(b, r.key)
+		b = command.AppendUint(b, r.body)
 		b = append(b, r.id[:]...)
-		b = appendUint(b, r.seq)
-		b = appendInt(b, r.time)
-		b = appendInt(b, r.at)
+		b = command.AppendUint(b, r.seq)
+		b = command.AppendInt(b, r.time)
+		b = command.AppendInt(b, r.at)
 		w.more = w.sent.next(s.arena, r)
 	}
 	return b
@@ -127,11 +128,11 @@ func (w *userWalk) appendAccount(b []byte) []byte {
 	if w.stage < frameSettings && u.hasSettings() {
 		w.stage = frameSettings
 		a := u.settings()
-		b = appendInt(append(b, frameSettings), a.historyTTL)
-		b = appendInt(appendBool(b, a.suspended), a.tokensFrom)
-		b = appendUint(appendUint(b, uint64(a.erased)), uint64(len(u.sessions)))
+		b = command.AppendInt(append(b, frameSettings), a.historyTTL)
+		b = command.AppendInt(command.AppendBool(b, a.suspended), a.tokensFrom)
+		b = command.AppendUint(command.AppendUint(b, uint64(a.erased)), uint64(len(u.sessions)))
 		for i := range u.sessions {
-			b = appendInt(b, u.sessions[i].issued)
+			b = command.AppendInt(b, u.sessions[i].issued)
 		}
 		return b
 	}
@@ -142,8 +143,8 @@ func (w *userWalk) appendAccount(b []byte) []byte {
 	b = append(b, frameImports)
 	for ; w.mark < len(u.imports.items) && len(b) < w.limit; w.mark++ {
 		m := &u.imports.items[w.mark]
-		b = appendUint(appendUint(b, uint64(m.conv)), m.stream)
-		b = appendUint(appendUint(appendUint(b, m.row), m.seq), m.arrival)
+		b = command.AppendUint(command.AppendUint(b, uint64(m.conv)), m.stream)
+		b = command.AppendUint(command.AppendUint(command.AppendUint(b, m.row), m.seq), m.arrival)
 	}
 	return b
 }
@@ -172,30 +173,30 @@ func (w *userWalk) appendLetters(b []byte) []byte {
 	}
 	b = append(b, frameLetters)
 	for ; w.letter < len(letters) && len(b) < w.limit; w.letter++ {
-		b = appendBytes(b, letters[w.letter])
+		b = command.AppendBytes(b, letters[w.letter])
 	}
 	return b
 }
 
 func (u *user) appendHeader(b []byte) []byte {
-	b = appendBytes(b, u.name)
-	b = appendUint(b, u.arrival)
-	b = appendUint(b, uint64(u.lastSession))
-	b = appendInt(b, u.lastSeen)
-	b = appendInt(b, u.hourStart)
-	b = appendUint(b, uint64(u.hourOpened))
-	b = appendUint(b, uint64(u.opened))
-	b = appendUint(b, uint64(len(u.sessions)))
+	b = command.AppendBytes(b, u.name)
+	b = command.AppendUint(b, u.arrival)
+	b = command.AppendUint(b, uint64(u.lastSession))
+	b = command.AppendInt(b, u.lastSeen)
+	b = command.AppendInt(b, u.hourStart)
+	b = command.AppendUint(b, uint64(u.hourOpened))
+	b = command.AppendUint(b, uint64(u.opened))
+	b = command.AppendUint(b, uint64(len(u.sessions)))
 	for i := range u.sessions {
 		ss := &u.sessions[i]
-		b = appendUint(b, uint64(ss.number))
-		b = appendBytes(b, ss.device)
-		b = appendBytes(b, ss.platform)
-		b = appendInt(b, ss.at)
-		b = appendUint(b, uint64(len(ss.answers)))
+		b = command.AppendUint(b, uint64(ss.number))
+		b = command.AppendBytes(b, ss.device)
+		b = command.AppendBytes(b, ss.platform)
+		b = command.AppendInt(b, ss.at)
+		b = command.AppendUint(b, uint64(len(ss.answers)))
 		for _, a := range ss.answers {
-			b = appendRequest(b, a.request)
-			b = appendUint(b, uint64(a.unread))
+			b = command.AppendRequest(b, a.request)
+			b = command.AppendUint(b, uint64(a.unread))
 		}
 	}
 	return b
@@ -216,47 +217,47 @@ func (s *State) appendConv(b []byte, u *user, c *conv, totals bool) []byte {
 	if x.marks.n+x.lost.n+x.gone.n > 0 {
 		has |= convHasExtra
 	}
-	b = appendBytes(b, s.peer(c))
+	b = command.AppendBytes(b, s.peer(c))
 	b = append(b, c.flags, byte(c.gone), has)
 	for _, v := range c.numbers() {
-		b = appendUint(b, *v)
+		b = command.AppendUint(b, *v)
 	}
-	b = appendInt(b, c.lastTime)
+	b = command.AppendInt(b, c.lastTime)
 	if totals {
-		b = appendUint(b, uint64(c.queued))
-		b = appendUint(b, uint64(c.queuedBytes))
+		b = command.AppendUint(b, uint64(c.queued))
+		b = command.AppendUint(b, uint64(c.queuedBytes))
 	}
 	if has&convHasCold != 0 {
 		for _, v := range cold.numbers() {
-			b = appendUint(b, *v)
+			b = command.AppendUint(b, *v)
 		}
-		b = appendInt(b, cold.peerReadMS)
+		b = command.AppendInt(b, cold.peerReadMS)
 	}
 	if has&convHasExtra != 0 {
 		b = x.append(s.arena, b)
 	}
-	return appendUint(b, c.log.First())
+	return command.AppendUint(b, c.log.First())
 }
 
 func (x *extra) append(a *ring.Arena, b []byte) []byte {
-	b = appendUint(b, uint64(x.marks.n))
+	b = command.AppendUint(b, uint64(x.marks.n))
 	for _, m := range x.marks.items(a) {
-		b = appendUint(b, m.seq)
-		b = appendUint(b, m.arrival)
-		b = appendUint(b, uint64(m.by))
+		b = command.AppendUint(b, m.seq)
+		b = command.AppendUint(b, m.arrival)
+		b = command.AppendUint(b, uint64(m.by))
 		b = append(b, byte(m.reason))
-		b = appendBool(b, m.own)
+		b = command.AppendBool(b, m.own)
 	}
-	b = appendUint(b, uint64(x.lost.n))
+	b = command.AppendUint(b, uint64(x.lost.n))
 	for _, l := range x.lost.items(a) {
-		b = appendUint(b, l.from)
-		b = appendUint(b, l.to)
-		b = appendUint(b, l.count)
-		b = appendUint(b, l.arrival)
+		b = command.AppendUint(b, l.from)
+		b = command.AppendUint(b, l.to)
+		b = command.AppendUint(b, l.count)
+		b = command.AppendUint(b, l.arrival)
 	}
-	b = appendUint(b, uint64(x.gone.n))
+	b = command.AppendUint(b, uint64(x.gone.n))
 	for _, g := range x.gone.items(a) {
-		b = appendUint(b, g.to)
+		b = command.AppendUint(b, g.to)
 		b = append(b, byte(g.reason))
 	}
 	return b

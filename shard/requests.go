@@ -1,10 +1,12 @@
 package shard
 
 import (
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-func (s *State) applyReadReport(c *ReadReport, r *Result) {
+func (s *State) applyReadReport(c *command.ReadReport, r *command.Result) {
 	u, i, known := s.request(c.User, c.Session, c.Request, c.Peer, r)
 	if !known {
 		return
@@ -24,7 +26,7 @@ func (s *State) applyReadReport(c *ReadReport, r *Result) {
 }
 
 // moveRead moves a read cursor forward; by is the session that said so.
-func (s *State) moveRead(u *user, i int, seq uint64, by SessionID) {
+func (s *State) moveRead(u *user, i int, seq uint64, by command.SessionID) {
 	c := &u.convs.items[i]
 	if seq <= c.read {
 		return
@@ -38,7 +40,7 @@ func (s *State) moveRead(u *user, i int, seq uint64, by SessionID) {
 		s.recount(u, c)
 	}
 	s.forgetLost(u, c, seq)
-	s.tellOwn(u, i, Change{Kind: ChangeRead, Seq: seq})
+	s.tellOwn(u, i, query.Change{Kind: query.ChangeRead, Seq: seq})
 }
 
 // forgetLost forgets what limits took from a queue up to a seq, once that is read.
@@ -92,10 +94,10 @@ func (s *State) receipt(u *user, i int, seq uint64) {
 		return
 	}
 	s.warm(u, c).receipted = peerSeq
-	s.post(u, i, &Letter{Kind: LetterReceipt, From: u.name, To: UserID(s.peer(c)), Seq: peerSeq, Time: s.now})
+	s.post(u, i, &command.Letter{Kind: command.LetterReceipt, From: u.name, To: command.UserID(s.peer(c)), Seq: peerSeq, Time: s.now})
 }
 
-func (s *State) applyRecall(c *Recall, r *Result) {
+func (s *State) applyRecall(c *command.Recall, r *command.Result) {
 	u, i, known := s.request(c.User, c.Session, c.Request, c.Peer, r)
 	if !known {
 		return
@@ -110,13 +112,13 @@ func (s *State) applyRecall(c *Recall, r *Result) {
 	var e ring.Entry
 	switch held := cv.log.At(s.arena, c.Seq, &e); {
 	case !held || s.expired(u, &e, s.now):
-		*r = Result{Code: CodeNotFound, Detail: "seq: no such message"}
+		*r = command.Result{Code: command.CodeNotFound, Detail: "seq: no such message"}
 		return
 	case e.Flags&ring.Own == 0:
-		*r = Result{Code: CodeForbidden, Detail: "seq: only the sender can recall a message"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "seq: only the sender can recall a message"}
 		return
 	case e.Time+s.limits.RecallWindow.Milliseconds() < s.now:
-		*r = Result{Code: CodeTooLate, Detail: "seq: the recall window is over"}
+		*r = command.Result{Code: command.CodeTooLate, Detail: "seq: the recall window is over"}
 		return
 	}
 	if s.mark(u, i, &e, gapRecalled, c.Session) {
@@ -124,14 +126,14 @@ func (s *State) applyRecall(c *Recall, r *Result) {
 	}
 	s.tellRecall(u, i, c.Seq, c.User)
 	if c.Peer != c.User {
-		s.post(u, i, &Letter{Kind: LetterRecall, From: c.User, To: c.Peer, Seq: c.Seq, Time: e.Time})
+		s.post(u, i, &command.Letter{Kind: command.LetterRecall, From: c.User, To: c.Peer, Seq: c.Seq, Time: e.Time})
 	}
 	s.remember(u, c.Session, c.Request, r)
 }
 
 // mark hides a held message and makes that a change. queued: the queue's totals
 // have to be counted anew.
-func (s *State) mark(u *user, i int, e *ring.Entry, reason gapCode, by SessionID) (queued bool) {
+func (s *State) mark(u *user, i int, e *ring.Entry, reason gapCode, by command.SessionID) (queued bool) {
 	c := &u.convs.items[i]
 	queued = c.queued > 0 && e.Seq >= u.queueFrom(c) && s.inQueue(u, c, e, s.now)
 	m := mark{seq: e.Seq, by: by, reason: reason, own: e.Flags&ring.Own != 0}
@@ -146,7 +148,7 @@ func (s *State) mark(u *user, i int, e *ring.Entry, reason gapCode, by SessionID
 	return queued
 }
 
-func (s *State) applyDeleteMessages(c *DeleteMessages, r *Result) {
+func (s *State) applyDeleteMessages(c *command.DeleteMessages, r *command.Result) {
 	u, i, known := s.request(c.User, c.Session, c.Request, c.Peer, r)
 	if !known {
 		return
@@ -154,13 +156,13 @@ func (s *State) applyDeleteMessages(c *DeleteMessages, r *Result) {
 	cv := &u.convs.items[i]
 	for _, seq := range c.Seqs {
 		if seq == 0 || seq >= cv.log.Next() {
-			*r = Result{Code: CodeNotFound, Detail: "seqs: no such message"}
+			*r = command.Result{Code: command.CodeNotFound, Detail: "seqs: no such message"}
 			return
 		}
 	}
 	var e ring.Entry
 	queued := false
-	var deleted []Range // that hooks are told of
+	var deleted []query.Range // that hooks are told of
 	for _, seq := range c.Seqs {
 		if !cv.log.At(s.arena, seq, &e) || s.hiddenBy(u, cv, &e, s.now) != gapNone {
 			continue
@@ -168,12 +170,12 @@ func (s *State) applyDeleteMessages(c *DeleteMessages, r *Result) {
 		if s.mark(u, i, &e, gapDeleted, c.Session) {
 			queued = true
 		}
-		if s.wants(ChangeMessagesDeleted) {
+		if s.wants(query.ChangeMessagesDeleted) {
 			deleted = addSeq(deleted, seq)
 		}
 	}
 	if len(deleted) > 0 {
-		s.tellOwn(u, i, Change{Kind: ChangeMessagesDeleted, Ranges: deleted})
+		s.tellOwn(u, i, query.Change{Kind: query.ChangeMessagesDeleted, Ranges: deleted})
 	}
 	if queued {
 		s.recount(u, cv)
@@ -181,7 +183,7 @@ func (s *State) applyDeleteMessages(c *DeleteMessages, r *Result) {
 	s.remember(u, c.Session, c.Request, r)
 }
 
-func (s *State) applyDeleteConversation(c *DeleteConversation, r *Result) {
+func (s *State) applyDeleteConversation(c *command.DeleteConversation, r *command.Result) {
 	u, i, known := s.request(c.User, c.Session, c.Request, c.Peer, r)
 	if !known {
 		return
@@ -201,12 +203,12 @@ func (s *State) applyDeleteConversation(c *DeleteConversation, r *Result) {
 		} else {
 			cold.deletedAt, cold.deletedBy = at, c.Session
 		}
-		s.tellOwn(u, i, Change{Kind: ChangeConversationDeleted, Seq: newest, Messages: c.Messages})
+		s.tellOwn(u, i, query.Change{Kind: query.ChangeConversationDeleted, Seq: newest, Messages: c.Messages})
 	}
 	s.remember(u, c.Session, c.Request, r)
 }
 
-func (s *State) applySetConversation(c *SetConversation, r *Result) {
+func (s *State) applySetConversation(c *command.SetConversation, r *command.Result) {
 	u, i, known := s.request(c.User, c.Session, c.Request, c.Peer, r)
 	if !known {
 		return
@@ -233,14 +235,14 @@ func setFlag(flags *uint8, flag uint8, v *bool) {
 	}
 }
 
-func (s *State) applyBlock(c *Block, r *Result) {
+func (s *State) applyBlock(c *command.Block, r *command.Result) {
 	sl := s.slotFor(c.User)
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	if c.Target == c.User || c.Target == "" {
-		*r = Result{Code: CodeBadRequest, Detail: "user: must be somebody else"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "user: must be somebody else"}
 		return
 	}
 	u := s.mutate(sl, c.User, true)
@@ -253,13 +255,13 @@ func (s *State) applyBlock(c *Block, r *Result) {
 		s.remember(u, c.Session, c.Request, r)
 		return
 	}
-	kind := LetterUnblock
+	kind := command.LetterUnblock
 	if c.Undo {
 		u.blocked--
 		u.convs.items[i].flags &^= convBlocked
 	} else {
 		if limit := s.limits.MaxBlocked; limit > 0 && int(u.blocked) >= limit {
-			*r = Result{Code: CodeRateLimited, Detail: "user: too many blocked users", RetryAfterMS: quotaRetryMS}
+			*r = command.Result{Code: command.CodeRateLimited, Detail: "user: too many blocked users", RetryAfterMS: quotaRetryMS}
 			return
 		}
 		if i < 0 {
@@ -270,22 +272,22 @@ func (s *State) applyBlock(c *Block, r *Result) {
 			u.countOpened()
 			i = s.open(u, c.Target)
 		}
-		kind = LetterBlock
+		kind = command.LetterBlock
 		u.blocked++
 		u.convs.items[i].flags |= convBlocked
 	}
 	at := s.change(u, i)
 	s.warm(u, &u.convs.items[i]).blockAt = at
-	s.post(u, i, &Letter{Kind: kind, From: c.User, To: c.Target, Time: s.now})
+	s.post(u, i, &command.Letter{Kind: kind, From: c.User, To: c.Target, Time: s.now})
 	s.remember(u, c.Session, c.Request, r)
 }
 
 // request finds what a request about a conversation needs. When it returns
 // false r holds the answer: the first one of a repeat, or a refusal.
-func (s *State) request(name UserID, id SessionID, req Request, peer UserID, r *Result) (u *user, i int, ok bool) {
+func (s *State) request(name command.UserID, id command.SessionID, req command.Request, peer command.UserID, r *command.Result) (u *user, i int, ok bool) {
 	sl := s.slotFor(name)
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return nil, 0, false
 	}
 	if u = s.mutate(sl, name, false); u != nil {
@@ -296,6 +298,6 @@ func (s *State) request(name UserID, id SessionID, req Request, peer UserID, r *
 			return u, i, true
 		}
 	}
-	*r = Result{Code: CodeNotFound, Detail: "conv: no such conversation"}
+	*r = command.Result{Code: command.CodeNotFound, Detail: "conv: no such conversation"}
 	return nil, 0, false
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -66,11 +67,11 @@ func (s *State) Usage() Usage {
 	return u
 }
 
-func (s *State) applyRetain(c *Retain, r *Result) {
+func (s *State) applyRetain(c *command.Retain, r *command.Result) {
 	// What is sent from now on has a later time.
 	s.cutoff = max(s.cutoff, min(c.Cutoff, s.now-1))
 	work := int(c.MaxWork)
-	for id := int(c.FirstSlot); id < Slots; id++ {
+	for id := int(c.FirstSlot); id < command.Slots; id++ {
 		sl := s.slots[id]
 		if sl == nil || sl.frozen {
 			continue
@@ -87,7 +88,7 @@ func (s *State) applyRetain(c *Retain, r *Result) {
 			return
 		}
 	}
-	r.Next = Slots
+	r.Next = command.Slots
 }
 
 // evictSlot removes what the cutoff has taken from the users of a slot, in order

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // TestRetainBoundsItsWork takes all that many users hold: no step removes more
@@ -15,10 +17,10 @@ func TestRetainBoundsItsWork(t *testing.T) {
 	var out Outcome
 	messageBytes, used := s.ages.total, s.arena.Stats().Used
 	steps := 0
-	for next := uint16(0); next < Slots; steps++ {
+	for next := uint16(0); next < command.Slots; steps++ {
 		before := s.ages.total
-		batch := AppendBatchHeader(nil, s.now)
-		s.Apply(AppendCommand(batch, &Retain{Cutoff: s.now, FirstSlot: next, MaxWork: work}), &out)
+		batch := command.AppendBatchHeader(nil, s.now)
+		s.Apply(command.AppendCommand(batch, &command.Retain{Cutoff: s.now, FirstSlot: next, MaxWork: work}), &out)
 		next = out.Results[0].Next
 		// The last user of a step goes as a whole: he holds what he sent and got.
 		if removed, most := before-s.ages.total, (work/entryWork+2*messages)*retainEntry; removed > most {
@@ -40,15 +42,15 @@ func TestRetainLeavesWhatStaysAlone(t *testing.T) {
 	s := retainState(users, messages)
 	start := s.now - 60_000
 	unread := func(n int) (c *conv) {
-		u := s.lookup(UserID(fmt.Sprint("user", n)))
-		return &u.convs.items[s.find(u, UserID(fmt.Sprint("user", (n+users-1)%users)))]
+		u := s.lookup(command.UserID(fmt.Sprint("user", n)))
+		return &u.convs.items[s.find(u, command.UserID(fmt.Sprint("user", (n+users-1)%users)))]
 	}
 	for n := range users {
-		s.count(s.lookup(UserID(fmt.Sprint("user", n))), unread(n), 1, 0)
+		s.count(s.lookup(command.UserID(fmt.Sprint("user", n))), unread(n), 1, 0)
 	}
 	var out Outcome
-	batch := AppendBatchHeader(nil, s.now)
-	s.Apply(AppendCommand(batch, &Retain{Cutoff: start + taken - 1, MaxWork: 1 << 30}), &out)
+	batch := command.AppendBatchHeader(nil, s.now)
+	s.Apply(command.AppendCommand(batch, &command.Retain{Cutoff: start + taken - 1, MaxWork: 1 << 30}), &out)
 	for n := range users {
 		c := unread(n)
 		if c.log.Len() != messages-taken || int(c.queued) != messages-taken+1 || int(c.queuedBytes) != c.log.Bytes() {
@@ -65,27 +67,27 @@ func TestRetainCountsWhatItLooksAt(t *testing.T) {
 	const users, messages, work = 300, 100, 1000
 	s := retainState(users, messages)
 	var out Outcome
-	batch := AppendBatchHeader(nil, s.now)
+	batch := command.AppendBatchHeader(nil, s.now)
 	for i := range users {
-		batch = AppendCommand(batch, &Send{
-			User: UserID(fmt.Sprint("user", i)), To: UserID(fmt.Sprint("user", (i+1)%users)),
-			ID: MsgID{byte(i)}, CID: "short", TTL: 1, Body: []byte{1},
+		batch = command.AppendCommand(batch, &command.Send{
+			User: command.UserID(fmt.Sprint("user", i)), To: command.UserID(fmt.Sprint("user", (i+1)%users)),
+			ID: command.MsgID{byte(i)}, CID: "short", TTL: 1, Body: []byte{1},
 		})
 	}
 	s.Apply(batch, &out)
-	s.Apply(AppendBatchHeader(nil, s.now+2000), &out)
+	s.Apply(command.AppendBatchHeader(nil, s.now+2000), &out)
 	cutoff := s.now - 62_000
-	for next := uint16(0); next < Slots; {
+	for next := uint16(0); next < command.Slots; {
 		before := s.ages.total
-		batch := AppendBatchHeader(nil, s.now)
-		s.Apply(AppendCommand(batch, &Retain{Cutoff: cutoff, FirstSlot: next, MaxWork: work}), &out)
+		batch := command.AppendBatchHeader(nil, s.now)
+		s.Apply(command.AppendCommand(batch, &command.Retain{Cutoff: cutoff, FirstSlot: next, MaxWork: work}), &out)
 		next = out.Results[0].Next
 		if removed, most := before-s.ages.total, (work/messages+1)*2*retainEntry; removed > most {
 			t.Fatalf("a step removed %d bytes, want at most %d", removed, most)
 		}
 	}
 	for i := range users {
-		u := s.lookup(UserID(fmt.Sprint("user", i)))
+		u := s.lookup(command.UserID(fmt.Sprint("user", i)))
 		if u.queued != messages-1 {
 			t.Fatalf("%d messages in the queue of user %d, want %d", u.queued, i, messages-1)
 		}
@@ -95,13 +97,13 @@ func TestRetainCountsWhatItLooksAt(t *testing.T) {
 // TestLetterBelowTheCutoff has a letter come that is too old to be kept: it goes
 // at once, as lost, and leaves nothing to look for.
 func TestLetterBelowTheCutoff(t *testing.T) {
-	b := newBench(t, Limits{})
+	b := newBench(t, command.Limits{})
 	b.now = 1_700_000_000_000
-	b.do(&Expire{})
-	b.do(&Retain{Cutoff: b.now - 1000, FirstSlot: Slots - 1})
+	b.do(&command.Expire{})
+	b.do(&command.Retain{Cutoff: b.now - 1000, FirstSlot: command.Slots - 1})
 	b.send("carol", "bob", "kept")
 	for n := range uint64(2) {
-		b.do(&Deliver{Letter: Letter{Kind: LetterMessage, From: "alice", To: "bob", Number: n + 1, Seq: n + 1, CID: "c", Time: b.now - 2000, Body: []byte{1}}})
+		b.do(&command.Deliver{Letter: command.Letter{Kind: command.LetterMessage, From: "alice", To: "bob", Number: n + 1, Seq: n + 1, CID: "c", Time: b.now - 2000, Body: []byte{1}}})
 		u := b.s.lookup("bob")
 		if lost := u.extra(&u.convs.items[1]).lost.items(b.s.arena); u.queued != 1 || len(lost) != 1 || lost[0].to != n+1 {
 			t.Errorf("%d messages in the queue, lost: %v, want 1 and up to %d", u.queued, lost, n+1)
@@ -113,9 +115,9 @@ func TestLetterBelowTheCutoff(t *testing.T) {
 }
 
 // slotNames finds names of users in slot 7.
-func slotNames(n int) (names []UserID) {
+func slotNames(n int) (names []command.UserID) {
 	for i := 0; len(names) < n; i++ {
-		if name := loadUser(i); SlotOf(string(name)) == 7 {
+		if name := loadUser(i); command.SlotOf(string(name)) == 7 {
 			names = append(names, name)
 		}
 	}
@@ -125,18 +127,18 @@ func slotNames(n int) (names []UserID) {
 // TestRetainStopsAlikeOnReplicas stops a Retain within a slot: a replica made
 // from a snapshot, which has its users in another order, stops at the same one.
 func TestRetainStopsAlikeOnReplicas(t *testing.T) {
-	b := newBench(t, Limits{})
+	b := newBench(t, command.Limits{})
 	names := slotNames(40)
 	for i := range names {
 		b.send(names[(i*17+5)%len(names)], "b", "m")
 	}
 	b.now += 10
-	b.do(&Expire{})
+	b.do(&command.Expire{})
 	other, err := Restore(bytes.NewReader(snapshot(b.s)), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch := AppendCommand(AppendBatchHeader(nil, b.now), &Retain{Cutoff: b.now, FirstSlot: 7, MaxWork: 90})
+	batch := command.AppendCommand(command.AppendBatchHeader(nil, b.now), &command.Retain{Cutoff: b.now, FirstSlot: 7, MaxWork: 90})
 	for _, s := range []*State{b.s, other} {
 		s.Apply(batch, &b.out)
 		if next := b.out.Results[0].Next; next != 7 {
@@ -157,20 +159,20 @@ func retainState(users, messages int) *State {
 	s := NewState(1)
 	var out Outcome
 	at := int64(1_700_000_000_000)
-	batch := AppendCommand(AppendBatchHeader(nil, at), &OpenSlots{LastSlot: Slots - 1})
-	s.Apply(AppendCommand(batch, &Configure{Limits: Limits{UserBytes: -1, OfflineMaxBytes: -1, OfflineMaxMessages: -1}}), &out)
+	batch := command.AppendCommand(command.AppendBatchHeader(nil, at), &command.OpenSlots{LastSlot: command.Slots - 1})
+	s.Apply(command.AppendCommand(batch, &command.Configure{Limits: command.Limits{UserBytes: -1, OfflineMaxBytes: -1, OfflineMaxMessages: -1}}), &out)
 	body := make([]byte, 128)
 	for n := range messages {
-		batch := AppendBatchHeader(nil, at+int64(n))
+		batch := command.AppendBatchHeader(nil, at+int64(n))
 		for i := range users {
-			batch = AppendCommand(batch, &Send{
-				User: UserID(fmt.Sprint("user", i)), To: UserID(fmt.Sprint("user", (i+1)%users)),
-				ID: MsgID{byte(i), byte(n)}, CID: fmt.Sprint(n), Body: body,
+			batch = command.AppendCommand(batch, &command.Send{
+				User: command.UserID(fmt.Sprint("user", i)), To: command.UserID(fmt.Sprint("user", (i+1)%users)),
+				ID: command.MsgID{byte(i), byte(n)}, CID: fmt.Sprint(n), Body: body,
 			})
 		}
 		s.Apply(batch, &out)
 	}
-	s.Apply(AppendBatchHeader(nil, at+60_000), &out)
+	s.Apply(command.AppendBatchHeader(nil, at+60_000), &out)
 	return s
 }
 
@@ -184,9 +186,9 @@ func BenchmarkRetain(b *testing.B) {
 		s := retainState(users, messages)
 		var out Outcome
 		b.StartTimer()
-		for next := uint16(0); next < Slots; steps++ {
-			batch := AppendBatchHeader(nil, s.now)
-			batch = AppendCommand(batch, &Retain{Cutoff: s.now, FirstSlot: next, MaxWork: 12_000})
+		for next := uint16(0); next < command.Slots; steps++ {
+			batch := command.AppendBatchHeader(nil, s.now)
+			batch = command.AppendCommand(batch, &command.Retain{Cutoff: s.now, FirstSlot: next, MaxWork: 12_000})
 			start := time.Now()
 			s.Apply(batch, &out)
 			d := time.Since(start)
@@ -209,9 +211,9 @@ func BenchmarkRetainLittle(b *testing.B) {
 	longest, steps := time.Duration(0), 0
 	var out Outcome
 	for b.Loop() {
-		for next := uint16(0); next < Slots; steps++ {
-			batch := AppendBatchHeader(nil, s.now)
-			batch = AppendCommand(batch, &Retain{Cutoff: cutoff, FirstSlot: next, MaxWork: 12_000})
+		for next := uint16(0); next < command.Slots; steps++ {
+			batch := command.AppendBatchHeader(nil, s.now)
+			batch = command.AppendCommand(batch, &command.Retain{Cutoff: cutoff, FirstSlot: next, MaxWork: 12_000})
 			start := time.Now()
 			s.Apply(batch, &out)
 			longest = max(longest, time.Since(start))

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -34,21 +36,12 @@ const (
 // further ones are refused until some of them end.
 const maxSanctions = 10_000
 
-// MaxBan bounds the time of a ban, in seconds: ten years.
-const MaxBan = 10 * 365 * 24 * 3600
-
-// A Ban keeps a user out of a group.
-type Ban struct {
-	User  UserID
-	Until int64 // ms
-}
-
 // sanctionName aliases the arena.
 func (s *State) sanctionName(x *sanction) []byte { return s.arena.Bytes(x.name, int(x.nameLen)) }
 
 // sanctionIndex gives the place of a user's sanction, or where it would be.
-func (s *State) sanctionIndex(t *team, name UserID) (int, bool) {
-	return slices.BinarySearchFunc(t.sanctions.items, name, func(x sanction, name UserID) int {
+func (s *State) sanctionIndex(t *team, name command.UserID) (int, bool) {
+	return slices.BinarySearchFunc(t.sanctions.items, name, func(x sanction, name command.UserID) int {
 		switch have := s.sanctionName(&x); {
 		case string(have) < string(name):
 			return -1
@@ -60,7 +53,7 @@ func (s *State) sanctionIndex(t *team, name UserID) (int, bool) {
 }
 
 // sanctionsOf tells until when a user is muted and banned, ms; 0 = they are not.
-func (s *State) sanctionsOf(t *team, name UserID) (muted, banned int64) {
+func (s *State) sanctionsOf(t *team, name command.UserID) (muted, banned int64) {
 	if len(t.sanctions.items) == 0 {
 		return 0, 0
 	}
@@ -80,19 +73,19 @@ func (s *State) ahead(until int64) int64 {
 	return until
 }
 
-func (s *State) mutedUntil(t *team, name UserID) int64 {
+func (s *State) mutedUntil(t *team, name command.UserID) int64 {
 	muted, _ := s.sanctionsOf(t, name)
 	return muted
 }
 
-func (s *State) bannedUntil(t *team, name UserID) int64 {
+func (s *State) bannedUntil(t *team, name command.UserID) int64 {
 	_, banned := s.sanctionsOf(t, name)
 	return banned
 }
 
 // mayPunish tells whether there is room for a sanction of one more user, when
 // others are to get some at the same time.
-func (s *State) mayPunish(t *team, name UserID, others int) bool {
+func (s *State) mayPunish(t *team, name command.UserID, others int) bool {
 	items := t.sanctions.items
 	if len(items)+others < maxSanctions {
 		return true
@@ -110,7 +103,7 @@ func (s *State) mayPunish(t *team, name UserID, others int) bool {
 func (x *sanction) end() int64 { return max(x.muted, x.banned, x.wished) }
 
 // punish sets until when a user is muted and banned. What has passed is forgotten.
-func (s *State) punish(u *user, name UserID, muted, banned int64) {
+func (s *State) punish(u *user, name command.UserID, muted, banned int64) {
 	t := u.team
 	muted, banned = s.ahead(muted), s.ahead(banned)
 	i, known := s.sanctionIndex(t, name)
@@ -131,7 +124,7 @@ func (s *State) punish(u *user, name UserID, muted, banned int64) {
 }
 
 // addSanction makes one for a user who has none and gives its place.
-func (s *State) addSanction(u *user, name UserID) int {
+func (s *State) addSanction(u *user, name command.UserID) int {
 	t := u.team
 	if len(t.sanctions.items) >= maxSanctions {
 		s.forgetSanctions(u)
@@ -147,7 +140,7 @@ func (s *State) addSanction(u *user, name UserID) int {
 }
 
 // keepWish keeps what a member who goes has set of the group.
-func (s *State) keepWish(u *user, name UserID, flags uint8) {
+func (s *State) keepWish(u *user, name command.UserID, flags uint8) {
 	t := u.team
 	if flags &= memberMuted | memberPinned; flags == 0 {
 		return
@@ -171,7 +164,7 @@ func (s *State) keepWish(u *user, name UserID, flags uint8) {
 }
 
 // takeWish gives what was kept of a user who is a member again.
-func (s *State) takeWish(u *user, name UserID) (flags uint8) {
+func (s *State) takeWish(u *user, name command.UserID) (flags uint8) {
 	t := u.team
 	i, known := s.sanctionIndex(t, name)
 	if !known || t.sanctions.items[i].wished == 0 {
@@ -219,14 +212,14 @@ func (s *State) freeSanctions(t *team) {
 	t.sanctionsEnd, t.wishes = math.MaxInt64, 0
 }
 
-func (s *State) applyUnban(c *Unban, r *Result) {
+func (s *State) applyUnban(c *command.Unban, r *command.Result) {
 	u := s.groupFor(c.Group, r)
 	if u == nil {
 		return
 	}
 	t := u.team
-	if s.role(t, c.By) < RoleAdmin {
-		*r = Result{Code: CodeForbidden, Detail: "group: only its owner and admins lift bans"}
+	if s.role(t, c.By) < command.RoleAdmin {
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins lift bans"}
 		return
 	}
 	muted, banned := s.sanctionsOf(t, c.User)
@@ -234,12 +227,12 @@ func (s *State) applyUnban(c *Unban, r *Result) {
 		return // it is so already
 	}
 	s.punish(u, c.User, muted, 0)
-	s.happened(u, EventBanned, c.By, c.User)
+	s.happened(u, query.EventBanned, c.By, c.User)
 }
 
 // Bans lists the users who are banned from a group in order of name, from the
 // first one above after.
-func (s *State) Bans(id GroupID, after UserID, limit int) (bans []Ban, more bool) {
+func (s *State) Bans(id command.GroupID, after command.UserID, limit int) (bans []query.Ban, more bool) {
 	u := s.group(id)
 	if u == nil {
 		return nil, false
@@ -254,7 +247,7 @@ func (s *State) Bans(id GroupID, after UserID, limit int) (bans []Ban, more bool
 			if len(bans) == limit {
 				return bans, true
 			}
-			bans = append(bans, Ban{User: UserID(s.sanctionName(x)), Until: x.banned})
+			bans = append(bans, query.Ban{User: command.UserID(s.sanctionName(x)), Until: x.banned})
 		}
 	}
 	return bans, false

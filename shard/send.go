@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
@@ -11,14 +12,14 @@ const hourMS = 3600 * 1000
 // to keep a client that retries blindly from doing so at once.
 const quotaRetryMS = hourMS
 
-func (s *State) applySend(c *Send, r *Result) {
+func (s *State) applySend(c *command.Send, r *command.Result) {
 	sl := s.slotFor(c.User)
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	if c.User == "" || c.To == "" || c.CID == "" || len(c.Body) == 0 {
-		*r = Result{Code: CodeBadRequest, Detail: "conv, cid and body must not be empty"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv, cid and body must not be empty"}
 		return
 	}
 	u := s.mutate(sl, c.User, true)
@@ -30,7 +31,7 @@ func (s *State) applySend(c *Send, r *Result) {
 			return
 		}
 		if u.convs.items[i].flags&convBlockedBy != 0 {
-			*r = Result{Code: CodeForbidden, Detail: "conv: this user does not take your messages"}
+			*r = command.Result{Code: command.CodeForbidden, Detail: "conv: this user does not take your messages"}
 			return
 		}
 	}
@@ -59,8 +60,8 @@ func (s *State) applySend(c *Send, r *Result) {
 	if c.To == c.User {
 		u.convs.items[i].read = e.Seq
 	} else {
-		s.post(u, i, &Letter{
-			Kind: LetterMessage, From: c.User, To: c.To, Seq: e.Seq, Time: e.Time,
+		s.post(u, i, &command.Letter{
+			Kind: command.LetterMessage, From: c.User, To: c.To, Seq: e.Seq, Time: e.Time,
 			ID: c.ID, CID: c.CID, TTL: c.TTL, Mentions: c.Mentions, Body: c.Body,
 		})
 	}
@@ -69,16 +70,16 @@ func (s *State) applySend(c *Send, r *Result) {
 
 // repeated answers a send whose cid is known: with the first's answer when the
 // body is the same, else with a conflict.
-func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
+func (s *State) repeated(u *user, i int, c *command.Send, r *command.Result) bool {
 	s.forgetSent(u, &u.sent, s.now-s.limits.DedupWindow.Milliseconds())
 	body := xxhash.Sum64(c.Body)
 	var first sentRecord
 	if s.findSent(&u.sent, newSentKey(i, c.CID), &first) {
 		if first.body != body {
-			*r = Result{Code: CodeConflict, Detail: "cid: used before with another body"}
+			*r = command.Result{Code: command.CodeConflict, Detail: "cid: used before with another body"}
 			return true
 		}
-		*r = Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
+		*r = command.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
 		return true
 	}
 	if !c.Retry {
@@ -89,7 +90,7 @@ func (s *State) repeated(u *user, i int, c *Send, r *Result) bool {
 
 // inHistory answers a send that is still in the log as repeated does, whether it is
 // shown or not. In a group's log sender tells whose it is.
-func (s *State) inHistory(u *user, i int, sender UserID, cid string, body []byte, r *Result) bool {
+func (s *State) inHistory(u *user, i int, sender command.UserID, cid string, body []byte, r *command.Result) bool {
 	var e ring.Entry
 	log := &u.convs.items[i].log
 	for cur := log.Descend(s.arena, log.Next()); cur.PrevOf(cid, &e); {
@@ -100,10 +101,10 @@ func (s *State) inHistory(u *user, i int, sender UserID, cid string, body []byte
 			continue
 		}
 		if string(e.Body) != string(body) {
-			*r = Result{Code: CodeConflict, Detail: "cid: used before with another body"}
+			*r = command.Result{Code: command.CodeConflict, Detail: "cid: used before with another body"}
 			return true
 		}
-		*r = Result{ID: e.ID, Seq: e.Seq, Time: e.Time, Duplicate: true}
+		*r = command.Result{ID: e.ID, Seq: e.Seq, Time: e.Time, Duplicate: true}
 		return true
 	}
 	return false
@@ -111,19 +112,19 @@ func (s *State) inHistory(u *user, i int, sender UserID, cid string, body []byte
 
 // mayOpen checks the limits of new conversations; field is where the request
 // names the other user.
-func (s *State) mayOpen(u *user, field string, r *Result) bool {
+func (s *State) mayOpen(u *user, field string, r *command.Result) bool {
 	if s.now-u.hourStart >= hourMS {
 		u.hourStart, u.hourOpened = s.now, 0
 	}
 	if limit := s.limits.NewConversations; limit > 0 && int(u.hourOpened) >= limit {
-		*r = Result{
-			Code: CodeRateLimited, Detail: field + ": too many new conversations this hour",
+		*r = command.Result{
+			Code: command.CodeRateLimited, Detail: field + ": too many new conversations this hour",
 			RetryAfterMS: u.hourStart + hourMS - s.now,
 		}
 		return false
 	}
 	if limit := s.limits.MaxConversations; limit > 0 && int(u.opened) >= limit {
-		*r = Result{Code: CodeRateLimited, Detail: field + ": too many conversations", RetryAfterMS: quotaRetryMS}
+		*r = command.Result{Code: command.CodeRateLimited, Detail: field + ": too many conversations", RetryAfterMS: quotaRetryMS}
 		return false
 	}
 	return true
@@ -137,15 +138,15 @@ func (u *user) countOpened() {
 // Mentions are stored as length-prefixed names, one after the other.
 func appendMentionList(b []byte, mentions []string) []byte {
 	for _, m := range mentions {
-		b = appendBytes(b, m)
+		b = command.AppendBytes(b, m)
 	}
 	return b
 }
 
 func mentionList(b []byte) []string {
 	var mentions []string
-	for d := (decoder{b: b}); len(d.b) > 0; {
-		mentions = append(mentions, d.text(MaxName))
+	for d := (command.Decoder{B: b}); len(d.B) > 0; {
+		mentions = append(mentions, d.Text(command.MaxName))
 	}
 	return mentions
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
@@ -43,7 +44,7 @@ const (
 type sentRecord struct {
 	key  uint64
 	body uint64 // xxhash64
-	id   MsgID
+	id   command.MsgID
 	seq  uint64
 	time int64 // as answered
 	at   int64 // when it was sent: what the window is measured from
@@ -108,12 +109,12 @@ func chunkUnits(a *ring.Arena, chunk ring.Ref) uint16 {
 // readSent reads the record at a place and returns its size in units.
 func readSent(a *ring.Arena, place ring.Ref, r *sentRecord) uint16 {
 	units := a.Bytes(place, 1)[0]
-	d := decoder{b: a.Bytes(place, int(units)*sentUnit)[1:]}
-	r.at = d.int()
-	r.seq = d.uint()
-	r.time = r.at + d.int()
-	r.key, r.body = binary.LittleEndian.Uint64(d.b), binary.LittleEndian.Uint64(d.b[8:])
-	copy(r.id[:], d.b[16:])
+	d := command.Decoder{B: a.Bytes(place, int(units)*sentUnit)[1:]}
+	r.at = d.Int()
+	r.seq = d.Uint()
+	r.time = r.at + d.Int()
+	r.key, r.body = binary.LittleEndian.Uint64(d.B), binary.LittleEndian.Uint64(d.B[8:])
+	copy(r.id[:], d.B[16:])
 	return uint16(units)
 }
 
@@ -178,9 +179,9 @@ func (s *State) addSent(w *sentWindow, r *sentRecord) {
 }
 
 func appendSentRecord(b []byte, r *sentRecord) []byte {
-	b = appendInt(b, r.at)
-	b = appendUint(b, r.seq)
-	b = appendInt(b, r.time-r.at)
+	b = command.AppendInt(b, r.at)
+	b = command.AppendUint(b, r.seq)
+	b = command.AppendInt(b, r.time-r.at)
 	b = binary.LittleEndian.AppendUint64(b, r.key)
 	b = binary.LittleEndian.AppendUint64(b, r.body)
 	return append(b, r.id[:]...)

@@ -3,11 +3,14 @@ package shard
 import (
 	"cmp"
 	"slices"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A session of a user, as replicated. That its socket lives is known elsewhere.
 type session struct {
-	number   SessionID
+	number   command.SessionID
 	device   string
 	platform string
 	at       int64    // ms, of the login; the number orders logins of the same ms
@@ -19,20 +22,12 @@ type session struct {
 const keptAnswers = 16
 
 type answer struct {
-	request Request
+	request command.Request
 	unread  int
 }
 
-// SessionInfo describes a live session.
-type SessionInfo struct {
-	Number   SessionID
-	Device   string
-	Platform string
-	At       int64 // ms
-}
-
 // Sessions lists a user's sessions in order of login.
-func (s *State) Sessions(name UserID) []SessionInfo {
+func (s *State) Sessions(name command.UserID) []query.SessionInfo {
 	u := s.lookup(name)
 	if u == nil {
 		return nil
@@ -40,16 +35,16 @@ func (s *State) Sessions(name UserID) []SessionInfo {
 	return u.sessionInfos()
 }
 
-func (u *user) sessionInfos() []SessionInfo {
-	infos := make([]SessionInfo, len(u.sessions))
+func (u *user) sessionInfos() []query.SessionInfo {
+	infos := make([]query.SessionInfo, len(u.sessions))
 	for i, ss := range u.sessions {
-		infos[i] = SessionInfo{Number: ss.number, Device: ss.device, Platform: ss.platform, At: ss.at}
+		infos[i] = query.SessionInfo{Number: ss.number, Device: ss.device, Platform: ss.platform, At: ss.at}
 	}
 	return infos
 }
 
 // AllSessions yields every session of every user it serves, in no order.
-func (s *State) AllSessions(yield func(UserID, SessionID) bool) {
+func (s *State) AllSessions(yield func(command.UserID, command.SessionID) bool) {
 	for _, sl := range s.slots {
 		if sl == nil || sl.frozen {
 			continue
@@ -65,14 +60,14 @@ func (s *State) AllSessions(yield func(UserID, SessionID) bool) {
 	}
 }
 
-func (s *State) applyLogin(c *Login, r *Result) {
+func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	sl := s.slotFor(c.User)
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	if c.User == "" || c.Device == "" {
-		*r = Result{Code: CodeBadRequest, Detail: "device: must not be empty"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "device: must not be empty"}
 		return
 	}
 	if u := s.inSlot(sl, c.User); u != nil && u.refuses(c.IssuedAt, r) {
@@ -84,7 +79,7 @@ func (s *State) applyLogin(c *Login, r *Result) {
 		switch {
 		case ss.device == c.Device:
 			s.kick(u, i, "sameDevice", r)
-		case c.Policy == PolicySingle, c.Policy == PolicyPlatform && ss.platform == c.Platform:
+		case c.Policy == command.PolicySingle, c.Policy == command.PolicyPlatform && ss.platform == c.Platform:
 			s.kick(u, i, "policy", r)
 		default:
 			i++
@@ -116,8 +111,8 @@ func (s *State) applyLogin(c *Login, r *Result) {
 }
 
 // kick ends session i of u.
-func (s *State) kick(u *user, i int, reason string, r *Result) {
-	k := Kick{User: u.name, Session: u.sessions[i].number, Reason: reason}
+func (s *State) kick(u *user, i int, reason string, r *command.Result) {
+	k := command.Kick{User: u.name, Session: u.sessions[i].number, Reason: reason}
 	u.sessions = slices.Delete(u.sessions, i, i+1)
 	r.Kicked = append(r.Kicked, k)
 	s.out.Kicked = append(s.out.Kicked, k)
@@ -125,7 +120,7 @@ func (s *State) kick(u *user, i int, reason string, r *Result) {
 
 // readThrough moves the read cursors over everything that arrived up to since:
 // the cursor of an auto-read device is its ack.
-func (s *State) readThrough(u *user, since uint64, by SessionID) {
+func (s *State) readThrough(u *user, since uint64, by command.SessionID) {
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		if c.log.Next()-1 <= c.read {
@@ -153,10 +148,10 @@ func (s *State) readThrough(u *user, since uint64, by SessionID) {
 	}
 }
 
-func (s *State) applyLogout(c *Logout, r *Result) {
+func (s *State) applyLogout(c *command.Logout, r *command.Result) {
 	sl := s.slotFor(c.User)
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return
 	}
 	u := s.mutate(sl, c.User, false)
@@ -174,8 +169,8 @@ func (s *State) applyLogout(c *Logout, r *Result) {
 	}
 }
 
-func (u *user) session(id SessionID) *session {
-	i, ok := slices.BinarySearchFunc(u.sessions, id, func(ss session, id SessionID) int {
+func (u *user) session(id command.SessionID) *session {
+	i, ok := slices.BinarySearchFunc(u.sessions, id, func(ss session, id command.SessionID) int {
 		return cmp.Compare(ss.number, id)
 	})
 	if !ok {
@@ -185,14 +180,14 @@ func (u *user) session(id SessionID) *session {
 }
 
 // answered gives a repeat of a request its first answer.
-func (u *user) answered(id SessionID, req Request, r *Result) bool {
+func (u *user) answered(id command.SessionID, req command.Request, r *command.Result) bool {
 	ss := u.session(id)
-	if ss == nil || req == (Request{}) {
+	if ss == nil || req == (command.Request{}) {
 		return false
 	}
 	for _, a := range ss.answers {
 		if a.request == req {
-			*r = Result{Unread: a.unread}
+			*r = command.Result{Unread: a.unread}
 			return true
 		}
 	}
@@ -202,9 +197,9 @@ func (u *user) answered(id SessionID, req Request, r *Result) bool {
 // remember keeps the answer of an accepted request. A request that uses the id
 // of an earlier one takes its place: clients may use an id again once it was
 // answered.
-func (s *State) remember(u *user, id SessionID, req Request, r *Result) {
+func (s *State) remember(u *user, id command.SessionID, req command.Request, r *command.Result) {
 	ss := u.session(id)
-	if ss == nil || req == (Request{}) {
+	if ss == nil || req == (command.Request{}) {
 		return
 	}
 	ss.answers = slices.DeleteFunc(ss.answers, func(a answer) bool { return a.request.ID == req.ID })
@@ -215,7 +210,7 @@ func (s *State) remember(u *user, id SessionID, req Request, r *Result) {
 }
 
 // Knows tells whether the two have a conversation in the user's view.
-func (s *State) Knows(name, peer UserID) bool {
+func (s *State) Knows(name, peer command.UserID) bool {
 	u := s.lookup(name)
 	if u == nil {
 		return false
@@ -225,9 +220,9 @@ func (s *State) Knows(name, peer UserID) bool {
 }
 
 // Heard tells whether peer has ever written to the user.
-func (s *State) Heard(name, peer UserID) bool { return s.convFlag(name, peer, convHeard) }
+func (s *State) Heard(name, peer command.UserID) bool { return s.convFlag(name, peer, convHeard) }
 
-func (s *State) convFlag(name, peer UserID, flag uint8) bool {
+func (s *State) convFlag(name, peer command.UserID, flag uint8) bool {
 	u := s.lookup(name)
 	if u == nil {
 		return false
@@ -237,21 +232,23 @@ func (s *State) convFlag(name, peer UserID, flag uint8) bool {
 }
 
 // BlockedBy tells whether peer has blocked the user, as far as letters told.
-func (s *State) BlockedBy(name, peer UserID) bool { return s.convFlag(name, peer, convBlockedBy) }
+func (s *State) BlockedBy(name, peer command.UserID) bool {
+	return s.convFlag(name, peer, convBlockedBy)
+}
 
 // Blocks tells whether the user has blocked peer.
-func (s *State) Blocks(name, peer UserID) bool { return s.convFlag(name, peer, convBlocked) }
+func (s *State) Blocks(name, peer command.UserID) bool { return s.convFlag(name, peer, convBlocked) }
 
 // Blocked lists whom the user has blocked, in order of name.
-func (s *State) Blocked(name UserID) []UserID {
+func (s *State) Blocked(name command.UserID) []command.UserID {
 	u := s.lookup(name)
 	if u == nil {
 		return nil
 	}
-	var names []UserID
+	var names []command.UserID
 	for i := range u.convs.items {
 		if c := &u.convs.items[i]; c.flags&convBlocked != 0 {
-			names = append(names, UserID(s.peer(c)))
+			names = append(names, command.UserID(s.peer(c)))
 		}
 	}
 	slices.Sort(names)
@@ -259,23 +256,23 @@ func (s *State) Blocked(name UserID) []UserID {
 }
 
 // seen notes a sign of life of a session; 0 is an administrator's.
-func (u *user) seen(session SessionID, now int64) {
+func (u *user) seen(session command.SessionID, now int64) {
 	if session != 0 {
 		u.lastSeen = now
 	}
 }
 
 // Suspended tells whether an administrator has suspended the user.
-func (s *State) Suspended(name UserID) bool {
+func (s *State) Suspended(name command.UserID) bool {
 	u := s.lookup(name)
 	return u != nil && u.settings().suspended
 }
 
 // Known tells whether anything is kept of a user.
-func (s *State) Known(name UserID) bool { return s.lookup(name) != nil }
+func (s *State) Known(name command.UserID) bool { return s.lookup(name) != nil }
 
 // Exists tells whether the account ever logged in, since it was erased if it was.
-func (s *State) Exists(name UserID) bool {
+func (s *State) Exists(name command.UserID) bool {
 	u := s.lookup(name)
 	return u != nil && u.exists()
 }
@@ -284,7 +281,7 @@ func (u *user) exists() bool { return u.lastSession > u.settings().erased }
 
 // LastSeen is the last sign of life of the user that is replicated, ms; 0 = there was
 // none: a login, a send or a report of his sessions, or what Logout says.
-func (s *State) LastSeen(name UserID) int64 {
+func (s *State) LastSeen(name command.UserID) int64 {
 	if u := s.lookup(name); u != nil {
 		return u.lastSeen
 	}

@@ -4,36 +4,37 @@ import (
 	"bytes"
 	"slices"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // admits tells whether a user may have a session with a token of a time.
-func (u *modelUser) admits(issued int64) shard.Code {
+func (u *modelUser) admits(issued int64) command.Code {
 	switch {
 	case u.suspended:
-		return shard.CodeForbidden
+		return command.CodeForbidden
 	case issued/1000 < u.tokensFrom/1000:
-		return shard.CodeUnauthorized
+		return command.CodeUnauthorized
 	}
-	return shard.OK
+	return command.OK
 }
 
 // endSessions ends those sessions of a user that are not wanted any more.
-func (m *model) endSessions(sh *modelShard, u *modelUser, result *shard.Result, why func(*modelSession) string) {
+func (m *model) endSessions(sh *modelShard, u *modelUser, result *command.Result, why func(*modelSession) string) {
 	for _, s := range slices.Clone(u.sessions) {
 		reason := why(s)
 		if reason == "" {
 			continue
 		}
 		u.sessions = slices.DeleteFunc(u.sessions, func(t *modelSession) bool { return t == s })
-		result.Kicked = append(result.Kicked, shard.Kick{User: u.id, Session: s.number, Reason: reason})
+		result.Kicked = append(result.Kicked, command.Kick{User: u.id, Session: s.number, Reason: reason})
 		u.lastSeen = sh.now
 		m.touched[u.id] = true
 	}
 	m.kicked = append(m.kicked, result.Kicked...)
 }
 
-func (m *model) setUser(sh *modelShard, c *shard.SetUser) (result shard.Result) {
+func (m *model) setUser(sh *modelShard, c *command.SetUser) (result command.Result) {
 	u := m.user(c.User)
 	u.settle(sh)
 	if c.HistoryTTL != nil {
@@ -59,30 +60,30 @@ func (m *model) setUser(sh *modelShard, c *shard.SetUser) (result shard.Result) 
 		u.tokensFrom = *c.TokensFrom
 	}
 	m.endSessions(sh, u, &result, func(s *modelSession) string {
-		return map[shard.Code]string{shard.CodeForbidden: "admin", shard.CodeUnauthorized: "token"}[u.admits(s.issued)]
+		return map[command.Code]string{command.CodeForbidden: "admin", command.CodeUnauthorized: "token"}[u.admits(s.issued)]
 	})
 	return result
 }
 
-func (m *model) refreshToken(sh *modelShard, c *shard.RefreshToken) shard.Result {
+func (m *model) refreshToken(sh *modelShard, c *command.RefreshToken) command.Result {
 	u := m.user(c.User)
 	s := u.session(c.Session)
 	if s == nil {
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	}
-	if code := u.admits(c.IssuedAt); code != shard.OK {
+	if code := u.admits(c.IssuedAt); code != command.OK {
 		return refused(code)
 	}
 	u.settle(sh)
 	s.issued = c.IssuedAt
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) setRead(sh *modelShard, c *shard.SetRead) shard.Result {
+func (m *model) setRead(sh *modelShard, c *command.SetRead) command.Result {
 	u := m.user(c.User)
 	v := u.views[c.Peer]
 	if v == nil || v.newest() == 0 {
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	}
 	seq := min(c.Seq, v.newest())
 	switch {
@@ -101,16 +102,16 @@ func (m *model) setRead(sh *modelShard, c *shard.SetRead) shard.Result {
 			e.lost = e.lost && e.seq > v.readSeq // a report that was made stays made
 		}
 		v.readSeq = seq
-		u.change(modelChange{kind: shard.ChangeRead, peer: v.peer, seq: seq, back: true})
-		m.tell(sh, u.id, shard.Change{Kind: shard.ChangeRead, Peer: v.peer, Seq: seq})
+		u.change(modelChange{kind: query.ChangeRead, peer: v.peer, seq: seq, back: true})
+		m.tell(sh, u.id, query.Change{Kind: query.ChangeRead, Peer: v.peer, Seq: seq})
 		m.touched[u.id] = true
 		u.limitQueue(&sh.limits, sh.now)
 		u.limitHistory(&sh.limits, sh.now)
 	}
-	return shard.Result{Seq: v.readSeq, Unread: v.unread(&sh.limits, sh.now)}
+	return command.Result{Seq: v.readSeq, Unread: v.unread(&sh.limits, sh.now)}
 }
 
-func (m *model) eraseUser(sh *modelShard, c *shard.EraseUser) (result shard.Result) {
+func (m *model) eraseUser(sh *modelShard, c *command.EraseUser) (result command.Result) {
 	u := m.user(c.User)
 	result.Seq = m.adopt.next()
 	if c.From == 0 {
@@ -159,11 +160,11 @@ func (u *modelUser) forgetOld(sh *modelShard) {
 func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint64) {
 	for _, e := range v.entries[:held-1] {
 		e.forgot = true
-		e.gone, e.peer = shard.GapDeleted, 0 // nobody is told any more that it was read
+		e.gone, e.peer = query.GapDeleted, 0 // nobody is told any more that it was read
 	}
 	for _, e := range v.entries[held-1:] {
 		if e.gone != "" {
-			e.gone = shard.GapExpired // whatever it was besides is forgotten
+			e.gone = query.GapExpired // whatever it was besides is forgotten
 		}
 	}
 	for _, e := range v.entries {
@@ -184,15 +185,15 @@ func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint6
 	u.changes = slices.DeleteFunc(u.changes, func(c modelChange) bool { return c.peer == v.peer })
 	if i, blocked := slices.BinarySearch(u.blocks, v.peer); blocked {
 		u.blocks = slices.Delete(u.blocks, i, i+1)
-		m.post(sh, shard.Letter{From: u.id, To: v.peer, Kind: shard.LetterUnblock, Time: sh.now})
+		m.post(sh, command.Letter{From: u.id, To: v.peer, Kind: command.LetterUnblock, Time: sh.now})
 	}
 }
 
-func (m *model) importRows(sh *modelShard, c *shard.Import) shard.Result {
+func (m *model) importRows(sh *modelShard, c *command.Import) command.Result {
 	for i, row := range c.Rows {
 		if row.Row == 0 || len(row.Body) == 0 || row.CID == "" || row.Time > sh.now ||
 			i > 0 && (row.Row <= c.Rows[i-1].Row || row.Time < c.Rows[i-1].Time) {
-			return refused(shard.CodeBadRequest)
+			return refused(command.CodeBadRequest)
 		}
 	}
 	u := m.user(c.User)
@@ -205,20 +206,20 @@ func (m *model) importRows(sh *modelShard, c *shard.Import) shard.Result {
 	if before.stream != c.Stream {
 		before = modelImport{}
 	}
-	rows := slices.DeleteFunc(slices.Clone(c.Rows), func(row shard.ImportRow) bool { return row.Row <= before.row })
+	rows := slices.DeleteFunc(slices.Clone(c.Rows), func(row command.ImportRow) bool { return row.Row <= before.row })
 	last := uint64(0)
 	if v.newest() > 0 {
 		last = v.at(v.newest()).arrival
 	}
 	switch {
 	case len(rows) == 0:
-		return shard.Result{}
+		return command.Result{}
 	case last == before.arrival && before.row > 0:
 		if rows[0].Time < v.newestTime() {
-			return refused(shard.CodeBadRequest)
+			return refused(command.CodeBadRequest)
 		}
 	case len(v.held()) > 0:
-		return refused(shard.CodeConflict)
+		return refused(command.CodeConflict)
 	default:
 		v.timeless = v.newest()
 	}
@@ -240,5 +241,5 @@ func (m *model) importRows(sh *modelShard, c *shard.Import) shard.Result {
 	u.settle(sh)
 	u.limitQueue(&sh.limits, sh.now)
 	u.limitHistory(&sh.limits, sh.now)
-	return shard.Result{}
+	return command.Result{}
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // issuedAt is the time of a token that a device shows.
@@ -16,7 +18,7 @@ func (w *world) issuedAt() int64 {
 }
 
 // disconnect ends the sessions that a result names.
-func (w *world) disconnect(r *shard.Result) {
+func (w *world) disconnect(r *command.Result) {
 	for _, k := range r.Kicked {
 		if d := w.device(k.User, k.Session); d != nil {
 			d.session = 0
@@ -25,7 +27,7 @@ func (w *world) disconnect(r *shard.Result) {
 }
 
 func (w *world) setUser() {
-	cmd := &shard.SetUser{User: w.anyUser()}
+	cmd := &command.SetUser{User: w.anyUser()}
 	u := w.model.user(cmd.User)
 	if w.chance(60) {
 		cmd.HistoryTTL = new(time.Duration(w.rng.IntN(1200)) * time.Second)
@@ -44,31 +46,31 @@ func (w *world) setUser() {
 
 func (w *world) refreshToken() {
 	user := w.anyUser()
-	w.send(&shard.RefreshToken{User: user, Session: w.anySession(user), IssuedAt: w.issuedAt()}, nil)
+	w.send(&command.RefreshToken{User: user, Session: w.anySession(user), IssuedAt: w.issuedAt()}, nil)
 }
 
 func (w *world) setRead() {
 	user, peer := w.anyUser(), w.anyUser()
-	w.send(&shard.SetRead{User: user, Peer: peer, Seq: w.someSeq(user, peer) - uint64(w.rng.IntN(2))}, nil)
+	w.send(&command.SetRead{User: user, Peer: peer, Seq: w.someSeq(user, peer) - uint64(w.rng.IntN(2))}, nil)
 }
 
 // eraseUser erases a user, often in many steps, while his peers go on.
 func (w *world) eraseUser() {
 	user := w.anyUser()
-	cmd := &shard.EraseUser{User: user, MaxWork: 1 << 20}
+	cmd := &command.EraseUser{User: user, MaxWork: 1 << 20}
 	if w.chance(60) {
 		cmd.MaxWork = uint32(w.rng.IntN(8))
 	}
 	for range 10_000 {
-		code, next := shard.CodeMoved, uint64(0)
-		w.alone(cmd, func(r *shard.Result) {
+		code, next := command.CodeMoved, uint64(0)
+		w.alone(cmd, func(r *command.Result) {
 			code, next = r.Code, r.Seq
 			w.disconnect(r)
 		})
-		if code == shard.CodeMoved && cmd.From == 0 {
+		if code == command.CodeMoved && cmd.From == 0 {
 			return
 		}
-		w.clearDevices(user, code == shard.OK && next == 0)
+		w.clearDevices(user, code == command.OK && next == 0)
 		if next == 0 {
 			return // or left half-way, as when the administrator gives up
 		}
@@ -86,7 +88,7 @@ func (w *world) eraseUser() {
 // clearDevices empties a user's devices, as his applications do when the account
 // is gone. They may keep their cursors, unless there are still messages before
 // those.
-func (w *world) clearDevices(user shard.UserID, erased bool) {
+func (w *world) clearDevices(user command.UserID, erased bool) {
 	for _, d := range w.devices {
 		if d.user == user {
 			cursor, groups := d.cursor, d.groups
@@ -102,8 +104,8 @@ func (w *world) clearDevices(user shard.UserID, erased bool) {
 // what comes next, or again.
 type simStream struct {
 	name uint64
-	a, b shard.UserID
-	rows []shard.ImportRow // Own: a sent it
+	a, b command.UserID
+	rows []command.ImportRow // Own: a sent it
 }
 
 // importSome begins an import, goes on with one or repeats it.
@@ -145,13 +147,13 @@ func (w *world) importSome() {
 func (w *world) bringUp(sh *simShard) {
 	w.flush(sh)
 	for sh.leader.Now() < w.clock+sh.skew {
-		w.order(sh.index, &shard.Trim{From: w.users[0], To: "nobody", UpTo: 1}, nil)
+		w.order(sh.index, &command.Trim{From: w.users[0], To: "nobody", UpTo: 1}, nil)
 		w.flush(sh)
 	}
 }
 
 // underWay tells whether letters of one user have not come to the other yet.
-func (w *world) underWay(from, to shard.UserID) bool {
+func (w *world) underWay(from, to command.UserID) bool {
 	return w.model.user(from).outbox(to).last != w.model.user(to).in[from]
 }
 
@@ -165,7 +167,7 @@ func (w *world) addRows(st *simStream) {
 	}
 	for range 1 + w.rng.IntN(6) {
 		number += 1 + w.rng.Uint64N(3)
-		row := shard.ImportRow{Row: number, Own: w.chance(50), Time: at, ID: w.id(), CID: "import", Body: w.body()}
+		row := command.ImportRow{Row: number, Own: w.chance(50), Time: at, ID: w.id(), CID: "import", Body: w.body()}
 		if w.chance(15) {
 			row.TTL = uint32(1 + w.rng.IntN(600))
 		}
@@ -189,7 +191,7 @@ type importPlan struct {
 }
 
 // planImport finds that out as raftstore does.
-func (w *world) planImport(user, peer shard.UserID, stream uint64, rows []shard.ImportRow) importPlan {
+func (w *world) planImport(user, peer command.UserID, stream uint64, rows []command.ImportRow) importPlan {
 	state := w.shardOf(user).leader
 	now := state.Now()
 	v := state.ImportView(user, peer, stream, now)
@@ -209,8 +211,8 @@ func (w *world) planImport(user, peer shard.UserID, stream uint64, rows []shard.
 
 // importInto imports into one view, the sender's own rows being those that first
 // says. Rows that came before come again.
-func (w *world) importInto(user, peer shard.UserID, stream uint64, unread bool, rows []shard.ImportRow, mine, theirs importPlan, first bool) {
-	cmd := &shard.Import{User: user, Peer: peer, Stream: stream, Unread: unread}
+func (w *world) importInto(user, peer command.UserID, stream uint64, unread bool, rows []command.ImportRow, mine, theirs importPlan, first bool) {
+	cmd := &command.Import{User: user, Peer: peer, Stream: stream, Unread: unread}
 	stored := 0
 	for _, row := range rows {
 		if row.Row > mine.known {
@@ -240,15 +242,15 @@ func (w *world) importInto(user, peer shard.UserID, stream uint64, unread bool, 
 		}
 		w.alone(&bad, nil)
 	}
-	w.alone(cmd, func(r *shard.Result) {
-		if r.Code == shard.OK {
-			w.imported[[2]shard.UserID{user, peer}] += stored
+	w.alone(cmd, func(r *command.Result) {
+		if r.Code == command.OK {
+			w.imported[[2]command.UserID{user, peer}] += stored
 		}
 	})
 }
 
 // checkAdmin compares what administrators can see of a user.
-func (w *world) checkAdmin(state *shard.State, u *modelUser, l *shard.Limits, now int64) {
+func (w *world) checkAdmin(state *shard.State, u *modelUser, l *command.Limits, now int64) {
 	info, known := state.User(u.id, now)
 	if !known {
 		if u.arrival > 1 || u.lastSession > 0 {
@@ -258,7 +260,7 @@ func (w *world) checkAdmin(state *shard.State, u *modelUser, l *shard.Limits, no
 	}
 	queue := u.queue(l, now)
 	size := 0
-	var counts []shard.UnreadCount
+	var counts []query.UnreadCount
 	var bytes int
 	for _, peer := range slices.Sorted(slices.Values(u.peers)) {
 		v := u.views[peer]
@@ -276,13 +278,13 @@ func (w *world) checkAdmin(state *shard.State, u *modelUser, l *shard.Limits, no
 			w.failf("UnreadSeqs(%s, %s) = %v, want %v", u.id, peer, got, seqs)
 		}
 		if len(seqs) > 0 {
-			counts = append(counts, shard.UnreadCount{Peer: peer, Unread: len(seqs)})
+			counts = append(counts, query.UnreadCount{Peer: peer, Unread: len(seqs)})
 		}
 	}
 	if got := state.Unread(u.id, now); !slices.Equal(got, counts) {
 		w.failf("Unread(%s) = %v, want %v", u.id, got, counts)
 	}
-	settings := shard.UserSettings{
+	settings := command.UserSettings{
 		HistoryTTL: time.Duration(u.keep) * time.Millisecond, Suspended: u.suspended, TokensFrom: u.tokensFrom,
 	}
 	if info.Settings != settings {

@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // keptResults is how many answers of a session a repeat of a request can get.
@@ -12,30 +13,30 @@ const keptResults = 16
 
 // apply executes one command in a shard and gives the result it must have.
 // Of a refusal only the code counts.
-func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
+func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 	switch c := cmd.(type) {
-	case *shard.Configure:
+	case *command.Configure:
 		sh.limits = c.Limits.WithDefaults()
-		return shard.Result{}
-	case *shard.ConfigureHooks:
+		return command.Result{}
+	case *command.ConfigureHooks:
 		sh.hooks.configure(c)
-		return shard.Result{}
-	case *shard.HooksDone:
+		return command.Result{}
+	case *command.HooksDone:
 		sh.hooks.done(c.UpTo)
-		return shard.Result{}
-	case *shard.OpenSlots:
+		return command.Result{}
+	case *command.OpenSlots:
 		if c.FirstSlot > c.LastSlot {
-			return refused(shard.CodeBadRequest)
+			return refused(command.CodeBadRequest)
 		}
 		for slot := int(c.FirstSlot); slot <= int(c.LastSlot); slot++ {
 			if sh.slots[slot] == slotAbsent {
 				sh.slots[slot] = slotOwned
 			}
 		}
-		return shard.Result{}
-	case *shard.FreezeSlot:
+		return command.Result{}
+	case *command.FreezeSlot:
 		if sh.slots[c.Slot] == slotAbsent {
-			return shard.Result{Code: shard.CodeMoved}
+			return command.Result{Code: command.CodeMoved}
 		}
 		if sh.slots[c.Slot] == slotOwned {
 			for _, u := range m.inSlot(c.Slot) {
@@ -47,16 +48,16 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 			sh.hooks.freeze(c.Slot)
 		}
 		sh.slots[c.Slot] = slotFrozen
-		return shard.Result{}
-	case *shard.DropSlot:
+		return command.Result{}
+	case *command.DropSlot:
 		if sh.slots[c.Slot] == slotOwned {
-			return shard.Result{Code: shard.CodeConflict}
+			return command.Result{Code: command.CodeConflict}
 		}
 		sh.slots[c.Slot] = slotAbsent
-		return shard.Result{}
-	case *shard.ImportSlot:
+		return command.Result{}
+	case *command.ImportSlot:
 		if sh.slots[c.Slot] != slotAbsent {
-			return shard.Result{Code: shard.CodeConflict}
+			return command.Result{Code: command.CodeConflict}
 		}
 		sh.slots[c.Slot] = slotOwned
 		sh.now = max(sh.now, slotTime(c.Data))
@@ -67,11 +68,11 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 			g.cut(sh)
 		}
 		m.bringHooks(sh, c.Slot)
-		return shard.Result{}
-	case *shard.Expire:
+		return command.Result{}
+	case *command.Expire:
 		for _, id := range m.names() {
 			u := m.users[id]
-			slot := shard.SlotOf(string(id))
+			slot := command.SlotOf(string(id))
 			if slot < c.FirstSlot || slot > c.LastSlot || !m.serves(sh, id) {
 				continue
 			}
@@ -82,68 +83,68 @@ func (m *model) apply(sh *modelShard, cmd shard.Command) shard.Result {
 			m.forgetIdle(u)
 		}
 		for _, id := range m.groupIDs() {
-			if slot := shard.SlotOf(string(id.Key())); slot >= c.FirstSlot && slot <= c.LastSlot && m.serves(sh, id.Key()) {
+			if slot := command.SlotOf(string(id.Key())); slot >= c.FirstSlot && slot <= c.LastSlot && m.serves(sh, id.Key()) {
 				m.groups[id].expire(sh)
 			}
 		}
-		return shard.Result{}
+		return command.Result{}
 	}
-	if c, ok := cmd.(*shard.Retain); ok {
+	if c, ok := cmd.(*command.Retain); ok {
 		return m.retain(sh, c)
 	}
 	if malformed(cmd) {
-		return refused(shard.CodeBadRequest)
+		return refused(command.CodeBadRequest)
 	}
-	if !m.serves(sh, shard.UserID(cmd.Key())) {
-		return shard.Result{Code: shard.CodeMoved}
+	if !m.serves(sh, command.UserID(cmd.Key())) {
+		return command.Result{Code: command.CodeMoved}
 	}
-	if c, ok := cmd.(shard.GroupCommand); ok {
+	if c, ok := cmd.(command.GroupCommand); ok {
 		return m.applyGroup(sh, c)
 	}
-	if c, ok := cmd.(*shard.Trim); ok {
+	if c, ok := cmd.(*command.Trim); ok {
 		if g := m.groupOf(c.From); g != nil {
 			g.trim(sh, c)
-			return shard.Result{}
+			return command.Result{}
 		}
 	}
 	if settles(cmd) {
-		m.user(shard.UserID(cmd.Key())).settle(sh)
+		m.user(command.UserID(cmd.Key())).settle(sh)
 	}
 	switch c := cmd.(type) {
-	case *shard.Login:
+	case *command.Login:
 		return m.login(sh, c)
-	case *shard.Logout:
+	case *command.Logout:
 		return m.logout(sh, c)
-	case *shard.Send:
+	case *command.Send:
 		return m.send(sh, c)
-	case *shard.Deliver:
+	case *command.Deliver:
 		return m.deliver(sh, c)
-	case *shard.Trim:
+	case *command.Trim:
 		box := m.user(c.From).outbox(c.To)
-		box.waiting = slices.DeleteFunc(box.waiting, func(l shard.Letter) bool { return l.Number <= c.UpTo })
-		return shard.Result{}
-	case *shard.ReadReport:
-		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.readReport(sh, u, c) })
-	case *shard.Recall:
-		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.recall(sh, u, c) })
-	case *shard.DeleteMessages:
-		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.deleteMessages(sh, u, c) })
-	case *shard.DeleteConversation:
-		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.deleteConversation(sh, u, c) })
-	case *shard.SetConversation:
-		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.setConversation(u, c) })
-	case *shard.SetUser:
+		box.waiting = slices.DeleteFunc(box.waiting, func(l command.Letter) bool { return l.Number <= c.UpTo })
+		return command.Result{}
+	case *command.ReadReport:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) command.Result { return m.readReport(sh, u, c) })
+	case *command.Recall:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) command.Result { return m.recall(sh, u, c) })
+	case *command.DeleteMessages:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) command.Result { return m.deleteMessages(sh, u, c) })
+	case *command.DeleteConversation:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) command.Result { return m.deleteConversation(sh, u, c) })
+	case *command.SetConversation:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) command.Result { return m.setConversation(u, c) })
+	case *command.SetUser:
 		return m.setUser(sh, c)
-	case *shard.RefreshToken:
+	case *command.RefreshToken:
 		return m.refreshToken(sh, c)
-	case *shard.SetRead:
+	case *command.SetRead:
 		return m.setRead(sh, c)
-	case *shard.EraseUser:
+	case *command.EraseUser:
 		return m.eraseUser(sh, c)
-	case *shard.Import:
+	case *command.Import:
 		return m.importRows(sh, c)
-	case *shard.Block:
-		return m.once(c.User, c.Session, c.Request, func(u *modelUser) shard.Result { return m.block(sh, u, c) })
+	case *command.Block:
+		return m.once(c.User, c.Session, c.Request, func(u *modelUser) command.Result { return m.block(sh, u, c) })
 	}
 	panic("model: unknown command")
 }
@@ -166,8 +167,8 @@ func (u *modelUser) idle() bool {
 	return u.lastSession == 0 && len(u.views)+len(u.groups) == 0 && u.keep == 0 && !u.suspended && u.tokensFrom == 0
 }
 
-func (m *model) names() []shard.UserID {
-	names := make([]shard.UserID, 0, len(m.users))
+func (m *model) names() []command.UserID {
+	names := make([]command.UserID, 0, len(m.users))
 	for id := range m.users {
 		names = append(names, id)
 	}
@@ -176,10 +177,10 @@ func (m *model) names() []shard.UserID {
 }
 
 // once answers a repeated request with its first result.
-func (m *model) once(user shard.UserID, number shard.SessionID, r shard.Request, do func(*modelUser) shard.Result) shard.Result {
+func (m *model) once(user command.UserID, number command.SessionID, r command.Request, do func(*modelUser) command.Result) command.Result {
 	u := m.user(user)
 	s := u.session(number)
-	if s == nil || r == (shard.Request{}) {
+	if s == nil || r == (command.Request{}) {
 		return do(u)
 	}
 	for _, kept := range s.results {
@@ -188,7 +189,7 @@ func (m *model) once(user shard.UserID, number shard.SessionID, r shard.Request,
 		}
 	}
 	result := do(u)
-	if result.Code != shard.OK {
+	if result.Code != command.OK {
 		return result
 	}
 	s.results = slices.DeleteFunc(s.results, func(kept modelResult) bool { return kept.request.ID == r.ID })
@@ -199,29 +200,29 @@ func (m *model) once(user shard.UserID, number shard.SessionID, r shard.Request,
 	return result
 }
 
-func refused(code shard.Code) shard.Result { return shard.Result{Code: code} }
+func refused(code command.Code) command.Result { return command.Result{Code: code} }
 
-func (m *model) login(sh *modelShard, c *shard.Login) shard.Result {
+func (m *model) login(sh *modelShard, c *command.Login) command.Result {
 	if c.User == "" || c.Device == "" {
-		return refused(shard.CodeBadRequest)
+		return refused(command.CodeBadRequest)
 	}
 	u := m.user(c.User)
-	if code := u.admits(c.IssuedAt); code != shard.OK {
+	if code := u.admits(c.IssuedAt); code != command.OK {
 		return refused(code)
 	}
 	u.settle(sh)
 	u.loggedIn = true
 	u.lastSession++
-	result := shard.Result{Session: u.lastSession}
+	result := command.Result{Session: u.lastSession}
 	end := func(s *modelSession, reason string) {
 		u.sessions = slices.DeleteFunc(u.sessions, func(t *modelSession) bool { return t == s })
-		result.Kicked = append(result.Kicked, shard.Kick{User: u.id, Session: s.number, Reason: reason})
+		result.Kicked = append(result.Kicked, command.Kick{User: u.id, Session: s.number, Reason: reason})
 	}
 	for _, s := range slices.Clone(u.sessions) {
 		switch {
 		case s.device == c.Device:
 			end(s, "sameDevice")
-		case c.Policy == shard.PolicySingle, c.Policy == shard.PolicyPlatform && s.platform == c.Platform:
+		case c.Policy == command.PolicySingle, c.Policy == command.PolicyPlatform && s.platform == c.Platform:
 			end(s, "policy")
 		}
 	}
@@ -283,40 +284,40 @@ func (m *model) readThrough(sh *modelShard, u *modelUser, v *modelView, since ui
 }
 
 // seen notes a sign of life of a session; 0 is an administrator's.
-func (u *modelUser) seen(session shard.SessionID, now int64) {
+func (u *modelUser) seen(session command.SessionID, now int64) {
 	if session != 0 {
 		u.lastSeen = now
 	}
 }
 
-func (m *model) logout(sh *modelShard, c *shard.Logout) shard.Result {
+func (m *model) logout(sh *modelShard, c *command.Logout) command.Result {
 	u := m.user(c.User)
 	s := u.session(c.Session)
 	if s == nil {
-		return shard.Result{}
+		return command.Result{}
 	}
 	u.sessions = slices.DeleteFunc(u.sessions, func(t *modelSession) bool { return t == s })
 	u.lastSeen = max(u.lastSeen, min(c.Seen, sh.now))
 	m.touched[u.id] = true
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) send(sh *modelShard, c *shard.Send) shard.Result {
+func (m *model) send(sh *modelShard, c *command.Send) command.Result {
 	if c.User == "" || c.To == "" || c.CID == "" || len(c.Body) == 0 {
-		return refused(shard.CodeBadRequest)
+		return refused(command.CodeBadRequest)
 	}
 	u := m.user(c.User)
 	if first := u.first(sh, c); first != nil {
 		if string(first.body) != string(c.Body) {
-			return refused(shard.CodeConflict)
+			return refused(command.CodeConflict)
 		}
-		return shard.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
+		return command.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
 	}
 	if u.blockedBy[c.To] {
-		return refused(shard.CodeForbidden)
+		return refused(command.CodeForbidden)
 	}
 	if v := u.views[c.To]; c.Session != 0 && (v == nil || v.newest() == 0) {
-		if code := u.mayOpen(sh); code != shard.OK {
+		if code := u.mayOpen(sh); code != command.OK {
 			return refused(code)
 		}
 	}
@@ -336,41 +337,41 @@ func (m *model) send(sh *modelShard, c *shard.Send) shard.Result {
 	u.limitQueue(&sh.limits, sh.now)
 	u.limitHistory(&sh.limits, sh.now)
 	if c.To != c.User {
-		m.post(sh, shard.Letter{
-			From: c.User, To: c.To, Kind: shard.LetterMessage, Seq: e.seq, Time: e.time,
+		m.post(sh, command.Letter{
+			From: c.User, To: c.To, Kind: command.LetterMessage, Seq: e.seq, Time: e.time,
 			ID: c.ID, CID: c.CID, TTL: c.TTL, Mentions: e.mentions, Body: e.body,
 		})
 	}
-	return shard.Result{ID: c.ID, Seq: e.seq, Time: e.time}
+	return command.Result{ID: c.ID, Seq: e.seq, Time: e.time}
 }
 
 // mayOpen counts a conversation that a user begins.
-func (u *modelUser) mayOpen(sh *modelShard) shard.Code {
+func (u *modelUser) mayOpen(sh *modelShard) command.Code {
 	const hour = 3600 * 1000
 	if sh.now-u.hourStart >= hour {
 		u.hourStart, u.hourOpened = sh.now, 0
 	}
 	if u.hourOpened >= sh.limits.NewConversations {
-		return shard.CodeRateLimited
+		return command.CodeRateLimited
 	}
 	code := u.mayKeep(sh)
-	if code == shard.OK {
+	if code == command.OK {
 		u.hourOpened++
 	}
 	return code
 }
 
 // mayKeep counts what both sides keep something of: a conversation, a blocked stranger.
-func (u *modelUser) mayKeep(sh *modelShard) shard.Code {
+func (u *modelUser) mayKeep(sh *modelShard) command.Code {
 	if u.opened >= sh.limits.MaxConversations {
-		return shard.CodeRateLimited
+		return command.CodeRateLimited
 	}
 	u.opened++
-	return shard.OK
+	return command.OK
 }
 
 // first finds the message that c repeats.
-func (u *modelUser) first(sh *modelShard, c *shard.Send) *modelEntry {
+func (u *modelUser) first(sh *modelShard, c *command.Send) *modelEntry {
 	v := u.views[c.To]
 	if v == nil {
 		return nil
@@ -390,32 +391,32 @@ func (u *modelUser) first(sh *modelShard, c *shard.Send) *modelEntry {
 	return nil
 }
 
-func (m *model) deliver(sh *modelShard, c *shard.Deliver) shard.Result {
+func (m *model) deliver(sh *modelShard, c *command.Deliver) command.Result {
 	if c.Letter.From == c.Letter.To {
-		return refused(shard.CodeBadRequest)
+		return refused(command.CodeBadRequest)
 	}
-	if c.Letter.Kind == shard.LetterJoined || c.Letter.Kind == shard.LetterLeft {
+	if c.Letter.Kind == command.LetterJoined || c.Letter.Kind == command.LetterLeft {
 		m.enlist(sh, &c.Letter)
-		return shard.Result{}
+		return command.Result{}
 	}
 	u := m.user(c.Letter.To)
 	switch last := u.in[c.Letter.From]; {
 	case c.Letter.Number <= last:
-		return shard.Result{}
+		return command.Result{}
 	case c.Letter.Number > last+1:
-		return shard.Result{Code: shard.CodeGap, Seq: last + 1}
+		return command.Result{Code: command.CodeGap, Seq: last + 1}
 	}
 	m.receive(sh, &c.Letter)
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) moveRead(sh *modelShard, u *modelUser, v *modelView, seq uint64, by shard.SessionID) {
+func (m *model) moveRead(sh *modelShard, u *modelUser, v *modelView, seq uint64, by command.SessionID) {
 	if seq <= v.readSeq {
 		return
 	}
 	v.readSeq = seq
-	u.change(modelChange{kind: shard.ChangeRead, peer: v.peer, session: by, seq: seq})
-	m.tell(sh, u.id, shard.Change{Kind: shard.ChangeRead, Peer: v.peer, Seq: seq})
+	u.change(modelChange{kind: query.ChangeRead, peer: v.peer, session: by, seq: seq})
+	m.tell(sh, u.id, query.Change{Kind: query.ChangeRead, Peer: v.peer, Seq: seq})
 	m.touched[u.id] = true
 }
 
@@ -444,13 +445,13 @@ func (m *model) receipt(sh *modelShard, u *modelUser, v *modelView, seq uint64) 
 		return
 	}
 	v.receipted = upTo
-	m.post(sh, shard.Letter{From: u.id, To: v.peer, Kind: shard.LetterReceipt, Seq: upTo, Time: sh.now})
+	m.post(sh, command.Letter{From: u.id, To: v.peer, Kind: command.LetterReceipt, Seq: upTo, Time: sh.now})
 }
 
-func (m *model) readReport(sh *modelShard, u *modelUser, c *shard.ReadReport) shard.Result {
+func (m *model) readReport(sh *modelShard, u *modelUser, c *command.ReadReport) command.Result {
 	v := u.views[c.Peer]
 	if v == nil || v.newest() == 0 {
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	}
 	u.seen(c.Session, sh.now)
 	seq := min(c.Seq, v.newest())
@@ -461,88 +462,88 @@ func (m *model) readReport(sh *modelShard, u *modelUser, c *shard.ReadReport) sh
 			m.receipt(sh, u, v, seq)
 		}
 	}
-	return shard.Result{Unread: v.unread(&sh.limits, sh.now)}
+	return command.Result{Unread: v.unread(&sh.limits, sh.now)}
 }
 
-func (m *model) recall(sh *modelShard, u *modelUser, c *shard.Recall) shard.Result {
+func (m *model) recall(sh *modelShard, u *modelUser, c *command.Recall) command.Result {
 	v := u.views[c.Peer]
 	if v == nil {
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	}
 	e := v.at(c.Seq)
 	switch {
 	case e != nil && e.own && e.recalled:
-		return shard.Result{}
+		return command.Result{}
 	case e == nil, e.gone != "", e.expired(&sh.limits, sh.now):
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	case !e.own:
-		return refused(shard.CodeForbidden)
+		return refused(command.CodeForbidden)
 	case e.time+sh.limits.RecallWindow.Milliseconds() < sh.now:
-		return refused(shard.CodeTooLate)
+		return refused(command.CodeTooLate)
 	}
 	e.recalled = true
-	u.change(modelChange{kind: shard.ChangeRecall, peer: v.peer, session: c.Session, seq: e.seq})
-	m.tell(sh, u.id, shard.Change{Kind: shard.ChangeRecall, Peer: v.peer, By: u.id, Ranges: oneSeq(e.seq)})
+	u.change(modelChange{kind: query.ChangeRecall, peer: v.peer, session: c.Session, seq: e.seq})
+	m.tell(sh, u.id, query.Change{Kind: query.ChangeRecall, Peer: v.peer, By: u.id, Ranges: oneSeq(e.seq)})
 	m.touched[u.id] = true
 	if v.peer != u.id {
-		m.post(sh, shard.Letter{From: u.id, To: v.peer, Kind: shard.LetterRecall, Seq: e.seq, Time: e.time})
+		m.post(sh, command.Letter{From: u.id, To: v.peer, Kind: command.LetterRecall, Seq: e.seq, Time: e.time})
 	}
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) deleteMessages(sh *modelShard, u *modelUser, c *shard.DeleteMessages) shard.Result {
+func (m *model) deleteMessages(sh *modelShard, u *modelUser, c *command.DeleteMessages) command.Result {
 	v := u.views[c.Peer]
 	if v == nil || v.newest() == 0 {
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	}
 	for _, seq := range c.Seqs {
 		if v.at(seq) == nil {
-			return refused(shard.CodeNotFound)
+			return refused(command.CodeNotFound)
 		}
 	}
 	for _, seq := range c.Seqs {
 		if e := v.at(seq); e.gap(&sh.limits, sh.now) == "" {
 			e.deleted = true
 			u.change(modelChange{
-				kind: shard.ChangeMessagesDeleted, peer: v.peer, session: c.Session, seq: seq,
+				kind: query.ChangeMessagesDeleted, peer: v.peer, session: c.Session, seq: seq,
 			})
-			m.tell(sh, u.id, shard.Change{Kind: shard.ChangeMessagesDeleted, Peer: v.peer, Ranges: oneSeq(seq)})
+			m.tell(sh, u.id, query.Change{Kind: query.ChangeMessagesDeleted, Peer: v.peer, Ranges: oneSeq(seq)})
 			m.touched[u.id] = true
 		}
 	}
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) deleteConversation(sh *modelShard, u *modelUser, c *shard.DeleteConversation) shard.Result {
+func (m *model) deleteConversation(sh *modelShard, u *modelUser, c *command.DeleteConversation) command.Result {
 	v := u.views[c.Peer]
 	if v == nil || v.newest() == 0 {
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	}
 	if v.hidden == v.newest() && (v.wiped == v.newest() || !c.Messages) {
-		return shard.Result{}
+		return command.Result{}
 	}
 	v.hidden = v.newest()
 	for _, e := range v.held() {
 		e.unqueued = true
 		if c.Messages {
-			e.leave(&sh.limits, sh.now, shard.GapDeleted)
+			e.leave(&sh.limits, sh.now, query.GapDeleted)
 		}
 	}
 	if c.Messages {
 		v.wiped = v.newest()
 	}
 	u.change(modelChange{
-		kind: shard.ChangeConversationDeleted, peer: v.peer, session: c.Session, seq: v.hidden, messages: c.Messages,
+		kind: query.ChangeConversationDeleted, peer: v.peer, session: c.Session, seq: v.hidden, messages: c.Messages,
 	})
-	m.tell(sh, u.id, shard.Change{Kind: shard.ChangeConversationDeleted, Peer: v.peer, Seq: v.hidden, Messages: c.Messages})
+	m.tell(sh, u.id, query.Change{Kind: query.ChangeConversationDeleted, Peer: v.peer, Seq: v.hidden, Messages: c.Messages})
 	m.touched[u.id] = true
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (m *model) setConversation(u *modelUser, c *shard.SetConversation) shard.Result {
+func (m *model) setConversation(u *modelUser, c *command.SetConversation) command.Result {
 	v := u.views[c.Peer]
 	if v == nil || v.newest() == 0 {
-		return refused(shard.CodeNotFound)
+		return refused(command.CodeNotFound)
 	}
 	before := v.settings()
 	for _, s := range []struct{ to, is *bool }{{c.Muted, &v.muted}, {c.Pinned, &v.pinned}, {c.Unread, &v.marked}} {
@@ -553,16 +554,16 @@ func (m *model) setConversation(u *modelUser, c *shard.SetConversation) shard.Re
 	if v.settings() != before {
 		m.settled(u, v)
 	}
-	return shard.Result{}
+	return command.Result{}
 }
 
-func (v *modelView) settings() shard.ConversationSettings {
-	return shard.ConversationSettings{Muted: v.muted, Pinned: v.pinned, Unread: v.marked}
+func (v *modelView) settings() query.ConversationSettings {
+	return query.ConversationSettings{Muted: v.muted, Pinned: v.pinned, Unread: v.marked}
 }
 
 // settled tells all sessions of a change of settings.
 func (m *model) settled(u *modelUser, v *modelView) {
-	u.change(modelChange{kind: shard.ChangeSettings, peer: v.peer})
+	u.change(modelChange{kind: query.ChangeSettings, peer: v.peer})
 	m.touched[u.id] = true
 }
 
@@ -573,32 +574,32 @@ func (m *model) unmark(u *modelUser, v *modelView) {
 	}
 }
 
-func (m *model) block(sh *modelShard, u *modelUser, c *shard.Block) shard.Result {
+func (m *model) block(sh *modelShard, u *modelUser, c *command.Block) command.Result {
 	if c.Target == "" || c.Target == u.id {
-		return refused(shard.CodeBadRequest)
+		return refused(command.CodeBadRequest)
 	}
 	i, blocked := slices.BinarySearch(u.blocks, c.Target)
 	if blocked != c.Undo {
-		return shard.Result{}
+		return command.Result{}
 	}
-	kind := shard.LetterBlock
+	kind := command.LetterBlock
 	if c.Undo {
 		u.blocks = slices.Delete(u.blocks, i, i+1)
-		kind = shard.LetterUnblock
+		kind = command.LetterUnblock
 	} else {
 		if len(u.blocks) >= sh.limits.MaxBlocked {
-			return refused(shard.CodeRateLimited)
+			return refused(command.CodeRateLimited)
 		}
 		if u.views[c.Target] == nil {
-			if code := u.mayOpen(sh); code != shard.OK {
+			if code := u.mayOpen(sh); code != command.OK {
 				return refused(code)
 			}
 		}
 		u.blocks = slices.Insert(u.blocks, i, c.Target)
 	}
 	u.view(c.Target)
-	u.change(modelChange{kind: shard.ChangeBlocked, peer: c.Target})
+	u.change(modelChange{kind: query.ChangeBlocked, peer: c.Target})
 	m.touched[u.id] = true
-	m.post(sh, shard.Letter{From: u.id, To: c.Target, Kind: kind, Time: sh.now})
-	return shard.Result{}
+	m.post(sh, command.Letter{From: u.id, To: c.Target, Kind: kind, Time: sh.now})
+	return command.Result{}
 }

@@ -6,10 +6,12 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // checkUser compares all that can be read of a user.
-func (w *world) checkUser(user shard.UserID) {
+func (w *world) checkUser(user command.UserID) {
 	if w.moving(user) {
 		return
 	}
@@ -22,9 +24,9 @@ func (w *world) checkUser(user shard.UserID) {
 		state = sh.follower
 	}
 
-	queue := w.checkSync(user, &shard.Result{}, shard.RecentsOff, state.StartSync(user, &shard.Result{}, shard.RecentsOff, now), now)
+	queue := w.checkSync(user, &command.Result{}, query.RecentsOff, state.StartSync(user, &command.Result{}, query.RecentsOff, now), now)
 	b := &w.batch
-	state.NextSync(user, state.StartSync(user, &shard.Result{}, shard.RecentsOff, now), b, 1<<20, 1<<30, now)
+	state.NextSync(user, state.StartSync(user, &command.Result{}, query.RecentsOff, now), b, 1<<20, 1<<30, now)
 	w.checkBatch(fmt.Sprintf("queue(%s)", user), u, b, queue, 1<<20, 1<<30)
 
 	recents := u.recents(limits, now)
@@ -60,7 +62,7 @@ func (w *world) checkUser(user shard.UserID) {
 	w.checkGroupsOf(u, state.GroupsOf(user))
 	w.checkAdmin(state, u, limits, now)
 	sessions := state.Sessions(user)
-	if !slices.EqualFunc(sessions, u.sessions, func(got shard.SessionInfo, want *modelSession) bool {
+	if !slices.EqualFunc(sessions, u.sessions, func(got query.SessionInfo, want *modelSession) bool {
 		return got.Number == want.number && got.Device == want.device && got.Platform == want.platform
 	}) {
 		w.failf("Sessions(%s) = %v, want %d", user, sessions, len(u.sessions))
@@ -68,13 +70,13 @@ func (w *world) checkUser(user shard.UserID) {
 }
 
 // checkElsewhere wants nothing of a user from a shard that does not serve him.
-func (w *world) checkElsewhere(user shard.UserID) {
+func (w *world) checkElsewhere(user command.UserID) {
 	for _, sh := range w.shards {
-		if sh.leader.Owns(shard.SlotOf(string(user))) {
+		if sh.leader.Owns(command.SlotOf(string(user))) {
 			continue
 		}
 		now := sh.leader.Now()
-		sync := sh.leader.StartSync(user, &shard.Result{}, shard.RecentsOn, now)
+		sync := sh.leader.StartSync(user, &command.Result{}, query.RecentsOn, now)
 		sh.leader.Since(user, 1, 0, &w.batch, 100, 1<<20, now)
 		conversations := len(sh.leader.Recents(user, 1, now).Conversations) + len(sh.leader.Conversations(user, 0, 1, 1, now).Conversations)
 		if sync.Arrival != 0 || len(w.batch.Items) != 0 || conversations != 0 ||
@@ -87,8 +89,8 @@ func (w *world) checkElsewhere(user shard.UserID) {
 
 // checkSessions compares all sessions of a shard.
 func (w *world) checkSessions(sh *simShard) {
-	got := map[shard.UserID]int{}
-	sh.leader.AllSessions(func(user shard.UserID, number shard.SessionID) bool {
+	got := map[command.UserID]int{}
+	sh.leader.AllSessions(func(user command.UserID, number command.SessionID) bool {
 		if w.model.user(user).session(number) == nil {
 			w.failf("AllSessions gives %s/%d, want none", user, number)
 		}
@@ -103,7 +105,7 @@ func (w *world) checkSessions(sh *simShard) {
 }
 
 // checkSync compares a sync and gives what it has to push without a cursor.
-func (w *world) checkSync(user shard.UserID, r *shard.Result, mode shard.RecentsMode, got *shard.Sync, now int64) []modelRef {
+func (w *world) checkSync(user command.UserID, r *command.Result, mode query.RecentsMode, got *query.Sync, now int64) []modelRef {
 	sh := w.shardOf(user)
 	u := w.model.user(user)
 	limits := &w.model.shards[sh.index].limits
@@ -148,7 +150,7 @@ func (w *world) checkSync(user shard.UserID, r *shard.Result, mode shard.Recents
 			w.failf("%s: lost in u:%s, want none", what, l.Peer)
 		}
 	}
-	if mode == shard.RecentsOff {
+	if mode == query.RecentsOff {
 		if got.Conversations != nil {
 			w.failf("%s: %d conversations, want none", what, len(got.Conversations))
 		}
@@ -156,7 +158,7 @@ func (w *world) checkSync(user shard.UserID, r *shard.Result, mode shard.Recents
 	}
 	recents := u.recents(limits, now)
 	w.checkConversations(user, got.Conversations, recents, limits, now)
-	if mode == shard.RecentsOn {
+	if mode == query.RecentsOn {
 		for _, ref := range slices.Backward(recents) {
 			if !slices.Contains(push, ref) {
 				push = append(push, ref)
@@ -167,7 +169,7 @@ func (w *world) checkSync(user shard.UserID, r *shard.Result, mode shard.Recents
 }
 
 // checkLost compares the seqs that a sync names as lost in one conversation.
-func (w *world) checkLost(what string, v *modelView, got []shard.Lost, since uint64, l *shard.Limits, now int64) {
+func (w *world) checkLost(what string, v *modelView, got []query.Lost, since uint64, l *command.Limits, now int64) {
 	must, may := v.lost(l, since, now)
 	named := map[uint64]bool{}
 	exact := true
@@ -196,7 +198,7 @@ func (w *world) checkLost(what string, v *modelView, got []shard.Lost, since uin
 	}
 }
 
-func (w *world) checkConversations(user shard.UserID, got []shard.Conversation, want []modelRef, l *shard.Limits, now int64) {
+func (w *world) checkConversations(user command.UserID, got []query.Conversation, want []modelRef, l *command.Limits, now int64) {
 	if len(got) != len(want) {
 		w.failf("recents(%s) = %d conversations, want %d", user, len(got), len(want))
 	}
@@ -212,7 +214,7 @@ func (w *world) checkConversations(user shard.UserID, got []shard.Conversation, 
 }
 
 // checkList compares a list, and the last messages of its conversations.
-func (w *world) checkList(what string, u *modelUser, got shard.ConversationList, want []modelRef, l *shard.Limits, now int64) {
+func (w *world) checkList(what string, u *modelUser, got query.ConversationList, want []modelRef, l *command.Limits, now int64) {
 	w.checkConversations(u.id, got.Conversations, want, l, now)
 	if got.More || len(got.Last) != len(want) {
 		w.failf("%s = %d messages, more %v, want %d", what, len(got.Last), got.More, len(want))
@@ -220,14 +222,14 @@ func (w *world) checkList(what string, u *modelUser, got shard.ConversationList,
 	for i := range got.Last {
 		if want[i].entry != nil {
 			w.checkMessage(fmt.Sprintf("%s[%d]", what, i), u, &got.Last[i], want[i])
-		} else if got.Last[i].ID != (shard.MsgID{}) {
+		} else if got.Last[i].ID != (command.MsgID{}) {
 			w.failf("%s[%d] has message %d, want none", what, i, got.Last[i].Seq)
 		}
 	}
 }
 
 // checkAllConversations reads all conversations of a user in pages.
-func (w *world) checkAllConversations(state *shard.State, u *modelUser, l *shard.Limits, now int64) {
+func (w *world) checkAllConversations(state *shard.State, u *modelUser, l *command.Limits, now int64) {
 	want := u.conversations(l, now)
 	limit, maxBytes := 1+w.rng.IntN(5), pick(w, []int{1, 200, 1 << 20})
 	for behind := uint64(0); ; {
@@ -252,7 +254,7 @@ func (w *world) checkAllConversations(state *shard.State, u *modelUser, l *shard
 	}
 }
 
-func (w *world) checkMessage(what string, u *modelUser, got *shard.Message, want modelRef) {
+func (w *world) checkMessage(what string, u *modelUser, got *query.Message, want modelRef) {
 	e := want.entry
 	from := want.view.peer
 	if e.own {
@@ -269,7 +271,7 @@ func (w *world) checkMessage(what string, u *modelUser, got *shard.Message, want
 
 // checkBatch compares the messages of a batch with the ones still to come, and
 // its size with what was asked for.
-func (w *world) checkBatch(what string, u *modelUser, b *shard.Batch, want []modelRef, maxMessages, maxBytes int) {
+func (w *world) checkBatch(what string, u *modelUser, b *query.Batch, want []modelRef, maxMessages, maxBytes int) {
 	if len(b.Messages) > len(want) {
 		m := &b.Messages[len(want)]
 		w.failf("%s = %d messages, the last u:%s/%d, want %d", what, len(b.Messages), m.Peer, m.Seq, len(want))
@@ -309,7 +311,7 @@ func (w *world) checkBatch(what string, u *modelUser, b *shard.Batch, want []mod
 }
 
 // checkOrder wants the items of a batch in arrival order, between two points.
-func (w *world) checkOrder(what string, b *shard.Batch, after, upTo uint64) {
+func (w *world) checkOrder(what string, b *query.Batch, after, upTo uint64) {
 	last := after
 	for _, item := range b.Items {
 		arrival := uint64(0)
@@ -329,9 +331,9 @@ func (w *world) checkOrder(what string, b *shard.Batch, after, upTo uint64) {
 }
 
 // checkHistory compares one page of a conversation.
-func (w *world) checkHistory(state *shard.State, u *modelUser, peer shard.UserID, now int64) {
+func (w *world) checkHistory(state *shard.State, u *modelUser, peer command.UserID, now int64) {
 	newest := int(u.views[peer].newest())
-	q := shard.HistoryQuery{User: u.id, Peer: peer, Limit: 1 + w.rng.IntN(12), MaxBytes: 1 << 20}
+	q := query.HistoryQuery{User: u.id, Peer: peer, Limit: 1 + w.rng.IntN(12), MaxBytes: 1 << 20}
 	anySeq := func() uint64 { return uint64(w.rng.IntN(newest + 3)) }
 	switch w.rng.IntN(5) {
 	case 0:
@@ -370,10 +372,10 @@ func (w *world) checkHistory(state *shard.State, u *modelUser, peer shard.UserID
 
 // checkLimitedPage compares a page that covers few gaps and seqs with the one that
 // the same query gives without these limits.
-func (w *world) checkLimitedPage(state *shard.State, q shard.HistoryQuery, all *shard.Page, now int64) {
+func (w *world) checkLimitedPage(state *shard.State, q query.HistoryQuery, all *query.Page, now int64) {
 	q.MaxGaps, q.MaxSeqs = 1+w.rng.IntN(4), 1+w.rng.IntN(40)
 	what := fmt.Sprintf("History(%+v)", q)
-	var p shard.Page
+	var p query.Page
 	state.History(q, &p, now)
 	down := !q.HasAfter && q.To == 0
 	switch whole := p.From == all.From && p.To == all.To; {
@@ -402,10 +404,10 @@ func (w *world) checkLimitedPage(state *shard.State, q shard.HistoryQuery, all *
 }
 
 // seqsOf gives the part of gaps that lies in from..to, with a gap for each seq.
-func seqsOf(gaps []shard.Gap, from, to uint64) (seqs []shard.Gap) {
+func seqsOf(gaps []query.Gap, from, to uint64) (seqs []query.Gap) {
 	for _, g := range gaps {
 		for seq := max(g.From, from); seq <= min(g.To, to); seq++ {
-			seqs = append(seqs, shard.Gap{From: seq, To: seq, Reason: g.Reason})
+			seqs = append(seqs, query.Gap{From: seq, To: seq, Reason: g.Reason})
 		}
 	}
 	return seqs
@@ -417,7 +419,7 @@ const keptGone = 64
 
 // vague is the seq up to which the reasons of gaps are not known exactly.
 func (v *modelView) vague() uint64 {
-	runs, reason := 0, shard.GapReason("")
+	runs, reason := 0, query.GapReason("")
 	gone := len(v.entries) - len(v.held())
 	for _, e := range slices.Backward(v.entries[:gone]) {
 		if e.gone != reason {
@@ -431,10 +433,10 @@ func (v *modelView) vague() uint64 {
 }
 
 // trimGaps makes one gap of any reason of all seqs up to a point.
-func trimGaps(gaps []shard.Gap, upTo uint64) (trimmed []shard.Gap) {
+func trimGaps(gaps []query.Gap, upTo uint64) (trimmed []query.Gap) {
 	for _, g := range gaps {
 		if g.From <= upTo {
-			head := shard.Gap{From: g.From, To: min(g.To, upTo)}
+			head := query.Gap{From: g.From, To: min(g.To, upTo)}
 			if n := len(trimmed); n > 0 {
 				trimmed[n-1].To = head.To
 			} else {
@@ -451,7 +453,7 @@ func trimGaps(gaps []shard.Gap, upTo uint64) (trimmed []shard.Gap) {
 
 // checkStranger wants a user who never logs in to be known as long as something is
 // kept of him, and no longer.
-func (w *world) checkStranger(user shard.UserID) {
+func (w *world) checkStranger(user command.UserID) {
 	sh := w.shardOf(user)
 	u := w.model.users[user]
 	if !w.model.serves(w.model.shards[sh.index], user) {
@@ -471,10 +473,10 @@ func (w *world) checkConservation() {
 		state := w.shardOf(user).leader
 		now := state.Now()
 		for _, peer := range w.users {
-			var p shard.Page
-			state.History(shard.HistoryQuery{User: user, Peer: peer, HasAfter: true, Limit: 1 << 20, MaxBytes: 1 << 30}, &p, now)
+			var p query.Page
+			state.History(query.HistoryQuery{User: user, Peer: peer, HasAfter: true, Limit: 1 << 20, MaxBytes: 1 << 30}, &p, now)
 			covered := uint64(len(p.Batch.Messages))
-			seen := map[shard.MsgID]bool{}
+			seen := map[command.MsgID]bool{}
 			for _, m := range p.Batch.Messages {
 				if seen[m.ID] {
 					w.failf("History(%s, %s) shows %x twice", user, peer, m.ID)
@@ -484,11 +486,11 @@ func (w *world) checkConservation() {
 			for _, g := range p.Gaps {
 				covered += g.To - g.From + 1
 			}
-			want := uint64(w.acked[[2]shard.UserID{user, peer}])
+			want := uint64(w.acked[[2]command.UserID{user, peer}])
 			if peer != user {
-				want += uint64(w.acked[[2]shard.UserID{peer, user}] - w.model.user(user).refusedFrom[peer])
+				want += uint64(w.acked[[2]command.UserID{peer, user}] - w.model.user(user).refusedFrom[peer])
 			}
-			want += uint64(w.imported[[2]shard.UserID{user, peer}])
+			want += uint64(w.imported[[2]command.UserID{user, peer}])
 			if covered != want || p.To != want {
 				w.failf("History(%s, %s) covers %d seqs up to %d, want %d: all that was acknowledged", user, peer, covered, p.To, want)
 			}

@@ -5,35 +5,36 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A device is a terminal of a user, with what it holds. It knows nothing but
 // what it was pushed and what it did itself, and must come out right.
 type device struct {
-	user     shard.UserID
+	user     command.UserID
 	name     string
 	platform string
 	autoRead bool
 
-	session shard.SessionID // 0: not connected
-	sync    *shard.Sync     // still to be pulled
-	want    []modelRef      // what a sync without cursor has still to push
-	told    uint64          // arrival up to which it was told
-	base    uint64          // it was told of everything after this
-	cursor  bool            // it has one to show
-	former  uint64          // an earlier told, for when an ack is lost
+	session command.SessionID // 0: not connected
+	sync    *query.Sync       // still to be pulled
+	want    []modelRef        // what a sync without cursor has still to push
+	told    uint64            // arrival up to which it was told
+	base    uint64            // it was told of everything after this
+	cursor  bool              // it has one to show
+	former  uint64            // an earlier told, for when an ack is lost
 
 	held     map[heldKey]*heldMessage
-	read     map[shard.UserID]uint64
-	receipts map[shard.UserID]uint64
-	settings map[shard.UserID]shard.ConversationSettings
-	blocked  map[shard.UserID]bool
-	groups   map[shard.GroupID]bool // whose member he is
+	read     map[command.UserID]uint64
+	receipts map[command.UserID]uint64
+	settings map[command.UserID]query.ConversationSettings
+	blocked  map[command.UserID]bool
+	groups   map[command.GroupID]bool // whose member he is
 }
 
 type heldKey struct {
-	peer shard.UserID
+	peer command.UserID
 	seq  uint64
 }
 
@@ -55,15 +56,15 @@ func (w *world) makeDevices() {
 // forget empties the device, as if it were new.
 func (d *device) forget() {
 	d.held = map[heldKey]*heldMessage{}
-	d.read = map[shard.UserID]uint64{}
-	d.receipts = map[shard.UserID]uint64{}
-	d.settings, d.blocked = map[shard.UserID]shard.ConversationSettings{}, map[shard.UserID]bool{}
-	d.groups = map[shard.GroupID]bool{}
+	d.read = map[command.UserID]uint64{}
+	d.receipts = map[command.UserID]uint64{}
+	d.settings, d.blocked = map[command.UserID]query.ConversationSettings{}, map[command.UserID]bool{}
+	d.groups = map[command.GroupID]bool{}
 	d.cursor = false
 }
 
 // device finds the connected device of a session.
-func (w *world) device(user shard.UserID, session shard.SessionID) *device {
+func (w *world) device(user command.UserID, session command.SessionID) *device {
 	for _, d := range w.devices {
 		if d.user == user && d.session == session && session != 0 {
 			return d
@@ -72,7 +73,7 @@ func (w *world) device(user shard.UserID, session shard.SessionID) *device {
 	return nil
 }
 
-func (d *device) hold(peer shard.UserID, seq uint64) *heldMessage {
+func (d *device) hold(peer command.UserID, seq uint64) *heldMessage {
 	m := d.held[heldKey{peer, seq}]
 	if m == nil {
 		m = &heldMessage{}
@@ -81,20 +82,20 @@ func (d *device) hold(peer shard.UserID, seq uint64) *heldMessage {
 	return m
 }
 
-func (d *device) recalled(peer shard.UserID, seq uint64) {
+func (d *device) recalled(peer command.UserID, seq uint64) {
 	if m := d.held[heldKey{peer, seq}]; m != nil {
 		m.recalled = true
 	}
 }
 
-func (d *device) deleted(peer shard.UserID, seq uint64) {
+func (d *device) deleted(peer command.UserID, seq uint64) {
 	if m := d.held[heldKey{peer, seq}]; m != nil {
 		m.deleted = true
 	}
 }
 
 // wiped deletes what the device holds of a conversation.
-func (d *device) wiped(peer shard.UserID) {
+func (d *device) wiped(peer command.UserID) {
 	for key, m := range d.held {
 		if key.peer == peer {
 			m.deleted = true
@@ -105,9 +106,9 @@ func (d *device) wiped(peer shard.UserID) {
 // login connects a device: with its cursor, an old one, a bad one or none.
 func (w *world) login() {
 	d := pick(w, w.devices)
-	cmd := &shard.Login{
+	cmd := &command.Login{
 		User: d.user, Device: d.name, Platform: d.platform, AutoRead: d.autoRead,
-		Policy: []shard.Policy{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[w.rng.IntN(10)], IssuedAt: w.issuedAt(),
+		Policy: []command.Policy{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[w.rng.IntN(10)], IssuedAt: w.issuedAt(),
 	}
 	switch {
 	case w.chance(10): // its data was cleared
@@ -120,8 +121,8 @@ func (w *world) login() {
 		}
 		cmd.HasSince, cmd.Since = true, w.cursor(d.user, since)
 	}
-	w.alone(cmd, func(r *shard.Result) {
-		if r.Code != shard.OK {
+	w.alone(cmd, func(r *command.Result) {
+		if r.Code != command.OK {
 			return
 		}
 		w.disconnect(r)
@@ -131,7 +132,7 @@ func (w *world) login() {
 }
 
 // cursor gives the text of a point and remembers it for the model.
-func (w *world) cursor(user shard.UserID, arrival uint64) string {
+func (w *world) cursor(user command.UserID, arrival uint64) string {
 	text := w.shardOf(user).leader.Cursor(user, arrival)
 	w.model.cursors[text] = cursorPoint{user, arrival}
 	return text
@@ -158,16 +159,16 @@ func (w *world) leave() {
 		return
 	}
 	if w.chance(70) {
-		w.send(&shard.Logout{User: d.user, Session: d.session, Seen: w.shardOf(d.user).leader.Now() + int64(d.session)*700%2000 - 1500}, nil)
+		w.send(&command.Logout{User: d.user, Session: d.session, Seen: w.shardOf(d.user).leader.Now() + int64(d.session)*700%2000 - 1500}, nil)
 	}
 	d.session = 0
 }
 
 // startSync takes the sync of a login and compares it.
-func (w *world) startSync(d *device, r *shard.Result) {
+func (w *world) startSync(d *device, r *command.Result) {
 	sh := w.shardOf(d.user)
 	now := w.readTime(sh)
-	mode := pick(w, []shard.RecentsMode{shard.RecentsOn, shard.RecentsOn, shard.RecentsQuiet, shard.RecentsOff})
+	mode := pick(w, []query.RecentsMode{query.RecentsOn, query.RecentsOn, query.RecentsQuiet, query.RecentsOff})
 	sync := sh.leader.StartSync(d.user, r, mode, now)
 	d.want = w.checkSync(d.user, r, mode, sync, now)
 	d.sync = sync
@@ -207,8 +208,8 @@ func (w *world) pull() {
 }
 
 // moving tells whether the user's slot is between two shards.
-func (w *world) moving(user shard.UserID) bool {
-	return !w.shardOf(user).leader.Owns(shard.SlotOf(string(user)))
+func (w *world) moving(user command.UserID) bool {
+	return !w.shardOf(user).leader.Owns(command.SlotOf(string(user)))
 }
 
 // ackSome reports what an auto-read device holds.
@@ -220,7 +221,7 @@ func (w *world) ackSome(d *device) {
 		v := w.model.user(d.user).views[peer]
 		for _, e := range v.entries {
 			if e.arrival <= d.told && e.seq > v.readSeq && !e.own && w.chance(50) {
-				cmd := &shard.ReadReport{User: d.user, Session: d.session, Peer: peer, Seq: e.seq, Auto: true}
+				cmd := &command.ReadReport{User: d.user, Session: d.session, Peer: peer, Seq: e.seq, Auto: true}
 				w.ask(cmd, true, func(d *device) { d.read[peer] = v.readSeq })
 				break
 			}
@@ -300,7 +301,7 @@ func (w *world) pullOnce(d *device) bool {
 }
 
 // visibleRefs are those that can still be shown.
-func visibleRefs(refs []modelRef, l *shard.Limits, now int64) (still []modelRef) {
+func visibleRefs(refs []modelRef, l *command.Limits, now int64) (still []modelRef) {
 	for _, r := range refs {
 		if r.entry.gap(l, now) == "" {
 			still = append(still, r)
@@ -316,52 +317,52 @@ func (w *world) catchUpDevice(d *device) {
 }
 
 // take applies a batch to what the device holds.
-func (d *device) take(w *world, what string, b *shard.Batch) {
+func (d *device) take(w *world, what string, b *query.Batch) {
 	u := w.model.user(d.user)
 	for _, item := range b.Items {
 		if item.Message >= 0 {
 			m := &b.Messages[item.Message]
-			d.hold(shard.UserID(strings.Clone(string(m.Peer))), m.Seq)
+			d.hold(command.UserID(strings.Clone(string(m.Peer))), m.Seq)
 			continue
 		}
 		c := &b.Changes[item.Change]
-		if c.Kind == shard.ChangeGroupJoined || c.Kind == shard.ChangeGroupLeft {
+		if c.Kind == query.ChangeGroupJoined || c.Kind == query.ChangeGroupLeft {
 			d.takeGroup(w, what, u, c)
 			continue
 		}
-		peer := shard.UserID(strings.Clone(string(c.Peer)))
+		peer := command.UserID(strings.Clone(string(c.Peer)))
 		v := u.views[peer]
 		if v == nil {
 			w.failf("%s: a change of u:%s, want none", what, peer)
 		}
 		switch c.Kind {
-		case shard.ChangeRead:
+		case query.ChangeRead:
 			if c.Seq != v.readSeq {
 				w.failf("%s: ChangeRead of u:%s to %d, want %d", what, peer, c.Seq, v.readSeq)
 			}
 			d.read[peer] = c.Seq
-		case shard.ChangeReceipt:
+		case query.ChangeReceipt:
 			if c.Seq != v.receipt || c.Time != v.peerRead {
 				w.failf("%s: ChangeReceipt of u:%s to %d at %d, want %d at %d", what, peer, c.Seq, c.Time, v.receipt, v.peerRead)
 			}
 			d.receipts[peer] = c.Seq
-		case shard.ChangeRecall, shard.ChangeMessagesDeleted:
+		case query.ChangeRecall, query.ChangeMessagesDeleted:
 			for _, r := range c.Ranges {
 				for seq := r.From; seq <= r.To; seq++ {
 					d.takeMark(w, what, v, c, seq)
 				}
 			}
-		case shard.ChangeSettings:
+		case query.ChangeSettings:
 			if c.Settings != v.settings() {
 				w.failf("%s: ChangeSettings of u:%s to %+v, want %+v", what, peer, c.Settings, v.settings())
 			}
 			d.settings[peer] = c.Settings
-		case shard.ChangeBlocked:
+		case query.ChangeBlocked:
 			if _, want := slices.BinarySearch(u.blocks, peer); c.Blocked != want {
 				w.failf("%s: ChangeBlocked of %s to %v, want %v", what, peer, c.Blocked, want)
 			}
 			d.blocked[peer] = c.Blocked
-		case shard.ChangeConversationDeleted:
+		case query.ChangeConversationDeleted:
 			if want := max(v.hidden, v.wiped); c.Seq == 0 || c.Seq > want || !c.Messages && c.Seq != v.hidden || c.Messages && c.Seq != v.wiped {
 				w.failf("%s: ChangeConversationDeleted of u:%s up to %d, messages %v, want %d, %d", what, peer, c.Seq, c.Messages, v.hidden, v.wiped)
 			}
@@ -374,9 +375,9 @@ func (d *device) take(w *world, what string, b *shard.Batch) {
 	}
 }
 
-func (d *device) takeMark(w *world, what string, v *modelView, c *shard.Change, seq uint64) {
+func (d *device) takeMark(w *world, what string, v *modelView, c *query.Change, seq uint64) {
 	e := v.at(seq)
-	if c.Kind == shard.ChangeRecall {
+	if c.Kind == query.ChangeRecall {
 		by := v.peer
 		if e != nil && e.own {
 			by = d.user
@@ -412,7 +413,7 @@ func (w *world) checkDevice(d *device) {
 		if e.recalled && !m.recalled && !m.deleted {
 			w.failf("%s of %s does not know that u:%s/%d was recalled", d.name, d.user, key.peer, key.seq)
 		}
-		if (e.deleted || e.gone == shard.GapDeleted) && !m.deleted && !m.recalled {
+		if (e.deleted || e.gone == query.GapDeleted) && !m.deleted && !m.recalled {
 			w.failf("%s of %s does not know that u:%s/%d was deleted", d.name, d.user, key.peer, key.seq)
 		}
 		if e.gone != "" {
@@ -431,13 +432,13 @@ func (w *world) checkDevice(d *device) {
 			}
 		}
 		switch {
-		case c.kind == shard.ChangeRead && (d.read[c.peer] < read || c.back && d.read[c.peer] > v.readSeq):
+		case c.kind == query.ChangeRead && (d.read[c.peer] < read || c.back && d.read[c.peer] > v.readSeq):
 			w.failf("%s of %s: read cursor of u:%s = %d, want %d", d.name, d.user, c.peer, d.read[c.peer], v.readSeq)
-		case c.kind == shard.ChangeSettings && d.settings[c.peer] != v.settings():
+		case c.kind == query.ChangeSettings && d.settings[c.peer] != v.settings():
 			w.failf("%s of %s: settings of u:%s = %+v, does not know %+v", d.name, d.user, c.peer, d.settings[c.peer], v.settings())
-		case c.kind == shard.ChangeBlocked && d.blocked[c.peer] != slices.Contains(u.blocks, c.peer):
+		case c.kind == query.ChangeBlocked && d.blocked[c.peer] != slices.Contains(u.blocks, c.peer):
 			w.failf("%s of %s does not know that %s is blocked: %v", d.name, d.user, c.peer, !d.blocked[c.peer])
-		case c.kind == shard.ChangeReceipt && d.receipts[c.peer] != v.receipt:
+		case c.kind == query.ChangeReceipt && d.receipts[c.peer] != v.receipt:
 			w.failf("%s of %s: receipt of u:%s = %d, want %d", d.name, d.user, c.peer, d.receipts[c.peer], v.receipt)
 		}
 	}

@@ -9,11 +9,13 @@ import (
 	"strings"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // checkMoved compares the groups and members that a batch says it has changed.
 func (w *world) checkMoved(out *shard.Outcome) {
-	groups, members := map[shard.GroupID]bool{}, map[shard.MemberRef]bool{}
+	groups, members := map[command.GroupID]bool{}, map[shard.MemberRef]bool{}
 	for _, id := range out.Groups {
 		groups[id] = true
 	}
@@ -32,30 +34,30 @@ func (w *world) checkMoved(out *shard.Outcome) {
 // what each of their members has not read, and sometimes all else.
 func (w *world) checkTouchedGroups(sh *simShard, orders []order) {
 	for i, o := range orders {
-		c, ok := o.cmd.(shard.GroupCommand)
-		if !ok || sh.outcome.Results[i].Code == shard.CodeMoved {
+		c, ok := o.cmd.(command.GroupCommand)
+		if !ok || sh.outcome.Results[i].Code == command.CodeMoved {
 			continue
 		}
 		key := c.Key()
 		if slices.ContainsFunc(orders[:i], func(before order) bool {
-			_, ok := before.cmd.(shard.GroupCommand)
+			_, ok := before.cmd.(command.GroupCommand)
 			return ok && before.cmd.Key() == key
 		}) {
 			continue
 		}
-		id := w.model.groupOf(shard.UserID(key)).id
+		id := w.model.groupOf(command.UserID(key)).id
 		w.checkGroup(id)
 		if w.chance(10) {
 			w.exploreGroup(id)
 		}
 		if w.chance(5) {
-			w.compareSlot(sh, sh.follower, shard.UserID(key))
+			w.compareSlot(sh, sh.follower, command.UserID(key))
 		}
 	}
 }
 
 // groupState is a replica to read a group of, and a time; nil while it moves.
-func (w *world) groupState(id shard.GroupID) (state *shard.State, limits *shard.Limits, now int64) {
+func (w *world) groupState(id command.GroupID) (state *shard.State, limits *command.Limits, now int64) {
 	if w.moving(id.Key()) {
 		return nil, nil, 0
 	}
@@ -68,7 +70,7 @@ func (w *world) groupState(id shard.GroupID) (state *shard.State, limits *shard.
 }
 
 // checkGroup compares what a group is, and what is unread for each member.
-func (w *world) checkGroup(id shard.GroupID) {
+func (w *world) checkGroup(id command.GroupID) {
 	state, limits, now := w.groupState(id)
 	if state == nil {
 		return
@@ -78,7 +80,7 @@ func (w *world) checkGroup(id shard.GroupID) {
 	if got, want := state.GroupArrival(id), g.arrival; g.known && got != want || !g.known && got != 0 {
 		w.failf("GroupArrival(%s) = %d, want %d", id, got, want)
 	}
-	asks := []shard.GroupAsk{{Group: id}}
+	asks := []query.GroupAsk{{Group: id}}
 	for _, user := range g.names() {
 		want := g.unread(g.members[user], limits, now)
 		got := state.GroupUnread(id, user, now)
@@ -107,7 +109,7 @@ func (w *world) checkGroupInfo(state *shard.State, g *modelGroup, now int64) {
 	if !ok {
 		return
 	}
-	want := shard.GroupInfo{
+	want := query.GroupInfo{
 		ID: g.id, Kind: g.kind, Settings: g.settings, Name: g.name, Owner: g.owner, Created: g.created,
 		Members: len(g.members), Requests: len(g.requests), LastSeq: g.newest(), Bytes: got.Bytes, Arrival: g.arrival,
 		Offered: g.offered(now), MutedUntil: later(g.muted[asker], now), BannedUntil: later(g.banned[asker], now),
@@ -134,7 +136,7 @@ func (w *world) checkGroupInfo(state *shard.State, g *modelGroup, now int64) {
 }
 
 // exploreGroup compares all that can be read of a group, from a few points.
-func (w *world) exploreGroup(id shard.GroupID) {
+func (w *world) exploreGroup(id command.GroupID) {
 	state, limits, now := w.groupState(id)
 	if state == nil {
 		return
@@ -145,7 +147,7 @@ func (w *world) exploreGroup(id shard.GroupID) {
 	}
 	w.checkGroupMembers(state, g, w.model.shards[w.shardOf(id.Key()).index].now)
 	for range 2 {
-		user := w.anyMember(g, shard.RoleMember)
+		user := w.anyMember(g, command.RoleMember)
 		w.checkGroupHistory(state, g, user, limits, now)
 		w.checkGroupMessages(state, g, user, limits, now)
 		w.checkMemberChanges(state, g, user)
@@ -164,8 +166,8 @@ func (w *world) exploreGroup(id shard.GroupID) {
 }
 
 // readAll reads a list page by page.
-func readAll[T any](w *world, page func(after shard.UserID, limit int) ([]T, bool), name func(*T) shard.UserID) (all []T) {
-	for after, more := shard.UserID(""), true; more; {
+func readAll[T any](w *world, page func(after command.UserID, limit int) ([]T, bool), name func(*T) command.UserID) (all []T) {
+	for after, more := command.UserID(""), true; more; {
 		var part []T
 		if part, more = page(after, 1+w.rng.IntN(4)); len(part) == 0 {
 			break
@@ -178,12 +180,12 @@ func readAll[T any](w *world, page func(after shard.UserID, limit int) ([]T, boo
 
 // checkSanctions compares who is muted and banned.
 func (w *world) checkBans(state *shard.State, g *modelGroup, now int64) {
-	got := readAll(w, func(after shard.UserID, limit int) ([]shard.Ban, bool) { return state.Bans(g.id, after, limit) },
-		func(b *shard.Ban) shard.UserID { return b.User })
-	var want []shard.Ban
+	got := readAll(w, func(after command.UserID, limit int) ([]query.Ban, bool) { return state.Bans(g.id, after, limit) },
+		func(b *query.Ban) command.UserID { return b.User })
+	var want []query.Ban
 	for _, user := range slices.Sorted(maps.Keys(g.banned)) {
 		if until := later(g.banned[user], now); until != 0 && g.alive {
-			want = append(want, shard.Ban{User: user, Until: until})
+			want = append(want, query.Ban{User: user, Until: until})
 		}
 	}
 	if !slices.Equal(got, want) {
@@ -193,27 +195,27 @@ func (w *world) checkBans(state *shard.State, g *modelGroup, now int64) {
 
 func (w *world) checkGroupMembers(state *shard.State, g *modelGroup, now int64) {
 	w.checkBans(state, g, now)
-	got := readAll(w, func(after shard.UserID, limit int) ([]shard.Member, bool) { return state.Members(g.id, after, limit) },
-		func(m *shard.Member) shard.UserID { return m.User })
-	var want []shard.Member
+	got := readAll(w, func(after command.UserID, limit int) ([]query.Member, bool) { return state.Members(g.id, after, limit) },
+		func(m *query.Member) command.UserID { return m.User })
+	var want []query.Member
 	if g.alive {
 		for _, user := range g.names() {
 			mm := g.members[user]
-			want = append(want, shard.Member{User: user, Role: mm.role, Joined: mm.joined, From: mm.from, Read: mm.read, MutedUntil: later(g.muted[user], now)})
+			want = append(want, query.Member{User: user, Role: mm.role, Joined: mm.joined, From: mm.from, Read: mm.read, MutedUntil: later(g.muted[user], now)})
 		}
 		for user, until := range g.muted {
 			if !g.settings.Stored && g.members[user] == nil && until > now {
-				want = append(want, shard.Member{User: user, Role: shard.RoleMember, From: 1, MutedUntil: until})
+				want = append(want, query.Member{User: user, Role: command.RoleMember, From: 1, MutedUntil: until})
 			}
 		}
-		slices.SortFunc(want, func(a, b shard.Member) int { return strings.Compare(string(a.User), string(b.User)) })
+		slices.SortFunc(want, func(a, b query.Member) int { return strings.Compare(string(a.User), string(b.User)) })
 	}
 	if !slices.Equal(got, want) {
 		w.failf("Members(%s) = %+v, want %+v", g.id, got, want)
 	}
 	user := pick(w, w.users)
 	one, ok := state.Member(g.id, user)
-	if i := slices.IndexFunc(want, func(m shard.Member) bool { return m.User == user && g.members[user] != nil }); ok != (i >= 0) || ok && one != want[i] {
+	if i := slices.IndexFunc(want, func(m query.Member) bool { return m.User == user && g.members[user] != nil }); ok != (i >= 0) || ok && one != want[i] {
 		w.failf("Member(%s, %s) = %+v, %v, want one of %+v", g.id, user, one, ok, want)
 	}
 	requests := g.requests
@@ -229,7 +231,7 @@ func (w *world) checkGroupMembers(state *shard.State, g *modelGroup, now int64) 
 	}
 }
 
-func (w *world) checkGroupMessage(what string, g *modelGroup, got *shard.Message, e *groupEntry) {
+func (w *world) checkGroupMessage(what string, g *modelGroup, got *query.Message, e *groupEntry) {
 	switch {
 	case got.Group != g.id || got.Peer != "" || got.Seq != e.seq || got.Arrival != e.arrival:
 		w.failf("%s = %s/%d, arrival %d, want %s/%d, arrival %d", what, got.Group, got.Seq, got.Arrival, g.id, e.seq, e.arrival)
@@ -240,9 +242,9 @@ func (w *world) checkGroupMessage(what string, g *modelGroup, got *shard.Message
 }
 
 // checkGroupHistory compares one page, for a member or for an administrator.
-func (w *world) checkGroupHistory(state *shard.State, g *modelGroup, user shard.UserID, limits *shard.Limits, now int64) {
+func (w *world) checkGroupHistory(state *shard.State, g *modelGroup, user command.UserID, limits *command.Limits, now int64) {
 	newest := int(g.newest())
-	q := shard.HistoryQuery{User: user, Group: g.id, Limit: 1 + w.rng.IntN(12), MaxBytes: 1 << 20, Admin: w.chance(20)}
+	q := query.HistoryQuery{User: user, Group: g.id, Limit: 1 + w.rng.IntN(12), MaxBytes: 1 << 20, Admin: w.chance(20)}
 	anySeq := func() uint64 { return uint64(w.rng.IntN(newest + 3)) }
 	switch w.rng.IntN(5) {
 	case 0:
@@ -275,22 +277,22 @@ func (w *world) checkGroupHistory(state *shard.State, g *modelGroup, user shard.
 		w.checkGroupMessage(fmt.Sprintf("%s[%d]", what, i), g, &p.Batch.Messages[i], e)
 	}
 	w.checkLimitedPage(state, q, p, now)
-	var got []shard.Gap // one for each seq
+	var got []query.Gap // one for each seq
 	for i, gap := range p.Gaps {
 		if i > 0 && p.Gaps[i-1].To+1 == gap.From && p.Gaps[i-1].Reason == gap.Reason {
 			w.failf("%s: gaps = %v, want those of one reason as one", what, p.Gaps)
 		}
 		for seq := gap.From; seq <= gap.To; seq++ {
-			got = append(got, shard.Gap{From: seq, To: seq, Reason: gap.Reason})
+			got = append(got, query.Gap{From: seq, To: seq, Reason: gap.Reason})
 		}
 	}
 	vague := g.vague()
-	if !slices.EqualFunc(got, want.gaps, func(a, b shard.Gap) bool { return a == b || a.From == b.From && a.From <= vague }) {
+	if !slices.EqualFunc(got, want.gaps, func(a, b query.Gap) bool { return a == b || a.From == b.From && a.From <= vague }) {
 		w.failf("%s: gaps = %v, want %v", what, p.Gaps, want.gaps)
 	}
 }
 
-func (w *world) checkGroupMessages(state *shard.State, g *modelGroup, user shard.UserID, limits *shard.Limits, now int64) {
+func (w *world) checkGroupMessages(state *shard.State, g *modelGroup, user command.UserID, limits *command.Limits, now int64) {
 	var seqs []uint64
 	var want []*groupEntry
 	for range 4 {
@@ -311,11 +313,11 @@ func (w *world) checkGroupMessages(state *shard.State, g *modelGroup, user shard
 }
 
 // checkGroupElsewhere wants nothing of a group from a shard that does not serve it.
-func (w *world) checkGroupElsewhere(id shard.GroupID) {
+func (w *world) checkGroupElsewhere(id command.GroupID) {
 	for _, sh := range w.shards {
-		here := sh.leader.Owns(shard.SlotOf(string(id.Key())))
+		here := sh.leader.Owns(command.SlotOf(string(id.Key())))
 		listed := false
-		sh.leader.Groups(func(other shard.GroupID) bool {
+		sh.leader.Groups(func(other command.GroupID) bool {
 			listed = listed || other == id
 			return true
 		})
@@ -329,21 +331,21 @@ func (w *world) checkGroupElsewhere(id shard.GroupID) {
 		members, _ := sh.leader.Members(id, "", 10)
 		sh.leader.GroupSince(id, 0, &w.batch, 100, 1<<20, sh.leader.Now())
 		if known || members != nil || sh.leader.GroupArrival(id) != 0 || len(w.batch.Items) != 0 || w.batch.Missed ||
-			len(sh.leader.SyncGroups(w.users[0], []shard.GroupAsk{{Group: id}}, 20, 1000, sh.leader.Now()).Views) != 0 {
+			len(sh.leader.SyncGroups(w.users[0], []query.GroupAsk{{Group: id}}, 20, 1000, sh.leader.Now()).Views) != 0 {
 			w.failf("shard %d knows of %s, which it does not serve", sh.index, id)
 		}
 	}
 }
 
 // checkGroupsOf compares the list of a user's groups.
-func (w *world) checkGroupsOf(u *modelUser, got []shard.GroupRef) {
-	var want []shard.GroupRef
+func (w *world) checkGroupsOf(u *modelUser, got []query.GroupRef) {
+	var want []query.GroupRef
 	for id, ref := range u.groups {
 		if ref.joined {
-			want = append(want, shard.GroupRef{Group: id, Owner: ref.owner, Invited: ref.invited})
+			want = append(want, query.GroupRef{Group: id, Owner: ref.owner, Invited: ref.invited})
 		}
 	}
-	slices.SortFunc(want, func(a, b shard.GroupRef) int { return strings.Compare(string(a.Group), string(b.Group)) })
+	slices.SortFunc(want, func(a, b query.GroupRef) int { return strings.Compare(string(a.Group), string(b.Group)) })
 	w.checkInOneOf(u)
 	if !slices.Equal(got, want) {
 		w.failf("GroupsOf(%s) = %v, want %v", u.id, got, want)
@@ -368,8 +370,8 @@ func (w *world) checkInOneOf(u *modelUser) {
 }
 
 // takeGroup has a device learn that its user is in a group, or no longer is.
-func (d *device) takeGroup(w *world, what string, u *modelUser, c *shard.Change) {
-	joined := c.Kind == shard.ChangeGroupJoined
+func (d *device) takeGroup(w *world, what string, u *modelUser, c *query.Change) {
+	joined := c.Kind == query.ChangeGroupJoined
 	if ref, ok := u.groups[c.Group]; !ok || ref.joined != joined || ref.arrival != c.Arrival ||
 		ref.how != c.Event || int64(ref.version) != c.Time || c.Peer != "" {
 		w.failf("%s: change %+v, want %+v", what, *c, ref)

@@ -3,15 +3,16 @@ package shard_test
 import (
 	"fmt"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A feed follows one group as a gateway does: it reads on from where it stands
 // and hands what comes to the members that it has sessions of.
 type feed struct {
-	group shard.GroupID
+	group command.GroupID
 	at    uint64
-	subs  map[shard.UserID]*subscription
+	subs  map[command.UserID]*subscription
 }
 
 // A subscription is what a feed knows of one member.
@@ -43,7 +44,7 @@ func (w *world) followGroup() {
 
 // attach subscribes a member. What lies between his joining and the feed he
 // reads himself.
-func (w *world) attach(f *feed, user shard.UserID) {
+func (w *world) attach(f *feed, user command.UserID) {
 	state := w.shardOf(f.group.Key()).leader
 	at, ok := state.JoinedAt(f.group, user)
 	if g := w.model.group(f.group); ok != (g.members[user] != nil) {
@@ -69,7 +70,7 @@ func (w *world) attach(f *feed, user shard.UserID) {
 }
 
 // readGroupSince reads what came after a point, compares it, and gives it.
-func (w *world) readGroupSince(id shard.GroupID, after uint64) *shard.Batch {
+func (w *world) readGroupSince(id command.GroupID, after uint64) *query.Batch {
 	sh := w.shardOf(id.Key())
 	now := w.readTime(sh)
 	maxMessages, maxBytes := 1+w.rng.IntN(8), 1+w.rng.IntN(2000)
@@ -102,7 +103,7 @@ func (w *world) readFeed(f *feed) bool {
 
 // recheck asks whether a user is still the member that he was, since events are
 // missing that may say otherwise.
-func (w *world) recheck(f *feed, user shard.UserID) {
+func (w *world) recheck(f *feed, user command.UserID) {
 	sub := f.subs[user]
 	switch at, ok := w.shardOf(f.group.Key()).leader.JoinedAt(f.group, user); {
 	case !ok || !w.model.group(f.group).settings.Stored:
@@ -114,7 +115,7 @@ func (w *world) recheck(f *feed, user shard.UserID) {
 
 // hand tells a member what a batch has for him, up to a point, and what ends his
 // membership.
-func (w *world) hand(f *feed, user shard.UserID, b *shard.Batch, upTo uint64) {
+func (w *world) hand(f *feed, user command.UserID, b *query.Batch, upTo uint64) {
 	g, sub := w.model.group(f.group), f.subs[user]
 	if sub == nil {
 		return
@@ -146,7 +147,7 @@ func (w *world) hand(f *feed, user shard.UserID, b *shard.Batch, upTo uint64) {
 
 // checkSubscription wants a member to have been told, when all is read,
 // everything since his joining that can still be shown.
-func (w *world) checkSubscription(f *feed, user shard.UserID) {
+func (w *world) checkSubscription(f *feed, user command.UserID) {
 	g, sub := w.model.group(f.group), f.subs[user]
 	if g.members[user] == nil {
 		w.failf("%s is told what comes in %s, but is no member since: %v", user, f.group, g.stays[user])

@@ -5,7 +5,8 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // makeGroups names the groups of a world. Making them is up to its users.
@@ -15,17 +16,17 @@ func (w *world) makeGroups() {
 		groups = 1
 	}
 	for i := range groups {
-		id := shard.GroupID(fmt.Sprintf("%s%d", []string{"team", "club", "crew", "band"}[i], w.rng.IntN(100)))
+		id := command.GroupID(fmt.Sprintf("%s%d", []string{"team", "club", "crew", "band"}[i], w.rng.IntN(100)))
 		w.groups = append(w.groups, id)
 		w.model.group(id)
-		slot := shard.SlotOf(string(id.Key()))
+		slot := command.SlotOf(string(id.Key()))
 		w.owner[slot] = firstOwner(slot)
-		w.feeds = append(w.feeds, &feed{group: id, subs: map[shard.UserID]*subscription{}})
+		w.feeds = append(w.feeds, &feed{group: id, subs: map[command.UserID]*subscription{}})
 	}
 }
 
 // keys are those of all users and groups.
-func (w *world) keys() []shard.UserID {
+func (w *world) keys() []command.UserID {
 	keys := slices.Clone(w.users)
 	for _, id := range w.groups {
 		keys = append(keys, id.Key())
@@ -44,8 +45,8 @@ func (w *world) anyGroup() *modelGroup {
 }
 
 // anyMember is mostly a member, of a role if there is one.
-func (w *world) anyMember(g *modelGroup, least shard.Role) shard.UserID {
-	var fit []shard.UserID
+func (w *world) anyMember(g *modelGroup, least command.Role) command.UserID {
+	var fit []command.UserID
 	for _, user := range g.names() {
 		if g.members[user].role >= least {
 			fit = append(fit, user)
@@ -59,7 +60,7 @@ func (w *world) anyMember(g *modelGroup, least shard.Role) shard.UserID {
 
 // actor is who asks for what takes a role: now and then the administrator of
 // the server, or who may not.
-func (w *world) actor(g *modelGroup, least shard.Role) shard.UserID {
+func (w *world) actor(g *modelGroup, least command.Role) command.UserID {
 	if w.chance(20) {
 		return ""
 	}
@@ -67,7 +68,7 @@ func (w *world) actor(g *modelGroup, least shard.Role) shard.UserID {
 }
 
 // tell orders a command on a group, now and then twice.
-func (w *world) tell(cmd shard.GroupCommand) {
+func (w *world) tell(cmd command.GroupCommand) {
 	w.asked = append(w.asked, cmd)
 	if len(w.asked) > 64 {
 		w.asked = w.asked[1:]
@@ -105,8 +106,8 @@ func (w *world) talkInGroup() {
 
 func (w *world) talkOnce() {
 	g := w.anyGroup()
-	from := w.anyMember(g, shard.RoleMember)
-	cmd := &shard.SendGroup{
+	from := w.anyMember(g, command.RoleMember)
+	cmd := &command.SendGroup{
 		Group: g.id, User: from, Session: w.anySession(from), Admin: w.chance(5), ID: w.id(),
 		CID: fmt.Sprintf("g%d", w.nextID), Body: w.body(), Retry: w.chance(5),
 	}
@@ -172,8 +173,8 @@ func (w *world) groupSeq(g *modelGroup) uint64 {
 
 func (w *world) readGroup() {
 	g := w.anyGroup()
-	user := w.anyMember(g, shard.RoleMember)
-	w.tell(&shard.ReadGroup{
+	user := w.anyMember(g, command.RoleMember)
+	w.tell(&command.ReadGroup{
 		Group: g.id, User: user, Session: w.anySession(user), Seq: w.groupSeq(g), Back: w.chance(25),
 	})
 }
@@ -183,7 +184,7 @@ func (w *world) recallInGroup() { w.often(w.recallOnce) }
 func (w *world) recallOnce() {
 	g := w.anyGroup()
 	seq := w.groupSeq(g)
-	by := w.actor(g, shard.RoleAdmin)
+	by := w.actor(g, command.RoleAdmin)
 	for range 5 { // mostly one that is still there
 		if e := g.at(seq); w.busy && e != nil && e.taken != "" {
 			seq = w.groupSeq(g)
@@ -192,7 +193,7 @@ func (w *world) recallOnce() {
 	if e := g.at(seq); e != nil && w.chance(50) {
 		by = e.from
 	}
-	w.tell(&shard.RecallGroup{Group: g.id, By: by, Seq: seq, Silent: w.chance(15)})
+	w.tell(&command.RecallGroup{Group: g.id, By: by, Seq: seq, Silent: w.chance(15)})
 }
 
 func (w *world) deleteSender() {
@@ -201,14 +202,14 @@ func (w *world) deleteSender() {
 	if w.chance(2) {
 		sender = ""
 	}
-	w.tell(&shard.DeleteSender{Group: g.id, Sender: sender, Silent: w.chance(25)})
+	w.tell(&command.DeleteSender{Group: g.id, Sender: sender, Silent: w.chance(25)})
 }
 
 func (w *world) hideInGroup() { w.often(w.hideOnce) }
 
 func (w *world) hideOnce() {
 	g := w.anyGroup()
-	user := w.anyMember(g, shard.RoleMember)
+	user := w.anyMember(g, command.RoleMember)
 	most := 5
 	if w.busy && len(g.members) > 0 {
 		user, most = g.names()[0], 15
@@ -217,18 +218,18 @@ func (w *world) hideOnce() {
 	for range w.rng.IntN(most) {
 		seqs = append(seqs, w.groupSeq(g))
 	}
-	w.tell(&shard.HideMessages{Group: g.id, User: user, Session: w.anySession(user), Seqs: seqs})
+	w.tell(&command.HideMessages{Group: g.id, User: user, Session: w.anySession(user), Seqs: seqs})
 }
 
 func (w *world) hideGroup() {
 	g := w.anyGroup()
-	user := w.anyMember(g, shard.RoleMember)
-	w.tell(&shard.HideGroup{Group: g.id, User: user, Session: w.anySession(user), Messages: w.chance(30)})
+	user := w.anyMember(g, command.RoleMember)
+	w.tell(&command.HideGroup{Group: g.id, User: user, Session: w.anySession(user), Messages: w.chance(30)})
 }
 
 func (w *world) setGroupView() {
 	g := w.anyGroup()
-	cmd := &shard.SetGroupView{Group: g.id, User: w.anyMember(g, shard.RoleMember)}
+	cmd := &command.SetGroupView{Group: g.id, User: w.anyMember(g, command.RoleMember)}
 	if w.chance(60) {
 		cmd.Muted = new(w.chance(50))
 	}
@@ -241,11 +242,11 @@ func (w *world) setGroupView() {
 	w.tell(cmd)
 }
 
-func (w *world) groupSettings(kind shard.GroupKind) shard.GroupSettings {
+func (w *world) groupSettings(kind command.GroupKind) command.GroupSettings {
 	v := kind.Settings()
 	if w.chance(60) {
-		v = shard.GroupSettings{
-			MaxMembers: w.rng.IntN(7), Join: shard.JoinMode(1 + w.rng.IntN(3)), History: shard.GroupHistory(1 + w.rng.IntN(3)),
+		v = command.GroupSettings{
+			MaxMembers: w.rng.IntN(7), Join: command.JoinMode(1 + w.rng.IntN(3)), History: command.GroupHistory(1 + w.rng.IntN(3)),
 			Unread: w.chance(80), Stored: v.Stored,
 		}
 		if !v.Stored && w.chance(90) {
@@ -253,7 +254,7 @@ func (w *world) groupSettings(kind shard.GroupKind) shard.GroupSettings {
 		}
 		v.MutedAll = w.chance(10)
 		if w.chance(60) {
-			v.History = shard.HistorySinceJoin
+			v.History = command.HistorySinceJoin
 		}
 	}
 	if w.chance(2) {
@@ -263,7 +264,7 @@ func (w *world) groupSettings(kind shard.GroupKind) shard.GroupSettings {
 }
 
 // someUsers are a few, some of them twice, strangers or nobody.
-func (w *world) someUsers() (users []shard.UserID) {
+func (w *world) someUsers() (users []command.UserID) {
 	for range w.rng.IntN(5) {
 		switch {
 		case w.chance(3):
@@ -287,12 +288,12 @@ func (w *world) createGroup() {
 	if g.known && w.chance(50) {
 		owner = g.owner
 	}
-	cmd := &shard.CreateGroup{
-		Group: g.id, By: owner, Owner: owner, Kind: pick(w, []shard.GroupKind{1, 1, 1, 2, 2, 3, 3, 4}), Members: w.someUsers(), Salt: w.rng.Uint64(),
+	cmd := &command.CreateGroup{
+		Group: g.id, By: owner, Owner: owner, Kind: pick(w, []command.GroupKind{1, 1, 1, 2, 2, 3, 3, 4}), Members: w.someUsers(), Salt: w.rng.Uint64(),
 	}
 	cmd.Settings = w.groupSettings(cmd.Kind)
 	if w.busy {
-		cmd.Kind, cmd.Settings = shard.GroupChatroom, shard.GroupChatroom.Settings()
+		cmd.Kind, cmd.Settings = command.GroupChatroom, command.GroupChatroom.Settings()
 		cmd.Settings.Unread = true
 	}
 	if w.chance(30) {
@@ -317,16 +318,16 @@ func (w *world) dismissGroup() {
 		return
 	}
 	g := w.anyGroup()
-	by := w.actor(g, shard.RoleOwner)
+	by := w.actor(g, command.RoleOwner)
 	if !g.alive {
 		by = g.owner
 	}
-	w.tell(&shard.DismissGroup{Group: g.id, By: by})
+	w.tell(&command.DismissGroup{Group: g.id, By: by})
 }
 
 func (w *world) joinGroup() {
 	g := w.anyGroup()
-	cmd := &shard.JoinGroup{Group: g.id, User: pick(w, w.users)}
+	cmd := &command.JoinGroup{Group: g.id, User: pick(w, w.users)}
 	if w.chance(30) {
 		cmd.Message = pick(w, []string{"please", "let me in"})
 	}
@@ -335,7 +336,7 @@ func (w *world) joinGroup() {
 	}
 	w.tell(cmd)
 	if w.chance(10) { // and thinks better of it, or not
-		w.tell(&shard.LeaveGroup{Group: g.id, User: cmd.User})
+		w.tell(&command.LeaveGroup{Group: g.id, User: cmd.User})
 		if w.chance(50) {
 			w.tell(cmd)
 		}
@@ -344,7 +345,7 @@ func (w *world) joinGroup() {
 
 func (w *world) leaveGroup() {
 	g := w.anyGroup()
-	w.tell(&shard.LeaveGroup{Group: g.id, User: w.anyMember(g, shard.RoleMember)})
+	w.tell(&command.LeaveGroup{Group: g.id, User: w.anyMember(g, command.RoleMember)})
 }
 
 func (w *world) answerJoin() {
@@ -353,21 +354,21 @@ func (w *world) answerJoin() {
 	if len(g.requests) > 0 && !w.chance(10) {
 		user = pick(w, g.requests).User
 	}
-	w.tell(&shard.AnswerJoin{Group: g.id, By: w.actor(g, shard.RoleAdmin), User: user, Accept: w.chance(75)})
+	w.tell(&command.AnswerJoin{Group: g.id, By: w.actor(g, command.RoleAdmin), User: user, Accept: w.chance(75)})
 }
 
 func (w *world) addMembers() {
 	g := w.anyGroup()
-	w.tell(&shard.AddMembers{Group: g.id, By: w.actor(g, shard.RoleMember), Users: w.someUsers()})
+	w.tell(&command.AddMembers{Group: g.id, By: w.actor(g, command.RoleMember), Users: w.someUsers()})
 }
 
 func (w *world) removeMembers() {
 	g := w.anyGroup()
 	users := w.someUsers()
 	if len(g.members) > 0 && w.chance(50) {
-		users = []shard.UserID{w.anyMember(g, shard.RoleMember)}
+		users = []command.UserID{w.anyMember(g, command.RoleMember)}
 	}
-	cmd := &shard.RemoveMembers{Group: g.id, By: w.actor(g, shard.RoleAdmin), Users: users}
+	cmd := &command.RemoveMembers{Group: g.id, By: w.actor(g, command.RoleAdmin), Users: users}
 	if w.chance(30) {
 		cmd.Ban = uint32(1 + w.rng.IntN(30))
 	}
@@ -382,29 +383,29 @@ func (w *world) unban() {
 		user = pick(w, names)
 	}
 	if names := slices.Sorted(maps.Keys(g.muted)); len(names) > 0 && w.chance(30) {
-		w.tell(&shard.SetMember{Group: g.id, By: w.actor(g, shard.RoleAdmin), User: pick(w, names), MutedUntil: new(w.clock + int64(w.rng.IntN(2))*60_000)})
+		w.tell(&command.SetMember{Group: g.id, By: w.actor(g, command.RoleAdmin), User: pick(w, names), MutedUntil: new(w.clock + int64(w.rng.IntN(2))*60_000)})
 		return
 	}
-	w.tell(&shard.Unban{Group: g.id, By: w.actor(g, shard.RoleAdmin), User: user})
+	w.tell(&command.Unban{Group: g.id, By: w.actor(g, command.RoleAdmin), User: user})
 }
 
 // answerOwner mostly answers an offer, or makes one.
 func (w *world) answerOwner() {
 	g := w.anyGroup()
 	if g.offer == "" && !w.chance(10) {
-		w.tell(&shard.SetGroup{Group: g.id, By: g.owner, Owner: w.anyMember(g, shard.RoleMember)})
+		w.tell(&command.SetGroup{Group: g.id, By: g.owner, Owner: w.anyMember(g, command.RoleMember)})
 		return
 	}
 	user := g.offer
 	if w.chance(10) {
 		user = w.anyUser()
 	}
-	w.tell(&shard.AnswerOwner{Group: g.id, User: user, Accept: w.chance(75)})
+	w.tell(&command.AnswerOwner{Group: g.id, User: user, Accept: w.chance(75)})
 }
 
 func (w *world) setMember() {
 	g := w.anyGroup()
-	cmd := &shard.SetMember{Group: g.id, By: w.actor(g, shard.RoleAdmin), User: w.anyMember(g, shard.RoleMember), Role: shard.Role(w.rng.IntN(3))}
+	cmd := &command.SetMember{Group: g.id, By: w.actor(g, command.RoleAdmin), User: w.anyMember(g, command.RoleMember), Role: command.Role(w.rng.IntN(3))}
 	if w.chance(50) {
 		cmd.MutedUntil = new(int64(0))
 		if w.chance(50) {
@@ -419,20 +420,20 @@ func (w *world) setMember() {
 
 func (w *world) setGroup() {
 	g := w.anyGroup()
-	cmd := &shard.SetGroup{Group: g.id, By: w.actor(g, shard.RoleAdmin)}
+	cmd := &command.SetGroup{Group: g.id, By: w.actor(g, command.RoleAdmin)}
 	switch w.rng.IntN(4) {
 	case 0:
 		cmd.Name = new(pick(w, []string{"", "a name", "another"}))
 	case 1:
 		cmd.Properties = []byte{0x80}[:w.rng.IntN(2)]
 	case 2:
-		cmd.Owner = w.anyMember(g, shard.RoleMember)
+		cmd.Owner = w.anyMember(g, command.RoleMember)
 	case 3:
 		if w.chance(80) {
 			cmd.By = ""
 		}
-		settings := w.groupSettings(max(g.kind, shard.GroupPrivate))
-		cmd.Settings = shard.SettingsChange{Join: settings.Join, History: settings.History}
+		settings := w.groupSettings(max(g.kind, command.GroupPrivate))
+		cmd.Settings = command.SettingsChange{Join: settings.Join, History: settings.History}
 		if w.chance(50) {
 			cmd.Settings.MaxMembers, cmd.Settings.Unread = &settings.MaxMembers, &settings.Unread
 		}
@@ -450,9 +451,9 @@ func (w *world) setGroup() {
 // of groups to be that of the groups whose member he is, and the counts to be
 // those of the letters.
 func (w *world) checkMemberships() {
-	want := map[shard.UserID]map[shard.GroupID]bool{}
+	want := map[command.UserID]map[command.GroupID]bool{}
 	for _, user := range w.users {
-		want[user] = map[shard.GroupID]bool{}
+		want[user] = map[command.GroupID]bool{}
 	}
 	for _, id := range w.groups {
 		g := w.model.group(id)
@@ -463,7 +464,7 @@ func (w *world) checkMemberships() {
 		}
 	}
 	for _, user := range w.users {
-		got := map[shard.GroupID]bool{}
+		got := map[command.GroupID]bool{}
 		leader := w.shardOf(user).leader
 		for _, ref := range leader.GroupsOf(user) {
 			got[ref.Group] = ref.Owner
@@ -471,7 +472,7 @@ func (w *world) checkMemberships() {
 		if !maps.Equal(got, want[user]) {
 			w.failf("GroupsOf(%s) = %v with no letter under way, want %v", user, got, want[user])
 		}
-		var counts shard.GroupCounts
+		var counts query.GroupCounts
 		for id, owned := range want[user] {
 			switch {
 			case w.model.user(user).groups[id].unasked:

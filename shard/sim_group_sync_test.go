@@ -9,16 +9,18 @@ import (
 	"strings"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // checkGroupViews compares what a login finds of a user's groups in one shard.
-func (w *world) checkGroupViews(state *shard.State, user shard.UserID, now int64) {
-	var asks []shard.GroupAsk
+func (w *world) checkGroupViews(state *shard.State, user command.UserID, now int64) {
+	var asks []query.GroupAsk
 	for _, id := range w.groups {
-		if !state.Owns(shard.SlotOf(string(id.Key()))) {
+		if !state.Owns(command.SlotOf(string(id.Key()))) {
 			continue
 		}
-		ask := shard.GroupAsk{Group: id}
+		ask := query.GroupAsk{Group: id}
 		if w.chance(60) {
 			ask.HasCursor, ask.Cursor = true, w.groupCursor(w.model.group(id))
 		}
@@ -55,7 +57,7 @@ func (w *world) checkGroupViews(state *shard.State, user shard.UserID, now int64
 }
 
 // passed are the asks as a state takes them.
-func (w *world) passed(asks []shard.GroupAsk) []shard.GroupAsk {
+func (w *world) passed(asks []query.GroupAsk) []query.GroupAsk {
 	if !w.blindToTags {
 		return asks
 	}
@@ -70,7 +72,7 @@ func (w *world) passed(asks []shard.GroupAsk) []shard.GroupAsk {
 
 // groupCursor is mostly a good one of the group.
 func (w *world) groupCursor(g *modelGroup) string {
-	text := func(id shard.GroupID, arrival uint64) string {
+	text := func(id command.GroupID, arrival uint64) string {
 		text := w.shardOf(id.Key()).leader.GroupCursor(id, arrival)
 		w.model.cursors[text] = cursorPoint{id.Key(), arrival}
 		return text
@@ -92,18 +94,18 @@ func (w *world) groupCursor(g *modelGroup) string {
 
 // A groupWant is what a login must find of a group.
 type groupWant struct {
-	view    shard.GroupView
+	view    query.GroupView
 	must    []uint64 // lost
 	may     []uint64
 	recalls groupRecalled
-	own     []shard.Change
+	own     []query.Change
 	hidden  map[uint64]groupHide
 }
 
-func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *shard.GroupAsk, backlog int, now int64) groupWant {
+func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *query.GroupAsk, backlog int, now int64) groupWant {
 	limits := &w.model.shards[w.shardOf(g.id.Key()).index].limits
 	unread := g.unread(mm, limits, now)
-	v := shard.GroupView{
+	v := query.GroupView{
 		Group: g.id, Arrival: g.arrival, Cursor: w.shardOf(g.id.Key()).leader.GroupCursor(g.id, g.arrival),
 		From: mm.from, Read: mm.read, Time: mm.joined, Joined: mm.joinedAt, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned, Marked: mm.marked,
 	}
@@ -151,7 +153,7 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *shard.GroupAsk, b
 	return want
 }
 
-func (w *world) checkGroupView(what string, user shard.UserID, got *shard.GroupView, want *groupWant) {
+func (w *world) checkGroupView(what string, user command.UserID, got *query.GroupView, want *groupWant) {
 	plain := *got
 	plain.Push, plain.Lost, plain.Changes = nil, nil, nil
 	v := want.view
@@ -191,9 +193,9 @@ func (w *world) checkGroupView(what string, user shard.UserID, got *shard.GroupV
 }
 
 // splitChanges parts what everybody is told from what is the member's own.
-func splitChanges(changes []shard.Change) (recalls, own []shard.Change) {
+func splitChanges(changes []query.Change) (recalls, own []query.Change) {
 	for _, c := range changes {
-		if c.Kind == shard.ChangeRecall {
+		if c.Kind == query.ChangeRecall {
 			recalls = append(recalls, c)
 		} else {
 			own = append(own, c)
@@ -202,7 +204,7 @@ func splitChanges(changes []shard.Change) (recalls, own []shard.Change) {
 	return recalls, own
 }
 
-func (w *world) checkMemberChanges(state *shard.State, g *modelGroup, user shard.UserID) {
+func (w *world) checkMemberChanges(state *shard.State, g *modelGroup, user command.UserID) {
 	session := w.anySession(user)
 	after := uint64(w.rng.IntN(int(g.arrival) + 1))
 	got := state.MemberChanges(g.id, user, session, after)
@@ -219,14 +221,14 @@ func (w *world) checkMemberChanges(state *shard.State, g *modelGroup, user shard
 
 // checkOwnChanges compares the changes of a member's own view. Of the messages
 // he hid, those that are gone may be missing.
-func (w *world) checkOwnChanges(what string, g *modelGroup, got, want []shard.Change, hidden map[uint64]groupHide) {
-	if !slices.IsSortedFunc(got, func(a, b shard.Change) int { return cmp.Compare(a.Arrival, b.Arrival) }) {
+func (w *world) checkOwnChanges(what string, g *modelGroup, got, want []query.Change, hidden map[uint64]groupHide) {
+	if !slices.IsSortedFunc(got, func(a, b query.Change) int { return cmp.Compare(a.Arrival, b.Arrival) }) {
 		w.failf("%s: %+v, want them by arrival", what, got)
 	}
 	named := map[uint64]bool{}
-	var rest []shard.Change
+	var rest []query.Change
 	for _, c := range got {
-		if c.Kind != shard.ChangeMessagesDeleted {
+		if c.Kind != query.ChangeMessagesDeleted {
 			rest = append(rest, c)
 			continue
 		}
@@ -255,7 +257,7 @@ func (w *world) checkOwnChanges(what string, g *modelGroup, got, want []shard.Ch
 	}
 }
 
-func equalChanges(a, b shard.Change) bool {
+func equalChanges(a, b query.Change) bool {
 	return a.Kind == b.Kind && a.Group == b.Group && a.Peer == b.Peer && a.Sender == b.Sender && a.Arrival == b.Arrival &&
 		a.Settings == b.Settings && a.Blocked == b.Blocked && a.Seq == b.Seq && a.Time == b.Time && a.By == b.By && a.Messages == b.Messages && slices.Equal(a.Ranges, b.Ranges)
 }
@@ -263,7 +265,7 @@ func equalChanges(a, b shard.Change) bool {
 // A groupRecalled is what a reader has to be told of messages taken away: the
 // newest recalls as they were made, and of those before the seqs alone.
 type groupRecalled struct {
-	exact []shard.Change
+	exact []query.Change
 	old   []*groupEntry
 }
 
@@ -271,9 +273,9 @@ func (g *modelGroup) recalledSince(after, upTo uint64) (r groupRecalled) {
 	kept := g.recalls[max(0, len(g.recalls)-groupRecalls):]
 	for _, rc := range kept {
 		if rc.arrival > after && rc.arrival <= upTo {
-			r.exact = append(r.exact, shard.Change{
-				Kind: shard.ChangeRecall, Group: g.id, Arrival: rc.arrival, By: rc.by, Sender: rc.sender,
-				Ranges: []shard.Range{{From: rc.from, To: rc.to}},
+			r.exact = append(r.exact, query.Change{
+				Kind: query.ChangeRecall, Group: g.id, Arrival: rc.arrival, By: rc.by, Sender: rc.sender,
+				Ranges: []query.Range{{From: rc.from, To: rc.to}},
 			})
 		}
 	}
@@ -292,7 +294,7 @@ func (g *modelGroup) recalledSince(after, upTo uint64) (r groupRecalled) {
 func (r groupRecalled) clip(low uint64) (clipped groupRecalled) {
 	for _, c := range r.exact {
 		if run := c.Ranges[0]; run.To >= low {
-			c.Ranges = []shard.Range{{From: max(run.From, low), To: run.To}}
+			c.Ranges = []query.Range{{From: max(run.From, low), To: run.To}}
 			clipped.exact = append(clipped.exact, c)
 		}
 	}
@@ -304,7 +306,7 @@ func (r groupRecalled) clip(low uint64) (clipped groupRecalled) {
 	return clipped
 }
 
-func (w *world) checkRecalls(what string, g *modelGroup, got []shard.Change, want *groupRecalled) {
+func (w *world) checkRecalls(what string, g *modelGroup, got []query.Change, want *groupRecalled) {
 	if n := len(got) - len(want.exact); n == 1 && len(want.old) > 0 && got[0].By == "" && got[0].Sender == "" {
 		named := map[uint64]bool{}
 		for _, r := range got[0].Ranges {
@@ -329,7 +331,7 @@ func (w *world) checkRecalls(what string, g *modelGroup, got []shard.Change, wan
 }
 
 // checkGroupSince compares one read of what came after a point in a group's order.
-func (w *world) checkGroupSince(id shard.GroupID, after uint64, b *shard.Batch, maxMessages, maxBytes int, now int64) {
+func (w *world) checkGroupSince(id command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int, now int64) {
 	g := w.model.group(id)
 	limits := &w.model.shards[w.shardOf(id.Key()).index].limits
 	what := fmt.Sprintf("GroupSince(%s, %d)", id, after)
@@ -370,7 +372,7 @@ func (w *world) checkGroupSince(id shard.GroupID, after uint64, b *shard.Batch, 
 	if missed := missedTo > 0; b.Missed != missed || b.MissedTo != missedTo {
 		w.failf("%s: Missed = %v, want %v: the events up to %d are gone", what, b.Missed, missed, g.forgotten)
 	}
-	var events []shard.GroupEvent
+	var events []query.GroupEvent
 	for _, e := range g.events {
 		if e.Arrival > after && e.Arrival <= b.Next {
 			events = append(events, e)
@@ -386,24 +388,24 @@ func (w *world) checkGroupSince(id shard.GroupID, after uint64, b *shard.Batch, 
 	w.checkGroupItems(what, b, after)
 }
 
-func equalEvents(a, b shard.GroupEvent) bool {
+func equalEvents(a, b query.GroupEvent) bool {
 	return a.Kind == b.Kind && a.Group == b.Group && a.By == b.By && a.Time == b.Time && a.Arrival == b.Arrival && slices.Equal(a.Users, b.Users)
 }
 
 // checkGroupItems wants all that a batch holds in one order, each thing once.
-func (w *world) checkGroupItems(what string, b *shard.Batch, after uint64) {
+func (w *world) checkGroupItems(what string, b *query.Batch, after uint64) {
 	var messages, changes, events int
 	last := after
 	for _, item := range b.Items {
 		var arrival uint64
 		switch {
-		case item == shard.Item{Message: messages, Change: -1, Event: -1}:
+		case item == query.Item{Message: messages, Change: -1, Event: -1}:
 			arrival = b.Messages[messages].Arrival
 			messages++
-		case item == shard.Item{Message: -1, Change: changes, Event: -1}:
+		case item == query.Item{Message: -1, Change: changes, Event: -1}:
 			arrival = b.Changes[changes].Arrival
 			changes++
-		case item == shard.Item{Message: -1, Change: -1, Event: events}:
+		case item == query.Item{Message: -1, Change: -1, Event: events}:
 			arrival = b.Events[events].Arrival
 			events++
 		default:

@@ -4,19 +4,20 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // modelHooks is what waits for hooks in a shard: records by number, of which
 // those that a slot took along have no user.
 type modelHooks struct {
 	limit   int
-	records []shard.Stored
+	records []query.Stored
 	last    uint64
-	carried map[uint16][]shard.Stored // by frozen slots
+	carried map[uint16][]query.Stored // by frozen slots
 }
 
-func (h *modelHooks) add(m shard.Stored) {
+func (h *modelHooks) add(m query.Stored) {
 	if h.limit == 0 {
 		return
 	}
@@ -39,30 +40,30 @@ func (h *modelHooks) cut() {
 }
 
 // configure and done follow the commands.
-func (h *modelHooks) configure(c *shard.ConfigureHooks) {
+func (h *modelHooks) configure(c *command.ConfigureHooks) {
 	h.limit = c.Bytes
 	h.cut()
 }
 
 func (h *modelHooks) done(upTo uint64) {
-	h.records = slices.DeleteFunc(h.records, func(m shard.Stored) bool { return m.Number <= upTo })
+	h.records = slices.DeleteFunc(h.records, func(m query.Stored) bool { return m.Number <= upTo })
 }
 
 // freeze takes out what a frozen slot takes along.
 func (h *modelHooks) freeze(slot uint16) {
 	for i := range h.records {
-		if m := &h.records[i]; hookKey(m) != "" && shard.SlotOf(hookKey(m)) == slot {
+		if m := &h.records[i]; hookKey(m) != "" && command.SlotOf(hookKey(m)) == slot {
 			if h.carried == nil {
-				h.carried = make(map[uint16][]shard.Stored)
+				h.carried = make(map[uint16][]query.Stored)
 			}
 			h.carried[slot] = append(h.carried[slot], *m)
-			*m = shard.Stored{Number: m.Number}
+			*m = query.Stored{Number: m.Number}
 		}
 	}
 }
 
 // hookKey is what places a message in a slot, "" if it was taken out.
-func hookKey(m *shard.Stored) string {
+func hookKey(m *query.Stored) string {
 	if m.Group != "" {
 		return string(m.Group.Key())
 	}
@@ -83,17 +84,17 @@ func (m *model) bringHooks(sh *modelShard, slot uint16) {
 // off, or to another limit.
 func (w *world) tellHooks() {
 	sh := w.shards[w.hookRng.IntN(simShards)]
-	var cmd shard.Command
+	var cmd command.Command
 	switch w.hookRng.IntN(400) {
 	default:
 		return
 	case 0, 1:
-		cmd = &shard.ConfigureHooks{Bytes: []int{0, 40, 400, 4000}[w.hookRng.IntN(4)]}
+		cmd = &command.ConfigureHooks{Bytes: []int{0, 40, 400, 4000}[w.hookRng.IntN(4)]}
 	case 2, 3, 4, 5, 6, 7, 8, 9:
 		done, last := sh.leader.StoredUpTo()
-		cmd = &shard.HooksDone{UpTo: done + uint64(w.hookRng.IntN(int(last-done)+2))}
+		cmd = &command.HooksDone{UpTo: done + uint64(w.hookRng.IntN(int(last-done)+2))}
 	}
-	batch := shard.AppendCommand(shard.AppendBatchHeader(nil, 0), cmd)
+	batch := command.AppendCommand(command.AppendBatchHeader(nil, 0), cmd)
 	sh.log = append(sh.log, batch)
 	sh.leader.Apply(batch, &sh.outcome)
 	sh.follower.Apply(batch, &sh.second)
@@ -113,7 +114,7 @@ func (w *world) checkHooks(sh *simShard) {
 	if len(h.records) > 0 && w.hookRng.IntN(2) == 0 {
 		from = h.records[w.hookRng.IntN(len(h.records))].Number
 	}
-	want := slices.DeleteFunc(slices.Clone(h.records), func(m shard.Stored) bool { return hookKey(&m) == "" || m.Number <= from })
+	want := slices.DeleteFunc(slices.Clone(h.records), func(m query.Stored) bool { return hookKey(&m) == "" || m.Number <= from })
 	got := slices.Collect(state.StoredAfter(from))
 	if !slices.Equal(got, want) {
 		w.failf("StoredAfter(%d) = %v, want %v", from, got, want)
@@ -128,16 +129,16 @@ func (w *world) checkHooks(sh *simShard) {
 	}
 }
 
-func (w *world) checkQueued(sh *simShard, m shard.Stored) {
+func (w *world) checkQueued(sh *simShard, m query.Stored) {
 	now := sh.leader.Now() + int64(w.hookRng.IntN(readAhead))
-	var b shard.Batch
+	var b query.Batch
 	info, ok := sh.leader.ReadQueued(m.User, m.Peer, m.Seq, &b, now)
 	mark, marked := sh.leader.Queued(m.User, m.Peer, m.Seq, now)
-	sync := sh.leader.StartSync(m.User, &shard.Result{}, shard.RecentsOn, now)
+	sync := sh.leader.StartSync(m.User, &command.Result{}, query.RecentsOn, now)
 	if sum := sh.leader.UnreadTotal(m.User, now); sum.Total != sync.UnreadTotal || sum.Unmuted != sync.UnreadUnmuted {
 		w.failf("UnreadTotal(%s) = %v, want %d, %d", m.User, sum, sync.UnreadTotal, sync.UnreadUnmuted)
 	}
-	var pushed shard.Batch
+	var pushed query.Batch
 	queued := false
 	for range sync.Offline {
 		sh.leader.NextSync(m.User, sync, &pushed, 1, 1<<20, now)
@@ -153,7 +154,7 @@ func (w *world) checkQueued(sh *simShard, m shard.Stored) {
 	}
 	if got := b.Messages[0]; got.Peer != m.Peer || got.Seq != m.Seq {
 		w.failf("ReadQueued(%v) gave message %d of %s", m, got.Seq, got.Peer)
-	} else if want := (shard.QueuedMark{ID: got.ID, Time: got.Time, Arrival: got.Arrival}); mark != want {
+	} else if want := (query.QueuedMark{ID: got.ID, Time: got.Time, Arrival: got.Arrival}); mark != want {
 		w.failf("Queued(%v) = %v, want %v", m, mark, want)
 	}
 	for _, c := range sync.Conversations {
@@ -165,20 +166,20 @@ func (w *world) checkQueued(sh *simShard, m shard.Stored) {
 
 // checkGroupQueued reads who has a message of a group unread, some members at a
 // time, and compares with what makes up the unread of each.
-func (w *world) checkGroupQueued(sh *simShard, m shard.Stored) {
+func (w *world) checkGroupQueued(sh *simShard, m query.Stored) {
 	now := sh.leader.Now() + int64(w.hookRng.IntN(readAhead))
-	var got []shard.UserID
-	var mark shard.QueuedMark
-	after := shard.UserID("")
+	var got []command.UserID
+	var mark query.QueuedMark
+	after := command.UserID("")
 	for more := true; more; {
 		room := 1 + w.hookRng.IntN(3)
-		after, more = sh.leader.GroupQueued(m.Group, m.Seq, after, 1+w.hookRng.IntN(4), now, func(user shard.UserID, q shard.QueuedMark) bool {
+		after, more = sh.leader.GroupQueued(m.Group, m.Seq, after, 1+w.hookRng.IntN(4), now, func(user command.UserID, q query.QueuedMark) bool {
 			got, mark = append(got, user), q
 			room--
 			return room > 0
 		})
 	}
-	var want []shard.UserID
+	var want []command.UserID
 	members, _ := sh.leader.Members(m.Group, "", 1000)
 	for _, member := range members {
 		unread := sh.leader.GroupUnread(m.Group, member.User, now)
@@ -197,8 +198,8 @@ func (w *world) checkGroupQueued(sh *simShard, m shard.Stored) {
 	}
 }
 
-func (w *world) checkMemberQueued(sh *simShard, m shard.Stored, user shard.UserID, queued bool, mark shard.QueuedMark, unread int, now int64) {
-	var b shard.Batch
+func (w *world) checkMemberQueued(sh *simShard, m query.Stored, user command.UserID, queued bool, mark query.QueuedMark, unread int, now int64) {
+	var b query.Batch
 	info, ok := sh.leader.ReadMemberQueued(m.Group, user, m.Seq, &b, now)
 	marked, has := sh.leader.MemberQueued(m.Group, user, m.Seq, now)
 	if ok != queued || has != queued {
@@ -211,7 +212,7 @@ func (w *world) checkMemberQueued(sh *simShard, m shard.Stored, user shard.UserI
 		w.failf("MemberQueued(%v, %s) = %v with %d unread, want %v with %d", m, user, marked, info.Unread, mark, unread)
 	}
 	got := b.Messages[0]
-	if got.Group != m.Group || got.Seq != m.Seq || mark != (shard.QueuedMark{ID: got.ID, Time: got.Time, Arrival: got.Arrival}) {
+	if got.Group != m.Group || got.Seq != m.Seq || mark != (query.QueuedMark{ID: got.ID, Time: got.Time, Arrival: got.Arrival}) {
 		w.failf("ReadMemberQueued(%v) gave message %d of %s with %v", m, got.Seq, got.Group, mark)
 	}
 }

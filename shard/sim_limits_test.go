@@ -1,12 +1,13 @@
 package shard_test
 
 import (
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // limitQueue takes what exceeds the offline limits out of the queue, from the
 // conversation that fills most of it.
-func (u *modelUser) limitQueue(l *shard.Limits, now int64) {
+func (u *modelUser) limitQueue(l *command.Limits, now int64) {
 	for {
 		var count, size int
 		var byCount, bySize fullest
@@ -42,7 +43,7 @@ func (u *modelUser) limitQueue(l *shard.Limits, now int64) {
 }
 
 // limitHistory removes messages until the user's views fit.
-func (u *modelUser) limitHistory(l *shard.Limits, now int64) {
+func (u *modelUser) limitHistory(l *command.Limits, now int64) {
 	for {
 		total := 0
 		var byRead, bySize fullest
@@ -77,16 +78,16 @@ func (u *modelUser) limitHistory(l *shard.Limits, now int64) {
 			from.head.unqueued, from.head.lost = true, true
 		}
 		from.head.forgot = true
-		from.head.leave(l, now, shard.GapEvicted)
+		from.head.leave(l, now, query.GapEvicted)
 	}
 }
 
-func (v *modelView) expireHead(l *shard.Limits, now int64) {
+func (v *modelView) expireHead(l *command.Limits, now int64) {
 	for _, e := range v.held() {
 		if !e.expired(l, now) {
 			return
 		}
-		e.leave(l, now, shard.GapExpired)
+		e.leave(l, now, query.GapExpired)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // deliverSome takes letters from the wire, in any order, some of them twice.
@@ -20,18 +21,18 @@ func (w *world) deliverSome() {
 		if !w.chance(10) {
 			w.mail = slices.Delete(w.mail, i, i+1)
 		}
-		letter, err := shard.DecodeLetter(encoded)
+		letter, err := command.DecodeLetter(encoded)
 		if err != nil {
 			w.failf("DecodeLetter: %v", err)
 		}
 		if w.chance(50) && w.model.late(&letter, w.clock) {
 			letter.Body = nil // who carries letters need not carry what nobody will see
 		}
-		w.send(&shard.Deliver{Letter: letter}, func(r *shard.Result) {
+		w.send(&command.Deliver{Letter: letter}, func(r *command.Result) {
 			switch {
-			case r.Code == shard.OK:
-				w.trims = append(w.trims, shard.Trim{From: letter.From, To: letter.To, UpTo: letter.Number})
-			case r.Code == shard.CodeGap && w.chance(10):
+			case r.Code == command.OK:
+				w.trims = append(w.trims, command.Trim{From: letter.From, To: letter.To, UpTo: letter.Number})
+			case r.Code == command.CodeGap && w.chance(10):
 				w.resendFrom(letter.From, letter.To, r.Seq)
 			}
 		})
@@ -39,9 +40,9 @@ func (w *world) deliverSome() {
 }
 
 // late tells whether a message has expired by a clock.
-func (m *model) late(l *shard.Letter, now int64) bool {
+func (m *model) late(l *command.Letter, now int64) bool {
 	e := modelEntry{time: l.Time, ttl: l.TTL}
-	return l.Kind == shard.LetterMessage && e.expired(&m.shards[0].limits, now)
+	return l.Kind == command.LetterMessage && e.expired(&m.shards[0].limits, now)
 }
 
 // cutWire loses what is under way if that is much; all that waits in a shard is
@@ -61,7 +62,7 @@ func (w *world) resend(sh *simShard) {
 }
 
 // resendFrom answers a gap: the letters of one direction from a number on.
-func (w *world) resendFrom(from, to shard.UserID, number uint64) {
+func (w *world) resendFrom(from, to command.UserID, number uint64) {
 	w.shardOf(from).leader.Letters(func(p shard.Posted) bool {
 		if p.From == from && p.To == to && p.Number >= number {
 			w.mail = append(w.mail, p.Bytes)

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"slices"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A slotMove brings a slot from one shard to another: freeze, copy, drop.
@@ -18,7 +18,7 @@ type slotMove struct {
 
 // startMove begins to move a user's or a group's slot elsewhere.
 func (w *world) startMove() {
-	slot := shard.SlotOf(string(pick(w, w.keys())))
+	slot := command.SlotOf(string(pick(w, w.keys())))
 	if slices.ContainsFunc(w.moves, func(m *slotMove) bool { return m.slot == slot }) {
 		return
 	}
@@ -38,14 +38,14 @@ func (w *world) goOnMoving(m *slotMove) {
 	if w.chance(20) {
 		again = 2
 	}
-	next := func(*shard.Result) { m.busy, m.phase = false, m.phase+1 }
+	next := func(*command.Result) { m.busy, m.phase = false, m.phase+1 }
 	source := w.shards[m.from]
 	switch m.phase {
 	case 0:
 		for range again - 1 {
-			w.order(m.from, &shard.FreezeSlot{Slot: m.slot}, nil)
+			w.order(m.from, &command.FreezeSlot{Slot: m.slot}, nil)
 		}
-		w.order(m.from, &shard.FreezeSlot{Slot: m.slot}, next)
+		w.order(m.from, &command.FreezeSlot{Slot: m.slot}, next)
 	case 1:
 		data, err := source.leader.AppendSlot(nil, m.slot)
 		if err != nil {
@@ -58,7 +58,7 @@ func (w *world) goOnMoving(m *slotMove) {
 		m.data = data
 		next(nil)
 	case 2:
-		w.order(m.to, &shard.ImportSlot{Slot: m.slot, Data: m.data}, func(r *shard.Result) {
+		w.order(m.to, &command.ImportSlot{Slot: m.slot, Data: m.data}, func(r *command.Result) {
 			got, want := w.shards[m.to].leader.Checksum(m.slot), source.leader.Checksum(m.slot)
 			if got != want && again == 1 {
 				w.failf("Checksum(%d) after the move = %x, want %x", m.slot, got, want)
@@ -67,14 +67,14 @@ func (w *world) goOnMoving(m *slotMove) {
 			next(r)
 		})
 		if again > 1 {
-			w.order(m.to, &shard.ImportSlot{Slot: m.slot, Data: m.data}, nil)
+			w.order(m.to, &command.ImportSlot{Slot: m.slot, Data: m.data}, nil)
 		}
 		w.flush(w.shards[m.to]) // so that the checksums are of one moment
 	case 3:
 		for range again - 1 {
-			w.order(m.from, &shard.DropSlot{Slot: m.slot}, nil)
+			w.order(m.from, &command.DropSlot{Slot: m.slot}, nil)
 		}
-		w.order(m.from, &shard.DropSlot{Slot: m.slot}, next)
+		w.order(m.from, &command.DropSlot{Slot: m.slot}, next)
 	default:
 		w.moves = slices.DeleteFunc(w.moves, func(o *slotMove) bool { return o == m })
 	}

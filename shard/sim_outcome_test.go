@@ -6,19 +6,20 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // describe names a command in a failure.
-func describe(cmd shard.Command) string {
+func describe(cmd command.Command) string {
 	switch c := cmd.(type) {
-	case *shard.Send:
+	case *command.Send:
 		return fmt.Sprintf("Send(%s to %s, cid %s, session %d, ttl %d, retry %v)", c.User, c.To, c.CID, c.Session, c.TTL, c.Retry)
-	case *shard.Deliver:
+	case *command.Deliver:
 		l := c.Letter
 		return fmt.Sprintf("Deliver(%s to %s, number %d, kind %d, seq %d)", l.From, l.To, l.Number, l.Kind, l.Seq)
-	case *shard.SendGroup:
+	case *command.SendGroup:
 		return fmt.Sprintf("SendGroup(%s to %s, cid %s, session %d, ttl %d, retry %v, admin %v)", c.User, c.Group, c.CID, c.Session, c.TTL, c.Retry, c.Admin)
-	case *shard.ImportSlot:
+	case *command.ImportSlot:
 		return fmt.Sprintf("ImportSlot(%d, %d bytes)", c.Slot, len(c.Data))
 	}
 	return fmt.Sprintf("%T%+v", cmd, cmd)
@@ -26,17 +27,17 @@ func describe(cmd shard.Command) string {
 
 // diffResult says in what two results differ. Of a refusal the text is free,
 // as long as there is one.
-func diffResult(got, want *shard.Result) string {
+func diffResult(got, want *command.Result) string {
 	switch {
 	case got.Code != want.Code:
 		return fmt.Sprintf("code = %d (%s), want %d", got.Code, got.Detail, want.Code)
-	case got.Code == shard.CodeGap && got.Seq != want.Seq:
+	case got.Code == command.CodeGap && got.Seq != want.Seq:
 		return fmt.Sprintf("expected letter = %d, want %d", got.Seq, want.Seq)
-	case got.Code == shard.CodeRateLimited && got.RetryAfterMS <= 0:
+	case got.Code == command.CodeRateLimited && got.RetryAfterMS <= 0:
 		return fmt.Sprintf("RetryAfterMS = %d, want more than 0", got.RetryAfterMS)
-	case got.Code != shard.OK && got.Code != shard.CodeMoved && got.Detail == "":
+	case got.Code != command.OK && got.Code != command.CodeMoved && got.Detail == "":
 		return fmt.Sprintf("refusal %d has no detail", got.Code)
-	case got.Code != shard.OK:
+	case got.Code != command.OK:
 		return ""
 	case got.ID != want.ID || got.Seq != want.Seq || got.Time != want.Time || got.Duplicate != want.Duplicate:
 		return fmt.Sprintf("id %x, seq %d, time %d, duplicate %v, want id %x, seq %d, time %d, duplicate %v",
@@ -89,8 +90,8 @@ func (w *world) checkOutcome(sh *simShard) {
 	}
 }
 
-func (w *world) checkLetter(p *shard.Posted, want *shard.Letter) {
-	got, err := shard.DecodeLetter(p.Bytes)
+func (w *world) checkLetter(p *shard.Posted, want *command.Letter) {
+	got, err := command.DecodeLetter(p.Bytes)
 	switch {
 	case err != nil:
 		w.failf("DecodeLetter of a posted letter: %v", err)
@@ -106,7 +107,7 @@ func (w *world) checkLetter(p *shard.Posted, want *shard.Letter) {
 // checkOutbox compares all letters that wait in a shard.
 func (w *world) checkOutbox(sh *simShard) {
 	ms := w.model.shards[sh.index]
-	type direction struct{ from, to shard.UserID }
+	type direction struct{ from, to command.UserID }
 	got := map[direction]int{}
 	sh.leader.Letters(func(p shard.Posted) bool {
 		waiting := w.model.waiting(p.From, p.To)

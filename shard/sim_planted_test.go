@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // plantedSeeds is how many worlds may pass a planted bug unharmed.
@@ -19,44 +20,44 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		name    string
 		percent int    // of the batches after which it strikes
 		shows   string // what the simulation says then
-		plant   func(w *world, s *shard.State, user, peer shard.UserID)
+		plant   func(w *world, s *shard.State, user, peer command.UserID)
 	}{
 		{"dedupe off", 100, `: Send.*(duplicate false, want .*duplicate true|code = 0 .*, want 4)`,
-			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.ForgetSent(s, user) }},
+			func(_ *world, s *shard.State, user, _ command.UserID) { shard.ForgetSent(s, user) }},
 		{"messages before their time forgotten", 100, `: Send.*(duplicate false, want .*duplicate true|code = 0 .*, want 4)`,
-			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.ForgetPast(s, user) }},
+			func(_ *world, s *shard.State, user, _ command.UserID) { shard.ForgetPast(s, user) }},
 		{"wrong message leaves the queue", 5, `UnreadTotal|unread|queue|lost`,
-			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.UnqueueWrong(s, user, peer) }},
+			func(_ *world, s *shard.State, user, peer command.UserID) { shard.UnqueueWrong(s, user, peer) }},
 		{"wrong message evicted", 5, `History|Since|Recents|recents|UnreadTotal|unread|lost|not hold|code`,
-			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.EvictWrong(s, user, peer) }},
+			func(_ *world, s *shard.State, user, peer command.UserID) { shard.EvictWrong(s, user, peer) }},
 		{"unread drifts", 5, `UnreadTotal|unread`,
-			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.DriftUnread(s, user, peer) }},
+			func(_ *world, s *shard.State, user, peer command.UserID) { shard.DriftUnread(s, user, peer) }},
 		{"letters left behind by a move", 100, `letter|Letters`,
-			func(w *world, s *shard.State, user, _ shard.UserID) {
-				if slices.Contains(w.arrived, shard.SlotOf(string(user))) {
+			func(w *world, s *shard.State, user, _ command.UserID) {
+				if slices.Contains(w.arrived, command.SlotOf(string(user))) {
 					shard.LoseLetters(s, user)
 				}
 			}},
 		{"change missed by a cursor", 20, `does not know|read cursor of|receipt of|Since|Conversations`,
-			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.AgeChanges(s, user, peer) }},
+			func(_ *world, s *shard.State, user, peer command.UserID) { shard.AgeChanges(s, user, peer) }},
 		{"lost messages forgotten", 20, `lost`,
-			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ForgetLost(s, user, peer) }},
+			func(_ *world, s *shard.State, user, peer command.UserID) { shard.ForgetLost(s, user, peer) }},
 		{"cutoff takes messages in silence", 100, `lost|History.*gaps`,
-			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.CutSilently(s, user) }},
+			func(_ *world, s *shard.State, user, _ command.UserID) { shard.CutSilently(s, user) }},
 		{"cutoff falls", 20, `Cutoff|History|Since|Recents|recents|UnreadTotal|unread|queue|lost|code`,
-			func(_ *world, s *shard.State, _, _ shard.UserID) { shard.LowerCutoff(s) }},
+			func(_ *world, s *shard.State, _, _ command.UserID) { shard.LowerCutoff(s) }},
 		{"messages behind an idle conversation missed", 20, `Since|does not know|read cursor of|Import|Conversations|recents|receipt of`,
-			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ForgetActivity(s, user, peer) }},
+			func(_ *world, s *shard.State, user, peer command.UserID) { shard.ForgetActivity(s, user, peer) }},
 		{"imported messages pushed", 20, `StartSync|Since|Offline|does not know|not imported`,
-			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.ForgetImports(s, user) }},
+			func(_ *world, s *shard.State, user, _ command.UserID) { shard.ForgetImports(s, user) }},
 		{"erased conversation begins anew", 20, `StartSync|hooks|History|Deliver|Send|letter|Touched|recents|queue|lost|unread|Since`,
-			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ForgetStub(s, user, peer) }},
+			func(_ *world, s *shard.State, user, peer command.UserID) { shard.ForgetStub(s, user, peer) }},
 		{"settings lost", 20, `settings|Login|RefreshToken|code|Exists|History|unread|Unread|queue`,
-			func(_ *world, s *shard.State, user, _ shard.UserID) { shard.ForgetSettings(s, user) }},
+			func(_ *world, s *shard.State, user, _ command.UserID) { shard.ForgetSettings(s, user) }},
 		{"hook forgotten", 20, `StoredAfter`,
-			func(_ *world, s *shard.State, _, _ shard.UserID) { shard.ForgetHook(s) }},
+			func(_ *world, s *shard.State, _, _ command.UserID) { shard.ForgetHook(s) }},
 		{"letter applied twice", 20, `Touched|letter .* is missing|History|StartSync|Deliver|Send`,
-			func(_ *world, s *shard.State, user, peer shard.UserID) { shard.ReapplyLetters(s, user, peer) }},
+			func(_ *world, s *shard.State, user, peer command.UserID) { shard.ReapplyLetters(s, user, peer) }},
 	}
 	for _, bug := range bugs {
 		t.Run(bug.name, func(t *testing.T) {

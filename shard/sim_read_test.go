@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A modelRef names one message of a user.
@@ -26,7 +27,7 @@ func (u *modelUser) unmuted(queue []modelRef) (n int) {
 }
 
 // queue lists the offline queue, oldest first.
-func (u *modelUser) queue(l *shard.Limits, now int64) (refs []modelRef) {
+func (u *modelUser) queue(l *command.Limits, now int64) (refs []modelRef) {
 	for _, peer := range u.peers {
 		v := u.views[peer]
 		for _, e := range v.held() {
@@ -40,7 +41,7 @@ func (u *modelUser) queue(l *shard.Limits, now int64) (refs []modelRef) {
 }
 
 // recents lists the last messages that recents show, newest first.
-func (u *modelUser) recents(l *shard.Limits, now int64) (refs []modelRef) {
+func (u *modelUser) recents(l *command.Limits, now int64) (refs []modelRef) {
 	for _, peer := range u.peers {
 		v := u.views[peer]
 		if e := v.last(l, now); e != nil {
@@ -67,7 +68,7 @@ func compareBool(a, b bool) int {
 
 // conversations lists all that the user has, the one with the newest message
 // first; an entry is nil where nothing can be shown.
-func (u *modelUser) conversations(l *shard.Limits, now int64) (refs []modelRef) {
+func (u *modelUser) conversations(l *command.Limits, now int64) (refs []modelRef) {
 	for _, peer := range u.peers {
 		if v := u.views[peer]; v.newest() > max(v.hidden, v.timeless) {
 			refs = append(refs, modelRef{v, v.last(l, now)})
@@ -81,12 +82,12 @@ func (u *modelUser) conversations(l *shard.Limits, now int64) (refs []modelRef) 
 func (v *modelView) place() uint64 { return max(v.at(v.newest()).arrival, v.activity) }
 
 // conversation is the entry of recents for a last message.
-func (r modelRef) conversation(l *shard.Limits, now int64) shard.Conversation {
+func (r modelRef) conversation(l *command.Limits, now int64) query.Conversation {
 	v, last := r.view, r.entry
 	if last == nil {
 		last = &modelEntry{time: v.newestTime()}
 	}
-	return shard.Conversation{
+	return query.Conversation{
 		Peer: v.peer, LastSeq: last.seq, Time: last.time, ReadSeq: v.readSeq, PeerReadSeq: v.receipt,
 		Unread: v.unread(l, now), Muted: v.muted, Pinned: v.pinned, Marked: v.marked,
 	}
@@ -94,7 +95,7 @@ func (r modelRef) conversation(l *shard.Limits, now int64) shard.Conversation {
 
 // since lists what a session has to be pushed of the messages with
 // after < arrival <= upTo.
-func (u *modelUser) since(l *shard.Limits, session shard.SessionID, after, upTo uint64, now int64) (refs []modelRef) {
+func (u *modelUser) since(l *command.Limits, session command.SessionID, after, upTo uint64, now int64) (refs []modelRef) {
 	for _, peer := range u.peers {
 		v := u.views[peer]
 		for _, e := range slices.Backward(v.held()) {
@@ -113,7 +114,7 @@ func (u *modelUser) since(l *shard.Limits, session shard.SessionID, after, upTo 
 
 // lost lists the seqs that a sync must name as lost, and those that it may name
 // besides: lost before the cursor, and no longer held to tell.
-func (v *modelView) lost(l *shard.Limits, since uint64, now int64) (must, may []uint64) {
+func (v *modelView) lost(l *command.Limits, since uint64, now int64) (must, may []uint64) {
 	for _, e := range v.entries {
 		lost := e.lost || e.cut && v.queueable(e, l, now)
 		switch {
@@ -131,11 +132,11 @@ func (v *modelView) lost(l *shard.Limits, since uint64, now int64) (must, may []
 type modelPage struct {
 	from, to uint64
 	entries  []*modelEntry
-	gaps     []shard.Gap
+	gaps     []query.Gap
 	more     bool
 }
 
-func (u *modelUser) history(q shard.HistoryQuery, l *shard.Limits, now int64) (p modelPage) {
+func (u *modelUser) history(q query.HistoryQuery, l *command.Limits, now int64) (p modelPage) {
 	v := u.views[q.Peer]
 	if v == nil || v.newest() == 0 {
 		return p
@@ -190,7 +191,7 @@ func (u *modelUser) history(q shard.HistoryQuery, l *shard.Limits, now int64) (p
 		if n := len(p.gaps); n > 0 && p.gaps[n-1].To == seq-1 && p.gaps[n-1].Reason == reason {
 			p.gaps[n-1].To = seq
 		} else {
-			p.gaps = append(p.gaps, shard.Gap{From: seq, To: seq, Reason: reason})
+			p.gaps = append(p.gaps, query.Gap{From: seq, To: seq, Reason: reason})
 		}
 	}
 	return p

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A photo is a snapshot that is being taken while commands go on.
@@ -107,8 +108,8 @@ func (w *world) compareReplicas(sh *simShard, state *shard.State) {
 	}
 }
 
-func (w *world) compareSlot(sh *simShard, state *shard.State, user shard.UserID) {
-	slot := shard.SlotOf(string(user))
+func (w *world) compareSlot(sh *simShard, state *shard.State, user command.UserID) {
+	slot := command.SlotOf(string(user))
 	if got, want := state.Checksum(slot), sh.leader.Checksum(slot); got != want {
 		w.failf("Checksum(slot of %s) = %x on a replica of shard %d, want %x", user, got, sh.index, want)
 	}

@@ -1,6 +1,10 @@
 package shard_test
 
-import "github.com/belfry-im/belfry/shard"
+import (
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+)
 
 // retain shortens what a shard keeps, mostly to some minutes, and frees all of
 // it, a part of it, or what an earlier command has left.
@@ -8,7 +12,7 @@ func (w *world) retain() {
 	sh := pick(w, w.shards)
 	w.flush(sh)
 	ms := w.model.shards[sh.index]
-	cmd := &shard.Retain{Cutoff: ms.now - int64(w.rng.IntN(300_000)), MaxWork: 1 << 30}
+	cmd := &command.Retain{Cutoff: ms.now - int64(w.rng.IntN(300_000)), MaxWork: 1 << 30}
 	switch {
 	case w.chance(10):
 		cmd.Cutoff = ms.now + int64(w.rng.IntN(5000)) // all there is
@@ -25,7 +29,7 @@ func (w *world) retain() {
 		for _, id := range w.groups {
 			w.exploreGroup(id)
 		}
-		if ms.sweepFrom = next % shard.Slots; next == shard.Slots || !through {
+		if ms.sweepFrom = next % command.Slots; next == command.Slots || !through {
 			return
 		}
 		cmd.FirstSlot = next
@@ -33,9 +37,9 @@ func (w *world) retain() {
 	w.failf("Retain does not get through shard %d", sh.index)
 }
 
-func (w *world) retainOnce(sh *simShard, cmd *shard.Retain) (next uint16) {
+func (w *world) retainOnce(sh *simShard, cmd *command.Retain) (next uint16) {
 	before := w.holders(sh)
-	w.order(sh.index, cmd, func(r *shard.Result) { next = r.Next })
+	w.order(sh.index, cmd, func(r *command.Result) { next = r.Next })
 	w.flush(sh)
 	ms := w.model.shards[sh.index]
 	if got := sh.leader.Cutoff(); got != ms.cutoff {
@@ -48,7 +52,7 @@ func (w *world) retainOnce(sh *simShard, cmd *shard.Retain) (next uint16) {
 		w.failf("Retain from slot %d goes on at %d, having done nothing", cmd.FirstSlot, next)
 	}
 	for _, user := range w.holders(sh) {
-		if slot := shard.SlotOf(string(user)); slot >= cmd.FirstSlot && slot < next {
+		if slot := command.SlotOf(string(user)); slot >= cmd.FirstSlot && slot < next {
 			w.failf("Retain from %d to %d left messages of %s in slot %d", cmd.FirstSlot, next, user, slot)
 		}
 	}
@@ -56,7 +60,7 @@ func (w *world) retainOnce(sh *simShard, cmd *shard.Retain) (next uint16) {
 }
 
 // holders are the users and groups of a shard whose logs still hold what the cutoff took.
-func (w *world) holders(sh *simShard) (users []shard.UserID) {
+func (w *world) holders(sh *simShard) (users []command.UserID) {
 	for _, user := range w.keys() {
 		if shard.HoldsCut(sh.leader, user) {
 			users = append(users, user)
@@ -67,7 +71,7 @@ func (w *world) holders(sh *simShard) (users []shard.UserID) {
 
 // retain follows a Retain: all that is old enough is gone; whose logs were
 // cleaned the state says.
-func (m *model) retain(sh *modelShard, c *shard.Retain) shard.Result {
+func (m *model) retain(sh *modelShard, c *command.Retain) command.Result {
 	sh.cutoff = max(sh.cutoff, min(c.Cutoff, sh.now-1))
 	for _, id := range m.names() {
 		if !m.serves(sh, id) {
@@ -75,19 +79,19 @@ func (m *model) retain(sh *modelShard, c *shard.Retain) shard.Result {
 		}
 		u := m.users[id]
 		u.cut(sh)
-		if slot := shard.SlotOf(string(id)); slot >= c.FirstSlot && !m.adopt.holdsCut(id) {
+		if slot := command.SlotOf(string(id)); slot >= c.FirstSlot && !m.adopt.holdsCut(id) {
 			u.settle(sh)
 		}
 	}
 	for _, id := range m.groupIDs() {
 		if g := m.groups[id]; m.serves(sh, id.Key()) {
 			g.cut(sh)
-			if slot := shard.SlotOf(string(id.Key())); slot >= c.FirstSlot && !m.adopt.holdsCut(id.Key()) {
+			if slot := command.SlotOf(string(id.Key())); slot >= c.FirstSlot && !m.adopt.holdsCut(id.Key()) {
 				g.settle(sh)
 			}
 		}
 	}
-	return shard.Result{}
+	return command.Result{}
 }
 
 // cut marks what a shard's cutoff takes from a user.
@@ -110,22 +114,22 @@ func (u *modelUser) settle(sh *modelShard) {
 			if v.queueable(e, &sh.limits, sh.now) {
 				e.unqueued, e.lost = true, true
 			}
-			e.leave(&sh.limits, sh.now, shard.GapEvicted)
+			e.leave(&sh.limits, sh.now, query.GapEvicted)
 		}
 	}
 }
 
 // settles tells whether a command gets as far as to its user. Deliver does so
 // only when the letter is the next.
-func settles(cmd shard.Command) bool {
+func settles(cmd command.Command) bool {
 	switch c := cmd.(type) {
-	case *shard.Send:
+	case *command.Send:
 		return c.To != "" && c.CID != "" && len(c.Body) > 0
-	case *shard.Login, *shard.SetUser, *shard.RefreshToken, *shard.Import:
+	case *command.Login, *command.SetUser, *command.RefreshToken, *command.Import:
 		return false // unless they are taken
-	case *shard.Block:
+	case *command.Block:
 		return c.Target != "" && c.Target != c.User
-	case *shard.Deliver:
+	case *command.Deliver:
 		return false
 	}
 	return true
@@ -134,7 +138,7 @@ func settles(cmd shard.Command) bool {
 // inSlot lists the users of a slot.
 func (m *model) inSlot(slot uint16) (users []*modelUser) {
 	for _, id := range m.names() {
-		if shard.SlotOf(string(id)) == slot {
+		if command.SlotOf(string(id)) == slot {
 			users = append(users, m.users[id])
 		}
 	}

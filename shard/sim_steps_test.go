@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A deed is something that can happen in a world, with how often it does
@@ -149,14 +150,14 @@ func (w *world) flushAll() {
 }
 
 // anyUser prefers the first ones, so that some are busy and some are quiet.
-func (w *world) anyUser() shard.UserID {
+func (w *world) anyUser() command.UserID {
 	return w.users[min(w.rng.IntN(len(w.users)), w.rng.IntN(len(w.users)))]
 }
 
 // anySession is mostly one of the user's devices, sometimes the server or a
 // session of the past.
-func (w *world) anySession(user shard.UserID) shard.SessionID {
-	var live []shard.SessionID
+func (w *world) anySession(user command.UserID) command.SessionID {
+	var live []command.SessionID
 	for _, d := range w.devices {
 		if d.user == user && d.session != 0 {
 			live = append(live, d.session)
@@ -168,7 +169,7 @@ func (w *world) anySession(user shard.UserID) shard.SessionID {
 	case w.chance(50):
 		return 0
 	}
-	return shard.SessionID(w.rng.IntN(int(w.model.user(user).lastSession) + 1))
+	return command.SessionID(w.rng.IntN(int(w.model.user(user).lastSession) + 1))
 }
 
 func (w *world) body() []byte {
@@ -186,7 +187,7 @@ func (w *world) body() []byte {
 	return b
 }
 
-func (w *world) id() (id shard.MsgID) {
+func (w *world) id() (id command.MsgID) {
 	w.nextID++
 	binary.BigEndian.PutUint64(id[8:], w.nextID)
 	return id
@@ -197,7 +198,7 @@ func (w *world) sendMessage() {
 	if w.chance(3) {
 		to = from
 	}
-	cmd := &shard.Send{
+	cmd := &command.Send{
 		User: from, Session: w.anySession(from), To: to, ID: w.id(),
 		CID: fmt.Sprintf("c%d", w.nextID), Body: w.body(), Retry: w.chance(5),
 	}
@@ -235,13 +236,13 @@ func (w *world) repeatMessage() {
 	w.submit(&cmd)
 }
 
-func (w *world) submit(cmd *shard.Send) {
+func (w *world) submit(cmd *command.Send) {
 	w.sent = append(w.sent, cmd)
-	w.send(cmd, func(r *shard.Result) {
-		if r.Code != shard.OK || r.Duplicate {
+	w.send(cmd, func(r *command.Result) {
+		if r.Code != command.OK || r.Duplicate {
 			return
 		}
-		w.acked[[2]shard.UserID{cmd.User, cmd.To}]++
+		w.acked[[2]command.UserID{cmd.User, cmd.To}]++
 		if d := w.device(cmd.User, cmd.Session); d != nil {
 			d.hold(cmd.To, r.Seq)
 		}
@@ -249,15 +250,15 @@ func (w *world) submit(cmd *shard.Send) {
 }
 
 // request numbers a changing request. Ids may come again with other contents.
-func (w *world) request() shard.Request {
+func (w *world) request() command.Request {
 	if w.chance(10) {
-		return shard.Request{}
+		return command.Request{}
 	}
-	return shard.Request{ID: uint64(1 + w.rng.IntN(40)), Hash: w.rng.Uint64()}
+	return command.Request{ID: uint64(1 + w.rng.IntN(40)), Hash: w.rng.Uint64()}
 }
 
 // someSeq is a seq of a conversation, near its end, rarely one that is not there.
-func (w *world) someSeq(user, peer shard.UserID) uint64 {
+func (w *world) someSeq(user, peer command.UserID) uint64 {
 	newest := uint64(0)
 	if v := w.model.user(user).views[peer]; v != nil {
 		newest = v.newest()
@@ -274,7 +275,7 @@ func (w *world) someSeq(user, peer shard.UserID) uint64 {
 
 func (w *world) readReport() {
 	user, peer := w.anyUser(), w.anyUser()
-	cmd := &shard.ReadReport{
+	cmd := &command.ReadReport{
 		User: user, Session: w.anySession(user), Request: w.request(), Peer: peer, Seq: w.someSeq(user, peer), Auto: w.chance(40),
 	}
 	w.ask(cmd, cmd.Auto, func(d *device) { d.read[peer] = w.model.user(user).views[peer].readSeq })
@@ -291,7 +292,7 @@ func (w *world) recall() {
 			}
 		}
 	}
-	cmd := &shard.Recall{User: user, Session: w.anySession(user), Request: w.request(), Peer: peer, Seq: seq}
+	cmd := &command.Recall{User: user, Session: w.anySession(user), Request: w.request(), Peer: peer, Seq: seq}
 	w.ask(cmd, true, func(d *device) { d.recalled(peer, seq) })
 }
 
@@ -301,7 +302,7 @@ func (w *world) deleteMessages() {
 	for range 1 + w.rng.IntN(4) {
 		seqs = append(seqs, w.someSeq(user, peer))
 	}
-	cmd := &shard.DeleteMessages{User: user, Session: w.anySession(user), Request: w.request(), Peer: peer, Seqs: seqs}
+	cmd := &command.DeleteMessages{User: user, Session: w.anySession(user), Request: w.request(), Peer: peer, Seqs: seqs}
 	w.ask(cmd, true, func(d *device) {
 		for _, seq := range seqs {
 			d.deleted(peer, seq)
@@ -311,7 +312,7 @@ func (w *world) deleteMessages() {
 
 func (w *world) deleteConversation() {
 	user, peer := w.anyUser(), w.anyUser()
-	cmd := &shard.DeleteConversation{
+	cmd := &command.DeleteConversation{
 		User: user, Session: w.anySession(user), Request: w.request(), Peer: peer, Messages: w.chance(40),
 	}
 	w.ask(cmd, true, func(d *device) {
@@ -323,7 +324,7 @@ func (w *world) deleteConversation() {
 
 func (w *world) setConversation() {
 	user, peer := w.anyUser(), w.anyUser()
-	cmd := &shard.SetConversation{User: user, Session: w.anySession(user), Request: w.request(), Peer: peer}
+	cmd := &command.SetConversation{User: user, Session: w.anySession(user), Request: w.request(), Peer: peer}
 	if w.chance(60) {
 		cmd.Muted = new(w.chance(50))
 	}
@@ -341,17 +342,17 @@ func (w *world) block() {
 	if w.chance(10) {
 		target = pick(w, strangers)
 	}
-	w.ask(&shard.Block{
+	w.ask(&command.Block{
 		User: user, Session: w.anySession(user), Request: w.request(), Target: target, Undo: w.chance(60),
 	}, true, nil)
 }
 
 // ask orders a request of a session and lets its device know what it did. What
 // the model has to adopt from the state goes alone.
-func (w *world) ask(cmd shard.Command, batched bool, tell func(*device)) {
-	user, session := shard.UserID(cmd.Key()), sessionOf(cmd)
-	done := func(r *shard.Result) {
-		if d := w.device(user, session); d != nil && r.Code == shard.OK && tell != nil {
+func (w *world) ask(cmd command.Command, batched bool, tell func(*device)) {
+	user, session := command.UserID(cmd.Key()), sessionOf(cmd)
+	done := func(r *command.Result) {
+		if d := w.device(user, session); d != nil && r.Code == command.OK && tell != nil {
 			tell(d)
 		}
 	}
@@ -383,59 +384,59 @@ func (w *world) badCommand() {
 	if w.moving(user) || shard.HoldsCut(sh.leader, user) {
 		return
 	}
-	before := sh.leader.Checksum(shard.SlotOf(string(user)))
-	refusals := []shard.Command{
-		&shard.Send{User: user, To: "", CID: "x", Body: []byte{1}},
-		&shard.Send{User: user, To: "bob", CID: "", Body: []byte{1}},
-		&shard.Send{User: user, To: "bob", CID: "x"},
-		&shard.Login{User: user},
-		&shard.Block{User: user, Target: user},
-		&shard.Block{User: user},
-		&shard.ReadReport{User: user, Peer: "nobody", Seq: 1},
-		&shard.Recall{User: user, Peer: "nobody", Seq: 1},
-		&shard.DeleteMessages{User: user, Peer: "nobody", Seqs: []uint64{1}},
-		&shard.DeleteConversation{User: user, Peer: "nobody"},
-		&shard.SetConversation{User: user, Peer: "nobody", Muted: new(true)},
-		&shard.Deliver{Letter: shard.Letter{From: user, To: user, Number: 1, Kind: shard.LetterBlock}},
-		&shard.Deliver{Letter: shard.Letter{From: "nobody", To: user, Number: 7, Kind: shard.LetterBlock}},
-		&shard.Trim{From: user, To: "nobody", UpTo: 7},
-		&shard.OpenSlots{FirstSlot: 7, LastSlot: 6},
-		&shard.DropSlot{Slot: shard.SlotOf(string(user))}, // it is not frozen
-		&shard.FreezeSlot{Slot: shard.SlotOf("nobody")},   // it is not here
-		&shard.Logout{User: user, Session: 1 << 40},
+	before := sh.leader.Checksum(command.SlotOf(string(user)))
+	refusals := []command.Command{
+		&command.Send{User: user, To: "", CID: "x", Body: []byte{1}},
+		&command.Send{User: user, To: "bob", CID: "", Body: []byte{1}},
+		&command.Send{User: user, To: "bob", CID: "x"},
+		&command.Login{User: user},
+		&command.Block{User: user, Target: user},
+		&command.Block{User: user},
+		&command.ReadReport{User: user, Peer: "nobody", Seq: 1},
+		&command.Recall{User: user, Peer: "nobody", Seq: 1},
+		&command.DeleteMessages{User: user, Peer: "nobody", Seqs: []uint64{1}},
+		&command.DeleteConversation{User: user, Peer: "nobody"},
+		&command.SetConversation{User: user, Peer: "nobody", Muted: new(true)},
+		&command.Deliver{Letter: command.Letter{From: user, To: user, Number: 1, Kind: command.LetterBlock}},
+		&command.Deliver{Letter: command.Letter{From: "nobody", To: user, Number: 7, Kind: command.LetterBlock}},
+		&command.Trim{From: user, To: "nobody", UpTo: 7},
+		&command.OpenSlots{FirstSlot: 7, LastSlot: 6},
+		&command.DropSlot{Slot: command.SlotOf(string(user))}, // it is not frozen
+		&command.FreezeSlot{Slot: command.SlotOf("nobody")},   // it is not here
+		&command.Logout{User: user, Session: 1 << 40},
 	}
 	w.order(sh.index, pick(w, refusals), nil)
 	w.flush(sh)
 	// A refusal may make the account known, nothing else.
 	known := w.model.user(user).arrival > 1
-	if after := sh.leader.Checksum(shard.SlotOf(string(user))); known && after != before && w.spoil == nil {
+	if after := sh.leader.Checksum(command.SlotOf(string(user))); known && after != before && w.spoil == nil {
 		w.failf("a refused command changed the slot of %s", user)
 	}
 }
 
 // sessionOf is the session that a request names.
-func sessionOf(cmd shard.Command) shard.SessionID {
+func sessionOf(cmd command.Command) command.SessionID {
 	switch c := cmd.(type) {
-	case *shard.ReadReport:
+	case *command.ReadReport:
 		return c.Session
-	case *shard.Recall:
+	case *command.Recall:
 		return c.Session
-	case *shard.DeleteMessages:
+	case *command.DeleteMessages:
 		return c.Session
-	case *shard.DeleteConversation:
+	case *command.DeleteConversation:
 		return c.Session
-	case *shard.SetConversation:
+	case *command.SetConversation:
 		return c.Session
-	case *shard.Block:
+	case *command.Block:
 		return c.Session
 	}
 	return 0
 }
 
 func (w *world) expire() {
-	cmd := &shard.Expire{LastSlot: shard.Slots - 1}
+	cmd := &command.Expire{LastSlot: command.Slots - 1}
 	if w.chance(50) {
-		slot := shard.SlotOf(string(pick(w, w.keys())))
+		slot := command.SlotOf(string(pick(w, w.keys())))
 		cmd.FirstSlot, cmd.LastSlot = slot, slot
 	}
 	w.order(w.rng.IntN(simShards), cmd, nil)
@@ -447,7 +448,7 @@ func (w *world) configure() {
 	if w.limits.UserBytes < 1<<20 && !w.busy {
 		w.randomBounds(&limits)
 	}
-	w.order(w.rng.IntN(simShards), &shard.Configure{Limits: limits}, nil)
+	w.order(w.rng.IntN(simShards), &command.Configure{Limits: limits}, nil)
 }
 
 func (w *world) move() {

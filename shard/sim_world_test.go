@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // simShards is how many shards a world has; each has a leader and a follower.
@@ -22,22 +24,22 @@ type world struct {
 	hookRng  *rand.Rand // of what concerns hooks alone, which changes nothing else
 	model    *model
 	shards   []*simShard
-	users    []shard.UserID
-	groups   []shard.GroupID
+	users    []command.UserID
+	groups   []command.GroupID
 	owner    map[uint16]int // shard of each user's and group's slot
 	moves    []*slotMove
 	mail     [][]byte // encoded letters on their way
-	trims    []shard.Trim
+	trims    []command.Trim
 	devices  []*device
-	clock    int64         // ms, of an ideal clock
-	sent     []*shard.Send // to be repeated, as are requests
+	clock    int64           // ms, of an ideal clock
+	sent     []*command.Send // to be repeated, as are requests
 	requests []order
-	acked    map[[2]shard.UserID]int
-	imported map[[2]shard.UserID]int // rows in the first one's view of the second
+	acked    map[[2]command.UserID]int
+	imported map[[2]command.UserID]int // rows in the first one's view of the second
 	streams  []*simStream
 	nextID   uint64
-	talk     []*shard.SendGroup   // to groups, to be repeated
-	asked    []shard.GroupCommand // likewise
+	talk     []*command.SendGroup   // to groups, to be repeated
+	asked    []command.GroupCommand // likewise
 	feeds    []*feed
 	busy     bool // there is one group, in which much happens at a time
 	pace     int  // ms, that a step takes at most
@@ -49,18 +51,18 @@ type world struct {
 	// those of the group asked for.
 	blindToTags bool
 	trail       []trace
-	batch       shard.Batch // used again for each read, as is page
-	page        shard.Page
+	batch       query.Batch // used again for each read, as is page
+	page        query.Page
 
-	limits    shard.Limits
+	limits    command.Limits
 	bodyBytes int // of a usual body, at most
 }
 
 // strangers are users that only others' blocks know of.
-var strangers = []shard.UserID{"stranger0", "stranger1", "stranger2"}
+var strangers = []command.UserID{"stranger0", "stranger1", "stranger2"}
 
 // ghosts are users that only groups know of, into which others put them.
-var ghosts = []shard.UserID{"ghost0", "ghost1"}
+var ghosts = []command.UserID{"ghost0", "ghost1"}
 
 type simShard struct {
 	index    int
@@ -76,8 +78,8 @@ type simShard struct {
 
 // An order is a command that waits for the next batch of its shard.
 type order struct {
-	cmd  shard.Command
-	done func(*shard.Result)
+	cmd  command.Command
+	done func(*command.Result)
 }
 
 // A trace is a command that was executed, for the report of a failure.
@@ -85,8 +87,8 @@ type trace struct {
 	step  int
 	shard int
 	now   int64
-	cmd   shard.Command
-	code  shard.Code
+	cmd   command.Command
+	code  command.Code
 }
 
 // trailLen is how many commands a report shows.
@@ -119,7 +121,7 @@ func (w *world) failf(format string, args ...any) {
 func newWorld(seed uint64) *world {
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xbe1f)), hookRng: rand.New(rand.NewPCG(seed, 0x400c)), model: newModel(simShards),
-		owner: map[uint16]int{}, acked: map[[2]shard.UserID]int{}, imported: map[[2]shard.UserID]int{}, clock: 1_700_000_000_000,
+		owner: map[uint16]int{}, acked: map[[2]command.UserID]int{}, imported: map[[2]command.UserID]int{}, clock: 1_700_000_000_000,
 	}
 	users := 4 + w.rng.IntN(5)
 	switch w.rng.IntN(20) {
@@ -130,9 +132,9 @@ func newWorld(seed uint64) *world {
 	}
 	for i := range users {
 		name := []string{"ann", "bob", "cyd", "dan", "eve", "fay", "gus", "hal"}[i%8]
-		id := shard.UserID(fmt.Sprintf("%s%d", name, 100*i+w.rng.IntN(100)))
+		id := command.UserID(fmt.Sprintf("%s%d", name, 100*i+w.rng.IntN(100)))
 		w.users = append(w.users, id)
-		w.owner[shard.SlotOf(string(id))] = firstOwner(shard.SlotOf(string(id)))
+		w.owner[command.SlotOf(string(id))] = firstOwner(command.SlotOf(string(id)))
 	}
 	w.busy, w.pace = w.chance(8), 300
 	w.makeGroups()
@@ -153,7 +155,7 @@ func newWorld(seed uint64) *world {
 		}
 		w.shards = append(w.shards, sh)
 		w.openSlots(i)
-		w.order(i, &shard.Configure{Limits: w.limits}, nil)
+		w.order(i, &command.Configure{Limits: w.limits}, nil)
 		w.flush(sh)
 	}
 	w.makeDevices()
@@ -164,21 +166,21 @@ func newWorld(seed uint64) *world {
 // thousands of empty slots take most of the time of a run, those that are used.
 func (w *world) openSlots(index int) {
 	if w.seed%16 == 0 {
-		first := func(i int) int { return (i*shard.Slots + simShards - 1) / simShards }
-		w.order(index, &shard.OpenSlots{FirstSlot: uint16(first(index)), LastSlot: uint16(first(index+1) - 1)}, nil)
+		first := func(i int) int { return (i*command.Slots + simShards - 1) / simShards }
+		w.order(index, &command.OpenSlots{FirstSlot: uint16(first(index)), LastSlot: uint16(first(index+1) - 1)}, nil)
 		return
 	}
 	for _, user := range slices.Concat(w.keys(), strangers, ghosts) {
-		if slot := shard.SlotOf(string(user)); firstOwner(slot) == index {
-			w.order(index, &shard.OpenSlots{FirstSlot: slot, LastSlot: slot}, nil)
+		if slot := command.SlotOf(string(user)); firstOwner(slot) == index {
+			w.order(index, &command.OpenSlots{FirstSlot: slot, LastSlot: slot}, nil)
 		}
 	}
 }
 
 // randomLimits are small, so that all of them are reached. Times are the same
 // for the whole run: what is gone must not come back.
-func (w *world) randomLimits() shard.Limits {
-	l := shard.Limits{
+func (w *world) randomLimits() command.Limits {
+	l := command.Limits{
 		OfflineTTL:  time.Duration(20+w.rng.IntN(300)) * time.Second,
 		HistoryTTL:  time.Duration(30+w.rng.IntN(600)) * time.Second,
 		DedupWindow: time.Duration(5+w.rng.IntN(30)) * time.Second,
@@ -190,7 +192,7 @@ func (w *world) randomLimits() shard.Limits {
 	return l
 }
 
-func (w *world) randomBounds(l *shard.Limits) {
+func (w *world) randomBounds(l *command.Limits) {
 	l.OfflineMaxMessages = 3 + w.rng.IntN(20)
 	l.OfflineMaxBytes = 300 + w.rng.IntN(4000)
 	l.UserBytes = 1000 + w.rng.IntN(10000)
@@ -215,8 +217,8 @@ func (w *world) chance(percent int) bool { return w.rng.IntN(100) < percent }
 func pick[T any](w *world, from []T) T { return from[w.rng.IntN(len(from))] }
 
 // shardOf is the shard that owns a user, or a group by its key.
-func (w *world) shardOf(user shard.UserID) *simShard {
-	slot := shard.SlotOf(string(user))
+func (w *world) shardOf(user command.UserID) *simShard {
+	slot := command.SlotOf(string(user))
 	if index, ok := w.owner[slot]; ok {
 		return w.shards[index]
 	}
@@ -224,17 +226,17 @@ func (w *world) shardOf(user shard.UserID) *simShard {
 }
 
 // firstOwner is the shard that a slot is in at the beginning.
-func firstOwner(slot uint16) int { return int(slot) * simShards / shard.Slots }
+func firstOwner(slot uint16) int { return int(slot) * simShards / command.Slots }
 
 // order queues a command for the next batch of a shard.
-func (w *world) order(index int, cmd shard.Command, done func(*shard.Result)) {
+func (w *world) order(index int, cmd command.Command, done func(*command.Result)) {
 	sh := w.shards[index]
 	sh.pending = append(sh.pending, order{cmd, done})
 }
 
 // send orders a command where its key lives, or now and then where it does not.
-func (w *world) send(cmd shard.Command, done func(*shard.Result)) {
-	index := w.shardOf(shard.UserID(cmd.Key())).index
+func (w *world) send(cmd command.Command, done func(*command.Result)) {
+	index := w.shardOf(command.UserID(cmd.Key())).index
 	if w.rng.IntN(300) == 0 {
 		index = w.rng.IntN(simShards)
 	}
@@ -242,8 +244,8 @@ func (w *world) send(cmd shard.Command, done func(*shard.Result)) {
 }
 
 // alone executes a command in a batch of its own, after what waits.
-func (w *world) alone(cmd shard.Command, done func(*shard.Result)) {
-	sh := w.shardOf(shard.UserID(cmd.Key()))
+func (w *world) alone(cmd command.Command, done func(*command.Result)) {
+	sh := w.shardOf(command.UserID(cmd.Key()))
 	w.flush(sh)
 	w.order(sh.index, cmd, done)
 	w.flush(sh)
@@ -261,9 +263,9 @@ func (w *world) flush(sh *simShard) {
 	}
 	orders := sh.pending
 	sh.pending = nil
-	batch := shard.AppendBatchHeader(nil, at)
+	batch := command.AppendBatchHeader(nil, at)
 	for _, o := range orders {
-		batch = shard.AppendCommand(batch, o.cmd)
+		batch = command.AppendCommand(batch, o.cmd)
 	}
 	sh.log = append(sh.log, batch)
 	sh.leader.Apply(batch, &sh.outcome)
@@ -297,11 +299,11 @@ func (w *world) follow(sh *simShard, orders []order, at int64) {
 	w.model.begin()
 	if len(orders) == 1 {
 		w.model.adopt = &adoption{
-			readSeq:     func(user, peer shard.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
-			receipted:   func(user, peer shard.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
-			looksErased: func(user, peer shard.UserID) (uint64, bool) { return shard.LooksErased(sh.leader, user, peer) },
+			readSeq:     func(user, peer command.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
+			receipted:   func(user, peer command.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
+			looksErased: func(user, peer command.UserID) (uint64, bool) { return shard.LooksErased(sh.leader, user, peer) },
 			next:        func() uint64 { return sh.outcome.Results[0].Seq },
-			holdsCut:    func(user shard.UserID) bool { return shard.HoldsCut(sh.leader, user) },
+			holdsCut:    func(user command.UserID) bool { return shard.HoldsCut(sh.leader, user) },
 		}
 	}
 	w.arrived = w.arrived[:0]
@@ -315,7 +317,7 @@ func (w *world) follow(sh *simShard, orders []order, at int64) {
 		if diff := diffResult(&sh.second.Results[i], got); diff != "" {
 			w.failf("follower: %s: %s", describe(o.cmd), diff)
 		}
-		if c, ok := o.cmd.(*shard.ImportSlot); ok && got.Code == shard.OK {
+		if c, ok := o.cmd.(*command.ImportSlot); ok && got.Code == command.OK {
 			w.arrived = append(w.arrived, c.Slot)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
@@ -32,10 +33,10 @@ func (s *State) user(number uint32) *user {
 
 // userHash places a name in the table of its slot. Users choose names, of others
 // too, whom they write to: as for sentHash.
-func (s *State) userHash(name UserID) uint64 { return maphash.String(s.seed, string(name)) }
+func (s *State) userHash(name command.UserID) uint64 { return maphash.String(s.seed, string(name)) }
 
 // inSlot is nil when there is no such user.
-func (s *State) inSlot(sl *slot, name UserID) *user {
+func (s *State) inSlot(sl *slot, name command.UserID) *user {
 	number, ok := sl.users.find(s.userHash(name), func(n uint32) bool { return s.user(n).name == name })
 	if !ok {
 		return nil
@@ -44,7 +45,7 @@ func (s *State) inSlot(sl *slot, name UserID) *user {
 }
 
 // newUser makes a user who is not there.
-func (s *State) newUser(sl *slot, name UserID) *user {
+func (s *State) newUser(sl *slot, name command.UserID) *user {
 	number := uint32(s.users)
 	switch n := len(s.spare); {
 	case n > 0 && s.view == nil && s.stale == nil: // else the user before may have an image
@@ -78,7 +79,7 @@ func (u *user) idle() bool {
 func (s *State) forgetUser(sl *slot, number uint32) {
 	u := s.user(number)
 	s.save(u)
-	if v := s.view; v != nil && v.image(u) != nil && int(SlotOf(string(u.name))) >= v.next {
+	if v := s.view; v != nil && v.image(u) != nil && int(command.SlotOf(string(u.name))) >= v.next {
 		v.gone[sl] = append(v.gone[sl], u)
 	}
 	sl.users.remove(number, func(n uint32) uint64 { return s.userHash(s.user(n).name) })
@@ -131,9 +132,9 @@ func (s *State) dropUser(number uint32) {
 	s.spare = append(s.spare, number)
 }
 
-func (s *State) applyOpenSlots(c *OpenSlots, r *Result) {
+func (s *State) applyOpenSlots(c *command.OpenSlots, r *command.Result) {
 	if c.FirstSlot > c.LastSlot {
-		*r = Result{Code: CodeBadRequest, Detail: "slots: first must not be above last"}
+		*r = command.Result{Code: command.CodeBadRequest, Detail: "slots: first must not be above last"}
 		return
 	}
 	for id := int(c.FirstSlot); id <= int(c.LastSlot); id++ {
@@ -143,10 +144,10 @@ func (s *State) applyOpenSlots(c *OpenSlots, r *Result) {
 	}
 }
 
-func (s *State) applyFreezeSlot(c *FreezeSlot, r *Result) {
+func (s *State) applyFreezeSlot(c *command.FreezeSlot, r *command.Result) {
 	sl := s.slots[c.Slot]
 	if sl == nil {
-		*r = Result{Code: CodeMoved, Detail: "slot: not here"}
+		*r = command.Result{Code: command.CodeMoved, Detail: "slot: not here"}
 		return
 	}
 	if sl.frozen {
@@ -169,29 +170,29 @@ func (s *State) applyFreezeSlot(c *FreezeSlot, r *Result) {
 	sl.frozen, sl.frozenIn = true, s.marks
 }
 
-func (s *State) applyImportSlot(c *ImportSlot, r *Result) {
+func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
 	if s.slots[c.Slot] != nil {
-		*r = Result{Code: CodeConflict, Detail: "slot: here already"}
+		*r = command.Result{Code: command.CodeConflict, Detail: "slot: here already"}
 		return
 	}
-	d := decoder{b: c.Data}
-	if v := d.byte(); v != slotVersion {
+	d := command.Decoder{B: c.Data}
+	if v := d.Byte(); v != slotVersion {
 		broken("slot %d: version %d, want %d", c.Slot, v, slotVersion)
 	}
-	now, limits := d.int(), d.limits()
+	now, limits := d.Int(), d.Limits()
 	sl := &slot{}
 	l := loader{s: s, slot: sl}
-	for d.err == nil && len(d.b) > 0 {
-		if err := l.frame(decoder{b: d.bytes()}); err != nil {
+	for d.Err == nil && len(d.B) > 0 {
+		if err := l.frame(command.Decoder{B: d.Bytes()}); err != nil {
 			broken("slot %d: %v", c.Slot, err)
 		}
 	}
 	l.finish()
-	if d.err == nil {
-		d.err = l.err
+	if d.Err == nil {
+		d.Err = l.err
 	}
-	if d.err != nil {
-		broken("slot %d: %v", c.Slot, d.err)
+	if d.Err != nil {
+		broken("slot %d: %v", c.Slot, d.Err)
 	}
 	s.pass(now)
 	s.slots[c.Slot] = sl
@@ -208,13 +209,13 @@ func (s *State) applyImportSlot(c *ImportSlot, r *Result) {
 	}
 }
 
-func (s *State) applyDropSlot(c *DropSlot, r *Result) {
+func (s *State) applyDropSlot(c *command.DropSlot, r *command.Result) {
 	sl := s.slots[c.Slot]
 	if sl == nil {
 		return
 	}
 	if !sl.frozen {
-		*r = Result{Code: CodeConflict, Detail: "slot: must be frozen before it is dropped"}
+		*r = command.Result{Code: command.CodeConflict, Detail: "slot: must be frozen before it is dropped"}
 		return
 	}
 	for number := range sl.users.all {
@@ -243,7 +244,7 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 	if sl == nil {
 		return dst, fmt.Errorf("shard %d: slot %d is not here", s.id, number)
 	}
-	dst = appendLimits(appendInt(append(dst, slotVersion), s.now), s.limits)
+	dst = command.AppendLimits(command.AppendInt(append(dst, slotVersion), s.now), s.limits)
 	var frame []byte
 	if hooks := s.carried[sl]; hooks != nil {
 		for _, piece := range hooks.pieces() {

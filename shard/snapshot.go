@@ -11,6 +11,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
 )
@@ -48,7 +49,7 @@ const chunkBytes = 64 << 10
 type View struct {
 	s         *State
 	mark      uint64
-	slots     [Slots]*slot
+	slots     [command.Slots]*slot
 	next      int      // slot to come
 	users     []*user  // of the slot being walked, still to come
 	at        *user    // being walked, or nil
@@ -82,9 +83,9 @@ func (s *State) Snapshot() *View {
 	s.marks++
 	v := &View{s: s, mark: s.marks, slots: s.slots, hooks: s.hooks.clone(), carried: maps.Clone(s.carried), hash: xxhash.New(), gone: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
 	head := append([]byte{frameHeader}, snapshotMagic...)
-	head = appendUint(append(head, snapshotVersion), s.epoch)
-	head = appendInt(appendInt(head, s.now), s.cutoff)
-	v.frame = appendLimits(head, s.limits)
+	head = command.AppendUint(append(head, snapshotVersion), s.epoch)
+	head = command.AppendInt(command.AppendInt(head, s.now), s.cutoff)
+	v.frame = command.AppendLimits(head, s.limits)
 	s.view = v
 	return v
 }
@@ -241,14 +242,14 @@ func (v *View) step() {
 			v.walk.u = &im.user
 		}
 		v.at.marked = v.mark
-	case v.next < Slots:
+	case v.next < command.Slots:
 		number, sl := v.next, v.slots[v.next]
 		v.next++
 		if sl == nil {
 			return
 		}
 		frozen := sl.frozen && sl.frozenIn < v.mark
-		v.frame = appendBool(appendUint(append(v.frame, frameSlot), uint64(number)), frozen)
+		v.frame = command.AppendBool(command.AppendUint(append(v.frame, frameSlot), uint64(number)), frozen)
 		if hooks := v.carried[sl]; hooks != nil {
 			v.queue = hooks.pieces()
 		}
@@ -264,14 +265,16 @@ func (v *View) step() {
 		}
 	case !v.slotsDone && v.hooks.limit+int(v.hooks.last) > 0:
 		v.slotsDone = true
-		v.frame = appendUint(appendUint(append(v.frame, frameHooks), uint64(v.hooks.limit)), v.hooks.done)
+		v.frame = command.AppendUint(command.AppendUint(append(v.frame, frameHooks), uint64(v.hooks.limit)), v.hooks.done)
 		v.queue = v.hooks.pieces()
 	default:
 		v.done = true
 	}
 }
 
-func appendFrame(b, frame []byte) []byte { return append(appendUint(b, uint64(len(frame))), frame...) }
+func appendFrame(b, frame []byte) []byte {
+	return append(command.AppendUint(b, uint64(len(frame))), frame...)
+}
 
 // Restore reads a snapshot into a new state.
 func Restore(r io.Reader, id uint32) (*State, error) {
@@ -291,52 +294,52 @@ func (s *State) restore(fr *frameReader) error {
 		if err != nil {
 			return err
 		}
-		d := decoder{b: frame}
-		switch kind := d.byte(); {
+		d := command.Decoder{B: frame}
+		switch kind := d.Byte(); {
 		case kind == frameHeader && !headed:
 			headed = true
-			if string(d.take(uint64(len(snapshotMagic)))) != snapshotMagic {
+			if string(d.Take(uint64(len(snapshotMagic)))) != snapshotMagic {
 				return errors.New("not a snapshot")
 			}
-			if v := d.byte(); v != snapshotVersion {
+			if v := d.Byte(); v != snapshotVersion {
 				return fmt.Errorf("version %d, this program knows %d", v, snapshotVersion)
 			}
-			s.epoch, s.now, s.cutoff, s.limits = d.uint(), d.int(), d.int(), d.limits().WithDefaults()
+			s.epoch, s.now, s.cutoff, s.limits = d.Uint(), d.Int(), d.Int(), d.Limits().WithDefaults()
 			s.ages.pass(s.now)
 		case kind == frameSlot && headed && !hooked:
-			number := d.slot()
+			number := d.Slot()
 			if s.slots[number] != nil {
 				return fmt.Errorf("slot %d comes twice", number)
 			}
 			if l.finish(); l.err != nil {
 				return l.err
 			}
-			l.slot = &slot{frozen: d.bool()}
+			l.slot = &slot{frozen: d.Bool()}
 			s.slots[number] = l.slot
 		case kind == frameHooks && headed && !hooked:
 			hooked = true
 			l.finish()
-			s.hooks.limit, s.hooks.done = int(d.uintMax(math.MaxInt32)), d.uintMax(1<<62)
+			s.hooks.limit, s.hooks.done = int(d.UintMax(math.MaxInt32)), d.UintMax(1<<62)
 			s.hooks.last = s.hooks.done
 		case kind == frameStored && hooked:
 			s.hooks.decode(&d)
 		case kind < frameHeader && l.slot != nil && !hooked:
-			if err := l.frame(decoder{b: frame}); err != nil {
+			if err := l.frame(command.Decoder{B: frame}); err != nil {
 				return err
 			}
-			d.b = nil
+			d.B = nil
 		case kind == frameEnd && headed:
 			if l.finish(); l.err != nil {
 				return l.err
 			}
-			if sum := d.take(8); d.err == nil && binary.LittleEndian.Uint64(sum) != before {
+			if sum := d.Take(8); d.Err == nil && binary.LittleEndian.Uint64(sum) != before {
 				return errors.New("checksum differs")
 			}
-			return d.end()
+			return d.End()
 		default:
-			return errMalformed
+			return command.ErrMalformed
 		}
-		if err := d.end(); err != nil {
+		if err := d.End(); err != nil {
 			return err
 		}
 	}
@@ -357,7 +360,7 @@ func (fr *frameReader) next() ([]byte, error) {
 		return nil, fmt.Errorf("frame length: %w", err)
 	}
 	if n == 0 || n > 1<<40 {
-		return nil, fmt.Errorf("frame of %d bytes: %w", n, errMalformed)
+		return nil, fmt.Errorf("frame of %d bytes: %w", n, command.ErrMalformed)
 	}
 	fr.buf.Reset()
 	if _, err := io.CopyN(&fr.buf, fr.r, int64(n)); err != nil {

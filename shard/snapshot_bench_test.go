@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A blocker measures how long each step held the lock that Apply needs. What
@@ -44,18 +46,18 @@ func BenchmarkSnapshot(b *testing.B) {
 		var chunk []byte
 		batch := func(n int) []byte {
 			bench.now++
-			data := AppendBatchHeader(nil, bench.now)
+			data := command.AppendBatchHeader(nil, bench.now)
 			for i := range 8 {
 				n := n*8 + i
 				from := n * 7919 % 50_000
-				data = AppendCommand(data, &Send{
+				data = command.AppendCommand(data, &command.Send{
 					User: loadUser(from), To: loadUser((from + 1 + n%10) % 50_000), CID: fmt.Sprint("during-", n),
-					ID: MsgID{byte(n), byte(n >> 8), byte(n >> 16), 1}, Body: make([]byte, 128),
+					ID: command.MsgID{byte(n), byte(n >> 8), byte(n >> 16), 1}, Body: make([]byte, 128),
 				})
 			}
-			for _, name := range []UserID{"wide", "deep"} {
-				data = AppendCommand(data, &Send{
-					User: name, To: "somebody", CID: fmt.Sprint("during-", n), ID: MsgID{byte(n), byte(n >> 8), 2}, Body: make([]byte, 128),
+			for _, name := range []command.UserID{"wide", "deep"} {
+				data = command.AppendCommand(data, &command.Send{
+					User: name, To: "somebody", CID: fmt.Sprint("during-", n), ID: command.MsgID{byte(n), byte(n >> 8), 2}, Body: make([]byte, 128),
 				})
 			}
 			return data
@@ -80,13 +82,13 @@ func BenchmarkSnapshot(b *testing.B) {
 // heavy adds users with 10,000 conversations, with a history of 1 MiB, and with
 // 100,000 dedupe records.
 func heavy(b *bench) {
-	for name, sends := range map[UserID]int{"wide": 10_000, "deep": 7_000, "busy": 100_000} {
+	for name, sends := range map[command.UserID]int{"wide": 10_000, "deep": 7_000, "busy": 100_000} {
 		for n := range sends {
-			to := UserID("somebody")
+			to := command.UserID("somebody")
 			if name == "wide" {
-				to = UserID(fmt.Sprint("peer", n))
+				to = command.UserID(fmt.Sprint("peer", n))
 			}
-			if r := b.do(&Send{User: name, To: to, CID: fmt.Sprint(n), ID: MsgID{byte(n), byte(n >> 8)}, Body: make([]byte, 128)}); r.Err() != nil {
+			if r := b.do(&command.Send{User: name, To: to, CID: fmt.Sprint(n), ID: command.MsgID{byte(n), byte(n >> 8)}, Body: make([]byte, 128)}); r.Err() != nil {
 				b.t.Fatal(r.Err())
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // TestSnapshotAfterAnother gives snapshots up when they have made an image of
@@ -11,15 +13,15 @@ import (
 // to go nor take one for its own.
 func TestSnapshotAfterAnother(t *testing.T) {
 	const users = 40 * imagesPerApply
-	b := newBench(t, Limits{NewConversations: -1})
+	b := newBench(t, command.Limits{NewConversations: -1})
 	n := 0
 	change := func() {
 		n++
 		b.now++
-		data := AppendBatchHeader(nil, b.now)
+		data := command.AppendBatchHeader(nil, b.now)
 		for i := range users {
-			data = AppendCommand(data, &Send{
-				User: loadUser(i), To: loadUser((i + 1) % users), CID: fmt.Sprint(n), ID: MsgID{byte(i), byte(i >> 8), byte(n)}, Body: []byte{1},
+			data = command.AppendCommand(data, &command.Send{
+				User: loadUser(i), To: loadUser((i + 1) % users), CID: fmt.Sprint(n), ID: command.MsgID{byte(i), byte(i >> 8), byte(n)}, Body: []byte{1},
 			})
 		}
 		b.s.Apply(data, &b.out)
@@ -42,7 +44,7 @@ func TestSnapshotAfterAnother(t *testing.T) {
 	if got := images(); got != users {
 		t.Errorf("%d images are left when the snapshot begins, want all %d", got, users)
 	}
-	var sums [Slots]uint64
+	var sums [command.Slots]uint64
 	for slot := range sums {
 		sums[slot] = b.s.Checksum(uint16(slot))
 	}
@@ -67,7 +69,7 @@ func TestSnapshotAfterAnother(t *testing.T) {
 		if batches > 3*users/imagesPerApply {
 			t.Fatal("images of snapshots given up do not go")
 		}
-		b.s.Apply(AppendBatchHeader(nil, b.now), &b.out)
+		b.s.Apply(command.AppendBatchHeader(nil, b.now), &b.out)
 	}
 	for range 100_000 {
 		if b.s.arena.Stats().Deferred == 0 {
@@ -83,13 +85,13 @@ func TestSnapshotAfterAnother(t *testing.T) {
 // TestSnapshotBeforeAFreeze freezes a slot that a snapshot has not come to, of a
 // user who held what the cutoff had taken: the freeze removes that.
 func TestSnapshotBeforeAFreeze(t *testing.T) {
-	b := newBench(t, Limits{})
+	b := newBench(t, command.Limits{})
 	b.send(slotNames(1)[0], "b", "m")
 	b.now += 10
-	b.do(&Retain{Cutoff: b.now, FirstSlot: 8, MaxWork: 1 << 30})
+	b.do(&command.Retain{Cutoff: b.now, FirstSlot: 8, MaxWork: 1 << 30})
 	want := b.s.Checksum(7)
 	v := b.s.Snapshot()
-	b.do(&FreezeSlot{Slot: 7})
+	b.do(&command.FreezeSlot{Slot: 7})
 	if b.s.Checksum(7) == want {
 		t.Fatal("the freeze changed nothing")
 	}

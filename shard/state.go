@@ -4,26 +4,19 @@ import (
 	"hash/maphash"
 	"unsafe"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
-	"github.com/cespare/xxhash/v2"
 )
-
-// Slots is the number of slots that keys hash to; slots are what moves
-// between shards.
-const Slots = 16384
-
-// SlotOf gives the slot of a user (later also of a group).
-func SlotOf(key string) uint16 { return uint16(xxhash.Sum64String(key) % Slots) }
 
 // A State is all that one shard holds.
 type State struct {
 	id     uint32
 	arena  *ring.Arena
-	limits Limits
+	limits command.Limits
 	epoch  uint64 // of the store: a restore from backup raises it and so voids cursors
 	now    int64  // ms, the highest time applied
 	cutoff int64  // ms, messages up to here are gone for want of memory; 0 = none are
-	slots  [Slots]*slot
+	slots  [command.Slots]*slot
 	view   *View     // the snapshot being taken, nil when none is
 	marks  uint64    // snapshots marked so far
 	stale  [][]*user // who got images of views that were released before their end, by view
@@ -41,18 +34,18 @@ type State struct {
 	ages        ages
 	longestTTL  int64 // ms, that was set of a user since the state was made
 
-	commands commandSet
+	commands command.CommandSet
 	out      *Outcome // of the Apply that runs
 }
 
 // A user holds everything kept for one account. Only mutate gives one out for
 // writing.
 type user struct {
-	name        UserID
+	name        command.UserID
 	marked      uint64 // snapshot marks this user was saved for or is younger than
 	image       *image // as he was at the mark, while a view still needs that
 	arrival     uint64 // last number given in the arrival order of messages and changes
-	lastSession SessionID
+	lastSession command.SessionID
 	lastSeen    int64 // ms, his last sign of life that was replicated
 	bytes       int   // of all logs, headers included
 	queued      int   // messages in the offline queue, expired ones included until purged
@@ -87,7 +80,7 @@ const firstArrival = 1
 // NewState returns an empty shard that owns no slots.
 func NewState(id uint32) *State {
 	return &State{
-		id: id, arena: ring.NewArena(), limits: Limits{}.WithDefaults(), epoch: 1,
+		id: id, arena: ring.NewArena(), limits: command.Limits{}.WithDefaults(), epoch: 1,
 		ages: newAges(), seed: maphash.MakeSeed(),
 	}
 }
@@ -99,7 +92,7 @@ func (s *State) Now() int64 { return s.now }
 func (s *State) Epoch() uint64 { return s.epoch }
 
 // Limits are those in force.
-func (s *State) Limits() Limits { return s.limits }
+func (s *State) Limits() command.Limits { return s.limits }
 
 // Owns tells whether the shard serves the slot.
 func (s *State) Owns(slot uint16) bool { return s.slots[slot] != nil && !s.slots[slot].frozen }
@@ -113,8 +106,8 @@ func (s *State) Size() int {
 }
 
 // slotFor is nil when the key's slot is frozen or elsewhere.
-func (s *State) slotFor(key UserID) *slot {
-	sl := s.slots[SlotOf(string(key))]
+func (s *State) slotFor(key command.UserID) *slot {
+	sl := s.slots[command.SlotOf(string(key))]
 	if sl == nil || sl.frozen {
 		return nil
 	}
@@ -122,7 +115,7 @@ func (s *State) slotFor(key UserID) *slot {
 }
 
 // lookup finds a user for reading. nil: not here, or nothing is known of him.
-func (s *State) lookup(name UserID) *user {
+func (s *State) lookup(name command.UserID) *user {
 	sl := s.slotFor(name)
 	if sl == nil {
 		return nil
@@ -131,7 +124,7 @@ func (s *State) lookup(name UserID) *user {
 }
 
 // mutate finds a user for writing and makes him when create says so.
-func (s *State) mutate(sl *slot, name UserID, create bool) *user {
+func (s *State) mutate(sl *slot, name command.UserID, create bool) *user {
 	u := s.inSlot(sl, name)
 	if u == nil {
 		if !create {

@@ -4,22 +4,24 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
 // StartSync takes what a login pushes, in the same step of the shard as the
 // login itself; r is its result.
-func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *Sync {
-	sync := &Sync{Session: r.Session, Since: r.Since, Reset: r.Reset}
+func (s *State) StartSync(name command.UserID, r *command.Result, mode query.RecentsMode, now int64) *query.Sync {
+	sync := &query.Sync{Session: r.Session, Since: r.Since, Reset: r.Reset}
 	u := s.lookup(name)
 	if u == nil {
 		return sync
 	}
 	sync.Arrival = u.arrival
 	sync.Cursor = s.Cursor(name, u.arrival)
-	sync.at = r.Since
+	sync.At = r.Since
 	sync.Groups, sync.MaxRecents = s.groupsOf(u), s.limits.Recents
-	var unread []ref
+	var unread []query.Ref
 	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
@@ -31,7 +33,7 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 			s.queue(u, uint32(i), sync, now)
 		}
 		if (c.queued > 0 && s.unread(u, c, now) > 0 || c.flags&convMarked != 0) && s.lastOf(u, c, now, &e) {
-			unread = append(unread, ref{arrival: e.Arrival, seq: e.Seq, conv: uint32(i)})
+			unread = append(unread, query.Ref{Arrival: e.Arrival, Seq: e.Seq, Conv: uint32(i)})
 		}
 		s.lost(u, c, sync, now)
 	}
@@ -39,53 +41,31 @@ func (s *State) StartSync(name UserID, r *Result, mode RecentsMode, now int64) *
 	for _, r := range unread {
 		sync.Unread = append(sync.Unread, s.conversation(u, r, now))
 	}
-	slices.SortFunc(sync.refs, byArrival)
-	sync.Offline = len(sync.refs)
+	slices.SortFunc(sync.Refs, byArrival)
+	sync.Offline = len(sync.Refs)
 	if sync.Since > 0 {
-		sync.refs = nil // read by cursor instead, with all that the queue does not hold
+		sync.Refs = nil // read by cursor instead, with all that the queue does not hold
 	}
-	if mode == RecentsOff {
+	if mode == query.RecentsOff {
 		return sync
 	}
 	recents := s.recents(u, now)
-	sync.Conversations = make([]Conversation, 0, len(recents))
-	var rest []ref
+	sync.Conversations = make([]query.Conversation, 0, len(recents))
+	var rest []query.Ref
 	for _, r := range recents {
 		sync.Conversations = append(sync.Conversations, s.conversation(u, r, now))
-		if _, pushed := slices.BinarySearchFunc(sync.refs, r, byArrival); !pushed && sync.Since == 0 && mode == RecentsOn {
+		if _, pushed := slices.BinarySearchFunc(sync.Refs, r, byArrival); !pushed && sync.Since == 0 && mode == query.RecentsOn {
 			rest = append(rest, r)
 		}
-		sync.recents = append(sync.recents, r.arrival)
+		sync.Recents = append(sync.Recents, r.Arrival)
 	}
 	slices.Reverse(rest) // oldest first, as everything is pushed
-	sync.refs, sync.last = append(sync.refs, rest...), len(rest)
+	sync.Refs, sync.Last = append(sync.Refs, rest...), len(rest)
 	return sync
 }
 
-// Keep drops those of Conversations that are not wanted, by index, and does not
-// push their last messages. It comes before the first NextSync.
-func (sync *Sync) Keep(wanted func(i int) bool) {
-	kept, recents := sync.Conversations[:0], sync.recents[:0]
-	dropped := make(map[uint64]bool)
-	for i, arrival := range sync.recents {
-		if wanted(i) {
-			kept, recents = append(kept, sync.Conversations[i]), append(recents, arrival)
-		} else {
-			dropped[arrival] = true
-		}
-	}
-	sync.Conversations, sync.recents = kept, recents
-	queue := sync.Queue()
-	last := slices.DeleteFunc(sync.refs[queue:], func(r ref) bool { return dropped[r.arrival] })
-	sync.refs, sync.last = sync.refs[:queue+len(last)], len(last)
-}
-
-// Queue is how many messages of the offline queue are still to push, before the
-// last messages of recents. With a cursor it is 0.
-func (sync *Sync) Queue() int { return max(len(sync.refs)-sync.last, 0) }
-
 // queue lists a conversation's queue, as far as it came after the cursor.
-func (s *State) queue(u *user, i uint32, sync *Sync, now int64) {
+func (s *State) queue(u *user, i uint32, sync *query.Sync, now int64) {
 	c, after := &u.convs.items[i], sync.Since
 	if after > 0 {
 		after = max(after, u.imported(int(i)).arrival) // not pushed by cursor
@@ -93,15 +73,15 @@ func (s *State) queue(u *user, i uint32, sync *Sync, now int64) {
 	var e ring.Entry
 	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
 		if e.Arrival > after && s.inQueue(u, c, &e, now) {
-			sync.refs = append(sync.refs, ref{arrival: e.Arrival, seq: e.Seq, conv: i})
+			sync.Refs = append(sync.Refs, query.Ref{Arrival: e.Arrival, Seq: e.Seq, Conv: i})
 		}
 	}
 }
 
 // lost lists what limits took from a conversation's queue after the cursor.
-func (s *State) lost(u *user, c *conv, sync *Sync, now int64) {
+func (s *State) lost(u *user, c *conv, sync *query.Sync, now int64) {
 	for _, l := range s.cutRuns(u, c, sync.Since, now) {
-		sync.Lost = append(sync.Lost, Lost{Peer: UserID(s.peer(c)), From: l.from, To: l.to, Count: int(l.count)})
+		sync.Lost = append(sync.Lost, query.Lost{Peer: command.UserID(s.peer(c)), From: l.from, To: l.to, Count: int(l.count)})
 	}
 	for _, l := range u.extra(c).lost.items(s.arena) {
 		if l.arrival <= sync.Since {
@@ -114,34 +94,34 @@ func (s *State) lost(u *user, c *conv, sync *Sync, now int64) {
 				count = min(count, l.to-from+1)
 			}
 		}
-		sync.Lost = append(sync.Lost, Lost{Peer: UserID(s.peer(c)), From: from, To: l.to, Count: int(count)})
+		sync.Lost = append(sync.Lost, query.Lost{Peer: command.UserID(s.peer(c)), From: from, To: l.to, Count: int(count)})
 	}
 }
 
 // NextSync reads the next part of a sync, with the bounds of Since. Messages
 // that were recalled, deleted or dropped since the login are left out. With a
 // cursor the changes that the device missed come at their place.
-func (s *State) NextSync(name UserID, sync *Sync, b *Batch, maxMessages, maxBytes int, now int64) {
+func (s *State) NextSync(name command.UserID, sync *query.Sync, b *query.Batch, maxMessages, maxBytes int, now int64) {
 	b.Reset()
-	b.Next = sync.at
+	b.Next = sync.At
 	u := s.lookup(name)
 	if u == nil {
 		return
 	}
 	if sync.Since > 0 {
-		s.since(u, sync.Session, sync.at, sync.Arrival, b, maxMessages, maxBytes, now)
-		sync.at = b.Next
+		s.since(u, sync.Session, sync.At, sync.Arrival, b, maxMessages, maxBytes, now)
+		sync.At = b.Next
 		return
 	}
-	for len(sync.refs) > 0 {
-		if len(b.Messages) == maxMessages || len(b.Messages) > 0 && b.size >= maxBytes {
+	for len(sync.Refs) > 0 {
+		if len(b.Messages) == maxMessages || len(b.Messages) > 0 && b.Size >= maxBytes {
 			b.More = true
 			return
 		}
-		r := sync.refs[0]
-		sync.refs = sync.refs[1:]
+		r := sync.Refs[0]
+		sync.Refs = sync.Refs[1:]
 		if s.copyMessage(u, r, b, now) {
-			b.Items = append(b.Items, Item{Message: len(b.Messages) - 1, Change: -1, Event: -1})
+			b.Items = append(b.Items, query.Item{Message: len(b.Messages) - 1, Change: -1, Event: -1})
 		}
 	}
 	b.Next = sync.Arrival
@@ -149,21 +129,21 @@ func (s *State) NextSync(name UserID, sync *Sync, b *Batch, maxMessages, maxByte
 
 // recents lists the last message of each conversation that has one to show,
 // newest first, as many as the limit allows: of those that are pinned first.
-func (s *State) recents(u *user, now int64) []ref {
+func (s *State) recents(u *user, now int64) []query.Ref {
 	most := s.limits.Recents
-	var pinned, others []ref
+	var pinned, others []query.Ref
 	for i := u.recent; i != 0; i = u.convs.items[i-1].older {
 		c, list := &u.convs.items[i-1], &others
 		if c.flags&convPinned != 0 {
 			list = &pinned
 		}
 		// What comes has had neither a message nor a change since.
-		if n := len(*list); n == most && (n == 0 || u.activity(c) < (*list)[n-1].arrival) {
+		if n := len(*list); n == most && (n == 0 || u.activity(c) < (*list)[n-1].Arrival) {
 			continue
 		}
 		var e ring.Entry
 		if s.lastOf(u, c, now, &e) {
-			*list = insertNewest(*list, ref{arrival: e.Arrival, seq: e.Seq, conv: i - 1}, most)
+			*list = insertNewest(*list, query.Ref{Arrival: e.Arrival, Seq: e.Seq, Conv: i - 1}, most)
 		}
 	}
 	refs := append(pinned, others[:min(len(others), most-len(pinned))]...)
@@ -171,10 +151,10 @@ func (s *State) recents(u *user, now int64) []ref {
 	return refs
 }
 
-func newestFirst(a, b ref) int { return cmp.Compare(b.arrival, a.arrival) }
+func newestFirst(a, b query.Ref) int { return cmp.Compare(b.Arrival, a.Arrival) }
 
 // insertNewest puts a ref into a list of the newest, of which it keeps so many.
-func insertNewest(refs []ref, r ref, most int) []ref {
+func insertNewest(refs []query.Ref, r query.Ref, most int) []query.Ref {
 	at, _ := slices.BinarySearchFunc(refs, r, newestFirst)
 	if at == most {
 		return refs
@@ -201,28 +181,28 @@ func (s *State) lastOf(u *user, c *conv, now int64, e *ring.Entry) bool {
 	return false
 }
 
-func (s *State) conversation(u *user, r ref, now int64) Conversation {
-	c := &u.convs.items[r.conv]
+func (s *State) conversation(u *user, r query.Ref, now int64) query.Conversation {
+	c := &u.convs.items[r.Conv]
 	e := ring.Entry{Time: c.lastTime}
-	if r.seq != 0 {
-		c.log.At(s.arena, r.seq, &e)
+	if r.Seq != 0 {
+		c.log.At(s.arena, r.Seq, &e)
 	}
-	return Conversation{
-		Peer: UserID(s.peer(c)), LastSeq: r.seq, Time: e.Time, ReadSeq: c.read, PeerReadSeq: u.cold(c).peerRead,
+	return query.Conversation{
+		Peer: command.UserID(s.peer(c)), LastSeq: r.Seq, Time: e.Time, ReadSeq: c.read, PeerReadSeq: u.cold(c).peerRead,
 		Unread: s.unread(u, c, now), Muted: c.flags&convMuted != 0, Pinned: c.flags&convPinned != 0, Marked: c.flags&convMarked != 0,
 	}
 }
 
 // Recents lists the recent conversations, newest first, with at most about so
 // many bytes of messages.
-func (s *State) Recents(name UserID, maxBytes int, now int64) (list ConversationList) {
+func (s *State) Recents(name command.UserID, maxBytes int, now int64) (list query.ConversationList) {
 	u := s.lookup(name)
 	if u == nil {
 		return list
 	}
-	var b Batch
+	var b query.Batch
 	for _, r := range s.recents(u, now) {
-		if list.More = b.size >= maxBytes; list.More {
+		if list.More = b.Size >= maxBytes; list.More {
 			break
 		}
 		list.Conversations = append(list.Conversations, s.conversation(u, r, now))
@@ -236,37 +216,37 @@ func (s *State) Recents(name UserID, maxBytes int, now int64) (list Conversation
 // has taken off his list: those with the newest message first, whether that can
 // be shown or not, from behind a place on, 0 for the first. A list has at most
 // so many, and about so many bytes of messages.
-func (s *State) Conversations(name UserID, behind uint64, limit, maxBytes int, now int64) (list ConversationList) {
+func (s *State) Conversations(name command.UserID, behind uint64, limit, maxBytes int, now int64) (list query.ConversationList) {
 	u := s.lookup(name)
 	if u == nil {
 		return list
 	}
-	var refs []ref
+	var refs []query.Ref
 	for i := u.recent; i != 0; i = u.convs.items[i-1].older {
 		c := &u.convs.items[i-1]
-		if n := len(refs); n > limit && u.activity(c) < refs[n-1].arrival {
+		if n := len(refs); n > limit && u.activity(c) < refs[n-1].Arrival {
 			break // and so have all that come
 		}
 		if c.lastTime == 0 || behind != 0 && c.lastArrival >= behind || c.log.Next()-1 <= u.cold(c).hidden {
 			continue
 		}
-		refs = insertNewest(refs, ref{arrival: c.lastArrival, conv: i - 1}, limit+1)
+		refs = insertNewest(refs, query.Ref{Arrival: c.lastArrival, Conv: i - 1}, limit+1)
 	}
-	var b Batch
+	var b query.Batch
 	var e ring.Entry
 	for _, r := range refs {
-		if list.More = len(list.Conversations) == limit || b.size >= maxBytes; list.More {
+		if list.More = len(list.Conversations) == limit || b.Size >= maxBytes; list.More {
 			break
 		}
-		c := &u.convs.items[r.conv]
+		c := &u.convs.items[r.Conv]
 		if s.lastOf(u, c, now, &e) {
-			r.seq = e.Seq
+			r.Seq = e.Seq
 			s.copyEntry(u, c, &e, &b)
 		} else {
-			b.Messages = append(b.Messages, Message{})
+			b.Messages = append(b.Messages, query.Message{})
 		}
 		entry := s.conversation(u, r, now)
-		entry.Place = r.arrival
+		entry.Place = r.Arrival
 		list.Conversations = append(list.Conversations, entry)
 	}
 	list.Last = b.Messages

@@ -3,6 +3,9 @@ package shard
 import (
 	"fmt"
 	"testing"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // TestKeepDropsTheOldest has a login keep so many of its recent conversations:
@@ -13,20 +16,20 @@ func TestKeepDropsTheOldest(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			s := NewState(0)
 			var out Outcome
-			apply := func(cmd Command) Result {
-				s.Apply(AppendCommand(AppendBatchHeader(nil, now), cmd), &out)
+			apply := func(cmd command.Command) command.Result {
+				s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, now), cmd), &out)
 				return out.Results[0]
 			}
-			apply(&OpenSlots{FirstSlot: 0, LastSlot: Slots - 1})
+			apply(&command.OpenSlots{FirstSlot: 0, LastSlot: command.Slots - 1})
 			for i := range users {
-				from := UserID(fmt.Sprint("user", i))
-				apply(&Send{User: from, To: "bob", CID: "c", Body: []byte{0xc0}})
+				from := command.UserID(fmt.Sprint("user", i))
+				apply(&command.Send{User: from, To: "bob", CID: "c", Body: []byte{0xc0}})
 				if i >= unread {
-					apply(&ReadReport{User: "bob", Peer: from, Seq: 1})
+					apply(&command.ReadReport{User: "bob", Peer: from, Seq: 1})
 				}
 			}
-			r := apply(&Login{User: "bob", Device: "phone"})
-			sync := s.StartSync("bob", &r, RecentsOn, now)
+			r := apply(&command.Login{User: "bob", Device: "phone"})
+			sync := s.StartSync("bob", &r, query.RecentsOn, now)
 			if sync.Queue() != unread || sync.Offline != unread {
 				t.Fatalf("Queue() = %d, Offline = %d, want %d", sync.Queue(), sync.Offline, unread)
 			}
@@ -43,7 +46,7 @@ func TestKeepDropsTheOldest(t *testing.T) {
 				want = append(want, fmt.Sprint("user", i))
 			}
 			var got []string
-			var b Batch
+			var b query.Batch
 			for more := true; more; more = b.More {
 				s.NextSync("bob", sync, &b, 1, 1<<20, now)
 				for i := range b.Messages {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/cespare/xxhash/v2"
 )
 
@@ -48,8 +49,8 @@ func TestUsersCannotChooseTheirPlace(t *testing.T) {
 	s := NewState(1)
 	taken := map[uint64]bool{}
 	for n, chosen := 0, 0; chosen < names; n++ {
-		name := UserID(fmt.Sprint("user", n))
-		if xxhash.Sum64String(string(name))/Slots%places == 0 {
+		name := command.UserID(fmt.Sprint("user", n))
+		if xxhash.Sum64String(string(name))/command.Slots%places == 0 {
 			chosen++
 			taken[s.userHash(name)%places] = true
 		}
@@ -72,7 +73,7 @@ func TestSentWindowIsAList(t *testing.T) {
 			now := int64(1_700_000_000_000)
 			for range 5000 {
 				now += rnd.Int64N(3)
-				r := sentRecord{key: rnd.Uint64N(keys), body: rnd.Uint64(), id: MsgID{byte(now)}, seq: rnd.Uint64N(1000), at: now, time: now}
+				r := sentRecord{key: rnd.Uint64N(keys), body: rnd.Uint64(), id: command.MsgID{byte(now)}, seq: rnd.Uint64N(1000), at: now, time: now}
 				if rnd.IntN(20) == 0 {
 					r.seq, r.time = rnd.Uint64(), now+rnd.Int64N(1<<50)
 				}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -16,17 +18,17 @@ import (
 // The arrival order of the record is the group's order. All messages, recalls
 // and events have their place in it, and also what members do to their views.
 type team struct {
-	id         GroupID
-	kind       GroupKind
-	settings   GroupSettings
+	id         command.GroupID
+	kind       command.GroupKind
+	settings   command.GroupSettings
 	title      string
-	properties []byte // immutable
-	owner      UserID // "" = nobody
-	created    int64  // ms
-	dismissed  int64  // ms; 0 = it exists
-	salt       uint64 // of the keys of the dedupe window
-	version    uint64 // of the newest notice; at least as high as its time
-	rateFull   int64  // µs, when the rate limit has its whole burst again
+	properties []byte         // immutable
+	owner      command.UserID // "" = nobody
+	created    int64          // ms
+	dismissed  int64          // ms; 0 = it exists
+	salt       uint64         // of the keys of the dedupe window
+	version    uint64         // of the newest notice; at least as high as its time
+	rateFull   int64          // µs, when the rate limit has its whole burst again
 
 	members array[member] // by name
 	// sanctions are by name, see sanction. One may still be there that has ended.
@@ -36,20 +38,20 @@ type team struct {
 
 	changed  teamChange
 	offer    ownerOffer
-	hides    map[UserID][]mark
-	hidden   int           // bytes of hides, see setHides
-	requests []JoinRequest // oldest first
-	endings  []ending      // of the entries of the log that have a ttl, by seq; derived
+	hides    map[command.UserID][]mark
+	hidden   int                 // bytes of hides, see setHides
+	requests []query.JoinRequest // oldest first
+	endings  []ending            // of the entries of the log that have a ttl, by seq; derived
 
-	events []GroupEvent // the newest, see keptEvents
+	events []query.GroupEvent // the newest, see keptEvents
 	// forgotten is the arrival number of the newest event that is gone; in a group
 	// that stores nothing, of those that ended memberships.
 	forgotten   uint64
 	recalls     []teamRecall // the newest, see keptRecalls
 	recallsGone uint64       // arrival number of the newest that is gone
 
-	notices map[UserID]notice // that wait for users' shards
-	weight  int               // bytes counted in State.tableBytes
+	notices map[command.UserID]notice // that wait for users' shards
+	weight  int                       // bytes counted in State.tableBytes
 }
 
 const (
@@ -93,7 +95,7 @@ const (
 type member struct {
 	name    ring.Ref
 	nameLen uint8
-	role    Role
+	role    command.Role
 	flags   uint8
 
 	joined   int64  // ms
@@ -102,13 +104,13 @@ type member struct {
 
 	read      uint64
 	readAt    uint64 // arrival number of the cursor's last move
-	readBy    SessionID
+	readBy    command.SessionID
 	floor     uint64 // up to here nothing is unread, or a last message
 	deletedAt uint64 // arrival number of the last deletion of the entry alone
-	deletedBy SessionID
+	deletedBy command.SessionID
 	wiped     uint64 // seqs up to here were deleted with the conversation
 	wipedAt   uint64
-	wipedBy   SessionID
+	wipedBy   command.SessionID
 	setAt     uint64 // arrival number of the last change of his own settings
 }
 
@@ -117,18 +119,18 @@ type member struct {
 type teamChange struct {
 	arrival uint64
 	at      int64 // ms
-	by      UserID
+	by      command.UserID
 }
 
 // An ownerOffer is what the owner has offered to another: to be the owner. The
 // zero one is none.
 type ownerOffer struct {
-	to UserID
+	to command.UserID
 	at int64 // ms
 }
 
 // offered is who may become the owner now, "" for nobody.
-func (s *State) offered(t *team) UserID {
+func (s *State) offered(t *team) command.UserID {
 	if t.offer.at+offerLifeMS <= s.now {
 		return ""
 	}
@@ -139,8 +141,8 @@ func (s *State) offered(t *team) UserID {
 type teamRecall struct {
 	arrival  uint64
 	from, to uint64
-	by       UserID
-	sender   UserID // all that he sent in the range; "" = all of it
+	by       command.UserID
+	sender   command.UserID // all that he sent in the range; "" = all of it
 }
 
 // A notice is a letter to a user whose membership changed.
@@ -150,35 +152,37 @@ type notice struct {
 }
 
 // counts tells whether members have a number of unread messages.
-func (t *team) counts() bool { return t.settings.Unread && t.settings.History != HistoryNone }
+func (t *team) counts() bool { return t.settings.Unread && t.settings.History != command.HistoryNone }
 
 // groupFor finds the record of a group that exists. A nil one comes with an
 // answer in r.
-func (s *State) groupFor(id GroupID, r *Result) *user { return s.namedGroup(id, "group", r) }
+func (s *State) groupFor(id command.GroupID, r *command.Result) *user {
+	return s.namedGroup(id, "group", r)
+}
 
 // namedGroup is groupFor where the client named the group in another field.
-func (s *State) namedGroup(id GroupID, field string, r *Result) *user {
+func (s *State) namedGroup(id command.GroupID, field string, r *command.Result) *user {
 	sl := s.slotFor(id.Key())
 	if sl == nil {
-		r.Code = CodeMoved
+		r.Code = command.CodeMoved
 		return nil
 	}
 	u := s.mutate(sl, id.Key(), false)
 	if u == nil || u.team.dismissed != 0 {
-		*r = Result{Code: CodeNotFound, Detail: field + ": group " + string(id) + " does not exist"}
+		*r = command.Result{Code: command.CodeNotFound, Detail: field + ": group " + string(id) + " does not exist"}
 		return nil
 	}
 	return u
 }
 
 // lookupGroup finds a group for reading, dismissed ones too; nil: none is here.
-func (s *State) lookupGroup(id GroupID) *user { return s.lookup(id.Key()) }
+func (s *State) lookupGroup(id command.GroupID) *user { return s.lookup(id.Key()) }
 
 // memberName aliases the arena.
 func (s *State) memberName(m *member) []byte { return s.arena.Bytes(m.name, int(m.nameLen)) }
 
 // memberIndex gives the place of a member, or where he would be.
-func (s *State) memberIndex(t *team, name UserID) (int, bool) {
+func (s *State) memberIndex(t *team, name command.UserID) (int, bool) {
 	low, high := 0, len(t.members.items)
 	for low < high {
 		middle := int(uint(low+high) >> 1)
@@ -195,7 +199,7 @@ func (s *State) memberIndex(t *team, name UserID) (int, bool) {
 }
 
 // member is nil for who is none. It is valid until members come or go.
-func (s *State) member(t *team, name UserID) *member {
+func (s *State) member(t *team, name command.UserID) *member {
 	if i, ok := s.memberIndex(t, name); ok {
 		return &t.members.items[i]
 	}
@@ -203,7 +207,7 @@ func (s *State) member(t *team, name UserID) *member {
 }
 
 // addMember puts in a member who is not there.
-func (s *State) addMember(u *user, name UserID, m member) *member {
+func (s *State) addMember(u *user, name command.UserID, m member) *member {
 	t := u.team
 	i, _ := s.memberIndex(t, name)
 	m.name, m.nameLen = s.arena.Alloc(len(name)), uint8(len(name))
@@ -218,7 +222,7 @@ func (s *State) addMember(u *user, name UserID, m member) *member {
 func (s *State) dropMember(u *user, i int) {
 	t := u.team
 	m := &t.members.items[i]
-	name := UserID(s.memberName(m))
+	name := command.UserID(s.memberName(m))
 	s.frees(u)
 	s.arena.Free(m.name, int(m.nameLen))
 	t.members.items = slices.Delete(t.members.items, i, i+1)
@@ -233,18 +237,18 @@ func (s *State) dropMember(u *user, i int) {
 
 // role is RoleNone for who is no member. An administrator of the server, "", may
 // do what an owner may.
-func (s *State) role(t *team, who UserID) Role {
+func (s *State) role(t *team, who command.UserID) command.Role {
 	if who == "" {
-		return RoleOwner
+		return command.RoleOwner
 	}
 	if m := s.member(t, who); m != nil {
 		return m.role
 	}
-	return RoleNone
+	return command.RoleNone
 }
 
 // setHides replaces what a member has hidden from himself.
-func (t *team) setHides(name UserID, marks []mark) {
+func (t *team) setHides(name command.UserID, marks []mark) {
 	weight := func(marks []mark) int {
 		if len(marks) == 0 {
 			return 0
@@ -257,7 +261,7 @@ func (t *team) setHides(name UserID, marks []mark) {
 		return
 	}
 	if t.hides == nil {
-		t.hides = make(map[UserID][]mark)
+		t.hides = make(map[command.UserID][]mark)
 	}
 	t.hides[name] = marks
 }
@@ -278,7 +282,7 @@ func (t *team) clone(a *ring.Arena) *team {
 	c := *t
 	c.members, c.sanctions = t.members.clone(a), t.sanctions.clone(a)
 	c.events, c.recalls, c.requests = slices.Clone(t.events), slices.Clone(t.recalls), slices.Clone(t.requests)
-	c.hides = make(map[UserID][]mark, len(t.hides))
+	c.hides = make(map[command.UserID][]mark, len(t.hides))
 	for name, marks := range t.hides {
 		c.hides[name] = marks // never changed in place
 	}
@@ -302,14 +306,14 @@ func (s *State) freeTeam(u *user) {
 }
 
 // happened gives an event its place in the group's order.
-func (s *State) happened(u *user, kind GroupEventKind, by UserID, users ...UserID) uint64 {
+func (s *State) happened(u *user, kind query.GroupEventKind, by command.UserID, users ...command.UserID) uint64 {
 	t := u.team
 	u.arrival++
 	if len(users) > maxEventUsers {
 		users = nil
 	}
 	t.makeRoom(kind)
-	t.events = append(t.events, GroupEvent{
+	t.events = append(t.events, query.GroupEvent{
 		Kind: kind, Group: t.id, By: by, Users: users, Time: s.now, Arrival: u.arrival,
 	})
 	s.out.Events = append(s.out.Events, t.events[len(t.events)-1])
@@ -319,17 +323,17 @@ func (s *State) happened(u *user, kind GroupEventKind, by UserID, users ...UserI
 }
 
 // makeRoom has room for one more event.
-func (t *team) makeRoom(kind GroupEventKind) {
+func (t *team) makeRoom(kind query.GroupEventKind) {
 	first, n := -1, 0
 	for i := range t.events {
-		if t.settings.Stored || t.events[i].Kind.ends() == kind.ends() {
+		if t.settings.Stored || t.events[i].Kind.Ends() == kind.Ends() {
 			if n++; first < 0 {
 				first = i
 			}
 		}
 	}
 	most := keptEvents
-	if !t.settings.Stored && kind.ends() {
+	if !t.settings.Stored && kind.Ends() {
 		most = keptEnds
 	}
 	if n >= most {
@@ -340,7 +344,7 @@ func (t *team) makeRoom(kind GroupEventKind) {
 // forgetEvents forgets those from index i up to j, exclusive.
 func (t *team) forgetEvents(i, j int) {
 	for _, e := range t.events[i:j] {
-		if t.settings.Stored || e.Kind.ends() {
+		if t.settings.Stored || e.Kind.Ends() {
 			t.forgotten = max(t.forgotten, e.Arrival)
 		}
 	}
@@ -362,7 +366,7 @@ func (s *State) purgeTeam(u *user) {
 		n++
 	}
 	t.forgetEvents(0, n)
-	t.requests = slices.DeleteFunc(t.requests, func(q JoinRequest) bool { return q.Time+requestLifeMS <= s.now })
+	t.requests = slices.DeleteFunc(t.requests, func(q query.JoinRequest) bool { return q.Time+requestLifeMS <= s.now })
 	if t.sanctionsEnd <= s.now {
 		s.forgetSanctions(u)
 	}

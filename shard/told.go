@@ -1,48 +1,53 @@
 package shard
 
+import (
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+)
+
 // A HookChange is a Change that hooks are told of, at the time it was made.
 type HookChange struct {
-	User UserID // in whose view it is; "": in that of all members of Group
-	Change
+	User command.UserID // in whose view it is; "": in that of all members of Group
+	query.Change
 }
 
 // ChangeKinds is a set of kinds of changes.
 type ChangeKinds uint16
 
 // Add puts a kind into the set.
-func (k *ChangeKinds) Add(kind ChangeKind) { *k |= 1 << kind }
+func (k *ChangeKinds) Add(kind query.ChangeKind) { *k |= 1 << kind }
 
 // Has tells whether a kind is in the set.
-func (k ChangeKinds) Has(kind ChangeKind) bool { return k&(1<<kind) != 0 }
+func (k ChangeKinds) Has(kind query.ChangeKind) bool { return k&(1<<kind) != 0 }
 
 // wants tells whether hooks are told of changes of a kind. State must not depend
 // on it: replicas differ in that.
-func (s *State) wants(kind ChangeKind) bool { return s.out.Wanted.Has(kind) }
+func (s *State) wants(kind query.ChangeKind) bool { return s.out.Wanted.Has(kind) }
 
 // tell has hooks told of a change that they want to know.
-func (s *State) tell(user UserID, c Change) {
+func (s *State) tell(user command.UserID, c query.Change) {
 	c.Time = s.now
 	s.out.Changes = append(s.out.Changes, HookChange{User: user, Change: c})
 }
 
 // tellOwn tells of a change in a user's own view of a conversation, if hooks want
 // to know.
-func (s *State) tellOwn(u *user, i int, c Change) {
+func (s *State) tellOwn(u *user, i int, c query.Change) {
 	if s.wants(c.Kind) {
-		c.Peer = UserID(s.peer(&u.convs.items[i]))
+		c.Peer = command.UserID(s.peer(&u.convs.items[i]))
 		s.tell(u.name, c)
 	}
 }
 
 // tellRecall tells of a message that was recalled, in one of its two views.
-func (s *State) tellRecall(u *user, i int, seq uint64, by UserID) {
-	if s.wants(ChangeRecall) {
-		s.tellOwn(u, i, Change{Kind: ChangeRecall, By: by, Ranges: []Range{{From: seq, To: seq}}})
+func (s *State) tellRecall(u *user, i int, seq uint64, by command.UserID) {
+	if s.wants(query.ChangeRecall) {
+		s.tellOwn(u, i, query.Change{Kind: query.ChangeRecall, By: by, Ranges: []query.Range{{From: seq, To: seq}}})
 	}
 }
 
 // tellMember does the same for a member's view of a group.
-func (s *State) tellMember(u *user, name UserID, c Change) {
+func (s *State) tellMember(u *user, name command.UserID, c query.Change) {
 	if s.wants(c.Kind) {
 		c.Group = u.team.id
 		s.tell(name, c)
@@ -52,22 +57,22 @@ func (s *State) tellMember(u *user, name UserID, c Change) {
 // tellGroup tells of messages of a group that were taken away from all: recalled,
 // or deleted by an administrator, who is nobody.
 func (s *State) tellGroup(u *user, rc teamRecall) {
-	kind := ChangeRecall
+	kind := query.ChangeRecall
 	if rc.by == "" {
-		kind = ChangeMessagesDeleted
+		kind = query.ChangeMessagesDeleted
 	}
 	if s.wants(kind) {
-		s.tell("", Change{
-			Kind: kind, Group: u.team.id, By: rc.by, Sender: rc.sender, Ranges: []Range{{From: rc.from, To: rc.to}},
+		s.tell("", query.Change{
+			Kind: kind, Group: u.team.id, By: rc.by, Sender: rc.sender, Ranges: []query.Range{{From: rc.from, To: rc.to}},
 		})
 	}
 }
 
 // addSeq extends ranges by a seq.
-func addSeq(ranges []Range, seq uint64) []Range {
+func addSeq(ranges []query.Range, seq uint64) []query.Range {
 	if n := len(ranges); n > 0 && ranges[n-1].To+1 == seq {
 		ranges[n-1].To = seq
 		return ranges
 	}
-	return append(ranges, Range{From: seq, To: seq})
+	return append(ranges, query.Range{From: seq, To: seq})
 }

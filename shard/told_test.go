@@ -3,6 +3,9 @@ package shard
 import (
 	"fmt"
 	"testing"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // TestChangesThatNobodyWantsCostNothing has a user read on and on, of a user and in
@@ -10,25 +13,25 @@ import (
 func TestChangesThatNobodyWantsCostNothing(t *testing.T) {
 	const messages = 2000
 	s, out, now := NewState(1), new(Outcome), int64(storyTime)
-	apply := func(cmds ...Command) {
+	apply := func(cmds ...command.Command) {
 		now++
-		batch := AppendBatchHeader(nil, now)
+		batch := command.AppendBatchHeader(nil, now)
 		for _, cmd := range cmds {
-			batch = AppendCommand(batch, cmd)
+			batch = command.AppendCommand(batch, cmd)
 		}
 		s.Apply(batch, out)
 		for i, r := range out.Results {
-			if r.Code != OK {
+			if r.Code != command.OK {
 				t.Fatalf("%T: %+v", cmds[i], r)
 			}
 		}
 	}
-	apply(&Configure{Limits: Limits{GroupRate: -1, GroupBurst: -1, NewConversations: -1}}, &OpenSlots{LastSlot: Slots - 1},
-		&CreateGroup{Group: "team", By: "alice", Owner: "alice", Kind: GroupPrivate, Settings: GroupPrivate.Settings(), Members: []UserID{"bob"}})
+	apply(&command.Configure{Limits: command.Limits{GroupRate: -1, GroupBurst: -1, NewConversations: -1}}, &command.OpenSlots{LastSlot: command.Slots - 1},
+		&command.CreateGroup{Group: "team", By: "alice", Owner: "alice", Kind: command.GroupPrivate, Settings: command.GroupPrivate.Settings(), Members: []command.UserID{"bob"}})
 	for n := range messages {
 		cid := fmt.Sprint(n)
-		apply(&Deliver{Letter: Letter{From: "alice", To: "bob", Number: uint64(n + 1), Kind: LetterMessage, Seq: uint64(n + 1), Time: now, CID: cid, Body: []byte{0xc0}}},
-			&SendGroup{Group: "team", User: "alice", ID: MsgID{byte(n), byte(n >> 8)}, CID: cid, Body: []byte{0xc0}})
+		apply(&command.Deliver{Letter: command.Letter{From: "alice", To: "bob", Number: uint64(n + 1), Kind: command.LetterMessage, Seq: uint64(n + 1), Time: now, CID: cid, Body: []byte{0xc0}}},
+			&command.SendGroup{Group: "team", User: "alice", ID: command.MsgID{byte(n), byte(n >> 8)}, CID: cid, Body: []byte{0xc0}})
 	}
 	seq := uint64(0)
 	measure := func() float64 {
@@ -36,9 +39,9 @@ func TestChangesThatNobodyWantsCostNothing(t *testing.T) {
 		batches := make([][]byte, 502)
 		for i := range batches {
 			seq++
-			batch := AppendBatchHeader(nil, now)
-			batch = AppendCommand(batch, &ReadReport{User: "bob", Peer: "alice", Seq: seq, Auto: true})
-			batches[i] = AppendCommand(batch, &ReadGroup{Group: "team", User: "bob", Seq: seq})
+			batch := command.AppendBatchHeader(nil, now)
+			batch = command.AppendCommand(batch, &command.ReadReport{User: "bob", Peer: "alice", Seq: seq, Auto: true})
+			batches[i] = command.AppendCommand(batch, &command.ReadGroup{Group: "team", User: "bob", Seq: seq})
 		}
 		i := 0
 		n := testing.AllocsPerRun(len(batches)-2, func() { s.Apply(batches[i], out); i++ })
@@ -51,7 +54,7 @@ func TestChangesThatNobodyWantsCostNothing(t *testing.T) {
 	if len(out.Changes) != 0 {
 		t.Errorf("told of %+v, want nothing", out.Changes)
 	}
-	out.Wanted.Add(ChangeRead)
+	out.Wanted.Add(query.ChangeRead)
 	on := measure()
 	if len(out.Changes) != 2 {
 		t.Errorf("told of %+v, want a read of each", out.Changes)

@@ -1,6 +1,9 @@
 package shard
 
-import "github.com/belfry-im/belfry/shard/ring"
+import (
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/ring"
+)
 
 // A view is a log as one user sees it: a conversation of his own, or a group's.
 type view struct {
@@ -15,7 +18,7 @@ func (s *State) ownView(u *user, i int) view { return view{u: u, c: &u.convs.ite
 
 func (s *State) memberView(u *user, m *member) view {
 	v := view{u: u, c: &u.convs.items[0], m: m, low: max(m.from, m.wiped+1), hides: s.hidesOf(u, m)}
-	if u.team.settings.History == HistoryNone {
+	if u.team.settings.History == command.HistoryNone {
 		v.low = v.log().Next()
 	}
 	return v
@@ -29,7 +32,7 @@ func (v *view) joined() uint64 {
 	switch {
 	case v.m == nil:
 		return 1
-	case v.u.team.settings.History == HistoryNone:
+	case v.u.team.settings.History == command.HistoryNone:
 		return v.low
 	}
 	return min(v.m.from, v.low)

@@ -4,13 +4,12 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/raftstore"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // What the flags say, in the words of the packages that do it. The flags' 0 is
@@ -26,7 +25,7 @@ func (o *serveOptions) storeConfig(log *slog.Logger, registry *prometheus.Regist
 		ClockSettle: o.clockSettle,
 		DiskReserve: int64(orOff(o.diskReserve)),
 		OutboxBytes: o.outboxBytes,
-		Limits: shard.Limits{
+		Limits: command.Limits{
 			OfflineTTL:         o.offlineTTL,
 			OfflineMaxMessages: o.offlineMaxMessages,
 			OfflineMaxBytes:    o.offlineMaxBytes,
@@ -119,10 +118,10 @@ func (o *serveOptions) adminConfig(store *raftstore.Store, tokens *admin.Tokens,
 }
 
 // policies maps the words of --session-policy.
-var policies = map[string]shard.Policy{
-	"multi":    shard.PolicyMulti,
-	"platform": shard.PolicyPlatform,
-	"single":   shard.PolicySingle,
+var policies = map[string]command.Policy{
+	"multi":    command.PolicyMulti,
+	"platform": command.PolicyPlatform,
+	"single":   command.PolicySingle,
 }
 
 func orOff[T int | time.Duration](n T) T {

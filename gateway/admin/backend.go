@@ -5,7 +5,8 @@ import (
 	"iter"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // Backend is what administration needs of the store; *raftstore.Store is one,
@@ -15,38 +16,38 @@ import (
 // errors.Is.
 type Backend interface {
 	// Submit proposes cmd and calls done exactly once, on a goroutine of the store.
-	Submit(cmd shard.Command, done func(shard.Result, error))
+	Submit(cmd command.Command, done func(command.Result, error))
 	// Propose is Submit that waits. A refusal is in the Result, not the error.
-	Propose(ctx context.Context, cmd shard.Command) (shard.Result, error)
-	SendEphemeral(m *shard.Send) (shard.Result, error)
-	SendLive(m *shard.SendGroup) (shard.Result, error)
-	History(q shard.HistoryQuery, page *shard.Page) error
-	Exists(user shard.UserID) (bool, error)
+	Propose(ctx context.Context, cmd command.Command) (command.Result, error)
+	SendEphemeral(m *command.Send) (command.Result, error)
+	SendLive(m *command.SendGroup) (command.Result, error)
+	History(q query.HistoryQuery, page *query.Page) error
+	Exists(user command.UserID) (bool, error)
 	Now() int64
 
-	User(ctx context.Context, user shard.UserID) (info shard.UserInfo, known bool, err error)
-	Users(ctx context.Context, after shard.UserID, limit int) (users []shard.UserEntry, more bool, err error)
-	Unread(ctx context.Context, user shard.UserID) ([]shard.UnreadCount, error)
-	UnreadSeqs(ctx context.Context, user, peer shard.UserID) ([]uint64, error)
-	GroupUnreadSeqs(ctx context.Context, group shard.GroupID, user shard.UserID) ([]uint64, error)
-	Sessions(ctx context.Context, user shard.UserID) ([]shard.SessionInfo, error)
-	Kick(ctx context.Context, user shard.UserID, session shard.SessionID) error
-	EraseUser(ctx context.Context, user shard.UserID) error
-	Export(ctx context.Context, user shard.UserID, yield func(*store.ExportRow) error) error
+	User(ctx context.Context, user command.UserID) (info query.UserInfo, known bool, err error)
+	Users(ctx context.Context, after command.UserID, limit int) (users []query.UserEntry, more bool, err error)
+	Unread(ctx context.Context, user command.UserID) ([]query.UnreadCount, error)
+	UnreadSeqs(ctx context.Context, user, peer command.UserID) ([]uint64, error)
+	GroupUnreadSeqs(ctx context.Context, group command.GroupID, user command.UserID) ([]uint64, error)
+	Sessions(ctx context.Context, user command.UserID) ([]query.SessionInfo, error)
+	Kick(ctx context.Context, user command.UserID, session command.SessionID) error
+	EraseUser(ctx context.Context, user command.UserID) error
+	Export(ctx context.Context, user command.UserID, yield func(*store.ExportRow) error) error
 	Import(ctx context.Context, req store.ImportRequest, rows iter.Seq2[store.ImportRow, error]) (store.ImportResult, error)
 
-	Group(group shard.GroupID, asker shard.UserID) (info shard.GroupInfo, exists bool, err error)
-	Groups(ctx context.Context, after shard.GroupID, limit int) (groups []shard.GroupInfo, more bool, err error)
-	Traces(ctx context.Context, user shard.UserID) ([]shard.GroupID, error)
-	Members(group shard.GroupID, after shard.UserID, limit int) (members []shard.Member, more bool, err error)
-	Bans(group shard.GroupID, after shard.UserID, limit int) (bans []shard.Ban, more bool, err error)
-	JoinRequests(group shard.GroupID) ([]shard.JoinRequest, error)
+	Group(group command.GroupID, asker command.UserID) (info query.GroupInfo, exists bool, err error)
+	Groups(ctx context.Context, after command.GroupID, limit int) (groups []query.GroupInfo, more bool, err error)
+	Traces(ctx context.Context, user command.UserID) ([]command.GroupID, error)
+	Members(group command.GroupID, after command.UserID, limit int) (members []query.Member, more bool, err error)
+	Bans(group command.GroupID, after command.UserID, limit int) (bans []query.Ban, more bool, err error)
+	JoinRequests(group command.GroupID) ([]query.JoinRequest, error)
 
-	Stats(ctx context.Context) (total shard.Counts, shards []shard.Counts, err error)
+	Stats(ctx context.Context) (total query.Counts, shards []query.Counts, err error)
 }
 
 // change proposes a command and waits for it. A refusal is an error.
-func (a *API) change(ctx context.Context, cmd shard.Command) (shard.Result, error) {
+func (a *API) change(ctx context.Context, cmd command.Command) (command.Result, error) {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
 	r, err := a.backend.Propose(ctx, cmd)
@@ -61,13 +62,13 @@ func (a *API) change(ctx context.Context, cmd shard.Command) (shard.Result, erro
 
 // An outcome is what became of a command.
 type outcome struct {
-	result shard.Result
+	result command.Result
 	err    error // a refusal too
 }
 
 // changeAll proposes commands, which share what they wait for, and gives the
 // outcome of each. Those of one key are executed in their order.
-func (a *API) changeAll(ctx context.Context, cmds []shard.Command) []outcome {
+func (a *API) changeAll(ctx context.Context, cmds []command.Command) []outcome {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
 	type told struct {
@@ -76,7 +77,7 @@ func (a *API) changeAll(ctx context.Context, cmds []shard.Command) []outcome {
 	}
 	answers := make(chan told, len(cmds)) // room for all: an answer after the time-out waits for nobody
 	for i, cmd := range cmds {
-		a.backend.Submit(cmd, func(r shard.Result, err error) {
+		a.backend.Submit(cmd, func(r command.Result, err error) {
 			if err == nil {
 				err = r.Err()
 			}

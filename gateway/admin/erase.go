@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // eraseUser removes a user's data. What he sent to groups lies with them, so the
@@ -12,14 +12,14 @@ import (
 // membership; and he himself last. Each step can be repeated.
 func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	callOf(ctx).target = string(in.User)
-	user := shard.UserID(in.User)
+	user := command.UserID(in.User)
 	known, cancel := a.waiting(ctx)
 	_, err := a.knownUser(known, in.User)
 	cancel()
 	if err != nil {
 		return nil, err // suspending him would make him known
 	}
-	if _, err := a.change(ctx, &shard.SetUser{User: user, Suspended: new(true)}); err != nil {
+	if _, err := a.change(ctx, &command.SetUser{User: user, Suspended: new(true)}); err != nil {
 		return nil, err
 	}
 	waiting, cancel := a.waiting(ctx)
@@ -28,34 +28,34 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	if err != nil {
 		return nil, a.errorOf(err)
 	}
-	for _, step := range []func(shard.GroupID) shard.Command{
-		func(g shard.GroupID) shard.Command { return &shard.DeleteSender{Group: g, Sender: user} },
+	for _, step := range []func(command.GroupID) command.Command{
+		func(g command.GroupID) command.Command { return &command.DeleteSender{Group: g, Sender: user} },
 		// Else it would be kept for his return.
-		func(g shard.GroupID) shard.Command {
-			return &shard.SetGroupView{Group: g, User: user, Muted: new(false), Pinned: new(false)}
+		func(g command.GroupID) command.Command {
+			return &command.SetGroupView{Group: g, User: user, Muted: new(false), Pinned: new(false)}
 		},
-		func(g shard.GroupID) shard.Command {
-			return &shard.RemoveMembers{Group: g, Users: []shard.UserID{user}}
+		func(g command.GroupID) command.Command {
+			return &command.RemoveMembers{Group: g, Users: []command.UserID{user}}
 		},
 		// What was on its way when he was suspended.
-		func(g shard.GroupID) shard.Command { return &shard.DeleteSender{Group: g, Sender: user} },
+		func(g command.GroupID) command.Command { return &command.DeleteSender{Group: g, Sender: user} },
 	} {
-		cmds := make([]shard.Command, len(groups))
+		cmds := make([]command.Command, len(groups))
 		for i, g := range groups {
 			cmds[i] = step(g)
 		}
 		for _, o := range a.changeAll(ctx, cmds) {
 			// A group that is no more, or has him no more, is as it should be.
-			if refused, ok := errors.AsType[*shard.RefusedError](o.err); ok &&
-				(refused.Code == shard.CodeNotFound || refused.Code == shard.CodeForbidden) {
+			if refused, ok := errors.AsType[*command.RefusedError](o.err); ok &&
+				(refused.Code == command.CodeNotFound || refused.Code == command.CodeForbidden) {
 				continue
 			}
 			if o.err != nil {
 				return nil, a.errorOf(o.err)
 			}
 			for _, f := range o.result.Failed {
-				if f.Code != shard.CodeNotFound {
-					return nil, a.errorOf(&shard.RefusedError{Code: f.Code, Detail: "user: cannot be taken out of a group"})
+				if f.Code != command.CodeNotFound {
+					return nil, a.errorOf(&command.RefusedError{Code: f.Code, Detail: "user: cannot be taken out of a group"})
 				}
 			}
 		}

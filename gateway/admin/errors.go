@@ -11,12 +11,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/validation"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 )
 
 // An Error answers a call that was not done.
@@ -81,13 +80,13 @@ func notFound(message string) *Error   { return newError(protocol.CodeNotFound, 
 
 // codes are the words for a shard's refusals. The others are not meant for
 // callers.
-var codes = map[shard.Code]string{
-	shard.CodeBadRequest:  protocol.CodeBadRequest,
-	shard.CodeForbidden:   protocol.CodeForbidden,
-	shard.CodeNotFound:    protocol.CodeNotFound,
-	shard.CodeConflict:    protocol.CodeConflict,
-	shard.CodeTooLate:     protocol.CodeTooLate,
-	shard.CodeRateLimited: protocol.CodeRateLimited,
+var codes = map[command.Code]string{
+	command.CodeBadRequest:  protocol.CodeBadRequest,
+	command.CodeForbidden:   protocol.CodeForbidden,
+	command.CodeNotFound:    protocol.CodeNotFound,
+	command.CodeConflict:    protocol.CodeConflict,
+	command.CodeTooLate:     protocol.CodeTooLate,
+	command.CodeRateLimited: protocol.CodeRateLimited,
 }
 
 // errorOf puts what the store or the protocol says into an answer. What is in
@@ -99,7 +98,7 @@ func (a *API) errorOf(err error) *Error {
 	if field, ok := errors.AsType[*protocol.FieldError](err); ok {
 		return newError(field.Code, field.Field+": "+field.Rule)
 	}
-	if refused, ok := errors.AsType[*shard.RefusedError](err); ok {
+	if refused, ok := errors.AsType[*command.RefusedError](err); ok {
 		if code, ok := codes[refused.Code]; ok {
 			e := newError(code, refused.Detail)
 			e.after = time.Duration(refused.RetryAfterMS) * time.Millisecond

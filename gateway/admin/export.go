@@ -6,11 +6,10 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-
-	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
 )
 
 const ndjson = "application/x-ndjson"
@@ -18,7 +17,7 @@ const ndjson = "application/x-ndjson"
 // An exportRow is a line of an export. One field is set.
 type exportRow struct {
 	User         *UserInfo           `json:"user,omitempty"`
-	Blocked      *shard.UserID       `json:"blocked,omitempty"`
+	Blocked      *command.UserID     `json:"blocked,omitempty"`
 	Conversation *exportConversation `json:"conversation,omitempty"`
 	Message      *message            `json:"message,omitempty"`
 	Group        *exportGroup        `json:"group,omitempty"`
@@ -57,7 +56,7 @@ func (a *API) exportUser(ctx context.Context, in *UserPath) (*exportOutput, erro
 		out := bufio.NewWriterSize(w, 32<<10)
 		lines := json.NewEncoder(out)
 		lines.SetEscapeHTML(false)
-		err := a.backend.Export(ctx, shard.UserID(in.User), func(row *store.ExportRow) error {
+		err := a.backend.Export(ctx, command.UserID(in.User), func(row *store.ExportRow) error {
 			return lines.Encode(exportRowOf(row))
 		})
 		if err == nil {

@@ -7,11 +7,11 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/oklog/ulid/v2"
-
-	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
 )
 
 func (a *API) groupOperations() {
@@ -64,18 +64,18 @@ type setSettings struct {
 }
 
 var (
-	kinds = words[shard.GroupKind]{
-		shard.GroupPrivate: protocol.KindPrivate, shard.GroupPublic: protocol.KindPublic,
-		shard.GroupChatroom: protocol.KindChatroom, shard.GroupLive: protocol.KindLive,
+	kinds = words[command.GroupKind]{
+		command.GroupPrivate: protocol.KindPrivate, command.GroupPublic: protocol.KindPublic,
+		command.GroupChatroom: protocol.KindChatroom, command.GroupLive: protocol.KindLive,
 	}
-	joinModes = words[shard.JoinMode]{
-		shard.JoinByInvitation: "invite", shard.JoinByApproval: "approve", shard.JoinOpen: "open",
+	joinModes = words[command.JoinMode]{
+		command.JoinByInvitation: "invite", command.JoinByApproval: "approve", command.JoinOpen: "open",
 	}
-	histories = words[shard.GroupHistory]{
-		shard.HistorySinceJoin: "sinceJoin", shard.HistoryAll: "all", shard.HistoryNone: "none",
+	histories = words[command.GroupHistory]{
+		command.HistorySinceJoin: "sinceJoin", command.HistoryAll: "all", command.HistoryNone: "none",
 	}
-	roles = words[shard.Role]{
-		shard.RoleMember: protocol.RoleMember, shard.RoleAdmin: protocol.RoleAdmin, shard.RoleOwner: protocol.RoleOwner,
+	roles = words[command.Role]{
+		command.RoleMember: protocol.RoleMember, command.RoleAdmin: protocol.RoleAdmin, command.RoleOwner: protocol.RoleOwner,
 	}
 )
 
@@ -92,8 +92,8 @@ func (w words[T]) value(word string) (value T) {
 }
 
 // change is what the store is told of it.
-func (s *setSettings) change() shard.SettingsChange {
-	c := shard.SettingsChange{MaxMembers: s.MaxMembers, Unread: s.Unread, MutedAll: s.MutedAll}
+func (s *setSettings) change() command.SettingsChange {
+	c := command.SettingsChange{MaxMembers: s.MaxMembers, Unread: s.Unread, MutedAll: s.MutedAll}
 	if s.Join != nil {
 		c.Join = joinModes.value(*s.Join)
 	}
@@ -118,7 +118,7 @@ type GroupInfo struct {
 	Bytes      int           `json:"bytes" doc:"of stored messages"`
 }
 
-func groupInfoOf(g *shard.GroupInfo) GroupInfo {
+func groupInfoOf(g *query.GroupInfo) GroupInfo {
 	info := GroupInfo{
 		Group: groupName(g.ID), Kind: kinds[g.Kind], Name: g.Name, Owner: string(g.Owner),
 		Settings: groupSettings{
@@ -147,7 +147,7 @@ func (a *API) listGroups(ctx context.Context, in *struct {
 }) (*listGroupsOutput, error) {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
-	groups, more, err := a.backend.Groups(ctx, shard.GroupID(in.After), in.Limit)
+	groups, more, err := a.backend.Groups(ctx, command.GroupID(in.After), in.Limit)
 	if err != nil {
 		return nil, a.errorOf(err)
 	}
@@ -184,7 +184,7 @@ type failure struct {
 	Code string   `json:"code" doc:"as of an error"`
 }
 
-func failuresOf(failed []shard.MemberFailure) []failure {
+func failuresOf(failed []command.MemberFailure) []failure {
 	list := make([]failure, len(failed))
 	for i, f := range failed {
 		code, ok := codes[f.Code]
@@ -211,8 +211,8 @@ func (a *API) createGroup(ctx context.Context, in *createGroupInput) (*createGro
 		return nil, err
 	}
 	kind := kinds.value(b.Kind)
-	cmd := &shard.CreateGroup{
-		Group: shard.GroupID(b.Group), Owner: shard.UserID(b.Owner), Kind: kind,
+	cmd := &command.CreateGroup{
+		Group: command.GroupID(b.Group), Owner: command.UserID(b.Owner), Kind: kind,
 		Name: b.Name, Properties: properties, Members: users(b.Members), Salt: rand.Uint64(),
 	}
 	change := b.Settings.change()
@@ -250,8 +250,8 @@ func propertiesOf(v objectJSON) ([]byte, error) {
 }
 
 // group tells of a group, or that there is none.
-func (a *API) group(id groupName) (*shard.GroupInfo, error) {
-	info, exists, err := a.backend.Group(shard.GroupID(id), "")
+func (a *API) group(id groupName) (*query.GroupInfo, error) {
+	info, exists, err := a.backend.Group(command.GroupID(id), "")
 	if err != nil {
 		return nil, a.errorOf(err)
 	}
@@ -284,8 +284,8 @@ type setGroupInput struct {
 func (a *API) setGroup(ctx context.Context, in *setGroupInput) (*struct{}, error) {
 	callOf(ctx).target = string(in.Group)
 	b := &in.Body
-	cmd := &shard.SetGroup{
-		Group: shard.GroupID(in.Group), Name: b.Name, Owner: shard.UserID(b.Owner), Settings: b.Settings.change(),
+	cmd := &command.SetGroup{
+		Group: command.GroupID(in.Group), Name: b.Name, Owner: command.UserID(b.Owner), Settings: b.Settings.change(),
 	}
 	if b.Name != nil {
 		if err := checkGroupName(*b.Name); err != nil {
@@ -305,7 +305,7 @@ func (a *API) setGroup(ctx context.Context, in *setGroupInput) (*struct{}, error
 
 func (a *API) dismissGroup(ctx context.Context, in *GroupPath) (*struct{}, error) {
 	callOf(ctx).target = string(in.Group)
-	_, err := a.change(ctx, &shard.DismissGroup{Group: shard.GroupID(in.Group)})
+	_, err := a.change(ctx, &command.DismissGroup{Group: command.GroupID(in.Group)})
 	return nil, err
 }
 
@@ -320,7 +320,7 @@ func (a *API) getGroupMessages(_ context.Context, in *struct {
 	if _, err := a.group(in.Group); err != nil {
 		return nil, err
 	}
-	q.Group, q.Admin = shard.GroupID(in.Group), true
+	q.Group, q.Admin = command.GroupID(in.Group), true
 	return a.page(q)
 }
 
@@ -342,7 +342,7 @@ type deletedOutput struct {
 
 func (a *API) deleteSender(ctx context.Context, in *deleteSenderInput) (*deletedOutput, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.Sender, in.Group)
-	r, err := a.change(ctx, &shard.DeleteSender{Group: shard.GroupID(in.Group), Sender: shard.UserID(in.Sender), Silent: in.Silent})
+	r, err := a.change(ctx, &command.DeleteSender{Group: command.GroupID(in.Group), Sender: command.UserID(in.Sender), Silent: in.Silent})
 	if err != nil {
 		return nil, err
 	}
@@ -357,6 +357,6 @@ func (a *API) deleteMessage(ctx context.Context, in *struct {
 	Seq seqNumber `path:"seq"`
 }) (*struct{}, error) {
 	callOf(ctx).target = fmt.Sprintf("%d in %s", in.Seq, in.Group)
-	_, err := a.change(ctx, &shard.RecallGroup{Group: shard.GroupID(in.Group), Seq: uint64(in.Seq), Silent: in.Silent})
+	_, err := a.change(ctx, &command.RecallGroup{Group: command.GroupID(in.Group), Seq: uint64(in.Seq), Silent: in.Silent})
 	return nil, err
 }

@@ -14,12 +14,11 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
 // importTypes are the names that NDJSON goes by.
@@ -90,7 +89,7 @@ func (a *API) importMessages(ctx context.Context, in *importInput) (*importOutpu
 			if row.Field == "group" {
 				row.Field = "to"
 			}
-			return nil, a.errorOf(&shard.RefusedError{Code: row.Code, Detail: fmt.Sprintf("line %d: %s: %s", row.Line, row.Field, row.Message)})
+			return nil, a.errorOf(&command.RefusedError{Code: row.Code, Detail: fmt.Sprintf("line %d: %s: %s", row.Line, row.Field, row.Message)})
 		}
 		return nil, a.errorOf(err)
 	}
@@ -209,9 +208,9 @@ func (a *API) parseImportRow(line, buf []byte) (row store.ImportRow, body []byte
 		return row, buf, a.errorOf(err)
 	}
 	if conv.Group {
-		row.Group = shard.GroupID(conv.ID)
+		row.Group = command.GroupID(conv.ID)
 	} else {
-		row.To = shard.UserID(conv.ID)
+		row.To = command.UserID(conv.ID)
 	}
 	switch {
 	case in.Time < 1 || in.Time > protocol.MaxInt:
@@ -237,12 +236,12 @@ func (a *API) parseImportRow(line, buf []byte) (row store.ImportRow, body []byte
 		if err != nil {
 			return row, buf, a.errorOf(err)
 		}
-		row.ID = shard.MsgID(id)
+		row.ID = command.MsgID(id)
 	}
 	if body, err = protocol.CanonicalJSON(buf, in.Body, a.config.MaxBody); err != nil {
 		return row, buf, a.errorOf(err)
 	}
-	row.From, row.Time, row.TTL, row.CID = shard.UserID(in.From), in.Time, uint32(in.TTL), in.CID
+	row.From, row.Time, row.TTL, row.CID = command.UserID(in.From), in.Time, uint32(in.TTL), in.CID
 	row.Mentions, row.Body = in.Mentions, body
 	return row, body, nil
 }

@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/belfry-im/belfry/shard"
 )
 
 func (a *API) memberOperations() {
@@ -42,7 +42,7 @@ type member struct {
 	MutedUntil int64    `json:"mutedUntil" doc:"ms; in the past or 0 = he is not"`
 }
 
-func memberOf(m *shard.Member) member {
+func memberOf(m *query.Member) member {
 	return member{
 		User: userName(m.User), Role: roles[m.Role], Joined: m.Joined, From: m.From, Read: m.Read, MutedUntil: m.MutedUntil,
 	}
@@ -63,7 +63,7 @@ func (a *API) listMembers(_ context.Context, in *struct {
 	if _, err := a.group(in.Group); err != nil {
 		return nil, err
 	}
-	members, more, err := a.backend.Members(shard.GroupID(in.Group), shard.UserID(in.After), in.Limit)
+	members, more, err := a.backend.Members(command.GroupID(in.Group), command.UserID(in.After), in.Limit)
 	if err != nil {
 		return nil, a.errorOf(err)
 	}
@@ -91,7 +91,7 @@ type addMembersOutput struct {
 
 func (a *API) addMembers(ctx context.Context, in *addMembersInput) (*addMembersOutput, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", describe(in.Body.Users), in.Group)
-	r, err := a.change(ctx, &shard.AddMembers{Group: shard.GroupID(in.Group), Users: users(in.Body.Users)})
+	r, err := a.change(ctx, &command.AddMembers{Group: command.GroupID(in.Group), Users: users(in.Body.Users)})
 	if err != nil {
 		return nil, err
 	}
@@ -123,17 +123,17 @@ func (a *API) removeMember(ctx context.Context, in *MemberPath) (*struct{}, erro
 // remove takes out a member, and keeps him out for so many seconds.
 func (a *API) remove(ctx context.Context, in *MemberPath, ban uint32) error {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
-	r, err := a.change(ctx, &shard.RemoveMembers{Group: shard.GroupID(in.Group), Users: []shard.UserID{shard.UserID(in.User)}, Ban: ban})
+	r, err := a.change(ctx, &command.RemoveMembers{Group: command.GroupID(in.Group), Users: []command.UserID{command.UserID(in.User)}, Ban: ban})
 	if err != nil {
 		return err
 	}
 	for _, f := range r.Failed {
 		switch f.Code {
-		case shard.CodeNotFound: // that he is none is what was asked for
-		case shard.CodeRateLimited:
-			return a.errorOf(&shard.RefusedError{Code: f.Code, Detail: "user: too many of this group are muted or banned", RetryAfterMS: time.Hour.Milliseconds()})
+		case command.CodeNotFound: // that he is none is what was asked for
+		case command.CodeRateLimited:
+			return a.errorOf(&command.RefusedError{Code: f.Code, Detail: "user: too many of this group are muted or banned", RetryAfterMS: time.Hour.Milliseconds()})
 		default:
-			return a.errorOf(&shard.RefusedError{Code: f.Code, Detail: "user: cannot be removed"})
+			return a.errorOf(&command.RefusedError{Code: f.Code, Detail: "user: cannot be removed"})
 		}
 	}
 	return nil
@@ -159,7 +159,7 @@ func (a *API) listBans(_ context.Context, in *struct {
 	if _, err := a.group(in.Group); err != nil {
 		return nil, err
 	}
-	bans, more, err := a.backend.Bans(shard.GroupID(in.Group), shard.UserID(in.After), in.Limit)
+	bans, more, err := a.backend.Bans(command.GroupID(in.Group), command.UserID(in.After), in.Limit)
 	if err != nil {
 		return nil, a.errorOf(err)
 	}
@@ -184,7 +184,7 @@ func (a *API) ban(ctx context.Context, in *banInput) (*struct{}, error) {
 
 func (a *API) unban(ctx context.Context, in *MemberPath) (*struct{}, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
-	_, err := a.change(ctx, &shard.Unban{Group: shard.GroupID(in.Group), User: shard.UserID(in.User)})
+	_, err := a.change(ctx, &command.Unban{Group: command.GroupID(in.Group), User: command.UserID(in.User)})
 	return nil, err
 }
 
@@ -198,11 +198,11 @@ type setMemberInput struct {
 
 func (a *API) setMember(ctx context.Context, in *setMemberInput) (*struct{}, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
-	cmd := &shard.SetMember{Group: shard.GroupID(in.Group), User: shard.UserID(in.User), MutedUntil: in.Body.MutedUntil}
+	cmd := &command.SetMember{Group: command.GroupID(in.Group), User: command.UserID(in.User), MutedUntil: in.Body.MutedUntil}
 	if in.Body.Role != nil {
 		cmd.Role = roles.value(*in.Body.Role)
 	}
-	if cmd.Role == shard.RoleNone && cmd.MutedUntil == nil {
+	if cmd.Role == command.RoleNone && cmd.MutedUntil == nil {
 		return nil, badRequest("body: want role or mutedUntil")
 	}
 	if err := isMilliseconds("mutedUntil", in.Body.MutedUntil); err != nil {
@@ -228,7 +228,7 @@ func (a *API) listRequests(_ context.Context, in *GroupPath) (*listRequestsOutpu
 	if _, err := a.group(in.Group); err != nil {
 		return nil, err
 	}
-	requests, err := a.backend.JoinRequests(shard.GroupID(in.Group))
+	requests, err := a.backend.JoinRequests(command.GroupID(in.Group))
 	if err != nil {
 		return nil, a.errorOf(err)
 	}
@@ -249,6 +249,6 @@ type answerRequestInput struct {
 
 func (a *API) answerRequest(ctx context.Context, in *answerRequestInput) (*struct{}, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
-	_, err := a.change(ctx, &shard.AnswerJoin{Group: shard.GroupID(in.Group), User: shard.UserID(in.User), Accept: in.Body.Accept})
+	_, err := a.change(ctx, &command.AnswerJoin{Group: command.GroupID(in.Group), User: command.UserID(in.User), Accept: in.Body.Accept})
 	return nil, err
 }

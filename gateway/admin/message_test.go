@@ -9,7 +9,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // results gives the results of a send.
@@ -27,7 +27,7 @@ func TestSendToMany(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	s.login("u7", "phone")
-	s.propose(&shard.Block{User: "u7", Target: "news"})
+	s.propose(&command.Block{User: "u7", Target: "news"})
 	to := make([]string, maxReceivers)
 	for i := range to {
 		to[i] = fmt.Sprintf("u:u%d", i)

@@ -10,11 +10,11 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/oklog/ulid/v2"
-
-	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
 )
 
 // maxReceivers is how many users one call sends to.
@@ -137,7 +137,7 @@ func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, err
 
 	out := new(sendOutput)
 	out.Body.Results = make([]sendResult, len(convs))
-	var commands []shard.Command
+	var commands []command.Command
 	var at []int // of the command's result
 	for i, conv := range convs {
 		result := &out.Body.Results[i]
@@ -168,11 +168,11 @@ func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, err
 }
 
 // prepareSend gives the command of a send, or none if nothing is to be stored.
-func (a *API) prepareSend(from userName, conv protocol.Conv, in *sendInput, body []byte) (shard.Command, error) {
+func (a *API) prepareSend(from userName, conv protocol.Conv, in *sendInput, body []byte) (command.Command, error) {
 	b := &in.Body
 	online := b.TTL != nil && *b.TTL == 0
 	if conv.Group {
-		info, exists, err := a.backend.Group(shard.GroupID(conv.ID), "")
+		info, exists, err := a.backend.Group(command.GroupID(conv.ID), "")
 		if err != nil {
 			return nil, err
 		}
@@ -185,7 +185,7 @@ func (a *API) prepareSend(from userName, conv protocol.Conv, in *sendInput, body
 		return a.groupSend(from, conv, in, body), nil
 	}
 	if a.config.KnownUsersOnly && conv.ID != string(from) {
-		known, err := a.backend.Exists(shard.UserID(conv.ID))
+		known, err := a.backend.Exists(command.UserID(conv.ID))
 		if err != nil {
 			return nil, err
 		}
@@ -199,25 +199,25 @@ func (a *API) prepareSend(from userName, conv protocol.Conv, in *sendInput, body
 	return a.userSend(from, conv, in, body), nil
 }
 
-func (a *API) userSend(from userName, conv protocol.Conv, in *sendInput, body []byte) *shard.Send {
+func (a *API) userSend(from userName, conv protocol.Conv, in *sendInput, body []byte) *command.Send {
 	b := &in.Body
-	return &shard.Send{
-		User: shard.UserID(from), To: shard.UserID(conv.ID), ID: newMessageID(a.backend.Now()), CID: b.CID,
+	return &command.Send{
+		User: command.UserID(from), To: command.UserID(conv.ID), ID: newMessageID(a.backend.Now()), CID: b.CID,
 		Body: body, TTL: ttlOf(b.TTL), Retry: b.Retry, Mentions: texts(b.Mentions),
 	}
 }
 
-func (a *API) groupSend(from userName, conv protocol.Conv, in *sendInput, body []byte) *shard.SendGroup {
+func (a *API) groupSend(from userName, conv protocol.Conv, in *sendInput, body []byte) *command.SendGroup {
 	b := &in.Body
-	return &shard.SendGroup{
-		Group: shard.GroupID(conv.ID), User: shard.UserID(from), Admin: true, ID: newMessageID(a.backend.Now()), CID: b.CID,
+	return &command.SendGroup{
+		Group: command.GroupID(conv.ID), User: command.UserID(from), Admin: true, ID: newMessageID(a.backend.Now()), CID: b.CID,
 		Body: body, TTL: ttlOf(b.TTL), Retry: b.Retry, Mentions: texts(b.Mentions),
 	}
 }
 
 // sendNow passes on a message that is stored nowhere.
 func (a *API) sendNow(from userName, conv protocol.Conv, in *sendInput, body []byte, result *sendResult) {
-	var sent shard.Result
+	var sent command.Result
 	var err error
 	if conv.Group {
 		sent, err = a.backend.SendLive(a.groupSend(from, conv, in, body))
@@ -246,10 +246,10 @@ func texts[T ~string](names []T) []string {
 	return list
 }
 
-func users(names []userName) []shard.UserID {
-	list := make([]shard.UserID, len(names))
+func users(names []userName) []command.UserID {
+	list := make([]command.UserID, len(names))
 	for i, n := range names {
-		list[i] = shard.UserID(n)
+		list[i] = command.UserID(n)
 	}
 	return list
 }
@@ -263,12 +263,12 @@ func describe[T ~string](names []T) string {
 }
 
 // newMessageID makes a ULID of the store's time.
-func newMessageID(nowMS int64) shard.MsgID {
+func newMessageID(nowMS int64) command.MsgID {
 	var id ulid.ULID
 	binary.BigEndian.PutUint64(id[8:], rand.Uint64())
 	binary.BigEndian.PutUint16(id[6:], uint16(rand.Uint32()))
 	_ = id.SetTime(uint64(nowMS)) // fails from the year 10889 on
-	return shard.MsgID(id)
+	return command.MsgID(id)
 }
 
 // PageInput asks for a page of messages.
@@ -287,8 +287,8 @@ func (seqOrZero) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0), Maximum: new(float64(protocol.MaxInt))}
 }
 
-func (in *PageInput) query() (shard.HistoryQuery, error) {
-	q := shard.HistoryQuery{
+func (in *PageInput) query() (query.HistoryQuery, error) {
+	q := query.HistoryQuery{
 		Before: uint64(in.Before.Value), After: uint64(in.After.Value), HasAfter: in.After.Set,
 		From: uint64(in.From.Value), To: uint64(in.To.Value), Limit: in.Limit,
 		MaxBytes: protocol.MaxPage, MaxGaps: protocol.MaxGaps, MaxSeqs: protocol.MaxPageSeqs,
@@ -327,8 +327,8 @@ type pageOutput struct {
 }
 
 // page reads a page.
-func (a *API) page(q shard.HistoryQuery) (*pageOutput, error) {
-	var page shard.Page
+func (a *API) page(q query.HistoryQuery) (*pageOutput, error) {
+	var page query.Page
 	if err := a.backend.History(q, &page); err != nil {
 		return nil, a.errorOf(err)
 	}
@@ -362,11 +362,11 @@ func (a *API) getMessages(_ context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	q.User = shard.UserID(in.User)
+	q.User = command.UserID(in.User)
 	if conv.Group {
-		q.Group = shard.GroupID(conv.ID)
+		q.Group = command.GroupID(conv.ID)
 	} else {
-		q.Peer = shard.UserID(conv.ID)
+		q.Peer = command.UserID(conv.ID)
 	}
 	return a.page(q)
 }
@@ -390,9 +390,9 @@ func (a *API) setRead(ctx context.Context, in *setReadInput) (*setReadOutput, er
 	if err != nil {
 		return nil, err
 	}
-	var cmd shard.Command = &shard.SetRead{User: shard.UserID(in.User), Peer: shard.UserID(conv.ID), Seq: in.Body.ReadSeq}
+	var cmd command.Command = &command.SetRead{User: command.UserID(in.User), Peer: command.UserID(conv.ID), Seq: in.Body.ReadSeq}
 	if conv.Group {
-		cmd = &shard.ReadGroup{Group: shard.GroupID(conv.ID), User: shard.UserID(in.User), Seq: in.Body.ReadSeq, Back: true}
+		cmd = &command.ReadGroup{Group: command.GroupID(conv.ID), User: command.UserID(in.User), Seq: in.Body.ReadSeq, Back: true}
 	}
 	r, err := a.change(ctx, cmd)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // An example is a call of an operation that has to succeed.
@@ -198,11 +198,11 @@ func send(from, to string, n int) func(*server) {
 	}
 }
 
-func askToJoin(group shard.GroupID, user shard.UserID) func(*server) {
+func askToJoin(group command.GroupID, user command.UserID) func(*server) {
 	return func(s *server) {
 		s.t.Helper()
 		s.must("POST", "/v1/groups", obj{"group": group, "kind": "public"})
-		s.propose(&shard.JoinGroup{Group: group, User: user, Message: "please"})
+		s.propose(&command.JoinGroup{Group: group, User: user, Message: "please"})
 	}
 }
 

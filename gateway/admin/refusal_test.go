@@ -16,7 +16,8 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 func TestRefusals(t *testing.T) {
@@ -26,7 +27,7 @@ func TestRefusals(t *testing.T) {
 	s.must("POST", "/v1/groups", obj{"group": "stage", "kind": "live"})
 	s.login("bob", "phone")
 	s.login("carol", "phone")
-	s.propose(&shard.Block{User: "bob", Target: "carol"})
+	s.propose(&command.Block{User: "bob", Target: "carol"})
 	s.must("POST", "/v1/messages", obj{"from": "alice", "to": "u:bob", "cid": "taken", "body": 1})
 	v, _ := document(t, s)
 
@@ -406,10 +407,10 @@ func TestErrorOf(t *testing.T) {
 		status int
 		code   string
 	}{
-		{&shard.RefusedError{Code: shard.CodeNotFound}, 404, protocol.CodeNotFound},
-		{&shard.RefusedError{Code: shard.CodeTooLate}, 409, protocol.CodeTooLate},
-		{&shard.RefusedError{Code: shard.CodeRateLimited, RetryAfterMS: 1500}, 429, protocol.CodeRateLimited},
-		{&shard.RefusedError{Code: shard.CodeGap}, 500, protocol.CodeInternal},
+		{&command.RefusedError{Code: command.CodeNotFound}, 404, protocol.CodeNotFound},
+		{&command.RefusedError{Code: command.CodeTooLate}, 409, protocol.CodeTooLate},
+		{&command.RefusedError{Code: command.CodeRateLimited, RetryAfterMS: 1500}, 429, protocol.CodeRateLimited},
+		{&command.RefusedError{Code: command.CodeGap}, 500, protocol.CodeInternal},
 		{fmt.Errorf("x: %w", store.ErrUnknown), 503, protocol.CodeUnavailable},
 		{context.DeadlineExceeded, 503, protocol.CodeUnavailable},
 		{errors.New("x"), 500, protocol.CodeInternal},
@@ -418,7 +419,7 @@ func TestErrorOf(t *testing.T) {
 			t.Errorf("errorOf(%v) = %d %s, want %d %s", c.err, e.status, e.Code, c.status, c.code)
 		}
 	}
-	if got := a.errorOf(&shard.RefusedError{Code: shard.CodeRateLimited, RetryAfterMS: 1500}).GetHeaders().Get("Retry-After"); got != "2" {
+	if got := a.errorOf(&command.RefusedError{Code: command.CodeRateLimited, RetryAfterMS: 1500}).GetHeaders().Get("Retry-After"); got != "2" {
 		t.Errorf("Retry-After of 1.5 s = %q, want 2", got)
 	}
 }
@@ -461,12 +462,12 @@ type slowBackend struct {
 	time time.Duration
 }
 
-func (b slowBackend) Propose(ctx context.Context, cmd shard.Command) (shard.Result, error) {
+func (b slowBackend) Propose(ctx context.Context, cmd command.Command) (command.Result, error) {
 	select {
 	case <-time.After(b.time):
 		return b.Backend.Propose(ctx, cmd)
 	case <-ctx.Done():
-		return shard.Result{}, ctx.Err()
+		return command.Result{}, ctx.Err()
 	}
 }
 
@@ -474,7 +475,7 @@ func (b slowBackend) Propose(ctx context.Context, cmd shard.Command) (shard.Resu
 func TestChangeAllGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &API{config: Config{RequestTimeout: time.Second}, backend: new(silentBackend)}
-		for i, o := range a.changeAll(t.Context(), make([]shard.Command, 3)) {
+		for i, o := range a.changeAll(t.Context(), make([]command.Command, 3)) {
 			if want := map[bool]error{true: nil, false: store.ErrUnknown}[i == 1]; !errors.Is(o.err, want) {
 				t.Errorf("outcome %d: %v, want %v", i, o.err, want)
 			}
@@ -488,9 +489,9 @@ type silentBackend struct {
 	submits int
 }
 
-func (b *silentBackend) Submit(_ shard.Command, done func(shard.Result, error)) {
+func (b *silentBackend) Submit(_ command.Command, done func(command.Result, error)) {
 	if b.submits++; b.submits == 2 {
-		go done(shard.Result{}, nil)
+		go done(command.Result{}, nil)
 	}
 }
 
@@ -510,6 +511,6 @@ func TestPanic(t *testing.T) {
 
 type brokenBackend struct{ Backend }
 
-func (brokenBackend) Group(shard.GroupID, shard.UserID) (shard.GroupInfo, bool, error) {
+func (brokenBackend) Group(command.GroupID, command.UserID) (query.GroupInfo, bool, error) {
 	panic("broken on purpose")
 }

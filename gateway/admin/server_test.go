@@ -14,7 +14,8 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 const (
@@ -138,7 +139,7 @@ func (s *server) must(method, path string, in any) obj {
 }
 
 // propose executes a command, as a client's session would.
-func (s *server) propose(cmd shard.Command) shard.Result {
+func (s *server) propose(cmd command.Command) command.Result {
 	s.t.Helper()
 	r, err := s.store.Propose(s.t.Context(), cmd)
 	if err == nil {
@@ -151,11 +152,11 @@ func (s *server) propose(cmd shard.Command) shard.Result {
 }
 
 // login opens a session of a user's device.
-func (s *server) login(user shard.UserID, device string) *ear {
+func (s *server) login(user command.UserID, device string) *ear {
 	s.t.Helper()
 	e := &ear{kicked: make(chan string, 1)}
-	cmd := &shard.Login{User: user, Device: device, Platform: "test", IssuedAt: time.Now().UnixMilli()}
-	sync, err := s.store.Login(s.t.Context(), cmd, shard.RecentsOn, e)
+	cmd := &command.Login{User: user, Device: device, Platform: "test", IssuedAt: time.Now().UnixMilli()}
+	sync, err := s.store.Login(s.t.Context(), cmd, query.RecentsOn, e)
 	if err != nil {
 		s.t.Fatalf("login of %s: %v", user, err)
 	}
@@ -165,16 +166,16 @@ func (s *server) login(user shard.UserID, device string) *ear {
 
 // An ear is a session that notes how it ends.
 type ear struct {
-	session shard.SessionID
+	session command.SessionID
 	kicked  chan string
 	signals sync.Map
 }
 
-func (e *ear) Wake()                            {}
-func (e *ear) Signal(s store.Signal)            { e.signals.Store(s.Kind, s) }
-func (e *ear) Kick(reason string)               { e.kicked <- reason }
-func (e *ear) Acked(shard.GroupID, uint64) bool { return false }
-func (e *ear) Acks() store.Acks                 { return store.Acks{} }
+func (e *ear) Wake()                              {}
+func (e *ear) Signal(s store.Signal)              { e.signals.Store(s.Kind, s) }
+func (e *ear) Kick(reason string)                 { e.kicked <- reason }
+func (e *ear) Acked(command.GroupID, uint64) bool { return false }
+func (e *ear) Acks() store.Acks                   { return store.Acks{} }
 
 // A lockedBuffer is a log that is read while it is written.
 type lockedBuffer struct {
@@ -198,9 +199,9 @@ func (l *lockedBuffer) String() string {
 // between shards they travel by letter.
 func (s *server) arrived(user, peer string, n int) {
 	s.t.Helper()
-	var page shard.Page
+	var page query.Page
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		q := shard.HistoryQuery{User: shard.UserID(user), Peer: shard.UserID(peer), Limit: 100, MaxBytes: 1 << 20}
+		q := query.HistoryQuery{User: command.UserID(user), Peer: command.UserID(peer), Limit: 100, MaxBytes: 1 << 20}
 		if err := s.store.History(q, &page); err != nil {
 			s.t.Fatal(err)
 		}

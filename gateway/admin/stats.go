@@ -4,9 +4,8 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/belfry-im/belfry/shard"
 )
 
 func (a *API) storeOperations() {
@@ -47,6 +46,6 @@ func (a *API) getStats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 	return out, nil
 }
 
-func countsOf(c *shard.Counts) Counts {
+func countsOf(c *query.Counts) Counts {
 	return Counts{c.Users, c.Sessions, c.Groups, c.Conversations, c.Messages, c.Bytes}
 }

@@ -8,10 +8,9 @@ import (
 	"net/url"
 	"reflect"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/danielgtaylor/huma/v2"
 )
 
 const tencentPath = "/v4/group_open_http_svc/delete_group_msg_by_sender"
@@ -108,7 +107,7 @@ func (a *API) tencentDeleteSender(r *http.Request, c *call) tencentAnswer {
 	case !protocol.ValidUser(in.Sender):
 		return tencentAnswer{ErrorCode: tencentBadParameter, ErrorInfo: "Sender_Account " + protocol.UserRule}
 	}
-	_, err = a.change(r.Context(), &shard.DeleteSender{Group: shard.GroupID(in.GroupID), Sender: shard.UserID(in.Sender)})
+	_, err = a.change(r.Context(), &command.DeleteSender{Group: command.GroupID(in.GroupID), Sender: command.UserID(in.Sender)})
 	if err == nil {
 		return tencentAnswer{}
 	}

@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"reflect"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // Names and values as they stand in requests and answers. Their schemas are
@@ -137,7 +137,7 @@ type message struct {
 	Mentions []string `json:"mentions,omitempty" nullable:"false"`
 }
 
-func messageOf(m *shard.Message) message {
+func messageOf(m *query.Message) message {
 	conv := protocol.UserConv(string(m.Peer))
 	if m.Group != "" {
 		conv = protocol.GroupConv(string(m.Group))
@@ -149,7 +149,7 @@ func messageOf(m *shard.Message) message {
 }
 
 // convOf names the conversation with a peer, or a group.
-func convOf(peer shard.UserID, group shard.GroupID) convName {
+func convOf(peer command.UserID, group command.GroupID) convName {
 	if group != "" {
 		return convName(protocol.GroupConv(string(group)).String())
 	}

@@ -13,7 +13,8 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // kickedFor waits for the end of a session.
@@ -58,7 +59,7 @@ func TestSuspend(t *testing.T) {
 	s.must("PATCH", "/v1/users/bob", obj{"suspended": true})
 	phone.kickedFor(t)
 	login := func() error {
-		_, err := s.store.Login(t.Context(), &shard.Login{User: "bob", Device: "phone", IssuedAt: s.store.Now()}, shard.RecentsOn, &ear{kicked: make(chan string, 1)})
+		_, err := s.store.Login(t.Context(), &command.Login{User: "bob", Device: "phone", IssuedAt: s.store.Now()}, query.RecentsOn, &ear{kicked: make(chan string, 1)})
 		return err
 	}
 	if err := login(); err == nil {
@@ -201,22 +202,22 @@ func (b *cutBackend) spend() error {
 	return nil
 }
 
-func (b *cutBackend) Propose(ctx context.Context, cmd shard.Command) (shard.Result, error) {
+func (b *cutBackend) Propose(ctx context.Context, cmd command.Command) (command.Result, error) {
 	if err := b.spend(); err != nil {
-		return shard.Result{}, err
+		return command.Result{}, err
 	}
 	return b.Backend.Propose(ctx, cmd)
 }
 
-func (b *cutBackend) Submit(cmd shard.Command, done func(shard.Result, error)) {
+func (b *cutBackend) Submit(cmd command.Command, done func(command.Result, error)) {
 	if err := b.spend(); err != nil {
-		go done(shard.Result{}, err)
+		go done(command.Result{}, err)
 		return
 	}
 	b.Backend.Submit(cmd, done)
 }
 
-func (b *cutBackend) EraseUser(ctx context.Context, user shard.UserID) error {
+func (b *cutBackend) EraseUser(ctx context.Context, user command.UserID) error {
 	if err := b.spend(); err != nil {
 		return err
 	}
@@ -227,7 +228,7 @@ func TestExport(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	prepareErase(s)
-	s.propose(&shard.Block{User: "bob", Target: "carol"})
+	s.propose(&command.Block{User: "bob", Target: "carol"})
 	resp, text := s.do(s.request("GET", "/v1/users/bob/export", readToken, nil))
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != ndjson {
 		t.Fatalf("%d %s %s", resp.StatusCode, resp.Header.Get("Content-Type"), text)
@@ -299,9 +300,9 @@ type brokenExport struct {
 	rows int
 }
 
-func (b brokenExport) Export(_ context.Context, user shard.UserID, yield func(*store.ExportRow) error) error {
+func (b brokenExport) Export(_ context.Context, user command.UserID, yield func(*store.ExportRow) error) error {
 	for range b.rows {
-		if err := yield(&store.ExportRow{User: &shard.UserInfo{User: user}}); err != nil {
+		if err := yield(&store.ExportRow{User: &query.UserInfo{User: user}}); err != nil {
 			return err
 		}
 	}

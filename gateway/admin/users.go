@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/danielgtaylor/huma/v2"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/belfry-im/belfry/shard"
 )
 
 func (a *API) userOperations() {
@@ -70,7 +70,7 @@ func (a *API) listUsers(ctx context.Context, in *struct {
 }) (*listUsersOutput, error) {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
-	entries, more, err := a.backend.Users(ctx, shard.UserID(in.After), in.Limit)
+	entries, more, err := a.backend.Users(ctx, command.UserID(in.After), in.Limit)
 	if err != nil {
 		return nil, a.errorOf(err)
 	}
@@ -127,7 +127,7 @@ type UserInfo struct {
 	UnreadTotal   int           `json:"unreadTotal"`
 }
 
-func userInfoOf(u *shard.UserInfo) UserInfo {
+func userInfoOf(u *query.UserInfo) UserInfo {
 	info := UserInfo{
 		User: userName(u.User), Exists: u.Exists, LastSeen: u.LastSeen,
 		Settings: userSettings{
@@ -159,7 +159,7 @@ const unreadReads = 16
 func (a *API) getUser(ctx context.Context, in *UserPath) (*getUserOutput, error) {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
-	user := shard.UserID(in.User)
+	user := command.UserID(in.User)
 	info, err := a.knownUser(ctx, in.User)
 	if err != nil {
 		return nil, err
@@ -194,8 +194,8 @@ func (a *API) getUser(ctx context.Context, in *UserPath) (*getUserOutput, error)
 }
 
 // knownUser tells of a user, or that there is none.
-func (a *API) knownUser(ctx context.Context, user userName) (*shard.UserInfo, error) {
-	info, known, err := a.backend.User(ctx, shard.UserID(user))
+func (a *API) knownUser(ctx context.Context, user userName) (*query.UserInfo, error) {
+	info, known, err := a.backend.User(ctx, command.UserID(user))
 	if err != nil {
 		return nil, a.errorOf(err)
 	}
@@ -229,7 +229,7 @@ type setUserInput struct {
 
 func (a *API) setUser(ctx context.Context, in *setUserInput) (*struct{}, error) {
 	callOf(ctx).target = string(in.User)
-	cmd := &shard.SetUser{User: shard.UserID(in.User), Suspended: in.Body.Suspended, TokensFrom: in.Body.TokensFrom}
+	cmd := &command.SetUser{User: command.UserID(in.User), Suspended: in.Body.Suspended, TokensFrom: in.Body.TokensFrom}
 	if in.Body.HistoryTTL != nil {
 		cmd.HistoryTTL = new(time.Duration(*in.Body.HistoryTTL) * time.Second)
 	}
@@ -261,7 +261,7 @@ func (a *API) kickSessions(ctx context.Context, in *kickInput) (*kickOutput, err
 	}
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
-	sessions, err := a.backend.Sessions(ctx, shard.UserID(in.User))
+	sessions, err := a.backend.Sessions(ctx, command.UserID(in.User))
 	if err != nil {
 		return nil, a.errorOf(err)
 	}
@@ -270,7 +270,7 @@ func (a *API) kickSessions(ctx context.Context, in *kickInput) (*kickOutput, err
 		if in.Device != "" && s.Device != in.Device {
 			continue
 		}
-		if err := a.backend.Kick(ctx, shard.UserID(in.User), s.Number); err != nil {
+		if err := a.backend.Kick(ctx, command.UserID(in.User), s.Number); err != nil {
 			return nil, a.errorOf(err)
 		}
 		out.Body.Kicked++

@@ -1,6 +1,10 @@
 package store
 
-import "github.com/belfry-im/belfry/shard"
+import (
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+)
 
 // MaxOpenQueued bounds the messages of one shard that Hooks have been told of and
 // have not dealt with.
@@ -20,17 +24,17 @@ type Hooks interface {
 	// is the callee's. At most MaxOpenQueued of each shard are open at a time.
 	Queued(m *QueuedMessage, done func(over bool))
 	// Presence tells that a user came online, or is no more, at most once.
-	Presence(user shard.UserID, online bool, now int64)
+	Presence(user command.UserID, online bool, now int64)
 	// GroupEvent tells of what changed in a group, at most once.
-	GroupEvent(e *shard.GroupEvent)
+	GroupEvent(e *query.GroupEvent)
 	// WantsChange reports whether Change is to be called for changes of a kind. It is
 	// asked when this node takes the lead of a shard.
-	WantsChange(kind shard.ChangeKind) bool
+	WantsChange(kind query.ChangeKind) bool
 	// Change tells of a change of a read cursor, a recall or a deletion, at most once.
 	// Of reads of one conversation that wait to be told, the newest counts for all.
 	// unread adds up what the user has unread now; it fails when their shard does not
 	// serve, and must not be called after Change has returned.
-	Change(c *shard.HookChange, unread func() (shard.UnreadSum, error))
+	Change(c *shard.HookChange, unread func() (query.UnreadSum, error))
 	// QueuedLost says that n messages were dropped before their turn came, because
 	// too many waited.
 	QueuedLost(n int)
@@ -42,11 +46,11 @@ type Hooks interface {
 
 // A QueuedMessage names a message that was stored for a user who is away.
 type QueuedMessage struct {
-	User    shard.UserID
-	Peer    shard.UserID
-	Group   shard.GroupID // instead of Peer
+	User    command.UserID
+	Peer    command.UserID
+	Group   command.GroupID // instead of Peer
 	Seq     uint64
-	ID      shard.MsgID
+	ID      command.MsgID
 	Time    int64        // ms, of the message
 	Arrival uint64       // its place in the order of Group or User
 	Source  QueuedSource // where the message is read
@@ -60,9 +64,9 @@ type QueuedSource interface {
 
 // A QueuedReading is a queued message as of one moment.
 type QueuedReading struct {
-	Message *shard.Message // as the user sees it; the caller's
-	Sum     shard.UnreadSum
-	shard.QueuedInfo
+	Message *query.Message // as the user sees it; the caller's
+	Sum     query.UnreadSum
+	query.QueuedInfo
 	Order uint64 // what order returned in the moment of the reading
 }
 

@@ -3,18 +3,19 @@ package store
 import (
 	"fmt"
 
-	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // An ImportRow is a message of another system. Either Group or To is set.
 type ImportRow struct {
-	From     shard.UserID
-	To       shard.UserID
-	Group    shard.GroupID
-	Time     int64       // ms
-	TTL      uint32      // seconds, 0 = none
-	ID       shard.MsgID // zero: made from the stream and the row's number
-	CID      string      // empty: made from the row's number
+	From     command.UserID
+	To       command.UserID
+	Group    command.GroupID
+	Time     int64         // ms
+	TTL      uint32        // seconds, 0 = none
+	ID       command.MsgID // zero: made from the stream and the row's number
+	CID      string        // empty: made from the row's number
 	Mentions []string
 	Body     []byte // canonical msgpack; not kept once the next row is asked for
 }
@@ -36,9 +37,9 @@ type ImportResult struct {
 
 // An ImportError names the row that ended an import.
 type ImportError struct {
-	Line    uint64     // of the request, from 1
-	Field   string     // of the row, as in its JSON
-	Code    shard.Code // CodeBadRequest, CodeNotFound (no such group) or CodeConflict (the conversation holds other messages)
+	Line    uint64       // of the request, from 1
+	Field   string       // of the row, as in its JSON
+	Code    command.Code // CodeBadRequest, CodeNotFound (no such group) or CodeConflict (the conversation holds other messages)
 	Message string
 }
 
@@ -48,15 +49,15 @@ func (e *ImportError) Error() string {
 
 // An ExportRow is a piece of a user's data. One field is set.
 type ExportRow struct {
-	User         *shard.UserInfo
-	Blocked      *shard.UserID
-	Conversation *shard.Conversation // followed by its messages
-	Message      *shard.Message
+	User         *query.UserInfo
+	Blocked      *command.UserID
+	Conversation *query.Conversation // followed by its messages
+	Message      *query.Message
 	Group        *ExportedGroup
 }
 
 // An ExportedGroup is a user's membership.
 type ExportedGroup struct {
-	Info   shard.GroupInfo // as the user sees it
-	Member shard.Member
+	Info   query.GroupInfo // as the user sees it
+	Member query.Member
 }

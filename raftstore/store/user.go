@@ -1,6 +1,6 @@
 package store
 
-import "github.com/belfry-im/belfry/shard"
+import "github.com/belfry-im/belfry/shard/query"
 
 const (
 	// MaxSubscriptions bounds the users whose presence one session is told.
@@ -22,6 +22,6 @@ type Eligibility struct {
 	Exists bool // the account has logged in before
 	Blocks bool // they have blocked the asker
 	Wrote  bool // they have written to the asker
-	shard.GroupCounts
+	query.GroupCounts
 	Err error // why the shard does not answer; the rest means nothing then
 }

@@ -1,6 +1,9 @@
 package store
 
-import "github.com/belfry-im/belfry/shard"
+import (
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+)
 
 // A Watcher stands for a session at the leader of its user's shard. It is told
 // that there is something to read, not what: the store is the only buffer, and
@@ -19,7 +22,7 @@ type Watcher interface {
 	Kick(reason string)
 	// Acked reports whether the device has acked, in the foreground, what has a
 	// place in an order: that of a group or, without, of the user's own arrivals.
-	Acked(group shard.GroupID, arrival uint64) bool
+	Acked(group command.GroupID, arrival uint64) bool
 	// Acks returns all for which Acked is true.
 	Acks() Acks
 }
@@ -31,24 +34,24 @@ type GroupWatcher interface {
 	// Wake says that something came in the group's order.
 	Wake()
 	// WakeMember says that a member's own view of the group changed.
-	WakeMember(user shard.UserID)
+	WakeMember(user command.UserID)
 	// Signal hands over a message of a group that stores none, or one of ttl 0.
 	// The sessions of m.From that have number m.Session do not get it. m.Arrival
 	// is its place in the group's order: it came after all up to that number and
 	// before all above it. Messages come in the order of their places. It is
 	// shared and must not be changed.
-	Signal(m *shard.Message)
+	Signal(m *query.Message)
 }
 
 // Acks are parts of orders that a device has acked.
 type Acks struct {
 	UpTo   uint64 // of the user's own arrivals
-	Groups map[shard.GroupID]Span
+	Groups map[command.GroupID]Span
 }
 
 // Has reports whether a place is acked, of a group's order or, without, of the
 // user's own arrivals.
-func (a *Acks) Has(group shard.GroupID, arrival uint64) bool {
+func (a *Acks) Has(group command.GroupID, arrival uint64) bool {
 	if group == "" {
 		return arrival <= a.UpTo
 	}
@@ -84,9 +87,9 @@ const (
 // A Signal is delivered at most once: to sessions that are connected now.
 type Signal struct {
 	Kind    SignalKind
-	User    shard.UserID
-	Group   shard.GroupID // SignalTyping, "" = to the watcher's user
-	Time    int64         // ms
-	Online  bool          // SignalPresence
-	Message *shard.Message
+	User    command.UserID
+	Group   command.GroupID // SignalTyping, "" = to the watcher's user
+	Time    int64           // ms
+	Online  bool            // SignalPresence
+	Message *query.Message
 }

@@ -1,9 +1,20 @@
-package shard
+package command
 
 import (
 	"math"
 	"time"
 )
+
+// fields lists all limits in the order of the encoding.
+func (l *Limits) fields() []limitField {
+	return []limitField{
+		{duration: &l.OfflineTTL}, {number: &l.OfflineMaxMessages}, {number: &l.OfflineMaxBytes},
+		{duration: &l.HistoryTTL}, {number: &l.UserBytes}, {duration: &l.DedupWindow},
+		{duration: &l.RecallWindow}, {number: &l.Recents}, {number: &l.MaxDevices},
+		{number: &l.NewConversations}, {number: &l.MaxConversations}, {number: &l.MaxBlocked},
+		{duration: &l.GroupTTL}, {number: &l.GroupBytes}, {number: &l.GroupRate}, {number: &l.GroupBurst},
+	}
+}
 
 // Limits are the numbers of docs/semantics.md that decide what a shard keeps.
 // They are part of the replicated state, set by Configure, so that replicas

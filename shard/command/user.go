@@ -1,4 +1,4 @@
-package shard
+package command
 
 import "time"
 
@@ -130,24 +130,34 @@ func (cs *userCommandSet) get(k kind) Command {
 	return nil
 }
 
-func (c *SetUser) Key() string      { return string(c.User) }
-func (c *RefreshToken) Key() string { return string(c.User) }
-func (c *SetRead) Key() string      { return string(c.User) }
-func (c *EraseUser) Key() string    { return string(c.User) }
-func (c *Import) Key() string       { return string(c.User) }
-func (c *ImportGroup) Key() string  { return string(c.Group.Key()) }
+func (c *SetUser) Key() string { return string(c.User) }
 
-func (*SetUser) kind() kind      { return kindSetUser }
+func (c *RefreshToken) Key() string { return string(c.User) }
+
+func (c *SetRead) Key() string { return string(c.User) }
+
+func (c *EraseUser) Key() string { return string(c.User) }
+
+func (c *Import) Key() string { return string(c.User) }
+
+func (c *ImportGroup) Key() string { return string(c.Group.Key()) }
+
+func (*SetUser) kind() kind { return kindSetUser }
+
 func (*RefreshToken) kind() kind { return kindRefreshToken }
-func (*SetRead) kind() kind      { return kindSetRead }
-func (*EraseUser) kind() kind    { return kindEraseUser }
-func (*Import) kind() kind       { return kindImport }
-func (*ImportGroup) kind() kind  { return kindImportGroup }
+
+func (*SetRead) kind() kind { return kindSetRead }
+
+func (*EraseUser) kind() kind { return kindEraseUser }
+
+func (*Import) kind() kind { return kindImport }
+
+func (*ImportGroup) kind() kind { return kindImportGroup }
 
 func (c *ImportGroup) group() GroupID { return c.Group }
 
 func (c *SetUser) append(b []byte) []byte {
-	b = appendBytes(b, c.User)
+	b = AppendBytes(b, c.User)
 	var ttl *int64
 	if c.HistoryTTL != nil {
 		ttl = new(int64(*c.HistoryTTL))
@@ -156,8 +166,8 @@ func (c *SetUser) append(b []byte) []byte {
 	return appendOptionalInt(b, c.TokensFrom)
 }
 
-func (c *SetUser) decode(d *decoder) {
-	*c = SetUser{User: d.user()}
+func (c *SetUser) decode(d *Decoder) {
+	*c = SetUser{User: d.User()}
 	if ttl := d.optionalInt(); ttl != nil {
 		c.HistoryTTL = new(time.Duration(*ttl))
 	}
@@ -165,97 +175,73 @@ func (c *SetUser) decode(d *decoder) {
 }
 
 func appendOptionalInt(b []byte, v *int64) []byte {
-	if b = appendBool(b, v != nil); v != nil {
-		b = appendInt(b, *v)
+	if b = AppendBool(b, v != nil); v != nil {
+		b = AppendInt(b, *v)
 	}
 	return b
-}
-
-func (d *decoder) optionalInt() *int64 {
-	if !d.bool() {
-		return nil
-	}
-	v := d.int()
-	if d.check {
-		return nil
-	}
-	return &v
 }
 
 func (c *RefreshToken) append(b []byte) []byte {
-	return appendInt(appendUint(appendBytes(b, c.User), uint64(c.Session)), c.IssuedAt)
+	return AppendInt(AppendUint(AppendBytes(b, c.User), uint64(c.Session)), c.IssuedAt)
 }
 
-func (c *RefreshToken) decode(d *decoder) {
-	*c = RefreshToken{User: d.user(), Session: SessionID(d.uint()), IssuedAt: d.int()}
+func (c *RefreshToken) decode(d *Decoder) {
+	*c = RefreshToken{User: d.User(), Session: SessionID(d.Uint()), IssuedAt: d.Int()}
 }
 
 func (c *SetRead) append(b []byte) []byte {
-	return appendUint(appendBytes(appendBytes(b, c.User), c.Peer), c.Seq)
+	return AppendUint(AppendBytes(AppendBytes(b, c.User), c.Peer), c.Seq)
 }
 
-func (c *SetRead) decode(d *decoder) { *c = SetRead{User: d.user(), Peer: d.user(), Seq: d.uint()} }
+func (c *SetRead) decode(d *Decoder) { *c = SetRead{User: d.User(), Peer: d.User(), Seq: d.Uint()} }
 
 func (c *EraseUser) append(b []byte) []byte {
-	return appendUint(appendUint(appendBytes(b, c.User), uint64(c.From)), uint64(c.MaxWork))
+	return AppendUint(AppendUint(AppendBytes(b, c.User), uint64(c.From)), uint64(c.MaxWork))
 }
 
-func (c *EraseUser) decode(d *decoder) {
-	*c = EraseUser{User: d.user(), From: uint32(d.uintMax(1<<32 - 1)), MaxWork: uint32(d.uintMax(1<<32 - 1))}
+func (c *EraseUser) decode(d *Decoder) {
+	*c = EraseUser{User: d.User(), From: uint32(d.UintMax(1<<32 - 1)), MaxWork: uint32(d.UintMax(1<<32 - 1))}
 }
 
 func (c *Import) append(b []byte) []byte {
-	b = appendBytes(appendBytes(b, c.User), c.Peer)
-	return appendImportRows(appendBool(appendUint(b, c.Stream), c.Unread), c.Rows)
+	b = AppendBytes(AppendBytes(b, c.User), c.Peer)
+	return appendImportRows(AppendBool(AppendUint(b, c.Stream), c.Unread), c.Rows)
 }
 
-func (c *Import) decode(d *decoder) {
-	*c = Import{User: d.user(), Peer: d.user(), Stream: d.uint(), Unread: d.bool(), Rows: d.importRows(c.Rows[:0])}
+func (c *Import) decode(d *Decoder) {
+	*c = Import{User: d.User(), Peer: d.User(), Stream: d.Uint(), Unread: d.Bool(), Rows: d.importRows(c.Rows[:0])}
 }
 
 func (c *ImportGroup) append(b []byte) []byte {
-	b = appendBool(appendUint(appendBytes(b, c.Group), c.Stream), c.Unread)
+	b = AppendBool(AppendUint(AppendBytes(b, c.Group), c.Stream), c.Unread)
 	return appendImportRows(b, c.Rows)
 }
 
-func (c *ImportGroup) decode(d *decoder) {
-	*c = ImportGroup{Group: d.group(), Stream: d.uint(), Unread: d.bool(), Rows: d.importRows(c.Rows[:0])}
+func (c *ImportGroup) decode(d *Decoder) {
+	*c = ImportGroup{Group: d.Group(), Stream: d.Uint(), Unread: d.Bool(), Rows: d.importRows(c.Rows[:0])}
 }
 
 func appendImportRows(b []byte, rows []ImportRow) []byte {
-	b = appendUint(b, uint64(len(rows)))
+	b = AppendUint(b, uint64(len(rows)))
 	for i := range rows {
 		r := &rows[i]
-		b = appendUint(b, r.Row)
-		b = appendBytes(b, r.From)
-		b = appendBool(b, r.Own)
-		b = appendUint(b, r.Peer)
-		b = appendInt(b, r.Time)
-		b = appendUint(b, uint64(r.TTL))
+		b = AppendUint(b, r.Row)
+		b = AppendBytes(b, r.From)
+		b = AppendBool(b, r.Own)
+		b = AppendUint(b, r.Peer)
+		b = AppendInt(b, r.Time)
+		b = AppendUint(b, uint64(r.TTL))
 		b = append(b, r.ID[:]...)
-		b = appendBytes(b, r.CID)
+		b = AppendBytes(b, r.CID)
 		b = appendMentions(b, r.Mentions)
-		b = appendBytes(b, r.Body)
+		b = AppendBytes(b, r.Body)
 	}
 	return b
 }
 
-// importRows appends a list to dst, which is kept for the next command.
-func (d *decoder) importRows(dst []ImportRow) []ImportRow {
-	const least = 25 // bytes of a row
-	n := d.count(least)
-	if n > MaxImportRows {
-		d.fail(errMalformed)
-		return dst
-	}
-	for range n {
-		r := ImportRow{
-			Row: d.uint(), From: d.user(), Own: d.bool(), Peer: d.uint(), Time: d.int(),
-			TTL: uint32(d.uintMax(1<<32 - 1)), ID: d.id(), CID: d.text(MaxName), Mentions: d.mentions(), Body: d.body(),
-		}
-		if !d.check {
-			dst = append(dst, r)
-		}
-	}
-	return dst
+// UserSettings are what SetUser sets.
+type UserSettings struct {
+	HistoryTTL time.Duration // 0 = the default
+	Suspended  bool
+	TokensFrom int64 // ms, 0 = all tokens are taken
 }

@@ -1,13 +1,69 @@
-package shard
+package query
+
+import (
+	"math"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/command"
+)
+
+// Found yields the messages of a page as they were found: from the newest on
+// if it was read downwards, else from the oldest on.
+func (p *Page) Found(yield func(*Message) bool) {
+	for i := range p.Batch.Messages {
+		if p.Down {
+			i = len(p.Batch.Messages) - 1 - i
+		}
+		if !yield(&p.Batch.Messages[i]) {
+			return
+		}
+	}
+}
+
+// Keep leaves the first n messages of a page, in the direction in which it was
+// read, and what it covers up to the next one.
+func (p *Page) Keep(n int) {
+	all := p.Batch.Messages
+	switch {
+	case n >= len(all):
+	case p.Down:
+		p.cover(all[len(all)-n-1].Seq+1, p.To)
+	default:
+		p.cover(p.From, all[n].Seq-1)
+	}
+}
+
+// CutGaps ends a page that tells more gaps apart than most, which is at least 1.
+func (p *Page) CutGaps(most int) {
+	n := len(p.Gaps)
+	switch {
+	case most == 0 || n <= most:
+	case p.Down:
+		p.cover(p.Gaps[n-most-1].To+1, p.To)
+	default:
+		p.cover(p.From, p.Gaps[most].From-1)
+	}
+}
+
+// cover has a page end at a part of the seqs that it covers.
+func (p *Page) cover(from, to uint64) {
+	p.From, p.To, p.More = from, to, true
+	p.Batch.Messages = slices.DeleteFunc(p.Batch.Messages, func(m Message) bool { return m.Seq < from || m.Seq > to })
+	p.Gaps = slices.DeleteFunc(p.Gaps, func(g Gap) bool { return g.To < from || g.From > to })
+	if n := len(p.Gaps); n > 0 { // one that spans the end
+		p.Gaps[0].From = max(p.Gaps[0].From, from)
+		p.Gaps[n-1].To = min(p.Gaps[n-1].To, to)
+	}
+}
 
 // A Message is a copy of one stored message as its view's owner sees it. The
 // byte fields lie in the Batch it was read into and live as long as that.
 type Message struct {
-	ID       MsgID
-	Peer     UserID    // the other user of the conversation; conv is "u:" + Peer
-	Group    GroupID   // of a group's message, which has no Peer; conv is "g:" + Group
-	Session  SessionID // that sent it; only of a group's message
-	From     UserID
+	ID       command.MsgID
+	Peer     command.UserID    // the other user of the conversation; conv is "u:" + Peer
+	Group    command.GroupID   // of a group's message, which has no Peer; conv is "g:" + Group
+	Session  command.SessionID // that sent it; only of a group's message
+	From     command.UserID
 	Seq      uint64
 	Arrival  uint64
 	Time     int64 // ms
@@ -36,13 +92,13 @@ const (
 // several changes of one kind and conversation may have become one.
 type Change struct {
 	Kind     ChangeKind
-	Peer     UserID
-	Group    GroupID // instead of Peer
-	Sender   UserID  // ChangeRecall in a group: all that he sent in Ranges, "" = all of them
+	Peer     command.UserID
+	Group    command.GroupID // instead of Peer
+	Sender   command.UserID  // ChangeRecall in a group: all that he sent in Ranges, "" = all of them
 	Arrival  uint64
 	Seq      uint64
 	Time     int64
-	By       UserID
+	By       command.UserID
 	Ranges   []Range
 	Messages bool
 	Settings ConversationSettings
@@ -86,7 +142,7 @@ type Batch struct {
 	More bool
 
 	buf  []byte // what the fields of Messages and Changes alias
-	size int    // bytes handed out, also from earlier pieces of buf
+	Size int    // bytes handed out, also from earlier pieces of buf
 }
 
 // Reset empties the batch and keeps its memory.
@@ -112,7 +168,7 @@ const (
 // all that came after it) oldest first, then the last messages of recents,
 // then the changes the device missed. Numbers are as of the login.
 type Sync struct {
-	Session       SessionID
+	Session       command.SessionID
 	Since         uint64 // arrival number of the device's cursor; 0 without
 	Arrival       uint64 // the login's own point in the arrival order: live messages come after
 	Cursor        string // Arrival as a cursor
@@ -126,23 +182,23 @@ type Sync struct {
 	MaxRecents    int            // Limits.Recents
 	Groups        []GroupRef     // whose member the user is, by id
 
-	refs    []ref    // without a cursor: messages still to push, in push order
-	last    int      // how many of them, at the end, are last messages of recents
-	recents []uint64 // arrival numbers of the last messages of Conversations
-	at      uint64   // with a cursor: what the sync has read so far
+	Refs    []Ref    // without a cursor: messages still to push, in push order
+	Last    int      // how many of them, at the end, are last messages of recents
+	Recents []uint64 // arrival numbers of the last messages of Conversations
+	At      uint64   // with a cursor: what the sync has read so far
 }
 
 // Lost is a run of seqs that limits took from the offline queue.
 type Lost struct {
-	Peer     UserID
-	Group    GroupID // instead of Peer
+	Peer     command.UserID
+	Group    command.GroupID // instead of Peer
 	From, To uint64
 	Count    int
 }
 
 // A Conversation is an entry of recents.
 type Conversation struct {
-	Peer        UserID
+	Peer        command.UserID
 	LastSeq     uint64 // of the last message that can be shown; 0 = there is none
 	Time        int64  // of that message, or else of the newest that ever was
 	Place       uint64 // in the order of Conversations; 0 in recents
@@ -181,12 +237,12 @@ type Gap struct {
 // A HistoryQuery asks for a page of a conversation. At most one of Before,
 // After and From..To is set; none asks for the newest.
 type HistoryQuery struct {
-	User   UserID
-	Peer   UserID
-	Group  GroupID // instead of Peer
-	Admin  bool    // reads all of a group, whoever is a member of it
-	Before uint64  // exclusive, 0 = unset
-	After  uint64  // exclusive
+	User   command.UserID
+	Peer   command.UserID
+	Group  command.GroupID // instead of Peer
+	Admin  bool            // reads all of a group, whoever is a member of it
+	Before uint64          // exclusive, 0 = unset
+	After  uint64          // exclusive
 	// HasAfter tells after: 0 (from the beginning) from no after at all.
 	HasAfter bool
 	From, To uint64 // inclusive
@@ -203,6 +259,75 @@ type Page struct {
 	Gaps     []Gap
 	More     bool // a limit ended it: there is more in its direction, if only gaps
 
-	down bool // it was read downwards
-	size int  // bytes of the messages chosen so far
+	Down bool // it was read downwards
+	Size int  // bytes of the messages chosen so far
 }
+
+// A Ref names one stored message of a user.
+type Ref struct {
+	Arrival uint64
+	Seq     uint64
+	Conv    uint32
+}
+
+// Hold copies bytes into the batch and returns them as they lie there.
+func (b *Batch) Hold(v []byte) []byte {
+	b.Size += len(v)
+	if len(b.buf)+len(v) > cap(b.buf) {
+		// A new piece instead of a grown one: what was handed out stays valid.
+		b.buf = make([]byte, 0, max(2*cap(b.buf), len(v), 1024))
+	}
+	start := len(b.buf)
+	b.buf = append(b.buf, v...)
+	return b.buf[start:len(b.buf):len(b.buf)]
+}
+
+// Interleave lists messages, changes and events, each in arrival order, as one.
+func (b *Batch) Interleave() {
+	m, c, e := 0, 0, 0
+	for {
+		item, first := Item{Message: -1, Change: -1, Event: -1}, uint64(math.MaxUint64)
+		if m < len(b.Messages) {
+			item.Message, first = m, b.Messages[m].Arrival
+		}
+		if c < len(b.Changes) && b.Changes[c].Arrival < first {
+			item, first = Item{Message: -1, Change: c, Event: -1}, b.Changes[c].Arrival
+		}
+		if e < len(b.Events) && b.Events[e].Arrival < first {
+			item = Item{Message: -1, Change: -1, Event: e}
+		}
+		switch {
+		case item.Event >= 0:
+			e++
+		case item.Change >= 0:
+			c++
+		case item.Message >= 0:
+			m++
+		default:
+			return
+		}
+		b.Items = append(b.Items, item)
+	}
+}
+
+// Keep drops those of Conversations that are not wanted, by index, and does not
+// push their last messages. It comes before the first NextSync.
+func (sync *Sync) Keep(wanted func(i int) bool) {
+	kept, recents := sync.Conversations[:0], sync.Recents[:0]
+	dropped := make(map[uint64]bool)
+	for i, arrival := range sync.Recents {
+		if wanted(i) {
+			kept, recents = append(kept, sync.Conversations[i]), append(recents, arrival)
+		} else {
+			dropped[arrival] = true
+		}
+	}
+	sync.Conversations, sync.Recents = kept, recents
+	queue := sync.Queue()
+	last := slices.DeleteFunc(sync.Refs[queue:], func(r Ref) bool { return dropped[r.Arrival] })
+	sync.Refs, sync.Last = sync.Refs[:queue+len(last)], len(last)
+}
+
+// Queue is how many messages of the offline queue are still to push, before the
+// last messages of recents. With a cursor it is 0.
+func (sync *Sync) Queue() int { return max(len(sync.Refs)-sync.Last, 0) }

@@ -1,0 +1,7 @@
+// Package command is what changes the state of a shard: commands, the letters
+// they write to other users, their results, and the encodings in which they stand
+// in the log. It knows no state; package shard applies them.
+//
+// On all commands on groups, By or User is who acts. An administrator of the
+// server acts as nobody, "", and may do all that an owner may.
+package command

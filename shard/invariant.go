@@ -1,0 +1,13 @@
+package shard
+
+import "fmt"
+
+// An InvariantError is what Apply panics with when it meets a batch that it
+// cannot decode, or finds its own state broken.
+type InvariantError struct{ Reason string }
+
+func (e *InvariantError) Error() string { return "shard: " + e.Reason }
+
+func broken(format string, args ...any) {
+	panic(&InvariantError{Reason: fmt.Sprintf(format, args...)})
+}
