@@ -17,13 +17,6 @@ func clockTime(ms int64, now time.Time) string {
 	return t.Format("2 Jan 15:04")
 }
 
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
 // line is an entry on one line, for line mode.
 func (m *chatModel) line(l *chatLog, e chatEntry) string {
 	from := e.from

@@ -147,15 +147,15 @@ func TestValuesPrintAsTheyAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ got, want string }{
-		{duration{p: &o.offlineTTL}.String(), "1h30m"},
-		{duration{p: &o.dedupWindow}.String(), "36h0m5s"},
-		{duration{p: &o.historyTTL}.String(), "168h"},
-		{size{p: &o.userBytes}.String(), "1536KiB"},
-		{memorySize{&o.memoryLimit, leastMemory}.String(), "auto"},
-		{rate{&o.frameRate, &o.frameBurst}.String(), "7:7"},
-		{rate{&o.loginRate, &o.loginBurst}.String(), "0"},
-		{window{&o.windowFrames, &o.windowBytes}.String(), "10:64KiB"},
-		{backlog{&o.backlogMessages, &o.backlogBytes}.String(), "5:2KiB"},
+		{Duration(&o.offlineTTL, 0).String(), "1h30m"},
+		{Duration(&o.dedupWindow, 0).String(), "36h0m5s"},
+		{Duration(&o.historyTTL, 0).String(), "168h"},
+		{Size(&o.userBytes, 0, 0).String(), "1536KiB"},
+		{MemorySize(&o.memoryLimit, leastMemory).String(), "auto"},
+		{Rate(&o.frameRate, &o.frameBurst).String(), "7:7"},
+		{Rate(&o.loginRate, &o.loginBurst).String(), "0"},
+		{Window(&o.windowFrames, &o.windowBytes).String(), "10:64KiB"},
+		{Backlog(&o.backlogMessages, &o.backlogBytes).String(), "5:2KiB"},
 	} {
 		if c.got != c.want {
 			t.Errorf("printed %q, want %q", c.got, c.want)

@@ -69,12 +69,12 @@ func (o *loadOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.data, "data", defaultData, "data folder of a server that runs with --dev")
 	fs.StringSliceVar(&o.secretFiles, "auth-secret-file", nil, "file with the secret that signs tokens, the first of several; overrides --data")
 	o.codec = protocol.Msgpack.Name()
-	fs.Var(choice{&o.codec, []string{protocol.Msgpack.Name(), protocol.JSON.Name()}}, "codec", "encoding of frames")
+	fs.Var(Choice(&o.codec, protocol.Msgpack.Name(), protocol.JSON.Name()), "codec", "encoding of frames")
 	fs.StringVar(&o.prefix, "prefix", "", "begin of the users' names; they must be new to the server (default: a random one)")
-	fs.Var(count{&o.parallel, 0, loadtest.MaxUsers}, "parallel", "connections that are being opened at a time; 0 = 128, with login all")
-	fs.Var(count{&o.serverPID, 0, 1 << 30}, "server-pid", "process of the server on this machine, to report its CPU and memory; 0 = leave out")
+	fs.Var(Count(&o.parallel, 0, loadtest.MaxUsers), "parallel", "connections that are being opened at a time; 0 = 128, with login all")
+	fs.Var(Count(&o.serverPID, 0, 1<<30), "server-pid", "process of the server on this machine, to report its CPU and memory; 0 = leave out")
 	o.output = "table"
-	fs.Var(choice{&o.output, []string{"table", "json"}}, "output", "form of the report")
+	fs.Var(Choice(&o.output, "table", "json"), "output", "form of the report")
 }
 
 func loadPairsCommand() *cobra.Command {
@@ -106,13 +106,13 @@ was meant to be sent, so that a stall of the server is not left out.`,
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
-	fs.Var(count{&config.Users, 2, loadtest.MaxUsers}, "users", "users, two to a pair")
-	fs.Var(size{&config.Body, loadtest.MinBody, loadtest.MaxBody}, "body", "body of each message as stored")
-	fs.Var(count{&config.Window, 1, loadtest.MaxWindow}, "window", fmt.Sprintf("unanswered sends of each user (with --rate %d)", rateWindow))
-	fs.Var(count{&config.Rate, 0, 1e7}, "rate", "messages per second of all users together; 0 = as fast as windows allow")
-	fs.Var(duration{&config.Duration, time.Millisecond}, "duration", "how long to measure")
-	fs.Var(duration{&config.Warmup, 0}, "warmup", "how long to send before that")
-	fs.Var(duration{&config.Drain, time.Millisecond}, "drain", "how long to wait afterwards for what is under way")
+	fs.Var(Count(&config.Users, 2, loadtest.MaxUsers), "users", "users, two to a pair")
+	fs.Var(Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
+	fs.Var(Count(&config.Window, 1, loadtest.MaxWindow), "window", fmt.Sprintf("unanswered sends of each user (with --rate %d)", rateWindow))
+	fs.Var(Count(&config.Rate, 0, 1e7), "rate", "messages per second of all users together; 0 = as fast as windows allow")
+	fs.Var(Duration(&config.Duration, time.Millisecond), "duration", "how long to measure")
+	fs.Var(Duration(&config.Warmup, 0), "warmup", "how long to send before that")
+	fs.Var(Duration(&config.Drain, time.Millisecond), "drain", "how long to wait afterwards for what is under way")
 	fs.BoolVar(&config.Resume, "reconnect", false, "come back when a connection is lost, and verify across it")
 	fs.BoolVar(&autoRead, "auto-read", true, "acks are read reports")
 	return cmd
@@ -157,9 +157,9 @@ The server has to be started with --group-rate 0.`,
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
-	fs.Var(count{&config.Users, 1, loadtest.MaxUsers}, "users", "users that log in")
-	fs.Var(count{&config.Backlog, 1, 1e6}, "backlog", "messages that wait for each user")
-	fs.Var(size{&config.Body, loadtest.MinBody, loadtest.MaxBody}, "body", "body of each message as stored")
+	fs.Var(Count(&config.Users, 1, loadtest.MaxUsers), "users", "users that log in")
+	fs.Var(Count(&config.Backlog, 1, 1e6), "backlog", "messages that wait for each user")
+	fs.Var(Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
 	groups.bind(fs)
 	return cmd
 }
@@ -182,8 +182,8 @@ func loadIdleCommand() *cobra.Command {
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
-	fs.Var(count{&config.Connections, 1, loadtest.MaxUsers}, "connections", "sessions, each of a user of its own")
-	fs.Var(duration{&config.Hold, 0}, "hold", "how long they are left alone")
+	fs.Var(Count(&config.Connections, 1, loadtest.MaxUsers), "connections", "sessions, each of a user of its own")
+	fs.Var(Duration(&config.Hold, 0), "hold", "how long they are left alone")
 	return cmd
 }
 

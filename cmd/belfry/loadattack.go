@@ -63,9 +63,9 @@ func loadAttackCommand() *cobra.Command {
 	fs.StringVar(&ca, "ca", "", "PEM file with the certificate to trust")
 	fs.StringVar(&admin.url, "admin", "", "the server's address for administration")
 	fs.StringVar(&adminTokenFile, "admin-token-file", "", "file with the token of an administrator")
-	fs.Var(count{&config.Sockets, 0, loadtest.MaxUsers}, "sockets", "connections that are held at a time; 0 = the attack's own")
-	fs.Var(count{&config.Rate, 0, 1e6}, "rate", "connections and requests per second; 0 = the attack's own")
-	fs.Var(count{&config.Sources, 0, loadtest.MaxSources}, "sources", "addresses it comes from; 0 = 250")
+	fs.Var(Count(&config.Sockets, 0, loadtest.MaxUsers), "sockets", "connections that are held at a time; 0 = the attack's own")
+	fs.Var(Count(&config.Rate, 0, 1e6), "rate", "connections and requests per second; 0 = the attack's own")
+	fs.Var(Count(&config.Sources, 0, loadtest.MaxSources), "sources", "addresses it comes from; 0 = 250")
 	return cmd
 }
 

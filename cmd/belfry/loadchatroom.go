@@ -44,12 +44,12 @@ has to get every message once.`,
 	fs := cmd.Flags()
 	o.bind(fs)
 	loss.bind(fs)
-	fs.Var(count{&config.Members, 2, loadtest.MaxChatroom}, "members", "members")
-	fs.Var(count{&config.Online, 2, loadtest.MaxChatroom}, "online", "of them, those who are online")
+	fs.Var(Count(&config.Members, 2, loadtest.MaxChatroom), "members", "members")
+	fs.Var(Count(&config.Online, 2, loadtest.MaxChatroom), "online", "of them, those who are online")
 	bindGroupBody(fs, &config.Body)
-	fs.Var(count{&config.Rate, 1, 1e6}, "rate", "messages per second")
-	fs.Var(duration{&config.Lead, 0}, "lead", "how long messages flow before the loss")
-	fs.Var(duration{&config.Trail, 0}, "trail", "how long they flow after all are back")
+	fs.Var(Count(&config.Rate, 1, 1e6), "rate", "messages per second")
+	fs.Var(Duration(&config.Lead, 0), "lead", "how long messages flow before the loss")
+	fs.Var(Duration(&config.Trail, 0), "trail", "how long they flow after all are back")
 	return cmd
 }
 

@@ -49,21 +49,21 @@ most, a public group 2,000, a private one 200.`,
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
-	fs.Var(choice{&config.Kind, loadtest.GroupKinds}, "kind", "kind of the group")
-	fs.Var(count{&config.Members, 2, loadtest.MaxUsers}, "members", "members, all of them online")
-	fs.Var(count{&config.Senders, 1, loadtest.MaxGroupSenders}, "senders", "members who send")
+	fs.Var(Choice(&config.Kind, loadtest.GroupKinds...), "kind", "kind of the group")
+	fs.Var(Count(&config.Members, 2, loadtest.MaxUsers), "members", "members, all of them online")
+	fs.Var(Count(&config.Senders, 1, loadtest.MaxGroupSenders), "senders", "members who send")
 	bindGroupBody(fs, &config.Body)
-	fs.Var(count{&config.Window, 1, loadtest.MaxWindow}, "window", "messages of each sender that have not reached all members, without --rate")
-	fs.Var(count{&config.Rate, 0, 1e7}, "rate", "messages per second of all senders together; 0 = as fast as the windows allow")
-	fs.Var(duration{&config.Duration, time.Millisecond}, "duration", "how long to measure")
-	fs.Var(duration{&config.Warmup, 0}, "warmup", "how long to send before that")
-	fs.Var(duration{&config.Drain, time.Millisecond}, "drain", "how long to wait afterwards for what is under way")
+	fs.Var(Count(&config.Window, 1, loadtest.MaxWindow), "window", "messages of each sender that have not reached all members, without --rate")
+	fs.Var(Count(&config.Rate, 0, 1e7), "rate", "messages per second of all senders together; 0 = as fast as the windows allow")
+	fs.Var(Duration(&config.Duration, time.Millisecond), "duration", "how long to measure")
+	fs.Var(Duration(&config.Warmup, 0), "warmup", "how long to send before that")
+	fs.Var(Duration(&config.Drain, time.Millisecond), "drain", "how long to wait afterwards for what is under way")
 	return cmd
 }
 
 // bindGroupBody declares --body, which may be called --size.
 func bindGroupBody(fs *pflag.FlagSet, body *int) {
-	fs.Var(size{body, loadtest.MinBody, loadtest.MaxBody}, "body", "body of each message as stored; also --size")
+	fs.Var(Size(body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored; also --size")
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "size" {
 			name = "body"

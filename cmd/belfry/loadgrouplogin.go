@@ -22,10 +22,10 @@ func defaultGroupLogin() loadtest.GroupLoginConfig {
 func (o *groupLoginOptions) bind(fs *pflag.FlagSet) {
 	d := defaultGroupLogin()
 	o.unread, o.rounds, o.backlog = d.Unread, d.Rounds, d.Backlog
-	fs.Var(count{&o.groups, 0, loadtest.MaxUsers}, "groups", "groups that each user is in; 0 = none")
-	fs.Var(count{&o.unread, 1, 1e6}, "group-unread", "unread messages in each group")
-	fs.Var(count{&o.rounds, 1, 1e6}, "rounds", "logins of each user and kind, with --groups")
-	fs.Var(count{&o.backlog, 0, protocol.MaxGroupBacklog}, "group-backlog", "messages of each group that a login asks for")
+	fs.Var(Count(&o.groups, 0, loadtest.MaxUsers), "groups", "groups that each user is in; 0 = none")
+	fs.Var(Count(&o.unread, 1, 1e6), "group-unread", "unread messages in each group")
+	fs.Var(Count(&o.rounds, 1, 1e6), "rounds", "logins of each user and kind, with --groups")
+	fs.Var(Count(&o.backlog, 0, protocol.MaxGroupBacklog), "group-backlog", "messages of each group that a login asks for")
 }
 
 // config checks the flags that do not go together.

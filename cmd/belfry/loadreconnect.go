@@ -26,7 +26,7 @@ type lossOptions struct {
 func (o *lossOptions) bind(fs *pflag.FlagSet) {
 	o.loss.Away = time.Second
 	fs.BoolVar(&o.loss.Drop, "drop", false, "the clients hang up; no restart")
-	fs.Var(duration{&o.loss.Away, 0}, "away", "how long they stay away, with --drop")
+	fs.Var(Duration(&o.loss.Away, 0), "away", "how long they stay away, with --drop")
 	fs.StringVar(&o.pidFile, "server-pid-file", "", "file with the server's process, read when it is back; else its CPU and memory after the restart are left out")
 }
 
@@ -78,9 +78,9 @@ word and come back after --away.`,
 	fs := cmd.Flags()
 	o.bind(fs)
 	loss.bind(fs)
-	fs.Var(count{&config.Clients, 1, loadtest.MaxUsers}, "clients", "sessions that are lost, each of a user of its own")
-	fs.Var(count{&config.Rate, 1, 1e6}, "rate", "messages per second to every tenth client, all together")
-	fs.Var(size{&config.Body, loadtest.MinBody, loadtest.MaxBody}, "body", "body of each message as stored")
+	fs.Var(Count(&config.Clients, 1, loadtest.MaxUsers), "clients", "sessions that are lost, each of a user of its own")
+	fs.Var(Count(&config.Rate, 1, 1e6), "rate", "messages per second to every tenth client, all together")
+	fs.Var(Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
 	return cmd
 }
 

@@ -81,25 +81,25 @@ func (o *tableOptions) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.only, "only", nil, "scenarios to run: "+strings.Join(tableScenarios, ", ")+" (default all but "+siegeScenario+")")
 	fs.StringArrayVar(&o.serveFlags, "serve-flag", nil, "one more flag for the servers, as --serve-flag=--raft-log=boltdb")
 	o.duration, o.hold = 10*time.Second, 10*time.Second
-	fs.Var(duration{&o.duration, 10 * time.Millisecond}, "duration", "how long to measure pairs")
-	fs.Var(duration{&o.hold, 0}, "hold", "how long idle sessions are left alone")
+	fs.Var(Duration(&o.duration, 10*time.Millisecond), "duration", "how long to measure pairs")
+	fs.Var(Duration(&o.hold, 0), "hold", "how long idle sessions are left alone")
 	o.users, o.connections, o.logins, o.fsyncs = 200, 10000, 1000, 1000
-	fs.Var(count{&o.users, 2, loadtest.MaxUsers}, "users", "users who chat, two to a pair")
-	fs.Var(count{&o.connections, 1, loadtest.MaxUsers}, "connections", "sessions that are idle, or reconnect")
-	fs.Var(count{&o.logins, 1, loadtest.MaxUsers}, "logins", "users with a backlog who log in at once")
-	fs.Var(count{&o.fsyncs, 1, loadtest.MaxFsyncs}, "fsyncs", "appends that measure the disk")
+	fs.Var(Count(&o.users, 2, loadtest.MaxUsers), "users", "users who chat, two to a pair")
+	fs.Var(Count(&o.connections, 1, loadtest.MaxUsers), "connections", "sessions that are idle, or reconnect")
+	fs.Var(Count(&o.logins, 1, loadtest.MaxUsers), "logins", "users with a backlog who log in at once")
+	fs.Var(Count(&o.fsyncs, 1, loadtest.MaxFsyncs), "fsyncs", "appends that measure the disk")
 	o.slow = defaultSlow()
-	fs.Var(count{&o.slow.Slow, 1, loadtest.MaxUsers}, "slow", "peers that stop reading")
-	fs.Var(duration{&o.slow.SlowDuration, time.Millisecond}, "slow-duration", "how long they do not read")
+	fs.Var(Count(&o.slow.Slow, 1, loadtest.MaxUsers), "slow", "peers that stop reading")
+	fs.Var(Duration(&o.slow.SlowDuration, time.Millisecond), "slow-duration", "how long they do not read")
 	o.group, o.chatroom, o.groupLogin = defaultGroup(), defaultChatroom(), defaultGroupLogin()
-	fs.Var(count{&o.group.Members, 2, loadtest.MaxUsers}, "members", "members of the group, all online")
-	fs.Var(count{&o.chatroom.Members, 2, loadtest.MaxChatroom}, "room-members", "members of the chatroom")
-	fs.Var(count{&o.chatroom.Online, 2, loadtest.MaxChatroom}, "room-online", "of them, those who are online")
-	fs.Var(count{&o.groupLogin.Groups, 1, loadtest.MaxUsers}, "groups", "groups of those who log in with groups")
+	fs.Var(Count(&o.group.Members, 2, loadtest.MaxUsers), "members", "members of the group, all online")
+	fs.Var(Count(&o.chatroom.Members, 2, loadtest.MaxChatroom), "room-members", "members of the chatroom")
+	fs.Var(Count(&o.chatroom.Online, 2, loadtest.MaxChatroom), "room-online", "of them, those who are online")
+	fs.Var(Count(&o.groupLogin.Groups, 1, loadtest.MaxUsers), "groups", "groups of those who log in with groups")
 	o.siege = defaultSiege()
 	o.siege.bind(fs)
 	o.output = "table"
-	fs.Var(choice{&o.output, []string{"table", "json"}}, "output", "form of the report")
+	fs.Var(Choice(&o.output, "table", "json"), "output", "form of the report")
 }
 
 func (o *tableOptions) run(cmd *cobra.Command) error {

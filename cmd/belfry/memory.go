@@ -1,21 +1,16 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 )
 
 const (
-	// autoMemory is --memory-limit auto.
-	autoMemory = -1
 	// autoMemoryPercent is what a process may take of the memory there is.
 	autoMemoryPercent = 75
 	// programMemory is about what lies in memory of the program's file. The
 	// system counts it as the process's, the runtime does not.
 	programMemory = 16 << 20
-	// leastMemory is room for a server that holds next to nothing.
-	leastMemory = 64 << 20
 	// leastConnectionMemory is room for some hundred connections.
 	leastConnectionMemory = 4 << 20
 	// baseMemory is what is reserved for all that is neither connections nor messages,
@@ -28,37 +23,6 @@ const (
 	connectionShare     = 5
 	mostConnectionShare = 3
 )
-
-// A memorySize is a size of at least some bytes, 0 for no limit, or auto.
-type memorySize struct {
-	p     *int
-	least int
-}
-
-func (m memorySize) Type() string { return "size" }
-
-func (m memorySize) String() string {
-	switch {
-	case m.p == nil:
-		return ""
-	case *m.p == autoMemory:
-		return "auto"
-	}
-	return formatSize(*m.p)
-}
-
-func (m memorySize) Set(text string) error {
-	if text == "auto" {
-		*m.p = autoMemory
-		return nil
-	}
-	v, err := parseSize(text)
-	if err != nil || v != 0 && v < m.least {
-		return fmt.Errorf("want a size of at least %s such as 2GiB, 0 for no limit, or auto", formatSize(m.least))
-	}
-	*m.p = v
-	return nil
-}
 
 // limitMemory tells the runtime how much memory the process may take, and
 // returns it; 0 is no limit.

@@ -41,10 +41,6 @@ const (
 	maxAdminConnections = 128
 )
 
-// untilEOFFlag is for a program that starts a server and may be killed: the server
-// ends with it, since its end of the pipe is closed then.
-const untilEOFFlag = "until-eof"
-
 func newServeCommand() *cobra.Command {
 	var o serveOptions
 	var untilEOF bool

@@ -21,6 +21,9 @@ type duration struct {
 	min time.Duration
 }
 
+// Duration is a flag value of at least min, which p holds.
+func Duration(p *time.Duration, min time.Duration) pflag.Value { return duration{p, min} }
+
 func (d duration) Type() string { return "duration" }
 
 func (d duration) String() string {
@@ -55,6 +58,9 @@ type count struct {
 	min, max int
 }
 
+// Count is a flag value for an integer from min to max, which p holds.
+func Count(p *int, min, max int) pflag.Value { return count{p, min, max} }
+
 func (c count) Type() string { return "int" }
 
 func (c count) String() string {
@@ -78,6 +84,9 @@ type size struct {
 	p        *int
 	min, max int
 }
+
+// Size is a flag value for a size from min to max bytes, which p holds.
+func Size(p *int, min, max int) pflag.Value { return size{p, min, max} }
 
 var sizeUnits = []struct {
 	name  string
@@ -137,6 +146,9 @@ type rate struct {
 	burst     *int
 }
 
+// Rate is a flag value for a rate and its burst.
+func Rate(perSecond, burst *int) pflag.Value { return rate{perSecond, burst} }
+
 func (r rate) Type() string { return "rate[:burst]" }
 
 func (r rate) String() string {
@@ -170,6 +182,9 @@ type window struct {
 	frames *int
 	bytes  *int
 }
+
+// Window is a flag value for a number of frames and their bytes.
+func Window(frames, bytes *int) pflag.Value { return window{frames, bytes} }
 
 func (w window) Type() string { return "frames:size" }
 
@@ -206,6 +221,9 @@ type backlog struct {
 	bytes    *int
 }
 
+// Backlog is a flag value for a number of messages and their bytes.
+func Backlog(messages, bytes *int) pflag.Value { return backlog{messages, bytes} }
+
 func (b backlog) Type() string { return "messages:size" }
 
 func (b backlog) String() string {
@@ -237,6 +255,9 @@ type choice struct {
 	words []string
 }
 
+// Choice is a flag value for one of words, which p holds.
+func Choice(p *string, words ...string) pflag.Value { return choice{p, words} }
+
 func (c choice) Type() string { return strings.Join(c.words, "|") }
 
 func (c choice) String() string {
@@ -254,10 +275,11 @@ func (c choice) Set(text string) error {
 	return nil
 }
 
-var _ = []pflag.Value{duration{}, count{}, size{}, memorySize{}, rate{}, window{}, choice{}}
-
 // prefixes are networks, or single addresses, separated by commas.
 type prefixes struct{ p *[]netip.Prefix }
+
+// Prefixes is a flag value for networks and addresses.
+func Prefixes(p *[]netip.Prefix) pflag.Value { return prefixes{p} }
 
 func (v prefixes) Type() string { return "networks" }
 
@@ -287,5 +309,46 @@ func (v prefixes) Set(text string) error {
 		}
 		*v.p = append(*v.p, p.Masked())
 	}
+	return nil
+}
+
+const (
+	// autoMemory stands for auto in a size of memory.
+	autoMemory = -1
+	// leastMemory is room for a server that holds next to nothing.
+	leastMemory = 64 << 20
+)
+
+// A memorySize is a size of at least some bytes, 0 for no limit, or auto.
+type memorySize struct {
+	p     *int
+	least int
+}
+
+// MemorySize is a flag value for a size of memory, which p holds.
+func MemorySize(p *int, least int) pflag.Value { return memorySize{p, least} }
+
+func (m memorySize) Type() string { return "size" }
+
+func (m memorySize) String() string {
+	switch {
+	case m.p == nil:
+		return ""
+	case *m.p == autoMemory:
+		return "auto"
+	}
+	return formatSize(*m.p)
+}
+
+func (m memorySize) Set(text string) error {
+	if text == "auto" {
+		*m.p = autoMemory
+		return nil
+	}
+	v, err := parseSize(text)
+	if err != nil || v != 0 && v < m.least {
+		return fmt.Errorf("want a size of at least %s such as 2GiB, 0 for no limit, or auto", formatSize(m.least))
+	}
+	*m.p = v
 	return nil
 }

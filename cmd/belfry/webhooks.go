@@ -37,19 +37,19 @@ func (w *webhookOptions) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&w.failOpen, "webhook-fail-open", false, "accept a message when the receiver of message.beforeSend gives no decision")
 	fs.BoolVar(&w.allowHTTP, "webhook-allow-http", false, "let --webhook-url be http on another machine: events cross the network in the clear")
 	w.timeout = 10 * time.Second
-	fs.Var(duration{&w.timeout, time.Millisecond}, "webhook-timeout", "within which an event has to be answered")
+	fs.Var(Duration(&w.timeout, time.Millisecond), "webhook-timeout", "within which an event has to be answered")
 	w.askTimeout = 2 * time.Second
-	fs.Var(duration{&w.askTimeout, time.Millisecond}, "webhook-before-send-timeout", "within which message.beforeSend has to be answered")
+	fs.Var(Duration(&w.askTimeout, time.Millisecond), "webhook-before-send-timeout", "within which message.beforeSend has to be answered")
 	w.maxAge = time.Hour
-	fs.Var(duration{&w.maxAge, time.Second}, "webhook-max-age", "how long after it happened an event is still tried again")
+	fs.Var(Duration(&w.maxAge, time.Second), "webhook-max-age", "how long after it happened an event is still tried again")
 	w.queuedAfter = 10 * time.Second
-	fs.Var(duration{&w.queuedAfter, time.Millisecond}, "webhook-queued-after", "how long message.queued waits for a session in the foreground to ack the message")
+	fs.Var(Duration(&w.queuedAfter, time.Millisecond), "webhook-queued-after", "how long message.queued waits for a session in the foreground to ack the message")
 	w.queueEvents = 10_000
-	fs.Var(count{&w.queueEvents, 1, 1e7}, "webhook-queue", "events that wait to be delivered; further ones are dropped")
+	fs.Var(Count(&w.queueEvents, 1, 1e7), "webhook-queue", "events that wait to be delivered; further ones are dropped")
 	w.queueBytes = 16 << 20
-	fs.Var(size{&w.queueBytes, 64 << 10, 1 << 32}, "webhook-queue-bytes", "bytes of them")
+	fs.Var(Size(&w.queueBytes, 64<<10, 1<<32), "webhook-queue-bytes", "bytes of them")
 	w.storedBytes = 16 << 20
-	fs.Var(size{&w.storedBytes, 64 << 10, 1 << 30}, "webhook-stored-bytes", "what a shard keeps of messages that message.queued is still to tell of, some 40 bytes each; past it the oldest go")
+	fs.Var(Size(&w.storedBytes, 64<<10, 1<<30), "webhook-stored-bytes", "what a shard keeps of messages that message.queued is still to tell of, some 40 bytes each; past it the oldest go")
 }
 
 // check refuses what contradicts itself.

@@ -1,0 +1,58 @@
+// Package cli has what belfry's commands share: how they run, how their flags
+// are set by variables and a file, the kinds of values that flags take, and the
+// tokens of a development server.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// A usageError is a command called in a wrong way, as opposed to one that
+// failed at what it was asked to do.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// usagef makes a usageError. It names the flag at fault and the rule.
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// runCommand executes one command line of root and returns the exit code: 0 done, 1
+// failed, 2 called in a wrong way. Flags that args leave alone are set from
+// environ and the configuration file.
+func runCommand(root *cobra.Command, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	// What cobra itself refuses (an unknown command, flag or argument) it
+	// refuses before this hook.
+	began := false
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		began = true
+		return configure(cmd, environ)
+	}
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "belfry: %v\n", err)
+	if _, ok := errors.AsType[usageError](err); ok || !began {
+		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
+		return 2
+	}
+	return 1
+}
+
+// plural counts things: "1 message", "2 messages".
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
