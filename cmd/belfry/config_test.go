@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
 // configured runs the flags of serve through configure, as execute does, and gives
@@ -21,7 +23,7 @@ func configured(t *testing.T, args, environ []string) (*serveOptions, error) {
 	serve := &cobra.Command{Use: "serve", RunE: func(*cobra.Command, []string) error { return nil }}
 	o.bind(serve.Flags())
 	root.AddCommand(serve, newTokenCommand())
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return configure(cmd, environ) }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return cli.Configure(cmd, environ) }
 	root.SetArgs(append([]string{"serve"}, args...))
 	return &o, root.Execute()
 }
@@ -147,15 +149,15 @@ func TestValuesPrintAsTheyAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ got, want string }{
-		{Duration(&o.offlineTTL, 0).String(), "1h30m"},
-		{Duration(&o.dedupWindow, 0).String(), "36h0m5s"},
-		{Duration(&o.historyTTL, 0).String(), "168h"},
-		{Size(&o.userBytes, 0, 0).String(), "1536KiB"},
-		{MemorySize(&o.memoryLimit, leastMemory).String(), "auto"},
-		{Rate(&o.frameRate, &o.frameBurst).String(), "7:7"},
-		{Rate(&o.loginRate, &o.loginBurst).String(), "0"},
-		{Window(&o.windowFrames, &o.windowBytes).String(), "10:64KiB"},
-		{Backlog(&o.backlogMessages, &o.backlogBytes).String(), "5:2KiB"},
+		{cli.Duration(&o.offlineTTL, 0).String(), "1h30m"},
+		{cli.Duration(&o.dedupWindow, 0).String(), "36h0m5s"},
+		{cli.Duration(&o.historyTTL, 0).String(), "168h"},
+		{cli.Size(&o.userBytes, 0, 0).String(), "1536KiB"},
+		{cli.MemorySize(&o.memoryLimit, cli.LeastMemory).String(), "auto"},
+		{cli.Rate(&o.frameRate, &o.frameBurst).String(), "7:7"},
+		{cli.Rate(&o.loginRate, &o.loginBurst).String(), "0"},
+		{cli.Window(&o.windowFrames, &o.windowBytes).String(), "10:64KiB"},
+		{cli.Backlog(&o.backlogMessages, &o.backlogBytes).String(), "5:2KiB"},
 	} {
 		if c.got != c.want {
 			t.Errorf("printed %q, want %q", c.got, c.want)
@@ -219,8 +221,8 @@ func TestDevListens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.check(false); err != nil || o.listen != defaultDevListen {
-		t.Errorf("--dev listens on %s, %v, want %s", o.listen, err, defaultDevListen)
+	if err := o.check(false); err != nil || o.listen != cli.DevListen {
+		t.Errorf("--dev listens on %s, %v, want %s", o.listen, err, cli.DevListen)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
 // makeSecret sees to the secret of a development server that was given none.
@@ -19,7 +21,7 @@ func (o *serveOptions) makeSecret() error {
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return fmt.Errorf("--data: %w", err)
 	}
-	o.authSecretFiles = []string{filepath.Join(o.data, secretName)}
+	o.authSecretFiles = []string{filepath.Join(o.data, cli.SecretName)}
 	return ensureSecret(o.authSecretFiles[0])
 }
 
@@ -60,22 +62,22 @@ Belfry is open for development, to this machine only.
   clients         %[1]s://%[2]s/v1/ws
   administration  %[4]s://%[3]s/docs /metrics /healthz
 `, strings.Replace(scheme, "http", "ws", 1), listen, adminListen, adminScheme)
-	if len(o.authSecretFiles) != 1 || filepath.Clean(o.authSecretFiles[0]) != filepath.Join(o.data, secretName) {
+	if len(o.authSecretFiles) != 1 || filepath.Clean(o.authSecretFiles[0]) != filepath.Join(o.data, cli.SecretName) {
 		return nil // the tokens of this server are made elsewhere
 	}
 	var tokens [2]string
 	for i, user := range []string{"alice", "bob"} {
-		token, err := devToken(o.data, user, tokenTTL)
+		token, err := cli.DevToken(o.data, user, cli.TokenTTL)
 		if err != nil {
 			return err
 		}
 		tokens[i] = token
 	}
 	where := ""
-	if listen != defaultDevListen {
+	if listen != cli.DevListen {
 		where += " --server " + shellQuote(scheme+"://"+listen)
 	}
-	if o.data != defaultData {
+	if o.data != cli.DefaultData {
 		where += " --data " + shellQuote(o.data)
 	}
 	_, err := fmt.Fprintf(w, `

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/loadtest"
@@ -56,7 +57,7 @@ folder. The server's limits are made for clients, not for load: start it with
   belfry load reconnect --drop`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("want a scenario: pairs, group, chatroom, login, idle, reconnect, slow, siege or table")
+			return cli.Usagef("want a scenario: pairs, group, chatroom, login, idle, reconnect, slow, siege or table")
 		},
 	}
 	cmd.AddCommand(loadPairsCommand(), loadGroupCommand(), loadChatroomCommand(), loadLoginCommand(), loadIdleCommand(),
@@ -65,16 +66,16 @@ folder. The server's limits are made for clients, not for load: start it with
 }
 
 func (o *loadOptions) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&o.server, "server", "http://"+defaultDevListen, "the server: http, https, ws or wss")
-	fs.StringVar(&o.data, "data", defaultData, "data folder of a server that runs with --dev")
+	fs.StringVar(&o.server, "server", "http://"+cli.DevListen, "the server: http, https, ws or wss")
+	fs.StringVar(&o.data, "data", cli.DefaultData, "data folder of a server that runs with --dev")
 	fs.StringSliceVar(&o.secretFiles, "auth-secret-file", nil, "file with the secret that signs tokens, the first of several; overrides --data")
 	o.codec = protocol.Msgpack.Name()
-	fs.Var(Choice(&o.codec, protocol.Msgpack.Name(), protocol.JSON.Name()), "codec", "encoding of frames")
+	fs.Var(cli.Choice(&o.codec, protocol.Msgpack.Name(), protocol.JSON.Name()), "codec", "encoding of frames")
 	fs.StringVar(&o.prefix, "prefix", "", "begin of the users' names; they must be new to the server (default: a random one)")
-	fs.Var(Count(&o.parallel, 0, loadtest.MaxUsers), "parallel", "connections that are being opened at a time; 0 = 128, with login all")
-	fs.Var(Count(&o.serverPID, 0, 1<<30), "server-pid", "process of the server on this machine, to report its CPU and memory; 0 = leave out")
+	fs.Var(cli.Count(&o.parallel, 0, loadtest.MaxUsers), "parallel", "connections that are being opened at a time; 0 = 128, with login all")
+	fs.Var(cli.Count(&o.serverPID, 0, 1<<30), "server-pid", "process of the server on this machine, to report its CPU and memory; 0 = leave out")
 	o.output = "table"
-	fs.Var(Choice(&o.output, "table", "json"), "output", "form of the report")
+	fs.Var(cli.Choice(&o.output, "table", "json"), "output", "form of the report")
 }
 
 func loadPairsCommand() *cobra.Command {
@@ -92,7 +93,7 @@ was meant to be sent, so that a stall of the server is not left out.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if config.Users%2 != 0 {
-				return usagef("--users %d: want an even number", config.Users)
+				return cli.Usagef("--users %d: want an even number", config.Users)
 			}
 			if config.Rate > 0 && !cmd.Flags().Changed("window") {
 				config.Window = rateWindow
@@ -106,13 +107,13 @@ was meant to be sent, so that a stall of the server is not left out.`,
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
-	fs.Var(Count(&config.Users, 2, loadtest.MaxUsers), "users", "users, two to a pair")
-	fs.Var(Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
-	fs.Var(Count(&config.Window, 1, loadtest.MaxWindow), "window", fmt.Sprintf("unanswered sends of each user (with --rate %d)", rateWindow))
-	fs.Var(Count(&config.Rate, 0, 1e7), "rate", "messages per second of all users together; 0 = as fast as windows allow")
-	fs.Var(Duration(&config.Duration, time.Millisecond), "duration", "how long to measure")
-	fs.Var(Duration(&config.Warmup, 0), "warmup", "how long to send before that")
-	fs.Var(Duration(&config.Drain, time.Millisecond), "drain", "how long to wait afterwards for what is under way")
+	fs.Var(cli.Count(&config.Users, 2, loadtest.MaxUsers), "users", "users, two to a pair")
+	fs.Var(cli.Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
+	fs.Var(cli.Count(&config.Window, 1, loadtest.MaxWindow), "window", fmt.Sprintf("unanswered sends of each user (with --rate %d)", rateWindow))
+	fs.Var(cli.Count(&config.Rate, 0, 1e7), "rate", "messages per second of all users together; 0 = as fast as windows allow")
+	fs.Var(cli.Duration(&config.Duration, time.Millisecond), "duration", "how long to measure")
+	fs.Var(cli.Duration(&config.Warmup, 0), "warmup", "how long to send before that")
+	fs.Var(cli.Duration(&config.Drain, time.Millisecond), "drain", "how long to wait afterwards for what is under way")
 	fs.BoolVar(&config.Resume, "reconnect", false, "come back when a connection is lost, and verify across it")
 	fs.BoolVar(&autoRead, "auto-read", true, "acks are read reports")
 	return cmd
@@ -157,9 +158,9 @@ The server has to be started with --group-rate 0.`,
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
-	fs.Var(Count(&config.Users, 1, loadtest.MaxUsers), "users", "users that log in")
-	fs.Var(Count(&config.Backlog, 1, 1e6), "backlog", "messages that wait for each user")
-	fs.Var(Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
+	fs.Var(cli.Count(&config.Users, 1, loadtest.MaxUsers), "users", "users that log in")
+	fs.Var(cli.Count(&config.Backlog, 1, 1e6), "backlog", "messages that wait for each user")
+	fs.Var(cli.Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
 	groups.bind(fs)
 	return cmd
 }
@@ -182,8 +183,8 @@ func loadIdleCommand() *cobra.Command {
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
-	fs.Var(Count(&config.Connections, 1, loadtest.MaxUsers), "connections", "sessions, each of a user of its own")
-	fs.Var(Duration(&config.Hold, 0), "hold", "how long they are left alone")
+	fs.Var(cli.Count(&config.Connections, 1, loadtest.MaxUsers), "connections", "sessions, each of a user of its own")
+	fs.Var(cli.Duration(&config.Hold, 0), "hold", "how long they are left alone")
 	return cmd
 }
 
@@ -249,7 +250,7 @@ func (o *loadOptions) secret() ([]byte, error) {
 		}
 		return auth.TrimSecret(secret), nil
 	}
-	secret, err := os.ReadFile(filepath.Join(o.data, secretName))
+	secret, err := os.ReadFile(filepath.Join(o.data, cli.SecretName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: run `belfry serve --dev` with this data folder first, or name the secret with --auth-secret-file", err)
 	}
@@ -259,7 +260,7 @@ func (o *loadOptions) secret() ([]byte, error) {
 // signer makes the tokens of users.
 func signer(secret []byte) func(user string) (string, error) {
 	return func(user string) (string, error) {
-		claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(tokenTTL))}
+		claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(cli.TokenTTL))}
 		return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
 	}
 }

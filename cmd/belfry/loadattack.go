@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/loadtest"
 )
 
@@ -63,9 +64,9 @@ func loadAttackCommand() *cobra.Command {
 	fs.StringVar(&ca, "ca", "", "PEM file with the certificate to trust")
 	fs.StringVar(&admin.url, "admin", "", "the server's address for administration")
 	fs.StringVar(&adminTokenFile, "admin-token-file", "", "file with the token of an administrator")
-	fs.Var(Count(&config.Sockets, 0, loadtest.MaxUsers), "sockets", "connections that are held at a time; 0 = the attack's own")
-	fs.Var(Count(&config.Rate, 0, 1e6), "rate", "connections and requests per second; 0 = the attack's own")
-	fs.Var(Count(&config.Sources, 0, loadtest.MaxSources), "sources", "addresses it comes from; 0 = 250")
+	fs.Var(cli.Count(&config.Sockets, 0, loadtest.MaxUsers), "sockets", "connections that are held at a time; 0 = the attack's own")
+	fs.Var(cli.Count(&config.Rate, 0, 1e6), "rate", "connections and requests per second; 0 = the attack's own")
+	fs.Var(cli.Count(&config.Sources, 0, loadtest.MaxSources), "sources", "addresses it comes from; 0 = 250")
 	return cmd
 }
 

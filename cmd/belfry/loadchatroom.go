@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/loadtest"
 )
 
@@ -30,7 +31,7 @@ has to get every message once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if config.Online > config.Members {
-				return usagef("--online %d: want at most as many as --members %d", config.Online, config.Members)
+				return cli.Usagef("--online %d: want at most as many as --members %d", config.Online, config.Members)
 			}
 			if err := loss.prepare(cmd); err != nil {
 				return err
@@ -44,12 +45,12 @@ has to get every message once.`,
 	fs := cmd.Flags()
 	o.bind(fs)
 	loss.bind(fs)
-	fs.Var(Count(&config.Members, 2, loadtest.MaxChatroom), "members", "members")
-	fs.Var(Count(&config.Online, 2, loadtest.MaxChatroom), "online", "of them, those who are online")
+	fs.Var(cli.Count(&config.Members, 2, loadtest.MaxChatroom), "members", "members")
+	fs.Var(cli.Count(&config.Online, 2, loadtest.MaxChatroom), "online", "of them, those who are online")
 	bindGroupBody(fs, &config.Body)
-	fs.Var(Count(&config.Rate, 1, 1e6), "rate", "messages per second")
-	fs.Var(Duration(&config.Lead, 0), "lead", "how long messages flow before the loss")
-	fs.Var(Duration(&config.Trail, 0), "trail", "how long they flow after all are back")
+	fs.Var(cli.Count(&config.Rate, 1, 1e6), "rate", "messages per second")
+	fs.Var(cli.Duration(&config.Lead, 0), "lead", "how long messages flow before the loss")
+	fs.Var(cli.Duration(&config.Trail, 0), "trail", "how long they flow after all are back")
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/loadtest"
 )
@@ -39,7 +40,7 @@ most, a public group 2,000, a private one 200.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if config.Senders > config.Members {
-				return usagef("--senders %d: want at most as many as --members %d", config.Senders, config.Members)
+				return cli.Usagef("--senders %d: want at most as many as --members %d", config.Senders, config.Members)
 			}
 			return o.run(cmd, &config.Config, func(ctx context.Context) (loadReport, error) {
 				report, err := loadtest.Group(ctx, config)
@@ -49,21 +50,21 @@ most, a public group 2,000, a private one 200.`,
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
-	fs.Var(Choice(&config.Kind, loadtest.GroupKinds...), "kind", "kind of the group")
-	fs.Var(Count(&config.Members, 2, loadtest.MaxUsers), "members", "members, all of them online")
-	fs.Var(Count(&config.Senders, 1, loadtest.MaxGroupSenders), "senders", "members who send")
+	fs.Var(cli.Choice(&config.Kind, loadtest.GroupKinds...), "kind", "kind of the group")
+	fs.Var(cli.Count(&config.Members, 2, loadtest.MaxUsers), "members", "members, all of them online")
+	fs.Var(cli.Count(&config.Senders, 1, loadtest.MaxGroupSenders), "senders", "members who send")
 	bindGroupBody(fs, &config.Body)
-	fs.Var(Count(&config.Window, 1, loadtest.MaxWindow), "window", "messages of each sender that have not reached all members, without --rate")
-	fs.Var(Count(&config.Rate, 0, 1e7), "rate", "messages per second of all senders together; 0 = as fast as the windows allow")
-	fs.Var(Duration(&config.Duration, time.Millisecond), "duration", "how long to measure")
-	fs.Var(Duration(&config.Warmup, 0), "warmup", "how long to send before that")
-	fs.Var(Duration(&config.Drain, time.Millisecond), "drain", "how long to wait afterwards for what is under way")
+	fs.Var(cli.Count(&config.Window, 1, loadtest.MaxWindow), "window", "messages of each sender that have not reached all members, without --rate")
+	fs.Var(cli.Count(&config.Rate, 0, 1e7), "rate", "messages per second of all senders together; 0 = as fast as the windows allow")
+	fs.Var(cli.Duration(&config.Duration, time.Millisecond), "duration", "how long to measure")
+	fs.Var(cli.Duration(&config.Warmup, 0), "warmup", "how long to send before that")
+	fs.Var(cli.Duration(&config.Drain, time.Millisecond), "drain", "how long to wait afterwards for what is under way")
 	return cmd
 }
 
 // bindGroupBody declares --body, which may be called --size.
 func bindGroupBody(fs *pflag.FlagSet, body *int) {
-	fs.Var(Size(body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored; also --size")
+	fs.Var(cli.Size(body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored; also --size")
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "size" {
 			name = "body"
@@ -80,7 +81,7 @@ func (r groupReport) table() [][]string {
 		load = fmt.Sprintf("%s/s offered", grouped(float64(r.Rate)))
 	}
 	rows := [][]string{
-		{fmt.Sprintf("group: %s, %s members, %s, %d B, %s, %s, %.1f s", r.Kind, grouped(float64(r.Members)), plural(r.Senders, "sender"), r.Body, r.Codec, load, r.Seconds)},
+		{fmt.Sprintf("group: %s, %s members, %s, %d B, %s, %s, %.1f s", r.Kind, grouped(float64(r.Members)), cli.Plural(r.Senders, "sender"), r.Body, r.Codec, load, r.Seconds)},
 		{"made in", fmt.Sprintf("%.2f s", r.SetupSeconds)},
 		{"sends/s", grouped(r.SendsPerSecond)},
 		{"deliveries/s", grouped(r.DeliveriesPerSecond)},

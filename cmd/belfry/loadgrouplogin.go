@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/loadtest"
 )
@@ -22,16 +23,16 @@ func defaultGroupLogin() loadtest.GroupLoginConfig {
 func (o *groupLoginOptions) bind(fs *pflag.FlagSet) {
 	d := defaultGroupLogin()
 	o.unread, o.rounds, o.backlog = d.Unread, d.Rounds, d.Backlog
-	fs.Var(Count(&o.groups, 0, loadtest.MaxUsers), "groups", "groups that each user is in; 0 = none")
-	fs.Var(Count(&o.unread, 1, 1e6), "group-unread", "unread messages in each group")
-	fs.Var(Count(&o.rounds, 1, 1e6), "rounds", "logins of each user and kind, with --groups")
-	fs.Var(Count(&o.backlog, 0, protocol.MaxGroupBacklog), "group-backlog", "messages of each group that a login asks for")
+	fs.Var(cli.Count(&o.groups, 0, loadtest.MaxUsers), "groups", "groups that each user is in; 0 = none")
+	fs.Var(cli.Count(&o.unread, 1, 1e6), "group-unread", "unread messages in each group")
+	fs.Var(cli.Count(&o.rounds, 1, 1e6), "rounds", "logins of each user and kind, with --groups")
+	fs.Var(cli.Count(&o.backlog, 0, protocol.MaxGroupBacklog), "group-backlog", "messages of each group that a login asks for")
 }
 
 // config checks the flags that do not go together.
 func (o *groupLoginOptions) config(cmd *cobra.Command, login *loadtest.LoginConfig) (config loadtest.GroupLoginConfig, err error) {
 	if cmd.Flags().Changed("backlog") || cmd.Flags().Changed("parallel") {
-		return config, usagef("--groups: with it there is no --backlog, and no --parallel: logins are one after the other")
+		return config, cli.Usagef("--groups: with it there is no --backlog, and no --parallel: logins are one after the other")
 	}
 	if !cmd.Flags().Changed("users") {
 		login.Users = defaultGroupLogin().Users
@@ -45,7 +46,7 @@ type groupLoginReport struct{ *loadtest.GroupLoginReport }
 
 func (r groupLoginReport) table() [][]string {
 	rows := [][]string{
-		{fmt.Sprintf("login: %s, each in %s with %s unread, %d B, %s", plural(r.Users, "user"), plural(r.Groups, "group"), grouped(float64(r.Unread)), r.Body, r.Codec)},
+		{fmt.Sprintf("login: %s, each in %s with %s unread, %d B, %s", cli.Plural(r.Users, "user"), cli.Plural(r.Groups, "group"), grouped(float64(r.Unread)), r.Body, r.Codec)},
 		{"prepared in", fmt.Sprintf("%.2f s", r.PrepareSeconds)},
 		latencyHead,
 		latencyRow("login of a new device", r.New),

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/loadtest"
 )
 
@@ -26,7 +27,7 @@ type lossOptions struct {
 func (o *lossOptions) bind(fs *pflag.FlagSet) {
 	o.loss.Away = time.Second
 	fs.BoolVar(&o.loss.Drop, "drop", false, "the clients hang up; no restart")
-	fs.Var(Duration(&o.loss.Away, 0), "away", "how long they stay away, with --drop")
+	fs.Var(cli.Duration(&o.loss.Away, 0), "away", "how long they stay away, with --drop")
 	fs.StringVar(&o.pidFile, "server-pid-file", "", "file with the server's process, read when it is back; else its CPU and memory after the restart are left out")
 }
 
@@ -34,9 +35,9 @@ func (o *lossOptions) bind(fs *pflag.FlagSet) {
 func (o *lossOptions) prepare(cmd *cobra.Command) error {
 	switch {
 	case o.loss.Drop && o.pidFile != "":
-		return usagef("--server-pid-file: the server goes on with --drop, want --server-pid")
+		return cli.Usagef("--server-pid-file: the server goes on with --drop, want --server-pid")
 	case !o.loss.Drop && cmd.Flags().Changed("away"):
-		return usagef("--away: want --drop with it")
+		return cli.Usagef("--away: want --drop with it")
 	}
 	if !o.loss.Drop {
 		o.loss.Lose = func(context.Context) error {
@@ -78,9 +79,9 @@ word and come back after --away.`,
 	fs := cmd.Flags()
 	o.bind(fs)
 	loss.bind(fs)
-	fs.Var(Count(&config.Clients, 1, loadtest.MaxUsers), "clients", "sessions that are lost, each of a user of its own")
-	fs.Var(Count(&config.Rate, 1, 1e6), "rate", "messages per second to every tenth client, all together")
-	fs.Var(Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
+	fs.Var(cli.Count(&config.Clients, 1, loadtest.MaxUsers), "clients", "sessions that are lost, each of a user of its own")
+	fs.Var(cli.Count(&config.Rate, 1, 1e6), "rate", "messages per second to every tenth client, all together")
+	fs.Var(cli.Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
 	return cmd
 }
 

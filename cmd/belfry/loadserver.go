@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/loadtest"
 )
 
@@ -84,7 +85,7 @@ func (s *loadServer) start(ctx context.Context) error {
 		if program, err = os.Executable(); err != nil {
 			return err
 		}
-		own = []string{"--" + untilEOFFlag}
+		own = []string{"--" + cli.UntilEOFFlag}
 	}
 	args := []string{
 		"serve", "--listen", s.listen, "--admin-listen", s.adminListen, "--data", s.path("data"),
@@ -105,7 +106,7 @@ func (s *loadServer) start(ctx context.Context) error {
 	}
 	cmd := exec.Command(program, args...)
 	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, envPrefix) {
+		if !strings.HasPrefix(e, cli.EnvPrefix) {
 			cmd.Env = append(cmd.Env, e)
 		}
 	}

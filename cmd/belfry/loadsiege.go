@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/loadtest"
 )
 
@@ -101,11 +102,11 @@ does not hold is no failure.`,
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
-	fs.Var(Count(&o.config.Users, 2, loadtest.MaxUsers), "users", "users who chat, two to a pair")
+	fs.Var(cli.Count(&o.config.Users, 2, loadtest.MaxUsers), "users", "users who chat, two to a pair")
 	fs.StringVar(&o.dir, "dir", ".", "folder for temporary data")
 	fs.StringArrayVar(&o.serveFlags, "serve-flag", nil, "one more flag for the servers, as --serve-flag=--shards=2")
 	o.output = "table"
-	fs.Var(Choice(&o.output, "table", "json"), "output", "form of the report")
+	fs.Var(cli.Choice(&o.output, "table", "json"), "output", "form of the report")
 	return cmd
 }
 
@@ -124,15 +125,15 @@ func defaultSiege() *siegeOptions {
 // bind declares the flags that load table has too.
 func (o *siegeOptions) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.attacks, "attack", nil, "attacks to make: "+strings.Join(loadtest.Attacks(), ", ")+" (default all)")
-	fs.Var(Choice(&o.transports, "plain", "tls", "both"), "transport", "whether the server has TLS; both = one run each")
-	fs.Var(Count(&o.sockets, 0, loadtest.MaxUsers), "sockets", "connections that an attack holds at a time; 0 = the attack's own")
-	fs.Var(Count(&o.attackRate, 0, 1e6), "attack-rate", "connections and requests of an attack per second; 0 = the attack's own")
-	fs.Var(Count(&o.sources, 0, loadtest.MaxSources), "sources", "addresses that an attack comes from; 0 = 250")
-	fs.Var(Duration(&o.config.Duration, time.Millisecond), "siege-duration", "how long to measure without the attack, and then with it")
-	fs.Var(Duration(&o.config.Warmup, 0), "siege-warmup", "how long to go on before each")
-	fs.Var(Count(&o.config.Rate, 1, 1e7), "siege-rate", "messages per second of the pairs beside an attack")
-	fs.Var(Count(&o.config.Absent, 1, loadtest.MaxUsers), "absent", "users with offline messages who come back after an attack")
-	fs.Var(Size(&o.memoryLimit, leastMemory, 1<<50), "memory-limit", "that of the attacked servers")
+	fs.Var(cli.Choice(&o.transports, "plain", "tls", "both"), "transport", "whether the server has TLS; both = one run each")
+	fs.Var(cli.Count(&o.sockets, 0, loadtest.MaxUsers), "sockets", "connections that an attack holds at a time; 0 = the attack's own")
+	fs.Var(cli.Count(&o.attackRate, 0, 1e6), "attack-rate", "connections and requests of an attack per second; 0 = the attack's own")
+	fs.Var(cli.Count(&o.sources, 0, loadtest.MaxSources), "sources", "addresses that an attack comes from; 0 = 250")
+	fs.Var(cli.Duration(&o.config.Duration, time.Millisecond), "siege-duration", "how long to measure without the attack, and then with it")
+	fs.Var(cli.Duration(&o.config.Warmup, 0), "siege-warmup", "how long to go on before each")
+	fs.Var(cli.Count(&o.config.Rate, 1, 1e7), "siege-rate", "messages per second of the pairs beside an attack")
+	fs.Var(cli.Count(&o.config.Absent, 1, loadtest.MaxUsers), "absent", "users with offline messages who come back after an attack")
+	fs.Var(cli.Size(&o.memoryLimit, cli.LeastMemory, 1<<50), "memory-limit", "that of the attacked servers")
 	fs.StringVar(&o.program, "program", "", "the attacked server's program, to compare with another build (default: this one)")
 }
 
@@ -142,11 +143,11 @@ func (o *siegeOptions) check() error {
 	}
 	for _, name := range o.attacks {
 		if kind, _, _ := strings.Cut(name, ":"); !slices.Contains(loadtest.Attacks(), kind) {
-			return usagef("--attack %s: want some of %s", name, strings.Join(loadtest.Attacks(), ", "))
+			return cli.Usagef("--attack %s: want some of %s", name, strings.Join(loadtest.Attacks(), ", "))
 		}
 	}
 	if o.config.Users%2 != 0 {
-		return usagef("--users %d: want an even number", o.config.Users)
+		return cli.Usagef("--users %d: want an even number", o.config.Users)
 	}
 	return nil
 }

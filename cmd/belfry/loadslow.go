@@ -15,13 +15,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/loadtest"
 )
 
 func loadSlowCommand() *cobra.Command {
 	var o loadOptions
-	admin, adminTokenFile := "http://"+defaultAdminListen, ""
+	admin, adminTokenFile := "http://"+cli.AdminListen, ""
 	config := defaultSlow()
 	cmd := &cobra.Command{
 		Use:   "slow",
@@ -38,7 +39,7 @@ What a peer is sent meanwhile has to fit into its offline queue: slow-rate ×
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if config.Users%2 != 0 {
-				return usagef("--users %d: want an even number", config.Users)
+				return cli.Usagef("--users %d: want an even number", config.Users)
 			}
 			if adminTokenFile != "" {
 				token, err := os.ReadFile(adminTokenFile)
@@ -57,15 +58,15 @@ What a peer is sent meanwhile has to fit into its offline queue: slow-rate ×
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
-	fs.Var(Count(&config.Users, 2, loadtest.MaxUsers), "users", "users who chat, two to a pair")
-	fs.Var(Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
-	fs.Var(Count(&config.Rate, 1, 1e7), "rate", "messages per second of all pairs together")
-	fs.Var(Count(&config.Slow, 1, loadtest.MaxUsers), "slow", "peers that stop reading")
-	fs.Var(Count(&config.SlowRate, 1, 1e7), "slow-rate", "messages per second to all of them together")
-	fs.Var(Duration(&config.Duration, time.Millisecond), "duration", "how long to measure while everybody reads")
-	fs.Var(Duration(&config.SlowDuration, time.Millisecond), "slow-duration", "how long to measure while they do not")
-	fs.Var(Duration(&config.Warmup, 0), "warmup", "how long to send before each")
-	fs.Var(Duration(&config.ClosePatience, time.Millisecond), "close-patience", "how long to wait afterwards for the server to close their sessions")
+	fs.Var(cli.Count(&config.Users, 2, loadtest.MaxUsers), "users", "users who chat, two to a pair")
+	fs.Var(cli.Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
+	fs.Var(cli.Count(&config.Rate, 1, 1e7), "rate", "messages per second of all pairs together")
+	fs.Var(cli.Count(&config.Slow, 1, loadtest.MaxUsers), "slow", "peers that stop reading")
+	fs.Var(cli.Count(&config.SlowRate, 1, 1e7), "slow-rate", "messages per second to all of them together")
+	fs.Var(cli.Duration(&config.Duration, time.Millisecond), "duration", "how long to measure while everybody reads")
+	fs.Var(cli.Duration(&config.SlowDuration, time.Millisecond), "slow-duration", "how long to measure while they do not")
+	fs.Var(cli.Duration(&config.Warmup, 0), "warmup", "how long to send before each")
+	fs.Var(cli.Duration(&config.ClosePatience, time.Millisecond), "close-patience", "how long to wait afterwards for the server to close their sessions")
 	fs.StringVar(&admin, "admin", admin, "the server's address for administration, to ask how many readers it has closed as too slow")
 	fs.StringVar(&adminTokenFile, "admin-token-file", "", "file with the token of an administrator; without it only a --dev server is asked, and only if --admin is given")
 	return cmd

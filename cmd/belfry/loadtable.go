@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/loadtest"
 )
@@ -81,25 +82,25 @@ func (o *tableOptions) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.only, "only", nil, "scenarios to run: "+strings.Join(tableScenarios, ", ")+" (default all but "+siegeScenario+")")
 	fs.StringArrayVar(&o.serveFlags, "serve-flag", nil, "one more flag for the servers, as --serve-flag=--raft-log=boltdb")
 	o.duration, o.hold = 10*time.Second, 10*time.Second
-	fs.Var(Duration(&o.duration, 10*time.Millisecond), "duration", "how long to measure pairs")
-	fs.Var(Duration(&o.hold, 0), "hold", "how long idle sessions are left alone")
+	fs.Var(cli.Duration(&o.duration, 10*time.Millisecond), "duration", "how long to measure pairs")
+	fs.Var(cli.Duration(&o.hold, 0), "hold", "how long idle sessions are left alone")
 	o.users, o.connections, o.logins, o.fsyncs = 200, 10000, 1000, 1000
-	fs.Var(Count(&o.users, 2, loadtest.MaxUsers), "users", "users who chat, two to a pair")
-	fs.Var(Count(&o.connections, 1, loadtest.MaxUsers), "connections", "sessions that are idle, or reconnect")
-	fs.Var(Count(&o.logins, 1, loadtest.MaxUsers), "logins", "users with a backlog who log in at once")
-	fs.Var(Count(&o.fsyncs, 1, loadtest.MaxFsyncs), "fsyncs", "appends that measure the disk")
+	fs.Var(cli.Count(&o.users, 2, loadtest.MaxUsers), "users", "users who chat, two to a pair")
+	fs.Var(cli.Count(&o.connections, 1, loadtest.MaxUsers), "connections", "sessions that are idle, or reconnect")
+	fs.Var(cli.Count(&o.logins, 1, loadtest.MaxUsers), "logins", "users with a backlog who log in at once")
+	fs.Var(cli.Count(&o.fsyncs, 1, loadtest.MaxFsyncs), "fsyncs", "appends that measure the disk")
 	o.slow = defaultSlow()
-	fs.Var(Count(&o.slow.Slow, 1, loadtest.MaxUsers), "slow", "peers that stop reading")
-	fs.Var(Duration(&o.slow.SlowDuration, time.Millisecond), "slow-duration", "how long they do not read")
+	fs.Var(cli.Count(&o.slow.Slow, 1, loadtest.MaxUsers), "slow", "peers that stop reading")
+	fs.Var(cli.Duration(&o.slow.SlowDuration, time.Millisecond), "slow-duration", "how long they do not read")
 	o.group, o.chatroom, o.groupLogin = defaultGroup(), defaultChatroom(), defaultGroupLogin()
-	fs.Var(Count(&o.group.Members, 2, loadtest.MaxUsers), "members", "members of the group, all online")
-	fs.Var(Count(&o.chatroom.Members, 2, loadtest.MaxChatroom), "room-members", "members of the chatroom")
-	fs.Var(Count(&o.chatroom.Online, 2, loadtest.MaxChatroom), "room-online", "of them, those who are online")
-	fs.Var(Count(&o.groupLogin.Groups, 1, loadtest.MaxUsers), "groups", "groups of those who log in with groups")
+	fs.Var(cli.Count(&o.group.Members, 2, loadtest.MaxUsers), "members", "members of the group, all online")
+	fs.Var(cli.Count(&o.chatroom.Members, 2, loadtest.MaxChatroom), "room-members", "members of the chatroom")
+	fs.Var(cli.Count(&o.chatroom.Online, 2, loadtest.MaxChatroom), "room-online", "of them, those who are online")
+	fs.Var(cli.Count(&o.groupLogin.Groups, 1, loadtest.MaxUsers), "groups", "groups of those who log in with groups")
 	o.siege = defaultSiege()
 	o.siege.bind(fs)
 	o.output = "table"
-	fs.Var(Choice(&o.output, "table", "json"), "output", "form of the report")
+	fs.Var(cli.Choice(&o.output, "table", "json"), "output", "form of the report")
 }
 
 func (o *tableOptions) run(cmd *cobra.Command) error {
@@ -109,18 +110,18 @@ func (o *tableOptions) run(cmd *cobra.Command) error {
 	}
 	for _, name := range o.only {
 		if _, ok := known[name]; !ok {
-			return usagef("--only %s: want some of %s", name, strings.Join(tableScenarios, ", "))
+			return cli.Usagef("--only %s: want some of %s", name, strings.Join(tableScenarios, ", "))
 		}
 		known[name] = true
 	}
 	if len(o.shards) == 0 {
-		return usagef("--shards: want at least one number")
+		return cli.Usagef("--shards: want at least one number")
 	}
 	if o.users%2 != 0 {
-		return usagef("--users %d: want an even number", o.users)
+		return cli.Usagef("--users %d: want an even number", o.users)
 	}
 	if o.chatroom.Online > o.chatroom.Members {
-		return usagef("--room-online %d: want at most as many as --room-members %d", o.chatroom.Online, o.chatroom.Members)
+		return cli.Usagef("--room-online %d: want at most as many as --room-members %d", o.chatroom.Online, o.chatroom.Members)
 	}
 	if err := o.siege.check(); err != nil {
 		return err
@@ -183,7 +184,7 @@ func (t *loadTable) run(ctx context.Context, wanted map[string]bool) (err error)
 			if !wanted[scenario.name] {
 				continue
 			}
-			title := fmt.Sprintf("%s, %s", scenario.name, plural(shards, "shard"))
+			title := fmt.Sprintf("%s, %s", scenario.name, cli.Plural(shards, "shard"))
 			fmt.Fprintf(t.stderr, "== %s\n", title)
 			others := othersSince()
 			if err := t.with(ctx, shards, scenario.run); err != nil {

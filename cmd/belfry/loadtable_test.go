@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/loadtest"
 )
 
@@ -69,7 +70,7 @@ func TestServeUntilEOF(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(bin, "serve", "--"+untilEOFFlag, "--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--data", t.TempDir())
+	cmd := exec.Command(bin, "serve", "--"+cli.UntilEOFFlag, "--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--data", t.TempDir())
 	cmd.Env = cleanEnv()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

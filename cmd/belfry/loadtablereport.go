@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/loadtest"
 )
 
@@ -65,7 +66,7 @@ type tableRow struct {
 // judge makes the rows of the reports.
 func (r *tableReport) judge() {
 	for _, p := range r.Pairs {
-		name := fmt.Sprintf("pairs, window %d, %s", p.Window, plural(p.Shards, "shard"))
+		name := fmt.Sprintf("pairs, window %d, %s", p.Window, cli.Plural(p.Shards, "shard"))
 		if p.Server != nil {
 			r.limit(name+": server CPU", p.Server.CPUPerMillion, "CPU-s a million", 12, 7,
 				"%.2f CPU-s a million messages (generator %.2f)", p.Server.CPUPerMillion, p.Generator.CPUPerMillion)
@@ -110,7 +111,7 @@ func (r *tableReport) judge() {
 
 func (r *tableReport) judgeGroups() {
 	if p := r.Group; p != nil {
-		name := fmt.Sprintf("group, %s online, %s, window %d", plural(p.Members, "member"), plural(p.Senders, "sender"), p.Window)
+		name := fmt.Sprintf("group, %s online, %s, window %d", cli.Plural(p.Members, "member"), cli.Plural(p.Senders, "sender"), p.Window)
 		if p.Server != nil {
 			r.limit(name+": server CPU", p.Server.CPUPerMillion, "µs a delivery", 3, 1.2,
 				"%.2f µs a delivery (generator %.2f), %.0f messages a frame", p.Server.CPUPerMillion, p.Generator.CPUPerMillion, p.MessagesPerFrame)
@@ -138,7 +139,7 @@ func (r *tableReport) judgeGroups() {
 			"%.2f s until all have everything, login p50 %s, p99 %s", p.Seconds, inMS(p.Login.P50MS), inMS(p.Login.P99MS))
 	}
 	if p := r.Groups; p != nil {
-		r.limit(fmt.Sprintf("login with %s, p99", plural(p.Groups, "group")), max(p.New.P99MS, p.Returning.P99MS), "ms", 20, 0,
+		r.limit(fmt.Sprintf("login with %s, p99", cli.Plural(p.Groups, "group")), max(p.New.P99MS, p.Returning.P99MS), "ms", 20, 0,
 			"new device p50 %s, p99 %s; with cursors %s, %s", inMS(p.New.P50MS), inMS(p.New.P99MS), inMS(p.Returning.P50MS), inMS(p.Returning.P99MS))
 	}
 }
@@ -150,7 +151,7 @@ const (
 )
 
 func (r *tableReport) judgeSlow(p *loadtest.SlowReport) {
-	name := fmt.Sprintf("%s that never read: ", plural(p.Slow, "peer"))
+	name := fmt.Sprintf("%s that never read: ", cli.Plural(p.Slow, "peer"))
 	without, with := p.Without.Delivery.P99MS, p.With.Delivery.P99MS
 	r.limit(name+"others' p99", with, "ms", noiseFactor*without+noiseMS, 0, "%s without, %s with (bar: noise of half + 0.5 ms)", inMS(without), inMS(with))
 	if p.ServerCloses != nil {
@@ -207,7 +208,7 @@ func (r *tableReport) table() [][]string {
 		return []string{"fsync, " + when, fmt.Sprintf("p50 %s, p99 %s", inMS(l.P50MS), inMS(l.P99MS)), "", ""}
 	}
 	rows := [][]string{
-		{fmt.Sprintf("%s, %s, %s; generator and server on the same machine", plural(r.Cores, "core"), r.Go, r.System)},
+		{fmt.Sprintf("%s, %s, %s; generator and server on the same machine", cli.Plural(r.Cores, "core"), r.Go, r.System)},
 		{"what", "figure", "bar", "holds"},
 		fsync("before", r.FsyncBefore),
 	}

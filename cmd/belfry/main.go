@@ -11,6 +11,9 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/belfry-im/belfry/cmd/belfry/internal/chatui"
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
 func main() {
@@ -19,7 +22,7 @@ func main() {
 
 // execute runs one command line and returns the exit code.
 func execute(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return runCommand(newRootCommand(), args, environ, stdin, stdout, stderr)
+	return cli.Run(newRootCommand(), args, environ, stdin, stdout, stderr)
 }
 
 func newRootCommand() *cobra.Command {
@@ -32,6 +35,6 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServeCommand(), newChatCommand(), newLoadCommand(), newTokenCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), chatui.NewCommand(), newLoadCommand(), newTokenCommand(), newVersionCommand())
 	return root
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"log/slog"
 	"runtime/debug"
+
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
 const (
@@ -28,13 +30,13 @@ const (
 // returns it; 0 is no limit.
 func (o *serveOptions) limitMemory(log *slog.Logger) int64 {
 	limit := int64(o.memoryLimit)
-	if limit == autoMemory {
+	if limit == cli.AutoMemory {
 		usable, err := usableMemory("/")
 		if err != nil {
 			log.Warn("memory is not limited, because how much there is cannot be told: set --memory-limit", "err", err)
 			return 0
 		}
-		limit = max(usable/100*autoMemoryPercent, leastMemory)
+		limit = max(usable/100*autoMemoryPercent, cli.LeastMemory)
 	}
 	if limit > 0 {
 		log.Info("memory is limited", "limit", limit)
@@ -45,7 +47,7 @@ func (o *serveOptions) limitMemory(log *slog.Logger) int64 {
 
 // connectionLimit is what connections may take of a limit; 0 is no limit.
 func (o *serveOptions) connectionLimit(limit int64) int64 {
-	if o.connectionMemory == autoMemory {
+	if o.connectionMemory == cli.AutoMemory {
 		return limit / connectionShare
 	}
 	return int64(o.connectionMemory)
@@ -58,7 +60,7 @@ func reservedMemory(limit, connections int64) (int64, error) {
 		return 0, nil
 	}
 	if connections > limit/mostConnectionShare {
-		return 0, usagef("--connection-memory %s: want at most a third of --memory-limit, %s", formatSize(int(connections)), formatSize(int(limit)))
+		return 0, cli.Usagef("--connection-memory %s: want at most a third of --memory-limit, %s", cli.FormatSize(int(connections)), cli.FormatSize(int(limit)))
 	}
 	return connections + baseMemory + limit/baseShare, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/auth"
 )
@@ -70,7 +71,7 @@ func readSourceFile(path string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case len(content) > maxSourceFile:
-		return nil, fmt.Errorf("%s: is larger than %s", path, formatSize(maxSourceFile))
+		return nil, fmt.Errorf("%s: is larger than %s", path, cli.FormatSize(maxSourceFile))
 	case len(auth.TrimSecret(content)) == 0:
 		return nil, fmt.Errorf("%s is empty", path)
 	}

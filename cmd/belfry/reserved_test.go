@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
 func TestReservedMemory(t *testing.T) {
@@ -25,9 +27,9 @@ func TestReservedMemory(t *testing.T) {
 		t.Errorf("200 MiB of 512 for connections: %v, want an error that names the flag and the rule", err)
 	}
 	// The smallest server has room for messages.
-	o := serveOptions{connectionMemory: autoMemory}
-	if got, err := reservedMemory(leastMemory, o.connectionLimit(leastMemory)); err != nil || got > leastMemory*7/10 {
-		t.Errorf("of %d bytes %d are set aside, %v", leastMemory, got, err)
+	o := serveOptions{connectionMemory: cli.AutoMemory}
+	if got, err := reservedMemory(cli.LeastMemory, o.connectionLimit(cli.LeastMemory)); err != nil || got > cli.LeastMemory*7/10 {
+		t.Errorf("of %d bytes %d are set aside, %v", cli.LeastMemory, got, err)
 	}
 }
 

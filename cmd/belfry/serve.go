@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/net/netutil"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/raftstore"
@@ -88,8 +89,8 @@ variable over the file.`,
 		},
 	}
 	o.bind(cmd.Flags())
-	cmd.Flags().BoolVar(&untilEOF, untilEOFFlag, false, "stop when stdin ends")
-	if err := cmd.Flags().MarkHidden(untilEOFFlag); err != nil {
+	cmd.Flags().BoolVar(&untilEOF, cli.UntilEOFFlag, false, "stop when stdin ends")
+	if err := cmd.Flags().MarkHidden(cli.UntilEOFFlag); err != nil {
 		panic(err) // there is no such flag
 	}
 	return cmd

@@ -24,6 +24,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
 // TestServeStops ends a server with SIGTERM while a device is logged in: the
@@ -178,9 +180,9 @@ func TestDev(t *testing.T) {
 			t.Errorf("serve --dev printed no command to paste for %s:\n%s", user, printed.String())
 		}
 	}
-	info, err := os.Stat(filepath.Join(data, secretName))
+	info, err := os.Stat(filepath.Join(data, cli.SecretName))
 	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%s: %v, %v, want mode 0600", secretName, info, err)
+		t.Errorf("%s: %v, %v, want mode 0600", cli.SecretName, info, err)
 	}
 }
 

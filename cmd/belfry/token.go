@@ -5,12 +5,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
 func newTokenCommand() *cobra.Command {
 	var user, data string
 	var secretFiles []string
-	ttl := tokenTTL
+	ttl := cli.TokenTTL
 	cmd := &cobra.Command{
 		Use:   "token --user NAME",
 		Short: "Make a login token for a user",
@@ -24,17 +26,17 @@ The token is signed with the secret of --auth-secret-file, or with the one that
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if user == "" {
-				return usagef("--user: want the user that the token is for")
+				return cli.Usagef("--user: want the user that the token is for")
 			}
-			if err := checkUser(user); err != nil {
-				return usagef("--user: %w", err)
+			if err := cli.CheckUser(user); err != nil {
+				return cli.Usagef("--user: %w", err)
 			}
 			var token string
 			var err error
 			if len(secretFiles) > 0 {
-				token, err = tokenFromFile(secretFiles[0], user, ttl)
+				token, err = cli.TokenFromFile(secretFiles[0], user, ttl)
 			} else {
-				token, err = devToken(data, user, ttl)
+				token, err = cli.DevToken(data, user, ttl)
 			}
 			if err != nil {
 				return err
@@ -45,8 +47,8 @@ The token is signed with the secret of --auth-secret-file, or with the one that
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&user, "user", "", "the user who may log in with the token")
-	flags.Var(Duration(&ttl, time.Second), "ttl", "how long the token is good")
-	flags.StringVar(&data, "data", defaultData, "data folder of a server that runs with --dev")
+	flags.Var(cli.Duration(&ttl, time.Second), "ttl", "how long the token is good")
+	flags.StringVar(&data, "data", cli.DefaultData, "data folder of a server that runs with --dev")
 	flags.StringSliceVar(&secretFiles, "auth-secret-file", nil, "file with the secret, the first of several; overrides --data")
 	return cmd
 }

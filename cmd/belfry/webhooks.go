@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/webhook"
 )
@@ -37,19 +38,19 @@ func (w *webhookOptions) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&w.failOpen, "webhook-fail-open", false, "accept a message when the receiver of message.beforeSend gives no decision")
 	fs.BoolVar(&w.allowHTTP, "webhook-allow-http", false, "let --webhook-url be http on another machine: events cross the network in the clear")
 	w.timeout = 10 * time.Second
-	fs.Var(Duration(&w.timeout, time.Millisecond), "webhook-timeout", "within which an event has to be answered")
+	fs.Var(cli.Duration(&w.timeout, time.Millisecond), "webhook-timeout", "within which an event has to be answered")
 	w.askTimeout = 2 * time.Second
-	fs.Var(Duration(&w.askTimeout, time.Millisecond), "webhook-before-send-timeout", "within which message.beforeSend has to be answered")
+	fs.Var(cli.Duration(&w.askTimeout, time.Millisecond), "webhook-before-send-timeout", "within which message.beforeSend has to be answered")
 	w.maxAge = time.Hour
-	fs.Var(Duration(&w.maxAge, time.Second), "webhook-max-age", "how long after it happened an event is still tried again")
+	fs.Var(cli.Duration(&w.maxAge, time.Second), "webhook-max-age", "how long after it happened an event is still tried again")
 	w.queuedAfter = 10 * time.Second
-	fs.Var(Duration(&w.queuedAfter, time.Millisecond), "webhook-queued-after", "how long message.queued waits for a session in the foreground to ack the message")
+	fs.Var(cli.Duration(&w.queuedAfter, time.Millisecond), "webhook-queued-after", "how long message.queued waits for a session in the foreground to ack the message")
 	w.queueEvents = 10_000
-	fs.Var(Count(&w.queueEvents, 1, 1e7), "webhook-queue", "events that wait to be delivered; further ones are dropped")
+	fs.Var(cli.Count(&w.queueEvents, 1, 1e7), "webhook-queue", "events that wait to be delivered; further ones are dropped")
 	w.queueBytes = 16 << 20
-	fs.Var(Size(&w.queueBytes, 64<<10, 1<<32), "webhook-queue-bytes", "bytes of them")
+	fs.Var(cli.Size(&w.queueBytes, 64<<10, 1<<32), "webhook-queue-bytes", "bytes of them")
 	w.storedBytes = 16 << 20
-	fs.Var(Size(&w.storedBytes, 64<<10, 1<<30), "webhook-stored-bytes", "what a shard keeps of messages that message.queued is still to tell of, some 40 bytes each; past it the oldest go")
+	fs.Var(cli.Size(&w.storedBytes, 64<<10, 1<<30), "webhook-stored-bytes", "what a shard keeps of messages that message.queued is still to tell of, some 40 bytes each; past it the oldest go")
 }
 
 // check refuses what contradicts itself.
@@ -60,24 +61,24 @@ func (w *webhookOptions) check() error {
 			"webhook-fail-open": w.failOpen, "webhook-allow-http": w.allowHTTP,
 		} {
 			if set {
-				return usagef("--%s: want --webhook-url with it", flag)
+				return cli.Usagef("--%s: want --webhook-url with it", flag)
 			}
 		}
 		return nil
 	}
 	for _, event := range w.events {
 		if !slices.Contains(webhook.Events, event) {
-			return usagef("--webhook-events: there is no %q: want some of %s", event, strings.Join(webhook.Events, ", "))
+			return cli.Usagef("--webhook-events: there is no %q: want some of %s", event, strings.Join(webhook.Events, ", "))
 		}
 	}
 	if err := webhook.CheckURL(w.url, w.allowHTTP); err != nil {
-		return usagef("--webhook-url: %w (or --webhook-allow-http)", err)
+		return cli.Usagef("--webhook-url: %w (or --webhook-allow-http)", err)
 	}
 	switch {
 	case w.secretFile == "":
-		return usagef("--webhook-secret-file: want it with --webhook-url: without, the receiver could tell nobody from anybody")
+		return cli.Usagef("--webhook-secret-file: want it with --webhook-url: without, the receiver could tell nobody from anybody")
 	case w.failOpen && len(w.events) > 0 && !slices.Contains(w.events, webhook.MessageBeforeSend):
-		return usagef("--webhook-fail-open: is about %s, which is not among --webhook-events", webhook.MessageBeforeSend)
+		return cli.Usagef("--webhook-fail-open: is about %s, which is not among --webhook-events", webhook.MessageBeforeSend)
 	}
 	return nil
 }

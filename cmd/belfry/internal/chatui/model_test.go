@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"fmt"
@@ -27,10 +27,10 @@ func said(t *testing.T, conv, from string, seq uint64, text string) client.Messa
 
 var bob, carol = protocol.UserConv("bob"), protocol.UserConv("carol")
 
-func TestChatUnread(t *testing.T) {
-	m := newChatModel("alice")
+func TestUnread(t *testing.T) {
+	m := newModel("alice")
 	m.apply(client.StateOnline)
-	m.apply(chatMessages{said(t, "u:bob", "bob", 5, "a"), said(t, "u:carol", "carol", 2, "b")})
+	m.apply(incoming{said(t, "u:bob", "bob", 5, "a"), said(t, "u:carol", "carol", 2, "b")})
 	jobs := m.apply(client.Synced{Conversations: []client.Conversation{
 		{Conv: carol, LastSeq: 2, ReadSeq: 1, Unread: 1, PeerReadSeq: 1},
 		{Conv: bob, LastSeq: 5, ReadSeq: 2, Unread: 3},
@@ -47,7 +47,7 @@ func TestChatUnread(t *testing.T) {
 	if n := m.logs["u:bob"].unread; n != 3 {
 		t.Errorf("%d unread of bob, want the server's 3", n)
 	}
-	m.apply(chatMessages{said(t, "u:bob", "bob", 6, "c"), said(t, "u:bob", "alice", 7, "from my phone")})
+	m.apply(incoming{said(t, "u:bob", "bob", 6, "c"), said(t, "u:bob", "alice", 7, "from my phone")})
 	if n := m.logs["u:bob"].unread; n != 4 {
 		t.Errorf("%d unread of bob, want 4: own messages do not count", n)
 	}
@@ -62,21 +62,21 @@ func TestChatUnread(t *testing.T) {
 }
 
 // The first to write to a chat with nobody is whom to answer.
-func TestChatOpensFirst(t *testing.T) {
-	m := newChatModel("alice")
+func TestOpensFirst(t *testing.T) {
+	m := newModel("alice")
 	m.apply(client.StateOnline)
 	m.apply(client.Synced{})
 	if len(m.notes) == 0 {
 		t.Error("no word on how to begin")
 	}
-	m.apply(chatMessages{said(t, "u:bob", "bob", 1, "hi")})
+	m.apply(incoming{said(t, "u:bob", "bob", 1, "hi")})
 	if m.current != "u:bob" || m.logs["u:bob"].unread != 0 {
 		t.Errorf("on the screen: %q, %d unread; want bob, 0", m.current, m.logs["u:bob"].unread)
 	}
 }
 
-func TestChatMarks(t *testing.T) {
-	m, l := chatAt(chatEntry{seq: 1, from: "alice"}, chatEntry{seq: 2, from: "alice"}, chatEntry{cid: "x", from: "alice"})
+func TestMarks(t *testing.T) {
+	m, l := screenAt(entry{seq: 1, from: "alice"}, entry{seq: 2, from: "alice"}, entry{cid: "x", from: "alice"})
 	marks := func() string {
 		var all []string
 		for _, e := range l.entries {
@@ -88,12 +88,12 @@ func TestChatMarks(t *testing.T) {
 		t.Errorf("marks = %s, want ✓ ✓ …", got)
 	}
 	m.apply(client.ReadReceipt{Conv: bob, Seq: 1})
-	m.apply(chatSent{conv: "u:bob", cid: "x", result: client.SendResult{Seq: 3}})
+	m.apply(sendResult{conv: "u:bob", cid: "x", result: client.SendResult{Seq: 3}})
 	if got := marks(); got != "✓✓ ✓ ✓" {
 		t.Errorf("marks = %s, want ✓✓ ✓ ✓", got)
 	}
-	l.add(chatEntry{cid: "y", from: "alice"})
-	m.apply(chatSent{conv: "u:bob", cid: "y", err: &client.Error{Code: "forbidden", Message: "you are blocked"}})
+	l.add(entry{cid: "y", from: "alice"})
+	m.apply(sendResult{conv: "u:bob", cid: "y", err: &client.Error{Code: "forbidden", Message: "you are blocked"}})
 	if got := marks(); got != "✓✓ ✓ ✓ ✗" {
 		t.Errorf("marks = %s, want ✓✓ ✓ ✓ ✗", got)
 	}
@@ -102,8 +102,8 @@ func TestChatMarks(t *testing.T) {
 	}
 }
 
-func TestChatChanges(t *testing.T) {
-	m, l := chatAt(chatEntry{seq: 1, from: "bob"}, chatEntry{seq: 2, from: "bob"}, chatEntry{seq: 3, from: "bob"})
+func TestChanges(t *testing.T) {
+	m, l := screenAt(entry{seq: 1, from: "bob"}, entry{seq: 2, from: "bob"}, entry{seq: 3, from: "bob"})
 	m.apply(client.Recall{Conv: bob, By: "bob", Ranges: []protocol.Range{{From: 1, To: 1}}})
 	m.apply(client.MessagesDeleted{Conv: bob, Seqs: []uint64{3}})
 	if len(l.entries) != 2 || !l.entries[0].recalled || l.entries[1].recalled {
@@ -119,10 +119,10 @@ func TestChatChanges(t *testing.T) {
 	}
 }
 
-// TestChatKeys drives the whole screen by key presses.
-func TestChatKeys(t *testing.T) {
-	m, _ := chatAt(chatEntry{seq: 1, from: "bob", text: "hi"})
-	ui := &chatTUI{model: m, ctx: t.Context()}
+// TestKeys drives the whole screen by key presses.
+func TestKeys(t *testing.T) {
+	m, _ := screenAt(entry{seq: 1, from: "bob", text: "hi"})
+	ui := &tui{model: m, ctx: t.Context()}
 	ui.Update(tea.WindowSizeMsg{Width: 80, Height: 24})
 	press := func(keys ...tea.KeyPressMsg) {
 		for _, k := range keys {
@@ -138,7 +138,7 @@ func TestChatKeys(t *testing.T) {
 		!strings.Contains(view.Content, "/quit") || !strings.Contains(view.Content, "bob  hi") {
 		t.Errorf("screen after /help:\n%s", view.Content)
 	}
-	if view.Cursor.X != len(chatPrompt) || view.Cursor.Y != 23 {
+	if view.Cursor.X != len(prompt) || view.Cursor.Y != 23 {
 		t.Errorf("cursor at %d, %d, want behind the prompt in the last line", view.Cursor.X, view.Cursor.Y)
 	}
 	press(tea.KeyPressMsg{Code: tea.KeyEscape})

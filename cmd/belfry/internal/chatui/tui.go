@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"context"
@@ -9,21 +9,21 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// A chatTUI is a chat on a whole terminal.
-type chatTUI struct {
-	model  *chatModel
+// A tui is a chat on a whole terminal.
+type tui struct {
+	model  *model
 	ctx    context.Context // of the jobs
-	screen chatScreen
+	screen screen
 	editor editor
 }
 
-const chatPrompt = "> "
+const prompt = "> "
 
-func (t *chatTUI) Init() tea.Cmd { return nil }
+func (t *tui) Init() tea.Cmd { return nil }
 
 // Update takes in one key press, resize or event of the model.
-func (t *chatTUI) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
-	var jobs []chatJob
+func (t *tui) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	var jobs []job
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		t.screen.width, t.screen.height = msg.Width, msg.Height
@@ -55,7 +55,7 @@ func (t *chatTUI) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	return t, tea.Batch(cmds...)
 }
 
-func (t *chatTUI) press(msg tea.KeyPressMsg) []chatJob {
+func (t *tui) press(msg tea.KeyPressMsg) []job {
 	key := msg.Keystroke()
 	page := max(t.screen.height-4, 1)
 	switch key {
@@ -70,7 +70,7 @@ func (t *chatTUI) press(msg tea.KeyPressMsg) []chatJob {
 	case "esc":
 		t.model.notes = nil
 	case "tab":
-		t.editor.set(completeChatInput(t.editor.text(), t.model.peers()))
+		t.editor.set(completeInput(t.editor.text(), t.model.peers()))
 	case "pgup":
 		t.scroll(page)
 	case "pgdown":
@@ -86,7 +86,7 @@ func (t *chatTUI) press(msg tea.KeyPressMsg) []chatJob {
 	return nil
 }
 
-func (t *chatTUI) insert(text string) {
+func (t *tui) insert(text string) {
 	t.editor.insert(text)
 	if !strings.HasPrefix(t.editor.text(), "/") {
 		t.model.types(time.Now())
@@ -94,16 +94,16 @@ func (t *chatTUI) insert(text string) {
 }
 
 // scroll moves the view by n lines into the past, no further than it goes.
-func (t *chatTUI) scroll(n int) {
+func (t *tui) scroll(n int) {
 	lines := len(t.model.renderLog(t.screen))
 	room := max(t.screen.height-3-len(t.model.renderNotes(t.screen)), 0)
 	t.screen.scrolled = max(t.screen.scrolled+n, 0)
 	t.screen.scrolled = t.screen.clampScroll(lines, room)
 }
 
-func (t *chatTUI) View() tea.View {
+func (t *tui) View() tea.View {
 	t.screen.now = time.Now()
-	draft, cursor := t.editor.show(t.screen.cells, chatPrompt, t.screen.width)
+	draft, cursor := t.editor.show(t.screen.cells, prompt, t.screen.width)
 	t.screen.draft = draft
 	v := tea.NewView(strings.Join(t.model.render(t.screen), "\n"))
 	v.AltScreen = true

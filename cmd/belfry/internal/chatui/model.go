@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"cmp"
@@ -19,14 +19,14 @@ const (
 	typingEvery = 3 * time.Second
 )
 
-// A chatModel is all that a chat shows. One goroutine owns it: it hands it
+// A model is all that a chat shows. One goroutine owns it: it hands it
 // what the user enters and every event of the client, and runs the jobs that
 // come back beside itself, each ending in one more event.
-type chatModel struct {
+type model struct {
 	me      string
 	net     *client.Client
 	talks   bool // line mode: notes tell of messages, too, as nothing else shows them
-	logs    map[string]*chatLog
+	logs    map[string]*transcript
 	current string // conversation on the screen; empty = none yet
 	state   client.State
 	offline bool // and the user knows
@@ -39,42 +39,42 @@ type chatModel struct {
 	lastTyping time.Time // when the peer was last told that I type
 }
 
-// A chatJob is something that takes time. What it returns is applied.
-type chatJob func(context.Context) any
+// A job is something that takes time. What it returns is applied.
+type job func(context.Context) any
 
 // Events that are not the client's own types.
 type (
-	chatMessages []client.Message
-	chatTick     struct{}
-	chatSent     struct {
+	incoming   []client.Message
+	tick       struct{}
+	sendResult struct {
 		conv, cid string
 		result    client.SendResult
 		err       error
 	}
-	chatHistory struct {
+	historyPage struct {
 		conv string
 		page client.Page
 		err  error
 	}
-	chatRecents struct {
+	recents struct {
 		list []client.Conversation
 		err  error
 	}
-	// chatDone ends a job of which only the outcome counts.
-	chatDone struct {
+	// done ends a job of which only the outcome counts.
+	done struct {
 		what string // to say when it went well; may be empty
 		err  error
 		then func() // on success
 	}
 )
 
-func newChatModel(me string) *chatModel {
-	return &chatModel{me: me, logs: make(map[string]*chatLog), sending: make(map[string]*client.Outgoing)}
+func newModel(me string) *model {
+	return &model{me: me, logs: make(map[string]*transcript), sending: make(map[string]*client.Outgoing)}
 }
 
 // handlers makes a client tell post all that the model applies.
-func (m *chatModel) handlers(cfg *client.Config, post func(any)) {
-	cfg.OnMessages = func(list []client.Message) { post(chatMessages(list)) }
+func (m *model) handlers(cfg *client.Config, post func(any)) {
+	cfg.OnMessages = func(list []client.Message) { post(incoming(list)) }
 	cfg.OnSynced = func(e client.Synced) { post(e) }
 	cfg.OnReadReport = func(e client.ReadReport) { post(e) }
 	cfg.OnReadReceipt = func(e client.ReadReceipt) { post(e) }
@@ -87,26 +87,26 @@ func (m *chatModel) handlers(cfg *client.Config, post func(any)) {
 }
 
 // note says something that is no message.
-func (m *chatModel) note(format string, args ...any) {
+func (m *model) note(format string, args ...any) {
 	m.notes = append(m.notes, "* "+fmt.Sprintf(format, args...))
 }
 
 // tell is note for what a screen shows by itself.
-func (m *chatModel) tell(format string, args ...any) {
+func (m *model) tell(format string, args ...any) {
 	if m.talks {
 		m.note(format, args...)
 	}
 }
 
 // print puts a message among the notes where nothing else shows it.
-func (m *chatModel) print(l *chatLog, e chatEntry) {
+func (m *model) print(l *transcript, e entry) {
 	if m.talks {
 		m.notes = append(m.notes, m.line(l, e))
 	}
 }
 
 // entered follows the connection.
-func (m *chatModel) entered(state client.State) {
+func (m *model) entered(state client.State) {
 	m.state = state
 	switch state {
 	case client.StateOnline:
@@ -128,8 +128,8 @@ func (m *chatModel) entered(state client.State) {
 }
 
 // farewell waits for what was entered to be stored, but not for long.
-func (m *chatModel) farewell(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, chatFarewell)
+func (m *model) farewell(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, farewellTime)
 	defer cancel()
 	for _, out := range m.sending {
 		out.Wait(ctx)
@@ -138,35 +138,35 @@ func (m *chatModel) farewell(ctx context.Context) {
 
 // log gives the log of a conversation, a new one if need be. Past the bound
 // the one that was silent longest is forgotten.
-func (m *chatModel) log(conv string) *chatLog {
+func (m *model) log(conv string) *transcript {
 	l := m.logs[conv]
 	if l != nil {
 		return l
 	}
-	if len(m.logs) >= maxChatLogs {
+	if len(m.logs) >= maxLogs {
 		recent := m.recent()
 		delete(m.logs, recent[len(recent)-1].conv)
 	}
-	l = &chatLog{conv: conv}
+	l = &transcript{conv: conv}
 	m.logs[conv] = l
 	return l
 }
 
 // recent lists the conversations, the one with the newest message first.
-func (m *chatModel) recent() []*chatLog {
-	last := func(l *chatLog) int64 {
+func (m *model) recent() []*transcript {
+	last := func(l *transcript) int64 {
 		if len(l.entries) == 0 {
 			return 0
 		}
 		return l.entries[len(l.entries)-1].time
 	}
-	return slices.SortedFunc(maps.Values(m.logs), func(a, b *chatLog) int {
+	return slices.SortedFunc(maps.Values(m.logs), func(a, b *transcript) int {
 		return cmp.Or(cmp.Compare(last(b), last(a)), cmp.Compare(a.conv, b.conv))
 	})
 }
 
 // peers names the users there are conversations with, for completion.
-func (m *chatModel) peers() []string {
+func (m *model) peers() []string {
 	var names []string
 	for _, l := range m.recent() {
 		names = append(names, peer(l.conv))
@@ -175,9 +175,9 @@ func (m *chatModel) peers() []string {
 }
 
 // apply takes in one event.
-func (m *chatModel) apply(event any) []chatJob {
+func (m *model) apply(event any) []job {
 	switch e := event.(type) {
-	case chatMessages:
+	case incoming:
 		return m.received(e)
 	case client.Synced:
 		return m.syncedUp(e)
@@ -207,13 +207,13 @@ func (m *chatModel) apply(event any) []chatJob {
 		return m.peerTypes(e)
 	case client.State:
 		m.entered(e)
-	case chatSent:
+	case sendResult:
 		m.sent(e)
-	case chatHistory:
+	case historyPage:
 		return m.loaded(e)
-	case chatRecents:
+	case recents:
 		m.listed(e)
-	case chatDone:
+	case done:
 		switch {
 		case e.err != nil:
 			m.note("%s", explain(e.err))
@@ -229,7 +229,7 @@ func (m *chatModel) apply(event any) []chatJob {
 	return nil
 }
 
-func (m *chatModel) received(list []client.Message) []chatJob {
+func (m *model) received(list []client.Message) []job {
 	for i := range list {
 		msg := &list[i]
 		conv := msg.Conv.String()
@@ -239,7 +239,7 @@ func (m *chatModel) received(list []client.Message) []chatJob {
 		if err != nil {
 			text = "(a body that cannot be read)"
 		}
-		e := chatEntry{seq: msg.Seq, from: msg.From, text: text, time: msg.Time}
+		e := entry{seq: msg.Seq, from: msg.From, text: text, time: msg.Time}
 		l.add(e)
 		if msg.From != m.me {
 			l.typingUntil = 0
@@ -260,7 +260,7 @@ func (m *chatModel) received(list []client.Message) []chatJob {
 }
 
 // syncedUp takes the server's counts, which are those of the moment of login.
-func (m *chatModel) syncedUp(e client.Synced) []chatJob {
+func (m *model) syncedUp(e client.Synced) []job {
 	m.synced = true
 	for _, c := range e.Conversations {
 		l := m.log(c.Conv.String())
@@ -285,31 +285,31 @@ func (m *chatModel) syncedUp(e client.Synced) []chatJob {
 }
 
 // open shows a conversation, loads its newest page once and marks it as read.
-func (m *chatModel) open(conv string) []chatJob {
+func (m *model) open(conv string) []job {
 	if old := m.logs[m.current]; old != nil && conv != m.current {
 		old.firstNew = 0
 	}
 	m.current = conv
 	l := m.log(conv)
-	var jobs []chatJob
+	var jobs []job
 	if l.unread > 0 {
 		l.firstNew = l.readSeq + 1
 	}
 	if !l.loaded && !m.talks { // without a screen, what was is there on request
 		l.loaded = true
-		jobs = append(jobs, m.fetch(conv, client.Query{Limit: chatPage}))
+		jobs = append(jobs, m.fetch(conv, client.Query{Limit: pageSize}))
 	}
 	return append(jobs, m.markRead(conv)...)
 }
 
-func (m *chatModel) fetch(conv string, q client.Query) chatJob {
+func (m *model) fetch(conv string, q client.Query) job {
 	return func(ctx context.Context) any {
 		page, err := m.net.History(ctx, conv, q)
-		return chatHistory{conv, page, err}
+		return historyPage{conv, page, err}
 	}
 }
 
-func (m *chatModel) loaded(e chatHistory) []chatJob {
+func (m *model) loaded(e historyPage) []job {
 	l := m.log(e.conv)
 	if e.err != nil {
 		m.note("%s", explain(e.err))
@@ -321,7 +321,7 @@ func (m *chatModel) loaded(e chatHistory) []chatJob {
 		if err != nil {
 			continue
 		}
-		entry := chatEntry{seq: msg.Seq, from: msg.From, text: bodyText(body), time: msg.Time}
+		entry := entry{seq: msg.Seq, from: msg.From, text: bodyText(body), time: msg.Time}
 		l.add(entry)
 		m.print(l, entry)
 	}
@@ -332,7 +332,7 @@ func (m *chatModel) loaded(e chatHistory) []chatJob {
 }
 
 // markRead reports the conversation on the screen as read up to its newest.
-func (m *chatModel) markRead(conv string) []chatJob {
+func (m *model) markRead(conv string) []job {
 	l := m.log(conv)
 	if conv != m.current || !m.synced || l.lastSeq <= l.readSeq {
 		return nil
@@ -340,16 +340,16 @@ func (m *chatModel) markRead(conv string) []chatJob {
 	seq := l.lastSeq
 	l.read(m.me, seq)
 	l.unread = 0
-	return []chatJob{func(ctx context.Context) any {
+	return []job{func(ctx context.Context) any {
 		_, err := m.net.ReadReport(ctx, conv, seq)
 		if refused, ok := errors.AsType[*client.Error](err); ok && refused.Code == "not_found" {
 			err = nil // nothing of it is left to be read
 		}
-		return chatDone{err: err}
+		return done{err: err}
 	}}
 }
 
-func (m *chatModel) sent(e chatSent) {
+func (m *model) sent(e sendResult) {
 	delete(m.sending, e.cid)
 	l := m.log(e.conv)
 	if e.err != nil {
@@ -368,17 +368,17 @@ func (m *chatModel) sent(e chatSent) {
 	}
 }
 
-func (m *chatModel) peerTypes(e client.Typing) []chatJob {
+func (m *model) peerTypes(e client.Typing) []job {
 	if m.talks {
 		return nil
 	}
 	m.log(e.Conv.String()).typingUntil = time.Now().Add(typingShown).UnixMilli()
-	return []chatJob{func(ctx context.Context) any {
+	return []job{func(ctx context.Context) any {
 		select {
 		case <-time.After(typingShown):
 		case <-ctx.Done():
 		}
-		return chatTick{}
+		return tick{}
 	}}
 }
 

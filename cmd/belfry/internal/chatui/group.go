@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"context"
@@ -10,68 +10,68 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// chatMembers is how many members /members lists.
-const chatMembers = 100
+// membersShown is how many members /members lists.
+const membersShown = 100
 
 // makeGroup makes a private group and opens it.
-func (m *chatModel) makeGroup(group string, users []string) []chatJob {
+func (m *model) makeGroup(group string, users []string) []job {
 	conv := groupConv + group
-	return []chatJob{func(ctx context.Context) any {
+	return []job{func(ctx context.Context) any {
 		_, failed, err := m.net.CreateGroup(ctx, client.NewGroup{Group: group, Kind: protocol.KindPrivate, Members: users})
-		return chatDone{what: withFailures("You made "+conv+".", failed), err: err, then: func() { m.current = conv }}
+		return done{what: withFailures("You made "+conv+".", failed), err: err, then: func() { m.current = conv }}
 	}}
 }
 
-func (m *chatModel) joinGroup(group string) []chatJob {
+func (m *model) joinGroup(group string) []job {
 	conv := groupConv + group
-	return []chatJob{func(ctx context.Context) any {
+	return []job{func(ctx context.Context) any {
 		pending, err := m.net.JoinGroup(ctx, group, "")
 		if pending {
-			return chatDone{what: "An admin of " + conv + " has to let you in.", err: err}
+			return done{what: "An admin of " + conv + " has to let you in.", err: err}
 		}
-		return chatDone{what: "You are in " + conv + ".", err: err, then: func() { m.current = conv }}
+		return done{what: "You are in " + conv + ".", err: err, then: func() { m.current = conv }}
 	}}
 }
 
 // inGroup does what concerns the group on the screen.
-func (m *chatModel) inGroup(in chatInput) []chatJob {
+func (m *model) inGroup(in input) []job {
 	conv := m.current
 	group, ok := strings.CutPrefix(conv, groupConv)
 	if !ok {
 		m.note("This is no group. Say /to g:GROUP first.")
 		return nil
 	}
-	return []chatJob{func(ctx context.Context) any {
+	return []job{func(ctx context.Context) any {
 		switch in.command {
 		case "add":
 			failed, err := m.net.AddMembers(ctx, group, in.users...)
-			return chatDone{what: withFailures("Added.", failed), err: err}
+			return done{what: withFailures("Added.", failed), err: err}
 		case "mute", "unmute", "ban", "unban":
 			return m.moderate(ctx, group, in)
 		case "muteall", "unmuteall":
 			on := in.command == "muteall"
 			what := map[bool]string{true: "Only owner and admins write here now.", false: "All may write here again."}[on]
-			return chatDone{what: what, err: m.net.SetGroup(ctx, group, client.GroupSetting{MutedAll: &on})}
+			return done{what: what, err: m.net.SetGroup(ctx, group, client.GroupSetting{MutedAll: &on})}
 		case "own":
-			return chatDone{what: conv + " is yours.", err: m.net.AnswerOwner(ctx, group, true)}
+			return done{what: conv + " is yours.", err: m.net.AnswerOwner(ctx, group, true)}
 		case "leave":
-			return chatDone{what: "You left " + conv + ".", err: m.net.LeaveGroup(ctx, group), then: func() { m.current = "" }}
+			return done{what: "You left " + conv + ".", err: m.net.LeaveGroup(ctx, group), then: func() { m.current = "" }}
 		}
-		members, more, err := m.net.Members(ctx, group, "", chatMembers)
-		return chatDone{what: listMembers(members, more), err: err}
+		members, more, err := m.net.Members(ctx, group, "", membersShown)
+		return done{what: listMembers(members, more), err: err}
 	}}
 }
 
 const (
-	chatMute = time.Hour
-	chatBan  = 24 * time.Hour
+	muteTime = time.Hour
+	banTime  = 24 * time.Hour
 )
 
 // moderate mutes or bans users, or undoes it.
-func (m *chatModel) moderate(ctx context.Context, group string, in chatInput) chatDone {
+func (m *model) moderate(ctx context.Context, group string, in input) done {
 	if in.command == "ban" {
-		failed, err := m.net.BanMembers(ctx, group, chatBan, in.users...)
-		return chatDone{what: withFailures("Banned for a day; /unban undoes it.", failed), err: err}
+		failed, err := m.net.BanMembers(ctx, group, banTime, in.users...)
+		return done{what: withFailures("Banned for a day; /unban undoes it.", failed), err: err}
 	}
 	for _, user := range in.users {
 		var err error
@@ -79,15 +79,15 @@ func (m *chatModel) moderate(ctx context.Context, group string, in chatInput) ch
 		case "unban":
 			err = m.net.Unban(ctx, group, user)
 		case "mute":
-			err = m.net.SetMember(ctx, group, user, client.MemberSetting{MutedUntil: new(time.Now().Add(chatMute).UnixMilli())})
+			err = m.net.SetMember(ctx, group, user, client.MemberSetting{MutedUntil: new(time.Now().Add(muteTime).UnixMilli())})
 		default:
 			err = m.net.SetMember(ctx, group, user, client.MemberSetting{MutedUntil: new(int64)})
 		}
 		if err != nil {
-			return chatDone{err: err}
+			return done{err: err}
 		}
 	}
-	return chatDone{what: map[string]string{
+	return done{what: map[string]string{
 		"unban": "They may come back.", "mute": "Muted for an hour; /unmute undoes it.", "unmute": "They may write again.",
 	}[in.command]}
 }
@@ -114,7 +114,7 @@ func withFailures(what string, failed []client.MemberFailure) string {
 }
 
 // groupNews says what an event of a group means to people.
-func (m *chatModel) groupNews(e client.GroupEvent) {
+func (m *model) groupNews(e client.GroupEvent) {
 	by, users, conv := e.By, strings.Join(e.Users, ", "), groupConv+e.Group
 	if by == "" {
 		by = "an administrator"

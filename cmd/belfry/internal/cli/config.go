@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -22,21 +22,21 @@ import (
 // default.
 
 const (
-	envPrefix  = "BELFRY_"
-	configFlag = "config" // names the YAML file; no key of it
+	EnvPrefix  = "BELFRY_"
+	ConfigFlag = "config" // names the YAML file; no key of it
 	helpFlag   = "help"   // cobra's own; neither variable nor key
 )
 
 func envName(flag string) string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// configure sets the flags of cmd that the command line left alone from the
+// Configure sets the flags of cmd that the command line left alone from the
 // environment and the file.
-func configure(cmd *cobra.Command, environ []string) error {
+func Configure(cmd *cobra.Command, environ []string) error {
 	fromEnv, passed, err := loadEnv(cmd.Root(), environ)
 	if err != nil {
-		return usageError{err}
+		return UsageError{err}
 	}
 	if len(passed) > 0 {
 		slices.Sort(passed)
@@ -44,19 +44,19 @@ func configure(cmd *cobra.Command, environ []string) error {
 	}
 	flags := cmd.Flags()
 	if err := fill(flags, fromEnv, envName); err != nil {
-		return usageError{err}
+		return UsageError{err}
 	}
-	path := flags.Lookup(configFlag)
+	path := flags.Lookup(ConfigFlag)
 	if path == nil || path.Value.String() == "" {
 		return nil
 	}
 	fromFile, err := loadFile(path.Value.String(), flags)
 	if err != nil {
-		return usageError{err}
+		return UsageError{err}
 	}
 	err = fill(flags, fromFile, func(name string) string { return path.Value.String() + ": " + name })
 	if err != nil {
-		return usageError{err}
+		return UsageError{err}
 	}
 	return nil
 }
@@ -105,10 +105,10 @@ func loadEnv(root *cobra.Command, environ []string) (k *koanf.Koanf, passed []st
 	service := serviceVariables(environ)
 	k = koanf.New(".")
 	err = k.Load(env.Provider(".", env.Opt{
-		Prefix:      envPrefix,
+		Prefix:      EnvPrefix,
 		EnvironFunc: func() []string { return environ },
 		TransformFunc: func(name, value string) (string, any) {
-			key := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, envPrefix), "_", "-"))
+			key := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, EnvPrefix), "_", "-"))
 			if !known[key] || envName(key) != name {
 				if service(name) {
 					passed = append(passed, name)
@@ -144,7 +144,7 @@ func serviceVariables(environ []string) func(name string) bool {
 		}
 	}
 	return func(name string) bool {
-		return serviceForm.MatchString(strings.TrimPrefix(name, envPrefix)) &&
+		return serviceForm.MatchString(strings.TrimPrefix(name, EnvPrefix)) &&
 			slices.ContainsFunc(services, func(service string) bool { return strings.HasPrefix(name, service) })
 	}
 }
@@ -164,10 +164,10 @@ func loadFile(path string, flags *pflag.FlagSet) (*koanf.Koanf, error) {
 		err = k.Load(fileContent(text), yaml.Parser())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("--%s: %s: %w", configFlag, path, err)
+		return nil, fmt.Errorf("--%s: %s: %w", ConfigFlag, path, err)
 	}
 	for _, key := range k.Keys() {
-		if key == configFlag || key == helpFlag || flags.Lookup(key) == nil {
+		if key == ConfigFlag || key == helpFlag || flags.Lookup(key) == nil {
 			return nil, fmt.Errorf("%s: %s: no such setting", path, key)
 		}
 	}

@@ -1,7 +1,7 @@
 // Package cli has what belfry's commands share: how they run, how their flags
 // are set by variables and a file, the kinds of values that flags take, and the
 // tokens of a development server.
-package main
+package cli
 
 import (
 	"errors"
@@ -11,27 +11,27 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A usageError is a command called in a wrong way, as opposed to one that
+// A UsageError is a command called in a wrong way, as opposed to one that
 // failed at what it was asked to do.
-type usageError struct{ error }
+type UsageError struct{ error }
 
-func (e usageError) Unwrap() error { return e.error }
+func (e UsageError) Unwrap() error { return e.error }
 
-// usagef makes a usageError. It names the flag at fault and the rule.
-func usagef(format string, args ...any) error {
-	return usageError{fmt.Errorf(format, args...)}
+// Usagef makes a usageError. It names the flag at fault and the rule.
+func Usagef(format string, args ...any) error {
+	return UsageError{fmt.Errorf(format, args...)}
 }
 
-// runCommand executes one command line of root and returns the exit code: 0 done, 1
+// Run executes one command line of root and returns the exit code: 0 done, 1
 // failed, 2 called in a wrong way. Flags that args leave alone are set from
 // environ and the configuration file.
-func runCommand(root *cobra.Command, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func Run(root *cobra.Command, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// What cobra itself refuses (an unknown command, flag or argument) it
 	// refuses before this hook.
 	began := false
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		began = true
-		return configure(cmd, environ)
+		return Configure(cmd, environ)
 	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -42,15 +42,15 @@ func runCommand(root *cobra.Command, args, environ []string, stdin io.Reader, st
 		return 0
 	}
 	fmt.Fprintf(stderr, "belfry: %v\n", err)
-	if _, ok := errors.AsType[usageError](err); ok || !began {
+	if _, ok := errors.AsType[UsageError](err); ok || !began {
 		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
 		return 2
 	}
 	return 1
 }
 
-// plural counts things: "1 message", "2 messages".
-func plural(n int, what string) string {
+// Plural counts things: "1 message", "2 messages".
+func Plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"slices"
@@ -8,12 +8,12 @@ import (
 // Bounds of what a chat keeps to show. Past them the oldest goes; the server
 // still has it.
 const (
-	maxChatLogs    = 500
-	maxChatEntries = 2000
+	maxLogs    = 500
+	maxEntries = 2000
 )
 
-// A chatEntry is one message on the screen.
-type chatEntry struct {
+// A entry is one message on the screen.
+type entry struct {
 	seq      uint64 // 0 until the server has stored it
 	cid      string
 	from     string
@@ -23,12 +23,12 @@ type chatEntry struct {
 	failed   string // why it will not be sent
 }
 
-// A chatLog is what is known of one conversation.
-type chatLog struct {
+// A transcript is what is known of one conversation.
+type transcript struct {
 	conv    string
-	entries []chatEntry // by seq; what is not stored yet at the end
-	lastSeq uint64      // newest the server has named
-	readSeq uint64      // my read cursor
+	entries []entry // by seq; what is not stored yet at the end
+	lastSeq uint64  // newest the server has named
+	readSeq uint64  // my read cursor
 	// peerReadSeq is the newest of my messages that the peer has read.
 	peerReadSeq uint64
 	unread      int
@@ -44,7 +44,7 @@ func peer(conv string) string { return strings.TrimPrefix(conv, "u:") }
 
 // add puts an entry where its seq says. One with that seq is there already
 // when history and push overlap; the newer word on it wins.
-func (l *chatLog) add(e chatEntry) {
+func (l *transcript) add(e entry) {
 	if e.seq == 0 {
 		l.entries = append(l.entries, e)
 		l.trim()
@@ -61,16 +61,16 @@ func (l *chatLog) add(e chatEntry) {
 	l.trim()
 }
 
-func (l *chatLog) trim() {
-	if n := len(l.entries) - maxChatEntries; n > 0 {
+func (l *transcript) trim() {
+	if n := len(l.entries) - maxEntries; n > 0 {
 		l.entries = slices.Delete(l.entries, 0, n)
 		l.complete, l.gapsFrom = false, 0
 	}
 }
 
 // find gives the place of a seq among the stored entries.
-func (l *chatLog) find(seq uint64) (int, bool) {
-	return slices.BinarySearchFunc(l.entries, seq, func(e chatEntry, seq uint64) int {
+func (l *transcript) find(seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(l.entries, seq, func(e entry, seq uint64) int {
 		switch {
 		case e.seq == seq:
 			return 0
@@ -82,8 +82,8 @@ func (l *chatLog) find(seq uint64) (int, bool) {
 }
 
 // stored turns the entry that waited as cid into message seq.
-func (l *chatLog) stored(cid string, seq uint64, time int64) {
-	i := slices.IndexFunc(l.entries, func(e chatEntry) bool { return e.cid == cid && e.seq == 0 })
+func (l *transcript) stored(cid string, seq uint64, time int64) {
+	i := slices.IndexFunc(l.entries, func(e entry) bool { return e.cid == cid && e.seq == 0 })
 	if i < 0 {
 		return
 	}
@@ -93,7 +93,7 @@ func (l *chatLog) stored(cid string, seq uint64, time int64) {
 	l.add(e)
 }
 
-func (l *chatLog) failed(cid, why string) {
+func (l *transcript) failed(cid, why string) {
 	for i := range l.entries {
 		if e := &l.entries[i]; e.cid == cid && e.seq == 0 {
 			e.failed = why
@@ -103,7 +103,7 @@ func (l *chatLog) failed(cid, why string) {
 
 // recall marks what was taken back in from..to; of one sender only, if named.
 // What is taken back is not unread.
-func (l *chatLog) recall(me string, from, to uint64, sender string) {
+func (l *transcript) recall(me string, from, to uint64, sender string) {
 	for i := range l.entries {
 		e := &l.entries[i]
 		if e.seq == 0 || e.recalled || e.seq < from || e.seq > to || sender != "" && e.from != sender {
@@ -116,14 +116,14 @@ func (l *chatLog) recall(me string, from, to uint64, sender string) {
 	}
 }
 
-func (l *chatLog) remove(seqs []uint64) {
-	l.entries = slices.DeleteFunc(l.entries, func(e chatEntry) bool {
+func (l *transcript) remove(seqs []uint64) {
+	l.entries = slices.DeleteFunc(l.entries, func(e entry) bool {
 		return e.seq != 0 && slices.Contains(seqs, e.seq)
 	})
 }
 
 // read moves my read cursor and counts again what is above it.
-func (l *chatLog) read(me string, seq uint64) {
+func (l *transcript) read(me string, seq uint64) {
 	if seq <= l.readSeq {
 		return
 	}
@@ -137,7 +137,7 @@ func (l *chatLog) read(me string, seq uint64) {
 }
 
 // oldest is the first stored seq on the screen; 0 when there is none.
-func (l *chatLog) oldest() uint64 {
+func (l *transcript) oldest() uint64 {
 	if len(l.entries) == 0 {
 		return l.gapsFrom
 	}
@@ -148,7 +148,7 @@ func (l *chatLog) oldest() uint64 {
 }
 
 // lastOwn is the newest message of me that can still be taken back.
-func (l *chatLog) lastOwn(me string) (uint64, bool) {
+func (l *transcript) lastOwn(me string) (uint64, bool) {
 	for _, e := range slices.Backward(l.entries) {
 		if e.from == me && e.seq != 0 && !e.recalled {
 			return e.seq, true
@@ -158,7 +158,7 @@ func (l *chatLog) lastOwn(me string) (uint64, bool) {
 }
 
 // mark says how far an own message has come.
-func (l *chatLog) mark(me string, e chatEntry) string {
+func (l *transcript) mark(me string, e entry) string {
 	switch {
 	case e.from != me:
 		return ""

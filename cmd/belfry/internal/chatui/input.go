@@ -1,23 +1,24 @@
-package main
+package chatui
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A chatInput is one line that the user entered.
-type chatInput struct {
+// A input is one line that the user entered.
+type input struct {
 	command string   // without the slash; empty for a message
 	text    string   // of a message, or the user or group that a command names
 	n       int      // for history: how many messages
 	users   []string // for group, add and what is done to members
 }
 
-// chatCommands are what a line may begin with, in the order of /help.
-var chatCommands = []struct{ name, args, help string }{
+// commands are what a line may begin with, in the order of /help.
+var commands = []struct{ name, args, help string }{
 	{"to", "USER|g:GROUP", "talk to a user, or in a group"},
 	{"list", "", "recent conversations"},
 	{"history", "[N]", "load N older messages, else 20"},
@@ -43,26 +44,26 @@ var chatCommands = []struct{ name, args, help string }{
 
 const undoes = "undo /" // begins the help of a command that follows the one it undoes
 
-const chatPage = 20 // messages of /history without a number
+const pageSize = 20 // messages of /history without a number
 
-// parseChatInput reads a line. A message that begins with a slash is written
+// parseInput reads a line. A message that begins with a slash is written
 // with two.
-func parseChatInput(line string) (chatInput, error) {
+func parseInput(line string) (input, error) {
 	line = strings.TrimSpace(line)
 	if !strings.HasPrefix(line, "/") {
-		return chatInput{text: line}, nil
+		return input{text: line}, nil
 	}
 	if strings.HasPrefix(line, "//") {
-		return chatInput{text: line[1:]}, nil
+		return input{text: line[1:]}, nil
 	}
 	name, arg, _ := strings.Cut(line[1:], " ")
-	in := chatInput{command: name, text: strings.TrimSpace(arg)}
+	in := input{command: name, text: strings.TrimSpace(arg)}
 	switch name {
 	case "to":
 		if in.text == "" {
 			return in, fmt.Errorf("/to: whom? Say /to USER, or /to g:GROUP")
 		}
-		_, err := chatConv(in.text)
+		_, err := parseConv(in.text)
 		if err != nil {
 			err = fmt.Errorf("/to: %w", err)
 		}
@@ -75,7 +76,7 @@ func parseChatInput(line string) (chatInput, error) {
 		}
 		return in, checkPeer(name, in.text)
 	case "history":
-		in.n = chatPage
+		in.n = pageSize
 		if in.text != "" {
 			n, err := strconv.Atoi(in.text)
 			if err != nil || n < 1 || n > 100 {
@@ -94,7 +95,7 @@ func parseChatInput(line string) (chatInput, error) {
 }
 
 // parseGroupInput reads what follows a command about groups.
-func parseGroupInput(in chatInput) (chatInput, error) {
+func parseGroupInput(in input) (input, error) {
 	in.users, in.text = strings.Fields(in.text), ""
 	named := in.command == "group" || in.command == "join"
 	if named {
@@ -102,7 +103,7 @@ func parseGroupInput(in chatInput) (chatInput, error) {
 			return in, fmt.Errorf("/%s: which group?", in.command)
 		}
 		in.text, in.users = strings.TrimPrefix(in.users[0], groupConv), in.users[1:]
-		if _, err := chatConv(groupConv + in.text); err != nil {
+		if _, err := parseConv(groupConv + in.text); err != nil {
 			return in, fmt.Errorf("/%s: %w", in.command, err)
 		}
 	}
@@ -123,10 +124,10 @@ func parseGroupInput(in chatInput) (chatInput, error) {
 // groupConv begins the name of a group wherever a user could stand, too.
 const groupConv = "g:"
 
-// chatConv gives the conversation that a user or group names.
-func chatConv(name string) (string, error) {
+// parseConv gives the conversation that a user or group names.
+func parseConv(name string) (string, error) {
 	if !strings.HasPrefix(name, groupConv) {
-		return "u:" + name, checkUser(name)
+		return "u:" + name, cli.CheckUser(name)
 	}
 	if _, err := protocol.ParseConv(name); err != nil {
 		return "", fmt.Errorf("%q: a group is g: and %s", name, protocol.GroupForm)
@@ -135,22 +136,22 @@ func chatConv(name string) (string, error) {
 }
 
 func checkPeer(command, user string) error {
-	if err := checkUser(user); err != nil {
+	if err := cli.CheckUser(user); err != nil {
 		return fmt.Errorf("/%s: %w", command, err)
 	}
 	return nil
 }
 
-// chatHelp is the text of /help, a line each. What undoes another command shares
+// help is the text of /help, a line each. What undoes another command shares
 // its line: a terminal of 24 lines shows all, with a message or two.
-func chatHelp() []string {
+func help() []string {
 	var lines []string
-	for i, c := range chatCommands {
+	for i, c := range commands {
 		name := "/" + c.name
 		if strings.HasPrefix(c.help, undoes) {
 			continue
 		}
-		if next := i + 1; next < len(chatCommands) && chatCommands[next].help == undoes+c.name {
+		if next := i + 1; next < len(commands) && commands[next].help == undoes+c.name {
 			name = "/[un]" + c.name
 		}
 		lines = append(lines, fmt.Sprintf("%-23s %s", strings.TrimSpace(name+" "+c.args), c.help))
@@ -158,16 +159,16 @@ func chatHelp() []string {
 	return lines
 }
 
-// completeChatInput finishes the name of a command or, after one that wants
+// completeInput finishes the name of a command or, after one that wants
 // it, of a user. It gives line back when nothing or more than one fits.
-func completeChatInput(line string, users []string) string {
+func completeInput(line string, users []string) string {
 	command, arg, hasArg := strings.Cut(line, " ")
 	if !strings.HasPrefix(command, "/") {
 		return line
 	}
 	var found []string
 	if !hasArg {
-		for _, c := range chatCommands {
+		for _, c := range commands {
 			if strings.HasPrefix("/"+c.name, command) {
 				found = append(found, "/"+c.name+" ")
 			}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -99,7 +99,7 @@ func (s size) String() string {
 	if s.p == nil {
 		return ""
 	}
-	return formatSize(*s.p)
+	return FormatSize(*s.p)
 }
 
 func (s size) Set(text string) error {
@@ -108,7 +108,7 @@ func (s size) Set(text string) error {
 		return err
 	}
 	if v < s.min || v > s.max {
-		return fmt.Errorf("want %s to %s", formatSize(s.min), formatSize(s.max))
+		return fmt.Errorf("want %s to %s", FormatSize(s.min), FormatSize(s.max))
 	}
 	*s.p = v
 	return nil
@@ -131,7 +131,7 @@ func parseSize(text string) (int, error) {
 	return int(v), nil
 }
 
-func formatSize(bytes int) string {
+func FormatSize(bytes int) string {
 	for _, u := range sizeUnits {
 		if bytes >= u.bytes && bytes%u.bytes == 0 {
 			return strconv.Itoa(bytes/u.bytes) + u.name
@@ -192,7 +192,7 @@ func (w window) String() string {
 	if w.frames == nil {
 		return ""
 	}
-	return strconv.Itoa(*w.frames) + ":" + formatSize(*w.bytes)
+	return strconv.Itoa(*w.frames) + ":" + FormatSize(*w.bytes)
 }
 
 func (w window) Set(text string) error {
@@ -203,7 +203,7 @@ func (w window) Set(text string) error {
 	}
 	bytes, err := parseSize(sizeText)
 	if err != nil || bytes < minWindowBytes || bytes > maxWindowBytes {
-		return fmt.Errorf("want frames and bytes, as in 256:1MiB, with %s to %s", formatSize(minWindowBytes), formatSize(maxWindowBytes))
+		return fmt.Errorf("want frames and bytes, as in 256:1MiB, with %s to %s", FormatSize(minWindowBytes), FormatSize(maxWindowBytes))
 	}
 	*w.frames, *w.bytes = frames, bytes
 	return nil
@@ -230,7 +230,7 @@ func (b backlog) String() string {
 	if b.messages == nil {
 		return ""
 	}
-	return strconv.Itoa(*b.messages) + ":" + formatSize(*b.bytes)
+	return strconv.Itoa(*b.messages) + ":" + FormatSize(*b.bytes)
 }
 
 func (b backlog) Set(text string) error {
@@ -241,7 +241,7 @@ func (b backlog) Set(text string) error {
 	}
 	bytes, err := parseSize(sizeText)
 	if err != nil || bytes < 1 || bytes > maxWindowBytes {
-		return fmt.Errorf("want messages and bytes, as in 1000:1MiB, with 1 to %s", formatSize(maxWindowBytes))
+		return fmt.Errorf("want messages and bytes, as in 1000:1MiB, with 1 to %s", FormatSize(maxWindowBytes))
 	}
 	*b.messages, *b.bytes = messages, bytes
 	return nil
@@ -313,10 +313,10 @@ func (v prefixes) Set(text string) error {
 }
 
 const (
-	// autoMemory stands for auto in a size of memory.
-	autoMemory = -1
-	// leastMemory is room for a server that holds next to nothing.
-	leastMemory = 64 << 20
+	// AutoMemory stands for auto in a size of memory.
+	AutoMemory = -1
+	// LeastMemory is room for a server that holds next to nothing.
+	LeastMemory = 64 << 20
 )
 
 // A memorySize is a size of at least some bytes, 0 for no limit, or auto.
@@ -334,20 +334,20 @@ func (m memorySize) String() string {
 	switch {
 	case m.p == nil:
 		return ""
-	case *m.p == autoMemory:
+	case *m.p == AutoMemory:
 		return "auto"
 	}
-	return formatSize(*m.p)
+	return FormatSize(*m.p)
 }
 
 func (m memorySize) Set(text string) error {
 	if text == "auto" {
-		*m.p = autoMemory
+		*m.p = AutoMemory
 		return nil
 	}
 	v, err := parseSize(text)
 	if err != nil || v != 0 && v < m.least {
-		return fmt.Errorf("want a size of at least %s such as 2GiB, 0 for no limit, or auto", formatSize(m.least))
+		return fmt.Errorf("want a size of at least %s such as 2GiB, 0 for no limit, or auto", FormatSize(m.least))
 	}
 	*m.p = v
 	return nil

@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"reflect"
@@ -6,49 +6,49 @@ import (
 	"testing"
 )
 
-func TestParseChatInput(t *testing.T) {
+func TestParseInput(t *testing.T) {
 	for _, c := range []struct {
 		line string
-		want chatInput
+		want input
 		err  string // part of it
 	}{
-		{line: "hello there ", want: chatInput{text: "hello there"}},
-		{line: "  ", want: chatInput{}},
-		{line: "//shrug", want: chatInput{text: "/shrug"}},
-		{line: "/to bob", want: chatInput{command: "to", text: "bob"}},
+		{line: "hello there ", want: input{text: "hello there"}},
+		{line: "  ", want: input{}},
+		{line: "//shrug", want: input{text: "/shrug"}},
+		{line: "/to bob", want: input{command: "to", text: "bob"}},
 		{line: "/to", err: "/to: whom"},
 		{line: "/to two words", err: "/to: "},
 		{line: "/to bj\u00f6rn", err: "/to: "},
-		{line: "/to g:team", want: chatInput{command: "to", text: "g:team"}},
+		{line: "/to g:team", want: input{command: "to", text: "g:team"}},
 		{line: "/to g:", err: "/to: "},
-		{line: "/group team bob carol", want: chatInput{command: "group", text: "team", users: []string{"bob", "carol"}}},
-		{line: "/group g:team", want: chatInput{command: "group", text: "team", users: []string{}}},
+		{line: "/group team bob carol", want: input{command: "group", text: "team", users: []string{"bob", "carol"}}},
+		{line: "/group g:team", want: input{command: "group", text: "team", users: []string{}}},
 		{line: "/group", err: "/group: which"},
 		{line: "/group team bj\u00f6rn", err: "/group: "},
-		{line: "/join team", want: chatInput{command: "join", text: "team", users: []string{}}},
+		{line: "/join team", want: input{command: "join", text: "team", users: []string{}}},
 		{line: "/join team bob", err: "/join: takes one"},
-		{line: "/add bob", want: chatInput{command: "add", users: []string{"bob"}}},
+		{line: "/add bob", want: input{command: "add", users: []string{"bob"}}},
 		{line: "/add", err: "/add: whom"},
-		{line: "/ban bob carol", want: chatInput{command: "ban", users: []string{"bob", "carol"}}},
+		{line: "/ban bob carol", want: input{command: "ban", users: []string{"bob", "carol"}}},
 		{line: "/unmute", err: "/unmute: whom"},
 		{line: "/mute bj\u00f6rn", err: "/mute: "},
-		{line: "/muteall", want: chatInput{command: "muteall"}},
+		{line: "/muteall", want: input{command: "muteall"}},
 		{line: "/own it", err: "/own: takes nothing"},
 		{line: "/leave now", err: "/leave: takes nothing"},
-		{line: "/history", want: chatInput{command: "history", n: 20}},
-		{line: "/history 5", want: chatInput{command: "history", n: 5}},
+		{line: "/history", want: input{command: "history", n: 20}},
+		{line: "/history 5", want: input{command: "history", n: 5}},
 		{line: "/history 101", err: "/history: want a number from 1 to 100"},
 		{line: "/history x", err: "/history: want a number from 1 to 100"},
-		{line: "/block", want: chatInput{command: "block"}},
-		{line: "/unblock carol", want: chatInput{command: "unblock", text: "carol"}},
-		{line: "/recall", want: chatInput{command: "recall"}},
+		{line: "/block", want: input{command: "block"}},
+		{line: "/unblock carol", want: input{command: "unblock", text: "carol"}},
+		{line: "/recall", want: input{command: "recall"}},
 		{line: "/recall 3", err: "/recall: takes nothing after it"},
-		{line: "/quit", want: chatInput{command: "quit"}},
+		{line: "/quit", want: input{command: "quit"}},
 		{line: "/frobnicate", err: "/frobnicate: no such command"},
 		{line: "/\x1b[2J", err: "/[2J: no such command"},
 	} {
 		t.Run(c.line, func(t *testing.T) {
-			got, err := parseChatInput(c.line)
+			got, err := parseInput(c.line)
 			if c.err != "" {
 				if err == nil || !strings.Contains(err.Error(), c.err) {
 					t.Fatalf("parseChatInput(%q) = %v, want error with %q", c.line, err, c.err)
@@ -62,7 +62,7 @@ func TestParseChatInput(t *testing.T) {
 	}
 }
 
-func TestCompleteChatInput(t *testing.T) {
+func TestCompleteInput(t *testing.T) {
 	users := []string{"bob", "carol", "carl"}
 	for _, c := range []struct{ line, want string }{
 		{"/h", "/h"}, // help and history
@@ -72,7 +72,7 @@ func TestCompleteChatInput(t *testing.T) {
 		{"/to caro", "/to carol"},
 		{"hello b", "hello b"},
 	} {
-		if got := completeChatInput(c.line, users); !reflect.DeepEqual(got, c.want) {
+		if got := completeInput(c.line, users); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("completeChatInput(%q) = %q, want %q", c.line, got, c.want)
 		}
 	}

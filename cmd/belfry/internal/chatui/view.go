@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"fmt"
@@ -18,7 +18,7 @@ func clockTime(ms int64, now time.Time) string {
 }
 
 // line is an entry on one line, for line mode.
-func (m *chatModel) line(l *chatLog, e chatEntry) string {
+func (m *model) line(l *transcript, e entry) string {
 	from := e.from
 	switch {
 	case e.from == m.me && strings.HasPrefix(l.conv, "u:"):
@@ -37,9 +37,9 @@ func (m *chatModel) line(l *chatLog, e chatEntry) string {
 	return line
 }
 
-// A chatScreen is the size and look of a full screen, and what is on it beside
+// A screen is the size and look of a full screen, and what is on it beside
 // the model's own.
-type chatScreen struct {
+type screen struct {
 	width, height int
 	cells         cells
 	colours       palette
@@ -50,7 +50,7 @@ type chatScreen struct {
 
 // render draws the screen, exactly s.height lines of at most s.width cells:
 // a bar, the messages, notes, the state of the peer, the line being entered.
-func (m *chatModel) render(s chatScreen) []string {
+func (m *model) render(s screen) []string {
 	notes := m.renderNotes(s)
 	room := max(s.height-3-len(notes), 0)
 	lines := m.renderLog(s)
@@ -73,12 +73,12 @@ func (m *chatModel) render(s chatScreen) []string {
 }
 
 // clampScroll keeps a view of room lines inside a text of n.
-func (s chatScreen) clampScroll(n, room int) int {
+func (s screen) clampScroll(n, room int) int {
 	return max(min(s.scrolled, n-room), 0)
 }
 
 // renderBar names the conversation, what is new elsewhere, and the connection.
-func (m *chatModel) renderBar(s chatScreen) string {
+func (m *model) renderBar(s screen) string {
 	left := " " + m.me
 	if m.current != "" {
 		left += " → " + peer(m.current)
@@ -101,7 +101,7 @@ func (m *chatModel) renderBar(s chatScreen) string {
 }
 
 // connection says what there is of one.
-func (m *chatModel) connection() string {
+func (m *model) connection() string {
 	switch {
 	case m.state == client.StateOnline:
 		return "online"
@@ -111,7 +111,7 @@ func (m *chatModel) connection() string {
 	return "connecting"
 }
 
-func (m *chatModel) renderNotes(s chatScreen) []string {
+func (m *model) renderNotes(s screen) []string {
 	var lines []string
 	for _, note := range m.notes {
 		for _, line := range s.cells.wrap(printable(note), s.width) {
@@ -122,7 +122,7 @@ func (m *chatModel) renderNotes(s chatScreen) []string {
 	return lines[max(len(lines)-max(s.height-6, 1), 0):]
 }
 
-func (m *chatModel) renderStatus(s chatScreen) string {
+func (m *model) renderStatus(s screen) string {
 	l := m.logs[m.current]
 	switch {
 	case s.scrolled > 0:
@@ -136,7 +136,7 @@ func (m *chatModel) renderStatus(s chatScreen) string {
 }
 
 // renderLog draws the messages of the conversation on the screen.
-func (m *chatModel) renderLog(s chatScreen) []string {
+func (m *model) renderLog(s screen) []string {
 	l := m.logs[m.current]
 	if l == nil {
 		return nil
@@ -163,7 +163,7 @@ func (m *chatModel) renderLog(s chatScreen) []string {
 
 // renderEntry draws one message: time and name before its first line, its mark
 // behind the last.
-func (m *chatModel) renderEntry(s chatScreen, l *chatLog, e chatEntry) []string {
+func (m *model) renderEntry(s screen, l *transcript, e entry) []string {
 	c := s.colours
 	head := time.UnixMilli(e.time).In(s.now.Location()).Format("15:04") + " "
 	indent := s.cells.width(head) + s.cells.width(e.from) + 2
@@ -207,7 +207,7 @@ func (m *chatModel) renderEntry(s chatScreen, l *chatLog, e chatEntry) []string 
 	return lines
 }
 
-func (m *chatModel) paintMark(c palette, mark string) string {
+func (m *model) paintMark(c palette, mark string) string {
 	switch mark {
 	case "✓✓":
 		return c.good(mark)

@@ -1,4 +1,7 @@
-package main
+// Package chatui is `belfry chat`: a chat in the terminal, on the whole screen or by
+// lines in a pipe. A model holds what is known and does what is entered; the two
+// ways of showing it are views of that model.
+package chatui
 
 import (
 	"context"
@@ -14,23 +17,24 @@ import (
 	"golang.org/x/term"
 
 	"github.com/belfry-im/belfry/client"
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
 const (
-	chatServer = "http://127.0.0.1:8080"
-	// chatFarewell is how long messages that were entered may still take to be
+	defaultServer = "http://127.0.0.1:8080"
+	// farewellTime is how long messages that were entered may still take to be
 	// stored when the chat ends.
-	chatFarewell = 5 * time.Second
+	farewellTime = 5 * time.Second
 )
 
-// chatOptions are the flags of belfry chat.
-type chatOptions struct {
+// options are the flags of belfry chat.
+type options struct {
 	user, to, server, token, device, data string
 }
 
-func newChatCommand() *cobra.Command {
-	var o chatOptions
+func NewCommand() *cobra.Command {
+	var o options
 	cmd := &cobra.Command{
 		Use:   "chat --user NAME",
 		Short: "Chat from the terminal",
@@ -57,27 +61,27 @@ has put into the data folder.`,
 	f := cmd.Flags()
 	f.StringVar(&o.user, "user", "", "who you are")
 	f.StringVar(&o.to, "to", "", "whom to talk to first: a user, or g:GROUP")
-	f.StringVar(&o.server, "server", chatServer, "URL of the server")
+	f.StringVar(&o.server, "server", defaultServer, "URL of the server")
 	f.StringVar(&o.token, "token", "", "login token; empty signs one with the data folder's secret")
 	f.StringVar(&o.device, "device", "", "name of this device, for its sessions to replace each other; empty makes one up")
-	f.StringVar(&o.data, "data", defaultData, "data folder of a development server")
+	f.StringVar(&o.data, "data", cli.DefaultData, "data folder of a development server")
 	return cmd
 }
 
-func (o *chatOptions) check() error {
+func (o *options) check() error {
 	if o.user == "" {
-		return usagef("--user: want the user that you are")
+		return cli.Usagef("--user: want the user that you are")
 	}
-	if err := checkUser(o.user); err != nil {
-		return usagef("--user: %w", err)
+	if err := cli.CheckUser(o.user); err != nil {
+		return cli.Usagef("--user: %w", err)
 	}
 	if o.to != "" {
-		if _, err := chatConv(o.to); err != nil {
-			return usagef("--to: %w", err)
+		if _, err := parseConv(o.to); err != nil {
+			return cli.Usagef("--to: %w", err)
 		}
 	}
 	if len(o.device) > 64 {
-		return usagef("--device: want at most 64 bytes")
+		return cli.Usagef("--device: want at most 64 bytes")
 	}
 	if o.device == "" {
 		o.device = "chat-" + rand.Text()[:8]
@@ -87,22 +91,22 @@ func (o *chatOptions) check() error {
 
 // login gives the client its tokens: the one of the command line, or a fresh
 // one of the development server for every login.
-func (o *chatOptions) login(context.Context) (string, error) {
+func (o *options) login(context.Context) (string, error) {
 	if o.token != "" {
 		return o.token, nil
 	}
-	return devToken(o.data, o.user, tokenTTL)
+	return cli.DevToken(o.data, o.user, cli.TokenTTL)
 }
 
-func (o *chatOptions) run(ctx context.Context, in io.Reader, out io.Writer) error {
+func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
 	if _, err := o.login(ctx); err != nil {
 		return err // at once, instead of trying again and again
 	}
-	m := newChatModel(o.user)
+	m := newModel(o.user)
 	if o.to != "" {
-		m.current, _ = chatConv(o.to) // checked before
+		m.current, _ = parseConv(o.to) // checked before
 	}
 	// What was entered last outlives the screen it was entered on.
 	jobs, cancel := context.WithCancel(context.Background())
@@ -115,7 +119,7 @@ func (o *chatOptions) run(ctx context.Context, in io.Reader, out io.Writer) erro
 	var post func(any)
 	var show func() error
 	if inFile, outFile, ok := terminal(in, out); ok {
-		ui := &chatTUI{model: m, ctx: jobs}
+		ui := &tui{model: m, ctx: jobs}
 		ui.screen.colours = palette(os.Getenv("NO_COLOR") == "")
 		program := tea.NewProgram(ui, tea.WithContext(ctx), tea.WithInput(inFile), tea.WithOutput(outFile))
 		post = func(e any) { program.Send(e) }
@@ -135,13 +139,13 @@ func (o *chatOptions) run(ctx context.Context, in io.Reader, out io.Writer) erro
 			case <-jobs.Done():
 			}
 		}
-		show = func() error { return chatLines(ctx, m, events, in, out) }
+		show = func() error { return runLines(ctx, m, events, in, out) }
 	}
 
 	m.handlers(&cfg, post)
 	net, err := client.New(cfg)
 	if err != nil {
-		return usagef("--server: %w", err)
+		return cli.Usagef("--server: %w", err)
 	}
 	defer net.Close()
 	m.net = net

@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"github.com/belfry-im/belfry/client"
 )
 
-// chatAt is a chat of alice with bob, some minutes past nine.
-func chatAt(entries ...chatEntry) (*chatModel, *chatLog) {
-	m := newChatModel("alice")
+// screenAt is a chat of alice with bob, some minutes past nine.
+func screenAt(entries ...entry) (*model, *transcript) {
+	m := newModel("alice")
 	m.state, m.synced, m.current = client.StateOnline, true, "u:bob"
 	l := m.log("u:bob")
 	for i, e := range entries {
@@ -23,18 +23,18 @@ func chatAt(entries ...chatEntry) (*chatModel, *chatLog) {
 
 var morning = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
-func screenOf(width, height int) chatScreen {
-	return chatScreen{width: width, height: height, now: morning.Add(time.Hour), draft: "> ", cells: graphemeCells}
+func screenOf(width, height int) screen {
+	return screen{width: width, height: height, now: morning.Add(time.Hour), draft: "> ", cells: graphemeCells}
 }
 
 func TestRender(t *testing.T) {
-	m, l := chatAt(
-		chatEntry{seq: 1, from: "bob", text: "hi"},
-		chatEntry{seq: 2, from: "alice", text: "hello bob, how are things going"},
-		chatEntry{seq: 3, from: "alice", text: "?"},
-		chatEntry{seq: 4, from: "bob", text: "oops", recalled: true},
-		chatEntry{seq: 5, from: "bob", text: "世界 \x1b[31mfine\nand you"},
-		chatEntry{cid: "x", from: "alice", text: "good"},
+	m, l := screenAt(
+		entry{seq: 1, from: "bob", text: "hi"},
+		entry{seq: 2, from: "alice", text: "hello bob, how are things going"},
+		entry{seq: 3, from: "alice", text: "?"},
+		entry{seq: 4, from: "bob", text: "oops", recalled: true},
+		entry{seq: 5, from: "bob", text: "世界 \x1b[31mfine\nand you"},
+		entry{cid: "x", from: "alice", text: "good"},
 	)
 	l.peerReadSeq, l.firstNew = 2, 5
 	l.typingUntil = morning.Add(2 * time.Hour).UnixMilli()
@@ -69,16 +69,16 @@ func TestRender(t *testing.T) {
 
 // TestRenderFits draws every size of screen: nothing may be wider or higher.
 func TestRenderFits(t *testing.T) {
-	m, l := chatAt(
-		chatEntry{seq: 1, from: strings.Repeat("b", 64), text: strings.Repeat("世界 ", 40)},
-		chatEntry{seq: 2, from: "alice", text: strings.Repeat("👩‍👩‍👧", 30)},
-		chatEntry{seq: 3, from: "bob", text: strings.Repeat("x", 300) + "\n\n\nend"},
-		chatEntry{cid: "x", from: "alice", text: "no", failed: "because it may not be"},
+	m, l := screenAt(
+		entry{seq: 1, from: strings.Repeat("b", 64), text: strings.Repeat("世界 ", 40)},
+		entry{seq: 2, from: "alice", text: strings.Repeat("👩‍👩‍👧", 30)},
+		entry{seq: 3, from: "bob", text: strings.Repeat("x", 300) + "\n\n\nend"},
+		entry{cid: "x", from: "alice", text: "no", failed: "because it may not be"},
 	)
 	l.firstNew = 3
 	l.complete = true
 	m.log("u:carol").unread = 12345
-	for _, line := range chatHelp() {
+	for _, line := range help() {
 		m.note("%s", line)
 	}
 	for width := range 60 {
@@ -103,7 +103,7 @@ func TestRenderFits(t *testing.T) {
 }
 
 func TestRenderNeverEscapes(t *testing.T) {
-	m, _ := chatAt(chatEntry{seq: 1, from: "bob", text: "\x1b]0;x\x07\x1b[2J\u009b1m"})
+	m, _ := screenAt(entry{seq: 1, from: "bob", text: "\x1b]0;x\x07\x1b[2J\u009b1m"})
 	m.note("Not sent: %s", "\x1b[2J")
 	if got := strings.Join(m.render(screenOf(40, 10)), "\n"); strings.ContainsAny(got, "\x1b\x07\u009b") {
 		t.Errorf("render = %q has control characters", got)
@@ -111,11 +111,11 @@ func TestRenderNeverEscapes(t *testing.T) {
 }
 
 func TestScroll(t *testing.T) {
-	var entries []chatEntry
+	var entries []entry
 	for i := range 50 {
-		entries = append(entries, chatEntry{seq: uint64(i + 1), from: "bob", text: fmt.Sprint("message ", i+1)})
+		entries = append(entries, entry{seq: uint64(i + 1), from: "bob", text: fmt.Sprint("message ", i+1)})
 	}
-	m, _ := chatAt(entries...)
+	m, _ := screenAt(entries...)
 	s := screenOf(40, 13) // ten messages
 	if got := m.render(s)[10]; !strings.HasSuffix(got, "message 50") {
 		t.Errorf("last line = %q, want message 50", got)

@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"context"
@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/client"
+	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
 // enter carries out a line of the user.
-func (m *chatModel) enter(line string) []chatJob {
-	in, err := parseChatInput(line)
+func (m *model) enter(line string) []job {
+	in, err := parseInput(line)
 	if err != nil {
 		m.note("%s", err)
 		return nil
@@ -22,15 +23,15 @@ func (m *chatModel) enter(line string) []chatJob {
 		}
 		return m.send(in.text)
 	case "to":
-		conv, _ := chatConv(in.text) // parsed before
+		conv, _ := parseConv(in.text) // parsed before
 		return m.open(conv)
 	case "list":
-		return []chatJob{func(ctx context.Context) any {
+		return []job{func(ctx context.Context) any {
 			list, err := m.net.Recents(ctx)
-			return chatRecents{list.Conversations, err}
+			return recents{list.Conversations, err}
 		}}
 	case "help":
-		for _, line := range chatHelp() {
+		for _, line := range help() {
 			m.note("%s", line)
 		}
 		return nil
@@ -65,7 +66,7 @@ func (m *chatModel) enter(line string) []chatJob {
 
 // send gives a message its place at once, so that messages go out in the order
 // in which they were entered, and leaves the answer to a job.
-func (m *chatModel) send(text string) []chatJob {
+func (m *model) send(text string) []job {
 	if m.current == "" {
 		m.note("To whom? Say /to USER first.")
 		return nil
@@ -80,22 +81,22 @@ func (m *chatModel) send(text string) []chatJob {
 	m.lastTyping = time.Time{}
 	l := m.log(conv)
 	l.firstNew = 0
-	l.add(chatEntry{cid: out.CID(), from: m.me, text: text, time: time.Now().UnixMilli()})
-	return []chatJob{func(ctx context.Context) any {
+	l.add(entry{cid: out.CID(), from: m.me, text: text, time: time.Now().UnixMilli()})
+	return []job{func(ctx context.Context) any {
 		result, err := out.Wait(ctx)
-		return chatSent{conv, out.CID(), result, err}
+		return sendResult{conv, out.CID(), result, err}
 	}}
 }
 
 // types tells the peer that I type, now and then.
-func (m *chatModel) types(now time.Time) {
+func (m *model) types(now time.Time) {
 	if m.current != "" && m.state == client.StateOnline && now.Sub(m.lastTyping) >= typingEvery {
 		m.lastTyping = now
 		m.net.Typing(m.current)
 	}
 }
 
-func (m *chatModel) older(n int) []chatJob {
+func (m *model) older(n int) []job {
 	l := m.log(m.current)
 	if l.complete {
 		m.note("That is all there is.")
@@ -105,23 +106,23 @@ func (m *chatModel) older(n int) []chatJob {
 	if !l.loaded { // line mode: what has just come is history, too
 		q.Before, l.loaded = 0, true
 	}
-	return []chatJob{m.fetch(l.conv, q)}
+	return []job{m.fetch(l.conv, q)}
 }
 
-func (m *chatModel) recallLast() []chatJob {
+func (m *model) recallLast() []job {
 	l := m.log(m.current)
 	seq, ok := l.lastOwn(m.me)
 	if !ok {
 		m.note("There is no message of yours to take back.")
 		return nil
 	}
-	return []chatJob{func(ctx context.Context) any {
+	return []job{func(ctx context.Context) any {
 		err := m.net.Recall(ctx, l.conv, seq)
-		return chatDone{what: "Taken back.", err: err, then: func() { l.recall(m.me, seq, seq, "") }}
+		return done{what: "Taken back.", err: err, then: func() { l.recall(m.me, seq, seq, "") }}
 	}}
 }
 
-func (m *chatModel) block(on bool, user string) []chatJob {
+func (m *model) block(on bool, user string) []job {
 	if user == "" {
 		if m.current == "" {
 			m.note("Whom? Say /block USER.")
@@ -133,16 +134,16 @@ func (m *chatModel) block(on bool, user string) []chatJob {
 		}
 		user = peer(m.current)
 	}
-	return []chatJob{func(ctx context.Context) any {
+	return []job{func(ctx context.Context) any {
 		if on {
-			return chatDone{what: user + " is blocked; /unblock " + user + " undoes it.", err: m.net.Block(ctx, user)}
+			return done{what: user + " is blocked; /unblock " + user + " undoes it.", err: m.net.Block(ctx, user)}
 		}
-		return chatDone{what: user + " is no longer blocked.", err: m.net.Unblock(ctx, user)}
+		return done{what: user + " is no longer blocked.", err: m.net.Unblock(ctx, user)}
 	}}
 }
 
 // listed shows the recent conversations.
-func (m *chatModel) listed(e chatRecents) {
+func (m *model) listed(e recents) {
 	if e.err != nil {
 		m.note("%s", explain(e.err))
 		return
@@ -153,7 +154,7 @@ func (m *chatModel) listed(e chatRecents) {
 	for _, c := range e.list {
 		unread := ""
 		if c.Unread > 0 {
-			unread = plural(c.Unread, "new message")
+			unread = cli.Plural(c.Unread, "new message")
 		}
 		m.note("%-16s  %s  %s", peer(c.Conv.String()), clockTime(c.Time, time.Now()), unread)
 	}

@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"bufio"
@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// maxChatLine bounds a line of the input; a longer one ends the chat, as what
+// maxLine bounds a line of the input; a longer one ends the chat, as what
 // follows it would be taken for lines of its own.
-const maxChatLine = 64 << 10
+const maxLine = 64 << 10
 
-// chatLines is a chat for pipes, scripts and terminals without a screen: each
+// runLines is a chat for pipes, scripts and terminals without a screen: each
 // line in is a message or a command, each line out something that happened. It
 // ends with the input, once what was entered has been answered.
-func chatLines(ctx context.Context, m *chatModel, events <-chan any, in io.Reader, out io.Writer) error {
+func runLines(ctx context.Context, m *model, events <-chan any, in io.Reader, out io.Writer) error {
 	m.talks = true
 	ctx, cancel := context.WithCancel(ctx)
 	var loops sync.WaitGroup
@@ -29,7 +29,7 @@ func chatLines(ctx context.Context, m *chatModel, events <-chan any, in io.Reade
 	go func() { // not waited for: a read of a pipe cannot be broken off
 		defer close(input)
 		scan := bufio.NewScanner(in)
-		scan.Buffer(nil, maxChatLine)
+		scan.Buffer(nil, maxLine)
 		for scan.Scan() {
 			select {
 			case input <- scan.Text():
@@ -42,7 +42,7 @@ func chatLines(ctx context.Context, m *chatModel, events <-chan any, in io.Reade
 
 	results := make(chan any)
 	running := 0
-	start := func(jobs []chatJob) {
+	start := func(jobs []job) {
 		for _, job := range jobs {
 			running++
 			loops.Go(func() {
@@ -62,7 +62,7 @@ func chatLines(ctx context.Context, m *chatModel, events <-chan any, in io.Reade
 		}
 		m.notes = nil
 		if m.quit && farewell == nil {
-			farewell = time.After(chatFarewell)
+			farewell = time.After(farewellTime)
 			lines = nil
 		}
 		if lines == nil && running == 0 || m.ended != nil {

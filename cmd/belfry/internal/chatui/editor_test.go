@@ -1,4 +1,4 @@
-package main
+package chatui
 
 import (
 	"strings"
@@ -81,7 +81,7 @@ func TestEditorShow(t *testing.T) {
 		{"世界世界世界", "", 10, "> …界世界", 9},
 	} {
 		e := editor{left: c.left, right: c.right}
-		line, cursor := e.show(graphemeCells, chatPrompt, c.width)
+		line, cursor := e.show(graphemeCells, prompt, c.width)
 		if w := ansi.StringWidth(line); w > c.width || cursor >= c.width {
 			t.Errorf("show(%q|%q) in %d cells takes %d, cursor at %d", c.left, c.right, c.width, w, cursor)
 		}
