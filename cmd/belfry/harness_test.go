@@ -38,7 +38,7 @@ const (
 	// patience bounds every wait for something that must happen. It is generous
 	// because the race detector on a busy machine is slow; a passing test never
 	// waits for it.
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 	// logKeep is how much of a server's log a failing test shows.
 	logKeep = 32 << 10
 )

@@ -294,16 +294,25 @@ func (e *encoder) idField(name string, id ID) {
 	}
 }
 
-// groupCursors writes {group: cursor}, or nothing for none.
+// groupCursors writes {group: cursor} of the groups whose cursor is known, or
+// nothing for none. The cursor of a group whose shard does not serve is "".
 func (e *encoder) groupCursors(name string, gs []GroupCursor) {
-	if len(gs) == 0 {
+	known := 0
+	for _, g := range gs {
+		if g.Cursor != "" {
+			known++
+		}
+	}
+	if known == 0 {
 		return
 	}
 	e.key(name)
-	m := e.beginMapOf(len(gs))
+	m := e.beginMapOf(known)
 	for _, g := range gs {
-		e.textKey(g.Group)
-		e.text(g.Cursor)
+		if g.Cursor != "" {
+			e.textKey(g.Group)
+			e.text(g.Cursor)
+		}
 	}
 	e.endMapOf(m)
 }

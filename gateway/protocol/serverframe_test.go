@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -491,5 +492,34 @@ func TestMessageBody(t *testing.T) {
 	}
 	if _, err := BodyValue([]byte{0x91}); err == nil {
 		t.Error("BodyValue of a cut body = nil, want an error")
+	}
+}
+
+// TestUnknownGroupCursors leaves out cursors of groups whose shard does not serve.
+func TestUnknownGroupCursors(t *testing.T) {
+	for _, codec := range codecs {
+		for _, groups := range [][]GroupCursor{
+			{{Group: "g1"}, {Group: "g2", Cursor: "c2"}, {Group: "g3"}},
+			{{Group: "g1"}},
+		} {
+			frame := appendPush(nil, codec, &NewMessage{D: 1, Messages: []Message{testMessage()}, GroupCursors: groups})
+			f, err := DecodeServerFrame(codec, frame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got NewMessage
+			if err := got.Decode(f.Args); err != nil {
+				t.Fatalf("%s: %v", codec.Name(), err)
+			}
+			var want []GroupCursor
+			for _, g := range groups {
+				if g.Cursor != "" {
+					want = append(want, g)
+				}
+			}
+			if !slices.Equal(got.GroupCursors, want) {
+				t.Errorf("%s: groupCursors = %v, want %v", codec.Name(), got.GroupCursors, want)
+			}
+		}
 	}
 }
