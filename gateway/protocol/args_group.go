@@ -1,34 +1,5 @@
 package protocol
 
-// Kinds of groups.
-const (
-	KindPrivate  = "private"
-	KindPublic   = "public"
-	KindChatroom = "chatroom"
-	KindLive     = "live"
-)
-
-// Roles of members.
-const (
-	RoleOwner  = "owner"
-	RoleAdmin  = "admin"
-	RoleMember = "member"
-)
-
-// How users become members.
-const (
-	JoinInvite  = "invite"  // members add them
-	JoinApprove = "approve" // an admin approves their request
-	JoinOpen    = "open"
-)
-
-// What members may read of a group's log.
-const (
-	HistorySinceJoin = "sinceJoin"
-	HistoryAll       = "all"
-	HistoryNone      = "none"
-)
-
 // CreateGroupArgs are the args of createGroup.
 type CreateGroupArgs struct {
 	Group      string // "" = the server makes one up
@@ -115,322 +86,131 @@ type GetGroupsArgs struct {
 }
 
 // Decode reads the args of a createGroup. Its errors are *FieldError.
-func (a *CreateGroupArgs) Decode(args Raw) error {
-	*a = CreateGroupArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "group":
-			a.Group = d.group()
-		case "kind":
-			a.Kind = d.oneOf("must be private, public, chatroom or live", KindPrivate, KindPublic, KindChatroom, KindLive)
-		case "name":
-			a.Name = d.text(0, MaxGroupNameLen)
-		case "members":
-			a.Members = d.users(0, MaxGroupMembers)
-		case "properties":
-			a.Properties = d.properties()
-		case "maxMembers":
-			a.MaxMembers = int(d.uint(1, MaxMembersOfGroup))
-		case "join":
-			a.Join = d.oneOf("must be invite, approve or open", JoinInvite, JoinApprove, JoinOpen)
-		case "history":
-			a.History = d.oneOf("must be sinceJoin, all or none", HistorySinceJoin, HistoryAll, HistoryNone)
-		case "unread":
-			a.Unread = new(d.bool())
-		case "mutedAll":
-			a.MutedAll = new(d.bool())
-		case "stored":
-			a.Stored = new(d.bool())
-		case "owner":
-			d.fail("cannot be set: who makes the group owns it")
-		case "settings":
-			d.fail(settingsRule)
-		default:
-			d.skip()
-		}
-	}
-	d.require("kind", a.Kind != "")
-	return d.err
-}
+func (a *CreateGroupArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *CreateGroupArgs) encode(e *encoder)     { e.record(a) }
 
-func (a *CreateGroupArgs) encode(e *encoder) {
-	e.optText("group", a.Group)
-	e.textField("kind", a.Kind)
-	e.optText("name", a.Name)
-	e.optTexts("members", a.Members)
-	e.optBody("properties", a.Properties)
-	e.optUint("maxMembers", uint64(a.MaxMembers))
-	e.optText("join", a.Join)
-	e.optText("history", a.History)
-	e.optFlag("unread", a.Unread)
-	e.optFlag("mutedAll", a.MutedAll)
-	if a.Stored != nil {
-		e.boolField("stored", *a.Stored)
-	}
-}
-
-// Decode reads the args of a joinGroup, leaveGroup, dismissGroup or getGroup.
-// Its errors are *FieldError.
-func (a *GroupArgs) Decode(args Raw) error {
-	*a = GroupArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "group":
-			a.Group = d.group()
-		case "message":
-			a.Message = d.text(0, MaxJoinTextLen)
-		default:
-			d.skip()
-		}
-	}
-	d.require("group", a.Group != "")
-	return d.err
-}
-
-func (a *GroupArgs) encode(e *encoder) {
-	e.textField("group", a.Group)
-	e.optText("message", a.Message)
-}
-
-// Decode reads the args of an answerJoin. Its errors are *FieldError.
-func (a *AnswerJoinArgs) Decode(args Raw) error {
-	*a = AnswerJoinArgs{}
-	d := args.decoder()
-	hasAccept := false
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "group":
-			a.Group = d.group()
-		case "user":
-			a.User = d.user()
-		case "accept":
-			a.Accept, hasAccept = d.bool(), true
-		default:
-			d.skip()
-		}
-	}
-	d.require("group", a.Group != "")
-	d.require("user", a.User != "")
-	d.require("accept", hasAccept)
-	return d.err
-}
-
-func (a *AnswerJoinArgs) encode(e *encoder) {
-	e.textField("group", a.Group)
-	e.textField("user", a.User)
-	e.boolField("accept", a.Accept)
+func (a *CreateGroupArgs) fields(x *fields) {
+	x.group("group", &a.Group, optional)
+	x.word("kind", &a.Kind, GroupKinds, required)
+	x.text("name", &a.Name, 0, MaxGroupNameLen, optional)
+	x.users("members", &a.Members, 0, MaxGroupMembers, optional)
+	x.properties("properties", &a.Properties)
+	number(x, "maxMembers", &a.MaxMembers, 1, MaxMembersOfGroup, optional)
+	x.word("join", &a.Join, JoinModes, optional)
+	x.word("history", &a.History, Histories, optional)
+	x.flag("unread", &a.Unread)
+	x.flag("mutedAll", &a.MutedAll)
+	x.flag("stored", &a.Stored)
+	x.refuse("owner", "cannot be set: who makes the group owns it")
+	x.refuse("settings", settingsRule)
 }
 
 // settingsRule is why settings are refused where getGroup has them.
 const settingsRule = "cannot be set as a whole: maxMembers, join, history, unread and mutedAll stand beside group"
 
+// Decode reads the args of a joinGroup, leaveGroup, dismissGroup or getGroup.
+// Its errors are *FieldError.
+func (a *GroupArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *GroupArgs) encode(e *encoder)     { e.record(a) }
+
+func (a *GroupArgs) fields(x *fields) {
+	x.group("group", &a.Group, required)
+	x.text("message", &a.Message, 0, MaxJoinTextLen, optional)
+}
+
+// Decode reads the args of an answerJoin. Its errors are *FieldError.
+func (a *AnswerJoinArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *AnswerJoinArgs) encode(e *encoder)     { e.record(a) }
+
+func (a *AnswerJoinArgs) fields(x *fields) {
+	x.group("group", &a.Group, required)
+	x.user("user", &a.User, required)
+	x.bool("accept", &a.Accept, required)
+}
+
 // Decode reads the args of an answerOwner. Its errors are *FieldError.
-func (a *AnswerOwnerArgs) Decode(args Raw) error {
-	*a = AnswerOwnerArgs{}
-	d := args.decoder()
-	hasAccept := false
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "group":
-			a.Group = d.group()
-		case "accept":
-			a.Accept, hasAccept = d.bool(), true
-		default:
-			d.skip()
-		}
-	}
-	d.require("group", a.Group != "")
-	d.require("accept", hasAccept)
-	return d.err
-}
+func (a *AnswerOwnerArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *AnswerOwnerArgs) encode(e *encoder)     { e.record(a) }
 
-func (a *AnswerOwnerArgs) encode(e *encoder) {
-	e.textField("group", a.Group)
-	e.boolField("accept", a.Accept)
-}
-
-// Decode reads the args of an unban. Its errors are *FieldError.
-func (a *UnbanArgs) Decode(args Raw) error {
-	*a = UnbanArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "group":
-			a.Group = d.group()
-		case "user":
-			a.User = d.user()
-		default:
-			d.skip()
-		}
-	}
-	d.require("group", a.Group != "")
-	d.require("user", a.User != "")
-	return d.err
-}
-
-func (a *UnbanArgs) encode(e *encoder) {
-	e.textField("group", a.Group)
-	e.textField("user", a.User)
+func (a *AnswerOwnerArgs) fields(x *fields) {
+	x.group("group", &a.Group, required)
+	x.bool("accept", &a.Accept, required)
 }
 
 // Decode reads the args of an addMembers or removeMembers. Its errors are
 // *FieldError.
-func (a *MembersArgs) Decode(args Raw) error {
-	*a = MembersArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "group":
-			a.Group = d.group()
-		case "users":
-			a.Users = d.users(1, MaxUsers)
-		case "ban":
-			a.Ban = uint32(d.uint(1, MaxBan))
-		default:
-			d.skip()
-		}
-	}
-	d.require("group", a.Group != "")
-	d.require("users", a.Users != nil)
-	return d.err
+func (a *MembersArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *MembersArgs) encode(e *encoder)     { e.record(a) }
+
+func (a *MembersArgs) fields(x *fields) {
+	x.group("group", &a.Group, required)
+	x.users("users", &a.Users, 1, MaxUsers, required)
+	number(x, "ban", &a.Ban, 1, MaxBan, optional)
 }
 
-func (a *MembersArgs) encode(e *encoder) {
-	e.textField("group", a.Group)
-	e.texts("users", a.Users)
-	e.optUint("ban", uint64(a.Ban))
+// Decode reads the args of an unban. Its errors are *FieldError.
+func (a *UnbanArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *UnbanArgs) encode(e *encoder)     { e.record(a) }
+
+func (a *UnbanArgs) fields(x *fields) {
+	x.group("group", &a.Group, required)
+	x.user("user", &a.User, required)
 }
 
 // Decode reads the args of a setMember. Its errors are *FieldError.
-func (a *SetMemberArgs) Decode(args Raw) error {
-	*a = SetMemberArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "group":
-			a.Group = d.group()
-		case "user":
-			a.User = d.user()
-		case "role":
-			a.Role = d.oneOf("must be admin or member", RoleAdmin, RoleMember)
-		case "mutedUntil":
-			a.MutedUntil = new(d.int())
-		default:
-			d.skip()
-		}
-	}
-	d.require("group", a.Group != "")
-	d.require("user", a.User != "")
-	return d.err
-}
+func (a *SetMemberArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *SetMemberArgs) encode(e *encoder)     { e.record(a) }
 
-func (a *SetMemberArgs) encode(e *encoder) {
-	e.textField("group", a.Group)
-	e.textField("user", a.User)
-	e.optText("role", a.Role)
-	if a.MutedUntil != nil {
-		e.intField("mutedUntil", *a.MutedUntil)
-	}
+func (a *SetMemberArgs) fields(x *fields) {
+	x.group("group", &a.Group, required)
+	x.user("user", &a.User, required)
+	x.word("role", &a.Role, SettableRoles, optional)
+	x.optionalTime("mutedUntil", &a.MutedUntil)
 }
 
 // Decode reads the args of a setGroup. Its errors are *FieldError.
-func (a *SetGroupArgs) Decode(args Raw) error {
-	*a = SetGroupArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "group":
-			a.Group = d.group()
-		case "name":
-			a.Name = new(d.text(0, MaxGroupNameLen))
-		case "properties":
-			a.Properties = d.properties()
-		case "owner":
-			a.Owner = d.user()
-		case "maxMembers":
-			a.MaxMembers = int(d.uint(1, MaxMembersOfGroup))
-		case "join":
-			a.Join = d.oneOf("must be invite, approve or open", JoinInvite, JoinApprove, JoinOpen)
-		case "history":
-			a.History = d.oneOf("must be sinceJoin, all or none", HistorySinceJoin, HistoryAll, HistoryNone)
-		case "unread":
-			a.Unread = new(d.bool())
-		case "mutedAll":
-			a.MutedAll = new(d.bool())
-		case "kind", "stored":
-			d.fail("cannot be changed")
-		case "members":
-			d.fail("change with addMembers and removeMembers")
-		case "settings":
-			d.fail(settingsRule)
-		default:
-			d.skip()
-		}
-	}
-	d.require("group", a.Group != "")
-	return d.err
-}
+func (a *SetGroupArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *SetGroupArgs) encode(e *encoder)     { e.record(a) }
 
-func (a *SetGroupArgs) encode(e *encoder) {
-	e.textField("group", a.Group)
-	if a.Name != nil {
-		e.textField("name", *a.Name)
-	}
-	e.optBody("properties", a.Properties)
-	e.optText("owner", a.Owner)
-	e.optUint("maxMembers", uint64(a.MaxMembers))
-	e.optText("join", a.Join)
-	e.optText("history", a.History)
-	e.optFlag("unread", a.Unread)
-	e.optFlag("mutedAll", a.MutedAll)
+func (a *SetGroupArgs) fields(x *fields) {
+	x.group("group", &a.Group, required)
+	x.optionalText("name", &a.Name, 0, MaxGroupNameLen)
+	x.properties("properties", &a.Properties)
+	x.user("owner", &a.Owner, optional)
+	number(x, "maxMembers", &a.MaxMembers, 1, MaxMembersOfGroup, optional)
+	x.word("join", &a.Join, JoinModes, optional)
+	x.word("history", &a.History, Histories, optional)
+	x.flag("unread", &a.Unread)
+	x.flag("mutedAll", &a.MutedAll)
+	x.refuse("kind", "cannot be changed")
+	x.refuse("stored", "cannot be changed")
+	x.refuse("members", "change with addMembers and removeMembers")
+	x.refuse("settings", settingsRule)
 }
 
 // Decode reads the args of a getMembers or getBans. Its errors are *FieldError.
 func (a *GetMembersArgs) Decode(args Raw) error {
 	*a = GetMembersArgs{Limit: DefaultPageLimit}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "group":
-			a.Group = d.group()
-		case "after":
-			a.After = d.user()
-		case "limit":
-			a.Limit = int(d.uint(1, MaxUsers))
-		default:
-			d.skip()
-		}
-	}
-	d.require("group", a.Group != "")
-	return d.err
+	return args.read(a)
 }
 
-func (a *GetMembersArgs) encode(e *encoder) {
-	e.textField("group", a.Group)
-	e.optText("after", a.After)
-	e.optUint("limit", uint64(a.Limit))
+func (a *GetMembersArgs) encode(e *encoder) { e.record(a) }
+
+func (a *GetMembersArgs) fields(x *fields) {
+	x.group("group", &a.Group, required)
+	x.user("after", &a.After, optional)
+	number(x, "limit", &a.Limit, 1, MaxUsers, optional)
 }
 
 // Decode reads the args of a getGroups. Its errors are *FieldError.
 func (a *GetGroupsArgs) Decode(args Raw) error {
 	*a = GetGroupsArgs{Limit: MaxGroups}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "after":
-			a.After = d.group()
-		case "limit":
-			a.Limit = int(d.uint(1, MaxGroups))
-		default:
-			d.skip()
-		}
-	}
-	return d.err
+	return args.read(a)
 }
 
-func (a *GetGroupsArgs) encode(e *encoder) {
-	e.optText("after", a.After)
-	e.optUint("limit", uint64(a.Limit))
+func (a *GetGroupsArgs) encode(e *encoder) { e.record(a) }
+
+func (a *GetGroupsArgs) fields(x *fields) {
+	x.group("after", &a.After, optional)
+	number(x, "limit", &a.Limit, 1, MaxGroups, optional)
 }

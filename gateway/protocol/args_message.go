@@ -119,70 +119,32 @@ func (a *SendArgs) encode(e *encoder) {
 // Decode reads the args of a getMessage. Its errors are *FieldError.
 func (a *GetMessageArgs) Decode(args Raw) error {
 	*a = GetMessageArgs{Limit: DefaultPageLimit}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			a.Conv = d.conv()
-		case "before":
-			a.Before = d.uint(1, MaxInt)
-		case "after":
-			a.After, a.HasAfter = d.uint(0, MaxInt), true
-		case "range":
-			a.From, a.To = d.seqRange()
-		case "limit":
-			a.Limit = int(d.uint(1, MaxMessages))
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", a.Conv.ID != "")
-	given := 0
-	for _, set := range [...]bool{a.Before != 0, a.HasAfter, a.From != 0} {
-		if set {
-			given++
-		}
-	}
-	d.check(given <= 1, "before", "must come alone: only one of before, after and range")
-	return d.err
+	return args.read(a)
 }
 
-func (a *GetMessageArgs) encode(e *encoder) {
-	e.convField("conv", a.Conv)
-	e.optUint("before", a.Before)
-	if a.HasAfter {
-		e.uintField("after", a.After)
-	}
-	if a.From != 0 {
-		e.key("range")
-		e.array(2)
-		e.uint(a.From)
-		e.uint(a.To)
-		e.endArray()
-	}
-	e.optUint("limit", uint64(a.Limit))
+func (a *GetMessageArgs) encode(e *encoder) { e.record(a) }
+
+func (a *GetMessageArgs) fields(x *fields) {
+	x.conv("conv", &a.Conv, required)
+	number(x, "before", &a.Before, 1, MaxInt, optional)
+	x.givenSeq("after", &a.After, &a.HasAfter)
+	x.seqRange("range", &a.From, &a.To)
+	number(x, "limit", &a.Limit, 1, MaxMessages, optional)
+	alone := a.Before == 0 && !a.HasAfter || a.Before == 0 && a.From == 0 || !a.HasAfter && a.From == 0
+	x.check(alone, "before", "must come alone: only one of before, after and range")
 }
 
 // Decode reads the args of a getConversations. Its errors are *FieldError.
 func (a *GetConversationsArgs) Decode(args Raw) error {
 	*a = GetConversationsArgs{Limit: DefaultPageLimit}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "after":
-			a.After = d.text(0, MaxAfterLen)
-		case "limit":
-			a.Limit = int(d.uint(1, MaxMessages))
-		default:
-			d.skip()
-		}
-	}
-	return d.err
+	return args.read(a)
 }
 
-func (a *GetConversationsArgs) encode(e *encoder) {
-	e.optText("after", a.After)
-	e.optUint("limit", uint64(a.Limit))
+func (a *GetConversationsArgs) encode(e *encoder) { e.record(a) }
+
+func (a *GetConversationsArgs) fields(x *fields) {
+	x.text("after", &a.After, 0, MaxAfterLen, optional)
+	number(x, "limit", &a.Limit, 1, MaxMessages, optional)
 }
 
 // Decode reads the args of a readReport. Its errors are *FieldError.
@@ -192,17 +154,6 @@ func (a *ReadReportArgs) Decode(args Raw) (err error) {
 }
 
 func (a *ReadReportArgs) encode(e *encoder) {
-	e.convField("conv", a.Conv)
-	e.uintField("seq", a.Seq)
-}
-
-// Decode reads the args of a recall. Its errors are *FieldError.
-func (a *RecallArgs) Decode(args Raw) (err error) {
-	a.Conv, a.Seq, err = decodeConvSeq(args)
-	return err
-}
-
-func (a *RecallArgs) encode(e *encoder) {
 	e.convField("conv", a.Conv)
 	e.uintField("seq", a.Seq)
 }
@@ -224,139 +175,56 @@ func decodeConvSeq(args Raw) (conv Conv, seq uint64, err error) {
 	return conv, seq, d.err
 }
 
-// Decode reads the args of a deleteMessage. Its errors are *FieldError.
-func (a *DeleteMessageArgs) Decode(args Raw) error {
-	*a = DeleteMessageArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			a.Conv = d.conv()
-		case "seqs":
-			a.Seqs = d.seqs(1, MaxSeqs)
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", a.Conv.ID != "")
-	d.require("seqs", a.Seqs != nil)
-	return d.err
+// Decode reads the args of a recall. Its errors are *FieldError.
+func (a *RecallArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *RecallArgs) encode(e *encoder)     { e.record(a) }
+
+func (a *RecallArgs) fields(x *fields) {
+	x.conv("conv", &a.Conv, required)
+	number(x, "seq", &a.Seq, 1, MaxInt, required)
 }
 
-func (a *DeleteMessageArgs) encode(e *encoder) {
-	e.convField("conv", a.Conv)
-	e.seqs("seqs", a.Seqs)
+// Decode reads the args of a deleteMessage. Its errors are *FieldError.
+func (a *DeleteMessageArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *DeleteMessageArgs) encode(e *encoder)     { e.record(a) }
+
+func (a *DeleteMessageArgs) fields(x *fields) {
+	x.conv("conv", &a.Conv, required)
+	x.seqs("seqs", &a.Seqs, 1, MaxSeqs, required)
 }
 
 // Decode reads the args of a deleteConversation. Its errors are *FieldError.
-func (a *DeleteConversationArgs) Decode(args Raw) error {
-	*a = DeleteConversationArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			a.Conv = d.conv()
-		case "messages":
-			a.Messages = d.bool()
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", a.Conv.ID != "")
-	return d.err
-}
+func (a *DeleteConversationArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *DeleteConversationArgs) encode(e *encoder)     { e.record(a) }
 
-func (a *DeleteConversationArgs) encode(e *encoder) {
-	e.convField("conv", a.Conv)
-	e.optBool("messages", a.Messages)
+func (a *DeleteConversationArgs) fields(x *fields) {
+	x.conv("conv", &a.Conv, required)
+	x.bool("messages", &a.Messages, optional)
 }
 
 // Decode reads the args of a setConversation. Its errors are *FieldError.
-func (a *SetConversationArgs) Decode(args Raw) error {
-	*a = SetConversationArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			a.Conv = d.conv()
-		case "muted":
-			a.Muted = new(d.bool())
-		case "pinned":
-			a.Pinned = new(d.bool())
-		case "unread":
-			a.Unread = new(d.bool())
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", a.Conv.ID != "")
-	return d.err
-}
+func (a *SetConversationArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *SetConversationArgs) encode(e *encoder)     { e.record(a) }
 
-func (a *SetConversationArgs) encode(e *encoder) {
-	e.convField("conv", a.Conv)
-	if a.Muted != nil {
-		e.boolField("muted", *a.Muted)
-	}
-	if a.Pinned != nil {
-		e.boolField("pinned", *a.Pinned)
-	}
-	if a.Unread != nil {
-		e.boolField("unread", *a.Unread)
-	}
+func (a *SetConversationArgs) fields(x *fields) {
+	x.conv("conv", &a.Conv, required)
+	x.flag("muted", &a.Muted)
+	x.flag("pinned", &a.Pinned)
+	x.flag("unread", &a.Unread)
 }
 
 // Decode reads the args of a typing. Its errors are *FieldError.
-func (a *TypingArgs) Decode(args Raw) error {
-	*a = TypingArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			a.Conv = d.conv()
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", a.Conv.ID != "")
-	return d.err
-}
-
-func (a *TypingArgs) encode(e *encoder) { e.convField("conv", a.Conv) }
+func (a *TypingArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *TypingArgs) encode(e *encoder)     { e.record(a) }
+func (a *TypingArgs) fields(x *fields)      { x.conv("conv", &a.Conv, required) }
 
 // Decode reads the args of a getPresence or subscribePresence. Its errors are
 // *FieldError.
-func (a *PresenceArgs) Decode(args Raw) error {
-	*a = PresenceArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "users":
-			a.Users = d.users(1, MaxUsers)
-		default:
-			d.skip()
-		}
-	}
-	d.require("users", a.Users != nil)
-	return d.err
-}
-
-func (a *PresenceArgs) encode(e *encoder) { e.texts("users", a.Users) }
+func (a *PresenceArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *PresenceArgs) encode(e *encoder)     { e.record(a) }
+func (a *PresenceArgs) fields(x *fields)      { x.users("users", &a.Users, 1, MaxUsers, required) }
 
 // Decode reads the args of a block or unblock. Its errors are *FieldError.
-func (a *BlockArgs) Decode(args Raw) error {
-	*a = BlockArgs{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "user":
-			a.User = d.user()
-		default:
-			d.skip()
-		}
-	}
-	d.require("user", a.User != "")
-	return d.err
-}
-
-func (a *BlockArgs) encode(e *encoder) { e.textField("user", a.User) }
+func (a *BlockArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *BlockArgs) encode(e *encoder)     { e.record(a) }
+func (a *BlockArgs) fields(x *fields)      { x.user("user", &a.User, required) }

@@ -1,12 +1,5 @@
 package protocol
 
-// Recents modes of a login.
-const (
-	RecentsOn    = "on"    // list, and push the last message of each
-	RecentsQuiet = "quiet" // list only
-	RecentsOff   = "off"   // neither
-)
-
 // A GroupCursor is where a device stands in one group.
 type GroupCursor struct {
 	Group  string
@@ -49,46 +42,20 @@ type NoArgs struct{}
 // Decode reads the args of a login. Its errors are *FieldError.
 func (a *LoginArgs) Decode(args Raw) error {
 	*a = LoginArgs{AutoRead: true, Recents: RecentsOn, GroupBacklog: DefaultBacklog}
-	d := args.decoder()
-	hasToken := false
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "token":
-			a.Token, hasToken = d.text(0, MaxToken), true
-		case "device":
-			a.Device = d.text(1, MaxDeviceLen)
-		case "platform":
-			a.Platform = d.text(0, MaxPlatformLen)
-		case "since":
-			a.Since, a.HasSince = d.text(0, MaxFrame), true
-		case "groups":
-			a.Groups = d.groupCursors(MaxLoginGroups)
-		case "autoRead":
-			a.AutoRead = d.bool()
-		case "recents":
-			a.Recents = d.oneOf("must be on, quiet or off", RecentsOn, RecentsQuiet, RecentsOff)
-		case "groupBacklog":
-			a.GroupBacklog = int(d.uint(0, MaxGroupBacklog))
-		default:
-			d.skip()
-		}
-	}
-	d.require("token", hasToken)
-	d.require("device", a.Device != "")
-	return d.err
+	return args.read(a)
 }
 
-func (a *LoginArgs) encode(e *encoder) {
-	e.textField("token", a.Token)
-	e.textField("device", a.Device)
-	e.optText("platform", a.Platform)
-	if a.HasSince {
-		e.textField("since", a.Since)
-	}
-	e.groupCursors("groups", a.Groups)
-	e.boolField("autoRead", a.AutoRead)
-	e.optText("recents", a.Recents)
-	e.uintField("groupBacklog", uint64(a.GroupBacklog))
+func (a *LoginArgs) encode(e *encoder) { e.record(a) }
+
+func (a *LoginArgs) fields(x *fields) {
+	x.text("token", &a.Token, 0, MaxToken, required)
+	x.text("device", &a.Device, 1, MaxDeviceLen, required)
+	x.text("platform", &a.Platform, 0, MaxPlatformLen, optional)
+	x.givenText("since", &a.Since, &a.HasSince, 0, MaxFrame)
+	x.groupCursors("groups", &a.Groups, MaxLoginGroups)
+	x.bool("autoRead", &a.AutoRead, always)
+	x.word("recents", &a.Recents, RecentsModes, optional)
+	number(x, "groupBacklog", &a.GroupBacklog, 0, MaxGroupBacklog, always)
 }
 
 // Decode reads the args of an ack. Its errors are *FieldError.
@@ -110,50 +77,16 @@ func (a *AckArgs) Decode(args Raw) error {
 func (a *AckArgs) encode(e *encoder) { e.uintField("d", a.D) }
 
 // Decode reads the args of a refreshToken. Its errors are *FieldError.
-func (a *RefreshTokenArgs) Decode(args Raw) error {
-	*a = RefreshTokenArgs{}
-	d := args.decoder()
-	hasToken := false
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "token":
-			a.Token, hasToken = d.text(0, MaxToken), true
-		default:
-			d.skip()
-		}
-	}
-	d.require("token", hasToken)
-	return d.err
-}
-
-func (a *RefreshTokenArgs) encode(e *encoder) { e.textField("token", a.Token) }
+func (a *RefreshTokenArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *RefreshTokenArgs) encode(e *encoder)     { e.record(a) }
+func (a *RefreshTokenArgs) fields(x *fields)      { x.text("token", &a.Token, 0, MaxToken, required) }
 
 // Decode reads the args of a setState. Its errors are *FieldError.
-func (a *SetStateArgs) Decode(args Raw) error {
-	*a = SetStateArgs{}
-	d := args.decoder()
-	has := false
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "background":
-			a.Background, has = d.bool(), true
-		default:
-			d.skip()
-		}
-	}
-	d.require("background", has)
-	return d.err
-}
-
-func (a *SetStateArgs) encode(e *encoder) { e.boolField("background", a.Background) }
+func (a *SetStateArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *SetStateArgs) encode(e *encoder)     { e.record(a) }
+func (a *SetStateArgs) fields(x *fields)      { x.bool("background", &a.Background, required) }
 
 // Decode checks that args are a map or absent. Its errors are *FieldError.
-func (a *NoArgs) Decode(args Raw) error {
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		d.skip()
-	}
-	return d.err
-}
-
-func (a *NoArgs) encode(*encoder) {}
+func (a *NoArgs) Decode(args Raw) error { return decode(args, a) }
+func (a *NoArgs) encode(*encoder)       {}
+func (a *NoArgs) fields(*fields)        {}

@@ -95,15 +95,15 @@ func (d *decoder) text(shortest, longest int) string {
 	return string(b)
 }
 
-// oneOf reads one of a few words, which it returns as they were passed.
-func (d *decoder) oneOf(rule string, words ...string) string {
-	b := d.bytes(rule)
-	for _, w := range words {
+// oneOf reads one of a few words, and returns the one of the Enum.
+func (d *decoder) oneOf(of *Enum) string {
+	b := d.bytes(of.rule)
+	for _, w := range of.Words {
 		if string(b) == w {
 			return w
 		}
 	}
-	d.fail(rule)
+	d.fail(of.rule)
 	return ""
 }
 

@@ -221,33 +221,20 @@ func (e *encoder) optInt(name string, v int64) {
 	}
 }
 
-// optFlag writes a boolean that may be absent.
-func (e *encoder) optFlag(name string, v *bool) {
-	if v != nil {
-		e.boolField(name, *v)
-	}
-}
-
 func (e *encoder) optBool(name string, v bool) {
 	if v {
 		e.boolField(name, v)
 	}
 }
 
-func (e *encoder) optBody(name string, b []byte) {
-	if b != nil {
-		e.bodyField(name, b)
-	}
-}
-
 func (e *encoder) optTexts(name string, vs []string) {
 	if len(vs) > 0 {
-		e.texts(name, vs)
+		e.key(name)
+		e.textList(vs)
 	}
 }
 
-func (e *encoder) texts(name string, vs []string) {
-	e.key(name)
+func (e *encoder) textList(vs []string) {
 	e.array(len(vs))
 	for _, v := range vs {
 		e.text(v)
@@ -255,12 +242,18 @@ func (e *encoder) texts(name string, vs []string) {
 	e.endArray()
 }
 
-func (e *encoder) seqs(name string, vs []uint64) {
-	e.key(name)
+func (e *encoder) seqList(vs []uint64) {
 	e.array(len(vs))
 	for _, v := range vs {
 		e.uint(v)
 	}
+	e.endArray()
+}
+
+func (e *encoder) seqRange(from, to uint64) {
+	e.array(2)
+	e.uint(from)
+	e.uint(to)
 	e.endArray()
 }
 

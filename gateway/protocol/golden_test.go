@@ -127,19 +127,9 @@ func goldenFrames() []goldenFrame {
 		frames = append(frames, goldenFrame{ok, func(c Codec) []byte { return AppendReplyOK(nil, c, 7, ok) }})
 	}
 	for _, p := range goldenPushes {
-		frames = append(frames, goldenFrame{p, func(c Codec) []byte { return appendGolden(c, p) }})
+		frames = append(frames, goldenFrame{p, func(c Codec) []byte { return appendPush(nil, c, p) }})
 	}
 	return frames
-}
-
-func appendGolden(c Codec, p payload) []byte {
-	part, ok := p.(*SyncedPart)
-	if !ok {
-		return appendPush(nil, c, p)
-	}
-	e, m := beginPush(nil, c, OpOnConversations)
-	part.encode(&e)
-	return e.endFrame(m)
 }
 
 // name is that of the payload's type.
@@ -229,11 +219,11 @@ var probes = []struct {
 	{"null", nil}, {"true", true}, {"0", 0}, {"5", 5}, {"-1", -1}, {"1.5", 1.5}, {"2^53", 1 << 53}, {`""`, ""}, {`"x"`, "x"}, {`"a b"`, "a b"}, {`".."`, ".."},
 	{"50 B", strings.Repeat("x", 50)}, {"70 B", strings.Repeat("x", 70)}, {"300 B", strings.Repeat("x", 300)}, {"9000 B", strings.Repeat("x", 9000)},
 	{"[]", []any{}}, {"[5]", []any{5}}, {`["a b"]`, []any{"a b"}}, {"[[2,1]]", []any{[]any{2, 1}}}, {"[{}]", []any{map[string]any{}}},
-	{"101 users", list(101, "al")}, {"501 users", list(501, "al")}, {"101 seqs", list(101, 5)},
+	{"101 users", many(101, "al")}, {"501 users", many(501, "al")}, {"101 seqs", many(101, 5)},
 	{"{}", map[string]any{}}, {`{"a b":5}`, map[string]any{"a b": 5}}, {`{"g":"c"}`, map[string]any{"g": "c"}}, {`{"g":{}}`, map[string]any{"g": map[string]any{}}},
 }
 
-func list(n int, v any) []any { return slices.Repeat([]any{v}, n) }
+func many(n int, v any) []any { return slices.Repeat([]any{v}, n) }
 
 // refusedKeys are refused where a client might think that they are taken.
 var refusedKeys = map[string][]string{

@@ -105,81 +105,29 @@ type Conversation struct {
 	Last        *Message // in the reply to getRecents only
 }
 
+func (c *Conversation) fields(x *fields) {
+	x.conv("conv", &c.Conv, required)
+	count(x, "lastSeq", &c.LastSeq, always)
+	count(x, "time", &c.Time, always)
+	count(x, "readSeq", &c.ReadSeq, always)
+	count(x, "unread", &c.Unread, optional)
+	count(x, "peerReadSeq", &c.PeerReadSeq, optional)
+	x.text("cursor", &c.Cursor, 0, MaxFrame, optional)
+	x.bool("muted", &c.Muted, optional)
+	x.bool("pinned", &c.Pinned, optional)
+	x.bool("markedUnread", &c.Marked, optional)
+	if last := pointer(x, "last", &c.Last); last != nil && x.writing {
+		last.encode(&x.e)
+	} else if last != nil {
+		last.decode(&x.d)
+	}
+}
+
+// encode writes c as an element of a list.
 func (c *Conversation) encode(e *encoder) {
-	m := e.beginMap()
-	e.convField("conv", c.Conv)
-	e.uintField("lastSeq", c.LastSeq)
-	e.intField("time", c.Time)
-	e.uintField("readSeq", c.ReadSeq)
-	e.optInt("unread", int64(c.Unread))
-	e.optUint("peerReadSeq", c.PeerReadSeq)
-	e.optText("cursor", c.Cursor)
-	e.optBool("muted", c.Muted)
-	e.optBool("pinned", c.Pinned)
-	e.optBool("markedUnread", c.Marked)
-	if c.Last != nil {
-		e.key("last")
-		c.Last.encode(e)
+	x := e.walk()
+	for m := x.object(); x.next(&m); {
+		c.fields(&x)
 	}
-	e.endMap(m)
-}
-
-func (c *Conversation) decode(d *decoder) {
-	*c = Conversation{}
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			c.Conv = d.conv()
-		case "lastSeq":
-			c.LastSeq = d.uint(0, MaxInt)
-		case "time":
-			c.Time = d.int()
-		case "readSeq":
-			c.ReadSeq = d.uint(0, MaxInt)
-		case "unread":
-			c.Unread = int(d.int())
-		case "peerReadSeq":
-			c.PeerReadSeq = d.uint(0, MaxInt)
-		case "cursor":
-			c.Cursor = d.text(0, MaxFrame)
-		case "muted":
-			c.Muted = d.bool()
-		case "pinned":
-			c.Pinned = d.bool()
-		case "markedUnread":
-			c.Marked = d.bool()
-		case "last":
-			c.Last = new(Message)
-			c.Last.decode(d)
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", c.Conv.ID != "")
-}
-
-func (e *encoder) conversations(name string, cs []Conversation) {
-	e.key(name)
-	e.array(len(cs))
-	for i := range cs {
-		cs[i].encode(e)
-	}
-	e.endArray()
-}
-
-// optConversations leaves an empty list out.
-func (e *encoder) optConversations(name string, cs []Conversation) {
-	if len(cs) > 0 {
-		e.conversations(name, cs)
-	}
-}
-
-// conversations reads a list, which is not nil even when empty.
-func (d *decoder) conversations() []Conversation {
-	cs, a := makeList[Conversation](d, conversationLen)
-	for i := 0; d.elem(&a); i++ {
-		cs[i].decode(d)
-	}
-	d.endArray(a)
-	return cs
+	x.end(e)
 }

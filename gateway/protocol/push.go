@@ -8,6 +8,11 @@ func beginPush(dst []byte, codec Codec, op string) (encoder, frameMark) {
 	return e, frameMark{frame, e.beginMap()}
 }
 
+func walkPush(dst []byte, codec Codec, op string) (fields, frameMark) {
+	e, m := beginPush(dst, codec, op)
+	return e.walk(), m
+}
+
 // ReadReport is onReadReport: the user's own read cursor moved.
 type ReadReport struct {
 	Conv Conv
@@ -41,36 +46,18 @@ type ReadReceipt struct {
 
 // AppendReadReceipt appends the frame of an onReadReceipt.
 func AppendReadReceipt(dst []byte, codec Codec, p *ReadReceipt) []byte {
-	e, m := beginPush(dst, codec, OpOnReadReceipt)
-	p.encode(&e)
-	return e.endFrame(m)
-}
-
-func (p *ReadReceipt) encode(e *encoder) {
-	e.convField("conv", p.Conv)
-	e.uintField("seq", p.Seq)
-	e.intField("time", p.Time)
+	x, m := walkPush(dst, codec, OpOnReadReceipt)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
 // Decode reads the args of an onReadReceipt.
-func (p *ReadReceipt) Decode(args Raw) error {
-	*p = ReadReceipt{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			p.Conv = d.conv()
-		case "seq":
-			p.Seq = d.uint(1, MaxInt)
-		case "time":
-			p.Time = d.int()
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", p.Conv.ID != "")
-	d.require("seq", p.Seq != 0)
-	return d.err
+func (p *ReadReceipt) Decode(args Raw) error { return decode(args, p) }
+
+func (p *ReadReceipt) fields(x *fields) {
+	x.conv("conv", &p.Conv, required)
+	number(x, "seq", &p.Seq, 1, MaxInt, required)
+	count(x, "time", &p.Time, always)
 }
 
 // Recall is onRecall: messages were taken back.
@@ -86,55 +73,19 @@ type Range struct{ From, To uint64 }
 
 // AppendRecall appends the frame of an onRecall.
 func AppendRecall(dst []byte, codec Codec, p *Recall) []byte {
-	e, m := beginPush(dst, codec, OpOnRecall)
-	p.encode(&e)
-	return e.endFrame(m)
-}
-
-func (p *Recall) encode(e *encoder) {
-	e.convField("conv", p.Conv)
-	e.key("ranges")
-	e.array(len(p.Ranges))
-	for _, r := range p.Ranges {
-		e.array(2)
-		e.uint(r.From)
-		e.uint(r.To)
-		e.endArray()
-	}
-	e.endArray()
-	e.textField("by", p.By)
-	e.optText("sender", p.Sender)
+	x, m := walkPush(dst, codec, OpOnRecall)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
 // Decode reads the args of an onRecall.
-func (p *Recall) Decode(args Raw) error {
-	*p = Recall{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			p.Conv = d.conv()
-		case "ranges":
-			p.Ranges = d.ranges()
-		case "by":
-			p.By = d.text(0, MaxUserLen)
-		case "sender":
-			p.Sender = d.user()
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", p.Conv.ID != "")
-	return d.err
-}
+func (p *Recall) Decode(args Raw) error { return decode(args, p) }
 
-func (d *decoder) ranges() []Range {
-	rs, a := makeList[Range](d, rangeLen)
-	for i := 0; d.elem(&a); i++ {
-		rs[i].From, rs[i].To = d.seqRange()
-	}
-	d.endArray(a)
-	return rs
+func (p *Recall) fields(x *fields) {
+	x.conv("conv", &p.Conv, required)
+	x.ranges("ranges", &p.Ranges)
+	x.text("by", &p.By, 0, MaxUserLen, always)
+	x.user("sender", &p.Sender, optional)
 }
 
 // ConversationDeleted is onConversationDeleted: done on another device of the user.
@@ -146,35 +97,18 @@ type ConversationDeleted struct {
 
 // AppendConversationDeleted appends the frame of an onConversationDeleted.
 func AppendConversationDeleted(dst []byte, codec Codec, p *ConversationDeleted) []byte {
-	e, m := beginPush(dst, codec, OpOnConversationDeleted)
-	p.encode(&e)
-	return e.endFrame(m)
-}
-
-func (p *ConversationDeleted) encode(e *encoder) {
-	e.convField("conv", p.Conv)
-	e.boolField("messages", p.Messages)
-	e.uintField("upTo", p.UpTo)
+	x, m := walkPush(dst, codec, OpOnConversationDeleted)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
 // Decode reads the args of an onConversationDeleted.
-func (p *ConversationDeleted) Decode(args Raw) error {
-	*p = ConversationDeleted{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			p.Conv = d.conv()
-		case "messages":
-			p.Messages = d.bool()
-		case "upTo":
-			p.UpTo = d.uint(0, MaxInt)
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", p.Conv.ID != "")
-	return d.err
+func (p *ConversationDeleted) Decode(args Raw) error { return decode(args, p) }
+
+func (p *ConversationDeleted) fields(x *fields) {
+	x.conv("conv", &p.Conv, required)
+	x.bool("messages", &p.Messages, always)
+	count(x, "upTo", &p.UpTo, always)
 }
 
 // ConversationChanged is onConversationChanged: what the user has set of a
@@ -188,38 +122,19 @@ type ConversationChanged struct {
 
 // AppendConversationChanged appends the frame of an onConversationChanged.
 func AppendConversationChanged(dst []byte, codec Codec, p *ConversationChanged) []byte {
-	e, m := beginPush(dst, codec, OpOnConversationChanged)
-	p.encode(&e)
-	return e.endFrame(m)
-}
-
-func (p *ConversationChanged) encode(e *encoder) {
-	e.convField("conv", p.Conv)
-	e.boolField("muted", p.Muted)
-	e.boolField("pinned", p.Pinned)
-	e.boolField("unread", p.Unread)
+	x, m := walkPush(dst, codec, OpOnConversationChanged)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
 // Decode reads the args of an onConversationChanged.
-func (p *ConversationChanged) Decode(args Raw) error {
-	*p = ConversationChanged{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			p.Conv = d.conv()
-		case "muted":
-			p.Muted = d.bool()
-		case "pinned":
-			p.Pinned = d.bool()
-		case "unread":
-			p.Unread = d.bool()
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", p.Conv.ID != "")
-	return d.err
+func (p *ConversationChanged) Decode(args Raw) error { return decode(args, p) }
+
+func (p *ConversationChanged) fields(x *fields) {
+	x.conv("conv", &p.Conv, required)
+	x.bool("muted", &p.Muted, always)
+	x.bool("pinned", &p.Pinned, always)
+	x.bool("unread", &p.Unread, always)
 }
 
 // Blocked is onBlocked: the user has blocked another, or let him in again.
@@ -230,32 +145,17 @@ type Blocked struct {
 
 // AppendBlocked appends the frame of an onBlocked.
 func AppendBlocked(dst []byte, codec Codec, p *Blocked) []byte {
-	e, m := beginPush(dst, codec, OpOnBlocked)
-	p.encode(&e)
-	return e.endFrame(m)
-}
-
-func (p *Blocked) encode(e *encoder) {
-	e.textField("user", p.User)
-	e.boolField("blocked", p.Blocked)
+	x, m := walkPush(dst, codec, OpOnBlocked)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
 // Decode reads the args of an onBlocked.
-func (p *Blocked) Decode(args Raw) error {
-	*p = Blocked{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "user":
-			p.User = d.user()
-		case "blocked":
-			p.Blocked = d.bool()
-		default:
-			d.skip()
-		}
-	}
-	d.require("user", p.User != "")
-	return d.err
+func (p *Blocked) Decode(args Raw) error { return decode(args, p) }
+
+func (p *Blocked) fields(x *fields) {
+	x.user("user", &p.User, required)
+	x.bool("blocked", &p.Blocked, always)
 }
 
 // MessageDeleted is onMessageDeleted: done on another device of the user.
@@ -266,32 +166,17 @@ type MessageDeleted struct {
 
 // AppendMessageDeleted appends the frame of an onMessageDeleted.
 func AppendMessageDeleted(dst []byte, codec Codec, p *MessageDeleted) []byte {
-	e, m := beginPush(dst, codec, OpOnMessageDeleted)
-	p.encode(&e)
-	return e.endFrame(m)
-}
-
-func (p *MessageDeleted) encode(e *encoder) {
-	e.convField("conv", p.Conv)
-	e.seqs("seqs", p.Seqs)
+	x, m := walkPush(dst, codec, OpOnMessageDeleted)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
 // Decode reads the args of an onMessageDeleted.
-func (p *MessageDeleted) Decode(args Raw) error {
-	*p = MessageDeleted{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conv":
-			p.Conv = d.conv()
-		case "seqs":
-			p.Seqs = d.seqs(0, len(d.data)/seqLen)
-		default:
-			d.skip()
-		}
-	}
-	d.require("conv", p.Conv.ID != "")
-	return d.err
+func (p *MessageDeleted) Decode(args Raw) error { return decode(args, p) }
+
+func (p *MessageDeleted) fields(x *fields) {
+	x.conv("conv", &p.Conv, required)
+	x.seqs("seqs", &p.Seqs, 0, len(x.d.data)/seqLen, always)
 }
 
 // Status of a Presence.
@@ -309,36 +194,18 @@ type Presence struct {
 
 // AppendPresence appends the frame of an onPresence.
 func AppendPresence(dst []byte, codec Codec, p *Presence) []byte {
-	e, m := beginPush(dst, codec, OpOnPresence)
-	p.encode(&e)
-	return e.endFrame(m)
-}
-
-func (p *Presence) encode(e *encoder) {
-	e.textField("user", p.User)
-	e.textField("status", p.Status)
-	e.intField("time", p.Time)
+	x, m := walkPush(dst, codec, OpOnPresence)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
 // Decode reads the args of an onPresence.
-func (p *Presence) Decode(args Raw) error {
-	*p = Presence{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "user":
-			p.User = d.user()
-		case "status":
-			p.Status = d.text(1, MaxFrame)
-		case "time":
-			p.Time = d.int()
-		default:
-			d.skip()
-		}
-	}
-	d.require("user", p.User != "")
-	d.require("status", p.Status != "")
-	return d.err
+func (p *Presence) Decode(args Raw) error { return decode(args, p) }
+
+func (p *Presence) fields(x *fields) {
+	x.user("user", &p.User, required)
+	x.text("status", &p.Status, 1, MaxFrame, required)
+	count(x, "time", &p.Time, always)
 }
 
 // Typing is onTyping: a user types in a conversation.
@@ -350,36 +217,18 @@ type Typing struct {
 
 // AppendTyping appends the frame of an onTyping.
 func AppendTyping(dst []byte, codec Codec, p *Typing) []byte {
-	e, m := beginPush(dst, codec, OpOnTyping)
-	p.encode(&e)
-	return e.endFrame(m)
-}
-
-func (p *Typing) encode(e *encoder) {
-	e.textField("user", p.User)
-	e.convField("conv", p.Conv)
-	e.intField("time", p.Time)
+	x, m := walkPush(dst, codec, OpOnTyping)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
 // Decode reads the args of an onTyping.
-func (p *Typing) Decode(args Raw) error {
-	*p = Typing{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "user":
-			p.User = d.user()
-		case "conv":
-			p.Conv = d.conv()
-		case "time":
-			p.Time = d.int()
-		default:
-			d.skip()
-		}
-	}
-	d.require("user", p.User != "")
-	d.require("conv", p.Conv.ID != "")
-	return d.err
+func (p *Typing) Decode(args Raw) error { return decode(args, p) }
+
+func (p *Typing) fields(x *fields) {
+	x.user("user", &p.User, required)
+	x.conv("conv", &p.Conv, required)
+	count(x, "time", &p.Time, always)
 }
 
 // Reasons of a Kicked.
@@ -396,27 +245,16 @@ type Kicked struct {
 
 // AppendKicked appends the frame of an onKicked.
 func AppendKicked(dst []byte, codec Codec, p *Kicked) []byte {
-	e, m := beginPush(dst, codec, OpOnKicked)
-	p.encode(&e)
-	return e.endFrame(m)
+	x, m := walkPush(dst, codec, OpOnKicked)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
-func (p *Kicked) encode(e *encoder) { e.textField("reason", p.Reason) }
-
 // Decode reads the args of an onKicked.
-func (p *Kicked) Decode(args Raw) error {
-	*p = Kicked{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "reason":
-			p.Reason = d.text(1, MaxFrame)
-		default:
-			d.skip()
-		}
-	}
-	d.require("reason", p.Reason != "")
-	return d.err
+func (p *Kicked) Decode(args Raw) error { return decode(args, p) }
+
+func (p *Kicked) fields(x *fields) {
+	x.text("reason", &p.Reason, 1, MaxFrame, required)
 }
 
 // Events of a GroupEvent.
@@ -448,43 +286,19 @@ type GroupEvent struct {
 
 // AppendGroupEvent appends the frame of an onGroupEvent.
 func AppendGroupEvent(dst []byte, codec Codec, p *GroupEvent) []byte {
-	e, m := beginPush(dst, codec, OpOnGroupEvent)
-	p.encode(&e)
-	return e.endFrame(m)
-}
-
-func (p *GroupEvent) encode(e *encoder) {
-	e.textField("group", p.Group)
-	e.textField("event", p.Event)
-	e.textField("by", p.By)
-	e.optTexts("users", p.Users)
-	e.intField("time", p.Time)
-	e.optText("cursor", p.Cursor)
+	x, m := walkPush(dst, codec, OpOnGroupEvent)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
 // Decode reads the args of an onGroupEvent.
-func (p *GroupEvent) Decode(args Raw) error {
-	*p = GroupEvent{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "group":
-			p.Group = d.group()
-		case "event":
-			p.Event = d.text(1, MaxFrame)
-		case "by":
-			p.By = d.text(0, MaxUserLen)
-		case "users":
-			p.Users = d.userList()
-		case "time":
-			p.Time = d.int()
-		case "cursor":
-			p.Cursor = d.text(0, MaxFrame)
-		default:
-			d.skip()
-		}
-	}
-	d.require("group", p.Group != "")
-	d.require("event", p.Event != "")
-	return d.err
+func (p *GroupEvent) Decode(args Raw) error { return decode(args, p) }
+
+func (p *GroupEvent) fields(x *fields) {
+	x.group("group", &p.Group, required)
+	x.text("event", &p.Event, 1, MaxFrame, required)
+	x.text("by", &p.By, 0, MaxUserLen, always)
+	x.anyUsers("users", &p.Users, optional)
+	count(x, "time", &p.Time, always)
+	x.text("cursor", &p.Cursor, 0, MaxFrame, optional)
 }

@@ -161,9 +161,9 @@ type Lost struct {
 // AppendSynced appends the frame of an onSynced, however long. AppendSyncedPart
 // minds its length.
 func AppendSynced(dst []byte, codec Codec, p *Synced) []byte {
-	e, m := beginPush(dst, codec, OpOnSynced)
-	p.encode(&e)
-	return e.endFrame(m)
+	x, m := walkPush(dst, codec, OpOnSynced)
+	p.fields(&x)
+	return x.e.endFrame(m)
 }
 
 // A SyncedPart is onConversations: the beginning of the lists of an onSynced that
@@ -232,119 +232,48 @@ func AppendSyncedPart(dst []byte, codec Codec, p *Synced) (frame []byte, last bo
 	return w.e.endFrame(m), false
 }
 
-func (p *SyncedPart) encode(e *encoder) {
-	if len(p.Lost) > 0 {
-		e.lost("lost", p.Lost)
-	}
-	e.optConversations("conversations", p.Conversations)
-	e.optConversations("users", p.Users)
-	e.optConversations("groups", p.Groups)
-}
-
 // Decode reads the args of an onConversations.
-func (p *SyncedPart) Decode(args Raw) error {
-	*p = SyncedPart{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "lost":
-			p.Lost = d.lost()
-		case "conversations":
-			p.Conversations = d.conversations()
-		case "users":
-			p.Users = d.conversations()
-		case "groups":
-			p.Groups = d.conversations()
-		default:
-			d.skip()
-		}
-	}
-	return d.err
-}
+func (p *SyncedPart) Decode(args Raw) error { return decode(args, p) }
 
-func (p *Synced) encode(e *encoder) {
-	e.intField("offline", int64(p.Offline))
-	e.lost("lost", p.Lost)
-	e.textField("cursor", p.Cursor)
-	e.optBool("reset", p.Reset)
-	e.intField("unreadTotal", int64(p.UnreadTotal))
-	e.intField("unreadUnmuted", int64(p.UnreadUnmuted))
-	if p.Conversations != nil {
-		e.conversations("conversations", p.Conversations)
-	}
-	e.optConversations("users", p.Users)
-	e.conversations("groups", p.Groups)
-}
-
-func (l Lost) encode(e *encoder) {
-	m := e.beginMap()
-	e.convField("conv", l.Conv)
-	e.uintField("from", l.From)
-	e.uintField("to", l.To)
-	e.intField("count", int64(l.Count))
-	e.endMap(m)
-}
-
-func (e *encoder) lost(name string, lost []Lost) {
-	e.key(name)
-	e.array(len(lost))
-	for _, l := range lost {
-		l.encode(e)
-	}
-	e.endArray()
+func (p *SyncedPart) fields(x *fields) {
+	x.losses("lost", &p.Lost, optional)
+	x.conversations("conversations", &p.Conversations, optional)
+	x.conversations("users", &p.Users, optional)
+	x.conversations("groups", &p.Groups, optional)
 }
 
 // Decode reads the args of an onSynced.
-func (p *Synced) Decode(args Raw) error {
-	*p = Synced{}
-	d := args.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "offline":
-			p.Offline = int(d.int())
-		case "lost":
-			p.Lost = d.lost()
-		case "cursor":
-			p.Cursor = d.text(0, MaxFrame)
-		case "reset":
-			p.Reset = d.bool()
-		case "unreadTotal":
-			p.UnreadTotal = int(d.int())
-		case "unreadUnmuted":
-			p.UnreadUnmuted = int(d.int())
-		case "conversations":
-			p.Conversations = d.conversations()
-		case "users":
-			p.Users = d.conversations()
-		case "groups":
-			p.Groups = d.conversations()
-		default:
-			d.skip()
-		}
+func (p *Synced) Decode(args Raw) error { return decode(args, p) }
+
+func (p *Synced) fields(x *fields) {
+	count(x, "offline", &p.Offline, always)
+	x.losses("lost", &p.Lost, always)
+	x.text("cursor", &p.Cursor, 0, MaxFrame, always)
+	x.bool("reset", &p.Reset, optional)
+	count(x, "unreadTotal", &p.UnreadTotal, always)
+	count(x, "unreadUnmuted", &p.UnreadUnmuted, always)
+	recents := optional
+	if p.Conversations != nil {
+		recents = always
 	}
-	return d.err
+	x.conversations("conversations", &p.Conversations, recents)
+	x.conversations("users", &p.Users, optional)
+	x.conversations("groups", &p.Groups, always)
 }
 
-func (d *decoder) lost() []Lost {
-	ls, a := makeList[Lost](d, lostLen)
-	for i := 0; d.elem(&a); i++ {
-		l := &ls[i]
-		for o := d.object(); d.next(&o); {
-			switch string(o.key) {
-			case "conv":
-				l.Conv = d.conv()
-			case "from":
-				l.From = d.uint(1, MaxInt)
-			case "to":
-				l.To = d.uint(1, MaxInt)
-			case "count":
-				l.Count = int(d.int())
-			default:
-				d.skip()
-			}
-		}
-		d.check(l.Conv.ID != "" && l.From != 0 && l.To >= l.From, "lost", "must have conv and 1 <= from <= to in each element")
+func (l *Lost) fields(x *fields) {
+	x.conv("conv", &l.Conv, always)
+	number(x, "from", &l.From, 1, MaxInt, always)
+	number(x, "to", &l.To, 1, MaxInt, always)
+	count(x, "count", &l.Count, always)
+	x.check(l.Conv.ID != "" && l.From != 0 && l.To >= l.From, "lost", "must have conv and 1 <= from <= to in each element")
+}
+
+// encode writes l as an element of a list.
+func (l *Lost) encode(e *encoder) {
+	x := e.walk()
+	for m := x.object(); x.next(&m); {
+		l.fields(&x)
 	}
-	d.endArray(a)
-	return ls
+	x.end(e)
 }

@@ -71,60 +71,24 @@ type SessionLimits struct {
 	IdleMS   int64 // without a sign of life until the server closes
 }
 
-func (r *LoginOK) encode(e *encoder) {
-	e.textField("user", r.User)
-	e.uintField("session", r.Session)
-	e.intField("serverTime", r.ServerTime)
-	e.intField("protocol", int64(r.Protocol))
-	e.key("limits")
-	m := e.beginMap()
-	e.intField("maxBody", int64(r.Limits.MaxBody))
-	e.intField("maxFrame", int64(r.Limits.MaxFrame))
-	e.intField("window", int64(r.Limits.Window))
-	e.intField("idleMs", r.Limits.IdleMS)
-	e.endMap(m)
-}
-
 // Decode reads the reply to a login.
-func (r *LoginOK) Decode(ok Raw) error {
-	*r = LoginOK{}
-	d := ok.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "user":
-			r.User = d.user()
-		case "session":
-			r.Session = d.uint(0, MaxInt)
-		case "serverTime":
-			r.ServerTime = d.int()
-		case "protocol":
-			r.Protocol = int(d.int())
-		case "limits":
-			r.Limits.decode(&d)
-		default:
-			d.skip()
-		}
-	}
-	d.require("user", r.User != "")
-	d.require("session", r.Session != 0)
-	return d.err
+func (r *LoginOK) Decode(ok Raw) error { return decode(ok, r) }
+func (r *LoginOK) encode(e *encoder)   { e.record(r) }
+
+func (r *LoginOK) fields(x *fields) {
+	x.user("user", &r.User, required)
+	count(x, "session", &r.Session, always)
+	count(x, "serverTime", &r.ServerTime, always)
+	count(x, "protocol", &r.Protocol, always)
+	x.nested("limits", &r.Limits)
+	x.check(r.Session != 0, "session", "is missing")
 }
 
-func (l *SessionLimits) decode(d *decoder) {
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "maxBody":
-			l.MaxBody = int(d.int())
-		case "maxFrame":
-			l.MaxFrame = int(d.int())
-		case "window":
-			l.Window = int(d.int())
-		case "idleMs":
-			l.IdleMS = d.int()
-		default:
-			d.skip()
-		}
-	}
+func (l *SessionLimits) fields(x *fields) {
+	count(x, "maxBody", &l.MaxBody, always)
+	count(x, "maxFrame", &l.MaxFrame, always)
+	count(x, "window", &l.Window, always)
+	count(x, "idleMs", &l.IdleMS, always)
 }
 
 // RefreshOK answers refreshToken.
@@ -132,21 +96,12 @@ type RefreshOK struct {
 	Exp int64 // when the new token ends, ms
 }
 
-func (r *RefreshOK) encode(e *encoder) { e.intField("exp", r.Exp) }
-
 // Decode reads the reply to a refreshToken.
-func (r *RefreshOK) Decode(ok Raw) error {
-	*r = RefreshOK{}
-	d := ok.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "exp":
-			r.Exp = d.int()
-		default:
-			d.skip()
-		}
-	}
-	return d.err
+func (r *RefreshOK) Decode(ok Raw) error { return decode(ok, r) }
+func (r *RefreshOK) encode(e *encoder)   { e.record(r) }
+
+func (r *RefreshOK) fields(x *fields) {
+	count(x, "exp", &r.Exp, always)
 }
 
 // PingOK answers ping.
@@ -154,21 +109,12 @@ type PingOK struct {
 	ServerTime int64 // ms
 }
 
-func (r *PingOK) encode(e *encoder) { e.intField("serverTime", r.ServerTime) }
-
 // Decode reads the reply to a ping.
-func (r *PingOK) Decode(ok Raw) error {
-	*r = PingOK{}
-	d := ok.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "serverTime":
-			r.ServerTime = d.int()
-		default:
-			d.skip()
-		}
-	}
-	return d.err
+func (r *PingOK) Decode(ok Raw) error { return decode(ok, r) }
+func (r *PingOK) encode(e *encoder)   { e.record(r) }
+
+func (r *PingOK) fields(x *fields) {
+	count(x, "serverTime", &r.ServerTime, always)
 }
 
 // SendOK answers send.

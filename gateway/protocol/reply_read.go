@@ -38,75 +38,23 @@ func MostOfMessages(codec Codec, n, bytes int) int {
 	return n*fixed + bytes
 }
 
-func (r *PageOK) encode(e *encoder) {
-	e.key("messages")
-	e.array(len(r.Messages))
-	for i := range r.Messages {
-		if r.Encoded != nil {
-			e.encoded(r.Encoded[i])
-		} else {
-			r.Messages[i].encode(e)
-		}
-	}
-	e.endArray()
-	e.uintField("from", r.From)
-	e.uintField("to", r.To)
-	e.key("gaps")
-	e.array(len(r.Gaps))
-	for _, g := range r.Gaps {
-		m := e.beginMap()
-		e.uintField("from", g.From)
-		e.uintField("to", g.To)
-		e.textField("reason", g.Reason)
-		e.endMap(m)
-	}
-	e.endArray()
-	e.boolField("more", r.More)
-}
-
 // Decode reads the reply to a getMessage.
-func (r *PageOK) Decode(ok Raw) error {
-	*r = PageOK{}
-	d := ok.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "messages":
-			r.Messages = d.messages()
-		case "from":
-			r.From = d.uint(0, MaxInt)
-		case "to":
-			r.To = d.uint(0, MaxInt)
-		case "gaps":
-			r.Gaps = d.gaps()
-		case "more":
-			r.More = d.bool()
-		default:
-			d.skip()
-		}
-	}
-	return d.err
+func (r *PageOK) Decode(ok Raw) error { return decode(ok, r) }
+func (r *PageOK) encode(e *encoder)   { e.record(r) }
+
+func (r *PageOK) fields(x *fields) {
+	x.messages("messages", &r.Messages, r.Encoded)
+	count(x, "from", &r.From, always)
+	count(x, "to", &r.To, always)
+	list(x, "gaps", &r.Gaps, gapLen, always)
+	x.bool("more", &r.More, always)
 }
 
-func (d *decoder) gaps() []Gap {
-	gs, a := makeList[Gap](d, gapLen)
-	for i := 0; d.elem(&a); i++ {
-		g := &gs[i]
-		for o := d.object(); d.next(&o); {
-			switch string(o.key) {
-			case "from":
-				g.From = d.uint(1, MaxInt)
-			case "to":
-				g.To = d.uint(1, MaxInt)
-			case "reason":
-				g.Reason = d.text(0, MaxFrame)
-			default:
-				d.skip()
-			}
-		}
-		d.check(g.From != 0 && g.To >= g.From, "gaps", "must have 1 <= from <= to in each element")
-	}
-	d.endArray(a)
-	return gs
+func (g *Gap) fields(x *fields) {
+	number(x, "from", &g.From, 1, MaxInt, always)
+	number(x, "to", &g.To, 1, MaxInt, always)
+	x.text("reason", &g.Reason, 0, MaxFrame, always)
+	x.check(g.From != 0 && g.To >= g.From, "gaps", "must have 1 <= from <= to in each element")
 }
 
 // ConversationsOK answers getRecents and getConversations. The server writes it
@@ -117,29 +65,14 @@ type ConversationsOK struct {
 	After         string         // of getConversations: what to ask for them with
 }
 
-func (r *ConversationsOK) encode(e *encoder) {
-	e.conversations("conversations", r.Conversations)
-	e.optBool("more", r.More)
-	e.optText("after", r.After)
-}
-
 // Decode reads the reply to a getRecents or getConversations.
-func (r *ConversationsOK) Decode(ok Raw) error {
-	*r = ConversationsOK{}
-	d := ok.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "conversations":
-			r.Conversations = d.conversations()
-		case "more":
-			r.More = d.bool()
-		case "after":
-			r.After = d.text(0, MaxFrame)
-		default:
-			d.skip()
-		}
-	}
-	return d.err
+func (r *ConversationsOK) Decode(ok Raw) error { return decode(ok, r) }
+func (r *ConversationsOK) encode(e *encoder)   { e.record(r) }
+
+func (r *ConversationsOK) fields(x *fields) {
+	x.conversations("conversations", &r.Conversations, always)
+	x.bool("more", &r.More, optional)
+	x.text("after", &r.After, 0, MaxFrame, optional)
 }
 
 // A ConversationsWriter writes the reply to getRecents or getConversations entry by
@@ -234,52 +167,14 @@ type UserPresence struct {
 	LastSeen int64 // ms; 0 = never
 }
 
-func (r *PresenceOK) encode(e *encoder) {
-	e.key("presence")
-	users := e.beginMapOf(len(r.Presence))
-	for _, p := range r.Presence {
-		e.textKey(p.User)
-		m := e.beginMap()
-		e.boolField("online", p.Online)
-		e.intField("lastSeen", p.LastSeen)
-		e.endMap(m)
-	}
-	e.endMapOf(users)
-}
-
 // Decode reads the reply to a getPresence or subscribePresence.
-func (r *PresenceOK) Decode(ok Raw) error {
-	*r = PresenceOK{}
-	d := ok.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "presence":
-			r.decodeUsers(&d)
-		default:
-			d.skip()
-		}
-	}
-	return d.err
-}
+func (r *PresenceOK) Decode(ok Raw) error { return decode(ok, r) }
+func (r *PresenceOK) encode(e *encoder)   { e.record(r) }
+func (r *PresenceOK) fields(x *fields)    { x.presence("presence", &r.Presence) }
 
-func (r *PresenceOK) decodeUsers(d *decoder) {
-	users := d.object()
-	r.Presence = makeEntries[UserPresence](d, users, presenceLen)
-	for d.next(&users) {
-		p := UserPresence{User: string(users.key)}
-		d.check(ValidUser(p.User), "presence", userKeys)
-		for o := d.object(); d.next(&o); {
-			switch string(o.key) {
-			case "online":
-				p.Online = d.bool()
-			case "lastSeen":
-				p.LastSeen = d.int()
-			default:
-				d.skip()
-			}
-		}
-		r.Presence = append(r.Presence, p)
-	}
+func (p *UserPresence) fields(x *fields) {
+	x.bool("online", &p.Online, always)
+	count(x, "lastSeen", &p.LastSeen, always)
 }
 
 // BlockedOK answers getBlocked.
@@ -287,21 +182,12 @@ type BlockedOK struct {
 	Users []string
 }
 
-func (r *BlockedOK) encode(e *encoder) { e.texts("users", r.Users) }
-
 // Decode reads the reply to a getBlocked.
-func (r *BlockedOK) Decode(ok Raw) error {
-	*r = BlockedOK{}
-	d := ok.decoder()
-	for o := d.object(); d.next(&o); {
-		switch string(o.key) {
-		case "users":
-			r.Users = d.userList()
-		default:
-			d.skip()
-		}
-	}
-	return d.err
+func (r *BlockedOK) Decode(ok Raw) error { return decode(ok, r) }
+func (r *BlockedOK) encode(e *encoder)   { e.record(r) }
+
+func (r *BlockedOK) fields(x *fields) {
+	x.anyUsers("users", &r.Users, always)
 }
 
 // userList reads as many users as the frame holds.

@@ -239,6 +239,10 @@ func appendPush(dst []byte, codec Codec, p payload) []byte {
 		return AppendNewMessage(dst, codec, p)
 	case *Synced:
 		return AppendSynced(dst, codec, p)
+	case *SyncedPart:
+		x, m := walkPush(dst, codec, OpOnConversations)
+		p.fields(&x)
+		return x.e.endFrame(m)
 	case *ConversationChanged:
 		return AppendConversationChanged(dst, codec, p)
 	case *Blocked:
