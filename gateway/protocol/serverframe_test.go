@@ -512,7 +512,7 @@ func TestUnknownGroupCursors(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got NewMessage
-			if err := got.Decode(f.Args); err != nil {
+			if err := f.Decode(&got); err != nil {
 				t.Fatalf("%s: %v", codec.Name(), err)
 			}
 			var want []GroupCursor
