@@ -68,7 +68,8 @@ type budget struct {
 // A cut is the shortening of one group's retention.
 type cut struct {
 	group  *group
-	busy   atomic.Bool  // a sweep is under way: what it frees still counts as used
+	busy   atomic.Bool  // a sweep is under way
+	frees  bool         // it was when this look began: what it frees may count as used
 	swept  atomic.Int64 // the cutoff that the last sweep brought to its end
 	last   time.Time    // when the cutoff was last raised here; zero after calm
 	logged time.Duration
@@ -121,6 +122,7 @@ func (b *budget) check(now time.Time) {
 	usages := make([]shard.Usage, len(b.cuts))
 	var all shard.Usage
 	for i, c := range b.cuts {
+		c.frees = c.busy.Load()
 		u := c.group.usage()
 		usages[i] = u
 		all.Add(&u)
@@ -270,8 +272,7 @@ func (b *budget) shorten(c *cut, n int, now time.Time) {
 	at = max(at, g.state.Now())
 	inForce, ttl := g.state.Cutoff(), time.Duration(g.state.LongestTTL())*time.Millisecond
 	cutoff := inForce
-	sweeps := c.busy.Load()
-	if n > 0 && !sweeps {
+	if n > 0 && !c.frees {
 		cutoff = max(inForce, min(g.state.CutoffFor(n, at), at-leastRetention.Milliseconds()))
 	}
 	g.mu.RUnlock()
@@ -279,7 +280,7 @@ func (b *budget) shorten(c *cut, n int, now time.Time) {
 	retention := min(ttl, time.Duration(at-cutoff)*time.Millisecond)
 	g.metrics.retention.Set(retention.Seconds())
 	b.report(c, cutoff > inForce && retention < ttl, retention, now)
-	if !sweeps && cutoff > c.swept.Load() && g.reign.Load() != nil {
+	if !c.frees && cutoff > c.swept.Load() && g.reign.Load() != nil {
 		c.busy.Store(true)
 		b.sweeps.Go(func() {
 			defer c.busy.Store(false)

@@ -30,9 +30,9 @@ const (
 	// destination, or of one direction that it refuses.
 	courierFirst = 20 * time.Millisecond
 	courierMost  = 2 * time.Second
-	// expectPatience is how long an answer waits at most until letters have
-	// reached their receivers.
-	expectPatience = 250 * time.Millisecond
+	// expectPatience is how long an answer waits at most until letters have reached
+	// their receivers. A shard that is down is not waited for at all.
+	expectPatience = 2 * time.Second
 )
 
 // A courier carries the letters of one shard to the shards of their receivers,
@@ -159,7 +159,7 @@ func (c *courier) post(letters []shard.Posted) {
 }
 
 // whenDelivered calls done once what has been posted from one writer to some
-// users has reached them, or after expectPatience. done must not block.
+// users has reached them, or after Config.expectPatience. done must not block.
 func (c *courier) whenDelivered(from command.UserID, to []command.UserID, done func()) {
 	r := &expectation{from: from, to: to, done: done}
 	c.mu.Lock()
@@ -173,7 +173,7 @@ func (c *courier) whenDelivered(from command.UserID, to []command.UserID, done f
 		r.fire()
 		return
 	}
-	time.AfterFunc(expectPatience, r.fire)
+	time.AfterFunc(c.group.cfg.expectPatience, r.fire)
 }
 
 // account changes the bytes that wait for a shard. The caller holds mu.

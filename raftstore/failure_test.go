@@ -185,10 +185,11 @@ func TestLowDiskRefusesSends(t *testing.T) {
 	cfg := testConfig(t)
 	s := open(t, cfg)
 	alice := userIn(s, 0, 0)
-	s.diskLow.Store(true)
-	if _, err := s.Propose(context.Background(), message(alice, alice, 1)); !errors.Is(err, store.ErrUnavailable) || store.RetryAfter(err) == 0 {
-		t.Errorf("send: %v, want ErrUnavailable", err)
-	}
+	eventually(t, "a send is refused", func() bool {
+		s.diskLow.Store(true) // until the store looks for itself
+		_, err := s.Propose(context.Background(), message(alice, alice, 1))
+		return errors.Is(err, store.ErrUnavailable) && store.RetryAfter(err) > 0
+	})
 	login(t, s, alice, "phone", &ear{})
 	s.checkDisk()
 	send(t, s, message(alice, alice, 1))

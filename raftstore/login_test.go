@@ -69,7 +69,7 @@ func TestLoginDuringBurst(t *testing.T) {
 			for len(got) < messages {
 				select {
 				case <-r.woken:
-				case <-time.After(20 * time.Second):
+				case <-time.After(time.Minute):
 					t.Errorf("session %d waits for a wake after %d messages", i, len(got))
 					return
 				}

@@ -104,6 +104,8 @@ type Config struct {
 
 	walFS types.VFS            // nil: the file system
 	meter func() memoryReading // nil: the runtime's
+	// expectPatience is 0 for the constant of that name.
+	expectPatience time.Duration
 	// arenaBytes is what one shard can hold, default ring.MaxBytes. Long before,
 	// retention shortens and sends are refused as for MemoryLimit.
 	arenaBytes int64
@@ -151,6 +153,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.arenaBytes == 0 {
 		c.arenaBytes = ring.MaxBytes
+	}
+	if c.expectPatience == 0 {
+		c.expectPatience = expectPatience
 	}
 	if c.meter == nil {
 		c.meter = readMemory
@@ -210,6 +215,7 @@ type Store struct {
 	openings *keyRate[command.UserID] // messages of ttl 0 to strangers, by sender
 	passed   *passedTable
 	deferred *deferred
+	budget   *budget
 	lock     *os.File
 	epoch    uint64 // of the data directory
 
@@ -268,7 +274,8 @@ func Open(cfg Config) (*Store, error) {
 	s.restRuns.Go(func() { s.deferred.run(rest) })
 	s.restRuns.Go(func() { presence.run(rest, s) })
 	s.restRuns.Go(func() { s.watchDisk(rest) })
-	s.restRuns.Go(func() { newBudget(s).run(rest) })
+	s.budget = newBudget(s)
+	s.restRuns.Go(func() { s.budget.run(rest) })
 	for _, g := range s.groups {
 		s.groupRuns.Go(func() { g.run(groups) })
 	}

@@ -22,7 +22,9 @@ var logKinds = []string{RaftLogWAL, RaftLogBolt}
 
 // testConfig is a store of small steps in a directory of the test's own.
 func testConfig(t testing.TB) Config {
-	cfg := Config{Dir: t.TempDir(), Shards: 2, DiskReserve: -1, Limits: command.Limits{NewConversations: -1}}
+	cfg := Config{
+		Dir: t.TempDir(), Shards: 2, DiskReserve: -1, Limits: command.Limits{NewConversations: -1}, expectPatience: time.Minute,
+	}
 	if os.Getenv("BELFRY_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
@@ -46,9 +48,9 @@ func open(t testing.TB, cfg Config) *Store {
 // eventually polls until ok, with a deadline that only a broken build reaches.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 20s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
