@@ -25,8 +25,9 @@ var ours = []struct {
 	reason  string
 }{
 	{"shard", []string{"shard"}, "the core is pure: what it knows, every replica and every test has to bring"},
-	{"shard/command", []string{}, "commands are values: what may be read or applied is not theirs to know"},
-	{"shard/query", []string{"shard/command"}, "what is read is named as what is written, and knows no state either"},
+	{"shard/codec", nil, "how bytes are written does not depend on what they mean"},
+	{"shard/command", []string{"shard/codec"}, "commands are values: what may be read or applied is not theirs to know"},
+	{"shard/query", []string{"shard/codec", "shard/command"}, "what is read is named as what is written, and knows no state either"},
 	{"shard/ring", nil, "a container knows nothing of what it contains"},
 	{"raftstore", []string{"raftstore", "shard"}, "the store serves any edge and so knows none"},
 	{"raftstore/store", []string{"shard"}, "what the edge and the store share is linked by an edge that has no Raft"},
