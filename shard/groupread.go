@@ -165,11 +165,6 @@ func (s *State) GroupArrival(id command.GroupID) uint64 {
 	return 0
 }
 
-// GroupCursor is the text of a point in a group's order.
-func (s *State) GroupCursor(id command.GroupID, arrival uint64) string {
-	return s.Cursor(id.Key(), arrival)
-}
-
 // Groups yields the ids of the groups of this shard, in no order.
 func (s *State) Groups(yield func(command.GroupID) bool) {
 	for _, sl := range s.slots {

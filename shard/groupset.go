@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"cmp"
 	"hash/maphash"
 	"slices"
 
@@ -9,50 +8,48 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// A GroupSet has the groups of one user, to be asked whether others are in one of
-// them. Most answers take one look at a bit for each group of the other: a user
-// can be in a thousand, and the question is put about a hundred users at a time.
-type GroupSet struct {
-	bits [1 << 16 / 64]uint64 // by hash of the name
-	refs []query.GroupRef     // by id
+// A groupSet is asked which users are in one of some groups. Most answers take one
+// look at a bit for each group of the user: a user can be in a thousand, and the
+// question is put about a hundred users at a time.
+type groupSet struct {
+	bits   [1 << 16 / 64]uint64 // by hash of the name
+	groups []command.GroupID    // ascending
 }
 
-// teamSeed is one for all shards: what one has hashed is compared in another. As
-// for State.seed, no result depends on it.
+// teamSeed is one for all shards. As for State.seed, no result depends on it.
 var teamSeed = maphash.MakeSeed()
 
 func teamHash(name string) uint16 { return uint16(maphash.String(teamSeed, name)) }
 
-// GroupSet gives that of a user, nil if he is in no group.
-func (s *State) GroupSet(name command.UserID) *GroupSet {
-	refs := s.GroupsOf(name)
-	if len(refs) == 0 {
-		return nil
-	}
-	set := &GroupSet{refs: refs}
-	for i := range refs {
-		h := teamHash(string(refs[i].Group))
+func newGroupSet(groups []command.GroupID) *groupSet {
+	set := &groupSet{groups: groups}
+	for _, group := range groups {
+		h := teamHash(string(group))
 		set.bits[h/64] |= 1 << (h % 64)
 	}
 	return set
 }
 
-// InOneOf tells whether a user is in a group of a set by his own will: he has
-// joined it himself, or spoken there.
-func (s *State) InOneOf(name command.UserID, set *GroupSet) bool {
-	u := s.lookup(name)
-	if u == nil {
-		return false
+// sharing finds who is in one of some groups.
+func (s *State) sharing(q *query.Sharing) {
+	q.Sharing = make([]bool, len(q.Users))
+	set := newGroupSet(q.Groups)
+	for i, user := range q.Users {
+		if u := s.lookup(user); u != nil && s.inOneOf(u, set) {
+			q.Sharing[i] = !s.Blocks(user, q.Asker)
+		}
 	}
+}
+
+// inOneOf reports whether a user is in a group of a set by their own will: they have
+// joined it themselves, or spoken there.
+func (s *State) inOneOf(u *user, set *groupSet) bool {
 	for i := range u.teams.items {
 		ref := &u.teams.items[i]
 		if set.bits[ref.hash/64]&(1<<(ref.hash%64)) == 0 || ref.flags&(refJoined|refInvited) != refJoined {
 			continue
 		}
-		_, found := slices.BinarySearchFunc(set.refs, s.teamName(ref), func(of query.GroupRef, name []byte) int {
-			return cmp.Compare(string(of.Group), string(name))
-		})
-		if found {
+		if _, found := slices.BinarySearch(set.groups, command.GroupID(s.teamName(ref))); found {
 			return true
 		}
 	}

@@ -80,13 +80,13 @@ func (s *State) syncGroup(f *foundGroup, ask *query.GroupAsk, now int64) {
 	u, m := v.u, v.m
 	t := u.team
 	*g = query.GroupView{
-		Group: t.id, Arrival: u.arrival, Cursor: s.GroupCursor(t.id, u.arrival),
+		Group: t.id, Arrival: u.arrival, Cursor: query.Cursor(s.epoch, t.id.Key(), u.arrival),
 		From: m.from, Read: m.read, Time: m.joined, Unread: s.groupUnread(u, m, now), Counts: t.counts(),
 		Joined: m.joinedAt,
 		Muted:  m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Marked: m.flags&memberMarked != 0,
 	}
 	if ask.HasCursor {
-		since, ok := s.parseCursor(t.id.Key(), ask.Cursor)
+		since, ok := query.ParseCursor(s.epoch, t.id.Key(), ask.Cursor)
 		if ok && since <= u.arrival {
 			g.Since = max(since, m.joinedAt-1)
 		} else {

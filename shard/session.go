@@ -99,7 +99,7 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	if !c.HasSince {
 		return
 	}
-	since, ok := s.parseCursor(c.User, c.Since)
+	since, ok := query.ParseCursor(s.epoch, c.User, c.Since)
 	if !ok || since > u.arrival {
 		r.Reset = true
 		return

@@ -346,26 +346,31 @@ func (w *world) checkGroupsOf(u *modelUser, got []query.GroupRef) {
 		}
 	}
 	slices.SortFunc(want, func(a, b query.GroupRef) int { return strings.Compare(string(a.Group), string(b.Group)) })
-	w.checkInOneOf(u)
 	if !slices.Equal(got, want) {
 		w.failf("GroupsOf(%s) = %v, want %v", u.id, got, want)
 	}
+	w.checkSharing(u, got)
 }
 
-// checkInOneOf compares whether another user is in a group of a user by his own
-// will.
-func (w *world) checkInOneOf(u *modelUser) {
-	set := w.shardOf(u.id).leader.GroupSet(u.id)
+// checkSharing compares whether another user is in a group of a user by their own
+// will and has not blocked them.
+func (w *world) checkSharing(u *modelUser, refs []query.GroupRef) {
 	other := w.model.users[w.users[w.rng.IntN(len(w.users))]]
-	if set == nil || other == nil || !w.model.serves(w.model.shards[w.shardOf(other.id).index], other.id) {
+	if len(refs) == 0 || other == nil || !w.model.serves(w.model.shards[w.shardOf(other.id).index], other.id) {
 		return
+	}
+	q := query.Sharing{Asker: u.id, Users: []command.UserID{other.id}}
+	for _, ref := range refs {
+		q.Groups = append(q.Groups, ref.Group)
 	}
 	want := false
 	for id, ref := range other.groups {
 		want = want || u.groups[id].joined && ref.joined && !ref.invited
 	}
-	if got := w.shardOf(other.id).leader.InOneOf(other.id, set); got != want {
-		w.failf("InOneOf(%s, groups of %s) = %v, want %v", other.id, u.id, got, want)
+	leader := w.shardOf(other.id).leader
+	want = want && !leader.Blocks(other.id, u.id)
+	if err := leader.Answer(&q, leader.Now()); err != nil || q.Sharing[0] != want {
+		w.failf("Sharing(%s, groups of %s) = %v, %v, want %v", other.id, u.id, q.Sharing, err, want)
 	}
 }
 

@@ -11,17 +11,20 @@ import (
 
 func byArrival(a, b query.Ref) int { return cmp.Compare(a.Arrival, b.Arrival) }
 
-// Since reads what came after an arrival number: messages that can be shown,
-// but those the session itself sent, and changes, but those it made itself. At
-// most maxMessages messages and, beyond the first message, maxBytes bytes.
-func (s *State) Since(name command.UserID, session command.SessionID, after uint64, b *query.Batch, maxMessages, maxBytes int, now int64) {
-	u := s.lookup(name)
+// readSince reads what came after an arrival number.
+func (s *State) readSince(q *query.Since, now int64) {
+	b := q.Batch
 	b.Reset()
-	b.Next = after
+	b.Next = q.After
+	u := s.lookup(q.User)
 	if u == nil {
 		return
 	}
-	s.since(u, session, after, u.arrival, b, maxMessages, maxBytes, now)
+	upTo := u.arrival
+	if q.UpTo != 0 {
+		upTo = q.UpTo
+	}
+	s.since(u, q.Session, q.After, upTo, b, q.MaxMessages, q.MaxBytes, now)
 }
 
 func (s *State) since(u *user, session command.SessionID, after, upTo uint64, b *query.Batch, maxMessages, maxBytes int, now int64) {

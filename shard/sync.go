@@ -18,7 +18,7 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 		return sync
 	}
 	sync.Arrival = u.arrival
-	sync.Cursor = s.Cursor(name, u.arrival)
+	sync.Cursor = query.Cursor(s.epoch, name, u.arrival)
 	sync.At = r.Since
 	sync.Groups, sync.MaxRecents = s.groupsOf(u), s.limits.Recents
 	var unread []query.Ref
@@ -98,33 +98,22 @@ func (s *State) lost(u *user, c *conv, sync *query.Sync, now int64) {
 	}
 }
 
-// NextSync reads the next part of a sync, with the bounds of Since. Messages
-// that were recalled, deleted or dropped since the login are left out. With a
-// cursor the changes that the device missed come at their place.
-func (s *State) NextSync(name command.UserID, sync *query.Sync, b *query.Batch, maxMessages, maxBytes int, now int64) {
+// syncMessages reads messages that a login found.
+func (s *State) syncMessages(q *query.SyncMessages, now int64) {
+	b := q.Batch
 	b.Reset()
-	b.Next = sync.At
-	u := s.lookup(name)
-	if u == nil {
-		return
-	}
-	if sync.Since > 0 {
-		s.since(u, sync.Session, sync.At, sync.Arrival, b, maxMessages, maxBytes, now)
-		sync.At = b.Next
-		return
-	}
-	for len(sync.Refs) > 0 {
-		if len(b.Messages) == maxMessages || len(b.Messages) > 0 && b.Size >= maxBytes {
-			b.More = true
+	q.Done = 0
+	u := s.lookup(q.User)
+	for _, r := range q.Refs {
+		if b.More = len(b.Messages) == q.MaxMessages || len(b.Messages) > 0 && b.Size >= q.MaxBytes; b.More {
 			return
 		}
-		r := sync.Refs[0]
-		sync.Refs = sync.Refs[1:]
-		if s.copyMessage(u, r, b, now) {
+		q.Done++
+		// The user may have been erased since, and be here anew.
+		if u != nil && int(r.Conv) < len(u.convs.items) && s.copyMessage(u, r, b, now) {
 			b.Items = append(b.Items, query.Item{Message: len(b.Messages) - 1, Change: -1, Event: -1})
 		}
 	}
-	b.Next = sync.Arrival
 }
 
 // recents lists the last message of each conversation that has one to show,

@@ -140,6 +140,8 @@ type Batch struct {
 	Next uint64
 	// More says that a limit cut the read short.
 	More bool
+	// Epoch is that with which places in the order are written as cursors.
+	Epoch uint64
 
 	buf  []byte // what the fields of Messages and Changes alias
 	Size int    // bytes handed out, also from earlier pieces of buf
@@ -326,6 +328,38 @@ func (sync *Sync) Keep(wanted func(i int) bool) {
 	queue := sync.Queue()
 	last := slices.DeleteFunc(sync.Refs[queue:], func(r Ref) bool { return dropped[r.Arrival] })
 	sync.Refs, sync.Last = sync.Refs[:queue+len(last)], len(last)
+}
+
+// ReadOn reads the next part of a sync into b, with the bounds of Since; b.More tells
+// whether to call again. With a cursor the changes that the device missed come at
+// their place. read answers a query.
+func (sync *Sync) ReadOn(read func(Query) error, user command.UserID, b *Batch, maxMessages, maxBytes int) error {
+	if sync.Since > 0 {
+		q := &Since{
+			User: user, Session: sync.Session, After: sync.At, UpTo: sync.Arrival,
+			MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: b,
+		}
+		if err := read(q); err != nil {
+			return err
+		}
+		sync.At = b.Next
+		return nil
+	}
+	q := &SyncMessages{User: user, MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: b}
+	for {
+		q.Refs = sync.Refs[:min(len(sync.Refs), maxMessages)]
+		if err := read(q); err != nil {
+			return err
+		}
+		sync.Refs = sync.Refs[q.Done:]
+		if b.More = len(sync.Refs) > 0; !b.More {
+			b.Next = sync.Arrival
+			return nil
+		}
+		if len(b.Messages) > 0 {
+			return nil
+		}
+	}
 }
 
 // Queue is how many messages of the offline queue are still to push, before the

@@ -1,4 +1,4 @@
-package shard
+package query
 
 import (
 	"encoding/base64"
@@ -9,35 +9,36 @@ import (
 
 // A cursor's bytes are version (1), epoch, arrival number (uvarints) and four
 // bytes that bind it to its user, as base64url without padding. A client keeps
-// it and gives it back; it says nothing else to him.
+// it and gives it back; it says nothing else to them.
 const cursorVersion = 1
 
 func cursorTag(user command.UserID) uint32 {
 	return uint32(xxhash.Sum64String("cursor " + string(user)))
 }
 
-// Cursor is the text of a point in the arrival order of a user.
-func (s *State) Cursor(user command.UserID, arrival uint64) string {
+// Cursor returns the text of a point in the arrival order of a user, or of a group
+// by its key.
+func Cursor(epoch uint64, user command.UserID, arrival uint64) string {
 	var buf [32]byte
 	b := append(buf[:0], cursorVersion)
-	b = command.AppendUint(b, s.epoch)
+	b = command.AppendUint(b, epoch)
 	b = command.AppendUint(b, arrival)
 	tag := cursorTag(user)
 	b = append(b, byte(tag), byte(tag>>8), byte(tag>>16), byte(tag>>24))
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// parseCursor gives the arrival number, or false when the cursor is malformed,
-// of another user or epoch.
-func (s *State) parseCursor(user command.UserID, text string) (arrival uint64, ok bool) {
+// ParseCursor returns the arrival number of a cursor, or false if it is malformed, of
+// another user or epoch.
+func ParseCursor(epoch uint64, user command.UserID, text string) (arrival uint64, ok bool) {
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
 		return 0, false
 	}
 	d := command.Decoder{B: b}
-	version, epoch, arrival := d.Byte(), d.Uint(), d.Uint()
+	version, of, arrival := d.Byte(), d.Uint(), d.Uint()
 	tag := d.Take(4)
-	if d.End() != nil || version != cursorVersion || epoch != s.epoch {
+	if d.End() != nil || version != cursorVersion || of != epoch {
 		return 0, false
 	}
 	want := cursorTag(user)

@@ -1,0 +1,80 @@
+package query
+
+import "github.com/belfry-im/belfry/shard/command"
+
+// A Query is a question to the state of a shard, with room for its answer: the
+// fields above the blank line of its struct ask, those below it are filled in. It
+// is a value, so that it can be put to another node.
+type Query interface {
+	// Slot returns the slot of the user or group asked about, whose shard answers. It
+	// is -1 if the question concerns several, and whoever asks knows the shard.
+	Slot() int
+}
+
+// ofUser is the slot of a user.
+func ofUser(user command.UserID) int { return int(command.SlotOf(string(user))) }
+
+// ofGroup is the slot of a group.
+func ofGroup(group command.GroupID) int {
+	return int(command.SlotOf(command.GroupPrefix + string(group)))
+}
+
+// ofConversation is the slot of a group, or of a user if group is empty.
+func ofConversation(user command.UserID, group command.GroupID) int {
+	if group != "" {
+		return ofGroup(group)
+	}
+	return ofUser(user)
+}
+
+// ofMany is the slot of queries about several users or groups.
+const ofMany = -1
+
+// kinds makes a query of each kind, by its number, which is sent in its place.
+var kinds = [...]func() Query{
+	1:  func() Query { return &Since{Batch: new(Batch)} },
+	2:  func() Query { return &SyncMessages{Batch: new(Batch)} },
+	3:  func() Query { return &GroupSince{Batch: new(Batch)} },
+	4:  func() Query { return &GroupMessages{Batch: new(Batch)} },
+	5:  func() Query { return new(MemberChanges) },
+	6:  func() Query { return new(Epoch) },
+	7:  func() Query { return &History{Page: new(Page)} },
+	8:  func() Query { return new(Contact) },
+	9:  func() Query { return new(Contacts) },
+	10: func() Query { return new(Eligibility) },
+	11: func() Query { return new(Sharing) },
+	12: func() Query { return new(User) },
+	13: func() Query { return new(Sessions) },
+	14: func() Query { return new(Blocked) },
+	15: func() Query { return new(GroupsOf) },
+	16: func() Query { return new(Unread) },
+	17: func() Query { return new(UnreadTotal) },
+	18: func() Query { return new(GroupsUnread) },
+	19: func() Query { return new(UnreadSeqs) },
+	20: func() Query { return new(Recents) },
+	21: func() Query { return new(Conversations) },
+	22: func() Query { return new(AllConversations) },
+	23: func() Query { return new(QueuedMessage) },
+	24: func() Query { return new(ImportState) },
+	25: func() Query { return new(SeqOf) },
+	26: func() Query { return new(Group) },
+	27: func() Query { return new(Membership) },
+	28: func() Query { return new(Members) },
+	29: func() Query { return new(Bans) },
+	30: func() Query { return new(JoinRequests) },
+	31: func() Query { return new(SyncGroups) },
+	32: func() Query { return new(Speech) },
+	33: func() Query { return new(Users) },
+	34: func() Query { return new(Groups) },
+	35: func() Query { return new(Count) },
+	36: func() Query { return new(Traces) },
+}
+
+// All yields an empty query of each kind.
+func All(yield func(Query) bool) {
+	for _, make := range kinds[1:] {
+		if !yield(make()) {
+			return
+		}
+	}
+}

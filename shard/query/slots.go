@@ -1,0 +1,45 @@
+package query
+
+import "github.com/belfry-im/belfry/shard/command"
+
+// A SlotRange holds First..Last, inclusive. Slots that are frozen or not here count as
+// empty.
+type SlotRange struct{ First, Last uint16 }
+
+// Users reads the users of some slots in order of name, the Limit lowest above After.
+type Users struct {
+	SlotRange
+	After command.UserID
+	Limit int
+
+	Users []UserEntry
+}
+
+// Groups reads the groups of some slots in order of id, the Limit lowest above After,
+// as nobody sees them.
+type Groups struct {
+	SlotRange
+	After command.GroupID
+	Limit int
+
+	Groups []GroupInfo
+}
+
+// Count counts what some slots hold.
+type Count struct {
+	SlotRange
+
+	Counts Counts
+}
+
+// Traces reads the groups of some slots where something of a user is, by id: whose
+// member they are, or that hold messages from them, which they may have sent before
+// they left. Unlike GroupsOf it goes by what the groups know.
+type Traces struct {
+	SlotRange
+	User command.UserID
+
+	Groups []command.GroupID
+}
+
+func (SlotRange) Slot() int { return ofMany }

@@ -1,0 +1,53 @@
+package shard
+
+import (
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+)
+
+// What stores that do not ask by queries yet need.
+
+// Since answers query.Since.
+func (s *State) Since(name command.UserID, session command.SessionID, after uint64, b *query.Batch, maxMessages, maxBytes int, now int64) {
+	s.readSince(&query.Since{User: name, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: b}, now)
+}
+
+// NextSync reads the next part of a sync.
+func (s *State) NextSync(name command.UserID, sync *query.Sync, b *query.Batch, maxMessages, maxBytes int, now int64) {
+	if err := sync.ReadOn(func(q query.Query) error { return s.Answer(q, now) }, name, b, maxMessages, maxBytes); err != nil {
+		b.Reset()
+	}
+}
+
+// Cursor returns a point in the order of a user as text.
+func (s *State) Cursor(name command.UserID, arrival uint64) string {
+	return query.Cursor(s.epoch, name, arrival)
+}
+
+// GroupCursor returns a point in the order of a group as text.
+func (s *State) GroupCursor(id command.GroupID, arrival uint64) string {
+	return query.Cursor(s.epoch, id.Key(), arrival)
+}
+
+// A GroupSet has the groups of one user, to be asked whether others are in one of
+// them.
+type GroupSet = groupSet
+
+// GroupSet returns that of a user, nil if they are in no group.
+func (s *State) GroupSet(name command.UserID) *GroupSet {
+	refs := s.GroupsOf(name)
+	if len(refs) == 0 {
+		return nil
+	}
+	groups := make([]command.GroupID, len(refs))
+	for i := range refs {
+		groups[i] = refs[i].Group
+	}
+	return newGroupSet(groups)
+}
+
+// InOneOf reports whether a user is in a group of a set by their own will.
+func (s *State) InOneOf(name command.UserID, set *GroupSet) bool {
+	u := s.lookup(name)
+	return u != nil && s.inOneOf(u, set)
+}
