@@ -8,6 +8,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ws"
 )
 
 // nowhere is a socket that takes everything and gives nothing.
@@ -29,15 +30,20 @@ func newBareGateway(t testing.TB, b Backend) *Gateway {
 	return g
 }
 
+// newConn is a connection on a socket that does without a listener.
+func newConn(g *Gateway, socket net.Conn) *ws.Conn {
+	return ws.NewConn(socket, g.admission.Admit(socket, "", false), nil)
+}
+
 // bareSession is bob's session without goroutines: the test does what its read
 // loop and its pump would.
 func bareSession(g *Gateway, codec protocol.Codec) *session {
-	s := &session{gateway: g, codec: codec, opcode: opText, began: time.Now(), auto: true}
+	s := &session{gateway: g, codec: codec, opcode: ws.OpText, began: time.Now(), auto: true}
 	if codec.Binary() {
-		s.opcode = opBinary
+		s.opcode = ws.OpBinary
 	}
-	s.conn = newConn(nowhere{}, g.admission.enter("", false, func(string) {}), nil)
-	s.conn.in.limit, s.conn.in.whole = g.maxFrame, false
+	s.conn = newConn(g, nowhere{})
+	s.conn.SetLimit(g.maxFrame, true)
 	s.room.L = &s.mu
 	s.timer = time.NewTimer(time.Hour)
 	s.armed = time.Hour

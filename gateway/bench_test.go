@@ -9,10 +9,10 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
-	"github.com/coder/websocket"
 )
 
 // A nullStore answers at once and costs next to nothing, so that what is
@@ -72,13 +72,13 @@ func benchSend(b *testing.B, conv protocol.Conv) {
 			frame := protocol.AppendRequest(nil, codec, 7, protocol.OpSend, &protocol.SendArgs{
 				Conv: conv, CID: "0123456789abcdef", Body: benchBody(b),
 			})
-			typ := websocket.MessageText
+			opcode := byte(ws.OpText)
 			if codec.Binary() {
-				typ = websocket.MessageBinary
+				opcode = ws.OpBinary
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				s.handle(typ, frame)
+				s.handle(opcode, frame)
 				s.flush(0)
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
@@ -135,7 +135,7 @@ func BenchmarkIdleSession(b *testing.B) {
 		runtime.ReadMemStats(&m)
 		return float64(m.HeapAlloc + m.StackInuse)
 	}
-	login := masked(opText, `{"id":1,"op":"login","args":{"token":"`+testToken("alice")+`","device":"phone"}}`)
+	login := masked(ws.OpText, `{"id":1,"op":"login","args":{"token":"`+testToken("alice")+`","device":"phone"}}`)
 	before := used()
 	for b.Loop() {
 		c := rawClient(b, server.Listener.Addr().String())

@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ws"
 )
 
 // A closing says why a session ended. Its reason is one of a few words, since
@@ -30,11 +29,10 @@ func (c closing) text() string {
 	return c.reason
 }
 
-// Close codes of RFC 6455 that the protocol's own list does not name.
 const (
 	closeNormal   = protocol.CloseNormal
-	closeAbnormal = int(websocket.StatusAbnormalClosure) // never sent: nobody is there
-	closeProtocol = int(websocket.StatusProtocolError)
+	closeAbnormal = ws.CloseAbnormal
+	closeProtocol = ws.CloseProtocolError
 )
 
 var (

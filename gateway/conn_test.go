@@ -1,85 +1,20 @@
 package gateway
 
 import (
-	"bytes"
+	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"github.com/coder/websocket"
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ratelimit"
+	"github.com/belfry-im/belfry/gateway/ws"
+	"github.com/belfry-im/belfry/gateway/ws/wstest"
 )
-
-// TestFrameHeaders has the WebSocket library read what appendFrame writes, for
-// payloads around the lengths where the header changes.
-func TestFrameHeaders(t *testing.T) {
-	sizes := []int{0, 1, 125, 126, 127, 1000, 65535, 65536, 65537, 200000}
-	var frames []byte
-	for _, n := range sizes {
-		frames = appendFrame(frames, opBinary, func(b []byte) []byte { return append(b, bytes.Repeat([]byte{byte(n)}, n)...) })
-	}
-	admission := newTestGateway(t, nil).admission
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		hijack := &hijacker{ResponseWriter: w, admission: admission}
-		if _, err := websocket.Accept(hijack, r, nil); err != nil {
-			t.Error(err)
-			return
-		}
-		hijack.conn.queue(frames)
-		if _, err := hijack.conn.flush(10*time.Second, nil); err != nil {
-			t.Error(err)
-		}
-		hijack.conn.hangUp()
-	}))
-	defer server.Close()
-	ws, _, err := websocket.Dial(t.Context(), server.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ws.CloseNow()
-	ws.SetReadLimit(-1)
-	for _, n := range sizes {
-		typ, b, err := ws.Read(t.Context())
-		if err != nil || typ != websocket.MessageBinary || !bytes.Equal(b, bytes.Repeat([]byte{byte(n)}, n)) {
-			t.Fatalf("frame of %d bytes: read %d of type %v, %v", n, len(b), typ, err)
-		}
-	}
-}
-
-// TestWaitingFramesLeaveInOneWrite counts writes to the socket.
-func TestWaitingFramesLeaveInOneWrite(t *testing.T) {
-	client, server := net.Pipe()
-	defer client.Close()
-	counted := &countingConn{Conn: server}
-	c := newConn(counted, newTestGateway(t, nil).admission.enter("", false, func(string) {}), nil)
-	for range 100 {
-		c.queueFrame(opText, func(b []byte) []byte { return append(b, "hello"...) })
-	}
-	c.queue(pingFrame)
-	go io.Copy(io.Discard, client)
-	if n, err := c.flush(time.Second, nil); err != nil || n != 100*7+2 {
-		t.Fatalf("flush = %d, %v, want 702 bytes", n, err)
-	}
-	if counted.writes != 1 {
-		t.Errorf("%d writes, want 1", counted.writes)
-	}
-	if c.buffered() != 0 {
-		t.Errorf("%d bytes wait after flush", c.buffered())
-	}
-}
-
-type countingConn struct {
-	net.Conn
-	writes int
-}
-
-func (c *countingConn) Write(p []byte) (int, error) {
-	c.writes++
-	return c.Conn.Write(p)
-}
 
 // TestIdleSessionCostsOneGoroutine counts them over real sockets, where the
 // HTTP server's own goroutine has to be gone.
@@ -94,7 +29,7 @@ func TestIdleSessionCostsOneGoroutine(t *testing.T) {
 	for range sessions {
 		c := rawClient(t, server.Listener.Addr().String())
 		defer c.Close()
-		c.Write(masked(opText, `{"id":1,"op":"login","args":{"token":"`+testToken("alice")+`","device":"`+c.LocalAddr().String()+`"}}`))
+		c.Write(masked(ws.OpText, `{"id":1,"op":"login","args":{"token":"`+testToken("alice")+`","device":"`+c.LocalAddr().String()+`"}}`))
 		readUntil(t, c, "onSynced")
 	}
 	// Sixteen devices may be logged in; the others are kicked and gone.
@@ -128,8 +63,78 @@ func rawClient(t testing.TB, address string) net.Conn {
 
 // masked is a client's frame with a mask of zeros.
 func masked(opcode byte, payload string) []byte {
-	frame := appendFrame(nil, opcode, func(b []byte) []byte { return append(b, payload...) })
-	header := len(frame) - len(payload)
-	frame[1] |= 0x80
-	return []byte(string(frame[:header]) + "\x00\x00\x00\x00" + payload)
+	return wstest.Frame(0x80|opcode, 0, payload)
+}
+
+// TestNewestPingIsAnswered has a client send pings while much waits for it.
+func TestNewestPingIsAnswered(t *testing.T) {
+	const much = 4 << 10 // what may wait for a pong to be queued behind it
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t, nil)
+		socket := e.rawLogin("bob")
+		s := e.session("bob")
+		s.queue(func(b []byte) []byte { return append(b, make([]byte, 2*much)...) })
+		s.Wake()
+		synctest.Wait() // nobody reads: the write waits
+		for i := range 5 {
+			if _, err := socket.Write([]byte(fmt.Sprintf("\x89\x81\x00\x00\x00\x00%d", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		// What waited comes first, then one pong.
+		got := make([]byte, 4+2*much+3)
+		if _, err := io.ReadFull(socket, got); err != nil {
+			t.Fatal(err)
+		}
+		if pong := string(got[len(got)-3:]); pong != "\x8a\x014" {
+			t.Errorf("after what waited came %q, want a pong for the newest ping, 4", pong)
+		}
+	})
+}
+
+// A scripted socket gives what the test says.
+type scripted struct {
+	nowhere
+	next []byte
+}
+
+func (s *scripted) Read(b []byte) (int, error) {
+	n := copy(b, s.next)
+	s.next = s.next[n:]
+	return n, nil
+}
+
+// Frames that get no answer count for the limit like others.
+func TestFramesWithoutAnswerAreCounted(t *testing.T) {
+	for name, frame := range map[string][]byte{
+		"pong":     wstest.Frame(0x80|ws.OpPong, 1, ""),
+		"fragment": wstest.Frame(ws.OpContinuation, 1, ""),
+	} {
+		s := bareSession(newBareGateway(t, newTestStore(t)), protocol.JSON)
+		s.limit = ratelimit.NewFrames(1, 20)
+		socket := new(scripted)
+		s.conn = newConn(s.gateway, socket)
+		s.conn.SetLimit(s.gateway.maxFrame, true)
+		feed := func(b []byte) {
+			socket.next = b
+			if err := s.conn.Receive(); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.conn.Drain(s.take); err != nil {
+				t.Fatal(err)
+			}
+		}
+		feed(wstest.Frame(ws.OpText, 1, "a")) // of a message that goes on
+		for range 19 {
+			feed(frame)
+		}
+		if s.hasEnded() {
+			t.Errorf("%s: ended within the limit", name)
+		}
+		feed(frame)
+		if !s.hasEnded() || s.why != closedFrames {
+			t.Errorf("%s: ended = %t (%v), want for too many frames", name, s.hasEnded(), s.why)
+		}
+	}
 }

@@ -11,9 +11,9 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/coder/websocket"
 )
 
 // A dearStore is a store with all that makes requests of bob dear: names and texts
@@ -178,17 +178,17 @@ func (c *dearStore) bench(b *testing.B, codec protocol.Codec, op string, args pr
 	s := bareSession(g, codec)
 	s.recents = 100
 	defer c.store.UnsubscribePresence(s)
-	typ := websocket.MessageText
+	opcode := byte(ws.OpText)
 	if codec.Binary() {
-		typ = websocket.MessageBinary
+		opcode = ws.OpBinary
 	}
 	var frame []byte
 	before, largest := cpuTime(b), 0
 	for i := uint64(1); b.Loop(); i++ {
 		frame = protocol.AppendRequest(frame[:0], codec, i, op, args)
-		s.handle(typ, frame)
+		s.handle(opcode, frame)
 		s.submits.Wait()
-		largest = max(largest, s.conn.buffered())
+		largest = max(largest, s.conn.Buffered())
 		s.flush(0)
 	}
 	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-µs/op")

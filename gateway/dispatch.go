@@ -94,8 +94,8 @@ func (s *session) dispatch(r request) {
 		err = &refusal{code: protocol.CodeUnauthorized, message: "op: log in first"}
 	case !known:
 		err = &refusal{code: protocol.CodeUnknownOp, message: "op: there is none of this name"}
-	case (r.size > freeRequest || costly[r.Op]) && s.gateway.admission.tight():
-		err = &refusal{protocol.CodeUnavailable, "op: the server has no memory for this right now; repeating it is safe", tightRetryAfter}
+	case (r.size > freeRequest || costly[r.Op]) && s.gateway.admission.MemoryLow():
+		err = &refusal{protocol.CodeUnavailable, "op: the server has no memory for this right now; repeating it is safe", memoryRetryAfter}
 	case costly[r.Op]:
 		err = s.inTurn(r, handle)
 	default:
@@ -127,7 +127,7 @@ func (s *session) inTurn(r request, handle handler) error {
 	ok := s.gateway.costs.Take(ctx, string(s.user))
 	cancel()
 	if !ok {
-		return &refusal{protocol.CodeUnavailable, "op: others' requests of this kind come first; repeating it is safe", tightRetryAfter}
+		return &refusal{protocol.CodeUnavailable, "op: others' requests of this kind come first; repeating it is safe", memoryRetryAfter}
 	}
 	defer s.gateway.costs.Give(string(s.user))
 	return handle(s, r)
@@ -153,7 +153,7 @@ func (s *session) start(r request) {
 	f := flight{id: r.ID}
 	if r.size > freeRequest {
 		f.size = r.size
-		s.conn.place.charge(int64(f.size))
+		s.conn.Admission.Charge(int64(f.size))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,7 +170,7 @@ func (s *session) finish(r request) {
 // finishLocked is finish for a caller that holds mu.
 func (s *session) finishLocked(id uint64) {
 	if i := s.flight(id); i >= 0 {
-		s.conn.place.charge(-int64(s.requests[i].size))
+		s.conn.Admission.Charge(-int64(s.requests[i].size))
 		s.requests[i] = s.requests[len(s.requests)-1]
 		s.requests = s.requests[:len(s.requests)-1]
 	}

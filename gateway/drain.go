@@ -31,7 +31,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		for _, s := range g.open() {
-			s.conn.hangUp()
+			s.conn.Close()
 		}
 		return ctx.Err()
 	}

@@ -10,10 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
-	"github.com/coder/websocket"
 )
 
 func TestShutdown(t *testing.T) {
@@ -78,13 +80,12 @@ func TestShutdownDuringAccept(t *testing.T) {
 		upgraded := make(chan struct{})
 		http := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s := &session{gateway: e.gateway}
-			hijack := &hijacker{ResponseWriter: w, admission: e.gateway.admission}
-			ws, err := websocket.Accept(hijack, r, nil)
+			conn, subprotocol, err := ws.Accept(w, r, &ws.Options{Admission: e.gateway.admission})
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			s.begin(ws, hijack.conn)
+			s.begin(conn, subprotocol)
 			e.gateway.run(s)
 			close(upgraded)
 		})}

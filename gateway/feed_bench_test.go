@@ -12,8 +12,8 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/coder/websocket"
 )
 
 // BenchmarkFanOut hands messages of 128 B, so many at a time, to 1,000 sessions
@@ -46,13 +46,13 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 	for i := range names {
 		s := bareSession(g, codec)
 		s.user, s.number, s.pumping = names[i], command.SessionID(i+1), false
-		s.conn = newConn(discarded(b, &reading), g.admission.enter("", false, func(string) {}), nil)
+		s.conn = newConn(g, discarded(b, &reading))
 		sub, _, _ := s.attach("room", false, 0)
 		sub.feed.place(sub, store.state.GroupArrival("room"), false)
 		if !sub.feed.park(sub) {
 			b.Fatal("a fresh subscription is behind")
 		}
-		defer s.conn.hangUp()
+		defer s.conn.Close()
 	}
 	f := g.feeds.all["room"]
 	body := benchBody(b)
@@ -139,16 +139,16 @@ func BenchmarkLogin(b *testing.B) {
 			frame := protocol.AppendRequest(nil, codec, 1, protocol.OpLogin, &protocol.LoginArgs{
 				Token: testToken("bob"), Device: "phone", AutoRead: true, Recents: protocol.RecentsOn, GroupBacklog: 20,
 			})
-			typ := websocket.MessageText
+			opcode := byte(ws.OpText)
 			if codec.Binary() {
-				typ = websocket.MessageBinary
+				opcode = ws.OpBinary
 			}
 			p := new(pumpState)
 			b.ReportAllocs()
 			for b.Loop() {
 				s := bareSession(g, codec)
 				s.user, s.number, s.loggedIn = "", 0, false
-				s.handle(typ, frame)
+				s.handle(opcode, frame)
 				s.goOn()
 				pushed, _ := s.push(p)
 				s.flush(pushed)

@@ -2,11 +2,11 @@ package gateway
 
 import (
 	"testing"
+	"time"
 	"unicode/utf8"
 
-	"github.com/coder/websocket"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ws"
 )
 
 // FuzzFrame has a session handle any bytes. A request is answered exactly once,
@@ -24,13 +24,15 @@ func FuzzFrame(f *testing.F) {
 	store := newTestStore(f)
 	g := newBareGateway(f, store)
 	f.Fuzz(func(t *testing.T, binary bool, frame []byte) {
-		codec, typ := protocol.JSON, websocket.MessageText
+		codec, opcode := protocol.JSON, byte(ws.OpText)
 		if binary {
-			codec, typ = protocol.Msgpack, websocket.MessageBinary
+			codec, opcode = protocol.Msgpack, ws.OpBinary
 		}
 		s := bareSession(g, codec)
+		out := new(captured)
+		s.conn = newConn(g, out)
 		defer store.UnsubscribePresence(s)
-		s.handle(typ, frame)
+		s.handle(opcode, frame)
 		s.submits.Wait()
 
 		if !binary && !utf8.Valid(frame) {
@@ -49,7 +51,7 @@ func FuzzFrame(f *testing.F) {
 		if len(s.requests) != 0 {
 			t.Fatalf("requests %v are in flight after their outcome", s.requests)
 		}
-		replies := s.queuedFrames(t)
+		replies := s.queuedFrames(t, out)
 		if request.ID == 0 {
 			if len(replies) != 0 {
 				t.Fatalf("a notice got %d replies", len(replies))
@@ -65,14 +67,25 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-// queuedFrames decodes what waits to be written.
-func (s *session) queuedFrames(t testing.TB) []protocol.ServerFrame {
+// A captured socket keeps what is written.
+type captured struct {
+	nowhere
+	bytes []byte
+}
+
+func (c *captured) Write(b []byte) (int, error) {
+	c.bytes = append(c.bytes, b...)
+	return len(b), nil
+}
+
+// queuedFrames decodes what waits to be written to out.
+func (s *session) queuedFrames(t testing.TB, out *captured) []protocol.ServerFrame {
 	t.Helper()
-	if s.conn.out == nil {
-		return nil
+	if _, err := s.conn.Flush(time.Second, nil); err != nil {
+		t.Fatal(err)
 	}
 	var frames []protocol.ServerFrame
-	for b := *s.conn.out; len(b) > 0; {
+	for b := out.bytes; len(b) > 0; {
 		size, header := int(b[1]), 2
 		if size == 126 {
 			size, header = int(b[2])<<8|int(b[3]), 4

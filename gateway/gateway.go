@@ -19,23 +19,27 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
 	"github.com/belfry-im/belfry/gateway/admin"
+	"github.com/belfry-im/belfry/gateway/admission"
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
 	"github.com/belfry-im/belfry/gateway/turns"
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 )
 
 // A Backlog is an amount of messages.
@@ -96,8 +100,8 @@ type Config struct {
 	GroupChangeRate  int // changes of groups per second and user; default 20, negative = off
 	GroupChangeBurst int // default 1000
 
-	Admission AdmissionConfig // of connections; zero: no limits
-	Proxies   ProxyConfig
+	Admission admission.Config // of connections; zero: no limits
+	Proxies   admission.Proxies
 
 	Hooks *Hooks // tell a receiver of webhooks; nil tells nobody
 
@@ -203,9 +207,9 @@ type Gateway struct {
 	histories *ratelimit.Keyed // pages of history, by user
 	changes   *ratelimit.Keyed // of groups that their members are told of, by user
 	strangers *ratelimit.Keyed // users of whom nothing is kept yet, by who adds them
-	admission *admission
+	admission *admission.Controller
 	costs     *turns.Turns     // of requests that are costly
-	deaf      *ratelimit.Keyed // logins of users whose sessions were closed for memory
+	evicted   *ratelimit.Keyed // logins of users whose sessions were closed for memory
 	pumpers   pumpers
 	feeds     feeds
 
@@ -240,9 +244,9 @@ func New(c Config) (*Gateway, error) {
 		histories: ratelimit.NewKeyed(rate.Limit(historyRate*c.LoginRate), historyBurst*c.LoginBurst),
 		changes:   ratelimit.NewKeyed(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
 		strangers: ratelimit.NewKeyed(rate.Limit(float64(strangerRate*c.GroupChangeRate)/time.Hour.Seconds()), strangerBurst*c.GroupChangeBurst),
-		admission: newAdmission(c.Admission, c.Log, c.Registry),
+		admission: admission.New(c.Admission, c.Proxies, c.Log, c.Registry),
 		costs:     turns.New(runtime.GOMAXPROCS(0), 1),
-		deaf:      ratelimit.NewKeyed(rate.Every(deafPause), 1),
+		evicted:   ratelimit.NewKeyed(rate.Every(evictedPause), 1),
 		all:       make(map[*session]struct{}),
 		byUser:    make(map[command.UserID][]*session),
 	}
@@ -266,6 +270,12 @@ func (g *Gateway) Handler() http.Handler {
 	})
 }
 
+// Listener returns a listener that admits the connections of l as they are accepted,
+// to serve Handler on. secure, unless nil, is for TLS.
+func (g *Gateway) Listener(l net.Listener, secure *tls.Config) net.Listener {
+	return g.admission.Listener(l, secure)
+}
+
 // open gives all sessions, logged in or not.
 func (g *Gateway) open() []*session {
 	g.mu.Lock()
@@ -280,7 +290,7 @@ func (g *Gateway) open() []*session {
 func (g *Gateway) queuedBytes() float64 {
 	n := 0
 	for _, s := range g.open() {
-		n += s.conn.buffered()
+		n += s.conn.Buffered()
 	}
 	return float64(n)
 }

@@ -4,10 +4,11 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/belfry-im/belfry/gateway/webhook"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/query"
-	"github.com/oklog/ulid/v2"
 )
 
 // changeEvents are the events that tell of changes.

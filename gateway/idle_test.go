@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"testing"
+
+	"github.com/belfry-im/belfry/gateway/ws"
 )
 
 // TestIdleSessionIsSmall bounds what a session keeps that has logged in and says
@@ -28,7 +30,7 @@ func TestIdleSessionIsSmall(t *testing.T) {
 	for i := range sessions {
 		c := rawClient(t, server.Listener.Addr().String())
 		defer c.Close()
-		c.Write(masked(opText, fmt.Sprintf(`{"id":1,"op":"login","args":{"token":%q,"device":"phone"}}`, testToken(fmt.Sprint("u", i)))))
+		c.Write(masked(ws.OpText, fmt.Sprintf(`{"id":1,"op":"login","args":{"token":%q,"device":"phone"}}`, testToken(fmt.Sprint("u", i)))))
 		readUntil(t, c, "onSynced")
 	}
 	heapNow, stackNow := used()

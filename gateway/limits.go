@@ -34,6 +34,14 @@ const (
 	strangerBurst = 1
 )
 
+const (
+	// evictedPause is how long a user whose session was closed for memory has to wait
+	// for the next login: all that was not read would have to be pushed again.
+	evictedPause = 5 * time.Second
+	// memoryRetryAfter is when to repeat a request that was refused for memory.
+	memoryRetryAfter = time.Second
+)
+
 // maySearch refuses a user's requests that walk over much, when there are many.
 func (s *session) maySearch() error {
 	if wait, ok := s.gateway.searches.Allow(string(s.user)); !ok {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -165,8 +166,8 @@ func (s *session) listGroups(w *protocol.ConversationsWriter, place *listPlace, 
 
 // replyConversations answers with the list that fill writes.
 func (s *session) replyConversations(r request, fill func(*protocol.ConversationsWriter) (more bool, after string, err error)) error {
-	buf := buffers.Get().(*[]byte)
-	defer putBuffer(buf)
+	buf := ws.GetBuffer()
+	defer ws.PutBuffer(buf)
 	w := protocol.BeginConversations((*buf)[:0], s.codec, r.ID)
 	more, after, err := fill(&w)
 	*buf = w.End(more, after)

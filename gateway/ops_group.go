@@ -7,10 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
-	"github.com/oklog/ulid/v2"
 )
 
 // noProperties is an empty map as canonical msgpack.

@@ -8,9 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/oklog/ulid/v2"
 )
 
 // text gives a value of a reply as JSON, which is the same for both codecs.

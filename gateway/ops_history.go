@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -38,8 +39,8 @@ func (s *session) getMessage(r request) error {
 	if err := s.gateway.backend.History(q, page); err != nil {
 		return err
 	}
-	buf := buffers.Get().(*[]byte)
-	defer putBuffer(buf)
+	buf := ws.GetBuffer()
+	defer ws.PutBuffer(buf)
 	encoded := s.fit(page, buf)
 	reply := &protocol.PageOK{
 		Encoded:  encoded,

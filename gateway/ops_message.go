@@ -7,11 +7,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/gateway/webhook"
-	"github.com/belfry-im/belfry/shard/command"
 	"github.com/cespare/xxhash/v2"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/webhook"
+	"github.com/belfry-im/belfry/gateway/ws"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // identity is what the shard knows a repeat of a changing request by.
@@ -22,8 +24,8 @@ func (s *session) identity(r request, cmd command.Command) command.Request {
 	if s.repeats == nil {
 		s.repeats = new(repeats)
 	}
-	buf := buffers.Get().(*[]byte)
-	defer putBuffer(buf)
+	buf := ws.GetBuffer()
+	defer ws.PutBuffer(buf)
 	*buf = command.AppendCommand((*buf)[:0], cmd)
 	s.identified = r.ID
 	return s.repeats.identity(r.ID, xxhash.Sum64(*buf))

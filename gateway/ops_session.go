@@ -61,7 +61,7 @@ func (s *session) tryLogin(r request) error {
 		return err
 	}
 	user := command.UserID(id.User)
-	if wait, ok := g.deaf.Ready(string(user)); !ok {
+	if wait, ok := g.evicted.Ready(string(user)); !ok {
 		return &refusal{protocol.CodeUnavailable, "op: a session of this user has just been closed for memory", wait}
 	}
 	if wait, ok := g.logins.Allow(string(user)); !ok {
@@ -106,8 +106,8 @@ func (s *session) enter(r request) {
 		},
 	}
 	s.reply(r, &ok)
-	s.conn.place.login()
-	s.conn.in.limit, s.conn.in.whole = s.gateway.maxFrame, false
+	s.conn.Admission.Authenticated()
+	s.conn.SetLimit(s.gateway.maxFrame, true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.syncSize = s.sync.size()

@@ -4,10 +4,11 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/time/rate"
+
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
-	"golang.org/x/time/rate"
 )
 
 func (s *session) block(r request) error   { return s.setBlock(r, false) }

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -85,17 +86,17 @@ func (s *session) chargeHeld() {
 	}
 	held += s.syncSize
 	if d := held - s.charged; d >= chargeStep || d <= -chargeStep {
-		s.conn.place.charge(d)
+		s.conn.Admission.Charge(d)
 		s.charged = held
 	}
 }
 
 // flush writes what is queued, pushed messages among it, and makes room for more.
 func (s *session) flush(pushed int) {
-	n, err := s.conn.flush(s.gateway.config.WriteTimeout, &s.gateway.pumpers)
+	n, err := s.conn.Flush(s.gateway.config.WriteTimeout, &s.gateway.pumpers)
 	s.gateway.metrics.bytesOut.Add(float64(n))
 	if err != nil {
-		if isTimeout(err) {
+		if ws.IsTimeout(err) {
 			s.end(closedSlowWrite)
 		} else {
 			s.end(closedAbnormally)
@@ -145,7 +146,7 @@ func (s *session) keepTime() {
 	}
 	if ping := max(heard, s.pinged) + c.IdleTimeout/2; now >= ping {
 		s.pinged = now
-		s.conn.queue(pingFrame)
+		s.conn.Queue(ws.PingFrame)
 		next = min(next, now+c.IdleTimeout/2)
 	} else {
 		next = min(next, ping)

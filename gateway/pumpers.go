@@ -148,14 +148,14 @@ func (p *pumpers) work() {
 	}
 }
 
-// block says that the calling pumper is about to wait, unblock that it is through.
-func (p *pumpers) block() {
+// Block notes that the calling pumper is going to wait, Unblock that it does no longer.
+func (p *pumpers) Block() {
 	p.mu.Lock()
 	p.working--
 	p.staff(min(1, p.waiting()))
 }
 
-func (p *pumpers) unblock() {
+func (p *pumpers) Unblock() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.working++

@@ -39,7 +39,7 @@ func (s *session) push(p *pumpState) (pushed int, rest bool) {
 		default:
 			n, more = s.pushGroups(p)
 		}
-		if pushed += n; more && s.conn.buffered() >= flushBytes {
+		if pushed += n; more && s.conn.Buffered() >= flushBytes {
 			return pushed, true
 		}
 	}
@@ -70,7 +70,7 @@ func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 		return s.gateway.backend.Cursor(s.user, arrival), arrival
 	}
 	for i := 0; i < len(p.batch.Items); {
-		if !s.hasRoom() || s.conn.buffered() >= flushBytes {
+		if !s.hasRoom() || s.conn.Buffered() >= flushBytes {
 			return pushed, true
 		}
 		n, messages := s.pushItem(p, i, place)

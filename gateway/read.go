@@ -5,10 +5,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/coder/websocket"
-
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
+	"github.com/belfry-im/belfry/gateway/ws"
 )
 
 // read handles frames until the connection or the session ends, and says why.
@@ -19,7 +18,7 @@ func (s *session) read() (why closing, fresh bool) {
 	for {
 		loggedIn := s.hasLoggedIn()
 		s.handled, s.ponged, s.whole = 0, false, false
-		if err := s.conn.in.drain(s.take); err != nil {
+		if err := s.conn.Drain(s.take); err != nil {
 			return s.readFailure(err), false
 		}
 		switch {
@@ -33,7 +32,7 @@ func (s *session) read() (why closing, fresh bool) {
 			return closing{}, true // nothing was said for a while
 		}
 		s.noteUnfinished()
-		if err := s.conn.receive(); err != nil {
+		if err := s.conn.Receive(); err != nil {
 			return s.readFailure(err), false
 		}
 	}
@@ -43,7 +42,7 @@ func (s *session) read() (why closing, fresh bool) {
 // ended.
 func (s *session) noteUnfinished() {
 	since := int64(0)
-	if s.conn.in.unfinished() {
+	if s.conn.Unfinished() {
 		if s.begun.Load() != 0 && !s.whole {
 			return
 		}
@@ -62,24 +61,24 @@ func (s *session) noteUnfinished() {
 
 // take handles a message or a control frame. It reports whether to go on.
 func (s *session) take(opcode byte, payload []byte) (goOn bool) {
-	s.whole = s.whole || opcode != opContinuation && s.conn.in.message == nil
+	s.whole = s.whole || opcode != ws.OpContinuation && !s.conn.InMessage()
 	switch opcode {
-	case opText, opBinary:
+	case ws.OpText, ws.OpBinary:
 		s.whole = true
 		s.handled++
 		s.alive()
-		s.handle(websocket.MessageType(opcode), payload)
+		s.handle(opcode, payload)
 		return s.waitForRoom()
-	case opPing:
+	case ws.OpPing:
 		s.pong(payload)
-	case opPong:
+	case ws.OpPong:
 		s.alive()
 		s.ponged = true
 		s.count()
-	case opContinuation:
+	case ws.OpContinuation:
 		s.count()
-	case opClose:
-		code, err := closePayload(payload)
+	case ws.OpClose:
+		code, err := ws.CloseCode(payload)
 		if err != nil {
 			s.end(s.readFailure(err))
 			return false
@@ -101,7 +100,7 @@ func (s *session) waitForRoom() bool {
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()
-	for !s.ended && (len(s.requests) >= maxRequests || s.conn.buffered() > maxBacklog) {
+	for !s.ended && (len(s.requests) >= maxRequests || s.conn.Buffered() > maxBacklog) {
 		s.room.Wait()
 	}
 	return !s.ended
@@ -116,13 +115,13 @@ func (s *session) hasEnded() bool {
 // readFailure sorts what ends reading.
 func (s *session) readFailure(err error) closing {
 	switch {
-	case errors.Is(err, errTooLarge):
-		return closedTooLarge(s.conn.in.limit)
-	case errors.Is(err, errBadText):
+	case errors.Is(err, ws.ErrTooLarge):
+		return closedTooLarge(s.conn.Limit())
+	case errors.Is(err, ws.ErrBadText):
 		return closedBadText
-	case errors.Is(err, errBrokenFrame):
+	case errors.Is(err, ws.ErrBrokenFrame):
 		return closedBroken
-	case errors.Is(err, errFragment):
+	case errors.Is(err, ws.ErrFragment):
 		return closedFragment
 	}
 	return closedAbnormally
@@ -137,7 +136,7 @@ type request struct {
 }
 
 // handle does what one frame asks.
-func (s *session) handle(typ websocket.MessageType, frame []byte) {
+func (s *session) handle(opcode byte, frame []byte) {
 	m := s.gateway.metrics
 	m.framesIn.Inc()
 	m.bytesIn.Add(float64(len(frame)))
@@ -146,11 +145,11 @@ func (s *session) handle(typ websocket.MessageType, frame []byte) {
 		s.end(closedFrames)
 		return
 	}
-	if typ == websocket.MessageText && !utf8.Valid(frame) {
+	if opcode == ws.OpText && !utf8.Valid(frame) {
 		s.end(closedBadText)
 		return
 	}
-	if (typ == websocket.MessageBinary) != s.codec.Binary() {
+	if (opcode == ws.OpBinary) != s.codec.Binary() {
 		s.end(closedWrongType)
 		return
 	}
@@ -193,6 +192,6 @@ func (s *session) pong(payload []byte) {
 	if s.ended {
 		return
 	}
-	s.conn.answerPing(payload)
+	s.conn.AnswerPing(payload)
 	s.wakeLocked()
 }

@@ -2,21 +2,21 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
+	"github.com/belfry-im/belfry/gateway/admission"
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
+	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/coder/websocket"
-	"golang.org/x/time/rate"
 )
 
 const (
@@ -33,7 +33,7 @@ type session struct {
 	// Static once begin has returned.
 	gateway *Gateway
 	address string
-	conn    *conn
+	conn    *ws.Conn
 	codec   protocol.Codec
 	opcode  byte
 	began   time.Time
@@ -115,14 +115,14 @@ type session struct {
 }
 
 // begin makes a session of an upgraded connection.
-func (s *session) begin(ws *websocket.Conn, c *conn) {
+func (s *session) begin(c *ws.Conn, subprotocol string) {
 	s.conn = c
-	s.codec, s.opcode = protocol.JSON, opText
-	if strings.EqualFold(ws.Subprotocol(), protocol.SubprotocolMsgpack) {
-		s.codec, s.opcode = protocol.Msgpack, opBinary
+	c.SetLimit(maxLoginFrame, false)
+	s.codec, s.opcode = protocol.JSON, ws.OpText
+	if strings.EqualFold(subprotocol, protocol.SubprotocolMsgpack) {
+		s.codec, s.opcode = protocol.Msgpack, ws.OpBinary
 	}
-	ws.CloseNow() // it has done its part: the handshake
-	c.place.upgrade(s.giveWay)
+	c.Admission.Upgraded(s.evict)
 	s.began = time.Now().Add(-1) // so that no time since is 0, which means none
 	s.room.L = &s.mu
 	s.armed = s.gateway.config.LoginTimeout
@@ -191,13 +191,13 @@ func (s *session) hangUp(why closing) {
 	switch {
 	case why == closedAbnormally:
 	case s.left:
-		s.conn.sayGoodbye(s.farewell, "", true, timeout)
+		s.conn.CloseHandshake(s.farewell, "", true, timeout)
 	case why == closedCrowded:
-		s.conn.sayGoodbye(why.code, why.reason, true, timeout) // others wait for its place
+		s.conn.CloseHandshake(why.code, why.reason, true, timeout) // others wait for its place
 	default:
-		s.conn.sayGoodbye(why.code, why.text(), false, timeout)
+		s.conn.CloseHandshake(why.code, why.text(), false, timeout)
 	}
-	s.conn.hangUp()
+	s.conn.Close()
 }
 
 // end ends the session unless something else has. It never blocks: the read
@@ -205,18 +205,18 @@ func (s *session) hangUp(why closing) {
 // what waits already and the close frame.
 func (s *session) end(why closing) { s.endWith(why, nil) }
 
-// giveWay ends the session for others' sake. Where memory is short nobody waits
-// for the peer.
-func (s *session) giveWay(why string) {
-	if why == forMemory {
+// evict ends the session for the sake of other connections. For memory it does not
+// wait for the peer.
+func (s *session) evict(reason string) {
+	if reason == admission.ForMemory {
 		s.mu.Lock()
 		user := s.user
 		s.mu.Unlock()
 		if user != "" {
-			s.gateway.deaf.Allow(string(user))
+			s.gateway.evicted.Allow(string(user))
 		}
 		s.end(closedMemory)
-		s.conn.hangUp()
+		s.conn.Close()
 		return
 	}
 	s.end(closedCrowded)
@@ -241,13 +241,13 @@ func (s *session) endWith(why closing, last func([]byte) []byte) {
 			cancel()
 		}
 	}
-	s.conn.end(s.gateway.config.CloseTimeout)
+	s.conn.End(s.gateway.config.CloseTimeout)
 }
 
 // queueFrame queues a reply or a push that has no delivery number. The caller
 // holds mu.
 func (s *session) queueFrame(encode func([]byte) []byte) {
-	s.conn.queueFrame(s.opcode, encode)
+	s.conn.QueueFrame(s.opcode, encode)
 	s.gateway.metrics.framesOut.Inc()
 }
 
@@ -297,6 +297,3 @@ func (s *session) since() time.Duration { return time.Since(s.began) }
 
 // alive notes a sign of life.
 func (s *session) alive() { s.heard.Store(int64(s.since())) }
-
-// isTimeout tells a deadline that passed from a socket that broke.
-func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

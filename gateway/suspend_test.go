@@ -5,11 +5,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
+
 	"github.com/belfry-im/belfry/gateway/auth/authtest"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/coder/websocket"
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // set does what an administrator sets of alice.

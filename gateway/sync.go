@@ -70,7 +70,7 @@ func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
 func (s *session) finishSync(p *pumpState) {
 	y := s.sync
 	for len(y.changed) > 0 {
-		if s.conn.buffered() >= flushBytes {
+		if s.conn.Buffered() >= flushBytes {
 			return
 		}
 		e := y.changed[0]
@@ -78,7 +78,7 @@ func (s *session) finishSync(p *pumpState) {
 		y.changed = y.changed[1:]
 	}
 	for len(y.changes) > 0 {
-		if s.conn.buffered() >= flushBytes {
+		if s.conn.Buffered() >= flushBytes {
 			return
 		}
 		s.pushChange(&y.changes[0])

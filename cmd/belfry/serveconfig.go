@@ -6,6 +6,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
+	"github.com/belfry-im/belfry/gateway/admission"
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard/command"
@@ -46,8 +47,8 @@ func (o *serveOptions) storeConfig(log *slog.Logger, registry *prometheus.Regist
 }
 
 // admissionConfig bounds connections by memory and by the process's descriptors.
-func (o *serveOptions) admissionConfig(memory int64) gateway.AdmissionConfig {
-	return gateway.AdmissionConfig{
+func (o *serveOptions) admissionConfig(memory int64) admission.Config {
+	return admission.Config{
 		Memory:                 memory,
 		Connections:            maxConnections(openFiles()),
 		Unauthenticated:        o.unauthenticated,
@@ -100,7 +101,7 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, memory int64, hooks
 		GroupChangeRate:  orOff(o.groupChangeRate),
 		GroupChangeBurst: o.groupChangeBurst,
 		Admission:        o.admissionConfig(memory),
-		Proxies:          gateway.ProxyConfig{Trusted: o.trustedProxies, Protocol: o.proxyProtocol},
+		Proxies:          admission.Proxies{Trusted: o.trustedProxies, Protocol: o.proxyProtocol},
 		Hooks:            hooks,
 		Log:              log,
 		Registry:         registry,

@@ -1,10 +1,9 @@
-package gateway
+package ws
 
 import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -16,68 +15,47 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/gateway/ratelimit"
+	"github.com/belfry-im/belfry/gateway/ws/wstest"
 )
 
-// A clientFrame is put together by the tests as a client might send it.
-func clientFrame(first byte, mask uint32, payload string) []byte {
-	b := []byte{first, 0x80}
-	switch n := len(payload); {
-	case n < 126:
-		b[1] |= byte(n)
-	case n <= 0xffff:
-		b[1] |= 126
-		b = binary.BigEndian.AppendUint16(b, uint16(n))
-	default:
-		b[1] |= 127
-		b = binary.BigEndian.AppendUint64(b, uint64(n))
-	}
-	b = binary.LittleEndian.AppendUint32(b, mask)
-	for i := range len(payload) {
-		b = append(b, payload[i]^byte(mask>>(8*(i%4))))
-	}
-	return b
-}
-
-// testFrame is the limit of frames in tests of an inbox.
+// testFrame is the limit of frames in tests of an assembler.
 const testFrame = 64 << 10
 
-// taken gives what an inbox makes of stream when it comes in pieces of up to
+// taken gives what an assembler makes of stream when it comes in pieces of up to
 // chunk bytes, up to its end, an error, or a close frame.
 func taken(stream []byte, chunk int) (messages []string, err error) {
-	in := inbox{limit: testFrame}
+	in := assembler{limit: testFrame, fragments: true}
 	goOn := true
 	for len(stream) > 0 && goOn && err == nil {
-		room := in.room()
+		room := in.space()
 		n := copy(room[:min(chunk, len(room))], stream)
 		stream = stream[n:]
 		in.received(n)
 		err = in.drain(func(opcode byte, payload []byte) bool {
-			if opcode != opContinuation && opcode < opPing {
+			if opcode != OpContinuation && opcode < OpPing {
 				messages = append(messages, fmt.Sprintf("%d:%s", opcode, payload))
 			}
-			goOn = opcode != opClose
+			goOn = opcode != OpClose
 			return goOn
 		})
 	}
 	return messages, err
 }
 
-func TestInbox(t *testing.T) {
+func TestAssembler(t *testing.T) {
 	long := string(bytes.Repeat([]byte("0123456789abcdef"), testFrame/16))
 	var several []byte
 	for _, f := range [][]byte{
-		clientFrame(0x81, 0x01020304, "one"),
-		clientFrame(0x89, 0xffffffff, "ping"),
-		clientFrame(0x82, 0, ""),
-		clientFrame(0x01, 7, "a"),
-		clientFrame(0x8a, 7, "pong between fragments"),
-		clientFrame(0x00, 0xdeadbeef, "b"),
-		clientFrame(0x80, 0, ""),
-		clientFrame(0x81, 0x80000001, long),
-		clientFrame(0x88, 3, "\x03\xe8"),
-		clientFrame(0x81, 3, "after the close"),
+		wstest.Frame(0x81, 0x01020304, "one"),
+		wstest.Frame(0x89, 0xffffffff, "ping"),
+		wstest.Frame(0x82, 0, ""),
+		wstest.Frame(0x01, 7, "a"),
+		wstest.Frame(0x8a, 7, "pong between fragments"),
+		wstest.Frame(0x00, 0xdeadbeef, "b"),
+		wstest.Frame(0x80, 0, ""),
+		wstest.Frame(0x81, 0x80000001, long),
+		wstest.Frame(0x88, 3, "\x03\xe8"),
+		wstest.Frame(0x81, 3, "after the close"),
 	} {
 		several = append(several, f...)
 	}
@@ -87,19 +65,19 @@ func TestInbox(t *testing.T) {
 		err    error
 	}{
 		"several":              {several, []string{"1:one", "2:", "1:ab", "1:" + long, "8:\x03\xe8"}, nil},
-		"too large":            {clientFrame(0x81, 0, long+"x"), nil, errTooLarge},
-		"too large in parts":   {append(clientFrame(0x01, 0, long), clientFrame(0x80, 0, "x")...), nil, errTooLarge},
-		"length of 64 bits":    {[]byte("\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00"), nil, errBrokenFrame},
-		"no mask":              {[]byte("\x81\x02{}"), nil, errBrokenFrame},
-		"reserved bit":         {clientFrame(0xc1, 0, "{}"), nil, errBrokenFrame},
+		"too large":            {wstest.Frame(0x81, 0, long+"x"), nil, ErrTooLarge},
+		"too large in parts":   {append(wstest.Frame(0x01, 0, long), wstest.Frame(0x80, 0, "x")...), nil, ErrTooLarge},
+		"length of 64 bits":    {[]byte("\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00"), nil, ErrBrokenFrame},
+		"no mask":              {[]byte("\x81\x02{}"), nil, ErrBrokenFrame},
+		"reserved bit":         {wstest.Frame(0xc1, 0, "{}"), nil, ErrBrokenFrame},
 		"16 bits for 125":      {[]byte("\x81\xfe\x00\x7d\x00\x00\x00\x00"), nil, errLongHeader},
 		"64 bits for 65535":    {[]byte("\x81\xff\x00\x00\x00\x00\x00\x00\xff\xff\x00\x00\x00\x00"), nil, errLongHeader},
-		"unknown opcode":       {clientFrame(0x83, 0, "{}"), nil, errBrokenFrame},
-		"unknown control":      {clientFrame(0x8b, 0, ""), nil, errBrokenFrame},
-		"fragmented ping":      {clientFrame(0x09, 0, ""), nil, errBrokenFrame},
-		"long ping":            {clientFrame(0x89, 0, long[:126]), nil, errBrokenFrame},
-		"continuation of none": {clientFrame(0x80, 0, "x"), nil, errBrokenFrame},
-		"message in a message": {append(clientFrame(0x01, 0, "x"), clientFrame(0x81, 0, "y")...), nil, errBrokenFrame},
+		"unknown opcode":       {wstest.Frame(0x83, 0, "{}"), nil, ErrBrokenFrame},
+		"unknown control":      {wstest.Frame(0x8b, 0, ""), nil, ErrBrokenFrame},
+		"fragmented ping":      {wstest.Frame(0x09, 0, ""), nil, ErrBrokenFrame},
+		"long ping":            {wstest.Frame(0x89, 0, long[:126]), nil, ErrBrokenFrame},
+		"continuation of none": {wstest.Frame(0x80, 0, "x"), nil, ErrBrokenFrame},
+		"message in a message": {append(wstest.Frame(0x01, 0, "x"), wstest.Frame(0x81, 0, "y")...), nil, ErrBrokenFrame},
 	} {
 		for _, chunk := range []int{1, 3, 4096, 1 << 20} {
 			t.Run(fmt.Sprint(name, "/", chunk), func(t *testing.T) {
@@ -112,21 +90,21 @@ func TestInbox(t *testing.T) {
 	}
 }
 
-// TestInboxHoldsNothingIdle checks that only an incomplete message takes memory.
-func TestInboxHoldsNothingIdle(t *testing.T) {
-	in := inbox{limit: testFrame}
+// TestAssemblerHoldsNothingIdle checks that only an incomplete message takes memory.
+func TestAssemblerHoldsNothingIdle(t *testing.T) {
+	in := assembler{limit: testFrame, fragments: true}
 	held := func() bool { return in.bytes != nil || in.message != nil }
 	for _, step := range []struct {
 		bytes []byte
 		held  bool
 	}{
-		{clientFrame(0x81, 0, "whole"), false},
-		{clientFrame(0x81, 0, "whole")[:4], true},
-		{clientFrame(0x81, 0, "whole")[4:], false},
-		{clientFrame(0x01, 0, "part"), true},
-		{clientFrame(0x80, 0, "rest"), false},
+		{wstest.Frame(0x81, 0, "whole"), false},
+		{wstest.Frame(0x81, 0, "whole")[:4], true},
+		{wstest.Frame(0x81, 0, "whole")[4:], false},
+		{wstest.Frame(0x01, 0, "part"), true},
+		{wstest.Frame(0x80, 0, "rest"), false},
 	} {
-		in.received(copy(in.room(), step.bytes))
+		in.received(copy(in.space(), step.bytes))
 		if err := in.drain(func(byte, []byte) bool { return true }); err != nil {
 			t.Fatal(err)
 		}
@@ -136,23 +114,23 @@ func TestInboxHoldsNothingIdle(t *testing.T) {
 	}
 }
 
-func TestClosePayload(t *testing.T) {
+func TestCloseCode(t *testing.T) {
 	for payload, want := range map[string]int{
 		"": 0, "\x03\xe8": 1000, "\x03\xe9bye": 1001, "\x0b\xb8": 3000, "\x13\x87": 4999,
 		"\x03": -1, "\x03\xe7": -1, "\x03\xec": -1, "\x03\xed": -1, "\x03\xee": -1, "\x03\xf7": -1, "\x13\x88": -1,
 		"\x03\xe8bye \xf0\x9f\x91\x8b": 1000, "\x03\xe8bye \xf0\x9f\x91": -2, "\x03\xe7\xff": -1,
 	} {
-		code, err := closePayload([]byte(payload))
+		code, err := CloseCode([]byte(payload))
 		switch {
-		case errors.Is(err, errBrokenFrame):
+		case errors.Is(err, ErrBrokenFrame):
 			code = -1
-		case errors.Is(err, errBadText):
+		case errors.Is(err, ErrBadText):
 			code = -2
 		case err != nil:
-			t.Errorf("closePayload(%x): %v", payload, err)
+			t.Errorf("CloseCode(%x): %v", payload, err)
 		}
 		if code != want {
-			t.Errorf("closePayload(%x) = %d, want %d", payload, code, want)
+			t.Errorf("CloseCode(%x) = %d, want %d", payload, code, want)
 		}
 	}
 }
@@ -205,17 +183,17 @@ func byLibrary(t *testing.T, stream []byte) (messages []string) {
 	}
 }
 
-// FuzzInbox has an inbox and the WebSocket library read the same bytes, the
-// inbox in pieces.
-func FuzzInbox(f *testing.F) {
-	f.Add(clientFrame(0x81, 0x01020304, "hello"), 3)
-	f.Add(append(clientFrame(0x01, 1, "a"), clientFrame(0x80, 2, "b")...), 1)
-	f.Add(append(clientFrame(0x89, 1, "ping"), clientFrame(0x82, 2, "b")...), 100)
-	f.Add(append(clientFrame(0x88, 1, "\x03\xe8"), clientFrame(0x82, 2, "b")...), 100)
+// FuzzAssembler has an assembler and the WebSocket library read the same bytes, the
+// assembler in pieces.
+func FuzzAssembler(f *testing.F) {
+	f.Add(wstest.Frame(0x81, 0x01020304, "hello"), 3)
+	f.Add(append(wstest.Frame(0x01, 1, "a"), wstest.Frame(0x80, 2, "b")...), 1)
+	f.Add(append(wstest.Frame(0x89, 1, "ping"), wstest.Frame(0x82, 2, "b")...), 100)
+	f.Add(append(wstest.Frame(0x88, 1, "\x03\xe8"), wstest.Frame(0x82, 2, "b")...), 100)
 	f.Add([]byte("\x89\xfe\x00\x01\x00\x00\x00\x00x\x81\xff\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00y"), 2)
 	f.Fuzz(func(t *testing.T, stream []byte, chunk int) {
 		got, err := taken(bytes.Clone(stream), 1+int(uint(chunk)%5000))
-		if errors.Is(err, errTooLarge) {
+		if errors.Is(err, ErrTooLarge) {
 			return // the library has no limit here
 		}
 		got = slices.DeleteFunc(got, func(m string) bool { return m[0] == '8' })
@@ -224,37 +202,7 @@ func FuzzInbox(f *testing.F) {
 			want = want[:min(len(want), len(got))] // the library takes such a length
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("inbox: %q, library: %q", got, want)
+			t.Errorf("assembler: %q, library: %q", got, want)
 		}
 	})
-}
-
-// Frames that get no answer count for the limit like others.
-func TestFramesWithoutAnswerAreCounted(t *testing.T) {
-	for name, frame := range map[string][]byte{
-		"pong":     clientFrame(0x80|opPong, 1, ""),
-		"fragment": clientFrame(opContinuation, 1, ""),
-	} {
-		s := bareSession(newBareGateway(t, newTestStore(t)), protocol.JSON)
-		s.limit = ratelimit.NewFrames(1, 20)
-		in := &s.conn.in
-		in.whole = false
-		feed := func(b []byte) {
-			in.received(copy(in.room(), b))
-			if err := in.drain(s.take); err != nil {
-				t.Fatal(err)
-			}
-		}
-		feed(clientFrame(opText, 1, "a")) // of a message that goes on
-		for range 19 {
-			feed(frame)
-		}
-		if s.hasEnded() {
-			t.Errorf("%s: ended within the limit", name)
-		}
-		feed(frame)
-		if !s.hasEnded() || s.why != closedFrames {
-			t.Errorf("%s: ended = %t (%v), want for too many frames", name, s.hasEnded(), s.why)
-		}
-	}
 }

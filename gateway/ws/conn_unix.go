@@ -1,18 +1,20 @@
 //go:build unix
 
-package gateway
+package ws
 
 import (
 	"io"
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/belfry-im/belfry/gateway/admission"
 )
 
-// rawConn is what receiveRaw waits on, nil for a socket that has bytes of its
-// own to hold back, as TLS has.
+// rawConn returns what receiveRaw waits on, nil for a socket that buffers bytes of its
+// own, as TLS does.
 func rawConn(socket net.Conn) syscall.RawConn {
-	admitted, ok := socket.(*admittedConn)
+	admitted, ok := socket.(*admission.Conn)
 	if !ok {
 		return nil
 	}
@@ -27,14 +29,14 @@ func rawConn(socket net.Conn) syscall.RawConn {
 	return raw
 }
 
-// receiveRaw is receive for a raw socket. While it waits it holds no buffer, and
-// its stack is shallow enough for the smallest there is.
-func (c *conn) receiveRaw() error {
+// receiveRaw is Receive for a raw socket. While it waits it holds no buffer and a
+// small stack.
+func (c *Conn) receiveRaw() error {
 	var n int
 	var err error
 	waited := c.raw.Read(func(fd uintptr) bool {
 		for {
-			n, err = syscall.Read(int(fd), c.in.room())
+			n, err = syscall.Read(int(fd), c.in.space())
 			if err != syscall.EINTR {
 				break
 			}
@@ -57,8 +59,8 @@ func (c *conn) receiveRaw() error {
 	return nil
 }
 
-// An attempt is a write that does not wait. It is kept, as what the kernel is
-// called through would be allocated anew each time.
+// An attempt is a write that does not wait. It is reused, since its closure would be
+// allocated for each write.
 type attempt struct {
 	bytes []byte
 	n     int
@@ -75,8 +77,8 @@ func (a *attempt) run(fd uintptr) bool {
 	}
 }
 
-// tryWrite writes what a raw socket takes without waiting.
-func (c *conn) tryWrite(b []byte) (int, error) {
+// tryWrite writes as much as a raw socket takes without waiting.
+func (c *Conn) tryWrite(b []byte) (int, error) {
 	a := &c.attempt
 	if a.write == nil {
 		a.write = a.run

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package gateway
+package admission
 
 import (
 	"net"
@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unsentBytes is how much the kernel takes for a peer that does not read, beyond
-// what is on its way. Without it a socket takes megabytes, which no limit of ours
+// unsentBytes is how much the kernel keeps for a peer that does not read, beyond what
+// is on its way. Without this limit a socket takes megabytes, which nothing here
 // counts.
 const unsentBytes = 64 << 10
 
-// tune bounds what the kernel keeps for a connection.
-func tune(c net.Conn) {
+// limitUnsent limits what the kernel keeps of a connection that is not sent yet.
+func limitUnsent(c net.Conn) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return
@@ -23,7 +23,7 @@ func tune(c net.Conn) {
 	if err != nil {
 		return
 	}
-	// Where it is not known, more is kept.
+	// An error leaves the kernel its own limit.
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
 	})

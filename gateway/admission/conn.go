@@ -1,0 +1,207 @@
+package admission
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Conn is an admitted connection. Close gives back what it takes.
+//
+// Lock order: Controller.mu, Conn.mu.
+type Conn struct {
+	net.Conn
+	controller *Controller
+	tls        bool
+	since      time.Time
+	surplus    bool // over its address's limits: only there to be told so
+
+	// Guarded by Controller.mu.
+	address    string              // that limits count by; "" as long as it is not known
+	evict      func(reason string) // nil: Close
+	evicted    int64               // bytes that it held when it was evicted
+	prev, next *Conn               // in Controller.unauthenticated
+
+	blocked atomic.Int64 // since when its peer has taken no bytes, Unix ns; 0: it does
+
+	mu              sync.Mutex
+	charged         int64 // bytes
+	unauthenticated bool  // and so in Controller.unauthenticated, unless it was evicted
+	closed          bool
+}
+
+// Identify sets the client of a connection that a proxy has made. It reports false if
+// the client's address has too many connections; of one that was made without a proxy
+// too, whose client is known.
+func (c *Conn) Identify(client netip.Addr) bool { return c.identify(addressKey(client)) }
+
+func (c *Conn) identify(address string) bool {
+	a := c.controller
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c.surplus || c.address != "" {
+		return !c.surplus
+	}
+	if c.isClosed() || !a.countAddress(c, address) {
+		a.refuse(forAddress, address)
+		return false
+	}
+	return true
+}
+
+func (c *Conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// Upgraded notes that the connection is a WebSocket now. To evict it, evict is called
+// with the reason from then on.
+func (c *Conn) Upgraded(evict func(reason string)) {
+	c.controller.mu.Lock()
+	c.evict = evict
+	c.controller.mu.Unlock()
+	c.Charge(sessionCost - handshakeCost)
+}
+
+// Authenticated notes that a user has logged in.
+func (c *Conn) Authenticated() {
+	a := c.controller
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.evicted != 0 || !c.unauthenticated {
+		return
+	}
+	a.removeUnauthenticated(c)
+	c.unauthenticated = false
+	a.unauthenticatedUsed.Add(-c.charged)
+}
+
+// Close closes the socket and gives back what the connection takes. It may be called
+// again.
+func (c *Conn) Close() error {
+	err := c.Conn.Close()
+	c.release()
+	return err
+}
+
+// NetConn returns the socket.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
+func (c *Conn) release() {
+	a := c.controller
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.closed = true
+	a.used.Add(-c.charged)
+	a.closing.Add(-c.evicted)
+	if c.unauthenticated {
+		a.unauthenticatedUsed.Add(-c.charged)
+	}
+	delete(a.all, c)
+	if c.surplus {
+		a.surplus--
+	}
+	if c.unauthenticated && c.evicted == 0 {
+		a.removeUnauthenticated(c)
+	}
+	if n := a.addresses[c.address]; n != nil {
+		if n.open--; n.open == 0 {
+			delete(a.addresses, c.address)
+		}
+	}
+}
+
+func (c *Conn) fixedCost(n int64) int64 {
+	if c.tls {
+		n += tlsCost
+	}
+	return n
+}
+
+// Charge counts n more bytes that the connection takes, or fewer if n is negative. It
+// never fails: what is over the limit is made up for by closing connections.
+func (c *Conn) Charge(n int64) {
+	if n == 0 {
+		return
+	}
+	a := c.controller
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.charged += n
+	if c.unauthenticated {
+		a.unauthenticatedUsed.Add(n)
+	}
+	used := a.used.Add(n)
+	c.mu.Unlock()
+	if n <= 0 || a.config.Memory == 0 {
+		return
+	}
+	if used > a.config.Memory && a.reclaiming.CompareAndSwap(false, true) {
+		go a.reclaim()
+	}
+	if used > a.lowFrom() && a.reserving.CompareAndSwap(false, true) {
+		go a.reserve()
+	}
+}
+
+// Blocked notes that the peer has stopped to read, and Unblocked that it reads again.
+func (c *Conn) Blocked() {
+	c.blocked.Store(time.Now().UnixNano())
+	c.Charge(BlockedCost)
+}
+
+func (c *Conn) Unblocked() {
+	c.Charge(-BlockedCost)
+	c.blocked.Store(0)
+}
+
+// Used is that of the controller.
+func (c *Conn) Used() int64 { return c.controller.Used() }
+
+// MemoryLow is that of the controller.
+func (c *Conn) MemoryLow() bool { return c.controller.MemoryLow() }
+
+// A connList is a list of connections, linked through them.
+type connList struct {
+	first, last *Conn
+	n           int
+}
+
+func (l *connList) push(c *Conn) {
+	c.prev, c.next = l.last, nil
+	if l.last == nil {
+		l.first = c
+	} else {
+		l.last.next = c
+	}
+	l.last = c
+	l.n++
+}
+
+func (l *connList) remove(c *Conn) {
+	if c.prev == nil {
+		l.first = c.next
+	} else {
+		c.prev.next = c.next
+	}
+	if c.next == nil {
+		l.last = c.prev
+	} else {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+	l.n--
+}
