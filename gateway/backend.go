@@ -37,10 +37,10 @@ type Backend interface {
 	SetStalled(user command.UserID, session command.SessionID, stalled bool, seen int64)
 	// NextSync reads the next part of a sync: messages, and at the end the
 	// changes that a device with a cursor missed. b.More tells whether to call again.
-	NextSync(user command.UserID, sync *query.Sync, b *query.Batch, maxMessages, maxBytes int) error
+	NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error
 	// Since reads what came after an arrival number, without what the session
 	// itself did.
-	Since(user command.UserID, session command.SessionID, after uint64, b *query.Batch, maxMessages, maxBytes int) error
+	Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error
 	// Cursor is the text of an arrival number, for the client to give back.
 	Cursor(user command.UserID, arrival uint64) string
 
@@ -86,20 +86,20 @@ type Backend interface {
 	// views come in parts, of which each has about most in all. Of shards that do
 	// not serve now, the groups are in left; groups whose member the user is not
 	// are in neither.
-	SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupAsk, backlog, most int) (views []query.GroupView, left []query.GroupAsk)
+	SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncQuery)
 	// GroupSince reads what came after a point in a group's order, the same for
 	// all members.
-	GroupSince(group command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int) error
+	GroupSince(group command.GroupID, after uint64, b *query.Updates, maxMessages, maxBytes int) error
 	// GroupMessages reads messages by seq; those that cannot be shown to the
 	// member are left out.
-	GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Batch) error
+	GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Updates) error
 	// MemberChanges reads what a member's other sessions changed in his own view.
 	MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error)
 	JoinedAt(group command.GroupID, user command.UserID) (arrival uint64, member bool, err error)
 	Member(group command.GroupID, user command.UserID) (m query.Member, member bool, err error)
 	// LastStay tells of the newest membership of who is no member any more; false:
 	// that is not known.
-	LastStay(group command.GroupID, user command.UserID) (stay query.Stay, known bool, err error)
+	LastStay(group command.GroupID, user command.UserID) (stay query.PastMembership, known bool, err error)
 	GroupCursor(group command.GroupID, arrival uint64) string
 	Group(group command.GroupID, asker command.UserID) (info query.GroupInfo, exists bool, err error)
 	// Members lists in order of name, from the first one above after.

@@ -19,7 +19,7 @@ import (
 // measured is the gateway.
 type nullStore struct {
 	Backend // nil: what is not needed panics
-	news    query.Batch
+	news    query.Updates
 	at      uint64 // arrival number of the newest message
 }
 
@@ -42,14 +42,14 @@ func (*nullStore) Login(context.Context, *command.Login, query.RecentsMode, stor
 	return &query.Sync{Session: 1}, nil
 }
 
-func (*nullStore) NextSync(_ command.UserID, _ *query.Sync, b *query.Batch, _, _ int) error {
+func (*nullStore) NextSync(_ command.UserID, _ *query.Sync, b *query.Updates, _, _ int) error {
 	b.Reset()
 	return nil
 }
 
-func (n *nullStore) Since(_ command.UserID, _ command.SessionID, after uint64, b *query.Batch, _, _ int) error {
+func (n *nullStore) Since(_ command.UserID, _ command.SessionID, after uint64, b *query.Updates, _, _ int) error {
 	b.Reset()
-	if b.Next = n.at; after < n.at {
+	if b.Through = n.at; after < n.at {
 		b.Items = append(b.Items, n.news.Items...)
 		b.Messages = append(b.Messages, n.news.Messages...)
 		for i := range b.Messages {

@@ -42,8 +42,8 @@ func (it *chunkItem) isBy(s *session) bool {
 
 // fill makes a chunk of what was read, in some codecs. What it had before is
 // overwritten.
-func (c *chunk) fill(b *query.Batch, in [codecs]bool) {
-	c.to, c.missedTo, c.in, c.cursor = b.Next, b.MissedTo, in, ""
+func (c *chunk) fill(b *query.Updates, in [codecs]bool) {
+	c.to, c.missedTo, c.in, c.cursor = b.Through, b.MissedEventsTo, in, ""
 	clear(c.items)
 	c.items = slices.Grow(c.items[:0], len(b.Items))
 	for codec := range c.bytes {

@@ -169,13 +169,13 @@ func (f *feed) read(p *pumpState) {
 		if fresh {
 			if err := f.gateway.backend.GroupSince(f.group, after, &p.batch, protocol.MaxMessages, readBytes); err != nil {
 				f.later(err, woken)
-			} else if len(p.batch.Items) > 0 || p.batch.Missed {
+			} else if len(p.batch.Items) > 0 || p.batch.MissedEvents {
 				p.chunk.fill(&p.batch, in)
 				c = p.chunk.clone()
 				c.cursor = f.gateway.backend.GroupCursor(f.group, c.to)
 				f.gateway.metrics.feedReads.Inc()
 			} else {
-				signalled = f.skip(p.batch.Next)
+				signalled = f.skip(p.batch.Through)
 			}
 		}
 		if c == nil && !signalled {

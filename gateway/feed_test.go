@@ -139,7 +139,7 @@ func (e *edge) joinLive(user command.UserID, group command.GroupID) error {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return e.session(user).joinLive(group, info.Arrival, info.Ended)
+	return e.session(user).joinLive(group, info.Arrival, info.EndArrival)
 }
 
 func TestLiveGroup(t *testing.T) {

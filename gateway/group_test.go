@@ -281,7 +281,7 @@ func TestGroupRecallsAndDeletions(t *testing.T) {
 		e.post("team", "alice", "m3")
 		synctest.Wait()
 		e.do(&command.RecallGroup{Group: "team", By: "carol", Seq: 2})
-		e.do(&command.DeleteSender{Group: "team", Sender: "alice"})
+		e.do(&command.DeleteMessagesFrom{Group: "team", Sender: "alice"})
 		bob.wantCIDs("m1", "m2", "m3")
 		recall := bob.push("onRecall")
 		if recall["conv"] != "g:team" || recall["by"] != "carol" || fmt.Sprint(recall["ranges"]) != "[[2 2]]" || recall["sender"] != nil {
@@ -383,7 +383,7 @@ type stalledStore struct {
 	stalled int // reads that fail; guarded by mu
 }
 
-func (s *stalledStore) GroupSince(group command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int) error {
+func (s *stalledStore) GroupSince(group command.GroupID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
 	s.mu.Lock()
 	s.stalled--
 	fail := s.stalled >= 0
@@ -466,9 +466,9 @@ func TestRemovalOfManyNamesNobody(t *testing.T) {
 // A mailStore has lost the letters of groups to their members.
 type mailStore struct{ *stalledStore }
 
-func (s mailStore) Since(user command.UserID, _ command.SessionID, after uint64, b *query.Batch, _, _ int) error {
+func (s mailStore) Since(user command.UserID, _ command.SessionID, after uint64, b *query.Updates, _, _ int) error {
 	b.Reset()
-	b.Next = after
+	b.Through = after
 	return nil
 }
 

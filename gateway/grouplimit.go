@@ -98,7 +98,7 @@ func (c *change) hold(of coming, refused error) {
 func (s *session) within(standing *store.Eligibility, joined, owned int, who string, what int) error {
 	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
 	switch {
-	case what&isPut != 0 && maxJoined >= 0 && standing.Unasked+joined >= maxJoined:
+	case what&isPut != 0 && maxJoined >= 0 && standing.ByStrangers+joined >= maxJoined:
 		return &refusal{protocol.CodeRateLimited, who + " was put into as many groups by strangers as a user may be", time.Hour}
 	case what&joins != 0 && maxJoined >= 0 && standing.Joined+joined >= maxJoined:
 		return &refusal{protocol.CodeRateLimited, who + " is in as many groups as a user may be", time.Hour}

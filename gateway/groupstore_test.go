@@ -52,7 +52,7 @@ func (s *testStore) wakeGroups() {
 	}
 }
 
-func (s *testStore) SyncGroups(_ context.Context, user command.UserID, asks []query.GroupAsk, backlog, most int) (views []query.GroupView, left []query.GroupAsk) {
+func (s *testStore) SyncGroups(_ context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncQuery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -60,22 +60,22 @@ func (s *testStore) SyncGroups(_ context.Context, user command.UserID, asks []qu
 	}
 	for len(asks) > 0 {
 		part := s.state.SyncGroups(user, asks, backlog, most, s.Now())
-		views, asks = append(views, part.Views...), part.Rest
+		views, asks = append(views, part.Items...), part.Remaining
 	}
 	return views, nil
 }
 
-func (s *testStore) GroupSince(group command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int) error {
+func (s *testStore) GroupSince(group command.GroupID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
 		return store.ErrUnavailable
 	}
-	s.state.GroupSince(group, after, b, maxMessages, maxBytes, s.Now())
+	s.state.GroupUpdatesAfter(group, after, b, maxMessages, maxBytes, s.Now())
 	return nil
 }
 
-func (s *testStore) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Batch) error {
+func (s *testStore) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Updates) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -100,7 +100,7 @@ func (s *testStore) JoinedAt(group command.GroupID, user command.UserID) (uint64
 	if s.down {
 		return 0, false, store.ErrUnavailable
 	}
-	arrival, member := s.state.JoinedAt(group, user)
+	arrival, member := s.state.MemberSince(group, user)
 	return arrival, member, nil
 }
 
@@ -114,13 +114,13 @@ func (s *testStore) Member(group command.GroupID, user command.UserID) (query.Me
 	return m, member, nil
 }
 
-func (s *testStore) LastStay(group command.GroupID, user command.UserID) (query.Stay, bool, error) {
+func (s *testStore) LastStay(group command.GroupID, user command.UserID) (query.PastMembership, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return query.Stay{}, false, store.ErrUnavailable
+		return query.PastMembership{}, false, store.ErrUnavailable
 	}
-	stay, known := s.state.LastStay(group, user)
+	stay, known := s.state.LastMembership(group, user)
 	return stay, known, nil
 }
 
@@ -235,7 +235,7 @@ func (s *testStore) Eligibility(asker command.UserID, users []command.UserID) []
 	standings := make([]store.Eligibility, len(users))
 	for i, user := range users {
 		standings[i] = store.Eligibility{
-			Known: s.state.Known(user), Exists: s.state.Exists(user), Blocks: s.state.Blocks(user, asker), Wrote: s.state.WroteTo(user, asker),
+			Known: s.state.HasUser(user), Exists: s.state.Exists(user), Blocks: s.state.Blocks(user, asker), Wrote: s.state.HasSentTo(user, asker),
 			GroupCounts: s.state.GroupCounts(user),
 		}
 		if s.down || user == s.away {

@@ -289,7 +289,7 @@ func TestRecallsBelowTheJoinAreNotTold(t *testing.T) {
 		if got := ranges(alice); got != "[[2 2]]" {
 			t.Errorf("alice is told of %s", got)
 		}
-		e.do(&command.DeleteSender{Group: "team", Sender: "carol"})
+		e.do(&command.DeleteMessagesFrom{Group: "team", Sender: "carol"})
 		if got := ranges(alice); got != "[[1 5]]" {
 			t.Errorf("alice is told of %s", got)
 		}
@@ -318,7 +318,7 @@ func TestRecallsBelowTheJoinAreNotTold(t *testing.T) {
 		laptop.pushes = nil
 		e.post("team", "carol", "m8")
 		e.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 1})
-		e.do(&command.DeleteSender{Group: "team", Sender: "carol"})
+		e.do(&command.DeleteMessagesFrom{Group: "team", Sender: "carol"})
 		if got := ranges(laptop); got != "[[7 8]]" {
 			t.Errorf("bob is told of %s after his return", got)
 		}

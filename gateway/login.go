@@ -16,8 +16,8 @@ import (
 // groups, and asks for them in one round. It runs on the read loop, before any
 // pump.
 func (s *session) startSync(ctx context.Context, direct *query.Sync, args *protocol.LoginArgs) *syncing {
-	var views []query.GroupView
-	var left []query.GroupAsk
+	var views []query.GroupSyncItem
+	var left []query.GroupSyncQuery
 	if asks := groupAsks(direct.Groups, args.Groups); len(asks) > 0 {
 		for i := range asks {
 			s.attach(asks[i].Group, false, 0)
@@ -29,7 +29,7 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 		}
 	}
 	y := &syncing{direct: direct}
-	if direct.Since > 0 {
+	if direct.CursorArrival > 0 {
 		y.joined = unknown(views, left)
 	}
 	y.take(s, views)
@@ -66,11 +66,11 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 
 // unknown lists the groups that a device cannot have heard of, with where in their
 // order the user joined: those for which it has given no cursor behind that.
-func unknown(views []query.GroupView, left []query.GroupAsk) map[command.GroupID]uint64 {
+func unknown(views []query.GroupSyncItem, left []query.GroupSyncQuery) map[command.GroupID]uint64 {
 	groups := make(map[command.GroupID]uint64)
 	for i := range views {
-		if v := &views[i]; v.Since < v.Joined {
-			groups[v.Group] = v.Joined
+		if v := &views[i]; v.CursorArrival < v.JoinArrival {
+			groups[v.Group] = v.JoinArrival
 		}
 	}
 	for i := range left {
@@ -82,7 +82,7 @@ func unknown(views []query.GroupView, left []query.GroupAsk) map[command.GroupID
 }
 
 // resume lets groups that have their place go on.
-func (s *session) resume(views []query.GroupView) {
+func (s *session) resume(views []query.GroupSyncItem) {
 	for i := range views {
 		if sub := s.subscription(views[i].Group); sub != nil && (sub.leaving || !sub.feed.park(sub)) {
 			s.rouse(sub)
@@ -91,7 +91,7 @@ func (s *session) resume(views []query.GroupView) {
 }
 
 // groupAsks are the groups of a user with the cursors that his device gave.
-func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.GroupAsk {
+func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.GroupSyncQuery {
 	if len(refs) == 0 {
 		return nil
 	}
@@ -99,10 +99,10 @@ func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.Gr
 	for _, c := range cursors {
 		given[command.GroupID(c.Group)] = c.Cursor
 	}
-	asks := make([]query.GroupAsk, len(refs))
+	asks := make([]query.GroupSyncQuery, len(refs))
 	for i, r := range refs {
 		cursor, has := given[r.Group]
-		asks[i] = query.GroupAsk{Group: r.Group, HasCursor: has, Cursor: cursor}
+		asks[i] = query.GroupSyncQuery{Group: r.Group, HasCursor: has, Cursor: cursor}
 	}
 	return asks
 }
@@ -111,18 +111,18 @@ func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.Gr
 // places. Those of groups whose member the user is not are left to the pump: he may
 // have been one at the login, of a group that came late. It returns the views of
 // the others, the one with the newest message first.
-func (s *session) settle(asks []query.GroupAsk, views []query.GroupView, left []query.GroupAsk) []query.GroupView {
+func (s *session) settle(asks []query.GroupSyncQuery, views []query.GroupSyncItem, left []query.GroupSyncQuery) []query.GroupSyncItem {
 	known := make(map[command.GroupID]bool, len(asks))
 	for i := range left {
 		known[left[i].Group] = true
 	}
-	views = slices.DeleteFunc(views, func(v query.GroupView) bool {
+	views = slices.DeleteFunc(views, func(v query.GroupSyncItem) bool {
 		known[v.Group] = true
 		sub := s.subscription(v.Group)
 		if sub == nil || sub.placed {
 			return true // the session is ending
 		}
-		sub.low = v.From
+		sub.low = v.VisibleFrom
 		sub.feed.place(sub, v.Arrival, false)
 		sub.cursor = v.Cursor
 		return false
@@ -138,13 +138,13 @@ func (s *session) settle(asks []query.GroupAsk, views []query.GroupView, left []
 
 // take lists what is to be pushed of groups: changes, and messages, of which it
 // leaves in the views what a login may push.
-func (y *syncing) take(s *session, views []query.GroupView) {
+func (y *syncing) take(s *session, views []query.GroupSyncItem) {
 	room := s.gateway.config.LoginBacklog
 	for i := range views {
 		v := &views[i]
 		y.changes = append(y.changes, v.Changes...)
-		if v.Changed.Arrival != 0 {
-			y.changed = append(y.changed, v.Changed)
+		if v.LastChange.Arrival != 0 {
+			y.changed = append(y.changed, v.LastChange)
 		}
 		all := len(v.Push)
 		if all == 0 {
@@ -163,7 +163,7 @@ func (y *syncing) take(s *session, views []query.GroupView) {
 			continue
 		}
 		part := groupPart{sub: sub, seqs: v.Push, size: size}
-		if len(v.Changes) == 0 && v.Changed.Arrival == 0 {
+		if len(v.Changes) == 0 && v.LastChange.Arrival == 0 {
 			part.cursor = v.Cursor // else it would pass changes that come later
 		}
 		y.backlog = append(y.backlog, part)
@@ -172,7 +172,7 @@ func (y *syncing) take(s *session, views []query.GroupView) {
 
 // recents lists the recent conversations of both kinds, and the last messages of
 // groups that are to be pushed. It tells which ones are listed.
-func (y *syncing) recents(s *session, views []query.GroupView, mode string) map[protocol.Conv]bool {
+func (y *syncing) recents(s *session, views []query.GroupSyncItem, mode string) map[protocol.Conv]bool {
 	if mode == protocol.RecentsOff {
 		return nil
 	}
@@ -191,13 +191,13 @@ func (y *syncing) recents(s *session, views []query.GroupView, mode string) map[
 		}
 		y.end.Conversations = append(y.end.Conversations, entry)
 		listed[entry.Conv] = true
-		if v != nil && mode == protocol.RecentsOn && v.LastSent > v.Since && !slices.Contains(v.Push, v.LastSeq) {
+		if v != nil && mode == protocol.RecentsOn && v.LastArrival > v.CursorArrival && !slices.Contains(v.Push, v.LastSeq) {
 			if sub := s.subscription(v.Group); sub != nil {
 				y.last = append(y.last, groupPart{sub: sub, seqs: []uint64{v.LastSeq}})
 			}
 		}
 	}
-	y.direct.Keep(func(i int) bool { return users[i] })
+	y.direct.KeepConversations(func(i int) bool { return users[i] })
 	slices.Reverse(y.last)
 	return listed
 }
@@ -206,13 +206,13 @@ func (y *syncing) recents(s *session, views []query.GroupView, mode string) map[
 // group.
 type recent struct {
 	user   int
-	group  *query.GroupView // nil for a user
+	group  *query.GroupSyncItem // nil for a user
 	pinned bool
 }
 
 // mergeRecents merges conversations and groups, both newest first, and gives at
 // most so many: of those that are pinned first.
-func mergeRecents(conversations []query.Conversation, views []query.GroupView, most int) []recent {
+func mergeRecents(conversations []query.Conversation, views []query.GroupSyncItem, most int) []recent {
 	merged := make([]recent, 0, len(conversations)+len(views))
 	pinned := 0
 	add := func(r recent, isPinned bool) {
@@ -225,7 +225,7 @@ func mergeRecents(conversations []query.Conversation, views []query.GroupView, m
 	user := 0
 	for i := 0; user < len(conversations) || i < len(views); {
 		switch {
-		case i < len(views) && (views[i].LastSeq == 0 || views[i].Hidden):
+		case i < len(views) && (views[i].LastSeq == 0 || views[i].Unlisted):
 			i++
 		case i == len(views) || user < len(conversations) && conversations[user].Time >= views[i].Time:
 			add(recent{user: user}, conversations[user].Pinned)
@@ -256,7 +256,7 @@ func mergeRecents(conversations []query.Conversation, views []query.GroupView, m
 
 // groupViews asks for all groups of the user. Its error is that of the store,
 // ErrUnavailable also when only some do not serve.
-func (s *session) groupViews(ctx context.Context) ([]query.GroupView, error) {
+func (s *session) groupViews(ctx context.Context) ([]query.GroupSyncItem, error) {
 	refs, err := s.gateway.backend.GroupsOf(ctx, s.user)
 	if err != nil || len(refs) == 0 {
 		return nil, err
@@ -271,17 +271,17 @@ func (s *session) groupViews(ctx context.Context) ([]query.GroupView, error) {
 }
 
 // sortViews puts the group with the newest message first.
-func sortViews(views []query.GroupView) {
-	slices.SortFunc(views, func(a, b query.GroupView) int {
+func sortViews(views []query.GroupSyncItem) {
+	slices.SortFunc(views, func(a, b query.GroupSyncItem) int {
 		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Group, b.Group))
 	})
 }
 
 // wireGroup is a group's entry among conversations.
-func wireGroup(v *query.GroupView) protocol.Conversation {
+func wireGroup(v *query.GroupSyncItem) protocol.Conversation {
 	return protocol.Conversation{
 		Conv: protocol.GroupConv(string(v.Group)), LastSeq: v.LastSeq, Time: v.Time, ReadSeq: v.Read,
-		Unread: v.Unread, Cursor: v.Cursor, Muted: v.Muted, Pinned: v.Pinned, Marked: v.Marked,
+		Unread: v.Unread, Cursor: v.Cursor, Muted: v.Muted, Pinned: v.Pinned, Marked: v.MarkedUnread,
 	}
 }
 
@@ -291,7 +291,7 @@ const lateRetry = time.Second
 
 // syncLate asks for groups whose shards did not serve when the user logged in,
 // until they do or the session ends. The pump pushes their backlog then.
-func (s *session) syncLate(asks []query.GroupAsk, backlog int) {
+func (s *session) syncLate(asks []query.GroupSyncQuery, backlog int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.mu.Lock()
 	if s.ended {
@@ -319,7 +319,7 @@ func (s *session) syncLate(asks []query.GroupAsk, backlog int) {
 }
 
 // arrive hands groups that came late to the pump.
-func (s *session) arrive(views []query.GroupView) {
+func (s *session) arrive(views []query.GroupSyncItem) {
 	if len(views) == 0 {
 		return
 	}

@@ -30,7 +30,7 @@ func (s *session) getRecents(r request) error {
 	if err != nil {
 		return err
 	}
-	var b query.Batch
+	var b query.Updates
 	return s.replyConversations(r, func(w *protocol.ConversationsWriter) (more bool, after string, err error) {
 		for _, recent := range mergeRecents(list.Conversations, views, max(s.recents, len(list.Conversations))) {
 			fits := true
@@ -151,8 +151,8 @@ func (s *session) listGroups(w *protocol.ConversationsWriter, place *listPlace, 
 	if len(left) > 0 {
 		return false, store.ErrUnavailable
 	}
-	slices.SortFunc(views, func(a, b query.GroupView) int { return cmp.Compare(a.Group, b.Group) })
-	var b query.Batch
+	slices.SortFunc(views, func(a, b query.GroupSyncItem) int { return cmp.Compare(a.Group, b.Group) })
+	var b query.Updates
 	for i := range views {
 		fits, err := s.addGroup(w, &views[i], &b)
 		if err != nil || !fits {
@@ -188,7 +188,7 @@ func addConversation(w *protocol.ConversationsWriter, list *query.ConversationLi
 }
 
 // addGroup is addConversation for a group.
-func (s *session) addGroup(w *protocol.ConversationsWriter, v *query.GroupView, b *query.Batch) (fits bool, err error) {
+func (s *session) addGroup(w *protocol.ConversationsWriter, v *query.GroupSyncItem, b *query.Updates) (fits bool, err error) {
 	entry := wireGroup(v)
 	if v.LastSeq != 0 {
 		if err := s.gateway.backend.GroupMessages(s.user, v.Group, []uint64{v.LastSeq}, b); err != nil {

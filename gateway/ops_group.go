@@ -177,7 +177,7 @@ func (s *session) joinGroup(r request) error {
 		if info.BannedUntil > s.gateway.backend.Now() {
 			return &refusal{code: protocol.CodeForbidden, message: "group: you are banned from it"}
 		}
-		if err := s.joinLive(cmd.Group, info.Arrival, info.Ended); err != nil {
+		if err := s.joinLive(cmd.Group, info.Arrival, info.EndArrival); err != nil {
 			return err
 		}
 		change.answer(nil)

@@ -44,7 +44,7 @@ func (s *session) getMessage(r request) error {
 	encoded := s.fit(page, buf)
 	reply := &protocol.PageOK{
 		Encoded:  encoded,
-		Messages: wireMessages(page.Batch.Messages), From: page.From, To: page.To,
+		Messages: wireMessages(page.Updates.Messages), From: page.From, To: page.To,
 		Gaps: make([]protocol.Gap, len(page.Gaps)), More: page.More,
 	}
 	for i, g := range page.Gaps {
@@ -58,7 +58,7 @@ func (s *session) getMessage(r request) error {
 // had to encode them to know, it gives what that made of them, in buf.
 func (s *session) fit(page *query.Page, buf *[]byte) (encoded [][]byte) {
 	room := protocol.MaxPage - protocol.PageTail(len(page.Gaps))
-	if protocol.MostOfMessages(s.codec, len(page.Batch.Messages), page.Size) <= room {
+	if protocol.MostOfMessages(s.codec, len(page.Updates.Messages), page.Size) <= room {
 		return nil
 	}
 	*buf = slices.Grow((*buf)[:0], protocol.MaxPage)
@@ -96,6 +96,6 @@ func wireMessage(m *query.Message) protocol.Message {
 func wireConversation(c *query.Conversation) protocol.Conversation {
 	return protocol.Conversation{
 		Conv: protocol.UserConv(string(c.Peer)), LastSeq: c.LastSeq, Time: c.Time,
-		ReadSeq: c.ReadSeq, Unread: c.Unread, PeerReadSeq: c.PeerReadSeq, Muted: c.Muted, Pinned: c.Pinned, Marked: c.Marked,
+		ReadSeq: c.ReadSeq, Unread: c.Unread, PeerReadSeq: c.PeerReadSeq, Muted: c.Muted, Pinned: c.Pinned, Marked: c.MarkedUnread,
 	}
 }

@@ -75,7 +75,7 @@ func (s *session) tryLogin(r request) error {
 	defer cancel()
 	sync, err := g.backend.Login(ctx, &command.Login{
 		User: user, Device: args.Device, Platform: args.Platform, Policy: g.config.Policy,
-		AutoRead: args.AutoRead, HasSince: args.HasSince, Since: args.Since,
+		AutoRead: args.AutoRead, HasCursor: args.HasSince, Cursor: args.Since,
 		IssuedAt: id.Issued,
 	}, recentsModes[args.Recents], s)
 	if err != nil {
@@ -231,7 +231,7 @@ func (s *session) logout(r request) error {
 		return err
 	}
 	s.report(true)
-	cmd := &command.Logout{User: s.user, Session: s.number, Seen: s.gateway.backend.Now()}
+	cmd := &command.Logout{User: s.user, Session: s.number, LastSeen: s.gateway.backend.Now()}
 	s.propose(r, cmd, func(command.Result) {
 		s.reply(r, nil)
 		s.end(closedByLogout)

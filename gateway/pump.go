@@ -16,7 +16,7 @@ const flushBytes = 64 << 10
 // A pumpState is what reading on and encoding takes. Nobody holds one while waiting
 // for a peer.
 type pumpState struct {
-	batch  query.Batch
+	batch  query.Updates
 	frame  []byte // the payload being put together
 	group  groupFrame
 	chunk  chunk        // of a session that reads for itself

@@ -77,7 +77,7 @@ func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 		i, pushed = i+n, pushed+messages
 		s.told = arrival(&p.batch, i-1)
 	}
-	s.told = p.batch.Next
+	s.told = p.batch.Through
 	return pushed, p.batch.More
 }
 
@@ -92,7 +92,7 @@ func (s *session) windowRoom() (messages, bytes int) {
 }
 
 // arrival is the place of item i in the arrival order.
-func arrival(b *query.Batch, i int) uint64 {
+func arrival(b *query.Updates, i int) uint64 {
 	if c := b.Items[i].Change; c >= 0 {
 		return b.Changes[c].Arrival
 	}

@@ -109,10 +109,10 @@ func (s *session) placeLast(sub *subscription) outcome {
 	case err != nil:
 		s.unavailable(err)
 		return stuck
-	case !known || stay.Ended < s.entry || stay.To <= told:
+	case !known || stay.EndedMS < s.entry || stay.To <= told:
 		s.detach(sub)
 	default:
-		sub.base, sub.low = max(stay.From, told)+1, stay.Low
+		sub.base, sub.low = max(stay.From, told)+1, stay.VisibleFrom
 		sub.feed.place(sub, sub.base-1, true)
 	}
 	return through
@@ -126,7 +126,7 @@ func (s *session) findLow(sub *subscription) error {
 	case err != nil:
 		s.unavailable(err)
 	case member:
-		sub.low = m.From
+		sub.low = m.VisibleFrom
 	}
 	return err
 }
@@ -240,9 +240,9 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 	if e := it.event; e != nil {
 		b := s.gateway.backend
 		switch {
-		case e.Ends(s.user) && sub.live:
+		case e.EndsMembershipOf(s.user) && sub.live:
 			ends = true
-		case e.Ends(s.user) || e.Kind == query.EventRemoved && len(e.Users) == 0: // too many to be named
+		case e.EndsMembershipOf(s.user) || e.Kind == query.EventRemoved && len(e.Users) == 0: // too many to be named
 			at, member, err := b.JoinedAt(sub.feed.group, s.user)
 			if err != nil {
 				s.unavailable(err)

@@ -180,7 +180,7 @@ func (s *session) leave() {
 	s.report(true)
 	if s.why != closedKicked && s.why != closedRevoked && s.why != closedByLogout {
 		s.submits.Add(1)
-		b.Submit(&command.Logout{User: s.user, Session: s.number, Seen: s.seen()}, func(command.Result, error) { s.submits.Done() })
+		b.Submit(&command.Logout{User: s.user, Session: s.number, LastSeen: s.seen()}, func(command.Result, error) { s.submits.Done() })
 	}
 }
 

@@ -80,7 +80,7 @@ func (s *testStore) apply(cmd command.Command) command.Result {
 			w.Kick(k.Reason)
 		}
 	}
-	for _, u := range s.out.Touched {
+	for _, u := range s.out.Users {
 		for _, w := range s.watchers[u] {
 			w.Wake()
 		}
@@ -210,7 +210,7 @@ func (s *testStore) SetBackground(user command.UserID, session command.SessionID
 	s.background[sessionOf{user, session}] = background
 }
 
-func (s *testStore) NextSync(user command.UserID, sync *query.Sync, b *query.Batch, maxMessages, maxBytes int) error {
+func (s *testStore) NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -220,13 +220,13 @@ func (s *testStore) NextSync(user command.UserID, sync *query.Sync, b *query.Bat
 	return nil
 }
 
-func (s *testStore) Since(user command.UserID, session command.SessionID, after uint64, b *query.Batch, maxMessages, maxBytes int) error {
+func (s *testStore) Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
 		return store.ErrUnavailable
 	}
-	s.state.Since(user, session, after, b, maxMessages, maxBytes, s.Now())
+	s.state.UpdatesAfter(user, session, after, b, maxMessages, maxBytes, s.Now())
 	return nil
 }
 
@@ -333,7 +333,7 @@ func (s *testStore) UnsubscribePresence(w store.Watcher) {
 func (s *testStore) Knows(user, peer command.UserID) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state.Knows(user, peer), nil
+	return s.state.HasConversation(user, peer), nil
 }
 
 func (s *testStore) Exists(user command.UserID) (bool, error) {

@@ -22,14 +22,14 @@ type syncing struct {
 	end     *protocol.Synced           // nil for none: groups that came late
 	// Groups that came late, which go on once this is through: a cursor that they
 	// give would pass what is still to be pushed of them.
-	late []query.GroupView
+	late []query.GroupSyncItem
 }
 
 // size is what the sync takes of memory until it is pushed, about.
 func (y *syncing) size() int64 {
 	n := len(y.backlog) + len(y.last) + len(y.changes) + len(y.changed) + len(y.joined)
 	if y.direct != nil {
-		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.Queue()/8 // a name of a message is short
+		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.QueueLen()/8 // a name of a message is short
 	}
 	if y.end != nil {
 		n += len(y.end.Conversations) + len(y.end.Groups)
@@ -51,7 +51,7 @@ type groupPart struct {
 func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
 	y := s.sync
 	switch {
-	case y.direct != nil && (len(y.backlog) == 0 || y.direct.Since > 0 || y.direct.Queue() > 0):
+	case y.direct != nil && (len(y.backlog) == 0 || y.direct.CursorArrival > 0 || y.direct.QueueLen() > 0):
 		pushed, more = s.pushDirect(p)
 	case len(y.backlog) > 0:
 		pushed, more = s.pushParts(p, &y.backlog)
@@ -106,7 +106,7 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	// A part of a sync cannot be read again, so that what is read has to fit the
 	// window: every message may need a frame of its own.
 	messages, bytes := s.windowRoom()
-	if queue := y.direct.Queue(); queue > 0 && len(y.backlog) > 0 {
+	if queue := y.direct.QueueLen(); queue > 0 && len(y.backlog) > 0 {
 		messages = min(messages, queue)
 	}
 	if err := s.gateway.backend.NextSync(s.user, y.direct, &p.batch, messages, bytes); err != nil {
@@ -118,7 +118,7 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	place := func(arrival uint64, _ bool) (string, uint64) {
 		return s.gateway.backend.Cursor(s.user, arrival), arrival
 	}
-	if y.direct.Since == 0 {
+	if y.direct.CursorArrival == 0 {
 		place = func(_ uint64, last bool) (string, uint64) {
 			if last && !p.batch.More {
 				return y.direct.Cursor, y.direct.Arrival

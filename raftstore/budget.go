@@ -300,7 +300,7 @@ func (c *cut) expire() {
 	g := c.group
 	width := int(g.last-g.first) + 1
 	steps := min(sweepSteps, width)
-	cmd := &command.Expire{
+	cmd := &command.PurgeExpired{
 		FirstSlot: g.first + uint16(c.step*width/steps),
 		LastSlot:  g.first + uint16((c.step+1)*width/steps) - 1,
 	}
@@ -336,7 +336,7 @@ func (b *budget) report(c *cut, raised bool, retention time.Duration, now time.T
 func (g *group) retain(cutoff int64, work *atomic.Uint32) bool {
 	for first := g.first; first < command.Slots; {
 		answer := make(chan outcome, 1)
-		encoded := command.AppendCommand(nil, &command.Retain{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
+		encoded := command.AppendCommand(nil, &command.RaiseCutoff{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
 		err := g.enqueue(encoded, waiter{done: func(r command.Result, err error) { answer <- outcome{r, err} }})
 		if err != nil {
 			return false // tried again at the next look
@@ -345,7 +345,7 @@ func (g *group) retain(cutoff int64, work *atomic.Uint32) bool {
 		if o.err != nil {
 			return false
 		}
-		first = o.result.Next
+		first = o.result.NextSlot
 	}
 	return true
 }

@@ -128,7 +128,7 @@ func TestRetentionShortensAtTheSoftLimit(t *testing.T) {
 			return cutoff == before
 		})
 		// Nothing younger than that is missing, and all else is named.
-		got := page.Batch.Messages
+		got := page.Updates.Messages
 		if len(got) == 0 || len(got) == n/2 || got[0].Time <= cutoff || got[len(got)-1].Seq != n/2 {
 			t.Fatalf("shard %d: history holds %d of %d messages", id, len(got), n/2)
 		}

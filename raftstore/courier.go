@@ -480,7 +480,7 @@ func (c *courier) trim() {
 			c.trimmed = append(c.trimmed, t)
 			c.poke()
 		}
-		encoded := command.AppendCommand(nil, &command.Trim{From: l.from, To: l.to, UpTo: t.upTo})
+		encoded := command.AppendCommand(nil, &command.TrimOutbox{From: l.from, To: l.to, UpTo: t.upTo})
 		if err := c.group.enqueue(encoded, waiter{patience: trimPatience, done: done}); err != nil {
 			done(command.Result{}, err)
 		}

@@ -39,7 +39,7 @@ func eligibilityOf(st *shard.State, asker, user command.UserID) store.Eligibilit
 		return store.Eligibility{Err: errMoving}
 	}
 	return store.Eligibility{
-		Known: st.Known(user), Exists: st.Exists(user), Blocks: st.Blocks(user, asker), Wrote: st.WroteTo(user, asker),
+		Known: st.HasUser(user), Exists: st.Exists(user), Blocks: st.Blocks(user, asker), Wrote: st.HasSentTo(user, asker),
 		GroupCounts: st.GroupCounts(user),
 	}
 }

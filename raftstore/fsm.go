@@ -75,13 +75,13 @@ func (g *group) apply(entry *raft.Log, b *batch) (c *courier, err error) {
 			err = g.stop(fmt.Sprintf("entry %d of the log", entry.Index), cause)
 		}
 	}()
-	if g.out.Wanted = 0; g.hooker != nil {
-		g.out.Wanted = g.hooker.wanted
+	if g.out.WantedChanges = 0; g.hooker != nil {
+		g.out.WantedChanges = g.hooker.wanted
 	}
 	g.state.Apply(entry.Data, &g.out)
 	g.applied.Store(g.state.Now())
 	if g.hooker != nil {
-		if g.out.Stored {
+		if g.out.HooksQueued {
 			g.hooker.poke()
 		}
 		if len(g.out.Events) > 0 {
@@ -143,7 +143,7 @@ func (f fsm) Restore(r io.ReadCloser) error {
 // A snapshot is one on its way to the disk.
 type snapshot struct {
 	*group
-	view *shard.View
+	view *shard.SnapshotWriter
 	// What was applied since the snapshot before, when this one was marked.
 	bytes, time int64
 }

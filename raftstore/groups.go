@@ -15,8 +15,8 @@ import (
 // serve now, or not before ctx ends, the groups are in left; those whose member he
 // is not are in neither. The caller has just asked the user's own shard, for his
 // groups above all: what that holds is as new as it has to be.
-func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupAsk, backlog, most int) (views []query.GroupView, left []query.GroupAsk) {
-	byShard := make([][]query.GroupAsk, len(s.groups))
+func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncQuery) {
+	byShard := make([][]query.GroupSyncQuery, len(s.groups))
 	for _, ask := range asks {
 		id := s.group(ask.Group.Key()).id
 		byShard[id] = append(byShard[id], ask)
@@ -31,9 +31,9 @@ func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []quer
 	}
 	rounds.Wait()
 	for _, part := range parts {
-		views = append(views, part.Views...)
+		views = append(views, part.Items...)
 		left = append(left, part.Moved...)
-		left = append(left, part.Rest...)
+		left = append(left, part.Remaining...)
 	}
 	return views, left
 }
@@ -41,20 +41,20 @@ func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []quer
 // syncGroups asks one shard, once it has caught up if wait says so. The shard is
 // locked for a part of the groups at a time. Rest are those that it did not
 // answer for.
-func (g *group) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupAsk, backlog, most int, wait bool) query.GroupSync {
-	all := query.GroupSync{Rest: asks}
+func (g *group) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int, wait bool) query.GroupSync {
+	all := query.GroupSync{Remaining: asks}
 	if wait {
 		caughtUp := func(*shard.State, int64) (none struct{}, err error) { return none, nil }
 		if _, err := readStep(ctx, g, caughtUp); err != nil {
 			return all
 		}
 	}
-	for len(all.Rest) > 0 && ctx.Err() == nil {
+	for len(all.Remaining) > 0 && ctx.Err() == nil {
 		err := g.read(func(st *shard.State, now int64) {
-			part := st.SyncGroups(user, all.Rest, backlog, most, now)
-			all.Views = append(all.Views, part.Views...)
+			part := st.SyncGroups(user, all.Remaining, backlog, most, now)
+			all.Items = append(all.Items, part.Items...)
 			all.Moved = append(all.Moved, part.Moved...)
-			all.Rest = part.Rest
+			all.Remaining = part.Remaining
 		})
 		if err != nil {
 			break
@@ -69,14 +69,14 @@ func (s *Store) readGroup(group command.GroupID, f func(st *shard.State, now int
 }
 
 // GroupSince reads what came after a point in a group's order.
-func (s *Store) GroupSince(group command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int) error {
+func (s *Store) GroupSince(group command.GroupID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
 	return s.readGroup(group, func(st *shard.State, now int64) {
-		st.GroupSince(group, after, b, maxMessages, maxBytes, now)
+		st.GroupUpdatesAfter(group, after, b, maxMessages, maxBytes, now)
 	})
 }
 
 // GroupMessages reads messages of a group by seq, for a member.
-func (s *Store) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Batch) error {
+func (s *Store) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Updates) error {
 	return s.readGroup(group, func(st *shard.State, now int64) { st.GroupMessages(user, group, seqs, b, now) })
 }
 
@@ -89,7 +89,7 @@ func (s *Store) MemberChanges(group command.GroupID, user command.UserID, sessio
 // JoinedAt gives the point in a group's order at which a member joined; false:
 // he is none.
 func (s *Store) JoinedAt(group command.GroupID, user command.UserID) (arrival uint64, member bool, err error) {
-	err = s.readGroup(group, func(st *shard.State, _ int64) { arrival, member = st.JoinedAt(group, user) })
+	err = s.readGroup(group, func(st *shard.State, _ int64) { arrival, member = st.MemberSince(group, user) })
 	return arrival, member, err
 }
 
@@ -101,8 +101,8 @@ func (s *Store) Member(group command.GroupID, user command.UserID) (m query.Memb
 
 // LastStay tells of the newest membership of a user who is no member any more;
 // false: that is not known.
-func (s *Store) LastStay(group command.GroupID, user command.UserID) (stay query.Stay, known bool, err error) {
-	err = s.readGroup(group, func(st *shard.State, _ int64) { stay, known = st.LastStay(group, user) })
+func (s *Store) LastStay(group command.GroupID, user command.UserID) (stay query.PastMembership, known bool, err error) {
+	err = s.readGroup(group, func(st *shard.State, _ int64) { stay, known = st.LastMembership(group, user) })
 	return stay, known, err
 }
 

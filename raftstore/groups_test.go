@@ -98,7 +98,7 @@ func TestGroupOfSeveralShards(t *testing.T) {
 			wantGroups(t, s, bob, group)
 			wantGroups(t, s, carol, group)
 			do(t, s, &command.Send{User: bob, To: alice, ID: command.MsgID{1}, CID: "hello", Body: []byte{1}})
-			owner, put := query.GroupCounts{Joined: 1, Owned: 1}, query.GroupCounts{Unasked: 1}
+			owner, put := query.GroupCounts{Joined: 1, Owned: 1}, query.GroupCounts{ByStrangers: 1}
 			want := []store.Eligibility{{Known: true, GroupCounts: owner}, {Known: true, Wrote: true, GroupCounts: put}, {}, {Known: true, GroupCounts: put}}
 			if got := s.Eligibility(alice, []command.UserID{alice, bob, "nobody", carol}); !slices.Equal(got, want) {
 				t.Errorf("Eligibility = %v, want %v", got, want)
@@ -275,7 +275,7 @@ func TestSyncGroups(t *testing.T) {
 	cfg.Shards = 3
 	s := open(t, cfg)
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	var asks []query.GroupAsk
+	var asks []query.GroupSyncQuery
 	for id := range 3 {
 		for n := range 4 {
 			group := groupIn(s, id, n)
@@ -283,12 +283,12 @@ func TestSyncGroups(t *testing.T) {
 			for i := range n {
 				do(t, s, groupMessage(group, alice, i))
 			}
-			asks = append(asks, query.GroupAsk{Group: group})
+			asks = append(asks, query.GroupSyncQuery{Group: group})
 		}
 	}
 	strange := groupIn(s, 0, 9)
 	createGroup(t, s, strange, command.GroupPrivate, alice)
-	asks = append(asks, query.GroupAsk{Group: strange}, query.GroupAsk{Group: "nothing"})
+	asks = append(asks, query.GroupSyncQuery{Group: strange}, query.GroupSyncQuery{Group: "nothing"})
 
 	views, left := s.SyncGroups(context.Background(), bob, asks, 2, 1000)
 	if len(views) != 12 || len(left) != 0 {
@@ -316,7 +316,7 @@ func TestSyncGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	views, left = s.SyncGroups(context.Background(), bob, asks, 2, 1000)
-	lost := slices.ContainsFunc(left, func(a query.GroupAsk) bool {
+	lost := slices.ContainsFunc(left, func(a query.GroupSyncQuery) bool {
 		return a.Group != "nothing" && s.group(a.Group.Key()).id != 2
 	})
 	if len(views) != 8 || len(left) < 4 || lost {
@@ -345,18 +345,18 @@ func TestGroupHistoryIsForMembers(t *testing.T) {
 	read := func(user command.UserID, group command.GroupID, admin bool) error {
 		return s.History(query.HistoryQuery{User: user, Group: group, Admin: admin, Limit: 10, MaxBytes: 1 << 20}, page)
 	}
-	if err := read(alice, group, false); err != nil || len(page.Batch.Messages) != 1 {
-		t.Errorf("a member reads %d messages, %v; want 1", len(page.Batch.Messages), err)
+	if err := read(alice, group, false); err != nil || len(page.Updates.Messages) != 1 {
+		t.Errorf("a member reads %d messages, %v; want 1", len(page.Updates.Messages), err)
 	}
-	if m := &page.Batch.Messages[0]; m.Group != group || m.From != alice || m.Seq != 1 {
+	if m := &page.Updates.Messages[0]; m.Group != group || m.From != alice || m.Seq != 1 {
 		t.Errorf("message = %+v", m)
 	}
 	wantRefused(t, "a stranger", read(bob, group, false), command.CodeForbidden)
 	wantRefused(t, "no group", read(alice, "nothing", false), command.CodeNotFound)
-	if err := read("", group, true); err != nil || len(page.Batch.Messages) != 1 {
-		t.Errorf("an administrator reads %d messages, %v; want 1", len(page.Batch.Messages), err)
+	if err := read("", group, true); err != nil || len(page.Updates.Messages) != 1 {
+		t.Errorf("an administrator reads %d messages, %v; want 1", len(page.Updates.Messages), err)
 	}
-	var b query.Batch
+	var b query.Updates
 	if err := s.GroupSince(group, 0, &b, 10, 1<<20); err != nil || len(b.Messages) != 1 || len(b.Events) != 1 {
 		t.Errorf("GroupSince = %d messages, %d events, %v; want 1, 1", len(b.Messages), len(b.Events), err)
 	}
@@ -373,13 +373,13 @@ func TestGroupHistoryIsForMembers(t *testing.T) {
 	if _, member, err := s.JoinedAt(group, bob); member || err != nil {
 		t.Errorf("JoinedAt of a stranger = %v, %v", member, err)
 	}
-	at := s.GroupCursor(group, b.Next)
-	if views, _ := s.SyncGroups(context.Background(), alice, []query.GroupAsk{{Group: group, HasCursor: true, Cursor: at}}, 10, 10); len(views) != 1 || views[0].Reset || len(views[0].Push) != 0 {
+	at := s.GroupCursor(group, b.Through)
+	if views, _ := s.SyncGroups(context.Background(), alice, []query.GroupSyncQuery{{Group: group, HasCursor: true, Cursor: at}}, 10, 10); len(views) != 1 || views[0].Reset || len(views[0].Push) != 0 {
 		t.Errorf("SyncGroups from the cursor %q = %+v, want nothing new", at, views)
 	}
 	do(t, s, &command.ReadGroup{Group: group, User: alice, Session: 2, Seq: 1})
 	do(t, s, &command.HideMessages{Group: group, User: alice, Session: 2, Seqs: []uint64{1}})
-	changes, err := s.MemberChanges(group, alice, 1, b.Next)
+	changes, err := s.MemberChanges(group, alice, 1, b.Through)
 	if err != nil || len(changes) != 1 || changes[0].Kind != query.ChangeMessagesDeleted {
 		t.Errorf("MemberChanges = %+v, %v; want a deletion", changes, err)
 	}

@@ -56,9 +56,9 @@ func TestHooksHearOfChanges(t *testing.T) {
 	expect(&command.RecallGroup{Group: team, Seq: 2, Silent: true}, "", query.Change{Kind: query.ChangeMessagesDeleted, Group: team, Ranges: one(2)})
 	expect(&command.HideMessages{Group: team, User: bob, Seqs: []uint64{1, 3, 5}}, bob,
 		query.Change{Kind: query.ChangeMessagesDeleted, Group: team, Ranges: []query.Range{{From: 3, To: 3}, {From: 5, To: 5}}})
-	expect(&command.DeleteSender{Group: team, Sender: alice}, "",
+	expect(&command.DeleteMessagesFrom{Group: team, Sender: alice}, "",
 		query.Change{Kind: query.ChangeMessagesDeleted, Group: team, Ranges: []query.Range{{From: 3, To: 4}}})
-	do(t, s, &command.DeleteSender{Group: team, Sender: alice})
+	do(t, s, &command.DeleteMessagesFrom{Group: team, Sender: alice})
 	expect(&command.HideGroup{Group: team, User: bob}, bob, query.Change{Kind: query.ChangeConversationDeleted, Group: team, Seq: 5})
 	do(t, s, &command.HideGroup{Group: team, User: bob})
 	deletion := &command.DeleteMessages{User: bob, Peer: alice, Seqs: []uint64{1, 2, 4}}

@@ -107,7 +107,7 @@ type queuedHook struct {
 	peer   command.UserID
 	group  command.GroupID // instead of peer
 	seq    uint64
-	mark   query.QueuedMark
+	mark   query.QueuedHeader
 }
 
 func newHooker(g *group, p *proposer) *hooker {
@@ -125,7 +125,7 @@ func newHooker(g *group, p *proposer) *hooker {
 
 // begin runs in the apply step that begins the reign.
 func (h *hooker) begin(s *shard.State) {
-	h.at, _ = s.StoredUpTo()
+	h.at, _ = s.HookQueueRange()
 	h.done = h.at
 	h.poke()
 }
@@ -250,7 +250,7 @@ func (h *hooker) confirm(patience time.Duration) {
 	}
 	h.done, h.proposed = upTo, true
 	done := func(_ command.Result, err error) { h.back(returnedHook{proposal: true, over: err == nil}) }
-	command := command.AppendCommand(nil, &command.HooksDone{UpTo: upTo})
+	command := command.AppendCommand(nil, &command.TrimHookQueue{UpTo: upTo})
 	if h.propose(command, waiter{patience: patience, done: done}) != nil {
 		h.done, h.proposed = 0, false
 		h.retry()
@@ -267,7 +267,7 @@ func (h *hooker) tell() (more bool) {
 	h.ready = h.ready[:0]
 	h.budget = hookRead
 	err := h.group.read(func(s *shard.State, now int64) {
-		done, last := s.StoredUpTo()
+		done, last := s.HookQueueRange()
 		if done > h.at {
 			lost, h.at = done-h.at, done
 		}
@@ -309,14 +309,14 @@ func (h *hooker) read(s *shard.State, now int64) (more bool) {
 		return false // they are decided in time
 	}
 	end := true
-	for m := range s.StoredAfter(h.at) {
+	for m := range s.HookRefsAfter(h.at) {
 		if h.full() || h.waiting.full() {
 			end = false
 			break
 		}
 		h.at = m.Number
 		h.budget--
-		w := &waitingHook{Stored: m, since: time.Now()}
+		w := &waitingHook{HookRef: m, since: time.Now()}
 		if m.Group != "" {
 			h.await(w)
 			h.inHand, h.after = w, ""
@@ -328,14 +328,14 @@ func (h *hooker) read(s *shard.State, now int64) (more bool) {
 		}
 	}
 	if end {
-		_, h.at = s.StoredUpTo()
+		_, h.at = s.HookQueueRange()
 	}
 	return !end && !h.waiting.full()
 }
 
 // readUser decides about a message to a user: looking says that he may still ack it.
 func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) regard {
-	mark, ok := s.Queued(w.User, w.Peer, w.Seq, now)
+	mark, ok := s.QueuedHeader(w.User, w.Peer, w.Seq, now)
 	if !ok {
 		return acked // or read, or gone
 	}
@@ -348,7 +348,7 @@ func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) 
 }
 
 // readMember does the same for a member of a group.
-func (h *hooker) readMember(w *waitingHook, user command.UserID, mark *query.QueuedMark, last bool) regard {
+func (h *hooker) readMember(w *waitingHook, user command.UserID, mark *query.QueuedHeader, last bool) regard {
 	r := h.group.store.hub.regard(user, w.Group, mark)
 	if r == absent || r == looking && last {
 		h.ready = append(h.ready, queuedHook{number: w.Number, user: user, group: w.Group, seq: w.Seq, mark: *mark})
@@ -364,7 +364,7 @@ func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
 	if h.full() {
 		return false
 	}
-	next, more := s.GroupQueued(w.Group, w.Seq, h.after, h.budget, now, func(user command.UserID, mark query.QueuedMark) bool {
+	next, more := s.UnreadMembers(w.Group, w.Seq, h.after, h.budget, now, func(user command.UserID, mark query.QueuedHeader) bool {
 		h.budget--
 		if h.readMember(w, user, &mark, false) == looking {
 			w.users = append(w.users, user)
@@ -439,7 +439,7 @@ func (h *hooker) look(s *shard.State, now int64, w *waitingHook, last bool) (thr
 		h.budget--
 		user := w.users[w.at]
 		w.at++
-		mark, ok := s.MemberQueued(w.Group, user, w.Seq, now)
+		mark, ok := s.MemberQueuedHeader(w.Group, user, w.Seq, now)
 		if ok && h.readMember(w, user, &mark, last) == looking {
 			w.users[w.kept] = user
 			w.kept++

@@ -114,7 +114,7 @@ func (h *hookLog) await(t testing.TB, want ...string) {
 func hooksWaiting(t testing.TB, s *Store, user command.UserID) (n int) {
 	t.Helper()
 	err := s.read(user, func(st *shard.State, _ int64) {
-		done, last := st.StoredUpTo()
+		done, last := st.HookQueueRange()
 		n = int(last - done)
 	})
 	if err != nil {
@@ -132,7 +132,7 @@ func (e *ear) ackAll(t testing.TB, s *Store, user, peer command.UserID) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, m := range page.Batch.Messages {
+	for _, m := range page.Updates.Messages {
 		e.acks.UpTo = max(e.acks.UpTo, m.Arrival)
 	}
 }

@@ -19,7 +19,7 @@ const (
 
 // A waitingHook is a message that sessions may still ack which somebody looks at.
 type waitingHook struct {
-	query.Stored
+	query.HookRef
 	since time.Time
 	over  bool // it is decided
 	hurry bool // it is in waitingHooks.hurried

@@ -199,7 +199,7 @@ const (
 )
 
 // regard tells how a user stands to a message, of a group or his own.
-func (h *hub) regard(user command.UserID, group command.GroupID, m *query.QueuedMark) regard {
+func (h *hub) regard(user command.UserID, group command.GroupID, m *query.QueuedHeader) regard {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -232,8 +232,8 @@ func (h *hub) notify(out *shard.Outcome) {
 	for _, k := range out.Kicked {
 		h.kick(k.User, k.Session, k.Reason)
 	}
-	for i, user := range out.Touched {
-		if i > 0 && user == out.Touched[i-1] {
+	for i, user := range out.Users {
+		if i > 0 && user == out.Users[i-1] {
 			continue
 		}
 		st := h.stripe(user)

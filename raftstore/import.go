@@ -86,7 +86,7 @@ type importKey struct {
 
 type importView struct {
 	key   importKey
-	state query.ImportView
+	state query.ImportStatus
 	code  command.Code // OK unless a group cannot take messages
 	err   error
 	now   int64
@@ -240,9 +240,9 @@ func (v *importView) read(st *shard.State, stream uint64, now int64) {
 	}
 	v.now = now
 	if v.key.group != "" {
-		v.state, v.code = st.ImportGroupView(v.key.group, stream, now)
+		v.state, v.code = st.ImportGroupStatus(v.key.group, stream, now)
 	} else {
-		v.state = st.ImportView(v.key.user, v.key.peer, stream, now)
+		v.state = st.ImportStatus(v.key.user, v.key.peer, stream, now)
 	}
 	v.last = v.state.LastTime
 }
@@ -305,7 +305,7 @@ func (im *importer) check(row *store.ImportRow, line uint64, sides ...*importVie
 			return refuse("time", command.CodeBadRequest, "must not be in the future")
 		case row.Time < v.last:
 			return refuse("time", command.CodeBadRequest, "must not fall within a conversation")
-		case !v.state.Open && v.fate(&command.ImportRow{Row: number, Time: row.Time, TTL: row.TTL}) == fateStored:
+		case !v.state.AcceptsRows && v.fate(&command.ImportRow{Row: number, Time: row.Time, TTL: row.TTL}) == fateStored:
 			return refuse("conv", command.CodeConflict, "holds messages that were not imported by this stream")
 		}
 	}
@@ -317,7 +317,7 @@ func (v *importView) fate(row *command.ImportRow) fate {
 	switch {
 	case row.Row <= v.state.Row:
 		return fateKnown
-	case row.Time+v.state.Keep.Milliseconds() <= v.now, row.TTL != 0 && row.Time+int64(row.TTL)*1000 <= v.now,
+	case row.Time+v.state.HistoryTTL.Milliseconds() <= v.now, row.TTL != 0 && row.Time+int64(row.TTL)*1000 <= v.now,
 		row.Time <= v.state.Cutoff:
 		return fateExpired
 	}

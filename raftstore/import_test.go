@@ -58,7 +58,7 @@ func views(t *testing.T, s *Store, a, b command.UserID) (messages [2][]query.Mes
 		if err := s.History(query.HistoryQuery{User: user, Peer: peer, HasAfter: true, Limit: 1000, MaxBytes: 1 << 30}, page); err != nil {
 			t.Fatal(err)
 		}
-		messages[i] = page.Batch.Messages
+		messages[i] = page.Updates.Messages
 	}
 	return messages
 }
@@ -234,7 +234,7 @@ func TestImportUnreadAndWatchers(t *testing.T) {
 	}
 	// What comes next is pushed, what was imported not.
 	send(t, s, message(a, b, 1))
-	var batch query.Batch
+	var batch query.Updates
 	eventually(t, "the message arrives", func() bool {
 		if err := s.Since(b, first.Session, first.Arrival, &batch, 100, 1<<20); err != nil {
 			t.Fatal(err)

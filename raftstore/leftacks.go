@@ -52,7 +52,7 @@ func (l *leftAcks) add(user command.UserID, a store.Acks, now int64) {
 }
 
 // has tells whether a session that ended had acked a message.
-func (l *leftAcks) has(user command.UserID, group command.GroupID, m *query.QueuedMark) bool {
+func (l *leftAcks) has(user command.UserID, group command.GroupID, m *query.QueuedHeader) bool {
 	for _, one := range [...]*leftAck{l.young[user], l.old[user]} {
 		if one != nil && m.Time <= one.at && one.Has(group, m.Arrival) {
 			return true

@@ -75,7 +75,7 @@ func (s *Store) SetStalled(user command.UserID, session command.SessionID, stall
 
 // Kick ends a session on behalf of an administrator.
 func (s *Store) Kick(ctx context.Context, user command.UserID, session command.SessionID) error {
-	r, err := s.Propose(ctx, &command.Logout{User: user, Session: session, Seen: s.Now()})
+	r, err := s.Propose(ctx, &command.Logout{User: user, Session: session, LastSeen: s.Now()})
 	if err != nil {
 		return err
 	}

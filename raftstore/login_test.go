@@ -50,7 +50,7 @@ func TestLoginDuringBurst(t *testing.T) {
 			r := newReader()
 			sync := login(t, s, bob, fmt.Sprintf("device%d", i), r)
 			var got []string
-			var b query.Batch
+			var b query.Updates
 			note := func() {
 				for _, it := range b.Items {
 					if it.Message >= 0 {
@@ -79,7 +79,7 @@ func TestLoginDuringBurst(t *testing.T) {
 						return
 					}
 					note()
-					after = b.Next
+					after = b.Through
 				}
 			}
 			if !slices.Equal(got, want) {

@@ -182,7 +182,7 @@ func (s *Store) visible(asker command.UserID, users []command.UserID) (visible [
 		for _, user := range users {
 			switch {
 			case st.BlockedBy(asker, user):
-			case st.Heard(asker, user) || user == asker:
+			case st.HasReceivedFrom(asker, user) || user == asker:
 				visible = append(visible, user)
 			default:
 				unknown = append(unknown, user)
@@ -198,7 +198,7 @@ func (s *Store) visible(asker command.UserID, users []command.UserID) (visible [
 	for _, user := range unknown {
 		// A shard without a leader knows of no group.
 		_ = s.read(user, func(st *shard.State, _ int64) {
-			if st.InOneOf(user, groups) && !st.Blocks(user, asker) {
+			if st.InAnyOf(user, groups) && !st.Blocks(user, asker) {
 				visible = append(visible, user)
 			}
 		})

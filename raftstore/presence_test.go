@@ -82,7 +82,7 @@ func TestPresence(t *testing.T) {
 	if seen, err := s.Presence(alice, []command.UserID{bob}); err != nil || seen[bob].Online || seen[bob].LastSeen < came || seen[bob].LastSeen > left {
 		t.Errorf("Presence = %v, %v; want bob offline, and seen when he came", seen, err)
 	}
-	if _, err := s.Propose(context.Background(), &command.Logout{User: bob, Session: phone.Session, Seen: left}); err != nil {
+	if _, err := s.Propose(context.Background(), &command.Logout{User: bob, Session: phone.Session, LastSeen: left}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "bob went", func() bool { n, online := last(); return n > 0 && !online })

@@ -9,12 +9,12 @@ import (
 
 // ReadQueued reads a message anew, see QueuedMessage.Read.
 func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64) (*store.QueuedReading, error) {
-	mark := query.QueuedMark{ID: m.ID, Time: m.Time, Arrival: m.Arrival}
+	mark := query.QueuedHeader{ID: m.ID, Time: m.Time, Arrival: m.Arrival}
 	if s.hub.regard(m.User, m.Group, &mark) == acked {
 		return nil, store.ErrNotQueued
 	}
 	var r store.QueuedReading
-	var b query.Batch
+	var b query.Updates
 	queued := false
 	key := m.User
 	if m.Group != "" {
@@ -22,9 +22,9 @@ func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64)
 	}
 	err := s.read(key, func(st *shard.State, now int64) {
 		if m.Group != "" {
-			r.QueuedInfo, queued = st.ReadMemberQueued(m.Group, m.User, m.Seq, &b, now)
+			r.QueuedInfo, queued = st.MemberQueuedMessage(m.Group, m.User, m.Seq, &b, now)
 		} else {
-			r.QueuedInfo, queued = st.ReadQueued(m.User, m.Peer, m.Seq, &b, now)
+			r.QueuedInfo, queued = st.QueuedMessage(m.User, m.Peer, m.Seq, &b, now)
 		}
 		r.Order = order(now)
 	})

@@ -30,7 +30,7 @@ var errMoving = store.Unavailable(movedMost, "the slot is on its way to another 
 
 // NextSync reads the next part of a sync that Login began; b.More tells whether
 // to call again.
-func (s *Store) NextSync(user command.UserID, sync *query.Sync, b *query.Batch, maxMessages, maxBytes int) error {
+func (s *Store) NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error {
 	return s.read(user, func(st *shard.State, now int64) {
 		st.NextSync(user, sync, b, maxMessages, maxBytes, now)
 	})
@@ -38,9 +38,9 @@ func (s *Store) NextSync(user command.UserID, sync *query.Sync, b *query.Batch, 
 
 // Since reads what came after an arrival number, without what the session
 // itself did.
-func (s *Store) Since(user command.UserID, session command.SessionID, after uint64, b *query.Batch, maxMessages, maxBytes int) error {
+func (s *Store) Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
 	return s.read(user, func(st *shard.State, now int64) {
-		st.Since(user, session, after, b, maxMessages, maxBytes, now)
+		st.UpdatesAfter(user, session, after, b, maxMessages, maxBytes, now)
 	})
 }
 
@@ -72,7 +72,7 @@ func (s *Store) Exists(user command.UserID) (exists bool, err error) {
 
 // Knows tells whether the user has a conversation with peer.
 func (s *Store) Knows(user, peer command.UserID) (knows bool, err error) {
-	err = s.read(user, func(st *shard.State, _ int64) { knows = st.Knows(user, peer) })
+	err = s.read(user, func(st *shard.State, _ int64) { knows = st.HasConversation(user, peer) })
 	return knows, err
 }
 

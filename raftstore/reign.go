@@ -151,7 +151,7 @@ func (r *reign) sweep(ctx context.Context) {
 				continue
 			}
 			width := int(g.last-g.first) + 1
-			cmd := &command.Expire{
+			cmd := &command.PurgeExpired{
 				FirstSlot: g.first + uint16(step*width/steps),
 				LastSlot:  g.first + uint16((step+1)*width/steps) - 1,
 			}

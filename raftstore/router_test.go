@@ -96,7 +96,7 @@ func TestMovedCommandIsRetried(t *testing.T) {
 		defer s.deferred.mu.Unlock()
 		return len(s.deferred.waiting) > 0
 	})
-	propose(t, s, 0, &command.DropSlot{Slot: slot})
+	propose(t, s, 0, &command.RemoveSlot{Slot: slot})
 	propose(t, s, 0, &command.OpenSlots{FirstSlot: slot, LastSlot: slot})
 	if o := <-answers; o.err != nil || o.result.Seq != 1 {
 		t.Errorf("answer %+v, want seq 1", o)

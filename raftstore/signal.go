@@ -26,7 +26,7 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 	err := s.read(m.User, func(st *shard.State, now int64) {
 		timeMS = now
 		blocked = st.BlockedBy(m.User, m.To)
-		stranger = m.To != m.User && !st.Knows(m.User, m.To)
+		stranger = m.To != m.User && !st.HasConversation(m.User, m.To)
 	})
 	if err != nil {
 		return command.Result{}, err
@@ -73,7 +73,7 @@ func (s *Store) Typing(from, to command.UserID) {
 	var now int64
 	err := s.read(from, func(st *shard.State, at int64) {
 		now = at
-		allowed = st.Knows(from, to) && !st.BlockedBy(from, to)
+		allowed = st.HasConversation(from, to) && !st.BlockedBy(from, to)
 	})
 	if err != nil || !allowed {
 		return

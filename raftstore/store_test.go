@@ -97,7 +97,7 @@ func cids(t testing.TB, s *Store, user, peer command.UserID) (list []string) {
 		if err != nil {
 			t.Fatalf("History(%s, %s): %v", user, peer, err)
 		}
-		for _, m := range page.Batch.Messages {
+		for _, m := range page.Updates.Messages {
 			list = append(list, string(m.CID))
 		}
 		if !page.More {
@@ -287,7 +287,7 @@ func TestClosedStoreAnswers(t *testing.T) {
 	if !errors.Is(err, store.ErrUnavailable) || store.RetryAfter(err) <= 0 {
 		t.Errorf("Propose = %v, retry after %v; want ErrUnavailable", err, store.RetryAfter(err))
 	}
-	if err := s.Since(alice, 0, 0, new(query.Batch), 1, 1); !errors.Is(err, store.ErrUnavailable) {
+	if err := s.Since(alice, 0, 0, new(query.Updates), 1, 1); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Since = %v, want ErrUnavailable", err)
 	}
 	if err := s.Ready(); !errors.Is(err, store.ErrUnavailable) {

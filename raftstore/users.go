@@ -67,7 +67,7 @@ func (s *Store) User(ctx context.Context, user command.UserID) (info query.UserI
 		return a.info, false, err
 	}
 	for _, v := range s.groupViews(ctx, user, a.info.Groups) {
-		if v.Counts {
+		if v.CountsUnread {
 			a.info.Unread += v.Unread
 		}
 	}
@@ -89,7 +89,7 @@ func (s *Store) Unread(ctx context.Context, user command.UserID) ([]query.Unread
 		return nil, err
 	}
 	for _, v := range s.groupViews(ctx, user, a.groups) {
-		if v.Counts && v.Unread > 0 {
+		if v.CountsUnread && v.Unread > 0 {
 			a.counts = append(a.counts, query.UnreadCount{Group: v.Group, Unread: v.Unread})
 		}
 	}
@@ -161,7 +161,7 @@ func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.C
 func (s *Store) Traces(ctx context.Context, user command.UserID) (groups []command.GroupID, err error) {
 	for _, g := range s.groups {
 		err := g.walk(ctx, traceSlots, func(st *shard.State, now int64, first, last uint16) {
-			groups = st.AppendTraces(groups, first, last, user, now)
+			groups = st.AppendGroupsHolding(groups, first, last, user, now)
 		}, nil)
 		if err != nil {
 			return nil, err
@@ -255,8 +255,8 @@ func (s *Store) exportMessages(ctx context.Context, q query.HistoryQuery, from c
 		if err := s.History(q, page); err != nil {
 			return err
 		}
-		for i := range page.Batch.Messages {
-			m := &page.Batch.Messages[i]
+		for i := range page.Updates.Messages {
+			m := &page.Updates.Messages[i]
 			if from != "" && m.From != from {
 				continue
 			}
@@ -272,16 +272,16 @@ func (s *Store) exportMessages(ctx context.Context, q query.HistoryQuery, from c
 }
 
 // groupViews tells how a user finds his groups, as far as their shards serve.
-func (s *Store) groupViews(ctx context.Context, user command.UserID, refs []query.GroupRef) []query.GroupView {
+func (s *Store) groupViews(ctx context.Context, user command.UserID, refs []query.GroupRef) []query.GroupSyncItem {
 	if len(refs) == 0 {
 		return nil
 	}
-	asks := make([]query.GroupAsk, len(refs))
+	asks := make([]query.GroupSyncQuery, len(refs))
 	for i, ref := range refs {
 		asks[i].Group = ref.Group
 	}
 	views, _ := s.SyncGroups(ctx, user, asks, 0, 0)
-	slices.SortFunc(views, func(a, b query.GroupView) int { return cmp.Compare(a.Group, b.Group) })
+	slices.SortFunc(views, func(a, b query.GroupSyncItem) int { return cmp.Compare(a.Group, b.Group) })
 	return views
 }
 

@@ -16,12 +16,12 @@ type account struct {
 	erased     command.SessionID // the last session before the user was erased
 }
 
-var noAccount account // never written
+var zeroAccount account // never written
 
-// settings gives what is set of a user, for reading.
-func (u *user) settings() *account {
+// accountOrZero gives what is set of a user, for reading.
+func (u *user) accountOrZero() *account {
 	if u.account == nil {
-		return &noAccount
+		return &zeroAccount
 	}
 	return u.account
 }
@@ -56,8 +56,8 @@ func (s *State) applySetUser(c *command.SetUser, r *command.Result) {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "tokensFrom: must not be negative"}
 		return
 	}
-	u := s.mutate(sl, c.User, true)
-	a := *u.settings()
+	u := s.userMut(sl, c.User, true)
+	a := *u.accountOrZero()
 	if c.Suspended != nil {
 		a.suspended = *c.Suspended
 	}
@@ -69,13 +69,13 @@ func (s *State) applySetUser(c *command.SetUser, r *command.Result) {
 	} else {
 		a.historyTTL = c.HistoryTTL.Milliseconds()
 		s.purgeDue(u) // what is gone does not come back
-		s.trimPast(u)
+		s.forgetUselessDedup(u)
 		s.setAccount(u, a)
-		s.recountAll(u)
+		s.recountAllQueues(u)
 		s.purgeDue(u)
 	}
 	s.endSessions(u, r, func(ss *session) string {
-		switch u.admits(ss.issued) {
+		switch u.checkToken(ss.tokenMS) {
 		case command.CodeForbidden:
 			return "admin"
 		case command.CodeUnauthorized:
@@ -103,13 +103,13 @@ func (s *State) endSessions(u *user, r *command.Result, why func(*session) strin
 		u.sessions = nil
 	}
 	u.lastSeen = s.now
-	s.touch(u)
+	s.signal(u)
 }
 
-// admits tells whether a user may have a session with a token of a time: OK, or
+// checkToken tells whether a user may have a session with a token of a time: OK, or
 // with which code he is refused.
-func (u *user) admits(issuedAt int64) command.Code {
-	switch a := u.settings(); {
+func (u *user) checkToken(issuedAt int64) command.Code {
+	switch a := u.accountOrZero(); {
 	case a.suspended:
 		return command.CodeForbidden
 	case issuedAt/1000 < a.tokensFrom/1000: // tokens tell whole seconds
@@ -118,9 +118,9 @@ func (u *user) admits(issuedAt int64) command.Code {
 	return command.OK
 }
 
-// refuses answers who is not admitted.
-func (u *user) refuses(issuedAt int64, r *command.Result) bool {
-	switch code := u.admits(issuedAt); code {
+// refuseToken answers who is not admitted.
+func (u *user) refuseToken(issuedAt int64, r *command.Result) bool {
+	switch code := u.checkToken(issuedAt); code {
 	case command.CodeForbidden:
 		*r = command.Result{Code: code, Detail: "token: this user is suspended"}
 	case command.CodeUnauthorized:
@@ -140,15 +140,15 @@ func (s *State) applyRefreshToken(c *command.RefreshToken, r *command.Result) {
 	if u := s.inSlot(sl, c.User); u == nil || u.session(c.Session) == nil {
 		*r = command.Result{Code: command.CodeNotFound, Detail: "session: is over"}
 		return
-	} else if u.refuses(c.IssuedAt, r) {
+	} else if u.refuseToken(c.IssuedAt, r) {
 		return
 	}
-	u := s.mutate(sl, c.User, false)
-	u.session(c.Session).issued = c.IssuedAt
+	u := s.userMut(sl, c.User, false)
+	u.session(c.Session).tokenMS = c.IssuedAt
 }
 
 func (s *State) applySetRead(c *command.SetRead, r *command.Result) {
-	u, i, known := s.request(c.User, 0, command.Request{}, c.Peer, r)
+	u, i, known := s.conversationFor(c.User, 0, command.Request{}, c.Peer, r)
 	if !known {
 		return
 	}
@@ -160,14 +160,14 @@ func (s *State) applySetRead(c *command.SetRead, r *command.Result) {
 		s.moveRead(u, i, seq, 0)
 	case seq < cv.read:
 		cv.read, cv.readBy = seq, 0
-		cv.readAt = s.arrive(u, i)
-		if cv.cold != 0 {
-			s.warm(u, cv).queueHead = 0
+		cv.readArrival = s.stamp(u, i)
+		if cv.coldIndex != 0 {
+			s.coldMut(u, cv).queueHead = 0
 		}
-		s.recountAged(u, cv)
+		s.recountAgedQueue(u, cv)
 		u.due = 0 // what is queued again may leave sooner than anything else
-		s.enforce(u)
-		s.tellOwn(u, i, query.Change{Kind: query.ChangeRead, Seq: seq})
+		s.enforceLimits(u)
+		s.addOwnHookChange(u, i, query.Change{Kind: query.ChangeRead, Seq: seq})
 	}
 	r.Seq, r.Unread = cv.read, s.unread(u, cv, s.now)
 }

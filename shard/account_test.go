@@ -99,21 +99,21 @@ func TestSettingsSurviveASnapshot(t *testing.T) {
 	b.do(&command.Import{User: "eve", Peer: "gus", Stream: 8, Unread: true, Rows: rows})
 	want := snapshot(b.s)
 
-	v := b.s.Snapshot()
-	CutFine(v, 1, 2)
+	w := b.s.Snapshot()
+	CutFine(w, 1, 2)
 	var data []byte
 	var more bool
 	for range 3 {
-		data, more = v.Next(data)
+		data, more = w.Next(data)
 	}
 	b.do(&command.SetUser{User: "alice", HistoryTTL: new(time.Duration(0)), Suspended: new(true)})
 	b.do(&command.EraseUser{User: "eve", MaxWork: 100})
 	b.do(&command.SetUser{User: "bob", Suspended: new(false)})
 	b.do(&command.EraseUser{User: "carol", MaxWork: 100})
 	for more {
-		data, more = v.Next(data)
+		data, more = w.Next(data)
 	}
-	v.Release()
+	w.Release()
 	for name, image := range map[string][]byte{"at once": want, "late": data} {
 		s, err := Restore(bytes.NewReader(image), 1)
 		if err != nil {
@@ -129,8 +129,8 @@ func TestSettingsSurviveASnapshot(t *testing.T) {
 		if bob, _ := s.User("bob", b.now); !bob.Settings.Suspended {
 			t.Errorf("%s: bob = %+v, want him suspended", name, bob)
 		}
-		if view := s.ImportView("eve", "fay", 7, b.now); !view.Open || view.Row != 9 || view.Next != 3 {
-			t.Errorf("%s: import of eve and fay = %+v", name, view)
+		if status := s.ImportStatus("eve", "fay", 7, b.now); !status.AcceptsRows || status.Row != 9 || status.Next != 3 {
+			t.Errorf("%s: import of eve and fay = %+v", name, status)
 		}
 		if seqs := s.UnreadSeqs("eve", "gus", b.now); !slices.Equal(seqs, []uint64{1}) {
 			t.Errorf("%s: unread of eve = %v, want 1", name, seqs)
@@ -146,10 +146,10 @@ func TestLongerHistory(t *testing.T) {
 	page := func(user, peer command.UserID) int {
 		var p query.Page
 		b.s.History(query.HistoryQuery{User: user, Peer: peer, Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
-		return len(p.Batch.Messages)
+		return len(p.Updates.Messages)
 	}
 	b.now += 2 * hour
-	b.do(&command.Expire{LastSlot: command.Slots - 1})
+	b.do(&command.PurgeExpired{LastSlot: command.Slots - 1})
 	if alice, bob := page("alice", "bob"), page("bob", "alice"); alice != 0 || bob != 1 {
 		t.Errorf("after 2h alice sees %d messages, bob %d, want 0 and 1", alice, bob)
 	}

@@ -1,17 +1,17 @@
 package shard
 
 const (
-	agesSeconds = 5 * 60      // kept apart by the second
-	agesMinutes = 8 * 24 * 60 // by the minute: as long as messages live by default
-	agesHours   = 400 * 24    // by the hour: as long as anybody is likely to keep them
+	secondBuckets = 5 * 60      // kept apart by the second
+	minuteBuckets = 8 * 24 * 60 // by the minute: as long as messages live by default
+	hourBuckets   = 400 * 24    // by the hour: as long as anybody is likely to keep them
 )
 
-// An ages holds the bytes of a shard's logs by the messages' time, so that a
+// An ageIndex holds the bytes of a shard's logs by the messages' time, so that a
 // cutoff can be found that frees so many. It is derived from the logs.
-type ages struct {
-	total  int
-	minute int64        // of the shard's time
-	steps  [3]histogram // from fine to coarse
+type ageIndex struct {
+	total      int
+	minute     int64        // of the shard's time
+	histograms [3]histogram // from fine to coarse
 
 	// ahead holds what is of a later minute, by the second: other shards' clocks
 	// may be ahead of this one's. There is a sum for each second that messages
@@ -19,22 +19,22 @@ type ages struct {
 	ahead map[int64]int
 }
 
-func newAges() ages {
-	return ages{
-		steps: [...]histogram{
-			{width: 1000, buckets: make([]int, agesSeconds)},
-			{width: 60_000, buckets: make([]int, agesMinutes)},
-			{width: 3_600_000, buckets: make([]int, agesHours)},
+func newAgeIndex() ageIndex {
+	return ageIndex{
+		histograms: [...]histogram{
+			{width: 1000, buckets: make([]int, secondBuckets)},
+			{width: 60_000, buckets: make([]int, minuteBuckets)},
+			{width: 3_600_000, buckets: make([]int, hourBuckets)},
 		},
 		ahead: map[int64]int{},
 	}
 }
 
 // add counts n bytes of a message of a time, in ms; n is negative when it goes.
-func (a *ages) add(at int64, n int) {
+func (a *ageIndex) add(at int64, n int) {
 	a.total += n
 	if at/60_000 <= a.minute {
-		a.place(at, n)
+		a.addNotAhead(at, n)
 		return
 	}
 	second := at / 1000
@@ -43,41 +43,41 @@ func (a *ages) add(at int64, n int) {
 	}
 }
 
-func (a *ages) place(at int64, n int) {
-	for i := range a.steps {
-		a.steps[i].add(at, n)
+func (a *ageIndex) addNotAhead(at int64, n int) {
+	for i := range a.histograms {
+		a.histograms[i].add(at, n)
 	}
 }
 
-// pass follows the shard's time, which never falls.
-func (a *ages) pass(now int64) {
+// advance follows the shard's time, which never falls.
+func (a *ageIndex) advance(now int64) {
 	if now/60_000 <= a.minute {
 		return
 	}
 	a.minute = now / 60_000
-	for i := range a.steps {
+	for i := range a.histograms {
 		// Up to the end of the minute, so that a message falls into the same step
 		// whenever it is looked for.
-		a.steps[i].advance((a.minute*60_000 + 59_999) / a.steps[i].width)
+		a.histograms[i].advance((a.minute*60_000 + 59_999) / a.histograms[i].width)
 	}
 	for second, n := range a.ahead {
 		if second/60 <= a.minute {
 			delete(a.ahead, second)
-			a.place(second*1000, n)
+			a.addNotAhead(second*1000, n)
 		}
 	}
 }
 
-// cutoff gives a time at or below which messages of about n bytes lie, above
+// cutoffFor gives a time at or below which messages of about n bytes lie, above
 // one below which nothing is held.
-func (a *ages) cutoff(n int, above, now int64) int64 {
-	coarsest := len(a.steps) - 1
-	for i := range a.steps[:coarsest] {
-		if h := &a.steps[i]; n > *h.bucket(h.oldest()) {
-			return h.cutoff(n, above, now)
+func (a *ageIndex) cutoffFor(n int, above, now int64) int64 {
+	coarsest := len(a.histograms) - 1
+	for i := range a.histograms[:coarsest] {
+		if h := &a.histograms[i]; n > *h.bucket(h.oldest()) {
+			return h.cutoffFor(n, above, now)
 		}
 	}
-	return a.steps[coarsest].cutoff(n, above, now)
+	return a.histograms[coarsest].cutoffFor(n, above, now)
 }
 
 // A histogram sums what is of a time, for as many steps back from the newest as
@@ -113,9 +113,9 @@ func (h *histogram) advance(step int64) {
 	*h.bucket(h.oldest()) += folded
 }
 
-// cutoff is ages.cutoff. Within a step its sum counts as spread evenly, that of
+// cutoffFor is ages.cutoff. Within a step its sum counts as spread evenly, that of
 // the oldest over all from above to its end.
-func (h *histogram) cutoff(n int, above, now int64) int64 {
+func (h *histogram) cutoffFor(n int, above, now int64) int64 {
 	for step := h.oldest(); step <= now/h.width && step <= h.newest; step++ {
 		held := *h.bucket(step)
 		if held < n {

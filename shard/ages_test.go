@@ -14,7 +14,7 @@ func TestAgesAgainstList(t *testing.T) {
 		size int
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	a := newAges()
+	a := newAgeIndex()
 	var held []message
 	now, cutoff := int64(1_700_000_000_000), int64(0)
 	below := func(limit int64) (n int) {
@@ -34,7 +34,7 @@ func TestAgesAgainstList(t *testing.T) {
 		default:
 			now += rng.Int64N(20_000)
 		}
-		a.pass(now)
+		a.advance(now)
 		for range rng.IntN(200) {
 			m := message{now - rng.Int64N(5_000), 100 + rng.IntN(400)}
 			switch rng.IntN(50) {
@@ -54,14 +54,14 @@ func TestAgesAgainstList(t *testing.T) {
 			continue
 		}
 		want := rng.IntN(below(now) + 1)
-		got := a.cutoff(want, cutoff, now)
+		got := a.cutoffFor(want, cutoff, now)
 		if got > now {
 			t.Fatalf("cutoff(%d) = %d, after now, %d", want, got, now)
 		}
 		// It must lie in the right step: of a second, a minute or an hour.
 		step := int64(1000)
-		for i, coarser := range a.steps[1:] {
-			if finer := &a.steps[i]; got < finer.oldest()*finer.width+coarser.width {
+		for i, coarser := range a.histograms[1:] {
+			if finer := &a.histograms[i]; got < finer.oldest()*finer.width+coarser.width {
 				step = coarser.width
 			}
 		}
@@ -78,7 +78,7 @@ func TestAgesAgainstList(t *testing.T) {
 			}
 		}
 		held = kept
-		for _, h := range a.steps {
+		for _, h := range a.histograms {
 			sum := 0
 			for _, n := range a.ahead {
 				sum += n
@@ -103,9 +103,9 @@ const day = 24 * 3_600_000
 
 // spread fills an ages with messages of 100 bytes, one each ten minutes of so
 // many days before now.
-func spread(now int64, days int64) *ages {
-	a := newAges()
-	a.pass(now)
+func spread(now int64, days int64) *ageIndex {
+	a := newAgeIndex()
+	a.advance(now)
 	for at := now - days*day + 1; at <= now; at += 600_000 {
 		a.add(at, 100)
 	}
@@ -118,7 +118,7 @@ func TestAgesOfLongHistories(t *testing.T) {
 	const now = 1_700_000_000_000
 	for _, days := range []int64{6, 9, 90, 399, 1000} {
 		start := now - days*day
-		got := spread(now, days).cutoff(int(days*24*6*100/50), start, now)
+		got := spread(now, days).cutoffFor(int(days*24*6*100/50), start, now)
 		if want := start + days*day/50; got < want-days*day/500 || got > want+days*day/500 {
 			t.Errorf("cutoff of 2 %% of %d days is %.1f days ago, want %.1f", days, float64(now-got)/day, float64(now-want)/day)
 		}
@@ -131,21 +131,21 @@ func TestAgesOfMessagesAhead(t *testing.T) {
 	now := int64(1_700_000_000_000)
 	for _, ahead := range []int64{1000, 90_000, 3_600_000, day, 9 * day, 500 * day} {
 		a := spread(now, 6)
-		want := a.cutoff(1000, 0, now)
+		want := a.cutoffFor(1000, 0, now)
 		for _, n := range []int{100, -100} {
 			a.add(now+ahead, n)
-			if got := a.cutoff(1000, 0, now); got != want {
+			if got := a.cutoffFor(1000, 0, now); got != want {
 				t.Errorf("%d ms ahead, %d bytes: cutoff %d, want %d", ahead, n, got, want)
 			}
 		}
 		a.add(now+ahead, 100)
-		a.pass(now + ahead - 120_000)
-		a.pass(now + ahead + 1000)
+		a.advance(now + ahead - 120_000)
+		a.advance(now + ahead + 1000)
 		a.add(now+ahead, -100)
 		for at := now - 6*day + 1; at <= now; at += 600_000 {
 			a.add(at, -100)
 		}
-		for _, h := range a.steps {
+		for _, h := range a.histograms {
 			for step, n := range h.buckets {
 				if n != 0 {
 					t.Errorf("%d ms ahead, all gone: bucket %d of %d ms holds %d bytes", ahead, step, h.width, n)
@@ -159,8 +159,8 @@ func TestAgesOfMessagesAhead(t *testing.T) {
 }
 
 func TestAgesEmptyAndExtreme(t *testing.T) {
-	a := newAges()
-	if got := a.cutoff(1, 0, 5000); got != 5000 {
+	a := newAgeIndex()
+	if got := a.cutoffFor(1, 0, 5000); got != 5000 {
 		t.Errorf("cutoff of nothing = %d, want now", got)
 	}
 	for _, at := range []int64{0, -1, -1 << 62, 1 << 62, 7} { // as a foreign log may have them

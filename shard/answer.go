@@ -27,7 +27,7 @@ func (s *State) Answer(q query.Query, now int64) error {
 		s.syncMessages(q, now)
 		q.Batch.Epoch = s.epoch
 	case *query.GroupSince:
-		s.GroupSince(q.Group, q.After, q.Batch, q.MaxMessages, q.MaxBytes, now)
+		s.GroupUpdatesAfter(q.Group, q.After, q.Batch, q.MaxMessages, q.MaxBytes, now)
 		q.Batch.Epoch = s.epoch
 	case *query.GroupMessages:
 		s.GroupMessages(q.User, q.Group, q.Seqs, q.Batch, now)
@@ -44,11 +44,11 @@ func (s *State) Answer(q query.Query, now int64) error {
 	case *query.Contacts:
 		q.Heard, q.BlockedBy = make([]bool, len(q.Peers)), make([]bool, len(q.Peers))
 		for i, peer := range q.Peers {
-			q.Heard[i], q.BlockedBy[i] = s.Heard(q.User, peer), s.BlockedBy(q.User, peer)
+			q.Heard[i], q.BlockedBy[i] = s.HasReceivedFrom(q.User, peer), s.BlockedBy(q.User, peer)
 		}
 	case *query.Eligibility:
-		q.Known, q.Exists = s.Known(q.User), s.Exists(q.User)
-		q.Blocks, q.Wrote = s.Blocks(q.User, q.Asker), s.WroteTo(q.User, q.Asker)
+		q.Known, q.Exists = s.HasUser(q.User), s.Exists(q.User)
+		q.Blocks, q.Wrote = s.Blocks(q.User, q.Asker), s.HasSentTo(q.User, q.Asker)
 		q.Counts = s.GroupCounts(q.User)
 	case *query.Sharing:
 		s.sharing(q)
@@ -86,9 +86,9 @@ func (s *State) Answer(q query.Query, now int64) error {
 	case *query.ImportState:
 		q.Now = now
 		if q.Group != "" {
-			q.View, q.Code = s.ImportGroupView(q.Group, q.Stream, now)
+			q.View, q.Code = s.ImportGroupStatus(q.Group, q.Stream, now)
 		} else {
-			q.View, q.Code = s.ImportView(q.User, q.Peer, q.Stream, now), command.OK
+			q.View, q.Code = s.ImportStatus(q.User, q.Peer, q.Stream, now), command.OK
 		}
 	case *query.SeqOf:
 		q.Seq = s.SeqOf(q.User, q.Peer, q.ID)
@@ -96,9 +96,9 @@ func (s *State) Answer(q query.Query, now int64) error {
 	case *query.Group:
 		q.Info, q.Exists = s.Group(q.Group, q.Asker)
 	case *query.Membership:
-		q.JoinedAt, q.Is = s.JoinedAt(q.Group, q.User)
+		q.JoinedAt, q.Is = s.MemberSince(q.Group, q.User)
 		q.Member, _ = s.Member(q.Group, q.User)
-		q.Past, q.Was = s.LastStay(q.Group, q.User)
+		q.Past, q.Was = s.LastMembership(q.Group, q.User)
 	case *query.Members:
 		q.Members, q.More = s.Members(q.Group, q.After, q.Limit)
 	case *query.Bans:
@@ -119,7 +119,7 @@ func (s *State) Answer(q query.Query, now int64) error {
 	case *query.Count:
 		q.Counts = s.Count(q.First, q.Last)
 	case *query.Traces:
-		q.Groups = s.AppendTraces(nil, q.First, q.Last, q.User, now)
+		q.Groups = s.AppendGroupsHolding(nil, q.First, q.Last, q.User, now)
 		slices.Sort(q.Groups)
 	default:
 		panic(&InvariantError{Reason: fmt.Sprintf("query %T has no answer", q)})
@@ -187,27 +187,27 @@ func (s *State) contact(q *query.Contact, now int64) {
 	if u == nil {
 		return
 	}
-	q.Known, q.Exists, q.Suspended, q.LastSeen = true, u.exists(), u.settings().suspended, u.lastSeen
+	q.Known, q.Exists, q.Suspended, q.LastSeen = true, u.exists(), u.accountOrZero().suspended, u.lastSeen
 	if q.Peer == "" {
 		return
 	}
-	if i := s.find(u, q.Peer); i >= 0 {
+	if i := s.findConv(u, q.Peer); i >= 0 {
 		c := &u.convs.items[i]
 		q.Talked = c.log.Next() > 1
-		q.Heard, q.Wrote = c.flags&convHeard != 0, c.flags&convWrote != 0
+		q.Heard, q.Wrote = c.flags&convReceived != 0, c.flags&convSent != 0
 		q.Blocks, q.BlockedBy = c.flags&convBlocked != 0, c.flags&convBlockedBy != 0
 	}
 }
 
 func (s *State) queuedMessage(q *query.QueuedMessage, now int64) {
-	var b query.Batch
+	var up query.Updates
 	q.Message = query.Message{}
 	if q.Group != "" {
-		q.Info, q.Queued = s.ReadMemberQueued(q.Group, q.User, q.Seq, &b, now)
+		q.Info, q.Queued = s.MemberQueuedMessage(q.Group, q.User, q.Seq, &up, now)
 	} else {
-		q.Info, q.Queued = s.ReadQueued(q.User, q.Peer, q.Seq, &b, now)
+		q.Info, q.Queued = s.QueuedMessage(q.User, q.Peer, q.Seq, &up, now)
 	}
 	if q.Queued {
-		q.Message = b.Messages[0]
+		q.Message = up.Messages[0]
 	}
 }

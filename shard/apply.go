@@ -8,7 +8,7 @@ import "github.com/belfry-im/belfry/shard/command"
 // state must not be used after that.
 func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Results = out.Results[:0]
-	out.Touched = out.Touched[:0]
+	out.Users = out.Users[:0]
 	out.Groups = out.Groups[:0]
 	out.Members = out.Members[:0]
 	out.Posted = out.Posted[:0]
@@ -16,24 +16,24 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Events = out.Events[:0]
 	clear(out.Changes)
 	out.Changes = out.Changes[:0]
-	out.Stored = false
+	out.HooksQueued = false
 	s.out = out
-	s.dropImages(imagesPerApply)
+	s.releaseImages(releasedPerApply)
 	err := command.WalkBatch(batch, &s.commands,
-		s.pass,
+		s.advanceTime,
 		func(cmd command.Command) {
 			out.Results = append(out.Results, command.Result{})
 			s.execute(cmd, &out.Results[len(out.Results)-1])
 		})
 	if err != nil {
-		broken("%v", err)
+		panicInvariant("%v", err)
 	}
 }
 
-// pass has time go on. A new leader's clock may be behind: it never goes back.
-func (s *State) pass(atMS int64) {
+// advanceTime has time go on. A new leader's clock may be behind: it never goes back.
+func (s *State) advanceTime(atMS int64) {
 	s.now = max(s.now, atMS)
-	s.ages.pass(s.now)
+	s.byAge.advance(s.now)
 }
 
 func (s *State) execute(cmd command.Command, r *command.Result) {
@@ -42,8 +42,8 @@ func (s *State) execute(cmd command.Command, r *command.Result) {
 		s.applySend(c, r)
 	case *command.Deliver:
 		s.applyDeliver(c, r)
-	case *command.Trim:
-		s.applyTrim(c, r)
+	case *command.TrimOutbox:
+		s.applyTrimOutbox(c, r)
 	case *command.ReadReport:
 		s.applyReadReport(c, r)
 	case *command.Login:
@@ -60,24 +60,24 @@ func (s *State) execute(cmd command.Command, r *command.Result) {
 		s.applySetConversation(c, r)
 	case *command.Block:
 		s.applyBlock(c, r)
-	case *command.Expire:
-		s.applyExpire(c)
-	case *command.Retain:
-		s.applyRetain(c, r)
+	case *command.PurgeExpired:
+		s.applyPurgeExpired(c)
+	case *command.RaiseCutoff:
+		s.applyRaiseCutoff(c, r)
 	case *command.Configure:
 		s.applyConfigure(c)
 	case *command.ConfigureHooks:
 		s.applyConfigureHooks(c)
-	case *command.HooksDone:
-		s.hooks.drop(c.UpTo)
+	case *command.TrimHookQueue:
+		s.hooks.trim(c.UpTo)
 	case *command.OpenSlots:
 		s.applyOpenSlots(c, r)
 	case *command.FreezeSlot:
 		s.applyFreezeSlot(c, r)
 	case *command.ImportSlot:
 		s.applyImportSlot(c, r)
-	case *command.DropSlot:
-		s.applyDropSlot(c, r)
+	case *command.RemoveSlot:
+		s.applyRemoveSlot(c, r)
 	case *command.SetUser:
 		s.applySetUser(c, r)
 	case *command.RefreshToken:
@@ -91,7 +91,7 @@ func (s *State) execute(cmd command.Command, r *command.Result) {
 	case command.GroupCommand:
 		s.executeGroup(c, r)
 	default:
-		broken("no way to execute %T", cmd)
+		panicInvariant("no way to execute %T", cmd)
 	}
 }
 
@@ -103,8 +103,8 @@ func (s *State) executeGroup(cmd command.GroupCommand, r *command.Result) {
 		s.applyReadGroup(c, r)
 	case *command.RecallGroup:
 		s.applyRecallGroup(c, r)
-	case *command.DeleteSender:
-		s.applyDeleteSender(c, r)
+	case *command.DeleteMessagesFrom:
+		s.applyDeleteMessagesFrom(c, r)
 	case *command.HideMessages:
 		s.applyHideMessages(c, r)
 	case *command.HideGroup:
@@ -136,7 +136,7 @@ func (s *State) executeGroup(cmd command.GroupCommand, r *command.Result) {
 	case *command.ImportGroup:
 		s.applyImportGroup(c, r)
 	default:
-		broken("no way to execute %T", cmd)
+		panicInvariant("no way to execute %T", cmd)
 	}
 }
 
@@ -150,14 +150,14 @@ func (s *State) applyConfigure(c *command.Configure) {
 			continue
 		}
 		for number := range sl.users.all {
-			u := s.user(number)
-			s.save(u)
-			s.recountAll(u)
+			u := s.userAt(number)
+			s.preserve(u)
+			s.recountAllQueues(u)
 		}
 	}
 }
 
-func (s *State) applyExpire(c *command.Expire) {
+func (s *State) applyPurgeExpired(c *command.PurgeExpired) {
 	sent := s.now - s.limits.DedupWindow.Milliseconds()
 	for id := int(c.FirstSlot); id <= int(c.LastSlot); id++ {
 		sl := s.slots[id]
@@ -166,15 +166,15 @@ func (s *State) applyExpire(c *command.Expire) {
 		}
 		var idle []uint32
 		for number := range sl.users.all {
-			u := s.user(number)
-			if s.sentDue(&u.sent, sent) || s.pastDue(u) || s.isDue(u) || u.team != nil && s.teamDue(u.team) || u.hasStaleTeam(s.now) { // others need not be saved for a snapshot
-				s.save(u)
+			u := s.userAt(number)
+			if s.dedupDue(&u.dedup, sent) || s.removedDedupDue(u) || s.isDue(u) || u.group != nil && s.groupDue(u.group) || u.hasOldMembership(s.now) { // others need not be saved for a snapshot
+				s.preserve(u)
 				s.purgeDue(u)
-				s.forgetSent(u, &u.sent, sent)
-				s.forgetPast(u)
-				s.forgetTeams(u)
-				if u.team != nil {
-					s.purgeTeam(u)
+				s.forgetDedup(u, &u.dedup, sent)
+				s.forgetRemovedDedup(u)
+				s.forgetMemberships(u)
+				if u.group != nil {
+					s.purgeGroup(u)
 				}
 			}
 			if u.idle() {
@@ -182,7 +182,7 @@ func (s *State) applyExpire(c *command.Expire) {
 			}
 		}
 		for _, number := range idle {
-			s.forgetUser(sl, number)
+			s.removeIdleUser(sl, number)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (b *bench) send(from, to command.UserID, text string) command.Result {
 
 func (b *bench) login(user command.UserID, device, since string) *query.Sync {
 	b.t.Helper()
-	r := b.do(&command.Login{User: user, Device: device, HasSince: since != "", Since: since})
+	r := b.do(&command.Login{User: user, Device: device, HasCursor: since != "", Cursor: since})
 	if err := r.Err(); err != nil {
 		b.t.Fatalf("login(%s, %s): %v", user, device, err)
 	}
@@ -52,14 +52,14 @@ func (b *bench) login(user command.UserID, device, since string) *query.Sync {
 
 // pushed lists the bodies that a sync pushes.
 func (b *bench) pushed(user command.UserID, sync *query.Sync) string {
-	var batch query.Batch
+	var up query.Updates
 	got := ""
 	for {
-		b.s.NextSync(user, sync, &batch, 2, 1<<20, b.now)
-		for _, m := range batch.Messages {
+		b.s.NextSync(user, sync, &up, 2, 1<<20, b.now)
+		for _, m := range up.Messages {
 			got += fmt.Sprintf("%s:%d ", m.Body, m.Seq)
 		}
-		if !batch.More {
+		if !up.More {
 			return got
 		}
 	}
@@ -91,7 +91,7 @@ func TestQueueComesAtLogin(t *testing.T) {
 
 	page := query.Page{}
 	b.s.History(query.HistoryQuery{User: "alice", Peer: "bob", Limit: 10, MaxBytes: 1 << 20}, &page, b.now)
-	if len(page.Batch.Messages) != 3 || page.From != 1 || page.To != 3 || page.More {
+	if len(page.Updates.Messages) != 3 || page.From != 1 || page.To != 3 || page.More {
 		t.Errorf("history = %+v, want 1..3", page)
 	}
 	sync = b.login("alice", "phone", "")
@@ -131,7 +131,7 @@ func TestTimeRunsOut(t *testing.T) {
 	b.now += time.Hour.Milliseconds()
 	sync = b.login("bob", "phone", "")
 	b.wantPushed("bob", sync, "")
-	b.do(&command.Expire{FirstSlot: 0, LastSlot: command.Slots - 1})
+	b.do(&command.PurgeExpired{FirstSlot: 0, LastSlot: command.Slots - 1})
 	if r := b.send("alice", "bob", "m2"); r.Seq != 2 {
 		t.Errorf("seq after expiry = %d, want 2", r.Seq)
 	}
@@ -174,10 +174,10 @@ func TestRecallReachesBothSides(t *testing.T) {
 	if r := b.do(&command.Recall{User: "alice", Peer: "bob", Seq: 2}); r.Code != command.OK {
 		t.Errorf("recall: %v", r.Err())
 	}
-	var batch query.Batch
-	b.s.Since("bob", sync.Session, sync.Arrival, &batch, 100, 1<<20, b.now)
-	if len(batch.Messages) != 1 || len(batch.Changes) != 1 || batch.Changes[0].Ranges[0] != (query.Range{From: 2, To: 2}) || batch.Changes[0].By != "alice" {
-		t.Errorf("since = %+v %+v, want m1 and the recall of 2", batch.Messages, batch.Changes)
+	var up query.Updates
+	b.s.UpdatesAfter("bob", sync.Session, sync.Arrival, &up, 100, 1<<20, b.now)
+	if len(up.Messages) != 1 || len(up.Changes) != 1 || up.Changes[0].Ranges[0] != (query.Range{From: 2, To: 2}) || up.Changes[0].By != "alice" {
+		t.Errorf("since = %+v %+v, want m1 and the recall of 2", up.Messages, up.Changes)
 	}
 	if fresh := b.login("bob", "tablet", ""); fresh.UnreadTotal != 1 || fresh.Conversations[0].LastSeq != 1 {
 		t.Errorf("sync = %+v, want 1 unread, last 1", fresh)

@@ -92,8 +92,8 @@ func (l *list[T]) insert(a *ring.Arena, i int, v T) {
 	l.set(x)
 }
 
-// cut removes the first i items.
-func (l *list[T]) cut(a *ring.Arena, i int) {
+// removeFirst removes the first i items.
+func (l *list[T]) removeFirst(a *ring.Arena, i int) {
 	x := l.array(a)
 	if x.items = slices.Delete(x.items, 0, i); len(x.items) == 0 {
 		x.free(a)

@@ -25,7 +25,7 @@ func TestListIsASlice(t *testing.T) {
 					model = slices.Insert(model, i, v)
 				case op < 98:
 					n := rnd.IntN(min(len(model), 6) + 1)
-					l.cut(a, n)
+					l.removeFirst(a, n)
 					model = model[n:]
 				case op == 98:
 					old := l
@@ -49,9 +49,9 @@ func TestListIsASlice(t *testing.T) {
 	}
 }
 
-// TestDropSlotFreesAll drops users who have something of everything, changed
+// TestRemoveSlotFreesAll drops users who have something of everything, changed
 // beside a snapshot and after it: nothing of them is left in the arena.
-func TestDropSlotFreesAll(t *testing.T) {
+func TestRemoveSlotFreesAll(t *testing.T) {
 	for _, during := range []string{"no snapshot", "a snapshot", "a snapshot given up"} {
 		t.Run(during, func(t *testing.T) {
 			b := newBench(t, command.Limits{OfflineMaxMessages: 10, UserBytes: 4 << 10})
@@ -64,29 +64,29 @@ func TestDropSlotFreesAll(t *testing.T) {
 						b.do(&command.DeleteMessages{User: "alice", Peer: "bob", Seqs: []uint64{r.Seq}})
 					}
 				}
-				b.do(&command.Retain{Cutoff: b.now - 5, MaxWork: 1 << 30})
+				b.do(&command.RaiseCutoff{Cutoff: b.now - 5, MaxWork: 1 << 30})
 			}
 			change()
 			u := b.s.lookup("alice")
-			if x := u.extra(&u.convs.items[0]); x.marks.n == 0 || x.lost.n == 0 || x.gone.n == 0 {
-				t.Fatalf("%d marks, %d runs lost, %d gone: want some of each", x.marks.n, x.lost.n, x.gone.n)
+			if x := u.extraOf(&u.convs.items[0]); x.tombstones.n == 0 || x.lost.n == 0 || x.gone.n == 0 {
+				t.Fatalf("%d marks, %d runs lost, %d gone: want some of each", x.tombstones.n, x.lost.n, x.gone.n)
 			}
 			if during != "no snapshot" {
-				v := b.s.Snapshot()
-				CutFine(v, 1, 64)
-				v.Next(nil)
+				w := b.s.Snapshot()
+				CutFine(w, 1, 64)
+				w.Next(nil)
 				change()
 				if during == "a snapshot" {
 					for more := true; more; {
-						_, more = v.Next(nil)
+						_, more = w.Next(nil)
 					}
 				}
-				v.Release()
+				w.Release()
 			}
 			change()
 			for slot := range uint16(command.Slots) {
 				b.do(&command.FreezeSlot{Slot: slot})
-				b.do(&command.DropSlot{Slot: slot})
+				b.do(&command.RemoveSlot{Slot: slot})
 			}
 			for range 10_000 {
 				b.s.arena.Free(b.s.arena.Alloc(1), 1) // has what waits carried out

@@ -43,7 +43,7 @@ func FuzzCheckCommand(f *testing.F) {
 		&command.Send{User: "alice", To: "bob", CID: "1", Body: make([]byte, command.MaxBody+1)},
 		&command.DeleteMessages{User: "alice", Peer: "bob", Seqs: make([]uint64, command.MaxSeqs+1)},
 		&command.Deliver{Letter: command.Letter{From: "zoe", To: "bob", Kind: command.LetterMessage}},
-		&command.Expire{FirstSlot: command.Slots},
+		&command.PurgeExpired{FirstSlot: command.Slots},
 		&command.Deliver{Letter: command.Letter{From: "zoe", To: "bob", Number: 1, Kind: command.LetterJoined}},
 		&command.Deliver{Letter: command.Letter{From: "group team", To: "bob", Number: 1, Kind: command.LetterMessage}},
 		&command.Deliver{Letter: command.Letter{From: "group ", To: "bob", Number: 1, Kind: command.LetterLeft}},

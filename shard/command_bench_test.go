@@ -15,7 +15,7 @@ func hotCommands() []command.Command {
 		&command.SendGroup{Group: "team", User: "alice", Session: 7, CID: "12345", Body: body},
 		&command.ReadReport{User: "alice", Session: 7, Peer: "bob", Seq: 500, Auto: true},
 		&command.Deliver{Letter: command.Letter{From: "alice", To: "bob", Number: 9, Kind: command.LetterMessage, Seq: 4, Time: storyTime, CID: "12345", Body: body}},
-		&command.Trim{From: "alice", To: "bob", UpTo: 1000},
+		&command.TrimOutbox{From: "alice", To: "bob", UpTo: 1000},
 	}
 }
 

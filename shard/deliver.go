@@ -21,12 +21,12 @@ func (s *State) deliver(sl *slot, l *command.Letter, r *command.Result) {
 		return
 	}
 	if l.Kind == command.LetterJoined || l.Kind == command.LetterLeft {
-		s.enlist(sl, l)
+		s.applyMembershipLetter(sl, l)
 		return
 	}
 	last := uint64(0)
 	if u := s.inSlot(sl, l.To); u != nil {
-		if i := s.find(u, l.From); i >= 0 {
+		if i := s.findConv(u, l.From); i >= 0 {
 			last = u.convs.items[i].lettersIn
 		}
 	}
@@ -37,8 +37,8 @@ func (s *State) deliver(sl *slot, l *command.Letter, r *command.Result) {
 		*r = command.Result{Code: command.CodeGap, Seq: last + 1, Detail: "letter: an earlier one is missing"}
 		return
 	}
-	u := s.mutate(sl, l.To, true)
-	i := s.open(u, l.From)
+	u := s.userMut(sl, l.To, true)
+	i := s.openConv(u, l.From)
 	c := &u.convs.items[i]
 	c.lettersIn = l.Number
 	switch l.Kind {
@@ -49,10 +49,10 @@ func (s *State) deliver(sl *slot, l *command.Letter, r *command.Result) {
 	case command.LetterRecall:
 		s.recallIncoming(u, i, l.Seq, l.Time)
 	case command.LetterReceipt:
-		if seq := min(l.Seq, c.log.Next()-1); seq > u.cold(c).peerRead {
-			at := s.change(u, i)
-			cold := s.warm(u, c)
-			cold.peerRead, cold.peerReadMS, cold.peerReadAt = seq, l.Time, at
+		if seq := min(l.Seq, c.log.Next()-1); seq > u.coldOf(c).peerRead {
+			at := s.stampChange(u, i)
+			cold := s.coldMut(u, c)
+			cold.peerRead, cold.peerReadMS, cold.peerReadArrival = seq, l.Time, at
 		}
 	case command.LetterBlock:
 		c.flags |= convBlockedBy
@@ -73,22 +73,22 @@ func (s *State) receive(u *user, i int, l *command.Letter) {
 		e.Mentions, e.Body = nil, nil
 	}
 	oldest := u.oldest
-	s.store(u, i, &e)
+	s.storeEntry(u, i, &e)
 	if e.Flags&ring.Expired == 0 {
-		s.noteStored(u.name, l.From, e.Seq)
+		s.queueForHooks(u.name, l.From, e.Seq)
 	}
 	if e.Time <= s.cutoff {
-		s.evictCutOf(u, &u.convs.items[i])
+		s.evictConvToCutoff(u, &u.convs.items[i])
 		u.oldest = oldest // or the next command would look for more to remove
 	}
-	s.enforce(u)
+	s.enforceLimits(u)
 }
 
 // recallIncoming marks the message that has seq in the peer's view, and a time
 // there that is no later than here.
 func (s *State) recallIncoming(u *user, i int, peerSeq uint64, at int64) {
 	c := &u.convs.items[i]
-	from := c.log.SinceTime(s.arena, at)
+	from := c.log.FirstSinceTime(s.arena, at)
 	if from == c.log.Next() {
 		from = 0 // letters of earlier programs have the time of the recall
 	}
@@ -97,11 +97,11 @@ func (s *State) recallIncoming(u *user, i int, peerSeq uint64, at int64) {
 		if e.Flags&ring.Own != 0 || e.Peer < peerSeq { // 0: imported here alone
 			continue
 		}
-		if e.Peer == peerSeq && s.hiddenBy(u, c, &e, s.now) == gapNone {
-			if s.mark(u, i, &e, gapRecalled, 0) {
-				s.recount(u, c)
+		if e.Peer == peerSeq && s.gapOf(u, c, &e, s.now) == gapNone {
+			if s.addTombstone(u, i, &e, gapRecalled, 0) {
+				s.recountQueue(u, c)
 			}
-			s.tellRecall(u, i, e.Seq, command.UserID(s.peer(c)))
+			s.addRecallHookChange(u, i, e.Seq, command.UserID(s.peer(c)))
 		}
 		return
 	}

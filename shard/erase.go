@@ -11,7 +11,7 @@ func (s *State) applyEraseUser(c *command.EraseUser, r *command.Result) {
 		r.Code = command.CodeMoved
 		return
 	}
-	u := s.mutate(sl, c.User, false)
+	u := s.userMut(sl, c.User, false)
 	if u == nil {
 		return
 	}
@@ -20,11 +20,11 @@ func (s *State) applyEraseUser(c *command.EraseUser, r *command.Result) {
 		u.lastSeen, u.hourStart, u.hourOpened, u.opened = 0, 0, 0, 0
 		ttl := s.historyTTL(u)
 		if s.setAccount(u, account{erased: u.lastSession}); s.historyTTL(u) != ttl {
-			s.recountAll(u)
+			s.recountAllQueues(u)
 		}
 		s.purgeDue(u) // what has left a log is forgotten now, and the rest with its conversation
-		s.eraseSent(u, &u.sent)
-		s.eraseSent(u, &u.past)
+		s.freeDedup(u, &u.dedup)
+		s.freeDedup(u, &u.removedDedup)
 	}
 	work := max(int(c.MaxWork), 1)
 	first := max(int(c.From), 1) - 1
@@ -41,8 +41,8 @@ func (s *State) applyEraseUser(c *command.EraseUser, r *command.Result) {
 	}
 	s.eraseRest(u)
 	if u.idle() {
-		number, _ := sl.users.find(s.userHash(u.name), func(n uint32) bool { return s.user(n) == u })
-		s.forgetUser(sl, number)
+		number, _ := sl.users.find(s.userHash(u.name), func(n uint32) bool { return s.userAt(n) == u })
+		s.removeIdleUser(sl, number)
 	}
 }
 
@@ -51,41 +51,41 @@ func (s *State) applyEraseUser(c *command.EraseUser, r *command.Result) {
 func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 	c := &u.convs.items[i]
 	newest := c.log.Next() - 1
-	s.count(u, c, -int(c.queued), -int(c.queuedBytes))
-	c.lastArrival = u.activity(c) // the order of activity stays
-	c.read, c.readAt, c.readBy = newest, 0, 0
+	s.addQueued(u, c, -int(c.queued), -int(c.queuedBytes))
+	c.lastArrival = u.lastActivity(c) // the order of activity stays
+	c.read, c.readArrival, c.readBy = newest, 0, 0
 	s.forgetImport(u, i)
 	if c.flags&convBlocked != 0 {
-		u.blocked--
+		u.blockedUsers--
 		c.flags &^= convBlocked
 		s.post(u, i, &command.Letter{Kind: command.LetterUnblock, From: u.name, To: command.UserID(s.peer(c)), Time: s.now})
 	}
 	c.flags &= convBlockedBy // the peer's wish
-	s.frees(u)
-	if c.cold != 0 {
-		cold := s.warm(u, c)
-		if cold.extra != 0 {
-			x := &u.extras.items[cold.extra-1]
-			x.marks.free(s.arena)
+	s.holdFor(u)
+	if c.coldIndex != 0 {
+		cold := s.coldMut(u, c)
+		if cold.extraIndex != 0 {
+			x := &u.extra.items[cold.extraIndex-1]
+			x.tombstones.free(s.arena)
 			x.lost.free(s.arena)
 			x.gone.free(s.arena)
 			x.shared = false
 		}
-		*cold = coldConv{extra: cold.extra}
+		*cold = coldConv{extraIndex: cold.extraIndex}
 	}
 	if newest > 0 {
-		c.gone = gapDeleted
+		c.goneReason = gapDeleted
 	}
 	var e ring.Entry
 	upTo := uint64(0)
 	cur := c.log.Ascend(s.arena, c.log.First())
 	for size := cur.NextHeader(&e); size > 0 && removed < most; size = cur.NextHeader(&e) {
-		s.ages.add(e.Time, -size)
+		s.byAge.add(e.Time, -size)
 		upTo = e.Seq
 		removed++
 	}
 	if upTo > 0 {
-		u.bytes -= c.log.Evict(s.arena, upTo)
+		u.bytes -= c.log.Truncate(s.arena, upTo)
 	}
 	if c.log.Len() > 0 {
 		return removed, false
@@ -94,39 +94,39 @@ func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 	return removed, true
 }
 
-// eraseSent empties a window at once: its index need not be kept up
+// freeDedup empties a window at once: its index need not be kept up
 // with records that all go.
-func (s *State) eraseSent(u *user, w *sentWindow) {
-	s.sentRecords -= int(w.count)
-	s.dropIndex(w)
+func (s *State) freeDedup(u *user, w *dedupWindow) {
+	s.dedupRecords -= int(w.count)
+	s.freeDedupIndex(w)
 	for chunk := w.head; chunk != 0; {
 		next := ring.Ref(0)
 		if chunk != w.tail {
 			next = chunkNext(s.arena, chunk)
 		}
-		s.freeChunk(u, chunk)
+		s.freeDedupChunk(u, chunk)
 		chunk = next
 	}
-	*w = sentWindow{}
+	*w = dedupWindow{}
 }
 
 // eraseRest gives back what stubs have no use for.
 func (s *State) eraseRest(u *user) {
 	u.due = 0
-	for i := range u.colds.items {
-		if cold := u.colds.items[i]; cold != (coldConv{extra: cold.extra}) {
+	for i := range u.cold.items {
+		if cold := u.cold.items[i]; cold != (coldConv{extraIndex: cold.extraIndex}) {
 			return // the account is in use again
 		}
 	}
-	for i := range u.extras.items {
-		if x := &u.extras.items[i]; x.marks.n+x.lost.n+x.gone.n > 0 {
+	for i := range u.extra.items {
+		if x := &u.extra.items[i]; x.tombstones.n+x.lost.n+x.gone.n > 0 {
 			return
 		}
 	}
 	for i := range u.convs.items {
-		u.convs.items[i].cold = 0
+		u.convs.items[i].coldIndex = 0
 	}
-	s.frees(u)
-	u.colds.free(s.arena)
-	u.extras.free(s.arena)
+	s.holdFor(u)
+	u.cold.free(s.arena)
+	u.extra.free(s.arena)
 }

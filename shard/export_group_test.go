@@ -6,7 +6,7 @@ import "github.com/belfry-im/belfry/shard/command"
 
 func (s *State) spoiltTeam(id command.GroupID) *user {
 	u := s.spoilt(id.Key())
-	if u == nil || u.team == nil || u.team.dismissed != 0 {
+	if u == nil || u.group == nil || u.group.dismissedMS != 0 {
 		return nil
 	}
 	return u
@@ -14,7 +14,7 @@ func (s *State) spoiltTeam(id command.GroupID) *user {
 
 func (s *State) spoiltMember(id command.GroupID, name command.UserID) *member {
 	if u := s.spoiltTeam(id); u != nil {
-		return s.member(u.team, name)
+		return s.member(u.group, name)
 	}
 	return nil
 }
@@ -29,15 +29,15 @@ func DriftGroupUnread(s *State, id command.GroupID, name command.UserID) {
 // ForgetGroupFloor has a group that was taken off recents count again.
 func ForgetGroupFloor(s *State, id command.GroupID, name command.UserID) {
 	if m := s.spoiltMember(id, name); m != nil {
-		m.floor = 0
+		m.unlistedTo = 0
 	}
 }
 
-// ForgetWishes forgets what former members of a group had set.
-func ForgetWishes(s *State, id command.GroupID) {
+// ForgetSavedSettings forgets what former members of a group had set.
+func ForgetSavedSettings(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil {
-		for i := range u.team.sanctions.items {
-			u.team.sanctions.items[i].wish = 0
+		for i := range u.group.sanctions.items {
+			u.group.sanctions.items[i].settings = 0
 		}
 	}
 }
@@ -45,36 +45,36 @@ func ForgetWishes(s *State, id command.GroupID) {
 // OpenPast shows a member what was sent before he joined.
 func OpenPast(s *State, id command.GroupID, name command.UserID) {
 	if m := s.spoiltMember(id, name); m != nil {
-		m.from = 1
+		m.visibleFrom = 1
 	}
 }
 
-// ForgetNoticeVersions has a user take older letters of groups for news.
-func ForgetNoticeVersions(s *State, name command.UserID) {
+// ForgetLetterVersions has a user take older letters of groups for news.
+func ForgetLetterVersions(s *State, name command.UserID) {
 	if u := s.spoilt(name); u != nil {
-		for i := range u.teams.items {
-			u.teams.items[i].version = 1
+		for i := range u.memberships.items {
+			u.memberships.items[i].version = 1
 		}
 	}
 }
 
-// LoseHides forgets what members hid from themselves.
-func LoseHides(s *State, id command.GroupID) {
+// LoseHidden forgets what members hid from themselves.
+func LoseHidden(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil {
-		u.team.hides = nil
+		u.group.hidden = nil
 	}
 }
 
-// LoseNotices forgets what users' shards have still to be told.
-func LoseNotices(s *State, id command.GroupID) {
+// LoseGroupLetters forgets what users' shards have still to be told.
+func LoseGroupLetters(s *State, id command.GroupID) {
 	u := s.spoilt(id.Key())
-	if u == nil || u.team == nil {
+	if u == nil || u.group == nil {
 		return
 	}
-	for _, n := range u.team.notices {
+	for _, n := range u.group.letters {
 		s.letterBytes -= len(n.bytes)
 	}
-	u.team.notices = nil
+	u.group.letters = nil
 }
 
 // MissDeletion shows one message again of those that were deleted.
@@ -84,10 +84,10 @@ func MissDeletion(s *State, id command.GroupID) {
 		return
 	}
 	c := &u.convs.items[0]
-	for i, m := range s.marksOf(u, c) {
-		if m.reason == gapDeleted && m.seq >= c.log.First() {
-			rest := append(append([]mark(nil), s.marksOf(u, c)[:i]...), s.marksOf(u, c)[i+1:]...)
-			s.rare(u, c).marks.replace(s.arena, rest)
+	for i, t := range s.tombstonesOf(u, c) {
+		if t.reason == gapDeleted && t.seq >= c.log.First() {
+			rest := append(append([]tombstone(nil), s.tombstonesOf(u, c)[:i]...), s.tombstonesOf(u, c)[i+1:]...)
+			s.extraMut(u, c).tombstones.replace(s.arena, rest)
 			return
 		}
 	}
@@ -96,36 +96,36 @@ func MissDeletion(s *State, id command.GroupID) {
 // AgeEvents gives the newest event of a group a number that every reader has
 // passed.
 func AgeEvents(s *State, id command.GroupID) {
-	if u := s.spoiltTeam(id); u != nil && len(u.team.events) > 0 {
-		u.team.events[len(u.team.events)-1].Arrival = firstArrival
+	if u := s.spoiltTeam(id); u != nil && len(u.group.events) > 0 {
+		u.group.events[len(u.group.events)-1].Arrival = firstArrival
 	}
 }
 
-// ForgetForgotten has a group say that it knows all its events.
-func ForgetForgotten(s *State, id command.GroupID) {
+// ForgetEventsForgotten has a group say that it knows all its events.
+func ForgetEventsForgotten(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil {
-		u.team.forgotten = 0
+		u.group.eventsForgotten = 0
 	}
 }
 
 // AgeRecalls is AgeEvents for recalls.
 func AgeRecalls(s *State, id command.GroupID) {
-	if u := s.spoiltTeam(id); u != nil && len(u.team.recalls) > 0 {
-		u.team.recalls[len(u.team.recalls)-1].arrival = firstArrival
+	if u := s.spoiltTeam(id); u != nil && len(u.group.recalls) > 0 {
+		u.group.recalls[len(u.group.recalls)-1].arrival = firstArrival
 	}
 }
 
 // RestGroup has a group's rate forget what was sent.
 func RestGroup(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil {
-		u.team.rateFull = 0
+		u.group.rateFullUS = 0
 	}
 }
 
 // ReviveMember has a group keep a member's old point of joining.
 func ReviveMember(s *State, id command.GroupID, name command.UserID) {
 	if m := s.spoiltMember(id, name); m != nil {
-		m.joinedAt = firstArrival + 1
+		m.joinArrival = firstArrival + 1
 	}
 }
 
@@ -133,14 +133,14 @@ func ReviveMember(s *State, id command.GroupID, name command.UserID) {
 // what they come to one by one.
 func HiddenBytes(s *State, id command.GroupID) (said, want int) {
 	u := s.lookupGroup(id)
-	if u == nil || u.team == nil {
+	if u == nil || u.group == nil {
 		return 0, 0
 	}
-	var counted team
-	for name, marks := range u.team.hides {
-		counted.setHides(name, marks)
+	var counted groupRecord
+	for name, tombstones := range u.group.hidden {
+		counted.setHidden(name, tombstones)
 	}
-	return u.team.hidden, counted.hidden
+	return u.group.hiddenBytes, counted.hiddenBytes
 }
 
 // LetterBytes adds up all letters that wait, those of frozen slots included.
@@ -150,16 +150,16 @@ func LetterBytes(s *State) (n int) {
 			continue
 		}
 		for number := range sl.users.all {
-			u := s.user(number)
+			u := s.userAt(number)
 			for i := range u.outbox {
 				for _, b := range u.outbox[i].bytes {
 					n += len(b)
 				}
 			}
-			if u.team == nil {
+			if u.group == nil {
 				continue
 			}
-			for _, l := range u.team.notices {
+			for _, l := range u.group.letters {
 				n += len(l.bytes)
 			}
 		}

@@ -25,7 +25,7 @@ func ReadSeq(s *State, name, peer command.UserID) uint64 {
 // Receipted is the peer's seq up to which he was told that it is read.
 func Receipted(s *State, name, peer command.UserID) uint64 {
 	if c := s.inspect(name, peer); c != nil {
-		return s.lookup(name).cold(c).receipted
+		return s.lookup(name).coldOf(c).receiptSent
 	}
 	return 0
 }
@@ -52,7 +52,7 @@ func LogBytes(s *State) (n int) {
 			continue
 		}
 		for number := range sl.users.all {
-			u := s.user(number)
+			u := s.userAt(number)
 			for i := range u.convs.items {
 				n += u.convs.items[i].log.Bytes()
 			}
@@ -66,7 +66,7 @@ func (s *State) inspect(name, peer command.UserID) *conv {
 	if u == nil {
 		return nil
 	}
-	i := s.find(u, peer)
+	i := s.findConv(u, peer)
 	if i < 0 {
 		return nil
 	}
@@ -74,22 +74,22 @@ func (s *State) inspect(name, peer command.UserID) *conv {
 }
 
 // CutFine has a snapshot come in chunks and frames of few bytes.
-func CutFine(v *View, chunk, frame int) { v.chunkBytes, v.frameBytes = chunk, frame }
+func CutFine(w *SnapshotWriter, chunk, frame int) { w.chunkBytes, w.frameBytes = chunk, frame }
 
 // The functions below do what a mistake in the package would: quietly, on one
 // user, leaving the state consistent enough to go on.
 
-// ForgetSent makes a user's dedupe window forget what was sent.
-func ForgetSent(s *State, name command.UserID) {
+// ForgetDedup makes a user's dedupe window forget what was sent.
+func ForgetDedup(s *State, name command.UserID) {
 	if u := s.spoilt(name); u != nil {
-		s.forgetSent(u, &u.sent, math.MaxInt64)
+		s.forgetDedup(u, &u.dedup, math.MaxInt64)
 	}
 }
 
-// ForgetPast makes a user forget what left his logs before its time.
-func ForgetPast(s *State, name command.UserID) {
+// ForgetRemovedDedup makes a user forget what left his logs before its time.
+func ForgetRemovedDedup(s *State, name command.UserID) {
 	if u := s.spoilt(name); u != nil {
-		s.forgetSent(u, &u.past, math.MaxInt64)
+		s.forgetDedup(u, &u.removedDedup, math.MaxInt64)
 	}
 }
 
@@ -101,9 +101,9 @@ func UnqueueWrong(s *State, name, peer command.UserID) {
 	if c == nil || s.queueHead(u, c, &head) == 0 {
 		return
 	}
-	s.warm(u, c).floor = head.Seq
-	s.recount(u, c)
-	s.noteLost(u, c, &head)
+	s.coldMut(u, c).queueFloor = head.Seq
+	s.recountQueue(u, c)
+	s.recordLost(u, c, &head)
 }
 
 // EvictWrong drops the oldest message of a conversation from its log.
@@ -112,14 +112,14 @@ func EvictWrong(s *State, name, peer command.UserID) {
 	if c == nil || c.log.Len() == 0 {
 		return
 	}
-	s.drop(u, c, c.log.First(), gapEvicted)
-	s.recount(u, c)
+	s.truncateLog(u, c, c.log.First(), gapEvicted)
+	s.recountQueue(u, c)
 }
 
 // DriftUnread counts a message in a queue that is not there.
 func DriftUnread(s *State, name, peer command.UserID) {
 	if u, c := s.spoiltConv(name, peer); c != nil && c.queued > 0 {
-		s.count(u, c, 1, 0)
+		s.addQueued(u, c, 1, 0)
 	}
 }
 
@@ -147,19 +147,19 @@ func AgeChanges(s *State, name, peer command.UserID) {
 	if c == nil {
 		return
 	}
-	cold := s.warm(u, c)
-	for _, at := range []*uint64{&c.readAt, &cold.peerReadAt, &cold.deletedAt, &cold.wipedAt} {
+	cold := s.coldMut(u, c)
+	for _, at := range []*uint64{&c.readArrival, &cold.peerReadArrival, &cold.unlistedArrival, &cold.clearedArrival} {
 		*at = min(*at, firstArrival)
 	}
-	for i := range s.marksOf(u, c) {
-		s.rare(u, c).marks.items(s.arena)[i].arrival = firstArrival
+	for i := range s.tombstonesOf(u, c) {
+		s.extraMut(u, c).tombstones.items(s.arena)[i].arrival = firstArrival
 	}
 }
 
 // ForgetLost makes a conversation forget what limits took from its queue.
 func ForgetLost(s *State, name, peer command.UserID) {
 	if u, c := s.spoiltConv(name, peer); c != nil {
-		s.rare(u, c).lost.free(s.arena)
+		s.extraMut(u, c).lost.free(s.arena)
 	}
 }
 
@@ -170,12 +170,12 @@ func CutSilently(s *State, name command.UserID) {
 		return
 	}
 	lost := map[int][]lostRun{}
-	for i := range u.extras.items {
-		lost[i] = slices.Clone(u.extras.items[i].lost.items(s.arena))
+	for i := range u.extra.items {
+		lost[i] = slices.Clone(u.extra.items[i].lost.items(s.arena))
 	}
-	s.evictCut(u)
-	for i := range u.extras.items {
-		u.extras.items[i].lost.replace(s.arena, lost[i])
+	s.evictToCutoff(u)
+	for i := range u.extra.items {
+		u.extra.items[i].lost.replace(s.arena, lost[i])
 	}
 }
 
@@ -186,7 +186,7 @@ func LowerCutoff(s *State) { s.cutoff -= 10_000 }
 // cursor walk.
 func ForgetActivity(s *State, name, peer command.UserID) {
 	if u, c := s.spoiltConv(name, peer); c != nil {
-		c.lastArrival, c.readAt, s.warm(u, c).changed = 0, 0, 0
+		c.lastArrival, c.readArrival, s.coldMut(u, c).changeArrival = 0, 0, 0
 	}
 }
 
@@ -200,14 +200,14 @@ func ReapplyLetters(s *State, name, peer command.UserID) {
 // ForgetHook drops the oldest message that waits for hooks.
 func ForgetHook(s *State) {
 	if s.hooks.bytes > 0 {
-		s.hooks.dropOldest()
+		s.hooks.removeOldest()
 	}
 }
 
 func (s *State) spoilt(name command.UserID) *user {
 	u := s.lookup(name)
 	if u != nil {
-		s.save(u)
+		s.preserve(u)
 	}
 	return u
 }
@@ -217,7 +217,7 @@ func (s *State) spoiltConv(name, peer command.UserID) (*user, *conv) {
 	if u == nil {
 		return nil, nil
 	}
-	i := s.find(u, peer)
+	i := s.findConv(u, peer)
 	if i < 0 {
 		return nil, nil
 	}
@@ -232,10 +232,10 @@ func LooksErased(s *State, name, peer command.UserID) (first uint64, ok bool) {
 		return 0, false
 	}
 	u := s.lookup(name)
-	cold, x := *u.cold(c), u.extra(c)
-	cold.forget()
-	ok = c.read+1 == c.log.Next() && c.readAt == 0 && c.flags&^convBlockedBy == 0 && cold == (coldConv{}) &&
-		x.marks.n+x.lost.n+x.gone.n == 0 && (c.gone == gapDeleted || c.log.Next() == 1)
+	cold, x := *u.coldOf(c), u.extraOf(c)
+	cold.clearDerived()
+	ok = c.read+1 == c.log.Next() && c.readArrival == 0 && c.flags&^convBlockedBy == 0 && cold == (coldConv{}) &&
+		x.tombstones.n+x.lost.n+x.gone.n == 0 && (c.goneReason == gapDeleted || c.log.Next() == 1)
 	return c.log.First(), ok
 }
 

@@ -17,7 +17,7 @@ func ghosts(n int) (users []command.UserID) {
 	return users
 }
 
-func (b *bench) expire() { b.do(&command.Expire{FirstSlot: 0, LastSlot: command.Slots - 1}) }
+func (b *bench) expire() { b.do(&command.PurgeExpired{FirstSlot: 0, LastSlot: command.Slots - 1}) }
 
 // Who was put into a group, never came and was removed again is forgotten once no
 // late letter can bring the membership back. Whoever else there is, is not.
@@ -34,7 +34,7 @@ func TestIdleUsersAreForgotten(t *testing.T) {
 	b.do(&command.Block{User: "alice", Target: "ghost4"})
 	b.do(&command.Block{User: "alice", Target: "ghost4", Undo: true})
 	b.do(&command.RemoveMembers{Group: "team", Users: users[:99]}) // ghost99 stays
-	b.now += leftMS - 1
+	b.now += keptLeftMS - 1
 	b.expire()
 	if n := b.s.Count(0, command.Slots-1).Users; n != empty.Users {
 		t.Errorf("%d users while letters may be under way, want %d", n, empty.Users)
@@ -45,17 +45,17 @@ func TestIdleUsersAreForgotten(t *testing.T) {
 		t.Errorf("%d users are left, want 6", n)
 	}
 	for _, user := range []command.UserID{"alice", "ghost1", "ghost2", "ghost3", "ghost4", "ghost99"} {
-		if !b.s.Known(user) {
+		if !b.s.HasUser(user) {
 			t.Errorf("%s is forgotten", user)
 		}
 	}
 	b.do(&command.SetUser{User: "ghost2", Suspended: new(false)})
 	b.do(&command.EraseUser{User: "ghost2", MaxWork: 100})
-	if b.s.Known("ghost2") {
+	if b.s.HasUser("ghost2") {
 		t.Error("a user of whom nothing was left is known after he was erased")
 	}
 	b.do(&command.EraseUser{User: "ghost3", MaxWork: 100}) // whose sessions have numbers
-	if !b.s.Known("ghost3") {
+	if !b.s.HasUser("ghost3") {
 		t.Error("the number of his last session is forgotten")
 	}
 	b.send("alice", "ghost0", "who is as new")
@@ -75,18 +75,18 @@ func TestIdleUserForgottenDuringASnapshot(t *testing.T) {
 	for slot := range sums {
 		sums[slot] = b.s.Checksum(uint16(slot))
 	}
-	v := b.s.Snapshot()
-	CutFine(v, 4<<10, frameBytes)
-	data, more := v.Next(nil)
+	w := b.s.Snapshot()
+	CutFine(w, 4<<10, frameBytes)
+	data, more := w.Next(nil)
 	b.expire()
-	if b.s.Known(users[0]) || b.s.Known(users[1999]) {
+	if b.s.HasUser(users[0]) || b.s.HasUser(users[1999]) {
 		t.Fatal("nobody was forgotten")
 	}
 	b.send("alice", users[0], "hello again")
 	for more {
-		data, more = v.Next(data)
+		data, more = w.Next(data)
 	}
-	v.Release()
+	w.Release()
 	restored, err := Restore(bytes.NewReader(data), 1)
 	if err != nil {
 		t.Fatal(err)

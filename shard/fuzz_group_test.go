@@ -35,13 +35,13 @@ func groupStory() [][]command.Command {
 		{&command.RemoveMembers{Group: "team", By: "zoe", Users: []command.UserID{"yan", "sam"}, Ban: 60}, &command.Unban{Group: "team", By: "zoe", User: "sam"}},
 		{&command.SetGroup{Group: "team", Settings: command.SettingsChange{MaxMembers: new(9), Join: command.JoinOpen, Unread: new(true), MutedAll: new(false)}}},
 		{&command.SetGroup{Group: "team", By: "zoe", Owner: "alice"}},
-		{&command.ReadGroup{Group: "team", User: "alice", Session: 1, Seq: 1, Back: true}},
+		{&command.ReadGroup{Group: "team", User: "alice", Session: 1, Seq: 1, MayMoveBack: true}},
 		{&command.RecallGroup{Group: "team", By: "zoe", Seq: 1}, &command.RecallGroup{Group: "team", Seq: 2, Silent: true}},
 		{&command.HideMessages{Group: "team", User: "zoe", Session: 1, Seqs: []uint64{3, 4}}},
-		{&command.DeleteSender{Group: "team", Sender: "alice"}},
+		{&command.DeleteMessagesFrom{Group: "team", Sender: "alice"}},
 		{&command.HideGroup{Group: "team", User: "alice", Session: 1, Messages: true}, &command.HideGroup{Group: "team", User: "zoe"}},
 		{&command.SetGroupView{Group: "team", User: "alice", Muted: new(true), Pinned: new(false)}},
-		{&command.Trim{From: "group team", To: "zoe", UpTo: 1}},
+		{&command.TrimOutbox{From: "group team", To: "zoe", UpTo: 1}},
 		{&command.Deliver{Letter: command.Letter{From: "group other", To: "bob", Number: 5, Kind: command.LetterLeft}}},
 		{&command.Deliver{Letter: command.Letter{From: "group other", To: "bob", Number: 4, Kind: command.LetterJoined, Seq: 1}}},
 		{&command.DismissGroup{Group: "live"}},
@@ -50,25 +50,25 @@ func groupStory() [][]command.Command {
 }
 
 // readGroups asks everything about all groups that a user can ask.
-func readGroups(s *State, user command.UserID, b *query.Batch, p *query.Page) {
+func readGroups(s *State, user command.UserID, up *query.Updates, p *query.Page) {
 	now := s.Now()
 	s.GroupsOf(user)
 	for _, id := range []command.GroupID{"team", "live", ""} {
 		cursor := s.GroupCursor(id, s.GroupArrival(id))
-		for _, ask := range []query.GroupAsk{{Group: id}, {Group: id, HasCursor: true, Cursor: cursor}, {Group: id, HasCursor: true, Cursor: s.GroupCursor(id, 2)}} {
-			s.SyncGroups(user, []query.GroupAsk{ask}, 2, 3, now)
+		for _, q := range []query.GroupSyncQuery{{Group: id}, {Group: id, HasCursor: true, Cursor: cursor}, {Group: id, HasCursor: true, Cursor: s.GroupCursor(id, 2)}} {
+			s.SyncGroups(user, []query.GroupSyncQuery{q}, 2, 3, now)
 		}
 		s.Group(id, user)
 		s.Members(id, user, 2)
 		s.Member(id, user)
 		s.JoinRequests(id)
 		s.Bans(id, user, 2)
-		s.JoinedAt(id, user)
+		s.MemberSince(id, user)
 		s.GroupUnread(id, user, now)
 		s.MemberChanges(id, user, 1, 0)
-		s.GroupSince(id, 0, b, 2, 1<<20, now)
-		s.GroupSince(id, 2, b, 100, 1<<20, now)
-		s.GroupMessages(user, id, []uint64{0, 1, 3, 1 << 60}, b, now)
+		s.GroupUpdatesAfter(id, 0, up, 2, 1<<20, now)
+		s.GroupUpdatesAfter(id, 2, up, 100, 1<<20, now)
+		s.GroupMessages(user, id, []uint64{0, 1, 3, 1 << 60}, up, now)
 		for _, admin := range []bool{false, true} {
 			s.History(query.HistoryQuery{User: user, Group: id, Admin: admin, Limit: 100, MaxBytes: 1 << 20}, p, now)
 			s.History(query.HistoryQuery{User: user, Group: id, Admin: admin, HasAfter: true, Limit: 1, MaxBytes: 1}, p, now)
@@ -107,7 +107,7 @@ func TestGroupsAreNoUsers(t *testing.T) {
 	}
 	for name, cmd := range map[string]command.Command{
 		"notice": &command.Deliver{Letter: command.Letter{From: key, To: "bob", Number: 1, Kind: command.LetterJoined}},
-		"trim":   &command.Trim{From: key, To: "bob", UpTo: 1},
+		"trim":   &command.TrimOutbox{From: key, To: "bob", UpTo: 1},
 	} {
 		if err := new(command.Checker).Check(command.AppendCommand(nil, cmd)); err != nil {
 			t.Errorf("Check of a %s = %v, want nil", name, err)
@@ -132,9 +132,9 @@ func TestStoryIsNotRefused(t *testing.T) {
 // TestRestoreOfGroupsAllocatesLittle is TestRestoreAllocatesLittle for groups.
 func TestRestoreOfGroupsAllocatesLittle(t *testing.T) {
 	const many = 100_000
-	hides := make([]mark, many)
-	for i := range hides {
-		hides[i] = mark{seq: uint64(i), reason: gapDeleted}
+	hidden := make([]tombstone, many)
+	for i := range hidden {
+		hidden[i] = tombstone{seq: uint64(i), reason: gapDeleted}
 	}
 	names := make([]command.UserID, many)
 	for i := range names {
@@ -143,44 +143,44 @@ func TestRestoreOfGroupsAllocatesLittle(t *testing.T) {
 	tests := map[string]func(*State, *user){
 		"members": func(s *State, u *user) {
 			for _, name := range names[:many/10] {
-				s.addMember(u, name, member{role: command.RoleMember, from: 1})
+				s.addMember(u, name, member{role: command.RoleMember, visibleFrom: 1})
 			}
 		},
 		"hides of one": func(s *State, u *user) {
-			s.addMember(u, "u", member{role: command.RoleMember, from: 1})
-			u.team.hides = map[command.UserID][]mark{"u": hides}
+			s.addMember(u, "u", member{role: command.RoleMember, visibleFrom: 1})
+			u.group.hidden = map[command.UserID][]tombstone{"u": hidden}
 		},
 		"hides of many": func(s *State, u *user) {
-			u.team.hides = map[command.UserID][]mark{}
+			u.group.hidden = map[command.UserID][]tombstone{}
 			for _, name := range names[:many/10] {
-				s.addMember(u, name, member{role: command.RoleMember, from: 1})
-				u.team.hides[name] = hides[:1]
+				s.addMember(u, name, member{role: command.RoleMember, visibleFrom: 1})
+				u.group.hidden[name] = hidden[:1]
 			}
 		},
-		"requests": func(_ *State, u *user) { u.team.requests = make([]query.JoinRequest, many) },
+		"requests": func(_ *State, u *user) { u.group.requests = make([]query.JoinRequest, many) },
 		"events": func(_ *State, u *user) {
 			u.arrival = many
 			for i := range uint64(many) {
-				u.team.events = append(u.team.events, query.GroupEvent{Arrival: i + 1})
+				u.group.events = append(u.group.events, query.GroupEvent{Arrival: i + 1})
 			}
 		},
 		"users of events": func(_ *State, u *user) {
 			u.arrival = many
 			for i := range uint64(keptEvents) {
-				u.team.events = append(u.team.events, query.GroupEvent{Arrival: i + 1, Users: make([]command.UserID, command.MaxUsers)})
+				u.group.events = append(u.group.events, query.GroupEvent{Arrival: i + 1, Users: make([]command.UserID, command.MaxUsers)})
 			}
 		},
 		"recalls": func(_ *State, u *user) {
 			u.arrival = many
 			for i := range uint64(many) {
-				u.team.recalls = append(u.team.recalls, teamRecall{arrival: i + 1})
+				u.group.recalls = append(u.group.recalls, groupRecall{arrival: i + 1})
 			}
 		},
 		"notices": func(_ *State, u *user) {
-			u.team.notices = map[command.UserID]notice{}
+			u.group.letters = map[command.UserID]groupLetter{}
 			for _, name := range names[:many/10] {
 				l := command.AppendLetter(nil, &command.Letter{Kind: command.LetterJoined, From: u.name, To: name, Number: 1})
-				u.team.notices[name] = notice{version: 1, bytes: l}
+				u.group.letters[name] = groupLetter{version: 1, bytes: l}
 			}
 		},
 	}
@@ -188,8 +188,8 @@ func TestRestoreOfGroupsAllocatesLittle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := NewState(1)
 			u := &user{name: "group g"}
-			s.open(u, "")
-			u.team = &team{id: "g", kind: command.GroupPublic, settings: command.GroupPublic.Settings()}
+			s.openConv(u, "")
+			u.group = &groupRecord{id: "g", kind: command.GroupPublic, settings: command.GroupPublic.Settings()}
 			fill(s, u)
 			checkRestoreBytes(t, frameRecord(appendUser(s, u)))
 		})
@@ -198,9 +198,9 @@ func TestRestoreOfGroupsAllocatesLittle(t *testing.T) {
 		s := NewState(1)
 		u := &user{name: "u"}
 		for _, name := range names {
-			ref := teamRef{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name)), version: 1}
-			copy(s.arena.Bytes(ref.name, len(name)), name)
-			u.teams.add(s.arena, ref)
+			ms := membership{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name)), version: 1}
+			copy(s.arena.Bytes(ms.name, len(name)), name)
+			u.memberships.add(s.arena, ms)
 		}
 		checkRestoreBytes(t, frameRecord(appendUser(s, u)))
 	})

@@ -35,10 +35,10 @@ func story() [][]byte {
 		}}
 	}
 	batches := [][]command.Command{
-		{open("alice"), open("bob"), open("dave"), open("group team"), open("group live"), open("group old"), open("carol"), &command.FreezeSlot{Slot: command.SlotOf("carol")}, &command.DropSlot{Slot: command.SlotOf("carol")}},
+		{open("alice"), open("bob"), open("dave"), open("group team"), open("group live"), open("group old"), open("carol"), &command.FreezeSlot{Slot: command.SlotOf("carol")}, &command.RemoveSlot{Slot: command.SlotOf("carol")}},
 		{&command.Configure{Limits: command.Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
 		{&command.ConfigureHooks{Bytes: 100}},
-		{&command.Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasSince: true, Since: "?"}},
+		{&command.Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasCursor: true, Cursor: "?"}},
 		{send("alice", "bob", "1", 0), send("alice", "bob", "1", 0), send("alice", "zoe", "2", 7), send("bob", "alice", "3", 0)},
 		{send("alice", "bob", "4", 1), send("alice", "bob", "5", 0), send("alice", "bob", "6", 0), send("alice", "alice", "7", 0)},
 		{&command.ReadReport{User: "bob", Session: 1, Request: command.Request{ID: 1, Hash: 2}, Peer: "alice", Seq: 2}},
@@ -47,11 +47,11 @@ func story() [][]byte {
 		{&command.SetConversation{User: "bob", Peer: "alice", Muted: new(true)}},
 		{&command.Block{User: "alice", Target: "zoe"}},
 		{&command.Deliver{Letter: command.Letter{From: "zoe", To: "bob", Number: 1, Kind: command.LetterMessage, Seq: 1, CID: "z", Body: []byte{1}}}},
-		{&command.Trim{From: "alice", To: "zoe", UpTo: 1}, &command.HooksDone{UpTo: 1}},
+		{&command.TrimOutbox{From: "alice", To: "zoe", UpTo: 1}, &command.TrimHookQueue{UpTo: 1}},
 		{&command.DeleteConversation{User: "bob", Peer: "zoe", Messages: true}},
-		{&command.Expire{LastSlot: command.Slots - 1}},
-		{&command.Retain{Cutoff: storyTime + 3500, MaxWork: 1000}},
-		{&command.Logout{User: "alice", Session: 1, Seen: 7}},
+		{&command.PurgeExpired{LastSlot: command.Slots - 1}},
+		{&command.RaiseCutoff{Cutoff: storyTime + 3500, MaxWork: 1000}},
+		{&command.Logout{User: "alice", Session: 1, LastSeen: 7}},
 		{&command.Login{User: "alice", Device: "tablet", IssuedAt: storyTime}, &command.RefreshToken{User: "alice", Session: 2, IssuedAt: storyTime + 1}},
 		{&command.SetUser{User: "bob", HistoryTTL: new(30 * 24 * time.Hour), Suspended: new(true), TokensFrom: new(int64(storyTime))}},
 		{imported("bob", "dave", true), imported("dave", "bob", false), &command.SetRead{User: "bob", Peer: "dave"}},
@@ -80,10 +80,10 @@ func storyState() *State {
 }
 
 func snapshot(s *State) (b []byte) {
-	v := s.Snapshot()
-	defer v.Release()
+	w := s.Snapshot()
+	defer w.Release()
 	for more := true; more; {
-		b, more = v.Next(b)
+		b, more = w.Next(b)
 	}
 	return b
 }
@@ -150,15 +150,15 @@ func imports(b []byte) (found bool) {
 
 // readAll asks everything about everybody.
 func readAll(s *State) {
-	var b query.Batch
+	var up query.Updates
 	var p query.Page
 	now := s.Now()
 	for _, name := range []command.UserID{"alice", "bob", "zoe", ""} {
 		s.Recents(name, 1<<20, now)
 		s.Conversations(name, 0, 10, 1<<20, now)
 		sync := s.StartSync(name, &command.Result{}, query.RecentsOn, now)
-		s.NextSync(name, sync, &b, 100, 1<<20, now)
-		s.Since(name, 1, 0, &b, 100, 1<<20, now)
+		s.NextSync(name, sync, &up, 100, 1<<20, now)
+		s.UpdatesAfter(name, 1, 0, &up, 100, 1<<20, now)
 		for _, peer := range []command.UserID{"alice", "bob", "zoe"} {
 			s.History(query.HistoryQuery{User: name, Peer: peer, Limit: 100, MaxBytes: 1 << 20}, &p, now)
 			s.History(query.HistoryQuery{User: name, Peer: peer, HasAfter: true, Limit: 1, MaxBytes: 1}, &p, now)
@@ -166,11 +166,11 @@ func readAll(s *State) {
 		s.User(name, now)
 		s.Unread(name, now)
 		s.UnreadSeqs(name, "alice", now)
-		s.ImportView(name, "alice", 7, now)
+		s.ImportStatus(name, "alice", 7, now)
 		s.SeqOf(name, "alice", command.MsgID{1})
 		s.ConversationsOf(name, 0, 10, now)
 		s.Checksum(command.SlotOf(string(name)))
-		readGroups(s, name, &b, &p)
+		readGroups(s, name, &up, &p)
 	}
 	s.Letters(func(Posted) bool { return true })
 	s.Count(0, command.Slots-1)
@@ -249,8 +249,8 @@ func FuzzRestore(f *testing.F) {
 
 // appendUser gives the frames of a user.
 func appendUser(s *State, u *user) (b []byte) {
-	for w := (userWalk{u: u, limit: frameBytes}); ; {
-		frame := w.appendNext(s, nil, true)
+	for enc := (userEncoder{u: u, limit: frameBytes}); ; {
+		frame := enc.appendNext(s, nil, true)
 		if len(frame) == 0 {
 			return b
 		}
@@ -330,22 +330,22 @@ func TestRestoreAllocatesLittle(t *testing.T) {
 		"sessions": func(_ *State, u *user) { u.sessions = sessions },
 		"answers":  func(_ *State, u *user) { u.sessions = answered },
 		"marks": func(s *State, u *user) {
-			s.rare(u, &u.convs.items[s.open(u, "p")]).marks.replace(s.arena, slices.Repeat([]mark{{reason: gapDeleted}}, many))
+			s.extraMut(u, &u.convs.items[s.openConv(u, "p")]).tombstones.replace(s.arena, slices.Repeat([]tombstone{{reason: gapDeleted}}, many))
 		},
 		"lost": func(s *State, u *user) {
-			s.rare(u, &u.convs.items[s.open(u, "p")]).lost.replace(s.arena, make([]lostRun, many))
+			s.extraMut(u, &u.convs.items[s.openConv(u, "p")]).lost.replace(s.arena, make([]lostRun, many))
 		},
 		"gone": func(s *State, u *user) {
-			s.rare(u, &u.convs.items[s.open(u, "p")]).gone.replace(s.arena, slices.Repeat([]goneRun{{reason: gapExpired}}, many))
+			s.extraMut(u, &u.convs.items[s.openConv(u, "p")]).gone.replace(s.arena, slices.Repeat([]goneRun{{reason: gapExpired}}, many))
 		},
 		"sent": func(s *State, u *user) {
-			s.open(u, "p")
+			s.openConv(u, "p")
 			for range many {
-				s.addSent(&u.sent, &sentRecord{})
+				s.addDedup(&u.dedup, &dedupRecord{})
 			}
 		},
 		"letters": func(s *State, u *user) {
-			i := s.open(u, "p")
+			i := s.openConv(u, "p")
 			u.convs.items[i].outbox = u.newOutQueue("p", 1)
 			for n := range uint64(many / 10) {
 				l := command.AppendLetter(nil, &command.Letter{From: u.name, To: "p", Number: n + 1, Kind: command.LetterBlock})
@@ -353,20 +353,20 @@ func TestRestoreAllocatesLittle(t *testing.T) {
 			}
 		},
 		"entries": func(s *State, u *user) {
-			i := s.open(u, "p")
+			i := s.openConv(u, "p")
 			s.out = &Outcome{}
 			for range many {
-				s.store(u, i, &ring.Entry{Flags: ring.Own})
+				s.storeEntry(u, i, &ring.Entry{Flags: ring.Own})
 			}
 		},
 		"imports": func(s *State, u *user) {
 			for i := range many / 10 {
-				s.markImported(u, s.open(u, command.UserID(strconv.Itoa(i))), importMark{row: 1})
+				s.setImport(u, s.openConv(u, command.UserID(strconv.Itoa(i))), importRecord{row: 1})
 			}
 		},
 		"conversations": func(s *State, u *user) {
 			for i := range many / 10 {
-				s.open(u, command.UserID(strconv.Itoa(i)))
+				s.openConv(u, command.UserID(strconv.Itoa(i)))
 			}
 		},
 	}

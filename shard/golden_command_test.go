@@ -20,14 +20,14 @@ func allCommands() []command.Command {
 	return []command.Command{
 		&command.Login{}, &command.Logout{}, &command.Send{}, &command.ReadReport{}, &command.Recall{},
 		&command.DeleteMessages{}, &command.DeleteConversation{}, &command.SetConversation{}, &command.Block{},
-		&command.Deliver{}, &command.Trim{}, &command.Expire{}, &command.Configure{}, &command.FreezeSlot{},
-		&command.ImportSlot{}, &command.DropSlot{}, &command.OpenSlots{}, &command.Retain{}, &command.CreateGroup{},
+		&command.Deliver{}, &command.TrimOutbox{}, &command.PurgeExpired{}, &command.Configure{}, &command.FreezeSlot{},
+		&command.ImportSlot{}, &command.RemoveSlot{}, &command.OpenSlots{}, &command.RaiseCutoff{}, &command.CreateGroup{},
 		&command.JoinGroup{}, &command.LeaveGroup{}, &command.DismissGroup{}, &command.AnswerJoin{},
 		&command.AddMembers{}, &command.RemoveMembers{}, &command.SetMember{}, &command.SetGroup{},
-		&command.SendGroup{}, &command.ReadGroup{}, &command.RecallGroup{}, &command.DeleteSender{},
+		&command.SendGroup{}, &command.ReadGroup{}, &command.RecallGroup{}, &command.DeleteMessagesFrom{},
 		&command.HideMessages{}, &command.HideGroup{}, &command.SetGroupView{}, &command.AnswerOwner{},
 		&command.Unban{}, &command.SetUser{}, &command.RefreshToken{}, &command.SetRead{}, &command.EraseUser{},
-		&command.Import{}, &command.ImportGroup{}, &command.ConfigureHooks{}, &command.HooksDone{},
+		&command.Import{}, &command.ImportGroup{}, &command.ConfigureHooks{}, &command.TrimHookQueue{},
 	}
 }
 

@@ -138,8 +138,8 @@ func TestGroupRefusals(t *testing.T) {
 		{"recallGroup/gone, another's", &command.RecallGroup{Group: "team", By: "dan", Seq: 2}, command.CodeNotFound, "seq"},
 		{"recallGroup/another's", &command.RecallGroup{Group: "team", By: "bob", Seq: 3}, command.CodeForbidden, "seq"},
 		{"recallGroup/too late", &command.RecallGroup{Group: "team", By: "bob", Seq: 1}, command.CodeTooLate, "seq"},
-		{"deleteSender/nobody", &command.DeleteSender{Group: "team"}, command.CodeBadRequest, "sender"},
-		{"deleteSender/no group", &command.DeleteSender{Group: "none", Sender: "bob"}, command.CodeNotFound, "group"},
+		{"deleteSender/nobody", &command.DeleteMessagesFrom{Group: "team"}, command.CodeBadRequest, "sender"},
+		{"deleteSender/no group", &command.DeleteMessagesFrom{Group: "none", Sender: "bob"}, command.CodeNotFound, "group"},
 		{"hideMessages/no group", &command.HideMessages{Group: "none", User: "bob", Seqs: []uint64{1}}, command.CodeNotFound, "conv"},
 		{"hideMessages/no member", &command.HideMessages{Group: "team", User: "eve", Seqs: []uint64{1}}, command.CodeForbidden, "conv"},
 		{"hideMessages/no message", &command.HideMessages{Group: "team", User: "bob", Seqs: []uint64{1, 100}}, command.CodeNotFound, "seqs"},
@@ -170,7 +170,7 @@ func TestGroupRefusals(t *testing.T) {
 			if sums() != before {
 				t.Error("a refused command changed its group")
 			}
-			if len(b.out.Groups)+len(b.out.Members)+len(b.out.Touched)+len(b.out.Posted) > 0 {
+			if len(b.out.Groups)+len(b.out.Members)+len(b.out.Users)+len(b.out.Posted) > 0 {
 				t.Errorf("outcome of a refusal = %+v", b.out)
 			}
 		})
@@ -199,22 +199,22 @@ func TestGroupRefusals(t *testing.T) {
 func TestGroupBounds(t *testing.T) {
 	t.Run("hidden messages", func(t *testing.T) {
 		b := newTeam(t, command.Limits{GroupRate: -1}, "bob")
-		for i := range maxHides + 1 {
+		for i := range maxHidden + 1 {
 			b.talk("ann", fmt.Sprint(i))
 		}
-		for seq := uint64(1); seq <= maxHides; seq++ {
+		for seq := uint64(1); seq <= maxHidden; seq++ {
 			if r := b.do(&command.HideMessages{Group: "team", User: "bob", Seqs: []uint64{seq}}); r.Err() != nil {
 				t.Fatal(r.Err())
 			}
 		}
-		r := b.do(&command.HideMessages{Group: "team", User: "bob", Seqs: []uint64{maxHides + 1}})
+		r := b.do(&command.HideMessages{Group: "team", User: "bob", Seqs: []uint64{maxHidden + 1}})
 		if r.Code != command.CodeRateLimited || !strings.HasPrefix(r.Detail, "seqs:") {
 			t.Errorf("one more: code %d, %q, want %d of seqs", r.Code, r.Detail, command.CodeRateLimited)
 		}
 		if r := b.do(&command.HideMessages{Group: "team", User: "bob", Seqs: []uint64{1, 2}}); r.Err() != nil {
 			t.Errorf("hidden again: %v", r.Err())
 		}
-		b.wantUnread("team", "bob", maxHides+1)
+		b.wantUnread("team", "bob", maxHidden+1)
 	})
 	t.Run("requests to join", func(t *testing.T) {
 		b := newBench(t, command.Limits{})
@@ -242,10 +242,10 @@ func TestGroupBounds(t *testing.T) {
 			users = append(users, command.UserID(fmt.Sprint("u", i)))
 		}
 		b.do(&command.CreateGroup{Group: "hall", Kind: command.GroupChatroom, Settings: command.GroupChatroom.Settings(), Members: users})
-		var batch query.Batch
-		b.s.GroupSince("hall", 0, &batch, 100, 1<<20, b.now)
-		if len(batch.Events) != 1 || len(batch.Events[0].Users) != 0 {
-			t.Errorf("events = %+v, want one that names nobody", batch.Events)
+		var up query.Updates
+		b.s.GroupUpdatesAfter("hall", 0, &up, 100, 1<<20, b.now)
+		if len(up.Events) != 1 || len(up.Events[0].Users) != 0 {
+			t.Errorf("events = %+v, want one that names nobody", up.Events)
 		}
 		if info, _ := b.s.Group("hall", ""); info.Members != len(users) {
 			t.Errorf("Members = %d, want %d", info.Members, len(users))

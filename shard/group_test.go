@@ -32,18 +32,18 @@ func (b *bench) post(group command.GroupID, from command.UserID, text string) co
 	return r
 }
 
-func (b *bench) view(user command.UserID, ask query.GroupAsk, backlog int) query.GroupView {
+func (b *bench) view(user command.UserID, q query.GroupSyncQuery, backlog int) query.GroupSyncItem {
 	b.t.Helper()
-	views := b.s.SyncGroups(user, []query.GroupAsk{ask}, backlog, 1000, b.now).Views
+	views := b.s.SyncGroups(user, []query.GroupSyncQuery{q}, backlog, 1000, b.now).Items
 	if len(views) != 1 {
-		b.t.Fatalf("%s finds %d views of %s, want 1", user, len(views), ask.Group)
+		b.t.Fatalf("%s finds %d views of %s, want 1", user, len(views), q.Group)
 	}
 	return views[0]
 }
 
 func (b *bench) wantUnread(group command.GroupID, user command.UserID, want ...uint64) {
 	b.t.Helper()
-	if v := b.view(user, query.GroupAsk{Group: group}, 0); v.Unread != len(want) {
+	if v := b.view(user, query.GroupSyncQuery{Group: group}, 0); v.Unread != len(want) {
 		b.t.Errorf("unread of %s in %s = %d, want %d", user, group, v.Unread, len(want))
 	}
 	if got := b.s.GroupUnread(group, user, b.now); !slices.Equal(got, want) {
@@ -57,7 +57,7 @@ func (b *bench) wantPage(group command.GroupID, user command.UserID, want string
 	var p query.Page
 	b.s.History(query.HistoryQuery{User: user, Group: group, Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
 	got := fmt.Sprintf("%d-%d", p.From, p.To)
-	for _, m := range p.Batch.Messages {
+	for _, m := range p.Updates.Messages {
 		got += fmt.Sprintf(" %d:%s:%s", m.Seq, m.From, m.Body)
 	}
 	for _, g := range p.Gaps {
@@ -86,7 +86,7 @@ func TestGroupUnreadFollowsTheLog(t *testing.T) {
 	}
 	b.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 3})
 	b.wantUnread("team", "carol", 4)
-	b.do(&command.ReadGroup{Group: "team", User: "bob", Seq: 1, Back: true})
+	b.do(&command.ReadGroup{Group: "team", User: "bob", Seq: 1, MayMoveBack: true})
 	b.wantUnread("team", "bob", 2)
 	b.do(&command.HideMessages{Group: "team", User: "bob", Session: 1, Seqs: []uint64{2}})
 	b.wantUnread("team", "bob")
@@ -107,7 +107,7 @@ func TestMembersReadSinceTheirJoin(t *testing.T) {
 	b.post("open", "alice", "early")
 	b.do(&command.JoinGroup{Group: "open", User: "bob"})
 	b.wantPage("open", "bob", "1-1 1:alice:early")
-	if v := b.view("bob", query.GroupAsk{Group: "open"}, 20); v.Counts || v.Unread != 0 || v.LastSeq != 1 {
+	if v := b.view("bob", query.GroupSyncQuery{Group: "open"}, 20); v.CountsUnread || v.Unread != 0 || v.LastSeq != 1 {
 		t.Errorf("view of a chatroom = %+v, want no unread and seq 1 as the last", v)
 	}
 
@@ -124,15 +124,15 @@ func TestBacklogBehindACursor(t *testing.T) {
 	for id, kind := range map[command.GroupID]command.GroupKind{"team": command.GroupPrivate, "room": command.GroupChatroom} {
 		b.group(id, kind, "bob")
 		b.post(id, "alice", "seen")
-		cursors[id] = b.view("bob", query.GroupAsk{Group: id}, 0).Cursor
+		cursors[id] = b.view("bob", query.GroupSyncQuery{Group: id}, 0).Cursor
 		for i := range 5 {
 			b.post(id, "alice", fmt.Sprint(i))
 		}
 	}
 	want := func(when string, group command.GroupID, backlog int, want ...uint64) {
 		t.Helper()
-		ask := query.GroupAsk{Group: group, Cursor: cursors[group], HasCursor: true}
-		if got := b.view("bob", ask, backlog).Push; !slices.Equal(got, want) {
+		q := query.GroupSyncQuery{Group: group, Cursor: cursors[group], HasCursor: true}
+		if got := b.view("bob", q, backlog).Push; !slices.Equal(got, want) {
 			t.Errorf("%s: %d messages of %s to push = %v, want %v", when, backlog, group, got, want)
 		}
 	}
@@ -147,7 +147,7 @@ func TestBacklogBehindACursor(t *testing.T) {
 	want("read elsewhere", "room", 4, 3, 4, 5, 6)
 }
 
-func TestDeleteSender(t *testing.T) {
+func TestDeleteMessagesFrom(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.group("team", command.GroupPrivate, "bob", "carol")
 	for i := range 3 {
@@ -155,25 +155,25 @@ func TestDeleteSender(t *testing.T) {
 		b.post("team", "bob", fmt.Sprint("b", i))
 	}
 	before := b.s.GroupArrival("team")
-	if r := b.do(&command.DeleteSender{Group: "team", Sender: "alice"}); r.Deleted != 3 {
+	if r := b.do(&command.DeleteMessagesFrom{Group: "team", Sender: "alice"}); r.Deleted != 3 {
 		t.Errorf("deleted = %d, want 3", r.Deleted)
 	}
 	b.wantPage("team", "carol", "1-6 2:bob:b0 4:bob:b1 6:bob:b2 deleted:1-1 deleted:3-3 deleted:5-5")
 	b.wantUnread("team", "carol", 2, 4, 6)
-	var batch query.Batch
-	b.s.GroupSince("team", before, &batch, 10, 1<<20, b.now)
+	var up query.Updates
+	b.s.GroupUpdatesAfter("team", before, &up, 10, 1<<20, b.now)
 	want := query.Change{Kind: query.ChangeRecall, Group: "team", Arrival: before + 1, Sender: "alice", Ranges: []query.Range{{From: 1, To: 5}}}
-	if len(batch.Changes) != 1 || fmt.Sprint(batch.Changes[0]) != fmt.Sprint(want) {
-		t.Errorf("changes = %+v, want %+v", batch.Changes, want)
+	if len(up.Changes) != 1 || fmt.Sprint(up.Changes[0]) != fmt.Sprint(want) {
+		t.Errorf("changes = %+v, want %+v", up.Changes, want)
 	}
-	if r := b.do(&command.DeleteSender{Group: "team", Sender: "alice"}); r.Deleted != 0 {
+	if r := b.do(&command.DeleteMessagesFrom{Group: "team", Sender: "alice"}); r.Deleted != 0 {
 		t.Errorf("deleted again = %d, want 0", r.Deleted)
 	}
-	b.do(&command.DeleteSender{Group: "team", Sender: "bob", Silent: true})
-	if v := b.view("carol", query.GroupAsk{Group: "team"}, 20); v.LastSeq != 0 || len(v.Push) != 0 || v.Unread != 0 {
+	b.do(&command.DeleteMessagesFrom{Group: "team", Sender: "bob", Silent: true})
+	if v := b.view("carol", query.GroupSyncQuery{Group: "team"}, 20); v.LastSeq != 0 || len(v.Push) != 0 || v.Unread != 0 {
 		t.Errorf("view of an emptied group = %+v, want nothing to show", v)
 	}
-	if r := b.do(&command.DeleteSender{Group: "none", Sender: "bob"}); r.Code != command.CodeNotFound {
+	if r := b.do(&command.DeleteMessagesFrom{Group: "none", Sender: "bob"}); r.Code != command.CodeNotFound {
 		t.Errorf("code for an unknown group = %d, want not found", r.Code)
 	}
 }
@@ -184,19 +184,19 @@ func TestSyncGroups(t *testing.T) {
 	for i := range 30 {
 		b.post("team", "alice", fmt.Sprint("a", i))
 	}
-	v := b.view("bob", query.GroupAsk{Group: "team"}, 20)
+	v := b.view("bob", query.GroupSyncQuery{Group: "team"}, 20)
 	if len(v.Push) != 20 || v.Push[0] != 11 || v.Push[19] != 30 || v.Unread != 30 || v.LastSeq != 30 {
 		t.Errorf("view = %+v, want the newest 20 of 30", v)
 	}
-	ask := query.GroupAsk{Group: "team", HasCursor: true, Cursor: v.Cursor}
+	q := query.GroupSyncQuery{Group: "team", HasCursor: true, Cursor: v.Cursor}
 	b.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 30})
 	b.post("team", "alice", "more")
-	v = b.view("bob", ask, 20)
+	v = b.view("bob", q, 20)
 	if !slices.Equal(v.Push, []uint64{31}) || v.Reset || v.Unread != 30 || len(v.Changes) != 1 || v.Changes[0].By != "alice" {
 		t.Errorf("view with a cursor = %+v, want 31 and a recall", v)
 	}
-	ask.Cursor = b.s.Cursor("bob", 3)
-	if v = b.view("bob", ask, 20); !v.Reset || len(v.Push) != 20 {
+	q.Cursor = b.s.Cursor("bob", 3)
+	if v = b.view("bob", q, 20); !v.Reset || len(v.Push) != 20 {
 		t.Errorf("view with another's cursor = %+v, want a reset", v)
 	}
 }
@@ -213,7 +213,7 @@ func TestSyncGroupsInParts(t *testing.T) {
 	}{{"many", 1000, 1, 0, 200}, {"long walks", 100, 400, 3600, 41}} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, command.Limits{GroupRate: -1})
-			asks := []query.GroupAsk{{Group: "none"}}
+			queries := []query.GroupSyncQuery{{Group: "none"}}
 			for i := range c.groups {
 				id := command.GroupID(fmt.Sprint("group", i))
 				b.group(id, command.GroupPrivate, "bob")
@@ -222,24 +222,24 @@ func TestSyncGroupsInParts(t *testing.T) {
 						t.Fatalf("message %d: %+v", j, r)
 					}
 				}
-				asks = append(asks, query.GroupAsk{Group: id})
+				queries = append(queries, query.GroupSyncQuery{Group: id})
 			}
 			seen := make(map[command.GroupID]bool)
-			for rest := asks; len(rest) > 0; {
+			for rest := queries; len(rest) > 0; {
 				sync := b.s.SyncGroups("bob", rest, 20, 1000, b.now)
-				if looked := len(rest) - len(sync.Rest); looked == 0 || looked > c.most {
+				if looked := len(rest) - len(sync.Remaining); looked == 0 || looked > c.most {
 					t.Fatalf("looked at %d groups in one go, want 1 to %d", looked, c.most)
 				}
-				for _, v := range sync.Views {
+				for _, v := range sync.Items {
 					seen[v.Group] = true
 					if v.Unread != c.messages || len(v.Push) != min(c.messages, 20) {
 						t.Fatalf("%s: %d unread, %d to push, want %d and the newest 20", v.Group, v.Unread, len(v.Push), c.messages)
 					}
 				}
-				rest = sync.Rest
+				rest = sync.Remaining
 			}
-			if len(seen) != len(asks)-1 {
-				t.Errorf("%d views, want %d", len(seen), len(asks)-1)
+			if len(seen) != len(queries)-1 {
+				t.Errorf("%d views, want %d", len(seen), len(queries)-1)
 			}
 		})
 	}
@@ -262,35 +262,35 @@ func TestMembershipVersions(t *testing.T) {
 	if got := b.s.GroupsOf("bob"); len(got) != 1 {
 		t.Errorf("groups = %v, want team", got)
 	}
-	var batch query.Batch
-	b.s.Since("bob", 1, 0, &batch, 10, 1<<20, b.now)
-	if len(batch.Changes) != 1 || batch.Changes[0].Kind != query.ChangeGroupJoined || batch.Changes[0].Group != "team" {
-		t.Errorf("changes = %+v, want that bob joined team", batch.Changes)
+	var up query.Updates
+	b.s.UpdatesAfter("bob", 1, 0, &up, 10, 1<<20, b.now)
+	if len(up.Changes) != 1 || up.Changes[0].Kind != query.ChangeGroupJoined || up.Changes[0].Group != "team" {
+		t.Errorf("changes = %+v, want that bob joined team", up.Changes)
 	}
 	// He left, joined and left: that he joined was never said.
 	letter(command.LetterLeft, 11)
-	b.s.Since("bob", 1, batch.Next, &batch, 10, 1<<20, b.now)
-	seen := batch.Next
+	b.s.UpdatesAfter("bob", 1, up.Through, &up, 10, 1<<20, b.now)
+	seen := up.Through
 	letter(command.LetterLeft, 13)
-	b.s.Since("bob", 1, seen, &batch, 10, 1<<20, b.now)
-	if len(batch.Changes) != 1 || batch.Changes[0].Kind != query.ChangeGroupLeft {
-		t.Errorf("changes = %+v, want that bob left team once more", batch.Changes)
+	b.s.UpdatesAfter("bob", 1, seen, &up, 10, 1<<20, b.now)
+	if len(up.Changes) != 1 || up.Changes[0].Kind != query.ChangeGroupLeft {
+		t.Errorf("changes = %+v, want that bob left team once more", up.Changes)
 	}
-	seen = batch.Next
+	seen = up.Through
 	letter(command.LetterLeft, 12)
-	if b.s.Since("bob", 1, seen, &batch, 10, 1<<20, b.now); len(batch.Changes) != 0 {
-		t.Errorf("changes = %+v after an older letter, want none", batch.Changes)
+	if b.s.UpdatesAfter("bob", 1, seen, &up, 10, 1<<20, b.now); len(up.Changes) != 0 {
+		t.Errorf("changes = %+v after an older letter, want none", up.Changes)
 	}
 }
 
-// TestNoticeReplacesOlder lets a member come and go while his shard is away for
+// TestGroupLetterReplacesOlder lets a member come and go while his shard is away for
 // longer than it knows of those who left: no older letter is there to bring him
 // back.
-func TestNoticeReplacesOlder(t *testing.T) {
+func TestGroupLetterReplacesOlder(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.group("team", command.GroupPrivate)
 	b.do(&command.FreezeSlot{Slot: command.SlotOf("dan")})
-	b.do(&command.DropSlot{Slot: command.SlotOf("dan")})
+	b.do(&command.RemoveSlot{Slot: command.SlotOf("dan")})
 	b.do(&command.AddMembers{Group: "team", Users: []command.UserID{"dan"}})
 	b.do(&command.RemoveMembers{Group: "team", Users: []command.UserID{"dan"}})
 	var waiting []command.Letter
@@ -305,11 +305,11 @@ func TestNoticeReplacesOlder(t *testing.T) {
 	if len(waiting) != 1 || waiting[0].Kind != command.LetterLeft || b.s.letterBytes != len(command.AppendLetter(nil, &waiting[0])) {
 		t.Fatalf("%d bytes of letters wait, %v; want that dan left", b.s.letterBytes, waiting)
 	}
-	b.do(&command.Trim{From: command.GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number - 1})
+	b.do(&command.TrimOutbox{From: command.GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number - 1})
 	if b.s.letterBytes == 0 {
 		t.Error("the confirmation of an older letter took the newest")
 	}
-	b.do(&command.Trim{From: command.GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number})
+	b.do(&command.TrimOutbox{From: command.GroupID("team").Key(), To: "dan", UpTo: waiting[0].Number})
 	if b.s.letterBytes != 0 {
 		t.Errorf("%d bytes of letters wait after all is confirmed", b.s.letterBytes)
 	}
@@ -347,7 +347,7 @@ func TestGroupOutlivesSnapshotAndDismissal(t *testing.T) {
 		b.now += 1000
 	}
 	b.do(&command.HideMessages{Group: "team", User: "bob", Session: 1, Seqs: []uint64{5, 6}})
-	b.do(&command.DeleteSender{Group: "team", Sender: "carol"})
+	b.do(&command.DeleteMessagesFrom{Group: "team", Sender: "carol"})
 	b.do(&command.RecallGroup{Group: "team", Seq: 9})
 
 	var snapshot bytes.Buffer
@@ -399,9 +399,9 @@ func seqs(from, to uint64) (s []uint64) {
 	return s
 }
 
-// BenchmarkDeleteSender is how long one command holds up a shard that deletes what
+// BenchmarkDeleteMessagesFrom is how long one command holds up a shard that deletes what
 // a member has sent: half or all of 20,000 stored messages.
-func BenchmarkDeleteSender(b *testing.B) {
+func BenchmarkDeleteMessagesFrom(b *testing.B) {
 	const stored = 20_000
 	for _, c := range []struct {
 		name    string
@@ -423,7 +423,7 @@ func BenchmarkDeleteSender(b *testing.B) {
 				}
 				b.StartTimer()
 				start := time.Now()
-				if r := g.do(&command.DeleteSender{Group: "team", Sender: "bob"}); r.Deleted != c.deleted {
+				if r := g.do(&command.DeleteMessagesFrom{Group: "team", Sender: "bob"}); r.Deleted != c.deleted {
 					b.Fatalf("deleted %d, want %d", r.Deleted, c.deleted)
 				}
 				longest = max(longest, time.Since(start))
@@ -435,7 +435,7 @@ func BenchmarkDeleteSender(b *testing.B) {
 
 func BenchmarkSyncGroups(b *testing.B) {
 	g := newBench(b, command.Limits{GroupRate: -1})
-	var asks []query.GroupAsk
+	var queries []query.GroupSyncQuery
 	for i := range 1000 {
 		id := command.GroupID(fmt.Sprint("group", i))
 		members := []command.UserID{"me"}
@@ -446,17 +446,17 @@ func BenchmarkSyncGroups(b *testing.B) {
 		for j := range 30 {
 			g.post(id, "alice", fmt.Sprint(j))
 		}
-		asks = append(asks, query.GroupAsk{Group: id})
+		queries = append(queries, query.GroupSyncQuery{Group: id})
 	}
 	b.ReportAllocs()
 	slices, longest := 0, time.Duration(0)
 	for b.Loop() {
 		n := 0
-		for rest := asks; len(rest) > 0; {
+		for rest := queries; len(rest) > 0; {
 			start := time.Now()
 			sync := g.s.SyncGroups("me", rest, 20, 1000, g.now)
 			longest = max(longest, time.Since(start))
-			n, rest, slices = n+len(sync.Views), sync.Rest, slices+1
+			n, rest, slices = n+len(sync.Items), sync.Remaining, slices+1
 		}
 		if n != 1000 {
 			b.Fatal(n)
@@ -511,7 +511,7 @@ func TestLiveGroupKeepsSoManySanctions(t *testing.T) {
 	if info, _ := b.s.Group("show", "alice"); info.Members != 1 || info.Role != command.RoleOwner {
 		t.Errorf("%d records, alice's role %d, want hers, and the owner's", info.Members, info.Role)
 	}
-	if got := len(b.s.group("show").team.sanctions.items); got != 1 {
+	if got := len(b.s.group("show").group.sanctions.items); got != 1 {
 		t.Errorf("%d sanctions are kept, want the one that lasts", got)
 	}
 }

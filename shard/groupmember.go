@@ -24,92 +24,92 @@ func (s *State) applyCreateGroup(c *command.CreateGroup, r *command.Result) {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: field + ": is the kind's, and cannot be set"}
 		return
 	}
-	u := s.mutate(sl, c.Group.Key(), false)
-	if u != nil && !s.mayMakeAgain(u.team, c, r) {
+	u := s.userMut(sl, c.Group.Key(), false)
+	if u != nil && !s.mayRecreate(u.group, c, r) {
 		if r.Code == command.OK {
-			r.Arrival = s.joinedAt(u, c.Owner)
+			r.Arrival = s.joinArrival(u, c.Owner)
 		}
 		return
 	}
 	version := uint64(0)
 	kept, keptEnd, wishes := array[sanction]{}, int64(math.MaxInt64), 0
 	if u == nil {
-		u = s.mutate(sl, c.Group.Key(), true)
-		s.open(u, "")
+		u = s.userMut(sl, c.Group.Key(), true)
+		s.openConv(u, "")
 	} else {
-		version = u.team.version
-		if c.Owner == u.team.owner {
-			kept, keptEnd, wishes = u.team.sanctions, u.team.sanctionsEnd, u.team.wishes
-			u.team.sanctions = array[sanction]{}
+		version = u.group.letterVersion
+		if c.Owner == u.group.owner {
+			kept, keptEnd, wishes = u.group.sanctions, u.group.sanctionsEnd, u.group.savedSettings
+			u.group.sanctions = array[sanction]{}
 		}
-		s.frees(u)
-		s.freeTeam(u)
+		s.holdFor(u)
+		s.freeGroup(u)
 	}
-	t := &team{
+	g := &groupRecord{
 		id: c.Group, kind: c.Kind, settings: c.Settings, title: c.Name, properties: bytes.Clone(c.Properties),
-		owner: c.Owner, created: s.now, salt: c.Salt, version: version, sanctions: kept, sanctionsEnd: keptEnd, wishes: wishes,
+		owner: c.Owner, createdMS: s.now, salt: c.Salt, letterVersion: version, sanctions: kept, sanctionsEnd: keptEnd, savedSettings: wishes,
 	}
-	if u.team != nil {
-		t.events, t.forgotten, t.notices = u.team.events, u.team.forgotten, u.team.notices
-		for _, n := range t.notices {
-			s.letterBytes += len(n.bytes) // freeTeam took them off
+	if u.group != nil {
+		g.events, g.eventsForgotten, g.letters = u.group.events, u.group.eventsForgotten, u.group.letters
+		for _, n := range g.letters {
+			s.letterBytes += len(n.bytes) // freeGroup took them off
 		}
 	}
-	u.team = t
-	s.weigh(t)
+	u.group = g
+	s.countHeapBytes(g)
 
 	by := c.By
 	users := make([]command.UserID, 0, 1+len(c.Members))
 	if c.Owner != "" {
 		users = append(users, c.Owner)
 	}
-	if t.settings.Stored {
+	if g.settings.Stored {
 		for _, name := range c.Members {
 			switch {
 			case name == "" || slices.Contains(users, name):
-			case s.bannedUntil(t, name) != 0:
+			case s.bannedUntil(g, name) != 0:
 				r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeForbidden})
-			case t.full(len(users)):
+			case g.full(len(users)):
 				r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeRateLimited})
 			default:
 				users = append(users, name)
 			}
 		}
 	}
-	at := s.happened(u, query.EventCreated, by, users...)
+	at := s.addEvent(u, query.EventCreated, by, users...)
 	for _, name := range users {
 		if name == c.Owner {
-			s.enroll(u, name, command.RoleOwner, name, at)
+			s.startMembership(u, name, command.RoleOwner, name, at)
 		} else {
-			s.enroll(u, name, command.RoleMember, by, at)
+			s.startMembership(u, name, command.RoleMember, by, at)
 		}
 	}
 	r.Arrival = at
 }
 
-// joinedAt is the place of a user's joining in a group's order, or the present one
+// joinArrival is the place of a user's joining in a group's order, or the present one
 // of who is no member.
-func (s *State) joinedAt(u *user, name command.UserID) uint64 {
-	if m := s.member(u.team, name); m != nil && u.team.settings.Stored {
-		return m.joinedAt
+func (s *State) joinArrival(u *user, name command.UserID) uint64 {
+	if m := s.member(u.group, name); m != nil && u.group.settings.Stored {
+		return m.joinArrival
 	}
 	return u.arrival
 }
 
-// mayMakeAgain tells whether a group that is known can be made. If not, r has
+// mayRecreate tells whether a group that is known can be made. If not, r has
 // the answer: OK when the group is what was asked for already.
-func (s *State) mayMakeAgain(t *team, c *command.CreateGroup, r *command.Result) bool {
-	if t.dismissed != 0 {
-		if c.By == "" || c.By == t.owner || t.dismissed+dismissedMS <= s.now {
+func (s *State) mayRecreate(g *groupRecord, c *command.CreateGroup, r *command.Result) bool {
+	if g.dismissedMS != 0 {
+		if c.By == "" || c.By == g.owner || g.dismissedMS+keptDismissedMS <= s.now {
 			return true
 		}
 		*r = command.Result{Code: command.CodeConflict, Detail: "group: " + string(c.Group) + " was dismissed a short time ago and is kept for its owner"}
 		return false
 	}
-	same := c.Owner == t.owner && c.Kind == t.kind && c.Settings == t.settings && c.Name == t.title &&
-		bytes.Equal(c.Properties, t.properties)
+	same := c.Owner == g.owner && c.Kind == g.kind && c.Settings == g.settings && c.Name == g.title &&
+		bytes.Equal(c.Properties, g.properties)
 	for _, name := range c.Members {
-		same = same && (!t.settings.Stored || s.member(t, name) != nil)
+		same = same && (!g.settings.Stored || s.member(g, name) != nil)
 	}
 	if !same {
 		*r = command.Result{Code: command.CodeConflict, Detail: "group: " + string(c.Group) + " exists"}
@@ -118,52 +118,52 @@ func (s *State) mayMakeAgain(t *team, c *command.CreateGroup, r *command.Result)
 }
 
 // full tells whether a group with so many members takes no more.
-func (t *team) full(members int) bool {
-	return t.settings.MaxMembers > 0 && members >= t.settings.MaxMembers
+func (g *groupRecord) full(members int) bool {
+	return g.settings.MaxMembers > 0 && members >= g.settings.MaxMembers
 }
 
-// enroll makes a user a member as of an event, and tells his shard. by is who
+// startMembership makes a user a member as of an event, and tells his shard. by is who
 // wanted it: himself, another, or an administrator, "".
-func (s *State) enroll(u *user, name command.UserID, role command.Role, by command.UserID, at uint64) {
-	t := u.team
-	m := member{role: role, joined: s.now, joinedAt: at, from: 1}
+func (s *State) startMembership(u *user, name command.UserID, role command.Role, by command.UserID, at uint64) {
+	g := u.group
+	m := member{role: role, joinedMS: s.now, joinArrival: at, visibleFrom: 1}
 	if by != name {
 		m.flags = memberInvited
 	}
 	newest := u.convs.items[0].log.Next() - 1
-	if t.settings.History != command.HistoryAll {
-		m.from = newest + 1
+	if g.settings.History != command.HistoryAll {
+		m.visibleFrom = newest + 1
 	}
 	m.read = newest
-	if wish := s.takeWish(u, name); wish != 0 && t.settings.Stored {
+	if wish := s.restoreSettings(u, name); wish != 0 && g.settings.Stored {
 		m.flags |= wish
-		m.setAt = s.ownChange(u, name)
+		m.settingsArrival = s.stampMemberChange(u, name)
 	}
 	s.addMember(u, name, m)
-	if t.settings.Stored {
-		s.notify(u, name, role, by)
+	if g.settings.Stored {
+		s.postJoined(u, name, role, by)
 	}
-	t.requests = slices.DeleteFunc(t.requests, func(q query.JoinRequest) bool { return q.User == name })
+	g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return q.User == name })
 }
 
-// expel ends a membership, and tells the user's shard how, see notifyEnd.
-func (s *State) expel(u *user, name command.UserID, how uint64) {
-	t := u.team
-	i, ok := s.memberIndex(t, name)
+// expel ends a membership, and tells the user's shard how, see postLeft.
+func (s *State) endMembership(u *user, name command.UserID, how uint64) {
+	g := u.group
+	i, ok := s.memberIndex(g, name)
 	if !ok {
 		return
 	}
-	flags := t.members.items[i].flags
-	s.dropMember(u, i)
-	s.keepWish(u, name, flags)
-	if t.owner == name || t.offer.to == name {
-		t.offer = ownerOffer{}
+	flags := g.members.items[i].flags
+	s.removeMember(u, i)
+	s.saveSettings(u, name, flags)
+	if g.owner == name || g.offer.to == name {
+		g.offer = ownerOffer{}
 	}
-	if t.owner == name {
-		t.owner = ""
+	if g.owner == name {
+		g.owner = ""
 	}
-	if t.settings.Stored {
-		s.notifyEnd(u, name, how)
+	if g.settings.Stored {
+		s.postLeft(u, name, how)
 	}
 }
 
@@ -176,43 +176,43 @@ func (s *State) applyJoinGroup(c *command.JoinGroup, r *command.Result) {
 	if u == nil {
 		return
 	}
-	t := u.team
+	g := u.group
 	switch {
-	case s.bannedUntil(t, c.User) != 0:
+	case s.bannedUntil(g, c.User) != 0:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are banned from it"}
-	case !t.settings.Stored: // membership is the session's
-	case s.member(t, c.User) != nil:
-		r.Arrival = s.joinedAt(u, c.User)
-		if m := s.member(t, c.User); m.flags&memberInvited != 0 {
-			s.spoke(u, c.User, m)
+	case !g.settings.Stored: // membership is the session's
+	case s.member(g, c.User) != nil:
+		r.Arrival = s.joinArrival(u, c.User)
+		if m := s.member(g, c.User); m.flags&memberInvited != 0 {
+			s.acceptInvitation(u, c.User, m)
 		}
-	case t.settings.Join == command.JoinByInvitation:
+	case g.settings.Join == command.JoinByInvitation:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: members are invited"}
-	case t.full(len(t.members.items)):
+	case g.full(len(g.members.items)):
 		*r = command.Result{Code: command.CodeRateLimited, Detail: "group: has as many members as it may", RetryAfterMS: quotaRetryMS}
-	case t.settings.Join == command.JoinOpen:
-		r.Arrival = s.happened(u, query.EventJoined, c.User, c.User)
-		s.enroll(u, c.User, command.RoleMember, c.User, r.Arrival)
+	case g.settings.Join == command.JoinOpen:
+		r.Arrival = s.addEvent(u, query.EventJoined, c.User, c.User)
+		s.startMembership(u, c.User, command.RoleMember, c.User, r.Arrival)
 	default:
 		s.applyJoinRequest(u, c, r)
 	}
 }
 
 func (s *State) applyJoinRequest(u *user, c *command.JoinGroup, r *command.Result) {
-	t := u.team
-	i := slices.IndexFunc(t.requests, func(q query.JoinRequest) bool { return q.User == c.User })
+	g := u.group
+	i := slices.IndexFunc(g.requests, func(q query.JoinRequest) bool { return q.User == c.User })
 	switch {
-	case i >= 0 && t.requests[i].Message == c.Message:
+	case i >= 0 && g.requests[i].Message == c.Message:
 		r.Pending = true
 		return
 	case i >= 0:
-		t.requests = slices.Delete(t.requests, i, i+1)
-	case len(t.requests) >= maxRequests:
+		g.requests = slices.Delete(g.requests, i, i+1)
+	case len(g.requests) >= maxRequests:
 		*r = command.Result{Code: command.CodeRateLimited, Detail: "group: too many requests wait for its admins", RetryAfterMS: quotaRetryMS}
 		return
 	}
-	t.requests = append(t.requests, query.JoinRequest{User: c.User, Message: c.Message, Time: s.now})
-	s.happened(u, query.EventJoinRequested, c.User, c.User)
+	g.requests = append(g.requests, query.JoinRequest{User: c.User, Message: c.Message, Time: s.now})
+	s.addEvent(u, query.EventJoinRequested, c.User, c.User)
 	r.Pending = true
 }
 
@@ -221,21 +221,21 @@ func (s *State) applyAnswerJoin(c *command.AnswerJoin, r *command.Result) {
 	if u == nil {
 		return
 	}
-	t := u.team
-	i := slices.IndexFunc(t.requests, func(q query.JoinRequest) bool { return q.User == c.User })
+	g := u.group
+	i := slices.IndexFunc(g.requests, func(q query.JoinRequest) bool { return q.User == c.User })
 	switch {
-	case s.role(t, c.By) < command.RoleAdmin:
+	case s.role(g, c.By) < command.RoleAdmin:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins answer requests"}
-	case i < 0 && c.Accept && s.member(t, c.User) == nil:
+	case i < 0 && c.Accept && s.member(g, c.User) == nil:
 		*r = command.Result{Code: command.CodeNotFound, Detail: "user: has not asked to join"}
 	case i < 0: // it is so already
 	case !c.Accept:
-		t.requests = slices.Delete(t.requests, i, i+1)
-		s.weigh(t)
-	case t.full(len(t.members.items)):
+		g.requests = slices.Delete(g.requests, i, i+1)
+		s.countHeapBytes(g)
+	case g.full(len(g.members.items)):
 		*r = command.Result{Code: command.CodeRateLimited, Detail: "group: has as many members as it may", RetryAfterMS: quotaRetryMS}
 	default:
-		s.enroll(u, c.User, command.RoleMember, c.User, s.happened(u, query.EventJoined, c.By, c.User))
+		s.startMembership(u, c.User, command.RoleMember, c.User, s.addEvent(u, query.EventJoined, c.By, c.User))
 	}
 }
 
@@ -244,15 +244,15 @@ func (s *State) applyLeaveGroup(c *command.LeaveGroup, r *command.Result) {
 	if u == nil {
 		return
 	}
-	t := u.team
-	switch m := s.member(t, c.User); {
-	case m == nil || !t.settings.Stored:
-		t.requests = slices.DeleteFunc(t.requests, func(q query.JoinRequest) bool { return q.User == c.User })
+	g := u.group
+	switch m := s.member(g, c.User); {
+	case m == nil || !g.settings.Stored:
+		g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return q.User == c.User })
 	case m.role == command.RoleOwner:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: its owner has to transfer or dismiss it"}
 	default:
-		s.happened(u, query.EventLeft, c.User, c.User)
-		s.expel(u, c.User, 0)
+		s.addEvent(u, query.EventLeft, c.User, c.User)
+		s.endMembership(u, c.User, 0)
 	}
 }
 
@@ -261,28 +261,28 @@ func (s *State) applyAddMembers(c *command.AddMembers, r *command.Result) {
 	if u == nil {
 		return
 	}
-	t := u.team
+	g := u.group
 	least := command.RoleAdmin
-	if t.settings.Join == command.JoinByInvitation {
+	if g.settings.Join == command.JoinByInvitation {
 		least = command.RoleMember
 	}
 	switch {
-	case s.role(t, c.By) < least:
+	case s.role(g, c.By) < least:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you may not add members"}
 		return
-	case !t.settings.Stored:
+	case !g.settings.Stored:
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "group: users join a live group themselves"}
 		return
 	}
 	var added []command.UserID
 	for _, name := range c.Users {
 		switch {
-		case slices.Contains(added, name) || s.member(t, name) != nil:
+		case slices.Contains(added, name) || s.member(g, name) != nil:
 		case name == "":
 			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeBadRequest})
-		case s.bannedUntil(t, name) != 0:
+		case s.bannedUntil(g, name) != 0:
 			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeForbidden})
-		case t.full(len(t.members.items) + len(added)):
+		case g.full(len(g.members.items) + len(added)):
 			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeRateLimited})
 		default:
 			added = append(added, name)
@@ -291,9 +291,9 @@ func (s *State) applyAddMembers(c *command.AddMembers, r *command.Result) {
 	if len(added) == 0 {
 		return
 	}
-	at := s.happened(u, query.EventJoined, c.By, added...)
+	at := s.addEvent(u, query.EventJoined, c.By, added...)
 	for _, name := range added {
-		s.enroll(u, name, command.RoleMember, c.By, at)
+		s.startMembership(u, name, command.RoleMember, c.By, at)
 	}
 }
 
@@ -302,23 +302,23 @@ func (s *State) applyRemoveMembers(c *command.RemoveMembers, r *command.Result) 
 	if u == nil {
 		return
 	}
-	t := u.team
-	by := s.role(t, c.By)
+	g := u.group
+	by := s.role(g, c.By)
 	if by < command.RoleAdmin {
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins remove members"}
 		return
 	}
 	var removed, banned []command.UserID
 	for _, name := range c.Users {
-		role := s.role(t, name)
-		absent := role == command.RoleNone && t.settings.Stored
+		role := s.role(g, name)
+		absent := role == command.RoleNone && g.settings.Stored
 		switch {
 		case name == "" || absent && c.Ban == 0:
 			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeNotFound})
 		case role >= by && c.By != "":
 			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeForbidden})
 		case slices.Contains(removed, name) || slices.Contains(banned, name):
-		case c.Ban != 0 && !s.mayPunish(t, name, len(banned)):
+		case c.Ban != 0 && !s.hasSanctionRoom(g, name, len(banned)):
 			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeRateLimited})
 		default:
 			if !absent {
@@ -330,27 +330,27 @@ func (s *State) applyRemoveMembers(c *command.RemoveMembers, r *command.Result) 
 		}
 	}
 	if len(removed) > 0 {
-		s.happened(u, query.EventRemoved, c.By, removed...)
+		s.addEvent(u, query.EventRemoved, c.By, removed...)
 		for _, name := range removed {
-			s.expel(u, name, leftRemoved)
+			s.endMembership(u, name, leftRemoved)
 		}
 	}
 	if len(banned) > 0 {
 		s.ban(u, banned, s.now+int64(c.Ban)*1000)
-		s.happened(u, query.EventBanned, c.By, banned...)
+		s.addEvent(u, query.EventBanned, c.By, banned...)
 	}
 }
 
 // ban keeps users, who are no members, out of a group.
 func (s *State) ban(u *user, users []command.UserID, until int64) {
-	t := u.team
+	g := u.group
 	for _, name := range users {
-		s.punish(u, name, s.mutedUntil(t, name), until)
-		if t.offer.to == name {
-			t.offer = ownerOffer{} // of a live group
+		s.setSanction(u, name, s.mutedUntil(g, name), until)
+		if g.offer.to == name {
+			g.offer = ownerOffer{} // of a live group
 		}
 	}
-	t.requests = slices.DeleteFunc(t.requests, func(q query.JoinRequest) bool { return slices.Contains(users, q.User) })
+	g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return slices.Contains(users, q.User) })
 }
 
 func (s *State) applySetMember(c *command.SetMember, r *command.Result) {
@@ -358,8 +358,8 @@ func (s *State) applySetMember(c *command.SetMember, r *command.Result) {
 	if u == nil {
 		return
 	}
-	t := u.team
-	by, m, muted := s.role(t, c.By), s.member(t, c.User), s.mutedUntil(t, c.User)
+	g := u.group
+	by, m, muted := s.role(g, c.By), s.member(g, c.User), s.mutedUntil(g, c.User)
 	role := command.RoleMember
 	if m != nil {
 		role = m.role
@@ -368,7 +368,7 @@ func (s *State) applySetMember(c *command.SetMember, r *command.Result) {
 	case by < command.RoleAdmin:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins change members"}
 		return
-	case c.User == "" || m == nil && t.settings.Stored && (c.Role != command.RoleNone || muted == 0):
+	case c.User == "" || m == nil && g.settings.Stored && (c.Role != command.RoleNone || muted == 0):
 		*r = command.Result{Code: command.CodeNotFound, Detail: "user: is no member"}
 		return
 	case c.Role != command.RoleNone && by < command.RoleOwner:
@@ -380,36 +380,36 @@ func (s *State) applySetMember(c *command.SetMember, r *command.Result) {
 	case c.MutedUntil != nil && role >= by && c.By != "":
 		*r = command.Result{Code: command.CodeForbidden, Detail: "mutedUntil: you may not mute this member"}
 		return
-	case c.MutedUntil != nil && s.ahead(*c.MutedUntil) != 0 && !s.mayPunish(t, c.User, 0):
+	case c.MutedUntil != nil && s.futureOrZero(*c.MutedUntil) != 0 && !s.hasSanctionRoom(g, c.User, 0):
 		*r = command.Result{Code: command.CodeRateLimited, Detail: "mutedUntil: too many users of this group are muted or banned", RetryAfterMS: quotaRetryMS}
 		return
-	case m == nil && c.Role == command.RoleAdmin && len(t.members.items) >= maxLiveRecords:
+	case m == nil && c.Role == command.RoleAdmin && len(g.members.items) >= maxLiveAdmins:
 		*r = command.Result{Code: command.CodeRateLimited, Detail: "role: this group has too many admins", RetryAfterMS: quotaRetryMS}
 		return
 	}
 	if c.Role != command.RoleNone && role != c.Role {
 		s.setRole(u, m, c)
 	}
-	if c.MutedUntil != nil && muted != s.ahead(*c.MutedUntil) {
-		s.punish(u, c.User, *c.MutedUntil, s.bannedUntil(t, c.User))
-		s.happened(u, query.EventMuted, c.By, c.User)
+	if c.MutedUntil != nil && muted != s.futureOrZero(*c.MutedUntil) {
+		s.setSanction(u, c.User, *c.MutedUntil, s.bannedUntil(g, c.User))
+		s.addEvent(u, query.EventMuted, c.By, c.User)
 	}
 }
 
 // setRole makes a member an admin, or an admin a member. Of a live group only
 // those have a record who have a role.
 func (s *State) setRole(u *user, m *member, c *command.SetMember) {
-	t := u.team
+	g := u.group
 	switch {
 	case m == nil:
-		s.addMember(u, c.User, member{role: c.Role, joined: s.now, joinedAt: u.arrival, from: 1})
-	case !t.settings.Stored && c.Role == command.RoleMember:
-		i, _ := s.memberIndex(t, c.User)
-		s.dropMember(u, i)
+		s.addMember(u, c.User, member{role: c.Role, joinedMS: s.now, joinArrival: u.arrival, visibleFrom: 1})
+	case !g.settings.Stored && c.Role == command.RoleMember:
+		i, _ := s.memberIndex(g, c.User)
+		s.removeMember(u, i)
 	default:
 		m.role = c.Role
 	}
-	s.happened(u, query.EventRoleChanged, c.By, c.User)
+	s.addEvent(u, query.EventRoleChanged, c.By, c.User)
 }
 
 func (s *State) applySetGroup(c *command.SetGroup, r *command.Result) {
@@ -417,8 +417,8 @@ func (s *State) applySetGroup(c *command.SetGroup, r *command.Result) {
 	if u == nil {
 		return
 	}
-	t := u.team
-	by, settings := s.role(t, c.By), c.Settings.Of(t.settings)
+	g := u.group
+	by, settings := s.role(g, c.By), c.Settings.Of(g.settings)
 	switch {
 	case by < command.RoleAdmin:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins change it"}
@@ -426,37 +426,37 @@ func (s *State) applySetGroup(c *command.SetGroup, r *command.Result) {
 	case c.Owner != "" && by < command.RoleOwner:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "owner: only the owner transfers a group"}
 		return
-	case settings.History != t.settings.History && by < command.RoleOwner:
+	case settings.History != g.settings.History && by < command.RoleOwner:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "history: only the owner changes it"}
 		return
-	case c.Owner != "" && t.settings.Stored && s.member(t, c.Owner) == nil:
+	case c.Owner != "" && g.settings.Stored && s.member(g, c.Owner) == nil:
 		*r = command.Result{Code: command.CodeNotFound, Detail: "owner: is no member"}
 		return
-	case c.Owner != "" && s.bannedUntil(t, c.Owner) != 0:
+	case c.Owner != "" && s.bannedUntil(g, c.Owner) != 0:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "owner: is banned from this group"}
 		return
 	}
-	if field := t.kind.Fixed(settings); field != "" {
+	if field := g.kind.Fixed(settings); field != "" {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: field + ": is the kind's, and cannot be set"}
 		return
 	}
-	changed := settings != t.settings
-	t.settings = settings
-	if c.Name != nil && *c.Name != t.title {
-		t.title, changed = *c.Name, true
+	changed := settings != g.settings
+	g.settings = settings
+	if c.Name != nil && *c.Name != g.title {
+		g.title, changed = *c.Name, true
 	}
-	if c.Properties != nil && !bytes.Equal(c.Properties, t.properties) {
-		t.properties, changed = bytes.Clone(c.Properties), true
+	if c.Properties != nil && !bytes.Equal(c.Properties, g.properties) {
+		g.properties, changed = bytes.Clone(c.Properties), true
 	}
 	if changed {
-		t.changed = teamChange{arrival: s.happened(u, query.EventChanged, c.By), at: s.now, by: c.By}
+		g.lastChange = groupEdit{arrival: s.addEvent(u, query.EventChanged, c.By), at: s.now, by: c.By}
 	}
 	switch {
 	case c.Owner == "":
 	case c.By != "":
 		s.offerOwner(u, c.By, c.Owner)
-		r.Pending = c.Owner != t.owner
-	case c.Owner != t.owner:
+		r.Pending = c.Owner != g.owner
+	case c.Owner != g.owner:
 		s.transfer(u, c.By, c.Owner)
 	}
 }
@@ -464,14 +464,14 @@ func (s *State) applySetGroup(c *command.SetGroup, r *command.Result) {
 // offerOwner offers to another what takes his consent: to own a group counts
 // against what he may own. An offer to the owner himself ends another's.
 func (s *State) offerOwner(u *user, by, to command.UserID) {
-	t := u.team
-	switch before := s.offered(t); {
-	case to != t.owner && to != before:
-		t.offer = ownerOffer{to: to, at: s.now}
-		s.happened(u, query.EventOwnerOffered, by, to)
-	case to == t.owner && before != "":
-		t.offer = ownerOffer{}
-		s.happened(u, query.EventOwnerOffered, by)
+	g := u.group
+	switch before := s.offered(g); {
+	case to != g.owner && to != before:
+		g.offer = ownerOffer{to: to, at: s.now}
+		s.addEvent(u, query.EventOwnerOffered, by, to)
+	case to == g.owner && before != "":
+		g.offer = ownerOffer{}
+		s.addEvent(u, query.EventOwnerOffered, by)
 	}
 }
 
@@ -484,14 +484,14 @@ func (s *State) applyAnswerOwner(c *command.AnswerOwner, r *command.Result) {
 	if u == nil {
 		return
 	}
-	switch t := u.team; {
-	case s.offered(t) == c.User && c.Accept:
+	switch g := u.group; {
+	case s.offered(g) == c.User && c.Accept:
 		s.transfer(u, c.User, c.User)
-	case s.offered(t) == c.User:
-		t.offer = ownerOffer{}
-		s.happened(u, query.EventOwnerOffered, c.User)
-	case !c.Accept || t.owner == c.User: // it is so already
-	case t.settings.Stored && s.member(t, c.User) == nil:
+	case s.offered(g) == c.User:
+		g.offer = ownerOffer{}
+		s.addEvent(u, query.EventOwnerOffered, c.User)
+	case !c.Accept || g.owner == c.User: // it is so already
+	case g.settings.Stored && s.member(g, c.User) == nil:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are no member of it"}
 	default:
 		*r = command.Result{Code: command.CodeNotFound, Detail: "group: its ownership is not offered to you"}
@@ -500,29 +500,29 @@ func (s *State) applyAnswerOwner(c *command.AnswerOwner, r *command.Result) {
 
 // transfer makes another member the owner. Who was it stays an admin.
 func (s *State) transfer(u *user, by, to command.UserID) {
-	t := u.team
+	g := u.group
 	users := make([]command.UserID, 0, 2)
-	if m := s.member(t, t.owner); m != nil {
+	if m := s.member(g, g.owner); m != nil {
 		m.role = command.RoleAdmin
-		users = append(users, t.owner)
-		if t.settings.Stored {
-			s.notify(u, t.owner, command.RoleAdmin, t.owner)
+		users = append(users, g.owner)
+		if g.settings.Stored {
+			s.postJoined(u, g.owner, command.RoleAdmin, g.owner)
 		}
 	}
-	m := s.member(t, to)
+	m := s.member(g, to)
 	if m == nil { // of a live group
-		m = s.addMember(u, to, member{joined: s.now, joinedAt: u.arrival, from: 1})
+		m = s.addMember(u, to, member{joinedMS: s.now, joinArrival: u.arrival, visibleFrom: 1})
 	}
 	m.role = command.RoleOwner
 	if by == to {
 		m.flags &^= memberInvited
 	}
-	t.owner, t.offer = to, ownerOffer{}
-	s.punish(u, to, 0, 0)
-	if t.settings.Stored {
-		s.notify(u, to, command.RoleOwner, to)
+	g.owner, g.offer = to, ownerOffer{}
+	s.setSanction(u, to, 0, 0)
+	if g.settings.Stored {
+		s.postJoined(u, to, command.RoleOwner, to)
 	}
-	s.happened(u, query.EventRoleChanged, by, append(users, to)...)
+	s.addEvent(u, query.EventRoleChanged, by, append(users, to)...)
 }
 
 func (s *State) applyDismissGroup(c *command.DismissGroup, r *command.Result) {
@@ -531,37 +531,37 @@ func (s *State) applyDismissGroup(c *command.DismissGroup, r *command.Result) {
 		r.Code = command.CodeMoved
 		return
 	}
-	if u := s.mutate(sl, c.Group.Key(), false); u != nil && u.team.dismissed != 0 && (c.By == "" || c.By == u.team.owner) {
+	if u := s.userMut(sl, c.Group.Key(), false); u != nil && u.group.dismissedMS != 0 && (c.By == "" || c.By == u.group.owner) {
 		return // it is so already
 	}
 	u := s.groupFor(c.Group, r)
 	if u == nil {
 		return
 	}
-	t := u.team
-	if s.role(t, c.By) < command.RoleOwner {
+	g := u.group
+	if s.role(g, c.By) < command.RoleOwner {
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner dismisses it"}
 		return
 	}
-	s.happened(u, query.EventDismissed, c.By)
-	if t.settings.Stored {
-		for i := range t.members.items {
-			s.notifyEnd(u, command.UserID(s.memberName(&t.members.items[i])), leftDismissed)
+	s.addEvent(u, query.EventDismissed, c.By)
+	if g.settings.Stored {
+		for i := range g.members.items {
+			s.postLeft(u, command.UserID(s.memberName(&g.members.items[i])), leftDismissed)
 		}
 	}
-	s.frees(u)
-	for i := range t.members.items {
-		m := &t.members.items[i]
+	s.holdFor(u)
+	for i := range g.members.items {
+		m := &g.members.items[i]
 		s.arena.Free(m.name, int(m.nameLen))
 	}
-	t.members.free(s.arena)
+	g.members.free(s.arena)
 	cv := &u.convs.items[0]
-	s.drop(u, cv, cv.log.Next()-1, gapDeleted)
-	s.forgetSent(u, &u.sent, s.now)
-	s.forgetSent(u, &u.past, s.now)
-	t.dismissed = s.now
-	t.title, t.properties, t.requests, t.recalls, t.endings = "", nil, nil, nil, nil
-	t.offer = ownerOffer{}
-	t.hides, t.hidden = nil, 0
-	s.weigh(t)
+	s.truncateLog(u, cv, cv.log.Next()-1, gapDeleted)
+	s.forgetDedup(u, &u.dedup, s.now)
+	s.forgetDedup(u, &u.removedDedup, s.now)
+	g.dismissedMS = s.now
+	g.title, g.properties, g.requests, g.recalls, g.ttlEnds = "", nil, nil, nil, nil
+	g.offer = ownerOffer{}
+	g.hidden, g.hiddenBytes = nil, 0
+	s.countHeapBytes(g)
 }

@@ -12,7 +12,7 @@ import (
 
 // group finds a group that exists, for reading.
 func (s *State) group(id command.GroupID) *user {
-	if u := s.lookupGroup(id); u != nil && u.team.dismissed == 0 {
+	if u := s.lookupGroup(id); u != nil && u.group.dismissedMS == 0 {
 		return u
 	}
 	return nil
@@ -25,20 +25,20 @@ func (s *State) Group(id command.GroupID, asker command.UserID) (query.GroupInfo
 	if u == nil {
 		return query.GroupInfo{}, false
 	}
-	t, log := u.team, &u.convs.items[0].log
+	g, log := u.group, &u.convs.items[0].log
 	info := query.GroupInfo{
-		ID: t.id, Kind: t.kind, Settings: t.settings, Name: t.title, Owner: t.owner, Properties: t.properties,
-		Created: t.created, Members: len(t.members.items), Requests: len(t.requests),
-		LastSeq: log.Next() - 1, Bytes: log.Bytes(), Arrival: u.arrival, Offered: s.offered(t),
+		ID: g.id, Kind: g.kind, Settings: g.settings, Name: g.title, Owner: g.owner, Properties: g.properties,
+		Created: g.createdMS, Members: len(g.members.items), Requests: len(g.requests),
+		LastSeq: log.Next() - 1, Bytes: log.Bytes(), Arrival: u.arrival, Offered: s.offered(g),
 	}
-	info.MutedUntil, info.BannedUntil = s.sanctionsOf(t, asker)
-	if m := s.member(t, asker); m != nil {
+	info.MutedUntil, info.BannedUntil = s.sanctionsOf(g, asker)
+	if m := s.member(g, asker); m != nil {
 		info.Role = m.role
 	}
-	if !t.settings.Stored {
-		for i := range t.events {
-			if e := &t.events[i]; e.Ends(asker) {
-				info.Ended = e.Arrival
+	if !g.settings.Stored {
+		for i := range g.events {
+			if e := &g.events[i]; e.EndsMembershipOf(asker) {
+				info.EndArrival = e.Arrival
 			}
 		}
 	}
@@ -52,30 +52,30 @@ func (s *State) Members(id command.GroupID, after command.UserID, limit int) (me
 	if u == nil {
 		return nil, false
 	}
-	t := u.team
-	i, found := s.memberIndex(t, after)
+	g := u.group
+	i, found := s.memberIndex(g, after)
 	if found {
 		i++
 	}
-	j, found := s.sanctionIndex(t, after)
+	j, found := s.sanctionIndex(g, after)
 	if found {
 		j++
 	}
-	list, others := t.members.items[i:], t.sanctions.items[j:]
-	for len(list) > 0 || !t.settings.Stored && len(others) > 0 {
+	list, others := g.members.items[i:], g.sanctions.items[j:]
+	for len(list) > 0 || !g.settings.Stored && len(others) > 0 {
 		var m query.Member
 		switch {
 		case len(others) == 0 || len(list) > 0 && string(s.memberName(&list[0])) <= string(s.sanctionName(&others[0])):
-			m = s.memberInfo(t, &list[0])
+			m = s.memberInfo(g, &list[0])
 			if len(others) > 0 && string(s.sanctionName(&others[0])) == string(m.User) {
 				others = others[1:]
 			}
 			list = list[1:]
-		case t.settings.Stored || others[0].muted <= s.now:
+		case g.settings.Stored || others[0].muted <= s.now:
 			others = others[1:]
 			continue
 		default:
-			m = query.Member{User: command.UserID(s.sanctionName(&others[0])), Role: command.RoleMember, From: 1, MutedUntil: others[0].muted}
+			m = query.Member{User: command.UserID(s.sanctionName(&others[0])), Role: command.RoleMember, VisibleFrom: 1, MutedUntil: others[0].muted}
 			others = others[1:]
 		}
 		if len(members) == limit {
@@ -92,68 +92,68 @@ func (s *State) Member(id command.GroupID, user command.UserID) (query.Member, b
 	if u == nil {
 		return query.Member{}, false
 	}
-	m := s.member(u.team, user)
+	m := s.member(u.group, user)
 	if m == nil {
 		return query.Member{}, false
 	}
-	return s.memberInfo(u.team, m), true
+	return s.memberInfo(u.group, m), true
 }
 
-func (s *State) memberInfo(t *team, m *member) query.Member {
+func (s *State) memberInfo(g *groupRecord, m *member) query.Member {
 	name := command.UserID(s.memberName(m))
 	return query.Member{
-		User: name, Role: m.role, Joined: m.joined, From: m.from, Read: m.read, MutedUntil: s.mutedUntil(t, name),
+		User: name, Role: m.role, Joined: m.joinedMS, VisibleFrom: m.visibleFrom, Read: m.read, MutedUntil: s.mutedUntil(g, name),
 	}
 }
 
 // JoinRequests lists those that wait for an answer, oldest first.
 func (s *State) JoinRequests(id command.GroupID) []query.JoinRequest {
 	if u := s.group(id); u != nil {
-		return slices.Clone(u.team.requests)
+		return slices.Clone(u.group.requests)
 	}
 	return nil
 }
 
-// JoinedAt gives the point in a group's order at which a member joined: what
+// MemberSince gives the point in a group's order at which a member joined: what
 // comes after it, his joining included, is his to be told. False: he is none.
-func (s *State) JoinedAt(id command.GroupID, user command.UserID) (arrival uint64, ok bool) {
+func (s *State) MemberSince(id command.GroupID, user command.UserID) (arrival uint64, ok bool) {
 	u := s.group(id)
 	if u == nil {
 		return 0, false
 	}
-	m := s.member(u.team, user)
+	m := s.member(u.group, user)
 	if m == nil {
 		return 0, false
 	}
-	return m.joinedAt - 1, true
+	return m.joinArrival - 1, true
 }
 
-// LastStay tells of the newest membership of a user who is no member any more.
+// LastMembership tells of the newest membership of a user who is no member any more.
 // False: he is one, or events no longer tell of it.
-func (s *State) LastStay(id command.GroupID, user command.UserID) (query.Stay, bool) {
+func (s *State) LastMembership(id command.GroupID, user command.UserID) (query.PastMembership, bool) {
 	u := s.lookupGroup(id)
-	if u == nil || s.member(u.team, user) != nil {
-		return query.Stay{}, false
+	if u == nil || s.member(u.group, user) != nil {
+		return query.PastMembership{}, false
 	}
-	var stay query.Stay
-	events := u.team.events
+	var past query.PastMembership
+	events := u.group.events
 	for i := len(events) - 1; i >= 0; i-- {
 		e := &events[i]
 		switch {
-		case e.Ends(user):
-			if stay.To != 0 {
-				return query.Stay{}, false
+		case e.EndsMembershipOf(user):
+			if past.To != 0 {
+				return query.PastMembership{}, false
 			}
-			stay.To, stay.Ended = e.Arrival, e.Time
-		case stay.To != 0 && (e.Kind == query.EventJoined || e.Kind == query.EventCreated) && slices.Contains(e.Users, user):
-			stay.From, stay.Low = e.Arrival-1, 1
-			if u.team.settings.History != command.HistoryAll {
-				stay.Low = u.convs.items[0].log.AfterArrival(s.arena, e.Arrival)
+			past.To, past.EndedMS = e.Arrival, e.Time
+		case past.To != 0 && (e.Kind == query.EventJoined || e.Kind == query.EventCreated) && slices.Contains(e.Users, user):
+			past.From, past.VisibleFrom = e.Arrival-1, 1
+			if u.group.settings.History != command.HistoryAll {
+				past.VisibleFrom = u.convs.items[0].log.FirstAfterArrival(s.arena, e.Arrival)
 			}
-			return stay, true
+			return past, true
 		}
 	}
-	return query.Stay{}, false
+	return query.PastMembership{}, false
 }
 
 // GroupArrival is the present point in a group's order, 0 if there never was
@@ -172,84 +172,84 @@ func (s *State) Groups(yield func(command.GroupID) bool) {
 			continue
 		}
 		for number := range sl.users.all {
-			if t := s.user(number).team; t != nil && t.dismissed == 0 && !yield(t.id) {
+			if g := s.userAt(number).group; g != nil && g.dismissedMS == 0 && !yield(g.id) {
 				return
 			}
 		}
 	}
 }
 
-// GroupSince reads what came after a point in a group's order: messages that can
+// GroupUpdatesAfter reads what came after a point in a group's order: messages that can
 // be shown, recalls, and events. It is the same for all members; of a group that
 // was dismissed it still tells that. Limits are as for Since.
-func (s *State) GroupSince(id command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int, now int64) {
-	b.Reset()
-	b.Next = after
+func (s *State) GroupUpdatesAfter(id command.GroupID, after uint64, up *query.Updates, maxMessages, maxBytes int, now int64) {
+	up.Reset()
+	up.Through = after
 	u := s.lookupGroup(id)
 	if u == nil || u.arrival <= after {
 		return
 	}
-	t, c := u.team, &u.convs.items[0]
-	b.Next = u.arrival
-	if t.forgotten > after {
-		b.Missed, b.MissedTo = true, t.forgotten
+	g, c := u.group, &u.convs.items[0]
+	up.Through = u.arrival
+	if g.eventsForgotten > after {
+		up.MissedEvents, up.MissedEventsTo = true, g.eventsForgotten
 	}
-	if from := max(after, u.imported(0).arrival); c.lastArrival > from { // nobody is pushed what was imported
+	if from := max(after, u.importOf(0).arrival); c.lastArrival > from { // nobody is pushed what was imported
 		var e ring.Entry
-		for walk := s.ascendShown(u, c, c.log.AfterArrival(s.arena, from), now); walk.next(&e); {
-			if s.hiddenBy(u, c, &e, now) != gapNone {
+		for walk := s.ascendVisible(u, c, c.log.FirstAfterArrival(s.arena, from), now); walk.next(&e); {
+			if s.gapOf(u, c, &e, now) != gapNone {
 				continue
 			}
-			if n := len(b.Messages); n == maxMessages || n > 0 && b.Size >= maxBytes {
-				b.More = true
-				b.Next = b.Messages[n-1].Arrival
+			if n := len(up.Messages); n == maxMessages || n > 0 && up.Size >= maxBytes {
+				up.More = true
+				up.Through = up.Messages[n-1].Arrival
 				break
 			}
-			s.copyEntry(u, c, &e, b)
+			s.copyEntry(u, c, &e, up)
 		}
 	}
-	s.groupChanges(u, after, b.Next, b)
-	for i := range t.events {
-		if e := &t.events[i]; e.Arrival > after && e.Arrival <= b.Next {
-			b.Events = append(b.Events, *e)
+	s.appendGroupChanges(u, after, up.Through, up)
+	for i := range g.events {
+		if e := &g.events[i]; e.Arrival > after && e.Arrival <= up.Through {
+			up.Events = append(up.Events, *e)
 		}
 	}
-	b.Interleave()
+	up.Interleave()
 }
 
-// groupChanges appends the recalls with after < arrival <= upTo.
-func (s *State) groupChanges(u *user, after, upTo uint64, b *query.Batch) {
-	t := u.team
-	for i := range t.recalls {
-		rc := &t.recalls[i]
+// appendGroupChanges appends the recalls with after < arrival <= upTo.
+func (s *State) appendGroupChanges(u *user, after, upTo uint64, up *query.Updates) {
+	g := u.group
+	for i := range g.recalls {
+		rc := &g.recalls[i]
 		if rc.arrival > after && rc.arrival <= upTo {
-			b.Changes = append(b.Changes, query.Change{
-				Kind: query.ChangeRecall, Group: t.id, Arrival: rc.arrival, By: rc.by, Sender: rc.sender,
+			up.Changes = append(up.Changes, query.Change{
+				Kind: query.ChangeRecall, Group: g.id, Arrival: rc.arrival, By: rc.by, Sender: rc.sender,
 				Ranges: []query.Range{{From: rc.from, To: rc.to}},
 			})
 		}
 	}
-	if t.recallsGone <= after {
+	if g.recallsForgotten <= after {
 		return
 	}
 	// Who did it is no longer known, nor need it be told one by one.
-	old := query.Change{Kind: query.ChangeRecall, Group: t.id}
-	for _, m := range s.marksOf(u, &u.convs.items[0]) {
-		if m.arrival <= after || m.arrival > min(upTo, t.recallsGone) {
+	old := query.Change{Kind: query.ChangeRecall, Group: g.id}
+	for _, t := range s.tombstonesOf(u, &u.convs.items[0]) {
+		if t.arrival <= after || t.arrival > min(upTo, g.recallsForgotten) {
 			continue
 		}
-		if old.Arrival == 0 || m.arrival < old.Arrival {
-			old.Arrival = m.arrival
+		if old.Arrival == 0 || t.arrival < old.Arrival {
+			old.Arrival = t.arrival
 		}
-		if n := len(old.Ranges); n > 0 && old.Ranges[n-1].To+1 == m.seq {
-			old.Ranges[n-1].To = m.seq
+		if n := len(old.Ranges); n > 0 && old.Ranges[n-1].To+1 == t.seq {
+			old.Ranges[n-1].To = t.seq
 		} else {
-			old.Ranges = append(old.Ranges, query.Range{From: m.seq, To: m.seq})
+			old.Ranges = append(old.Ranges, query.Range{From: t.seq, To: t.seq})
 		}
 	}
 	if old.Arrival != 0 {
-		b.Changes = append(b.Changes, old)
-		slices.SortFunc(b.Changes, func(x, y query.Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
+		up.Changes = append(up.Changes, old)
+		slices.SortFunc(up.Changes, func(x, y query.Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
 	}
 }
 
@@ -271,7 +271,7 @@ func (s *State) MemberChanges(id command.GroupID, user command.UserID, session c
 	if u == nil {
 		return nil
 	}
-	m := s.member(u.team, user)
+	m := s.member(u.group, user)
 	if m == nil {
 		return nil
 	}
@@ -282,13 +282,13 @@ func (s *State) MemberChanges(id command.GroupID, user command.UserID, session c
 			changes = append(changes, c)
 		}
 	}
-	add(m.readAt, m.readBy, query.Change{Kind: query.ChangeRead, Seq: m.read})
-	add(m.wipedAt, m.wipedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: m.wiped, Messages: true})
-	add(m.deletedAt, m.deletedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: m.floor})
-	add(m.setAt, 0, query.Change{Kind: query.ChangeSettings, Settings: m.settings()})
+	add(m.readArrival, m.readBy, query.Change{Kind: query.ChangeRead, Seq: m.read})
+	add(m.clearedArrival, m.clearedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: m.clearedTo, Messages: true})
+	add(m.unlistedArrival, m.unlistedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: m.unlistedTo})
+	add(m.settingsArrival, 0, query.Change{Kind: query.ChangeSettings, Settings: m.settings()})
 	deleted := query.Change{Kind: query.ChangeMessagesDeleted}
 	first := uint64(0)
-	for _, h := range u.team.hides[user] {
+	for _, h := range u.group.hidden[user] {
 		if h.arrival <= after || h.by == session && session != 0 {
 			continue
 		}
@@ -309,49 +309,49 @@ func (s *State) MemberChanges(id command.GroupID, user command.UserID, session c
 }
 
 func (m *member) settings() query.ConversationSettings {
-	return query.ConversationSettings{Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Unread: m.flags&memberMarked != 0}
+	return query.ConversationSettings{Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Unread: m.flags&memberMarkedUnread != 0}
 }
 
 // GroupMessages reads messages of a group by seq, for a member; those that
 // cannot be shown to him are left out.
-func (s *State) GroupMessages(user command.UserID, id command.GroupID, seqs []uint64, b *query.Batch, now int64) {
-	b.Reset()
+func (s *State) GroupMessages(user command.UserID, id command.GroupID, seqs []uint64, up *query.Updates, now int64) {
+	up.Reset()
 	u := s.group(id)
 	if u == nil {
 		return
 	}
-	m := s.member(u.team, user)
+	m := s.member(u.group, user)
 	if m == nil {
 		return
 	}
 	v := s.memberView(u, m)
 	var e ring.Entry
 	for _, seq := range seqs {
-		if v.log().At(s.arena, seq, &e) && v.hiddenBy(s, &e, now) == gapNone {
-			s.copyEntry(u, v.c, &e, b)
-			b.Items = append(b.Items, query.Item{Message: len(b.Messages) - 1, Change: -1, Event: -1})
+		if v.log().At(s.arena, seq, &e) && v.gapOf(s, &e, now) == gapNone {
+			s.copyEntry(u, v.c, &e, up)
+			up.Items = append(up.Items, query.Item{Message: len(up.Messages) - 1, Change: -1, Event: -1})
 		}
 	}
-	b.Next = u.arrival
+	up.Through = u.arrival
 }
 
 // unreadFrom is the lowest seq that can be unread for a member.
 func (s *State) unreadFrom(u *user, m *member, now int64) uint64 {
 	log := &u.convs.items[0].log
-	low := max(m.read+1, m.floor+1, m.wiped+1, m.from, log.First())
+	low := max(m.read+1, m.unlistedTo+1, m.clearedTo+1, m.visibleFrom, log.First())
 	var e ring.Entry
 	if log.Header(s.arena, low, &e) == 0 || !s.expired(u, &e, now) && e.Time > s.cutoff {
 		return low
 	}
 	// Times never fall along a log: what is gone by time is all at its head.
-	return max(low, log.ExpireThrough(s.arena, max(now-s.historyTTL(u), s.cutoff))+1)
+	return max(low, log.LastThroughTime(s.arena, max(now-s.historyTTL(u), s.cutoff))+1)
 }
 
 // groupUnread counts the messages of others that a member has not read: all from
 // some seq on but those in gaps. His own ones lie below his cursor.
 func (s *State) groupUnread(u *user, m *member, now int64) int {
-	t, c := u.team, &u.convs.items[0]
-	if !t.counts() {
+	g, c := u.group, &u.convs.items[0]
+	if !g.countsUnread() {
 		return 0
 	}
 	low := s.unreadFrom(u, m, now)
@@ -361,19 +361,19 @@ func (s *State) groupUnread(u *user, m *member, now int64) int {
 	if m.flags&memberRewound != 0 {
 		return len(s.unreadSeqs(u, m, now))
 	}
-	gone := s.gapsOf(u, c, now)
-	gone.from(low)
-	n := int(c.log.Next()-low) - len(gone.marks)
+	gone := s.scanGaps(u, c, now)
+	gone.skipBelow(low)
+	n := int(c.log.Next()-low) - len(gone.tombstones)
 	rest := gone
-	for _, e := range gone.endings {
-		if e.at <= now && rest.up(e.seq) == gapExpired {
+	for _, e := range gone.ttlEnds {
+		if e.at <= now && rest.ascending(e.seq) == gapExpired {
 			n--
 		}
 	}
-	if hides := s.hidesOf(u, m); len(hides) > 0 {
-		from, _ := findMark(hides, low)
-		for _, h := range hides[from:] {
-			if gone.up(h.seq) == gapNone {
+	if hidden := s.hiddenOf(u, m); len(hidden) > 0 {
+		from, _ := findTombstone(hidden, low)
+		for _, h := range hidden[from:] {
+			if gone.ascending(h.seq) == gapNone {
 				n--
 			}
 		}
@@ -383,7 +383,7 @@ func (s *State) groupUnread(u *user, m *member, now int64) int {
 
 // unreadSeqs lists what groupUnread counts.
 func (s *State) unreadSeqs(u *user, m *member, now int64) []uint64 {
-	if !u.team.counts() {
+	if !u.group.countsUnread() {
 		return nil
 	}
 	v := s.memberView(u, m)
@@ -391,7 +391,7 @@ func (s *State) unreadSeqs(u *user, m *member, now int64) []uint64 {
 	var seqs []uint64
 	var e ring.Entry
 	for cur := v.log().Ascend(s.arena, s.unreadFrom(u, m, now)); cur.Next(&e); {
-		if string(e.From) != string(name) && v.hiddenBy(s, &e, now) == gapNone {
+		if string(e.From) != string(name) && v.gapOf(s, &e, now) == gapNone {
 			seqs = append(seqs, e.Seq)
 		}
 	}
@@ -404,22 +404,22 @@ func (s *State) GroupUnread(id command.GroupID, user command.UserID, now int64) 
 	if u == nil {
 		return nil
 	}
-	if m := s.member(u.team, user); m != nil {
+	if m := s.member(u.group, user); m != nil {
 		return s.unreadSeqs(u, m, now)
 	}
 	return nil
 }
 
-// hidesOf lists what a member has hidden from himself. Few have anything.
-func (s *State) hidesOf(u *user, m *member) []mark {
-	if len(u.team.hides) == 0 {
+// hiddenOf lists what a member has hidden from himself. Few have anything.
+func (s *State) hiddenOf(u *user, m *member) []tombstone {
+	if len(u.group.hidden) == 0 {
 		return nil
 	}
-	return u.team.hides[command.UserID(s.memberName(m))]
+	return u.group.hidden[command.UserID(s.memberName(m))]
 }
 
-// compareGroups orders views by their newest message, newest first.
-func compareGroups(a, b *query.GroupView) int {
+// compareSyncItems orders views by their newest message, newest first.
+func compareSyncItems(a, b *query.GroupSyncItem) int {
 	if c := cmp.Compare(b.Time, a.Time); c != 0 {
 		return c
 	}

@@ -18,37 +18,37 @@ import (
 //	notices  letters to users' shards, by name
 //	sanctions who is muted or banned, or has left and had settings of his own, by name
 
-// A teamWalk encodes what a record has of groups, frame by frame.
-type teamWalk struct {
-	part  int // that comes: 0 teams, 1 group, 2 members, 3 notices, 4 sanctions, teamParts = all is written
-	next  int // item of it that comes
-	names []command.UserID
+// A groupEncoder encodes what a record has of groups, frame by frame.
+type groupEncoder struct {
+	section int // that comes: 0 teams, 1 group, 2 members, 3 notices, 4 sanctions, groupSections = all is written
+	next    int // item of it that comes
+	names   []command.UserID
 }
 
-const teamParts = 5
+const groupSections = 5
 
-func (w *teamWalk) appendNext(s *State, u *user, b []byte, limit int) []byte {
-	for ; w.part < teamParts; w.part, w.next = w.part+1, 0 {
-		switch w.part {
+func (enc *groupEncoder) appendNext(s *State, u *user, b []byte, limit int) []byte {
+	for ; enc.section < groupSections; enc.section, enc.next = enc.section+1, 0 {
+		switch enc.section {
 		case 0:
-			b = w.appendTeams(s, u, b, limit)
+			b = enc.appendMemberships(s, u, b, limit)
 		case 1:
-			if u.team != nil && w.next == 0 {
-				w.next = 1
-				w.names = u.team.noticeNames()
-				b = u.team.append(append(b, frameGroup))
+			if u.group != nil && enc.next == 0 {
+				enc.next = 1
+				enc.names = u.group.letterNames()
+				b = u.group.append(append(b, frameGroup))
 			}
 		case 2:
-			if u.team != nil {
-				b = w.appendMembers(s, u.team, b, limit)
+			if u.group != nil {
+				b = enc.appendMembers(s, u.group, b, limit)
 			}
 		case 3:
-			if u.team != nil {
-				b = w.appendNotices(u.team, b, limit)
+			if u.group != nil {
+				b = enc.appendLetters(u.group, b, limit)
 			}
 		case 4:
-			if u.team != nil {
-				b = w.appendSanctions(s, u.team, b, limit)
+			if u.group != nil {
+				b = enc.appendSanctions(s, u.group, b, limit)
 			}
 		}
 		if len(b) > 0 {
@@ -58,66 +58,66 @@ func (w *teamWalk) appendNext(s *State, u *user, b []byte, limit int) []byte {
 	return b
 }
 
-func (w *teamWalk) appendTeams(s *State, u *user, b []byte, limit int) []byte {
-	if w.next == len(u.teams.items) {
+func (enc *groupEncoder) appendMemberships(s *State, u *user, b []byte, limit int) []byte {
+	if enc.next == len(u.memberships.items) {
 		return b
 	}
-	b = append(b, frameTeams)
-	for ; w.next < len(u.teams.items) && len(b) < limit; w.next++ {
-		ref := &u.teams.items[w.next]
-		b = append(command.AppendBytes(b, s.teamName(ref)), ref.flags)
-		b = command.AppendUint(command.AppendUint(b, ref.version), ref.arrival)
+	b = append(b, frameMemberships)
+	for ; enc.next < len(u.memberships.items) && len(b) < limit; enc.next++ {
+		ms := &u.memberships.items[enc.next]
+		b = append(command.AppendBytes(b, s.membershipName(ms)), ms.flags)
+		b = command.AppendUint(command.AppendUint(b, ms.version), ms.arrival)
 	}
 	return b
 }
 
-func (t *team) append(b []byte) []byte {
-	b = command.AppendBytes(b, t.id)
-	b = append(b, byte(t.kind))
-	b = command.AppendSettings(b, t.settings)
-	b = command.AppendBytes(b, t.title)
-	b = command.AppendBlob(b, t.properties)
-	b = command.AppendBytes(b, t.owner)
-	b = command.AppendInt(command.AppendInt(b, t.created), t.dismissed)
-	b = command.AppendUint(command.AppendUint(b, t.salt), t.version)
-	b = command.AppendInt(b, t.rateFull)
-	b = command.AppendUint(command.AppendUint(b, t.forgotten), t.recallsGone)
-	b = command.AppendUint(b, uint64(len(t.requests)))
-	for _, q := range t.requests {
+func (g *groupRecord) append(b []byte) []byte {
+	b = command.AppendBytes(b, g.id)
+	b = append(b, byte(g.kind))
+	b = command.AppendSettings(b, g.settings)
+	b = command.AppendBytes(b, g.title)
+	b = command.AppendBlob(b, g.properties)
+	b = command.AppendBytes(b, g.owner)
+	b = command.AppendInt(command.AppendInt(b, g.createdMS), g.dismissedMS)
+	b = command.AppendUint(command.AppendUint(b, g.salt), g.letterVersion)
+	b = command.AppendInt(b, g.rateFullUS)
+	b = command.AppendUint(command.AppendUint(b, g.eventsForgotten), g.recallsForgotten)
+	b = command.AppendUint(b, uint64(len(g.requests)))
+	for _, q := range g.requests {
 		b = command.AppendInt(command.AppendBytes(command.AppendBytes(b, q.User), q.Message), q.Time)
 	}
-	b = command.AppendUint(b, uint64(len(t.events)))
-	for i := range t.events {
-		e := &t.events[i]
+	b = command.AppendUint(b, uint64(len(g.events)))
+	for i := range g.events {
+		e := &g.events[i]
 		b = command.AppendUsers(command.AppendBytes(append(b, byte(e.Kind)), e.By), e.Users)
 		b = command.AppendUint(command.AppendInt(b, e.Time), e.Arrival)
 	}
-	b = command.AppendUint(b, uint64(len(t.recalls)))
-	for i := range t.recalls {
-		rc := &t.recalls[i]
+	b = command.AppendUint(b, uint64(len(g.recalls)))
+	for i := range g.recalls {
+		rc := &g.recalls[i]
 		b = command.AppendUint(command.AppendUint(command.AppendUint(b, rc.arrival), rc.from), rc.to)
 		b = command.AppendBytes(command.AppendBytes(b, rc.by), rc.sender)
 	}
-	b = command.AppendInt(command.AppendBytes(b, t.offer.to), t.offer.at)
-	return command.AppendBytes(command.AppendInt(command.AppendUint(b, t.changed.arrival), t.changed.at), t.changed.by)
+	b = command.AppendInt(command.AppendBytes(b, g.offer.to), g.offer.at)
+	return command.AppendBytes(command.AppendInt(command.AppendUint(b, g.lastChange.arrival), g.lastChange.at), g.lastChange.by)
 }
 
-func (w *teamWalk) appendMembers(s *State, t *team, b []byte, limit int) []byte {
-	if w.next == len(t.members.items) {
+func (enc *groupEncoder) appendMembers(s *State, g *groupRecord, b []byte, limit int) []byte {
+	if enc.next == len(g.members.items) {
 		return b
 	}
 	b = append(b, frameMembers)
-	for ; w.next < len(t.members.items) && len(b) < limit; w.next++ {
-		m := &t.members.items[w.next]
+	for ; enc.next < len(g.members.items) && len(b) < limit; enc.next++ {
+		m := &g.members.items[enc.next]
 		name := s.memberName(m)
 		b = append(command.AppendBytes(b, name), byte(m.role), m.flags)
-		b = command.AppendInt(b, m.joined)
+		b = command.AppendInt(b, m.joinedMS)
 		for _, v := range m.numbers() {
 			b = command.AppendUint(b, *v)
 		}
-		hides := t.hides[command.UserID(name)]
-		b = command.AppendUint(b, uint64(len(hides)))
-		for _, h := range hides {
+		hidden := g.hidden[command.UserID(name)]
+		b = command.AppendUint(b, uint64(len(hidden)))
+		for _, h := range hidden {
 			b = command.AppendUint(command.AppendUint(command.AppendUint(b, h.seq), h.arrival), uint64(h.by))
 		}
 	}
@@ -126,88 +126,88 @@ func (w *teamWalk) appendMembers(s *State, t *team, b []byte, limit int) []byte 
 
 func (m *member) numbers() [12]*uint64 {
 	return [...]*uint64{
-		&m.joinedAt, &m.from, &m.read, &m.readAt, (*uint64)(&m.readBy), &m.floor,
-		&m.deletedAt, (*uint64)(&m.deletedBy), &m.wiped, &m.wipedAt, (*uint64)(&m.wipedBy), &m.setAt,
+		&m.joinArrival, &m.visibleFrom, &m.read, &m.readArrival, (*uint64)(&m.readBy), &m.unlistedTo,
+		&m.unlistedArrival, (*uint64)(&m.unlistedBy), &m.clearedTo, &m.clearedArrival, (*uint64)(&m.clearedBy), &m.settingsArrival,
 	}
 }
 
-func (w *teamWalk) appendNotices(t *team, b []byte, limit int) []byte {
-	if w.next == len(w.names) {
+func (enc *groupEncoder) appendLetters(g *groupRecord, b []byte, limit int) []byte {
+	if enc.next == len(enc.names) {
 		return b
 	}
-	b = append(b, frameNotices)
-	for w.next < len(w.names) && len(b) < limit {
-		b = command.AppendBytes(b, t.notices[w.names[w.next]].bytes)
-		w.next++
+	b = append(b, frameGroupLetters)
+	for enc.next < len(enc.names) && len(b) < limit {
+		b = command.AppendBytes(b, g.letters[enc.names[enc.next]].bytes)
+		enc.next++
 	}
 	return b
 }
 
-func (w *teamWalk) appendSanctions(s *State, t *team, b []byte, limit int) []byte {
-	if w.next == len(t.sanctions.items) {
+func (enc *groupEncoder) appendSanctions(s *State, g *groupRecord, b []byte, limit int) []byte {
+	if enc.next == len(g.sanctions.items) {
 		return b
 	}
 	b = append(b, frameSanctions)
-	for ; w.next < len(t.sanctions.items) && len(b) < limit; w.next++ {
-		x := &t.sanctions.items[w.next]
+	for ; enc.next < len(g.sanctions.items) && len(b) < limit; enc.next++ {
+		x := &g.sanctions.items[enc.next]
 		b = command.AppendInt(command.AppendInt(command.AppendBytes(b, s.sanctionName(x)), x.muted), x.banned)
-		b = command.AppendInt(append(b, x.wish), x.wished)
+		b = command.AppendInt(append(b, x.settings), x.settingsUntil)
 	}
 	return b
 }
 
 func (l *loader) sanctions(d *command.Decoder) {
 	s, u := l.s, l.u
-	t := u.team
+	g := u.group
 	for len(d.B) > 0 {
 		name := d.User()
-		x := sanction{nameLen: uint8(len(name)), muted: d.Int(), banned: d.Int(), wish: d.Byte(), wished: d.Int()}
-		n := len(t.sanctions.items)
-		if d.Err != nil || name == "" || n == maxSanctions+maxWishes || x.end() <= 0 ||
-			x.wish&^(memberMuted|memberPinned) != 0 || x.wished < 0 || (x.wish != 0) != (x.wished != 0) ||
-			n > 0 && string(s.sanctionName(&t.sanctions.items[n-1])) >= string(name) {
+		x := sanction{nameLen: uint8(len(name)), muted: d.Int(), banned: d.Int(), settings: d.Byte(), settingsUntil: d.Int()}
+		n := len(g.sanctions.items)
+		if d.Err != nil || name == "" || n == maxSanctions+maxSavedSettings || x.end() <= 0 ||
+			x.settings&^(memberMuted|memberPinned) != 0 || x.settingsUntil < 0 || (x.settings != 0) != (x.settingsUntil != 0) ||
+			n > 0 && string(s.sanctionName(&g.sanctions.items[n-1])) >= string(name) {
 			d.Fail(command.ErrMalformed)
 			return
 		}
 		x.name = s.arena.Alloc(len(name))
 		copy(s.arena.Bytes(x.name, len(name)), name)
-		s.frees(u)
-		t.sanctions.add(s.arena, x)
-		t.sanctionsEnd = min(t.sanctionsEnd, x.end())
-		if x.wished != 0 {
-			t.wishes++
+		s.holdFor(u)
+		g.sanctions.add(s.arena, x)
+		g.sanctionsEnd = min(g.sanctionsEnd, x.end())
+		if x.settingsUntil != 0 {
+			g.savedSettings++
 		}
 	}
 }
 
-func (l *loader) teams(d *command.Decoder) {
+func (l *loader) memberships(d *command.Decoder) {
 	s, u := l.s, l.u
 	for len(d.B) > 0 {
 		name := string(d.Group())
-		ref := teamRef{nameLen: uint8(len(name)), hash: teamHash(string(name)), flags: d.Byte(), version: d.Uint(), arrival: d.Uint()}
-		n := len(u.teams.items)
-		if d.Err != nil || name == "" || u.team != nil || ref.flags >= refDismissed<<1 || ref.arrival > u.arrival ||
-			n > 0 && string(s.teamName(&u.teams.items[n-1])) >= name {
+		ms := membership{nameLen: uint8(len(name)), hash: groupHash(string(name)), flags: d.Byte(), version: d.Uint(), arrival: d.Uint()}
+		n := len(u.memberships.items)
+		if d.Err != nil || name == "" || u.group != nil || ms.flags >= membershipDismissed<<1 || ms.arrival > u.arrival ||
+			n > 0 && string(s.membershipName(&u.memberships.items[n-1])) >= name {
 			d.Fail(command.ErrMalformed)
 			return
 		}
-		ref.name = s.arena.Alloc(len(name))
-		copy(s.arena.Bytes(ref.name, len(name)), name)
-		s.frees(u)
-		u.teams.add(s.arena, ref)
-		u.teamsAt = max(u.teamsAt, ref.arrival)
+		ms.name = s.arena.Alloc(len(name))
+		copy(s.arena.Bytes(ms.name, len(name)), name)
+		s.holdFor(u)
+		u.memberships.add(s.arena, ms)
+		u.membershipsArrival = max(u.membershipsArrival, ms.arrival)
 	}
 }
 
 func (l *loader) group(d *command.Decoder) {
-	t := &team{
+	g := &groupRecord{
 		id: d.Group(), kind: d.GroupKind(), settings: d.Settings(), title: d.Text(command.MaxGroupName),
-		properties: slices.Clone(d.Blob(command.MaxGroupProperties)), owner: d.User(), created: d.Int(), dismissed: d.Int(),
-		salt: d.Uint(), version: d.Uint(), rateFull: d.Int(), forgotten: d.Uint(), recallsGone: d.Uint(),
+		properties: slices.Clone(d.Blob(command.MaxGroupProperties)), owner: d.User(), createdMS: d.Int(), dismissedMS: d.Int(),
+		salt: d.Uint(), letterVersion: d.Uint(), rateFullUS: d.Int(), eventsForgotten: d.Uint(), recallsForgotten: d.Uint(),
 		sanctionsEnd: math.MaxInt64,
 	}
-	for range d.Few(3, maxRequests) {
-		t.requests = append(t.requests, query.JoinRequest{User: d.User(), Message: d.Text(command.MaxJoinMessage), Time: d.Int()})
+	for range d.CountAtMost(3, maxRequests) {
+		g.requests = append(g.requests, query.JoinRequest{User: d.User(), Message: d.Text(command.MaxJoinMessage), Time: d.Int()})
 	}
 	last := uint64(0)
 	ascends := func(arrival uint64) {
@@ -216,57 +216,57 @@ func (l *loader) group(d *command.Decoder) {
 		}
 		last = arrival
 	}
-	for range d.Few(5, keptEvents+keptEnds) {
+	for range d.CountAtMost(5, keptEvents+keptEndEvents) {
 		e := query.GroupEvent{
-			Kind: query.GroupEventKind(d.Byte()), Group: t.id, By: d.User(), Users: d.Users(), Time: d.Int(), Arrival: d.Uint(),
+			Kind: query.GroupEventKind(d.Byte()), Group: g.id, By: d.User(), Users: d.Users(), Time: d.Int(), Arrival: d.Uint(),
 		}
 		ascends(e.Arrival)
-		t.events = append(t.events, e)
+		g.events = append(g.events, e)
 	}
 	last = 0
-	for range d.Few(5, keptRecalls) {
-		rc := teamRecall{arrival: d.Uint(), from: d.Uint(), to: d.Uint(), by: d.User(), sender: d.User()}
+	for range d.CountAtMost(5, keptRecalls) {
+		rc := groupRecall{arrival: d.Uint(), from: d.Uint(), to: d.Uint(), by: d.User(), sender: d.User()}
 		ascends(rc.arrival)
-		t.recalls = append(t.recalls, rc)
+		g.recalls = append(g.recalls, rc)
 	}
-	t.offer = ownerOffer{to: d.User(), at: d.Int()}
-	t.changed = teamChange{arrival: d.Uint(), at: d.Int(), by: d.User()}
-	if d.Err != nil || t.id == "" || t.id.Key() != l.u.name || t.changed.arrival > l.u.arrival || l.u.team != nil {
+	g.offer = ownerOffer{to: d.User(), at: d.Int()}
+	g.lastChange = groupEdit{arrival: d.Uint(), at: d.Int(), by: d.User()}
+	if d.Err != nil || g.id == "" || g.id.Key() != l.u.name || g.lastChange.arrival > l.u.arrival || l.u.group != nil {
 		d.Fail(command.ErrMalformed)
 		return
 	}
-	l.u.team = t // weighed when all of it was read
+	l.u.group = g // weighed when all of it was read
 }
 
 func (l *loader) members(d *command.Decoder) {
 	s, u := l.s, l.u
-	t := u.team
+	g := u.group
 	for len(d.B) > 0 {
 		name := d.User()
-		m := member{role: command.Role(d.Byte()), flags: d.Byte(), joined: d.Int()}
+		m := member{role: command.Role(d.Byte()), flags: d.Byte(), joinedMS: d.Int()}
 		for _, v := range m.numbers() {
 			*v = d.Uint()
 		}
-		var hides []mark
-		for range d.Few(3, maxHides) {
-			hides = append(hides, mark{seq: d.Uint(), arrival: d.Uint(), by: command.SessionID(d.Uint()), reason: gapDeleted})
+		var hidden []tombstone
+		for range d.CountAtMost(3, maxHidden) {
+			hidden = append(hidden, tombstone{seq: d.Uint(), arrival: d.Uint(), by: command.SessionID(d.Uint()), reason: gapDeleted})
 		}
-		n := len(t.members.items)
-		if d.Err != nil || name == "" || m.role < command.RoleMember || m.role > command.RoleOwner || m.from == 0 || m.from > math.MaxInt64 ||
-			n > 0 && strings.Compare(string(s.memberName(&t.members.items[n-1])), string(name)) >= 0 ||
-			!slices.IsSortedFunc(hides, func(a, b mark) int { return int(a.seq) - int(b.seq) }) {
+		n := len(g.members.items)
+		if d.Err != nil || name == "" || m.role < command.RoleMember || m.role > command.RoleOwner || m.visibleFrom == 0 || m.visibleFrom > math.MaxInt64 ||
+			n > 0 && strings.Compare(string(s.memberName(&g.members.items[n-1])), string(name)) >= 0 ||
+			!slices.IsSortedFunc(hidden, func(a, b tombstone) int { return int(a.seq) - int(b.seq) }) {
 			d.Fail(command.ErrMalformed)
 			return
 		}
 		s.addMember(u, name, m)
-		if len(hides) > 0 {
-			t.setHides(command.UserID(name), hides)
+		if len(hidden) > 0 {
+			g.setHidden(command.UserID(name), hidden)
 		}
 	}
 }
 
-func (l *loader) notices(d *command.Decoder) {
-	t := l.u.team
+func (l *loader) groupLetters(d *command.Decoder) {
+	g := l.u.group
 	for len(d.B) > 0 {
 		b := slices.Clone(d.Bytes())
 		letter, err := command.DecodeLetter(b)
@@ -274,14 +274,14 @@ func (l *loader) notices(d *command.Decoder) {
 			d.Fail(command.ErrMalformed)
 			return
 		}
-		if _, twice := t.notices[letter.To]; twice {
+		if _, twice := g.letters[letter.To]; twice {
 			d.Fail(command.ErrMalformed)
 			return
 		}
-		if t.notices == nil {
-			t.notices = make(map[command.UserID]notice)
+		if g.letters == nil {
+			g.letters = make(map[command.UserID]groupLetter)
 		}
-		t.notices[letter.To] = notice{version: letter.Number, bytes: b}
+		g.letters[letter.To] = groupLetter{version: letter.Number, bytes: b}
 		l.s.letterBytes += len(b)
 	}
 }

@@ -16,15 +16,15 @@ type groupSet struct {
 	groups []command.GroupID    // ascending
 }
 
-// teamSeed is one for all shards. As for State.seed, no result depends on it.
-var teamSeed = maphash.MakeSeed()
+// groupSeed is one for all shards. As for State.seed, no result depends on it.
+var groupSeed = maphash.MakeSeed()
 
-func teamHash(name string) uint16 { return uint16(maphash.String(teamSeed, name)) }
+func groupHash(name string) uint16 { return uint16(maphash.String(groupSeed, name)) }
 
 func newGroupSet(groups []command.GroupID) *groupSet {
 	set := &groupSet{groups: groups}
 	for _, group := range groups {
-		h := teamHash(string(group))
+		h := groupHash(string(group))
 		set.bits[h/64] |= 1 << (h % 64)
 	}
 	return set
@@ -44,12 +44,12 @@ func (s *State) sharing(q *query.Sharing) {
 // inOneOf reports whether a user is in a group of a set by their own will: they have
 // joined it themselves, or spoken there.
 func (s *State) inOneOf(u *user, set *groupSet) bool {
-	for i := range u.teams.items {
-		ref := &u.teams.items[i]
-		if set.bits[ref.hash/64]&(1<<(ref.hash%64)) == 0 || ref.flags&(refJoined|refInvited) != refJoined {
+	for i := range u.memberships.items {
+		ms := &u.memberships.items[i]
+		if set.bits[ms.hash/64]&(1<<(ms.hash%64)) == 0 || ms.flags&(membershipActive|membershipInvited) != membershipActive {
 			continue
 		}
-		if _, found := slices.BinarySearch(set.groups, command.GroupID(s.teamName(ref))); found {
+		if _, found := slices.BinarySearch(set.groups, command.GroupID(s.membershipName(ms))); found {
 			return true
 		}
 	}

@@ -9,9 +9,9 @@ import (
 // gaps up to the next message in its direction, or the end of the view, as far
 // as the query's limits let it.
 func (s *State) History(q query.HistoryQuery, p *query.Page, now int64) {
-	p.Batch.Reset()
-	*p = query.Page{Batch: p.Batch, Gaps: p.Gaps[:0]}
-	v, ok := s.viewOf(&q)
+	p.Updates.Reset()
+	*p = query.Page{Updates: p.Updates, Gaps: p.Gaps[:0]}
+	v, ok := s.queriedView(&q)
 	if !ok {
 		return
 	}
@@ -32,14 +32,14 @@ func (s *State) History(q query.HistoryQuery, p *query.Page, now int64) {
 	}
 }
 
-// viewOf finds what a query asks for. False: there is nothing of it.
-func (s *State) viewOf(q *query.HistoryQuery) (view, bool) {
+// queriedView finds what a query asks for. False: there is nothing of it.
+func (s *State) queriedView(q *query.HistoryQuery) (view, bool) {
 	if q.Group == "" {
 		u := s.lookup(q.User)
 		if u == nil {
 			return view{}, false
 		}
-		i := s.find(u, q.Peer)
+		i := s.findConv(u, q.Peer)
 		if i < 0 {
 			return view{}, false
 		}
@@ -52,7 +52,7 @@ func (s *State) viewOf(q *query.HistoryQuery) (view, bool) {
 	if q.Admin {
 		return s.ownView(u, 0), true
 	}
-	m := s.member(u.team, q.User)
+	m := s.member(u.group, q.User)
 	if m == nil {
 		return view{}, false
 	}
@@ -65,22 +65,22 @@ func (s *State) ascend(v *view, from, to uint64, q query.HistoryQuery, p *query.
 	if from > to || from == 0 {
 		return
 	}
-	if last := max(from, v.low, v.log().First()) + uint64(q.MaxSeqs) - 1; q.MaxSeqs > 0 && to > last {
+	if last := max(from, v.visibleFrom, v.log().First()) + uint64(q.MaxSeqs) - 1; q.MaxSeqs > 0 && to > last {
 		to, p.More = last, true
 	}
 	p.From, p.To = from, to
 	var e ring.Entry
-	walk := s.ascendShown(v.u, v.c, max(from, v.low), now)
-	for walk.gaps.through(to); walk.next(&e) && e.Seq <= to; {
-		if v.hiddenBy(s, &e, now) != gapNone {
+	walk := s.ascendVisible(v.u, v.c, max(from, v.visibleFrom), now)
+	for walk.gaps.skipAbove(to); walk.next(&e) && e.Seq <= to; {
+		if v.gapOf(s, &e, now) != gapNone {
 			continue
 		}
-		if n := len(p.Batch.Messages); n == q.Limit || n > 0 && p.Size+ring.EntrySize(&e) > q.MaxBytes {
+		if n := len(p.Updates.Messages); n == q.Limit || n > 0 && p.Size+ring.EntrySize(&e) > q.MaxBytes {
 			p.To, p.More = e.Seq-1, true
 			return
 		}
 		p.Size += ring.EntrySize(&e)
-		s.copyEntry(v.u, v.c, &e, &p.Batch)
+		s.copyEntry(v.u, v.c, &e, &p.Updates)
 	}
 }
 
@@ -91,14 +91,14 @@ func (s *State) descend(v *view, to uint64, q query.HistoryQuery, p *query.Page,
 	}
 	p.Down = true
 	p.From, p.To = 1, to
-	if low := max(v.low, v.log().First()); q.MaxSeqs > 0 && to >= low+uint64(q.MaxSeqs) {
+	if low := max(v.visibleFrom, v.log().First()); q.MaxSeqs > 0 && to >= low+uint64(q.MaxSeqs) {
 		p.From, p.More = to-uint64(q.MaxSeqs)+1, true
 	}
 	var e ring.Entry
-	n, low := 0, max(v.low, p.From)
-	walk := s.descendShown(v.u, v.c, to, now)
-	for walk.gaps.from(low); walk.below(&e) && e.Seq >= low; {
-		if v.hiddenBy(s, &e, now) != gapNone {
+	n, low := 0, max(v.visibleFrom, p.From)
+	walk := s.descendVisible(v.u, v.c, to, now)
+	for walk.gaps.skipBelow(low); walk.below(&e) && e.Seq >= low; {
+		if v.gapOf(s, &e, now) != gapNone {
 			continue
 		}
 		if n == q.Limit || n > 0 && p.Size+ring.EntrySize(&e) > q.MaxBytes {
@@ -108,10 +108,10 @@ func (s *State) descend(v *view, to uint64, q query.HistoryQuery, p *query.Page,
 		p.Size += ring.EntrySize(&e)
 		n++
 	}
-	walk = s.ascendShown(v.u, v.c, max(p.From, v.low), now)
-	for walk.gaps.through(to); walk.next(&e) && e.Seq <= to; {
-		if v.hiddenBy(s, &e, now) == gapNone {
-			s.copyEntry(v.u, v.c, &e, &p.Batch)
+	walk = s.ascendVisible(v.u, v.c, max(p.From, v.visibleFrom), now)
+	for walk.gaps.skipAbove(to); walk.next(&e) && e.Seq <= to; {
+		if v.gapOf(s, &e, now) == gapNone {
+			s.copyEntry(v.u, v.c, &e, &p.Updates)
 		}
 	}
 }
@@ -120,31 +120,31 @@ func (s *State) descend(v *view, to uint64, q query.HistoryQuery, p *query.Page,
 func (s *State) gaps(v *view, p *query.Page, now int64) {
 	u, c := v.u, v.c
 	from := p.From
-	if from < v.low {
-		if to := min(v.joined()-1, p.To); from <= to {
+	if from < v.visibleFrom {
+		if to := min(v.sentFrom()-1, p.To); from <= to {
 			addGap(p, from, to, gapNotMember)
 			from = to + 1
 		}
-		if to := min(v.low-1, p.To); from <= to {
+		if to := min(v.visibleFrom-1, p.To); from <= to {
 			addGap(p, from, to, gapDeleted)
 			from = to + 1
 		}
 	}
 	first := c.log.First()
 	if from < first {
-		for _, g := range u.extra(c).gone.items(s.arena) {
-			if to := min(g.to, p.To); from <= to {
-				addGap(p, from, to, g.reason)
+		for _, run := range u.extraOf(c).gone.items(s.arena) {
+			if to := min(run.to, p.To); from <= to {
+				addGap(p, from, to, run.reason)
 				from = to + 1
 			}
 		}
 		if to := min(first-1, p.To); from <= to {
-			addGap(p, from, to, c.gone)
+			addGap(p, from, to, c.goneReason)
 		}
 	}
-	known, messages := s.gapsOf(u, c, now), p.Batch.Messages
+	known, messages := s.scanGaps(u, c, now), p.Updates.Messages
 	seq := max(from, first)
-	known.from(seq)
+	known.skipBelow(seq)
 	var e ring.Entry
 	var cur ring.Cursor
 	for at := uint64(0); seq <= min(p.To, c.log.Next()-1); seq++ {
@@ -153,14 +153,14 @@ func (s *State) gaps(v *view, p *query.Page, now int64) {
 			continue
 		}
 		// Few are in no gap and yet not shown. Those that are too old are neighbours.
-		code := known.up(seq)
+		code := known.ascending(seq)
 		if code == gapNone {
 			if at != seq {
 				cur = c.log.Ascend(s.arena, seq)
 			}
 			cur.Next(&e)
 			at = seq + 1
-			code = v.hiddenBy(s, &e, now)
+			code = v.gapOf(s, &e, now)
 		}
 		if code != gapNone {
 			addGap(p, seq, seq, code)

@@ -55,9 +55,9 @@ func (q *hookQueue) add(key, peer command.UserID, seq uint64) {
 	c.b = append(c.b, record...)
 	q.bytes += len(record)
 	q.last++
-	q.dropChunk()
+	q.freeFirstChunk()
 	for q.bytes > q.limit {
-		q.dropOldest()
+		q.removeOldest()
 	}
 }
 
@@ -68,7 +68,7 @@ func (r *hookRecord) read(b []byte) (size int) {
 	return len(b) - len(d.B)
 }
 
-func (q *hookQueue) dropOldest() {
+func (q *hookQueue) removeOldest() {
 	d := command.Decoder{B: q.chunks[0].b[q.start:]}
 	before := len(d.B)
 	d.Bytes()
@@ -77,29 +77,29 @@ func (q *hookQueue) dropOldest() {
 	q.start += before - len(d.B)
 	q.bytes -= before - len(d.B)
 	q.done++
-	q.dropChunk()
+	q.freeFirstChunk()
 }
 
-// dropChunk gives the first chunk up once nothing of it is left. The last one
+// freeFirstChunk gives the first chunk up once nothing of it is left. The last one
 // stays for what comes.
-func (q *hookQueue) dropChunk() {
+func (q *hookQueue) freeFirstChunk() {
 	if len(q.chunks) > 1 && q.start == len(q.chunks[0].b) {
 		q.chunks[0] = hookChunk{}
 		q.chunks, q.start = q.chunks[1:], 0
 	}
 }
 
-// drop forgets the records up to a number.
-func (q *hookQueue) drop(upTo uint64) {
+// trim forgets the records up to a number.
+func (q *hookQueue) trim(upTo uint64) {
 	upTo = min(upTo, q.last)
 	for len(q.chunks) > 1 && q.chunks[1].after <= upTo {
 		q.bytes -= len(q.chunks[0].b) - q.start
 		q.start = len(q.chunks[0].b)
 		q.done = q.chunks[1].after
-		q.dropChunk()
+		q.freeFirstChunk()
 	}
 	for q.done < upTo {
-		q.dropOldest()
+		q.removeOldest()
 	}
 }
 
@@ -163,8 +163,8 @@ func (q *hookQueue) decode(d *command.Decoder) {
 	}
 }
 
-// take takes the records of a slot out. The others keep their numbers.
-func (q *hookQueue) take(slot uint16) hookQueue {
+// split takes the records of a slot out. The others keep their numbers.
+func (q *hookQueue) split(slot uint16) hookQueue {
 	taken := hookQueue{limit: q.limit}
 	rest := hookQueue{limit: q.limit, done: q.done, last: q.done}
 	for r := range q.after(q.done) {

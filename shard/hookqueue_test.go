@@ -38,7 +38,7 @@ func TestHookQueue(t *testing.T) {
 				switch rng.IntN(10) {
 				case 0, 1:
 					upTo := q.done + uint64(rng.IntN(len(list)+10))
-					q.drop(upTo)
+					q.trim(upTo)
 					list = slices.DeleteFunc(list, func(r hookRecord) bool { return r.number <= upTo })
 				case 2:
 					slot := command.SlotOf(fmt.Sprint("user", rng.IntN(50)))
@@ -49,7 +49,7 @@ func TestHookQueue(t *testing.T) {
 							n++
 						}
 					}
-					if taken := q.take(slot); int(taken.last) != n {
+					if taken := q.split(slot); int(taken.last) != n {
 						t.Fatalf("take(%d) gave %d records, want %d", slot, taken.last, n)
 					}
 				case 3:

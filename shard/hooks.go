@@ -13,44 +13,44 @@ func (s *State) applyConfigureHooks(c *command.ConfigureHooks) {
 		return
 	}
 	for q.bytes > q.limit {
-		q.dropOldest()
+		q.removeOldest()
 	}
 }
 
 // HookBytes is what ConfigureHooks has set.
 func (s *State) HookBytes() int { return s.hooks.limit }
 
-// noteStored has hooks hear of a stored message: of a user's view, or with a
+// queueForHooks has hooks hear of a stored message: of a user's view, or with a
 // group's key and no peer of a group.
-func (s *State) noteStored(key, peer command.UserID, seq uint64) {
+func (s *State) queueForHooks(key, peer command.UserID, seq uint64) {
 	if s.hooks.limit > 0 {
 		s.hooks.add(key, peer, seq)
-		s.out.Stored = true
+		s.out.HooksQueued = true
 	}
 }
 
-// carry keeps with a frozen slot what waits for hooks.
-func (s *State) carry(sl *slot, q *hookQueue) {
-	if s.carried == nil {
-		s.carried = make(map[*slot]*hookQueue)
+// setFrozenHooks keeps with a frozen slot what waits for hooks.
+func (s *State) setFrozenHooks(sl *slot, q *hookQueue) {
+	if s.frozenHooks == nil {
+		s.frozenHooks = make(map[*slot]*hookQueue)
 	}
-	s.carried[sl] = q
+	s.frozenHooks[sl] = q
 }
 
-// StoredUpTo gives the numbers between which messages wait for hooks: above done,
+// HookQueueRange gives the numbers between which messages wait for hooks: above done,
 // up to last. What is at or below done without HooksDone has been dropped for
 // want of room.
-func (s *State) StoredUpTo() (done, last uint64) { return s.hooks.done, s.hooks.last }
+func (s *State) HookQueueRange() (done, last uint64) { return s.hooks.done, s.hooks.last }
 
-// StoredAfter yields the messages above a number that wait for hooks. There may be
+// HookRefsAfter yields the messages above a number that wait for hooks. There may be
 // holes between their numbers.
-func (s *State) StoredAfter(number uint64) func(yield func(query.Stored) bool) {
-	return func(yield func(query.Stored) bool) {
+func (s *State) HookRefsAfter(number uint64) func(yield func(query.HookRef) bool) {
+	return func(yield func(query.HookRef) bool) {
 		for r := range s.hooks.after(number) {
 			if r.key == "" {
 				continue
 			}
-			m := query.Stored{Number: r.number, Seq: r.seq}
+			m := query.HookRef{Number: r.number, Seq: r.seq}
 			if r.peer == "" {
 				m.Group = command.GroupID(r.key[min(len(command.GroupPrefix), len(r.key)):])
 			} else {
@@ -63,22 +63,22 @@ func (s *State) StoredAfter(number uint64) func(yield func(query.Stored) bool) {
 	}
 }
 
-// Queued tells of an incoming message that its receiver has not read. False: it is
+// QueuedHeader tells of an incoming message that its receiver has not read. False: it is
 // not unread any more.
-func (s *State) Queued(name, peer command.UserID, seq uint64, now int64) (mark query.QueuedMark, ok bool) {
+func (s *State) QueuedHeader(name, peer command.UserID, seq uint64, now int64) (header query.QueuedHeader, ok bool) {
 	var e ring.Entry
 	if _, _, ok := s.queuedEntry(name, peer, seq, &e, now); !ok {
-		return mark, false
+		return header, false
 	}
-	return query.QueuedMark{ID: e.ID, Time: e.Time, Arrival: e.Arrival}, true
+	return query.QueuedHeader{ID: e.ID, Time: e.Time, Arrival: e.Arrival}, true
 }
 
-// ReadQueued appends an incoming message to b, with how its conversation stands for
+// QueuedMessage appends an incoming message to b, with how its conversation stands for
 // its receiver. False: it is not unread any more.
-func (s *State) ReadQueued(name, peer command.UserID, seq uint64, b *query.Batch, now int64) (info query.QueuedInfo, ok bool) {
+func (s *State) QueuedMessage(name, peer command.UserID, seq uint64, up *query.Updates, now int64) (info query.QueuedInfo, ok bool) {
 	var e ring.Entry
 	u, i, ok := s.queuedEntry(name, peer, seq, &e, now)
-	if !ok || !s.copyMessage(u, query.Ref{Seq: seq, Conv: uint32(i)}, b, now) {
+	if !ok || !s.copyMessage(u, query.MessageRef{Seq: seq, Conv: uint32(i)}, up, now) {
 		return info, false
 	}
 	c := &u.convs.items[i]
@@ -89,7 +89,7 @@ func (s *State) queuedEntry(name, peer command.UserID, seq uint64, e *ring.Entry
 	if u = s.lookup(name); u == nil {
 		return nil, 0, false
 	}
-	if i = s.find(u, peer); i < 0 {
+	if i = s.findConv(u, peer); i < 0 {
 		return nil, 0, false
 	}
 	c := &u.convs.items[i]
@@ -110,89 +110,89 @@ func (s *State) UnreadTotal(name command.UserID, now int64) (n query.UnreadSum) 
 	return n
 }
 
-// GroupQueued visits the members who have a message of a group unread, in order of
+// UnreadMembers visits the members who have a message of a group unread, in order of
 // name from the first one above after, until visit says no. It looks at most
 // members, and says from whom to go on.
-func (s *State) GroupQueued(id command.GroupID, seq uint64, after command.UserID, most int, now int64, visit func(command.UserID, query.QueuedMark) (goOn bool)) (next command.UserID, more bool) {
+func (s *State) UnreadMembers(id command.GroupID, seq uint64, after command.UserID, most int, now int64, visit func(command.UserID, query.QueuedHeader) (goOn bool)) (next command.UserID, more bool) {
 	var e ring.Entry
-	u := s.unreadInGroup(id, seq, &e, now)
+	u := s.groupEntry(id, seq, &e, now)
 	if u == nil {
 		return "", false
 	}
-	t := u.team
-	i, found := s.memberIndex(t, after)
+	g := u.group
+	i, found := s.memberIndex(g, after)
 	if found {
 		i++
 	}
-	rest := t.members.items[i:]
+	rest := g.members.items[i:]
 	for j := range rest {
 		m := &rest[j]
 		if j == most {
 			return command.UserID(s.memberName(&rest[j-1])), true
 		}
-		if !s.unreadOf(u, m, &e, now) {
+		if !s.isUnreadBy(u, m, &e, now) {
 			continue
 		}
 		user := command.UserID(s.memberName(m))
-		if !visit(user, query.QueuedMark{ID: e.ID, Time: e.Time, Arrival: e.Arrival}) {
+		if !visit(user, query.QueuedHeader{ID: e.ID, Time: e.Time, Arrival: e.Arrival}) {
 			return user, j+1 < len(rest)
 		}
 	}
 	return "", false
 }
 
-// MemberQueued tells of a message of a group that a member has not read. False: it
+// MemberQueuedHeader tells of a message of a group that a member has not read. False: it
 // is not unread for him any more, or he is no member.
-func (s *State) MemberQueued(id command.GroupID, user command.UserID, seq uint64, now int64) (mark query.QueuedMark, ok bool) {
+func (s *State) MemberQueuedHeader(id command.GroupID, user command.UserID, seq uint64, now int64) (header query.QueuedHeader, ok bool) {
 	var e ring.Entry
-	if u := s.unreadInGroup(id, seq, &e, now); u == nil || !s.unreadOf(u, s.member(u.team, user), &e, now) {
-		return mark, false
+	if u := s.groupEntry(id, seq, &e, now); u == nil || !s.isUnreadBy(u, s.member(u.group, user), &e, now) {
+		return header, false
 	}
-	return query.QueuedMark{ID: e.ID, Time: e.Time, Arrival: e.Arrival}, true
+	return query.QueuedHeader{ID: e.ID, Time: e.Time, Arrival: e.Arrival}, true
 }
 
-// ReadMemberQueued appends a message of a group to b, with how the group stands for
+// MemberQueuedMessage appends a message of a group to b, with how the group stands for
 // a member. False: it is not unread for him any more, or he is no member.
-func (s *State) ReadMemberQueued(id command.GroupID, user command.UserID, seq uint64, b *query.Batch, now int64) (info query.QueuedInfo, ok bool) {
+func (s *State) MemberQueuedMessage(id command.GroupID, user command.UserID, seq uint64, up *query.Updates, now int64) (info query.QueuedInfo, ok bool) {
 	var e ring.Entry
-	u := s.unreadInGroup(id, seq, &e, now)
+	u := s.groupEntry(id, seq, &e, now)
 	if u == nil {
 		return info, false
 	}
-	m := s.member(u.team, user)
-	if !s.unreadOf(u, m, &e, now) {
+	m := s.member(u.group, user)
+	if !s.isUnreadBy(u, m, &e, now) {
 		return info, false
 	}
-	s.copyEntry(u, &u.convs.items[0], &e, b)
+	s.copyEntry(u, &u.convs.items[0], &e, up)
 	return query.QueuedInfo{Unread: s.groupUnread(u, m, now), Muted: m.flags&memberMuted != 0}, true
 }
 
-// unreadInGroup reads a message that members of a group may have unread. It gives
+// groupEntry reads a message that members of a group may have unread. It gives
 // the group, nil if there is no such message any more.
-func (s *State) unreadInGroup(id command.GroupID, seq uint64, e *ring.Entry, now int64) *user {
+func (s *State) groupEntry(id command.GroupID, seq uint64, e *ring.Entry, now int64) *user {
 	u := s.group(id)
-	if u == nil || !u.team.counts() {
+	if u == nil || !u.group.countsUnread() {
 		return nil
 	}
-	if c := &u.convs.items[0]; !c.log.At(s.arena, seq, e) || s.hiddenBy(u, c, e, now) != gapNone {
+	if c := &u.convs.items[0]; !c.log.At(s.arena, seq, e) || s.gapOf(u, c, e, now) != gapNone {
 		return nil
 	}
 	return u
 }
 
-// unreadOf tells whether a member, nil for none, has a message of his group unread.
-func (s *State) unreadOf(u *user, m *member, e *ring.Entry, now int64) bool {
+// isUnreadBy tells whether a member, nil for none, has a message of his group unread.
+func (s *State) isUnreadBy(u *user, m *member, e *ring.Entry, now int64) bool {
 	if m == nil || string(s.memberName(m)) == string(e.From) || e.Seq < s.unreadFrom(u, m, now) {
 		return false
 	}
 	v := s.memberView(u, m)
-	return v.hiddenBy(s, e, now) == gapNone
+	return v.gapOf(s, e, now) == gapNone
 }
 
 // MemberUnread is the number of a member's unread messages in a group.
 func (s *State) MemberUnread(id command.GroupID, user command.UserID, now int64) (n int, muted bool) {
 	if u := s.group(id); u != nil {
-		if m := s.member(u.team, user); m != nil {
+		if m := s.member(u.group, user); m != nil {
 			return s.groupUnread(u, m, now), m.flags&memberMuted != 0
 		}
 	}

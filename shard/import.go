@@ -10,9 +10,9 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// An importMark says what was imported into a conversation. It stays, so that a
+// An importRecord says what was imported into a conversation. It stays, so that a
 // repeat of that changes nothing.
-type importMark struct {
+type importRecord struct {
 	conv    uint32 // its index
 	stream  uint64
 	row     uint64 // of the stream, the last one that came
@@ -21,28 +21,28 @@ type importMark struct {
 }
 
 func (u *user) findImport(i int) (int, bool) {
-	return slices.BinarySearchFunc(u.imports.items, uint32(i), func(m importMark, i uint32) int { return cmp.Compare(m.conv, i) })
+	return slices.BinarySearchFunc(u.imports.items, uint32(i), func(rec importRecord, i uint32) int { return cmp.Compare(rec.conv, i) })
 }
 
-// imported gives the mark of a conversation, a zero one when there is none.
-func (u *user) imported(i int) importMark {
+// importOf gives the mark of a conversation, a zero one when there is none.
+func (u *user) importOf(i int) importRecord {
 	if u.convs.items[i].flags&convImported == 0 {
-		return importMark{}
+		return importRecord{}
 	}
 	at, _ := u.findImport(i)
 	return u.imports.items[at]
 }
 
-func (s *State) markImported(u *user, i int, m importMark) {
+func (s *State) setImport(u *user, i int, rec importRecord) {
 	at, found := u.findImport(i)
 	if !found {
-		s.frees(u)
-		u.imports.add(s.arena, importMark{})
+		s.holdFor(u)
+		u.imports.add(s.arena, importRecord{})
 		copy(u.imports.items[at+1:], u.imports.items[at:])
 		u.convs.items[i].flags |= convImported
 	}
-	m.conv = uint32(i)
-	u.imports.items[at] = m
+	rec.conv = uint32(i)
+	u.imports.items[at] = rec
 }
 
 func (s *State) forgetImport(u *user, i int) {
@@ -51,14 +51,14 @@ func (s *State) forgetImport(u *user, i int) {
 	}
 	u.convs.items[i].flags &^= convImported
 	at, _ := u.findImport(i)
-	s.frees(u)
+	s.holdFor(u)
 	if u.imports.items = slices.Delete(u.imports.items, at, at+1); len(u.imports.items) == 0 {
 		u.imports.free(s.arena)
 	}
 }
 
-// checkImport refuses rows that cannot be imported anywhere.
-func (s *State) checkImport(rows []command.ImportRow, r *command.Result) bool {
+// checkRows refuses rows that cannot be imported anywhere.
+func (s *State) checkRows(rows []command.ImportRow, r *command.Result) bool {
 	if len(rows) == 0 {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "rows: must not be empty"}
 		return false
@@ -92,16 +92,16 @@ func (s *State) applyImport(c *command.Import, r *command.Result) {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv: both users must be named"}
 		return
 	}
-	if !s.checkImport(c.Rows, r) {
+	if !s.checkRows(c.Rows, r) {
 		return
 	}
-	u := s.mutate(sl, c.User, true)
+	u := s.userMut(sl, c.User, true)
 	s.purgeDue(u)
-	i := s.find(u, c.Peer)
+	i := s.findConv(u, c.Peer)
 	if i < 0 {
-		i = s.open(u, c.Peer)
+		i = s.openConv(u, c.Peer)
 	}
-	rows := s.newRows(u, i, c.Stream, c.Rows, r)
+	rows := s.rowsToImport(u, i, c.Stream, c.Rows, r)
 	if len(rows) == 0 {
 		return
 	}
@@ -120,12 +120,12 @@ func (s *State) applyImportGroup(c *command.ImportGroup, r *command.Result) {
 	if u == nil {
 		return
 	}
-	t := u.team
-	if !t.settings.Stored {
+	g := u.group
+	if !g.settings.Stored {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "group: a live group stores no messages"}
 		return
 	}
-	if !s.checkImport(c.Rows, r) {
+	if !s.checkRows(c.Rows, r) {
 		return
 	}
 	for i := range c.Rows {
@@ -135,7 +135,7 @@ func (s *State) applyImportGroup(c *command.ImportGroup, r *command.Result) {
 		}
 	}
 	s.purgeDue(u)
-	rows := s.newRows(u, 0, c.Stream, c.Rows, r)
+	rows := s.rowsToImport(u, 0, c.Stream, c.Rows, r)
 	if len(rows) == 0 {
 		return
 	}
@@ -145,41 +145,41 @@ func (s *State) applyImportGroup(c *command.ImportGroup, r *command.Result) {
 	})
 	if c.Unread {
 		for i := range rows {
-			if m := s.member(t, rows[i].From); m != nil {
+			if m := s.member(g, rows[i].From); m != nil {
 				m.flags |= memberRewound
 			}
 		}
 		return
 	}
 	newest := u.convs.items[0].log.Next() - 1
-	for i := range t.members.items {
-		if m := &t.members.items[i]; m.read < newest {
+	for i := range g.members.items {
+		if m := &g.members.items[i]; m.read < newest {
 			m.read = newest
 			m.flags &^= memberRewound
 		}
 	}
 }
 
-// newRows leaves out the rows that a conversation has had already, and refuses
+// rowsToImport leaves out the rows that a conversation has had already, and refuses
 // the others if it holds what did not come by the stream.
-func (s *State) newRows(u *user, i int, stream uint64, rows []command.ImportRow, r *command.Result) []command.ImportRow {
-	c, m := &u.convs.items[i], u.imported(i)
+func (s *State) rowsToImport(u *user, i int, stream uint64, rows []command.ImportRow, r *command.Result) []command.ImportRow {
+	c, rec := &u.convs.items[i], u.importOf(i)
 	empty := c.log.Len() == 0
-	if m.stream != stream {
-		m = importMark{}
+	if rec.stream != stream {
+		rec = importRecord{}
 	}
 	known := 0
-	for known < len(rows) && rows[known].Row <= m.row {
+	for known < len(rows) && rows[known].Row <= rec.row {
 		known++
 	}
 	rows = rows[known:]
 	switch {
 	case len(rows) == 0:
 		return nil
-	case !empty && m.arrival != c.lastArrival:
+	case !empty && rec.arrival != c.lastArrival:
 		*r = command.Result{Code: command.CodeConflict, Seq: rows[0].Row, Detail: "conv: holds messages that were not imported by this stream"}
 		return nil
-	case m.arrival != c.lastArrival: // what was there is gone, and so is its time
+	case rec.arrival != c.lastArrival: // what was there is gone, and so is its time
 		c.lastTime = 0
 	case rows[0].Time < c.lastTime:
 		*r = command.Result{Code: command.CodeBadRequest, Seq: rows[0].Row, Detail: "time: must not fall within a conversation"}
@@ -203,64 +203,64 @@ func (s *State) importRows(u *user, i int, stream uint64, rows []command.ImportR
 		if fill(&e, row) {
 			c.read = c.log.Next()
 		}
-		s.keep(u, i, &e)
+		s.appendToLog(u, i, &e)
 	}
 	if c.read > read && c.queued > 0 {
-		s.recount(u, c)
+		s.recountQueue(u, c)
 	}
 	s.forgetLost(u, c, c.read)
-	s.markImported(u, i, importMark{stream: stream, row: rows[len(rows)-1].Row, seq: e.Seq, arrival: e.Arrival})
+	s.setImport(u, i, importRecord{stream: stream, row: rows[len(rows)-1].Row, seq: e.Seq, arrival: e.Arrival})
 	if rows[0].Time <= s.cutoff {
-		s.evictCutOf(u, c)
+		s.evictConvToCutoff(u, c)
 		if u.oldest = oldest; c.log.Header(s.arena, c.log.First(), &e) > 0 {
 			u.oldest = min(oldest, e.Time)
 		}
 	}
-	s.enforce(u)
+	s.enforceLimits(u)
 }
 
-// ImportView tells how an import of a stream finds a conversation.
-func (s *State) ImportView(name, peer command.UserID, stream uint64, now int64) query.ImportView {
+// ImportStatus tells how an import of a stream finds a conversation.
+func (s *State) ImportStatus(name, peer command.UserID, stream uint64, now int64) query.ImportStatus {
 	u := s.lookup(name)
 	if u == nil {
-		return query.ImportView{Open: true, Next: 1, Keep: s.limits.HistoryTTL, Cutoff: s.cutoff}
+		return query.ImportStatus{AcceptsRows: true, Next: 1, HistoryTTL: s.limits.HistoryTTL, Cutoff: s.cutoff}
 	}
-	return s.importView(u, s.find(u, peer), stream, now)
+	return s.importStatus(u, s.findConv(u, peer), stream, now)
 }
 
-// ImportGroupView tells how an import finds a group's log. CodeNotFound: there is
+// ImportGroupStatus tells how an import finds a group's log. CodeNotFound: there is
 // no such group; CodeBadRequest: it stores no messages.
-func (s *State) ImportGroupView(id command.GroupID, stream uint64, now int64) (query.ImportView, command.Code) {
+func (s *State) ImportGroupStatus(id command.GroupID, stream uint64, now int64) (query.ImportStatus, command.Code) {
 	u := s.group(id)
 	switch {
 	case u == nil:
-		return query.ImportView{}, command.CodeNotFound
-	case !u.team.settings.Stored:
-		return query.ImportView{}, command.CodeBadRequest
+		return query.ImportStatus{}, command.CodeNotFound
+	case !u.group.settings.Stored:
+		return query.ImportStatus{}, command.CodeBadRequest
 	}
-	return s.importView(u, 0, stream, now), command.OK
+	return s.importStatus(u, 0, stream, now), command.OK
 }
 
-func (s *State) importView(u *user, i int, stream uint64, now int64) query.ImportView {
-	v := query.ImportView{Open: true, Next: 1, Keep: time.Duration(s.historyTTL(u)) * time.Millisecond, Cutoff: s.cutoff}
+func (s *State) importStatus(u *user, i int, stream uint64, now int64) query.ImportStatus {
+	status := query.ImportStatus{AcceptsRows: true, Next: 1, HistoryTTL: time.Duration(s.historyTTL(u)) * time.Millisecond, Cutoff: s.cutoff}
 	if i < 0 {
-		return v
+		return status
 	}
-	c, m := &u.convs.items[i], u.imported(i)
-	v.Next = c.log.Next()
-	if m.stream == stream {
-		v.Row = m.row
-		if m.row > 0 && m.arrival == c.lastArrival {
-			v.LastTime = c.lastTime
-			return v
+	c, rec := &u.convs.items[i], u.importOf(i)
+	status.Next = c.log.Next()
+	if rec.stream == stream {
+		status.Row = rec.row
+		if rec.row > 0 && rec.arrival == c.lastArrival {
+			status.LastTime = c.lastTime
+			return status
 		}
 	}
-	v.Open = !s.holds(u, c, now)
-	return v
+	status.AcceptsRows = !s.holdsUnexpired(u, c, now)
+	return status
 }
 
-// holds tells whether a log has an entry that has not expired.
-func (s *State) holds(u *user, c *conv, now int64) bool {
+// holdsUnexpired tells whether a log has an entry that has not expired.
+func (s *State) holdsUnexpired(u *user, c *conv, now int64) bool {
 	var e ring.Entry
 	for cur := c.log.Descend(s.arena, c.log.Next()); cur.Next(&e); {
 		if !s.expired(u, &e, now) && e.Time > s.cutoff {
@@ -276,7 +276,7 @@ func (s *State) SeqOf(name, peer command.UserID, id command.MsgID) uint64 {
 	if u == nil {
 		return 0
 	}
-	i := s.find(u, peer)
+	i := s.findConv(u, peer)
 	if i < 0 {
 		return 0
 	}

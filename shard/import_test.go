@@ -25,8 +25,8 @@ func (b *bench) history(first, n int, from ...command.UserID) []command.ImportRo
 func TestImportIntoAGroup(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.group("team", command.GroupPrivate, "bob")
-	view := b.view("bob", query.GroupAsk{Group: "team"}, 20)
-	touched := func() int { return len(b.out.Groups) + len(b.out.Members) + len(b.out.Touched) }
+	view := b.view("bob", query.GroupSyncQuery{Group: "team"}, 20)
+	touched := func() int { return len(b.out.Groups) + len(b.out.Members) + len(b.out.Users) }
 
 	// All is read, nobody is told, and members find it in history.
 	if r := b.do(&command.ImportGroup{Group: "team", Stream: 7, Rows: b.history(1, 3, "alice", "gone")}); r.Code != command.OK || touched() != 0 {
@@ -34,10 +34,10 @@ func TestImportIntoAGroup(t *testing.T) {
 	}
 	b.wantUnread("team", "bob")
 	b.wantPage("team", "bob", "1-3 1:alice:m1 2:gone:m2 3:alice:m3")
-	var batch query.Batch
-	b.s.GroupSince("team", view.Arrival, &batch, 100, 1<<20, b.now)
-	if len(batch.Items) != 0 {
-		t.Errorf("GroupSince = %d items after an import, want none", len(batch.Items))
+	var up query.Updates
+	b.s.GroupUpdatesAfter("team", view.Arrival, &up, 100, 1<<20, b.now)
+	if len(up.Items) != 0 {
+		t.Errorf("GroupSince = %d items after an import, want none", len(up.Items))
 	}
 
 	// The same stream goes on, as unread; what came before changes nothing.
@@ -63,14 +63,14 @@ func TestImportIntoAGroup(t *testing.T) {
 	// What is sent then is pushed, and keeps the stream out. A device with a cursor
 	// is not pushed what was imported.
 	b.post("team", "alice", "live")
-	b.s.GroupSince("team", view.Arrival, &batch, 100, 1<<20, b.now)
-	if len(batch.Messages) != 1 || batch.Messages[0].Seq != 6 {
-		t.Errorf("GroupSince = %d messages, want the live one alone", len(batch.Messages))
+	b.s.GroupUpdatesAfter("team", view.Arrival, &up, 100, 1<<20, b.now)
+	if len(up.Messages) != 1 || up.Messages[0].Seq != 6 {
+		t.Errorf("GroupSince = %d messages, want the live one alone", len(up.Messages))
 	}
-	if v := b.view("bob", query.GroupAsk{Group: "team", HasCursor: true, Cursor: view.Cursor}, 20); !slices.Equal(v.Push, []uint64{6}) {
+	if v := b.view("bob", query.GroupSyncQuery{Group: "team", HasCursor: true, Cursor: view.Cursor}, 20); !slices.Equal(v.Push, []uint64{6}) {
 		t.Errorf("with a cursor %v are pushed, want 6", v.Push)
 	}
-	if v := b.view("bob", query.GroupAsk{Group: "team"}, 20); !slices.Equal(v.Push, []uint64{5, 6}) {
+	if v := b.view("bob", query.GroupSyncQuery{Group: "team"}, 20); !slices.Equal(v.Push, []uint64{5, 6}) {
 		t.Errorf("without a cursor %v are pushed, want 5 and 6", v.Push)
 	}
 	if r := b.do(&command.ImportGroup{Group: "team", Stream: 7, Rows: b.history(6, 1, "alice")}); r.Code != command.CodeConflict || r.Seq != 6 {
@@ -80,12 +80,12 @@ func TestImportIntoAGroup(t *testing.T) {
 		t.Errorf("a repeat behind a message = %v, want OK", r.Err())
 	}
 	b.now += 61_000
-	b.do(&command.Expire{LastSlot: command.Slots - 1})
+	b.do(&command.PurgeExpired{LastSlot: command.Slots - 1})
 	b.wantUnread("team", "bob", 6)
-	if view, code := b.s.ImportGroupView("team", 7, b.now); code != command.OK || view.Open || view.Row != 5 || view.Next != 7 {
-		t.Errorf("ImportGroupView = %+v, %d", view, code)
+	if status, code := b.s.ImportGroupStatus("team", 7, b.now); code != command.OK || status.AcceptsRows || status.Row != 5 || status.Next != 7 {
+		t.Errorf("ImportGroupView = %+v, %d", status, code)
 	}
-	b.do(&command.DeleteSender{Group: "team", Sender: "gone"})
+	b.do(&command.DeleteMessagesFrom{Group: "team", Sender: "gone"})
 	b.wantPage("team", "bob", "1-6 1:alice:m1 3:alice:m3 4:bob:m4 6:alice:live deleted:2-2 expired:5-5")
 }
 
@@ -118,7 +118,7 @@ func TestCursorAcksNoLostImport(t *testing.T) {
 	for n := range 20 {
 		b.send("alice", "bob", fmt.Sprint("live ", n))
 	}
-	b.do(&command.Login{User: "bob", Device: "phone", AutoRead: true, HasSince: true, Since: cursor})
+	b.do(&command.Login{User: "bob", Device: "phone", AutoRead: true, HasCursor: true, Cursor: cursor})
 	if sync := b.login("bob", "tablet", ""); len(sync.Lost) == 0 || sync.Lost[0].From != 1 {
 		t.Errorf("lost = %+v, want the import from seq 1 on", sync.Lost)
 	}
@@ -128,13 +128,13 @@ func TestCursorAcksNoLostImport(t *testing.T) {
 func TestImportBelowTheCutoff(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.now += 100_000
-	b.do(&command.Retain{Cutoff: b.now - 2500, MaxWork: 1})
+	b.do(&command.RaiseCutoff{Cutoff: b.now - 2500, MaxWork: 1})
 	b.do(&command.Import{User: "bob", Peer: "alice", Stream: 7, Rows: b.history(1, 5, "")})
 	if info, _ := b.s.User("bob", b.now); info.Messages != 3 {
 		t.Errorf("%d messages are stored, want the 3 above the cutoff", info.Messages)
 	}
-	if view := b.s.ImportView("bob", "alice", 7, b.now); view.Next != 6 || view.Cutoff != b.now-2500 {
-		t.Errorf("ImportView = %+v", view)
+	if status := b.s.ImportStatus("bob", "alice", 7, b.now); status.Next != 6 || status.Cutoff != b.now-2500 {
+		t.Errorf("ImportView = %+v", status)
 	}
 }
 
@@ -143,14 +143,14 @@ func TestImportWhereAllHasExpired(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.send("alice", "bob", "a")
 	b.send("bob", "alice", "b")
-	if view := b.s.ImportView("alice", "bob", 7, b.now); view.Open {
+	if status := b.s.ImportStatus("alice", "bob", 7, b.now); status.AcceptsRows {
 		t.Error("a conversation with messages is open to an import")
 	}
 	week := b.s.Limits().HistoryTTL.Milliseconds()
 	b.now += week
-	view := b.s.ImportView("alice", "bob", 7, b.now)
-	if !view.Open || view.Next != 3 || view.LastTime != 0 {
-		t.Errorf("ImportView = %+v, want it open from seq 3", view)
+	status := b.s.ImportStatus("alice", "bob", 7, b.now)
+	if !status.AcceptsRows || status.Next != 3 || status.LastTime != 0 {
+		t.Errorf("ImportView = %+v, want it open from seq 3", status)
 	}
 	rows := b.history(1, 3, "")
 	for i := range rows {
@@ -161,8 +161,8 @@ func TestImportWhereAllHasExpired(t *testing.T) {
 	}
 	var p query.Page
 	b.s.History(query.HistoryQuery{User: "alice", Peer: "bob", Limit: 10, MaxBytes: 1 << 20}, &p, b.now)
-	if len(p.Batch.Messages) != 3 || p.Batch.Messages[0].Seq != 3 || p.Batch.Messages[0].Time != rows[0].Time {
-		t.Errorf("History = %+v, want 3 messages from seq 3 on, of their own time", p.Batch.Messages)
+	if len(p.Updates.Messages) != 3 || p.Updates.Messages[0].Seq != 3 || p.Updates.Messages[0].Time != rows[0].Time {
+		t.Errorf("History = %+v, want 3 messages from seq 3 on, of their own time", p.Updates.Messages)
 	}
 	if r := b.do(&command.Import{User: "alice", Peer: "bob", Stream: 7, Rows: []command.ImportRow{{Row: 9, Time: rows[0].Time, CID: "x", Body: []byte{1}}}}); r.Code != command.CodeBadRequest || r.Seq != 9 {
 		t.Errorf("an earlier time = %d, seq %d, want a bad request in row 9", r.Code, r.Seq)
@@ -196,17 +196,17 @@ func TestRecallAndReceiptPastARowWithoutPeer(t *testing.T) {
 	}
 	login := b.do(&command.Login{User: "alice", Device: "phone"})
 	b.do(&command.ReadReport{User: "bob", Peer: "alice", Seq: 2})
-	var batch query.Batch
-	b.s.Since("alice", login.Session, firstArrival, &batch, 100, 1<<20, b.now)
-	if n := len(batch.Changes); n != 1 || batch.Changes[0].Kind != query.ChangeReceipt || batch.Changes[0].Seq != 1 {
-		t.Errorf("changes of alice = %+v, want a receipt for 1", batch.Changes)
+	var up query.Updates
+	b.s.UpdatesAfter("alice", login.Session, firstArrival, &up, 100, 1<<20, b.now)
+	if n := len(up.Changes); n != 1 || up.Changes[0].Kind != query.ChangeReceipt || up.Changes[0].Seq != 1 {
+		t.Errorf("changes of alice = %+v, want a receipt for 1", up.Changes)
 	}
 	if r := b.do(&command.Recall{User: "alice", Peer: "bob", Seq: 1}); r.Code != command.OK {
 		t.Fatal(r.Err())
 	}
 	var p query.Page
 	b.s.History(query.HistoryQuery{User: "bob", Peer: "alice", Limit: 10, MaxBytes: 1 << 20}, &p, b.now)
-	if len(p.Batch.Messages) != 1 || p.Batch.Messages[0].Seq != 2 {
-		t.Errorf("bob sees %d messages after the recall, want the second alone", len(p.Batch.Messages))
+	if len(p.Updates.Messages) != 1 || p.Updates.Messages[0].Seq != 2 {
+		t.Errorf("bob sees %d messages after the recall, want the second alone", len(p.Updates.Messages))
 	}
 }

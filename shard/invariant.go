@@ -8,6 +8,6 @@ type InvariantError struct{ Reason string }
 
 func (e *InvariantError) Error() string { return "shard: " + e.Reason }
 
-func broken(format string, args ...any) {
+func panicInvariant(format string, args ...any) {
 	panic(&InvariantError{Reason: fmt.Sprintf(format, args...)})
 }

@@ -32,32 +32,32 @@ func (l *loader) frame(d command.Decoder) error {
 	case kind == frameUser:
 		l.finish()
 		l.user(&d)
-	case kind == frameTeams && (l.stage == frameUser || l.stage == frameTeams):
-		l.teams(&d)
+	case kind == frameMemberships && (l.stage == frameUser || l.stage == frameMemberships):
+		l.memberships(&d)
 	case kind == frameGroup && l.stage == frameUser:
 		l.group(&d)
 	case kind == frameMembers && (l.stage == frameGroup || l.stage == frameMembers):
 		l.members(&d)
-	case kind == frameNotices && l.stage >= frameGroup && l.stage <= frameNotices:
-		l.notices(&d)
+	case kind == frameGroupLetters && l.stage >= frameGroup && l.stage <= frameGroupLetters:
+		l.groupLetters(&d)
 	case kind == frameSanctions && l.stage >= frameGroup && l.stage <= frameSanctions:
 		l.sanctions(&d)
-	case kind == frameConv && l.stage != 0 && l.stage != frameSent && l.stage < framePast:
+	case kind == frameConv && l.stage != 0 && l.stage != frameDedup && l.stage < frameRemovedDedup:
 		l.conversation(&d)
 	case kind == frameLog && (l.stage == frameConv || l.stage == frameLog):
 		l.entries(&d)
-	case kind == frameStored && l.u == nil:
-		if l.s.carried[l.slot] == nil {
-			l.s.carry(l.slot, &hookQueue{limit: math.MaxInt32})
+	case kind == frameHookRecords && l.u == nil:
+		if l.s.frozenHooks[l.slot] == nil {
+			l.s.setFrozenHooks(l.slot, &hookQueue{limit: math.MaxInt32})
 		}
-		l.s.carried[l.slot].decode(&d)
+		l.s.frozenHooks[l.slot].decode(&d)
 		kind = 0 // no frame of a user
 	case kind == frameLetters && l.stage >= frameConv && l.stage <= frameLetters:
 		l.letters(&d)
-	case kind == frameSent && l.stage != 0 && l.stage < framePast:
-		l.sent(&l.u.sent, &d)
-	case kind == framePast && l.stage != 0 && l.stage < frameSettings:
-		l.sent(&l.u.past, &d)
+	case kind == frameDedup && l.stage != 0 && l.stage < frameRemovedDedup:
+		l.dedup(&l.u.dedup, &d)
+	case kind == frameRemovedDedup && l.stage != 0 && l.stage < frameSettings:
+		l.dedup(&l.u.removedDedup, &d)
 	case kind == frameSettings && l.stage != 0 && l.stage < frameSettings:
 		l.settings(&d)
 	case kind == frameImports && l.stage != 0:
@@ -85,27 +85,27 @@ func (l *loader) finish() {
 	if u == nil {
 		return
 	}
-	if isGroup := strings.HasPrefix(string(u.name), command.GroupPrefix); isGroup != (u.team != nil) || isGroup && len(u.convs.items) != 1 {
+	if isGroup := strings.HasPrefix(string(u.name), command.GroupPrefix); isGroup != (u.group != nil) || isGroup && len(u.convs.items) != 1 {
 		l.err = fmt.Errorf("user %q: %w", u.name, command.ErrMalformed)
 		return
 	}
-	if u.team != nil {
-		l.s.weigh(u.team)
+	if u.group != nil {
+		l.s.countHeapBytes(u.group)
 	}
-	if u.past.head != 0 {
-		u.oldest = min(u.oldest, l.s.oldestSent(&u.past))
+	if u.removedDedup.head != 0 {
+		u.oldest = min(u.oldest, l.s.oldestDedup(&u.removedDedup))
 	}
 	order := l.order[:0]
 	for i := range u.convs.items {
-		if u.activity(&u.convs.items[i]) > 0 {
+		if u.lastActivity(&u.convs.items[i]) > 0 {
 			order = append(order, uint32(i))
 		}
 	}
 	slices.SortFunc(order, func(i, j uint32) int {
-		return cmp.Compare(u.activity(&u.convs.items[i]), u.activity(&u.convs.items[j]))
+		return cmp.Compare(u.lastActivity(&u.convs.items[i]), u.lastActivity(&u.convs.items[j]))
 	})
 	for _, i := range order {
-		l.s.activate(u, int(i))
+		l.s.moveToFront(u, int(i))
 	}
 	l.order = order
 }
@@ -123,7 +123,7 @@ func (l *loader) user(d *command.Decoder) {
 	sessions := d.Count(5)
 	u.sessions = make([]session, 0, sessions)
 	for range sessions {
-		ss := session{number: command.SessionID(d.Uint()), device: d.Text(command.MaxName), platform: d.Text(command.MaxName), at: d.Int()}
+		ss := session{number: command.SessionID(d.Uint()), device: d.Text(command.MaxName), platform: d.Text(command.MaxName), loginMS: d.Int()}
 		for range d.Count(3) {
 			ss.answers = append(ss.answers, answer{request: d.Request(), unread: int(d.UintMax(1 << 40))})
 		}
@@ -137,13 +137,13 @@ func (l *loader) user(d *command.Decoder) {
 func (l *loader) conversation(d *command.Decoder) {
 	s, u := l.s, l.u
 	peer := d.User()
-	if d.Err != nil || s.find(u, peer) >= 0 {
+	if d.Err != nil || s.findConv(u, peer) >= 0 {
 		d.Fail(command.ErrMalformed)
 		return
 	}
-	l.conv, l.last = s.open(u, peer), 0
+	l.conv, l.last = s.openConv(u, peer), 0
 	c := &u.convs.items[l.conv]
-	c.flags, c.gone = d.Byte()&^convImported, gapCode(d.Byte())
+	c.flags, c.goneReason = d.Byte()&^convImported, gapCode(d.Byte())
 	has := d.Byte()
 	if has > convHasCold|convHasExtra {
 		d.Fail(command.ErrMalformed)
@@ -152,22 +152,22 @@ func (l *loader) conversation(d *command.Decoder) {
 		*v = d.Uint()
 	}
 	c.lastTime = d.Int()
-	s.count(u, c, int(d.UintMax(1<<31)), int(d.UintMax(1<<31)))
+	s.addQueued(u, c, int(d.UintMax(1<<31)), int(d.UintMax(1<<31)))
 	if c.flags&convBlocked != 0 {
-		u.blocked++
+		u.blockedUsers++
 	}
 	if has&convHasCold != 0 {
-		cold := s.warm(u, c)
+		cold := s.coldMut(u, c)
 		for _, v := range cold.numbers() {
 			*v = d.Uint()
 		}
 		cold.peerReadMS = d.Int()
 	}
 	if has&convHasExtra != 0 {
-		s.rare(u, c).decode(s.arena, d)
+		s.extraMut(u, c).decode(s.arena, d)
 	}
 	first := d.Uint()
-	if first == 0 || first > 1<<53 || first > 1 && (c.gone < gapExpired || c.gone > gapRecalled) {
+	if first == 0 || first > 1<<53 || first > 1 && (c.goneReason < gapExpired || c.goneReason > gapRecalled) {
 		d.Fail(command.ErrMalformed)
 		return
 	}
@@ -176,8 +176,8 @@ func (l *loader) conversation(d *command.Decoder) {
 }
 
 func (x *extra) decode(a *ring.Arena, d *command.Decoder) {
-	decodeList(&x.marks, a, d, 5, func() mark {
-		return mark{seq: d.Uint(), arrival: d.Uint(), by: command.SessionID(d.Uint()), reason: decodeGap(d), own: d.Bool()}
+	decodeList(&x.tombstones, a, d, 5, func() tombstone {
+		return tombstone{seq: d.Uint(), arrival: d.Uint(), by: command.SessionID(d.Uint()), reason: decodeGap(d), own: d.Bool()}
 	})
 	decodeList(&x.lost, a, d, 4, func() lostRun {
 		return lostRun{from: d.Uint(), to: d.Uint(), count: d.Uint(), arrival: d.Uint()}
@@ -201,7 +201,7 @@ func decodeList[T any](l *list[T], a *ring.Arena, d *command.Decoder, size int, 
 func (l *loader) entries(d *command.Decoder) {
 	s, u := l.s, l.u
 	c := &u.convs.items[l.conv]
-	s.frees(u)
+	s.holdFor(u)
 	var e ring.Entry
 	for len(d.B) > 0 {
 		n, err := ring.DecodeEntry(d.B, &e)
@@ -214,13 +214,13 @@ func (l *loader) entries(d *command.Decoder) {
 		d.B = d.B[n:]
 		u.bytes += n
 		u.oldest = min(u.oldest, e.Time)
-		s.ages.add(e.Time, n)
-		if u.team != nil && e.TTL != 0 {
+		s.byAge.add(e.Time, n)
+		if u.group != nil && e.TTL != 0 {
 			e.Seq = c.log.Next() - 1
-			s.addEnding(u.team, &e)
+			s.addTTLEnd(u.group, &e)
 		}
 		if e.Flags&ring.Own == 0 {
-			s.expireBy(u, c, &e) // too early, if it is no longer in the queue, does no harm
+			s.noteTTLEnd(u, c, &e) // too early, if it is no longer in the queue, does no harm
 		}
 	}
 }
@@ -248,11 +248,11 @@ func (l *loader) letters(d *command.Decoder) {
 	}
 }
 
-func (l *loader) sent(w *sentWindow, d *command.Decoder) {
+func (l *loader) dedup(w *dedupWindow, d *command.Decoder) {
 	for len(d.B) > 0 && d.Err == nil {
-		r := sentRecord{key: d.Uint(), body: d.Uint(), id: d.Id(), seq: d.Uint(), time: d.Int(), at: d.Int()}
+		r := dedupRecord{key: d.Uint(), body: d.Uint(), id: d.ID(), seq: d.Uint(), time: d.Int(), sentMS: d.Int()}
 		if d.Err == nil {
-			l.s.addSent(w, &r)
+			l.s.addDedup(w, &r)
 		}
 	}
 }
@@ -265,22 +265,22 @@ func (l *loader) settings(d *command.Decoder) {
 	}
 	l.s.setAccount(l.u, a)
 	for i := range l.u.sessions {
-		l.u.sessions[i].issued = d.Int()
+		l.u.sessions[i].tokenMS = d.Int()
 	}
 }
 
 func (l *loader) imports(d *command.Decoder) {
 	u := l.u
 	for len(d.B) > 0 {
-		m := importMark{
+		rec := importRecord{
 			conv: uint32(d.UintMax(math.MaxUint32)), stream: d.Uint(), row: d.Uint(), seq: d.Uint(), arrival: d.Uint(),
 		}
 		marks := u.imports.items
-		if d.Err != nil || int(m.conv) >= len(u.convs.items) || m.row == 0 || len(marks) > 0 && marks[len(marks)-1].conv >= m.conv {
+		if d.Err != nil || int(rec.conv) >= len(u.convs.items) || rec.row == 0 || len(marks) > 0 && marks[len(marks)-1].conv >= rec.conv {
 			d.Fail(command.ErrMalformed)
 			return
 		}
-		l.s.markImported(u, int(m.conv), m)
+		l.s.setImport(u, int(rec.conv), rec)
 	}
 }
 

@@ -63,7 +63,7 @@ func TestReportsInALongLog(t *testing.T) {
 	// The note of it holds nobody's receipt back.
 	b.send("bob", "alice", "hi")
 	b.do(&command.ReadReport{User: "alice", Session: 1, Peer: "bob", Seq: 1 << 40})
-	if got := b.s.lookup("bob").cold(&b.s.lookup("bob").convs.items[0]).peerRead; got != longLog+1 {
+	if got := b.s.lookup("bob").coldOf(&b.s.lookup("bob").convs.items[0]).peerRead; got != longLog+1 {
 		t.Errorf("bob's receipt is for %d, want %d", got, longLog+1)
 	}
 }
@@ -94,7 +94,7 @@ func TestRecallByAnOlderLetter(t *testing.T) {
 	if r.Code != command.OK {
 		t.Fatal(r.Err())
 	}
-	if code := b.s.markOf(b.s.lookup("bob"), &b.s.lookup("bob").convs.items[0], 1); code != gapRecalled {
+	if code := b.s.tombstoneOf(b.s.lookup("bob"), &b.s.lookup("bob").convs.items[0], 1); code != gapRecalled {
 		t.Errorf("mark of the message = %d, want %d", code, gapRecalled)
 	}
 }
@@ -144,12 +144,12 @@ func TestExpiredInALongGroup(t *testing.T) {
 	b.timed("a page over what has expired", func() {
 		var p query.Page
 		b.s.History(query.HistoryQuery{User: "bob", Group: "team", Limit: 20, MaxBytes: 1 << 18}, &p, b.now)
-		if got := fmt.Sprint(len(p.Batch.Messages), p.From, p.To, p.More, len(p.Gaps)); got != fmt.Sprint(1, 1, longLog+1, false, 2) {
+		if got := fmt.Sprint(len(p.Updates.Messages), p.From, p.To, p.More, len(p.Gaps)); got != fmt.Sprint(1, 1, longLog+1, false, 2) {
 			t.Fatalf("page = %s, gaps %v", got, p.Gaps[:min(len(p.Gaps), 6)])
 		}
 	})
 	b.timed("a login over what has expired", func() {
-		if v := b.view("bob", query.GroupAsk{Group: "team"}, 20); v.LastSeq != 1 || v.Unread != 1 {
+		if v := b.view("bob", query.GroupSyncQuery{Group: "team"}, 20); v.LastSeq != 1 || v.Unread != 1 {
 			t.Fatalf("last %d, unread %d", v.LastSeq, v.Unread)
 		}
 	})
@@ -164,13 +164,13 @@ func TestForgettingManyGroups(t *testing.T) {
 		b.do(&command.CreateGroup{Group: id, By: "alice", Owner: "alice", Kind: command.GroupPrivate, Settings: command.GroupPrivate.Settings()})
 		b.do(&command.DismissGroup{Group: id, By: "alice"})
 	}
-	b.now += leftMS + groups
+	b.now += keptLeftMS + groups
 	b.do(&command.Logout{User: "alice"}) // for the time
 	u := b.s.lookup("alice")
 	at := time.Now()
-	b.s.forgetTeams(u)
+	b.s.forgetMemberships(u)
 	t.Logf("forgetting %d groups: %v", groups, time.Since(at))
-	if n := len(u.teams.items); n != 0 {
+	if n := len(u.memberships.items); n != 0 {
 		t.Errorf("%d groups are left", n)
 	}
 }

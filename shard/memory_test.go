@@ -81,7 +81,7 @@ func BenchmarkMemory(b *testing.B) {
 				runtime.GC()
 				b.ReportMetric((gcSeconds()-before)*1000, "gc-cpu-ms")
 				size := state.Size()
-				state.Apply(command.AppendCommand(command.AppendBatchHeader(nil, state.Now()+300_000), &command.Expire{LastSlot: command.Slots - 1}), &Outcome{})
+				state.Apply(command.AppendCommand(command.AppendBatchHeader(nil, state.Now()+300_000), &command.PurgeExpired{LastSlot: command.Slots - 1}), &Outcome{})
 				b.ReportMetric(float64(size-state.Size())/float64(l.entries()/2), "dedupe-bytes/send")
 			}
 		})
@@ -119,21 +119,21 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestMemoryAfterRetain takes all messages when their dedupe windows are over:
+// TestMemoryAfterRaisedCutoff takes all messages when their dedupe windows are over:
 // what says that they are lost is counted as well, and costs no object.
-func TestMemoryAfterRetain(t *testing.T) {
+func TestMemoryAfterRaisedCutoff(t *testing.T) {
 	l := load{users: 1000, views: 20, messages: 1}
 	before, _ := heap()
 	s := l.fill(t).s
-	s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, s.Now()+300_000), &command.Expire{LastSlot: command.Slots - 1}), &Outcome{})
+	s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, s.Now()+300_000), &command.PurgeExpired{LastSlot: command.Slots - 1}), &Outcome{})
 	full, objectsFull := heap()
 	size, reserved := s.Size(), s.arena.Stats().Blocks
-	s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, s.Now()), &command.Retain{Cutoff: s.Now(), MaxWork: 1 << 30}), &Outcome{})
+	s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, s.Now()), &command.RaiseCutoff{Cutoff: s.Now(), MaxWork: 1 << 30}), &Outcome{})
 	after, objects := heap()
 	views := float64(l.conversations())
 	t.Logf("a view: %.0f bytes, %.0f without its message", float64(size)/views, float64(s.Size())/views)
-	if s.ages.total != 0 || s.Size() >= size {
-		t.Errorf("%d bytes of messages left, Size() = %d, was %d", s.ages.total, s.Size(), size)
+	if s.byAge.total != 0 || s.Size() >= size {
+		t.Errorf("%d bytes of messages left, Size() = %d, was %d", s.byAge.total, s.Size(), size)
 	}
 	beside := int(after-before) - s.arena.Stats().Blocks
 	if grown := beside - (int(full-before) - reserved); grown > l.conversations() {

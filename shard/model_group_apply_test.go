@@ -55,7 +55,7 @@ func (m *model) applyGroup(sh *modelShard, cmd command.GroupCommand) command.Res
 		return m.sendGroup(sh, g, c)
 	case *command.RecallGroup:
 		return m.recallGroup(sh, g, c)
-	case *command.DeleteSender:
+	case *command.DeleteMessagesFrom:
 		return m.deleteSender(sh, g, c)
 	case *command.ReadGroup:
 		return m.ofMember(g, c.User, func(mm *groupMember) command.Result { return m.readGroup(sh, g, mm, c) })
@@ -86,7 +86,7 @@ func malformed(cmd command.Command) bool {
 	switch c := cmd.(type) {
 	case *command.SendGroup:
 		return c.User == "" || c.CID == "" || len(c.Body) == 0
-	case *command.DeleteSender:
+	case *command.DeleteMessagesFrom:
 		return c.Sender == ""
 	case *command.JoinGroup:
 		return c.User == ""
@@ -646,7 +646,7 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *command.SendGroup) c
 	}
 	g.append(e)
 	if g.settings.Unread && g.settings.History != command.HistoryNone {
-		sh.hooks.add(query.Stored{Group: g.id, Seq: e.seq})
+		sh.hooks.add(query.HookRef{Group: g.id, Seq: e.seq})
 	}
 	g.sent = append(g.sent, groupSent{user: c.User, cid: c.CID, at: sh.now, seq: e.seq})
 	m.movedGroups[g.id] = true
@@ -699,10 +699,10 @@ func (g *modelGroup) spend(sh *modelShard) bool {
 }
 
 func (m *model) readGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *command.ReadGroup) command.Result {
-	if !c.Back {
+	if !c.MayMoveBack {
 		m.unmarkGroup(g, mm)
 	}
-	if seq := min(c.Seq, g.newest()); seq > mm.read || seq < mm.read && c.Back {
+	if seq := min(c.Seq, g.newest()); seq > mm.read || seq < mm.read && c.MayMoveBack {
 		mm.read, mm.readBy, mm.readAt = seq, c.Session, m.changedOwn(g, mm.user)
 		m.tell(sh, mm.user, query.Change{Kind: query.ChangeRead, Group: g.id, Seq: seq})
 	}
@@ -755,7 +755,7 @@ func (m *model) recalled(g *modelGroup, r groupRecall) uint64 {
 }
 
 // deleteSender deletes all there is of a sender. What had expired is not counted.
-func (m *model) deleteSender(sh *modelShard, g *modelGroup, c *command.DeleteSender) command.Result {
+func (m *model) deleteSender(sh *modelShard, g *modelGroup, c *command.DeleteMessagesFrom) command.Result {
 	var theirs []*groupEntry
 	deleted := 0
 	for _, e := range g.held() {

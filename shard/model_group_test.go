@@ -505,7 +505,7 @@ func (g *modelGroup) memberAt(user command.UserID, arrival uint64) bool {
 }
 
 // trim forgets the letters that a user's shard has confirmed.
-func (g *modelGroup) trim(sh *modelShard, c *command.Trim) {
+func (g *modelGroup) trim(sh *modelShard, c *command.TrimOutbox) {
 	g.settle(sh)
 	g.notices[c.To] = slices.DeleteFunc(g.notices[c.To], func(l command.Letter) bool { return l.Number <= c.UpTo })
 }

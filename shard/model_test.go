@@ -413,7 +413,7 @@ func (m *model) receive(sh *modelShard, l *command.Letter) {
 		}
 		u.append(v, e)
 		if !e.empty {
-			sh.hooks.add(query.Stored{User: l.To, Peer: l.From, Seq: e.seq})
+			sh.hooks.add(query.HookRef{User: l.To, Peer: l.From, Seq: e.seq})
 		}
 		u.cut(sh)
 		u.settle(sh)

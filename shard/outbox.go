@@ -20,7 +20,7 @@ func (s *State) post(u *user, i int, l *command.Letter) {
 			var r command.Result
 			s.deliver(sl, l, &r)
 			if r.Code != command.OK {
-				broken("letter %d from %s to %s in one shard: %s", l.Number, l.From, l.To, r.Detail)
+				panicInvariant("letter %d from %s to %s in one shard: %s", l.Number, l.From, l.To, r.Detail)
 			}
 			return
 		}
@@ -45,21 +45,21 @@ func (u *user) newOutQueue(to command.UserID, first uint64) uint32 {
 	return uint32(len(u.outbox))
 }
 
-func (s *State) applyTrim(c *command.Trim, r *command.Result) {
+func (s *State) applyTrimOutbox(c *command.TrimOutbox, r *command.Result) {
 	sl := s.slotFor(c.From)
 	if sl == nil {
 		r.Code = command.CodeMoved
 		return
 	}
-	u := s.mutate(sl, c.From, false)
+	u := s.userMut(sl, c.From, false)
 	if u == nil {
 		return
 	}
-	if u.team != nil {
-		s.trimNotices(u, c.To, c.UpTo)
+	if u.group != nil {
+		s.trimGroupLetter(u, c.To, c.UpTo)
 		return
 	}
-	i := s.find(u, c.To)
+	i := s.findConv(u, c.To)
 	if i < 0 || u.convs.items[i].outbox == 0 {
 		return
 	}
@@ -90,8 +90,8 @@ func (s *State) Letters(yield func(Posted) bool) {
 		if sl == nil || sl.frozen {
 			continue
 		}
-		for _, u := range s.sorted(sl) {
-			if u.team != nil && !u.yieldNotices(yield) {
+		for _, u := range s.usersByName(sl) {
+			if u.group != nil && !u.yieldGroupLetters(yield) {
 				return
 			}
 			for _, q := range u.outbox {
@@ -105,10 +105,10 @@ func (s *State) Letters(yield func(Posted) bool) {
 	}
 }
 
-// yieldNotices yields what waits of a group's letters, by name.
-func (u *user) yieldNotices(yield func(Posted) bool) bool {
-	for _, name := range u.team.noticeNames() {
-		n := u.team.notices[name]
+// yieldGroupLetters yields what waits of a group's letters, by name.
+func (u *user) yieldGroupLetters(yield func(Posted) bool) bool {
+	for _, name := range u.group.letterNames() {
+		n := u.group.letters[name]
 		if !yield(Posted{From: u.name, To: name, Number: n.version, Bytes: n.bytes}) {
 			return false
 		}

@@ -29,13 +29,13 @@ const (
 	frameConv
 	frameLog
 	frameLetters
-	frameSent
-	frameTeams
+	frameDedup
+	frameMemberships
 	frameGroup
 	frameMembers
-	frameNotices
+	frameGroupLetters
 	frameSanctions
-	framePast
+	frameRemovedDedup
 
 	frameSettings byte = iota + 2
 	frameImports
@@ -44,136 +44,136 @@ const (
 // frameBytes is the size from which a frame takes no more of a list.
 const frameBytes = 32 << 10
 
-// A userWalk encodes a user frame by frame.
-type userWalk struct {
-	u      *user
-	limit  int // bytes from which a frame takes no more
-	team   teamWalk
-	stage  byte        // kind of the frame written last; 0 = none
-	conv   int         // index of the conversation that comes or is being written
-	log    ring.Cursor // what is left of its log
-	next   []byte      // entry that comes, nil: the log is written
-	letter int         // of the conversation's, that comes
-	sent   sentCursor
-	record sentRecord // that comes
-	more   bool       // there is a record to come
-	past   bool       // the records are those of the past
-	mark   int        // import mark that comes
+// A userEncoder encodes a user frame by frame.
+type userEncoder struct {
+	u        *user
+	limit    int // bytes from which a frame takes no more
+	group    groupEncoder
+	stage    byte        // kind of the frame written last; 0 = none
+	conv     int         // index of the conversation that comes or is being written
+	log      ring.Cursor // what is left of its log
+	next     []byte      // entry that comes, nil: the log is written
+	letter   int         // of the conversation's, that comes
+	sent     dedupCursor
+	record   dedupRecord // that comes
+	more     bool        // there is a record to come
+	removed  bool        // the records are those of the past
+	imported int         // import mark that comes
 }
 
 // appendNext appends the next frame to an empty b, nothing when all is written.
 // Without totals the bytes depend only on what happened, not on the limits in
 // force.
-func (w *userWalk) appendNext(s *State, b []byte, totals bool) []byte {
-	u := w.u
+func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
+	u := enc.u
 	switch {
-	case w.stage == 0:
-		w.stage = frameUser
-		w.sent = u.sent.cursor()
-		w.more = w.sent.next(s.arena, &w.record)
+	case enc.stage == 0:
+		enc.stage = frameUser
+		enc.sent = u.dedup.cursor()
+		enc.more = enc.sent.next(s.arena, &enc.record)
 		return u.appendHeader(append(b, frameUser))
-	case w.team.part < teamParts:
-		if b = w.team.appendNext(s, u, b, w.limit); len(b) > 0 {
+	case enc.group.section < groupSections:
+		if b = enc.group.appendNext(s, u, b, enc.limit); len(b) > 0 {
 			return b // of a part of its own: what follows finds the stage as it was
 		}
 	}
 	switch {
-	case w.next != nil:
-		w.stage = frameLog
-		return w.appendEntries(append(b, frameLog))
-	case w.stage != frameUser && w.conv < len(u.convs.items):
-		if b = w.appendLetters(b); len(b) > 0 {
-			w.stage = frameLetters
+	case enc.next != nil:
+		enc.stage = frameLog
+		return enc.appendEntries(append(b, frameLog))
+	case enc.stage != frameUser && enc.conv < len(u.convs.items):
+		if b = enc.appendLetters(b); len(b) > 0 {
+			enc.stage = frameLetters
 			return b
 		}
-		w.conv++
-		w.letter = 0
+		enc.conv++
+		enc.letter = 0
 	}
-	if w.conv < len(u.convs.items) {
-		w.stage = frameConv
-		c := &u.convs.items[w.conv]
+	if enc.conv < len(u.convs.items) {
+		enc.stage = frameConv
+		c := &u.convs.items[enc.conv]
 		b = s.appendConv(append(b, frameConv), u, c, totals)
-		w.log = c.log.Ascend(s.arena, c.log.First())
-		w.next = w.log.NextEncoded()
-		return w.appendEntries(b)
+		enc.log = c.log.Ascend(s.arena, c.log.First())
+		enc.next = enc.log.NextEncoded()
+		return enc.appendEntries(b)
 	}
-	if !w.more && !w.past {
-		w.past, w.sent = true, u.past.cursor()
-		w.more = w.sent.next(s.arena, &w.record)
+	if !enc.more && !enc.removed {
+		enc.removed, enc.sent = true, u.removedDedup.cursor()
+		enc.more = enc.sent.next(s.arena, &enc.record)
 	}
-	if !w.more {
-		return w.appendAccount(b)
+	if !enc.more {
+		return enc.appendAccount(b)
 	}
-	w.stage = frameSent
-	if w.past {
-		w.stage = framePast
+	enc.stage = frameDedup
+	if enc.removed {
+		enc.stage = frameRemovedDedup
 	}
-	b = append(b, w.stage)
-	for w.more && len(b) < w.limit {
-		r := &w.record
+	b = append(b, enc.stage)
+	for enc.more && len(b) < enc.limit {
+		r := &enc.record
 		b = command.AppendUint(b, r.key)
 		b = command.AppendUint(b, r.body)
 		b = append(b, r.id[:]...)
 		b = command.AppendUint(b, r.seq)
 		b = command.AppendInt(b, r.time)
-		b = command.AppendInt(b, r.at)
-		w.more = w.sent.next(s.arena, r)
+		b = command.AppendInt(b, r.sentMS)
+		enc.more = enc.sent.next(s.arena, r)
 	}
 	return b
 }
 
 // appendAccount appends what comes behind the dedupe window.
-func (w *userWalk) appendAccount(b []byte) []byte {
-	u := w.u
-	if w.stage < frameSettings && u.hasSettings() {
-		w.stage = frameSettings
-		a := u.settings()
+func (enc *userEncoder) appendAccount(b []byte) []byte {
+	u := enc.u
+	if enc.stage < frameSettings && u.hasSettings() {
+		enc.stage = frameSettings
+		a := u.accountOrZero()
 		b = command.AppendInt(append(b, frameSettings), a.historyTTL)
 		b = command.AppendInt(command.AppendBool(b, a.suspended), a.tokensFrom)
 		b = command.AppendUint(command.AppendUint(b, uint64(a.erased)), uint64(len(u.sessions)))
 		for i := range u.sessions {
-			b = command.AppendInt(b, u.sessions[i].issued)
+			b = command.AppendInt(b, u.sessions[i].tokenMS)
 		}
 		return b
 	}
-	if w.mark == len(u.imports.items) {
+	if enc.imported == len(u.imports.items) {
 		return b
 	}
-	w.stage = frameImports
+	enc.stage = frameImports
 	b = append(b, frameImports)
-	for ; w.mark < len(u.imports.items) && len(b) < w.limit; w.mark++ {
-		m := &u.imports.items[w.mark]
-		b = command.AppendUint(command.AppendUint(b, uint64(m.conv)), m.stream)
-		b = command.AppendUint(command.AppendUint(command.AppendUint(b, m.row), m.seq), m.arrival)
+	for ; enc.imported < len(u.imports.items) && len(b) < enc.limit; enc.imported++ {
+		rec := &u.imports.items[enc.imported]
+		b = command.AppendUint(command.AppendUint(b, uint64(rec.conv)), rec.stream)
+		b = command.AppendUint(command.AppendUint(command.AppendUint(b, rec.row), rec.seq), rec.arrival)
 	}
 	return b
 }
 
 // hasSettings tells whether there is anything for a frame of settings.
 func (u *user) hasSettings() bool {
-	return u.account != nil || slices.ContainsFunc(u.sessions, func(ss session) bool { return ss.issued != 0 })
+	return u.account != nil || slices.ContainsFunc(u.sessions, func(ss session) bool { return ss.tokenMS != 0 })
 }
 
-func (w *userWalk) appendEntries(b []byte) []byte {
-	for w.next != nil && len(b) < w.limit {
-		b = append(b, w.next...)
-		w.next = w.log.NextEncoded()
+func (enc *userEncoder) appendEntries(b []byte) []byte {
+	for enc.next != nil && len(b) < enc.limit {
+		b = append(b, enc.next...)
+		enc.next = enc.log.NextEncoded()
 	}
 	return b
 }
 
-func (w *userWalk) appendLetters(b []byte) []byte {
-	c := &w.u.convs.items[w.conv]
+func (enc *userEncoder) appendLetters(b []byte) []byte {
+	c := &enc.u.convs.items[enc.conv]
 	if c.outbox == 0 {
 		return b
 	}
-	letters := w.u.outbox[c.outbox-1].bytes
-	if w.letter == len(letters) {
+	letters := enc.u.outbox[c.outbox-1].bytes
+	if enc.letter == len(letters) {
 		return b
 	}
 	b = append(b, frameLetters)
-	for ; w.letter < len(letters) && len(b) < w.limit; w.letter++ {
-		b = command.AppendBytes(b, letters[w.letter])
+	for ; enc.letter < len(letters) && len(b) < enc.limit; enc.letter++ {
+		b = command.AppendBytes(b, letters[enc.letter])
 	}
 	return b
 }
@@ -192,7 +192,7 @@ func (u *user) appendHeader(b []byte) []byte {
 		b = command.AppendUint(b, uint64(ss.number))
 		b = command.AppendBytes(b, ss.device)
 		b = command.AppendBytes(b, ss.platform)
-		b = command.AppendInt(b, ss.at)
+		b = command.AppendInt(b, ss.loginMS)
 		b = command.AppendUint(b, uint64(len(ss.answers)))
 		for _, a := range ss.answers {
 			b = command.AppendRequest(b, a.request)
@@ -209,16 +209,16 @@ const (
 )
 
 func (s *State) appendConv(b []byte, u *user, c *conv, totals bool) []byte {
-	cold, x := *u.cold(c), u.extra(c)
+	cold, x := *u.coldOf(c), u.extraOf(c)
 	has := byte(0)
-	if cold.forget(); cold != (coldConv{}) {
+	if cold.clearDerived(); cold != (coldConv{}) {
 		has |= convHasCold
 	}
-	if x.marks.n+x.lost.n+x.gone.n > 0 {
+	if x.tombstones.n+x.lost.n+x.gone.n > 0 {
 		has |= convHasExtra
 	}
 	b = command.AppendBytes(b, s.peer(c))
-	b = append(b, c.flags, byte(c.gone), has)
+	b = append(b, c.flags, byte(c.goneReason), has)
 	for _, v := range c.numbers() {
 		b = command.AppendUint(b, *v)
 	}
@@ -240,41 +240,43 @@ func (s *State) appendConv(b []byte, u *user, c *conv, totals bool) []byte {
 }
 
 func (x *extra) append(a *ring.Arena, b []byte) []byte {
-	b = command.AppendUint(b, uint64(x.marks.n))
-	for _, m := range x.marks.items(a) {
-		b = command.AppendUint(b, m.seq)
-		b = command.AppendUint(b, m.arrival)
-		b = command.AppendUint(b, uint64(m.by))
-		b = append(b, byte(m.reason))
-		b = command.AppendBool(b, m.own)
+	b = command.AppendUint(b, uint64(x.tombstones.n))
+	for _, t := range x.tombstones.items(a) {
+		b = command.AppendUint(b, t.seq)
+		b = command.AppendUint(b, t.arrival)
+		b = command.AppendUint(b, uint64(t.by))
+		b = append(b, byte(t.reason))
+		b = command.AppendBool(b, t.own)
 	}
 	b = command.AppendUint(b, uint64(x.lost.n))
-	for _, l := range x.lost.items(a) {
-		b = command.AppendUint(b, l.from)
-		b = command.AppendUint(b, l.to)
-		b = command.AppendUint(b, l.count)
-		b = command.AppendUint(b, l.arrival)
+	for _, run := range x.lost.items(a) {
+		b = command.AppendUint(b, run.from)
+		b = command.AppendUint(b, run.to)
+		b = command.AppendUint(b, run.count)
+		b = command.AppendUint(b, run.arrival)
 	}
 	b = command.AppendUint(b, uint64(x.gone.n))
-	for _, g := range x.gone.items(a) {
-		b = command.AppendUint(b, g.to)
-		b = append(b, byte(g.reason))
+	for _, run := range x.gone.items(a) {
+		b = command.AppendUint(b, run.to)
+		b = append(b, byte(run.reason))
 	}
 	return b
 }
 
 // numbers lists the plain counters in the order of the encoding.
 func (c *conv) numbers() [6]*uint64 {
-	return [...]*uint64{&c.read, &c.readAt, (*uint64)(&c.readBy), &c.lastArrival, &c.lettersOut, &c.lettersIn}
+	return [...]*uint64{&c.read, &c.readArrival, (*uint64)(&c.readBy), &c.lastArrival, &c.lettersOut, &c.lettersIn}
 }
 
 func (c *coldConv) numbers() [16]*uint64 {
 	return [...]*uint64{
-		&c.floor, &c.hidden, &c.changed, &c.peerRead, &c.peerReadAt, &c.deletedAt, (*uint64)(&c.deletedBy),
-		&c.wiped, &c.wipedAt, (*uint64)(&c.wipedBy), &c.receipted, &c.gonePeer, &c.gonePeerSeq, &c.goneFrom,
-		&c.setAt, &c.blockAt,
+		&c.queueFloor, &c.unlistedTo, &c.changeArrival, &c.peerRead, &c.peerReadArrival, &c.unlistedArrival, (*uint64)(&c.unlistedBy),
+		&c.clearedTo, &c.clearedArrival, (*uint64)(&c.clearedBy), &c.receiptSent, &c.goneIncomingPeerSeq, &c.goneIncomingSeq, &c.goneIncomingFrom,
+		&c.settingsArrival, &c.blockArrival,
 	}
 }
 
-// forget clears what is derived, or of this process alone.
-func (c *coldConv) forget() { c.extra, c.aged, c.soonest, c.queueHead, c.reported = 0, 0, 0, 0, 0 }
+// clearDerived clears what is derived, or of this process alone.
+func (c *coldConv) clearDerived() {
+	c.extraIndex, c.agedOutTo, c.earliestTTLEnd, c.queueHead, c.receiptsThrough = 0, 0, 0, 0, 0
+}

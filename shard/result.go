@@ -10,12 +10,12 @@ import (
 type Outcome struct {
 	// Wanted says which changes Changes has. It is the caller's; nothing else depends
 	// on it.
-	Wanted ChangeKinds
+	WantedChanges ChangeKinds
 
 	Results []command.Result
 	// Touched names users whose arrival order or sessions moved on. A user may
 	// be named twice.
-	Touched []command.UserID
+	Users []command.UserID
 	// Groups names groups whose order of messages, changes and events moved on. A
 	// group may be named twice.
 	Groups []command.GroupID
@@ -31,7 +31,7 @@ type Outcome struct {
 	// that are wanted: of read cursors, recalls and deletions.
 	Changes []HookChange
 	// Stored says that there are messages that hooks are to be told of.
-	Stored bool
+	HooksQueued bool
 }
 
 // A MemberRef names a member of a group.

@@ -20,16 +20,16 @@ type sanction struct {
 
 	// What they had set of the group themselves when they ceased to be a member, to
 	// be so again should they come back.
-	wish   uint8 // memberMuted, memberPinned
-	wished int64 // ms, until then it is kept; 0 = there is none
+	settings      uint8 // memberMuted, memberPinned
+	settingsUntil int64 // ms, until then it is kept; 0 = there is none
 }
 
 const (
-	// maxWishes bounds the former members of a group whose wishes are kept. Past it
+	// maxSavedSettings bounds the former members of a group whose wishes are kept. Past it
 	// those of who leaves are not.
-	maxWishes = 10_000
-	// wishMS is how long they are kept.
-	wishMS = 30 * 24 * hourMS
+	maxSavedSettings = 10_000
+	// savedSettingsMS is how long they are kept.
+	savedSettingsMS = 30 * 24 * hourMS
 )
 
 // maxSanctions bounds the users of a group who are muted or banned. Past it
@@ -40,8 +40,8 @@ const maxSanctions = 10_000
 func (s *State) sanctionName(x *sanction) []byte { return s.arena.Bytes(x.name, int(x.nameLen)) }
 
 // sanctionIndex gives the place of a user's sanction, or where it would be.
-func (s *State) sanctionIndex(t *team, name command.UserID) (int, bool) {
-	return slices.BinarySearchFunc(t.sanctions.items, name, func(x sanction, name command.UserID) int {
+func (s *State) sanctionIndex(g *groupRecord, name command.UserID) (int, bool) {
+	return slices.BinarySearchFunc(g.sanctions.items, name, func(x sanction, name command.UserID) int {
 		switch have := s.sanctionName(&x); {
 		case string(have) < string(name):
 			return -1
@@ -53,40 +53,40 @@ func (s *State) sanctionIndex(t *team, name command.UserID) (int, bool) {
 }
 
 // sanctionsOf tells until when a user is muted and banned, ms; 0 = they are not.
-func (s *State) sanctionsOf(t *team, name command.UserID) (muted, banned int64) {
-	if len(t.sanctions.items) == 0 {
+func (s *State) sanctionsOf(g *groupRecord, name command.UserID) (muted, banned int64) {
+	if len(g.sanctions.items) == 0 {
 		return 0, 0
 	}
-	i, ok := s.sanctionIndex(t, name)
+	i, ok := s.sanctionIndex(g, name)
 	if !ok {
 		return 0, 0
 	}
-	x := &t.sanctions.items[i]
-	return s.ahead(x.muted), s.ahead(x.banned)
+	x := &g.sanctions.items[i]
+	return s.futureOrZero(x.muted), s.futureOrZero(x.banned)
 }
 
-// ahead is 0 for a time that has passed.
-func (s *State) ahead(until int64) int64 {
+// futureOrZero is 0 for a time that has passed.
+func (s *State) futureOrZero(until int64) int64 {
 	if until <= s.now {
 		return 0
 	}
 	return until
 }
 
-func (s *State) mutedUntil(t *team, name command.UserID) int64 {
-	muted, _ := s.sanctionsOf(t, name)
+func (s *State) mutedUntil(g *groupRecord, name command.UserID) int64 {
+	muted, _ := s.sanctionsOf(g, name)
 	return muted
 }
 
-func (s *State) bannedUntil(t *team, name command.UserID) int64 {
-	_, banned := s.sanctionsOf(t, name)
+func (s *State) bannedUntil(g *groupRecord, name command.UserID) int64 {
+	_, banned := s.sanctionsOf(g, name)
 	return banned
 }
 
-// mayPunish tells whether there is room for a sanction of one more user, when
+// hasSanctionRoom tells whether there is room for a sanction of one more user, when
 // others are to get some at the same time.
-func (s *State) mayPunish(t *team, name command.UserID, others int) bool {
-	items := t.sanctions.items
+func (s *State) hasSanctionRoom(g *groupRecord, name command.UserID, others int) bool {
+	items := g.sanctions.items
 	if len(items)+others < maxSanctions {
 		return true
 	}
@@ -96,17 +96,17 @@ func (s *State) mayPunish(t *team, name command.UserID, others int) bool {
 			lasting++
 		}
 	}
-	muted, banned := s.sanctionsOf(t, name)
+	muted, banned := s.sanctionsOf(g, name)
 	return muted != 0 || banned != 0 || lasting < maxSanctions
 }
 
-func (x *sanction) end() int64 { return max(x.muted, x.banned, x.wished) }
+func (x *sanction) end() int64 { return max(x.muted, x.banned, x.settingsUntil) }
 
-// punish sets until when a user is muted and banned. What has passed is forgotten.
-func (s *State) punish(u *user, name command.UserID, muted, banned int64) {
-	t := u.team
-	muted, banned = s.ahead(muted), s.ahead(banned)
-	i, known := s.sanctionIndex(t, name)
+// setSanction sets until when a user is muted and banned. What has passed is forgotten.
+func (s *State) setSanction(u *user, name command.UserID, muted, banned int64) {
+	g := u.group
+	muted, banned = s.futureOrZero(muted), s.futureOrZero(banned)
+	i, known := s.sanctionIndex(g, name)
 	switch {
 	case known:
 	case muted == 0 && banned == 0:
@@ -114,68 +114,68 @@ func (s *State) punish(u *user, name command.UserID, muted, banned int64) {
 	default:
 		i = s.addSanction(u, name)
 	}
-	x := &t.sanctions.items[i]
+	x := &g.sanctions.items[i]
 	x.muted, x.banned = muted, banned
 	if x.end() <= s.now {
 		s.forgetSanctions(u)
 		return
 	}
-	t.sanctionsEnd = min(t.sanctionsEnd, x.end())
+	g.sanctionsEnd = min(g.sanctionsEnd, x.end())
 }
 
 // addSanction makes one for a user who has none and gives its place.
 func (s *State) addSanction(u *user, name command.UserID) int {
-	t := u.team
-	if len(t.sanctions.items) >= maxSanctions {
+	g := u.group
+	if len(g.sanctions.items) >= maxSanctions {
 		s.forgetSanctions(u)
 	}
-	i, _ := s.sanctionIndex(t, name)
+	i, _ := s.sanctionIndex(g, name)
 	x := sanction{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name))}
 	copy(s.arena.Bytes(x.name, len(name)), name)
-	s.frees(u)
-	t.sanctions.add(s.arena, x)
-	copy(t.sanctions.items[i+1:], t.sanctions.items[i:])
-	t.sanctions.items[i] = x
+	s.holdFor(u)
+	g.sanctions.add(s.arena, x)
+	copy(g.sanctions.items[i+1:], g.sanctions.items[i:])
+	g.sanctions.items[i] = x
 	return i
 }
 
-// keepWish keeps what a member who goes has set of the group.
-func (s *State) keepWish(u *user, name command.UserID, flags uint8) {
-	t := u.team
+// saveSettings keeps what a member who goes has set of the group.
+func (s *State) saveSettings(u *user, name command.UserID, flags uint8) {
+	g := u.group
 	if flags &= memberMuted | memberPinned; flags == 0 {
 		return
 	}
-	if t.wishes >= maxWishes {
+	if g.savedSettings >= maxSavedSettings {
 		s.forgetSanctions(u)
 	}
-	i, known := s.sanctionIndex(t, name)
+	i, known := s.sanctionIndex(g, name)
 	switch {
-	case t.wishes >= maxWishes:
+	case g.savedSettings >= maxSavedSettings:
 		return
 	case !known:
 		i = s.addSanction(u, name)
 	}
-	x := &t.sanctions.items[i]
-	if x.wished == 0 {
-		t.wishes++
+	x := &g.sanctions.items[i]
+	if x.settingsUntil == 0 {
+		g.savedSettings++
 	}
-	x.wish, x.wished = flags, s.now+wishMS
-	t.sanctionsEnd = min(t.sanctionsEnd, x.end())
+	x.settings, x.settingsUntil = flags, s.now+savedSettingsMS
+	g.sanctionsEnd = min(g.sanctionsEnd, x.end())
 }
 
-// takeWish gives what was kept of a user who is a member again.
-func (s *State) takeWish(u *user, name command.UserID) (flags uint8) {
-	t := u.team
-	i, known := s.sanctionIndex(t, name)
-	if !known || t.sanctions.items[i].wished == 0 {
+// restoreSettings gives what was kept of a user who is a member again.
+func (s *State) restoreSettings(u *user, name command.UserID) (flags uint8) {
+	g := u.group
+	i, known := s.sanctionIndex(g, name)
+	if !known || g.sanctions.items[i].settingsUntil == 0 {
 		return 0
 	}
-	x := &t.sanctions.items[i]
-	if x.wished > s.now {
-		flags = x.wish
+	x := &g.sanctions.items[i]
+	if x.settingsUntil > s.now {
+		flags = x.settings
 	}
-	x.wish, x.wished = 0, 0
-	if t.wishes--; x.end() <= s.now {
+	x.settings, x.settingsUntil = 0, 0
+	if g.savedSettings--; x.end() <= s.now {
 		s.forgetSanctions(u)
 	}
 	return flags
@@ -183,33 +183,33 @@ func (s *State) takeWish(u *user, name command.UserID) (flags uint8) {
 
 // forgetSanctions removes those that have ended.
 func (s *State) forgetSanctions(u *user) {
-	t := u.team
-	s.frees(u)
-	t.sanctionsEnd = math.MaxInt64
-	t.sanctions.items = slices.DeleteFunc(t.sanctions.items, func(x sanction) bool {
+	g := u.group
+	s.holdFor(u)
+	g.sanctionsEnd = math.MaxInt64
+	g.sanctions.items = slices.DeleteFunc(g.sanctions.items, func(x sanction) bool {
 		if x.end() > s.now {
-			t.sanctionsEnd = min(t.sanctionsEnd, x.end())
+			g.sanctionsEnd = min(g.sanctionsEnd, x.end())
 			return false
 		}
-		if x.wished != 0 {
-			t.wishes--
+		if x.settingsUntil != 0 {
+			g.savedSettings--
 		}
 		s.arena.Free(x.name, int(x.nameLen))
 		return true
 	})
-	if len(t.sanctions.items) == 0 {
-		t.sanctions.free(s.arena)
+	if len(g.sanctions.items) == 0 {
+		g.sanctions.free(s.arena)
 	}
 }
 
 // freeSanctions gives back all of them.
-func (s *State) freeSanctions(t *team) {
-	for i := range t.sanctions.items {
-		x := &t.sanctions.items[i]
+func (s *State) freeSanctions(g *groupRecord) {
+	for i := range g.sanctions.items {
+		x := &g.sanctions.items[i]
 		s.arena.Free(x.name, int(x.nameLen))
 	}
-	t.sanctions.free(s.arena)
-	t.sanctionsEnd, t.wishes = math.MaxInt64, 0
+	g.sanctions.free(s.arena)
+	g.sanctionsEnd, g.savedSettings = math.MaxInt64, 0
 }
 
 func (s *State) applyUnban(c *command.Unban, r *command.Result) {
@@ -217,17 +217,17 @@ func (s *State) applyUnban(c *command.Unban, r *command.Result) {
 	if u == nil {
 		return
 	}
-	t := u.team
-	if s.role(t, c.By) < command.RoleAdmin {
+	g := u.group
+	if s.role(g, c.By) < command.RoleAdmin {
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins lift bans"}
 		return
 	}
-	muted, banned := s.sanctionsOf(t, c.User)
+	muted, banned := s.sanctionsOf(g, c.User)
 	if banned == 0 {
 		return // it is so already
 	}
-	s.punish(u, c.User, muted, 0)
-	s.happened(u, query.EventBanned, c.By, c.User)
+	s.setSanction(u, c.User, muted, 0)
+	s.addEvent(u, query.EventBanned, c.By, c.User)
 }
 
 // Bans lists the users who are banned from a group in order of name, from the
@@ -237,11 +237,11 @@ func (s *State) Bans(id command.GroupID, after command.UserID, limit int) (bans 
 	if u == nil {
 		return nil, false
 	}
-	i, found := s.sanctionIndex(u.team, after)
+	i, found := s.sanctionIndex(u.group, after)
 	if found {
 		i++
 	}
-	rest := u.team.sanctions.items[i:]
+	rest := u.group.sanctions.items[i:]
 	for j := range rest {
 		if x := &rest[j]; x.banned > s.now {
 			if len(bans) == limit {

@@ -22,12 +22,12 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv, cid and body must not be empty"}
 		return
 	}
-	u := s.mutate(sl, c.User, true)
-	i := s.find(u, c.To)
+	u := s.userMut(sl, c.User, true)
+	i := s.findConv(u, c.To)
 	// An administrator may write to as many as he likes in a user's name.
 	fresh := c.Session != 0 && (i < 0 || u.convs.items[i].log.Next() == 1)
 	if i >= 0 {
-		if s.repeated(u, i, c, r) {
+		if s.isRepeat(u, i, c, r) {
 			return
 		}
 		if u.convs.items[i].flags&convBlockedBy != 0 {
@@ -39,7 +39,7 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 		return
 	}
 	if i < 0 {
-		i = s.open(u, c.To)
+		i = s.openConv(u, c.To)
 	}
 	if fresh {
 		u.countOpened()
@@ -49,14 +49,14 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 		Flags: ring.Own, Time: s.now, Session: uint64(c.Session), TTL: c.TTL, ID: c.ID,
 		CID: []byte(c.CID), Mentions: appendMentionList(nil, c.Mentions), Body: c.Body,
 	}
-	s.store(u, i, &e)
-	u.seen(c.Session, s.now)
-	s.addSent(&u.sent, &sentRecord{
-		key: newSentKey(i, c.CID), body: xxhash.Sum64(c.Body),
-		id: c.ID, seq: e.Seq, time: e.Time, at: s.now,
+	s.storeEntry(u, i, &e)
+	u.noteLastSeen(c.Session, s.now)
+	s.addDedup(&u.dedup, &dedupRecord{
+		key: newDedupKey(i, c.CID), body: xxhash.Sum64(c.Body),
+		id: c.ID, seq: e.Seq, time: e.Time, sentMS: s.now,
 	})
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
-	s.unmark(u, i)
+	s.clearMarkedUnread(u, i)
 	if c.To == c.User {
 		u.convs.items[i].read = e.Seq
 	} else {
@@ -65,16 +65,16 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 			ID: c.ID, CID: c.CID, TTL: c.TTL, Mentions: c.Mentions, Body: c.Body,
 		})
 	}
-	s.enforce(u)
+	s.enforceLimits(u)
 }
 
-// repeated answers a send whose cid is known: with the first's answer when the
+// isRepeat answers a send whose cid is known: with the first's answer when the
 // body is the same, else with a conflict.
-func (s *State) repeated(u *user, i int, c *command.Send, r *command.Result) bool {
-	s.forgetSent(u, &u.sent, s.now-s.limits.DedupWindow.Milliseconds())
+func (s *State) isRepeat(u *user, i int, c *command.Send, r *command.Result) bool {
+	s.forgetDedup(u, &u.dedup, s.now-s.limits.DedupWindow.Milliseconds())
 	body := xxhash.Sum64(c.Body)
-	var first sentRecord
-	if s.findSent(&u.sent, newSentKey(i, c.CID), &first) {
+	var first dedupRecord
+	if s.findDedup(&u.dedup, newDedupKey(i, c.CID), &first) {
 		if first.body != body {
 			*r = command.Result{Code: command.CodeConflict, Detail: "cid: used before with another body"}
 			return true
@@ -85,19 +85,19 @@ func (s *State) repeated(u *user, i int, c *command.Send, r *command.Result) boo
 	if !c.Retry {
 		return false
 	}
-	return s.inHistory(u, i, c.User, c.CID, c.Body, r) || s.wasInHistory(u, newSentKey(i, c.CID), c.Body, r)
+	return s.isRepeatInLog(u, i, c.User, c.CID, c.Body, r) || s.isRepeatOfRemoved(u, newDedupKey(i, c.CID), c.Body, r)
 }
 
-// inHistory answers a send that is still in the log as repeated does, whether it is
+// isRepeatInLog answers a send that is still in the log as repeated does, whether it is
 // shown or not. In a group's log sender tells whose it is.
-func (s *State) inHistory(u *user, i int, sender command.UserID, cid string, body []byte, r *command.Result) bool {
+func (s *State) isRepeatInLog(u *user, i int, sender command.UserID, cid string, body []byte, r *command.Result) bool {
 	var e ring.Entry
 	log := &u.convs.items[i].log
 	for cur := log.Descend(s.arena, log.Next()); cur.PrevOf(cid, &e); {
 		if e.Flags&ring.Own == 0 || s.tooOld(u, e.Time) {
 			continue
 		}
-		if u.team != nil && string(e.From) != string(sender) {
+		if u.group != nil && string(e.From) != string(sender) {
 			continue
 		}
 		if string(e.Body) != string(body) {

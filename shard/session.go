@@ -13,8 +13,8 @@ type session struct {
 	number   command.SessionID
 	device   string
 	platform string
-	at       int64    // ms, of the login; the number orders logins of the same ms
-	issued   int64    // ms, of its token; 0 = unknown
+	loginMS  int64    // ms, of the login; the number orders logins of the same ms
+	tokenMS  int64    // ms, of its token; 0 = unknown
 	answers  []answer // of the last changing requests, oldest first
 }
 
@@ -38,7 +38,7 @@ func (s *State) Sessions(name command.UserID) []query.SessionInfo {
 func (u *user) sessionInfos() []query.SessionInfo {
 	infos := make([]query.SessionInfo, len(u.sessions))
 	for i, ss := range u.sessions {
-		infos[i] = query.SessionInfo{Number: ss.number, Device: ss.device, Platform: ss.platform, At: ss.at}
+		infos[i] = query.SessionInfo{Number: ss.number, Device: ss.device, Platform: ss.platform, LoginMS: ss.loginMS}
 	}
 	return infos
 }
@@ -50,7 +50,7 @@ func (s *State) AllSessions(yield func(command.UserID, command.SessionID) bool) 
 			continue
 		}
 		for number := range sl.users.all {
-			u := s.user(number)
+			u := s.userAt(number)
 			for i := range u.sessions {
 				if !yield(u.name, u.sessions[i].number) {
 					return
@@ -70,10 +70,10 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "device: must not be empty"}
 		return
 	}
-	if u := s.inSlot(sl, c.User); u != nil && u.refuses(c.IssuedAt, r) {
+	if u := s.inSlot(sl, c.User); u != nil && u.refuseToken(c.IssuedAt, r) {
 		return
 	}
-	u := s.mutate(sl, c.User, true)
+	u := s.userMut(sl, c.User, true)
 	for i := 0; i < len(u.sessions); {
 		ss := &u.sessions[i]
 		switch {
@@ -91,22 +91,22 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	u.lastSession++
 	r.Session = u.lastSession
 	u.sessions = append(u.sessions, session{
-		number: r.Session, device: c.Device, platform: c.Platform, at: s.now, issued: c.IssuedAt,
+		number: r.Session, device: c.Device, platform: c.Platform, loginMS: s.now, tokenMS: c.IssuedAt,
 	})
 	u.lastSeen = s.now
-	s.touch(u)
+	s.signal(u)
 
-	if !c.HasSince {
+	if !c.HasCursor {
 		return
 	}
-	since, ok := query.ParseCursor(s.epoch, c.User, c.Since)
+	since, ok := query.ParseCursor(s.epoch, c.User, c.Cursor)
 	if !ok || since > u.arrival {
 		r.Reset = true
 		return
 	}
-	r.Since = since
+	r.CursorArrival = since
 	if c.AutoRead {
-		s.readThrough(u, since, r.Session)
+		s.markReadThrough(u, since, r.Session)
 	}
 }
 
@@ -118,9 +118,9 @@ func (s *State) kick(u *user, i int, reason string, r *command.Result) {
 	s.out.Kicked = append(s.out.Kicked, k)
 }
 
-// readThrough moves the read cursors over everything that arrived up to since:
+// markReadThrough moves the read cursors over everything that arrived up to since:
 // the cursor of an auto-read device is its ack.
-func (s *State) readThrough(u *user, since uint64, by command.SessionID) {
+func (s *State) markReadThrough(u *user, since uint64, by command.SessionID) {
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		if c.log.Next()-1 <= c.read {
@@ -128,12 +128,12 @@ func (s *State) readThrough(u *user, since uint64, by command.SessionID) {
 		}
 		// Entries that left the log are older than those it holds. When it
 		// holds none that arrived by then, only runs of lost ones still tell.
-		seq := c.log.AfterArrival(s.arena, since) - 1
+		seq := c.log.FirstAfterArrival(s.arena, since) - 1
 		if seq < c.log.First() {
 			seq = 0
-			for _, l := range u.extra(c).lost.items(s.arena) {
-				if l.arrival <= since {
-					seq = l.to
+			for _, run := range u.extraOf(c).lost.items(s.arena) {
+				if run.arrival <= since {
+					seq = run.to
 				}
 			}
 			if c.log.Len() == 0 && c.lastArrival <= since {
@@ -141,7 +141,7 @@ func (s *State) readThrough(u *user, since uint64, by command.SessionID) {
 			}
 		}
 		// What was imported was never pushed, and so is not acked by a cursor.
-		if m := u.imported(i); m.row > 0 && seq <= m.seq {
+		if rec := u.importOf(i); rec.row > 0 && seq <= rec.seq {
 			continue
 		}
 		s.moveRead(u, i, seq, by)
@@ -154,7 +154,7 @@ func (s *State) applyLogout(c *command.Logout, r *command.Result) {
 		r.Code = command.CodeMoved
 		return
 	}
-	u := s.mutate(sl, c.User, false)
+	u := s.userMut(sl, c.User, false)
 	if u == nil {
 		return
 	}
@@ -164,8 +164,8 @@ func (s *State) applyLogout(c *command.Logout, r *command.Result) {
 		u.sessions = nil
 	}
 	if len(u.sessions) < before {
-		u.lastSeen = max(u.lastSeen, min(c.Seen, s.now))
-		s.touch(u)
+		u.lastSeen = max(u.lastSeen, min(c.LastSeen, s.now))
+		s.signal(u)
 	}
 }
 
@@ -179,8 +179,8 @@ func (u *user) session(id command.SessionID) *session {
 	return &u.sessions[i]
 }
 
-// answered gives a repeat of a request its first answer.
-func (u *user) answered(id command.SessionID, req command.Request, r *command.Result) bool {
+// repeatAnswer gives a repeat of a request its first answer.
+func (u *user) repeatAnswer(id command.SessionID, req command.Request, r *command.Result) bool {
 	ss := u.session(id)
 	if ss == nil || req == (command.Request{}) {
 		return false
@@ -194,10 +194,10 @@ func (u *user) answered(id command.SessionID, req command.Request, r *command.Re
 	return false
 }
 
-// remember keeps the answer of an accepted request. A request that uses the id
+// rememberAnswer keeps the answer of an accepted request. A request that uses the id
 // of an earlier one takes its place: clients may use an id again once it was
 // answered.
-func (s *State) remember(u *user, id command.SessionID, req command.Request, r *command.Result) {
+func (s *State) rememberAnswer(u *user, id command.SessionID, req command.Request, r *command.Result) {
 	ss := u.session(id)
 	if ss == nil || req == (command.Request{}) {
 		return
@@ -209,25 +209,27 @@ func (s *State) remember(u *user, id command.SessionID, req command.Request, r *
 	ss.answers = append(ss.answers, answer{request: req, unread: r.Unread})
 }
 
-// Knows tells whether the two have a conversation in the user's view.
-func (s *State) Knows(name, peer command.UserID) bool {
+// HasConversation tells whether the two have a conversation in the user's view.
+func (s *State) HasConversation(name, peer command.UserID) bool {
 	u := s.lookup(name)
 	if u == nil {
 		return false
 	}
-	i := s.find(u, peer)
+	i := s.findConv(u, peer)
 	return i >= 0 && u.convs.items[i].log.Next() > 1
 }
 
-// Heard tells whether peer has ever written to the user.
-func (s *State) Heard(name, peer command.UserID) bool { return s.convFlag(name, peer, convHeard) }
+// HasReceivedFrom tells whether peer has ever written to the user.
+func (s *State) HasReceivedFrom(name, peer command.UserID) bool {
+	return s.convFlag(name, peer, convReceived)
+}
 
 func (s *State) convFlag(name, peer command.UserID, flag uint8) bool {
 	u := s.lookup(name)
 	if u == nil {
 		return false
 	}
-	i := s.find(u, peer)
+	i := s.findConv(u, peer)
 	return i >= 0 && u.convs.items[i].flags&flag != 0
 }
 
@@ -255,8 +257,8 @@ func (s *State) Blocked(name command.UserID) []command.UserID {
 	return names
 }
 
-// seen notes a sign of life of a session; 0 is an administrator's.
-func (u *user) seen(session command.SessionID, now int64) {
+// noteLastSeen notes a sign of life of a session; 0 is an administrator's.
+func (u *user) noteLastSeen(session command.SessionID, now int64) {
 	if session != 0 {
 		u.lastSeen = now
 	}
@@ -265,11 +267,11 @@ func (u *user) seen(session command.SessionID, now int64) {
 // Suspended tells whether an administrator has suspended the user.
 func (s *State) Suspended(name command.UserID) bool {
 	u := s.lookup(name)
-	return u != nil && u.settings().suspended
+	return u != nil && u.accountOrZero().suspended
 }
 
-// Known tells whether anything is kept of a user.
-func (s *State) Known(name command.UserID) bool { return s.lookup(name) != nil }
+// HasUser tells whether anything is kept of a user.
+func (s *State) HasUser(name command.UserID) bool { return s.lookup(name) != nil }
 
 // Exists tells whether the account ever logged in, since it was erased if it was.
 func (s *State) Exists(name command.UserID) bool {
@@ -277,7 +279,7 @@ func (s *State) Exists(name command.UserID) bool {
 	return u != nil && u.exists()
 }
 
-func (u *user) exists() bool { return u.lastSession > u.settings().erased }
+func (u *user) exists() bool { return u.lastSession > u.accountOrZero().erased }
 
 // LastSeen is the last sign of life of the user that is replicated, ms; 0 = there was
 // none: a login, a send or a report of his sessions, or what Logout says.

@@ -147,7 +147,7 @@ func (w *world) importSome() {
 func (w *world) bringUp(sh *simShard) {
 	w.flush(sh)
 	for sh.leader.Now() < w.clock+sh.skew {
-		w.order(sh.index, &command.Trim{From: w.users[0], To: "nobody", UpTo: 1}, nil)
+		w.order(sh.index, &command.TrimOutbox{From: w.users[0], To: "nobody", UpTo: 1}, nil)
 		w.flush(sh)
 	}
 }
@@ -194,16 +194,16 @@ type importPlan struct {
 func (w *world) planImport(user, peer command.UserID, stream uint64, rows []command.ImportRow) importPlan {
 	state := w.shardOf(user).leader
 	now := state.Now()
-	v := state.ImportView(user, peer, stream, now)
-	plan := importPlan{open: v.Open, known: v.Row, seqs: map[uint64]uint64{}, now: now}
+	status := state.ImportStatus(user, peer, stream, now)
+	plan := importPlan{open: status.AcceptsRows, known: status.Row, seqs: map[uint64]uint64{}, now: now}
 	for _, row := range rows {
 		switch {
-		case row.Row <= v.Row:
+		case row.Row <= status.Row:
 			plan.seqs[row.Row] = state.SeqOf(user, peer, row.ID)
-		case row.Time+v.Keep.Milliseconds() <= now, row.TTL != 0 && row.Time+int64(row.TTL)*1000 <= now, row.Time <= v.Cutoff:
+		case row.Time+status.HistoryTTL.Milliseconds() <= now, row.TTL != 0 && row.Time+int64(row.TTL)*1000 <= now, row.Time <= status.Cutoff:
 		default:
-			plan.seqs[row.Row] = v.Next
-			v.Next++
+			plan.seqs[row.Row] = status.Next
+			status.Next++
 		}
 	}
 	return plan

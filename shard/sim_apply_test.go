@@ -21,7 +21,7 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 	case *command.ConfigureHooks:
 		sh.hooks.configure(c)
 		return command.Result{}
-	case *command.HooksDone:
+	case *command.TrimHookQueue:
 		sh.hooks.done(c.UpTo)
 		return command.Result{}
 	case *command.OpenSlots:
@@ -49,7 +49,7 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 		}
 		sh.slots[c.Slot] = slotFrozen
 		return command.Result{}
-	case *command.DropSlot:
+	case *command.RemoveSlot:
 		if sh.slots[c.Slot] == slotOwned {
 			return command.Result{Code: command.CodeConflict}
 		}
@@ -69,7 +69,7 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 		}
 		m.bringHooks(sh, c.Slot)
 		return command.Result{}
-	case *command.Expire:
+	case *command.PurgeExpired:
 		for _, id := range m.names() {
 			u := m.users[id]
 			slot := command.SlotOf(string(id))
@@ -89,7 +89,7 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 		}
 		return command.Result{}
 	}
-	if c, ok := cmd.(*command.Retain); ok {
+	if c, ok := cmd.(*command.RaiseCutoff); ok {
 		return m.retain(sh, c)
 	}
 	if malformed(cmd) {
@@ -101,7 +101,7 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 	if c, ok := cmd.(command.GroupCommand); ok {
 		return m.applyGroup(sh, c)
 	}
-	if c, ok := cmd.(*command.Trim); ok {
+	if c, ok := cmd.(*command.TrimOutbox); ok {
 		if g := m.groupOf(c.From); g != nil {
 			g.trim(sh, c)
 			return command.Result{}
@@ -119,7 +119,7 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 		return m.send(sh, c)
 	case *command.Deliver:
 		return m.deliver(sh, c)
-	case *command.Trim:
+	case *command.TrimOutbox:
 		box := m.user(c.From).outbox(c.To)
 		box.waiting = slices.DeleteFunc(box.waiting, func(l command.Letter) bool { return l.Number <= c.UpTo })
 		return command.Result{}
@@ -235,16 +235,16 @@ func (m *model) login(sh *modelShard, c *command.Login) command.Result {
 	u.lastSeen = sh.now
 	m.kicked = append(m.kicked, result.Kicked...)
 	m.touched[u.id] = true
-	if !c.HasSince {
+	if !c.HasCursor {
 		return result
 	}
-	point, ok := m.cursors[c.Since]
+	point, ok := m.cursors[c.Cursor]
 	if !ok || point.user != u.id || point.arrival > u.arrival {
 		result.Reset = true
 		return result
 	}
 	since := point.arrival
-	result.Since = since
+	result.CursorArrival = since
 	if c.AutoRead {
 		for _, peer := range u.peers {
 			m.readThrough(sh, u, u.views[peer], since)
@@ -253,7 +253,7 @@ func (m *model) login(sh *modelShard, c *command.Login) command.Result {
 	return result
 }
 
-// readThrough moves a read cursor over what arrived up to since. Where the log
+// markReadThrough moves a read cursor over what arrived up to since. Where the log
 // no longer holds that, the state may know less.
 func (m *model) readThrough(sh *modelShard, u *modelUser, v *modelView, since uint64) {
 	var least, most uint64
@@ -297,7 +297,7 @@ func (m *model) logout(sh *modelShard, c *command.Logout) command.Result {
 		return command.Result{}
 	}
 	u.sessions = slices.DeleteFunc(u.sessions, func(t *modelSession) bool { return t == s })
-	u.lastSeen = max(u.lastSeen, min(c.Seen, sh.now))
+	u.lastSeen = max(u.lastSeen, min(c.LastSeen, sh.now))
 	m.touched[u.id] = true
 	return command.Result{}
 }

@@ -25,9 +25,9 @@ func (w *world) checkUser(user command.UserID) {
 	}
 
 	queue := w.checkSync(user, &command.Result{}, query.RecentsOff, state.StartSync(user, &command.Result{}, query.RecentsOff, now), now)
-	b := &w.batch
-	state.NextSync(user, state.StartSync(user, &command.Result{}, query.RecentsOff, now), b, 1<<20, 1<<30, now)
-	w.checkBatch(fmt.Sprintf("queue(%s)", user), u, b, queue, 1<<20, 1<<30)
+	up := &w.batch
+	state.NextSync(user, state.StartSync(user, &command.Result{}, query.RecentsOff, now), up, 1<<20, 1<<30, now)
+	w.checkBatch(fmt.Sprintf("queue(%s)", user), u, up, queue, 1<<20, 1<<30)
 
 	recents := u.recents(limits, now)
 	w.checkList(fmt.Sprintf("recents(%s)", user), u, state.Recents(user, 1<<30, now), recents, limits, now)
@@ -37,10 +37,10 @@ func (w *world) checkUser(user command.UserID) {
 			w.checkHistory(state, u, peer, now)
 		}
 		v := u.views[peer]
-		if got, want := state.Knows(user, peer), v.newest() > 0; got != want {
+		if got, want := state.HasConversation(user, peer), v.newest() > 0; got != want {
 			w.failf("Knows(%s, %s) = %v, want %v", user, peer, got, want)
 		}
-		if got := state.Heard(user, peer); got != v.heard {
+		if got := state.HasReceivedFrom(user, peer); got != v.heard {
 			w.failf("Heard(%s, %s) = %v, want %v", user, peer, got, v.heard)
 		}
 		if got, want := state.BlockedBy(user, peer), u.blockedBy[peer]; got != want {
@@ -77,11 +77,11 @@ func (w *world) checkElsewhere(user command.UserID) {
 		}
 		now := sh.leader.Now()
 		sync := sh.leader.StartSync(user, &command.Result{}, query.RecentsOn, now)
-		sh.leader.Since(user, 1, 0, &w.batch, 100, 1<<20, now)
+		sh.leader.UpdatesAfter(user, 1, 0, &w.batch, 100, 1<<20, now)
 		conversations := len(sh.leader.Recents(user, 1, now).Conversations) + len(sh.leader.Conversations(user, 0, 1, 1, now).Conversations)
 		if sync.Arrival != 0 || len(w.batch.Items) != 0 || conversations != 0 ||
 			sh.leader.Exists(user) || sh.leader.LastSeen(user) != 0 || sh.leader.Blocked(user) != nil ||
-			sh.leader.Sessions(user) != nil || sh.leader.GroupsOf(user) != nil || sync.Groups != nil || sh.leader.Knows(user, user) || sh.leader.Blocks(user, user) {
+			sh.leader.Sessions(user) != nil || sh.leader.GroupsOf(user) != nil || sync.Groups != nil || sh.leader.HasConversation(user, user) || sh.leader.Blocks(user, user) {
 			w.failf("shard %d knows of %s, whom it does not serve", sh.index, user)
 		}
 	}
@@ -109,13 +109,13 @@ func (w *world) checkSync(user command.UserID, r *command.Result, mode query.Rec
 	sh := w.shardOf(user)
 	u := w.model.user(user)
 	limits := &w.model.shards[sh.index].limits
-	what := fmt.Sprintf("StartSync(%s, since %d)", user, r.Since)
+	what := fmt.Sprintf("StartSync(%s, since %d)", user, r.CursorArrival)
 	if got.Arrival == 0 && u.arrival == 1 {
 		return nil // nothing is known of him yet
 	}
-	if got.Session != r.Session || got.Since != r.Since || got.Reset != r.Reset || got.Arrival != u.arrival {
+	if got.Session != r.Session || got.CursorArrival != r.CursorArrival || got.Reset != r.Reset || got.Arrival != u.arrival {
 		w.failf("%s: session %d, since %d, reset %v, arrival %d, want %d, %d, %v, %d", what,
-			got.Session, got.Since, got.Reset, got.Arrival, r.Session, r.Since, r.Reset, u.arrival)
+			got.Session, got.CursorArrival, got.Reset, got.Arrival, r.Session, r.CursorArrival, r.Reset, u.arrival)
 	}
 	if want := w.cursor(user, u.arrival); got.Cursor != want {
 		w.failf("%s: Cursor = %q, want %q", what, got.Cursor, want)
@@ -137,13 +137,13 @@ func (w *world) checkSync(user command.UserID, r *command.Result, mode query.Rec
 	slices.SortFunc(unread, func(a, b modelRef) int { return byArrival(b, a) })
 	w.checkConversations(user, got.Unread, unread, limits, now)
 	push := slices.DeleteFunc(slices.Clone(queue), func(ref modelRef) bool {
-		return ref.entry.arrival <= r.Since || r.Since > 0 && ref.entry.imported
+		return ref.entry.arrival <= r.CursorArrival || r.CursorArrival > 0 && ref.entry.imported
 	})
 	if got.Offline != len(push) {
 		w.failf("%s: Offline = %d, want %d", what, got.Offline, len(push))
 	}
 	for _, peer := range u.peers {
-		w.checkLost(what, u.views[peer], got.Lost, r.Since, limits, now)
+		w.checkLost(what, u.views[peer], got.Lost, r.CursorArrival, limits, now)
 	}
 	for _, l := range got.Lost {
 		if u.views[l.Peer] == nil {
@@ -271,31 +271,31 @@ func (w *world) checkMessage(what string, u *modelUser, got *query.Message, want
 
 // checkBatch compares the messages of a batch with the ones still to come, and
 // its size with what was asked for.
-func (w *world) checkBatch(what string, u *modelUser, b *query.Batch, want []modelRef, maxMessages, maxBytes int) {
-	if len(b.Messages) > len(want) {
-		m := &b.Messages[len(want)]
-		w.failf("%s = %d messages, the last u:%s/%d, want %d", what, len(b.Messages), m.Peer, m.Seq, len(want))
+func (w *world) checkBatch(what string, u *modelUser, up *query.Updates, want []modelRef, maxMessages, maxBytes int) {
+	if len(up.Messages) > len(want) {
+		m := &up.Messages[len(want)]
+		w.failf("%s = %d messages, the last u:%s/%d, want %d", what, len(up.Messages), m.Peer, m.Seq, len(want))
 	}
 	size := 0
-	for i := range b.Messages {
-		w.checkMessage(fmt.Sprintf("%s[%d]", what, i), u, &b.Messages[i], want[i])
+	for i := range up.Messages {
+		w.checkMessage(fmt.Sprintf("%s[%d]", what, i), u, &up.Messages[i], want[i])
 		if size >= maxBytes {
-			w.failf("%s: %d messages of %d bytes, want at most %d bytes", what, len(b.Messages), size, maxBytes)
+			w.failf("%s: %d messages of %d bytes, want at most %d bytes", what, len(up.Messages), size, maxBytes)
 		}
-		size += len(b.Messages[i].Body)
+		size += len(up.Messages[i].Body)
 	}
-	if len(b.Messages) > maxMessages {
-		w.failf("%s = %d messages, want at most %d", what, len(b.Messages), maxMessages)
+	if len(up.Messages) > maxMessages {
+		w.failf("%s = %d messages, want at most %d", what, len(up.Messages), maxMessages)
 	}
-	if !b.More && len(b.Messages) < len(want) {
-		next := want[len(b.Messages)]
-		w.failf("%s = %d messages, want %d, next u:%s/%d", what, len(b.Messages), len(want), next.view.peer, next.entry.seq)
+	if !up.More && len(up.Messages) < len(want) {
+		next := want[len(up.Messages)]
+		w.failf("%s = %d messages, want %d, next u:%s/%d", what, len(up.Messages), len(want), next.view.peer, next.entry.seq)
 	}
-	if b.More && len(b.Messages) == 0 {
+	if up.More && len(up.Messages) == 0 {
 		w.failf("%s: nothing, and more", what)
 	}
 	messages, changes := 0, 0
-	for _, item := range b.Items {
+	for _, item := range up.Items {
 		switch {
 		case item.Message == messages && item.Change == -1:
 			messages++
@@ -305,28 +305,28 @@ func (w *world) checkBatch(what string, u *modelUser, b *query.Batch, want []mod
 			w.failf("%s: item %+v after %d messages and %d changes", what, item, messages, changes)
 		}
 	}
-	if messages != len(b.Messages) || changes != len(b.Changes) {
-		w.failf("%s: items name %d messages and %d changes, want %d and %d", what, messages, changes, len(b.Messages), len(b.Changes))
+	if messages != len(up.Messages) || changes != len(up.Changes) {
+		w.failf("%s: items name %d messages and %d changes, want %d and %d", what, messages, changes, len(up.Messages), len(up.Changes))
 	}
 }
 
 // checkOrder wants the items of a batch in arrival order, between two points.
-func (w *world) checkOrder(what string, b *query.Batch, after, upTo uint64) {
+func (w *world) checkOrder(what string, up *query.Updates, after, upTo uint64) {
 	last := after
-	for _, item := range b.Items {
+	for _, item := range up.Items {
 		arrival := uint64(0)
 		if item.Message >= 0 {
-			arrival = b.Messages[item.Message].Arrival
+			arrival = up.Messages[item.Message].Arrival
 		} else {
-			arrival = b.Changes[item.Change].Arrival
+			arrival = up.Changes[item.Change].Arrival
 		}
-		if arrival <= last || arrival > b.Next {
-			w.failf("%s: arrival %d after %d, and Next = %d", what, arrival, last, b.Next)
+		if arrival <= last || arrival > up.Through {
+			w.failf("%s: arrival %d after %d, and Next = %d", what, arrival, last, up.Through)
 		}
 		last = arrival
 	}
-	if b.Next < after || b.Next > upTo {
-		w.failf("%s: Next = %d, want within %d and %d", what, b.Next, after, upTo)
+	if up.Through < after || up.Through > upTo {
+		w.failf("%s: Next = %d, want within %d and %d", what, up.Through, after, upTo)
 	}
 }
 
@@ -356,11 +356,11 @@ func (w *world) checkHistory(state *shard.State, u *modelUser, peer command.User
 	if p.From != want.from || p.To != want.to || p.More != want.more {
 		w.failf("%s = %d to %d, more %v, want %d to %d, more %v", what, p.From, p.To, p.More, want.from, want.to, want.more)
 	}
-	if len(p.Batch.Messages) != len(want.entries) {
-		w.failf("%s = %d messages, want %d", what, len(p.Batch.Messages), len(want.entries))
+	if len(p.Updates.Messages) != len(want.entries) {
+		w.failf("%s = %d messages, want %d", what, len(p.Updates.Messages), len(want.entries))
 	}
 	for i := range want.entries {
-		w.checkMessage(fmt.Sprintf("%s[%d]", what, i), u, &p.Batch.Messages[i], modelRef{u.views[peer], want.entries[i]})
+		w.checkMessage(fmt.Sprintf("%s[%d]", what, i), u, &p.Updates.Messages[i], modelRef{u.views[peer], want.entries[i]})
 	}
 	w.checkLimitedPage(state, q, p, now)
 	vague := u.views[peer].vague()
@@ -387,11 +387,11 @@ func (w *world) checkLimitedPage(state *shard.State, q query.HistoryQuery, all *
 		w.failf("%s = %d to %d of %d to %d", what, p.From, p.To, all.From, all.To)
 	}
 	var messages, of []uint64
-	for i := range p.Batch.Messages {
-		messages = append(messages, p.Batch.Messages[i].Seq)
+	for i := range p.Updates.Messages {
+		messages = append(messages, p.Updates.Messages[i].Seq)
 	}
-	for i := range all.Batch.Messages {
-		if seq := all.Batch.Messages[i].Seq; seq >= p.From && seq <= p.To {
+	for i := range all.Updates.Messages {
+		if seq := all.Updates.Messages[i].Seq; seq >= p.From && seq <= p.To {
 			of = append(of, seq)
 		}
 	}
@@ -460,7 +460,7 @@ func (w *world) checkStranger(user command.UserID) {
 		return
 	}
 	for _, state := range []*shard.State{sh.leader, sh.follower} {
-		if known := state.Known(user); known && u == nil || !known && u != nil && !u.idle() {
+		if known := state.HasUser(user); known && u == nil || !known && u != nil && !u.idle() {
 			w.failf("Known(%s) = %v", user, known)
 		}
 	}
@@ -475,9 +475,9 @@ func (w *world) checkConservation() {
 		for _, peer := range w.users {
 			var p query.Page
 			state.History(query.HistoryQuery{User: user, Peer: peer, HasAfter: true, Limit: 1 << 20, MaxBytes: 1 << 30}, &p, now)
-			covered := uint64(len(p.Batch.Messages))
+			covered := uint64(len(p.Updates.Messages))
 			seen := map[command.MsgID]bool{}
-			for _, m := range p.Batch.Messages {
+			for _, m := range p.Updates.Messages {
 				if seen[m.ID] {
 					w.failf("History(%s, %s) shows %x twice", user, peer, m.ID)
 				}

@@ -113,13 +113,13 @@ func (w *world) login() {
 	switch {
 	case w.chance(10): // its data was cleared
 	case w.chance(5):
-		cmd.HasSince, cmd.Since = true, w.badCursor(d)
+		cmd.HasCursor, cmd.Cursor = true, w.badCursor(d)
 	case d.cursor:
 		since := d.told
 		if w.chance(15) && d.former >= d.base {
 			since = d.former
 		}
-		cmd.HasSince, cmd.Since = true, w.cursor(d.user, since)
+		cmd.HasCursor, cmd.Cursor = true, w.cursor(d.user, since)
 	}
 	w.alone(cmd, func(r *command.Result) {
 		if r.Code != command.OK {
@@ -159,7 +159,7 @@ func (w *world) leave() {
 		return
 	}
 	if w.chance(70) {
-		w.send(&command.Logout{User: d.user, Session: d.session, Seen: w.shardOf(d.user).leader.Now() + int64(d.session)*700%2000 - 1500}, nil)
+		w.send(&command.Logout{User: d.user, Session: d.session, LastSeen: w.shardOf(d.user).leader.Now() + int64(d.session)*700%2000 - 1500}, nil)
 	}
 	d.session = 0
 }
@@ -173,8 +173,8 @@ func (w *world) startSync(d *device, r *command.Result) {
 	d.want = w.checkSync(d.user, r, mode, sync, now)
 	d.sync = sync
 	d.former = d.told
-	if r.Since > 0 {
-		d.told = r.Since
+	if r.CursorArrival > 0 {
+		d.told = r.CursorArrival
 		// What the login acked it did itself.
 		for _, peer := range w.model.user(d.user).peers {
 			if v := w.model.user(d.user).views[peer]; d.autoRead {
@@ -239,54 +239,54 @@ func (w *world) pullOnce(d *device) bool {
 	if w.chance(40) {
 		maxMessages, maxBytes = 100, 1<<20
 	}
-	b := &w.batch
+	up := &w.batch
 	after := d.told
 	var want []modelRef
 	upTo := u.arrival
 	ordered := true
 	switch {
-	case d.sync != nil && d.sync.Since == 0:
+	case d.sync != nil && d.sync.CursorArrival == 0:
 		want, ordered = visibleRefs(d.want, limits, now), false
-		sh.leader.NextSync(d.user, d.sync, b, maxMessages, maxBytes, now)
+		sh.leader.NextSync(d.user, d.sync, up, maxMessages, maxBytes, now)
 	case d.sync != nil:
 		upTo = d.sync.Arrival
 		want = u.since(limits, d.session, after, upTo, now)
-		sh.leader.NextSync(d.user, d.sync, b, maxMessages, maxBytes, now)
+		sh.leader.NextSync(d.user, d.sync, up, maxMessages, maxBytes, now)
 	default:
 		want = u.since(limits, d.session, after, upTo, now)
-		sh.leader.Since(d.user, d.session, after, b, maxMessages, maxBytes, now)
+		sh.leader.UpdatesAfter(d.user, d.session, after, up, maxMessages, maxBytes, now)
 	}
 	what := fmt.Sprintf("Since(%s/%d, %d)", d.user, d.session, after)
 	if d.sync != nil {
 		what = "NextSync of " + what
 	}
-	w.checkBatch(what, u, b, want, maxMessages, maxBytes)
+	w.checkBatch(what, u, up, want, maxMessages, maxBytes)
 	if !ordered {
-		if n := len(b.Messages); n > 0 {
+		if n := len(up.Messages); n > 0 {
 			d.want = d.want[slices.Index(d.want, want[n-1])+1:]
 		}
 	} else {
-		w.checkOrder(what, b, after, upTo)
+		w.checkOrder(what, up, after, upTo)
 		// A session whose window is full takes a part, and reads on from there.
-		if n := len(b.Items); d.sync == nil && n > 1 && w.chance(20) {
-			b.Items = b.Items[:1+w.rng.IntN(n-1)]
-			if item := b.Items[len(b.Items)-1]; item.Message >= 0 {
-				b.Next = b.Messages[item.Message].Arrival
+		if n := len(up.Items); d.sync == nil && n > 1 && w.chance(20) {
+			up.Items = up.Items[:1+w.rng.IntN(n-1)]
+			if item := up.Items[len(up.Items)-1]; item.Message >= 0 {
+				up.Through = up.Messages[item.Message].Arrival
 			} else {
-				b.Next = b.Changes[item.Change].Arrival
+				up.Through = up.Changes[item.Change].Arrival
 			}
-			b.More = true
+			up.More = true
 		}
 	}
-	d.take(w, what, b)
-	if b.More {
+	d.take(w, what, up)
+	if up.More {
 		if ordered {
-			d.told = b.Next
+			d.told = up.Through
 		}
 		return true
 	}
-	if ordered && b.Next != upTo {
-		w.failf("%s: Next = %d, want %d", what, b.Next, upTo)
+	if ordered && up.Through != upTo {
+		w.failf("%s: Next = %d, want %d", what, up.Through, upTo)
 	}
 	if ordered {
 		d.former, d.told = d.told, upTo
@@ -317,15 +317,15 @@ func (w *world) catchUpDevice(d *device) {
 }
 
 // take applies a batch to what the device holds.
-func (d *device) take(w *world, what string, b *query.Batch) {
+func (d *device) take(w *world, what string, up *query.Updates) {
 	u := w.model.user(d.user)
-	for _, item := range b.Items {
+	for _, item := range up.Items {
 		if item.Message >= 0 {
-			m := &b.Messages[item.Message]
+			m := &up.Messages[item.Message]
 			d.hold(command.UserID(strings.Clone(string(m.Peer))), m.Seq)
 			continue
 		}
-		c := &b.Changes[item.Change]
+		c := &up.Changes[item.Change]
 		if c.Kind == query.ChangeGroupJoined || c.Kind == query.ChangeGroupLeft {
 			d.takeGroup(w, what, u, c)
 			continue

@@ -80,14 +80,14 @@ func (w *world) checkGroup(id command.GroupID) {
 	if got, want := state.GroupArrival(id), g.arrival; g.known && got != want || !g.known && got != 0 {
 		w.failf("GroupArrival(%s) = %d, want %d", id, got, want)
 	}
-	asks := []query.GroupAsk{{Group: id}}
+	queries := []query.GroupSyncQuery{{Group: id}}
 	for _, user := range g.names() {
 		want := g.unread(g.members[user], limits, now)
 		got := state.GroupUnread(id, user, now)
 		if !slices.Equal(got, want) {
 			w.failf("GroupUnread(%s, %s) = %v, want %v", id, user, got, want)
 		}
-		views := state.SyncGroups(user, asks, 0, 1000, now).Views
+		views := state.SyncGroups(user, queries, 0, 1000, now).Items
 		if !g.settings.Stored {
 			if len(views) != 0 {
 				w.failf("SyncGroups(%s) = a view of %s, want none", user, id)
@@ -118,8 +118,8 @@ func (w *world) checkGroupInfo(state *shard.State, g *modelGroup, now int64) {
 		want.Role = mm.role
 	}
 	for _, e := range g.events {
-		if !g.settings.Stored && e.Ends(asker) {
-			want.Ended = e.Arrival
+		if !g.settings.Stored && e.EndsMembershipOf(asker) {
+			want.EndArrival = e.Arrival
 		}
 	}
 	properties := got.Properties
@@ -161,7 +161,7 @@ func (w *world) exploreGroup(id command.GroupID) {
 	if w.chance(50) {
 		maxMessages, maxBytes = 1000, 1<<30
 	}
-	state.GroupSince(id, after, &w.batch, maxMessages, maxBytes, now)
+	state.GroupUpdatesAfter(id, after, &w.batch, maxMessages, maxBytes, now)
 	w.checkGroupSince(id, after, &w.batch, maxMessages, maxBytes, now)
 }
 
@@ -201,11 +201,11 @@ func (w *world) checkGroupMembers(state *shard.State, g *modelGroup, now int64) 
 	if g.alive {
 		for _, user := range g.names() {
 			mm := g.members[user]
-			want = append(want, query.Member{User: user, Role: mm.role, Joined: mm.joined, From: mm.from, Read: mm.read, MutedUntil: later(g.muted[user], now)})
+			want = append(want, query.Member{User: user, Role: mm.role, Joined: mm.joined, VisibleFrom: mm.from, Read: mm.read, MutedUntil: later(g.muted[user], now)})
 		}
 		for user, until := range g.muted {
 			if !g.settings.Stored && g.members[user] == nil && until > now {
-				want = append(want, query.Member{User: user, Role: command.RoleMember, From: 1, MutedUntil: until})
+				want = append(want, query.Member{User: user, Role: command.RoleMember, VisibleFrom: 1, MutedUntil: until})
 			}
 		}
 		slices.SortFunc(want, func(a, b query.Member) int { return strings.Compare(string(a.User), string(b.User)) })
@@ -225,7 +225,7 @@ func (w *world) checkGroupMembers(state *shard.State, g *modelGroup, now int64) 
 	if got := state.JoinRequests(g.id); !slices.Equal(got, requests) {
 		w.failf("JoinRequests(%s) = %+v, want %+v", g.id, got, requests)
 	}
-	at, ok := state.JoinedAt(g.id, user)
+	at, ok := state.MemberSince(g.id, user)
 	if mm := g.members[user]; ok != (mm != nil) || ok && at != mm.joinedAt-1 {
 		w.failf("JoinedAt(%s, %s) = %d, %v, want before %+v", g.id, user, at, ok, mm)
 	}
@@ -269,12 +269,12 @@ func (w *world) checkGroupHistory(state *shard.State, g *modelGroup, user comman
 		want = g.history(mm, q, limits, now)
 	}
 	what := fmt.Sprintf("History(%+v)", q)
-	if p.From != want.from || p.To != want.to || p.More != want.more || len(p.Batch.Messages) != len(want.entries) {
+	if p.From != want.from || p.To != want.to || p.More != want.more || len(p.Updates.Messages) != len(want.entries) {
 		w.failf("%s = %d messages of %d to %d, more %v, want %d of %d to %d, more %v",
-			what, len(p.Batch.Messages), p.From, p.To, p.More, len(want.entries), want.from, want.to, want.more)
+			what, len(p.Updates.Messages), p.From, p.To, p.More, len(want.entries), want.from, want.to, want.more)
 	}
 	for i, e := range want.entries {
-		w.checkGroupMessage(fmt.Sprintf("%s[%d]", what, i), g, &p.Batch.Messages[i], e)
+		w.checkGroupMessage(fmt.Sprintf("%s[%d]", what, i), g, &p.Updates.Messages[i], e)
 	}
 	w.checkLimitedPage(state, q, p, now)
 	var got []query.Gap // one for each seq
@@ -302,13 +302,13 @@ func (w *world) checkGroupMessages(state *shard.State, g *modelGroup, user comma
 			want = append(want, e)
 		}
 	}
-	b := &w.batch
-	state.GroupMessages(user, g.id, seqs, b, now)
-	if len(b.Messages) != len(want) || len(b.Items) != len(want) {
-		w.failf("GroupMessages(%s, %s, %v) = %d messages, want %d", user, g.id, seqs, len(b.Messages), len(want))
+	up := &w.batch
+	state.GroupMessages(user, g.id, seqs, up, now)
+	if len(up.Messages) != len(want) || len(up.Items) != len(want) {
+		w.failf("GroupMessages(%s, %s, %v) = %d messages, want %d", user, g.id, seqs, len(up.Messages), len(want))
 	}
 	for i, e := range want {
-		w.checkGroupMessage(fmt.Sprintf("GroupMessages(%s, %s, %v)[%d]", user, g.id, seqs, i), g, &b.Messages[i], e)
+		w.checkGroupMessage(fmt.Sprintf("GroupMessages(%s, %s, %v)[%d]", user, g.id, seqs, i), g, &up.Messages[i], e)
 	}
 }
 
@@ -329,9 +329,9 @@ func (w *world) checkGroupElsewhere(id command.GroupID) {
 		}
 		_, known := sh.leader.Group(id, "")
 		members, _ := sh.leader.Members(id, "", 10)
-		sh.leader.GroupSince(id, 0, &w.batch, 100, 1<<20, sh.leader.Now())
-		if known || members != nil || sh.leader.GroupArrival(id) != 0 || len(w.batch.Items) != 0 || w.batch.Missed ||
-			len(sh.leader.SyncGroups(w.users[0], []query.GroupAsk{{Group: id}}, 20, 1000, sh.leader.Now()).Views) != 0 {
+		sh.leader.GroupUpdatesAfter(id, 0, &w.batch, 100, 1<<20, sh.leader.Now())
+		if known || members != nil || sh.leader.GroupArrival(id) != 0 || len(w.batch.Items) != 0 || w.batch.MissedEvents ||
+			len(sh.leader.SyncGroups(w.users[0], []query.GroupSyncQuery{{Group: id}}, 20, 1000, sh.leader.Now()).Items) != 0 {
 			w.failf("shard %d knows of %s, which it does not serve", sh.index, id)
 		}
 	}

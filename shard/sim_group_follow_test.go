@@ -46,7 +46,7 @@ func (w *world) followGroup() {
 // reads himself.
 func (w *world) attach(f *feed, user command.UserID) {
 	state := w.shardOf(f.group.Key()).leader
-	at, ok := state.JoinedAt(f.group, user)
+	at, ok := state.MemberSince(f.group, user)
 	if g := w.model.group(f.group); ok != (g.members[user] != nil) {
 		w.failf("JoinedAt(%s, %s) = %v, want %v", f.group, user, ok, !ok)
 	}
@@ -56,43 +56,43 @@ func (w *world) attach(f *feed, user command.UserID) {
 	sub := &subscription{base: at, told: at, seqs: map[uint64]bool{}}
 	f.subs[user] = sub
 	for sub.told < f.at && f.subs[user] == sub {
-		b := w.readGroupSince(f.group, sub.told)
-		if b.Missed {
+		up := w.readGroupSince(f.group, sub.told)
+		if up.MissedEvents {
 			w.recheck(f, user)
 		}
-		w.hand(f, user, b, f.at)
-		if b.Next >= f.at || !b.More {
+		w.hand(f, user, up, f.at)
+		if up.Through >= f.at || !up.More {
 			sub.told = max(sub.told, f.at)
 			return
 		}
-		sub.told = max(sub.told, b.Next)
+		sub.told = max(sub.told, up.Through)
 	}
 }
 
 // readGroupSince reads what came after a point, compares it, and gives it.
-func (w *world) readGroupSince(id command.GroupID, after uint64) *query.Batch {
+func (w *world) readGroupSince(id command.GroupID, after uint64) *query.Updates {
 	sh := w.shardOf(id.Key())
 	now := w.readTime(sh)
 	maxMessages, maxBytes := 1+w.rng.IntN(8), 1+w.rng.IntN(2000)
 	if w.chance(50) {
 		maxMessages, maxBytes = 100, 1<<20
 	}
-	sh.leader.GroupSince(id, after, &w.batch, maxMessages, maxBytes, now)
+	sh.leader.GroupUpdatesAfter(id, after, &w.batch, maxMessages, maxBytes, now)
 	w.checkGroupSince(id, after, &w.batch, maxMessages, maxBytes, now)
 	return &w.batch
 }
 
 // readFeed reads one batch and reports whether there is more.
 func (w *world) readFeed(f *feed) bool {
-	b := w.readGroupSince(f.group, f.at)
+	up := w.readGroupSince(f.group, f.at)
 	for user := range f.subs {
-		if b.Missed {
+		if up.MissedEvents {
 			w.recheck(f, user)
 		}
-		w.hand(f, user, b, b.Next)
+		w.hand(f, user, up, up.Through)
 	}
-	f.at = max(f.at, b.Next)
-	if b.More {
+	f.at = max(f.at, up.Through)
+	if up.More {
 		return true
 	}
 	for user := range f.subs {
@@ -105,7 +105,7 @@ func (w *world) readFeed(f *feed) bool {
 // missing that may say otherwise.
 func (w *world) recheck(f *feed, user command.UserID) {
 	sub := f.subs[user]
-	switch at, ok := w.shardOf(f.group.Key()).leader.JoinedAt(f.group, user); {
+	switch at, ok := w.shardOf(f.group.Key()).leader.MemberSince(f.group, user); {
 	case !ok || !w.model.group(f.group).settings.Stored:
 		delete(f.subs, user)
 	case at > sub.told:
@@ -115,15 +115,15 @@ func (w *world) recheck(f *feed, user command.UserID) {
 
 // hand tells a member what a batch has for him, up to a point, and what ends his
 // membership.
-func (w *world) hand(f *feed, user command.UserID, b *query.Batch, upTo uint64) {
+func (w *world) hand(f *feed, user command.UserID, up *query.Updates, upTo uint64) {
 	g, sub := w.model.group(f.group), f.subs[user]
 	if sub == nil {
 		return
 	}
-	for _, item := range b.Items {
+	for _, item := range up.Items {
 		switch {
 		case item.Message >= 0:
-			m := &b.Messages[item.Message]
+			m := &up.Messages[item.Message]
 			if m.Arrival <= sub.told || m.Arrival > upTo {
 				continue
 			}
@@ -136,13 +136,13 @@ func (w *world) hand(f *feed, user command.UserID, b *query.Batch, upTo uint64) 
 			}
 			sub.seqs[m.Seq] = true
 		case item.Event >= 0:
-			if e := &b.Events[item.Event]; e.Arrival > sub.told && e.Arrival <= upTo && e.Ends(user) {
+			if e := &up.Events[item.Event]; e.Arrival > sub.told && e.Arrival <= upTo && e.EndsMembershipOf(user) {
 				delete(f.subs, user)
 				return
 			}
 		}
 	}
-	sub.told = max(sub.told, min(b.Next, upTo))
+	sub.told = max(sub.told, min(up.Through, upTo))
 }
 
 // checkSubscription wants a member to have been told, when all is read,

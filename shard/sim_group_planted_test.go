@@ -31,18 +31,18 @@ func TestPlantedGroupBugsAreCaught(t *testing.T) {
 			func(_ *world, s *shard.State, id command.GroupID, user command.UserID) { shard.OpenPast(s, id, user) }},
 		{"notice applied out of order", 100, `GroupsOf|Touched|StartSync|Since`,
 			func(_ *world, s *shard.State, _ command.GroupID, user command.UserID) {
-				shard.ForgetNoticeVersions(s, user)
+				shard.ForgetLetterVersions(s, user)
 			}},
 		{"hides left behind by a move", 100, `nread|History|GroupMessages|SyncGroups|MemberChanges`,
 			func(w *world, s *shard.State, id command.GroupID, _ command.UserID) {
 				if arrived(w, id.Key()) {
-					shard.LoseHides(s, id)
+					shard.LoseHidden(s, id)
 				}
 			}},
 		{"notices left behind by a move", 100, `etter|GroupsOf`,
 			func(w *world, s *shard.State, id command.GroupID, _ command.UserID) {
 				if arrived(w, id.Key()) {
-					shard.LoseNotices(s, id)
+					shard.LoseGroupLetters(s, id)
 				}
 			}},
 		{"deletion by sender misses a message", 20, `nread|History|GroupMessages|SyncGroups|GroupSince|deleted`,
@@ -52,15 +52,19 @@ func TestPlantedGroupBugsAreCaught(t *testing.T) {
 		{"recall without arrival", 5, `recalls`,
 			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) { shard.AgeRecalls(s, id) }},
 		{"missing events not said", 20, `Missed`,
-			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) { shard.ForgetForgotten(s, id) }},
+			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) {
+				shard.ForgetEventsForgotten(s, id)
+			}},
 		{"cursor of another group accepted", 100, `SyncGroups`,
 			func(w *world, _ *shard.State, _ command.GroupID, _ command.UserID) { w.blindToTags = true }},
 		{"dedupe off", 100, `: SendGroup.*(duplicate false, want .*duplicate true|code = [0-9] .*, want 4)`,
-			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) { shard.ForgetSent(s, id.Key()) }},
+			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) { shard.ForgetDedup(s, id.Key()) }},
 		{"messages before their time forgotten", 100, `: SendGroup.*(duplicate false, want .*duplicate true|code = [0-9] .*, want 4)`,
-			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) { shard.ForgetPast(s, id.Key()) }},
+			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) {
+				shard.ForgetRemovedDedup(s, id.Key())
+			}},
 		{"settings of who left forgotten", 100, `SyncGroups|settings|Members|GroupSince|does not know|code|queued|uted`,
-			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) { shard.ForgetWishes(s, id) }},
+			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) { shard.ForgetSavedSettings(s, id) }},
 		{"rate off", 100, `: SendGroup.* code = 0 .*, want 6`,
 			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) { shard.RestGroup(s, id) }},
 		{"joined again, told since the first time", 20, `JoinedAt|SyncGroups|when he was none|arrival`,

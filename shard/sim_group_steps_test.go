@@ -175,7 +175,7 @@ func (w *world) readGroup() {
 	g := w.anyGroup()
 	user := w.anyMember(g, command.RoleMember)
 	w.tell(&command.ReadGroup{
-		Group: g.id, User: user, Session: w.anySession(user), Seq: w.groupSeq(g), Back: w.chance(25),
+		Group: g.id, User: user, Session: w.anySession(user), Seq: w.groupSeq(g), MayMoveBack: w.chance(25),
 	})
 }
 
@@ -202,7 +202,7 @@ func (w *world) deleteSender() {
 	if w.chance(2) {
 		sender = ""
 	}
-	w.tell(&command.DeleteSender{Group: g.id, Sender: sender, Silent: w.chance(25)})
+	w.tell(&command.DeleteMessagesFrom{Group: g.id, Sender: sender, Silent: w.chance(25)})
 }
 
 func (w *world) hideInGroup() { w.often(w.hideOnce) }
@@ -476,7 +476,7 @@ func (w *world) checkMemberships() {
 		for id, owned := range want[user] {
 			switch {
 			case w.model.user(user).groups[id].unasked:
-				counts.Unasked++
+				counts.ByStrangers++
 			default:
 				counts.Joined++
 			}

@@ -15,16 +15,16 @@ import (
 
 // checkGroupViews compares what a login finds of a user's groups in one shard.
 func (w *world) checkGroupViews(state *shard.State, user command.UserID, now int64) {
-	var asks []query.GroupAsk
+	var queries []query.GroupSyncQuery
 	for _, id := range w.groups {
 		if !state.Owns(command.SlotOf(string(id.Key()))) {
 			continue
 		}
-		ask := query.GroupAsk{Group: id}
+		q := query.GroupSyncQuery{Group: id}
 		if w.chance(60) {
-			ask.HasCursor, ask.Cursor = true, w.groupCursor(w.model.group(id))
+			q.HasCursor, q.Cursor = true, w.groupCursor(w.model.group(id))
 		}
-		asks = append(asks, ask)
+		queries = append(queries, q)
 	}
 	backlog := w.rng.IntN(8)
 	if w.chance(30) {
@@ -34,40 +34,40 @@ func (w *world) checkGroupViews(state *shard.State, user command.UserID, now int
 	if w.chance(50) {
 		most = 1000
 	}
-	got := state.SyncGroups(user, w.passed(asks), backlog, most, now).Views
+	got := state.SyncGroups(user, w.passed(queries), backlog, most, now).Items
 	var want []groupWant
-	for _, ask := range asks {
-		if g := w.model.group(ask.Group); g.alive && g.settings.Stored && g.members[user] != nil {
-			want = append(want, w.groupWant(g, g.members[user], &ask, backlog, now))
+	for _, q := range queries {
+		if g := w.model.group(q.Group); g.alive && g.settings.Stored && g.members[user] != nil {
+			want = append(want, w.groupWant(g, g.members[user], &q, backlog, now))
 		}
 	}
 	slices.SortFunc(want, func(a, b groupWant) int {
 		return cmp.Or(cmp.Compare(b.view.Time, a.view.Time), strings.Compare(string(a.view.Group), string(b.view.Group)))
 	})
 	if len(got) != len(want) {
-		w.failf("SyncGroups(%s, %+v) = %d views, want %d", user, asks, len(got), len(want))
+		w.failf("SyncGroups(%s, %+v) = %d views, want %d", user, queries, len(got), len(want))
 	}
 	for i := range got {
 		if most <= 0 {
 			want[i].view.Push, want[i].view.PushBytes = nil, 0
 		}
 		most -= len(want[i].view.Push)
-		w.checkGroupView(fmt.Sprintf("SyncGroups(%s, %+v, %d)[%d]", user, asks, backlog, i), user, &got[i], &want[i])
+		w.checkGroupView(fmt.Sprintf("SyncGroups(%s, %+v, %d)[%d]", user, queries, backlog, i), user, &got[i], &want[i])
 	}
 }
 
 // passed are the asks as a state takes them.
-func (w *world) passed(asks []query.GroupAsk) []query.GroupAsk {
+func (w *world) passed(queries []query.GroupSyncQuery) []query.GroupSyncQuery {
 	if !w.blindToTags {
-		return asks
+		return queries
 	}
-	asks = slices.Clone(asks)
-	for i, ask := range asks {
-		if p, ok := w.model.cursors[ask.Cursor]; ok && w.model.groupOf(p.user) != nil {
-			asks[i].Cursor = w.shardOf(ask.Group.Key()).leader.GroupCursor(ask.Group, p.arrival)
+	queries = slices.Clone(queries)
+	for i, q := range queries {
+		if p, ok := w.model.cursors[q.Cursor]; ok && w.model.groupOf(p.user) != nil {
+			queries[i].Cursor = w.shardOf(q.Group.Key()).leader.GroupCursor(q.Group, p.arrival)
 		}
 	}
-	return asks
+	return queries
 }
 
 // groupCursor is mostly a good one of the group.
@@ -94,7 +94,7 @@ func (w *world) groupCursor(g *modelGroup) string {
 
 // A groupWant is what a login must find of a group.
 type groupWant struct {
-	view    query.GroupView
+	view    query.GroupSyncItem
 	must    []uint64 // lost
 	may     []uint64
 	recalls groupRecalled
@@ -102,16 +102,16 @@ type groupWant struct {
 	hidden  map[uint64]groupHide
 }
 
-func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *query.GroupAsk, backlog int, now int64) groupWant {
+func (w *world) groupWant(g *modelGroup, mm *groupMember, q *query.GroupSyncQuery, backlog int, now int64) groupWant {
 	limits := &w.model.shards[w.shardOf(g.id.Key()).index].limits
 	unread := g.unread(mm, limits, now)
-	v := query.GroupView{
+	v := query.GroupSyncItem{
 		Group: g.id, Arrival: g.arrival, Cursor: w.shardOf(g.id.Key()).leader.GroupCursor(g.id, g.arrival),
-		From: mm.from, Read: mm.read, Time: mm.joined, Joined: mm.joinedAt, Unread: len(unread), Counts: g.counts(), Muted: mm.quiet, Pinned: mm.pinned, Marked: mm.marked,
+		VisibleFrom: mm.from, Read: mm.read, Time: mm.joined, JoinArrival: mm.joinedAt, Unread: len(unread), CountsUnread: g.counts(), Muted: mm.quiet, Pinned: mm.pinned, MarkedUnread: mm.marked,
 	}
-	if ask.HasCursor {
-		if p, ok := w.model.cursors[ask.Cursor]; ok && p.user == g.id.Key() && p.arrival <= g.arrival {
-			v.Since = max(p.arrival, mm.joinedAt-1)
+	if q.HasCursor {
+		if p, ok := w.model.cursors[q.Cursor]; ok && p.user == g.id.Key() && p.arrival <= g.arrival {
+			v.CursorArrival = max(p.arrival, mm.joinedAt-1)
 		} else {
 			v.Reset = true
 		}
@@ -119,7 +119,7 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *query.GroupAsk, b
 	shown := g.shown(mm, 0, limits, now)
 	if n := len(shown); n > 0 {
 		last := shown[n-1]
-		v.LastSeq, v.Time, v.LastSent, v.Hidden = last.seq, last.time, last.arrival, last.seq <= mm.floor
+		v.LastSeq, v.Time, v.LastArrival, v.Unlisted = last.seq, last.time, last.arrival, last.seq <= mm.floor
 	}
 	push := func(seqs []uint64) {
 		for _, seq := range seqs {
@@ -128,32 +128,32 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, ask *query.GroupAsk, b
 		}
 	}
 	var news []uint64
-	for _, e := range g.shown(mm, v.Since, limits, now) {
+	for _, e := range g.shown(mm, v.CursorArrival, limits, now) {
 		news = append(news, e.seq)
 	}
-	unread = slices.DeleteFunc(unread, func(seq uint64) bool { return g.at(seq).arrival <= v.Since })
+	unread = slices.DeleteFunc(unread, func(seq uint64) bool { return g.at(seq).arrival <= v.CursorArrival })
 	switch {
 	case backlog == 0:
-	case v.Since > 0 && len(news) <= backlog:
+	case v.CursorArrival > 0 && len(news) <= backlog:
 		push(news)
-	case v.Since > 0 && !v.Counts:
+	case v.CursorArrival > 0 && !v.CountsUnread:
 		push(news[len(news)-backlog:])
 	default:
 		push(unread[max(0, len(unread)-backlog):])
 	}
-	if v.Since > 0 && g.changed.Arrival > max(v.Since, mm.joinedAt) {
-		v.Changed = g.changed
+	if v.CursorArrival > 0 && g.changed.Arrival > max(v.CursorArrival, mm.joinedAt) {
+		v.LastChange = g.changed
 	}
 	want := groupWant{view: v}
-	want.must, want.may = g.lost(mm, v.Since, limits, now)
-	if v.Since > 0 {
-		want.recalls = g.recalledSince(v.Since, math.MaxUint64).clip(mm.from)
-		want.own, want.hidden = mm.ownChanges(g.id, 0, v.Since)
+	want.must, want.may = g.lost(mm, v.CursorArrival, limits, now)
+	if v.CursorArrival > 0 {
+		want.recalls = g.recalledSince(v.CursorArrival, math.MaxUint64).clip(mm.from)
+		want.own, want.hidden = mm.ownChanges(g.id, 0, v.CursorArrival)
 	}
 	return want
 }
 
-func (w *world) checkGroupView(what string, user command.UserID, got *query.GroupView, want *groupWant) {
+func (w *world) checkGroupView(what string, user command.UserID, got *query.GroupSyncItem, want *groupWant) {
 	plain := *got
 	plain.Push, plain.Lost, plain.Changes = nil, nil, nil
 	v := want.view
@@ -181,7 +181,7 @@ func (w *world) checkGroupView(what string, user command.UserID, got *query.Grou
 		}
 	}
 	g := w.model.group(v.Group)
-	if v.Since == 0 {
+	if v.CursorArrival == 0 {
 		if len(got.Changes) > 0 {
 			w.failf("%s: %d changes without a cursor", what, len(got.Changes))
 		}
@@ -331,7 +331,7 @@ func (w *world) checkRecalls(what string, g *modelGroup, got []query.Change, wan
 }
 
 // checkGroupSince compares one read of what came after a point in a group's order.
-func (w *world) checkGroupSince(id command.GroupID, after uint64, b *query.Batch, maxMessages, maxBytes int, now int64) {
+func (w *world) checkGroupSince(id command.GroupID, after uint64, up *query.Updates, maxMessages, maxBytes int, now int64) {
 	g := w.model.group(id)
 	limits := &w.model.shards[w.shardOf(id.Key()).index].limits
 	what := fmt.Sprintf("GroupSince(%s, %d)", id, after)
@@ -343,49 +343,49 @@ func (w *world) checkGroupSince(id command.GroupID, after uint64, b *query.Batch
 	if !g.known {
 		upTo = after
 	}
-	n := len(b.Messages)
-	if n > len(want) || n > maxMessages || n < len(want) && !b.More {
-		w.failf("%s = %d messages, more %v, want %d, at most %d", what, n, b.More, len(want), maxMessages)
+	n := len(up.Messages)
+	if n > len(want) || n > maxMessages || n < len(want) && !up.More {
+		w.failf("%s = %d messages, more %v, want %d, at most %d", what, n, up.More, len(want), maxMessages)
 	}
 	size := 0
-	for i := range b.Messages {
-		w.checkGroupMessage(fmt.Sprintf("%s[%d]", what, i), g, &b.Messages[i], want[i])
+	for i := range up.Messages {
+		w.checkGroupMessage(fmt.Sprintf("%s[%d]", what, i), g, &up.Messages[i], want[i])
 		if size >= maxBytes {
 			w.failf("%s: %d messages of %d bytes, want at most %d bytes", what, n, size, maxBytes)
 		}
-		size += len(b.Messages[i].Body)
+		size += len(up.Messages[i].Body)
 	}
 	next := upTo
-	if b.More {
+	if up.More {
 		if n == 0 || n == len(want) {
 			w.failf("%s = %d messages and more, want %d", what, n, len(want))
 		}
-		next = b.Messages[n-1].Arrival
+		next = up.Messages[n-1].Arrival
 	}
-	if b.Next != next {
-		w.failf("%s: Next = %d, want %d", what, b.Next, next)
+	if up.Through != next {
+		w.failf("%s: Next = %d, want %d", what, up.Through, next)
 	}
 	missedTo := g.forgotten
 	if missedTo <= after {
 		missedTo = 0
 	}
-	if missed := missedTo > 0; b.Missed != missed || b.MissedTo != missedTo {
-		w.failf("%s: Missed = %v, want %v: the events up to %d are gone", what, b.Missed, missed, g.forgotten)
+	if missed := missedTo > 0; up.MissedEvents != missed || up.MissedEventsTo != missedTo {
+		w.failf("%s: Missed = %v, want %v: the events up to %d are gone", what, up.MissedEvents, missed, g.forgotten)
 	}
 	var events []query.GroupEvent
 	for _, e := range g.events {
-		if e.Arrival > after && e.Arrival <= b.Next {
+		if e.Arrival > after && e.Arrival <= up.Through {
 			events = append(events, e)
 		}
 	}
-	if !slices.EqualFunc(b.Events, events, equalEvents) {
-		w.failf("%s: events = %+v, want %+v", what, b.Events, events)
+	if !slices.EqualFunc(up.Events, events, equalEvents) {
+		w.failf("%s: events = %+v, want %+v", what, up.Events, events)
 	}
 	if g.alive {
-		recalls := g.recalledSince(after, b.Next)
-		w.checkRecalls(what, g, b.Changes, &recalls)
+		recalls := g.recalledSince(after, up.Through)
+		w.checkRecalls(what, g, up.Changes, &recalls)
 	}
-	w.checkGroupItems(what, b, after)
+	w.checkGroupItems(what, up, after)
 }
 
 func equalEvents(a, b query.GroupEvent) bool {
@@ -393,31 +393,31 @@ func equalEvents(a, b query.GroupEvent) bool {
 }
 
 // checkGroupItems wants all that a batch holds in one order, each thing once.
-func (w *world) checkGroupItems(what string, b *query.Batch, after uint64) {
+func (w *world) checkGroupItems(what string, up *query.Updates, after uint64) {
 	var messages, changes, events int
 	last := after
-	for _, item := range b.Items {
+	for _, item := range up.Items {
 		var arrival uint64
 		switch {
 		case item == query.Item{Message: messages, Change: -1, Event: -1}:
-			arrival = b.Messages[messages].Arrival
+			arrival = up.Messages[messages].Arrival
 			messages++
 		case item == query.Item{Message: -1, Change: changes, Event: -1}:
-			arrival = b.Changes[changes].Arrival
+			arrival = up.Changes[changes].Arrival
 			changes++
 		case item == query.Item{Message: -1, Change: -1, Event: events}:
-			arrival = b.Events[events].Arrival
+			arrival = up.Events[events].Arrival
 			events++
 		default:
 			w.failf("%s: item %+v after %d messages, %d changes, %d events", what, item, messages, changes, events)
 		}
-		if arrival <= last || arrival > b.Next {
-			w.failf("%s: arrival %d after %d, and Next = %d", what, arrival, last, b.Next)
+		if arrival <= last || arrival > up.Through {
+			w.failf("%s: arrival %d after %d, and Next = %d", what, arrival, last, up.Through)
 		}
 		last = arrival
 	}
-	if messages != len(b.Messages) || changes != len(b.Changes) || events != len(b.Events) {
+	if messages != len(up.Messages) || changes != len(up.Changes) || events != len(up.Events) {
 		w.failf("%s: items name %d messages, %d changes, %d events, want %d, %d, %d",
-			what, messages, changes, events, len(b.Messages), len(b.Changes), len(b.Events))
+			what, messages, changes, events, len(up.Messages), len(up.Changes), len(up.Events))
 	}
 }

@@ -12,12 +12,12 @@ import (
 // those that a slot took along have no user.
 type modelHooks struct {
 	limit   int
-	records []query.Stored
+	records []query.HookRef
 	last    uint64
-	carried map[uint16][]query.Stored // by frozen slots
+	carried map[uint16][]query.HookRef // by frozen slots
 }
 
-func (h *modelHooks) add(m query.Stored) {
+func (h *modelHooks) add(m query.HookRef) {
 	if h.limit == 0 {
 		return
 	}
@@ -46,7 +46,7 @@ func (h *modelHooks) configure(c *command.ConfigureHooks) {
 }
 
 func (h *modelHooks) done(upTo uint64) {
-	h.records = slices.DeleteFunc(h.records, func(m query.Stored) bool { return m.Number <= upTo })
+	h.records = slices.DeleteFunc(h.records, func(m query.HookRef) bool { return m.Number <= upTo })
 }
 
 // freeze takes out what a frozen slot takes along.
@@ -54,16 +54,16 @@ func (h *modelHooks) freeze(slot uint16) {
 	for i := range h.records {
 		if m := &h.records[i]; hookKey(m) != "" && command.SlotOf(hookKey(m)) == slot {
 			if h.carried == nil {
-				h.carried = make(map[uint16][]query.Stored)
+				h.carried = make(map[uint16][]query.HookRef)
 			}
 			h.carried[slot] = append(h.carried[slot], *m)
-			*m = query.Stored{Number: m.Number}
+			*m = query.HookRef{Number: m.Number}
 		}
 	}
 }
 
 // hookKey is what places a message in a slot, "" if it was taken out.
-func hookKey(m *query.Stored) string {
+func hookKey(m *query.HookRef) string {
 	if m.Group != "" {
 		return string(m.Group.Key())
 	}
@@ -91,8 +91,8 @@ func (w *world) tellHooks() {
 	case 0, 1:
 		cmd = &command.ConfigureHooks{Bytes: []int{0, 40, 400, 4000}[w.hookRng.IntN(4)]}
 	case 2, 3, 4, 5, 6, 7, 8, 9:
-		done, last := sh.leader.StoredUpTo()
-		cmd = &command.HooksDone{UpTo: done + uint64(w.hookRng.IntN(int(last-done)+2))}
+		done, last := sh.leader.HookQueueRange()
+		cmd = &command.TrimHookQueue{UpTo: done + uint64(w.hookRng.IntN(int(last-done)+2))}
 	}
 	batch := command.AppendCommand(command.AppendBatchHeader(nil, 0), cmd)
 	sh.log = append(sh.log, batch)
@@ -107,15 +107,15 @@ func (w *world) tellHooks() {
 func (w *world) checkHooks(sh *simShard) {
 	state := sh.leader
 	h := &w.model.shards[sh.index].hooks
-	if _, last := state.StoredUpTo(); last != h.last || state.HookBytes() != h.limit {
+	if _, last := state.HookQueueRange(); last != h.last || state.HookBytes() != h.limit {
 		w.failf("hooks: newest number %d, limit %d, want %d, %d", last, state.HookBytes(), h.last, h.limit)
 	}
 	from := uint64(0)
 	if len(h.records) > 0 && w.hookRng.IntN(2) == 0 {
 		from = h.records[w.hookRng.IntN(len(h.records))].Number
 	}
-	want := slices.DeleteFunc(slices.Clone(h.records), func(m query.Stored) bool { return hookKey(&m) == "" || m.Number <= from })
-	got := slices.Collect(state.StoredAfter(from))
+	want := slices.DeleteFunc(slices.Clone(h.records), func(m query.HookRef) bool { return hookKey(&m) == "" || m.Number <= from })
+	got := slices.Collect(state.HookRefsAfter(from))
 	if !slices.Equal(got, want) {
 		w.failf("StoredAfter(%d) = %v, want %v", from, got, want)
 	}
@@ -129,16 +129,16 @@ func (w *world) checkHooks(sh *simShard) {
 	}
 }
 
-func (w *world) checkQueued(sh *simShard, m query.Stored) {
+func (w *world) checkQueued(sh *simShard, m query.HookRef) {
 	now := sh.leader.Now() + int64(w.hookRng.IntN(readAhead))
-	var b query.Batch
-	info, ok := sh.leader.ReadQueued(m.User, m.Peer, m.Seq, &b, now)
-	mark, marked := sh.leader.Queued(m.User, m.Peer, m.Seq, now)
+	var up query.Updates
+	info, ok := sh.leader.QueuedMessage(m.User, m.Peer, m.Seq, &up, now)
+	header, marked := sh.leader.QueuedHeader(m.User, m.Peer, m.Seq, now)
 	sync := sh.leader.StartSync(m.User, &command.Result{}, query.RecentsOn, now)
 	if sum := sh.leader.UnreadTotal(m.User, now); sum.Total != sync.UnreadTotal || sum.Unmuted != sync.UnreadUnmuted {
 		w.failf("UnreadTotal(%s) = %v, want %d, %d", m.User, sum, sync.UnreadTotal, sync.UnreadUnmuted)
 	}
-	var pushed query.Batch
+	var pushed query.Updates
 	queued := false
 	for range sync.Offline {
 		sh.leader.NextSync(m.User, sync, &pushed, 1, 1<<20, now)
@@ -152,10 +152,10 @@ func (w *world) checkQueued(sh *simShard, m query.Stored) {
 	if !ok {
 		return
 	}
-	if got := b.Messages[0]; got.Peer != m.Peer || got.Seq != m.Seq {
+	if got := up.Messages[0]; got.Peer != m.Peer || got.Seq != m.Seq {
 		w.failf("ReadQueued(%v) gave message %d of %s", m, got.Seq, got.Peer)
-	} else if want := (query.QueuedMark{ID: got.ID, Time: got.Time, Arrival: got.Arrival}); mark != want {
-		w.failf("Queued(%v) = %v, want %v", m, mark, want)
+	} else if want := (query.QueuedHeader{ID: got.ID, Time: got.Time, Arrival: got.Arrival}); header != want {
+		w.failf("Queued(%v) = %v, want %v", m, header, want)
 	}
 	for _, c := range sync.Conversations {
 		if c.Peer == m.Peer && (c.Unread != info.Unread || c.Muted != info.Muted) {
@@ -166,15 +166,15 @@ func (w *world) checkQueued(sh *simShard, m query.Stored) {
 
 // checkGroupQueued reads who has a message of a group unread, some members at a
 // time, and compares with what makes up the unread of each.
-func (w *world) checkGroupQueued(sh *simShard, m query.Stored) {
+func (w *world) checkGroupQueued(sh *simShard, m query.HookRef) {
 	now := sh.leader.Now() + int64(w.hookRng.IntN(readAhead))
 	var got []command.UserID
-	var mark query.QueuedMark
+	var header query.QueuedHeader
 	after := command.UserID("")
 	for more := true; more; {
 		room := 1 + w.hookRng.IntN(3)
-		after, more = sh.leader.GroupQueued(m.Group, m.Seq, after, 1+w.hookRng.IntN(4), now, func(user command.UserID, q query.QueuedMark) bool {
-			got, mark = append(got, user), q
+		after, more = sh.leader.UnreadMembers(m.Group, m.Seq, after, 1+w.hookRng.IntN(4), now, func(user command.UserID, q query.QueuedHeader) bool {
+			got, header = append(got, user), q
 			room--
 			return room > 0
 		})
@@ -190,29 +190,29 @@ func (w *world) checkGroupQueued(sh *simShard, m query.Stored) {
 		if n, _ := sh.leader.MemberUnread(m.Group, member.User, now); n != len(unread) {
 			w.failf("MemberUnread(%s, %s) = %d, want %d", m.Group, member.User, n, len(unread))
 		}
-		w.checkMemberQueued(sh, m, member.User, queued, mark, len(unread), now)
+		w.checkMemberQueued(sh, m, member.User, queued, header, len(unread), now)
 	}
-	w.checkMemberQueued(sh, m, "nobody", false, mark, 0, now)
+	w.checkMemberQueued(sh, m, "nobody", false, header, 0, now)
 	if !slices.Equal(got, want) {
 		w.failf("GroupQueued(%v) = %v, want %v", m, got, want)
 	}
 }
 
-func (w *world) checkMemberQueued(sh *simShard, m query.Stored, user command.UserID, queued bool, mark query.QueuedMark, unread int, now int64) {
-	var b query.Batch
-	info, ok := sh.leader.ReadMemberQueued(m.Group, user, m.Seq, &b, now)
-	marked, has := sh.leader.MemberQueued(m.Group, user, m.Seq, now)
+func (w *world) checkMemberQueued(sh *simShard, m query.HookRef, user command.UserID, queued bool, header query.QueuedHeader, unread int, now int64) {
+	var up query.Updates
+	info, ok := sh.leader.MemberQueuedMessage(m.Group, user, m.Seq, &up, now)
+	marked, has := sh.leader.MemberQueuedHeader(m.Group, user, m.Seq, now)
 	if ok != queued || has != queued {
 		w.failf("MemberQueued(%v, %s) = %v, ReadMemberQueued %v, want %v", m, user, has, ok, queued)
 	}
 	if !queued {
 		return
 	}
-	if info.Unread != unread || marked != mark {
-		w.failf("MemberQueued(%v, %s) = %v with %d unread, want %v with %d", m, user, marked, info.Unread, mark, unread)
+	if info.Unread != unread || marked != header {
+		w.failf("MemberQueued(%v, %s) = %v with %d unread, want %v with %d", m, user, marked, info.Unread, header, unread)
 	}
-	got := b.Messages[0]
-	if got.Group != m.Group || got.Seq != m.Seq || mark != (query.QueuedMark{ID: got.ID, Time: got.Time, Arrival: got.Arrival}) {
-		w.failf("ReadMemberQueued(%v) gave message %d of %s with %v", m, got.Seq, got.Group, mark)
+	got := up.Messages[0]
+	if got.Group != m.Group || got.Seq != m.Seq || header != (query.QueuedHeader{ID: got.ID, Time: got.Time, Arrival: got.Arrival}) {
+		w.failf("ReadMemberQueued(%v) gave message %d of %s with %v", m, got.Seq, got.Group, header)
 	}
 }

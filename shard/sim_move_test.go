@@ -72,9 +72,9 @@ func (w *world) goOnMoving(m *slotMove) {
 		w.flush(w.shards[m.to]) // so that the checksums are of one moment
 	case 3:
 		for range again - 1 {
-			w.order(m.from, &command.DropSlot{Slot: m.slot}, nil)
+			w.order(m.from, &command.RemoveSlot{Slot: m.slot}, nil)
 		}
-		w.order(m.from, &command.DropSlot{Slot: m.slot}, next)
+		w.order(m.from, &command.RemoveSlot{Slot: m.slot}, next)
 	default:
 		w.moves = slices.DeleteFunc(w.moves, func(o *slotMove) bool { return o == m })
 	}

@@ -46,9 +46,9 @@ func diffResult(got, want *command.Result) string {
 		return fmt.Sprintf("arrival = %d, want %d", got.Arrival, want.Arrival)
 	case got.Unread != want.Unread:
 		return fmt.Sprintf("unread = %d, want %d", got.Unread, want.Unread)
-	case got.Session != want.Session || got.Reset != want.Reset || got.Since != want.Since:
+	case got.Session != want.Session || got.Reset != want.Reset || got.CursorArrival != want.CursorArrival:
 		return fmt.Sprintf("session %d, reset %v, since %d, want session %d, reset %v, since %d",
-			got.Session, got.Reset, got.Since, want.Session, want.Reset, want.Since)
+			got.Session, got.Reset, got.CursorArrival, want.Session, want.Reset, want.CursorArrival)
 	case got.Pending != want.Pending || got.Deleted != want.Deleted || !slices.Equal(got.Failed, want.Failed):
 		return fmt.Sprintf("pending %v, deleted %d, failed %v, want pending %v, deleted %d, failed %v",
 			got.Pending, got.Deleted, got.Failed, want.Pending, want.Deleted, want.Failed)
@@ -70,14 +70,14 @@ func (w *world) checkOutcome(sh *simShard) {
 		for i := range out.Posted {
 			w.checkLetter(&out.Posted[i], &w.model.posted[i])
 		}
-		for _, user := range out.Touched {
+		for _, user := range out.Users {
 			if !w.model.touched[user] {
 				w.failf("Touched names %s, want not", user)
 			}
 		}
 		for user := range w.model.touched {
-			if !slices.Contains(out.Touched, user) {
-				w.failf("Touched = %v, want %s in it", out.Touched, user)
+			if !slices.Contains(out.Users, user) {
+				w.failf("Touched = %v, want %s in it", out.Users, user)
 			}
 		}
 		w.checkMoved(out)
@@ -144,11 +144,11 @@ func (w *world) checkOutbox(sh *simShard) {
 // checkTouched compares one of the users that a batch changed, between replicas
 // and with the model: what goes wrong stays wrong, and is met again.
 func (w *world) checkTouched(sh *simShard) {
-	n := len(sh.outcome.Touched)
+	n := len(sh.outcome.Users)
 	if n == 0 {
 		return
 	}
-	user := sh.outcome.Touched[w.rng.IntN(n)]
+	user := sh.outcome.Users[w.rng.IntN(n)]
 	if w.chance(10) {
 		w.compareSlot(sh, sh.follower, user)
 	}

@@ -23,9 +23,9 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		plant   func(w *world, s *shard.State, user, peer command.UserID)
 	}{
 		{"dedupe off", 100, `: Send.*(duplicate false, want .*duplicate true|code = 0 .*, want 4)`,
-			func(_ *world, s *shard.State, user, _ command.UserID) { shard.ForgetSent(s, user) }},
+			func(_ *world, s *shard.State, user, _ command.UserID) { shard.ForgetDedup(s, user) }},
 		{"messages before their time forgotten", 100, `: Send.*(duplicate false, want .*duplicate true|code = 0 .*, want 4)`,
-			func(_ *world, s *shard.State, user, _ command.UserID) { shard.ForgetPast(s, user) }},
+			func(_ *world, s *shard.State, user, _ command.UserID) { shard.ForgetRemovedDedup(s, user) }},
 		{"wrong message leaves the queue", 5, `UnreadTotal|unread|queue|lost`,
 			func(_ *world, s *shard.State, user, peer command.UserID) { shard.UnqueueWrong(s, user, peer) }},
 		{"wrong message evicted", 5, `History|Since|Recents|recents|UnreadTotal|unread|lost|not hold|code`,

@@ -89,7 +89,7 @@ func (r modelRef) conversation(l *command.Limits, now int64) query.Conversation 
 	}
 	return query.Conversation{
 		Peer: v.peer, LastSeq: last.seq, Time: last.time, ReadSeq: v.readSeq, PeerReadSeq: v.receipt,
-		Unread: v.unread(l, now), Muted: v.muted, Pinned: v.pinned, Marked: v.marked,
+		Unread: v.unread(l, now), Muted: v.muted, Pinned: v.pinned, MarkedUnread: v.marked,
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 // A photo is a snapshot that is being taken while commands go on.
 type photo struct {
-	view  *shard.View
+	view  *shard.SnapshotWriter
 	state *shard.State
 	bytes []byte
 	mark  int // batches it covers
@@ -100,7 +100,7 @@ func (w *world) compareReplicas(sh *simShard, state *shard.State) {
 	if state.Cutoff() != sh.leader.Cutoff() {
 		w.failf("Cutoff() = %d on a replica of shard %d, want %d", state.Cutoff(), sh.index, sh.leader.Cutoff())
 	}
-	if got, want := slices.Collect(state.StoredAfter(0)), slices.Collect(sh.leader.StoredAfter(0)); !slices.Equal(got, want) {
+	if got, want := slices.Collect(state.HookRefsAfter(0)), slices.Collect(sh.leader.HookRefsAfter(0)); !slices.Equal(got, want) {
 		w.failf("StoredAfter(0) = %v on a replica of shard %d, want %v", got, sh.index, want)
 	}
 	if state.Limits() != sh.leader.Limits() {

@@ -399,10 +399,10 @@ func (w *world) badCommand() {
 		&command.SetConversation{User: user, Peer: "nobody", Muted: new(true)},
 		&command.Deliver{Letter: command.Letter{From: user, To: user, Number: 1, Kind: command.LetterBlock}},
 		&command.Deliver{Letter: command.Letter{From: "nobody", To: user, Number: 7, Kind: command.LetterBlock}},
-		&command.Trim{From: user, To: "nobody", UpTo: 7},
+		&command.TrimOutbox{From: user, To: "nobody", UpTo: 7},
 		&command.OpenSlots{FirstSlot: 7, LastSlot: 6},
-		&command.DropSlot{Slot: command.SlotOf(string(user))}, // it is not frozen
-		&command.FreezeSlot{Slot: command.SlotOf("nobody")},   // it is not here
+		&command.RemoveSlot{Slot: command.SlotOf(string(user))}, // it is not frozen
+		&command.FreezeSlot{Slot: command.SlotOf("nobody")},     // it is not here
 		&command.Logout{User: user, Session: 1 << 40},
 	}
 	w.order(sh.index, pick(w, refusals), nil)
@@ -434,7 +434,7 @@ func sessionOf(cmd command.Command) command.SessionID {
 }
 
 func (w *world) expire() {
-	cmd := &command.Expire{LastSlot: command.Slots - 1}
+	cmd := &command.PurgeExpired{LastSlot: command.Slots - 1}
 	if w.chance(50) {
 		slot := command.SlotOf(string(pick(w, w.keys())))
 		cmd.FirstSlot, cmd.LastSlot = slot, slot

@@ -29,7 +29,7 @@ type world struct {
 	owner    map[uint16]int // shard of each user's and group's slot
 	moves    []*slotMove
 	mail     [][]byte // encoded letters on their way
-	trims    []command.Trim
+	trims    []command.TrimOutbox
 	devices  []*device
 	clock    int64           // ms, of an ideal clock
 	sent     []*command.Send // to be repeated, as are requests
@@ -51,7 +51,7 @@ type world struct {
 	// those of the group asked for.
 	blindToTags bool
 	trail       []trace
-	batch       query.Batch // used again for each read, as is page
+	batch       query.Updates // used again for each read, as is page
 	page        query.Page
 
 	limits    command.Limits
@@ -269,7 +269,7 @@ func (w *world) flush(sh *simShard) {
 	}
 	sh.log = append(sh.log, batch)
 	sh.leader.Apply(batch, &sh.outcome)
-	sh.second.Wanted = allChanges // replicas have to stay alike nevertheless
+	sh.second.WantedChanges = allChanges // replicas have to stay alike nevertheless
 	sh.follower.Apply(batch, &sh.second)
 	w.commands += len(orders)
 

@@ -19,38 +19,38 @@ const slotVersion = 2
 
 // A slot is what a shard owns and moves as a whole.
 type slot struct {
-	frozen   bool
-	frozenIn uint64 // State.marks by then; 0 = before the first
-	users    table  // of their numbers
+	frozen      bool
+	frozenAfter uint64 // State.marks by then; 0 = before the first
+	users       table  // of their numbers
 }
 
 // usersPerBlock is how many users share an object of the heap.
 const usersPerBlock = 32
 
-func (s *State) user(number uint32) *user {
+func (s *State) userAt(number uint32) *user {
 	return &s.blocks[number/usersPerBlock][number%usersPerBlock]
 }
 
 // userHash places a name in the table of its slot. Users choose names, of others
-// too, whom they write to: as for sentHash.
+// too, whom they write to: as for dedupHash.
 func (s *State) userHash(name command.UserID) uint64 { return maphash.String(s.seed, string(name)) }
 
 // inSlot is nil when there is no such user.
 func (s *State) inSlot(sl *slot, name command.UserID) *user {
-	number, ok := sl.users.find(s.userHash(name), func(n uint32) bool { return s.user(n).name == name })
+	number, ok := sl.users.find(s.userHash(name), func(n uint32) bool { return s.userAt(n).name == name })
 	if !ok {
 		return nil
 	}
-	return s.user(number)
+	return s.userAt(number)
 }
 
 // newUser makes a user who is not there.
 func (s *State) newUser(sl *slot, name command.UserID) *user {
 	number := uint32(s.users)
-	switch n := len(s.spare); {
-	case n > 0 && s.view == nil && s.stale == nil: // else the user before may have an image
-		number = s.spare[n-1]
-		s.spare = s.spare[:n-1]
+	switch n := len(s.freeNumbers); {
+	case n > 0 && s.snapshot == nil && s.staleImages == nil: // else the user before may have an image
+		number = s.freeNumbers[n-1]
+		s.freeNumbers = s.freeNumbers[:n-1]
 	default:
 		number += uint32(n)
 		if int(number) == len(s.blocks)*usersPerBlock {
@@ -58,10 +58,10 @@ func (s *State) newUser(sl *slot, name command.UserID) *user {
 		}
 	}
 	s.users++
-	u := s.user(number)
-	*u = user{name: name, marked: s.marks, arrival: firstArrival, oldest: math.MaxInt64}
+	u := s.userAt(number)
+	*u = user{name: name, snapshot: s.snapshots, arrival: firstArrival, oldest: math.MaxInt64}
 	before := sl.users.bytes()
-	sl.users.add(number, func(n uint32) uint64 { return s.userHash(s.user(n).name) })
+	sl.users.add(number, func(n uint32) uint64 { return s.userHash(s.userAt(n).name) })
 	s.tableBytes += sl.users.bytes() - before
 	return u
 }
@@ -71,65 +71,65 @@ func (s *State) newUser(sl *slot, name command.UserID) *user {
 // him and anybody, and he was in no group lately. Others make such users, who put
 // them into groups.
 func (u *user) idle() bool {
-	return u.team == nil && u.lastSession == 0 && u.account == nil &&
-		len(u.convs.items)+len(u.teams.items)+len(u.imports.items) == 0
+	return u.group == nil && u.lastSession == 0 && u.account == nil &&
+		len(u.convs.items)+len(u.memberships.items)+len(u.imports.items) == 0
 }
 
-// forgetUser drops a user who is idle.
-func (s *State) forgetUser(sl *slot, number uint32) {
-	u := s.user(number)
-	s.save(u)
-	if v := s.view; v != nil && v.image(u) != nil && int(command.SlotOf(string(u.name))) >= v.next {
-		v.gone[sl] = append(v.gone[sl], u)
+// removeIdleUser drops a user who is idle.
+func (s *State) removeIdleUser(sl *slot, number uint32) {
+	u := s.userAt(number)
+	s.preserve(u)
+	if w := s.snapshot; w != nil && w.image(u) != nil && int(command.SlotOf(string(u.name))) >= w.next {
+		w.removed[sl] = append(w.removed[sl], u)
 	}
-	sl.users.remove(number, func(n uint32) uint64 { return s.userHash(s.user(n).name) })
-	s.dropUser(number)
+	sl.users.remove(number, func(n uint32) uint64 { return s.userHash(s.userAt(n).name) })
+	s.freeUser(number)
 }
 
-// dropUser frees all that a user holds. His number is to be used again.
-func (s *State) dropUser(number uint32) {
-	u := s.user(number)
-	s.save(u) // a view may still come to him
-	s.frees(u)
+// freeUser frees all that a user holds. His number is to be used again.
+func (s *State) freeUser(number uint32) {
+	u := s.userAt(number)
+	s.preserve(u) // a view may still come to him
+	s.holdFor(u)
 	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		cur := c.log.Ascend(s.arena, c.log.First())
 		for size := cur.NextHeader(&e); size > 0; size = cur.NextHeader(&e) {
-			s.ages.add(e.Time, -size)
+			s.byAge.add(e.Time, -size)
 		}
-		c.log.Evict(s.arena, c.log.Next())
+		c.log.Truncate(s.arena, c.log.Next())
 		s.arena.Free(c.peer, int(c.peerLen))
 	}
 	u.convs.free(s.arena)
-	u.colds.free(s.arena)
-	for i := range u.extras.items {
-		x := &u.extras.items[i]
-		x.marks.free(s.arena)
+	u.cold.free(s.arena)
+	for i := range u.extra.items {
+		x := &u.extra.items[i]
+		x.tombstones.free(s.arena)
 		x.lost.free(s.arena)
 		x.gone.free(s.arena)
 	}
-	u.extras.free(s.arena)
+	u.extra.free(s.arena)
 	u.imports.free(s.arena)
 	s.setAccount(u, account{})
-	for i := range u.teams.items {
-		s.arena.Free(u.teams.items[i].name, int(u.teams.items[i].nameLen))
+	for i := range u.memberships.items {
+		s.arena.Free(u.memberships.items[i].name, int(u.memberships.items[i].nameLen))
 	}
-	u.teams.free(s.arena)
-	if u.team != nil {
-		s.freeTeam(u)
+	u.memberships.free(s.arena)
+	if u.group != nil {
+		s.freeGroup(u)
 	}
-	s.eraseSent(u, &u.sent)
-	s.eraseSent(u, &u.past)
+	s.freeDedup(u, &u.dedup)
+	s.freeDedup(u, &u.removedDedup)
 	for i := range u.outbox {
 		for _, b := range u.outbox[i].bytes {
 			s.letterBytes -= len(b)
 		}
 	}
 	s.tableBytes -= u.byPeer.bytes()
-	*u = user{name: u.name, marked: u.marked, image: u.image}
+	*u = user{name: u.name, snapshot: u.snapshot, image: u.image}
 	s.users--
-	s.spare = append(s.spare, number)
+	s.freeNumbers = append(s.freeNumbers, number)
 }
 
 func (s *State) applyOpenSlots(c *command.OpenSlots, r *command.Result) {
@@ -155,19 +155,19 @@ func (s *State) applyFreezeSlot(c *command.FreezeSlot, r *command.Result) {
 	}
 	// What the cutoff has taken stays behind: the new owner has another one.
 	for number := range sl.users.all {
-		if u := s.user(number); s.isCut(u) {
-			s.save(u)
-			s.evictCut(u)
+		if u := s.userAt(number); s.cutoffReaches(u) {
+			s.preserve(u)
+			s.evictToCutoff(u)
 		}
-		if u := s.user(number); u.past.head != 0 {
-			s.save(u)
-			s.trimPast(u)
+		if u := s.userAt(number); u.removedDedup.head != 0 {
+			s.preserve(u)
+			s.forgetUselessDedup(u)
 		}
 	}
-	if hooks := s.hooks.take(c.Slot); hooks.last > 0 {
-		s.carry(sl, &hooks)
+	if hooks := s.hooks.split(c.Slot); hooks.last > 0 {
+		s.setFrozenHooks(sl, &hooks)
 	}
-	sl.frozen, sl.frozenIn = true, s.marks
+	sl.frozen, sl.frozenAfter = true, s.snapshots
 }
 
 func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
@@ -177,14 +177,14 @@ func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
 	}
 	d := command.Decoder{B: c.Data}
 	if v := d.Byte(); v != slotVersion {
-		broken("slot %d: version %d, want %d", c.Slot, v, slotVersion)
+		panicInvariant("slot %d: version %d, want %d", c.Slot, v, slotVersion)
 	}
 	now, limits := d.Int(), d.Limits()
 	sl := &slot{}
 	l := loader{s: s, slot: sl}
 	for d.Err == nil && len(d.B) > 0 {
 		if err := l.frame(command.Decoder{B: d.Bytes()}); err != nil {
-			broken("slot %d: %v", c.Slot, err)
+			panicInvariant("slot %d: %v", c.Slot, err)
 		}
 	}
 	l.finish()
@@ -192,24 +192,24 @@ func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
 		d.Err = l.err
 	}
 	if d.Err != nil {
-		broken("slot %d: %v", c.Slot, d.Err)
+		panicInvariant("slot %d: %v", c.Slot, d.Err)
 	}
-	s.pass(now)
+	s.advanceTime(now)
 	s.slots[c.Slot] = sl
-	if hooks := s.carried[sl]; hooks != nil {
-		delete(s.carried, sl)
+	if hooks := s.frozenHooks[sl]; hooks != nil {
+		delete(s.frozenHooks, sl)
 		for r := range hooks.after(0) {
-			s.noteStored(r.key, r.peer, r.seq)
+			s.queueForHooks(r.key, r.peer, r.seq)
 		}
 	}
 	if limits != s.limits {
 		for number := range sl.users.all {
-			s.recountAll(s.user(number))
+			s.recountAllQueues(s.userAt(number))
 		}
 	}
 }
 
-func (s *State) applyDropSlot(c *command.DropSlot, r *command.Result) {
+func (s *State) applyRemoveSlot(c *command.RemoveSlot, r *command.Result) {
 	sl := s.slots[c.Slot]
 	if sl == nil {
 		return
@@ -219,18 +219,18 @@ func (s *State) applyDropSlot(c *command.DropSlot, r *command.Result) {
 		return
 	}
 	for number := range sl.users.all {
-		s.dropUser(number)
+		s.freeUser(number)
 	}
 	s.tableBytes -= sl.users.bytes()
 	s.slots[c.Slot] = nil
-	delete(s.carried, sl)
+	delete(s.frozenHooks, sl)
 }
 
-// sorted lists the users of a slot by name.
-func (s *State) sorted(sl *slot) []*user {
+// usersByName lists the users of a slot by name.
+func (s *State) usersByName(sl *slot) []*user {
 	users := make([]*user, 0, sl.users.n)
 	for number := range sl.users.all {
-		users = append(users, s.user(number))
+		users = append(users, s.userAt(number))
 	}
 	slices.SortFunc(users, byName)
 	return users
@@ -246,15 +246,15 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 	}
 	dst = command.AppendLimits(command.AppendInt(append(dst, slotVersion), s.now), s.limits)
 	var frame []byte
-	if hooks := s.carried[sl]; hooks != nil {
+	if hooks := s.frozenHooks[sl]; hooks != nil {
 		for _, piece := range hooks.pieces() {
-			frame = append(append(frame[:0], frameStored), piece...)
+			frame = append(append(frame[:0], frameHookRecords), piece...)
 			dst = appendFrame(dst, frame)
 		}
 	}
-	for _, u := range s.sorted(sl) {
-		for w := (userWalk{u: u, limit: frameBytes}); ; {
-			if frame = w.appendNext(s, frame[:0], true); len(frame) == 0 {
+	for _, u := range s.usersByName(sl) {
+		for enc := (userEncoder{u: u, limit: frameBytes}); ; {
+			if frame = enc.appendNext(s, frame[:0], true); len(frame) == 0 {
 				break
 			}
 			dst = appendFrame(dst, frame)
@@ -274,9 +274,9 @@ func (s *State) Checksum(number uint16) uint64 {
 	}
 	h := xxhash.New()
 	var frame []byte
-	for _, u := range s.sorted(sl) {
-		for w := (userWalk{u: u, limit: frameBytes}); ; {
-			if frame = w.appendNext(s, frame[:0], false); len(frame) == 0 {
+	for _, u := range s.usersByName(sl) {
+		for enc := (userEncoder{u: u, limit: frameBytes}); ; {
+			if frame = enc.appendNext(s, frame[:0], false); len(frame) == 0 {
 				break
 			}
 			h.Write(frame)

@@ -36,121 +36,121 @@ const (
 	frameHooks
 )
 
-// frameStored is also a frame of a slot.
-const frameStored = frameHeader - 1
+// frameHookRecords is also a frame of a slot.
+const frameHookRecords = frameHeader - 1
 
 // chunkBytes is about what View.Next gives at a time, and so how long the
 // owner's lock is held: some tens of microseconds. One frame can be more.
 const chunkBytes = 64 << 10
 
-// A View is the state as of State.Snapshot, while the state goes on. Marking
+// A SnapshotWriter is the state as of State.Snapshot, while the state goes on. Marking
 // costs next to nothing: before a user changes that the view has not come to,
 // his headers are copied, and what he frees stays where it is until then.
-type View struct {
-	s         *State
-	mark      uint64
-	slots     [command.Slots]*slot
-	next      int      // slot to come
-	users     []*user  // of the slot being walked, still to come
-	at        *user    // being walked, or nil
-	walk      userWalk // of at, or of his image
-	hooks     hookQueue
-	carried   map[*slot]*hookQueue
-	queue     [][]byte          // records that wait for hooks, still to come
-	saved     []*user           // who got an image
-	gone      map[*slot][]*user // forgotten since, of slots still to come
-	frame     []byte            // that was written last, of the header at first
-	hash      *xxhash.Digest
-	slotsDone bool // the slots are written
-	done      bool // all is written
-	ended     bool // the last frame, too
+type SnapshotWriter struct {
+	s           *State
+	number      uint64
+	slots       [command.Slots]*slot
+	next        int         // slot to come
+	users       []*user     // of the slot being walked, still to come
+	current     *user       // being walked, or nil
+	encoder     userEncoder // of at, or of his image
+	hooks       hookQueue
+	carried     map[*slot]*hookQueue
+	hookRecords [][]byte          // records that wait for hooks, still to come
+	saved       []*user           // who got an image
+	removed     map[*slot][]*user // forgotten since, of slots still to come
+	frame       []byte            // that was written last, of the header at first
+	hash        *xxhash.Digest
+	slotsDone   bool // the slots are written
+	done        bool // all is written
+	ended       bool // the last frame, too
 
 	chunkBytes, frameBytes int // as the constants; tests use less
 }
 
 // An image is a user as he was when the view was marked.
 type image struct {
-	mark uint64 // of the view
-	user user
-	held ring.Held // what he has freed since
+	snapshot uint64 // of the view
+	user     user
+	held     ring.Held // what he has freed since
 }
 
 // Snapshot marks the present state. One view can be open at a time.
-func (s *State) Snapshot() *View {
-	if s.view != nil {
-		broken("a snapshot is being taken already")
+func (s *State) Snapshot() *SnapshotWriter {
+	if s.snapshot != nil {
+		panicInvariant("a snapshot is being taken already")
 	}
-	s.marks++
-	v := &View{s: s, mark: s.marks, slots: s.slots, hooks: s.hooks.clone(), carried: maps.Clone(s.carried), hash: xxhash.New(), gone: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
+	s.snapshots++
+	w := &SnapshotWriter{s: s, number: s.snapshots, slots: s.slots, hooks: s.hooks.clone(), carried: maps.Clone(s.frozenHooks), hash: xxhash.New(), removed: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
 	head := append([]byte{frameHeader}, snapshotMagic...)
 	head = command.AppendUint(append(head, snapshotVersion), s.epoch)
 	head = command.AppendInt(command.AppendInt(head, s.now), s.cutoff)
-	v.frame = command.AppendLimits(head, s.limits)
-	s.view = v
-	return v
+	w.frame = command.AppendLimits(head, s.limits)
+	s.snapshot = w
+	return w
 }
 
 // Release ends the view. It must be called once, whether Next came to the end
 // or not.
-func (v *View) Release() {
-	v.s.view = nil
-	if !v.done {
-		v.s.stale = append(v.s.stale, v.saved)
+func (w *SnapshotWriter) Release() {
+	w.s.snapshot = nil
+	if !w.done {
+		w.s.staleImages = append(w.s.staleImages, w.saved)
 	}
 }
 
-// imagesPerApply is how many images a batch takes along that a view released
+// releasedPerApply is how many images a batch takes along that a view released
 // before its end has left behind.
-const imagesPerApply = 64
+const releasedPerApply = 64
 
-// dropImages gives up to n images back that no view will come to.
-func (s *State) dropImages(n int) {
-	for len(s.stale) > 0 {
-		last := &s.stale[len(s.stale)-1]
+// releaseImages gives up to n images back that no view will come to.
+func (s *State) releaseImages(n int) {
+	for len(s.staleImages) > 0 {
+		last := &s.staleImages[len(s.staleImages)-1]
 		for ; len(*last) > 0; *last = (*last)[:len(*last)-1] {
 			if n--; n < 0 {
 				return
 			}
-			if u := (*last)[len(*last)-1]; s.view == nil || s.view.image(u) == nil {
-				s.dropImage(u)
+			if u := (*last)[len(*last)-1]; s.snapshot == nil || s.snapshot.image(u) == nil {
+				s.releaseImage(u)
 			}
 		}
-		s.stale = s.stale[:len(s.stale)-1]
+		s.staleImages = s.staleImages[:len(s.staleImages)-1]
 	}
-	s.stale = nil
+	s.staleImages = nil
 }
 
 // image gives that of a user for this view, nil if there is none. Another may
 // be left of a view before.
-func (v *View) image(u *user) *image {
-	if u.image == nil || u.image.mark != v.mark {
+func (w *SnapshotWriter) image(u *user) *image {
+	if u.image == nil || u.image.snapshot != w.number {
 		return nil
 	}
 	return u.image
 }
 
-// save keeps a user as he is, before a change, for a view that has not come to
+// preserve keeps a user as he is, before a change, for a view that has not come to
 // him yet.
-func (s *State) save(u *user) {
-	if v := s.view; v != nil && u.marked < v.mark {
-		v.keep(u)
+func (s *State) preserve(u *user) {
+	if w := s.snapshot; w != nil && u.snapshot < w.number {
+		w.addImage(u)
 	}
 }
 
-// keep makes the image of a user: a copy of what changes in place. Logs,
+// addImage makes the image of a user: a copy of what changes in place. Logs,
 // letters and sent records only grow at their end and are shared.
-func (v *View) keep(u *user) {
-	v.s.dropImage(u) // of a view before
-	a := v.s.arena
-	im := &image{mark: v.mark, user: *u}
-	for i := range u.extras.items {
-		u.extras.items[i].shared = true
+func (w *SnapshotWriter) addImage(u *user) {
+	w.s.releaseImage(u) // of a view before
+	a := w.s.arena
+	im := &image{snapshot: w.number, user: *u}
+	for i := range u.extra.items {
+		u.extra.items[i].shared = true
 	}
-	im.user.convs, im.user.colds, im.user.extras = u.convs.clone(a), u.colds.clone(a), u.extras.clone(a)
+	im.user.convs, im.user.cold, im.user.extra = u.convs.clone(a), u.cold.clone(a), u.extra.clone(a)
 	im.user.imports = u.imports.clone(a)
-	im.user.teams = u.teams.clone(a)
-	if u.team != nil {
-		im.user.team = u.team.clone(a)
+	im.user.memberships = u.memberships.clone(a)
+	if u.group != nil {
+		im.user.group = u.group.clone(a)
 	}
 	im.user.outbox = slices.Clone(u.outbox)
 	im.user.sessions = slices.Clone(u.sessions)
@@ -158,11 +158,11 @@ func (v *View) keep(u *user) {
 		ss := &im.user.sessions[i]
 		ss.answers = slices.Clone(ss.answers)
 	}
-	u.image, u.marked = im, v.mark
-	v.saved = append(v.saved, u)
+	u.image, u.snapshot = im, w.number
+	w.saved = append(w.saved, u)
 }
 
-func (s *State) dropImage(u *user) {
+func (s *State) releaseImage(u *user) {
 	im := u.image
 	if im == nil {
 		return
@@ -170,20 +170,20 @@ func (s *State) dropImage(u *user) {
 	u.image = nil
 	s.arena.HoldIn(nil)
 	im.user.convs.free(s.arena)
-	im.user.colds.free(s.arena)
-	im.user.extras.free(s.arena)
+	im.user.cold.free(s.arena)
+	im.user.extra.free(s.arena)
 	im.user.imports.free(s.arena)
-	im.user.teams.free(s.arena)
-	if im.user.team != nil {
-		im.user.team.members.free(s.arena)
-		im.user.team.sanctions.free(s.arena)
+	im.user.memberships.free(s.arena)
+	if im.user.group != nil {
+		im.user.group.members.free(s.arena)
+		im.user.group.sanctions.free(s.arena)
 	}
 	s.arena.Release(&im.held)
 }
 
-// frees says whose pieces of the arena are freed from now on: those of a user
+// holdFor says whose pieces of the arena are freed from now on: those of a user
 // with an image stay until that is dropped.
-func (s *State) frees(u *user) {
+func (s *State) holdFor(u *user) {
 	if u.image != nil {
 		s.arena.HoldIn(&u.image.held)
 	} else {
@@ -193,82 +193,82 @@ func (s *State) frees(u *user) {
 
 // Next appends the next chunk of the snapshot to dst. The owner calls it under
 // the lock of Apply, and may let commands in between two calls.
-func (v *View) Next(dst []byte) (chunk []byte, more bool) {
+func (w *SnapshotWriter) Next(dst []byte) (chunk []byte, more bool) {
 	start := len(dst)
-	for !v.done && len(dst)-start < v.chunkBytes {
-		if len(v.frame) == 0 {
-			v.step()
+	for !w.done && len(dst)-start < w.chunkBytes {
+		if len(w.frame) == 0 {
+			w.step()
 		}
-		if len(v.frame) > 0 {
-			dst = appendFrame(dst, v.frame)
-			v.frame = v.frame[:0]
+		if len(w.frame) > 0 {
+			dst = appendFrame(dst, w.frame)
+			w.frame = w.frame[:0]
 		}
 	}
-	if v.at != nil && v.image(v.at) == nil {
-		v.keep(v.at) // before he changes half-way
-		v.walk.u = &v.at.image.user
+	if w.current != nil && w.image(w.current) == nil {
+		w.addImage(w.current) // before he changes half-way
+		w.encoder.u = &w.current.image.user
 	}
 	if len(dst) > start {
-		v.hash.Write(dst[start:])
+		w.hash.Write(dst[start:])
 	}
-	if !v.done {
+	if !w.done {
 		return dst, true
 	}
-	if !v.ended {
-		v.ended = true
-		end := binary.LittleEndian.AppendUint64([]byte{frameEnd}, v.hash.Sum64())
+	if !w.ended {
+		w.ended = true
+		end := binary.LittleEndian.AppendUint64([]byte{frameEnd}, w.hash.Sum64())
 		dst = appendFrame(dst, end)
 	}
 	return dst, false
 }
 
 // step takes one step of the walk, which may write a frame.
-func (v *View) step() {
+func (w *SnapshotWriter) step() {
 	switch {
-	case len(v.queue) > 0:
-		v.frame = append(append(v.frame, frameStored), v.queue[0]...)
-		v.queue = v.queue[1:]
-	case v.at != nil:
-		v.frame = v.walk.appendNext(v.s, v.frame, true)
-		if len(v.frame) == 0 {
-			v.s.dropImage(v.at)
-			v.at = nil
+	case len(w.hookRecords) > 0:
+		w.frame = append(append(w.frame, frameHookRecords), w.hookRecords[0]...)
+		w.hookRecords = w.hookRecords[1:]
+	case w.current != nil:
+		w.frame = w.encoder.appendNext(w.s, w.frame, true)
+		if len(w.frame) == 0 {
+			w.s.releaseImage(w.current)
+			w.current = nil
 		}
-	case len(v.users) > 0:
-		v.at = v.users[0]
-		v.users = v.users[1:]
-		v.walk = userWalk{u: v.at, limit: v.frameBytes}
-		if im := v.image(v.at); im != nil {
-			v.walk.u = &im.user
+	case len(w.users) > 0:
+		w.current = w.users[0]
+		w.users = w.users[1:]
+		w.encoder = userEncoder{u: w.current, limit: w.frameBytes}
+		if im := w.image(w.current); im != nil {
+			w.encoder.u = &im.user
 		}
-		v.at.marked = v.mark
-	case v.next < command.Slots:
-		number, sl := v.next, v.slots[v.next]
-		v.next++
+		w.current.snapshot = w.number
+	case w.next < command.Slots:
+		number, sl := w.next, w.slots[w.next]
+		w.next++
 		if sl == nil {
 			return
 		}
-		frozen := sl.frozen && sl.frozenIn < v.mark
-		v.frame = command.AppendBool(command.AppendUint(append(v.frame, frameSlot), uint64(number)), frozen)
-		if hooks := v.carried[sl]; hooks != nil {
-			v.queue = hooks.pieces()
+		frozen := sl.frozen && sl.frozenAfter < w.number
+		w.frame = command.AppendBool(command.AppendUint(append(w.frame, frameSlot), uint64(number)), frozen)
+		if hooks := w.carried[sl]; hooks != nil {
+			w.hookRecords = hooks.pieces()
 		}
-		v.users = v.users[:0]
-		for _, u := range v.s.sorted(sl) {
-			if u.marked < v.mark || v.image(u) != nil {
-				v.users = append(v.users, u)
+		w.users = w.users[:0]
+		for _, u := range w.s.usersByName(sl) {
+			if u.snapshot < w.number || w.image(u) != nil {
+				w.users = append(w.users, u)
 			}
 		}
-		if gone := v.gone[sl]; len(gone) > 0 {
-			v.users = append(v.users, gone...)
-			slices.SortFunc(v.users, byName)
+		if gone := w.removed[sl]; len(gone) > 0 {
+			w.users = append(w.users, gone...)
+			slices.SortFunc(w.users, byName)
 		}
-	case !v.slotsDone && v.hooks.limit+int(v.hooks.last) > 0:
-		v.slotsDone = true
-		v.frame = command.AppendUint(command.AppendUint(append(v.frame, frameHooks), uint64(v.hooks.limit)), v.hooks.done)
-		v.queue = v.hooks.pieces()
+	case !w.slotsDone && w.hooks.limit+int(w.hooks.last) > 0:
+		w.slotsDone = true
+		w.frame = command.AppendUint(command.AppendUint(append(w.frame, frameHooks), uint64(w.hooks.limit)), w.hooks.done)
+		w.hookRecords = w.hooks.pieces()
 	default:
-		v.done = true
+		w.done = true
 	}
 }
 
@@ -298,14 +298,14 @@ func (s *State) restore(fr *frameReader) error {
 		switch kind := d.Byte(); {
 		case kind == frameHeader && !headed:
 			headed = true
-			if string(d.Take(uint64(len(snapshotMagic)))) != snapshotMagic {
+			if string(d.Raw(uint64(len(snapshotMagic)))) != snapshotMagic {
 				return errors.New("not a snapshot")
 			}
 			if v := d.Byte(); v != snapshotVersion {
 				return fmt.Errorf("version %d, this program knows %d", v, snapshotVersion)
 			}
 			s.epoch, s.now, s.cutoff, s.limits = d.Uint(), d.Int(), d.Int(), d.Limits().WithDefaults()
-			s.ages.pass(s.now)
+			s.byAge.advance(s.now)
 		case kind == frameSlot && headed && !hooked:
 			number := d.Slot()
 			if s.slots[number] != nil {
@@ -321,7 +321,7 @@ func (s *State) restore(fr *frameReader) error {
 			l.finish()
 			s.hooks.limit, s.hooks.done = int(d.UintMax(math.MaxInt32)), d.UintMax(1<<62)
 			s.hooks.last = s.hooks.done
-		case kind == frameStored && hooked:
+		case kind == frameHookRecords && hooked:
 			s.hooks.decode(&d)
 		case kind < frameHeader && l.slot != nil && !hooked:
 			if err := l.frame(command.Decoder{B: frame}); err != nil {
@@ -332,7 +332,7 @@ func (s *State) restore(fr *frameReader) error {
 			if l.finish(); l.err != nil {
 				return l.err
 			}
-			if sum := d.Take(8); d.Err == nil && binary.LittleEndian.Uint64(sum) != before {
+			if sum := d.Raw(8); d.Err == nil && binary.LittleEndian.Uint64(sum) != before {
 				return errors.New("checksum differs")
 			}
 			return d.End()

@@ -62,7 +62,7 @@ func BenchmarkSnapshot(b *testing.B) {
 			}
 			return data
 		}
-		var view *View
+		var view *SnapshotWriter
 		locked.step(func() { view = s.Snapshot() })
 		for n, more := 0, true; more; n++ {
 			locked.step(func() { chunk, more = view.Next(chunk[:0]) })
@@ -117,14 +117,14 @@ func BenchmarkSnapshotWrite(b *testing.B) {
 	s := l.fill(b).s
 	var chunk []byte
 	for b.Loop() {
-		v := s.Snapshot()
+		w := s.Snapshot()
 		for more := true; more; {
-			chunk, more = v.Next(chunk[:0])
+			chunk, more = w.Next(chunk[:0])
 			if _, err := io.Discard.Write(chunk); err != nil {
 				b.Fatal(err)
 			}
 		}
-		v.Release()
+		w.Release()
 	}
 	b.ReportMetric(float64(l.entries())*float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }

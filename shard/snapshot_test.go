@@ -12,7 +12,7 @@ import (
 // every user, and takes another at once: that must neither wait for those images
 // to go nor take one for its own.
 func TestSnapshotAfterAnother(t *testing.T) {
-	const users = 40 * imagesPerApply
+	const users = 40 * releasedPerApply
 	b := newBench(t, command.Limits{NewConversations: -1})
 	n := 0
 	change := func() {
@@ -36,11 +36,11 @@ func TestSnapshotAfterAnother(t *testing.T) {
 	}
 	change()
 	for range 3 {
-		v := b.s.Snapshot()
+		w := b.s.Snapshot()
 		change()
-		v.Release()
+		w.Release()
 	}
-	v := b.s.Snapshot()
+	w := b.s.Snapshot()
 	if got := images(); got != users {
 		t.Errorf("%d images are left when the snapshot begins, want all %d", got, users)
 	}
@@ -48,14 +48,14 @@ func TestSnapshotAfterAnother(t *testing.T) {
 	for slot := range sums {
 		sums[slot] = b.s.Checksum(uint16(slot))
 	}
-	CutFine(v, 4<<10, frameBytes)
+	CutFine(w, 4<<10, frameBytes)
 	var data []byte
 	for more := true; more; {
-		if data, more = v.Next(data); len(data) > 20<<10 && n < 6 {
+		if data, more = w.Next(data); len(data) > 20<<10 && n < 6 {
 			change()
 		}
 	}
-	v.Release()
+	w.Release()
 	restored, err := Restore(bytes.NewReader(data), 1)
 	if err != nil {
 		t.Fatal(err)
@@ -65,8 +65,8 @@ func TestSnapshotAfterAnother(t *testing.T) {
 			t.Fatalf("Checksum(%d) after Restore = %x, want %x", slot, got, want)
 		}
 	}
-	for batches := 0; b.s.stale != nil; batches++ {
-		if batches > 3*users/imagesPerApply {
+	for batches := 0; b.s.staleImages != nil; batches++ {
+		if batches > 3*users/releasedPerApply {
 			t.Fatal("images of snapshots given up do not go")
 		}
 		b.s.Apply(command.AppendBatchHeader(nil, b.now), &b.out)
@@ -88,18 +88,18 @@ func TestSnapshotBeforeAFreeze(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.send(slotNames(1)[0], "b", "m")
 	b.now += 10
-	b.do(&command.Retain{Cutoff: b.now, FirstSlot: 8, MaxWork: 1 << 30})
+	b.do(&command.RaiseCutoff{Cutoff: b.now, FirstSlot: 8, MaxWork: 1 << 30})
 	want := b.s.Checksum(7)
-	v := b.s.Snapshot()
+	w := b.s.Snapshot()
 	b.do(&command.FreezeSlot{Slot: 7})
 	if b.s.Checksum(7) == want {
 		t.Fatal("the freeze changed nothing")
 	}
 	var data []byte
 	for more := true; more; {
-		data, more = v.Next(data)
+		data, more = w.Next(data)
 	}
-	v.Release()
+	w.Release()
 	restored, err := Restore(bytes.NewReader(data), 1)
 	if err != nil {
 		t.Fatal(err)

@@ -10,29 +10,29 @@ import (
 
 // A State is all that one shard holds.
 type State struct {
-	id     uint32
-	arena  *ring.Arena
-	limits command.Limits
-	epoch  uint64 // of the store: a restore from backup raises it and so voids cursors
-	now    int64  // ms, the highest time applied
-	cutoff int64  // ms, messages up to here are gone for want of memory; 0 = none are
-	slots  [command.Slots]*slot
-	view   *View     // the snapshot being taken, nil when none is
-	marks  uint64    // snapshots marked so far
-	stale  [][]*user // who got images of views that were released before their end, by view
+	id          uint32
+	arena       *ring.Arena
+	limits      command.Limits
+	epoch       uint64 // of the store: a restore from backup raises it and so voids cursors
+	now         int64  // ms, the highest time applied
+	cutoff      int64  // ms, messages up to here are gone for want of memory; 0 = none are
+	slots       [command.Slots]*slot
+	snapshot    *SnapshotWriter // the snapshot being taken, nil when none is
+	snapshots   uint64          // snapshots marked so far
+	staleImages [][]*user       // who got images of views that were released before their end, by view
 
-	blocks []*[usersPerBlock]user
-	users  int          // in use, of all slots
-	spare  []uint32     // numbers of users in blocks, used once and free again
-	seed   maphash.Seed // of the tables: it has a part in speed, but in no result
+	blocks      []*[usersPerBlock]user
+	users       int          // in use, of all slots
+	freeNumbers []uint32     // numbers of users in blocks, used once and free again
+	seed        maphash.Seed // of the tables: it has a part in speed, but in no result
 
-	hooks       hookQueue
-	carried     map[*slot]*hookQueue // what waited for hooks when a slot was frozen: it moves along
-	letterBytes int                  // waiting in outboxes
-	sentRecords int                  // in dedupe windows
-	tableBytes  int                  // of the tables of users
-	ages        ages
-	longestTTL  int64 // ms, that was set of a user since the state was made
+	hooks        hookQueue
+	frozenHooks  map[*slot]*hookQueue // what waited for hooks when a slot was frozen: it moves along
+	letterBytes  int                  // waiting in outboxes
+	dedupRecords int                  // in dedupe windows
+	tableBytes   int                  // of the tables of users
+	byAge        ageIndex
+	longestTTL   int64 // ms, that was set of a user since the state was made
 
 	commands command.CommandSet
 	out      *Outcome // of the Apply that runs
@@ -41,36 +41,36 @@ type State struct {
 // A user holds everything kept for one account. Only mutate gives one out for
 // writing.
 type user struct {
-	name        command.UserID
-	marked      uint64 // snapshot marks this user was saved for or is younger than
-	image       *image // as he was at the mark, while a view still needs that
-	arrival     uint64 // last number given in the arrival order of messages and changes
-	lastSession command.SessionID
-	lastSeen    int64 // ms, his last sign of life that was replicated
-	bytes       int   // of all logs, headers included
-	queued      int   // messages in the offline queue, expired ones included until purged
-	queuedBytes int
-	due         int64 // ms, not after the first time at which something he holds expires; 0 = unknown
-	oldest      int64 // ms, not after the time of any message he holds; derived
-	hourStart   int64
-	blocked     uint32 // users he has blocked
-	hourOpened  uint32 // conversations opened by sending since hourStart
-	opened      uint32 // ever
+	name         command.UserID
+	snapshot     uint64 // snapshot marks this user was saved for or is younger than
+	image        *image // as he was at the mark, while a view still needs that
+	arrival      uint64 // last number given in the arrival order of messages and changes
+	lastSession  command.SessionID
+	lastSeen     int64 // ms, his last sign of life that was replicated
+	bytes        int   // of all logs, headers included
+	queued       int   // messages in the offline queue, expired ones included until purged
+	queuedBytes  int
+	due          int64 // ms, not after the first time at which something he holds expires; 0 = unknown
+	oldest       int64 // ms, not after the time of any message he holds; derived
+	hourStart    int64
+	blockedUsers uint32 // users he has blocked
+	hourOpened   uint32 // conversations opened by sending since hourStart
+	opened       uint32 // ever
 
-	recent   uint32 // 1 + index of the conversation with the newest activity
-	convs    array[conv]
-	colds    array[coldConv]
-	byPeer   table // of indexes into convs, kept once there are many
-	extras   array[extra]
-	sent     sentWindow
-	past     sentWindow // of messages that left the log before their time
-	outbox   []outQueue
-	sessions []session
-	account  *account          // what an administrator has set; nil = nothing
-	imports  array[importMark] // by conversation
-	teams    array[teamRef]    // groups, by name
-	teamsAt  uint64            // arrival number of the newest change of them
-	team     *team             // of a group, whose log is its only conversation; nil for a user
+	newest             uint32 // 1 + index of the conversation with the newest activity
+	convs              array[conv]
+	cold               array[coldConv]
+	byPeer             table // of indexes into convs, kept once there are many
+	extra              array[extra]
+	dedup              dedupWindow
+	removedDedup       dedupWindow // of messages that left the log before their time
+	outbox             []outQueue
+	sessions           []session
+	account            *account            // what an administrator has set; nil = nothing
+	imports            array[importRecord] // by conversation
+	memberships        array[membership]   // groups, by name
+	membershipsArrival uint64              // arrival number of the newest change of them
+	group              *groupRecord        // of a group, whose log is its only conversation; nil for a user
 }
 
 // firstArrival is what the arrival order of a user begins after, so that the
@@ -81,7 +81,7 @@ const firstArrival = 1
 func NewState(id uint32) *State {
 	return &State{
 		id: id, arena: ring.NewArena(), limits: command.Limits{}.WithDefaults(), epoch: 1,
-		ages: newAges(), seed: maphash.MakeSeed(),
+		byAge: newAgeIndex(), seed: maphash.MakeSeed(),
 	}
 }
 
@@ -123,8 +123,8 @@ func (s *State) lookup(name command.UserID) *user {
 	return s.inSlot(sl, name)
 }
 
-// mutate finds a user for writing and makes him when create says so.
-func (s *State) mutate(sl *slot, name command.UserID, create bool) *user {
+// userMut finds a user for writing and makes him when create says so.
+func (s *State) userMut(sl *slot, name command.UserID, create bool) *user {
 	u := s.inSlot(sl, name)
 	if u == nil {
 		if !create {
@@ -132,17 +132,17 @@ func (s *State) mutate(sl *slot, name command.UserID, create bool) *user {
 		}
 		u = s.newUser(sl, name)
 	}
-	s.save(u)
-	if s.isCut(u) {
-		s.evictCut(u)
+	s.preserve(u)
+	if s.cutoffReaches(u) {
+		s.evictToCutoff(u)
 	}
 	return u
 }
 
-func (s *State) touch(u *user) {
-	if u.team != nil {
-		s.out.Groups = append(s.out.Groups, u.team.id)
+func (s *State) signal(u *user) {
+	if u.group != nil {
+		s.out.Groups = append(s.out.Groups, u.group.id)
 		return
 	}
-	s.out.Touched = append(s.out.Touched, u.name)
+	s.out.Users = append(s.out.Users, u.name)
 }

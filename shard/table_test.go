@@ -62,46 +62,46 @@ func TestUsersCannotChooseTheirPlace(t *testing.T) {
 
 // A dedupe window is compared with a list, records that are sent again or have
 // extraordinary times among them.
-func TestSentWindowIsAList(t *testing.T) {
+func TestDedupWindowIsAList(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 8))
 			s := NewState(1)
 			u := &user{name: "u"}
-			var model []sentRecord
+			var model []dedupRecord
 			keys, keep := 1+rnd.Uint64N(2000), 1+rnd.Int64N(1000)
 			now := int64(1_700_000_000_000)
 			for range 5000 {
 				now += rnd.Int64N(3)
-				r := sentRecord{key: rnd.Uint64N(keys), body: rnd.Uint64(), id: command.MsgID{byte(now)}, seq: rnd.Uint64N(1000), at: now, time: now}
+				r := dedupRecord{key: rnd.Uint64N(keys), body: rnd.Uint64(), id: command.MsgID{byte(now)}, seq: rnd.Uint64N(1000), sentMS: now, time: now}
 				if rnd.IntN(20) == 0 {
 					r.seq, r.time = rnd.Uint64(), now+rnd.Int64N(1<<50)
 				}
-				s.addSent(&u.sent, &r)
+				s.addDedup(&u.dedup, &r)
 				model = append(model, r)
 				if rnd.IntN(3) == 0 {
-					s.forgetSent(u, &u.sent, now-keep)
-					for len(model) > 0 && model[0].at <= now-keep {
+					s.forgetDedup(u, &u.dedup, now-keep)
+					for len(model) > 0 && model[0].sentMS <= now-keep {
 						model = model[1:]
 					}
 				}
-				if int(u.sent.count) != len(model) || s.sentRecords != len(model) {
-					t.Fatalf("%d records, want %d", u.sent.count, len(model))
+				if int(u.dedup.count) != len(model) || s.dedupRecords != len(model) {
+					t.Fatalf("%d records, want %d", u.dedup.count, len(model))
 				}
 				key := rnd.Uint64N(keys)
-				var got, want sentRecord
+				var got, want dedupRecord
 				for _, r := range model {
 					if r.key == key {
 						want = r
 					}
 				}
-				if found := s.findSent(&u.sent, key, &got); found != (want.at != 0) || got != want {
+				if found := s.findDedup(&u.dedup, key, &got); found != (want.sentMS != 0) || got != want {
 					t.Fatalf("find(%d) = %+v, want %+v", key, got, want)
 				}
 			}
 			i := 0
-			var r sentRecord
-			for c := u.sent.cursor(); c.next(s.arena, &r); i++ {
+			var r dedupRecord
+			for c := u.dedup.cursor(); c.next(s.arena, &r); i++ {
 				if r != model[i] {
 					t.Fatalf("record %d = %+v, want %+v", i, r, model[i])
 				}
@@ -109,7 +109,7 @@ func TestSentWindowIsAList(t *testing.T) {
 			if i != len(model) {
 				t.Errorf("%d records read, want %d", i, len(model))
 			}
-			s.forgetSent(u, &u.sent, now)
+			s.forgetDedup(u, &u.dedup, now)
 			if used := s.arena.Stats().Used; used != 0 || s.tableBytes != 0 {
 				t.Errorf("%d bytes of the arena and %d of tables in use, want none", used, s.tableBytes)
 			}

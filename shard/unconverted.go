@@ -7,15 +7,15 @@ import (
 
 // What stores that do not ask by queries yet need.
 
-// Since answers query.Since.
-func (s *State) Since(name command.UserID, session command.SessionID, after uint64, b *query.Batch, maxMessages, maxBytes int, now int64) {
-	s.readSince(&query.Since{User: name, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: b}, now)
+// UpdatesAfter answers query.Since.
+func (s *State) UpdatesAfter(name command.UserID, session command.SessionID, after uint64, up *query.Updates, maxMessages, maxBytes int, now int64) {
+	s.readSince(&query.Since{User: name, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: up}, now)
 }
 
 // NextSync reads the next part of a sync.
-func (s *State) NextSync(name command.UserID, sync *query.Sync, b *query.Batch, maxMessages, maxBytes int, now int64) {
-	if err := sync.ReadOn(func(q query.Query) error { return s.Answer(q, now) }, name, b, maxMessages, maxBytes); err != nil {
-		b.Reset()
+func (s *State) NextSync(name command.UserID, sync *query.Sync, up *query.Updates, maxMessages, maxBytes int, now int64) {
+	if err := sync.ReadOn(func(q query.Query) error { return s.Answer(q, now) }, name, up, maxMessages, maxBytes); err != nil {
+		up.Reset()
 	}
 }
 
@@ -46,8 +46,8 @@ func (s *State) GroupSet(name command.UserID) *GroupSet {
 	return newGroupSet(groups)
 }
 
-// InOneOf reports whether a user is in a group of a set by their own will.
-func (s *State) InOneOf(name command.UserID, set *GroupSet) bool {
+// InAnyOf reports whether a user is in a group of a set by their own will.
+func (s *State) InAnyOf(name command.UserID, set *GroupSet) bool {
 	u := s.lookup(name)
 	return u != nil && s.inOneOf(u, set)
 }

@@ -18,13 +18,13 @@ func (s *State) User(name command.UserID, now int64) (query.UserInfo, bool) {
 	if u == nil {
 		return query.UserInfo{User: name}, false
 	}
-	a := u.settings()
+	a := u.accountOrZero()
 	info := query.UserInfo{
 		User: name, Exists: u.exists(),
 		Settings: command.UserSettings{
 			HistoryTTL: time.Duration(a.historyTTL) * time.Millisecond, Suspended: a.suspended, TokensFrom: a.tokensFrom,
 		},
-		Sessions: u.sessionInfos(), LastSeen: u.lastSeen, Bytes: u.bytes, Blocked: int(u.blocked), Groups: s.GroupsOf(name),
+		Sessions: u.sessionInfos(), LastSeen: u.lastSeen, Bytes: u.bytes, Blocked: int(u.blockedUsers), Groups: s.GroupsOf(name),
 	}
 	var e ring.Entry
 	for i := range u.convs.items {
@@ -78,7 +78,7 @@ func (s *State) UnreadSeqs(name, peer command.UserID, now int64) (seqs []uint64)
 	if u == nil {
 		return nil
 	}
-	i := s.find(u, peer)
+	i := s.findConv(u, peer)
 	if i < 0 || u.convs.items[i].queued == 0 {
 		return nil
 	}
@@ -95,12 +95,12 @@ func (s *State) UnreadSeqs(name, peer command.UserID, now int64) (seqs []uint64)
 // AppendUsers appends the users of slots, in no order, whose names are above
 // after, and below before unless that is empty.
 func (s *State) AppendUsers(dst []query.UserEntry, firstSlot, lastSlot uint16, after, before command.UserID) []query.UserEntry {
-	for u := range s.usersOf(firstSlot, lastSlot) {
-		if u.team != nil || u.name <= after || before != "" && u.name >= before {
+	for u := range s.records(firstSlot, lastSlot) {
+		if u.group != nil || u.name <= after || before != "" && u.name >= before {
 			continue
 		}
 		dst = append(dst, query.UserEntry{
-			User: u.name, Exists: u.exists(), Suspended: u.settings().suspended,
+			User: u.name, Exists: u.exists(), Suspended: u.accountOrZero().suspended,
 			Sessions: len(u.sessions), LastSeen: u.lastSeen, Bytes: u.bytes,
 		})
 	}
@@ -109,19 +109,19 @@ func (s *State) AppendUsers(dst []query.UserEntry, firstSlot, lastSlot uint16, a
 
 // Count counts what slots hold. Those that are frozen count as not here.
 func (s *State) Count(firstSlot, lastSlot uint16) (n query.Counts) {
-	for u := range s.usersOf(firstSlot, lastSlot) {
+	for u := range s.records(firstSlot, lastSlot) {
 		n.Bytes += u.bytes
 		switch {
-		case u.team != nil && u.team.dismissed == 0:
+		case u.group != nil && u.group.dismissedMS == 0:
 			n.Groups++
-		case u.team == nil:
+		case u.group == nil:
 			n.Users++
 			n.Sessions += len(u.sessions)
 		}
 		for i := range u.convs.items {
 			if held := u.convs.items[i].log.Len(); held > 0 {
 				n.Messages += held
-				if u.team == nil {
+				if u.group == nil {
 					n.Conversations++
 				}
 			}
@@ -130,8 +130,8 @@ func (s *State) Count(firstSlot, lastSlot uint16) (n query.Counts) {
 	return n
 }
 
-// usersOf yields the records of slots, in no order.
-func (s *State) usersOf(firstSlot, lastSlot uint16) iter.Seq[*user] {
+// records yields the records of slots, in no order.
+func (s *State) records(firstSlot, lastSlot uint16) iter.Seq[*user] {
 	return func(yield func(*user) bool) {
 		for id := int(firstSlot); id <= int(lastSlot); id++ {
 			sl := s.slots[id]
@@ -139,7 +139,7 @@ func (s *State) usersOf(firstSlot, lastSlot uint16) iter.Seq[*user] {
 				continue
 			}
 			for number := range sl.users.all {
-				if !yield(s.user(number)) {
+				if !yield(s.userAt(number)) {
 					return
 				}
 			}
@@ -150,8 +150,8 @@ func (s *State) usersOf(firstSlot, lastSlot uint16) iter.Seq[*user] {
 // AppendGroups appends the groups of slots, in no order, whose ids are above
 // after, and below before unless that is empty.
 func (s *State) AppendGroups(dst []query.GroupInfo, firstSlot, lastSlot uint16, after, before command.GroupID) []query.GroupInfo {
-	for u := range s.usersOf(firstSlot, lastSlot) {
-		if u.team == nil {
+	for u := range s.records(firstSlot, lastSlot) {
+		if u.group == nil {
 			continue
 		}
 		id := command.GroupID(u.name[len(command.GroupPrefix):])
@@ -165,24 +165,24 @@ func (s *State) AppendGroups(dst []query.GroupInfo, firstSlot, lastSlot uint16, 
 	return dst
 }
 
-// AppendTraces appends the groups of slots where something of a user is, in no
+// AppendGroupsHolding appends the groups of slots where something of a user is, in no
 // order: whose member he is, or that hold messages from him, which he may have
 // sent before he left. Unlike GroupsOf it goes by what the groups know.
-func (s *State) AppendTraces(dst []command.GroupID, firstSlot, lastSlot uint16, name command.UserID, now int64) []command.GroupID {
-	for u := range s.usersOf(firstSlot, lastSlot) {
-		if u.team != nil && u.team.dismissed == 0 && (s.member(u.team, name) != nil || s.sentTo(u, name, now)) {
-			dst = append(dst, u.team.id)
+func (s *State) AppendGroupsHolding(dst []command.GroupID, firstSlot, lastSlot uint16, name command.UserID, now int64) []command.GroupID {
+	for u := range s.records(firstSlot, lastSlot) {
+		if u.group != nil && u.group.dismissedMS == 0 && (s.member(u.group, name) != nil || s.holdsMessageFrom(u, name, now)) {
+			dst = append(dst, u.group.id)
 		}
 	}
 	return dst
 }
 
-// sentTo tells whether a group's log has something from a user to show.
-func (s *State) sentTo(u *user, name command.UserID, now int64) bool {
+// holdsMessageFrom tells whether a group's log has something from a user to show.
+func (s *State) holdsMessageFrom(u *user, name command.UserID, now int64) bool {
 	c := &u.convs.items[0]
 	var e ring.Entry
 	for cur := c.log.Descend(s.arena, c.log.Next()-1); cur.Next(&e); {
-		if string(e.From) == string(name) && s.hiddenBy(u, c, &e, now) == gapNone {
+		if string(e.From) == string(name) && s.gapOf(u, c, &e, now) == gapNone {
 			return true
 		}
 	}
@@ -206,7 +206,7 @@ func (s *State) ConversationsOf(name command.UserID, from, limit int, now int64)
 		if len(conversations) == limit {
 			return conversations, i
 		}
-		conversations = append(conversations, s.conversation(u, query.Ref{Seq: c.log.Next() - 1, Conv: uint32(i)}, now))
+		conversations = append(conversations, s.conversation(u, query.MessageRef{Seq: c.log.Next() - 1, Conv: uint32(i)}, now))
 	}
 	return conversations, 0
 }

@@ -7,49 +7,49 @@ import (
 
 // A view is a log as one user sees it: a conversation of his own, or a group's.
 type view struct {
-	u     *user
-	c     *conv
-	m     *member // nil in a conversation of one's own
-	low   uint64  // lowest seq that he can be shown
-	hides []mark  // what he hid from himself in a group
+	u           *user
+	c           *conv
+	m           *member     // nil in a conversation of one's own
+	visibleFrom uint64      // lowest seq that he can be shown
+	hidden      []tombstone // what he hid from himself in a group
 }
 
-func (s *State) ownView(u *user, i int) view { return view{u: u, c: &u.convs.items[i], low: 1} }
+func (s *State) ownView(u *user, i int) view { return view{u: u, c: &u.convs.items[i], visibleFrom: 1} }
 
 func (s *State) memberView(u *user, m *member) view {
-	v := view{u: u, c: &u.convs.items[0], m: m, low: max(m.from, m.wiped+1), hides: s.hidesOf(u, m)}
-	if u.team.settings.History == command.HistoryNone {
-		v.low = v.log().Next()
+	v := view{u: u, c: &u.convs.items[0], m: m, visibleFrom: max(m.visibleFrom, m.clearedTo+1), hidden: s.hiddenOf(u, m)}
+	if u.group.settings.History == command.HistoryNone {
+		v.visibleFrom = v.log().Next()
 	}
 	return v
 }
 
 func (v *view) log() *ring.Ring { return &v.c.log }
 
-// joined is the lowest seq that was sent to the user. What lies between that and
+// sentFrom is the lowest seq that was sent to the user. What lies between that and
 // low he has deleted.
-func (v *view) joined() uint64 {
+func (v *view) sentFrom() uint64 {
 	switch {
 	case v.m == nil:
 		return 1
-	case v.u.team.settings.History == command.HistoryNone:
-		return v.low
+	case v.u.group.settings.History == command.HistoryNone:
+		return v.visibleFrom
 	}
-	return min(v.m.from, v.low)
+	return min(v.m.visibleFrom, v.visibleFrom)
 }
 
-// hiddenBy gives why an entry that the log holds is not shown.
-func (v *view) hiddenBy(s *State, e *ring.Entry, now int64) gapCode {
-	switch code := s.hiddenBy(v.u, v.c, e, now); {
-	case e.Seq < v.joined():
+// gapOf gives why an entry that the log holds is not shown.
+func (v *view) gapOf(s *State, e *ring.Entry, now int64) gapCode {
+	switch code := s.gapOf(v.u, v.c, e, now); {
+	case e.Seq < v.sentFrom():
 		return gapNotMember
 	case code != gapNone:
 		return code
-	case e.Seq < v.low:
+	case e.Seq < v.visibleFrom:
 		return gapDeleted
 	}
-	if len(v.hides) > 0 {
-		if _, hidden := findMark(v.hides, e.Seq); hidden {
+	if len(v.hidden) > 0 {
+		if _, hidden := findTombstone(v.hidden, e.Seq); hidden {
 			return gapDeleted
 		}
 	}

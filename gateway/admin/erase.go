@@ -29,7 +29,7 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 		return nil, a.errorOf(err)
 	}
 	for _, step := range []func(command.GroupID) command.Command{
-		func(g command.GroupID) command.Command { return &command.DeleteSender{Group: g, Sender: user} },
+		func(g command.GroupID) command.Command { return &command.DeleteMessagesFrom{Group: g, Sender: user} },
 		// Else it would be kept for his return.
 		func(g command.GroupID) command.Command {
 			return &command.SetGroupView{Group: g, User: user, Muted: new(false), Pinned: new(false)}
@@ -38,7 +38,7 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 			return &command.RemoveMembers{Group: g, Users: []command.UserID{user}}
 		},
 		// What was on its way when he was suspended.
-		func(g command.GroupID) command.Command { return &command.DeleteSender{Group: g, Sender: user} },
+		func(g command.GroupID) command.Command { return &command.DeleteMessagesFrom{Group: g, Sender: user} },
 	} {
 		cmds := make([]command.Command, len(groups))
 		for i, g := range groups {

@@ -82,7 +82,7 @@ func exportRowOf(row *store.ExportRow) *exportRow {
 		c := row.Conversation
 		return &exportRow{Conversation: &exportConversation{
 			Conv: convOf(c.Peer, ""), LastSeq: c.LastSeq, Time: c.Time, ReadSeq: c.ReadSeq, PeerReadSeq: c.PeerReadSeq,
-			Unread: c.Unread, Muted: c.Muted, Pinned: c.Pinned, Marked: c.Marked,
+			Unread: c.Unread, Muted: c.Muted, Pinned: c.Pinned, Marked: c.MarkedUnread,
 		}}
 	case row.Message != nil:
 		return &exportRow{Message: new(messageOf(row.Message))}

@@ -342,7 +342,7 @@ type deletedOutput struct {
 
 func (a *API) deleteSender(ctx context.Context, in *deleteSenderInput) (*deletedOutput, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.Sender, in.Group)
-	r, err := a.change(ctx, &command.DeleteSender{Group: command.GroupID(in.Group), Sender: command.UserID(in.Sender), Silent: in.Silent})
+	r, err := a.change(ctx, &command.DeleteMessagesFrom{Group: command.GroupID(in.Group), Sender: command.UserID(in.Sender), Silent: in.Silent})
 	if err != nil {
 		return nil, err
 	}

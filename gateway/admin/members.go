@@ -44,7 +44,7 @@ type member struct {
 
 func memberOf(m *query.Member) member {
 	return member{
-		User: userName(m.User), Role: roles[m.Role], Joined: m.Joined, From: m.From, Read: m.Read, MutedUntil: m.MutedUntil,
+		User: userName(m.User), Role: roles[m.Role], Joined: m.Joined, From: m.VisibleFrom, Read: m.Read, MutedUntil: m.MutedUntil,
 	}
 }
 

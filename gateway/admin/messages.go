@@ -334,10 +334,10 @@ func (a *API) page(q query.HistoryQuery) (*pageOutput, error) {
 	}
 	out := new(pageOutput)
 	b := &out.Body
-	b.Messages, b.From, b.To = make([]message, len(page.Batch.Messages)), page.From, page.To
+	b.Messages, b.From, b.To = make([]message, len(page.Updates.Messages)), page.From, page.To
 	b.Gaps, b.More = make([]gap, len(page.Gaps)), page.More
-	for i := range page.Batch.Messages {
-		b.Messages[i] = messageOf(&page.Batch.Messages[i])
+	for i := range page.Updates.Messages {
+		b.Messages[i] = messageOf(&page.Updates.Messages[i])
 	}
 	for i, g := range page.Gaps {
 		b.Gaps[i] = gap{From: g.From, To: g.To, Reason: string(g.Reason)}
@@ -392,7 +392,7 @@ func (a *API) setRead(ctx context.Context, in *setReadInput) (*setReadOutput, er
 	}
 	var cmd command.Command = &command.SetRead{User: command.UserID(in.User), Peer: command.UserID(conv.ID), Seq: in.Body.ReadSeq}
 	if conv.Group {
-		cmd = &command.ReadGroup{Group: command.GroupID(conv.ID), User: command.UserID(in.User), Seq: in.Body.ReadSeq, Back: true}
+		cmd = &command.ReadGroup{Group: command.GroupID(conv.ID), User: command.UserID(in.User), Seq: in.Body.ReadSeq, MayMoveBack: true}
 	}
 	r, err := a.change(ctx, cmd)
 	if err != nil {

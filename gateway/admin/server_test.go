@@ -205,11 +205,11 @@ func (s *server) arrived(user, peer string, n int) {
 		if err := s.store.History(q, &page); err != nil {
 			s.t.Fatal(err)
 		}
-		if len(page.Batch.Messages) >= n {
+		if len(page.Updates.Messages) >= n {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("%s has %d messages of %s after 20s, want %d", user, len(page.Batch.Messages), peer, n)
+			s.t.Fatalf("%s has %d messages of %s after 20s, want %d", user, len(page.Updates.Messages), peer, n)
 		}
 	}
 }

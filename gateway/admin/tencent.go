@@ -107,7 +107,7 @@ func (a *API) tencentDeleteSender(r *http.Request, c *call) tencentAnswer {
 	case !protocol.ValidUser(in.Sender):
 		return tencentAnswer{ErrorCode: tencentBadParameter, ErrorInfo: "Sender_Account " + protocol.UserRule}
 	}
-	_, err = a.change(r.Context(), &command.DeleteSender{Group: command.GroupID(in.GroupID), Sender: command.UserID(in.Sender)})
+	_, err = a.change(r.Context(), &command.DeleteMessagesFrom{Group: command.GroupID(in.GroupID), Sender: command.UserID(in.Sender)})
 	if err == nil {
 		return tencentAnswer{}
 	}

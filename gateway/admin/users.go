@@ -138,7 +138,7 @@ func userInfoOf(u *query.UserInfo) UserInfo {
 		Blocked: u.Blocked, Groups: make([]userGroup, len(u.Groups)), UnreadTotal: u.Unread,
 	}
 	for i, s := range u.Sessions {
-		info.Sessions[i] = sessionInfo{Session: uint64(s.Number), Device: s.Device, Platform: s.Platform, Since: s.At}
+		info.Sessions[i] = sessionInfo{Session: uint64(s.Number), Device: s.Device, Platform: s.Platform, Since: s.LoginMS}
 	}
 	for i, g := range u.Groups {
 		info.Groups[i] = userGroup{Group: groupName(g.Group), Owner: g.Owner}

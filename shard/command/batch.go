@@ -41,14 +41,14 @@ const (
 	kindSetConversation
 	kindBlock
 	kindDeliver
-	kindTrim
-	kindExpire
+	kindTrimOutbox
+	kindPurgeExpired
 	kindConfigure
 	kindFreezeSlot
 	kindImportSlot
-	kindDropSlot
+	kindRemoveSlot
 	kindOpenSlots
-	kindRetain
+	kindRaiseCutoff
 	KindCreateGroup
 	kindJoinGroup
 	kindLeaveGroup
@@ -61,7 +61,7 @@ const (
 	kindSendGroup
 	kindReadGroup
 	kindRecallGroup
-	kindDeleteSender
+	kindDeleteMessagesFrom
 	kindHideMessages
 	kindHideGroup
 	kindSetGroupView
@@ -108,27 +108,27 @@ func closeCommand(dst []byte, start int) []byte {
 // A CommandSet holds one value of each command to decode into, so that
 // applying a batch allocates only what its strings need.
 type CommandSet struct {
-	login      Login
-	logout     Logout
-	send       Send
-	readReport ReadReport
-	recall     Recall
-	deleteMsgs DeleteMessages
-	deleteConv DeleteConversation
-	setConv    SetConversation
-	block      Block
-	deliver    Deliver
-	trim       Trim
-	expire     Expire
-	configure  Configure
-	freeze     FreezeSlot
-	importSlot ImportSlot
-	drop       DropSlot
-	openSlots  OpenSlots
-	retain     Retain
-	groups     GroupCommandSet
-	people     userCommandSet
-	hooks      hookCommandSet
+	login        Login
+	logout       Logout
+	send         Send
+	readReport   ReadReport
+	recall       Recall
+	deleteMsgs   DeleteMessages
+	deleteConv   DeleteConversation
+	setConv      SetConversation
+	block        Block
+	deliver      Deliver
+	trimOutbox   TrimOutbox
+	purgeExpired PurgeExpired
+	configure    Configure
+	freeze       FreezeSlot
+	importSlot   ImportSlot
+	removeSlot   RemoveSlot
+	openSlots    OpenSlots
+	raiseCutoff  RaiseCutoff
+	groups       GroupCommandSet
+	people       userCommandSet
+	hooks        hookCommandSet
 
 	body Decoder // of the command being decoded; here because decode is called through an interface
 }
@@ -155,22 +155,22 @@ func (cs *CommandSet) get(k kind) Command {
 		return &cs.block
 	case kindDeliver:
 		return &cs.deliver
-	case kindTrim:
-		return &cs.trim
-	case kindExpire:
-		return &cs.expire
+	case kindTrimOutbox:
+		return &cs.trimOutbox
+	case kindPurgeExpired:
+		return &cs.purgeExpired
 	case kindConfigure:
 		return &cs.configure
 	case kindFreezeSlot:
 		return &cs.freeze
 	case kindImportSlot:
 		return &cs.importSlot
-	case kindDropSlot:
-		return &cs.drop
+	case kindRemoveSlot:
+		return &cs.removeSlot
 	case kindOpenSlots:
 		return &cs.openSlots
-	case kindRetain:
-		return &cs.retain
+	case kindRaiseCutoff:
+		return &cs.raiseCutoff
 	}
 	if cmd := cs.groups.Get(k); cmd != nil {
 		return cmd
@@ -205,7 +205,7 @@ func WalkBatch(b []byte, cs *CommandSet, begin func(atMS int64), visit func(Comm
 
 // next decodes the command that d stands at, or only checks it.
 func (cs *CommandSet) next(d *Decoder, check bool) (Command, error) {
-	cs.body = Decoder{B: d.Bytes(), check: check}
+	cs.body = Decoder{B: d.Bytes(), checkOnly: check}
 	k := kind(cs.body.Byte())
 	cmd := cs.get(k)
 	if d.Err != nil || cmd == nil {

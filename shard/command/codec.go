@@ -16,7 +16,7 @@ func (d *Decoder) mentions() []string {
 		d.Fail(ErrMalformed)
 		return nil
 	}
-	if d.check {
+	if d.checkOnly {
 		for range n {
 			d.Text(MaxName)
 		}
@@ -105,7 +105,7 @@ type Decoder struct {
 	Err error
 	// check has strings and lists checked and left empty, so that finding out
 	// whether something decodes allocates nothing.
-	check bool
+	checkOnly bool
 }
 
 func (d *Decoder) Fail(err error) {
@@ -163,7 +163,7 @@ func (d *Decoder) Bool() bool {
 	return v == 1
 }
 
-func (d *Decoder) Take(n uint64) []byte {
+func (d *Decoder) Raw(n uint64) []byte {
 	if n > uint64(len(d.B)) {
 		d.Fail(errTruncated)
 		return nil
@@ -173,7 +173,7 @@ func (d *Decoder) Take(n uint64) []byte {
 	return v
 }
 
-func (d *Decoder) Bytes() []byte { return d.Take(d.Uint()) }
+func (d *Decoder) Bytes() []byte { return d.Raw(d.Uint()) }
 
 // Text reads a UTF-8 string of at most limit bytes.
 func (d *Decoder) Text(limit int) string {
@@ -182,7 +182,7 @@ func (d *Decoder) Text(limit int) string {
 		d.Fail(ErrMalformed)
 		return ""
 	}
-	if d.check {
+	if d.checkOnly {
 		return ""
 	}
 	return string(v)
@@ -207,7 +207,7 @@ func (d *Decoder) Key() (name UserID, group bool) {
 		d.Fail(ErrMalformed)
 		return "", false
 	}
-	if !d.check {
+	if !d.checkOnly {
 		name = UserID(v)
 	}
 	return name, group
@@ -221,8 +221,8 @@ func (d *Decoder) User() UserID {
 	return name
 }
 
-func (d *Decoder) Id() (id MsgID) {
-	copy(id[:], d.Take(uint64(len(id))))
+func (d *Decoder) ID() (id MsgID) {
+	copy(id[:], d.Raw(uint64(len(id))))
 	return id
 }
 
@@ -242,7 +242,7 @@ func (d *Decoder) Users() []UserID {
 		d.Fail(ErrMalformed)
 		return nil
 	}
-	if n == 0 || d.check {
+	if n == 0 || d.checkOnly {
 		for range n {
 			d.User()
 		}
@@ -283,7 +283,7 @@ func (d *Decoder) Settings() GroupSettings {
 func (d *Decoder) settingsChange() (c SettingsChange) {
 	if d.Bool() {
 		most := int(d.UintMax(1 << 31))
-		if !d.check {
+		if !d.checkOnly {
 			c.MaxMembers = &most
 		}
 	}
@@ -303,8 +303,8 @@ func (d *Decoder) GroupKind() GroupKind {
 	return k
 }
 
-// Few is count for a list that is never longer than most.
-func (d *Decoder) Few(size, most int) int {
+// CountAtMost is count for a list that is never longer than most.
+func (d *Decoder) CountAtMost(size, most int) int {
 	n := d.Count(size)
 	if n > most {
 		d.Fail(ErrMalformed)
@@ -329,7 +329,7 @@ func (d *Decoder) letter(l *Letter) {
 	default:
 		return
 	}
-	l.ID, l.CID = d.Id(), d.Text(MaxName)
+	l.ID, l.CID = d.ID(), d.Text(MaxName)
 	l.TTL, l.Mentions, l.Body = uint32(d.UintMax(1<<32-1)), d.mentions(), d.body()
 }
 
@@ -338,7 +338,7 @@ func (d *Decoder) optionalInt() *int64 {
 		return nil
 	}
 	v := d.Int()
-	if d.check {
+	if d.checkOnly {
 		return nil
 	}
 	return &v
@@ -355,9 +355,9 @@ func (d *Decoder) importRows(dst []ImportRow) []ImportRow {
 	for range n {
 		r := ImportRow{
 			Row: d.Uint(), From: d.User(), Own: d.Bool(), Peer: d.Uint(), Time: d.Int(),
-			TTL: uint32(d.UintMax(1<<32 - 1)), ID: d.Id(), CID: d.Text(MaxName), Mentions: d.mentions(), Body: d.body(),
+			TTL: uint32(d.UintMax(1<<32 - 1)), ID: d.ID(), CID: d.Text(MaxName), Mentions: d.mentions(), Body: d.body(),
 		}
-		if !d.check {
+		if !d.checkOnly {
 			dst = append(dst, r)
 		}
 	}

@@ -20,10 +20,10 @@ func (c *Block) Key() string { return string(c.User) }
 
 func (c *Deliver) Key() string { return string(c.Letter.To) }
 
-func (c *Trim) Key() string { return string(c.From) }
+func (c *TrimOutbox) Key() string { return string(c.From) }
 
 // Commands about slots and limits are addressed to a shard, not to a key.
-func (c *Expire) Key() string { return "" }
+func (c *PurgeExpired) Key() string { return "" }
 
 func (c *Configure) Key() string { return "" }
 
@@ -31,11 +31,11 @@ func (c *FreezeSlot) Key() string { return "" }
 
 func (c *ImportSlot) Key() string { return "" }
 
-func (c *DropSlot) Key() string { return "" }
+func (c *RemoveSlot) Key() string { return "" }
 
 func (c *OpenSlots) Key() string { return "" }
 
-func (c *Retain) Key() string { return "" }
+func (c *RaiseCutoff) Key() string { return "" }
 
 func (*Login) kind() kind { return kindLogin }
 
@@ -57,9 +57,9 @@ func (*Block) kind() kind { return kindBlock }
 
 func (*Deliver) kind() kind { return kindDeliver }
 
-func (*Trim) kind() kind { return kindTrim }
+func (*TrimOutbox) kind() kind { return kindTrimOutbox }
 
-func (*Expire) kind() kind { return kindExpire }
+func (*PurgeExpired) kind() kind { return kindPurgeExpired }
 
 func (*Configure) kind() kind { return kindConfigure }
 
@@ -67,11 +67,11 @@ func (*FreezeSlot) kind() kind { return kindFreezeSlot }
 
 func (*ImportSlot) kind() kind { return kindImportSlot }
 
-func (*DropSlot) kind() kind { return kindDropSlot }
+func (*RemoveSlot) kind() kind { return kindRemoveSlot }
 
 func (*OpenSlots) kind() kind { return kindOpenSlots }
 
-func (*Retain) kind() kind { return kindRetain }
+func (*RaiseCutoff) kind() kind { return kindRaiseCutoff }
 
 func (c *Login) append(b []byte) []byte {
 	b = AppendBytes(b, c.User)
@@ -79,8 +79,8 @@ func (c *Login) append(b []byte) []byte {
 	b = AppendBytes(b, c.Platform)
 	b = append(b, byte(c.Policy))
 	b = AppendBool(b, c.AutoRead)
-	b = AppendBool(b, c.HasSince)
-	since := c.Since
+	b = AppendBool(b, c.HasCursor)
+	since := c.Cursor
 	if len(since) > maxCursor {
 		since = "" // none of ours: as malformed as any other
 	}
@@ -93,7 +93,7 @@ func (c *Login) append(b []byte) []byte {
 func (c *Login) decode(d *Decoder) {
 	*c = Login{
 		User: d.User(), Device: d.Text(MaxName), Platform: d.Text(MaxName),
-		Policy: Policy(d.Byte()), AutoRead: d.Bool(), HasSince: d.Bool(), Since: d.Text(maxCursor),
+		Policy: Policy(d.Byte()), AutoRead: d.Bool(), HasCursor: d.Bool(), Cursor: d.Text(maxCursor),
 	}
 	// Logs of earlier programs end here.
 	if len(d.B) > 0 {
@@ -104,11 +104,11 @@ func (c *Login) decode(d *Decoder) {
 }
 
 func (c *Logout) append(b []byte) []byte {
-	return AppendInt(AppendUint(AppendBytes(b, c.User), uint64(c.Session)), c.Seen)
+	return AppendInt(AppendUint(AppendBytes(b, c.User), uint64(c.Session)), c.LastSeen)
 }
 
 func (c *Logout) decode(d *Decoder) {
-	*c = Logout{User: d.User(), Session: SessionID(d.Uint()), Seen: d.Int()}
+	*c = Logout{User: d.User(), Session: SessionID(d.Uint()), LastSeen: d.Int()}
 }
 
 func (c *Send) append(b []byte) []byte {
@@ -125,7 +125,7 @@ func (c *Send) append(b []byte) []byte {
 
 func (c *Send) decode(d *Decoder) {
 	*c = Send{
-		User: d.User(), Session: SessionID(d.Uint()), To: d.User(), ID: d.Id(), CID: d.Text(MaxName),
+		User: d.User(), Session: SessionID(d.Uint()), To: d.User(), ID: d.ID(), CID: d.Text(MaxName),
 		TTL: uint32(d.UintMax(1<<32 - 1)), Retry: d.Bool(), Mentions: d.mentions(), Body: d.body(),
 	}
 }
@@ -222,20 +222,20 @@ func (c *Deliver) append(b []byte) []byte { return AppendLetter(b, &c.Letter) }
 
 func (c *Deliver) decode(d *Decoder) { d.letter(&c.Letter) }
 
-func (c *Trim) append(b []byte) []byte {
+func (c *TrimOutbox) append(b []byte) []byte {
 	return AppendUint(AppendBytes(AppendBytes(b, c.From), c.To), c.UpTo)
 }
 
-func (c *Trim) decode(d *Decoder) {
+func (c *TrimOutbox) decode(d *Decoder) {
 	from, _ := d.Key()
-	*c = Trim{From: from, To: d.User(), UpTo: d.Uint()}
+	*c = TrimOutbox{From: from, To: d.User(), UpTo: d.Uint()}
 }
 
-func (c *Expire) append(b []byte) []byte {
+func (c *PurgeExpired) append(b []byte) []byte {
 	return AppendUint(AppendUint(b, uint64(c.FirstSlot)), uint64(c.LastSlot))
 }
 
-func (c *Expire) decode(d *Decoder) { *c = Expire{FirstSlot: d.Slot(), LastSlot: d.Slot()} }
+func (c *PurgeExpired) decode(d *Decoder) { *c = PurgeExpired{FirstSlot: d.Slot(), LastSlot: d.Slot()} }
 
 func (c *OpenSlots) append(b []byte) []byte {
 	return AppendUint(AppendUint(b, uint64(c.FirstSlot)), uint64(c.LastSlot))
@@ -243,12 +243,12 @@ func (c *OpenSlots) append(b []byte) []byte {
 
 func (c *OpenSlots) decode(d *Decoder) { *c = OpenSlots{FirstSlot: d.Slot(), LastSlot: d.Slot()} }
 
-func (c *Retain) append(b []byte) []byte {
+func (c *RaiseCutoff) append(b []byte) []byte {
 	return AppendUint(AppendUint(AppendInt(b, c.Cutoff), uint64(c.FirstSlot)), uint64(c.MaxWork))
 }
 
-func (c *Retain) decode(d *Decoder) {
-	*c = Retain{Cutoff: d.Int(), FirstSlot: d.Slot(), MaxWork: uint32(d.UintMax(1<<32 - 1))}
+func (c *RaiseCutoff) decode(d *Decoder) {
+	*c = RaiseCutoff{Cutoff: d.Int(), FirstSlot: d.Slot(), MaxWork: uint32(d.UintMax(1<<32 - 1))}
 }
 
 func (c *Configure) append(b []byte) []byte { return AppendUint(AppendLimits(b, c.Limits), c.Epoch) }
@@ -259,9 +259,9 @@ func (c *FreezeSlot) append(b []byte) []byte { return AppendUint(b, uint64(c.Slo
 
 func (c *FreezeSlot) decode(d *Decoder) { *c = FreezeSlot{Slot: d.Slot()} }
 
-func (c *DropSlot) append(b []byte) []byte { return AppendUint(b, uint64(c.Slot)) }
+func (c *RemoveSlot) append(b []byte) []byte { return AppendUint(b, uint64(c.Slot)) }
 
-func (c *DropSlot) decode(d *Decoder) { *c = DropSlot{Slot: d.Slot()} }
+func (c *RemoveSlot) decode(d *Decoder) { *c = RemoveSlot{Slot: d.Slot()} }
 
 func (c *ImportSlot) append(b []byte) []byte {
 	return AppendBytes(AppendUint(b, uint64(c.Slot)), c.Data)
@@ -305,14 +305,14 @@ type Command interface {
 
 // Login opens a session. The result carries the session's number.
 type Login struct {
-	User     UserID
-	Device   string // 1-64 bytes
-	Platform string // 0-64 bytes; none named counts as one platform
-	Policy   Policy
-	AutoRead bool
-	HasSince bool   // the device says where it stands
-	Since    string // the cursor as the client gave it; malformed counts as absent and resets
-	IssuedAt int64  // ms, of the token; 0 = unknown, and so before every other time
+	User      UserID
+	Device    string // 1-64 bytes
+	Platform  string // 0-64 bytes; none named counts as one platform
+	Policy    Policy
+	AutoRead  bool
+	HasCursor bool   // the device says where it stands
+	Cursor    string // the cursor as the client gave it; malformed counts as absent and resets
+	IssuedAt  int64  // ms, of the token; 0 = unknown, and so before every other time
 }
 
 // Policy says which sessions a login ends, beside those of the same device.
@@ -326,9 +326,9 @@ const (
 
 // Logout ends a session, whether the client asked or its socket is gone.
 type Logout struct {
-	User    UserID
-	Session SessionID
-	Seen    int64 // ms, of the last sign of life; 0 = that is not known, and what is stays
+	User     UserID
+	Session  SessionID
+	LastSeen int64 // ms, of the last sign of life; 0 = that is not known, and what is stays
 }
 
 // Send stores a one-to-one message in the sender's view and, by letter or at
@@ -409,22 +409,22 @@ type Deliver struct {
 	Letter Letter
 }
 
-// Trim drops letters that their receiver has confirmed.
-type Trim struct {
+// TrimOutbox drops letters that their receiver has confirmed.
+type TrimOutbox struct {
 	From, To UserID
 	UpTo     uint64 // letter number, inclusive
 }
 
-// Expire removes what has run out of time in a range of slots. Reads hide it
+// PurgeExpired removes what has run out of time in a range of slots. Reads hide it
 // already; this frees the memory.
-type Expire struct {
+type PurgeExpired struct {
 	FirstSlot, LastSlot uint16 // inclusive
 }
 
-// Retain raises the cutoff: messages of that time or older are gone. Reads hide
+// RaiseCutoff raises the cutoff: messages of that time or older are gone. Reads hide
 // them at once. It also begins to free their memory, from FirstSlot on; the
 // result's Next says where another Retain has to go on.
-type Retain struct {
+type RaiseCutoff struct {
 	Cutoff    int64 // ms; lower than that in force changes nothing, and it stays below the time of the batch
 	FirstSlot uint16
 	MaxWork   uint32 // after which it stops: what it looks at counts 1 each, and an entry removed 4
@@ -447,8 +447,8 @@ type ImportSlot struct {
 	Data []byte
 }
 
-// DropSlot forgets a slot that has moved away.
-type DropSlot struct{ Slot uint16 }
+// RemoveSlot forgets a slot that has moved away.
+type RemoveSlot struct{ Slot uint16 }
 
 // OpenSlots makes slots that nobody owned this shard's own, empty.
 type OpenSlots struct{ FirstSlot, LastSlot uint16 }

@@ -222,7 +222,7 @@ func (c *SetMember) decode(d *Decoder) {
 	}
 	if d.Bool() {
 		v := d.Int()
-		if !d.check {
+		if !d.checkOnly {
 			c.MutedUntil = &v
 		}
 	}
@@ -241,7 +241,7 @@ func (c *SetGroup) decode(d *Decoder) {
 	*c = SetGroup{Group: d.Group(), By: d.User()}
 	if d.Bool() {
 		name := d.Text(MaxGroupName)
-		if !d.check {
+		if !d.checkOnly {
 			c.Name = &name
 		}
 	}
@@ -264,18 +264,18 @@ func (c *SendGroup) append(b []byte) []byte {
 
 func (c *SendGroup) decode(d *Decoder) {
 	*c = SendGroup{
-		Group: d.Group(), User: d.User(), Session: SessionID(d.Uint()), Admin: d.Bool(), ID: d.Id(),
+		Group: d.Group(), User: d.User(), Session: SessionID(d.Uint()), Admin: d.Bool(), ID: d.ID(),
 		CID: d.Text(MaxName), TTL: uint32(d.UintMax(1<<32 - 1)), Retry: d.Bool(), Mentions: d.mentions(), Body: d.body(),
 	}
 }
 
 func (c *ReadGroup) append(b []byte) []byte {
 	b = AppendUint(AppendBytes(AppendBytes(b, c.Group), c.User), uint64(c.Session))
-	return AppendBool(AppendUint(b, c.Seq), c.Back)
+	return AppendBool(AppendUint(b, c.Seq), c.MayMoveBack)
 }
 
 func (c *ReadGroup) decode(d *Decoder) {
-	*c = ReadGroup{Group: d.Group(), User: d.User(), Session: SessionID(d.Uint()), Seq: d.Uint(), Back: d.Bool()}
+	*c = ReadGroup{Group: d.Group(), User: d.User(), Session: SessionID(d.Uint()), Seq: d.Uint(), MayMoveBack: d.Bool()}
 }
 
 func (c *RecallGroup) append(b []byte) []byte {
@@ -286,12 +286,12 @@ func (c *RecallGroup) decode(d *Decoder) {
 	*c = RecallGroup{Group: d.Group(), By: d.User(), Seq: d.Uint(), Silent: d.Bool()}
 }
 
-func (c *DeleteSender) append(b []byte) []byte {
+func (c *DeleteMessagesFrom) append(b []byte) []byte {
 	return AppendBool(AppendBytes(AppendBytes(b, c.Group), c.Sender), c.Silent)
 }
 
-func (c *DeleteSender) decode(d *Decoder) {
-	*c = DeleteSender{Group: d.Group(), Sender: d.User(), Silent: d.Bool()}
+func (c *DeleteMessagesFrom) decode(d *Decoder) {
+	*c = DeleteMessagesFrom{Group: d.Group(), Sender: d.User(), Silent: d.Bool()}
 }
 
 func (c *HideMessages) append(b []byte) []byte {
@@ -432,11 +432,11 @@ type SendGroup struct {
 
 // ReadGroup moves a member's read cursor forward, or where it says with Back.
 type ReadGroup struct {
-	Group   GroupID
-	User    UserID
-	Session SessionID
-	Seq     uint64 // beyond the newest means the newest
-	Back    bool   // by an administrator: the cursor may also go back
+	Group       GroupID
+	User        UserID
+	Session     SessionID
+	Seq         uint64 // beyond the newest means the newest
+	MayMoveBack bool   // by an administrator: the cursor may also go back
 }
 
 // RecallGroup takes one message of a group away from everybody. An
@@ -448,8 +448,8 @@ type RecallGroup struct {
 	Silent bool // nobody is told
 }
 
-// DeleteSender deletes all that a member sent to a group: Result.Deleted.
-type DeleteSender struct {
+// DeleteMessagesFrom deletes all that a member sent to a group: Result.Deleted.
+type DeleteMessagesFrom struct {
 	Group  GroupID
 	Sender UserID
 	Silent bool // nobody is told
@@ -511,7 +511,7 @@ func (c *ReadGroup) group() GroupID { return c.Group }
 
 func (c *RecallGroup) group() GroupID { return c.Group }
 
-func (c *DeleteSender) group() GroupID { return c.Group }
+func (c *DeleteMessagesFrom) group() GroupID { return c.Group }
 
 func (c *HideMessages) group() GroupID { return c.Group }
 
@@ -547,7 +547,7 @@ func (c *ReadGroup) Key() string { return string(c.Group.Key()) }
 
 func (c *RecallGroup) Key() string { return string(c.Group.Key()) }
 
-func (c *DeleteSender) Key() string { return string(c.Group.Key()) }
+func (c *DeleteMessagesFrom) Key() string { return string(c.Group.Key()) }
 
 func (c *HideMessages) Key() string { return string(c.Group.Key()) }
 
@@ -583,7 +583,7 @@ func (*ReadGroup) kind() kind { return kindReadGroup }
 
 func (*RecallGroup) kind() kind { return kindRecallGroup }
 
-func (*DeleteSender) kind() kind { return kindDeleteSender }
+func (*DeleteMessagesFrom) kind() kind { return kindDeleteMessagesFrom }
 
 func (*HideMessages) kind() kind { return kindHideMessages }
 

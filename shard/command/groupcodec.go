@@ -24,7 +24,7 @@ type GroupCommandSet struct {
 	send         SendGroup
 	read         ReadGroup
 	recall       RecallGroup
-	deleteSender DeleteSender
+	deleteSender DeleteMessagesFrom
 	hideMessages HideMessages
 	hide         HideGroup
 	setView      SetGroupView
@@ -58,7 +58,7 @@ func (cs *GroupCommandSet) Get(k kind) Command {
 		return &cs.read
 	case kindRecallGroup:
 		return &cs.recall
-	case kindDeleteSender:
+	case kindDeleteMessagesFrom:
 		return &cs.deleteSender
 	case kindHideMessages:
 		return &cs.hideMessages

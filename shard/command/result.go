@@ -40,15 +40,15 @@ type Result struct {
 	Arrival uint64
 	Pending bool            // JoinGroup: an admin has to approve; SetGroup: the new owner
 	Failed  []MemberFailure // AddMembers, RemoveMembers, CreateGroup
-	Deleted int             // DeleteSender: messages
+	Deleted int             // DeleteMessagesFrom: messages
 
-	Next uint16 // Retain: the slot to go on from, Slots when all are done
+	NextSlot uint16 // Retain: the slot to go on from, Slots when all are done
 
 	// Login; Kicked also of SetUser and EraseUser.
-	Session SessionID
-	Reset   bool   // the device's cursor counted as absent
-	Since   uint64 // arrival number the device stands at; 0 when it gave no (good) cursor
-	Kicked  []Kick
+	Session       SessionID
+	Reset         bool   // the device's cursor counted as absent
+	CursorArrival uint64 // arrival number the device stands at; 0 when it gave no (good) cursor
+	Kicked        []Kick
 }
 
 // A MemberFailure is a user who was not added or removed.

@@ -168,7 +168,7 @@ type ImportState struct {
 	Stream uint64
 
 	Now  int64 // ms, as of which this is
-	View ImportView
+	View ImportStatus
 	// Code is OK, CodeNotFound if there is no such group, or CodeBadRequest if it
 	// stores no messages.
 	Code command.Code

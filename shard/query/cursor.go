@@ -37,7 +37,7 @@ func ParseCursor(epoch uint64, user command.UserID, text string) (arrival uint64
 	}
 	d := command.Decoder{B: b}
 	version, of, arrival := d.Byte(), d.Uint(), d.Uint()
-	tag := d.Take(4)
+	tag := d.Raw(4)
 	if d.End() != nil || version != cursorVersion || of != epoch {
 		return 0, false
 	}

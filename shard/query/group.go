@@ -26,25 +26,25 @@ type GroupInfo struct {
 	BannedUntil int64          // of who asked, ms; 0 = they are not banned
 	// Ended is the arrival number of the newest event that ended a membership of
 	// who asked, 0 when none is known; only of a group that stores nothing.
-	Ended uint64
+	EndArrival uint64
 }
 
 // A Member is one of a group.
 type Member struct {
-	User       command.UserID
-	Role       command.Role
-	Joined     int64  // ms
-	From       uint64 // the lowest seq that he may read
-	Read       uint64 // seq
-	MutedUntil int64  // ms; 0 = not muted
+	User        command.UserID
+	Role        command.Role
+	Joined      int64  // ms
+	VisibleFrom uint64 // the lowest seq that he may read
+	Read        uint64 // seq
+	MutedUntil  int64  // ms; 0 = not muted
 }
 
-// A Stay is a membership that is over: what came after From in the group's order,
+// A PastMembership is a membership that is over: what came after From in the group's order,
 // up to the event at To that ended it, was the member's to be told.
-type Stay struct {
-	From, To uint64
-	Ended    int64  // ms
-	Low      uint64 // the lowest seq that he might read
+type PastMembership struct {
+	From, To    uint64
+	EndedMS     int64  // ms
+	VisibleFrom uint64 // the lowest seq that he might read
 }
 
 // A JoinRequest waits for an admin.
@@ -79,8 +79,8 @@ const (
 	EventBanned        // or no more; for owner and admins
 )
 
-// Ends tells whether events of this kind end memberships.
-func (k GroupEventKind) Ends() bool {
+// EndsMembership tells whether events of this kind end memberships.
+func (k GroupEventKind) EndsMembership() bool {
 	return k == EventLeft || k == EventRemoved || k == EventDismissed
 }
 
@@ -94,8 +94,8 @@ type GroupEvent struct {
 	Arrival uint64
 }
 
-// Ends tells whether the event ends the membership of a user.
-func (e *GroupEvent) Ends(user command.UserID) bool {
+// EndsMembershipOf tells whether the event ends the membership of a user.
+func (e *GroupEvent) EndsMembershipOf(user command.UserID) bool {
 	switch e.Kind {
 	case EventDismissed:
 		return true
@@ -109,34 +109,34 @@ func (e *GroupEvent) Ends(user command.UserID) bool {
 	return false
 }
 
-// A GroupAsk is a group that a login asks about.
-type GroupAsk struct {
+// A GroupSyncQuery is a group that a login asks about.
+type GroupSyncQuery struct {
 	Group     command.GroupID
 	HasCursor bool
 	Cursor    string // as the client gave it; malformed counts as absent
 }
 
-// A GroupView is one of his groups as a user who logs in finds it. All is as of
+// A GroupSyncItem is one of his groups as a user who logs in finds it. All is as of
 // one moment.
-type GroupView struct {
-	Group   command.GroupID
-	Arrival uint64 // the present point in the group's order: what comes after it is live
-	Cursor  string // Arrival as a cursor
-	Since   uint64 // the device's point in that order; 0 without cursor
-	Reset   bool   // the cursor that was given counted as absent
-	Joined  uint64 // where in that order he joined; a device whose Since is below does not know
+type GroupSyncItem struct {
+	Group         command.GroupID
+	Arrival       uint64 // the present point in the group's order: what comes after it is live
+	Cursor        string // Arrival as a cursor
+	CursorArrival uint64 // the device's point in that order; 0 without cursor
+	Reset         bool   // the cursor that was given counted as absent
+	JoinArrival   uint64 // where in that order he joined; a device whose Since is below does not know
 
-	LastSeq  uint64 // of the newest message that he can be shown; 0 = there is none
-	Time     int64  // of that message, or else of his joining; ms
-	LastSent uint64 // arrival number of that message
-	From     uint64 // the lowest seq that he may read
-	Read     uint64
-	Unread   int
-	Counts   bool // the group has a number of unread messages
-	Hidden   bool // he took it off his recents, and nothing came since
-	Muted    bool
-	Pinned   bool
-	Marked   bool // as unread, by himself
+	LastSeq      uint64 // of the newest message that he can be shown; 0 = there is none
+	Time         int64  // of that message, or else of his joining; ms
+	LastArrival  uint64 // arrival number of that message
+	VisibleFrom  uint64 // the lowest seq that he may read
+	Read         uint64
+	Unread       int
+	CountsUnread bool // the group has a number of unread messages
+	Unlisted     bool // he took it off his recents, and nothing came since
+	Muted        bool
+	Pinned       bool
+	MarkedUnread bool // as unread, by himself
 
 	// Push lists the seqs to push, ascending: what came after the cursor, if that
 	// is no more than the backlog, else the newest unread.
@@ -147,14 +147,14 @@ type GroupView struct {
 	// Changes are what the device missed after its cursor.
 	Changes []Change
 	// Changed is the last change of the group itself after its cursor, if there was one.
-	Changed GroupEvent
+	LastChange GroupEvent
 }
 
 // GroupCounts are the groups of a user.
 type GroupCounts struct {
-	Joined  int // whose member he is, but for those in Unasked
-	Owned   int // of Joined
-	Unasked int // into which strangers have put him, and where he has not spoken
+	Joined      int // whose member he is, but for those in Unasked
+	Owned       int // of Joined
+	ByStrangers int // into which strangers have put him, and where he has not spoken
 }
 
 // ClipRanges gives the part of ascending ranges that lies at or above a seq.
@@ -173,9 +173,9 @@ func ClipRanges(ranges []Range, low uint64) []Range {
 
 // A GroupSync is how a user who logs in finds groups of his.
 type GroupSync struct {
-	Views []GroupView
-	Moved []GroupAsk // their slots are not here
-	Rest  []GroupAsk // to be asked for next: these were as many as a shard looks at in one go
+	Items     []GroupSyncItem
+	Moved     []GroupSyncQuery // their slots are not here
+	Remaining []GroupSyncQuery // to be asked for next: these were as many as a shard looks at in one go
 }
 
 // A Ban keeps a user out of a group.

@@ -2,8 +2,8 @@ package query
 
 import "github.com/belfry-im/belfry/shard/command"
 
-// A Stored names a message that waits for hooks.
-type Stored struct {
+// A HookRef names a message that waits for hooks.
+type HookRef struct {
 	Number uint64
 	User   command.UserID
 	Peer   command.UserID
@@ -11,9 +11,9 @@ type Stored struct {
 	Seq    uint64
 }
 
-// A QueuedMark is what decides, beside being unread, whether hooks are told of a
+// A QueuedHeader is what decides, beside being unread, whether hooks are told of a
 // message.
-type QueuedMark struct {
+type QueuedHeader struct {
 	ID      command.MsgID
 	Time    int64
 	Arrival uint64 // its place in the order of the user, or of the group

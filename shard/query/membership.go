@@ -24,7 +24,7 @@ type Membership struct {
 	JoinedAt uint64
 
 	Was  bool // a member, and is none; false also if events no longer tell of it
-	Past Stay
+	Past PastMembership
 }
 
 // Members reads members in order of name. Of a group that stores nothing these are
@@ -60,7 +60,7 @@ type JoinRequests struct {
 // the newest message come first, and have messages to push until these are Most in all.
 type SyncGroups struct {
 	User    command.UserID
-	Asks    []GroupAsk // of one shard
+	Asks    []GroupSyncQuery // of one shard
 	Backlog int
 	Most    int
 

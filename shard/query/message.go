@@ -10,11 +10,11 @@ import (
 // Found yields the messages of a page as they were found: from the newest on
 // if it was read downwards, else from the oldest on.
 func (p *Page) Found(yield func(*Message) bool) {
-	for i := range p.Batch.Messages {
+	for i := range p.Updates.Messages {
 		if p.Down {
-			i = len(p.Batch.Messages) - 1 - i
+			i = len(p.Updates.Messages) - 1 - i
 		}
-		if !yield(&p.Batch.Messages[i]) {
+		if !yield(&p.Updates.Messages[i]) {
 			return
 		}
 	}
@@ -23,7 +23,7 @@ func (p *Page) Found(yield func(*Message) bool) {
 // Keep leaves the first n messages of a page, in the direction in which it was
 // read, and what it covers up to the next one.
 func (p *Page) Keep(n int) {
-	all := p.Batch.Messages
+	all := p.Updates.Messages
 	switch {
 	case n >= len(all):
 	case p.Down:
@@ -48,7 +48,7 @@ func (p *Page) CutGaps(most int) {
 // cover has a page end at a part of the seqs that it covers.
 func (p *Page) cover(from, to uint64) {
 	p.From, p.To, p.More = from, to, true
-	p.Batch.Messages = slices.DeleteFunc(p.Batch.Messages, func(m Message) bool { return m.Seq < from || m.Seq > to })
+	p.Updates.Messages = slices.DeleteFunc(p.Updates.Messages, func(m Message) bool { return m.Seq < from || m.Seq > to })
 	p.Gaps = slices.DeleteFunc(p.Gaps, func(g Gap) bool { return g.To < from || g.From > to })
 	if n := len(p.Gaps); n > 0 { // one that spans the end
 		p.Gaps[0].From = max(p.Gaps[0].From, from)
@@ -123,21 +123,21 @@ type Item struct {
 	Event   int // index into Events, or -1
 }
 
-// A Batch is one read of what a session has to be told, in arrival order. It
+// A Updates is one read of what a session has to be told, in arrival order. It
 // may be reused; Reset keeps its memory.
-type Batch struct {
+type Updates struct {
 	Items    []Item
 	Messages []Message
 	Changes  []Change
 	Events   []GroupEvent // only of a group
 	// Missed says that there were events which are no longer known, the newest of
-	// them at MissedTo in the order. A group that stores nothing says so only of
+	// them at MissedEventsTo in the order. A group that stores nothing says so only of
 	// events that ended memberships.
-	Missed   bool
-	MissedTo uint64
+	MissedEvents   bool
+	MissedEventsTo uint64
 	// Next is the arrival number up to which the session is now told. It may
 	// pass the last item: what lay between was hidden or the session's own.
-	Next uint64
+	Through uint64
 	// More says that a limit cut the read short.
 	More bool
 	// Epoch is that with which places in the order are written as cursors.
@@ -148,12 +148,12 @@ type Batch struct {
 }
 
 // Reset empties the batch and keeps its memory.
-func (b *Batch) Reset() {
-	clear(b.Messages)
-	clear(b.Changes)
-	clear(b.Events)
-	*b = Batch{
-		Items: b.Items[:0], Messages: b.Messages[:0], Changes: b.Changes[:0], Events: b.Events[:0], buf: b.buf[:0],
+func (up *Updates) Reset() {
+	clear(up.Messages)
+	clear(up.Changes)
+	clear(up.Events)
+	*up = Updates{
+		Items: up.Items[:0], Messages: up.Messages[:0], Changes: up.Changes[:0], Events: up.Events[:0], buf: up.buf[:0],
 	}
 }
 
@@ -171,7 +171,7 @@ const (
 // then the changes the device missed. Numbers are as of the login.
 type Sync struct {
 	Session       command.SessionID
-	Since         uint64 // arrival number of the device's cursor; 0 without
+	CursorArrival uint64 // arrival number of the device's cursor; 0 without
 	Arrival       uint64 // the login's own point in the arrival order: live messages come after
 	Cursor        string // Arrival as a cursor
 	Reset         bool
@@ -184,10 +184,10 @@ type Sync struct {
 	MaxRecents    int            // Limits.Recents
 	Groups        []GroupRef     // whose member the user is, by id
 
-	Refs    []Ref    // without a cursor: messages still to push, in push order
-	Last    int      // how many of them, at the end, are last messages of recents
-	Recents []uint64 // arrival numbers of the last messages of Conversations
-	At      uint64   // with a cursor: what the sync has read so far
+	Refs         []MessageRef // without a cursor: messages still to push, in push order
+	LastMessages int          // how many of them, at the end, are last messages of recents
+	Recents      []uint64     // arrival numbers of the last messages of Conversations
+	ReadTo       uint64       // with a cursor: what the sync has read so far
 }
 
 // Lost is a run of seqs that limits took from the offline queue.
@@ -200,16 +200,16 @@ type Lost struct {
 
 // A Conversation is an entry of recents.
 type Conversation struct {
-	Peer        command.UserID
-	LastSeq     uint64 // of the last message that can be shown; 0 = there is none
-	Time        int64  // of that message, or else of the newest that ever was
-	Place       uint64 // in the order of Conversations; 0 in recents
-	ReadSeq     uint64
-	PeerReadSeq uint64
-	Unread      int
-	Muted       bool
-	Pinned      bool
-	Marked      bool // as unread, by the user
+	Peer         command.UserID
+	LastSeq      uint64 // of the last message that can be shown; 0 = there is none
+	Time         int64  // of that message, or else of the newest that ever was
+	Place        uint64 // in the order of Conversations; 0 in recents
+	ReadSeq      uint64
+	PeerReadSeq  uint64
+	Unread       int
+	Muted        bool
+	Pinned       bool
+	MarkedUnread bool // as unread, by the user
 }
 
 // A ConversationList is a list of conversations, or the beginning of one.
@@ -256,7 +256,7 @@ type HistoryQuery struct {
 
 // A Page answers a HistoryQuery. Messages ascend by seq.
 type Page struct {
-	Batch    Batch // only Messages is used
+	Updates  Updates // only Messages is used
 	From, To uint64
 	Gaps     []Gap
 	More     bool // a limit ended it: there is more in its direction, if only gaps
@@ -265,37 +265,37 @@ type Page struct {
 	Size int  // bytes of the messages chosen so far
 }
 
-// A Ref names one stored message of a user.
-type Ref struct {
+// A MessageRef names one stored message of a user.
+type MessageRef struct {
 	Arrival uint64
 	Seq     uint64
 	Conv    uint32
 }
 
-// Hold copies bytes into the batch and returns them as they lie there.
-func (b *Batch) Hold(v []byte) []byte {
-	b.Size += len(v)
-	if len(b.buf)+len(v) > cap(b.buf) {
+// Copy copies bytes into the batch and returns them as they lie there.
+func (up *Updates) Copy(v []byte) []byte {
+	up.Size += len(v)
+	if len(up.buf)+len(v) > cap(up.buf) {
 		// A new piece instead of a grown one: what was handed out stays valid.
-		b.buf = make([]byte, 0, max(2*cap(b.buf), len(v), 1024))
+		up.buf = make([]byte, 0, max(2*cap(up.buf), len(v), 1024))
 	}
-	start := len(b.buf)
-	b.buf = append(b.buf, v...)
-	return b.buf[start:len(b.buf):len(b.buf)]
+	start := len(up.buf)
+	up.buf = append(up.buf, v...)
+	return up.buf[start:len(up.buf):len(up.buf)]
 }
 
 // Interleave lists messages, changes and events, each in arrival order, as one.
-func (b *Batch) Interleave() {
+func (up *Updates) Interleave() {
 	m, c, e := 0, 0, 0
 	for {
 		item, first := Item{Message: -1, Change: -1, Event: -1}, uint64(math.MaxUint64)
-		if m < len(b.Messages) {
-			item.Message, first = m, b.Messages[m].Arrival
+		if m < len(up.Messages) {
+			item.Message, first = m, up.Messages[m].Arrival
 		}
-		if c < len(b.Changes) && b.Changes[c].Arrival < first {
-			item, first = Item{Message: -1, Change: c, Event: -1}, b.Changes[c].Arrival
+		if c < len(up.Changes) && up.Changes[c].Arrival < first {
+			item, first = Item{Message: -1, Change: c, Event: -1}, up.Changes[c].Arrival
 		}
-		if e < len(b.Events) && b.Events[e].Arrival < first {
+		if e < len(up.Events) && up.Events[e].Arrival < first {
 			item = Item{Message: -1, Change: -1, Event: e}
 		}
 		switch {
@@ -308,13 +308,13 @@ func (b *Batch) Interleave() {
 		default:
 			return
 		}
-		b.Items = append(b.Items, item)
+		up.Items = append(up.Items, item)
 	}
 }
 
-// Keep drops those of Conversations that are not wanted, by index, and does not
+// KeepConversations drops those of Conversations that are not wanted, by index, and does not
 // push their last messages. It comes before the first NextSync.
-func (sync *Sync) Keep(wanted func(i int) bool) {
+func (sync *Sync) KeepConversations(wanted func(i int) bool) {
 	kept, recents := sync.Conversations[:0], sync.Recents[:0]
 	dropped := make(map[uint64]bool)
 	for i, arrival := range sync.Recents {
@@ -325,43 +325,43 @@ func (sync *Sync) Keep(wanted func(i int) bool) {
 		}
 	}
 	sync.Conversations, sync.Recents = kept, recents
-	queue := sync.Queue()
-	last := slices.DeleteFunc(sync.Refs[queue:], func(r Ref) bool { return dropped[r.Arrival] })
-	sync.Refs, sync.Last = sync.Refs[:queue+len(last)], len(last)
+	queue := sync.QueueLen()
+	last := slices.DeleteFunc(sync.Refs[queue:], func(r MessageRef) bool { return dropped[r.Arrival] })
+	sync.Refs, sync.LastMessages = sync.Refs[:queue+len(last)], len(last)
 }
 
 // ReadOn reads the next part of a sync into b, with the bounds of Since; b.More tells
 // whether to call again. With a cursor the changes that the device missed come at
 // their place. read answers a query.
-func (sync *Sync) ReadOn(read func(Query) error, user command.UserID, b *Batch, maxMessages, maxBytes int) error {
-	if sync.Since > 0 {
+func (sync *Sync) ReadOn(read func(Query) error, user command.UserID, up *Updates, maxMessages, maxBytes int) error {
+	if sync.CursorArrival > 0 {
 		q := &Since{
-			User: user, Session: sync.Session, After: sync.At, UpTo: sync.Arrival,
-			MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: b,
+			User: user, Session: sync.Session, After: sync.ReadTo, UpTo: sync.Arrival,
+			MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: up,
 		}
 		if err := read(q); err != nil {
 			return err
 		}
-		sync.At = b.Next
+		sync.ReadTo = up.Through
 		return nil
 	}
-	q := &SyncMessages{User: user, MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: b}
+	q := &SyncMessages{User: user, MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: up}
 	for {
 		q.Refs = sync.Refs[:min(len(sync.Refs), maxMessages)]
 		if err := read(q); err != nil {
 			return err
 		}
 		sync.Refs = sync.Refs[q.Done:]
-		if b.More = len(sync.Refs) > 0; !b.More {
-			b.Next = sync.Arrival
+		if up.More = len(sync.Refs) > 0; !up.More {
+			up.Through = sync.Arrival
 			return nil
 		}
-		if len(b.Messages) > 0 {
+		if len(up.Messages) > 0 {
 			return nil
 		}
 	}
 }
 
-// Queue is how many messages of the offline queue are still to push, before the
+// QueueLen is how many messages of the offline queue are still to push, before the
 // last messages of recents. With a cursor it is 0.
-func (sync *Sync) Queue() int { return max(len(sync.Refs)-sync.Last, 0) }
+func (sync *Sync) QueueLen() int { return max(len(sync.Refs)-sync.LastMessages, 0) }

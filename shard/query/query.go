@@ -32,10 +32,10 @@ const ofMany = -1
 
 // kinds makes a query of each kind, by its number, which is sent in its place.
 var kinds = [...]func() Query{
-	1:  func() Query { return &Since{Batch: new(Batch)} },
-	2:  func() Query { return &SyncMessages{Batch: new(Batch)} },
-	3:  func() Query { return &GroupSince{Batch: new(Batch)} },
-	4:  func() Query { return &GroupMessages{Batch: new(Batch)} },
+	1:  func() Query { return &Since{Batch: new(Updates)} },
+	2:  func() Query { return &SyncMessages{Batch: new(Updates)} },
+	3:  func() Query { return &GroupSince{Batch: new(Updates)} },
+	4:  func() Query { return &GroupMessages{Batch: new(Updates)} },
 	5:  func() Query { return new(MemberChanges) },
 	6:  func() Query { return new(Epoch) },
 	7:  func() Query { return &History{Page: new(Page)} },

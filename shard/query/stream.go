@@ -13,19 +13,19 @@ type Since struct {
 	MaxMessages int
 	MaxBytes    int
 
-	Batch *Batch // reset first
+	Batch *Updates // reset first
 }
 
 // SyncMessages reads messages that a login found, by their refs, with the bounds of Since.
 // Those that were recalled, deleted or dropped since then are left out.
 type SyncMessages struct {
 	User        command.UserID
-	Refs        []Ref
+	Refs        []MessageRef
 	MaxMessages int
 	MaxBytes    int
 
-	Batch *Batch // reset first
-	Done  int    // how many of Refs were read
+	Batch *Updates // reset first
+	Done  int      // how many of Refs were read
 }
 
 // GroupSince reads what came after a point in a group's order: messages that can be
@@ -37,7 +37,7 @@ type GroupSince struct {
 	MaxMessages int
 	MaxBytes    int
 
-	Batch *Batch // reset first
+	Batch *Updates // reset first
 }
 
 // GroupMessages reads messages of a group by seq, for a member. Those that cannot be
@@ -47,7 +47,7 @@ type GroupMessages struct {
 	Group command.GroupID
 	Seqs  []uint64
 
-	Batch *Batch // reset first
+	Batch *Updates // reset first
 }
 
 // MemberChanges reads what a member's other sessions have changed in their own view

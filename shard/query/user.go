@@ -20,7 +20,7 @@ type SessionInfo struct {
 	Number   command.SessionID
 	Device   string
 	Platform string
-	At       int64 // ms
+	LoginMS  int64 // ms
 }
 
 // A UserInfo is what an administrator can see of a user.

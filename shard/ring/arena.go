@@ -34,10 +34,10 @@ type Arena struct {
 	partial [numClasses]uint32 // first page of a span with a free piece, heads a list; 0 = none
 	pages   pagePool
 
-	used     int   // bytes of pieces handed out and not freed
-	deferred []Ref // freed, then held, and released; never more than there are pieces
-	waiting  int   // bytes of deferred, and of what is held
-	held     *Held // takes what is freed, if not nil
+	used          int   // bytes of pieces handed out and not freed
+	deferred      []Ref // freed, then held, and released; never more than there are pieces
+	deferredBytes int   // bytes of deferred, and of what is held
+	held          *Held // takes what is freed, if not nil
 }
 
 // A block is the memory of one place in the block table: 1 MiB, or from some
@@ -50,9 +50,9 @@ type span struct {
 	free       Ref    // first of the pieces freed, each of which holds the next; 0 = none
 	prev, next uint32 // neighbours in the list of partial spans, by first page
 	used       uint16 // pieces handed out
-	cut        uint16 // pieces ever handed out; those behind were never touched
+	carved     uint16 // pieces ever handed out; those behind were never touched
 	class      uint8
-	lead       uint8 // pages back to the first page of the span
+	pagesBack  uint8 // pages back to the first page of the span
 }
 
 // Stats tells where the memory of an arena went.
@@ -89,8 +89,8 @@ func (a *Arena) Alloc(n int) Ref {
 	if r != 0 {
 		s.free = Ref(binary.LittleEndian.Uint32(a.Bytes(r, 4)))
 	} else {
-		r = Ref(p)*unitsPerPage + Ref(int(s.cut)*classes[c].size/unit)
-		s.cut++
+		r = Ref(p)*unitsPerPage + Ref(int(s.carved)*classes[c].size/unit)
+		s.carved++
 	}
 	s.used++
 	if int(s.used) == classes[c].pieces {
@@ -110,7 +110,7 @@ func (a *Arena) Free(r Ref, n int) {
 		size := SizeClass(n)
 		a.held.refs = append(a.held.refs, r)
 		a.used -= size
-		a.waiting += size
+		a.deferredBytes += size
 		return
 	}
 	a.used -= a.free(r, classOf(n))
@@ -119,7 +119,7 @@ func (a *Arena) Free(r Ref, n int) {
 // free gives the piece back to its span and returns its size.
 func (a *Arena) free(r Ref, c int) int {
 	p := uint32(r / unitsPerPage)
-	p -= uint32(a.spans[p].lead)
+	p -= uint32(a.spans[p].pagesBack)
 	s := &a.spans[p]
 	if int(s.class) != c || s.used == 0 {
 		panic("ring: Free of what Alloc did not return for that size")
@@ -153,7 +153,7 @@ func (a *Arena) from(r Ref, off uint32) []byte {
 
 // Stats returns the present figures.
 func (a *Arena) Stats() Stats {
-	return Stats{Blocks: a.pages.reserved, Used: a.used, Deferred: a.waiting}
+	return Stats{Blocks: a.pages.reserved, Used: a.used, Deferred: a.deferredBytes}
 }
 
 // A Held list keeps pieces as they are that were freed meanwhile: those of an
@@ -178,8 +178,8 @@ func (a *Arena) release(n int) {
 	rest := max(len(a.deferred)-n, 0)
 	for _, r := range a.deferred[rest:] {
 		p := uint32(r / unitsPerPage)
-		p -= uint32(a.spans[p].lead)
-		a.waiting -= a.free(r, int(a.spans[p].class))
+		p -= uint32(a.spans[p].pagesBack)
+		a.deferredBytes -= a.free(r, int(a.spans[p].class))
 	}
 	a.deferred = a.deferred[:rest]
 	if rest == 0 {

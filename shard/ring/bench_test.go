@@ -22,7 +22,7 @@ func BenchmarkAppendEvict(b *testing.B) {
 			for b.Loop() {
 				e.Arrival = r.Next()
 				r.Append(a, &e)
-				r.Evict(a, r.First())
+				r.Truncate(a, r.First())
 			}
 		})
 	}
@@ -123,7 +123,7 @@ func BenchmarkRead(b *testing.B) {
 	b.Run("newest", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			r.At(a, r.AfterArrival(a, r.Next()-2), &e)
+			r.At(a, r.FirstAfterArrival(a, r.Next()-2), &e)
 		}
 	})
 }

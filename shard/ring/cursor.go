@@ -50,13 +50,13 @@ func (r *Ring) cursor(a *Arena, in, seq uint64, down bool) Cursor {
 // when there is none.
 func (c *Cursor) Next(e *Entry) bool {
 	if c.down {
-		return c.below(e)
+		return c.nextDown(e)
 	}
 	if c.seq == c.at.limit {
 		if c.at.ref == c.ring.tail {
 			return false
 		}
-		c.enter(c.arena.segment(c.at.ref).next())
+		c.moveTo(c.arena.segment(c.at.ref).next())
 		c.off = c.at.start
 	}
 	decode(c.mem[c.off:], c.seq, e)
@@ -72,7 +72,7 @@ func (c *Cursor) NextHeader(e *Entry) int {
 		if c.at.ref == c.ring.tail {
 			return 0
 		}
-		c.enter(c.arena.segment(c.at.ref).next())
+		c.moveTo(c.arena.segment(c.at.ref).next())
 		c.off = c.at.start
 	}
 	size := decodeHeader(c.mem[c.off:], c.seq, e)
@@ -109,7 +109,7 @@ func (c *Cursor) NextEncoded() []byte {
 		if c.at.ref == c.ring.tail {
 			return nil
 		}
-		c.enter(c.arena.segment(c.at.ref).next())
+		c.moveTo(c.arena.segment(c.at.ref).next())
 		c.off = c.at.start
 	}
 	start := c.off
@@ -118,8 +118,8 @@ func (c *Cursor) NextEncoded() []byte {
 	return c.mem[start:c.off:c.off]
 }
 
-// below is Next of a descending cursor.
-func (c *Cursor) below(e *Entry) bool {
+// nextDown is Next of a descending cursor.
+func (c *Cursor) nextDown(e *Entry) bool {
 	if !c.step() {
 		return false
 	}
@@ -134,7 +134,7 @@ func (c *Cursor) step() bool {
 		if c.at.ref == c.ring.head {
 			return false
 		}
-		c.enter(c.arena.segment(c.at.ref).prev())
+		c.moveTo(c.arena.segment(c.at.ref).prev())
 		c.off = c.at.end
 	}
 	c.off -= sizeBefore(c.mem[:c.off])
@@ -142,7 +142,7 @@ func (c *Cursor) step() bool {
 	return true
 }
 
-func (c *Cursor) enter(ref Ref) {
+func (c *Cursor) moveTo(ref Ref) {
 	c.at = c.ring.extent(c.arena, ref)
 	c.mem = c.at.bytes(c.arena)
 }

@@ -60,10 +60,10 @@ func (s *snapshot) read() error {
 		if !r.At(s.arena, middle, &e) || r.Size(s.arena, middle) != EntrySize(&e) {
 			return fmt.Errorf("ring %d: At(%d) failed", i, middle)
 		}
-		if got := r.AfterArrival(s.arena, 2*middle-1); got != middle {
+		if got := r.FirstAfterArrival(s.arena, 2*middle-1); got != middle {
 			return fmt.Errorf("ring %d: AfterArrival(%d) = %d, want %d", i, 2*middle-1, got, middle)
 		}
-		if got := r.ExpireThrough(s.arena, int64(middle)*10); got != middle {
+		if got := r.LastThroughTime(s.arena, int64(middle)*10); got != middle {
 			return fmt.Errorf("ring %d: ExpireThrough(%d) = %d, want %d", i, middle*10, got, middle)
 		}
 	}
@@ -85,13 +85,13 @@ func TestHeldIsASnapshot(t *testing.T) {
 				i := rnd.IntN(len(rings))
 				r := &rings[i]
 				if r.Bytes() > 500<<(i%8) && rnd.IntN(3) > 0 {
-					r.Evict(a, r.First()+uint64(rnd.IntN(4)))
+					r.Truncate(a, r.First()+uint64(rnd.IntN(4)))
 					return
 				}
 				e := contentOf(i, r.Next())
 				r.Append(a, &e)
 				if rnd.IntN(500) == 0 {
-					r.Evict(a, r.Next())
+					r.Truncate(a, r.Next())
 				}
 			}
 			for range 5000 {

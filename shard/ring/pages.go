@@ -21,7 +21,7 @@ func (a *Arena) newSpan(c int) uint32 {
 	n := classes[c].pages
 	p := a.allocPages(n)
 	for i := range n {
-		a.spans[p+uint32(i)] = span{class: uint8(c), lead: uint8(i)}
+		a.spans[p+uint32(i)] = span{class: uint8(c), pagesBack: uint8(i)}
 	}
 	a.link(p)
 	return p
@@ -66,7 +66,7 @@ func (a *Arena) allocPages(n int) uint32 {
 			starts &= pool.free[i] >> k
 		}
 		if starts != 0 {
-			return a.takePages(i, bits.TrailingZeros16(starts), n)
+			return a.claimPages(i, bits.TrailingZeros16(starts), n)
 		}
 		if pool.free[i] == 0 && i == pool.low {
 			pool.low++
@@ -78,10 +78,10 @@ func (a *Arena) allocPages(n int) uint32 {
 	pool.free[i] = allFree
 	pool.low = min(pool.low, i)
 	pool.empty++
-	return a.takePages(i, 0, n)
+	return a.claimPages(i, 0, n)
 }
 
-func (a *Arena) takePages(i, page, n int) uint32 {
+func (a *Arena) claimPages(i, page, n int) uint32 {
 	pool := &a.pages
 	if pool.free[i] == allFree {
 		pool.empty--

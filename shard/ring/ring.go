@@ -35,12 +35,12 @@ func (r *Ring) Bytes() int { return int(r.bytes) }
 
 // Reset drops everything and continues at seq next, which is at least 1.
 func (r *Ring) Reset(a *Arena, next uint64) {
-	r.drop(a)
+	r.freeSegments(a)
 	r.last = max(next, 1) - 1
 }
 
-// drop frees all segments.
-func (r *Ring) drop(a *Arena) {
+// freeSegments frees all segments.
+func (r *Ring) freeSegments(a *Arena) {
 	for r.head != 0 {
 		next := a.segment(r.head).next()
 		a.freeSegment(r.head)
@@ -158,11 +158,11 @@ func (r *Ring) Size(a *Arena, seq uint64) int {
 	return int(sizeAt(mem[x.offset(mem, seq):]))
 }
 
-// Evict drops the entries up to and including upTo and returns their bytes.
-func (r *Ring) Evict(a *Arena, upTo uint64) int {
+// Truncate drops the entries up to and including upTo and returns their bytes.
+func (r *Ring) Truncate(a *Arena, upTo uint64) int {
 	before := r.bytes
 	if upTo >= r.last {
-		r.drop(a)
+		r.freeSegments(a)
 		return int(before)
 	}
 	for r.head != r.tail {
@@ -187,9 +187,9 @@ func (r *Ring) Evict(a *Arena, upTo uint64) int {
 	return int(before - r.bytes)
 }
 
-// ExpireThrough returns the highest seq of those entries at the head that have
+// LastThroughTime returns the highest seq of those entries at the head that have
 // a time of at most cutoff (ms), 0 if there is none. It evicts nothing.
-func (r *Ring) ExpireThrough(a *Arena, cutoff int64) uint64 {
+func (r *Ring) LastThroughTime(a *Arena, cutoff int64) uint64 {
 	if r.count == 0 {
 		return 0
 	}
@@ -212,9 +212,9 @@ func (r *Ring) ExpireThrough(a *Arena, cutoff int64) uint64 {
 	}
 }
 
-// AfterArrival returns the lowest seq held whose arrival number is above
+// FirstAfterArrival returns the lowest seq held whose arrival number is above
 // arrival, Next() if there is none. It searches from the newest backwards.
-func (r *Ring) AfterArrival(a *Arena, arrival uint64) uint64 {
+func (r *Ring) FirstAfterArrival(a *Arena, arrival uint64) uint64 {
 	if r.count == 0 {
 		return r.Next()
 	}
@@ -238,10 +238,10 @@ func (r *Ring) AfterArrival(a *Arena, arrival uint64) uint64 {
 	return seq
 }
 
-// SinceTime returns the lowest seq held whose time is at least ms, Next() if
+// FirstSinceTime returns the lowest seq held whose time is at least ms, Next() if
 // there is none. Times must not fall along the ring. It searches from the newest
 // backwards.
-func (r *Ring) SinceTime(a *Arena, ms int64) uint64 {
+func (r *Ring) FirstSinceTime(a *Arena, ms int64) uint64 {
 	if r.count == 0 {
 		return r.Next()
 	}

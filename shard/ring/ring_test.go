@@ -153,13 +153,13 @@ func (r *run) step() {
 		if op == 51 {
 			upTo = m.first() + uint64(r.pick(len(m.entries)+2))
 		}
-		got := ring.Evict(a, upTo)
+		got := ring.Truncate(a, upTo)
 		if want := m.evict(upTo); got != want {
 			r.t.Fatalf("ring %d: Evict(%d) = %d, want %d", i, upTo, got, want)
 		}
 	case op == 52:
 		cutoff := r.time - int64(r.pick(20))
-		got := ring.ExpireThrough(a, cutoff)
+		got := ring.LastThroughTime(a, cutoff)
 		if want := m.expireThrough(cutoff); got != want {
 			r.t.Fatalf("ring %d: ExpireThrough(%d) = %d, want %d", i, cutoff, got, want)
 		}
@@ -215,7 +215,7 @@ func (r *run) lookup(i int) {
 	if e := m.at(seq); e != nil && r.pick(2) == 0 {
 		arrival = e.Arrival - uint64(r.pick(2))
 	}
-	if got, want := ring.AfterArrival(a, arrival), m.afterArrival(arrival); got != want {
+	if got, want := ring.FirstAfterArrival(a, arrival), m.afterArrival(arrival); got != want {
 		r.t.Fatalf("ring %d: AfterArrival(%d) = %d, want %d", i, arrival, got, want)
 	}
 }
@@ -341,7 +341,7 @@ func TestEntriesLargerThanABlock(t *testing.T) {
 		body[len(body)-1] = byte(seq)
 		r.Append(a, &Entry{Arrival: seq + 1, Body: body})
 	}
-	r.Evict(a, 2)
+	r.Truncate(a, 2)
 	var e Entry
 	seq := uint64(6)
 	for c := r.Descend(a, 6); c.Next(&e); seq-- {
@@ -352,7 +352,7 @@ func TestEntriesLargerThanABlock(t *testing.T) {
 	if seq != 2 {
 		t.Errorf("read down to %d, want 3", seq+1)
 	}
-	r.Evict(a, 6)
+	r.Truncate(a, 6)
 	if got := a.Stats(); got.Used != 0 || got.Blocks > 2*blockSize {
 		t.Errorf("ring empty: Stats() = %+v", got)
 	}
@@ -378,7 +378,7 @@ func TestBytesDependOnEntriesOnly(t *testing.T) {
 	a, b := NewArena(), NewArena()
 	var r, restored Ring
 	fill(a, &r, 500, 150)
-	r.Evict(a, 200)
+	r.Truncate(a, 200)
 	restored.Reset(b, r.First())
 	var e Entry
 	for c := r.Ascend(a, 0); c.Next(&e); {
@@ -412,9 +412,9 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 			cycle := func() {
 				e.Arrival = r.Next()
 				r.Append(a, &e)
-				r.Evict(a, r.First())
+				r.Truncate(a, r.First())
 				r.At(a, r.First(), &got)
-				for c := r.Descend(a, r.AfterArrival(a, r.Next()-3)); got.Seq+3 > r.Next() && c.Next(&got); {
+				for c := r.Descend(a, r.FirstAfterArrival(a, r.Next()-3)); got.Seq+3 > r.Next() && c.Next(&got); {
 				}
 			}
 			for range 2 * held { // one turn of the segments

@@ -9,48 +9,48 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// TestRetainBoundsItsWork takes all that many users hold: no step removes more
+// TestRaiseCutoffBoundsItsWork takes all that many users hold: no step removes more
 // than it may by much, and together they come to the end.
-func TestRetainBoundsItsWork(t *testing.T) {
+func TestRaiseCutoffBoundsItsWork(t *testing.T) {
 	const users, messages, work = 300, 40, 1000
 	s := retainState(users, messages)
 	var out Outcome
-	messageBytes, used := s.ages.total, s.arena.Stats().Used
+	messageBytes, used := s.byAge.total, s.arena.Stats().Used
 	steps := 0
 	for next := uint16(0); next < command.Slots; steps++ {
-		before := s.ages.total
+		before := s.byAge.total
 		batch := command.AppendBatchHeader(nil, s.now)
-		s.Apply(command.AppendCommand(batch, &command.Retain{Cutoff: s.now, FirstSlot: next, MaxWork: work}), &out)
-		next = out.Results[0].Next
+		s.Apply(command.AppendCommand(batch, &command.RaiseCutoff{Cutoff: s.now, FirstSlot: next, MaxWork: work}), &out)
+		next = out.Results[0].NextSlot
 		// The last user of a step goes as a whole: he holds what he sent and got.
-		if removed, most := before-s.ages.total, (work/entryWork+2*messages)*retainEntry; removed > most {
+		if removed, most := before-s.byAge.total, (work/entryWork+2*messages)*retainEntry; removed > most {
 			t.Fatalf("step %d removed %d bytes, want at most %d", steps, removed, most)
 		}
 	}
 	if least := users * 2 * messages * entryWork / work; steps < least/2 {
 		t.Errorf("%d steps, want about %d", steps, least)
 	}
-	if freed := used - s.arena.Stats().Used; s.ages.total != 0 || freed < messageBytes {
-		t.Errorf("%d bytes of messages left, %d freed of %d", s.ages.total, freed, messageBytes)
+	if freed := used - s.arena.Stats().Used; s.byAge.total != 0 || freed < messageBytes {
+		t.Errorf("%d bytes of messages left, %d freed of %d", s.byAge.total, freed, messageBytes)
 	}
 }
 
-// TestRetainLeavesWhatStaysAlone puts all totals in error by one. That stays when
+// TestRaiseCutoffLeavesWhatStaysAlone puts all totals in error by one. That stays when
 // a little of what users have not read goes: nobody has counted the rest.
-func TestRetainLeavesWhatStaysAlone(t *testing.T) {
+func TestRaiseCutoffLeavesWhatStaysAlone(t *testing.T) {
 	const users, messages, taken = 50, 200, 3
 	s := retainState(users, messages)
 	start := s.now - 60_000
 	unread := func(n int) (c *conv) {
 		u := s.lookup(command.UserID(fmt.Sprint("user", n)))
-		return &u.convs.items[s.find(u, command.UserID(fmt.Sprint("user", (n+users-1)%users)))]
+		return &u.convs.items[s.findConv(u, command.UserID(fmt.Sprint("user", (n+users-1)%users)))]
 	}
 	for n := range users {
-		s.count(s.lookup(command.UserID(fmt.Sprint("user", n))), unread(n), 1, 0)
+		s.addQueued(s.lookup(command.UserID(fmt.Sprint("user", n))), unread(n), 1, 0)
 	}
 	var out Outcome
 	batch := command.AppendBatchHeader(nil, s.now)
-	s.Apply(command.AppendCommand(batch, &command.Retain{Cutoff: start + taken - 1, MaxWork: 1 << 30}), &out)
+	s.Apply(command.AppendCommand(batch, &command.RaiseCutoff{Cutoff: start + taken - 1, MaxWork: 1 << 30}), &out)
 	for n := range users {
 		c := unread(n)
 		if c.log.Len() != messages-taken || int(c.queued) != messages-taken+1 || int(c.queuedBytes) != c.log.Bytes() {
@@ -60,10 +60,10 @@ func TestRetainLeavesWhatStaysAlone(t *testing.T) {
 	}
 }
 
-// TestRetainCountsWhatItLooksAt takes one message of each log whose queue holds
+// TestRaiseCutoffCountsWhatItLooksAt takes one message of each log whose queue holds
 // one that has expired: the whole queue must be counted anew, and each step may
 // do so for a few users.
-func TestRetainCountsWhatItLooksAt(t *testing.T) {
+func TestRaiseCutoffCountsWhatItLooksAt(t *testing.T) {
 	const users, messages, work = 300, 100, 1000
 	s := retainState(users, messages)
 	var out Outcome
@@ -78,11 +78,11 @@ func TestRetainCountsWhatItLooksAt(t *testing.T) {
 	s.Apply(command.AppendBatchHeader(nil, s.now+2000), &out)
 	cutoff := s.now - 62_000
 	for next := uint16(0); next < command.Slots; {
-		before := s.ages.total
+		before := s.byAge.total
 		batch := command.AppendBatchHeader(nil, s.now)
-		s.Apply(command.AppendCommand(batch, &command.Retain{Cutoff: cutoff, FirstSlot: next, MaxWork: work}), &out)
-		next = out.Results[0].Next
-		if removed, most := before-s.ages.total, (work/messages+1)*2*retainEntry; removed > most {
+		s.Apply(command.AppendCommand(batch, &command.RaiseCutoff{Cutoff: cutoff, FirstSlot: next, MaxWork: work}), &out)
+		next = out.Results[0].NextSlot
+		if removed, most := before-s.byAge.total, (work/messages+1)*2*retainEntry; removed > most {
 			t.Fatalf("a step removed %d bytes, want at most %d", removed, most)
 		}
 	}
@@ -99,16 +99,16 @@ func TestRetainCountsWhatItLooksAt(t *testing.T) {
 func TestLetterBelowTheCutoff(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.now = 1_700_000_000_000
-	b.do(&command.Expire{})
-	b.do(&command.Retain{Cutoff: b.now - 1000, FirstSlot: command.Slots - 1})
+	b.do(&command.PurgeExpired{})
+	b.do(&command.RaiseCutoff{Cutoff: b.now - 1000, FirstSlot: command.Slots - 1})
 	b.send("carol", "bob", "kept")
 	for n := range uint64(2) {
 		b.do(&command.Deliver{Letter: command.Letter{Kind: command.LetterMessage, From: "alice", To: "bob", Number: n + 1, Seq: n + 1, CID: "c", Time: b.now - 2000, Body: []byte{1}}})
 		u := b.s.lookup("bob")
-		if lost := u.extra(&u.convs.items[1]).lost.items(b.s.arena); u.queued != 1 || len(lost) != 1 || lost[0].to != n+1 {
+		if lost := u.extraOf(&u.convs.items[1]).lost.items(b.s.arena); u.queued != 1 || len(lost) != 1 || lost[0].to != n+1 {
 			t.Errorf("%d messages in the queue, lost: %v, want 1 and up to %d", u.queued, lost, n+1)
 		}
-		if b.s.isCut(u) {
+		if b.s.cutoffReaches(u) {
 			t.Error("bob counts as holding something older than the cutoff")
 		}
 	}
@@ -124,24 +124,24 @@ func slotNames(n int) (names []command.UserID) {
 	return names
 }
 
-// TestRetainStopsAlikeOnReplicas stops a Retain within a slot: a replica made
+// TestRaiseCutoffStopsAlikeOnReplicas stops a Retain within a slot: a replica made
 // from a snapshot, which has its users in another order, stops at the same one.
-func TestRetainStopsAlikeOnReplicas(t *testing.T) {
+func TestRaiseCutoffStopsAlikeOnReplicas(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	names := slotNames(40)
 	for i := range names {
 		b.send(names[(i*17+5)%len(names)], "b", "m")
 	}
 	b.now += 10
-	b.do(&command.Expire{})
+	b.do(&command.PurgeExpired{})
 	other, err := Restore(bytes.NewReader(snapshot(b.s)), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch := command.AppendCommand(command.AppendBatchHeader(nil, b.now), &command.Retain{Cutoff: b.now, FirstSlot: 7, MaxWork: 90})
+	batch := command.AppendCommand(command.AppendBatchHeader(nil, b.now), &command.RaiseCutoff{Cutoff: b.now, FirstSlot: 7, MaxWork: 90})
 	for _, s := range []*State{b.s, other} {
 		s.Apply(batch, &b.out)
-		if next := b.out.Results[0].Next; next != 7 {
+		if next := b.out.Results[0].NextSlot; next != 7 {
 			t.Errorf("Retain = %d, want to go on in slot 7", next)
 		}
 	}
@@ -176,9 +176,9 @@ func retainState(users, messages int) *State {
 	return s
 }
 
-// BenchmarkRetain frees a million messages by steps as the store asks for them,
+// BenchmarkRaiseCutoff frees a million messages by steps as the store asks for them,
 // and gives the longest of these.
-func BenchmarkRetain(b *testing.B) {
+func BenchmarkRaiseCutoff(b *testing.B) {
 	const users, messages = 5000, 100 // each in two logs
 	longest, took, steps := time.Duration(0), time.Duration(0), 0
 	for b.Loop() {
@@ -188,13 +188,13 @@ func BenchmarkRetain(b *testing.B) {
 		b.StartTimer()
 		for next := uint16(0); next < command.Slots; steps++ {
 			batch := command.AppendBatchHeader(nil, s.now)
-			batch = command.AppendCommand(batch, &command.Retain{Cutoff: s.now, FirstSlot: next, MaxWork: 12_000})
+			batch = command.AppendCommand(batch, &command.RaiseCutoff{Cutoff: s.now, FirstSlot: next, MaxWork: 12_000})
 			start := time.Now()
 			s.Apply(batch, &out)
 			d := time.Since(start)
 			took += d
 			longest = max(longest, d)
-			next = out.Results[0].Next
+			next = out.Results[0].NextSlot
 		}
 	}
 	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*users*messages*2), "ns/message")
@@ -202,9 +202,9 @@ func BenchmarkRetain(b *testing.B) {
 	b.ReportMetric(float64(took.Microseconds())/float64(steps), "µs/step")
 }
 
-// BenchmarkRetainLittle takes the oldest message of each log of a thousand users
+// BenchmarkRaiseCutoffLittle takes the oldest message of each log of a thousand users
 // with 900 unread ones, as a budget does every 100 ms, and gives the longest step.
-func BenchmarkRetainLittle(b *testing.B) {
+func BenchmarkRaiseCutoffLittle(b *testing.B) {
 	const users, messages = 1000, 900
 	s := retainState(users, messages)
 	cutoff := s.now - 60_000
@@ -213,11 +213,11 @@ func BenchmarkRetainLittle(b *testing.B) {
 	for b.Loop() {
 		for next := uint16(0); next < command.Slots; steps++ {
 			batch := command.AppendBatchHeader(nil, s.now)
-			batch = command.AppendCommand(batch, &command.Retain{Cutoff: cutoff, FirstSlot: next, MaxWork: 12_000})
+			batch = command.AppendCommand(batch, &command.RaiseCutoff{Cutoff: cutoff, FirstSlot: next, MaxWork: 12_000})
 			start := time.Now()
 			s.Apply(batch, &out)
 			longest = max(longest, time.Since(start))
-			next = out.Results[0].Next
+			next = out.Results[0].NextSlot
 		}
 		cutoff++
 	}

@@ -38,7 +38,7 @@ func TestOwnMessagesAboveACursorSetBack(t *testing.T) {
 		b.talk(from, fmt.Sprint(i+1))
 	}
 	b.wantUnread("team", "bob", 5)
-	b.do(&command.ReadGroup{Group: "team", User: "bob", Seq: 1, Back: true})
+	b.do(&command.ReadGroup{Group: "team", User: "bob", Seq: 1, MayMoveBack: true})
 	b.wantUnread("team", "bob", 2, 3, 5)
 	b.do(&command.ReadGroup{Group: "team", User: "bob", Seq: 2})
 	b.wantUnread("team", "bob", 3, 5)
@@ -54,18 +54,18 @@ func TestLostOfAGroupAfterACursor(t *testing.T) {
 	}
 	var p query.Page
 	b.s.History(query.HistoryQuery{User: "bob", Group: "team", Limit: 100, MaxBytes: 1 << 20}, &p, b.now)
-	first := p.Batch.Messages[0].Seq
+	first := p.Updates.Messages[0].Seq
 	if first < 3 {
 		t.Fatalf("all but %d messages are held, want many gone", first-1)
 	}
 	want := fmt.Sprint([]query.Lost{{Group: "team", From: 1, To: first - 1, Count: int(first - 1)}})
-	for _, ask := range []query.GroupAsk{{Group: "team"}, {Group: "team", HasCursor: true, Cursor: cursor}} {
-		if got := b.s.SyncGroups("bob", []query.GroupAsk{ask}, 20, 1000, b.now).Views[0].Lost; fmt.Sprint(got) != want {
-			t.Errorf("SyncGroups(%+v): Lost = %v, want %v", ask, got, want)
+	for _, q := range []query.GroupSyncQuery{{Group: "team"}, {Group: "team", HasCursor: true, Cursor: cursor}} {
+		if got := b.s.SyncGroups("bob", []query.GroupSyncQuery{q}, 20, 1000, b.now).Items[0].Lost; fmt.Sprint(got) != want {
+			t.Errorf("SyncGroups(%+v): Lost = %v, want %v", q, got, want)
 		}
 	}
-	ask := query.GroupAsk{Group: "team", HasCursor: true, Cursor: b.s.GroupCursor("team", b.s.GroupArrival("team"))}
-	if got := b.s.SyncGroups("bob", []query.GroupAsk{ask}, 20, 1000, b.now).Views[0].Lost; got != nil {
+	q := query.GroupSyncQuery{Group: "team", HasCursor: true, Cursor: b.s.GroupCursor("team", b.s.GroupArrival("team"))}
+	if got := b.s.SyncGroups("bob", []query.GroupSyncQuery{q}, 20, 1000, b.now).Items[0].Lost; got != nil {
 		t.Errorf("SyncGroups with a cursor after all: Lost = %v, want none", got)
 	}
 }
@@ -78,10 +78,10 @@ func TestLostOfAGroupBelowTheCutoff(t *testing.T) {
 	b.do(&command.RecallGroup{Group: "team", By: "ann", Seq: 2})
 	b.now += 1000
 	// A budget of 0 leaves the messages in the log.
-	b.do(&command.Retain{Cutoff: b.now - 1000})
+	b.do(&command.RaiseCutoff{Cutoff: b.now - 1000})
 	want := fmt.Sprint([]query.Lost{{Group: "team", From: 1, To: 1, Count: 1}, {Group: "team", From: 3, To: 3, Count: 1}})
 	for _, what := range []string{"before", "after"} {
-		if got := b.s.SyncGroups("bob", []query.GroupAsk{{Group: "team"}}, 20, 1000, b.now).Views[0].Lost; fmt.Sprint(got) != want {
+		if got := b.s.SyncGroups("bob", []query.GroupSyncQuery{{Group: "team"}}, 20, 1000, b.now).Items[0].Lost; fmt.Sprint(got) != want {
 			t.Errorf("Lost = %v %s they are removed, want %v", got, what, want)
 		}
 		b.do(&command.SetGroupView{Group: "team", User: "bob"}) // any command on the group removes them
@@ -99,13 +99,13 @@ func TestNobodyJoinsAGroup(t *testing.T) {
 	}
 }
 
-// TestDropSlotFreesGroups is TestDropSlotFreesAll for groups and their members.
-func TestDropSlotFreesGroups(t *testing.T) {
+// TestRemoveSlotFreesGroups is TestRemoveSlotFreesAll for groups and their members.
+func TestRemoveSlotFreesGroups(t *testing.T) {
 	for _, during := range []string{"no snapshot", "a snapshot", "a snapshot given up"} {
 		t.Run(during, func(t *testing.T) {
 			b := newTeam(t, command.Limits{GroupBytes: 4 << 10, GroupRate: -1}, "bob", "cyd")
 			b.do(&command.FreezeSlot{Slot: command.SlotOf("dan")}) // his notices wait
-			b.do(&command.DropSlot{Slot: command.SlotOf("dan")})
+			b.do(&command.RemoveSlot{Slot: command.SlotOf("dan")})
 			change := func() {
 				for n := range 60 {
 					b.now++
@@ -117,7 +117,7 @@ func TestDropSlotFreesGroups(t *testing.T) {
 						b.do(&command.RecallGroup{Group: "team", By: "ann", Seq: r.Seq})
 					}
 				}
-				b.do(&command.DeleteSender{Group: "team", Sender: "bob"})
+				b.do(&command.DeleteMessagesFrom{Group: "team", Sender: "bob"})
 				for _, cmd := range []command.Command{
 					&command.AddMembers{Group: "team", By: "ann", Users: []command.UserID{"dan", "eve"}},
 					&command.RemoveMembers{Group: "team", By: "ann", Users: []command.UserID{"cyd", "dan"}},
@@ -126,36 +126,36 @@ func TestDropSlotFreesGroups(t *testing.T) {
 					&command.CreateGroup{Group: "brief", By: "ann", Owner: "ann", Kind: command.GroupChatroom, Settings: command.GroupChatroom.Settings(), Members: []command.UserID{"bob", "dan"}},
 					&command.JoinGroup{Group: "brief", User: "eve"},
 					&command.DismissGroup{Group: "brief", By: "ann"},
-					&command.Expire{LastSlot: command.Slots - 1},
+					&command.PurgeExpired{LastSlot: command.Slots - 1},
 				} {
 					if r := b.do(cmd); r.Err() != nil {
 						t.Fatalf("%T: %v", cmd, r.Err())
 					}
 				}
-				b.now += leftMS
-				b.do(&command.Expire{LastSlot: command.Slots - 1})
-				b.do(&command.Retain{Cutoff: b.now - 5, MaxWork: 1 << 30})
+				b.now += keptLeftMS
+				b.do(&command.PurgeExpired{LastSlot: command.Slots - 1})
+				b.do(&command.RaiseCutoff{Cutoff: b.now - 5, MaxWork: 1 << 30})
 			}
 			change()
-			if b.s.letterBytes == 0 || len(b.s.lookupGroup("team").team.notices) != 1 {
+			if b.s.letterBytes == 0 || len(b.s.lookupGroup("team").group.letters) != 1 {
 				t.Fatalf("%d bytes of letters wait, want a notice of dan", b.s.letterBytes)
 			}
 			if during != "no snapshot" {
-				v := b.s.Snapshot()
-				CutFine(v, 1, 64)
-				v.Next(nil)
+				w := b.s.Snapshot()
+				CutFine(w, 1, 64)
+				w.Next(nil)
 				change()
 				if during == "a snapshot" {
 					for more := true; more; {
-						_, more = v.Next(nil)
+						_, more = w.Next(nil)
 					}
 				}
-				v.Release()
+				w.Release()
 			}
 			change()
 			for slot := range uint16(command.Slots) {
 				b.do(&command.FreezeSlot{Slot: slot})
-				b.do(&command.DropSlot{Slot: slot})
+				b.do(&command.RemoveSlot{Slot: slot})
 			}
 			for range 10_000 {
 				b.s.arena.Free(b.s.arena.Alloc(1), 1) // has what waits carried out

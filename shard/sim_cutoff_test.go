@@ -12,7 +12,7 @@ func (w *world) retain() {
 	sh := pick(w, w.shards)
 	w.flush(sh)
 	ms := w.model.shards[sh.index]
-	cmd := &command.Retain{Cutoff: ms.now - int64(w.rng.IntN(300_000)), MaxWork: 1 << 30}
+	cmd := &command.RaiseCutoff{Cutoff: ms.now - int64(w.rng.IntN(300_000)), MaxWork: 1 << 30}
 	switch {
 	case w.chance(10):
 		cmd.Cutoff = ms.now + int64(w.rng.IntN(5000)) // all there is
@@ -37,16 +37,16 @@ func (w *world) retain() {
 	w.failf("Retain does not get through shard %d", sh.index)
 }
 
-func (w *world) retainOnce(sh *simShard, cmd *command.Retain) (next uint16) {
+func (w *world) retainOnce(sh *simShard, cmd *command.RaiseCutoff) (next uint16) {
 	before := w.holders(sh)
-	w.order(sh.index, cmd, func(r *command.Result) { next = r.Next })
+	w.order(sh.index, cmd, func(r *command.Result) { next = r.NextSlot })
 	w.flush(sh)
 	ms := w.model.shards[sh.index]
 	if got := sh.leader.Cutoff(); got != ms.cutoff {
 		w.failf("Cutoff() = %d, want %d", got, ms.cutoff)
 	}
-	if sh.second.Results[0].Next != next {
-		w.failf("Retain = %d on the follower, want %d", sh.second.Results[0].Next, next)
+	if sh.second.Results[0].NextSlot != next {
+		w.failf("Retain = %d on the follower, want %d", sh.second.Results[0].NextSlot, next)
 	}
 	if next < cmd.FirstSlot || next == cmd.FirstSlot && len(w.holders(sh)) >= len(before) && len(before) > 0 && cmd.Cutoff == 0 {
 		w.failf("Retain from slot %d goes on at %d, having done nothing", cmd.FirstSlot, next)
@@ -71,7 +71,7 @@ func (w *world) holders(sh *simShard) (users []command.UserID) {
 
 // retain follows a Retain: all that is old enough is gone; whose logs were
 // cleaned the state says.
-func (m *model) retain(sh *modelShard, c *command.Retain) command.Result {
+func (m *model) retain(sh *modelShard, c *command.RaiseCutoff) command.Result {
 	sh.cutoff = max(sh.cutoff, min(c.Cutoff, sh.now-1))
 	for _, id := range m.names() {
 		if !m.serves(sh, id) {

@@ -54,7 +54,7 @@ func TestChangesThatNobodyWantsCostNothing(t *testing.T) {
 	if len(out.Changes) != 0 {
 		t.Errorf("told of %+v, want nothing", out.Changes)
 	}
-	out.Wanted.Add(query.ChangeRead)
+	out.WantedChanges.Add(query.ChangeRead)
 	on := measure()
 	if len(out.Changes) != 2 {
 		t.Errorf("told of %+v, want a read of each", out.Changes)

@@ -12,16 +12,16 @@ import (
 // StartSync takes what a login pushes, in the same step of the shard as the
 // login itself; r is its result.
 func (s *State) StartSync(name command.UserID, r *command.Result, mode query.RecentsMode, now int64) *query.Sync {
-	sync := &query.Sync{Session: r.Session, Since: r.Since, Reset: r.Reset}
+	sync := &query.Sync{Session: r.Session, CursorArrival: r.CursorArrival, Reset: r.Reset}
 	u := s.lookup(name)
 	if u == nil {
 		return sync
 	}
 	sync.Arrival = u.arrival
 	sync.Cursor = query.Cursor(s.epoch, name, u.arrival)
-	sync.At = r.Since
+	sync.ReadTo = r.CursorArrival
 	sync.Groups, sync.MaxRecents = s.groupsOf(u), s.limits.Recents
-	var unread []query.Ref
+	var unread []query.MessageRef
 	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
@@ -30,12 +30,12 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 			if sync.UnreadTotal += n; c.flags&convMuted == 0 {
 				sync.UnreadUnmuted += n
 			}
-			s.queue(u, uint32(i), sync, now)
+			s.appendQueue(u, uint32(i), sync, now)
 		}
-		if (c.queued > 0 && s.unread(u, c, now) > 0 || c.flags&convMarked != 0) && s.lastOf(u, c, now, &e) {
-			unread = append(unread, query.Ref{Arrival: e.Arrival, Seq: e.Seq, Conv: uint32(i)})
+		if (c.queued > 0 && s.unread(u, c, now) > 0 || c.flags&convMarkedUnread != 0) && s.lastListed(u, c, now, &e) {
+			unread = append(unread, query.MessageRef{Arrival: e.Arrival, Seq: e.Seq, Conv: uint32(i)})
 		}
-		s.lost(u, c, sync, now)
+		s.appendLost(u, c, sync, now)
 	}
 	slices.SortFunc(unread, newestFirst)
 	for _, r := range unread {
@@ -43,7 +43,7 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 	}
 	slices.SortFunc(sync.Refs, byArrival)
 	sync.Offline = len(sync.Refs)
-	if sync.Since > 0 {
+	if sync.CursorArrival > 0 {
 		sync.Refs = nil // read by cursor instead, with all that the queue does not hold
 	}
 	if mode == query.RecentsOff {
@@ -51,88 +51,88 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 	}
 	recents := s.recents(u, now)
 	sync.Conversations = make([]query.Conversation, 0, len(recents))
-	var rest []query.Ref
+	var rest []query.MessageRef
 	for _, r := range recents {
 		sync.Conversations = append(sync.Conversations, s.conversation(u, r, now))
-		if _, pushed := slices.BinarySearchFunc(sync.Refs, r, byArrival); !pushed && sync.Since == 0 && mode == query.RecentsOn {
+		if _, pushed := slices.BinarySearchFunc(sync.Refs, r, byArrival); !pushed && sync.CursorArrival == 0 && mode == query.RecentsOn {
 			rest = append(rest, r)
 		}
 		sync.Recents = append(sync.Recents, r.Arrival)
 	}
 	slices.Reverse(rest) // oldest first, as everything is pushed
-	sync.Refs, sync.Last = append(sync.Refs, rest...), len(rest)
+	sync.Refs, sync.LastMessages = append(sync.Refs, rest...), len(rest)
 	return sync
 }
 
-// queue lists a conversation's queue, as far as it came after the cursor.
-func (s *State) queue(u *user, i uint32, sync *query.Sync, now int64) {
-	c, after := &u.convs.items[i], sync.Since
+// appendQueue lists a conversation's queue, as far as it came after the cursor.
+func (s *State) appendQueue(u *user, i uint32, sync *query.Sync, now int64) {
+	c, after := &u.convs.items[i], sync.CursorArrival
 	if after > 0 {
-		after = max(after, u.imported(int(i)).arrival) // not pushed by cursor
+		after = max(after, u.importOf(int(i)).arrival) // not pushed by cursor
 	}
 	var e ring.Entry
 	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
 		if e.Arrival > after && s.inQueue(u, c, &e, now) {
-			sync.Refs = append(sync.Refs, query.Ref{Arrival: e.Arrival, Seq: e.Seq, Conv: i})
+			sync.Refs = append(sync.Refs, query.MessageRef{Arrival: e.Arrival, Seq: e.Seq, Conv: i})
 		}
 	}
 }
 
-// lost lists what limits took from a conversation's queue after the cursor.
-func (s *State) lost(u *user, c *conv, sync *query.Sync, now int64) {
-	for _, l := range s.cutRuns(u, c, sync.Since, now) {
-		sync.Lost = append(sync.Lost, query.Lost{Peer: command.UserID(s.peer(c)), From: l.from, To: l.to, Count: int(l.count)})
+// appendLost lists what limits took from a conversation's queue after the cursor.
+func (s *State) appendLost(u *user, c *conv, sync *query.Sync, now int64) {
+	for _, run := range s.runsBelowCutoff(u, c, sync.CursorArrival, now) {
+		sync.Lost = append(sync.Lost, query.Lost{Peer: command.UserID(s.peer(c)), From: run.from, To: run.to, Count: int(run.count)})
 	}
-	for _, l := range u.extra(c).lost.items(s.arena) {
-		if l.arrival <= sync.Since {
+	for _, run := range u.extraOf(c).lost.items(s.arena) {
+		if run.arrival <= sync.CursorArrival {
 			continue
 		}
-		from, count := l.from, l.count
-		if sync.Since > 0 {
-			if seq := c.log.AfterArrival(s.arena, sync.Since); seq > c.log.First() && seq > from {
+		from, count := run.from, run.count
+		if sync.CursorArrival > 0 {
+			if seq := c.log.FirstAfterArrival(s.arena, sync.CursorArrival); seq > c.log.First() && seq > from {
 				from = seq
-				count = min(count, l.to-from+1)
+				count = min(count, run.to-from+1)
 			}
 		}
-		sync.Lost = append(sync.Lost, query.Lost{Peer: command.UserID(s.peer(c)), From: from, To: l.to, Count: int(count)})
+		sync.Lost = append(sync.Lost, query.Lost{Peer: command.UserID(s.peer(c)), From: from, To: run.to, Count: int(count)})
 	}
 }
 
 // syncMessages reads messages that a login found.
 func (s *State) syncMessages(q *query.SyncMessages, now int64) {
-	b := q.Batch
-	b.Reset()
+	up := q.Batch
+	up.Reset()
 	q.Done = 0
 	u := s.lookup(q.User)
 	for _, r := range q.Refs {
-		if b.More = len(b.Messages) == q.MaxMessages || len(b.Messages) > 0 && b.Size >= q.MaxBytes; b.More {
+		if up.More = len(up.Messages) == q.MaxMessages || len(up.Messages) > 0 && up.Size >= q.MaxBytes; up.More {
 			return
 		}
 		q.Done++
 		// The user may have been erased since, and be here anew.
-		if u != nil && int(r.Conv) < len(u.convs.items) && s.copyMessage(u, r, b, now) {
-			b.Items = append(b.Items, query.Item{Message: len(b.Messages) - 1, Change: -1, Event: -1})
+		if u != nil && int(r.Conv) < len(u.convs.items) && s.copyMessage(u, r, up, now) {
+			up.Items = append(up.Items, query.Item{Message: len(up.Messages) - 1, Change: -1, Event: -1})
 		}
 	}
 }
 
 // recents lists the last message of each conversation that has one to show,
 // newest first, as many as the limit allows: of those that are pinned first.
-func (s *State) recents(u *user, now int64) []query.Ref {
+func (s *State) recents(u *user, now int64) []query.MessageRef {
 	most := s.limits.Recents
-	var pinned, others []query.Ref
-	for i := u.recent; i != 0; i = u.convs.items[i-1].older {
+	var pinned, others []query.MessageRef
+	for i := u.newest; i != 0; i = u.convs.items[i-1].older {
 		c, list := &u.convs.items[i-1], &others
 		if c.flags&convPinned != 0 {
 			list = &pinned
 		}
 		// What comes has had neither a message nor a change since.
-		if n := len(*list); n == most && (n == 0 || u.activity(c) < (*list)[n-1].Arrival) {
+		if n := len(*list); n == most && (n == 0 || u.lastActivity(c) < (*list)[n-1].Arrival) {
 			continue
 		}
 		var e ring.Entry
-		if s.lastOf(u, c, now, &e) {
-			*list = insertNewest(*list, query.Ref{Arrival: e.Arrival, Seq: e.Seq, Conv: i - 1}, most)
+		if s.lastListed(u, c, now, &e) {
+			*list = insertNewest(*list, query.MessageRef{Arrival: e.Arrival, Seq: e.Seq, Conv: i - 1}, most)
 		}
 	}
 	refs := append(pinned, others[:min(len(others), most-len(pinned))]...)
@@ -140,10 +140,10 @@ func (s *State) recents(u *user, now int64) []query.Ref {
 	return refs
 }
 
-func newestFirst(a, b query.Ref) int { return cmp.Compare(b.Arrival, a.Arrival) }
+func newestFirst(a, b query.MessageRef) int { return cmp.Compare(b.Arrival, a.Arrival) }
 
 // insertNewest puts a ref into a list of the newest, of which it keeps so many.
-func insertNewest(refs []query.Ref, r query.Ref, most int) []query.Ref {
+func insertNewest(refs []query.MessageRef, r query.MessageRef, most int) []query.MessageRef {
 	at, _ := slices.BinarySearchFunc(refs, r, newestFirst)
 	if at == most {
 		return refs
@@ -152,16 +152,16 @@ func insertNewest(refs []query.Ref, r query.Ref, most int) []query.Ref {
 	return refs[:min(len(refs), most)]
 }
 
-// lastOf reads the newest message of a conversation that can be shown, unless the
+// lastListed reads the newest message of a conversation that can be shown, unless the
 // user has taken the conversation off his list and nothing came since.
-func (s *State) lastOf(u *user, c *conv, now int64, e *ring.Entry) bool {
-	hidden := u.cold(c).hidden
+func (s *State) lastListed(u *user, c *conv, now int64, e *ring.Entry) bool {
+	hidden := u.coldOf(c).unlistedTo
 	if c.log.Len() == 0 || c.log.Next()-1 <= hidden {
 		return false
 	}
-	for walk := s.descendShown(u, c, c.log.Next()-1, now); walk.below(e) && e.Seq > hidden; {
+	for walk := s.descendVisible(u, c, c.log.Next()-1, now); walk.below(e) && e.Seq > hidden; {
 		switch {
-		case s.hiddenBy(u, c, e, now) == gapNone:
+		case s.gapOf(u, c, e, now) == gapNone:
 			return true
 		case e.TTL == 0 && e.Flags&ring.Expired == 0 && (s.expired(u, e, now) || e.Time <= s.cutoff):
 			return false // and so is all before it
@@ -170,15 +170,15 @@ func (s *State) lastOf(u *user, c *conv, now int64, e *ring.Entry) bool {
 	return false
 }
 
-func (s *State) conversation(u *user, r query.Ref, now int64) query.Conversation {
+func (s *State) conversation(u *user, r query.MessageRef, now int64) query.Conversation {
 	c := &u.convs.items[r.Conv]
 	e := ring.Entry{Time: c.lastTime}
 	if r.Seq != 0 {
 		c.log.At(s.arena, r.Seq, &e)
 	}
 	return query.Conversation{
-		Peer: command.UserID(s.peer(c)), LastSeq: r.Seq, Time: e.Time, ReadSeq: c.read, PeerReadSeq: u.cold(c).peerRead,
-		Unread: s.unread(u, c, now), Muted: c.flags&convMuted != 0, Pinned: c.flags&convPinned != 0, Marked: c.flags&convMarked != 0,
+		Peer: command.UserID(s.peer(c)), LastSeq: r.Seq, Time: e.Time, ReadSeq: c.read, PeerReadSeq: u.coldOf(c).peerRead,
+		Unread: s.unread(u, c, now), Muted: c.flags&convMuted != 0, Pinned: c.flags&convPinned != 0, MarkedUnread: c.flags&convMarkedUnread != 0,
 	}
 }
 
@@ -189,15 +189,15 @@ func (s *State) Recents(name command.UserID, maxBytes int, now int64) (list quer
 	if u == nil {
 		return list
 	}
-	var b query.Batch
+	var up query.Updates
 	for _, r := range s.recents(u, now) {
-		if list.More = b.Size >= maxBytes; list.More {
+		if list.More = up.Size >= maxBytes; list.More {
 			break
 		}
 		list.Conversations = append(list.Conversations, s.conversation(u, r, now))
-		s.copyMessage(u, r, &b, now)
+		s.copyMessage(u, r, &up, now)
 	}
-	list.Last = b.Messages
+	list.Last = up.Messages
 	return list
 }
 
@@ -210,34 +210,34 @@ func (s *State) Conversations(name command.UserID, behind uint64, limit, maxByte
 	if u == nil {
 		return list
 	}
-	var refs []query.Ref
-	for i := u.recent; i != 0; i = u.convs.items[i-1].older {
+	var refs []query.MessageRef
+	for i := u.newest; i != 0; i = u.convs.items[i-1].older {
 		c := &u.convs.items[i-1]
-		if n := len(refs); n > limit && u.activity(c) < refs[n-1].Arrival {
+		if n := len(refs); n > limit && u.lastActivity(c) < refs[n-1].Arrival {
 			break // and so have all that come
 		}
-		if c.lastTime == 0 || behind != 0 && c.lastArrival >= behind || c.log.Next()-1 <= u.cold(c).hidden {
+		if c.lastTime == 0 || behind != 0 && c.lastArrival >= behind || c.log.Next()-1 <= u.coldOf(c).unlistedTo {
 			continue
 		}
-		refs = insertNewest(refs, query.Ref{Arrival: c.lastArrival, Conv: i - 1}, limit+1)
+		refs = insertNewest(refs, query.MessageRef{Arrival: c.lastArrival, Conv: i - 1}, limit+1)
 	}
-	var b query.Batch
+	var up query.Updates
 	var e ring.Entry
 	for _, r := range refs {
-		if list.More = len(list.Conversations) == limit || b.Size >= maxBytes; list.More {
+		if list.More = len(list.Conversations) == limit || up.Size >= maxBytes; list.More {
 			break
 		}
 		c := &u.convs.items[r.Conv]
-		if s.lastOf(u, c, now, &e) {
+		if s.lastListed(u, c, now, &e) {
 			r.Seq = e.Seq
-			s.copyEntry(u, c, &e, &b)
+			s.copyEntry(u, c, &e, &up)
 		} else {
-			b.Messages = append(b.Messages, query.Message{})
+			up.Messages = append(up.Messages, query.Message{})
 		}
 		entry := s.conversation(u, r, now)
 		entry.Place = r.Arrival
 		list.Conversations = append(list.Conversations, entry)
 	}
-	list.Last = b.Messages
+	list.Last = up.Messages
 	return list
 }

@@ -27,7 +27,7 @@ func (s *State) LongestTTL() int64 {
 // in the logs; it is below now.
 func (s *State) CutoffFor(n int, now int64) int64 {
 	above := max(s.cutoff, now-s.LongestTTL())
-	return min(s.ages.cutoff(n, above, now), now-1)
+	return min(s.byAge.cutoffFor(n, above, now), now-1)
 }
 
 // A Usage says what takes a shard's memory, in bytes.
@@ -57,9 +57,9 @@ func (s *State) Usage() Usage {
 	arena := s.arena.Stats()
 	u := Usage{
 		Held:     s.Size(),
-		Messages: s.ages.total,
+		Messages: s.byAge.total,
 		Letters:  s.letterBytes,
-		Dedupe:   s.sentRecords * sentRecLen * sentUnit,
+		Dedupe:   s.dedupRecords * dedupRecordUnits * dedupUnit,
 		Free:     arena.Blocks - arena.Used - arena.Deferred,
 		Deferred: arena.Deferred,
 	}
@@ -67,7 +67,7 @@ func (s *State) Usage() Usage {
 	return u
 }
 
-func (s *State) applyRetain(c *command.Retain, r *command.Result) {
+func (s *State) applyRaiseCutoff(c *command.RaiseCutoff, r *command.Result) {
 	// What is sent from now on has a later time.
 	s.cutoff = max(s.cutoff, min(c.Cutoff, s.now-1))
 	work := int(c.MaxWork)
@@ -77,26 +77,26 @@ func (s *State) applyRetain(c *command.Retain, r *command.Result) {
 			continue
 		}
 		work -= sl.users.n
-		left := s.evictSlot(sl, &work)
+		left := s.evictSlotToCutoff(sl, &work)
 		switch {
 		case work > 0:
 		case left > 0:
-			r.Next = uint16(id) // there may be more in it
+			r.NextSlot = uint16(id) // there may be more in it
 			return
 		default:
-			r.Next = uint16(id + 1)
+			r.NextSlot = uint16(id + 1)
 			return
 		}
 	}
-	r.Next = command.Slots
+	r.NextSlot = command.Slots
 }
 
-// evictSlot removes what the cutoff has taken from the users of a slot, in order
+// evictSlotToCutoff removes what the cutoff has taken from the users of a slot, in order
 // of their names, until the work is used up. It returns the number of entries.
-func (s *State) evictSlot(sl *slot, work *int) (left int) {
+func (s *State) evictSlotToCutoff(sl *slot, work *int) (left int) {
 	var users []*user
 	for number := range sl.users.all {
-		if u := s.user(number); s.isCut(u) {
+		if u := s.userAt(number); s.cutoffReaches(u) {
 			users = append(users, u)
 		}
 	}
@@ -105,36 +105,36 @@ func (s *State) evictSlot(sl *slot, work *int) (left int) {
 		if left > 0 && *work <= 0 {
 			break
 		}
-		s.save(u)
-		n, done := s.evictCut(u)
+		s.preserve(u)
+		n, done := s.evictToCutoff(u)
 		left += n
 		*work -= done
 	}
 	return left
 }
 
-// isCut tells whether a user may hold something that the cutoff has taken.
-func (s *State) isCut(u *user) bool { return s.cutoff > 0 && u.oldest <= s.cutoff }
+// cutoffReaches tells whether a user may hold something that the cutoff has taken.
+func (s *State) cutoffReaches(u *user) bool { return s.cutoff > 0 && u.oldest <= s.cutoff }
 
-// evictCut removes what the cutoff has taken from a user, and nothing else: how
+// evictToCutoff removes what the cutoff has taken from a user, and nothing else: how
 // oldest came about, which may differ between replicas, must not show. It
 // returns the number of entries and records, and what that counts as work, in which replicas
 // agree as well.
-func (s *State) evictCut(u *user) (left, work int) {
+func (s *State) evictToCutoff(u *user) (left, work int) {
 	u.oldest = math.MaxInt64
-	left = int(u.past.count)
-	s.forgetSent(u, &u.past, s.cutoff)
-	left -= int(u.past.count)
+	left = int(u.removedDedup.count)
+	s.forgetDedup(u, &u.removedDedup, s.cutoff)
+	left -= int(u.removedDedup.count)
 	work = left
-	if u.past.head != 0 {
-		u.oldest = s.oldestSent(&u.past)
+	if u.removedDedup.head != 0 {
+		u.oldest = s.oldestDedup(&u.removedDedup)
 	}
 	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		size := c.log.Header(s.arena, c.log.First(), &e)
 		if size > 0 && e.Time <= s.cutoff {
-			n, walked := s.evictCutOf(u, c)
+			n, walked := s.evictConvToCutoff(u, c)
 			left += n
 			work += n*entryWork + walked
 			size = c.log.Header(s.arena, c.log.First(), &e)
@@ -149,10 +149,10 @@ func (s *State) evictCut(u *user) (left, work int) {
 	return left, work
 }
 
-// evictCutOf is evictCut for one conversation, whose oldest entry the cutoff has
+// evictConvToCutoff is evictToCutoff for one conversation, whose oldest entry the cutoff has
 // taken. It also returns how many of the entries that stay it looked at.
-func (s *State) evictCutOf(u *user, c *conv) (left, walked int) {
-	_, hold := s.unexpired(u, c, s.now) // the totals, as they stand with the head
+func (s *State) evictConvToCutoff(u *user, c *conv) (left, walked int) {
+	_, hold := s.totalsUnexpired(u, c, s.now) // the totals, as they stand with the head
 	upTo, from := uint64(0), u.queueFrom(c)
 	queued, bytes := 0, 0
 	var e ring.Entry
@@ -161,18 +161,18 @@ func (s *State) evictCutOf(u *user, c *conv) (left, walked int) {
 		upTo = e.Seq
 		left++
 		if e.Seq >= from && s.queueable(u, c, &e, s.now) {
-			s.noteLost(u, c, &e)
+			s.recordLost(u, c, &e)
 			queued++
 			bytes += size
 		}
 	}
-	s.drop(u, c, upTo, gapEvicted)
+	s.truncateLog(u, c, upTo, gapEvicted)
 	switch before := int(c.queued); {
 	case before == 0:
 	case hold:
-		s.count(u, c, -queued, -bytes)
+		s.addQueued(u, c, -queued, -bytes)
 	default:
-		s.recountAged(u, c)
+		s.recountAgedQueue(u, c)
 		// Not when nothing had expired after all: a replica restored from a snapshot
 		// knows less of that, and counts the same.
 		if int(c.queued) != before-queued {
@@ -182,10 +182,10 @@ func (s *State) evictCutOf(u *user, c *conv) (left, walked int) {
 	return left, walked
 }
 
-// cutRuns lists the runs of a conversation's queue that the cutoff has taken and
+// runsBelowCutoff lists the runs of a conversation's queue that the cutoff has taken and
 // no command has removed yet, of what arrived after a number.
-func (s *State) cutRuns(u *user, c *conv, since uint64, now int64) (runs []lostRun) {
-	if !s.isCut(u) {
+func (s *State) runsBelowCutoff(u *user, c *conv, since uint64, now int64) (runs []lostRun) {
+	if !s.cutoffReaches(u) {
 		return nil
 	}
 	var e ring.Entry

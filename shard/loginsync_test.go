@@ -30,13 +30,13 @@ func TestKeepDropsTheOldest(t *testing.T) {
 			}
 			r := apply(&command.Login{User: "bob", Device: "phone"})
 			sync := s.StartSync("bob", &r, query.RecentsOn, now)
-			if sync.Queue() != unread || sync.Offline != unread {
-				t.Fatalf("Queue() = %d, Offline = %d, want %d", sync.Queue(), sync.Offline, unread)
+			if sync.QueueLen() != unread || sync.Offline != unread {
+				t.Fatalf("Queue() = %d, Offline = %d, want %d", sync.QueueLen(), sync.Offline, unread)
 			}
-			sync.Keep(func(i int) bool { return i < n })
+			sync.KeepConversations(func(i int) bool { return i < n })
 			kept := min(n, users)
-			if len(sync.Conversations) != kept || sync.Queue() != unread {
-				t.Fatalf("Keep(%d) leaves %d conversations and a queue of %d, want %d and %d", n, len(sync.Conversations), sync.Queue(), kept, unread)
+			if len(sync.Conversations) != kept || sync.QueueLen() != unread {
+				t.Fatalf("Keep(%d) leaves %d conversations and a queue of %d, want %d and %d", n, len(sync.Conversations), sync.QueueLen(), kept, unread)
 			}
 			var want []string
 			for i := range unread {
@@ -46,11 +46,11 @@ func TestKeepDropsTheOldest(t *testing.T) {
 				want = append(want, fmt.Sprint("user", i))
 			}
 			var got []string
-			var b query.Batch
-			for more := true; more; more = b.More {
-				s.NextSync("bob", sync, &b, 1, 1<<20, now)
-				for i := range b.Messages {
-					got = append(got, string(b.Messages[i].From))
+			var up query.Updates
+			for more := true; more; more = up.More {
+				s.NextSync("bob", sync, &up, 1, 1<<20, now)
+				for i := range up.Messages {
+					got = append(got, string(up.Messages[i].From))
 				}
 			}
 			if fmt.Sprint(got) != fmt.Sprint(want) {

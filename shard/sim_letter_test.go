@@ -31,7 +31,7 @@ func (w *world) deliverSome() {
 		w.send(&command.Deliver{Letter: letter}, func(r *command.Result) {
 			switch {
 			case r.Code == command.OK:
-				w.trims = append(w.trims, command.Trim{From: letter.From, To: letter.To, UpTo: letter.Number})
+				w.trims = append(w.trims, command.TrimOutbox{From: letter.From, To: letter.To, UpTo: letter.Number})
 			case r.Code == command.CodeGap && w.chance(10):
 				w.resendFrom(letter.From, letter.To, r.Seq)
 			}

@@ -1,0 +1,282 @@
+package shard
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+	"github.com/belfry-im/belfry/shard/ring"
+)
+
+// A membership is a group in the list of one user. It has no pointers. One that he
+// has left stays for a while, so that an older letter does not bring it back.
+type membership struct {
+	name    ring.Ref
+	nameLen uint8
+	flags   uint8
+	hash    uint16 // of the name, see GroupSet
+	version uint64 // of the letter that said so
+	arrival uint64 // in the user's order
+}
+
+const (
+	membershipActive = 1 << iota
+	membershipOwner
+	membershipInvited    // others put him there, and he has not spoken there
+	membershipByStranger // so did strangers: whom he has never sent anything
+	membershipRemoved    // of one that he has left: he was removed
+	membershipDismissed
+)
+
+// Of a LetterJoined, in Seq.
+const (
+	joinedAsOwner  = 1 << iota
+	joinedByOthers // see memberInvited
+	joinedAccepted // he has spoken since the letter before: there is nothing to tell his sessions
+)
+
+// Of a LetterLeft, in Seq; 0 = he has left himself.
+const (
+	leftRemoved = 1 + iota
+	leftDismissed
+)
+
+// keptLeftMS is how long a group that was left stays in the list. A version is at
+// least the time at which it was given; no letter is on its way for so long.
+const keptLeftMS = 7 * 24 * hourMS
+
+// postJoined tells a user's shard what he is in a group now, and by whom.
+func (s *State) postJoined(u *user, name command.UserID, role command.Role, by command.UserID) {
+	g := u.group
+	l := command.Letter{Kind: command.LetterJoined, From: u.name, To: name, Number: g.nextLetterVersion(s.now), Time: s.now, By: by}
+	if role == command.RoleOwner {
+		l.Seq = joinedAsOwner
+	}
+	if m := s.member(g, name); m != nil && m.flags&memberInvited != 0 {
+		l.Seq |= joinedByOthers
+	}
+	s.postGroupLetter(u, &l)
+}
+
+// postLeft tells a user's shard that he is no member any more: how is 0 or one of
+// those of a LetterLeft.
+func (s *State) postLeft(u *user, name command.UserID, how uint64) {
+	s.postGroupLetter(u, &command.Letter{
+		Kind: command.LetterLeft, From: u.name, To: name, Number: u.group.nextLetterVersion(s.now), Time: s.now, Seq: how,
+	})
+}
+
+func (g *groupRecord) nextLetterVersion(now int64) uint64 {
+	g.letterVersion = max(g.letterVersion+1, uint64(max(now, 0)))
+	return g.letterVersion
+}
+
+// acceptInvitation has a member whom others put into a group count as one who is there of
+// his own will, once he speaks.
+func (s *State) acceptInvitation(u *user, name command.UserID, m *member) {
+	m.flags &^= memberInvited
+	g := u.group
+	l := command.Letter{Kind: command.LetterJoined, From: u.name, To: name, Number: g.nextLetterVersion(s.now), Time: s.now, By: name}
+	if m.role == command.RoleOwner {
+		l.Seq = joinedAsOwner
+	}
+	if _, waits := g.letters[name]; !waits { // else this takes the place of what is news
+		l.Seq |= joinedAccepted
+	}
+	s.postGroupLetter(u, &l)
+}
+
+func (s *State) postGroupLetter(u *user, l *command.Letter) {
+	g, name := u.group, l.To
+	older, waits := g.letters[name]
+	if sl := s.slotFor(name); sl != nil && !waits {
+		s.applyMembershipLetter(sl, l)
+		return
+	}
+	b := command.AppendLetter(nil, l)
+	if g.letters == nil {
+		g.letters = make(map[command.UserID]groupLetter)
+	}
+	// An older notice is void now. Were it sent once more after a long time, the
+	// user's shard might not know any more that a newer one has come before.
+	g.letters[name] = groupLetter{version: l.Number, bytes: b}
+	s.letterBytes += len(b) - len(older.bytes)
+	s.out.Posted = append(s.out.Posted, Posted{From: u.name, To: name, Number: l.Number, Bytes: b})
+}
+
+// trimGroupLetter forgets what the user's shard has confirmed.
+func (s *State) trimGroupLetter(u *user, name command.UserID, upTo uint64) {
+	g := u.group
+	if n, waits := g.letters[name]; waits && n.version <= upTo {
+		s.letterBytes -= len(n.bytes)
+		delete(g.letters, name)
+	}
+}
+
+// letterNames lists who has notices waiting, in order of name.
+func (g *groupRecord) letterNames() []command.UserID { return slices.Sorted(maps.Keys(g.letters)) }
+
+// applyMembershipLetter applies a letter of a group to the list of a user. The newest version
+// counts, in whatever order they come.
+func (s *State) applyMembershipLetter(sl *slot, l *command.Letter) {
+	u := s.userMut(sl, l.To, true)
+	name := string(l.From[len(command.GroupPrefix):])
+	i, known := s.membershipIndex(u, name)
+	if !known {
+		ms := membership{name: s.arena.Alloc(len(name)), nameLen: uint8(len(name)), hash: groupHash(name)}
+		copy(s.arena.Bytes(ms.name, len(name)), name)
+		s.holdFor(u)
+		u.memberships.add(s.arena, ms)
+		copy(u.memberships.items[i+1:], u.memberships.items[i:])
+		u.memberships.items[i] = ms
+	}
+	ms := &u.memberships.items[i]
+	if l.Number <= ms.version {
+		return
+	}
+	was := ms.flags
+	ms.version, ms.flags = l.Number, 0
+	switch {
+	case l.Kind == command.LetterLeft && l.Seq == leftRemoved:
+		ms.flags = membershipRemoved
+	case l.Kind == command.LetterLeft && l.Seq == leftDismissed:
+		ms.flags = membershipDismissed
+	case l.Kind == command.LetterJoined:
+		ms.flags = membershipActive
+		switch {
+		case l.Seq&joinedAsOwner != 0:
+			ms.flags |= membershipOwner
+		case l.By != "" && l.By != l.To && !s.hasSentTo(u, l.By):
+			ms.flags |= membershipByStranger
+		}
+		if l.Seq&joinedByOthers != 0 {
+			ms.flags |= membershipInvited
+		}
+		if l.Seq&joinedAccepted != 0 && was&membershipActive != 0 {
+			return
+		}
+	}
+	// A join after a join is news too, and a leaving after a leaving: what lay in
+	// between never came, and the sessions that hear of it in the group's own order
+	// wait for this.
+	u.arrival++
+	ms.arrival, u.membershipsArrival = u.arrival, u.arrival
+	s.signal(u)
+}
+
+// membershipName aliases the arena.
+func (s *State) membershipName(ms *membership) []byte { return s.arena.Bytes(ms.name, int(ms.nameLen)) }
+
+// membershipIndex gives the place of a group in a user's list, or where it would be.
+func (s *State) membershipIndex(u *user, name string) (int, bool) {
+	return slices.BinarySearchFunc(u.memberships.items, name, func(ms membership, name string) int {
+		switch have := s.membershipName(&ms); {
+		case string(have) < name:
+			return -1
+		case string(have) > name:
+			return 1
+		}
+		return 0
+	})
+}
+
+// isOld tells whether the user left the group long ago.
+func (ms *membership) isOld(now int64) bool {
+	return ms.flags&membershipActive == 0 && int64(ms.version)+keptLeftMS <= now
+}
+
+// hasOldMembership tells whether there is such a group in a user's list.
+func (u *user) hasOldMembership(now int64) bool {
+	return slices.ContainsFunc(u.memberships.items, func(ms membership) bool { return ms.isOld(now) })
+}
+
+// forgetMemberships removes the groups that a user left long ago.
+func (s *State) forgetMemberships(u *user) {
+	s.holdFor(u)
+	u.memberships.items = slices.DeleteFunc(u.memberships.items, func(ms membership) bool {
+		stale := ms.isOld(s.now)
+		if stale {
+			s.arena.Free(ms.name, int(ms.nameLen))
+		}
+		return stale
+	})
+	if len(u.memberships.items) == 0 {
+		u.memberships.free(s.arena)
+	}
+}
+
+// GroupsOf lists the groups whose member a user is, by id.
+func (s *State) GroupsOf(name command.UserID) []query.GroupRef {
+	u := s.lookup(name)
+	if u == nil {
+		return nil
+	}
+	return s.groupsOf(u)
+}
+
+// hasSentTo tells whether a user has ever sent anything to another.
+func (s *State) hasSentTo(u *user, peer command.UserID) bool {
+	i := s.findConv(u, peer)
+	return i >= 0 && u.convs.items[i].flags&convSent != 0
+}
+
+// HasSentTo tells whether a user has ever sent anything to another.
+func (s *State) HasSentTo(name, peer command.UserID) bool { return s.convFlag(name, peer, convSent) }
+
+// GroupCounts counts the groups of a user.
+func (s *State) GroupCounts(name command.UserID) (n query.GroupCounts) {
+	u := s.lookup(name)
+	if u == nil {
+		return n
+	}
+	for i := range u.memberships.items {
+		switch flags := u.memberships.items[i].flags; {
+		case flags&membershipActive == 0:
+		case flags&membershipByStranger != 0:
+			n.ByStrangers++
+		default:
+			n.Joined++
+			if flags&membershipOwner != 0 {
+				n.Owned++
+			}
+		}
+	}
+	return n
+}
+
+func (s *State) groupsOf(u *user) []query.GroupRef {
+	var refs []query.GroupRef
+	for i := range u.memberships.items {
+		if ms := &u.memberships.items[i]; ms.flags&membershipActive != 0 {
+			refs = append(refs, query.GroupRef{Group: command.GroupID(s.membershipName(ms)), Owner: ms.flags&membershipOwner != 0, Invited: ms.flags&membershipInvited != 0})
+		}
+	}
+	return refs
+}
+
+// appendMembershipChanges appends the groups that a user came to or left with
+// after < arrival <= upTo.
+func (s *State) appendMembershipChanges(u *user, after, upTo uint64, up *query.Updates) {
+	if u.membershipsArrival <= after {
+		return
+	}
+	for i := range u.memberships.items {
+		ms := &u.memberships.items[i]
+		if ms.arrival <= after || ms.arrival > upTo {
+			continue
+		}
+		c := query.Change{
+			Kind: query.ChangeGroupLeft, Group: command.GroupID(s.membershipName(ms)), Arrival: ms.arrival, Time: int64(ms.version), Event: query.EventLeft,
+		}
+		switch {
+		case ms.flags&membershipActive != 0:
+			c.Kind, c.Event = query.ChangeGroupJoined, query.EventJoined
+		case ms.flags&membershipRemoved != 0:
+			c.Event = query.EventRemoved
+		case ms.flags&membershipDismissed != 0:
+			c.Event = query.EventDismissed
+		}
+		up.Changes = append(up.Changes, c)
+	}
+}
