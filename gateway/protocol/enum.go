@@ -2,7 +2,7 @@ package protocol
 
 import "strings"
 
-// An Enum is the words that a field of requests may have.
+// An Enum is the words that a field may have.
 type Enum struct {
 	Words []string
 	rule  string
@@ -50,11 +50,59 @@ const (
 	RecentsOff   = "off"   // neither
 )
 
-// What requests may say.
+// Status of a Presence.
+const (
+	StatusOnline  = "online"
+	StatusOffline = "offline"
+)
+
+// Reasons of a Kicked.
+const (
+	KickSameDevice = "sameDevice"
+	KickPolicy     = "policy"
+	KickAdmin      = "admin"
+)
+
+// Events of a GroupEvent.
+const (
+	EventCreated       = "created"
+	EventJoined        = "joined"
+	EventLeft          = "left"
+	EventRemoved       = "removed"
+	EventRoleChanged   = "roleChanged"
+	EventMuted         = "muted"
+	EventChanged       = "changed"
+	EventDismissed     = "dismissed"
+	EventJoinRequested = "joinRequested"
+	EventOwnerOffered  = "ownerOffered"
+	EventBanned        = "banned"
+)
+
+// Reasons of a Gap.
+const (
+	GapExpired   = "expired"
+	GapEvicted   = "evicted"
+	GapDeleted   = "deleted"
+	GapRecalled  = "recalled"
+	GapNotMember = "notMember"
+)
+
+// All that requests, replies and pushes say in words.
 var (
 	GroupKinds    = enum(KindPrivate, KindPublic, KindChatroom, KindLive)
+	Roles         = enum(RoleMember, RoleAdmin, RoleOwner)
+	SettableRoles = enum(RoleAdmin, RoleMember) // the owner is set by setGroup
 	JoinModes     = enum(JoinInvite, JoinApprove, JoinOpen)
 	Histories     = enum(HistorySinceJoin, HistoryAll, HistoryNone)
 	RecentsModes  = enum(RecentsOn, RecentsQuiet, RecentsOff)
-	SettableRoles = enum(RoleAdmin, RoleMember) // the owner is set by setGroup
+	Statuses      = enum(StatusOnline, StatusOffline)
+	KickReasons   = enum(KickSameDevice, KickPolicy, KickAdmin)
+	GapReasons    = enum(GapExpired, GapEvicted, GapDeleted, GapRecalled, GapNotMember)
+	GroupEvents   = enum(EventCreated, EventJoined, EventLeft, EventRemoved, EventRoleChanged, EventMuted,
+		EventChanged, EventDismissed, EventJoinRequested, EventOwnerOffered, EventBanned)
 )
+
+// Enums are all of these.
+var Enums = []*Enum{
+	GroupKinds, Roles, SettableRoles, JoinModes, Histories, RecentsModes, Statuses, KickReasons, GapReasons, GroupEvents,
+}

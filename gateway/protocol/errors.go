@@ -2,6 +2,27 @@ package protocol
 
 import "fmt"
 
+// Codes of error replies.
+const (
+	CodeBadRequest   = "bad_request"
+	CodeUnknownOp    = "unknown_op"
+	CodeUnauthorized = "unauthorized"
+	CodeForbidden    = "forbidden"
+	CodeNotFound     = "not_found"
+	CodeConflict     = "conflict"
+	CodeTooLarge     = "too_large"
+	CodeTooLate      = "too_late"
+	CodeRateLimited  = "rate_limited"
+	CodeUnavailable  = "unavailable"
+	CodeInternal     = "internal"
+)
+
+// Codes are all of them.
+var Codes = []string{
+	CodeBadRequest, CodeUnknownOp, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict,
+	CodeTooLarge, CodeTooLate, CodeRateLimited, CodeUnavailable, CodeInternal,
+}
+
 // A MalformedError reports bytes that are no frame. The server closes the
 // connection with CloseMalformed; nothing was asked that could be answered.
 type MalformedError struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -27,24 +28,43 @@ var seeds = []string{
 	`[0,-1,127,128,65536,9223372036854775808,-9223372036854775808,1e21,-0.0]`,
 }
 
+// allSeeds are seeds, each payload with all its fields, and each word that a field
+// of a request may have.
+func allSeeds() []string {
+	all := seeds
+	for _, f := range goldenFrames() {
+		all = append(all, string(f.encode(JSON)))
+	}
+	for key, of := range map[string]*Enum{"kind": GroupKinds, "join": JoinModes, "history": Histories, "role": SettableRoles, "recents": RecentsModes} {
+		for _, word := range of.Words {
+			all = append(all, fmt.Sprintf(`{"id":1,"op":"createGroup","args":{"group":"g","user":"u","kind":"public","token":"t","device":"d",%q:%q}}`, key, word))
+		}
+	}
+	return all
+}
+
 // requestPayloads and serverPayloads are one of each struct that a frame is read into.
 func requestPayloads() []payload {
 	var ps []payload
-	for op := range ops {
-		ps = append(ps, argsFor(op))
+	for _, o := range Ops {
+		ps = append(ps, argsFor(o.Name))
 	}
 	return ps
 }
 
 func serverPayloads() []payload {
-	return []payload{&LoginOK{}, &RefreshOK{}, &PingOK{}, &SendOK{}, &ReadReportOK{}, &PageOK{}, &ConversationsOK{}, &PresenceOK{}, &BlockedOK{},
-		&CreateGroupOK{}, &JoinGroupOK{}, &AddMembersOK{}, &RemoveMembersOK{}, &GroupOK{}, &GroupsOK{}, &MembersOK{},
-		&NewMessage{}, &SyncedPart{}, &Synced{}, &ReadReport{}, &ReadReceipt{}, &Recall{}, &ConversationDeleted{}, &ConversationChanged{}, &Blocked{}, &MessageDeleted{},
-		&GroupEvent{}, &Presence{}, &Typing{}, &Kicked{}}
+	var ps []payload
+	for _, o := range Ops {
+		ps = append(ps, o.OK())
+	}
+	for _, p := range Pushes {
+		ps = append(ps, p.Args())
+	}
+	return ps
 }
 
 func FuzzRequestJSON(f *testing.F) {
-	for _, s := range seeds {
+	for _, s := range allSeeds() {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -61,7 +81,7 @@ func FuzzRequestJSON(f *testing.F) {
 }
 
 func FuzzRequestMsgpack(f *testing.F) {
-	for _, s := range seeds {
+	for _, s := range allSeeds() {
 		f.Add(msgpackOf(f, s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -110,7 +130,7 @@ func fresh(p payload) payload {
 }
 
 func FuzzServerFrame(f *testing.F) {
-	for _, s := range seeds {
+	for _, s := range allSeeds() {
 		f.Add([]byte(s), false)
 		f.Add(msgpackOf(f, s), true)
 	}
@@ -162,7 +182,7 @@ func reread(t *testing.T, codec Codec, p payload) payload {
 }
 
 func FuzzBodyJSON(f *testing.F) {
-	for _, s := range seeds {
+	for _, s := range allSeeds() {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -183,7 +203,7 @@ func FuzzBodyJSON(f *testing.F) {
 }
 
 func FuzzBodyMsgpack(f *testing.F) {
-	for _, s := range seeds {
+	for _, s := range allSeeds() {
 		f.Add(msgpackOf(f, s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

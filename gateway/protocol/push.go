@@ -179,12 +179,6 @@ func (p *MessageDeleted) fields(x *fields) {
 	x.seqs("seqs", &p.Seqs, 0, len(x.d.data)/seqLen, always)
 }
 
-// Status of a Presence.
-const (
-	StatusOnline  = "online"
-	StatusOffline = "offline"
-)
-
 // Presence is onPresence: a user came online or went.
 type Presence struct {
 	User   string
@@ -231,13 +225,6 @@ func (p *Typing) fields(x *fields) {
 	count(x, "time", &p.Time, always)
 }
 
-// Reasons of a Kicked.
-const (
-	KickSameDevice = "sameDevice"
-	KickPolicy     = "policy"
-	KickAdmin      = "admin"
-)
-
 // Kicked is onKicked; the connection is closed with CloseKicked after it.
 type Kicked struct {
 	Reason string
@@ -256,21 +243,6 @@ func (p *Kicked) Decode(args Raw) error { return decode(args, p) }
 func (p *Kicked) fields(x *fields) {
 	x.text("reason", &p.Reason, 1, MaxFrame, required)
 }
-
-// Events of a GroupEvent.
-const (
-	EventCreated       = "created"
-	EventJoined        = "joined"
-	EventLeft          = "left"
-	EventRemoved       = "removed"
-	EventRoleChanged   = "roleChanged"
-	EventMuted         = "muted"
-	EventChanged       = "changed"
-	EventDismissed     = "dismissed"
-	EventJoinRequested = "joinRequested"
-	EventOwnerOffered  = "ownerOffered"
-	EventBanned        = "banned"
-)
 
 // GroupEvent is onGroupEvent.
 type GroupEvent struct {

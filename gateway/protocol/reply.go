@@ -37,6 +37,14 @@ type OK interface {
 	Decode(ok Raw) error
 }
 
+// NoOK answers ops that say no more than that it is done.
+type NoOK struct{}
+
+// Decode checks that ok is a map.
+func (r *NoOK) Decode(ok Raw) error { return decode(ok, r) }
+func (r *NoOK) encode(*encoder)     {}
+func (r *NoOK) fields(*fields)      {}
+
 // frameMark is what a frame with one payload has to know again at its end.
 type frameMark struct{ frame, payload mapMark }
 

@@ -100,7 +100,7 @@ func (d *decoder) frameOp() string {
 		d.malformed("its op is no text")
 		return ""
 	}
-	if op, ok := ops[string(b)]; ok {
+	if op, ok := opNames[string(b)]; ok {
 		return op
 	}
 	return string(b)
@@ -112,20 +112,3 @@ func (d *decoder) raw() Raw {
 	d.skip()
 	return Raw{d.codec, d.data[start:d.pos]}
 }
-
-// ops has each op of ours as key and value.
-var ops = func() map[string]string {
-	m := make(map[string]string)
-	for _, op := range []string{
-		OpLogin, OpAck, OpRefreshToken, OpSetState, OpPing, OpLogout,
-		OpSend, OpGetMessage, OpGetRecents, OpGetConversations, OpReadReport, OpDeleteMessage, OpDeleteConversation, OpSetConversation,
-		OpRecall, OpTyping, OpGetPresence, OpSubscribePresence, OpBlock, OpUnblock, OpGetBlocked,
-		OpCreateGroup, OpJoinGroup, OpLeaveGroup, OpDismissGroup, OpAnswerJoin, OpAddMembers, OpRemoveMembers,
-		OpSetMember, OpSetGroup, OpAnswerOwner, OpUnban, OpGetBans, OpGetGroup, OpGetMembers, OpGetGroups,
-		OpOnNewMessage, OpOnConversations, OpOnSynced, OpOnReadReport, OpOnReadReceipt, OpOnRecall, OpOnConversationDeleted,
-		OpOnMessageDeleted, OpOnConversationChanged, OpOnBlocked, OpOnGroupEvent, OpOnPresence, OpOnTyping, OpOnKicked,
-	} {
-		m[op] = op
-	}
-	return m
-}()

@@ -125,58 +125,16 @@ func TestDecodeRequestTakesAnyDepth(t *testing.T) {
 }
 
 // argsFor is the struct that the args of op are read into.
-func argsFor(op string) interface{ Decode(Raw) error } {
-	switch op {
-	case OpLogin:
-		return new(LoginArgs)
-	case OpAck:
-		return new(AckArgs)
-	case OpRefreshToken:
-		return new(RefreshTokenArgs)
-	case OpSetState:
-		return new(SetStateArgs)
-	case OpSend:
-		return new(sendArgs)
-	case OpGetMessage:
-		return new(GetMessageArgs)
-	case OpGetConversations:
-		return new(GetConversationsArgs)
-	case OpReadReport:
-		return new(ReadReportArgs)
-	case OpRecall:
-		return new(RecallArgs)
-	case OpDeleteMessage:
-		return new(DeleteMessageArgs)
-	case OpDeleteConversation:
-		return new(DeleteConversationArgs)
-	case OpSetConversation:
-		return new(SetConversationArgs)
-	case OpTyping:
-		return new(TypingArgs)
-	case OpGetPresence, OpSubscribePresence:
-		return new(PresenceArgs)
-	case OpBlock, OpUnblock:
-		return new(BlockArgs)
-	case OpCreateGroup:
-		return new(CreateGroupArgs)
-	case OpJoinGroup, OpLeaveGroup, OpDismissGroup, OpGetGroup:
-		return new(GroupArgs)
-	case OpAnswerJoin:
-		return new(AnswerJoinArgs)
-	case OpAddMembers, OpRemoveMembers:
-		return new(MembersArgs)
-	case OpSetMember:
-		return new(SetMemberArgs)
-	case OpSetGroup:
-		return new(SetGroupArgs)
-	case OpAnswerOwner:
-		return new(AnswerOwnerArgs)
-	case OpUnban:
-		return new(UnbanArgs)
-	case OpGetMembers, OpGetBans:
-		return new(GetMembersArgs)
-	case OpGetGroups:
-		return new(GetGroupsArgs)
+func argsFor(op string) payload {
+	for _, o := range Ops {
+		if o.Name != op {
+			continue
+		}
+		args := o.Args()
+		if _, ok := args.(*SendArgs); ok {
+			return new(sendArgs)
+		}
+		return args.(payload)
 	}
 	return new(NoArgs)
 }
