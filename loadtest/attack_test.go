@@ -175,9 +175,13 @@ func TestBadLogin(t *testing.T) {
 }
 
 // A fakeBesieger is an attack that does nothing for as long as it is let.
-type fakeBesieger struct{ closed, err error }
+type fakeBesieger struct {
+	closed, err error
+	begun       atomic.Bool
+}
 
 func (b *fakeBesieger) Run(ctx context.Context) (*AttackReport, error) {
+	b.begun.Store(true)
 	<-ctx.Done()
 	return &AttackReport{Name: "nothing"}, b.err
 }
@@ -187,7 +191,7 @@ func (b *fakeBesieger) Close() { b.closed = errClosed }
 func shortSiege(s *fakeServer, b *fakeBesieger) SiegeConfig {
 	return SiegeConfig{
 		Config: Config{Server: s.target(protocol.Msgpack)},
-		Users:  4, Body: 100, Rate: 200, Absent: 3, Backlog: 5, Duration: 200 * time.Millisecond,
+		Users:  4, Body: 100, Rate: 20, Absent: 3, Backlog: 5, Duration: 2 * time.Second,
 		Prepare: func(context.Context) (Besieger, error) { return b, nil },
 		Vitals:  func(context.Context) (Vitals, error) { return Vitals{Retention: 60, Heap: 7, Users: 3}, nil },
 		Health:  func(context.Context) error { return nil },
@@ -218,30 +222,28 @@ func TestSiege(t *testing.T) {
 
 // TestSiegeSeesHarm has each thing go wrong that an attack can do.
 func TestSiegeSeesHarm(t *testing.T) {
-	attacked := false // owned by the one goroutine that asks for vitals, after Run has begun
 	for name, c := range map[string]struct {
 		faults faults
-		change func(*SiegeConfig)
+		change func(*SiegeConfig, *fakeBesieger)
 		want   string
 	}{
-		"retention": {change: func(c *SiegeConfig) {
+		"retention": {change: func(c *SiegeConfig, b *fakeBesieger) {
 			c.Vitals = func(context.Context) (Vitals, error) {
-				if attacked {
+				if b.begun.Load() {
 					return Vitals{Retention: 2, Heap: 1}, nil
 				}
-				attacked = true
 				return Vitals{Retention: 60, Heap: 1}, nil
 			}
-			c.Duration = 100 * time.Millisecond
 		}, want: "kept for 2 s"},
 		"offline messages": {faults: faults{synced: func(s *protocol.Synced) {
 			s.Lost = []protocol.Lost{{Conv: protocol.UserConv("x"), From: 1, To: 2, Count: 2}}
 		}}, want: "limits took seqs 1 to 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := shortSiege(newFakeServer(t, c.faults), &fakeBesieger{})
+			b := &fakeBesieger{}
+			config := shortSiege(newFakeServer(t, c.faults), b)
 			if c.change != nil {
-				c.change(&config)
+				c.change(&config, b)
 			}
 			report, err := Siege(t.Context(), config)
 			if err != nil {

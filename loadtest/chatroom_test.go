@@ -15,7 +15,7 @@ import (
 func shortChatroom(s *fakeServer) ChatroomConfig {
 	return ChatroomConfig{
 		Config: Config{Server: s.target(protocol.Msgpack)}, Members: 30, Online: 10, Body: 100,
-		Rate: 2000, Lead: 100 * time.Millisecond, Trail: 100 * time.Millisecond,
+		Rate: 2000, Lead: 300 * time.Millisecond, Trail: 300 * time.Millisecond,
 		Loss: Loss{Lose: func(ctx context.Context) error {
 			s.hangUp()
 			return nil
@@ -38,7 +38,7 @@ func TestChatroom(t *testing.T) {
 	}
 
 	config := shortChatroom(newFakeServer(t, faults{}))
-	config.Loss = Loss{Drop: true, Away: 500 * time.Millisecond}
+	config.Loss = Loss{Drop: true, Away: time.Second}
 	report, err = Chatroom(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestChatroomCatches(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := shortChatroom(newFakeServer(t, c.faults))
-			config.Loss = Loss{Drop: true, Away: 500 * time.Millisecond}
+			config.Loss = Loss{Drop: true, Away: time.Second}
 			report, err := Chatroom(t.Context(), config)
 			if err != nil {
 				t.Fatal(err)

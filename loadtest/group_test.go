@@ -13,8 +13,15 @@ import (
 func shortGroup(s *fakeServer, codec protocol.Codec) GroupConfig {
 	return GroupConfig{
 		Config: Config{Server: s.target(codec)}, Kind: protocol.KindChatroom,
-		Members: 5, Senders: 1, Body: 100, Window: 8, Duration: 200 * time.Millisecond, Drain: 5 * time.Second,
+		Members: 5, Senders: 1, Body: 100, Window: 8, Duration: 200 * time.Millisecond, Drain: time.Minute,
 	}
+}
+
+// countedGroup is one of 40 messages, however slow this machine is just now.
+func countedGroup(s *fakeServer) GroupConfig {
+	config := shortGroup(s, protocol.Msgpack)
+	config.Rate = 200
+	return config
 }
 
 func TestGroup(t *testing.T) {
@@ -23,13 +30,20 @@ func TestGroup(t *testing.T) {
 			for _, senders := range []int{1, 3} {
 				t.Run(strings.Join([]string{codec.Name(), kind, string(rune('0' + senders))}, "/"), func(t *testing.T) {
 					config := shortGroup(newFakeServer(t, faults{}), codec)
-					config.Kind, config.Senders, config.Duration = kind, senders, 50*time.Millisecond
-					report, err := Group(t.Context(), config)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if err := report.Err(); err != nil {
-						t.Fatal(err)
+					config.Kind, config.Senders = kind, senders
+					var report *GroupReport
+					for d := 50 * time.Millisecond; d < time.Minute; d *= 4 {
+						var err error
+						config.Duration = d
+						if report, err = Group(t.Context(), config); err != nil {
+							t.Fatal(err)
+						}
+						if err := report.Err(); err != nil {
+							t.Fatal(err)
+						}
+						if report.Sent >= 16 {
+							break // the machine had the time
+						}
 					}
 					if report.Sent < 16 || report.Delivered != 4*report.Sent || report.Delivery.Count == 0 || report.DeliveriesPerSecond == 0 || report.MessagesPerFrame != 1 {
 						t.Errorf("report = %+v", report)
@@ -128,8 +142,8 @@ func TestGroupCatches(t *testing.T) {
 		"live: too much lost": {at10(func(m protocol.Message) messages { m.TTL = 1; return messages{m} }), protocol.KindLive, "skipped"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := shortGroup(newFakeServer(t, faults{groupPush: c.push}), protocol.Msgpack)
-			config.Drain = 300 * time.Millisecond
+			config := countedGroup(newFakeServer(t, faults{groupPush: c.push}))
+			config.Drain = 2 * time.Second
 			if c.kind != "" {
 				config.Kind = c.kind
 			}
@@ -159,13 +173,13 @@ func TestGroupLostTail(t *testing.T) {
 		{protocol.KindPublic, "goes to seq 20, but seq"},
 		{protocol.KindLive, "came up to 20, want"},
 	} {
-		config := shortGroup(newFakeServer(t, faults{groupPush: func(user string, n int, m protocol.Message) []protocol.Message {
+		config := countedGroup(newFakeServer(t, faults{groupPush: func(user string, n int, m protocol.Message) []protocol.Message {
 			if n > 20 && strings.HasSuffix(user, "m3") {
 				return nil
 			}
 			return []protocol.Message{m}
-		}}), protocol.Msgpack)
-		config.Kind, config.Drain = c.kind, 200*time.Millisecond
+		}}))
+		config.Kind, config.Drain = c.kind, 2*time.Second
 		report, err := Group(t.Context(), config)
 		if err != nil {
 			t.Fatal(err)
@@ -178,7 +192,7 @@ func TestGroupLostTail(t *testing.T) {
 // block too.
 func TestGroupSkipped(t *testing.T) {
 	lost := 0
-	config := shortGroup(newFakeServer(t, faults{groupPush: func(user string, n int, m protocol.Message) []protocol.Message {
+	config := countedGroup(newFakeServer(t, faults{groupPush: func(user string, n int, m protocol.Message) []protocol.Message {
 		if strings.HasSuffix(user, "m3") {
 			switch n {
 			case 10, 11, 12:
@@ -189,7 +203,7 @@ func TestGroupSkipped(t *testing.T) {
 			}
 		}
 		return []protocol.Message{m}
-	}}), protocol.Msgpack)
+	}}))
 	config.Kind = protocol.KindLive
 	report, err := Group(t.Context(), config)
 	if err != nil {

@@ -14,8 +14,15 @@ import (
 func shortPairs(s *fakeServer, codec protocol.Codec) PairsConfig {
 	return PairsConfig{
 		Config: Config{Server: s.target(codec)},
-		Users:  4, Body: 100, Window: 4, Duration: 200 * time.Millisecond, Drain: 5 * time.Second,
+		Users:  4, Body: 100, Window: 4, Duration: 200 * time.Millisecond, Drain: time.Minute,
 	}
+}
+
+// countedPairs is one of 100 messages, however slow this machine is just now.
+func countedPairs(s *fakeServer) PairsConfig {
+	config := shortPairs(s, protocol.Msgpack)
+	config.Rate, config.Window = 500, 100
+	return config
 }
 
 func TestPairs(t *testing.T) {
@@ -102,7 +109,7 @@ func TestPairsCatches(t *testing.T) {
 		"miscounted": {faults{synced: func(p *protocol.Synced) { p.Offline++ }}, "says that 1 offline messages were pushed, 0 were"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := shortPairs(newFakeServer(t, c.faults), protocol.Msgpack)
+			config := countedPairs(newFakeServer(t, c.faults))
 			config.Users = 2
 			report, err := Pairs(t.Context(), config)
 			if err != nil {
@@ -124,13 +131,13 @@ func TestPairsLostTail(t *testing.T) {
 		}
 		return []protocol.Message{m}
 	}})
-	config := shortPairs(s, protocol.Msgpack)
-	config.Drain = 200 * time.Millisecond
+	config := countedPairs(s)
+	config.Drain = 2 * time.Second
 	report, err := Pairs(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	caught(t, report.Err(), "message 21 is the first that is missing after 200ms")
+	caught(t, report.Err(), "message 21 is the first that is missing after 2s")
 }
 
 func TestPairsRetries(t *testing.T) {
@@ -143,7 +150,7 @@ func TestPairsRetries(t *testing.T) {
 		}
 		return ""
 	}})
-	report, err := Pairs(t.Context(), shortPairs(s, protocol.Msgpack))
+	report, err := Pairs(t.Context(), countedPairs(s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,9 +167,8 @@ func TestPairsRetries(t *testing.T) {
 func cutting(n int) (cut, before bool) { return n%20 == 0, n%40 == 0 }
 
 func TestPairsResumes(t *testing.T) {
-	config := shortPairs(newFakeServer(t, faults{cut: cutting}), protocol.Msgpack)
+	config := countedPairs(newFakeServer(t, faults{cut: cutting}))
 	config.Resume = true
-	config.Duration = 500 * time.Millisecond
 	report, err := Pairs(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +186,7 @@ func TestPairsResumes(t *testing.T) {
 func TestPairsCatchesForgottenRepeats(t *testing.T) {
 	config := shortPairs(newFakeServer(t, faults{cut: cutting, forget: true}), protocol.Msgpack)
 	config.Resume = true
-	config.Duration = 10 * time.Second // it ends with the first violation
+	config.Duration = time.Minute // it ends with the first violation
 	report, err := Pairs(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

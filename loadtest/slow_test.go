@@ -45,14 +45,21 @@ func TestSlow(t *testing.T) {
 
 // TestSlowSeesCloses has the server close the slow peers' connections.
 func TestSlowSeesCloses(t *testing.T) {
-	s := newFakeServer(t, faults{})
+	var s *fakeServer
+	slow := 0 // messages to slow peers; 40 while they read
+	s = newFakeServer(t, faults{push: func(_ int, m protocol.Message) []protocol.Message {
+		if strings.HasPrefix(m.From[strings.LastIndexByte(m.From, '-')+1:], "w") {
+			if slow++; slow == 60 {
+				go s.close("s", protocol.CloseSlow) // while they do not read
+			}
+		}
+		return []protocol.Message{m}
+	}})
 	config := shortSlow(s)
-	config.ClosePatience = 5 * time.Second
+	config.ClosePatience = time.Minute
 	asked := int64(0)
 	config.Closes = func(context.Context) (int64, error) {
-		if asked++; asked == 1 {
-			time.AfterFunc(100*time.Millisecond, func() { s.close("s", protocol.CloseSlow) }) // while they do not read
-		}
+		asked++
 		return 2 * asked, nil // it takes until the fourth time to count them all
 	}
 	report, err := Slow(t.Context(), config)
