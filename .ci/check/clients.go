@@ -31,7 +31,7 @@ func clientTests(t *tally) {
 	}
 	if len(there) > 0 {
 		t.goTest("-vet=off", "-timeout", "5m", "-tags", "clients",
-			"-run", "^TestClientsInJavaScript$/^("+strings.Join(there, "|")+")$", "./cmd/belfry")
+			"-run", "^TestClientsInJavaScript$/^("+strings.Join(there, "|")+")$", "./cmd/belfry/e2e/wsconformance")
 	}
 }
 

@@ -55,7 +55,7 @@ func main() {
 		defer func() { <-slots }()
 		// The longest first; and one more at once than there are processors,
 		// because all of them also wait.
-		t.goTest("-race", "-short", "-vet=off", "-timeout", "15m", "-p", fmt.Sprint(runtime.NumCPU()+1), "./cmd/belfry", "./...")
+		t.goTest("-race", "-short", "-vet=off", "-timeout", "15m", "-p", fmt.Sprint(runtime.NumCPU()+1), "./cmd/belfry/e2e/...", "./...")
 		if packages := tagged(&t, "faults", "{{.TestGoFiles}} {{.XTestGoFiles}}"); len(packages) > 0 {
 			t.goTest(append([]string{"-race", "-vet=off", "-timeout", "5m", "-tags", "faults"}, packages...)...)
 		}

@@ -41,6 +41,7 @@ var ours = []struct {
 	{"gateway/webhook", []string{"gateway/turns"}, "it tells events to a receiver, and knows nothing of what they mean"},
 	{"client", []string{"client", "gateway/protocol"}, "an application links the client; the server must not come with it"},
 	{"loadtest", []string{"loadtest", "client", "gateway/protocol"}, "a load generator sees what a client sees, or it measures something else"},
+	{"cmd/belfry/e2e", []string{"cmd/belfry/e2e"}, "what checks the contract is written after its text, and uses nothing of what it checks"},
 	{"cmd", []string{"cmd", "client", "gateway", "loadtest", "raftstore", "shard"}, "the binary wires everything"},
 }
 
@@ -58,7 +59,7 @@ var bans = []struct {
 	},
 	{
 		imports: []string{"github.com/coder/websocket"},
-		except:  []string{"gateway/ws", "client", "loadtest/torture"},
+		except:  []string{"gateway/ws", "client", "loadtest/torture", "cmd/belfry/e2e/wstest"},
 		reason:  "the WebSocket library ends at the two sides that speak it, and where a device is played that does what no client does",
 	},
 	{

@@ -14,6 +14,7 @@ import (
 
 	"github.com/belfry-im/belfry/cmd/belfry/internal/chatui"
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
+	"github.com/belfry-im/belfry/cmd/belfry/internal/loadcmd"
 )
 
 func main() {
@@ -32,9 +33,7 @@ func newRootCommand() *cobra.Command {
 		Example: `  belfry serve --dev
   belfry token --user alice
   belfry chat --user alice --to bob`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
 	}
-	root.AddCommand(newServeCommand(), chatui.NewCommand(), newLoadCommand(), newTokenCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), chatui.NewCommand(), loadcmd.NewCommand(), newTokenCommand(), newVersionCommand())
 	return root
 }

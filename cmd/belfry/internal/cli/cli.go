@@ -33,6 +33,7 @@ func Run(root *cobra.Command, args, environ []string, stdin io.Reader, stdout, s
 		began = true
 		return Configure(cmd, environ)
 	}
+	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

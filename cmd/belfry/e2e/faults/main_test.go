@@ -1,0 +1,12 @@
+package faults
+
+import (
+	"testing"
+
+	"github.com/belfry-im/belfry/cmd/belfry/e2e/harness"
+	"github.com/belfry-im/belfry/cmd/belfry/e2e/wstest"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+type obj = wstest.Obj

@@ -1,0 +1,180 @@
+package wstest
+
+// Both encodings of protocol.md, written a second time on purpose: these tests
+// check the contract and so use nothing of the server's own protocol package.
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// An Obj is a frame or a part of one. Decoded integers are int64 (uint64 above
+// its range), other numbers float64, binary is []byte, arrays are []any, in
+// both encodings alike, so that reflect.DeepEqual compares bodies.
+type Obj = map[string]any
+
+// A Codec is one subprotocol.
+type Codec struct {
+	Subprotocol string
+	Frame       websocket.MessageType
+	Encode      func(Obj) ([]byte, error)
+	Decode      func([]byte) (Obj, error)
+}
+
+var (
+	JSON    = &Codec{"belfry.v1.json", websocket.MessageText, encodeJSON, DecodeJSON}
+	Msgpack = &Codec{"belfry.v1.msgpack", websocket.MessageBinary, encodeMsgpack, decodeMsgpack}
+	Codecs  = []*Codec{JSON, Msgpack}
+)
+
+// Name is "json" or "msgpack".
+func (c *Codec) Name() string { return strings.TrimPrefix(c.Subprotocol, "belfry.v1.") }
+
+func (c *Codec) String() string { return c.Subprotocol }
+
+func encodeJSON(o Obj) ([]byte, error) { return json.Marshal(binToJSON(o)) }
+
+// binToJSON replaces []byte by {"$bin": base64}.
+func binToJSON(v any) any {
+	switch v := v.(type) {
+	case []byte:
+		return Obj{"$bin": base64.StdEncoding.EncodeToString(v)}
+	case Obj:
+		out := maps.Clone(v)
+		for k, e := range out {
+			out[k] = binToJSON(e)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = binToJSON(e)
+		}
+		return out
+	}
+	return v
+}
+
+func DecodeJSON(b []byte) (Obj, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var o Obj
+	if err := d.Decode(&o); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("more than one JSON value in %q", b)
+	}
+	v, err := plain(o)
+	if err != nil {
+		return nil, err
+	}
+	return v.(Obj), nil
+}
+
+func encodeMsgpack(o Obj) ([]byte, error) { return msgpack.Marshal(o) }
+
+func decodeMsgpack(b []byte) (Obj, error) {
+	r := bytes.NewReader(b)
+	d := msgpack.NewDecoder(r)
+	o, err := d.DecodeMap()
+	if err != nil {
+		return nil, err
+	}
+	if r.Len() > 0 {
+		return nil, fmt.Errorf("%d bytes after the frame", r.Len())
+	}
+	v, err := plain(o)
+	if err != nil {
+		return nil, err
+	}
+	return v.(Obj), nil
+}
+
+// plain brings what either decoder made into the types that obj promises.
+func plain(v any) (any, error) {
+	var err error
+	switch v := v.(type) {
+	case map[string]any:
+		if text, ok := v["$bin"].(string); ok && len(v) == 1 {
+			return base64.StdEncoding.DecodeString(text)
+		}
+		for k, e := range v {
+			if v[k], err = plain(e); err != nil {
+				return nil, err
+			}
+		}
+		return v, nil
+	case []any:
+		for i, e := range v {
+			if v[i], err = plain(e); err != nil {
+				return nil, err
+			}
+		}
+		return v, nil
+	case json.Number:
+		if i, err := v.Int64(); err == nil {
+			return i, nil
+		}
+		var u uint64
+		if err := json.Unmarshal([]byte(v), &u); err == nil {
+			return u, nil
+		}
+		return v.Float64()
+	case int8:
+		return int64(v), nil
+	case int16:
+		return int64(v), nil
+	case int32:
+		return int64(v), nil
+	case uint8:
+		return int64(v), nil
+	case uint16:
+		return int64(v), nil
+	case uint32:
+		return int64(v), nil
+	case uint64:
+		if v <= math.MaxInt64 {
+			return int64(v), nil
+		}
+		return v, nil
+	case float32:
+		return float64(v), nil
+	}
+	return v, nil
+}
+
+// Merged returns a new object with what o and more have, more winning.
+func Merged(o, more Obj) Obj {
+	o = maps.Clone(o)
+	if o == nil {
+		o = Obj{}
+	}
+	maps.Copy(o, more)
+	return o
+}
+
+// FrameOfSize is a ping with as many bytes as that, args that nobody knows included.
+func FrameOfSize(t testing.TB, c *Codec, id, size int) []byte {
+	t.Helper()
+	for fill := size - 100; ; {
+		b, err := c.Encode(Obj{"id": id, "op": "ping", "args": Obj{"fill": strings.Repeat("x", fill)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) == size {
+			return b
+		}
+		fill += size - len(b)
+	}
+}

@@ -1,0 +1,9 @@
+package loadcmd
+
+import (
+	"testing"
+
+	"github.com/belfry-im/belfry/cmd/belfry/e2e/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
