@@ -3,10 +3,12 @@ package raftstore
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 )
@@ -54,9 +56,9 @@ type budget struct {
 	store    *Store
 	limit    int64
 	reserved int64  // Config.ReservedMemory
-	cuts     []*cut // by group
+	cuts     []*cut // by shard
 
-	replaced   int64  // Store.replaced as of the last collection asked for
+	replaced   int64  // states that gave way, as of the last collection asked for
 	collection uint64 // the last one seen
 	other      int64  // live heap beside the shards', as of that collection
 	exceeded   bool   // all that is not the shards' takes more than is reserved
@@ -65,9 +67,21 @@ type budget struct {
 	sweeps sync.WaitGroup
 }
 
-// A cut is the shortening of one group's retention.
+// A shardMemory is what one shard takes of this node's memory; a *replica.Replica
+// is one.
+type shardMemory interface {
+	// Inspect runs f on the state, and with the time as of which to read it.
+	Inspect(f func(st *shard.State, now int64))
+	Queued() int     // bytes of commands that wait to be proposed
+	Restoring() bool // a state is being read, which Inspect does not show yet
+	Replaced() int64 // times that the state gave way to another one
+	Leads() bool     // this node leads the shard
+}
+
+// A cut is the shortening of one shard's retention.
 type cut struct {
-	group  *group
+	shard  *localShard
+	memory shardMemory
 	busy   atomic.Bool  // a sweep is under way
 	frees  bool         // it was when this look began: what it frees may count as used
 	swept  atomic.Int64 // the cutoff that the last sweep brought to its end
@@ -75,7 +89,7 @@ type cut struct {
 	logged time.Duration
 
 	expires atomic.Bool // an Expire is under way
-	step    int         // of the round of those
+	expiry  replica.Expiry
 }
 
 // A memoryReading is what the runtime says about the process, in bytes.
@@ -88,8 +102,8 @@ type memoryReading struct {
 
 func newBudget(s *Store) *budget {
 	b := &budget{store: s, limit: s.cfg.MemoryLimit, reserved: s.cfg.ReservedMemory}
-	for _, g := range s.groups {
-		b.cuts = append(b.cuts, &cut{group: g})
+	for _, sh := range s.shards {
+		b.cuts = append(b.cuts, &cut{shard: sh, memory: s.cfg.memoryOf(sh.local), expiry: replica.NewExpiry(sh.first, sh.last)})
 	}
 	m := s.metrics.budget
 	m.limit.Set(float64(b.limit))
@@ -123,7 +137,7 @@ func (b *budget) check(now time.Time) {
 	var all shard.Usage
 	for i, c := range b.cuts {
 		c.frees = c.busy.Load()
-		u := c.group.usage()
+		u := c.usage()
 		usages[i] = u
 		all.Add(&u)
 	}
@@ -206,8 +220,8 @@ func (b *budget) beside(taken int64) int64 {
 // counts only when it began after that; so one is asked for.
 func (b *budget) read() (r memoryReading, sure bool) {
 	s := b.store
-	replaced := s.replaced.Load()
-	if s.restoring.Load() > 0 {
+	replaced := b.replacements()
+	if b.restoring() {
 		return r, false
 	}
 	if replaced != b.replaced {
@@ -215,15 +229,26 @@ func (b *budget) read() (r memoryReading, sure bool) {
 		b.replaced = replaced
 	}
 	r = s.cfg.meter()
-	return r, s.restoring.Load() == 0 && s.replaced.Load() == replaced
+	return r, !b.restoring() && b.replacements() == replaced
+}
+
+// restoring reports whether the state of a shard is being read from a snapshot.
+func (b *budget) restoring() bool {
+	return slices.ContainsFunc(b.cuts, func(c *cut) bool { return c.memory.Restoring() })
+}
+
+// replacements returns how often a shard's state gave way to another one.
+func (b *budget) replacements() (n int64) {
+	for _, c := range b.cuts {
+		n += c.memory.Replaced()
+	}
+	return n
 }
 
 // waiting is the bytes of commands that wait to be committed.
 func (b *budget) waiting() (n int64) {
 	for _, c := range b.cuts {
-		if r := c.group.reign.Load(); r != nil {
-			n += int64(r.proposer.waiting())
-		}
+		n += int64(c.memory.Queued())
 	}
 	return n
 }
@@ -232,11 +257,10 @@ func (b *budget) waiting() (n int64) {
 // more is taken, but not for every size.
 func reserved(u *shard.Usage) int64 { return int64(u.Held + u.Deferred + u.Free/2) }
 
-// usage says what takes the shard's memory.
-func (g *group) usage() shard.Usage {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.state.Usage()
+// usage returns what takes the shard's memory.
+func (c *cut) usage() (u shard.Usage) {
+	c.memory.Inspect(func(st *shard.State, _ int64) { u = st.Usage() })
+	return u
 }
 
 // refuse turns sends away while the memory is full.
@@ -263,28 +287,27 @@ func parts(u *shard.Usage, inUse int64) slog.Value {
 	)
 }
 
-// shorten takes about n bytes of a group's oldest messages, or goes on with
+// shorten takes about n bytes of a shard's oldest messages, or goes on with
 // what it began.
 func (b *budget) shorten(c *cut, n int, now time.Time) {
-	g := c.group
-	at := g.clock.now()
-	g.mu.RLock()
-	at = max(at, g.state.Now())
-	inForce, ttl := g.state.Cutoff(), time.Duration(g.state.LongestTTL())*time.Millisecond
-	cutoff := inForce
-	if n > 0 && !c.frees {
-		cutoff = max(inForce, min(g.state.CutoffFor(n, at), at-leastRetention.Milliseconds()))
-	}
-	g.mu.RUnlock()
+	var at, inForce, cutoff int64
+	var ttl time.Duration
+	c.memory.Inspect(func(st *shard.State, now int64) {
+		at, inForce, ttl = now, st.Cutoff(), time.Duration(st.LongestTTL())*time.Millisecond
+		cutoff = inForce
+		if n > 0 && !c.frees {
+			cutoff = max(inForce, min(st.CutoffFor(n, at), at-leastRetention.Milliseconds()))
+		}
+	})
 
 	retention := min(ttl, time.Duration(at-cutoff)*time.Millisecond)
-	g.metrics.retention.Set(retention.Seconds())
+	c.shard.metrics.retention.Set(retention.Seconds())
 	b.report(c, cutoff > inForce && retention < ttl, retention, now)
-	if !c.frees && cutoff > c.swept.Load() && g.reign.Load() != nil {
+	if !c.frees && cutoff > c.swept.Load() && c.memory.Leads() {
 		c.busy.Store(true)
 		b.sweeps.Go(func() {
 			defer c.busy.Store(false)
-			if g.retain(cutoff, &b.work) {
+			if c.shard.retain(cutoff, &b.work) {
 				c.swept.Store(cutoff)
 			}
 		})
@@ -297,24 +320,16 @@ func (c *cut) expire() {
 	if !c.expires.CompareAndSwap(false, true) {
 		return
 	}
-	g := c.group
-	width := int(g.last-g.first) + 1
-	steps := min(sweepSteps, width)
-	cmd := &command.PurgeExpired{
-		FirstSlot: g.first + uint16(c.step*width/steps),
-		LastSlot:  g.first + uint16((c.step+1)*width/steps) - 1,
-	}
-	c.step = (c.step + 1) % steps
 	done := func(command.Result, error) { c.expires.Store(false) }
-	if g.enqueue(command.AppendCommand(nil, cmd), waiter{done: done}) != nil {
+	if c.shard.replica.Enqueue(command.AppendCommand(nil, c.expiry.Next()), replica.Waiter{Done: done}) != nil {
 		c.expires.Store(false)
 	}
 }
 
-// report logs that a group's retention begins to shrink, has halved or doubled
+// report logs that a shard's retention begins to shrink, has halved or doubled
 // since, or is left to grow again.
 func (b *budget) report(c *cut, raised bool, retention time.Duration, now time.Time) {
-	log := c.group.log
+	log := c.shard.log
 	switch {
 	case raised && c.last.IsZero():
 		log.Warn("memory is short: messages are kept for less time", "retention", retention)
@@ -332,12 +347,12 @@ func (b *budget) report(c *cut, raised bool, retention time.Duration, now time.T
 }
 
 // retain raises the cutoff of a shard and frees what it takes, so much work at a
-// time. It tells whether it came to the end.
-func (g *group) retain(cutoff int64, work *atomic.Uint32) bool {
-	for first := g.first; first < command.Slots; {
+// time. It reports whether it came to the end.
+func (sh *localShard) retain(cutoff int64, work *atomic.Uint32) bool {
+	for first := sh.first; first < command.Slots; {
 		answer := make(chan outcome, 1)
 		encoded := command.AppendCommand(nil, &command.RaiseCutoff{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
-		err := g.enqueue(encoded, waiter{done: func(r command.Result, err error) { answer <- outcome{r, err} }})
+		err := sh.replica.Enqueue(encoded, replica.Waiter{Done: func(r command.Result, err error) { answer <- outcome{r, err} }})
 		if err != nil {
 			return false // tried again at the next look
 		}

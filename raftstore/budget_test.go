@@ -51,10 +51,16 @@ func budgetStore(t *testing.T, limit int64) (*Store, *fakeMeter, *testClock) {
 	return open(t, cfg), m, clock
 }
 
+// usageOf returns what takes a shard's memory.
+func usageOf(sh *localShard) (u shard.Usage) {
+	sh.local.Inspect(func(st *shard.State, _ int64) { u = st.Usage() })
+	return u
+}
+
 // held sums up what the shards say they hold.
 func held(s *Store) (n int64) {
-	for _, g := range s.groups {
-		u := g.usage()
+	for _, sh := range s.shards {
+		u := usageOf(sh)
 		n += int64(u.Held)
 	}
 	return n
@@ -75,8 +81,8 @@ func settled(t *testing.T, s *Store, m *fakeMeter) {
 
 // messageBytes sums up what messages take in the shards.
 func messageBytes(s *Store) (n int) {
-	for _, g := range s.groups {
-		u := g.usage()
+	for _, sh := range s.shards {
+		u := usageOf(sh)
 		n += u.Messages
 	}
 	return n
@@ -110,7 +116,7 @@ func TestRetentionShortensAtTheSoftLimit(t *testing.T) {
 	if s.memoryFull.Load() {
 		t.Error("sends are refused although retention could shorten")
 	}
-	for id, g := range s.groups {
+	for id, g := range s.shards {
 		alice, bob := userIn(s, id, 0), userIn(s, id, 1)
 		var page query.Page
 		var sync *query.Sync
@@ -122,7 +128,7 @@ func TestRetentionShortensAtTheSoftLimit(t *testing.T) {
 				t.Fatal(err)
 			}
 			sync = login(t, s, bob, "phone", &ear{})
-			if err := g.read(func(st *shard.State, _ int64) { cutoff = st.Cutoff() }); err != nil {
+			if err := g.replica.Read(func(st *shard.State, _ int64) { cutoff = st.Cutoff() }); err != nil {
 				t.Fatal(err)
 			}
 			return cutoff == before
@@ -189,7 +195,7 @@ func TestFullMemoryForgetsRepeats(t *testing.T) {
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
 	send(t, s, message(alice, bob, 1))
 	clock.pass(time.Hour) // more than the window, and less than messages live
-	dedupe := func() int { u := s.groups[0].usage(); return u.Dedupe }
+	dedupe := func() int { u := usageOf(s.shards[0]); return u.Dedupe }
 	if dedupe() == 0 {
 		t.Fatal("nothing is remembered")
 	}
@@ -237,7 +243,7 @@ func TestRetentionOfGroups(t *testing.T) {
 	s := open(t, cfg)
 	retention := func() time.Duration {
 		var metric dto.Metric
-		if err := s.groups[0].metrics.retention.Write(&metric); err != nil {
+		if err := s.shards[0].metrics.retention.Write(&metric); err != nil {
 			t.Fatal(err)
 		}
 		return time.Duration(metric.GetGauge().GetValue() * float64(time.Second))
@@ -249,10 +255,9 @@ func TestRetentionOfGroups(t *testing.T) {
 		do(t, s, groupMessage(group, alice, n))
 		clock.pass(time.Minute)
 	}
-	g := s.groups[0]
 	var work atomic.Uint32
 	work.Store(eraseWork)
-	if !g.retain(g.clock.now()-30*time.Minute.Milliseconds(), &work) {
+	if !s.shards[0].retain(s.Now()-30*time.Minute.Milliseconds(), &work) {
 		t.Fatal("the cutoff is not raised")
 	}
 	eventually(t, "30 min once the cutoff is that far back", func() bool { return retention() == 30*time.Minute })
@@ -292,6 +297,25 @@ func TestCutoffOutlivesRestart(t *testing.T) {
 	}
 }
 
+// A restoredMemory is that of a shard whose state is read from a snapshot while it
+// is away.
+type restoredMemory struct {
+	shardMemory
+	away     atomic.Bool
+	replaced atomic.Int64
+}
+
+func (m *restoredMemory) Restoring() bool { return m.away.Load() || m.shardMemory.Restoring() }
+func (m *restoredMemory) Replaced() int64 { return m.replaced.Load() + m.shardMemory.Replaced() }
+
+func (m *restoredMemory) Inspect(f func(*shard.State, int64)) {
+	if m.away.Load() {
+		f(shard.NewState(0), 0)
+		return
+	}
+	m.shardMemory.Inspect(f)
+}
+
 // TestNothingIsTakenWhileRestoring has a collection fall into a restore: the heap
 // holds the state by then, the shard does not, and soon both do.
 func TestNothingIsTakenWhileRestoring(t *testing.T) {
@@ -300,6 +324,8 @@ func TestNothingIsTakenWhileRestoring(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Shards, cfg.MemoryLimit, cfg.meter, cfg.Clock = 1, limit, m.read, clock.read
 	cfg.Limits.OfflineMaxBytes, cfg.Limits.UserBytes = -1, -1
+	memory := &restoredMemory{}
+	cfg.memoryOf = func(m shardMemory) shardMemory { memory.shardMemory = m; return memory }
 	var s *Store
 	cfg.collect = func() {
 		if s != nil {
@@ -316,22 +342,12 @@ func TestNothingIsTakenWhileRestoring(t *testing.T) {
 	}
 	clock.pass(time.Hour)
 
-	g := s.groups[0]
-	swap := func(st *shard.State) *shard.State {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		old := g.state
-		g.state = st
-		s.replaced.Add(1)
-		return old
-	}
-	size := held(s)
-	s.restoring.Add(1)
-	full := swap(shard.NewState(0))
-	m.collect(size)
+	memory.away.Store(true)
+	memory.replaced.Add(1)
+	m.collect(held(s))
 	time.Sleep(3 * budgetEvery)
-	swap(full)
-	s.restoring.Add(-1)
+	memory.replaced.Add(1)
+	memory.away.Store(false)
 	time.Sleep(3 * budgetEvery)
 	if s.memoryFull.Load() {
 		t.Error("sends are refused")
@@ -350,7 +366,7 @@ func TestSendsComeBackAfterABurst(t *testing.T) {
 	cfg.Shards, cfg.MemoryLimit, cfg.meter, cfg.Clock = 1, limit, m.read, clock.read
 	s := open(t, cfg)
 	lasting := func() int {
-		u := s.groups[0].usage()
+		u := usageOf(s.shards[0])
 		return u.Held - u.Messages
 	}
 	for n := 0; lasting() < limit/100*softPercent/100*lastingPercent-limit/100; {

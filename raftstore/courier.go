@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 )
@@ -43,7 +44,7 @@ const (
 // It holds what the outbox in the state holds, which is bounded: see
 // Store.admit.
 type courier struct {
-	group *group
+	shard *localShard
 	wake  chan struct{}
 
 	mu       sync.Mutex // guards what others leave for run
@@ -52,7 +53,7 @@ type courier struct {
 	trimmed  []trimming
 	expected []*expectation
 	closed   bool
-	waiting  map[uint32]int64 // bytes counted in Store.outbox, by destination
+	waiting  map[uint32]int64 // bytes counted in localShard.outbox, by destination
 
 	// Owned by run.
 	lanes  map[direction]*lane
@@ -111,7 +112,7 @@ type laneExpectation struct {
 
 // A route leads to one shard.
 type route struct {
-	dest    *group
+	dest    *localShard
 	ready   []*lane
 	bytes   int // on their way
 	pause   time.Duration
@@ -133,9 +134,9 @@ type trimming struct {
 	err  error
 }
 
-func newCourier(g *group) *courier {
+func newCourier(sh *localShard) *courier {
 	return &courier{
-		group: g, wake: make(chan struct{}, 1),
+		shard: sh, wake: make(chan struct{}, 1),
 		waiting: make(map[uint32]int64),
 		lanes:   make(map[direction]*lane), routes: make(map[uint32]*route),
 	}
@@ -153,9 +154,9 @@ func (c *courier) post(letters []shard.Posted) {
 	}
 	c.posted = append(c.posted, letters...)
 	for i := range letters {
-		c.account(c.group.store.group(letters[i].To), letterSize(&letters[i]))
+		c.account(c.shard.store.shardOf(letters[i].To), letterSize(&letters[i]))
 	}
-	c.poke()
+	c.signal()
 }
 
 // whenDelivered calls done once what has been posted from one writer to some
@@ -166,23 +167,23 @@ func (c *courier) whenDelivered(from command.UserID, to []command.UserID, done f
 	closed := c.closed
 	if !closed {
 		c.expected = append(c.expected, r)
-		c.poke()
+		c.signal()
 	}
 	c.mu.Unlock()
 	if closed {
 		r.fire()
 		return
 	}
-	time.AfterFunc(c.group.cfg.expectPatience, r.fire)
+	time.AfterFunc(c.shard.store.cfg.expectPatience, r.fire)
 }
 
 // account changes the bytes that wait for a shard. The caller holds mu.
-func (c *courier) account(dest *group, n int) {
+func (c *courier) account(dest *localShard, n int) {
 	c.waiting[dest.id] += int64(n)
-	dest.metrics.outbox.Set(float64(c.group.store.outbox[dest.id].Add(int64(n))))
+	dest.metrics.outbox.Set(float64(dest.outbox.Add(int64(n))))
 }
 
-func (c *courier) poke() {
+func (c *courier) signal() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
@@ -229,7 +230,7 @@ func (c *courier) take(p *shard.Posted, now time.Time) {
 	key := direction{p.From, p.To}
 	l := c.lanes[key]
 	if l == nil {
-		dest := c.group.store.group(p.To)
+		dest := c.shard.store.shardOf(p.To)
 		rt := c.routes[dest.id]
 		if rt == nil {
 			rt = &route{dest: dest}
@@ -250,7 +251,7 @@ func (c *courier) expect(r *expectation) {
 			continue // there is nothing to wait for, or nobody who takes it
 		}
 		if rt := l.route; rt.pause > 0 {
-			if rt.dest.reign.Load() == nil {
+			if rt.dest.replica.Ready() != nil {
 				continue
 			}
 			rt.retryAt = time.Time{} // it is back: no need to sit out the pause
@@ -342,16 +343,16 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 	e := &c.encoder
 	e.command = command.AppendDeliver(e.command[:0], p.Bytes)
 	if err := e.check.Check(e.command); err != nil {
-		return c.group.stop("its outbox", err)
+		return c.shard.local.Stop("its outbox", err)
 	}
 	number, bytes := p.Number, letterSize(p)
 	done := func(r command.Result, err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.returned = append(c.returned, delivery{lane: l, number: number, bytes: bytes, result: r, err: err})
-		c.poke()
+		c.signal()
 	}
-	if err := l.route.dest.enqueue(e.command, waiter{done: done}); err != nil {
+	if err := l.route.dest.replica.Enqueue(e.command, replica.Waiter{Done: done}); err != nil {
 		return err
 	}
 	l.flying++
@@ -362,7 +363,7 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 // backOff leaves a destination alone for a while.
 func (c *courier) backOff(rt *route, now time.Time, err error) {
 	if rt.pause == 0 {
-		c.group.log.Info("letters wait", "for", rt.dest.id, "because", err)
+		c.shard.log.Info("letters wait", "for", rt.dest.id, "because", err)
 	}
 	if now.Before(rt.retryAt) {
 		return // one of several that were on their way together
@@ -396,7 +397,7 @@ func (c *courier) settle(d *delivery, now time.Time) {
 		l.redo = true
 		if d.result.Seq <= l.confirmed {
 			// The receiver's shard has lost what it had confirmed.
-			c.group.log.Error("letters are missing at their receiver", "from", l.from, "to", l.to,
+			c.shard.log.Error("letters are missing at their receiver", "from", l.from, "to", l.to,
 				"confirmed", l.confirmed, "expected", d.result.Seq)
 			l.sleep(now)
 			break
@@ -404,7 +405,7 @@ func (c *courier) settle(d *delivery, now time.Time) {
 		c.confirm(l, d.result.Seq-1, now)
 	default:
 		rt.dest.metrics.undelivered.Inc()
-		c.group.log.Error("letter refused", "from", l.from, "to", l.to, "number", d.number, "err", d.result.Err())
+		c.shard.log.Error("letter refused", "from", l.from, "to", l.to, "number", d.number, "err", d.result.Err())
 		l.redo = true
 		l.sleep(now)
 	}
@@ -478,10 +479,10 @@ func (c *courier) trim() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.trimmed = append(c.trimmed, t)
-			c.poke()
+			c.signal()
 		}
 		encoded := command.AppendCommand(nil, &command.TrimOutbox{From: l.from, To: l.to, UpTo: t.upTo})
-		if err := c.group.enqueue(encoded, waiter{patience: trimPatience, done: done}); err != nil {
+		if err := c.shard.replica.Enqueue(encoded, replica.Waiter{Patience: trimPatience, Done: done}); err != nil {
 			done(command.Result{}, err)
 		}
 	}
@@ -508,7 +509,7 @@ func (c *courier) close() {
 	c.closed = true
 	c.posted, c.returned, c.trimmed, c.expected = nil, nil, nil, nil
 	for id, n := range c.waiting {
-		c.account(c.group.store.groups[id], -int(n))
+		c.account(c.shard.store.shards[id], -int(n))
 	}
 	c.mu.Unlock()
 	for _, r := range expected {

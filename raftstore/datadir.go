@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/belfry-im/belfry/raftstore/replica"
 )
 
 // dataFormat is the version of the layout of a data directory, and of the
@@ -59,7 +61,7 @@ func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 			Format: dataFormat, Node: cfg.Node, Shards: cfg.Shards, RaftLog: cfg.RaftLog,
 			Epoch: uint64(time.Now().UnixMilli()),
 		}
-		return held, info.Epoch, errors.Join(writeFile(path, info), syncDir(filepath.Dir(cfg.Dir)))
+		return held, info.Epoch, errors.Join(writeFile(path, info), replica.SyncDir(filepath.Dir(cfg.Dir)))
 	}
 	if err != nil {
 		return nil, 0, err
@@ -106,14 +108,5 @@ func writeFile(path string, v any) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the names in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return replica.SyncDir(filepath.Dir(path))
 }

@@ -2,8 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"errors"
-	"syscall"
 	"time"
 )
 
@@ -43,10 +41,4 @@ func (s *Store) checkDisk() {
 		s.metrics.diskLow.Set(0)
 		s.cfg.Log.Info("disk has room again", "free", free)
 	}
-}
-
-// noRoom tells whether err is that the disk below dir is full. Some libraries
-// hide the reason, so the disk is asked too.
-func noRoom(dir string, err error) bool {
-	return err != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(probeDisk(dir), syscall.ENOSPC))
 }

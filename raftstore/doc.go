@@ -1,23 +1,24 @@
-// Package raftstore keeps the shards of one node: each shard is a state machine
-// of package shard, replicated by a Raft group of its own.
+// Package raftstore keeps the shards of one node: each shard is a state machine of
+// package shard, which package replica replicates.
 //
 // A key (a user) hashes to a slot, a slot belongs to a shard, a shard has one
-// leader. What the package adds around the pure core is everything that the
-// core must not have: disks, clocks, goroutines and failure.
+// leader. This package routes to it, and does what concerns more than one shard or
+// those who listen.
 //
-//	Store     routes a key to its group and answers the gateway
-//	group     one shard: opens, serves, fails, re-opens
-//	proposer  gathers commands into log entries (group commit)
-//	courier   carries letters from this shard to the others, in order, until confirmed
-//	hub       knows which sessions listen here, and wakes them
-//	clock     the time that enters the state, never backwards
+//	Store       routes a key to its shard and answers the gateway
+//	localShard  one shard: its replica, and what belongs to it beside the state
+//	leader      what this node does as leader of a shard: letters, hooks, sessions left behind
+//	courier     carries letters from one shard to the others, in order, until confirmed
+//	hooker      tells hooks what one shard has stored
+//	hub         knows which sessions listen here, and wakes them
+//	budget      keeps the memory of the process within its limit
 //
 // # Outcomes
 //
-// An error that is ErrUnavailable means that nothing was proposed; one that is
-// ErrUnknown means that the command may still take effect, and a repeat is
-// safe. A refusal by the state is a shard.Result, or where a method has no
-// result to give a *shard.RefusedError.
+// An error that is store.ErrUnavailable means that nothing was proposed; one that
+// is store.ErrUnknown means that the command may still take effect, and a repeat is
+// safe. A refusal by the state is a command.Result, or where a method has no
+// result to give a *command.RefusedError.
 //
 // # Ordering
 //
@@ -29,8 +30,8 @@
 //
 // # Locks
 //
-// A group's mu is held for writing while an entry is applied and for reading by
-// reads. Below it come the locks of proposer, courier, hub and orphans, none of
-// which is held while another of them is taken, and last that of presence. No
-// lock is held across I/O.
+// A replica's lock is held for writing while an entry is applied and for reading by
+// reads. Below it come the locks of courier, hub and orphans, none of which is held
+// while another of them is taken, and last that of presence. No lock is held across
+// I/O.
 package raftstore

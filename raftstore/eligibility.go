@@ -9,9 +9,9 @@ import (
 // Eligibility returns what matters of users before they come to a group; result i is for
 // users[i]. It costs one read for each shard that holds some of them. asker may be "".
 func (s *Store) Eligibility(asker command.UserID, users []command.UserID) []store.Eligibility {
-	byShard := make([][]int, len(s.groups))
+	byShard := make([][]int, len(s.shards))
 	for i, user := range users {
-		id := s.group(user).id
+		id := s.shardOf(user).id
 		byShard[id] = append(byShard[id], i)
 	}
 	answers := make([]store.Eligibility, len(users))
@@ -19,7 +19,7 @@ func (s *Store) Eligibility(asker command.UserID, users []command.UserID) []stor
 		if len(places) == 0 {
 			continue
 		}
-		err := s.groups[id].read(func(st *shard.State, _ int64) {
+		err := s.shards[id].replica.Read(func(st *shard.State, _ int64) {
 			for _, i := range places {
 				answers[i] = eligibilityOf(st, asker, users[i])
 			}

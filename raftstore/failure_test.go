@@ -1,14 +1,10 @@
 package raftstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"log/slog"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -140,47 +136,6 @@ func TestFailedAppend(t *testing.T) {
 	}
 }
 
-// syncBuffer is a bytes.Buffer for several goroutines.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// The term of a group that cannot be stored holds that group back, and Close
-// does not wait for it.
-func TestStableStoreFails(t *testing.T) {
-	cfg := testConfig(t)
-	var lines syncBuffer
-	cfg.Log = slog.New(slog.NewTextHandler(&lines, nil))
-	s := open(t, cfg)
-	bob := userIn(s, 1, 0)
-	r := s.groups[0].reign.Load()
-	if err := r.stable.BoltStore.Close(); err != nil { // every write fails from here on
-		t.Fatal(err)
-	}
-	r.logs.broken.Store(true) // makes the leader step down, and want a new term
-	if _, err := s.Propose(context.Background(), message(userIn(s, 0, 0), bob, 1)); err == nil {
-		t.Error("send without log succeeded")
-	}
-	eventually(t, "Raft is held", func() bool { return strings.Contains(lines.String(), "cannot be stored") })
-	if s.Ready() == nil {
-		t.Error("ready without a leader")
-	}
-	send(t, s, message(bob, bob, 1))
-}
-
 func TestLowDiskRefusesSends(t *testing.T) {
 	cfg := testConfig(t)
 	s := open(t, cfg)
@@ -193,34 +148,4 @@ func TestLowDiskRefusesSends(t *testing.T) {
 	login(t, s, alice, "phone", &ear{})
 	s.checkDisk()
 	send(t, s, message(alice, alice, 1))
-}
-
-// Rewriting leaves a log as it was.
-func TestRewriteLog(t *testing.T) {
-	for _, kind := range logKinds {
-		t.Run(kind, func(t *testing.T) {
-			cfg := testConfig(t)
-			cfg.RaftLog = kind
-			s := open(t, cfg)
-			alice := userIn(s, 0, 0)
-			for n := range 10 {
-				send(t, s, message(alice, alice, n))
-			}
-			sums := checksums(s, 0)
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			dir := filepath.Join(cfg.Dir, "shard-0000")
-			if err := probeDisk(dir); err != nil {
-				t.Fatal(err)
-			}
-			if err := rewriteLog(kind, dir); err != nil {
-				t.Fatal(err)
-			}
-			s = open(t, cfg)
-			if !equalSums(checksums(s, 0), sums) {
-				t.Error("state differs")
-			}
-		})
-	}
 }

@@ -16,17 +16,17 @@ import (
 // is not are in neither. The caller has just asked the user's own shard, for his
 // groups above all: what that holds is as new as it has to be.
 func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncQuery) {
-	byShard := make([][]query.GroupSyncQuery, len(s.groups))
+	byShard := make([][]query.GroupSyncQuery, len(s.shards))
 	for _, ask := range asks {
-		id := s.group(ask.Group.Key()).id
+		id := s.shardOf(ask.Group.Key()).id
 		byShard[id] = append(byShard[id], ask)
 	}
-	parts := make([]query.GroupSync, len(s.groups))
+	parts := make([]query.GroupSync, len(s.shards))
 	var rounds sync.WaitGroup
-	own := s.group(user)
+	own := s.shardOf(user)
 	for id, asks := range byShard {
 		if len(asks) > 0 {
-			rounds.Go(func() { parts[id] = s.groups[id].syncGroups(ctx, user, asks, backlog, most, s.groups[id] != own) })
+			rounds.Go(func() { parts[id] = s.shards[id].syncGroups(ctx, user, asks, backlog, most, s.shards[id] != own) })
 		}
 	}
 	rounds.Wait()
@@ -41,16 +41,15 @@ func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []quer
 // syncGroups asks one shard, once it has caught up if wait says so. The shard is
 // locked for a part of the groups at a time. Rest are those that it did not
 // answer for.
-func (g *group) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int, wait bool) query.GroupSync {
+func (sh *localShard) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int, wait bool) query.GroupSync {
 	all := query.GroupSync{Remaining: asks}
 	if wait {
-		caughtUp := func(*shard.State, int64) (none struct{}, err error) { return none, nil }
-		if _, err := readStep(ctx, g, caughtUp); err != nil {
+		if err := sh.replica.ReadCommitted(ctx, func(*shard.State, int64) {}); err != nil {
 			return all
 		}
 	}
 	for len(all.Remaining) > 0 && ctx.Err() == nil {
-		err := g.read(func(st *shard.State, now int64) {
+		err := sh.replica.Read(func(st *shard.State, now int64) {
 			part := st.SyncGroups(user, all.Remaining, backlog, most, now)
 			all.Items = append(all.Items, part.Items...)
 			all.Moved = append(all.Moved, part.Moved...)

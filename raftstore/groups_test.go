@@ -16,7 +16,7 @@ import (
 func groupIn(s *Store, id, n int) command.GroupID {
 	for i := 0; ; i++ {
 		group := command.GroupID(fmt.Sprintf("group%d", i))
-		if int(s.group(group.Key()).id) == id {
+		if int(s.shardOf(group.Key()).id) == id {
 			if n--; n < 0 {
 				return group
 			}
@@ -178,7 +178,7 @@ func TestGroupLettersWaitForTheMembersShard(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantGroups(t, s, bob, joined, stays)
-	eventually(t, "all letters are confirmed and forgotten", func() bool { return outboxEmpty(s) && s.outbox[1].Load() == 0 })
+	eventually(t, "all letters are confirmed and forgotten", func() bool { return outboxEmpty(s) && s.shards[1].outbox.Load() == 0 })
 }
 
 // Memberships change while the shards of both sides come and go.
@@ -223,7 +223,7 @@ func TestGroupLettersSurviveRestarts(t *testing.T) {
 		break
 	}
 	wantGroups(t, s, bob, group)
-	eventually(t, "all letters are confirmed and forgotten", func() bool { return outboxEmpty(s) && s.outbox[1].Load() == 0 })
+	eventually(t, "all letters are confirmed and forgotten", func() bool { return outboxEmpty(s) && s.shards[1].outbox.Load() == 0 })
 }
 
 func TestGroupLettersAreBounded(t *testing.T) {
@@ -265,7 +265,7 @@ func TestGroupLettersAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantGroups(t, s, userIn(s, 1, added-1), group)
-	eventually(t, "there is room again", func() bool { return s.outbox[1].Load() == 0 })
+	eventually(t, "there is room again", func() bool { return s.shards[1].outbox.Load() == 0 })
 	do(t, s, &command.DismissGroup{Group: group, By: alice})
 	wantGroups(t, s, userIn(s, 1, added-1))
 }
@@ -317,7 +317,7 @@ func TestSyncGroups(t *testing.T) {
 	}
 	views, left = s.SyncGroups(context.Background(), bob, asks, 2, 1000)
 	lost := slices.ContainsFunc(left, func(a query.GroupSyncQuery) bool {
-		return a.Group != "nothing" && s.group(a.Group.Key()).id != 2
+		return a.Group != "nothing" && s.shardOf(a.Group.Key()).id != 2
 	})
 	if len(views) != 8 || len(left) < 4 || lost {
 		t.Errorf("with a shard down: %d views, %v left; want 8, and those of that shard", len(views), left)

@@ -9,6 +9,7 @@ import (
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // groupEar is a GroupWatcher that counts and keeps.
@@ -40,7 +41,7 @@ func (e *groupEar) heard() []*query.Message {
 }
 
 func TestGroupWatchers(t *testing.T) {
-	h := newHub(newPresence(), testMetrics().queued, func() int64 { return 0 })
+	h := newHub(newPresence(), prometheus.NewGauge(prometheus.GaugeOpts{}), func() int64 { return 0 })
 	var first, second, other groupEar
 	h.addGroup("team", &first)
 	h.addGroup("team", &first) // is so already

@@ -69,7 +69,7 @@ func (h *hooker) postChanges(changes []shard.HookChange) {
 	for i := range changes {
 		h.changes.add(&changes[i])
 	}
-	h.poke()
+	h.signal()
 }
 
 // tellChanges tells Hooks of some changes. It reports whether there may be more.
@@ -80,7 +80,7 @@ func (h *hooker) tellChanges() (more bool) {
 	h.mu.Unlock()
 	for i := range changes {
 		c := &changes[i]
-		h.hooks.Change(c, func() (query.UnreadSum, error) { return h.group.store.unreadSum(c.User) })
+		h.hooks.Change(c, func() (query.UnreadSum, error) { return h.shard.store.unreadSum(c.User) })
 	}
 	if dropped > 0 {
 		h.hooks.ChangesLost(dropped)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
@@ -51,8 +52,8 @@ func (s *Store) hook() {
 	s.hub.changed = func(user command.UserID, online bool) { hooks.Presence(user, online, s.Now()) }
 	if hooks.WantsQueued() {
 		s.hub.away = func(user command.UserID) {
-			if r := s.group(user).reign.Load(); r != nil {
-				r.hooker.userAway(user)
+			if l := s.shardOf(user).leading(); l != nil {
+				l.hooker.userAway(user)
 			}
 		}
 	}
@@ -62,9 +63,9 @@ func (s *Store) hook() {
 // leads it. It reads from the point up to which HooksDone has committed, so that
 // nothing is missed when the lead changes; Hooks may be told again of some.
 type hooker struct {
-	group   *group
+	shard   *localShard
 	hooks   store.Hooks
-	propose func(command []byte, w waiter) error
+	enqueue enqueueFunc
 	wake    chan struct{}
 	wanted  shard.ChangeKinds
 
@@ -110,10 +111,10 @@ type queuedHook struct {
 	mark   query.QueuedHeader
 }
 
-func newHooker(g *group, p *proposer) *hooker {
+func newHooker(sh *localShard, enqueue enqueueFunc) *hooker {
 	h := &hooker{
-		group: g, hooks: g.cfg.Hooks, propose: p.add, wake: make(chan struct{}, 1), open: make(map[uint64]int),
-		awaited: make(map[command.GroupID]int), waiting: newWaitingHooks(g.cfg.QueuedAfter),
+		shard: sh, hooks: sh.store.cfg.Hooks, enqueue: enqueue, wake: make(chan struct{}, 1), open: make(map[uint64]int),
+		awaited: make(map[command.GroupID]int), waiting: newWaitingHooks(sh.store.cfg.QueuedAfter),
 	}
 	for _, kind := range hookKinds {
 		if h.hooks.WantsChange(kind) {
@@ -123,14 +124,14 @@ func newHooker(g *group, p *proposer) *hooker {
 	return h
 }
 
-// begin runs in the apply step that begins the reign.
+// begin runs in the apply step that begins the leadership.
 func (h *hooker) begin(s *shard.State) {
 	h.at, _ = s.HookQueueRange()
 	h.done = h.at
-	h.poke()
+	h.signal()
 }
 
-func (h *hooker) poke() {
+func (h *hooker) signal() {
 	select {
 	case h.wake <- struct{}{}:
 	default:
@@ -141,7 +142,20 @@ func (h *hooker) back(r returnedHook) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.returned = append(h.returned, r)
-	h.poke()
+	h.signal()
+}
+
+// applied leaves for run what an entry did. It does not block.
+func (h *hooker) applied(out *shard.Outcome) {
+	if out.HooksQueued {
+		h.signal()
+	}
+	if len(out.Events) > 0 {
+		h.post(out.Events)
+	}
+	if len(out.Changes) > 0 {
+		h.postChanges(out.Changes)
+	}
 }
 
 // post leaves events of groups for run. It does not block.
@@ -151,7 +165,7 @@ func (h *hooker) post(events []query.GroupEvent) {
 	room := min(len(events), hookEvents-len(h.events))
 	h.events = append(h.events, events[:room]...)
 	h.dropped += len(events) - room
-	h.poke()
+	h.signal()
 }
 
 // tellEvents tells Hooks of events of groups.
@@ -186,7 +200,7 @@ func (h *hooker) run(ctx context.Context) {
 		h.retryAt = time.Time{}
 		switch {
 		case more:
-			h.poke()
+			h.signal()
 		case !next.IsZero() && !h.busy():
 			timer.Reset(time.Until(next))
 		}
@@ -198,7 +212,7 @@ func (h *hooker) run(ctx context.Context) {
 			}
 			h.takeAways() // what they have acked is known no longer than this
 			h.tell()
-			h.confirm(0) // with the rest of what the reign proposes
+			h.confirm(0) // with the rest of what the leadership proposes
 			return
 		case <-h.wake:
 		case <-timer.C:
@@ -250,8 +264,8 @@ func (h *hooker) confirm(patience time.Duration) {
 	}
 	h.done, h.proposed = upTo, true
 	done := func(_ command.Result, err error) { h.back(returnedHook{proposal: true, over: err == nil}) }
-	command := command.AppendCommand(nil, &command.TrimHookQueue{UpTo: upTo})
-	if h.propose(command, waiter{patience: patience, done: done}) != nil {
+	encoded := command.AppendCommand(nil, &command.TrimHookQueue{UpTo: upTo})
+	if h.enqueue(encoded, replica.Waiter{Patience: patience, Done: done}) != nil {
 		h.done, h.proposed = 0, false
 		h.retry()
 	}
@@ -266,12 +280,12 @@ func (h *hooker) tell() (more bool) {
 	lost := uint64(0)
 	h.ready = h.ready[:0]
 	h.budget = hookRead
-	err := h.group.read(func(s *shard.State, now int64) {
+	err := h.shard.replica.Read(func(s *shard.State, now int64) {
 		done, last := s.HookQueueRange()
 		if done > h.at {
 			lost, h.at = done-h.at, done
 		}
-		h.group.metrics.hooks.Set(float64(last - done))
+		h.shard.metrics.hooks.Set(float64(last - done))
 		more = h.read(s, now)
 	})
 	if err != nil {
@@ -288,7 +302,7 @@ func (h *hooker) tell() (more bool) {
 		h.calls++
 		m := &store.QueuedMessage{
 			User: q.user, Peer: q.peer, Group: q.group, Seq: q.seq, ID: q.mark.ID, Time: q.mark.Time,
-			Arrival: q.mark.Arrival, Source: h.group.store,
+			Arrival: q.mark.Arrival, Source: h.shard.store,
 		}
 		h.hooks.Queued(m, func(over bool) { h.back(returnedHook{number: number, over: over}) })
 	}
@@ -339,7 +353,7 @@ func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) 
 	if !ok {
 		return acked // or read, or gone
 	}
-	r := h.group.store.hub.regard(w.User, "", &mark)
+	r := h.shard.store.hub.regard(w.User, "", &mark)
 	if r == absent || r == looking && last {
 		h.ready = append(h.ready, queuedHook{number: w.Number, user: w.User, peer: w.Peer, seq: w.Seq, mark: mark})
 		return absent
@@ -349,7 +363,7 @@ func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) 
 
 // readMember does the same for a member of a group.
 func (h *hooker) readMember(w *waitingHook, user command.UserID, mark *query.QueuedHeader, last bool) regard {
-	r := h.group.store.hub.regard(user, w.Group, mark)
+	r := h.shard.store.hub.regard(user, w.Group, mark)
 	if r == absent || r == looking && last {
 		h.ready = append(h.ready, queuedHook{number: w.Number, user: user, group: w.Group, seq: w.Seq, mark: *mark})
 		return absent
@@ -473,7 +487,7 @@ func (h *hooker) memberAway(group command.GroupID, user command.UserID) {
 		return
 	}
 	h.aways = append(h.aways, shard.MemberRef{Group: group, User: user})
-	h.poke()
+	h.signal()
 }
 
 // takeAways has the messages looked at of users who look no more, here and in the
@@ -491,10 +505,10 @@ func (h *hooker) takeAways() {
 		h.waiting.hurryUser(a.User)
 		var groups []query.GroupRef
 		// A shard that does not serve has its messages told when they are due.
-		_ = h.group.read(func(s *shard.State, _ int64) { groups = s.GroupsOf(a.User) })
+		_ = h.shard.replica.Read(func(s *shard.State, _ int64) { groups = s.GroupsOf(a.User) })
 		for _, ref := range groups {
-			if r := h.group.store.group(ref.Group.Key()).reign.Load(); r != nil {
-				r.hooker.memberAway(ref.Group, a.User)
+			if l := h.shard.store.shardOf(ref.Group.Key()).leading(); l != nil {
+				l.hooker.memberAway(ref.Group, a.User)
 			}
 		}
 	}

@@ -201,21 +201,21 @@ func sidesOf(row *store.ImportRow) (sender, receiver importKey) {
 
 // look reads the state of all logs of the chunk.
 func (im *importer) look() error {
-	byGroup := make(map[*group][]*importView)
+	byShard := make(map[*localShard][]*importView)
 	for i := range im.rows {
 		sender, receiver := sidesOf(&im.rows[i])
 		im.view(sender)
 		im.view(receiver)
 	}
 	for _, v := range im.order {
-		g := im.store.group(v.key.user)
-		byGroup[g] = append(byGroup[g], v)
+		sh := im.store.shardOf(v.key.user)
+		byShard[sh] = append(byShard[sh], v)
 	}
-	for g, views := range byGroup {
+	for sh, views := range byShard {
 		for len(views) > 0 {
 			some := views[:min(len(views), importReads)]
 			views = views[len(some):]
-			err := g.read(func(st *shard.State, now int64) {
+			err := sh.replica.Read(func(st *shard.State, now int64) {
 				for _, v := range some {
 					v.read(st, im.stream, now)
 				}

@@ -350,10 +350,8 @@ func benchmarkImport(b *testing.B, shards int) {
 	took := time.Since(start)
 	runtime.ReadMemStats(&after)
 	state := 0
-	for _, g := range s.groups {
-		g.mu.RLock()
-		state += g.state.Size()
-		g.mu.RUnlock()
+	for _, sh := range s.shards {
+		state += stateSize(sh)
 	}
 	b.ReportMetric(rows/took.Seconds(), "rows/s")
 	b.ReportMetric(slowest, "slowest-rows/s")

@@ -14,7 +14,7 @@ import (
 // SendLive passes a message to the sessions that are in a group now: one of a
 // group that stores none, or of ttl 0 in another one. The result has its ID and
 // Time. A repeat is known as SendEphemeral knows it. Refusals are
-// *shard.RefusedError. Whether a session is in a group that stores nothing is for
+// *command.RefusedError. Whether a session is in a group that stores nothing is for
 // the caller to know.
 func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	if m.Group == "" || m.User == "" || m.CID == "" {
@@ -84,7 +84,7 @@ func refuseLive(st *shard.State, m *command.SendGroup, now int64) *command.Refus
 
 // TypingGroup tells the sessions of the other members of a group that from is
 // typing. It is dropped when the group has more than MaxTyping members or stores
-// nothing. Who is no member or muted gets a *shard.RefusedError.
+// nothing. Who is no member or muted gets a *command.RefusedError.
 // Nor does it reach who has blocked from.
 func (s *Store) TypingGroup(from command.UserID, group command.GroupID) error {
 	var members []query.Member

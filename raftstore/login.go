@@ -13,22 +13,22 @@ import (
 
 // Login commits cmd and, in the same step of the shard, registers w and takes
 // the sync: what comes after the sync wakes w. A refusal is a
-// *shard.RefusedError. When ctx ends first the outcome is unknown; should the
+// *command.RefusedError. When ctx ends first the outcome is unknown; should the
 // login take effect after that, it is undone.
 func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.RecentsMode, w store.Watcher) (*query.Sync, error) {
-	g := s.group(cmd.User)
+	sh := s.shardOf(cmd.User)
 	answer := make(chan outcome, 1)
 	var sync *query.Sync      // set by the apply step, read after the answer
 	var abandoned atomic.Bool // or answered: whichever comes first sets it
-	step := func(st *shard.State, r *command.Result) {
+	step := func(st *shard.State, now int64, r *command.Result) {
 		// A caller who has gone may log in anew with the same watcher: this
 		// session, which that login ends, must not take it along.
 		if r.Code != command.OK || abandoned.Load() {
 			return
 		}
-		sync = st.StartSync(cmd.User, r, recents, max(st.Now(), g.clock.now()))
+		sync = st.StartSync(cmd.User, r, recents, now)
 		s.hub.add(cmd.User, r.Session, w)
-		g.orphans.remove(sessionKey{cmd.User, r.Session})
+		sh.orphans.remove(sessionKey{cmd.User, r.Session})
 	}
 	s.submit(cmd, step, func(r command.Result, err error) {
 		if abandoned.CompareAndSwap(false, true) {
@@ -57,7 +57,7 @@ func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.Rec
 // does, and if none comes within Config.ClaimWithin, the store itself.
 func (s *Store) Unwatch(user command.UserID, session command.SessionID) {
 	if s.hub.remove(user, session) != nil {
-		s.group(user).orphans.add(sessionKey{user, session})
+		s.shardOf(user).orphans.add(sessionKey{user, session})
 	}
 }
 

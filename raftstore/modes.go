@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"github.com/belfry-im/belfry/raftstore/replica"
 )
 
 const (
-	dirMode  = 0o700
-	fileMode = 0o600
+	dirMode  = replica.DirMode
+	fileMode = replica.FileMode
 	// othersMode are the bits of a mode by which others than its owner come in.
 	othersMode = 0o077
 )

@@ -45,7 +45,7 @@ type passedKey struct {
 
 // repeated answers a message that has been passed on before as a stored one is:
 // with the first's result when the body is the same, else with a
-// *shard.RefusedError.
+// *command.RefusedError.
 func (p *passedTable) repeated(key passedKey, body []byte, now int64) (first command.Result, repeat bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

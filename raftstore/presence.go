@@ -159,7 +159,7 @@ func (s *Store) presenceOf(visible []command.UserID) map[command.UserID]store.Pr
 
 // SubscribePresence is Presence, and from then on w.Signal tells each change of
 // the users that may be in the answer until UnsubscribePresence. Past MaxSubscriptions it
-// gives a *shard.RefusedError and subscribes to nothing.
+// gives a *command.RefusedError and subscribes to nothing.
 func (s *Store) SubscribePresence(asker command.UserID, users []command.UserID, w store.Watcher) (map[command.UserID]store.Presence, error) {
 	visible, err := s.visible(asker, users)
 	if err != nil {

@@ -60,14 +60,14 @@ func (s *Store) unreadSum(user command.UserID) (n query.UnreadSum, err error) {
 	if err != nil {
 		return query.UnreadSum{}, err
 	}
-	byShard := make(map[*group][]command.GroupID)
+	byShard := make(map[*localShard][]command.GroupID)
 	for _, ref := range groups {
-		g := s.group(ref.Group.Key())
-		byShard[g] = append(byShard[g], ref.Group)
+		sh := s.shardOf(ref.Group.Key())
+		byShard[sh] = append(byShard[sh], ref.Group)
 	}
-	for g, ids := range byShard {
+	for sh, ids := range byShard {
 		// One that does not serve adds nothing.
-		_ = g.read(func(st *shard.State, now int64) {
+		_ = sh.replica.Read(func(st *shard.State, now int64) {
 			for _, id := range ids {
 				n.Add(st.MemberUnread(id, user, now))
 			}

@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
@@ -14,7 +13,7 @@ import (
 // its way there.
 func (s *Store) read(user command.UserID, f func(st *shard.State, now int64)) error {
 	moved := false
-	err := s.group(user).read(func(st *shard.State, now int64) {
+	err := s.shardOf(user).replica.Read(func(st *shard.State, now int64) {
 		if moved = !st.Owns(command.SlotOf(string(user))); !moved {
 			f(st, now)
 		}
@@ -56,7 +55,7 @@ func (s *Store) Cursor(user command.UserID, arrival uint64) string {
 
 // History reads the leader's memory, which after a change of leaders may be
 // stale for as long as an election takes. That of a group is refused, with a
-// *shard.RefusedError, to who is no member of it.
+// *command.RefusedError, to who is no member of it.
 func (s *Store) History(q query.HistoryQuery, page *query.Page) error {
 	if q.Group != "" {
 		return s.groupHistory(q, page)
@@ -101,44 +100,21 @@ func (s *Store) Sessions(ctx context.Context, user command.UserID) ([]query.Sess
 	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []query.SessionInfo { return st.Sessions(user) })
 }
 
-// readCommitted is readStep in the shard of a user.
+// readCommitted runs f on the state that holds a user, after all that was proposed
+// before. It is linearizable.
 func readCommitted[T any](ctx context.Context, s *Store, user command.UserID, f func(st *shard.State, now int64) T) (T, error) {
-	return readStep(ctx, s.group(user), func(st *shard.State, now int64) (value T, err error) {
-		if !st.Owns(command.SlotOf(string(user))) {
-			return value, errMoving
+	var value, zero T
+	moved := false
+	err := s.shardOf(user).replica.ReadCommitted(ctx, func(st *shard.State, now int64) {
+		if moved = !st.Owns(command.SlotOf(string(user))); !moved {
+			value = f(st, now)
 		}
-		return f(st, now), nil
 	})
-}
-
-// readStep runs f in an apply step of a shard, after all that was proposed
-// before. It is linearizable, and costs a place in a log entry. Since nothing
-// changes, every failure is an ErrUnavailable, or that of ctx.
-func readStep[T any](ctx context.Context, g *group, f func(st *shard.State, now int64) (T, error)) (T, error) {
-	type answered struct {
-		value T
-		err   error
+	switch {
+	case err != nil:
+		return zero, err // f may still run
+	case moved:
+		return zero, errMoving
 	}
-	answer := make(chan answered, 1)
-	var a answered
-	w := waiter{
-		read: true,
-		step: func(st *shard.State, _ *command.Result) { a.value, a.err = f(st, max(st.Now(), g.clock.now())) },
-		done: func(_ command.Result, err error) {
-			if err != nil {
-				a.err = store.Unavailable(max(store.RetryAfter(err), time.Millisecond), err.Error())
-			}
-			answer <- a
-		},
-	}
-	var zero T
-	if err := g.enqueue(nil, w); err != nil {
-		return zero, err
-	}
-	select {
-	case got := <-answer:
-		return got.value, got.err
-	case <-ctx.Done():
-		return zero, ctx.Err()
-	}
+	return value, nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -89,10 +90,11 @@ func benchmarkRestart(b *testing.B, messages int) {
 
 	// What a send takes of log and state, to know where a snapshot would be due.
 	sendUntil(func() bool { return sent*2 >= messages/2 })
-	perSend := float64(s.groups[0].logged.bytes.Load()) / float64(sent)
-	size := float64(stateSize(s.groups[0])) * 2
+	logged, took := s.shards[0].local.Backlog()
+	perSend := float64(logged) / float64(sent)
+	size := float64(stateSize(s.shards[0])) * 2
 	tail := int(min(
-		float64(sent)*float64(replayMost)/float64(s.groups[0].logged.time.Load()), // by time
+		float64(sent)*float64(replica.ReplayMost)/float64(took), // by time
 		size/perSend, // by bytes
 	))
 	b.ReportMetric(perSend, "log-bytes/send")
@@ -100,15 +102,15 @@ func benchmarkRestart(b *testing.B, messages int) {
 	sendUntil(func() bool { return sent*2 >= messages-2*tail })
 	b.ReportMetric(float64(sent)/reopen("log").Seconds(), "log-sends/s")
 	began := time.Now()
-	if err := s.groups[0].reign.Load().raft.Snapshot().Error(); err != nil {
+	if err := s.shards[0].local.Snapshot(); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportMetric(time.Since(began).Seconds(), "snapshot-write-s")
 	sendUntil(func() bool { return sent*2 >= messages })
 	b.ReportMetric(float64(tail), "tail-sends")
-	b.ReportMetric(float64(stateSize(s.groups[0]))/(1<<20), "state-MiB")
+	b.ReportMetric(float64(stateSize(s.shards[0]))/(1<<20), "state-MiB")
 	reopen("worst")
-	if err := s.groups[0].reign.Load().raft.Snapshot().Error(); err != nil {
+	if err := s.shards[0].local.Snapshot(); err != nil {
 		b.Fatal(err)
 	}
 	reopen("snapshot")
@@ -116,12 +118,6 @@ func benchmarkRestart(b *testing.B, messages int) {
 	if got := len(cids(b, s, "user0", "user1")); got != want {
 		b.Fatalf("user0 has %d messages with user1, want %d", got, want)
 	}
-}
-
-func stateSize(g *group) int {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.state.Size()
 }
 
 // resetPeak begins anew to measure the peak of memory, where that is possible.

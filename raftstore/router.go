@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
@@ -29,23 +30,11 @@ const (
 	autoReadPatience = 100 * time.Millisecond
 )
 
-// slotRange gives the slots of shard i out of n, inclusive.
-func slotRange(i, n int) (first, last uint16) {
-	return uint16((i*command.Slots + n - 1) / n), uint16(((i+1)*command.Slots+n-1)/n - 1)
-}
-
-// shardOf gives the shard out of n that serves a slot.
-func shardOf(slot uint16, n int) int { return int(slot) * n / command.Slots }
-
-func (s *Store) group(user command.UserID) *group {
-	return s.groups[shardOf(command.SlotOf(string(user)), len(s.groups))]
-}
-
 // A request is a command that is to be answered, or routed again, by the
 // deferred of the store.
 type request struct {
 	command []byte // encoded, without batch header
-	waiter  waiter
+	waiter  replica.Waiter
 
 	pause  time.Duration // before it is routed again; 0 = never was
 	due    time.Time     // of the next attempt
@@ -60,18 +49,18 @@ type outcome struct {
 
 // route passes r to its shard.
 func (s *Store) route(r *request) {
-	if err := s.group(r.waiter.key).enqueue(r.command, r.waiter); err != nil {
+	if err := s.shardOf(r.waiter.Key).replica.Enqueue(r.command, r.waiter); err != nil {
 		s.deferred.answer(r, outcome{err: err})
 	}
 }
 
 // moved has a command routed again that met a slot which is frozen or gone.
-// command is only valid during the call.
-func (s *Store) moved(command []byte, w *waiter) {
-	r := w.request
-	if r == nil {
+// command and w are only valid during the call.
+func (s *Store) moved(command []byte, w *replica.Waiter) {
+	r, again := w.Origin.(*request)
+	if !again {
 		r = &request{command: bytes.Clone(command), waiter: *w}
-		r.waiter.request = r
+		r.waiter.Origin = r
 	}
 	s.deferred.retry(r)
 }
@@ -85,11 +74,11 @@ func (s *Store) Submit(cmd command.Command, done func(command.Result, error)) {
 	s.submit(cmd, nil, done)
 }
 
-func (s *Store) submit(cmd command.Command, step func(*shard.State, *command.Result), done func(command.Result, error)) {
+func (s *Store) submit(cmd command.Command, step stepFunc, done func(command.Result, error)) {
 	if c, ok := cmd.(command.GroupCommand); ok {
 		done = s.afterNotices(c, done)
 	}
-	w := waiter{routed: true, patience: patience(cmd), key: command.UserID(cmd.Key()), step: step, done: done}
+	w := replica.Waiter{Routed: true, Patience: patience(cmd), Key: command.UserID(cmd.Key()), Step: step, Done: done}
 	if err := s.admit(cmd); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 		return
@@ -102,7 +91,7 @@ func (s *Store) submit(cmd command.Command, step func(*shard.State, *command.Res
 		s.deferred.answer(&request{waiter: w}, outcome{result: command.Result{Code: command.CodeBadRequest, Detail: err.Error()}})
 		return
 	}
-	if err := s.group(w.key).enqueue(e.command, w); err != nil {
+	if err := s.shardOf(w.Key).replica.Enqueue(e.command, w); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 	}
 }
@@ -116,6 +105,9 @@ func patience(cmd command.Command) time.Duration {
 	}
 	return 0
 }
+
+// A stepFunc is Waiter.Step.
+type stepFunc = func(st *shard.State, now int64, result *command.Result)
 
 // An encoder is where a command is encoded and checked before a proposer copies
 // it into a batch: that is not to be locked for so long.
@@ -138,7 +130,7 @@ func (s *Store) Propose(ctx context.Context, cmd command.Command) (command.Resul
 	return s.await(ctx, cmd, nil)
 }
 
-func (s *Store) await(ctx context.Context, cmd command.Command, step func(*shard.State, *command.Result)) (command.Result, error) {
+func (s *Store) await(ctx context.Context, cmd command.Command, step stepFunc) (command.Result, error) {
 	answer := make(chan outcome, 1)
 	s.submit(cmd, step, func(r command.Result, err error) { answer <- outcome{r, err} })
 	select {
@@ -232,8 +224,8 @@ func (s *Store) afterNotices(cmd command.GroupCommand, done func(command.Result,
 	key := command.UserID(cmd.Key())
 	return func(r command.Result, err error) {
 		if err == nil && r.Code == command.OK {
-			if reign := s.group(key).reign.Load(); reign != nil {
-				reign.courier.whenDelivered(key, users, func() { done(r, nil) })
+			if l := s.shardOf(key).leading(); l != nil {
+				l.courier.whenDelivered(key, users, func() { done(r, nil) })
 				return
 			}
 		}
@@ -255,7 +247,7 @@ func (s *Store) room() error {
 // admitLetter refuses a command that writes a letter when too many wait for the
 // shard of its receiver.
 func (s *Store) admitLetter(cmd command.Command, to command.UserID) error {
-	from, dest := s.group(command.UserID(cmd.Key())), s.group(to)
+	from, dest := s.shardOf(command.UserID(cmd.Key())), s.shardOf(to)
 	if from != dest && s.outboxFull(dest) {
 		return tooMuchWaits(dest)
 	}
@@ -264,8 +256,8 @@ func (s *Store) admitLetter(cmd command.Command, to command.UserID) error {
 
 // admitLetters is admitLetter for letters to all shards.
 func (s *Store) admitLetters(cmd command.Command) error {
-	from := s.group(command.UserID(cmd.Key()))
-	for _, dest := range s.groups {
+	from := s.shardOf(command.UserID(cmd.Key()))
+	for _, dest := range s.shards {
 		if from != dest && s.outboxFull(dest) {
 			return tooMuchWaits(dest)
 		}
@@ -273,11 +265,11 @@ func (s *Store) admitLetters(cmd command.Command) error {
 	return nil
 }
 
-func (s *Store) outboxFull(dest *group) bool {
-	return s.outbox[dest.id].Load() >= int64(s.cfg.OutboxBytes)
+func (s *Store) outboxFull(dest *localShard) bool {
+	return dest.outbox.Load() >= int64(s.cfg.OutboxBytes)
 }
 
-func tooMuchWaits(dest *group) error {
+func tooMuchWaits(dest *localShard) error {
 	return store.Unavailable(time.Second, fmt.Sprintf("too much waits for shard %d already", dest.id))
 }
 
@@ -346,7 +338,7 @@ func (r *request) finish() {
 	if r.answer == nil {
 		r.answer = &outcome{err: store.Unavailable(store.DefaultRetryAfter, "the store is closed")}
 	}
-	r.waiter.done(r.answer.result, r.answer.err)
+	r.waiter.Done(r.answer.result, r.answer.err)
 }
 
 // run ends, having answered all, after ctx has.

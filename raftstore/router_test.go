@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -22,7 +23,7 @@ func TestSlotRanges(t *testing.T) {
 				t.Fatalf("shard %d of %d serves %d-%d, want it to begin at %d", i, n, first, last, next)
 			}
 			for _, slot := range []uint16{first, last} {
-				if got := shardOf(slot, n); got != i {
+				if got := shardIndex(slot, n); got != i {
 					t.Fatalf("slot %d of %d shards is in %d, want %d", slot, n, got, i)
 				}
 			}
@@ -39,10 +40,7 @@ func TestSlotRanges(t *testing.T) {
 func TestSubmitKeepsOrder(t *testing.T) {
 	s := open(t, testConfig(t))
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	before, err := logOf(s, 0).LastIndex()
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := s.shards[0].local.LastIndex()
 	const messages = 2000
 	var answered sync.WaitGroup
 	answered.Add(messages)
@@ -55,11 +53,7 @@ func TestSubmitKeepsOrder(t *testing.T) {
 		})
 	}
 	answered.Wait()
-	after, err := logOf(s, 0).LastIndex()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if entries := after - before; entries > messages/4 {
+	if entries := s.shards[0].local.LastIndex() - before; entries > messages/4 {
 		t.Errorf("%d messages made %d log entries", messages, entries)
 	}
 	wantCIDs(t, s, bob, alice, messages)
@@ -68,7 +62,7 @@ func TestSubmitKeepsOrder(t *testing.T) {
 func propose(t *testing.T, s *Store, id int, cmd command.Command) {
 	t.Helper()
 	done := make(chan error, 1)
-	err := s.groups[id].enqueue(command.AppendCommand(nil, cmd), waiter{done: func(r command.Result, err error) {
+	err := s.shards[id].replica.Enqueue(command.AppendCommand(nil, cmd), replica.Waiter{Done: func(r command.Result, err error) {
 		if err == nil {
 			err = r.Err()
 		}
@@ -121,7 +115,7 @@ func TestDeferredAnswersAllAtTheEnd(t *testing.T) {
 		run.Go(func() { d.run(ctx) })
 		answers := 0
 		request := func() *request {
-			return &request{waiter: waiter{done: func(_ command.Result, err error) {
+			return &request{waiter: replica.Waiter{Done: func(_ command.Result, err error) {
 				if !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("done: %v", err)
 				}
@@ -148,35 +142,34 @@ func TestDeferredAnswersAllAtTheEnd(t *testing.T) {
 // the process decides when.
 func TestExpiredIsFreed(t *testing.T) {
 	var mu sync.Mutex
-	ft := fakeTime{wall: clockStart}
+	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var passed time.Duration
 	cfg := testConfig(t)
 	cfg.ExpireEvery = 50 * time.Millisecond
 	cfg.Clock = func() (time.Time, time.Duration) {
 		mu.Lock()
 		defer mu.Unlock()
-		return ft.source()
+		return began.Add(passed), passed
 	}
 	s := open(t, cfg)
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	if r := send(t, s, message(alice, bob, 0)); r.Time != clockStart.UnixMilli() {
-		t.Errorf("time %d, want %d", r.Time, clockStart.UnixMilli())
+	if r := send(t, s, message(alice, bob, 0)); r.Time != began.UnixMilli() {
+		t.Errorf("time %d, want %d", r.Time, began.UnixMilli())
 	}
 	for n := 1; n < 500; n++ {
 		send(t, s, message(alice, bob, n))
 	}
 	wantCIDs(t, s, bob, alice, 500)
 	size := func() (n int) {
-		for _, g := range s.groups {
-			g.mu.RLock()
-			n += g.state.Size()
-			g.mu.RUnlock()
+		for _, sh := range s.shards {
+			n += stateSize(sh)
 		}
 		return n
 	}
 	eventually(t, "letters are forgotten", func() bool { return outboxEmpty(s) })
 	before := size()
 	mu.Lock()
-	ft.pass(8 * 24 * time.Hour)
+	passed += 8 * 24 * time.Hour
 	mu.Unlock()
 	if got := cids(t, s, bob, alice); len(got) != 0 {
 		t.Errorf("read after the history time: %v", got)
@@ -245,15 +238,7 @@ func TestAutomaticReadsAreGathered(t *testing.T) {
 	for n := range messages {
 		send(t, s, message(alice, bob, n))
 	}
-	entries := func() uint64 {
-		t.Helper()
-		last, err := logOf(s, 0).LastIndex()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return last
-	}
-	before, start := entries(), time.Now()
+	before, start := s.shards[0].local.LastIndex(), time.Now()
 	for n := range messages {
 		cmd := &command.ReadReport{User: bob, Peer: alice, Seq: uint64(n + 1), Auto: true}
 		s.Submit(cmd, func(r command.Result, err error) {
@@ -266,7 +251,7 @@ func TestAutomaticReadsAreGathered(t *testing.T) {
 		t.Errorf("a login after the reads finds %d unread", sync.UnreadTotal)
 	}
 	most := 1 + uint64(time.Since(start)/autoReadPatience)
-	if got := entries() - before; got > most {
+	if got := s.shards[0].local.LastIndex() - before; got > most {
 		t.Errorf("%d reads and a login made %d entries, want %d", messages, got, most)
 	}
 

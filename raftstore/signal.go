@@ -14,7 +14,7 @@ import (
 // SendEphemeral passes a message of ttl 0 to the sessions that are connected
 // now, but not to the one that sent it. The result has its ID and Time. A repeat
 // of one within Limits.DedupWindow goes to nobody: it gets the first's result, or
-// with another body a *shard.RefusedError with CodeConflict. A sender whom the
+// with another body a *command.RefusedError with CodeConflict. A sender whom the
 // receiver has blocked gets one with CodeForbidden once his shard knows of it;
 // before that nobody gets the message.
 func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {

@@ -8,12 +8,13 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/belfry-im/belfry/raftstore/replica"
 )
 
 func takeSnapshot(t *testing.T, s *Store, id int) {
 	t.Helper()
-	if err := s.groups[id].reign.Load().raft.Snapshot().Error(); err != nil {
+	if err := s.shards[id].local.Snapshot(); err != nil {
 		t.Fatalf("snapshot of shard %d: %v", id, err)
 	}
 }
@@ -33,68 +34,6 @@ func snapshotDirs(t *testing.T, cfg Config) []string {
 	return dirs
 }
 
-// A restart from a snapshot and the log after it gives the same state, also
-// when the newer of the two snapshots cannot be read.
-func TestSnapshotAndRestart(t *testing.T) {
-	for _, kind := range logKinds {
-		t.Run(kind, func(t *testing.T) {
-			cfg := testConfig(t)
-			cfg.RaftLog = kind
-			s := open(t, cfg)
-			alice, anna := userIn(s, 0, 0), userIn(s, 0, 1)
-			n := 0
-			talk := func() {
-				for range 40 {
-					send(t, s, message(alice, anna, n))
-					n++
-				}
-			}
-			for range 3 {
-				talk()
-				takeSnapshot(t, s, 0)
-			}
-			talk()
-			sums := checksums(s, 0)
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			dirs := snapshotDirs(t, cfg)
-			if len(dirs) != keptSnapshots {
-				t.Fatalf("snapshots on disk: %v, want %d", dirs, keptSnapshots)
-			}
-
-			s = open(t, cfg)
-			if !equalSums(checksums(s, 0), sums) {
-				t.Error("state after restart differs")
-			}
-			first, err := logOf(s, 0).FirstIndex()
-			if err != nil || first < 20 {
-				t.Errorf("log begins at %d (%v): not compacted", first, err)
-			}
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-
-			path := filepath.Join(dirs[1], "state.bin")
-			data, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			data[len(data)/2] ^= 0x40
-			if err := os.WriteFile(path, data, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			s = open(t, cfg)
-			if !equalSums(checksums(s, 0), sums) {
-				t.Error("state from the older snapshot and the log differs")
-			}
-			send(t, s, message(alice, anna, n))
-		})
-	}
-}
-
-func logOf(s *Store, id int) *logStore { return s.groups[id].reign.Load().logs }
-
 // Both snapshots unreadable: the shard stops alone.
 func TestUnreadableSnapshotsStopTheShard(t *testing.T) {
 	cfg := testConfig(t)
@@ -112,7 +51,7 @@ func TestUnreadableSnapshotsStopTheShard(t *testing.T) {
 	if err := s.Ready(); err == nil {
 		t.Error("Ready although shard 0 has no state")
 	}
-	if _, err := os.Stat(filepath.Join(cfg.Dir, "shard-0000", stoppedFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(cfg.Dir, "shard-0000", replica.StoppedFile)); err != nil {
 		t.Error(err)
 	}
 	send(t, s, message(bob, bob, 0))
@@ -168,29 +107,8 @@ func TestSnapshotByBytes(t *testing.T) {
 		}
 		return len(snapshotDirs(t, cfg)) > 0
 	})
-	if n := s.groups[0].logged.bytes.Load(); n < 0 {
+	if n, _ := s.shards[0].local.Backlog(); n < 0 {
 		t.Errorf("%d bytes since the snapshot", n)
-	}
-}
-
-func TestSnapshotIsDue(t *testing.T) {
-	const least, size = 10, 100
-	for _, c := range []struct {
-		bytes int
-		took  time.Duration
-		want  bool
-	}{
-		{least - 1, 2 * replayMost, false},
-		{least, 0, false},
-		{least, replayMost, true},
-		{size - 1, replayMost - 1, false},
-		{size, 0, true},
-	} {
-		var l backlog
-		l.add(c.bytes, c.took)
-		if got := l.due(least, size); got != c.want {
-			t.Errorf("after %d bytes that took %v: due %v, want %v", c.bytes, c.took, got, c.want)
-		}
 	}
 }
 

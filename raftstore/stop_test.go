@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
@@ -26,17 +27,16 @@ func TestStoppedShard(t *testing.T) {
 			send(t, s, message(alice, anna, 1))
 			send(t, s, message(bob, bob, 1))
 
-			raft := s.groups[0].reign.Load().raft
-			if err := raft.Apply([]byte{0xff}, 0).Error(); err != nil {
+			if err := s.shards[0].replica.Enqueue([]byte{0xff}, replica.Waiter{}); err != nil {
 				t.Fatal(err)
 			}
 			stopped := func(s *Store) {
 				t.Helper()
-				path := filepath.Join(cfg.Dir, "shard-0000", stoppedFile)
+				path := filepath.Join(cfg.Dir, "shard-0000", replica.StoppedFile)
 				eventually(t, "the reason is written", func() bool { _, err := os.Stat(path); return err == nil })
 				text, _ := os.ReadFile(path)
 				if !strings.Contains(string(text), "shard 0 has stopped at entry") {
-					t.Errorf("%s says %q", stoppedFile, text)
+					t.Errorf("%s says %q", replica.StoppedFile, text)
 				}
 				if err := s.Ready(); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "shard 0") {
 					t.Errorf("Ready = %v, want shard 0 unavailable", err)
@@ -52,9 +52,6 @@ func TestStoppedShard(t *testing.T) {
 				}
 				if _, err := s.Login(context.Background(), &command.Login{User: alice, Device: "d"}, query.RecentsOn, &ear{}); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("Login = %v, want ErrUnavailable", err)
-				}
-				if _, err := (fsm{group: s.groups[0]}).Snapshot(); err == nil {
-					t.Error("Snapshot of a stopped shard succeeded")
 				}
 			}
 			stopped(s)
@@ -78,7 +75,7 @@ func TestStoppedShard(t *testing.T) {
 func TestPanicInRead(t *testing.T) {
 	s := open(t, testConfig(t))
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	err := s.groups[0].read(func(*shard.State, int64) { panic("planted") })
+	err := s.shards[0].replica.Read(func(*shard.State, int64) { panic("planted") })
 	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "planted") {
 		t.Errorf("read = %v", err)
 	}

@@ -12,21 +12,21 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
-	"github.com/hashicorp/raft-wal/types"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // The kinds of Raft log that Config.RaftLog names.
 const (
-	RaftLogWAL  = "wal"
-	RaftLogBolt = "boltdb"
+	RaftLogWAL  = replica.LogWAL
+	RaftLogBolt = replica.LogBolt
 )
 
 const (
-	// maxShards bounds the groups of one node: each costs timers and open files.
+	// maxShards bounds the shards of one node: each costs timers and open files.
 	maxShards = 64
 	// newShards is the number of shards of a new data directory. Each has a
 	// stream of fsyncs of its own, and they share the disk.
@@ -102,7 +102,7 @@ type Config struct {
 	Log        *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil: metrics are kept and not registered
 
-	walFS types.VFS            // nil: the file system
+	walFS replica.VFS          // nil: the file system
 	meter func() memoryReading // nil: the runtime's
 	// expectPatience is 0 for the constant of that name.
 	expectPatience time.Duration
@@ -110,6 +110,8 @@ type Config struct {
 	// retention shortens and sends are refused as for MemoryLimit.
 	arenaBytes int64
 	collect    func() // collects garbage; nil: the runtime's
+	// memoryOf stands between a replica and what bounds its memory; nil: nothing does.
+	memoryOf func(shardMemory) shardMemory
 }
 
 // withDefaults fills zero fields and refuses what cannot be.
@@ -139,7 +141,7 @@ func (c Config) withDefaults() (Config, error) {
 	if err := setDefault("SnapshotBytes", &c.SnapshotBytes, 64<<20); err != nil {
 		return c, err
 	}
-	if err := setDefault("SegmentBytes", &c.SegmentBytes, walSegmentBytes); err != nil {
+	if err := setDefault("SegmentBytes", &c.SegmentBytes, replica.DefaultSegmentBytes); err != nil {
 		return c, err
 	}
 	if c.DiskReserve == 0 {
@@ -159,6 +161,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.meter == nil {
 		c.meter = readMemory
+	}
+	if c.memoryOf == nil {
+		c.memoryOf = func(m shardMemory) shardMemory { return m }
 	}
 	if c.collect == nil {
 		c.collect = runtime.GC
@@ -185,7 +190,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("raftstore: HookBytes: %d is above 2 GiB", c.HookBytes)
 	}
 	if c.Clock == nil {
-		c.Clock = systemClock()
+		c.Clock = replica.SystemClock()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -208,8 +213,8 @@ func setDefault[T int | int64 | time.Duration](name string, field *T, value T) e
 type Store struct {
 	cfg      Config
 	metrics  *metrics
-	clock    *clock
-	groups   []*group
+	clock    *replica.Clock
+	shards   []*localShard
 	hub      *hub
 	liveRate *keyRate[command.GroupID]
 	openings *keyRate[command.UserID] // messages of ttl 0 to strangers, by sender
@@ -219,16 +224,13 @@ type Store struct {
 	lock     *os.File
 	epoch    uint64 // of the data directory
 
-	outbox     []atomic.Int64 // bytes of letters that wait, by destination
 	diskLow    atomic.Bool
 	memoryFull atomic.Bool
-	restoring  atomic.Int64  // states that are being read from snapshots
 	importing  chan struct{} // holds a value while an import runs
-	replaced   atomic.Int64  // times that a shard's state gave way to another one
 
-	// The groups end before the rest: they still answer while they drain.
-	stopGroups, stopRest context.CancelFunc
-	groupRuns, restRuns  sync.WaitGroup
+	// The shards end before the rest: they still answer while they drain.
+	stopShards, stopRest context.CancelFunc
+	shardRuns, restRuns  sync.WaitGroup
 	closeOnce            sync.Once
 	closeErr             error
 }
@@ -253,8 +255,8 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		cfg: cfg, metrics: m, lock: lock, epoch: epoch,
-		clock:  newClock(cfg.Clock, cfg.ClockSettle),
-		outbox: make([]atomic.Int64, cfg.Shards), importing: make(chan struct{}, 1),
+		clock:     replica.NewClock(cfg.Clock, cfg.ClockSettle),
+		importing: make(chan struct{}, 1),
 	}
 	presence := newPresence()
 	s.hub = newHub(presence, m.watchers, s.Now)
@@ -264,25 +266,24 @@ func Open(cfg Config) (*Store, error) {
 	s.passed = newPassedTable(cfg.Limits.DedupWindow)
 	s.deferred = newDeferred(s.route)
 	for id := range cfg.Shards {
-		s.groups = append(s.groups, newGroup(s, uint32(id), m.shard(uint32(id))))
+		s.shards = append(s.shards, newLocalShard(s, uint32(id)))
 	}
 	s.checkDisk()
 
 	rest, stopRest := context.WithCancel(context.Background())
-	groups, stopGroups := context.WithCancel(context.Background())
-	s.stopRest, s.stopGroups = stopRest, stopGroups
+	shards, stopShards := context.WithCancel(context.Background())
+	s.stopRest, s.stopShards = stopRest, stopShards
 	s.restRuns.Go(func() { s.deferred.run(rest) })
 	s.restRuns.Go(func() { presence.run(rest, s) })
 	s.restRuns.Go(func() { s.watchDisk(rest) })
 	s.budget = newBudget(s)
 	s.restRuns.Go(func() { s.budget.run(rest) })
-	for _, g := range s.groups {
-		s.groupRuns.Go(func() { g.run(groups) })
+	for _, sh := range s.shards {
+		s.shardRuns.Go(func() { sh.local.Run(shards) })
 	}
 	var errs []error
-	for _, g := range s.groups {
-		<-g.opened
-		errs = append(errs, g.openErr)
+	for _, sh := range s.shards {
+		errs = append(errs, sh.local.Opened())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -294,8 +295,8 @@ func Open(cfg Config) (*Store, error) {
 // everything and closes the files. It leaves no goroutine behind.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
-		s.stopGroups()
-		s.groupRuns.Wait()
+		s.stopShards()
+		s.shardRuns.Wait()
 		s.stopRest()
 		s.restRuns.Wait()
 		s.metrics.unregister()
@@ -307,14 +308,12 @@ func (s *Store) Close() error {
 // Ready is nil when every shard of this node serves.
 func (s *Store) Ready() error {
 	var errs []error
-	for _, g := range s.groups {
-		if g.reign.Load() == nil {
-			errs = append(errs, g.unavailable())
-		}
+	for _, sh := range s.shards {
+		errs = append(errs, sh.replica.Ready())
 	}
 	return errors.Join(errs...)
 }
 
 // Now is the store's clock, ms. A shard whose state has seen a later time goes
 // on from there.
-func (s *Store) Now() int64 { return s.clock.now() }
+func (s *Store) Now() int64 { return s.clock.Now() }

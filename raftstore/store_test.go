@@ -59,7 +59,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func userIn(s *Store, id, n int) command.UserID {
 	for i := 0; ; i++ {
 		user := command.UserID(fmt.Sprintf("user%d", i))
-		if int(s.group(user).id) == id {
+		if int(s.shardOf(user).id) == id {
 			if n--; n < 0 {
 				return user
 			}
@@ -106,15 +106,21 @@ func cids(t testing.TB, s *Store, user, peer command.UserID) (list []string) {
 	}
 }
 
+// stateSize is what a shard's state takes in memory.
+func stateSize(sh *localShard) (n int) {
+	sh.local.Inspect(func(st *shard.State, _ int64) { n = st.Size() })
+	return n
+}
+
 // checksums hashes the slots of a shard.
 func checksums(s *Store, id int) map[uint16]uint64 {
-	g := s.groups[id]
-	g.mu.RLock()
-	defer g.mu.RUnlock()
+	sh := s.shards[id]
 	sums := make(map[uint16]uint64)
-	for slot := g.first; slot <= g.last; slot++ {
-		sums[slot] = g.state.Checksum(slot)
-	}
+	sh.local.Inspect(func(st *shard.State, _ int64) {
+		for slot := sh.first; slot <= sh.last; slot++ {
+			sums[slot] = st.Checksum(slot)
+		}
+	})
 	return sums
 }
 
@@ -203,9 +209,9 @@ func TestRestartKeepsEverything(t *testing.T) {
 }
 
 func outboxEmpty(s *Store) bool {
-	for _, g := range s.groups {
+	for _, g := range s.shards {
 		empty := true
-		if err := g.read(func(st *shard.State, _ int64) {
+		if err := g.replica.Read(func(st *shard.State, _ int64) {
 			for range st.Letters {
 				empty = false
 				return

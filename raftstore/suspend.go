@@ -5,35 +5,17 @@ import "fmt"
 // stopShard takes shard i down as if this node had lost it; what is queued is
 // not proposed. It returns when the files are closed.
 func (s *Store) stopShard(i int) error {
-	if i < 0 || i >= len(s.groups) {
-		return fmt.Errorf("raftstore: shard %d: there are %d", i, len(s.groups))
+	if i < 0 || i >= len(s.shards) {
+		return fmt.Errorf("raftstore: shard %d: there are %d", i, len(s.shards))
 	}
-	g := s.groups[i]
-	closed := make(chan struct{})
-	select {
-	case g.suspend <- closed:
-		<-closed
-		return nil
-	case <-g.stopping:
-		return g.stoppedErr()
-	case <-g.closed:
-		return g.unavailable()
-	}
+	return s.shards[i].local.Suspend()
 }
 
 // resumeShard has a shard opened that stopShard took down. Ready tells when it
 // serves.
 func (s *Store) resumeShard(i int) error {
-	if i < 0 || i >= len(s.groups) {
-		return fmt.Errorf("raftstore: shard %d: there are %d", i, len(s.groups))
+	if i < 0 || i >= len(s.shards) {
+		return fmt.Errorf("raftstore: shard %d: there are %d", i, len(s.shards))
 	}
-	g := s.groups[i]
-	select {
-	case g.resume <- struct{}{}:
-		return nil
-	case <-g.stopping:
-		return g.stoppedErr()
-	case <-g.closed:
-		return g.unavailable()
-	}
+	return s.shards[i].local.Resume()
 }

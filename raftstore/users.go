@@ -12,8 +12,8 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// What an administrator sets of a user (shard.SetUser) and his read cursors
-// (shard.SetRead, and shard.ReadGroup with Back) are commands for Propose.
+// What an administrator sets of a user (command.SetUser) and his read cursors
+// (command.SetRead, and command.ReadGroup with Back) are commands for Propose.
 
 const (
 	// eraseWork bounds one EraseUser: below 1 ms of the shard's time.
@@ -30,7 +30,7 @@ const (
 	exportBytes         = 256 << 10
 )
 
-// EraseUser removes a user's data, see shard.EraseUser. He has to be taken out
+// EraseUser removes a user's data, see command.EraseUser. He has to be taken out
 // of his groups before. After an error a part of it may be gone; a repeat goes
 // on.
 func (s *Store) EraseUser(ctx context.Context, user command.UserID) error {
@@ -140,10 +140,10 @@ func (s *Store) Groups(ctx context.Context, after command.GroupID, limit int) (g
 // Stats counts what there is, in all and by shard. Shards that do not serve are
 // zero and in the error, which is an ErrUnavailable, beside the other's numbers.
 func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.Counts, err error) {
-	shards = make([]query.Counts, len(s.groups))
+	shards = make([]query.Counts, len(s.shards))
 	var errs []error
-	for i, g := range s.groups {
-		err := g.walk(ctx, listSlots, func(st *shard.State, _ int64, first, last uint16) {
+	for i, sh := range s.shards {
+		err := sh.walk(ctx, listSlots, func(st *shard.State, _ int64, first, last uint16) {
 			n := st.Count(first, last)
 			shards[i].Add(&n)
 		}, nil)
@@ -159,8 +159,8 @@ func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.C
 // Traces lists the groups whose member a user is, or that hold messages from him,
 // by id. It looks through all groups of all shards, each of which has to serve.
 func (s *Store) Traces(ctx context.Context, user command.UserID) (groups []command.GroupID, err error) {
-	for _, g := range s.groups {
-		err := g.walk(ctx, traceSlots, func(st *shard.State, now int64, first, last uint16) {
+	for _, sh := range s.shards {
+		err := sh.walk(ctx, traceSlots, func(st *shard.State, now int64, first, last uint16) {
 			groups = st.AppendGroupsHolding(groups, first, last, user, now)
 		}, nil)
 		if err != nil {
@@ -285,24 +285,6 @@ func (s *Store) groupViews(ctx context.Context, user command.UserID, refs []quer
 	return views
 }
 
-// walk calls f for all slots of the group, some at a time, with the state locked
-// for reading only that long, and then between unless that is nil.
-func (g *group) walk(ctx context.Context, some int, f func(st *shard.State, now int64, first, last uint16), between func()) error {
-	for first := int(g.first); first <= int(g.last); first += some {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		last := min(first+some-1, int(g.last))
-		if err := g.read(func(st *shard.State, now int64) { f(st, now, uint16(first), uint16(last)) }); err != nil {
-			return err
-		}
-		if between != nil {
-			between()
-		}
-	}
-	return nil
-}
-
 // list gives the first limit entries of all shards. add appends those of some
 // slots, below before if that is not nil.
 func list[T any](ctx context.Context, s *Store, limit int, add func(st *shard.State, dst []T, first, last uint16, before *T) []T, order func(a, b T) int) (entries []T, more bool, err error) {
@@ -317,8 +299,8 @@ func list[T any](ctx context.Context, s *Store, limit int, add func(st *shard.St
 			before = new(entries[limit-1])
 		}
 	}
-	for _, g := range s.groups {
-		err := g.walk(ctx, listSlots, func(st *shard.State, _ int64, first, last uint16) { entries = add(st, entries, first, last, before) }, func() {
+	for _, sh := range s.shards {
+		err := sh.walk(ctx, listSlots, func(st *shard.State, _ int64, first, last uint16) { entries = add(st, entries, first, last, before) }, func() {
 			if len(entries) >= 4*limit {
 				cut()
 			}

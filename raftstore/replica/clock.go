@@ -1,4 +1,4 @@
-package raftstore
+package replica
 
 import (
 	"sync"
@@ -17,14 +17,14 @@ const (
 	clockBrake = 2
 )
 
-// A clock gives the time that enters a shard: the wall clock at the start,
+// A Clock gives the time that enters a shard: the wall clock at the start,
 // advanced by the monotonic clock and slewed towards the wall clock. It never
 // goes back.
 //
 // A wall clock that jumps by more than clockTolerance is not believed until the
 // jump has stood for settle; a jump ahead is then followed at once, a jump back
 // by running slow until the wall clock has caught up.
-type clock struct {
+type Clock struct {
 	source func() (wall time.Time, mono time.Duration)
 	settle time.Duration
 
@@ -38,8 +38,8 @@ type clock struct {
 	far    bool
 }
 
-// systemClock reads both clocks in one step.
-func systemClock() func() (time.Time, time.Duration) {
+// SystemClock reads both clocks of the system in one step.
+func SystemClock() func() (time.Time, time.Duration) {
 	start := time.Now()
 	return func() (time.Time, time.Duration) {
 		now := time.Now()
@@ -47,13 +47,15 @@ func systemClock() func() (time.Time, time.Duration) {
 	}
 }
 
-func newClock(source func() (time.Time, time.Duration), settle time.Duration) *clock {
+// NewClock returns a clock of a source, which reads the wall clock and one that never
+// jumps, both at one moment.
+func NewClock(source func() (time.Time, time.Duration), settle time.Duration) *Clock {
 	wall, mono := source()
-	return &clock{source: source, settle: settle, at: wall, mono: mono}
+	return &Clock{source: source, settle: settle, at: wall, mono: mono}
 }
 
-// now is the present time in Unix milliseconds.
-func (c *clock) now() int64 {
+// Now returns the present time in Unix milliseconds.
+func (c *Clock) Now() int64 {
 	wall, mono := c.source()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,7 +65,7 @@ func (c *clock) now() int64 {
 // raise makes sure that the clock never gives a time below atMS, which the
 // shard has already applied. If the wall clock is far behind that, the time was
 // written by a clock that was wrong: the clock stays there and runs slow.
-func (c *clock) raise(atMS int64) {
+func (c *Clock) raise(atMS int64) {
 	wall, mono := c.source()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,7 +82,7 @@ func (c *clock) raise(atMS int64) {
 
 // read advances the clock to a reading of both sources. It depends on nothing
 // else. The caller holds mu.
-func (c *clock) read(wall time.Time, mono time.Duration) int64 {
+func (c *Clock) read(wall time.Time, mono time.Duration) int64 {
 	elapsed := max(0, mono-c.mono)
 	c.mono = max(c.mono, mono)
 

@@ -1,4 +1,4 @@
-package raftstore
+package replica
 
 import (
 	"errors"
@@ -12,79 +12,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-const (
-	// batchCommands and batchBytes bound one log entry: how long the state is
-	// locked for it, and how much the log writes at once. A single command may
-	// be larger than batchBytes and then has an entry of its own.
-	batchCommands = 4096
-	batchBytes    = 1 << 20
-	// headerRoom is kept free in front of the commands: the time of a batch is
-	// stamped when it is proposed, not when its first command came.
-	headerRoom = 16
-	// waiterBytes is what a waiter counts in the queue, beside its command.
-	waiterBytes = 256
-)
-
-// A waiter is told what became of a command, or of a read that rides along
-// with the next batch.
-type waiter struct {
-	read bool // there is no command
-	// patience is how long a command may wait for others that have none, and
-	// then rides along with them. It keeps its place in the order.
-	patience time.Duration
-	// step runs in the apply step, after the whole batch, with the shard's lock
-	// held; nil for none. The result is nil for a read.
-	step func(*shard.State, *command.Result)
-	// done is called exactly once, on the proposer's goroutine; nil for none.
-	done func(command.Result, error)
-	// routed says that the command goes to the shard of key again when its slot
-	// has moved. Others are answered so.
-	routed  bool
-	key     command.UserID
-	request *request // of a command that was routed again before; nil for others
-
-	start, end int // of the command in the batch's buf; set by add
-}
-
-// A batch is what becomes one log entry.
-type batch struct {
-	buf      []byte // headerRoom, then commands
-	entry    []byte // the part of buf that is the log entry, once proposed
-	commands int
-	waiters  []waiter  // in the order of arrival
-	opened   time.Time // when it began to wait for the one before
-
-	// Set by the apply step, which closes applied when it is through.
-	out     shard.Outcome
-	err     error
-	applied chan struct{}
-}
-
-// seal completes the entry with its time.
-func (b *batch) seal(atMS int64) {
-	var room [headerRoom]byte
-	header := command.AppendBatchHeader(room[:0], atMS)
-	start := headerRoom - len(header)
-	copy(b.buf[start:headerRoom], header)
-	b.entry = b.buf[start:]
-}
-
-// size is what the batch counts in the queue.
-func (b *batch) size() int { return len(b.buf) + len(b.waiters)*waiterBytes }
-
-// A proposer turns the commands of one reign into log entries, one at a time:
+// A proposer turns the commands of one leadership into log entries, one at a time:
 // what arrives while an entry is on its way forms the next one. Commands that
 // have patience cause none before that has run out.
 type proposer struct {
 	// propose starts b on its way. wait returns when b was applied, or with an
 	// error that is ErrUnavailable if it never will be, else ErrUnknown.
-	propose func(b *batch) (wait func() error)
-	// moved takes over the answer to a waiter that is routed and whose command
-	// was refused because its slot has moved. command is only valid during the call.
-	moved func(command []byte, w *waiter)
-	// notify tells those concerned what a batch did, after its waiters know.
-	notify   func(*shard.Outcome)
-	maxBytes int // of commands that wait; one batch may go over
+	propose  func(b *batch) (wait func() error)
+	moved    func(command []byte, w *Waiter) // Config.Moved
+	notify   func(*shard.Outcome)            // Config.Notify
+	maxBytes int                             // of commands that wait; one batch may go over
 	queued   prometheus.Gauge
 	size     prometheus.Observer
 	latency  prometheus.Observer
@@ -94,7 +31,7 @@ type proposer struct {
 
 	mu     sync.Mutex
 	queue  []*batch    // the last one takes more
-	hasten bool        // the queue, not empty, is to be proposed: not all in it have patience
+	urgent bool        // the queue, not empty, is to be proposed: not all in it have patience
 	due    time.Time   // when the patience of those in the queue ends; meaningless without them
 	timer  *time.Timer // runs until due while all in the queue are patient
 	free   []*batch    // for reuse
@@ -103,9 +40,9 @@ type proposer struct {
 	drain  bool // closed, but what is queued is still to be proposed
 }
 
-func newProposer(propose func(*batch) func() error, moved func([]byte, *waiter), notify func(*shard.Outcome), maxBytes int, m *shardMetrics) *proposer {
+func newProposer(propose func(*batch) func() error, cfg *Config, m *shardMetrics) *proposer {
 	p := &proposer{
-		propose: propose, moved: moved, notify: notify, maxBytes: maxBytes,
+		propose: propose, moved: cfg.Moved, notify: cfg.Notify, maxBytes: cfg.QueueBytes,
 		queued: m.queued, size: m.batch, latency: m.commit,
 		wake: make(chan struct{}, 1),
 	}
@@ -117,7 +54,7 @@ func newProposer(propose func(*batch) func() error, moved func([]byte, *waiter),
 
 // add queues an encoded command (without batch header), which it copies, or a
 // read when command is nil. An error is ErrUnavailable, and w will not be called.
-func (p *proposer) add(command []byte, w waiter) error {
+func (p *proposer) add(command []byte, w Waiter) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -126,33 +63,33 @@ func (p *proposer) add(command []byte, w waiter) error {
 	if p.bytes >= p.maxBytes {
 		return store.Unavailable(time.Second, "too many commands wait to be committed")
 	}
-	b := p.last(len(command))
+	b := p.open(len(command))
 	before := b.size()
 	w.start, w.end = len(b.buf), len(b.buf)+len(command)
 	b.buf = append(b.buf, command...)
 	b.waiters = append(b.waiters, w)
-	if !w.read {
+	if !w.Read {
 		b.commands++
 	}
 	p.bytes += b.size() - before
 	// A queue that grows past a batch is not worth the wait.
-	if w.patience == 0 || len(p.queue) > 1 {
-		p.goOn()
-	} else if !p.hasten {
-		p.wait(w.patience)
+	if w.Patience == 0 || len(p.queue) > 1 {
+		p.propel()
+	} else if !p.urgent {
+		p.wait(w.Patience)
 	}
 	return nil
 }
 
-// goOn has the queue proposed. The caller holds mu.
-func (p *proposer) goOn() {
-	if p.hasten {
+// propel has the queue proposed at once. The caller holds mu.
+func (p *proposer) propel() {
+	if p.urgent {
 		return
 	}
-	p.hasten = true
+	p.urgent = true
 	p.timer.Stop()
 	p.queue[0].opened = time.Now()
-	p.poke()
+	p.signal()
 }
 
 // wait has the queue proposed after a while, or sooner if something in it asks
@@ -170,19 +107,19 @@ func (p *proposer) outOfPatience() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.queue) > 0 && !time.Now().Before(p.due) {
-		p.goOn()
+		p.propel()
 	}
 }
 
-func (p *proposer) poke() {
+func (p *proposer) signal() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
 }
 
-// last is the batch that takes n more bytes. The caller holds mu.
-func (p *proposer) last(n int) *batch {
+// open returns the batch that has room for n more bytes. The caller holds mu.
+func (p *proposer) open(n int) *batch {
 	if len(p.queue) > 0 {
 		b := p.queue[len(p.queue)-1]
 		if len(b.waiters) < batchCommands && (len(b.buf)+n <= batchBytes || len(b.waiters) == 0) {
@@ -204,16 +141,17 @@ func (p *proposer) last(n int) *batch {
 	return b
 }
 
-// take removes the next batch. ok is false when there will be none any more.
-func (p *proposer) take() (b *batch, ok bool) {
+// next removes the next batch, nil if there is none to propose now. ok is false when
+// there will be none any more.
+func (p *proposer) next() (b *batch, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.hasten || p.closed && !p.drain {
+	if !p.urgent || p.closed && !p.drain {
 		return nil, !p.closed
 	}
 	b = p.queue[0]
 	p.queue = p.queue[1:]
-	p.hasten = len(p.queue) > 0
+	p.urgent = len(p.queue) > 0
 	p.bytes -= b.size()
 	p.queued.Set(float64(p.bytes))
 	return b, true
@@ -223,7 +161,7 @@ func (p *proposer) run() {
 	var last *batch // applied, not yet answered
 	var result error
 	for {
-		b, ok := p.take()
+		b, ok := p.next()
 		var wait func() error
 		if b != nil {
 			p.size.Observe(float64(b.commands))
@@ -249,7 +187,7 @@ func (p *proposer) run() {
 	}
 }
 
-// waiting is the bytes of commands that have not been proposed.
+// waiting returns the bytes of commands that have not been proposed.
 func (p *proposer) waiting() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -270,17 +208,17 @@ func (p *proposer) answer(b *batch, err error) {
 	for i := range b.waiters {
 		w := &b.waiters[i]
 		var r command.Result
-		if !w.read {
+		if !w.Read {
 			if err == nil {
 				r = b.out.Results[result]
 			}
 			result++
 		}
 		switch {
-		case err == nil && r.Code == command.CodeMoved && w.routed:
+		case err == nil && r.Code == command.CodeMoved && w.Routed:
 			p.moved(b.buf[w.start:w.end], w)
-		case w.done != nil:
-			w.done(r, err)
+		case w.Done != nil:
+			w.Done(r, err)
 		}
 	}
 	if err != nil {
@@ -304,9 +242,9 @@ func (p *proposer) close(drain bool) {
 	p.mu.Lock()
 	p.closed, p.drain = true, drain
 	if len(p.queue) > 0 {
-		p.goOn()
+		p.propel()
 	}
-	p.poke()
+	p.signal()
 	p.mu.Unlock()
 	p.idle.Wait()
 	p.mu.Lock()

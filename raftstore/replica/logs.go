@@ -1,4 +1,4 @@
-package raftstore
+package replica
 
 import (
 	"encoding/binary"
@@ -8,10 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,9 +21,6 @@ import (
 )
 
 const (
-	// walSegmentBytes is the size of a log file. raft-wal allocates it ahead;
-	// its default of 64 MiB is much for a node with many groups.
-	walSegmentBytes = 8 << 20
 	// boltLockWait bounds the wait for a bbolt file that somebody else holds.
 	boltLockWait = time.Second
 )
@@ -36,7 +29,7 @@ const (
 // one is only known once the log has been opened again.
 var errLogFailed = errors.New("raftstore: log failed and waits to be opened again")
 
-// A logStore is the Raft log of one group. After a failed append it refuses
+// A logStore is the Raft log of one replica. After a failed append it refuses
 // further ones and says so once: raft-wal cannot go on without being opened
 // again, and neither log is to be trusted about what the failed write left.
 type logStore struct {
@@ -54,15 +47,15 @@ type logStore struct {
 	install atomic.Bool
 }
 
-// openLog opens the log in dir.
-func openLog(cfg *Config, dir string, log *hclogger) (*logStore, error) {
+// openLog opens the log of a replica.
+func openLog(cfg *Config, log *hclogger) (*logStore, error) {
 	switch cfg.RaftLog {
-	case RaftLogWAL:
-		path := filepath.Join(dir, "log")
-		if err := os.MkdirAll(path, dirMode); err != nil {
+	case LogWAL:
+		path := filepath.Join(cfg.Dir, "log")
+		if err := os.MkdirAll(path, DirMode); err != nil {
 			return nil, err
 		}
-		vfs := cfg.walFS
+		vfs := cfg.WALFS
 		if vfs == nil {
 			vfs = walfs.New()
 		}
@@ -80,14 +73,14 @@ func openLog(cfg *Config, dir string, log *hclogger) (*logStore, error) {
 			return nil, fmt.Errorf("open log: %w", err)
 		}
 		return &logStore{LogStore: store, closers: []io.Closer{store, meta}, monotonic: true}, nil
-	case RaftLogBolt:
-		store, err := openBolt(filepath.Join(dir, "log.db"))
+	case LogBolt:
+		store, err := openBolt(filepath.Join(cfg.Dir, "log.db"))
 		if err != nil {
 			return nil, fmt.Errorf("open log: %w", err)
 		}
 		return &logStore{LogStore: store, closers: []io.Closer{store}}, nil
 	}
-	return nil, fmt.Errorf("raftstore: raft log %q: want %q or %q", cfg.RaftLog, RaftLogWAL, RaftLogBolt)
+	return nil, fmt.Errorf("raftstore: raft log %q: want %q or %q", cfg.RaftLog, LogWAL, LogBolt)
 }
 
 func openBolt(path string) (*raftboltdb.BoltStore, error) {
@@ -194,124 +187,4 @@ func (l *logStore) Close() error {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// A halt ends goroutines of Raft on paths where it would panic about a storage
-// error: they exit, running their deferred calls, as if the process had died at
-// that point. It is armed once Raft runs; before that such errors are returned.
-type halt struct {
-	on       atomic.Bool
-	once     sync.Once
-	released chan struct{} // closed when nothing is to wait for storage any more
-}
-
-func newHalt() *halt        { return &halt{released: make(chan struct{})} }
-func (h *halt) arm()        { h.on.Store(true) }
-func (h *halt) armed() bool { return h.on.Load() }
-func (h *halt) release()    { h.once.Do(func() { close(h.released) }) }
-func (h *halt) exit()       { runtime.Goexit() }
-
-// A stableStore keeps a group's term and vote, in a small file of its own.
-// Raft panics when it cannot write them, so writes are repeated until they
-// succeed.
-type stableStore struct {
-	*raftboltdb.BoltStore
-	halt  *halt
-	stuck func(error) // told of each failed attempt
-}
-
-// stableRetry is the pause between attempts to store a term or a vote.
-const stableRetry = 200 * time.Millisecond
-
-func (s *stableStore) Set(key, value []byte) error {
-	return s.persist(func() error { return s.BoltStore.Set(key, value) })
-}
-
-func (s *stableStore) SetUint64(key []byte, value uint64) error {
-	return s.persist(func() error { return s.BoltStore.SetUint64(key, value) })
-}
-
-func (s *stableStore) persist(write func() error) error {
-	for {
-		err := write()
-		if err == nil || !s.halt.armed() {
-			return err
-		}
-		s.stuck(err)
-		select {
-		case <-s.halt.released:
-			s.halt.exit()
-		case <-time.After(stableRetry):
-		}
-	}
-}
-
-// probeDisk tells whether dir takes writes again.
-func probeDisk(dir string) error {
-	path := filepath.Join(dir, "probe")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(path)
-	_, err = f.Write(make([]byte, 1<<20))
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// rewriteLog writes the files that the last appends went to once more. After a
-// failed fsync the page cache may hold, and show to the next reader, bytes that
-// never reached the disk and are no longer marked for it; what is read from
-// there must not count as stored before it has been written again. A log that
-// could not even be begun has no such files.
-func rewriteLog(kind, dir string) error {
-	var paths []string
-	switch kind {
-	case RaftLogBolt:
-		paths = []string{filepath.Join(dir, "log.db")}
-	case RaftLogWAL:
-		entries, err := os.ReadDir(filepath.Join(dir, "log"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		var segments []string
-		for _, e := range entries {
-			if strings.HasSuffix(e.Name(), ".wal") {
-				segments = append(segments, filepath.Join(dir, "log", e.Name()))
-			}
-		}
-		// Names begin with the padded index of the first entry. The last two
-		// may hold the failed write, if it fell on the change of segments.
-		slices.Sort(segments)
-		paths = append(segments[max(0, len(segments)-2):], filepath.Join(dir, "log", metadb.FileName))
-	}
-	for _, path := range paths {
-		if err := rewriteFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("write %s again: %w", path, err)
-		}
-	}
-	return nil
-}
-
-func rewriteFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	buf := make([]byte, 1<<20)
-	for offset := int64(0); ; {
-		n, err := f.ReadAt(buf, offset)
-		if n > 0 {
-			if _, err := f.WriteAt(buf[:n], offset); err != nil {
-				return err
-			}
-			offset += int64(n)
-		}
-		if err == io.EOF {
-			return f.Sync()
-		}
-		if err != nil {
-			return err
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package raftstore
+package replica
 
 import (
 	"errors"
@@ -11,7 +11,6 @@ import (
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // fakeLog is what a proposer proposes to: it holds each batch until let go.
@@ -38,26 +37,26 @@ func (l *fakeLog) propose(b *batch) func() error {
 	}
 }
 
-func testMetrics() *shardMetrics {
-	m, err := newMetrics(prometheus.NewRegistry())
-	if err != nil {
-		panic(err)
+// testProposer proposes to log, and holds maxBytes of commands. notify may be nil.
+func testProposer(log func(*batch) func() error, maxBytes int, notify func(*shard.Outcome)) *proposer {
+	if notify == nil {
+		notify = func(*shard.Outcome) {}
 	}
-	return m.shard(0)
+	return newProposer(log, &Config{QueueBytes: maxBytes, Notify: notify}, NewMetrics().shard(0))
 }
 
 func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
+		p := testProposer(log.propose, 1<<20, nil)
 		var mu sync.Mutex
 		var seqs []uint64
 		add := func() {
-			err := p.add([]byte("command"), waiter{done: func(r command.Result, err error) {
+			err := p.add([]byte("command"), Waiter{Done: func(r command.Result, err error) {
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
-					t.Errorf("done: %v", err)
+					t.Errorf("Done: %v", err)
 				}
 				seqs = append(seqs, r.Seq)
 			}})
@@ -90,11 +89,11 @@ func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {
 func TestProposerBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 3*batchBytes, testMetrics())
+		p := testProposer(log.propose, 3*batchBytes, nil)
 		answered := 0
-		w := waiter{done: func(_ command.Result, err error) {
+		w := Waiter{Done: func(_ command.Result, err error) {
 			if !errors.Is(err, store.ErrUnavailable) {
-				t.Errorf("done: %v, want ErrUnavailable", err)
+				t.Errorf("Done: %v, want ErrUnavailable", err)
 			}
 			answered++
 		}}
@@ -130,7 +129,7 @@ func TestProposerBounds(t *testing.T) {
 		if answered != added {
 			t.Errorf("%d of %d commands answered", answered, added)
 		}
-		if err := p.add(nil, waiter{read: true}); !errors.Is(err, store.ErrUnavailable) {
+		if err := p.add(nil, Waiter{Read: true}); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("add after close: %v", err)
 		}
 	})
@@ -139,9 +138,9 @@ func TestProposerBounds(t *testing.T) {
 func TestProposerDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
+		p := testProposer(log.propose, 1<<20, nil)
 		var errs []error
-		w := waiter{done: func(_ command.Result, err error) { errs = append(errs, err) }}
+		w := Waiter{Done: func(_ command.Result, err error) { errs = append(errs, err) }}
 		p.add([]byte("a"), w)
 		<-log.proposed
 		p.add([]byte("b"), w)
@@ -160,10 +159,10 @@ func TestProposerDrains(t *testing.T) {
 func TestPatientCommandsRideAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 1<<20, testMetrics())
+		p := testProposer(log.propose, 1<<20, nil)
 		var order []string
 		add := func(name string, patience time.Duration) {
-			err := p.add([]byte(name), waiter{patience: patience, done: func(_ command.Result, err error) {
+			err := p.add([]byte(name), Waiter{Patience: patience, Done: func(_ command.Result, err error) {
 				if err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
@@ -231,9 +230,9 @@ func TestProposerAnswersBeforeItNotifies(t *testing.T) {
 			events = append(events, "propose "+string(b.buf[headerRoom:]))
 			return log.propose(b)
 		}
-		p := newProposer(propose, nil, func(*shard.Outcome) { events = append(events, "notify") }, 1<<20, testMetrics())
+		p := testProposer(propose, 1<<20, func(*shard.Outcome) { events = append(events, "notify") })
 		for _, name := range []string{"a", "b"} {
-			if err := p.add([]byte(name), waiter{done: func(command.Result, error) { events = append(events, "answer "+name) }}); err != nil {
+			if err := p.add([]byte(name), Waiter{Done: func(command.Result, error) { events = append(events, "answer "+name) }}); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -252,9 +251,9 @@ func TestProposerAnswersBeforeItNotifies(t *testing.T) {
 func TestPatientCommandsBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog()
-		p := newProposer(log.propose, nil, func(*shard.Outcome) {}, 3*batchBytes, testMetrics())
+		p := testProposer(log.propose, 3*batchBytes, nil)
 		refused := 0
-		w := waiter{patience: time.Hour, done: func(_ command.Result, err error) {
+		w := Waiter{Patience: time.Hour, Done: func(_ command.Result, err error) {
 			if errors.Is(err, store.ErrUnavailable) {
 				refused++
 			}

@@ -1,4 +1,4 @@
-package raftstore
+package replica
 
 import (
 	"encoding/binary"

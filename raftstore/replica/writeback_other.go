@@ -1,6 +1,6 @@
 //go:build !linux
 
-package raftstore
+package replica
 
 import "os"
 

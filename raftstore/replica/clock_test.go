@@ -1,4 +1,4 @@
-package raftstore
+package replica
 
 import (
 	"testing"
@@ -79,11 +79,11 @@ func TestClock(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fakeTime{wall: clockStart}
-			c := newClock(f.source, 10*time.Minute)
+			c := NewClock(f.source, 10*time.Minute)
 			for i, s := range steps {
 				f.wall = f.wall.Add(s.set)
 				f.pass(s.pass)
-				got := time.UnixMilli(c.now()).Sub(clockStart)
+				got := time.UnixMilli(c.Now()).Sub(clockStart)
 				if got != s.want {
 					t.Fatalf("step %d: %v after the start, want %v", i, got, s.want)
 				}
@@ -94,15 +94,15 @@ func TestClock(t *testing.T) {
 
 func TestClockNeverBack(t *testing.T) {
 	f := &fakeTime{wall: clockStart}
-	c := newClock(f.source, time.Minute)
+	c := NewClock(f.source, time.Minute)
 	jumps := []time.Duration{time.Hour, -2 * time.Hour, 7 * 24 * time.Hour, -time.Second, time.Second, -30 * 24 * time.Hour}
-	last := c.now()
+	last := c.Now()
 	for i := range 5000 {
 		if i%97 == 0 {
 			f.wall = f.wall.Add(jumps[i/97%len(jumps)])
 		}
 		f.pass(time.Duration(i%7) * 500 * time.Millisecond)
-		now := c.now()
+		now := c.Now()
 		if now < last {
 			t.Fatalf("reading %d: %d after %d", i, now, last)
 		}
@@ -112,22 +112,22 @@ func TestClockNeverBack(t *testing.T) {
 
 func TestClockRaise(t *testing.T) {
 	f := &fakeTime{wall: clockStart}
-	c := newClock(f.source, 10*time.Minute)
+	c := NewClock(f.source, 10*time.Minute)
 	floor := clockStart.Add(time.Hour) // applied by a clock that was an hour ahead
 	c.raise(floor.UnixMilli())
-	if got := c.now(); got != floor.UnixMilli() {
+	if got := c.Now(); got != floor.UnixMilli() {
 		t.Fatalf("after raise: %v, want %v", time.UnixMilli(got), floor)
 	}
 	f.pass(10 * time.Minute)
-	if got, want := c.now(), floor.Add(5*time.Minute).UnixMilli(); got != want {
+	if got, want := c.Now(), floor.Add(5*time.Minute).UnixMilli(); got != want {
 		t.Errorf("runs by %v in 10m, want 5m", time.UnixMilli(got).Sub(floor))
 	}
 	c.raise(clockStart.UnixMilli())
-	if got, want := c.now(), floor.Add(5*time.Minute).UnixMilli(); got != want {
+	if got, want := c.Now(), floor.Add(5*time.Minute).UnixMilli(); got != want {
 		t.Errorf("lower raise changed the clock to %v", time.UnixMilli(got))
 	}
 	f.pass(3 * time.Hour)
-	if got, want := time.UnixMilli(c.now()), f.wall; got.Sub(want).Abs() > 6*time.Minute {
+	if got, want := time.UnixMilli(c.Now()), f.wall; got.Sub(want).Abs() > 6*time.Minute {
 		t.Errorf("clock %v, wall clock %v: want it caught up", got, want)
 	}
 }

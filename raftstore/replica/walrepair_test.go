@@ -1,4 +1,4 @@
-package raftstore
+package replica
 
 import (
 	"fmt"
@@ -26,10 +26,10 @@ func TestSealedTail(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "log")
-			cfg := &Config{RaftLog: RaftLogWAL, SegmentBytes: 16 << 10}
+			cfg := &Config{Dir: dir, RaftLog: LogWAL, SegmentBytes: 16 << 10}
 			open := func() *logStore {
 				t.Helper()
-				l, err := openLog(cfg, dir, &hclogger{log: slog.New(slog.DiscardHandler)})
+				l, err := openLog(cfg, &hclogger{log: slog.New(slog.DiscardHandler)})
 				if err != nil {
 					t.Fatal(err)
 				}

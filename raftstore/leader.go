@@ -1,0 +1,147 @@
+package raftstore
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+)
+
+// An enqueueFunc is Replica.Enqueue.
+type enqueueFunc = func(command []byte, w replica.Waiter) error
+
+// A leader is what this node does as leader of a shard, for one leadership: it
+// carries letters, tells hooks, and logs out sessions that nobody claims.
+type leader struct {
+	shard   *localShard
+	enqueue enqueueFunc // of this leadership
+	courier *courier
+	hooker  *hooker // nil without Config.Hooks
+}
+
+var _ replica.Leader = (*leader)(nil)
+
+func newLeader(sh *localShard, enqueue enqueueFunc) *leader {
+	l := &leader{shard: sh, enqueue: enqueue, courier: newCourier(sh)}
+	if sh.store.cfg.Hooks != nil {
+		l.hooker = newHooker(sh, enqueue)
+	}
+	return l
+}
+
+// Begin takes over the letters that wait: from here on all that is posted goes to
+// the courier, and every session is known to have a watcher or to wait for one.
+func (l *leader) Begin(s *shard.State) {
+	sh := l.shard
+	for p := range s.Letters {
+		l.courier.post([]shard.Posted{p})
+	}
+	if l.hooker != nil {
+		l.hooker.begin(s)
+	}
+	live := make(map[sessionKey]bool)
+	for user, session := range s.AllSessions {
+		live[sessionKey{user, session}] = true
+	}
+	sh.orphans.reset(live, sh.store.hub.resume(sh.owns, live), time.Now())
+	sh.leader.Store(l)
+}
+
+// Wanted returns what hooks want to know.
+func (l *leader) Wanted() shard.ChangeKinds {
+	if l.hooker == nil {
+		return 0
+	}
+	return l.hooker.wanted
+}
+
+// Applied hands on what an entry did to those whom the state does not tell.
+func (l *leader) Applied(out *shard.Outcome) {
+	if len(out.Posted) > 0 {
+		l.courier.post(out.Posted)
+	}
+	if l.hooker != nil {
+		l.hooker.applied(out)
+	}
+}
+
+func (l *leader) Run(ctx context.Context) {
+	var loops sync.WaitGroup
+	loops.Go(func() { l.courier.run(ctx) })
+	loops.Go(func() { l.claims(ctx) })
+	if l.hooker != nil {
+		loops.Go(func() { l.hooker.run(ctx) })
+	}
+	loops.Wait()
+}
+
+func (l *leader) Close() {
+	l.shard.leader.CompareAndSwap(l, nil)
+	l.courier.close()
+}
+
+// claims logs out sessions that nobody claims, until ctx ends.
+func (l *leader) claims(ctx context.Context) {
+	tick := time.NewTicker(l.shard.store.cfg.ClaimWithin / 10)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			l.logoutOrphans(now)
+		}
+	}
+}
+
+// logoutOrphans ends the sessions that no watcher has claimed in time. What
+// cannot be proposed now is tried again.
+func (l *leader) logoutOrphans(now time.Time) {
+	sh := l.shard
+	due := sh.orphans.due(now, sh.store.cfg.ClaimWithin)
+	left := make(map[command.UserID]int) // sessions of a user that are due
+	for key := range due {
+		left[key.user]++
+	}
+	for key, one := range due {
+		if sh.store.hub.watches(key) {
+			sh.orphans.remove(key)
+			continue
+		}
+		alive := false
+		err := sh.replica.Read(func(st *shard.State, _ int64) {
+			for _, info := range st.Sessions(key.user) {
+				alive = alive || info.Number == key.session
+			}
+		})
+		if err != nil {
+			return
+		}
+		if !alive {
+			sh.orphans.remove(key)
+			left[key.user]--
+			continue
+		}
+		left[key.user]--
+		tell := left[key.user] == 0 && !one.told
+		done := func(result command.Result, err error) {
+			if err == nil && result.Code == command.OK && tell {
+				l.loggedOut(key.user)
+			}
+		}
+		l.enqueue(command.AppendCommand(nil, &command.Logout{User: key.user, Session: key.session}), replica.Waiter{Done: done})
+	}
+}
+
+// loggedOut tells that a user is no longer online if their last session was one that
+// a process has left behind: nobody else does.
+func (l *leader) loggedOut(user command.UserID) {
+	last := false
+	err := l.shard.replica.Read(func(st *shard.State, _ int64) { last = len(st.Sessions(user)) == 0 })
+	if err == nil && last {
+		l.shard.store.hub.gone(user)
+	}
+}

@@ -1,0 +1,132 @@
+package replica
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/hashicorp/raft"
+)
+
+// fsm is the side of a replica that Raft calls. Raft calls Apply, Snapshot and
+// Restore on one goroutine; Persist and Release run beside it.
+type fsm struct {
+	*Replica
+	logs *logStore
+}
+
+var _ raft.FSM = fsm{}
+
+// Apply executes one committed entry. Those who must see the state as of this
+// entry are called with the shard locked. Those who only need to know that
+// something came are told by the proposer, after it has given the disk the next
+// entry and answered who waits for this one.
+func (f fsm) Apply(entry *raft.Log) any {
+	r := f.Replica
+	b := r.claim(entry.Data)
+	start := time.Now()
+	leader, err := r.apply(entry, b)
+	took := time.Since(start)
+	r.metrics.apply.Observe(took.Seconds())
+	r.logged.add(len(entry.Data), took)
+	if err == nil && leader != nil {
+		leader.Applied(&r.out)
+	}
+	switch {
+	case b != nil:
+		b.out, r.out = r.out, b.out
+		if err != nil {
+			// The entry is in the log: a binary that can go on will apply it.
+			b.err = fmt.Errorf("%w: %v", store.ErrUnknown, err)
+		}
+		close(b.applied)
+	case err == nil:
+		r.cfg.Notify(&r.out)
+	}
+	return nil
+}
+
+// claim returns the batch whose entry this is, if this node proposed it in this
+// leadership. Raft hands the leader the very slice that it was given.
+func (r *Replica) claim(data []byte) *batch {
+	b := r.proposed.Load()
+	if b == nil || len(data) == 0 || &b.entry[0] != &data[0] || !r.proposed.CompareAndSwap(b, nil) {
+		return nil
+	}
+	return b
+}
+
+// apply changes the state. It returns the Leader that is to know of it, nil where
+// this node does not lead the shard.
+func (r *Replica) apply(entry *raft.Log, b *batch) (leader Leader, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.stoppedErr(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = r.Stop(fmt.Sprintf("entry %d of the log", entry.Index), cause)
+		}
+	}()
+	if r.out.WantedChanges = 0; r.leader != nil {
+		r.out.WantedChanges = r.leader.Wanted()
+	}
+	r.state.Apply(entry.Data, &r.out)
+	r.applied.Store(r.state.Now())
+	if b != nil {
+		r.step(b)
+	}
+	return r.leader, nil
+}
+
+// step calls the waiters of a batch that want to see the state after it.
+func (r *Replica) step(b *batch) {
+	result := 0
+	for i := range b.waiters {
+		w := &b.waiters[i]
+		var of *command.Result
+		if !w.Read {
+			of = &r.out.Results[result]
+			result++
+		}
+		if w.Step != nil {
+			w.Step(r.state, max(r.state.Now(), r.clock.Now()), of)
+		}
+	}
+}
+
+// Snapshot takes a view of the present state, for Persist to write.
+func (f fsm) Snapshot() (raft.FSMSnapshot, error) {
+	r := f.Replica
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.stoppedErr(); err != nil {
+		return nil, err
+	}
+	return &snapshot{Replica: r, view: r.state.Snapshot(), bytes: r.logged.bytes.Load(), time: r.logged.time.Load()}, nil
+}
+
+// Restore replaces the state by that of a snapshot.
+func (f fsm) Restore(data io.ReadCloser) error {
+	r := f.Replica
+	r.restoring.Store(true)
+	defer r.restoring.Store(false)
+	state, err := shard.Restore(data, r.cfg.Shard)
+	if err != nil {
+		r.restoreErr = err
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state = state
+	r.replaced.Add(1)
+	r.applied.Store(state.Now())
+	r.logged.reset()
+	// Raft drops the log that the snapshot replaces, unless it is just starting.
+	f.logs.install.Store(f.logs.halt.armed())
+	return nil
+}

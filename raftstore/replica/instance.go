@@ -1,0 +1,199 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// soloTimeout is the election time-out of a shard with one voter, where
+	// nothing but the start waits for it.
+	soloTimeout = 100 * time.Millisecond
+	// keptSnapshots is how many snapshots stay on disk. The log reaches back to
+	// the older one.
+	keptSnapshots = 2
+)
+
+// An instance is what Raft runs for one shard on this node, from open to close. A
+// replica whose log fails closes its instance and opens another.
+type instance struct {
+	replica *Replica
+
+	raft   *raft.Raft
+	logs   *logStore
+	stable *stableStore
+	halt   *halt
+	failed chan error // what made the log fail; once
+
+	snapshots    sync.WaitGroup
+	snapshotting atomic.Bool
+	snapshotFrom atomic.Int64 // not before, after a failure; Unix ns
+}
+
+// openInstance opens the stores of the replica and starts Raft. What the log and the
+// snapshots hold is applied to a new state.
+func (r *Replica) openInstance() (in *instance, err error) {
+	in = &instance{replica: r, halt: newHalt(), failed: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("shard %d: %w", r.cfg.Shard, err), in.closeStores())
+			in = nil
+		}
+	}()
+	if err := os.MkdirAll(r.cfg.Dir, DirMode); err != nil {
+		return in, err
+	}
+	logger := &hclogger{log: r.log}
+	snapshots, err := openSnapshots(r.cfg.Dir, logger)
+	if err != nil {
+		return in, err
+	}
+	bolt, err := openBolt(filepath.Join(r.cfg.Dir, "stable.db"))
+	if err != nil {
+		return in, fmt.Errorf("open stable store: %w", err)
+	}
+	in.stable = &stableStore{BoltStore: bolt, halt: in.halt, stuck: func(err error) {
+		r.log.Error("term or vote cannot be stored, trying again", "err", err)
+	}}
+	in.logs, err = openLog(&r.cfg, logger)
+	if err != nil {
+		return in, err
+	}
+	// The files just made must not vanish with their directory entry.
+	if err := errors.Join(SyncDir(r.cfg.Dir), SyncDir(filepath.Dir(r.cfg.Dir))); err != nil {
+		return in, err
+	}
+	in.logs.snapshots = snapshots
+	in.logs.halt = in.halt
+	in.logs.failed = func(err error) { in.failed <- err }
+	in.logs.appended = func(d time.Duration) { r.metrics.append.Observe(d.Seconds()) }
+
+	conf := raft.DefaultConfig()
+	conf.LocalID = raft.ServerID(r.cfg.Node)
+	conf.Logger = logger
+	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = soloTimeout, soloTimeout, soloTimeout
+	// Snapshots are taken, and the log is kept, by bytes: see upkeep and
+	// logStore.DeleteRange.
+	conf.SnapshotThreshold = math.MaxUint64
+	conf.SnapshotInterval = time.Hour
+	conf.TrailingLogs = 0
+	conf.NoLegacyTelemetry = true
+	addr, transport := raft.NewInmemTransport(raft.ServerAddress(r.cfg.Node))
+
+	if err := bootstrap(conf, in, snapshots, addr, transport); err != nil {
+		return in, fmt.Errorf("bootstrap: %w", err)
+	}
+	r.reset()
+	if in.raft, err = startRaft(conf, fsm{r, in.logs}, in, snapshots, transport); err != nil {
+		return in, err
+	}
+	in.halt.arm()
+	return in, nil
+}
+
+// bootstrap makes this node the only voter of an empty shard.
+func bootstrap(conf *raft.Config, in *instance, snapshots raft.SnapshotStore, addr raft.ServerAddress, transport raft.Transport) error {
+	last, err := in.logs.LastIndex()
+	if err != nil {
+		return err
+	}
+	metas, err := snapshots.List()
+	if err != nil {
+		return err
+	}
+	if last > 0 || len(metas) > 0 {
+		return nil
+	}
+	// BootstrapCluster stores a term, then the first entry. After a crash in
+	// between it would refuse to begin anew.
+	if err := in.stable.SetUint64([]byte("CurrentTerm"), 0); err != nil {
+		return err
+	}
+	return raft.BootstrapCluster(conf, in.logs, in.stable, snapshots, transport, raft.Configuration{
+		Servers: []raft.Server{{ID: conf.LocalID, Address: addr}},
+	})
+}
+
+// startRaft turns the panics of NewRaft, about a log or a store that cannot be
+// read, into errors.
+func startRaft(conf *raft.Config, f fsm, in *instance, snapshots raft.SnapshotStore, transport raft.Transport) (r *raft.Raft, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("start: %v", cause)
+		}
+	}()
+	return raft.NewRaft(conf, f, in.logs, in.stable, snapshots, transport)
+}
+
+// snapshotIfIdle takes a snapshot in the background, unless one is being taken or the
+// last one was too short a while ago.
+func (in *instance) snapshotIfIdle() {
+	r := in.replica
+	if time.Now().UnixNano() < in.snapshotFrom.Load() || !in.snapshotting.CompareAndSwap(false, true) {
+		return
+	}
+	in.snapshots.Go(func() {
+		defer in.snapshotting.Store(false)
+		start := time.Now()
+		switch err := in.raft.Snapshot().Error(); {
+		case err == nil:
+			// However large the state, no more than half of the time goes into
+			// writing it.
+			in.snapshotFrom.Store(time.Now().Add(time.Since(start)).UnixNano())
+			r.metrics.snapshots.Inc()
+			r.metrics.snapshotFailed.Set(0)
+			r.log.Info("snapshot taken", "took", time.Since(start))
+		case errors.Is(err, raft.ErrNothingNewToSnapshot), errors.Is(err, raft.ErrRaftShutdown):
+		default:
+			in.snapshotFrom.Store(time.Now().Add(time.Minute).UnixNano())
+			r.metrics.snapshotFailed.Set(1)
+			r.log.Error("snapshot failed", "err", err)
+		}
+	})
+}
+
+// close stops Raft and closes its stores. It returns when nothing of them runs.
+func (in *instance) close() error {
+	in.halt.release()
+	err := in.raft.Shutdown().Error()
+	in.snapshots.Wait()
+	return errors.Join(err, in.closeStores())
+}
+
+func (in *instance) closeStores() error {
+	var errs []error
+	if in.logs != nil {
+		errs = append(errs, in.logs.Close())
+	}
+	if in.stable != nil {
+		errs = append(errs, in.stable.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Snapshot takes a snapshot now, if this node leads the shard.
+func (r *Replica) Snapshot() error {
+	l := r.leadership.Load()
+	if l == nil {
+		return r.unavailable()
+	}
+	return l.instance.raft.Snapshot().Error()
+}
+
+// LastIndex returns the index of the newest entry of the log, 0 while this node does
+// not lead the shard.
+func (r *Replica) LastIndex() uint64 {
+	l := r.leadership.Load()
+	if l == nil {
+		return 0
+	}
+	return l.instance.raft.LastIndex()
+}

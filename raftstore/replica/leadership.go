@@ -1,0 +1,173 @@
+package replica
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+)
+
+// enqueueTimeout bounds the wait for Raft to take an entry. It does so at once,
+// unless it is held by a disk that fails.
+const enqueueTimeout = 2 * time.Second
+
+// A Leader does what a shard's leader does beside applying commands, for one
+// leadership. Config.Lead makes it. Its methods but Run must not block.
+type Leader interface {
+	// Begin runs in an apply step, with the shard locked. Applied is called for every
+	// entry after it.
+	Begin(s *shard.State)
+	// Wanted is the kinds of changes that Outcome.Changes is to have for Applied.
+	Wanted() shard.ChangeKinds
+	// Applied is called for each entry, in order, before those who submitted its
+	// commands are answered. out is only valid during the call.
+	Applied(out *shard.Outcome)
+	// Run works until ctx ends. What it enqueues before it returns is still proposed,
+	// unless the shard has failed.
+	Run(ctx context.Context)
+	// Close is called last: nothing of this leadership is applied or answered any more.
+	Close()
+}
+
+// A leadership is the time from the moment that this node leads a shard until it
+// does not: it proposes, frees what has expired and runs a Leader.
+type leadership struct {
+	replica  *Replica
+	instance *instance
+	proposer *proposer
+	leader   Leader
+
+	end        context.CancelFunc
+	background sync.WaitGroup
+}
+
+// lead begins a leadership once everything that was committed has been applied. The
+// shard serves from the moment at which its Leader has begun.
+func (r *Replica) lead(in *instance) (*leadership, error) {
+	if err := in.raft.Barrier(enqueueTimeout).Error(); err != nil {
+		return nil, err
+	}
+	if err := r.stoppedErr(); err != nil {
+		return nil, err
+	}
+	r.clock.raise(r.applied.Load())
+	ctx, end := context.WithCancel(context.Background())
+	l := &leadership{replica: r, instance: in, end: end}
+	l.proposer = newProposer(l.propose, &r.cfg, r.metrics)
+	l.leader = r.cfg.Lead(l.proposer.add)
+
+	l.configure()
+	begun := make(chan error, 1)
+	// A new proposer has room for this: add cannot fail.
+	l.proposer.add(nil, Waiter{Read: true, Step: l.begin, Done: func(_ command.Result, err error) { begun <- err }})
+	if err := <-begun; err != nil {
+		l.close(false)
+		return nil, err
+	}
+	l.background.Go(func() { l.leader.Run(ctx) })
+	l.background.Go(func() { l.expire(ctx) })
+	r.clearStopped()
+	r.metrics.serving.Set(1)
+	r.leadership.Store(l)
+	return l, nil
+}
+
+// configure proposes what the state should say of its configuration and does not.
+// A new proposer has room for that.
+func (l *leadership) configure() {
+	r := l.replica
+	r.mu.RLock()
+	limits, epoch, owns := r.state.Limits(), r.state.Epoch(), r.state.Owns(r.cfg.First)
+	hookBytes := r.state.HookBytes()
+	r.mu.RUnlock()
+	propose := func(cmd command.Command) { l.proposer.add(command.AppendCommand(nil, cmd), Waiter{}) }
+	if limits != r.cfg.Limits || epoch != r.cfg.Epoch {
+		propose(&command.Configure{Limits: r.cfg.Limits, Epoch: r.cfg.Epoch})
+	}
+	if !owns {
+		propose(&command.OpenSlots{FirstSlot: r.cfg.First, LastSlot: r.cfg.Last})
+	}
+	if hookBytes != r.cfg.HookBytes {
+		propose(&command.ConfigureHooks{Bytes: r.cfg.HookBytes})
+	}
+}
+
+// begin runs in the apply step.
+func (l *leadership) begin(s *shard.State, _ int64, _ *command.Result) {
+	l.leader.Begin(s)
+	l.replica.leader = l.leader
+	l.replica.serving = true
+}
+
+// propose hands a batch to Raft.
+func (l *leadership) propose(b *batch) (wait func() error) {
+	r := l.replica
+	b.seal(max(r.clock.Now(), r.applied.Load()))
+	r.proposed.Store(b)
+	future := l.instance.raft.Apply(b.entry, enqueueTimeout)
+	return func() error {
+		err := future.Error()
+		if err != nil && r.proposed.CompareAndSwap(b, nil) {
+			return proposeError(err) // not applied, and nobody will claim it now
+		}
+		// Applied, or about to be.
+		<-b.applied
+		return b.err
+	}
+}
+
+// expire proposes to free what has expired, a part of the slots at a time.
+func (l *leadership) expire(ctx context.Context) {
+	r := l.replica
+	round := NewExpiry(r.cfg.First, r.cfg.Last)
+	every := max(r.cfg.ExpireEvery/time.Duration(round.Steps()), time.Millisecond)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	pending := make(chan struct{}, 1) // filled while an Expire is on its way
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if r.empty() {
+			continue
+		}
+		select {
+		case pending <- struct{}{}:
+		default:
+			continue
+		}
+		w := Waiter{Patience: every / 2, Done: func(command.Result, error) { <-pending }}
+		if l.proposer.add(command.AppendCommand(nil, round.Next()), w) != nil {
+			<-pending
+		}
+	}
+}
+
+func (r *Replica) empty() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.state.Size() == 0
+}
+
+// close ends the leadership: it answers all that waits, with drain after it has been
+// proposed. A nil leadership is closed already.
+func (l *leadership) close(drain bool) {
+	if l == nil {
+		return
+	}
+	r := l.replica
+	r.leadership.CompareAndSwap(l, nil)
+	r.metrics.serving.Set(0)
+	l.end()
+	l.background.Wait()
+	l.proposer.close(drain)
+	r.mu.Lock()
+	r.leader = nil
+	r.serving = false
+	r.mu.Unlock()
+	l.leader.Close()
+}

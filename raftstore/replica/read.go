@@ -1,0 +1,120 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+)
+
+// Read runs f on the state with the time as of which to read. It does not wait for
+// what is on its way there. f must not keep what it was given.
+func (r *Replica) Read(f func(s *shard.State, now int64)) (err error) {
+	now := r.clock.Now()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if err := r.stoppedErr(); err != nil {
+		return err
+	}
+	if !r.serving {
+		return r.unavailable()
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = r.Stop("a read", cause)
+		}
+	}()
+	f(r.state, max(r.state.Now(), now))
+	return nil
+}
+
+// ReadCommitted runs f in an apply step, after all that was enqueued before. It is
+// linearizable, and costs a place in a log entry. Since nothing changes, every
+// failure is a store.ErrUnavailable, or that of ctx. After a failure f may still run.
+func (r *Replica) ReadCommitted(ctx context.Context, f func(s *shard.State, now int64)) error {
+	answer := make(chan error, 1)
+	w := Waiter{
+		Read: true,
+		Step: func(s *shard.State, now int64, _ *command.Result) { f(s, now) },
+		Done: func(_ command.Result, err error) {
+			if err != nil {
+				err = store.Unavailable(max(store.RetryAfter(err), time.Millisecond), err.Error())
+			}
+			answer <- err
+		},
+	}
+	if err := r.Enqueue(nil, w); err != nil {
+		return err
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Inspect runs f on the state of this replica, whether or not it serves, and with
+// the time that Read would give. It is for what concerns this replica alone, such as
+// the memory that it takes. f must not keep what it was given.
+func (r *Replica) Inspect(f func(s *shard.State, now int64)) {
+	now := r.clock.Now()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	f(r.state, max(r.state.Now(), now))
+}
+
+// Enqueue proposes a command that was encoded without batch header, or a read if
+// command is nil. After an error, which is a store.ErrUnavailable, w is not called.
+func (r *Replica) Enqueue(command []byte, w Waiter) error {
+	if l := r.leadership.Load(); l != nil {
+		return l.proposer.add(command, w)
+	}
+	return r.unavailable()
+}
+
+// Ready returns nil if this node leads the shard and serves it, else why not.
+func (r *Replica) Ready() error {
+	if r.Leads() {
+		return nil
+	}
+	return r.unavailable()
+}
+
+// Leads reports whether this node leads the shard and takes commands for it.
+func (r *Replica) Leads() bool { return r.leadership.Load() != nil }
+
+// unavailable returns why the replica takes nothing at present.
+func (r *Replica) unavailable() error {
+	if err := r.stoppedErr(); err != nil {
+		return err
+	}
+	return store.Unavailable(store.DefaultRetryAfter, fmt.Sprintf("shard %d has no leader here", r.cfg.Shard))
+}
+
+// Queued returns the bytes of commands that wait to be proposed.
+func (r *Replica) Queued() int {
+	if l := r.leadership.Load(); l != nil {
+		return l.proposer.waiting()
+	}
+	return 0
+}
+
+// Restoring reports whether a state is being read from a snapshot: it takes memory
+// already, and Inspect does not show it yet.
+func (r *Replica) Restoring() bool { return r.restoring.Load() }
+
+// Replaced returns how often the state gave way to another one.
+func (r *Replica) Replaced() int64 { return r.replaced.Load() }
+
+// Applied returns the time of the last command that was applied, ms.
+func (r *Replica) Applied() int64 { return r.applied.Load() }
+
+// Backlog returns what a restart would replay: bytes of the log, and the time that
+// it took to apply them.
+func (r *Replica) Backlog() (bytes int64, took time.Duration) {
+	return r.logged.bytes.Load(), time.Duration(r.logged.time.Load())
+}

@@ -1,0 +1,241 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/belfry-im/belfry/shard"
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// upkeepEvery is how often a replica looks whether a snapshot is due.
+	upkeepEvery = time.Second
+	// reopenFirst and reopenMost bound the pause before a replica whose log or
+	// disk failed is opened again.
+	reopenFirst = 100 * time.Millisecond
+	reopenMost  = 10 * time.Second
+	// leadRetry is the pause before a leader that could not begin to serve
+	// tries again.
+	leadRetry = 100 * time.Millisecond
+)
+
+// A Replica is one shard on this node: its state, and the Raft instance that
+// replicates it.
+//
+// It is opened, serves while this node leads the shard, and is opened again after
+// its log has failed. If it meets a broken invariant or an entry that it cannot
+// decode it stops for good, while the process and its other replicas go on.
+type Replica struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *shardMetrics
+	clock   *Clock
+
+	mu      sync.RWMutex // held for writing by apply, for reading by reads
+	state   *shard.State
+	leader  Leader // nil while this node does not lead the shard
+	serving bool   // reads may be answered
+
+	out        shard.Outcome // owned by Raft's apply goroutine
+	restoreErr error         // of the newest attempt to load a snapshot; owned by openInstance
+
+	leadership atomic.Pointer[leadership] // takes commands; nil while this node does not lead
+	proposed   atomic.Pointer[batch]      // on its way through Raft
+	applied    atomic.Int64               // ms, State.Now
+	logged     backlog                    // applied since the last snapshot
+
+	restoring atomic.Bool  // a state is being read from a snapshot
+	replaced  atomic.Int64 // times that the state gave way to another one
+
+	stopping chan struct{} // closed once stopped is set
+	stopped  atomic.Pointer[stopError]
+
+	opened   chan struct{} // closed when the first attempt to open is over
+	openOnce sync.Once
+	openErr  error // of that attempt
+
+	suspend chan chan struct{} // takes the instance down, and closes what was sent
+	resume  chan struct{}
+	closed  chan struct{} // closed when Run has ended
+}
+
+// New returns a replica that does nothing before Run.
+func New(c Config) *Replica {
+	return &Replica{
+		cfg: c, log: c.Log, metrics: c.Metrics.shard(c.Shard),
+		clock:    NewClock(c.Clock, c.ClockSettle),
+		state:    shard.NewState(c.Shard),
+		stopping: make(chan struct{}), opened: make(chan struct{}),
+		suspend: make(chan chan struct{}), resume: make(chan struct{}), closed: make(chan struct{}),
+	}
+}
+
+// reset empties the state before it is read from disk anew.
+func (r *Replica) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state = shard.NewState(r.cfg.Shard)
+	r.replaced.Add(1)
+	r.restoreErr = nil
+	r.logged.reset()
+}
+
+// Run keeps the replica open until ctx ends.
+func (r *Replica) Run(ctx context.Context) {
+	defer close(r.closed)
+	pause := reopenFirst
+	for ctx.Err() == nil {
+		led, err := r.serve(ctx)
+		if r.stoppedErr() != nil {
+			r.reportStopped()
+			r.attempted(nil) // the others are to start
+			<-ctx.Done()
+			return
+		}
+		if !led && noRoom(r.cfg.Dir, err) {
+			r.attempted(nil) // the others are to start, and this one once there is room
+		} else {
+			r.attempted(err)
+		}
+		if s, ok := errors.AsType[suspension](err); ok {
+			close(s.done)
+			r.awaitResume(ctx)
+			continue
+		}
+		if ctx.Err() == nil {
+			if led {
+				pause = reopenFirst
+			}
+			r.log.Error("shard failed and will be opened again", "err", err)
+			r.metrics.failures.Inc()
+			r.awaitDisk(ctx, pause)
+			pause = min(2*pause, reopenMost)
+		}
+	}
+}
+
+// Opened returns when the replica serves, has stopped, or waits for room on a full
+// disk. Another error of the first attempt to open it is returned.
+func (r *Replica) Opened() error {
+	<-r.opened
+	return r.openErr
+}
+
+// awaitResume returns when the replica is to be opened again, or ctx ends.
+func (r *Replica) awaitResume(ctx context.Context) {
+	for {
+		select {
+		case done := <-r.suspend:
+			close(done)
+		case <-r.resume:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// attempted ends the wait of Opened.
+func (r *Replica) attempted(err error) {
+	r.openOnce.Do(func() {
+		r.openErr = err
+		close(r.opened)
+	})
+}
+
+// awaitDisk returns when the disk takes writes, and the log has been written
+// once more, or when ctx ends.
+func (r *Replica) awaitDisk(ctx context.Context, pause time.Duration) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		err := probeDisk(r.cfg.Dir)
+		if err == nil {
+			err = rewriteLog(r.cfg.RaftLog, r.cfg.Dir)
+		}
+		if err == nil {
+			return
+		}
+		r.log.Error("disk still fails", "err", err)
+		pause = min(2*pause, reopenMost)
+	}
+}
+
+// serve runs one instance until ctx ends, its log fails or the shard stops. led
+// reports whether it came to serve.
+func (r *Replica) serve(ctx context.Context) (led bool, err error) {
+	in, err := r.openInstance()
+	if err != nil {
+		if r.restoreErr != nil {
+			err = r.Stop("its snapshots", r.restoreErr)
+		}
+		return false, err
+	}
+	var l *leadership
+	defer func() {
+		// Goroutines of Raft that wait for a failed disk must end first: the
+		// leadership waits for their answers.
+		if ctx.Err() == nil {
+			in.halt.release()
+		}
+		l.close(ctx.Err() != nil)
+		err = errors.Join(err, in.close())
+	}()
+	upkeep := time.NewTicker(upkeepEvery)
+	defer upkeep.Stop()
+	retry := time.NewTimer(0) // of taking the lead
+	defer retry.Stop()
+	for {
+		select {
+		case <-in.raft.LeaderCh():
+			l.close(false)
+			l = nil
+			retry.Reset(0)
+		case <-retry.C:
+			if l != nil || in.raft.State() != raft.Leader {
+				continue
+			}
+			if l, err = r.lead(in); err != nil {
+				// Raft may still be busy with what the log holds.
+				r.log.Info("leadership not taken yet", "err", err)
+				retry.Reset(leadRetry)
+				continue
+			}
+			led = true
+			r.attempted(nil)
+		case <-upkeep.C:
+			r.upkeep(in)
+		case err := <-in.failed:
+			return led, err
+		case <-r.stopping:
+			return led, r.stoppedErr()
+		case done := <-r.suspend:
+			return led, suspension{done}
+		case <-r.resume: // it runs
+		case <-ctx.Done():
+			return led, nil
+		}
+	}
+}
+
+// upkeep starts a snapshot when too much would have to be replayed at a restart.
+func (r *Replica) upkeep(in *instance) {
+	if r.stoppedErr() != nil {
+		return
+	}
+	r.mu.RLock()
+	size := int64(r.state.Size())
+	r.mu.RUnlock()
+	r.metrics.stateBytes.Set(float64(size))
+	if r.logged.due(r.cfg.SnapshotBytes, size) {
+		in.snapshotIfIdle()
+	}
+}

@@ -1,0 +1,102 @@
+package replica
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// snapshotDirs lists the snapshots of a replica, oldest first.
+func snapshotDirs(t *testing.T, cfg Config) []string {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(cfg.Dir, "snapshots", "*-*-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(dirs, func(a, b string) int {
+		ai, _ := os.Stat(a)
+		bi, _ := os.Stat(b)
+		return ai.ModTime().Compare(bi.ModTime())
+	})
+	return dirs
+}
+
+// A restart from a snapshot and the log after it gives the same state, also
+// when the newer of the two snapshots cannot be read.
+func TestSnapshotAndRestart(t *testing.T) {
+	for _, kind := range logKinds {
+		t.Run(kind, func(t *testing.T) {
+			cfg := testConfig(t, 0)
+			cfg.RaftLog = kind
+			r, stop := start(t, cfg)
+			n := 0
+			talk := func() {
+				for range 40 {
+					send(t, r, n)
+					n++
+				}
+			}
+			for range 3 {
+				talk()
+				if err := r.Snapshot(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			talk()
+			sum := checksum(r)
+			stop()
+			dirs := snapshotDirs(t, cfg)
+			if len(dirs) != keptSnapshots {
+				t.Fatalf("snapshots on disk: %v, want %d", dirs, keptSnapshots)
+			}
+
+			r, stop = start(t, cfg)
+			if checksum(r) != sum {
+				t.Error("state after restart differs")
+			}
+			first, err := r.leadership.Load().instance.logs.FirstIndex()
+			if err != nil || first < 20 {
+				t.Errorf("log begins at %d (%v): not compacted", first, err)
+			}
+			stop()
+
+			path := filepath.Join(dirs[1], stateFile)
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data[len(data)/2] ^= 0x40
+			if err := os.WriteFile(path, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r, _ = start(t, cfg)
+			if checksum(r) != sum {
+				t.Error("state from the older snapshot and the log differs")
+			}
+			send(t, r, n)
+		})
+	}
+}
+
+func TestSnapshotIsDue(t *testing.T) {
+	const least, size = 10, 100
+	for _, c := range []struct {
+		bytes int
+		took  time.Duration
+		want  bool
+	}{
+		{least - 1, 2 * ReplayMost, false},
+		{least, 0, false},
+		{least, ReplayMost, true},
+		{size - 1, ReplayMost - 1, false},
+		{size, 0, true},
+	} {
+		var l backlog
+		l.add(c.bytes, c.took)
+		if got := l.due(least, size); got != c.want {
+			t.Errorf("after %d bytes that took %v: due %v, want %v", c.bytes, c.took, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package replica
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+)
+
+// A halt ends goroutines of Raft on paths where it would panic about a storage
+// error: they exit, running their deferred calls, as if the process had died at
+// that point. It is armed once Raft runs; before that such errors are returned.
+type halt struct {
+	on       atomic.Bool
+	once     sync.Once
+	released chan struct{} // closed when nothing is to wait for storage any more
+}
+
+func newHalt() *halt        { return &halt{released: make(chan struct{})} }
+func (h *halt) arm()        { h.on.Store(true) }
+func (h *halt) armed() bool { return h.on.Load() }
+func (h *halt) release()    { h.once.Do(func() { close(h.released) }) }
+func (h *halt) exit()       { runtime.Goexit() }
+
+// A stableStore keeps a replica's term and vote, in a small file of its own.
+// Raft panics when it cannot write them, so writes are repeated until they
+// succeed.
+type stableStore struct {
+	*raftboltdb.BoltStore
+	halt  *halt
+	stuck func(error) // told of each failed attempt
+}
+
+// stableRetry is the pause between attempts to store a term or a vote.
+const stableRetry = 200 * time.Millisecond
+
+func (s *stableStore) Set(key, value []byte) error {
+	return s.persist(func() error { return s.BoltStore.Set(key, value) })
+}
+
+func (s *stableStore) SetUint64(key []byte, value uint64) error {
+	return s.persist(func() error { return s.BoltStore.SetUint64(key, value) })
+}
+
+func (s *stableStore) persist(write func() error) error {
+	for {
+		err := write()
+		if err == nil || !s.halt.armed() {
+			return err
+		}
+		s.stuck(err)
+		select {
+		case <-s.halt.released:
+			s.halt.exit()
+		case <-time.After(stableRetry):
+		}
+	}
+}

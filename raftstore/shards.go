@@ -1,0 +1,111 @@
+package raftstore
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+)
+
+// A Replica takes a shard's commands and answers what is read of it. A
+// *replica.Replica is one.
+type Replica interface {
+	// Enqueue proposes a command, or a read if command is nil. After an error, which
+	// is a store.ErrUnavailable, w is not called.
+	Enqueue(command []byte, w replica.Waiter) error
+	// Read runs f on the state as it is in memory, with the time as of which to read.
+	Read(f func(st *shard.State, now int64)) error
+	// ReadCommitted runs f after all that was enqueued before.
+	ReadCommitted(ctx context.Context, f func(st *shard.State, now int64)) error
+	// Ready returns nil if Enqueue and Read are likely to succeed, else why not.
+	Ready() error
+}
+
+// A localShard is one shard as the store sees it: its replica, and what belongs to
+// it beside the state.
+type localShard struct {
+	id          uint32
+	first, last uint16 // slots, inclusive
+	store       *Store
+	log         *slog.Logger
+	metrics     *shardMetrics
+
+	replica Replica
+	local   *replica.Replica // the same one, for what concerns this node alone
+
+	outbox  atomic.Int64 // bytes of letters of this node that wait for the shard
+	orphans orphans
+	leader  atomic.Pointer[leader] // from Begin to Close; see leading
+}
+
+func newLocalShard(s *Store, id uint32) *localShard {
+	cfg := &s.cfg
+	first, last := slotRange(int(id), cfg.Shards)
+	sh := &localShard{
+		id: id, first: first, last: last, store: s,
+		log: cfg.Log.With("shard", id), metrics: s.metrics.shard(id),
+	}
+	sh.local = replica.New(replica.Config{
+		Shard: id, First: first, Last: last,
+		Dir: filepath.Join(cfg.Dir, fmt.Sprintf("shard-%04d", id)), Node: cfg.Node, RaftLog: cfg.RaftLog,
+		Limits: cfg.Limits, Epoch: s.epoch, HookBytes: cfg.hookBytes(),
+		QueueBytes: cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,
+		ExpireEvery: cfg.ExpireEvery, Clock: cfg.Clock, ClockSettle: cfg.ClockSettle,
+		Lead:  func(enqueue enqueueFunc) replica.Leader { return newLeader(sh, enqueue) },
+		Moved: s.moved, Notify: s.hub.notify,
+		Log: sh.log, Metrics: s.metrics.replicas, WALFS: cfg.walFS,
+	})
+	sh.replica = sh.local
+	return sh
+}
+
+// leading returns what this node does as leader of the shard, nil while it does not
+// lead it.
+func (sh *localShard) leading() *leader {
+	if !sh.local.Leads() {
+		return nil
+	}
+	return sh.leader.Load()
+}
+
+// owns reports whether a user's slot belongs to the shard.
+func (sh *localShard) owns(user command.UserID) bool {
+	slot := command.SlotOf(string(user))
+	return sh.first <= slot && slot <= sh.last
+}
+
+// walk calls f for all slots of the shard, some at a time, with the state locked for
+// reading only that long, and then between unless that is nil.
+func (sh *localShard) walk(ctx context.Context, some int, f func(st *shard.State, now int64, first, last uint16), between func()) error {
+	for first := int(sh.first); first <= int(sh.last); first += some {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		last := min(first+some-1, int(sh.last))
+		if err := sh.replica.Read(func(st *shard.State, now int64) { f(st, now, uint16(first), uint16(last)) }); err != nil {
+			return err
+		}
+		if between != nil {
+			between()
+		}
+	}
+	return nil
+}
+
+// slotRange returns the slots of shard i out of n, inclusive.
+func slotRange(i, n int) (first, last uint16) {
+	return uint16((i*command.Slots + n - 1) / n), uint16(((i+1)*command.Slots+n-1)/n - 1)
+}
+
+// shardIndex returns the shard out of n that serves a slot.
+func shardIndex(slot uint16, n int) int { return int(slot) * n / command.Slots }
+
+// shardOf returns the shard that serves a user, or the key of a group.
+func (s *Store) shardOf(user command.UserID) *localShard {
+	return s.shards[shardIndex(command.SlotOf(string(user)), len(s.shards))]
+}
