@@ -7,18 +7,18 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// An account holds what an administrator has set of a user. It is replaced,
-// never changed: a snapshot may share it.
+// An account is what an administrator has set for a user. It is replaced and never
+// changed in place, because a snapshot may share it.
 type account struct {
-	historyTTL int64 // ms; counts if it is longer than that of the limits
-	suspended  bool
-	tokensFrom int64             // ms
-	erased     command.SessionID // the last session before the user was erased
+	historyTTL int64             // ms; used if it is longer than that of the limits
+	suspended  bool              // the user cannot log in
+	tokensFrom int64             // ms; tokens issued before are refused
+	erased     command.SessionID // last session before the user was erased
 }
 
 var zeroAccount account // never written
 
-// accountOrZero gives what is set of a user, for reading.
+// accountOrZero returns what an administrator has set for a user, for reading.
 func (u *user) accountOrZero() *account {
 	if u.account == nil {
 		return &zeroAccount
@@ -26,7 +26,7 @@ func (u *user) accountOrZero() *account {
 	return u.account
 }
 
-// setAccount gives a user what is set of him from now on.
+// setAccount replaces what an administrator has set for a user.
 func (s *State) setAccount(u *user, a account) {
 	const size = int(unsafe.Sizeof(a))
 	if u.account != nil {
@@ -85,8 +85,8 @@ func (s *State) applySetUser(c *command.SetUser, r *command.Result) {
 	})
 }
 
-// endSessions ends sessions of a user on behalf of an administrator, those that
-// why has a reason for.
+// endSessions ends those sessions of a user for which why returns a reason, on behalf
+// of an administrator.
 func (s *State) endSessions(u *user, r *command.Result, why func(*session) string) {
 	before := len(u.sessions)
 	for i := 0; i < len(u.sessions); {
@@ -106,8 +106,8 @@ func (s *State) endSessions(u *user, r *command.Result, why func(*session) strin
 	s.signal(u)
 }
 
-// checkToken tells whether a user may have a session with a token of a time: OK, or
-// with which code he is refused.
+// checkToken returns OK if the user may have a session with a token issued at that
+// time (ms), and otherwise the code of the refusal.
 func (u *user) checkToken(issuedAt int64) command.Code {
 	switch a := u.accountOrZero(); {
 	case a.suspended:
@@ -118,7 +118,8 @@ func (u *user) checkToken(issuedAt int64) command.Code {
 	return command.OK
 }
 
-// refuseToken answers who is not admitted.
+// refuseToken reports whether a token issued at that time (ms) is refused, and puts
+// the refusal into r.
 func (u *user) refuseToken(issuedAt int64, r *command.Result) bool {
 	switch code := u.checkToken(issuedAt); code {
 	case command.CodeForbidden:

@@ -1,21 +1,21 @@
 package shard
 
+// Numbers of buckets, from the finest histogram to the coarsest.
 const (
-	secondBuckets = 5 * 60      // kept apart by the second
-	minuteBuckets = 8 * 24 * 60 // by the minute: as long as messages live by default
-	hourBuckets   = 400 * 24    // by the hour: as long as anybody is likely to keep them
+	secondBuckets = 5 * 60      // five minutes by the second
+	minuteBuckets = 8 * 24 * 60 // eight days by the minute, about as long as messages are kept by default
+	hourBuckets   = 400 * 24    // 400 days by the hour, as long as anybody is likely to keep them
 )
 
-// An ageIndex holds the bytes of a shard's logs by the messages' time, so that a
-// cutoff can be found that frees so many. It is derived from the logs.
+// An ageIndex counts the bytes of a shard's logs by the time of the messages, to find
+// the cutoff that frees a given number of bytes. It is derived from the logs.
 type ageIndex struct {
-	total      int
+	total      int          // bytes of all messages
 	minute     int64        // of the shard's time
 	histograms [3]histogram // from fine to coarse
 
-	// ahead holds what is of a later minute, by the second: other shards' clocks
-	// may be ahead of this one's. There is a sum for each second that messages
-	// are held of, so no more than those.
+	// ahead counts messages of a later minute, by second: the clocks of other shards
+	// may be ahead of this one's. It has no more sums than there are such messages.
 	ahead map[int64]int
 }
 
@@ -30,7 +30,7 @@ func newAgeIndex() ageIndex {
 	}
 }
 
-// add counts n bytes of a message of a time, in ms; n is negative when it goes.
+// add counts n bytes for a message's time (ms). n is negative when the message goes.
 func (a *ageIndex) add(at int64, n int) {
 	a.total += n
 	if at/60_000 <= a.minute {
@@ -43,13 +43,14 @@ func (a *ageIndex) add(at int64, n int) {
 	}
 }
 
+// addNotAhead is add for a time that is not ahead of the shard's minute.
 func (a *ageIndex) addNotAhead(at int64, n int) {
 	for i := range a.histograms {
 		a.histograms[i].add(at, n)
 	}
 }
 
-// advance follows the shard's time, which never falls.
+// advance moves the shard's time on; it never falls.
 func (a *ageIndex) advance(now int64) {
 	if now/60_000 <= a.minute {
 		return
@@ -68,8 +69,8 @@ func (a *ageIndex) advance(now int64) {
 	}
 }
 
-// cutoffFor gives a time at or below which messages of about n bytes lie, above
-// one below which nothing is held.
+// cutoffFor returns a time such that messages of about n bytes are at or below it.
+// Nothing is held at or below the time above.
 func (a *ageIndex) cutoffFor(n int, above, now int64) int64 {
 	coarsest := len(a.histograms) - 1
 	for i := range a.histograms[:coarsest] {
@@ -80,12 +81,12 @@ func (a *ageIndex) cutoffFor(n int, above, now int64) int64 {
 	return a.histograms[coarsest].cutoffFor(n, above, now)
 }
 
-// A histogram sums what is of a time, for as many steps back from the newest as
-// it has buckets. What is older counts in the oldest of them.
+// A histogram counts bytes by time: one bucket for each of the newest steps. Anything
+// older counts in the oldest bucket.
 type histogram struct {
 	width   int64 // of a step, ms
-	newest  int64 // step up to which times may be added
-	buckets []int // in a circle, by step
+	newest  int64 // newest step that has a bucket
+	buckets []int // a ring, by step
 }
 
 func (h *histogram) oldest() int64 { return h.newest - int64(len(h.buckets)) + 1 }
@@ -99,8 +100,8 @@ func (h *histogram) add(at int64, n int) {
 	*h.bucket(max(at/h.width, h.oldest())) += n
 }
 
-// advance makes room for a newer step: what leaves the range at its end is
-// counted in the oldest step that is left.
+// advance makes step the newest. Buckets that leave the range are added to the oldest
+// one left.
 func (h *histogram) advance(step int64) {
 	folded := 0
 	for range min(step-h.newest, int64(len(h.buckets))) {
@@ -113,8 +114,9 @@ func (h *histogram) advance(step int64) {
 	*h.bucket(h.oldest()) += folded
 }
 
-// cutoffFor is ages.cutoff. Within a step its sum counts as spread evenly, that of
-// the oldest over all from above to its end.
+// cutoffFor is ageIndex.cutoffFor for one histogram. The bytes of a step count as
+// spread evenly over it; those of the oldest step, over all the time from above to its
+// end.
 func (h *histogram) cutoffFor(n int, above, now int64) int64 {
 	for step := h.oldest(); step <= now/h.width && step <= h.newest; step++ {
 		held := *h.bucket(step)

@@ -30,7 +30,8 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	}
 }
 
-// advanceTime has time go on. A new leader's clock may be behind: it never goes back.
+// advanceTime moves the shard's time on. A new leader's clock may be behind, so time
+// never goes back.
 func (s *State) advanceTime(atMS int64) {
 	s.now = max(s.now, atMS)
 	s.byAge.advance(s.now)
@@ -157,6 +158,7 @@ func (s *State) applyConfigure(c *command.Configure) {
 	}
 }
 
+// -
 func (s *State) applyPurgeExpired(c *command.PurgeExpired) {
 	sent := s.now - s.limits.DedupWindow.Milliseconds()
 	for id := int(c.FirstSlot); id <= int(c.LastSlot); id++ {

@@ -7,15 +7,15 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// An array is a slice in one piece of the arena, for values without pointers,
-// of which most users have a few: it costs the garbage collector nothing and
-// little room is left over. The zero array is empty.
+// An array is a slice in one piece of the arena, for values without pointers. Users
+// have a few of each kind: in the arena they cost the garbage collector nothing and
+// leave little room unused. The zero array is empty.
 type array[T any] struct {
 	items []T
 	piece ring.Ref
 }
 
-// add appends v. It may move the items.
+// add appends v. It may move the items to a new piece.
 func (x *array[T]) add(a *ring.Arena, v T) {
 	if len(x.items) == cap(x.items) {
 		// A short array grows by what a size class holds more, a long one by an
@@ -25,7 +25,7 @@ func (x *array[T]) add(a *ring.Arena, v T) {
 	x.items = append(x.items, v)
 }
 
-// move makes room for n items in a new piece.
+// move copies the items to a new piece with room for n.
 func (x *array[T]) move(a *ring.Arena, n int) {
 	to := newArray[T](a, n)
 	to.items = append(to.items, x.items...)
@@ -41,7 +41,7 @@ func newArray[T any](a *ring.Arena, n int) array[T] {
 	return l.array(a)
 }
 
-// clone copies the items into a piece of their own.
+// clone returns a copy of the array in a piece of its own.
 func (x *array[T]) clone(a *ring.Arena) array[T] {
 	if len(x.items) == 0 {
 		return array[T]{}
@@ -59,12 +59,13 @@ func (x *array[T]) free(a *ring.Arena) {
 	*x = array[T]{}
 }
 
-// A list is an array in a value without pointers: it can be in an array itself.
+// A list is an array without pointers, so that it can itself be an item of an array.
 type list[T any] struct {
 	piece   ring.Ref
-	n, room uint32 // items there are, and there is room for
+	n, room uint32 // items held, and items there is room for
 }
 
+// -
 func (l *list[T]) array(a *ring.Arena) array[T] {
 	if l.piece == 0 {
 		return array[T]{}
@@ -75,15 +76,15 @@ func (l *list[T]) array(a *ring.Arena) array[T] {
 	return array[T]{items: unsafe.Slice(first, l.room)[:l.n], piece: l.piece}
 }
 
-// set makes the list an array, as it is now.
+// set makes the list hold x.
 func (l *list[T]) set(x array[T]) {
 	*l = list[T]{piece: x.piece, n: uint32(len(x.items)), room: uint32(cap(x.items))}
 }
 
-// items aliases the list until that changes.
+// items returns the items. The slice is valid until the list changes.
 func (l *list[T]) items(a *ring.Arena) []T { return l.array(a).items }
 
-// insert puts v before item i.
+// insert inserts v before item i.
 func (l *list[T]) insert(a *ring.Arena, i int, v T) {
 	x := l.array(a)
 	x.add(a, v)

@@ -13,71 +13,71 @@ const (
 	convMuted        = 1 << iota
 	convPinned       // set by the user
 	convBlocked      // the user has blocked the peer
-	convBlockedBy    // the peer has blocked the user, as letters told
+	convBlockedBy    // the peer has blocked the user, according to letters
 	convImported     // it has an importRecord
-	convReceived     // the peer has written
-	convSent         // the user has sent something to the peer
-	convMarkedUnread // the user has marked it as unread
+	convReceived     // the peer has written to the user
+	convSent         // the user has written to the peer
+	convMarkedUnread // the user has marked the conversation as unread
 )
 
-// A conv is one user's view of a one-to-one conversation: what every one needs.
-// There are millions, so it holds no pointer and nothing that is mostly zero;
-// that is in its coldConv.
+// A conv is one user's view of a one-to-one conversation: what every conversation
+// needs. There are millions of them, so a conv has no pointers and no field that is
+// mostly zero; such fields are in its coldConv.
 type conv struct {
 	log        ring.Ring
-	peer       ring.Ref // the peer's name
-	coldIndex  uint32   // 1 + index into user.colds, 0 = all of it is zero
-	newer      uint32   // 1 + index of the neighbour in order of activity
+	peer       ring.Ref // name of the other user
+	coldIndex  uint32   // 1 + index into user.cold, 0 = all of it is zero
+	newer      uint32   // 1 + index of the neighbours in order of activity, 0 = none
 	older      uint32
-	outbox     uint32 // 1 + index into user.outbox, 0 = nothing waits
+	outbox     uint32 // 1 + index into user.outbox, 0 = no letter waits
 	peerLen    uint8
-	flags      uint8
-	goneReason gapCode // why the newest of the seqs below the log's first are gone
+	flags      uint8   // see convMuted
+	goneReason gapCode // why the newest of the seqs below log.First are gone
 
-	queued      uint32 // as user.queued
+	queued      uint32 // messages of this conversation in the offline queue, as in user.queued
 	queuedBytes uint32
-	read        uint64 // read cursor
-	readArrival uint64 // arrival number of the cursor's last move
-	readBy      command.SessionID
-	lastTime    int64  // of the newest entry ever
-	lastArrival uint64 // of the newest entry ever
-	lettersOut  uint64 // number of the last letter written to the peer
-	lettersIn   uint64 // number of the last letter of the peer applied
+	read        uint64            // read cursor
+	readArrival uint64            // arrival number of the cursor's last move
+	readBy      command.SessionID // session that moved it
+	lastTime    int64             // ms, of the newest entry ever
+	lastArrival uint64            // of the newest entry ever
+	lettersOut  uint64            // number of the last letter to the peer
+	lettersIn   uint64            // number of the last letter of the peer that was applied
 }
 
-// A coldConv holds what a conversation comes to need by limits, deletions,
-// receipts or age. It is made when a field of it is first set.
+// A coldConv holds what limits, deletions, receipts and age add to a conversation. It
+// is made when one of its fields is first set.
 type coldConv struct {
-	extraIndex uint32 // 1 + index into user.extras, 0 = none
-	queueFloor uint64 // entries up to here left the queue without being read
-	unlistedTo uint64 // not in recents while its newest message is not above this
+	extraIndex uint32 // 1 + index into user.extra, 0 = none
+	queueFloor uint64 // limits emptied the queue up to this seq
+	unlistedTo uint64 // the user took the conversation off their recents up to this seq
 
-	changeArrival       uint64 // arrival number of the newest change but reads
+	changeArrival       uint64 // arrival number of the newest change other than a read
 	peerRead            uint64 // the peer has read up to this seq
 	peerReadArrival     uint64
 	peerReadMS          int64
-	unlistedArrival     uint64 // of the last deletion of the entry alone
+	unlistedArrival     uint64 // of the last deletion that left the messages
 	unlistedBy          command.SessionID
-	clearedTo           uint64 // seqs up to here were deleted with the conversation
+	clearedTo           uint64 // the user deleted the history up to this seq
 	clearedArrival      uint64
 	clearedBy           command.SessionID
-	receiptSent         uint64 // the peer's own seq up to which he was told that it is read
-	goneIncomingPeerSeq uint64 // the peer's seq of the newest incoming message that left the log
+	receiptSent         uint64 // the peer's own seq up to which the peer was told that it is read
+	goneIncomingPeerSeq uint64 // the newest incoming message that left the log: its seq in the peer's view
 	goneIncomingSeq     uint64 // its seq here
-	goneIncomingFrom    uint64 // from here to goneIncomingSeq all were incoming, one after the other
+	goneIncomingFrom    uint64 // all seqs from here to goneIncomingSeq were incoming, with consecutive peer seqs
 	settingsArrival     uint64 // arrival number of the last change of the user's settings
-	blockArrival        uint64 // of the last time that he blocked the peer or let him in again
+	blockArrival        uint64 // of the last time the user blocked or unblocked the peer
 
 	// Derived.
-	agedOutTo       uint64 // entries up to here are too old for the queue
-	earliestTTLEnd  int64  // ms, not after the first end of a ttl in the queue; 0 = none has one
-	queueHead       uint64 // arrival number of the queue's oldest message; 0 = not looked up
-	receiptsThrough uint64 // up to this seq the peer has his receipts
+	agedOutTo       uint64 // entries up to this seq are too old for the queue
+	earliestTTLEnd  int64  // ms, not after the first end of a ttl in the queue; 0 = none has a ttl
+	queueHead       uint64 // arrival number of the oldest message in the queue; 0 = not looked up
+	receiptsThrough uint64 // up to this seq no receipt is missing
 }
 
 var zeroCold coldConv // never written
 
-// coldOf gives what a conversation rarely has, for reading.
+// coldOf returns the rarely used part of a conversation, for reading.
 func (u *user) coldOf(c *conv) *coldConv {
 	if c.coldIndex == 0 {
 		return &zeroCold
@@ -85,7 +85,8 @@ func (u *user) coldOf(c *conv) *coldConv {
 	return &u.cold.items[c.coldIndex-1]
 }
 
-// coldMut gives the same for writing, making it if need be.
+// coldMut returns the rarely used part of a conversation for writing, and makes it if
+// there is none.
 func (s *State) coldMut(u *user, c *conv) *coldConv {
 	if c.coldIndex == 0 {
 		s.holdFor(u)
@@ -95,43 +96,44 @@ func (s *State) coldMut(u *user, c *conv) *coldConv {
 	return &u.cold.items[c.coldIndex-1]
 }
 
-// An extra holds what few conversations need. A snapshot may share the lists.
+// An extra holds the lists that few conversations need. A snapshot may share them.
 type extra struct {
-	tombstones list[tombstone] // by seq; of entries that are gone at most keptTombstones
+	tombstones list[tombstone] // by seq; of entries that have left the log, at most keptTombstones
 	lost       list[lostRun]   // by seq
-	gone       list[goneRun]   // older runs of gone seqs, by seq; the newest is conv.gone
+	gone       list[goneRun]   // why older seqs are gone, by seq; the newest reason is conv.goneReason
 	shared     bool            // the lists must be copied before they change
 }
 
-// A tombstone says that a message was recalled or deleted. It outlives the entry for
-// a while, for devices that hold a copy.
+// A tombstone says that a message was recalled or deleted. It outlives the entry for a
+// while, for devices that hold a copy of the message.
 type tombstone struct {
 	seq     uint64
 	arrival uint64
-	by      command.SessionID // of a deletion
+	by      command.SessionID // session that deleted the message
 	reason  gapCode
-	own     bool // the message was sent by this user
+	own     bool // this user sent the message
 }
 
-// A lostRun is a run of incoming seqs that limits took from the queue.
+// A lostRun is a run of incoming seqs that limits took out of the queue.
 type lostRun struct {
 	from, to uint64
-	count    uint64 // less than the run's width only after runs were merged
+	count    uint64 // messages; less than the width of the run only after runs were merged
 	arrival  uint64 // of the message at to
 }
 
-// A goneRun says why the seqs up to to (from the end of the run before) are gone.
+// A goneRun says why the seqs after the run before, up to to, are gone.
 type goneRun struct {
 	to     uint64
 	reason gapCode
 }
 
 const (
-	keptTombstones = 256 // marks kept of entries that left the log; the oldest go first
-	keptLost       = 64  // runs; past that the two oldest become one that spans both
-	keptGone       = 64  // runs; past that the two oldest become one with the later reason
+	keptTombstones = 256 // of entries that left the log; the oldest are forgotten first
+	keptLost       = 64  // runs; beyond that the two oldest become one that spans both
+	keptGone       = 64  // runs; beyond that the two oldest become one with the reason of the later
 )
 
+// A gapCode says why a seq has no visible message.
 type gapCode uint8
 
 const (
@@ -140,9 +142,10 @@ const (
 	gapEvicted
 	gapDeleted
 	gapRecalled
-	gapNotMember // never kept
+	gapNotMember // never stored
 )
 
+// reason returns the GapReason of a code other than gapNone.
 func (g gapCode) reason() query.GapReason {
 	switch g {
 	case gapExpired:
@@ -161,7 +164,7 @@ func (g gapCode) reason() query.GapReason {
 
 var zeroExtra extra // never written
 
-// extraOf gives a conversation's extra for reading.
+// extraOf returns a conversation's extra, for reading.
 func (u *user) extraOf(c *conv) *extra {
 	if c.coldIndex == 0 || u.cold.items[c.coldIndex-1].extraIndex == 0 {
 		return &zeroExtra
@@ -169,7 +172,8 @@ func (u *user) extraOf(c *conv) *extra {
 	return &u.extra.items[u.cold.items[c.coldIndex-1].extraIndex-1]
 }
 
-// extraMut gives a conversation's extra for writing, making it if need be.
+// extraMut returns a conversation's extra for writing, and makes it if there is none.
+// What the caller frees until the next call of holdFor counts as the user's.
 func (s *State) extraMut(u *user, c *conv) *extra {
 	cold := s.coldMut(u, c)
 	s.holdFor(u) // here, and as the caller goes on
@@ -187,14 +191,14 @@ func (s *State) extraMut(u *user, c *conv) *extra {
 	return x
 }
 
-// peer is the name of a conversation's other user. It aliases the arena.
+// peer returns the name of a conversation's other user. It aliases the arena.
 func (s *State) peer(c *conv) []byte { return s.arena.Bytes(c.peer, int(c.peerLen)) }
 
-// indexedConvs is the number of conversations from which a table finds a peer
-// faster than a walk.
+// indexedConvs is the number of conversations from which a table finds a peer faster
+// than a scan.
 const indexedConvs = 24
 
-// findConv gives the index of the conversation with peer, or -1.
+// findConv returns the index of the conversation with peer, or -1.
 func (s *State) findConv(u *user, peer command.UserID) int {
 	if u.byPeer.n > 0 {
 		i, ok := u.byPeer.find(maphash.String(s.seed, string(peer)), func(i uint32) bool {
@@ -214,7 +218,8 @@ func (s *State) findConv(u *user, peer command.UserID) int {
 	return -1
 }
 
-// openConv gives the index of the conversation with peer, making it if need be.
+// openConv returns the index of the conversation with peer, and makes it if there is
+// none.
 func (s *State) openConv(u *user, peer command.UserID) int {
 	if i := s.findConv(u, peer); i >= 0 {
 		return i
@@ -239,8 +244,8 @@ func (s *State) openConv(u *user, peer command.UserID) int {
 	return i
 }
 
-// moveToFront moves a conversation to the front of the order of activity, which
-// is what reads after a cursor walk.
+// moveToFront makes conversation i the newest in the order of activity, which reads by
+// cursor follow.
 func (s *State) moveToFront(u *user, i int) {
 	self := uint32(i + 1)
 	if u.newest == self {
@@ -260,20 +265,22 @@ func (s *State) moveToFront(u *user, i int) {
 	u.newest = self
 }
 
-// lastChange is the arrival number of the newest change of a conversation.
+// lastChange returns the arrival number of a conversation's newest change.
 func (u *user) lastChange(c *conv) uint64 { return max(c.readArrival, u.coldOf(c).changeArrival) }
 
-// lastActivity is the arrival number of the newest message or change.
+// lastActivity returns the arrival number of a conversation's newest message or
+// change.
 func (u *user) lastActivity(c *conv) uint64 { return max(c.lastArrival, u.lastChange(c)) }
 
-// stampChange gives a change of conversation i, other than a read, its arrival number.
+// stampChange gives a change of conversation i other than a read its arrival number,
+// and returns it.
 func (s *State) stampChange(u *user, i int) uint64 {
 	at := s.stamp(u, i)
 	s.coldMut(u, &u.convs.items[i]).changeArrival = at
 	return at
 }
 
-// stamp gives the next arrival number to something in conversation i.
+// stamp returns the next arrival number, for something new in conversation i.
 func (s *State) stamp(u *user, i int) uint64 {
 	u.arrival++
 	s.moveToFront(u, i)
@@ -281,14 +288,14 @@ func (s *State) stamp(u *user, i int) uint64 {
 	return u.arrival
 }
 
-// stampSettings makes a change of the user's settings of conversation i one that all
-// his sessions are told of.
+// stampSettings gives a change of the user's settings of conversation i its arrival
+// number.
 func (s *State) stampSettings(u *user, i int) {
 	at := s.stampChange(u, i)
 	s.coldMut(u, &u.convs.items[i]).settingsArrival = at
 }
 
-// clearMarkedUnread takes back that a conversation was marked as unread.
+// clearMarkedUnread takes back that the user marked conversation i as unread.
 func (s *State) clearMarkedUnread(u *user, i int) {
 	if c := &u.convs.items[i]; c.flags&convMarkedUnread != 0 {
 		c.flags &^= convMarkedUnread
@@ -296,6 +303,8 @@ func (s *State) clearMarkedUnread(u *user, i int) {
 	}
 }
 
+// tombstonesOf returns a conversation's tombstones, by seq. The slice is valid until
+// they change.
 func (s *State) tombstonesOf(u *user, c *conv) []tombstone {
 	return u.extraOf(c).tombstones.items(s.arena)
 }

@@ -9,22 +9,21 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// entryWork is what the removal of an entry counts in Retain.MaxWork, where a
-// look at a user, a conversation or an entry that stays counts 1.
+// entryWork is what the removal of an entry counts in RaiseCutoff.MaxWork. A look at a
+// user, a conversation or an entry that stays counts 1.
 const entryWork = 4
 
-// Cutoff is the time, in ms, up to which messages are gone because memory was
-// short; 0 = none ever was. It only rises.
+// Cutoff returns the time, in ms, up to which messages were evicted for want of
+// memory; 0 = none ever were. It only rises.
 func (s *State) Cutoff() int64 { return s.cutoff }
 
-// LongestTTL is the longest time for which a message of anybody is kept while
-// there is memory, in ms.
+// LongestTTL returns the longest time, in ms, for which any message is kept while
+// there is memory.
 func (s *State) LongestTTL() int64 {
 	return max(s.limits.HistoryTTL.Milliseconds(), s.limits.GroupTTL.Milliseconds(), s.longestTTL)
 }
 
-// CutoffFor gives the cutoff that takes messages of about n bytes, as they lie
-// in the logs; it is below now.
+// CutoffFor returns the cutoff that evicts messages of about n bytes. It is below now.
 func (s *State) CutoffFor(n int, now int64) int64 {
 	above := max(s.cutoff, now-s.LongestTTL())
 	return min(s.byAge.cutoffFor(n, above, now), now-1)
@@ -32,16 +31,16 @@ func (s *State) CutoffFor(n int, now int64) int64 {
 
 // A Usage says what takes a shard's memory, in bytes.
 type Usage struct {
-	Held     int // in use, as Size has it: the sum of the next four
-	Messages int // entries of all logs; twice for a message within the shard
-	Letters  int // waiting in outboxes
-	Dedupe   int // dedupe windows, and what is known of messages that left the logs before their time
-	Views    int // users, their conversations, and what is unused in their logs
-	Free     int // reserved, and ready to be used again
-	Deferred int // freed, but kept until the snapshot under way is done
+	Held     int // in use, see State.Size: the sum of the next four
+	Messages int // entries of all logs; a message between two users of the shard counts twice
+	Letters  int // letters that wait
+	Dedupe   int // dedup windows, also those of removed messages
+	Views    int // users, groups and their conversations, and unused room in their logs
+	Free     int // reserved and ready to be used again
+	Deferred int // freed, but held until the snapshot under way is written
 }
 
-// Add adds up what several shards take.
+// Add adds the usage of another shard.
 func (u *Usage) Add(v *Usage) {
 	u.Held += v.Held
 	u.Messages += v.Messages
@@ -52,7 +51,7 @@ func (u *Usage) Add(v *Usage) {
 	u.Deferred += v.Deferred
 }
 
-// Usage says what takes the shard's memory.
+// Usage returns what takes the shard's memory.
 func (s *State) Usage() Usage {
 	arena := s.arena.Stats()
 	u := Usage{
@@ -91,8 +90,9 @@ func (s *State) applyRaiseCutoff(c *command.RaiseCutoff, r *command.Result) {
 	r.NextSlot = command.Slots
 }
 
-// evictSlotToCutoff removes what the cutoff has taken from the users of a slot, in order
-// of their names, until the work is used up. It returns the number of entries.
+// evictSlotToCutoff evicts what is below the cutoff from the users of a slot, in order
+// of name, until the work is used up. It returns the number of entries and records
+// that it removed.
 func (s *State) evictSlotToCutoff(sl *slot, work *int) (left int) {
 	var users []*user
 	for number := range sl.users.all {
@@ -113,13 +113,13 @@ func (s *State) evictSlotToCutoff(sl *slot, work *int) (left int) {
 	return left
 }
 
-// cutoffReaches tells whether a user may hold something that the cutoff has taken.
+// cutoffReaches reports whether a user may hold anything at or below the cutoff.
 func (s *State) cutoffReaches(u *user) bool { return s.cutoff > 0 && u.oldest <= s.cutoff }
 
-// evictToCutoff removes what the cutoff has taken from a user, and nothing else: how
-// oldest came about, which may differ between replicas, must not show. It
-// returns the number of entries and records, and what that counts as work, in which replicas
-// agree as well.
+// evictToCutoff removes from a user what is at or below the cutoff, and nothing else,
+// because oldest, which it goes by, may differ between replicas. It returns the number
+// of entries and records, and what that counts as work; in the latter replicas agree
+// too.
 func (s *State) evictToCutoff(u *user) (left, work int) {
 	u.oldest = math.MaxInt64
 	left = int(u.removedDedup.count)
@@ -149,8 +149,8 @@ func (s *State) evictToCutoff(u *user) (left, work int) {
 	return left, work
 }
 
-// evictConvToCutoff is evictToCutoff for one conversation, whose oldest entry the cutoff has
-// taken. It also returns how many of the entries that stay it looked at.
+// evictConvToCutoff is evictToCutoff for a conversation whose oldest entry is at or
+// below the cutoff. It also returns how many of the other entries it looked at.
 func (s *State) evictConvToCutoff(u *user, c *conv) (left, walked int) {
 	_, hold := s.totalsUnexpired(u, c, s.now) // the totals, as they stand with the head
 	upTo, from := uint64(0), u.queueFrom(c)
@@ -182,8 +182,8 @@ func (s *State) evictConvToCutoff(u *user, c *conv) (left, walked int) {
 	return left, walked
 }
 
-// runsBelowCutoff lists the runs of a conversation's queue that the cutoff has taken and
-// no command has removed yet, of what arrived after a number.
+// runsBelowCutoff returns the runs of a conversation's queue that are at or below the
+// cutoff, arrived after since, and were not yet removed by a command.
 func (s *State) runsBelowCutoff(u *user, c *conv, since uint64, now int64) (runs []lostRun) {
 	if !s.cutoffReaches(u) {
 		return nil

@@ -9,22 +9,22 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A dedupWindow remembers what a user sent within the dedupe window, so that a
-// repeat gets the first answer even when the message itself is gone. At the
-// highest rates this is much of a shard's memory, so records are packed into
-// chunks of the arena, in the order of their times:
+// A dedupWindow remembers what was sent within some time, so that a repeat gets the
+// answer of the first even when the message is gone. At the highest rates this is much
+// of a shard's memory, so records are packed into chunks of the arena, in order of
+// time:
 //
 //	chunk   4 next, 2 end (units; written when the next is chained),
 //	        2 size (units), 8 unused
 //	record  1 size (units); varint time sent, ms; uvarint seq;
 //	        varint time answered, above time sent; 8 key; 8 body; 16 id
 //
-// Chunks and records are a whole number of units of 16 bytes; a record has
-// three of them, unless times or seqs are extraordinary. So the place of a
-// record is a ring.Ref, and a table of those is all the index there is.
+// Chunks and records are a whole number of units of 16 bytes; a record has three,
+// unless times or seqs are extraordinary. The place of a record is a ring.Ref, and a
+// table of those is the only index.
 type dedupWindow struct {
 	head, tail ring.Ref // chunks; 0 = the window is empty
-	start, end uint16   // units: of the oldest record in head, behind the newest in tail
+	start, end uint16   // units: offset of the oldest record in head, and behind the newest in tail
 	count      uint32
 	index      table // of the newest record of each key; kept once there are many
 }
@@ -32,22 +32,21 @@ type dedupWindow struct {
 const (
 	dedupUnit           = 16
 	dedupChunkUnits     = 256 // of the largest chunk, 4 KiB
-	dedupRecordUnits    = 3   // units of an ordinary record, and of the least
+	dedupRecordUnits    = 3   // units of an ordinary record, and the least there are
 	dedupRecordMaxUnits = 4
 
-	// indexedDedup is the number of records from which an index beats a walk.
-	indexedDedup = 16
+	indexedDedup = 16 // indexedDedup is the number of records from which an index beats a scan.
 )
 
-// A dedupRecord is one send. Its key names it within its user: a user who makes
-// two of his cids collide harms nobody else.
+// A dedupRecord is one send. Its key names it within its user: a user who makes two of
+// their own cids collide harms nobody else.
 type dedupRecord struct {
 	key    uint64
-	body   uint64 // xxhash64
+	body   uint64 // xxhash64 of the body
 	id     command.MsgID
 	seq    uint64
-	time   int64 // as answered
-	sentMS int64 // when it was sent: what the window is measured from
+	time   int64 // ms, as answered
+	sentMS int64 // when it was sent, or removed: the start of its time in the window
 }
 
 // newDedupKey mixes the index of the conversation into a hash of the cid.
@@ -58,22 +57,24 @@ func newDedupKey(conv int, cid string) uint64 {
 	return h ^ h>>29
 }
 
-// dedupHash places a record in the index. Keys are what users choose: without
-// the seed they could choose them so that all fall on one place.
+// dedupHash places a key in the index. Keys are chosen by users: without the seed they
+// could choose them to fall on one place.
 func (s *State) dedupHash(key uint64) uint64 { return maphash.Comparable(s.seed, key) }
 
-// A dedupCursor walks over the records of a window, oldest first.
+// A dedupCursor reads the records of a window, oldest first.
 type dedupCursor struct {
 	w     dedupWindow
 	chunk ring.Ref
-	off   uint16   // units
-	place ring.Ref // of the record read last
+	off   uint16   // units, of the next record
+	place ring.Ref // of the last record read
 }
 
+// -
 func (w *dedupWindow) cursor() dedupCursor {
 	return dedupCursor{w: *w, chunk: w.head, off: w.start}
 }
 
+// next reads the next record, and reports whether there is one.
 func (c *dedupCursor) next(a *ring.Arena, r *dedupRecord) bool {
 	if c.chunk == 0 {
 		return false
@@ -93,8 +94,8 @@ func chunkNext(a *ring.Arena, chunk ring.Ref) ring.Ref {
 	return ring.Ref(binary.LittleEndian.Uint32(a.Bytes(chunk, dedupUnit)))
 }
 
-// chunkEnd tells how far a chunk's records reach. Of the last one the window
-// knows it, so that a copy of the window does not see what is added later.
+// chunkEnd returns where a chunk's records end, in units. The window knows that of its
+// last chunk, so that a copy of the window does not see records added later.
 func chunkEnd(a *ring.Arena, w *dedupWindow, chunk ring.Ref) uint16 {
 	if chunk == w.tail {
 		return w.end
@@ -118,7 +119,7 @@ func readDedup(a *ring.Arena, place ring.Ref, r *dedupRecord) uint16 {
 	return uint16(units)
 }
 
-// dedupKeyAt reads the key of the record at a place.
+// dedupKeyAt returns the key of the record at a place.
 func dedupKeyAt(a *ring.Arena, place ring.Ref) uint64 {
 	b := a.Bytes(place, dedupUnit*dedupRecordUnits)
 	off := 1
@@ -131,7 +132,7 @@ func dedupKeyAt(a *ring.Arena, place ring.Ref) uint64 {
 	return binary.LittleEndian.Uint64(b[off:])
 }
 
-// findDedup reads the newest record of a key.
+// findDedup reads the newest record of a key, and reports whether there is one.
 func (s *State) findDedup(w *dedupWindow, key uint64, r *dedupRecord) bool {
 	if w.index.n > 0 {
 		place, ok := w.index.find(s.dedupHash(key), func(v uint32) bool {
@@ -152,6 +153,7 @@ func (s *State) findDedup(w *dedupWindow, key uint64, r *dedupRecord) bool {
 	return found
 }
 
+// addDedup adds a record at the end of a window.
 func (s *State) addDedup(w *dedupWindow, r *dedupRecord) {
 	var buf [dedupUnit * dedupRecordMaxUnits]byte
 	units := (len(appendDedupRecord(buf[:1], r)) + dedupUnit - 1) / dedupUnit
@@ -187,7 +189,8 @@ func appendDedupRecord(b []byte, r *dedupRecord) []byte {
 	return append(b, r.id[:]...)
 }
 
-// chainDedupChunk adds a chunk: an eighth of the window, and a record of units.
+// chainDedupChunk adds a chunk of an eighth of the window, and room for a record of
+// units.
 func (s *State) chainDedupChunk(w *dedupWindow, units int) {
 	units = min(1+units+dedupRecordUnits*(int(w.count)/8), dedupChunkUnits)
 	size := ring.SizeClass(units * dedupUnit)
@@ -205,7 +208,7 @@ func (s *State) chainDedupChunk(w *dedupWindow, units int) {
 	w.tail, w.end = chunk, 1
 }
 
-// indexDedup enters a record in place of an older one of its key.
+// indexDedup puts a record into the index, in place of an older one of its key.
 func (s *State) indexDedup(w *dedupWindow, place ring.Ref, key uint64) {
 	hash := func(v uint32) uint64 { return s.dedupHash(dedupKeyAt(s.arena, ring.Ref(v))) }
 	old, ok := w.index.find(s.dedupHash(key), func(v uint32) bool {
@@ -217,14 +220,14 @@ func (s *State) indexDedup(w *dedupWindow, place ring.Ref, key uint64) {
 	w.index.add(uint32(place), hash)
 }
 
-// forgetDedup drops the records of one of a user's windows sent at or before a time.
+// forgetDedup removes the records of a window sent at or before cutoff (ms).
 func (s *State) forgetDedup(u *user, w *dedupWindow, cutoff int64) {
 	for s.dedupDue(w, cutoff) {
 		s.forgetOldestDedup(u, w)
 	}
 }
 
-// forgetOldestDedup drops the oldest record of a window that has any.
+// forgetOldestDedup removes the oldest record of a window that has any.
 func (s *State) forgetOldestDedup(u *user, w *dedupWindow) {
 	place := w.head + ring.Ref(w.start)
 	units := uint16(s.arena.Bytes(place, 1)[0])
@@ -256,12 +259,14 @@ func (s *State) freeDedupIndex(w *dedupWindow) {
 	w.index = table{}
 }
 
-// dedupDue tells whether the oldest record is from the time or before.
+// dedupDue reports whether the oldest record of a window was sent at or before cutoff
+// (ms).
 func (s *State) dedupDue(w *dedupWindow, cutoff int64) bool {
 	return w.head != 0 && s.oldestDedup(w) <= cutoff
 }
 
-// oldestDedup is when the oldest record of a window that has any was sent.
+// oldestDedup returns when, in ms, the oldest record of a window that has any was
+// sent.
 func (s *State) oldestDedup(w *dedupWindow) int64 {
 	var r dedupRecord
 	readDedup(s.arena, w.head+ring.Ref(w.start), &r)

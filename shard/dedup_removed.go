@@ -12,18 +12,17 @@ import (
 // was taken back would be stored and delivered once more. The same goes for a
 // group. Records are those of a dedupWindow, at being when the message left.
 
-// maxRemovedDedup bounds the records of a user, and of a group, of some 60 bytes each.
-// Past it the oldest are forgotten.
+// maxRemovedDedup bounds the records of a user or group, of about 60 bytes each.
+// Beyond it the oldest are forgotten.
 const maxRemovedDedup = 10_000
 
-// tooOld tells whether a message of a time cannot be in history any more, whatever
-// became of it.
+// tooOld reports whether a message of a time (ms) cannot be in history any more.
 func (s *State) tooOld(u *user, time int64) bool {
 	return time+s.historyTTL(u) <= s.now || time <= s.cutoff
 }
 
-// addRemovedDedup keeps a record of a message that leaves its log. What was in a group
-// goes with the group when that is dismissed.
+// addRemovedDedup adds a record of a message that leaves its log for a reason.
+// Deletions in a group happen only when the group is dismissed, and leave none.
 func (s *State) addRemovedDedup(u *user, c *conv, seq uint64, why gapCode) {
 	var e ring.Entry
 	if u.group != nil && why == gapDeleted || !c.log.At(s.arena, seq, &e) || len(e.CID) == 0 {
@@ -42,7 +41,7 @@ func (s *State) addRemovedDedup(u *user, c *conv, seq uint64, why gapCode) {
 	u.oldest = min(u.oldest, s.oldestDedup(&u.removedDedup))
 }
 
-// isRepeatOfRemoved answers a send that has left the log before its time as repeated does.
+// isRepeatOfRemoved is isRepeat for messages that left the log before their time.
 func (s *State) isRepeatOfRemoved(u *user, key uint64, body []byte, r *command.Result) bool {
 	var first dedupRecord
 	if !s.findDedup(&u.removedDedup, key, &first) || s.tooOld(u, first.time) {
@@ -56,15 +55,18 @@ func (s *State) isRepeatOfRemoved(u *user, key uint64, body []byte, r *command.R
 	return true
 }
 
-// removedDedupDue tells whether forgetRemovedDedup would find anything. A record may stay longer
-// than it answers: until as much time has passed since its message left.
+// removedDedupDue reports whether forgetRemovedDedup would find anything. A record may
+// be kept longer than it is of use: until the history time has passed since its
+// message left the log.
 func (s *State) removedDedupDue(u *user) bool {
 	return s.dedupDue(&u.removedDedup, s.now-s.historyTTL(u))
 }
 
+// -
 func (s *State) forgetRemovedDedup(u *user) { s.forgetDedup(u, &u.removedDedup, s.now-s.historyTTL(u)) }
 
-// forgetUselessDedup forgets all that answers no more, before that could change.
+// forgetUselessDedup forgets the removed-dedup records of messages that are too old
+// for history now, before the history time can change.
 func (s *State) forgetUselessDedup(u *user) {
 	var left []dedupRecord
 	var r dedupRecord

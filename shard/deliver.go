@@ -14,7 +14,7 @@ func (s *State) applyDeliver(c *command.Deliver, r *command.Result) {
 	s.deliver(sl, &c.Letter, r)
 }
 
-// deliver applies a letter if it is the next of its direction.
+// deliver applies a letter if it is the next one of its direction.
 func (s *State) deliver(sl *slot, l *command.Letter, r *command.Result) {
 	if l.From == "" || l.To == "" || l.From == l.To {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "letter: from and to must differ and not be empty"}
@@ -61,8 +61,8 @@ func (s *State) deliver(sl *slot, l *command.Letter, r *command.Result) {
 	}
 }
 
-// receive stores an incoming message. One that expired on the way takes its
-// seq without a body, so that both views keep counting alike.
+// receive stores an incoming message. One that expired on the way takes its seq
+// without a body, so that both views keep counting alike.
 func (s *State) receive(u *user, i int, l *command.Letter) {
 	e := ring.Entry{
 		Time: l.Time, Peer: l.Seq, TTL: l.TTL, ID: l.ID,
@@ -84,8 +84,8 @@ func (s *State) receive(u *user, i int, l *command.Letter) {
 	s.enforceLimits(u)
 }
 
-// recallIncoming marks the message that has seq in the peer's view, and a time
-// there that is no later than here.
+// recallIncoming adds the tombstone of the message that has seq peerSeq in the peer's
+// view. The message's time there, at, is no later than its time here.
 func (s *State) recallIncoming(u *user, i int, peerSeq uint64, at int64) {
 	c := &u.convs.items[i]
 	from := c.log.FirstSinceTime(s.arena, at)

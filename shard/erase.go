@@ -46,8 +46,8 @@ func (s *State) applyEraseUser(c *command.EraseUser, r *command.Result) {
 	}
 }
 
-// eraseConv makes a stub of a conversation. Of its entries, it removes as many
-// as it may at a time, and is done when none is left.
+// eraseConv reduces a conversation to a stub. It removes at most that many of its
+// entries, and returns how many, and whether none is left.
 func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 	c := &u.convs.items[i]
 	newest := c.log.Next() - 1
@@ -94,8 +94,8 @@ func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 	return removed, true
 }
 
-// freeDedup empties a window at once: its index need not be kept up
-// with records that all go.
+// freeDedup empties a window at once, without keeping up an index of records that all
+// go.
 func (s *State) freeDedup(u *user, w *dedupWindow) {
 	s.dedupRecords -= int(w.count)
 	s.freeDedupIndex(w)
@@ -110,7 +110,7 @@ func (s *State) freeDedup(u *user, w *dedupWindow) {
 	*w = dedupWindow{}
 }
 
-// eraseRest gives back what stubs have no use for.
+// eraseRest frees what stubs do not need.
 func (s *State) eraseRest(u *user) {
 	u.due = 0
 	for i := range u.cold.items {

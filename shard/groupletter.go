@@ -9,44 +9,45 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// A membership is a group in the list of one user. It has no pointers. One that he
-// has left stays for a while, so that an older letter does not bring it back.
+// A membership is a group in the list of one user. It has no pointers. That of a
+// former member is kept for a while, so that a late letter does not bring it back.
 type membership struct {
 	name    ring.Ref
 	nameLen uint8
 	flags   uint8
-	hash    uint16 // of the name, see GroupSet
-	version uint64 // of the letter that said so
+	hash    uint16 // of the name, see groupHash
+	version uint64 // of the letter that brought the present state
 	arrival uint64 // in the user's order
 }
 
 const (
-	membershipActive = 1 << iota
+	membershipActive = 1 << iota // the user is a member
 	membershipOwner
-	membershipInvited    // others put him there, and he has not spoken there
-	membershipByStranger // so did strangers: whom he has never sent anything
-	membershipRemoved    // of one that he has left: he was removed
-	membershipDismissed
+	membershipInvited    // others added the user, who has not spoken there
+	membershipByStranger // the same, and the one who added them is a stranger: the user has never written to them
+	membershipRemoved    // former member who was removed
+	membershipDismissed  // former member of a group that was dismissed
 )
 
-// Of a LetterJoined, in Seq.
+// Flags in Seq of a LetterJoined.
 const (
 	joinedAsOwner  = 1 << iota
 	joinedByOthers // see memberInvited
-	joinedAccepted // he has spoken since the letter before: there is nothing to tell his sessions
+	joinedAccepted // the member has spoken since the letter before; sessions need not be told
 )
 
-// Of a LetterLeft, in Seq; 0 = he has left himself.
+// Reasons in Seq of a LetterLeft; 0 = the member left.
 const (
 	leftRemoved = 1 + iota
 	leftDismissed
 )
 
-// keptLeftMS is how long a group that was left stays in the list. A version is at
-// least the time at which it was given; no letter is on its way for so long.
+// keptLeftMS is how long an ended membership is kept. A version is at least as high as
+// the time it was given at, and no letter is on its way for that long.
 const keptLeftMS = 7 * 24 * hourMS
 
-// postJoined tells a user's shard what he is in a group now, and by whom.
+// postJoined tells a user's shard what they are in a group now. by is who wanted it,
+// "" = an administrator.
 func (s *State) postJoined(u *user, name command.UserID, role command.Role, by command.UserID) {
 	g := u.group
 	l := command.Letter{Kind: command.LetterJoined, From: u.name, To: name, Number: g.nextLetterVersion(s.now), Time: s.now, By: by}
@@ -59,21 +60,22 @@ func (s *State) postJoined(u *user, name command.UserID, role command.Role, by c
 	s.postGroupLetter(u, &l)
 }
 
-// postLeft tells a user's shard that he is no member any more: how is 0 or one of
-// those of a LetterLeft.
+// postLeft tells a user's shard that they are no longer a member; how is the reason in
+// the letter.
 func (s *State) postLeft(u *user, name command.UserID, how uint64) {
 	s.postGroupLetter(u, &command.Letter{
 		Kind: command.LetterLeft, From: u.name, To: name, Number: u.group.nextLetterVersion(s.now), Time: s.now, Seq: how,
 	})
 }
 
+// -
 func (g *groupRecord) nextLetterVersion(now int64) uint64 {
 	g.letterVersion = max(g.letterVersion+1, uint64(max(now, 0)))
 	return g.letterVersion
 }
 
-// acceptInvitation has a member whom others put into a group count as one who is there of
-// his own will, once he speaks.
+// acceptInvitation makes a member whom others added one who is there by their own
+// will, because they have spoken or asked to join.
 func (s *State) acceptInvitation(u *user, name command.UserID, m *member) {
 	m.flags &^= memberInvited
 	g := u.group
@@ -87,6 +89,8 @@ func (s *State) acceptInvitation(u *user, name command.UserID, m *member) {
 	s.postGroupLetter(u, &l)
 }
 
+// postGroupLetter applies a letter to a user at once if the user is in this shard and
+// none waits before it, else it lets the letter wait in place of an older one.
 func (s *State) postGroupLetter(u *user, l *command.Letter) {
 	g, name := u.group, l.To
 	older, waits := g.letters[name]
@@ -105,7 +109,7 @@ func (s *State) postGroupLetter(u *user, l *command.Letter) {
 	s.out.Posted = append(s.out.Posted, Posted{From: u.name, To: name, Number: l.Number, Bytes: b})
 }
 
-// trimGroupLetter forgets what the user's shard has confirmed.
+// trimGroupLetter removes the letter to a user if it is not newer than upTo.
 func (s *State) trimGroupLetter(u *user, name command.UserID, upTo uint64) {
 	g := u.group
 	if n, waits := g.letters[name]; waits && n.version <= upTo {
@@ -114,11 +118,11 @@ func (s *State) trimGroupLetter(u *user, name command.UserID, upTo uint64) {
 	}
 }
 
-// letterNames lists who has notices waiting, in order of name.
+// letterNames lists the users for whom a letter waits, in order of name.
 func (g *groupRecord) letterNames() []command.UserID { return slices.Sorted(maps.Keys(g.letters)) }
 
-// applyMembershipLetter applies a letter of a group to the list of a user. The newest version
-// counts, in whatever order they come.
+// applyMembershipLetter applies a letter of a group to the memberships of a user. The
+// newest version counts, in whatever order letters arrive.
 func (s *State) applyMembershipLetter(sl *slot, l *command.Letter) {
 	u := s.userMut(sl, l.To, true)
 	name := string(l.From[len(command.GroupPrefix):])
@@ -165,10 +169,10 @@ func (s *State) applyMembershipLetter(sl *slot, l *command.Letter) {
 	s.signal(u)
 }
 
-// membershipName aliases the arena.
+// membershipName returns the name of a membership's group. It aliases the arena.
 func (s *State) membershipName(ms *membership) []byte { return s.arena.Bytes(ms.name, int(ms.nameLen)) }
 
-// membershipIndex gives the place of a group in a user's list, or where it would be.
+// membershipIndex returns the index of a user's membership, or where it would be.
 func (s *State) membershipIndex(u *user, name string) (int, bool) {
 	return slices.BinarySearchFunc(u.memberships.items, name, func(ms membership, name string) int {
 		switch have := s.membershipName(&ms); {
@@ -181,17 +185,17 @@ func (s *State) membershipIndex(u *user, name string) (int, bool) {
 	})
 }
 
-// isOld tells whether the user left the group long ago.
+// isOld reports whether the membership ended long ago.
 func (ms *membership) isOld(now int64) bool {
 	return ms.flags&membershipActive == 0 && int64(ms.version)+keptLeftMS <= now
 }
 
-// hasOldMembership tells whether there is such a group in a user's list.
+// hasOldMembership reports whether any membership of the user ended long ago.
 func (u *user) hasOldMembership(now int64) bool {
 	return slices.ContainsFunc(u.memberships.items, func(ms membership) bool { return ms.isOld(now) })
 }
 
-// forgetMemberships removes the groups that a user left long ago.
+// forgetMemberships removes memberships that ended long ago.
 func (s *State) forgetMemberships(u *user) {
 	s.holdFor(u)
 	u.memberships.items = slices.DeleteFunc(u.memberships.items, func(ms membership) bool {
@@ -215,13 +219,13 @@ func (s *State) GroupsOf(name command.UserID) []query.GroupRef {
 	return s.groupsOf(u)
 }
 
-// hasSentTo tells whether a user has ever sent anything to another.
+// hasSentTo reports whether a user has ever written to peer.
 func (s *State) hasSentTo(u *user, peer command.UserID) bool {
 	i := s.findConv(u, peer)
 	return i >= 0 && u.convs.items[i].flags&convSent != 0
 }
 
-// HasSentTo tells whether a user has ever sent anything to another.
+// HasSentTo reports whether a user has ever written to peer.
 func (s *State) HasSentTo(name, peer command.UserID) bool { return s.convFlag(name, peer, convSent) }
 
 // GroupCounts counts the groups of a user.
@@ -255,8 +259,8 @@ func (s *State) groupsOf(u *user) []query.GroupRef {
 	return refs
 }
 
-// appendMembershipChanges appends the groups that a user came to or left with
-// after < arrival <= upTo.
+// appendMembershipChanges appends the user's memberships that changed with after <
+// arrival <= upTo.
 func (s *State) appendMembershipChanges(u *user, after, upTo uint64, up *query.Updates) {
 	if u.membershipsArrival <= after {
 		return

@@ -87,8 +87,8 @@ func (s *State) applyCreateGroup(c *command.CreateGroup, r *command.Result) {
 	r.Arrival = at
 }
 
-// joinArrival is the place of a user's joining in a group's order, or the present one
-// of who is no member.
+// joinArrival returns the arrival number of a user's joining in a group's order, or
+// that of the newest event if the user is not a member.
 func (s *State) joinArrival(u *user, name command.UserID) uint64 {
 	if m := s.member(u.group, name); m != nil && u.group.settings.Stored {
 		return m.joinArrival
@@ -96,8 +96,8 @@ func (s *State) joinArrival(u *user, name command.UserID) uint64 {
 	return u.arrival
 }
 
-// mayRecreate tells whether a group that is known can be made. If not, r has
-// the answer: OK when the group is what was asked for already.
+// mayRecreate reports whether a group whose id is known can be made. If not, r has the
+// answer, which is OK if the group is already as asked for.
 func (s *State) mayRecreate(g *groupRecord, c *command.CreateGroup, r *command.Result) bool {
 	if g.dismissedMS != 0 {
 		if c.By == "" || c.By == g.owner || g.dismissedMS+keptDismissedMS <= s.now {
@@ -117,13 +117,13 @@ func (s *State) mayRecreate(g *groupRecord, c *command.CreateGroup, r *command.R
 	return false
 }
 
-// full tells whether a group with so many members takes no more.
+// full reports whether a group with that many members takes no more.
 func (g *groupRecord) full(members int) bool {
 	return g.settings.MaxMembers > 0 && members >= g.settings.MaxMembers
 }
 
-// startMembership makes a user a member as of an event, and tells his shard. by is who
-// wanted it: himself, another, or an administrator, "".
+// startMembership makes a user a member as of an event, and tells the user's shard. by
+// is who wanted it: the user, another one, or an administrator, "".
 func (s *State) startMembership(u *user, name command.UserID, role command.Role, by command.UserID, at uint64) {
 	g := u.group
 	m := member{role: role, joinedMS: s.now, joinArrival: at, visibleFrom: 1}
@@ -146,7 +146,7 @@ func (s *State) startMembership(u *user, name command.UserID, role command.Role,
 	g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return q.User == name })
 }
 
-// expel ends a membership, and tells the user's shard how, see postLeft.
+// endMembership removes a member and tells the user's shard; how is as in postLeft.
 func (s *State) endMembership(u *user, name command.UserID, how uint64) {
 	g := u.group
 	i, ok := s.memberIndex(g, name)
@@ -341,7 +341,7 @@ func (s *State) applyRemoveMembers(c *command.RemoveMembers, r *command.Result) 
 	}
 }
 
-// ban keeps users, who are no members, out of a group.
+// ban bans users who are not members of a group.
 func (s *State) ban(u *user, users []command.UserID, until int64) {
 	g := u.group
 	for _, name := range users {
@@ -396,8 +396,8 @@ func (s *State) applySetMember(c *command.SetMember, r *command.Result) {
 	}
 }
 
-// setRole makes a member an admin, or an admin a member. Of a live group only
-// those have a record who have a role.
+// setRole makes a member an admin, or an admin a member. In a live group only users
+// with such a role have a record.
 func (s *State) setRole(u *user, m *member, c *command.SetMember) {
 	g := u.group
 	switch {
@@ -461,8 +461,9 @@ func (s *State) applySetGroup(c *command.SetGroup, r *command.Result) {
 	}
 }
 
-// offerOwner offers to another what takes his consent: to own a group counts
-// against what he may own. An offer to the owner himself ends another's.
+// offerOwner offers the ownership to another user. It needs their consent, because
+// owned groups count against a limit. An offer to the owner ends the one to somebody
+// else.
 func (s *State) offerOwner(u *user, by, to command.UserID) {
 	g := u.group
 	switch before := s.offered(g); {
@@ -498,7 +499,7 @@ func (s *State) applyAnswerOwner(c *command.AnswerOwner, r *command.Result) {
 	}
 }
 
-// transfer makes another member the owner. Who was it stays an admin.
+// transfer makes another user the owner. The former owner becomes an admin.
 func (s *State) transfer(u *user, by, to command.UserID) {
 	g := u.group
 	users := make([]command.UserID, 0, 2)

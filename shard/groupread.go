@@ -10,7 +10,7 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// group finds a group that exists, for reading.
+// group returns the record of a group that exists, for reading, or nil.
 func (s *State) group(id command.GroupID) *user {
 	if u := s.lookupGroup(id); u != nil && u.group.dismissedMS == 0 {
 		return u
@@ -18,8 +18,8 @@ func (s *State) group(id command.GroupID) *user {
 	return nil
 }
 
-// Group tells what is known of a group, and of who asks as a member of it;
-// false: there is none.
+// Group returns what is known of a group and of asker in it, or false if there is no
+// such group.
 func (s *State) Group(id command.GroupID, asker command.UserID) (query.GroupInfo, bool) {
 	u := s.group(id)
 	if u == nil {
@@ -45,8 +45,8 @@ func (s *State) Group(id command.GroupID, asker command.UserID) (query.GroupInfo
 	return info, true
 }
 
-// Members lists members in order of name, from the first one above after. Of a
-// group that stores nothing it lists those with a role or who are muted.
+// Members lists members in order of name, from the first above after. Of a group that
+// stores nothing it lists users who have a role or are muted.
 func (s *State) Members(id command.GroupID, after command.UserID, limit int) (members []query.Member, more bool) {
 	u := s.group(id)
 	if u == nil {
@@ -86,7 +86,7 @@ func (s *State) Members(id command.GroupID, after command.UserID, limit int) (me
 	return members, false
 }
 
-// Member tells what is known of one member; false: he is none.
+// Member returns a member of a group, or false if the user is none.
 func (s *State) Member(id command.GroupID, user command.UserID) (query.Member, bool) {
 	u := s.group(id)
 	if u == nil {
@@ -106,7 +106,7 @@ func (s *State) memberInfo(g *groupRecord, m *member) query.Member {
 	}
 }
 
-// JoinRequests lists those that wait for an answer, oldest first.
+// JoinRequests lists the requests that wait for an answer, oldest first.
 func (s *State) JoinRequests(id command.GroupID) []query.JoinRequest {
 	if u := s.group(id); u != nil {
 		return slices.Clone(u.group.requests)
@@ -114,8 +114,9 @@ func (s *State) JoinRequests(id command.GroupID) []query.JoinRequest {
 	return nil
 }
 
-// MemberSince gives the point in a group's order at which a member joined: what
-// comes after it, his joining included, is his to be told. False: he is none.
+// MemberSince returns the arrival number in a group's order after which a member is
+// told what happens, their joining included. It returns false if the user is not a
+// member.
 func (s *State) MemberSince(id command.GroupID, user command.UserID) (arrival uint64, ok bool) {
 	u := s.group(id)
 	if u == nil {
@@ -128,8 +129,8 @@ func (s *State) MemberSince(id command.GroupID, user command.UserID) (arrival ui
 	return m.joinArrival - 1, true
 }
 
-// LastMembership tells of the newest membership of a user who is no member any more.
-// False: he is one, or events no longer tell of it.
+// LastMembership returns the newest membership of a former member. It returns false if
+// the user is a member, or if the events that tell of it are forgotten.
 func (s *State) LastMembership(id command.GroupID, user command.UserID) (query.PastMembership, bool) {
 	u := s.lookupGroup(id)
 	if u == nil || s.member(u.group, user) != nil {
@@ -156,8 +157,8 @@ func (s *State) LastMembership(id command.GroupID, user command.UserID) (query.P
 	return query.PastMembership{}, false
 }
 
-// GroupArrival is the present point in a group's order, 0 if there never was
-// such a group.
+// GroupArrival returns the newest arrival number in a group's order, or 0 if there
+// never was such a group.
 func (s *State) GroupArrival(id command.GroupID) uint64 {
 	if u := s.lookupGroup(id); u != nil {
 		return u.arrival
@@ -179,9 +180,9 @@ func (s *State) Groups(yield func(command.GroupID) bool) {
 	}
 }
 
-// GroupUpdatesAfter reads what came after a point in a group's order: messages that can
-// be shown, recalls, and events. It is the same for all members; of a group that
-// was dismissed it still tells that. Limits are as for Since.
+// GroupUpdatesAfter reads what came after an arrival number of a group's order:
+// visible messages, recalls and events, the same for all members. Of a dismissed group
+// it still tells the dismissal. Bounds are as in UpdatesAfter.
 func (s *State) GroupUpdatesAfter(id command.GroupID, after uint64, up *query.Updates, maxMessages, maxBytes int, now int64) {
 	up.Reset()
 	up.Through = after
@@ -253,7 +254,7 @@ func (s *State) appendGroupChanges(u *user, after, upTo uint64, up *query.Update
 	}
 }
 
-// clipRecalls leaves in recalls what lies at or above a seq.
+// clipRecalls reduces recalls to the seqs at or above low.
 func clipRecalls(changes []query.Change, low uint64) []query.Change {
 	kept := changes[:0]
 	for _, c := range changes {
@@ -264,8 +265,8 @@ func clipRecalls(changes []query.Change, low uint64) []query.Change {
 	return kept
 }
 
-// MemberChanges reads what a member's other sessions have changed in his own
-// view of a group after a point in its order: reads, deletions.
+// MemberChanges reads what other sessions of a member changed in the member's view of
+// a group after an arrival number.
 func (s *State) MemberChanges(id command.GroupID, user command.UserID, session command.SessionID, after uint64) []query.Change {
 	u := s.group(id)
 	if u == nil {
@@ -312,8 +313,8 @@ func (m *member) settings() query.ConversationSettings {
 	return query.ConversationSettings{Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Unread: m.flags&memberMarkedUnread != 0}
 }
 
-// GroupMessages reads messages of a group by seq, for a member; those that
-// cannot be shown to him are left out.
+// GroupMessages reads messages of a group by seq, as far as they are visible to a
+// member.
 func (s *State) GroupMessages(user command.UserID, id command.GroupID, seqs []uint64, up *query.Updates, now int64) {
 	up.Reset()
 	u := s.group(id)
@@ -335,7 +336,7 @@ func (s *State) GroupMessages(user command.UserID, id command.GroupID, seqs []ui
 	up.Through = u.arrival
 }
 
-// unreadFrom is the lowest seq that can be unread for a member.
+// unreadFrom returns the lowest seq that can be unread for a member.
 func (s *State) unreadFrom(u *user, m *member, now int64) uint64 {
 	log := &u.convs.items[0].log
 	low := max(m.read+1, m.unlistedTo+1, m.clearedTo+1, m.visibleFrom, log.First())
@@ -347,8 +348,9 @@ func (s *State) unreadFrom(u *user, m *member, now int64) uint64 {
 	return max(low, log.LastThroughTime(s.arena, max(now-s.historyTTL(u), s.cutoff))+1)
 }
 
-// groupUnread counts the messages of others that a member has not read: all from
-// some seq on but those in gaps. His own ones lie below his cursor.
+// groupUnread returns the number of messages of others that a member has not read: all
+// seqs from unreadFrom on, except gaps. The member's own messages are below the read
+// cursor.
 func (s *State) groupUnread(u *user, m *member, now int64) int {
 	g, c := u.group, &u.convs.items[0]
 	if !g.countsUnread() {
@@ -381,7 +383,7 @@ func (s *State) groupUnread(u *user, m *member, now int64) int {
 	return n
 }
 
-// unreadSeqs lists what groupUnread counts.
+// unreadSeqs lists the seqs that groupUnread counts.
 func (s *State) unreadSeqs(u *user, m *member, now int64) []uint64 {
 	if !u.group.countsUnread() {
 		return nil
@@ -398,7 +400,7 @@ func (s *State) unreadSeqs(u *user, m *member, now int64) []uint64 {
 	return seqs
 }
 
-// GroupUnread lists the seqs that make up a member's unread, ascending.
+// GroupUnread lists the seqs that a member has unread, ascending.
 func (s *State) GroupUnread(id command.GroupID, user command.UserID, now int64) []uint64 {
 	u := s.group(id)
 	if u == nil {
@@ -410,7 +412,7 @@ func (s *State) GroupUnread(id command.GroupID, user command.UserID, now int64) 
 	return nil
 }
 
-// hiddenOf lists what a member has hidden from himself. Few have anything.
+// hiddenOf returns what a member has hidden from themselves.
 func (s *State) hiddenOf(u *user, m *member) []tombstone {
 	if len(u.group.hidden) == 0 {
 		return nil
@@ -418,7 +420,7 @@ func (s *State) hiddenOf(u *user, m *member) []tombstone {
 	return u.group.hidden[command.UserID(s.memberName(m))]
 }
 
-// compareSyncItems orders views by their newest message, newest first.
+// compareSyncItems orders items by their newest message, newest first.
 func compareSyncItems(a, b *query.GroupSyncItem) int {
 	if c := cmp.Compare(b.Time, a.Time); c != 0 {
 		return c

@@ -18,11 +18,11 @@ import (
 //	notices  letters to users' shards, by name
 //	sanctions who is muted or banned, or has left and had settings of his own, by name
 
-// A groupEncoder encodes what a record has of groups, frame by frame.
+// A groupEncoder encodes memberships and the group record of a user, frame by frame.
 type groupEncoder struct {
-	section int // that comes: 0 teams, 1 group, 2 members, 3 notices, 4 sanctions, groupSections = all is written
-	next    int // item of it that comes
-	names   []command.UserID
+	section int              // next one: 0 memberships, 1 group, 2 members, 3 letters, 4 sanctions; groupSections = done
+	next    int              // index of its next item
+	names   []command.UserID // receivers of letters
 }
 
 const groupSections = 5

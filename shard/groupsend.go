@@ -71,15 +71,15 @@ func (s *State) applySendGroup(c *command.SendGroup, r *command.Result) {
 	s.enforceLimits(u)
 }
 
-// dedupKey names a send within its group. Members know each other's cids: without
-// the salt one could make another's send look like a repeat.
+// dedupKey returns the key of a send within its group. Members know each other's cids:
+// without the salt one could make another's send look like a repeat.
 func (g *groupRecord) dedupKey(sender command.UserID, cid string) uint64 {
 	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+2*command.MaxName+1), g.salt)
 	b = append(append(append(b, sender...), 0), cid...)
 	return xxhash.Sum64(b)
 }
 
-// isGroupRepeat is repeated for a group.
+// isGroupRepeat is isRepeat for a group.
 func (s *State) isGroupRepeat(u *user, c *command.SendGroup, key uint64, r *command.Result) bool {
 	s.forgetDedup(u, &u.dedup, s.now-s.limits.DedupWindow.Milliseconds())
 	var first dedupRecord
@@ -97,7 +97,8 @@ func (s *State) isGroupRepeat(u *user, c *command.SendGroup, key uint64, r *comm
 	return s.isRepeatInLog(u, 0, c.User, c.CID, c.Body, r) || s.isRepeatOfRemoved(u, key, c.Body, r)
 }
 
-// withinRate counts a message against the group's rate.
+// withinRate counts a message against the group's rate. It returns false, with a
+// refusal in r, if the rate is exceeded.
 func (s *State) withinRate(g *groupRecord, r *command.Result) bool {
 	cost, now := int64(1e6/s.limits.GroupRate), s.now*1000
 	full := max(g.rateFullUS, now)
@@ -137,8 +138,8 @@ func (s *State) applyReadGroup(c *command.ReadGroup, r *command.Result) {
 	r.Unread = s.groupUnread(u, m, s.now)
 }
 
-// memberFor finds what a member's command on his view of a group needs. A nil
-// member comes with an answer in r.
+// memberFor returns the group and the member for a command on the member's own view.
+// If the member is nil, r has the answer.
 func (s *State) memberFor(id command.GroupID, name command.UserID, r *command.Result) (*user, *member) {
 	u := s.groupForField(id, "conv", r)
 	if u == nil {
@@ -152,7 +153,8 @@ func (s *State) memberFor(id command.GroupID, name command.UserID, r *command.Re
 	return u, m
 }
 
-// stampMemberChange gives a change of a member's own view its place in the group's order.
+// stampMemberChange gives a change in a member's own view its arrival number in the
+// group's order, and returns it.
 func (s *State) stampMemberChange(u *user, name command.UserID) uint64 {
 	u.arrival++
 	s.out.Members = append(s.out.Members, MemberRef{Group: u.group.id, User: name})
@@ -203,7 +205,8 @@ func (s *State) applyRecallGroup(c *command.RecallGroup, r *command.Result) {
 	s.addGroupTombstones(u, []tombstone{{seq: c.Seq, arrival: at, reason: reason}})
 }
 
-// addRecall gives a recall its place in the group's order.
+// addRecall adds a recall at the end of the group's order and returns its arrival
+// number.
 func (s *State) addRecall(u *user, rc groupRecall) uint64 {
 	g := u.group
 	u.arrival++
@@ -218,7 +221,7 @@ func (s *State) addRecall(u *user, rc groupRecall) uint64 {
 	return rc.arrival
 }
 
-// addGroupTombstones adds marks, by seq, of messages that have none.
+// addGroupTombstones adds tombstones, in order of seq, for entries that have none.
 func (s *State) addGroupTombstones(u *user, tombstones []tombstone) {
 	list := &s.extraMut(u, &u.convs.items[0]).tombstones
 	old := list.items(s.arena)
@@ -357,7 +360,7 @@ func (s *State) applySetGroupView(c *command.SetGroupView, r *command.Result) {
 	}
 }
 
-// clearGroupMarkedUnread takes back that a member has marked the group as unread.
+// clearGroupMarkedUnread takes back that a member marked the group as unread.
 func (s *State) clearGroupMarkedUnread(u *user, m *member, name command.UserID) {
 	if m.flags&memberMarkedUnread != 0 {
 		m.flags &^= memberMarkedUnread

@@ -16,7 +16,7 @@ type groupSet struct {
 	groups []command.GroupID    // ascending
 }
 
-// groupSeed is one for all shards. As for State.seed, no result depends on it.
+// groupSeed is one for all shards. As with State.seed, no result depends on it.
 var groupSeed = maphash.MakeSeed()
 
 func groupHash(name string) uint16 { return uint16(maphash.String(groupSeed, name)) }

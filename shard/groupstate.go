@@ -10,85 +10,85 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// A groupRecord is what a group has beside its log. The log is the only conversation of
-// the user record that holds the team, so that history, expiry, limits, dedupe
-// and snapshots are the same as for users. Entries of it count as own ones: they
-// are in no queue. Unread is derived from the log and a member's read cursor.
+// A groupRecord is what a group has besides its log. The log is the only conversation
+// of the user that holds the record, so that history, expiry, limits, dedup and
+// snapshots are the same as for users. Its entries count as the user's own and so are
+// in no queue. Unread is derived from the log and a member's read cursor.
 //
-// The arrival order of the record is the group's order. All messages, recalls
-// and events have their place in it, and also what members do to their views.
+// The order of that user is the group's order: messages, recalls and events have their
+// place in it, and also what members change in their own views.
 type groupRecord struct {
 	id            command.GroupID
 	kind          command.GroupKind
 	settings      command.GroupSettings
-	title         string
+	title         string         // name shown to people
 	properties    []byte         // immutable
 	owner         command.UserID // "" = nobody
-	createdMS     int64          // ms
-	dismissedMS   int64          // ms; 0 = it exists
-	salt          uint64         // of the keys of the dedupe window
-	letterVersion uint64         // of the newest notice; at least as high as its time
-	rateFullUS    int64          // µs, when the rate limit has its whole burst again
+	createdMS     int64
+	dismissedMS   int64  // 0 = the group exists
+	salt          uint64 // of the keys of the dedup window
+	letterVersion uint64 // of the newest letter; at least as high as its time
+	rateFullUS    int64  // when the rate limit has its whole burst again
 
 	members array[member] // by name
-	// sanctions are by name, see sanction. One may still be there that has ended.
+	// sanctions are by name, see sanction. Some of them may have ended.
 	sanctions     array[sanction]
-	sanctionsEnd  int64 // ms, not after the first end of one; derived
-	savedSettings int   // sanctions that keep one; derived
+	sanctionsEnd  int64 // ms, not after the first end of a sanction; derived
+	savedSettings int   // number of sanctions that keep settings; derived
 
-	lastChange  groupEdit
+	lastChange  groupEdit // of the name, the properties or the settings
 	offer       ownerOffer
-	hidden      map[command.UserID][]tombstone
-	hiddenBytes int                 // bytes of hides, see setHidden
-	requests    []query.JoinRequest // oldest first
-	ttlEnds     []ttlEnd            // of the entries of the log that have a ttl, by seq; derived
+	hidden      map[command.UserID][]tombstone // what members have hidden from themselves, by seq
+	hiddenBytes int                            // bytes of hidden, see setHidden
+	requests    []query.JoinRequest            // to join, oldest first
+	ttlEnds     []ttlEnd                       // of log entries with a ttl, by seq; derived
 
 	events []query.GroupEvent // the newest, see keptEvents
-	// forgotten is the arrival number of the newest event that is gone; in a group
-	// that stores nothing, of those that ended memberships.
+	// eventsForgotten is the arrival number of the newest event that was forgotten. In
+	// a group that stores nothing, only events that ended memberships count.
 	eventsForgotten  uint64
 	recalls          []groupRecall // the newest, see keptRecalls
-	recallsForgotten uint64        // arrival number of the newest that is gone
+	recallsForgotten uint64        // arrival number of the newest recall that was forgotten
 
-	letters   map[command.UserID]groupLetter // that wait for users' shards
-	heapBytes int                            // bytes counted in State.tableBytes
+	letters   map[command.UserID]groupLetter // that wait for users' shards, by receiver
+	heapBytes int                            // of the record, counted in State.tableBytes
 }
 
 const (
-	// keptEvents is the number of events, and keptEventsMS the time, for which
-	// they are kept; who falls behind that looks at the members anew.
+	// keptEvents is how many events, and keptEventsMS how long events are kept. A
+	// session that falls behind that reads the list of members anew.
 	keptEvents   = 64
 	keptEventsMS = 60_000
-	// keptEndEvents is the number of events that ended memberships in a group which
-	// stores nothing, beside keptEvents others: its shard does not know who is in
-	// it, so that only they tell a session that its user was removed. A session
-	// that has missed one has to go.
+	// keptEndEvents is how many events that ended memberships are kept in a group that
+	// stores nothing, besides keptEvents others. The group's shard does not know who
+	// is in such a group, so that only these events tell a session that its user was
+	// removed. A session that has missed one has to end its subscription.
 	keptEndEvents = 256
-	// maxEventUsers is how many users an event names; beyond it names none.
+	// maxEventUsers is how many users an event names. An event with more names none.
 	maxEventUsers = 500
 	// keptRecalls is the number of recalls of which it is known who made them.
 	keptRecalls = 256
-	// maxRequests bounds those who wait to be let in; further ones are refused.
+	// maxRequests bounds the requests to join. Further ones are refused.
 	maxRequests = 100
 	// requestLifeMS is how long a request to join waits.
 	requestLifeMS = 7 * 24 * hourMS
-	// offerLifeMS is how long an offer of a group's ownership waits.
+	// offerLifeMS is how long an offer of ownership waits.
 	offerLifeMS = 7 * 24 * hourMS
-	// maxLiveAdmins bounds the admins of a group that stores nothing, of whom alone
-	// it keeps a record: it has no other bound.
+	// maxLiveAdmins bounds the admins of a group that stores nothing. It keeps a
+	// record of them alone.
 	maxLiveAdmins = 10_000
-	// maxHidden is the number of messages that a member can hide from himself.
+	// maxHidden is the number of messages that a member can hide in one group.
 	maxHidden = 256
 	// keptDismissedMS is how long the id of a dismissed group is kept for its owner.
 	keptDismissedMS = 30 * 24 * hourMS
 )
 
 const (
-	memberMuted = 1 << iota // the member's own wish not to be notified
-	memberPinned
-	memberRewound      // the read cursor was set back, or an import left it behind: own messages may lie above it
-	memberInvited      // others put him there, and he has not spoken since
-	memberMarkedUnread // he has marked the group as unread
+	memberMuted        = 1 << iota // the member does not want to be notified
+	memberPinned                   // set by the member
+	memberRewound                  // the read cursor was set back, or left behind by an import: the member's own messages may be above it
+	memberInvited                  // others added the member, who has not spoken since
+	memberMarkedUnread             // the member has marked the group as unread
 )
 
 // A member is one user's part in a group. It has no pointers.
@@ -98,38 +98,38 @@ type member struct {
 	role    command.Role
 	flags   uint8
 
-	joinedMS    int64  // ms
+	joinedMS    int64
 	joinArrival uint64 // arrival number of the joining
-	visibleFrom uint64 // lowest seq he may read
+	visibleFrom uint64 // lowest seq that the member may read
 
-	read            uint64
+	read            uint64 // read cursor
 	readArrival     uint64 // arrival number of the cursor's last move
 	readBy          command.SessionID
-	unlistedTo      uint64 // up to here nothing is unread, or a last message
-	unlistedArrival uint64 // arrival number of the last deletion of the entry alone
+	unlistedTo      uint64 // the member took the group off their recents up to this seq; nothing up to it is unread
+	unlistedArrival uint64 // of the last deletion that left the messages
 	unlistedBy      command.SessionID
-	clearedTo       uint64 // seqs up to here were deleted with the conversation
+	clearedTo       uint64 // the member deleted the history up to this seq
 	clearedArrival  uint64
 	clearedBy       command.SessionID
-	settingsArrival uint64 // arrival number of the last change of his own settings
+	settingsArrival uint64 // arrival number of the last change of the member's own settings
 }
 
-// A groupEdit is the last change of what a group is called, or of its settings. The
-// zero one is none.
+// A groupEdit is the last change of a group's name, properties or settings. The zero
+// one is none.
 type groupEdit struct {
 	arrival uint64
 	at      int64 // ms
 	by      command.UserID
 }
 
-// An ownerOffer is what the owner has offered to another: to be the owner. The
-// zero one is none.
+// An ownerOffer is the owner's offer of the ownership to another user. The zero one is
+// none.
 type ownerOffer struct {
 	to command.UserID
 	at int64 // ms
 }
 
-// offered is who may become the owner now, "" for nobody.
+// offered returns the user to whom the ownership is offered now, "" = nobody.
 func (s *State) offered(g *groupRecord) command.UserID {
 	if g.offer.at+offerLifeMS <= s.now {
 		return ""
@@ -137,32 +137,32 @@ func (s *State) offered(g *groupRecord) command.UserID {
 	return g.offer.to
 }
 
-// A groupRecall says who took messages of a group away.
+// A groupRecall says who recalled messages of a group.
 type groupRecall struct {
 	arrival  uint64
 	from, to uint64
 	by       command.UserID
-	sender   command.UserID // all that he sent in the range; "" = all of it
+	sender   command.UserID // only messages of this sender in the range; "" = all
 }
 
-// A groupLetter is a letter to a user whose membership changed.
+// A groupLetter is a letter that waits, to a user whose membership changed.
 type groupLetter struct {
 	version uint64
 	bytes   []byte
 }
 
-// countsUnread tells whether members have a number of unread messages.
+// countsUnread reports whether members have a number of unread messages.
 func (g *groupRecord) countsUnread() bool {
 	return g.settings.Unread && g.settings.History != command.HistoryNone
 }
 
-// groupFor finds the record of a group that exists. A nil one comes with an
-// answer in r.
+// groupFor returns the record of a group that exists, for writing. If it returns nil,
+// r has the answer.
 func (s *State) groupFor(id command.GroupID, r *command.Result) *user {
 	return s.groupForField(id, "group", r)
 }
 
-// groupForField is groupFor where the client named the group in another field.
+// groupForField is groupFor for a request that names the group in another field.
 func (s *State) groupForField(id command.GroupID, field string, r *command.Result) *user {
 	sl := s.slotFor(id.Key())
 	if sl == nil {
@@ -177,13 +177,14 @@ func (s *State) groupForField(id command.GroupID, field string, r *command.Resul
 	return u
 }
 
-// lookupGroup finds a group for reading, dismissed ones too; nil: none is here.
+// lookupGroup returns a group for reading, dismissed or not, or nil if it is not in
+// this shard.
 func (s *State) lookupGroup(id command.GroupID) *user { return s.lookup(id.Key()) }
 
-// memberName aliases the arena.
+// memberName returns a member's name. It aliases the arena.
 func (s *State) memberName(m *member) []byte { return s.arena.Bytes(m.name, int(m.nameLen)) }
 
-// memberIndex gives the place of a member, or where he would be.
+// memberIndex returns the index of a member, or where it would be.
 func (s *State) memberIndex(g *groupRecord, name command.UserID) (int, bool) {
 	low, high := 0, len(g.members.items)
 	for low < high {
@@ -200,7 +201,7 @@ func (s *State) memberIndex(g *groupRecord, name command.UserID) (int, bool) {
 	return low, false
 }
 
-// member is nil for who is none. It is valid until members come or go.
+// member returns the member with a name, or nil. It is valid until members come or go.
 func (s *State) member(g *groupRecord, name command.UserID) *member {
 	if i, ok := s.memberIndex(g, name); ok {
 		return &g.members.items[i]
@@ -208,7 +209,7 @@ func (s *State) member(g *groupRecord, name command.UserID) *member {
 	return nil
 }
 
-// addMember puts in a member who is not there.
+// addMember adds a member who is not in the group.
 func (s *State) addMember(u *user, name command.UserID, m member) *member {
 	g := u.group
 	i, _ := s.memberIndex(g, name)
@@ -221,6 +222,7 @@ func (s *State) addMember(u *user, name command.UserID, m member) *member {
 	return &g.members.items[i]
 }
 
+// removeMember removes member i and what they have hidden from themselves.
 func (s *State) removeMember(u *user, i int) {
 	g := u.group
 	m := &g.members.items[i]
@@ -237,8 +239,8 @@ func (s *State) removeMember(u *user, i int) {
 	}
 }
 
-// role is RoleNone for who is no member. An administrator of the server, "", may
-// do what an owner may.
+// role returns a user's role, RoleNone for users who are not members. An administrator
+// of the server, "", may do what an owner may.
 func (s *State) role(g *groupRecord, who command.UserID) command.Role {
 	if who == "" {
 		return command.RoleOwner
@@ -249,7 +251,7 @@ func (s *State) role(g *groupRecord, who command.UserID) command.Role {
 	return command.RoleNone
 }
 
-// setHidden replaces what a member has hidden from himself.
+// setHidden replaces what a member has hidden from themselves.
 func (g *groupRecord) setHidden(name command.UserID, tombstones []tombstone) {
 	weight := func(tombstones []tombstone) int {
 		if len(tombstones) == 0 {
@@ -268,7 +270,7 @@ func (g *groupRecord) setHidden(name command.UserID, tombstones []tombstone) {
 	g.hidden[name] = tombstones
 }
 
-// countHeapBytes counts what a team takes of the heap.
+// countHeapBytes counts anew what a group record takes of the heap.
 func (s *State) countHeapBytes(g *groupRecord) {
 	n := int(unsafe.Sizeof(*g)) + len(g.title) + len(g.properties) + len(g.requests)*128 + len(g.recalls)*96
 	for _, e := range g.events {
@@ -279,7 +281,7 @@ func (s *State) countHeapBytes(g *groupRecord) {
 	g.heapBytes = n
 }
 
-// clone copies what changes in place; a snapshot keeps it.
+// clone returns a copy, for a snapshot, of what changes in place.
 func (g *groupRecord) clone(a *ring.Arena) *groupRecord {
 	c := *g
 	c.members, c.sanctions = g.members.clone(a), g.sanctions.clone(a)
@@ -292,7 +294,7 @@ func (g *groupRecord) clone(a *ring.Arena) *groupRecord {
 	return &c
 }
 
-// freeGroup gives back all that a team holds.
+// freeGroup frees all that a group record holds.
 func (s *State) freeGroup(u *user) {
 	g := u.group
 	for i := range g.members.items {
@@ -307,7 +309,8 @@ func (s *State) freeGroup(u *user) {
 	s.tableBytes -= g.heapBytes
 }
 
-// addEvent gives an event its place in the group's order.
+// addEvent adds an event at the end of the group's order and returns its arrival
+// number.
 func (s *State) addEvent(u *user, kind query.GroupEventKind, by command.UserID, users ...command.UserID) uint64 {
 	g := u.group
 	u.arrival++
@@ -324,7 +327,7 @@ func (s *State) addEvent(u *user, kind query.GroupEventKind, by command.UserID, 
 	return u.arrival
 }
 
-// makeEventRoom has room for one more event.
+// makeEventRoom forgets the oldest event of a kind if there is no room for another.
 func (g *groupRecord) makeEventRoom(kind query.GroupEventKind) {
 	first, n := -1, 0
 	for i := range g.events {
@@ -343,7 +346,7 @@ func (g *groupRecord) makeEventRoom(kind query.GroupEventKind) {
 	}
 }
 
-// forgetEvents forgets those from index i up to j, exclusive.
+// forgetEvents forgets the events i up to j, exclusive.
 func (g *groupRecord) forgetEvents(i, j int) {
 	for _, e := range g.events[i:j] {
 		if g.settings.Stored || e.Kind.EndsMembership() {
@@ -353,14 +356,14 @@ func (g *groupRecord) forgetEvents(i, j int) {
 	g.events = slices.Delete(g.events, i, j)
 }
 
-// groupDue tells whether time has something to remove from a team.
+// groupDue reports whether anything in a group record has expired.
 func (s *State) groupDue(g *groupRecord) bool {
 	return len(g.events) > 0 && g.events[0].Time+keptEventsMS <= s.now ||
 		len(g.requests) > 0 && g.requests[0].Time+requestLifeMS <= s.now ||
 		g.sanctionsEnd <= s.now || g.offer.to != "" && s.offered(g) == ""
 }
 
-// purgeGroup removes from a team what time has overtaken.
+// purgeGroup removes what has expired from a group record.
 func (s *State) purgeGroup(u *user) {
 	g := u.group
 	n := 0

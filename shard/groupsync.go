@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// syncMaxWork bounds what one SyncGroups does, in entries of logs that it may
-	// have to walk: below 1 ms of the shard's time.
+	// syncMaxWork bounds what one SyncGroups does, in log entries it may have to look
+	// at: less than 1 ms of the shard's time.
 	syncMaxWork = 20_000
 	// syncGroupWork is what a group counts of that by itself.
 	syncGroupWork = 100
 )
 
-// SyncGroups tells a user who logs in how he finds groups of his, with at most
-// backlog messages of each to push. Groups whose member he is not are left out.
-// Those with the newest message come first, and have messages to push until these
-// are most in all.
+// SyncGroups returns what a login finds in some groups of the user, with at most
+// backlog messages of each to push. It leaves out groups whose member the user is not.
+// Groups with the newest message come first, and have messages to push until there are
+// most of them in all.
 func (s *State) SyncGroups(user command.UserID, queries []query.GroupSyncQuery, backlog, most int, now int64) (sync query.GroupSync) {
 	found := make([]groupSync, 0, min(len(queries), syncMaxWork/syncGroupWork))
 	order := make([]*groupSync, 0, cap(found))
@@ -60,7 +60,8 @@ func (s *State) SyncGroups(user command.UserID, queries []query.GroupSyncQuery, 
 	return sync
 }
 
-// syncWork is how many entries or marks may have to be walked for a member.
+// syncWork returns how many entries or tombstones a sync may have to look at for a
+// member.
 func (s *State) syncWork(u *user, m *member) int {
 	n := len(s.tombstonesOf(u, &u.convs.items[0])) + len(u.group.ttlEnds)
 	if m.flags&memberRewound != 0 || s.cutoffReaches(u) {
@@ -69,7 +70,7 @@ func (s *State) syncWork(u *user, m *member) int {
 	return n
 }
 
-// A groupSync is a group of a user who logs in, and what he is told of it.
+// A groupSync is a group of a user who logs in, while its item is made.
 type groupSync struct {
 	view view
 	item query.GroupSyncItem
@@ -118,7 +119,7 @@ func (s *State) syncGroup(f *groupSync, q *query.GroupSyncQuery, now int64) {
 	item.Lost = s.lostOf(v, after, now)
 }
 
-// lastVisible reads the newest message that a member can be shown.
+// lastVisible reads the newest message that is visible to a member.
 func (s *State) lastVisible(v *view, now int64, e *ring.Entry) bool {
 	seq := v.log().Next() - 1
 	for walk := s.descendVisible(v.u, v.c, seq, now); walk.below(e) && e.Seq >= v.visibleFrom; {
@@ -132,9 +133,9 @@ func (s *State) lastVisible(v *view, now int64, e *ring.Entry) bool {
 	return false
 }
 
-// chooseBacklog chooses what a login pushes of a group: all that came after a cursor,
-// if that is no more than limit, else the newest unread, or of a group that has
-// no unread number the newest of what came.
+// chooseBacklog chooses the messages that a login pushes of a group: all that came
+// after the cursor, if they are no more than limit; else the newest unread; or, in a
+// group that does not count unread, the newest.
 func (s *State) chooseBacklog(v *view, item *query.GroupSyncItem, limit int, now int64) {
 	if limit == 0 || item.LastSeq == 0 || item.CursorArrival == 0 && item.Unread == 0 {
 		return
@@ -169,7 +170,7 @@ func (s *State) chooseBacklog(v *view, item *query.GroupSyncItem, limit int, now
 	slices.Reverse(item.Push)
 }
 
-// lostOf lists the unread seqs after a point that limits took away.
+// lostOf lists the unread seqs above after that limits evicted.
 func (s *State) lostOf(v *view, after uint64, now int64) []query.Lost {
 	u, c, m := v.u, v.c, v.m
 	if !u.group.countsUnread() {

@@ -5,9 +5,9 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// History reads a page of a conversation. The range it covers extends over
-// gaps up to the next message in its direction, or the end of the view, as far
-// as the query's limits let it.
+// History reads a page of a conversation. The range it covers extends over gaps up to
+// the next message in its direction or the end of the view, as far as the query's
+// limits allow.
 func (s *State) History(q query.HistoryQuery, p *query.Page, now int64) {
 	p.Updates.Reset()
 	*p = query.Page{Updates: p.Updates, Gaps: p.Gaps[:0]}
@@ -32,7 +32,7 @@ func (s *State) History(q query.HistoryQuery, p *query.Page, now int64) {
 	}
 }
 
-// queriedView finds what a query asks for. False: there is nothing of it.
+// queriedView returns the view that a query reads, or false if there is none.
 func (s *State) queriedView(q *query.HistoryQuery) (view, bool) {
 	if q.Group == "" {
 		u := s.lookup(q.User)
@@ -60,7 +60,7 @@ func (s *State) queriedView(q *query.HistoryQuery) (view, bool) {
 	return v, true
 }
 
-// ascend covers from..to upwards.
+// ascend reads from..to upwards.
 func (s *State) ascend(v *view, from, to uint64, q query.HistoryQuery, p *query.Page, now int64) {
 	if from > to || from == 0 {
 		return
@@ -84,7 +84,7 @@ func (s *State) ascend(v *view, from, to uint64, q query.HistoryQuery, p *query.
 	}
 }
 
-// descend covers the seqs from to downwards.
+// descend reads the seqs up to to downwards.
 func (s *State) descend(v *view, to uint64, q query.HistoryQuery, p *query.Page, now int64) {
 	if to == 0 {
 		return
@@ -116,7 +116,7 @@ func (s *State) descend(v *view, to uint64, q query.HistoryQuery, p *query.Page,
 	}
 }
 
-// gaps gives the reason of every seq of the page that has no message.
+// gaps adds a reason for every seq of the page that has no message.
 func (s *State) gaps(v *view, p *query.Page, now int64) {
 	u, c := v.u, v.c
 	from := p.From
@@ -168,7 +168,7 @@ func (s *State) gaps(v *view, p *query.Page, now int64) {
 	}
 }
 
-// addGap adds seqs, joined with their neighbours of the same reason.
+// addGap adds a gap, merged with its neighbour if that has the same reason.
 func addGap(p *query.Page, from, to uint64, code gapCode) {
 	reason := code.reason()
 	if n := len(p.Gaps); n > 0 && p.Gaps[n-1].To+1 == from && p.Gaps[n-1].Reason == reason {

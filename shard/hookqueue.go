@@ -6,43 +6,45 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A hookQueue names stored messages that a hook may have to be told of, numbered
-// 1, 2, 3 … Past its limit the oldest leave. Records are packed into chunks,
-// which only grow at their end, within their capacity: a copy of the queue does
-// not see what is added later.
+// A hookQueue lists messages that webhooks may have to be told of, as records numbered
+// 1, 2, 3 … Beyond its limit the oldest are removed. Records are packed into chunks
+// that only grow at their end and within their capacity, so that a copy of the queue
+// does not see later ones.
 //
-//	record  key, peer (length-prefixed), seq (uvarint); without key it was taken out
+//	record  key, peer (length-prefixed), seq (uvarint); a record without key was moved away
 type hookQueue struct {
 	limit  int // bytes of records; 0 = none are kept
 	chunks []hookChunk
-	start  int    // of the oldest record in chunks[0]
-	bytes  int    // of records held
-	done   uint64 // records up to this number are gone
-	last   uint64 // number of the newest record ever
+	start  int    // offset of the oldest record in chunks[0]
+	bytes  int    // of the records held
+	done   uint64 // number of the newest record that was removed
+	last   uint64 // number of the newest record ever added
 }
 
 type hookChunk struct {
-	after uint64 // number of the record before its first
+	after uint64 // number of the record before the chunk's first
 	b     []byte
 }
 
-// hookChunkBytes is the size of a chunk.
+// -
 const hookChunkBytes = 16 << 10
 
-// maxHookRecord bounds a record: two names and three varints.
+// maxHookRecord bounds the bytes of a record: two names and three varints.
 const maxHookRecord = 2*(command.MaxName+len(command.GroupPrefix)) + 3*10
 
-// A hookRecord is a message in the view of a user, or in a group.
+// A hookRecord names a message in the view of a user, or in a group.
 type hookRecord struct {
 	number uint64
-	key    command.UserID // the user, or the group's key
-	peer   command.UserID // the other user; "" in a group
+	key    command.UserID // name of the user, or key of the group
+	peer   command.UserID // name of the other user; "" in a group
 	seq    uint64
 }
 
-// size is what the queue takes in memory.
+// size returns the bytes the queue takes in memory.
 func (q *hookQueue) size() int { return len(q.chunks) * hookChunkBytes }
 
+// add adds a record at the end, and removes the oldest while the queue is over its
+// limit.
 func (q *hookQueue) add(key, peer command.UserID, seq uint64) {
 	var room [maxHookRecord]byte
 	record := command.AppendUint(command.AppendBytes(command.AppendBytes(room[:0], key), peer), seq)
@@ -61,13 +63,14 @@ func (q *hookQueue) add(key, peer command.UserID, seq uint64) {
 	}
 }
 
-// read decodes the record at b, and gives its size.
+// read decodes the record at the start of b and returns its size.
 func (r *hookRecord) read(b []byte) (size int) {
 	d := command.Decoder{B: b}
 	r.key, r.peer, r.seq = command.UserID(d.Bytes()), command.UserID(d.Bytes()), d.Uint()
 	return len(b) - len(d.B)
 }
 
+// -
 func (q *hookQueue) removeOldest() {
 	d := command.Decoder{B: q.chunks[0].b[q.start:]}
 	before := len(d.B)
@@ -80,8 +83,8 @@ func (q *hookQueue) removeOldest() {
 	q.freeFirstChunk()
 }
 
-// freeFirstChunk gives the first chunk up once nothing of it is left. The last one
-// stays for what comes.
+// freeFirstChunk frees the first chunk if it has no records left and is not the last
+// one.
 func (q *hookQueue) freeFirstChunk() {
 	if len(q.chunks) > 1 && q.start == len(q.chunks[0].b) {
 		q.chunks[0] = hookChunk{}
@@ -89,7 +92,7 @@ func (q *hookQueue) freeFirstChunk() {
 	}
 }
 
-// trim forgets the records up to a number.
+// trim removes the records up to a number.
 func (q *hookQueue) trim(upTo uint64) {
 	upTo = min(upTo, q.last)
 	for len(q.chunks) > 1 && q.chunks[1].after <= upTo {
@@ -103,7 +106,7 @@ func (q *hookQueue) trim(upTo uint64) {
 	}
 }
 
-// after yields the records above a number, those that were taken out too.
+// after yields the records above a number, also those that were moved away.
 func (q *hookQueue) after(number uint64) func(yield func(hookRecord) bool) {
 	return func(yield func(hookRecord) bool) {
 		number = max(number, q.done)
@@ -130,14 +133,14 @@ func (q *hookQueue) after(number uint64) func(yield func(hookRecord) bool) {
 	}
 }
 
-// clone is a copy that stays as it is.
+// clone returns a copy that later changes do not affect.
 func (q *hookQueue) clone() hookQueue {
 	c := *q
 	c.chunks = slices.Clone(q.chunks)
 	return c
 }
 
-// pieces are the bytes of all records, in pieces of whole ones.
+// pieces returns the bytes of all records, in pieces that hold whole records.
 func (q *hookQueue) pieces() (pieces [][]byte) {
 	for i, c := range q.chunks {
 		if i == 0 {
@@ -163,7 +166,8 @@ func (q *hookQueue) decode(d *command.Decoder) {
 	}
 }
 
-// split takes the records of a slot out. The others keep their numbers.
+// split moves the records of a slot to a queue of their own. The others keep their
+// numbers.
 func (q *hookQueue) split(slot uint16) hookQueue {
 	taken := hookQueue{limit: q.limit}
 	rest := hookQueue{limit: q.limit, done: q.done, last: q.done}

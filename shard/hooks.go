@@ -6,6 +6,7 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
+// -
 func (s *State) applyConfigureHooks(c *command.ConfigureHooks) {
 	q := &s.hooks
 	if q.limit = c.Bytes; q.limit == 0 {
@@ -17,11 +18,11 @@ func (s *State) applyConfigureHooks(c *command.ConfigureHooks) {
 	}
 }
 
-// HookBytes is what ConfigureHooks has set.
+// HookBytes returns the limit that ConfigureHooks has set.
 func (s *State) HookBytes() int { return s.hooks.limit }
 
-// queueForHooks has hooks hear of a stored message: of a user's view, or with a
-// group's key and no peer of a group.
+// queueForHooks adds a stored message to the queue for webhooks: of a user's view, or
+// of a group if key is the group's and peer is empty.
 func (s *State) queueForHooks(key, peer command.UserID, seq uint64) {
 	if s.hooks.limit > 0 {
 		s.hooks.add(key, peer, seq)
@@ -29,7 +30,7 @@ func (s *State) queueForHooks(key, peer command.UserID, seq uint64) {
 	}
 }
 
-// setFrozenHooks keeps with a frozen slot what waits for hooks.
+// setFrozenHooks keeps with a frozen slot what waits there for webhooks.
 func (s *State) setFrozenHooks(sl *slot, q *hookQueue) {
 	if s.frozenHooks == nil {
 		s.frozenHooks = make(map[*slot]*hookQueue)
@@ -37,13 +38,13 @@ func (s *State) setFrozenHooks(sl *slot, q *hookQueue) {
 	s.frozenHooks[sl] = q
 }
 
-// HookQueueRange gives the numbers between which messages wait for hooks: above done,
-// up to last. What is at or below done without HooksDone has been dropped for
-// want of room.
+// HookQueueRange returns the range of numbers that wait for webhooks: above done, up
+// to last. Numbers up to done without a TrimHookQueue were removed because the queue
+// was full.
 func (s *State) HookQueueRange() (done, last uint64) { return s.hooks.done, s.hooks.last }
 
-// HookRefsAfter yields the messages above a number that wait for hooks. There may be
-// holes between their numbers.
+// HookRefsAfter yields the messages above a number that wait for webhooks. Their
+// numbers may have holes.
 func (s *State) HookRefsAfter(number uint64) func(yield func(query.HookRef) bool) {
 	return func(yield func(query.HookRef) bool) {
 		for r := range s.hooks.after(number) {
@@ -63,8 +64,8 @@ func (s *State) HookRefsAfter(number uint64) func(yield func(query.HookRef) bool
 	}
 }
 
-// QueuedHeader tells of an incoming message that its receiver has not read. False: it is
-// not unread any more.
+// QueuedHeader returns the header of an incoming message, or false if its receiver no
+// longer has it unread.
 func (s *State) QueuedHeader(name, peer command.UserID, seq uint64, now int64) (header query.QueuedHeader, ok bool) {
 	var e ring.Entry
 	if _, _, ok := s.queuedEntry(name, peer, seq, &e, now); !ok {
@@ -73,8 +74,8 @@ func (s *State) QueuedHeader(name, peer command.UserID, seq uint64, now int64) (
 	return query.QueuedHeader{ID: e.ID, Time: e.Time, Arrival: e.Arrival}, true
 }
 
-// QueuedMessage appends an incoming message to b, with how its conversation stands for
-// its receiver. False: it is not unread any more.
+// QueuedMessage appends an incoming message to up. It returns false if its receiver no
+// longer has it unread.
 func (s *State) QueuedMessage(name, peer command.UserID, seq uint64, up *query.Updates, now int64) (info query.QueuedInfo, ok bool) {
 	var e ring.Entry
 	u, i, ok := s.queuedEntry(name, peer, seq, &e, now)
@@ -85,6 +86,8 @@ func (s *State) QueuedMessage(name, peer command.UserID, seq uint64, up *query.U
 	return query.QueuedInfo{Unread: s.unread(u, c, now), Muted: c.flags&convMuted != 0}, true
 }
 
+// queuedEntry reads an entry of a user's offline queue, and reports whether it is
+// there.
 func (s *State) queuedEntry(name, peer command.UserID, seq uint64, e *ring.Entry, now int64) (u *user, i int, ok bool) {
 	if u = s.lookup(name); u == nil {
 		return nil, 0, false
@@ -96,7 +99,7 @@ func (s *State) queuedEntry(name, peer command.UserID, seq uint64, e *ring.Entry
 	return u, i, seq >= u.queueFrom(c) && c.log.At(s.arena, seq, e) && s.inQueue(u, c, e, now)
 }
 
-// UnreadTotal is the number of unread one-to-one messages: the size of the queue.
+// UnreadTotal returns the number of a user's unread one-to-one messages.
 func (s *State) UnreadTotal(name command.UserID, now int64) (n query.UnreadSum) {
 	u := s.lookup(name)
 	if u == nil {
@@ -110,9 +113,9 @@ func (s *State) UnreadTotal(name command.UserID, now int64) (n query.UnreadSum) 
 	return n
 }
 
-// UnreadMembers visits the members who have a message of a group unread, in order of
-// name from the first one above after, until visit says no. It looks at most
-// members, and says from whom to go on.
+// UnreadMembers visits the members who have a group's message unread, in order of name
+// from the first above after, until visit returns false. It looks at no more than most
+// members. If there are more, it returns the name to go on after.
 func (s *State) UnreadMembers(id command.GroupID, seq uint64, after command.UserID, most int, now int64, visit func(command.UserID, query.QueuedHeader) (goOn bool)) (next command.UserID, more bool) {
 	var e ring.Entry
 	u := s.groupEntry(id, seq, &e, now)
@@ -141,8 +144,8 @@ func (s *State) UnreadMembers(id command.GroupID, seq uint64, after command.User
 	return "", false
 }
 
-// MemberQueuedHeader tells of a message of a group that a member has not read. False: it
-// is not unread for him any more, or he is no member.
+// MemberQueuedHeader returns the header of a group's message. It returns false if the
+// user does not have it unread or is not a member.
 func (s *State) MemberQueuedHeader(id command.GroupID, user command.UserID, seq uint64, now int64) (header query.QueuedHeader, ok bool) {
 	var e ring.Entry
 	if u := s.groupEntry(id, seq, &e, now); u == nil || !s.isUnreadBy(u, s.member(u.group, user), &e, now) {
@@ -151,8 +154,8 @@ func (s *State) MemberQueuedHeader(id command.GroupID, user command.UserID, seq 
 	return query.QueuedHeader{ID: e.ID, Time: e.Time, Arrival: e.Arrival}, true
 }
 
-// MemberQueuedMessage appends a message of a group to b, with how the group stands for
-// a member. False: it is not unread for him any more, or he is no member.
+// MemberQueuedMessage appends a group's message to up. It returns false if the user
+// does not have it unread or is not a member.
 func (s *State) MemberQueuedMessage(id command.GroupID, user command.UserID, seq uint64, up *query.Updates, now int64) (info query.QueuedInfo, ok bool) {
 	var e ring.Entry
 	u := s.groupEntry(id, seq, &e, now)
@@ -167,8 +170,8 @@ func (s *State) MemberQueuedMessage(id command.GroupID, user command.UserID, seq
 	return query.QueuedInfo{Unread: s.groupUnread(u, m, now), Muted: m.flags&memberMuted != 0}, true
 }
 
-// groupEntry reads a message that members of a group may have unread. It gives
-// the group, nil if there is no such message any more.
+// groupEntry reads a message that members of a group may have unread. It returns the
+// group's record, or nil if there is no such message.
 func (s *State) groupEntry(id command.GroupID, seq uint64, e *ring.Entry, now int64) *user {
 	u := s.group(id)
 	if u == nil || !u.group.countsUnread() {
@@ -180,7 +183,8 @@ func (s *State) groupEntry(id command.GroupID, seq uint64, e *ring.Entry, now in
 	return u
 }
 
-// isUnreadBy tells whether a member, nil for none, has a message of his group unread.
+// isUnreadBy reports whether member m, nil for none, has a message of the group
+// unread.
 func (s *State) isUnreadBy(u *user, m *member, e *ring.Entry, now int64) bool {
 	if m == nil || string(s.memberName(m)) == string(e.From) || e.Seq < s.unreadFrom(u, m, now) {
 		return false
@@ -189,7 +193,8 @@ func (s *State) isUnreadBy(u *user, m *member, e *ring.Entry, now int64) bool {
 	return v.gapOf(s, e, now) == gapNone
 }
 
-// MemberUnread is the number of a member's unread messages in a group.
+// MemberUnread returns the number of a member's unread messages in a group, and
+// whether the member has muted it.
 func (s *State) MemberUnread(id command.GroupID, user command.UserID, now int64) (n int, muted bool) {
 	if u := s.group(id); u != nil {
 		if m := s.member(u.group, user); m != nil {

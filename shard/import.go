@@ -10,21 +10,23 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// An importRecord says what was imported into a conversation. It stays, so that a
-// repeat of that changes nothing.
+// An importRecord says what was imported into a conversation. It is kept for good, so
+// that a repeated import changes nothing.
 type importRecord struct {
-	conv    uint32 // its index
-	stream  uint64
-	row     uint64 // of the stream, the last one that came
-	seq     uint64 // of that row
-	arrival uint64
+	conv    uint32 // index of the conversation
+	stream  uint64 // hash of the stream's name
+	row     uint64 // number of the last row that was imported
+	seq     uint64 // of that row's entry
+	arrival uint64 // of that row's entry
 }
 
+// findImport returns the index of conversation i's import record, or where it would
+// be.
 func (u *user) findImport(i int) (int, bool) {
 	return slices.BinarySearchFunc(u.imports.items, uint32(i), func(rec importRecord, i uint32) int { return cmp.Compare(rec.conv, i) })
 }
 
-// importOf gives the mark of a conversation, a zero one when there is none.
+// importOf returns the import record of conversation i, zero if there is none.
 func (u *user) importOf(i int) importRecord {
 	if u.convs.items[i].flags&convImported == 0 {
 		return importRecord{}
@@ -33,6 +35,7 @@ func (u *user) importOf(i int) importRecord {
 	return u.imports.items[at]
 }
 
+// setImport adds or replaces the import record of conversation i.
 func (s *State) setImport(u *user, i int, rec importRecord) {
 	at, found := u.findImport(i)
 	if !found {
@@ -45,6 +48,7 @@ func (s *State) setImport(u *user, i int, rec importRecord) {
 	u.imports.items[at] = rec
 }
 
+// forgetImport removes the import record of conversation i.
 func (s *State) forgetImport(u *user, i int) {
 	if u.convs.items[i].flags&convImported == 0 {
 		return
@@ -57,7 +61,7 @@ func (s *State) forgetImport(u *user, i int) {
 	}
 }
 
-// checkRows refuses rows that cannot be imported anywhere.
+// checkRows reports whether rows can be imported anywhere. If not, r has the refusal.
 func (s *State) checkRows(rows []command.ImportRow, r *command.Result) bool {
 	if len(rows) == 0 {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "rows: must not be empty"}
@@ -160,8 +164,9 @@ func (s *State) applyImportGroup(c *command.ImportGroup, r *command.Result) {
 	}
 }
 
-// rowsToImport leaves out the rows that a conversation has had already, and refuses
-// the others if it holds what did not come by the stream.
+// rowsToImport returns the rows that a conversation has not had yet. It returns none,
+// with a refusal in r, if the conversation holds messages that the stream did not
+// bring.
 func (s *State) rowsToImport(u *user, i int, stream uint64, rows []command.ImportRow, r *command.Result) []command.ImportRow {
 	c, rec := &u.convs.items[i], u.importOf(i)
 	empty := c.log.Len() == 0
@@ -188,7 +193,7 @@ func (s *State) rowsToImport(u *user, i int, stream uint64, rows []command.Impor
 	return rows
 }
 
-// importRows adds rows to a log. fill completes an entry and tells whether it
+// importRows appends rows to a log. fill completes an entry and reports whether it
 // counts as read.
 func (s *State) importRows(u *user, i int, stream uint64, rows []command.ImportRow, fill func(*ring.Entry, *command.ImportRow) (read bool)) {
 	c, oldest := &u.convs.items[i], u.oldest
@@ -219,7 +224,7 @@ func (s *State) importRows(u *user, i int, stream uint64, rows []command.ImportR
 	s.enforceLimits(u)
 }
 
-// ImportStatus tells how an import of a stream finds a conversation.
+// ImportStatus returns the status of a conversation for an import of a stream.
 func (s *State) ImportStatus(name, peer command.UserID, stream uint64, now int64) query.ImportStatus {
 	u := s.lookup(name)
 	if u == nil {
@@ -228,8 +233,9 @@ func (s *State) ImportStatus(name, peer command.UserID, stream uint64, now int64
 	return s.importStatus(u, s.findConv(u, peer), stream, now)
 }
 
-// ImportGroupStatus tells how an import finds a group's log. CodeNotFound: there is
-// no such group; CodeBadRequest: it stores no messages.
+// ImportGroupStatus returns the status of a group's log for an import of a stream. The
+// code is CodeNotFound if there is no such group, and CodeBadRequest if it stores no
+// messages.
 func (s *State) ImportGroupStatus(id command.GroupID, stream uint64, now int64) (query.ImportStatus, command.Code) {
 	u := s.group(id)
 	switch {
@@ -259,7 +265,8 @@ func (s *State) importStatus(u *user, i int, stream uint64, now int64) query.Imp
 	return status
 }
 
-// holdsUnexpired tells whether a log has an entry that has not expired.
+// holdsUnexpired reports whether a log has an entry that is neither expired nor below
+// the cutoff.
 func (s *State) holdsUnexpired(u *user, c *conv, now int64) bool {
 	var e ring.Entry
 	for cur := c.log.Descend(s.arena, c.log.Next()); cur.Next(&e); {
@@ -270,7 +277,8 @@ func (s *State) holdsUnexpired(u *user, c *conv, now int64) bool {
 	return false
 }
 
-// SeqOf finds a message by its id; 0: the conversation does not hold it.
+// SeqOf returns the seq of the message with an id, or 0 if the conversation does not
+// hold it.
 func (s *State) SeqOf(name, peer command.UserID, id command.MsgID) uint64 {
 	u := s.lookup(name)
 	if u == nil {

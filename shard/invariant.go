@@ -2,8 +2,8 @@ package shard
 
 import "fmt"
 
-// An InvariantError is what Apply panics with when it meets a batch that it
-// cannot decode, or finds its own state broken.
+// An InvariantError is what Apply panics with if it cannot decode a batch, or finds
+// the state broken.
 type InvariantError struct{ Reason string }
 
 func (e *InvariantError) Error() string { return "shard: " + e.Reason }

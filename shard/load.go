@@ -11,21 +11,20 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// A loader reads the frames of users into a slot. After an error there is
-// garbage in the arena, so that its state must be given up.
+// A loader restores users from frames into a slot. After an error it leaves garbage in
+// the arena, so that the state must be given up.
 type loader struct {
 	s     *State
 	slot  *slot
-	u     *user
-	stage byte   // kind of the frame read last; 0 = none of a user
-	conv  int    // index of the conversation read last
-	last  uint64 // arrival number of its newest entry
-	order []uint32
-	err   error // of the record that was read last, as a whole
+	u     *user    // the user being restored, nil = none
+	stage byte     // kind of the last frame of the user; 0 = none
+	conv  int      // index of the last conversation
+	last  uint64   // arrival number of its newest entry
+	order []uint32 // scratch space of finish
+	err   error    // what was wrong with the last user as a whole
 }
 
-// frame reads one frame. Only a well-formed one that has its place behind the
-// frame before is taken.
+// frame restores one frame. It refuses frames that are malformed or out of order.
 func (l *loader) frame(d command.Decoder) error {
 	kind := d.Byte()
 	switch {
@@ -78,7 +77,7 @@ func (l *loader) frame(d command.Decoder) error {
 	return nil
 }
 
-// finish derives what was not read of the last user.
+// finish completes the user being restored with what is derived.
 func (l *loader) finish() {
 	u := l.u
 	l.u, l.stage = nil, 0
@@ -175,6 +174,7 @@ func (l *loader) conversation(d *command.Decoder) {
 	l.entries(d)
 }
 
+// -
 func (x *extra) decode(a *ring.Arena, d *command.Decoder) {
 	decodeList(&x.tombstones, a, d, 5, func() tombstone {
 		return tombstone{seq: d.Uint(), arrival: d.Uint(), by: command.SessionID(d.Uint()), reason: decodeGap(d), own: d.Bool()}
@@ -185,7 +185,7 @@ func (x *extra) decode(a *ring.Arena, d *command.Decoder) {
 	decodeList(&x.gone, a, d, 2, func() goneRun { return goneRun{to: d.Uint(), reason: decodeGap(d)} })
 }
 
-// decodeList reads a number of items of at least size bytes each.
+// decodeList decodes a number of items of at least size bytes each.
 func decodeList[T any](l *list[T], a *ring.Arena, d *command.Decoder, size int, item func() T) {
 	n := d.Count(size)
 	if n == 0 {

@@ -7,7 +7,7 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// findTombstone gives the position of seq's mark, or where it would be.
+// findTombstone returns the index of a seq's tombstone, or where it would be.
 func findTombstone(tombstones []tombstone, seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(tombstones, seq, func(t tombstone, seq uint64) int {
 		switch {
@@ -20,7 +20,7 @@ func findTombstone(tombstones []tombstone, seq uint64) (int, bool) {
 	})
 }
 
-// tombstoneOf gives why a held entry must not be shown, gapNone when it may.
+// tombstoneOf returns the reason of a seq's tombstone, or gapNone if it has none.
 func (s *State) tombstoneOf(u *user, c *conv, seq uint64) gapCode {
 	if u.extraOf(c).tombstones.n == 0 {
 		return gapNone
@@ -32,7 +32,7 @@ func (s *State) tombstoneOf(u *user, c *conv, seq uint64) gapCode {
 	return gapNone
 }
 
-// historyTTL is how long a user's, or a group's, messages stay in history, in ms.
+// historyTTL returns how long messages of a user or group are kept in history, in ms.
 func (s *State) historyTTL(u *user) int64 {
 	if u.group != nil {
 		return s.limits.GroupTTL.Milliseconds()
@@ -40,20 +40,20 @@ func (s *State) historyTTL(u *user) int64 {
 	return max(s.limits.HistoryTTL.Milliseconds(), u.accountOrZero().historyTTL)
 }
 
-// queueTTL is how long a user's messages stay in his queue, in ms. Nothing of a
-// group is queued.
+// queueTTL returns how long messages are kept in a user's offline queue, in ms. Groups
+// have no queue.
 func (s *State) queueTTL(u *user) int64 {
 	return min(s.limits.OfflineTTL.Milliseconds(), s.historyTTL(u))
 }
 
-// expired tells whether an entry's life in history is over.
+// expired reports whether an entry has expired from history.
 func (s *State) expired(u *user, e *ring.Entry, now int64) bool {
 	return e.Flags&ring.Expired != 0 ||
 		e.Time+s.historyTTL(u) <= now ||
 		e.TTL != 0 && e.Time+int64(e.TTL)*1000 <= now
 }
 
-// gapOf gives why an entry that the log holds is not shown.
+// gapOf returns why an entry that the log holds is not visible, or gapNone if it is.
 func (s *State) gapOf(u *user, c *conv, e *ring.Entry, now int64) gapCode {
 	if code := s.tombstoneOf(u, c, e.Seq); code != gapNone {
 		return code
@@ -67,32 +67,32 @@ func (s *State) gapOf(u *user, c *conv, e *ring.Entry, now int64) gapCode {
 	return gapNone
 }
 
-// queueFrom is the lowest seq that can be in the queue.
+// queueFrom returns the lowest seq that can be in the offline queue.
 func (u *user) queueFrom(c *conv) uint64 {
 	cold := u.coldOf(c)
 	return max(c.read, cold.queueFloor, cold.agedOutTo, c.log.First()-1) + 1
 }
 
-// inQueue tells whether an entry at or above queueFrom is in the offline queue.
+// inQueue reports whether an entry at or above queueFrom is in the offline queue.
 func (s *State) inQueue(u *user, c *conv, e *ring.Entry, now int64) bool {
 	return e.Time > s.cutoff && s.queueable(u, c, e, now)
 }
 
-// queueable is inQueue but for the cutoff.
+// queueable is inQueue without regard to the cutoff.
 func (s *State) queueable(u *user, c *conv, e *ring.Entry, now int64) bool {
 	return e.Flags&ring.Own == 0 &&
 		e.Time+s.limits.OfflineTTL.Milliseconds() > now &&
 		s.tombstoneOf(u, c, e.Seq) == gapNone && !s.expired(u, e, now)
 }
 
-// storeEntry appends an entry to a view, gives it its place in the arrival order and
-// has the user's sessions told.
+// storeEntry appends an entry to log i of a user and signals their sessions.
 func (s *State) storeEntry(u *user, i int, e *ring.Entry) {
 	s.appendToLog(u, i, e)
 	s.signal(u)
 }
 
-// appendToLog is store without a word to anybody.
+// appendToLog appends an entry to log i of a user: it gives the entry its seq and
+// arrival number and counts it. It signals nobody.
 func (s *State) appendToLog(u *user, i int, e *ring.Entry) {
 	c := &u.convs.items[i]
 	u.arrival++
@@ -121,7 +121,8 @@ func (s *State) appendToLog(u *user, i int, e *ring.Entry) {
 	u.due = min(u.due, s.leavesAt(u, e))
 }
 
-// leavesAt is the first time at which an entry leaves the queue or history.
+// leavesAt returns the first time, in ms, at which an entry leaves the queue or
+// history.
 func (s *State) leavesAt(u *user, e *ring.Entry) int64 {
 	if e.Flags&ring.Expired != 0 {
 		return 0
@@ -133,7 +134,7 @@ func (s *State) leavesAt(u *user, e *ring.Entry) int64 {
 	return at
 }
 
-// noteTTLEnd notes when an entry of the queue that has a ttl will leave it.
+// noteTTLEnd updates earliestTTLEnd for an entry of the queue.
 func (s *State) noteTTLEnd(u *user, c *conv, e *ring.Entry) {
 	if e.TTL != 0 {
 		cold := s.coldMut(u, c)
@@ -143,7 +144,7 @@ func (s *State) noteTTLEnd(u *user, c *conv, e *ring.Entry) {
 	}
 }
 
-// addQueued moves the queue's totals.
+// addQueued adds to the totals of the offline queue. Both numbers may be negative.
 func (s *State) addQueued(u *user, c *conv, messages, bytes int) {
 	c.queued += uint32(messages)
 	c.queuedBytes += uint32(bytes)
@@ -160,8 +161,8 @@ func (s *State) addQueued(u *user, c *conv, messages, bytes int) {
 	u.queuedBytes += bytes
 }
 
-// recountQueue derives a conversation's totals anew. What the cutoff has taken counts
-// until it is removed, so that its removal need not look at what stays.
+// recountQueue derives a conversation's queue totals anew. Messages below the cutoff
+// count until they are removed, so that their removal need not look at the others.
 func (s *State) recountQueue(u *user, c *conv) {
 	messages, bytes := 0, 0
 	if c.coldIndex != 0 {
@@ -182,7 +183,8 @@ func (s *State) recountQueue(u *user, c *conv) {
 	s.addQueued(u, c, messages-int(c.queued), bytes-int(c.queuedBytes))
 }
 
-// recountAllQueues forgets what was counted with other lifetimes.
+// recountAllQueues derives all queue totals of a user anew, after lifetimes have
+// changed.
 func (s *State) recountAllQueues(u *user) {
 	u.due = 0
 	for i := range u.convs.items {
@@ -194,16 +196,16 @@ func (s *State) recountAllQueues(u *user) {
 	}
 }
 
-// totalsCurrent tells whether the totals hold as of now: nothing they count has
-// expired, or was taken by the cutoff.
+// totalsCurrent reports whether the queue totals hold as of now: nothing they count
+// has expired or is below the cutoff.
 func (s *State) totalsCurrent(u *user, c *conv, now int64) bool {
 	oldest, ok := s.totalsUnexpired(u, c, now)
 	return ok && oldest > s.cutoff
 }
 
-// totalsUnexpired tells whether nothing has expired that the totals count, and the
-// time of the oldest they may count. Times never fall along a log, so its oldest
-// entry speaks for all but those with a ttl of their own.
+// totalsUnexpired reports whether nothing that the queue totals count has expired, and
+// returns the time of the oldest message they may count. Times never fall along a log,
+// so that its oldest entry speaks for all but those with a ttl.
 func (s *State) totalsUnexpired(u *user, c *conv, now int64) (oldest int64, ok bool) {
 	if c.queued == 0 {
 		return math.MaxInt64, true
@@ -217,8 +219,8 @@ func (s *State) totalsUnexpired(u *user, c *conv, now int64) (oldest int64, ok b
 	return e.Time, ok
 }
 
-// unread is the size of the queue as of now, which may be later than the last
-// command: what has expired since does not count.
+// unread returns the number of messages in a conversation's queue as of now, which may
+// be later than the last command.
 func (s *State) unread(u *user, c *conv, now int64) int {
 	if s.totalsCurrent(u, c, now) {
 		return int(c.queued)
@@ -233,8 +235,8 @@ func (s *State) unread(u *user, c *conv, now int64) int {
 	return n
 }
 
-// truncateLog removes the head of a log: all entries up to seq. Those that were shown
-// till now are gone for the given reason.
+// truncateLog removes the head of a log: all entries up to upTo. Those that were
+// visible so far are gone for the given reason.
 func (s *State) truncateLog(u *user, c *conv, upTo uint64, reason gapCode) {
 	var e ring.Entry
 	cur := c.log.Ascend(s.arena, c.log.First())
@@ -271,7 +273,7 @@ func (s *State) truncateLog(u *user, c *conv, upTo uint64, reason gapCode) {
 	}
 }
 
-// recordGone records why seq, the oldest of the log, leaves it.
+// recordGone records why seq, the oldest entry of the log, leaves it.
 func (s *State) recordGone(u *user, c *conv, seq uint64, why gapCode) {
 	if seq > 1 && c.goneReason != why {
 		gone := &s.extraMut(u, c).gone
@@ -283,8 +285,8 @@ func (s *State) recordGone(u *user, c *conv, seq uint64, why gapCode) {
 	c.goneReason = why
 }
 
-// purge removes from a conversation what has expired: the head of its log, and
-// from the queue's totals what is still history but too old for the queue.
+// purge removes expired entries from the head of a log, and from the queue totals what
+// is too old for the queue.
 func (s *State) purge(u *user, c *conv) {
 	stale := !s.totalsCurrent(u, c, s.now) // as the totals stand now, before their head goes
 	var e ring.Entry
@@ -300,7 +302,8 @@ func (s *State) purge(u *user, c *conv) {
 	}
 }
 
-// recountAgedQueue is recount when something that was counted has expired.
+// recountAgedQueue is recountQueue after something that was counted has become too old
+// for the queue.
 func (s *State) recountAgedQueue(u *user, c *conv) {
 	cutoff := s.now - s.limits.OfflineTTL.Milliseconds()
 	if aged := c.log.LastThroughTime(s.arena, cutoff); aged > u.coldOf(c).agedOutTo {
@@ -309,8 +312,7 @@ func (s *State) recountAgedQueue(u *user, c *conv) {
 	s.recountQueue(u, c)
 }
 
-// purgeDue purges all conversations of a user, if something he holds has
-// expired since the last time.
+// purgeDue purges a user's conversations if anything has expired since the last time.
 func (s *State) purgeDue(u *user) {
 	if !s.isDue(u) {
 		return
@@ -323,6 +325,7 @@ func (s *State) purgeDue(u *user) {
 	u.due = s.nextExpiry(u)
 }
 
+// isDue reports whether anything the user holds has expired.
 func (s *State) isDue(u *user) bool {
 	if u.due == 0 {
 		u.due = s.nextExpiry(u)
@@ -330,7 +333,7 @@ func (s *State) isDue(u *user) bool {
 	return u.due <= s.now
 }
 
-// nextExpiry is the first time at which a purge of the user will find something.
+// nextExpiry returns the time, in ms, of the next expiry of anything the user holds.
 func (s *State) nextExpiry(u *user) int64 {
 	next := int64(math.MaxInt64)
 	var e ring.Entry
@@ -359,8 +362,8 @@ func (s *State) nextExpiry(u *user) int64 {
 	return max(next, 1) // 0 is unknown
 }
 
-// enforceLimits brings a user back within the offline limits and his bytes of
-// history, oldest of the fullest conversation first.
+// enforceLimits brings a user back within the limits of the offline queue and of
+// history. The oldest of the fullest conversation go first.
 func (s *State) enforceLimits(u *user) {
 	overQueue := func() bool {
 		return u.queued > s.limits.OfflineMaxMessages || u.queuedBytes > s.limits.OfflineMaxBytes
@@ -384,8 +387,8 @@ func (s *State) enforceLimits(u *user) {
 	}
 }
 
-// queueHead finds the oldest message of a conversation's queue and returns its
-// size, 0 if the queue is empty. It reads the header alone.
+// queueHead reads the header of the oldest message in a conversation's queue and
+// returns its size, or 0 if the queue is empty.
 func (s *State) queueHead(u *user, c *conv, e *ring.Entry) int {
 	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); ; {
 		size := cur.NextHeader(e)
@@ -395,7 +398,8 @@ func (s *State) queueHead(u *user, c *conv, e *ring.Entry) int {
 	}
 }
 
-// headArrival is the arrival number of the oldest message of a queue.
+// headArrival returns the arrival number of the oldest message in a conversation's
+// queue.
 func (s *State) headArrival(u *user, c *conv) uint64 {
 	cold := s.coldMut(u, c)
 	if cold.queueHead == 0 {
@@ -408,8 +412,9 @@ func (s *State) headArrival(u *user, c *conv) uint64 {
 	return cold.queueHead
 }
 
-// unqueueOldest takes the oldest message out of the queue of the conversation
-// with the highest measure; it stays in history. Ties go to the older head.
+// unqueueOldest takes the oldest message out of the queue of the conversation with the
+// highest measure. The message stays in history. Of equals, the conversation with the
+// older head loses.
 func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 	var victim *conv
 	for i := range u.convs.items {
@@ -433,9 +438,9 @@ func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 	s.recordLost(u, victim, &head)
 }
 
-// evictOldest drops the oldest entry of one log: of the conversation with the
-// most bytes that are not in the queue, as long as one begins with such an
-// entry, else of the biggest.
+// evictOldest removes the oldest entry of one log. If there is a log that begins with
+// an entry outside the queue, it is the one of those with the most bytes outside the
+// queue, else the biggest log.
 func (s *State) evictOldest(u *user) {
 	var victim *conv
 	var head ring.Entry
@@ -479,7 +484,7 @@ func (s *State) evictOldest(u *user) {
 	s.purge(u, victim) // what has expired behind it goes before anything else
 }
 
-// recordLost records that a limit took an unread message from the queue.
+// recordLost records that a limit took an unread message out of the queue.
 func (s *State) recordLost(u *user, c *conv, e *ring.Entry) {
 	list := &s.extraMut(u, c).lost
 	lost := list.items(s.arena)

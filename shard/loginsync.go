@@ -9,8 +9,8 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// StartSync takes what a login pushes, in the same step of the shard as the
-// login itself; r is its result.
+// StartSync returns what a login pushes. It is called in the same step of the shard as
+// the login itself; r is the login's result.
 func (s *State) StartSync(name command.UserID, r *command.Result, mode query.RecentsMode, now int64) *query.Sync {
 	sync := &query.Sync{Session: r.Session, CursorArrival: r.CursorArrival, Reset: r.Reset}
 	u := s.lookup(name)
@@ -64,7 +64,8 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 	return sync
 }
 
-// appendQueue lists a conversation's queue, as far as it came after the cursor.
+// appendQueue appends to sync the messages of a conversation's queue that came after
+// the cursor.
 func (s *State) appendQueue(u *user, i uint32, sync *query.Sync, now int64) {
 	c, after := &u.convs.items[i], sync.CursorArrival
 	if after > 0 {
@@ -78,7 +79,8 @@ func (s *State) appendQueue(u *user, i uint32, sync *query.Sync, now int64) {
 	}
 }
 
-// appendLost lists what limits took from a conversation's queue after the cursor.
+// appendLost appends to sync what limits took out of a conversation's queue after the
+// cursor.
 func (s *State) appendLost(u *user, c *conv, sync *query.Sync, now int64) {
 	for _, run := range s.runsBelowCutoff(u, c, sync.CursorArrival, now) {
 		sync.Lost = append(sync.Lost, query.Lost{Peer: command.UserID(s.peer(c)), From: run.from, To: run.to, Count: int(run.count)})
@@ -116,8 +118,8 @@ func (s *State) syncMessages(q *query.SyncMessages, now int64) {
 	}
 }
 
-// recents lists the last message of each conversation that has one to show,
-// newest first, as many as the limit allows: of those that are pinned first.
+// recents returns the last visible message of each conversation that has one, newest
+// first and as many as the limit allows. Pinned conversations take precedence.
 func (s *State) recents(u *user, now int64) []query.MessageRef {
 	most := s.limits.Recents
 	var pinned, others []query.MessageRef
@@ -142,7 +144,8 @@ func (s *State) recents(u *user, now int64) []query.MessageRef {
 
 func newestFirst(a, b query.MessageRef) int { return cmp.Compare(b.Arrival, a.Arrival) }
 
-// insertNewest puts a ref into a list of the newest, of which it keeps so many.
+// insertNewest inserts r into a list in order of arrival, newest first, of at most
+// that many refs.
 func insertNewest(refs []query.MessageRef, r query.MessageRef, most int) []query.MessageRef {
 	at, _ := slices.BinarySearchFunc(refs, r, newestFirst)
 	if at == most {
@@ -152,8 +155,9 @@ func insertNewest(refs []query.MessageRef, r query.MessageRef, most int) []query
 	return refs[:min(len(refs), most)]
 }
 
-// lastListed reads the newest message of a conversation that can be shown, unless the
-// user has taken the conversation off his list and nothing came since.
+// lastListed reads the newest visible message of a conversation. It returns false if
+// there is none, or the user has taken the conversation off their recents and nothing
+// came since.
 func (s *State) lastListed(u *user, c *conv, now int64, e *ring.Entry) bool {
 	hidden := u.coldOf(c).unlistedTo
 	if c.log.Len() == 0 || c.log.Next()-1 <= hidden {
@@ -170,6 +174,7 @@ func (s *State) lastListed(u *user, c *conv, now int64, e *ring.Entry) bool {
 	return false
 }
 
+// conversation returns the entry of a conversation in a list; r is its last message.
 func (s *State) conversation(u *user, r query.MessageRef, now int64) query.Conversation {
 	c := &u.convs.items[r.Conv]
 	e := ring.Entry{Time: c.lastTime}
@@ -182,8 +187,8 @@ func (s *State) conversation(u *user, r query.MessageRef, now int64) query.Conve
 	}
 }
 
-// Recents lists the recent conversations, newest first, with at most about so
-// many bytes of messages.
+// Recents lists the recent conversations, newest first, with about maxBytes of
+// messages at most.
 func (s *State) Recents(name command.UserID, maxBytes int, now int64) (list query.ConversationList) {
 	u := s.lookup(name)
 	if u == nil {
@@ -201,10 +206,10 @@ func (s *State) Recents(name command.UserID, maxBytes int, now int64) (list quer
 	return list
 }
 
-// Conversations lists a user's one-to-one conversations, all but those that he
-// has taken off his list: those with the newest message first, whether that can
-// be shown or not, from behind a place on, 0 for the first. A list has at most
-// so many, and about so many bytes of messages.
+// Conversations lists a user's one-to-one conversations, except those taken off
+// recents, in order of their newest message, visible or not, newest first. It begins
+// after a place, 0 = at the first. A list has at most limit entries and about maxBytes
+// of messages.
 func (s *State) Conversations(name command.UserID, behind uint64, limit, maxBytes int, now int64) (list query.ConversationList) {
 	u := s.lookup(name)
 	if u == nil {

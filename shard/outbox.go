@@ -2,15 +2,15 @@ package shard
 
 import "github.com/belfry-im/belfry/shard/command"
 
-// An outQueue holds the letters of one direction that no Trim has confirmed.
+// An outQueue holds the letters of one direction that no TrimOutbox has confirmed.
 type outQueue struct {
 	to    command.UserID
-	first uint64   // number of letters[0]
-	bytes [][]byte // encoded letters; immutable, shared with Posted
+	first uint64   // number of the first letter
+	bytes [][]byte // encoded letters; immutable and shared with Posted
 }
 
-// post gives a letter its number and brings it on its way: applied at once when
-// its receiver lives in this shard and nothing waits before it, else queued.
+// post numbers a letter. If the receiver is in this shard and no letter waits before
+// it, it is applied at once, else it is queued.
 func (s *State) post(u *user, i int, l *command.Letter) {
 	c := &u.convs.items[i]
 	c.lettersOut++
@@ -83,8 +83,8 @@ func (s *State) applyTrimOutbox(c *command.TrimOutbox, r *command.Result) {
 	}
 }
 
-// Letters yields all letters that wait, those of one direction in order. A new
-// leader sends them again.
+// Letters yields all letters that wait, those of one direction in order. A new leader
+// sends them again.
 func (s *State) Letters(yield func(Posted) bool) {
 	for _, sl := range s.slots {
 		if sl == nil || sl.frozen {
@@ -105,7 +105,7 @@ func (s *State) Letters(yield func(Posted) bool) {
 	}
 }
 
-// yieldGroupLetters yields what waits of a group's letters, by name.
+// yieldGroupLetters yields the letters of a group that wait, by name of the receiver.
 func (u *user) yieldGroupLetters(yield func(Posted) bool) bool {
 	for _, name := range u.group.letterNames() {
 		n := u.group.letters[name]

@@ -7,23 +7,22 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// What is kept of a user goes into snapshots and moves as frames, of which the
-// first byte says what they hold:
+// What is kept of a user goes into snapshots and moves as frames. The first byte says
+// what a frame holds:
 //
 //	user     name, counters, sessions
-//	conv     a conversation, in order of index, and the first of its log
-//	log      further entries of the log
-//	letters  letters that wait, to the peer of the conversation
-//	sent     records of the dedupe window, after all conversations
-//	past     records of what left the logs before its time
-//	settings what an administrator set, times of the sessions' tokens; if any
+//	conv     a conversation, in order of index, and the first entries of its log
+//	log      further entries of that log
+//	letters  letters that wait for the peer of that conversation
+//	dedup    records of the dedup window, after all conversations
+//	removed  the same for messages that left the logs before their time
+//	settings what an administrator has set, times of the sessions' tokens; if any
 //	imports  what was imported into conversations
 //
-// and, between the first two, those of grouprecord.go.
-//
-// Lists end with their frame, and a frame ends past frameBytes, so that the
-// largest user takes many steps. What can be derived is left out, but for the
-// queue's totals, which say what limits have seen so far.
+// Between the first two come those of grouprecord.go. A list ends with its frame, and
+// a frame ends when it is longer than frameBytes, so that the largest user is written
+// in many steps. What can be derived is left out, except for the queue totals, which
+// say what limits have seen so far.
 const (
 	frameUser byte = iota + 1
 	frameConv
@@ -41,28 +40,28 @@ const (
 	frameImports
 )
 
-// frameBytes is the size from which a frame takes no more of a list.
+// frameBytes is the size beyond which a frame takes no more items of a list.
 const frameBytes = 32 << 10
 
 // A userEncoder encodes a user frame by frame.
 type userEncoder struct {
 	u        *user
-	limit    int // bytes from which a frame takes no more
+	limit    int // bytes beyond which a frame takes no more items
 	group    groupEncoder
-	stage    byte        // kind of the frame written last; 0 = none
-	conv     int         // index of the conversation that comes or is being written
-	log      ring.Cursor // what is left of its log
-	next     []byte      // entry that comes, nil: the log is written
-	letter   int         // of the conversation's, that comes
-	sent     dedupCursor
-	record   dedupRecord // that comes
-	more     bool        // there is a record to come
-	removed  bool        // the records are those of the past
-	imported int         // import mark that comes
+	stage    byte        // kind of the last frame; 0 = none
+	conv     int         // index of the conversation being encoded, or the next one
+	log      ring.Cursor // rest of its log
+	next     []byte      // next entry of the log, nil = none is left
+	letter   int         // index of the conversation's next letter
+	sent     dedupCursor // rest of the dedup records
+	record   dedupRecord // next dedup record
+	more     bool        // record is to be encoded
+	removed  bool        // the dedup records are those of removed messages
+	imported int         // index of the next import record
 }
 
-// appendNext appends the next frame to an empty b, nothing when all is written.
-// Without totals the bytes depend only on what happened, not on the limits in
+// appendNext appends the next frame to an empty b, or nothing when the user is
+// written. Without totals the bytes depend only on what happened, not on the limits in
 // force.
 func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 	u := enc.u
@@ -122,7 +121,7 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 	return b
 }
 
-// appendAccount appends what comes behind the dedupe window.
+// appendAccount appends the next frame of those after the dedup records.
 func (enc *userEncoder) appendAccount(b []byte) []byte {
 	u := enc.u
 	if enc.stage < frameSettings && u.hasSettings() {
@@ -149,7 +148,7 @@ func (enc *userEncoder) appendAccount(b []byte) []byte {
 	return b
 }
 
-// hasSettings tells whether there is anything for a frame of settings.
+// hasSettings reports whether the user needs a frame of settings.
 func (u *user) hasSettings() bool {
 	return u.account != nil || slices.ContainsFunc(u.sessions, func(ss session) bool { return ss.tokenMS != 0 })
 }
@@ -202,7 +201,7 @@ func (u *user) appendHeader(b []byte) []byte {
 	return b
 }
 
-// A conversation says which of its parts are not zero.
+// Flags of an encoded conversation: which of its parts follow.
 const (
 	convHasCold  = 1
 	convHasExtra = 2
@@ -263,7 +262,7 @@ func (x *extra) append(a *ring.Arena, b []byte) []byte {
 	return b
 }
 
-// numbers lists the plain counters in the order of the encoding.
+// numbers lists the counters in the order of the encoding.
 func (c *conv) numbers() [6]*uint64 {
 	return [...]*uint64{&c.read, &c.readArrival, (*uint64)(&c.readBy), &c.lastArrival, &c.lettersOut, &c.lettersIn}
 }
@@ -276,7 +275,8 @@ func (c *coldConv) numbers() [16]*uint64 {
 	}
 }
 
-// clearDerived clears what is derived, or of this process alone.
+// clearDerived clears the fields that are derived, or that mean something in this
+// process alone.
 func (c *coldConv) clearDerived() {
 	c.extraIndex, c.agedOutTo, c.earliestTTLEnd, c.queueHead, c.receiptsThrough = 0, 0, 0, 0, 0
 }

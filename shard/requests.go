@@ -25,7 +25,7 @@ func (s *State) applyReadReport(c *command.ReadReport, r *command.Result) {
 	s.rememberAnswer(u, c.Session, c.Request, r)
 }
 
-// moveRead moves a read cursor forward; by is the session that said so.
+// moveRead moves a read cursor forward; by is the session that read.
 func (s *State) moveRead(u *user, i int, seq uint64, by command.SessionID) {
 	c := &u.convs.items[i]
 	if seq <= c.read {
@@ -43,7 +43,8 @@ func (s *State) moveRead(u *user, i int, seq uint64, by command.SessionID) {
 	s.addOwnHookChange(u, i, query.Change{Kind: query.ChangeRead, Seq: seq})
 }
 
-// forgetLost forgets what limits took from a queue up to a seq, once that is read.
+// forgetLost forgets which messages limits took out of a queue, up to a seq that is
+// read now.
 func (s *State) forgetLost(u *user, c *conv, seq uint64) {
 	if lost := u.extraOf(c).lost.items(s.arena); len(lost) == 0 || lost[0].from > seq {
 		return
@@ -63,11 +64,11 @@ func (s *State) forgetLost(u *user, c *conv, seq uint64) {
 	}
 }
 
-// freeWalk is how many entries a report may look at without a note of where it
-// ended: that takes memory.
+// freeWalk is how many entries a read report may look at before it notes in memory
+// where the search ended.
 const freeWalk = 64
 
-// sendReceipt tells the peer, in his own seq, how far the user has read.
+// sendReceipt tells the peer, in the peer's own seqs, how far the user has read.
 func (s *State) sendReceipt(u *user, i int, seq uint64) {
 	c := &u.convs.items[i]
 	known, blocked := u.coldOf(c).receiptsThrough, c.flags&convBlocked != 0
@@ -131,8 +132,9 @@ func (s *State) applyRecall(c *command.Recall, r *command.Result) {
 	s.rememberAnswer(u, c.Session, c.Request, r)
 }
 
-// addTombstone hides a held message and makes that a change. queued: the queue's totals
-// have to be counted anew.
+// addTombstone marks an entry of the log as recalled or deleted, as a change of its
+// own. It reports whether the entry was in the queue, whose totals the caller has to
+// count anew.
 func (s *State) addTombstone(u *user, i int, e *ring.Entry, reason gapCode, by command.SessionID) (queued bool) {
 	c := &u.convs.items[i]
 	queued = c.queued > 0 && e.Seq >= u.queueFrom(c) && s.inQueue(u, c, e, s.now)
@@ -224,7 +226,7 @@ func (s *State) applySetConversation(c *command.SetConversation, r *command.Resu
 	s.rememberAnswer(u, c.Session, c.Request, r)
 }
 
-// setFlag sets or clears a flag; nil leaves it.
+// setFlag sets or clears a flag. A nil v leaves it.
 func setFlag(flags *uint8, flag uint8, v *bool) {
 	switch {
 	case v == nil:
@@ -282,8 +284,9 @@ func (s *State) applyBlock(c *command.Block, r *command.Result) {
 	s.rememberAnswer(u, c.Session, c.Request, r)
 }
 
-// conversationFor finds what a request about a conversation needs. When it returns
-// false r holds the answer: the first one of a repeat, or a refusal.
+// conversationFor returns the user and the index of the conversation that a request is
+// about. If ok is false, r has the answer: that of the first request if this is a
+// repeat, or a refusal.
 func (s *State) conversationFor(name command.UserID, id command.SessionID, req command.Request, peer command.UserID, r *command.Result) (u *user, i int, ok bool) {
 	sl := s.slotFor(name)
 	if sl == nil {

@@ -5,33 +5,26 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// An Outcome is what applying one batch gave: a result per command, and the
-// effects that the edge acts on where it leads the shard. It may be reused.
+// An Outcome is what applying one batch gave: a result for each command, and effects
+// on which the edge acts if it leads the shard. It may be reused.
 type Outcome struct {
-	// Wanted says which changes Changes has. It is the caller's; nothing else depends
-	// on it.
+	// WantedChanges says which changes are listed in Changes. The caller sets it;
+	// nothing else depends on it.
 	WantedChanges ChangeKinds
 
 	Results []command.Result
-	// Touched names users whose arrival order or sessions moved on. A user may
-	// be named twice.
+	// Users lists users whose order or sessions moved on. A user may be listed twice.
 	Users []command.UserID
-	// Groups names groups whose order of messages, changes and events moved on. A
-	// group may be named twice.
-	Groups []command.GroupID
-	// Members names members whose own view of a group changed.
-	Members []MemberRef
-	// Posted are letters that now wait in the outbox of this shard.
-	Posted []Posted
-	// Kicked are the sessions that logins of this batch ended.
-	Kicked []command.Kick
-	// Events are those that groups have given a place in their order.
-	Events []query.GroupEvent
-	// Changes are those that users, members and administrators have made, of kinds
-	// that are wanted: of read cursors, recalls and deletions.
-	Changes []HookChange
-	// Stored says that there are messages that hooks are to be told of.
-	HooksQueued bool
+	// Groups lists groups whose order moved on. A group may be listed twice.
+	Groups  []command.GroupID
+	Members []MemberRef        // members whose own view of a group changed
+	Posted  []Posted           // letters that now wait in this shard
+	Kicked  []command.Kick     // sessions that were ended by a login or an administrator
+	Events  []query.GroupEvent // new events of groups
+	// Changes lists changes of wanted kinds that users, members and administrators
+	// made: read cursors, recalls and deletions.
+	Changes     []HookChange
+	HooksQueued bool // messages were added to the queue for webhooks
 }
 
 // A MemberRef names a member of a group.
@@ -40,7 +33,7 @@ type MemberRef struct {
 	User  command.UserID
 }
 
-// A Posted letter waits in the outbox until a Trim confirms it.
+// A Posted letter waits in this shard until a TrimOutbox confirms it.
 type Posted struct {
 	From, To command.UserID
 	Number   uint64

@@ -9,37 +9,36 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// A sanction keeps a user from speaking in a group, or out of it, for a time. It
-// belongs to the group and not to a membership, so that nothing that its user
-// does ends it. It has no pointers.
+// A sanction mutes or bans a user in a group for a time. It belongs to the group and
+// not to a membership, so that nothing its user does ends it. It has no pointers.
 type sanction struct {
 	name    ring.Ref
 	nameLen uint8
-	muted   int64 // ms, until then they may not send; 0 = not muted
-	banned  int64 // ms, until then they may be no member; 0 = not banned
+	muted   int64 // ms, the user may not send until then; 0 = not muted
+	banned  int64 // ms, the user may not be a member until then; 0 = not banned
 
-	// What they had set of the group themselves when they ceased to be a member, to
-	// be so again should they come back.
-	settings      uint8 // memberMuted, memberPinned
+	// settings are what the user had set of the group as a member (memberMuted,
+	// memberPinned). They are kept after the membership until settingsUntil (ms, 0 =
+	// there are none), for a return.
+	settings      uint8
 	settingsUntil int64 // ms, until then it is kept; 0 = there is none
 }
 
 const (
-	// maxSavedSettings bounds the former members of a group whose wishes are kept. Past it
-	// those of who leaves are not.
+	// maxSavedSettings bounds the former members of a group whose settings are kept.
+	// Beyond it those of further ones are not.
 	maxSavedSettings = 10_000
-	// savedSettingsMS is how long they are kept.
-	savedSettingsMS = 30 * 24 * hourMS
+	savedSettingsMS  = 30 * 24 * hourMS // how long they are kept
 )
 
-// maxSanctions bounds the users of a group who are muted or banned. Past it
-// further ones are refused until some of them end.
+// maxSanctions bounds the users of a group who are muted or banned. Beyond it further
+// ones are refused until some of those have ended.
 const maxSanctions = 10_000
 
-// sanctionName aliases the arena.
+// sanctionName returns the name of a sanction's user. It aliases the arena.
 func (s *State) sanctionName(x *sanction) []byte { return s.arena.Bytes(x.name, int(x.nameLen)) }
 
-// sanctionIndex gives the place of a user's sanction, or where it would be.
+// sanctionIndex returns the index of a user's sanction, or where it would be.
 func (s *State) sanctionIndex(g *groupRecord, name command.UserID) (int, bool) {
 	return slices.BinarySearchFunc(g.sanctions.items, name, func(x sanction, name command.UserID) int {
 		switch have := s.sanctionName(&x); {
@@ -52,7 +51,7 @@ func (s *State) sanctionIndex(g *groupRecord, name command.UserID) (int, bool) {
 	})
 }
 
-// sanctionsOf tells until when a user is muted and banned, ms; 0 = they are not.
+// sanctionsOf returns until when, in ms, a user is muted and banned; 0 = not.
 func (s *State) sanctionsOf(g *groupRecord, name command.UserID) (muted, banned int64) {
 	if len(g.sanctions.items) == 0 {
 		return 0, 0
@@ -65,7 +64,7 @@ func (s *State) sanctionsOf(g *groupRecord, name command.UserID) (muted, banned 
 	return s.futureOrZero(x.muted), s.futureOrZero(x.banned)
 }
 
-// futureOrZero is 0 for a time that has passed.
+// futureOrZero returns until if it is in the future, and 0 otherwise.
 func (s *State) futureOrZero(until int64) int64 {
 	if until <= s.now {
 		return 0
@@ -83,8 +82,8 @@ func (s *State) bannedUntil(g *groupRecord, name command.UserID) int64 {
 	return banned
 }
 
-// hasSanctionRoom tells whether there is room for a sanction of one more user, when
-// others are to get some at the same time.
+// hasSanctionRoom reports whether a group can have a sanction for this user, when that
+// many other users are to get one at the same time.
 func (s *State) hasSanctionRoom(g *groupRecord, name command.UserID, others int) bool {
 	items := g.sanctions.items
 	if len(items)+others < maxSanctions {
@@ -100,9 +99,11 @@ func (s *State) hasSanctionRoom(g *groupRecord, name command.UserID, others int)
 	return muted != 0 || banned != 0 || lasting < maxSanctions
 }
 
+// end returns when, in ms, nothing of the sanction is in force any more.
 func (x *sanction) end() int64 { return max(x.muted, x.banned, x.settingsUntil) }
 
-// setSanction sets until when a user is muted and banned. What has passed is forgotten.
+// setSanction sets until when, in ms, a user is muted and banned. Times that have
+// passed count as 0.
 func (s *State) setSanction(u *user, name command.UserID, muted, banned int64) {
 	g := u.group
 	muted, banned = s.futureOrZero(muted), s.futureOrZero(banned)
@@ -123,7 +124,7 @@ func (s *State) setSanction(u *user, name command.UserID, muted, banned int64) {
 	g.sanctionsEnd = min(g.sanctionsEnd, x.end())
 }
 
-// addSanction makes one for a user who has none and gives its place.
+// addSanction adds an empty sanction for a user who has none, and returns its index.
 func (s *State) addSanction(u *user, name command.UserID) int {
 	g := u.group
 	if len(g.sanctions.items) >= maxSanctions {
@@ -139,7 +140,7 @@ func (s *State) addSanction(u *user, name command.UserID) int {
 	return i
 }
 
-// saveSettings keeps what a member who goes has set of the group.
+// saveSettings keeps a member's own settings of the group after the membership.
 func (s *State) saveSettings(u *user, name command.UserID, flags uint8) {
 	g := u.group
 	if flags &= memberMuted | memberPinned; flags == 0 {
@@ -163,7 +164,7 @@ func (s *State) saveSettings(u *user, name command.UserID, flags uint8) {
 	g.sanctionsEnd = min(g.sanctionsEnd, x.end())
 }
 
-// restoreSettings gives what was kept of a user who is a member again.
+// restoreSettings removes and returns the settings that were saved for a user.
 func (s *State) restoreSettings(u *user, name command.UserID) (flags uint8) {
 	g := u.group
 	i, known := s.sanctionIndex(g, name)
@@ -181,7 +182,7 @@ func (s *State) restoreSettings(u *user, name command.UserID) (flags uint8) {
 	return flags
 }
 
-// forgetSanctions removes those that have ended.
+// forgetSanctions removes sanctions that have ended.
 func (s *State) forgetSanctions(u *user) {
 	g := u.group
 	s.holdFor(u)
@@ -202,7 +203,7 @@ func (s *State) forgetSanctions(u *user) {
 	}
 }
 
-// freeSanctions gives back all of them.
+// freeSanctions frees all sanctions of a group.
 func (s *State) freeSanctions(g *groupRecord) {
 	for i := range g.sanctions.items {
 		x := &g.sanctions.items[i]
@@ -230,8 +231,8 @@ func (s *State) applyUnban(c *command.Unban, r *command.Result) {
 	s.addEvent(u, query.EventBanned, c.By, c.User)
 }
 
-// Bans lists the users who are banned from a group in order of name, from the
-// first one above after.
+// Bans lists the users who are banned from a group, in order of name from the first
+// above after.
 func (s *State) Bans(id command.GroupID, after command.UserID, limit int) (bans []query.Ban, more bool) {
 	u := s.group(id)
 	if u == nil {

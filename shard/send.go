@@ -8,8 +8,8 @@ import (
 
 const hourMS = 3600 * 1000
 
-// quotaRetryMS goes with the refusal of a quota that time alone does not lift,
-// to keep a client that retries blindly from doing so at once.
+// quotaRetryMS goes with the refusal of a quota that time alone does not lift, to keep
+// a client that retries blindly from doing so at once.
 const quotaRetryMS = hourMS
 
 func (s *State) applySend(c *command.Send, r *command.Result) {
@@ -68,8 +68,8 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 	s.enforceLimits(u)
 }
 
-// isRepeat answers a send whose cid is known: with the first's answer when the
-// body is the same, else with a conflict.
+// isRepeat reports whether a send repeats an earlier cid. If so, r has the answer of
+// the first if the bodies are equal, and a conflict otherwise.
 func (s *State) isRepeat(u *user, i int, c *command.Send, r *command.Result) bool {
 	s.forgetDedup(u, &u.dedup, s.now-s.limits.DedupWindow.Milliseconds())
 	body := xxhash.Sum64(c.Body)
@@ -88,8 +88,8 @@ func (s *State) isRepeat(u *user, i int, c *command.Send, r *command.Result) boo
 	return s.isRepeatInLog(u, i, c.User, c.CID, c.Body, r) || s.isRepeatOfRemoved(u, newDedupKey(i, c.CID), c.Body, r)
 }
 
-// isRepeatInLog answers a send that is still in the log as repeated does, whether it is
-// shown or not. In a group's log sender tells whose it is.
+// isRepeatInLog is isRepeat for messages that are still in the log, visible or not. In
+// a group's log only those of sender count.
 func (s *State) isRepeatInLog(u *user, i int, sender command.UserID, cid string, body []byte, r *command.Result) bool {
 	var e ring.Entry
 	log := &u.convs.items[i].log
@@ -110,8 +110,8 @@ func (s *State) isRepeatInLog(u *user, i int, sender command.UserID, cid string,
 	return false
 }
 
-// mayOpen checks the limits of new conversations; field is where the request
-// names the other user.
+// mayOpen checks the limits of new conversations. field is where the request names the
+// other user.
 func (s *State) mayOpen(u *user, field string, r *command.Result) bool {
 	if s.now-u.hourStart >= hourMS {
 		u.hourStart, u.hourOpened = s.now, 0
@@ -130,12 +130,13 @@ func (s *State) mayOpen(u *user, field string, r *command.Result) bool {
 	return true
 }
 
+// countOpened counts a new conversation against the limits.
 func (u *user) countOpened() {
 	u.opened++
 	u.hourOpened++
 }
 
-// Mentions are stored as length-prefixed names, one after the other.
+// appendMentionList appends mentions as entries store them: length-prefixed names.
 func appendMentionList(b []byte, mentions []string) []byte {
 	for _, m := range mentions {
 		b = command.AppendBytes(b, m)
@@ -143,6 +144,7 @@ func appendMentionList(b []byte, mentions []string) []byte {
 	return b
 }
 
+// mentionList decodes what appendMentionList has encoded.
 func mentionList(b []byte) []string {
 	var mentions []string
 	for d := (command.Decoder{B: b}); len(d.B) > 0; {

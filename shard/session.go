@@ -8,19 +8,21 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// A session of a user, as replicated. That its socket lives is known elsewhere.
+// A session is what is replicated of a user's session. Whether its socket lives is
+// known elsewhere.
 type session struct {
 	number   command.SessionID
 	device   string
 	platform string
-	loginMS  int64    // ms, of the login; the number orders logins of the same ms
-	tokenMS  int64    // ms, of its token; 0 = unknown
-	answers  []answer // of the last changing requests, oldest first
+	loginMS  int64    // of the login; the number orders logins of one ms
+	tokenMS  int64    // when its token was issued; 0 = unknown
+	answers  []answer // to the last changing requests, oldest first
 }
 
-// keptAnswers is the number of results kept for each session.
+// keptAnswers is how many answers are kept for each session.
 const keptAnswers = 16
 
+// An answer is what a repeat of a request gets.
 type answer struct {
 	request command.Request
 	unread  int
@@ -43,7 +45,7 @@ func (u *user) sessionInfos() []query.SessionInfo {
 	return infos
 }
 
-// AllSessions yields every session of every user it serves, in no order.
+// AllSessions yields every session of every user of the shard, in no order.
 func (s *State) AllSessions(yield func(command.UserID, command.SessionID) bool) {
 	for _, sl := range s.slots {
 		if sl == nil || sl.frozen {
@@ -110,7 +112,7 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	}
 }
 
-// kick ends session i of u.
+// kick ends session i of a user.
 func (s *State) kick(u *user, i int, reason string, r *command.Result) {
 	k := command.Kick{User: u.name, Session: u.sessions[i].number, Reason: reason}
 	u.sessions = slices.Delete(u.sessions, i, i+1)
@@ -118,8 +120,8 @@ func (s *State) kick(u *user, i int, reason string, r *command.Result) {
 	s.out.Kicked = append(s.out.Kicked, k)
 }
 
-// markReadThrough moves the read cursors over everything that arrived up to since:
-// the cursor of an auto-read device is its ack.
+// markReadThrough moves the read cursors over everything that arrived up to an arrival
+// number: the cursor of an auto-read device counts as an ack.
 func (s *State) markReadThrough(u *user, since uint64, by command.SessionID) {
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
@@ -169,6 +171,7 @@ func (s *State) applyLogout(c *command.Logout, r *command.Result) {
 	}
 }
 
+// session returns the session with a number, or nil.
 func (u *user) session(id command.SessionID) *session {
 	i, ok := slices.BinarySearchFunc(u.sessions, id, func(ss session, id command.SessionID) int {
 		return cmp.Compare(ss.number, id)
@@ -179,7 +182,8 @@ func (u *user) session(id command.SessionID) *session {
 	return &u.sessions[i]
 }
 
-// repeatAnswer gives a repeat of a request its first answer.
+// repeatAnswer reports whether a request repeats an earlier one, and puts the answer
+// of the first into r.
 func (u *user) repeatAnswer(id command.SessionID, req command.Request, r *command.Result) bool {
 	ss := u.session(id)
 	if ss == nil || req == (command.Request{}) {
@@ -194,8 +198,8 @@ func (u *user) repeatAnswer(id command.SessionID, req command.Request, r *comman
 	return false
 }
 
-// rememberAnswer keeps the answer of an accepted request. A request that uses the id
-// of an earlier one takes its place: clients may use an id again once it was
+// rememberAnswer keeps the answer of an accepted request. It replaces that of an
+// earlier request with the same id, because clients may use an id again once it was
 // answered.
 func (s *State) rememberAnswer(u *user, id command.SessionID, req command.Request, r *command.Result) {
 	ss := u.session(id)
@@ -209,7 +213,8 @@ func (s *State) rememberAnswer(u *user, id command.SessionID, req command.Reques
 	ss.answers = append(ss.answers, answer{request: req, unread: r.Unread})
 }
 
-// HasConversation tells whether the two have a conversation in the user's view.
+// HasConversation reports whether the user's view of a conversation with peer has, or
+// had, messages.
 func (s *State) HasConversation(name, peer command.UserID) bool {
 	u := s.lookup(name)
 	if u == nil {
@@ -219,11 +224,12 @@ func (s *State) HasConversation(name, peer command.UserID) bool {
 	return i >= 0 && u.convs.items[i].log.Next() > 1
 }
 
-// HasReceivedFrom tells whether peer has ever written to the user.
+// HasReceivedFrom reports whether peer has ever written to the user.
 func (s *State) HasReceivedFrom(name, peer command.UserID) bool {
 	return s.convFlag(name, peer, convReceived)
 }
 
+// convFlag reports whether a conversation exists and has a flag.
 func (s *State) convFlag(name, peer command.UserID, flag uint8) bool {
 	u := s.lookup(name)
 	if u == nil {
@@ -233,15 +239,15 @@ func (s *State) convFlag(name, peer command.UserID, flag uint8) bool {
 	return i >= 0 && u.convs.items[i].flags&flag != 0
 }
 
-// BlockedBy tells whether peer has blocked the user, as far as letters told.
+// BlockedBy reports whether peer has blocked the user, as far as letters have arrived.
 func (s *State) BlockedBy(name, peer command.UserID) bool {
 	return s.convFlag(name, peer, convBlockedBy)
 }
 
-// Blocks tells whether the user has blocked peer.
+// Blocks reports whether the user has blocked peer.
 func (s *State) Blocks(name, peer command.UserID) bool { return s.convFlag(name, peer, convBlocked) }
 
-// Blocked lists whom the user has blocked, in order of name.
+// Blocked lists the users whom a user has blocked, in order of name.
 func (s *State) Blocked(name command.UserID) []command.UserID {
 	u := s.lookup(name)
 	if u == nil {
@@ -257,32 +263,35 @@ func (s *State) Blocked(name command.UserID) []command.UserID {
 	return names
 }
 
-// noteLastSeen notes a sign of life of a session; 0 is an administrator's.
+// noteLastSeen records a sign of life of a session. Session 0 is an administrator and
+// does not count.
 func (u *user) noteLastSeen(session command.SessionID, now int64) {
 	if session != 0 {
 		u.lastSeen = now
 	}
 }
 
-// Suspended tells whether an administrator has suspended the user.
+// Suspended reports whether an administrator has suspended the user.
 func (s *State) Suspended(name command.UserID) bool {
 	u := s.lookup(name)
 	return u != nil && u.accountOrZero().suspended
 }
 
-// HasUser tells whether anything is kept of a user.
+// HasUser reports whether anything is kept of a user.
 func (s *State) HasUser(name command.UserID) bool { return s.lookup(name) != nil }
 
-// Exists tells whether the account ever logged in, since it was erased if it was.
+// Exists reports whether the user has ever logged in, since they were erased if they
+// were.
 func (s *State) Exists(name command.UserID) bool {
 	u := s.lookup(name)
 	return u != nil && u.exists()
 }
 
+// -
 func (u *user) exists() bool { return u.lastSession > u.accountOrZero().erased }
 
-// LastSeen is the last sign of life of the user that is replicated, ms; 0 = there was
-// none: a login, a send or a report of his sessions, or what Logout says.
+// LastSeen returns the user's last sign of life that is replicated, in ms; 0 = there
+// was none. Signs of life are logins, sends and read reports, and what Logout says.
 func (s *State) LastSeen(name command.UserID) int64 {
 	if u := s.lookup(name); u != nil {
 		return u.lastSeen

@@ -12,30 +12,31 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// The bytes of a slot, as they move between shards: version, the old owner's
-// time and limits, what waits for hooks, then the frames of each user, in order
-// of name.
+// slotVersion is the version of a slot's bytes, as they move between shards: version,
+// the old owner's time and limits, what waits for webhooks, then the frames of each
+// user, in order of name.
 const slotVersion = 2
 
-// A slot is what a shard owns and moves as a whole.
+// A slot is the set of users that a shard owns and moves as a whole.
 type slot struct {
 	frozen      bool
-	frozenAfter uint64 // State.marks by then; 0 = before the first
-	users       table  // of their numbers
+	frozenAfter uint64 // State.snapshots when it was frozen
+	users       table  // numbers of its users
 }
 
-// usersPerBlock is how many users share an object of the heap.
+// usersPerBlock is how many users share one object of the heap.
 const usersPerBlock = 32
 
+// userAt returns the user with a number.
 func (s *State) userAt(number uint32) *user {
 	return &s.blocks[number/usersPerBlock][number%usersPerBlock]
 }
 
-// userHash places a name in the table of its slot. Users choose names, of others
-// too, whom they write to: as for dedupHash.
+// userHash places a name in the table of its slot. Names are chosen by users, as are
+// keys of dedupHash.
 func (s *State) userHash(name command.UserID) uint64 { return maphash.String(s.seed, string(name)) }
 
-// inSlot is nil when there is no such user.
+// inSlot returns a user of a slot, or nil if there is none.
 func (s *State) inSlot(sl *slot, name command.UserID) *user {
 	number, ok := sl.users.find(s.userHash(name), func(n uint32) bool { return s.userAt(n).name == name })
 	if !ok {
@@ -44,7 +45,7 @@ func (s *State) inSlot(sl *slot, name command.UserID) *user {
 	return s.userAt(number)
 }
 
-// newUser makes a user who is not there.
+// newUser adds a user to a slot that does not have them.
 func (s *State) newUser(sl *slot, name command.UserID) *user {
 	number := uint32(s.users)
 	switch n := len(s.freeNumbers); {
@@ -66,16 +67,16 @@ func (s *State) newUser(sl *slot, name command.UserID) *user {
 	return u
 }
 
-// idle tells whether nothing is kept of a user, nor has to be: he has never logged
-// in, so that no session and no cursor of his is about, no letters went between
-// him and anybody, and he was in no group lately. Others make such users, who put
+// idle reports whether nothing is kept of a user, or has to be: they have never logged
+// in, so that there is no session or cursor of theirs; no letters went between them
+// and anybody; and they were in no group lately. Such users come from others who put
 // them into groups.
 func (u *user) idle() bool {
 	return u.group == nil && u.lastSession == 0 && u.account == nil &&
 		len(u.convs.items)+len(u.memberships.items)+len(u.imports.items) == 0
 }
 
-// removeIdleUser drops a user who is idle.
+// removeIdleUser removes a user who is idle.
 func (s *State) removeIdleUser(sl *slot, number uint32) {
 	u := s.userAt(number)
 	s.preserve(u)
@@ -86,7 +87,7 @@ func (s *State) removeIdleUser(sl *slot, number uint32) {
 	s.freeUser(number)
 }
 
-// freeUser frees all that a user holds. His number is to be used again.
+// freeUser frees all that a user holds. The number is used again later.
 func (s *State) freeUser(number uint32) {
 	u := s.userAt(number)
 	s.preserve(u) // a view may still come to him
@@ -226,7 +227,7 @@ func (s *State) applyRemoveSlot(c *command.RemoveSlot, r *command.Result) {
 	delete(s.frozenHooks, sl)
 }
 
-// usersByName lists the users of a slot by name.
+// usersByName returns the users of a slot in order of name.
 func (s *State) usersByName(sl *slot) []*user {
 	users := make([]*user, 0, sl.users.n)
 	for number := range sl.users.all {
@@ -263,10 +264,10 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 	return dst, nil
 }
 
-// Checksum is a hash over all that a slot holds, equal on replicas that have
-// applied the same commands, and on both sides of a move; 0 when the slot is not
-// here. The queue's totals follow from the rest and from the limits, which may
-// differ between shards for a moment, so they are left out.
+// Checksum returns a hash over all that a slot holds. It is equal on replicas that
+// have applied the same commands and on both sides of a move; it is 0 if the slot is
+// not in this shard. Queue totals are left out, because they also depend on the
+// limits, which may differ between shards for a moment.
 func (s *State) Checksum(number uint16) uint64 {
 	sl := s.slots[number]
 	if sl == nil {

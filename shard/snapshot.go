@@ -16,14 +16,14 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A snapshot is a sequence of frames, each a uvarint length and that many
-// bytes, of which the first says what the frame holds:
+// snapshotVersion is the version of a snapshot: a sequence of frames, each a uvarint
+// length and that many bytes. The first byte says what a frame holds:
 //
 //	header  "belfry", version, epoch, time, cutoff, limits
 //	slot    number, frozen
-//	stored  records that wait for hooks: of the frozen slot above, after hooks of the shard
+//	hook records  what waits for webhooks: of the frozen slot above; after hooks, of the shard
 //	user …  the frames of a user of the slot above, in order of name
-//	hooks   limit and position of what waits for hooks; absent when there was never any
+//	hooks   limit and position of the queue for webhooks; absent if there was never any
 //	end     xxhash64 of all bytes before this frame
 const snapshotVersion = 2
 
@@ -39,43 +39,44 @@ const (
 // frameHookRecords is also a frame of a slot.
 const frameHookRecords = frameHeader - 1
 
-// chunkBytes is about what View.Next gives at a time, and so how long the
-// owner's lock is held: some tens of microseconds. One frame can be more.
+// chunkBytes is about what SnapshotWriter.Next returns at a time, and so how long the
+// owner's lock is held: some tens of microseconds. One frame can be longer.
 const chunkBytes = 64 << 10
 
-// A SnapshotWriter is the state as of State.Snapshot, while the state goes on. Marking
-// costs next to nothing: before a user changes that the view has not come to,
-// his headers are copied, and what he frees stays where it is until then.
+// A SnapshotWriter writes the state as of State.Snapshot while the state goes on. To
+// begin costs next to nothing: before a user changes who is not written yet, the parts
+// of it that change in place are copied, and what it frees stays where it is until
+// then.
 type SnapshotWriter struct {
 	s           *State
-	number      uint64
-	slots       [command.Slots]*slot
-	next        int         // slot to come
-	users       []*user     // of the slot being walked, still to come
-	current     *user       // being walked, or nil
-	encoder     userEncoder // of at, or of his image
+	number      uint64               // of the snapshot, see State.snapshots
+	slots       [command.Slots]*slot // as of the snapshot
+	next        int                  // next slot
+	users       []*user              // of the current slot, still to be written
+	current     *user                // user being written, or nil
+	encoder     userEncoder          // of current, or of its image
 	hooks       hookQueue
 	carried     map[*slot]*hookQueue
-	hookRecords [][]byte          // records that wait for hooks, still to come
-	saved       []*user           // who got an image
-	removed     map[*slot][]*user // forgotten since, of slots still to come
-	frame       []byte            // that was written last, of the header at first
+	hookRecords [][]byte          // what waits for webhooks, still to be written
+	saved       []*user           // users with an image
+	removed     map[*slot][]*user // users removed since, of slots still to be written
+	frame       []byte            // written last; at first the header
 	hash        *xxhash.Digest
-	slotsDone   bool // the slots are written
+	slotsDone   bool // all slots are written
 	done        bool // all is written
-	ended       bool // the last frame, too
+	ended       bool // so is the last frame
 
 	chunkBytes, frameBytes int // as the constants; tests use less
 }
 
-// An image is a user as he was when the view was marked.
+// An image is a user as of the beginning of a snapshot.
 type image struct {
-	snapshot uint64 // of the view
+	snapshot uint64 // number of the snapshot
 	user     user
-	held     ring.Held // what he has freed since
+	held     ring.Held // what the user has freed since
 }
 
-// Snapshot marks the present state. One view can be open at a time.
+// Snapshot begins a snapshot of the present state. There can be one at a time.
 func (s *State) Snapshot() *SnapshotWriter {
 	if s.snapshot != nil {
 		panicInvariant("a snapshot is being taken already")
@@ -90,8 +91,8 @@ func (s *State) Snapshot() *SnapshotWriter {
 	return w
 }
 
-// Release ends the view. It must be called once, whether Next came to the end
-// or not.
+// Release ends the snapshot. It must be called once, whether Next came to the end or
+// not.
 func (w *SnapshotWriter) Release() {
 	w.s.snapshot = nil
 	if !w.done {
@@ -99,11 +100,11 @@ func (w *SnapshotWriter) Release() {
 	}
 }
 
-// releasedPerApply is how many images a batch takes along that a view released
-// before its end has left behind.
+// releasedPerApply is how many images each Apply frees of those that a snapshot left
+// when it was released before its end.
 const releasedPerApply = 64
 
-// releaseImages gives up to n images back that no view will come to.
+// releaseImages frees up to n images that no snapshot needs.
 func (s *State) releaseImages(n int) {
 	for len(s.staleImages) > 0 {
 		last := &s.staleImages[len(s.staleImages)-1]
@@ -120,8 +121,8 @@ func (s *State) releaseImages(n int) {
 	s.staleImages = nil
 }
 
-// image gives that of a user for this view, nil if there is none. Another may
-// be left of a view before.
+// image returns a user's image for this snapshot, or nil if there is none. There may
+// be one of an earlier snapshot.
 func (w *SnapshotWriter) image(u *user) *image {
 	if u.image == nil || u.image.snapshot != w.number {
 		return nil
@@ -129,16 +130,16 @@ func (w *SnapshotWriter) image(u *user) *image {
 	return u.image
 }
 
-// preserve keeps a user as he is, before a change, for a view that has not come to
-// him yet.
+// preserve copies a user, before a change, for a snapshot that has not written them
+// yet.
 func (s *State) preserve(u *user) {
 	if w := s.snapshot; w != nil && u.snapshot < w.number {
 		w.addImage(u)
 	}
 }
 
-// addImage makes the image of a user: a copy of what changes in place. Logs,
-// letters and sent records only grow at their end and are shared.
+// addImage makes the image of a user: a copy of what changes in place. Logs, letters
+// and dedup records only grow at their end and are shared.
 func (w *SnapshotWriter) addImage(u *user) {
 	w.s.releaseImage(u) // of a view before
 	a := w.s.arena
@@ -162,6 +163,7 @@ func (w *SnapshotWriter) addImage(u *user) {
 	w.saved = append(w.saved, u)
 }
 
+// releaseImage frees the image of a user, if there is one, and what was held for it.
 func (s *State) releaseImage(u *user) {
 	im := u.image
 	if im == nil {
@@ -181,8 +183,8 @@ func (s *State) releaseImage(u *user) {
 	s.arena.Release(&im.held)
 }
 
-// holdFor says whose pieces of the arena are freed from now on: those of a user
-// with an image stay until that is dropped.
+// holdFor decides what becomes of pieces of the arena that are freed from now on: if u
+// has an image, they are held until that is released, otherwise they are free at once.
 func (s *State) holdFor(u *user) {
 	if u.image != nil {
 		s.arena.HoldIn(&u.image.held)
@@ -191,8 +193,9 @@ func (s *State) holdFor(u *user) {
 	}
 }
 
-// Next appends the next chunk of the snapshot to dst. The owner calls it under
-// the lock of Apply, and may let commands in between two calls.
+// Next appends the next chunk of the snapshot to dst, and reports whether there are
+// more. The owner calls it under the lock of Apply and may apply commands between two
+// calls.
 func (w *SnapshotWriter) Next(dst []byte) (chunk []byte, more bool) {
 	start := len(dst)
 	for !w.done && len(dst)-start < w.chunkBytes {
@@ -222,7 +225,7 @@ func (w *SnapshotWriter) Next(dst []byte) (chunk []byte, more bool) {
 	return dst, false
 }
 
-// step takes one step of the walk, which may write a frame.
+// step takes one step, which may write a frame.
 func (w *SnapshotWriter) step() {
 	switch {
 	case len(w.hookRecords) > 0:
@@ -352,8 +355,8 @@ type frameReader struct {
 	buf  bytes.Buffer
 }
 
-// next returns a frame, valid until the following call. Memory grows with the
-// bytes that are really there, whatever the length claims.
+// next returns a frame, valid until the following call. Memory grows with the bytes
+// that are really there, whatever the length claims.
 func (fr *frameReader) next() ([]byte, error) {
 	n, err := binary.ReadUvarint(fr.r)
 	if err != nil {

@@ -1,17 +1,17 @@
 package shard
 
-// A table finds values, each the index of something that the caller holds, by
-// a hash of what they stand for: open addressing without pointers, with linear
-// probing, at most three quarters full. The hash is the caller's, and has to be
-// one that users cannot make collide.
+// A table finds values, each the index of something that the caller holds, by a hash.
+// It is an open-addressing hash table with linear probing and without pointers, at
+// most three quarters full. Users must not be able to make the caller's hashes
+// collide.
 type table struct {
-	slots []uint32 // 1 + value, 0 = free; a power of two of them
-	n     int      // values
+	slots []uint32 // 1 + value, 0 = free; the length is a power of two
+	n     int      // number of values
 }
 
 const minTable = 4
 
-// find returns the value with hash h that is the one sought.
+// find returns the value with hash h for which is returns true.
 func (t *table) find(h uint64, is func(v uint32) bool) (v uint32, ok bool) {
 	if t.n == 0 {
 		return 0, false
@@ -25,7 +25,7 @@ func (t *table) find(h uint64, is func(v uint32) bool) (v uint32, ok bool) {
 	return 0, false
 }
 
-// add puts in a value that is not there; hash gives that of any value.
+// add adds a value that is not in the table. hash returns the hash of any value.
 func (t *table) add(v uint32, hash func(v uint32) uint64) {
 	if 4*(t.n+1) > 3*len(t.slots) {
 		old := t.slots
@@ -40,6 +40,7 @@ func (t *table) add(v uint32, hash func(v uint32) uint64) {
 	t.n++
 }
 
+// put stores a slot's content at the first free place from its hash on.
 func (t *table) put(s uint32, h uint64) {
 	mask := uint64(len(t.slots) - 1)
 	at := h & mask
@@ -49,7 +50,7 @@ func (t *table) put(s uint32, h uint64) {
 	t.slots[at] = s
 }
 
-// remove takes a value out, if it is there.
+// remove removes a value if it is in the table.
 func (t *table) remove(v uint32, hash func(v uint32) uint64) {
 	if t.n == 0 {
 		return
@@ -83,5 +84,5 @@ func (t *table) all(yield func(v uint32) bool) {
 	}
 }
 
-// bytes is what the table takes in memory.
+// bytes returns the bytes that the table takes in memory.
 func (t *table) bytes() int { return 4 * len(t.slots) }

@@ -43,7 +43,8 @@ func (s *State) updatesAfter(u *user, session command.SessionID, after, upTo uin
 	up.Interleave()
 }
 
-// messagesAfter lists the messages with after < arrival <= upTo in arrival order.
+// messagesAfter appends the messages with after < arrival <= upTo to refs, in order of
+// arrival.
 func (s *State) messagesAfter(u *user, session command.SessionID, after, upTo uint64, refs []query.MessageRef, now int64) []query.MessageRef {
 	var e ring.Entry
 	logs := 0
@@ -72,7 +73,7 @@ func (s *State) messagesAfter(u *user, session command.SessionID, after, upTo ui
 	return refs
 }
 
-// copyMessage appends the message of a ref. False: it can no longer be shown.
+// copyMessage appends the message of a ref, and reports whether it is visible.
 func (s *State) copyMessage(u *user, r query.MessageRef, up *query.Updates, now int64) bool {
 	c := &u.convs.items[r.Conv]
 	var e ring.Entry
@@ -119,8 +120,8 @@ func (s *State) copyEntry(u *user, c *conv, e *ring.Entry, up *query.Updates) {
 	}
 }
 
-// appendChanges appends what altered with after < arrival <= upTo, in arrival order,
-// but what the session itself did (recalls excepted: everybody hears of those).
+// appendChanges appends the changes with after < arrival <= upTo, in order of arrival,
+// except those that the session itself made. Recalls are told to every session.
 func (s *State) appendChanges(u *user, session command.SessionID, after, upTo uint64, up *query.Updates) {
 	news := func(at uint64) bool { return at > after && at <= upTo }
 	for i := u.newest; i != 0; i = u.convs.items[i-1].older {
@@ -166,8 +167,8 @@ func (s *State) appendChanges(u *user, session command.SessionID, after, upTo ui
 	slices.SortFunc(up.Changes, func(x, y query.Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
 }
 
-// tombstoneChanges turns new marks into at most three changes: what the user
-// recalled, what the peer recalled, what was deleted.
+// tombstoneChanges turns new tombstones into at most three changes: what the user
+// recalled, what the peer recalled, and what was deleted.
 func (s *State) tombstoneChanges(u *user, tombstones []tombstone, session command.SessionID, news func(uint64) bool, peer command.UserID, up *query.Updates) {
 	var recalled, recalledByPeer, deleted query.Change
 	for _, t := range tombstones {

@@ -11,8 +11,8 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// User tells what is known of a user; false: nothing is, not even a message to
-// him.
+// User returns what is known of a user, or false if nothing is, not even a message to
+// them.
 func (s *State) User(name command.UserID, now int64) (query.UserInfo, bool) {
 	u := s.lookup(name)
 	if u == nil {
@@ -51,8 +51,8 @@ func (s *State) User(name command.UserID, now int64) (query.UserInfo, bool) {
 	return info, true
 }
 
-// Unread lists a user's one-to-one conversations that have unread messages, in
-// order of peer.
+// Unread lists the user's one-to-one conversations that have unread messages, in order
+// of peer.
 func (s *State) Unread(name command.UserID, now int64) (counts []query.UnreadCount) {
 	u := s.lookup(name)
 	if u == nil {
@@ -71,8 +71,7 @@ func (s *State) Unread(name command.UserID, now int64) (counts []query.UnreadCou
 	return counts
 }
 
-// UnreadSeqs lists the seqs that make up the unread of a one-to-one
-// conversation, ascending.
+// UnreadSeqs lists the unread seqs of a one-to-one conversation, ascending.
 func (s *State) UnreadSeqs(name, peer command.UserID, now int64) (seqs []uint64) {
 	u := s.lookup(name)
 	if u == nil {
@@ -92,7 +91,7 @@ func (s *State) UnreadSeqs(name, peer command.UserID, now int64) (seqs []uint64)
 	return seqs
 }
 
-// AppendUsers appends the users of slots, in no order, whose names are above
+// AppendUsers appends the users of some slots, in no order, whose names are above
 // after, and below before unless that is empty.
 func (s *State) AppendUsers(dst []query.UserEntry, firstSlot, lastSlot uint16, after, before command.UserID) []query.UserEntry {
 	for u := range s.records(firstSlot, lastSlot) {
@@ -107,7 +106,7 @@ func (s *State) AppendUsers(dst []query.UserEntry, firstSlot, lastSlot uint16, a
 	return dst
 }
 
-// Count counts what slots hold. Those that are frozen count as not here.
+// Count counts what some slots hold. Frozen slots count as empty.
 func (s *State) Count(firstSlot, lastSlot uint16) (n query.Counts) {
 	for u := range s.records(firstSlot, lastSlot) {
 		n.Bytes += u.bytes
@@ -130,7 +129,7 @@ func (s *State) Count(firstSlot, lastSlot uint16) (n query.Counts) {
 	return n
 }
 
-// records yields the records of slots, in no order.
+// records yields the users and groups of some slots, in no order.
 func (s *State) records(firstSlot, lastSlot uint16) iter.Seq[*user] {
 	return func(yield func(*user) bool) {
 		for id := int(firstSlot); id <= int(lastSlot); id++ {
@@ -147,7 +146,7 @@ func (s *State) records(firstSlot, lastSlot uint16) iter.Seq[*user] {
 	}
 }
 
-// AppendGroups appends the groups of slots, in no order, whose ids are above
+// AppendGroups appends the groups of some slots, in no order, whose ids are above
 // after, and below before unless that is empty.
 func (s *State) AppendGroups(dst []query.GroupInfo, firstSlot, lastSlot uint16, after, before command.GroupID) []query.GroupInfo {
 	for u := range s.records(firstSlot, lastSlot) {
@@ -165,9 +164,9 @@ func (s *State) AppendGroups(dst []query.GroupInfo, firstSlot, lastSlot uint16, 
 	return dst
 }
 
-// AppendGroupsHolding appends the groups of slots where something of a user is, in no
-// order: whose member he is, or that hold messages from him, which he may have
-// sent before he left. Unlike GroupsOf it goes by what the groups know.
+// AppendGroupsHolding appends the groups of some slots, in no order, whose member a
+// user is or that hold messages from them, which they may have sent before they left.
+// Unlike GroupsOf it asks the groups, not the user's memberships.
 func (s *State) AppendGroupsHolding(dst []command.GroupID, firstSlot, lastSlot uint16, name command.UserID, now int64) []command.GroupID {
 	for u := range s.records(firstSlot, lastSlot) {
 		if u.group != nil && u.group.dismissedMS == 0 && (s.member(u.group, name) != nil || s.holdsMessageFrom(u, name, now)) {
@@ -177,7 +176,7 @@ func (s *State) AppendGroupsHolding(dst []command.GroupID, firstSlot, lastSlot u
 	return dst
 }
 
-// holdsMessageFrom tells whether a group's log has something from a user to show.
+// holdsMessageFrom reports whether a group's log has a visible message from a user.
 func (s *State) holdsMessageFrom(u *user, name command.UserID, now int64) bool {
 	c := &u.convs.items[0]
 	var e ring.Entry
@@ -189,10 +188,10 @@ func (s *State) holdsMessageFrom(u *user, name command.UserID, now int64) bool {
 	return false
 }
 
-// ConversationsOf lists a user's one-to-one conversations that hold messages, in
-// the order in which they came to be, from number from on; next goes on, 0 when
-// that was all. LastSeq and Time are those of the newest entry, whether it can
-// be shown or not.
+// ConversationsOf lists the user's one-to-one conversations that hold messages, in the
+// order in which they were made, from number from on. next is the number to go on
+// from, 0 = that was all. LastSeq and Time are those of the newest entry, visible or
+// not.
 func (s *State) ConversationsOf(name command.UserID, from, limit int, now int64) (conversations []query.Conversation, next int) {
 	u := s.lookup(name)
 	if u == nil {

@@ -5,13 +5,14 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// A view is a log as one user sees it: a conversation of his own, or a group's.
+// A view is a log as one user sees it: their conversation with a peer, or a group's
+// log.
 type view struct {
 	u           *user
 	c           *conv
-	m           *member     // nil in a conversation of one's own
-	visibleFrom uint64      // lowest seq that he can be shown
-	hidden      []tombstone // what he hid from himself in a group
+	m           *member     // the member in a group; nil otherwise
+	visibleFrom uint64      // lowest seq that may be visible
+	hidden      []tombstone // what the member hid from themselves
 }
 
 func (s *State) ownView(u *user, i int) view { return view{u: u, c: &u.convs.items[i], visibleFrom: 1} }
@@ -26,8 +27,8 @@ func (s *State) memberView(u *user, m *member) view {
 
 func (v *view) log() *ring.Ring { return &v.c.log }
 
-// sentFrom is the lowest seq that was sent to the user. What lies between that and
-// low he has deleted.
+// sentFrom returns the lowest seq that was sent to the user. The user has deleted what
+// is from there up to visibleFrom.
 func (v *view) sentFrom() uint64 {
 	switch {
 	case v.m == nil:
@@ -38,7 +39,8 @@ func (v *view) sentFrom() uint64 {
 	return min(v.m.visibleFrom, v.visibleFrom)
 }
 
-// gapOf gives why an entry that the log holds is not shown.
+// gapOf returns why an entry that the log holds is not visible in the view, or gapNone
+// if it is.
 func (v *view) gapOf(s *State, e *ring.Entry, now int64) gapCode {
 	switch code := s.gapOf(v.u, v.c, e, now); {
 	case e.Seq < v.sentFrom():

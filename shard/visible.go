@@ -6,7 +6,7 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// An ttlEnd says when an entry of a group's log runs out of a ttl of its own.
+// A ttlEnd says when an entry of a group's log expires by its own ttl.
 type ttlEnd struct {
 	seq uint64
 	at  int64 // ms
@@ -14,20 +14,21 @@ type ttlEnd struct {
 
 const ttlEndBytes = 16
 
-// addTTLEnd notes the newest entry of a group's log that has a ttl.
+// addTTLEnd adds the newest entry of a group's log, which has a ttl.
 func (s *State) addTTLEnd(g *groupRecord, e *ring.Entry) {
 	g.ttlEnds = append(g.ttlEnds, ttlEnd{seq: e.Seq, at: e.Time + int64(e.TTL)*1000})
 	g.heapBytes += ttlEndBytes
 	s.tableBytes += ttlEndBytes
 }
 
-// removeOldestTTLEnd forgets the oldest, which leaves the log.
+// removeOldestTTLEnd removes that of an entry that leaves the log.
 func (s *State) removeOldestTTLEnd(g *groupRecord) {
 	g.ttlEnds = g.ttlEnds[1:]
 	g.heapBytes -= ttlEndBytes
 	s.tableBytes -= ttlEndBytes
 }
 
+// findTTLEnd returns the index of a seq's ttlEnd, or where it would be.
 func findTTLEnd(endings []ttlEnd, seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(endings, seq, func(e ttlEnd, seq uint64) int {
 		switch {
@@ -40,15 +41,16 @@ func findTTLEnd(endings []ttlEnd, seq uint64) (int, bool) {
 	})
 }
 
-// gapScan are what nobody can be shown of a log: what was taken away, and of a group
-// what has run out of a ttl of its own. Both lists ascend, and are cut as one goes
-// along the log, in either direction.
+// A gapScan tells, for one seq after the other in either direction, whether nobody can
+// be shown the entry: it has a tombstone, or, in a group, has expired by its own ttl.
+// Both lists ascend by seq and shrink as the scan goes on.
 type gapScan struct {
 	tombstones []tombstone
 	ttlEnds    []ttlEnd
 	now        int64
 }
 
+// -
 func (s *State) scanGaps(u *user, c *conv, now int64) gapScan {
 	g := gapScan{tombstones: s.tombstonesOf(u, c), now: now}
 	if u.group != nil {
@@ -57,7 +59,7 @@ func (s *State) scanGaps(u *user, c *conv, now int64) gapScan {
 	return g
 }
 
-// skipBelow leaves what is at or above a seq.
+// skipBelow drops what is below a seq.
 func (g *gapScan) skipBelow(seq uint64) {
 	i, _ := findTombstone(g.tombstones, seq)
 	g.tombstones = g.tombstones[i:]
@@ -65,7 +67,7 @@ func (g *gapScan) skipBelow(seq uint64) {
 	g.ttlEnds = g.ttlEnds[i:]
 }
 
-// skipAbove leaves what is at or below a seq.
+// skipAbove drops what is above a seq.
 func (g *gapScan) skipAbove(seq uint64) {
 	i, _ := findTombstone(g.tombstones, seq+1)
 	g.tombstones = g.tombstones[:i]
@@ -73,7 +75,8 @@ func (g *gapScan) skipAbove(seq uint64) {
 	g.ttlEnds = g.ttlEnds[:i]
 }
 
-// ascending gives why seq is not shown, gapNone for no reason of these. Seqs must ascend.
+// ascending returns why seq is not visible, or gapNone. Seqs must ascend from call to
+// call.
 func (g *gapScan) ascending(seq uint64) gapCode {
 	for len(g.tombstones) > 0 && g.tombstones[0].seq < seq {
 		g.tombstones = g.tombstones[1:]
@@ -90,7 +93,7 @@ func (g *gapScan) ascending(seq uint64) gapCode {
 	return gapNone
 }
 
-// descending is up for seqs that descend.
+// descending is ascending for seqs that descend from call to call.
 func (g *gapScan) descending(seq uint64) gapCode {
 	for len(g.tombstones) > 0 && g.tombstones[len(g.tombstones)-1].seq > seq {
 		g.tombstones = g.tombstones[:len(g.tombstones)-1]
@@ -107,12 +110,12 @@ func (g *gapScan) descending(seq uint64) gapCode {
 	return gapNone
 }
 
-// minJump is the run of entries from which a new cursor costs less than to look
-// at each.
+// minJump is the length of a run of entries from which a new cursor costs less than
+// reading each.
 const minJump = 64
 
-// A visibleCursor is a cursor that passes over gaps. Members may fill a log with what
-// nobody is shown: to look at all of that would hold up the shard.
+// A visibleCursor reads a log and skips what a gapScan finds. Members may fill a log
+// with what nobody is shown; to read all of that would hold up the shard.
 type visibleCursor struct {
 	s    *State
 	log  *ring.Ring
@@ -120,21 +123,21 @@ type visibleCursor struct {
 	gaps gapScan
 }
 
-// ascendVisible walks over a log from a seq upwards.
+// ascendVisible returns a cursor from a seq upwards.
 func (s *State) ascendVisible(u *user, c *conv, from uint64, now int64) visibleCursor {
 	w := visibleCursor{s: s, log: &c.log, cur: c.log.Ascend(s.arena, from), gaps: s.scanGaps(u, c, now)}
 	w.gaps.skipBelow(from)
 	return w
 }
 
-// descendVisible walks over a log from a seq downwards.
+// descendVisible returns a cursor from a seq downwards.
 func (s *State) descendVisible(u *user, c *conv, from uint64, now int64) visibleCursor {
 	w := visibleCursor{s: s, log: &c.log, cur: c.log.Descend(s.arena, from), gaps: s.scanGaps(u, c, now)}
 	w.gaps.skipAbove(min(from, c.log.Next()))
 	return w
 }
 
-// next reads the next entry of an ascending walk that is in no gap.
+// next reads the next entry upwards that is in no gap.
 func (w *visibleCursor) next(e *ring.Entry) bool {
 	for w.cur.Next(e) {
 		if w.gaps.ascending(e.Seq) == gapNone {
@@ -155,7 +158,7 @@ func (w *visibleCursor) next(e *ring.Entry) bool {
 	return false
 }
 
-// below reads the next entry of a descending walk that is in no gap.
+// below reads the next entry downwards that is in no gap.
 func (w *visibleCursor) below(e *ring.Entry) bool {
 	for w.cur.Next(e) {
 		if w.gaps.descending(e.Seq) == gapNone {

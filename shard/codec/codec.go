@@ -5,7 +5,7 @@
 // A type says once what it consists of, in a method that a Coder writes, reads
 // or checks by:
 //
-//	func (c *Trim) fields(x *codec.Coder) {
+//	func (c *TrimOutbox) fields(x *codec.Coder) {
 //		Key(x, &c.From)
 //		c.To.Fields(x)
 //		codec.Uint(x, &c.UpTo)
@@ -40,8 +40,8 @@ func Writer(b []byte) Coder { return Coder{Decoder: Decoder{B: b}, mode: writing
 // Reader returns a Coder that reads b. Byte slices alias it.
 func Reader(b []byte) Coder { return Coder{Decoder: Decoder{B: b}} }
 
-// Checker returns a Coder that finds out whether b can be read. It allocates
-// nothing: strings and lists are left as they are or empty.
+// A Checker checks that Apply can decode commands. It is ready when zero, and is for
+// one goroutine at a time, because it keeps what it decodes into.
 func Checker(b []byte) Coder { return Coder{Decoder: Decoder{B: b}, mode: checking} }
 
 // Writing reports whether values are written, not read or checked.

@@ -17,10 +17,10 @@ import (
 // malformed: a new field needs a new kind or version.
 const batchVersion = 1
 
-// Bounds of single fields. Bodies are bounded by the edge (Limits of the
-// gateway) and here only against nonsense.
+// Bounds of single fields. Bodies are bounded by the edge (Limits of the gateway); the
+// bound here only keeps out nonsense.
 const (
-	MaxName     = 64 // bytes of a user, device, platform or cid
+	MaxName     = 64 // bytes of the name of a user, device or platform, or of a cid
 	maxCursor   = 256
 	MaxBody     = 1 << 20
 	MaxMentions = 1000
@@ -29,7 +29,7 @@ const (
 
 type kind uint8
 
-// The numbers are in the log: never reuse one.
+// Kinds of commands. The numbers are in the log: never reuse one.
 const (
 	kindLogin kind = iota + 1
 	kindLogout
@@ -69,12 +69,12 @@ const (
 	KindUnban
 )
 
-// AppendBatchHeader begins a batch that will be applied as of atMS.
+// AppendBatchHeader begins a batch that is applied as of atMS.
 func AppendBatchHeader(dst []byte, atMS int64) []byte {
 	return AppendInt(append(dst, batchVersion), atMS)
 }
 
-// AppendCommand adds one command to a batch.
+// AppendCommand appends one command to a batch.
 func AppendCommand(dst []byte, cmd Command) []byte {
 	// Most commands are shorter than 128 bytes: reserve one byte for the
 	// length and move the body when it needs more.
@@ -82,15 +82,14 @@ func AppendCommand(dst []byte, cmd Command) []byte {
 	return closeCommand(cmd.append(append(dst, 0, byte(cmd.kind()))), start)
 }
 
-// AppendDeliver is AppendCommand of a Deliver, of a letter that AppendLetter has
-// encoded: its fields are those of the command.
+// AppendDeliver is AppendCommand for a Deliver whose letter AppendLetter has encoded.
 func AppendDeliver(dst, letter []byte) []byte {
 	start := len(dst)
 	return closeCommand(append(append(dst, 0, byte(kindDeliver)), letter...), start)
 }
 
-// closeCommand puts the length in front of the command that begins at start,
-// with one byte kept free for it.
+// closeCommand puts the length before the command that begins at start, where one byte
+// is reserved for it.
 func closeCommand(dst []byte, start int) []byte {
 	size := len(dst) - start - 1
 	if size < 0x80 {
@@ -181,8 +180,8 @@ func (cs *CommandSet) get(k kind) Command {
 	return cs.hooks.get(k)
 }
 
-// WalkBatch calls visit for each command of a batch. The command is only valid
-// during the call; its byte slices alias b.
+// WalkBatch decodes a batch. It calls begin with the batch's time, then visit with
+// each command. The command is valid only during the call; its byte slices alias b.
 func WalkBatch(b []byte, cs *CommandSet, begin func(atMS int64), visit func(Command)) error {
 	d := Decoder{B: b}
 	if v := d.Byte(); d.Err == nil && v != batchVersion {
@@ -203,7 +202,7 @@ func WalkBatch(b []byte, cs *CommandSet, begin func(atMS int64), visit func(Comm
 	return nil
 }
 
-// next decodes the command that d stands at, or only checks it.
+// next decodes the next command, or checks that it can be decoded.
 func (cs *CommandSet) next(d *Decoder, check bool) (Command, error) {
 	cs.body = Decoder{B: d.Bytes(), checkOnly: check}
 	k := kind(cs.body.Byte())
@@ -218,18 +217,18 @@ func (cs *CommandSet) next(d *Decoder, check bool) (Command, error) {
 	return cmd, nil
 }
 
-// DecodeBatch checks that every command of a batch decodes.
+// DecodeBatch checks that a batch can be decoded.
 func DecodeBatch(b []byte) error {
 	var cs CommandSet
 	return WalkBatch(b, &cs, func(int64) {}, func(Command) {})
 }
 
-// A Checker tells whether Apply can decode commands. The zero one is ready. It
-// keeps what it decodes into, for one goroutine at a time.
+// A Checker checks that Apply can decode commands. It is ready when zero, and is for
+// one goroutine at a time, because it keeps what it decodes into.
 type Checker struct{ set CommandSet }
 
-// Check takes what AppendCommand gave: exactly one command. It allocates only
-// for an error.
+// Check checks what AppendCommand has appended for one command. It allocates only for
+// an error.
 func (c *Checker) Check(b []byte) error {
 	d := Decoder{B: b}
 	if _, err := c.set.next(&d, true); err != nil {

@@ -269,33 +269,33 @@ func (c *ImportSlot) append(b []byte) []byte {
 
 func (c *ImportSlot) decode(d *Decoder) { *c = ImportSlot{Slot: d.Slot(), Data: d.Bytes()} }
 
-// UserID names an account: 1-64 bytes of printable ASCII without spaces, neither
-// "." nor "..".
+// A UserID names a user: 1-64 bytes of printable ASCII without spaces, neither "." nor
+// "..".
 type UserID string
 
-// MsgID is a ULID, made by the proposer and carried in the command, so that it
-// is the same for everybody and survives a replay.
+// A MsgID is a ULID. The proposer makes it and the command carries it, so that it is
+// the same on all replicas and after a replay.
 type MsgID [16]byte
 
-// SessionID is the number a user's shard allots to a session at login. Numbers
-// of one user only rise; the higher one wins a dispute over a device. 0 is no
-// session: the server itself, or an administrator.
+// A SessionID is the number that the user's shard gives a session at login. The
+// numbers of one user rise; of two sessions of a device the higher one counts. 0 is no
+// session: the server itself or an administrator.
 type SessionID uint64
 
-// A Request is the client's own number of a changing request within its
-// session, with a hash of what it asks. A repeat of both is answered with the
-// first result and changes nothing. The zero Request is never remembered.
+// A Request is the client's number of a changing request within its session, and a
+// hash of what it asks. A repeat of both gets the answer of the first and changes
+// nothing. The zero Request is never remembered.
 type Request struct {
 	ID   uint64
 	Hash uint64
 }
 
-// A Command is one change to the state of a shard. Commands are proposed in
-// batches (see AppendBatch) and executed by State.Apply. Key is the user (later
-// also group) whose slot decides the shard.
+// A Command is one change to the state of a shard. Commands are proposed in batches
+// and executed by State.Apply. Key is the user's name, or the group's key, whose slot
+// decides the shard.
 //
-// Every command names its subject; a proposer fills in what must be the same
-// on all replicas (ids) and never reads it back from the state.
+// Every command names its subject. The proposer fills in what must be the same on all
+// replicas, such as ids.
 type Command interface {
 	Key() string
 	kind() kind
@@ -303,45 +303,45 @@ type Command interface {
 	decode(d *Decoder)
 }
 
-// Login opens a session. The result carries the session's number.
+// Login opens a session. The result has its number.
 type Login struct {
 	User      UserID
 	Device    string // 1-64 bytes
-	Platform  string // 0-64 bytes; none named counts as one platform
+	Platform  string // 0-64 bytes; "" counts as a platform of its own
 	Policy    Policy
 	AutoRead  bool
-	HasCursor bool   // the device says where it stands
-	Cursor    string // the cursor as the client gave it; malformed counts as absent and resets
+	HasCursor bool   // the device gave a cursor
+	Cursor    string // as the client gave it; one that is malformed counts as none and resets the device
 	IssuedAt  int64  // ms, of the token; 0 = unknown, and so before every other time
 }
 
-// Policy says which sessions a login ends, beside those of the same device.
+// A Policy says which sessions a login ends, besides that of the same device.
 type Policy uint8
 
 const (
-	PolicyMulti    Policy = iota // up to MaxDevices, the one that logged in first goes
-	PolicyPlatform               // one per platform
-	PolicySingle                 // one per user
+	PolicyMulti    Policy = iota // those with the oldest login, so that at most MaxDevices remain
+	PolicyPlatform               // those of the same platform
+	PolicySingle                 // all
 )
 
-// Logout ends a session, whether the client asked or its socket is gone.
+// Logout ends a session, because the client asked or its socket is gone.
 type Logout struct {
 	User     UserID
 	Session  SessionID
-	LastSeen int64 // ms, of the last sign of life; 0 = that is not known, and what is stays
+	LastSeen int64 // ms, of the last sign of life; 0 = not known
 }
 
-// Send stores a one-to-one message in the sender's view and, by letter or at
-// once, in the receiver's.
+// Send stores a one-to-one message in the sender's view and, by letter or at once, in
+// the receiver's.
 type Send struct {
 	User     UserID // sender
 	Session  SessionID
-	To       UserID // receiver; the sender himself for a note
+	To       UserID // receiver; the sender for a note to themselves
 	ID       MsgID
-	CID      string // 1-64 bytes, the sender's own id
+	CID      string // 1-64 bytes, the client's id of the message
 	Body     []byte // canonical msgpack (see gateway/protocol), within Limits.MaxBody
 	TTL      uint32 // seconds, 0 = none
-	Retry    bool   // search all of history for CID, not only the dedupe window
+	Retry    bool   // search all of history for CID, not only the dedup window
 	Mentions []string
 }
 
@@ -351,11 +351,11 @@ type ReadReport struct {
 	Session SessionID
 	Request Request
 	Peer    UserID
-	Seq     uint64 // beyond the newest means the newest
-	Auto    bool   // by ack: the peer gets no receipt
+	Seq     uint64 // beyond the newest seq means the newest
+	Auto    bool   // made by an ack: the peer gets no receipt
 }
 
-// Recall takes a message of the user's own back for both sides.
+// Recall takes back a message that the user sent, in both views.
 type Recall struct {
 	User    UserID
 	Session SessionID
@@ -364,7 +364,7 @@ type Recall struct {
 	Seq     uint64 // in the user's view
 }
 
-// DeleteMessages hides messages from the user's own view.
+// DeleteMessages deletes messages from the user's own view.
 type DeleteMessages struct {
 	User    UserID
 	Session SessionID
@@ -373,8 +373,8 @@ type DeleteMessages struct {
 	Seqs    []uint64 // 1-100
 }
 
-// DeleteConversation takes a conversation off the user's recents and out of
-// his queue, with Messages also its history in his view.
+// DeleteConversation takes a conversation off the user's recents and out of the
+// offline queue; with Messages it also clears its history in the user's view.
 type DeleteConversation struct {
 	User     UserID
 	Session  SessionID
@@ -391,10 +391,10 @@ type SetConversation struct {
 	Peer    UserID
 	Muted   *bool // nil leaves it
 	Pinned  *bool
-	Unread  *bool // marks it as unread, see ConversationSettings
+	Unread  *bool // marks it as unread, see query.ConversationSettings
 }
 
-// Block stops messages of Target to User from now on; with Undo lets them in again.
+// Block stops messages of Target to User from now on. Undo lets them through again.
 type Block struct {
 	User    UserID
 	Session SessionID
@@ -403,84 +403,85 @@ type Block struct {
 	Undo    bool
 }
 
-// Deliver applies a letter of another user to this one. Only the next number
-// of its direction is applied: lower ones answer OK, higher ones CodeGap.
+// Deliver applies a letter to its receiver. Only the next number of its direction is
+// applied: lower ones answer OK, higher ones CodeGap.
 type Deliver struct {
 	Letter Letter
 }
 
-// TrimOutbox drops letters that their receiver has confirmed.
+// TrimOutbox removes letters that their receiver's shard has confirmed.
 type TrimOutbox struct {
 	From, To UserID
-	UpTo     uint64 // letter number, inclusive
+	UpTo     uint64 // number of a letter, inclusive
 }
 
-// PurgeExpired removes what has run out of time in a range of slots. Reads hide it
-// already; this frees the memory.
+// PurgeExpired removes what has expired in a range of slots. Reads do not show it
+// anyway; this frees the memory.
 type PurgeExpired struct {
 	FirstSlot, LastSlot uint16 // inclusive
 }
 
-// RaiseCutoff raises the cutoff: messages of that time or older are gone. Reads hide
-// them at once. It also begins to free their memory, from FirstSlot on; the
-// result's Next says where another Retain has to go on.
+// RaiseCutoff raises the cutoff: reads do not show messages of that time or older any
+// more. It also begins to evict them, from FirstSlot on; NextSlot of the result is
+// where another RaiseCutoff has to go on.
 type RaiseCutoff struct {
-	Cutoff    int64 // ms; lower than that in force changes nothing, and it stays below the time of the batch
+	Cutoff    int64 // ms; it never falls, and stays below the time of the batch
 	FirstSlot uint16
-	MaxWork   uint32 // after which it stops: what it looks at counts 1 each, and an entry removed 4
+	MaxWork   uint32 // after which it stops: a look counts 1, the removal of an entry 4
 }
 
-// Configure replaces the limits that decide what a shard keeps, and the epoch
-// of the store unless it is 0.
+// Configure replaces the limits that decide what a shard keeps, and also the epoch of
+// the store unless Epoch is 0.
 type Configure struct {
 	Limits Limits
 	Epoch  uint64
 }
 
-// FreezeSlot stops a slot: from here on its commands answer CodeMoved. It is
-// the last step before its bytes are copied for a move.
+// FreezeSlot stops a slot: from now on its commands answer CodeMoved. It is the last
+// step before the slot's bytes are copied to another shard.
 type FreezeSlot struct{ Slot uint16 }
 
-// ImportSlot installs a slot from the bytes of AppendSlot on its old owner.
+// ImportSlot adds a slot from the bytes of State.AppendSlot on its old owner.
 type ImportSlot struct {
 	Slot uint16
 	Data []byte
 }
 
-// RemoveSlot forgets a slot that has moved away.
+// RemoveSlot removes a frozen slot that has moved to another shard.
 type RemoveSlot struct{ Slot uint16 }
 
-// OpenSlots makes slots that nobody owned this shard's own, empty.
+// OpenSlots adds empty slots that no shard owned.
 type OpenSlots struct{ FirstSlot, LastSlot uint16 }
 
-// LetterKind says what a letter asks of its receiver's shard.
+// A LetterKind says what a letter tells its receiver's shard.
 type LetterKind uint8
 
 const (
 	LetterMessage LetterKind = iota + 1
-	LetterRecall             // Seq was taken back
-	LetterReceipt            // the peer has read up to Seq
-	LetterBlock
+	LetterRecall             // message Seq was recalled
+	LetterReceipt            // From has read up to Seq
+	LetterBlock              // From has blocked To
 	LetterUnblock
-	LetterJoined // of a group: To is a member of it, by By; Seq says in which way
-	LetterLeft   // of a group: To is no member of it
+	LetterJoined // of a group: To is a member, added by By; Seq has flags
+	LetterLeft   // of a group: To is not a member any more; Seq has the reason
 )
 
-// A Letter carries one consequence of a command to the other user of a
-// conversation. The letters From writes To are numbered 1, 2, 3 …, whatever
-// their kind; the receiver's shard applies them in that order, each once.
+// A Letter carries what a command of From means for To. The letters of one user to
+// another are numbered 1, 2, 3 …, whatever their kind; the receiver's shard applies
+// them in that order, each once. The letters of a group to a user have rising numbers,
+// of which the newest counts.
 type Letter struct {
 	From, To UserID
 	Number   uint64
 	Kind     LetterKind
-	// Seq is, for a message or a recall, the message's seq in From's view; for
-	// a receipt the highest seq in To's own view that From has read.
+	// Seq is, for a message or a recall, the message's seq in From's view; for a
+	// receipt, the highest seq in To's view that From has read.
 	Seq      uint64
-	Time     int64  // ms, stamped by From's shard
-	By       UserID // who made To a member of a group; To himself if he wanted it, "" = an administrator
+	Time     int64  // ms, by the clock of From's shard
+	By       UserID // who made To a member of a group; "" = an administrator
 	ID       MsgID
 	CID      string
 	TTL      uint32
 	Mentions []string
-	Body     []byte // empty when the message expired before it was delivered
+	Body     []byte // empty if the message expired before it was delivered
 }

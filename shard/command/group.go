@@ -1,16 +1,16 @@
 package command
 
-// GroupID names a group: 1-48 bytes of printable ASCII without spaces, neither
-// "." nor "..".
+// A GroupID names a group: 1-48 bytes of printable ASCII without spaces, neither "."
+// nor "..".
 type GroupID string
 
-// Key is the key whose slot holds the group, and its name wherever users have
-// theirs. No user has it: names have no spaces.
+// Key returns the key whose slot holds the group, which also serves as the name of its
+// record. No user has that name, because theirs have no spaces.
 func (g GroupID) Key() UserID { return GroupPrefix + UserID(g) }
 
 const GroupPrefix = "group "
 
-// GroupKind gives a group its settings, unless they are set one by one.
+// A GroupKind gives a new group its settings.
 type GroupKind uint8
 
 const (
@@ -20,16 +20,16 @@ const (
 	GroupLive
 )
 
-// JoinMode says how users become members.
+// A JoinMode says how users become members.
 type JoinMode uint8
 
 const (
-	JoinByInvitation JoinMode = iota + 1 // of any member
-	JoinByApproval                       // of an admin, after a request
+	JoinByInvitation JoinMode = iota + 1 // any member adds them
+	JoinByApproval                       // they ask, and an admin approves
 	JoinOpen
 )
 
-// GroupHistory says what of the log a member may read.
+// A GroupHistory says what of a group's log a member may read.
 type GroupHistory uint8
 
 const (
@@ -38,8 +38,8 @@ const (
 	HistoryNone
 )
 
-// GroupSettings are the properties of a kind. They are set when a group is
-// made, and later by its owner and admins.
+// GroupSettings are the settings of a group. Its kind gives them when it is made; its
+// owner and admins change them later.
 type GroupSettings struct {
 	MaxMembers int // 0 = no limit
 	Join       JoinMode
@@ -49,8 +49,8 @@ type GroupSettings struct {
 	MutedAll   bool // only the owner and admins may send
 }
 
-// A SettingsChange says what becomes of a group's settings. The zero one leaves
-// them as they are. Stored is the kind's, and cannot change.
+// A SettingsChange changes some of a group's settings. The zero one changes none.
+// Stored follows from the kind and cannot be changed.
 type SettingsChange struct {
 	MaxMembers *int
 	Join       JoinMode     // 0 leaves it
@@ -59,7 +59,7 @@ type SettingsChange struct {
 	MutedAll   *bool
 }
 
-// Of gives settings as they are after the change.
+// Of returns settings as they are after the change.
 func (c *SettingsChange) Of(v GroupSettings) GroupSettings {
 	if c.MaxMembers != nil {
 		v.MaxMembers = *c.MaxMembers
@@ -79,8 +79,8 @@ func (c *SettingsChange) Of(v GroupSettings) GroupSettings {
 	return v
 }
 
-// Fixed gives the field of settings which a group of the kind cannot have, "" if
-// there is none: a live group keeps nothing, and its members are sessions.
+// Fixed returns the name of a setting that a group of the kind cannot have, or "" if
+// there is none. A live group keeps nothing, and its members are sessions.
 func (k GroupKind) Fixed(v GroupSettings) string {
 	own := k.Settings()
 	switch {
@@ -100,7 +100,7 @@ func (k GroupKind) Fixed(v GroupSettings) string {
 	return ""
 }
 
-// Settings are those of a group of this kind.
+// Settings returns the settings of a new group of the kind.
 func (k GroupKind) Settings() GroupSettings {
 	switch k {
 	case GroupPrivate:
@@ -115,11 +115,11 @@ func (k GroupKind) Settings() GroupSettings {
 	return GroupSettings{}
 }
 
-// Role is a member's.
+// A Role is what a user is in a group.
 type Role uint8
 
 const (
-	RoleNone Role = iota // no member
+	RoleNone Role = iota // not a member
 	RoleMember
 	RoleAdmin
 	RoleOwner
@@ -330,16 +330,16 @@ type CreateGroup struct {
 	Settings   GroupSettings // see GroupKind.Settings
 	Name       string        // at most 256 bytes
 	Properties []byte        // a map as canonical msgpack, at most 8 KiB; nil = none
-	Members    []UserID      // further ones
-	Salt       uint64        // random, made by the proposer
+	Members    []UserID      // besides the owner
+	Salt       uint64        // random, see the group's dedup window
 }
 
-// JoinGroup makes the user a member of an open group, or leaves a request for
-// the admins of one that wants their approval.
+// JoinGroup makes the user a member of an open group. In a group that wants approval
+// it adds a request for the admins.
 type JoinGroup struct {
 	Group   GroupID
 	User    UserID
-	Message string // for those who decide
+	Message string // for the admins
 }
 
 // LeaveGroup ends the user's membership.
@@ -348,8 +348,8 @@ type LeaveGroup struct {
 	User  UserID
 }
 
-// DismissGroup ends a group. Its id stays taken for 30 days, and goes on with
-// its seq when it is made again.
+// DismissGroup ends a group. For 30 days only its owner can make a group with that id
+// again, whose seqs then go on.
 type DismissGroup struct {
 	Group GroupID
 	By    UserID
@@ -370,13 +370,13 @@ type AddMembers struct {
 	Users []UserID
 }
 
-// RemoveMembers ends memberships. Those who are no members, or may not be
-// removed by who asks, are in Result.Failed. Who is banned need be no member.
+// RemoveMembers ends memberships. Users who are not members, or whom By may not
+// remove, are in Result.Failed. Users who are not members can still be banned.
 type RemoveMembers struct {
 	Group GroupID
 	By    UserID
 	Users []UserID
-	Ban   uint32 // seconds for which they cannot come back, at most MaxBan; 0 = they can
+	Ban   uint32 // seconds for which they cannot come back, at most MaxBan; 0 = no ban
 }
 
 // Unban ends the ban of a user.
@@ -386,30 +386,31 @@ type Unban struct {
 	User  UserID
 }
 
-// SetMember changes a member's role or mutes him. A mute lasts until its time,
-// whatever becomes of the membership.
+// SetMember changes a member's role, or mutes a user. A mute lasts until its time,
+// even if the membership ends.
 type SetMember struct {
 	Group      GroupID
 	By         UserID
 	User       UserID
-	Role       Role   // RoleNone leaves it; RoleAdmin or RoleMember
+	Role       Role   // RoleAdmin or RoleMember; RoleNone leaves it
 	MutedUntil *int64 // ms, 0 = not muted; nil leaves it
 }
 
-// SetGroup changes what a group is.
+// SetGroup changes a group's name, properties, settings or owner.
 type SetGroup struct {
 	Group      GroupID
 	By         UserID
 	Name       *string // nil leaves it
 	Properties []byte  // nil leaves them
 	Settings   SettingsChange
-	// Owner becomes the owner at once if an administrator says so. The owner offers
-	// it to another member, who becomes it by AnswerOwner; himself ends an offer. ""
-	// leaves it.
+	// Owner becomes the owner at once if By is an administrator. If By is the owner,
+	// it is offered to Owner, who accepts by AnswerOwner; the owner's own name ends
+	// such an offer. "" leaves the owner.
 	Owner UserID
 }
 
-// AnswerOwner accepts or refuses to become the owner of a group.
+// AnswerOwner accepts or refuses the ownership of a group that was offered to the
+// user.
 type AnswerOwner struct {
 	Group  GroupID
 	User   UserID
@@ -421,7 +422,7 @@ type SendGroup struct {
 	Group    GroupID
 	User     UserID // sender
 	Session  SessionID
-	Admin    bool // an administrator sends in the user's name, who need be no member
+	Admin    bool // an administrator sends in the name of User, who need not be a member
 	ID       MsgID
 	CID      string
 	Body     []byte
@@ -430,32 +431,33 @@ type SendGroup struct {
 	Mentions []string
 }
 
-// ReadGroup moves a member's read cursor forward, or where it says with Back.
+// ReadGroup moves a member's read cursor forward, with MayMoveBack also back.
 type ReadGroup struct {
 	Group       GroupID
 	User        UserID
 	Session     SessionID
-	Seq         uint64 // beyond the newest means the newest
-	MayMoveBack bool   // by an administrator: the cursor may also go back
+	Seq         uint64 // beyond the newest seq means the newest
+	MayMoveBack bool   // by an administrator
 }
 
-// RecallGroup takes one message of a group away from everybody. An
-// administrator deletes it.
+// RecallGroup takes one message of a group from all members. By an administrator it
+// counts as deleted.
 type RecallGroup struct {
 	Group  GroupID
 	By     UserID
 	Seq    uint64
-	Silent bool // nobody is told
+	Silent bool // members are not told
 }
 
-// DeleteMessagesFrom deletes all that a member sent to a group: Result.Deleted.
+// DeleteMessagesFrom deletes all that a user sent to a group. Result.Deleted has the
+// number.
 type DeleteMessagesFrom struct {
 	Group  GroupID
 	Sender UserID
-	Silent bool // nobody is told
+	Silent bool // members are not told
 }
 
-// HideMessages hides messages of a group from one member.
+// HideMessages deletes messages of a group from one member's view.
 type HideMessages struct {
 	Group   GroupID
 	User    UserID
@@ -463,8 +465,8 @@ type HideMessages struct {
 	Seqs    []uint64 // 1-100
 }
 
-// HideGroup takes a group off a member's recents, with Messages also all its
-// messages so far out of his view.
+// HideGroup takes a group off a member's recents; with Messages it also clears the
+// history so far in the member's view.
 type HideGroup struct {
 	Group    GroupID
 	User     UserID
@@ -478,10 +480,10 @@ type SetGroupView struct {
 	User   UserID
 	Muted  *bool // nil leaves it
 	Pinned *bool
-	Unread *bool // marks it as unread, see ConversationSettings
+	Unread *bool // marks it as unread, see query.ConversationSettings
 }
 
-// GroupCommand is a Command on a group.
+// A GroupCommand is a Command on a group.
 type GroupCommand interface {
 	Command
 	group() GroupID

@@ -1,7 +1,7 @@
 package command
 
-// Bounds of the fields of commands on groups. The edge bounds members of a new
-// group and users of one request far lower.
+// Bounds of the fields of commands on groups. The edge bounds the members of a new
+// group and the users of one request far lower.
 const (
 	MaxGroupName       = 256
 	MaxGroupProperties = 8 << 10

@@ -2,11 +2,12 @@ package command
 
 import "math"
 
-// ConfigureHooks says how much is kept of what hooks are still to be told: names
-// of stored messages, in bytes. 0 keeps none and forgets those that wait.
+// ConfigureHooks sets the limit, in bytes, of the queue of messages that webhooks may
+// have to be told of. 0 keeps none and forgets those that wait.
 type ConfigureHooks struct{ Bytes int }
 
-// TrimHookQueue forgets what hooks were told, or what nobody can be told any more.
+// TrimHookQueue removes messages from the queue for webhooks that were told, or that
+// nobody can be told of any more.
 type TrimHookQueue struct{ UpTo uint64 } // number, inclusive
 
 // The numbers are in the log: never reuse one.

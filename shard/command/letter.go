@@ -2,8 +2,8 @@ package command
 
 import "fmt"
 
-// AppendLetter encodes a letter: kind, from, to, number, seq, time; for a
-// membership also by; for a message also id, cid, ttl, mentions, body.
+// AppendLetter encodes a letter: kind, from, to, number, seq, time; of a membership
+// also by; of a message also id, cid, ttl, mentions, body.
 func AppendLetter(b []byte, l *Letter) []byte {
 	b = append(b, byte(l.Kind))
 	b = AppendBytes(b, l.From)
@@ -25,7 +25,7 @@ func AppendLetter(b []byte, l *Letter) []byte {
 	return AppendBytes(b, l.Body)
 }
 
-// DecodeLetter reads what AppendLetter wrote. The body aliases b.
+// DecodeLetter decodes a letter. The body aliases b.
 func DecodeLetter(b []byte) (Letter, error) {
 	d := Decoder{B: b}
 	var l Letter

@@ -16,31 +16,31 @@ func (l *Limits) fields() []limitField {
 	}
 }
 
-// Limits are the numbers of docs/semantics.md that decide what a shard keeps.
-// They are part of the replicated state, set by Configure, so that replicas
-// started with different flags still agree. A zero field is its default,
-// a negative bound is switched off.
+// Limits are the numbers of docs/semantics.md that decide what a shard keeps. They are
+// part of the replicated state and set by Configure, so that replicas started with
+// different flags agree. A zero field stands for its default; a negative bound is
+// switched off.
 type Limits struct {
 	OfflineTTL         time.Duration // default 168h
 	OfflineMaxMessages int           // default 1000
 	OfflineMaxBytes    int           // default 256 KiB
 	HistoryTTL         time.Duration // default 168h
-	UserBytes          int           // default 1 MiB, history of one user, headers included
+	UserBytes          int           // default 1 MiB; history of one user, entry headers included
 	DedupWindow        time.Duration // default 5m
 	RecallWindow       time.Duration // default 2m
 	Recents            int           // default 100
 	MaxDevices         int           // default 16
 	NewConversations   int           // default 200 per hour; -1 off
-	MaxConversations   int           // default 10000 opened by the user himself
+	MaxConversations   int           // default 10000, opened by the user
 	MaxBlocked         int           // default 1000
-	GroupTTL           time.Duration // default 168h, of all that a group keeps
-	GroupBytes         int           // default 4 MiB, history of one group, headers included
-	GroupRate          int           // default 40 messages a second and group; -1 off
+	GroupTTL           time.Duration // default 168h; history of a group
+	GroupBytes         int           // default 4 MiB; history of one group, entry headers included
+	GroupRate          int           // default 40 messages per second and group; -1 off
 	GroupBurst         int           // default 100
 }
 
-// WithDefaults fills zero fields, and turns what is switched off into a bound
-// that nothing reaches.
+// WithDefaults returns limits with zero fields replaced by their defaults, and
+// negative bounds by a bound that nothing reaches.
 func (l Limits) WithDefaults() Limits {
 	def := func(p *int, v int) {
 		if *p == 0 {

@@ -2,7 +2,8 @@ package command
 
 import "fmt"
 
-// Code is the outcome of a command. Everything but OK left the state untouched.
+// A Code is the outcome of a command. Every code but OK means that the state did not
+// change.
 type Code uint8
 
 const (
@@ -13,41 +14,41 @@ const (
 	CodeConflict
 	CodeTooLate
 	CodeRateLimited
-	CodeMoved        // the slot is frozen or not here: ask the router again
+	CodeMoved        // the slot is frozen or not in this shard: ask the router again
 	CodeGap          // a letter came before its predecessor; Seq is the number expected
-	CodeUnauthorized // the token is one of those that the user's are refused from
+	CodeUnauthorized // the token is too old, see SetUser.TokensFrom
 )
 
 // A Result answers one command. Which fields are set depends on the command.
 type Result struct {
-	Code   Code
-	Detail string // for people: the field at fault and the rule
-	// RetryAfterMS is set with CodeRateLimited.
-	RetryAfterMS int64
+	Code         Code
+	Detail       string // for people: the field at fault and the rule
+	RetryAfterMS int64  // with CodeRateLimited
 
-	// Send. For a duplicate they are those of the first. Seq is also of SetRead: the
-	// read cursor now; of EraseUser: the conversation to go on with, 0 when all is
-	// done; of a refused Import: the number of the row at fault.
+	// Send, SendGroup: ID, Seq and Time of the message; for a duplicate, those of the
+	// first. Seq is also the read cursor after SetRead, the conversation at which
+	// EraseUser has to go on (0 = done), and the number of the row at fault of a
+	// refused Import.
 	ID        MsgID
 	Seq       uint64
 	Time      int64
 	Duplicate bool
 
-	Unread int // ReadReport, SetRead: unread of that conversation now
+	Unread int // ReadReport, ReadGroup, SetRead: unread messages of the conversation now
 
-	// Arrival is of CreateGroup and JoinGroup: the place of the joining in the
-	// group's order; of who is no member of the group thereby, the present one.
+	// CreateGroup, JoinGroup: arrival number of the joining in the group's order; if
+	// the user did not become a member, of the newest event.
 	Arrival uint64
-	Pending bool            // JoinGroup: an admin has to approve; SetGroup: the new owner
+	Pending bool            // JoinGroup: an admin has to approve; SetGroup: the new owner has to accept
 	Failed  []MemberFailure // AddMembers, RemoveMembers, CreateGroup
-	Deleted int             // DeleteMessagesFrom: messages
+	Deleted int             // DeleteMessagesFrom: number of messages
 
-	NextSlot uint16 // Retain: the slot to go on from, Slots when all are done
+	NextSlot uint16 // RaiseCutoff: the slot to go on from, Slots = done
 
-	// Login; Kicked also of SetUser and EraseUser.
+	// Login. Kicked also of SetUser and EraseUser.
 	Session       SessionID
-	Reset         bool   // the device's cursor counted as absent
-	CursorArrival uint64 // arrival number the device stands at; 0 when it gave no (good) cursor
+	Reset         bool   // the device's cursor was not accepted
+	CursorArrival uint64 // arrival number of the device's cursor; 0 = it gave none, or not a good one
 	Kicked        []Kick
 }
 
@@ -57,14 +58,14 @@ type MemberFailure struct {
 	Code Code
 }
 
-// A Kick is a session that was ended by another login or an administrator.
+// A Kick is a session that was ended by another login or by an administrator.
 type Kick struct {
 	User    UserID
 	Session SessionID
-	Reason  string // "sameDevice", "policy" or "admin", as on the wire; "token": that is refused from now on
+	Reason  string // as on the wire: "sameDevice", "policy" or "admin"; "token" if the token is refused from now on
 }
 
-// Err returns the refusal as an error, nil for OK.
+// Err returns the refusal as an error, or nil for OK.
 func (r *Result) Err() error {
 	if r.Code == OK {
 		return nil
@@ -72,7 +73,8 @@ func (r *Result) Err() error {
 	return &RefusedError{Code: r.Code, Detail: r.Detail, RetryAfterMS: r.RetryAfterMS}
 }
 
-// A RefusedError is a command's refusal: committed, executed, nothing changed.
+// A RefusedError is the refusal of a command: it was committed and executed, and
+// nothing changed.
 type RefusedError struct {
 	Code         Code
 	Detail       string

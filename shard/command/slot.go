@@ -2,9 +2,8 @@ package command
 
 import "github.com/cespare/xxhash/v2"
 
-// Slots is the number of slots that keys hash to; slots are what moves
-// between shards.
+// Slots is the number of slots that keys hash to. A slot is what moves between shards.
 const Slots = 16384
 
-// SlotOf gives the slot of a user (later also of a group).
+// SlotOf returns the slot of a user's name or of a group's key.
 func SlotOf(key string) uint16 { return uint16(xxhash.Sum64String(key) % Slots) }

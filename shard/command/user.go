@@ -2,8 +2,8 @@ package command
 
 import "time"
 
-// Kinds of what administrators do with users, and of imports. Their numbers
-// leave room for those of batch.go.
+// Kinds of commands of administrators on users, and of imports. Their numbers leave
+// room for those of batch.go.
 const (
 	kindSetUser kind = iota + 64
 	kindRefreshToken
@@ -19,19 +19,19 @@ const MaxImportRows = 4096
 // MaxHistoryTTL is the longest time for which a user's history can be kept.
 const MaxHistoryTTL = 10 * 365 * 24 * time.Hour
 
-// SetUser changes what an administrator has set of a user, who need not have
-// logged in yet. Suspending him ends his sessions, and so does TokensFrom those
-// that were opened with an older token; they are in Result.Kicked.
+// SetUser changes what an administrator has set for a user, who need not have logged
+// in yet. Suspended ends the user's sessions, and TokensFrom those opened with an
+// older token. They are in Result.Kicked.
 type SetUser struct {
 	User       UserID
-	HistoryTTL *time.Duration // for which his history is kept, if that is longer than Limits.HistoryTTL; at most MaxHistoryTTL; nil leaves it
-	Suspended  *bool          // he cannot log in; nil leaves it
-	TokensFrom *int64         // ms; tokens issued in a second before are refused, 0 = none is; nil leaves it
+	HistoryTTL *time.Duration // how long the user's history is kept, if longer than Limits.HistoryTTL; at most MaxHistoryTTL; nil leaves it
+	Suspended  *bool          // the user cannot log in; nil leaves it
+	TokensFrom *int64         // ms; tokens issued in an earlier second are refused, 0 = none; nil leaves it
 }
 
-// RefreshToken puts another token in the place of that of a session.
-// CodeForbidden: the user is suspended. CodeUnauthorized: the token was issued
-// before SetUser.TokensFrom. CodeNotFound: the session is no more.
+// RefreshToken replaces the token of a session. It is refused with CodeForbidden if
+// the user is suspended, CodeUnauthorized if the token was issued before
+// SetUser.TokensFrom, and CodeNotFound if the session has ended.
 type RefreshToken struct {
 	User     UserID
 	Session  SessionID
@@ -39,37 +39,37 @@ type RefreshToken struct {
 }
 
 // SetRead sets the read cursor of a one-to-one conversation on behalf of an
-// administrator, also back. What becomes unread again by that is what the queue
-// can hold: messages that limits took from it, or that are too old for it, stay
-// out. The peer gets no receipt. In a note all is always read.
+// administrator, also back. What becomes unread again is what the queue can hold:
+// messages that limits took out of it or that are too old for it stay out. The peer
+// gets no receipt. Notes to oneself are always read.
 type SetRead struct {
 	User UserID
 	Peer UserID
-	Seq  uint64 // beyond the newest means the newest
+	Seq  uint64 // beyond the newest seq means the newest
 }
 
-// EraseUser removes a user's data: messages, queue, dedupe window, sessions (they
-// are in Result.Kicked), blocks, settings. What stays is what others rely on: of
-// each conversation the next seq, the numbers of letters, letters on their way
-// and that the peer has blocked him; the last numbers of sessions and in his
-// arrival order. Without them letters between him and his peers would be lost
-// or applied twice, and cursors of his devices deceive, should the account be
+// EraseUser removes a user's data: messages, queue, dedup window, sessions (they are
+// in Result.Kicked), blocks and settings. What others rely on stays: of each
+// conversation the next seq, the numbers of letters, letters on their way and whether
+// the peer has blocked the user; and the user's last session and arrival numbers.
+// Without these, letters between the user and their peers would be lost or applied
+// twice, and old cursors of their devices would seem to fit, should the account be
 // used again.
 //
-// It stops when it has done enough for one command: unless Result.Seq is 0,
-// another one has to go on with that as From.
+// It stops when it has done enough for one command: unless Result.Seq is 0, another
+// command has to go on with that as From.
 type EraseUser struct {
 	User    UserID
 	From    uint32 // conversation to begin with; 0 in the first command
-	MaxWork uint32 // after which it stops: a conversation counts 1, and an entry removed 1
+	MaxWork uint32 // after which it stops: a conversation counts 1, the removal of an entry 1
 }
 
-// An ImportRow is a message that another system has sent.
+// An ImportRow is a message that another system sent.
 type ImportRow struct {
-	Row      uint64 // its number in the stream, from 1
+	Row      uint64 // number in the stream, from 1
 	From     UserID // sender; only in a group
-	Own      bool   // the user whose view it goes to sent it
-	Peer     uint64 // seq in the sender's view, of an incoming message; 0 = that has it not
+	Own      bool   // sent by the user whose view it goes to
+	Peer     uint64 // of an incoming message: its seq in the sender's view; 0 = it is not there
 	Time     int64  // ms
 	TTL      uint32 // seconds, 0 = none
 	ID       MsgID
@@ -78,19 +78,19 @@ type ImportRow struct {
 	Body     []byte // canonical msgpack
 }
 
-// Import adds rows of a stream to one user's view of a conversation, which must
-// hold nothing else (CodeConflict): what was sent later keeps further rows of
-// the stream out. Rows that came before are known by their number and change
-// nothing. Rows ascend by number, their times do not fall (CodeBadRequest) and are
-// not in the future (CodeBadRequest).
+// Import adds rows of a stream to one user's view of a conversation. The conversation
+// must hold nothing else, or it is refused with CodeConflict: a message sent later
+// keeps further rows out. Rows that came before are known by their number and change
+// nothing. Rows must ascend by number, their times must not fall, and must not be in
+// the future (CodeBadRequest).
 //
-// Nobody is told. A device whose cursor is older is not pushed what was
-// imported after it: it finds that through recents and history.
+// Nobody is told. A device with an older cursor is not pushed what was imported after
+// it, but finds it through recents and history.
 type Import struct {
 	User   UserID
 	Peer   UserID
-	Stream uint64 // hash of its name
-	Unread bool   // the rows that came in are unread, else all is read
+	Stream uint64 // hash of the stream's name
+	Unread bool   // rows that are not the user's own are unread; otherwise all is read
 	Rows   []ImportRow
 }
 
@@ -243,5 +243,5 @@ func appendImportRows(b []byte, rows []ImportRow) []byte {
 type UserSettings struct {
 	HistoryTTL time.Duration // 0 = the default
 	Suspended  bool
-	TokensFrom int64 // ms, 0 = all tokens are taken
+	TokensFrom int64 // ms, 0 = all tokens are accepted
 }

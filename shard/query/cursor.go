@@ -7,11 +7,12 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A cursor's bytes are version (1), epoch, arrival number (uvarints) and four
-// bytes that bind it to its user, as base64url without padding. A client keeps
-// it and gives it back; it says nothing else to them.
+// A cursor's bytes are version (1), epoch and arrival number (uvarints), and four
+// bytes that bind it to its user, in base64url without padding. To a client it is an
+// opaque text.
 const cursorVersion = 1
 
+// -
 func cursorTag(user command.UserID) uint32 {
 	return uint32(xxhash.Sum64String("cursor " + string(user)))
 }

@@ -12,42 +12,42 @@ type GroupInfo struct {
 	Kind        command.GroupKind
 	Settings    command.GroupSettings
 	Name        string
-	Owner       command.UserID // "" = none
-	Properties  []byte         // a map as canonical msgpack; nil = none were set
+	Owner       command.UserID // "" = nobody
+	Properties  []byte         // a map as canonical msgpack; nil = none
 	Created     int64          // ms
 	Members     int
-	Requests    int // to join, that wait for an answer
+	Requests    int // to join, waiting for an answer
 	LastSeq     uint64
 	Bytes       int            // of the log
-	Arrival     uint64         // the present point in the group's order
-	Role        command.Role   // of who asked
-	Offered     command.UserID // who may become the owner by AnswerOwner; "" = nobody
-	MutedUntil  int64          // of who asked, ms; 0 = they are not muted
-	BannedUntil int64          // of who asked, ms; 0 = they are not banned
-	// Ended is the arrival number of the newest event that ended a membership of
-	// who asked, 0 when none is known; only of a group that stores nothing.
+	Arrival     uint64         // newest arrival number in the group's order
+	Role        command.Role   // of the asker
+	Offered     command.UserID // to whom the ownership is offered; "" = nobody
+	MutedUntil  int64          // of the asker, ms; 0 = not muted
+	BannedUntil int64          // of the asker, ms; 0 = not banned
+	// EndArrival is the arrival number of the newest event that ended a membership of
+	// the asker, 0 if none is known. It is set only for a group that stores nothing.
 	EndArrival uint64
 }
 
-// A Member is one of a group.
+// A Member is one member of a group.
 type Member struct {
 	User        command.UserID
 	Role        command.Role
 	Joined      int64  // ms
-	VisibleFrom uint64 // the lowest seq that he may read
-	Read        uint64 // seq
+	VisibleFrom uint64 // lowest seq that the member may read
+	Read        uint64 // read cursor
 	MutedUntil  int64  // ms; 0 = not muted
 }
 
-// A PastMembership is a membership that is over: what came after From in the group's order,
-// up to the event at To that ended it, was the member's to be told.
+// A PastMembership is a membership that has ended. The member was to be told what came
+// in the group's order after From, up to the event at To that ended the membership.
 type PastMembership struct {
 	From, To    uint64
 	EndedMS     int64  // ms
-	VisibleFrom uint64 // the lowest seq that he might read
+	VisibleFrom uint64 // lowest seq that the member might read
 }
 
-// A JoinRequest waits for an admin.
+// A JoinRequest is a request to join that waits for an admin.
 type JoinRequest struct {
 	User    command.UserID
 	Message string
@@ -57,12 +57,12 @@ type JoinRequest struct {
 // A GroupRef is a group in the list of one of its members.
 type GroupRef struct {
 	Group command.GroupID
-	Owner bool // he owns it
-	// Invited says that others put him there, and that he has not spoken there.
+	Owner bool // the user owns it
+	// Invited says that others added the user, who has not spoken there.
 	Invited bool
 }
 
-// GroupEventKind says what changed in a group.
+// A GroupEventKind says what changed in a group.
 type GroupEventKind uint8
 
 const (
@@ -74,12 +74,12 @@ const (
 	EventMuted
 	EventChanged
 	EventDismissed
-	EventJoinRequested // for owner and admins
-	EventOwnerOffered  // to whom it names; to nobody: the offer is over
-	EventBanned        // or no more; for owner and admins
+	EventJoinRequested // told to the owner and admins
+	EventOwnerOffered  // told to the users it names; without any, the offer has ended
+	EventBanned        // or unbanned; told to the owner and admins
 )
 
-// EndsMembership tells whether events of this kind end memberships.
+// EndsMembership reports whether events of this kind end memberships.
 func (k GroupEventKind) EndsMembership() bool {
 	return k == EventLeft || k == EventRemoved || k == EventDismissed
 }
@@ -94,7 +94,7 @@ type GroupEvent struct {
 	Arrival uint64
 }
 
-// EndsMembershipOf tells whether the event ends the membership of a user.
+// EndsMembershipOf reports whether the event ends the membership of a user.
 func (e *GroupEvent) EndsMembershipOf(user command.UserID) bool {
 	switch e.Kind {
 	case EventDismissed:
@@ -113,51 +113,51 @@ func (e *GroupEvent) EndsMembershipOf(user command.UserID) bool {
 type GroupSyncQuery struct {
 	Group     command.GroupID
 	HasCursor bool
-	Cursor    string // as the client gave it; malformed counts as absent
+	Cursor    string // as the client gave it; one that is malformed counts as none
 }
 
-// A GroupSyncItem is one of his groups as a user who logs in finds it. All is as of
-// one moment.
+// A GroupSyncItem is what a login finds in one group of the user, as of one moment.
 type GroupSyncItem struct {
 	Group         command.GroupID
-	Arrival       uint64 // the present point in the group's order: what comes after it is live
+	Arrival       uint64 // newest arrival number in the group's order; what comes after it is live
 	Cursor        string // Arrival as a cursor
-	CursorArrival uint64 // the device's point in that order; 0 without cursor
-	Reset         bool   // the cursor that was given counted as absent
-	JoinArrival   uint64 // where in that order he joined; a device whose Since is below does not know
+	CursorArrival uint64 // arrival number of the device's cursor; 0 = it had none
+	Reset         bool   // the device's cursor was not accepted
+	JoinArrival   uint64 // of the user's joining; a device with an older cursor does not know of it
 
-	LastSeq      uint64 // of the newest message that he can be shown; 0 = there is none
-	Time         int64  // of that message, or else of his joining; ms
+	LastSeq      uint64 // of the newest visible message; 0 = there is none
+	Time         int64  // ms, of that message, or else of the joining
 	LastArrival  uint64 // arrival number of that message
-	VisibleFrom  uint64 // the lowest seq that he may read
+	VisibleFrom  uint64 // lowest seq that the user may read
 	Read         uint64
 	Unread       int
 	CountsUnread bool // the group has a number of unread messages
-	Unlisted     bool // he took it off his recents, and nothing came since
+	Unlisted     bool // the user took it off their recents, and nothing came since
 	Muted        bool
 	Pinned       bool
-	MarkedUnread bool // as unread, by himself
+	MarkedUnread bool // by the user
 
-	// Push lists the seqs to push, ascending: what came after the cursor, if that
-	// is no more than the backlog, else the newest unread.
+	// Push lists the seqs to push, ascending: what came after the cursor, if that is
+	// no more than the backlog, else the newest unread.
 	Push      []uint64
 	PushBytes int
-	// Lost are the unread seqs that limits took away after the cursor.
+	// Lost lists the unread seqs above the cursor that limits evicted.
 	Lost []Lost
-	// Changes are what the device missed after its cursor.
+	// Changes lists what the device missed after its cursor.
 	Changes []Change
-	// Changed is the last change of the group itself after its cursor, if there was one.
+	// LastChange is the last change of the group itself after the cursor, if there was
+	// one.
 	LastChange GroupEvent
 }
 
-// GroupCounts are the groups of a user.
+// A GroupCounts is how many groups a user has.
 type GroupCounts struct {
-	Joined      int // whose member he is, but for those in Unasked
+	Joined      int // whose member the user is, except those in ByStrangers
 	Owned       int // of Joined
-	ByStrangers int // into which strangers have put him, and where he has not spoken
+	ByStrangers int // to which strangers added the user, who has not spoken there
 }
 
-// ClipRanges gives the part of ascending ranges that lies at or above a seq.
+// ClipRanges returns the part of ascending ranges at or above low.
 func ClipRanges(ranges []Range, low uint64) []Range {
 	i := 0
 	for i < len(ranges) && ranges[i].To < low {
@@ -171,11 +171,11 @@ func ClipRanges(ranges []Range, low uint64) []Range {
 	return ranges
 }
 
-// A GroupSync is how a user who logs in finds groups of his.
+// A GroupSync is what a login finds in groups of the user.
 type GroupSync struct {
 	Items     []GroupSyncItem
-	Moved     []GroupSyncQuery // their slots are not here
-	Remaining []GroupSyncQuery // to be asked for next: these were as many as a shard looks at in one go
+	Moved     []GroupSyncQuery // groups whose slots are not in this shard
+	Remaining []GroupSyncQuery // groups to ask for next, because one query does no more
 }
 
 // A Ban keeps a user out of a group.

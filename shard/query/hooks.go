@@ -2,7 +2,7 @@ package query
 
 import "github.com/belfry-im/belfry/shard/command"
 
-// A HookRef names a message that waits for hooks.
+// A HookRef names a message that waits for webhooks.
 type HookRef struct {
 	Number uint64
 	User   command.UserID
@@ -11,16 +11,16 @@ type HookRef struct {
 	Seq    uint64
 }
 
-// A QueuedHeader is what decides, beside being unread, whether hooks are told of a
-// message.
+// A QueuedHeader is what decides, besides the message being unread, whether webhooks
+// are told of it.
 type QueuedHeader struct {
 	ID      command.MsgID
 	Time    int64
-	Arrival uint64 // its place in the order of the user, or of the group
+	Arrival uint64 // place in the order of the user, or of the group
 }
 
-// A QueuedInfo is what a push service needs beside a message.
+// A QueuedInfo is what a push service needs besides the message.
 type QueuedInfo struct {
-	Unread int // of the conversation
+	Unread int // number of unread messages in the conversation
 	Muted  bool
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// Found yields the messages of a page as they were found: from the newest on
+// Found yields the messages of a page in the direction of reading: from the newest on
 // if it was read downwards, else from the oldest on.
 func (p *Page) Found(yield func(*Message) bool) {
 	for i := range p.Updates.Messages {
@@ -20,8 +20,8 @@ func (p *Page) Found(yield func(*Message) bool) {
 	}
 }
 
-// Keep leaves the first n messages of a page, in the direction in which it was
-// read, and what it covers up to the next one.
+// Keep reduces a page to its first n messages in the direction of reading, and to the
+// range up to the next message.
 func (p *Page) Keep(n int) {
 	all := p.Updates.Messages
 	switch {
@@ -33,7 +33,8 @@ func (p *Page) Keep(n int) {
 	}
 }
 
-// CutGaps ends a page that tells more gaps apart than most, which is at least 1.
+// CutGaps shortens a page to its first most gaps in the direction of reading; most is
+// at least 1.
 func (p *Page) CutGaps(most int) {
 	n := len(p.Gaps)
 	switch {
@@ -45,7 +46,7 @@ func (p *Page) CutGaps(most int) {
 	}
 }
 
-// cover has a page end at a part of the seqs that it covers.
+// cover reduces a page to the seqs from..to.
 func (p *Page) cover(from, to uint64) {
 	p.From, p.To, p.More = from, to, true
 	p.Updates.Messages = slices.DeleteFunc(p.Updates.Messages, func(m Message) bool { return m.Seq < from || m.Seq > to })
@@ -56,12 +57,12 @@ func (p *Page) cover(from, to uint64) {
 	}
 }
 
-// A Message is a copy of one stored message as its view's owner sees it. The
-// byte fields lie in the Batch it was read into and live as long as that.
+// A Message is a copy of one stored message as the view's owner sees it. The byte
+// fields lie in the Updates it was read into and live as long as those.
 type Message struct {
 	ID       command.MsgID
-	Peer     command.UserID    // the other user of the conversation; conv is "u:" + Peer
-	Group    command.GroupID   // of a group's message, which has no Peer; conv is "g:" + Group
+	Peer     command.UserID    // the other user of a one-to-one conversation
+	Group    command.GroupID   // instead of Peer
 	Session  command.SessionID // that sent it; only of a group's message
 	From     command.UserID
 	Seq      uint64
@@ -73,28 +74,28 @@ type Message struct {
 	Body     []byte // canonical msgpack
 }
 
-// ChangeKind says what a Change alters in what a device holds.
+// A ChangeKind says what a Change alters on a device.
 type ChangeKind uint8
 
 const (
-	ChangeRead                ChangeKind = iota + 1 // my read cursor moved to Seq
-	ChangeReceipt                                   // my peer has read up to Seq at Time
-	ChangeRecall                                    // Ranges were taken back by By
-	ChangeMessagesDeleted                           // Ranges were deleted on a device of mine
-	ChangeConversationDeleted                       // up to Seq; Messages says whether its history went too
-	ChangeGroupJoined                               // the user is a member of Group now, since about Time
-	ChangeGroupLeft                                 // he no longer is
+	ChangeRead                ChangeKind = iota + 1 // the user's read cursor moved to Seq
+	ChangeReceipt                                   // the peer has read up to Seq, at Time
+	ChangeRecall                                    // Ranges were recalled by By
+	ChangeMessagesDeleted                           // the user deleted Ranges
+	ChangeConversationDeleted                       // the user deleted the conversation up to Seq; with Messages also its history
+	ChangeGroupJoined                               // the user became a member of Group at about Time
+	ChangeGroupLeft                                 // the user ceased to be a member of Group
 	ChangeSettings                                  // the user's settings of the conversation are Settings
-	ChangeBlocked                                   // the user has blocked Peer, or let him in again
+	ChangeBlocked                                   // the user has blocked or unblocked Peer
 )
 
-// A Change is the present state of something that altered after a cursor;
-// several changes of one kind and conversation may have become one.
+// A Change is the present state of something that changed after a cursor. Several
+// changes of one kind in one conversation may be told as one.
 type Change struct {
 	Kind     ChangeKind
 	Peer     command.UserID
 	Group    command.GroupID // instead of Peer
-	Sender   command.UserID  // ChangeRecall in a group: all that he sent in Ranges, "" = all of them
+	Sender   command.UserID  // ChangeRecall in a group: only messages of this sender; "" = all in Ranges
 	Arrival  uint64
 	Seq      uint64
 	Time     int64
@@ -103,51 +104,51 @@ type Change struct {
 	Messages bool
 	Settings ConversationSettings
 	Blocked  bool
-	Event    GroupEventKind // ChangeGroupLeft: how that came
+	Event    GroupEventKind // ChangeGroupLeft: how the membership ended
 }
 
-// ConversationSettings are what a user has set of a conversation for himself.
+// ConversationSettings are a user's own settings of a conversation.
 type ConversationSettings struct {
-	Muted  bool // he does not want to be notified
+	Muted  bool // the user does not want to be notified
 	Pinned bool
-	Unread bool // he has marked it as unread; his next report or message there takes that back
+	Unread bool // the user has marked it as unread; their next read report or message there takes that back
 }
 
-// A Range holds From..To, inclusive.
+// A Range is the seqs from From to To, inclusive.
 type Range struct{ From, To uint64 }
 
-// An Item of a Batch is the index of a message, a change or an event.
+// An Item of Updates is a message, a change or an event.
 type Item struct {
 	Message int // index into Messages, or -1
 	Change  int // index into Changes, or -1
 	Event   int // index into Events, or -1
 }
 
-// A Updates is one read of what a session has to be told, in arrival order. It
-// may be reused; Reset keeps its memory.
+// Updates are one read of what a session has not been told yet, in order of arrival.
+// They may be reused; Reset keeps the memory.
 type Updates struct {
-	Items    []Item
+	Items    []Item // Messages, Changes and Events in one order
 	Messages []Message
 	Changes  []Change
-	Events   []GroupEvent // only of a group
-	// Missed says that there were events which are no longer known, the newest of
-	// them at MissedEventsTo in the order. A group that stores nothing says so only of
-	// events that ended memberships.
+	Events   []GroupEvent // only in a group
+	// MissedEvents says that there were events that are no longer known, the newest of
+	// them at MissedEventsTo. A group that stores nothing says so only of events that
+	// ended memberships.
 	MissedEvents   bool
 	MissedEventsTo uint64
-	// Next is the arrival number up to which the session is now told. It may
-	// pass the last item: what lay between was hidden or the session's own.
+	// Through is the arrival number up to which the session is told now. It may be
+	// beyond the last item: what came after that was not visible, or the session's
+	// own.
 	Through uint64
-	// More says that a limit cut the read short.
-	More bool
+	More    bool // a limit cut the read short
 	// Epoch is that with which places in the order are written as cursors.
 	Epoch uint64
 
-	buf  []byte // what the fields of Messages and Changes alias
-	Size int    // bytes handed out, also from earlier pieces of buf
+	buf  []byte // what byte fields of Messages alias
+	Size int    // bytes copied, also to earlier pieces of buf
 }
 
-// Reset empties the batch and keeps its memory.
+// Reset empties the updates and keeps their memory.
 func (up *Updates) Reset() {
 	clear(up.Messages)
 	clear(up.Changes)
@@ -157,40 +158,40 @@ func (up *Updates) Reset() {
 	}
 }
 
-// RecentsMode is what a login asks of its recent contacts.
+// A RecentsMode says what a login wants of its recent conversations.
 type RecentsMode uint8
 
 const (
-	RecentsOn    RecentsMode = iota // push the last message of each, and list them
-	RecentsQuiet                    // list only
+	RecentsOn    RecentsMode = iota // push the last message of each and list them
+	RecentsQuiet                    // only list them
 	RecentsOff                      // neither
 )
 
-// A Sync is what a login pushes before onSynced: the queue (or, with a cursor,
-// all that came after it) oldest first, then the last messages of recents,
-// then the changes the device missed. Numbers are as of the login.
+// A Sync is what a login pushes before it is synced: the offline queue, oldest first
+// (or, with a cursor, all that came after it), then the last messages of recents, then
+// the changes the device missed. Numbers are as of the login.
 type Sync struct {
 	Session       command.SessionID
-	CursorArrival uint64 // arrival number of the device's cursor; 0 without
-	Arrival       uint64 // the login's own point in the arrival order: live messages come after
+	CursorArrival uint64 // arrival number of the device's cursor; 0 = it had none
+	Arrival       uint64 // place of the login in the user's order; live messages come after it
 	Cursor        string // Arrival as a cursor
-	Reset         bool
-	Offline       int // unread messages among those to push
+	Reset         bool   // the device's cursor was not accepted
+	Offline       int    // unread messages among those to push
 	UnreadTotal   int
-	UnreadUnmuted int // of conversations that are not muted
+	UnreadUnmuted int // in conversations that are not muted
 	Lost          []Lost
 	Conversations []Conversation // newest first, at most Limits.Recents; nil with RecentsOff
-	Unread        []Conversation // that have unread messages or are marked so, newest first, whether they are among Conversations or not
+	Unread        []Conversation // conversations that have unread messages or are marked as unread, newest first
 	MaxRecents    int            // Limits.Recents
-	Groups        []GroupRef     // whose member the user is, by id
+	Groups        []GroupRef     // groups whose member the user is, by id
 
-	Refs         []MessageRef // without a cursor: messages still to push, in push order
-	LastMessages int          // how many of them, at the end, are last messages of recents
+	Refs         []MessageRef // without a cursor: messages to push, in that order
+	LastMessages int          // how many of Refs, at the end, are last messages of recents
 	Recents      []uint64     // arrival numbers of the last messages of Conversations
-	ReadTo       uint64       // with a cursor: what the sync has read so far
+	ReadTo       uint64       // with a cursor: arrival number up to which the sync has read
 }
 
-// Lost is a run of seqs that limits took from the offline queue.
+// A Lost is a run of seqs that limits took out of the offline queue.
 type Lost struct {
 	Peer     command.UserID
 	Group    command.GroupID // instead of Peer
@@ -198,28 +199,28 @@ type Lost struct {
 	Count    int
 }
 
-// A Conversation is an entry of recents.
+// A Conversation is an entry of a list of conversations.
 type Conversation struct {
 	Peer         command.UserID
-	LastSeq      uint64 // of the last message that can be shown; 0 = there is none
-	Time         int64  // of that message, or else of the newest that ever was
-	Place        uint64 // in the order of Conversations; 0 in recents
+	LastSeq      uint64 // of the last visible message; 0 = there is none
+	Time         int64  // ms, of that message, or else of the newest there ever was
+	Place        uint64 // in the order of State.Conversations; 0 in recents
 	ReadSeq      uint64
 	PeerReadSeq  uint64
 	Unread       int
 	Muted        bool
 	Pinned       bool
-	MarkedUnread bool // as unread, by the user
+	MarkedUnread bool // by the user
 }
 
-// A ConversationList is a list of conversations, or the beginning of one.
+// A ConversationList is a list of conversations, or its beginning.
 type ConversationList struct {
 	Conversations []Conversation
-	Last          []Message // of each its last message; one without ID where none can be shown
-	More          bool      // a bound cut it short
+	Last          []Message // the last message of each; one without ID if none is visible
+	More          bool      // a limit cut the list short
 }
 
-// GapReason says why a seq of a page has no message.
+// A GapReason says why a seq of a page has no message.
 type GapReason string
 
 const (
@@ -236,33 +237,32 @@ type Gap struct {
 	Reason   GapReason
 }
 
-// A HistoryQuery asks for a page of a conversation. At most one of Before,
-// After and From..To is set; none asks for the newest.
+// A HistoryQuery asks for a page of a conversation. At most one of Before, After and
+// From..To is set; without any, it asks for the newest messages.
 type HistoryQuery struct {
-	User   command.UserID
-	Peer   command.UserID
-	Group  command.GroupID // instead of Peer
-	Admin  bool            // reads all of a group, whoever is a member of it
-	Before uint64          // exclusive, 0 = unset
-	After  uint64          // exclusive
-	// HasAfter tells after: 0 (from the beginning) from no after at all.
-	HasAfter bool
-	From, To uint64 // inclusive
-	Limit    int    // messages, 1-100
-	MaxBytes int    // of bodies and headers; at least one message is returned
-	MaxGaps  int    // that the page tells apart, 0 = any number
-	MaxSeqs  int    // that it covers of those that the log holds, 0 = any number
+	User     command.UserID
+	Peer     command.UserID
+	Group    command.GroupID // instead of Peer
+	Admin    bool            // read all of a group's history, not a member's view
+	Before   uint64          // exclusive, 0 = unset
+	After    uint64          // exclusive
+	HasAfter bool            // After is set; 0 is the beginning
+	From, To uint64          // inclusive
+	Limit    int             // messages, 1-100
+	MaxBytes int             // of bodies and headers; at least one message is returned
+	MaxGaps  int             // in the page, 0 = no limit
+	MaxSeqs  int             // that the page covers of those the log holds, 0 = no limit
 }
 
-// A Page answers a HistoryQuery. Messages ascend by seq.
+// A Page answers a HistoryQuery. Messages are in order of seq.
 type Page struct {
 	Updates  Updates // only Messages is used
-	From, To uint64
+	From, To uint64  // seqs that the page covers
 	Gaps     []Gap
-	More     bool // a limit ended it: there is more in its direction, if only gaps
+	More     bool // a limit ended the page: there is more in its direction, if only gaps
 
-	Down bool // it was read downwards
-	Size int  // bytes of the messages chosen so far
+	Down bool // Down reports whether the page was read downwards, from its newest message.
+	Size int  // Size returns the bytes that the page's messages take in the log.
 }
 
 // A MessageRef names one stored message of a user.
@@ -272,7 +272,7 @@ type MessageRef struct {
 	Conv    uint32
 }
 
-// Copy copies bytes into the batch and returns them as they lie there.
+// Copy copies bytes into the memory of the updates and returns the copy.
 func (up *Updates) Copy(v []byte) []byte {
 	up.Size += len(v)
 	if len(up.buf)+len(v) > cap(up.buf) {
@@ -284,7 +284,7 @@ func (up *Updates) Copy(v []byte) []byte {
 	return up.buf[start:len(up.buf):len(up.buf)]
 }
 
-// Interleave lists messages, changes and events, each in arrival order, as one.
+// Interleave fills Items from the three lists, each of which is in order of arrival.
 func (up *Updates) Interleave() {
 	m, c, e := 0, 0, 0
 	for {
@@ -312,8 +312,8 @@ func (up *Updates) Interleave() {
 	}
 }
 
-// KeepConversations drops those of Conversations that are not wanted, by index, and does not
-// push their last messages. It comes before the first NextSync.
+// KeepConversations removes those of Conversations for which wanted is false, and
+// their last messages from what is pushed. It must come before the first NextSync.
 func (sync *Sync) KeepConversations(wanted func(i int) bool) {
 	kept, recents := sync.Conversations[:0], sync.Recents[:0]
 	dropped := make(map[uint64]bool)
@@ -362,6 +362,6 @@ func (sync *Sync) ReadOn(read func(Query) error, user command.UserID, up *Update
 	}
 }
 
-// QueueLen is how many messages of the offline queue are still to push, before the
-// last messages of recents. With a cursor it is 0.
+// QueueLen returns how many messages of the offline queue are still to push, before
+// the last messages of recents. With a cursor it is 0.
 func (sync *Sync) QueueLen() int { return max(len(sync.Refs)-sync.LastMessages, 0) }

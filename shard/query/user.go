@@ -2,72 +2,72 @@ package query
 
 import "github.com/belfry-im/belfry/shard/command"
 
-// An UnreadSum is the number of unread messages of several conversations.
+// An UnreadSum is the number of unread messages in several conversations.
 type UnreadSum struct {
 	Total   int
-	Unmuted int // of those that are not muted
+	Unmuted int // in conversations that are not muted
 }
 
-// Add adds a conversation.
+// Add adds the unread messages of one conversation.
 func (n *UnreadSum) Add(unread int, muted bool) {
 	if n.Total += unread; !muted {
 		n.Unmuted += unread
 	}
 }
 
-// SessionInfo describes a live session.
+// A SessionInfo describes a live session.
 type SessionInfo struct {
 	Number   command.SessionID
 	Device   string
 	Platform string
-	LoginMS  int64 // ms
+	LoginMS  int64
 }
 
 // A UserInfo is what an administrator can see of a user.
 type UserInfo struct {
 	User          command.UserID
-	Exists        bool // he has logged in, since he was erased if he was
+	Exists        bool // the user has logged in, since they were erased if they were
 	Settings      command.UserSettings
 	Sessions      []SessionInfo // in order of login
-	LastSeen      int64         // ms, his last sign of life that was replicated; 0 = none
-	Conversations int           // one-to-one, that hold messages
-	Messages      int           // stored, one-to-one
+	LastSeen      int64         // ms, the last sign of life that was replicated; 0 = none
+	Conversations int           // one-to-one conversations that hold messages
+	Messages      int           // stored in those
 	Bytes         int           // of those
-	Queued        int           // messages in the offline queue: the unread of one-to-one conversations
+	Queued        int           // messages in the offline queue, which are the unread ones of one-to-one conversations
 	QueuedBytes   int
-	Unread        int // of all, groups included once the store has added theirs
-	Blocked       int // users whom he has blocked
+	Unread        int // of all conversations; groups only once the store has added theirs
+	Blocked       int // users whom the user has blocked
 	Groups        []GroupRef
 }
 
-// A UserEntry is one of a list of users.
+// A UserEntry is an entry in a list of users.
 type UserEntry struct {
 	User      command.UserID
-	Exists    bool // as in UserInfo; false: others wrote to him, or an administrator set something
+	Exists    bool // as in UserInfo; false if others wrote to them, or an administrator set something
 	Suspended bool
 	Sessions  int
 	LastSeen  int64 // ms, 0 = never
 	Bytes     int   // of stored messages
 }
 
-// An UnreadCount is the unread of one conversation.
+// An UnreadCount is the number of unread messages in one conversation.
 type UnreadCount struct {
 	Peer   command.UserID
 	Group  command.GroupID // instead of Peer
 	Unread int
 }
 
-// Counts says how much there is.
+// A Counts says how much some slots hold.
 type Counts struct {
-	Users         int // that are known, whether they have logged in or not
+	Users         int // known users, whether they have logged in or not
 	Sessions      int
 	Groups        int
 	Conversations int // views of one-to-one conversations
-	Messages      int // entries of all logs: two for a message of two users
+	Messages      int // entries of all logs: a message between two users counts twice
 	Bytes         int // of those
 }
 
-// Add adds up what several parts hold.
+// Add adds the counts of other slots.
 func (c *Counts) Add(v *Counts) {
 	c.Users += v.Users
 	c.Sessions += v.Sessions
