@@ -266,3 +266,6 @@ func ForgetSettings(s *State, name command.UserID) {
 		s.setAccount(u, account{})
 	}
 }
+
+// Update reports whether golden files are to be written anew.
+func Update() bool { return *updateGolden }
