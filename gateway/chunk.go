@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -117,25 +118,10 @@ func (c *chunk) after(arrival uint64) int {
 	return sort.Search(len(c.items), func(i int) bool { return c.items[i].arrival > arrival })
 }
 
-// groupEvents are the wire's words.
-var groupEvents = map[query.GroupEventKind]string{
-	query.EventCreated:       protocol.EventCreated,
-	query.EventJoined:        protocol.EventJoined,
-	query.EventLeft:          protocol.EventLeft,
-	query.EventRemoved:       protocol.EventRemoved,
-	query.EventRoleChanged:   protocol.EventRoleChanged,
-	query.EventMuted:         protocol.EventMuted,
-	query.EventChanged:       protocol.EventChanged,
-	query.EventDismissed:     protocol.EventDismissed,
-	query.EventJoinRequested: protocol.EventJoinRequested,
-	query.EventOwnerOffered:  protocol.EventOwnerOffered,
-	query.EventBanned:        protocol.EventBanned,
-}
-
 // appendGroupEvent encodes an event. cursor is "" but for the sessions of who joins by it.
 func appendGroupEvent(dst []byte, codec protocol.Codec, e *query.GroupEvent, cursor string) []byte {
 	wire := protocol.GroupEvent{
-		Group: string(e.Group), Event: groupEvents[e.Kind], By: string(e.By), Users: make([]string, len(e.Users)), Time: e.Time, Cursor: cursor,
+		Group: string(e.Group), Event: enum.GroupEvents.Word(e.Kind), By: string(e.By), Users: make([]string, len(e.Users)), Time: e.Time, Cursor: cursor,
 	}
 	for i, u := range e.Users {
 		wire.Users[i] = string(u)

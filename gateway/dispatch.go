@@ -1,74 +1,14 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"time"
 
+	"github.com/belfry-im/belfry/gateway/errcode"
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 )
-
-// A handler does what a request asks. It answers with reply, now or later, or
-// returns why it refuses. It runs on the read loop: what it submits is in the
-// order of the frames.
-type handler func(*session, request) error
-
-// handlers has all ops that this server knows.
-var handlers = map[string]handler{
-	protocol.OpLogin:              (*session).login,
-	protocol.OpAck:                (*session).acknowledge,
-	protocol.OpRefreshToken:       (*session).refreshToken,
-	protocol.OpSetState:           (*session).setState,
-	protocol.OpPing:               (*session).ping,
-	protocol.OpLogout:             (*session).logout,
-	protocol.OpSend:               (*session).send,
-	protocol.OpGetMessage:         (*session).getMessage,
-	protocol.OpGetRecents:         (*session).getRecents,
-	protocol.OpGetConversations:   (*session).getConversations,
-	protocol.OpReadReport:         (*session).readReport,
-	protocol.OpDeleteMessage:      (*session).deleteMessage,
-	protocol.OpDeleteConversation: (*session).deleteConversation,
-	protocol.OpSetConversation:    (*session).setConversation,
-	protocol.OpRecall:             (*session).recall,
-	protocol.OpTyping:             (*session).typing,
-	protocol.OpGetPresence:        (*session).getPresence,
-	protocol.OpSubscribePresence:  (*session).subscribePresence,
-	protocol.OpBlock:              (*session).block,
-	protocol.OpUnblock:            (*session).unblock,
-	protocol.OpGetBlocked:         (*session).getBlocked,
-	protocol.OpCreateGroup:        (*session).createGroup,
-	protocol.OpJoinGroup:          (*session).joinGroup,
-	protocol.OpLeaveGroup:         (*session).leaveGroup,
-	protocol.OpDismissGroup:       (*session).dismissGroup,
-	protocol.OpAnswerJoin:         (*session).answerJoin,
-	protocol.OpAddMembers:         (*session).addMembers,
-	protocol.OpRemoveMembers:      (*session).removeMembers,
-	protocol.OpSetMember:          (*session).setMember,
-	protocol.OpSetGroup:           (*session).setGroup,
-	protocol.OpAnswerOwner:        (*session).answerOwner,
-	protocol.OpUnban:              (*session).unban,
-	protocol.OpGetBans:            (*session).getBans,
-	protocol.OpGetGroup:           (*session).getGroup,
-	protocol.OpGetMembers:         (*session).getMembers,
-	protocol.OpGetGroups:          (*session).getGroups,
-}
-
-// costly are the ops whose answer may take some 256 KiB of memory until the client
-// has read it, and a millisecond to make. While memory is short they are refused, as
-// are large requests; and no more are done at a time than there are processors, of a
-// user one.
-var costly = map[string]bool{
-	protocol.OpGetMessage:       true,
-	protocol.OpGetConversations: true,
-	protocol.OpGetRecents:       true,
-	protocol.OpGetGroup:         true,
-	protocol.OpGetGroups:        true,
-	protocol.OpGetMembers:       true,
-	protocol.OpGetBlocked:       true,
-}
 
 // A refusal is an error reply.
 type refusal struct {
@@ -82,7 +22,7 @@ func (r *refusal) Error() string { return r.code + ": " + r.message }
 // dispatch hands a request to its handler.
 func (s *session) dispatch(r request) {
 	s.identified = 0
-	handle, known := handlers[r.Op]
+	op, known := ops[r.Op]
 	var err error
 	used, parting := s.undertake(r.ID)
 	switch {
@@ -94,12 +34,12 @@ func (s *session) dispatch(r request) {
 		err = &refusal{code: protocol.CodeUnauthorized, message: "op: log in first"}
 	case !known:
 		err = &refusal{code: protocol.CodeUnknownOp, message: "op: there is none of this name"}
-	case (r.size > freeRequest || costly[r.Op]) && s.gateway.admission.MemoryLow():
+	case (r.size > freeRequest || op.costly) && s.gateway.admission.MemoryLow():
 		err = &refusal{protocol.CodeUnavailable, "op: the server has no memory for this right now; repeating it is safe", memoryRetryAfter}
-	case costly[r.Op]:
-		err = s.inTurn(r, handle)
+	case op.costly:
+		err = s.inTurn(r, op.handle)
 	default:
-		err = handle(s, r)
+		err = op.handle(s, r)
 	}
 	if s.repeats != nil && s.identified == 0 {
 		s.repeats.used(r.ID)
@@ -122,7 +62,7 @@ func (s *session) undertake(id uint64) (used bool, parting closing) {
 func (s *session) hasLoggedIn() bool { return s.number != 0 }
 
 // inTurn handles a costly request when it is the user's turn.
-func (s *session) inTurn(r request, handle handler) error {
+func (s *session) inTurn(r request, handle func(*session, request) error) error {
 	ctx, cancel := s.requestContext()
 	ok := s.gateway.costs.Take(ctx, string(s.user))
 	cancel()
@@ -239,37 +179,11 @@ func (s *session) refuse(r request, err error) {
 	})
 }
 
-// refusalOf puts an error into the protocol's words.
+// refusalOf returns what an error is answered with.
 func refusalOf(err error) *refusal {
 	if own, ok := errors.AsType[*refusal](err); ok {
 		return own
 	}
-	if field, ok := errors.AsType[*protocol.FieldError](err); ok {
-		return &refusal{code: field.Code, message: field.Message()}
-	}
-	if refused, ok := errors.AsType[*command.RefusedError](err); ok {
-		if code, ok := codes[refused.Code]; ok {
-			return &refusal{code: code, message: refused.Detail, after: time.Duration(refused.RetryAfterMS) * time.Millisecond}
-		}
-	}
-	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return &refusal{
-			code: protocol.CodeUnavailable, message: "op: the server cannot do this right now; repeating it is safe",
-			after: max(store.RetryAfter(err), time.Millisecond),
-		}
-	}
-	return &refusal{code: protocol.CodeInternal, message: "op: the server failed; it has logged why"}
-}
-
-// codes are the wire's words for a shard's refusals. The others are not meant
-// for clients.
-var codes = map[command.Code]string{
-	command.CodeBadRequest:   protocol.CodeBadRequest,
-	command.CodeForbidden:    protocol.CodeForbidden,
-	command.CodeNotFound:     protocol.CodeNotFound,
-	command.CodeConflict:     protocol.CodeConflict,
-	command.CodeTooLate:      protocol.CodeTooLate,
-	command.CodeRateLimited:  protocol.CodeRateLimited,
-	command.CodeUnauthorized: protocol.CodeUnauthorized,
+	r := errcode.Of(err, "op: ")
+	return &refusal{r.Code, r.Message, r.After}
 }

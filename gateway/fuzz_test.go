@@ -12,7 +12,7 @@ import (
 // FuzzFrame has a session handle any bytes. A request is answered exactly once,
 // a notice never, and what is neither ends the session.
 func FuzzFrame(f *testing.F) {
-	for op := range handlers {
+	for op := range ops {
 		f.Add(false, []byte(`{"id":1,"op":"`+op+`"}`))
 		f.Add(false, []byte(`{"id":1,"op":"`+op+`","args":{"conv":"u:alice","seq":1,"seqs":[1],"users":["alice"],"user":"alice","d":1,`+
 			`"cid":"1","body":{"a":[1,2.5,null,{"$bin":"AA=="}]},"background":true,"token":"x","device":"d"}}`))

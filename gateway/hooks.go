@@ -16,6 +16,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
 	"github.com/belfry-im/belfry/raftstore/store"
@@ -247,7 +248,7 @@ func (h *Hooks) GroupEventsLost(n int) { h.receiver.Dropped("group", reasonOverf
 
 // GroupEvent is for the store.
 func (h *Hooks) GroupEvent(e *query.GroupEvent) {
-	event := "group." + groupEvents[e.Kind]
+	event := "group." + enum.GroupEvents.Word(e.Kind)
 	if !h.wants(event) {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -16,34 +17,6 @@ import (
 
 // noProperties is an empty map as canonical msgpack.
 var noProperties = []byte{0x80}
-
-// The words of the wire for what the shard numbers.
-var (
-	kinds = map[string]command.GroupKind{
-		protocol.KindPrivate: command.GroupPrivate, protocol.KindPublic: command.GroupPublic,
-		protocol.KindChatroom: command.GroupChatroom, protocol.KindLive: command.GroupLive,
-	}
-	kindNames = map[command.GroupKind]string{
-		command.GroupPrivate: protocol.KindPrivate, command.GroupPublic: protocol.KindPublic,
-		command.GroupChatroom: protocol.KindChatroom, command.GroupLive: protocol.KindLive,
-	}
-	joinModes = map[string]command.JoinMode{
-		protocol.JoinInvite: command.JoinByInvitation, protocol.JoinApprove: command.JoinByApproval, protocol.JoinOpen: command.JoinOpen,
-	}
-	joinModeNames = map[command.JoinMode]string{
-		command.JoinByInvitation: protocol.JoinInvite, command.JoinByApproval: protocol.JoinApprove, command.JoinOpen: protocol.JoinOpen,
-	}
-	histories = map[string]command.GroupHistory{
-		protocol.HistorySinceJoin: command.HistorySinceJoin, protocol.HistoryAll: command.HistoryAll, protocol.HistoryNone: command.HistoryNone,
-	}
-	historyNames = map[command.GroupHistory]string{
-		command.HistorySinceJoin: protocol.HistorySinceJoin, command.HistoryAll: protocol.HistoryAll, command.HistoryNone: protocol.HistoryNone,
-	}
-	roles     = map[string]command.Role{protocol.RoleMember: command.RoleMember, protocol.RoleAdmin: command.RoleAdmin}
-	roleNames = map[command.Role]string{
-		command.RoleMember: protocol.RoleMember, command.RoleAdmin: protocol.RoleAdmin, command.RoleOwner: protocol.RoleOwner,
-	}
-)
 
 // makingsPerOwned is how many groups a user may make in an hour for each that he
 // may own: of those that he dismisses, something stays.
@@ -59,7 +32,7 @@ func (s *session) createGroup(r request) error {
 		return err
 	}
 	cmd := &command.CreateGroup{
-		Group: command.GroupID(args.Group), By: s.user, Owner: s.user, Kind: kinds[args.Kind], Settings: settings,
+		Group: command.GroupID(args.Group), By: s.user, Owner: s.user, Kind: enum.GroupKinds.Value(args.Kind), Settings: settings,
 		Name: args.Name, Properties: args.Properties, Members: userIDs(args.Members),
 	}
 	change, again := s.change(r, cmd)
@@ -103,7 +76,7 @@ func (s *session) joinCursor(group command.GroupID, settings command.GroupSettin
 
 // groupSettings are those of the kind, but for what the args say.
 func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error) {
-	settings := kinds[args.Kind].Settings()
+	settings := enum.GroupKinds.Value(args.Kind).Settings()
 	if args.MutedAll != nil {
 		settings.MutedAll = *args.MutedAll
 	}
@@ -129,10 +102,10 @@ func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error
 		settings.MaxMembers = args.MaxMembers
 	}
 	if args.Join != "" {
-		settings.Join = joinModes[args.Join]
+		settings.Join = enum.JoinModes.Value(args.Join)
 	}
 	if args.History != "" {
-		settings.History = histories[args.History]
+		settings.History = enum.Histories.Value(args.History)
 	}
 	if args.Unread != nil {
 		settings.Unread = *args.Unread
@@ -260,7 +233,7 @@ func (s *session) setGroup(r request) error {
 	cmd := &command.SetGroup{
 		Group: command.GroupID(args.Group), By: s.user, Name: args.Name, Properties: args.Properties, Owner: command.UserID(args.Owner),
 		Settings: command.SettingsChange{
-			Join: joinModes[args.Join], History: histories[args.History], Unread: args.Unread, MutedAll: args.MutedAll,
+			Join: enum.JoinModes.Value(args.Join), History: enum.Histories.Value(args.History), Unread: args.Unread, MutedAll: args.MutedAll,
 		},
 	}
 	if args.MaxMembers != 0 {
@@ -321,7 +294,7 @@ func (s *session) getGroup(r request) error {
 		reply.Properties = noProperties
 	}
 	reply.Settings = &protocol.GroupSettings{
-		MaxMembers: info.Settings.MaxMembers, Join: joinModeNames[info.Settings.Join], History: historyNames[info.Settings.History],
+		MaxMembers: info.Settings.MaxMembers, Join: enum.JoinModes.Word(info.Settings.Join), History: enum.Histories.Word(info.Settings.History),
 		Unread: info.Settings.Unread, Stored: info.Settings.Stored, MutedAll: info.Settings.MutedAll,
 	}
 	if info.Role != command.RoleNone || info.Offered == s.user {
@@ -377,8 +350,8 @@ func (s *session) getGroups(r request) error {
 // wireGroupInfo gives what getGroup and getGroups both tell.
 func wireGroupInfo(info *query.GroupInfo) protocol.GroupOK {
 	return protocol.GroupOK{
-		Group: string(info.ID), Kind: kindNames[info.Kind], Name: info.Name, Owner: string(info.Owner),
-		MemberCount: info.Members, LastSeq: info.LastSeq, Role: roleNames[info.Role],
+		Group: string(info.ID), Kind: enum.GroupKinds.Word(info.Kind), Name: info.Name, Owner: string(info.Owner),
+		MemberCount: info.Members, LastSeq: info.LastSeq, Role: enum.Roles.Word(info.Role),
 	}
 }
 

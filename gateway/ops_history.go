@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/shard/command"
@@ -48,7 +49,7 @@ func (s *session) getMessage(r request) error {
 		Gaps: make([]protocol.Gap, len(page.Gaps)), More: page.More,
 	}
 	for i, g := range page.Gaps {
-		reply.Gaps[i] = protocol.Gap{From: g.From, To: g.To, Reason: string(g.Reason)}
+		reply.Gaps[i] = protocol.Gap{From: g.From, To: g.To, Reason: enum.GapReasons.Word(g.Reason)}
 	}
 	s.reply(r, reply)
 	return nil

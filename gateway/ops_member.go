@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"github.com/belfry-im/belfry/gateway/enum"
+	"github.com/belfry-im/belfry/gateway/errcode"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
@@ -68,7 +70,7 @@ func (s *session) setMember(r request) error {
 	}
 	s.proposeChange(r, &command.SetMember{
 		Group: command.GroupID(args.Group), By: s.user, User: command.UserID(args.User),
-		Role: roles[args.Role], MutedUntil: args.MutedUntil,
+		Role: enum.Roles.Value(args.Role), MutedUntil: args.MutedUntil,
 	})
 	return nil
 }
@@ -135,7 +137,7 @@ func (s *session) getMembers(r request) error {
 	reply := &protocol.MembersOK{Members: make([]protocol.Member, len(members)), More: more}
 	now := b.Now()
 	for i, m := range members {
-		reply.Members[i] = protocol.Member{User: string(m.User), Role: roleNames[m.Role]}
+		reply.Members[i] = protocol.Member{User: string(m.User), Role: enum.Roles.Word(m.Role)}
 		if m.MutedUntil > now {
 			reply.Members[i].MutedUntil = m.MutedUntil
 		}
@@ -211,11 +213,7 @@ type failures map[command.UserID]string
 
 func (f failures) add(failed []command.MemberFailure) {
 	for _, m := range failed {
-		if code, ok := codes[m.Code]; ok {
-			f[m.User] = code
-		} else {
-			f[m.User] = protocol.CodeInternal
-		}
+		f[m.User] = errcode.OfStore(m.Code)
 	}
 }
 

@@ -5,16 +5,10 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/auth"
+	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/belfry-im/belfry/shard/query"
 )
-
-var recentsModes = map[string]query.RecentsMode{
-	protocol.RecentsOn:    query.RecentsOn,
-	protocol.RecentsQuiet: query.RecentsQuiet,
-	protocol.RecentsOff:   query.RecentsOff,
-}
 
 // login opens the session for requests. It holds up the read loop until the
 // store has answered: no other request could be answered before.
@@ -77,7 +71,7 @@ func (s *session) tryLogin(r request) error {
 		User: user, Device: args.Device, Platform: args.Platform, Policy: g.config.Policy,
 		AutoRead: args.AutoRead, HasCursor: args.HasSince, Cursor: args.Since,
 		IssuedAt: id.Issued,
-	}, recentsModes[args.Recents], s)
+	}, enum.RecentsModes.Value(args.Recents), s)
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func TestFrameSize(t *testing.T) {
 func TestBeforeLogin(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		c := newEdge(t, nil).dial(codec)
-		for op := range handlers {
+		for op := range ops {
 			switch op {
 			case "login", "ping":
 			default:

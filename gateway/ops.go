@@ -1,0 +1,56 @@
+package gateway
+
+import "github.com/belfry-im/belfry/gateway/protocol"
+
+// An op is how the server does one of protocol.Ops.
+type op struct {
+	// handle does what a request asks. It answers with reply, now or later, or
+	// returns why it refuses. It runs on the read loop: what it submits is in the
+	// order of the frames.
+	handle func(*session, request) error
+
+	// costly says that the answer may take some 256 KiB of memory until the client
+	// has read it, and a millisecond to make. While memory is short such requests are
+	// refused, as are large ones; and no more are done at a time than there are
+	// processors, of a user one.
+	costly bool
+}
+
+var ops = map[string]op{
+	protocol.OpLogin:              {handle: (*session).login},
+	protocol.OpAck:                {handle: (*session).acknowledge},
+	protocol.OpRefreshToken:       {handle: (*session).refreshToken},
+	protocol.OpSetState:           {handle: (*session).setState},
+	protocol.OpPing:               {handle: (*session).ping},
+	protocol.OpLogout:             {handle: (*session).logout},
+	protocol.OpSend:               {handle: (*session).send},
+	protocol.OpGetMessage:         {handle: (*session).getMessage, costly: true},
+	protocol.OpGetRecents:         {handle: (*session).getRecents, costly: true},
+	protocol.OpGetConversations:   {handle: (*session).getConversations, costly: true},
+	protocol.OpReadReport:         {handle: (*session).readReport},
+	protocol.OpDeleteMessage:      {handle: (*session).deleteMessage},
+	protocol.OpDeleteConversation: {handle: (*session).deleteConversation},
+	protocol.OpSetConversation:    {handle: (*session).setConversation},
+	protocol.OpRecall:             {handle: (*session).recall},
+	protocol.OpTyping:             {handle: (*session).typing},
+	protocol.OpGetPresence:        {handle: (*session).getPresence},
+	protocol.OpSubscribePresence:  {handle: (*session).subscribePresence},
+	protocol.OpBlock:              {handle: (*session).block},
+	protocol.OpUnblock:            {handle: (*session).unblock},
+	protocol.OpGetBlocked:         {handle: (*session).getBlocked, costly: true},
+	protocol.OpCreateGroup:        {handle: (*session).createGroup},
+	protocol.OpJoinGroup:          {handle: (*session).joinGroup},
+	protocol.OpLeaveGroup:         {handle: (*session).leaveGroup},
+	protocol.OpDismissGroup:       {handle: (*session).dismissGroup},
+	protocol.OpAnswerJoin:         {handle: (*session).answerJoin},
+	protocol.OpAddMembers:         {handle: (*session).addMembers},
+	protocol.OpRemoveMembers:      {handle: (*session).removeMembers},
+	protocol.OpSetMember:          {handle: (*session).setMember},
+	protocol.OpSetGroup:           {handle: (*session).setGroup},
+	protocol.OpAnswerOwner:        {handle: (*session).answerOwner},
+	protocol.OpUnban:              {handle: (*session).unban},
+	protocol.OpGetBans:            {handle: (*session).getBans},
+	protocol.OpGetGroup:           {handle: (*session).getGroup, costly: true},
+	protocol.OpGetMembers:         {handle: (*session).getMembers, costly: true},
+	protocol.OpGetGroups:          {handle: (*session).getGroups, costly: true},
+}
