@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,9 @@ const (
 // one is only known once the log has been opened again.
 var errLogFailed = errors.New("raftstore: log failed and waits to be opened again")
 
+// errLogClosed answers what Raft reads after its shutdown.
+var errLogClosed = errors.New("raftstore: log is closed")
+
 // A logStore is the Raft log of one replica. After a failed append it refuses
 // further ones and says so once: raft-wal cannot go on without being opened
 // again, and neither log is to be trusted about what the failed write left.
@@ -40,6 +44,11 @@ type logStore struct {
 	appended  func(time.Duration) // told how long each append took, fsync included
 	failed    func(error)         // told of the first failure
 	halt      *halt
+
+	// gate is held by reads that Raft may begin after its shutdown, when it counts
+	// the age of the log; raft-wal panics if it is closed meanwhile.
+	gate   sync.RWMutex
+	closed bool // guarded by gate
 
 	broken atomic.Bool
 	// install is set while Raft drops the whole log because a snapshot took its
@@ -153,6 +162,11 @@ func (l *logStore) fail(err error) {
 // GetLog ends the calling goroutine of Raft when the disk does not give back
 // what was stored: Raft would panic, and take the other shards with it.
 func (l *logStore) GetLog(index uint64, entry *raft.Log) error {
+	l.gate.RLock()
+	defer l.gate.RUnlock()
+	if l.closed {
+		return errLogClosed
+	}
 	err := l.LogStore.GetLog(index, entry)
 	if err == nil || errors.Is(err, raft.ErrLogNotFound) || !l.halt.armed() {
 		return err
@@ -160,6 +174,15 @@ func (l *logStore) GetLog(index uint64, entry *raft.Log) error {
 	l.fail(fmt.Errorf("read entry %d: %w", index, err))
 	l.halt.exit()
 	return err
+}
+
+func (l *logStore) FirstIndex() (uint64, error) {
+	l.gate.RLock()
+	defer l.gate.RUnlock()
+	if l.closed {
+		return 0, errLogClosed
+	}
+	return l.LogStore.FirstIndex()
 }
 
 // DeleteRange keeps the entries since the older of the retained snapshots. If
@@ -182,6 +205,9 @@ func (l *logStore) DeleteRange(first, last uint64) error {
 }
 
 func (l *logStore) Close() error {
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	l.closed = true
 	var errs []error
 	for _, c := range l.closers {
 		errs = append(errs, c.Close())

@@ -3,8 +3,10 @@ package replica
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
+	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
 )
 
@@ -37,6 +39,40 @@ func TestUnfinishedBoltIsRemoved(t *testing.T) {
 		}
 		if _, err := os.Stat(path); (err == nil) != tc.kept {
 			t.Errorf("%s: kept = %t, want %t", tc.name, err == nil, tc.kept)
+		}
+	}
+}
+
+// Raft looks at the age of its log every 10 s, and does not wait for that when it is
+// shut down.
+func TestReadsOfAClosedLog(t *testing.T) {
+	for _, kind := range logKinds {
+		cfg := testConfig(t, 0)
+		cfg.RaftLog = kind
+		if err := os.MkdirAll(cfg.Dir, DirMode); err != nil {
+			t.Fatal(err)
+		}
+		log, err := openLog(&cfg, &hclogger{log: cfg.Log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.halt = newHalt()
+		var reads sync.WaitGroup
+		for range 4 {
+			reads.Go(func() {
+				for {
+					if _, err := log.FirstIndex(); err != nil {
+						return
+					}
+				}
+			})
+		}
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+		reads.Wait()
+		if err := log.GetLog(1, new(raft.Log)); err == nil {
+			t.Errorf("%s: a closed log gave an entry", kind)
 		}
 	}
 }
