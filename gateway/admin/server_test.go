@@ -200,7 +200,7 @@ func (l *lockedBuffer) String() string {
 func (s *server) arrived(user, peer string, n int) {
 	s.t.Helper()
 	var page query.Page
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		q := query.HistoryQuery{User: command.UserID(user), Peer: command.UserID(peer), Limit: 100, MaxBytes: 1 << 20}
 		if err := s.store.History(q, &page); err != nil {
 			s.t.Fatal(err)
@@ -209,7 +209,7 @@ func (s *server) arrived(user, peer string, n int) {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("%s has %d messages of %s after 20s, want %d", user, len(page.Updates.Messages), peer, n)
+			s.t.Fatalf("%s has %d messages of %s after a minute, want %d", user, len(page.Updates.Messages), peer, n)
 		}
 	}
 }
