@@ -68,7 +68,7 @@ func (s *State) applySetUser(c *command.SetUser, r *command.Result) {
 		s.setAccount(u, a)
 	} else {
 		a.historyTTL = c.HistoryTTL.Milliseconds()
-		s.purgeDue(u) // what is gone does not come back
+		s.purgeDue(u) // first, so that nothing expired comes back
 		s.forgetUselessDedup(u)
 		s.setAccount(u, a)
 		s.recountAllQueues(u)
@@ -112,7 +112,7 @@ func (u *user) checkToken(issuedAt int64) command.Code {
 	switch a := u.accountOrZero(); {
 	case a.suspended:
 		return command.CodeForbidden
-	case issuedAt/1000 < a.tokensFrom/1000: // tokens tell whole seconds
+	case issuedAt/1000 < a.tokensFrom/1000: // tokens have whole seconds
 		return command.CodeUnauthorized
 	}
 	return command.OK
@@ -166,7 +166,7 @@ func (s *State) applySetRead(c *command.SetRead, r *command.Result) {
 			s.coldMut(u, cv).queueHead = 0
 		}
 		s.recountAgedQueue(u, cv)
-		u.due = 0 // what is queued again may leave sooner than anything else
+		u.due = 0 // a message queued again may expire before all others
 		s.enforceLimits(u)
 		s.addOwnHookChange(u, i, query.Change{Kind: query.ChangeRead, Seq: seq})
 	}

@@ -169,7 +169,7 @@ func (s *State) applyPurgeExpired(c *command.PurgeExpired) {
 		var idle []uint32
 		for number := range sl.users.all {
 			u := s.userAt(number)
-			if s.dedupDue(&u.dedup, sent) || s.removedDedupDue(u) || s.isDue(u) || u.group != nil && s.groupDue(u.group) || u.hasOldMembership(s.now) { // others need not be saved for a snapshot
+			if s.dedupDue(&u.dedup, sent) || s.removedDedupDue(u) || s.isDue(u) || u.group != nil && s.groupDue(u.group) || u.hasOldMembership(s.now) { // a user with nothing due need not be copied for a snapshot
 				s.preserve(u)
 				s.purgeDue(u)
 				s.forgetDedup(u, &u.dedup, sent)

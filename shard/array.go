@@ -18,8 +18,7 @@ type array[T any] struct {
 // add appends v. It may move the items to a new piece.
 func (x *array[T]) add(a *ring.Arena, v T) {
 	if len(x.items) == cap(x.items) {
-		// A short array grows by what a size class holds more, a long one by an
-		// eighth.
+		// A short array grows to the next size class, a long one by an eighth.
 		x.move(a, len(x.items)+1+len(x.items)/64*8)
 	}
 	x.items = append(x.items, v)

@@ -176,7 +176,7 @@ func (u *user) extraOf(c *conv) *extra {
 // What the caller frees until the next call of holdFor counts as the user's.
 func (s *State) extraMut(u *user, c *conv) *extra {
 	cold := s.coldMut(u, c)
-	s.holdFor(u) // here, and as the caller goes on
+	s.holdFor(u) // also for what the caller frees
 	if cold.extraIndex == 0 {
 		u.extra.add(s.arena, extra{})
 		cold.extraIndex = uint32(len(u.extra.items))

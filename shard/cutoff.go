@@ -67,7 +67,7 @@ func (s *State) Usage() Usage {
 }
 
 func (s *State) applyRaiseCutoff(c *command.RaiseCutoff, r *command.Result) {
-	// What is sent from now on has a later time.
+	// Below now, because messages sent from now on must not be evicted at once.
 	s.cutoff = max(s.cutoff, min(c.Cutoff, s.now-1))
 	work := int(c.MaxWork)
 	for id := int(c.FirstSlot); id < command.Slots; id++ {
@@ -80,7 +80,7 @@ func (s *State) applyRaiseCutoff(c *command.RaiseCutoff, r *command.Result) {
 		switch {
 		case work > 0:
 		case left > 0:
-			r.NextSlot = uint16(id) // there may be more in it
+			r.NextSlot = uint16(id) // the slot may hold more
 			return
 		default:
 			r.NextSlot = uint16(id + 1)
@@ -152,7 +152,7 @@ func (s *State) evictToCutoff(u *user) (left, work int) {
 // evictConvToCutoff is evictToCutoff for a conversation whose oldest entry is at or
 // below the cutoff. It also returns how many of the other entries it looked at.
 func (s *State) evictConvToCutoff(u *user, c *conv) (left, walked int) {
-	_, hold := s.totalsUnexpired(u, c, s.now) // the totals, as they stand with the head
+	_, hold := s.totalsUnexpired(u, c, s.now) // while the head still counts in the totals
 	upTo, from := uint64(0), u.queueFrom(c)
 	queued, bytes := 0, 0
 	var e ring.Entry
@@ -173,8 +173,8 @@ func (s *State) evictConvToCutoff(u *user, c *conv) (left, walked int) {
 		s.addQueued(u, c, -queued, -bytes)
 	default:
 		s.recountAgedQueue(u, c)
-		// Not when nothing had expired after all: a replica restored from a snapshot
-		// knows less of that, and counts the same.
+		// Only if something had expired: a replica that was restored from a snapshot
+		// may recount more often, and must count the same work.
 		if int(c.queued) != before-queued {
 			walked = c.log.Len()
 		}

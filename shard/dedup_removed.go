@@ -6,11 +6,11 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// What a user has sent can leave his log before its time, by a ttl of its own or
-// because he deletes the conversation. A record of it, without the body, is kept
-// until it would have been too old for history: a repeat must find it, or what
-// was taken back would be stored and delivered once more. The same goes for a
-// group. Records are those of a dedupWindow, at being when the message left.
+// A message can leave its sender's log before its time, by its own ttl or because
+// the sender deletes the conversation. A dedup record of it is kept until it would
+// have been too old for history, so that a late retry is still recognised and the
+// message is not stored and delivered once more. The same holds for a group. The
+// sentMS of these records is when the message left the log.
 
 // maxRemovedDedup bounds the records of a user or group, of about 60 bytes each.
 // Beyond it the oldest are forgotten.

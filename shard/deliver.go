@@ -79,7 +79,7 @@ func (s *State) receive(u *user, i int, l *command.Letter) {
 	}
 	if e.Time <= s.cutoff {
 		s.evictConvToCutoff(u, &u.convs.items[i])
-		u.oldest = oldest // or the next command would look for more to remove
+		u.oldest = oldest // what was below the cutoff is removed already
 	}
 	s.enforceLimits(u)
 }
@@ -90,11 +90,11 @@ func (s *State) recallIncoming(u *user, i int, peerSeq uint64, at int64) {
 	c := &u.convs.items[i]
 	from := c.log.FirstSinceTime(s.arena, at)
 	if from == c.log.Next() {
-		from = 0 // letters of earlier programs have the time of the recall
+		from = 0 // letters of earlier versions have the time of the recall
 	}
 	var e ring.Entry
 	for cur := c.log.Ascend(s.arena, from); cur.NextHeader(&e) > 0; {
-		if e.Flags&ring.Own != 0 || e.Peer < peerSeq { // 0: imported here alone
+		if e.Flags&ring.Own != 0 || e.Peer < peerSeq { // Peer is 0 if it was imported in this view alone
 			continue
 		}
 		if e.Peer == peerSeq && s.gapOf(u, c, &e, s.now) == gapNone {

@@ -22,7 +22,7 @@ func (s *State) applyEraseUser(c *command.EraseUser, r *command.Result) {
 		if s.setAccount(u, account{erased: u.lastSession}); s.historyTTL(u) != ttl {
 			s.recountAllQueues(u)
 		}
-		s.purgeDue(u) // what has left a log is forgotten now, and the rest with its conversation
+		s.purgeDue(u) // expired messages leave their logs before the dedup records are freed
 		s.freeDedup(u, &u.dedup)
 		s.freeDedup(u, &u.removedDedup)
 	}
@@ -52,7 +52,7 @@ func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 	c := &u.convs.items[i]
 	newest := c.log.Next() - 1
 	s.addQueued(u, c, -int(c.queued), -int(c.queuedBytes))
-	c.lastArrival = u.lastActivity(c) // the order of activity stays
+	c.lastArrival = u.lastActivity(c) // keeps its place in the order of activity
 	c.read, c.readArrival, c.readBy = newest, 0, 0
 	s.forgetImport(u, i)
 	if c.flags&convBlocked != 0 {
@@ -60,7 +60,7 @@ func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 		c.flags &^= convBlocked
 		s.post(u, i, &command.Letter{Kind: command.LetterUnblock, From: u.name, To: command.UserID(s.peer(c)), Time: s.now})
 	}
-	c.flags &= convBlockedBy // the peer's wish
+	c.flags &= convBlockedBy // it is the peer's
 	s.holdFor(u)
 	if c.coldIndex != 0 {
 		cold := s.coldMut(u, c)

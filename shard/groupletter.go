@@ -83,7 +83,7 @@ func (s *State) acceptInvitation(u *user, name command.UserID, m *member) {
 	if m.role == command.RoleOwner {
 		l.Seq = joinedAsOwner
 	}
-	if _, waits := g.letters[name]; !waits { // else this takes the place of what is news
+	if _, waits := g.letters[name]; !waits { // a waiting letter, which sessions must be told of, is replaced
 		l.Seq |= joinedAccepted
 	}
 	s.postGroupLetter(u, &l)
@@ -102,8 +102,8 @@ func (s *State) postGroupLetter(u *user, l *command.Letter) {
 	if g.letters == nil {
 		g.letters = make(map[command.UserID]groupLetter)
 	}
-	// An older notice is void now. Were it sent once more after a long time, the
-	// user's shard might not know any more that a newer one has come before.
+	// An older letter is void now. If it were sent again after a long time, the
+	// user's shard might no longer know that a newer one has arrived.
 	g.letters[name] = groupLetter{version: l.Number, bytes: b}
 	s.letterBytes += len(b) - len(older.bytes)
 	s.out.Posted = append(s.out.Posted, Posted{From: u.name, To: name, Number: l.Number, Bytes: b})
@@ -161,9 +161,8 @@ func (s *State) applyMembershipLetter(sl *slot, l *command.Letter) {
 			return
 		}
 	}
-	// A join after a join is news too, and a leaving after a leaving: what lay in
-	// between never came, and the sessions that hear of it in the group's own order
-	// wait for this.
+	// Two joins in a row are a change too, as are two leavings: the letter in between
+	// was replaced, and sessions that learn of it in the group's order wait for this.
 	u.arrival++
 	ms.arrival, u.membershipsArrival = u.arrival, u.arrival
 	s.signal(u)

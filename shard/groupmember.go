@@ -52,7 +52,7 @@ func (s *State) applyCreateGroup(c *command.CreateGroup, r *command.Result) {
 	if u.group != nil {
 		g.events, g.eventsForgotten, g.letters = u.group.events, u.group.eventsForgotten, u.group.letters
 		for _, n := range g.letters {
-			s.letterBytes += len(n.bytes) // freeGroup took them off
+			s.letterBytes += len(n.bytes) // freeGroup has subtracted them
 		}
 	}
 	u.group = g
@@ -180,7 +180,7 @@ func (s *State) applyJoinGroup(c *command.JoinGroup, r *command.Result) {
 	switch {
 	case s.bannedUntil(g, c.User) != 0:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are banned from it"}
-	case !g.settings.Stored: // membership is the session's
+	case !g.settings.Stored: // membership belongs to the session
 	case s.member(g, c.User) != nil:
 		r.Arrival = s.joinArrival(u, c.User)
 		if m := s.member(g, c.User); m.flags&memberInvited != 0 {
@@ -228,7 +228,7 @@ func (s *State) applyAnswerJoin(c *command.AnswerJoin, r *command.Result) {
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins answer requests"}
 	case i < 0 && c.Accept && s.member(g, c.User) == nil:
 		*r = command.Result{Code: command.CodeNotFound, Detail: "user: has not asked to join"}
-	case i < 0: // it is so already
+	case i < 0: // nothing to change
 	case !c.Accept:
 		g.requests = slices.Delete(g.requests, i, i+1)
 		s.countHeapBytes(g)
@@ -347,7 +347,7 @@ func (s *State) ban(u *user, users []command.UserID, until int64) {
 	for _, name := range users {
 		s.setSanction(u, name, s.mutedUntil(g, name), until)
 		if g.offer.to == name {
-			g.offer = ownerOffer{} // of a live group
+			g.offer = ownerOffer{} // in a live group
 		}
 	}
 	g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return slices.Contains(users, q.User) })
@@ -491,7 +491,7 @@ func (s *State) applyAnswerOwner(c *command.AnswerOwner, r *command.Result) {
 	case s.offered(g) == c.User:
 		g.offer = ownerOffer{}
 		s.addEvent(u, query.EventOwnerOffered, c.User)
-	case !c.Accept || g.owner == c.User: // it is so already
+	case !c.Accept || g.owner == c.User: // nothing to change
 	case g.settings.Stored && s.member(g, c.User) == nil:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are no member of it"}
 	default:
@@ -511,7 +511,7 @@ func (s *State) transfer(u *user, by, to command.UserID) {
 		}
 	}
 	m := s.member(g, to)
-	if m == nil { // of a live group
+	if m == nil { // in a live group
 		m = s.addMember(u, to, member{joinedMS: s.now, joinArrival: u.arrival, visibleFrom: 1})
 	}
 	m.role = command.RoleOwner
@@ -533,7 +533,7 @@ func (s *State) applyDismissGroup(c *command.DismissGroup, r *command.Result) {
 		return
 	}
 	if u := s.userMut(sl, c.Group.Key(), false); u != nil && u.group.dismissedMS != 0 && (c.By == "" || c.By == u.group.owner) {
-		return // it is so already
+		return // nothing to change
 	}
 	u := s.groupFor(c.Group, r)
 	if u == nil {

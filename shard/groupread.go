@@ -195,7 +195,7 @@ func (s *State) GroupUpdatesAfter(id command.GroupID, after uint64, up *query.Up
 	if g.eventsForgotten > after {
 		up.MissedEvents, up.MissedEventsTo = true, g.eventsForgotten
 	}
-	if from := max(after, u.importOf(0).arrival); c.lastArrival > from { // nobody is pushed what was imported
+	if from := max(after, u.importOf(0).arrival); c.lastArrival > from { // imported messages are not pushed
 		var e ring.Entry
 		for walk := s.ascendVisible(u, c, c.log.FirstAfterArrival(s.arena, from), now); walk.next(&e); {
 			if s.gapOf(u, c, &e, now) != gapNone {
@@ -233,7 +233,7 @@ func (s *State) appendGroupChanges(u *user, after, upTo uint64, up *query.Update
 	if g.recallsForgotten <= after {
 		return
 	}
-	// Who did it is no longer known, nor need it be told one by one.
+	// Of older recalls it is not known who made them: they are told as one.
 	old := query.Change{Kind: query.ChangeRecall, Group: g.id}
 	for _, t := range s.tombstonesOf(u, &u.convs.items[0]) {
 		if t.arrival <= after || t.arrival > min(upTo, g.recallsForgotten) {
@@ -344,7 +344,7 @@ func (s *State) unreadFrom(u *user, m *member, now int64) uint64 {
 	if log.Header(s.arena, low, &e) == 0 || !s.expired(u, &e, now) && e.Time > s.cutoff {
 		return low
 	}
-	// Times never fall along a log: what is gone by time is all at its head.
+	// Times never fall along a log, so all expired entries are at its head.
 	return max(low, log.LastThroughTime(s.arena, max(now-s.historyTTL(u), s.cutoff))+1)
 }
 

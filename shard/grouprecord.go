@@ -9,14 +9,14 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// Frames of a group's record, and of the list of groups of a user; see record.go.
-// They come behind the first frame of a record, before its conversations:
+// Frames of the memberships of a user and of a group's record; see record.go. They
+// come after the first frame of a user, before the conversations:
 //
-//	teams    groups of a user, by name
-//	group    what a group is, its events, recalls and requests to join
-//	members  by name, with what they hid from themselves
-//	notices  letters to users' shards, by name
-//	sanctions who is muted or banned, or has left and had settings of his own, by name
+//	memberships    groups of a user, by name
+//	group          settings, events, recalls and requests to join
+//	members        by name, with what they hid from themselves
+//	group letters  letters that wait for users' shards, by name
+//	sanctions      mutes, bans and settings of former members, by name
 
 // A groupEncoder encodes memberships and the group record of a user, frame by frame.
 type groupEncoder struct {
@@ -235,7 +235,7 @@ func (l *loader) group(d *command.Decoder) {
 		d.Fail(command.ErrMalformed)
 		return
 	}
-	l.u.group = g // weighed when all of it was read
+	l.u.group = g // countHeapBytes follows when all of it is read
 }
 
 func (l *loader) members(d *command.Decoder) {

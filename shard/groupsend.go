@@ -28,7 +28,7 @@ func (s *State) applySendGroup(c *command.SendGroup, r *command.Result) {
 	case !g.settings.Stored && c.Admin:
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv: a live group stores no messages"}
 		return
-	case !g.settings.Stored: // who is in it sends another way: see raftstore.SendLive
+	case !g.settings.Stored: // its members send by raftstore.SendLive
 		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
 		return
 	case m == nil && !c.Admin:
@@ -183,7 +183,7 @@ func (s *State) applyRecallGroup(c *command.RecallGroup, r *command.Result) {
 	var e ring.Entry
 	held := cv.log.At(s.arena, c.Seq, &e)
 	if held && s.tombstoneOf(u, cv, c.Seq) != gapNone && (role >= command.RoleAdmin || string(e.From) == string(c.By)) {
-		return // it is so already
+		return // nothing to change
 	}
 	switch {
 	case !held || s.gapOf(u, cv, &e, s.now) != gapNone:
@@ -298,7 +298,7 @@ func (s *State) applyHideMessages(c *command.HideMessages, r *command.Result) {
 	gone, _ := findTombstone(hidden, cv.log.First())
 	hidden = slices.Clone(hidden[gone:])
 	before := len(hidden)
-	var deleted []query.Range // that hooks are told of
+	var deleted []query.Range // for webhooks
 	var e ring.Entry
 	for _, seq := range c.Seqs {
 		pos, already := findTombstone(hidden, seq)

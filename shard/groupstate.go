@@ -189,7 +189,7 @@ func (s *State) memberIndex(g *groupRecord, name command.UserID) (int, bool) {
 	low, high := 0, len(g.members.items)
 	for low < high {
 		middle := int(uint(low+high) >> 1)
-		switch have := s.memberName(&g.members.items[middle]); { // a member is too large to be copied for each look
+		switch have := s.memberName(&g.members.items[middle]); { // a pointer, because a member is large to copy
 		case string(have) < string(name):
 			low = middle + 1
 		case string(have) > string(name):

@@ -101,8 +101,8 @@ func (s *State) syncGroup(f *groupSync, q *query.GroupSyncQuery, now int64) {
 	}
 	after := uint64(0) // seq
 	if item.CursorArrival > 0 {
-		// What left the log took its arrival numbers along: the device may have
-		// missed it, unless it holds something newer.
+		// The arrival numbers of entries that left the log are not known: the device
+		// may have missed them, unless it has something newer.
 		if seq := v.log().FirstAfterArrival(s.arena, item.CursorArrival); seq > v.log().First() {
 			after = seq - 1
 		}
@@ -111,7 +111,7 @@ func (s *State) syncGroup(f *groupSync, q *query.GroupSyncQuery, now int64) {
 		item.Changes = append(clipRecalls(up.Changes, m.visibleFrom), s.MemberChanges(g.id, command.UserID(s.memberName(m)), 0, item.CursorArrival)...)
 	}
 	if after < v.log().First() && v.c.lastArrival > item.CursorArrival {
-		after = 0 // it is not known which of what is gone came after the cursor
+		after = 0 // entries that are gone may have come after the cursor
 	}
 	if ch := &g.lastChange; item.CursorArrival > 0 && ch.arrival > max(item.CursorArrival, m.joinArrival) {
 		item.LastChange = query.GroupEvent{Kind: query.EventChanged, Group: g.id, By: ch.by, Time: ch.at, Arrival: ch.arrival}
@@ -127,7 +127,7 @@ func (s *State) lastVisible(v *view, now int64, e *ring.Entry) bool {
 		case v.gapOf(s, e, now) == gapNone:
 			return true
 		case e.TTL == 0 && (s.expired(v.u, e, now) || e.Time <= s.cutoff):
-			return false // and so is all before it
+			return false // and so are all older ones
 		}
 	}
 	return false

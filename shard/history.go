@@ -152,7 +152,8 @@ func (s *State) gaps(v *view, p *query.Page, now int64) {
 			messages = messages[1:]
 			continue
 		}
-		// Few are in no gap and yet not shown. Those that are too old are neighbours.
+		// Few entries are not visible without being in a scanned gap: the expired ones,
+		// which are neighbours.
 		code := known.ascending(seq)
 		if code == gapNone {
 			if at != seq {

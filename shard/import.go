@@ -184,7 +184,7 @@ func (s *State) rowsToImport(u *user, i int, stream uint64, rows []command.Impor
 	case !empty && rec.arrival != c.lastArrival:
 		*r = command.Result{Code: command.CodeConflict, Seq: rows[0].Row, Detail: "conv: holds messages that were not imported by this stream"}
 		return nil
-	case rec.arrival != c.lastArrival: // what was there is gone, and so is its time
+	case rec.arrival != c.lastArrival: // earlier entries are gone, so their times bind no more
 		c.lastTime = 0
 	case rows[0].Time < c.lastTime:
 		*r = command.Result{Code: command.CodeBadRequest, Seq: rows[0].Row, Detail: "time: must not fall within a conversation"}

@@ -50,7 +50,7 @@ func (l *loader) frame(d command.Decoder) error {
 			l.s.setFrozenHooks(l.slot, &hookQueue{limit: math.MaxInt32})
 		}
 		l.s.frozenHooks[l.slot].decode(&d)
-		kind = 0 // no frame of a user
+		kind = 0 // not a frame of a user
 	case kind == frameLetters && l.stage >= frameConv && l.stage <= frameLetters:
 		l.letters(&d)
 	case kind == frameDedup && l.stage != 0 && l.stage < frameRemovedDedup:
@@ -220,7 +220,7 @@ func (l *loader) entries(d *command.Decoder) {
 			s.addTTLEnd(u.group, &e)
 		}
 		if e.Flags&ring.Own == 0 {
-			s.noteTTLEnd(u, c, &e) // too early, if it is no longer in the queue, does no harm
+			s.noteTTLEnd(u, c, &e) // for an entry outside the queue it is too early, which does no harm
 		}
 	}
 }

@@ -264,9 +264,9 @@ func (s *State) truncateLog(u *user, c *conv, upTo uint64, reason gapCode) {
 	s.holdFor(u)
 	u.bytes -= c.log.Truncate(s.arena, upTo)
 	if c.log.Header(s.arena, c.log.First(), &e) > 0 {
-		u.due = min(u.due, s.leavesAt(u, &e)) // a head now, whose end counts
+		u.due = min(u.due, s.leavesAt(u, &e)) // the new head may expire first
 	}
-	// Of many marks, an eighth goes at a time: each time moves the others.
+	// Of many tombstones, an eighth is removed at a time, because that moves the others.
 	tombstones := s.tombstonesOf(u, c)
 	if old, _ := findTombstone(tombstones, c.log.First()); old > keptTombstones+len(tombstones)/(8*keptTombstones)*keptTombstones {
 		s.extraMut(u, c).tombstones.removeFirst(s.arena, old-keptTombstones)
@@ -288,7 +288,7 @@ func (s *State) recordGone(u *user, c *conv, seq uint64, why gapCode) {
 // purge removes expired entries from the head of a log, and from the queue totals what
 // is too old for the queue.
 func (s *State) purge(u *user, c *conv) {
-	stale := !s.totalsCurrent(u, c, s.now) // as the totals stand now, before their head goes
+	stale := !s.totalsCurrent(u, c, s.now) // before the head of the log is removed
 	var e ring.Entry
 	upTo := uint64(0)
 	for cur := c.log.Ascend(s.arena, c.log.First()); cur.NextHeader(&e) > 0 && s.expired(u, &e, s.now); {
@@ -359,7 +359,7 @@ func (s *State) nextExpiry(u *user) int64 {
 		}
 		next = min(next, at)
 	}
-	return max(next, 1) // 0 is unknown
+	return max(next, 1) // 0 would mean not known
 }
 
 // enforceLimits brings a user back within the limits of the offline queue and of
@@ -447,7 +447,7 @@ func (s *State) evictOldest(u *user) {
 	victimRead, victimBytes, victimArrival := false, 0, uint64(0) // 0 = not looked up
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
-		// Heads are only looked at where the bytes let a log win.
+		// The head is read only if the log has enough bytes to be chosen.
 		bytes, unqueued := c.log.Bytes(), c.log.Bytes()-int(c.queuedBytes)
 		if bytes == 0 || victimRead && unqueued < victimBytes || !victimRead && unqueued == 0 && bytes < victimBytes {
 			continue
@@ -481,7 +481,7 @@ func (s *State) evictOldest(u *user) {
 		s.recordLost(u, victim, &head)
 	}
 	s.truncateLog(u, victim, head.Seq, gapEvicted)
-	s.purge(u, victim) // what has expired behind it goes before anything else
+	s.purge(u, victim) // expired entries behind it go before those of other logs
 }
 
 // recordLost records that a limit took an unread message out of the queue.

@@ -44,7 +44,7 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 	slices.SortFunc(sync.Refs, byArrival)
 	sync.Offline = len(sync.Refs)
 	if sync.CursorArrival > 0 {
-		sync.Refs = nil // read by cursor instead, with all that the queue does not hold
+		sync.Refs = nil // read by cursor instead, together with what is not in the queue
 	}
 	if mode == query.RecentsOff {
 		return sync
@@ -59,7 +59,7 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 		}
 		sync.Recents = append(sync.Recents, r.Arrival)
 	}
-	slices.Reverse(rest) // oldest first, as everything is pushed
+	slices.Reverse(rest) // everything is pushed oldest first
 	sync.Refs, sync.LastMessages = append(sync.Refs, rest...), len(rest)
 	return sync
 }
@@ -69,7 +69,7 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 func (s *State) appendQueue(u *user, i uint32, sync *query.Sync, now int64) {
 	c, after := &u.convs.items[i], sync.CursorArrival
 	if after > 0 {
-		after = max(after, u.importOf(int(i)).arrival) // not pushed by cursor
+		after = max(after, u.importOf(int(i)).arrival) // imported messages are not pushed
 	}
 	var e ring.Entry
 	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
@@ -111,7 +111,7 @@ func (s *State) syncMessages(q *query.SyncMessages, now int64) {
 			return
 		}
 		q.Done++
-		// The user may have been erased since, and be here anew.
+		// The user may have been erased since, and made again.
 		if u != nil && int(r.Conv) < len(u.convs.items) && s.copyMessage(u, r, up, now) {
 			up.Items = append(up.Items, query.Item{Message: len(up.Messages) - 1, Change: -1, Event: -1})
 		}
@@ -128,7 +128,7 @@ func (s *State) recents(u *user, now int64) []query.MessageRef {
 		if c.flags&convPinned != 0 {
 			list = &pinned
 		}
-		// What comes has had neither a message nor a change since.
+		// The remaining conversations are older than all in the list.
 		if n := len(*list); n == most && (n == 0 || u.lastActivity(c) < (*list)[n-1].Arrival) {
 			continue
 		}
@@ -168,7 +168,7 @@ func (s *State) lastListed(u *user, c *conv, now int64, e *ring.Entry) bool {
 		case s.gapOf(u, c, e, now) == gapNone:
 			return true
 		case e.TTL == 0 && e.Flags&ring.Expired == 0 && (s.expired(u, e, now) || e.Time <= s.cutoff):
-			return false // and so is all before it
+			return false // and so are all older ones
 		}
 	}
 	return false
@@ -219,7 +219,7 @@ func (s *State) Conversations(name command.UserID, behind uint64, limit, maxByte
 	for i := u.newest; i != 0; i = u.convs.items[i-1].older {
 		c := &u.convs.items[i-1]
 		if n := len(refs); n > limit && u.lastActivity(c) < refs[n-1].Arrival {
-			break // and so have all that come
+			break // and so are the remaining ones
 		}
 		if c.lastTime == 0 || behind != 0 && c.lastArrival >= behind || c.log.Next()-1 <= u.coldOf(c).unlistedTo {
 			continue

@@ -73,7 +73,7 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 		return u.appendHeader(append(b, frameUser))
 	case enc.group.section < groupSections:
 		if b = enc.group.appendNext(s, u, b, enc.limit); len(b) > 0 {
-			return b // of a part of its own: what follows finds the stage as it was
+			return b // these sections do not change the stage
 		}
 	}
 	switch {

@@ -84,10 +84,10 @@ func (s *State) sendReceipt(u *user, i int, seq uint64) {
 		}
 	}
 	if walked > freeWalk {
-		s.coldMut(u, c).receiptsThrough = seq // for the next report not to walk as far
+		s.coldMut(u, c).receiptsThrough = seq // so that the next report looks at fewer
 	}
 	if peerSeq == 0 && seq >= u.coldOf(c).goneIncomingFrom {
-		// The message itself is gone, but not what its seq was for the peer.
+		// The message left the log, but its seq in the peer's view is known.
 		cold := u.coldOf(c)
 		peerSeq = cold.goneIncomingPeerSeq - (cold.goneIncomingSeq - min(seq, cold.goneIncomingSeq))
 	}
@@ -164,7 +164,7 @@ func (s *State) applyDeleteMessages(c *command.DeleteMessages, r *command.Result
 	}
 	var e ring.Entry
 	queued := false
-	var deleted []query.Range // that hooks are told of
+	var deleted []query.Range // for webhooks
 	for _, seq := range c.Seqs {
 		if !cv.log.At(s.arena, seq, &e) || s.gapOf(u, cv, &e, s.now) != gapNone {
 			continue
@@ -267,7 +267,7 @@ func (s *State) applyBlock(c *command.Block, r *command.Result) {
 			return
 		}
 		if i < 0 {
-			// Both sides keep something of it, for good: all such are bounded.
+			// It is kept for good on both sides, and so counts as a new conversation.
 			if !s.mayOpen(u, "user", r) {
 				return
 			}

@@ -225,7 +225,7 @@ func (s *State) applyUnban(c *command.Unban, r *command.Result) {
 	}
 	muted, banned := s.sanctionsOf(g, c.User)
 	if banned == 0 {
-		return // it is so already
+		return // nothing to change
 	}
 	s.setSanction(u, c.User, muted, 0)
 	s.addEvent(u, query.EventBanned, c.By, c.User)

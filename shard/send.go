@@ -24,7 +24,7 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 	}
 	u := s.userMut(sl, c.User, true)
 	i := s.findConv(u, c.To)
-	// An administrator may write to as many as he likes in a user's name.
+	// Administrators may write in a user's name without these limits.
 	fresh := c.Session != 0 && (i < 0 || u.convs.items[i].log.Next() == 1)
 	if i >= 0 {
 		if s.isRepeat(u, i, c, r) {

@@ -128,8 +128,8 @@ func (s *State) markReadThrough(u *user, since uint64, by command.SessionID) {
 		if c.log.Next()-1 <= c.read {
 			continue
 		}
-		// Entries that left the log are older than those it holds. When it
-		// holds none that arrived by then, only runs of lost ones still tell.
+		// Entries that left the log are older than those it holds. If the log holds
+		// none that arrived by then, the runs of lost ones are all that is known.
 		seq := c.log.FirstAfterArrival(s.arena, since) - 1
 		if seq < c.log.First() {
 			seq = 0
@@ -142,7 +142,7 @@ func (s *State) markReadThrough(u *user, since uint64, by command.SessionID) {
 				seq = c.log.Next() - 1
 			}
 		}
-		// What was imported was never pushed, and so is not acked by a cursor.
+		// Imported messages were never pushed, so a cursor does not ack them.
 		if rec := u.importOf(i); rec.row > 0 && seq <= rec.seq {
 			continue
 		}

@@ -49,7 +49,7 @@ func (s *State) inSlot(sl *slot, name command.UserID) *user {
 func (s *State) newUser(sl *slot, name command.UserID) *user {
 	number := uint32(s.users)
 	switch n := len(s.freeNumbers); {
-	case n > 0 && s.snapshot == nil && s.staleImages == nil: // else the user before may have an image
+	case n > 0 && s.snapshot == nil && s.staleImages == nil: // otherwise the number's last user may have an image
 		number = s.freeNumbers[n-1]
 		s.freeNumbers = s.freeNumbers[:n-1]
 	default:
@@ -90,7 +90,7 @@ func (s *State) removeIdleUser(sl *slot, number uint32) {
 // freeUser frees all that a user holds. The number is used again later.
 func (s *State) freeUser(number uint32) {
 	u := s.userAt(number)
-	s.preserve(u) // a view may still come to him
+	s.preserve(u) // a snapshot may still have to write the user
 	s.holdFor(u)
 	var e ring.Entry
 	for i := range u.convs.items {
@@ -154,7 +154,7 @@ func (s *State) applyFreezeSlot(c *command.FreezeSlot, r *command.Result) {
 	if sl.frozen {
 		return
 	}
-	// What the cutoff has taken stays behind: the new owner has another one.
+	// The new owner has another cutoff, so what is below this one is evicted here.
 	for number := range sl.users.all {
 		if u := s.userAt(number); s.cutoffReaches(u) {
 			s.preserve(u)

@@ -141,7 +141,7 @@ func (s *State) preserve(u *user) {
 // addImage makes the image of a user: a copy of what changes in place. Logs, letters
 // and dedup records only grow at their end and are shared.
 func (w *SnapshotWriter) addImage(u *user) {
-	w.s.releaseImage(u) // of a view before
+	w.s.releaseImage(u) // of an earlier snapshot
 	a := w.s.arena
 	im := &image{snapshot: w.number, user: *u}
 	for i := range u.extra.items {
@@ -208,7 +208,7 @@ func (w *SnapshotWriter) Next(dst []byte) (chunk []byte, more bool) {
 		}
 	}
 	if w.current != nil && w.image(w.current) == nil {
-		w.addImage(w.current) // before he changes half-way
+		w.addImage(w.current) // before the user changes while half written
 		w.encoder.u = &w.current.image.user
 	}
 	if len(dst) > start {

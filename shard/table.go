@@ -64,7 +64,7 @@ func (t *table) remove(v uint32, hash func(v uint32) uint64) {
 		at = (at + 1) & mask
 	}
 	t.n--
-	// Close the gap, so that no search ends in it too early.
+	// Close the hole, so that no search ends there too early.
 	for next := (at + 1) & mask; t.slots[next] != 0; next = (next + 1) & mask {
 		home := hash(t.slots[next]-1) & mask
 		if (next-home)&mask >= (next-at)&mask {

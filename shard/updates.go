@@ -53,7 +53,7 @@ func (s *State) messagesAfter(u *user, session command.SessionID, after, upTo ui
 		if u.lastActivity(c) <= after {
 			break
 		}
-		from := max(after, u.importOf(int(i-1)).arrival) // nobody is pushed what was imported
+		from := max(after, u.importOf(int(i-1)).arrival) // imported messages are not pushed
 		if c.lastArrival <= from || c.log.Len() == 0 {
 			continue
 		}
@@ -189,8 +189,8 @@ func (s *State) tombstoneChanges(u *user, tombstones []tombstone, session comman
 		default:
 			ch.Kind, ch.By = query.ChangeRecall, peer
 		}
-		// Told at the earliest of its marks: a reader that stops in between is
-		// told of the later ones again, and misses none.
+		// Its arrival number is that of the earliest tombstone: a reader that stops
+		// in between is told of the later ones again, and misses none.
 		if ch.Arrival == 0 || t.arrival < ch.Arrival {
 			ch.Arrival = t.arrival
 		}

@@ -76,8 +76,8 @@ func AppendBatchHeader(dst []byte, atMS int64) []byte {
 
 // AppendCommand appends one command to a batch.
 func AppendCommand(dst []byte, cmd Command) []byte {
-	// Most commands are shorter than 128 bytes: reserve one byte for the
-	// length and move the body when it needs more.
+	// Most commands are shorter than 128 bytes: reserve one byte for the length,
+	// and move the body if it needs more.
 	start := len(dst)
 	return closeCommand(cmd.append(append(dst, 0, byte(cmd.kind()))), start)
 }

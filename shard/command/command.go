@@ -82,7 +82,7 @@ func (c *Login) append(b []byte) []byte {
 	b = AppendBool(b, c.HasCursor)
 	since := c.Cursor
 	if len(since) > maxCursor {
-		since = "" // none of ours: as malformed as any other
+		since = "" // longer than any cursor of ours, and so malformed
 	}
 	if b = AppendBytes(b, since); c.IssuedAt != 0 {
 		b = AppendInt(b, c.IssuedAt)
@@ -95,7 +95,7 @@ func (c *Login) decode(d *Decoder) {
 		User: d.User(), Device: d.Text(MaxName), Platform: d.Text(MaxName),
 		Policy: Policy(d.Byte()), AutoRead: d.Bool(), HasCursor: d.Bool(), Cursor: d.Text(maxCursor),
 	}
-	// Logs of earlier programs end here.
+	// Commands of earlier versions end here.
 	if len(d.B) > 0 {
 		if c.IssuedAt = d.Int(); c.IssuedAt == 0 {
 			d.Fail(ErrMalformed)

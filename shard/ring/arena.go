@@ -19,47 +19,47 @@ const (
 // MaxBytes is what an arena can address.
 const MaxBytes = 64 << 30
 
-// An Arena hands out pieces of memory in size classes, cut from blocks of
-// 1 MiB. The garbage collector sees the blocks and nothing inside them.
+// An Arena hands out pieces of memory in size classes, from blocks of 1 MiB. The
+// garbage collector sees the blocks and nothing inside them.
 //
-// A class takes spans from the pages of the blocks and cuts them into pieces;
-// a span whose pieces are all free goes back to the pages, and of blocks that
-// are entirely free only a few are kept. An arena addresses 64 GiB; the byte
-// budgets of a node end long before, and Alloc panics there.
+// A class takes spans of pages and cuts them into pieces. A span whose pieces are all
+// free is given back to the pages, and only a few of the blocks that are entirely free
+// are kept. An arena addresses 64 GiB; the memory limit of a node is reached long
+// before, and Alloc panics there.
 //
 // An Arena is owned by one goroutine at a time.
 type Arena struct {
 	blocks  []block            // blocks[0] is never used, so that Ref 0 is nil
 	spans   []span             // by page, pagesPerBlock for each block
-	partial [numClasses]uint32 // first page of a span with a free piece, heads a list; 0 = none
+	partial [numClasses]uint32 // by class: first page of a span with a free piece, the head of a list; 0 = none
 	pages   pagePool
 
 	used          int   // bytes of pieces handed out and not freed
-	deferred      []Ref // freed, then held, and released; never more than there are pieces
-	deferredBytes int   // bytes of deferred, and of what is held
-	held          *Held // takes what is freed, if not nil
+	deferred      []Ref // freed and held, then released; freed for good little by little
+	deferredBytes int   // of deferred, and of what is held
+	held          *Held // list that takes what is freed, nil = free at once
 }
 
-// A block is the memory of one place in the block table: 1 MiB, or from some
-// point on to its end a piece that is larger. It is nil where nothing is reserved.
+// A block is the memory of one place in the block table: 1 MiB, or the rest of a piece
+// that is larger, from this place on. It is nil if nothing is reserved.
 type block []byte
 
-// A span is a run of pages cut into pieces of one class. Its record is the one
-// of its first page; the other pages only tell how far back that is.
+// A span is a run of pages cut into pieces of one class. Its record is that of its
+// first page; the other pages only record how far back that is.
 type span struct {
-	free       Ref    // first of the pieces freed, each of which holds the next; 0 = none
-	prev, next uint32 // neighbours in the list of partial spans, by first page
+	free       Ref    // first free piece, which holds the next; 0 = none
+	prev, next uint32 // neighbours in the list of spans with a free piece, by first page
 	used       uint16 // pieces handed out
-	carved     uint16 // pieces ever handed out; those behind were never touched
+	carved     uint16 // pieces ever handed out; later ones were never touched
 	class      uint8
 	pagesBack  uint8 // pages back to the first page of the span
 }
 
-// Stats tells where the memory of an arena went.
+// Stats are the figures of an arena's memory.
 type Stats struct {
 	Blocks   int // bytes reserved
-	Used     int // bytes of pieces handed out, by class size
-	Deferred int // bytes of pieces freed but held, or not yet given back; not part of Used
+	Used     int // bytes of pieces handed out, as their classes round them
+	Deferred int // bytes of pieces freed but held, or not yet free for good; not part of Used
 }
 
 // NewArena returns an arena that has reserved nothing yet.
@@ -71,7 +71,7 @@ func NewArena() *Arena {
 	}
 }
 
-// Alloc returns a piece of at least n bytes, with whatever was in it before.
+// Alloc returns a piece of at least n bytes. Its content is undefined.
 func (a *Arena) Alloc(n int) Ref {
 	if len(a.deferred) > 0 {
 		a.release(freesPerAlloc)
@@ -100,8 +100,8 @@ func (a *Arena) Alloc(n int) Ref {
 	return r
 }
 
-// Free takes a piece back; n is as given to Alloc. After HoldIn the piece stays
-// as it is until the list is released. Freeing Ref 0 does nothing.
+// Free frees a piece; n is as given to Alloc. After HoldIn the piece keeps its content
+// until the list is released. Freeing Ref 0 does nothing.
 func (a *Arena) Free(r Ref, n int) {
 	if r == 0 {
 		return
@@ -116,7 +116,7 @@ func (a *Arena) Free(r Ref, n int) {
 	a.used -= a.free(r, classOf(n))
 }
 
-// free gives the piece back to its span and returns its size.
+// free returns a piece to its span, and returns the bytes that it took.
 func (a *Arena) free(r Ref, c int) int {
 	p := uint32(r / unitsPerPage)
 	p -= uint32(a.spans[p].pagesBack)
@@ -140,13 +140,13 @@ func (a *Arena) free(r Ref, c int) int {
 	return classes[c].size
 }
 
-// Bytes returns the first n bytes of a piece; n is at most what was allocated.
-// The slice has no capacity beyond them and is good until the piece is freed.
+// Bytes returns the first n bytes of a piece; n is at most what was allocated. The
+// slice has no further capacity and is valid until the piece is freed.
 func (a *Arena) Bytes(r Ref, n int) []byte {
 	return a.blocks[r/unitsPerBlock][r%unitsPerBlock*unit:][:n:n]
 }
 
-// from returns what lies in the block of a piece from an offset on.
+// from returns the bytes of a piece's block from an offset in the piece on.
 func (a *Arena) from(r Ref, off uint32) []byte {
 	return a.blocks[r/unitsPerBlock][r%unitsPerBlock*unit+Ref(off):]
 }
@@ -156,16 +156,16 @@ func (a *Arena) Stats() Stats {
 	return Stats{Blocks: a.pages.reserved, Used: a.used, Deferred: a.deferredBytes}
 }
 
-// A Held list keeps pieces as they are that were freed meanwhile: those of an
-// owner of whom somebody still reads an earlier state. The zero list is empty.
+// A Held list keeps the content of freed pieces, for a reader of an earlier state of
+// their owner. The zero list is empty.
 type Held struct{ refs []Ref }
 
-// HoldIn has the pieces that are freed from now on kept in h until Release;
-// with nil they are free at once again.
+// HoldIn puts pieces that are freed from now on into h until Release. With nil they
+// are free at once.
 func (a *Arena) HoldIn(h *Held) { a.held = h }
 
-// Release empties a list: some of its pieces are free at once, the others with
-// the Allocs that follow.
+// Release empties a list. Some of its pieces are free at once, the others little by
+// little with calls of Alloc.
 func (a *Arena) Release(h *Held) {
 	n := len(h.refs)
 	a.deferred = append(a.deferred, h.refs...)
@@ -173,7 +173,7 @@ func (a *Arena) Release(h *Held) {
 	a.release(min(n, freesPerRelease))
 }
 
-// release carries out up to n of the frees that waited.
+// release frees up to n pieces of deferred for good.
 func (a *Arena) release(n int) {
 	rest := max(len(a.deferred)-n, 0)
 	for _, r := range a.deferred[rest:] {

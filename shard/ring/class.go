@@ -56,8 +56,8 @@ func classOf(n int) int {
 	return fineClasses + octave*steps + (n-1-1<<top)>>(top-3)
 }
 
-// SizeClass returns how many bytes a piece of n bytes really takes. A caller
-// may as well allocate and use that many.
+// SizeClass returns how many bytes a piece of n bytes takes. A caller may allocate and
+// use that many.
 func SizeClass(n int) int {
 	if c := classOf(n); c != hugeClass {
 		return classes[c].size

@@ -1,23 +1,23 @@
 package ring
 
-// A Cursor walks over the entries that a ring held when it was made:
+// A Cursor reads the entries that a ring held when the cursor was made:
 //
 //	for c := r.Ascend(a, from); c.Next(&e); {
 //
-// It is good as long as none of them is evicted; entries appended meanwhile are
-// not seen. Appending may also move the entries of a small ring, so that
-// changing a ring under a cursor needs its frees to be held.
+// It is valid as long as none of them is removed; it does not see entries appended
+// later. Appending may also move the entries of a small ring, so a ring may change
+// under a cursor only while what it frees is held.
 type Cursor struct {
 	arena *Arena
 	ring  Ring
-	at    extent
+	at    extent // current segment
 	mem   []byte // of at
-	off   uint32 // where the next entry starts; descending, where it ends
-	seq   uint64 // of the next entry; descending, the one above it
+	off   uint32 // offset of the next entry; of a descending cursor, of its end
+	seq   uint64 // of the next entry; of a descending cursor, the one after it
 	down  bool
 }
 
-// Ascend returns a cursor from seq from upwards, or from the oldest held.
+// Ascend returns a cursor from seq from upwards, or from the oldest entry held.
 func (r *Ring) Ascend(a *Arena, from uint64) Cursor {
 	from = max(from, r.First())
 	if from > r.last {
@@ -26,7 +26,7 @@ func (r *Ring) Ascend(a *Arena, from uint64) Cursor {
 	return r.cursor(a, from, from, false)
 }
 
-// Descend returns a cursor from seq from downwards, or from the newest held.
+// Descend returns a cursor from seq from downwards, or from the newest entry held.
 func (r *Ring) Descend(a *Arena, from uint64) Cursor {
 	from = min(from, r.last)
 	if from < r.First() {
@@ -35,7 +35,8 @@ func (r *Ring) Descend(a *Arena, from uint64) Cursor {
 	return r.cursor(a, from, from+1, true)
 }
 
-// cursor returns a cursor at boundary seq of the segment that holds entry in.
+// cursor returns a cursor at the boundary before seq, in the segment that holds entry
+// in.
 func (r *Ring) cursor(a *Arena, in, seq uint64, down bool) Cursor {
 	if !down && in == r.First() {
 		x := r.extent(a, r.head)
@@ -46,8 +47,7 @@ func (r *Ring) cursor(a *Arena, in, seq uint64, down bool) Cursor {
 	return Cursor{arena: a, ring: *r, at: x, mem: mem, off: x.offset(mem, seq), seq: seq, down: down}
 }
 
-// Next reads the entry under the cursor into e and moves on. It returns false
-// when there is none.
+// Next reads the next entry into e. It returns false if there is none.
 func (c *Cursor) Next(e *Entry) bool {
 	if c.down {
 		return c.nextDown(e)
@@ -65,8 +65,8 @@ func (c *Cursor) Next(e *Entry) bool {
 	return true
 }
 
-// NextHeader is Next of an ascending cursor for a caller who needs no byte
-// fields, as Ring.Header. It returns the entry's size, 0 when there is none.
+// NextHeader is Next of an ascending cursor without the byte fields, see Ring.Header.
+// It returns the entry's size, or 0 if there is none.
 func (c *Cursor) NextHeader(e *Entry) int {
 	if c.seq == c.at.limit {
 		if c.at.ref == c.ring.tail {
@@ -81,8 +81,8 @@ func (c *Cursor) NextHeader(e *Entry) int {
 	return size
 }
 
-// PrevHeader is NextHeader of a descending cursor. It returns false when there is
-// no entry.
+// PrevHeader is NextHeader of a descending cursor. It returns false if there is no
+// entry.
 func (c *Cursor) PrevHeader(e *Entry) bool {
 	if !c.step() {
 		return false
@@ -91,7 +91,7 @@ func (c *Cursor) PrevHeader(e *Entry) bool {
 	return true
 }
 
-// PrevOf is Next of a descending cursor, but passes over entries with another cid.
+// PrevOf is Next of a descending cursor that skips entries with another cid.
 func (c *Cursor) PrevOf(cid string, e *Entry) bool {
 	for c.step() {
 		if b := c.mem[c.off:]; string(cidAt(b)) == cid {
@@ -102,8 +102,8 @@ func (c *Cursor) PrevOf(cid string, e *Entry) bool {
 	return false
 }
 
-// NextEncoded is Next of an ascending cursor for a caller who wants the entry
-// as it lies in the ring. nil: there is none.
+// NextEncoded returns the next entry of an ascending cursor as it is encoded in the
+// ring, or nil if there is none.
 func (c *Cursor) NextEncoded() []byte {
 	if c.seq == c.at.limit {
 		if c.at.ref == c.ring.tail {
@@ -127,10 +127,9 @@ func (c *Cursor) nextDown(e *Entry) bool {
 	return true
 }
 
-// step moves a descending cursor to the entry below. It returns false when there
-// is none.
+// step moves a descending cursor one entry down. It returns false if there is none.
 func (c *Cursor) step() bool {
-	if c.seq == c.at.first { // also of a cursor over nothing
+	if c.seq == c.at.first { // also true of an empty cursor
 		if c.at.ref == c.ring.head {
 			return false
 		}
@@ -142,6 +141,7 @@ func (c *Cursor) step() bool {
 	return true
 }
 
+// moveTo makes a segment the current one.
 func (c *Cursor) moveTo(ref Ref) {
 	c.at = c.ring.extent(c.arena, ref)
 	c.mem = c.at.bytes(c.arena)

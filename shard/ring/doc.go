@@ -9,24 +9,23 @@
 //
 // # Segments
 //
-// A ring's entries lie in a chain of segments, oldest in the head. Bytes inside
-// a segment are written once and never move, with the one exception of the link
-// to the segment after it:
+// A ring's entries lie in a chain of segments, the oldest in the head. Bytes in a
+// segment are written once and never move, except for the link to the next segment:
 //
 //	offset  bytes  field
 //	     0      4  size      of this segment, header included
 //	     4      4  next      segment after; written when that one is chained
 //	     8      4  prev      segment before
-//	    12      4  prevEnd   offset behind the last entry of prev
+//	    12      4  prevEnd   offset after the last entry of prev
 //	    16      8  first     seq of its first entry
-//	    24      8  arrival   no arrival number in it is below
+//	    24      8  arrival   no arrival number in it is lower
 //	    32         entries
 //
 // All integers are little-endian. The first segment of a ring is its root: it
 // has nothing before it, so it ends its header after next, and most rings have
 // no other. A small ring is copied into a larger root when that is full; past
 // 2 KiB segments are chained.
-// Evicting moves the start of the ring inside its head, and frees whole segments.
+// Truncating moves the start of the ring inside its head and frees whole segments.
 //
 // # Entries
 //

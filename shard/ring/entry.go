@@ -27,15 +27,15 @@ const (
 	unknownFlags = 128
 )
 
-// An Entry is one message of a log. Read from a ring, its byte fields alias
-// memory of the arena: they must not be written, and are good until the entry
-// is evicted or the ring appended to.
+// An Entry is one message of a log. Byte fields of an entry that was read from a ring
+// alias memory of the arena: they must not be written, and are valid until the entry
+// is removed or the ring appended to.
 type Entry struct {
 	Seq      uint64 // given by Ring.Append; not part of the encoding
 	Flags    Flags
 	Time     int64  // ms
-	Arrival  uint64 // rises strictly with Seq
-	Peer     uint64 // sender's own seq of an incoming message; 0 for an own one
+	Arrival  uint64 // rises with Seq
+	Peer     uint64 // of an incoming message: its seq in the sender's view; else 0
 	Session  uint64 // session that sent an own message
 	TTL      uint32 // seconds; 0 = none
 	ID       [16]byte
@@ -45,14 +45,14 @@ type Entry struct {
 	Body     []byte
 }
 
-// EntrySize returns the bytes that an entry takes in a ring, and by which
-// Ring.Bytes counts it.
+// EntrySize returns the bytes that an entry takes in a ring, as Ring.Bytes counts
+// them.
 func EntrySize(e *Entry) int {
 	n := contentSize(e)
 	return n + 2*uvarintLen(uint64(n))
 }
 
-// contentSize is what the size field of e says.
+// contentSize returns the value of e's size field.
 func contentSize(e *Entry) int {
 	n := 1 + uvarintLen(e.Arrival) + uvarintLen(uint64(e.Time)) + len(e.ID) +
 		uvarintLen(uint64(len(e.CID))) + len(e.CID) + len(e.Body)
@@ -131,10 +131,10 @@ const (
 	ruleEmpty   = "is flagged but zero"
 )
 
-// DecodeEntry reads the entry at the start of b into e and returns its size.
-// It sets every field but Seq; byte fields alias b. Any input but the encoding
-// of an entry gives an *EntryError, and e is undefined then. Nothing is
-// allocated but the error.
+// DecodeEntry decodes the entry at the start of b into e and returns its size. It sets
+// every field except Seq; byte fields alias b. If b does not begin with the encoding
+// of an entry, it returns an *EntryError and e is undefined. It allocates nothing
+// except the error.
 func DecodeEntry(b []byte, e *Entry) (int, error) {
 	size, width := binary.Uvarint(b)
 	switch {
@@ -182,7 +182,8 @@ func DecodeEntry(b []byte, e *Entry) (int, error) {
 	return end + width, nil
 }
 
-// A decoder takes fields off rest. After its first error all it reads is zero.
+// A decoder reads fields from the start of rest. After its first error it reads only
+// zeros.
 type decoder struct {
 	rest []byte
 	err  error
@@ -222,7 +223,7 @@ func (d *decoder) uvarint(field string) uint64 {
 	return v
 }
 
-// present reads the number of a field whose flag says that it is not zero.
+// present reads a number that must not be zero, because a flag says that it is there.
 func (d *decoder) present(field string, most uint64) uint64 {
 	v := d.uvarint(field)
 	if v == 0 {
@@ -260,8 +261,8 @@ func (d *decoder) presentBytes(field string) []byte {
 	return b
 }
 
-// decodeHeader reads of an entry that this package wrote what lies before its
-// id, and returns its size. It leaves the other fields of e as they are.
+// decodeHeader decodes the fields before the id of an entry that this package wrote,
+// and returns the entry's size. It leaves the other fields of e as they are.
 func decodeHeader(b []byte, seq uint64, e *Entry) int {
 	size, width := binary.Uvarint(b)
 	flags := b[width]

@@ -7,16 +7,16 @@ const (
 	allFree       = 1<<pagesPerBlock - 1
 )
 
-// A pagePool knows which pages of an arena's blocks belong to no span.
+// A pagePool records which pages of an arena's blocks belong to no span.
 type pagePool struct {
 	free     []uint16 // by block, a bit for each free page
-	low      int      // no block below has a free page
+	low      int      // no block before this one has a free page
 	empty    int      // blocks with all pages free
 	holes    int      // places of the block table, after the first, without memory
 	reserved int      // bytes of all blocks
 }
 
-// newSpan takes pages for class c and links them as a span with free pieces.
+// newSpan makes a span of class c and links it as one with free pieces.
 func (a *Arena) newSpan(c int) uint32 {
 	n := classes[c].pages
 	p := a.allocPages(n)
@@ -27,8 +27,8 @@ func (a *Arena) newSpan(c int) uint32 {
 	return p
 }
 
-// link puts the span at p second in the list of its class. The first goes on
-// being filled until it is full, so that the others may run dry meanwhile.
+// link adds the span at p as the second in the list of its class. The first goes on
+// being filled until it is full, so that others may become empty meanwhile.
 func (a *Arena) link(p uint32) {
 	s := &a.spans[p]
 	head := a.partial[s.class]
@@ -56,8 +56,8 @@ func (a *Arena) unlink(p uint32) {
 	}
 }
 
-// allocPages returns the first of n neighbouring free pages of one block, the
-// lowest there are: high blocks get a chance to run empty.
+// allocPages returns the first of n adjacent free pages in one block. It chooses the
+// lowest, so that high blocks may become empty.
 func (a *Arena) allocPages(n int) uint32 {
 	pool := &a.pages
 	for i := pool.low; i < len(pool.free); i++ {
@@ -81,6 +81,7 @@ func (a *Arena) allocPages(n int) uint32 {
 	return a.claimPages(i, 0, n)
 }
 
+// claimPages marks n pages of block i as used and returns the first.
 func (a *Arena) claimPages(i, page, n int) uint32 {
 	pool := &a.pages
 	if pool.free[i] == allFree {
@@ -99,7 +100,7 @@ func (a *Arena) freePages(p uint32, n int) {
 		return
 	}
 	pool.empty++
-	// A block costs its zeroing each time, so some are kept in proportion.
+	// A new block has to be zeroed, so some empty ones are kept.
 	if pool.empty > 1+len(a.blocks)/8 {
 		pool.empty--
 		pool.free[i] = 0
@@ -109,7 +110,7 @@ func (a *Arena) freePages(p uint32, n int) {
 	}
 }
 
-// reserve finds n neighbouring places of the block table without memory.
+// reserve returns the first of n adjacent places of the block table without memory.
 func (a *Arena) reserve(n int) int {
 	if a.pages.holes >= n {
 		run := 0
@@ -134,8 +135,8 @@ func (a *Arena) reserve(n int) int {
 	return i
 }
 
-// allocHuge gives a piece larger than a block memory of its own, which takes
-// as many places of the block table as it has begun blocks.
+// allocHuge allocates a piece larger than a block. It has memory of its own and takes
+// as many places of the block table as it would fill blocks.
 func (a *Arena) allocHuge(n int) Ref {
 	n = SizeClass(n)
 	i := a.reserve((n + blockSize - 1) / blockSize)

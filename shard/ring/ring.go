@@ -6,11 +6,11 @@ import "math"
 // thousandth of it.
 const maxBytes = math.MaxInt32
 
-// A Ring holds the entries First() <= seq < Next() of one conversation view in
-// pieces of an arena. The zero Ring is empty, and its first seq is 1.
+// A Ring holds the entries First() <= seq < Next() of one conversation view in pieces
+// of an arena. The zero Ring is empty, and its first seq is 1.
 //
-// A Ring has no pointers and may be moved; of its copies only one may be
-// changed. See the package comment on reading the others.
+// A Ring has no pointers and may be moved. Of its copies only one may be changed; on
+// reading the others see the package comment.
 type Ring struct {
 	last  uint64 // seq of the newest entry ever appended; 0 = none yet
 	count uint32 // entries held, up to last
@@ -18,7 +18,7 @@ type Ring struct {
 	head  Ref    // oldest segment; 0 when the ring is empty
 	tail  Ref    // newest segment
 	start uint32 // offset of the oldest entry in head
-	end   uint32 // offset behind the newest entry in tail
+	end   uint32 // offset after the newest entry in tail
 }
 
 // First returns the oldest seq held, Next() if there is none.
@@ -33,13 +33,13 @@ func (r *Ring) Len() int { return int(r.count) }
 // Bytes returns the sum of the sizes of the entries held, see EntrySize.
 func (r *Ring) Bytes() int { return int(r.bytes) }
 
-// Reset drops everything and continues at seq next, which is at least 1.
+// Reset removes all entries and continues at seq next, which is at least 1.
 func (r *Ring) Reset(a *Arena, next uint64) {
 	r.freeSegments(a)
 	r.last = max(next, 1) - 1
 }
 
-// freeSegments frees all segments.
+// freeSegments frees all segments and leaves the ring empty.
 func (r *Ring) freeSegments(a *Arena) {
 	for r.head != 0 {
 		next := a.segment(r.head).next()
@@ -49,8 +49,9 @@ func (r *Ring) freeSegments(a *Arena) {
 	*r = Ring{last: r.last}
 }
 
-// Append copies e behind the newest entry, sets e.Seq and returns its size. Its
-// Arrival must be above that of every entry before it. A ring beyond 2 GiB panics.
+// Append appends a copy of e, sets e.Seq and returns its size. Its Arrival must be
+// higher than that of every entry before it. Append panics if the ring would be larger
+// than 2 GiB.
 func (r *Ring) Append(a *Arena, e *Entry) int {
 	size := EntrySize(e)
 	replaced := r.makeRoom(a, size, 0, e.Arrival)
@@ -60,19 +61,19 @@ func (r *Ring) Append(a *Arena, e *Entry) int {
 	return size
 }
 
-// AppendEncoded is Append of an entry as DecodeEntry took it, to fill a ring
-// from a snapshot. About follow bytes of further entries are still to come:
-// room is made for them as well.
+// AppendEncoded is Append for an encoded entry, to restore a ring from a snapshot.
+// About follow bytes of entries are still to come; it makes room for those as well.
 func (r *Ring) AppendEncoded(a *Arena, entry []byte, arrival uint64, follow int) {
 	replaced := r.makeRoom(a, len(entry), follow, arrival)
 	copy(a.Bytes(r.tail, int(r.end)+len(entry))[r.end:], entry)
 	r.appended(a, len(entry), replaced)
 }
 
-// appended counts an entry of size bytes that was written at the end.
+// appended counts an entry of size bytes that was written at the end, and frees the
+// replaced segment.
 func (r *Ring) appended(a *Arena, size int, replaced Ref) {
 	if replaced != 0 {
-		a.freeSegment(replaced) // not before: the entry may lie in it
+		a.freeSegment(replaced) // only now, because the entry may alias it
 	}
 	r.end += uint32(size)
 	r.bytes += uint32(size)
@@ -80,9 +81,9 @@ func (r *Ring) appended(a *Arena, size int, replaced Ref) {
 	r.last++
 }
 
-// makeRoom sees to it that size bytes fit behind the end of the tail; follow is
-// as in AppendEncoded. It returns the segment that it replaced, if any, which
-// the caller frees.
+// makeRoom makes room for size bytes at the end of the tail; follow is as in
+// AppendEncoded. It returns the segment that it replaced, if any, which the caller has
+// to free.
 func (r *Ring) makeRoom(a *Arena, size, follow int, arrival uint64) (replaced Ref) {
 	if size > maxBytes-int(r.bytes) {
 		panic("ring: more than 2 GiB in one ring")
@@ -109,16 +110,16 @@ func (r *Ring) makeRoom(a *Arena, size, follow int, arrival uint64) (replaced Re
 	return 0
 }
 
-// chainedSize chooses the size of a segment to chain for an entry of size
-// bytes: a share of the ring, cut to whole entries of the average size so that
-// similar ones leave nothing unused at its end.
+// chainedSize returns the size of a segment to chain for an entry of size bytes: a
+// share of the ring, rounded to whole entries of the average size so that similar ones
+// leave nothing unused at its end.
 func (r *Ring) chainedSize(size int) int {
 	room := min(max(int(r.bytes)/chainedShare, chainedMin), chainedMax) - headerSize
 	average := int(r.bytes / r.count)
 	return headerSize + max(room/average*average, size)
 }
 
-// At reads entry seq into e, unless the ring does not hold it.
+// At reads entry seq into e. It returns false if the ring does not hold it.
 func (r *Ring) At(a *Arena, seq uint64, e *Entry) bool {
 	if seq < r.First() || seq > r.last {
 		return false
@@ -129,9 +130,9 @@ func (r *Ring) At(a *Arena, seq uint64, e *Entry) bool {
 	return true
 }
 
-// Header is At for a caller who needs no byte fields: it reads those of e that
-// are numbers and leaves the others as they are. It returns the size of the
-// entry, 0 if the ring does not hold it.
+// Header is At without the byte fields: it reads the numbers of the entry and leaves
+// the other fields of e as they are. It returns the size of the entry, or 0 if the
+// ring does not hold it.
 func (r *Ring) Header(a *Arena, seq uint64, e *Entry) int {
 	switch {
 	case seq < r.First() || seq > r.last:
@@ -144,8 +145,8 @@ func (r *Ring) Header(a *Arena, seq uint64, e *Entry) int {
 	return decodeHeader(mem[x.offset(mem, seq):], seq, e)
 }
 
-// FirstArrival returns the arrival number of the oldest entry. The ring must
-// not be empty.
+// FirstArrival returns the arrival number of the oldest entry. The ring must not be
+// empty.
 func (r *Ring) FirstArrival(a *Arena) uint64 { return arrivalAt(a.from(r.head, r.start)) }
 
 // Size returns the size of entry seq, 0 if the ring does not hold it.
@@ -158,7 +159,7 @@ func (r *Ring) Size(a *Arena, seq uint64) int {
 	return int(sizeAt(mem[x.offset(mem, seq):]))
 }
 
-// Truncate drops the entries up to and including upTo and returns their bytes.
+// Truncate removes the entries up to and including upTo and returns their bytes.
 func (r *Ring) Truncate(a *Arena, upTo uint64) int {
 	before := r.bytes
 	if upTo >= r.last {
@@ -187,8 +188,8 @@ func (r *Ring) Truncate(a *Arena, upTo uint64) int {
 	return int(before - r.bytes)
 }
 
-// LastThroughTime returns the highest seq of those entries at the head that have
-// a time of at most cutoff (ms), 0 if there is none. It evicts nothing.
+// LastThroughTime returns the highest seq of the entries at the head whose time is at
+// most cutoff (ms), or 0 if there is none.
 func (r *Ring) LastThroughTime(a *Arena, cutoff int64) uint64 {
 	if r.count == 0 {
 		return 0
@@ -212,8 +213,8 @@ func (r *Ring) LastThroughTime(a *Arena, cutoff int64) uint64 {
 	}
 }
 
-// FirstAfterArrival returns the lowest seq held whose arrival number is above
-// arrival, Next() if there is none. It searches from the newest backwards.
+// FirstAfterArrival returns the lowest seq held whose arrival number is higher than
+// arrival, or Next() if there is none. It searches from the newest backwards.
 func (r *Ring) FirstAfterArrival(a *Arena, arrival uint64) uint64 {
 	if r.count == 0 {
 		return r.Next()
@@ -238,7 +239,7 @@ func (r *Ring) FirstAfterArrival(a *Arena, arrival uint64) uint64 {
 	return seq
 }
 
-// FirstSinceTime returns the lowest seq held whose time is at least ms, Next() if
+// FirstSinceTime returns the lowest seq held whose time is at least ms, or Next() if
 // there is none. Times must not fall along the ring. It searches from the newest
 // backwards.
 func (r *Ring) FirstSinceTime(a *Arena, ms int64) uint64 {
@@ -258,7 +259,7 @@ func (r *Ring) FirstSinceTime(a *Arena, ms int64) uint64 {
 	return seq
 }
 
-// decode reads an entry that this package wrote.
+// decode decodes an entry that this package wrote.
 func decode(b []byte, seq uint64, e *Entry) {
 	if _, err := DecodeEntry(b, e); err != nil {
 		panic(err)

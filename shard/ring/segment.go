@@ -34,9 +34,9 @@ const (
 // A segment is the header of one piece of a ring's chain.
 type segment []byte
 
-// segment returns the header of r. Only the head of a ring may be a root, of
-// which just size and next may be read: an entry is larger than the rest, so
-// that reaching over it is harmless.
+// segment returns the header of a segment. Only the head of a ring may be a root, of
+// which only size and next may be read: an entry is larger than the rest, so that
+// reading beyond it is harmless.
 func (a *Arena) segment(r Ref) segment { return a.Bytes(r, headerSize) }
 
 func (s segment) first() uint64   { return binary.LittleEndian.Uint64(s[offFirst:]) }
@@ -80,8 +80,8 @@ type extent struct {
 	first, limit uint64 // first <= seq < limit
 }
 
-// extent reads the header of segment ref and of the one after it, but nothing
-// that may still change: the end of the last segment is known from r.
+// extent reads the header of a segment and of the next one, but nothing that may still
+// change: the end of the last segment is known from r.
 func (r *Ring) extent(a *Arena, ref Ref) extent {
 	x := extent{ref: ref, start: r.start, end: r.end, first: r.First(), limit: r.Next()}
 	if ref != r.head {
@@ -113,7 +113,7 @@ func (r *Ring) find(a *Arena, seq uint64) extent {
 // bytes returns the segment's memory up to the end of its entries.
 func (x extent) bytes(a *Arena) []byte { return a.Bytes(x.ref, int(x.end)) }
 
-// offset returns where entry seq starts; mem is x.bytes. For x.limit that is x.end.
+// offset returns where entry seq starts; mem is x.bytes. For x.limit it returns x.end.
 func (x extent) offset(mem []byte, seq uint64) uint32 {
 	if seq-x.first < x.limit-seq {
 		off := x.start
