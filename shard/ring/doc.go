@@ -34,7 +34,8 @@
 //
 //	size      uvarint, bytes from flags up to the end of body
 //	flags     1 byte: own 1, expired 2; followed by a field: session 4, peer 8,
-//	          ttl 16, from 32, mentions 64; 128 is refused
+//	          ttl 16, from 32, mentions 64; or by another byte of flags, not 0:
+//	          128. None of its bits is known yet, so it is refused
 //	arrival   uvarint
 //	time      uvarint of the 64 bits, ms
 //	session   uvarint, if flagged, then not 0

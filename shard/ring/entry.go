@@ -24,7 +24,9 @@ const (
 	hasTTL
 	hasFrom
 	hasMentions
-	unknownFlags = 128
+	// moreFlags is the last bit: a second byte of flags follows. None of its bits has
+	// a meaning yet, so that an entry never has it; what needs one takes it from there.
+	moreFlags
 )
 
 // An Entry is one message of a log. Byte fields of an entry that was read from a ring
@@ -203,10 +205,21 @@ func (d *decoder) flags() byte {
 	}
 	flags := d.rest[0]
 	d.rest = d.rest[1:]
-	if flags&unknownFlags != 0 {
-		d.fail("flags", "has an unknown bit")
+	if flags&moreFlags != 0 {
+		d.moreFlags()
 	}
 	return flags
+}
+
+func (d *decoder) moreFlags() {
+	switch {
+	case len(d.rest) == 0:
+		d.fail("more flags", ruleCut)
+	case d.rest[0] == 0:
+		d.fail("more flags", ruleEmpty)
+	default:
+		d.fail("more flags", "has an unknown bit")
+	}
 }
 
 func (d *decoder) uvarint(field string) uint64 {
