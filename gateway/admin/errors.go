@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,9 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belfry-im/belfry/gateway/errcode"
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard/command"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/validation"
 )
@@ -23,11 +21,11 @@ type Error struct {
 	status int
 	after  time.Duration // when to try again, 0 = no matter
 
-	Code    string `json:"code" enum:"bad_request,unauthorized,forbidden,not_found,conflict,too_large,too_late,rate_limited,unavailable,internal" doc:"one of the wire protocol's error codes"`
-	Message string `json:"message" doc:"for people; names the field at fault"`
+	Code    errorCode `json:"code" doc:"one of the wire protocol's error codes"`
+	Message string    `json:"message" doc:"for people; names the field at fault"`
 }
 
-func (e *Error) Error() string { return e.Code + ": " + e.Message }
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
 // GetStatus is for huma, which answers with it.
 func (e *Error) GetStatus() int { return e.status }
@@ -57,37 +55,12 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// statuses gives the HTTP status of each code.
-var statuses = map[string]int{
-	protocol.CodeBadRequest:   http.StatusBadRequest,
-	protocol.CodeUnauthorized: http.StatusUnauthorized,
-	protocol.CodeForbidden:    http.StatusForbidden,
-	protocol.CodeNotFound:     http.StatusNotFound,
-	protocol.CodeConflict:     http.StatusConflict,
-	protocol.CodeTooLarge:     http.StatusRequestEntityTooLarge,
-	protocol.CodeTooLate:      http.StatusConflict,
-	protocol.CodeRateLimited:  http.StatusTooManyRequests,
-	protocol.CodeUnavailable:  http.StatusServiceUnavailable,
-	protocol.CodeInternal:     http.StatusInternalServerError,
-}
-
 func newError(code, message string) *Error {
-	return &Error{status: statuses[code], Code: code, Message: message}
+	return &Error{status: errcode.Status(code), Code: errorCode(code), Message: message}
 }
 
 func badRequest(message string) *Error { return newError(protocol.CodeBadRequest, message) }
 func notFound(message string) *Error   { return newError(protocol.CodeNotFound, message) }
-
-// codes are the words for a shard's refusals. The others are not meant for
-// callers.
-var codes = map[command.Code]string{
-	command.CodeBadRequest:  protocol.CodeBadRequest,
-	command.CodeForbidden:   protocol.CodeForbidden,
-	command.CodeNotFound:    protocol.CodeNotFound,
-	command.CodeConflict:    protocol.CodeConflict,
-	command.CodeTooLate:     protocol.CodeTooLate,
-	command.CodeRateLimited: protocol.CodeRateLimited,
-}
 
 // errorOf puts what the store or the protocol says into an answer. What is in
 // none of their words is logged.
@@ -95,24 +68,13 @@ func (a *API) errorOf(err error) *Error {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}
-	if field, ok := errors.AsType[*protocol.FieldError](err); ok {
-		return newError(field.Code, field.Field+": "+field.Rule)
+	r := errcode.Of(err, "")
+	if r.Code == protocol.CodeInternal {
+		a.log.Error("administration: call failed", "error", err)
 	}
-	if refused, ok := errors.AsType[*command.RefusedError](err); ok {
-		if code, ok := codes[refused.Code]; ok {
-			e := newError(code, refused.Detail)
-			e.after = time.Duration(refused.RetryAfterMS) * time.Millisecond
-			return e
-		}
-	}
-	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		e := newError(protocol.CodeUnavailable, "the server cannot do this right now; repeating it is safe")
-		e.after = max(store.RetryAfter(err), time.Millisecond)
-		return e
-	}
-	a.log.Error("administration: call failed", "error", err)
-	return newError(protocol.CodeInternal, "the server failed; it has logged why")
+	e := newError(r.Code, r.Message)
+	e.after = r.After
+	return e
 }
 
 // huma makes its own errors with these; they are all it offers to change them.

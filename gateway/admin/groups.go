@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/belfry-im/belfry/gateway/enum"
+	"github.com/belfry-im/belfry/gateway/errcode"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -46,66 +48,38 @@ type GroupPath struct {
 
 // groupSettings are the properties of a kind, each of which can be set.
 type groupSettings struct {
-	MaxMembers int    `json:"maxMembers" minimum:"0" maximum:"1000000" doc:"0 = no limit"`
-	Join       string `json:"join" enum:"invite,approve,open" doc:"by a member's invitation; by a request that an admin approves; openly"`
-	History    string `json:"history" enum:"sinceJoin,all,none" doc:"what of the log a member may read"`
-	Unread     bool   `json:"unread" doc:"members have a number of unread messages"`
-	Stored     bool   `json:"stored" doc:"messages are kept; that is the kind's and cannot be set"`
-	MutedAll   bool   `json:"mutedAll,omitempty" doc:"only the owner and admins may send"`
+	MaxMembers int      `json:"maxMembers" minimum:"0" maximum:"1000000" doc:"0 = no limit"`
+	Join       joinMode `json:"join" doc:"by a member's invitation; by a request that an admin approves; openly"`
+	History    history  `json:"history" doc:"what of the log a member may read"`
+	Unread     bool     `json:"unread" doc:"members have a number of unread messages"`
+	Stored     bool     `json:"stored" doc:"messages are kept; that is the kind's and cannot be set"`
+	MutedAll   bool     `json:"mutedAll,omitempty" doc:"only the owner and admins may send"`
 }
 
 // setSettings are those to set; what is absent stays.
 type setSettings struct {
-	MaxMembers *int    `json:"maxMembers,omitempty" minimum:"0" maximum:"1000000" doc:"0 = no limit"`
-	Join       *string `json:"join,omitempty" enum:"invite,approve,open" doc:"by a member's invitation; by a request that an admin approves; openly"`
-	History    *string `json:"history,omitempty" enum:"sinceJoin,all,none" doc:"what of the log a member may read"`
-	Unread     *bool   `json:"unread,omitempty" doc:"members have a number of unread messages"`
-	MutedAll   *bool   `json:"mutedAll,omitempty" doc:"only the owner and admins may send"`
-}
-
-var (
-	kinds = words[command.GroupKind]{
-		command.GroupPrivate: protocol.KindPrivate, command.GroupPublic: protocol.KindPublic,
-		command.GroupChatroom: protocol.KindChatroom, command.GroupLive: protocol.KindLive,
-	}
-	joinModes = words[command.JoinMode]{
-		command.JoinByInvitation: "invite", command.JoinByApproval: "approve", command.JoinOpen: "open",
-	}
-	histories = words[command.GroupHistory]{
-		command.HistorySinceJoin: "sinceJoin", command.HistoryAll: "all", command.HistoryNone: "none",
-	}
-	roles = words[command.Role]{
-		command.RoleMember: protocol.RoleMember, command.RoleAdmin: protocol.RoleAdmin, command.RoleOwner: protocol.RoleOwner,
-	}
-)
-
-// words are what values are called on the wire.
-type words[T comparable] map[T]string
-
-func (w words[T]) value(word string) (value T) {
-	for v, s := range w {
-		if s == word {
-			return v
-		}
-	}
-	return value
+	MaxMembers *int      `json:"maxMembers,omitempty" minimum:"0" maximum:"1000000" doc:"0 = no limit"`
+	Join       *joinMode `json:"join,omitempty" doc:"by a member's invitation; by a request that an admin approves; openly"`
+	History    *history  `json:"history,omitempty" doc:"what of the log a member may read"`
+	Unread     *bool     `json:"unread,omitempty" doc:"members have a number of unread messages"`
+	MutedAll   *bool     `json:"mutedAll,omitempty" doc:"only the owner and admins may send"`
 }
 
 // change is what the store is told of it.
 func (s *setSettings) change() command.SettingsChange {
 	c := command.SettingsChange{MaxMembers: s.MaxMembers, Unread: s.Unread, MutedAll: s.MutedAll}
 	if s.Join != nil {
-		c.Join = joinModes.value(*s.Join)
+		c.Join = enum.JoinModes.Value(string(*s.Join))
 	}
 	if s.History != nil {
-		c.History = histories.value(*s.History)
+		c.History = enum.Histories.Value(string(*s.History))
 	}
 	return c
 }
 
 type GroupInfo struct {
 	Group      groupName     `json:"group"`
-	Kind       string        `json:"kind" enum:"private,public,chatroom,live"`
+	Kind       groupKind     `json:"kind"`
 	Name       string        `json:"name"`
 	Owner      string        `json:"owner" doc:"empty = nobody"`
 	Settings   groupSettings `json:"settings"`
@@ -120,9 +94,9 @@ type GroupInfo struct {
 
 func groupInfoOf(g *query.GroupInfo) GroupInfo {
 	info := GroupInfo{
-		Group: groupName(g.ID), Kind: kinds[g.Kind], Name: g.Name, Owner: string(g.Owner),
+		Group: groupName(g.ID), Kind: groupKind(enum.GroupKinds.Word(g.Kind)), Name: g.Name, Owner: string(g.Owner),
 		Settings: groupSettings{
-			MaxMembers: g.Settings.MaxMembers, Join: joinModes[g.Settings.Join], History: histories[g.Settings.History],
+			MaxMembers: g.Settings.MaxMembers, Join: joinMode(enum.JoinModes.Word(g.Settings.Join)), History: history(enum.Histories.Word(g.Settings.History)),
 			Unread: g.Settings.Unread, Stored: g.Settings.Stored, MutedAll: g.Settings.MutedAll,
 		},
 		Offered:    string(g.Offered),
@@ -162,7 +136,7 @@ func (a *API) listGroups(ctx context.Context, in *struct {
 type createGroupInput struct {
 	Body struct {
 		Group      groupName   `json:"group,omitempty" doc:"absent = one is made up"`
-		Kind       string      `json:"kind" enum:"private,public,chatroom,live"`
+		Kind       groupKind   `json:"kind"`
 		Owner      userName    `json:"owner,omitempty" doc:"absent = nobody"`
 		Name       string      `json:"name,omitempty" maxLength:"256" doc:"at most 256 bytes"`
 		Members    []userName  `json:"members,omitempty" nullable:"false" maxItems:"500" doc:"beside the owner"`
@@ -187,11 +161,7 @@ type failure struct {
 func failuresOf(failed []command.MemberFailure) []failure {
 	list := make([]failure, len(failed))
 	for i, f := range failed {
-		code, ok := codes[f.Code]
-		if !ok {
-			code = protocol.CodeInternal
-		}
-		list[i] = failure{User: userName(f.User), Code: code}
+		list[i] = failure{User: userName(f.User), Code: errcode.OfStore(f.Code)}
 	}
 	return list
 }
@@ -210,7 +180,7 @@ func (a *API) createGroup(ctx context.Context, in *createGroupInput) (*createGro
 	if err != nil {
 		return nil, err
 	}
-	kind := kinds.value(b.Kind)
+	kind := enum.GroupKinds.Value(string(b.Kind))
 	cmd := &command.CreateGroup{
 		Group: command.GroupID(b.Group), Owner: command.UserID(b.Owner), Kind: kind,
 		Name: b.Name, Properties: properties, Members: users(b.Members), Salt: rand.Uint64(),

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 	"github.com/danielgtaylor/huma/v2"
@@ -35,7 +36,7 @@ func (a *API) memberOperations() {
 
 type member struct {
 	User       userName `json:"user"`
-	Role       string   `json:"role" enum:"member,admin,owner"`
+	Role       role     `json:"role"`
 	Joined     int64    `json:"joined" doc:"ms"`
 	From       uint64   `json:"from" doc:"the lowest seq that he may read"`
 	Read       uint64   `json:"readSeq"`
@@ -44,7 +45,7 @@ type member struct {
 
 func memberOf(m *query.Member) member {
 	return member{
-		User: userName(m.User), Role: roles[m.Role], Joined: m.Joined, From: m.VisibleFrom, Read: m.Read, MutedUntil: m.MutedUntil,
+		User: userName(m.User), Role: role(enum.Roles.Word(m.Role)), Joined: m.Joined, From: m.VisibleFrom, Read: m.Read, MutedUntil: m.MutedUntil,
 	}
 }
 
@@ -191,8 +192,8 @@ func (a *API) unban(ctx context.Context, in *MemberPath) (*struct{}, error) {
 type setMemberInput struct {
 	MemberPath
 	Body struct {
-		Role       *string `json:"role,omitempty" enum:"member,admin"`
-		MutedUntil *int64  `json:"mutedUntil,omitempty" minimum:"0" maximum:"9007199254740991" doc:"ms; 0 = not muted"`
+		Role       *settableRole `json:"role,omitempty"`
+		MutedUntil *int64        `json:"mutedUntil,omitempty" minimum:"0" maximum:"9007199254740991" doc:"ms; 0 = not muted"`
 	}
 }
 
@@ -200,7 +201,7 @@ func (a *API) setMember(ctx context.Context, in *setMemberInput) (*struct{}, err
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
 	cmd := &command.SetMember{Group: command.GroupID(in.Group), User: command.UserID(in.User), MutedUntil: in.Body.MutedUntil}
 	if in.Body.Role != nil {
-		cmd.Role = roles.value(*in.Body.Role)
+		cmd.Role = enum.Roles.Value(string(*in.Body.Role))
 	}
 	if cmd.Role == command.RoleNone && cmd.MutedUntil == nil {
 		return nil, badRequest("body: want role or mutedUntil")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -311,9 +312,9 @@ func (in *PageInput) query() (query.HistoryQuery, error) {
 }
 
 type gap struct {
-	From   uint64 `json:"from"`
-	To     uint64 `json:"to"`
-	Reason string `json:"reason" enum:"expired,evicted,deleted,recalled,notMember"`
+	From   uint64    `json:"from"`
+	To     uint64    `json:"to"`
+	Reason gapReason `json:"reason"`
 }
 
 type pageOutput struct {
@@ -340,7 +341,7 @@ func (a *API) page(q query.HistoryQuery) (*pageOutput, error) {
 		b.Messages[i] = messageOf(&page.Updates.Messages[i])
 	}
 	for i, g := range page.Gaps {
-		b.Gaps[i] = gap{From: g.From, To: g.To, Reason: string(g.Reason)}
+		b.Gaps[i] = gap{From: g.From, To: g.To, Reason: gapReason(enum.GapReasons.Word(g.Reason))}
 	}
 	return out, nil
 }

@@ -415,7 +415,7 @@ func TestErrorOf(t *testing.T) {
 		{context.DeadlineExceeded, 503, protocol.CodeUnavailable},
 		{errors.New("x"), 500, protocol.CodeInternal},
 	} {
-		if e := a.errorOf(c.err); e.status != c.status || e.Code != c.code {
+		if e := a.errorOf(c.err); e.status != c.status || string(e.Code) != c.code {
 			t.Errorf("errorOf(%v) = %d %s, want %d %s", c.err, e.status, e.Code, c.status, c.code)
 		}
 	}

@@ -3,7 +3,10 @@ package admin
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 
+	"github.com/belfry-im/belfry/gateway/enum"
+	"github.com/belfry-im/belfry/gateway/errcode"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -31,6 +34,36 @@ func nameSchema(what, pattern, form string) *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeString, Pattern: pattern, PatternDescription: form, Description: "a " + what + ", " + form,
 	}
+}
+
+// The words of package enum.
+type (
+	groupKind    string
+	joinMode     string
+	history      string
+	role         string
+	settableRole string
+	gapReason    string
+	errorCode    string
+)
+
+func (groupKind) Schema(huma.Registry) *huma.Schema { return oneOf(enum.GroupKinds.Words()) }
+func (joinMode) Schema(huma.Registry) *huma.Schema  { return oneOf(enum.JoinModes.Words()) }
+func (history) Schema(huma.Registry) *huma.Schema   { return oneOf(enum.Histories.Words()) }
+func (role) Schema(huma.Registry) *huma.Schema      { return oneOf(enum.Roles.Words()) }
+func (settableRole) Schema(huma.Registry) *huma.Schema {
+	notOwner := func(word string) bool { return !slices.Contains(protocol.SettableRoles.Words, word) }
+	return oneOf(slices.DeleteFunc(enum.Roles.Words(), notOwner))
+}
+func (gapReason) Schema(huma.Registry) *huma.Schema { return oneOf(enum.GapReasons.Words()) }
+func (errorCode) Schema(huma.Registry) *huma.Schema { return oneOf(errcode.OfCalls()) }
+
+func oneOf(words []string) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeString}
+	for _, w := range words {
+		s.Enum = append(s.Enum, w)
+	}
+	return s
 }
 
 // leastTime bounds times from below, in ms: it is in 1973, and what lies before it
