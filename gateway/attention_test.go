@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/belfry-im/belfry/gateway/hooks/hookstest"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
 	"github.com/belfry-im/belfry/shard/command"
@@ -56,7 +57,7 @@ func TestStalled(t *testing.T) {
 func TestAcksOfTheForeground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, func(c *Config) {
-			c.Hooks = newHooks(t, &testReceiver{events: map[string]bool{webhook.MessageQueued: true}}, false)
+			c.Hooks = newHooks(t, &hookstest.Receiver{Events: map[string]bool{webhook.MessageQueued: true}})
 		})
 		alice, bob := e.dial(protocol.JSON), e.dial(protocol.JSON)
 		alice.login("alice", "phone", nil)

@@ -1,45 +1,33 @@
 package gateway
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
-
+	"github.com/belfry-im/belfry/gateway/hooks"
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/gateway/webhook"
-	"github.com/belfry-im/belfry/raftstore/store"
 )
 
 const (
-	// maxHeldAsks bounds the questions of one session that are open, so that it
-	// cannot take all that a gateway may have open.
+	// maxHeldAsks is how many questions of one session may be open, so that it cannot
+	// take all that a gateway may have open.
 	maxHeldAsks = 8
-	// maxReason bounds the reason of a refusal that is passed on, in bytes.
-	maxReason = 256
-	// undecidedRetry is when to try again a send that nobody has decided about.
+	// undecidedRetry is when to try again a send that the receiver has not decided
+	// about.
 	undecidedRetry = time.Second
 )
 
-// A heldSend waits for a decision, and then for those before it in its line.
+// A heldSend waits for a decision, and then for the sends before it in its line.
 type heldSend struct {
-	r       request
-	args    protocol.SendArgs
-	due     time.Time // by which it has to be asked about
-	decided bool
-	ruling
-	decision *decision // by which it is accepted, nil for none
+	r        request
+	args     protocol.SendArgs
+	due      time.Time       // by when the receiver has to be asked
+	decision *hooks.Decision // nil: none yet
 }
 
-// held are the sends of a session that wait for decisions: at most as many as the
-// session may have requests. Those of one conversation form a line, which keeps
-// their order; conversations do not wait for one another, nor does the read loop
-// for any of them. It is guarded by session.mu.
+// held are the sends of a session that wait for decisions, at most maxRequests. Those
+// of one conversation form a line, which keeps their order; conversations do not wait
+// for one another, nor does the read loop for any of them. It is guarded by
+// session.mu.
 type held struct {
 	lines   map[protocol.Conv]*heldLine
 	unasked []*heldSend
@@ -48,14 +36,14 @@ type held struct {
 
 type heldLine struct {
 	sends     []*heldSend
-	releasing bool // a goroutine passes on what is decided
+	releasing bool // a goroutine sends what is decided
 }
 
-// hold has the receiver decide about a send before it goes on. Nothing of the
-// frame is kept.
+// hold has the receiver of webhooks decide about a send. It keeps copies of what lies
+// in the frame.
 func (s *session) hold(r request, args *protocol.SendArgs) {
 	r.Args = protocol.Raw{}
-	h := &heldSend{r: r, args: *args, due: r.came.Add(s.gateway.config.Hooks.receiver.AskTimeout())}
+	h := &heldSend{r: r, args: *args, due: r.came.Add(s.gateway.config.Hooks.AskTimeout())}
 	h.args.Body = append([]byte(nil), args.Body...)
 	s.start(r)
 	s.submits.Add(1)
@@ -77,7 +65,7 @@ func (s *session) hold(r request, args *protocol.SendArgs) {
 	}
 }
 
-// ask asks about sends until none is left that nobody asks about.
+// ask has sends decided, one after the other, until there is none left.
 func (s *session) ask() {
 	for {
 		s.mu.Lock()
@@ -90,15 +78,15 @@ func (s *session) ask() {
 		h := s.held.unasked[0]
 		s.held.unasked = s.held.unasked[1:]
 		s.mu.Unlock()
-		v, d := s.gateway.config.Hooks.decide(s, h)
+		d := s.gateway.config.Hooks.Decide(&hooks.Question{User: s.user, Args: &h.args, Time: h.r.came, Due: h.due})
 		s.mu.Lock()
-		h.ruling, h.decision, h.decided = v, d, true
+		h.decision = d
 		s.mu.Unlock()
 		s.releaseHeld(h.args.Conv)
 	}
 }
 
-// releaseHeld passes on the sends at the head of a line that are decided.
+// releaseHeld goes on with the sends at the head of a line that are decided.
 func (s *session) releaseHeld(conv protocol.Conv) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +95,7 @@ func (s *session) releaseHeld(conv protocol.Conv) {
 		return
 	}
 	line.releasing = true
-	for len(line.sends) > 0 && line.sends[0].decided {
+	for len(line.sends) > 0 && line.sends[0].decision != nil {
 		h := line.sends[0]
 		line.sends = line.sends[1:]
 		s.mu.Unlock()
@@ -120,21 +108,21 @@ func (s *session) releaseHeld(conv protocol.Conv) {
 	}
 }
 
-// conclude goes on with a send as was decided.
+// conclude sends or refuses a message, as was decided.
 func (s *session) conclude(h *heldSend) {
 	defer s.submits.Done()
 	var err error
-	switch h.kind {
-	case accepted:
-		if h.ruling.body != nil {
-			h.args.Body = h.ruling.body
+	switch d := h.decision; d.Kind {
+	case hooks.Accepted:
+		if d.Body != nil {
+			h.args.Body = d.Body
 		}
-		if err = s.accept(h.r, &h.args, h.decision); err != nil {
-			s.gateway.config.Hooks.decided(h.decision, err)
+		if err = s.accept(h.r, &h.args, d); err != nil {
+			s.gateway.config.Hooks.Done(d, err)
 		}
-	case refused:
-		err = &refusal{code: protocol.CodeForbidden, message: h.reason}
-	case conflicting:
+	case hooks.Refused:
+		err = &refusal{code: protocol.CodeForbidden, message: d.Reason}
+	case hooks.Conflicting:
 		err = &refusal{code: protocol.CodeConflict, message: "cid: used before with another body"}
 	default:
 		err = &refusal{protocol.CodeUnavailable, "op: nobody could decide about this message; repeating it is safe", undecidedRetry}
@@ -143,148 +131,4 @@ func (s *session) conclude(h *heldSend) {
 		s.refuse(h.r, err)
 	}
 	s.finish(h.r)
-}
-
-// decided tells what became of a send that was accepted by a decision, nil for
-// none.
-func (h *Hooks) decided(d *decision, err error) {
-	if d != nil {
-		h.decisions.sent(d, err == nil || errors.Is(err, store.ErrUnknown))
-	}
-}
-
-// decide asks about a send, unless it is a repeat, and counts what came of it. It
-// gives the decision of one that is accepted.
-func (h *Hooks) decide(s *session, send *heldSend) (v ruling, by *decision) {
-	v, d := h.rule(s, send)
-	if v.kind != accepted {
-		return v, nil
-	}
-	h.decisions.send(d)
-	return v, d
-}
-
-func (h *Hooks) rule(s *session, send *heldSend) (ruling, *decision) {
-	// Another send of this message may be asked about as late as this one.
-	ctx, cancel := context.WithDeadline(context.Background(), send.due.Add(h.receiver.AskTimeout()))
-	defer cancel()
-	key := decisionKey{string(s.user), send.args.Conv.String(), send.args.CID}
-	body := xxhash.Sum64(send.args.Body)
-	for {
-		d, mine := h.decisions.claim(key, body, time.Now())
-		if mine {
-			v, outcome := h.ask(s, send)
-			h.decisions.settle(d, v)
-			h.outcomes.WithLabelValues(outcome).Inc()
-			return v, d
-		}
-		select {
-		case <-d.known:
-		case <-ctx.Done():
-			h.outcomes.WithLabelValues("timeout").Inc()
-			return ruling{kind: undecided}, nil
-		}
-		switch {
-		case d.overtaken(body):
-			if d.kind == undecided {
-				h.outcomes.WithLabelValues("repeated").Inc()
-				return d.ruling, d
-			}
-			continue // nothing was stored: this body has to be asked about
-		case d.body != body:
-			h.outcomes.WithLabelValues("conflict").Inc()
-			return ruling{kind: conflicting}, nil
-		}
-		h.outcomes.WithLabelValues("repeated").Inc()
-		return d.ruling, d
-	}
-}
-
-// ask asks the receiver. A question that fails is as the policy says; a message that
-// nobody could be asked about is undecided.
-func (h *Hooks) ask(s *session, send *heldSend) (v ruling, outcome string) {
-	ctx, cancel := context.WithDeadline(context.Background(), send.due)
-	defer cancel()
-	a := &send.args
-	var data dataObject
-	data.text("from", string(s.user))
-	data.text("conv", a.Conv.String())
-	data.text("cid", a.CID)
-	data.key("body")
-	data.b = protocol.AppendBodyJSON(data.b, a.Body)
-	if a.HasTTL && a.TTL == 0 {
-		data.bool("ephemeral", true)
-	} else if a.TTL > 0 {
-		data.int("ttl", int64(a.TTL))
-	}
-	if len(a.Mentions) > 0 {
-		data.texts("mentions", a.Mentions)
-	}
-	answer, err := h.receiver.Ask(ctx, string(s.user), webhook.Event{
-		Type: webhook.MessageBeforeSend,
-		ID:   hashID("before_", string(s.user), a.Conv.String(), a.CID, strconv.FormatUint(xxhash.Sum64(a.Body), 16)),
-		Time: send.r.came, Order: h.order(0), Data: data.end(),
-	})
-	if err == nil {
-		if v, err = readRuling(answer, h.config.MaxBody); err == nil {
-			switch {
-			case v.kind == refused:
-				return v, "refused"
-			case v.body != nil:
-				return v, "replaced"
-			}
-			return v, "accepted"
-		}
-	}
-	switch {
-	case errors.Is(err, webhook.ErrBusy):
-		outcome = "busy"
-	case errors.Is(err, context.DeadlineExceeded):
-		outcome = "timeout"
-	default:
-		outcome = "failed"
-	}
-	s.gateway.log.Debug("no decision about a message", "user", s.user, "outcome", outcome, "error", err)
-	if h.config.FailOpen && outcome != "busy" {
-		return ruling{kind: accepted}, outcome
-	}
-	return ruling{kind: undecided}, outcome
-}
-
-// readRuling reads the answer of a receiver. A body of it has to be one that could
-// be sent.
-func readRuling(answer []byte, maxBody int) (v ruling, err error) {
-	var a struct {
-		Decision, Reason string
-		Body             json.RawMessage
-	}
-	members, err := protocol.ObjectMembers(answer)
-	if err == nil {
-		a.Body = members["body"]
-		err = errors.Join(protocol.ReadMember(members, "decision", &a.Decision), protocol.ReadMember(members, "reason", &a.Reason))
-	}
-	if err != nil {
-		return v, fmt.Errorf("answer: %w", err)
-	}
-	switch a.Decision {
-	case "accept":
-		v.kind = accepted
-		// null is what many write for a field that is not set.
-		if len(a.Body) > 0 && string(a.Body) != "null" {
-			if v.body, err = protocol.CanonicalJSON(nil, a.Body, maxBody); err != nil {
-				return v, fmt.Errorf("answer: %w", err)
-			}
-		}
-	case "refuse":
-		v.kind = refused
-		if v.reason = a.Reason; v.reason == "" {
-			v.reason = "op: the message was refused"
-		}
-		if len(v.reason) > maxReason {
-			v.reason = strings.ToValidUTF8(v.reason[:maxReason], "")
-		}
-	default:
-		return v, errors.New(`answer: decision is neither "accept" nor "refuse"`)
-	}
-	return v, nil
 }

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -54,18 +54,18 @@ func (c *chunk) fill(b *query.Updates, in [codecs]bool) {
 		switch {
 		case item.Message >= 0:
 			m := &b.Messages[item.Message]
-			wire := wireMessage(m)
+			message := wire.Message(m)
 			c.add(chunkItem{arrival: m.Arrival, message: true, from: m.From, session: m.Session},
-				func(dst []byte, codec protocol.Codec) []byte { return protocol.AppendMessage(dst, codec, &wire) })
+				func(dst []byte, codec protocol.Codec) []byte { return protocol.AppendMessage(dst, codec, &message) })
 		case item.Event >= 0:
 			e := new(b.Events[item.Event])
 			c.add(chunkItem{arrival: e.Arrival, event: e},
-				func(dst []byte, codec protocol.Codec) []byte { return appendGroupEvent(dst, codec, e, "") })
+				func(dst []byte, codec protocol.Codec) []byte { return wire.AppendGroupEvent(dst, codec, e, "") })
 		default:
 			change := &b.Changes[item.Change]
 			for part := range changeParts(change) {
 				c.add(chunkItem{arrival: change.Arrival, recall: new(part)},
-					func(dst []byte, codec protocol.Codec) []byte { return appendChange(dst, codec, &part) })
+					func(dst []byte, codec protocol.Codec) []byte { return wire.AppendChange(dst, codec, &part) })
 			}
 		}
 	}
@@ -116,15 +116,4 @@ func (c *chunk) after(arrival uint64) int {
 		return 0
 	}
 	return sort.Search(len(c.items), func(i int) bool { return c.items[i].arrival > arrival })
-}
-
-// appendGroupEvent encodes an event. cursor is "" but for the sessions of who joins by it.
-func appendGroupEvent(dst []byte, codec protocol.Codec, e *query.GroupEvent, cursor string) []byte {
-	wire := protocol.GroupEvent{
-		Group: string(e.Group), Event: enum.GroupEvents.Word(e.Kind), By: string(e.By), Users: make([]string, len(e.Users)), Time: e.Time, Cursor: cursor,
-	}
-	for i, u := range e.Users {
-		wire.Users[i] = string(u)
-	}
-	return protocol.AppendGroupEvent(dst, codec, &wire)
 }

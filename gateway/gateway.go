@@ -36,6 +36,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/admission"
 	"github.com/belfry-im/belfry/gateway/auth"
+	"github.com/belfry-im/belfry/gateway/hooks"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
 	"github.com/belfry-im/belfry/gateway/turns"
@@ -103,7 +104,7 @@ type Config struct {
 	Admission admission.Config // of connections; zero: no limits
 	Proxies   admission.Proxies
 
-	Hooks *Hooks // tell a receiver of webhooks; nil tells nobody
+	Hooks *hooks.Hooks // nil: there is no receiver of webhooks
 
 	Log      *slog.Logger         // nil discards
 	Registry *prometheus.Registry // holds the gateway's metrics and serves /metrics; nil makes one

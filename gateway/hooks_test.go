@@ -2,109 +2,37 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belfry-im/belfry/gateway/hooks"
+	"github.com/belfry-im/belfry/gateway/hooks/hookstest"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
-	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/belfry-im/belfry/shard/query"
 )
 
-// A testReceiver is a Receiver that answers as the test says.
-type testReceiver struct {
-	events  map[string]bool // nil: all
-	timeout time.Duration
-	answer  func(ctx context.Context, cid string) (string, error) // nil: accepts
-
-	mu     sync.Mutex
-	asked  []string // data of what was asked about, in order
-	told   []string // "type data", in order
-	ids    []string // of told
-	orders []uint64 // likewise
-	open   int      // asks
-	most   int      // that were open at a time
-}
-
-func (r *testReceiver) Wants(event string) bool {
-	return r.events == nil || r.events[event]
-}
-
-func (r *testReceiver) Emit(e webhook.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.told = append(r.told, e.Type+" "+string(e.Data))
-	r.ids = append(r.ids, e.ID)
-	r.orders = append(r.orders, e.Order)
-}
-
-func (r *testReceiver) Deliver(e webhook.Event, read func(*webhook.Event) error, done func(bool)) {
-	if err := read(&e); err == nil {
-		r.Emit(e)
-	} else {
-		r.Emit(webhook.Event{Type: err.Error()})
-	}
-	done(true)
-}
-
-func (r *testReceiver) Dropped(event, reason string, n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.told = append(r.told, fmt.Sprintf("dropped %s %s %d", event, reason, n))
-}
-
-func (r *testReceiver) AskTimeout() time.Duration { return r.timeout }
-
-func (r *testReceiver) Ask(ctx context.Context, _ string, e webhook.Event) ([]byte, error) {
-	if ctx.Err() != nil {
-		return nil, webhook.ErrBusy
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
-	defer cancel()
-	var data struct{ CID string }
-	if err := json.Unmarshal(e.Data, &data); err != nil || e.Type != webhook.MessageBeforeSend {
-		panic(fmt.Sprintf("%s %s: %v", e.Type, e.Data, err))
-	}
-	r.mu.Lock()
-	r.asked = append(r.asked, string(e.Data))
-	r.open++
-	r.most = max(r.most, r.open)
-	r.mu.Unlock()
-	defer func() { r.mu.Lock(); defer r.mu.Unlock(); r.open-- }()
-	if r.answer == nil {
-		return []byte(`{"decision":"accept"}`), nil
-	}
-	answer, err := r.answer(ctx, data.CID)
-	return []byte(answer), err
-}
-
-func (r *testReceiver) asks() int { r.mu.Lock(); defer r.mu.Unlock(); return len(r.asked) }
-
-func (r *testReceiver) list() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]string(nil), r.told...)
-}
-
 // hooked is an edge whose receiver is asked about messages, and told nothing.
-func hooked(t *testing.T, failOpen bool, answer func(ctx context.Context, cid string) (string, error)) (*edge, *testReceiver) {
-	r := &testReceiver{events: map[string]bool{webhook.MessageBeforeSend: true}, timeout: 2 * time.Second, answer: answer}
-	e := newEdge(t, func(c *Config) { c.Hooks = newHooks(t, r, failOpen) })
+func hooked(t *testing.T, failOpen bool, answer func(ctx context.Context, cid string) (string, error)) (*edge, *hookstest.Receiver) {
+	r := &hookstest.Receiver{Events: map[string]bool{webhook.MessageBeforeSend: true}, Timeout: 2 * time.Second, Answer: answer}
+	e := newEdge(t, func(c *Config) {
+		c.Registry = prometheus.NewRegistry()
+		var err error
+		if c.Hooks, err = hooks.New(hooks.Config{Receiver: r, FailOpen: failOpen, Registerer: c.Registry}); err != nil {
+			t.Fatal(err)
+		}
+	})
 	return e, r
 }
 
-func newHooks(t testing.TB, r Receiver, failOpen bool) *Hooks {
-	h, err := NewHooks(HooksConfig{Receiver: r, FailOpen: failOpen, Registerer: prometheus.NewRegistry()})
+func newHooks(t testing.TB, r hooks.Receiver) *hooks.Hooks {
+	h, err := hooks.New(hooks.Config{Receiver: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,11 +41,6 @@ func newHooks(t testing.TB, r Receiver, failOpen bool) *Hooks {
 
 func (e *edge) outcome(name string) float64 {
 	e.t.Helper()
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(e.gateway.config.Hooks.outcomes)
-	was := e.gateway.registry
-	defer func() { e.gateway.registry = was }()
-	e.gateway.registry = registry
 	return e.metric("belfry_gateway_before_send_total", name)
 }
 
@@ -154,7 +77,7 @@ func TestBeforeSend(t *testing.T) {
 		if got, want := bob.history("u:alice"), `[{"text":"hi"},{"n":1,"text":"***"}]`; strings.ReplaceAll(got, "1.0", "1") != want {
 			t.Errorf("bob's history = %s, want %s", got, want)
 		}
-		asks := r.asks()
+		asks := r.Asks()
 
 		// Repeats are answered alike, and nobody is asked about them.
 		alice.refused("send", message("u:bob", "bad", obj{"text": "x"}), "forbidden")
@@ -165,13 +88,13 @@ func TestBeforeSend(t *testing.T) {
 		// Another body is a conflict, even the one that was stored.
 		alice.refused("send", message("u:bob", "change", obj{"text": "***", "n": 1.0}), "conflict")
 		alice.refused("send", message("u:bob", "good", obj{"text": "other"}), "conflict")
-		if r.asks() != asks {
-			t.Errorf("%d questions about repeats", r.asks()-asks)
+		if r.Asks() != asks {
+			t.Errorf("%d questions about repeats", r.Asks()-asks)
 		}
 		// Of what was refused nothing is stored: another body is another message.
 		alice.refused("send", message("u:bob", "bad", obj{"text": "y"}), "forbidden")
-		if r.asks() != asks+1 {
-			t.Errorf("%d questions about another body, want 1", r.asks()-asks)
+		if r.Asks() != asks+1 {
+			t.Errorf("%d questions about another body, want 1", r.Asks()-asks)
 		}
 		// Decisions are about one user and one conversation.
 		bob.call("send", message("u:alice", "good", obj{"text": "own"}))
@@ -199,10 +122,10 @@ func TestBeforeSend(t *testing.T) {
 		alice.refused("send", message("g:stage", "bad", 1), "forbidden")
 		alice.call("send", message("g:stage", "good", 1))
 		want := `{"from":"alice","conv":"u:bob","cid":"good","body":{"text":"hi"}}`
-		if r.asked[0] != want {
-			t.Errorf("asked %s, want %s", r.asked[0], want)
+		if r.Asked()[0] != want {
+			t.Errorf("asked %s, want %s", r.Asked()[0], want)
 		}
-		if last := r.asked[len(r.asked)-1]; !strings.Contains(last, `"conv":"g:stage"`) {
+		if last := r.Asked()[len(r.Asked())-1]; !strings.Contains(last, `"conv":"g:stage"`) {
 			t.Errorf("asked %s last, want about the live group", last)
 		}
 	})
@@ -256,9 +179,9 @@ func TestBeforeSendFails(t *testing.T) {
 					return
 				}
 				c["alice"].call("send", message("u:bob", "1", "x"))
-				r.answer = nil
-				if again := c["alice"].call("send", message("u:bob", "1", "x")); again["duplicate"] != true || r.asks() != 1 {
-					t.Errorf("repeat = %v after %d questions", again, r.asks())
+				r.Answer = nil
+				if again := c["alice"].call("send", message("u:bob", "1", "x")); again["duplicate"] != true || r.Asks() != 1 {
+					t.Errorf("repeat = %v after %d questions", again, r.Asks())
 				}
 			})
 		})
@@ -317,8 +240,8 @@ func TestBeforeSendKeepsOrder(t *testing.T) {
 				t.Errorf("%s holds %s, want %s", conv, got, text(t, want))
 			}
 		}
-		if r.most != maxHeldAsks {
-			t.Errorf("%d questions were open at a time, want %d", r.most, maxHeldAsks)
+		if r.Most() != maxHeldAsks {
+			t.Errorf("%d questions were open at a time, want %d", r.Most(), maxHeldAsks)
 		}
 	})
 }
@@ -383,18 +306,18 @@ func TestBeforeSendOnce(t *testing.T) {
 			}
 		}
 		a, b, c := phone.reply(first), answers[second], answers[third]
-		if r.asks() != 1 || a["ok"] == nil || b["ok"] == nil || text(t, a["ok"].(obj)["id"]) != text(t, b["ok"].(obj)["id"]) {
-			t.Errorf("%d questions, answers %v and %v, want one message", r.asks(), a, b)
+		if r.Asks() != 1 || a["ok"] == nil || b["ok"] == nil || text(t, a["ok"].(obj)["id"]) != text(t, b["ok"].(obj)["id"]) {
+			t.Errorf("%d questions, answers %v and %v, want one message", r.Asks(), a, b)
 		}
 		if c["err"].(obj)["code"] != "conflict" {
 			t.Errorf("another body = %v, want conflict", c)
 		}
-		time.Sleep(5*time.Minute + decisionGrace + time.Second)
+		time.Sleep(5*time.Minute + time.Minute + time.Second)
 		again := e.dial(protocol.JSON)
 		again.login("alice", "tablet", nil)
 		again.call("send", message("u:bob", "1", "x")) // long after: a new message
-		if r.asks() != 2 {
-			t.Errorf("%d questions, want another one after the window", r.asks())
+		if r.Asks() != 2 {
+			t.Errorf("%d questions, want another one after the window", r.Asks())
 		}
 	})
 }
@@ -423,8 +346,8 @@ func TestSessionEndsWhileAsked(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &testReceiver{timeout: time.Second}
-		e := newEdge(t, func(c *Config) { c.Hooks = newHooks(t, r, false) })
+		r := &hookstest.Receiver{Timeout: time.Second}
+		e := newEdge(t, func(c *Config) { c.Hooks = newHooks(t, r) })
 		alice, _ := e.login("alice", "phone", nil)
 		laptop, _ := e.login("alice", "laptop", nil)
 		bob, _ := e.login("bob", "phone", nil)
@@ -443,10 +366,10 @@ func TestEvents(t *testing.T) {
 			fmt.Sprintf(`message.sent {"id":%q,"conv":"u:bob","from":"alice","time":%v,"cid":"2","body":1,"ephemeral":true}`, live["id"], live["time"]),
 			fmt.Sprintf(`message.sent {"id":%q,"conv":"g:team","from":"bob","seq":1,"time":%v,"cid":"3","body":{"b":1}}`, group["id"], group["time"]),
 		}
-		if got := r.list(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		if got := r.List(); strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("told of\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
-		if id := r.ids[0]; id != "sent_"+sent["id"].(string) {
+		if id := r.IDs[0]; id != "sent_"+sent["id"].(string) {
 			t.Errorf("webhook-id %s", id)
 		}
 	})
@@ -466,96 +389,4 @@ func TestBackground(t *testing.T) {
 			e.store.mu.Unlock()
 		}
 	})
-}
-
-// TestStoreEvents checks the payloads of what the store tells of.
-func TestStoreEvents(t *testing.T) {
-	r := &testReceiver{}
-	h := newHooks(t, r, false)
-	m := &store.QueuedReading{
-		Sum: query.UnreadSum{Total: 7, Unmuted: 5}, QueuedInfo: query.QueuedInfo{Unread: 2, Muted: true},
-		Message: &query.Message{ID: command.MsgID{1}, Peer: "alice", From: "alice", Seq: 3, Time: 5, CID: []byte("c"), Body: []byte{0xa1, 'x'}},
-	}
-	queued := []string{string(queuedData("bob", m))}
-	m.Message.Peer, m.Message.Group = "", "team"
-	queued = append(queued, string(queuedData("bob", m)))
-	id := protocol.ID(m.Message.ID).String()
-	for i, conv := range []string{"u:alice", "g:team"} {
-		want := `{"user":"bob","conv":"` + conv + `","message":{"id":"` + id + `","conv":"` + conv + `","from":"alice","seq":3,"time":5,"cid":"c","body":"x"},` +
-			`"unread":2,"unreadTotal":7,"unreadUnmuted":5,"muted":true}`
-		if queued[i] != want {
-			t.Errorf("message.queued has\n%s\nwant\n%s", queued[i], want)
-		}
-	}
-	h.Presence("bob", true, 4)
-	h.GroupEvent(&query.GroupEvent{Kind: query.EventJoined, Group: "team", By: "alice", Users: []command.UserID{"bob", "carol"}, Time: 6, Arrival: 9})
-	h.GroupEvent(&query.GroupEvent{Kind: query.EventChanged, Group: "team", Time: 6, Arrival: 10})
-	h.QueuedLost(3)
-	want := []string{
-		`user.online {"user":"bob"}`,
-		`group.joined {"group":"team","by":"alice","users":["bob","carol"]}`,
-		`group.changed {"group":"team"}`,
-		`dropped message.queued overflow 3`,
-	}
-	if got := r.list(); strings.Join(got, "\n") != strings.Join(want, "\n") {
-		t.Errorf("told of\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-	if r.ids[1] == r.ids[2] || strings.Contains(strings.Join(r.ids, ""), ".") {
-		t.Errorf("webhook-ids %v: want one for each event, no dots", r.ids)
-	}
-	for i := range r.orders[1:] {
-		if r.orders[i] >= r.orders[i+1] {
-			t.Errorf("orders %v do not rise", r.orders)
-		}
-	}
-	for kind := query.EventCreated; kind <= query.EventJoinRequested; kind++ {
-		before := len(r.list())
-		h.GroupEvent(&query.GroupEvent{Kind: kind, Group: "g"})
-		if got := r.list(); len(got) != before+1 || !slices.Contains(webhook.Events, strings.Fields(got[before])[0]) {
-			t.Errorf("event kind %d told as %v", kind, got[before:])
-		}
-	}
-}
-
-// TestDecisionsAreBounded overfills the memory of decisions, by number and by bytes.
-func TestDecisionsAreBounded(t *testing.T) {
-	ds := newDecisions(time.Minute)
-	now := time.Now()
-	for n := range maxDecisions + 10 {
-		d, mine := ds.claim(decisionKey{cid: fmt.Sprint(n)}, 1, now)
-		if !mine {
-			t.Fatal("a decision that nobody made")
-		}
-		if n > 0 {
-			ds.settle(d, ruling{kind: accepted})
-		}
-	}
-	if len(ds.queue) > maxDecisions || ds.bytes > maxDecisionBytes || len(ds.byKey) != len(ds.queue) {
-		t.Errorf("%d decisions of %d bytes are kept", len(ds.queue), ds.bytes)
-	}
-	if _, mine := ds.claim(decisionKey{cid: "0"}, 1, now); !mine {
-		t.Error("the oldest decision is still kept")
-	}
-	body := make([]byte, 1<<20)
-	for n := range 20 {
-		d, _ := ds.claim(decisionKey{user: "a", cid: fmt.Sprint(n)}, 1, now)
-		ds.settle(d, ruling{kind: accepted, body: body})
-	}
-	if ds.bytes > maxDecisionBytes {
-		t.Errorf("%d bytes are kept", ds.bytes)
-	}
-	if _, mine := ds.claim(decisionKey{user: "a", cid: "19"}, 1, now.Add(time.Minute)); mine {
-		t.Error("the newest decision is gone")
-	}
-	ds.claim(decisionKey{cid: "x"}, 1, now.Add(time.Hour))
-	if len(ds.queue) != 1 || len(ds.byKey) != 1 {
-		t.Errorf("%d decisions are kept beyond their time", len(ds.queue)-1)
-	}
-	sum := 0
-	for _, d := range ds.queue {
-		sum += d.bytes
-	}
-	if sum != ds.bytes {
-		t.Errorf("%d bytes counted, want %d", ds.bytes, sum)
-	}
 }

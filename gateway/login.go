@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -47,16 +48,16 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 		lost = append(lost, v.Lost...)
 	}
 	for _, l := range mergeLost(lost) {
-		y.end.Lost = append(y.end.Lost, protocol.Lost{Conv: wireConv(l.Peer, l.Group), From: l.From, To: l.To, Count: l.Count})
+		y.end.Lost = append(y.end.Lost, protocol.Lost{Conv: wire.Conv(l.Peer, l.Group), From: l.From, To: l.To, Count: l.Count})
 	}
 	listed := y.recents(s, views, args.Recents)
 	for i := range direct.Unread {
-		if c := wireConversation(&direct.Unread[i]); !listed[c.Conv] {
+		if c := wire.Conversation(&direct.Unread[i]); !listed[c.Conv] {
 			y.end.Users = append(y.end.Users, c)
 		}
 	}
 	for i := range views {
-		if c := wireGroup(&views[i]); (c.Unread > 0 || c.Marked) && !listed[c.Conv] {
+		if c := wire.GroupConversation(&views[i]); (c.Unread > 0 || c.Marked) && !listed[c.Conv] {
 			y.end.Groups = append(y.end.Groups, c)
 		}
 	}
@@ -184,10 +185,10 @@ func (y *syncing) recents(s *session, views []query.GroupSyncItem, mode string) 
 		v := recent.group
 		entry := protocol.Conversation{}
 		if v == nil {
-			entry = wireConversation(&y.direct.Conversations[recent.user])
+			entry = wire.Conversation(&y.direct.Conversations[recent.user])
 			users[recent.user] = true
 		} else {
-			entry = wireGroup(v)
+			entry = wire.GroupConversation(v)
 		}
 		y.end.Conversations = append(y.end.Conversations, entry)
 		listed[entry.Conv] = true
@@ -275,14 +276,6 @@ func sortViews(views []query.GroupSyncItem) {
 	slices.SortFunc(views, func(a, b query.GroupSyncItem) int {
 		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Group, b.Group))
 	})
-}
-
-// wireGroup is a group's entry among conversations.
-func wireGroup(v *query.GroupSyncItem) protocol.Conversation {
-	return protocol.Conversation{
-		Conv: protocol.GroupConv(string(v.Group)), LastSeq: v.LastSeq, Time: v.Time, ReadSeq: v.Read,
-		Unread: v.Unread, Cursor: v.Cursor, Muted: v.Muted, Pinned: v.Pinned, Marked: v.MarkedUnread,
-	}
 }
 
 // lateRetry is how long a session waits before it asks again for groups whose

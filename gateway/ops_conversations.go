@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
@@ -180,22 +181,22 @@ func (s *session) replyConversations(r request, fill func(*protocol.Conversation
 // addConversation adds entry i of a list with its last message. It reports
 // whether there was room.
 func addConversation(w *protocol.ConversationsWriter, list *query.ConversationList, i int) bool {
-	entry := wireConversation(&list.Conversations[i])
+	entry := wire.Conversation(&list.Conversations[i])
 	if entry.LastSeq != 0 {
-		entry.Last = new(wireMessage(&list.Last[i]))
+		entry.Last = new(wire.Message(&list.Last[i]))
 	}
 	return w.Add(&entry)
 }
 
 // addGroup is addConversation for a group.
 func (s *session) addGroup(w *protocol.ConversationsWriter, v *query.GroupSyncItem, b *query.Updates) (fits bool, err error) {
-	entry := wireGroup(v)
+	entry := wire.GroupConversation(v)
 	if v.LastSeq != 0 {
 		if err := s.gateway.backend.GroupMessages(s.user, v.Group, []uint64{v.LastSeq}, b); err != nil {
 			return false, err
 		}
 		if len(b.Messages) > 0 { // else it is gone since
-			entry.Last = new(wireMessage(&b.Messages[0]))
+			entry.Last = new(wire.Message(&b.Messages[0]))
 		}
 	}
 	return w.Add(&entry), nil

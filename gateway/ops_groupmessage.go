@@ -1,12 +1,13 @@
 package gateway
 
 import (
+	"github.com/belfry-im/belfry/gateway/hooks"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
 // sendGroup is send to a group.
-func (s *session) sendGroup(r request, args *protocol.SendArgs, d *decision) error {
+func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decision) error {
 	group := command.GroupID(args.Conv.ID)
 	live := s.inLive(group)
 	if live || args.HasTTL && args.TTL == 0 {
@@ -15,7 +16,7 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *decision) err
 	}
 	m := newSending()
 	m.group, m.session, m.id, m.came = s.sendGroupCommand(args, group), s, r.ID, r.came
-	m.hook, m.decision = s.sentHook(args), d
+	m.hook, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
 	s.start(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(&m.group, m.done)
@@ -32,7 +33,7 @@ func (s *session) sendGroupCommand(args *protocol.SendArgs, group command.GroupI
 
 // sendLive passes a message to those who are connected. live tells whether the
 // session is in the group as one that stores nothing.
-func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *command.SendGroup, live bool, d *decision) error {
+func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *command.SendGroup, live bool, d *hooks.Decision) error {
 	b := s.gateway.backend
 	if !live {
 		info, exists, err := b.Group(cmd.Group, s.user)

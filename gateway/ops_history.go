@@ -6,6 +6,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -45,7 +46,7 @@ func (s *session) getMessage(r request) error {
 	encoded := s.fit(page, buf)
 	reply := &protocol.PageOK{
 		Encoded:  encoded,
-		Messages: wireMessages(page.Updates.Messages), From: page.From, To: page.To,
+		Messages: wire.Messages(page.Updates.Messages), From: page.From, To: page.To,
 		Gaps: make([]protocol.Gap, len(page.Gaps)), More: page.More,
 	}
 	for i, g := range page.Gaps {
@@ -64,8 +65,8 @@ func (s *session) fit(page *query.Page, buf *[]byte) (encoded [][]byte) {
 	}
 	*buf = slices.Grow((*buf)[:0], protocol.MaxPage)
 	for m := range page.Found {
-		wire, start := wireMessage(m), len(*buf)
-		*buf = protocol.AppendMessage(*buf, s.codec, &wire)
+		message, start := wire.Message(m), len(*buf)
+		*buf = protocol.AppendMessage(*buf, s.codec, &message)
 		if room -= len(*buf) - start; room < 0 && len(encoded) > 0 {
 			page.Keep(len(encoded))
 			break
@@ -76,27 +77,4 @@ func (s *session) fit(page *query.Page, buf *[]byte) (encoded [][]byte) {
 		slices.Reverse(encoded)
 	}
 	return encoded
-}
-
-func wireMessages(messages []query.Message) []protocol.Message {
-	wire := make([]protocol.Message, len(messages))
-	for i := range messages {
-		wire[i] = wireMessage(&messages[i])
-	}
-	return wire
-}
-
-// wireMessage gives a message as the wire has it. Its bytes stay where they are.
-func wireMessage(m *query.Message) protocol.Message {
-	return protocol.Message{
-		ID: protocol.ID(m.ID), Conv: wireConv(m.Peer, m.Group), From: string(m.From), Seq: m.Seq, Time: m.Time,
-		CID: m.CID, Body: m.Body, TTL: m.TTL, Mentions: m.Mentions,
-	}
-}
-
-func wireConversation(c *query.Conversation) protocol.Conversation {
-	return protocol.Conversation{
-		Conv: protocol.UserConv(string(c.Peer)), LastSeq: c.LastSeq, Time: c.Time,
-		ReadSeq: c.ReadSeq, Unread: c.Unread, PeerReadSeq: c.PeerReadSeq, Muted: c.Muted, Pinned: c.Pinned, Marked: c.MarkedUnread,
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/belfry-im/belfry/gateway/hooks"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
 	"github.com/belfry-im/belfry/gateway/ws"
@@ -44,7 +45,7 @@ func (s *session) send(r request) error {
 			return err
 		}
 	}
-	if s.gateway.config.Hooks.wants(webhook.MessageBeforeSend) {
+	if s.gateway.config.Hooks.Wants(webhook.MessageBeforeSend) {
 		s.hold(r, &args)
 		return nil
 	}
@@ -54,7 +55,7 @@ func (s *session) send(r request) error {
 // accept goes on with a send that nobody objects to, by a decision if one was
 // asked for. Its body may lie in the frame. An error is for the caller to tell the
 // decision.
-func (s *session) accept(r request, args *protocol.SendArgs, d *decision) error {
+func (s *session) accept(r request, args *protocol.SendArgs, d *hooks.Decision) error {
 	if args.Conv.Group {
 		return s.sendGroup(r, args, d)
 	}
@@ -75,7 +76,7 @@ func (s *session) accept(r request, args *protocol.SendArgs, d *decision) error 
 	}
 	m := newSending()
 	m.command, m.session, m.id, m.came = s.sendCommand(args, to), s, r.ID, r.came
-	m.hook, m.decision = s.sentHook(args), d
+	m.hook, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
 	s.start(r)
 	s.submits.Add(1)
 	b.Submit(&m.command, m.done)
@@ -109,11 +110,11 @@ func (s *session) mayWriteTo(to command.UserID) error {
 }
 
 // sentLive answers a send that went to those who are connected.
-func (s *session) sentLive(r request, args *protocol.SendArgs, result *command.Result, d *decision) {
-	s.gateway.config.Hooks.decided(d, nil)
+func (s *session) sentLive(r request, args *protocol.SendArgs, result *command.Result, d *hooks.Decision) {
+	s.gateway.config.Hooks.Done(d, nil)
 	s.replyWith(r, func(b []byte) []byte { return s.sent(b, r.ID, result) })
 	s.countSend(r.came)
-	s.gateway.config.Hooks.sent(s.sentHook(args), result)
+	s.gateway.config.Hooks.Sent(s.gateway.config.Hooks.Sending(s.user, args), result)
 }
 
 // sendCommand is the command of a send. Its body may lie in the frame.
@@ -132,10 +133,10 @@ type sending struct {
 	session *session
 	id      uint64
 	came    time.Time
-	hook    *sentHook                   // nil when nobody wants to know
+	hook    *hooks.Sending              // nil when nobody wants to know
 	done    func(command.Result, error) // takes the outcome, made once
 
-	decision *decision // by which it was accepted, nil for none
+	decision *hooks.Decision // by which it was accepted, nil for none
 }
 
 var sendings sync.Pool
@@ -159,14 +160,14 @@ func (m *sending) finish(result command.Result, err error) {
 	if err == nil {
 		err = result.Err()
 	}
-	s.gateway.config.Hooks.decided(d, err)
+	s.gateway.config.Hooks.Done(d, err)
 	if err != nil {
 		s.refuse(r, err)
 		s.finish(r)
 		return
 	}
 	s.countSend(came)
-	s.gateway.config.Hooks.sent(hook, &result)
+	s.gateway.config.Hooks.Sent(hook, &result)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finishLocked(id)

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/shard/query"
 )
 
@@ -121,7 +121,7 @@ func (s *session) pushItem(p *pumpState, i int, place func(arrival uint64, last 
 	s.mu.Unlock()
 	end := i
 	for ; end < len(b.Items) && b.Items[end].Message >= 0; end++ {
-		m := wireMessage(&b.Messages[b.Items[end].Message])
+		m := wire.Message(&b.Messages[b.Items[end].Message])
 		if !w.Add(&m, cursorRoom) {
 			break
 		}
@@ -167,7 +167,7 @@ func (s *session) queue(encode func([]byte) []byte) {
 // its ranges need.
 func (s *session) pushChange(c *query.Change) {
 	for part := range changeParts(c) {
-		s.queue(func(b []byte) []byte { return appendChange(b, s.codec, &part) })
+		s.queue(func(b []byte) []byte { return wire.AppendChange(b, s.codec, &part) })
 	}
 }
 
@@ -200,46 +200,4 @@ func cutRanges(ranges []query.Range, most uint64) (head, rest []query.Range) {
 		return head, rest
 	}
 	return ranges, nil
-}
-
-// appendChange appends the push that tells of a change.
-func appendChange(b []byte, codec protocol.Codec, c *query.Change) []byte {
-	conv := wireConv(c.Peer, c.Group)
-	switch c.Kind {
-	case query.ChangeRead:
-		return protocol.AppendReadReport(b, codec, &protocol.ReadReport{Conv: conv, Seq: c.Seq})
-	case query.ChangeReceipt:
-		return protocol.AppendReadReceipt(b, codec, &protocol.ReadReceipt{Conv: conv, Seq: c.Seq, Time: c.Time})
-	case query.ChangeRecall:
-		recall := &protocol.Recall{Conv: conv, By: string(c.By), Sender: string(c.Sender)}
-		for _, r := range c.Ranges {
-			recall.Ranges = append(recall.Ranges, protocol.Range(r))
-		}
-		return protocol.AppendRecall(b, codec, recall)
-	case query.ChangeMessagesDeleted:
-		deleted := &protocol.MessageDeleted{Conv: conv}
-		for _, r := range c.Ranges {
-			for seq := r.From; seq <= r.To; seq++ {
-				deleted.Seqs = append(deleted.Seqs, seq)
-			}
-		}
-		return protocol.AppendMessageDeleted(b, codec, deleted)
-	case query.ChangeConversationDeleted:
-		return protocol.AppendConversationDeleted(b, codec, &protocol.ConversationDeleted{Conv: conv, Messages: c.Messages, UpTo: c.Seq})
-	case query.ChangeSettings:
-		return protocol.AppendConversationChanged(b, codec, &protocol.ConversationChanged{
-			Conv: conv, Muted: c.Settings.Muted, Pinned: c.Settings.Pinned, Unread: c.Settings.Unread,
-		})
-	case query.ChangeBlocked:
-		return protocol.AppendBlocked(b, codec, &protocol.Blocked{User: string(c.Peer), Blocked: c.Blocked})
-	}
-	panic("gateway: change of an unknown kind") // the shard's list and this one have parted
-}
-
-// wireConv is a group's conversation, or else the one with peer.
-func wireConv(peer command.UserID, group command.GroupID) protocol.Conv {
-	if group != "" {
-		return protocol.GroupConv(string(group))
-	}
-	return protocol.UserConv(string(peer))
 }

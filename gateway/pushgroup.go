@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -271,11 +272,11 @@ func (s *session) pushAside(p *pumpState, sub *subscription, c *chunk, i int) (p
 	if e := it.event; e != nil && (e.Kind == query.EventJoined || e.Kind == query.EventCreated) && e.Arrival == sub.base && !sub.live {
 		// The user joined by this: from here on each of his devices has a cursor.
 		cursor := s.gateway.backend.GroupCursor(e.Group, e.Arrival)
-		s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e, cursor) })
+		s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
 	} else if r := it.recall; r != nil && r.Ranges[0].From < sub.low {
 		clipped := *r
 		if clipped.Ranges = query.ClipRanges(r.Ranges, sub.low); len(clipped.Ranges) > 0 {
-			s.queue(func(b []byte) []byte { return appendChange(b, s.codec, &clipped) })
+			s.queue(func(b []byte) []byte { return wire.AppendChange(b, s.codec, &clipped) })
 		}
 	} else {
 		s.queue(func(b []byte) []byte { return append(b, c.span(s.codec, i, i+1)...) })
@@ -348,7 +349,7 @@ func (s *session) pushLost(p *pumpState, sub *subscription) (pushed int) {
 	e := &query.GroupEvent{
 		Kind: query.EventRemoved, Group: sub.feed.group, Users: []command.UserID{s.user}, Time: s.gateway.backend.Now(),
 	}
-	s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e, "") })
+	s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, "") })
 	s.detach(sub)
 	return pushed
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/raftstore/store"
 )
 
@@ -35,7 +36,7 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 		}
 		switch signal.Kind {
 		case store.SignalTyping:
-			conv := wireConv(signal.User, signal.Group)
+			conv := wire.Conv(signal.User, signal.Group)
 			s.queue(func(b []byte) []byte {
 				return protocol.AppendTyping(b, s.codec, &protocol.Typing{User: string(signal.User), Conv: conv, Time: signal.Time})
 			})
@@ -50,7 +51,7 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 				})
 			})
 		case store.SignalEphemeral:
-			m := wireMessage(signal.Message)
+			m := wire.Message(signal.Message)
 			m.Seq, m.Ephemeral = 0, true
 			s.mu.Lock()
 			w := protocol.BeginNewMessage(p.frame[:0], s.codec, s.window.opened())

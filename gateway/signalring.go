@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -88,8 +89,8 @@ func (r *signalRing) clear() (bytes int) {
 
 // Signal is called by the store with a message that nobody stores.
 func (f *feed) Signal(m *query.Message) {
-	wire := wireMessage(m)
-	wire.Seq, wire.Ephemeral = 0, true
+	message := wire.Message(m)
+	message.Seq, message.Ephemeral = 0, true
 	f.mu.Lock()
 	if f.stopped {
 		f.mu.Unlock()
@@ -98,7 +99,7 @@ func (f *feed) Signal(m *query.Message) {
 	e := &liveEntry{arrival: m.Arrival, from: m.From, session: m.Session}
 	for codec, n := range f.codecs {
 		if n > 0 {
-			e.bytes[codec] = protocol.AppendMessage(nil, protocol.Codec(codec), &wire)
+			e.bytes[codec] = protocol.AppendMessage(nil, protocol.Codec(codec), &message)
 		}
 	}
 	f.grow(f.signals.add(e))

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -74,7 +75,7 @@ func (s *session) finishSync(p *pumpState) {
 			return
 		}
 		e := y.changed[0]
-		s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, &e, "") })
+		s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, &e, "") })
 		y.changed = y.changed[1:]
 	}
 	for len(y.changes) > 0 {
@@ -158,7 +159,7 @@ func (s *session) pushMembership(c *query.Change) bool {
 		}
 	}
 	e := &query.GroupEvent{Kind: c.Event, Group: c.Group, Users: []command.UserID{s.user}, Time: c.Time}
-	s.queue(func(b []byte) []byte { return appendGroupEvent(b, s.codec, e, cursor) })
+	s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
 	return true
 }
 
@@ -195,8 +196,8 @@ func (s *session) pushPart(p *pumpState, part *groupPart) outcome {
 		}
 		for i := range p.batch.Messages {
 			m := &p.batch.Messages[i]
-			wire := wireMessage(m)
-			if !f.writer.Add(&wire, f.tail+cursorEntry) {
+			message := wire.Message(m)
+			if !f.writer.Add(&message, f.tail+cursorEntry) {
 				for part.seqs[0] < m.Seq {
 					part.seqs = part.seqs[1:]
 				}

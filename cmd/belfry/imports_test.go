@@ -36,6 +36,8 @@ var ours = []struct {
 	{"gateway/protocol", nil, "clients import it, and with it nothing of the server"},
 	{"gateway/admission", []string{"gateway/ratelimit"}, "it counts connections and their memory, whatever they carry"},
 	{"gateway/ws", []string{"gateway/ws", "gateway/admission"}, "a WebSocket carries frames; sessions, users and ops are the gateway's"},
+	{"gateway/wire", []string{"gateway/enum", "gateway/protocol", "shard/command", "shard/query"}, "it converts what is read to frames, whoever reads and sends"},
+	{"gateway/hooks", []string{"gateway/hooks", "gateway/enum", "gateway/protocol", "gateway/webhook", "gateway/wire", "raftstore/store", "shard"}, "events and decisions are about messages, not about sessions"},
 	{"gateway/auth", []string{"gateway/auth", "gateway/protocol"}, "a token says who somebody is, whatever they do then"},
 	{"gateway/ratelimit", nil, "how often something is done does not depend on what"},
 	{"gateway/turns", nil, "who is next does not depend on what for"},

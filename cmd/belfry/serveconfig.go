@@ -8,6 +8,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/gateway/admission"
 	"github.com/belfry-im/belfry/gateway/auth"
+	"github.com/belfry-im/belfry/gateway/hooks"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,7 +70,7 @@ func maxConnections(files int) int {
 	return files - min(reserve, files/2)
 }
 
-func (o *serveOptions) gatewayConfig(store *raftstore.Store, memory int64, hooks *gateway.Hooks, auth auth.Config, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
+func (o *serveOptions) gatewayConfig(store *raftstore.Store, memory int64, hooks *hooks.Hooks, auth auth.Config, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
 	return gateway.Config{
 		Backend:          store,
 		Auth:             auth,

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
-	"github.com/belfry-im/belfry/gateway"
+	"github.com/belfry-im/belfry/gateway/hooks"
 	"github.com/belfry-im/belfry/gateway/webhook"
 )
 
@@ -103,7 +103,7 @@ func (w *webhookOptions) parse(contents [][]byte) ([]webhook.Secret, error) {
 
 // open starts to deliver events. hooks is nil without --webhook-url. close ends
 // it, and may be called twice.
-func (w *webhookOptions) open(o *serveOptions, from *source, log *slog.Logger, registry *prometheus.Registry) (hooks *gateway.Hooks, close func(), err error) {
+func (w *webhookOptions) open(o *serveOptions, from *source, log *slog.Logger, registry *prometheus.Registry) (h *hooks.Hooks, close func(), err error) {
 	if w.url == "" {
 		return nil, func() {}, nil
 	}
@@ -136,12 +136,12 @@ func (w *webhookOptions) open(o *serveOptions, from *source, log *slog.Logger, r
 		defer cancel()
 		client.Close(ctx)
 	}
-	hooks, err = gateway.NewHooks(gateway.HooksConfig{
-		Receiver: client, FailOpen: w.failOpen, DedupWindow: o.dedupWindow, MaxBody: o.maxBody, Registerer: registry,
+	h, err = hooks.New(hooks.Config{
+		Receiver: client, FailOpen: w.failOpen, DedupWindow: o.dedupWindow, MaxBody: o.maxBody, Log: log, Registerer: registry,
 	})
 	if err != nil {
 		close()
 		return nil, nil, err
 	}
-	return hooks, close, nil
+	return h, close, nil
 }

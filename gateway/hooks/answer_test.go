@@ -1,9 +1,9 @@
-package gateway
+package hooks
 
 import "testing"
 
-// TestRulingNames: the members of a decision have exact names, each once.
-func TestRulingNames(t *testing.T) {
+// TestAnswerNames: the members of a decision have exact names, each once.
+func TestAnswerNames(t *testing.T) {
 	for answer, ok := range map[string]bool{
 		`{"decision":"accept"}`:                         true,
 		`{"Decision":"accept"}`:                         false,
@@ -15,12 +15,12 @@ func TestRulingNames(t *testing.T) {
 		`{"decision":"refuse","reason":7}`:              false,
 		`{"decision":"accept"} x`:                       false,
 	} {
-		v, err := readRuling([]byte(answer), 1<<10)
+		v, err := readAnswer([]byte(answer), 1<<10)
 		if (err == nil) != ok {
-			t.Errorf("readRuling(%s): %v, want ok = %t", answer, err, ok)
+			t.Errorf("readAnswer(%s): %v, want ok = %t", answer, err, ok)
 		}
-		if err == nil && (v.body != nil || (v.kind == refused) != (answer[13:19] == "refuse")) {
-			t.Errorf("readRuling(%s) = %+v", answer, v)
+		if err == nil && (v.Body != nil || (v.Kind == Refused) != (answer[13:19] == "refuse")) {
+			t.Errorf("readAnswer(%s) = %+v", answer, v)
 		}
 	}
 }

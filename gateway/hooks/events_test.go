@@ -1,10 +1,11 @@
-package gateway
+package hooks
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
+	"github.com/belfry-im/belfry/gateway/hooks/hookstest"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -12,7 +13,7 @@ import (
 
 // TestStoreChanges checks the payloads of changes that the store tells of.
 func TestStoreChanges(t *testing.T) {
-	r := &testReceiver{}
+	r := &hookstest.Receiver{}
 	h := newHooks(t, r, false)
 	sum, down := query.UnreadSum{Total: 7, Unmuted: 5}, errors.New("down")
 	tell := func(user command.UserID, c query.Change, err error) {
@@ -38,12 +39,12 @@ func TestStoreChanges(t *testing.T) {
 		`message.deleted {"user":"bob","conv":"g:team","messages":false,"upTo":9}`,
 		`dropped message overflow 3`,
 	}
-	if got := r.list(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+	if got := r.List(); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("told of\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	for i := range r.orders[1:] {
-		if r.orders[i] >= r.orders[i+1] || r.ids[i] == r.ids[i+1] {
-			t.Errorf("orders %v do not rise, or webhook-ids %v are the same", r.orders, r.ids)
+	for i := range r.Orders[1:] {
+		if r.Orders[i] >= r.Orders[i+1] || r.IDs[i] == r.IDs[i+1] {
+			t.Errorf("orders %v do not rise, or webhook-ids %v are the same", r.Orders, r.IDs)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package gateway
+package hooks
 
 import (
 	"strconv"
@@ -7,11 +7,12 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/belfry-im/belfry/gateway/webhook"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// changeEvents are the events that tell of changes.
+// changeEvents are the events of changes.
 var changeEvents = map[query.ChangeKind]string{
 	query.ChangeRead:                webhook.MessageRead,
 	query.ChangeRecall:              webhook.MessageRecalled,
@@ -20,22 +21,22 @@ var changeEvents = map[query.ChangeKind]string{
 }
 
 // WantsChange is for the store.
-func (h *Hooks) WantsChange(kind query.ChangeKind) bool { return h.wants(changeEvents[kind]) }
+func (h *Hooks) WantsChange(kind query.ChangeKind) bool { return h.Wants(changeEvents[kind]) }
 
 // Change is for the store.
 func (h *Hooks) Change(c *shard.HookChange, unread func() (query.UnreadSum, error)) {
 	e := webhook.Event{
 		Type: changeEvents[c.Kind], ID: "message_" + ulid.Make().String(), Time: time.UnixMilli(c.Time),
-		Order: h.order(c.Time), // before what is unread is read: the higher order knows more
+		Order: h.order(c.Time), // before unread is called: of two events, the one with the higher order has the later counts
 	}
-	if !h.wants(e.Type) {
+	if !h.Wants(e.Type) {
 		return
 	}
 	var data dataObject
 	if c.User != "" {
 		data.text("user", string(c.User))
 	}
-	data.text("conv", wireConv(c.Peer, c.Group).String())
+	data.text("conv", wire.Conv(c.Peer, c.Group).String())
 	switch {
 	case c.Kind == query.ChangeRead:
 		data.int("seq", int64(c.Seq))
@@ -64,6 +65,7 @@ func (h *Hooks) Change(c *shard.HookChange, unread func() (query.UnreadSum, erro
 // ChangesLost is for the store.
 func (h *Hooks) ChangesLost(n int) { h.receiver.Dropped("message", reasonOverflow, n) }
 
+// ranges writes pairs of first and last seqs.
 func (o *dataObject) ranges(name string, ranges []query.Range) {
 	o.key(name)
 	o.b = append(o.b, '[')
@@ -77,7 +79,7 @@ func (o *dataObject) ranges(name string, ranges []query.Range) {
 	o.b = append(o.b, ']')
 }
 
-// seqs lists what ranges hold.
+// seqs writes each seq that is in ranges.
 func (o *dataObject) seqs(name string, ranges []query.Range) {
 	o.key(name)
 	o.b = append(o.b, '[')

@@ -1,4 +1,6 @@
-package gateway
+// Package hooks puts what happens into the events of docs/webhooks.md, and asks the
+// receiver about messages before they are sent. Delivery is package webhook's.
+package hooks
 
 import (
 	"bytes"
@@ -8,6 +10,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -19,44 +22,45 @@ import (
 	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/webhook"
+	"github.com/belfry-im/belfry/gateway/wire"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// A Receiver is told of events; *webhook.Client is one.
+// A Receiver gets events; *webhook.Client is one.
 type Receiver interface {
 	Wants(event string) bool
 	// Emit drops what it has no room for.
 	Emit(e webhook.Event)
 	// Deliver calls read before each attempt, and done once, with false if e is to be
-	// told again after a restart.
+	// delivered again after a restart.
 	Deliver(e webhook.Event, read func(e *webhook.Event) error, done func(over bool))
 	// Ask returns the answer to an event that a user causes. It fails with
-	// webhook.ErrBusy if it cannot ask before ctx ends; once it does, the answer has
-	// AskTimeout.
+	// webhook.ErrBusy if it cannot ask before ctx ends; from then on the receiver has
+	// AskTimeout to answer.
 	Ask(ctx context.Context, user string, e webhook.Event) ([]byte, error)
 	AskTimeout() time.Duration
-	// Dropped counts events that did not come so far.
+	// Dropped counts n events that were dropped before they reached it.
 	Dropped(event, reason string, n int)
 }
 
-// A HooksConfig says how Hooks behave. Receiver is required.
-type HooksConfig struct {
+// A Config says how Hooks behave. Receiver is required.
+type Config struct {
 	Receiver Receiver
-	// FailOpen accepts a message when the receiver gives no decision.
+	// FailOpen accepts a message if the receiver gives no decision.
 	FailOpen bool
-	// DedupWindow is that of the store, default 5 min: a decision is kept for so long.
+	// DedupWindow is the store's, default 5 min: decisions are kept for as long.
 	DedupWindow time.Duration
-	MaxBody     int // as Config.MaxBody
+	MaxBody     int // as the gateway's; default protocol.DefaultMaxBody
 
-	Registerer prometheus.Registerer // nil: metrics are kept and not registered
+	Log        *slog.Logger          // nil discards
+	Registerer prometheus.Registerer // nil: metrics are not registered
 }
 
-// Hooks put what happens into the payloads of docs/webhooks.md. They serve the
-// gateway and, as store.Hooks, the store.
+// Hooks serve the gateway and, as store.Hooks, the store. Nil Hooks want no event.
 type Hooks struct {
-	config    HooksConfig
+	config    Config
 	receiver  Receiver
 	decisions decisions
 	outcomes  *prometheus.CounterVec // of message.beforeSend
@@ -65,13 +69,16 @@ type Hooks struct {
 
 var _ store.Hooks = (*Hooks)(nil)
 
-// NewHooks returns the hooks of one gateway.
-func NewHooks(c HooksConfig) (*Hooks, error) {
+// New returns the hooks of one gateway.
+func New(c Config) (*Hooks, error) {
 	if c.DedupWindow == 0 {
 		c.DedupWindow = 5 * time.Minute
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = protocol.DefaultMaxBody
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Hooks{
 		config: c, receiver: c.Receiver, decisions: newDecisions(c.DedupWindow),
@@ -88,8 +95,11 @@ func NewHooks(c HooksConfig) (*Hooks, error) {
 	return h, nil
 }
 
-// wants tells whether events of a type are sent. It is false for nil Hooks.
-func (h *Hooks) wants(event string) bool { return h != nil && h.receiver.Wants(event) }
+// Wants reports whether the receiver gets events of a type.
+func (h *Hooks) Wants(event string) bool { return h != nil && h.receiver.Wants(event) }
+
+// AskTimeout is how long the receiver may take for an answer.
+func (h *Hooks) AskTimeout() time.Duration { return h.receiver.AskTimeout() }
 
 // hashID names an event by what makes it one.
 func hashID(prefix string, parts ...string) string {
@@ -101,7 +111,7 @@ func hashID(prefix string, parts ...string) string {
 	return prefix + hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
-// A dataObject is the data of an event as it is written.
+// A dataObject is the data of an event, a JSON object that is being written.
 type dataObject struct{ b []byte }
 
 func (o *dataObject) key(name string) {
@@ -148,9 +158,9 @@ func appendMessage(b []byte, m *protocol.Message) []byte {
 
 func (o *dataObject) end() []byte { return append(o.b, '}') }
 
-// order gives what orders events: it rises with each of this process. Since it
-// follows the clock, it does from process to process, too. now is the store's, ms,
-// which replicated time holds up should the system's clock go back.
+// order returns the order of a new event. It rises from event to event and, since it
+// follows the clock, from process to process. now is the store's time, ms, which does
+// not fall behind if the system's clock is set back.
 func (h *Hooks) order(now int64) uint64 {
 	at := uint64(max(now*1000, time.Now().UnixMicro()))
 	for {
@@ -167,7 +177,7 @@ func (h *Hooks) Presence(user command.UserID, online bool, now int64) {
 	if online {
 		event = webhook.UserOnline
 	}
-	if !h.wants(event) {
+	if !h.Wants(event) {
 		return
 	}
 	var data dataObject
@@ -177,22 +187,23 @@ func (h *Hooks) Presence(user command.UserID, online bool, now int64) {
 	})
 }
 
-// A sentHook is what message.sent is to tell of a message that is being sent.
-type sentHook struct{ message protocol.Message }
+// A Sending is a message that is being sent, for its message.sent.
+type Sending struct{ message protocol.Message }
 
-// sentHook is nil when nobody wants to know.
-func (s *session) sentHook(args *protocol.SendArgs) *sentHook {
-	if !s.gateway.config.Hooks.wants(webhook.MessageSent) {
+// Sending returns nil if the receiver does not get message.sent.
+func (h *Hooks) Sending(user command.UserID, args *protocol.SendArgs) *Sending {
+	if !h.Wants(webhook.MessageSent) {
 		return nil
 	}
-	return &sentHook{protocol.Message{
-		Conv: args.Conv, From: string(s.user), CID: []byte(args.CID), Body: slices.Clone(args.Body),
+	return &Sending{protocol.Message{
+		Conv: args.Conv, From: string(user), CID: []byte(args.CID), Body: slices.Clone(args.Body),
 		TTL: args.TTL, Ephemeral: args.HasTTL && args.TTL == 0, Mentions: args.Mentions,
 	}}
 }
 
-// sent tells of a message that was accepted, once.
-func (h *Hooks) sent(m *sentHook, result *command.Result) {
+// Sent emits the message.sent of a message that was stored or reached somebody, unless
+// m is nil or the message a repeat.
+func (h *Hooks) Sent(m *Sending, result *command.Result) {
 	if m == nil || result.Duplicate {
 		return
 	}
@@ -205,7 +216,7 @@ func (h *Hooks) sent(m *sentHook, result *command.Result) {
 }
 
 // WantsQueued is for the store.
-func (h *Hooks) WantsQueued() bool { return h.wants(webhook.MessageQueued) }
+func (h *Hooks) WantsQueued() bool { return h.Wants(webhook.MessageQueued) }
 
 // Queued is for the store.
 func (h *Hooks) Queued(m *store.QueuedMessage, done func(over bool)) {
@@ -223,9 +234,9 @@ func (h *Hooks) Queued(m *store.QueuedMessage, done func(over bool)) {
 	}, done)
 }
 
-// queuedData is the data of message.queued.
+// queuedData returns the data of message.queued.
 func queuedData(user command.UserID, r *store.QueuedReading) []byte {
-	message := wireMessage(r.Message)
+	message := wire.Message(r.Message)
 	var data dataObject
 	data.text("user", string(user))
 	data.text("conv", message.Conv.String())
@@ -249,7 +260,7 @@ func (h *Hooks) GroupEventsLost(n int) { h.receiver.Dropped("group", reasonOverf
 // GroupEvent is for the store.
 func (h *Hooks) GroupEvent(e *query.GroupEvent) {
 	event := "group." + enum.GroupEvents.Word(e.Kind)
-	if !h.wants(event) {
+	if !h.Wants(event) {
 		return
 	}
 	var data dataObject

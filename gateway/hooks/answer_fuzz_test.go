@@ -1,4 +1,4 @@
-package gateway
+package hooks
 
 import (
 	"bytes"
@@ -19,23 +19,23 @@ func FuzzReadRuling(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		const maxBody = 200
-		v, err := readRuling(answer, maxBody)
+		v, err := readAnswer(answer, maxBody)
 		switch {
 		case err != nil:
-		case v.kind == refused:
-			if v.body != nil || v.reason == "" || len(v.reason) > maxReason || !utf8.ValidString(v.reason) {
-				t.Errorf("readRuling(%q) = %+v", answer, v)
+		case v.Kind == Refused:
+			if v.Body != nil || v.Reason == "" || len(v.Reason) > maxReason || !utf8.ValidString(v.Reason) {
+				t.Errorf("readAnswer(%q) = %+v", answer, v)
 			}
-		case v.kind == accepted:
-			if v.body == nil {
+		case v.Kind == Accepted:
+			if v.Body == nil {
 				return
 			}
-			again, err := protocol.CanonicalMsgpack(nil, v.body, maxBody)
-			if err != nil || !bytes.Equal(again, v.body) {
-				t.Errorf("readRuling(%q) has a body that is not canonical: %x, %v", answer, v.body, err)
+			again, err := protocol.CanonicalMsgpack(nil, v.Body, maxBody)
+			if err != nil || !bytes.Equal(again, v.Body) {
+				t.Errorf("readAnswer(%q) has a body that is not canonical: %x, %v", answer, v.Body, err)
 			}
 		default:
-			t.Errorf("readRuling(%q) is no decision: %+v", answer, v)
+			t.Errorf("readAnswer(%q) is no decision: %+v", answer, v)
 		}
 	})
 }

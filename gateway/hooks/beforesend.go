@@ -1,0 +1,172 @@
+package hooks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/webhook"
+	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard/command"
+)
+
+// maxReason bounds the reason of a refusal that the client gets, in bytes.
+const maxReason = 256
+
+// A Question is whether a message may be sent.
+type Question struct {
+	User command.UserID
+	Args *protocol.SendArgs
+	Time time.Time // when it was received
+	Due  time.Time // by when the receiver has to be asked
+}
+
+// Decide answers q: as the receiver was answered about the same message before, or by
+// asking it. It waits for the answer. For each that is Accepted, the caller sends the
+// message and calls Done.
+func (h *Hooks) Decide(q *Question) *Decision {
+	d := h.decide(q)
+	if d.Kind == Accepted {
+		h.decisions.beginSend(d)
+	}
+	return d
+}
+
+// Done reports the outcome of a message that was sent because of d; a nil d is none.
+func (h *Hooks) Done(d *Decision, err error) {
+	if d != nil {
+		h.decisions.endSend(d, err == nil || errors.Is(err, store.ErrUnknown))
+	}
+}
+
+func (h *Hooks) decide(q *Question) *Decision {
+	// Another send of this message may be asked about as late as this one.
+	ctx, cancel := context.WithDeadline(context.Background(), q.Due.Add(h.receiver.AskTimeout()))
+	defer cancel()
+	key := messageKey{string(q.User), q.Args.Conv.String(), q.Args.CID}
+	body := xxhash.Sum64(q.Args.Body)
+	for {
+		d, mine := h.decisions.claim(key, body, time.Now())
+		if mine {
+			a, outcome := h.ask(q)
+			h.decisions.answer(d, a)
+			h.outcomes.WithLabelValues(outcome).Inc()
+			return d
+		}
+		select {
+		case <-d.known:
+		case <-ctx.Done():
+			h.outcomes.WithLabelValues("timeout").Inc()
+			return &Decision{Answer: Answer{Kind: Undecided}}
+		}
+		switch {
+		case d.replaceable(body):
+			if d.Kind == Undecided {
+				h.outcomes.WithLabelValues("repeated").Inc()
+				return d
+			}
+			continue // nothing was stored: the receiver is asked about this body
+		case d.body != body:
+			h.outcomes.WithLabelValues("conflict").Inc()
+			return &Decision{Answer: Answer{Kind: Conflicting}}
+		}
+		h.outcomes.WithLabelValues("repeated").Inc()
+		return d
+	}
+}
+
+// ask asks the receiver. If it does not answer, Config.FailOpen decides; if it could
+// not be asked, the message is Undecided. outcome is for the metric.
+func (h *Hooks) ask(q *Question) (answer Answer, outcome string) {
+	ctx, cancel := context.WithDeadline(context.Background(), q.Due)
+	defer cancel()
+	args := q.Args
+	var data dataObject
+	data.text("from", string(q.User))
+	data.text("conv", args.Conv.String())
+	data.text("cid", args.CID)
+	data.key("body")
+	data.b = protocol.AppendBodyJSON(data.b, args.Body)
+	if args.HasTTL && args.TTL == 0 {
+		data.bool("ephemeral", true)
+	} else if args.TTL > 0 {
+		data.int("ttl", int64(args.TTL))
+	}
+	if len(args.Mentions) > 0 {
+		data.texts("mentions", args.Mentions)
+	}
+	text, err := h.receiver.Ask(ctx, string(q.User), webhook.Event{
+		Type: webhook.MessageBeforeSend,
+		ID:   hashID("before_", string(q.User), args.Conv.String(), args.CID, strconv.FormatUint(xxhash.Sum64(args.Body), 16)),
+		Time: q.Time, Order: h.order(0), Data: data.end(),
+	})
+	if err == nil {
+		if answer, err = readAnswer(text, h.config.MaxBody); err == nil {
+			switch {
+			case answer.Kind == Refused:
+				return answer, "refused"
+			case answer.Body != nil:
+				return answer, "replaced"
+			}
+			return answer, "accepted"
+		}
+	}
+	switch {
+	case errors.Is(err, webhook.ErrBusy):
+		outcome = "busy"
+	case errors.Is(err, context.DeadlineExceeded):
+		outcome = "timeout"
+	default:
+		outcome = "failed"
+	}
+	h.config.Log.Debug("no decision about a message", "user", q.User, "outcome", outcome, "error", err)
+	if h.config.FailOpen && outcome != "busy" {
+		return Answer{Kind: Accepted}, outcome
+	}
+	return Answer{Kind: Undecided}, outcome
+}
+
+// readAnswer decodes the answer of a receiver. Its body, if any, has to be valid for
+// a send.
+func readAnswer(text []byte, maxBody int) (answer Answer, err error) {
+	var a struct {
+		Decision, Reason string
+		Body             json.RawMessage
+	}
+	members, err := protocol.ObjectMembers(text)
+	if err == nil {
+		a.Body = members["body"]
+		err = errors.Join(protocol.ReadMember(members, "decision", &a.Decision), protocol.ReadMember(members, "reason", &a.Reason))
+	}
+	if err != nil {
+		return answer, fmt.Errorf("answer: %w", err)
+	}
+	switch a.Decision {
+	case "accept":
+		answer.Kind = Accepted
+		// null is what many write for a field that is not set.
+		if len(a.Body) > 0 && string(a.Body) != "null" {
+			if answer.Body, err = protocol.CanonicalJSON(nil, a.Body, maxBody); err != nil {
+				return answer, fmt.Errorf("answer: %w", err)
+			}
+		}
+	case "refuse":
+		answer.Kind = Refused
+		if answer.Reason = a.Reason; answer.Reason == "" {
+			answer.Reason = "op: the message was refused"
+		}
+		if len(answer.Reason) > maxReason {
+			answer.Reason = strings.ToValidUTF8(answer.Reason[:maxReason], "")
+		}
+	default:
+		return answer, errors.New(`answer: decision is neither "accept" nor "refuse"`)
+	}
+	return answer, nil
+}
