@@ -17,6 +17,8 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
+var encoders = sync.Pool{New: func() any { return new(command.Encoder) }}
+
 // identity is what the shard knows a repeat of a changing request by.
 func (s *session) identity(r request, cmd command.Command) command.Request {
 	if r.ID == 0 {
@@ -27,7 +29,9 @@ func (s *session) identity(r request, cmd command.Command) command.Request {
 	}
 	buf := ws.GetBuffer()
 	defer ws.PutBuffer(buf)
-	*buf = command.AppendCommand((*buf)[:0], cmd)
+	e := encoders.Get().(*command.Encoder)
+	defer encoders.Put(e)
+	*buf = e.Append((*buf)[:0], cmd)
 	s.identified = r.ID
 	return s.repeats.identity(r.ID, xxhash.Sum64(*buf))
 }

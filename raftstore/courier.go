@@ -342,7 +342,7 @@ func (c *courier) send(rt *route, now time.Time) {
 func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 	e := &c.encoder
 	e.command = command.AppendDeliver(e.command[:0], p.Bytes)
-	if err := e.check.Check(e.command); err != nil {
+	if err := e.Check(e.command); err != nil {
 		return c.shard.local.Stop("its outbox", err)
 	}
 	number, bytes := p.Number, letterSize(p)

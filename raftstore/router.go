@@ -75,23 +75,23 @@ func (s *Store) Submit(cmd command.Command, done func(command.Result, error)) {
 }
 
 func (s *Store) submit(cmd command.Command, step stepFunc, done func(command.Result, error)) {
-	if c, ok := cmd.(command.GroupCommand); ok {
-		done = s.afterNotices(c, done)
-	}
-	w := replica.Waiter{Routed: true, Patience: patience(cmd), Key: command.UserID(cmd.Key()), Step: step, Done: done}
-	if err := s.admit(cmd); err != nil {
+	key, needs := command.UserID(cmd.Key()), cmd.Needs()
+	done = s.afterLetters(key, needs.Members, done)
+	w := replica.Waiter{Routed: true, Patience: patience(cmd), Key: key, Step: step, Done: done}
+	from := s.shardOf(key)
+	if err := s.admit(from, &needs); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 		return
 	}
 	e := encoders.Get().(*encoder)
 	defer e.release()
-	e.command = command.AppendCommand(e.command[:0], cmd)
-	if err := e.check.Check(e.command); err != nil {
+	e.command = e.Append(e.command[:0], cmd)
+	if err := e.Check(e.command); err != nil {
 		// In the log it would stop the shard.
 		s.deferred.answer(&request{waiter: w}, outcome{result: command.Result{Code: command.CodeBadRequest, Detail: err.Error()}})
 		return
 	}
-	if err := s.shardOf(w.Key).replica.Enqueue(e.command, w); err != nil {
+	if err := from.replica.Enqueue(e.command, w); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 	}
 }
@@ -112,8 +112,9 @@ type stepFunc = func(st *shard.State, now int64, result *command.Result)
 // An encoder is where a command is encoded and checked before a proposer copies
 // it into a batch: that is not to be locked for so long.
 type encoder struct {
+	command.Encoder
+	shard.Checker
 	command []byte
-	check   command.Checker
 }
 
 var encoders = sync.Pool{New: func() any { return new(encoder) }}
@@ -143,85 +144,49 @@ func (s *Store) await(ctx context.Context, cmd command.Command, step stepFunc) (
 
 // admit refuses what would need room that is not there: bytes on a disk that is
 // nearly full, in memory, or in the outbox for a shard that takes no letters.
-func (s *Store) admit(cmd command.Command) error {
-	switch c := cmd.(type) {
-	case *command.Send:
-		if err := s.room(); err != nil {
-			return err
-		}
-		return s.admitLetter(cmd, c.To)
-	case *command.SendGroup, *command.Import, *command.ImportGroup:
-		return s.room() // writes no letter
-	case *command.Recall:
-		return s.admitLetter(cmd, c.Peer)
-	case *command.ReadReport:
-		if c.Auto {
-			return nil // writes no letter
-		}
-		return s.admitLetter(cmd, c.Peer)
-	case *command.Block:
-		return s.admitLetter(cmd, c.Target)
-	case command.GroupCommand:
-		return s.admitMembership(c)
-	}
-	return nil
-}
-
-// admitMembership is admit for what changes who belongs to a group: each of them
-// gets a letter.
-func (s *Store) admitMembership(cmd command.GroupCommand) error {
-	switch cmd.(type) {
-	case *command.DismissGroup:
-		return s.admitLetters(cmd) // to members of any shard
-	case *command.CreateGroup, *command.AddMembers, *command.JoinGroup, *command.AnswerJoin:
+func (s *Store) admit(from *localShard, needs *command.Needs) error {
+	if needs.Room {
 		if err := s.room(); err != nil {
 			return err
 		}
 	}
-	for _, user := range noticed(cmd) {
-		if err := s.admitLetter(cmd, user); err != nil {
+	if needs.Peer != "" {
+		if err := s.admitLetter(from, s.shardOf(needs.Peer)); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// noticed gives the users whose shards a change of membership is to tell, but
-// for all the members of a group that is dismissed.
-func noticed(cmd command.GroupCommand) []command.UserID {
-	switch c := cmd.(type) {
-	case *command.CreateGroup:
-		return append(c.Members[:len(c.Members):len(c.Members)], c.Owner)
-	case *command.AddMembers:
-		return c.Users
-	case *command.RemoveMembers:
-		return c.Users
-	case *command.JoinGroup:
-		return []command.UserID{c.User}
-	case *command.AnswerJoin:
-		return []command.UserID{c.User}
-	case *command.LeaveGroup:
-		return []command.UserID{c.User}
-	case *command.SetGroup:
-		if c.Owner != "" && c.By == "" {
-			return []command.UserID{c.Owner}
+	for _, user := range needs.Members {
+		if err := s.admitLetter(from, s.shardOf(user)); err != nil {
+			return err
 		}
-	case *command.AnswerOwner:
-		return []command.UserID{c.User}
-	case *command.DismissGroup:
-		return []command.UserID{c.By}
+	}
+	if needs.All {
+		for _, dest := range s.shards {
+			if err := s.admitLetter(from, dest); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// afterNotices puts done off until the users' shards know of a change, if they
-// are there: who has been answered finds his groups as he left them.
-func (s *Store) afterNotices(cmd command.GroupCommand, done func(command.Result, error)) func(command.Result, error) {
-	users := slices.Clone(noticed(cmd))
+// admitLetter refuses a command that writes a letter when too many wait for the
+// shard of its receiver.
+func (s *Store) admitLetter(from, dest *localShard) error {
+	if from != dest && s.outboxFull(dest) {
+		return tooMuchWaits(dest)
+	}
+	return nil
+}
+
+// afterLetters puts done off until the shards of users know of a change of their
+// memberships, if they are there: who has been answered finds their groups as they
+// left them.
+func (s *Store) afterLetters(key command.UserID, users []command.UserID, done func(command.Result, error)) func(command.Result, error) {
 	if len(users) == 0 {
 		return done
 	}
-	key := command.UserID(cmd.Key())
+	users = slices.Clone(users)
 	return func(r command.Result, err error) {
 		if err == nil && r.Code == command.OK {
 			if l := s.shardOf(key).leading(); l != nil {
@@ -240,27 +205,6 @@ func (s *Store) room() error {
 		return store.Unavailable(10*time.Second, "the disk is nearly full")
 	case s.memoryFull.Load():
 		return store.Unavailable(memoryRetryAfter, "the memory is full")
-	}
-	return nil
-}
-
-// admitLetter refuses a command that writes a letter when too many wait for the
-// shard of its receiver.
-func (s *Store) admitLetter(cmd command.Command, to command.UserID) error {
-	from, dest := s.shardOf(command.UserID(cmd.Key())), s.shardOf(to)
-	if from != dest && s.outboxFull(dest) {
-		return tooMuchWaits(dest)
-	}
-	return nil
-}
-
-// admitLetters is admitLetter for letters to all shards.
-func (s *Store) admitLetters(cmd command.Command) error {
-	from := s.shardOf(command.UserID(cmd.Key()))
-	for _, dest := range s.shards {
-		if from != dest && s.outboxFull(dest) {
-			return tooMuchWaits(dest)
-		}
 	}
 	return nil
 }

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
 // commandsOf gives the commands of a batch as they are encoded.
 func commandsOf(t testing.TB, batch []byte) (commands [][]byte) {
 	t.Helper()
-	d := command.Decoder{B: batch}
+	d := codec.Decoder{B: batch}
 	d.Byte()
 	d.Int()
 	for len(d.B) > 0 {
@@ -24,6 +25,11 @@ func commandsOf(t testing.TB, batch []byte) (commands [][]byte) {
 		commands = append(commands, before[:len(before)-len(d.B)])
 	}
 	return commands
+}
+
+// decodeBatch checks that Apply can decode every command of a batch.
+func decodeBatch(b []byte) error {
+	return command.NewSet(newCommand).WalkBatch(b, func(int64) {}, func(command.Kind, command.Command) {})
 }
 
 // FuzzCheckCommand compares Checker with what Apply decodes.
@@ -66,10 +72,10 @@ func FuzzCheckCommand(f *testing.F) {
 		f.Add(command.AppendCommand(nil, cmd))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		check := new(command.Checker).Check(b)
-		var cs command.CommandSet
+		check := new(Checker).Check(b)
 		commands := 0
-		decode := command.WalkBatch(slices.Concat(command.AppendBatchHeader(nil, storyTime), b), &cs, func(int64) {}, func(command.Command) { commands++ })
+		batch := slices.Concat(command.AppendBatchHeader(nil, storyTime), b)
+		decode := command.NewSet(newCommand).WalkBatch(batch, func(int64) {}, func(command.Kind, command.Command) { commands++ })
 		if decodes := decode == nil && commands == 1; decodes != (check == nil) {
 			t.Fatalf("Check: %v; Apply would decode %d commands, then: %v", check, commands, decode)
 		}
@@ -77,7 +83,7 @@ func FuzzCheckCommand(f *testing.F) {
 }
 
 func TestCheckCommandAllocatesNothing(t *testing.T) {
-	var checker command.Checker
+	var checker Checker
 	for _, cmd := range []command.Command{
 		&command.Send{User: "alice", To: "bob", CID: "1", Mentions: []string{"bob"}, Body: make([]byte, 128)},
 		&command.ReadReport{User: "alice", Peer: "bob", Seq: 1, Auto: true},
@@ -109,7 +115,7 @@ func TestAppendDeliver(t *testing.T) {
 
 func BenchmarkCheckCommand(b *testing.B) {
 	cmd := command.AppendCommand(nil, &command.Send{User: "alice", To: "bob", CID: "12345", Body: make([]byte, 128)})
-	var checker command.Checker
+	var checker Checker
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := checker.Check(cmd); err != nil {
@@ -122,7 +128,7 @@ func BenchmarkDecodeBatch(b *testing.B) {
 	batch := command.AppendCommand(command.AppendBatchHeader(nil, storyTime), &command.Send{User: "alice", To: "bob", CID: "12345", Body: make([]byte, 128)})
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := command.DecodeBatch(batch); err != nil {
+		if err := decodeBatch(batch); err != nil {
 			b.Fatal(err)
 		}
 	}

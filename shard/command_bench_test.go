@@ -23,9 +23,10 @@ func BenchmarkCommandAppend(b *testing.B) {
 	for _, cmd := range hotCommands() {
 		b.Run(fmt.Sprintf("%T", cmd), func(b *testing.B) {
 			buf := make([]byte, 0, 1024)
+			var encoder command.Encoder
 			b.ReportAllocs()
 			for b.Loop() {
-				buf = command.AppendCommand(buf[:0], cmd)
+				buf = encoder.Append(buf[:0], cmd)
 			}
 		})
 	}
@@ -35,7 +36,7 @@ func BenchmarkCommandCheck(b *testing.B) {
 	for _, cmd := range hotCommands() {
 		b.Run(fmt.Sprintf("%T", cmd), func(b *testing.B) {
 			encoded := command.AppendCommand(nil, cmd)
-			var checker command.Checker
+			var checker Checker
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := checker.Check(encoded); err != nil {
@@ -50,10 +51,10 @@ func BenchmarkCommandDecode(b *testing.B) {
 	for _, cmd := range hotCommands() {
 		b.Run(fmt.Sprintf("%T", cmd), func(b *testing.B) {
 			batch := command.AppendCommand(command.AppendBatchHeader(nil, storyTime), cmd)
-			var cs command.CommandSet
+			set := command.NewSet(newCommand)
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := command.WalkBatch(batch, &cs, func(int64) {}, func(command.Command) {}); err != nil {
+				if err := set.WalkBatch(batch, func(int64) {}, func(command.Kind, command.Command) {}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
@@ -110,7 +111,7 @@ func chunkUnits(a *ring.Arena, chunk ring.Ref) uint16 {
 // readDedup reads the record at a place and returns its size in units.
 func readDedup(a *ring.Arena, place ring.Ref, r *dedupRecord) uint16 {
 	units := a.Bytes(place, 1)[0]
-	d := command.Decoder{B: a.Bytes(place, int(units)*dedupUnit)[1:]}
+	d := codec.Decoder{B: a.Bytes(place, int(units)*dedupUnit)[1:]}
 	r.sentMS = d.Int()
 	r.seq = d.Uint()
 	r.time = r.sentMS + d.Int()
@@ -181,9 +182,9 @@ func (s *State) addDedup(w *dedupWindow, r *dedupRecord) {
 }
 
 func appendDedupRecord(b []byte, r *dedupRecord) []byte {
-	b = command.AppendInt(b, r.sentMS)
-	b = command.AppendUint(b, r.seq)
-	b = command.AppendInt(b, r.time-r.sentMS)
+	b = codec.AppendInt(b, r.sentMS)
+	b = codec.AppendUint(b, r.seq)
+	b = codec.AppendInt(b, r.time-r.sentMS)
 	b = binary.LittleEndian.AppendUint64(b, r.key)
 	b = binary.LittleEndian.AppendUint64(b, r.body)
 	return append(b, r.id[:]...)

@@ -97,11 +97,11 @@ func TestGroupsAreNoUsers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := command.AppendCommand(nil, cmd)
-			if err := new(command.Checker).Check(b); err == nil {
+			if err := new(Checker).Check(b); err == nil {
 				t.Error("Check = nil, want an error")
 			}
-			if err := command.DecodeBatch(append(command.AppendBatchHeader(nil, storyTime), b...)); err == nil {
-				t.Error("DecodeBatch = nil, want an error")
+			if err := decodeBatch(append(command.AppendBatchHeader(nil, storyTime), b...)); err == nil {
+				t.Error("decodeBatch = nil, want an error")
 			}
 		})
 	}
@@ -109,7 +109,7 @@ func TestGroupsAreNoUsers(t *testing.T) {
 		"notice": &command.Deliver{Letter: command.Letter{From: key, To: "bob", Number: 1, Kind: command.LetterJoined}},
 		"trim":   &command.TrimOutbox{From: key, To: "bob", UpTo: 1},
 	} {
-		if err := new(command.Checker).Check(command.AppendCommand(nil, cmd)); err != nil {
+		if err := new(Checker).Check(command.AppendCommand(nil, cmd)); err != nil {
 			t.Errorf("Check of a %s = %v, want nil", name, err)
 		}
 	}

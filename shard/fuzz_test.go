@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
@@ -101,7 +102,7 @@ func FuzzDecodeBatch(f *testing.F) {
 	f.Add(command.AppendCommand(command.AppendBatchHeader(nil, storyTime), &command.ImportSlot{Slot: slot, Data: data}))
 	image := snapshot(old)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		undecodable := command.DecodeBatch(b)
+		undecodable := decodeBatch(b)
 		seeded, err := Restore(bytes.NewReader(image), 1)
 		if err != nil {
 			t.Fatal(err)
@@ -110,7 +111,7 @@ func FuzzDecodeBatch(f *testing.F) {
 			broken := apply(s, b)
 			switch {
 			case undecodable != nil && broken == nil:
-				t.Fatalf("Apply took a batch that DecodeBatch refuses: %v", undecodable)
+				t.Fatalf("Apply took a batch that decodeBatch refuses: %v", undecodable)
 			case undecodable == nil && broken != nil && !imports(b):
 				t.Fatalf("Apply of a batch that decodes: %v", broken)
 			case broken == nil:
@@ -140,8 +141,7 @@ func apply(s *State, b []byte) (broken error) {
 // imports tells whether a batch brings a slot, whose bytes another shard made
 // and whose numbers are taken on trust.
 func imports(b []byte) (found bool) {
-	var cs command.CommandSet
-	err := command.WalkBatch(b, &cs, func(int64) {}, func(cmd command.Command) {
+	err := command.NewSet(newCommand).WalkBatch(b, func(int64) {}, func(_ command.Kind, cmd command.Command) {
 		_, is := cmd.(*command.ImportSlot)
 		found = found || is
 	})
@@ -262,11 +262,10 @@ func appendUser(s *State, u *user) (b []byte) {
 // fuzzing gets past the checksum.
 func frameRecord(record []byte) []byte {
 	s := NewState(1)
-	head := append([]byte{frameHeader}, snapshotMagic...)
-	head = command.AppendUint(append(head, snapshotVersion), s.epoch)
-	head = command.AppendInt(command.AppendInt(head, s.now), s.cutoff)
-	b := appendFrame(nil, command.AppendLimits(head, s.limits))
-	b = appendFrame(b, command.AppendBool(command.AppendUint([]byte{frameSlot}, 7), false))
+	x := codec.Writer(append(append([]byte{frameHeader}, snapshotMagic...), snapshotVersion))
+	s.headerFields(&x)
+	b := appendFrame(nil, x.B)
+	b = appendFrame(b, codec.AppendBool(codec.AppendUint([]byte{frameSlot}, 7), false))
 	b = append(b, record...)
 	return appendFrame(b, binary.LittleEndian.AppendUint64([]byte{frameEnd}, xxhash.Sum64(b)))
 }

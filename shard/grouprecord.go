@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -27,101 +28,133 @@ type groupEncoder struct {
 
 const groupSections = 5
 
-func (enc *groupEncoder) appendNext(s *State, u *user, b []byte, limit int) []byte {
+func (enc *groupEncoder) appendNext(s *State, u *user, x *codec.Coder, limit int) {
 	for ; enc.section < groupSections; enc.section, enc.next = enc.section+1, 0 {
 		switch enc.section {
 		case 0:
-			b = enc.appendMemberships(s, u, b, limit)
+			enc.appendMemberships(s, u, x, limit)
 		case 1:
 			if u.group != nil && enc.next == 0 {
 				enc.next = 1
 				enc.names = u.group.letterNames()
-				b = u.group.append(append(b, frameGroup))
+				x.B = append(x.B, frameGroup)
+				u.group.fields(x)
 			}
 		case 2:
 			if u.group != nil {
-				b = enc.appendMembers(s, u.group, b, limit)
+				enc.appendMembers(s, u.group, x, limit)
 			}
 		case 3:
 			if u.group != nil {
-				b = enc.appendLetters(u.group, b, limit)
+				enc.appendLetters(u.group, x, limit)
 			}
 		case 4:
 			if u.group != nil {
-				b = enc.appendSanctions(s, u.group, b, limit)
+				enc.appendSanctions(s, u.group, x, limit)
 			}
 		}
-		if len(b) > 0 {
-			return b
+		if len(x.B) > 0 {
+			return
 		}
 	}
-	return b
 }
 
-func (enc *groupEncoder) appendMemberships(s *State, u *user, b []byte, limit int) []byte {
+func (enc *groupEncoder) appendMemberships(s *State, u *user, x *codec.Coder, limit int) {
 	if enc.next == len(u.memberships.items) {
-		return b
+		return
 	}
-	b = append(b, frameMemberships)
-	for ; enc.next < len(u.memberships.items) && len(b) < limit; enc.next++ {
+	x.B = append(x.B, frameMemberships)
+	for ; enc.next < len(u.memberships.items) && len(x.B) < limit; enc.next++ {
 		ms := &u.memberships.items[enc.next]
-		b = append(command.AppendBytes(b, s.membershipName(ms)), ms.flags)
-		b = command.AppendUint(command.AppendUint(b, ms.version), ms.arrival)
+		x.B = codec.AppendBytes(x.B, s.membershipName(ms))
+		ms.fields(x)
 	}
-	return b
 }
 
-func (g *groupRecord) append(b []byte) []byte {
-	b = command.AppendBytes(b, g.id)
-	b = append(b, byte(g.kind))
-	b = command.AppendSettings(b, g.settings)
-	b = command.AppendBytes(b, g.title)
-	b = command.AppendBlob(b, g.properties)
-	b = command.AppendBytes(b, g.owner)
-	b = command.AppendInt(command.AppendInt(b, g.createdMS), g.dismissedMS)
-	b = command.AppendUint(command.AppendUint(b, g.salt), g.letterVersion)
-	b = command.AppendInt(b, g.rateFullUS)
-	b = command.AppendUint(command.AppendUint(b, g.eventsForgotten), g.recallsForgotten)
-	b = command.AppendUint(b, uint64(len(g.requests)))
-	for _, q := range g.requests {
-		b = command.AppendInt(command.AppendBytes(command.AppendBytes(b, q.User), q.Message), q.Time)
-	}
-	b = command.AppendUint(b, uint64(len(g.events)))
-	for i := range g.events {
-		e := &g.events[i]
-		b = command.AppendUsers(command.AppendBytes(append(b, byte(e.Kind)), e.By), e.Users)
-		b = command.AppendUint(command.AppendInt(b, e.Time), e.Arrival)
-	}
-	b = command.AppendUint(b, uint64(len(g.recalls)))
-	for i := range g.recalls {
-		rc := &g.recalls[i]
-		b = command.AppendUint(command.AppendUint(command.AppendUint(b, rc.arrival), rc.from), rc.to)
-		b = command.AppendBytes(command.AppendBytes(b, rc.by), rc.sender)
-	}
-	b = command.AppendInt(command.AppendBytes(b, g.offer.to), g.offer.at)
-	return command.AppendBytes(command.AppendInt(command.AppendUint(b, g.lastChange.arrival), g.lastChange.at), g.lastChange.by)
+func (ms *membership) fields(x *codec.Coder) {
+	codec.Byte(x, &ms.flags)
+	codec.Uint(x, &ms.version)
+	codec.Uint(x, &ms.arrival)
 }
 
-func (enc *groupEncoder) appendMembers(s *State, g *groupRecord, b []byte, limit int) []byte {
+func (g *groupRecord) fields(x *codec.Coder) {
+	g.id.Fields(x)
+	g.kind.Fields(x)
+	g.settings.Fields(x)
+	codec.Text(x, &g.title, command.MaxGroupName)
+	codec.Blob(x, &g.properties, command.MaxGroupProperties)
+	g.owner.Fields(x)
+	codec.Int(x, &g.createdMS)
+	codec.Int(x, &g.dismissedMS)
+	codec.Uint(x, &g.salt)
+	codec.Uint(x, &g.letterVersion)
+	codec.Int(x, &g.rateFullUS)
+	codec.Uint(x, &g.eventsForgotten)
+	codec.Uint(x, &g.recallsForgotten)
+	codec.List(x, &g.requests, 3, maxRequests, requestFields)
+	codec.List(x, &g.events, 5, keptEvents+keptEndEvents, eventFields)
+	codec.List(x, &g.recalls, 5, keptRecalls, (*groupRecall).fields)
+	g.offer.to.Fields(x)
+	codec.Int(x, &g.offer.at)
+	codec.Uint(x, &g.lastChange.arrival)
+	codec.Int(x, &g.lastChange.at)
+	g.lastChange.by.Fields(x)
+}
+
+func requestFields(q *query.JoinRequest, x *codec.Coder) {
+	q.User.Fields(x)
+	codec.Text(x, &q.Message, command.MaxJoinMessage)
+	codec.Int(x, &q.Time)
+}
+
+func eventFields(e *query.GroupEvent, x *codec.Coder) {
+	codec.Byte(x, &e.Kind)
+	e.By.Fields(x)
+	command.Users(x, &e.Users)
+	codec.Int(x, &e.Time)
+	codec.Uint(x, &e.Arrival)
+}
+
+func (rc *groupRecall) fields(x *codec.Coder) {
+	codec.Uint(x, &rc.arrival)
+	codec.Uint(x, &rc.from)
+	codec.Uint(x, &rc.to)
+	rc.by.Fields(x)
+	rc.sender.Fields(x)
+}
+
+func (enc *groupEncoder) appendMembers(s *State, g *groupRecord, x *codec.Coder, limit int) {
 	if enc.next == len(g.members.items) {
-		return b
+		return
 	}
-	b = append(b, frameMembers)
-	for ; enc.next < len(g.members.items) && len(b) < limit; enc.next++ {
+	x.B = append(x.B, frameMembers)
+	for ; enc.next < len(g.members.items) && len(x.B) < limit; enc.next++ {
 		m := &g.members.items[enc.next]
 		name := s.memberName(m)
-		b = append(command.AppendBytes(b, name), byte(m.role), m.flags)
-		b = command.AppendInt(b, m.joinedMS)
-		for _, v := range m.numbers() {
-			b = command.AppendUint(b, *v)
-		}
+		x.B = codec.AppendBytes(x.B, name)
 		hidden := g.hidden[command.UserID(name)]
-		b = command.AppendUint(b, uint64(len(hidden)))
-		for _, h := range hidden {
-			b = command.AppendUint(command.AppendUint(command.AppendUint(b, h.seq), h.arrival), uint64(h.by))
-		}
+		m.fields(x, &hidden)
 	}
-	return b
+}
+
+func (m *member) fields(x *codec.Coder, hidden *[]tombstone) {
+	codec.Byte(x, &m.role)
+	codec.Byte(x, &m.flags)
+	codec.Int(x, &m.joinedMS)
+	for _, v := range m.numbers() {
+		codec.Uint(x, v)
+	}
+	codec.List(x, hidden, 3, maxHidden, hiddenFields)
+}
+
+// hiddenFields are those of a message that a member has hidden.
+func hiddenFields(t *tombstone, x *codec.Coder) {
+	codec.Uint(x, &t.seq)
+	codec.Uint(x, &t.arrival)
+	codec.Uint(x, &t.by)
+	if !x.Writing() {
+		t.reason = gapDeleted
+	}
 }
 
 func (m *member) numbers() [12]*uint64 {
@@ -131,64 +164,73 @@ func (m *member) numbers() [12]*uint64 {
 	}
 }
 
-func (enc *groupEncoder) appendLetters(g *groupRecord, b []byte, limit int) []byte {
+func (enc *groupEncoder) appendLetters(g *groupRecord, x *codec.Coder, limit int) {
 	if enc.next == len(enc.names) {
-		return b
+		return
 	}
-	b = append(b, frameGroupLetters)
-	for enc.next < len(enc.names) && len(b) < limit {
-		b = command.AppendBytes(b, g.letters[enc.names[enc.next]].bytes)
+	x.B = append(x.B, frameGroupLetters)
+	for enc.next < len(enc.names) && len(x.B) < limit {
+		x.B = codec.AppendBytes(x.B, g.letters[enc.names[enc.next]].bytes)
 		enc.next++
 	}
-	return b
 }
 
-func (enc *groupEncoder) appendSanctions(s *State, g *groupRecord, b []byte, limit int) []byte {
+func (enc *groupEncoder) appendSanctions(s *State, g *groupRecord, x *codec.Coder, limit int) {
 	if enc.next == len(g.sanctions.items) {
-		return b
+		return
 	}
-	b = append(b, frameSanctions)
-	for ; enc.next < len(g.sanctions.items) && len(b) < limit; enc.next++ {
-		x := &g.sanctions.items[enc.next]
-		b = command.AppendInt(command.AppendInt(command.AppendBytes(b, s.sanctionName(x)), x.muted), x.banned)
-		b = command.AppendInt(append(b, x.settings), x.settingsUntil)
+	x.B = append(x.B, frameSanctions)
+	for ; enc.next < len(g.sanctions.items) && len(x.B) < limit; enc.next++ {
+		sc := &g.sanctions.items[enc.next]
+		x.B = codec.AppendBytes(x.B, s.sanctionName(sc))
+		sc.fields(x)
 	}
-	return b
 }
 
-func (l *loader) sanctions(d *command.Decoder) {
+func (sc *sanction) fields(x *codec.Coder) {
+	codec.Int(x, &sc.muted)
+	codec.Int(x, &sc.banned)
+	codec.Byte(x, &sc.settings)
+	codec.Int(x, &sc.settingsUntil)
+}
+
+func (l *loader) sanctions(x *codec.Coder) {
 	s, u := l.s, l.u
 	g := u.group
-	for len(d.B) > 0 {
-		name := d.User()
-		x := sanction{nameLen: uint8(len(name)), muted: d.Int(), banned: d.Int(), settings: d.Byte(), settingsUntil: d.Int()}
+	for len(x.B) > 0 {
+		var name command.UserID
+		name.Fields(x)
+		sc := sanction{nameLen: uint8(len(name))}
+		sc.fields(x)
 		n := len(g.sanctions.items)
-		if d.Err != nil || name == "" || n == maxSanctions+maxSavedSettings || x.end() <= 0 ||
-			x.settings&^(memberMuted|memberPinned) != 0 || x.settingsUntil < 0 || (x.settings != 0) != (x.settingsUntil != 0) ||
+		if x.Err != nil || name == "" || n == maxSanctions+maxSavedSettings || sc.end() <= 0 ||
+			sc.settings&^(memberMuted|memberPinned) != 0 || sc.settingsUntil < 0 || (sc.settings != 0) != (sc.settingsUntil != 0) ||
 			n > 0 && string(s.sanctionName(&g.sanctions.items[n-1])) >= string(name) {
-			d.Fail(command.ErrMalformed)
+			x.Fail(codec.ErrMalformed)
 			return
 		}
-		x.name = s.arena.Alloc(len(name))
-		copy(s.arena.Bytes(x.name, len(name)), name)
+		sc.name = s.arena.Alloc(len(name))
+		copy(s.arena.Bytes(sc.name, len(name)), name)
 		s.holdFor(u)
-		g.sanctions.add(s.arena, x)
-		g.sanctionsEnd = min(g.sanctionsEnd, x.end())
-		if x.settingsUntil != 0 {
+		g.sanctions.add(s.arena, sc)
+		g.sanctionsEnd = min(g.sanctionsEnd, sc.end())
+		if sc.settingsUntil != 0 {
 			g.savedSettings++
 		}
 	}
 }
 
-func (l *loader) memberships(d *command.Decoder) {
+func (l *loader) memberships(x *codec.Coder) {
 	s, u := l.s, l.u
-	for len(d.B) > 0 {
-		name := string(d.Group())
-		ms := membership{nameLen: uint8(len(name)), hash: groupHash(string(name)), flags: d.Byte(), version: d.Uint(), arrival: d.Uint()}
+	for len(x.B) > 0 {
+		var name command.GroupID
+		name.Fields(x)
+		ms := membership{nameLen: uint8(len(name)), hash: groupHash(string(name))}
+		ms.fields(x)
 		n := len(u.memberships.items)
-		if d.Err != nil || name == "" || u.group != nil || ms.flags >= membershipDismissed<<1 || ms.arrival > u.arrival ||
-			n > 0 && string(s.membershipName(&u.memberships.items[n-1])) >= name {
-			d.Fail(command.ErrMalformed)
+		if x.Err != nil || name == "" || u.group != nil || ms.flags >= membershipDismissed<<1 || ms.arrival > u.arrival ||
+			n > 0 && string(s.membershipName(&u.memberships.items[n-1])) >= string(name) {
+			x.Fail(codec.ErrMalformed)
 			return
 		}
 		ms.name = s.arena.Alloc(len(name))
@@ -199,83 +241,66 @@ func (l *loader) memberships(d *command.Decoder) {
 	}
 }
 
-func (l *loader) group(d *command.Decoder) {
-	g := &groupRecord{
-		id: d.Group(), kind: d.GroupKind(), settings: d.Settings(), title: d.Text(command.MaxGroupName),
-		properties: slices.Clone(d.Blob(command.MaxGroupProperties)), owner: d.User(), createdMS: d.Int(), dismissedMS: d.Int(),
-		salt: d.Uint(), letterVersion: d.Uint(), rateFullUS: d.Int(), eventsForgotten: d.Uint(), recallsForgotten: d.Uint(),
-		sanctionsEnd: math.MaxInt64,
-	}
-	for range d.CountAtMost(3, maxRequests) {
-		g.requests = append(g.requests, query.JoinRequest{User: d.User(), Message: d.Text(command.MaxJoinMessage), Time: d.Int()})
-	}
+func (l *loader) group(x *codec.Coder) {
+	g := &groupRecord{sanctionsEnd: math.MaxInt64}
+	g.fields(x)
+	g.properties = slices.Clone(g.properties)
 	last := uint64(0)
 	ascends := func(arrival uint64) {
 		if arrival <= last || arrival > l.u.arrival {
-			d.Fail(command.ErrMalformed)
+			x.Fail(codec.ErrMalformed)
 		}
 		last = arrival
 	}
-	for range d.CountAtMost(5, keptEvents+keptEndEvents) {
-		e := query.GroupEvent{
-			Kind: query.GroupEventKind(d.Byte()), Group: g.id, By: d.User(), Users: d.Users(), Time: d.Int(), Arrival: d.Uint(),
-		}
-		ascends(e.Arrival)
-		g.events = append(g.events, e)
+	for i := range g.events {
+		g.events[i].Group = g.id
+		ascends(g.events[i].Arrival)
 	}
 	last = 0
-	for range d.CountAtMost(5, keptRecalls) {
-		rc := groupRecall{arrival: d.Uint(), from: d.Uint(), to: d.Uint(), by: d.User(), sender: d.User()}
+	for _, rc := range g.recalls {
 		ascends(rc.arrival)
-		g.recalls = append(g.recalls, rc)
 	}
-	g.offer = ownerOffer{to: d.User(), at: d.Int()}
-	g.lastChange = groupEdit{arrival: d.Uint(), at: d.Int(), by: d.User()}
-	if d.Err != nil || g.id == "" || g.id.Key() != l.u.name || g.lastChange.arrival > l.u.arrival || l.u.group != nil {
-		d.Fail(command.ErrMalformed)
+	if x.Err != nil || g.id == "" || g.id.Key() != l.u.name || g.lastChange.arrival > l.u.arrival || l.u.group != nil {
+		x.Fail(codec.ErrMalformed)
 		return
 	}
 	l.u.group = g // countHeapBytes follows when all of it is read
 }
 
-func (l *loader) members(d *command.Decoder) {
+func (l *loader) members(x *codec.Coder) {
 	s, u := l.s, l.u
 	g := u.group
-	for len(d.B) > 0 {
-		name := d.User()
-		m := member{role: command.Role(d.Byte()), flags: d.Byte(), joinedMS: d.Int()}
-		for _, v := range m.numbers() {
-			*v = d.Uint()
-		}
+	for len(x.B) > 0 {
+		var name command.UserID
+		name.Fields(x)
+		var m member
 		var hidden []tombstone
-		for range d.CountAtMost(3, maxHidden) {
-			hidden = append(hidden, tombstone{seq: d.Uint(), arrival: d.Uint(), by: command.SessionID(d.Uint()), reason: gapDeleted})
-		}
+		m.fields(x, &hidden)
 		n := len(g.members.items)
-		if d.Err != nil || name == "" || m.role < command.RoleMember || m.role > command.RoleOwner || m.visibleFrom == 0 || m.visibleFrom > math.MaxInt64 ||
+		if x.Err != nil || name == "" || m.role < command.RoleMember || m.role > command.RoleOwner || m.visibleFrom == 0 || m.visibleFrom > math.MaxInt64 ||
 			n > 0 && strings.Compare(string(s.memberName(&g.members.items[n-1])), string(name)) >= 0 ||
 			!slices.IsSortedFunc(hidden, func(a, b tombstone) int { return int(a.seq) - int(b.seq) }) {
-			d.Fail(command.ErrMalformed)
+			x.Fail(codec.ErrMalformed)
 			return
 		}
 		s.addMember(u, name, m)
 		if len(hidden) > 0 {
-			g.setHidden(command.UserID(name), hidden)
+			g.setHidden(name, hidden)
 		}
 	}
 }
 
-func (l *loader) groupLetters(d *command.Decoder) {
+func (l *loader) groupLetters(x *codec.Coder) {
 	g := l.u.group
-	for len(d.B) > 0 {
-		b := slices.Clone(d.Bytes())
+	for len(x.B) > 0 {
+		b := slices.Clone(x.Decoder.Bytes())
 		letter, err := command.DecodeLetter(b)
 		if err != nil || letter.From != l.u.name || letter.Kind < command.LetterJoined {
-			d.Fail(command.ErrMalformed)
+			x.Fail(codec.ErrMalformed)
 			return
 		}
 		if _, twice := g.letters[letter.To]; twice {
-			d.Fail(command.ErrMalformed)
+			x.Fail(codec.ErrMalformed)
 			return
 		}
 		if g.letters == nil {

@@ -3,6 +3,7 @@ package shard
 import (
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -47,7 +48,7 @@ func (q *hookQueue) size() int { return len(q.chunks) * hookChunkBytes }
 // limit.
 func (q *hookQueue) add(key, peer command.UserID, seq uint64) {
 	var room [maxHookRecord]byte
-	record := command.AppendUint(command.AppendBytes(command.AppendBytes(room[:0], key), peer), seq)
+	record := codec.AppendUint(codec.AppendBytes(codec.AppendBytes(room[:0], key), peer), seq)
 	n := len(q.chunks)
 	if n == 0 || len(q.chunks[n-1].b)+len(record) > cap(q.chunks[n-1].b) {
 		q.chunks = append(q.chunks, hookChunk{after: q.last, b: make([]byte, 0, hookChunkBytes)})
@@ -65,14 +66,14 @@ func (q *hookQueue) add(key, peer command.UserID, seq uint64) {
 
 // read decodes the record at the start of b and returns its size.
 func (r *hookRecord) read(b []byte) (size int) {
-	d := command.Decoder{B: b}
+	d := codec.Decoder{B: b}
 	r.key, r.peer, r.seq = command.UserID(d.Bytes()), command.UserID(d.Bytes()), d.Uint()
 	return len(b) - len(d.B)
 }
 
 // -
 func (q *hookQueue) removeOldest() {
-	d := command.Decoder{B: q.chunks[0].b[q.start:]}
+	d := codec.Decoder{B: q.chunks[0].b[q.start:]}
 	before := len(d.B)
 	d.Bytes()
 	d.Bytes()
@@ -154,11 +155,11 @@ func (q *hookQueue) pieces() (pieces [][]byte) {
 }
 
 // decode adds the records of a piece.
-func (q *hookQueue) decode(d *command.Decoder) {
+func (q *hookQueue) decode(d *codec.Decoder) {
 	for len(d.B) > 0 && d.Err == nil {
 		key, peer, seq := d.Bytes(), d.Bytes(), d.Uint()
 		if len(key) > command.MaxName+len(command.GroupPrefix) || len(peer) > command.MaxName {
-			d.Fail(command.ErrMalformed)
+			d.Fail(codec.ErrMalformed)
 		}
 		if d.Err == nil {
 			q.add(command.UserID(key), command.UserID(peer), seq)

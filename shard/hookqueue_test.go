@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -60,7 +61,7 @@ func TestHookQueue(t *testing.T) {
 					check(&c, copied, 0)
 					again := hookQueue{limit: q.limit, done: q.done, last: q.done}
 					for _, piece := range q.pieces() {
-						d := command.Decoder{B: piece}
+						d := codec.Decoder{B: piece}
 						again.decode(&d)
 						if err := d.End(); err != nil {
 							t.Fatal(err)

@@ -6,8 +6,7 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// -
-func (s *State) applyConfigureHooks(c *command.ConfigureHooks) {
+func (s *State) applyConfigureHooks(c *command.ConfigureHooks, _ *command.Result) {
 	q := &s.hooks
 	if q.limit = c.Bytes; q.limit == 0 {
 		*q = hookQueue{done: q.last, last: q.last}
@@ -17,6 +16,8 @@ func (s *State) applyConfigureHooks(c *command.ConfigureHooks) {
 		q.removeOldest()
 	}
 }
+
+func (s *State) applyTrimHookQueue(c *command.TrimHookQueue, _ *command.Result) { s.hooks.trim(c.UpTo) }
 
 // HookBytes returns the limit that ConfigureHooks has set.
 func (s *State) HookBytes() int { return s.hooks.limit }

@@ -1,8 +1,10 @@
 package shard
 
 import (
+	"math"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 )
@@ -45,6 +47,7 @@ const frameBytes = 32 << 10
 
 // A userEncoder encodes a user frame by frame.
 type userEncoder struct {
+	x        codec.Coder // of the frame being written
 	u        *user
 	limit    int // bytes beyond which a frame takes no more items
 	group    groupEncoder
@@ -64,24 +67,27 @@ type userEncoder struct {
 // written. Without totals the bytes depend only on what happened, not on the limits in
 // force.
 func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
-	u := enc.u
+	u, x := enc.u, &enc.x
+	*x = codec.Writer(b)
 	switch {
 	case enc.stage == 0:
 		enc.stage = frameUser
 		enc.sent = u.dedup.cursor()
 		enc.more = enc.sent.next(s.arena, &enc.record)
-		return u.appendHeader(append(b, frameUser))
+		x.B = codec.AppendBytes(append(x.B, frameUser), u.name)
+		u.fields(x)
+		return x.B
 	case enc.group.section < groupSections:
-		if b = enc.group.appendNext(s, u, b, enc.limit); len(b) > 0 {
-			return b // these sections do not change the stage
+		if enc.group.appendNext(s, u, x, enc.limit); len(x.B) > 0 {
+			return x.B // these sections do not change the stage
 		}
 	}
 	switch {
 	case enc.next != nil:
 		enc.stage = frameLog
-		return enc.appendEntries(append(b, frameLog))
+		return enc.appendEntries(append(x.B, frameLog))
 	case enc.stage != frameUser && enc.conv < len(u.convs.items):
-		if b = enc.appendLetters(b); len(b) > 0 {
+		if b = enc.appendLetters(x.B); len(b) > 0 {
 			enc.stage = frameLetters
 			return b
 		}
@@ -91,61 +97,51 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 	if enc.conv < len(u.convs.items) {
 		enc.stage = frameConv
 		c := &u.convs.items[enc.conv]
-		b = s.appendConv(append(b, frameConv), u, c, totals)
+		x.B = append(x.B, frameConv)
+		s.appendConv(x, u, c, totals)
 		enc.log = c.log.Ascend(s.arena, c.log.First())
 		enc.next = enc.log.NextEncoded()
-		return enc.appendEntries(b)
+		return enc.appendEntries(x.B)
 	}
 	if !enc.more && !enc.removed {
 		enc.removed, enc.sent = true, u.removedDedup.cursor()
 		enc.more = enc.sent.next(s.arena, &enc.record)
 	}
 	if !enc.more {
-		return enc.appendAccount(b)
+		return enc.appendAccount()
 	}
 	enc.stage = frameDedup
 	if enc.removed {
 		enc.stage = frameRemovedDedup
 	}
-	b = append(b, enc.stage)
-	for enc.more && len(b) < enc.limit {
-		r := &enc.record
-		b = command.AppendUint(b, r.key)
-		b = command.AppendUint(b, r.body)
-		b = append(b, r.id[:]...)
-		b = command.AppendUint(b, r.seq)
-		b = command.AppendInt(b, r.time)
-		b = command.AppendInt(b, r.sentMS)
-		enc.more = enc.sent.next(s.arena, r)
+	x.B = append(x.B, enc.stage)
+	for enc.more && len(x.B) < enc.limit {
+		enc.record.fields(x)
+		enc.more = enc.sent.next(s.arena, &enc.record)
 	}
-	return b
+	return x.B
 }
 
 // appendAccount appends the next frame of those after the dedup records.
-func (enc *userEncoder) appendAccount(b []byte) []byte {
-	u := enc.u
+func (enc *userEncoder) appendAccount() []byte {
+	u, x := enc.u, &enc.x
 	if enc.stage < frameSettings && u.hasSettings() {
 		enc.stage = frameSettings
-		a := u.accountOrZero()
-		b = command.AppendInt(append(b, frameSettings), a.historyTTL)
-		b = command.AppendInt(command.AppendBool(b, a.suspended), a.tokensFrom)
-		b = command.AppendUint(command.AppendUint(b, uint64(a.erased)), uint64(len(u.sessions)))
-		for i := range u.sessions {
-			b = command.AppendInt(b, u.sessions[i].tokenMS)
-		}
-		return b
+		x.B = append(x.B, frameSettings)
+		a := *u.accountOrZero()
+		a.fields(x)
+		u.tokenFields(x)
+		return x.B
 	}
 	if enc.imported == len(u.imports.items) {
-		return b
+		return x.B
 	}
 	enc.stage = frameImports
-	b = append(b, frameImports)
-	for ; enc.imported < len(u.imports.items) && len(b) < enc.limit; enc.imported++ {
-		rec := &u.imports.items[enc.imported]
-		b = command.AppendUint(command.AppendUint(b, uint64(rec.conv)), rec.stream)
-		b = command.AppendUint(command.AppendUint(command.AppendUint(b, rec.row), rec.seq), rec.arrival)
+	x.B = append(x.B, frameImports)
+	for ; enc.imported < len(u.imports.items) && len(x.B) < enc.limit; enc.imported++ {
+		u.imports.items[enc.imported].fields(x)
 	}
-	return b
+	return x.B
 }
 
 // hasSettings reports whether the user needs a frame of settings.
@@ -172,33 +168,68 @@ func (enc *userEncoder) appendLetters(b []byte) []byte {
 	}
 	b = append(b, frameLetters)
 	for ; enc.letter < len(letters) && len(b) < enc.limit; enc.letter++ {
-		b = command.AppendBytes(b, letters[enc.letter])
+		b = codec.AppendBytes(b, letters[enc.letter])
 	}
 	return b
 }
 
-func (u *user) appendHeader(b []byte) []byte {
-	b = command.AppendBytes(b, u.name)
-	b = command.AppendUint(b, u.arrival)
-	b = command.AppendUint(b, uint64(u.lastSession))
-	b = command.AppendInt(b, u.lastSeen)
-	b = command.AppendInt(b, u.hourStart)
-	b = command.AppendUint(b, uint64(u.hourOpened))
-	b = command.AppendUint(b, uint64(u.opened))
-	b = command.AppendUint(b, uint64(len(u.sessions)))
-	for i := range u.sessions {
-		ss := &u.sessions[i]
-		b = command.AppendUint(b, uint64(ss.number))
-		b = command.AppendBytes(b, ss.device)
-		b = command.AppendBytes(b, ss.platform)
-		b = command.AppendInt(b, ss.loginMS)
-		b = command.AppendUint(b, uint64(len(ss.answers)))
-		for _, a := range ss.answers {
-			b = command.AppendRequest(b, a.request)
-			b = command.AppendUint(b, uint64(a.unread))
-		}
+// fields are those of a user's first frame, behind the name.
+func (u *user) fields(x *codec.Coder) {
+	codec.Uint(x, &u.arrival)
+	codec.Uint(x, &u.lastSession)
+	codec.Int(x, &u.lastSeen)
+	codec.Int(x, &u.hourStart)
+	codec.Uint(x, &u.hourOpened)
+	codec.Uint(x, &u.opened)
+	codec.List(x, &u.sessions, 5, math.MaxInt, (*session).fields)
+}
+
+func (ss *session) fields(x *codec.Coder) {
+	codec.Uint(x, &ss.number)
+	codec.Text(x, &ss.device, command.MaxName)
+	codec.Text(x, &ss.platform, command.MaxName)
+	codec.Int(x, &ss.loginMS)
+	codec.List(x, &ss.answers, 3, keptAnswers, (*answer).fields)
+}
+
+func (a *answer) fields(x *codec.Coder) {
+	a.request.Fields(x)
+	codec.UintMax(x, &a.unread, 1<<40)
+}
+
+func (r *dedupRecord) fields(x *codec.Coder) {
+	codec.Uint(x, &r.key)
+	codec.Uint(x, &r.body)
+	r.id.Fields(x)
+	codec.Uint(x, &r.seq)
+	codec.Int(x, &r.time)
+	codec.Int(x, &r.sentMS)
+}
+
+func (a *account) fields(x *codec.Coder) {
+	codec.Int(x, &a.historyTTL)
+	codec.Bool(x, &a.suspended)
+	codec.Int(x, &a.tokensFrom)
+	codec.Uint(x, &a.erased)
+}
+
+// tokenFields are the times of the sessions' tokens: of all sessions that were
+// read before.
+func (u *user) tokenFields(x *codec.Coder) {
+	if n := codec.Len(x, len(u.sessions), 1, len(u.sessions)); n != len(u.sessions) {
+		x.Fail(codec.ErrMalformed)
 	}
-	return b
+	for i := range u.sessions {
+		codec.Int(x, &u.sessions[i].tokenMS)
+	}
+}
+
+func (rec *importRecord) fields(x *codec.Coder) {
+	codec.Uint(x, &rec.conv)
+	codec.Uint(x, &rec.stream)
+	codec.Uint(x, &rec.row)
+	codec.Uint(x, &rec.seq)
+	codec.Uint(x, &rec.arrival)
 }
 
 // Flags of an encoded conversation: which of its parts follow.
@@ -207,59 +238,91 @@ const (
 	convHasExtra = 2
 )
 
-func (s *State) appendConv(b []byte, u *user, c *conv, totals bool) []byte {
-	cold, x := *u.coldOf(c), u.extraOf(c)
+func (s *State) appendConv(x *codec.Coder, u *user, c *conv, totals bool) {
+	cold, extra := *u.coldOf(c), u.extraOf(c)
 	has := byte(0)
 	if cold.clearDerived(); cold != (coldConv{}) {
 		has |= convHasCold
 	}
-	if x.tombstones.n+x.lost.n+x.gone.n > 0 {
+	if extra.tombstones.n+extra.lost.n+extra.gone.n > 0 {
 		has |= convHasExtra
 	}
-	b = command.AppendBytes(b, s.peer(c))
-	b = append(b, c.flags, byte(c.goneReason), has)
-	for _, v := range c.numbers() {
-		b = command.AppendUint(b, *v)
-	}
-	b = command.AppendInt(b, c.lastTime)
+	x.B = codec.AppendBytes(x.B, s.peer(c))
+	c.fields(x, &has)
 	if totals {
-		b = command.AppendUint(b, uint64(c.queued))
-		b = command.AppendUint(b, uint64(c.queuedBytes))
+		codec.Uint(x, &c.queued)
+		codec.Uint(x, &c.queuedBytes)
 	}
 	if has&convHasCold != 0 {
-		for _, v := range cold.numbers() {
-			b = command.AppendUint(b, *v)
-		}
-		b = command.AppendInt(b, cold.peerReadMS)
+		cold.fields(x)
 	}
 	if has&convHasExtra != 0 {
-		b = x.append(s.arena, b)
+		extra.fields(x, s.arena)
 	}
-	return command.AppendUint(b, c.log.First())
+	x.B = codec.AppendUint(x.B, c.log.First())
 }
 
-func (x *extra) append(a *ring.Arena, b []byte) []byte {
-	b = command.AppendUint(b, uint64(x.tombstones.n))
-	for _, t := range x.tombstones.items(a) {
-		b = command.AppendUint(b, t.seq)
-		b = command.AppendUint(b, t.arrival)
-		b = command.AppendUint(b, uint64(t.by))
-		b = append(b, byte(t.reason))
-		b = command.AppendBool(b, t.own)
+// fields are those that every conversation has, and which others it has.
+func (c *conv) fields(x *codec.Coder, has *byte) {
+	codec.Byte(x, &c.flags)
+	codec.Byte(x, &c.goneReason)
+	codec.Enum(x, has, 0, convHasCold|convHasExtra)
+	for _, v := range c.numbers() {
+		codec.Uint(x, v)
 	}
-	b = command.AppendUint(b, uint64(x.lost.n))
-	for _, run := range x.lost.items(a) {
-		b = command.AppendUint(b, run.from)
-		b = command.AppendUint(b, run.to)
-		b = command.AppendUint(b, run.count)
-		b = command.AppendUint(b, run.arrival)
+	codec.Int(x, &c.lastTime)
+}
+
+func (c *coldConv) fields(x *codec.Coder) {
+	for _, v := range c.numbers() {
+		codec.Uint(x, v)
 	}
-	b = command.AppendUint(b, uint64(x.gone.n))
-	for _, run := range x.gone.items(a) {
-		b = command.AppendUint(b, run.to)
-		b = append(b, byte(run.reason))
+	codec.Int(x, &c.peerReadMS)
+}
+
+func (e *extra) fields(x *codec.Coder, a *ring.Arena) {
+	listFields(&e.tombstones, x, a, 5, (*tombstone).fields)
+	listFields(&e.lost, x, a, 4, (*lostRun).fields)
+	listFields(&e.gone, x, a, 2, (*goneRun).fields)
+}
+
+// listFields is codec.List of a list in the arena.
+func listFields[T any](l *list[T], x *codec.Coder, a *ring.Arena, size int, fields func(*T, *codec.Coder)) {
+	if x.Writing() {
+		items := l.items(a)
+		codec.List(x, &items, size, math.MaxInt, fields)
+		return
 	}
-	return b
+	n := codec.Len(x, 0, size, math.MaxInt)
+	if n == 0 {
+		return
+	}
+	array := newArray[T](a, n)
+	for i := range n {
+		array.items = append(array.items, *new(T))
+		fields(&array.items[i], x)
+	}
+	l.set(array)
+}
+
+func (t *tombstone) fields(x *codec.Coder) {
+	codec.Uint(x, &t.seq)
+	codec.Uint(x, &t.arrival)
+	codec.Uint(x, &t.by)
+	codec.Enum(x, &t.reason, gapExpired, gapRecalled)
+	codec.Bool(x, &t.own)
+}
+
+func (run *lostRun) fields(x *codec.Coder) {
+	codec.Uint(x, &run.from)
+	codec.Uint(x, &run.to)
+	codec.Uint(x, &run.count)
+	codec.Uint(x, &run.arrival)
+}
+
+func (run *goneRun) fields(x *codec.Coder) {
+	codec.Uint(x, &run.to)
+	codec.Enum(x, &run.reason, gapExpired, gapRecalled)
 }
 
 // numbers lists the counters in the order of the encoding.

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
@@ -139,7 +140,7 @@ func (u *user) countOpened() {
 // appendMentionList appends mentions as entries store them: length-prefixed names.
 func appendMentionList(b []byte, mentions []string) []byte {
 	for _, m := range mentions {
-		b = command.AppendBytes(b, m)
+		b = codec.AppendBytes(b, m)
 	}
 	return b
 }
@@ -147,8 +148,8 @@ func appendMentionList(b []byte, mentions []string) []byte {
 // mentionList decodes what appendMentionList has encoded.
 func mentionList(b []byte) []string {
 	var mentions []string
-	for d := (command.Decoder{B: b}); len(d.B) > 0; {
-		mentions = append(mentions, d.Text(command.MaxName))
+	for d := (codec.Decoder{B: b}); len(d.B) > 0; {
+		mentions = append(mentions, string(d.Text(command.MaxName)))
 	}
 	return mentions
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
@@ -176,24 +177,26 @@ func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
 		*r = command.Result{Code: command.CodeConflict, Detail: "slot: here already"}
 		return
 	}
-	d := command.Decoder{B: c.Data}
-	if v := d.Byte(); v != slotVersion {
+	x := codec.Reader(c.Data)
+	if v := x.Decoder.Byte(); v != slotVersion {
 		panicInvariant("slot %d: version %d, want %d", c.Slot, v, slotVersion)
 	}
-	now, limits := d.Int(), d.Limits()
+	var now int64
+	var limits command.Limits
+	codec.Int(&x, &now)
+	limits.Fields(&x)
 	sl := &slot{}
 	l := loader{s: s, slot: sl}
-	for d.Err == nil && len(d.B) > 0 {
-		if err := l.frame(command.Decoder{B: d.Bytes()}); err != nil {
+	for len(x.B) > 0 {
+		if err := l.frame(x.Decoder.Bytes()); err != nil {
 			panicInvariant("slot %d: %v", c.Slot, err)
 		}
 	}
-	l.finish()
-	if d.Err == nil {
-		d.Err = l.err
+	if l.finish(); l.err != nil {
+		panicInvariant("slot %d: %v", c.Slot, l.err)
 	}
-	if d.Err != nil {
-		panicInvariant("slot %d: %v", c.Slot, d.Err)
+	if x.Err != nil {
+		panicInvariant("slot %d: %v", c.Slot, x.Err)
 	}
 	s.advanceTime(now)
 	s.slots[c.Slot] = sl
@@ -245,8 +248,12 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 	if sl == nil {
 		return dst, fmt.Errorf("shard %d: slot %d is not here", s.id, number)
 	}
-	dst = command.AppendLimits(command.AppendInt(append(dst, slotVersion), s.now), s.limits)
+	x := codec.Writer(append(dst, slotVersion))
+	codec.Int(&x, &s.now)
+	s.limits.Fields(&x)
+	dst = x.B
 	var frame []byte
+	var enc userEncoder
 	if hooks := s.frozenHooks[sl]; hooks != nil {
 		for _, piece := range hooks.pieces() {
 			frame = append(append(frame[:0], frameHookRecords), piece...)
@@ -254,7 +261,7 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 		}
 	}
 	for _, u := range s.usersByName(sl) {
-		for enc := (userEncoder{u: u, limit: frameBytes}); ; {
+		for enc = (userEncoder{u: u, limit: frameBytes}); ; {
 			if frame = enc.appendNext(s, frame[:0], true); len(frame) == 0 {
 				break
 			}
@@ -275,8 +282,9 @@ func (s *State) Checksum(number uint16) uint64 {
 	}
 	h := xxhash.New()
 	var frame []byte
+	var enc userEncoder
 	for _, u := range s.usersByName(sl) {
-		for enc := (userEncoder{u: u, limit: frameBytes}); ; {
+		for enc = (userEncoder{u: u, limit: frameBytes}); ; {
 			if frame = enc.appendNext(s, frame[:0], false); len(frame) == 0 {
 				break
 			}

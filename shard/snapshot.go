@@ -11,6 +11,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 	"github.com/cespare/xxhash/v2"
@@ -83,10 +84,9 @@ func (s *State) Snapshot() *SnapshotWriter {
 	}
 	s.snapshots++
 	w := &SnapshotWriter{s: s, number: s.snapshots, slots: s.slots, hooks: s.hooks.clone(), carried: maps.Clone(s.frozenHooks), hash: xxhash.New(), removed: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
-	head := append([]byte{frameHeader}, snapshotMagic...)
-	head = command.AppendUint(append(head, snapshotVersion), s.epoch)
-	head = command.AppendInt(command.AppendInt(head, s.now), s.cutoff)
-	w.frame = command.AppendLimits(head, s.limits)
+	x := codec.Writer(append(append([]byte{frameHeader}, snapshotMagic...), snapshotVersion))
+	s.headerFields(&x)
+	w.frame = x.B
 	s.snapshot = w
 	return w
 }
@@ -252,7 +252,7 @@ func (w *SnapshotWriter) step() {
 			return
 		}
 		frozen := sl.frozen && sl.frozenAfter < w.number
-		w.frame = command.AppendBool(command.AppendUint(append(w.frame, frameSlot), uint64(number)), frozen)
+		w.frame = codec.AppendBool(codec.AppendUint(append(w.frame, frameSlot), uint64(number)), frozen)
 		if hooks := w.carried[sl]; hooks != nil {
 			w.hookRecords = hooks.pieces()
 		}
@@ -268,7 +268,7 @@ func (w *SnapshotWriter) step() {
 		}
 	case !w.slotsDone && w.hooks.limit+int(w.hooks.last) > 0:
 		w.slotsDone = true
-		w.frame = command.AppendUint(command.AppendUint(append(w.frame, frameHooks), uint64(w.hooks.limit)), w.hooks.done)
+		w.frame = codec.AppendUint(codec.AppendUint(append(w.frame, frameHooks), uint64(w.hooks.limit)), w.hooks.done)
 		w.hookRecords = w.hooks.pieces()
 	default:
 		w.done = true
@@ -276,7 +276,15 @@ func (w *SnapshotWriter) step() {
 }
 
 func appendFrame(b, frame []byte) []byte {
-	return append(command.AppendUint(b, uint64(len(frame))), frame...)
+	return append(codec.AppendUint(b, uint64(len(frame))), frame...)
+}
+
+// headerFields are what the first frame has behind magic and version.
+func (s *State) headerFields(x *codec.Coder) {
+	codec.Uint(x, &s.epoch)
+	codec.Int(x, &s.now)
+	codec.Int(x, &s.cutoff)
+	s.limits.Fields(x)
 }
 
 // Restore reads a snapshot into a new state.
@@ -297,52 +305,54 @@ func (s *State) restore(fr *frameReader) error {
 		if err != nil {
 			return err
 		}
-		d := command.Decoder{B: frame}
-		switch kind := d.Byte(); {
+		x := codec.Reader(frame)
+		switch kind := x.Decoder.Byte(); {
 		case kind == frameHeader && !headed:
 			headed = true
-			if string(d.Raw(uint64(len(snapshotMagic)))) != snapshotMagic {
+			if string(x.Decoder.Take(uint64(len(snapshotMagic)))) != snapshotMagic {
 				return errors.New("not a snapshot")
 			}
-			if v := d.Byte(); v != snapshotVersion {
+			if v := x.Decoder.Byte(); v != snapshotVersion {
 				return fmt.Errorf("version %d, this program knows %d", v, snapshotVersion)
 			}
-			s.epoch, s.now, s.cutoff, s.limits = d.Uint(), d.Int(), d.Int(), d.Limits().WithDefaults()
+			s.headerFields(&x)
+			s.limits = s.limits.WithDefaults()
 			s.byAge.advance(s.now)
 		case kind == frameSlot && headed && !hooked:
-			number := d.Slot()
+			var number uint16
+			command.Slot(&x, &number)
 			if s.slots[number] != nil {
 				return fmt.Errorf("slot %d comes twice", number)
 			}
 			if l.finish(); l.err != nil {
 				return l.err
 			}
-			l.slot = &slot{frozen: d.Bool()}
+			l.slot = &slot{frozen: x.Decoder.Bool()}
 			s.slots[number] = l.slot
 		case kind == frameHooks && headed && !hooked:
 			hooked = true
 			l.finish()
-			s.hooks.limit, s.hooks.done = int(d.UintMax(math.MaxInt32)), d.UintMax(1<<62)
+			s.hooks.limit, s.hooks.done = int(x.Decoder.UintMax(math.MaxInt32)), x.Decoder.UintMax(1<<62)
 			s.hooks.last = s.hooks.done
 		case kind == frameHookRecords && hooked:
-			s.hooks.decode(&d)
+			s.hooks.decode(&x.Decoder)
 		case kind < frameHeader && l.slot != nil && !hooked:
-			if err := l.frame(command.Decoder{B: frame}); err != nil {
+			if err := l.frame(frame); err != nil {
 				return err
 			}
-			d.B = nil
+			x.B = nil
 		case kind == frameEnd && headed:
 			if l.finish(); l.err != nil {
 				return l.err
 			}
-			if sum := d.Raw(8); d.Err == nil && binary.LittleEndian.Uint64(sum) != before {
+			if sum := x.Decoder.Take(8); x.Err == nil && binary.LittleEndian.Uint64(sum) != before {
 				return errors.New("checksum differs")
 			}
-			return d.End()
+			return x.End()
 		default:
-			return command.ErrMalformed
+			return codec.ErrMalformed
 		}
-		if err := d.End(); err != nil {
+		if err := x.End(); err != nil {
 			return err
 		}
 	}
@@ -363,7 +373,7 @@ func (fr *frameReader) next() ([]byte, error) {
 		return nil, fmt.Errorf("frame length: %w", err)
 	}
 	if n == 0 || n > 1<<40 {
-		return nil, fmt.Errorf("frame of %d bytes: %w", n, command.ErrMalformed)
+		return nil, fmt.Errorf("frame of %d bytes: %w", n, codec.ErrMalformed)
 	}
 	fr.buf.Reset()
 	if _, err := io.CopyN(&fr.buf, fr.r, int64(n)); err != nil {

@@ -34,7 +34,7 @@ type State struct {
 	byAge        ageIndex             // bytes of messages by time
 	longestTTL   int64                // ms, the longest history time set for any user since the state was made
 
-	commands command.CommandSet
+	commands *command.Set
 	out      *Outcome // of the Apply that runs
 }
 
@@ -81,7 +81,7 @@ const firstArrival = 1
 func NewState(id uint32) *State {
 	return &State{
 		id: id, arena: ring.NewArena(), limits: command.Limits{}.WithDefaults(), epoch: 1,
-		byAge: newAgeIndex(), seed: maphash.MakeSeed(),
+		byAge: newAgeIndex(), seed: maphash.MakeSeed(), commands: command.NewSet(newCommand),
 	}
 }
 

@@ -3,18 +3,9 @@ package command
 import (
 	"math"
 	"time"
-)
 
-// fields lists all limits in the order of the encoding.
-func (l *Limits) fields() []limitField {
-	return []limitField{
-		{duration: &l.OfflineTTL}, {number: &l.OfflineMaxMessages}, {number: &l.OfflineMaxBytes},
-		{duration: &l.HistoryTTL}, {number: &l.UserBytes}, {duration: &l.DedupWindow},
-		{duration: &l.RecallWindow}, {number: &l.Recents}, {number: &l.MaxDevices},
-		{number: &l.NewConversations}, {number: &l.MaxConversations}, {number: &l.MaxBlocked},
-		{duration: &l.GroupTTL}, {number: &l.GroupBytes}, {number: &l.GroupRate}, {number: &l.GroupBurst},
-	}
-}
+	"github.com/belfry-im/belfry/shard/codec"
+)
 
 // Limits are the numbers of docs/semantics.md that decide what a shard keeps. They are
 // part of the replicated state and set by Configure, so that replicas started with
@@ -37,6 +28,34 @@ type Limits struct {
 	GroupBytes         int           // default 4 MiB; history of one group, entry headers included
 	GroupRate          int           // default 40 messages per second and group; -1 off
 	GroupBurst         int           // default 100
+}
+
+// A limit is a field of Limits: a duration or a number.
+type limit struct {
+	duration *time.Duration
+	number   *int
+}
+
+// all lists the limits in the order of the encoding.
+func (l *Limits) all() []limit {
+	return []limit{
+		{duration: &l.OfflineTTL}, {number: &l.OfflineMaxMessages}, {number: &l.OfflineMaxBytes},
+		{duration: &l.HistoryTTL}, {number: &l.UserBytes}, {duration: &l.DedupWindow},
+		{duration: &l.RecallWindow}, {number: &l.Recents}, {number: &l.MaxDevices},
+		{number: &l.NewConversations}, {number: &l.MaxConversations}, {number: &l.MaxBlocked},
+		{duration: &l.GroupTTL}, {number: &l.GroupBytes}, {number: &l.GroupRate}, {number: &l.GroupBurst},
+	}
+}
+
+// Fields writes or reads the limits.
+func (l *Limits) Fields(x *codec.Coder) {
+	for _, v := range l.all() {
+		if v.duration != nil {
+			codec.Int(x, v.duration)
+		} else {
+			codec.Int(x, v.number)
+		}
+	}
 }
 
 // WithDefaults returns limits with zero fields replaced by their defaults, and

@@ -1,9 +1,51 @@
 package command
 
-import "github.com/cespare/xxhash/v2"
+import (
+	"math"
 
-// Slots is the number of slots that keys hash to. A slot is what moves between shards.
-const Slots = 16384
+	"github.com/belfry-im/belfry/shard/codec"
+)
 
-// SlotOf returns the slot of a user's name or of a group's key.
-func SlotOf(key string) uint16 { return uint16(xxhash.Sum64String(key) % Slots) }
+// OpenSlots adds empty slots that no shard owned.
+type OpenSlots struct{ FirstSlot, LastSlot uint16 }
+
+func (*OpenSlots) kind() Kind   { return 17 }
+func (*OpenSlots) Key() string  { return "" }
+func (*OpenSlots) Needs() Needs { return Needs{} }
+
+func (c *OpenSlots) fields(x *codec.Coder) {
+	Slot(x, &c.FirstSlot)
+	Slot(x, &c.LastSlot)
+}
+
+// FreezeSlot stops a slot: from now on its commands answer CodeMoved. It is the last
+// step before the slot's bytes are copied to another shard.
+type FreezeSlot struct{ Slot uint16 }
+
+func (*FreezeSlot) kind() Kind              { return 14 }
+func (*FreezeSlot) Key() string             { return "" }
+func (*FreezeSlot) Needs() Needs            { return Needs{} }
+func (c *FreezeSlot) fields(x *codec.Coder) { Slot(x, &c.Slot) }
+
+// ImportSlot adds a slot from the bytes of State.AppendSlot on its old owner.
+type ImportSlot struct {
+	Slot uint16
+	Data []byte
+}
+
+func (*ImportSlot) kind() Kind   { return 15 }
+func (*ImportSlot) Key() string  { return "" }
+func (*ImportSlot) Needs() Needs { return Needs{} }
+
+func (c *ImportSlot) fields(x *codec.Coder) {
+	Slot(x, &c.Slot)
+	codec.Bytes(x, &c.Data, math.MaxInt)
+}
+
+// RemoveSlot removes a frozen slot that has moved to another shard.
+type RemoveSlot struct{ Slot uint16 }
+
+func (*RemoveSlot) kind() Kind              { return 16 }
+func (*RemoveSlot) Key() string             { return "" }
+func (*RemoveSlot) Needs() Needs            { return Needs{} }
+func (c *RemoveSlot) fields(x *codec.Coder) { Slot(x, &c.Slot) }

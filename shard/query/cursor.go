@@ -3,6 +3,7 @@ package query
 import (
 	"encoding/base64"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/cespare/xxhash/v2"
 )
@@ -22,8 +23,8 @@ func cursorTag(user command.UserID) uint32 {
 func Cursor(epoch uint64, user command.UserID, arrival uint64) string {
 	var buf [32]byte
 	b := append(buf[:0], cursorVersion)
-	b = command.AppendUint(b, epoch)
-	b = command.AppendUint(b, arrival)
+	b = codec.AppendUint(b, epoch)
+	b = codec.AppendUint(b, arrival)
 	tag := cursorTag(user)
 	b = append(b, byte(tag), byte(tag>>8), byte(tag>>16), byte(tag>>24))
 	return base64.RawURLEncoding.EncodeToString(b)
@@ -36,9 +37,9 @@ func ParseCursor(epoch uint64, user command.UserID, text string) (arrival uint64
 	if err != nil {
 		return 0, false
 	}
-	d := command.Decoder{B: b}
+	d := codec.Decoder{B: b}
 	version, of, arrival := d.Byte(), d.Uint(), d.Uint()
-	tag := d.Raw(4)
+	tag := d.Take(4)
 	if d.End() != nil || version != cursorVersion || of != epoch {
 		return 0, false
 	}
