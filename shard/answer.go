@@ -20,18 +20,18 @@ func (s *State) Answer(q query.Query, now int64) error {
 		return errMoved
 	}
 	switch q := q.(type) {
-	case *query.Since:
+	case *query.UpdatesAfter:
 		s.readSince(q, now)
-		q.Batch.Epoch = s.epoch
+		q.Updates.Epoch = s.epoch
 	case *query.SyncMessages:
 		s.syncMessages(q, now)
-		q.Batch.Epoch = s.epoch
-	case *query.GroupSince:
-		s.GroupUpdatesAfter(q.Group, q.After, q.Batch, q.MaxMessages, q.MaxBytes, now)
-		q.Batch.Epoch = s.epoch
+		q.Updates.Epoch = s.epoch
+	case *query.GroupUpdatesAfter:
+		s.GroupUpdatesAfter(q.Group, q.After, q.Updates, q.MaxMessages, q.MaxBytes, now)
+		q.Updates.Epoch = s.epoch
 	case *query.GroupMessages:
-		s.GroupMessages(q.User, q.Group, q.Seqs, q.Batch, now)
-		q.Batch.Epoch = s.epoch
+		s.GroupMessages(q.User, q.Group, q.Seqs, q.Updates, now)
+		q.Updates.Epoch = s.epoch
 	case *query.MemberChanges:
 		q.Changes = s.MemberChanges(q.Group, q.User, q.Session, q.After)
 	case *query.Epoch:
@@ -86,9 +86,9 @@ func (s *State) Answer(q query.Query, now int64) error {
 	case *query.ImportState:
 		q.Now = now
 		if q.Group != "" {
-			q.View, q.Code = s.ImportGroupStatus(q.Group, q.Stream, now)
+			q.Status, q.Code = s.ImportGroupStatus(q.Group, q.Stream, now)
 		} else {
-			q.View, q.Code = s.ImportStatus(q.User, q.Peer, q.Stream, now), command.OK
+			q.Status, q.Code = s.ImportStatus(q.User, q.Peer, q.Stream, now), command.OK
 		}
 	case *query.SeqOf:
 		q.Seq = s.SeqOf(q.User, q.Peer, q.ID)

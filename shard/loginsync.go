@@ -102,7 +102,7 @@ func (s *State) appendLost(u *user, c *conv, sync *query.Sync, now int64) {
 
 // syncMessages reads messages that a login found.
 func (s *State) syncMessages(q *query.SyncMessages, now int64) {
-	up := q.Batch
+	up := q.Updates
 	up.Reset()
 	q.Done = 0
 	u := s.lookup(q.User)

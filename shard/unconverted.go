@@ -11,7 +11,7 @@ import (
 // that the session itself sent, and changes except those that it made. It reads at
 // most maxMessages messages and, beyond the first message, about maxBytes bytes.
 func (s *State) UpdatesAfter(name command.UserID, session command.SessionID, after uint64, up *query.Updates, maxMessages, maxBytes int, now int64) {
-	s.readSince(&query.Since{User: name, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: up}, now)
+	s.readSince(&query.UpdatesAfter{User: name, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: up}, now)
 }
 
 // NextSync reads the next part of a sync, with bounds as in UpdatesAfter. Messages

@@ -12,8 +12,8 @@ import (
 func byArrival(a, b query.MessageRef) int { return cmp.Compare(a.Arrival, b.Arrival) }
 
 // readSince reads what came after an arrival number.
-func (s *State) readSince(q *query.Since, now int64) {
-	up := q.Batch
+func (s *State) readSince(q *query.UpdatesAfter, now int64) {
+	up := q.Updates
 	up.Reset()
 	up.Through = q.After
 	u := s.lookup(q.User)

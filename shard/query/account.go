@@ -1,6 +1,9 @@
 package query
 
-import "github.com/belfry-im/belfry/shard/command"
+import (
+	"github.com/belfry-im/belfry/shard/codec"
+	"github.com/belfry-im/belfry/shard/command"
+)
 
 // Contact reads what a user's shard knows at one look: of the user, and of their
 // conversation with Peer, if Peer is set.
@@ -20,6 +23,14 @@ type Contact struct {
 	BlockedBy bool  // Peer has blocked the user, as far as letters told
 }
 
+func (q *Contact) Slot() int           { return ofUser(q.User) }
+func (q *Contact) args(x *codec.Coder) { texts(x, &q.User, &q.Peer) }
+
+func (q *Contact) result(x *codec.Coder) {
+	ints(x, &q.Now, &q.LastSeen)
+	bools(x, &q.Known, &q.Exists, &q.Suspended, &q.Talked, &q.Heard, &q.Wrote, &q.Blocks, &q.BlockedBy)
+}
+
 // Contacts reads which of several users one has blocked or been blocked by, and from
 // whom they heard.
 type Contacts struct {
@@ -28,6 +39,18 @@ type Contacts struct {
 
 	Heard     []bool // as in Contact, i for Peers[i]
 	BlockedBy []bool
+}
+
+func (q *Contacts) Slot() int { return ofUser(q.User) }
+
+func (q *Contacts) args(x *codec.Coder) {
+	texts(x, &q.User)
+	names(x, &q.Peers)
+}
+
+func (q *Contacts) result(x *codec.Coder) {
+	flags(x, &q.Heard)
+	flags(x, &q.BlockedBy)
 }
 
 // Eligibility reads what matters of a user before they come to a group.
@@ -42,6 +65,14 @@ type Eligibility struct {
 	Counts GroupCounts
 }
 
+func (q *Eligibility) Slot() int           { return ofUser(q.User) }
+func (q *Eligibility) args(x *codec.Coder) { texts(x, &q.User, &q.Asker) }
+
+func (q *Eligibility) result(x *codec.Coder) {
+	bools(x, &q.Known, &q.Exists, &q.Blocks, &q.Wrote)
+	q.Counts.fields(x)
+}
+
 // Sharing reads which of several users are in one of some groups by their own will,
 // and have not blocked the asker.
 type Sharing struct {
@@ -52,12 +83,30 @@ type Sharing struct {
 	Sharing []bool // i for Users[i]; false for one whose slot is not here
 }
 
+func (q *Sharing) Slot() int { return ofMany }
+
+func (q *Sharing) args(x *codec.Coder) {
+	texts(x, &q.Asker)
+	names(x, &q.Groups)
+	names(x, &q.Users)
+}
+
+func (q *Sharing) result(x *codec.Coder) { flags(x, &q.Sharing) }
+
 // User reads all that an administrator can see of a user.
 type User struct {
 	User command.UserID
 
 	Info  UserInfo
 	Known bool // there is something, if only a message to them
+}
+
+func (q *User) Slot() int           { return ofUser(q.User) }
+func (q *User) args(x *codec.Coder) { texts(x, &q.User) }
+
+func (q *User) result(x *codec.Coder) {
+	q.Info.fields(x)
+	bools(x, &q.Known)
 }
 
 // Sessions reads a user's sessions in order of login.
@@ -67,6 +116,10 @@ type Sessions struct {
 	Sessions []SessionInfo
 }
 
+func (q *Sessions) Slot() int             { return ofUser(q.User) }
+func (q *Sessions) args(x *codec.Coder)   { texts(x, &q.User) }
+func (q *Sessions) result(x *codec.Coder) { list(x, &q.Sessions, (*SessionInfo).fields) }
+
 // Blocked reads whom a user has blocked, in order of name.
 type Blocked struct {
 	User command.UserID
@@ -74,12 +127,20 @@ type Blocked struct {
 	Users []command.UserID
 }
 
+func (q *Blocked) Slot() int             { return ofUser(q.User) }
+func (q *Blocked) args(x *codec.Coder)   { texts(x, &q.User) }
+func (q *Blocked) result(x *codec.Coder) { names(x, &q.Users) }
+
 // GroupsOf reads the groups whose member a user is, by id.
 type GroupsOf struct {
 	User command.UserID
 
 	Groups []GroupRef
 }
+
+func (q *GroupsOf) Slot() int             { return ofUser(q.User) }
+func (q *GroupsOf) args(x *codec.Coder)   { texts(x, &q.User) }
+func (q *GroupsOf) result(x *codec.Coder) { list(x, &q.Groups, (*GroupRef).fields) }
 
 // Unread reads the one-to-one conversations that have unread messages, in order of
 // peer.
@@ -89,12 +150,20 @@ type Unread struct {
 	Counts []UnreadCount
 }
 
+func (q *Unread) Slot() int             { return ofUser(q.User) }
+func (q *Unread) args(x *codec.Coder)   { texts(x, &q.User) }
+func (q *Unread) result(x *codec.Coder) { list(x, &q.Counts, (*UnreadCount).fields) }
+
 // UnreadTotal reads the number of unread one-to-one messages.
 type UnreadTotal struct {
 	User command.UserID
 
 	Sum UnreadSum
 }
+
+func (q *UnreadTotal) Slot() int             { return ofUser(q.User) }
+func (q *UnreadTotal) args(x *codec.Coder)   { texts(x, &q.User) }
+func (q *UnreadTotal) result(x *codec.Coder) { q.Sum.fields(x) }
 
 // GroupsUnread reads the number of a member's unread messages in several groups.
 type GroupsUnread struct {
@@ -103,6 +172,15 @@ type GroupsUnread struct {
 
 	Sum UnreadSum // those whose slot is not here add nothing
 }
+
+func (q *GroupsUnread) Slot() int { return ofMany }
+
+func (q *GroupsUnread) args(x *codec.Coder) {
+	texts(x, &q.User)
+	names(x, &q.Groups)
+}
+
+func (q *GroupsUnread) result(x *codec.Coder) { q.Sum.fields(x) }
 
 // UnreadSeqs reads the seqs that make up the unread of a conversation, ascending.
 type UnreadSeqs struct {
@@ -113,6 +191,15 @@ type UnreadSeqs struct {
 	Seqs []uint64
 }
 
+func (q *UnreadSeqs) Slot() int { return ofConversation(q.User, q.Group) }
+
+func (q *UnreadSeqs) args(x *codec.Coder) {
+	texts(x, &q.User, &q.Peer)
+	texts(x, &q.Group)
+}
+
+func (q *UnreadSeqs) result(x *codec.Coder) { seqs(x, &q.Seqs) }
+
 // Recents reads the recent conversations, newest first, with about MaxBytes bytes of
 // messages.
 type Recents struct {
@@ -121,6 +208,15 @@ type Recents struct {
 
 	List ConversationList
 }
+
+func (q *Recents) Slot() int { return ofUser(q.User) }
+
+func (q *Recents) args(x *codec.Coder) {
+	texts(x, &q.User)
+	sizes(x, &q.MaxBytes)
+}
+
+func (q *Recents) result(x *codec.Coder) { q.List.fields(x) }
 
 // Conversations reads one-to-one conversations, except those that the user has taken
 // off their list: those with the newest message first, whether that can be shown or
@@ -135,6 +231,16 @@ type Conversations struct {
 	List ConversationList
 }
 
+func (q *Conversations) Slot() int { return ofUser(q.User) }
+
+func (q *Conversations) args(x *codec.Coder) {
+	texts(x, &q.User)
+	uints(x, &q.Behind)
+	sizes(x, &q.Limit, &q.MaxBytes)
+}
+
+func (q *Conversations) result(x *codec.Coder) { q.List.fields(x) }
+
 // AllConversations reads one-to-one conversations that hold messages, in the order in
 // which they came to be. LastSeq and Time are those of the newest entry, whether it
 // can be shown or not.
@@ -145,6 +251,18 @@ type AllConversations struct {
 
 	Conversations []Conversation
 	Next          int // number of the one to go on with, 0 = that was all
+}
+
+func (q *AllConversations) Slot() int { return ofUser(q.User) }
+
+func (q *AllConversations) args(x *codec.Coder) {
+	texts(x, &q.User)
+	sizes(x, &q.From, &q.Limit)
+}
+
+func (q *AllConversations) result(x *codec.Coder) {
+	list(x, &q.Conversations, (*Conversation).fields)
+	sizes(x, &q.Next)
 }
 
 // QueuedMessage reads a message that its receiver has not read, and how its
@@ -160,6 +278,20 @@ type QueuedMessage struct {
 	Info    QueuedInfo
 }
 
+func (q *QueuedMessage) Slot() int { return ofConversation(q.User, q.Group) }
+
+func (q *QueuedMessage) args(x *codec.Coder) {
+	texts(x, &q.User, &q.Peer)
+	texts(x, &q.Group)
+	uints(x, &q.Seq)
+}
+
+func (q *QueuedMessage) result(x *codec.Coder) {
+	bools(x, &q.Queued)
+	q.Message.fields(x)
+	q.Info.fields(x)
+}
+
 // ImportState reads how an import finds a conversation.
 type ImportState struct {
 	User   command.UserID
@@ -167,11 +299,25 @@ type ImportState struct {
 	Group  command.GroupID // instead of User and Peer
 	Stream uint64
 
-	Now  int64 // ms, as of which this is
-	View ImportStatus
+	Now    int64 // ms, as of which this is
+	Status ImportStatus
 	// Code is OK, CodeNotFound if there is no such group, or CodeBadRequest if it
 	// stores no messages.
 	Code command.Code
+}
+
+func (q *ImportState) Slot() int { return ofConversation(q.User, q.Group) }
+
+func (q *ImportState) args(x *codec.Coder) {
+	texts(x, &q.User, &q.Peer)
+	texts(x, &q.Group)
+	uints(x, &q.Stream)
+}
+
+func (q *ImportState) result(x *codec.Coder) {
+	ints(x, &q.Now)
+	q.Status.fields(x)
+	codec.Byte(x, &q.Code)
 }
 
 // SeqOf reads the seq of a message.
@@ -183,21 +329,11 @@ type SeqOf struct {
 	Seq uint64 // 0: the conversation does not hold it
 }
 
-func (q *Contact) Slot() int          { return ofUser(q.User) }
-func (q *Contacts) Slot() int         { return ofUser(q.User) }
-func (q *Eligibility) Slot() int      { return ofUser(q.User) }
-func (q *Sharing) Slot() int          { return ofMany }
-func (q *User) Slot() int             { return ofUser(q.User) }
-func (q *Sessions) Slot() int         { return ofUser(q.User) }
-func (q *Blocked) Slot() int          { return ofUser(q.User) }
-func (q *GroupsOf) Slot() int         { return ofUser(q.User) }
-func (q *Unread) Slot() int           { return ofUser(q.User) }
-func (q *UnreadTotal) Slot() int      { return ofUser(q.User) }
-func (q *GroupsUnread) Slot() int     { return ofMany }
-func (q *UnreadSeqs) Slot() int       { return ofConversation(q.User, q.Group) }
-func (q *Recents) Slot() int          { return ofUser(q.User) }
-func (q *Conversations) Slot() int    { return ofUser(q.User) }
-func (q *AllConversations) Slot() int { return ofUser(q.User) }
-func (q *QueuedMessage) Slot() int    { return ofConversation(q.User, q.Group) }
-func (q *ImportState) Slot() int      { return ofConversation(q.User, q.Group) }
-func (q *SeqOf) Slot() int            { return ofUser(q.User) }
+func (q *SeqOf) Slot() int { return ofUser(q.User) }
+
+func (q *SeqOf) args(x *codec.Coder) {
+	texts(x, &q.User, &q.Peer)
+	codec.Fixed(x, q.ID[:])
+}
+
+func (q *SeqOf) result(x *codec.Coder) { uints(x, &q.Seq) }

@@ -330,14 +330,14 @@ func (sync *Sync) KeepConversations(wanted func(i int) bool) {
 	sync.Refs, sync.LastMessages = sync.Refs[:queue+len(last)], len(last)
 }
 
-// ReadOn reads the next part of a sync into b, with the bounds of Since; b.More tells
+// ReadOn reads the next part of a sync with the bounds of UpdatesAfter; up.More tells
 // whether to call again. With a cursor the changes that the device missed come at
 // their place. read answers a query.
 func (sync *Sync) ReadOn(read func(Query) error, user command.UserID, up *Updates, maxMessages, maxBytes int) error {
 	if sync.CursorArrival > 0 {
-		q := &Since{
+		q := &UpdatesAfter{
 			User: user, Session: sync.Session, After: sync.ReadTo, UpTo: sync.Arrival,
-			MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: up,
+			MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: up,
 		}
 		if err := read(q); err != nil {
 			return err
@@ -345,21 +345,14 @@ func (sync *Sync) ReadOn(read func(Query) error, user command.UserID, up *Update
 		sync.ReadTo = up.Through
 		return nil
 	}
-	q := &SyncMessages{User: user, MaxMessages: maxMessages, MaxBytes: maxBytes, Batch: up}
-	for {
-		q.Refs = sync.Refs[:min(len(sync.Refs), maxMessages)]
-		if err := read(q); err != nil {
-			return err
-		}
-		sync.Refs = sync.Refs[q.Done:]
-		if up.More = len(sync.Refs) > 0; !up.More {
-			up.Through = sync.Arrival
-			return nil
-		}
-		if len(up.Messages) > 0 {
-			return nil
-		}
+	q := &SyncMessages{User: user, Refs: sync.Refs, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: up}
+	if err := read(q); err != nil {
+		return err
 	}
+	if sync.Refs = sync.Refs[q.Done:]; !up.More {
+		up.Through = sync.Arrival
+	}
+	return nil
 }
 
 // QueueLen returns how many messages of the offline queue are still to push, before

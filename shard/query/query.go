@@ -1,6 +1,12 @@
 package query
 
-import "github.com/belfry-im/belfry/shard/command"
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/belfry-im/belfry/shard/codec"
+	"github.com/belfry-im/belfry/shard/command"
+)
 
 // A Query is a question to the state of a shard, with room for its answer: the
 // fields above the blank line of its struct ask, those below it are filled in. It
@@ -9,6 +15,9 @@ type Query interface {
 	// Slot returns the slot of the user or group asked about, whose shard answers. It
 	// is -1 if the question concerns several, and whoever asks knows the shard.
 	Slot() int
+
+	args(x *codec.Coder)
+	result(x *codec.Coder)
 }
 
 // ofUser is the slot of a user.
@@ -32,10 +41,10 @@ const ofMany = -1
 
 // kinds makes a query of each kind, by its number, which is sent in its place.
 var kinds = [...]func() Query{
-	1:  func() Query { return &Since{Batch: new(Updates)} },
-	2:  func() Query { return &SyncMessages{Batch: new(Updates)} },
-	3:  func() Query { return &GroupSince{Batch: new(Updates)} },
-	4:  func() Query { return &GroupMessages{Batch: new(Updates)} },
+	1:  func() Query { return &UpdatesAfter{Updates: new(Updates)} },
+	2:  func() Query { return &SyncMessages{Updates: new(Updates)} },
+	3:  func() Query { return &GroupUpdatesAfter{Updates: new(Updates)} },
+	4:  func() Query { return &GroupMessages{Updates: new(Updates)} },
 	5:  func() Query { return new(MemberChanges) },
 	6:  func() Query { return new(Epoch) },
 	7:  func() Query { return &History{Page: new(Page)} },
@@ -77,4 +86,72 @@ func All(yield func(Query) bool) {
 			return
 		}
 	}
+}
+
+var numbers = func() map[reflect.Type]byte {
+	numbers := make(map[reflect.Type]byte, len(kinds))
+	for n, make := range kinds {
+		if make != nil {
+			numbers[reflect.TypeOf(make())] = byte(n)
+		}
+	}
+	return numbers
+}()
+
+// AppendQuery appends what a query asks.
+func AppendQuery(dst []byte, q Query) []byte {
+	x := codec.Writer(append(dst, numbers[reflect.TypeOf(q)]))
+	q.args(&x)
+	return x.B
+}
+
+// DecodeQuery returns a query as it was asked. It aliases b.
+func DecodeQuery(b []byte) (Query, error) {
+	x := codec.Reader(b)
+	n := int(x.Decoder.Byte())
+	if n >= len(kinds) || kinds[n] == nil {
+		return nil, fmt.Errorf("query: kind %d: %w", n, codec.ErrMalformed)
+	}
+	q := kinds[n]()
+	q.args(&x)
+	if err := x.End(); err != nil {
+		return nil, fmt.Errorf("query: %T: %w", q, err)
+	}
+	return q, nil
+}
+
+// AppendAnswer appends the answer to a query, or the refusal instead.
+func AppendAnswer(dst []byte, q Query, refused *command.RefusedError) []byte {
+	x := codec.Writer(dst)
+	if refused == nil {
+		ok := command.OK
+		codec.Byte(&x, &ok)
+		q.result(&x)
+		return x.B
+	}
+	r := *refused
+	codec.Byte(&x, &r.Code)
+	texts(&x, &r.Detail)
+	ints(&x, &r.RetryAfterMS)
+	return x.B
+}
+
+// DecodeAnswer fills in the answer to q. A refusal is a *command.RefusedError. The
+// answer aliases b.
+func DecodeAnswer(b []byte, q Query) error {
+	x := codec.Reader(b)
+	var r command.RefusedError
+	if codec.Byte(&x, &r.Code); r.Code == command.OK {
+		q.result(&x)
+	} else {
+		texts(&x, &r.Detail)
+		ints(&x, &r.RetryAfterMS)
+	}
+	if err := x.End(); err != nil {
+		return fmt.Errorf("query: answer to %T: %w", q, err)
+	}
+	if r.Code != command.OK {
+		return &r
+	}
+	return nil
 }

@@ -1,6 +1,9 @@
 package query
 
-import "github.com/belfry-im/belfry/shard/command"
+import (
+	"github.com/belfry-im/belfry/shard/codec"
+	"github.com/belfry-im/belfry/shard/command"
+)
 
 // A SlotRange holds First..Last, inclusive. Slots that are frozen or not here count as
 // empty.
@@ -15,6 +18,14 @@ type Users struct {
 	Users []UserEntry
 }
 
+func (q *Users) args(x *codec.Coder) {
+	q.SlotRange.fields(x)
+	texts(x, &q.After)
+	sizes(x, &q.Limit)
+}
+
+func (q *Users) result(x *codec.Coder) { list(x, &q.Users, (*UserEntry).fields) }
+
 // Groups reads the groups of some slots in order of id, the Limit lowest above After,
 // as nobody sees them.
 type Groups struct {
@@ -25,12 +36,23 @@ type Groups struct {
 	Groups []GroupInfo
 }
 
+func (q *Groups) args(x *codec.Coder) {
+	q.SlotRange.fields(x)
+	texts(x, &q.After)
+	sizes(x, &q.Limit)
+}
+
+func (q *Groups) result(x *codec.Coder) { list(x, &q.Groups, (*GroupInfo).fields) }
+
 // Count counts what some slots hold.
 type Count struct {
 	SlotRange
 
 	Counts Counts
 }
+
+func (q *Count) args(x *codec.Coder)   { q.SlotRange.fields(x) }
+func (q *Count) result(x *codec.Coder) { q.Counts.fields(x) }
 
 // Traces reads the groups of some slots where something of a user is, by id: whose
 // member they are, or that hold messages from them, which they may have sent before
@@ -41,5 +63,12 @@ type Traces struct {
 
 	Groups []command.GroupID
 }
+
+func (q *Traces) args(x *codec.Coder) {
+	q.SlotRange.fields(x)
+	texts(x, &q.User)
+}
+
+func (q *Traces) result(x *codec.Coder) { names(x, &q.Groups) }
 
 func (SlotRange) Slot() int { return ofMany }

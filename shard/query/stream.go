@@ -1,11 +1,14 @@
 package query
 
-import "github.com/belfry-im/belfry/shard/command"
+import (
+	"github.com/belfry-im/belfry/shard/codec"
+	"github.com/belfry-im/belfry/shard/command"
+)
 
-// Since reads what came after an arrival number: messages that can be shown, except
+// UpdatesAfter reads what came after an arrival number: messages that can be shown, except
 // those the session itself sent, and changes, except those it made itself. There are
 // at most MaxMessages messages and, beyond the first one, MaxBytes bytes.
-type Since struct {
+type UpdatesAfter struct {
 	User        command.UserID
 	Session     command.SessionID
 	After       uint64
@@ -13,10 +16,21 @@ type Since struct {
 	MaxMessages int
 	MaxBytes    int
 
-	Batch *Updates // reset first
+	Updates *Updates // reset first
 }
 
-// SyncMessages reads messages that a login found, by their refs, with the bounds of Since.
+func (q *UpdatesAfter) Slot() int { return ofUser(q.User) }
+
+func (q *UpdatesAfter) args(x *codec.Coder) {
+	texts(x, &q.User)
+	codec.Uint(x, &q.Session)
+	uints(x, &q.After, &q.UpTo)
+	sizes(x, &q.MaxMessages, &q.MaxBytes)
+}
+
+func (q *UpdatesAfter) result(x *codec.Coder) { q.Updates.fields(x) }
+
+// SyncMessages reads messages that a login found, by their refs, with the bounds of UpdatesAfter.
 // Those that were recalled, deleted or dropped since then are left out.
 type SyncMessages struct {
 	User        command.UserID
@@ -24,21 +38,44 @@ type SyncMessages struct {
 	MaxMessages int
 	MaxBytes    int
 
-	Batch *Updates // reset first
-	Done  int      // how many of Refs were read
+	Updates *Updates // reset first
+	Done    int      // how many of Refs were read
 }
 
-// GroupSince reads what came after a point in a group's order: messages that can be
+func (q *SyncMessages) Slot() int { return ofUser(q.User) }
+
+func (q *SyncMessages) args(x *codec.Coder) {
+	texts(x, &q.User)
+	list(x, &q.Refs, (*MessageRef).fields)
+	sizes(x, &q.MaxMessages, &q.MaxBytes)
+}
+
+func (q *SyncMessages) result(x *codec.Coder) {
+	q.Updates.fields(x)
+	sizes(x, &q.Done)
+}
+
+// GroupUpdatesAfter reads what came after a point in a group's order: messages that can be
 // shown, recalls, and events. It is the same for all members; of a group that was
-// dismissed it still tells that. Bounds are as for Since.
-type GroupSince struct {
+// dismissed it still tells that. Bounds are as for UpdatesAfter.
+type GroupUpdatesAfter struct {
 	Group       command.GroupID
 	After       uint64
 	MaxMessages int
 	MaxBytes    int
 
-	Batch *Updates // reset first
+	Updates *Updates // reset first
 }
+
+func (q *GroupUpdatesAfter) Slot() int { return ofGroup(q.Group) }
+
+func (q *GroupUpdatesAfter) args(x *codec.Coder) {
+	texts(x, &q.Group)
+	uints(x, &q.After)
+	sizes(x, &q.MaxMessages, &q.MaxBytes)
+}
+
+func (q *GroupUpdatesAfter) result(x *codec.Coder) { q.Updates.fields(x) }
 
 // GroupMessages reads messages of a group by seq, for a member. Those that cannot be
 // shown to them are left out.
@@ -47,8 +84,18 @@ type GroupMessages struct {
 	Group command.GroupID
 	Seqs  []uint64
 
-	Batch *Updates // reset first
+	Updates *Updates // reset first
 }
+
+func (q *GroupMessages) Slot() int { return ofGroup(q.Group) }
+
+func (q *GroupMessages) args(x *codec.Coder) {
+	texts(x, &q.User)
+	texts(x, &q.Group)
+	seqs(x, &q.Seqs)
+}
+
+func (q *GroupMessages) result(x *codec.Coder) { q.Updates.fields(x) }
 
 // MemberChanges reads what a member's other sessions have changed in their own view
 // of a group after a point in its order: reads, deletions.
@@ -61,6 +108,17 @@ type MemberChanges struct {
 	Changes []Change
 }
 
+func (q *MemberChanges) Slot() int { return ofGroup(q.Group) }
+
+func (q *MemberChanges) args(x *codec.Coder) {
+	texts(x, &q.User)
+	texts(x, &q.Group)
+	codec.Uint(x, &q.Session)
+	uints(x, &q.After)
+}
+
+func (q *MemberChanges) result(x *codec.Coder) { list(x, &q.Changes, (*Change).fields) }
+
 // Epoch reads the present epoch, with which places in the order of a user or a group
 // are written as cursors.
 type Epoch struct {
@@ -70,6 +128,15 @@ type Epoch struct {
 	Epoch uint64
 }
 
+func (q *Epoch) Slot() int { return ofConversation(q.User, q.Group) }
+
+func (q *Epoch) args(x *codec.Coder) {
+	texts(x, &q.User)
+	texts(x, &q.Group)
+}
+
+func (q *Epoch) result(x *codec.Coder) { uints(x, &q.Epoch) }
+
 // History reads a page of a conversation. That of a group is refused with
 // CodeNotFound if there is none, and with CodeForbidden if the user is no member.
 type History struct {
@@ -78,10 +145,14 @@ type History struct {
 	Page *Page
 }
 
-func (q *Since) Slot() int         { return ofUser(q.User) }
-func (q *SyncMessages) Slot() int  { return ofUser(q.User) }
-func (q *GroupSince) Slot() int    { return ofGroup(q.Group) }
-func (q *GroupMessages) Slot() int { return ofGroup(q.Group) }
-func (q *MemberChanges) Slot() int { return ofGroup(q.Group) }
-func (q *Epoch) Slot() int         { return ofConversation(q.User, q.Group) }
-func (q *History) Slot() int       { return ofConversation(q.User, q.Group) }
+func (q *History) Slot() int { return ofConversation(q.User, q.Group) }
+
+func (q *History) args(x *codec.Coder) {
+	texts(x, &q.User, &q.Peer)
+	texts(x, &q.Group)
+	bools(x, &q.Admin, &q.HasAfter)
+	uints(x, &q.Before, &q.After, &q.From, &q.To)
+	sizes(x, &q.Limit, &q.MaxBytes, &q.MaxGaps, &q.MaxSeqs)
+}
+
+func (q *History) result(x *codec.Coder) { q.Page.fields(x) }
