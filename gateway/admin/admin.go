@@ -3,8 +3,8 @@
 // validation of what comes in, and its part of the OpenAPI 3.1 document.
 //
 // An API is mounted on the listener for operations. It serves /openapi.json,
-// a page to browse it at /docs, and the operations, all of them to who bears a
-// token with the scope that they need: read for GET, write for the rest.
+// a page to browse it at /docs, and the operations, to callers whose token has the
+// scope that the operation needs: read for GET, write for the rest.
 //
 // Answers and requests are JSON, errors are an Error. A body is read whole
 // before its call begins, within a bound of its own; an import is read as it
@@ -101,7 +101,7 @@ func New(c Config) (*API, error) {
 		a.tokens = new(Tokens)
 	}
 	a.huma = humago.New(a.mux, humaConfig())
-	a.huma.UseMiddleware(a.enter)
+	a.huma.UseMiddleware(a.authorize)
 	a.messageOperations()
 	a.userOperations()
 	a.groupOperations()
@@ -183,7 +183,7 @@ func (a *API) operation(method, path, id, tag, summary, description string) huma
 	}
 }
 
-// scopeOf gives the scope that an operation needs.
+// scopeOf returns the scope that an operation needs.
 func scopeOf(method string) Scope {
 	if method == http.MethodGet {
 		return ScopeRead
@@ -228,7 +228,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if refused := a.route(rw, r); refused != nil {
 		if _, stranger := a.tokens.authorize(bearer(r), anyScope); stranger != nil {
-			refused = stranger // who is to learn nothing of what there is
+			refused = stranger // they are to learn nothing of what there is
 			rw.Header().Del("Allow")
 			rw.Header().Set("WWW-Authenticate", bearerChallenge)
 		}
@@ -320,8 +320,8 @@ func (w headerWriter) Header() http.Header         { return http.Header(w) }
 func (w headerWriter) Write(b []byte) (int, error) { return len(b), nil }
 func (w headerWriter) WriteHeader(int)             {}
 
-// enter lets in who may make the call.
-func (a *API) enter(ctx huma.Context, next func(huma.Context)) {
+// authorize passes on the calls of those who may make them.
+func (a *API) authorize(ctx huma.Context, next func(huma.Context)) {
 	op := ctx.Operation()
 	c := callOf(ctx.Context())
 	c.operation = op.OperationID
@@ -343,7 +343,7 @@ func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(a.openAPI)
 }
 
-// waiting gives the context of a call that waits for the store.
+// waiting returns the context of a call that waits for the store.
 func (a *API) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, a.config.RequestTimeout)
 }

@@ -66,22 +66,22 @@ type outcome struct {
 	err    error // a refusal too
 }
 
-// changeAll proposes commands, which share what they wait for, and gives the
-// outcome of each. Those of one key are executed in their order.
+// changeAll proposes commands all at once and returns the outcome of each. Those of
+// one key are executed in their order.
 func (a *API) changeAll(ctx context.Context, cmds []command.Command) []outcome {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
-	type told struct {
+	type answer struct {
 		i int
 		outcome
 	}
-	answers := make(chan told, len(cmds)) // room for all: an answer after the time-out waits for nobody
+	answers := make(chan answer, len(cmds)) // room for all: an answer after the time-out waits for nobody
 	for i, cmd := range cmds {
 		a.backend.Submit(cmd, func(r command.Result, err error) {
 			if err == nil {
 				err = r.Err()
 			}
-			answers <- told{i, outcome{r, err}}
+			answers <- answer{i, outcome{r, err}}
 		})
 	}
 	outcomes := make([]outcome, len(cmds))
@@ -90,8 +90,8 @@ func (a *API) changeAll(ctx context.Context, cmds []command.Command) []outcome {
 	}
 	for range cmds {
 		select {
-		case t := <-answers:
-			outcomes[t.i] = t.outcome
+		case a := <-answers:
+			outcomes[a.i] = a.outcome
 		case <-ctx.Done():
 			return outcomes
 		}

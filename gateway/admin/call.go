@@ -12,8 +12,8 @@ import (
 // request's goroutine.
 type call struct {
 	began     time.Time
-	operation string // "" = none that there is
-	token     string // name of the token, "" = none was good
+	operation string // "" = no operation of this API
+	token     string // name of the token, "" = no valid one
 	target    string // what was changed
 	outcome   string // what the status does not say
 }
@@ -22,7 +22,7 @@ type callKey struct{}
 
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
-// audit logs a call that changes something, or would have.
+// audit logs a call that changes something, or would have if it had not failed.
 func (a *API) audit(c *call, w *responseWriter, r *http.Request) {
 	if c.operation == "" || scopeOf(r.Method) == ScopeRead || r.Method == http.MethodHead {
 		return
@@ -38,7 +38,7 @@ func (a *API) audit(c *call, w *responseWriter, r *http.Request) {
 		slog.Int("status", status), slog.String("outcome", c.outcome), slog.Duration("duration", time.Since(c.began)))
 }
 
-// A responseWriter gives every write a time to be done in, and knows the status.
+// A responseWriter sets a deadline for each write, and remembers the status.
 type responseWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -48,7 +48,7 @@ type responseWriter struct {
 
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// extend begins the time for what is written next. A writer that knows no
+// extend sets the deadline of what is written next. A writer that knows no
 // deadlines, such as a test's, has none.
 func (w *responseWriter) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(w.timeout)) }
 
@@ -70,7 +70,7 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 
 // A timedBody has to come whole within timeout, or each part of it with
 // perRead. The deadline is off again at its end: net/http takes one that passes
-// later for a caller who has gone. It stays on what is not read to its end,
+// later for a caller that has gone. It stays on what is not read to its end,
 // which net/http reads on before it answers.
 type timedBody struct {
 	io.ReadCloser
@@ -79,7 +79,7 @@ type timedBody struct {
 	perRead bool
 }
 
-// begin starts the time. A writer that knows no deadlines gives all the time.
+// begin sets the deadline, unless the connection knows no deadlines.
 func (b *timedBody) begin() { _ = b.control.SetReadDeadline(time.Now().Add(b.timeout)) }
 
 func (b *timedBody) Read(p []byte) (int, error) {

@@ -32,7 +32,7 @@ type exportConversation struct {
 	Unread      int      `json:"unread"`
 	Muted       bool     `json:"muted"`
 	Pinned      bool     `json:"pinned"`
-	Marked      bool     `json:"markedUnread" doc:"by himself"`
+	Marked      bool     `json:"markedUnread" doc:"by the user"`
 }
 
 type exportGroup struct {

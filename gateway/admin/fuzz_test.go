@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
 )
@@ -56,6 +57,14 @@ func FuzzCall(f *testing.F) {
 				f.Add(method, target, query, content, body)
 			}
 		}
+	}
+	for key, words := range map[string][]string{"kind": enum.GroupKinds.Words(), "join": enum.JoinModes.Words(), "history": enum.Histories.Words()} {
+		for _, word := range words {
+			f.Add("POST", "/v1/groups", "", "application/json", fmt.Sprintf(`{"kind":"public",%q:%[2]q,"settings":{%[1]q:%[2]q}}`, key, word))
+		}
+	}
+	for _, word := range enum.Roles.Words() {
+		f.Add("PATCH", "/v1/groups/team/members/bob", "", "application/json", fmt.Sprintf(`{"role":%q}`, word))
 	}
 	f.Fuzz(func(t *testing.T, method, path, query, content, body string) {
 		u, err := url.Parse("http://localhost" + path)

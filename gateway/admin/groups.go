@@ -36,7 +36,7 @@ func (a *API) groupOperations() {
 		"A page of a group's log, as nobody sees it.", "As getMessages, with what members have deleted for themselves."),
 		a.getGroupMessages)
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}/messages", "deleteSender", "Groups",
-		"Delete all that a member sent.", "He need no longer be one. Gone for all who read later; connected clients get onRecall unless silent. The seqs stay taken."),
+		"Delete all that a member sent.", "They need no longer be one. Gone for all who read later; connected clients get onRecall unless silent. The seqs stay taken."),
 		a.deleteSender)
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}/messages/{seq}", "deleteMessage", "Groups",
 		"Delete one message.", "As deleteSender."), a.deleteMessage)
@@ -65,7 +65,7 @@ type setSettings struct {
 	MutedAll   *bool     `json:"mutedAll,omitempty" doc:"only the owner and admins may send"`
 }
 
-// change is what the store is told of it.
+// change returns what the store is to change.
 func (s *setSettings) change() command.SettingsChange {
 	c := command.SettingsChange{MaxMembers: s.MaxMembers, Unread: s.Unread, MutedAll: s.MutedAll}
 	if s.Join != nil {
@@ -203,7 +203,7 @@ func checkGroupName(name string) error {
 	return nil
 }
 
-// propertiesOf gives properties as the store keeps them; nil stays nil.
+// propertiesOf returns properties as the store keeps them; nil stays nil.
 func propertiesOf(v objectJSON) ([]byte, error) {
 	if v == nil || string(v) == "null" {
 		return nil, nil
@@ -219,7 +219,7 @@ func propertiesOf(v objectJSON) ([]byte, error) {
 	return properties, nil
 }
 
-// group tells of a group, or that there is none.
+// group returns what is known of a group, or not_found.
 func (a *API) group(id groupName) (*query.GroupInfo, error) {
 	info, exists, err := a.backend.Group(command.GroupID(id), "")
 	if err != nil {

@@ -246,7 +246,7 @@ func (a *API) parseImportRow(line, buf []byte) (row store.ImportRow, body []byte
 	return row, body, nil
 }
 
-// blankEnd tells whether nothing but blank lines is left, the first of which has
+// blankEnd reports whether nothing but blank lines is left, the first of which has
 // been read.
 func blankEnd(lines *bufio.Reader) bool {
 	for {

@@ -17,9 +17,9 @@ func (a *API) memberOperations() {
 		"Members in order of name.", "Of a live group, whose members are sessions, those with a role or who are muted."),
 		a.listMembers)
 	huma.Register(a.huma, a.operation(http.MethodPost, "/v1/groups/{group}/members", "addMembers", "Members",
-		"Make users members.", "Who is one already counts as added."), a.addMembers)
+		"Make users members.", "A user who is one already counts as added."), a.addMembers)
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}/members/{user}", "removeMember", "Members",
-		"Take a member out.", "The owner, too, which leaves the group without one. He may come back as any other may join: ban keeps him out."), a.removeMember)
+		"Take a member out.", "The owner, too, which leaves the group without one. They may come back as any other may join: ban keeps them out."), a.removeMember)
 	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}/bans", "listBans", "Members",
 		"Who is banned, in order of name.", ""), a.listBans)
 	huma.Register(a.huma, a.operation(http.MethodPut, "/v1/groups/{group}/bans/{user}", "ban", "Members",
@@ -27,7 +27,7 @@ func (a *API) memberOperations() {
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/groups/{group}/bans/{user}", "unban", "Members",
 		"Lift a ban.", ""), a.unban)
 	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/groups/{group}/members/{user}", "setMember", "Members",
-		"Change a member's role, or mute him.", "What is absent stays. Another owner is made by setGroup. A mute lasts until its time, also when he leaves and comes back; of who has left it can still be changed."), a.setMember)
+		"Change a member's role, or mute them.", "What is absent stays. Another owner is made by setGroup. A mute lasts until its time, also when the member leaves and comes back; after they have left it can still be changed."), a.setMember)
 	huma.Register(a.huma, a.operation(http.MethodGet, "/v1/groups/{group}/requests", "listRequests", "Members",
 		"Requests to join, oldest first.", ""), a.listRequests)
 	huma.Register(a.huma, a.operation(http.MethodPost, "/v1/groups/{group}/requests/{user}", "answerRequest", "Members",
@@ -38,9 +38,9 @@ type member struct {
 	User       userName `json:"user"`
 	Role       role     `json:"role"`
 	Joined     int64    `json:"joined" doc:"ms"`
-	From       uint64   `json:"from" doc:"the lowest seq that he may read"`
+	From       uint64   `json:"from" doc:"the lowest seq that they may read"`
 	Read       uint64   `json:"readSeq"`
-	MutedUntil int64    `json:"mutedUntil" doc:"ms; in the past or 0 = he is not"`
+	MutedUntil int64    `json:"mutedUntil" doc:"ms; in the past or 0 = not muted"`
 }
 
 func memberOf(m *query.Member) member {
@@ -121,7 +121,7 @@ func (a *API) removeMember(ctx context.Context, in *MemberPath) (*struct{}, erro
 	return nil, a.remove(ctx, in, 0)
 }
 
-// remove takes out a member, and keeps him out for so many seconds.
+// remove takes out a member, and keeps them out for so many seconds.
 func (a *API) remove(ctx context.Context, in *MemberPath, ban uint32) error {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
 	r, err := a.change(ctx, &command.RemoveMembers{Group: command.GroupID(in.Group), Users: []command.UserID{command.UserID(in.User)}, Ban: ban})
@@ -130,7 +130,7 @@ func (a *API) remove(ctx context.Context, in *MemberPath, ban uint32) error {
 	}
 	for _, f := range r.Failed {
 		switch f.Code {
-		case command.CodeNotFound: // that he is none is what was asked for
+		case command.CodeNotFound: // no member is what was asked for
 		case command.CodeRateLimited:
 			return a.errorOf(&command.RefusedError{Code: f.Code, Detail: "user: too many of this group are muted or banned", RetryAfterMS: time.Hour.Milliseconds()})
 		default:

@@ -36,7 +36,7 @@ func (a *API) messageOperations() {
 		a.setRead)
 }
 
-// A receiver is a conversation, or in short the user whom it is with.
+// A receiver is a conversation, or in short the user that it is with.
 type receiver string
 
 func (receiver) Schema(huma.Registry) *huma.Schema {
@@ -82,7 +82,7 @@ func (t *receivers) UnmarshalJSON(b []byte) error {
 
 type sendInput struct {
 	Body struct {
-		From     userName   `json:"from" doc:"the sender; who need be no member of a group"`
+		From     userName   `json:"from" doc:"the sender, who need not be a member of a group"`
 		To       receivers  `json:"to" required:"false"`
 		Conv     convName   `json:"conv,omitempty" doc:"instead of to, as of a client's send"`
 		CID      string     `json:"cid" minLength:"1" maxLength:"64" doc:"the sender's own id of the message, 1-64 bytes"`
@@ -168,7 +168,7 @@ func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, err
 	return out, nil
 }
 
-// prepareSend gives the command of a send, or none if nothing is to be stored.
+// prepareSend returns the command of a send, or none if nothing is to be stored.
 func (a *API) prepareSend(from userName, conv protocol.Conv, in *sendInput, body []byte) (command.Command, error) {
 	b := &in.Body
 	online := b.TTL != nil && *b.TTL == 0

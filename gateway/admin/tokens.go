@@ -45,7 +45,7 @@ type token struct {
 	scopes []Scope // none = all
 }
 
-// NewTokens gives the tokens that text has, a line for each: the token, then
+// NewTokens returns the tokens that text has, a line for each: the token, then
 // its scopes, none for all, separated by spaces or commas. Empty lines and those
 // that begin with # do not count.
 func NewTokens(text string) (*Tokens, error) {
@@ -103,7 +103,7 @@ func parseTokens(text string) ([]token, error) {
 	return set, nil
 }
 
-// authorize tells who makes a request, by name, or why he may not.
+// authorize returns the name of the token that a request shows, or why it is refused.
 func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Error) {
 	if t != nil && t.open {
 		return "", nil
@@ -140,7 +140,7 @@ func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Err
 // bearerChallenge asks for a token.
 const bearerChallenge = `Bearer realm="belfry"`
 
-// bearer gives the token that a request shows, "" if none.
+// bearer returns the token that a request shows, "" if none.
 func bearer(r *http.Request) string {
 	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {

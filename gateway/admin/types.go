@@ -89,7 +89,7 @@ func (convName) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// parse gives what the pattern holds to be one.
+// parse returns the conversation that a name which fits the pattern is of.
 func (c convName) parse(field string) (protocol.Conv, error) {
 	conv, err := protocol.ParseConv(string(c))
 	if err != nil {
@@ -128,7 +128,7 @@ func (objectJSON) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: `any object; binary is {"$bin": "<base64>"}`}
 }
 
-// canonical gives the value as the store keeps it. Its errors name the field.
+// canonical returns the value as the store keeps it. Its errors name the field.
 func canonical(field string, v []byte, maxLen int) ([]byte, error) {
 	body, err := protocol.CanonicalJSON(nil, v, maxLen)
 	if bad, ok := err.(*protocol.FieldError); ok {
@@ -137,7 +137,7 @@ func canonical(field string, v []byte, maxLen int) ([]byte, error) {
 	return body, err
 }
 
-// bodyJSON gives a stored value as JSON.
+// bodyJSON returns a stored value as JSON.
 func bodyJSON(body []byte) anyJSON { return protocol.AppendBodyJSON(nil, body) }
 
 // An optional is a query parameter that may be absent.

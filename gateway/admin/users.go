@@ -20,20 +20,20 @@ func (a *API) userOperations() {
 		"What is known of a user.", "Settings, devices, queue, stored bytes, and the seqs that make up what is unread."),
 		a.getUser)
 	huma.Register(a.huma, a.operation(http.MethodPatch, "/v1/users/{user}", "setUser", "Users",
-		"Suspend a user, refuse his older tokens, or keep his history for longer.",
-		"What is absent stays. A suspended user's sessions close with 4403, those with a token that is refused now with 4401. He need not have logged in yet."),
+		"Suspend a user, refuse their older tokens, or keep their history for longer.",
+		"What is absent stays. A suspended user's sessions close with 4403, those with a token that is refused now with 4401. They need not have logged in yet."),
 		a.setUser)
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/users/{user}", "eraseUser", "Users",
 		"Erase a user's data.",
-		"Suspends him, deletes what he sent to groups, also to those he left, takes him out of those he is in, then removes his messages, settings and sessions, and with the settings the suspension: "+
-			"suspend him again, or set tokensFrom, to keep him out. What others received from him one-to-one is theirs and stays. After an error, repeat it: it goes on."),
+		"Suspends them, deletes what they sent to groups, also to those they left, takes them out of those they are in, then removes their messages, settings and sessions, and with the settings the suspension: "+
+			"suspend them again, or set tokensFrom, to keep them out. What others received from them one-to-one belongs to those others and stays. After an error, repeat it: it goes on."),
 		a.eraseUser)
 	huma.Register(a.huma, a.operation(http.MethodDelete, "/v1/users/{user}/sessions", "kickSessions", "Users",
-		"End a user's sessions, all or those of one device.", "They close with 4403. He may log in again: see setUser."),
+		"End a user's sessions, all or those of one device.", "They close with 4403. The user may log in again: see setUser."),
 		a.kickSessions)
 	op := a.operation(http.MethodGet, "/v1/users/{user}/export", "exportUser", "Users",
 		"All of a user's data, as NDJSON.",
-		"A line for each: first {\"user\": …} with what getUser says but for unread seqs, then {\"blocked\": user}, {\"conversation\": …} followed by its {\"message\": …} in order of seq, and {\"group\": …} followed by the messages that he sent to it. Of groups that he left there are only those.")
+		"A line for each: first {\"user\": …} with what getUser says but for unread seqs, then {\"blocked\": user}, {\"conversation\": …} followed by its {\"message\": …} in order of seq, and {\"group\": …} followed by the messages that the user sent to it. Of groups that they left there are only those.")
 	op.Responses["200"] = &huma.Response{
 		Description: "one JSON object per line", Content: map[string]*huma.MediaType{ndjson: {Schema: &huma.Schema{Type: huma.TypeString}}},
 	}
@@ -50,10 +50,10 @@ type ListInput struct {
 
 type userEntry struct {
 	User      userName `json:"user"`
-	Exists    bool     `json:"exists" doc:"he has logged in; false: others wrote to him, or he was set something"`
+	Exists    bool     `json:"exists" doc:"has logged in; false: others wrote to them, or something of them was set"`
 	Suspended bool     `json:"suspended"`
 	Sessions  int      `json:"sessions"`
-	LastSeen  int64    `json:"lastSeen" doc:"ms, when his last session ended; 0 = never"`
+	LastSeen  int64    `json:"lastSeen" doc:"ms, when their last session ended; 0 = never"`
 	Bytes     int      `json:"bytes" doc:"of stored messages"`
 }
 
@@ -85,8 +85,8 @@ func (a *API) listUsers(ctx context.Context, in *struct {
 }
 
 type userSettings struct {
-	HistoryTTL int64 `json:"historyTtl" doc:"s, for which his history is kept if that is longer than for others; 0 = as for others"`
-	Suspended  bool  `json:"suspended" doc:"he cannot log in"`
+	HistoryTTL int64 `json:"historyTtl" doc:"s, for which their history is kept if that is longer than for others; 0 = as for others"`
+	Suspended  bool  `json:"suspended" doc:"cannot log in"`
 	TokensFrom int64 `json:"tokensFrom" doc:"ms; tokens issued in a second before are refused; 0 = none is"`
 }
 
@@ -99,7 +99,7 @@ type sessionInfo struct {
 
 type userGroup struct {
 	Group groupName `json:"group"`
-	Owner bool      `json:"owner" doc:"he owns it"`
+	Owner bool      `json:"owner" doc:"owns it"`
 }
 
 type unread struct {
@@ -115,14 +115,14 @@ type volume struct {
 
 type UserInfo struct {
 	User          userName      `json:"user"`
-	Exists        bool          `json:"exists" doc:"he has logged in"`
-	LastSeen      int64         `json:"lastSeen" doc:"ms, when his last session ended; 0 = never"`
+	Exists        bool          `json:"exists" doc:"has logged in"`
+	LastSeen      int64         `json:"lastSeen" doc:"ms, when their last session ended; 0 = never"`
 	Settings      userSettings  `json:"settings"`
 	Sessions      []sessionInfo `json:"sessions" nullable:"false" doc:"in order of login"`
 	Conversations int           `json:"conversations" doc:"one-to-one, that hold messages"`
-	Stored        volume        `json:"stored" doc:"one-to-one messages in his history"`
-	Queue         volume        `json:"queue" doc:"his offline queue"`
-	Blocked       int           `json:"blocked" doc:"users whom he has blocked"`
+	Stored        volume        `json:"stored" doc:"one-to-one messages in their history"`
+	Queue         volume        `json:"queue" doc:"their offline queue"`
+	Blocked       int           `json:"blocked" doc:"users whom they have blocked"`
 	Groups        []userGroup   `json:"groups" nullable:"false"`
 	UnreadTotal   int           `json:"unreadTotal"`
 }
@@ -193,7 +193,7 @@ func (a *API) getUser(ctx context.Context, in *UserPath) (*getUserOutput, error)
 	return out, nil
 }
 
-// knownUser tells of a user, or that there is none.
+// knownUser returns what is known of a user, or not_found.
 func (a *API) knownUser(ctx context.Context, user userName) (*query.UserInfo, error) {
 	info, known, err := a.backend.User(ctx, command.UserID(user))
 	if err != nil {

@@ -7,7 +7,7 @@ type GroupCursor struct {
 }
 
 // LoginArgs are the args of login. Decode fills in the defaults of what is
-// absent; whoever encodes sets AutoRead, Recents and GroupBacklog himself.
+// absent; whoever encodes sets AutoRead, Recents and GroupBacklog.
 type LoginArgs struct {
 	Token        string
 	Device       string

@@ -30,7 +30,7 @@ func (d *decoder) seqs(shortest, longest int) []uint64 {
 	return vs
 }
 
-// sized checks the length of a list and tells whether there is anything to read.
+// sized checks the length of a list and reports whether there is anything to read.
 func (d *decoder) sized(a array, shortest, longest int) bool {
 	if d.err == nil && (a.n < shortest || a.n > longest) {
 		d.fail(fmt.Sprintf("must have %d-%d elements", shortest, longest))

@@ -46,8 +46,8 @@ func (e *encoder) record(r record) {
 	x.end(e)
 }
 
-// walk begins to write the fields of a record into the open map. A caller who
-// calls the record's method himself, not by an interface, keeps it on the stack.
+// walk begins to write the fields of a record into the open map. The walk stays on
+// the stack if the record's method is called by its type, not by an interface.
 func (e *encoder) walk() fields { return fields{e: *e, writing: true} }
 
 func (x *fields) end(e *encoder) { *e = x.e }

@@ -73,10 +73,10 @@ const (
 	groupPattern = `(?:[!-\-/-~][!-~]{0,47}|\.[!-\-/-~][!-~]{0,46}|\.\.[!-~]{1,46})`
 )
 
-// ValidUser tells whether s can name an account.
+// ValidUser reports whether s can name an account.
 func ValidUser(s string) bool { return isName(s, MaxUserLen) }
 
-// ValidGroup tells whether s can name a group.
+// ValidGroup reports whether s can name a group.
 func ValidGroup(s string) bool { return isName(s, MaxGroupLen) }
 
 // isName is the rule of all names. Those that mean a folder to URLs are none: on

@@ -1,15 +1,20 @@
 // Package protocol is belfry.v1 as it stands on the wire: the frames that
 // clients and the gateway exchange, in both encodings.
 //
-// A frame is one map. Both encodings carry the same maps with the same keys,
-// so every payload is one struct with one method that writes it and one that
-// reads it, over an encoder and a decoder that know JSON and msgpack.
+// A frame is one map. Both encodings carry the same maps with the same keys, so
+// every payload is one struct, whose fields method names each field once for both
+// encodings, to write it and to read it (see record). What has to be fast is
+// written and read by hand: send, message, ack, readReport, and their replies. All
+// of it lies on an encoder and a decoder that know JSON and msgpack.
+//
+// Ops and Pushes have a row for each operation and push, Enums and Codes all words
+// that fields may have.
 //
 // The server reads with DecodeRequest and the Decode method of the op's args,
 // and writes with the Append functions. The client writes with AppendRequest
 // and reads with DecodeServerFrame and the Decode method of the payload. All
-// writing appends to a buffer of the caller's and allocates nothing beyond its
-// growth.
+// writing appends to a buffer of the caller's; messages, pushes and the reply to
+// send allocate nothing beyond its growth.
 //
 // # Bodies
 //
@@ -74,5 +79,5 @@ func (c Codec) Subprotocol() string {
 	return SubprotocolJSON
 }
 
-// Binary tells whether frames go in binary WebSocket messages, not in text.
+// Binary reports whether frames go in binary WebSocket messages, not in text.
 func (c Codec) Binary() bool { return c == Msgpack }

@@ -137,7 +137,7 @@ func (p *ConversationChanged) fields(x *fields) {
 	x.bool("unread", &p.Unread, always)
 }
 
-// Blocked is onBlocked: the user has blocked another, or let him in again.
+// Blocked is onBlocked: the user has blocked another, or let them in again.
 type Blocked struct {
 	User    string
 	Blocked bool

@@ -12,7 +12,7 @@ type NewMessage struct {
 }
 
 // AppendNewMessage appends the frame of an onNewMessage, however long. Its
-// length is the caller's to mind; a NewMessageWriter does that for him.
+// length is the caller's to mind; a NewMessageWriter minds it.
 func AppendNewMessage(dst []byte, codec Codec, p *NewMessage) []byte {
 	w := BeginNewMessage(dst, codec, p.D)
 	for i := range p.Messages {
