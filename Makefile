@@ -10,10 +10,13 @@ SEED ?= 1
 
 comma := ,
 
-.PHONY: run test bench load torture build help
+.PHONY: run quick test bench load torture build help
 
 run: build ## build and run a development server on 127.0.0.1:8080
 	./bin/belfry serve --dev
+
+quick: ## gofmt, vet, staticcheck, unit tests: no server, no race detector, no fuzzing
+	go run ./.ci/check -quick
 
 test: ## gofmt, vet, staticcheck, all tests with -race, short fuzz runs
 	go run ./.ci/check -fuzztime $(FUZZTIME) -fuzzbudget $(FUZZBUDGET)

@@ -1,9 +1,12 @@
 // Command check is what `make test` runs: gofmt, vet, staticcheck, every test
 // with the race detector, what needs none without it, the clients in JavaScript
-// that are installed, and each fuzz target for a short time. It goes on after a failure, so that one run shows all, and ends
-// with a line
+// that are installed, and each fuzz target for a short time. It goes on after a
+// failure, so that one run shows all, and ends with a line
 //
 //	N passed, N failed
+//
+// With -quick, as `make quick` runs it, it leaves out what takes long: the race
+// detector, all tests that start a server, what -short leaves out, and fuzzing.
 //
 // The counts are those of go test's own events: every test, subtest, example
 // and fuzz run that reported a result. A package that fails without a failing
@@ -29,20 +32,47 @@ import (
 func main() {
 	fuzzTime := flag.Duration("fuzztime", 20*time.Second, "how long each fuzz target runs")
 	fuzzBudget := flag.Duration("fuzzbudget", 3*time.Minute, "how long all fuzz targets may take together")
+	quick := flag.Bool("quick", false, "leave out what takes long")
 	flag.Parse()
 
 	began := time.Now()
 	var t tally
 	gofmt(&t)
-	all := []string{"./...", "./.ci/check"}
-	sources := tagged(&t, "faults", "{{.GoFiles}} {{.TestGoFiles}} {{.XTestGoFiles}}")
-	command(&t, "go", append([]string{"vet"}, all...)...)
-	command(&t, "go", append([]string{"vet", "-tags", "faults"}, sources...)...)
-	command(&t, "go", append([]string{"tool", "staticcheck"}, all...)...)
-	command(&t, "go", append([]string{"tool", "staticcheck", "-tags", "faults"}, sources...)...)
-	clients := tagged(&t, "clients", "{{.TestGoFiles}}")
-	command(&t, "go", append([]string{"vet", "-tags", "clients"}, clients...)...)
-	command(&t, "go", append([]string{"tool", "staticcheck", "-tags", "clients"}, clients...)...)
+	if *quick {
+		quickChecks(&t)
+	} else {
+		allChecks(&t, *fuzzTime, *fuzzBudget)
+	}
+	fmt.Printf("%v, %d skipped\n", time.Since(began).Round(time.Second), t.skipped)
+	fmt.Printf("%d passed, %d failed\n", t.passed, t.failed)
+	if t.failed > 0 {
+		os.Exit(1)
+	}
+}
+
+// all is what there is to check. The pattern leaves out folders that begin with a
+// dot.
+var all = []string{"./...", "./.ci/check"}
+
+func quickChecks(t *tally) {
+	command(t, "go", append([]string{"vet"}, all...)...)
+	command(t, "go", append([]string{"tool", "staticcheck"}, all...)...)
+	// The harness of the tests that start a server skips them.
+	if err := os.Setenv("BELFRY_TEST_NO_SERVERS", "1"); err != nil {
+		t.fail("%v", err)
+	}
+	t.goTest("-short", "-vet=off", "./...")
+}
+
+func allChecks(t *tally, fuzzTime, fuzzBudget time.Duration) {
+	sources := tagged(t, "faults", "{{.GoFiles}} {{.TestGoFiles}} {{.XTestGoFiles}}")
+	command(t, "go", append([]string{"vet"}, all...)...)
+	command(t, "go", append([]string{"vet", "-tags", "faults"}, sources...)...)
+	command(t, "go", append([]string{"tool", "staticcheck"}, all...)...)
+	command(t, "go", append([]string{"tool", "staticcheck", "-tags", "faults"}, sources...)...)
+	clients := tagged(t, "clients", "{{.TestGoFiles}}")
+	command(t, "go", append([]string{"vet", "-tags", "clients"}, clients...)...)
+	command(t, "go", append([]string{"tool", "staticcheck", "-tags", "clients"}, clients...)...)
 
 	// No race is to be found in millions of steps of one goroutine, and the
 	// detector makes them eight times as long: -short leaves them to the plain
@@ -56,19 +86,13 @@ func main() {
 		// The longest first; and one more at once than there are processors,
 		// because all of them also wait.
 		t.goTest("-race", "-short", "-vet=off", "-timeout", "15m", "-p", fmt.Sprint(runtime.NumCPU()+1), "./cmd/belfry/e2e/...", "./...")
-		if packages := tagged(&t, "faults", "{{.TestGoFiles}} {{.XTestGoFiles}}"); len(packages) > 0 {
+		if packages := tagged(t, "faults", "{{.TestGoFiles}} {{.XTestGoFiles}}"); len(packages) > 0 {
 			t.goTest(append([]string{"-race", "-vet=off", "-timeout", "5m", "-tags", "faults"}, packages...)...)
 		}
-		clientTests(&t)
+		clientTests(t)
 	})
-	fuzz(&t, slots, *fuzzTime, *fuzzBudget)
+	fuzz(t, slots, fuzzTime, fuzzBudget)
 	tests.Wait()
-
-	fmt.Printf("%v, %d skipped\n", time.Since(began).Round(time.Second), t.skipped)
-	fmt.Printf("%d passed, %d failed\n", t.passed, t.failed)
-	if t.failed > 0 {
-		os.Exit(1)
-	}
 }
 
 // command runs one step that passes or fails as a whole.

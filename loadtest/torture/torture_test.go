@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 
 func binary(t *testing.T) string {
 	t.Helper()
+	if os.Getenv("BELFRY_TEST_NO_SERVERS") != "" {
+		t.Skip("BELFRY_TEST_NO_SERVERS is set")
+	}
 	path := filepath.Join(t.TempDir(), "belfry-faults")
 	var flags []string
 	if raceEnabled {

@@ -18,7 +18,7 @@ import (
 	"github.com/belfry-im/belfry/cmd/belfry/e2e/wstest"
 )
 
-// dialRaw opens a WebSocket for frames that wsConn would not send.
+// dialRaw opens a WebSocket for frames that a wstest.Conn would not send.
 func (w *world) dialRaw(o *websocket.DialOptions) (*websocket.Conn, *http.Response, error) {
 	w.t.Helper()
 	ctx, cancel := w.device(w.t, "", "", nil).Context()

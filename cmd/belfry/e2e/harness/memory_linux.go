@@ -1,5 +1,3 @@
-//go:build linux
-
 package harness
 
 import (
@@ -18,7 +16,7 @@ func (s *Server) CheckMemory(t *testing.T, limit int64) {
 	}
 }
 
-// Status reads a size of /proc/PID/status, in bytes.
+// Status returns a size in /proc/PID/status, in bytes.
 func (s *Server) Status(t *testing.T, name string) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Cmd.Process.Pid))

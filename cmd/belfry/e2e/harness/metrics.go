@@ -2,16 +2,13 @@ package harness
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/belfry-im/belfry/cmd/belfry/e2e/wstest"
 )
 
-// Metrics reads /metrics of the admin listener.
+// Metrics returns /metrics of the admin listener.
 func (s *Server) Metrics(t testing.TB) string {
 	t.Helper()
 	status, text := s.Call(t, "GET", "/metrics", s.AdminToken)
@@ -21,48 +18,11 @@ func (s *Server) Metrics(t testing.TB) string {
 	return text
 }
 
-// Call asks the admin listener and gives the reply as text; token "" sends none.
-func (s *Server) Call(t testing.TB, method, path, token string) (status int, text string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+s.AdminListen+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := (&http.Client{Timeout: wstest.Patience}).Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
-}
-
-// Metric sums the samples of a metric over its labels.
+// Metric returns the sum of a metric's samples, of which there have to be some.
 func (s *Server) Metric(name string) (sum float64) {
 	s.T.Helper()
-	req, err := http.NewRequest("GET", "http://"+s.AdminListen+"/metrics", nil)
-	if err != nil {
-		s.T.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+s.AdminToken)
-	client := http.Client{Timeout: wstest.Patience}
-	resp, err := client.Do(req)
-	if err != nil {
-		s.T.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.T.Fatal(err)
-	}
 	found := false
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(s.Metrics(s.T)) {
 		rest, ok := strings.CutPrefix(line, name)
 		if !ok || rest == "" || rest[0] != '{' && rest[0] != ' ' {
 			continue
@@ -79,7 +39,8 @@ func (s *Server) Metric(name string) (sum float64) {
 	return sum
 }
 
-// MetricOf adds up the samples of a metric that have these labels.
+// MetricOf returns the sum of a metric's samples that have labels; 0 if there are
+// none.
 func (s *Server) MetricOf(name, labels string) (sum float64) {
 	s.T.Helper()
 	for line := range strings.Lines(s.Metrics(s.T)) {
@@ -95,4 +56,22 @@ func (s *Server) MetricOf(name, labels string) (sum float64) {
 		sum += v
 	}
 	return sum
+}
+
+// LiveBytes returns what a garbage collection leaves on the server's heap. Unlike
+// its resident memory that depends neither on when the last one was nor on the race
+// detector.
+func (s *Server) LiveBytes() int64 {
+	s.T.Helper()
+	if status, _ := s.Call(s.T, "GET", "/debug/pprof/heap?gc=1", s.AdminToken); status != http.StatusOK {
+		s.T.Fatalf("/debug/pprof/heap: status %d", status)
+	}
+	for line := range strings.Lines(s.Metrics(s.T)) {
+		var bytes float64
+		if _, err := fmt.Sscanf(line, "go_memstats_heap_alloc_bytes %g", &bytes); err == nil {
+			return int64(bytes)
+		}
+	}
+	s.T.Fatal("no go_memstats_heap_alloc_bytes in /metrics")
+	return 0
 }

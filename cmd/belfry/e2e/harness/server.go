@@ -1,32 +1,26 @@
+// Package harness runs the real binary for tests: it builds it, starts it as a
+// process of its own on free ports with data of its own, kills it, starts it again
+// on the same ports, and shows its log if the test fails.
+//
+//	s := harness.Start(t, "--offline-max-messages=5") // or StartRace, StartFaults
+//	alice := s.Login(t, "alice", "phone", nil)         // a wstest.Client
+//	alice.Request("send", wstest.Obj{"conv": "u:bob", "cid": "1", "body": "hi"})
+//	s.Kill()    // kill -9
+//	s.Restart() // same ports, same data; devices have to log in again
+//	status, reply := s.Admin("GET", "/v1/users/bob", nil)
+//
+// Methods of Server end the test on failure and so belong to its goroutine, unless
+// they return an error. Main is the TestMain of a package that uses it.
 package harness
-
-// The harness of the black-box tests: it builds the real binary, runs it as a
-// process of its own on free ports with data of its own, kills it, starts it
-// again on the same ports, and shows its log when a test fails.
-//
-//	s := startServer(t, "--offline-max-messages=5") // or startRaceServer, startFaultServer
-//	alice := s.login(t, "alice", "phone", nil)       // wsclient_test.go
-//	alice.request("send", obj{"conv": "u:bob", "cid": "1", "body": obj{"text": "hi"}})
-//	s.kill()    // kill -9
-//	s.restart() // same ports, same data; devices have to log in again
-//	status, reply := s.admin("GET", "/v1/users/bob", nil)
-//
-// Methods of server end the test on failure and so belong to its goroutine.
-// What may run on others returns errors: dialWS and the methods of wsConn.
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,57 +29,6 @@ import (
 
 	"github.com/belfry-im/belfry/cmd/belfry/e2e/wstest"
 )
-
-// logKeep is how much of a server's log a failing test shows.
-const logKeep = 32 << 10
-
-// ReadToken is an admin token that may only read.
-const ReadToken = "read-only-token-of-the-tests"
-
-// program is what the tests run.
-const program = "github.com/belfry-im/belfry/cmd/belfry"
-
-// binDir holds the binaries of this test run.
-var binDir string
-
-// Main runs a package's tests with a folder for the binaries that they build, and
-// exits. A package whose tests start servers has it as its TestMain:
-//
-//	func TestMain(m *testing.M) { harness.Main(m) }
-func Main(m *testing.M) {
-	dir, err := os.MkdirTemp("", "belfry-test-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binDir = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// Each binary is built once per package and run, by the first test that needs it.
-var (
-	Plain        = sync.OnceValues(func() (string, error) { return build("belfry") })
-	faultsBinary = sync.OnceValues(func() (string, error) { return build("belfry-faults", "-tags", "faults") })
-	// raceBinary has the race detector if the tests have it. That takes several
-	// times the memory and the time.
-	raceBinary = sync.OnceValues(func() (string, error) {
-		if !raceEnabled {
-			return Plain()
-		}
-		return build("belfry-race", "-race")
-	})
-)
-
-func build(name string, flags ...string) (string, error) {
-	path := filepath.Join(binDir, name)
-	args := append([]string{"build", "-o", path}, flags...)
-	if out, err := exec.Command("go", append(args, program)...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
-	}
-	return path, nil
-}
 
 // A Server is one belfry process, over all its restarts.
 type Server struct {
@@ -99,41 +42,38 @@ type Server struct {
 	Listen      string // host:port, fixed by the first start
 	AdminListen string
 
-	Cmd    *exec.Cmd
-	exited chan struct{} // closed when cmd has ended and its output is read
+	Cmd    *exec.Cmd     // nil when it does not run
+	exited chan struct{} // closed when Cmd has ended and its output is read
 	Log    *LogTail
 }
 
-// Start starts the plain build with flags and waits until it serves.
-// Its data live in a temporary folder; the end of the test kills it.
+// Start starts the plain build with flags and waits until it serves. Its data are
+// in a temporary folder; the end of the test kills it.
 func Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
-	return StartBinary(t, Plain, flags)
+	return StartBinary(t, Binary(t), flags)
 }
 
-// StartRace is startServer with the race detector if the tests have it:
-// for tests in which much happens at once.
+// StartRace is Start with the race detector if the tests have it: for tests in
+// which much happens at once.
 func StartRace(t testing.TB, flags ...string) *Server {
 	t.Helper()
-	return StartBinary(t, raceBinary, flags)
+	return StartBinary(t, built(t, raceBinary), flags)
 }
 
-// StartFaults is startServer with the build tag "faults": see stopShard,
-// passTime and jumpClock.
+// StartFaults is Start of the build with the tag "faults": see StopShard, PassTime
+// and JumpClock.
 func StartFaults(t testing.TB, flags ...string) *Server {
 	t.Helper()
-	return StartBinary(t, faultsBinary, flags)
+	return StartBinary(t, built(t, faultsBinary), flags)
 }
 
-func StartBinary(t testing.TB, binary func() (string, error), flags []string) *Server {
+// StartBinary is Start with a binary of the test's choice.
+func StartBinary(t testing.TB, binary string, flags []string) *Server {
 	t.Helper()
-	bin, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := &Server{
 		T:           t,
-		Bin:         bin,
+		Bin:         binary,
 		flags:       flags,
 		data:        t.TempDir(),
 		Secret:      []byte("a secret of the tests, 32 bytes or more"),
@@ -158,8 +98,10 @@ func StartBinary(t testing.TB, binary func() (string, error), flags []string) *S
 	return s
 }
 
+// Path returns the path of a file in the folder of the server's data.
 func (s *Server) Path(name string) string { return filepath.Join(s.data, name) }
 
+// Write writes a file that Path names, for the user alone.
 func (s *Server) Write(name, content string) {
 	s.T.Helper()
 	if err := os.WriteFile(s.Path(name), []byte(content), 0o600); err != nil {
@@ -168,7 +110,7 @@ func (s *Server) Write(name, content string) {
 }
 
 // Restart starts the server on the ports and data it had, and waits until it
-// serves. flags come after those of the first start and so override them.
+// serves. flags are added to those of the first start and override them.
 func (s *Server) Restart(flags ...string) {
 	s.T.Helper()
 	if err := s.launch(flags); err != nil {
@@ -184,7 +126,8 @@ func (s *Server) launch(flags []string) error {
 	return <-started
 }
 
-// Begin starts the process. What comes of it is told once: nil when it serves.
+// Begin starts the process. started gives one value: nil once it serves, or why it
+// does not.
 func (s *Server) Begin(flags []string) (started <-chan error, err error) {
 	args := append([]string{
 		"serve",
@@ -249,17 +192,6 @@ func (s *Server) awaitReady(cmd *exec.Cmd, ready <-chan string, exited <-chan st
 	}
 }
 
-// CleanEnv is the environment without what would configure the server.
-func CleanEnv() []string {
-	var env []string
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "BELFRY_") {
-			env = append(env, e)
-		}
-	}
-	return env
-}
-
 // Kill ends the process with SIGKILL and waits until it is gone. It does
 // nothing to a server that does not run.
 func (s *Server) Kill() {
@@ -288,24 +220,6 @@ func (s *Server) Stop() {
 	s.Cmd = nil
 }
 
-// LiveBytes is what is left on the server's heap by a collection: unlike its
-// resident memory it does not depend on when the last one was, nor on the race
-// detector's own.
-func (s *Server) LiveBytes() int64 {
-	s.T.Helper()
-	if status, _ := s.Call(s.T, "GET", "/debug/pprof/heap?gc=1", s.AdminToken); status != http.StatusOK {
-		s.T.Fatalf("/debug/pprof/heap: status %d", status)
-	}
-	for line := range strings.Lines(s.Metrics(s.T)) {
-		var bytes float64
-		if _, err := fmt.Sscanf(line, "go_memstats_heap_alloc_bytes %g", &bytes); err == nil {
-			return int64(bytes)
-		}
-	}
-	s.T.Fatal("no go_memstats_heap_alloc_bytes in /metrics")
-	return 0
-}
-
 // URL is the address of the WebSocket.
 func (s *Server) URL() string { return "ws://" + s.Listen + "/v1/ws" }
 
@@ -324,104 +238,7 @@ func (s *Server) Sign(claims jwt.MapClaims) string {
 	return token
 }
 
-// Admin makes one call of the administration API with the admin token. in is
-// sent as JSON unless nil; the reply's numbers are int64 or float64.
-func (s *Server) Admin(method, path string, in any) (status int, reply wstest.Obj) {
-	s.T.Helper()
-	status, reply, err := s.AdminAs(s.AdminToken, method, path, in)
-	if err != nil {
-		s.T.Fatalf("%s %s: %v", method, path, err)
-	}
-	return status, reply
-}
-
-// AdminAs is admin with another token; "" sends none. It may run on any goroutine.
-func (s *Server) AdminAs(token, method, path string, in any) (int, wstest.Obj, error) {
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return 0, nil, err
-		}
-		body = bytes.NewReader(b)
-	}
-	req, err := http.NewRequest(method, "http://"+s.AdminListen+path, body)
-	if err != nil {
-		return 0, nil, err
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	client := http.Client{Timeout: wstest.Patience}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, nil, err
-	}
-	if len(bytes.TrimSpace(text)) == 0 {
-		return resp.StatusCode, nil, nil
-	}
-	reply, err := wstest.JSON.Decode(text)
-	if err != nil {
-		return 0, nil, fmt.Errorf("status %d, body %q: %w", resp.StatusCode, text, err)
-	}
-	return resp.StatusCode, reply, nil
-}
-
-// StopShard makes shard n leaderless until resumeShard. Fault servers only.
-func (s *Server) StopShard(n int) { s.T.Helper(); s.fault(fmt.Sprintf("shards/%d/stop", n)) }
-
-// ResumeShard undoes stopShard.
-func (s *Server) ResumeShard(n int) { s.T.Helper(); s.fault(fmt.Sprintf("shards/%d/resume", n)) }
-
-// PassTime lets d pass at once on the server's clock: what is older than its
-// time to live by then is gone. Fault servers only; a restart undoes it.
-func (s *Server) PassTime(d time.Duration) { s.T.Helper(); s.fault("clock/pass/" + d.String()) }
-
-// JumpClock sets the server's wall clock d ahead, or back, while no more time
-// passes than does: a wrong clock. Fault servers only; a restart undoes it.
-func (s *Server) JumpClock(d time.Duration) { s.T.Helper(); s.fault("clock/jump/" + d.String()) }
-
-func (s *Server) fault(call string) {
-	s.T.Helper()
-	if status, reply := s.Admin("POST", "/faults/"+call, nil); status/100 != 2 {
-		s.T.Fatalf("%s: status %d %v", call, status, reply)
-	}
-}
-
-// A LogTail keeps the end of what is written to it.
-type LogTail struct {
-	mu  sync.Mutex
-	buf []byte
-	cut bool
-}
-
-func (l *LogTail) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.buf = append(l.buf, p...)
-	if over := len(l.buf) - 2*logKeep; over > 0 {
-		// Cut rarely, so that a chatty server does not make this quadratic.
-		l.buf = append(l.buf[:0], l.buf[len(l.buf)-logKeep:]...)
-		l.cut = true
-	}
-	return len(p), nil
-}
-
-func (l *LogTail) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cut {
-		return "…" + string(l.buf)
-	}
-	return string(l.buf)
-}
-
-// Device names a device without connecting it. codec nil is JSON.
+// Device returns a device of user that is not connected. A nil codec is JSON.
 func (s *Server) Device(t testing.TB, user, name string, codec *wstest.Codec) *wstest.Client {
 	return wstest.NewClient(t, s, user, name, codec)
 }
@@ -435,21 +252,7 @@ func (s *Server) Login(t testing.TB, user, device string, args wstest.Obj) *wste
 	return c
 }
 
-func (s *Server) MustAdmin(method, path string, in any) wstest.Obj {
-	s.T.Helper()
-	status, reply := s.Admin(method, path, in)
-	if status/100 != 2 {
-		s.T.Fatalf("%s %s %v: %d %v", method, path, in, status, reply)
-	}
-	return reply
-}
-
-func (s *Server) Ready() bool {
-	status, _, err := s.AdminAs("", "GET", "/readyz", nil)
-	return err == nil && status == http.StatusOK
-}
-
-// MustLive requires that the process has not ended.
+// MustLive requires that the process runs.
 func (s *Server) MustLive() {
 	s.T.Helper()
 	select {
@@ -459,7 +262,7 @@ func (s *Server) MustLive() {
 	}
 }
 
-// HangUp sends SIGHUP.
+// HangUp sends SIGHUP, upon which the server reads its files again.
 func (s *Server) HangUp() {
 	s.T.Helper()
 	if err := s.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
@@ -467,11 +270,5 @@ func (s *Server) HangUp() {
 	}
 }
 
-func (l *LogTail) Reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.buf, l.cut = l.buf[:0], false
-}
-
-// Shards is how many the servers have whose tests choose users by shard.
+// Shards is how many shards servers have unless flags say otherwise.
 const Shards = 4

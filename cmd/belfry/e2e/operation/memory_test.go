@@ -226,10 +226,7 @@ func TestMemoryFullForAMoment(t *testing.T) {
 	t.Parallel()
 	const limit = 160 << 20
 	s := harness.Start(t, "--memory-limit=160MiB", "--shards=1", "--frame-rate=0", "--send-rate=0", "--login-rate=0", "--new-conversations=0")
-	program, err := harness.Plain()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := harness.Binary(t)
 	// A process of its own, without the race detector, sends faster than 2 s of
 	// messages fit.
 	out, err := exec.CommandContext(t.Context(), program, "load", "pairs", "--users", "100", "--body", "11KiB", "--warmup", "0s", "--duration", "6s",

@@ -72,10 +72,7 @@ func TestServeOperations(t *testing.T) {
 
 // TestDev starts `belfry serve --dev` as a newcomer does and uses what it prints.
 func TestDev(t *testing.T) {
-	bin, err := harness.Plain()
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := harness.Binary(t)
 	data := filepath.Join(t.TempDir(), "data folder")
 	cmd := exec.Command(bin, "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data", data)
 	cmd.Env = harness.CleanEnv()
@@ -216,10 +213,7 @@ func TestServeTLS(t *testing.T) {
 // load is killed: the server ends too.
 func TestServeUntilEOF(t *testing.T) {
 	t.Parallel()
-	bin, err := harness.Plain()
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := harness.Binary(t)
 	cmd := exec.Command(bin, "serve", "--until-eof", "--dev", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--data", t.TempDir())
 	cmd.Env = harness.CleanEnv()
 	stdin, err := cmd.StdinPipe()

@@ -1,79 +1,35 @@
-package wstest
-
-// A device as the scenarios see it: a plain WebSocket, log-ins, requests, and
-// what the server pushed, with a deadline on every wait.
+// Package wstest is a client for tests of the server: a plain WebSocket, both
+// encodings and the frames of docs/protocol.md, written from that text alone. It
+// uses nothing of package protocol or of the client that applications use, so
+// that a mistake in those cannot hide in the tests.
 //
-//	bob := s.login(t, "bob", "phone", obj{"autoRead": false})
-//	sync := bob.sync()                       // all up to onSynced, which has to come
+// A Client is one device. It belongs to the goroutine of a test, which it ends
+// on failure, and has a deadline on every wait:
+//
+//	bob := s.Login(t, "bob", "phone", wstest.Obj{"autoRead": false}) // s is a harness.Server
+//	sync := bob.Sync()                       // all up to onSynced, which has to come
 //	sync.Messages, sync.Offline, sync.Lost … // what came before it, and what it says
-//	m := bob.message()                       // the next message, alone or out of a frame
-//	bob.ackAll()                             // acks all frames that were taken
-//	bob.expect("onReadReport")               // the next push of that op; others stay
-//	bob.request("send", obj{…})              // must succeed
-//	bob.refused("send", obj{…}, "conflict")  // must fail with that code
-//	bob.idle()                               // nothing more has been pushed
+//	m := bob.Message()                       // the next message, wherever frames begin and end
+//	bob.AckAll()                             // acks all frames that were taken
+//	bob.Expect("onReadReport")               // the next push of that op; others stay
+//	bob.Request("send", wstest.Obj{…})       // must succeed
+//	bob.Refused("send", wstest.Obj{…}, "conflict") // must fail with that code
+//	bob.Idle()                               // nothing more has been pushed
 //
-// Nothing is acked unless the test says so.
+// Nothing is acked unless the test says so. A Conn is the connection below it,
+// whose methods return errors and may run on any goroutine.
+package wstest
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
 )
 
-// A Message is a message object of the wire.
-type Message struct {
-	ID, Conv, From, CID string
-	Seq, Time, TTL      int64
-	Ephemeral           bool
-	Body                any
-}
-
-// ParseMessages reads the message objects of v, a list as onNewMessage and
-// getMessage have it, and refuses one that misses a field.
-func ParseMessages(v any) ([]Message, error) {
-	list, ok := v.([]any)
-	if !ok {
-		return nil, fmt.Errorf("messages = %v, want a list", v)
-	}
-	var messages []Message
-	for _, e := range list {
-		m, err := parseMessage(e)
-		if err != nil {
-			return nil, err
-		}
-		messages = append(messages, m)
-	}
-	return messages, nil
-}
-
-func parseMessage(v any) (m Message, err error) {
-	o, _ := v.(Obj)
-	m.ID, _ = o["id"].(string)
-	m.Conv, _ = o["conv"].(string)
-	m.From, _ = o["from"].(string)
-	m.CID, _ = o["cid"].(string)
-	m.Seq, _ = o["seq"].(int64)
-	m.Time, _ = o["time"].(int64)
-	m.TTL, _ = o["ttl"].(int64)
-	m.Ephemeral, _ = o["ephemeral"].(bool)
-	body, hasBody := o["body"]
-	m.Body = body
-	if m.ID == "" || m.Conv == "" || m.From == "" || m.Time == 0 || !hasBody || (m.Seq == 0) != m.Ephemeral {
-		return m, fmt.Errorf("message %v misses a field", v)
-	}
-	return m, nil
-}
-
-// A Client is one device of one user. A login opens a connection; logging
-// in again, as after a restart of the server, makes a new one and forgets what
-// was pushed on the old.
+// A Client is one device of one user. Login opens a connection; the next Login,
+// as after a restart of the server, opens a new one and forgets what was pushed on
+// the old one.
 type Client struct {
 	T      testing.TB
 	Server Server
@@ -91,24 +47,28 @@ type Client struct {
 	GroupCursors Obj
 
 	LastD    int64     // delivery number of the last onNewMessage taken
-	messages []Message // of frames that message has begun to take apart
+	messages []Message // of the frame that Message takes apart
 }
 
 // A Server is what a client has to know of its server.
 type Server interface {
-	URL() string // of the WebSocket
+	// URL is the address of the WebSocket.
+	URL() string
+	// Token makes a good login token.
 	Token(user string) string
 }
 
-// NewClient names a device of user without connecting it. codec nil is JSON.
+// NewClient returns a device of user that is not connected. A nil codec is JSON.
 func NewClient(t testing.TB, s Server, user, device string, codec *Codec) *Client {
 	return &Client{T: t, Server: s, User: user, Device: device, Codec: codec}
 }
 
+// Context returns a context for one wait: it ends after Patience, or with the test.
 func (c *Client) Context() (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(c.T.Context(), Patience, errors.New("not in time"))
 }
 
+// Name names the client in failures.
 func (c *Client) Name() string { return c.User + "/" + c.Device }
 
 // Must ends the test on an error; what says what was tried.
@@ -136,8 +96,8 @@ func (c *Client) Connect(o DialOptions) {
 	c.T.Cleanup(conn.Drop)
 }
 
-// Login connects and logs in; args may override token and device. It gives the
-// reply.
+// Login connects and logs in, and returns the reply. args are added to token and
+// device, and may replace them.
 func (c *Client) Login(args Obj) Obj {
 	c.T.Helper()
 	c.Connect(DialOptions{})
@@ -149,7 +109,7 @@ func (c *Client) Login(args Obj) Obj {
 	return reply
 }
 
-// Resume is login with the cursor that the device holds.
+// Resume is Login with the cursor that the device holds.
 func (c *Client) Resume(args Obj) Obj {
 	c.T.Helper()
 	with := Obj{"since": c.Cursor}
@@ -159,6 +119,7 @@ func (c *Client) Resume(args Obj) Obj {
 	return c.Login(with)
 }
 
+// LoginArgs returns the args of a login.
 func (c *Client) LoginArgs(args Obj) Obj {
 	all := Obj{"token": c.Server.Token(c.User), "device": c.Device}
 	for k, v := range args {
@@ -167,7 +128,7 @@ func (c *Client) LoginArgs(args Obj) Obj {
 	return all
 }
 
-// Try makes a request and gives its outcome; err is nil, or the err reply.
+// Try makes a request and returns its reply or its refusal.
 func (c *Client) Try(op string, args Obj) (reply Obj, err *Error) {
 	c.T.Helper()
 	ctx, cancel := c.Context()
@@ -180,38 +141,6 @@ func (c *Client) Try(op string, args Obj) (reply Obj, err *Error) {
 		c.T.Errorf("%s %v: refused with %q, which begins with no field of it", op, args, err.Message)
 	}
 	return reply, err
-}
-
-// argsOf has the fields of each op, as docs/protocol.md lists them.
-var argsOf = sync.OnceValue(func() map[string]string {
-	b, err := os.ReadFile(InRepo("docs", "protocol.md"))
-	if err != nil {
-		panic(err)
-	}
-	fields := make(map[string]string)
-	for line := range strings.Lines(string(b)) {
-		if cells := strings.Split(line, " | "); len(cells) == 3 && strings.HasPrefix(line, "| `") {
-			for _, op := range backticked.FindAllString(cells[0], -1) {
-				fields[strings.Trim(op, "`")] = cells[1]
-			}
-		}
-	}
-	return fields
-})
-
-var backticked = regexp.MustCompile("`[a-zA-Z]+`")
-
-// reasonsOfHooks are what tests have message.beforeSend say: the sender is told that alone.
-var reasonsOfHooks = []string{"mind your words", "no"}
-
-// namesFieldOf tells whether a refusal begins with a field of its op, or is about
-// the op or id.
-func namesFieldOf(op string, sent Obj, message string) bool {
-	field, _, ok := strings.Cut(message, ": ")
-	args, known := argsOf()[op]
-	_, given := sent[field]
-	return ok && (given || field == "op" || field == "id" || !known || field == "args" || strings.Contains(args, "`"+field+"`") || strings.Contains(args, "`"+field+"?`")) ||
-		slices.Contains(reasonsOfHooks, message)
 }
 
 // Request makes a request that has to succeed.
@@ -253,287 +182,13 @@ func (c *Client) SendRaw(frame []byte) {
 	c.Must(c.Conn.sendRaw(ctx, frame), "write")
 }
 
-// Say sends body {"text": text} with cid = text to conv and gives the reply.
+// Say sends body {"text": text} with text as its cid to conv, and returns the reply.
 func (c *Client) Say(conv, text string) Obj {
 	c.T.Helper()
 	return c.Request("send", Obj{"conv": conv, "cid": text, "body": Obj{"text": text}})
 }
 
-// Expect takes the next push of op and leaves others. Its args are the result.
-func (c *Client) Expect(op string) Obj {
-	c.T.Helper()
-	ctx, cancel := c.Context()
-	defer cancel()
-	p, err := c.Conn.NextOf(ctx, func(p Push) bool { return p.Op == op })
-	c.Must(err, "expecting "+op)
-	return p.Args
-}
-
-// Next takes the next push, whatever it is.
-func (c *Client) Next() Push {
-	c.T.Helper()
-	ctx, cancel := c.Context()
-	defer cancel()
-	p, err := c.Conn.Next(ctx)
-	c.Must(err, "expecting a push")
-	return p
-}
-
-// Batch takes the next onNewMessage: its messages, in order. It checks that
-// delivery numbers have no hole.
-func (c *Client) Batch() []Message {
-	c.T.Helper()
-	return c.OnNewMessage(c.Expect("onNewMessage"))
-}
-
-func (c *Client) OnNewMessage(args Obj) []Message {
-	c.T.Helper()
-	messages, err := ParseMessages(args["messages"])
-	c.Must(err, "onNewMessage")
-	if d := Num(c.T, args, "d"); d != c.LastD+1 {
-		c.T.Fatalf("%s: onNewMessage: d = %d after %d", c.Name(), d, c.LastD)
-	}
-	if n := len(messages); n < 1 || n > 100 {
-		c.T.Fatalf("%s: onNewMessage with %d messages", c.Name(), n)
-	}
-	c.LastD++
-	if cursor, ok := args["cursor"].(string); ok {
-		c.Cursor = cursor
-	}
-	if cursors, ok := args["groupCursors"].(Obj); ok {
-		c.GroupCursors = Merged(c.GroupCursors, cursors)
-	}
-	return messages
-}
-
-// onSynced notes the cursors that a login ends with.
-func (c *Client) onSynced(args Obj) {
-	c.T.Helper()
-	c.Cursor = Str(c.T, args, "cursor")
-	c.groupCursors(args)
-}
-
-// groupCursors notes the cursors in lists of conversations.
-func (c *Client) groupCursors(args Obj) {
-	c.T.Helper()
-	for _, key := range []string{"conversations", "groups"} {
-		list, _ := args[key].([]any)
-		for _, e := range list {
-			group, isGroup := strings.CutPrefix(Str(c.T, e.(Obj), "conv"), "g:")
-			if cursor, ok := e.(Obj)["cursor"].(string); ok && isGroup {
-				c.GroupCursors = Merged(c.GroupCursors, Obj{group: cursor})
-			}
-		}
-	}
-}
-
-// Message takes the next message, wherever frames begin and end.
-func (c *Client) Message() Message {
-	c.T.Helper()
-	if len(c.messages) == 0 {
-		c.messages = c.Batch()
-	}
-	m := c.messages[0]
-	c.messages = c.messages[1:]
-	return m
-}
-
-// BetweenFrames reports whether message has taken all of the frame it began last.
-func (c *Client) BetweenFrames() bool { return len(c.messages) == 0 }
-
-// AckAll acks every onNewMessage taken so far.
-func (c *Client) AckAll() {
-	c.T.Helper()
-	c.Notice("ack", Obj{"d": c.LastD})
-}
-
-// A synced is what a login gave: onSynced, and all pushes before it.
-type synced struct {
-	Args     Obj // of onSynced
-	Messages []Message
-	Changes  []Push // pushes other than onNewMessage, in order
-
-	Offline, UnreadTotal int64
-	Reset                bool
-	Lost                 []any // [{conv, from, to, count}]
-	Conversations        []Obj // nil when absent
-}
-
-// Sync takes everything up to onSynced.
-func (c *Client) Sync() *synced {
-	c.T.Helper()
-	y := &synced{}
-	for {
-		p := c.Next()
-		switch p.Op {
-		case "onNewMessage":
-			y.Messages = append(y.Messages, c.OnNewMessage(p.Args)...)
-		case "onSynced":
-			y.Args = p.Args
-			y.Offline = Num(c.T, p.Args, "offline")
-			y.UnreadTotal = Num(c.T, p.Args, "unreadTotal")
-			y.Reset, _ = p.Args["reset"].(bool)
-			y.Lost, _ = p.Args["lost"].([]any)
-			list, _ := p.Args["conversations"].([]any)
-			if list != nil {
-				y.Conversations = []Obj{}
-			}
-			for _, e := range list {
-				y.Conversations = append(y.Conversations, e.(Obj))
-			}
-			c.onSynced(p.Args)
-			return y
-		default:
-			y.Changes = append(y.Changes, p)
-		}
-	}
-}
-
-// Idle requires that nothing has been pushed that the test has not taken. It
-// makes a round trip first; what the server has not sent by then it cannot
-// see, so a test puts an event behind what must not come.
-func (c *Client) Idle() {
-	c.T.Helper()
-	c.Request("ping", nil)
-	if n := len(c.messages); n > 0 {
-		c.T.Fatalf("%s: %d messages left: %v", c.Name(), n, c.messages)
-	}
-	if left := c.Conn.Pending(); len(left) > 0 {
-		c.T.Fatalf("%s: unexpected push: %v", c.Name(), left)
-	}
-}
-
-// History gives one page of conv; args are those of getMessage beyond conv.
-func (c *Client) History(conv string, args Obj) (messages []Message, page Obj) {
-	c.T.Helper()
-	with := Obj{"conv": conv}
-	for k, v := range args {
-		with[k] = v
-	}
-	page = c.Request("getMessage", with)
-	messages, err := ParseMessages(page["messages"])
-	c.Must(err, "getMessage")
-	return messages, page
-}
-
-// AllHistory pages through conv from the beginning.
-func (c *Client) AllHistory(conv string) (messages []Message) {
-	c.T.Helper()
-	after := int64(0)
-	for {
-		page, reply := c.History(conv, Obj{"after": after, "limit": 100})
-		messages = append(messages, page...)
-		to := Num(c.T, reply, "to")
-		if reply["more"] != true {
-			return messages
-		}
-		if to <= after {
-			c.T.Fatalf("%s: getMessage after %d covers up to %d and says more", c.Name(), after, to)
-		}
-		after = to
-	}
-}
-
-// ExpectClose waits until the server closes the connection, with code.
-func (c *Client) ExpectClose(code int) {
-	c.T.Helper()
-	ctx, cancel := c.Context()
-	defer cancel()
-	got, err := c.Conn.Closed(ctx)
-	c.Must(err, "expecting a close")
-	if got != code {
-		c.T.Fatalf("%s: close code = %d (%v), want %d", c.Name(), got, c.Conn.err, code)
-	}
-}
-
-// Drop cuts the connection without a word, as a dying link does.
-func (c *Client) Drop() { c.Conn.Drop() }
-
-// Num reads an integer of o and ends the test when it is none.
-func Num(t testing.TB, o Obj, key string) int64 {
-	t.Helper()
-	n, ok := o[key].(int64)
-	if !ok {
-		t.Fatalf("%s = %v (%T) in %v, want an integer", key, o[key], o[key], o)
-	}
-	return n
-}
-
-// Str reads a text of o and ends the test when it is none.
-func Str(t testing.TB, o Obj, key string) string {
-	t.Helper()
-	s, ok := o[key].(string)
-	if !ok {
-		t.Fatalf("%s = %v (%T) in %v, want a text", key, o[key], o[key], o)
-	}
-	return s
-}
-
-// Logout ends the session and waits until the server has closed it.
-func (c *Client) Logout() {
-	c.T.Helper()
-	c.Request("logout", nil)
-	c.ExpectClose(1000)
-}
-
-// LostLink acks nothing more and cuts the connection once the server has
-// handled all that was sent before.
-func (c *Client) LostLink() {
-	c.T.Helper()
-	c.Request("ping", nil)
-	c.Drop()
-}
-
-// Pushes takes everything up to onSynced, each as it came. It holds the frames
-// to what is true of every sync: d counts from 1, a device that gave no good
-// cursor gets one on the last onNewMessage only, and nothing comes behind
-// onSynced but live frames.
-func (c *Client) Pushes() []Push {
-	c.T.Helper()
-	var all []Push
-	for {
-		p := c.Next()
-		if p.Op == "onNewMessage" {
-			c.OnNewMessage(p.Args)
-		}
-		all = append(all, p)
-		switch p.Op {
-		case "onConversations":
-			c.groupCursors(p.Args)
-		case "onSynced":
-			c.onSynced(p.Args)
-			return all
-		}
-	}
-}
-
-// LiveMessage takes one message off the next push, which has to be an
-// onNewMessage. What else a frame holds it puts back; only with its last message
-// the frame counts as taken.
-func (c *Client) LiveMessage() any {
-	c.T.Helper()
-	p := c.Next()
-	if p.Op != "onNewMessage" {
-		c.T.Fatalf("%s: %s %v, want onNewMessage", c.Name(), p.Op, p.Args)
-	}
-	return c.FirstOf(p)
-}
-
-func (c *Client) FirstOf(p Push) any {
-	c.T.Helper()
-	cursor, groupCursors := c.Cursor, c.GroupCursors
-	c.OnNewMessage(p.Args)
-	messages := p.Args["messages"].([]any)
-	if len(messages) > 1 {
-		rest := Push{Op: p.Op, Args: Merged(p.Args, Obj{"messages": messages[1:]})}
-		c.Conn.putBack(rest)
-		c.LastD--
-		c.Cursor, c.GroupCursors = cursor, groupCursors
-	}
-	return messages[0]
-}
-
-// Answer sends a frame as it is and gives the reply to request id.
+// Answer sends a frame as it is and returns the reply to request id.
 func (c *Client) Answer(id int64, frame []byte) (Obj, *Error) {
 	c.T.Helper()
 	c.Conn.awaits(id)
@@ -548,7 +203,7 @@ func (c *Client) Answer(id int64, frame []byte) (Obj, *Error) {
 	return reply, refusal
 }
 
-// RequestAs is request under an id of the test's choice.
+// RequestAs is Request under an id of the test's choice.
 func (c *Client) RequestAs(id int64, op string, args Obj) Obj {
 	c.T.Helper()
 	frame, err := c.Codec.Encode(Obj{"id": id, "op": op, "args": args})
@@ -560,16 +215,39 @@ func (c *Client) RequestAs(id int64, op string, args Obj) Obj {
 	return reply
 }
 
-// Sized asks for something and tells how long the frame of the reply was.
+// Sized is Request that also returns the bytes of the frame of the reply.
 func (c *Client) Sized(op string, args Obj) (reply Obj, bytes int) {
 	c.T.Helper()
 	reply = c.Request(op, args)
 	return reply, c.Conn.replySize()
 }
 
-// Pending takes all that has been pushed, by a round trip later.
-func (c *Client) Pending() []Push {
+// ExpectClose waits until the server closes the connection, with code.
+func (c *Client) ExpectClose(code int) {
+	c.T.Helper()
+	ctx, cancel := c.Context()
+	defer cancel()
+	got, err := c.Conn.Closed(ctx)
+	c.Must(err, "expecting a close")
+	if got != code {
+		c.T.Fatalf("%s: close code = %d (%v), want %d", c.Name(), got, c.Conn.err, code)
+	}
+}
+
+// Logout ends the session and waits until the server has closed it.
+func (c *Client) Logout() {
+	c.T.Helper()
+	c.Request("logout", nil)
+	c.ExpectClose(1000)
+}
+
+// LostLink cuts the connection once the server has handled all that was sent
+// before.
+func (c *Client) LostLink() {
 	c.T.Helper()
 	c.Request("ping", nil)
-	return c.Conn.Pending()
+	c.Drop()
 }
+
+// Drop cuts the connection without a word, as a dying link does.
+func (c *Client) Drop() { c.Conn.Drop() }

@@ -1,8 +1,5 @@
 package wstest
 
-// Both encodings of protocol.md, written a second time on purpose: these tests
-// check the contract and so use nothing of the server's own protocol package.
-
 import (
 	"bytes"
 	"encoding/base64"
@@ -18,12 +15,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// An Obj is a frame or a part of one. Decoded integers are int64 (uint64 above
-// its range), other numbers float64, binary is []byte, arrays are []any, in
-// both encodings alike, so that reflect.DeepEqual compares bodies.
-type Obj = map[string]any
-
-// A Codec is one subprotocol.
+// A Codec is one subprotocol, and its encoding of frames.
 type Codec struct {
 	Subprotocol string
 	Frame       websocket.MessageType
@@ -31,13 +23,14 @@ type Codec struct {
 	Decode      func([]byte) (Obj, error)
 }
 
+// The subprotocols of docs/protocol.md.
 var (
 	JSON    = &Codec{"belfry.v1.json", websocket.MessageText, encodeJSON, DecodeJSON}
 	Msgpack = &Codec{"belfry.v1.msgpack", websocket.MessageBinary, encodeMsgpack, decodeMsgpack}
 	Codecs  = []*Codec{JSON, Msgpack}
 )
 
-// Name is "json" or "msgpack".
+// Name returns "json" or "msgpack".
 func (c *Codec) Name() string { return strings.TrimPrefix(c.Subprotocol, "belfry.v1.") }
 
 func (c *Codec) String() string { return c.Subprotocol }
@@ -65,6 +58,7 @@ func binToJSON(v any) any {
 	return v
 }
 
+// DecodeJSON decodes one frame, or another JSON object.
 func DecodeJSON(b []byte) (Obj, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
@@ -154,17 +148,7 @@ func plain(v any) (any, error) {
 	return v, nil
 }
 
-// Merged returns a new object with what o and more have, more winning.
-func Merged(o, more Obj) Obj {
-	o = maps.Clone(o)
-	if o == nil {
-		o = Obj{}
-	}
-	maps.Copy(o, more)
-	return o
-}
-
-// FrameOfSize is a ping with as many bytes as that, args that nobody knows included.
+// FrameOfSize returns a ping of size bytes, most of them in an arg that no op has.
 func FrameOfSize(t testing.TB, c *Codec, id, size int) []byte {
 	t.Helper()
 	for fill := size - 100; ; {

@@ -1,24 +1,19 @@
 package wstest
 
-// A wsConn is one plain WebSocket that speaks frames. Its methods return errors
-// and may run on any goroutine; wsClient (wsclient_test.go) is the same for the
-// goroutine of a test, which it ends on failure.
-
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 
 	"github.com/coder/websocket"
 )
 
-// maxPushes bounds what a wsConn holds that nobody has asked for.
+// maxPushes bounds what a Conn holds that nobody has asked for.
 const maxPushes = 100_000
 
-// A Error is an err reply.
+// An Error is an err reply.
 type Error struct {
 	Code         string
 	Message      string
@@ -33,6 +28,7 @@ type Push struct {
 	Args Obj
 }
 
+// A Conn is one WebSocket that speaks frames. Its methods may run on any goroutine.
 type Conn struct {
 	codec *Codec
 	WS    *websocket.Conn
@@ -52,9 +48,8 @@ type Conn struct {
 
 // DialOptions vary a connection; the zero value is JSON and reads at once.
 type DialOptions struct {
-	Codec  *Codec
-	header http.Header
-	// deaf leaves the socket unread until read is called.
+	Codec *Codec
+	// Deaf leaves the socket unread until the connection is closed.
 	Deaf bool
 }
 
@@ -64,7 +59,6 @@ func Dial(ctx context.Context, url string, o DialOptions) (*Conn, error) {
 		o.Codec = JSON
 	}
 	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{
-		HTTPHeader:   o.header,
 		Subprotocols: []string{o.Codec.Subprotocol},
 	})
 	if err != nil {
@@ -194,7 +188,7 @@ func (c *Conn) send(ctx context.Context, frame Obj) error {
 	return c.sendRaw(ctx, b)
 }
 
-// Start sends a request and gives its id, for reply.
+// Start sends a request and returns its id, for Reply.
 func (c *Conn) Start(ctx context.Context, op string, args Obj) (int64, error) {
 	c.mu.Lock()
 	c.lastID++
@@ -208,7 +202,7 @@ func (c *Conn) Start(ctx context.Context, op string, args Obj) (int64, error) {
 	return id, c.send(ctx, frame)
 }
 
-// Reply waits for the answer to request id. An err reply is a *wireError.
+// Reply waits for the answer to request id. An err reply is an *Error.
 func (c *Conn) Reply(ctx context.Context, id int64) (Obj, error) {
 	var frame Obj
 	err := c.wait(ctx, func() bool {
@@ -234,7 +228,7 @@ func (c *Conn) Reply(ctx context.Context, id int64) (Obj, error) {
 	return ok, nil
 }
 
-// Call is start and reply.
+// Call is Start and Reply.
 func (c *Conn) Call(ctx context.Context, op string, args Obj) (Obj, error) {
 	id, err := c.Start(ctx, op, args)
 	if err != nil {
@@ -268,8 +262,8 @@ func (c *Conn) NextOf(ctx context.Context, match func(Push) bool) (p Push, err e
 	return p, err
 }
 
-// Closed waits until the server has ended the connection and gives the code of
-// its close frame, -1 when there was none.
+// Closed waits until the server has ended the connection and returns the code of
+// its close frame, -1 if there was none.
 func (c *Conn) Closed(ctx context.Context) (int, error) {
 	c.read()
 	select {
@@ -305,8 +299,7 @@ func (c *Conn) putBack(p Push) {
 	c.pushes = slices.Insert(c.pushes, 0, p)
 }
 
-// awaits makes id that of a request whose reply may come: start does so for
-// those it makes.
+// awaits notes that a reply to id may come, as Start does for its own.
 func (c *Conn) awaits(id int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -320,13 +313,13 @@ func (c *Conn) replySize() int {
 	return c.size
 }
 
-// CloseReason returns the reason in the close frame that closed has waited for.
+// CloseReason returns the reason in the close frame, once Closed has returned.
 func (c *Conn) CloseReason() string {
 	e, _ := errors.AsType[websocket.CloseError](c.err)
 	return e.Reason
 }
 
-// Accepted leaves those of requests that were answered with ok.
+// Accepted returns those of requests that were answered with ok.
 func (c *Conn) Accepted(requests map[string]int64) map[string]int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

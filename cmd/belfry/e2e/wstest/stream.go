@@ -6,7 +6,7 @@ import (
 )
 
 // stream sends n messages to conv with up to window of them unanswered, and
-// gives their cids and ids by seq. It may run on any goroutine.
+// returns their cids by seq. It may run on any goroutine.
 func stream(ctx context.Context, conn *Conn, conv, prefix string, n, window int, body func(cid string) any) (map[int64]string, error) {
 	type open struct {
 		request int64
@@ -47,7 +47,9 @@ func stream(ctx context.Context, conn *Conn, conv, prefix string, n, window int,
 	return bySeq, nil
 }
 
-// Background runs stream beside the test; the function it gives waits for it.
+// Background sends n messages to conv beside the test, 32 of them unanswered at a
+// time. Their cids are prefix and a number. wait waits for all answers and returns
+// the cids by seq.
 func (c *Client) Background(conv, prefix string, n int, body func(cid string) any) (wait func() map[int64]string) {
 	c.T.Helper()
 	type result struct {

@@ -7,21 +7,25 @@ import (
 	"time"
 )
 
-// A Violation is an error that a killed server does not explain.
+// A Violation is an error of the server, as opposed to one that comes of its being
+// killed.
 type Violation struct{ Err error }
 
 func (v Violation) Error() string { return v.Err.Error() }
 
 func (v Violation) Unwrap() error { return v.Err }
 
+// IsViolation reports whether err is or wraps a Violation.
 func IsViolation(err error) bool {
 	_, ok := errors.AsType[Violation](err)
 	return ok
 }
 
+// Violated returns a Violation with a text.
 func Violated(format string, args ...any) error { return Violation{Err: fmt.Errorf(format, args...)} }
 
-// RefusedOr makes a violation of a refusal that a restart does not explain.
+// RefusedOr returns err, as a Violation if it is a refusal that a restart does not
+// explain.
 func RefusedOr(err error) error {
 	if we, ok := errors.AsType[*Error](err); ok && we.Code != "unavailable" {
 		return Violation{Err: err}

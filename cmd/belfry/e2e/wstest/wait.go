@@ -12,8 +12,8 @@ import (
 // waits for it.
 const Patience = 2 * time.Minute
 
-// Eventually polls until is true or patience runs out. It is for what no push
-// tells; what names the condition in the failure.
+// Eventually polls until is returns true, and ends the test if that takes longer
+// than Patience. It is for what no push says; what names the condition in the failure.
 func Eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline := time.After(Patience)
@@ -28,8 +28,7 @@ func Eventually(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// InRepo returns the path of a file of the repository, which the test lies in
-// somewhere.
+// InRepo returns the path of a file of the repository that the test belongs to.
 func InRepo(path ...string) string {
 	dir, err := os.Getwd()
 	if err != nil {

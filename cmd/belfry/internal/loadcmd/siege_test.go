@@ -117,7 +117,7 @@ func startBesieged(t *testing.T, secure bool, files int, limit int64) (*harness.
 		}
 		flags = append(flags, "--tls-cert", cert, "--tls-key", key)
 	}
-	s := harness.StartBinary(t, func() (string, error) { return fewFiles(dir, files) }, flags)
+	s := harness.StartBinary(t, fewFiles(t, dir, files), flags)
 	target := loadtest.Server{URL: "ws://" + s.Listen, Codec: protocol.Msgpack, Token: signer(s.Secret)}
 	if secure {
 		var err error
@@ -129,24 +129,25 @@ func startBesieged(t *testing.T, secure bool, files int, limit int64) (*harness.
 	return s, target
 }
 
-// fewFiles gives a program that is the plain build, with a limit of open files
+// fewFiles returns a program that is the plain build, with a limit of open files
 // unless that is 0.
-func fewFiles(dir string, files int) (string, error) {
-	bin, err := harness.Plain()
-	if err != nil || files == 0 {
-		return bin, err
+func fewFiles(t *testing.T, dir string, files int) string {
+	t.Helper()
+	bin := harness.Binary(t)
+	if files == 0 {
+		return bin
 	}
 	script := filepath.Join(dir, "belfry")
-	return script, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nulimit -n %d && exec '%s' \"$@\"\n", files, bin), 0o700)
+	if err := os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nulimit -n %d && exec '%s' \"$@\"\n", files, bin), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return script
 }
 
 // TestLoadSiege has the real program start its server and the attacking process.
 func TestLoadSiege(t *testing.T) {
 	t.Parallel()
-	bin, err := harness.Plain()
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := harness.Binary(t)
 	dir := t.TempDir()
 	cmd := exec.Command(bin, "load", "siege", "--dir", dir, "--attack", "tokens,descriptors", "--transport", "both", "--sockets", "20", "--attack-rate", "100",
 		"--users", "10", "--siege-rate", "100", "--absent", "5", "--siege-duration", "300ms", "--siege-warmup", "100ms", "--output", "json")

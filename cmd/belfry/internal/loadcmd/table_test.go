@@ -15,10 +15,7 @@ import (
 // TestLoadTable runs the whole table, in small, by the real program: it starts
 // itself as the server.
 func TestLoadTable(t *testing.T) {
-	bin, err := harness.Plain()
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := harness.Binary(t)
 	dir := t.TempDir()
 	cmd := exec.Command(bin, "load", "table", "--dir", dir, "--shards", "1,2", "--output", "json",
 		"--duration", "300ms", "--hold", "0s", "--users", "10", "--connections", "50", "--logins", "10", "--fsyncs", "10",
