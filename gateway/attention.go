@@ -12,14 +12,14 @@ import (
 // too long, and when it comes after all; and it asks what was acked while somebody
 // looked at the device.
 
-// owes begins the time within which the device has to ack what was just pushed,
+// startAckTimer begins the time within which the device has to ack what was just pushed,
 // unless that runs already. The caller holds mu.
-func (s *session) owes() {
-	if s.owesSince != 0 {
+func (s *session) startAckTimer() {
+	if s.unackedSince != 0 {
 		return
 	}
 	now := s.since()
-	s.owesSince = now
+	s.unackedSince = now
 	// When the timer goes off, more may have been acked and pushed: so it is set
 	// once in a while, not for each push.
 	if at := now + s.gateway.config.StallTimeout; s.armed == 0 || at < s.armed {
@@ -28,34 +28,34 @@ func (s *session) owes() {
 	}
 }
 
-// answered ends that time, or begins it anew if there is more to ack. It reports
+// restartAckTimer ends that time, or begins it anew if there is more to ack. It reports
 // whether the store is to be told that the app answers after all. The caller holds
 // mu.
-func (s *session) answered() (told bool) {
-	s.owesSince = 0
+func (s *session) restartAckTimer() (told bool) {
+	s.unackedSince = 0
 	if len(s.window.frames) > 0 {
-		s.owes()
+		s.startAckTimer()
 	}
 	told = s.stalled
 	s.stalled = false
 	return told
 }
 
-// stall notes that the device owes an ack for too long. The caller holds mu, and
+// checkStalled notes that the device owes an ack for too long. The caller holds mu, and
 // tells the store when it does no more.
-func (s *session) stall(now time.Duration) (stalled bool) {
-	if s.owesSince == 0 || s.stalled || now < s.owesSince+s.gateway.config.StallTimeout {
+func (s *session) checkStalled(now time.Duration) (stalled bool) {
+	if s.unackedSince == 0 || s.stalled || now < s.unackedSince+s.gateway.config.StallTimeout {
 		return false
 	}
 	s.stalled = true
 	return true
 }
 
-// tellStalled tells the store of a stall. Should an ack have come meanwhile, that is
+// reportStalled tells the store of a stall. Should an ack have come meanwhile, that is
 // told last.
-func (s *session) tellStalled() {
+func (s *session) reportStalled() {
 	b := s.gateway.backend
-	b.SetStalled(s.user, s.number, true, s.seen())
+	b.SetStalled(s.user, s.number, true, s.lastActivity())
 	s.mu.Lock()
 	answers := !s.stalled
 	s.mu.Unlock()
@@ -64,14 +64,14 @@ func (s *session) tellStalled() {
 	}
 }
 
-// seen is when the device last gave a sign of life that counts: of its app, while it
+// lastActivity is when the device last gave a sign of life that counts: of its app, while it
 // owes an ack for too long, else of its link.
-func (s *session) seen() int64 {
+func (s *session) lastActivity() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := time.Duration(s.heard.Load())
+	at := time.Duration(s.activeAt.Load())
 	if s.stalled {
-		at = s.owesSince
+		at = s.unackedSince
 	}
 	return s.gateway.backend.Now() - (s.since() - at).Milliseconds()
 }

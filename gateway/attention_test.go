@@ -68,7 +68,7 @@ func TestAcksOfTheForeground(t *testing.T) {
 		d := 0
 		get := func(ack bool) (direct, group bool) {
 			t.Helper()
-			s := e.gateway.of("bob")[0]
+			s := e.gateway.sessionsOf("bob")[0]
 			before := s.Acks()
 			for _, conv := range []string{"u:bob", "g:team"} {
 				alice.call("send", message(conv, conv+time.Now().String(), "x"))
@@ -91,7 +91,7 @@ func TestAcksOfTheForeground(t *testing.T) {
 				t.Errorf("background %v, ack %v: acked %v, of the group %v, want %v", c.background, c.ack, direct, group, c.want)
 			}
 		}
-		if s := e.gateway.of("bob")[0]; s.Acked("team", 1<<40) || s.Acked("", 1<<40) || s.Acked("other", 1) {
+		if s := e.gateway.sessionsOf("bob")[0]; s.Acked("team", 1<<40) || s.Acked("", 1<<40) || s.Acked("other", 1) {
 			t.Error("acked what never came")
 		}
 	})

@@ -19,7 +19,7 @@ func (g *Gateway) SetAuth(secrets [][]byte, jwks []byte) error {
 		return err
 	}
 	g.auth.Store(next)
-	for _, s := range g.open() {
+	for _, s := range g.list() {
 		s.checkKey()
 	}
 	return nil

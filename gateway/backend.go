@@ -97,9 +97,9 @@ type Backend interface {
 	MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error)
 	JoinedAt(group command.GroupID, user command.UserID) (arrival uint64, member bool, err error)
 	Member(group command.GroupID, user command.UserID) (m query.Member, member bool, err error)
-	// LastStay tells of the newest membership of who is no member any more; false:
+	// PastMembership tells of the newest membership of who is no member any more; false:
 	// that is not known.
-	LastStay(group command.GroupID, user command.UserID) (stay query.PastMembership, known bool, err error)
+	PastMembership(group command.GroupID, user command.UserID) (stay query.PastMembership, known bool, err error)
 	GroupCursor(group command.GroupID, arrival uint64) string
 	Group(group command.GroupID, asker command.UserID) (info query.GroupInfo, exists bool, err error)
 	// Members lists in order of name, from the first one above after.

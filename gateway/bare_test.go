@@ -44,7 +44,7 @@ func bareSession(g *Gateway, codec protocol.Codec) *session {
 	}
 	s.conn = newConn(g, nowhere{})
 	s.conn.SetLimit(g.maxFrame, true)
-	s.room.L = &s.mu
+	s.capacity.L = &s.mu
 	s.timer = time.NewTimer(time.Hour)
 	s.armed = time.Hour
 	s.pumping = true

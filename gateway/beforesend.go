@@ -45,7 +45,7 @@ func (s *session) hold(r request, args *protocol.SendArgs) {
 	r.Args = protocol.Raw{}
 	h := &heldSend{r: r, args: *args, due: r.came.Add(s.gateway.config.Hooks.AskTimeout())}
 	h.args.Body = append([]byte(nil), args.Body...)
-	s.start(r)
+	s.addPending(r)
 	s.submits.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,5 +130,5 @@ func (s *session) conclude(h *heldSend) {
 	if err != nil {
 		s.refuse(h.r, err)
 	}
-	s.finish(h.r)
+	s.removePending(h.r)
 }

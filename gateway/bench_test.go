@@ -78,7 +78,7 @@ func benchSend(b *testing.B, conv protocol.Conv) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				s.handle(opcode, frame)
+				s.handleRequest(opcode, frame)
 				s.flush(0)
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
@@ -106,8 +106,8 @@ func BenchmarkPush(b *testing.B) {
 				for b.Loop() {
 					store.at++
 					s.Wake()
-					s.goOn()
-					s.keepTime()
+					s.nextRound()
+					s.checkDeadlines()
 					pushed, _ := s.push(p)
 					s.flush(pushed)
 					s.ack(s.window.last)

@@ -7,13 +7,13 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A change is a changing request on a group. The shard of the group does not
+// A groupChange is a changing request on a group. The shard of the group does not
 // know sessions, so it is the session that gives a repeat its first answer.
-type change struct {
-	session  *session
-	request  request
-	identity command.Request // zero for a notice
-	comings  []coming        // that are counted until the answer
+type groupChange struct {
+	session      *session
+	request      request
+	identity     command.Request   // zero for a notice
+	reservations []joinReservation // that are counted until the answer
 }
 
 // A groupAnswer is what a change was answered with.
@@ -22,10 +22,10 @@ type groupAnswer struct {
 	ok       protocol.OK
 }
 
-// change begins a change, of what cmd says before anything is looked up for it.
+// beginGroupChange begins a change, of what cmd says before anything is looked up for it.
 // A repeat is answered, and again is true.
-func (s *session) change(r request, cmd command.GroupCommand) (c change, again bool) {
-	c = change{session: s, request: r, identity: s.identity(r, cmd)}
+func (s *session) beginGroupChange(r request, cmd command.GroupCommand) (c groupChange, again bool) {
+	c = groupChange{session: s, request: r, identity: s.identity(r, cmd)}
 	if c.identity.ID == 0 {
 		return c, false
 	}
@@ -45,18 +45,18 @@ func (s *session) change(r request, cmd command.GroupCommand) (c change, again b
 
 // propose submits what the change became. ok gives the answer, and is nil where
 // there is nothing to say.
-func (c change) propose(cmd command.GroupCommand, ok func(command.Result) protocol.OK) {
+func (c groupChange) propose(cmd command.GroupCommand, ok func(command.Result) protocol.OK) {
 	c.session.proposeUntil(c.request, cmd, func(result command.Result) {
 		if ok == nil {
 			c.answer(nil)
 		} else {
 			c.answer(ok(result))
 		}
-	}, func() { c.session.gateway.comings.end(c.comings) })
+	}, func() { c.session.gateway.reservations.remove(c.reservations) })
 }
 
 // answer answers the change, and its repeats.
-func (c change) answer(ok protocol.OK) {
+func (c groupChange) answer(ok protocol.OK) {
 	s := c.session
 	if c.identity.ID != 0 {
 		s.mu.Lock()
@@ -72,7 +72,7 @@ func (c change) answer(ok protocol.OK) {
 // proposeChange is for changes of which there is nothing to look up and nothing
 // to say.
 func (s *session) proposeChange(r request, cmd command.GroupCommand) {
-	if c, again := s.change(r, cmd); !again {
+	if c, again := s.beginGroupChange(r, cmd); !again {
 		c.propose(cmd, nil)
 	}
 }

@@ -21,7 +21,7 @@ type chunk struct {
 	missedTo uint64 // arrival number of the newest event before its items that is no longer known, 0 for none
 	items    []chunkItem
 	bytes    [codecs][]byte // what the items say, one behind the other
-	in       [codecs]bool   // the codecs that it is encoded in
+	encoded  [codecs]bool   // the codecs that it is encoded in
 }
 
 // A chunkItem is a message, or a push of its own.
@@ -36,15 +36,15 @@ type chunkItem struct {
 	recall  *query.Change     // nil for none
 }
 
-// isBy tells whether the item is a message that a session sent itself.
-func (it *chunkItem) isBy(s *session) bool {
+// sentBy tells whether the item is a message that a session sent itself.
+func (it *chunkItem) sentBy(s *session) bool {
 	return it.session == s.number && it.session != 0 && it.from == s.user
 }
 
 // fill makes a chunk of what was read, in some codecs. What it had before is
 // overwritten.
 func (c *chunk) fill(b *query.Updates, in [codecs]bool) {
-	c.to, c.missedTo, c.in, c.cursor = b.Through, b.MissedEventsTo, in, ""
+	c.to, c.missedTo, c.encoded, c.cursor = b.Through, b.MissedEventsTo, in, ""
 	clear(c.items)
 	c.items = slices.Grow(c.items[:0], len(b.Items))
 	for codec := range c.bytes {
@@ -73,7 +73,7 @@ func (c *chunk) fill(b *query.Updates, in [codecs]bool) {
 
 func (c *chunk) add(it chunkItem, encode func([]byte, protocol.Codec) []byte) {
 	for codec := range c.bytes {
-		if c.in[codec] {
+		if c.encoded[codec] {
 			c.bytes[codec] = encode(c.bytes[codec], protocol.Codec(codec))
 		}
 		it.ends[codec] = uint32(len(c.bytes[codec]))
@@ -110,8 +110,8 @@ func (c *chunk) span(codec protocol.Codec, i, j int) []byte {
 	return c.bytes[codec][start:c.items[j-1].ends[codec]]
 }
 
-// after is the index of the first item behind a point in the order.
-func (c *chunk) after(arrival uint64) int {
+// firstAfter is the index of the first item behind a point in the order.
+func (c *chunk) firstAfter(arrival uint64) int {
 	if len(c.items) == 0 || c.items[0].arrival > arrival {
 		return 0
 	}

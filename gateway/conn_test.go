@@ -121,7 +121,7 @@ func TestFramesWithoutAnswerAreCounted(t *testing.T) {
 			if err := s.conn.Receive(); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.conn.Drain(s.take); err != nil {
+			if err := s.conn.Drain(s.handleFrame); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -133,8 +133,8 @@ func TestFramesWithoutAnswerAreCounted(t *testing.T) {
 			t.Errorf("%s: ended within the limit", name)
 		}
 		feed(frame)
-		if !s.hasEnded() || s.why != closedFrames {
-			t.Errorf("%s: ended = %t (%v), want for too many frames", name, s.hasEnded(), s.why)
+		if !s.hasEnded() || s.closing != closedFrames {
+			t.Errorf("%s: ended = %t (%v), want for too many frames", name, s.hasEnded(), s.closing)
 		}
 	}
 }

@@ -176,7 +176,7 @@ func (c *dearStore) bench(b *testing.B, codec protocol.Codec, op string, args pr
 		b.Fatal(err)
 	}
 	s := bareSession(g, codec)
-	s.recents = 100
+	s.maxRecents = 100
 	defer c.store.UnsubscribePresence(s)
 	opcode := byte(ws.OpText)
 	if codec.Binary() {
@@ -186,7 +186,7 @@ func (c *dearStore) bench(b *testing.B, codec protocol.Codec, op string, args pr
 	before, largest := cpuTime(b), 0
 	for i := uint64(1); b.Loop(); i++ {
 		frame = protocol.AppendRequest(frame[:0], codec, i, op, args)
-		s.handle(opcode, frame)
+		s.handleRequest(opcode, frame)
 		s.submits.Wait()
 		largest = max(largest, s.conn.Buffered())
 		s.flush(0)

@@ -16,8 +16,8 @@ func TestCostlyReadsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.LoginRate, c.LoginBurst = 1, 1 })
 		alice := e.online("alice", protocol.JSON)
-		for range searchBurst - 4 {
-			e.gateway.searches.Allow("alice")
+		for range scanBurst - 4 {
+			e.gateway.scans.Allow("alice")
 		}
 		alice.call("getRecents", nil)
 		alice.call("getGroups", nil)
@@ -78,8 +78,8 @@ func TestAddingStrangersIsLimited(t *testing.T) {
 		alice := e.online("alice", protocol.JSON)
 		e.online("bob", protocol.JSON)
 		alice.call("createGroup", obj{"kind": "private", "group": "team"})
-		for range 10*strangerBurst - 1 {
-			e.gateway.strangers.Allow("alice")
+		for range 10*newUserBurst - 1 {
+			e.gateway.newUsers.Allow("alice")
 		}
 		ok := alice.call("addMembers", obj{"group": "team", "users": []any{"x1", "x2", "bob"}})
 		if got, want := fmt.Sprint(ok["added"], ok["failed"]), "[x1 bob] [map[code:rate_limited user:x2]]"; got != want {
@@ -144,8 +144,8 @@ func TestGuessingUsersIsLimited(t *testing.T) {
 		e.online("carol", codec)
 		alice.call("createGroup", obj{"group": "team", "kind": "private"})
 		alice.push("onGroupEvent")
-		names := make([]any, 0, missBurst)
-		for i := range missBurst - 2 {
+		names := make([]any, 0, unknownUserBurst)
+		for i := range unknownUserBurst - 2 {
 			names = append(names, fmt.Sprint("nobody", i))
 		}
 		alice.call("addMembers", obj{"group": "team", "users": names})
@@ -172,13 +172,13 @@ func TestRecentsCountByGroups(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.LoginRate, c.LoginBurst = 1, 1 })
 		alice := e.online("alice", protocol.JSON)
 		e.store.mu.Lock()
-		for i := range 5 * searchGroups {
+		for i := range 5 * groupsPerScan {
 			e.store.apply(&command.CreateGroup{
 				Group: command.GroupID(fmt.Sprint("g", i)), Owner: "alice", By: "alice", Kind: command.GroupPrivate, Settings: command.GroupPrivate.Settings(),
 			})
 		}
 		e.store.mu.Unlock()
-		for range searchBurst / 6 {
+		for range scanBurst / 6 {
 			alice.call("getRecents", nil)
 		}
 		alice.call("getRecents", nil) // on credit

@@ -24,7 +24,7 @@ func (s *session) dispatch(r request) {
 	s.identified = 0
 	op, known := ops[r.Op]
 	var err error
-	used, parting := s.undertake(r.ID)
+	used, parting := s.beginRequest(r.ID)
 	switch {
 	case parting.code != 0:
 		err = &refusal{protocol.CodeUnavailable, "op: the server is going away; repeating it is safe", parting.retryAfter}
@@ -34,7 +34,7 @@ func (s *session) dispatch(r request) {
 		err = &refusal{code: protocol.CodeUnauthorized, message: "op: log in first"}
 	case !known:
 		err = &refusal{code: protocol.CodeUnknownOp, message: "op: there is none of this name"}
-	case (r.size > freeRequest || op.costly) && s.gateway.admission.MemoryLow():
+	case (r.size > unchargedRequest || op.costly) && s.gateway.admission.MemoryLow():
 		err = &refusal{protocol.CodeUnavailable, "op: the server has no memory for this right now; repeating it is safe", memoryRetryAfter}
 	case op.costly:
 		err = s.inTurn(r, op.handle)
@@ -49,13 +49,13 @@ func (s *session) dispatch(r request) {
 	}
 }
 
-// undertake notes that a request is being handled, until waitForRoom. It tells whether
+// beginRequest notes that a request is being handled, until waitForRoom. It tells whether
 // its id is in use, and if the session is to go why.
-func (s *session) undertake(id uint64) (used bool, parting closing) {
+func (s *session) beginRequest(id uint64) (used bool, parting closing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handling = true
-	return id != 0 && s.flight(id) >= 0, s.parting
+	return id != 0 && s.pendingIndex(id) >= 0, s.pendingClose
 }
 
 // hasLoggedIn is for the read loop, which alone sets number.
@@ -64,60 +64,60 @@ func (s *session) hasLoggedIn() bool { return s.number != 0 }
 // inTurn handles a costly request when it is the user's turn.
 func (s *session) inTurn(r request, handle func(*session, request) error) error {
 	ctx, cancel := s.requestContext()
-	ok := s.gateway.costs.Take(ctx, string(s.user))
+	ok := s.gateway.turns.Take(ctx, string(s.user))
 	cancel()
 	if !ok {
 		return &refusal{protocol.CodeUnavailable, "op: others' requests of this kind come first; repeating it is safe", memoryRetryAfter}
 	}
-	defer s.gateway.costs.Give(string(s.user))
+	defer s.gateway.turns.Give(string(s.user))
 	return handle(s, r)
 }
 
-// A flight is a request that is not answered yet.
-type flight struct {
+// A pendingRequest is a request that is not answered yet.
+type pendingRequest struct {
 	id   uint64
 	size int // bytes that the connection is charged with for it
 }
 
-// freeRequest is the size of requests that the connection is not charged with
+// unchargedRequest is the size of requests that the connection is not charged with
 // while they are in flight.
-const freeRequest = 512
+const unchargedRequest = 512
 
-// flight is the index of a request in flight, or negative. The caller holds mu.
-func (s *session) flight(id uint64) int {
-	return slices.IndexFunc(s.requests, func(f flight) bool { return f.id == id })
+// pendingIndex is the index of a request in flight, or negative. The caller holds mu.
+func (s *session) pendingIndex(id uint64) int {
+	return slices.IndexFunc(s.pending, func(f pendingRequest) bool { return f.id == id })
 }
 
-// start counts a request in whose answer comes later, by finish.
-func (s *session) start(r request) {
-	f := flight{id: r.ID}
-	if r.size > freeRequest {
+// addPending counts a request in whose answer comes later, by finish.
+func (s *session) addPending(r request) {
+	f := pendingRequest{id: r.ID}
+	if r.size > unchargedRequest {
 		f.size = r.size
 		s.conn.Admission.Charge(int64(f.size))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests = append(s.requests, f)
+	s.pending = append(s.pending, f)
 }
 
-// finish counts a request out that start counted in.
-func (s *session) finish(r request) {
+// removePending counts a request out that start counted in.
+func (s *session) removePending(r request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.finishLocked(r.ID)
+	s.removePendingLocked(r.ID)
 }
 
-// finishLocked is finish for a caller that holds mu.
-func (s *session) finishLocked(id uint64) {
-	if i := s.flight(id); i >= 0 {
-		s.conn.Admission.Charge(-int64(s.requests[i].size))
-		s.requests[i] = s.requests[len(s.requests)-1]
-		s.requests = s.requests[:len(s.requests)-1]
+// removePendingLocked is finish for a caller that holds mu.
+func (s *session) removePendingLocked(id uint64) {
+	if i := s.pendingIndex(id); i >= 0 {
+		s.conn.Admission.Charge(-int64(s.pending[i].size))
+		s.pending[i] = s.pending[len(s.pending)-1]
+		s.pending = s.pending[:len(s.pending)-1]
 	}
-	if s.parting.code != 0 {
-		go s.part() // once the caller has queued the answer
+	if s.pendingClose.code != 0 {
+		go s.closeIfIdle() // once the caller has queued the answer
 	}
-	s.room.Signal()
+	s.capacity.Signal()
 }
 
 // propose submits the command that a request became, and answers it with the
@@ -129,7 +129,7 @@ func (s *session) propose(r request, cmd command.Command, ok func(command.Result
 // proposeUntil is propose for a request that holds something until its outcome is
 // known.
 func (s *session) proposeUntil(r request, cmd command.Command, ok func(command.Result), release func()) {
-	s.start(r)
+	s.addPending(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(cmd, func(result command.Result, err error) {
 		defer s.submits.Done()
@@ -142,7 +142,7 @@ func (s *session) proposeUntil(r request, cmd command.Command, ok func(command.R
 		default:
 			ok(result)
 		}
-		s.finish(r)
+		s.removePending(r)
 	})
 }
 

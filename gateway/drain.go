@@ -17,29 +17,29 @@ const wholeSpread = 1000
 // ctx's error.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
-	g.away = true
+	g.shuttingDown = true
 	g.mu.Unlock()
 	gone := make(chan struct{})
 	go func() {
-		g.sessions.Wait()
+		g.running.Wait()
 		close(gone)
 	}()
 	defer g.pumpers.close()
-	g.dismiss(ctx, g.open())
+	g.closeAll(ctx, g.list())
 	select {
 	case <-gone:
 		return nil
 	case <-ctx.Done():
-		for _, s := range g.open() {
+		for _, s := range g.list() {
 			s.conn.Close()
 		}
 		return ctx.Err()
 	}
 }
 
-// dismiss has sessions go, spread over time. Each is told to come back some time
+// closeAll has sessions go, spread over time. Each is told to come back some time
 // after the last has gone, and these times are spread as wide.
-func (g *Gateway) dismiss(ctx context.Context, sessions []*session) {
+func (g *Gateway) closeAll(ctx context.Context, sessions []*session) {
 	pause := max(g.config.DrainSpread, 0) / time.Duration(max(len(sessions), wholeSpread))
 	left := pause * time.Duration(len(sessions))
 	whole := left
@@ -49,7 +49,7 @@ func (g *Gateway) dismiss(ctx context.Context, sessions []*session) {
 		}
 		why := closedByDrain
 		why.retryAfter = left + rand.N(whole+1)
-		s.dismiss(why)
+		s.closeWhenIdle(why)
 		if left -= pause; pause == 0 {
 			continue
 		}
@@ -61,18 +61,18 @@ func (g *Gateway) dismiss(ctx context.Context, sessions []*session) {
 	}
 }
 
-// dismiss ends the session once all that it has asked for is answered.
-func (s *session) dismiss(why closing) {
+// closeWhenIdle ends the session once all that it has asked for is answered.
+func (s *session) closeWhenIdle(why closing) {
 	s.mu.Lock()
-	s.parting = why
+	s.pendingClose = why
 	s.mu.Unlock()
-	s.part()
+	s.closeIfIdle()
 }
 
-// part ends a session that is to go, if it waits for nothing.
-func (s *session) part() {
+// closeIfIdle ends a session that is to go, if it waits for nothing.
+func (s *session) closeIfIdle() {
 	s.mu.Lock()
-	why, busy := s.parting, s.handling || len(s.requests) > 0
+	why, busy := s.pendingClose, s.handling || len(s.pending) > 0
 	s.mu.Unlock()
 	if why.code != 0 && !busy {
 		s.end(why)

@@ -30,9 +30,9 @@ const (
 // Lock order: a feed's mu comes alone. What the store calls takes it, and nothing
 // calls the store, a session or a pumper with it held.
 type feed struct {
-	gateway *Gateway
-	group   command.GroupID
-	next    *feed // in the pumpers' line
+	gateway     *Gateway
+	group       command.GroupID
+	nextInQueue *feed // in the pumpers' line
 
 	subscribers int // guarded by feeds.mu
 
@@ -52,7 +52,7 @@ type feed struct {
 	signals signalRing // those who wait have heard all that are due
 
 	// Owned by whoever reads.
-	roused []*subscription
+	unparked []*subscription
 }
 
 // feeds are those of a gateway, by group. Its mu may be held when the store or a
@@ -61,7 +61,7 @@ type feeds struct {
 	mu     sync.Mutex
 	all    map[command.GroupID]*feed
 	cached atomic.Int64 // bytes in all caches
-	most   int64        // of cached
+	max    int64        // of cached
 }
 
 // subscribe makes a session one that a group's feed serves. It has no place in
@@ -79,18 +79,18 @@ func (g *Gateway) subscribe(s *session, group command.GroupID, live bool, joined
 	}
 	f.subscribers++
 	fs.mu.Unlock()
-	sub := &subscription{session: s, feed: f, live: live, joined: joined, index: -1}
+	sub := &subscription{session: s, feed: f, live: live, joinedAt: joined, index: -1}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.codecs[s.codec]++
-	sub.heard = f.signals.next
+	sub.nextSignal = f.signals.next
 	return sub
 }
 
 // unsubscribe undoes subscribe. The last one ends the feed.
 func (g *Gateway) unsubscribe(sub *subscription) {
 	f := sub.feed
-	f.leave(sub)
+	f.remove(sub)
 	fs := &g.feeds
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -104,26 +104,26 @@ func (g *Gateway) unsubscribe(sub *subscription) {
 }
 
 // Wake is called by the store when something came.
-func (f *feed) Wake() { f.look(time.Now()) }
+func (f *feed) Wake() { f.schedule(time.Now()) }
 
-// look has the feed read on. since is when the store said so, zero for nobody
+// schedule has the feed read on. since is when the store said so, zero for nobody
 // has.
-func (f *feed) look(since time.Time) {
+func (f *feed) schedule(since time.Time) {
 	f.mu.Lock()
 	f.dirty = true
 	if f.woken.IsZero() {
 		f.woken = since
 	}
-	start := f.mayStart()
+	start := f.tryStart()
 	f.mu.Unlock()
 	if start {
 		f.gateway.pumpers.startFeed(f)
 	}
 }
 
-// mayStart tells whether the feed has to be put into the pumpers' line. The
+// tryStart tells whether the feed has to be put into the pumpers' line. The
 // caller holds mu.
-func (f *feed) mayStart() bool {
+func (f *feed) tryStart() bool {
 	if f.reading || f.stopped || !f.started {
 		return false
 	}
@@ -134,14 +134,14 @@ func (f *feed) mayStart() bool {
 // WakeMember is called by the store when a member's own view of the group
 // changed.
 func (f *feed) WakeMember(user command.UserID) {
-	for _, s := range f.gateway.of(user) {
+	for _, s := range f.gateway.sessionsOf(user) {
 		sub := s.subscription(f.group)
 		if sub == nil {
 			continue
 		}
 		sub.changed.Store(true)
-		if f.rouse(sub) {
-			s.rouse(sub)
+		if f.unpark(sub) {
+			s.wakeFor(sub)
 		}
 	}
 }
@@ -150,7 +150,7 @@ func (f *feed) WakeMember(user command.UserID) {
 func (f *feed) read(p *pumpState) {
 	for {
 		f.mu.Lock()
-		fresh, signalled := f.dirty, f.signals.ready(f.at)
+		fresh, signalled := f.dirty, f.signals.hasDue(f.at)
 		if f.stopped || !fresh && !signalled {
 			f.reading = false
 			f.mu.Unlock()
@@ -168,26 +168,26 @@ func (f *feed) read(p *pumpState) {
 		var c *chunk
 		if fresh {
 			if err := f.gateway.backend.GroupSince(f.group, after, &p.batch, protocol.MaxMessages, readBytes); err != nil {
-				f.later(err, woken)
+				f.retryLater(err, woken)
 			} else if len(p.batch.Items) > 0 || p.batch.MissedEvents {
 				p.chunk.fill(&p.batch, in)
 				c = p.chunk.clone()
 				c.cursor = f.gateway.backend.GroupCursor(f.group, c.to)
 				f.gateway.metrics.feedReads.Inc()
 			} else {
-				signalled = f.skip(p.batch.Through)
+				signalled = f.advance(p.batch.Through)
 			}
 		}
 		if c == nil && !signalled {
 			continue
 		}
-		f.hand(c, p.batch.More)
+		f.publish(c, p.batch.More)
 		f.wake(p, woken)
 	}
 }
 
-// later has the feed read again when the store may serve.
-func (f *feed) later(err error, woken time.Time) {
+// retryLater has the feed read again when the store may serve.
+func (f *feed) retryLater(err error, woken time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.stopped {
@@ -196,21 +196,21 @@ func (f *feed) later(err error, woken time.Time) {
 	if f.retry != nil {
 		f.retry.Stop()
 	}
-	f.retry = time.AfterFunc(max(store.RetryAfter(err), minRetry), func() { f.look(woken) })
+	f.retry = time.AfterFunc(max(store.RetryAfter(err), minRetry), func() { f.schedule(woken) })
 }
 
-// skip notes that up to a point there was nothing to tell. It tells whether there
+// advance notes that up to a point there was nothing to tell. It tells whether there
 // are signals to hand out.
-func (f *feed) skip(to uint64) bool {
+func (f *feed) advance(to uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.at = max(f.at, to)
-	return f.signals.ready(f.at)
+	return f.signals.hasDue(f.at)
 }
 
-// hand takes a chunk, nil for none, into the cache, makes signals due, and takes
+// publish takes a chunk, nil for none, into the cache, makes signals due, and takes
 // all who wait out of the feed: into roused.
-func (f *feed) hand(c *chunk, more bool) {
+func (f *feed) publish(c *chunk, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c != nil && !f.stopped {
@@ -220,23 +220,23 @@ func (f *feed) hand(c *chunk, more bool) {
 		for f.bytes > maxFeedBytes && len(f.chunks) > 1 {
 			f.dropOldest()
 		}
-		if f.gateway.feeds.cached.Load() > f.gateway.feeds.most {
+		if f.gateway.feeds.cached.Load() > f.gateway.feeds.max {
 			f.dropAll()
 		}
 	}
-	f.signals.release(f.at)
+	f.signals.makeDue(f.at)
 	for _, sub := range f.waiting {
 		sub.index = -1
 	}
-	f.roused, f.waiting = f.waiting, f.roused[:0]
+	f.unparked, f.waiting = f.waiting, f.unparked[:0]
 }
 
 // wake wakes the sessions of roused.
 func (f *feed) wake(p *pumpState, since time.Time) {
-	for _, sub := range f.roused {
-		sub.session.rouseFor(sub, since, &p.woken)
+	for _, sub := range f.unparked {
+		sub.session.wakeForFeed(sub, since, &p.woken)
 	}
-	clear(f.roused)
+	clear(f.unparked)
 	f.gateway.pumpers.startAll(&p.woken)
 }
 
@@ -265,27 +265,27 @@ func (f *feed) dropAll() {
 	f.chunks = f.chunks[:0]
 }
 
-// A state is what a feed has for a subscription.
-type state uint8
+// A cacheState is what a feed has for a subscription.
+type cacheState uint8
 
 const (
-	told   state = iota // nothing new
-	cached              // a chunk
-	behind              // nothing: the cache does not reach back so far
+	upToDate cacheState = iota // nothing new
+	cached                     // a chunk
+	behind                     // nothing: the cache does not reach back so far
 )
 
-// after gives the chunk that goes on from a subscription's place in the order,
+// next gives the chunk that goes on from a subscription's place in the order,
 // and the places that it has come to with told, and of the next signal for it.
-func (f *feed) after(sub *subscription) (c *chunk, st state, at, signal uint64) {
+func (f *feed) next(sub *subscription) (c *chunk, st cacheState, at, signal uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c, st = f.chunkAfter(sub.told, sub.session.codec)
-	return c, st, max(f.at, sub.told), f.signals.after(sub.heard)
+	c, st = f.chunkAfter(sub.pushedTo, sub.session.codec)
+	return c, st, max(f.at, sub.pushedTo), f.signals.nextAt(sub.nextSignal)
 }
 
 // chunkAfter gives the chunk that goes on from a point in the order. The caller
 // holds mu.
-func (f *feed) chunkAfter(arrival uint64, codec protocol.Codec) (*chunk, state) {
+func (f *feed) chunkAfter(arrival uint64, codec protocol.Codec) (*chunk, cacheState) {
 	if arrival < f.from {
 		return nil, behind
 	}
@@ -295,23 +295,23 @@ func (f *feed) chunkAfter(arrival uint64, codec protocol.Codec) (*chunk, state) 
 	}
 	switch {
 	case i == len(f.chunks):
-		return nil, told
-	case !f.chunks[i].in[codec]:
+		return nil, upToDate
+	case !f.chunks[i].encoded[codec]:
 		return nil, behind // nobody had this codec then
 	}
 	return f.chunks[i], cached
 }
 
-// place gives a subscription its place in the group's order: it was told all up
+// setPosition gives a subscription its place in the group's order: it was told all up
 // to arrival. What came until the feed was there is still to be read if unread.
-func (f *feed) place(sub *subscription, arrival uint64, unread bool) {
-	sub.placed, sub.told, sub.seen = true, arrival, arrival
+func (f *feed) setPosition(sub *subscription, arrival uint64, unread bool) {
+	sub.positioned, sub.pushedTo, sub.changesTo = true, arrival, arrival
 	f.mu.Lock()
 	if !f.started {
 		f.started, f.at, f.from = true, arrival, arrival
 		f.dirty = f.dirty || unread
 	}
-	start := f.dirty && f.mayStart()
+	start := f.dirty && f.tryStart()
 	f.mu.Unlock()
 	if start {
 		f.gateway.pumpers.startFeed(f)
@@ -323,20 +323,20 @@ func (f *feed) place(sub *subscription, arrival uint64, unread bool) {
 func (f *feed) park(sub *subscription) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if sub.gone.Load() {
+	if sub.closed.Load() {
 		return true
 	}
-	if _, st := f.chunkAfter(sub.told, sub.session.codec); st != told || sub.heard < f.signals.due || sub.changed.Load() {
+	if _, st := f.chunkAfter(sub.pushedTo, sub.session.codec); st != upToDate || sub.nextSignal < f.signals.due || sub.changed.Load() {
 		return false
 	}
 	sub.index = len(f.waiting)
 	f.waiting = append(f.waiting, sub)
-	f.tidy()
+	f.dropIfUnused()
 	return true
 }
 
-// tidy empties the cache when nobody is behind. The caller holds mu.
-func (f *feed) tidy() {
+// dropIfUnused empties the cache when nobody is behind. The caller holds mu.
+func (f *feed) dropIfUnused() {
 	all := 0
 	for _, n := range f.codecs {
 		all += n
@@ -351,15 +351,15 @@ func (f *feed) tidy() {
 	}
 }
 
-// rouse takes a subscription out of those that wait. It reports false when it is
+// unpark takes a subscription out of those that wait. It reports false when it is
 // not among them: then somebody is about to look after it, or it has left.
-func (f *feed) rouse(sub *subscription) bool {
+func (f *feed) unpark(sub *subscription) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.take(sub)
+	return f.removeWaiting(sub)
 }
 
-func (f *feed) take(sub *subscription) bool {
+func (f *feed) removeWaiting(sub *subscription) bool {
 	i := sub.index
 	if i < 0 {
 		return false
@@ -373,14 +373,14 @@ func (f *feed) take(sub *subscription) bool {
 	return true
 }
 
-// leave forgets a subscription.
-func (f *feed) leave(sub *subscription) {
+// remove forgets a subscription.
+func (f *feed) remove(sub *subscription) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	sub.gone.Store(true)
-	f.take(sub)
+	sub.closed.Store(true)
+	f.removeWaiting(sub)
 	f.codecs[sub.session.codec]--
-	f.tidy()
+	f.dropIfUnused()
 }
 
 // stop ends the feed: nobody is left.

@@ -48,7 +48,7 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 		s.user, s.number, s.pumping = names[i], command.SessionID(i+1), false
 		s.conn = newConn(g, discarded(b, &reading))
 		sub, _, _ := s.attach("room", false, 0)
-		sub.feed.place(sub, store.state.GroupArrival("room"), false)
+		sub.feed.setPosition(sub, store.state.GroupArrival("room"), false)
 		if !sub.feed.park(sub) {
 			b.Fatal("a fresh subscription is behind")
 		}
@@ -148,16 +148,16 @@ func BenchmarkLogin(b *testing.B) {
 			for b.Loop() {
 				s := bareSession(g, codec)
 				s.user, s.number, s.loggedIn = "", 0, false
-				s.handle(opcode, frame)
-				s.goOn()
+				s.handleRequest(opcode, frame)
+				s.nextRound()
 				pushed, _ := s.push(p)
 				s.flush(pushed)
 				if s.sync != nil || len(s.groups) != groups {
 					b.Fatal("the login is not through")
 				}
 				b.StopTimer()
-				s.leave()
-				g.forget(s, s.user)
+				s.logOut()
+				g.unregister(s, s.user)
 				b.StartTimer()
 			}
 		})

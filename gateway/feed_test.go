@@ -207,7 +207,7 @@ func TestLiveGroupSkips(t *testing.T) {
 			t.Fatal(err)
 		}
 		const lost = 44
-		for i := range 1 + lost + maxSignalled {
+		for i := range 1 + lost + maxGroupSignals {
 			if _, err := e.store.SendLive(&command.SendGroup{Group: "live", User: "alice", CID: fmt.Sprint(i), Body: []byte{0xc0}}); err != nil {
 				t.Fatal(err)
 			}
@@ -230,7 +230,7 @@ func TestLiveGroupSkips(t *testing.T) {
 				next++
 			}
 			bob.notice("ack", obj{"d": args["d"]})
-			if next == 1+lost+maxSignalled {
+			if next == 1+lost+maxGroupSignals {
 				break
 			}
 			if args = bob.push("onNewMessage"); args["skipped"] != nil {
@@ -269,7 +269,7 @@ func TestFeedsShareAMemoryLimit(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 1 })
 		const most = 2000
-		e.gateway.feeds.most = most
+		e.gateway.feeds.max = most
 		e.unlimited()
 		e.group("a", command.GroupChatroom, "alice", "ann")
 		e.group("b", command.GroupChatroom, "alice", "bob")
@@ -356,7 +356,7 @@ func TestFanOutAllocatesNothingForAMember(t *testing.T) {
 				s := bareSession(g, codec)
 				s.user = command.UserID(fmt.Sprint(i))
 				sub, _, _ := s.attach("room", false, 0)
-				sub.feed.place(sub, store.state.GroupArrival("room"), false)
+				sub.feed.setPosition(sub, store.state.GroupArrival("room"), false)
 				if !sub.feed.park(sub) {
 					t.Fatal("a fresh subscription is behind")
 				}
@@ -372,11 +372,11 @@ func TestFanOutAllocatesNothingForAMember(t *testing.T) {
 				f.read(p)
 				f.reading = true
 				for _, s := range sessions {
-					if s.news.n != 1 {
+					if s.ready.n != 1 {
 						t.Fatal("a member is not told")
 					}
-					s.goOn()
-					s.keepTime()
+					s.nextRound()
+					s.checkDeadlines()
 					pushed, _ := s.push(p)
 					s.flush(pushed)
 					s.ack(s.window.last)

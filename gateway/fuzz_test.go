@@ -32,24 +32,24 @@ func FuzzFrame(f *testing.F) {
 		out := new(captured)
 		s.conn = newConn(g, out)
 		defer store.UnsubscribePresence(s)
-		s.handle(opcode, frame)
+		s.handleRequest(opcode, frame)
 		s.submits.Wait()
 
 		if !binary && !utf8.Valid(frame) {
-			if !s.ended || s.why != closedBadText {
-				t.Fatalf("text that is not UTF-8: the session ended with %v", s.why)
+			if !s.ended || s.closing != closedBadText {
+				t.Fatalf("text that is not UTF-8: the session ended with %v", s.closing)
 			}
 			return
 		}
 		request, err := protocol.DecodeRequest(codec, frame)
 		if err != nil {
-			if !s.ended || s.why != closedMalformed {
-				t.Fatalf("%v: the session ended with %v", err, s.why)
+			if !s.ended || s.closing != closedMalformed {
+				t.Fatalf("%v: the session ended with %v", err, s.closing)
 			}
 			return
 		}
-		if len(s.requests) != 0 {
-			t.Fatalf("requests %v are in flight after their outcome", s.requests)
+		if len(s.pending) != 0 {
+			t.Fatalf("requests %v are in flight after their outcome", s.pending)
 		}
 		replies := s.queuedFrames(t, out)
 		if request.ID == 0 {

@@ -198,27 +198,27 @@ type Gateway struct {
 	metrics  *metrics
 	maxFrame int // bytes of a frame from a client
 
-	logins    *ratelimit.Keyed // by user
-	makings   *ratelimit.Keyed // of groups, by user
-	comings   comings          // of users to groups
-	sends     *ratelimit.Keyed // by user
-	presences *ratelimit.Keyed // users whose presence is asked for, by who asks
-	misses    *ratelimit.Keyed // users named who do not exist, by who names them
-	searches  *ratelimit.Keyed // requests that cost the store as much as a login, by user
-	histories *ratelimit.Keyed // pages of history, by user
-	changes   *ratelimit.Keyed // of groups that their members are told of, by user
-	strangers *ratelimit.Keyed // users of whom nothing is kept yet, by who adds them
-	admission *admission.Controller
-	costs     *turns.Turns     // of requests that are costly
-	evicted   *ratelimit.Keyed // logins of users whose sessions were closed for memory
-	pumpers   pumpers
-	feeds     feeds
+	logins         *ratelimit.Keyed // by user
+	groupCreations *ratelimit.Keyed // of groups, by user
+	reservations   joinReservations // of users to groups
+	sends          *ratelimit.Keyed // by user
+	presences      *ratelimit.Keyed // users whose presence is asked for, by who asks
+	unknownUsers   *ratelimit.Keyed // users named who do not exist, by who names them
+	scans          *ratelimit.Keyed // requests that cost the store as much as a login, by user
+	histories      *ratelimit.Keyed // pages of history, by user
+	changes        *ratelimit.Keyed // of groups that their members are told of, by user
+	newUsers       *ratelimit.Keyed // users of whom nothing is kept yet, by who adds them
+	admission      *admission.Controller
+	turns          *turns.Turns     // of requests that are costly
+	evicted        *ratelimit.Keyed // logins of users whose sessions were closed for memory
+	pumpers        pumpers
+	feeds          feeds
 
-	mu       sync.Mutex
-	away     bool // draining: no new connections
-	all      map[*session]struct{}
-	byUser   map[command.UserID][]*session // logged in
-	sessions sync.WaitGroup                // places of connections: see reserve
+	mu           sync.Mutex
+	shuttingDown bool // draining: no new connections
+	sessions     map[*session]struct{}
+	byUser       map[command.UserID][]*session // logged in
+	running      sync.WaitGroup                // places of connections: see reserve
 }
 
 // New returns a gateway, or what is wrong with its config.
@@ -231,27 +231,27 @@ func New(c Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		config:    c,
-		backend:   c.Backend,
-		log:       c.Log,
-		registry:  c.Registry,
-		maxFrame:  protocol.FrameLimit(c.MaxBody),
-		logins:    ratelimit.NewKeyed(rate.Limit(c.LoginRate), c.LoginBurst),
-		makings:   ratelimit.NewKeyed(rate.Limit(float64(makingsPerOwned*c.MaxOwnedGroups)/time.Hour.Seconds()), makingsPerOwned*c.MaxOwnedGroups),
-		sends:     ratelimit.NewKeyed(rate.Limit(c.SendRate), c.SendBurst),
-		presences: ratelimit.NewKeyed(rate.Limit(presenceRate*c.LoginRate), presenceBurst*c.LoginBurst),
-		misses:    ratelimit.NewKeyed(missRate, missBurst),
-		searches:  ratelimit.NewKeyed(rate.Limit(searchRate*c.LoginRate), searchBurst*c.LoginBurst),
-		histories: ratelimit.NewKeyed(rate.Limit(historyRate*c.LoginRate), historyBurst*c.LoginBurst),
-		changes:   ratelimit.NewKeyed(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
-		strangers: ratelimit.NewKeyed(rate.Limit(float64(strangerRate*c.GroupChangeRate)/time.Hour.Seconds()), strangerBurst*c.GroupChangeBurst),
-		admission: admission.New(c.Admission, c.Proxies, c.Log, c.Registry),
-		costs:     turns.New(runtime.GOMAXPROCS(0), 1),
-		evicted:   ratelimit.NewKeyed(rate.Every(evictedPause), 1),
-		all:       make(map[*session]struct{}),
-		byUser:    make(map[command.UserID][]*session),
+		config:         c,
+		backend:        c.Backend,
+		log:            c.Log,
+		registry:       c.Registry,
+		maxFrame:       protocol.FrameLimit(c.MaxBody),
+		logins:         ratelimit.NewKeyed(rate.Limit(c.LoginRate), c.LoginBurst),
+		groupCreations: ratelimit.NewKeyed(rate.Limit(float64(creationsPerOwned*c.MaxOwnedGroups)/time.Hour.Seconds()), creationsPerOwned*c.MaxOwnedGroups),
+		sends:          ratelimit.NewKeyed(rate.Limit(c.SendRate), c.SendBurst),
+		presences:      ratelimit.NewKeyed(rate.Limit(presenceRate*c.LoginRate), presenceBurst*c.LoginBurst),
+		unknownUsers:   ratelimit.NewKeyed(unknownUserRate, unknownUserBurst),
+		scans:          ratelimit.NewKeyed(rate.Limit(scanRate*c.LoginRate), scanBurst*c.LoginBurst),
+		histories:      ratelimit.NewKeyed(rate.Limit(historyRate*c.LoginRate), historyBurst*c.LoginBurst),
+		changes:        ratelimit.NewKeyed(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
+		newUsers:       ratelimit.NewKeyed(rate.Limit(float64(newUserRate*c.GroupChangeRate)/time.Hour.Seconds()), newUserBurst*c.GroupChangeBurst),
+		admission:      admission.New(c.Admission, c.Proxies, c.Log, c.Registry),
+		turns:          turns.New(runtime.GOMAXPROCS(0), 1),
+		evicted:        ratelimit.NewKeyed(rate.Every(evictedPause), 1),
+		sessions:       make(map[*session]struct{}),
+		byUser:         make(map[command.UserID][]*session),
 	}
-	g.feeds.all, g.feeds.most = make(map[command.GroupID]*feed), maxCached
+	g.feeds.all, g.feeds.max = make(map[command.GroupID]*feed), maxCached
 	g.auth.Store(verifier)
 	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
 	return g, nil
@@ -277,20 +277,20 @@ func (g *Gateway) Listener(l net.Listener, secure *tls.Config) net.Listener {
 	return g.admission.Listener(l, secure)
 }
 
-// open gives all sessions, logged in or not.
-func (g *Gateway) open() []*session {
+// list gives all sessions, logged in or not.
+func (g *Gateway) list() []*session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	open := make([]*session, 0, len(g.all))
-	for s := range g.all {
-		open = append(open, s)
+	list := make([]*session, 0, len(g.sessions))
+	for s := range g.sessions {
+		list = append(list, s)
 	}
-	return open
+	return list
 }
 
 func (g *Gateway) queuedBytes() float64 {
 	n := 0
-	for _, s := range g.open() {
+	for _, s := range g.list() {
 		n += s.conn.Buffered()
 	}
 	return float64(n)
@@ -299,7 +299,7 @@ func (g *Gateway) queuedBytes() float64 {
 func (g *Gateway) draining() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.away
+	return g.shuttingDown
 }
 
 // reserve takes a place for a connection, before it is upgraded: the end of its
@@ -307,24 +307,24 @@ func (g *Gateway) draining() bool {
 func (g *Gateway) reserve() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.away {
+	if g.shuttingDown {
 		return false
 	}
-	g.sessions.Add(1)
+	g.running.Add(1)
 	return true
 }
 
-func (g *Gateway) release() { g.sessions.Done() }
+func (g *Gateway) release() { g.running.Done() }
 
 // run starts a session. If the gateway is going away by now, the session only
 // says so to its client.
 func (g *Gateway) run(s *session) {
 	g.mu.Lock()
-	g.all[s] = struct{}{}
-	away := g.away
+	g.sessions[s] = struct{}{}
+	shuttingDown := g.shuttingDown
 	g.mu.Unlock()
 	g.metrics.connections.Inc()
-	if away {
+	if shuttingDown {
 		s.end(closedByDrain)
 	}
 	go s.serve()
@@ -338,18 +338,18 @@ func (g *Gateway) register(s *session, user command.UserID) {
 	g.metrics.sessions.Inc()
 }
 
-// of gives the logged-in sessions of a user.
-func (g *Gateway) of(user command.UserID) []*session {
+// sessionsOf gives the logged-in sessions of a user.
+func (g *Gateway) sessionsOf(user command.UserID) []*session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return append([]*session(nil), g.byUser[user]...)
 }
 
-// forget undoes run and register.
-func (g *Gateway) forget(s *session, user command.UserID) {
+// unregister undoes run and register.
+func (g *Gateway) unregister(s *session, user command.UserID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.all, s)
+	delete(g.sessions, s)
 	g.metrics.connections.Dec()
 	sessions := g.byUser[user]
 	for i := range sessions {

@@ -50,7 +50,7 @@ func (e *edge) postFrom(group command.GroupID, from command.UserID, session comm
 // session gives a user's newest session.
 func (e *edge) session(user command.UserID) *session {
 	e.t.Helper()
-	all := e.gateway.of(user)
+	all := e.gateway.sessionsOf(user)
 	if len(all) == 0 {
 		e.t.Fatalf("%s has no session", user)
 	}

@@ -8,13 +8,13 @@ import (
 // A groupFrame is an onNewMessage with messages of groups that is being put
 // together: of as many groups as have something. It is part of a pumpState.
 type groupFrame struct {
-	open    bool
-	d       uint64 // its delivery number
-	writer  protocol.NewMessageWriter
-	subs    []*subscription // whose cursors it will give
-	tail    int             // bytes that those may take
-	skipped uint64          // messages that were lost before these
-	cursors []protocol.GroupCursor
+	open        bool
+	d           uint64 // its delivery number
+	writer      protocol.NewMessageWriter
+	subs        []*subscription // whose cursors it will give
+	cursorBytes int             // bytes that those may take
+	skipped     uint64          // messages that were lost before these
+	cursors     []protocol.GroupCursor
 }
 
 // cursorEntry is what one group's cursor takes in a frame, at most.
@@ -27,13 +27,13 @@ func (s *session) openFrame(p *pumpState) bool {
 	if f.open {
 		return true
 	}
-	if !s.hasRoom() {
+	if !s.windowHasRoom() {
 		return false
 	}
 	s.mu.Lock()
-	d := s.window.opened()
+	d := s.window.nextDelivery()
 	s.mu.Unlock()
-	f.open, f.d, f.tail, f.skipped = true, d, 0, 0
+	f.open, f.d, f.cursorBytes, f.skipped = true, d, 0, 0
 	f.writer = protocol.BeginNewMessage(p.frame[:0], s.codec, d)
 	return true
 }
@@ -49,7 +49,7 @@ func (s *session) closeFrame(p *pumpState) (messages int) {
 	messages = f.writer.Len()
 	for _, sub := range f.subs {
 		if sub.cursor == "" {
-			sub.cursor = s.gateway.backend.GroupCursor(sub.feed.group, sub.told)
+			sub.cursor = s.gateway.backend.GroupCursor(sub.feed.group, sub.pushedTo)
 		}
 		f.cursors = append(f.cursors, protocol.GroupCursor{Group: string(sub.feed.group), Cursor: sub.cursor})
 	}
@@ -66,12 +66,12 @@ func (s *session) closeFrame(p *pumpState) (messages int) {
 	return messages
 }
 
-// note has the open frame give the cursor of sub.
-func (f *groupFrame) note(sub *subscription) {
-	if sub.frame != f.d {
-		sub.frame = f.d
+// addCursor has the open frame give the cursor of sub.
+func (f *groupFrame) addCursor(sub *subscription) {
+	if sub.cursorFrame != f.d {
+		sub.cursorFrame = f.d
 		f.subs = append(f.subs, sub)
-		f.tail += cursorEntry
+		f.cursorBytes += cursorEntry
 	}
 }
 
@@ -81,20 +81,20 @@ func (s *session) markGroup(sub *subscription, from, to uint64) {
 	if !s.gateway.config.Hooks.WantsQueued() || sub.live {
 		return
 	}
-	if sub.marked != 0 {
-		from = min(from, sub.marked) // there was nothing in between to be acked
+	if sub.markedTo != 0 {
+		from = min(from, sub.markedTo) // there was nothing in between to be acked
 	}
-	sub.marked = to
+	sub.markedTo = to
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.window.markGroup(sub, store.Span{From: from, To: to})
+	s.window.addGroupMark(sub, store.Span{From: from, To: to})
 }
 
 // room is how many messages of sub the frame takes, and how many bytes of them;
 // its first message may have any size.
 func (f *groupFrame) room(sub *subscription) (messages, bytes int) {
-	tail := f.tail
-	if sub.frame != f.d {
+	tail := f.cursorBytes
+	if sub.cursorFrame != f.d {
 		tail += cursorEntry
 	}
 	return f.writer.Room(tail)

@@ -14,47 +14,47 @@ import (
 const (
 	joins = 1 << iota
 	owns
-	isPut // a stranger makes him a member: he has written to others only
+	unsolicited // a stranger makes him a member: he has written to others only
 )
 
-// A coming is a group that a request which has not been answered may bring a
+// A joinReservation is a group that a request which has not been answered may bring a
 // user to. The user's shard knows of it by the time of the answer.
-type coming struct {
+type joinReservation struct {
 	user  command.UserID
 	group command.GroupID // "" for one whose id is still to be made up
-	what  int
+	kind  int
 }
 
-// comings are all of this gateway, by user. Those of a session are bounded by
+// joinReservations are all of this gateway, by user. Those of a session are bounded by
 // its requests in flight.
-type comings struct {
+type joinReservations struct {
 	mu  sync.Mutex
-	all map[command.UserID][]coming
+	all map[command.UserID][]joinReservation
 }
 
-// begin counts a coming, and tells how many other groups the user is coming to.
-func (cs *comings) begin(c coming) (joined, owned int) {
+// add counts a coming, and tells how many other groups the user is coming to.
+func (cs *joinReservations) add(c joinReservation) (joined, owned int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for _, other := range cs.all[c.user] {
 		if c.group != "" && other.group == c.group {
 			continue
 		}
-		if other.what&joins != 0 {
+		if other.kind&joins != 0 {
 			joined++
 		}
-		if other.what&owns != 0 {
+		if other.kind&owns != 0 {
 			owned++
 		}
 	}
 	if cs.all == nil {
-		cs.all = make(map[command.UserID][]coming)
+		cs.all = make(map[command.UserID][]joinReservation)
 	}
 	cs.all[c.user] = append(cs.all[c.user], c)
 	return joined, owned
 }
 
-func (cs *comings) end(ended []coming) {
+func (cs *joinReservations) remove(ended []joinReservation) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for _, c := range ended {
@@ -70,39 +70,39 @@ func (cs *comings) end(ended []coming) {
 	}
 }
 
-// may refuses a user who is in, or owns, as many groups as he may. Else he counts
+// reserve refuses a user who is in, or owns, as many groups as he may. Else he counts
 // as coming to one more until the change has been answered.
-func (c *change) may(user command.UserID, group command.GroupID, field string, what int) error {
-	of := coming{user, group, what}
-	joined, owned := c.session.gateway.comings.begin(of)
-	standing := &c.session.gateway.backend.Eligibility("", []command.UserID{user})[0]
-	err := standing.Err
+func (c *groupChange) reserve(user command.UserID, group command.GroupID, field string, kind int) error {
+	reservation := joinReservation{user, group, kind}
+	joined, owned := c.session.gateway.reservations.add(reservation)
+	eligibility := &c.session.gateway.backend.Eligibility("", []command.UserID{user})[0]
+	err := eligibility.Err
 	if err == nil {
-		err = c.session.within(standing, joined, owned, field+": "+string(user), what)
+		err = c.session.checkGroupLimits(eligibility, joined, owned, field+": "+string(user), kind)
 	}
-	c.hold(of, err)
+	c.keepReservation(reservation, err)
 	return err
 }
 
-// hold keeps a coming until the change has been answered, or ends it if that was
+// keepReservation keeps a coming until the change has been answered, or ends it if that was
 // refused.
-func (c *change) hold(of coming, refused error) {
+func (c *groupChange) keepReservation(reservation joinReservation, refused error) {
 	if refused != nil {
-		c.session.gateway.comings.end([]coming{of})
+		c.session.gateway.reservations.remove([]joinReservation{reservation})
 	} else {
-		c.comings = append(c.comings, of)
+		c.reservations = append(c.reservations, reservation)
 	}
 }
 
-// within refuses one who has a standing and is coming to some more groups.
-func (s *session) within(standing *store.Eligibility, joined, owned int, who string, what int) error {
+// checkGroupLimits refuses one who has a standing and is coming to some more groups.
+func (s *session) checkGroupLimits(eligibility *store.Eligibility, joined, owned int, who string, kind int) error {
 	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
 	switch {
-	case what&isPut != 0 && maxJoined >= 0 && standing.ByStrangers+joined >= maxJoined:
+	case kind&unsolicited != 0 && maxJoined >= 0 && eligibility.ByStrangers+joined >= maxJoined:
 		return &refusal{protocol.CodeRateLimited, who + " was put into as many groups by strangers as a user may be", time.Hour}
-	case what&joins != 0 && maxJoined >= 0 && standing.Joined+joined >= maxJoined:
+	case kind&joins != 0 && maxJoined >= 0 && eligibility.Joined+joined >= maxJoined:
 		return &refusal{protocol.CodeRateLimited, who + " is in as many groups as a user may be", time.Hour}
-	case what&owns != 0 && maxOwned >= 0 && standing.Owned+owned >= maxOwned:
+	case kind&owns != 0 && maxOwned >= 0 && eligibility.Owned+owned >= maxOwned:
 		return &refusal{protocol.CodeRateLimited, who + " owns as many groups as a user may", time.Hour}
 	}
 	return nil

@@ -114,7 +114,7 @@ func (s *testStore) Member(group command.GroupID, user command.UserID) (query.Me
 	return m, member, nil
 }
 
-func (s *testStore) LastStay(group command.GroupID, user command.UserID) (query.PastMembership, bool, error) {
+func (s *testStore) PastMembership(group command.GroupID, user command.UserID) (query.PastMembership, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {

@@ -8,30 +8,30 @@ import (
 )
 
 const (
-	// searchRate and searchBurst are how many requests a user may make that walk
+	// scanRate and searchBurst are how many requests a user may make that walk
 	// over all he has, for each login that he may: a login does that and more.
-	searchRate  = 5
-	searchBurst = 20
+	scanRate  = 5
+	scanBurst = 20
 	// historyRate and historyBurst are the same for pages of history.
 	historyRate  = 10
 	historyBurst = 20
-	// searchGroups is how many groups cost as much as one such request, where all
+	// groupsPerScan is how many groups cost as much as one such request, where all
 	// of a user's are looked at.
-	searchGroups = 100
+	groupsPerScan = 100
 	// presenceRate and presenceBurst are how many users a user may ask the presence
 	// of, for each login that he may: some are looked for in all groups of both.
 	presenceRate  = 50
 	presenceBurst = 50
-	// missRate (per second) and missBurst are how many users who do not exist a user
+	// unknownUserRate (per second) and missBurst are how many users who do not exist a user
 	// may name where only those that do are taken: else he could try names.
-	missRate  = 1.0 / 60
-	missBurst = 20
-	// strangerRate is how many users of whom nothing is kept yet a user may add to
+	unknownUserRate  = 1.0 / 60
+	unknownUserBurst = 20
+	// newUserRate is how many users of whom nothing is kept yet a user may add to
 	// groups in an hour, for each change of groups that he may make in a second,
 	// and strangerBurst for each of a burst: something is kept of them from then
 	// on, for good.
-	strangerRate  = 10
-	strangerBurst = 1
+	newUserRate  = 10
+	newUserBurst = 1
 )
 
 const (
@@ -42,24 +42,24 @@ const (
 	memoryRetryAfter = time.Second
 )
 
-// maySearch refuses a user's requests that walk over much, when there are many.
-func (s *session) maySearch() error {
-	if wait, ok := s.gateway.searches.Allow(string(s.user)); !ok {
+// allowScan refuses a user's requests that walk over much, when there are many.
+func (s *session) allowScan() error {
+	if wait, ok := s.gateway.scans.Allow(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many requests of this kind", wait}
 	}
 	return nil
 }
 
-// mayPage refuses a user's pages of history beyond what fills gaps of a device.
-func (s *session) mayPage() error {
+// allowHistory refuses a user's pages of history beyond what fills gaps of a device.
+func (s *session) allowHistory() error {
 	if wait, ok := s.gateway.histories.Allow(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many pages of history", wait}
 	}
 	return nil
 }
 
-// maySend refuses a user's sends beyond what all his sessions may send together.
-func (s *session) maySend() error {
+// allowSend refuses a user's sends beyond what all his sessions may send together.
+func (s *session) allowSend() error {
 	if s.sends == nil || s.sends.Allow() {
 		return nil
 	}
@@ -67,18 +67,18 @@ func (s *session) maySend() error {
 	return &refusal{protocol.CodeRateLimited, "conv: you send too much", max(wait, time.Millisecond)}
 }
 
-// mayName refuses to tell whether a user exists to who has named too many who do
+// allowUnknownUser refuses to tell whether a user exists to who has named too many who do
 // not.
-func (s *session) mayName() error {
-	if wait, ok := s.gateway.misses.Ready(string(s.user)); !ok {
+func (s *session) allowUnknownUser() error {
+	if wait, ok := s.gateway.unknownUsers.Ready(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: you have named too many users who do not exist", wait}
 	}
 	return nil
 }
 
-// mayChange refuses what all members of a group would be told, when it comes too
+// allowGroupChange refuses what all members of a group would be told, when it comes too
 // often.
-func (s *session) mayChange() error {
+func (s *session) allowGroupChange() error {
 	if wait, ok := s.gateway.changes.Allow(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many changes of groups", wait}
 	}

@@ -16,7 +16,7 @@ const maxLive = 1000
 func (s *session) joinLive(group command.GroupID, at, ended uint64) error {
 	switch sub := s.subscription(group); {
 	case sub == nil:
-	case sub.live && ended > sub.joined:
+	case sub.live && ended > sub.joinedAt:
 		return &refusal{protocol.CodeUnavailable, "group: this session has yet to be told of a removal", minRetry}
 	case sub.live:
 		return nil
@@ -30,7 +30,7 @@ func (s *session) joinLive(group command.GroupID, at, ended uint64) error {
 		return &refusal{code: protocol.CodeRateLimited, message: "group: this session is in too many live groups", after: minRetry}
 	}
 	if sub, fresh, ok := s.attach(group, true, at); ok && fresh {
-		s.rouse(sub)
+		s.wakeFor(sub)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 // startSync puts together what a login pushes. It attaches the session to its
 // groups, and asks for them in one round. It runs on the read loop, before any
 // pump.
-func (s *session) startSync(ctx context.Context, direct *query.Sync, args *protocol.LoginArgs) *syncing {
+func (s *session) startSync(ctx context.Context, direct *query.Sync, args *protocol.LoginArgs) *loginSync {
 	var views []query.GroupSyncItem
 	var left []query.GroupSyncQuery
 	if asks := groupAsks(direct.Groups, args.Groups); len(asks) > 0 {
@@ -24,16 +24,16 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 			s.attach(asks[i].Group, false, 0)
 		}
 		views, left = s.gateway.backend.SyncGroups(ctx, s.user, asks, args.GroupBacklog, s.gateway.config.LoginBacklog.Messages)
-		views = s.settle(asks, views, left)
+		views = s.placeGroups(asks, views, left)
 		if len(left) > 0 {
 			s.syncLate(left, args.GroupBacklog)
 		}
 	}
-	y := &syncing{direct: direct}
+	y := &loginSync{direct: direct}
 	if direct.CursorArrival > 0 {
-		y.joined = unknown(views, left)
+		y.joined = unknownGroups(views, left)
 	}
-	y.take(s, views)
+	y.addGroups(s, views)
 	y.end = &protocol.Synced{
 		Offline: direct.Offline, Cursor: direct.Cursor, Reset: direct.Reset, UnreadTotal: direct.UnreadTotal,
 		UnreadUnmuted: direct.UnreadUnmuted,
@@ -61,13 +61,13 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 			y.end.Groups = append(y.end.Groups, c)
 		}
 	}
-	s.resume(views)
+	s.resumeGroups(views)
 	return y
 }
 
-// unknown lists the groups that a device cannot have heard of, with where in their
+// unknownGroups lists the groups that a device cannot have heard of, with where in their
 // order the user joined: those for which it has given no cursor behind that.
-func unknown(views []query.GroupSyncItem, left []query.GroupSyncQuery) map[command.GroupID]uint64 {
+func unknownGroups(views []query.GroupSyncItem, left []query.GroupSyncQuery) map[command.GroupID]uint64 {
 	groups := make(map[command.GroupID]uint64)
 	for i := range views {
 		if v := &views[i]; v.CursorArrival < v.JoinArrival {
@@ -82,11 +82,11 @@ func unknown(views []query.GroupSyncItem, left []query.GroupSyncQuery) map[comma
 	return groups
 }
 
-// resume lets groups that have their place go on.
-func (s *session) resume(views []query.GroupSyncItem) {
+// resumeGroups lets groups that have their place go on.
+func (s *session) resumeGroups(views []query.GroupSyncItem) {
 	for i := range views {
 		if sub := s.subscription(views[i].Group); sub != nil && (sub.leaving || !sub.feed.park(sub)) {
-			s.rouse(sub)
+			s.wakeFor(sub)
 		}
 	}
 }
@@ -108,11 +108,11 @@ func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.Gr
 	return asks
 }
 
-// settle gives the subscriptions of the groups that were asked about their
+// placeGroups gives the subscriptions of the groups that were asked about their
 // places. Those of groups whose member the user is not are left to the pump: he may
 // have been one at the login, of a group that came late. It returns the views of
 // the others, the one with the newest message first.
-func (s *session) settle(asks []query.GroupSyncQuery, views []query.GroupSyncItem, left []query.GroupSyncQuery) []query.GroupSyncItem {
+func (s *session) placeGroups(asks []query.GroupSyncQuery, views []query.GroupSyncItem, left []query.GroupSyncQuery) []query.GroupSyncItem {
 	known := make(map[command.GroupID]bool, len(asks))
 	for i := range left {
 		known[left[i].Group] = true
@@ -120,26 +120,26 @@ func (s *session) settle(asks []query.GroupSyncQuery, views []query.GroupSyncIte
 	views = slices.DeleteFunc(views, func(v query.GroupSyncItem) bool {
 		known[v.Group] = true
 		sub := s.subscription(v.Group)
-		if sub == nil || sub.placed {
+		if sub == nil || sub.positioned {
 			return true // the session is ending
 		}
-		sub.low = v.VisibleFrom
-		sub.feed.place(sub, v.Arrival, false)
+		sub.minSeq = v.VisibleFrom
+		sub.feed.setPosition(sub, v.Arrival, false)
 		sub.cursor = v.Cursor
 		return false
 	})
 	for i := range asks {
 		if sub := s.subscription(asks[i].Group); sub != nil && !known[asks[i].Group] {
-			s.rouse(sub)
+			s.wakeFor(sub)
 		}
 	}
 	sortViews(views)
 	return views
 }
 
-// take lists what is to be pushed of groups: changes, and messages, of which it
+// addGroups lists what is to be pushed of groups: changes, and messages, of which it
 // leaves in the views what a login may push.
-func (y *syncing) take(s *session, views []query.GroupSyncItem) {
+func (y *loginSync) addGroups(s *session, views []query.GroupSyncItem) {
 	room := s.gateway.config.LoginBacklog
 	for i := range views {
 		v := &views[i]
@@ -173,11 +173,11 @@ func (y *syncing) take(s *session, views []query.GroupSyncItem) {
 
 // recents lists the recent conversations of both kinds, and the last messages of
 // groups that are to be pushed. It tells which ones are listed.
-func (y *syncing) recents(s *session, views []query.GroupSyncItem, mode string) map[protocol.Conv]bool {
+func (y *loginSync) recents(s *session, views []query.GroupSyncItem, mode string) map[protocol.Conv]bool {
 	if mode == protocol.RecentsOff {
 		return nil
 	}
-	merged := mergeRecents(y.direct.Conversations, views, max(s.recents, len(y.direct.Conversations)))
+	merged := mergeRecents(y.direct.Conversations, views, max(s.maxRecents, len(y.direct.Conversations)))
 	y.end.Conversations = make([]protocol.Conversation, 0, len(merged))
 	listed := make(map[protocol.Conv]bool)
 	users := make(map[int]bool)
@@ -262,7 +262,7 @@ func (s *session) groupViews(ctx context.Context) ([]query.GroupSyncItem, error)
 	if err != nil || len(refs) == 0 {
 		return nil, err
 	}
-	s.gateway.searches.Charge(string(s.user), len(refs)/searchGroups)
+	s.gateway.scans.Charge(string(s.user), len(refs)/groupsPerScan)
 	views, left := s.gateway.backend.SyncGroups(ctx, s.user, groupAsks(refs, nil), 0, 0)
 	if len(left) > 0 {
 		return nil, store.ErrUnavailable
@@ -305,27 +305,27 @@ func (s *session) syncLate(asks []query.GroupSyncQuery, backlog int) {
 			round, cancel := context.WithTimeout(ctx, s.gateway.config.RequestTimeout)
 			views, left := s.gateway.backend.SyncGroups(round, s.user, asks, backlog, s.gateway.config.LoginBacklog.Messages)
 			cancel()
-			s.arrive(s.settle(asks, views, left))
+			s.queueLate(s.placeGroups(asks, views, left))
 			asks = left
 		}
 	})
 }
 
-// arrive hands groups that came late to the pump.
-func (s *session) arrive(views []query.GroupSyncItem) {
+// queueLate hands groups that came late to the pump.
+func (s *session) queueLate(views []query.GroupSyncItem) {
 	if len(views) == 0 {
 		return
 	}
-	y := &syncing{late: views}
-	y.take(s, views)
+	y := &loginSync{late: views}
+	y.addGroups(s, views)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.late = append(s.late, y)
 	s.wakeLocked()
 }
 
-// takeLate makes groups that came late the sync. It is for the pump.
-func (s *session) takeLate() bool {
+// nextLate makes groups that came late the sync. It is for the pump.
+func (s *session) nextLate() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.late) == 0 {

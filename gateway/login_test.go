@@ -454,27 +454,27 @@ func TestLateGroupGoesOnBehindItsBacklog(t *testing.T) {
 	s.attach("away", false, 0)
 	asks := []query.GroupSyncQuery{{Group: "away"}}
 	views, left := store.SyncGroups(t.Context(), "bob", asks, 20, 100)
-	views = s.settle(asks, views, left)
+	views = s.placeGroups(asks, views, left)
 	sub := s.subscription("away")
 	e.post("away", "alice", "a2")
-	for _, _, at, _ := sub.feed.after(sub); at == views[0].Arrival; _, _, at, _ = sub.feed.after(sub) {
+	for _, _, at, _ := sub.feed.next(sub); at == views[0].Arrival; _, _, at, _ = sub.feed.next(sub) {
 		time.Sleep(time.Millisecond)
 	}
-	s.arrive(views)
-	if s.nextNews() != nil {
+	s.queueLate(views)
+	if s.nextReady() != nil {
 		t.Fatal("the group goes on before its backlog is pushed")
 	}
 	p := new(pumpState)
-	if !s.takeLate() {
+	if !s.nextLate() {
 		t.Fatal("nothing came late")
 	}
 	for s.sync != nil {
 		s.pushSync(p)
 	}
-	if sub.told != views[0].Arrival || s.window.last != 1 {
-		t.Errorf("told up to %d with %d frames, want %d with 1", sub.told, s.window.last, views[0].Arrival)
+	if sub.pushedTo != views[0].Arrival || s.window.last != 1 {
+		t.Errorf("told up to %d with %d frames, want %d with 1", sub.pushedTo, s.window.last, views[0].Arrival)
 	}
-	if s.pushGroups(p); sub.told == views[0].Arrival || s.window.last != 2 {
-		t.Errorf("told up to %d with %d frames, want what came after %d", sub.told, s.window.last, views[0].Arrival)
+	if s.pushGroups(p); sub.pushedTo == views[0].Arrival || s.window.last != 2 {
+		t.Errorf("told up to %d with %d frames, want what came after %d", sub.pushedTo, s.window.last, views[0].Arrival)
 	}
 }

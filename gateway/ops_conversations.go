@@ -18,7 +18,7 @@ func (s *session) getRecents(r request) error {
 	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.maySearch(); err != nil {
+	if err := s.allowScan(); err != nil {
 		return err
 	}
 	ctx, cancel := s.requestContext()
@@ -33,7 +33,7 @@ func (s *session) getRecents(r request) error {
 	}
 	var b query.Updates
 	return s.replyConversations(r, func(w *protocol.ConversationsWriter) (more bool, after string, err error) {
-		for _, recent := range mergeRecents(list.Conversations, views, max(s.recents, len(list.Conversations))) {
+		for _, recent := range mergeRecents(list.Conversations, views, max(s.maxRecents, len(list.Conversations))) {
 			fits := true
 			if v := recent.group; v == nil {
 				fits = addConversation(w, &list, recent.user)
@@ -48,9 +48,9 @@ func (s *session) getRecents(r request) error {
 	})
 }
 
-// A listPlace is where a getConversations goes on: first come one-to-one
+// A listCursor is where a getConversations goes on: first come one-to-one
 // conversations, in their own order, then groups by id.
-type listPlace struct {
+type listCursor struct {
 	groups bool
 	behind uint64          // a place of shard.State.Conversations
 	group  command.GroupID // behind this one
@@ -58,24 +58,24 @@ type listPlace struct {
 
 // On the wire a place is "u" and the number in base 36, or "g" and a group's id.
 const (
-	placeOfUser  = "u"
-	placeOfGroup = "g"
+	userCursor  = "u"
+	groupCursor = "g"
 )
 
-func (p listPlace) String() string {
+func (p listCursor) String() string {
 	if p.groups {
-		return placeOfGroup + string(p.group)
+		return groupCursor + string(p.group)
 	}
-	return placeOfUser + strconv.FormatUint(p.behind, 36)
+	return userCursor + strconv.FormatUint(p.behind, 36)
 }
 
-func parsePlace(text string) (p listPlace, err error) {
-	switch rest, isGroup := strings.CutPrefix(text, placeOfGroup); {
+func parseListCursor(text string) (p listCursor, err error) {
+	switch rest, isGroup := strings.CutPrefix(text, groupCursor); {
 	case text == "":
 		return p, nil
 	case isGroup:
-		return listPlace{groups: true, group: command.GroupID(rest)}, nil
-	case strings.HasPrefix(text, placeOfUser):
+		return listCursor{groups: true, group: command.GroupID(rest)}, nil
+	case strings.HasPrefix(text, userCursor):
 		if p.behind, err = strconv.ParseUint(text[1:], 36, 64); err == nil && p.behind != 0 {
 			return p, nil
 		}
@@ -89,20 +89,20 @@ func (s *session) getConversations(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	place, err := parsePlace(args.After)
+	cursor, err := parseListCursor(args.After)
 	if err != nil {
 		return err
 	}
-	if err := s.maySearch(); err != nil {
+	if err := s.allowScan(); err != nil {
 		return err
 	}
 	return s.replyConversations(r, func(w *protocol.ConversationsWriter) (more bool, after string, err error) {
-		more, err = s.listUsers(w, &place, args.Limit)
+		more, err = s.listUsers(w, &cursor, args.Limit)
 		if !more && err == nil {
-			more, err = s.listGroups(w, &place, args.Limit-w.Len())
+			more, err = s.listGroups(w, &cursor, args.Limit-w.Len())
 		}
 		if more {
-			after = place.String()
+			after = cursor.String()
 		}
 		return more, after, err
 	})
@@ -110,11 +110,11 @@ func (s *session) getConversations(r request) error {
 
 // listUsers adds one-to-one conversations, and moves the place behind them. more
 // tells whether there are further ones.
-func (s *session) listUsers(w *protocol.ConversationsWriter, place *listPlace, limit int) (more bool, err error) {
-	if place.groups {
+func (s *session) listUsers(w *protocol.ConversationsWriter, cursor *listCursor, limit int) (more bool, err error) {
+	if cursor.groups {
 		return false, nil
 	}
-	list, err := s.gateway.backend.Conversations(s.user, place.behind, limit, protocol.MaxPage)
+	list, err := s.gateway.backend.Conversations(s.user, cursor.behind, limit, protocol.MaxPage)
 	if err != nil {
 		return false, err
 	}
@@ -122,24 +122,24 @@ func (s *session) listUsers(w *protocol.ConversationsWriter, place *listPlace, l
 		if !addConversation(w, &list, i) {
 			return true, nil
 		}
-		place.behind = list.Conversations[i].Place
+		cursor.behind = list.Conversations[i].Place
 	}
 	if !list.More {
-		*place = listPlace{groups: true}
+		*cursor = listCursor{groups: true}
 	}
 	return list.More, nil
 }
 
 // listGroups adds groups, as listUsers does. With a limit of 0 it only tells
 // whether there are any.
-func (s *session) listGroups(w *protocol.ConversationsWriter, place *listPlace, limit int) (more bool, err error) {
+func (s *session) listGroups(w *protocol.ConversationsWriter, cursor *listCursor, limit int) (more bool, err error) {
 	ctx, cancel := s.requestContext()
 	defer cancel()
 	refs, err := s.gateway.backend.GroupsOf(ctx, s.user)
 	if err != nil {
 		return false, err
 	}
-	first, found := slices.BinarySearchFunc(refs, place.group, func(r query.GroupRef, g command.GroupID) int { return cmp.Compare(r.Group, g) })
+	first, found := slices.BinarySearchFunc(refs, cursor.group, func(r query.GroupRef, g command.GroupID) int { return cmp.Compare(r.Group, g) })
 	if found {
 		first++
 	}
@@ -159,9 +159,9 @@ func (s *session) listGroups(w *protocol.ConversationsWriter, place *listPlace, 
 		if err != nil || !fits {
 			return true, err
 		}
-		place.group = views[i].Group
+		cursor.group = views[i].Group
 	}
-	place.group = asks[len(asks)-1].Group
+	cursor.group = asks[len(asks)-1].Group
 	return len(refs) > len(asks), nil
 }
 

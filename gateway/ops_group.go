@@ -18,9 +18,9 @@ import (
 // noProperties is an empty map as canonical msgpack.
 var noProperties = []byte{0x80}
 
-// makingsPerOwned is how many groups a user may make in an hour for each that he
+// creationsPerOwned is how many groups a user may make in an hour for each that he
 // may own: of those that he dismisses, something stays.
-const makingsPerOwned = 10
+const creationsPerOwned = 10
 
 func (s *session) createGroup(r request) error {
 	var args protocol.CreateGroupArgs
@@ -35,19 +35,19 @@ func (s *session) createGroup(r request) error {
 		Group: command.GroupID(args.Group), By: s.user, Owner: s.user, Kind: enum.GroupKinds.Value(args.Kind), Settings: settings,
 		Name: args.Name, Properties: args.Properties, Members: userIDs(args.Members),
 	}
-	change, again := s.change(r, cmd)
+	change, again := s.beginGroupChange(r, cmd)
 	if again {
 		return nil
 	}
-	if err := change.may(s.user, cmd.Group, "group", joins|owns); err != nil {
+	if err := change.reserve(s.user, cmd.Group, "group", joins|owns); err != nil {
 		return err
 	}
-	if wait, ok := s.gateway.makings.Allow(string(s.user)); !ok {
-		s.gateway.comings.end(change.comings)
+	if wait, ok := s.gateway.groupCreations.Allow(string(s.user)); !ok {
+		s.gateway.reservations.remove(change.reservations)
 		return &refusal{protocol.CodeRateLimited, "group: you have made too many groups this hour", wait}
 	}
 	failed := make(failures)
-	cmd.Members = change.admit(cmd.Group, cmd.Members, failed)
+	cmd.Members = change.eligible(cmd.Group, cmd.Members, failed)
 	if cmd.Group == "" {
 		cmd.Group = s.newGroupID(change)
 	}
@@ -115,7 +115,7 @@ func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error
 
 // newGroupID makes up the id of a group: a ULID in lower case. A repeat of the
 // request gets the same one, even if the first has got no answer.
-func (s *session) newGroupID(c change) command.GroupID {
+func (s *session) newGroupID(c groupChange) command.GroupID {
 	b := binary.BigEndian.AppendUint64([]byte(s.user), uint64(s.number))
 	b = binary.BigEndian.AppendUint64(b, c.identity.ID)
 	b = binary.BigEndian.AppendUint64(b, c.identity.Hash)
@@ -134,11 +134,11 @@ func (s *session) joinGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	cmd := &command.JoinGroup{Group: command.GroupID(args.Group), User: s.user, Message: args.Message}
-	change, again := s.change(r, cmd)
+	change, again := s.beginGroupChange(r, cmd)
 	if again {
 		return nil
 	}
@@ -157,7 +157,7 @@ func (s *session) joinGroup(r request) error {
 		return nil
 	}
 	if info.Role == command.RoleNone {
-		if err := change.may(s.user, cmd.Group, "group", joins); err != nil {
+		if err := change.reserve(s.user, cmd.Group, "group", joins); err != nil {
 			return err
 		}
 	}
@@ -172,11 +172,11 @@ func (s *session) leaveGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	cmd := &command.LeaveGroup{Group: command.GroupID(args.Group), User: s.user}
-	change, again := s.change(r, cmd)
+	change, again := s.beginGroupChange(r, cmd)
 	if again {
 		return nil
 	}
@@ -193,7 +193,7 @@ func (s *session) dismissGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	s.proposeChange(r, &command.DismissGroup{Group: command.GroupID(args.Group), By: s.user})
@@ -205,16 +205,16 @@ func (s *session) answerJoin(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	cmd := &command.AnswerJoin{Group: command.GroupID(args.Group), By: s.user, User: command.UserID(args.User), Accept: args.Accept}
-	change, again := s.change(r, cmd)
+	change, again := s.beginGroupChange(r, cmd)
 	if again {
 		return nil
 	}
 	if args.Accept {
-		if err := change.may(cmd.User, cmd.Group, "user", joins); err != nil {
+		if err := change.reserve(cmd.User, cmd.Group, "user", joins); err != nil {
 			return err
 		}
 	}
@@ -227,7 +227,7 @@ func (s *session) setGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	cmd := &command.SetGroup{
@@ -239,7 +239,7 @@ func (s *session) setGroup(r request) error {
 	if args.MaxMembers != 0 {
 		cmd.Settings.MaxMembers = &args.MaxMembers
 	}
-	if change, again := s.change(r, cmd); !again {
+	if change, again := s.beginGroupChange(r, cmd); !again {
 		change.propose(cmd, func(result command.Result) protocol.OK { return &protocol.SetGroupOK{Pending: result.Pending} })
 	}
 	return nil
@@ -250,11 +250,11 @@ func (s *session) answerOwner(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	cmd := &command.AnswerOwner{Group: command.GroupID(args.Group), User: s.user, Accept: args.Accept}
-	change, again := s.change(r, cmd)
+	change, again := s.beginGroupChange(r, cmd)
 	if again {
 		return nil
 	}
@@ -264,7 +264,7 @@ func (s *session) answerOwner(r request) error {
 			return err
 		}
 		if info.Settings.Stored && info.Owner != s.user {
-			if err := change.may(s.user, cmd.Group, "group", owns); err != nil {
+			if err := change.reserve(s.user, cmd.Group, "group", owns); err != nil {
 				return err
 			}
 		}
@@ -318,7 +318,7 @@ func (s *session) getGroups(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.maySearch(); err != nil {
+	if err := s.allowScan(); err != nil {
 		return err
 	}
 	ctx, cancel := s.requestContext()

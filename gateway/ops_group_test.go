@@ -198,7 +198,7 @@ func TestGroupIDIsMadeUp(t *testing.T) {
 			t.Errorf("another request got the same group")
 		}
 		// What a repeat finds when the first got no answer.
-		s := e.gateway.of("alice")[0]
+		s := e.gateway.sessionsOf("alice")[0]
 		s.mu.Lock()
 		s.answers = nil
 		s.mu.Unlock()
@@ -248,7 +248,7 @@ func TestRepeatedGroupChange(t *testing.T) {
 		if members != `[{"role":"owner","user":"alice"},{"role":"member","user":"dave"}]` {
 			t.Errorf("members = %s", members)
 		}
-		s := e.gateway.of("alice")[0]
+		s := e.gateway.sessionsOf("alice")[0]
 		for i := range 2 * keptRequests {
 			alice.call("setGroup", obj{"group": "room", "name": fmt.Sprint(i)})
 		}

@@ -16,8 +16,8 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decisio
 	}
 	m := newSending()
 	m.group, m.session, m.id, m.came = s.sendGroupCommand(args, group), s, r.ID, r.came
-	m.hook, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
-	s.start(r)
+	m.event, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
+	s.addPending(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(&m.group, m.done)
 	return nil
@@ -48,7 +48,7 @@ func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *command.Send
 	if err != nil {
 		return err
 	}
-	s.sentLive(r, args, &result, d)
+	s.replySent(r, args, &result, d)
 	return nil
 }
 
@@ -68,14 +68,14 @@ func (s *session) readGroup(r request, args *protocol.ReadReportArgs) error {
 		return err
 	}
 	cmd := &command.ReadGroup{Group: group, User: s.user, Session: s.number, Seq: args.Seq}
-	if c, again := s.change(r, cmd); !again {
+	if c, again := s.beginGroupChange(r, cmd); !again {
 		c.propose(cmd, func(result command.Result) protocol.OK { return &protocol.ReadReportOK{Unread: result.Unread} })
 	}
 	return nil
 }
 
 func (s *session) recallGroup(r request, args *protocol.RecallArgs) error {
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	group, err := s.storedGroup(args.Conv)

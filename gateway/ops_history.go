@@ -33,7 +33,7 @@ func (s *session) getMessage(r request) error {
 	} else {
 		q.Peer = command.UserID(args.Conv.ID)
 	}
-	if err := s.mayPage(); err != nil {
+	if err := s.allowHistory(); err != nil {
 		return err
 	}
 	page := pages.Get().(*query.Page)

@@ -16,16 +16,16 @@ func (s *session) addMembers(r request) error {
 	if args.Ban != 0 {
 		return &refusal{code: protocol.CodeBadRequest, message: "ban: is for removeMembers"}
 	}
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	cmd := &command.AddMembers{Group: command.GroupID(args.Group), By: s.user, Users: userIDs(args.Users)}
-	change, again := s.change(r, cmd)
+	change, again := s.beginGroupChange(r, cmd)
 	if again {
 		return nil
 	}
 	failed := make(failures)
-	if cmd.Users = change.admit(cmd.Group, cmd.Users, failed); len(cmd.Users) == 0 {
+	if cmd.Users = change.eligible(cmd.Group, cmd.Users, failed); len(cmd.Users) == 0 {
 		// Whether he may add anybody at all is still to be answered: that he adds
 		// himself, who is there, changes nothing.
 		cmd.Users = []command.UserID{s.user}
@@ -43,11 +43,11 @@ func (s *session) removeMembers(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	cmd := &command.RemoveMembers{Group: command.GroupID(args.Group), By: s.user, Users: userIDs(args.Users), Ban: args.Ban}
-	change, again := s.change(r, cmd)
+	change, again := s.beginGroupChange(r, cmd)
 	if again {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (s *session) setMember(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	s.proposeChange(r, &command.SetMember{
@@ -80,7 +80,7 @@ func (s *session) unban(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.mayChange(); err != nil {
+	if err := s.allowGroupChange(); err != nil {
 		return err
 	}
 	s.proposeChange(r, &command.Unban{Group: command.GroupID(args.Group), By: s.user, User: command.UserID(args.User)})
@@ -146,9 +146,9 @@ func (s *session) getMembers(r request) error {
 	return nil
 }
 
-// admit gives those of users who can become members of a group, "" for one whose
+// eligible gives those of users who can become members of a group, "" for one whose
 // id is still to be made up, each once. Why the others cannot is noted in failed.
-func (c *change) admit(group command.GroupID, users []command.UserID, failed failures) []command.UserID {
+func (c *groupChange) eligible(group command.GroupID, users []command.UserID, failed failures) []command.UserID {
 	s := c.session
 	asked := make([]command.UserID, 0, len(users))
 	seen := map[command.UserID]bool{s.user: true}
@@ -160,13 +160,13 @@ func (c *change) admit(group command.GroupID, users []command.UserID, failed fai
 	}
 	joining := make([]int, len(asked))
 	for i, user := range asked {
-		joining[i], _ = s.gateway.comings.begin(coming{user, group, joins})
+		joining[i], _ = s.gateway.reservations.add(joinReservation{user, group, joins})
 	}
 	admitted := asked[:0]
-	for i, standing := range s.gateway.backend.Eligibility(s.user, asked) {
+	for i, eligibility := range s.gateway.backend.Eligibility(s.user, asked) {
 		user := asked[i]
-		err := s.mayAdd(group, user, &standing, joining[i])
-		c.hold(coming{user, group, joins}, err)
+		err := s.checkEligible(group, user, &eligibility, joining[i])
+		c.keepReservation(joinReservation{user, group, joins}, err)
 		if err != nil {
 			failed[user] = refusalOf(err).code
 		} else {
@@ -176,32 +176,32 @@ func (c *change) admit(group command.GroupID, users []command.UserID, failed fai
 	return admitted
 }
 
-// mayAdd refuses what the shard of the group cannot know of a user, who is coming
+// checkEligible refuses what the shard of the group cannot know of a user, who is coming
 // to some other groups at the moment.
-func (s *session) mayAdd(group command.GroupID, user command.UserID, standing *store.Eligibility, joining int) error {
+func (s *session) checkEligible(group command.GroupID, user command.UserID, eligibility *store.Eligibility, joining int) error {
 	switch {
-	case standing.Err != nil:
-		return standing.Err
-	case s.gateway.config.KnownUsersOnly && s.mayName() != nil:
-		return s.mayName()
-	case s.gateway.config.KnownUsersOnly && !standing.Exists:
-		s.gateway.misses.Allow(string(s.user))
+	case eligibility.Err != nil:
+		return eligibility.Err
+	case s.gateway.config.KnownUsersOnly && s.allowUnknownUser() != nil:
+		return s.allowUnknownUser()
+	case s.gateway.config.KnownUsersOnly && !eligibility.Exists:
+		s.gateway.unknownUsers.Allow(string(s.user))
 		return &refusal{code: protocol.CodeNotFound, message: "users: there is no user " + string(user)}
-	case standing.Blocks:
+	case eligibility.Blocks:
 		return &refusal{code: protocol.CodeForbidden, message: "users: " + string(user) + " has blocked you"}
 	}
 	limit := joins
-	if !standing.Wrote {
-		limit = isPut
+	if !eligibility.Wrote {
+		limit = unsolicited
 	}
-	full := s.within(standing, joining, 0, "users: "+string(user), limit)
+	full := s.checkGroupLimits(eligibility, joining, 0, "users: "+string(user), limit)
 	if full != nil && group != "" {
 		if info, _, err := s.gateway.backend.Group(group, user); err == nil && info.Role != command.RoleNone {
 			return nil // he is there already
 		}
 	}
-	if full == nil && !standing.Known {
-		if wait, ok := s.gateway.strangers.Allow(string(s.user)); !ok {
+	if full == nil && !eligibility.Known {
+		if wait, ok := s.gateway.newUsers.Allow(string(s.user)); !ok {
 			return &refusal{protocol.CodeRateLimited, "users: you have added too many new ones", wait}
 		}
 	}

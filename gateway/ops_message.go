@@ -41,11 +41,11 @@ func (s *session) send(r request) error {
 	if err := args.Decode(r.Args, s.gateway.config.MaxBody); err != nil {
 		return err
 	}
-	if err := s.maySend(); err != nil {
+	if err := s.allowSend(); err != nil {
 		return err
 	}
 	if args.Retry { // the store looks through all of the history
-		if err := s.maySearch(); err != nil {
+		if err := s.allowScan(); err != nil {
 			return err
 		}
 	}
@@ -65,7 +65,7 @@ func (s *session) accept(r request, args *protocol.SendArgs, d *hooks.Decision) 
 	}
 	to := command.UserID(args.Conv.ID)
 	b := s.gateway.backend
-	if err := s.mayWriteTo(to); err != nil {
+	if err := s.checkRecipient(to); err != nil {
 		return err
 	}
 	if args.HasTTL && args.TTL == 0 {
@@ -75,21 +75,21 @@ func (s *session) accept(r request, args *protocol.SendArgs, d *hooks.Decision) 
 		if err != nil {
 			return err
 		}
-		s.sentLive(r, args, &result, d)
+		s.replySent(r, args, &result, d)
 		return nil
 	}
 	m := newSending()
 	m.command, m.session, m.id, m.came = s.sendCommand(args, to), s, r.ID, r.came
-	m.hook, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
-	s.start(r)
+	m.event, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
+	s.addPending(r)
 	s.submits.Add(1)
 	b.Submit(&m.command, m.done)
 	return nil
 }
 
-// mayWriteTo refuses accounts that never logged in where only those that have are
+// checkRecipient refuses accounts that never logged in where only those that have are
 // taken.
-func (s *session) mayWriteTo(to command.UserID) error {
+func (s *session) checkRecipient(to command.UserID) error {
 	if !s.gateway.config.KnownUsersOnly || to == s.user {
 		return nil
 	}
@@ -99,7 +99,7 @@ func (s *session) mayWriteTo(to command.UserID) error {
 		return err
 	}
 	if !knows {
-		if err := s.mayName(); err != nil {
+		if err := s.allowUnknownUser(); err != nil {
 			return err
 		}
 	}
@@ -108,15 +108,15 @@ func (s *session) mayWriteTo(to command.UserID) error {
 		return err
 	}
 	if !knows {
-		s.gateway.misses.Allow(string(s.user))
+		s.gateway.unknownUsers.Allow(string(s.user))
 	}
 	return &refusal{code: protocol.CodeNotFound, message: "conv: there is no user " + string(to)}
 }
 
-// sentLive answers a send that went to those who are connected.
-func (s *session) sentLive(r request, args *protocol.SendArgs, result *command.Result, d *hooks.Decision) {
+// replySent answers a send that went to those who are connected.
+func (s *session) replySent(r request, args *protocol.SendArgs, result *command.Result, d *hooks.Decision) {
 	s.gateway.config.Hooks.Done(d, nil)
-	s.replyWith(r, func(b []byte) []byte { return s.sent(b, r.ID, result) })
+	s.replyWith(r, func(b []byte) []byte { return s.appendSendOK(b, r.ID, result) })
 	s.countSend(r.came)
 	s.gateway.config.Hooks.Sent(s.gateway.config.Hooks.Sending(s.user, args), result)
 }
@@ -137,16 +137,16 @@ type sending struct {
 	session *session
 	id      uint64
 	came    time.Time
-	hook    *hooks.Sending              // nil when nobody wants to know
+	event   *hooks.Sending              // nil when nobody wants to know
 	done    func(command.Result, error) // takes the outcome, made once
 
 	decision *hooks.Decision // by which it was accepted, nil for none
 }
 
-var sendings sync.Pool
+var sendingPool sync.Pool
 
 func newSending() *sending {
-	if m, ok := sendings.Get().(*sending); ok {
+	if m, ok := sendingPool.Get().(*sending); ok {
 		return m
 	}
 	m := new(sending)
@@ -156,9 +156,9 @@ func newSending() *sending {
 
 // finish answers the send.
 func (m *sending) finish(result command.Result, err error) {
-	s, id, came, hook, d := m.session, m.id, m.came, m.hook, m.decision
+	s, id, came, hook, d := m.session, m.id, m.came, m.event, m.decision
 	*m = sending{done: m.done}
-	sendings.Put(m)
+	sendingPool.Put(m)
 	defer s.submits.Done()
 	r := request{Request: protocol.Request{ID: id, Op: protocol.OpSend}, came: came}
 	if err == nil {
@@ -167,22 +167,22 @@ func (m *sending) finish(result command.Result, err error) {
 	s.gateway.config.Hooks.Done(d, err)
 	if err != nil {
 		s.refuse(r, err)
-		s.finish(r)
+		s.removePending(r)
 		return
 	}
 	s.countSend(came)
 	s.gateway.config.Hooks.Sent(hook, &result)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.finishLocked(id)
+	s.removePendingLocked(id)
 	if id != 0 && !s.ended {
-		s.queueFrame(func(b []byte) []byte { return s.sent(b, id, &result) })
+		s.queueFrame(func(b []byte) []byte { return s.appendSendOK(b, id, &result) })
 		s.wakeLocked()
 	}
 }
 
-// sent appends the answer to a send that was accepted.
-func (s *session) sent(b []byte, id uint64, result *command.Result) []byte {
+// appendSendOK appends the answer to a send that was accepted.
+func (s *session) appendSendOK(b []byte, id uint64, result *command.Result) []byte {
 	return protocol.AppendSendOK(b, s.codec, id, &protocol.SendOK{
 		ID: protocol.ID(result.ID), Seq: result.Seq, Time: result.Time, Duplicate: result.Duplicate,
 	})

@@ -62,8 +62,8 @@ func (s *session) tryLogin(r request) error {
 		return &refusal{protocol.CodeRateLimited, "op: too many logins of this user", wait}
 	}
 	// What the user's other devices have acked before this login counts for it.
-	for _, other := range g.of(user) {
-		other.report(true)
+	for _, other := range g.sessionsOf(user) {
+		other.reportReads(true)
 	}
 	ctx, cancel := s.requestContext()
 	defer cancel()
@@ -77,7 +77,7 @@ func (s *session) tryLogin(r request) error {
 	}
 	s.mu.Lock()
 	s.user, s.number, s.auto = user, sync.Session, args.AutoRead
-	s.told, s.recents, s.entry = sync.Arrival, sync.MaxRecents, g.backend.Now()
+	s.pushedTo, s.maxRecents, s.loginTime = sync.Arrival, sync.MaxRecents, g.backend.Now()
 	s.expireAt(id.Expires)
 	s.key = id.Key
 	s.mu.Unlock()
@@ -85,12 +85,12 @@ func (s *session) tryLogin(r request) error {
 	g.register(s, user)
 	s.checkKey()
 	s.sync = s.startSync(ctx, sync, &args)
-	s.enter(r)
+	s.answerLogin(r)
 	return nil
 }
 
-// enter answers the login, and lets the pump begin with the sync.
-func (s *session) enter(r request) {
+// answerLogin answers the login, and lets the pump begin with the sync.
+func (s *session) answerLogin(r request) {
 	g := s.gateway
 	ok := protocol.LoginOK{
 		User: string(s.user), Session: uint64(s.number), ServerTime: g.backend.Now(), Protocol: protocol.Version,
@@ -160,7 +160,7 @@ func (s *session) refreshToken(r request) error {
 	if err != nil {
 		return s.endRefused(r, err)
 	}
-	s.start(r)
+	s.addPending(r)
 	s.submits.Add(1)
 	cmd := &command.RefreshToken{User: s.user, Session: s.number, IssuedAt: id.Issued}
 	s.gateway.backend.Submit(cmd, func(result command.Result, err error) {
@@ -173,7 +173,7 @@ func (s *session) refreshToken(r request) error {
 		} else if err = s.endRefused(r, err); err != nil {
 			s.refuse(r, err)
 		}
-		s.finish(r)
+		s.removePending(r)
 	})
 	return nil
 }
@@ -215,7 +215,7 @@ func (s *session) ping(r request) error {
 	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
 		return err
 	}
-	s.report(true)
+	s.reportReads(true)
 	s.reply(r, &protocol.PingOK{ServerTime: s.gateway.backend.Now()})
 	return nil
 }
@@ -224,7 +224,7 @@ func (s *session) logout(r request) error {
 	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
 		return err
 	}
-	s.report(true)
+	s.reportReads(true)
 	cmd := &command.Logout{User: s.user, Session: s.number, LastSeen: s.gateway.backend.Now()}
 	s.propose(r, cmd, func(command.Result) {
 		s.reply(r, nil)

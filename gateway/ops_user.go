@@ -32,7 +32,7 @@ func (s *session) getBlocked(r request) error {
 	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
 		return err
 	}
-	if err := s.maySearch(); err != nil {
+	if err := s.allowScan(); err != nil {
 		return err
 	}
 	ctx, cancel := s.requestContext()
@@ -55,12 +55,12 @@ func (s *session) typing(r request) error {
 		return err
 	}
 	if peer := command.UserID(args.Conv.ID); args.Conv.Group {
-		if group := command.GroupID(args.Conv.ID); !s.inLive(group) && s.mayType() {
+		if group := command.GroupID(args.Conv.ID); !s.inLive(group) && s.allowTyping() {
 			if err := s.gateway.backend.TypingGroup(s.user, group); err != nil {
 				return err
 			}
 		}
-	} else if peer != s.user && s.mayType() {
+	} else if peer != s.user && s.allowTyping() {
 		s.gateway.backend.Typing(s.user, peer)
 	}
 	s.reply(r, nil)
@@ -71,11 +71,11 @@ func (s *session) typing(r request) error {
 // one a second. The others are dropped.
 const typingBurst = 5
 
-func (s *session) mayType() bool {
-	if s.typed == nil {
-		s.typed = rate.NewLimiter(1, typingBurst)
+func (s *session) allowTyping() bool {
+	if s.typingLimit == nil {
+		s.typingLimit = rate.NewLimiter(1, typingBurst)
 	}
-	if s.typed.Allow() {
+	if s.typingLimit.Allow() {
 		return true
 	}
 	s.gateway.metrics.drops.WithLabelValues("too many notices of typing").Inc()

@@ -16,12 +16,12 @@ const flushBytes = 64 << 10
 // A pumpState is what reading on and encoding takes. Nobody holds one while waiting
 // for a peer.
 type pumpState struct {
-	batch  query.Updates
-	frame  []byte // the payload being put together
-	group  groupFrame
-	chunk  chunk        // of a session that reads for itself
-	signal []*liveEntry // taken from a feed's ring
-	woken  line[session, *session]
+	batch   query.Updates
+	frame   []byte // the payload being put together
+	group   groupFrame
+	chunk   chunk          // of a session that reads for itself
+	signals []*signalEntry // taken from a feed's ring
+	woken   fifo[session, *session]
 }
 
 var pumpStates = sync.Pool{New: func() any { return new(pumpState) }}
@@ -30,8 +30,8 @@ var pumpStates = sync.Pool{New: func() any { return new(pumpState) }}
 // from the store, and flushes. It ends when there is nothing left to do, or, with
 // more true, when it has written much and others wait.
 func (s *session) pump() (more bool) {
-	for s.goOn() {
-		s.keepTime()
+	for s.nextRound() {
+		s.checkDeadlines()
 		p := pumpStates.Get().(*pumpState)
 		pushed, more := s.push(p)
 		pumpStates.Put(p)
@@ -42,15 +42,15 @@ func (s *session) pump() (more bool) {
 		s.mu.Lock()
 		s.dirty = true
 		s.mu.Unlock()
-		if s.gateway.pumpers.crowded() {
+		if s.gateway.pumpers.hasWaiting() {
 			return true
 		}
 	}
 	return false
 }
 
-// goOn decides whether the pump has another round.
-func (s *session) goOn() bool {
+// nextRound decides whether the pump has another round.
+func (s *session) nextRound() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended || !s.dirty {
@@ -59,7 +59,7 @@ func (s *session) goOn() bool {
 		return false
 	}
 	s.dirty = false
-	s.round, s.woken = s.woken, time.Time{}
+	s.roundWoken, s.woken = s.woken, time.Time{}
 	return true
 }
 
@@ -103,20 +103,20 @@ func (s *session) flush(pushed int) {
 		}
 		return
 	}
-	if pushed > 0 && !s.round.IsZero() {
-		s.gateway.metrics.pushSeconds.Observe(time.Since(s.round).Seconds())
+	if pushed > 0 && !s.roundWoken.IsZero() {
+		s.gateway.metrics.pushSeconds.Observe(time.Since(s.roundWoken).Seconds())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.room.Signal()
+	s.capacity.Signal()
 }
 
-// keepTime ends a session whose time is up, sends a ping when the peer has been
+// checkDeadlines ends a session whose time is up, sends a ping when the peer has been
 // silent for half of what it may, tells the store of an app that does not ack, and
 // sets the timer for the next deadline. It also submits read reports that had to
 // wait.
-func (s *session) keepTime() {
-	c, now, heard := &s.gateway.config, s.since(), time.Duration(s.heard.Load())
+func (s *session) checkDeadlines() {
+	c, now, heard := &s.gateway.config, s.since(), time.Duration(s.activeAt.Load())
 	s.mu.Lock()
 	next := heard + c.IdleTimeout
 	var why closing
@@ -136,7 +136,7 @@ func (s *session) keepTime() {
 	if s.fullSince != 0 {
 		due(s.fullSince+c.AckTimeout, closedNoAck)
 	}
-	if begun := time.Duration(s.begun.Load()); begun != 0 {
+	if begun := time.Duration(s.unfinishedSince.Load()); begun != 0 {
 		due(begun+c.FrameTimeout, closedUnfinished)
 	}
 	if why != (closing{}) {
@@ -151,10 +151,10 @@ func (s *session) keepTime() {
 	} else {
 		next = min(next, ping)
 	}
-	if s.owesSince != 0 && !s.stalled {
-		next = min(next, s.owesSince+c.StallTimeout)
+	if s.unackedSince != 0 && !s.stalled {
+		next = min(next, s.unackedSince+c.StallTimeout)
 	}
-	stalled := s.stall(now)
+	stalled := s.checkStalled(now)
 	report := len(s.reads) > 0
 	if s.retryAt != 0 {
 		if now >= s.retryAt {
@@ -166,10 +166,10 @@ func (s *session) keepTime() {
 	s.armBy(next, now)
 	s.mu.Unlock()
 	if stalled {
-		s.tellStalled()
+		s.reportStalled()
 	}
 	if report {
-		s.report(false)
+		s.reportReads(false)
 	}
 }
 
@@ -188,9 +188,9 @@ func (s *session) windowFull() bool {
 	return len(s.window.frames) >= c.Window || s.window.bytes >= c.WindowBytes
 }
 
-// hasRoom tells whether the device may get another frame of messages. It starts
+// windowHasRoom tells whether the device may get another frame of messages. It starts
 // the clock of a full window.
-func (s *session) hasRoom() bool {
+func (s *session) windowHasRoom() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.loggedIn || s.ended || s.retryAt != 0 {

@@ -27,10 +27,10 @@ const (
 // write it is there for.
 type pumpers struct {
 	mu      sync.Mutex
-	feeds   line[feed, *feed] // come first: they have work for many sessions
-	pumps   line[session, *session]
-	bulk    line[session, *session] // those that were pumped, and have more than a write
-	taken   int                     // pumps, for bulkEvery
+	feeds   fifo[feed, *feed] // come first: they have work for many sessions
+	pumps   fifo[session, *session]
+	bulk    fifo[session, *session] // those that were pumped, and have more than a write
+	pumped  int                     // pumps, for bulkEvery
 	working int                     // pumpers that are neither idle nor blocked
 	idle    []chan bool             // the last one to go idle is the first to work; false ends it
 	spare   int                     // fewest idle since the last trim
@@ -45,18 +45,18 @@ var mostWorking = max(4, 2*runtime.GOMAXPROCS(0))
 func (p *pumpers) start(s *session) {
 	p.mu.Lock()
 	p.pumps.push(s)
-	p.staff(1)
+	p.spawn(1)
 }
 
-// goOn puts a session that was pumped, and has more, behind others.
-func (p *pumpers) goOn(s *session) {
+// requeue puts a session that was pumped, and has more, behind others.
+func (p *pumpers) requeue(s *session) {
 	p.mu.Lock()
 	p.bulk.push(s)
-	p.staff(1)
+	p.spawn(1)
 }
 
-// crowded reports whether sessions wait to be pumped.
-func (p *pumpers) crowded() bool {
+// hasWaiting reports whether sessions wait to be pumped.
+func (p *pumpers) hasWaiting() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.pumps.n > 0
@@ -66,26 +66,26 @@ func (p *pumpers) crowded() bool {
 func (p *pumpers) waiting() int { return p.feeds.n + p.pumps.n + p.bulk.n }
 
 // startAll is start for many.
-func (p *pumpers) startAll(l *line[session, *session]) {
+func (p *pumpers) startAll(l *fifo[session, *session]) {
 	if l.n == 0 {
 		return
 	}
 	n := l.n
 	p.mu.Lock()
 	p.pumps.join(l)
-	p.staff(n)
+	p.spawn(n)
 }
 
 // startFeed has a pumper read on for f.
 func (p *pumpers) startFeed(f *feed) {
 	p.mu.Lock()
 	p.feeds.push(f)
-	p.staff(1)
+	p.spawn(1)
 }
 
-// staff sets up to n more pumpers to work. The caller holds mu, which staff
+// spawn sets up to n more pumpers to work. The caller holds mu, which staff
 // gives up.
-func (p *pumpers) staff(n int) {
+func (p *pumpers) spawn(n int) {
 	for ; n > 0 && p.working < mostWorking; n-- {
 		p.working++
 		last := len(p.idle) - 1
@@ -100,20 +100,20 @@ func (p *pumpers) staff(n int) {
 	p.mu.Unlock()
 }
 
-// take gives what a pumper is to do next, a feed or a session, or neither: then
+// next gives what a pumper is to do next, a feed or a session, or neither: then
 // it no longer counts as working.
-func (p *pumpers) take() (f *feed, s *session) {
+func (p *pumpers) next() (f *feed, s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.working > mostWorking:
 	case p.feeds.n > 0:
 		return p.feeds.pop(), nil
-	case p.bulk.n > 0 && (p.pumps.n == 0 || p.taken%bulkEvery == bulkEvery-1):
-		p.taken++
+	case p.bulk.n > 0 && (p.pumps.n == 0 || p.pumped%bulkEvery == bulkEvery-1):
+		p.pumped++
 		return nil, p.bulk.pop()
 	case p.pumps.n > 0:
-		p.taken++
+		p.pumped++
 		return nil, p.pumps.pop()
 	}
 	p.working--
@@ -124,10 +124,10 @@ func (p *pumpers) work() {
 	next := make(chan bool, 1)
 	for {
 		for n := 1; ; n++ {
-			f, s := p.take()
+			f, s := p.next()
 			if s != nil {
 				if s.pump() {
-					p.goOn(s)
+					p.requeue(s)
 				} else {
 					s.pumps.Done()
 				}
@@ -152,7 +152,7 @@ func (p *pumpers) work() {
 func (p *pumpers) Block() {
 	p.mu.Lock()
 	p.working--
-	p.staff(min(1, p.waiting()))
+	p.spawn(min(1, p.waiting()))
 }
 
 func (p *pumpers) Unblock() {
@@ -218,18 +218,18 @@ func (p *pumpers) end(n int) {
 	p.idle = slices.Delete(p.idle, 0, n)
 }
 
-// A line is a queue of things that carry the link to the next one themselves.
-type line[T any, P linked[T]] struct {
+// A fifo is a queue of things that carry the link to the next one themselves.
+type fifo[T any, P fifoElement[T]] struct {
 	first, last P
 	n           int
 }
 
-type linked[T any] interface {
+type fifoElement[T any] interface {
 	*T
 	link() **T // nil when it is the last, or in no line
 }
 
-func (l *line[T, P]) push(v P) {
+func (l *fifo[T, P]) push(v P) {
 	if l.n == 0 {
 		l.first = v
 	} else {
@@ -240,7 +240,7 @@ func (l *line[T, P]) push(v P) {
 }
 
 // join adds all of another line, which is empty after it.
-func (l *line[T, P]) join(o *line[T, P]) {
+func (l *fifo[T, P]) join(o *fifo[T, P]) {
 	if l.n == 0 {
 		*l = *o
 	} else {
@@ -248,11 +248,11 @@ func (l *line[T, P]) join(o *line[T, P]) {
 		l.last = o.last
 		l.n += o.n
 	}
-	*o = line[T, P]{}
+	*o = fifo[T, P]{}
 }
 
 // pop takes the first one out of a line that is not empty.
-func (l *line[T, P]) pop() P {
+func (l *fifo[T, P]) pop() P {
 	v := l.first
 	next := v.link()
 	l.first, *next = *next, nil
@@ -263,4 +263,4 @@ func (l *line[T, P]) pop() P {
 }
 
 func (s *session) link() **session { return &s.nextPump }
-func (f *feed) link() **feed       { return &f.next }
+func (f *feed) link() **feed       { return &f.nextInQueue }

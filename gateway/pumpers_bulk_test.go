@@ -16,25 +16,25 @@ func TestWhoHasMuchComesBehind(t *testing.T) {
 	much := []*session{bareSession(g, protocol.JSON), bareSession(g, protocol.JSON)}
 	little := bareSession(g, protocol.JSON)
 	for _, s := range much {
-		p.goOn(s)
+		p.requeue(s)
 	}
-	if p.crowded() {
+	if p.hasWaiting() {
 		t.Error("those who have much make others stop")
 	}
 	p.start(little)
-	if !p.crowded() {
+	if !p.hasWaiting() {
 		t.Error("nobody is to stop for a session that waits")
 	}
 	for _, want := range []*session{little, much[0], much[1]} {
-		if _, s := p.take(); s != want {
+		if _, s := p.next(); s != want {
 			t.Fatal("want who has little first, then the others in turn")
 		}
 	}
 	// But they do get their turn, however many come.
-	p.goOn(much[0])
+	p.requeue(much[0])
 	for n := range 2 * bulkEvery {
 		p.start(bareSession(g, protocol.JSON))
-		if _, s := p.take(); s == much[0] {
+		if _, s := p.next(); s == much[0] {
 			return
 		} else if n > bulkEvery {
 			break
@@ -52,7 +52,7 @@ func TestCostlyRequestsTakeTurns(t *testing.T) {
 		first.push("onSynced")
 		second.login("alice", "tablet", nil)
 		other := e.online("bob", codec)
-		if !e.gateway.costs.Take(t.Context(), "alice") {
+		if !e.gateway.turns.Take(t.Context(), "alice") {
 			t.Fatal("no place")
 		}
 		id := first.request("getMessage", obj{"conv": "u:bob"})
@@ -62,15 +62,15 @@ func TestCostlyRequestsTakeTurns(t *testing.T) {
 		}
 		other.call("getMessage", obj{"conv": "u:alice"})
 		second.call("ping", nil) // what is cheap waits for nothing
-		e.gateway.costs.Give("alice")
+		e.gateway.turns.Give("alice")
 		if frame := first.reply(id); frame["ok"] == nil {
 			t.Errorf("getMessage = %v, want a page once it is its turn", frame)
 		}
 		// And one that gets no turn is refused in the end.
-		if !e.gateway.costs.Take(t.Context(), "alice") {
+		if !e.gateway.turns.Take(t.Context(), "alice") {
 			t.Fatal("no place")
 		}
-		defer e.gateway.costs.Give("alice")
+		defer e.gateway.turns.Give("alice")
 		second.refused("getMessage", obj{"conv": "u:bob"}, "unavailable")
 	})
 }

@@ -24,15 +24,15 @@ const (
 // in turn, and signals as they come. It stops with rest true once there is much to
 // be flushed, and returns how many messages it has queued.
 func (s *session) push(p *pumpState) (pushed int, rest bool) {
-	for more := true; more && s.hasRoom(); {
+	for more := true; more && s.windowHasRoom(); {
 		n := 0
 		switch {
-		case s.sync != nil || s.takeLate():
+		case s.sync != nil || s.nextLate():
 			n, more = s.pushSync(p)
-		case s.takeFresh():
+		case s.takeNews():
 			n, more = s.pushNews(p)
 			if more {
-				s.setFresh()
+				s.setNews()
 			}
 			m, groups := s.pushGroups(p)
 			n, more = n+m, more || groups
@@ -46,38 +46,38 @@ func (s *session) push(p *pumpState) (pushed int, rest bool) {
 	return pushed + s.pushSignals(p), false
 }
 
-// takeFresh tells whether the store may have news, beside those of groups.
-func (s *session) takeFresh() bool {
+// takeNews tells whether the store may have news, beside those of groups.
+func (s *session) takeNews() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fresh := s.fresh
-	s.fresh = false
+	fresh := s.hasNews
+	s.hasNews = false
 	return fresh
 }
 
-func (s *session) setFresh() { s.mu.Lock(); defer s.mu.Unlock(); s.fresh = true }
+func (s *session) setNews() { s.mu.Lock(); defer s.mu.Unlock(); s.hasNews = true }
 
 // pushNews pushes what came after s.told. What the window has no room for is
 // left in the store.
 func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 	messages, bytes := s.windowRoom()
-	if err := s.gateway.backend.Since(s.user, s.number, s.told, &p.batch, messages, bytes); err != nil {
-		s.setFresh()
+	if err := s.gateway.backend.Since(s.user, s.number, s.pushedTo, &p.batch, messages, bytes); err != nil {
+		s.setNews()
 		s.unavailable(err)
 		return 0, false
 	}
-	place := func(arrival uint64, _ bool) (string, uint64) {
+	cursorOf := func(arrival uint64, _ bool) (string, uint64) {
 		return s.gateway.backend.Cursor(s.user, arrival), arrival
 	}
 	for i := 0; i < len(p.batch.Items); {
-		if !s.hasRoom() || s.conn.Buffered() >= flushBytes {
+		if !s.windowHasRoom() || s.conn.Buffered() >= flushBytes {
 			return pushed, true
 		}
-		n, messages := s.pushItem(p, i, place)
+		n, messages := s.pushItem(p, i, cursorOf)
 		i, pushed = i+n, pushed+messages
-		s.told = arrival(&p.batch, i-1)
+		s.pushedTo = arrival(&p.batch, i-1)
 	}
-	s.told = p.batch.Through
+	s.pushedTo = p.batch.Through
 	return pushed, p.batch.More
 }
 
@@ -103,21 +103,21 @@ func arrival(b *query.Updates, i int) uint64 {
 // that are too, as far as one frame holds them. place gives the cursor of a
 // frame that ends with a message of some arrival number, and may be the last, and up
 // to where the device has all then, 0 if that is not known.
-func (s *session) pushItem(p *pumpState, i int, place func(arrival uint64, last bool) (cursor string, upTo uint64)) (items, messages int) {
+func (s *session) pushItem(p *pumpState, i int, cursorOf func(arrival uint64, last bool) (cursor string, upTo uint64)) (items, messages int) {
 	b := &p.batch
 	if c := b.Items[i].Change; c >= 0 {
 		switch c := &b.Changes[c]; c.Kind {
 		case query.ChangeGroupJoined:
-			s.joined(c.Group)
+			s.groupJoined(c.Group)
 		case query.ChangeGroupLeft:
-			s.parted(c.Group)
+			s.groupLeft(c.Group)
 		default:
 			s.pushChange(c)
 		}
 		return 1, 0
 	}
 	s.mu.Lock()
-	w := protocol.BeginNewMessage(p.frame[:0], s.codec, s.window.opened())
+	w := protocol.BeginNewMessage(p.frame[:0], s.codec, s.window.nextDelivery())
 	s.mu.Unlock()
 	end := i
 	for ; end < len(b.Items) && b.Items[end].Message >= 0; end++ {
@@ -126,14 +126,14 @@ func (s *session) pushItem(p *pumpState, i int, place func(arrival uint64, last 
 			break
 		}
 	}
-	cursor, upTo := place(arrival(b, end-1), end == len(b.Items))
+	cursor, upTo := cursorOf(arrival(b, end-1), end == len(b.Items))
 	p.frame = w.End(cursor, nil, 0)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, item := range b.Items[i:end] {
 		if m := &b.Messages[item.Message]; s.auto && m.From != s.user {
-			s.window.mark(m.Peer, m.Seq)
+			s.window.addMark(m.Peer, m.Seq)
 		}
 	}
 	s.queueMessages(p.frame, end-i, upTo)
@@ -149,7 +149,7 @@ func (s *session) queueMessages(frame []byte, messages int, upTo uint64) {
 		return
 	}
 	s.window.push(len(frame), upTo)
-	s.owes()
+	s.startAckTimer()
 	s.queueFrame(func(b []byte) []byte { return append(b, frame...) })
 	s.gateway.metrics.messagesOut.Add(float64(messages))
 }

@@ -17,12 +17,12 @@ import (
 func (s *session) read() (why closing, fresh bool) {
 	for {
 		loggedIn := s.hasLoggedIn()
-		s.handled, s.ponged, s.whole = 0, false, false
-		if err := s.conn.Drain(s.take); err != nil {
+		s.handled, s.ponged, s.completed = 0, false, false
+		if err := s.conn.Drain(s.handleFrame); err != nil {
 			return s.readFailure(err), false
 		}
 		switch {
-		case s.left:
+		case s.clientClosed:
 			return closedByClient, false
 		case s.hasEnded():
 			return closedAbnormally, false // it knows why
@@ -43,14 +43,14 @@ func (s *session) read() (why closing, fresh bool) {
 func (s *session) noteUnfinished() {
 	since := int64(0)
 	if s.conn.Unfinished() {
-		if s.begun.Load() != 0 && !s.whole {
+		if s.unfinishedSince.Load() != 0 && !s.completed {
 			return
 		}
 		since = int64(s.since())
-	} else if s.begun.Load() == 0 {
+	} else if s.unfinishedSince.Load() == 0 {
 		return
 	}
-	s.begun.Store(since)
+	s.unfinishedSince.Store(since)
 	if since == 0 {
 		return
 	}
@@ -59,49 +59,49 @@ func (s *session) noteUnfinished() {
 	s.armBy(time.Duration(since)+s.gateway.config.FrameTimeout, time.Duration(since))
 }
 
-// take handles a message or a control frame. It reports whether to go on.
-func (s *session) take(opcode byte, payload []byte) (goOn bool) {
-	s.whole = s.whole || opcode != ws.OpContinuation && !s.conn.InMessage()
+// handleFrame handles a message or a control frame. It reports whether to go on.
+func (s *session) handleFrame(opcode byte, payload []byte) (goOn bool) {
+	s.completed = s.completed || opcode != ws.OpContinuation && !s.conn.InMessage()
 	switch opcode {
 	case ws.OpText, ws.OpBinary:
-		s.whole = true
+		s.completed = true
 		s.handled++
-		s.alive()
-		s.handle(opcode, payload)
-		return s.waitForRoom()
+		s.noteActivity()
+		s.handleRequest(opcode, payload)
+		return s.waitForCapacity()
 	case ws.OpPing:
-		s.pong(payload)
+		s.answerPing(payload)
 	case ws.OpPong:
-		s.alive()
+		s.noteActivity()
 		s.ponged = true
-		s.count()
+		s.countFrame()
 	case ws.OpContinuation:
-		s.count()
+		s.countFrame()
 	case ws.OpClose:
 		code, err := ws.CloseCode(payload)
 		if err != nil {
 			s.end(s.readFailure(err))
 			return false
 		}
-		s.left, s.farewell = true, code
+		s.clientClosed, s.clientCode = true, code
 		return false
 	}
 	return !s.hasEnded()
 }
 
-// waitForRoom waits until the session may take another request. It reports
+// waitForCapacity waits until the session may take another request. It reports
 // false when the session has ended.
-func (s *session) waitForRoom() bool {
+func (s *session) waitForCapacity() bool {
 	s.mu.Lock()
 	s.handling = false
-	if s.parting.code != 0 && !s.ended {
+	if s.pendingClose.code != 0 && !s.ended {
 		s.mu.Unlock()
-		s.part()
+		s.closeIfIdle()
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()
-	for !s.ended && (len(s.requests) >= maxRequests || s.conn.Buffered() > maxBacklog) {
-		s.room.Wait()
+	for !s.ended && (len(s.pending) >= maxRequests || s.conn.Buffered() > maxBacklog) {
+		s.capacity.Wait()
 	}
 	return !s.ended
 }
@@ -135,8 +135,8 @@ type request struct {
 	size int // bytes of the frame
 }
 
-// handle does what one frame asks.
-func (s *session) handle(opcode byte, frame []byte) {
+// handleRequest does what one frame asks.
+func (s *session) handleRequest(opcode byte, frame []byte) {
 	m := s.gateway.metrics
 	m.framesIn.Inc()
 	m.bytesIn.Add(float64(len(frame)))
@@ -171,9 +171,9 @@ func (s *session) handle(opcode byte, frame []byte) {
 	s.dispatch(r)
 }
 
-// count counts a frame that gets no answer. It reports whether it fits: if not,
+// countFrame counts a frame that gets no answer. It reports whether it fits: if not,
 // it has ended the session, since there is no way to refuse it.
-func (s *session) count() bool {
+func (s *session) countFrame() bool {
 	verdict, _ := s.limit.Allow()
 	if verdict != ratelimit.Allowed {
 		s.end(closedFrames)
@@ -181,10 +181,10 @@ func (s *session) count() bool {
 	return verdict == ratelimit.Allowed
 }
 
-// pong answers a ping of the client.
-func (s *session) pong(payload []byte) {
-	s.alive()
-	if !s.count() {
+// answerPing answers a ping of the client.
+func (s *session) answerPing(payload []byte) {
+	s.noteActivity()
+	if !s.countFrame() {
 		return
 	}
 	s.mu.Lock()

@@ -7,8 +7,8 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A read says that the user has all messages of peer up to seq.
-type read struct {
+// A readUpTo says that the user has all messages of peer up to seq.
+type readUpTo struct {
 	peer command.UserID
 	seq  uint64
 }
@@ -24,7 +24,7 @@ func (s *session) ack(d uint64) {
 	before := len(s.window.frames)
 	read, ok := s.window.ack(d, !s.background)
 	freed := len(s.window.frames) < before
-	answers := freed && s.answered()
+	answers := freed && s.restartAckTimer()
 	if !ok {
 		s.mu.Unlock()
 		s.gateway.metrics.drops.WithLabelValues("ack of nothing pushed").Inc()
@@ -32,7 +32,7 @@ func (s *session) ack(d uint64) {
 	}
 	if s.auto {
 		for _, m := range read {
-			s.acked(m.peer, m.seq)
+			s.addRead(m.peer, m.seq)
 		}
 	}
 	if s.fullSince != 0 && freed {
@@ -44,24 +44,24 @@ func (s *session) ack(d uint64) {
 	if answers {
 		s.gateway.backend.SetStalled(s.user, s.number, false, 0)
 	}
-	s.report(false)
+	s.reportReads(false)
 }
 
-// acked notes a read report to be made. The caller holds mu.
-func (s *session) acked(peer command.UserID, seq uint64) {
+// addRead notes a read report to be made. The caller holds mu.
+func (s *session) addRead(peer command.UserID, seq uint64) {
 	for i := len(s.reads) - 1; i >= 0; i-- {
 		if s.reads[i].peer == peer {
 			s.reads[i].seq = max(s.reads[i].seq, seq)
 			return
 		}
 	}
-	s.reads = append(s.reads, read{peer, seq})
+	s.reads = append(s.reads, readUpTo{peer, seq})
 }
 
-// report submits what acks have gathered. While earlier reports are in flight
+// reportReads submits what acks have gathered. While earlier reports are in flight
 // it leaves that to their end, unless now is set. When it returns, what was
 // acked before the call is submitted or, without now, will be.
-func (s *session) report(now bool) {
+func (s *session) reportReads(now bool) {
 	s.reports.Lock()
 	defer s.reports.Unlock()
 	s.mu.Lock()
@@ -77,16 +77,16 @@ func (s *session) report(now bool) {
 	for _, r := range reads {
 		cmd := &command.ReadReport{User: s.user, Session: s.number, Peer: r.peer, Seq: r.seq, Auto: true}
 		s.gateway.backend.Submit(cmd, func(_ command.Result, err error) {
-			s.reported(r, err)
+			s.readReported(r, err)
 			s.submits.Done()
 		})
 	}
 }
 
-// reported takes the outcome of an automatic report. One that may not have
+// readReported takes the outcome of an automatic report. One that may not have
 // happened is made again; if the session ends first, the messages are pushed
 // again at the next login, and the client knows them by their id.
-func (s *session) reported(r read, err error) {
+func (s *session) readReported(r readUpTo, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reporting--
@@ -94,7 +94,7 @@ func (s *session) reported(r read, err error) {
 		return
 	}
 	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) {
-		s.acked(r.peer, r.seq)
+		s.addRead(r.peer, r.seq)
 		s.retryAt = s.since() + store.RetryAfter(err)
 		s.wakeLocked()
 		return

@@ -39,79 +39,79 @@ type session struct {
 	began   time.Time
 	timer   *time.Timer // wakes the pump when a deadline may have passed
 
-	heard atomic.Int64 // last sign of life, as time since began
-	begun atomic.Int64 // when the frame or message that is not whole yet was seen first, likewise; 0 for none
+	activeAt        atomic.Int64 // last sign of life, as time since began
+	unfinishedSince atomic.Int64 // when the frame or message that is not whole yet was seen first, likewise; 0 for none
 
 	// Owned by the read loop.
-	limit      ratelimit.Frames
-	sends      *rate.Limiter // of the user, shared with his other sessions; nil for no limit
-	typed      *rate.Limiter // notices of typing; nil until the first
-	subscribed bool          // to presence
-	farewell   int           // close code of the client's close frame, 0 for none
-	left       bool          // the client's close frame has come
-	repeats    *repeats      // nil until the first change that is no send
-	handled    int           // requests and notices of what is being drained
-	ponged     bool          // there was a pong in it
-	whole      bool          // a message or a control frame outside one ended in it
-	identified uint64        // id of the request being handled, once the shard is to know it
+	limit        ratelimit.Frames
+	sends        *rate.Limiter // of the user, shared with his other sessions; nil for no limit
+	typingLimit  *rate.Limiter // notices of typing; nil until the first
+	subscribed   bool          // to presence
+	clientCode   int           // close code of the client's close frame, 0 for none
+	clientClosed bool          // the client's close frame has come
+	repeats      *repeats      // nil until the first change that is no send
+	handled      int           // requests and notices of what is being drained
+	ponged       bool          // there was a pong in it
+	completed    bool          // a message or a control frame outside one ended in it
+	identified   uint64        // id of the request being handled, once the shard is to know it
 
 	// Set by the read loop at login, static once loggedIn.
-	user    command.UserID
-	number  command.SessionID
-	auto    bool  // an ack is a read report
-	recents int   // most conversations of recents
-	entry   int64 // store's time at the login, ms
+	user       command.UserID
+	number     command.SessionID
+	auto       bool  // an ack is a read report
+	maxRecents int   // most conversations of recents
+	loginTime  int64 // store's time at the login, ms
 
 	// Set by the read loop at login, owned by the pump once loggedIn.
-	sync   *syncing // what is left of the login's sync, nil once it is pushed
-	told   uint64   // arrival number up to which the device was told
-	pinged time.Duration
-	round  time.Time // first Wake of what the pump is pushing
-	stays  endedStays
+	sync            *loginSync // what is left of the login's sync, nil once it is pushed
+	pushedTo        uint64     // arrival number up to which the device was told
+	pinged          time.Duration
+	roundWoken      time.Time // first Wake of what the pump is pushing
+	pastMemberships pastMemberships
 
 	submits sync.WaitGroup // commands without an outcome yet
 	pumps   sync.WaitGroup
 	reports sync.Mutex // held while read reports are taken and submitted; comes before mu
 
-	mu         sync.Mutex
-	room       sync.Cond // of mu: a request was answered, bytes were written, or the end came
-	loggedIn   bool
-	ended      bool
-	why        closing            // once ended
-	stopped    bool               // no pump may start any more
-	cancel     context.CancelFunc // of the request that the read loop waits for, nil for none
-	pumping    bool
-	dirty      bool      // there may be something for the pump to do
-	woken      time.Time // first Wake that the pump has not looked into
-	requests   []flight
-	handling   bool    // the read loop handles a frame
-	parting    closing // why the session is to go as soon as all is answered
-	window     window
-	signals    []store.Signal
-	syncSize   int64         // bytes that what is left of the login's sync takes, about
-	charged    int64         // what the place is charged with for what the session holds: see chargeHeld
-	held       *held         // sends that wait for a decision; nil until the first
-	reads      []read        // what was acked and is to be reported, each peer once
-	reporting  int           // read reports in flight
-	answers    []groupAnswer // to the last changes on groups, at most keptRequests, oldest first
-	fresh      bool          // the store may have news beside those of groups
-	groups     map[command.GroupID]*subscription
-	live       int                               // of groups that store nothing
-	background bool                              // nobody looks at the device
-	stalled    bool                              // the store was told that its app does not answer
-	news       line[subscription, *subscription] // those that have something for the pump
-	late       []*syncing                        // of groups that the login could not ask about
-	cancelLate context.CancelFunc                // ends asking for them, nil for none
-	nextPump   *session                          // in the pumpers' line; guarded by that
+	mu           sync.Mutex
+	capacity     sync.Cond // of mu: a request was answered, bytes were written, or the end came
+	loggedIn     bool
+	ended        bool
+	closing      closing            // once ended
+	stopped      bool               // no pump may start any more
+	cancel       context.CancelFunc // of the request that the read loop waits for, nil for none
+	pumping      bool
+	dirty        bool      // there may be something for the pump to do
+	woken        time.Time // first Wake that the pump has not looked into
+	pending      []pendingRequest
+	handling     bool    // the read loop handles a frame
+	pendingClose closing // why the session is to go as soon as all is answered
+	window       window
+	signals      []store.Signal
+	syncSize     int64         // bytes that what is left of the login's sync takes, about
+	charged      int64         // what the place is charged with for what the session holds: see chargeHeld
+	held         *held         // sends that wait for a decision; nil until the first
+	reads        []readUpTo    // what was acked and is to be reported, each peer once
+	reporting    int           // read reports in flight
+	answers      []groupAnswer // to the last changes on groups, at most keptRequests, oldest first
+	hasNews      bool          // the store may have news beside those of groups
+	groups       map[command.GroupID]*subscription
+	live         int                               // of groups that store nothing
+	background   bool                              // nobody looks at the device
+	stalled      bool                              // the store was told that its app does not answer
+	ready        fifo[subscription, *subscription] // those that have something for the pump
+	late         []*loginSync                      // of groups that the login could not ask about
+	cancelLate   context.CancelFunc                // ends asking for them, nil for none
+	nextPump     *session                          // in the pumpers' line; guarded by that
 
 	key *auth.Key // that signed the token, nil before the login; guarded by mu
 
 	// Deadlines, as time since began; 0 is none. Guarded by mu.
-	expiry    time.Duration // of the token
-	fullSince time.Duration // the window is full since then, or since the last ack
-	owesSince time.Duration // the device owes an ack since then, or since the last one
-	retryAt   time.Duration // the store was unavailable to the pump
-	armed     time.Duration // when the timer calls alarm
+	expiry       time.Duration // of the token
+	fullSince    time.Duration // the window is full since then, or since the last ack
+	unackedSince time.Duration // the device owes an ack since then, or since the last one
+	retryAt      time.Duration // the store was unavailable to the pump
+	armed        time.Duration // when the timer calls alarm
 }
 
 // begin makes a session of an upgraded connection.
@@ -124,7 +124,7 @@ func (s *session) begin(c *ws.Conn, subprotocol string) {
 	}
 	c.Admission.Upgraded(s.evict)
 	s.began = time.Now().Add(-1) // so that no time since is 0, which means none
-	s.room.L = &s.mu
+	s.capacity.L = &s.mu
 	s.armed = s.gateway.config.LoginTimeout
 	s.timer = time.AfterFunc(s.armed, s.alarm)
 }
@@ -139,20 +139,20 @@ func (s *session) serve() {
 		return
 	}
 	s.end(why)
-	s.wrapUp()
+	s.cleanUp()
 }
 
-func (s *session) wrapUp() {
+func (s *session) cleanUp() {
 	defer s.gateway.release()
 	s.mu.Lock()
 	s.stopped = true
-	why, user, number := s.why, s.user, s.number
+	why, user, number := s.closing, s.user, s.number
 	s.mu.Unlock()
 	s.timer.Stop()
 	s.pumps.Wait()
-	s.leave()
-	s.gateway.forget(s, user)
-	s.hangUp(why)
+	s.logOut()
+	s.gateway.unregister(s, user)
+	s.closeConn(why)
 	s.submits.Wait()
 
 	s.gateway.metrics.closed(why)
@@ -165,9 +165,9 @@ func (s *session) wrapUp() {
 		"user", user, "session", number, "lasted", time.Since(s.began))
 }
 
-// leave tells the store that the session is over: its last read reports come
+// logOut tells the store that the session is over: its last read reports come
 // before its logout. Nobody waits for either here.
-func (s *session) leave() {
+func (s *session) logOut() {
 	if s.number == 0 {
 		return
 	}
@@ -177,21 +177,21 @@ func (s *session) leave() {
 	if s.subscribed {
 		b.UnsubscribePresence(s)
 	}
-	s.report(true)
-	if s.why != closedKicked && s.why != closedRevoked && s.why != closedByLogout {
+	s.reportReads(true)
+	if s.closing != closedKicked && s.closing != closedRevoked && s.closing != closedByLogout {
 		s.submits.Add(1)
-		b.Submit(&command.Logout{User: s.user, Session: s.number, LastSeen: s.seen()}, func(command.Result, error) { s.submits.Done() })
+		b.Submit(&command.Logout{User: s.user, Session: s.number, LastSeen: s.lastActivity()}, func(command.Result, error) { s.submits.Done() })
 	}
 }
 
-// hangUp sends what waits and a close frame, as far as the socket takes them in
+// closeConn sends what waits and a close frame, as far as the socket takes them in
 // time, and closes it.
-func (s *session) hangUp(why closing) {
+func (s *session) closeConn(why closing) {
 	timeout := s.gateway.config.CloseTimeout
 	switch {
 	case why == closedAbnormally:
-	case s.left:
-		s.conn.CloseHandshake(s.farewell, "", true, timeout)
+	case s.clientClosed:
+		s.conn.CloseHandshake(s.clientCode, "", true, timeout)
 	case why == closedCrowded:
 		s.conn.CloseHandshake(why.code, why.reason, true, timeout) // others wait for its place
 	default:
@@ -203,7 +203,7 @@ func (s *session) hangUp(why closing) {
 // end ends the session unless something else has. It never blocks: the read
 // loop notices and serve does the rest. After it, nothing more is written but
 // what waits already and the close frame.
-func (s *session) end(why closing) { s.endWith(why, nil) }
+func (s *session) end(why closing) { s.endWithFrame(why, nil) }
 
 // evict ends the session for the sake of other connections. For memory it does not
 // wait for the peer.
@@ -222,18 +222,18 @@ func (s *session) evict(reason string) {
 	s.end(closedCrowded)
 }
 
-// endWith is end with a last frame.
-func (s *session) endWith(why closing, last func([]byte) []byte) {
+// endWithFrame is end with a last frame.
+func (s *session) endWithFrame(why closing, last func([]byte) []byte) {
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()
 		return
 	}
-	s.ended, s.why = true, why
+	s.ended, s.closing = true, why
 	if last != nil {
 		s.queueFrame(last)
 	}
-	s.room.Broadcast()
+	s.capacity.Broadcast()
 	cancels := [...]context.CancelFunc{s.cancel, s.cancelLate}
 	s.mu.Unlock()
 	for _, cancel := range cancels {
@@ -275,7 +275,7 @@ func (s *session) alarm() {
 func (s *session) Wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fresh = true
+	s.hasNews = true
 	if s.woken.IsZero() {
 		s.woken = time.Now()
 	}
@@ -289,11 +289,11 @@ func (s *session) Kick(reason string) {
 		s.end(closedRevoked)
 		return
 	}
-	s.endWith(closedKicked, func(b []byte) []byte { return protocol.AppendKicked(b, s.codec, &protocol.Kicked{Reason: reason}) })
+	s.endWithFrame(closedKicked, func(b []byte) []byte { return protocol.AppendKicked(b, s.codec, &protocol.Kicked{Reason: reason}) })
 }
 
 // since is the time since the session began.
 func (s *session) since() time.Duration { return time.Since(s.began) }
 
-// alive notes a sign of life.
-func (s *session) alive() { s.heard.Store(int64(s.since())) }
+// noteActivity notes a sign of life.
+func (s *session) noteActivity() { s.activeAt.Store(int64(s.since())) }

@@ -54,7 +54,7 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 			m := wire.Message(signal.Message)
 			m.Seq, m.Ephemeral = 0, true
 			s.mu.Lock()
-			w := protocol.BeginNewMessage(p.frame[:0], s.codec, s.window.opened())
+			w := protocol.BeginNewMessage(p.frame[:0], s.codec, s.window.nextDelivery())
 			s.mu.Unlock()
 			w.Add(&m, 0)
 			p.frame = w.End("", nil, 0)

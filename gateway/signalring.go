@@ -10,12 +10,12 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// maxSignalled bounds the messages that a feed keeps of those that nobody
+// maxGroupSignals bounds the messages that a feed keeps of those that nobody
 // stores. A session that is further behind has lost the oldest.
-const maxSignalled = 256
+const maxGroupSignals = 256
 
-// A liveEntry is a message that nobody stores, encoded for all who get it.
-type liveEntry struct {
+// A signalEntry is a message that nobody stores, encoded for all who get it.
+type signalEntry struct {
 	arrival uint64 // it came after all in the group's order up to there, before all above
 	from    command.UserID
 	session command.SessionID
@@ -25,7 +25,7 @@ type liveEntry struct {
 // A signalRing holds the newest messages of a group that nobody stores. They are
 // numbered 0, 1, 2 … as they come, and have ascending places in the group's order.
 type signalRing struct {
-	entries []*liveEntry // numbers next-len(entries) … next-1
+	entries []*signalEntry // numbers next-len(entries) … next-1
 	next    uint64
 	due     uint64 // up to this number the feed has read what came before them
 	bytes   int
@@ -34,40 +34,40 @@ type signalRing struct {
 // first is the number of the oldest one that is kept.
 func (r *signalRing) first() uint64 { return r.next - uint64(len(r.entries)) }
 
-// after is the place of the oldest one from number heard on that is kept, none
+// nextAt is the place of the oldest one from number heard on that is kept, none
 // when there is none.
-func (r *signalRing) after(heard uint64) uint64 {
+func (r *signalRing) nextAt(heard uint64) uint64 {
 	if heard = max(heard, r.first()); heard < r.next {
 		return r.entries[heard-r.first()].arrival
 	}
-	return none
+	return endOfOrder
 }
 
-// ready tells whether release has something to do.
-func (r *signalRing) ready(at uint64) bool { return r.after(r.due) <= at }
+// hasDue tells whether release has something to do.
+func (r *signalRing) hasDue(at uint64) bool { return r.nextAt(r.due) <= at }
 
-// release makes those due whose place is not above one that the feed has come to.
-func (r *signalRing) release(at uint64) {
-	for r.ready(at) {
+// makeDue makes those due whose place is not above one that the feed has come to.
+func (r *signalRing) makeDue(at uint64) {
+	for r.hasDue(at) {
 		r.due = max(r.due, r.first()) + 1
 	}
 }
 
-// none lies behind all places in a group's order.
-const none = math.MaxUint64
+// endOfOrder lies behind all places in a group's order.
+const endOfOrder = math.MaxUint64
 
-func (e *liveEntry) size() int {
+func (e *signalEntry) size() int {
 	return 64 + len(e.bytes[protocol.JSON]) + len(e.bytes[protocol.Msgpack])
 }
 
 // add takes a message in, and gives by how many bytes the ring has grown.
-func (r *signalRing) add(e *liveEntry) int {
+func (r *signalRing) add(e *signalEntry) int {
 	before := r.bytes
 	r.entries = append(r.entries, e)
 	r.bytes += e.size()
 	r.next++
 	drop := 0
-	for len(r.entries)-drop > maxSignalled || r.bytes > maxFeedBytes && len(r.entries)-drop > 1 {
+	for len(r.entries)-drop > maxGroupSignals || r.bytes > maxFeedBytes && len(r.entries)-drop > 1 {
 		r.bytes -= r.entries[drop].size()
 		drop++
 	}
@@ -96,7 +96,7 @@ func (f *feed) Signal(m *query.Message) {
 		f.mu.Unlock()
 		return
 	}
-	e := &liveEntry{arrival: m.Arrival, from: m.From, session: m.Session}
+	e := &signalEntry{arrival: m.Arrival, from: m.From, session: m.Session}
 	for codec, n := range f.codecs {
 		if n > 0 {
 			e.bytes[codec] = protocol.AppendMessage(nil, protocol.Codec(codec), &message)
@@ -106,17 +106,17 @@ func (f *feed) Signal(m *query.Message) {
 	// What it came after has to be read first, whether the store has said or not
 	// that there is something.
 	f.dirty = f.dirty || !f.started || e.arrival > f.at
-	start := f.mayStart()
+	start := f.tryStart()
 	f.mu.Unlock()
 	if start {
 		f.gateway.pumpers.startFeed(f)
 	}
 }
 
-// signalled appends the messages from number heard on that came before a place in
+// signalsAfter appends the messages from number heard on that came before a place in
 // the group's order, at most so many, to dst. lost is how many before them are
 // gone.
-func (f *feed) signalled(heard, before uint64, most int, dst []*liveEntry) (entries []*liveEntry, lost uint64) {
+func (f *feed) signalsAfter(heard, before uint64, most int, dst []*signalEntry) (entries []*signalEntry, lost uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	oldest := f.signals.first()
@@ -128,10 +128,10 @@ func (f *feed) signalled(heard, before uint64, most int, dst []*liveEntry) (entr
 	return append(dst, rest[:n]...), lost
 }
 
-// signalAfter is the place in the group's order of the oldest message from number
+// nextSignalAt is the place in the group's order of the oldest message from number
 // heard on, none when there is none.
-func (f *feed) signalAfter(heard uint64) uint64 {
+func (f *feed) nextSignalAt(heard uint64) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.signals.after(heard)
+	return f.signals.nextAt(heard)
 }

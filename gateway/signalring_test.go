@@ -20,18 +20,18 @@ func TestSignalStaysForWhoWaits(t *testing.T) {
 		t.Fatal("nothing came, and yet the session may not wait")
 	}
 	f.Signal(&query.Message{Group: "show", From: "alice", CID: []byte("1"), Body: []byte{1}})
-	quick.heard = 1 // it looked before the feed had it
+	quick.nextSignal = 1 // it looked before the feed had it
 	if !f.park(quick) {
 		t.Fatal("a session that has heard all may not wait")
 	}
-	if entries, lost := f.signalled(slow.heard, 1, 10, nil); len(entries) != 1 || lost != 0 {
+	if entries, lost := f.signalsAfter(slow.nextSignal, 1, 10, nil); len(entries) != 1 || lost != 0 {
 		t.Errorf("%d messages and %d lost for who waited, want 1 and 0", len(entries), lost)
 	}
-	f.hand(nil, false)
+	f.publish(nil, false)
 	if f.park(slow) {
 		t.Fatal("a session waits though there is something for it")
 	}
-	slow.heard = 1
+	slow.nextSignal = 1
 	if !f.park(slow) || !f.park(quick) {
 		t.Fatal("sessions that have heard all may not wait")
 	}

@@ -90,7 +90,7 @@ func TestFullWindowHoldsNoMessages(t *testing.T) {
 			alice.call("send", obj{"conv": "u:bob", "cid": fmt.Sprint(m), "body": text})
 		}
 		synctest.Wait()
-		s := e.gateway.of("bob")[0]
+		s := e.gateway.sessionsOf("bob")[0]
 		s.mu.Lock()
 		held, frames := s.window.bytes, len(s.window.frames)
 		last := int(s.window.frames[frames-1].size) // of as many messages as had come by then

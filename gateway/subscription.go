@@ -13,45 +13,47 @@ import (
 // session's line of those that have something, or the pump is at it.
 type subscription struct {
 	// Static.
-	session *session
-	feed    *feed
-	live    bool   // the group stores nothing: membership is the session's own
-	joined  uint64 // live: place in the group's order at which the session joined
+	session  *session
+	feed     *feed
+	live     bool   // the group stores nothing: membership is the session's own
+	joinedAt uint64 // live: place in the group's order at which the session joined
 
-	next *subscription // in the session's line; guarded by session.mu
+	nextReady *subscription // in the session's line; guarded by session.mu
 
 	changed atomic.Bool // the member's own view of the group may have changed
-	gone    atomic.Bool // it is over; set under feed.mu
+	closed  atomic.Bool // it is over; set under feed.mu
 
 	acked store.Span // of the group's order; guarded by session.mu
 
 	index int // in feed.waiting, -1 = it does not wait; guarded by feed.mu
 
 	// Set by the login, and then owned by the pump.
-	placed  bool   // it has a place in the group's order
-	told    uint64 // arrival number up to which the device was told
-	cursor  string // of told, "" when it has yet to be made
-	low     uint64 // the lowest seq that he may read, as far as was heard
-	seen    uint64 // arrival number of the newest change in his own view that was told
-	base    uint64 // messages that nobody stores are not his when their place is below
-	heard   uint64 // number of the next message of those that nobody stores
-	skipped uint64 // of them were lost, and the device has not been told
-	leaving bool   // the user's shard says that he is no member any more
-	frame   uint64 // delivery number of the newest frame that gives its cursor
-	marked  uint64 // up to where the window's marks reach, 0 = there are none yet
+	positioned  bool   // it has a place in the group's order
+	pushedTo    uint64 // arrival number up to which the device was told
+	cursor      string // of told, "" when it has yet to be made
+	minSeq      uint64 // the lowest seq that he may read, as far as was heard
+	changesTo   uint64 // arrival number of the newest change in his own view that was told
+	signalsFrom uint64 // messages that nobody stores are not his when their place is below
+	nextSignal  uint64 // number of the next message of those that nobody stores
+	lostSignals uint64 // of them were lost, and the device has not been told
+	leaving     bool   // the user's shard says that he is no member any more
+	cursorFrame uint64 // delivery number of the newest frame that gives its cursor
+	markedTo    uint64 // up to where the window's marks reach, 0 = there are none yet
 }
 
-func (sub *subscription) link() **subscription { return &sub.next }
+func (sub *subscription) link() **subscription { return &sub.nextReady }
 
-// tell moves the place in the order.
-func (sub *subscription) tell(arrival uint64, cursor string) { sub.told, sub.cursor = arrival, cursor }
+// moveTo moves the place in the order.
+func (sub *subscription) moveTo(arrival uint64, cursor string) {
+	sub.pushedTo, sub.cursor = arrival, cursor
+}
 
 // rejoin moves the place on to where a membership began. What came before that
 // is not the member's.
 func (sub *subscription) rejoin(arrival uint64) {
-	sub.tell(arrival, "")
-	sub.base = arrival + 1
-	sub.marked = 0
+	sub.moveTo(arrival, "")
+	sub.signalsFrom = arrival + 1
+	sub.markedTo = 0
 }
 
 // subscription gives what the session has of a group, nil for nothing.
@@ -115,21 +117,21 @@ func (s *session) detachAll() {
 	}
 }
 
-// rouse puts a subscription that waits nowhere into the session's line, and
+// wakeFor puts a subscription that waits nowhere into the session's line, and
 // wakes the pump.
-func (s *session) rouse(sub *subscription) {
+func (s *session) wakeFor(sub *subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.news.push(sub)
+	s.ready.push(sub)
 	s.wakeLocked()
 }
 
-// rouseFor is rouse for a feed that has many to wake: a pump that has to start is
+// wakeForFeed is rouse for a feed that has many to wake: a pump that has to start is
 // left to it, in start. since is when the store had the news.
-func (s *session) rouseFor(sub *subscription, since time.Time, start *line[session, *session]) {
+func (s *session) wakeForFeed(sub *subscription, since time.Time, start *fifo[session, *session]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.news.push(sub)
+	s.ready.push(sub)
 	if s.woken.IsZero() {
 		s.woken = since
 	}
@@ -142,13 +144,13 @@ func (s *session) rouseFor(sub *subscription, since time.Time, start *line[sessi
 	start.push(s)
 }
 
-// nextNews takes the subscription that has waited longest for the pump, nil for
+// nextReady takes the subscription that has waited longest for the pump, nil for
 // none.
-func (s *session) nextNews() *subscription {
+func (s *session) nextReady() *subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.news.n > 0 {
-		if sub := s.news.pop(); !sub.gone.Load() {
+	for s.ready.n > 0 {
+		if sub := s.ready.pop(); !sub.closed.Load() {
 			return sub
 		}
 	}
@@ -159,5 +161,5 @@ func (s *session) nextNews() *subscription {
 func (s *session) putBack(sub *subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.news.push(sub)
+	s.ready.push(sub)
 }

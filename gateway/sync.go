@@ -10,10 +10,10 @@ import (
 // maxLost is how many runs of lost messages onSynced tells apart.
 const maxLost = 256
 
-// A syncing is what is left to push of a login's sync. Its parts come in this
+// A loginSync is what is left to push of a login's sync. Its parts come in this
 // order: the queue, what groups have of unread, the last messages of recents,
 // changes in groups, and onSynced.
-type syncing struct {
+type loginSync struct {
 	direct  *query.Sync        // of one-to-one conversations, nil once it is through
 	backlog []groupPart        // the group with the newest message first
 	last    []groupPart        // the oldest message first
@@ -27,7 +27,7 @@ type syncing struct {
 }
 
 // size is what the sync takes of memory until it is pushed, about.
-func (y *syncing) size() int64 {
+func (y *loginSync) size() int64 {
 	n := len(y.backlog) + len(y.last) + len(y.changes) + len(y.changed) + len(y.joined)
 	if y.direct != nil {
 		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.QueueLen()/8 // a name of a message is short
@@ -97,8 +97,8 @@ func (s *session) finishSync(p *pumpState) {
 	s.mu.Lock()
 	s.syncSize = 0
 	s.mu.Unlock()
-	s.setFresh()
-	s.resume(y.late)
+	s.setNews()
+	s.resumeGroups(y.late)
 }
 
 // pushDirect pushes the next part of what one-to-one conversations have.
@@ -116,11 +116,11 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	}
 	// A device without a cursor holds nothing up to a cursor until the sync is
 	// through: the order of its parts is not that of arrival.
-	place := func(arrival uint64, _ bool) (string, uint64) {
+	cursorOf := func(arrival uint64, _ bool) (string, uint64) {
 		return s.gateway.backend.Cursor(s.user, arrival), arrival
 	}
 	if y.direct.CursorArrival == 0 {
-		place = func(_ uint64, last bool) (string, uint64) {
+		cursorOf = func(_ uint64, last bool) (string, uint64) {
 			if last && !p.batch.More {
 				return y.direct.Cursor, y.direct.Arrival
 			}
@@ -132,7 +132,7 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 			i++
 			continue
 		}
-		n, messages := s.pushItem(p, i, place)
+		n, messages := s.pushItem(p, i, cursorOf)
 		i, pushed = i+n, pushed+messages
 	}
 	if !p.batch.More {
@@ -168,7 +168,7 @@ func (s *session) pushParts(p *pumpState, parts *[]groupPart) (pushed int, more 
 	for len(*parts) > 0 {
 		end := s.pushPart(p, &(*parts)[0])
 		switch {
-		case end == stuck:
+		case end == storeDown:
 			return s.closeFrame(p), false
 		case end == full:
 			return s.closeFrame(p), true
@@ -179,8 +179,8 @@ func (s *session) pushParts(p *pumpState, parts *[]groupPart) (pushed int, more 
 	return s.closeFrame(p), true
 }
 
-func (s *session) pushPart(p *pumpState, part *groupPart) outcome {
-	for len(part.seqs) > 0 && !part.sub.gone.Load() {
+func (s *session) pushPart(p *pumpState, part *groupPart) progress {
+	for len(part.seqs) > 0 && !part.sub.closed.Load() {
 		if !s.openFrame(p) {
 			return full
 		}
@@ -192,12 +192,12 @@ func (s *session) pushPart(p *pumpState, part *groupPart) outcome {
 		}
 		if err := s.gateway.backend.GroupMessages(s.user, part.sub.feed.group, part.seqs[:n], &p.batch); err != nil {
 			s.unavailable(err)
-			return stuck
+			return storeDown
 		}
 		for i := range p.batch.Messages {
 			m := &p.batch.Messages[i]
 			message := wire.Message(m)
-			if !f.writer.Add(&message, f.tail+cursorEntry) {
+			if !f.writer.Add(&message, f.cursorBytes+cursorEntry) {
 				for part.seqs[0] < m.Seq {
 					part.seqs = part.seqs[1:]
 				}
@@ -209,13 +209,13 @@ func (s *session) pushPart(p *pumpState, part *groupPart) outcome {
 		}
 		part.seqs = part.seqs[n:]
 	}
-	if part.first != 0 && !part.sub.gone.Load() {
-		s.markGroup(part.sub, part.first-1, part.sub.told)
+	if part.first != 0 && !part.sub.closed.Load() {
+		s.markGroup(part.sub, part.first-1, part.sub.pushedTo)
 	}
 	if part.cursor != "" && p.group.open && p.group.writer.Len() > 0 {
-		p.group.note(part.sub)
+		p.group.addCursor(part.sub)
 	}
-	return through
+	return caughtUp
 }
 
 // mergeLost makes one run of those of each conversation when there are so many

@@ -7,7 +7,7 @@ func TestTypingInGroupsIsLimited(t *testing.T) {
 	s.gateway = newBareGateway(t, newTestStore(t))
 	passed := 0
 	for range 100 {
-		if s.mayType() {
+		if s.allowTyping() {
 			passed++
 		}
 	}

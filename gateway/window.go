@@ -40,12 +40,12 @@ type groupMark struct {
 // keptFrames is the capacity that an emptied window keeps.
 const keptFrames = 16
 
-// opened numbers the next frame.
-func (w *window) opened() uint64 { return w.last + 1 }
+// nextDelivery numbers the next frame.
+func (w *window) nextDelivery() uint64 { return w.last + 1 }
 
-// mark notes an incoming message in the frame that is being put together.
-func (w *window) mark(peer command.UserID, seq uint64) {
-	d := w.opened()
+// addMark notes an incoming message in the frame that is being put together.
+func (w *window) addMark(peer command.UserID, seq uint64) {
+	d := w.nextDelivery()
 	for i := len(w.marks) - 1; i >= 0 && w.marks[i].d == d; i-- {
 		if w.marks[i].peer == peer {
 			w.marks[i].seq = max(w.marks[i].seq, seq)
@@ -55,9 +55,9 @@ func (w *window) mark(peer command.UserID, seq uint64) {
 	w.marks = append(w.marks, mark{d: d, peer: peer, seq: seq})
 }
 
-// markGroup notes a span of a group's order in the frame that is being put together.
-func (w *window) markGroup(sub *subscription, span store.Span) {
-	w.groups = append(w.groups, groupMark{d: w.opened(), sub: sub, span: span})
+// addGroupMark notes a span of a group's order in the frame that is being put together.
+func (w *window) addGroupMark(sub *subscription, span store.Span) {
+	w.groups = append(w.groups, groupMark{d: w.nextDelivery(), sub: sub, span: span})
 }
 
 // push counts the frame that opened numbered.

@@ -13,7 +13,7 @@ func TestWindowAcks(t *testing.T) {
 	var w window
 	push := func(size int, marks ...mark) {
 		for _, m := range marks {
-			w.mark(m.peer, m.seq)
+			w.addMark(m.peer, m.seq)
 		}
 		w.push(size, 0)
 	}
@@ -62,8 +62,8 @@ func TestWindowAgainstModel(t *testing.T) {
 				if r.IntN(3) > 0 {
 					f := frame{size: r.IntN(100)}
 					for range r.IntN(4) {
-						m := mark{d: w.opened(), peer: command.UserID(rune('a' + r.IntN(3))), seq: r.Uint64N(9)}
-						w.mark(m.peer, m.seq)
+						m := mark{d: w.nextDelivery(), peer: command.UserID(rune('a' + r.IntN(3))), seq: r.Uint64N(9)}
+						w.addMark(m.peer, m.seq)
 						f.marks = merge(f.marks, m)
 					}
 					w.push(f.size, 0)

@@ -98,9 +98,9 @@ func (s *Store) Member(group command.GroupID, user command.UserID) (m query.Memb
 	return m, member, err
 }
 
-// LastStay tells of the newest membership of a user who is no member any more;
+// PastMembership tells of the newest membership of a user who is no member any more;
 // false: that is not known.
-func (s *Store) LastStay(group command.GroupID, user command.UserID) (stay query.PastMembership, known bool, err error) {
+func (s *Store) PastMembership(group command.GroupID, user command.UserID) (stay query.PastMembership, known bool, err error) {
 	err = s.readGroup(group, func(st *shard.State, _ int64) { stay, known = st.LastMembership(group, user) })
 	return stay, known, err
 }
