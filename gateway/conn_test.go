@@ -3,9 +3,11 @@ package gateway
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http/httptest"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +27,7 @@ func TestIdleSessionCostsOneGoroutine(t *testing.T) {
 	defer g.Shutdown(t.Context())
 
 	const sessions = 50
-	before := runtime.NumGoroutine()
+	before := goroutines()
 	for range sessions {
 		c := rawClient(t, server.Listener.Addr().String())
 		defer c.Close()
@@ -34,18 +36,27 @@ func TestIdleSessionCostsOneGoroutine(t *testing.T) {
 	}
 	// Sixteen devices may be logged in; the others are kicked and gone.
 	const devices = 16
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		got := runtime.NumGoroutine() - before
-		if got == devices {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		now := goroutines()
+		maps.DeleteFunc(now, func(id, _ string) bool { return before[id] != "" })
+		if len(now) == devices {
 			return
 		}
 		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<20)
-			t.Fatalf("%d goroutines for %d idle sessions:\n%s", got, devices, buf[:runtime.Stack(buf, true)])
+			t.Fatalf("%d goroutines for %d idle sessions: %v", len(now), devices, now)
 		}
-		runtime.Gosched()
 	}
+}
+
+// goroutines returns the stacks of all goroutines by their ids.
+func goroutines() map[string]string {
+	buf := make([]byte, 1<<20)
+	all := make(map[string]string)
+	for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		id, rest, _ := strings.Cut(strings.TrimPrefix(stack, "goroutine "), " ")
+		all[id] = rest
+	}
+	return all
 }
 
 // rawClient upgrades a plain socket, without a goroutine of its own.

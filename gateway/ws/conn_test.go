@@ -42,7 +42,7 @@ func TestFrameHeaders(t *testing.T) {
 			return
 		}
 		c.Queue(frames)
-		if _, err := c.Flush(10*time.Second, nil); err != nil {
+		if _, err := c.Flush(time.Minute, nil); err != nil {
 			t.Error(err)
 		}
 		c.Close()
@@ -73,7 +73,7 @@ func TestWaitingFramesLeaveInOneWrite(t *testing.T) {
 	}
 	c.Queue(PingFrame)
 	go io.Copy(io.Discard, client)
-	if n, err := c.Flush(time.Second, nil); err != nil || n != 100*7+2 {
+	if n, err := c.Flush(time.Minute, nil); err != nil || n != 100*7+2 {
 		t.Fatalf("flush = %d, %v, want 702 bytes", n, err)
 	}
 	if counted.writes != 1 {
