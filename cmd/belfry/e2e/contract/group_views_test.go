@@ -59,12 +59,12 @@ func TestContractGroupSend(t *testing.T) {
 			})
 		}
 		// A short life.
-		short := alice.tellBody(id, "short", "x", obj{"ttl": 1})
+		short := alice.tellBody(id, "short", "x", obj{"ttl": 5})
 		m = append(m, alice.tellBody(id, "week", "x", obj{"ttl": 604800}))
 		for _, c := range []*device{desk, bob} {
 			c.hears(short, m[2])
 		}
-		w.passed(alice, short.time()+1000)
+		w.passed(alice, short.time()+5000)
 		history := page(1, 4, false, objs(m...), gap(3, 3, "expired"))
 		check(t, "getMessage", bob.Request("getMessage", obj{"conv": conv}), history)
 		fresh := w.login(w.bob, "fresh", nil)

@@ -25,8 +25,8 @@ func (w *world) tokenUntil(user string, exp time.Time) string {
 func TestContractTokenExpiry(t *testing.T) {
 	t.Parallel()
 	eachCodec(t, harness.Start(t), func(t *testing.T, w *world) {
-		// exp has whole seconds: these are good for one to two.
-		soon := time.Now().Add(2 * time.Second)
+		// exp has whole seconds: these are good for five to six.
+		soon := time.Now().Add(6 * time.Second)
 		lapses := w.online(w.bob, "phone", obj{"token": w.tokenUntil(w.bob, soon)})
 		lasts := w.online(w.alice, "phone", obj{"token": w.tokenUntil(w.alice, soon)})
 		later := time.Now().Add(time.Hour).Truncate(time.Second)
@@ -73,7 +73,7 @@ func TestContractLogoutAndState(t *testing.T) {
 
 func TestContractTimeouts(t *testing.T) {
 	t.Parallel()
-	s := harness.Start(t, "--login-timeout=1s", "--idle-timeout=1s")
+	s := harness.Start(t, "--login-timeout=4s", "--idle-timeout=4s")
 	eachCodec(t, s, func(t *testing.T, w *world) {
 		silent := w.device(t, w.bob, "phone", w.codec)
 		silent.Connect(wstest.DialOptions{})
@@ -114,7 +114,7 @@ func TestContractFrameRate(t *testing.T) {
 	eachCodec(t, harness.Start(t, "--frame-rate=5:50"), func(t *testing.T, w *world) {
 		bob := w.online(w.bob, "phone", nil)
 		limited := 0
-		for range 60 { // one burst, and a part of one more
+		for n := 0; n < 1000 && limited < 5; n++ { // one burst, and a little more
 			_, err := bob.Try("ping", nil)
 			if err == nil {
 				continue
@@ -125,7 +125,7 @@ func TestContractFrameRate(t *testing.T) {
 			}
 		}
 		if limited == 0 {
-			t.Fatal("60 frames at once under a burst of 50: none is refused")
+			t.Fatal("1,000 frames in a row under a burst of 50: none is refused")
 		}
 		wstest.Eventually(t, "it may go on after a while", func() bool {
 			_, err := bob.Try("ping", nil)

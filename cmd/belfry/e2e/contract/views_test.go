@@ -367,10 +367,10 @@ func TestContractReceipts(t *testing.T) {
 		receipt(inAlice + 1)
 
 		// Who is away learns it at login, also of what is no longer stored.
-		short := alice.sendBody(bob.User, "short", "x", obj{"ttl": 1})
+		short := alice.sendBody(bob.User, "short", "x", obj{"ttl": 5})
 		bob.Batch()
 		alice.LostLink()
-		w.passed(bob, short.time()+1000)
+		w.passed(bob, short.time()+5000)
 		report(inBob+2, 0)
 		w.until(alice, func(all []wstest.Push) bool {
 			return difference(changesIn(all), []any{[]any{"onReadReceipt",

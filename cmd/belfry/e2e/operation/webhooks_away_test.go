@@ -35,14 +35,14 @@ var waysOut = []wayOut{
 		bob.ExpectClose(4403)
 	}},
 	{name: "token expiry", leave: func(t *testing.T, s *harness.Server, bob *wstest.Client) {
-		bob.Request("refreshToken", obj{"token": s.Sign(jwt.MapClaims{"sub": "bob", "exp": time.Now().Add(2 * time.Second).Unix()})})
+		bob.Request("refreshToken", obj{"token": s.Sign(jwt.MapClaims{"sub": "bob", "exp": time.Now().Add(6 * time.Second).Unix()})})
 		bob.ExpectClose(4401)
 	}},
 	{name: "full window", flags: []string{"--window=2:64KiB", "--ack-timeout=200ms"}, leave: func(_ *testing.T, _ *harness.Server, bob *wstest.Client) {
 		bob.ExpectClose(4413)
 	}},
-	{name: "no ack", stays: true, flags: []string{"--stall-timeout=200ms"}, leave: func(*testing.T, *harness.Server, *wstest.Client) {}},
-	{name: "time", stays: true, flags: []string{"--webhook-queued-after=500ms"}, leave: func(*testing.T, *harness.Server, *wstest.Client) {}},
+	{name: "no ack", stays: true, flags: []string{"--stall-timeout=5s"}, leave: func(*testing.T, *harness.Server, *wstest.Client) {}},
+	{name: "time", stays: true, flags: []string{"--webhook-queued-after=5s"}, leave: func(*testing.T, *harness.Server, *wstest.Client) {}},
 	{name: "drain", down: true, leave: func(_ *testing.T, s *harness.Server, _ *wstest.Client) {
 		s.Stop()
 		s.Restart()
@@ -135,7 +135,7 @@ func hookFlags(t *testing.T, r *hookReceiver, events string, more ...string) []s
 func TestMessagesOfASilentLinkAreTold(t *testing.T) {
 	t.Parallel()
 	r := startHookReceiver(t)
-	s := harness.Start(t, hookFlags(t, r, "message.queued", "--webhook-queued-after=1h", "--stall-timeout=1h", "--idle-timeout=1s")...)
+	s := harness.Start(t, hookFlags(t, r, "message.queued", "--webhook-queued-after=1h", "--stall-timeout=1h", "--idle-timeout=6s")...)
 	alice := s.Login(t, "alice", "phone", nil)
 	alice.Request("createGroup", obj{"group": "team", "kind": "private", "members": []any{"bob"}})
 	once := s.Login(t, "bob", "once", nil)

@@ -179,7 +179,7 @@ func TestWebhooksAreReportedDropped(t *testing.T) {
 	r := startHookReceiver(t)
 	r.become("away")
 	s := harness.StartRace(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
-		"--webhook-events=message.sent,user.online", "--webhook-queue=10", "--webhook-max-age=2s")
+		"--webhook-events=message.sent,user.online", "--webhook-queue=10", "--webhook-max-age=10s")
 	alice := s.Login(t, "alice", "phone", nil)
 	const messages = 30
 	for n := range messages {
@@ -209,6 +209,7 @@ func TestQueuedMessagesOutliveTheServer(t *testing.T) {
 	alice.Say("u:bob", "he looks")
 	bob.Message()
 	bob.AckAll()
+	awaitHooks(t, "it is settled that he looked", func() bool { return s.MetricOf("belfry_shard_hooks_waiting", "") == 0 })
 	alice.Request("createGroup", obj{"group": "team", "kind": "private", "members": []any{"bob", "carol"}})
 	bob.Request("setState", obj{"background": true})
 	for n := range 5 {
