@@ -18,73 +18,6 @@ type CreateGroupArgs struct {
 	Stored *bool // messages are kept; only as the kind says, which is what nil means
 }
 
-// GroupArgs are the args of joinGroup, leaveGroup, dismissGroup and getGroup.
-type GroupArgs struct {
-	Group   string
-	Message string // for those who decide on a join
-}
-
-// AnswerJoinArgs are the args of answerJoin.
-type AnswerJoinArgs struct {
-	Group  string
-	User   string
-	Accept bool
-}
-
-// AnswerOwnerArgs are the args of answerOwner.
-type AnswerOwnerArgs struct {
-	Group  string
-	Accept bool
-}
-
-// MembersArgs are the args of addMembers and removeMembers.
-type MembersArgs struct {
-	Group string
-	Users []string // 1-100
-	Ban   uint32   // of removeMembers: seconds for which they cannot come back, at most MaxBan; 0 = they can
-}
-
-// UnbanArgs are the args of unban.
-type UnbanArgs struct {
-	Group string
-	User  string
-}
-
-// SetMemberArgs are the args of setMember.
-type SetMemberArgs struct {
-	Group      string
-	User       string
-	Role       string // RoleAdmin or RoleMember; "" leaves it
-	MutedUntil *int64 // ms, 0 = not muted; nil leaves it
-}
-
-// SetGroupArgs are the args of setGroup.
-type SetGroupArgs struct {
-	Group      string
-	Name       *string // nil leaves it
-	Properties []byte  // a map as canonical msgpack; nil leaves them
-	Owner      string  // "" leaves it
-
-	MaxMembers int    // 1-10,000; 0 leaves it
-	Join       string // one of the Join constants; "" leaves it
-	History    string // one of the History constants; "" leaves it
-	Unread     *bool  // nil leaves it
-	MutedAll   *bool  // nil leaves it
-}
-
-// GetMembersArgs are the args of getMembers and getBans.
-type GetMembersArgs struct {
-	Group string
-	After string // the last user of the page before; "" = from the beginning
-	Limit int    // 1-100; default 20
-}
-
-// GetGroupsArgs are the args of getGroups.
-type GetGroupsArgs struct {
-	After string // the last group of the page before; "" = from the beginning
-	Limit int    // 1-100; default 100
-}
-
 // Decode reads the args of a createGroup. Its errors are *FieldError.
 func (a *CreateGroupArgs) Decode(args Raw) error { return decode(args, a) }
 func (a *CreateGroupArgs) encode(e *encoder)     { e.record(a) }
@@ -108,6 +41,12 @@ func (a *CreateGroupArgs) fields(x *fields) {
 // settingsRule is why settings are refused where getGroup has them.
 const settingsRule = "cannot be set as a whole: maxMembers, join, history, unread and mutedAll stand beside group"
 
+// GroupArgs are the args of joinGroup, leaveGroup, dismissGroup and getGroup.
+type GroupArgs struct {
+	Group   string
+	Message string // for those who decide on a join
+}
+
 // Decode reads the args of a joinGroup, leaveGroup, dismissGroup or getGroup.
 // Its errors are *FieldError.
 func (a *GroupArgs) Decode(args Raw) error { return decode(args, a) }
@@ -116,6 +55,13 @@ func (a *GroupArgs) encode(e *encoder)     { e.record(a) }
 func (a *GroupArgs) fields(x *fields) {
 	x.group("group", &a.Group, required)
 	x.text("message", &a.Message, 0, MaxJoinTextLen, optional)
+}
+
+// AnswerJoinArgs are the args of answerJoin.
+type AnswerJoinArgs struct {
+	Group  string
+	User   string
+	Accept bool
 }
 
 // Decode reads the args of an answerJoin. Its errors are *FieldError.
@@ -128,6 +74,12 @@ func (a *AnswerJoinArgs) fields(x *fields) {
 	x.bool("accept", &a.Accept, required)
 }
 
+// AnswerOwnerArgs are the args of answerOwner.
+type AnswerOwnerArgs struct {
+	Group  string
+	Accept bool
+}
+
 // Decode reads the args of an answerOwner. Its errors are *FieldError.
 func (a *AnswerOwnerArgs) Decode(args Raw) error { return decode(args, a) }
 func (a *AnswerOwnerArgs) encode(e *encoder)     { e.record(a) }
@@ -135,6 +87,13 @@ func (a *AnswerOwnerArgs) encode(e *encoder)     { e.record(a) }
 func (a *AnswerOwnerArgs) fields(x *fields) {
 	x.group("group", &a.Group, required)
 	x.bool("accept", &a.Accept, required)
+}
+
+// MembersArgs are the args of addMembers and removeMembers.
+type MembersArgs struct {
+	Group string
+	Users []string // 1-100
+	Ban   uint32   // of removeMembers: seconds for which they cannot come back, at most MaxBan; 0 = they can
 }
 
 // Decode reads the args of an addMembers or removeMembers. Its errors are
@@ -148,6 +107,12 @@ func (a *MembersArgs) fields(x *fields) {
 	number(x, "ban", &a.Ban, 1, MaxBan, optional)
 }
 
+// UnbanArgs are the args of unban.
+type UnbanArgs struct {
+	Group string
+	User  string
+}
+
 // Decode reads the args of an unban. Its errors are *FieldError.
 func (a *UnbanArgs) Decode(args Raw) error { return decode(args, a) }
 func (a *UnbanArgs) encode(e *encoder)     { e.record(a) }
@@ -155,6 +120,14 @@ func (a *UnbanArgs) encode(e *encoder)     { e.record(a) }
 func (a *UnbanArgs) fields(x *fields) {
 	x.group("group", &a.Group, required)
 	x.user("user", &a.User, required)
+}
+
+// SetMemberArgs are the args of setMember.
+type SetMemberArgs struct {
+	Group      string
+	User       string
+	Role       string // RoleAdmin or RoleMember; "" leaves it
+	MutedUntil *int64 // ms, 0 = not muted; nil leaves it
 }
 
 // Decode reads the args of a setMember. Its errors are *FieldError.
@@ -166,6 +139,20 @@ func (a *SetMemberArgs) fields(x *fields) {
 	x.user("user", &a.User, required)
 	x.word("role", &a.Role, SettableRoles, optional)
 	x.optionalTime("mutedUntil", &a.MutedUntil)
+}
+
+// SetGroupArgs are the args of setGroup.
+type SetGroupArgs struct {
+	Group      string
+	Name       *string // nil leaves it
+	Properties []byte  // a map as canonical msgpack; nil leaves them
+	Owner      string  // "" leaves it
+
+	MaxMembers int    // 1-10,000; 0 leaves it
+	Join       string // one of the Join constants; "" leaves it
+	History    string // one of the History constants; "" leaves it
+	Unread     *bool  // nil leaves it
+	MutedAll   *bool  // nil leaves it
 }
 
 // Decode reads the args of a setGroup. Its errors are *FieldError.
@@ -188,6 +175,13 @@ func (a *SetGroupArgs) fields(x *fields) {
 	x.refuse("settings", settingsRule)
 }
 
+// GetMembersArgs are the args of getMembers and getBans.
+type GetMembersArgs struct {
+	Group string
+	After string // the last user of the page before; "" = from the beginning
+	Limit int    // 1-100; default 20
+}
+
 // Decode reads the args of a getMembers or getBans. Its errors are *FieldError.
 func (a *GetMembersArgs) Decode(args Raw) error {
 	*a = GetMembersArgs{Limit: DefaultPageLimit}
@@ -200,6 +194,12 @@ func (a *GetMembersArgs) fields(x *fields) {
 	x.group("group", &a.Group, required)
 	x.user("after", &a.After, optional)
 	number(x, "limit", &a.Limit, 1, MaxUsers, optional)
+}
+
+// GetGroupsArgs are the args of getGroups.
+type GetGroupsArgs struct {
+	After string // the last group of the page before; "" = from the beginning
+	Limit int    // 1-100; default 100
 }
 
 // Decode reads the args of a getGroups. Its errors are *FieldError.

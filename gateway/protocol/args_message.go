@@ -11,70 +11,6 @@ type SendArgs struct {
 	Mentions []string // users
 }
 
-// GetMessageArgs are the args of getMessage. At most one of Before, After and
-// From..To is set; none asks for the newest.
-type GetMessageArgs struct {
-	Conv     Conv
-	Before   uint64 // exclusive; 0 = unset
-	After    uint64 // exclusive
-	HasAfter bool   // tells after 0, from the beginning, from no after
-	From, To uint64 // inclusive; 0, 0 = unset
-	Limit    int    // messages, 1-100; default 20
-}
-
-// GetConversationsArgs are the args of getConversations.
-type GetConversationsArgs struct {
-	After string // of the reply before; "" = from the beginning
-	Limit int    // 1-100; default 20
-}
-
-// ReadReportArgs are the args of readReport.
-type ReadReportArgs struct {
-	Conv Conv
-	Seq  uint64
-}
-
-// RecallArgs are the args of recall.
-type RecallArgs struct {
-	Conv Conv
-	Seq  uint64
-}
-
-// DeleteMessageArgs are the args of deleteMessage.
-type DeleteMessageArgs struct {
-	Conv Conv
-	Seqs []uint64 // 1-100
-}
-
-// DeleteConversationArgs are the args of deleteConversation.
-type DeleteConversationArgs struct {
-	Conv     Conv
-	Messages bool // its history too
-}
-
-// SetConversationArgs are the args of setConversation.
-type SetConversationArgs struct {
-	Conv   Conv
-	Muted  *bool // nil leaves it
-	Pinned *bool
-	Unread *bool // marks it as unread
-}
-
-// TypingArgs are the args of the notice typing.
-type TypingArgs struct {
-	Conv Conv
-}
-
-// PresenceArgs are the args of getPresence and subscribePresence.
-type PresenceArgs struct {
-	Users []string // 1-100
-}
-
-// BlockArgs are the args of block and unblock.
-type BlockArgs struct {
-	User string
-}
-
 // Decode reads the args of a send whose body may have maxBody bytes. Its
 // errors are *FieldError. Body lies in the frame if it was canonical msgpack
 // already, else in memory of its own.
@@ -116,6 +52,17 @@ func (a *SendArgs) encode(e *encoder) {
 	e.optTexts("mentions", a.Mentions)
 }
 
+// GetMessageArgs are the args of getMessage. At most one of Before, After and
+// From..To is set; none asks for the newest.
+type GetMessageArgs struct {
+	Conv     Conv
+	Before   uint64 // exclusive; 0 = unset
+	After    uint64 // exclusive
+	HasAfter bool   // tells after 0, from the beginning, from no after
+	From, To uint64 // inclusive; 0, 0 = unset
+	Limit    int    // messages, 1-100; default 20
+}
+
 // Decode reads the args of a getMessage. Its errors are *FieldError.
 func (a *GetMessageArgs) Decode(args Raw) error {
 	*a = GetMessageArgs{Limit: DefaultPageLimit}
@@ -130,8 +77,23 @@ func (a *GetMessageArgs) fields(x *fields) {
 	x.givenSeq("after", &a.After, &a.HasAfter)
 	x.seqRange("range", &a.From, &a.To)
 	number(x, "limit", &a.Limit, 1, MaxMessages, optional)
-	alone := a.Before == 0 && !a.HasAfter || a.Before == 0 && a.From == 0 || !a.HasAfter && a.From == 0
-	x.check(alone, "before", "must come alone: only one of before, after and range")
+	x.check(atMostOne(a.Before != 0, a.HasAfter, a.From != 0), "before", "must come alone: only one of before, after and range")
+}
+
+func atMostOne(given ...bool) bool {
+	n := 0
+	for _, g := range given {
+		if g {
+			n++
+		}
+	}
+	return n <= 1
+}
+
+// GetConversationsArgs are the args of getConversations.
+type GetConversationsArgs struct {
+	After string // of the reply before; "" = from the beginning
+	Limit int    // 1-100; default 20
 }
 
 // Decode reads the args of a getConversations. Its errors are *FieldError.
@@ -145,6 +107,12 @@ func (a *GetConversationsArgs) encode(e *encoder) { e.record(a) }
 func (a *GetConversationsArgs) fields(x *fields) {
 	x.text("after", &a.After, 0, MaxAfterLen, optional)
 	number(x, "limit", &a.Limit, 1, MaxMessages, optional)
+}
+
+// ReadReportArgs are the args of readReport.
+type ReadReportArgs struct {
+	Conv Conv
+	Seq  uint64
 }
 
 // Decode reads the args of a readReport. Its errors are *FieldError.
@@ -175,6 +143,12 @@ func decodeConvSeq(args Raw) (conv Conv, seq uint64, err error) {
 	return conv, seq, d.err
 }
 
+// RecallArgs are the args of recall.
+type RecallArgs struct {
+	Conv Conv
+	Seq  uint64
+}
+
 // Decode reads the args of a recall. Its errors are *FieldError.
 func (a *RecallArgs) Decode(args Raw) error { return decode(args, a) }
 func (a *RecallArgs) encode(e *encoder)     { e.record(a) }
@@ -182,6 +156,12 @@ func (a *RecallArgs) encode(e *encoder)     { e.record(a) }
 func (a *RecallArgs) fields(x *fields) {
 	x.conv("conv", &a.Conv, required)
 	number(x, "seq", &a.Seq, 1, MaxInt, required)
+}
+
+// DeleteMessageArgs are the args of deleteMessage.
+type DeleteMessageArgs struct {
+	Conv Conv
+	Seqs []uint64 // 1-100
 }
 
 // Decode reads the args of a deleteMessage. Its errors are *FieldError.
@@ -193,6 +173,12 @@ func (a *DeleteMessageArgs) fields(x *fields) {
 	x.seqs("seqs", &a.Seqs, 1, MaxSeqs, required)
 }
 
+// DeleteConversationArgs are the args of deleteConversation.
+type DeleteConversationArgs struct {
+	Conv     Conv
+	Messages bool // its history too
+}
+
 // Decode reads the args of a deleteConversation. Its errors are *FieldError.
 func (a *DeleteConversationArgs) Decode(args Raw) error { return decode(args, a) }
 func (a *DeleteConversationArgs) encode(e *encoder)     { e.record(a) }
@@ -200,6 +186,14 @@ func (a *DeleteConversationArgs) encode(e *encoder)     { e.record(a) }
 func (a *DeleteConversationArgs) fields(x *fields) {
 	x.conv("conv", &a.Conv, required)
 	x.bool("messages", &a.Messages, optional)
+}
+
+// SetConversationArgs are the args of setConversation.
+type SetConversationArgs struct {
+	Conv   Conv
+	Muted  *bool // nil leaves it
+	Pinned *bool
+	Unread *bool // marks it as unread
 }
 
 // Decode reads the args of a setConversation. Its errors are *FieldError.
@@ -213,16 +207,31 @@ func (a *SetConversationArgs) fields(x *fields) {
 	x.flag("unread", &a.Unread)
 }
 
+// TypingArgs are the args of the notice typing.
+type TypingArgs struct {
+	Conv Conv
+}
+
 // Decode reads the args of a typing. Its errors are *FieldError.
 func (a *TypingArgs) Decode(args Raw) error { return decode(args, a) }
 func (a *TypingArgs) encode(e *encoder)     { e.record(a) }
 func (a *TypingArgs) fields(x *fields)      { x.conv("conv", &a.Conv, required) }
+
+// PresenceArgs are the args of getPresence and subscribePresence.
+type PresenceArgs struct {
+	Users []string // 1-100
+}
 
 // Decode reads the args of a getPresence or subscribePresence. Its errors are
 // *FieldError.
 func (a *PresenceArgs) Decode(args Raw) error { return decode(args, a) }
 func (a *PresenceArgs) encode(e *encoder)     { e.record(a) }
 func (a *PresenceArgs) fields(x *fields)      { x.users("users", &a.Users, 1, MaxUsers, required) }
+
+// BlockArgs are the args of block and unblock.
+type BlockArgs struct {
+	User string
+}
 
 // Decode reads the args of a block or unblock. Its errors are *FieldError.
 func (a *BlockArgs) Decode(args Raw) error { return decode(args, a) }

@@ -20,25 +20,6 @@ type LoginArgs struct {
 	GroupBacklog int           // messages per group, 0-100, default 20
 }
 
-// AckArgs are the args of the notice ack.
-type AckArgs struct {
-	D uint64 // all frames up to this delivery number are held; at least 1
-}
-
-// RefreshTokenArgs are the args of refreshToken.
-type RefreshTokenArgs struct {
-	Token string
-}
-
-// SetStateArgs are the args of setState.
-type SetStateArgs struct {
-	Background bool
-}
-
-// NoArgs are the args of ops that take none: ping, logout, getRecents,
-// getBlocked.
-type NoArgs struct{}
-
 // Decode reads the args of a login. Its errors are *FieldError.
 func (a *LoginArgs) Decode(args Raw) error {
 	*a = LoginArgs{AutoRead: true, Recents: RecentsOn, GroupBacklog: DefaultBacklog}
@@ -56,6 +37,11 @@ func (a *LoginArgs) fields(x *fields) {
 	x.bool("autoRead", &a.AutoRead, always)
 	x.word("recents", &a.Recents, RecentsModes, optional)
 	number(x, "groupBacklog", &a.GroupBacklog, 0, MaxGroupBacklog, always)
+}
+
+// AckArgs are the args of the notice ack.
+type AckArgs struct {
+	D uint64 // all frames up to this delivery number are held; at least 1
 }
 
 // Decode reads the args of an ack. Its errors are *FieldError.
@@ -76,15 +62,29 @@ func (a *AckArgs) Decode(args Raw) error {
 
 func (a *AckArgs) encode(e *encoder) { e.uintField("d", a.D) }
 
+// RefreshTokenArgs are the args of refreshToken.
+type RefreshTokenArgs struct {
+	Token string
+}
+
 // Decode reads the args of a refreshToken. Its errors are *FieldError.
 func (a *RefreshTokenArgs) Decode(args Raw) error { return decode(args, a) }
 func (a *RefreshTokenArgs) encode(e *encoder)     { e.record(a) }
 func (a *RefreshTokenArgs) fields(x *fields)      { x.text("token", &a.Token, 0, MaxToken, required) }
 
+// SetStateArgs are the args of setState.
+type SetStateArgs struct {
+	Background bool
+}
+
 // Decode reads the args of a setState. Its errors are *FieldError.
 func (a *SetStateArgs) Decode(args Raw) error { return decode(args, a) }
 func (a *SetStateArgs) encode(e *encoder)     { e.record(a) }
 func (a *SetStateArgs) fields(x *fields)      { x.bool("background", &a.Background, required) }
+
+// NoArgs are the args of ops that take none: ping, logout, getRecents,
+// getBlocked.
+type NoArgs struct{}
 
 // Decode checks that args are a map or absent. Its errors are *FieldError.
 func (a *NoArgs) Decode(args Raw) error { return decode(args, a) }
