@@ -119,9 +119,11 @@ func (x *fields) next(m *walkedMap) bool {
 }
 
 // reads reports whether the entry being read is that of the field.
-func (x *fields) reads(key string, n need) bool {
-	found := !x.writing && string(x.key) == key
-	if n == required && !x.writing {
+func (x *fields) reads(key string, n need) bool { return !x.writing && x.isEntry(key, n) }
+
+func (x *fields) isEntry(key string, n need) bool {
+	found := string(x.key) == key
+	if n == required {
 		here := uint64(1) << x.row
 		x.row++
 		if found {
