@@ -14,8 +14,7 @@ import (
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
-// configured runs the flags of serve through configure, as execute does, and gives
-// the options that serve would see.
+// configured returns the options that serve has with these arguments and variables.
 func configured(t *testing.T, args, environ []string) (*serveOptions, error) {
 	t.Helper()
 	var o serveOptions

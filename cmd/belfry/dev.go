@@ -48,7 +48,7 @@ func ensureSecret(path string) error {
 	return nil
 }
 
-// printDev says how to try the server out, in commands that can be pasted.
+// printDev prints how to try the server out, in commands that can be pasted.
 func (o *serveOptions) printDev(w io.Writer, listen, adminListen string) error {
 	scheme, adminScheme := "http", "http"
 	if o.tlsCert != "" {

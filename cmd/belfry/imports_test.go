@@ -147,7 +147,7 @@ func TestShardReadsNoClock(t *testing.T) {
 	}
 }
 
-// below says whether path is folder or lies in it. A major version's suffix
+// below reports whether path is folder or lies in it. A major version's suffix
 // counts as below: raft-boltdb/v2 is raft-boltdb.
 func below(path, folder string) bool {
 	return path == folder || strings.HasPrefix(path, folder+"/")

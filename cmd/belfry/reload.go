@@ -40,10 +40,10 @@ type source struct {
 
 type sourceFile struct {
 	flag, path string
-	secret     bool // nobody else is to read it
+	secret     bool // only the user of the process may read it
 }
 
-// read gives the contents of the files, in their order. The digest stands for
+// read returns the contents of the files, in their order. The digest stands for
 // them, or for the error.
 func (s *source) read() (contents [][]byte, digest [sha256.Size]byte, err error) {
 	h := sha256.New()
@@ -284,7 +284,7 @@ func (o *serveOptions) open(in *inputs, log *slog.Logger) (auth auth.Config, adm
 	return auth, admins, nil
 }
 
-// certificate gives the certificate that a certificateSource is for, nil for none.
+// certificate returns the certificate that a certificateSource is for, nil for none.
 func (s *source) certificate() *liveCertificate {
 	if len(s.files) == 0 {
 		return nil

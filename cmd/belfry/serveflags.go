@@ -201,7 +201,7 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(cli.Choice(&o.logFormat, "text", "json"), "log-format", "form of the log on stderr")
 }
 
-// check refuses what contradicts itself. listenSet says whether --listen was
+// check refuses what contradicts itself. listenSet reports whether --listen was
 // given; it has another default with --dev.
 func (o *serveOptions) check(listenSet bool) error {
 	if o.dev && !listenSet {

@@ -21,7 +21,7 @@ func newVersionCommand() *cobra.Command {
 	}
 }
 
-// printVersion says what the Go toolchain noted in the binary.
+// printVersion prints what the Go toolchain noted in the binary.
 func printVersion(w io.Writer) error {
 	version, revision, modified := "unknown", "", ""
 	if info, ok := debug.ReadBuildInfo(); ok {

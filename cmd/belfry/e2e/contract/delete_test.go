@@ -1,7 +1,7 @@
 package contract
 
-// The contract on deletion by the user: his other devices hear of it, live or by
-// their cursor, and his peer keeps all.
+// The contract on deletion by the user: their other devices learn of it, live or by
+// their cursor, and the peer keeps all.
 
 import (
 	"testing"

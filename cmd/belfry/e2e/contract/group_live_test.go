@@ -171,7 +171,7 @@ func TestContractLiveGroupSkipped(t *testing.T) {
 			return next, skipped
 		}
 		next := int64(0)
-		for next < total { // bob acks, and is at most told what he lost
+		for next < total { // bob acks, and is at most told what was lost
 			next, _ = heard(bob, next)
 		}
 		bob.Must(<-sent, "send")
@@ -189,7 +189,7 @@ func TestContractLiveGroupSkipped(t *testing.T) {
 	})
 }
 
-// A member who reads nothing delays nobody, and has it all at his next login or
+// A member who reads nothing delays nobody, and has it all at their next login or
 // in history.
 func TestContractGroupSlowMember(t *testing.T) {
 	t.Parallel()

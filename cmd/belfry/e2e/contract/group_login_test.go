@@ -279,7 +279,7 @@ func TestContractGroupLost(t *testing.T) {
 		if len(some) != 1 || wstest.Num(t, some[0].(obj), "from") > 6 || wstest.Num(t, some[0].(obj), "to") != int64(gone) {
 			t.Errorf("lost of a device that has 5: %v, want at least 6 to %d", some, gone)
 		}
-		// The sender misses none of his own.
+		// The sender misses none of their own.
 		check(t, "lost of the sender", syncedIn(w.login(w.alice, "fresh", quiet).Pushes())["lost"], []any{})
 		// Until a report passes them.
 		fresh := w.device(t, w.bob, "fresh", w.codec)

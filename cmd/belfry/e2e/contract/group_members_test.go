@@ -146,7 +146,7 @@ func TestContractGroupPublic(t *testing.T) {
 		erin.Refused("answerJoin", answer(dave.User, true), "forbidden")
 		carol.Refused("addMembers", obj{"group": id, "users": []any{dave.User}}, "forbidden")
 
-		// Refused: he is told nothing, and may ask again.
+		// Refused: the user is told nothing, and may ask again.
 		check(t, "answerJoin", bob.Request("answerJoin", answer(dave.User, false)), obj{})
 		dave.outside(id)
 		check(t, "joinGroup again", dave.Request("joinGroup", group), pending)
@@ -267,7 +267,7 @@ func TestContractGroupRoles(t *testing.T) {
 		set(alice, w.bob, role("admin")) // so already
 		checkHas(t, "getGroup", bob.Request("getGroup", obj{"group": id}), obj{"role": "admin"})
 
-		// Muted, by an admin: nothing he sends is taken, and he still hears all.
+		// Muted, by an admin: nothing they send is taken, and they still hear all.
 		conv := "g:" + id
 		set(bob, w.carol, muted(1<<50))
 		told("muted", w.bob, w.carol)
@@ -285,7 +285,7 @@ func TestContractGroupRoles(t *testing.T) {
 		set(bob, w.carol, muted(0))
 		told("muted", w.bob, w.carol)
 		m = append(m, carol.tells(id, "m2")...)
-		// Until a time: after it he may write.
+		// Until a time: after it they may write.
 		now := wstest.Num(t, alice.Request("ping", nil), "serverTime")
 		set(alice, w.carol, muted(now+2000))
 		told("muted", w.alice, w.carol)
@@ -296,7 +296,7 @@ func TestContractGroupRoles(t *testing.T) {
 		alice.hears(m[1:]...)
 		bob.hears(m[1:]...)
 
-		// An admin moves neither the owner nor himself up.
+		// An admin promotes neither the owner nor themself.
 		for _, what := range []obj{role("member"), muted(1 << 50)} {
 			bob.Refused("setMember", with(what, obj{"group": id, "user": w.alice}), "forbidden")
 		}
@@ -372,7 +372,7 @@ func TestContractGroupBlocked(t *testing.T) {
 		check(t, "getGroups", bob.Request("getGroups", nil), obj{"groups": []any{}, "more": false})
 		bob.Idle()
 
-		// Somebody else may add him, and unblocked he can be added.
+		// Somebody else may add them, and unblocked they can be added.
 		carol := w.online(w.carol, "phone", nil)
 		carol.invite(id, w.bob)
 		bob.event(id, "joined", w.carol, w.bob)

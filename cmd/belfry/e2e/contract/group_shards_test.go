@@ -94,7 +94,7 @@ func TestContractMembersShardIsDown(t *testing.T) {
 		carol.hears(m[2])
 		bob.event(id, "removed", alice.User, dave)
 		bob.Idle()
-		// The group's shard has decided, whenever his hears of it.
+		// The group's shard decides, whenever the user's shard learns of it.
 		wstest.Eventually(t, "his shard is back", func() bool {
 			back := w.device(t, dave, "back", w.codec)
 			back.Connect(wstest.DialOptions{})

@@ -119,7 +119,7 @@ func (d *groupDevice) session(ctx context.Context) error {
 
 // receive stores and acks what is pushed.
 func (d *groupDevice) receive(ctx context.Context, conn *wstest.Conn, synced chan<- struct{}) error {
-	outside := map[string]bool{} // groups that an event of this session has put him out of
+	outside := map[string]bool{} // groups that an event of this session has removed the user from
 	first := map[string]int64{}  // the first seq of this sync
 	pushed := map[string]int{}
 	before := map[string]int64{}
@@ -312,7 +312,7 @@ func (d *groupDevice) fill(ctx context.Context, conn *wstest.Conn, group string,
 	return others, own, nil
 }
 
-// lost gives the first message of a group that the device has to have and has
+// lost returns the first message of a group that the device has to have and has
 // not, and leaked one that it has and cannot have.
 func (d *groupDevice) lost(g *runGroup) (lost, leaked string) {
 	d.mu.Lock()

@@ -22,7 +22,7 @@ import (
 type groupRun struct {
 	url      string
 	owner    string // user, of all groups
-	ownerKey string // his token
+	ownerKey string // token of the owner
 	groups   []*runGroup
 	devices  []*groupDevice
 	clock    atomic.Int64
@@ -62,12 +62,12 @@ type membership struct {
 	unsure bool
 }
 
-// must tells whether a member has to get what was sent.
+// must reports whether a member has to get what was sent.
 func (m *membership) must(s *groupSend) bool {
 	return !m.unsure && m.joined != 0 && s.begun > m.joined && (m.leaving == 0 || s.answered < m.leaving)
 }
 
-// may tells whether a member can have got it.
+// may reports whether a member can have got it.
 func (m *membership) may(s *groupSend) bool {
 	return s.answered > m.begun && (m.left == 0 || s.begun < m.left)
 }
@@ -133,7 +133,7 @@ func (r *groupRun) check(errorf wstest.Reporter, history map[string][]wstest.Mes
 	}
 }
 
-// arrived tells whether nothing is under way any more.
+// arrived reports whether everything that was sent has arrived.
 func (r *groupRun) arrived() bool {
 	for _, d := range r.devices {
 		d.mu.Lock()

@@ -33,7 +33,7 @@ func (w *world) team(owner *device, kind string, members ...string) string {
 	return id
 }
 
-// listed requires that a group is among user's, or is not: his own shard learns
+// listed requires that a group is among user's, or is not: the user's shard learns
 // that by mail, but who has been answered finds it there.
 func (w *world) listed(user, group string, want bool) {
 	w.t.Helper()
@@ -44,7 +44,7 @@ func (w *world) listed(user, group string, want bool) {
 	probe.Logout()
 }
 
-// groups gives the ids that getGroups lists.
+// groups returns the ids that getGroups lists.
 func (c *device) groups() []string {
 	c.T.Helper()
 	list, ok := c.Request("getGroups", nil)["groups"].([]any)
@@ -58,7 +58,7 @@ func (c *device) groups() []string {
 	return ids
 }
 
-// members gives role by user, from all pages of getMembers.
+// members returns role by user, from all pages of getMembers.
 func (c *device) members(group string) obj {
 	c.T.Helper()
 	roles, after := obj{}, ""
@@ -188,12 +188,12 @@ func groupEntry(last groupMessage, readSeq, unread int) obj {
 	return o
 }
 
-// messagesOf gives the messages of one conversation among those of all.
+// messagesOf returns the messages of one conversation among those of all.
 func messagesOf(conv string, all []wstest.Push) []any {
 	return slices.DeleteFunc(messagesIn(all), func(m any) bool { return m.(obj)["conv"] != conv })
 }
 
-// entryOf gives the entry of conv in a list of conversations, nil if none.
+// entryOf returns the entry of conv in a list of conversations, nil if none.
 func entryOf(conv string, list any) obj {
 	for _, e := range list.([]any) {
 		if e.(obj)["conv"] == conv {

@@ -114,7 +114,7 @@ func TestScenario13DeleteBySender(t *testing.T) {
 		w.deletes(path, 0) // nothing is left
 		w.deletes("/v1/groups/"+g.id+"/messages?sender="+w.user("stranger"), 0)
 
-		// Who was away hears of it by his cursor.
+		// Members who were away learn of it by their cursor.
 		away.resumeGroups(nil)
 		all := away.Pushes()
 		check(t, "messages of who was away", messagesIn(all), []any{})

@@ -58,7 +58,7 @@ func TestScenario08GroupWhileOneIsAway(t *testing.T) {
 			again.Logout()
 		}
 
-		// A sender's cursor is at his own message.
+		// A sender's cursor is at their own message.
 		for _, c := range []struct {
 			user         string
 			read, unread int

@@ -101,7 +101,7 @@ func TestContractTimeouts(t *testing.T) {
 	})
 }
 
-// sees tells whether user is online as asker sees it.
+// sees reports whether user is online as asker sees it.
 func (w *world) sees(asker *device, user string) bool {
 	w.t.Helper()
 	presence, _ := asker.Request("getPresence", obj{"users": []any{user}})["presence"].(obj)
@@ -167,7 +167,7 @@ func TestContractLoginRate(t *testing.T) {
 		if refusal.Code != "rate_limited" || refusal.RetryAfterMS <= 0 {
 			t.Errorf("over the login rate: %v, retry after %d ms", refusal, refusal.RetryAfterMS)
 		}
-		w.online(w.alice, "phone", nil).Idle() // each user has his own
+		w.online(w.alice, "phone", nil).Idle() // each user has their own
 		wstest.Eventually(t, "the same connection may log in after a while", func() bool {
 			_, err := bob.Try("login", bob.LoginArgs(nil))
 			return err == nil
@@ -324,7 +324,7 @@ func TestContractTypingAndPresence(t *testing.T) {
 		online := alice.Request("subscribePresence", asked)["presence"].(obj)
 		check(t, "subscribePresence", online, obj{w.bob: obj{"online": true, "lastSeen": someInt}})
 		laptop := w.online(w.bob, "laptop", nil)
-		laptop.Logout() // he is still there
+		laptop.Logout() // the user is still there
 		bob.Logout()
 		gone := alice.Expect("onPresence")
 		check(t, "onPresence", gone, obj{"user": w.bob, "status": "offline", "time": someInt})

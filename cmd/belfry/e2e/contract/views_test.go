@@ -154,7 +154,7 @@ func TestContractSetConversation(t *testing.T) {
 	})
 }
 
-// What a user sets of a conversation, and whom he blocks, his other devices are
+// What a user sets of a conversation, and whom they block, their other devices are
 // told, those that were away too, whatever they ask of recents.
 func TestContractSettingsReachDevices(t *testing.T) {
 	t.Parallel()
@@ -231,7 +231,7 @@ func TestContractSettingsReachDevices(t *testing.T) {
 	})
 }
 
-// What a member has set of a group is so again when he comes back, however he left.
+// What a member has set of a group is so again when they come back, however they left.
 func TestContractGroupSettingsSurviveLeaving(t *testing.T) {
 	t.Parallel()
 	eachCodecAlone(t, harness.Start(t), func(t *testing.T, w *world) {

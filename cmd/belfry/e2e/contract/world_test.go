@@ -120,7 +120,7 @@ func cursorOnlyAtEnd(t testing.TB, all []wstest.Push) {
 	}
 }
 
-// messagesIn gives the message objects of the onNewMessage frames among all.
+// messagesIn returns the message objects of the onNewMessage frames among all.
 func messagesIn(all []wstest.Push) []any {
 	list := []any{}
 	for _, p := range all {
@@ -132,7 +132,7 @@ func messagesIn(all []wstest.Push) []any {
 	return list
 }
 
-// changesIn gives the other pushes before onSynced, as [op, args].
+// changesIn returns the other pushes before onSynced, as [op, args].
 func changesIn(all []wstest.Push) []any {
 	list := []any{}
 	for _, p := range all {
@@ -143,7 +143,7 @@ func changesIn(all []wstest.Push) []any {
 	return list
 }
 
-// syncedIn gives the args of onSynced, the last of all.
+// syncedIn returns the args of onSynced, the last of all.
 func syncedIn(all []wstest.Push) obj { return all[len(all)-1].Args }
 
 // A sentMessage is what a sender knows of its message.

@@ -148,7 +148,7 @@ type verifier struct {
 	user  string
 	token string
 	codec *wstest.Codec
-	// cursors says that the device gives its cursor when it logs in.
+	// cursors is set if the device logs in with its cursor.
 	cursors bool
 	rng     *rand.Rand // of the sending loop
 
@@ -359,7 +359,7 @@ func (v *verifier) answered(m *outgoing, reply obj) error {
 	return v.place("u:"+m.to, m.seq, m.id)
 }
 
-// settled says whether every message has its answer and its receiver has it.
+// settled reports whether every message is answered and has reached its receiver.
 // Nobody begins a new one any more.
 func (r *killRun) settled() bool {
 	for _, v := range r.all {

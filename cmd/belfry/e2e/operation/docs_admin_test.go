@@ -73,7 +73,7 @@ func TestExampleOfAdministration(t *testing.T) {
 	}
 }
 
-// curl makes the request of a command line and gives the lines of its answer. It
+// curl makes the request of a command line and returns the lines of its answer. It
 // knows what the document uses.
 func curl(t *testing.T, s *harness.Server, command string) []string {
 	t.Helper()

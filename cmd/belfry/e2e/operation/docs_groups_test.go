@@ -106,7 +106,7 @@ func (e *example) send(frame string) {
 	}
 }
 
-// await takes the frame that comes next, and gives it if it is not what is
+// await takes the frame that comes next, and returns it if it is not what is
 // wanted. A reply and a push may come in either order.
 func (e *example) await(want string) (other string) {
 	e.t.Helper()

@@ -23,7 +23,7 @@ import (
 
 const webhookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-// docBlocks gives the code blocks of docs/webhooks.md in a language.
+// docBlocks returns the code blocks of docs/webhooks.md in a language.
 func docBlocks(t *testing.T, language string) (blocks []string) {
 	t.Helper()
 	text, err := os.ReadFile(wstest.InRepo("docs", "webhooks.md"))
@@ -90,7 +90,7 @@ func runExampleReceiver(t *testing.T) *exampleReceiver {
 	return r
 }
 
-// await reads events until there was one of each form, and gives the first of each.
+// await reads events until there was one of each form, and returns the first of each.
 func (r *exampleReceiver) await(t *testing.T, forms map[string]obj) map[string]obj {
 	t.Helper()
 	got := make(map[string]obj)

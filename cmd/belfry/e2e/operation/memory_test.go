@@ -21,7 +21,7 @@ import (
 )
 
 // TestMemoryLimitShortensRetention fills a small server with twice what it may
-// hold. It forgets the oldest messages and says so: what was acknowledged and is
+// hold. It drops the oldest messages and reports that: what was acknowledged and is
 // younger than the retention it announces is there, all else is named.
 func TestMemoryLimitShortensRetention(t *testing.T) {
 	t.Parallel()
@@ -35,7 +35,7 @@ func TestMemoryLimitShortensRetention(t *testing.T) {
 	s := harness.Start(t, "--memory-limit=128MiB", "--shards=2", "--frame-rate=0", "--send-rate=0", "--log-level=info",
 		"--user-bytes=128MiB", "--offline-max-bytes=128MiB", "--offline-max-messages=1000000")
 	text := strings.Repeat("0123456789abcdef", 10<<10/16)
-	acked := make([][]int64, pairs) // times, by seq-1, of what user i sent to his peer
+	acked := make([][]int64, pairs) // times, by seq-1, of what user i sent to their peer
 	var sent atomic.Int64
 	var senders sync.WaitGroup
 	pace := time.NewTicker(every)

@@ -17,7 +17,7 @@ import (
 	"github.com/belfry-im/belfry/cmd/belfry/e2e/wstest"
 )
 
-// askRaw sends one request as it is and gives the head of the answer, with
+// askRaw sends one request as it is and returns the head of the answer, with
 // nothing of it taken away.
 func askRaw(t testing.TB, address, request string) (status int, header http.Header) {
 	t.Helper()

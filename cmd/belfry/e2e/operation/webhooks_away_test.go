@@ -21,7 +21,7 @@ type wayOut struct {
 	leave func(t *testing.T, s *harness.Server, bob *wstest.Client)
 	down  bool // the server was restarted
 	again bool // what was acked may be told, too: nobody knows of it any more
-	stays bool // he does not go at all
+	stays bool // the user does not leave at all
 }
 
 var waysOut = []wayOut{
@@ -54,8 +54,8 @@ var waysOut = []wayOut{
 }
 
 // TestMessagesOfWhoLeavesAreTold has a user ack one message and not the next, of
-// another user and in a group, and then go in every way there is: he is told of
-// what he has not acked, once.
+// another user and in a group, and then leave in every way there is: events
+// report what was not acked, once.
 func TestMessagesOfWhoLeavesAreTold(t *testing.T) {
 	t.Parallel()
 	for _, way := range waysOut {

@@ -26,7 +26,7 @@ type conformanceCase struct {
 // noCode stands for a close frame that has no code. No peer can send it.
 const noCode = 1005
 
-// early tells whether the case goes for a connection without login, too, where
+// early reports whether the case goes for a connection without login, too, where
 // frames are small and whole.
 func (c conformanceCase) early() bool {
 	if c.stored != nil {

@@ -28,7 +28,7 @@ import (
 const clientSize = 12_000
 
 // playPeer is the other side of a client: it talks with it, and does what it
-// asks for. told gives what the client reports that it did and saw.
+// asks for. told returns what the client reports that it did and saw.
 func playPeer(t *testing.T, s *harness.Server, user, peer string, told func() string) {
 	t.Helper()
 	expect := func(want string) {
@@ -62,7 +62,7 @@ func playPeer(t *testing.T, s *harness.Server, user, peer string, told func() st
 // A realClient is a connection of a library as an application uses it.
 type realClient interface {
 	write(text []byte) error
-	// read gives a message, or the close frame as an error of type closedWith.
+	// read returns a message, or the close frame as an error of type closedWith.
 	read() ([]byte, error)
 }
 

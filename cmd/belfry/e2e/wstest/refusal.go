@@ -27,7 +27,8 @@ var argsOf = sync.OnceValue(func() map[string]string {
 
 var backticked = regexp.MustCompile("`[a-zA-Z]+`")
 
-// reasonsOfHooks are what tests have message.beforeSend say: the sender is told that alone.
+// reasonsOfHooks are reasons that tests have message.beforeSend give: they are all of
+// the refusal.
 var reasonsOfHooks = []string{"mind your words", "no"}
 
 // namesFieldOf reports whether a refusal begins with a field of its op, or is about

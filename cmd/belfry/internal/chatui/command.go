@@ -89,8 +89,8 @@ func (o *options) check() error {
 	return nil
 }
 
-// login gives the client its tokens: the one of the command line, or a fresh
-// one of the development server for every login.
+// login returns a token for the client: the one of the command line, or a fresh one
+// of the development server.
 func (o *options) login(context.Context) (string, error) {
 	if o.token != "" {
 		return o.token, nil
@@ -156,7 +156,7 @@ func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	return m.ended
 }
 
-// terminal tells whether both ends of the chat are one.
+// terminal returns both ends of the chat, and reports whether they are terminals.
 func terminal(in io.Reader, out io.Writer) (*os.File, *os.File, bool) {
 	inFile, ok1 := in.(*os.File)
 	outFile, ok2 := out.(*os.File)

@@ -32,7 +32,7 @@ func (e *editor) insert(text string) {
 	}
 }
 
-// enter gives the line away and begins a new one.
+// enter returns the line and begins a new one.
 func (e *editor) enter() string {
 	line := e.text()
 	e.set("")
@@ -44,7 +44,7 @@ func (e *editor) enter() string {
 	return line
 }
 
-// press carries out an editing key and tells whether it was one.
+// press carries out an editing key and reports whether it was one.
 func (e *editor) press(key string) bool {
 	switch key {
 	case "left", "ctrl+b":
@@ -95,7 +95,7 @@ func (e *editor) recall(by int) {
 	}
 }
 
-// show draws the line into width cells behind a prompt, and gives the cell of
+// show draws the line into width cells behind a prompt, and returns the cell of
 // the cursor. A line too long shows its part around the cursor.
 func (e *editor) show(c cells, prompt string, width int) (line string, cursor int) {
 	room := width - c.width(prompt) - 1

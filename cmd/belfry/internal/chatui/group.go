@@ -113,7 +113,7 @@ func withFailures(what string, failed []client.MemberFailure) string {
 	return what
 }
 
-// groupNews says what an event of a group means to people.
+// groupNews describes an event of a group.
 func (m *model) groupNews(e client.GroupEvent) {
 	by, users, conv := e.By, strings.Join(e.Users, ", "), groupConv+e.Group
 	if by == "" {

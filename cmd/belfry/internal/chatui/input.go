@@ -9,7 +9,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A input is one line that the user entered.
+// An input is one line that the user entered.
 type input struct {
 	command string   // without the slash; empty for a message
 	text    string   // of a message, or the user or group that a command names
@@ -124,7 +124,7 @@ func parseGroupInput(in input) (input, error) {
 // groupConv begins the name of a group wherever a user could stand, too.
 const groupConv = "g:"
 
-// parseConv gives the conversation that a user or group names.
+// parseConv returns the conversation that a user or group names.
 func parseConv(name string) (string, error) {
 	if !strings.HasPrefix(name, groupConv) {
 		return "u:" + name, cli.CheckUser(name)
@@ -160,7 +160,7 @@ func help() []string {
 }
 
 // completeInput finishes the name of a command or, after one that wants
-// it, of a user. It gives line back when nothing or more than one fits.
+// it, of a user. It returns line if nothing or more than one fits.
 func completeInput(line string, users []string) string {
 	command, arg, hasArg := strings.Cut(line, " ")
 	if !strings.HasPrefix(command, "/") {

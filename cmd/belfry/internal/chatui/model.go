@@ -86,7 +86,7 @@ func (m *model) handlers(cfg *client.Config, post func(any)) {
 	cfg.OnState = func(e client.State) { post(e) }
 }
 
-// note says something that is no message.
+// note adds a line that is no message.
 func (m *model) note(format string, args ...any) {
 	m.notes = append(m.notes, "* "+fmt.Sprintf(format, args...))
 }
@@ -136,7 +136,7 @@ func (m *model) farewell(ctx context.Context) {
 	}
 }
 
-// log gives the log of a conversation, a new one if need be. Past the bound
+// log returns the transcript of a conversation, a new one if there is none. Past the bound
 // the one that was silent longest is forgotten.
 func (m *model) log(conv string) *transcript {
 	l := m.logs[conv]
@@ -382,7 +382,7 @@ func (m *model) peerTypes(e client.Typing) []job {
 	}}
 }
 
-// explain says an error to people.
+// explain returns an error in words for people.
 func explain(err error) string {
 	if refused, ok := errors.AsType[*client.Error](err); ok {
 		switch refused.Code {

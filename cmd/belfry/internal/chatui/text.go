@@ -103,7 +103,7 @@ func (c cells) pad(text string, width int) string {
 	return c.cut(text, width, "…")
 }
 
-// A palette colours text, or leaves it alone where nobody could see it.
+// A palette colours text, or leaves it as it is where colours are off.
 type palette bool
 
 func (p palette) sgr(code, text string) string {
@@ -119,7 +119,7 @@ func (p palette) good(text string) string   { return p.sgr("32", text) }
 func (p palette) bad(text string) string    { return p.sgr("31", text) }
 func (p palette) bar(text string) string    { return p.sgr("7", text) }
 
-// name gives each user a colour of his own, the same everywhere.
+// name paints a user in a colour that is always the same for that name.
 func (p palette) name(user, text string) string {
 	h := fnv.New32a()
 	h.Write([]byte(user))

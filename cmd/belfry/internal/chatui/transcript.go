@@ -12,7 +12,7 @@ const (
 	maxEntries = 2000
 )
 
-// A entry is one message on the screen.
+// An entry is one message on the screen.
 type entry struct {
 	seq      uint64 // 0 until the server has stored it
 	cid      string
@@ -68,7 +68,7 @@ func (l *transcript) trim() {
 	}
 }
 
-// find gives the place of a seq among the stored entries.
+// find returns the index of a seq among the stored entries.
 func (l *transcript) find(seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(l.entries, seq, func(e entry, seq uint64) int {
 		switch {
@@ -157,7 +157,7 @@ func (l *transcript) lastOwn(me string) (uint64, bool) {
 	return 0, false
 }
 
-// mark says how far an own message has come.
+// mark returns the sign of how far a message of me has come.
 func (l *transcript) mark(me string, e entry) string {
 	switch {
 	case e.from != me:

@@ -100,7 +100,7 @@ func (m *model) renderBar(s screen) string {
 	return s.colours.bar(s.cells.pad(left, room) + right)
 }
 
-// connection says what there is of one.
+// connection describes the state of the connection.
 func (m *model) connection() string {
 	switch {
 	case m.state == client.StateOnline:

@@ -61,7 +61,7 @@ func Configure(cmd *cobra.Command, environ []string) error {
 	return nil
 }
 
-// fill sets each flag that nothing has set yet and that k names. where gives
+// fill sets each flag that nothing has set yet and that k names. where returns
 // the setting's name in k's own spelling.
 func fill(flags *pflag.FlagSet, k *koanf.Koanf, where func(string) string) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Files of a loadServer with TLS.
+// Files of an ownServer with TLS.
 const (
 	certName = "tls.pem"
 	keyName  = "tls.key"
@@ -48,7 +48,7 @@ func makeCertificate(certFile, keyFile string) error {
 		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
 }
 
-// trust gives a client's TLS configuration that takes the certificates of a PEM
+// trust returns a TLS configuration for clients that accepts the certificates of a PEM
 // file for good, and no others.
 func trust(file string) (*tls.Config, error) {
 	text, err := os.ReadFile(file)

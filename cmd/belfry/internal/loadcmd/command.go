@@ -222,17 +222,16 @@ func (o *options) run(cmd *cobra.Command, config *loadtest.Config, scenario func
 	return report.Err()
 }
 
-// spendMemory has the collector run rarely, unless GOGC says how often: the
-// generator shares the machine with its server, holds little, and should cost no
-// more CPU than it must.
+// spendMemory has the garbage collector run rarely, unless GOGC is set: the generator
+// shares the machine with its server and holds little.
 func spendMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
 }
 
-// progressOn gives what shows progress on a terminal and what removes it; on
-// anything else nothing is shown.
+// progressOn returns what shows progress on w and what removes it. Only a terminal
+// shows any.
 func progressOn(w io.Writer) (show func(loadtest.Progress), clear func()) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {

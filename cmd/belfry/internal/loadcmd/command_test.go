@@ -29,7 +29,7 @@ func startLoadServer(t *testing.T) *harness.Server {
 	return harness.StartRace(t, "--frame-rate=0", "--send-rate=0", "--login-rate=0", "--new-conversations=0", "--group-rate=0", "--shards=2")
 }
 
-// load runs `belfry load` and gives its exit code and output.
+// load runs `belfry load` and returns its exit code and output.
 func load(s *harness.Server, args ...string) (code int, stdout, stderr string) {
 	var out, err bytes.Buffer
 	args = append([]string{"load"}, args...)

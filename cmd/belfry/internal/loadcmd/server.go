@@ -18,16 +18,16 @@ import (
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// A serverShape says what a loadServer is like. The zero shape has its limits off.
+// A serverShape describes an ownServer. The zero shape has its limits off.
 type serverShape struct {
-	flags   []string // of serve, beyond those every loadServer has
+	flags   []string // of serve, beyond those that every ownServer has
 	program string   // "" = this one
 	limited bool     // the limits are those that a server has by default
 	files   int      // how many it may have open; 0 = as many as this process
 	tls     bool
 }
 
-// A ownServer is a server that a load command runs: this same program in another
+// An ownServer is a server that a load command runs: this same program in another
 // process, on free ports of loopback, with data of its own.
 type ownServer struct {
 	dir    string // all it writes
@@ -149,7 +149,7 @@ func (s *ownServer) start(ctx context.Context) error {
 	}
 }
 
-// restart kills the process, as kill -9 does, and starts it anew with the same
+// restart kills the process, as kill -9 does, and starts it again with the same
 // ports and data.
 func (s *ownServer) restart(ctx context.Context) error {
 	s.kill()
@@ -175,7 +175,7 @@ func (s *ownServer) remove() error {
 	return os.RemoveAll(s.dir)
 }
 
-// logEnd is the end of what the server has logged.
+// logEnd returns the end of what the server has logged.
 func (s *ownServer) logEnd() string {
 	text, err := os.ReadFile(s.path("log"))
 	if err != nil {

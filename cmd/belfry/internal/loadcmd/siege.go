@@ -279,7 +279,7 @@ func total(counts map[string]int64) (n int64) {
 	return n
 }
 
-// kinds lists counts, or says that there are none.
+// kinds lists counts, or "none".
 func kinds(counts map[string]int64) string {
 	if len(counts) == 0 {
 		return "none"
