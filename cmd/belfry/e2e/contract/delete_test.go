@@ -143,7 +143,7 @@ func TestContractRetryOfWhatIsGone(t *testing.T) {
 	t.Parallel()
 	eachCodecAlone(t, harness.Start(t, "--dedup-window=1s"), func(t *testing.T, w *world) {
 		alice := w.online(w.alice, "phone", nil)
-		id := w.team(alice, "private", w.bob)
+		id := w.groupOf(alice, "private", w.bob)
 		first := func(m obj) obj { return with(m, obj{"duplicate": true}) }
 		m := alice.sends(w.bob, "kept", "hidden", "wiped")
 		short := alice.sendBody(w.bob, "short", "x", obj{"ttl": 1})

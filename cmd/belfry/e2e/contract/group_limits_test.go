@@ -120,7 +120,7 @@ func TestContractGroupRate(t *testing.T) {
 	eachCodec(t, harness.Start(t, "--group-rate=2:5"), func(t *testing.T, w *world) {
 		alice := w.online(w.alice, "phone", nil)
 		bob := w.online(w.bob, "phone", nil)
-		id, other := w.team(alice, "private", w.bob), w.team(alice, "private", w.bob)
+		id, other := w.groupOf(alice, "private", w.bob), w.groupOf(alice, "private", w.bob)
 		var m []groupMessage
 		var refusal *wstest.Error
 		for i := 0; refusal == nil; i++ { // whoever sends

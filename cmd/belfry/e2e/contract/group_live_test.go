@@ -198,7 +198,7 @@ func TestContractGroupSlowMember(t *testing.T) {
 		const total, size, deaf = 300, 8000, 3
 		alice := w.online(w.alice, "phone", nil)
 		bob := observe(w.online(w.bob, "phone", nil))
-		id := w.team(alice, "public", w.bob, w.carol)
+		id := w.groupOf(alice, "public", w.bob, w.carol)
 		conv := "g:" + id
 		before := closes(t, w, "4413")
 		for i := range deaf {

@@ -16,7 +16,7 @@ func TestContractGroupBacklog(t *testing.T) {
 	t.Parallel()
 	eachCodec(t, harness.Start(t, "--group-rate=0"), func(t *testing.T, w *world) {
 		alice := w.online(w.alice, "phone", nil)
-		id := w.team(alice, "public", w.bob)
+		id := w.groupOf(alice, "public", w.bob)
 		m := alice.tells(id, numbered("m", 110)...)
 		for _, c := range []struct {
 			args obj
@@ -75,8 +75,8 @@ func TestContractGroupCursors(t *testing.T) {
 		alice := w.online(w.alice, "phone", nil)
 		carol := w.online(w.carol, "phone", nil)
 		bob := w.online(w.bob, "phone", nil)
-		one := w.team(alice, "private", w.bob, w.carol)
-		two := w.team(alice, "chatroom", w.bob)
+		one := w.groupOf(alice, "private", w.bob, w.carol)
+		two := w.groupOf(alice, "chatroom", w.bob)
 		a := alice.tells(one, "a1", "a2")
 		bob.hears(a...)
 		w.passed(alice, a[1].time())
@@ -173,9 +173,9 @@ func TestContractGroupsAmongConversations(t *testing.T) {
 		carol := w.online(w.carol, "phone", nil)
 		var ids []string
 		for _, kind := range []string{"private", "public", "chatroom"} {
-			ids = append(ids, w.team(alice, kind, w.bob))
+			ids = append(ids, w.groupOf(alice, kind, w.bob))
 		}
-		quiet := w.team(alice, "private", w.bob) // nothing is ever said there
+		quiet := w.groupOf(alice, "private", w.bob) // nothing is ever said there
 		g0 := alice.tells(ids[0], "g0")
 		w.passed(alice, g0[0].time())
 		u0 := alice.sends(w.bob, "u0")
@@ -240,7 +240,7 @@ func TestContractGroupLost(t *testing.T) {
 		const total = 100
 		alice := w.online(w.alice, "phone", nil)
 		carol := w.online(w.carol, "phone", nil)
-		id := w.team(alice, "public", w.bob, w.carol)
+		id := w.groupOf(alice, "public", w.bob, w.carol)
 		conv := "g:" + id
 		var m []groupMessage
 		fill := func(n int) {
@@ -308,7 +308,7 @@ func TestContractGroupLoginBacklog(t *testing.T) {
 		var ids []string
 		var m [][]groupMessage
 		for range 3 {
-			id := w.team(alice, "private", w.bob)
+			id := w.groupOf(alice, "private", w.bob)
 			sent := alice.tells(id, numbered("m", 10)...)
 			w.passed(alice, sent[9].time())
 			ids, m = append(ids, id), append(m, sent)

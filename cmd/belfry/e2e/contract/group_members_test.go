@@ -124,7 +124,7 @@ func TestContractGroupPublic(t *testing.T) {
 		carol := w.online(w.carol, "phone", nil)
 		dave := w.online(w.user("dave"), "phone", nil)
 		erin := w.online(w.user("erin"), "phone", nil)
-		id := w.team(alice, "public", w.bob, w.carol)
+		id := w.groupOf(alice, "public", w.bob, w.carol)
 		group := obj{"group": id}
 		alice.Request("setMember", obj{"group": id, "user": w.bob, "role": "admin"})
 		alice.event(id, "roleChanged", w.alice, w.bob)
@@ -240,7 +240,7 @@ func TestContractGroupRoles(t *testing.T) {
 		bob := w.online(w.bob, "phone", nil)
 		carol := w.online(w.carol, "phone", nil)
 		dave := w.online(w.user("dave"), "phone", nil)
-		id := w.team(alice, "private", w.bob, w.carol)
+		id := w.groupOf(alice, "private", w.bob, w.carol)
 		for _, c := range []*device{bob, carol} {
 			c.event(id, "created", w.alice)
 		}
@@ -406,7 +406,7 @@ func TestContractGroupPresence(t *testing.T) {
 		bob := w.online(w.bob, "phone", nil)
 		asked := obj{"users": []any{w.bob}}
 		check(t, "presence of a stranger", alice.Request("getPresence", asked), obj{"presence": obj{}})
-		id := w.team(alice, "private", w.bob)
+		id := w.groupOf(alice, "private", w.bob)
 		bob.event(id, "created", w.alice)
 		w.listed(w.alice, id, true)
 		check(t, "presence of who was put there", alice.Request("getPresence", asked), obj{"presence": obj{}})
@@ -431,7 +431,7 @@ func TestContractGroupTyping(t *testing.T) {
 		alice := w.online(w.alice, "phone", nil)
 		bob := w.online(w.bob, "phone", nil)
 		carol := w.online(w.carol, "phone", nil)
-		id := w.team(alice, "private", w.bob)
+		id := w.groupOf(alice, "private", w.bob)
 		bob.event(id, "created", w.alice)
 		w.listed(w.alice, id, true)
 		carol.Notice("typing", obj{"conv": "g:" + id}) // no member

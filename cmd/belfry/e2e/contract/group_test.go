@@ -125,7 +125,7 @@ func TestContractGroupSet(t *testing.T) {
 		bob := w.online(w.bob, "phone", nil)
 		carol := w.online(w.carol, "phone", nil)
 		dave := w.online(w.user("dave"), "phone", nil)
-		id := w.team(alice, "private", w.bob, w.carol)
+		id := w.groupOf(alice, "private", w.bob, w.carol)
 		for _, c := range []*device{bob, carol} {
 			c.event(id, "created", w.alice)
 		}

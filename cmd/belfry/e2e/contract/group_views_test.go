@@ -19,7 +19,7 @@ func TestContractGroupSend(t *testing.T) {
 		desk := w.online(w.alice, "desk", nil)
 		bob := w.online(w.bob, "phone", nil)
 		carol := w.online(w.carol, "phone", nil)
-		id := w.team(alice, "private", w.bob)
+		id := w.groupOf(alice, "private", w.bob)
 		conv := "g:" + id
 		body := obj{"text": "grüße ✓", "bin": []byte{0, 255}, "big": int64(1) << 62, "half": 0.5, "none": nil}
 		m := []groupMessage{alice.tellBody(id, "m1", body, obj{"mentions": []any{w.bob, w.carol}})}
@@ -93,7 +93,7 @@ func TestContractGroupReadReport(t *testing.T) {
 		phone := w.online(w.bob, "phone", nil)
 		laptop := w.online(w.bob, "laptop", nil)
 		carol := w.online(w.carol, "phone", nil)
-		id := w.team(alice, "private", w.bob, w.carol)
+		id := w.groupOf(alice, "private", w.bob, w.carol)
 		conv := "g:" + id
 		for _, c := range []*device{phone, laptop, carol} {
 			c.event(id, "created", w.alice)
@@ -224,7 +224,7 @@ func TestContractGroupDeleteMessage(t *testing.T) {
 		phone := w.online(w.bob, "phone", nil)
 		laptop := w.online(w.bob, "laptop", nil)
 		tablet := w.online(w.bob, "tablet", nil)
-		id := w.team(alice, "private", w.bob)
+		id := w.groupOf(alice, "private", w.bob)
 		conv := "g:" + id
 		for _, c := range []*device{phone, laptop} {
 			c.event(id, "created", w.alice)
@@ -281,7 +281,7 @@ func TestContractGroupDeleteConversation(t *testing.T) {
 		alice := w.online(w.alice, "phone", nil)
 		phone := w.online(w.bob, "phone", nil)
 		laptop := w.online(w.bob, "laptop", nil)
-		id := w.team(alice, "private", w.bob)
+		id := w.groupOf(alice, "private", w.bob)
 		conv := "g:" + id
 		for _, c := range []*device{phone, laptop} {
 			c.event(id, "created", w.alice)
@@ -404,7 +404,7 @@ func TestContractGroupChangesWhileAway(t *testing.T) {
 		alice := w.online(w.alice, "phone", nil)
 		phone := w.online(w.bob, "phone", nil)
 		laptop := w.online(w.bob, "laptop", nil)
-		id := w.team(alice, "private", w.bob)
+		id := w.groupOf(alice, "private", w.bob)
 		conv := "g:" + id
 		m := alice.tells(id, "m1", "m2", "m3")
 		phone.hears(m...)
@@ -436,7 +436,7 @@ func TestContractGroupExpiry(t *testing.T) {
 	s := harness.StartFaults(t)
 	eachCodecAlone(t, s, func(t *testing.T, w *world) {
 		alice := w.online(w.alice, "phone", nil)
-		id := w.team(alice, "public", w.bob)
+		id := w.groupOf(alice, "public", w.bob)
 		conv := "g:" + id
 		m := alice.tells(id, "m1", "m2")
 		w.PassTime(7*24*time.Hour - time.Minute)

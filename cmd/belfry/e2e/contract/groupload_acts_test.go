@@ -122,13 +122,14 @@ func (d *groupDevice) comeAndGo(ctx context.Context, conn *wstest.Conn) error {
 	return nil
 }
 
-// join begins a stay, or goes on with one that has begun, until it is answered.
+// join begins a membership, or goes on with one that has begun, until it is
+// answered.
 func (d *groupDevice) join(ctx context.Context, conn, owner *wstest.Conn, g *runGroup) error {
 	d.mu.Lock()
 	m := d.present(g.id)
 	if m == nil {
 		m = &membership{begun: d.run.now()}
-		d.stays[g.id] = append(d.stays[g.id], m)
+		d.memberships[g.id] = append(d.memberships[g.id], m)
 		delete(d.cursors, g.id)
 	}
 	done := m.joined != 0
@@ -160,7 +161,7 @@ func (d *groupDevice) join(ctx context.Context, conn, owner *wstest.Conn, g *run
 	return nil
 }
 
-// leave ends the present stay, by the member or by the owner.
+// leave ends the present membership, by the member or by the owner.
 func (d *groupDevice) leave(ctx context.Context, conn, owner *wstest.Conn, g *runGroup) error {
 	d.mu.Lock()
 	m := d.present(g.id)

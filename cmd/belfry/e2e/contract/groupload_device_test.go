@@ -24,22 +24,22 @@ type groupDevice struct {
 	writes bool // it stays in all groups and writes; otherwise it comes and goes
 	rng    *rand.Rand
 
-	mu       sync.Mutex
-	cursor   string
-	cursors  obj                         // group → cursor
-	got      map[string]map[int64]string // group → seq → id
-	newest   map[string]int64            // group → highest seq pushed
-	stays    map[string][]*membership
-	open     map[string]*groupSend // group → without an answer yet
-	written  map[string]int        // group → messages begun
-	settled  bool                  // it does nothing any more
-	sessions int
+	mu          sync.Mutex
+	cursor      string
+	cursors     obj                         // group → cursor
+	got         map[string]map[int64]string // group → seq → id
+	newest      map[string]int64            // group → highest seq pushed
+	memberships map[string][]*membership    // by group, oldest first
+	open        map[string]*groupSend       // group → without an answer yet
+	written     map[string]int              // group → messages begun
+	settled     bool                        // it does nothing any more
+	sessions    int
 }
 
 func newGroupDevice(run *groupRun, user string) *groupDevice {
 	return &groupDevice{
 		run: run, user: user, cursors: obj{}, got: map[string]map[int64]string{}, newest: map[string]int64{},
-		stays: map[string][]*membership{}, open: map[string]*groupSend{}, written: map[string]int{},
+		memberships: map[string][]*membership{}, open: map[string]*groupSend{}, written: map[string]int{},
 	}
 }
 
@@ -68,11 +68,11 @@ func (d *groupDevice) interrupted() {
 	}
 }
 
-// present is the stay in a group that has not ended, nil if none. The caller
+// present returns the membership of a group that has not ended, nil if there is none. The caller
 // holds d.mu.
 func (d *groupDevice) present(group string) *membership {
-	if stays := d.stays[group]; len(stays) > 0 && stays[len(stays)-1].left == 0 {
-		return stays[len(stays)-1]
+	if all := d.memberships[group]; len(all) > 0 && all[len(all)-1].left == 0 {
+		return all[len(all)-1]
 	}
 	return nil
 }
@@ -210,8 +210,8 @@ func (d *groupDevice) receive(ctx context.Context, conn *wstest.Conn, synced cha
 	}
 }
 
-// heard notes that the session is in a group, if the present stay began before a
-// time: a message may still be one of the stay before.
+// heard notes that the session is in a group, if the present membership began
+// before a time: a message may still be one of the membership before.
 func (d *groupDevice) heard(group string, before int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -220,9 +220,9 @@ func (d *groupDevice) heard(group string, before int64) {
 	}
 }
 
-// note keeps the cursors of a push, but for those that may still be of the stay
-// before: a device that returns with one is pushed what came from its new stay on,
-// while in a chatroom it can read what came in between, too.
+// note keeps the cursors of a push, but for those that may still be of the
+// membership before: a device that returns with one is pushed what came from its new
+// membership on, while in a chatroom it can read what came in between, too.
 func (d *groupDevice) note(args obj) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -266,7 +266,7 @@ func (d *groupDevice) place(group string, m wstest.Message) error {
 	return nil
 }
 
-// begins has a stay begin now, for what has to arrive: a chatroom has no backlog
+// begins has a membership begin now, for what has to arrive: a chatroom has no backlog
 // for who has no cursor.
 func (d *groupDevice) begins(group string) {
 	d.mu.Lock()
@@ -326,10 +326,10 @@ func (d *groupDevice) lost(g *runGroup) (lost, leaked string) {
 		}
 		bySeq[s.seq] = s
 		has := d.got[g.id][s.seq] == s.id
-		if lost == "" && !has && slices.ContainsFunc(d.stays[g.id], func(m *membership) bool { return m.must(s) }) {
+		if lost == "" && !has && slices.ContainsFunc(d.memberships[g.id], func(m *membership) bool { return m.must(s) }) {
 			lost = fmt.Sprintf("%s misses seq %d of %s (%s)", d.user, s.seq, g.id, s.cid)
 		}
-		if leaked == "" && has && !slices.ContainsFunc(d.stays[g.id], func(m *membership) bool { return m.may(s) }) {
+		if leaked == "" && has && !slices.ContainsFunc(d.memberships[g.id], func(m *membership) bool { return m.may(s) }) {
 			leaked = fmt.Sprintf("%s has seq %d of %s (%s), sent while it was no member", d.user, s.seq, g.id, s.cid)
 		}
 	}

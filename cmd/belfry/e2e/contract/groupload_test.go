@@ -50,14 +50,14 @@ type groupSend struct {
 	id              string
 }
 
-// A membership is one stay of a user in a group. Times are as in groupSend:
+// A membership is a user's in a group, from a join to its end. Times are as in groupSend:
 // joined and left are of the replies.
 type membership struct {
 	begun, joined, leaving, left int64
-	// heard says that the device's session was told of this stay: cursors that it is
-	// given are no longer those of the stay before.
+	// heard is set once the device's session was told of this membership: cursors
+	// that it gets are no longer those of the membership before.
 	heard bool
-	// unsure says that a session of the device ended at a point from where what it
+	// unsure is set once a session of the device ended at a point from where what it
 	// missed cannot be had any more.
 	unsure bool
 }

@@ -1,8 +1,6 @@
 package contract
 
-// What the scenarios and contract tests of groups share. Their own file is named
-// after what it tests: scenario_group_… the numbered scenarios,
-// scenario_contract_group_… the operations.
+// What the tests of groups share.
 
 import (
 	"fmt"
@@ -22,9 +20,9 @@ func (c *device) group(kind string, more obj) string {
 	return id
 }
 
-// team is a group of alice, who owns it, and members, who may be away. All their
-// shards know of it.
-func (w *world) team(owner *device, kind string, members ...string) string {
+// groupOf makes a group of owner and members, who may be away, and returns its id.
+// The shards of all of them know of it.
+func (w *world) groupOf(owner *device, kind string, members ...string) string {
 	w.t.Helper()
 	id := owner.group(kind, obj{"members": texts(members...)})
 	for _, user := range members {

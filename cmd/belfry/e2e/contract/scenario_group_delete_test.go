@@ -47,7 +47,7 @@ func (w *world) crowd() *crowd {
 	w.t.Helper()
 	g := &crowd{}
 	g.alice, g.bob, g.carol = w.online(w.alice, "phone", nil), w.online(w.bob, "phone", nil), w.online(w.carol, "phone", nil)
-	g.id = w.team(g.alice, "public", w.bob, w.carol)
+	g.id = w.groupOf(g.alice, "public", w.bob, w.carol)
 	for i, c := range []*device{g.alice, g.bob, g.alice, g.carol, g.alice} {
 		m := c.tells(g.id, string(rune('1'+i)))
 		g.messages = append(g.messages, m...)

@@ -16,7 +16,7 @@ func TestScenario08GroupWhileOneIsAway(t *testing.T) {
 		const total = 50
 		alice := w.online(w.alice, "phone", nil)
 		bob := w.online(w.bob, "phone", nil)
-		id := w.team(alice, "private", w.bob, w.carol)
+		id := w.groupOf(alice, "private", w.bob, w.carol)
 		bob.event(id, "created", w.alice)
 		conv := "g:" + id
 		var m []groupMessage
@@ -103,7 +103,7 @@ func TestScenario12SinceJoin(t *testing.T) {
 		bob := w.online(w.bob, "phone", nil)
 		carol := w.online(w.carol, "phone", nil)
 		for _, kind := range []string{"private", "public"} {
-			id := w.team(alice, kind, w.bob)
+			id := w.groupOf(alice, kind, w.bob)
 			conv := "g:" + id
 			alice.hundred(id)
 			carol.Refused("getMessage", obj{"conv": conv}, "forbidden")

@@ -28,7 +28,7 @@ func TestScenario25OneOrderInGroups(t *testing.T) {
 			writers = append(writers, w.online(user, "phone", nil))
 		}
 		for _, kind := range []string{"private", "public", "chatroom"} {
-			id := w.team(writers[0], kind, w.bob, w.carol)
+			id := w.groupOf(writers[0], kind, w.bob, w.carol)
 			conv := "g:" + id
 			watchers = watchers[:0]
 			for _, user := range users { // two other devices each
@@ -120,7 +120,7 @@ func startGroupRun(t *testing.T, s *harness.Server, seed uint64) *groupRun {
 		g := &runGroup{id: owner.group(kind, obj{"members": texts(staying...)}), kind: kind}
 		run.groups = append(run.groups, g)
 		for _, d := range run.devices[:writers] {
-			d.stays[g.id] = []*membership{{begun: begun, joined: run.now()}}
+			d.memberships[g.id] = []*membership{{begun: begun, joined: run.now()}}
 		}
 	}
 	owner.Logout()
@@ -150,13 +150,13 @@ func (r *groupRun) finish(t *testing.T, s *harness.Server) {
 	}
 	r.check(t.Errorf, history)
 	r.failIfBroken(t)
-	stays := 0
+	memberships := 0
 	for _, d := range r.devices {
 		for _, g := range r.groups {
-			stays += len(d.stays[g.id])
+			memberships += len(d.memberships[g.id])
 		}
 	}
-	t.Logf("%d messages, %d stays", r.answered.Load(), stays)
+	t.Logf("%d messages, %d memberships", r.answered.Load(), memberships)
 }
 
 // TestGroupVerifierCatches plants one bug at a time into a short run.
@@ -198,7 +198,7 @@ func TestGroupVerifierCatches(t *testing.T) {
 			d := newGroupDevice(run, "bob")
 			run.devices = []*groupDevice{d}
 			// Bob is in while the second of three messages is sent.
-			d.stays["g"] = []*membership{{begun: 3, joined: 4, leaving: 7, left: 8}}
+			d.memberships["g"] = []*membership{{begun: 3, joined: 4, leaving: 7, left: 8}}
 			d.got["g"] = map[int64]string{2: "id2"}
 			var history []wstest.Message
 			for i, at := range []int64{1, 5, 9} {

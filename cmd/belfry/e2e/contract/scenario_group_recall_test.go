@@ -36,7 +36,7 @@ func TestScenario14RecallInGroup(t *testing.T) {
 		desk := w.online(w.bob, "desk", nil)
 		phone := w.online(w.carol, "phone", nil)
 		tablet := w.online(w.carol, "tablet", nil)
-		id := w.team(alice, "private", w.bob, w.carol)
+		id := w.groupOf(alice, "private", w.bob, w.carol)
 		conv := "g:" + id
 		m := bob.tells(id, "m1", "m2", "m3")
 		for _, c := range []*device{alice, desk, phone, tablet} {
@@ -109,7 +109,7 @@ func TestScenario14RecallTooLateInGroup(t *testing.T) {
 		alice := w.online(w.alice, "phone", nil)
 		bob := w.online(w.bob, "phone", nil)
 		carol := w.online(w.carol, "phone", nil)
-		id := w.team(alice, "private", w.bob, w.carol, dave)
+		id := w.groupOf(alice, "private", w.bob, w.carol, dave)
 		conv := "g:" + id
 		alice.Request("setMember", obj{"group": id, "user": w.carol, "role": "admin"})
 		m := bob.tells(id, "m1", "m2", "m3", "m4")

@@ -299,7 +299,7 @@ func TestContractTypingOfTheBlocked(t *testing.T) {
 	t.Parallel()
 	eachCodec(t, harness.Start(t, "--shards=3"), func(t *testing.T, w *world) {
 		alice, bob, carol := w.online(w.alice, "phone", nil), w.online(w.bob, "phone", nil), w.online(w.carol, "phone", nil)
-		id := w.team(alice, "private", w.bob, w.carol)
+		id := w.groupOf(alice, "private", w.bob, w.carol)
 		for _, c := range []*device{bob, carol} {
 			c.event(id, "created", w.alice)
 		}

@@ -236,7 +236,7 @@ func TestContractGroupSettingsSurviveLeaving(t *testing.T) {
 	t.Parallel()
 	eachCodecAlone(t, harness.Start(t), func(t *testing.T, w *world) {
 		alice, bob := w.online(w.alice, "phone", nil), w.online(w.bob, "phone", nil)
-		id := w.team(alice, "private", w.bob)
+		id := w.groupOf(alice, "private", w.bob)
 		group, conv := obj{"group": id}, "g:"+id
 		bob.Request("setConversation", obj{"conv": conv, "muted": true, "pinned": true, "unread": true})
 		is := func(when string, muted, pinned any) { // nil is not

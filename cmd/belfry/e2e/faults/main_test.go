@@ -1,3 +1,5 @@
+// Package faults tests the binary when it is killed, its disk is full or its clock
+// is wrong.
 package faults
 
 import (

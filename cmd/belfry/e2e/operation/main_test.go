@@ -1,3 +1,6 @@
+// Package operation tests the binary as its operator knows it: start and stop,
+// files that are read again, limits of memory, administration, webhooks, and the
+// examples in the documents about them.
 package operation
 
 import (

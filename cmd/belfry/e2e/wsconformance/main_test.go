@@ -1,3 +1,5 @@
+// Package wsconformance tests the binary against RFC 6455, and with WebSocket
+// libraries and browsers that others have written.
 package wsconformance
 
 import (
