@@ -22,8 +22,8 @@ func (g *Gateway) AdminHandler() http.Handler {
 	health.HandleFunc("GET /healthz", g.healthz)
 	health.HandleFunc("GET /readyz", g.readyz)
 
-	// Muxes of their own answer 405 for the other methods, which here would fall
-	// to Administration.
+	// Muxes of their own answer 405 for other methods; in this one those would go to
+	// Administration.
 	mux := http.NewServeMux()
 	mux.Handle("/healthz", health)
 	mux.Handle("/readyz", health)
@@ -44,19 +44,19 @@ func (g *Gateway) AdminHandler() http.Handler {
 	return g.checkHost(ExactPaths(mux, nothing))
 }
 
-// RequireAdmin passes on requests that bear an admin token which may read, and
-// all requests of a dev server that has none.
+// RequireAdmin returns a handler that serves requests with an admin token that may read
+// and, on a dev server without such tokens, all requests.
 func (g *Gateway) RequireAdmin(next http.Handler) http.Handler {
 	return g.config.AdminTokens.Require(admin.ScopeRead, next)
 }
 
-// ownPages refuses what pages of other sites ask for: they cannot read a profile,
-// but have a server that is open on its machine take it.
+// ownPages refuses requests from pages of other sites: they cannot read the answer, but
+// could have a dev server take a profile.
 func ownPages(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		changing := *r
-		changing.Method = http.MethodPost // the protection lets GET pass
+		changing.Method = http.MethodPost // the protection allows every GET
 		if protection.Check(&changing) != nil {
 			writeError(w, http.StatusForbidden, "forbidden", "Origin: pages of other sites may not make calls")
 			return

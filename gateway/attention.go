@@ -7,42 +7,41 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// What a device acks tells that its app runs, which a pong does not: browsers
-// answer pings for pages that are frozen. The store is told when an ack is owed for
-// too long, and when it comes after all; and it asks what was acked while somebody
-// looked at the device.
+// An ack shows that the app runs, which a pong does not: browsers answer pings for pages
+// that are frozen. The gateway tells the store when an ack is late, and when it comes
+// after all; and the store asks what was acked while somebody looked at the device.
 
-// startAckTimer begins the time within which the device has to ack what was just pushed,
-// unless that runs already. The caller holds mu.
+// startAckTimer starts the time within which the device has to ack what was pushed,
+// unless it runs already. The caller holds mu.
 func (s *session) startAckTimer() {
 	if s.unackedSince != 0 {
 		return
 	}
 	now := s.since()
 	s.unackedSince = now
-	// When the timer goes off, more may have been acked and pushed: so it is set
-	// once in a while, not for each push.
+	// The timer is not set for each push: when it fires, checkDeadlines sets it again
+	// if acks have come meanwhile.
 	if at := now + s.gateway.config.StallTimeout; s.armed == 0 || at < s.armed {
 		s.armed = at
 		s.timer.Reset(at - now)
 	}
 }
 
-// restartAckTimer ends that time, or begins it anew if there is more to ack. It reports
-// whether the store is to be told that the app answers after all. The caller holds
-// mu.
-func (s *session) restartAckTimer() (told bool) {
+// restartAckTimer stops that time, and starts it again if there is more to ack. It
+// reports whether the caller has to tell the store that the app acks again. The caller
+// holds mu.
+func (s *session) restartAckTimer() (recovered bool) {
 	s.unackedSince = 0
 	if len(s.window.frames) > 0 {
 		s.startAckTimer()
 	}
-	told = s.stalled
+	recovered = s.stalled
 	s.stalled = false
-	return told
+	return recovered
 }
 
-// checkStalled notes that the device owes an ack for too long. The caller holds mu, and
-// tells the store when it does no more.
+// checkStalled reports whether an ack has become late. Then the caller, which holds mu,
+// has to call reportStalled after unlocking it.
 func (s *session) checkStalled(now time.Duration) (stalled bool) {
 	if s.unackedSince == 0 || s.stalled || now < s.unackedSince+s.gateway.config.StallTimeout {
 		return false
@@ -51,8 +50,8 @@ func (s *session) checkStalled(now time.Duration) (stalled bool) {
 	return true
 }
 
-// reportStalled tells the store of a stall. Should an ack have come meanwhile, that is
-// told last.
+// reportStalled tells the store that an ack is late. If one has come meanwhile, it tells
+// that afterwards.
 func (s *session) reportStalled() {
 	b := s.gateway.backend
 	b.SetStalled(s.user, s.number, true, s.lastActivity())
@@ -64,8 +63,8 @@ func (s *session) reportStalled() {
 	}
 }
 
-// lastActivity is when the device last gave a sign of life that counts: of its app, while it
-// owes an ack for too long, else of its link.
+// lastActivity returns the store's time of the last sign of life: while an ack is late,
+// when the app should have begun to ack, else when the peer was last heard.
 func (s *session) lastActivity() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +75,7 @@ func (s *session) lastActivity() int64 {
 	return s.gateway.backend.Now() - (s.since() - at).Milliseconds()
 }
 
-// setBackground notes whether somebody looks at the device.
+// setBackground notes whether nobody looks at the device.
 func (s *session) setBackground(background bool) {
 	s.mu.Lock()
 	s.background = background
@@ -84,7 +83,7 @@ func (s *session) setBackground(background bool) {
 	s.gateway.backend.SetBackground(s.user, s.number, background)
 }
 
-// Acked is for the store.
+// Acked implements store.Watcher.
 func (s *session) Acked(group command.GroupID, arrival uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +94,7 @@ func (s *session) Acked(group command.GroupID, arrival uint64) bool {
 	return sub != nil && sub.acked.Has(arrival)
 }
 
-// Acks is for the store.
+// Acks implements store.Watcher.
 func (s *session) Acks() store.Acks {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,23 +7,23 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A groupChange is a changing request on a group. The shard of the group does not
-// know sessions, so it is the session that gives a repeat its first answer.
+// A groupChange is a request that changes a group. The shard of the group does not know
+// sessions, so the session keeps the answer for repeats.
 type groupChange struct {
 	session      *session
 	request      request
 	identity     command.Request   // zero for a notice
-	reservations []joinReservation // that are counted until the answer
+	reservations []joinReservation // that are kept until the answer
 }
 
-// A groupAnswer is what a change was answered with.
+// A groupAnswer is the answer to a change.
 type groupAnswer struct {
 	identity command.Request
 	ok       protocol.OK
 }
 
-// beginGroupChange begins a change, of what cmd says before anything is looked up for it.
-// A repeat is answered, and again is true.
+// beginGroupChange begins a change. cmd is what the request says, before anything is added
+// to it. If the request is a repeat, it is answered and again is true.
 func (s *session) beginGroupChange(r request, cmd command.GroupCommand) (c groupChange, again bool) {
 	c = groupChange{session: s, request: r, identity: s.identity(r, cmd)}
 	if c.identity.ID == 0 {
@@ -43,8 +43,8 @@ func (s *session) beginGroupChange(r request, cmd command.GroupCommand) (c group
 	return c, true
 }
 
-// propose submits what the change became. ok gives the answer, and is nil where
-// there is nothing to say.
+// propose submits the command of the change. ok returns the answer; nil is for an answer
+// that says nothing.
 func (c groupChange) propose(cmd command.GroupCommand, ok func(command.Result) protocol.OK) {
 	c.session.proposeUntil(c.request, cmd, func(result command.Result) {
 		if ok == nil {
@@ -55,7 +55,7 @@ func (c groupChange) propose(cmd command.GroupCommand, ok func(command.Result) p
 	}, func() { c.session.gateway.reservations.remove(c.reservations) })
 }
 
-// answer answers the change, and its repeats.
+// answer replies to the change, and keeps the answer for repeats.
 func (c groupChange) answer(ok protocol.OK) {
 	s := c.session
 	if c.identity.ID != 0 {
@@ -69,8 +69,8 @@ func (c groupChange) answer(ok protocol.OK) {
 	s.reply(c.request, ok)
 }
 
-// proposeChange is for changes of which there is nothing to look up and nothing
-// to say.
+// proposeChange begins and proposes a change whose command is complete and whose answer
+// says nothing.
 func (s *session) proposeChange(r request, cmd command.GroupCommand) {
 	if c, again := s.beginGroupChange(r, cmd); !again {
 		c.propose(cmd, nil)

@@ -13,22 +13,22 @@ import (
 // codecs is how many there are: a protocol.Codec is an index below it.
 const codecs = 2
 
-// A chunk is a piece of a group's order, encoded for all who are to be told. It
-// never changes once it is in a feed.
+// A chunk is a piece of a group's order, encoded for all sessions. It does not change
+// once it is in a feed.
 type chunk struct {
-	to       uint64 // arrival number up to which it tells all
+	to       uint64 // it has everything up to this arrival number
 	cursor   string // of to
-	missedTo uint64 // arrival number of the newest event before its items that is no longer known, 0 for none
+	missedTo uint64 // point of the newest event before its items that is not kept any more, 0 for none
 	items    []chunkItem
 	bytes    [codecs][]byte // what the items say, one behind the other
 	encoded  [codecs]bool   // the codecs that it is encoded in
 }
 
-// A chunkItem is a message, or a push of its own.
+// A chunkItem is a message, or an event or recall that is a push of its own.
 type chunkItem struct {
 	arrival uint64
-	ends    [codecs]uint32 // in bytes; it begins where the one before ends
-	// Of a message, which is as protocol.AppendMessage writes it.
+	ends    [codecs]uint32 // its end in bytes; it begins where the item before it ends
+	// Of a message, encoded by protocol.AppendMessage.
 	message bool
 	from    command.UserID
 	session command.SessionID
@@ -36,13 +36,12 @@ type chunkItem struct {
 	recall  *query.Change     // nil for none
 }
 
-// sentBy tells whether the item is a message that a session sent itself.
+// sentBy reports whether the item is a message that a session sent.
 func (it *chunkItem) sentBy(s *session) bool {
 	return it.session == s.number && it.session != 0 && it.from == s.user
 }
 
-// fill makes a chunk of what was read, in some codecs. What it had before is
-// overwritten.
+// fill sets the chunk to what was read, encoded in some codecs.
 func (c *chunk) fill(b *query.Updates, in [codecs]bool) {
 	c.to, c.missedTo, c.encoded, c.cursor = b.Through, b.MissedEventsTo, in, ""
 	clear(c.items)
@@ -81,7 +80,7 @@ func (c *chunk) add(it chunkItem, encode func([]byte, protocol.Codec) []byte) {
 	c.items = append(c.items, it)
 }
 
-// clone gives a copy that holds no more memory than it needs.
+// clone returns a copy that holds no more memory than it needs.
 func (c *chunk) clone() *chunk {
 	kept := *c
 	kept.items = slices.Clone(c.items)
@@ -91,7 +90,7 @@ func (c *chunk) clone() *chunk {
 	return &kept
 }
 
-// size is what the chunk holds in memory, about.
+// size returns about how many bytes the chunk takes.
 func (c *chunk) size() int {
 	const item = 64
 	n := item * (1 + len(c.items))
@@ -101,7 +100,7 @@ func (c *chunk) size() int {
 	return n
 }
 
-// span gives the bytes of the items from i up to j, exclusive.
+// span returns the bytes of the items i to j-1.
 func (c *chunk) span(codec protocol.Codec, i, j int) []byte {
 	start := uint32(0)
 	if i > 0 {
@@ -110,7 +109,7 @@ func (c *chunk) span(codec protocol.Codec, i, j int) []byte {
 	return c.bytes[codec][start:c.items[j-1].ends[codec]]
 }
 
-// firstAfter is the index of the first item behind a point in the order.
+// firstAfter returns the index of the first item after a point in the order.
 func (c *chunk) firstAfter(arrival uint64) int {
 	if len(c.items) == 0 || c.items[0].arrival > arrival {
 		return 0

@@ -14,12 +14,12 @@ import (
 type refusal struct {
 	code    string
 	message string
-	after   time.Duration // when to try again, 0 = no matter
+	after   time.Duration // when to try again, 0 = not said
 }
 
 func (r *refusal) Error() string { return r.code + ": " + r.message }
 
-// dispatch hands a request to its handler.
+// dispatch calls the handler of a request, or refuses it.
 func (s *session) dispatch(r request) {
 	s.identified = 0
 	op, known := ops[r.Op]
@@ -49,8 +49,8 @@ func (s *session) dispatch(r request) {
 	}
 }
 
-// beginRequest notes that a request is being handled, until waitForRoom. It tells whether
-// its id is in use, and if the session is to go why.
+// beginRequest notes that a request is being handled, until waitForCapacity. It reports
+// whether its id is in use, and the closing of a session that is about to be closed.
 func (s *session) beginRequest(id uint64) (used bool, parting closing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,10 +58,10 @@ func (s *session) beginRequest(id uint64) (used bool, parting closing) {
 	return id != 0 && s.pendingIndex(id) >= 0, s.pendingClose
 }
 
-// hasLoggedIn is for the read loop, which alone sets number.
+// hasLoggedIn is for the read loop, which sets number.
 func (s *session) hasLoggedIn() bool { return s.number != 0 }
 
-// inTurn handles a costly request when it is the user's turn.
+// inTurn handles a costly request once it is the user's turn.
 func (s *session) inTurn(r request, handle func(*session, request) error) error {
 	ctx, cancel := s.requestContext()
 	ok := s.gateway.turns.Take(ctx, string(s.user))
@@ -73,22 +73,22 @@ func (s *session) inTurn(r request, handle func(*session, request) error) error 
 	return handle(s, r)
 }
 
-// A pendingRequest is a request that is not answered yet.
+// A pendingRequest has no reply yet.
 type pendingRequest struct {
 	id   uint64
-	size int // bytes that the connection is charged with for it
+	size int // bytes that are charged for it
 }
 
-// unchargedRequest is the size of requests that the connection is not charged with
-// while they are in flight.
+// unchargedRequest is the size up to which a pending request is not charged.
 const unchargedRequest = 512
 
-// pendingIndex is the index of a request in flight, or negative. The caller holds mu.
+// pendingIndex returns the index of a pending request, negative for none. The caller
+// holds mu.
 func (s *session) pendingIndex(id uint64) int {
 	return slices.IndexFunc(s.pending, func(f pendingRequest) bool { return f.id == id })
 }
 
-// addPending counts a request in whose answer comes later, by finish.
+// addPending adds a request whose reply comes later.
 func (s *session) addPending(r request) {
 	f := pendingRequest{id: r.ID}
 	if r.size > unchargedRequest {
@@ -100,14 +100,14 @@ func (s *session) addPending(r request) {
 	s.pending = append(s.pending, f)
 }
 
-// removePending counts a request out that start counted in.
+// removePending removes a request that addPending added.
 func (s *session) removePending(r request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.removePendingLocked(r.ID)
 }
 
-// removePendingLocked is finish for a caller that holds mu.
+// removePendingLocked is removePending for a caller that holds mu.
 func (s *session) removePendingLocked(id uint64) {
 	if i := s.pendingIndex(id); i >= 0 {
 		s.conn.Admission.Charge(-int64(s.pending[i].size))
@@ -115,25 +115,24 @@ func (s *session) removePendingLocked(id uint64) {
 		s.pending = s.pending[:len(s.pending)-1]
 	}
 	if s.pendingClose.code != 0 {
-		go s.closeIfIdle() // once the caller has queued the answer
+		go s.closeIfIdle() // once the caller has queued the reply
 	}
 	s.capacity.Signal()
 }
 
-// propose submits the command that a request became, and answers it with the
-// outcome: by ok, or with the refusal.
+// propose submits the command of a request. When it is applied, ok replies; if it is
+// refused or fails, the request is refused.
 func (s *session) propose(r request, cmd command.Command, ok func(command.Result)) {
 	s.proposeUntil(r, cmd, ok, func() {})
 }
 
-// proposeUntil is propose for a request that holds something until its outcome is
-// known.
+// proposeUntil is propose, with release called before the reply.
 func (s *session) proposeUntil(r request, cmd command.Command, ok func(command.Result), release func()) {
 	s.addPending(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(cmd, func(result command.Result, err error) {
 		defer s.submits.Done()
-		release() // before the answer, upon which the next request may come
+		release() // before the reply: the client may send the next request then
 		switch {
 		case err != nil:
 			s.refuse(r, err)
@@ -146,12 +145,12 @@ func (s *session) proposeUntil(r request, cmd command.Command, ok func(command.R
 	})
 }
 
-// reply answers a request; a nil ok says no more than that.
+// reply replies to a request; ok is nil if there is nothing to say.
 func (s *session) reply(r request, ok protocol.OK) {
 	s.replyWith(r, func(b []byte) []byte { return protocol.AppendReplyOK(b, s.codec, r.ID, ok) })
 }
 
-// replyWith queues the frame of a reply. A notice gets none.
+// replyWith queues a reply. A notice has none.
 func (s *session) replyWith(r request, encode func([]byte) []byte) {
 	if r.ID == 0 {
 		return
@@ -165,7 +164,7 @@ func (s *session) replyWith(r request, encode func([]byte) []byte) {
 	s.wakeLocked()
 }
 
-// refuse answers a request with an error.
+// refuse replies with an error.
 func (s *session) refuse(r request, err error) {
 	why := refusalOf(err)
 	if why.code == protocol.CodeInternal && !s.hasEnded() {
@@ -173,7 +172,7 @@ func (s *session) refuse(r request, err error) {
 	}
 	s.gateway.metrics.refusals.WithLabelValues(why.code).Inc()
 	s.replyWith(r, func(b []byte) []byte {
-		// Rounded up: a retry that comes too early is refused again.
+		// Rounded up: a retry that is too early is refused again.
 		after := (why.after + time.Millisecond - 1).Milliseconds()
 		return protocol.AppendReplyErr(b, s.codec, r.ID, why.code, why.message, after)
 	})

@@ -6,15 +6,14 @@ import (
 	"time"
 )
 
-// wholeSpread is the number of sessions from which the closes of a drain take all
-// of Config.DrainSpread; fewer take their share of it.
+// wholeSpread is the number of sessions from which on a shutdown takes all of
+// Config.DrainSpread to close them; fewer take a part of it.
 const wholeSpread = 1000
 
-// Shutdown refuses new connections, and closes all sessions with 1001, one after
-// the other: what a session has proposed is answered before that, what it asks for
-// from then on is not taken. It waits until the last is gone and what it had to
-// tell the store is answered. When ctx ends first it cuts the sockets, and returns
-// ctx's error.
+// Shutdown refuses new connections and closes all sessions with 1001, one after the
+// other. Pending requests of a session are answered first, new ones are refused. It
+// waits until all sessions are gone and their logouts have an outcome. If ctx ends first
+// it closes the sockets and returns ctx's error.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	g.shuttingDown = true
@@ -37,8 +36,8 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	}
 }
 
-// closeAll has sessions go, spread over time. Each is told to come back some time
-// after the last has gone, and these times are spread as wide.
+// closeAll closes sessions, spread over time. Each is told to come back after the last
+// one is closed, spread over as much time again.
 func (g *Gateway) closeAll(ctx context.Context, sessions []*session) {
 	pause := max(g.config.DrainSpread, 0) / time.Duration(max(len(sessions), wholeSpread))
 	left := pause * time.Duration(len(sessions))
@@ -61,7 +60,7 @@ func (g *Gateway) closeAll(ctx context.Context, sessions []*session) {
 	}
 }
 
-// closeWhenIdle ends the session once all that it has asked for is answered.
+// closeWhenIdle ends the session once its pending requests are answered.
 func (s *session) closeWhenIdle(why closing) {
 	s.mu.Lock()
 	s.pendingClose = why
@@ -69,7 +68,7 @@ func (s *session) closeWhenIdle(why closing) {
 	s.closeIfIdle()
 }
 
-// closeIfIdle ends a session that is to go, if it waits for nothing.
+// closeIfIdle ends a session that closeWhenIdle was called for, if no request is pending.
 func (s *session) closeIfIdle() {
 	s.mu.Lock()
 	why, busy := s.pendingClose, s.handling || len(s.pending) > 0

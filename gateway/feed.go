@@ -12,27 +12,26 @@ import (
 )
 
 const (
-	// maxFeedBytes is what the cache of one feed holds, maxCached what all hold
-	// together. Who is further behind reads from the store for himself.
+	// maxFeedBytes is the size of one feed's cache, maxCached that of all together.
+	// Sessions that are further behind read from the store for themselves.
 	maxFeedBytes = 256 << 10
 	maxCached    = 64 << 20
 )
 
-// A feed hands what comes in a group to the sessions of this node that are to be
-// told. It is there while there is one, and is the group's only watcher. What it
-// reads it encodes once, for all, and keeps until nobody is behind.
+// A feed distributes what is new in a group to the sessions of its members on this
+// node. It exists while there are such sessions, and is the group's only watcher. It
+// reads and encodes everything once, for all, and caches it until all have it.
 //
-// Subscriptions that were told all wait in the feed. What is new takes them all
-// out and wakes their sessions; the pump of each comes for it, as far as its
-// window allows, and puts the subscription back. So whoever has not come yet
-// costs nothing until he does.
+// Subscriptions whose session has everything wait in the feed. When there is something
+// new, all are taken out and their sessions woken; each session's pump pushes what its
+// window allows, and parks the subscription again once it has everything.
 //
-// Lock order: a feed's mu comes alone. What the store calls takes it, and nothing
-// calls the store, a session or a pumper with it held.
+// Lock order: no other lock is taken with a feed's mu held, and the store, sessions and
+// pumpers are not called with it.
 type feed struct {
 	gateway     *Gateway
 	group       command.GroupID
-	nextInQueue *feed // in the pumpers' line
+	nextInQueue *feed // of the pumpers
 
 	subscribers int // guarded by feeds.mu
 
@@ -41,22 +40,22 @@ type feed struct {
 	started bool   // at is known
 	at      uint64 // arrival number up to which the group was read
 	dirty   bool   // there may be more
-	reading bool   // in the pumpers' line, or in work
+	reading bool   // queued for a pumper, or being read by one
 	retry   *time.Timer
-	woken   time.Time       // first Wake that nobody has looked into
+	woken   time.Time       // first Wake since the last read, zero for none
 	codecs  [codecs]int     // subscriptions by codec
-	waiting []*subscription // those of them that were told all
-	chunks  []*chunk        // ascending; all that came after from
+	waiting []*subscription // those of them whose sessions have everything
+	chunks  []*chunk        // ascending; everything after from, up to at
 	from    uint64
 	bytes   int        // of chunks and signals
-	signals signalRing // those who wait have heard all that are due
+	signals signalRing // waiting subscriptions have all that are due
 
-	// Owned by whoever reads.
+	// Owned by the pumper that reads.
 	unparked []*subscription
 }
 
-// feeds are those of a gateway, by group. Its mu may be held when the store or a
-// feed is called; a watcher's methods do not take it.
+// feeds are the feeds of a gateway. The store and feeds may be called with mu held: a
+// watcher's methods do not take it.
 type feeds struct {
 	mu     sync.Mutex
 	all    map[command.GroupID]*feed
@@ -64,9 +63,9 @@ type feeds struct {
 	max    int64        // of cached
 }
 
-// subscribe makes a session one that a group's feed serves. It has no place in
-// the group's order yet: see place. joined is that of who joins a group without
-// storage, live.
+// subscribe returns a new subscription to a group's feed, which starts the feed if it
+// is the first. It has no position yet: see setPosition. live and joined are those of
+// the subscription.
 func (g *Gateway) subscribe(s *session, group command.GroupID, live bool, joined uint64) *subscription {
 	fs := &g.feeds
 	fs.mu.Lock()
@@ -87,7 +86,7 @@ func (g *Gateway) subscribe(s *session, group command.GroupID, live bool, joined
 	return sub
 }
 
-// unsubscribe undoes subscribe. The last one ends the feed.
+// unsubscribe ends a subscription, and the feed if it was the last.
 func (g *Gateway) unsubscribe(sub *subscription) {
 	f := sub.feed
 	f.remove(sub)
@@ -103,11 +102,11 @@ func (g *Gateway) unsubscribe(sub *subscription) {
 	f.stop()
 }
 
-// Wake is called by the store when something came.
+// Wake is called by the store when there is something new.
 func (f *feed) Wake() { f.schedule(time.Now()) }
 
-// schedule has the feed read on. since is when the store said so, zero for nobody
-// has.
+// schedule has a pumper read on for the feed. since is the time of the store's Wake,
+// zero for none.
 func (f *feed) schedule(since time.Time) {
 	f.mu.Lock()
 	f.dirty = true
@@ -121,8 +120,8 @@ func (f *feed) schedule(since time.Time) {
 	}
 }
 
-// tryStart tells whether the feed has to be put into the pumpers' line. The
-// caller holds mu.
+// tryStart reports whether the caller has to queue the feed for a pumper. The caller
+// holds mu.
 func (f *feed) tryStart() bool {
 	if f.reading || f.stopped || !f.started {
 		return false
@@ -146,7 +145,8 @@ func (f *feed) WakeMember(user command.UserID) {
 	}
 }
 
-// read is a pumper's work for the feed.
+// read reads on from the store, and distributes what is new, until there is no more.
+// It runs on a pumper.
 func (f *feed) read(p *pumpState) {
 	for {
 		f.mu.Lock()
@@ -186,7 +186,7 @@ func (f *feed) read(p *pumpState) {
 	}
 }
 
-// retryLater has the feed read again when the store may serve.
+// retryLater has the feed read again when the store may be available.
 func (f *feed) retryLater(err error, woken time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -199,8 +199,8 @@ func (f *feed) retryLater(err error, woken time.Time) {
 	f.retry = time.AfterFunc(max(store.RetryAfter(err), minRetry), func() { f.schedule(woken) })
 }
 
-// advance notes that up to a point there was nothing to tell. It tells whether there
-// are signals to hand out.
+// advance notes that there is nothing new up to a point in the order. It reports
+// whether signals are due.
 func (f *feed) advance(to uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -208,8 +208,8 @@ func (f *feed) advance(to uint64) bool {
 	return f.signals.hasDue(f.at)
 }
 
-// publish takes a chunk, nil for none, into the cache, makes signals due, and takes
-// all who wait out of the feed: into roused.
+// publish caches a chunk, nil for none, makes signals due, and moves all waiting
+// subscriptions to unparked.
 func (f *feed) publish(c *chunk, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -231,7 +231,7 @@ func (f *feed) publish(c *chunk, more bool) {
 	f.unparked, f.waiting = f.waiting, f.unparked[:0]
 }
 
-// wake wakes the sessions of roused.
+// wake wakes the sessions of unparked.
 func (f *feed) wake(p *pumpState, since time.Time) {
 	for _, sub := range f.unparked {
 		sub.session.wakeForFeed(sub, since, &p.woken)
@@ -255,7 +255,7 @@ func (f *feed) dropOldest() {
 	f.chunks = f.chunks[:n]
 }
 
-// dropAll empties the cache, but for signals. The caller holds mu.
+// dropAll drops all chunks. The caller holds mu.
 func (f *feed) dropAll() {
 	for _, c := range f.chunks {
 		f.from = c.to
@@ -265,17 +265,18 @@ func (f *feed) dropAll() {
 	f.chunks = f.chunks[:0]
 }
 
-// A cacheState is what a feed has for a subscription.
+// A cacheState says what a feed has for a subscription.
 type cacheState uint8
 
 const (
 	upToDate cacheState = iota // nothing new
-	cached                     // a chunk
-	behind                     // nothing: the cache does not reach back so far
+	cached                     // the next chunk
+	behind                     // nothing: the next chunk is not cached any more
 )
 
-// next gives the chunk that goes on from a subscription's place in the order,
-// and the places that it has come to with told, and of the next signal for it.
+// next returns the chunk that comes next for a subscription, if it is cached; the point
+// in the order up to which it has everything, if it is upToDate; and the point of its
+// next signal.
 func (f *feed) next(sub *subscription) (c *chunk, st cacheState, at, signal uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -283,8 +284,7 @@ func (f *feed) next(sub *subscription) (c *chunk, st cacheState, at, signal uint
 	return c, st, max(f.at, sub.pushedTo), f.signals.nextAt(sub.nextSignal)
 }
 
-// chunkAfter gives the chunk that goes on from a point in the order. The caller
-// holds mu.
+// chunkAfter returns the chunk that follows a point in the order. The caller holds mu.
 func (f *feed) chunkAfter(arrival uint64, codec protocol.Codec) (*chunk, cacheState) {
 	if arrival < f.from {
 		return nil, behind
@@ -297,13 +297,14 @@ func (f *feed) chunkAfter(arrival uint64, codec protocol.Codec) (*chunk, cacheSt
 	case i == len(f.chunks):
 		return nil, upToDate
 	case !f.chunks[i].encoded[codec]:
-		return nil, behind // nobody had this codec then
+		return nil, behind // no session had this codec then
 	}
 	return f.chunks[i], cached
 }
 
-// setPosition gives a subscription its place in the group's order: it was told all up
-// to arrival. What came until the feed was there is still to be read if unread.
+// setPosition sets the point in the group's order from which a subscription goes on. A
+// feed that has not read yet starts there; with unread it does so at once, else at the
+// next Wake.
 func (f *feed) setPosition(sub *subscription, arrival uint64, unread bool) {
 	sub.positioned, sub.pushedTo, sub.changesTo = true, arrival, arrival
 	f.mu.Lock()
@@ -318,8 +319,7 @@ func (f *feed) setPosition(sub *subscription, arrival uint64, unread bool) {
 	}
 }
 
-// park puts a subscription among those that wait. It reports false when there is
-// something for it by now.
+// park makes a subscription wait. It reports false if there is something new for it.
 func (f *feed) park(sub *subscription) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -335,7 +335,7 @@ func (f *feed) park(sub *subscription) bool {
 	return true
 }
 
-// dropIfUnused empties the cache when nobody is behind. The caller holds mu.
+// dropIfUnused empties the cache if all subscriptions wait. The caller holds mu.
 func (f *feed) dropIfUnused() {
 	all := 0
 	for _, n := range f.codecs {
@@ -345,20 +345,21 @@ func (f *feed) dropIfUnused() {
 		return
 	}
 	f.dropAll()
-	// Unlike chunks, signals cannot be read again by who was to be woken for one.
+	// Unlike a chunk, a signal that is not due yet cannot be read again.
 	if f.signals.due == f.signals.next {
 		f.grow(-f.signals.clear())
 	}
 }
 
-// unpark takes a subscription out of those that wait. It reports false when it is
-// not among them: then somebody is about to look after it, or it has left.
+// unpark ends the waiting of a subscription. It reports false if it did not wait: then
+// its session is about to look after it, or it is closed.
 func (f *feed) unpark(sub *subscription) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.removeWaiting(sub)
 }
 
+// removeWaiting is unpark for a caller that holds mu.
 func (f *feed) removeWaiting(sub *subscription) bool {
 	i := sub.index
 	if i < 0 {
@@ -373,7 +374,7 @@ func (f *feed) removeWaiting(sub *subscription) bool {
 	return true
 }
 
-// remove forgets a subscription.
+// remove closes a subscription.
 func (f *feed) remove(sub *subscription) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -383,7 +384,7 @@ func (f *feed) remove(sub *subscription) {
 	f.dropIfUnused()
 }
 
-// stop ends the feed: nobody is left.
+// stop ends a feed without subscriptions.
 func (f *feed) stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

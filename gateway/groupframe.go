@@ -5,23 +5,23 @@ import (
 	"github.com/belfry-im/belfry/raftstore/store"
 )
 
-// A groupFrame is an onNewMessage with messages of groups that is being put
-// together: of as many groups as have something. It is part of a pumpState.
+// A groupFrame is an onNewMessage with messages of one or more groups that is being
+// built. It is part of a pumpState.
 type groupFrame struct {
 	open        bool
 	d           uint64 // its delivery number
 	writer      protocol.NewMessageWriter
-	subs        []*subscription // whose cursors it will give
-	cursorBytes int             // bytes that those may take
-	skipped     uint64          // messages that were lost before these
+	subs        []*subscription // whose cursors it will hold
+	cursorBytes int             // bytes that those take at most
+	skipped     uint64          // signals that were lost before its messages
 	cursors     []protocol.GroupCursor
 }
 
-// cursorEntry is what one group's cursor takes in a frame, at most.
+// cursorEntry is how many bytes a group's cursor takes at most.
 const cursorEntry = cursorRoom + protocol.MaxGroupLen
 
-// openFrame begins a frame unless one is open. It reports false when the window
-// has no room for it.
+// openFrame opens a frame unless one is open. It reports false if the window has no room
+// for it.
 func (s *session) openFrame(p *pumpState) bool {
 	f := &p.group
 	if f.open {
@@ -38,8 +38,8 @@ func (s *session) openFrame(p *pumpState) bool {
 	return true
 }
 
-// closeFrame queues the open frame, if there is one, and gives how many messages
-// it has.
+// closeFrame queues the open frame, if there is one, and returns how many messages it
+// has.
 func (s *session) closeFrame(p *pumpState) (messages int) {
 	f := &p.group
 	if !f.open {
@@ -66,7 +66,7 @@ func (s *session) closeFrame(p *pumpState) (messages int) {
 	return messages
 }
 
-// addCursor has the open frame give the cursor of sub.
+// addCursor adds the cursor of sub to the open frame.
 func (f *groupFrame) addCursor(sub *subscription) {
 	if sub.cursorFrame != f.d {
 		sub.cursorFrame = f.d
@@ -75,14 +75,14 @@ func (f *groupFrame) addCursor(sub *subscription) {
 	}
 }
 
-// markGroup notes that the open frame holds what sub has between two places of its
-// group's order, if somebody will ask whether that is acked.
+// markGroup notes that the open frame holds what the group has between two points of its
+// order, if the store will ask whether that is acked.
 func (s *session) markGroup(sub *subscription, from, to uint64) {
 	if !s.gateway.config.Hooks.WantsQueued() || sub.live {
 		return
 	}
 	if sub.markedTo != 0 {
-		from = min(from, sub.markedTo) // there was nothing in between to be acked
+		from = min(from, sub.markedTo) // what lies in between needs no ack
 	}
 	sub.markedTo = to
 	s.mu.Lock()
@@ -90,8 +90,8 @@ func (s *session) markGroup(sub *subscription, from, to uint64) {
 	s.window.addGroupMark(sub, store.Span{From: from, To: to})
 }
 
-// room is how many messages of sub the frame takes, and how many bytes of them;
-// its first message may have any size.
+// room returns how many messages of sub, and how many bytes of them, the frame has room
+// for. Its first message may have any size.
 func (f *groupFrame) room(sub *subscription) (messages, bytes int) {
 	tail := f.cursorBytes
 	if sub.cursorFrame != f.d {

@@ -10,29 +10,29 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// What a user comes to.
+// What a join reservation is for.
 const (
 	joins = 1 << iota
 	owns
-	unsolicited // a stranger makes him a member: he has written to others only
+	unsolicited // to be added by somebody that the user has never written to
 )
 
-// A joinReservation is a group that a request which has not been answered may bring a
-// user to. The user's shard knows of it by the time of the answer.
+// A joinReservation counts a group that a user may join by a pending request. Once the
+// request is answered, the user's shard counts the group.
 type joinReservation struct {
 	user  command.UserID
-	group command.GroupID // "" for one whose id is still to be made up
+	group command.GroupID // "" for one that has no id yet
 	kind  int
 }
 
-// joinReservations are all of this gateway, by user. Those of a session are bounded by
-// its requests in flight.
+// joinReservations are those of this gateway, by user. The pending requests of sessions
+// bound them.
 type joinReservations struct {
 	mu  sync.Mutex
 	all map[command.UserID][]joinReservation
 }
 
-// add counts a coming, and tells how many other groups the user is coming to.
+// add adds a reservation, and returns for how many other groups the user has some.
 func (cs *joinReservations) add(c joinReservation) (joined, owned int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -70,8 +70,8 @@ func (cs *joinReservations) remove(ended []joinReservation) {
 	}
 }
 
-// reserve refuses a user who is in, or owns, as many groups as he may. Else he counts
-// as coming to one more until the change has been answered.
+// reserve refuses a user who is in, or owns, as many groups as they may. Otherwise it
+// reserves one more until the change is answered.
 func (c *groupChange) reserve(user command.UserID, group command.GroupID, field string, kind int) error {
 	reservation := joinReservation{user, group, kind}
 	joined, owned := c.session.gateway.reservations.add(reservation)
@@ -84,8 +84,8 @@ func (c *groupChange) reserve(user command.UserID, group command.GroupID, field 
 	return err
 }
 
-// keepReservation keeps a coming until the change has been answered, or ends it if that was
-// refused.
+// keepReservation keeps a reservation until the change is answered or, if that is refused,
+// removes it.
 func (c *groupChange) keepReservation(reservation joinReservation, refused error) {
 	if refused != nil {
 		c.session.gateway.reservations.remove([]joinReservation{reservation})
@@ -94,7 +94,8 @@ func (c *groupChange) keepReservation(reservation joinReservation, refused error
 	}
 }
 
-// checkGroupLimits refuses one who has a standing and is coming to some more groups.
+// checkGroupLimits refuses a user with some eligibility who has reservations for joined
+// and owned groups. who names the user for the client.
 func (s *session) checkGroupLimits(eligibility *store.Eligibility, joined, owned int, who string, kind int) error {
 	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
 	switch {

@@ -5,12 +5,12 @@ import (
 	"net/http"
 )
 
-// healthz tells that the process answers.
+// healthz says that the process runs.
 func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// readyz tells whether this node should get traffic.
+// readyz says whether this node should get traffic.
 func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) {
 	if g.draining() {
 		writeError(w, http.StatusServiceUnavailable, "unavailable", "going away")
@@ -27,7 +27,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	// An error here means that the client has gone; there is nobody to tell.
+	// An error means that the client is gone.
 	_ = json.NewEncoder(w).Encode(v)
 }
 

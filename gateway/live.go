@@ -5,14 +5,13 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// maxLive bounds the groups without storage that a session is in.
+// maxLive is how many live groups a session may be in.
 const maxLive = 1000
 
-// joinLive makes the session a member of a group that stores no messages, until
-// leaveLive, a removal, the end of the group, or its own. A session that is in it
-// already stays so. at is the present point in the group's order, and ended that
-// of the user's newest removal. The error is a refusal: the session is in too
-// many, or behind.
+// joinLive makes the session a member of a live group, until leaveLive, a removal, or the
+// end of the group or of the session. If it is one already, nothing changes. at is the
+// present point in the group's order, and ended that of the user's newest removal. It
+// refuses a session that is in too many live groups, or has yet to push a removal.
 func (s *session) joinLive(group command.GroupID, at, ended uint64) error {
 	switch sub := s.subscription(group); {
 	case sub == nil:
@@ -35,13 +34,13 @@ func (s *session) joinLive(group command.GroupID, at, ended uint64) error {
 	return nil
 }
 
-// leaveLive ends what joinLive began. It tells whether the session was in it.
+// leaveLive undoes joinLive. It reports whether the session was in the group.
 func (s *session) leaveLive(group command.GroupID) bool {
 	sub := s.subscription(group)
 	return sub != nil && sub.live && s.detach(sub)
 }
 
-// inLive tells whether the session is a member of a group that stores no messages.
+// inLive reports whether the session is in a live group.
 func (s *session) inLive(group command.GroupID) bool {
 	sub := s.subscription(group)
 	return sub != nil && sub.live

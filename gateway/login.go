@@ -13,9 +13,8 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// startSync puts together what a login pushes. It attaches the session to its
-// groups, and asks for them in one round. It runs on the read loop, before any
-// pump.
+// startSync returns the sync of a login. It subscribes the session to the user's groups,
+// and asks for all of them at once. It runs on the read loop, before any pump.
 func (s *session) startSync(ctx context.Context, direct *query.Sync, args *protocol.LoginArgs) *loginSync {
 	var views []query.GroupSyncItem
 	var left []query.GroupSyncQuery
@@ -65,8 +64,8 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 	return y
 }
 
-// unknownGroups lists the groups that a device cannot have heard of, with where in their
-// order the user joined: those for which it has given no cursor behind that.
+// unknownGroups returns the groups that a device does not know of, which are those
+// without a cursor after the user joined; and for each where in its order that was.
 func unknownGroups(views []query.GroupSyncItem, left []query.GroupSyncQuery) map[command.GroupID]uint64 {
 	groups := make(map[command.GroupID]uint64)
 	for i := range views {
@@ -82,7 +81,7 @@ func unknownGroups(views []query.GroupSyncItem, left []query.GroupSyncQuery) map
 	return groups
 }
 
-// resumeGroups lets groups that have their place go on.
+// resumeGroups has groups that have their position go on.
 func (s *session) resumeGroups(views []query.GroupSyncItem) {
 	for i := range views {
 		if sub := s.subscription(views[i].Group); sub != nil && (sub.leaving || !sub.feed.park(sub)) {
@@ -91,7 +90,7 @@ func (s *session) resumeGroups(views []query.GroupSyncItem) {
 	}
 }
 
-// groupAsks are the groups of a user with the cursors that his device gave.
+// groupAsks returns the groups of a user with the cursors that the device has given.
 func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.GroupSyncQuery {
 	if len(refs) == 0 {
 		return nil
@@ -108,10 +107,10 @@ func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.Gr
 	return asks
 }
 
-// placeGroups gives the subscriptions of the groups that were asked about their
-// places. Those of groups whose member the user is not are left to the pump: he may
-// have been one at the login, of a group that came late. It returns the views of
-// the others, the one with the newest message first.
+// placeGroups sets the positions of the subscriptions to groups that were asked about.
+// Of groups that the user is not in it leaves that to the pump: of a group that came
+// late, they may have been a member at the login. It returns the views of the others,
+// the one with the newest message first.
 func (s *session) placeGroups(asks []query.GroupSyncQuery, views []query.GroupSyncItem, left []query.GroupSyncQuery) []query.GroupSyncItem {
 	known := make(map[command.GroupID]bool, len(asks))
 	for i := range left {
@@ -137,8 +136,8 @@ func (s *session) placeGroups(asks []query.GroupSyncQuery, views []query.GroupSy
 	return views
 }
 
-// addGroups lists what is to be pushed of groups: changes, and messages, of which it
-// leaves in the views what a login may push.
+// addGroups adds what is to be pushed of groups: changes, and as many messages as a
+// login may push. It removes the other messages from the views.
 func (y *loginSync) addGroups(s *session, views []query.GroupSyncItem) {
 	room := s.gateway.config.LoginBacklog
 	for i := range views {
@@ -165,14 +164,14 @@ func (y *loginSync) addGroups(s *session, views []query.GroupSyncItem) {
 		}
 		part := groupPart{sub: sub, seqs: v.Push, size: size}
 		if len(v.Changes) == 0 && v.LastChange.Arrival == 0 {
-			part.cursor = v.Cursor // else it would pass changes that come later
+			part.cursor = v.Cursor // else it would lie behind changes that are pushed later
 		}
 		y.backlog = append(y.backlog, part)
 	}
 }
 
-// recents lists the recent conversations of both kinds, and the last messages of
-// groups that are to be pushed. It tells which ones are listed.
+// recents adds the recent conversations with users and with groups, and the last
+// messages of those groups. It returns which conversations it has added.
 func (y *loginSync) recents(s *session, views []query.GroupSyncItem, mode string) map[protocol.Conv]bool {
 	if mode == protocol.RecentsOff {
 		return nil
@@ -211,8 +210,8 @@ type recent struct {
 	pinned bool
 }
 
-// mergeRecents merges conversations and groups, both newest first, and gives at
-// most so many: of those that are pinned first.
+// mergeRecents merges conversations and groups, both newest first, and returns at most so
+// many. If there are more, pinned ones are preferred.
 func mergeRecents(conversations []query.Conversation, views []query.GroupSyncItem, most int) []recent {
 	merged := make([]recent, 0, len(conversations)+len(views))
 	pinned := 0
@@ -255,8 +254,8 @@ func mergeRecents(conversations []query.Conversation, views []query.GroupSyncIte
 	return kept
 }
 
-// groupViews asks for all groups of the user. Its error is that of the store,
-// ErrUnavailable also when only some do not serve.
+// groupViews returns all groups of the user. Its error is the store's, ErrUnavailable also
+// if only some groups are not available.
 func (s *session) groupViews(ctx context.Context) ([]query.GroupSyncItem, error) {
 	refs, err := s.gateway.backend.GroupsOf(ctx, s.user)
 	if err != nil || len(refs) == 0 {
@@ -278,12 +277,12 @@ func sortViews(views []query.GroupSyncItem) {
 	})
 }
 
-// lateRetry is how long a session waits before it asks again for groups whose
-// shard does not serve.
+// lateRetry is how long a session waits before it asks again for groups that were not
+// available.
 const lateRetry = time.Second
 
-// syncLate asks for groups whose shards did not serve when the user logged in,
-// until they do or the session ends. The pump pushes their backlog then.
+// syncLate asks for groups that were not available at the login until they are, or the
+// session ends. The pump then pushes their backlog.
 func (s *session) syncLate(asks []query.GroupSyncQuery, backlog int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.mu.Lock()
@@ -311,7 +310,7 @@ func (s *session) syncLate(asks []query.GroupSyncQuery, backlog int) {
 	})
 }
 
-// queueLate hands groups that came late to the pump.
+// queueLate queues groups that came late for the pump.
 func (s *session) queueLate(views []query.GroupSyncItem) {
 	if len(views) == 0 {
 		return
@@ -324,7 +323,7 @@ func (s *session) queueLate(views []query.GroupSyncItem) {
 	s.wakeLocked()
 }
 
-// nextLate makes groups that came late the sync. It is for the pump.
+// nextLate makes the next groups that came late the sync. The pump calls it.
 func (s *session) nextLate() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -48,15 +48,15 @@ func (s *session) getRecents(r request) error {
 	})
 }
 
-// A listCursor is where a getConversations goes on: first come one-to-one
-// conversations, in their own order, then groups by id.
+// A listCursor is where getConversations goes on: first come one-to-one conversations, in
+// their own order, then groups by id.
 type listCursor struct {
 	groups bool
 	behind uint64          // a place of shard.State.Conversations
 	group  command.GroupID // behind this one
 }
 
-// On the wire a place is "u" and the number in base 36, or "g" and a group's id.
+// On the wire a cursor is "u" and the number in base 36, or "g" and a group's id.
 const (
 	userCursor  = "u"
 	groupCursor = "g"
@@ -83,7 +83,7 @@ func parseListCursor(text string) (p listCursor, err error) {
 	return p, &refusal{code: protocol.CodeBadRequest, message: "after: must be one that getConversations has answered with"}
 }
 
-// getConversations gives a page of all conversations of the user.
+// getConversations replies with a page of all conversations of the user.
 func (s *session) getConversations(r request) error {
 	var args protocol.GetConversationsArgs
 	if err := args.Decode(r.Args); err != nil {
@@ -108,8 +108,8 @@ func (s *session) getConversations(r request) error {
 	})
 }
 
-// listUsers adds one-to-one conversations, and moves the place behind them. more
-// tells whether there are further ones.
+// listUsers adds one-to-one conversations, and moves the cursor behind them. more reports
+// whether there are further ones.
 func (s *session) listUsers(w *protocol.ConversationsWriter, cursor *listCursor, limit int) (more bool, err error) {
 	if cursor.groups {
 		return false, nil
@@ -130,8 +130,8 @@ func (s *session) listUsers(w *protocol.ConversationsWriter, cursor *listCursor,
 	return list.More, nil
 }
 
-// listGroups adds groups, as listUsers does. With a limit of 0 it only tells
-// whether there are any.
+// listGroups adds groups, as listUsers does. With a limit of 0 it only reports whether
+// there are any.
 func (s *session) listGroups(w *protocol.ConversationsWriter, cursor *listCursor, limit int) (more bool, err error) {
 	ctx, cancel := s.requestContext()
 	defer cancel()
@@ -165,7 +165,7 @@ func (s *session) listGroups(w *protocol.ConversationsWriter, cursor *listCursor
 	return len(refs) > len(asks), nil
 }
 
-// replyConversations answers with the list that fill writes.
+// replyConversations replies with the list that fill writes.
 func (s *session) replyConversations(r request, fill func(*protocol.ConversationsWriter) (more bool, after string, err error)) error {
 	buf := ws.GetBuffer()
 	defer ws.PutBuffer(buf)
@@ -195,7 +195,7 @@ func (s *session) addGroup(w *protocol.ConversationsWriter, v *query.GroupSyncIt
 		if err := s.gateway.backend.GroupMessages(s.user, v.Group, []uint64{v.LastSeq}, b); err != nil {
 			return false, err
 		}
-		if len(b.Messages) > 0 { // else it is gone since
+		if len(b.Messages) > 0 { // else it was deleted meanwhile
 			entry.Last = new(wire.Message(&b.Messages[0]))
 		}
 	}

@@ -18,8 +18,8 @@ import (
 // noProperties is an empty map as canonical msgpack.
 var noProperties = []byte{0x80}
 
-// creationsPerOwned is how many groups a user may make in an hour for each that he
-// may own: of those that he dismisses, something stays.
+// creationsPerOwned is how many groups a user may create in an hour for each that they
+// may own: of dismissed groups, a little is kept.
 const creationsPerOwned = 10
 
 func (s *session) createGroup(r request) error {
@@ -44,7 +44,7 @@ func (s *session) createGroup(r request) error {
 	}
 	if wait, ok := s.gateway.groupCreations.Allow(string(s.user)); !ok {
 		s.gateway.reservations.remove(change.reservations)
-		return &refusal{protocol.CodeRateLimited, "group: you have made too many groups this hour", wait}
+		return &refusal{protocol.CodeRateLimited, "group: you have created too many groups within the hour", wait}
 	}
 	failed := make(failures)
 	cmd.Members = change.eligible(cmd.Group, cmd.Members, failed)
@@ -54,7 +54,7 @@ func (s *session) createGroup(r request) error {
 	cmd.Salt = rand.Uint64()
 	change.propose(cmd, func(result command.Result) protocol.OK {
 		if !settings.Stored {
-			// Its maker is in it. If he is in too many, he has to leave one and join.
+			// The creator is in it, unless the session is in too many live groups.
 			_ = s.joinLive(cmd.Group, result.Arrival, 0)
 		}
 		failed.add(result.Failed)
@@ -64,9 +64,9 @@ func (s *session) createGroup(r request) error {
 	return nil
 }
 
-// joinCursor is the place of a user's joining in a group's order as a cursor, so
-// that a device loses nothing if its link is cut before it was given one with a
-// message. A live group has none.
+// joinCursor returns the cursor of the point at which the user joined, so that a device
+// misses nothing if its connection breaks before the first message with a cursor. Of a
+// live group it is "".
 func (s *session) joinCursor(group command.GroupID, settings command.GroupSettings, result *command.Result) string {
 	if !settings.Stored || result.Pending {
 		return ""
@@ -74,7 +74,7 @@ func (s *session) joinCursor(group command.GroupID, settings command.GroupSettin
 	return s.gateway.backend.GroupCursor(group, result.Arrival)
 }
 
-// groupSettings are those of the kind, but for what the args say.
+// groupSettings returns the settings of args, by default those of the kind.
 func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error) {
 	settings := enum.GroupKinds.Value(args.Kind).Settings()
 	if args.MutedAll != nil {
@@ -113,8 +113,8 @@ func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error
 	return settings, nil
 }
 
-// newGroupID makes up the id of a group: a ULID in lower case. A repeat of the
-// request gets the same one, even if the first has got no answer.
+// newGroupID returns the id of a new group: a ULID in lower case. A repeat of the request
+// gets the same one, even if the first has no answer.
 func (s *session) newGroupID(c groupChange) command.GroupID {
 	b := binary.BigEndian.AppendUint64([]byte(s.user), uint64(s.number))
 	b = binary.BigEndian.AppendUint64(b, c.identity.ID)
@@ -273,7 +273,7 @@ func (s *session) answerOwner(r request) error {
 	return nil
 }
 
-// getGroup tells who is no member no more than what he needs to join.
+// getGroup tells users who are no members only what they need to join.
 func (s *session) getGroup(r request) error {
 	var args protocol.GroupArgs
 	if err := args.Decode(r.Args); err != nil {
@@ -339,7 +339,7 @@ func (s *session) getGroups(r request) error {
 		if err != nil {
 			return err
 		}
-		if exists && info.Role != command.RoleNone { // else the letter that says so is on its way
+		if exists && info.Role != command.RoleNone { // else the user is no member any more, and their shard will learn it soon
 			reply.Groups = append(reply.Groups, wireGroupInfo(&info))
 		}
 	}
@@ -347,7 +347,7 @@ func (s *session) getGroups(r request) error {
 	return nil
 }
 
-// wireGroupInfo gives what getGroup and getGroups both tell.
+// wireGroupInfo returns what getGroup and getGroups have in common.
 func wireGroupInfo(info *query.GroupInfo) protocol.GroupOK {
 	return protocol.GroupOK{
 		Group: string(info.ID), Kind: enum.GroupKinds.Word(info.Kind), Name: info.Name, Owner: string(info.Owner),

@@ -23,7 +23,7 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decisio
 	return nil
 }
 
-// sendGroupCommand is the command of a send. Its body may lie in the frame.
+// sendGroupCommand returns the command of a send. Its body may lie in the frame.
 func (s *session) sendGroupCommand(args *protocol.SendArgs, group command.GroupID) command.SendGroup {
 	return command.SendGroup{
 		Group: group, User: s.user, Session: s.number, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
@@ -31,8 +31,8 @@ func (s *session) sendGroupCommand(args *protocol.SendArgs, group command.GroupI
 	}
 }
 
-// sendLive passes a message to those who are connected. live tells whether the
-// session is in the group as one that stores nothing.
+// sendLive sends a message that is not stored, to sessions that are connected now. live
+// reports whether the group is a live group that the session is in.
 func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *command.SendGroup, live bool, d *hooks.Decision) error {
 	b := s.gateway.backend
 	if !live {
@@ -52,8 +52,8 @@ func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *command.Send
 	return nil
 }
 
-// storedGroup gives the group of a conversation. One that stores nothing has no
-// messages to speak of.
+// storedGroup returns the group of a conversation. A live group is refused: it keeps no
+// messages.
 func (s *session) storedGroup(conv protocol.Conv) (command.GroupID, error) {
 	group := command.GroupID(conv.ID)
 	if s.inLive(group) {

@@ -12,7 +12,7 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// pages are large, and few are read at a time.
+// pages are pooled: they are large, and few are read at a time.
 var pages = sync.Pool{New: func() any { return new(query.Page) }}
 
 func (s *session) getMessage(r request) error {
@@ -56,8 +56,8 @@ func (s *session) getMessage(r request) error {
 	return nil
 }
 
-// fit leaves of a page as many messages as a reply may hold, at least one. If it
-// had to encode them to know, it gives what that made of them, in buf.
+// fit cuts a page down to as many messages as fit a reply, at least one. If it has to
+// encode them to know that, it returns them encoded, in buf.
 func (s *session) fit(page *query.Page, buf *[]byte) (encoded [][]byte) {
 	room := protocol.MaxPage - protocol.PageTail(len(page.Gaps))
 	if protocol.MostOfMessages(s.codec, len(page.Updates.Messages), page.Size) <= room {

@@ -6,6 +6,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 func (s *session) addMembers(r request) error {
@@ -26,8 +27,8 @@ func (s *session) addMembers(r request) error {
 	}
 	failed := make(failures)
 	if cmd.Users = change.eligible(cmd.Group, cmd.Users, failed); len(cmd.Users) == 0 {
-		// Whether he may add anybody at all is still to be answered: that he adds
-		// himself, who is there, changes nothing.
+		// The shard still has to check whether the user may add members: adding
+		// themselves changes nothing.
 		cmd.Users = []command.UserID{s.user}
 	}
 	change.propose(cmd, func(result command.Result) protocol.OK {
@@ -87,23 +88,16 @@ func (s *session) unban(r request) error {
 	return nil
 }
 
-// getBans is for those who may lift bans.
+// getBans replies to the owner and admins of a group, who may lift bans.
 func (s *session) getBans(r request) error {
-	var args protocol.GetMembersArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	b, group := s.gateway.backend, command.GroupID(args.Group)
-	info, exists, err := b.Group(group, s.user)
+	args, info, err := s.listArgs(r)
 	switch {
 	case err != nil:
 		return err
-	case !exists:
-		return noGroup(args.Group)
 	case info.Role < command.RoleAdmin:
 		return &refusal{code: protocol.CodeForbidden, message: "group: only its owner and admins see bans"}
 	}
-	bans, more, err := b.Bans(group, command.UserID(args.After), args.Limit)
+	bans, more, err := s.gateway.backend.Bans(info.ID, command.UserID(args.After), args.Limit)
 	if err != nil {
 		return err
 	}
@@ -116,21 +110,15 @@ func (s *session) getBans(r request) error {
 }
 
 func (s *session) getMembers(r request) error {
-	var args protocol.GetMembersArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	b, group := s.gateway.backend, command.GroupID(args.Group)
-	info, exists, err := b.Group(group, s.user)
+	args, info, err := s.listArgs(r)
 	switch {
 	case err != nil:
 		return err
-	case !exists:
-		return noGroup(args.Group)
-	case info.Role == command.RoleNone && !s.inLive(group):
+	case info.Role == command.RoleNone && !s.inLive(info.ID):
 		return noMember()
 	}
-	members, more, err := b.Members(group, command.UserID(args.After), args.Limit)
+	b := s.gateway.backend
+	members, more, err := b.Members(info.ID, command.UserID(args.After), args.Limit)
 	if err != nil {
 		return err
 	}
@@ -146,8 +134,21 @@ func (s *session) getMembers(r request) error {
 	return nil
 }
 
-// eligible gives those of users who can become members of a group, "" for one whose
-// id is still to be made up, each once. Why the others cannot is noted in failed.
+// listArgs returns the arguments of a request for a page of a group's list, and the
+// group as the user sees it.
+func (s *session) listArgs(r request) (args protocol.GetMembersArgs, info query.GroupInfo, err error) {
+	if err := args.Decode(r.Args); err != nil {
+		return args, info, err
+	}
+	info, exists, err := s.gateway.backend.Group(command.GroupID(args.Group), s.user)
+	if err == nil && !exists {
+		err = noGroup(args.Group)
+	}
+	return args, info, err
+}
+
+// eligible returns those of users who may become members of a group, each once, and
+// notes in failed why the others may not. group is "" for one that has no id yet.
 func (c *groupChange) eligible(group command.GroupID, users []command.UserID, failed failures) []command.UserID {
 	s := c.session
 	asked := make([]command.UserID, 0, len(users))
@@ -176,8 +177,8 @@ func (c *groupChange) eligible(group command.GroupID, users []command.UserID, fa
 	return admitted
 }
 
-// checkEligible refuses what the shard of the group cannot know of a user, who is coming
-// to some other groups at the moment.
+// checkEligible refuses to add a user for reasons that the shard of the group does not
+// know. joining is how many other groups they have reservations for.
 func (s *session) checkEligible(group command.GroupID, user command.UserID, eligibility *store.Eligibility, joining int) error {
 	switch {
 	case eligibility.Err != nil:
@@ -197,18 +198,18 @@ func (s *session) checkEligible(group command.GroupID, user command.UserID, elig
 	full := s.checkGroupLimits(eligibility, joining, 0, "users: "+string(user), limit)
 	if full != nil && group != "" {
 		if info, _, err := s.gateway.backend.Group(group, user); err == nil && info.Role != command.RoleNone {
-			return nil // he is there already
+			return nil // they are a member already
 		}
 	}
 	if full == nil && !eligibility.Known {
 		if wait, ok := s.gateway.newUsers.Allow(string(s.user)); !ok {
-			return &refusal{protocol.CodeRateLimited, "users: you have added too many new ones", wait}
+			return &refusal{protocol.CodeRateLimited, "users: you have added too many users who are new here", wait}
 		}
 	}
 	return full
 }
 
-// failures are the codes for users who were not added or removed.
+// failures are the error codes of users who were not added or removed.
 type failures map[command.UserID]string
 
 func (f failures) add(failed []command.MemberFailure) {
@@ -217,7 +218,7 @@ func (f failures) add(failed []command.MemberFailure) {
 	}
 }
 
-// sort parts users, each once, into those who did not fail and those who did.
+// sort returns the users who did not fail and those who did, each once.
 func (f failures) sort(users []string) (done []string, failed []protocol.MemberFailure) {
 	seen := make(map[string]bool, len(users))
 	for _, user := range users {

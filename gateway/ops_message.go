@@ -19,7 +19,7 @@ import (
 
 var encoders = sync.Pool{New: func() any { return new(command.Encoder) }}
 
-// identity is what the shard knows a repeat of a changing request by.
+// identity returns what the shard recognizes repeats of a changing request by.
 func (s *session) identity(r request, cmd command.Command) command.Request {
 	if r.ID == 0 {
 		return command.Request{}
@@ -56,9 +56,8 @@ func (s *session) send(r request) error {
 	return s.accept(r, &args, nil)
 }
 
-// accept goes on with a send that nobody objects to, by a decision if one was
-// asked for. Its body may lie in the frame. An error is for the caller to tell the
-// decision.
+// accept sends a message. d is the decision that accepted it, nil if none was needed. The
+// body may lie in the frame. If it returns an error, the caller reports that to d.
 func (s *session) accept(r request, args *protocol.SendArgs, d *hooks.Decision) error {
 	if args.Conv.Group {
 		return s.sendGroup(r, args, d)
@@ -70,7 +69,7 @@ func (s *session) accept(r request, args *protocol.SendArgs, d *hooks.Decision) 
 	}
 	if args.HasTTL && args.TTL == 0 {
 		cmd := s.sendCommand(args, to)
-		cmd.Body = bytes.Clone(cmd.Body) // the signal that becomes of it outlives the frame
+		cmd.Body = bytes.Clone(cmd.Body) // the signal outlives the frame
 		result, err := b.SendEphemeral(&cmd)
 		if err != nil {
 			return err
@@ -87,8 +86,7 @@ func (s *session) accept(r request, args *protocol.SendArgs, d *hooks.Decision) 
 	return nil
 }
 
-// checkRecipient refuses accounts that never logged in where only those that have are
-// taken.
+// checkRecipient refuses users who never logged in, with Config.KnownUsersOnly.
 func (s *session) checkRecipient(to command.UserID) error {
 	if !s.gateway.config.KnownUsersOnly || to == s.user {
 		return nil
@@ -113,7 +111,7 @@ func (s *session) checkRecipient(to command.UserID) error {
 	return &refusal{code: protocol.CodeNotFound, message: "conv: there is no user " + string(to)}
 }
 
-// replySent answers a send that went to those who are connected.
+// replySent replies to a send that is not stored.
 func (s *session) replySent(r request, args *protocol.SendArgs, result *command.Result, d *hooks.Decision) {
 	s.gateway.config.Hooks.Done(d, nil)
 	s.replyWith(r, func(b []byte) []byte { return s.appendSendOK(b, r.ID, result) })
@@ -121,7 +119,7 @@ func (s *session) replySent(r request, args *protocol.SendArgs, result *command.
 	s.gateway.config.Hooks.Sent(s.gateway.config.Hooks.Sending(s.user, args), result)
 }
 
-// sendCommand is the command of a send. Its body may lie in the frame.
+// sendCommand returns the command of a send. Its body may lie in the frame.
 func (s *session) sendCommand(args *protocol.SendArgs, to command.UserID) command.Send {
 	return command.Send{
 		User: s.user, Session: s.number, To: to, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
@@ -129,18 +127,18 @@ func (s *session) sendCommand(args *protocol.SendArgs, to command.UserID) comman
 	}
 }
 
-// A sending is a send on its way through the store: what propose is for other
-// requests, without its allocations.
+// A sending is a send that has no outcome yet. It is pooled, so that a send is proposed
+// without allocations.
 type sending struct {
 	command command.Send      // to a user
 	group   command.SendGroup // to a group
 	session *session
 	id      uint64
 	came    time.Time
-	event   *hooks.Sending              // nil when nobody wants to know
-	done    func(command.Result, error) // takes the outcome, made once
+	event   *hooks.Sending              // nil if there is no message.sent
+	done    func(command.Result, error) // finish as a function, made once
 
-	decision *hooks.Decision // by which it was accepted, nil for none
+	decision *hooks.Decision // that accepted it, nil for none
 }
 
 var sendingPool sync.Pool
@@ -154,7 +152,7 @@ func newSending() *sending {
 	return m
 }
 
-// finish answers the send.
+// finish replies to the send.
 func (m *sending) finish(result command.Result, err error) {
 	s, id, came, hook, d := m.session, m.id, m.came, m.event, m.decision
 	*m = sending{done: m.done}
@@ -181,7 +179,7 @@ func (m *sending) finish(result command.Result, err error) {
 	}
 }
 
-// appendSendOK appends the answer to a send that was accepted.
+// appendSendOK appends the reply to a send that was accepted.
 func (s *session) appendSendOK(b []byte, id uint64, result *command.Result) []byte {
 	return protocol.AppendSendOK(b, s.codec, id, &protocol.SendOK{
 		ID: protocol.ID(result.ID), Seq: result.Seq, Time: result.Time, Duplicate: result.Duplicate,
@@ -194,8 +192,8 @@ func (s *session) countSend(came time.Time) {
 	s.gateway.metrics.sendSeconds.Observe(time.Since(came).Seconds())
 }
 
-// newMessageID makes a ULID of the store's time. Ids of one millisecond do not
-// ascend: what orders messages is their seq.
+// newMessageID returns a ULID of the store's time. Ids of the same millisecond are not in
+// order: the order of messages is that of their seqs.
 func newMessageID(nowMS int64) command.MsgID {
 	var id ulid.ULID
 	binary.BigEndian.PutUint64(id[8:], rand.Uint64())

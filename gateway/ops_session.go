@@ -10,8 +10,8 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// login opens the session for requests. It holds up the read loop until the
-// store has answered: no other request could be answered before.
+// login handles login. It blocks the read loop until the store has answered: no other
+// request could be answered before.
 func (s *session) login(r request) error {
 	err := s.tryLogin(r)
 	outcome := "ok"
@@ -22,8 +22,8 @@ func (s *session) login(r request) error {
 	return s.endRefused(r, err)
 }
 
-// endRefused ends the session, after an answer, when err says that a token was
-// refused or that its user is suspended. Other errors are handed on.
+// endRefused refuses the request and ends the session if err says that a token was refused
+// or its user is suspended. It returns any other error.
 func (s *session) endRefused(r request, err error) error {
 	if err == nil {
 		return nil
@@ -61,7 +61,7 @@ func (s *session) tryLogin(r request) error {
 	if wait, ok := g.logins.Allow(string(user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many logins of this user", wait}
 	}
-	// What the user's other devices have acked before this login counts for it.
+	// What the user's other devices have acked so far is read for this one too.
 	for _, other := range g.sessionsOf(user) {
 		other.reportReads(true)
 	}
@@ -89,7 +89,7 @@ func (s *session) tryLogin(r request) error {
 	return nil
 }
 
-// answerLogin answers the login, and lets the pump begin with the sync.
+// answerLogin replies to the login, and has the pump begin with the sync.
 func (s *session) answerLogin(r request) {
 	g := s.gateway
 	ok := protocol.LoginOK{
@@ -110,14 +110,14 @@ func (s *session) answerLogin(r request) {
 	s.wakeLocked()
 }
 
-// verify checks a token.
+// verify returns what a token says, or why it is refused.
 func (s *session) verify(token string) (auth.Identity, error) {
 	id, err := s.gateway.auth.Load().Verify(token)
 	if err != nil {
 		s.gateway.log.Debug("token refused", "address", s.address, "user", s.user, "error", err)
 		return auth.Identity{}, refusedToken(err)
 	}
-	id.Issued = min(id.Issued, s.gateway.backend.Now()) // whatever its maker's clock said
+	id.Issued = min(id.Issued, s.gateway.backend.Now()) // whatever the clock of its issuer said
 	return id, nil
 }
 
@@ -127,8 +127,8 @@ func (s *session) expireAt(t time.Time) {
 	s.expiry = s.since() + max(min(time.Until(t), aLongTime), 1)
 }
 
-// requestContext bounds a request that holds up the read loop until the store
-// has answered. The end of the session ends it.
+// requestContext returns the context of a request that blocks the read loop. It ends with
+// RequestTimeout or the session.
 func (s *session) requestContext() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.gateway.config.RequestTimeout)
 	s.mu.Lock()
@@ -146,8 +146,8 @@ func (s *session) requestContext() (context.Context, context.CancelFunc) {
 	}
 }
 
-// refreshToken puts another token of the same user in the place of the
-// session's. A bad one ends the session as it would at login.
+// refreshToken replaces the session's token with another one of the same user. One that is
+// refused ends the session, as at login.
 func (s *session) refreshToken(r request) error {
 	var args protocol.RefreshTokenArgs
 	if err := args.Decode(r.Args); err != nil {
@@ -178,7 +178,7 @@ func (s *session) refreshToken(r request) error {
 	return nil
 }
 
-// refreshed has the session live as long as its new token.
+// refreshed sets the session to expire with its new token.
 func (s *session) refreshed(r request, id auth.Identity) {
 	s.mu.Lock()
 	s.expireAt(id.Expires)
@@ -209,8 +209,8 @@ func (s *session) setState(r request) error {
 	return nil
 }
 
-// ping answers once what was acked before it is submitted, so that a client
-// knows that a login elsewhere comes after its acks.
+// ping replies once the read reports of earlier acks are submitted, so that the client
+// knows that they count before a login elsewhere.
 func (s *session) ping(r request) error {
 	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
 		return err

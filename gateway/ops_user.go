@@ -67,8 +67,8 @@ func (s *session) typing(r request) error {
 	return nil
 }
 
-// typingBurst is how many notices of typing a session passes on at once, and then
-// one a second. The others are dropped.
+// typingBurst is how many notices of typing a session may send at once, and then one a
+// second. The others are dropped.
 const typingBurst = 5
 
 func (s *session) allowTyping() bool {
@@ -88,7 +88,7 @@ func (s *session) getPresence(r request) error {
 
 func (s *session) subscribePresence(r request) error {
 	return s.presence(r, func(asker command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error) {
-		s.subscribed = true // even if it fails: to undo nothing does no harm
+		s.subscribed = true // even if it fails: to unsubscribe then does no harm
 		return s.gateway.backend.SubscribePresence(asker, users, s)
 	})
 }
@@ -99,7 +99,7 @@ func (s *session) presence(r request, ask func(command.UserID, []command.UserID)
 		return err
 	}
 	if wait, ok := s.gateway.presences.AllowN(string(s.user), len(args.Users)); !ok {
-		return &refusal{protocol.CodeRateLimited, "users: you ask for the presence of too many", wait}
+		return &refusal{protocol.CodeRateLimited, "users: you are asking for the presence of too many users", wait}
 	}
 	users := make([]command.UserID, len(args.Users))
 	for i, u := range args.Users {

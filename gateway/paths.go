@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// ExactPaths passes requests on to next whose path is the one that would be
-// served, and others to unclean: a ServeMux would redirect /a//b and /a/../b, and
-// with them what they ask for, to a path that nobody wrote.
+// ExactPaths returns a handler that serves requests for clean paths with next, and
+// others, such as /a//b and /a/../b, with unclean: a ServeMux would redirect them.
 func ExactPaths(next, unclean http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := r.URL.EscapedPath()

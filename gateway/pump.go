@@ -9,12 +9,12 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// flushBytes is how much the pump puts together before it writes. Larger writes
-// save nothing and keep more in memory.
+// flushBytes is how many bytes the pump queues before it writes. Larger writes save
+// nothing and keep more in memory.
 const flushBytes = 64 << 10
 
-// A pumpState is what reading on and encoding takes. Nobody holds one while waiting
-// for a peer.
+// A pumpState holds the buffers of one round of reading and encoding. None is held
+// while waiting for a peer.
 type pumpState struct {
 	batch   query.Updates
 	frame   []byte // the payload being put together
@@ -26,9 +26,9 @@ type pumpState struct {
 
 var pumpStates = sync.Pool{New: func() any { return new(pumpState) }}
 
-// pump does all of a session's writing: it looks after the deadlines, reads on
-// from the store, and flushes. It ends when there is nothing left to do, or, with
-// more true, when it has written much and others wait.
+// pump does all of a session's writing: it checks the deadlines, reads on from the
+// store, and flushes. It returns when there is nothing left to do or, with more true,
+// when it has written much and other sessions wait for a pumper.
 func (s *session) pump() (more bool) {
 	for s.nextRound() {
 		s.checkDeadlines()
@@ -49,7 +49,7 @@ func (s *session) pump() (more bool) {
 	return false
 }
 
-// nextRound decides whether the pump has another round.
+// nextRound reports whether the pump has to go on.
 func (s *session) nextRound() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,8 +74,8 @@ const (
 	chargeStep       = 4 << 10
 )
 
-// chargeHeld has the place charged with what the session holds, once that has
-// changed by some KiB. The caller holds mu.
+// chargeHeld charges what the session holds, once that has changed by chargeStep. The
+// caller holds mu.
 func (s *session) chargeHeld() {
 	held := int64(cap(s.window.frames)*frameCost + cap(s.window.marks)*markCost + cap(s.window.groups)*groupMarkCost + len(s.groups)*subscriptionCost)
 	for i := range s.signals {
@@ -91,7 +91,7 @@ func (s *session) chargeHeld() {
 	}
 }
 
-// flush writes what is queued, pushed messages among it, and makes room for more.
+// flush writes what is queued. pushed is how many messages are in it.
 func (s *session) flush(pushed int) {
 	n, err := s.conn.Flush(s.gateway.config.WriteTimeout, &s.gateway.pumpers)
 	s.gateway.metrics.bytesOut.Add(float64(n))
@@ -111,10 +111,9 @@ func (s *session) flush(pushed int) {
 	s.capacity.Signal()
 }
 
-// checkDeadlines ends a session whose time is up, sends a ping when the peer has been
-// silent for half of what it may, tells the store of an app that does not ack, and
-// sets the timer for the next deadline. It also submits read reports that had to
-// wait.
+// checkDeadlines ends a session that has missed a deadline, pings a peer that has been
+// silent for half of IdleTimeout, tells the store of an app that does not ack, and sets
+// the timer for the next deadline. It also submits read reports that had to wait.
 func (s *session) checkDeadlines() {
 	c, now, heard := &s.gateway.config, s.since(), time.Duration(s.activeAt.Load())
 	s.mu.Lock()
@@ -173,8 +172,8 @@ func (s *session) checkDeadlines() {
 	}
 }
 
-// armBy has the timer call alarm by a deadline. One that fires early finds nothing
-// due and is set again; so it is left alone unless it is late. The caller holds mu.
+// armBy has the timer call alarm by a deadline. A timer that is set for an earlier time
+// is left alone: it will find nothing due and be set again. The caller holds mu.
 func (s *session) armBy(deadline, now time.Duration) {
 	if s.armed == 0 || deadline < s.armed {
 		s.armed = deadline
@@ -182,14 +181,15 @@ func (s *session) armBy(deadline, now time.Duration) {
 	}
 }
 
-// windowFull is called with mu held.
+// windowFull reports whether the device may not get another frame of messages before it
+// acks. The caller holds mu.
 func (s *session) windowFull() bool {
 	c := &s.gateway.config
 	return len(s.window.frames) >= c.Window || s.window.bytes >= c.WindowBytes
 }
 
-// windowHasRoom tells whether the device may get another frame of messages. It starts
-// the clock of a full window.
+// windowHasRoom reports whether the device may get another frame of messages. If not,
+// the time to ack begins.
 func (s *session) windowHasRoom() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,7 +206,7 @@ func (s *session) windowHasRoom() bool {
 	return false
 }
 
-// unavailable has the pump come back when the store may serve again.
+// unavailable has the pump try again when the store may be available.
 func (s *session) unavailable(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,5 +214,5 @@ func (s *session) unavailable(err error) {
 	s.dirty = true
 }
 
-// minRetry keeps a pump from spinning on an error that names no time.
+// minRetry is the least time before an attempt is repeated: some errors name none.
 const minRetry = 100 * time.Millisecond

@@ -10,26 +10,24 @@ import (
 const (
 	// maxIdlePumpers is how many pumpers are kept without work; others end.
 	maxIdlePumpers = 256
-	// trimPumpers is how often those are ended that nobody needed since.
+	// trimPumpers is how often pumpers are ended that were idle all the time since.
 	trimPumpers = time.Second
-	// pumpsInARow is after how many pumps a pumper lets others have its processor.
+	// pumpsInARow is after how many pumps a pumper yields its processor.
 	pumpsInARow = 4
-	// bulkEvery is how often those come first who have much to be told: else they
-	// wait for those who have little.
+	// bulkEvery is how often a session with much to push goes first, one in so many:
+	// otherwise it waits for those that have little.
 	bulkEvery = 8
 )
 
-// Pumpers are the goroutines that pump sessions and read on for feeds. Those
-// wait in line: while one does, more that comes for it costs nothing. No more
-// pumpers work at a time than can make use of the processors, but one that has
-// to wait for its peer makes room for another. One that has run dry is kept: a
-// fresh goroutine would have to grow its stack first, which costs more than the
-// write it is there for.
+// pumpers are the goroutines that pump sessions and read on for feeds, which wait in
+// queues. At most mostWorking of them work at a time; one that waits for a peer is
+// replaced by another. Idle ones are kept for a while: a fresh goroutine would have to
+// grow its stack first, which costs more than the write it is there for.
 type pumpers struct {
 	mu      sync.Mutex
 	feeds   fifo[feed, *feed] // come first: they have work for many sessions
 	pumps   fifo[session, *session]
-	bulk    fifo[session, *session] // those that were pumped, and have more than a write
+	bulk    fifo[session, *session] // those that were pumped and have more
 	pumped  int                     // pumps, for bulkEvery
 	working int                     // pumpers that are neither idle nor blocked
 	idle    []chan bool             // the last one to go idle is the first to work; false ends it
@@ -48,7 +46,7 @@ func (p *pumpers) start(s *session) {
 	p.spawn(1)
 }
 
-// requeue puts a session that was pumped, and has more, behind others.
+// requeue queues a session that was pumped and has more.
 func (p *pumpers) requeue(s *session) {
 	p.mu.Lock()
 	p.bulk.push(s)
@@ -62,7 +60,7 @@ func (p *pumpers) hasWaiting() bool {
 	return p.pumps.n > 0
 }
 
-// waiting is how many wait in lines. The caller holds mu.
+// waiting returns how many feeds and sessions are queued. The caller holds mu.
 func (p *pumpers) waiting() int { return p.feeds.n + p.pumps.n + p.bulk.n }
 
 // startAll is start for many.
@@ -83,8 +81,7 @@ func (p *pumpers) startFeed(f *feed) {
 	p.spawn(1)
 }
 
-// spawn sets up to n more pumpers to work. The caller holds mu, which staff
-// gives up.
+// spawn sets up to n more pumpers to work. The caller holds mu, which spawn unlocks.
 func (p *pumpers) spawn(n int) {
 	for ; n > 0 && p.working < mostWorking; n-- {
 		p.working++
@@ -100,8 +97,8 @@ func (p *pumpers) spawn(n int) {
 	p.mu.Unlock()
 }
 
-// next gives what a pumper is to do next, a feed or a session, or neither: then
-// it no longer counts as working.
+// next returns what a pumper is to do next, a feed or a session. If it is neither, the
+// pumper no longer counts as working.
 func (p *pumpers) next() (f *feed, s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,13 +158,13 @@ func (p *pumpers) Unblock() {
 	p.working++
 }
 
-// park reports whether the caller may wait for more to do: next gives false when
-// it is to end.
+// park makes the caller idle, unless it reports false: then the caller ends. An idle
+// pumper waits for next, which is false if it is to end.
 func (p *pumpers) park(next chan bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.working < mostWorking && p.waiting() > 0 {
-		p.working++ // it came since the caller looked
+		p.working++ // it was queued since the caller looked
 		next <- true
 		return true
 	}
@@ -182,7 +179,7 @@ func (p *pumpers) park(next chan bool) bool {
 	return true
 }
 
-// trim ends the pumpers that nobody needed since the last trim.
+// trim ends as many pumpers as were idle all the time since the last trim.
 func (p *pumpers) trim() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -198,7 +195,7 @@ func (p *pumpers) trim() {
 	p.timer.Reset(trimPumpers)
 }
 
-// close ends all that are idle; those at work end after it.
+// close ends all idle pumpers, and the others when they become idle.
 func (p *pumpers) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -210,7 +207,7 @@ func (p *pumpers) close() {
 	}
 }
 
-// end ends n idle pumpers, those longest idle. The caller holds mu.
+// end ends the n pumpers that have been idle longest. The caller holds mu.
 func (p *pumpers) end(n int) {
 	for _, next := range p.idle[:n] {
 		next <- false
@@ -218,7 +215,7 @@ func (p *pumpers) end(n int) {
 	p.idle = slices.Delete(p.idle, 0, n)
 }
 
-// A fifo is a queue of things that carry the link to the next one themselves.
+// A fifo is a queue whose elements hold the link to the next one themselves.
 type fifo[T any, P fifoElement[T]] struct {
 	first, last P
 	n           int
@@ -226,7 +223,7 @@ type fifo[T any, P fifoElement[T]] struct {
 
 type fifoElement[T any] interface {
 	*T
-	link() **T // nil when it is the last, or in no line
+	link() **T // to nil if it is the last, or in no queue
 }
 
 func (l *fifo[T, P]) push(v P) {
@@ -239,7 +236,7 @@ func (l *fifo[T, P]) push(v P) {
 	l.n++
 }
 
-// join adds all of another line, which is empty after it.
+// join moves all elements of another queue to the end.
 func (l *fifo[T, P]) join(o *fifo[T, P]) {
 	if l.n == 0 {
 		*l = *o
@@ -251,7 +248,7 @@ func (l *fifo[T, P]) join(o *fifo[T, P]) {
 	*o = fifo[T, P]{}
 }
 
-// pop takes the first one out of a line that is not empty.
+// pop removes the first element of a queue that is not empty.
 func (l *fifo[T, P]) pop() P {
 	v := l.first
 	next := v.link()

@@ -10,19 +10,18 @@ import (
 )
 
 const (
-	// readBytes is how much the pump reads from the store at a time, about what
-	// a frame holds.
+	// readBytes is how much is read from the store at a time, about what a frame holds.
 	readBytes = 48 << 10
-	// cursorRoom is kept in a frame for its cursor.
+	// cursorRoom is how many bytes of a frame are kept for its cursor.
 	cursorRoom = 128
 	// maxChanged is how many seqs one onRecall or onMessageDeleted names.
 	maxChanged = 1000
 )
 
-// push tells the device what the store has for it, as far as its window allows:
-// first the sync of the login, then what came after it, of others and of groups
-// in turn, and signals as they come. It stops with rest true once there is much to
-// be flushed, and returns how many messages it has queued.
+// push queues what the store has for the device, as far as its window allows: first
+// the sync of the login, then what came after it, from users and from groups in turn,
+// and signals as they come. It returns how many messages it has queued. rest is true if
+// it stopped because much has to be flushed first.
 func (s *session) push(p *pumpState) (pushed int, rest bool) {
 	for more := true; more && s.windowHasRoom(); {
 		n := 0
@@ -46,7 +45,7 @@ func (s *session) push(p *pumpState) (pushed int, rest bool) {
 	return pushed + s.pushSignals(p), false
 }
 
-// takeNews tells whether the store may have news, beside those of groups.
+// takeNews returns and clears hasNews.
 func (s *session) takeNews() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,8 +56,7 @@ func (s *session) takeNews() bool {
 
 func (s *session) setNews() { s.mu.Lock(); defer s.mu.Unlock(); s.hasNews = true }
 
-// pushNews pushes what came after s.told. What the window has no room for is
-// left in the store.
+// pushNews pushes what came after s.pushedTo, as far as the window has room.
 func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 	messages, bytes := s.windowRoom()
 	if err := s.gateway.backend.Since(s.user, s.number, s.pushedTo, &p.batch, messages, bytes); err != nil {
@@ -81,7 +79,7 @@ func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 	return pushed, p.batch.More
 }
 
-// windowRoom tells how much may be read from the store for the window's room.
+// windowRoom returns how much to read from the store for the room in the window.
 func (s *session) windowRoom() (messages, bytes int) {
 	c := &s.gateway.config
 	s.mu.Lock()
@@ -91,7 +89,7 @@ func (s *session) windowRoom() (messages, bytes int) {
 	return max(messages, 1), max(bytes, 1)
 }
 
-// arrival is the place of item i in the arrival order.
+// arrival returns the arrival number of item i.
 func arrival(b *query.Updates, i int) uint64 {
 	if c := b.Items[i].Change; c >= 0 {
 		return b.Changes[c].Arrival
@@ -99,10 +97,10 @@ func arrival(b *query.Updates, i int) uint64 {
 	return b.Messages[b.Items[i].Message].Arrival
 }
 
-// pushItem pushes item i of the batch and, if it is a message, its neighbours
-// that are too, as far as one frame holds them. place gives the cursor of a
-// frame that ends with a message of some arrival number, and may be the last, and up
-// to where the device has all then, 0 if that is not known.
+// pushItem pushes item i of the batch and, if it is a message, the messages that follow
+// it, as many as one frame holds. cursorOf returns the cursor of a frame that ends with
+// a message of some arrival number, last being whether that ends the batch, and the
+// arrival number up to which the device then has everything, 0 if that is not known.
 func (s *session) pushItem(p *pumpState, i int, cursorOf func(arrival uint64, last bool) (cursor string, upTo uint64)) (items, messages int) {
 	b := &p.batch
 	if c := b.Items[i].Change; c >= 0 {
@@ -140,10 +138,9 @@ func (s *session) pushItem(p *pumpState, i int, cursorOf func(arrival uint64, la
 	return end - i, end - i
 }
 
-// queueMessages queues an onNewMessage, which takes its place in the window: with it the
-// device has all of the user's order up to a place, 0 if that is not known. The
-// caller holds mu. The frame was put together without it, since whoever wakes
-// the session waits for mu.
+// queueMessages queues an onNewMessage and adds it to the window. With it the device has
+// everything of the user up to the arrival number upTo, 0 if that is not known. The
+// caller holds mu, but has built the frame without it: to wake the session takes mu.
 func (s *session) queueMessages(frame []byte, messages int, upTo uint64) {
 	if s.ended {
 		return
@@ -163,15 +160,14 @@ func (s *session) queue(encode func([]byte) []byte) {
 	}
 }
 
-// pushChange tells of a change to what the device holds, in as many frames as
-// its ranges need.
+// pushChange pushes a change, in as many frames as its ranges need.
 func (s *session) pushChange(c *query.Change) {
 	for part := range changeParts(c) {
 		s.queue(func(b []byte) []byte { return wire.AppendChange(b, s.codec, &part) })
 	}
 }
 
-// changeParts yields a change in parts of as many seqs as a frame may name.
+// changeParts yields a change in parts of at most maxChanged seqs.
 func changeParts(c *query.Change) iter.Seq[query.Change] {
 	return func(yield func(query.Change) bool) {
 		for rest := c.Ranges; ; {
@@ -184,7 +180,8 @@ func changeParts(c *query.Change) iter.Seq[query.Change] {
 	}
 }
 
-// cutRanges splits off ranges that hold at most so many seqs in all.
+// cutRanges splits ranges into the first ones, of at most so many seqs in all, and the
+// rest.
 func cutRanges(ranges []query.Range, most uint64) (head, rest []query.Range) {
 	for i, r := range ranges {
 		if n := r.To - r.From + 1; n <= most {

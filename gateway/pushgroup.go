@@ -2,15 +2,11 @@ package gateway
 
 import (
 	"math"
-	"slices"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
-	"github.com/belfry-im/belfry/gateway/wire"
-	"github.com/belfry-im/belfry/shard/command"
-	"github.com/belfry-im/belfry/shard/query"
 )
 
-// An progress is how far the pump came with a subscription.
+// A progress says why the pump stopped with a subscription.
 type progress uint8
 
 const (
@@ -19,10 +15,10 @@ const (
 	storeDown                 // the store is unavailable
 )
 
-// pushGroups pushes one frame of what groups have for the device, and what lies
-// between: events, recalls. Those that have waited longest come first; one that
-// has more than a frame takes goes back behind the others. It returns how many
-// messages it has queued, and whether there may be more.
+// pushGroups pushes one frame of messages of groups, and the events and recalls among
+// them. The groups that have waited longest come first; one that has more than fits
+// goes back behind the others. It returns how many messages it has queued, and whether
+// there may be more.
 func (s *session) pushGroups(p *pumpState) (pushed int, more bool) {
 	for sub := s.nextReady(); sub != nil; sub = s.nextReady() {
 		n, end := s.pushGroup(p, sub)
@@ -39,7 +35,7 @@ func (s *session) pushGroups(p *pumpState) (pushed int, more bool) {
 	return pushed + s.closeFrame(p), more
 }
 
-// pushGroup pushes what a group has, until it is through or the frame is full.
+// pushGroup pushes what a group has, until it has caught up or the frame is full.
 func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end progress) {
 	if !sub.positioned {
 		if end := s.positionNew(p, sub); end != caughtUp || sub.closed.Load() {
@@ -73,68 +69,8 @@ func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end pr
 	}
 }
 
-// positionNew gives a fresh subscription its place: of a member, when he joined, so
-// that he is told of that, too.
-func (s *session) positionNew(p *pumpState, sub *subscription) progress {
-	b, group := s.gateway.backend, sub.feed.group
-	if sub.live {
-		sub.signalsFrom = sub.joinedAt
-		sub.feed.setPosition(sub, sub.joinedAt, true)
-		return caughtUp
-	}
-	at, member, err := b.JoinedAt(group, s.user)
-	switch {
-	case err != nil:
-		s.unavailable(err)
-		return storeDown
-	case !member:
-		return s.positionPast(sub)
-	default:
-		sub.signalsFrom, sub.minSeq = at+1, endOfOrder
-		if err := s.loadMinSeq(sub); err != nil {
-			return storeDown
-		}
-		sub.feed.setPosition(sub, at, true)
-	}
-	return caughtUp
-}
-
-// positionPast gives a subscription the place where a stay began that came to its
-// end before the user's shard heard of its beginning. The event at its end ends
-// the subscription. A stay that was over when the session logged in, or of whose
-// end it was told, is nothing to it.
-func (s *session) positionPast(sub *subscription) progress {
-	past, known, err := s.gateway.backend.PastMembership(sub.feed.group, s.user)
-	lastEnd := s.pastMemberships.endOf(sub.feed.group)
-	switch {
-	case err != nil:
-		s.unavailable(err)
-		return storeDown
-	case !known || past.EndedMS < s.loginTime || past.To <= lastEnd:
-		s.detach(sub)
-	default:
-		sub.signalsFrom, sub.minSeq = max(past.From, lastEnd)+1, past.VisibleFrom
-		sub.feed.setPosition(sub, sub.signalsFrom-1, true)
-	}
-	return caughtUp
-}
-
-// loadMinSeq finds out from which seq on the user may read. Of who is no member any
-// more it leaves what was heard before.
-func (s *session) loadMinSeq(sub *subscription) error {
-	m, member, err := s.gateway.backend.Member(sub.feed.group, s.user)
-	switch {
-	case err != nil:
-		s.unavailable(err)
-	case member:
-		sub.minSeq = m.VisibleFrom
-	}
-	return err
-}
-
-// pushStored goes on from the store, where the cache does not reach back, as far as
-// a point in the order. read tells whether all that the store has up to there was
-// pushed.
+// pushStored reads from the store, for what is not cached any more, and pushes it up to
+// a point in the order. read reports whether everything up to there was read.
 func (s *session) pushStored(p *pumpState, sub *subscription, upTo uint64) (pushed int, read bool, end progress) {
 	messages, bytes := protocol.MaxMessages, readBytes
 	if p.group.open {
@@ -155,9 +91,9 @@ func (s *session) pushStored(p *pumpState, sub *subscription, upTo uint64) (push
 	return pushed, read && end == caughtUp, end
 }
 
-// pushChunk pushes what a chunk has behind the place of sub, as far as a point in
-// the order, and in between the messages that nobody stores, where they belong. signal is the place of the next
-// one of those: all that came before what the chunk has are in the feed by now.
+// pushChunk pushes what a chunk has from the position of sub up to a point in the order,
+// and the signals that belong in between. signal is the point of the next one: all that
+// come before the end of the chunk are in the feed by now.
 func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, upTo uint64) (pushed int, end progress) {
 	if c.missedTo > sub.pushedTo {
 		if sub.live {
@@ -168,7 +104,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, u
 			return 0, storeDown
 		} else if !member {
 			s.pastMemberships.add(sub.feed.group, c.to)
-			s.detach(sub) // nobody knows any more since when
+			s.detach(sub) // since when is not known any more
 			return 0, caughtUp
 		} else if at > sub.pushedTo {
 			if err := s.loadMinSeq(sub); err != nil {
@@ -234,128 +170,8 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, u
 	return pushed, caughtUp
 }
 
-// pushStandalone pushes an item that is no message: a recall, or an event.
-func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i int) (pushed int, end progress) {
-	it := &c.items[i]
-	told, ends := it.arrival, false
-	if e := it.event; e != nil {
-		b := s.gateway.backend
-		switch {
-		case e.EndsMembershipOf(s.user) && sub.live:
-			ends = true
-		case e.EndsMembershipOf(s.user) || e.Kind == query.EventRemoved && len(e.Users) == 0: // too many to be named
-			at, member, err := b.JoinedAt(sub.feed.group, s.user)
-			if err != nil {
-				s.unavailable(err)
-				return 0, storeDown
-			}
-			// He may have come back since: what lies between is not his.
-			if ends = !member; !ends {
-				if err := s.loadMinSeq(sub); err != nil {
-					return 0, storeDown
-				}
-				told, sub.signalsFrom = max(told, at), at+1
-			}
-		case e.Kind == query.EventJoinRequested || e.Kind == query.EventBanned:
-			info, _, err := b.Group(sub.feed.group, s.user)
-			if err != nil {
-				s.unavailable(err)
-				return 0, storeDown
-			}
-			if info.Role < command.RoleAdmin {
-				sub.moveTo(told, "")
-				return 0, caughtUp
-			}
-		}
-	}
-	pushed = s.closeFrame(p)
-	if e := it.event; e != nil && (e.Kind == query.EventJoined || e.Kind == query.EventCreated) && e.Arrival == sub.signalsFrom && !sub.live {
-		// The user joined by this: from here on each of his devices has a cursor.
-		cursor := s.gateway.backend.GroupCursor(e.Group, e.Arrival)
-		s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
-	} else if r := it.recall; r != nil && r.Ranges[0].From < sub.minSeq {
-		clipped := *r
-		if clipped.Ranges = query.ClipRanges(r.Ranges, sub.minSeq); len(clipped.Ranges) > 0 {
-			s.queue(func(b []byte) []byte { return wire.AppendChange(b, s.codec, &clipped) })
-		}
-	} else {
-		s.queue(func(b []byte) []byte { return append(b, c.span(s.codec, i, i+1)...) })
-	}
-	if told > it.arrival || i+1 == len(c.items) || c.items[i+1].arrival > it.arrival {
-		sub.moveTo(told, "") // no other part follows
-	}
-	if ends {
-		if !sub.live {
-			s.pastMemberships.add(sub.feed.group, it.arrival)
-		}
-		s.detach(sub)
-	}
-	return pushed, caughtUp
-}
-
-// pushMemberChanges pushes what the user's other sessions changed in his view of the
-// group, each change behind the messages that came before it.
-func (s *session) pushMemberChanges(p *pumpState, sub *subscription) (pushed int, end progress) {
-	changes, err := s.gateway.backend.MemberChanges(sub.feed.group, s.user, s.number, sub.changesTo)
-	if err != nil {
-		s.unavailable(err)
-		return 0, storeDown
-	}
-	for i := range changes {
-		at := changes[i].Arrival
-		for read := false; sub.pushedTo < at && !read; {
-			n := 0
-			n, read, end = s.pushStored(p, sub, at)
-			pushed += n
-			if end != caughtUp || sub.closed.Load() {
-				return pushed, end
-			}
-		}
-		pushed += s.closeFrame(p)
-		s.pushChange(&changes[i])
-		sub.changesTo = at
-	}
-	return pushed, caughtUp
-}
-
-// pushRemaining pushes what the user may still read, after his shard said that he is
-// no member any more. As a rule the event that ends the subscription is among it.
-func (s *session) pushRemaining(p *pumpState, sub *subscription) (pushed int, end progress) {
-	_, member, err := s.gateway.backend.JoinedAt(sub.feed.group, s.user)
-	if err != nil {
-		s.unavailable(err)
-		return 0, storeDown
-	}
-	for read := false; !read; {
-		n := 0
-		n, read, end = s.pushStored(p, sub, math.MaxUint64)
-		pushed += n
-		if end != caughtUp || sub.closed.Load() {
-			return pushed, end
-		}
-	}
-	sub.leaving = false
-	if !member {
-		s.pastMemberships.add(sub.feed.group, sub.pushedTo)
-		s.detach(sub)
-	}
-	return pushed, caughtUp
-}
-
-// pushAssumedRemoval ends a subscription to a group that stores nothing whose session has
-// missed what may have ended it: nobody else knows.
-func (s *session) pushAssumedRemoval(p *pumpState, sub *subscription) (pushed int) {
-	pushed = s.closeFrame(p)
-	e := &query.GroupEvent{
-		Kind: query.EventRemoved, Group: sub.feed.group, Users: []command.UserID{s.user}, Time: s.gateway.backend.Now(),
-	}
-	s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, "") })
-	s.detach(sub)
-	return pushed
-}
-
-// pushGroupSignals pushes messages that nobody stores, of those that came before a
-// place in the group's order as many as a frame holds.
+// pushGroupSignals pushes the signals that come before a point in the group's order, as
+// many as a frame holds.
 func (s *session) pushGroupSignals(p *pumpState, sub *subscription, before uint64) (pushed int, end progress) {
 	defer func() {
 		clear(p.signals)
@@ -374,7 +190,7 @@ func (s *session) pushGroupSignals(p *pumpState, sub *subscription, before uint6
 			continue
 		}
 		if sub.lostSignals > 0 {
-			pushed += s.closeFrame(p) // the number is about the messages of one group
+			pushed += s.closeFrame(p) // a frame says for one group how many were lost
 		}
 		if !s.openFrame(p) {
 			return pushed, full
@@ -393,62 +209,4 @@ func (s *session) pushGroupSignals(p *pumpState, sub *subscription, before uint6
 		pushed += s.closeFrame(p)
 	}
 	return pushed, caughtUp
-}
-
-// groupJoined is what the pump does when the user's shard says that he is a member
-// of a group now.
-func (s *session) groupJoined(group command.GroupID) {
-	if sub := s.subscription(group); sub != nil && sub.live {
-		s.detach(sub) // that group was dismissed, and another has its name
-	}
-	if sub, fresh, ok := s.attach(group, false, 0); ok && fresh {
-		s.putBack(sub)
-	}
-}
-
-// pastMemberships are the ends of a user's stays in groups that his session was told
-// of, the newest ones.
-type pastMemberships []pastMembership
-
-type pastMembership struct {
-	group   command.GroupID
-	arrival uint64
-}
-
-// maxPastMemberships bounds them. Whose end is forgotten is told of it once more, if his
-// shard is so late.
-const maxPastMemberships = 64
-
-// endOf is the arrival number of the end that the session was told of, 0 for none.
-func (e pastMemberships) endOf(group command.GroupID) uint64 {
-	for i := range e {
-		if e[i].group == group {
-			return e[i].arrival
-		}
-	}
-	return 0
-}
-
-func (e *pastMemberships) add(group command.GroupID, arrival uint64) {
-	*e = slices.DeleteFunc(*e, func(s pastMembership) bool { return s.group == group })
-	if len(*e) == maxPastMemberships {
-		*e = slices.Delete(*e, 0, 1)
-	}
-	*e = append(*e, pastMembership{group, arrival})
-}
-
-// groupLeft is what the pump does when the user's shard says that he no longer is.
-func (s *session) groupLeft(group command.GroupID) {
-	sub, fresh, ok := s.attach(group, false, 0)
-	switch {
-	case !ok || sub.live:
-		return
-	case fresh: // he was told, or his stay was over before his shard heard of it
-		s.putBack(sub)
-		return
-	}
-	sub.leaving = true
-	if sub.feed.unpark(sub) {
-		s.putBack(sub)
-	}
 }

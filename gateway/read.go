@@ -10,10 +10,9 @@ import (
 	"github.com/belfry-im/belfry/gateway/ws"
 )
 
-// read handles frames until the connection or the session ends, and says why.
-// fresh asks for a fresh goroutine to go on instead: handling a request takes a
-// stack several times that of waiting for one, and a goroutine that waits keeps
-// what it has grown.
+// read handles frames until the connection or the session ends, and returns why. fresh
+// asks the caller to go on in a new goroutine instead: to handle a request grows the
+// stack to several times of what waiting needs, and a goroutine never gives it back.
 func (s *session) read() (why closing, fresh bool) {
 	for {
 		loggedIn := s.hasLoggedIn()
@@ -25,11 +24,11 @@ func (s *session) read() (why closing, fresh bool) {
 		case s.clientClosed:
 			return closedByClient, false
 		case s.hasEnded():
-			return closedAbnormally, false // it knows why
+			return closedAbnormally, false // end has set why
 		case !loggedIn && s.hasLoggedIn():
-			return closing{}, true // many say nothing after their login
+			return closing{}, true // many send nothing after their login
 		case s.ponged && s.handled == 0:
-			return closing{}, true // nothing was said for a while
+			return closing{}, true // the client has been idle for a while
 		}
 		s.noteUnfinished()
 		if err := s.conn.Receive(); err != nil {
@@ -38,8 +37,8 @@ func (s *session) read() (why closing, fresh bool) {
 	}
 }
 
-// noteUnfinished has FrameTimeout run while a frame or a message has begun and not
-// ended.
+// noteUnfinished starts FrameTimeout when a frame or a message is incomplete, and stops
+// it when there is none.
 func (s *session) noteUnfinished() {
 	since := int64(0)
 	if s.conn.Unfinished() {
@@ -59,7 +58,7 @@ func (s *session) noteUnfinished() {
 	s.armBy(time.Duration(since)+s.gateway.config.FrameTimeout, time.Duration(since))
 }
 
-// handleFrame handles a message or a control frame. It reports whether to go on.
+// handleFrame handles a message or a control frame. It reports whether to handle more.
 func (s *session) handleFrame(opcode byte, payload []byte) (goOn bool) {
 	s.completed = s.completed || opcode != ws.OpContinuation && !s.conn.InMessage()
 	switch opcode {
@@ -89,8 +88,8 @@ func (s *session) handleFrame(opcode byte, payload []byte) (goOn bool) {
 	return !s.hasEnded()
 }
 
-// waitForCapacity waits until the session may take another request. It reports
-// false when the session has ended.
+// waitForCapacity waits until the session may have another request. It reports false if
+// the session has ended.
 func (s *session) waitForCapacity() bool {
 	s.mu.Lock()
 	s.handling = false
@@ -112,7 +111,7 @@ func (s *session) hasEnded() bool {
 	return s.ended
 }
 
-// readFailure sorts what ends reading.
+// readFailure returns the closing for an error of reading.
 func (s *session) readFailure(err error) closing {
 	switch {
 	case errors.Is(err, ws.ErrTooLarge):
@@ -127,21 +126,21 @@ func (s *session) readFailure(err error) closing {
 	return closedAbnormally
 }
 
-// A request is a request or, with id 0, a notice that is being handled. Its
-// args lie in the frame and are gone when its handler returns.
+// A request is a request or, with id 0, a notice. Its args lie in the frame and are
+// valid until its handler returns.
 type request struct {
 	protocol.Request
 	came time.Time
 	size int // bytes of the frame
 }
 
-// handleRequest does what one frame asks.
+// handleRequest handles the frame of a request or a notice.
 func (s *session) handleRequest(opcode byte, frame []byte) {
 	m := s.gateway.metrics
 	m.framesIn.Inc()
 	m.bytesIn.Add(float64(len(frame)))
-	verdict, wait := s.limit.Allow()
-	if verdict == ratelimit.Exceeded {
+	limited, wait := s.limit.Allow()
+	if limited == ratelimit.Exceeded {
 		s.end(closedFrames)
 		return
 	}
@@ -160,9 +159,9 @@ func (s *session) handleRequest(opcode byte, frame []byte) {
 		return
 	}
 	r := request{Request: req, came: time.Now(), size: len(frame)}
-	if verdict == ratelimit.Refused {
+	if limited == ratelimit.Refused {
 		if r.ID == 0 {
-			s.end(closedFrames) // nothing may be dropped in silence
+			s.end(closedFrames) // it cannot be refused: a notice has no reply
 			return
 		}
 		s.refuse(r, &refusal{protocol.CodeRateLimited, "op: too many frames", wait})
@@ -171,17 +170,17 @@ func (s *session) handleRequest(opcode byte, frame []byte) {
 	s.dispatch(r)
 }
 
-// countFrame counts a frame that gets no answer. It reports whether it fits: if not,
-// it has ended the session, since there is no way to refuse it.
+// countFrame counts a frame that has no reply. If it is over the limit it ends the
+// session, since it cannot be refused, and reports false.
 func (s *session) countFrame() bool {
-	verdict, _ := s.limit.Allow()
-	if verdict != ratelimit.Allowed {
+	limited, _ := s.limit.Allow()
+	if limited != ratelimit.Allowed {
 		s.end(closedFrames)
 	}
-	return verdict == ratelimit.Allowed
+	return limited == ratelimit.Allowed
 }
 
-// answerPing answers a ping of the client.
+// answerPing queues a pong.
 func (s *session) answerPing(payload []byte) {
 	s.noteActivity()
 	if !s.countFrame() {

@@ -6,13 +6,13 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// keptRequests is how many changing requests back a repeat is known, as many as
+// keptRequests is how many changing requests are kept to recognize repeats, as many as
 // the shard keeps answers of.
 const keptRequests = 16
 
-// repeats tells a repeat of a changing request from another one that uses its
-// id anew, as a client may once it has its answer. It is owned by the read loop;
-// a session that changes nothing but by sending has none.
+// repeats recognizes repeats of changing requests. A client may use an id again for
+// another request once it has the answer, so the content is compared too. It is owned by
+// the read loop; a session that only sends has none.
 type repeats struct {
 	known []knownRequest // the last ones, oldest first
 	fresh uint64         // requests that were no repeat
@@ -24,8 +24,8 @@ type knownRequest struct {
 	request command.Request
 }
 
-// identity gives what the shard is to know a changing request by: what it knew
-// the last one of that id by if that asked for the same, else something new.
+// identity returns what the shard recognizes a changing request by: that of the last
+// request with the same id if the content is the same, else a new one.
 func (p *repeats) identity(id, content uint64) command.Request {
 	if i := p.find(id); i >= 0 && p.known[i].content == content {
 		return p.known[i].request
@@ -41,8 +41,8 @@ func (p *repeats) identity(id, content uint64) command.Request {
 	return r
 }
 
-// used notes that another request has used an id: what it stood for before is
-// not repeated any more.
+// used notes that another request has used an id, so that the one before it cannot be
+// repeated any more.
 func (p *repeats) used(id uint64) {
 	if i := p.find(id); i >= 0 {
 		p.known = slices.Delete(p.known, i, i+1)

@@ -7,24 +7,24 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A readUpTo says that the user has all messages of peer up to seq.
+// A readUpTo says that the user has read the messages of peer up to seq.
 type readUpTo struct {
 	peer command.UserID
 	seq  uint64
 }
 
-// maxReads bounds the conversations whose automatic read report waits for the
-// one in flight. Past it reports go out without waiting.
+// maxReads is how many conversations may wait with their read reports for those that are
+// in flight. When there are more, they do not wait.
 const maxReads = 256
 
-// ack frees the frames up to d and, in an auto-read session, reports what they
-// held as read.
+// ack removes the frames up to d from the window and, if acks are read reports, reports
+// the messages in them as read.
 func (s *session) ack(d uint64) {
 	s.mu.Lock()
 	before := len(s.window.frames)
 	read, ok := s.window.ack(d, !s.background)
 	freed := len(s.window.frames) < before
-	answers := freed && s.restartAckTimer()
+	recovered := freed && s.restartAckTimer()
 	if !ok {
 		s.mu.Unlock()
 		s.gateway.metrics.drops.WithLabelValues("ack of nothing pushed").Inc()
@@ -41,13 +41,13 @@ func (s *session) ack(d uint64) {
 		s.wakeLocked()
 	}
 	s.mu.Unlock()
-	if answers {
+	if recovered {
 		s.gateway.backend.SetStalled(s.user, s.number, false, 0)
 	}
 	s.reportReads(false)
 }
 
-// addRead notes a read report to be made. The caller holds mu.
+// addRead adds to the read reports that are not submitted yet. The caller holds mu.
 func (s *session) addRead(peer command.UserID, seq uint64) {
 	for i := len(s.reads) - 1; i >= 0; i-- {
 		if s.reads[i].peer == peer {
@@ -58,9 +58,8 @@ func (s *session) addRead(peer command.UserID, seq uint64) {
 	s.reads = append(s.reads, readUpTo{peer, seq})
 }
 
-// reportReads submits what acks have gathered. While earlier reports are in flight
-// it leaves that to their end, unless now is set. When it returns, what was
-// acked before the call is submitted or, without now, will be.
+// reportReads submits the read reports that acks have added. While others are in flight,
+// and without now, it leaves that to their outcome.
 func (s *session) reportReads(now bool) {
 	s.reports.Lock()
 	defer s.reports.Unlock()
@@ -83,9 +82,9 @@ func (s *session) reportReads(now bool) {
 	}
 }
 
-// readReported takes the outcome of an automatic report. One that may not have
-// happened is made again; if the session ends first, the messages are pushed
-// again at the next login, and the client knows them by their id.
+// readReported handles the outcome of a read report. One that may not have been applied
+// is repeated. If the session ends first, the messages are pushed again at the next
+// login, and the client knows their ids.
 func (s *session) readReported(r readUpTo, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,6 +99,6 @@ func (s *session) readReported(r readUpTo, err error) {
 		return
 	}
 	if s.reporting == 0 && len(s.reads) > 0 {
-		s.wakeLocked() // the pump reports on
+		s.wakeLocked() // the pump reports the next ones
 	}
 }

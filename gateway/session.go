@@ -20,15 +20,15 @@ import (
 )
 
 const (
-	// maxRequests bounds the requests of a session that are not answered yet.
-	// While it is reached the session is not read.
+	// maxRequests bounds the pending requests of a session. While it is reached, the
+	// session is not read.
 	maxRequests = 64
-	// maxBacklog is how many bytes may wait to be written, not counting the
-	// reply that crosses it, before the session is not read any more.
+	// maxBacklog is how many bytes may wait to be written. While there are more, the
+	// session is not read.
 	maxBacklog = 64 << 10
 )
 
-// A session is one WebSocket of one device, and the store's Watcher of it.
+// A session is one WebSocket of one device, and its Watcher for the store.
 type session struct {
 	// Static once begin has returned.
 	gateway *Gateway
@@ -40,69 +40,69 @@ type session struct {
 	timer   *time.Timer // wakes the pump when a deadline may have passed
 
 	activeAt        atomic.Int64 // last sign of life, as time since began
-	unfinishedSince atomic.Int64 // when the frame or message that is not whole yet was seen first, likewise; 0 for none
+	unfinishedSince atomic.Int64 // since when a frame or message is incomplete, likewise; 0 for none
 
 	// Owned by the read loop.
 	limit        ratelimit.Frames
-	sends        *rate.Limiter // of the user, shared with his other sessions; nil for no limit
-	typingLimit  *rate.Limiter // notices of typing; nil until the first
+	sends        *rate.Limiter // of the user, shared with their other sessions; nil for no limit
+	typingLimit  *rate.Limiter // of notices of typing; nil until the first
 	subscribed   bool          // to presence
-	clientCode   int           // close code of the client's close frame, 0 for none
-	clientClosed bool          // the client's close frame has come
-	repeats      *repeats      // nil until the first change that is no send
-	handled      int           // requests and notices of what is being drained
-	ponged       bool          // there was a pong in it
-	completed    bool          // a message or a control frame outside one ended in it
-	identified   uint64        // id of the request being handled, once the shard is to know it
+	clientCode   int           // code of the client's close frame, 0 for none
+	clientClosed bool          // the client's close frame was received
+	repeats      *repeats      // nil until the first request that changes something and is no send
+	handled      int           // requests and notices that this Drain has handled
+	ponged       bool          // it has handled a pong
+	completed    bool          // it has handled a message, or a control frame between messages
+	identified   uint64        // id of the request being handled, if the shard knows it by its identity
 
 	// Set by the read loop at login, static once loggedIn.
 	user       command.UserID
 	number     command.SessionID
-	auto       bool  // an ack is a read report
-	maxRecents int   // most conversations of recents
-	loginTime  int64 // store's time at the login, ms
+	auto       bool  // acks are read reports
+	maxRecents int   // the most conversations in recents
+	loginTime  int64 // the store's time at the login, ms
 
 	// Set by the read loop at login, owned by the pump once loggedIn.
 	sync            *loginSync // what is left of the login's sync, nil once it is pushed
-	pushedTo        uint64     // arrival number up to which the device was told
+	pushedTo        uint64     // everything up to this arrival number was pushed
 	pinged          time.Duration
-	roundWoken      time.Time // first Wake of what the pump is pushing
+	roundWoken      time.Time // time of the first Wake of what the pump is pushing, zero for none
 	pastMemberships pastMemberships
 
-	submits sync.WaitGroup // commands without an outcome yet
+	submits sync.WaitGroup // commands that have no outcome yet
 	pumps   sync.WaitGroup
-	reports sync.Mutex // held while read reports are taken and submitted; comes before mu
+	reports sync.Mutex // held while read reports are submitted; locked before mu
 
 	mu           sync.Mutex
-	capacity     sync.Cond // of mu: a request was answered, bytes were written, or the end came
+	capacity     sync.Cond // of mu: a request was answered, bytes were written, or the session has ended
 	loggedIn     bool
 	ended        bool
-	closing      closing            // once ended
-	stopped      bool               // no pump may start any more
-	cancel       context.CancelFunc // of the request that the read loop waits for, nil for none
+	closing      closing            // why it ended
+	stopped      bool               // no pump may be started any more
+	cancel       context.CancelFunc // cancels the request that the read loop waits for, nil for none
 	pumping      bool
 	dirty        bool      // there may be something for the pump to do
-	woken        time.Time // first Wake that the pump has not looked into
+	woken        time.Time // first Wake since the pump read, zero for none
 	pending      []pendingRequest
 	handling     bool    // the read loop handles a frame
-	pendingClose closing // why the session is to go as soon as all is answered
+	pendingClose closing // how to close the session once all requests are answered; zero: not yet
 	window       window
 	signals      []store.Signal
-	syncSize     int64         // bytes that what is left of the login's sync takes, about
-	charged      int64         // what the place is charged with for what the session holds: see chargeHeld
+	syncSize     int64         // about how many bytes the rest of the login's sync takes
+	charged      int64         // bytes that are charged for what the session holds: see chargeHeld
 	held         *held         // sends that wait for a decision; nil until the first
-	reads        []readUpTo    // what was acked and is to be reported, each peer once
+	reads        []readUpTo    // acked and not reported yet, each peer once
 	reporting    int           // read reports in flight
-	answers      []groupAnswer // to the last changes on groups, at most keptRequests, oldest first
-	hasNews      bool          // the store may have news beside those of groups
+	answers      []groupAnswer // to the last changes of groups, at most keptRequests, oldest first
+	hasNews      bool          // the store may have something new beside that of groups
 	groups       map[command.GroupID]*subscription
-	live         int                               // of groups that store nothing
-	background   bool                              // nobody looks at the device
-	stalled      bool                              // the store was told that its app does not answer
-	ready        fifo[subscription, *subscription] // those that have something for the pump
-	late         []*loginSync                      // of groups that the login could not ask about
-	cancelLate   context.CancelFunc                // ends asking for them, nil for none
-	nextPump     *session                          // in the pumpers' line; guarded by that
+	live         int                               // live groups that it is in
+	background   bool                              // the app says that nobody looks at it
+	stalled      bool                              // the store knows that the app does not ack
+	ready        fifo[subscription, *subscription] // have something for the pump
+	late         []*loginSync                      // of groups whose shards were not available at the login
+	cancelLate   context.CancelFunc                // ends asking for those, nil for none
+	nextPump     *session                          // in the pumpers' queue; guarded by pumpers.mu
 
 	key *auth.Key // that signed the token, nil before the login; guarded by mu
 
@@ -123,15 +123,14 @@ func (s *session) begin(c *ws.Conn, subprotocol string) {
 		s.codec, s.opcode = protocol.Msgpack, ws.OpBinary
 	}
 	c.Admission.Upgraded(s.evict)
-	s.began = time.Now().Add(-1) // so that no time since is 0, which means none
+	s.began = time.Now().Add(-1) // so that no time since it is 0, which means none
 	s.capacity.L = &s.mu
 	s.armed = s.gateway.config.LoginTimeout
 	s.timer = time.AfterFunc(s.armed, s.alarm)
 }
 
-// serve runs the session until it ends, and leaves nothing behind. It goes on in
-// a goroutine of its own whenever read says that its stack has outgrown what
-// waiting needs.
+// serve runs the session until it ends and is cleaned up. Whenever read asks for it, it
+// goes on in a new goroutine, with a small stack.
 func (s *session) serve() {
 	why, fresh := s.read()
 	if fresh {
@@ -158,15 +157,14 @@ func (s *session) cleanUp() {
 	s.gateway.metrics.closed(why)
 	level := slog.LevelInfo
 	if why.code == closeNormal || why.code == protocol.CloseGoingAway || number == 0 {
-		level = slog.LevelDebug // ends of this kind come by the thousand, and those of strangers as they like
+		level = slog.LevelDebug // of these there may be thousands at a time, or as many as somebody without a login likes
 	}
 	s.gateway.log.Log(context.Background(), level, "session ended",
 		"code", why.code, "reason", why.reason, "address", s.address,
 		"user", user, "session", number, "lasted", time.Since(s.began))
 }
 
-// logOut tells the store that the session is over: its last read reports come
-// before its logout. Nobody waits for either here.
+// logOut submits the last read reports and then the logout. It does not wait for either.
 func (s *session) logOut() {
 	if s.number == 0 {
 		return
@@ -184,8 +182,8 @@ func (s *session) logOut() {
 	}
 }
 
-// closeConn sends what waits and a close frame, as far as the socket takes them in
-// time, and closes it.
+// closeConn sends what waits and a close frame, as far as CloseTimeout allows, and closes
+// the socket.
 func (s *session) closeConn(why closing) {
 	timeout := s.gateway.config.CloseTimeout
 	switch {
@@ -193,16 +191,15 @@ func (s *session) closeConn(why closing) {
 	case s.clientClosed:
 		s.conn.CloseHandshake(s.clientCode, "", true, timeout)
 	case why == closedCrowded:
-		s.conn.CloseHandshake(why.code, why.reason, true, timeout) // others wait for its place
+		s.conn.CloseHandshake(why.code, why.reason, true, timeout) // others wait for its descriptor
 	default:
 		s.conn.CloseHandshake(why.code, why.text(), false, timeout)
 	}
 	s.conn.Close()
 }
 
-// end ends the session unless something else has. It never blocks: the read
-// loop notices and serve does the rest. After it, nothing more is written but
-// what waits already and the close frame.
+// end ends the session, unless it has ended. It does not block: the read loop notices
+// and serve does the rest. From then on nothing is queued but the close frame.
 func (s *session) end(why closing) { s.endWithFrame(why, nil) }
 
 // evict ends the session for the sake of other connections. For memory it does not
@@ -222,7 +219,7 @@ func (s *session) evict(reason string) {
 	s.end(closedCrowded)
 }
 
-// endWithFrame is end with a last frame.
+// endWithFrame is end, with a last frame before the close frame; nil is none.
 func (s *session) endWithFrame(why closing, last func([]byte) []byte) {
 	s.mu.Lock()
 	if s.ended {
@@ -251,8 +248,8 @@ func (s *session) queueFrame(encode func([]byte) []byte) {
 	s.gateway.metrics.framesOut.Inc()
 }
 
-// wakeLocked has the pump look again, now or when it is through. The caller
-// holds mu.
+// wakeLocked starts the pump, or has the running one do another round. The caller holds
+// mu.
 func (s *session) wakeLocked() {
 	s.dirty = true
 	if s.pumping || s.stopped || s.ended {
@@ -263,7 +260,7 @@ func (s *session) wakeLocked() {
 	s.gateway.pumpers.start(s)
 }
 
-// alarm has the pump look after the deadlines.
+// alarm has the pump check the deadlines. The timer calls it.
 func (s *session) alarm() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -271,7 +268,7 @@ func (s *session) alarm() {
 	s.wakeLocked()
 }
 
-// Wake is called by the store when there is something to read.
+// Wake is called by the store when there is something new to read.
 func (s *session) Wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -285,15 +282,15 @@ func (s *session) Wake() {
 // Kick is called by the store when it ended the session itself.
 func (s *session) Kick(reason string) {
 	if reason == "token" {
-		// Not onKicked: the device may come back, with a newer one.
+		// Without onKicked: the device may come back, with a newer token.
 		s.end(closedRevoked)
 		return
 	}
 	s.endWithFrame(closedKicked, func(b []byte) []byte { return protocol.AppendKicked(b, s.codec, &protocol.Kicked{Reason: reason}) })
 }
 
-// since is the time since the session began.
+// since returns the time since the session began.
 func (s *session) since() time.Duration { return time.Since(s.began) }
 
-// noteActivity notes a sign of life.
+// noteActivity notes a sign of life of the peer.
 func (s *session) noteActivity() { s.activeAt.Store(int64(s.since())) }

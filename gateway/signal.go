@@ -6,8 +6,8 @@ import (
 	"github.com/belfry-im/belfry/raftstore/store"
 )
 
-// maxSignals bounds the signals that wait for the sync or the window; past it
-// the oldest is dropped.
+// maxSignals bounds the signals that wait for the sync or the window; beyond it the
+// oldest is dropped.
 const maxSignals = 64
 
 // Signal is called by the store with what is stored nowhere.
@@ -25,9 +25,8 @@ func (s *session) Signal(signal store.Signal) {
 	s.wakeLocked()
 }
 
-// pushSignals pushes the signals that wait, once the sync is through. It stops
-// at a message that the window has no room for. It returns how many messages it
-// pushed.
+// pushSignals pushes the signals that wait, once the sync is pushed. It stops at a
+// message that the window has no room for. It returns how many messages it has queued.
 func (s *session) pushSignals(p *pumpState) (pushed int) {
 	for {
 		signal, ok := s.takeSignal()
@@ -66,7 +65,7 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 	}
 }
 
-// takeSignal takes the oldest signal if it can be pushed now.
+// takeSignal removes and returns the oldest signal, if it can be pushed now.
 func (s *session) takeSignal() (store.Signal, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

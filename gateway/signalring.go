@@ -10,57 +10,59 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// maxGroupSignals bounds the messages that a feed keeps of those that nobody
-// stores. A session that is further behind has lost the oldest.
+// maxGroupSignals bounds the signals that a feed keeps. A session that is further behind
+// loses the oldest.
 const maxGroupSignals = 256
 
-// A signalEntry is a message that nobody stores, encoded for all who get it.
+// A signalEntry is a message to a group that is not stored, encoded for all sessions.
 type signalEntry struct {
-	arrival uint64 // it came after all in the group's order up to there, before all above
+	arrival uint64 // it comes after everything in the group's order up to this point
 	from    command.UserID
 	session command.SessionID
-	bytes   [codecs][]byte // as protocol.AppendMessage writes it; nil = nobody had this codec
+	bytes   [codecs][]byte // as protocol.AppendMessage writes it; nil = no session had this codec
 }
 
-// A signalRing holds the newest messages of a group that nobody stores. They are
-// numbered 0, 1, 2 … as they come, and have ascending places in the group's order.
+// A signalRing holds the newest signals of a group. They are numbered 0, 1, 2 … as they
+// come, and have ascending points in the group's order.
 type signalRing struct {
 	entries []*signalEntry // numbers next-len(entries) … next-1
 	next    uint64
-	due     uint64 // up to this number the feed has read what came before them
+	due     uint64 // number up to which the feed has read everything before them
 	bytes   int
 }
 
-// first is the number of the oldest one that is kept.
+// first returns the number of the oldest signal that is kept.
 func (r *signalRing) first() uint64 { return r.next - uint64(len(r.entries)) }
 
-// nextAt is the place of the oldest one from number heard on that is kept, none
-// when there is none.
-func (r *signalRing) nextAt(heard uint64) uint64 {
-	if heard = max(heard, r.first()); heard < r.next {
-		return r.entries[heard-r.first()].arrival
+// nextAt returns the point of the oldest kept signal from a number on, endOfOrder if
+// there is none.
+func (r *signalRing) nextAt(number uint64) uint64 {
+	if number = max(number, r.first()); number < r.next {
+		return r.entries[number-r.first()].arrival
 	}
 	return endOfOrder
 }
 
-// hasDue tells whether release has something to do.
+// hasDue reports whether there are signals to make due, for a feed that has read up to
+// at.
 func (r *signalRing) hasDue(at uint64) bool { return r.nextAt(r.due) <= at }
 
-// makeDue makes those due whose place is not above one that the feed has come to.
+// makeDue makes the signals due whose point is at or before at, which the feed has read
+// up to.
 func (r *signalRing) makeDue(at uint64) {
 	for r.hasDue(at) {
 		r.due = max(r.due, r.first()) + 1
 	}
 }
 
-// endOfOrder lies behind all places in a group's order.
+// endOfOrder lies behind all points in a group's order.
 const endOfOrder = math.MaxUint64
 
 func (e *signalEntry) size() int {
 	return 64 + len(e.bytes[protocol.JSON]) + len(e.bytes[protocol.Msgpack])
 }
 
-// add takes a message in, and gives by how many bytes the ring has grown.
+// add adds a signal, and returns by how many bytes the ring has grown.
 func (r *signalRing) add(e *signalEntry) int {
 	before := r.bytes
 	r.entries = append(r.entries, e)
@@ -79,7 +81,7 @@ func (r *signalRing) add(e *signalEntry) int {
 	return r.bytes - before
 }
 
-// clear empties the ring, and gives how many bytes it held.
+// clear empties the ring, and returns how many bytes it held.
 func (r *signalRing) clear() (bytes int) {
 	bytes, r.bytes = r.bytes, 0
 	clear(r.entries)
@@ -87,7 +89,7 @@ func (r *signalRing) clear() (bytes int) {
 	return bytes
 }
 
-// Signal is called by the store with a message that nobody stores.
+// Signal is called by the store with a message that is not stored.
 func (f *feed) Signal(m *query.Message) {
 	message := wire.Message(m)
 	message.Seq, message.Ephemeral = 0, true
@@ -103,8 +105,8 @@ func (f *feed) Signal(m *query.Message) {
 		}
 	}
 	f.grow(f.signals.add(e))
-	// What it came after has to be read first, whether the store has said or not
-	// that there is something.
+	// What it comes after has to be read first, even if Wake has not been called for
+	// that yet.
 	f.dirty = f.dirty || !f.started || e.arrival > f.at
 	start := f.tryStart()
 	f.mu.Unlock()
@@ -113,25 +115,24 @@ func (f *feed) Signal(m *query.Message) {
 	}
 }
 
-// signalsAfter appends the messages from number heard on that came before a place in
-// the group's order, at most so many, to dst. lost is how many before them are
-// gone.
-func (f *feed) signalsAfter(heard, before uint64, most int, dst []*signalEntry) (entries []*signalEntry, lost uint64) {
+// signalsAfter appends to dst the signals from a number on that come before a point in
+// the group's order, at most so many. lost is how many of them are not kept any more.
+func (f *feed) signalsAfter(number, before uint64, most int, dst []*signalEntry) (entries []*signalEntry, lost uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	oldest := f.signals.first()
-	if heard < oldest {
-		lost, heard = oldest-heard, oldest
+	if number < oldest {
+		lost, number = oldest-number, oldest
 	}
-	rest := f.signals.entries[heard-oldest:]
+	rest := f.signals.entries[number-oldest:]
 	n := sort.Search(min(len(rest), most), func(i int) bool { return rest[i].arrival >= before })
 	return append(dst, rest[:n]...), lost
 }
 
-// nextSignalAt is the place in the group's order of the oldest message from number
-// heard on, none when there is none.
-func (f *feed) nextSignalAt(heard uint64) uint64 {
+// nextSignalAt returns the point in the group's order of the oldest signal from a number
+// on, endOfOrder if there is none.
+func (f *feed) nextSignalAt(number uint64) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.signals.nextAt(heard)
+	return f.signals.nextAt(number)
 }

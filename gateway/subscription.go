@@ -8,64 +8,63 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A subscription is what a session has of a group's feed: a place in the group's
-// order, and no messages. At any time it waits in the feed, or is in the
-// session's line of those that have something, or the pump is at it.
+// A subscription is a session's cursor in a group's feed. At any time it waits in the
+// feed, or is in the session's queue of those that have something, or the pump works on
+// it.
 type subscription struct {
 	// Static.
 	session  *session
 	feed     *feed
-	live     bool   // the group stores nothing: membership is the session's own
-	joinedAt uint64 // live: place in the group's order at which the session joined
+	live     bool   // the group stores nothing, and the session itself is the member
+	joinedAt uint64 // live: point in the group's order at which the session joined
 
-	nextReady *subscription // in the session's line; guarded by session.mu
+	nextReady *subscription // in session.ready; guarded by session.mu
 
 	changed atomic.Bool // the member's own view of the group may have changed
 	closed  atomic.Bool // it is over; set under feed.mu
 
-	acked store.Span // of the group's order; guarded by session.mu
+	acked store.Span // of the group's order, while somebody looked; guarded by session.mu
 
 	index int // in feed.waiting, -1 = it does not wait; guarded by feed.mu
 
-	// Set by the login, and then owned by the pump.
-	positioned  bool   // it has a place in the group's order
-	pushedTo    uint64 // arrival number up to which the device was told
-	cursor      string // of told, "" when it has yet to be made
-	minSeq      uint64 // the lowest seq that he may read, as far as was heard
-	changesTo   uint64 // arrival number of the newest change in his own view that was told
-	signalsFrom uint64 // messages that nobody stores are not his when their place is below
-	nextSignal  uint64 // number of the next message of those that nobody stores
-	lostSignals uint64 // of them were lost, and the device has not been told
-	leaving     bool   // the user's shard says that he is no member any more
-	cursorFrame uint64 // delivery number of the newest frame that gives its cursor
+	// Set by the login, and then owned by the pump. Points are of the group's order.
+	positioned  bool   // the following are set
+	pushedTo    uint64 // everything up to this point was pushed
+	cursor      string // of pushedTo, "" = not made yet
+	minSeq      uint64 // the lowest seq that the user may read, as far as is known
+	changesTo   uint64 // point of the newest change of the user's own view that was pushed
+	signalsFrom uint64 // signals before this point are not for the user
+	nextSignal  uint64 // number of the next signal
+	lostSignals uint64 // that were dropped before they were pushed, and the device does not know
+	leaving     bool   // the user's shard says that they are no member any more
+	cursorFrame uint64 // delivery number of the newest frame that holds cursor
 	markedTo    uint64 // up to where the window's marks reach, 0 = there are none yet
 }
 
 func (sub *subscription) link() **subscription { return &sub.nextReady }
 
-// moveTo moves the place in the order.
+// moveTo sets the position and its cursor.
 func (sub *subscription) moveTo(arrival uint64, cursor string) {
 	sub.pushedTo, sub.cursor = arrival, cursor
 }
 
-// rejoin moves the place on to where a membership began. What came before that
-// is not the member's.
+// rejoin sets the position to where a membership began: the user may not see what came
+// before.
 func (sub *subscription) rejoin(arrival uint64) {
 	sub.moveTo(arrival, "")
 	sub.signalsFrom = arrival + 1
 	sub.markedTo = 0
 }
 
-// subscription gives what the session has of a group, nil for nothing.
+// subscription returns the subscription to a group, nil for none.
 func (s *session) subscription(group command.GroupID) *subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.groups[group]
 }
 
-// attach subscribes the session to a group, unless it is. The subscription has
-// no place yet; ok is false when the session is ending. joined is for one that
-// joins a group without storage, live.
+// attach returns the subscription to a group, a fresh one if there was none. ok is
+// false if the session is ending. live and joined are those of a fresh one.
 func (s *session) attach(group command.GroupID, live bool, joined uint64) (sub *subscription, fresh, ok bool) {
 	if sub := s.subscription(group); sub != nil {
 		return sub, false, true
@@ -89,7 +88,7 @@ func (s *session) attach(group command.GroupID, live bool, joined uint64) (sub *
 	return other, false, other != nil
 }
 
-// detach ends a subscription of the session. It tells whether it was there.
+// detach ends a subscription. It reports whether the session had it.
 func (s *session) detach(sub *subscription) bool {
 	s.mu.Lock()
 	there := s.groups[sub.feed.group] == sub
@@ -117,8 +116,7 @@ func (s *session) detachAll() {
 	}
 }
 
-// wakeFor puts a subscription that waits nowhere into the session's line, and
-// wakes the pump.
+// wakeFor queues a subscription that was unparked or is new, and wakes the pump.
 func (s *session) wakeFor(sub *subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,8 +124,8 @@ func (s *session) wakeFor(sub *subscription) {
 	s.wakeLocked()
 }
 
-// wakeForFeed is rouse for a feed that has many to wake: a pump that has to start is
-// left to it, in start. since is when the store had the news.
+// wakeForFeed is wakeFor for a feed, which wakes many sessions: if the pump has to be
+// started, it adds the session to start instead. since is the time of the store's Wake.
 func (s *session) wakeForFeed(sub *subscription, since time.Time, start *fifo[session, *session]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,8 +142,7 @@ func (s *session) wakeForFeed(sub *subscription, since time.Time, start *fifo[se
 	start.push(s)
 }
 
-// nextReady takes the subscription that has waited longest for the pump, nil for
-// none.
+// nextReady removes and returns the first of the queue, nil for none.
 func (s *session) nextReady() *subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,7 +154,7 @@ func (s *session) nextReady() *subscription {
 	return nil
 }
 
-// putBack has the pump come back to a subscription.
+// putBack queues a subscription for the running pump.
 func (s *session) putBack(sub *subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,30 +7,30 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// maxLost is how many runs of lost messages onSynced tells apart.
+// maxLost is how many runs of lost messages onSynced lists before they are merged.
 const maxLost = 256
 
-// A loginSync is what is left to push of a login's sync. Its parts come in this
-// order: the queue, what groups have of unread, the last messages of recents,
+// A loginSync is what is left to push of the sync of a login. Its parts are pushed in
+// this order: the queue, unread messages of groups, the last messages of recents,
 // changes in groups, and onSynced.
 type loginSync struct {
-	direct  *query.Sync        // of one-to-one conversations, nil once it is through
+	direct  *query.Sync        // of one-to-one conversations, nil once it is pushed
 	backlog []groupPart        // the group with the newest message first
 	last    []groupPart        // the oldest message first
-	changed []query.GroupEvent // of groups themselves
+	changed []query.GroupEvent // changes of groups themselves
 	changes []query.Change
 	joined  map[command.GroupID]uint64 // groups that a device with a cursor does not know, and where in their order the user joined; 0 = not known yet
 	end     *protocol.Synced           // nil for none: groups that came late
-	// Groups that came late, which go on once this is through: a cursor that they
-	// give would pass what is still to be pushed of them.
+	// late are groups whose shards were not available at the login. They go on once
+	// this is pushed: their cursors lie behind it.
 	late []query.GroupSyncItem
 }
 
-// size is what the sync takes of memory until it is pushed, about.
+// size returns about how many bytes of memory the sync takes.
 func (y *loginSync) size() int64 {
 	n := len(y.backlog) + len(y.last) + len(y.changes) + len(y.changed) + len(y.joined)
 	if y.direct != nil {
-		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.QueueLen()/8 // a name of a message is short
+		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.QueueLen()/8 // an id of a message is short
 	}
 	if y.end != nil {
 		n += len(y.end.Conversations) + len(y.end.Groups)
@@ -47,8 +47,8 @@ type groupPart struct {
 	first  uint64   // place in the group's order of the first that was pushed, 0 = none was
 }
 
-// pushSync pushes the next part of the sync. more tells whether there is more
-// to push, of the sync or after it.
+// pushSync pushes the next part of the sync. more reports whether there is more to push,
+// of the sync or after it.
 func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
 	y := s.sync
 	switch {
@@ -66,8 +66,8 @@ func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
 	return pushed, more
 }
 
-// finishSync pushes the next part of what needs no room in the window, which ends
-// the sync when it was the last.
+// finishSync pushes the next part of what needs no room in the window. If that was the
+// last, the sync ends.
 func (s *session) finishSync(p *pumpState) {
 	y := s.sync
 	for len(y.changed) > 0 {
@@ -104,8 +104,8 @@ func (s *session) finishSync(p *pumpState) {
 // pushDirect pushes the next part of what one-to-one conversations have.
 func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	y := s.sync
-	// A part of a sync cannot be read again, so that what is read has to fit the
-	// window: every message may need a frame of its own.
+	// A part of a sync can be read only once, so all of it has to fit the window: each
+	// message may need a frame of its own.
 	messages, bytes := s.windowRoom()
 	if queue := y.direct.QueueLen(); queue > 0 && len(y.backlog) > 0 {
 		messages = min(messages, queue)
@@ -114,8 +114,8 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 		s.unavailable(err)
 		return 0, false
 	}
-	// A device without a cursor holds nothing up to a cursor until the sync is
-	// through: the order of its parts is not that of arrival.
+	// To a device without a cursor the sync is not pushed in the order of arrival, so
+	// only its last frame has a cursor.
 	cursorOf := func(arrival uint64, _ bool) (string, uint64) {
 		return s.gateway.backend.Cursor(s.user, arrival), arrival
 	}
@@ -141,9 +141,9 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	return pushed, true
 }
 
-// pushMembership tells a device that comes back with its cursor of a group that its
-// user came to or left meanwhile. It tells whether the change was such a one. Of
-// what the user's shard does not know, who did that, nothing is said.
+// pushMembership pushes to a device with a cursor that its user has joined or left a
+// group since. It reports whether the change was of that kind. The event does not say
+// who did it: the user's shard does not know.
 func (s *session) pushMembership(c *query.Change) bool {
 	if c.Kind != query.ChangeGroupJoined && c.Kind != query.ChangeGroupLeft {
 		return false
@@ -152,7 +152,7 @@ func (s *session) pushMembership(c *query.Change) bool {
 	if c.Kind == query.ChangeGroupJoined {
 		at, unknown := s.sync.joined[c.Group]
 		if !unknown {
-			return true // to this device it is nothing new: he became its owner, say
+			return true // the device knows the group: the user became its owner, say
 		}
 		if at != 0 {
 			cursor = s.gateway.backend.GroupCursor(c.Group, at)
@@ -218,9 +218,8 @@ func (s *session) pushPart(p *pumpState, part *groupPart) progress {
 	return caughtUp
 }
 
-// mergeLost makes one run of those of each conversation when there are so many
-// that onSynced would not fit a frame. The count of a run that spans others is
-// still that of the lost messages.
+// mergeLost merges the runs of each conversation if there are more than maxLost, so that
+// onSynced fits a frame. The count of a merged run is still that of the lost messages.
 func mergeLost(lost []query.Lost) []query.Lost {
 	if len(lost) <= maxLost {
 		return lost

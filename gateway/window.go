@@ -5,45 +5,45 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A window holds what was pushed to a device and not yet acked. It only keeps
-// what an ack has to know; the messages stay in the store.
+// A window holds the frames that were pushed and not acked yet: not the messages, which
+// stay in the store, but what an ack of them means.
 type window struct {
 	last   uint64        // delivery number of the newest frame; the first is 1
 	frames []pushedFrame // frames last-len(frames)+1 … last
 	bytes  int           // sum of frames
 	marks  []mark        // by d
 
-	groups []groupMark // by d; kept if somebody asks for acks of groups
-	acked  uint64      // place in the user's order up to which all is acked
+	groups []groupMark // by d; only kept for a webhook that asks for acks of groups
+	acked  uint64      // everything of the user up to this arrival number is acked
 }
 
-// A pushedFrame is what is kept of a frame.
+// A pushedFrame is a frame that was pushed and not acked yet.
 type pushedFrame struct {
 	size int32
-	upTo uint64 // with it the device has all of the user's order up to here; 0 = that is not known
+	upTo uint64 // with it the device has everything of the user up to this arrival number; 0 = not known
 }
 
-// A mark says that frame d held an incoming message of peer; seq is the highest.
+// A mark says that frame d holds messages from peer; seq is the highest.
 type mark struct {
 	d    uint64
 	peer command.UserID
 	seq  uint64
 }
 
-// A groupMark says that frame d held a span of a group's order.
+// A groupMark says that frame d holds a span of a group's order.
 type groupMark struct {
 	d    uint64
 	sub  *subscription
 	span store.Span
 }
 
-// keptFrames is the capacity that an emptied window keeps.
+// keptFrames is the capacity that an empty window keeps.
 const keptFrames = 16
 
-// nextDelivery numbers the next frame.
+// nextDelivery returns the delivery number of the next frame.
 func (w *window) nextDelivery() uint64 { return w.last + 1 }
 
-// addMark notes an incoming message in the frame that is being put together.
+// addMark notes a message from peer in the frame that is being built.
 func (w *window) addMark(peer command.UserID, seq uint64) {
 	d := w.nextDelivery()
 	for i := len(w.marks) - 1; i >= 0 && w.marks[i].d == d; i-- {
@@ -55,21 +55,21 @@ func (w *window) addMark(peer command.UserID, seq uint64) {
 	w.marks = append(w.marks, mark{d: d, peer: peer, seq: seq})
 }
 
-// addGroupMark notes a span of a group's order in the frame that is being put together.
+// addGroupMark notes a span of a group's order in the frame that is being built.
 func (w *window) addGroupMark(sub *subscription, span store.Span) {
 	w.groups = append(w.groups, groupMark{d: w.nextDelivery(), sub: sub, span: span})
 }
 
-// push counts the frame that opened numbered.
+// push adds the frame of number nextDelivery.
 func (w *window) push(size int, upTo uint64) {
 	w.last++
 	w.frames = append(w.frames, pushedFrame{int32(size), upTo})
 	w.bytes += size
 }
 
-// ack frees all frames up to d and gives the marks they held, valid until the
-// next call of a method. It reports whether d was ever pushed; a repeated ack
-// frees nothing. If looking, what they held counts as acked by somebody who looks.
+// ack removes all frames up to d and returns their marks, valid until the next call of a
+// method. It reports whether d was ever pushed; a repeated ack removes nothing. looking
+// says that somebody looks at the device: then what is in the frames counts as acked.
 func (w *window) ack(d uint64, looking bool) (read []mark, ok bool) {
 	if d > w.last {
 		return nil, false
