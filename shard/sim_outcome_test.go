@@ -90,6 +90,30 @@ func (w *world) checkOutcome(sh *simShard) {
 	}
 }
 
+// checkNeeds wants each letter of a batch among the Needs of one of its commands:
+// what the store does not know of, it lets through when the outbox is full.
+func (w *world) checkNeeds(sh *simShard, orders []order) {
+	for _, p := range sh.outcome.Posted {
+		needed := slices.ContainsFunc(orders, func(o order) bool {
+			switch o.cmd.(type) {
+			case *command.SendGroup, *command.SetGroup, *command.AnswerOwner:
+				return true // also to a sender who has thereby accepted, and to the owner before
+			case *command.EraseUser:
+				return true // few, and none that anybody waits for
+			}
+			needs := o.cmd.Needs()
+			return needs.All || needs.Peer == p.To || slices.Contains(needs.Members, p.To)
+		})
+		if !needed {
+			var kinds []string
+			for _, o := range orders {
+				kinds = append(kinds, fmt.Sprintf("%T", o.cmd))
+			}
+			w.failf("a letter to %s, of which no Needs says so: %v", p.To, kinds)
+		}
+	}
+}
+
 func (w *world) checkLetter(p *shard.Posted, want *command.Letter) {
 	got, err := command.DecodeLetter(p.Bytes)
 	switch {

@@ -275,6 +275,7 @@ func (w *world) flush(sh *simShard) {
 
 	w.follow(sh, orders, at)
 	w.checkOutcome(sh)
+	w.checkNeeds(sh, orders)
 	for i, o := range orders {
 		if o.done != nil {
 			o.done(&sh.outcome.Results[i])

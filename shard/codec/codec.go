@@ -50,19 +50,43 @@ func (x *Coder) Writing() bool { return x.mode == writing }
 // Checking reports whether values are read only to see that they can be.
 func (x *Coder) Checking() bool { return x.mode == checking }
 
+// putUint appends to B in place: storing only its length is cheaper than storing
+// what AppendUint returns.
+func (x *Coder) putUint(v uint64) {
+	for v >= 0x80 {
+		x.B = append(x.B, byte(v)|0x80)
+		v >>= 7
+	}
+	x.B = append(x.B, byte(v))
+}
+
+// putLen is putUint of a length, most of which are short.
+func (x *Coder) putLen(n int) {
+	if n < 0x80 {
+		x.B = append(x.B, byte(n))
+		return
+	}
+	x.putUint(uint64(n))
+}
+
 // Uint is an unsigned integer as a varint.
 func Uint[T ~uint16 | ~uint32 | ~uint64](x *Coder, v *T) {
 	if x.mode == writing {
-		x.B = AppendUint(x.B, uint64(*v))
+		x.putUint(uint64(*v))
 		return
 	}
-	*v = T(x.Decoder.UintMax(uint64(^T(0))))
+	n := x.Decoder.Uint()
+	if n > uint64(^T(0)) {
+		x.Fail(ErrMalformed)
+		n = 0
+	}
+	*v = T(n)
 }
 
 // UintMax is an integer that is not negative and at most limit.
 func UintMax[T ~int | ~uint16 | ~uint32 | ~uint64](x *Coder, v *T, limit uint64) {
 	if x.mode == writing {
-		x.B = AppendUint(x.B, uint64(*v))
+		x.putUint(uint64(*v))
 		return
 	}
 	*v = T(x.Decoder.UintMax(limit))
@@ -71,7 +95,8 @@ func UintMax[T ~int | ~uint16 | ~uint32 | ~uint64](x *Coder, v *T, limit uint64)
 // Int is an integer that may be negative, as a zigzag varint.
 func Int[T ~int | ~int64](x *Coder, v *T) {
 	if x.mode == writing {
-		x.B = AppendInt(x.B, int64(*v))
+		n := int64(*v)
+		x.putUint(uint64(n<<1) ^ uint64(n>>63))
 		return
 	}
 	*v = T(x.Decoder.Int())
@@ -96,7 +121,11 @@ func Enum[T ~uint8](x *Coder, v *T, first, last T) {
 // Bool is a byte that is 0 or 1.
 func Bool(x *Coder, v *bool) {
 	if x.mode == writing {
-		x.B = AppendBool(x.B, *v)
+		b := byte(0)
+		if *v {
+			b = 1
+		}
+		x.B = append(x.B, b)
 		return
 	}
 	*v = x.Decoder.Bool()
@@ -114,7 +143,8 @@ func Fixed(x *Coder, v []byte) {
 // Bytes is a length and at most limit bytes. When read, they alias what is read.
 func Bytes(x *Coder, v *[]byte, limit int) {
 	if x.mode == writing {
-		x.B = AppendBytes(x.B, *v)
+		x.putLen(len(*v))
+		x.B = append(x.B, *v...)
 		return
 	}
 	if *v = x.Decoder.Bytes(); len(*v) > limit {
@@ -137,7 +167,8 @@ func Blob(x *Coder, v *[]byte, limit int) {
 // Text is UTF-8 of at most limit bytes.
 func Text[T ~string](x *Coder, v *T, limit int) {
 	if x.mode == writing {
-		x.B = AppendBytes(x.B, *v)
+		x.putLen(len(*v))
+		x.B = append(x.B, *v...)
 		return
 	}
 	if raw := x.Decoder.Text(limit); x.mode == reading {
@@ -147,20 +178,23 @@ func Text[T ~string](x *Coder, v *T, limit int) {
 
 // Texts is a list of at most most Texts. A new one is made for what is read.
 func Texts[T ~string](x *Coder, list *[]T, most, limit int) {
-	n := Len(x, len(*list), 1, most)
-	if x.mode != writing {
-		*list = nil
-		if n > 0 && x.mode == reading {
-			*list = make([]T, n)
+	if x.mode == writing {
+		x.putLen(len(*list))
+		for i := range *list {
+			Text(x, &(*list)[i], limit)
 		}
+		return
 	}
-	var unused T
+	n := x.Decoder.Few(1, most)
+	*list = nil
+	if n > 0 && x.mode == reading {
+		*list = make([]T, n)
+	}
 	for i := range n {
-		v := &unused
-		if x.mode != checking {
-			v = &(*list)[i]
+		raw := x.Decoder.Text(limit)
+		if x.mode == reading {
+			(*list)[i] = T(raw)
 		}
-		Text(x, v, limit)
 	}
 }
 
@@ -170,7 +204,7 @@ func Uints[T ~uint64](x *Coder, list *[]T, most int) {
 	n := Len(x, len(*list), 1, most)
 	if x.mode == writing {
 		for _, v := range *list {
-			x.B = AppendUint(x.B, uint64(v))
+			x.putUint(uint64(v))
 		}
 		return
 	}
@@ -184,7 +218,7 @@ func Uints[T ~uint64](x *Coder, list *[]T, most int) {
 // when it is written, and what may be allocated for when it is read.
 func Len(x *Coder, n, size, most int) int {
 	if x.mode == writing {
-		x.B = AppendUint(x.B, uint64(n))
+		x.putLen(n)
 		return n
 	}
 	return x.Decoder.Few(size, most)

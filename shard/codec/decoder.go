@@ -39,6 +39,11 @@ func (d *Decoder) End() error {
 
 // Uint reads an unsigned varint.
 func (d *Decoder) Uint() uint64 {
+	if len(d.B) > 0 && d.B[0] < 0x80 { // most are short
+		v := d.B[0]
+		d.B = d.B[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(d.B)
 	if n <= 0 {
 		d.Fail(errTruncated)
@@ -101,7 +106,15 @@ func (d *Decoder) Take(n uint64) []byte {
 }
 
 // Bytes reads a length and that many bytes.
-func (d *Decoder) Bytes() []byte { return d.Take(d.Uint()) }
+func (d *Decoder) Bytes() []byte {
+	if len(d.B) > 0 && int(d.B[0]) < min(len(d.B), 0x80) { // most are short
+		end := 1 + int(d.B[0])
+		v := d.B[1:end:end]
+		d.B = d.B[end:]
+		return v
+	}
+	return d.Take(d.Uint())
+}
 
 // Text reads a length and that many bytes of UTF-8, at most limit.
 func (d *Decoder) Text(limit int) []byte {

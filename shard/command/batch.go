@@ -87,7 +87,7 @@ func (s *Set) WalkBatch(b []byte, begin func(atMS int64), visit func(Kind, Comma
 	}
 	begin(at)
 	for len(d.B) > 0 {
-		k, cmd, err := s.next(&d, codec.Reader)
+		k, cmd, err := s.next(&d, false)
 		if err != nil {
 			return err
 		}
@@ -97,8 +97,11 @@ func (s *Set) WalkBatch(b []byte, begin func(atMS int64), visit func(Kind, Comma
 }
 
 // next decodes the command that d stands at with the coder that open returns.
-func (s *Set) next(d *codec.Decoder, open func([]byte) codec.Coder) (Kind, Command, error) {
-	s.x = open(d.Bytes())
+func (s *Set) next(d *codec.Decoder, check bool) (Kind, Command, error) {
+	s.x = codec.Reader(d.Bytes())
+	if check {
+		s.x = codec.Checker(s.x.B)
+	}
 	k := Kind(s.x.Decoder.Byte())
 	cmd := s.commands[k]
 	if cmd == nil {
@@ -119,7 +122,7 @@ func (s *Set) next(d *codec.Decoder, open func([]byte) codec.Coder) (Kind, Comma
 // an error. A Set that checks must decode no batches: it leaves commands half empty.
 func (s *Set) Check(b []byte) error {
 	d := codec.Decoder{B: b}
-	if _, _, err := s.next(&d, codec.Checker); err != nil {
+	if _, _, err := s.next(&d, true); err != nil {
 		return err
 	}
 	return d.End()

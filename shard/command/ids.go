@@ -64,7 +64,9 @@ func Key(x *codec.Coder, name *UserID) (group bool) {
 
 // Fields writes or reads the name of a user.
 func (u *UserID) Fields(x *codec.Coder) {
-	if group := Key(x, u); group && !x.Writing() {
+	if x.Writing() {
+		codec.Text(x, u, MaxName)
+	} else if Key(x, u) {
 		x.Fail(codec.ErrMalformed)
 	}
 }
