@@ -128,7 +128,7 @@ func TestRetentionShortensAtTheSoftLimit(t *testing.T) {
 				t.Fatal(err)
 			}
 			sync = login(t, s, bob, "phone", &ear{})
-			if err := g.replica.Read(func(st *shard.State, _ int64) { cutoff = st.Cutoff() }); err != nil {
+			if err := g.local.ReadLocal(func(st *shard.State, _ int64) { cutoff = st.Cutoff() }); err != nil {
 				t.Fatal(err)
 			}
 			return cutoff == before

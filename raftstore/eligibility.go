@@ -1,45 +1,63 @@
 package raftstore
 
 import (
+	"slices"
+	"sync"
+
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
+
+// An eligibilityRead is what Eligibility needs while it asks.
+type eligibilityRead struct {
+	asked   []query.Eligibility // one for each user
+	byShard [][]query.Query     // of asked
+}
+
+var eligibilityReads = sync.Pool{New: func() any { return new(eligibilityRead) }}
+
+// begin asks of users, by the shards that hold them.
+func (r *eligibilityRead) begin(s *Store, asker command.UserID, users []command.UserID) {
+	r.asked = slices.Grow(r.asked[:0], len(users))[:len(users)]
+	r.byShard = slices.Grow(r.byShard[:0], len(s.shards))[:len(s.shards)]
+	for i, user := range users {
+		r.asked[i] = query.Eligibility{User: user, Asker: asker}
+		id := s.shardOf(user).id
+		r.byShard[id] = append(r.byShard[id], &r.asked[i])
+	}
+}
+
+func (r *eligibilityRead) end() {
+	clear(r.asked)
+	for i, queries := range r.byShard {
+		clear(queries)
+		r.byShard[i] = queries[:0]
+	}
+	eligibilityReads.Put(r)
+}
 
 // Eligibility returns what matters of users before they come to a group; result i is for
 // users[i]. It costs one read for each shard that holds some of them. asker may be "".
 func (s *Store) Eligibility(asker command.UserID, users []command.UserID) []store.Eligibility {
-	byShard := make([][]int, len(s.shards))
-	for i, user := range users {
-		id := s.shardOf(user).id
-		byShard[id] = append(byShard[id], i)
-	}
+	r := eligibilityReads.Get().(*eligibilityRead)
+	defer r.end()
+	r.begin(s, asker, users)
 	answers := make([]store.Eligibility, len(users))
-	for id, places := range byShard {
-		if len(places) == 0 {
+	for id, queries := range r.byShard {
+		if len(queries) == 0 || s.shards[id].read(queries...) == nil {
 			continue
 		}
-		err := s.shards[id].replica.Read(func(st *shard.State, _ int64) {
-			for _, i := range places {
-				answers[i] = eligibilityOf(st, asker, users[i])
+		for i, user := range users { // each for itself: the slot of one may be on its way
+			if s.shardOf(user).id == uint32(id) {
+				answers[i].Err = s.read(&r.asked[i])
 			}
-		})
-		if err == nil {
-			continue
 		}
-		for _, i := range places {
-			answers[i] = store.Eligibility{Err: err}
+	}
+	for i := range answers {
+		if q := &r.asked[i]; answers[i].Err == nil {
+			answers[i] = store.Eligibility{Known: q.Known, Exists: q.Exists, Blocks: q.Blocks, Wrote: q.Wrote, GroupCounts: q.Counts}
 		}
 	}
 	return answers
-}
-
-func eligibilityOf(st *shard.State, asker, user command.UserID) store.Eligibility {
-	if !st.Owns(command.SlotOf(string(user))) {
-		return store.Eligibility{Err: errMoving}
-	}
-	return store.Eligibility{
-		Known: st.HasUser(user), Exists: st.Exists(user), Blocks: st.Blocks(user, asker), Wrote: st.HasSentTo(user, asker),
-		GroupCounts: st.GroupCounts(user),
-	}
 }

@@ -4,18 +4,17 @@ import (
 	"context"
 	"sync"
 
-	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// SyncGroups tells a user who logs in how he finds his groups, in one round for
-// each shard that holds some of them: at most backlog messages of a group are to
-// be pushed, and about most of those that a shard is asked for at a time. Of shards that do not
-// serve now, or not before ctx ends, the groups are in left; those whose member he
-// is not are in neither. The caller has just asked the user's own shard, for his
+// SyncGroups returns how a user who logs in finds groups of theirs, in one round for
+// each shard that holds some of them: at most backlog messages of a group are to be
+// pushed, and about most of those that a shard is asked for at a time. Groups of shards
+// that do not serve now, or not before ctx ends, are in left; those whose member the
+// user is not are in neither. The caller has just asked the user's own shard, for their
 // groups above all: what that holds is as new as it has to be.
-func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncQuery) {
+func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (items []query.GroupSyncItem, left []query.GroupSyncQuery) {
 	byShard := make([][]query.GroupSyncQuery, len(s.shards))
 	for _, ask := range asks {
 		id := s.shardOf(ask.Group.Key()).id
@@ -31,142 +30,121 @@ func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []quer
 	}
 	rounds.Wait()
 	for _, part := range parts {
-		views = append(views, part.Items...)
+		items = append(items, part.Items...)
 		left = append(left, part.Moved...)
 		left = append(left, part.Remaining...)
 	}
-	return views, left
+	return items, left
 }
 
-// syncGroups asks one shard, once it has caught up if wait says so. The shard is
-// locked for a part of the groups at a time. Rest are those that it did not
+// syncGroups asks one shard, once it has caught up if wait is set. The shard is
+// locked for a part of the groups at a time. Remaining are those that it did not
 // answer for.
 func (sh *localShard) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int, wait bool) query.GroupSync {
 	all := query.GroupSync{Remaining: asks}
 	if wait {
-		if err := sh.replica.ReadCommitted(ctx, func(*shard.State, int64) {}); err != nil {
+		if err := sh.replica.ReadCommitted(ctx); err != nil {
 			return all
 		}
 	}
 	for len(all.Remaining) > 0 && ctx.Err() == nil {
-		err := sh.replica.Read(func(st *shard.State, now int64) {
-			part := st.SyncGroups(user, all.Remaining, backlog, most, now)
-			all.Items = append(all.Items, part.Items...)
-			all.Moved = append(all.Moved, part.Moved...)
-			all.Remaining = part.Remaining
-		})
-		if err != nil {
+		q := &query.SyncGroups{User: user, Asks: all.Remaining, Backlog: backlog, Most: most}
+		if err := sh.read(q); err != nil {
 			break
 		}
+		all.Items = append(all.Items, q.Sync.Items...)
+		all.Moved = append(all.Moved, q.Sync.Moved...)
+		all.Remaining = q.Sync.Remaining
 	}
 	return all
 }
 
-// readGroup runs f on the state that holds a group.
-func (s *Store) readGroup(group command.GroupID, f func(st *shard.State, now int64)) error {
-	return s.read(group.Key(), f)
-}
-
 // GroupSince reads what came after a point in a group's order.
-func (s *Store) GroupSince(group command.GroupID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
-	return s.readGroup(group, func(st *shard.State, now int64) {
-		st.GroupUpdatesAfter(group, after, b, maxMessages, maxBytes, now)
-	})
+func (s *Store) GroupSince(group command.GroupID, after uint64, up *query.Updates, maxMessages, maxBytes int) error {
+	q := groupUpdatesQueries.get()
+	defer groupUpdatesQueries.put(q)
+	*q = query.GroupUpdatesAfter{Group: group, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: up}
+	return s.read(q)
 }
 
 // GroupMessages reads messages of a group by seq, for a member.
-func (s *Store) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Updates) error {
-	return s.readGroup(group, func(st *shard.State, now int64) { st.GroupMessages(user, group, seqs, b, now) })
+func (s *Store) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, up *query.Updates) error {
+	q := groupMessagesQueries.get()
+	defer groupMessagesQueries.put(q)
+	*q = query.GroupMessages{User: user, Group: group, Seqs: seqs, Updates: up}
+	return s.read(q)
 }
 
-// MemberChanges reads what changed in a member's own view of a group.
-func (s *Store) MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) (changes []query.Change, err error) {
-	err = s.readGroup(group, func(st *shard.State, _ int64) { changes = st.MemberChanges(group, user, session, after) })
-	return changes, err
+// MemberChanges reads what a member's other sessions changed in their own view of a
+// group after a point in its order.
+func (s *Store) MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error) {
+	q := query.MemberChanges{User: user, Group: group, Session: session, After: after}
+	err := s.read(&q)
+	return q.Changes, err
 }
 
-// JoinedAt gives the point in a group's order at which a member joined; false:
-// he is none.
+// JoinedAt returns the point in a group's order at which a member joined, or false if
+// the user is none.
 func (s *Store) JoinedAt(group command.GroupID, user command.UserID) (arrival uint64, member bool, err error) {
-	err = s.readGroup(group, func(st *shard.State, _ int64) { arrival, member = st.MemberSince(group, user) })
-	return arrival, member, err
+	q := query.Membership{Group: group, User: user}
+	err = s.read(&q)
+	return q.JoinedAt, q.Is, err
 }
 
-// Member tells what is known of a member; false: he is none.
+// Member returns what is known of a member, or false if the user is none.
 func (s *Store) Member(group command.GroupID, user command.UserID) (m query.Member, member bool, err error) {
-	err = s.readGroup(group, func(st *shard.State, _ int64) { m, member = st.Member(group, user) })
-	return m, member, err
+	q := query.Membership{Group: group, User: user}
+	err = s.read(&q)
+	return q.Member, q.Is, err
 }
 
-// PastMembership tells of the newest membership of a user who is no member any more;
-// false: that is not known.
-func (s *Store) PastMembership(group command.GroupID, user command.UserID) (stay query.PastMembership, known bool, err error) {
-	err = s.readGroup(group, func(st *shard.State, _ int64) { stay, known = st.LastMembership(group, user) })
-	return stay, known, err
+// PastMembership returns the newest membership of a user who is no member any more, or
+// false if none is known.
+func (s *Store) PastMembership(group command.GroupID, user command.UserID) (past query.PastMembership, known bool, err error) {
+	q := query.Membership{Group: group, User: user}
+	err = s.read(&q)
+	return q.Past, q.Was, err
 }
 
-// GroupCursor is the text of a point in a group's order. It is empty, which a
+// GroupCursor returns the text of a point in a group's order. It is empty, which a
 // device gives back as no cursor, while the shard does not serve.
 func (s *Store) GroupCursor(group command.GroupID, arrival uint64) string {
-	var cursor string
-	if err := s.readGroup(group, func(st *shard.State, _ int64) { cursor = st.GroupCursor(group, arrival) }); err != nil {
-		return ""
-	}
-	return cursor
+	return s.cursor("", group, arrival)
 }
 
-// Group tells what is known of a group, and of who asks as a member of it.
+// Group returns what is known of a group, and of asker as a member of it.
 func (s *Store) Group(group command.GroupID, asker command.UserID) (info query.GroupInfo, exists bool, err error) {
-	err = s.readGroup(group, func(st *shard.State, _ int64) { info, exists = st.Group(group, asker) })
-	return info, exists, err
+	q := query.Group{Group: group, Asker: asker}
+	err = s.read(&q)
+	return q.Info, q.Exists, err
 }
 
 // Members lists members in order of name, from the first one above after.
 func (s *Store) Members(group command.GroupID, after command.UserID, limit int) (members []query.Member, more bool, err error) {
-	err = s.readGroup(group, func(st *shard.State, _ int64) { members, more = st.Members(group, after, limit) })
-	return members, more, err
+	q := query.Members{Group: group, After: after, Limit: limit}
+	err = s.read(&q)
+	return q.Members, q.More, err
 }
 
 // Bans lists who is banned in order of name, from the first one above after.
 func (s *Store) Bans(group command.GroupID, after command.UserID, limit int) (bans []query.Ban, more bool, err error) {
-	err = s.readGroup(group, func(st *shard.State, _ int64) { bans, more = st.Bans(group, after, limit) })
-	return bans, more, err
+	q := query.Bans{Group: group, After: after, Limit: limit}
+	err = s.read(&q)
+	return q.Bans, q.More, err
 }
 
 // JoinRequests lists those that wait for an answer, oldest first.
-func (s *Store) JoinRequests(group command.GroupID) (requests []query.JoinRequest, err error) {
-	err = s.readGroup(group, func(st *shard.State, _ int64) { requests = st.JoinRequests(group) })
-	return requests, err
+func (s *Store) JoinRequests(group command.GroupID) ([]query.JoinRequest, error) {
+	q := query.JoinRequests{Group: group}
+	err := s.read(&q)
+	return q.Requests, err
 }
 
 // GroupsOf lists the groups whose member a user is, by id, as of now.
 func (s *Store) GroupsOf(ctx context.Context, user command.UserID) ([]query.GroupRef, error) {
-	return readCommitted(ctx, s, user, func(st *shard.State, _ int64) []query.GroupRef { return st.GroupsOf(user) })
-}
-
-func (s *Store) groupHistory(q query.HistoryQuery, page *query.Page) error {
-	var refused *command.RefusedError
-	err := s.readGroup(q.Group, func(st *shard.State, now int64) {
-		info, exists := st.Group(q.Group, q.User)
-		switch {
-		case !exists:
-			refused = noGroup(q.Group)
-		case info.Role == command.RoleNone && !q.Admin:
-			refused = noMember(q.Group)
-		default:
-			st.History(q, page, now)
-		}
-	})
-	if err == nil && refused != nil {
-		return refused
+	q := &query.GroupsOf{User: user}
+	if err := s.readCommitted(ctx, q); err != nil {
+		return nil, err
 	}
-	return err
-}
-
-func noGroup(group command.GroupID) *command.RefusedError {
-	return &command.RefusedError{Code: command.CodeNotFound, Detail: "conv: there is no group " + string(group)}
-}
-
-func noMember(group command.GroupID) *command.RefusedError {
-	return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: only for members of " + string(group)}
+	return q.Groups, nil
 }

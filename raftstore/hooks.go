@@ -280,7 +280,7 @@ func (h *hooker) tell() (more bool) {
 	lost := uint64(0)
 	h.ready = h.ready[:0]
 	h.budget = hookRead
-	err := h.shard.replica.Read(func(s *shard.State, now int64) {
+	err := h.shard.local.ReadLocal(func(s *shard.State, now int64) {
 		done, last := s.HookQueueRange()
 		if done > h.at {
 			lost, h.at = done-h.at, done
@@ -503,10 +503,10 @@ func (h *hooker) takeAways() {
 			continue
 		}
 		h.waiting.hurryUser(a.User)
-		var groups []query.GroupRef
+		q := query.GroupsOf{User: a.User}
 		// A shard that does not serve has its messages told when they are due.
-		_ = h.shard.replica.Read(func(s *shard.State, _ int64) { groups = s.GroupsOf(a.User) })
-		for _, ref := range groups {
+		_ = h.shard.store.read(&q)
+		for _, ref := range q.Groups {
 			if l := h.shard.store.shardOf(ref.Group.Key()).leading(); l != nil {
 				l.hooker.memberAway(ref.Group, a.User)
 			}

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 	"github.com/cespare/xxhash/v2"
@@ -88,7 +88,6 @@ type importView struct {
 	key   importKey
 	state query.ImportStatus
 	code  command.Code // OK unless a group cannot take messages
-	err   error
 	now   int64
 	last  int64 // time of the newest row so far
 	rows  []command.ImportRow
@@ -212,39 +211,23 @@ func (im *importer) look() error {
 		byShard[sh] = append(byShard[sh], v)
 	}
 	for sh, views := range byShard {
-		for len(views) > 0 {
-			some := views[:min(len(views), importReads)]
-			views = views[len(some):]
-			err := sh.replica.Read(func(st *shard.State, now int64) {
-				for _, v := range some {
-					v.read(st, im.stream, now)
-				}
-			})
-			if err != nil {
+		for some := range slices.Chunk(views, importReads) {
+			queries := make([]query.Query, len(some))
+			states := make([]query.ImportState, len(some))
+			for i, v := range some {
+				states[i] = query.ImportState{User: v.key.user, Peer: v.key.peer, Group: v.key.group, Stream: im.stream}
+				queries[i] = &states[i]
+			}
+			if err := sh.read(queries...); err != nil {
 				return err
 			}
-			for _, v := range some {
-				if v.err != nil {
-					return v.err
-				}
+			for i, v := range some {
+				q := &states[i]
+				v.now, v.state, v.code, v.last = q.Now, q.Status, q.Code, q.Status.LastTime
 			}
 		}
 	}
 	return nil
-}
-
-func (v *importView) read(st *shard.State, stream uint64, now int64) {
-	if !st.Owns(command.SlotOf(string(v.key.user))) {
-		v.err = errMoving
-		return
-	}
-	v.now = now
-	if v.key.group != "" {
-		v.state, v.code = st.ImportGroupStatus(v.key.group, stream, now)
-	} else {
-		v.state = st.ImportStatus(v.key.user, v.key.peer, stream, now)
-	}
-	v.last = v.state.LastTime
 }
 
 // plan decides what becomes of the rows, up to the first that cannot be taken.
@@ -343,11 +326,12 @@ func (v *importView) take(row command.ImportRow) (seq uint64, f fate) {
 
 // seqOf finds a row that an earlier request has stored on one side alone. 0: it
 // is no longer held there, or cannot be found now.
-func (im *importer) seqOf(key importKey, id command.MsgID) (seq uint64) {
-	if err := im.store.read(key.user, func(st *shard.State, _ int64) { seq = st.SeqOf(key.user, key.peer, id) }); err != nil {
+func (im *importer) seqOf(key importKey, id command.MsgID) uint64 {
+	q := query.SeqOf{User: key.user, Peer: key.peer, ID: id}
+	if err := im.store.read(&q); err != nil {
 		return 0
 	}
-	return seq
+	return q.Seq
 }
 
 // commit has the logs take their rows.

@@ -2,12 +2,14 @@ package raftstore
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // An enqueueFunc is Replica.Enqueue.
@@ -111,15 +113,11 @@ func (l *leader) logoutOrphans(now time.Time) {
 			sh.orphans.remove(key)
 			continue
 		}
-		alive := false
-		err := sh.replica.Read(func(st *shard.State, _ int64) {
-			for _, info := range st.Sessions(key.user) {
-				alive = alive || info.Number == key.session
-			}
-		})
-		if err != nil {
+		q := query.Sessions{User: key.user}
+		if err := sh.read(&q); err != nil {
 			return
 		}
+		alive := slices.ContainsFunc(q.Sessions, func(info query.SessionInfo) bool { return info.Number == key.session })
 		if !alive {
 			sh.orphans.remove(key)
 			left[key.user]--
@@ -139,9 +137,8 @@ func (l *leader) logoutOrphans(now time.Time) {
 // loggedOut tells that a user is no longer online if their last session was one that
 // a process has left behind: nobody else does.
 func (l *leader) loggedOut(user command.UserID) {
-	last := false
-	err := l.shard.replica.Read(func(st *shard.State, _ int64) { last = len(st.Sessions(user)) == 0 })
-	if err == nil && last {
+	q := query.Sessions{User: user}
+	if err := l.shard.read(&q); err == nil && len(q.Sessions) == 0 {
 		l.shard.store.hub.gone(user)
 	}
 }

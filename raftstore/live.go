@@ -28,9 +28,13 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	var first command.Result
 	var repeat bool
 	var refused error
-	err := s.readGroup(m.Group, func(st *shard.State, now int64) {
-		if r := refuseLive(st, m, now); r != nil {
-			refused = r
+	speech := speechQueries.get()
+	defer speechQueries.put(speech)
+	speech.Group, speech.User, speech.Admin = m.Group, m.User, m.Admin
+	// With the state locked for reading: whatever changes the group next has a higher
+	// arrival number, and comes after this.
+	err := s.shardOf(m.Group.Key()).local.ReadLocal(func(st *shard.State, now int64) {
+		if refused = readError(st.Answer(speech, now)); refused != nil {
 			return
 		}
 		if first, repeat, refused = s.passed.repeated(key, m.Body, now); repeat {
@@ -46,9 +50,7 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 		if first, repeat, refused = s.passed.pass(key, m.ID, m.Body, now); repeat {
 			return // it came at the same moment
 		}
-		// Told with the state locked for reading: whatever changes the group next
-		// has a higher arrival number, and comes after this.
-		sent.Time, sent.Arrival = now, st.GroupArrival(m.Group)
+		sent.Time, sent.Arrival = speech.Now, speech.Arrival
 		s.hub.signalGroup(sent)
 	})
 	switch {
@@ -62,68 +64,34 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	return command.Result{ID: m.ID, Time: sent.Time}, nil
 }
 
-// refuseLive tells why a message may not be passed on, nil if it may.
-func refuseLive(st *shard.State, m *command.SendGroup, now int64) *command.RefusedError {
-	info, exists := st.Group(m.Group, m.User)
-	switch {
-	case !exists:
-		return noGroup(m.Group)
-	case m.Admin:
-		return nil
-	case info.Settings.Stored && info.Role == command.RoleNone:
-		return noMember(m.Group)
-	case info.BannedUntil > now: // his sessions may not know yet that they are out
-		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
-	case info.Settings.MutedAll && info.Role < command.RoleAdmin:
-		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: all but the owner and admins are muted in this group (mutedAll)"}
-	case info.MutedUntil > now:
-		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: you are muted in this group"}
-	}
-	return nil
-}
-
 // TypingGroup tells the sessions of the other members of a group that from is
-// typing. It is dropped when the group has more than MaxTyping members or stores
-// nothing. Who is no member or muted gets a *command.RefusedError.
-// Nor does it reach who has blocked from.
+// typing. It is dropped when the group has more than store.MaxTyping members or
+// stores nothing. Nor does it reach who has blocked from. A user who is no member or
+// muted gets a *command.RefusedError.
 func (s *Store) TypingGroup(from command.UserID, group command.GroupID) error {
-	var members []query.Member
-	var at int64
-	var refused *command.RefusedError
-	err := s.readGroup(group, func(st *shard.State, now int64) {
-		at = now
-		refused = refuseLive(st, &command.SendGroup{Group: group, User: from}, now)
-		if refused != nil {
-			return
-		}
-		if info, _ := st.Group(group, from); info.Settings.Stored && info.Members <= store.MaxTyping {
-			members, _ = st.Members(group, "", store.MaxTyping)
-		}
-	})
-	switch {
-	case err != nil:
+	q := query.Speech{Group: group, User: from, Listeners: store.MaxTyping}
+	if err := s.read(&q); err != nil {
 		return err
-	case refused != nil:
-		return refused
 	}
-	for _, user := range s.listeners(from, members) {
-		s.hub.signal(user, 0, store.Signal{Kind: store.SignalTyping, User: from, Group: group, Time: at})
+	signal := store.Signal{Kind: store.SignalTyping, User: from, Group: group, Time: q.Now}
+	for _, user := range s.listeners(from, q.Members) {
+		s.hub.signal(user, 0, signal)
 	}
 	return nil
 }
 
-// listeners are the members but one who have not blocked that one. Whose shard does not
-// serve is left out.
-func (s *Store) listeners(from command.UserID, members []query.Member) []command.UserID {
+// listeners returns the members but one who are online and have not blocked that one.
+// Those whose shard does not serve are left out.
+func (s *Store) listeners(from command.UserID, members []command.UserID) []command.UserID {
 	others := make([]command.UserID, 0, len(members))
-	for _, m := range members {
-		if m.User != from && s.hub.online(m.User) {
-			others = append(others, m.User)
+	for _, user := range members {
+		if user != from && s.hub.online(user) {
+			others = append(others, user)
 		}
 	}
 	free := others[:0]
-	for i, standing := range s.Eligibility(from, others) {
-		if standing.Err == nil && !standing.Blocks {
+	for i, e := range s.Eligibility(from, others) {
+		if e.Err == nil && !e.Blocks {
 			free = append(free, others[i])
 		}
 	}

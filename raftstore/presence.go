@@ -7,8 +7,8 @@ import (
 	"sync"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // presence knows who wants to be told about whom. Changes are told by a
@@ -120,9 +120,7 @@ func (p *presence) tell(s *Store, user command.UserID) {
 	p.mu.Unlock()
 	sig := store.Signal{Kind: store.SignalPresence, User: user, Time: s.Now(), Online: s.hub.online(user)}
 	for w, asker := range subscribers {
-		visible := false
-		err := s.read(asker, func(st *shard.State, _ int64) { visible = !st.BlockedBy(asker, user) })
-		if err == nil && visible {
+		if c, err := s.contact(asker, user); err == nil && !c.BlockedBy {
 			w.Signal(sig)
 		}
 	}
@@ -146,11 +144,11 @@ func (s *Store) presenceOf(visible []command.UserID) map[command.UserID]store.Pr
 			answer[user] = store.Presence{Online: true, LastSeen: s.Now()}
 			continue
 		}
-		seen := s.hub.answered(user)
 		// A shard without a leader knows no more than that nobody listens here.
-		err := s.read(user, func(st *shard.State, _ int64) { seen = max(seen, st.LastSeen(user)) })
+		c, err := s.contact(user, "")
+		seen := max(s.hub.answered(user), c.LastSeen)
 		if err == nil && seen == 0 {
-			continue // he has never logged in
+			continue // the user has never logged in
 		}
 		answer[user] = store.Presence{LastSeen: seen}
 	}
@@ -174,34 +172,49 @@ func (s *Store) SubscribePresence(asker command.UserID, users []command.UserID, 
 // UnsubscribePresence ends all subscriptions of w.
 func (s *Store) UnsubscribePresence(w store.Watcher) { s.hub.presence.unsubscribe(w) }
 
-// visible gives those of users whose presence asker may know.
+// visible returns those of users whose presence asker may know.
 func (s *Store) visible(asker command.UserID, users []command.UserID) (visible []command.UserID, err error) {
-	var unknown []command.UserID // to be asked for groups in common
-	var groups *shard.GroupSet
-	err = s.read(asker, func(st *shard.State, _ int64) {
-		for _, user := range users {
-			switch {
-			case st.BlockedBy(asker, user):
-			case st.HasReceivedFrom(asker, user) || user == asker:
-				visible = append(visible, user)
-			default:
-				unknown = append(unknown, user)
-			}
+	contacts := query.Contacts{User: asker, Peers: users}
+	if err := s.read(&contacts); err != nil {
+		return nil, err
+	}
+	unknown := make([][]command.UserID, len(s.shards)) // to be asked for groups in common
+	found := false
+	for i, user := range users {
+		switch {
+		case contacts.BlockedBy[i]:
+		case contacts.Heard[i] || user == asker:
+			visible = append(visible, user)
+		default:
+			id := s.shardOf(user).id
+			unknown[id], found = append(unknown[id], user), true
 		}
-		if len(unknown) > 0 {
-			groups = st.GroupSet(asker)
-		}
-	})
-	if err != nil || groups == nil {
+	}
+	if !found {
+		return visible, nil
+	}
+	groups := query.GroupsOf{User: asker}
+	if err := s.read(&groups); err != nil || len(groups.Groups) == 0 {
 		return visible, err
 	}
-	for _, user := range unknown {
+	ids := make([]command.GroupID, len(groups.Groups))
+	for i, ref := range groups.Groups {
+		ids[i] = ref.Group
+	}
+	for id, users := range unknown {
+		if len(users) == 0 {
+			continue
+		}
+		q := query.Sharing{Asker: asker, Groups: ids, Users: users}
 		// A shard without a leader knows of no group.
-		_ = s.read(user, func(st *shard.State, _ int64) {
-			if st.InAnyOf(user, groups) && !st.Blocks(user, asker) {
+		if err := s.shards[id].read(&q); err != nil {
+			continue
+		}
+		for i, user := range users {
+			if q.Sharing[i] {
 				visible = append(visible, user)
 			}
-		})
+		}
 	}
 	return visible, nil
 }

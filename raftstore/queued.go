@@ -13,34 +13,31 @@ func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64)
 	if s.hub.regard(m.User, m.Group, &mark) == acked {
 		return nil, store.ErrNotQueued
 	}
-	var r store.QueuedReading
-	var b query.Updates
-	queued := false
 	key := m.User
 	if m.Group != "" {
 		key = m.Group.Key()
 	}
-	err := s.read(key, func(st *shard.State, now int64) {
-		if m.Group != "" {
-			r.QueuedInfo, queued = st.MemberQueuedMessage(m.Group, m.User, m.Seq, &b, now)
-		} else {
-			r.QueuedInfo, queued = st.QueuedMessage(m.User, m.Peer, m.Seq, &b, now)
+	q := query.QueuedMessage{User: m.User, Peer: m.Peer, Group: m.Group, Seq: m.Seq}
+	var r store.QueuedReading
+	var refused error
+	// Hooks are told where the shard is led. order has to rise with what is read.
+	err := s.shardOf(key).local.ReadLocal(func(st *shard.State, now int64) {
+		if refused = readError(st.Answer(&q, now)); refused == nil {
+			r.Order = order(now)
 		}
-		r.Order = order(now)
 	})
 	// A group may have been made again: then another message has this seq.
-	if err == nil && (!queued || b.Messages[0].ID != m.ID) {
-		err = store.ErrNotQueued
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case refused != nil:
+		return nil, refused
+	case !q.Queued || q.Message.ID != m.ID:
+		return nil, store.ErrNotQueued
 	}
-	r.Message = &b.Messages[0]
-	wanted := false
-	err = s.read(m.User, func(st *shard.State, _ int64) {
-		wanted = !st.Suspended(m.User) && (m.Group == "" || !st.Blocks(m.User, r.Message.From))
-	})
-	if err == nil && !wanted {
+	r.Message, r.QueuedInfo = &q.Message, q.Info
+	c, err := s.contact(m.User, q.Message.From)
+	if err == nil && (c.Suspended || m.Group != "" && c.Blocks) {
 		err = store.ErrNotQueued
 	}
 	if err != nil {
@@ -54,24 +51,24 @@ func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64)
 // unreadSum adds up all conversations and groups of a user, as far as their shards
 // serve. It reads the memory of one shard after the other. It fails if the user's
 // does not serve.
-func (s *Store) unreadSum(user command.UserID) (n query.UnreadSum, err error) {
-	var groups []query.GroupRef
-	err = s.read(user, func(st *shard.State, now int64) { n, groups = st.UnreadTotal(user, now), st.GroupsOf(user) })
-	if err != nil {
+func (s *Store) unreadSum(user command.UserID) (query.UnreadSum, error) {
+	total, groups := query.UnreadTotal{User: user}, query.GroupsOf{User: user}
+	if err := s.shardOf(user).read(&total, &groups); err != nil {
 		return query.UnreadSum{}, err
 	}
 	byShard := make(map[*localShard][]command.GroupID)
-	for _, ref := range groups {
+	for _, ref := range groups.Groups {
 		sh := s.shardOf(ref.Group.Key())
 		byShard[sh] = append(byShard[sh], ref.Group)
 	}
+	sum := total.Sum
 	for sh, ids := range byShard {
-		// One that does not serve adds nothing.
-		_ = sh.replica.Read(func(st *shard.State, now int64) {
-			for _, id := range ids {
-				n.Add(st.MemberUnread(id, user, now))
-			}
-		})
+		q := query.GroupsUnread{User: user, Groups: ids}
+		if err := sh.read(&q); err != nil {
+			continue // one that does not serve adds nothing
+		}
+		sum.Total += q.Sum.Total
+		sum.Unmuted += q.Sum.Unmuted
 	}
-	return n, nil
+	return sum, nil
 }

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/belfry-im/belfry/raftstore/replica"
-	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A Replica takes a shard's commands and answers what is read of it. A
@@ -18,10 +18,12 @@ type Replica interface {
 	// Enqueue proposes a command, or a read if command is nil. After an error, which
 	// is a store.ErrUnavailable, w is not called.
 	Enqueue(command []byte, w replica.Waiter) error
-	// Read runs f on the state as it is in memory, with the time as of which to read.
-	Read(f func(st *shard.State, now int64)) error
-	// ReadCommitted runs f after all that was enqueued before.
-	ReadCommitted(ctx context.Context, f func(st *shard.State, now int64)) error
+	// Read answers queries under one lock, from memory. It stops at the first that is
+	// refused.
+	Read(queries ...query.Query) error
+	// ReadCommitted is Read after all that was enqueued before. After a failure the
+	// queries may still be written to.
+	ReadCommitted(ctx context.Context, queries ...query.Query) error
 	// Ready returns nil if Enqueue and Read are likely to succeed, else why not.
 	Ready() error
 }
@@ -79,19 +81,15 @@ func (sh *localShard) owns(user command.UserID) bool {
 	return sh.first <= slot && slot <= sh.last
 }
 
-// walk calls f for all slots of the shard, some at a time, with the state locked for
-// reading only that long, and then between unless that is nil.
-func (sh *localShard) walk(ctx context.Context, some int, f func(st *shard.State, now int64, first, last uint16), between func()) error {
+// walk calls read for all slots of the shard, some at a time.
+func (sh *localShard) walk(ctx context.Context, some int, read func(query.SlotRange) error) error {
 	for first := int(sh.first); first <= int(sh.last); first += some {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		last := min(first+some-1, int(sh.last))
-		if err := sh.replica.Read(func(st *shard.State, now int64) { f(st, now, uint16(first), uint16(last)) }); err != nil {
+		if err := read(query.SlotRange{First: uint16(first), Last: uint16(last)}); err != nil {
 			return err
-		}
-		if between != nil {
-			between()
 		}
 	}
 	return nil
@@ -107,5 +105,9 @@ func shardIndex(slot uint16, n int) int { return int(slot) * n / command.Slots }
 
 // shardOf returns the shard that serves a user, or the key of a group.
 func (s *Store) shardOf(user command.UserID) *localShard {
-	return s.shards[shardIndex(command.SlotOf(string(user)), len(s.shards))]
+	return s.shardOfSlot(command.SlotOf(string(user)))
+}
+
+func (s *Store) shardOfSlot(slot uint16) *localShard {
+	return s.shards[shardIndex(slot, len(s.shards))]
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -21,22 +20,16 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 	if m.User == "" || m.To == "" || m.CID == "" {
 		return command.Result{}, &command.RefusedError{Code: command.CodeBadRequest, Detail: "conv: must not be empty, nor may cid"}
 	}
-	var timeMS int64
-	blocked, stranger := false, false
-	err := s.read(m.User, func(st *shard.State, now int64) {
-		timeMS = now
-		blocked = st.BlockedBy(m.User, m.To)
-		stranger = m.To != m.User && !st.HasConversation(m.User, m.To)
-	})
+	sender, err := s.contact(m.User, m.To)
 	if err != nil {
 		return command.Result{}, err
 	}
-	if blocked {
+	if sender.BlockedBy {
 		return command.Result{}, &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: the receiver has blocked you"}
 	}
 	// It leaves no conversation behind, so that every one to a stranger counts. An
 	// administrator may write to as many as he likes in a user's name.
-	if stranger && m.Session != 0 {
+	if m.To != m.User && !sender.Talked && m.Session != 0 {
 		if wait, ok := s.openings.take(m.User, time.Now()); !ok {
 			return command.Result{}, &command.RefusedError{
 				Code: command.CodeRateLimited, Detail: "conv: too many messages to users with whom there is no conversation",
@@ -44,11 +37,11 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 			}
 		}
 	}
-	refused := false
-	err = s.read(m.To, func(st *shard.State, _ int64) { refused = st.Blocks(m.To, m.User) })
+	receiver, err := s.contact(m.To, m.User)
 	if err != nil {
 		return command.Result{}, err
 	}
+	timeMS := sender.Now
 	first, repeat, err := s.passed.pass(passedKey{from: m.User, to: m.To, cid: m.CID}, m.ID, m.Body, timeMS)
 	if repeat {
 		return first, err
@@ -57,7 +50,7 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 		ID: m.ID, Peer: m.To, From: m.User, Time: timeMS, CID: []byte(m.CID),
 		Mentions: slices.Clone(m.Mentions), Body: bytes.Clone(m.Body),
 	}
-	if m.To != m.User && !refused {
+	if m.To != m.User && !receiver.Blocks {
 		received := *sent
 		received.Peer = m.User
 		s.hub.signal(m.To, 0, store.Signal{Kind: store.SignalEphemeral, User: m.User, Time: timeMS, Message: &received})
@@ -69,18 +62,13 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 // Typing tells the sessions of to that from is typing. It is dropped when the
 // two have no conversation in from's view, to must not see it, or his shard has no leader.
 func (s *Store) Typing(from, to command.UserID) {
-	allowed := false
-	var now int64
-	err := s.read(from, func(st *shard.State, at int64) {
-		now = at
-		allowed = st.HasConversation(from, to) && !st.BlockedBy(from, to)
-	})
-	if err != nil || !allowed {
+	sender, err := s.contact(from, to)
+	if err != nil || !sender.Talked || sender.BlockedBy {
 		return
 	}
-	err = s.read(to, func(st *shard.State, _ int64) { allowed = !st.Blocks(to, from) })
-	if err != nil || !allowed {
+	receiver, err := s.contact(to, from)
+	if err != nil || receiver.Blocks {
 		return
 	}
-	s.hub.signal(to, 0, store.Signal{Kind: store.SignalTyping, User: from, Time: now})
+	s.hub.signal(to, 0, store.Signal{Kind: store.SignalTyping, User: from, Time: sender.Now})
 }

@@ -75,7 +75,7 @@ func TestStoppedShard(t *testing.T) {
 func TestPanicInRead(t *testing.T) {
 	s := open(t, testConfig(t))
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	err := s.shards[0].replica.Read(func(*shard.State, int64) { panic("planted") })
+	err := s.shards[0].local.ReadLocal(func(*shard.State, int64) { panic("planted") })
 	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "planted") {
 		t.Errorf("read = %v", err)
 	}

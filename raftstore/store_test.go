@@ -211,7 +211,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 func outboxEmpty(s *Store) bool {
 	for _, g := range s.shards {
 		empty := true
-		if err := g.replica.Read(func(st *shard.State, _ int64) {
+		if err := g.local.ReadLocal(func(st *shard.State, _ int64) {
 			for range st.Letters {
 				empty = false
 				return

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -223,13 +222,14 @@ func TestUserIsSeenAndErased(t *testing.T) {
 	}
 }
 
-// blockedBy tells whether peer has blocked a user, as his shard knows.
-func (s *Store) blockedBy(t *testing.T, user, peer command.UserID) (blocked bool) {
+// blockedBy reports whether peer has blocked a user, as the shard of that one knows.
+func (s *Store) blockedBy(t *testing.T, user, peer command.UserID) bool {
 	t.Helper()
-	if err := s.read(user, func(st *shard.State, _ int64) { blocked = st.BlockedBy(user, peer) }); err != nil {
+	c, err := s.contact(user, peer)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return blocked
+	return c.BlockedBy
 }
 
 func TestReadsOfAClosedStore(t *testing.T) {

@@ -111,10 +111,10 @@ func (s *State) Answer(q query.Query, now int64) error {
 		return s.speech(q, now)
 
 	case *query.Users:
-		q.Users = lowest(s.AppendUsers(nil, q.First, q.Last, q.After, ""), q.Limit,
+		q.Users = lowest(s.AppendUsers(nil, q.First, q.Last, q.After, q.Before), q.Limit,
 			func(a, b query.UserEntry) int { return cmp.Compare(a.User, b.User) })
 	case *query.Groups:
-		q.Groups = lowest(s.AppendGroups(nil, q.First, q.Last, q.After, ""), q.Limit,
+		q.Groups = lowest(s.AppendGroups(nil, q.First, q.Last, q.After, q.Before), q.Limit,
 			func(a, b query.GroupInfo) int { return cmp.Compare(a.ID, b.ID) })
 	case *query.Count:
 		q.Counts = s.Count(q.First, q.Last)

@@ -8,11 +8,63 @@ import (
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
-// Read runs f on the state with the time as of which to read. It does not wait for
-// what is on its way there. f must not keep what it was given.
-func (r *Replica) Read(f func(s *shard.State, now int64)) (err error) {
+// Read answers queries under one lock, from memory: it does not wait for what is on
+// its way there. The first query that the state refuses ends it, with a
+// *command.RefusedError.
+func (r *Replica) Read(queries ...query.Query) error {
+	var refused error
+	err := r.ReadLocal(func(s *shard.State, now int64) { refused = answer(s, now, queries) })
+	if err != nil {
+		return err
+	}
+	return refused
+}
+
+func answer(s *shard.State, now int64, queries []query.Query) error {
+	for _, q := range queries {
+		if err := s.Answer(q, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadCommitted is Read in an apply step, after all that was enqueued before: it is
+// linearizable, and costs a place in a log entry. Since nothing changes, every failure
+// but a refusal is a store.ErrUnavailable, or that of ctx, after which the queries may
+// still be written to.
+func (r *Replica) ReadCommitted(ctx context.Context, queries ...query.Query) error {
+	read := make(chan error, 1)
+	var refused error
+	w := Waiter{
+		Read: true,
+		Step: func(s *shard.State, now int64, _ *command.Result) { refused = answer(s, now, queries) },
+		Done: func(_ command.Result, err error) {
+			if err != nil {
+				read <- store.Unavailable(max(store.RetryAfter(err), time.Millisecond), err.Error())
+				return
+			}
+			read <- refused
+		},
+	}
+	if err := r.Enqueue(nil, w); err != nil {
+		return err
+	}
+	select {
+	case err := <-read:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ReadLocal runs f on the state with the time as of which to read, if the shard is
+// served here. It is for what a Leader does where the state is, and locks out commands
+// as long as it takes. f must not keep what it was given.
+func (r *Replica) ReadLocal(f func(s *shard.State, now int64)) (err error) {
 	now := r.clock.Now()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -29,32 +81,6 @@ func (r *Replica) Read(f func(s *shard.State, now int64)) (err error) {
 	}()
 	f(r.state, max(r.state.Now(), now))
 	return nil
-}
-
-// ReadCommitted runs f in an apply step, after all that was enqueued before. It is
-// linearizable, and costs a place in a log entry. Since nothing changes, every
-// failure is a store.ErrUnavailable, or that of ctx. After a failure f may still run.
-func (r *Replica) ReadCommitted(ctx context.Context, f func(s *shard.State, now int64)) error {
-	answer := make(chan error, 1)
-	w := Waiter{
-		Read: true,
-		Step: func(s *shard.State, now int64, _ *command.Result) { f(s, now) },
-		Done: func(_ command.Result, err error) {
-			if err != nil {
-				err = store.Unavailable(max(store.RetryAfter(err), time.Millisecond), err.Error())
-			}
-			answer <- err
-		},
-	}
-	if err := r.Enqueue(nil, w); err != nil {
-		return err
-	}
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Inspect runs f on the state of this replica, whether or not it serves, and with

@@ -125,7 +125,7 @@ func TestStoppedReplica(t *testing.T) {
 // A read panics: the replica stops and the caller is told.
 func TestPanicInRead(t *testing.T) {
 	r, _ := start(t, testConfig(t, 0))
-	if err := r.Read(func(*shard.State, int64) { panic("planted") }); err == nil {
+	if err := r.ReadLocal(func(*shard.State, int64) { panic("planted") }); err == nil {
 		t.Error("Read succeeded")
 	}
 	if err := propose(r, message(1)); err == nil {

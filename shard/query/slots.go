@@ -12,15 +12,16 @@ type SlotRange struct{ First, Last uint16 }
 // Users reads the users of some slots in order of name, the Limit lowest above After.
 type Users struct {
 	SlotRange
-	After command.UserID
-	Limit int
+	After  command.UserID
+	Before command.UserID // exclusive; "" = no bound
+	Limit  int
 
 	Users []UserEntry
 }
 
 func (q *Users) args(x *codec.Coder) {
 	q.SlotRange.fields(x)
-	texts(x, &q.After)
+	texts(x, &q.After, &q.Before)
 	sizes(x, &q.Limit)
 }
 
@@ -30,15 +31,16 @@ func (q *Users) result(x *codec.Coder) { list(x, &q.Users, (*UserEntry).fields) 
 // as nobody sees them.
 type Groups struct {
 	SlotRange
-	After command.GroupID
-	Limit int
+	After  command.GroupID
+	Before command.GroupID // exclusive; "" = no bound
+	Limit  int
 
 	Groups []GroupInfo
 }
 
 func (q *Groups) args(x *codec.Coder) {
 	q.SlotRange.fields(x)
-	texts(x, &q.After)
+	texts(x, &q.After, &q.Before)
 	sizes(x, &q.Limit)
 }
 

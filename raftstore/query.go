@@ -1,0 +1,99 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+)
+
+// errMoving answers reads of a slot that is frozen or gone.
+var errMoving = store.Unavailable(movedMost, "the slot is on its way to another shard")
+
+// readError has a query whose slot moves asked again later.
+func readError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if refused, ok := errors.AsType[*command.RefusedError](err); ok && refused.Code == command.CodeMoved {
+		return errMoving
+	}
+	return err
+}
+
+// read has a shard answer queries under one lock, from memory.
+func (sh *localShard) read(queries ...query.Query) error {
+	return readError(sh.replica.Read(queries...))
+}
+
+// read has the shard of a query's slot answer it, from memory.
+func (s *Store) read(q query.Query) error {
+	list := lists.Get().(*[1]query.Query)
+	list[0] = q
+	err := s.shardOfSlot(uint16(q.Slot())).replica.Read(list[:]...)
+	list[0] = nil
+	lists.Put(list)
+	return readError(err)
+}
+
+// lists spare read an allocation for its one query.
+var lists = sync.Pool{New: func() any { return new([1]query.Query) }}
+
+// readCommitted has the shard of queries, all of the same slot, answer them under one
+// lock after all that was proposed before. After a failure they must not be used.
+func (s *Store) readCommitted(ctx context.Context, queries ...query.Query) error {
+	return readError(s.shardOfSlot(uint16(queries[0].Slot())).replica.ReadCommitted(ctx, queries...))
+}
+
+// A queryPool spares an allocation where a kind of query is asked often.
+type queryPool[T any] struct{ pool sync.Pool }
+
+func (p *queryPool[T]) get() *T {
+	if q, ok := p.pool.Get().(*T); ok {
+		return q
+	}
+	return new(T)
+}
+
+// put takes back a query that nothing refers to any more, and lets go of its answer.
+func (p *queryPool[T]) put(q *T) {
+	var zero T
+	*q = zero
+	p.pool.Put(q)
+}
+
+var (
+	updatesQueries       queryPool[query.UpdatesAfter]
+	groupUpdatesQueries  queryPool[query.GroupUpdatesAfter]
+	groupMessagesQueries queryPool[query.GroupMessages]
+	contactQueries       queryPool[query.Contact]
+	speechQueries        queryPool[query.Speech]
+	epochQueries         queryPool[query.Epoch]
+)
+
+// cursor returns the text of a place in the order of a user, or of a group if that is set.
+// It is empty while the shard does not serve.
+func (s *Store) cursor(user command.UserID, group command.GroupID, arrival uint64) string {
+	q := epochQueries.get()
+	defer epochQueries.put(q)
+	q.User, q.Group = user, group
+	if err := s.read(q); err != nil {
+		return ""
+	}
+	if group != "" {
+		user = group.Key()
+	}
+	return query.Cursor(q.Epoch, user, arrival)
+}
+
+// contact reads what a user's shard knows of them and of their conversation with peer.
+func (s *Store) contact(user, peer command.UserID) (query.Contact, error) {
+	q := contactQueries.get()
+	defer contactQueries.put(q)
+	q.User, q.Peer = user, peer
+	err := s.read(q)
+	return *q, err
+}
