@@ -56,7 +56,7 @@ func (s *Store) Eligibility(asker command.UserID, users []command.UserID) []stor
 	}
 	for i := range answers {
 		if q := &r.asked[i]; answers[i].Err == nil {
-			answers[i] = store.Eligibility{Known: q.Known, Exists: q.Exists, Blocks: q.Blocks, Wrote: q.Wrote, GroupCounts: q.Counts}
+			answers[i] = store.Eligibility{Known: q.Known, Exists: q.Exists, Blocks: q.Blocks, Wrote: q.SentToAsker, GroupCounts: q.Counts}
 		}
 	}
 	return answers

@@ -69,7 +69,7 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 // stores nothing. Nor does it reach who has blocked from. A user who is no member or
 // muted gets a *command.RefusedError.
 func (s *Store) TypingGroup(from command.UserID, group command.GroupID) error {
-	q := query.Speech{Group: group, User: from, Listeners: store.MaxTyping}
+	q := query.MaySpeak{Group: group, User: from, Listeners: store.MaxTyping}
 	if err := s.read(&q); err != nil {
 		return err
 	}

@@ -183,7 +183,7 @@ func (s *Store) visible(asker command.UserID, users []command.UserID) (visible [
 	for i, user := range users {
 		switch {
 		case contacts.BlockedBy[i]:
-		case contacts.Heard[i] || user == asker:
+		case contacts.ReceivedFrom[i] || user == asker:
 			visible = append(visible, user)
 		default:
 			id := s.shardOf(user).id

@@ -70,7 +70,7 @@ var (
 	groupUpdatesQueries  queryPool[query.GroupUpdatesAfter]
 	groupMessagesQueries queryPool[query.GroupMessages]
 	contactQueries       queryPool[query.Contact]
-	speechQueries        queryPool[query.Speech]
+	speechQueries        queryPool[query.MaySpeak]
 	epochQueries         queryPool[query.Epoch]
 )
 

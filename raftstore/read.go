@@ -43,7 +43,7 @@ func (s *Store) Exists(user command.UserID) (bool, error) {
 // Knows reports whether the user has a conversation with peer.
 func (s *Store) Knows(user, peer command.UserID) (bool, error) {
 	c, err := s.contact(user, peer)
-	return c.Talked, err
+	return c.HasConversation, err
 }
 
 // Recents lists the recent conversations, newest first, as of now, with at most about
@@ -59,7 +59,7 @@ func (s *Store) Recents(ctx context.Context, user command.UserID, maxBytes int) 
 // Conversations lists one-to-one conversations of a user from behind a place on,
 // see query.Conversations.
 func (s *Store) Conversations(user command.UserID, behind uint64, limit, maxBytes int) (query.ConversationList, error) {
-	q := query.Conversations{User: user, Behind: behind, Limit: limit, MaxBytes: maxBytes}
+	q := query.Conversations{User: user, AfterPlace: behind, Limit: limit, MaxBytes: maxBytes}
 	err := s.read(&q)
 	return q.List, err
 }

@@ -29,7 +29,7 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 	}
 	// It leaves no conversation behind, so that every one to a stranger counts. An
 	// administrator may write to as many as he likes in a user's name.
-	if m.To != m.User && !sender.Talked && m.Session != 0 {
+	if m.To != m.User && !sender.HasConversation && m.Session != 0 {
 		if wait, ok := s.openings.take(m.User, time.Now()); !ok {
 			return command.Result{}, &command.RefusedError{
 				Code: command.CodeRateLimited, Detail: "conv: too many messages to users with whom there is no conversation",
@@ -63,7 +63,7 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 // two have no conversation in from's view, to must not see it, or his shard has no leader.
 func (s *Store) Typing(from, to command.UserID) {
 	sender, err := s.contact(from, to)
-	if err != nil || !sender.Talked || sender.BlockedBy {
+	if err != nil || !sender.HasConversation || sender.BlockedBy {
 		return
 	}
 	receiver, err := s.contact(to, from)

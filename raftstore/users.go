@@ -156,7 +156,7 @@ func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.C
 // by id. It looks through all groups of all shards, each of which has to serve.
 func (s *Store) Traces(ctx context.Context, user command.UserID) (groups []command.GroupID, err error) {
 	err = s.walk(ctx, traceSlots, func(sh *localShard, slots query.SlotRange) error {
-		q := query.Traces{SlotRange: slots, User: user}
+		q := query.GroupsHolding{SlotRange: slots, User: user}
 		if err := sh.read(&q); err != nil {
 			return err
 		}

@@ -69,7 +69,7 @@ func (s *State) applySetUser(c *command.SetUser, r *command.Result) {
 	} else {
 		a.historyTTL = c.HistoryTTL.Milliseconds()
 		s.purgeDue(u) // first, so that nothing expired comes back
-		s.forgetUselessDedup(u)
+		s.forgetTooOldDedup(u)
 		s.setAccount(u, a)
 		s.recountAllQueues(u)
 		s.purgeDue(u)

@@ -69,7 +69,7 @@ func TestRefusalsOfAdministrators(t *testing.T) {
 			}
 		})
 	}
-	// A token tells the second in which it was made.
+	// A token has the second in which it was issued.
 	if r := b.do(&command.Login{User: "dave", Device: "d", IssuedAt: b.now}); r.Code != command.OK {
 		t.Errorf("login with a token of the same second: %v", r.Err())
 	}

@@ -14,9 +14,9 @@ type ageIndex struct {
 	minute     int64        // of the shard's time
 	histograms [3]histogram // from fine to coarse
 
-	// ahead counts messages of a later minute, by second: the clocks of other shards
+	// future counts messages of a later minute, by second: the clocks of other shards
 	// may be ahead of this one's. It has no more sums than there are such messages.
-	ahead map[int64]int
+	future map[int64]int
 }
 
 func newAgeIndex() ageIndex {
@@ -26,7 +26,7 @@ func newAgeIndex() ageIndex {
 			{width: 60_000, buckets: make([]int, minuteBuckets)},
 			{width: 3_600_000, buckets: make([]int, hourBuckets)},
 		},
-		ahead: map[int64]int{},
+		future: map[int64]int{},
 	}
 }
 
@@ -34,17 +34,17 @@ func newAgeIndex() ageIndex {
 func (a *ageIndex) add(at int64, n int) {
 	a.total += n
 	if at/60_000 <= a.minute {
-		a.addNotAhead(at, n)
+		a.addToHistograms(at, n)
 		return
 	}
 	second := at / 1000
-	if a.ahead[second] += n; a.ahead[second] == 0 {
-		delete(a.ahead, second)
+	if a.future[second] += n; a.future[second] == 0 {
+		delete(a.future, second)
 	}
 }
 
-// addNotAhead is add for a time that is not ahead of the shard's minute.
-func (a *ageIndex) addNotAhead(at int64, n int) {
+// addToHistograms is add for a time that is not later than the shard's minute.
+func (a *ageIndex) addToHistograms(at int64, n int) {
 	for i := range a.histograms {
 		a.histograms[i].add(at, n)
 	}
@@ -61,10 +61,10 @@ func (a *ageIndex) advance(now int64) {
 		// whenever it is looked for.
 		a.histograms[i].advance((a.minute*60_000 + 59_999) / a.histograms[i].width)
 	}
-	for second, n := range a.ahead {
+	for second, n := range a.future {
 		if second/60 <= a.minute {
-			delete(a.ahead, second)
-			a.addNotAhead(second*1000, n)
+			delete(a.future, second)
+			a.addToHistograms(second*1000, n)
 		}
 	}
 }

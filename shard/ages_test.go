@@ -80,7 +80,7 @@ func TestAgesAgainstList(t *testing.T) {
 		held = kept
 		for _, h := range a.histograms {
 			sum := 0
-			for _, n := range a.ahead {
+			for _, n := range a.future {
 				sum += n
 			}
 			for _, n := range h.buckets {
@@ -152,8 +152,8 @@ func TestAgesOfMessagesAhead(t *testing.T) {
 				}
 			}
 		}
-		if a.total != 0 || len(a.ahead) != 0 {
-			t.Errorf("%d ms ahead, all gone: %d bytes in all, %d sums ahead", ahead, a.total, len(a.ahead))
+		if a.total != 0 || len(a.future) != 0 {
+			t.Errorf("%d ms ahead, all gone: %d bytes in all, %d sums ahead", ahead, a.total, len(a.future))
 		}
 	}
 }
@@ -167,7 +167,7 @@ func TestAgesEmptyAndExtreme(t *testing.T) {
 		a.add(at, 10)
 		a.add(at, -10)
 	}
-	if a.total != 0 || len(a.ahead) != 0 {
-		t.Errorf("total = %d and %d sums ahead, want none", a.total, len(a.ahead))
+	if a.total != 0 || len(a.future) != 0 {
+		t.Errorf("total = %d and %d sums ahead, want none", a.total, len(a.future))
 	}
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// errMoved refuses a query whose slot is frozen or not here.
+// errMoved refuses a query whose slot is frozen or not in this shard.
 var errMoved = &command.RefusedError{Code: command.CodeMoved}
 
 // Answer answers a query as of a time, which is not before Now. An error is a
-// *command.RefusedError: CodeMoved if the slot is frozen or not here, else what the
-// query says of itself.
+// *command.RefusedError: CodeMoved if the slot is frozen or not in this shard,
+// otherwise what the query documents.
 func (s *State) Answer(q query.Query, now int64) error {
 	if slot := q.Slot(); slot >= 0 && !s.Owns(uint16(slot)) {
 		return errMoved
@@ -42,13 +42,13 @@ func (s *State) Answer(q query.Query, now int64) error {
 	case *query.Contact:
 		s.contact(q, now)
 	case *query.Contacts:
-		q.Heard, q.BlockedBy = make([]bool, len(q.Peers)), make([]bool, len(q.Peers))
+		q.ReceivedFrom, q.BlockedBy = make([]bool, len(q.Peers)), make([]bool, len(q.Peers))
 		for i, peer := range q.Peers {
-			q.Heard[i], q.BlockedBy[i] = s.HasReceivedFrom(q.User, peer), s.BlockedBy(q.User, peer)
+			q.ReceivedFrom[i], q.BlockedBy[i] = s.HasReceivedFrom(q.User, peer), s.BlockedBy(q.User, peer)
 		}
 	case *query.Eligibility:
 		q.Known, q.Exists = s.HasUser(q.User), s.Exists(q.User)
-		q.Blocks, q.Wrote = s.Blocks(q.User, q.Asker), s.HasSentTo(q.User, q.Asker)
+		q.Blocks, q.SentToAsker = s.Blocks(q.User, q.Asker), s.HasSentTo(q.User, q.Asker)
 		q.Counts = s.GroupCounts(q.User)
 	case *query.Sharing:
 		s.sharing(q)
@@ -78,7 +78,7 @@ func (s *State) Answer(q query.Query, now int64) error {
 	case *query.Recents:
 		q.List = s.Recents(q.User, q.MaxBytes, now)
 	case *query.Conversations:
-		q.List = s.Conversations(q.User, q.Behind, q.Limit, q.MaxBytes, now)
+		q.List = s.Conversations(q.User, q.AfterPlace, q.Limit, q.MaxBytes, now)
 	case *query.AllConversations:
 		q.Conversations, q.Next = s.ConversationsOf(q.User, q.From, q.Limit, now)
 	case *query.QueuedMessage:
@@ -107,8 +107,8 @@ func (s *State) Answer(q query.Query, now int64) error {
 		q.Requests = s.JoinRequests(q.Group)
 	case *query.SyncGroups:
 		q.Sync = s.SyncGroups(q.User, q.Asks, q.Backlog, q.Most, now)
-	case *query.Speech:
-		return s.speech(q, now)
+	case *query.MaySpeak:
+		return s.maySpeak(q, now)
 
 	case *query.Users:
 		q.Users = lowest(s.AppendUsers(nil, q.First, q.Last, q.After, q.Before), q.Limit,
@@ -118,7 +118,7 @@ func (s *State) Answer(q query.Query, now int64) error {
 			func(a, b query.GroupInfo) int { return cmp.Compare(a.ID, b.ID) })
 	case *query.Count:
 		q.Counts = s.Count(q.First, q.Last)
-	case *query.Traces:
+	case *query.GroupsHolding:
 		q.Groups = s.AppendGroupsHolding(nil, q.First, q.Last, q.User, now)
 		slices.Sort(q.Groups)
 	default:
@@ -127,13 +127,14 @@ func (s *State) Answer(q query.Query, now int64) error {
 	return nil
 }
 
-// lowest sorts a list and returns as many as the limit allows.
+// lowest sorts a list and returns its first elements, as many as the limit allows.
 func lowest[T any](all []T, limit int, order func(a, b T) int) []T {
 	slices.SortFunc(all, order)
 	return slices.Clip(all[:min(len(all), limit)])
 }
 
-// historyFor refuses the history of a group to who is no member of it.
+// historyFor reads a page of history, and refuses that of a group to users who are not
+// members.
 func (s *State) historyFor(q *query.History, now int64) error {
 	if q.Group != "" {
 		switch info, exists := s.Group(q.Group, q.User); {
@@ -155,8 +156,8 @@ func noMember(group command.GroupID) error {
 	return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: only for members of " + string(group)}
 }
 
-// speech refuses who may not say something in a group that it does not store.
-func (s *State) speech(q *query.Speech, now int64) error {
+// maySpeak refuses a user who may not send to a group that stores nothing.
+func (s *State) maySpeak(q *query.MaySpeak, now int64) error {
 	q.Now, q.Arrival, q.Members = now, s.GroupArrival(q.Group), nil
 	info, exists := s.Group(q.Group, q.User)
 	switch {
@@ -193,8 +194,8 @@ func (s *State) contact(q *query.Contact, now int64) {
 	}
 	if i := s.findConv(u, q.Peer); i >= 0 {
 		c := &u.convs.items[i]
-		q.Talked = c.log.Next() > 1
-		q.Heard, q.Wrote = c.flags&convReceived != 0, c.flags&convSent != 0
+		q.HasConversation = c.log.Next() > 1
+		q.ReceivedFrom, q.SentTo = c.flags&convReceived != 0, c.flags&convSent != 0
 		q.Blocks, q.BlockedBy = c.flags&convBlocked != 0, c.flags&convBlockedBy != 0
 	}
 }

@@ -46,7 +46,7 @@ func (s *State) applyConfigure(c *command.Configure, _ *command.Result) {
 		}
 		for number := range sl.users.all {
 			u := s.userAt(number)
-			s.preserve(u)
+			s.copyForSnapshot(u)
 			s.recountAllQueues(u)
 		}
 	}
@@ -63,7 +63,7 @@ func (s *State) applyPurgeExpired(c *command.PurgeExpired, _ *command.Result) {
 		for number := range sl.users.all {
 			u := s.userAt(number)
 			if s.dedupDue(&u.dedup, sent) || s.removedDedupDue(u) || s.isDue(u) || u.group != nil && s.groupDue(u.group) || u.hasOldMembership(s.now) { // a user with nothing due need not be copied for a snapshot
-				s.preserve(u)
+				s.copyForSnapshot(u)
 				s.purgeDue(u)
 				s.forgetDedup(u, &u.dedup, sent)
 				s.forgetRemovedDedup(u)

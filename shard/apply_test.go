@@ -203,7 +203,7 @@ func TestBlockTakesEffect(t *testing.T) {
 	b.send("alice", "bob", "m2")
 }
 
-// The note of a user to himself is one entry, read at once.
+// A note to oneself is one entry, read at once.
 func TestNoteToSelf(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.send("alice", "alice", "note")

@@ -10,7 +10,7 @@ import (
 
 // BenchmarkSend applies batches of 64 sends of 128 bytes between users of one
 // shard: one append in each of two views and, where the logs are full, one
-// eviction. In those marked read the receiver has acked what he got before.
+// eviction. In those named read the receiver has acked what came before.
 func BenchmarkSend(b *testing.B) {
 	for _, c := range []struct {
 		name           string

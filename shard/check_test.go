@@ -10,7 +10,7 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// commandsOf gives the commands of a batch as they are encoded.
+// commandsOf returns the commands of a batch as they are encoded.
 func commandsOf(t testing.TB, batch []byte) (commands [][]byte) {
 	t.Helper()
 	d := codec.Decoder{B: batch}

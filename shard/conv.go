@@ -272,7 +272,7 @@ func (u *user) lastChange(c *conv) uint64 { return max(c.readArrival, u.coldOf(c
 // change.
 func (u *user) lastActivity(c *conv) uint64 { return max(c.lastArrival, u.lastChange(c)) }
 
-// stampChange gives a change of conversation i other than a read its arrival number,
+// stampChange returns a change of conversation i other than a read its arrival number,
 // and returns it.
 func (s *State) stampChange(u *user, i int) uint64 {
 	at := s.stamp(u, i)
@@ -288,7 +288,7 @@ func (s *State) stamp(u *user, i int) uint64 {
 	return u.arrival
 }
 
-// stampSettings gives a change of the user's settings of conversation i its arrival
+// stampSettings returns a change of the user's settings of conversation i its arrival
 // number.
 func (s *State) stampSettings(u *user, i int) {
 	at := s.stampChange(u, i)

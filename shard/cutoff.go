@@ -76,10 +76,10 @@ func (s *State) applyRaiseCutoff(c *command.RaiseCutoff, r *command.Result) {
 			continue
 		}
 		work -= sl.users.n
-		left := s.evictSlotToCutoff(sl, &work)
+		removed := s.evictSlotToCutoff(sl, &work)
 		switch {
 		case work > 0:
-		case left > 0:
+		case removed > 0:
 			r.NextSlot = uint16(id) // the slot may hold more
 			return
 		default:
@@ -93,7 +93,7 @@ func (s *State) applyRaiseCutoff(c *command.RaiseCutoff, r *command.Result) {
 // evictSlotToCutoff evicts what is below the cutoff from the users of a slot, in order
 // of name, until the work is used up. It returns the number of entries and records
 // that it removed.
-func (s *State) evictSlotToCutoff(sl *slot, work *int) (left int) {
+func (s *State) evictSlotToCutoff(sl *slot, work *int) (removed int) {
 	var users []*user
 	for number := range sl.users.all {
 		if u := s.userAt(number); s.cutoffReaches(u) {
@@ -102,15 +102,15 @@ func (s *State) evictSlotToCutoff(sl *slot, work *int) (left int) {
 	}
 	slices.SortFunc(users, func(a, b *user) int { return strings.Compare(string(a.name), string(b.name)) })
 	for _, u := range users {
-		if left > 0 && *work <= 0 {
+		if removed > 0 && *work <= 0 {
 			break
 		}
-		s.preserve(u)
+		s.copyForSnapshot(u)
 		n, done := s.evictToCutoff(u)
-		left += n
+		removed += n
 		*work -= done
 	}
-	return left
+	return removed
 }
 
 // cutoffReaches reports whether a user may hold anything at or below the cutoff.
@@ -120,12 +120,12 @@ func (s *State) cutoffReaches(u *user) bool { return s.cutoff > 0 && u.oldest <=
 // because oldest, which it goes by, may differ between replicas. It returns the number
 // of entries and records, and what that counts as work; in the latter replicas agree
 // too.
-func (s *State) evictToCutoff(u *user) (left, work int) {
+func (s *State) evictToCutoff(u *user) (removed, work int) {
 	u.oldest = math.MaxInt64
-	left = int(u.removedDedup.count)
+	removed = int(u.removedDedup.count)
 	s.forgetDedup(u, &u.removedDedup, s.cutoff)
-	left -= int(u.removedDedup.count)
-	work = left
+	removed -= int(u.removedDedup.count)
+	work = removed
 	if u.removedDedup.head != 0 {
 		u.oldest = s.oldestDedup(&u.removedDedup)
 	}
@@ -135,7 +135,7 @@ func (s *State) evictToCutoff(u *user) (left, work int) {
 		size := c.log.Header(s.arena, c.log.First(), &e)
 		if size > 0 && e.Time <= s.cutoff {
 			n, walked := s.evictConvToCutoff(u, c)
-			left += n
+			removed += n
 			work += n*entryWork + walked
 			size = c.log.Header(s.arena, c.log.First(), &e)
 		}
@@ -143,15 +143,15 @@ func (s *State) evictToCutoff(u *user) (left, work int) {
 			u.oldest = min(u.oldest, e.Time)
 		}
 	}
-	if left > 0 {
+	if removed > 0 {
 		work += len(u.convs.items)
 	}
-	return left, work
+	return removed, work
 }
 
 // evictConvToCutoff is evictToCutoff for a conversation whose oldest entry is at or
 // below the cutoff. It also returns how many of the other entries it looked at.
-func (s *State) evictConvToCutoff(u *user, c *conv) (left, walked int) {
+func (s *State) evictConvToCutoff(u *user, c *conv) (removed, walked int) {
 	_, hold := s.totalsUnexpired(u, c, s.now) // while the head still counts in the totals
 	upTo, from := uint64(0), u.queueFrom(c)
 	queued, bytes := 0, 0
@@ -159,7 +159,7 @@ func (s *State) evictConvToCutoff(u *user, c *conv) (left, walked int) {
 	cur := c.log.Ascend(s.arena, c.log.First())
 	for size := cur.NextHeader(&e); size > 0 && e.Time <= s.cutoff; size = cur.NextHeader(&e) {
 		upTo = e.Seq
-		left++
+		removed++
 		if e.Seq >= from && s.queueable(u, c, &e, s.now) {
 			s.recordLost(u, c, &e)
 			queued++
@@ -179,7 +179,7 @@ func (s *State) evictConvToCutoff(u *user, c *conv) (left, walked int) {
 			walked = c.log.Len()
 		}
 	}
-	return left, walked
+	return removed, walked
 }
 
 // runsBelowCutoff returns the runs of a conversation's queue that are at or below the

@@ -13,7 +13,7 @@ import (
 // than it may by much, and together they come to the end.
 func TestRaiseCutoffBoundsItsWork(t *testing.T) {
 	const users, messages, work = 300, 40, 1000
-	s := retainState(users, messages)
+	s := raiseCutoffState(users, messages)
 	var out Outcome
 	messageBytes, used := s.byAge.total, s.arena.Stats().Used
 	steps := 0
@@ -22,8 +22,8 @@ func TestRaiseCutoffBoundsItsWork(t *testing.T) {
 		batch := command.AppendBatchHeader(nil, s.now)
 		s.Apply(command.AppendCommand(batch, &command.RaiseCutoff{Cutoff: s.now, FirstSlot: next, MaxWork: work}), &out)
 		next = out.Results[0].NextSlot
-		// The last user of a step goes as a whole: he holds what he sent and got.
-		if removed, most := before-s.byAge.total, (work/entryWork+2*messages)*retainEntry; removed > most {
+		// The last user of a step goes as a whole: they hold what they sent and received.
+		if removed, most := before-s.byAge.total, (work/entryWork+2*messages)*raiseCutoffEntry; removed > most {
 			t.Fatalf("step %d removed %d bytes, want at most %d", steps, removed, most)
 		}
 	}
@@ -39,7 +39,7 @@ func TestRaiseCutoffBoundsItsWork(t *testing.T) {
 // a little of what users have not read goes: nobody has counted the rest.
 func TestRaiseCutoffLeavesWhatStaysAlone(t *testing.T) {
 	const users, messages, taken = 50, 200, 3
-	s := retainState(users, messages)
+	s := raiseCutoffState(users, messages)
 	start := s.now - 60_000
 	unread := func(n int) (c *conv) {
 		u := s.lookup(command.UserID(fmt.Sprint("user", n)))
@@ -65,7 +65,7 @@ func TestRaiseCutoffLeavesWhatStaysAlone(t *testing.T) {
 // do so for a few users.
 func TestRaiseCutoffCountsWhatItLooksAt(t *testing.T) {
 	const users, messages, work = 300, 100, 1000
-	s := retainState(users, messages)
+	s := raiseCutoffState(users, messages)
 	var out Outcome
 	batch := command.AppendBatchHeader(nil, s.now)
 	for i := range users {
@@ -82,7 +82,7 @@ func TestRaiseCutoffCountsWhatItLooksAt(t *testing.T) {
 		batch := command.AppendBatchHeader(nil, s.now)
 		s.Apply(command.AppendCommand(batch, &command.RaiseCutoff{Cutoff: cutoff, FirstSlot: next, MaxWork: work}), &out)
 		next = out.Results[0].NextSlot
-		if removed, most := before-s.byAge.total, (work/messages+1)*2*retainEntry; removed > most {
+		if removed, most := before-s.byAge.total, (work/messages+1)*2*raiseCutoffEntry; removed > most {
 			t.Fatalf("a step removed %d bytes, want at most %d", removed, most)
 		}
 	}
@@ -124,7 +124,7 @@ func slotNames(n int) (names []command.UserID) {
 	return names
 }
 
-// TestRaiseCutoffStopsAlikeOnReplicas stops a Retain within a slot: a replica made
+// TestRaiseCutoffStopsAlikeOnReplicas stops a RaiseCutoff within a slot: a replica made
 // from a snapshot, which has its users in another order, stops at the same one.
 func TestRaiseCutoffStopsAlikeOnReplicas(t *testing.T) {
 	b := newBench(t, command.Limits{})
@@ -150,12 +150,12 @@ func TestRaiseCutoffStopsAlikeOnReplicas(t *testing.T) {
 	}
 }
 
-// retainEntry is more than a message of retainState takes in a log.
-const retainEntry = 300
+// raiseCutoffEntry is more than a message of raiseCutoffState takes in a log.
+const raiseCutoffEntry = 300
 
-// retainState has users in one circle, each of whom wrote so many messages of
+// raiseCutoffState has users in one circle, each of whom wrote so many messages of
 // 128 bytes to the next, in the last minute before its time.
-func retainState(users, messages int) *State {
+func raiseCutoffState(users, messages int) *State {
 	s := NewState(1)
 	var out Outcome
 	at := int64(1_700_000_000_000)
@@ -177,13 +177,13 @@ func retainState(users, messages int) *State {
 }
 
 // BenchmarkRaiseCutoff frees a million messages by steps as the store asks for them,
-// and gives the longest of these.
+// and returns the longest of these.
 func BenchmarkRaiseCutoff(b *testing.B) {
 	const users, messages = 5000, 100 // each in two logs
 	longest, took, steps := time.Duration(0), time.Duration(0), 0
 	for b.Loop() {
 		b.StopTimer()
-		s := retainState(users, messages)
+		s := raiseCutoffState(users, messages)
 		var out Outcome
 		b.StartTimer()
 		for next := uint16(0); next < command.Slots; steps++ {
@@ -203,10 +203,10 @@ func BenchmarkRaiseCutoff(b *testing.B) {
 }
 
 // BenchmarkRaiseCutoffLittle takes the oldest message of each log of a thousand users
-// with 900 unread ones, as a budget does every 100 ms, and gives the longest step.
+// with 900 unread ones, as a budget does every 100 ms, and returns the longest step.
 func BenchmarkRaiseCutoffLittle(b *testing.B) {
 	const users, messages = 1000, 900
-	s := retainState(users, messages)
+	s := raiseCutoffState(users, messages)
 	cutoff := s.now - 60_000
 	longest, steps := time.Duration(0), 0
 	var out Outcome

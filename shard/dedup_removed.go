@@ -65,9 +65,9 @@ func (s *State) removedDedupDue(u *user) bool {
 // -
 func (s *State) forgetRemovedDedup(u *user) { s.forgetDedup(u, &u.removedDedup, s.now-s.historyTTL(u)) }
 
-// forgetUselessDedup forgets the removed-dedup records of messages that are too old
-// for history now, before the history time can change.
-func (s *State) forgetUselessDedup(u *user) {
+// forgetTooOldDedup forgets the removed-dedup records of messages that are too old for
+// history now, before the history time can change.
+func (s *State) forgetTooOldDedup(u *user) {
 	var left []dedupRecord
 	var r dedupRecord
 	for c := u.removedDedup.cursor(); c.next(s.arena, &r); {

@@ -42,8 +42,8 @@ func ForgetSavedSettings(s *State, id command.GroupID) {
 	}
 }
 
-// OpenPast shows a member what was sent before he joined.
-func OpenPast(s *State, id command.GroupID, name command.UserID) {
+// ShowBeforeJoin shows a member what was sent before they joined.
+func ShowBeforeJoin(s *State, id command.GroupID, name command.UserID) {
 	if m := s.spoiltMember(id, name); m != nil {
 		m.visibleFrom = 1
 	}
@@ -93,7 +93,7 @@ func MissDeletion(s *State, id command.GroupID) {
 	}
 }
 
-// AgeEvents gives the newest event of a group a number that every reader has
+// AgeEvents returns the newest event of a group a number that every reader has
 // passed.
 func AgeEvents(s *State, id command.GroupID) {
 	if u := s.spoiltTeam(id); u != nil && len(u.group.events) > 0 {
@@ -129,7 +129,7 @@ func ReviveMember(s *State, id command.GroupID, name command.UserID) {
 	}
 }
 
-// HiddenBytes gives the bytes that the hides of a group are said to take, and
+// HiddenBytes returns the bytes that hidden messages of a group are said to take, and
 // what they come to one by one.
 func HiddenBytes(s *State, id command.GroupID) (said, want int) {
 	u := s.lookupGroup(id)

@@ -8,10 +8,10 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// What the simulation needs of the inside: a few numbers that no read gives,
+// What the simulation needs of the inside: a few numbers that no read returns,
 // and ways to spoil a state, to prove that the simulation would notice.
 
-// EncodeMentions gives mentions as an entry of a log holds them.
+// EncodeMentions returns mentions as an entry of a log holds them.
 func EncodeMentions(mentions []string) []byte { return appendMentionList(nil, mentions) }
 
 // ReadSeq is the read cursor of a conversation.
@@ -22,7 +22,7 @@ func ReadSeq(s *State, name, peer command.UserID) uint64 {
 	return 0
 }
 
-// Receipted is the peer's seq up to which he was told that it is read.
+// Receipted returns the peer's seq up to which the peer was told that it is read.
 func Receipted(s *State, name, peer command.UserID) uint64 {
 	if c := s.inspect(name, peer); c != nil {
 		return s.lookup(name).coldOf(c).receiptSent
@@ -30,8 +30,8 @@ func Receipted(s *State, name, peer command.UserID) uint64 {
 	return 0
 }
 
-// HoldsCut tells whether a user's logs hold what the cutoff has taken.
-func HoldsCut(s *State, name command.UserID) bool {
+// HoldsBelowCutoff reports whether a user's logs hold anything below the cutoff.
+func HoldsBelowCutoff(s *State, name command.UserID) bool {
 	u := s.lookup(name)
 	if u == nil {
 		return false
@@ -86,7 +86,7 @@ func ForgetDedup(s *State, name command.UserID) {
 	}
 }
 
-// ForgetRemovedDedup makes a user forget what left his logs before its time.
+// ForgetRemovedDedup removes a user's records of messages that left the logs before their time.
 func ForgetRemovedDedup(s *State, name command.UserID) {
 	if u := s.spoilt(name); u != nil {
 		s.forgetDedup(u, &u.removedDedup, math.MaxInt64)
@@ -140,7 +140,7 @@ func LoseLetters(s *State, name command.UserID) {
 	u.outbox = nil
 }
 
-// AgeChanges gives the changes of a conversation numbers that every cursor has
+// AgeChanges returns the changes of a conversation numbers that every cursor has
 // passed already.
 func AgeChanges(s *State, name, peer command.UserID) {
 	u, c := s.spoiltConv(name, peer)
@@ -163,8 +163,8 @@ func ForgetLost(s *State, name, peer command.UserID) {
 	}
 }
 
-// CutSilently removes what the cutoff took from a user and does not say so.
-func CutSilently(s *State, name command.UserID) {
+// EvictSilently removes what the cutoff took from a user and does not say so.
+func EvictSilently(s *State, name command.UserID) {
 	u := s.spoilt(name)
 	if u == nil {
 		return
@@ -207,7 +207,7 @@ func ForgetHook(s *State) {
 func (s *State) spoilt(name command.UserID) *user {
 	u := s.lookup(name)
 	if u != nil {
-		s.preserve(u)
+		s.copyForSnapshot(u)
 	}
 	return u
 }
@@ -224,7 +224,7 @@ func (s *State) spoiltConv(name, peer command.UserID) (*user, *conv) {
 	return u, &u.convs.items[i]
 }
 
-// LooksErased tells whether a conversation is, or is on its way to be, what
+// LooksErased reports whether a conversation is, or is on its way to be, what
 // EraseUser leaves of one, and the first seq that it holds.
 func LooksErased(s *State, name, peer command.UserID) (first uint64, ok bool) {
 	c := s.inspect(name, peer)

@@ -62,8 +62,8 @@ func TestIdleUsersAreForgotten(t *testing.T) {
 	b.wantPushed("ghost0", b.login("ghost0", "phone", ""), "who is as new:1 ")
 }
 
-// A snapshot has whoever was there when it was marked, in his place, also when he
-// is forgotten, and made anew, before it has come to him.
+// A snapshot has the users that were there when it began, in order, also when one
+// is removed, and made again, before it is written.
 func TestIdleUserForgottenDuringASnapshot(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.group("team", command.GroupChatroom, "alice")

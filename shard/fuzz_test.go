@@ -138,7 +138,7 @@ func apply(s *State, b []byte) (broken error) {
 	return nil
 }
 
-// imports tells whether a batch brings a slot, whose bytes another shard made
+// imports reports whether a batch brings a slot, whose bytes another shard made
 // and whose numbers are taken on trust.
 func imports(b []byte) (found bool) {
 	err := command.NewSet(newCommand).WalkBatch(b, func(int64) {}, func(_ command.Kind, cmd command.Command) {
@@ -247,7 +247,7 @@ func FuzzRestore(f *testing.F) {
 	})
 }
 
-// appendUser gives the frames of a user.
+// appendUser returns the frames of a user.
 func appendUser(s *State, u *user) (b []byte) {
 	for enc := (userEncoder{u: u, limit: frameBytes}); ; {
 		frame := enc.appendNext(s, nil, true)

@@ -86,7 +86,7 @@ func (f *filler) fillFields(v reflect.Value) {
 	}
 }
 
-// filled gives each command with all its fields set.
+// filled returns each command with all its fields set.
 func filled() (commands []command.Command) {
 	for _, cmd := range allCommands() {
 		new(filler).fill(reflect.ValueOf(cmd).Elem())
@@ -95,7 +95,7 @@ func filled() (commands []command.Command) {
 	return commands
 }
 
-// filledLetters gives a letter of each kind, with all that one of its kind has.
+// filledLetters returns a letter of each kind, with all that one of its kind has.
 func filledLetters() (letters []command.Letter) {
 	for kind := command.LetterMessage; kind <= command.LetterLeft; kind++ {
 		var l command.Letter

@@ -20,7 +20,7 @@ import (
 // team holds 1 and 2 of bob (2 recalled), 3 of ann; the recall window of all is
 // over.
 func refusalBench(t *testing.T) *bench {
-	b := newTeam(t, command.Limits{GroupRate: 1, GroupBurst: 3}, "abe", "bob", "dan")
+	b := newGroupBench(t, command.Limits{GroupRate: 1, GroupBurst: 3}, "abe", "bob", "dan")
 	must := func(cmd command.Command) {
 		t.Helper()
 		if r := b.do(cmd); r.Err() != nil {
@@ -199,7 +199,7 @@ func TestGroupRefusals(t *testing.T) {
 // TestGroupBounds reaches the bounds that stop single commands.
 func TestGroupBounds(t *testing.T) {
 	t.Run("hidden messages", func(t *testing.T) {
-		b := newTeam(t, command.Limits{GroupRate: -1}, "bob")
+		b := newGroupBench(t, command.Limits{GroupRate: -1}, "bob")
 		for i := range maxHidden + 1 {
 			b.talk("ann", fmt.Sprint(i))
 		}

@@ -267,7 +267,7 @@ func TestMembershipVersions(t *testing.T) {
 	if len(up.Changes) != 1 || up.Changes[0].Kind != query.ChangeGroupJoined || up.Changes[0].Group != "team" {
 		t.Errorf("changes = %+v, want that bob joined team", up.Changes)
 	}
-	// He left, joined and left: that he joined was never said.
+	// They left, joined and left: that they joined was never told.
 	letter(command.LetterLeft, 11)
 	b.s.UpdatesAfter("bob", 1, up.Through, &up, 10, 1<<20, b.now)
 	seen := up.Through
@@ -283,7 +283,7 @@ func TestMembershipVersions(t *testing.T) {
 	}
 }
 
-// TestGroupLetterReplacesOlder lets a member come and go while his shard is away for
+// TestGroupLetterReplacesOlder lets a member come and go while their shard is away for
 // longer than it knows of those who left: no older letter is there to bring him
 // back.
 func TestGroupLetterReplacesOlder(t *testing.T) {

@@ -318,7 +318,7 @@ func (s *State) applyRemoveMembers(c *command.RemoveMembers, r *command.Result) 
 		case role >= by && c.By != "":
 			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeForbidden})
 		case slices.Contains(removed, name) || slices.Contains(banned, name):
-		case c.Ban != 0 && !s.hasSanctionRoom(g, name, len(banned)):
+		case c.Ban != 0 && !s.roomForSanction(g, name, len(banned)):
 			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeRateLimited})
 		default:
 			if !absent {
@@ -380,7 +380,7 @@ func (s *State) applySetMember(c *command.SetMember, r *command.Result) {
 	case c.MutedUntil != nil && role >= by && c.By != "":
 		*r = command.Result{Code: command.CodeForbidden, Detail: "mutedUntil: you may not mute this member"}
 		return
-	case c.MutedUntil != nil && s.futureOrZero(*c.MutedUntil) != 0 && !s.hasSanctionRoom(g, c.User, 0):
+	case c.MutedUntil != nil && s.ifFuture(*c.MutedUntil) != 0 && !s.roomForSanction(g, c.User, 0):
 		*r = command.Result{Code: command.CodeRateLimited, Detail: "mutedUntil: too many users of this group are muted or banned", RetryAfterMS: quotaRetryMS}
 		return
 	case m == nil && c.Role == command.RoleAdmin && len(g.members.items) >= maxLiveAdmins:
@@ -390,7 +390,7 @@ func (s *State) applySetMember(c *command.SetMember, r *command.Result) {
 	if c.Role != command.RoleNone && role != c.Role {
 		s.setRole(u, m, c)
 	}
-	if c.MutedUntil != nil && muted != s.futureOrZero(*c.MutedUntil) {
+	if c.MutedUntil != nil && muted != s.ifFuture(*c.MutedUntil) {
 		s.setSanction(u, c.User, *c.MutedUntil, s.bannedUntil(g, c.User))
 		s.addEvent(u, query.EventMuted, c.By, c.User)
 	}

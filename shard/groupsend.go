@@ -153,7 +153,7 @@ func (s *State) memberFor(id command.GroupID, name command.UserID, r *command.Re
 	return u, m
 }
 
-// stampMemberChange gives a change in a member's own view its arrival number in the
+// stampMemberChange returns a change in a member's own view its arrival number in the
 // group's order, and returns it.
 func (s *State) stampMemberChange(u *user, name command.UserID) uint64 {
 	u.arrival++

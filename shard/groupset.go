@@ -8,9 +8,9 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// A groupSet is asked which users are in one of some groups. Most answers take one
-// look at a bit for each group of the user: a user can be in a thousand, and the
-// question is put about a hundred users at a time.
+// A groupSet answers which users are in one of some groups. Most answers take one look
+// at a bit for each group of the user, because a user can be in a thousand groups and
+// the question is asked for a hundred users at a time.
 type groupSet struct {
 	bits   [1 << 16 / 64]uint64 // by hash of the name
 	groups []command.GroupID    // ascending
@@ -30,7 +30,7 @@ func newGroupSet(groups []command.GroupID) *groupSet {
 	return set
 }
 
-// sharing finds who is in one of some groups.
+// sharing reports which users are in one of some groups.
 func (s *State) sharing(q *query.Sharing) {
 	q.Sharing = make([]bool, len(q.Users))
 	set := newGroupSet(q.Groups)
@@ -41,7 +41,7 @@ func (s *State) sharing(q *query.Sharing) {
 	}
 }
 
-// inOneOf reports whether a user is in a group of a set by their own will: they have
+// inOneOf reports whether users are in one of the groups by their own will: they have
 // joined it themselves, or spoken there.
 func (s *State) inOneOf(u *user, set *groupSet) bool {
 	for i := range u.memberships.items {

@@ -8,8 +8,8 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// newTeam gives a bench with a private group "team", its owner ann and members.
-func newTeam(t testing.TB, limits command.Limits, members ...command.UserID) *bench {
+// newGroupBench returns a bench with a private group "team", its owner ann and members.
+func newGroupBench(t testing.TB, limits command.Limits, members ...command.UserID) *bench {
 	t.Helper()
 	b := newBench(t, limits)
 	r := b.do(&command.CreateGroup{
@@ -33,7 +33,7 @@ func (b *bench) talk(from command.UserID, text string) command.Result {
 }
 
 func TestOwnMessagesAboveACursorSetBack(t *testing.T) {
-	b := newTeam(t, command.Limits{}, "bob")
+	b := newGroupBench(t, command.Limits{}, "bob")
 	for i, from := range []command.UserID{"ann", "ann", "ann", "bob", "ann"} {
 		b.talk(from, fmt.Sprint(i+1))
 	}
@@ -47,7 +47,7 @@ func TestOwnMessagesAboveACursorSetBack(t *testing.T) {
 }
 
 func TestLostOfAGroupAfterACursor(t *testing.T) {
-	b := newTeam(t, command.Limits{GroupBytes: 400}, "bob")
+	b := newGroupBench(t, command.Limits{GroupBytes: 400}, "bob")
 	cursor := b.s.GroupCursor("team", b.s.GroupArrival("team"))
 	for i := range 20 {
 		b.talk("ann", fmt.Sprintf("%030d", i))
@@ -71,7 +71,7 @@ func TestLostOfAGroupAfterACursor(t *testing.T) {
 }
 
 func TestLostOfAGroupBelowTheCutoff(t *testing.T) {
-	b := newTeam(t, command.Limits{}, "bob")
+	b := newGroupBench(t, command.Limits{}, "bob")
 	for _, text := range []string{"1", "2", "3"} {
 		b.talk("ann", text)
 	}
@@ -103,8 +103,8 @@ func TestNobodyJoinsAGroup(t *testing.T) {
 func TestRemoveSlotFreesGroups(t *testing.T) {
 	for _, during := range []string{"no snapshot", "a snapshot", "a snapshot given up"} {
 		t.Run(during, func(t *testing.T) {
-			b := newTeam(t, command.Limits{GroupBytes: 4 << 10, GroupRate: -1}, "bob", "cyd")
-			b.do(&command.FreezeSlot{Slot: command.SlotOf("dan")}) // his notices wait
+			b := newGroupBench(t, command.Limits{GroupBytes: 4 << 10, GroupRate: -1}, "bob", "cyd")
+			b.do(&command.FreezeSlot{Slot: command.SlotOf("dan")}) // the letters to them wait
 			b.do(&command.RemoveSlot{Slot: command.SlotOf("dan")})
 			change := func() {
 				for n := range 60 {

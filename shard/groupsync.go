@@ -122,7 +122,7 @@ func (s *State) syncGroup(f *groupSync, q *query.GroupSyncQuery, now int64) {
 // lastVisible reads the newest message that is visible to a member.
 func (s *State) lastVisible(v *view, now int64, e *ring.Entry) bool {
 	seq := v.log().Next() - 1
-	for walk := s.descendVisible(v.u, v.c, seq, now); walk.below(e) && e.Seq >= v.visibleFrom; {
+	for walk := s.descendVisible(v.u, v.c, seq, now); walk.prev(e) && e.Seq >= v.visibleFrom; {
 		switch {
 		case v.gapOf(s, e, now) == gapNone:
 			return true
@@ -148,7 +148,7 @@ func (s *State) chooseBacklog(v *view, item *query.GroupSyncItem, limit int, now
 	take := func(low uint64, others bool) (complete bool) {
 		item.Push, item.PushBytes = item.Push[:0], 0
 		name := s.memberName(v.m)
-		for walk := s.descendVisible(v.u, v.c, v.log().Next(), now); walk.below(&e) && e.Seq >= low; {
+		for walk := s.descendVisible(v.u, v.c, v.log().Next(), now); walk.prev(&e) && e.Seq >= low; {
 			if others && string(e.From) == string(name) || v.gapOf(s, &e, now) != gapNone {
 				continue
 			}

@@ -97,7 +97,7 @@ func (s *State) descend(v *view, to uint64, q query.HistoryQuery, p *query.Page,
 	var e ring.Entry
 	n, low := 0, max(v.visibleFrom, p.From)
 	walk := s.descendVisible(v.u, v.c, to, now)
-	for walk.gaps.skipBelow(low); walk.below(&e) && e.Seq >= low; {
+	for walk.gaps.skipBelow(low); walk.prev(&e) && e.Seq >= low; {
 		if v.gapOf(s, &e, now) != gapNone {
 			continue
 		}

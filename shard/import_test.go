@@ -124,7 +124,7 @@ func TestCursorAcksNoLostImport(t *testing.T) {
 	}
 }
 
-// TestImportBelowTheCutoff imports what a shortage of memory has already taken.
+// TestImportBelowTheCutoff imports messages that are below the cutoff.
 func TestImportBelowTheCutoff(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.now += 100_000

@@ -163,7 +163,7 @@ func (s *State) lastListed(u *user, c *conv, now int64, e *ring.Entry) bool {
 	if c.log.Len() == 0 || c.log.Next()-1 <= hidden {
 		return false
 	}
-	for walk := s.descendVisible(u, c, c.log.Next()-1, now); walk.below(e) && e.Seq > hidden; {
+	for walk := s.descendVisible(u, c, c.log.Next()-1, now); walk.prev(e) && e.Seq > hidden; {
 		switch {
 		case s.gapOf(u, c, e, now) == gapNone:
 			return true

@@ -11,7 +11,7 @@ import (
 )
 
 // A load is a number of users in a circle, each with neighbours to both sides,
-// and how often each sends to those on his right. A conversation is a view:
+// and how often each sends to those on their right. A conversation is a view:
 // each pair has two.
 type load struct{ users, views, messages int } // messages stored in each view
 

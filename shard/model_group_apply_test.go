@@ -16,7 +16,7 @@ func (m *model) applyGroup(sh *modelShard, cmd command.GroupCommand) command.Res
 	if c, ok := cmd.(*command.CreateGroup); ok {
 		return m.createGroup(sh, g, c)
 	}
-	g.settle(sh)
+	g.evictToCutoff(sh)
 	if c, ok := cmd.(*command.DismissGroup); ok && g.known && !g.alive && (c.By == "" || c.By == g.owner) {
 		return command.Result{}
 	}
@@ -48,7 +48,7 @@ func (m *model) applyGroup(sh *modelShard, cmd command.GroupCommand) command.Res
 		}
 		if later(g.banned[c.User], sh.now) != 0 {
 			delete(g.banned, c.User)
-			m.happened(sh, g, query.EventBanned, c.By, c.User)
+			m.addEvent(sh, g, query.EventBanned, c.By, c.User)
 		}
 		return command.Result{}
 	case *command.SendGroup:
@@ -66,13 +66,13 @@ func (m *model) applyGroup(sh *modelShard, cmd command.GroupCommand) command.Res
 	case *command.SetGroupView:
 		return m.ofMember(g, c.User, func(mm *groupMember) command.Result {
 			before := mm.settings()
-			for _, s := range []struct{ to, is *bool }{{c.Muted, &mm.quiet}, {c.Pinned, &mm.pinned}, {c.Unread, &mm.marked}} {
+			for _, s := range []struct{ to, is *bool }{{c.Muted, &mm.quiet}, {c.Pinned, &mm.pinned}, {c.Unread, &mm.markedUnread}} {
 				if s.to != nil {
 					*s.is = *s.to
 				}
 			}
 			if mm.settings() != before {
-				mm.setAt = m.changedOwn(g, mm.user)
+				mm.settingsArrival = m.stampMemberChange(g, mm.user)
 			}
 			return command.Result{}
 		})
@@ -80,7 +80,7 @@ func (m *model) applyGroup(sh *modelShard, cmd command.GroupCommand) command.Res
 	panic("model: unknown command on a group")
 }
 
-// malformed tells whether a command lacks what it cannot be without, which any
+// malformed reports whether a command lacks what it cannot be without, which any
 // shard says of it.
 func malformed(cmd command.Command) bool {
 	switch c := cmd.(type) {
@@ -96,7 +96,7 @@ func malformed(cmd command.Command) bool {
 	return false
 }
 
-// ofMember executes what a member does to his own view.
+// ofMember executes what a member does to their own view.
 func (m *model) ofMember(g *modelGroup, user command.UserID, do func(*groupMember) command.Result) command.Result {
 	mm := g.members[user]
 	if mm == nil || !g.settings.Stored {
@@ -105,8 +105,8 @@ func (m *model) ofMember(g *modelGroup, user command.UserID, do func(*groupMembe
 	return do(mm)
 }
 
-// happened gives an event its place in the group's order.
-func (m *model) happened(sh *modelShard, g *modelGroup, kind query.GroupEventKind, by command.UserID, users ...command.UserID) uint64 {
+// addEvent returns an event its place in the group's order.
+func (m *model) addEvent(sh *modelShard, g *modelGroup, kind query.GroupEventKind, by command.UserID, users ...command.UserID) uint64 {
 	g.arrival++
 	// Of a group that stores nothing, what ends memberships is counted apart.
 	ends := func(e query.GroupEvent) bool {
@@ -132,15 +132,15 @@ func (m *model) happened(sh *modelShard, g *modelGroup, kind query.GroupEventKin
 	return g.arrival
 }
 
-// changedOwn gives a change of a member's view its place in the group's order.
-func (m *model) changedOwn(g *modelGroup, user command.UserID) uint64 {
+// stampMemberChange returns a change of a member's view its place in the group's order.
+func (m *model) stampMemberChange(g *modelGroup, user command.UserID) uint64 {
 	g.arrival++
 	m.movedMembers[shard.MemberRef{Group: g.id, User: user}] = true
 	return g.arrival
 }
 
-// notify tells the user's shard what he is in the group now.
-func (m *model) notify(sh *modelShard, g *modelGroup, user command.UserID, role command.Role, by command.UserID) {
+// sendJoined tells the user's shard what they are in the group now.
+func (m *model) sendJoined(sh *modelShard, g *modelGroup, user command.UserID, role command.Role, by command.UserID) {
 	g.version = max(g.version+1, uint64(sh.now))
 	l := command.Letter{Kind: command.LetterJoined, From: g.id.Key(), To: user, Number: g.version, Time: sh.now, By: by}
 	if role == command.RoleOwner {
@@ -162,15 +162,15 @@ func (m *model) notifyEnd(sh *modelShard, g *modelGroup, user command.UserID, ho
 	})
 }
 
-// spoke tells the shard of a user whom others put into a group that he has spoken.
-func (m *model) spoke(sh *modelShard, g *modelGroup, mm *groupMember) {
+// acceptInvitation tells the shard of a user whom others added to a group that they have spoken.
+func (m *model) acceptInvitation(sh *modelShard, g *modelGroup, mm *groupMember) {
 	mm.invited = false
 	g.version = max(g.version+1, uint64(sh.now))
 	l := command.Letter{Kind: command.LetterJoined, From: g.id.Key(), To: mm.user, Number: g.version, Time: sh.now, By: mm.user}
 	if mm.role == command.RoleOwner {
 		l.Seq = 1
 	}
-	if len(g.notices[mm.user]) == 0 {
+	if len(g.letters[mm.user]) == 0 {
 		l.Seq |= 4
 	}
 	m.sendNotice(sh, g, l)
@@ -178,18 +178,18 @@ func (m *model) spoke(sh *modelShard, g *modelGroup, mm *groupMember) {
 
 func (m *model) sendNotice(sh *modelShard, g *modelGroup, l command.Letter) {
 	user := l.To
-	if m.serves(sh, user) && len(g.notices[user]) == 0 {
-		m.enlist(sh, &l)
+	if m.serves(sh, user) && len(g.letters[user]) == 0 {
+		m.applyMembershipLetter(sh, &l)
 		return
 	}
-	g.notices[user] = []command.Letter{l} // the newest says all
+	g.letters[user] = []command.Letter{l} // the newest says all
 	m.posted = append(m.posted, l)
 }
 
-// enlist applies a letter of a group, unless a later one came before.
-func (m *model) enlist(sh *modelShard, l *command.Letter) {
+// applyMembershipLetter applies a letter of a group, unless a later one came before.
+func (m *model) applyMembershipLetter(sh *modelShard, l *command.Letter) {
 	u := m.user(l.To)
-	u.settle(sh)
+	u.evictToCutoff(sh)
 	id := m.groupOf(l.From).id
 	ref := u.groups[id]
 	if l.Number <= ref.version {
@@ -201,7 +201,7 @@ func (m *model) enlist(sh *modelShard, l *command.Letter) {
 		ref.how = endings[l.Seq]
 	}
 	ref.version, ref.joined, ref.owner, ref.invited = l.Number, joined, joined && l.Seq&1 != 0, joined && l.Seq&2 != 0
-	ref.unasked = joined && !ref.owner && l.By != "" && l.By != l.To && (u.views[l.By] == nil || !u.views[l.By].wrote)
+	ref.byStranger = joined && !ref.owner && l.By != "" && l.By != l.To && (u.views[l.By] == nil || !u.views[l.By].sent)
 	if !was || !joined || l.Seq&4 == 0 {
 		u.arrival++
 		ref.arrival = u.arrival
@@ -210,22 +210,22 @@ func (m *model) enlist(sh *modelShard, l *command.Letter) {
 	u.groups[id] = ref
 }
 
-func (m *model) enroll(sh *modelShard, g *modelGroup, user command.UserID, role command.Role, by command.UserID, at uint64) {
+func (m *model) startMembership(sh *modelShard, g *modelGroup, user command.UserID, role command.Role, by command.UserID, at uint64) {
 	mm := &groupMember{
-		user: user, invited: by != user, role: role, joined: sh.now, joinedAt: at, from: g.newest() + 1, read: g.newest(), hidden: map[uint64]groupHide{},
+		user: user, invited: by != user, role: role, joinedMS: sh.now, joinArrival: at, visibleFrom: g.newest() + 1, read: g.newest(), hidden: map[uint64]modelHidden{},
 	}
 	if g.settings.History == command.HistoryAll {
-		mm.from = 1
+		mm.visibleFrom = 1
 	}
-	if wish := g.wishes[user]; wish.until > sh.now && g.settings.Stored {
+	if wish := g.savedSettings[user]; wish.until > sh.now && g.settings.Stored {
 		mm.quiet, mm.pinned = wish.quiet, wish.pinned
-		mm.setAt = m.changedOwn(g, user)
+		mm.settingsArrival = m.stampMemberChange(g, user)
 	}
-	delete(g.wishes, user)
+	delete(g.savedSettings, user)
 	g.members[user] = mm
 	g.begins(user, at)
 	if g.settings.Stored {
-		m.notify(sh, g, user, role, by)
+		m.sendJoined(sh, g, user, role, by)
 	}
 	g.withdraw(user)
 }
@@ -234,12 +234,12 @@ func (g *modelGroup) withdraw(user command.UserID) {
 	g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return q.User == user })
 }
 
-func (m *model) expel(sh *modelShard, g *modelGroup, user command.UserID, at uint64, how query.GroupEventKind) {
+func (m *model) endMembership(sh *modelShard, g *modelGroup, user command.UserID, at uint64, how query.GroupEventKind) {
 	if g.members[user] == nil {
 		return
 	}
 	if mm := g.members[user]; mm.quiet || mm.pinned {
-		g.wishes[user] = groupWish{mm.quiet, mm.pinned, sh.now + groupWishMS}
+		g.savedSettings[user] = modelSavedSettings{mm.quiet, mm.pinned, sh.now + groupWishMS}
 	}
 	delete(g.members, user)
 	g.ends(user, at)
@@ -258,7 +258,7 @@ func (g *modelGroup) full(more int) bool {
 	return g.settings.MaxMembers > 0 && len(g.members)+more >= g.settings.MaxMembers
 }
 
-// unfit tells whether a group of the kind cannot have settings.
+// unfit reports whether a group of the kind cannot have settings.
 func unfit(kind command.GroupKind, v command.GroupSettings) bool {
 	if kind == command.GroupLive {
 		v.MutedAll = false
@@ -271,7 +271,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *command.CreateGrou
 	if unfit(c.Kind, c.Settings) {
 		return refused(command.CodeBadRequest)
 	}
-	g.settle(sh)
+	g.evictToCutoff(sh)
 	if g.alive {
 		same := c.Owner == g.owner && c.Kind == g.kind && c.Settings == g.settings && c.Name == g.name && bytes.Equal(c.Properties, g.properties)
 		for _, user := range c.Members {
@@ -281,7 +281,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *command.CreateGrou
 			return refused(command.CodeConflict)
 		}
 		if mm := g.members[c.Owner]; mm != nil && g.settings.Stored {
-			return command.Result{Arrival: mm.joinedAt}
+			return command.Result{Arrival: mm.joinArrival}
 		}
 		return command.Result{Arrival: g.arrival}
 	}
@@ -291,7 +291,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *command.CreateGrou
 	if !g.known || c.Owner != g.owner {
 		clear(g.muted)
 		clear(g.banned)
-		clear(g.wishes)
+		clear(g.savedSettings)
 	}
 	g.known, g.alive, g.offer, g.changed = true, true, "", query.GroupEvent{}
 	g.kind, g.settings, g.name, g.properties = c.Kind, c.Settings, c.Name, bytes.Clone(c.Properties)
@@ -314,7 +314,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *command.CreateGrou
 			users = append(users, user)
 		}
 	}
-	at := m.happened(sh, g, query.EventCreated, c.By, users...)
+	at := m.addEvent(sh, g, query.EventCreated, c.By, users...)
 	for _, user := range users {
 		role := command.RoleMember
 		if user == c.Owner {
@@ -324,7 +324,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *command.CreateGrou
 		if user == c.Owner {
 			by = user
 		}
-		m.enroll(sh, g, user, role, by, at)
+		m.startMembership(sh, g, user, role, by, at)
 	}
 	result.Arrival = at
 	return result
@@ -338,16 +338,16 @@ func (m *model) joinGroup(sh *modelShard, g *modelGroup, c *command.JoinGroup) c
 		return command.Result{}
 	case g.members[c.User] != nil:
 		if mm := g.members[c.User]; mm.invited {
-			m.spoke(sh, g, mm)
+			m.acceptInvitation(sh, g, mm)
 		}
-		return command.Result{Arrival: g.members[c.User].joinedAt}
+		return command.Result{Arrival: g.members[c.User].joinArrival}
 	case g.settings.Join == command.JoinByInvitation:
 		return refused(command.CodeForbidden)
 	case g.full(0):
 		return refused(command.CodeRateLimited)
 	case g.settings.Join == command.JoinOpen:
-		at := m.happened(sh, g, query.EventJoined, c.User, c.User)
-		m.enroll(sh, g, c.User, command.RoleMember, c.User, at)
+		at := m.addEvent(sh, g, query.EventJoined, c.User, c.User)
+		m.startMembership(sh, g, c.User, command.RoleMember, c.User, at)
 		return command.Result{Arrival: at}
 	}
 	for _, q := range g.requests {
@@ -361,7 +361,7 @@ func (m *model) joinGroup(sh *modelShard, g *modelGroup, c *command.JoinGroup) c
 		return refused(command.CodeRateLimited)
 	}
 	g.requests = append(g.requests, query.JoinRequest{User: c.User, Message: c.Message, Time: sh.now})
-	m.happened(sh, g, query.EventJoinRequested, c.User, c.User)
+	m.addEvent(sh, g, query.EventJoinRequested, c.User, c.User)
 	return command.Result{Pending: true}
 }
 
@@ -373,7 +373,7 @@ func (m *model) leaveGroup(sh *modelShard, g *modelGroup, c *command.LeaveGroup)
 	case mm.role == command.RoleOwner:
 		return refused(command.CodeForbidden)
 	default:
-		m.expel(sh, g, c.User, m.happened(sh, g, query.EventLeft, c.User, c.User), query.EventLeft)
+		m.endMembership(sh, g, c.User, m.addEvent(sh, g, query.EventLeft, c.User, c.User), query.EventLeft)
 	}
 	return command.Result{}
 }
@@ -383,16 +383,16 @@ func (m *model) dismissGroup(sh *modelShard, g *modelGroup, c *command.DismissGr
 		return refused(command.CodeForbidden)
 	}
 	owner := g.owner
-	at := m.happened(sh, g, query.EventDismissed, c.By)
+	at := m.addEvent(sh, g, query.EventDismissed, c.By)
 	for _, user := range g.names() {
-		m.expel(sh, g, user, at, query.EventDismissed)
-		delete(g.wishes, user) // dismissal leaves no wishes of members
+		m.endMembership(sh, g, user, at, query.EventDismissed)
+		delete(g.savedSettings, user) // dismissal leaves no wishes of members
 	}
 	for _, e := range g.held() {
 		e.leave(&sh.limits, sh.now, query.GapDeleted)
 	}
 	for _, e := range g.entries {
-		e.forgot = true
+		e.cidForgotten = true
 	}
 	g.alive, g.dismissed, g.owner, g.offer = false, sh.now, owner, ""
 	g.requests, g.recalls, g.sent = nil, nil, nil
@@ -412,7 +412,7 @@ func (m *model) answerJoin(sh *modelShard, g *modelGroup, c *command.AnswerJoin)
 	case g.full(0):
 		return refused(command.CodeRateLimited)
 	default:
-		m.enroll(sh, g, c.User, command.RoleMember, c.User, m.happened(sh, g, query.EventJoined, c.By, c.User))
+		m.startMembership(sh, g, c.User, command.RoleMember, c.User, m.addEvent(sh, g, query.EventJoined, c.By, c.User))
 	}
 	return command.Result{}
 }
@@ -444,9 +444,9 @@ func (m *model) addMembers(sh *modelShard, g *modelGroup, c *command.AddMembers)
 		}
 	}
 	if len(added) > 0 {
-		at := m.happened(sh, g, query.EventJoined, c.By, added...)
+		at := m.addEvent(sh, g, query.EventJoined, c.By, added...)
 		for _, user := range added {
-			m.enroll(sh, g, user, command.RoleMember, c.By, at)
+			m.startMembership(sh, g, user, command.RoleMember, c.By, at)
 		}
 	}
 	return result
@@ -478,9 +478,9 @@ func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *command.RemoveMe
 		}
 	}
 	if len(removed) > 0 {
-		at := m.happened(sh, g, query.EventRemoved, c.By, removed...)
+		at := m.addEvent(sh, g, query.EventRemoved, c.By, removed...)
 		for _, user := range removed {
-			m.expel(sh, g, user, at, query.EventRemoved)
+			m.endMembership(sh, g, user, at, query.EventRemoved)
 		}
 	}
 	for _, user := range banned {
@@ -491,7 +491,7 @@ func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *command.RemoveMe
 		}
 	}
 	if len(banned) > 0 {
-		m.happened(sh, g, query.EventBanned, c.By, banned...)
+		m.addEvent(sh, g, query.EventBanned, c.By, banned...)
 	}
 	return result
 }
@@ -514,18 +514,18 @@ func (m *model) setMember(sh *modelShard, g *modelGroup, c *command.SetMember) c
 	}
 	if c.Role != command.RoleNone && c.Role != role {
 		if mm == nil {
-			mm = &groupMember{user: c.User, joined: sh.now, joinedAt: g.arrival, from: 1, hidden: map[uint64]groupHide{}}
+			mm = &groupMember{user: c.User, joinedMS: sh.now, joinArrival: g.arrival, visibleFrom: 1, hidden: map[uint64]modelHidden{}}
 			g.members[c.User] = mm
 		}
 		mm.role = c.Role
 		if !g.settings.Stored && c.Role == command.RoleMember {
 			delete(g.members, c.User)
 		}
-		m.happened(sh, g, query.EventRoleChanged, c.By, c.User)
+		m.addEvent(sh, g, query.EventRoleChanged, c.By, c.User)
 	}
 	if c.MutedUntil != nil && later(*c.MutedUntil, sh.now) != muted {
 		g.muted[c.User] = *c.MutedUntil
-		m.happened(sh, g, query.EventMuted, c.By, c.User)
+		m.addEvent(sh, g, query.EventMuted, c.By, c.User)
 	}
 	return command.Result{}
 }
@@ -563,7 +563,7 @@ func (m *model) setGroup(sh *modelShard, g *modelGroup, c *command.SetGroup) com
 		g.properties, changed = bytes.Clone(c.Properties), true
 	}
 	if changed {
-		at := m.happened(sh, g, query.EventChanged, c.By)
+		at := m.addEvent(sh, g, query.EventChanged, c.By)
 		g.changed = query.GroupEvent{Kind: query.EventChanged, Group: g.id, By: c.By, Time: sh.now, Arrival: at}
 	}
 	switch before := g.offered(sh.now); {
@@ -572,10 +572,10 @@ func (m *model) setGroup(sh *modelShard, g *modelGroup, c *command.SetGroup) com
 		m.makeOwner(sh, g, "", c.Owner)
 	case c.Owner == g.owner && before != "":
 		g.offer = ""
-		m.happened(sh, g, query.EventOwnerOffered, c.By)
+		m.addEvent(sh, g, query.EventOwnerOffered, c.By)
 	case c.Owner != g.owner && c.Owner != before:
 		g.offer, g.offerEnd = c.Owner, sh.now+groupOfferMS
-		m.happened(sh, g, query.EventOwnerOffered, c.By, c.Owner)
+		m.addEvent(sh, g, query.EventOwnerOffered, c.By, c.Owner)
 	}
 	return command.Result{Pending: c.Owner != "" && c.By != "" && c.Owner != g.owner}
 }
@@ -586,7 +586,7 @@ func (m *model) answerOwner(sh *modelShard, g *modelGroup, c *command.AnswerOwne
 		m.makeOwner(sh, g, c.User, c.User)
 	case offered:
 		g.offer = ""
-		m.happened(sh, g, query.EventOwnerOffered, c.User)
+		m.addEvent(sh, g, query.EventOwnerOffered, c.User)
 	case !c.Accept || g.owner == c.User:
 	case g.settings.Stored && g.members[c.User] == nil:
 		return refused(command.CodeForbidden)
@@ -605,11 +605,11 @@ func (m *model) makeOwner(sh *modelShard, g *modelGroup, by, to command.UserID) 
 		old.role = command.RoleAdmin
 		users = append(users, old.user)
 		if g.settings.Stored {
-			m.notify(sh, g, old.user, command.RoleAdmin, old.user)
+			m.sendJoined(sh, g, old.user, command.RoleAdmin, old.user)
 		}
 	}
 	if g.members[to] == nil {
-		g.members[to] = &groupMember{user: to, joined: sh.now, joinedAt: g.arrival, from: 1, hidden: map[uint64]groupHide{}}
+		g.members[to] = &groupMember{user: to, joinedMS: sh.now, joinArrival: g.arrival, visibleFrom: 1, hidden: map[uint64]modelHidden{}}
 	}
 	g.members[to].role, g.owner, g.offer = command.RoleOwner, to, ""
 	if by == to {
@@ -617,9 +617,9 @@ func (m *model) makeOwner(sh *modelShard, g *modelGroup, by, to command.UserID) 
 	}
 	delete(g.muted, to)
 	if g.settings.Stored {
-		m.notify(sh, g, to, command.RoleOwner, to)
+		m.sendJoined(sh, g, to, command.RoleOwner, to)
 	}
-	m.happened(sh, g, query.EventRoleChanged, by, append(users, to)...)
+	m.addEvent(sh, g, query.EventRoleChanged, by, append(users, to)...)
 }
 
 func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *command.SendGroup) command.Result {
@@ -651,13 +651,13 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *command.SendGroup) c
 	g.sent = append(g.sent, groupSent{user: c.User, cid: c.CID, at: sh.now, seq: e.seq})
 	m.movedGroups[g.id] = true
 	if mm != nil && mm.invited && !c.Admin {
-		m.spoke(sh, g, mm)
+		m.acceptInvitation(sh, g, mm)
 	}
 	if mm != nil {
 		if mm.read < e.seq-1 { // others' messages before it are read thereby
 			m.movedMembers[shard.MemberRef{Group: g.id, User: c.User}] = true
-			mm.readAt, mm.readBy = e.arrival, c.Session
-			m.tell(sh, mm.user, query.Change{Kind: query.ChangeRead, Group: g.id, Seq: e.seq})
+			mm.readArrival, mm.readBy = e.arrival, c.Session
+			m.addHookChange(sh, mm.user, query.Change{Kind: query.ChangeRead, Group: g.id, Seq: e.seq})
 		}
 		mm.read = e.seq
 		m.unmarkGroup(g, mm)
@@ -703,16 +703,16 @@ func (m *model) readGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *com
 		m.unmarkGroup(g, mm)
 	}
 	if seq := min(c.Seq, g.newest()); seq > mm.read || seq < mm.read && c.MayMoveBack {
-		mm.read, mm.readBy, mm.readAt = seq, c.Session, m.changedOwn(g, mm.user)
-		m.tell(sh, mm.user, query.Change{Kind: query.ChangeRead, Group: g.id, Seq: seq})
+		mm.read, mm.readBy, mm.readArrival = seq, c.Session, m.stampMemberChange(g, mm.user)
+		m.addHookChange(sh, mm.user, query.Change{Kind: query.ChangeRead, Group: g.id, Seq: seq})
 	}
 	return command.Result{Unread: len(g.unread(mm, &sh.limits, sh.now))}
 }
 
 func (m *model) unmarkGroup(g *modelGroup, mm *groupMember) {
-	if mm.marked {
-		mm.marked = false
-		mm.setAt = m.changedOwn(g, mm.user)
+	if mm.markedUnread {
+		mm.markedUnread = false
+		mm.settingsArrival = m.stampMemberChange(g, mm.user)
 	}
 }
 
@@ -739,7 +739,7 @@ func (m *model) recallGroup(sh *modelShard, g *modelGroup, c *command.RecallGrou
 	if c.By == "" {
 		e.taken, kind = query.GapDeleted, query.ChangeMessagesDeleted
 	}
-	m.tell(sh, "", query.Change{Kind: kind, Group: g.id, By: c.By, Ranges: oneSeq(c.Seq)})
+	m.addHookChange(sh, "", query.Change{Kind: kind, Group: g.id, By: c.By, Ranges: oneSeq(c.Seq)})
 	if !c.Silent {
 		e.takenAt = m.recalled(g, groupRecall{from: c.Seq, to: c.Seq, by: c.By})
 	}
@@ -767,7 +767,7 @@ func (m *model) deleteSender(sh *modelShard, g *modelGroup, c *command.DeleteMes
 		}
 	}
 	if deleted > 0 {
-		m.tell(sh, "", query.Change{
+		m.addHookChange(sh, "", query.Change{
 			Kind: query.ChangeMessagesDeleted, Group: g.id, Sender: c.Sender,
 			Ranges: []query.Range{{From: theirs[0].seq, To: theirs[len(theirs)-1].seq}},
 		})
@@ -787,11 +787,11 @@ func (m *model) hideMessages(sh *modelShard, g *modelGroup, mm *groupMember, c *
 	held := 0 // of those hidden, what a limit counts
 	for _, seq := range c.Seqs {
 		e := g.at(seq)
-		if e == nil || seq < mm.from {
+		if e == nil || seq < mm.visibleFrom {
 			return refused(command.CodeNotFound)
 		}
 		_, hidden := mm.hidden[seq]
-		if !hidden && !slices.Contains(hide, seq) && seq > mm.wiped && e.gap(&sh.limits, sh.now) == "" {
+		if !hidden && !slices.Contains(hide, seq) && seq > mm.clearedTo && e.gap(&sh.limits, sh.now) == "" {
 			hide = append(hide, seq)
 		}
 	}
@@ -806,26 +806,26 @@ func (m *model) hideMessages(sh *modelShard, g *modelGroup, mm *groupMember, c *
 	case held+len(hide) > groupHides:
 		return refused(command.CodeRateLimited)
 	}
-	at := m.changedOwn(g, mm.user)
+	at := m.stampMemberChange(g, mm.user)
 	for _, seq := range hide {
-		mm.hidden[seq] = groupHide{at, c.Session}
-		m.tell(sh, mm.user, query.Change{Kind: query.ChangeMessagesDeleted, Group: g.id, Ranges: oneSeq(seq)})
+		mm.hidden[seq] = modelHidden{at, c.Session}
+		m.addHookChange(sh, mm.user, query.Change{Kind: query.ChangeMessagesDeleted, Group: g.id, Ranges: oneSeq(seq)})
 	}
 	return command.Result{}
 }
 
 func (m *model) hideGroup(sh *modelShard, g *modelGroup, mm *groupMember, c *command.HideGroup) command.Result {
 	newest := g.newest()
-	if mm.floor == newest && (mm.wiped == newest || !c.Messages) {
+	if mm.unlistedTo == newest && (mm.clearedTo == newest || !c.Messages) {
 		return command.Result{}
 	}
-	at := m.changedOwn(g, mm.user)
-	mm.floor = newest
+	at := m.stampMemberChange(g, mm.user)
+	mm.unlistedTo = newest
 	if c.Messages {
-		mm.wiped, mm.wipedAt, mm.wipedBy = newest, at, c.Session
+		mm.clearedTo, mm.clearedArrival, mm.clearedBy = newest, at, c.Session
 	} else {
-		mm.deletedAt, mm.deletedBy = at, c.Session
+		mm.unlistedArrival, mm.unlistedBy = at, c.Session
 	}
-	m.tell(sh, mm.user, query.Change{Kind: query.ChangeConversationDeleted, Group: g.id, Seq: newest, Messages: c.Messages})
+	m.addHookChange(sh, mm.user, query.Change{Kind: query.ChangeConversationDeleted, Group: g.id, Seq: newest, Messages: c.Messages})
 	return command.Result{}
 }

@@ -32,39 +32,39 @@ const (
 // A modelGroup keeps every message that a group ever had, and of its members
 // what each of them sees. Nothing is counted: every answer is looked for anew.
 type modelGroup struct {
-	id         command.GroupID
-	alive      bool
-	known      bool // it was made at some time
-	kind       command.GroupKind
-	settings   command.GroupSettings
-	name       string
-	properties []byte
-	owner      command.UserID
-	created    int64
-	dismissed  int64
-	arrival    uint64
-	entries    []*groupEntry // entry seq is at seq-1
-	members    map[command.UserID]*groupMember
-	requests   []query.JoinRequest
-	muted      map[command.UserID]int64 // until when, those that are over too
-	banned     map[command.UserID]int64
-	wishes     map[command.UserID]groupWish // of those who are gone
-	offer      command.UserID               // who may become the owner, until offerEnd
-	offerEnd   int64
-	changed    query.GroupEvent   // the last
-	events     []query.GroupEvent // that are kept
-	forgotten  uint64             // arrival number of the newest that is not
-	recalls    []groupRecall      // since it was made
-	sent       []groupSent
-	spent      int64 // millionths of messages, of the rate's burst
-	spentAt    int64
-	version    uint64
-	notices    map[command.UserID][]command.Letter
-	stays      map[command.UserID][]groupStay
+	id              command.GroupID
+	alive           bool
+	known           bool // it was made at some time
+	kind            command.GroupKind
+	settings        command.GroupSettings
+	name            string
+	properties      []byte
+	owner           command.UserID
+	created         int64
+	dismissed       int64
+	arrival         uint64
+	entries         []*groupEntry // entry seq is at seq-1
+	members         map[command.UserID]*groupMember
+	requests        []query.JoinRequest
+	muted           map[command.UserID]int64 // until when, those that are over too
+	banned          map[command.UserID]int64
+	savedSettings   map[command.UserID]modelSavedSettings // of those who are gone
+	offer           command.UserID                        // who may become the owner, until offerEnd
+	offerEnd        int64
+	changed         query.GroupEvent   // the last
+	events          []query.GroupEvent // that are kept
+	forgotten       uint64             // arrival number of the newest that is not
+	recalls         []groupRecall      // since it was made
+	sent            []groupSent
+	spent           int64 // millionths of messages, of the rate's burst
+	spentAt         int64
+	version         uint64
+	letters         map[command.UserID][]command.Letter
+	pastMemberships map[command.UserID][]modelPastMembership
 }
 
-// A groupStay is a time in which a user was a member, in the group's order.
-type groupStay struct{ from, to uint64 }
+// A modelPastMembership is a time in which a user was a member, in the group's order.
+type modelPastMembership struct{ from, to uint64 }
 
 type groupEntry struct {
 	seq      uint64
@@ -79,44 +79,44 @@ type groupEntry struct {
 	body     []byte
 	size     int
 
-	gone    query.GapReason // why the log no longer holds it, empty while it does
-	taken   query.GapReason // from everybody: recalled or deleted
-	takenAt uint64          // in the group's order; 0 = nobody was told
-	cut     bool            // its shard's cutoff has passed it
-	forgot  bool            // its cid is not known any more
+	gone         query.GapReason // why the log no longer holds it, empty while it does
+	taken        query.GapReason // from everybody: recalled or deleted
+	takenAt      uint64          // in the group's order; 0 = nobody was told
+	belowCutoff  bool            // its shard's cutoff has passed it
+	cidForgotten bool            // its cid is not known any more
 }
 
 type groupMember struct {
-	user     command.UserID
-	role     command.Role
-	joined   int64
-	joinedAt uint64
-	from     uint64 // lowest seq that is his to read
-	invited  bool   // others put him there, and he has not spoken
-	quiet    bool   // he does not want to be notified
-	pinned   bool
-	marked   bool   // as unread, by himself
-	setAt    uint64 // of the newest change of these
+	user            command.UserID
+	role            command.Role
+	joinedMS        int64
+	joinArrival     uint64
+	visibleFrom     uint64 // lowest seq that they may read
+	invited         bool   // others added them, and they have not spoken
+	quiet           bool   // they do not want to be notified
+	pinned          bool
+	markedUnread    bool   // by the member
+	settingsArrival uint64 // of the newest change of these
 
-	read      uint64
-	floor     uint64 // what lies up to here is not unread
-	wiped     uint64
-	readAt    uint64
-	readBy    command.SessionID
-	deletedAt uint64
-	deletedBy command.SessionID
-	wipedAt   uint64
-	wipedBy   command.SessionID
-	hidden    map[uint64]groupHide // by seq
+	read            uint64
+	unlistedTo      uint64 // what lies up to here is not unread
+	clearedTo       uint64
+	readArrival     uint64
+	readBy          command.SessionID
+	unlistedArrival uint64
+	unlistedBy      command.SessionID
+	clearedArrival  uint64
+	clearedBy       command.SessionID
+	hidden          map[uint64]modelHidden // by seq
 }
 
-// A groupWish is what a former member had set.
-type groupWish struct {
+// A modelSavedSettings is what a former member had set.
+type modelSavedSettings struct {
 	quiet, pinned bool
 	until         int64
 }
 
-type groupHide struct {
+type modelHidden struct {
 	arrival uint64
 	by      command.SessionID
 }
@@ -134,21 +134,21 @@ type groupSent struct {
 	seq  uint64
 }
 
-// A groupRef is a group in the list of one of its members, as letters told him.
+// A groupRef is a group in the list of one of its members, according to letters.
 type groupRef struct {
-	version uint64
-	joined  bool
-	owner   bool
-	invited bool // others put him there
-	unasked bool // so did a stranger
-	how     query.GroupEventKind
-	arrival uint64
+	version    uint64
+	joined     bool
+	owner      bool
+	invited    bool // others added them
+	byStranger bool // so did a stranger
+	how        query.GroupEventKind
+	arrival    uint64
 }
 
 func (m *model) group(id command.GroupID) *modelGroup {
 	g := m.groups[id]
 	if g == nil {
-		g = &modelGroup{id: id, muted: map[command.UserID]int64{}, banned: map[command.UserID]int64{}, wishes: map[command.UserID]groupWish{}, arrival: 1, notices: map[command.UserID][]command.Letter{}, stays: map[command.UserID][]groupStay{}}
+		g = &modelGroup{id: id, muted: map[command.UserID]int64{}, banned: map[command.UserID]int64{}, savedSettings: map[command.UserID]modelSavedSettings{}, arrival: 1, letters: map[command.UserID][]command.Letter{}, pastMemberships: map[command.UserID][]modelPastMembership{}}
 		m.groups[id] = g
 	}
 	return g
@@ -178,7 +178,7 @@ func (m *model) groupIDs() []command.GroupID { return slices.Sorted(maps.Keys(m.
 // waiting are the letters of one direction that no Trim has confirmed.
 func (m *model) waiting(from, to command.UserID) []command.Letter {
 	if g := m.groupOf(from); g != nil {
-		return g.notices[to]
+		return g.letters[to]
 	}
 	return m.user(from).outbox(to).waiting
 }
@@ -220,10 +220,10 @@ func (e *groupEntry) expired(l *command.Limits, now int64) bool {
 
 // known is as for users.
 func (e *groupEntry) known(sh *modelShard) bool {
-	return !e.forgot && !e.cut && e.time > sh.cutoff && e.time+sh.limits.GroupTTL.Milliseconds() > sh.now
+	return !e.cidForgotten && !e.belowCutoff && e.time > sh.cutoff && e.time+sh.limits.GroupTTL.Milliseconds() > sh.now
 }
 
-// gap gives the reason why nobody is shown the entry, empty when it is shown.
+// gap returns the reason why nobody is shown the entry, empty when it is shown.
 func (e *groupEntry) gap(l *command.Limits, now int64) query.GapReason {
 	switch {
 	case e.gone != "":
@@ -232,7 +232,7 @@ func (e *groupEntry) gap(l *command.Limits, now int64) query.GapReason {
 		return e.taken
 	case e.expired(l, now):
 		return query.GapExpired
-	case e.cut:
+	case e.belowCutoff:
 		return query.GapEvicted
 	}
 	return ""
@@ -249,9 +249,9 @@ func (e *groupEntry) leave(l *command.Limits, now int64, reason query.GapReason)
 func (g *modelGroup) gapFor(mm *groupMember, e *groupEntry, l *command.Limits, now int64) query.GapReason {
 	if mm != nil {
 		switch {
-		case g.settings.History == command.HistoryNone || e.seq < mm.from:
+		case g.settings.History == command.HistoryNone || e.seq < mm.visibleFrom:
 			return query.GapNotMember
-		case e.seq <= mm.wiped:
+		case e.seq <= mm.clearedTo:
 			return query.GapDeleted
 		}
 	}
@@ -271,7 +271,7 @@ func (g *modelGroup) unread(mm *groupMember, l *command.Limits, now int64) (seqs
 		return nil
 	}
 	for _, e := range g.held() {
-		if e.seq > mm.read && e.seq > mm.floor && e.from != mm.user && g.gapFor(mm, e, l, now) == "" {
+		if e.seq > mm.read && e.seq > mm.unlistedTo && e.from != mm.user && g.gapFor(mm, e, l, now) == "" {
 			seqs = append(seqs, e.seq)
 		}
 	}
@@ -297,7 +297,7 @@ func (g *modelGroup) lost(mm *groupMember, since uint64, l *command.Limits, now 
 	}
 	vague := g.vague()
 	for _, e := range g.entries {
-		if e.seq <= mm.read || e.seq <= mm.floor || e.seq <= mm.wiped || e.seq < mm.from {
+		if e.seq <= mm.read || e.seq <= mm.unlistedTo || e.seq <= mm.clearedTo || e.seq < mm.visibleFrom {
 			continue
 		}
 		_, hidden := mm.hidden[e.seq]
@@ -382,20 +382,20 @@ type groupPage struct {
 }
 
 // ownChanges are those of a member's own view after a point, but what a session
-// did itself. Which messages he hid comes last, and apart.
-func (mm *groupMember) ownChanges(id command.GroupID, session command.SessionID, after uint64) (changes []query.Change, hidden map[uint64]groupHide) {
+// did itself. Which messages they hid comes last, and apart.
+func (mm *groupMember) ownChanges(id command.GroupID, session command.SessionID, after uint64) (changes []query.Change, hidden map[uint64]modelHidden) {
 	add := func(at uint64, by command.SessionID, c query.Change) {
 		if at > after && (session == 0 || by != session) {
 			c.Group, c.Arrival = id, at
 			changes = append(changes, c)
 		}
 	}
-	add(mm.readAt, mm.readBy, query.Change{Kind: query.ChangeRead, Seq: mm.read})
-	add(mm.wipedAt, mm.wipedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: mm.wiped, Messages: true})
-	add(mm.deletedAt, mm.deletedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: mm.floor})
-	add(mm.setAt, 0, query.Change{Kind: query.ChangeSettings, Settings: mm.settings()})
+	add(mm.readArrival, mm.readBy, query.Change{Kind: query.ChangeRead, Seq: mm.read})
+	add(mm.clearedArrival, mm.clearedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: mm.clearedTo, Messages: true})
+	add(mm.unlistedArrival, mm.unlistedBy, query.Change{Kind: query.ChangeConversationDeleted, Seq: mm.unlistedTo})
+	add(mm.settingsArrival, 0, query.Change{Kind: query.ChangeSettings, Settings: mm.settings()})
 	slices.SortFunc(changes, func(a, b query.Change) int { return cmp.Compare(a.Arrival, b.Arrival) })
-	hidden = map[uint64]groupHide{}
+	hidden = map[uint64]modelHidden{}
 	for seq, h := range mm.hidden {
 		if h.arrival > after && (session == 0 || h.by != session) {
 			hidden[seq] = h
@@ -405,7 +405,7 @@ func (mm *groupMember) ownChanges(id command.GroupID, session command.SessionID,
 }
 
 func (mm *groupMember) settings() query.ConversationSettings {
-	return query.ConversationSettings{Muted: mm.quiet, Pinned: mm.pinned, Unread: mm.marked}
+	return query.ConversationSettings{Muted: mm.quiet, Pinned: mm.pinned, Unread: mm.markedUnread}
 }
 
 // append adds a message to the log.
@@ -434,7 +434,7 @@ func (g *modelGroup) limitHistory(l *command.Limits, now int64) {
 	for g.bytes() > l.GroupBytes {
 		g.expireHead(l, now)
 		if g.bytes() > l.GroupBytes {
-			g.held()[0].forgot = true
+			g.held()[0].cidForgotten = true
 			g.held()[0].leave(l, now, query.GapEvicted)
 		}
 		g.expireHead(l, now)
@@ -469,11 +469,11 @@ func (g *modelGroup) forgetEvent(i int) {
 // cut marks what a shard's cutoff takes from a group.
 func (g *modelGroup) cut(sh *modelShard) {
 	for _, e := range g.entries {
-		e.cut = e.cut || e.time <= sh.cutoff
+		e.belowCutoff = e.belowCutoff || e.time <= sh.cutoff
 	}
 }
 
-// settle removes what the cutoff has taken, see modelUser.settle.
+// settle removes what is below the cutoff, see modelUser.settle.
 // later is 0 for a time that has passed.
 func later(until, now int64) int64 {
 	if until <= now {
@@ -490,24 +490,24 @@ func (g *modelGroup) offered(now int64) command.UserID {
 	return g.offer
 }
 
-func (g *modelGroup) settle(sh *modelShard) {
+func (g *modelGroup) evictToCutoff(sh *modelShard) {
 	for _, e := range g.held() {
-		if !e.cut {
+		if !e.belowCutoff {
 			return
 		}
 		e.leave(&sh.limits, sh.now, query.GapEvicted)
 	}
 }
 
-// member tells whether a user was one at a point in the group's order.
+// member reports whether a user was one at a point in the group's order.
 func (g *modelGroup) memberAt(user command.UserID, arrival uint64) bool {
-	return slices.ContainsFunc(g.stays[user], func(s groupStay) bool { return s.from < arrival && arrival < s.to })
+	return slices.ContainsFunc(g.pastMemberships[user], func(s modelPastMembership) bool { return s.from < arrival && arrival < s.to })
 }
 
 // trim forgets the letters that a user's shard has confirmed.
 func (g *modelGroup) trim(sh *modelShard, c *command.TrimOutbox) {
-	g.settle(sh)
-	g.notices[c.To] = slices.DeleteFunc(g.notices[c.To], func(l command.Letter) bool { return l.Number <= c.UpTo })
+	g.evictToCutoff(sh)
+	g.letters[c.To] = slices.DeleteFunc(g.letters[c.To], func(l command.Letter) bool { return l.Number <= c.UpTo })
 }
 
 // forgetGroups forgets the groups that a user left long ago.
@@ -519,11 +519,11 @@ func (u *modelUser) forgetGroups(now int64) {
 
 // begins and ends note a membership.
 func (g *modelGroup) begins(user command.UserID, at uint64) {
-	g.stays[user] = append(g.stays[user], groupStay{at, math.MaxUint64})
+	g.pastMemberships[user] = append(g.pastMemberships[user], modelPastMembership{at, math.MaxUint64})
 }
 
 func (g *modelGroup) ends(user command.UserID, at uint64) {
-	if n := len(g.stays[user]); n > 0 && g.stays[user][n-1].to == math.MaxUint64 {
-		g.stays[user][n-1].to = at
+	if n := len(g.pastMemberships[user]); n > 0 && g.pastMemberships[user][n-1].to == math.MaxUint64 {
+		g.pastMemberships[user][n-1].to = at
 	}
 }

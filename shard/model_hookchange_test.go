@@ -11,8 +11,8 @@ import (
 // allChanges are all kinds that there are.
 const allChanges = ^shard.ChangeKinds(0)
 
-// tell notes a change that hooks are told of.
-func (m *model) tell(sh *modelShard, user command.UserID, c query.Change) {
+// addHookChange notes a change that hooks are told of.
+func (m *model) addHookChange(sh *modelShard, user command.UserID, c query.Change) {
 	c.Time = sh.now
 	m.told = append(m.told, shard.HookChange{User: user, Change: c})
 }

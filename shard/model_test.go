@@ -59,7 +59,7 @@ type modelShard struct {
 	limits    command.Limits
 	slots     [command.Slots]slotState
 	hooks     modelHooks
-	sweepFrom uint16 // where the last Retain ended
+	sweepFrom uint16 // where the last RaiseCutoff ended
 }
 
 type modelUser struct {
@@ -83,19 +83,19 @@ type modelUser struct {
 	refusedFrom map[command.UserID]int    // messages that a block stopped
 	groups      map[command.GroupID]groupRef
 
-	keep       int64 // ms, history that an administrator has set
+	historyTTL int64 // ms, history that an administrator has set
 	suspended  bool
 	tokensFrom int64
-	erased     command.SessionID // the last session before he was erased
+	erased     command.SessionID // the last session before they were erased
 }
 
 // An adoption reads what a state did in the command that the model is about to
 // follow. What the log has dropped leaves a state less to go by than the model
 // has, and when exactly it drops what has expired is its own business.
 type adoption struct {
-	readSeq   func(user, peer command.UserID) uint64
-	receipted func(user, peer command.UserID) uint64
-	holdsCut  func(user command.UserID) bool
+	readSeq          func(user, peer command.UserID) uint64
+	receipted        func(user, peer command.UserID) uint64
+	holdsBelowCutoff func(user command.UserID) bool
 
 	looksErased func(user, peer command.UserID) (first uint64, ok bool)
 	next        func() uint64 // Result.Seq
@@ -139,22 +139,22 @@ type modelChange struct {
 }
 
 type modelView struct {
-	peer      command.UserID
-	entries   []*modelEntry // entry seq is at seq-1
-	readSeq   uint64
-	receipt   uint64 // highest own seq that the peer has read
-	receipted uint64 // highest seq of the peer that he was told is read
-	peerRead  int64  // when
-	hidden    uint64 // recents show only what lies above
-	heard     bool   // the peer has written, since the user was erased if he was
-	wiped     uint64 // up to here history was deleted with the conversation
-	muted     bool
-	pinned    bool
-	marked    bool   // as unread, by the user
-	timeless  uint64 // times up to here bind no later entry
-	imported  modelImport
-	activity  uint64 // arrival number of the newest message or change when it was erased
-	wrote     bool   // something was sent from here
+	peer         command.UserID
+	entries      []*modelEntry // entry seq is at seq-1
+	readSeq      uint64
+	receipt      uint64 // highest own seq that the peer has read
+	receipted    uint64 // highest seq of the peer that the peer was told is read
+	peerRead     int64  // when
+	unlistedTo   uint64 // recents show only what lies above
+	received     bool   // the peer has written, since the user was erased if he was
+	clearedTo    uint64 // up to here history was deleted with the conversation
+	muted        bool
+	pinned       bool
+	markedUnread bool   // as unread, by the user
+	timeless     uint64 // times up to here bind no later entry
+	imported     modelImport
+	activity     uint64 // arrival number of the newest message or change when it was erased
+	sent         bool   // something was sent from here
 }
 
 // A modelImport is what was imported into a view.
@@ -174,17 +174,17 @@ type modelEntry struct {
 	body     []byte
 	size     int
 
-	cut      bool            // its shard's cutoff has passed it
-	empty    bool            // had expired when it came; stored without its body
-	gone     query.GapReason // why the log no longer holds it, empty while it does
-	recalled bool
-	deleted  bool // by itself; with its conversation, gone says so
-	unqueued bool // left the queue other than by a report or age
-	lost     bool // a limit took it from the queue
-	imported bool
-	keep     int64 // as of its user
-	forgot   bool  // its cid is not known any more
-	blurred  bool  // a read may have hidden it before its user's history was lengthened
+	belowCutoff  bool            // its shard's cutoff has passed it
+	empty        bool            // had expired when it came; stored without its body
+	gone         query.GapReason // why the log no longer holds it, empty while it does
+	recalled     bool
+	deleted      bool // by itself; with its conversation, gone says so
+	unqueued     bool // left the queue other than by a report or age
+	lost         bool // a limit took it from the queue
+	imported     bool
+	historyTTL   int64 // as of its user
+	cidForgotten bool  // its cid is not known any more
+	blurred      bool  // a read may have hidden it before its user's history was lengthened
 }
 
 func newModel(shards int) *model {
@@ -279,13 +279,13 @@ func (v *modelView) held() []*modelEntry {
 	return v.entries[i:]
 }
 
-// expired tells whether history no longer shows the entry for its age.
+// expired reports whether history no longer shows the entry for its age.
 func (e *modelEntry) expired(l *command.Limits, now int64) bool {
-	return e.empty || e.time+max(l.HistoryTTL.Milliseconds(), e.keep) <= now ||
+	return e.empty || e.time+max(l.HistoryTTL.Milliseconds(), e.historyTTL) <= now ||
 		e.ttl > 0 && e.time+int64(e.ttl)*1000 <= now
 }
 
-// gap gives the reason why history does not show the entry, empty when it does.
+// gap returns the reason why history does not show the entry, empty when it does.
 func (e *modelEntry) gap(l *command.Limits, now int64) query.GapReason {
 	switch {
 	case e.gone != "":
@@ -296,17 +296,17 @@ func (e *modelEntry) gap(l *command.Limits, now int64) query.GapReason {
 		return query.GapDeleted
 	case e.expired(l, now):
 		return query.GapExpired
-	case e.cut:
+	case e.belowCutoff:
 		return query.GapEvicted
 	}
 	return ""
 }
 
-// known tells whether a repeat of an own message is recognized by its cid, however
+// known reports whether a repeat of an own message is recognized by its cid, however
 // long ago it was sent: until it would be too old for history, whatever became of it.
 func (e *modelEntry) known(sh *modelShard) bool {
-	return e.own && !e.forgot && !e.cut && e.time > sh.cutoff &&
-		e.time+max(sh.limits.HistoryTTL.Milliseconds(), e.keep) > sh.now
+	return e.own && !e.cidForgotten && !e.belowCutoff && e.time > sh.cutoff &&
+		e.time+max(sh.limits.HistoryTTL.Milliseconds(), e.historyTTL) > sh.now
 }
 
 // leave takes the entry out of the log. A gap keeps the reason that it has.
@@ -317,9 +317,9 @@ func (e *modelEntry) leave(l *command.Limits, now int64, reason query.GapReason)
 	e.gone = reason
 }
 
-// queued tells whether the entry is an unread offline message of its view.
+// queued reports whether the entry is an unread offline message of its view.
 func (v *modelView) queued(e *modelEntry, l *command.Limits, now int64) bool {
-	return !e.cut && v.queueable(e, l, now)
+	return !e.belowCutoff && v.queueable(e, l, now)
 }
 
 // queueable is queued but for the cutoff.
@@ -340,7 +340,7 @@ func (v *modelView) unread(l *command.Limits, now int64) (n int) {
 // last is the message that recents show of the conversation, nil for none.
 func (v *modelView) last(l *command.Limits, now int64) *modelEntry {
 	for _, e := range slices.Backward(v.held()) {
-		if e.seq > v.hidden && e.gap(l, now) == "" {
+		if e.seq > v.unlistedTo && e.gap(l, now) == "" {
 			return e
 		}
 	}
@@ -351,12 +351,12 @@ func (v *modelView) last(l *command.Limits, now int64) *modelEntry {
 func (u *modelUser) append(v *modelView, e *modelEntry) {
 	e.time = max(e.time, v.newestTime())
 	u.arrival++
-	e.seq, e.arrival, e.keep = v.newest()+1, u.arrival, u.keep
-	v.heard = v.heard || !e.own
+	e.seq, e.arrival, e.historyTTL = v.newest()+1, u.arrival, u.historyTTL
+	v.received = v.received || !e.own
 	var flags ring.Flags
 	if e.own {
 		flags |= ring.Own
-		v.wrote = true
+		v.sent = true
 	}
 	if e.empty {
 		flags |= ring.Expired
@@ -374,7 +374,7 @@ func (u *modelUser) change(c modelChange) {
 	u.changes = append(u.changes, c)
 }
 
-// serves tells whether a shard takes commands for a key.
+// serves reports whether a shard takes commands for a key.
 func (m *model) serves(sh *modelShard, key command.UserID) bool {
 	return sh.slots[command.SlotOf(string(key))] == slotOwned
 }
@@ -396,7 +396,7 @@ func (m *model) post(sh *modelShard, l command.Letter) {
 // receive applies the next letter of its direction.
 func (m *model) receive(sh *modelShard, l *command.Letter) {
 	u := m.user(l.To)
-	u.settle(sh)
+	u.evictToCutoff(sh)
 	u.in[l.From] = l.Number
 	v := u.view(l.From)
 	switch l.Kind {
@@ -406,7 +406,7 @@ func (m *model) receive(sh *modelShard, l *command.Letter) {
 			return
 		}
 		e := &modelEntry{
-			keep: u.keep, time: max(l.Time, v.newestTime()), peer: l.Seq, ttl: l.TTL, id: l.ID, cid: l.CID, mentions: l.Mentions, body: bytes.Clone(l.Body),
+			historyTTL: u.historyTTL, time: max(l.Time, v.newestTime()), peer: l.Seq, ttl: l.TTL, id: l.ID, cid: l.CID, mentions: l.Mentions, body: bytes.Clone(l.Body),
 		}
 		if e.expired(&sh.limits, sh.now) || len(l.Body) == 0 {
 			e.empty, e.body, e.mentions = true, nil, nil
@@ -416,7 +416,7 @@ func (m *model) receive(sh *modelShard, l *command.Letter) {
 			sh.hooks.add(query.HookRef{User: l.To, Peer: l.From, Seq: e.seq})
 		}
 		u.cut(sh)
-		u.settle(sh)
+		u.evictToCutoff(sh)
 		m.touched[u.id] = true
 		u.limitQueue(&sh.limits, sh.now)
 		u.limitHistory(&sh.limits, sh.now)
@@ -425,7 +425,7 @@ func (m *model) receive(sh *modelShard, l *command.Letter) {
 			if !e.own && e.peer == l.Seq && e.gap(&sh.limits, sh.now) == "" {
 				e.recalled = true
 				u.change(modelChange{kind: query.ChangeRecall, peer: l.From, seq: e.seq})
-				m.tell(sh, u.id, query.Change{Kind: query.ChangeRecall, Peer: l.From, By: l.From, Ranges: oneSeq(e.seq)})
+				m.addHookChange(sh, u.id, query.Change{Kind: query.ChangeRecall, Peer: l.From, By: l.From, Ranges: oneSeq(e.seq)})
 				m.touched[u.id] = true
 			}
 		}

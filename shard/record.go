@@ -56,7 +56,7 @@ type userEncoder struct {
 	log      ring.Cursor // rest of its log
 	next     []byte      // next entry of the log, nil = none is left
 	letter   int         // index of the conversation's next letter
-	sent     dedupCursor // rest of the dedup records
+	dedup    dedupCursor // rest of the dedup records
 	record   dedupRecord // next dedup record
 	more     bool        // record is to be encoded
 	removed  bool        // the dedup records are those of removed messages
@@ -72,8 +72,8 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 	switch {
 	case enc.stage == 0:
 		enc.stage = frameUser
-		enc.sent = u.dedup.cursor()
-		enc.more = enc.sent.next(s.arena, &enc.record)
+		enc.dedup = u.dedup.cursor()
+		enc.more = enc.dedup.next(s.arena, &enc.record)
 		x.B = codec.AppendBytes(append(x.B, frameUser), u.name)
 		u.fields(x)
 		return x.B
@@ -104,8 +104,8 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 		return enc.appendEntries(x.B)
 	}
 	if !enc.more && !enc.removed {
-		enc.removed, enc.sent = true, u.removedDedup.cursor()
-		enc.more = enc.sent.next(s.arena, &enc.record)
+		enc.removed, enc.dedup = true, u.removedDedup.cursor()
+		enc.more = enc.dedup.next(s.arena, &enc.record)
 	}
 	if !enc.more {
 		return enc.appendAccount()
@@ -117,7 +117,7 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 	x.B = append(x.B, enc.stage)
 	for enc.more && len(x.B) < enc.limit {
 		enc.record.fields(x)
-		enc.more = enc.sent.next(s.arena, &enc.record)
+		enc.more = enc.dedup.next(s.arena, &enc.record)
 	}
 	return x.B
 }

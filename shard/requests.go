@@ -64,9 +64,9 @@ func (s *State) forgetLost(u *user, c *conv, seq uint64) {
 	}
 }
 
-// freeWalk is how many entries a read report may look at before it notes in memory
+// cheapScan is how many entries a read report may look at before it notes in memory
 // where the search ended.
-const freeWalk = 64
+const cheapScan = 64
 
 // sendReceipt tells the peer, in the peer's own seqs, how far the user has read.
 func (s *State) sendReceipt(u *user, i int, seq uint64) {
@@ -83,7 +83,7 @@ func (s *State) sendReceipt(u *user, i int, seq uint64) {
 			break
 		}
 	}
-	if walked > freeWalk {
+	if walked > cheapScan {
 		s.coldMut(u, c).receiptsThrough = seq // so that the next report looks at fewer
 	}
 	if peerSeq == 0 && seq >= u.coldOf(c).goneIncomingFrom {
@@ -268,7 +268,7 @@ func (s *State) applyBlock(c *command.Block, r *command.Result) {
 		}
 		if i < 0 {
 			// It is kept for good on both sides, and so counts as a new conversation.
-			if !s.mayOpen(u, "user", r) {
+			if !s.mayOpenConversation(u, "user", r) {
 				return
 			}
 			u.countOpened()

@@ -61,11 +61,11 @@ func (s *State) sanctionsOf(g *groupRecord, name command.UserID) (muted, banned 
 		return 0, 0
 	}
 	x := &g.sanctions.items[i]
-	return s.futureOrZero(x.muted), s.futureOrZero(x.banned)
+	return s.ifFuture(x.muted), s.ifFuture(x.banned)
 }
 
-// futureOrZero returns until if it is in the future, and 0 otherwise.
-func (s *State) futureOrZero(until int64) int64 {
+// ifFuture returns until if it is in the future, and 0 otherwise.
+func (s *State) ifFuture(until int64) int64 {
 	if until <= s.now {
 		return 0
 	}
@@ -82,9 +82,9 @@ func (s *State) bannedUntil(g *groupRecord, name command.UserID) int64 {
 	return banned
 }
 
-// hasSanctionRoom reports whether a group can have a sanction for this user, when that
+// roomForSanction reports whether a group can have a sanction for this user, when that
 // many other users are to get one at the same time.
-func (s *State) hasSanctionRoom(g *groupRecord, name command.UserID, others int) bool {
+func (s *State) roomForSanction(g *groupRecord, name command.UserID, others int) bool {
 	items := g.sanctions.items
 	if len(items)+others < maxSanctions {
 		return true
@@ -106,7 +106,7 @@ func (x *sanction) end() int64 { return max(x.muted, x.banned, x.settingsUntil) 
 // passed count as 0.
 func (s *State) setSanction(u *user, name command.UserID, muted, banned int64) {
 	g := u.group
-	muted, banned = s.futureOrZero(muted), s.futureOrZero(banned)
+	muted, banned = s.ifFuture(muted), s.ifFuture(banned)
 	i, known := s.sanctionIndex(g, name)
 	switch {
 	case known:

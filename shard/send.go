@@ -36,7 +36,7 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 			return
 		}
 	}
-	if fresh && !s.mayOpen(u, "conv", r) {
+	if fresh && !s.mayOpenConversation(u, "conv", r) {
 		return
 	}
 	if i < 0 {
@@ -111,9 +111,9 @@ func (s *State) isRepeatInLog(u *user, i int, sender command.UserID, cid string,
 	return false
 }
 
-// mayOpen checks the limits of new conversations. field is where the request names the
-// other user.
-func (s *State) mayOpen(u *user, field string, r *command.Result) bool {
+// mayOpenConversation checks the limits of new conversations. field is where the
+// request names the other user. If it returns false, r has the refusal.
+func (s *State) mayOpenConversation(u *user, field string, r *command.Result) bool {
 	if s.now-u.hourStart >= hourMS {
 		u.hourStart, u.hourOpened = s.now, 0
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// admits tells whether a user may have a session with a token of a time.
-func (u *modelUser) admits(issued int64) command.Code {
+// checkToken reports whether a user may have a session with a token of a time.
+func (u *modelUser) checkToken(issued int64) command.Code {
 	switch {
 	case u.suspended:
 		return command.CodeForbidden
@@ -36,7 +36,7 @@ func (m *model) endSessions(sh *modelShard, u *modelUser, result *command.Result
 
 func (m *model) setUser(sh *modelShard, c *command.SetUser) (result command.Result) {
 	u := m.user(c.User)
-	u.settle(sh)
+	u.evictToCutoff(sh)
 	if c.HistoryTTL != nil {
 		for _, v := range u.views {
 			v.expireHead(&sh.limits, sh.now)
@@ -45,10 +45,10 @@ func (m *model) setUser(sh *modelShard, c *command.SetUser) (result command.Resu
 			}
 		}
 		u.forgetOld(sh)
-		u.keep = c.HistoryTTL.Milliseconds()
+		u.historyTTL = c.HistoryTTL.Milliseconds()
 		for _, v := range u.views {
 			for _, e := range v.entries {
-				e.keep = u.keep
+				e.historyTTL = u.historyTTL
 			}
 			v.expireHead(&sh.limits, sh.now)
 		}
@@ -60,7 +60,7 @@ func (m *model) setUser(sh *modelShard, c *command.SetUser) (result command.Resu
 		u.tokensFrom = *c.TokensFrom
 	}
 	m.endSessions(sh, u, &result, func(s *modelSession) string {
-		return map[command.Code]string{command.CodeForbidden: "admin", command.CodeUnauthorized: "token"}[u.admits(s.issued)]
+		return map[command.Code]string{command.CodeForbidden: "admin", command.CodeUnauthorized: "token"}[u.checkToken(s.issued)]
 	})
 	return result
 }
@@ -71,10 +71,10 @@ func (m *model) refreshToken(sh *modelShard, c *command.RefreshToken) command.Re
 	if s == nil {
 		return refused(command.CodeNotFound)
 	}
-	if code := u.admits(c.IssuedAt); code != command.OK {
+	if code := u.checkToken(c.IssuedAt); code != command.OK {
 		return refused(code)
 	}
-	u.settle(sh)
+	u.evictToCutoff(sh)
 	s.issued = c.IssuedAt
 	return command.Result{}
 }
@@ -103,7 +103,7 @@ func (m *model) setRead(sh *modelShard, c *command.SetRead) command.Result {
 		}
 		v.readSeq = seq
 		u.change(modelChange{kind: query.ChangeRead, peer: v.peer, seq: seq, back: true})
-		m.tell(sh, u.id, query.Change{Kind: query.ChangeRead, Peer: v.peer, Seq: seq})
+		m.addHookChange(sh, u.id, query.Change{Kind: query.ChangeRead, Peer: v.peer, Seq: seq})
 		m.touched[u.id] = true
 		u.limitQueue(&sh.limits, sh.now)
 		u.limitHistory(&sh.limits, sh.now)
@@ -117,15 +117,15 @@ func (m *model) eraseUser(sh *modelShard, c *command.EraseUser) (result command.
 	if c.From == 0 {
 		m.endSessions(sh, u, &result, func(*modelSession) string { return "admin" })
 		u.lastSeen, u.hourStart, u.hourOpened, u.opened = 0, 0, 0, 0
-		u.keep, u.suspended, u.tokensFrom, u.erased = 0, false, 0, u.lastSession
+		u.historyTTL, u.suspended, u.tokensFrom, u.erased = 0, false, 0, u.lastSession
 		u.sent = nil
 		for _, v := range u.views {
 			for _, e := range v.entries {
-				e.keep = 0
+				e.historyTTL = 0
 			}
 			v.expireHead(&sh.limits, sh.now)
 			for _, e := range v.entries {
-				e.forgot = e.forgot || e.gone != ""
+				e.cidForgotten = e.cidForgotten || e.gone != ""
 			}
 		}
 	}
@@ -152,14 +152,14 @@ func (m *model) eraseUser(sh *modelShard, c *command.EraseUser) (result command.
 func (u *modelUser) forgetOld(sh *modelShard) {
 	for _, v := range u.views {
 		for _, e := range v.entries {
-			e.forgot = e.forgot || !e.known(sh)
+			e.cidForgotten = e.cidForgotten || !e.known(sh)
 		}
 	}
 }
 
 func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint64) {
 	for _, e := range v.entries[:held-1] {
-		e.forgot = true
+		e.cidForgotten = true
 		e.gone, e.peer = query.GapDeleted, 0 // nobody is told any more that it was read
 	}
 	for _, e := range v.entries[held-1:] {
@@ -174,9 +174,9 @@ func (m *model) eraseView(sh *modelShard, u *modelUser, v *modelView, held uint6
 	if held > v.newest() {
 		timeless = v.newest()
 	}
-	v.readSeq, v.receipt, v.receipted, v.peerRead, v.hidden, v.wiped = v.newest(), 0, 0, 0, 0, 0
-	v.heard = false
-	v.muted, v.pinned, v.marked, v.timeless, v.imported, v.wrote = false, false, false, timeless, modelImport{}, false
+	v.readSeq, v.receipt, v.receipted, v.peerRead, v.unlistedTo, v.clearedTo = v.newest(), 0, 0, 0, 0, 0
+	v.received = false
+	v.muted, v.pinned, v.markedUnread, v.timeless, v.imported, v.sent = false, false, false, timeless, modelImport{}, false
 	for _, c := range u.changes {
 		if c.peer == v.peer {
 			v.activity = max(v.activity, c.arrival)
@@ -197,7 +197,7 @@ func (m *model) importRows(sh *modelShard, c *command.Import) command.Result {
 		}
 	}
 	u := m.user(c.User)
-	u.settle(sh)
+	u.evictToCutoff(sh)
 	for _, v := range u.views {
 		v.expireHead(&sh.limits, sh.now)
 	}
@@ -238,7 +238,7 @@ func (m *model) importRows(sh *modelShard, c *command.Import) command.Result {
 		v.imported = modelImport{stream: c.Stream, row: row.Row, arrival: e.arrival}
 	}
 	u.cut(sh)
-	u.settle(sh)
+	u.evictToCutoff(sh)
 	u.limitQueue(&sh.limits, sh.now)
 	u.limitHistory(&sh.limits, sh.now)
 	return command.Result{}

@@ -54,7 +54,7 @@ func (w *world) setRead() {
 	w.send(&command.SetRead{User: user, Peer: peer, Seq: w.someSeq(user, peer) - uint64(w.rng.IntN(2))}, nil)
 }
 
-// eraseUser erases a user, often in many steps, while his peers go on.
+// eraseUser erases a user, often in many steps, while their peers go on.
 func (w *world) eraseUser() {
 	user := w.anyUser()
 	cmd := &command.EraseUser{User: user, MaxWork: 1 << 20}
@@ -85,7 +85,7 @@ func (w *world) eraseUser() {
 	w.failf("EraseUser(%s) does not come to an end", user)
 }
 
-// clearDevices empties a user's devices, as his applications do when the account
+// clearDevices empties a user's devices, as applications do when the account
 // is gone. They may keep their cursors, unless there are still messages before
 // those.
 func (w *world) clearDevices(user command.UserID, erased bool) {
@@ -152,7 +152,7 @@ func (w *world) bringUp(sh *simShard) {
 	}
 }
 
-// underWay tells whether letters of one user have not come to the other yet.
+// underWay reports whether letters of one user have not come to the other yet.
 func (w *world) underWay(from, to command.UserID) bool {
 	return w.model.user(from).outbox(to).last != w.model.user(to).in[from]
 }
@@ -285,7 +285,7 @@ func (w *world) checkAdmin(state *shard.State, u *modelUser, l *command.Limits, 
 		w.failf("Unread(%s) = %v, want %v", u.id, got, counts)
 	}
 	settings := command.UserSettings{
-		HistoryTTL: time.Duration(u.keep) * time.Millisecond, Suspended: u.suspended, TokensFrom: u.tokensFrom,
+		HistoryTTL: time.Duration(u.historyTTL) * time.Millisecond, Suspended: u.suspended, TokensFrom: u.tokensFrom,
 	}
 	if info.Settings != settings {
 		w.failf("User(%s): settings %+v, want %+v", u.id, info.Settings, settings)

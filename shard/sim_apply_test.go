@@ -40,10 +40,10 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 		}
 		if sh.slots[c.Slot] == slotOwned {
 			for _, u := range m.inSlot(c.Slot) {
-				u.settle(sh)
+				u.evictToCutoff(sh)
 			}
 			for _, g := range m.groupsIn(c.Slot) {
-				g.settle(sh)
+				g.evictToCutoff(sh)
 			}
 			sh.hooks.freeze(c.Slot)
 		}
@@ -90,7 +90,7 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 		return command.Result{}
 	}
 	if c, ok := cmd.(*command.RaiseCutoff); ok {
-		return m.retain(sh, c)
+		return m.raiseCutoff(sh, c)
 	}
 	if malformed(cmd) {
 		return refused(command.CodeBadRequest)
@@ -107,8 +107,8 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 			return command.Result{}
 		}
 	}
-	if settles(cmd) {
-		m.user(command.UserID(cmd.Key())).settle(sh)
+	if evicts(cmd) {
+		m.user(command.UserID(cmd.Key())).evictToCutoff(sh)
 	}
 	switch c := cmd.(type) {
 	case *command.Login:
@@ -164,7 +164,7 @@ func (m *model) forgetIdle(u *modelUser) {
 }
 
 func (u *modelUser) idle() bool {
-	return u.lastSession == 0 && len(u.views)+len(u.groups) == 0 && u.keep == 0 && !u.suspended && u.tokensFrom == 0
+	return u.lastSession == 0 && len(u.views)+len(u.groups) == 0 && u.historyTTL == 0 && !u.suspended && u.tokensFrom == 0
 }
 
 func (m *model) names() []command.UserID {
@@ -207,10 +207,10 @@ func (m *model) login(sh *modelShard, c *command.Login) command.Result {
 		return refused(command.CodeBadRequest)
 	}
 	u := m.user(c.User)
-	if code := u.admits(c.IssuedAt); code != command.OK {
+	if code := u.checkToken(c.IssuedAt); code != command.OK {
 		return refused(code)
 	}
-	u.settle(sh)
+	u.evictToCutoff(sh)
 	u.loggedIn = true
 	u.lastSession++
 	result := command.Result{Session: u.lastSession}
@@ -329,7 +329,7 @@ func (m *model) send(sh *modelShard, c *command.Send) command.Result {
 	u.append(v, e)
 	u.seen(c.Session, sh.now)
 	u.sent = append(u.sent, modelSent{to: c.To, cid: c.CID, at: sh.now, seq: e.seq})
-	m.unmark(u, v)
+	m.clearMarkedUnread(u, v)
 	if c.To == c.User {
 		v.readSeq = e.seq
 	}
@@ -345,7 +345,7 @@ func (m *model) send(sh *modelShard, c *command.Send) command.Result {
 	return command.Result{ID: c.ID, Seq: e.seq, Time: e.time}
 }
 
-// mayOpen counts a conversation that a user begins.
+// mayOpenConversation counts a conversation that a user begins.
 func (u *modelUser) mayOpen(sh *modelShard) command.Code {
 	const hour = 3600 * 1000
 	if sh.now-u.hourStart >= hour {
@@ -396,7 +396,7 @@ func (m *model) deliver(sh *modelShard, c *command.Deliver) command.Result {
 		return refused(command.CodeBadRequest)
 	}
 	if c.Letter.Kind == command.LetterJoined || c.Letter.Kind == command.LetterLeft {
-		m.enlist(sh, &c.Letter)
+		m.applyMembershipLetter(sh, &c.Letter)
 		return command.Result{}
 	}
 	u := m.user(c.Letter.To)
@@ -416,7 +416,7 @@ func (m *model) moveRead(sh *modelShard, u *modelUser, v *modelView, seq uint64,
 	}
 	v.readSeq = seq
 	u.change(modelChange{kind: query.ChangeRead, peer: v.peer, session: by, seq: seq})
-	m.tell(sh, u.id, query.Change{Kind: query.ChangeRead, Peer: v.peer, Seq: seq})
+	m.addHookChange(sh, u.id, query.Change{Kind: query.ChangeRead, Peer: v.peer, Seq: seq})
 	m.touched[u.id] = true
 }
 
@@ -457,7 +457,7 @@ func (m *model) readReport(sh *modelShard, u *modelUser, c *command.ReadReport) 
 	seq := min(c.Seq, v.newest())
 	m.moveRead(sh, u, v, seq, c.Session)
 	if !c.Auto {
-		m.unmark(u, v)
+		m.clearMarkedUnread(u, v)
 		if v.peer != u.id {
 			m.receipt(sh, u, v, seq)
 		}
@@ -483,7 +483,7 @@ func (m *model) recall(sh *modelShard, u *modelUser, c *command.Recall) command.
 	}
 	e.recalled = true
 	u.change(modelChange{kind: query.ChangeRecall, peer: v.peer, session: c.Session, seq: e.seq})
-	m.tell(sh, u.id, query.Change{Kind: query.ChangeRecall, Peer: v.peer, By: u.id, Ranges: oneSeq(e.seq)})
+	m.addHookChange(sh, u.id, query.Change{Kind: query.ChangeRecall, Peer: v.peer, By: u.id, Ranges: oneSeq(e.seq)})
 	m.touched[u.id] = true
 	if v.peer != u.id {
 		m.post(sh, command.Letter{From: u.id, To: v.peer, Kind: command.LetterRecall, Seq: e.seq, Time: e.time})
@@ -507,7 +507,7 @@ func (m *model) deleteMessages(sh *modelShard, u *modelUser, c *command.DeleteMe
 			u.change(modelChange{
 				kind: query.ChangeMessagesDeleted, peer: v.peer, session: c.Session, seq: seq,
 			})
-			m.tell(sh, u.id, query.Change{Kind: query.ChangeMessagesDeleted, Peer: v.peer, Ranges: oneSeq(seq)})
+			m.addHookChange(sh, u.id, query.Change{Kind: query.ChangeMessagesDeleted, Peer: v.peer, Ranges: oneSeq(seq)})
 			m.touched[u.id] = true
 		}
 	}
@@ -519,10 +519,10 @@ func (m *model) deleteConversation(sh *modelShard, u *modelUser, c *command.Dele
 	if v == nil || v.newest() == 0 {
 		return refused(command.CodeNotFound)
 	}
-	if v.hidden == v.newest() && (v.wiped == v.newest() || !c.Messages) {
+	if v.unlistedTo == v.newest() && (v.clearedTo == v.newest() || !c.Messages) {
 		return command.Result{}
 	}
-	v.hidden = v.newest()
+	v.unlistedTo = v.newest()
 	for _, e := range v.held() {
 		e.unqueued = true
 		if c.Messages {
@@ -530,12 +530,12 @@ func (m *model) deleteConversation(sh *modelShard, u *modelUser, c *command.Dele
 		}
 	}
 	if c.Messages {
-		v.wiped = v.newest()
+		v.clearedTo = v.newest()
 	}
 	u.change(modelChange{
-		kind: query.ChangeConversationDeleted, peer: v.peer, session: c.Session, seq: v.hidden, messages: c.Messages,
+		kind: query.ChangeConversationDeleted, peer: v.peer, session: c.Session, seq: v.unlistedTo, messages: c.Messages,
 	})
-	m.tell(sh, u.id, query.Change{Kind: query.ChangeConversationDeleted, Peer: v.peer, Seq: v.hidden, Messages: c.Messages})
+	m.addHookChange(sh, u.id, query.Change{Kind: query.ChangeConversationDeleted, Peer: v.peer, Seq: v.unlistedTo, Messages: c.Messages})
 	m.touched[u.id] = true
 	return command.Result{}
 }
@@ -546,31 +546,31 @@ func (m *model) setConversation(u *modelUser, c *command.SetConversation) comman
 		return refused(command.CodeNotFound)
 	}
 	before := v.settings()
-	for _, s := range []struct{ to, is *bool }{{c.Muted, &v.muted}, {c.Pinned, &v.pinned}, {c.Unread, &v.marked}} {
+	for _, s := range []struct{ to, is *bool }{{c.Muted, &v.muted}, {c.Pinned, &v.pinned}, {c.Unread, &v.markedUnread}} {
 		if s.to != nil {
 			*s.is = *s.to
 		}
 	}
 	if v.settings() != before {
-		m.settled(u, v)
+		m.stampSettings(u, v)
 	}
 	return command.Result{}
 }
 
 func (v *modelView) settings() query.ConversationSettings {
-	return query.ConversationSettings{Muted: v.muted, Pinned: v.pinned, Unread: v.marked}
+	return query.ConversationSettings{Muted: v.muted, Pinned: v.pinned, Unread: v.markedUnread}
 }
 
-// settled tells all sessions of a change of settings.
-func (m *model) settled(u *modelUser, v *modelView) {
+// stampSettings tells all sessions of a change of settings.
+func (m *model) stampSettings(u *modelUser, v *modelView) {
 	u.change(modelChange{kind: query.ChangeSettings, peer: v.peer})
 	m.touched[u.id] = true
 }
 
-func (m *model) unmark(u *modelUser, v *modelView) {
-	if v.marked {
-		v.marked = false
-		m.settled(u, v)
+func (m *model) clearMarkedUnread(u *modelUser, v *modelView) {
+	if v.markedUnread {
+		v.markedUnread = false
+		m.stampSettings(u, v)
 	}
 }
 

@@ -40,8 +40,8 @@ func (w *world) checkUser(user command.UserID) {
 		if got, want := state.HasConversation(user, peer), v.newest() > 0; got != want {
 			w.failf("Knows(%s, %s) = %v, want %v", user, peer, got, want)
 		}
-		if got := state.HasReceivedFrom(user, peer); got != v.heard {
-			w.failf("Heard(%s, %s) = %v, want %v", user, peer, got, v.heard)
+		if got := state.HasReceivedFrom(user, peer); got != v.received {
+			w.failf("Heard(%s, %s) = %v, want %v", user, peer, got, v.received)
 		}
 		if got, want := state.BlockedBy(user, peer), u.blockedBy[peer]; got != want {
 			w.failf("BlockedBy(%s, %s) = %v, want %v", user, peer, got, want)
@@ -69,7 +69,7 @@ func (w *world) checkUser(user command.UserID) {
 	}
 }
 
-// checkElsewhere wants nothing of a user from a shard that does not serve him.
+// checkElsewhere wants nothing of a user from a shard that does not serve them.
 func (w *world) checkElsewhere(user command.UserID) {
 	for _, sh := range w.shards {
 		if sh.leader.Owns(command.SlotOf(string(user))) {
@@ -111,7 +111,7 @@ func (w *world) checkSync(user command.UserID, r *command.Result, mode query.Rec
 	limits := &w.model.shards[sh.index].limits
 	what := fmt.Sprintf("StartSync(%s, since %d)", user, r.CursorArrival)
 	if got.Arrival == 0 && u.arrival == 1 {
-		return nil // nothing is known of him yet
+		return nil // nothing is known of them yet
 	}
 	if got.Session != r.Session || got.CursorArrival != r.CursorArrival || got.Reset != r.Reset || got.Arrival != u.arrival {
 		w.failf("%s: session %d, since %d, reset %v, arrival %d, want %d, %d, %v, %d", what,
@@ -130,7 +130,7 @@ func (w *world) checkSync(user command.UserID, r *command.Result, mode query.Rec
 	}
 	var unread []modelRef
 	for _, ref := range u.conversations(limits, now) {
-		if ref.entry != nil && (ref.view.unread(limits, now) > 0 || ref.view.marked) {
+		if ref.entry != nil && (ref.view.unread(limits, now) > 0 || ref.view.markedUnread) {
 			unread = append(unread, ref)
 		}
 	}
@@ -403,7 +403,7 @@ func (w *world) checkLimitedPage(state *shard.State, q query.HistoryQuery, all *
 	}
 }
 
-// seqsOf gives the part of gaps that lies in from..to, with a gap for each seq.
+// seqsOf returns the part of gaps that lies in from..to, with a gap for each seq.
 func seqsOf(gaps []query.Gap, from, to uint64) (seqs []query.Gap) {
 	for _, g := range gaps {
 		for seq := max(g.From, from); seq <= min(g.To, to); seq++ {
@@ -452,7 +452,7 @@ func trimGaps(gaps []query.Gap, upTo uint64) (trimmed []query.Gap) {
 }
 
 // checkStranger wants a user who never logs in to be known as long as something is
-// kept of him, and no longer.
+// kept of them, and no longer.
 func (w *world) checkStranger(user command.UserID) {
 	sh := w.shardOf(user)
 	u := w.model.users[user]

@@ -6,9 +6,9 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// retain shortens what a shard keeps, mostly to some minutes, and frees all of
+// raiseCutoff shortens what a shard keeps, mostly to some minutes, and frees all of
 // it, a part of it, or what an earlier command has left.
-func (w *world) retain() {
+func (w *world) raiseCutoff() {
 	sh := pick(w, w.shards)
 	w.flush(sh)
 	ms := w.model.shards[sh.index]
@@ -62,16 +62,16 @@ func (w *world) retainOnce(sh *simShard, cmd *command.RaiseCutoff) (next uint16)
 // holders are the users and groups of a shard whose logs still hold what the cutoff took.
 func (w *world) holders(sh *simShard) (users []command.UserID) {
 	for _, user := range w.keys() {
-		if shard.HoldsCut(sh.leader, user) {
+		if shard.HoldsBelowCutoff(sh.leader, user) {
 			users = append(users, user)
 		}
 	}
 	return users
 }
 
-// retain follows a Retain: all that is old enough is gone; whose logs were
+// raiseCutoff follows a RaiseCutoff: all that is old enough is gone; whose logs were
 // cleaned the state says.
-func (m *model) retain(sh *modelShard, c *command.RaiseCutoff) command.Result {
+func (m *model) raiseCutoff(sh *modelShard, c *command.RaiseCutoff) command.Result {
 	sh.cutoff = max(sh.cutoff, min(c.Cutoff, sh.now-1))
 	for _, id := range m.names() {
 		if !m.serves(sh, id) {
@@ -79,15 +79,15 @@ func (m *model) retain(sh *modelShard, c *command.RaiseCutoff) command.Result {
 		}
 		u := m.users[id]
 		u.cut(sh)
-		if slot := command.SlotOf(string(id)); slot >= c.FirstSlot && !m.adopt.holdsCut(id) {
-			u.settle(sh)
+		if slot := command.SlotOf(string(id)); slot >= c.FirstSlot && !m.adopt.holdsBelowCutoff(id) {
+			u.evictToCutoff(sh)
 		}
 	}
 	for _, id := range m.groupIDs() {
 		if g := m.groups[id]; m.serves(sh, id.Key()) {
 			g.cut(sh)
-			if slot := command.SlotOf(string(id.Key())); slot >= c.FirstSlot && !m.adopt.holdsCut(id.Key()) {
-				g.settle(sh)
+			if slot := command.SlotOf(string(id.Key())); slot >= c.FirstSlot && !m.adopt.holdsBelowCutoff(id.Key()) {
+				g.evictToCutoff(sh)
 			}
 		}
 	}
@@ -98,17 +98,17 @@ func (m *model) retain(sh *modelShard, c *command.RaiseCutoff) command.Result {
 func (u *modelUser) cut(sh *modelShard) {
 	for _, v := range u.views {
 		for _, e := range v.entries {
-			e.cut = e.cut || e.time <= sh.cutoff
+			e.belowCutoff = e.belowCutoff || e.time <= sh.cutoff
 		}
 	}
 }
 
-// settle removes from a user's logs what the cutoff has taken, as his shard does
-// before it changes anything of him.
-func (u *modelUser) settle(sh *modelShard) {
+// evictToCutoff removes from a user's logs what is below the cutoff, as the shard does
+// before it changes anything of theirs.
+func (u *modelUser) evictToCutoff(sh *modelShard) {
 	for _, v := range u.views {
 		for _, e := range v.held() {
-			if !e.cut {
+			if !e.belowCutoff {
 				break
 			}
 			if v.queueable(e, &sh.limits, sh.now) {
@@ -119,9 +119,9 @@ func (u *modelUser) settle(sh *modelShard) {
 	}
 }
 
-// settles tells whether a command gets as far as to its user. Deliver does so
+// evicts reports whether a command gets as far as to its user. Deliver does so
 // only when the letter is the next.
-func settles(cmd command.Command) bool {
+func evicts(cmd command.Command) bool {
 	switch c := cmd.(type) {
 	case *command.Send:
 		return c.To != "" && c.CID != "" && len(c.Body) > 0

@@ -30,7 +30,7 @@ type device struct {
 	receipts map[command.UserID]uint64
 	settings map[command.UserID]query.ConversationSettings
 	blocked  map[command.UserID]bool
-	groups   map[command.GroupID]bool // whose member he is
+	groups   map[command.GroupID]bool // whose member the user is
 }
 
 type heldKey struct {
@@ -131,7 +131,7 @@ func (w *world) login() {
 	})
 }
 
-// cursor gives the text of a point and remembers it for the model.
+// cursor returns the text of a point and remembers it for the model.
 func (w *world) cursor(user command.UserID, arrival uint64) string {
 	text := w.shardOf(user).leader.Cursor(user, arrival)
 	w.model.cursors[text] = cursorPoint{user, arrival}
@@ -207,7 +207,7 @@ func (w *world) pull() {
 	}
 }
 
-// moving tells whether the user's slot is between two shards.
+// moving reports whether the user's slot is between two shards.
 func (w *world) moving(user command.UserID) bool {
 	return !w.shardOf(user).leader.Owns(command.SlotOf(string(user)))
 }
@@ -363,8 +363,8 @@ func (d *device) take(w *world, what string, up *query.Updates) {
 			}
 			d.blocked[peer] = c.Blocked
 		case query.ChangeConversationDeleted:
-			if want := max(v.hidden, v.wiped); c.Seq == 0 || c.Seq > want || !c.Messages && c.Seq != v.hidden || c.Messages && c.Seq != v.wiped {
-				w.failf("%s: ChangeConversationDeleted of u:%s up to %d, messages %v, want %d, %d", what, peer, c.Seq, c.Messages, v.hidden, v.wiped)
+			if want := max(v.unlistedTo, v.clearedTo); c.Seq == 0 || c.Seq > want || !c.Messages && c.Seq != v.unlistedTo || c.Messages && c.Seq != v.clearedTo {
+				w.failf("%s: ChangeConversationDeleted of u:%s up to %d, messages %v, want %d, %d", what, peer, c.Seq, c.Messages, v.unlistedTo, v.clearedTo)
 			}
 			if c.Messages {
 				d.wiped(peer)

@@ -201,7 +201,7 @@ func (w *world) checkGroupMembers(state *shard.State, g *modelGroup, now int64) 
 	if g.alive {
 		for _, user := range g.names() {
 			mm := g.members[user]
-			want = append(want, query.Member{User: user, Role: mm.role, Joined: mm.joined, VisibleFrom: mm.from, Read: mm.read, MutedUntil: later(g.muted[user], now)})
+			want = append(want, query.Member{User: user, Role: mm.role, Joined: mm.joinedMS, VisibleFrom: mm.visibleFrom, Read: mm.read, MutedUntil: later(g.muted[user], now)})
 		}
 		for user, until := range g.muted {
 			if !g.settings.Stored && g.members[user] == nil && until > now {
@@ -226,7 +226,7 @@ func (w *world) checkGroupMembers(state *shard.State, g *modelGroup, now int64) 
 		w.failf("JoinRequests(%s) = %+v, want %+v", g.id, got, requests)
 	}
 	at, ok := state.MemberSince(g.id, user)
-	if mm := g.members[user]; ok != (mm != nil) || ok && at != mm.joinedAt-1 {
+	if mm := g.members[user]; ok != (mm != nil) || ok && at != mm.joinArrival-1 {
 		w.failf("JoinedAt(%s, %s) = %d, %v, want before %+v", g.id, user, at, ok, mm)
 	}
 }
@@ -385,7 +385,7 @@ func (d *device) takeGroup(w *world, what string, u *modelUser, c *query.Change)
 }
 
 // checkGroups compares what a device that has read everything knows of the
-// groups of its user. What he left long ago is forgotten everywhere.
+// groups of its user. What they left long ago is forgotten everywhere.
 func (d *device) checkGroups(w *world, u *modelUser) {
 	for _, id := range w.groups {
 		ref, known := u.groups[id]

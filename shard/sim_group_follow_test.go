@@ -17,8 +17,8 @@ type feed struct {
 
 // A subscription is what a feed knows of one member.
 type subscription struct {
-	base uint64 // he was told all after this
-	told uint64 // up to which he was told
+	base uint64 // told all after this
+	told uint64 // up to which they were told
 	seqs map[uint64]bool
 }
 
@@ -42,8 +42,8 @@ func (w *world) followGroup() {
 	}
 }
 
-// attach subscribes a member. What lies between his joining and the feed he
-// reads himself.
+// attach subscribes a member. What lies between their joining and the feed they
+// read themselves.
 func (w *world) attach(f *feed, user command.UserID) {
 	state := w.shardOf(f.group.Key()).leader
 	at, ok := state.MemberSince(f.group, user)
@@ -69,7 +69,7 @@ func (w *world) attach(f *feed, user command.UserID) {
 	}
 }
 
-// readGroupSince reads what came after a point, compares it, and gives it.
+// readGroupSince reads what came after a point, compares it, and returns it.
 func (w *world) readGroupSince(id command.GroupID, after uint64) *query.Updates {
 	sh := w.shardOf(id.Key())
 	now := w.readTime(sh)
@@ -101,7 +101,7 @@ func (w *world) readFeed(f *feed) bool {
 	return false
 }
 
-// recheck asks whether a user is still the member that he was, since events are
+// recheck asks whether a user is still the member that they were, since events are
 // missing that may say otherwise.
 func (w *world) recheck(f *feed, user command.UserID) {
 	sub := f.subs[user]
@@ -113,7 +113,7 @@ func (w *world) recheck(f *feed, user command.UserID) {
 	}
 }
 
-// hand tells a member what a batch has for him, up to a point, and what ends his
+// hand tells a member what updates have for them, up to a point, and what ends their
 // membership.
 func (w *world) hand(f *feed, user command.UserID, up *query.Updates, upTo uint64) {
 	g, sub := w.model.group(f.group), f.subs[user]
@@ -132,7 +132,7 @@ func (w *world) hand(f *feed, user command.UserID, up *query.Updates, upTo uint6
 				w.failf("%s twice", what)
 			}
 			if !g.memberAt(user, m.Arrival) {
-				w.failf("%s, when he was none: %v", what, g.stays[user])
+				w.failf("%s, when he was none: %v", what, g.pastMemberships[user])
 			}
 			sub.seqs[m.Seq] = true
 		case item.Event >= 0:
@@ -146,11 +146,11 @@ func (w *world) hand(f *feed, user command.UserID, up *query.Updates, upTo uint6
 }
 
 // checkSubscription wants a member to have been told, when all is read,
-// everything since his joining that can still be shown.
+// everything since their joining that is still visible.
 func (w *world) checkSubscription(f *feed, user command.UserID) {
 	g, sub := w.model.group(f.group), f.subs[user]
 	if g.members[user] == nil {
-		w.failf("%s is told what comes in %s, but is no member since: %v", user, f.group, g.stays[user])
+		w.failf("%s is told what comes in %s, but is no member since: %v", user, f.group, g.pastMemberships[user])
 	}
 	sh := w.shardOf(f.group.Key())
 	limits := &w.model.shards[sh.index].limits

@@ -28,7 +28,9 @@ func TestPlantedGroupBugsAreCaught(t *testing.T) {
 				shard.ForgetGroupFloor(s, id, user)
 			}},
 		{"past before the joining shown", 5, `History|Members?\(|GroupMessages|SyncGroups|code`,
-			func(_ *world, s *shard.State, id command.GroupID, user command.UserID) { shard.OpenPast(s, id, user) }},
+			func(_ *world, s *shard.State, id command.GroupID, user command.UserID) {
+				shard.ShowBeforeJoin(s, id, user)
+			}},
 		{"notice applied out of order", 100, `GroupsOf|Touched|StartSync|Since`,
 			func(_ *world, s *shard.State, _ command.GroupID, user command.UserID) {
 				shard.ForgetLetterVersions(s, user)

@@ -67,8 +67,8 @@ func (w *world) actor(g *modelGroup, least command.Role) command.UserID {
 	return w.anyMember(g, least)
 }
 
-// tell orders a command on a group, now and then twice.
-func (w *world) tell(cmd command.GroupCommand) {
+// orderGroup orders a command on a group, now and then twice.
+func (w *world) orderGroup(cmd command.GroupCommand) {
 	w.asked = append(w.asked, cmd)
 	if len(w.asked) > 64 {
 		w.asked = w.asked[1:]
@@ -174,7 +174,7 @@ func (w *world) groupSeq(g *modelGroup) uint64 {
 func (w *world) readGroup() {
 	g := w.anyGroup()
 	user := w.anyMember(g, command.RoleMember)
-	w.tell(&command.ReadGroup{
+	w.orderGroup(&command.ReadGroup{
 		Group: g.id, User: user, Session: w.anySession(user), Seq: w.groupSeq(g), MayMoveBack: w.chance(25),
 	})
 }
@@ -193,7 +193,7 @@ func (w *world) recallOnce() {
 	if e := g.at(seq); e != nil && w.chance(50) {
 		by = e.from
 	}
-	w.tell(&command.RecallGroup{Group: g.id, By: by, Seq: seq, Silent: w.chance(15)})
+	w.orderGroup(&command.RecallGroup{Group: g.id, By: by, Seq: seq, Silent: w.chance(15)})
 }
 
 func (w *world) deleteSender() {
@@ -202,7 +202,7 @@ func (w *world) deleteSender() {
 	if w.chance(2) {
 		sender = ""
 	}
-	w.tell(&command.DeleteMessagesFrom{Group: g.id, Sender: sender, Silent: w.chance(25)})
+	w.orderGroup(&command.DeleteMessagesFrom{Group: g.id, Sender: sender, Silent: w.chance(25)})
 }
 
 func (w *world) hideInGroup() { w.often(w.hideOnce) }
@@ -218,13 +218,13 @@ func (w *world) hideOnce() {
 	for range w.rng.IntN(most) {
 		seqs = append(seqs, w.groupSeq(g))
 	}
-	w.tell(&command.HideMessages{Group: g.id, User: user, Session: w.anySession(user), Seqs: seqs})
+	w.orderGroup(&command.HideMessages{Group: g.id, User: user, Session: w.anySession(user), Seqs: seqs})
 }
 
 func (w *world) hideGroup() {
 	g := w.anyGroup()
 	user := w.anyMember(g, command.RoleMember)
-	w.tell(&command.HideGroup{Group: g.id, User: user, Session: w.anySession(user), Messages: w.chance(30)})
+	w.orderGroup(&command.HideGroup{Group: g.id, User: user, Session: w.anySession(user), Messages: w.chance(30)})
 }
 
 func (w *world) setGroupView() {
@@ -239,7 +239,7 @@ func (w *world) setGroupView() {
 	if w.chance(60) {
 		cmd.Unread = new(w.chance(70))
 	}
-	w.tell(cmd)
+	w.orderGroup(cmd)
 }
 
 func (w *world) groupSettings(kind command.GroupKind) command.GroupSettings {
@@ -305,11 +305,11 @@ func (w *world) createGroup() {
 			cmd.Owner = ""
 		}
 	}
-	w.tell(cmd)
+	w.orderGroup(cmd)
 	if w.chance(20) {
 		again := *cmd // with another salt, as a proposer that asks again has it
 		again.Salt = w.rng.Uint64()
-		w.tell(&again)
+		w.orderGroup(&again)
 	}
 }
 
@@ -322,7 +322,7 @@ func (w *world) dismissGroup() {
 	if !g.alive {
 		by = g.owner
 	}
-	w.tell(&command.DismissGroup{Group: g.id, By: by})
+	w.orderGroup(&command.DismissGroup{Group: g.id, By: by})
 }
 
 func (w *world) joinGroup() {
@@ -334,18 +334,18 @@ func (w *world) joinGroup() {
 	if w.chance(1) {
 		cmd.User = ""
 	}
-	w.tell(cmd)
+	w.orderGroup(cmd)
 	if w.chance(10) { // and thinks better of it, or not
-		w.tell(&command.LeaveGroup{Group: g.id, User: cmd.User})
+		w.orderGroup(&command.LeaveGroup{Group: g.id, User: cmd.User})
 		if w.chance(50) {
-			w.tell(cmd)
+			w.orderGroup(cmd)
 		}
 	}
 }
 
 func (w *world) leaveGroup() {
 	g := w.anyGroup()
-	w.tell(&command.LeaveGroup{Group: g.id, User: w.anyMember(g, command.RoleMember)})
+	w.orderGroup(&command.LeaveGroup{Group: g.id, User: w.anyMember(g, command.RoleMember)})
 }
 
 func (w *world) answerJoin() {
@@ -354,12 +354,12 @@ func (w *world) answerJoin() {
 	if len(g.requests) > 0 && !w.chance(10) {
 		user = pick(w, g.requests).User
 	}
-	w.tell(&command.AnswerJoin{Group: g.id, By: w.actor(g, command.RoleAdmin), User: user, Accept: w.chance(75)})
+	w.orderGroup(&command.AnswerJoin{Group: g.id, By: w.actor(g, command.RoleAdmin), User: user, Accept: w.chance(75)})
 }
 
 func (w *world) addMembers() {
 	g := w.anyGroup()
-	w.tell(&command.AddMembers{Group: g.id, By: w.actor(g, command.RoleMember), Users: w.someUsers()})
+	w.orderGroup(&command.AddMembers{Group: g.id, By: w.actor(g, command.RoleMember), Users: w.someUsers()})
 }
 
 func (w *world) removeMembers() {
@@ -372,7 +372,7 @@ func (w *world) removeMembers() {
 	if w.chance(30) {
 		cmd.Ban = uint32(1 + w.rng.IntN(30))
 	}
-	w.tell(cmd)
+	w.orderGroup(cmd)
 }
 
 // unban mostly lifts a ban, or a mute of who has left.
@@ -383,24 +383,24 @@ func (w *world) unban() {
 		user = pick(w, names)
 	}
 	if names := slices.Sorted(maps.Keys(g.muted)); len(names) > 0 && w.chance(30) {
-		w.tell(&command.SetMember{Group: g.id, By: w.actor(g, command.RoleAdmin), User: pick(w, names), MutedUntil: new(w.clock + int64(w.rng.IntN(2))*60_000)})
+		w.orderGroup(&command.SetMember{Group: g.id, By: w.actor(g, command.RoleAdmin), User: pick(w, names), MutedUntil: new(w.clock + int64(w.rng.IntN(2))*60_000)})
 		return
 	}
-	w.tell(&command.Unban{Group: g.id, By: w.actor(g, command.RoleAdmin), User: user})
+	w.orderGroup(&command.Unban{Group: g.id, By: w.actor(g, command.RoleAdmin), User: user})
 }
 
 // answerOwner mostly answers an offer, or makes one.
 func (w *world) answerOwner() {
 	g := w.anyGroup()
 	if g.offer == "" && !w.chance(10) {
-		w.tell(&command.SetGroup{Group: g.id, By: g.owner, Owner: w.anyMember(g, command.RoleMember)})
+		w.orderGroup(&command.SetGroup{Group: g.id, By: g.owner, Owner: w.anyMember(g, command.RoleMember)})
 		return
 	}
 	user := g.offer
 	if w.chance(10) {
 		user = w.anyUser()
 	}
-	w.tell(&command.AnswerOwner{Group: g.id, User: user, Accept: w.chance(75)})
+	w.orderGroup(&command.AnswerOwner{Group: g.id, User: user, Accept: w.chance(75)})
 }
 
 func (w *world) setMember() {
@@ -415,7 +415,7 @@ func (w *world) setMember() {
 	if w.chance(2) {
 		cmd.User = ""
 	}
-	w.tell(cmd)
+	w.orderGroup(cmd)
 }
 
 func (w *world) setGroup() {
@@ -444,11 +444,11 @@ func (w *world) setGroup() {
 			cmd.Settings.Join, cmd.Settings.History = 0, 0
 		}
 	}
-	w.tell(cmd)
+	w.orderGroup(cmd)
 }
 
 // checkMemberships wants, when all letters have been applied, every user's list
-// of groups to be that of the groups whose member he is, and the counts to be
+// of groups to be that of the groups whose member they are, and the counts to be
 // those of the letters.
 func (w *world) checkMemberships() {
 	want := map[command.UserID]map[command.GroupID]bool{}
@@ -475,7 +475,7 @@ func (w *world) checkMemberships() {
 		var counts query.GroupCounts
 		for id, owned := range want[user] {
 			switch {
-			case w.model.user(user).groups[id].unasked:
+			case w.model.user(user).groups[id].byStranger:
 				counts.ByStrangers++
 			default:
 				counts.Joined++

@@ -35,13 +35,13 @@ func (w *world) checkGroupViews(state *shard.State, user command.UserID, now int
 		most = 1000
 	}
 	got := state.SyncGroups(user, w.passed(queries), backlog, most, now).Items
-	var want []groupWant
+	var want []wantGroup
 	for _, q := range queries {
 		if g := w.model.group(q.Group); g.alive && g.settings.Stored && g.members[user] != nil {
 			want = append(want, w.groupWant(g, g.members[user], &q, backlog, now))
 		}
 	}
-	slices.SortFunc(want, func(a, b groupWant) int {
+	slices.SortFunc(want, func(a, b wantGroup) int {
 		return cmp.Or(cmp.Compare(b.view.Time, a.view.Time), strings.Compare(string(a.view.Group), string(b.view.Group)))
 	})
 	if len(got) != len(want) {
@@ -92,26 +92,26 @@ func (w *world) groupCursor(g *modelGroup) string {
 	return text(g.id, max(1, g.arrival-min(g.arrival, uint64(w.rng.IntN(40)))))
 }
 
-// A groupWant is what a login must find of a group.
-type groupWant struct {
+// A wantGroup is what a login must find of a group.
+type wantGroup struct {
 	view    query.GroupSyncItem
 	must    []uint64 // lost
 	may     []uint64
-	recalls groupRecalled
+	recalls wantRecall
 	own     []query.Change
-	hidden  map[uint64]groupHide
+	hidden  map[uint64]modelHidden
 }
 
-func (w *world) groupWant(g *modelGroup, mm *groupMember, q *query.GroupSyncQuery, backlog int, now int64) groupWant {
+func (w *world) groupWant(g *modelGroup, mm *groupMember, q *query.GroupSyncQuery, backlog int, now int64) wantGroup {
 	limits := &w.model.shards[w.shardOf(g.id.Key()).index].limits
 	unread := g.unread(mm, limits, now)
 	v := query.GroupSyncItem{
 		Group: g.id, Arrival: g.arrival, Cursor: w.shardOf(g.id.Key()).leader.GroupCursor(g.id, g.arrival),
-		VisibleFrom: mm.from, Read: mm.read, Time: mm.joined, JoinArrival: mm.joinedAt, Unread: len(unread), CountsUnread: g.counts(), Muted: mm.quiet, Pinned: mm.pinned, MarkedUnread: mm.marked,
+		VisibleFrom: mm.visibleFrom, Read: mm.read, Time: mm.joinedMS, JoinArrival: mm.joinArrival, Unread: len(unread), CountsUnread: g.counts(), Muted: mm.quiet, Pinned: mm.pinned, MarkedUnread: mm.markedUnread,
 	}
 	if q.HasCursor {
 		if p, ok := w.model.cursors[q.Cursor]; ok && p.user == g.id.Key() && p.arrival <= g.arrival {
-			v.CursorArrival = max(p.arrival, mm.joinedAt-1)
+			v.CursorArrival = max(p.arrival, mm.joinArrival-1)
 		} else {
 			v.Reset = true
 		}
@@ -119,7 +119,7 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, q *query.GroupSyncQuer
 	shown := g.shown(mm, 0, limits, now)
 	if n := len(shown); n > 0 {
 		last := shown[n-1]
-		v.LastSeq, v.Time, v.LastArrival, v.Unlisted = last.seq, last.time, last.arrival, last.seq <= mm.floor
+		v.LastSeq, v.Time, v.LastArrival, v.Unlisted = last.seq, last.time, last.arrival, last.seq <= mm.unlistedTo
 	}
 	push := func(seqs []uint64) {
 		for _, seq := range seqs {
@@ -141,19 +141,19 @@ func (w *world) groupWant(g *modelGroup, mm *groupMember, q *query.GroupSyncQuer
 	default:
 		push(unread[max(0, len(unread)-backlog):])
 	}
-	if v.CursorArrival > 0 && g.changed.Arrival > max(v.CursorArrival, mm.joinedAt) {
+	if v.CursorArrival > 0 && g.changed.Arrival > max(v.CursorArrival, mm.joinArrival) {
 		v.LastChange = g.changed
 	}
-	want := groupWant{view: v}
+	want := wantGroup{view: v}
 	want.must, want.may = g.lost(mm, v.CursorArrival, limits, now)
 	if v.CursorArrival > 0 {
-		want.recalls = g.recalledSince(v.CursorArrival, math.MaxUint64).clip(mm.from)
+		want.recalls = g.recalledSince(v.CursorArrival, math.MaxUint64).clip(mm.visibleFrom)
 		want.own, want.hidden = mm.ownChanges(g.id, 0, v.CursorArrival)
 	}
 	return want
 }
 
-func (w *world) checkGroupView(what string, user command.UserID, got *query.GroupSyncItem, want *groupWant) {
+func (w *world) checkGroupView(what string, user command.UserID, got *query.GroupSyncItem, want *wantGroup) {
 	plain := *got
 	plain.Push, plain.Lost, plain.Changes = nil, nil, nil
 	v := want.view
@@ -220,8 +220,8 @@ func (w *world) checkMemberChanges(state *shard.State, g *modelGroup, user comma
 }
 
 // checkOwnChanges compares the changes of a member's own view. Of the messages
-// he hid, those that are gone may be missing.
-func (w *world) checkOwnChanges(what string, g *modelGroup, got, want []query.Change, hidden map[uint64]groupHide) {
+// they hid, those that are gone may be missing.
+func (w *world) checkOwnChanges(what string, g *modelGroup, got, want []query.Change, hidden map[uint64]modelHidden) {
 	if !slices.IsSortedFunc(got, func(a, b query.Change) int { return cmp.Compare(a.Arrival, b.Arrival) }) {
 		w.failf("%s: %+v, want them by arrival", what, got)
 	}
@@ -262,14 +262,14 @@ func equalChanges(a, b query.Change) bool {
 		a.Settings == b.Settings && a.Blocked == b.Blocked && a.Seq == b.Seq && a.Time == b.Time && a.By == b.By && a.Messages == b.Messages && slices.Equal(a.Ranges, b.Ranges)
 }
 
-// A groupRecalled is what a reader has to be told of messages taken away: the
+// A wantRecall is what a reader has to be told of messages taken away: the
 // newest recalls as they were made, and of those before the seqs alone.
-type groupRecalled struct {
+type wantRecall struct {
 	exact []query.Change
 	old   []*groupEntry
 }
 
-func (g *modelGroup) recalledSince(after, upTo uint64) (r groupRecalled) {
+func (g *modelGroup) recalledSince(after, upTo uint64) (r wantRecall) {
 	kept := g.recalls[max(0, len(g.recalls)-groupRecalls):]
 	for _, rc := range kept {
 		if rc.arrival > after && rc.arrival <= upTo {
@@ -291,7 +291,7 @@ func (g *modelGroup) recalledSince(after, upTo uint64) (r groupRecalled) {
 }
 
 // clip leaves what a member who may read from a seq on is told.
-func (r groupRecalled) clip(low uint64) (clipped groupRecalled) {
+func (r wantRecall) clip(low uint64) (clipped wantRecall) {
 	for _, c := range r.exact {
 		if run := c.Ranges[0]; run.To >= low {
 			c.Ranges = []query.Range{{From: max(run.From, low), To: run.To}}
@@ -306,7 +306,7 @@ func (r groupRecalled) clip(low uint64) (clipped groupRecalled) {
 	return clipped
 }
 
-func (w *world) checkRecalls(what string, g *modelGroup, got []query.Change, want *groupRecalled) {
+func (w *world) checkRecalls(what string, g *modelGroup, got []query.Change, want *wantRecall) {
 	if n := len(got) - len(want.exact); n == 1 && len(want.old) > 0 && got[0].By == "" && got[0].Sender == "" {
 		named := map[uint64]bool{}
 		for _, r := range got[0].Ranges {

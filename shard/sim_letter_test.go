@@ -39,7 +39,7 @@ func (w *world) deliverSome() {
 	}
 }
 
-// late tells whether a message has expired by a clock.
+// late reports whether a message has expired by a clock.
 func (m *model) late(l *command.Letter, now int64) bool {
 	e := modelEntry{time: l.Time, ttl: l.TTL}
 	return l.Kind == command.LetterMessage && e.expired(&m.shards[0].limits, now)

@@ -77,7 +77,7 @@ func (u *modelUser) limitHistory(l *command.Limits, now int64) {
 		if from.view.queued(from.head, l, now) {
 			from.head.unqueued, from.head.lost = true, true
 		}
-		from.head.forgot = true
+		from.head.cidForgotten = true
 		from.head.leave(l, now, query.GapEvicted)
 	}
 }

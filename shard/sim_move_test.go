@@ -28,7 +28,7 @@ func (w *world) startMove() {
 }
 
 // goOnMoving takes the next step of a move. Each may be repeated: whoever
-// leads placement resumes where he cannot tell whether it happened.
+// leads placement resumes without knowing whether it happened.
 func (w *world) goOnMoving(m *slotMove) {
 	if m.busy {
 		return

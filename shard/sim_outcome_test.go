@@ -145,7 +145,7 @@ func (w *world) checkOutbox(sh *simShard) {
 	})
 	for _, id := range w.groups {
 		if g := w.model.group(id); w.model.serves(ms, id.Key()) {
-			for to, waiting := range g.notices {
+			for to, waiting := range g.letters {
 				if n := got[direction{id.Key(), to}]; n != len(waiting) {
 					w.failf("Letters(%s to %s) = %d letters, want %d", id.Key(), to, n, len(waiting))
 				}

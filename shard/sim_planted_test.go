@@ -43,7 +43,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		{"lost messages forgotten", 20, `lost`,
 			func(_ *world, s *shard.State, user, peer command.UserID) { shard.ForgetLost(s, user, peer) }},
 		{"cutoff takes messages in silence", 100, `lost|History.*gaps`,
-			func(_ *world, s *shard.State, user, _ command.UserID) { shard.CutSilently(s, user) }},
+			func(_ *world, s *shard.State, user, _ command.UserID) { shard.EvictSilently(s, user) }},
 		{"cutoff falls", 20, `Cutoff|History|Since|Recents|recents|UnreadTotal|unread|queue|lost|code`,
 			func(_ *world, s *shard.State, _, _ command.UserID) { shard.LowerCutoff(s) }},
 		{"messages behind an idle conversation missed", 20, `Since|does not know|read cursor of|Import|Conversations|recents|receipt of`,

@@ -70,7 +70,7 @@ func compareBool(a, b bool) int {
 // first; an entry is nil where nothing can be shown.
 func (u *modelUser) conversations(l *command.Limits, now int64) (refs []modelRef) {
 	for _, peer := range u.peers {
-		if v := u.views[peer]; v.newest() > max(v.hidden, v.timeless) {
+		if v := u.views[peer]; v.newest() > max(v.unlistedTo, v.timeless) {
 			refs = append(refs, modelRef{v, v.last(l, now)})
 		}
 	}
@@ -89,7 +89,7 @@ func (r modelRef) conversation(l *command.Limits, now int64) query.Conversation 
 	}
 	return query.Conversation{
 		Peer: v.peer, LastSeq: last.seq, Time: last.time, ReadSeq: v.readSeq, PeerReadSeq: v.receipt,
-		Unread: v.unread(l, now), Muted: v.muted, Pinned: v.pinned, MarkedUnread: v.marked,
+		Unread: v.unread(l, now), Muted: v.muted, Pinned: v.pinned, MarkedUnread: v.markedUnread,
 	}
 }
 
@@ -116,7 +116,7 @@ func (u *modelUser) since(l *command.Limits, session command.SessionID, after, u
 // besides: lost before the cursor, and no longer held to tell.
 func (v *modelView) lost(l *command.Limits, since uint64, now int64) (must, may []uint64) {
 	for _, e := range v.entries {
-		lost := e.lost || e.cut && v.queueable(e, l, now)
+		lost := e.lost || e.belowCutoff && v.queueable(e, l, now)
 		switch {
 		case !lost || e.seq <= v.readSeq:
 		case e.arrival > since:

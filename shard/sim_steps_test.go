@@ -34,7 +34,7 @@ var deeds = []deed{
 	{25, (*world).cutWire},
 	{60, (*world).trim},
 	{6, (*world).expire},
-	{4, (*world).retain},
+	{4, (*world).raiseCutoff},
 	{2, (*world).configure},
 	{4, (*world).startMove},
 	{30, (*world).move},
@@ -381,7 +381,7 @@ func (w *world) badCommand() {
 	user := w.anyUser()
 	sh := w.shardOf(user)
 	w.flush(sh)
-	if w.moving(user) || shard.HoldsCut(sh.leader, user) {
+	if w.moving(user) || shard.HoldsBelowCutoff(sh.leader, user) {
 		return
 	}
 	before := sh.leader.Checksum(command.SlotOf(string(user)))

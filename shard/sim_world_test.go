@@ -162,7 +162,7 @@ func newWorld(seed uint64) *world {
 	return w
 }
 
-// openSlots gives a shard its share of the slots: all, or, since walks over
+// openSlots returns a shard its share of the slots: all, or, since walks over
 // thousands of empty slots take most of the time of a run, those that are used.
 func (w *world) openSlots(index int) {
 	if w.seed%16 == 0 {
@@ -300,11 +300,11 @@ func (w *world) follow(sh *simShard, orders []order, at int64) {
 	w.model.begin()
 	if len(orders) == 1 {
 		w.model.adopt = &adoption{
-			readSeq:     func(user, peer command.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
-			receipted:   func(user, peer command.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
-			looksErased: func(user, peer command.UserID) (uint64, bool) { return shard.LooksErased(sh.leader, user, peer) },
-			next:        func() uint64 { return sh.outcome.Results[0].Seq },
-			holdsCut:    func(user command.UserID) bool { return shard.HoldsCut(sh.leader, user) },
+			readSeq:          func(user, peer command.UserID) uint64 { return shard.ReadSeq(sh.leader, user, peer) },
+			receipted:        func(user, peer command.UserID) uint64 { return shard.Receipted(sh.leader, user, peer) },
+			looksErased:      func(user, peer command.UserID) (uint64, bool) { return shard.LooksErased(sh.leader, user, peer) },
+			next:             func() uint64 { return sh.outcome.Results[0].Seq },
+			holdsBelowCutoff: func(user command.UserID) bool { return shard.HoldsBelowCutoff(sh.leader, user) },
 		}
 	}
 	w.arrived = w.arrived[:0]

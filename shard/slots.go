@@ -80,7 +80,7 @@ func (u *user) idle() bool {
 // removeIdleUser removes a user who is idle.
 func (s *State) removeIdleUser(sl *slot, number uint32) {
 	u := s.userAt(number)
-	s.preserve(u)
+	s.copyForSnapshot(u)
 	if w := s.snapshot; w != nil && w.image(u) != nil && int(command.SlotOf(string(u.name))) >= w.next {
 		w.removed[sl] = append(w.removed[sl], u)
 	}
@@ -91,7 +91,7 @@ func (s *State) removeIdleUser(sl *slot, number uint32) {
 // freeUser frees all that a user holds. The number is used again later.
 func (s *State) freeUser(number uint32) {
 	u := s.userAt(number)
-	s.preserve(u) // a snapshot may still have to write the user
+	s.copyForSnapshot(u) // a snapshot may still have to write the user
 	s.holdFor(u)
 	var e ring.Entry
 	for i := range u.convs.items {
@@ -158,12 +158,12 @@ func (s *State) applyFreezeSlot(c *command.FreezeSlot, r *command.Result) {
 	// The new owner has another cutoff, so what is below this one is evicted here.
 	for number := range sl.users.all {
 		if u := s.userAt(number); s.cutoffReaches(u) {
-			s.preserve(u)
+			s.copyForSnapshot(u)
 			s.evictToCutoff(u)
 		}
 		if u := s.userAt(number); u.removedDedup.head != 0 {
-			s.preserve(u)
-			s.forgetUselessDedup(u)
+			s.copyForSnapshot(u)
+			s.forgetTooOldDedup(u)
 		}
 	}
 	if hooks := s.hooks.split(c.Slot); hooks.last > 0 {

@@ -57,11 +57,11 @@ type SnapshotWriter struct {
 	current     *user                // user being written, or nil
 	encoder     userEncoder          // of current, or of its image
 	hooks       hookQueue
-	carried     map[*slot]*hookQueue
-	hookRecords [][]byte          // what waits for webhooks, still to be written
-	saved       []*user           // users with an image
-	removed     map[*slot][]*user // users removed since, of slots still to be written
-	frame       []byte            // written last; at first the header
+	frozenHooks map[*slot]*hookQueue // State.frozenHooks as of the snapshot
+	hookRecords [][]byte             // what waits for webhooks, still to be written
+	saved       []*user              // users with an image
+	removed     map[*slot][]*user    // users removed since, of slots still to be written
+	frame       []byte               // written last; at first the header
 	hash        *xxhash.Digest
 	slotsDone   bool // all slots are written
 	done        bool // all is written
@@ -83,7 +83,7 @@ func (s *State) Snapshot() *SnapshotWriter {
 		panicInvariant("a snapshot is being taken already")
 	}
 	s.snapshots++
-	w := &SnapshotWriter{s: s, number: s.snapshots, slots: s.slots, hooks: s.hooks.clone(), carried: maps.Clone(s.frozenHooks), hash: xxhash.New(), removed: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
+	w := &SnapshotWriter{s: s, number: s.snapshots, slots: s.slots, hooks: s.hooks.clone(), frozenHooks: maps.Clone(s.frozenHooks), hash: xxhash.New(), removed: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
 	x := codec.Writer(append(append([]byte{frameHeader}, snapshotMagic...), snapshotVersion))
 	s.headerFields(&x)
 	w.frame = x.B
@@ -130,9 +130,9 @@ func (w *SnapshotWriter) image(u *user) *image {
 	return u.image
 }
 
-// preserve copies a user, before a change, for a snapshot that has not written them
-// yet.
-func (s *State) preserve(u *user) {
+// copyForSnapshot copies a user, before a change, for a snapshot that has not written
+// them yet.
+func (s *State) copyForSnapshot(u *user) {
 	if w := s.snapshot; w != nil && u.snapshot < w.number {
 		w.addImage(u)
 	}
@@ -253,7 +253,7 @@ func (w *SnapshotWriter) step() {
 		}
 		frozen := sl.frozen && sl.frozenAfter < w.number
 		w.frame = codec.AppendBool(codec.AppendUint(append(w.frame, frameSlot), uint64(number)), frozen)
-		if hooks := w.carried[sl]; hooks != nil {
+		if hooks := w.frozenHooks[sl]; hooks != nil {
 			w.hookRecords = hooks.pieces()
 		}
 		w.users = w.users[:0]

@@ -8,7 +8,7 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// TestSnapshotAfterAnother gives snapshots up when they have made an image of
+// TestSnapshotAfterAnother returns snapshots up when they have made an image of
 // every user, and takes another at once: that must neither wait for those images
 // to go nor take one for its own.
 func TestSnapshotAfterAnother(t *testing.T) {
@@ -83,7 +83,7 @@ func TestSnapshotAfterAnother(t *testing.T) {
 }
 
 // TestSnapshotBeforeAFreeze freezes a slot that a snapshot has not come to, of a
-// user who held what the cutoff had taken: the freeze removes that.
+// user who held something below the cutoff: the freeze removes that.
 func TestSnapshotBeforeAFreeze(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.send(slotNames(1)[0], "b", "m")

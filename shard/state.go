@@ -135,7 +135,7 @@ func (s *State) userMut(sl *slot, name command.UserID, create bool) *user {
 		}
 		u = s.newUser(sl, name)
 	}
-	s.preserve(u)
+	s.copyForSnapshot(u)
 	if s.cutoffReaches(u) {
 		s.evictToCutoff(u)
 	}

@@ -158,8 +158,8 @@ func (w *visibleCursor) next(e *ring.Entry) bool {
 	return false
 }
 
-// below reads the next entry downwards that is in no gap.
-func (w *visibleCursor) below(e *ring.Entry) bool {
+// prev reads the next entry downwards that is in no gap.
+func (w *visibleCursor) prev(e *ring.Entry) bool {
 	for w.cur.Next(e) {
 		if w.gaps.descending(e.Seq) == gapNone {
 			return true

@@ -13,8 +13,9 @@ import (
 //	1       time, zigzag varint, Unix milliseconds
 //	…       commands, each: length of the rest (uvarint), kind (1 byte), fields
 //
-// Bytes of a command beyond its fields are malformed: a new field needs a new
-// kind or version.
+// Fields are varints, length-prefixed bytes and single-byte booleans in the order of
+// the commands' fields methods. Bytes of a command after its fields are malformed: a
+// new field needs a new kind or version.
 const batchVersion = 1
 
 // AppendBatchHeader begins a batch that is applied as of atMS.
@@ -22,11 +23,11 @@ func AppendBatchHeader(dst []byte, atMS int64) []byte {
 	return codec.AppendInt(append(dst, batchVersion), atMS)
 }
 
-// An Encoder adds commands to batches. The zero one is ready, and allocates
-// nothing but room in batches. It is for one goroutine at a time.
+// An Encoder appends commands to batches. It is ready when zero, allocates nothing
+// except room in batches, and is for one goroutine at a time.
 type Encoder struct{ x codec.Coder }
 
-// Append adds one command to a batch.
+// Append appends one command to a batch.
 func (e *Encoder) Append(dst []byte, cmd Command) []byte {
 	// Most commands are shorter than 128 bytes: reserve one byte for the length,
 	// and move the body if it needs more.
@@ -66,16 +67,16 @@ func closeCommand(dst []byte, start int) []byte {
 // batch allocates only what its strings need.
 type Set struct {
 	make     func(Kind) Command
-	commands [256]Command // by kind, made when the first comes
-	x        codec.Coder  // of the command being decoded
+	commands [256]Command // by kind, each made when it first comes
+	x        codec.Coder  // decodes the current command
 }
 
-// NewSet returns a Set of commands that make returns: a zero one for each Kind,
-// nil if there is none.
+// NewSet returns a Set for which make returns a zero command of each Kind, or nil if
+// there is none.
 func NewSet(make func(Kind) Command) *Set { return &Set{make: make} }
 
-// WalkBatch calls visit for each command of a batch. The command is only valid
-// during the call; its byte slices alias b.
+// WalkBatch decodes a batch. It calls begin with the batch's time, then visit with
+// each command. The command is valid only during the call; its byte slices alias b.
 func (s *Set) WalkBatch(b []byte, begin func(atMS int64), visit func(Kind, Command)) error {
 	d := codec.Decoder{B: b}
 	if v := d.Byte(); d.Err == nil && v != batchVersion {
@@ -96,7 +97,7 @@ func (s *Set) WalkBatch(b []byte, begin func(atMS int64), visit func(Kind, Comma
 	return nil
 }
 
-// next decodes the command that d stands at with the coder that open returns.
+// next decodes the next command of d with the coder that open returns.
 func (s *Set) next(d *codec.Decoder, check bool) (Kind, Command, error) {
 	s.x = codec.Reader(d.Bytes())
 	if check {
@@ -118,8 +119,9 @@ func (s *Set) next(d *codec.Decoder, check bool) (Kind, Command, error) {
 	return k, cmd, nil
 }
 
-// Check checks what AppendCommand has appended for one command. It allocates only for
-// an error. A Set that checks must decode no batches: it leaves commands half empty.
+// Check checks what Encoder.Append has appended for one command. It allocates only for
+// an error. A Set that checks must not decode batches, because it leaves commands half
+// empty.
 func (s *Set) Check(b []byte) error {
 	d := codec.Decoder{B: b}
 	if _, _, err := s.next(&d, true); err != nil {

@@ -20,7 +20,7 @@ type Command interface {
 	fields(x *codec.Coder)
 }
 
-// Kind is the number of a command in the log.
+// A Kind is the number of a command in the log.
 type Kind uint8
 
 // GroupCommand is a Command on a group.
@@ -29,12 +29,12 @@ type GroupCommand interface {
 	onGroup()
 }
 
-// Needs says what a command may take up outside of its user or group.
+// A Needs says what a command may use besides its user or group.
 type Needs struct {
-	Room bool   // it stores messages or memberships, in memory and on the disk
-	Peer UserID // it may write a letter to this user; "" = to none
-	// Members are users whose shards it tells by letter that they are members of
-	// a group, or are no more. Its answer waits until they know.
+	Room bool   // it stores messages or memberships, which takes memory and disk
+	Peer UserID // it may write a letter to this user; "" = to nobody
+	// Members are users whose shards are told by letter that they are, or are no
+	// longer, members of a group. The answer waits until those shards know.
 	Members []UserID
 	All     bool // it may write letters to users of any shard
 }

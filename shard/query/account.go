@@ -5,22 +5,22 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// Contact reads what a user's shard knows at one look: of the user, and of their
-// conversation with Peer, if Peer is set.
+// A Contact reads what a user's shard knows of the user and, if Peer is set, of their
+// conversation with Peer.
 type Contact struct {
 	User command.UserID
 	Peer command.UserID
 
-	Now       int64 // ms, as of which this is
-	Known     bool  // something is kept of the user
-	Exists    bool  // as in UserInfo
-	Suspended bool
-	LastSeen  int64 // ms, 0 = never
-	Talked    bool  // the conversation is there, and has or had messages
-	Heard     bool  // Peer has written to the user
-	Wrote     bool  // the user has written to Peer
-	Blocks    bool  // the user has blocked Peer
-	BlockedBy bool  // Peer has blocked the user, as far as letters told
+	Now             int64 // ms, the time of the answer
+	Known           bool  // anything is kept of the user
+	Exists          bool  // as in UserInfo
+	Suspended       bool
+	LastSeen        int64 // ms, 0 = never
+	HasConversation bool  // the conversation has, or had, messages
+	ReceivedFrom    bool  // Peer has written to the user
+	SentTo          bool  // the user has written to Peer
+	Blocks          bool  // the user has blocked Peer
+	BlockedBy       bool  // Peer has blocked the user, as far as letters have arrived
 }
 
 func (q *Contact) Slot() int           { return ofUser(q.User) }
@@ -28,17 +28,17 @@ func (q *Contact) args(x *codec.Coder) { texts(x, &q.User, &q.Peer) }
 
 func (q *Contact) result(x *codec.Coder) {
 	ints(x, &q.Now, &q.LastSeen)
-	bools(x, &q.Known, &q.Exists, &q.Suspended, &q.Talked, &q.Heard, &q.Wrote, &q.Blocks, &q.BlockedBy)
+	bools(x, &q.Known, &q.Exists, &q.Suspended, &q.HasConversation, &q.ReceivedFrom, &q.SentTo, &q.Blocks, &q.BlockedBy)
 }
 
-// Contacts reads which of several users one has blocked or been blocked by, and from
-// whom they heard.
+// A Contacts reads which of several users one has blocked or been blocked by, and from
+// whom they have received messages.
 type Contacts struct {
 	User  command.UserID
 	Peers []command.UserID
 
-	Heard     []bool // as in Contact, i for Peers[i]
-	BlockedBy []bool
+	ReceivedFrom []bool // as in Contact, i for Peers[i]
+	BlockedBy    []bool
 }
 
 func (q *Contacts) Slot() int { return ofUser(q.User) }
@@ -49,38 +49,38 @@ func (q *Contacts) args(x *codec.Coder) {
 }
 
 func (q *Contacts) result(x *codec.Coder) {
-	flags(x, &q.Heard)
+	flags(x, &q.ReceivedFrom)
 	flags(x, &q.BlockedBy)
 }
 
-// Eligibility reads what matters of a user before they come to a group.
+// An Eligibility reads what decides whether a user may be added to a group.
 type Eligibility struct {
 	User  command.UserID
 	Asker command.UserID // may be empty
 
-	Known  bool // something is kept of them already
-	Exists bool // the account has logged in before
-	Blocks bool // they have blocked the asker
-	Wrote  bool // they have written to the asker
-	Counts GroupCounts
+	Known       bool // anything is kept of the user
+	Exists      bool // the account has logged in before
+	Blocks      bool // they have blocked the asker
+	SentToAsker bool // they have written to the asker
+	Counts      GroupCounts
 }
 
 func (q *Eligibility) Slot() int           { return ofUser(q.User) }
 func (q *Eligibility) args(x *codec.Coder) { texts(x, &q.User, &q.Asker) }
 
 func (q *Eligibility) result(x *codec.Coder) {
-	bools(x, &q.Known, &q.Exists, &q.Blocks, &q.Wrote)
+	bools(x, &q.Known, &q.Exists, &q.Blocks, &q.SentToAsker)
 	q.Counts.fields(x)
 }
 
-// Sharing reads which of several users are in one of some groups by their own will,
+// A Sharing reads which of several users are in one of some groups by their own will,
 // and have not blocked the asker.
 type Sharing struct {
 	Asker  command.UserID
 	Groups []command.GroupID // ascending
 	Users  []command.UserID  // of one shard
 
-	Sharing []bool // i for Users[i]; false for one whose slot is not here
+	Sharing []bool // i for Users[i]; false for a user whose slot is not in this shard
 }
 
 func (q *Sharing) Slot() int { return ofMany }
@@ -93,12 +93,12 @@ func (q *Sharing) args(x *codec.Coder) {
 
 func (q *Sharing) result(x *codec.Coder) { flags(x, &q.Sharing) }
 
-// User reads all that an administrator can see of a user.
+// A User query reads all that an administrator can see of a user.
 type User struct {
 	User command.UserID
 
 	Info  UserInfo
-	Known bool // there is something, if only a message to them
+	Known bool // there is anything, if only a message to them
 }
 
 func (q *User) Slot() int           { return ofUser(q.User) }
@@ -218,15 +218,14 @@ func (q *Recents) args(x *codec.Coder) {
 
 func (q *Recents) result(x *codec.Coder) { q.List.fields(x) }
 
-// Conversations reads one-to-one conversations, except those that the user has taken
-// off their list: those with the newest message first, whether that can be shown or
-// not, from behind a place on. There are at most Limit, and about MaxBytes bytes of
-// messages.
+// A Conversations reads one-to-one conversations, except those taken off recents, in
+// order of their newest message, visible or not, newest first. There are at most Limit
+// of them, and about MaxBytes of messages.
 type Conversations struct {
-	User     command.UserID
-	Behind   uint64 // a Conversation.Place; 0 = from the first
-	Limit    int
-	MaxBytes int
+	User       command.UserID
+	AfterPlace uint64 // a Conversation.Place; 0 = from the first
+	Limit      int
+	MaxBytes   int
 
 	List ConversationList
 }
@@ -235,22 +234,22 @@ func (q *Conversations) Slot() int { return ofUser(q.User) }
 
 func (q *Conversations) args(x *codec.Coder) {
 	texts(x, &q.User)
-	uints(x, &q.Behind)
+	uints(x, &q.AfterPlace)
 	sizes(x, &q.Limit, &q.MaxBytes)
 }
 
 func (q *Conversations) result(x *codec.Coder) { q.List.fields(x) }
 
-// AllConversations reads one-to-one conversations that hold messages, in the order in
-// which they came to be. LastSeq and Time are those of the newest entry, whether it
-// can be shown or not.
+// An AllConversations reads one-to-one conversations that hold messages, in the order
+// in which they were made. LastSeq and Time are those of the newest entry, visible or
+// not.
 type AllConversations struct {
 	User  command.UserID
 	From  int // number of the first one
 	Limit int
 
 	Conversations []Conversation
-	Next          int // number of the one to go on with, 0 = that was all
+	Next          int // number to go on from, 0 = that was all
 }
 
 func (q *AllConversations) Slot() int { return ofUser(q.User) }
@@ -265,15 +264,15 @@ func (q *AllConversations) result(x *codec.Coder) {
 	sizes(x, &q.Next)
 }
 
-// QueuedMessage reads a message that its receiver has not read, and how its
-// conversation stands for them.
+// A QueuedMessage reads a message that its receiver has not read, and what a push
+// service needs besides.
 type QueuedMessage struct {
 	User  command.UserID // the receiver, or a member of the group
 	Peer  command.UserID
 	Group command.GroupID // instead of Peer
 	Seq   uint64
 
-	Queued  bool // false: it is not unread any more, and the rest is empty
+	Queued  bool // the message is still unread; if not, the rest is empty
 	Message Message
 	Info    QueuedInfo
 }
@@ -292,14 +291,14 @@ func (q *QueuedMessage) result(x *codec.Coder) {
 	q.Info.fields(x)
 }
 
-// ImportState reads how an import finds a conversation.
+// An ImportState reads what an import has to know about a conversation.
 type ImportState struct {
 	User   command.UserID
 	Peer   command.UserID
 	Group  command.GroupID // instead of User and Peer
 	Stream uint64
 
-	Now    int64 // ms, as of which this is
+	Now    int64 // ms, the time of the answer
 	Status ImportStatus
 	// Code is OK, CodeNotFound if there is no such group, or CodeBadRequest if it
 	// stores no messages.
@@ -326,7 +325,7 @@ type SeqOf struct {
 	Peer command.UserID
 	ID   command.MsgID
 
-	Seq uint64 // 0: the conversation does not hold it
+	Seq uint64 // 0 = the conversation does not hold the message
 }
 
 func (q *SeqOf) Slot() int { return ofUser(q.User) }

@@ -18,8 +18,8 @@ func cursorTag(user command.UserID) uint32 {
 	return uint32(xxhash.Sum64String("cursor " + string(user)))
 }
 
-// Cursor returns the text of a point in the arrival order of a user, or of a group
-// by its key.
+// Cursor returns the text of an arrival number of a user, or of a group given by its
+// key.
 func Cursor(epoch uint64, user command.UserID, arrival uint64) string {
 	var buf [32]byte
 	b := append(buf[:0], cursorVersion)
@@ -30,8 +30,8 @@ func Cursor(epoch uint64, user command.UserID, arrival uint64) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// ParseCursor returns the arrival number of a cursor, or false if it is malformed, of
-// another user or epoch.
+// ParseCursor returns the arrival number of a cursor. It returns false if the cursor
+// is malformed, or of another user or epoch.
 func ParseCursor(epoch uint64, user command.UserID, text string) (arrival uint64, ok bool) {
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {

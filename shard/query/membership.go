@@ -5,7 +5,7 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// Group reads what is known of a group, and of who asks as a member of it.
+// A Group query reads what is known of a group, and of the asker as a member of it.
 type Group struct {
 	Group command.GroupID
 	Asker command.UserID // may be empty
@@ -26,16 +26,16 @@ func (q *Group) result(x *codec.Coder) {
 	q.Info.fields(x)
 }
 
-// Membership reads what a group knows of one user: the membership, or if there is none
-// the newest one that is over.
+// A Membership reads what a group knows of one user: the membership, or if there is
+// none the newest one that has ended.
 type Membership struct {
 	Group command.GroupID
 	User  command.UserID
 
 	Is     bool // a member
 	Member Member
-	// JoinedAt is the point in the group's order at which a member joined: what comes
-	// after it, the joining included, is theirs to be told.
+	// JoinedAt is the arrival number in the group's order after which a member is told
+	// what happens, their joining included.
 	JoinedAt uint64
 
 	Was  bool // a member, and is none; false also if events no longer tell of it
@@ -136,31 +136,31 @@ func (q *SyncGroups) args(x *codec.Coder) {
 
 func (q *SyncGroups) result(x *codec.Coder) { q.Sync.fields(x) }
 
-// Speech reads whether a user may say something in a group that it does not store. It
+// A MaySpeak reads whether a user may send to a group that does not store messages. It
 // is refused with CodeNotFound or CodeForbidden.
-type Speech struct {
+type MaySpeak struct {
 	Group command.GroupID
 	User  command.UserID
-	Admin bool // an administrator speaks in the user's name
-	// Listeners asks for the members too, if there are no more than that and the group
-	// stores messages.
+	Admin bool // an administrator sends in the user's name
+	// Listeners asks for the members too, if there are no more than that many and the
+	// group stores messages.
 	Listeners int
 
-	Now     int64  // ms, as of which this is
-	Arrival uint64 // the present point in the group's order
+	Now     int64  // ms, the time of the answer
+	Arrival uint64 // newest arrival number in the group's order
 	Members []command.UserID
 }
 
-func (q *Speech) Slot() int { return ofGroup(q.Group) }
+func (q *MaySpeak) Slot() int { return ofGroup(q.Group) }
 
-func (q *Speech) args(x *codec.Coder) {
+func (q *MaySpeak) args(x *codec.Coder) {
 	texts(x, &q.Group)
 	texts(x, &q.User)
 	bools(x, &q.Admin)
 	sizes(x, &q.Listeners)
 }
 
-func (q *Speech) result(x *codec.Coder) {
+func (q *MaySpeak) result(x *codec.Coder) {
 	ints(x, &q.Now)
 	uints(x, &q.Arrival)
 	names(x, &q.Members)

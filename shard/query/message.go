@@ -330,9 +330,9 @@ func (sync *Sync) KeepConversations(wanted func(i int) bool) {
 	sync.Refs, sync.LastMessages = sync.Refs[:queue+len(last)], len(last)
 }
 
-// ReadOn reads the next part of a sync with the bounds of UpdatesAfter; up.More tells
-// whether to call again. With a cursor the changes that the device missed come at
-// their place. read answers a query.
+// ReadOn reads the next part of a sync, with bounds as in UpdatesAfter; More tells
+// whether to call again. With a cursor, changes that the device missed come at their
+// place in the order. read answers a query.
 func (sync *Sync) ReadOn(read func(Query) error, user command.UserID, up *Updates, maxMessages, maxBytes int) error {
 	if sync.CursorArrival > 0 {
 		q := &UpdatesAfter{

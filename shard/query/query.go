@@ -8,9 +8,9 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A Query is a question to the state of a shard, with room for its answer: the
-// fields above the blank line of its struct ask, those below it are filled in. It
-// is a value, so that it can be put to another node.
+// A Query is a question to the state of a shard, with room for its answer: the fields
+// above the blank line of its struct ask, those below it are filled in. It is a value,
+// so that it can be sent to another node.
 type Query interface {
 	// Slot returns the slot of the user or group asked about, whose shard answers. It
 	// is -1 if the question concerns several, and whoever asks knows the shard.
@@ -20,15 +20,15 @@ type Query interface {
 	result(x *codec.Coder)
 }
 
-// ofUser is the slot of a user.
+// ofUser returns the slot of a user.
 func ofUser(user command.UserID) int { return int(command.SlotOf(string(user))) }
 
-// ofGroup is the slot of a group.
+// ofGroup returns the slot of a group.
 func ofGroup(group command.GroupID) int {
 	return int(command.SlotOf(command.GroupPrefix + string(group)))
 }
 
-// ofConversation is the slot of a group, or of a user if group is empty.
+// ofConversation returns the slot of a group, or of a user if group is empty.
 func ofConversation(user command.UserID, group command.GroupID) int {
 	if group != "" {
 		return ofGroup(group)
@@ -72,11 +72,11 @@ var kinds = [...]func() Query{
 	29: func() Query { return new(Bans) },
 	30: func() Query { return new(JoinRequests) },
 	31: func() Query { return new(SyncGroups) },
-	32: func() Query { return new(Speech) },
+	32: func() Query { return new(MaySpeak) },
 	33: func() Query { return new(Users) },
 	34: func() Query { return new(Groups) },
 	35: func() Query { return new(Count) },
-	36: func() Query { return new(Traces) },
+	36: func() Query { return new(GroupsHolding) },
 }
 
 // All yields an empty query of each kind.

@@ -5,8 +5,8 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A SlotRange holds First..Last, inclusive. Slots that are frozen or not here count as
-// empty.
+// A SlotRange is the slots First..Last, inclusive. Slots that are frozen or not in
+// this shard count as empty.
 type SlotRange struct{ First, Last uint16 }
 
 // Users reads the users of some slots in order of name, the Limit lowest above After.
@@ -56,21 +56,21 @@ type Count struct {
 func (q *Count) args(x *codec.Coder)   { q.SlotRange.fields(x) }
 func (q *Count) result(x *codec.Coder) { q.Counts.fields(x) }
 
-// Traces reads the groups of some slots where something of a user is, by id: whose
-// member they are, or that hold messages from them, which they may have sent before
-// they left. Unlike GroupsOf it goes by what the groups know.
-type Traces struct {
+// A GroupsHolding reads the groups of some slots whose member a user is, or that hold
+// messages from them, which they may have sent before they left. Groups are in order
+// of id. Unlike GroupsOf it asks the groups.
+type GroupsHolding struct {
 	SlotRange
 	User command.UserID
 
 	Groups []command.GroupID
 }
 
-func (q *Traces) args(x *codec.Coder) {
+func (q *GroupsHolding) args(x *codec.Coder) {
 	q.SlotRange.fields(x)
 	texts(x, &q.User)
 }
 
-func (q *Traces) result(x *codec.Coder) { names(x, &q.Groups) }
+func (q *GroupsHolding) result(x *codec.Coder) { names(x, &q.Groups) }
 
 func (SlotRange) Slot() int { return ofMany }

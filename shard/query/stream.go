@@ -5,14 +5,14 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// UpdatesAfter reads what came after an arrival number: messages that can be shown, except
-// those the session itself sent, and changes, except those it made itself. There are
-// at most MaxMessages messages and, beyond the first one, MaxBytes bytes.
+// An UpdatesAfter reads what came after an arrival number: visible messages except
+// those the session itself sent, and changes except those it made. There are at most
+// MaxMessages messages and, beyond the first, about MaxBytes bytes.
 type UpdatesAfter struct {
 	User        command.UserID
 	Session     command.SessionID
 	After       uint64
-	UpTo        uint64 // arrival number; 0 = all there is
+	UpTo        uint64 // arrival number; 0 = no limit
 	MaxMessages int
 	MaxBytes    int
 
@@ -30,8 +30,8 @@ func (q *UpdatesAfter) args(x *codec.Coder) {
 
 func (q *UpdatesAfter) result(x *codec.Coder) { q.Updates.fields(x) }
 
-// SyncMessages reads messages that a login found, by their refs, with the bounds of UpdatesAfter.
-// Those that were recalled, deleted or dropped since then are left out.
+// A SyncMessages reads messages that a login found, by their refs, with bounds as in
+// UpdatesAfter. Messages that are no longer visible are left out.
 type SyncMessages struct {
 	User        command.UserID
 	Refs        []MessageRef
@@ -55,9 +55,9 @@ func (q *SyncMessages) result(x *codec.Coder) {
 	sizes(x, &q.Done)
 }
 
-// GroupUpdatesAfter reads what came after a point in a group's order: messages that can be
-// shown, recalls, and events. It is the same for all members; of a group that was
-// dismissed it still tells that. Bounds are as for UpdatesAfter.
+// A GroupUpdatesAfter reads what came after an arrival number of a group's order:
+// visible messages, recalls and events, the same for all members. Of a dismissed group
+// it still tells the dismissal. Bounds are as in UpdatesAfter.
 type GroupUpdatesAfter struct {
 	Group       command.GroupID
 	After       uint64
@@ -77,8 +77,8 @@ func (q *GroupUpdatesAfter) args(x *codec.Coder) {
 
 func (q *GroupUpdatesAfter) result(x *codec.Coder) { q.Updates.fields(x) }
 
-// GroupMessages reads messages of a group by seq, for a member. Those that cannot be
-// shown to them are left out.
+// A GroupMessages reads messages of a group by seq, as far as they are visible to a
+// member.
 type GroupMessages struct {
 	User  command.UserID
 	Group command.GroupID
@@ -97,8 +97,8 @@ func (q *GroupMessages) args(x *codec.Coder) {
 
 func (q *GroupMessages) result(x *codec.Coder) { q.Updates.fields(x) }
 
-// MemberChanges reads what a member's other sessions have changed in their own view
-// of a group after a point in its order: reads, deletions.
+// A MemberChanges reads what other sessions of a member changed in the member's view
+// of a group after an arrival number.
 type MemberChanges struct {
 	User    command.UserID
 	Group   command.GroupID
@@ -119,8 +119,7 @@ func (q *MemberChanges) args(x *codec.Coder) {
 
 func (q *MemberChanges) result(x *codec.Coder) { list(x, &q.Changes, (*Change).fields) }
 
-// Epoch reads the present epoch, with which places in the order of a user or a group
-// are written as cursors.
+// An Epoch reads the store's epoch, with which arrival numbers are written as cursors.
 type Epoch struct {
 	User  command.UserID
 	Group command.GroupID // instead of User
@@ -137,8 +136,9 @@ func (q *Epoch) args(x *codec.Coder) {
 
 func (q *Epoch) result(x *codec.Coder) { uints(x, &q.Epoch) }
 
-// History reads a page of a conversation. That of a group is refused with
-// CodeNotFound if there is none, and with CodeForbidden if the user is no member.
+// A History reads a page of a conversation. That of a group is refused with
+// CodeNotFound if there is no such group, and with CodeForbidden if the user is not a
+// member.
 type History struct {
 	HistoryQuery
 

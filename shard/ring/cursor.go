@@ -1,12 +1,7 @@
 package ring
 
-// A Cursor reads the entries that a ring held when the cursor was made:
-//
-//	for c := r.Ascend(a, from); c.Next(&e); {
-//
-// It is valid as long as none of them is removed; it does not see entries appended
-// later. Appending may also move the entries of a small ring, so a ring may change
-// under a cursor only while what it frees is held.
+// Cursor returns the text of an arrival number of a user, or of a group given by its
+// key.
 type Cursor struct {
 	arena *Arena
 	ring  Ring
