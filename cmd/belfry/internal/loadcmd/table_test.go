@@ -19,7 +19,7 @@ func TestLoadTable(t *testing.T) {
 	dir := t.TempDir()
 	cmd := exec.Command(bin, "load", "table", "--dir", dir, "--shards", "1,2", "--output", "json",
 		"--duration", "300ms", "--hold", "0s", "--users", "10", "--connections", "50", "--logins", "10", "--fsyncs", "10",
-		"--slow", "5", "--slow-duration", "6s", "--members", "10", "--room-members", "150", "--room-online", "20", "--groups", "20",
+		"--slow", "20", "--slow-duration", "6s", "--members", "10", "--room-members", "150", "--room-online", "20", "--groups", "20",
 		"--serve-flag=--ack-timeout=2s", "--serve-flag=--window=4:64KiB")
 	cmd.Env = harness.CleanEnv()
 	var out, errs bytes.Buffer
