@@ -60,7 +60,7 @@ func (s *session) getMessage(r request) error {
 // encode them to know that, it returns them encoded, in buf.
 func (s *session) fit(page *query.Page, buf *[]byte) (encoded [][]byte) {
 	room := protocol.MaxPage - protocol.PageTail(len(page.Gaps))
-	if protocol.MostOfMessages(s.codec, len(page.Updates.Messages), page.Size) <= room {
+	if protocol.MaxMessagesSize(s.codec, len(page.Updates.Messages), page.Size) <= room {
 		return nil
 	}
 	*buf = slices.Grow((*buf)[:0], protocol.MaxPage)

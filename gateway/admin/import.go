@@ -99,39 +99,39 @@ func (a *API) importMessages(ctx context.Context, in *importInput) (*importOutpu
 	return out, nil
 }
 
-// An importRow is a line of an import.
+// An importRow is a line of an import, with what is to be read of it still.
 type importRow struct {
-	From, To, ID, CID string
-	Time, TTL         int64
-	Mentions          []string
-	Body              json.RawMessage // nil = absent
+	store.ImportRow
+	to, id string
+	ttl    int64
+	body   json.RawMessage // nil = absent
 }
 
 // readImportRow reads the fields of a row.
-func readImportRow(line []byte) (in importRow, err error) {
+func readImportRow(line []byte) (row importRow, err error) {
 	members, err := protocol.ObjectMembers(line)
 	if err != nil {
-		return in, err
+		return row, err
 	}
-	in.Body = members["body"]
+	row.body = members["body"]
 	delete(members, "body")
 	for _, err := range []error{
-		protocol.ReadMember(members, "from", &in.From),
-		protocol.ReadMember(members, "to", &in.To),
-		protocol.ReadMember(members, "time", &in.Time),
-		protocol.ReadMember(members, "id", &in.ID),
-		protocol.ReadMember(members, "cid", &in.CID),
-		protocol.ReadMember(members, "ttl", &in.TTL),
-		protocol.ReadMember(members, "mentions", &in.Mentions),
+		protocol.ReadMember(members, "from", &row.From),
+		protocol.ReadMember(members, "to", &row.to),
+		protocol.ReadMember(members, "time", &row.Time),
+		protocol.ReadMember(members, "id", &row.id),
+		protocol.ReadMember(members, "cid", &row.CID),
+		protocol.ReadMember(members, "ttl", &row.ttl),
+		protocol.ReadMember(members, "mentions", &row.Mentions),
 	} {
 		if err != nil {
-			return in, err
+			return row, err
 		}
 	}
 	for name := range members {
-		return in, fmt.Errorf("%s: is no field of a row", name)
+		return row, fmt.Errorf("%s: is no field of a row", name)
 	}
-	return in, nil
+	return row, nil
 }
 
 func importRowSchema(r huma.Registry) *huma.Schema {
@@ -200,10 +200,11 @@ func (a *API) parseImportRow(line, buf []byte) (row store.ImportRow, body []byte
 	if err != nil {
 		return row, buf, badRequest(err.Error())
 	}
-	if !protocol.ValidUser(in.From) {
+	row = in.ImportRow
+	if !protocol.ValidUser(string(row.From)) {
 		return row, buf, badRequest("from: " + protocol.UserRule)
 	}
-	conv, err := convName(in.To).parse("to")
+	conv, err := convName(in.to).parse("to")
 	if err != nil {
 		return row, buf, a.errorOf(err)
 	}
@@ -213,36 +214,35 @@ func (a *API) parseImportRow(line, buf []byte) (row store.ImportRow, body []byte
 		row.To = command.UserID(conv.ID)
 	}
 	switch {
-	case in.Time < 1 || in.Time > protocol.MaxInt:
+	case row.Time < 1 || row.Time > protocol.MaxInt:
 		return row, buf, badRequest("time: must be Unix milliseconds")
-	case in.Time < leastTime:
+	case row.Time < leastTime:
 		return row, buf, badRequest("time: must be Unix milliseconds; this looks like seconds")
-	case in.TTL < 0 || in.TTL > protocol.MaxTTL:
+	case in.ttl < 0 || in.ttl > protocol.MaxTTL:
 		return row, buf, badRequest(fmt.Sprintf("ttl: must be 0-%d", protocol.MaxTTL))
-	case len(in.CID) > protocol.MaxCIDLen:
+	case len(row.CID) > protocol.MaxCIDLen:
 		return row, buf, badRequest(fmt.Sprintf("cid: must be 1-%d bytes", protocol.MaxCIDLen))
-	case len(in.Mentions) > protocol.MaxMentions:
+	case len(row.Mentions) > protocol.MaxMentions:
 		return row, buf, badRequest(fmt.Sprintf("mentions: must be at most %d users", protocol.MaxMentions))
-	case in.Body == nil:
+	case in.body == nil:
 		return row, buf, badRequest("body: must be set")
 	}
-	for _, m := range in.Mentions {
+	for _, m := range row.Mentions {
 		if !protocol.ValidUser(m) {
 			return row, buf, badRequest("mentions: each " + protocol.UserRule)
 		}
 	}
-	if in.ID != "" {
-		id, err := protocol.ParseID(in.ID)
+	if in.id != "" {
+		id, err := protocol.ParseID(in.id)
 		if err != nil {
 			return row, buf, a.errorOf(err)
 		}
 		row.ID = command.MsgID(id)
 	}
-	if body, err = protocol.CanonicalJSON(buf, in.Body, a.config.MaxBody); err != nil {
+	if body, err = protocol.CanonicalJSON(buf, in.body, a.config.MaxBody); err != nil {
 		return row, buf, a.errorOf(err)
 	}
-	row.From, row.Time, row.TTL, row.CID = command.UserID(in.From), in.Time, uint32(in.TTL), in.CID
-	row.Mentions, row.Body = in.Mentions, body
+	row.TTL, row.Body = uint32(in.ttl), body
 	return row, body, nil
 }
 

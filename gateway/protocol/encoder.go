@@ -19,17 +19,17 @@ type encoder struct {
 	keys  int // written to the innermost open map
 }
 
-// A mapMark is what an open map has to know again when it is closed.
-type mapMark struct {
+// An openMap is what an open map has to know again when it is closed.
+type openMap struct {
 	at    int // of the header
 	outer int // keys of the map around it
 }
 
 // beginMap opens a map of at most 15 keys, which is what its header of one byte
 // has room for; endMap fills in how many came.
-func (e *encoder) beginMap() mapMark {
+func (e *encoder) beginMap() openMap {
 	e.separate()
-	m := mapMark{len(e.buf), e.keys}
+	m := openMap{len(e.buf), e.keys}
 	e.keys = 0
 	if e.codec == Msgpack {
 		e.buf = append(e.buf, 0x80)
@@ -39,7 +39,7 @@ func (e *encoder) beginMap() mapMark {
 	return m
 }
 
-func (e *encoder) endMap(m mapMark) {
+func (e *encoder) endMap(m openMap) {
 	if e.codec == Msgpack {
 		e.buf[m.at] |= byte(e.keys)
 	} else {
@@ -49,16 +49,16 @@ func (e *encoder) endMap(m mapMark) {
 }
 
 // beginMapOf opens a map of n keys that are data, not names of ours.
-func (e *encoder) beginMapOf(n int) mapMark {
+func (e *encoder) beginMapOf(n int) openMap {
 	if e.codec == JSON {
 		return e.beginMap()
 	}
-	m := mapMark{len(e.buf), e.keys}
+	m := openMap{len(e.buf), e.keys}
 	e.buf = appendMapHeader(e.buf, n)
 	return m
 }
 
-func (e *encoder) endMapOf(m mapMark) {
+func (e *encoder) endMapOf(m openMap) {
 	if e.codec == JSON {
 		e.buf = append(e.buf, '}')
 	}

@@ -74,7 +74,7 @@ func (r Raw) read(p record) error {
 // has to know again when it is closed.
 type walkedMap struct {
 	o     object
-	mark  mapMark
+	open  openMap
 	begun bool
 	ended bool
 
@@ -86,7 +86,7 @@ type walkedMap struct {
 // object opens a map. The record's method is to be called as often as next says.
 func (x *fields) object() walkedMap {
 	if x.writing {
-		return walkedMap{mark: x.e.beginMap()}
+		return walkedMap{open: x.e.beginMap()}
 	}
 	m := walkedMap{o: x.d.object(), key: x.key, row: x.row, seen: x.seen}
 	x.seen = 0
@@ -97,7 +97,7 @@ func (x *fields) object() walkedMap {
 func (x *fields) next(m *walkedMap) bool {
 	if x.writing {
 		if m.begun {
-			x.e.endMap(m.mark)
+			x.e.endMap(m.open)
 		}
 		m.begun = !m.begun
 		return m.begun

@@ -23,7 +23,7 @@ func (m *Message) BodyValue() (any, error) { return BodyValue(m.Body) }
 func (m *Message) DecodeBody(v any) error { return DecodeBody(m.Body, v) }
 
 func (m *Message) encode(e *encoder) {
-	mark := e.beginMap()
+	open := e.beginMap()
 	e.idField("id", m.ID)
 	e.convField("conv", m.Conv)
 	e.textField("from", m.From)
@@ -35,7 +35,7 @@ func (m *Message) encode(e *encoder) {
 	e.optUint("ttl", uint64(m.TTL))
 	e.optBool("ephemeral", m.Ephemeral)
 	e.optTexts("mentions", m.Mentions)
-	e.endMap(mark)
+	e.endMap(open)
 }
 
 func (m *Message) decode(d *decoder) {

@@ -3,8 +3,7 @@ package protocol
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"strings"
+	"reflect"
 )
 
 // ObjectMembers reads the members of a JSON object by their exact names, each of
@@ -51,13 +50,12 @@ func ReadMember[T any](members map[string]json.RawMessage, name string, v *T) er
 		return nil
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		kind := fmt.Sprintf("%T", *v)
-		switch {
-		case strings.Contains(kind, "[]"):
+		switch reflect.TypeFor[T]().Kind() {
+		case reflect.Slice:
 			return errObject(name + ": must be a list of text")
-		case strings.Contains(kind, "int"):
+		case reflect.Int64:
 			return errObject(name + ": must be written as an integer")
-		case strings.Contains(kind, "bool"):
+		case reflect.Bool:
 			return errObject(name + ": must be true or false")
 		}
 		return errObject(name + ": must be text")

@@ -1,14 +1,14 @@
 package protocol
 
-func beginPush(dst []byte, codec Codec, op string) (encoder, frameMark) {
+func beginPush(dst []byte, codec Codec, op string) (encoder, openFrame) {
 	e := encoder{codec: codec, buf: dst, start: len(dst)}
 	frame := e.beginMap()
 	e.textField("op", op)
 	e.key("args")
-	return e, frameMark{frame, e.beginMap()}
+	return e, openFrame{frame, e.beginMap()}
 }
 
-func walkPush(dst []byte, codec Codec, op string) (fields, frameMark) {
+func walkPush(dst []byte, codec Codec, op string) (fields, openFrame) {
 	e, m := beginPush(dst, codec, op)
 	return e.walk(), m
 }

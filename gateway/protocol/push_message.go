@@ -26,7 +26,7 @@ func AppendNewMessage(dst []byte, codec Codec, p *NewMessage) []byte {
 // frame is full. It is to be used by value, and ended or dropped.
 type NewMessageWriter struct {
 	e     encoder
-	mark  frameMark
+	open  openFrame
 	count int // where msgpack has the number of messages
 	n     int
 }
@@ -34,7 +34,7 @@ type NewMessageWriter struct {
 // BeginNewMessage begins a frame behind dst.
 func BeginNewMessage(dst []byte, codec Codec, d uint64) NewMessageWriter {
 	var w NewMessageWriter
-	w.e, w.mark = beginPush(dst, codec, OpOnNewMessage)
+	w.e, w.open = beginPush(dst, codec, OpOnNewMessage)
 	w.e.uintField("d", d)
 	w.e.key("messages")
 	if codec == Msgpack {
@@ -109,7 +109,7 @@ func (w *NewMessageWriter) End(cursor string, groups []GroupCursor, skipped int)
 	w.e.optText("cursor", cursor)
 	w.e.groupCursors("groupCursors", groups)
 	w.e.optInt("skipped", int64(skipped))
-	return w.e.endFrame(w.mark)
+	return w.e.endFrame(w.open)
 }
 
 // Decode reads the args of an onNewMessage. Bodies and CIDs may lie in the frame.
@@ -192,21 +192,21 @@ func (p *SyncedPart) Complete(s *Synced) {
 	}
 }
 
-// leastEntry is the fewest bytes of an entry of an onSynced's lists.
-const leastEntry = 40
+// minEntry is the fewest bytes of an entry of an onSynced's lists.
+const minEntry = 40
 
 // AppendSyncedPart appends the frame of p, if it has at most MaxFrame bytes: that
 // is the last one. Else it appends an onConversations with as much of the lists of
 // p as that holds, and takes it out of p.
 func AppendSyncedPart(dst []byte, codec Codec, p *Synced) (frame []byte, last bool) {
-	if n := len(p.Lost) + len(p.Conversations) + len(p.Users) + len(p.Groups); n <= MaxFrame/leastEntry {
+	if n := len(p.Lost) + len(p.Conversations) + len(p.Users) + len(p.Groups); n <= MaxFrame/minEntry {
 		if frame = AppendSynced(dst, codec, p); len(frame)-len(dst) <= MaxFrame {
 			return frame, true
 		}
 	}
 	e, m := beginPush(dst, codec, OpOnConversations)
 	const tail = len(`]}}`) + len(`,"conversations":[]`) // of an empty list, perhaps
-	w := listWriter{e: e, most: MaxFrame - tail}
+	w := listWriter{e: e, limit: MaxFrame - tail}
 	if len(p.Lost) > 0 {
 		w.begin("lost")
 		for len(p.Lost) > 0 && w.add(p.Lost[0].encode) {

@@ -45,18 +45,18 @@ func (r *NoOK) Decode(ok Raw) error { return decode(ok, r) }
 func (r *NoOK) encode(*encoder)     {}
 func (r *NoOK) fields(*fields)      {}
 
-// frameMark is what a frame with one payload has to know again at its end.
-type frameMark struct{ frame, payload mapMark }
+// openFrame is what a frame with one payload has to know again at its end.
+type openFrame struct{ frame, payload openMap }
 
-func beginOK(dst []byte, codec Codec, id uint64) (encoder, frameMark) {
+func beginOK(dst []byte, codec Codec, id uint64) (encoder, openFrame) {
 	e := encoder{codec: codec, buf: dst, start: len(dst)}
 	frame := e.beginMap()
 	e.uintField("id", id)
 	e.key("ok")
-	return e, frameMark{frame, e.beginMap()}
+	return e, openFrame{frame, e.beginMap()}
 }
 
-func (e *encoder) endFrame(m frameMark) []byte {
+func (e *encoder) endFrame(m openFrame) []byte {
 	e.endMap(m.payload)
 	e.endMap(m.frame)
 	return e.buf

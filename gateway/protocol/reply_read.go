@@ -19,15 +19,16 @@ type Gap struct {
 	Reason   string
 }
 
-// PageTail is what the reply to a getMessage takes at most beside its messages.
+// PageTail is how many bytes the reply to a getMessage takes at most beside its
+// messages.
 func PageTail(gaps int) int {
 	const reply, gap = 128, len(`{"from":9007199254740991,"to":9007199254740991,"reason":"notMember"},`)
 	return reply + gaps*gap
 }
 
-// MostOfMessages is what n messages take at most in a frame, whose variable parts
-// have some bytes.
-func MostOfMessages(codec Codec, n, bytes int) int {
+// MaxMessagesSize is how many bytes n messages take at most in a frame if their
+// variable parts have so many bytes in all.
+func MaxMessagesSize(codec Codec, n, bytes int) int {
 	const (
 		fixed  = 512 // keys, numbers, names
 		escape = 6   // JSON has a control character as \u0000
@@ -79,14 +80,14 @@ func (r *ConversationsOK) fields(x *fields) {
 // entry, until it is full. It is to be used by value, and ended or dropped.
 type ConversationsWriter struct {
 	list listWriter
-	mark frameMark
+	open openFrame
 }
 
 // BeginConversations begins the reply to request id behind dst. It holds at most
 // MaxPage bytes.
 func BeginConversations(dst []byte, codec Codec, id uint64) ConversationsWriter {
-	e, mark := beginOK(dst, codec, id)
-	w := ConversationsWriter{list: listWriter{e: e, most: MaxPage - conversationsTail}, mark: mark}
+	e, open := beginOK(dst, codec, id)
+	w := ConversationsWriter{list: listWriter{e: e, limit: MaxPage - conversationsTail}, open: open}
 	w.list.begin("conversations")
 	return w
 }
@@ -108,13 +109,13 @@ func (w *ConversationsWriter) End(more bool, after string) []byte {
 	w.list.end()
 	w.list.e.optBool("more", more)
 	w.list.e.optText("after", after)
-	return w.list.e.endFrame(w.mark)
+	return w.list.e.endFrame(w.open)
 }
 
 // A listWriter writes lists into a frame as far as there is room.
 type listWriter struct {
 	e     encoder
-	most  int // bytes of the frame
+	limit int // bytes of the frame
 	count int // where msgpack has the number of elements of the list
 	n     int // elements of the list
 }
@@ -133,7 +134,7 @@ func (w *listWriter) begin(name string) {
 func (w *listWriter) add(element func(*encoder)) bool {
 	before := len(w.e.buf)
 	w.force(element)
-	if len(w.e.buf)-w.e.start > w.most {
+	if len(w.e.buf)-w.e.start > w.limit {
 		w.e.buf = w.e.buf[:before]
 		w.n--
 		return false

@@ -96,7 +96,7 @@ func wantFrame(t *testing.T, what string, most int, encode func(Codec) []byte) {
 }
 
 // The estimate of a page's size must not be below what it takes.
-func TestMostOfMessages(t *testing.T) {
+func TestMaxMessagesSize(t *testing.T) {
 	for _, m := range []Message{
 		{Conv: UserConv(longUser), From: longUser, Seq: MaxInt, Time: MaxInt, CID: []byte(longText(MaxCIDLen)), Body: worstBody(12 << 10), TTL: MaxTTL, Mentions: times(MaxMentions, longUser)},
 		{Conv: GroupConv(longGroup), From: longUser, Seq: MaxInt, Time: MaxInt, CID: []byte("\x01"), Body: []byte{0xc2}, TTL: MaxTTL, Mentions: times(MaxMentions, `"`)},
@@ -112,7 +112,7 @@ func TestMostOfMessages(t *testing.T) {
 			stored += 1 + len(name)
 		}
 		for _, codec := range codecs {
-			if got, most := len(AppendMessage(nil, codec, &m)), MostOfMessages(codec, 1, stored); got > most {
+			if got, most := len(AppendMessage(nil, codec, &m)), MaxMessagesSize(codec, 1, stored); got > most {
 				t.Errorf("%s: a message has %d bytes, said to be %d at most", codec.Name(), got, most)
 			}
 		}
