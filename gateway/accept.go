@@ -23,14 +23,14 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(status), status)
 		return
 	}
-	if !g.reserve() {
+	if !g.addConnection() {
 		g.metrics.accepts.WithLabelValues("draining").Inc()
 		http.Error(w, "going away", http.StatusServiceUnavailable)
 		return
 	}
 	client := g.config.Proxies.ClientAddress(r)
 	address := client.String()
-	s := &session{gateway: g, address: address, limit: ratelimit.NewFrames(g.config.FrameRate, g.config.FrameBurst)}
+	s := &session{gateway: g, address: address, frameLimit: ratelimit.NewFrames(g.config.FrameRate, g.config.FrameBurst)}
 	conn, subprotocol, err := ws.Accept(w, r, &ws.Options{
 		Subprotocols: []string{protocol.SubprotocolJSON, protocol.SubprotocolMsgpack},
 		Origins:      g.config.AllowedOrigins,
@@ -39,7 +39,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		g.metrics.accepts.WithLabelValues("refused").Inc()
 		g.log.Debug("websocket refused", "address", address, "error", err)
-		g.release()
+		g.connectionDone()
 		return
 	}
 	s.begin(conn, subprotocol)

@@ -17,12 +17,12 @@ func (s *session) startAckTimer() {
 	if s.unackedSince != 0 {
 		return
 	}
-	now := s.since()
+	now := s.age()
 	s.unackedSince = now
 	// The timer is not set for each push: when it fires, checkDeadlines sets it again
 	// if acks have come meanwhile.
-	if at := now + s.gateway.config.StallTimeout; s.armed == 0 || at < s.armed {
-		s.armed = at
+	if at := now + s.gateway.config.StallTimeout; s.timerAt == 0 || at < s.timerAt {
+		s.timerAt = at
 		s.timer.Reset(at - now)
 	}
 }
@@ -54,12 +54,12 @@ func (s *session) checkStalled(now time.Duration) (stalled bool) {
 // that afterwards.
 func (s *session) reportStalled() {
 	b := s.gateway.backend
-	b.SetStalled(s.user, s.number, true, s.lastActivity())
+	b.SetStalled(s.user, s.id, true, s.lastActivity())
 	s.mu.Lock()
 	answers := !s.stalled
 	s.mu.Unlock()
 	if answers {
-		b.SetStalled(s.user, s.number, false, 0)
+		b.SetStalled(s.user, s.id, false, 0)
 	}
 }
 
@@ -72,7 +72,7 @@ func (s *session) lastActivity() int64 {
 	if s.stalled {
 		at = s.unackedSince
 	}
-	return s.gateway.backend.Now() - (s.since() - at).Milliseconds()
+	return s.gateway.backend.Now() - (s.age() - at).Milliseconds()
 }
 
 // setBackground notes whether nobody looks at the device.
@@ -80,7 +80,7 @@ func (s *session) setBackground(background bool) {
 	s.mu.Lock()
 	s.background = background
 	s.mu.Unlock()
-	s.gateway.backend.SetBackground(s.user, s.number, background)
+	s.gateway.backend.SetBackground(s.user, s.id, background)
 }
 
 // Acked implements store.Watcher.

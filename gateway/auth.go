@@ -19,7 +19,7 @@ func (g *Gateway) SetAuth(secrets [][]byte, jwks []byte) error {
 		return err
 	}
 	g.auth.Store(next)
-	for _, s := range g.list() {
+	for _, s := range g.allSessions() {
 		s.checkKey()
 	}
 	return nil
@@ -30,7 +30,7 @@ func (g *Gateway) SetAuth(secrets [][]byte, jwks []byte) error {
 // the two calls sees both.
 func (s *session) checkKey() {
 	s.mu.Lock()
-	withdrawn := s.key != nil && s.key.Withdrawn()
+	withdrawn := s.tokenKey != nil && s.tokenKey.Withdrawn()
 	s.mu.Unlock()
 	if withdrawn {
 		s.end(closedKeyGone)

@@ -27,7 +27,7 @@ type Backend interface {
 	// Login commits cmd and, in the same step of the shard, registers w and
 	// takes the sync: nothing is missed between the sync and the first Wake.
 	Login(ctx context.Context, cmd *command.Login, recents query.RecentsMode, w store.Watcher) (*query.Sync, error)
-	// Unwatch forgets the watcher. It does not end the session: Logout does.
+	// Unwatch removes the watcher. It does not end the session: Logout does.
 	Unwatch(user command.UserID, session command.SessionID)
 	// SetBackground says whether somebody looks at the device of a session. It
 	// lasts as long as the watcher.
@@ -36,7 +36,7 @@ type Backend interface {
 	// when it last did, ms. It lasts as long as the watcher.
 	SetStalled(user command.UserID, session command.SessionID, stalled bool, seen int64)
 	// NextSync reads the next part of a sync: messages, and at the end the
-	// changes that a device with a cursor missed. b.More tells whether to call again.
+	// changes that a device with a cursor missed. b.More says whether to call again.
 	NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error
 	// Since reads what came after an arrival number, without what the session
 	// itself did.
@@ -49,8 +49,8 @@ type Backend interface {
 	// Conversations reads the leader's memory: one-to-one conversations from behind
 	// a place on, see shard.State.Conversations.
 	Conversations(user command.UserID, behind uint64, limit, maxBytes int) (query.ConversationList, error)
-	// History reads the leader's memory. That of a group is refused to who is no
-	// member of it.
+	// History reads the leader's memory. That of a group is refused to users who are not
+	// members.
 	History(q query.HistoryQuery, page *query.Page) error
 	Blocked(ctx context.Context, user command.UserID) ([]command.UserID, error)
 
@@ -64,16 +64,16 @@ type Backend interface {
 	// is no member gets a refusal.
 	TypingGroup(from command.UserID, group command.GroupID) error
 	// Presence answers for those of users that asker shares a conversation
-	// or a group with and that have not blocked him; the others are left out.
+	// or a group with and that have not blocked them; the others are left out.
 	Presence(asker command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error)
 	// SubscribePresence is Presence, and from then on w.Signal tells each
 	// change until UnsubscribePresence.
 	SubscribePresence(asker command.UserID, users []command.UserID, w store.Watcher) (map[command.UserID]store.Presence, error)
 	UnsubscribePresence(w store.Watcher)
 
-	// Exists tells whether the account ever logged in (for --open-users=false).
+	// Exists reports whether the user ever logged in (for --open-users=false).
 	Exists(user command.UserID) (bool, error)
-	// Knows tells whether the user has a conversation with peer.
+	// Knows reports whether the user has a conversation with peer.
 	Knows(user, peer command.UserID) (bool, error)
 	// Eligibility returns what matters of users, result i of users[i], before they come
 	// to a group that asker adds them to.
@@ -93,13 +93,13 @@ type Backend interface {
 	// GroupMessages reads messages by seq; those that cannot be shown to the
 	// member are left out.
 	GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Updates) error
-	// MemberChanges reads what a member's other sessions changed in his own view.
+	// MemberChanges reads what a member's other sessions changed in their own view.
 	MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error)
 	JoinedAt(group command.GroupID, user command.UserID) (arrival uint64, member bool, err error)
 	Member(group command.GroupID, user command.UserID) (m query.Member, member bool, err error)
-	// PastMembership tells of the newest membership of who is no member any more; false:
-	// that is not known.
-	PastMembership(group command.GroupID, user command.UserID) (stay query.PastMembership, known bool, err error)
+	// PastMembership returns the newest membership of a user who is no member any more.
+	// known is false if nothing is kept of it.
+	PastMembership(group command.GroupID, user command.UserID) (past query.PastMembership, known bool, err error)
 	GroupCursor(group command.GroupID, arrival uint64) string
 	Group(group command.GroupID, asker command.UserID) (info query.GroupInfo, exists bool, err error)
 	// Members lists in order of name, from the first one above after.

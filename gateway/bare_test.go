@@ -38,7 +38,7 @@ func newConn(g *Gateway, socket net.Conn) *ws.Conn {
 // bareSession is bob's session without goroutines: the test does what its read
 // loop and its pump would.
 func bareSession(g *Gateway, codec protocol.Codec) *session {
-	s := &session{gateway: g, codec: codec, opcode: ws.OpText, began: time.Now(), auto: true}
+	s := &session{gateway: g, codec: codec, opcode: ws.OpText, began: time.Now(), autoRead: true}
 	if codec.Binary() {
 		s.opcode = ws.OpBinary
 	}
@@ -46,8 +46,8 @@ func bareSession(g *Gateway, codec protocol.Codec) *session {
 	s.conn.SetLimit(g.maxFrame, true)
 	s.capacity.L = &s.mu
 	s.timer = time.NewTimer(time.Hour)
-	s.armed = time.Hour
+	s.timerAt = time.Hour
 	s.pumping = true
-	s.user, s.number, s.loggedIn = "bob", 1, true
+	s.user, s.id, s.loggedIn = "bob", 1, true
 	return s
 }

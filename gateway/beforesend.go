@@ -20,15 +20,15 @@ const (
 type heldSend struct {
 	r        request
 	args     protocol.SendArgs
-	due      time.Time       // by when the receiver has to be asked
+	askBy    time.Time       // by when the receiver has to be asked
 	decision *hooks.Decision // nil: none yet
 }
 
-// held are the sends of a session that wait for decisions, at most maxRequests. Those
+// heldSends are the sends of a session that wait for decisions, at most maxRequests. Those
 // of one conversation form a line, which keeps their order; conversations do not wait
 // for one another, nor does the read loop for any of them. It is guarded by
 // session.mu.
-type held struct {
+type heldSends struct {
 	lines   map[protocol.Conv]*heldLine
 	unasked []*heldSend
 	asking  int // goroutines that ask
@@ -39,18 +39,18 @@ type heldLine struct {
 	releasing bool // a goroutine sends what is decided
 }
 
-// hold has the receiver of webhooks decide about a send. It keeps copies of what lies
+// holdSend has the receiver of webhooks decide about a send. It keeps copies of what lies
 // in the frame.
-func (s *session) hold(r request, args *protocol.SendArgs) {
+func (s *session) holdSend(r request, args *protocol.SendArgs) {
 	r.Args = protocol.Raw{}
-	h := &heldSend{r: r, args: *args, due: r.came.Add(s.gateway.config.Hooks.AskTimeout())}
+	h := &heldSend{r: r, args: *args, askBy: r.receivedAt.Add(s.gateway.config.Hooks.AskTimeout())}
 	h.args.Body = append([]byte(nil), args.Body...)
 	s.addPending(r)
 	s.submits.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held == nil {
-		s.held = &held{lines: make(map[protocol.Conv]*heldLine)}
+		s.held = &heldSends{lines: make(map[protocol.Conv]*heldLine)}
 	}
 	line := s.held.lines[args.Conv]
 	if line == nil {
@@ -61,12 +61,12 @@ func (s *session) hold(r request, args *protocol.SendArgs) {
 	s.held.unasked = append(s.held.unasked, h)
 	if s.held.asking < maxHeldAsks {
 		s.held.asking++
-		go s.ask() // ends with what is unasked; submits waits for it
+		go s.askAboutSends() // ends with what is unasked; submits waits for it
 	}
 }
 
-// ask has sends decided, one after the other, until there is none left.
-func (s *session) ask() {
+// askAboutSends has sends decided, one after the other, until there is none left.
+func (s *session) askAboutSends() {
 	for {
 		s.mu.Lock()
 		if len(s.held.unasked) == 0 {
@@ -78,16 +78,16 @@ func (s *session) ask() {
 		h := s.held.unasked[0]
 		s.held.unasked = s.held.unasked[1:]
 		s.mu.Unlock()
-		d := s.gateway.config.Hooks.Decide(&hooks.Question{User: s.user, Args: &h.args, Time: h.r.came, Due: h.due})
+		d := s.gateway.config.Hooks.Decide(&hooks.Question{User: s.user, Args: &h.args, Time: h.r.receivedAt, Due: h.askBy})
 		s.mu.Lock()
 		h.decision = d
 		s.mu.Unlock()
-		s.releaseHeld(h.args.Conv)
+		s.sendHeld(h.args.Conv)
 	}
 }
 
-// releaseHeld goes on with the sends at the head of a line that are decided.
-func (s *session) releaseHeld(conv protocol.Conv) {
+// sendHeld goes on with the sends at the head of a line that are decided.
+func (s *session) sendHeld(conv protocol.Conv) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	line := s.held.lines[conv]
@@ -99,7 +99,7 @@ func (s *session) releaseHeld(conv protocol.Conv) {
 		h := line.sends[0]
 		line.sends = line.sends[1:]
 		s.mu.Unlock()
-		s.conclude(h)
+		s.sendDecided(h)
 		s.mu.Lock()
 	}
 	line.releasing = false
@@ -108,8 +108,8 @@ func (s *session) releaseHeld(conv protocol.Conv) {
 	}
 }
 
-// conclude sends or refuses a message, as was decided.
-func (s *session) conclude(h *heldSend) {
+// sendDecided sends or refuses a message, as was decided.
+func (s *session) sendDecided(h *heldSend) {
 	defer s.submits.Done()
 	var err error
 	switch d := h.decision; d.Kind {
@@ -117,7 +117,7 @@ func (s *session) conclude(h *heldSend) {
 		if d.Body != nil {
 			h.args.Body = d.Body
 		}
-		if err = s.accept(h.r, &h.args, d); err != nil {
+		if err = s.sendMessage(h.r, &h.args, d); err != nil {
 			s.gateway.config.Hooks.Done(d, err)
 		}
 	case hooks.Refused:

@@ -16,12 +16,12 @@ const codecs = 2
 // A chunk is a piece of a group's order, encoded for all sessions. It does not change
 // once it is in a feed.
 type chunk struct {
-	to       uint64 // it has everything up to this arrival number
-	cursor   string // of to
-	missedTo uint64 // point of the newest event before its items that is not kept any more, 0 for none
-	items    []chunkItem
-	bytes    [codecs][]byte // what the items say, one behind the other
-	encoded  [codecs]bool   // the codecs that it is encoded in
+	through       uint64 // it has everything up to this arrival number
+	cursor        string // of to
+	missedThrough uint64 // point of the newest event before its items that is not kept any more, 0 for none
+	items         []chunkItem
+	bytes         [codecs][]byte // what the items say, one behind the other
+	encoded       [codecs]bool   // the codecs that it is encoded in
 }
 
 // A chunkItem is a message, or an event or recall that is a push of its own.
@@ -38,12 +38,12 @@ type chunkItem struct {
 
 // sentBy reports whether the item is a message that a session sent.
 func (it *chunkItem) sentBy(s *session) bool {
-	return it.session == s.number && it.session != 0 && it.from == s.user
+	return it.session == s.id && it.session != 0 && it.from == s.user
 }
 
 // fill sets the chunk to what was read, encoded in some codecs.
 func (c *chunk) fill(b *query.Updates, in [codecs]bool) {
-	c.to, c.missedTo, c.encoded, c.cursor = b.Through, b.MissedEventsTo, in, ""
+	c.through, c.missedThrough, c.encoded, c.cursor = b.Through, b.MissedEventsTo, in, ""
 	clear(c.items)
 	c.items = slices.Grow(c.items[:0], len(b.Items))
 	for codec := range c.bytes {

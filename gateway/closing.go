@@ -8,17 +8,17 @@ import (
 	"github.com/belfry-im/belfry/gateway/ws"
 )
 
-// A closing says why a session ended. Its reason is one of a few words, since
-// it becomes the label of a metric.
+// A closing says why a session ended. There are few reasons, since they are the label of
+// a metric.
 type closing struct {
 	code   int
 	reason string
-	limit  int // in bytes, for the client to be told; 0 is none
-	// retryAfter is when the client had better come back, for it to be told; 0 is none.
+	limit  int // in bytes, for the close frame; 0 is none
+	// retryAfter is when the client should come back, for the close frame; 0 is none.
 	retryAfter time.Duration
 }
 
-// text is what the close frame says.
+// text returns the reason in the close frame.
 func (c closing) text() string {
 	switch {
 	case c.limit != 0:

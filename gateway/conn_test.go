@@ -123,7 +123,7 @@ func TestFramesWithoutAnswerAreCounted(t *testing.T) {
 		"fragment": wstest.Frame(ws.OpContinuation, 1, ""),
 	} {
 		s := bareSession(newBareGateway(t, newTestStore(t)), protocol.JSON)
-		s.limit = ratelimit.NewFrames(1, 20)
+		s.frameLimit = ratelimit.NewFrames(1, 20)
 		socket := new(scripted)
 		s.conn = newConn(s.gateway, socket)
 		s.conn.SetLimit(s.gateway.maxFrame, true)

@@ -12,9 +12,9 @@ import (
 
 // A refusal is an error reply.
 type refusal struct {
-	code    string
-	message string
-	after   time.Duration // when to try again, 0 = not said
+	code       string
+	message    string
+	retryAfter time.Duration // when to try again, 0 = not said
 }
 
 func (r *refusal) Error() string { return r.code + ": " + r.message }
@@ -49,6 +49,14 @@ func (s *session) dispatch(r request) {
 	}
 }
 
+// decode decodes the arguments of a request and then checks a limit.
+func (s *session) decode(r request, args interface{ Decode(protocol.Raw) error }, allow func(*session) error) error {
+	if err := args.Decode(r.Args); err != nil {
+		return err
+	}
+	return allow(s)
+}
+
 // beginRequest notes that a request is being handled, until waitForCapacity. It reports
 // whether its id is in use, and the closing of a session that is about to be closed.
 func (s *session) beginRequest(id uint64) (used bool, parting closing) {
@@ -59,17 +67,17 @@ func (s *session) beginRequest(id uint64) (used bool, parting closing) {
 }
 
 // hasLoggedIn is for the read loop, which sets number.
-func (s *session) hasLoggedIn() bool { return s.number != 0 }
+func (s *session) hasLoggedIn() bool { return s.id != 0 }
 
 // inTurn handles a costly request once it is the user's turn.
 func (s *session) inTurn(r request, handle func(*session, request) error) error {
 	ctx, cancel := s.requestContext()
-	ok := s.gateway.turns.Take(ctx, string(s.user))
+	ok := s.gateway.turns.Acquire(ctx, string(s.user))
 	cancel()
 	if !ok {
 		return &refusal{protocol.CodeUnavailable, "op: others' requests of this kind come first; repeating it is safe", memoryRetryAfter}
 	}
-	defer s.gateway.turns.Give(string(s.user))
+	defer s.gateway.turns.Release(string(s.user))
 	return handle(s, r)
 }
 
@@ -168,12 +176,12 @@ func (s *session) replyWith(r request, encode func([]byte) []byte) {
 func (s *session) refuse(r request, err error) {
 	why := refusalOf(err)
 	if why.code == protocol.CodeInternal && !s.hasEnded() {
-		s.gateway.log.Error("request failed", "op", r.Op, "user", s.user, "session", s.number, "error", err)
+		s.gateway.log.Error("request failed", "op", r.Op, "user", s.user, "session", s.id, "error", err)
 	}
 	s.gateway.metrics.refusals.WithLabelValues(why.code).Inc()
 	s.replyWith(r, func(b []byte) []byte {
 		// Rounded up: a retry that is too early is refused again.
-		after := (why.after + time.Millisecond - 1).Milliseconds()
+		after := (why.retryAfter + time.Millisecond - 1).Milliseconds()
 		return protocol.AppendReplyErr(b, s.codec, r.ID, why.code, why.message, after)
 	})
 }

@@ -24,12 +24,12 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		close(gone)
 	}()
 	defer g.pumpers.close()
-	g.closeAll(ctx, g.list())
+	g.closeAll(ctx, g.allSessions())
 	select {
 	case <-gone:
 		return nil
 	case <-ctx.Done():
-		for _, s := range g.list() {
+		for _, s := range g.allSessions() {
 			s.conn.Close()
 		}
 		return ctx.Err()

@@ -68,7 +68,7 @@ func TestShutdown(t *testing.T) {
 func TestShutdownDuringAccept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e := newEdge(t, nil)
-		if !e.gateway.reserve() {
+		if !e.gateway.addConnection() {
 			t.Fatal("no place for a connection")
 		}
 		stopped := make(chan error)

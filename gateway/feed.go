@@ -35,20 +35,20 @@ type feed struct {
 
 	subscribers int // guarded by feeds.mu
 
-	mu      sync.Mutex
-	stopped bool
-	started bool   // at is known
-	at      uint64 // arrival number up to which the group was read
-	dirty   bool   // there may be more
-	reading bool   // queued for a pumper, or being read by one
-	retry   *time.Timer
-	woken   time.Time       // first Wake since the last read, zero for none
-	codecs  [codecs]int     // subscriptions by codec
-	waiting []*subscription // those of them whose sessions have everything
-	chunks  []*chunk        // ascending; everything after from, up to at
-	from    uint64
-	bytes   int        // of chunks and signals
-	signals signalRing // waiting subscriptions have all that are due
+	mu         sync.Mutex
+	stopped    bool
+	started    bool   // at is known
+	readTo     uint64 // arrival number up to which the group was read
+	dirty      bool   // there may be more
+	reading    bool   // queued for a pumper, or being read by one
+	retry      *time.Timer
+	wokenAt    time.Time       // first Wake since the last read, zero for none
+	codecs     [codecs]int     // subscriptions by codec
+	waiting    []*subscription // those of them whose sessions have everything
+	chunks     []*chunk        // ascending; everything after from, up to at
+	cachedFrom uint64
+	bytes      int        // of chunks and signals
+	signals    signalRing // waiting subscriptions have all that are due
 
 	// Owned by the pumper that reads.
 	unparked []*subscription
@@ -110,8 +110,8 @@ func (f *feed) Wake() { f.schedule(time.Now()) }
 func (f *feed) schedule(since time.Time) {
 	f.mu.Lock()
 	f.dirty = true
-	if f.woken.IsZero() {
-		f.woken = since
+	if f.wokenAt.IsZero() {
+		f.wokenAt = since
 	}
 	start := f.tryStart()
 	f.mu.Unlock()
@@ -150,19 +150,19 @@ func (f *feed) WakeMember(user command.UserID) {
 func (f *feed) read(p *pumpState) {
 	for {
 		f.mu.Lock()
-		fresh, signalled := f.dirty, f.signals.hasDue(f.at)
+		fresh, signalled := f.dirty, f.signals.hasDue(f.readTo)
 		if f.stopped || !fresh && !signalled {
 			f.reading = false
 			f.mu.Unlock()
 			return
 		}
-		after, woken := f.at, f.woken
+		after, woken := f.readTo, f.wokenAt
 		var in [codecs]bool
 		for codec, n := range f.codecs {
 			in[codec] = n > 0
 		}
 		if fresh {
-			f.dirty, f.woken = false, time.Time{}
+			f.dirty, f.wokenAt = false, time.Time{}
 		}
 		f.mu.Unlock()
 		var c *chunk
@@ -172,7 +172,7 @@ func (f *feed) read(p *pumpState) {
 			} else if len(p.batch.Items) > 0 || p.batch.MissedEvents {
 				p.chunk.fill(&p.batch, in)
 				c = p.chunk.clone()
-				c.cursor = f.gateway.backend.GroupCursor(f.group, c.to)
+				c.cursor = f.gateway.backend.GroupCursor(f.group, c.through)
 				f.gateway.metrics.feedReads.Inc()
 			} else {
 				signalled = f.advance(p.batch.Through)
@@ -204,8 +204,8 @@ func (f *feed) retryLater(err error, woken time.Time) {
 func (f *feed) advance(to uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.at = max(f.at, to)
-	return f.signals.hasDue(f.at)
+	f.readTo = max(f.readTo, to)
+	return f.signals.hasDue(f.readTo)
 }
 
 // publish caches a chunk, nil for none, makes signals due, and moves all waiting
@@ -214,7 +214,7 @@ func (f *feed) publish(c *chunk, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c != nil && !f.stopped {
-		f.at, f.dirty = c.to, f.dirty || more
+		f.readTo, f.dirty = c.through, f.dirty || more
 		f.chunks = append(f.chunks, c)
 		f.grow(c.size())
 		for f.bytes > maxFeedBytes && len(f.chunks) > 1 {
@@ -224,7 +224,7 @@ func (f *feed) publish(c *chunk, more bool) {
 			f.dropAll()
 		}
 	}
-	f.signals.makeDue(f.at)
+	f.signals.makeDue(f.readTo)
 	for _, sub := range f.waiting {
 		sub.index = -1
 	}
@@ -248,7 +248,7 @@ func (f *feed) grow(n int) {
 // dropOldest drops the oldest chunk. The caller holds mu.
 func (f *feed) dropOldest() {
 	c := f.chunks[0]
-	f.from = c.to
+	f.cachedFrom = c.through
 	f.grow(-c.size())
 	n := copy(f.chunks, f.chunks[1:])
 	f.chunks[n] = nil
@@ -258,7 +258,7 @@ func (f *feed) dropOldest() {
 // dropAll drops all chunks. The caller holds mu.
 func (f *feed) dropAll() {
 	for _, c := range f.chunks {
-		f.from = c.to
+		f.cachedFrom = c.through
 		f.grow(-c.size())
 	}
 	clear(f.chunks)
@@ -281,17 +281,17 @@ func (f *feed) next(sub *subscription) (c *chunk, st cacheState, at, signal uint
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c, st = f.chunkAfter(sub.pushedTo, sub.session.codec)
-	return c, st, max(f.at, sub.pushedTo), f.signals.nextAt(sub.nextSignal)
+	return c, st, max(f.readTo, sub.pushedTo), f.signals.nextAt(sub.nextSignal)
 }
 
 // chunkAfter returns the chunk that follows a point in the order. The caller holds mu.
 func (f *feed) chunkAfter(arrival uint64, codec protocol.Codec) (*chunk, cacheState) {
-	if arrival < f.from {
+	if arrival < f.cachedFrom {
 		return nil, behind
 	}
 	i := len(f.chunks)
-	if i > 0 && f.chunks[i-1].to > arrival {
-		i = sort.Search(i, func(i int) bool { return f.chunks[i].to > arrival })
+	if i > 0 && f.chunks[i-1].through > arrival {
+		i = sort.Search(i, func(i int) bool { return f.chunks[i].through > arrival })
 	}
 	switch {
 	case i == len(f.chunks):
@@ -309,7 +309,7 @@ func (f *feed) setPosition(sub *subscription, arrival uint64, unread bool) {
 	sub.positioned, sub.pushedTo, sub.changesTo = true, arrival, arrival
 	f.mu.Lock()
 	if !f.started {
-		f.started, f.at, f.from = true, arrival, arrival
+		f.started, f.readTo, f.cachedFrom = true, arrival, arrival
 		f.dirty = f.dirty || unread
 	}
 	start := f.dirty && f.tryStart()

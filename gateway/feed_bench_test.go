@@ -45,7 +45,7 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 	var reading sync.WaitGroup
 	for i := range names {
 		s := bareSession(g, codec)
-		s.user, s.number, s.pumping = names[i], command.SessionID(i+1), false
+		s.user, s.id, s.pumping = names[i], command.SessionID(i+1), false
 		s.conn = newConn(g, discarded(b, &reading))
 		sub, _, _ := s.attach("room", false, 0)
 		sub.feed.setPosition(sub, store.state.GroupArrival("room"), false)
@@ -72,7 +72,7 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 		at := store.state.GroupArrival("room")
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return f.at == at && len(f.waiting) == members
+		return f.readTo == at && len(f.waiting) == members
 	}
 	b.ReportAllocs()
 	var before, after syscall.Rusage
@@ -147,7 +147,7 @@ func BenchmarkLogin(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				s := bareSession(g, codec)
-				s.user, s.number, s.loggedIn = "", 0, false
+				s.user, s.id, s.loggedIn = "", 0, false
 				s.handleRequest(opcode, frame)
 				s.nextRound()
 				pushed, _ := s.push(p)

@@ -58,7 +58,7 @@ type Gateway struct {
 	shuttingDown bool // draining: no new connections
 	sessions     map[*session]struct{}
 	byUser       map[command.UserID][]*session // logged in
-	running      sync.WaitGroup                // places of connections: see reserve
+	running      sync.WaitGroup                // connections that Shutdown waits for: see reserve
 }
 
 // New returns a gateway. Its error says what is wrong with the config.
@@ -108,8 +108,8 @@ func (g *Gateway) Listener(l net.Listener, secure *tls.Config) net.Listener {
 	return g.admission.Listener(l, secure)
 }
 
-// list gives all sessions, logged in or not.
-func (g *Gateway) list() []*session {
+// allSessions returns all sessions, logged in or not.
+func (g *Gateway) allSessions() []*session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	list := make([]*session, 0, len(g.sessions))
@@ -121,7 +121,7 @@ func (g *Gateway) list() []*session {
 
 func (g *Gateway) queuedBytes() float64 {
 	n := 0
-	for _, s := range g.list() {
+	for _, s := range g.allSessions() {
 		n += s.conn.Buffered()
 	}
 	return float64(n)
@@ -133,9 +133,9 @@ func (g *Gateway) draining() bool {
 	return g.shuttingDown
 }
 
-// reserve counts a connection that Shutdown has to wait for, before it is upgraded;
+// addConnection counts a connection that Shutdown has to wait for, before it is upgraded;
 // release ends that. It reports false if the gateway is shutting down.
-func (g *Gateway) reserve() bool {
+func (g *Gateway) addConnection() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.shuttingDown {
@@ -145,7 +145,7 @@ func (g *Gateway) reserve() bool {
 	return true
 }
 
-func (g *Gateway) release() { g.running.Done() }
+func (g *Gateway) connectionDone() { g.running.Done() }
 
 // run starts a session, and ends it at once if the gateway is shutting down by now.
 func (g *Gateway) run(s *session) {

@@ -105,7 +105,7 @@ func TestGroupMessageReachesMembers(t *testing.T) {
 		e := newEdge(t, nil)
 		e.group("team", command.GroupPrivate, "alice", "bob")
 		phone := e.online("alice", codec)
-		number1 := e.session("alice").number
+		number1 := e.session("alice").id
 		laptop := e.dial(codec)
 		laptop.login("alice", "laptop", nil)
 		laptop.push("onSynced")
@@ -336,7 +336,7 @@ func TestMemberChangesReachOtherSessions(t *testing.T) {
 		phone := e.dial(codec)
 		phone.login("bob", "phone", obj{"recents": "off", "groupBacklog": 0})
 		phone.push("onSynced")
-		here := e.session("bob").number
+		here := e.session("bob").id
 		laptop := e.dial(codec)
 		laptop.login("bob", "laptop", obj{"recents": "off", "groupBacklog": 0})
 		laptop.push("onSynced")

@@ -94,8 +94,9 @@ func (c *groupChange) keepReservation(reservation joinReservation, refused error
 	}
 }
 
-// checkGroupLimits refuses a user with some eligibility who has reservations for joined
-// and owned groups. who names the user for the client.
+// checkGroupLimits refuses a user who is in, or owns, as many groups as they may, with
+// the joined and owned ones that they have reservations for. who names them in the
+// refusal.
 func (s *session) checkGroupLimits(eligibility *store.Eligibility, joined, owned int, who string, kind int) error {
 	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
 	switch {

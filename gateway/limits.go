@@ -50,7 +50,7 @@ type limits struct {
 	groupCreations *ratelimit.Keyed
 	sends          *ratelimit.Keyed
 	presences      *ratelimit.Keyed // users whose presence somebody asks for
-	unknownUsers   *ratelimit.Keyed // users that somebody names and who do not exist
+	unknownUsers   *ratelimit.Keyed // users that somebody names and that do not exist
 	scans          *ratelimit.Keyed // requests that read all conversations
 	histories      *ratelimit.Keyed // pages of history
 	changes        *ratelimit.Keyed // of groups, of which their members get events
@@ -98,15 +98,15 @@ func (s *session) allowHistory() error {
 
 // allowSend refuses a send if there were too many of the user's sessions together.
 func (s *session) allowSend() error {
-	if s.sends == nil || s.sends.Allow() {
+	if s.sendLimit == nil || s.sendLimit.Allow() {
 		return nil
 	}
-	wait, _ := ratelimit.TakeN(s.sends, 1)
+	wait, _ := ratelimit.TakeN(s.sendLimit, 1)
 	return &refusal{protocol.CodeRateLimited, "conv: you are sending too many messages", max(wait, time.Millisecond)}
 }
 
-// allowUnknownUser refuses a request that would say whether a user exists, if the asker
-// has named too many who do not.
+// allowUnknownUser refuses a request that would say whether a user exists, if the user
+// has named too many that do not.
 func (s *session) allowUnknownUser() error {
 	if wait, ok := s.gateway.unknownUsers.Ready(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many requests named users who do not exist", wait}

@@ -23,10 +23,10 @@ func (s *session) joinLive(group command.GroupID, at, ended uint64) error {
 		return &refusal{protocol.CodeUnavailable, "group: this session has yet to be told that the one which was there before is no more", minRetry}
 	}
 	s.mu.Lock()
-	n := s.live
+	n := s.liveGroups
 	s.mu.Unlock()
 	if n >= maxLive {
-		return &refusal{code: protocol.CodeRateLimited, message: "group: this session is in too many live groups", after: minRetry}
+		return &refusal{code: protocol.CodeRateLimited, message: "group: this session is in too many live groups", retryAfter: minRetry}
 	}
 	if sub, fresh, ok := s.attach(group, true, at); ok && fresh {
 		s.wakeFor(sub)

@@ -319,7 +319,7 @@ func (s *session) queueLate(views []query.GroupSyncItem) {
 	y.addGroups(s, views)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.late = append(s.late, y)
+	s.lateSyncs = append(s.lateSyncs, y)
 	s.wakeLocked()
 }
 
@@ -327,9 +327,9 @@ func (s *session) queueLate(views []query.GroupSyncItem) {
 func (s *session) nextLate() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.late) == 0 {
+	if len(s.lateSyncs) == 0 {
 		return false
 	}
-	s.sync, s.late = s.late[0], s.late[1:]
+	s.sync, s.lateSyncs = s.lateSyncs[0], s.lateSyncs[1:]
 	return true
 }

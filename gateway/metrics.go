@@ -22,21 +22,21 @@ type metrics struct {
 	messagesIn  prometheus.Counter     // sends that were answered ok, duplicates included
 	messagesOut prometheus.Counter     // messages in onNewMessage, repeats included
 	refusals    *prometheus.CounterVec // error replies by code
-	drops       *prometheus.CounterVec // what is not passed on, by reason
+	drops       *prometheus.CounterVec // signals and notices that were dropped, by reason
 
 	sendSeconds   prometheus.Histogram
 	pushSeconds   prometheus.Histogram
 	windowSeconds prometheus.Counter
 
-	feeds      prometheus.Gauge   // groups that somebody here is told of
-	feedReads  prometheus.Counter // chunks that were read and encoded for all
-	feedMisses prometheus.Counter // reads of sessions for themselves
+	feeds      prometheus.Gauge   // groups that sessions of this node are subscribed to
+	feedReads  prometheus.Counter // chunks that were read and encoded for all sessions
+	feedMisses prometheus.Counter // reads of a session for itself
 	deliveries prometheus.Counter // messages of groups in onNewMessage
-	skipped    prometheus.Counter // messages that nobody stores and a session lost
+	skipped    prometheus.Counter // signals that a session lost
 }
 
-// newMetrics registers the metrics; queued gives the bytes that wait to be
-// written, cached those that feeds hold, when asked.
+// newMetrics registers the metrics. queued returns how many bytes wait to be written,
+// cached how many feeds hold.
 func newMetrics(r prometheus.Registerer, queued, cached func() float64) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "belfry", Subsystem: "gateway", Name: name, Help: help})

@@ -2,17 +2,16 @@ package gateway
 
 import "github.com/belfry-im/belfry/gateway/protocol"
 
-// An op is how the server does one of protocol.Ops.
+// An op handles one of protocol.Ops.
 type op struct {
-	// handle does what a request asks. It answers with reply, now or later, or
-	// returns why it refuses. It runs on the read loop: what it submits is in the
-	// order of the frames.
+	// handle handles a request. It replies, now or later, or returns the error to refuse
+	// it with. It runs on the read loop, so that commands are submitted in the order of
+	// their frames.
 	handle func(*session, request) error
 
-	// costly says that the answer may take some 256 KiB of memory until the client
-	// has read it, and a millisecond to make. While memory is short such requests are
-	// refused, as are large ones; and no more are done at a time than there are
-	// processors, of a user one.
+	// costly says that the reply may take some 256 KiB until the client has read it, and
+	// a millisecond to build. While memory is low such requests are refused, as are large
+	// ones; as many run at a time as there are processors, and one of a user.
 	costly bool
 }
 

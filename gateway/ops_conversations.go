@@ -15,10 +15,7 @@ import (
 )
 
 func (s *session) getRecents(r request) error {
-	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowScan(); err != nil {
+	if err := s.decode(r, new(protocol.NoArgs), (*session).allowScan); err != nil {
 		return err
 	}
 	ctx, cancel := s.requestContext()
@@ -52,7 +49,7 @@ func (s *session) getRecents(r request) error {
 // their own order, then groups by id.
 type listCursor struct {
 	groups bool
-	behind uint64          // a place of shard.State.Conversations
+	behind uint64          // in the order of Backend.Conversations
 	group  command.GroupID // behind this one
 }
 

@@ -116,7 +116,7 @@ func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error
 // newGroupID returns the id of a new group: a ULID in lower case. A repeat of the request
 // gets the same one, even if the first has no answer.
 func (s *session) newGroupID(c groupChange) command.GroupID {
-	b := binary.BigEndian.AppendUint64([]byte(s.user), uint64(s.number))
+	b := binary.BigEndian.AppendUint64([]byte(s.user), uint64(s.id))
 	b = binary.BigEndian.AppendUint64(b, c.identity.ID)
 	b = binary.BigEndian.AppendUint64(b, c.identity.Hash)
 	if c.identity.ID == 0 { // a notice is not repeated
@@ -131,10 +131,7 @@ func (s *session) newGroupID(c groupChange) command.GroupID {
 
 func (s *session) joinGroup(r request) error {
 	var args protocol.GroupArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowGroupChange(); err != nil {
+	if err := s.decode(r, &args, (*session).allowGroupChange); err != nil {
 		return err
 	}
 	cmd := &command.JoinGroup{Group: command.GroupID(args.Group), User: s.user, Message: args.Message}
@@ -169,10 +166,7 @@ func (s *session) joinGroup(r request) error {
 
 func (s *session) leaveGroup(r request) error {
 	var args protocol.GroupArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowGroupChange(); err != nil {
+	if err := s.decode(r, &args, (*session).allowGroupChange); err != nil {
 		return err
 	}
 	cmd := &command.LeaveGroup{Group: command.GroupID(args.Group), User: s.user}
@@ -190,10 +184,7 @@ func (s *session) leaveGroup(r request) error {
 
 func (s *session) dismissGroup(r request) error {
 	var args protocol.GroupArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowGroupChange(); err != nil {
+	if err := s.decode(r, &args, (*session).allowGroupChange); err != nil {
 		return err
 	}
 	s.proposeChange(r, &command.DismissGroup{Group: command.GroupID(args.Group), By: s.user})
@@ -202,10 +193,7 @@ func (s *session) dismissGroup(r request) error {
 
 func (s *session) answerJoin(r request) error {
 	var args protocol.AnswerJoinArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowGroupChange(); err != nil {
+	if err := s.decode(r, &args, (*session).allowGroupChange); err != nil {
 		return err
 	}
 	cmd := &command.AnswerJoin{Group: command.GroupID(args.Group), By: s.user, User: command.UserID(args.User), Accept: args.Accept}
@@ -224,10 +212,7 @@ func (s *session) answerJoin(r request) error {
 
 func (s *session) setGroup(r request) error {
 	var args protocol.SetGroupArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowGroupChange(); err != nil {
+	if err := s.decode(r, &args, (*session).allowGroupChange); err != nil {
 		return err
 	}
 	cmd := &command.SetGroup{
@@ -247,10 +232,7 @@ func (s *session) setGroup(r request) error {
 
 func (s *session) answerOwner(r request) error {
 	var args protocol.AnswerOwnerArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowGroupChange(); err != nil {
+	if err := s.decode(r, &args, (*session).allowGroupChange); err != nil {
 		return err
 	}
 	cmd := &command.AnswerOwner{Group: command.GroupID(args.Group), User: s.user, Accept: args.Accept}
@@ -273,7 +255,7 @@ func (s *session) answerOwner(r request) error {
 	return nil
 }
 
-// getGroup tells users who are no members only what they need to join.
+// getGroup replies to users that are not members with no more than they need to join.
 func (s *session) getGroup(r request) error {
 	var args protocol.GroupArgs
 	if err := args.Decode(r.Args); err != nil {
@@ -315,10 +297,7 @@ func (s *session) getGroup(r request) error {
 
 func (s *session) getGroups(r request) error {
 	var args protocol.GetGroupsArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowScan(); err != nil {
+	if err := s.decode(r, &args, (*session).allowScan); err != nil {
 		return err
 	}
 	ctx, cancel := s.requestContext()

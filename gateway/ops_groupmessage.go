@@ -15,7 +15,7 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decisio
 		return s.sendLive(r, args, &cmd, live, d)
 	}
 	m := newSending()
-	m.group, m.session, m.id, m.came = s.sendGroupCommand(args, group), s, r.ID, r.came
+	m.group, m.session, m.id, m.receivedAt = s.sendGroupCommand(args, group), s, r.ID, r.receivedAt
 	m.event, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
 	s.addPending(r)
 	s.submits.Add(1)
@@ -26,7 +26,7 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decisio
 // sendGroupCommand returns the command of a send. Its body may lie in the frame.
 func (s *session) sendGroupCommand(args *protocol.SendArgs, group command.GroupID) command.SendGroup {
 	return command.SendGroup{
-		Group: group, User: s.user, Session: s.number, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
+		Group: group, User: s.user, Session: s.id, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
 		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
 	}
 }
@@ -67,7 +67,7 @@ func (s *session) readGroup(r request, args *protocol.ReadReportArgs) error {
 	if err != nil {
 		return err
 	}
-	cmd := &command.ReadGroup{Group: group, User: s.user, Session: s.number, Seq: args.Seq}
+	cmd := &command.ReadGroup{Group: group, User: s.user, Session: s.id, Seq: args.Seq}
 	if c, again := s.beginGroupChange(r, cmd); !again {
 		c.propose(cmd, func(result command.Result) protocol.OK { return &protocol.ReadReportOK{Unread: result.Unread} })
 	}
@@ -91,7 +91,7 @@ func (s *session) hideMessages(r request, args *protocol.DeleteMessageArgs) erro
 	if err != nil {
 		return err
 	}
-	s.proposeChange(r, &command.HideMessages{Group: group, User: s.user, Session: s.number, Seqs: args.Seqs})
+	s.proposeChange(r, &command.HideMessages{Group: group, User: s.user, Session: s.id, Seqs: args.Seqs})
 	return nil
 }
 
@@ -100,7 +100,7 @@ func (s *session) hideGroup(r request, args *protocol.DeleteConversationArgs) er
 	if err != nil {
 		return err
 	}
-	s.proposeChange(r, &command.HideGroup{Group: group, User: s.user, Session: s.number, Messages: args.Messages})
+	s.proposeChange(r, &command.HideGroup{Group: group, User: s.user, Session: s.id, Messages: args.Messages})
 	return nil
 }
 

@@ -43,7 +43,7 @@ func (s *session) getMessage(r request) error {
 	}
 	buf := ws.GetBuffer()
 	defer ws.PutBuffer(buf)
-	encoded := s.fit(page, buf)
+	encoded := s.fitPage(page, buf)
 	reply := &protocol.PageOK{
 		Encoded:  encoded,
 		Messages: wire.Messages(page.Updates.Messages), From: page.From, To: page.To,
@@ -56,9 +56,9 @@ func (s *session) getMessage(r request) error {
 	return nil
 }
 
-// fit cuts a page down to as many messages as fit a reply, at least one. If it has to
+// fitPage cuts a page down to as many messages as fit a reply, at least one. If it has to
 // encode them to know that, it returns them encoded, in buf.
-func (s *session) fit(page *query.Page, buf *[]byte) (encoded [][]byte) {
+func (s *session) fitPage(page *query.Page, buf *[]byte) (encoded [][]byte) {
 	room := protocol.MaxPage - protocol.PageTail(len(page.Gaps))
 	if protocol.MaxMessagesSize(s.codec, len(page.Updates.Messages), page.Size) <= room {
 		return nil

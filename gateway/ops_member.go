@@ -41,10 +41,7 @@ func (s *session) addMembers(r request) error {
 
 func (s *session) removeMembers(r request) error {
 	var args protocol.MembersArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowGroupChange(); err != nil {
+	if err := s.decode(r, &args, (*session).allowGroupChange); err != nil {
 		return err
 	}
 	cmd := &command.RemoveMembers{Group: command.GroupID(args.Group), By: s.user, Users: userIDs(args.Users), Ban: args.Ban}
@@ -63,10 +60,7 @@ func (s *session) removeMembers(r request) error {
 
 func (s *session) setMember(r request) error {
 	var args protocol.SetMemberArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowGroupChange(); err != nil {
+	if err := s.decode(r, &args, (*session).allowGroupChange); err != nil {
 		return err
 	}
 	s.proposeChange(r, &command.SetMember{
@@ -78,10 +72,7 @@ func (s *session) setMember(r request) error {
 
 func (s *session) unban(r request) error {
 	var args protocol.UnbanArgs
-	if err := args.Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowGroupChange(); err != nil {
+	if err := s.decode(r, &args, (*session).allowGroupChange); err != nil {
 		return err
 	}
 	s.proposeChange(r, &command.Unban{Group: command.GroupID(args.Group), By: s.user, User: command.UserID(args.User)})
@@ -147,8 +138,8 @@ func (s *session) listArgs(r request) (args protocol.GetMembersArgs, info query.
 	return args, info, err
 }
 
-// eligible returns those of users who may become members of a group, each once, and
-// notes in failed why the others may not. group is "" for one that has no id yet.
+// eligible returns the users that may become members of a group, each once, and notes in
+// failed why the others may not. group is "" for one that has no id yet.
 func (c *groupChange) eligible(group command.GroupID, users []command.UserID, failed failures) []command.UserID {
 	s := c.session
 	asked := make([]command.UserID, 0, len(users))
@@ -209,7 +200,7 @@ func (s *session) checkEligible(group command.GroupID, user command.UserID, elig
 	return full
 }
 
-// failures are the error codes of users who were not added or removed.
+// failures are the error codes of users that were not added or removed.
 type failures map[command.UserID]string
 
 func (f failures) add(failed []command.MemberFailure) {
@@ -218,7 +209,7 @@ func (f failures) add(failed []command.MemberFailure) {
 	}
 }
 
-// sort returns the users who did not fail and those who did, each once.
+// sort returns the users that did not fail and those that did, each once.
 func (f failures) sort(users []string) (done []string, failed []protocol.MemberFailure) {
 	seen := make(map[string]bool, len(users))
 	for _, user := range users {

@@ -36,6 +36,13 @@ func (s *session) identity(r request, cmd command.Command) command.Request {
 	return s.repeats.identity(r.ID, xxhash.Sum64(*buf))
 }
 
+// proposeIdentified proposes the command of a changing request, of which identity is a
+// field, and replies that it is done.
+func (s *session) proposeIdentified(r request, cmd command.Command, identity *command.Request) {
+	*identity = s.identity(r, cmd)
+	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
+}
+
 func (s *session) send(r request) error {
 	var args protocol.SendArgs
 	if err := args.Decode(r.Args, s.gateway.config.MaxBody); err != nil {
@@ -50,15 +57,15 @@ func (s *session) send(r request) error {
 		}
 	}
 	if s.gateway.config.Hooks.Wants(webhook.MessageBeforeSend) {
-		s.hold(r, &args)
+		s.holdSend(r, &args)
 		return nil
 	}
-	return s.accept(r, &args, nil)
+	return s.sendMessage(r, &args, nil)
 }
 
-// accept sends a message. d is the decision that accepted it, nil if none was needed. The
+// sendMessage sends a message. d is the decision that accepted it, nil if none was needed. The
 // body may lie in the frame. If it returns an error, the caller reports that to d.
-func (s *session) accept(r request, args *protocol.SendArgs, d *hooks.Decision) error {
+func (s *session) sendMessage(r request, args *protocol.SendArgs, d *hooks.Decision) error {
 	if args.Conv.Group {
 		return s.sendGroup(r, args, d)
 	}
@@ -78,7 +85,7 @@ func (s *session) accept(r request, args *protocol.SendArgs, d *hooks.Decision) 
 		return nil
 	}
 	m := newSending()
-	m.command, m.session, m.id, m.came = s.sendCommand(args, to), s, r.ID, r.came
+	m.command, m.session, m.id, m.receivedAt = s.sendCommand(args, to), s, r.ID, r.receivedAt
 	m.event, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
 	s.addPending(r)
 	s.submits.Add(1)
@@ -115,14 +122,14 @@ func (s *session) checkRecipient(to command.UserID) error {
 func (s *session) replySent(r request, args *protocol.SendArgs, result *command.Result, d *hooks.Decision) {
 	s.gateway.config.Hooks.Done(d, nil)
 	s.replyWith(r, func(b []byte) []byte { return s.appendSendOK(b, r.ID, result) })
-	s.countSend(r.came)
+	s.countSend(r.receivedAt)
 	s.gateway.config.Hooks.Sent(s.gateway.config.Hooks.Sending(s.user, args), result)
 }
 
 // sendCommand returns the command of a send. Its body may lie in the frame.
 func (s *session) sendCommand(args *protocol.SendArgs, to command.UserID) command.Send {
 	return command.Send{
-		User: s.user, Session: s.number, To: to, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
+		User: s.user, Session: s.id, To: to, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
 		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
 	}
 }
@@ -130,13 +137,13 @@ func (s *session) sendCommand(args *protocol.SendArgs, to command.UserID) comman
 // A sending is a send that has no outcome yet. It is pooled, so that a send is proposed
 // without allocations.
 type sending struct {
-	command command.Send      // to a user
-	group   command.SendGroup // to a group
-	session *session
-	id      uint64
-	came    time.Time
-	event   *hooks.Sending              // nil if there is no message.sent
-	done    func(command.Result, error) // finish as a function, made once
+	command    command.Send      // to a user
+	group      command.SendGroup // to a group
+	session    *session
+	id         uint64
+	receivedAt time.Time
+	event      *hooks.Sending              // nil if there is no message.sent
+	done       func(command.Result, error) // finish as a function, made once
 
 	decision *hooks.Decision // that accepted it, nil for none
 }
@@ -154,11 +161,11 @@ func newSending() *sending {
 
 // finish replies to the send.
 func (m *sending) finish(result command.Result, err error) {
-	s, id, came, hook, d := m.session, m.id, m.came, m.event, m.decision
+	s, id, came, hook, d := m.session, m.id, m.receivedAt, m.event, m.decision
 	*m = sending{done: m.done}
 	sendingPool.Put(m)
 	defer s.submits.Done()
-	r := request{Request: protocol.Request{ID: id, Op: protocol.OpSend}, came: came}
+	r := request{Request: protocol.Request{ID: id, Op: protocol.OpSend}, receivedAt: came}
 	if err == nil {
 		err = result.Err()
 	}
@@ -210,7 +217,7 @@ func (s *session) readReport(r request) error {
 	if args.Conv.Group {
 		return s.readGroup(r, &args)
 	}
-	cmd := &command.ReadReport{User: s.user, Session: s.number, Peer: command.UserID(args.Conv.ID), Seq: args.Seq}
+	cmd := &command.ReadReport{User: s.user, Session: s.id, Peer: command.UserID(args.Conv.ID), Seq: args.Seq}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(result command.Result) { s.reply(r, &protocol.ReadReportOK{Unread: result.Unread}) })
 	return nil
@@ -224,9 +231,8 @@ func (s *session) recall(r request) error {
 	if args.Conv.Group {
 		return s.recallGroup(r, &args)
 	}
-	cmd := &command.Recall{User: s.user, Session: s.number, Peer: command.UserID(args.Conv.ID), Seq: args.Seq}
-	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
+	cmd := &command.Recall{User: s.user, Session: s.id, Peer: command.UserID(args.Conv.ID), Seq: args.Seq}
+	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }
 
@@ -238,9 +244,8 @@ func (s *session) deleteMessage(r request) error {
 	if args.Conv.Group {
 		return s.hideMessages(r, &args)
 	}
-	cmd := &command.DeleteMessages{User: s.user, Session: s.number, Peer: command.UserID(args.Conv.ID), Seqs: args.Seqs}
-	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
+	cmd := &command.DeleteMessages{User: s.user, Session: s.id, Peer: command.UserID(args.Conv.ID), Seqs: args.Seqs}
+	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }
 
@@ -252,9 +257,8 @@ func (s *session) deleteConversation(r request) error {
 	if args.Conv.Group {
 		return s.hideGroup(r, &args)
 	}
-	cmd := &command.DeleteConversation{User: s.user, Session: s.number, Peer: command.UserID(args.Conv.ID), Messages: args.Messages}
-	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
+	cmd := &command.DeleteConversation{User: s.user, Session: s.id, Peer: command.UserID(args.Conv.ID), Messages: args.Messages}
+	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }
 
@@ -266,8 +270,7 @@ func (s *session) setConversation(r request) error {
 	if args.Conv.Group {
 		return s.setGroupView(r, &args)
 	}
-	cmd := &command.SetConversation{User: s.user, Session: s.number, Peer: command.UserID(args.Conv.ID), Muted: args.Muted, Pinned: args.Pinned, Unread: args.Unread}
-	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
+	cmd := &command.SetConversation{User: s.user, Session: s.id, Peer: command.UserID(args.Conv.ID), Muted: args.Muted, Pinned: args.Pinned, Unread: args.Unread}
+	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }

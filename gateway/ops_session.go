@@ -76,12 +76,12 @@ func (s *session) tryLogin(r request) error {
 		return err
 	}
 	s.mu.Lock()
-	s.user, s.number, s.auto = user, sync.Session, args.AutoRead
+	s.user, s.id, s.autoRead = user, sync.Session, args.AutoRead
 	s.pushedTo, s.maxRecents, s.loginTime = sync.Arrival, sync.MaxRecents, g.backend.Now()
 	s.expireAt(id.Expires)
-	s.key = id.Key
+	s.tokenKey = id.Key
 	s.mu.Unlock()
-	s.sends = g.sends.Bucket(string(user))
+	s.sendLimit = g.sends.Bucket(string(user))
 	g.register(s, user)
 	s.checkKey()
 	s.sync = s.startSync(ctx, sync, &args)
@@ -93,7 +93,7 @@ func (s *session) tryLogin(r request) error {
 func (s *session) answerLogin(r request) {
 	g := s.gateway
 	ok := protocol.LoginOK{
-		User: string(s.user), Session: uint64(s.number), ServerTime: g.backend.Now(), Protocol: protocol.Version,
+		User: string(s.user), Session: uint64(s.id), ServerTime: g.backend.Now(), Protocol: protocol.Version,
 		Limits: protocol.SessionLimits{
 			MaxBody: g.config.MaxBody, MaxFrame: g.maxFrame,
 			Window: g.config.Window, IdleMS: g.config.IdleTimeout.Milliseconds(),
@@ -124,7 +124,7 @@ func (s *session) verify(token string) (auth.Identity, error) {
 // expireAt sets when the token ends the session. The caller holds mu.
 func (s *session) expireAt(t time.Time) {
 	const aLongTime = 100 * 365 * 24 * time.Hour // and sums with it do not overflow
-	s.expiry = s.since() + max(min(time.Until(t), aLongTime), 1)
+	s.expiry = s.age() + max(min(time.Until(t), aLongTime), 1)
 }
 
 // requestContext returns the context of a request that blocks the read loop. It ends with
@@ -162,7 +162,7 @@ func (s *session) refreshToken(r request) error {
 	}
 	s.addPending(r)
 	s.submits.Add(1)
-	cmd := &command.RefreshToken{User: s.user, Session: s.number, IssuedAt: id.Issued}
+	cmd := &command.RefreshToken{User: s.user, Session: s.id, IssuedAt: id.Issued}
 	s.gateway.backend.Submit(cmd, func(result command.Result, err error) {
 		defer s.submits.Done()
 		if err == nil {
@@ -182,7 +182,7 @@ func (s *session) refreshToken(r request) error {
 func (s *session) refreshed(r request, id auth.Identity) {
 	s.mu.Lock()
 	s.expireAt(id.Expires)
-	s.key = id.Key
+	s.tokenKey = id.Key
 	s.wakeLocked() // the pump sets the timer
 	s.mu.Unlock()
 	s.reply(r, &protocol.RefreshOK{Exp: id.Expires.UnixMilli()})
@@ -225,7 +225,7 @@ func (s *session) logout(r request) error {
 		return err
 	}
 	s.reportReads(true)
-	cmd := &command.Logout{User: s.user, Session: s.number, LastSeen: s.gateway.backend.Now()}
+	cmd := &command.Logout{User: s.user, Session: s.id, LastSeen: s.gateway.backend.Now()}
 	s.propose(r, cmd, func(command.Result) {
 		s.reply(r, nil)
 		s.end(closedByLogout)

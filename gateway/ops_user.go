@@ -22,17 +22,13 @@ func (s *session) setBlock(r request, undo bool) error {
 	if args.User == string(s.user) {
 		return &refusal{code: protocol.CodeBadRequest, message: "user: must be somebody else"}
 	}
-	cmd := &command.Block{User: s.user, Session: s.number, Target: command.UserID(args.User), Undo: undo}
-	cmd.Request = s.identity(r, cmd)
-	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
+	cmd := &command.Block{User: s.user, Session: s.id, Target: command.UserID(args.User), Undo: undo}
+	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }
 
 func (s *session) getBlocked(r request) error {
-	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
-		return err
-	}
-	if err := s.allowScan(); err != nil {
+	if err := s.decode(r, new(protocol.NoArgs), (*session).allowScan); err != nil {
 		return err
 	}
 	ctx, cancel := s.requestContext()

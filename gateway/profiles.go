@@ -35,7 +35,8 @@ type contentionProfile struct {
 func profileHandlers() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	// The command line may hold passwords, which are nothing for who may only read.
+	// The command line may hold passwords, and these requests need no more than the right
+	// to read.
 	mux.Handle("/debug/pprof/cmdline", http.NotFoundHandler())
 	mux.Handle("/debug/pprof/profile", &oneAtATime{handler: http.HandlerFunc(pprof.Profile)})
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)

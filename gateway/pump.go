@@ -59,7 +59,7 @@ func (s *session) nextRound() bool {
 		return false
 	}
 	s.dirty = false
-	s.roundWoken, s.woken = s.woken, time.Time{}
+	s.roundWoken, s.wokenAt = s.wokenAt, time.Time{}
 	return true
 }
 
@@ -115,7 +115,7 @@ func (s *session) flush(pushed int) {
 // silent for half of IdleTimeout, tells the store of an app that does not ack, and sets
 // the timer for the next deadline. It also submits read reports that had to wait.
 func (s *session) checkDeadlines() {
-	c, now, heard := &s.gateway.config, s.since(), time.Duration(s.activeAt.Load())
+	c, now, heard := &s.gateway.config, s.age(), time.Duration(s.activeAt.Load())
 	s.mu.Lock()
 	next := heard + c.IdleTimeout
 	var why closing
@@ -154,7 +154,7 @@ func (s *session) checkDeadlines() {
 		next = min(next, s.unackedSince+c.StallTimeout)
 	}
 	stalled := s.checkStalled(now)
-	report := len(s.reads) > 0
+	report := len(s.pendingReads) > 0
 	if s.retryAt != 0 {
 		if now >= s.retryAt {
 			s.retryAt = 0
@@ -162,7 +162,7 @@ func (s *session) checkDeadlines() {
 			next, report = min(next, s.retryAt), false
 		}
 	}
-	s.armBy(next, now)
+	s.armTimer(next, now)
 	s.mu.Unlock()
 	if stalled {
 		s.reportStalled()
@@ -172,11 +172,11 @@ func (s *session) checkDeadlines() {
 	}
 }
 
-// armBy has the timer call alarm by a deadline. A timer that is set for an earlier time
+// armTimer has the timer call alarm by a deadline. A timer that is set for an earlier time
 // is left alone: it will find nothing due and be set again. The caller holds mu.
-func (s *session) armBy(deadline, now time.Duration) {
-	if s.armed == 0 || deadline < s.armed {
-		s.armed = deadline
+func (s *session) armTimer(deadline, now time.Duration) {
+	if s.timerAt == 0 || deadline < s.timerAt {
+		s.timerAt = deadline
 		s.timer.Reset(deadline - now)
 	}
 }
@@ -200,7 +200,7 @@ func (s *session) windowHasRoom() bool {
 		return true
 	}
 	if s.fullSince == 0 {
-		s.fullSince = s.since()
+		s.fullSince = s.age()
 		s.dirty = true // the pump sets the timer in another round
 	}
 	return false
@@ -210,7 +210,7 @@ func (s *session) windowHasRoom() bool {
 func (s *session) unavailable(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.retryAt = s.since() + max(store.RetryAfter(err), minRetry)
+	s.retryAt = s.age() + max(store.RetryAfter(err), minRetry)
 	s.dirty = true
 }
 

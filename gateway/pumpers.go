@@ -31,7 +31,7 @@ type pumpers struct {
 	pumped  int                     // pumps, for bulkEvery
 	working int                     // pumpers that are neither idle nor blocked
 	idle    []chan bool             // the last one to go idle is the first to work; false ends it
-	spare   int                     // fewest idle since the last trim
+	minIdle int                     // fewest idle since the last trim
 	timer   *time.Timer             // of the next trim, nil while none is idle
 	closed  bool
 }
@@ -92,7 +92,7 @@ func (p *pumpers) spawn(n int) {
 		}
 		p.idle[last] <- true
 		p.idle = p.idle[:last]
-		p.spare = min(p.spare, last)
+		p.minIdle = min(p.minIdle, last)
 	}
 	p.mu.Unlock()
 }
@@ -173,7 +173,7 @@ func (p *pumpers) park(next chan bool) bool {
 	}
 	p.idle = append(p.idle, next)
 	if p.timer == nil {
-		p.spare = 0
+		p.minIdle = 0
 		p.timer = time.AfterFunc(trimPumpers, p.trim)
 	}
 	return true
@@ -186,9 +186,9 @@ func (p *pumpers) trim() {
 	if p.closed {
 		return // it waited for mu when close stopped the timer
 	}
-	p.end(p.spare)
-	p.spare = len(p.idle)
-	if p.spare == 0 {
+	p.end(p.minIdle)
+	p.minIdle = len(p.idle)
+	if p.minIdle == 0 {
 		p.timer = nil
 		return
 	}

@@ -52,7 +52,7 @@ func TestCostlyRequestsTakeTurns(t *testing.T) {
 		first.push("onSynced")
 		second.login("alice", "tablet", nil)
 		other := e.online("bob", codec)
-		if !e.gateway.turns.Take(t.Context(), "alice") {
+		if !e.gateway.turns.Acquire(t.Context(), "alice") {
 			t.Fatal("no place")
 		}
 		id := first.request("getMessage", obj{"conv": "u:bob"})
@@ -62,15 +62,15 @@ func TestCostlyRequestsTakeTurns(t *testing.T) {
 		}
 		other.call("getMessage", obj{"conv": "u:alice"})
 		second.call("ping", nil) // what is cheap waits for nothing
-		e.gateway.turns.Give("alice")
+		e.gateway.turns.Release("alice")
 		if frame := first.reply(id); frame["ok"] == nil {
 			t.Errorf("getMessage = %v, want a page once it is its turn", frame)
 		}
 		// And one that gets no turn is refused in the end.
-		if !e.gateway.turns.Take(t.Context(), "alice") {
+		if !e.gateway.turns.Acquire(t.Context(), "alice") {
 			t.Fatal("no place")
 		}
-		defer e.gateway.turns.Give("alice")
+		defer e.gateway.turns.Release("alice")
 		second.refused("getMessage", obj{"conv": "u:bob"}, "unavailable")
 	})
 }

@@ -59,7 +59,7 @@ func (s *session) setNews() { s.mu.Lock(); defer s.mu.Unlock(); s.hasNews = true
 // pushNews pushes what came after s.pushedTo, as far as the window has room.
 func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 	messages, bytes := s.windowRoom()
-	if err := s.gateway.backend.Since(s.user, s.number, s.pushedTo, &p.batch, messages, bytes); err != nil {
+	if err := s.gateway.backend.Since(s.user, s.id, s.pushedTo, &p.batch, messages, bytes); err != nil {
 		s.setNews()
 		s.unavailable(err)
 		return 0, false
@@ -130,7 +130,7 @@ func (s *session) pushItem(p *pumpState, i int, cursorOf func(arrival uint64, la
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, item := range b.Items[i:end] {
-		if m := &b.Messages[item.Message]; s.auto && m.From != s.user {
+		if m := &b.Messages[item.Message]; s.autoRead && m.From != s.user {
 			s.window.addMark(m.Peer, m.Seq)
 		}
 	}

@@ -70,7 +70,7 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 // pushMemberChanges pushes what the user's other sessions changed in their view of the
 // group, each change after the messages that came before it.
 func (s *session) pushMemberChanges(p *pumpState, sub *subscription) (pushed int, end progress) {
-	changes, err := s.gateway.backend.MemberChanges(sub.feed.group, s.user, s.number, sub.changesTo)
+	changes, err := s.gateway.backend.MemberChanges(sub.feed.group, s.user, s.id, sub.changesTo)
 	if err != nil {
 		s.unavailable(err)
 		return 0, storeDown

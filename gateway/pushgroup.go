@@ -86,7 +86,7 @@ func (s *session) pushStored(p *pumpState, sub *subscription, upTo uint64) (push
 	in[s.codec] = true
 	p.chunk.fill(&p.batch, in)
 	read = !p.batch.More
-	read = read || p.chunk.to >= upTo
+	read = read || p.chunk.through >= upTo
 	pushed, end = s.pushChunk(p, sub, &p.chunk, sub.feed.nextSignalAt(sub.nextSignal), upTo)
 	return pushed, read && end == caughtUp, end
 }
@@ -95,7 +95,7 @@ func (s *session) pushStored(p *pumpState, sub *subscription, upTo uint64) (push
 // and the signals that belong in between. signal is the point of the next one: all that
 // come before the end of the chunk are in the feed by now.
 func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, upTo uint64) (pushed int, end progress) {
-	if c.missedTo > sub.pushedTo {
+	if c.missedThrough > sub.pushedTo {
 		if sub.live {
 			return s.pushAssumedRemoval(p, sub), caughtUp
 		}
@@ -103,7 +103,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, u
 			s.unavailable(err)
 			return 0, storeDown
 		} else if !member {
-			s.pastMemberships.add(sub.feed.group, c.to)
+			s.pastMemberships.add(sub.feed.group, c.through)
 			s.detach(sub) // since when is not known any more
 			return 0, caughtUp
 		} else if at > sub.pushedTo {
@@ -160,11 +160,11 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, u
 		sub.moveTo(c.items[j-1].arrival, "")
 		i = j
 	}
-	if upTo < c.to {
+	if upTo < c.through {
 		sub.moveTo(max(sub.pushedTo, upTo), "")
-	} else if sub.pushedTo < c.to {
-		sub.moveTo(c.to, c.cursor)
-	} else if sub.pushedTo == c.to && sub.cursor == "" {
+	} else if sub.pushedTo < c.through {
+		sub.moveTo(c.through, c.cursor)
+	} else if sub.pushedTo == c.through && sub.cursor == "" {
 		sub.cursor = c.cursor
 	}
 	return pushed, caughtUp
@@ -185,7 +185,7 @@ func (s *session) pushGroupSignals(p *pumpState, sub *subscription, before uint6
 		s.gateway.metrics.skipped.Add(float64(lost))
 	}
 	for _, e := range p.signals {
-		if e.arrival < sub.signalsFrom || e.session == s.number && e.session != 0 && e.from == s.user {
+		if e.arrival < sub.signalsFrom || e.session == s.id && e.session != 0 && e.from == s.user {
 			sub.nextSignal++
 			continue
 		}

@@ -45,7 +45,7 @@ func (s *session) noteUnfinished() {
 		if s.unfinishedSince.Load() != 0 && !s.completed {
 			return
 		}
-		since = int64(s.since())
+		since = int64(s.age())
 	} else if s.unfinishedSince.Load() == 0 {
 		return
 	}
@@ -55,7 +55,7 @@ func (s *session) noteUnfinished() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.armBy(time.Duration(since)+s.gateway.config.FrameTimeout, time.Duration(since))
+	s.armTimer(time.Duration(since)+s.gateway.config.FrameTimeout, time.Duration(since))
 }
 
 // handleFrame handles a message or a control frame. It reports whether to handle more.
@@ -130,8 +130,8 @@ func (s *session) readFailure(err error) closing {
 // valid until its handler returns.
 type request struct {
 	protocol.Request
-	came time.Time
-	size int // bytes of the frame
+	receivedAt time.Time
+	size       int // bytes of the frame
 }
 
 // handleRequest handles the frame of a request or a notice.
@@ -139,7 +139,7 @@ func (s *session) handleRequest(opcode byte, frame []byte) {
 	m := s.gateway.metrics
 	m.framesIn.Inc()
 	m.bytesIn.Add(float64(len(frame)))
-	limited, wait := s.limit.Allow()
+	limited, wait := s.frameLimit.Allow()
 	if limited == ratelimit.Exceeded {
 		s.end(closedFrames)
 		return
@@ -158,7 +158,7 @@ func (s *session) handleRequest(opcode byte, frame []byte) {
 		s.end(closedMalformed)
 		return
 	}
-	r := request{Request: req, came: time.Now(), size: len(frame)}
+	r := request{Request: req, receivedAt: time.Now(), size: len(frame)}
 	if limited == ratelimit.Refused {
 		if r.ID == 0 {
 			s.end(closedFrames) // it cannot be refused: a notice has no reply
@@ -173,7 +173,7 @@ func (s *session) handleRequest(opcode byte, frame []byte) {
 // countFrame counts a frame that has no reply. If it is over the limit it ends the
 // session, since it cannot be refused, and reports false.
 func (s *session) countFrame() bool {
-	limited, _ := s.limit.Allow()
+	limited, _ := s.frameLimit.Allow()
 	if limited != ratelimit.Allowed {
 		s.end(closedFrames)
 	}

@@ -30,32 +30,32 @@ func (s *session) ack(d uint64) {
 		s.gateway.metrics.drops.WithLabelValues("ack of nothing pushed").Inc()
 		return
 	}
-	if s.auto {
+	if s.autoRead {
 		for _, m := range read {
 			s.addRead(m.peer, m.seq)
 		}
 	}
 	if s.fullSince != 0 && freed {
-		s.gateway.metrics.windowSeconds.Add((s.since() - s.fullSince).Seconds())
+		s.gateway.metrics.windowSeconds.Add((s.age() - s.fullSince).Seconds())
 		s.fullSince = 0
 		s.wakeLocked()
 	}
 	s.mu.Unlock()
 	if recovered {
-		s.gateway.backend.SetStalled(s.user, s.number, false, 0)
+		s.gateway.backend.SetStalled(s.user, s.id, false, 0)
 	}
 	s.reportReads(false)
 }
 
 // addRead adds to the read reports that are not submitted yet. The caller holds mu.
 func (s *session) addRead(peer command.UserID, seq uint64) {
-	for i := len(s.reads) - 1; i >= 0; i-- {
-		if s.reads[i].peer == peer {
-			s.reads[i].seq = max(s.reads[i].seq, seq)
+	for i := len(s.pendingReads) - 1; i >= 0; i-- {
+		if s.pendingReads[i].peer == peer {
+			s.pendingReads[i].seq = max(s.pendingReads[i].seq, seq)
 			return
 		}
 	}
-	s.reads = append(s.reads, readUpTo{peer, seq})
+	s.pendingReads = append(s.pendingReads, readUpTo{peer, seq})
 }
 
 // reportReads submits the read reports that acks have added. While others are in flight,
@@ -64,17 +64,17 @@ func (s *session) reportReads(now bool) {
 	s.reports.Lock()
 	defer s.reports.Unlock()
 	s.mu.Lock()
-	if len(s.reads) == 0 || s.reporting > 0 && !now && len(s.reads) < maxReads {
+	if len(s.pendingReads) == 0 || s.reportsInFlight > 0 && !now && len(s.pendingReads) < maxReads {
 		s.mu.Unlock()
 		return
 	}
-	reads := s.reads
-	s.reads = nil
-	s.reporting += len(reads)
+	reads := s.pendingReads
+	s.pendingReads = nil
+	s.reportsInFlight += len(reads)
 	s.mu.Unlock()
 	s.submits.Add(len(reads))
 	for _, r := range reads {
-		cmd := &command.ReadReport{User: s.user, Session: s.number, Peer: r.peer, Seq: r.seq, Auto: true}
+		cmd := &command.ReadReport{User: s.user, Session: s.id, Peer: r.peer, Seq: r.seq, Auto: true}
 		s.gateway.backend.Submit(cmd, func(_ command.Result, err error) {
 			s.readReported(r, err)
 			s.submits.Done()
@@ -88,17 +88,17 @@ func (s *session) reportReads(now bool) {
 func (s *session) readReported(r readUpTo, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reporting--
+	s.reportsInFlight--
 	if s.stopped {
 		return
 	}
 	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) {
 		s.addRead(r.peer, r.seq)
-		s.retryAt = s.since() + store.RetryAfter(err)
+		s.retryAt = s.age() + store.RetryAfter(err)
 		s.wakeLocked()
 		return
 	}
-	if s.reporting == 0 && len(s.reads) > 0 {
+	if s.reportsInFlight == 0 && len(s.pendingReads) > 0 {
 		s.wakeLocked() // the pump reports the next ones
 	}
 }

@@ -43,8 +43,8 @@ type session struct {
 	unfinishedSince atomic.Int64 // since when a frame or message is incomplete, likewise; 0 for none
 
 	// Owned by the read loop.
-	limit        ratelimit.Frames
-	sends        *rate.Limiter // of the user, shared with their other sessions; nil for no limit
+	frameLimit   ratelimit.Frames
+	sendLimit    *rate.Limiter // of the user, shared with their other sessions; nil for no limit
 	typingLimit  *rate.Limiter // of notices of typing; nil until the first
 	subscribed   bool          // to presence
 	clientCode   int           // code of the client's close frame, 0 for none
@@ -57,8 +57,8 @@ type session struct {
 
 	// Set by the read loop at login, static once loggedIn.
 	user       command.UserID
-	number     command.SessionID
-	auto       bool  // acks are read reports
+	id         command.SessionID
+	autoRead   bool  // acks are read reports
 	maxRecents int   // the most conversations in recents
 	loginTime  int64 // the store's time at the login, ms
 
@@ -73,45 +73,45 @@ type session struct {
 	pumps   sync.WaitGroup
 	reports sync.Mutex // held while read reports are submitted; locked before mu
 
-	mu           sync.Mutex
-	capacity     sync.Cond // of mu: a request was answered, bytes were written, or the session has ended
-	loggedIn     bool
-	ended        bool
-	closing      closing            // why it ended
-	stopped      bool               // no pump may be started any more
-	cancel       context.CancelFunc // cancels the request that the read loop waits for, nil for none
-	pumping      bool
-	dirty        bool      // there may be something for the pump to do
-	woken        time.Time // first Wake since the pump read, zero for none
-	pending      []pendingRequest
-	handling     bool    // the read loop handles a frame
-	pendingClose closing // how to close the session once all requests are answered; zero: not yet
-	window       window
-	signals      []store.Signal
-	syncSize     int64         // about how many bytes the rest of the login's sync takes
-	charged      int64         // bytes that are charged for what the session holds: see chargeHeld
-	held         *held         // sends that wait for a decision; nil until the first
-	reads        []readUpTo    // acked and not reported yet, each peer once
-	reporting    int           // read reports in flight
-	answers      []groupAnswer // to the last changes of groups, at most keptRequests, oldest first
-	hasNews      bool          // the store may have something new beside that of groups
-	groups       map[command.GroupID]*subscription
-	live         int                               // live groups that it is in
-	background   bool                              // the app says that nobody looks at it
-	stalled      bool                              // the store knows that the app does not ack
-	ready        fifo[subscription, *subscription] // have something for the pump
-	late         []*loginSync                      // of groups whose shards were not available at the login
-	cancelLate   context.CancelFunc                // ends asking for those, nil for none
-	nextPump     *session                          // in the pumpers' queue; guarded by pumpers.mu
+	mu              sync.Mutex
+	capacity        sync.Cond // of mu: a request was answered, bytes were written, or the session has ended
+	loggedIn        bool
+	ended           bool
+	closing         closing            // why it ended
+	stopped         bool               // no pump may be started any more
+	cancel          context.CancelFunc // cancels the request that the read loop waits for, nil for none
+	pumping         bool
+	dirty           bool      // there may be something for the pump to do
+	wokenAt         time.Time // first Wake since the pump read, zero for none
+	pending         []pendingRequest
+	handling        bool    // the read loop handles a frame
+	pendingClose    closing // how to close the session once all requests are answered; zero: not yet
+	window          window
+	signals         []store.Signal
+	syncSize        int64         // about how many bytes the rest of the login's sync takes
+	charged         int64         // bytes that are charged for what the session holds: see chargeHeld
+	held            *heldSends    // sends that wait for a decision; nil until the first
+	pendingReads    []readUpTo    // acked and not reported yet, each peer once
+	reportsInFlight int           // read reports in flight
+	answers         []groupAnswer // to the last changes of groups, at most keptRequests, oldest first
+	hasNews         bool          // the store may have something new beside that of groups
+	groups          map[command.GroupID]*subscription
+	liveGroups      int                               // live groups that it is in
+	background      bool                              // the app says that nobody looks at it
+	stalled         bool                              // the store knows that the app does not ack
+	ready           fifo[subscription, *subscription] // have something for the pump
+	lateSyncs       []*loginSync                      // of groups whose shards were not available at the login
+	cancelLate      context.CancelFunc                // ends asking for those, nil for none
+	nextPump        *session                          // in the pumpers' queue; guarded by pumpers.mu
 
-	key *auth.Key // that signed the token, nil before the login; guarded by mu
+	tokenKey *auth.Key // that signed the token, nil before the login; guarded by mu
 
 	// Deadlines, as time since began; 0 is none. Guarded by mu.
 	expiry       time.Duration // of the token
 	fullSince    time.Duration // the window is full since then, or since the last ack
 	unackedSince time.Duration // the device owes an ack since then, or since the last one
 	retryAt      time.Duration // the store was unavailable to the pump
-	armed        time.Duration // when the timer calls alarm
+	timerAt      time.Duration // when the timer calls alarm
 }
 
 // begin makes a session of an upgraded connection.
@@ -125,8 +125,8 @@ func (s *session) begin(c *ws.Conn, subprotocol string) {
 	c.Admission.Upgraded(s.evict)
 	s.began = time.Now().Add(-1) // so that no time since it is 0, which means none
 	s.capacity.L = &s.mu
-	s.armed = s.gateway.config.LoginTimeout
-	s.timer = time.AfterFunc(s.armed, s.alarm)
+	s.timerAt = s.gateway.config.LoginTimeout
+	s.timer = time.AfterFunc(s.timerAt, s.onTimer)
 }
 
 // serve runs the session until it ends and is cleaned up. Whenever read asks for it, it
@@ -142,10 +142,10 @@ func (s *session) serve() {
 }
 
 func (s *session) cleanUp() {
-	defer s.gateway.release()
+	defer s.gateway.connectionDone()
 	s.mu.Lock()
 	s.stopped = true
-	why, user, number := s.closing, s.user, s.number
+	why, user, number := s.closing, s.user, s.id
 	s.mu.Unlock()
 	s.timer.Stop()
 	s.pumps.Wait()
@@ -166,11 +166,11 @@ func (s *session) cleanUp() {
 
 // logOut submits the last read reports and then the logout. It does not wait for either.
 func (s *session) logOut() {
-	if s.number == 0 {
+	if s.id == 0 {
 		return
 	}
 	b := s.gateway.backend
-	b.Unwatch(s.user, s.number)
+	b.Unwatch(s.user, s.id)
 	s.detachAll()
 	if s.subscribed {
 		b.UnsubscribePresence(s)
@@ -178,7 +178,7 @@ func (s *session) logOut() {
 	s.reportReads(true)
 	if s.closing != closedKicked && s.closing != closedRevoked && s.closing != closedByLogout {
 		s.submits.Add(1)
-		b.Submit(&command.Logout{User: s.user, Session: s.number, LastSeen: s.lastActivity()}, func(command.Result, error) { s.submits.Done() })
+		b.Submit(&command.Logout{User: s.user, Session: s.id, LastSeen: s.lastActivity()}, func(command.Result, error) { s.submits.Done() })
 	}
 }
 
@@ -260,11 +260,11 @@ func (s *session) wakeLocked() {
 	s.gateway.pumpers.start(s)
 }
 
-// alarm has the pump check the deadlines. The timer calls it.
-func (s *session) alarm() {
+// onTimer has the pump check the deadlines. The timer calls it.
+func (s *session) onTimer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.armed = 0
+	s.timerAt = 0
 	s.wakeLocked()
 }
 
@@ -273,8 +273,8 @@ func (s *session) Wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hasNews = true
-	if s.woken.IsZero() {
-		s.woken = time.Now()
+	if s.wokenAt.IsZero() {
+		s.wokenAt = time.Now()
 	}
 	s.wakeLocked()
 }
@@ -289,8 +289,8 @@ func (s *session) Kick(reason string) {
 	s.endWithFrame(closedKicked, func(b []byte) []byte { return protocol.AppendKicked(b, s.codec, &protocol.Kicked{Reason: reason}) })
 }
 
-// since returns the time since the session began.
-func (s *session) since() time.Duration { return time.Since(s.began) }
+// age returns the time since the session began.
+func (s *session) age() time.Duration { return time.Since(s.began) }
 
 // noteActivity notes a sign of life of the peer.
-func (s *session) noteActivity() { s.activeAt.Store(int64(s.since())) }
+func (s *session) noteActivity() { s.activeAt.Store(int64(s.age())) }

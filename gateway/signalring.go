@@ -107,7 +107,7 @@ func (f *feed) Signal(m *query.Message) {
 	f.grow(f.signals.add(e))
 	// What it comes after has to be read first, even if Wake has not been called for
 	// that yet.
-	f.dirty = f.dirty || !f.started || e.arrival > f.at
+	f.dirty = f.dirty || !f.started || e.arrival > f.readTo
 	start := f.tryStart()
 	f.mu.Unlock()
 	if start {

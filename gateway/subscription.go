@@ -78,7 +78,7 @@ func (s *session) attach(group command.GroupID, live bool, joined uint64) (sub *
 		}
 		s.groups[group] = sub
 		if live {
-			s.live++
+			s.liveGroups++
 		}
 		s.mu.Unlock()
 		return sub, true, true
@@ -95,7 +95,7 @@ func (s *session) detach(sub *subscription) bool {
 	if there {
 		delete(s.groups, sub.feed.group)
 		if sub.live {
-			s.live--
+			s.liveGroups--
 		}
 	}
 	s.mu.Unlock()
@@ -130,8 +130,8 @@ func (s *session) wakeForFeed(sub *subscription, since time.Time, start *fifo[se
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ready.push(sub)
-	if s.woken.IsZero() {
-		s.woken = since
+	if s.wokenAt.IsZero() {
+		s.wokenAt = since
 	}
 	s.dirty = true
 	if s.pumping || s.stopped || s.ended {

@@ -144,7 +144,7 @@ func publicKeys(set []byte) (keys []*Key, err error) {
 		return nil, err
 	}
 	for _, k := range parsed.Keys {
-		// Whoever may read a set that is meant to be public could sign with these.
+		// The set is meant to be public: anybody who reads it could sign with these.
 		if k.KTY == jwkset.KtyOct || k.D != "" || k.P != "" || k.Q != "" || k.K != "" {
 			return nil, fmt.Errorf("the key with the kid %q is a secret one: want public keys alone", k.KID)
 		}

@@ -85,8 +85,8 @@ func (ds *decisions) claim(key messageKey, body uint64, now time.Time) (d *Decis
 	return d, true
 }
 
-// replaceable reports whether the receiver may be asked about the message with this
-// body in place of d: by d no message was stored.
+// replaceable reports whether the receiver has to be asked about the message with this
+// body, although there is a decision: no message was stored because of it.
 func (d *Decision) replaceable(body uint64) bool {
 	select {
 	case <-d.known:

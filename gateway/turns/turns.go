@@ -1,4 +1,4 @@
-// Package turns shares places among users.
+// Package turns is a semaphore that is fair to users.
 package turns
 
 import (
@@ -7,32 +7,32 @@ import (
 	"sync"
 )
 
-// Turns share places among users, so that none can keep the others out: one has some
-// of them at most, and whoever has fewest is next.
+// Turns is a semaphore whose slots are shared fairly among users: a user holds some of
+// them at most, and the one that holds fewest is next.
 type Turns struct {
 	mu    sync.Mutex
 	free  int
-	most  int // places of one user
+	most  int // slots of one user
 	users map[string]*turnUser
-	// lines[n] has those who wait and hold n places, the one who came first first.
-	// Who holds the most that one may stands in none.
-	lines []list.List
+	// queues[n] has the users that wait and hold n slots, in the order in which they came.
+	// A user that holds most slots is in none.
+	queues []list.List
 }
 
 type turnUser struct {
 	held    int
-	waiting []chan struct{} // closed when it is this one's turn
-	line    *list.Element   // nil: in none
+	waiting []chan struct{} // each closed when it has a slot
+	element *list.Element   // in its queue, nil: in none
 }
 
-// New returns turns for places, of which a user has at most so many at a time.
-func New(places, most int) *Turns {
-	return &Turns{free: places, most: most, users: make(map[string]*turnUser), lines: make([]list.List, most)}
+// New returns a semaphore of slots, of which a user holds at most so many.
+func New(slots, most int) *Turns {
+	return &Turns{free: slots, most: most, users: make(map[string]*turnUser), queues: make([]list.List, most)}
 }
 
-// Take waits for a place of a user until ctx ends. It reports whether there is one,
-// which Give gives back.
-func (t *Turns) Take(ctx context.Context, who string) bool {
+// Acquire waits for a slot for a user until ctx ends. It reports whether the user has got
+// one, which Release gives back.
+func (t *Turns) Acquire(ctx context.Context, who string) bool {
 	turn := make(chan struct{})
 	t.mu.Lock()
 	u := t.users[who]
@@ -41,7 +41,7 @@ func (t *Turns) Take(ctx context.Context, who string) bool {
 		t.users[who] = u
 	}
 	u.waiting = append(u.waiting, turn)
-	t.place(u)
+	t.enqueue(u)
 	t.next()
 	t.mu.Unlock()
 	select {
@@ -54,64 +54,65 @@ func (t *Turns) Take(ctx context.Context, who string) bool {
 	for i := range u.waiting {
 		if u.waiting[i] == turn {
 			u.waiting = append(u.waiting[:i], u.waiting[i+1:]...)
-			t.place(u)
+			t.enqueue(u)
 			t.forget(who, u)
 			return false
 		}
 	}
-	return true // it came just now
+	return true // it has got one just now
 }
 
-// Give gives a place of a user back.
-func (t *Turns) Give(who string) {
+// Release gives back a slot of a user.
+func (t *Turns) Release(who string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u := t.users[who]
-	t.lift(u)
+	t.dequeue(u)
 	u.held--
 	t.free++
-	t.place(u)
+	t.enqueue(u)
 	t.next()
 	t.forget(who, u)
 }
 
-// place has a user stand in the line that is his, if any.
-func (t *Turns) place(u *turnUser) {
+// enqueue puts a user into the queue that it belongs in, if any.
+func (t *Turns) enqueue(u *turnUser) {
 	wants := len(u.waiting) > 0 && u.held < t.most
 	switch {
-	case wants && u.line == nil:
-		u.line = t.lines[u.held].PushBack(u)
+	case wants && u.element == nil:
+		u.element = t.queues[u.held].PushBack(u)
 	case !wants:
-		t.lift(u)
+		t.dequeue(u)
 	}
 }
 
-// lift takes a user out of his line, before what he holds changes.
-func (t *Turns) lift(u *turnUser) {
-	if u.line != nil {
-		t.lines[u.held].Remove(u.line)
-		u.line = nil
+// dequeue removes a user from its queue, before the number of slots that it holds changes.
+func (t *Turns) dequeue(u *turnUser) {
+	if u.element != nil {
+		t.queues[u.held].Remove(u.element)
+		u.element = nil
 	}
 }
 
-// next gives free places to those whose turn it is.
+// next gives free slots to the users whose turn it is.
 func (t *Turns) next() {
-	for n := 0; n < len(t.lines) && t.free > 0; {
-		front := t.lines[n].Front()
+	for n := 0; n < len(t.queues) && t.free > 0; {
+		front := t.queues[n].Front()
 		if front == nil {
 			n++
 			continue
 		}
 		u := front.Value.(*turnUser)
-		t.lift(u)
+		t.dequeue(u)
 		close(u.waiting[0])
 		u.waiting = u.waiting[1:]
 		u.held++
 		t.free--
-		t.place(u)
+		t.enqueue(u)
 	}
 }
 
+// forget removes a user that holds and waits for nothing.
 func (t *Turns) forget(who string, u *turnUser) {
 	if u.held == 0 && len(u.waiting) == 0 {
 		delete(t.users, who)

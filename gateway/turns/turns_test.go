@@ -18,7 +18,7 @@ func TestTurnsAreShared(t *testing.T) {
 		want := func(who string, n int) {
 			for range n {
 				go func() {
-					if turns.Take(ctx, who) {
+					if turns.Acquire(ctx, who) {
 						served <- who
 					}
 				}()
@@ -49,14 +49,14 @@ func TestTurnsAreShared(t *testing.T) {
 		check("until all are taken", map[string]int{"user0": 2, "user1": 2, "user2": 2, "user3": 2, "user4": 2, "user5": 2})
 		want("bob", 1)
 		check("all are taken", map[string]int{})
-		turns.Give("mallory") // who wants it back
+		turns.Release("mallory") // who wants it back
 		check("bob has none", map[string]int{"bob": 1})
-		turns.Give("bob")
+		turns.Release("bob")
 		check("who has one is before who has two", map[string]int{"mallory": 1})
 		cancel()
 		check("after the end", map[string]int{})
 		for _, who := range []string{"mallory", "mallory", "alice", "alice", "user0", "user0", "user1", "user1", "user2", "user2", "user3", "user3", "user4", "user4", "user5", "user5"} {
-			turns.Give(who)
+			turns.Release(who)
 		}
 		if turns.free != places || len(turns.users) != 0 {
 			t.Errorf("%d places are free and %d users known, want %d and 0", turns.free, len(turns.users), places)

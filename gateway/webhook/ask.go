@@ -17,10 +17,10 @@ var ErrBusy = errors.New("webhook: too many requests are open")
 // ErrBusy when none comes. Then it fails with context.DeadlineExceeded after
 // Config.AskTimeout, or because of any other answer.
 func (c *Client) Ask(ctx context.Context, user string, e Event) ([]byte, error) {
-	if !c.asks.Take(ctx, user) {
+	if !c.asks.Acquire(ctx, user) {
 		return nil, ErrBusy
 	}
-	defer c.asks.Give(user)
+	defer c.asks.Release(user)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.config.AskTimeout)
 	defer cancel()
 	start := time.Now()
