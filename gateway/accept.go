@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
 	"github.com/belfry-im/belfry/gateway/ws"
 )
@@ -31,11 +30,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	client := g.config.Proxies.ClientAddress(r)
 	address := client.String()
 	s := &session{gateway: g, address: address, frameLimit: ratelimit.NewFrames(g.config.FrameRate, g.config.FrameBurst)}
-	conn, subprotocol, err := ws.Accept(w, r, &ws.Options{
-		Subprotocols: []string{protocol.SubprotocolJSON, protocol.SubprotocolMsgpack},
-		Origins:      g.config.AllowedOrigins,
-		Admission:    g.admission,
-	})
+	conn, subprotocol, err := ws.Accept(w, r, &g.upgrade)
 	if err != nil {
 		g.metrics.accepts.WithLabelValues("refused").Inc()
 		g.log.Debug("websocket refused", "address", address, "error", err)

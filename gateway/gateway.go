@@ -33,6 +33,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/turns"
+	"github.com/belfry-im/belfry/gateway/ws"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -50,6 +51,7 @@ type Gateway struct {
 	limits
 	reservations joinReservations
 	admission    *admission.Controller
+	upgrade      ws.Options
 	turns        *turns.Turns // of costly requests
 	pumpers      pumpers
 	feeds        feeds
@@ -83,6 +85,9 @@ func New(c Config) (*Gateway, error) {
 		byUser:    make(map[command.UserID][]*session),
 	}
 	g.feeds.all, g.feeds.max = make(map[command.GroupID]*feed), maxCached
+	g.upgrade = ws.Options{
+		Subprotocols: []string{protocol.SubprotocolJSON, protocol.SubprotocolMsgpack}, Origins: c.AllowedOrigins, Admission: g.admission,
+	}
 	g.auth.Store(verifier)
 	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
 	return g, nil
