@@ -24,8 +24,8 @@ type Backend interface {
 	// Propose is Submit that waits. A refusal is in the Result, not the error.
 	Propose(ctx context.Context, cmd command.Command) (command.Result, error)
 
-	// Login commits cmd and, in the same step of the shard, registers w and
-	// takes the sync: nothing is missed between the sync and the first Wake.
+	// Login commits cmd and, in the same step of the shard, registers w and returns
+	// the sync: nothing is missed between the sync and the first Wake.
 	Login(ctx context.Context, cmd *command.Login, recents query.RecentsMode, w store.Watcher) (*query.Sync, error)
 	// Unwatch removes the watcher. It does not end the session: Logout does.
 	Unwatch(user command.UserID, session command.SessionID)
@@ -38,16 +38,16 @@ type Backend interface {
 	// NextSync reads the next part of a sync: messages, and at the end the
 	// changes that a device with a cursor missed. b.More says whether to call again.
 	NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error
-	// Since reads what came after an arrival number, without what the session
-	// itself did.
+	// Since reads what came after an arrival number, without what the session itself
+	// did.
 	Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error
 	// Cursor is the text of an arrival number, for the client to give back.
 	Cursor(user command.UserID, arrival uint64) string
 
 	// Recents is linearizable. The list has about so many bytes of messages at most.
 	Recents(ctx context.Context, user command.UserID, maxBytes int) (query.ConversationList, error)
-	// Conversations reads the leader's memory: one-to-one conversations from behind
-	// a place on, see shard.State.Conversations.
+	// Conversations reads the leader's memory: one-to-one conversations in the order of
+	// query.Conversation.Place, from above behind on.
 	Conversations(user command.UserID, behind uint64, limit, maxBytes int) (query.ConversationList, error)
 	// History reads the leader's memory. That of a group is refused to users who are not
 	// members.
@@ -60,14 +60,14 @@ type Backend interface {
 	SendEphemeral(m *command.Send) (command.Result, error)
 	// Typing is dropped silently when the receiver must not see it.
 	Typing(from, to command.UserID)
-	// TypingGroup is Typing to the members of a group, unless they are many. Who
-	// is no member gets a refusal.
+	// TypingGroup is Typing to the members of a group, unless they are many. It is
+	// refused to users who are not members.
 	TypingGroup(from command.UserID, group command.GroupID) error
 	// Presence answers for those of users that asker shares a conversation
 	// or a group with and that have not blocked them; the others are left out.
 	Presence(asker command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error)
-	// SubscribePresence is Presence, and from then on w.Signal tells each
-	// change until UnsubscribePresence.
+	// SubscribePresence is Presence, and calls w.Signal with each change from then on,
+	// until UnsubscribePresence.
 	SubscribePresence(asker command.UserID, users []command.UserID, w store.Watcher) (map[command.UserID]store.Presence, error)
 	UnsubscribePresence(w store.Watcher)
 
@@ -78,20 +78,19 @@ type Backend interface {
 	// Eligibility returns what matters of users, result i of users[i], before they come
 	// to a group that asker adds them to.
 	Eligibility(asker command.UserID, users []command.UserID) []store.Eligibility
-	// WatchGroup registers w until UnwatchGroup. What came before, w has to read.
+	// WatchGroup registers w until UnwatchGroup. It does not call Wake for what came
+	// before.
 	WatchGroup(group command.GroupID, w store.GroupWatcher)
 	UnwatchGroup(group command.GroupID, w store.GroupWatcher)
-	// SyncGroups is linearizable if the caller has just logged the user in, or
-	// called GroupsOf. At most backlog messages of a group are to be pushed; the
-	// views come in parts, of which each has about most in all. Of shards that do
-	// not serve now, the groups are in left; groups whose member the user is not
-	// are in neither.
+	// SyncGroups returns views of groups, and in left those that are not available now;
+	// groups that the user is not in are in neither. It is linearizable if the caller
+	// has just logged the user in or called GroupsOf. At most backlog messages of a
+	// group are to be pushed. The views are read in parts of about most messages.
 	SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncQuery)
 	// GroupSince reads what came after a point in a group's order, the same for
 	// all members.
 	GroupSince(group command.GroupID, after uint64, b *query.Updates, maxMessages, maxBytes int) error
-	// GroupMessages reads messages by seq; those that cannot be shown to the
-	// member are left out.
+	// GroupMessages reads messages by seq, without those that the member may not see.
 	GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Updates) error
 	// MemberChanges reads what a member's other sessions changed in their own view.
 	MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error)

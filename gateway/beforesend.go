@@ -16,7 +16,7 @@ const (
 	undecidedRetry = time.Second
 )
 
-// A heldSend waits for a decision, and then for the sends before it in its line.
+// A heldSend waits for a decision, and then for the sends before it in its queue.
 type heldSend struct {
 	r        request
 	args     protocol.SendArgs
@@ -25,16 +25,16 @@ type heldSend struct {
 }
 
 // heldSends are the sends of a session that wait for decisions, at most maxRequests. Those
-// of one conversation form a line, which keeps their order; conversations do not wait
+// of one conversation form a queue, which keeps their order; conversations do not wait
 // for one another, nor does the read loop for any of them. It is guarded by
 // session.mu.
 type heldSends struct {
-	lines   map[protocol.Conv]*heldLine
+	queues  map[protocol.Conv]*heldQueue
 	unasked []*heldSend
 	asking  int // goroutines that ask
 }
 
-type heldLine struct {
+type heldQueue struct {
 	sends     []*heldSend
 	releasing bool // a goroutine sends what is decided
 }
@@ -50,14 +50,14 @@ func (s *session) holdSend(r request, args *protocol.SendArgs) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held == nil {
-		s.held = &heldSends{lines: make(map[protocol.Conv]*heldLine)}
+		s.held = &heldSends{queues: make(map[protocol.Conv]*heldQueue)}
 	}
-	line := s.held.lines[args.Conv]
-	if line == nil {
-		line = new(heldLine)
-		s.held.lines[args.Conv] = line
+	queue := s.held.queues[args.Conv]
+	if queue == nil {
+		queue = new(heldQueue)
+		s.held.queues[args.Conv] = queue
 	}
-	line.sends = append(line.sends, h)
+	queue.sends = append(queue.sends, h)
 	s.held.unasked = append(s.held.unasked, h)
 	if s.held.asking < maxHeldAsks {
 		s.held.asking++
@@ -86,25 +86,25 @@ func (s *session) askAboutSends() {
 	}
 }
 
-// sendHeld goes on with the sends at the head of a line that are decided.
+// sendHeld goes on with the sends at the head of a queue that are decided.
 func (s *session) sendHeld(conv protocol.Conv) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	line := s.held.lines[conv]
-	if line == nil || line.releasing {
+	queue := s.held.queues[conv]
+	if queue == nil || queue.releasing {
 		return
 	}
-	line.releasing = true
-	for len(line.sends) > 0 && line.sends[0].decision != nil {
-		h := line.sends[0]
-		line.sends = line.sends[1:]
+	queue.releasing = true
+	for len(queue.sends) > 0 && queue.sends[0].decision != nil {
+		h := queue.sends[0]
+		queue.sends = queue.sends[1:]
 		s.mu.Unlock()
 		s.sendDecided(h)
 		s.mu.Lock()
 	}
-	line.releasing = false
-	if len(line.sends) == 0 {
-		delete(s.held.lines, conv)
+	queue.releasing = false
+	if len(queue.sends) == 0 {
+		delete(s.held.queues, conv)
 	}
 }
 

@@ -10,17 +10,17 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// codecs is how many there are: a protocol.Codec is an index below it.
+// codecs is the number of codecs: a protocol.Codec is an index below it.
 const codecs = 2
 
 // A chunk is a piece of a group's order, encoded for all sessions. It does not change
 // once it is in a feed.
 type chunk struct {
 	through       uint64 // it has everything up to this arrival number
-	cursor        string // of to
+	cursor        string // of through
 	missedThrough uint64 // point of the newest event before its items that is not kept any more, 0 for none
 	items         []chunkItem
-	bytes         [codecs][]byte // what the items say, one behind the other
+	bytes         [codecs][]byte // the items, one after the other
 	encoded       [codecs]bool   // the codecs that it is encoded in
 }
 

@@ -28,11 +28,11 @@ type Backlog struct {
 type Config struct {
 	Backend Backend
 	Auth    auth.Config
-	// AdminTokens open the operations listener. When nil, a dev server's is open
-	// and any other's is shut.
+	// AdminTokens are those that the operations listener accepts. If nil, that of a dev
+	// server is open, and that of any other refuses all.
 	AdminTokens *admin.Tokens
-	// Administration serves the operations listener beside health, metrics and
-	// profiles, and asks for tokens itself; nil: nothing does.
+	// Administration serves the other paths of the operations listener, and checks
+	// tokens itself; nil: there are none.
 	Administration http.Handler
 
 	// Dev restricts both listeners to requests that name this machine as their
@@ -41,7 +41,7 @@ type Config struct {
 	// AllowedOrigins are the browser origins served beside the server's own
 	// host: "app.example.com" or "https://*.example.com".
 	AllowedOrigins []string
-	// KnownUsersOnly refuses sends to accounts that never logged in.
+	// KnownUsersOnly refuses sends to users who never logged in.
 	KnownUsersOnly bool
 	Policy         command.Policy // which sessions a login ends
 

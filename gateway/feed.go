@@ -37,7 +37,7 @@ type feed struct {
 
 	mu         sync.Mutex
 	stopped    bool
-	started    bool   // at is known
+	started    bool   // readTo is known
 	readTo     uint64 // arrival number up to which the group was read
 	dirty      bool   // there may be more
 	reading    bool   // queued for a pumper, or being read by one
@@ -45,7 +45,7 @@ type feed struct {
 	wokenAt    time.Time       // first Wake since the last read, zero for none
 	codecs     [codecs]int     // subscriptions by codec
 	waiting    []*subscription // those of them whose sessions have everything
-	chunks     []*chunk        // ascending; everything after from, up to at
+	chunks     []*chunk        // ascending; everything after cachedFrom, up to readTo
 	cachedFrom uint64
 	bytes      int        // of chunks and signals
 	signals    signalRing // waiting subscriptions have all that are due

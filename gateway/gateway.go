@@ -5,17 +5,21 @@
 // A session is one WebSocket. One goroutine reads it, for as long as it lives.
 // A second one, the pump, runs only while there is something to write: replies,
 // messages of the store, pings. The store is the only buffer for messages: it
-// wakes the session, and the pump reads on from the session's place in the
-// arrival order as far as the device's window of unacked frames allows. So an
-// idle session costs one goroutine and no buffer, a slow one a bounded amount
-// of memory, and neither can delay anybody else.
+// wakes the session, and the pump reads on from the session's cursor in the
+// user's arrival order, as far as the device's window of unacked frames allows.
+// So an idle session costs one goroutine and no buffer, a slow one a bounded
+// amount of memory, and neither delays another session.
 //
-// What comes in a group is read once, by its feed, which encodes it for all
-// sessions of members; see feed.
+// Messages of a group are read and encoded once, by its feed, for the sessions of
+// all members; see feed.
 //
-// Lock order: what the store calls (a watcher's methods, done of Submit) may
-// run under the store's locks and takes Gateway.mu, session.mu, feed.mu and that
-// of the pumpers; therefore nothing calls the store with one of them held.
+// A message's way through the gateway: session.read, dispatch, send,
+// Backend.Submit; the store calls Wake; session.pump reads it with
+// Backend.Since, or feed.read with Backend.GroupSince, and flushes it.
+//
+// Lock order: what the store calls (a watcher's methods, done of Submit) may run
+// under the store's locks and takes Gateway.mu, session.mu, feed.mu and that of
+// the pumpers; therefore nothing calls the store with one of them held.
 package gateway
 
 import (
@@ -139,7 +143,7 @@ func (g *Gateway) draining() bool {
 }
 
 // addConnection counts a connection that Shutdown has to wait for, before it is upgraded;
-// release ends that. It reports false if the gateway is shutting down.
+// connectionDone ends that. It reports false if the gateway is shutting down.
 func (g *Gateway) addConnection() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -17,10 +17,10 @@ const flushBytes = 64 << 10
 // while waiting for a peer.
 type pumpState struct {
 	batch   query.Updates
-	frame   []byte // the payload being put together
+	frame   []byte // the payload that is being built
 	group   groupFrame
 	chunk   chunk          // of a session that reads for itself
-	signals []*signalEntry // taken from a feed's ring
+	signals []*signalEntry // copied from a feed's ring
 	woken   fifo[session, *session]
 }
 
@@ -63,12 +63,12 @@ func (s *session) nextRound() bool {
 	return true
 }
 
-// What a session holds beside its connection, in bytes, about.
+// About how many bytes a session holds beside its connection.
 const (
 	frameCost        = 16  // an unacked frame
 	markCost         = 48  // a conversation in it
 	groupMarkCost    = 32  // a group in it, if acks of groups are asked for
-	subscriptionCost = 320 // a group: subscription, its places in maps
+	subscriptionCost = 320 // a group: its subscription, and the entries of it in maps
 	signalCost       = 128 // and its body
 	syncedCost       = 256 // an entry of what is left of a login's sync
 	chargeStep       = 4 << 10
@@ -172,7 +172,7 @@ func (s *session) checkDeadlines() {
 	}
 }
 
-// armTimer has the timer call alarm by a deadline. A timer that is set for an earlier time
+// armTimer has the timer call onTimer by a deadline. A timer that is set for an earlier time
 // is left alone: it will find nothing due and be set again. The caller holds mu.
 func (s *session) armTimer(deadline, now time.Duration) {
 	if s.timerAt == 0 || deadline < s.timerAt {

@@ -11,7 +11,7 @@ import (
 // pushStandalone pushes item i of a chunk, which is no message but a recall or an event.
 func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i int) (pushed int, end progress) {
 	it := &c.items[i]
-	told, ends := it.arrival, false
+	pushedTo, ends := it.arrival, false
 	if e := it.event; e != nil {
 		b := s.gateway.backend
 		switch {
@@ -28,7 +28,7 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 				if err := s.loadMinSeq(sub); err != nil {
 					return 0, storeDown
 				}
-				told, sub.signalsFrom = max(told, at), at+1
+				pushedTo, sub.signalsFrom = max(pushedTo, at), at+1
 			}
 		case e.Kind == query.EventJoinRequested || e.Kind == query.EventBanned:
 			info, _, err := b.Group(sub.feed.group, s.user)
@@ -37,7 +37,7 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 				return 0, storeDown
 			}
 			if info.Role < command.RoleAdmin {
-				sub.moveTo(told, "")
+				sub.moveTo(pushedTo, "")
 				return 0, caughtUp
 			}
 		}
@@ -55,8 +55,8 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 	} else {
 		s.queue(func(b []byte) []byte { return append(b, c.span(s.codec, i, i+1)...) })
 	}
-	if told > it.arrival || i+1 == len(c.items) || c.items[i+1].arrival > it.arrival {
-		sub.moveTo(told, "") // no other part follows
+	if pushedTo > it.arrival || i+1 == len(c.items) || c.items[i+1].arrival > it.arrival {
+		sub.moveTo(pushedTo, "") // no other part follows
 	}
 	if ends {
 		if !sub.live {

@@ -99,7 +99,7 @@ type session struct {
 	liveGroups      int                               // live groups that it is in
 	background      bool                              // the app says that nobody looks at it
 	stalled         bool                              // the store knows that the app does not ack
-	ready           fifo[subscription, *subscription] // have something for the pump
+	ready           fifo[subscription, *subscription] // subscriptions that have something for the pump
 	lateSyncs       []*loginSync                      // of groups whose shards were not available at the login
 	cancelLate      context.CancelFunc                // ends asking for those, nil for none
 	nextPump        *session                          // in the pumpers' queue; guarded by pumpers.mu
@@ -109,9 +109,9 @@ type session struct {
 	// Deadlines, as time since began; 0 is none. Guarded by mu.
 	expiry       time.Duration // of the token
 	fullSince    time.Duration // the window is full since then, or since the last ack
-	unackedSince time.Duration // the device owes an ack since then, or since the last one
-	retryAt      time.Duration // the store was unavailable to the pump
-	timerAt      time.Duration // when the timer calls alarm
+	unackedSince time.Duration // the device has had something to ack since then, or since its last ack
+	retryAt      time.Duration // when to try the store again, which was unavailable
+	timerAt      time.Duration // when the timer calls onTimer
 }
 
 // begin makes a session of an upgraded connection.
@@ -279,7 +279,7 @@ func (s *session) Wake() {
 	s.wakeLocked()
 }
 
-// Kick is called by the store when it ended the session itself.
+// Kick is called by the store when it has ended the session.
 func (s *session) Kick(reason string) {
 	if reason == "token" {
 		// Without onKicked: the device may come back, with a newer token.

@@ -44,7 +44,7 @@ type groupPart struct {
 	seqs   []uint64 // ascending
 	size   int      // bytes of one, about
 	cursor string   // to be given with the last of them, "" for none
-	first  uint64   // place in the group's order of the first that was pushed, 0 = none was
+	first  uint64   // point in the group's order of the first that was pushed, 0 = none was
 }
 
 // pushSync pushes the next part of the sync. more reports whether there is more to push,
