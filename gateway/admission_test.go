@@ -89,7 +89,7 @@ func (e *edge) rawLogin(user string) net.Conn {
 	return socket
 }
 
-func TestStrangersAreTold(t *testing.T) {
+func TestEvictedConnectionsAreTold(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Admission.Unauthenticated = 2 })
 		user := e.online("alice", codec) // counts no longer

@@ -18,7 +18,7 @@ import (
 
 // A dearStore is a store with all that makes requests of bob dear: names and texts
 // that JSON makes long, a log of gaps, as many conversations, groups and blocked
-// users as he may have, and others who are in as many groups.
+// users as a user may have, and others who are in as many groups.
 type dearStore struct {
 	b     *testing.B
 	store *raftstore.Store

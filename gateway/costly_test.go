@@ -68,11 +68,11 @@ func TestChangesOfGroupsAreLimited(t *testing.T) {
 		bob.refused("setGroup", obj{"group": "show", "name": "x"}, protocol.CodeRateLimited)
 		bob.refused("setMember", obj{"group": "show", "user": "alice", "mutedUntil": 1}, protocol.CodeRateLimited)
 		bob.refused("addMembers", obj{"group": "show", "users": []any{"carol"}}, protocol.CodeRateLimited)
-		alice.call("dismissGroup", obj{"group": "show"}) // his limit is nobody else's
+		alice.call("dismissGroup", obj{"group": "show"}) // the limit is per user
 	})
 }
 
-func TestAddingStrangersIsLimited(t *testing.T) {
+func TestAddingNewUsersIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.GroupChangeBurst = 10 })
 		alice := e.online("alice", protocol.JSON)
@@ -111,7 +111,7 @@ func TestSendsAreLimited(t *testing.T) {
 				}
 			}
 		}
-		bob.call("send", obj{"conv": "u:alice", "cid": "1", "body": 1}) // his limit is his own
+		bob.call("send", obj{"conv": "u:alice", "cid": "1", "body": 1}) // the limit is per user
 		time.Sleep(time.Second)
 		phone.call("send", obj{"conv": "u:bob", "cid": "5", "body": 1})
 	})

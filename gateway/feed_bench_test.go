@@ -115,7 +115,7 @@ func discarded(b *testing.B, reading *sync.WaitGroup) net.Conn {
 }
 
 // BenchmarkLogin is a login of a user with 1,000 groups, up to its flushed
-// onSynced. Each group has messages that he has not read, more than a login pushes.
+// onSynced. Each group has messages that the user has not read, more than a login pushes.
 func BenchmarkLogin(b *testing.B) {
 	const groups = 1000
 	store := newTestStore(b)

@@ -18,7 +18,7 @@ func (e *edge) unlimited() {
 }
 
 // TestSlowMemberDelaysNobody has a member whose window is full while others get
-// far more than a feed keeps; then he goes on, from the store.
+// far more than a feed keeps; then they go on, from the store.
 func TestSlowMemberDelaysNobody(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.Window = 2 })

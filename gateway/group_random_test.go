@@ -15,9 +15,9 @@ import (
 
 // TestGroupsAgainstModel has members of both codecs, fast and slow, come and go,
 // while messages, recalls and events of several groups flow and the store is
-// away now and then. What a device was told must be what happened in each group
+// away now and then. What was pushed to a device must be what happened in each group
 // while its user was a member, in order, once. Devices may be behind when their
-// user leaves; before he comes back they have caught up.
+// user leaves; before the user joins again they have caught up.
 func TestGroupsAgainstModel(t *testing.T) {
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

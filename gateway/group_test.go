@@ -176,7 +176,7 @@ func TestGroupFramesAreShared(t *testing.T) {
 	})
 }
 
-func TestGroupMembershipBoundsWhatIsTold(t *testing.T) {
+func TestGroupMembershipBoundsWhatIsPushed(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
 		e.group("team", command.GroupPrivate, "alice", "carol")

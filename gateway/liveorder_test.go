@@ -185,8 +185,8 @@ func TestLiveJoinHasItsPlaceInTheOrder(t *testing.T) {
 	})
 }
 
-// Who was removed and comes back before he was told of it would hear of the
-// removal after his return.
+// A user who was removed and joins again before the removal was pushed would get it after
+// joining.
 func TestLiveRejoinWaitsForTheRemoval(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
@@ -268,8 +268,8 @@ func TestLiveSessionThatMissedEvents(t *testing.T) {
 	})
 }
 
-// Who may read from his join on is told of recalls from there on.
-func TestRecallsBelowTheJoinAreNotTold(t *testing.T) {
+// A member who may read from joining on gets recalls from there on.
+func TestRecallsBeforeTheJoinAreNotPushed(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
 		e.group("team", command.GroupPrivate, "alice", "carol")

@@ -287,8 +287,8 @@ func TestLoginWithGroupsAway(t *testing.T) {
 	})
 }
 
-// TestLeftBeforeGroupCame has a member removed while his session still waits for
-// the group's shard: he is told what came before, and that he is out.
+// TestLeftBeforeGroupCame has a member removed while their session still waits for the
+// group's shard: it gets what came before, and the removal.
 func TestLeftBeforeGroupCame(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		var store *partialStore

@@ -277,7 +277,7 @@ func TestLimitsOfGroupsPerUser(t *testing.T) {
 			t.Errorf("retryAfterMs = %v, want an hour", err["retryAfterMs"])
 		}
 		alice.call("joinGroup", obj{"group": "b1"}) // is so already
-		alice.say("u:bob", "hello")                 // so that he is no stranger
+		alice.say("u:bob", "hello")                 // so that alice knows bob
 		if ok := bob.call("addMembers", obj{"group": "b2", "users": []any{"alice", "carol"}}); text(t, ok) != `{"added":["carol"],"failed":[{"code":"rate_limited","user":"alice"}]}` {
 			t.Errorf("addMembers = %s", text(t, ok))
 		}
@@ -301,9 +301,9 @@ func TestLimitsOfGroupsPerUser(t *testing.T) {
 	})
 }
 
-// Groups into which strangers put a user do not count until he speaks there: so
-// many of them, and no more.
-func TestGroupsOfStrangers(t *testing.T) {
+// Groups that a user was added to by somebody they have never written to have a limit of
+// their own until they write there.
+func TestUnsolicitedGroups(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, func(c *Config) { c.MaxGroups = 3 })
 		c := enter(e, codec, "alice", "bob", "mal", "max")

@@ -86,7 +86,7 @@ func TestRepeatedJoinOfALiveGroup(t *testing.T) {
 	})
 }
 
-// A live group is open, whoever makes it.
+// A live group is open, whatever its creator asks for.
 func TestLiveGroupThatIsNotOpen(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)

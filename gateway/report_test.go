@@ -60,7 +60,7 @@ func TestAckReportsRead(t *testing.T) {
 	})
 }
 
-// TestAckOfOwnMessages checks that what the user sent himself is not reported.
+// TestAckOfOwnMessages checks that what the user has sent is not reported.
 func TestAckOfOwnMessages(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e := newEdge(t, nil)

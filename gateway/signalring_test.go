@@ -8,8 +8,8 @@ import (
 )
 
 // A message comes while one session waits and another one still looks. The other
-// has it before the first is woken, and waits as well: the message stays.
-func TestSignalStaysForWhoWaits(t *testing.T) {
+// has it before the first is woken, and waits as well: the message is kept.
+func TestSignalIsKeptForWaitingSessions(t *testing.T) {
 	g := newBareGateway(t, &nullStore{})
 	s := bareSession(g, protocol.JSON)
 	f := &feed{gateway: g, group: "show", started: true, reading: true} // nobody reads but the test

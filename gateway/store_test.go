@@ -25,7 +25,7 @@ type testStore struct {
 	background    map[sessionOf]bool // as the gateway said
 	stalled       map[sessionOf]bool // likewise
 	down          bool               // reads and commands get ErrUnavailable
-	away          command.UserID     // his shard gives no Eligibility
+	away          command.UserID     // their shard returns no Eligibility
 	commands      []command.Command  // all that were applied, if recorded
 	record        bool
 	mute          bool // watchers of groups are not told what commands did

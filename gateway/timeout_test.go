@@ -261,8 +261,8 @@ func tokenFor(user string, ttl time.Duration) string {
 	return authtest.Sign(jwt.SigningMethodHS256, testSecret, "", jwt.MapClaims{"sub": user, "exp": time.Now().Add(ttl).Unix()})
 }
 
-// Strangers leave nothing in the log.
-func TestStrangersAreNotLogged(t *testing.T) {
+// Connections without a login leave nothing in the log.
+func TestUnauthenticatedAreNotLogged(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		var log bytes.Buffer
 		e := newEdge(t, func(c *Config) {

@@ -193,7 +193,7 @@ func TestMemoryIsSpentByClosing(t *testing.T) {
 		}
 		heavy.Charge(-440 << 10)
 		heavy.Close()
-		heavy.Charge(1 << 20) // whoever is late
+		heavy.Charge(1 << 20) // after it was closed
 		wantEmpty(t, a)
 	})
 }
@@ -316,7 +316,7 @@ func TestFloodOfOneAddressGivesWay(t *testing.T) {
 }
 
 // Sessions that do not read go before those that hold more for a moment.
-func TestDeafSessionsAreClosedFirst(t *testing.T) {
+func TestBlockedSessionsAreClosedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := testController(Config{Memory: 1 << 20})
 		busy, deaf := a.visit("u"), a.visit("u")

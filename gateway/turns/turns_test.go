@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 )
 
-// TestTurnsAreShared has one user want all places: he gets an eighth of them, others
-// are served meanwhile, and who holds fewest is next.
+// TestTurnsAreShared has one user want all slots: it gets an eighth of them, others are
+// served meanwhile, and the user that holds fewest is next.
 func TestTurnsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const places = 16

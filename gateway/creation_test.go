@@ -7,7 +7,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-func TestMakingGroupsIsLimited(t *testing.T) {
+func TestCreatingGroupsIsLimited(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e := newEdge(t, func(c *Config) { c.MaxOwnedGroups = 2 })
 		alice := e.online("alice", protocol.JSON)

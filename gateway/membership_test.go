@@ -9,9 +9,9 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// TestStayThatIsOverBeforeItIsHeardOf has a user join a group, and leave it, before
-// his session gets to look: what came in between is his all the same.
-func TestStayThatIsOverBeforeItIsHeardOf(t *testing.T) {
+// TestMembershipThatEndsBeforeItIsPushed has a user join and leave a group before their
+// session reads on: what came in between is pushed all the same.
+func TestMembershipThatEndsBeforeItIsPushed(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
 		e.group("team", command.GroupPrivate, "alice", "bob")
@@ -53,7 +53,7 @@ func TestStayThatIsOverBeforeItIsHeardOf(t *testing.T) {
 		bob.event("removed")
 		bob.wantCIDs("after one")
 
-		// Who comes later is told nothing of a stay that was over.
+		// Nothing of a membership that has ended is pushed after a later login.
 		time.Sleep(2 * time.Millisecond)
 		late := e.dial(codec)
 		late.login("carol", "tablet", nil)
