@@ -20,10 +20,10 @@ var changeEvents = map[query.ChangeKind]string{
 	query.ChangeConversationDeleted: webhook.MessageDeleted,
 }
 
-// WantsChange is for the store.
+// WantsChange implements store.Hooks.
 func (h *Hooks) WantsChange(kind query.ChangeKind) bool { return h.Wants(changeEvents[kind]) }
 
-// Change is for the store.
+// Change implements store.Hooks.
 func (h *Hooks) Change(c *shard.HookChange, unread func() (query.UnreadSum, error)) {
 	e := webhook.Event{
 		Type: changeEvents[c.Kind], ID: "message_" + ulid.Make().String(), Time: time.UnixMilli(c.Time),
@@ -62,7 +62,7 @@ func (h *Hooks) Change(c *shard.HookChange, unread func() (query.UnreadSum, erro
 	h.receiver.Emit(e)
 }
 
-// ChangesLost is for the store.
+// ChangesLost implements store.Hooks.
 func (h *Hooks) ChangesLost(n int) { h.receiver.Dropped("message", reasonOverflow, n) }
 
 // ranges writes pairs of first and last seqs.

@@ -171,7 +171,7 @@ func (h *Hooks) order(now int64) uint64 {
 	}
 }
 
-// Presence is for the store.
+// Presence implements store.Hooks.
 func (h *Hooks) Presence(user command.UserID, online bool, now int64) {
 	event := webhook.UserOffline
 	if online {
@@ -215,10 +215,10 @@ func (h *Hooks) Sent(m *Sending, result *command.Result) {
 	})
 }
 
-// WantsQueued is for the store.
+// WantsQueued implements store.Hooks.
 func (h *Hooks) WantsQueued() bool { return h.Wants(webhook.MessageQueued) }
 
-// Queued is for the store.
+// Queued implements store.Hooks.
 func (h *Hooks) Queued(m *store.QueuedMessage, done func(over bool)) {
 	h.receiver.Deliver(webhook.Event{
 		Type: webhook.MessageQueued, ID: hashID("queued_", string(m.User), string(m.ID[:])), Time: time.UnixMilli(m.Time),
@@ -251,13 +251,13 @@ func queuedData(user command.UserID, r *store.QueuedReading) []byte {
 // reasonOverflow counts what the store dropped for want of room.
 const reasonOverflow = "overflow"
 
-// QueuedLost is for the store.
+// QueuedLost implements store.Hooks.
 func (h *Hooks) QueuedLost(n int) { h.receiver.Dropped(webhook.MessageQueued, reasonOverflow, n) }
 
-// GroupEventsLost is for the store.
+// GroupEventsLost implements store.Hooks.
 func (h *Hooks) GroupEventsLost(n int) { h.receiver.Dropped("group", reasonOverflow, n) }
 
-// GroupEvent is for the store.
+// GroupEvent implements store.Hooks.
 func (h *Hooks) GroupEvent(e *query.GroupEvent) {
 	event := "group." + enum.GroupEvents.Word(e.Kind)
 	if !h.Wants(event) {
