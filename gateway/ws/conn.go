@@ -51,7 +51,7 @@ func PutBuffer(b *[]byte) {
 }
 
 // A Conn is a WebSocket. Frames to the client are only queued; Flush hands all that
-// wait to the kernel in one write. So only who flushes ever waits for the peer.
+// wait to the kernel in one write. So only the goroutine that flushes ever waits for the peer.
 //
 // One goroutine calls Receive and Drain, and one at a time Flush; the other methods
 // are safe for concurrent use.
