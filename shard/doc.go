@@ -6,12 +6,11 @@
 // effects come out, and the same batches in the same order give the same state
 // on every replica. Time is a field of the batch.
 //
-// Every user has one log for each conversation (package ring), and a group one log
-// for all members. All else is derived
-// from those logs and a few cursors: the offline queue is what came in above
-// the read cursor and the queue's floor, recents are the newest visible
-// entries, gaps are seqs without a visible entry. The words are those of
-// docs/design.md.
+// Every user has one log for each conversation (package ring), and a group one
+// log for all members. All else is derived from those logs and a few cursors:
+// the offline queue is what came in above the read cursor and the queue's floor,
+// recents are the newest visible entries, gaps are seqs without a visible entry.
+// The words are those of docs/design.md.
 //
 // A State is not safe for concurrent use. Its owner applies under a write lock
 // and reads under a read lock; what reads return is copied out.

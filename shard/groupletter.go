@@ -15,7 +15,7 @@ type membership struct {
 	name    ring.Ref
 	nameLen uint8
 	flags   uint8
-	hash    uint16 // of the name, see groupHash
+	hash    uint16 // of the group's name, see groupHash
 	version uint64 // of the letter that brought the present state
 	arrival uint64 // in the user's order
 }

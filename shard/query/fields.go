@@ -120,7 +120,8 @@ func (up *Updates) fields(x *codec.Coder) {
 	ints(x, &up.Size)
 }
 
-// items says of each item only what it is: those of each kind are in order.
+// items codes Items as the kind of each, because the messages, changes and events
+// among them are in order.
 func (up *Updates) items(x *codec.Coder) {
 	const message, change, event = 0, 1, 2
 	n := codec.Len(x, len(up.Items), 1, maxRows)
@@ -179,7 +180,7 @@ func (l *ConversationList) fields(x *codec.Coder) {
 	bools(x, &l.More)
 }
 
-// Fields is what a login answers with.
+// Fields writes or reads a sync.
 func (sync *Sync) Fields(x *codec.Coder) {
 	codec.Uint(x, &sync.Session)
 	uints(x, &sync.CursorArrival, &sync.Arrival, &sync.ReadTo)

@@ -39,7 +39,8 @@ func ofConversation(user command.UserID, group command.GroupID) int {
 // ofMany is the slot of queries about several users or groups.
 const ofMany = -1
 
-// kinds makes a query of each kind, by its number, which is sent in its place.
+// kinds has a function for each kind of query that returns an empty one. A query is
+// sent with its number here.
 var kinds = [...]func() Query{
 	1:  func() Query { return &UpdatesAfter{Updates: new(Updates)} },
 	2:  func() Query { return &SyncMessages{Updates: new(Updates)} },

@@ -36,7 +36,7 @@ type Arena struct {
 
 	used          int   // bytes of pieces handed out and not freed
 	deferred      []Ref // freed and held, then released; freed for good little by little
-	deferredBytes int   // of deferred, and of what is held
+	deferredBytes int   // bytes of deferred pieces, and of pieces that are held
 	held          *Held // list that takes what is freed, nil = free at once
 }
 
