@@ -125,7 +125,7 @@ func (s *session) sendDecided(h *heldSend) {
 	case hooks.Conflicting:
 		err = &refusal{code: protocol.CodeConflict, message: "cid: used before with another body"}
 	default:
-		err = &refusal{protocol.CodeUnavailable, "op: nobody could decide about this message; repeating it is safe", undecidedRetry}
+		err = &refusal{protocol.CodeUnavailable, "op: this message could not be checked; repeating it is safe", undecidedRetry}
 	}
 	if err != nil {
 		s.refuse(h.r, err)

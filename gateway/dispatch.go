@@ -33,7 +33,7 @@ func (s *session) dispatch(r request) {
 	case !s.hasLoggedIn() && r.Op != protocol.OpLogin && r.Op != protocol.OpPing:
 		err = &refusal{code: protocol.CodeUnauthorized, message: "op: log in first"}
 	case !known:
-		err = &refusal{code: protocol.CodeUnknownOp, message: "op: there is none of this name"}
+		err = &refusal{code: protocol.CodeUnknownOp, message: "op: is unknown"}
 	case (r.size > unchargedRequest || op.costly) && s.gateway.admission.MemoryLow():
 		err = &refusal{protocol.CodeUnavailable, "op: the server has no memory for this right now; repeating it is safe", memoryRetryAfter}
 	case op.costly:
@@ -75,7 +75,7 @@ func (s *session) inTurn(r request, handle func(*session, request) error) error 
 	ok := s.gateway.turns.Acquire(ctx, string(s.user))
 	cancel()
 	if !ok {
-		return &refusal{protocol.CodeUnavailable, "op: others' requests of this kind come first; repeating it is safe", memoryRetryAfter}
+		return &refusal{protocol.CodeUnavailable, "op: the server is busy with other requests of this kind; repeating it is safe", memoryRetryAfter}
 	}
 	defer s.gateway.turns.Release(string(s.user))
 	return handle(s, r)

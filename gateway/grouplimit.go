@@ -101,7 +101,7 @@ func (s *session) checkGroupLimits(eligibility *store.Eligibility, joined, owned
 	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
 	switch {
 	case kind&unsolicited != 0 && maxJoined >= 0 && eligibility.ByStrangers+joined >= maxJoined:
-		return &refusal{protocol.CodeRateLimited, who + " was put into as many groups by strangers as a user may be", time.Hour}
+		return &refusal{protocol.CodeRateLimited, who + " was added to as many groups by users they have never written to as is allowed", time.Hour}
 	case kind&joins != 0 && maxJoined >= 0 && eligibility.Joined+joined >= maxJoined:
 		return &refusal{protocol.CodeRateLimited, who + " is in as many groups as a user may be", time.Hour}
 	case kind&owns != 0 && maxOwned >= 0 && eligibility.Owned+owned >= maxOwned:

@@ -16,11 +16,11 @@ func (s *session) joinLive(group command.GroupID, at, ended uint64) error {
 	switch sub := s.subscription(group); {
 	case sub == nil:
 	case sub.live && ended > sub.joinedAt:
-		return &refusal{protocol.CodeUnavailable, "group: this session has yet to be told of a removal", minRetry}
+		return &refusal{protocol.CodeUnavailable, "group: a removal has not reached this session yet; try again", minRetry}
 	case sub.live:
 		return nil
 	default:
-		return &refusal{protocol.CodeUnavailable, "group: this session has yet to be told that the one which was there before is no more", minRetry}
+		return &refusal{protocol.CodeUnavailable, "group: the end of the group that had this id before has not reached this session yet; try again", minRetry}
 	}
 	s.mu.Lock()
 	n := s.liveGroups

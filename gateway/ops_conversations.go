@@ -77,7 +77,7 @@ func parseListCursor(text string) (p listCursor, err error) {
 			return p, nil
 		}
 	}
-	return p, &refusal{code: protocol.CodeBadRequest, message: "after: must be one that getConversations has answered with"}
+	return p, &refusal{code: protocol.CodeBadRequest, message: "after: must be a value that getConversations has returned"}
 }
 
 // getConversations replies with a page of all conversations of the user.

@@ -81,7 +81,7 @@ func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error
 		settings.MutedAll = *args.MutedAll
 	}
 	if args.Stored != nil && *args.Stored != settings.Stored {
-		return settings, &refusal{code: protocol.CodeBadRequest, message: "stored: is the kind's: false for a live group and true for any other"}
+		return settings, &refusal{code: protocol.CodeBadRequest, message: "stored: must be false for a live group and true for any other"}
 	}
 	if args.Kind == protocol.KindLive {
 		// Nothing is stored and members are sessions: there is nothing to choose.
@@ -339,5 +339,5 @@ func noGroup(group string) error {
 }
 
 func noMember() error {
-	return &refusal{code: protocol.CodeForbidden, message: "group: you are no member of it"}
+	return &refusal{code: protocol.CodeForbidden, message: "group: you are not a member of it"}
 }

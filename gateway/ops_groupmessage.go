@@ -41,7 +41,7 @@ func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *command.Send
 			return err
 		}
 		if exists && !info.Settings.Stored {
-			return &refusal{code: protocol.CodeForbidden, message: "conv: you are no member of this group"}
+			return &refusal{code: protocol.CodeForbidden, message: "conv: you are not a member of this group"}
 		}
 	}
 	result, err := b.SendLive(cmd)

@@ -15,7 +15,7 @@ func (s *session) addMembers(r request) error {
 		return err
 	}
 	if args.Ban != 0 {
-		return &refusal{code: protocol.CodeBadRequest, message: "ban: is for removeMembers"}
+		return &refusal{code: protocol.CodeBadRequest, message: "ban: is only for removeMembers"}
 	}
 	if err := s.allowGroupChange(); err != nil {
 		return err

@@ -167,7 +167,7 @@ func (s *State) maySpeak(q *query.MaySpeak, now int64) error {
 	case info.Settings.Stored && info.Role == command.RoleNone:
 		return noMember(q.Group)
 	case info.BannedUntil > now: // their sessions may not know yet that they are out
-		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
+		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: you are not a member of this group"}
 	case info.Settings.MutedAll && info.Role < command.RoleAdmin:
 		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: all but the owner and admins are muted in this group (mutedAll)"}
 	case info.MutedUntil > now:

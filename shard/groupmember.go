@@ -493,7 +493,7 @@ func (s *State) applyAnswerOwner(c *command.AnswerOwner, r *command.Result) {
 		s.addEvent(u, query.EventOwnerOffered, c.User)
 	case !c.Accept || g.owner == c.User: // nothing to change
 	case g.settings.Stored && s.member(g, c.User) == nil:
-		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are no member of it"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are not a member of it"}
 	default:
 		*r = command.Result{Code: command.CodeNotFound, Detail: "group: its ownership is not offered to you"}
 	}

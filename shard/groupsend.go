@@ -29,10 +29,10 @@ func (s *State) applySendGroup(c *command.SendGroup, r *command.Result) {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv: a live group stores no messages"}
 		return
 	case !g.settings.Stored: // its members send by raftstore.SendLive
-		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are not a member of this group"}
 		return
 	case m == nil && !c.Admin:
-		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are not a member of this group"}
 		return
 	case !c.Admin && g.settings.MutedAll && m.role < command.RoleAdmin:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: all but the owner and admins are muted in this group (mutedAll)"}
@@ -147,7 +147,7 @@ func (s *State) memberFor(id command.GroupID, name command.UserID, r *command.Re
 	}
 	m := s.member(u.group, name)
 	if m == nil || !u.group.settings.Stored {
-		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are not a member of this group"}
 		return nil, nil
 	}
 	return u, m
@@ -173,7 +173,7 @@ func (s *State) applyRecallGroup(c *command.RecallGroup, r *command.Result) {
 	g, cv := u.group, &u.convs.items[0]
 	role := s.role(g, c.By)
 	if role == command.RoleNone {
-		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are no member of this group"}
+		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are not a member of this group"}
 		return
 	}
 	reason := gapRecalled
