@@ -21,7 +21,7 @@ import (
 //	shard-NNNN/stable.db
 //	shard-NNNN/snapshots/
 //	shard-NNNN/STOPPED why the shard serves no more, if so
-const dataFormat = 4
+const dataFormat = 5
 
 // dataInfo is what a data directory says about itself.
 type dataInfo struct {

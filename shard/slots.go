@@ -16,7 +16,7 @@ import (
 // slotVersion is the version of a slot's bytes, as they move between shards: version,
 // the old owner's time and limits, what waits for webhooks, then the frames of each
 // user, in order of name.
-const slotVersion = 2
+const slotVersion = 3
 
 // A slot is the set of users that a shard owns and moves as a whole.
 type slot struct {
@@ -185,6 +185,7 @@ func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
 	var limits command.Limits
 	codec.Int(&x, &now)
 	limits.Fields(&x)
+	limits = limits.WithDefaults()
 	sl := &slot{}
 	l := loader{s: s, slot: sl}
 	for len(x.B) > 0 {

@@ -26,7 +26,7 @@ import (
 //	user …  the frames of a user of the slot above, in order of name
 //	hooks   limit and position of the queue for webhooks; absent if there was never any
 //	end     xxhash64 of all bytes before this frame
-const snapshotVersion = 2
+const snapshotVersion = 3
 
 const snapshotMagic = "belfry"
 

@@ -9,14 +9,14 @@ import (
 // A batch is what one log entry holds:
 //
 //	offset  field
-//	0       version, 1
+//	0       version, 2
 //	1       time, zigzag varint, Unix milliseconds
 //	…       commands, each: length of the rest (uvarint), kind (1 byte), fields
 //
 // Fields are varints, length-prefixed bytes and single-byte booleans in the order of
 // the commands' fields methods. Bytes of a command after its fields are malformed: a
 // new field needs a new kind or version.
-const batchVersion = 1
+const batchVersion = 2
 
 // AppendBatchHeader begins a batch that is applied as of atMS.
 func AppendBatchHeader(dst []byte, atMS int64) []byte {

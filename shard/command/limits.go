@@ -1,7 +1,9 @@
 package command
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/belfry-im/belfry/shard/codec"
@@ -30,31 +32,71 @@ type Limits struct {
 	GroupBurst         int           // default 100
 }
 
-// A limit is a field of Limits: a duration or a number.
+// A limit is a field of Limits, a duration or a number, with the tag that stands for
+// it in logs and snapshots.
 type limit struct {
+	tag      uint64
 	duration *time.Duration
 	number   *int
 }
 
-// all lists the limits in the order of the encoding.
+// all lists the limits by tag. Never reuse one: a limit that is no more leaves a gap.
 func (l *Limits) all() []limit {
 	return []limit{
-		{duration: &l.OfflineTTL}, {number: &l.OfflineMaxMessages}, {number: &l.OfflineMaxBytes},
-		{duration: &l.HistoryTTL}, {number: &l.UserBytes}, {duration: &l.DedupWindow},
-		{duration: &l.RecallWindow}, {number: &l.Recents}, {number: &l.MaxDevices},
-		{number: &l.NewConversations}, {number: &l.MaxConversations}, {number: &l.MaxBlocked},
-		{duration: &l.GroupTTL}, {number: &l.GroupBytes}, {number: &l.GroupRate}, {number: &l.GroupBurst},
+		{1, &l.OfflineTTL, nil},
+		{2, nil, &l.OfflineMaxMessages},
+		{3, nil, &l.OfflineMaxBytes},
+		{4, &l.HistoryTTL, nil},
+		{5, nil, &l.UserBytes},
+		{6, &l.DedupWindow, nil},
+		{7, &l.RecallWindow, nil},
+		{8, nil, &l.Recents},
+		{9, nil, &l.MaxDevices},
+		{10, nil, &l.NewConversations},
+		{11, nil, &l.MaxConversations},
+		{12, nil, &l.MaxBlocked},
+		{13, &l.GroupTTL, nil},
+		{14, nil, &l.GroupBytes},
+		{15, nil, &l.GroupRate},
+		{16, nil, &l.GroupBurst},
 	}
 }
 
-// Fields writes or reads the limits.
+func (v *limit) fields(x *codec.Coder) {
+	if v.duration != nil {
+		codec.Int(x, v.duration)
+	} else {
+		codec.Int(x, v.number)
+	}
+}
+
+// maxTags bounds how many limits are read, of which most may be unknown.
+const maxTags = 1000
+
+// Fields writes or reads the limits: how many follow, then tag and value of each,
+// in order of tag. One that is absent is 0, so that an earlier program's are read
+// by a later one that has more.
 func (l *Limits) Fields(x *codec.Coder) {
-	for _, v := range l.all() {
-		if v.duration != nil {
-			codec.Int(x, v.duration)
-		} else {
-			codec.Int(x, v.number)
+	all := l.all()
+	if x.Writing() {
+		codec.Len(x, len(all), 2, maxTags)
+		for _, v := range all {
+			codec.Uint(x, &v.tag)
+			v.fields(x)
 		}
+		return
+	}
+	*l = Limits{}
+	last := uint64(0)
+	for range codec.Len(x, 0, 2, maxTags) {
+		tag := x.Decoder.Uint()
+		i := slices.IndexFunc(all, func(v limit) bool { return v.tag == tag && tag > last })
+		if i < 0 {
+			x.Fail(fmt.Errorf("limit %d is unknown or out of order: %w", tag, codec.ErrMalformed))
+			return
+		}
+		all[i].fields(x)
+		last = tag
 	}
 }
 

@@ -43,19 +43,10 @@ func (c *Login) fields(x *codec.Coder) {
 		cursor = ""
 	}
 	codec.Text(x, &cursor, maxCursor)
-	if x.Writing() {
-		if c.IssuedAt != 0 {
-			codec.Int(x, &c.IssuedAt)
-		}
-		return
+	if !x.Writing() {
+		c.Cursor = cursor
 	}
-	c.Cursor, c.IssuedAt = cursor, 0
-	// Commands of earlier versions end here.
-	if len(x.B) > 0 {
-		if codec.Int(x, &c.IssuedAt); c.IssuedAt == 0 {
-			x.Fail(codec.ErrMalformed)
-		}
-	}
+	codec.Int(x, &c.IssuedAt)
 }
 
 // Logout ends a session, because the client asked or its socket is gone.
