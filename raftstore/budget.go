@@ -21,10 +21,10 @@ const (
 	// leastRetention is what memory alone never takes: messages under way, and
 	// those that a slow reader is just being sent.
 	leastRetention = 2 * time.Second
-	// retainWork bounds one Retain: about 1 ms of the shard's time. Commits under
-	// load take many times that, so in need it is hurryWork.
-	retainWork = 12_000
-	hurryWork  = 4 * retainWork
+	// cutoffWork bounds one RaiseCutoff: about 1 ms of the shard's time. Commits under
+	// load take many times that, so if memory is short it is urgentCutoffWork.
+	cutoffWork       = 12_000
+	urgentCutoffWork = 4 * cutoffWork
 	// memoryRetryAfter is told to senders while memory is full.
 	memoryRetryAfter = time.Second
 	// calmAfter is how long nothing must have been taken before that is logged.
@@ -53,17 +53,17 @@ const (
 // the oldest messages of all shards that this node leads, and while that does
 // not help, it has sends refused.
 type budget struct {
-	store    *Store
-	limit    int64
-	reserved int64  // Config.ReservedMemory
-	cuts     []*cut // by shard
+	store      *Store
+	limit      int64
+	reserved   int64        // Config.ReservedMemory
+	retentions []*retention // by shard
 
 	replaced   int64  // states that gave way, as of the last collection asked for
 	collection uint64 // the last one seen
 	other      int64  // live heap beside the shards', as of that collection
 	exceeded   bool   // all that is not the shards' takes more than is reserved
 
-	work   atomic.Uint32 // of a Retain
+	work   atomic.Uint32 // of a RaiseCutoff
 	sweeps sync.WaitGroup
 }
 
@@ -78,17 +78,17 @@ type shardMemory interface {
 	Leads() bool     // this node leads the shard
 }
 
-// A cut is the shortening of one shard's retention.
-type cut struct {
+// A retention is how long one shard keeps messages, and how that is shortened.
+type retention struct {
 	shard  *localShard
 	memory shardMemory
 	busy   atomic.Bool  // a sweep is under way
-	frees  bool         // it was when this look began: what it frees may count as used
+	frees  bool         // it was when this check began: what it frees may count as used
 	swept  atomic.Int64 // the cutoff that the last sweep brought to its end
 	last   time.Time    // when the cutoff was last raised here; zero after calm
 	logged time.Duration
 
-	expires atomic.Bool // an Expire is under way
+	expires atomic.Bool // a PurgeExpired is under way
 	expiry  replica.Expiry
 }
 
@@ -103,7 +103,7 @@ type memoryReading struct {
 func newBudget(s *Store) *budget {
 	b := &budget{store: s, limit: s.cfg.MemoryLimit, reserved: s.cfg.ReservedMemory}
 	for _, sh := range s.shards {
-		b.cuts = append(b.cuts, &cut{shard: sh, memory: s.cfg.memoryOf(sh.local), expiry: replica.NewExpiry(sh.first, sh.last)})
+		b.retentions = append(b.retentions, &retention{shard: sh, memory: s.cfg.memoryOf(sh.local), expiry: replica.NewExpiry(sh.first, sh.last)})
 	}
 	m := s.metrics.budget
 	m.limit.Set(float64(b.limit))
@@ -133,9 +133,9 @@ func (b *budget) run(ctx context.Context) {
 // check looks at the memory once, and does what has to be done.
 func (b *budget) check(now time.Time) {
 	r, sure := b.read()
-	usages := make([]shard.Usage, len(b.cuts))
+	usages := make([]shard.Usage, len(b.retentions))
 	var all shard.Usage
-	for i, c := range b.cuts {
+	for i, c := range b.retentions {
 		c.frees = c.busy.Load()
 		u := c.usage()
 		usages[i] = u
@@ -152,14 +152,14 @@ func (b *budget) check(now time.Time) {
 	used := beside + int64(all.Held)
 	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
 
-	work, excess := uint32(retainWork), int64(0)
+	work, excess := uint32(cutoffWork), int64(0)
 	// What waits to be committed becomes messages in two views, whether or not
 	// sends are refused from now on.
 	inUse := b.other + r.beside + reserved(&all) + 2*b.waiting()
 	var full, stays bool
 	if b.limit > 0 {
 		if used > b.percent(hurryPercent) {
-			work = hurryWork
+			work = urgentCutoffWork
 		}
 		// Once memory is short, what no shorter retention frees must not take the
 		// place of all messages.
@@ -183,7 +183,7 @@ func (b *budget) check(now time.Time) {
 	}
 	b.refuse(full || stays && b.store.memoryFull.Load(), &all, inUse)
 	b.work.Store(work)
-	for i, c := range b.cuts {
+	for i, c := range b.retentions {
 		share := 0
 		if excess > 0 && all.Messages > 0 {
 			share = int(float64(excess) * float64(usages[i].Messages) / float64(all.Messages))
@@ -198,7 +198,7 @@ func (b *budget) check(now time.Time) {
 	}
 }
 
-// beside is what all that is not the shards' counts as when it takes so much.
+// beside returns what memory counts as taken beside the shards, of which taken is.
 func (b *budget) beside(taken int64) int64 {
 	if b.reserved == 0 {
 		return taken
@@ -234,36 +234,36 @@ func (b *budget) read() (r memoryReading, sure bool) {
 
 // restoring reports whether the state of a shard is being read from a snapshot.
 func (b *budget) restoring() bool {
-	return slices.ContainsFunc(b.cuts, func(c *cut) bool { return c.memory.Restoring() })
+	return slices.ContainsFunc(b.retentions, func(c *retention) bool { return c.memory.Restoring() })
 }
 
 // replacements returns how often a shard's state gave way to another one.
 func (b *budget) replacements() (n int64) {
-	for _, c := range b.cuts {
+	for _, c := range b.retentions {
 		n += c.memory.Replaced()
 	}
 	return n
 }
 
-// waiting is the bytes of commands that wait to be committed.
+// waiting returns the bytes of commands that wait to be committed.
 func (b *budget) waiting() (n int64) {
-	for _, c := range b.cuts {
+	for _, c := range b.retentions {
 		n += int64(c.memory.Queued())
 	}
 	return n
 }
 
-// reserved is what is taken for shards. What is free in them is used again before
+// reserved returns what is taken for shards. What is free in them is used again before
 // more is taken, but not for every size.
 func reserved(u *shard.Usage) int64 { return int64(u.Held + u.Deferred + u.Free/2) }
 
 // usage returns what takes the shard's memory.
-func (c *cut) usage() (u shard.Usage) {
+func (c *retention) usage() (u shard.Usage) {
 	c.memory.Inspect(func(st *shard.State, _ int64) { u = st.Usage() })
 	return u
 }
 
-// refuse turns sends away while the memory is full.
+// refuse has sends refused while the memory is full.
 func (b *budget) refuse(full bool, all *shard.Usage, inUse int64) {
 	s := b.store
 	if s.memoryFull.Swap(full) == full {
@@ -278,7 +278,7 @@ func (b *budget) refuse(full bool, all *shard.Usage, inUse int64) {
 	s.cfg.Log.Error("memory full: sends are refused", "in_use", inUse, "limit", b.limit, "of_it", parts(all, inUse))
 }
 
-// parts says what takes the memory, for the log.
+// parts returns what takes the memory, for the log.
 func parts(u *shard.Usage, inUse int64) slog.Value {
 	return slog.GroupValue(
 		slog.Int("messages", u.Messages), slog.Int("users", u.Views), slog.Int("dedupe", u.Dedupe), slog.Int("letters", u.Letters),
@@ -289,7 +289,7 @@ func parts(u *shard.Usage, inUse int64) slog.Value {
 
 // shorten takes about n bytes of a shard's oldest messages, or goes on with
 // what it began.
-func (b *budget) shorten(c *cut, n int, now time.Time) {
+func (b *budget) shorten(c *retention, n int, now time.Time) {
 	var at, inForce, cutoff int64
 	var ttl time.Duration
 	c.memory.Inspect(func(st *shard.State, now int64) {
@@ -307,7 +307,7 @@ func (b *budget) shorten(c *cut, n int, now time.Time) {
 		c.busy.Store(true)
 		b.sweeps.Go(func() {
 			defer c.busy.Store(false)
-			if c.shard.retain(cutoff, &b.work) {
+			if c.shard.raiseCutoff(cutoff, &b.work) {
 				c.swept.Store(cutoff)
 			}
 		})
@@ -316,7 +316,7 @@ func (b *budget) shorten(c *cut, n int, now time.Time) {
 
 // expire frees what has run out of time in a part of the slots, dedupe windows
 // above all: the sweep takes a minute for its round, this some seconds.
-func (c *cut) expire() {
+func (c *retention) expire() {
 	if !c.expires.CompareAndSwap(false, true) {
 		return
 	}
@@ -328,7 +328,7 @@ func (c *cut) expire() {
 
 // report logs that a shard's retention begins to shrink, has halved or doubled
 // since, or is left to grow again.
-func (b *budget) report(c *cut, raised bool, retention time.Duration, now time.Time) {
+func (b *budget) report(c *retention, raised bool, retention time.Duration, now time.Time) {
 	log := c.shard.log
 	switch {
 	case raised && c.last.IsZero():
@@ -346,9 +346,9 @@ func (b *budget) report(c *cut, raised bool, retention time.Duration, now time.T
 	}
 }
 
-// retain raises the cutoff of a shard and frees what it takes, so much work at a
+// raiseCutoff raises the cutoff of a shard and frees what it takes, so much work at a
 // time. It reports whether it came to the end.
-func (sh *localShard) retain(cutoff int64, work *atomic.Uint32) bool {
+func (sh *localShard) raiseCutoff(cutoff int64, work *atomic.Uint32) bool {
 	for first := sh.first; first < command.Slots; {
 		answer := make(chan outcome, 1)
 		encoded := command.AppendCommand(nil, &command.RaiseCutoff{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})

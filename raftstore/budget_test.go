@@ -70,7 +70,7 @@ func held(s *Store) (n int64) {
 func settled(t *testing.T, s *Store, m *fakeMeter) {
 	t.Helper()
 	sweeps := func() bool {
-		return slices.ContainsFunc(s.budget.cuts, func(c *cut) bool { return c.busy.Load() })
+		return slices.ContainsFunc(s.budget.retentions, func(c *retention) bool { return c.busy.Load() })
 	}
 	eventually(t, "nothing is taken any more", func() bool {
 		idle, before, reads := !sweeps(), held(s), m.reads.Load()
@@ -257,7 +257,7 @@ func TestRetentionOfGroups(t *testing.T) {
 	}
 	var work atomic.Uint32
 	work.Store(eraseWork)
-	if !s.shards[0].retain(s.Now()-30*time.Minute.Milliseconds(), &work) {
+	if !s.shards[0].raiseCutoff(s.Now()-30*time.Minute.Milliseconds(), &work) {
 		t.Fatal("the cutoff is not raised")
 	}
 	eventually(t, "30 min once the cutoff is that far back", func() bool { return retention() == 30*time.Minute })

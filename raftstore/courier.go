@@ -56,11 +56,11 @@ type courier struct {
 	waiting  map[uint32]int64 // bytes counted in localShard.outbox, by destination
 
 	// Owned by run.
-	lanes  map[direction]*lane
-	routes map[uint32]*route
-	asleep []*lane // until their retryAt
-	trims  []*lane // with letters to forget
-	trimAt time.Time
+	lanes        map[direction]*lane
+	routes       map[uint32]*route
+	waitingLanes []*lane // they pause until their retryAt
+	trims        []*lane // with letters to forget
+	trimAt       time.Time
 
 	encoder encoder // of the letter being sent
 }
@@ -71,19 +71,19 @@ type direction struct{ from, to command.UserID }
 // letters[0] is the first that is not confirmed.
 type lane struct {
 	direction
-	route   *route
-	letters []shard.Posted
-	next    int // index of the next letter to send
-	flying  int // sent and not returned
+	route    *route
+	letters  []shard.Posted
+	next     int // index of the next letter to send
+	inFlight int // sent and not returned
 
-	redo    bool // when the last has returned, send again from letters[0]
-	queued  bool // in route.ready or asleep
+	resend  bool // when the last has returned, send again from letters[0]
+	queued  bool // in route.ready or courier.waitingLanes
 	pause   time.Duration
 	retryAt time.Time
 
 	confirmed uint64 // the highest letter that the receiver has
-	forgotten uint64 // the highest that a committed Trim names
-	trimming  bool   // in trims, or a Trim is on its way
+	forgotten uint64 // the highest that a committed TrimOutbox names
+	trimming  bool   // in trims, or a TrimOutbox is on its way
 
 	expected []laneExpectation // ascending
 }
@@ -208,13 +208,13 @@ func (c *courier) run(ctx context.Context) {
 
 		now := time.Now()
 		for i := range returned {
-			c.settle(&returned[i], now)
+			c.delivered(&returned[i], now)
 		}
 		for _, t := range trimmed {
 			c.forget(t, now)
 		}
 		for i := range posted {
-			c.take(&posted[i], now)
+			c.accept(&posted[i], now)
 		}
 		for _, r := range expected {
 			c.expect(r)
@@ -225,8 +225,8 @@ func (c *courier) run(ctx context.Context) {
 	}
 }
 
-// take adds a letter to its lane.
-func (c *courier) take(p *shard.Posted, now time.Time) {
+// accept adds a letter to its lane.
+func (c *courier) accept(p *shard.Posted, now time.Time) {
 	key := direction{p.From, p.To}
 	l := c.lanes[key]
 	if l == nil {
@@ -248,7 +248,7 @@ func (c *courier) expect(r *expectation) {
 	for _, to := range r.to {
 		l := c.lanes[direction{r.from, to}]
 		if l == nil || len(l.letters) == 0 || l.pause > 0 {
-			continue // there is nothing to wait for, or nobody who takes it
+			continue // there is nothing to wait for, or no shard that takes it
 		}
 		if rt := l.route; rt.pause > 0 {
 			if rt.dest.replica.Ready() != nil {
@@ -267,32 +267,32 @@ func (c *courier) expect(r *expectation) {
 
 // ready queues a lane that has something to send.
 func (c *courier) ready(l *lane, now time.Time) {
-	if l.queued || l.redo || l.next >= len(l.letters) {
+	if l.queued || l.resend || l.next >= len(l.letters) {
 		return
 	}
 	l.queued = true
 	if now.Before(l.retryAt) {
-		c.asleep = append(c.asleep, l)
+		c.waitingLanes = append(c.waitingLanes, l)
 	} else {
 		l.route.ready = append(l.route.ready, l)
 	}
 }
 
-// work does all that can be done now, and tells how long the rest has to wait,
-// 0 if nothing waits for time.
+// work does all that can be done now, and returns how long the rest has to wait, 0 if
+// nothing waits for time.
 func (c *courier) work(now time.Time) (next time.Duration) {
 	sooner := func(at time.Time) {
 		if wait := max(at.Sub(now), time.Millisecond); next == 0 || wait < next {
 			next = wait
 		}
 	}
-	asleep := c.asleep
-	c.asleep = nil
+	asleep := c.waitingLanes
+	c.waitingLanes = nil
 	for _, l := range asleep {
 		l.queued = false
-		c.ready(l, now) // or back to sleep
+		c.ready(l, now) // or back to waitingLanes
 	}
-	for _, l := range c.asleep {
+	for _, l := range c.waitingLanes {
 		sooner(l.retryAt)
 	}
 
@@ -324,7 +324,7 @@ func (c *courier) send(rt *route, now time.Time) {
 		rt.ready = rt.ready[1:]
 		l.queued = false
 		for range laneBurst {
-			if l.redo || l.next >= len(l.letters) || rt.bytes >= routeWindow {
+			if l.resend || l.next >= len(l.letters) || rt.bytes >= routeWindow {
 				break
 			}
 			if err := c.sendOne(l, &l.letters[l.next]); err != nil {
@@ -355,12 +355,12 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 	if err := l.route.dest.replica.Enqueue(e.command, replica.Waiter{Done: done}); err != nil {
 		return err
 	}
-	l.flying++
+	l.inFlight++
 	l.route.bytes += bytes
 	return nil
 }
 
-// backOff leaves a destination alone for a while.
+// backOff pauses a destination for a while.
 func (c *courier) backOff(rt *route, now time.Time, err error) {
 	if rt.pause == 0 {
 		c.shard.log.Info("letters wait", "for", rt.dest.id, "because", err)
@@ -377,45 +377,45 @@ func (c *courier) backOff(rt *route, now time.Time, err error) {
 	}
 }
 
-// settle deals with a letter that came back.
-func (c *courier) settle(d *delivery, now time.Time) {
+// delivered handles a letter that came back with its outcome.
+func (c *courier) delivered(d *delivery, now time.Time) {
 	l, rt := d.lane, d.lane.route
-	l.flying--
+	l.inFlight--
 	rt.bytes -= d.bytes
 	switch {
 	case d.err != nil:
-		l.redo = true
+		l.resend = true
 		c.backOff(rt, now, d.err)
 	case d.result.Code == command.OK:
 		rt.pause, l.pause = 0, 0
 		c.confirm(l, d.number, now)
 	case d.result.Code == command.CodeMoved:
-		l.redo = true
+		l.resend = true
 		c.backOff(rt, now, d.result.Err())
 	case d.result.Code == command.CodeGap:
 		rt.dest.metrics.gaps.Inc()
-		l.redo = true
+		l.resend = true
 		if d.result.Seq <= l.confirmed {
 			// The receiver's shard has lost what it had confirmed.
 			c.shard.log.Error("letters are missing at their receiver", "from", l.from, "to", l.to,
 				"confirmed", l.confirmed, "expected", d.result.Seq)
-			l.sleep(now)
+			l.backOff(now)
 			break
 		}
 		c.confirm(l, d.result.Seq-1, now)
 	default:
 		rt.dest.metrics.undelivered.Inc()
 		c.shard.log.Error("letter refused", "from", l.from, "to", l.to, "number", d.number, "err", d.result.Err())
-		l.redo = true
-		l.sleep(now)
+		l.resend = true
+		l.backOff(now)
 	}
-	if l.redo && l.flying == 0 {
-		l.redo, l.next = false, 0
+	if l.resend && l.inFlight == 0 {
+		l.resend, l.next = false, 0
 	}
 	c.ready(l, now)
 }
 
-// giveUp lets nobody wait for the letters of a lane.
+// giveUp ends all waits for the letters of a lane.
 func (l *lane) giveUp() {
 	for _, r := range l.expected {
 		r.fire()
@@ -423,14 +423,14 @@ func (l *lane) giveUp() {
 	l.expected = nil
 }
 
-// sleep leaves one direction alone for a while.
-func (l *lane) sleep(now time.Time) {
+// backOff pauses one direction for a while.
+func (l *lane) backOff(now time.Time) {
 	l.giveUp()
 	l.pause = min(max(courierFirst, 2*l.pause), courierMost)
 	l.retryAt = now.Add(l.pause)
 }
 
-// confirm notes that the receiver has the letters up to a number.
+// confirm records that the receiver has the letters up to a number.
 func (c *courier) confirm(l *lane, upTo uint64, now time.Time) {
 	n, bytes := 0, 0
 	for n < len(l.letters) && l.letters[n].Number <= upTo {
@@ -468,7 +468,7 @@ func (c *courier) wantTrim(l *lane, now time.Time) {
 	c.trims = append(c.trims, l)
 }
 
-// trim proposes to forget what has been confirmed.
+// trim proposes to trim confirmed letters from the outbox.
 func (c *courier) trim() {
 	trims := c.trims
 	c.trims = nil
@@ -488,7 +488,7 @@ func (c *courier) trim() {
 	}
 }
 
-// forget deals with a Trim that came back. A lane without letters ends.
+// forget handles a TrimOutbox that came back. A lane without letters ends.
 func (c *courier) forget(t trimming, now time.Time) {
 	l := t.lane
 	l.trimming = false
@@ -496,13 +496,12 @@ func (c *courier) forget(t trimming, now time.Time) {
 		l.forgotten = max(l.forgotten, t.upTo)
 	}
 	c.wantTrim(l, now)
-	if len(l.letters) == 0 && l.flying == 0 && !l.trimming {
+	if len(l.letters) == 0 && l.inFlight == 0 && !l.trimming {
 		delete(c.lanes, l.direction)
 	}
 }
 
-// close gives back what was counted, and lets nobody wait any longer. run has
-// ended.
+// close takes back what was counted, and ends all waits. run has ended.
 func (c *courier) close() {
 	c.mu.Lock()
 	expected := c.expected

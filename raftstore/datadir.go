@@ -34,9 +34,9 @@ type dataInfo struct {
 	Epoch uint64 `json:"epoch"`
 }
 
-// openDataDir locks cfg.Dir, shuts others out of it, creating it when it is not there, and checks that
-// it fits the rest of cfg; where cfg.Shards is 0 it sets that. Closing the file gives the lock back; epoch is the
-// store's.
+// openDataDir makes cfg.Dir if it is not there, locks it, shuts others out of it and
+// checks that it fits the rest of cfg. If cfg.Shards is 0 it is set. Closing lock unlocks
+// the directory; epoch is the store's.
 func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 	if err := os.MkdirAll(cfg.Dir, dirMode); err != nil {
 		return nil, 0, err

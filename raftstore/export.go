@@ -17,8 +17,8 @@ const (
 
 // Export calls yield with all that is kept for a user, until that returns an
 // error, which Export returns: UserInfo first, then who is blocked,
-// conversations with their messages in order of seq, groups with what he sent
-// there; of groups that he left only that. A row is good during the call alone.
+// conversations with their messages in order of seq, groups with what they sent
+// there, and of groups that they left only that. A row is good during the call alone.
 // It holds one page at a time; what changes meanwhile may be in it or not.
 func (s *Store) Export(ctx context.Context, user command.UserID, yield func(*store.ExportRow) error) error {
 	info, _, err := s.User(ctx, user)
@@ -83,8 +83,8 @@ func (s *Store) exportConversations(ctx context.Context, user command.UserID, yi
 	}
 }
 
-// exportMessages exports all that a query finds from its beginning on, or of one
-// sender unless from is empty.
+// exportMessages exports all messages of a conversation, or if from is set, those of
+// one sender.
 func (s *Store) exportMessages(ctx context.Context, q query.HistoryQuery, from command.UserID, page *query.Page, yield func(*store.ExportRow) error) error {
 	q.HasAfter, q.Limit, q.MaxBytes = true, exportMessages, exportBytes
 	for {

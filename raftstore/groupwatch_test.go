@@ -83,23 +83,23 @@ func TestGroupRate(t *testing.T) {
 	r := newKeyRate[command.GroupID](10, 3, time.Second)
 	now := time.Now()
 	for range 3 {
-		if wait, ok := r.take("team", now); !ok {
+		if wait, ok := r.allow("team", now); !ok {
 			t.Fatalf("within the burst: wait %v", wait)
 		}
 	}
-	if wait, ok := r.take("team", now); ok || wait != 100*time.Millisecond {
+	if wait, ok := r.allow("team", now); ok || wait != 100*time.Millisecond {
 		t.Errorf("over the burst = %v, %v; want 100ms, false", wait, ok)
 	}
-	if _, ok := r.take("else", now); !ok {
+	if _, ok := r.allow("else", now); !ok {
 		t.Error("another group is refused")
 	}
-	if _, ok := r.take("team", now.Add(100*time.Millisecond)); !ok {
+	if _, ok := r.allow("team", now.Add(100*time.Millisecond)); !ok {
 		t.Error("refused after the time it was told")
 	}
 	off := command.Limits{GroupRate: -1}.WithDefaults()
 	r = newKeyRate[command.GroupID](off.GroupRate, off.GroupBurst, time.Second)
 	for range 1000 {
-		if _, ok := r.take("team", now); !ok {
+		if _, ok := r.allow("team", now); !ok {
 			t.Fatal("refused without limit")
 		}
 	}
@@ -110,12 +110,12 @@ func TestGroupRatesAreBounded(t *testing.T) {
 	now := time.Now()
 	name := func(i int) command.GroupID { return command.GroupID([]byte{byte(i), byte(i >> 8), byte(i >> 16)}) }
 	for i := range maxRates + 10 {
-		r.take(name(i), now)
+		r.allow(name(i), now)
 	}
 	if n := len(r.free); n != maxRates {
 		t.Errorf("%d groups are kept, want %d", n, maxRates)
 	}
-	r.take("team", now.Add(time.Minute))
+	r.allow("team", now.Add(time.Minute))
 	if n := len(r.free); n != 1 {
 		t.Errorf("%d groups are kept once all may send again, want 1", n)
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// A hookChangeQueue has changes that wait for hooks to be told of them, hookEvents
-// at most.
+// A hookChangeQueue holds the changes of which hooks are still to be told, at most
+// hookEvents.
 type hookChangeQueue struct {
 	list    []shard.HookChange
 	first   int                // number of list[0]
@@ -23,8 +23,8 @@ type hookReadOf struct {
 
 func readOf(c *shard.HookChange) hookReadOf { return hookReadOf{c.User, c.Peer, c.Group} }
 
-// add takes one more change, or drops it. A read takes the place of one of the same
-// conversation that still waits: a user who reads on and on costs one event at a time.
+// add adds a change, or drops it if the queue is full. A read replaces one of the same
+// conversation that still waits: a user who keeps reading costs one event at a time.
 func (q *hookChangeQueue) add(c *shard.HookChange) {
 	if c.Kind == query.ChangeRead {
 		if number, waits := q.reads[readOf(c)]; waits {
@@ -45,8 +45,8 @@ func (q *hookChangeQueue) add(c *shard.HookChange) {
 	q.list = append(q.list, *c)
 }
 
-// take gives up to n changes, oldest first, and how many were dropped.
-func (q *hookChangeQueue) take(n int) (changes []shard.HookChange, dropped int) {
+// next removes and returns up to n changes, oldest first, and how many were dropped.
+func (q *hookChangeQueue) next(n int) (changes []shard.HookChange, dropped int) {
 	n = min(n, len(q.list))
 	changes, q.list = q.list[:n:n], q.list[n:]
 	q.first += n
@@ -75,7 +75,7 @@ func (h *hooker) postChanges(changes []shard.HookChange) {
 // tellChanges tells Hooks of some changes. It reports whether there may be more.
 func (h *hooker) tellChanges() (more bool) {
 	h.mu.Lock()
-	changes, dropped := h.changes.take(hookChanges)
+	changes, dropped := h.changes.next(hookChanges)
 	more = len(h.changes.list) > 0
 	h.mu.Unlock()
 	for i := range changes {

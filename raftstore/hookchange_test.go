@@ -84,7 +84,7 @@ func TestHookChangesWait(t *testing.T) {
 	}
 	check := func(n, dropped int, want ...string) {
 		t.Helper()
-		changes, lost := q.take(n)
+		changes, lost := q.next(n)
 		var got []string
 		for _, c := range changes {
 			got = append(got, fmt.Sprint(c.User, c.Kind, c.Seq))
@@ -108,7 +108,7 @@ func TestHookChangesWait(t *testing.T) {
 	read("u0", 2)
 	check(1, 3, "u01 2")
 	read("u0", 3)
-	if changes, lost := q.take(2 * hookEvents); len(changes) != hookEvents || lost != 0 || len(q.reads) != 0 {
+	if changes, lost := q.next(2 * hookEvents); len(changes) != hookEvents || lost != 0 || len(q.reads) != 0 {
 		t.Errorf("took %d and %d dropped, %d reads are left, want %d, 0, 0", len(changes), lost, len(q.reads), hookEvents)
 	}
 }

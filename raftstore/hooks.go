@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// hookRead bounds what one read looks at, with the shard locked, and
-	// hookMessages those of it that hooks are told of.
+	// hookRead bounds the messages and members that one read checks with the shard
+	// locked, and hookMessages those of them that hooks are told of.
 	hookRead     = 512
 	hookMessages = 64
 	// hookEvents bounds the events of groups that wait to be told, and the changes;
@@ -23,10 +23,10 @@ const (
 	hookEvents = 4096
 	// hookChanges is how many changes are told before messages have their turn.
 	hookChanges = 64
-	// hookPatience is how long a HooksDone may wait for other commands. Waiting
+	// hookPatience is how long a TrimHookQueue may wait for other commands. Waiting
 	// costs a repeat after a crash, not waiting costs an fsync.
 	hookPatience = 200 * time.Millisecond
-	// hookRetry is the pause after a read or a HooksDone that failed.
+	// hookRetry is the pause after a read or a TrimHookQueue that failed.
 	hookRetry = 100 * time.Millisecond
 )
 
@@ -35,7 +35,7 @@ var hookKinds = []query.ChangeKind{
 	query.ChangeRead, query.ChangeRecall, query.ChangeMessagesDeleted, query.ChangeConversationDeleted,
 }
 
-// hookBytes is what a shard is configured to keep for hooks.
+// hookBytes returns how much a shard is configured to keep for hooks.
 func (c *Config) hookBytes() int {
 	if c.Hooks == nil || !c.Hooks.WantsQueued() {
 		return 0
@@ -43,7 +43,7 @@ func (c *Config) hookBytes() int {
 	return c.HookBytes
 }
 
-// hook has the hub tell of what it sees.
+// hook has the hub report what changes with users.
 func (s *Store) hook() {
 	hooks := s.cfg.Hooks
 	if hooks == nil {
@@ -60,7 +60,7 @@ func (s *Store) hook() {
 }
 
 // A hooker tells Hooks of what one shard has stored, for as long as this node
-// leads it. It reads from the point up to which HooksDone has committed, so that
+// leads it. It reads from the point up to which TrimHookQueue has committed, so that
 // nothing is missed when the lead changes; Hooks may be told again of some.
 type hooker struct {
 	shard   *localShard
@@ -74,31 +74,31 @@ type hooker struct {
 	events   []query.GroupEvent // left for run
 	dropped  int                // of events
 	changes  hookChangeQueue    // left for run
-	aways    []shard.MemberRef  // who looks no more; without group: at nothing
+	aways    []shard.MemberRef  // who left the foreground; without group: of any conversation
 	awaited  map[command.GroupID]int
 
 	// Owned by run, and begin before it.
 	at       uint64         // number of what was read last
-	done     uint64         // number that the last HooksDone names, proposed or committed
+	done     uint64         // number that the last TrimHookQueue names, proposed or committed
 	open     map[uint64]int // what Hooks have not dealt with: calls by number
 	calls    int            // of them all
 	halted   bool           // Hooks are closed
-	proposed bool           // a HooksDone is on its way
+	proposed bool           // a TrimHookQueue is on its way
 	retryAt  time.Time
 	waiting  waitingHooks
 
 	// A message of a group is told to some members at a time.
-	inHand *waitingHook   // nil when there is none
-	after  command.UserID // the member from whom to go on
+	current *waitingHook   // nil when there is none
+	after   command.UserID // the member from whom to go on
 
-	budget int // of what a read may still look at
+	budget int // of what a read may still check
 	ready  []queuedHook
 }
 
 type returnedHook struct {
 	number   uint64
 	over     bool
-	proposal bool // it is the HooksDone that came back; over tells whether it committed
+	proposal bool // it is the TrimHookQueue that came back; over tells whether it committed
 }
 
 // A queuedHook is a message to be told of.
@@ -108,7 +108,7 @@ type queuedHook struct {
 	peer   command.UserID
 	group  command.GroupID // instead of peer
 	seq    uint64
-	mark   query.QueuedHeader
+	header query.QueuedHeader
 }
 
 func newHooker(sh *localShard, enqueue enqueueFunc) *hooker {
@@ -187,10 +187,10 @@ func (h *hooker) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		h.settle()
+		h.collectReturned()
 		h.tellEvents()
 		later := h.tellChanges()
-		h.takeAways()
+		h.recheckAways()
 		more := h.tell() || later
 		h.confirm(hookPatience)
 		next := h.waiting.next()
@@ -206,11 +206,11 @@ func (h *hooker) run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			h.settle()
+			h.collectReturned()
 			h.tellEvents()
 			for h.tellChanges() {
 			}
-			h.takeAways() // what they have acked is known no longer than this
+			h.recheckAways() // what they have acked is known only until now
 			h.tell()
 			h.confirm(0) // with the rest of what the leadership proposes
 			return
@@ -220,11 +220,11 @@ func (h *hooker) run(ctx context.Context) {
 	}
 }
 
-// busy tells whether nothing is read before something comes back.
+// busy reports whether hooks have to answer before more is read.
 func (h *hooker) busy() bool { return h.halted || h.calls >= store.MaxOpenQueued }
 
-// settle takes what came back.
-func (h *hooker) settle() {
+// collectReturned handles what hooks and commands have answered.
+func (h *hooker) collectReturned() {
 	h.mu.Lock()
 	returned := h.returned
 	h.returned = nil
@@ -250,7 +250,7 @@ func (h *hooker) settle() {
 
 func (h *hooker) retry() { h.retryAt = time.Now().Add(hookRetry) }
 
-// confirm proposes to forget what has been dealt with.
+// confirm proposes to trim what has been dealt with.
 func (h *hooker) confirm(patience time.Duration) {
 	upTo := h.at
 	for number := range h.open {
@@ -301,22 +301,22 @@ func (h *hooker) tell() (more bool) {
 		h.open[number]++
 		h.calls++
 		m := &store.QueuedMessage{
-			User: q.user, Peer: q.peer, Group: q.group, Seq: q.seq, ID: q.mark.ID, Time: q.mark.Time,
-			Arrival: q.mark.Arrival, Source: h.shard.store,
+			User: q.user, Peer: q.peer, Group: q.group, Seq: q.seq, ID: q.header.ID, Time: q.header.Time,
+			Arrival: q.header.Arrival, Source: h.shard.store,
 		}
 		h.hooks.Queued(m, func(over bool) { h.back(returnedHook{number: number, over: over}) })
 	}
 	return more
 }
 
-// full tells whether no more is to be read now.
+// full reports whether no more is to be read now.
 func (h *hooker) full() bool {
 	return h.budget <= 0 || len(h.ready) >= hookMessages || h.calls+len(h.ready) >= store.MaxOpenQueued
 }
 
 // read fills ready. It reports whether it stopped before the end.
 func (h *hooker) read(s *shard.State, now int64) (more bool) {
-	if h.inHand != nil && !h.readGroup(s, now) || !h.lookAgain(s, now) {
+	if h.current != nil && !h.readGroup(s, now) || !h.recheckWaiting(s, now) {
 		return true
 	}
 	if h.waiting.full() {
@@ -333,11 +333,11 @@ func (h *hooker) read(s *shard.State, now int64) (more bool) {
 		w := &waitingHook{HookRef: m, since: time.Now()}
 		if m.Group != "" {
 			h.await(w)
-			h.inHand, h.after = w, ""
+			h.current, h.after = w, ""
 			if end = h.readGroup(s, now); !end {
 				break
 			}
-		} else if h.readUser(s, now, w, false) == looking {
+		} else if h.readUser(s, now, w, false) == attentionForeground {
 			h.await(w)
 		}
 	}
@@ -347,40 +347,41 @@ func (h *hooker) read(s *shard.State, now int64) (more bool) {
 	return !end && !h.waiting.full()
 }
 
-// readUser decides about a message to a user: looking says that he may still ack it.
-func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) regard {
+// readUser decides about a message to a user: with attentionForeground they may still
+// ack it.
+func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) attention {
 	mark, ok := s.QueuedHeader(w.User, w.Peer, w.Seq, now)
 	if !ok {
-		return acked // or read, or gone
+		return attentionAcked // or read, or gone
 	}
-	r := h.shard.store.hub.regard(w.User, "", &mark)
-	if r == absent || r == looking && last {
-		h.ready = append(h.ready, queuedHook{number: w.Number, user: w.User, peer: w.Peer, seq: w.Seq, mark: mark})
-		return absent
+	r := h.shard.store.hub.attention(w.User, "", &mark)
+	if r == attentionAway || r == attentionForeground && last {
+		h.ready = append(h.ready, queuedHook{number: w.Number, user: w.User, peer: w.Peer, seq: w.Seq, header: mark})
+		return attentionAway
 	}
 	return r
 }
 
 // readMember does the same for a member of a group.
-func (h *hooker) readMember(w *waitingHook, user command.UserID, mark *query.QueuedHeader, last bool) regard {
-	r := h.shard.store.hub.regard(user, w.Group, mark)
-	if r == absent || r == looking && last {
-		h.ready = append(h.ready, queuedHook{number: w.Number, user: user, group: w.Group, seq: w.Seq, mark: *mark})
-		return absent
+func (h *hooker) readMember(w *waitingHook, user command.UserID, mark *query.QueuedHeader, last bool) attention {
+	r := h.shard.store.hub.attention(user, w.Group, mark)
+	if r == attentionAway || r == attentionForeground && last {
+		h.ready = append(h.ready, queuedHook{number: w.Number, user: user, group: w.Group, seq: w.Seq, header: *mark})
+		return attentionAway
 	}
 	return r
 }
 
-// readGroup goes on with the members of the message in hand. It reports whether it
+// readGroup goes on with the members of the current message. It reports whether it
 // came to their end.
 func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
-	w := h.inHand
+	w := h.current
 	if h.full() {
 		return false
 	}
 	next, more := s.UnreadMembers(w.Group, w.Seq, h.after, h.budget, now, func(user command.UserID, mark query.QueuedHeader) bool {
 		h.budget--
-		if h.readMember(w, user, &mark, false) == looking {
+		if h.readMember(w, user, &mark, false) == attentionForeground {
 			w.users = append(w.users, user)
 			h.waiting.weight++
 		}
@@ -389,7 +390,7 @@ func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
 	if h.after = next; more {
 		return false
 	}
-	h.inHand = nil
+	h.current = nil
 	w.scanned = true
 	if len(w.users) == 0 {
 		h.over(w)
@@ -419,33 +420,33 @@ func (h *hooker) over(w *waitingHook) {
 	}
 }
 
-// lookAgain looks at messages that wait: those of users who look no more, those
-// that are likely to be acked by now, and those that have waited long enough. It
+// recheckWaiting checks messages that wait: those of users who left the foreground,
+// those that are likely to be acked by now, and those that have waited long enough. It
 // reports whether it came to their end.
-func (h *hooker) lookAgain(s *shard.State, now int64) (end bool) {
+func (h *hooker) recheckWaiting(s *shard.State, now int64) (end bool) {
 	for w, last := h.waiting.due(time.Now()); w != nil; w, last = h.waiting.due(time.Now()) {
 		if h.full() {
 			return false
 		}
-		if !h.look(s, now, w, last) {
+		if !h.recheck(s, now, w, last) {
 			return false
 		}
 	}
 	return true
 }
 
-// look looks again at a message. It reports whether it is through with it.
-func (h *hooker) look(s *shard.State, now int64, w *waitingHook, last bool) (through bool) {
+// recheck checks a message again. It reports whether it is through with it.
+func (h *hooker) recheck(s *shard.State, now int64, w *waitingHook, last bool) (through bool) {
 	if w.Group == "" {
 		h.budget--
-		if h.readUser(s, now, w, last) != looking {
+		if h.readUser(s, now, w, last) != attentionForeground {
 			h.over(w)
 		} else {
-			h.waiting.looked(w)
+			h.waiting.rechecked(w)
 		}
 		return true
 	}
-	// Members who stay are moved to the front, by name.
+	// Members who may still ack it are moved to the front, by name.
 	for w.at < len(w.users) {
 		if h.full() {
 			return false
@@ -454,7 +455,7 @@ func (h *hooker) look(s *shard.State, now int64, w *waitingHook, last bool) (thr
 		user := w.users[w.at]
 		w.at++
 		mark, ok := s.MemberQueuedHeader(w.Group, user, w.Seq, now)
-		if ok && h.readMember(w, user, &mark, last) == looking {
+		if ok && h.readMember(w, user, &mark, last) == attentionForeground {
 			w.users[w.kept] = user
 			w.kept++
 		} else {
@@ -465,7 +466,7 @@ func (h *hooker) look(s *shard.State, now int64, w *waitingHook, last bool) (thr
 	w.users, w.at, w.kept = w.users[:w.kept], 0, 0
 	if w.again {
 		w.again = false
-		return h.look(s, now, w, last)
+		return h.recheck(s, now, w, last)
 	}
 	switch {
 	case !w.scanned: // the rest of its members is still to come
@@ -473,11 +474,11 @@ func (h *hooker) look(s *shard.State, now int64, w *waitingHook, last bool) (thr
 		h.over(w)
 		return true
 	}
-	h.waiting.looked(w)
+	h.waiting.rechecked(w)
 	return true
 }
 
-// userAway notes that a user of this shard looks no more. It does not block.
+// userAway notes that a user of this shard left the foreground. It does not block.
 func (h *hooker) userAway(user command.UserID) { h.memberAway("", user) }
 
 func (h *hooker) memberAway(group command.GroupID, user command.UserID) {
@@ -490,19 +491,19 @@ func (h *hooker) memberAway(group command.GroupID, user command.UserID) {
 	h.signal()
 }
 
-// takeAways has the messages looked at of users who look no more, here and in the
-// shards of their groups.
-func (h *hooker) takeAways() {
+// recheckAways has the messages checked of users who left the foreground, here and in
+// the shards of their groups.
+func (h *hooker) recheckAways() {
 	h.mu.Lock()
 	aways := h.aways
 	h.aways = nil
 	h.mu.Unlock()
 	for _, a := range aways {
 		if a.Group != "" {
-			h.waiting.hurryMember(a.Group, a.User)
+			h.waiting.recheckMember(a.Group, a.User)
 			continue
 		}
-		h.waiting.hurryUser(a.User)
+		h.waiting.recheckUser(a.User)
 		q := query.GroupsOf{User: a.User}
 		// A shard that does not serve has its messages told when they are due.
 		_ = h.shard.store.read(&q)

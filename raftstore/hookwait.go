@@ -10,44 +10,44 @@ import (
 
 const (
 	// maxWaiting bounds the messages of one shard that may still be acked, each
-	// with the members that this is about. While it is reached no more are read.
+	// counted with its members who may ack it. At that limit no more are read.
 	maxWaiting = 100_000
-	// hookGlance is when a message is looked at that may still be acked: most are
-	// by then, and need not be kept any longer.
-	hookGlance = time.Second
+	// hookFirstCheck is after how long a message that may still be acked is checked:
+	// most are acked by then, and need not be kept any longer.
+	hookFirstCheck = time.Second
 )
 
-// A waitingHook is a message that sessions may still ack which somebody looks at.
+// A waitingHook is a message that sessions in the foreground may still ack.
 type waitingHook struct {
 	query.HookRef
-	since time.Time
-	over  bool // it is decided
-	hurry bool // it is in waitingHooks.hurried
+	since   time.Time
+	over    bool // it is decided
+	recheck bool // it is in waitingHooks.recheck
 
-	// Of a group: the members who may still ack it, by name. While they are looked
-	// at, those in users[kept:at] have been decided about.
+	// Of a group: the members who may still ack it, by name. While they are checked,
+	// those in users[kept:at] have been decided about.
 	users    []command.UserID
 	at, kept int
-	again    bool // one of those already looked at looks no more
-	scanned  bool // all members were looked at once
+	again    bool // a member already checked has left the foreground
+	scanned  bool // all members were checked once
 }
 
 // waitingHooks are the messages of a shard that may still be acked.
 type waitingHooks struct {
-	after, glance time.Duration
+	after, firstCheck time.Duration
 
-	queue   []*waitingHook // by number, and so by time; without gaps but with those that are over
-	glanced int            // of queue, from the front, were looked at after glance
-	over    int            // of queue
-	weight  int            // of those that are not over: messages, and users of them
-	hurried []*waitingHook // to be looked at now
-	users   map[command.UserID][]*waitingHook
-	groups  map[command.GroupID][]*waitingHook
+	queue        []*waitingHook // by number, and so by time; without gaps but with those that are over
+	firstChecked int            // of queue, from the front, had their first check
+	over         int            // of queue
+	weight       int            // of those that are not over: messages, and users of them
+	recheck      []*waitingHook // to be checked now
+	users        map[command.UserID][]*waitingHook
+	groups       map[command.GroupID][]*waitingHook
 }
 
 func newWaitingHooks(after time.Duration) waitingHooks {
 	return waitingHooks{
-		after: after, glance: min(hookGlance, after/2),
+		after: after, firstCheck: min(hookFirstCheck, after/2),
 		users: make(map[command.UserID][]*waitingHook), groups: make(map[command.GroupID][]*waitingHook),
 	}
 }
@@ -64,7 +64,7 @@ func (q *waitingHooks) add(w *waitingHook) {
 	}
 }
 
-// remove takes a message out that is decided.
+// remove removes a message that is decided.
 func (q *waitingHooks) remove(w *waitingHook) {
 	w.over = true
 	q.over++
@@ -88,29 +88,30 @@ func removeFrom[K comparable](m map[K][]*waitingHook, key K, w *waitingHook) {
 	}
 }
 
-// trim drops what is over, at the front and when it is most of all.
+// trim drops the decided messages at the front, and all of them once they are most of
+// the queue.
 func (q *waitingHooks) trim() {
 	for len(q.queue) > 0 && q.queue[0].over {
 		q.queue[0] = nil
 		q.queue = q.queue[1:]
-		q.glanced = max(q.glanced-1, 0)
+		q.firstChecked = max(q.firstChecked-1, 0)
 		q.over--
 	}
 	if q.over < 1024 || q.over < len(q.queue)/2 {
 		return
 	}
 	gone := 0
-	for _, w := range q.queue[:q.glanced] {
+	for _, w := range q.queue[:q.firstChecked] {
 		if w.over {
 			gone++
 		}
 	}
 	q.queue = slices.DeleteFunc(q.queue, func(w *waitingHook) bool { return w.over })
-	q.glanced -= gone
+	q.firstChecked -= gone
 	q.over = 0
 }
 
-// oldest is the number of the oldest message that waits, 0 for none.
+// oldest returns the number of the oldest message that waits, 0 for none.
 func (q *waitingHooks) oldest() uint64 {
 	if len(q.queue) == 0 {
 		return 0
@@ -118,25 +119,25 @@ func (q *waitingHooks) oldest() uint64 {
 	return q.queue[0].Number
 }
 
-// due gives a message that is to be looked at now, nil for none, and whether it has
-// waited long enough. The same comes again until looked or remove.
+// due returns a message that is to be checked now, nil for none, and whether it has
+// waited long enough. The same one is returned until rechecked or remove.
 func (q *waitingHooks) due(now time.Time) (w *waitingHook, last bool) {
-	for len(q.hurried) > 0 {
-		if w := q.hurried[0]; !w.over {
+	for len(q.recheck) > 0 {
+		if w := q.recheck[0]; !w.over {
 			return w, now.Sub(w.since) >= q.after
 		}
-		q.hurried[0] = nil
-		q.hurried = q.hurried[1:]
+		q.recheck[0] = nil
+		q.recheck = q.recheck[1:]
 	}
 	if len(q.queue) > 0 && q.queue[0].decidable() && now.Sub(q.queue[0].since) >= q.after {
 		return q.queue[0], true
 	}
-	for ; q.glanced < len(q.queue); q.glanced++ {
-		w := q.queue[q.glanced]
+	for ; q.firstChecked < len(q.queue); q.firstChecked++ {
+		w := q.queue[q.firstChecked]
 		if w.over {
 			continue
 		}
-		if now.Sub(w.since) < q.glance || !w.decidable() {
+		if now.Sub(w.since) < q.firstCheck || !w.decidable() {
 			break
 		}
 		return w, false
@@ -144,29 +145,29 @@ func (q *waitingHooks) due(now time.Time) (w *waitingHook, last bool) {
 	return nil, false
 }
 
-// decidable tells whether a look can decide about the message.
+// decidable reports whether a check can decide about the message.
 func (w *waitingHook) decidable() bool { return w.Group == "" || w.scanned }
 
-// looked says that the message which due gave waits on.
-func (q *waitingHooks) looked(w *waitingHook) {
-	if w.hurry {
-		w.hurry = false
-		q.hurried[0] = nil
-		q.hurried = q.hurried[1:]
+// rechecked says that the message that due returned waits on.
+func (q *waitingHooks) rechecked(w *waitingHook) {
+	if w.recheck {
+		w.recheck = false
+		q.recheck[0] = nil
+		q.recheck = q.recheck[1:]
 		return
 	}
-	q.glanced++
+	q.firstChecked++
 }
 
-// next is when a message is to be looked at, zero for never.
+// next returns when a message is to be checked, zero for never.
 func (q *waitingHooks) next() (at time.Time) {
 	if len(q.queue) == 0 {
 		return at
 	}
 	at = q.queue[0].since.Add(q.after)
-	for _, w := range q.queue[q.glanced:] {
+	for _, w := range q.queue[q.firstChecked:] {
 		if !w.over {
-			if glance := w.since.Add(q.glance); glance.Before(at) {
+			if glance := w.since.Add(q.firstCheck); glance.Before(at) {
 				at = glance
 			}
 			break
@@ -175,31 +176,31 @@ func (q *waitingHooks) next() (at time.Time) {
 	return at
 }
 
-// hurryUser has the messages to a user looked at now.
-func (q *waitingHooks) hurryUser(user command.UserID) {
+// recheckUser has the messages to a user checked now.
+func (q *waitingHooks) recheckUser(user command.UserID) {
 	for _, w := range q.users[user] {
-		q.hurryOne(w)
+		q.recheckOne(w)
 	}
 }
 
-// hurryMember has the messages of a group looked at that a member may still ack.
-func (q *waitingHooks) hurryMember(group command.GroupID, user command.UserID) {
+// recheckMember has the messages of a group checked that a member may still ack.
+func (q *waitingHooks) recheckMember(group command.GroupID, user command.UserID) {
 	for _, w := range q.groups[group] {
 		if w.has(user) {
-			q.hurryOne(w)
+			q.recheckOne(w)
 		}
 	}
 }
 
-func (q *waitingHooks) hurryOne(w *waitingHook) {
+func (q *waitingHooks) recheckOne(w *waitingHook) {
 	w.again = w.again || w.at > 0
-	if !w.hurry {
-		w.hurry = true
-		q.hurried = append(q.hurried, w)
+	if !w.recheck {
+		w.recheck = true
+		q.recheck = append(q.recheck, w)
 	}
 }
 
-// has tells whether a member may still ack the message.
+// has reports whether a member may still ack the message.
 func (w *waitingHook) has(user command.UserID) bool {
 	for _, part := range [...][]command.UserID{w.users[:w.kept], w.users[w.at:]} {
 		if _, ok := slices.BinarySearchFunc(part, user, compareUsers); ok {

@@ -23,8 +23,8 @@ type hub struct {
 	now      func() int64 // ms
 
 	// For hooks; nil without. They are called with a stripe locked.
-	changed func(user command.UserID, online bool) // online or no more
-	away    func(user command.UserID)              // looks no more; set if acks matter
+	changed func(user command.UserID, online bool) // they came online or went offline
+	away    func(user command.UserID)              // no session of theirs is in the foreground any more; set if acks matter
 }
 
 type hubStripe struct {
@@ -38,9 +38,9 @@ type hubStripe struct {
 type listener struct {
 	session    command.SessionID
 	watcher    store.Watcher
-	background bool  // nobody looks at the device
+	background bool  // nobody is looking at the device
 	stalled    bool  // its app does not answer
-	seen       int64 // stalled: ms, when it last did
+	seen       int64 // of one that is stalled: ms, when the app last answered
 }
 
 func newHub(p *presence, count prometheus.Gauge, now func() int64) *hub {
@@ -61,7 +61,7 @@ func (h *hub) add(user command.UserID, session command.SessionID, w store.Watche
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	defer h.follow(st, user)()
+	defer h.trackStatus(st, user)()
 	listeners := st.users[user]
 	for i := range listeners {
 		if listeners[i].session == session {
@@ -73,12 +73,12 @@ func (h *hub) add(user command.UserID, session command.SessionID, w store.Watche
 	h.count.Inc()
 }
 
-// follow tells of what has changed with a user between its call and that of what it
-// returns. The caller holds st.mu.
-func (h *hub) follow(st *hubStripe, user command.UserID) (end func()) {
-	online, looking := standing(st.users[user])
+// trackStatus reports what changed with a user between its call and that of the
+// function it returns. The caller holds st.mu.
+func (h *hub) trackStatus(st *hubStripe, user command.UserID) (end func()) {
+	online, looking := statusOf(st.users[user])
 	return func() {
-		nowOnline, nowLooking := standing(st.users[user])
+		nowOnline, nowLooking := statusOf(st.users[user])
 		if nowOnline != online {
 			h.presence.changed(user)
 			if h.changed != nil {
@@ -91,9 +91,9 @@ func (h *hub) follow(st *hubStripe, user command.UserID) (end func()) {
 	}
 }
 
-// standing tells whether an app of the user answers, and whether somebody looks at
-// one that does.
-func standing(listeners []listener) (online, looking bool) {
+// statusOf reports whether an app of the user answers, and whether one that does is in
+// the foreground.
+func statusOf(listeners []listener) (online, looking bool) {
 	for i := range listeners {
 		l := &listeners[i]
 		online = online || !l.stalled
@@ -107,17 +107,17 @@ func (h *hub) remove(user command.UserID, session command.SessionID) store.Watch
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return h.drop(st, user, session)
+	return h.removeLocked(st, user, session)
 }
 
-// drop is remove for a caller that holds st.mu.
-func (h *hub) drop(st *hubStripe, user command.UserID, session command.SessionID) store.Watcher {
+// removeLocked is remove for a caller that holds st.mu.
+func (h *hub) removeLocked(st *hubStripe, user command.UserID, session command.SessionID) store.Watcher {
 	listeners := st.users[user]
 	i := slices.IndexFunc(listeners, func(l listener) bool { return l.session == session })
 	if i < 0 {
 		return nil
 	}
-	defer h.follow(st, user)()
+	defer h.trackStatus(st, user)()
 	w := listeners[i].watcher
 	h.count.Dec()
 	if h.away != nil {
@@ -131,17 +131,17 @@ func (h *hub) drop(st *hubStripe, user command.UserID, session command.SessionID
 	return w
 }
 
-// online tells whether a session of the user listens whose app answers.
+// online reports whether the user has a session whose app answers.
 func (h *hub) online(user command.UserID) bool {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	online, _ := standing(st.users[user])
+	online, _ := statusOf(st.users[user])
 	return online
 }
 
-// answered is when an app of the user last answered, of those that have stalled, ms;
-// 0 = there is none.
+// answered returns when a stalled app of the user last answered, ms; 0 = none has
+// stalled.
 func (h *hub) answered(user command.UserID) (at int64) {
 	st := h.stripe(user)
 	st.mu.Lock()
@@ -152,12 +152,12 @@ func (h *hub) answered(user command.UserID) (at int64) {
 	return at
 }
 
-// set changes what is known of a session.
+// set has change alter what is known of a session.
 func (h *hub) set(user command.UserID, session command.SessionID, change func(*listener)) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	defer h.follow(st, user)()
+	defer h.trackStatus(st, user)()
 	for i := range st.users[user] {
 		if l := &st.users[user][i]; l.session == session {
 			change(l)
@@ -165,8 +165,8 @@ func (h *hub) set(user command.UserID, session command.SessionID, change func(*l
 	}
 }
 
-// gone tells that a user is not online, if he is not.
-func (h *hub) gone(user command.UserID) {
+// reportOffline reports that a user is offline, if they have no session here.
+func (h *hub) reportOffline(user command.UserID) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -179,9 +179,9 @@ func (h *hub) gone(user command.UserID) {
 	}
 }
 
-// forget forgets what sessions of a user had acked that ended: his arrivals begin
-// anew.
-func (h *hub) forget(user command.UserID) {
+// forgetAcks forgets what ended sessions of a user had acked: their arrival numbers
+// begin anew.
+func (h *hub) forgetAcks(user command.UserID) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -189,36 +189,37 @@ func (h *hub) forget(user command.UserID) {
 	delete(st.left.old, user)
 }
 
-// A regard is how a user stands to a message.
-type regard uint8
+// An attention is whether a user has seen a message, as far as acks tell.
+type attention uint8
 
 const (
-	absent  regard = iota // nobody looks, nor has acked it
-	looking               // a session may still ack it
-	acked
+	attentionAway       attention = iota // not acked, and no session is in the foreground
+	attentionForeground                  // not acked, and a session in the foreground may still do so
+	attentionAcked
 )
 
-// regard tells how a user stands to a message, of a group or his own.
-func (h *hub) regard(user command.UserID, group command.GroupID, m *query.QueuedHeader) regard {
+// attention returns a user's attention to a message, of a group or of their own
+// conversations.
+func (h *hub) attention(user command.UserID, group command.GroupID, m *query.QueuedHeader) attention {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	listeners := st.users[user]
 	for i := range listeners {
 		if listeners[i].watcher.Acked(group, m.Arrival) {
-			return acked
+			return attentionAcked
 		}
 	}
 	if st.left.has(user, group, m) {
-		return acked
+		return attentionAcked
 	}
-	if _, is := standing(listeners); is {
-		return looking
+	if _, is := statusOf(listeners); is {
+		return attentionForeground
 	}
-	return absent
+	return attentionAway
 }
 
-// watches tells whether a certain session listens.
+// watches reports whether a session has a watcher.
 func (h *hub) watches(key sessionKey) bool {
 	st := h.stripe(key.user)
 	st.mu.Lock()
@@ -226,8 +227,8 @@ func (h *hub) watches(key sessionKey) bool {
 	return slices.ContainsFunc(st.users[key.user], func(l listener) bool { return l.session == key.session })
 }
 
-// notify passes on what one entry did. Watchers that logins of that entry have
-// registered are there by now.
+// notify wakes and kicks those whom an entry concerns. Logins of that entry have
+// registered their watchers before.
 func (h *hub) notify(out *shard.Outcome) {
 	for _, k := range out.Kicked {
 		h.kick(k.User, k.Session, k.Reason)
@@ -246,14 +247,14 @@ func (h *hub) notify(out *shard.Outcome) {
 	h.notifyGroups(out)
 }
 
-// kick ends a session's watch and tells it why.
+// kick removes a session's watcher and tells it why.
 func (h *hub) kick(user command.UserID, session command.SessionID, reason string) {
 	if w := h.remove(user, session); w != nil {
 		w.Kick(reason)
 	}
 }
 
-// signal passes s to the sessions of a user, but for one of them.
+// signal passes s to the sessions of a user, except one of them.
 func (h *hub) signal(user command.UserID, except command.SessionID, s store.Signal) {
 	st := h.stripe(user)
 	st.mu.Lock()
@@ -265,9 +266,9 @@ func (h *hub) signal(user command.UserID, except command.SessionID, s store.Sign
 	}
 }
 
-// resume prepares the watchers of a shard for a new reign over it: those whose
-// session is no more are kicked, the others, and those of groups, told to look.
-// It returns the sessions that are watched.
+// resume prepares the watchers of a shard for a new leadership: those whose session
+// has ended are kicked; the others, and those of groups, are woken. It returns the
+// sessions that have a watcher.
 func (h *hub) resume(owns func(command.UserID) bool, live map[sessionKey]bool) map[sessionKey]bool {
 	claimed := make(map[sessionKey]bool)
 	for i := range h.stripes {
@@ -283,7 +284,7 @@ func (h *hub) resume(owns func(command.UserID) bool, live map[sessionKey]bool) m
 					claimed[key] = true
 					l.watcher.Wake()
 				} else {
-					h.drop(st, user, l.session)
+					h.removeLocked(st, user, l.session)
 					l.watcher.Kick("policy")
 				}
 			}

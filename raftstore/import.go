@@ -58,7 +58,7 @@ func (s *Store) Import(ctx context.Context, req store.ImportRequest, rows iter.S
 	return im.result, im.flush(ctx)
 }
 
-// streamOf is by what the shards know a stream.
+// streamOf returns the number by which the shards know a stream.
 func streamOf(name string) uint64 { return xxhash.Sum64String(name) }
 
 // An importer takes the rows of one request to their conversations, in chunks:
@@ -93,13 +93,13 @@ type importView struct {
 	rows  []command.ImportRow
 }
 
-// A fate is what becomes of a row in one log.
-type fate uint8
+// A rowFate is what becomes of a row in one log.
+type rowFate uint8
 
 const (
-	fateStored fate = iota
-	fateKnown
-	fateExpired
+	rowStored rowFate = iota
+	rowKnown
+	rowExpired
 )
 
 // add takes a row into the chunk.
@@ -136,8 +136,8 @@ func (im *importer) add(row store.ImportRow) error {
 	return nil
 }
 
-// id makes the id of a row, the same whenever it comes: as of any message, six
-// bytes of time and ten that nobody else has.
+// id returns the id of a row, the same whenever the row comes: as for any message, six
+// bytes of time and ten that no other message has.
 func (im *importer) id(number uint64, at int64) (id command.MsgID) {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(at))
@@ -150,7 +150,7 @@ func (im *importer) id(number uint64, at int64) (id command.MsgID) {
 	return id
 }
 
-// flush has the chunk stored.
+// flush stores the chunk.
 func (im *importer) flush(ctx context.Context) error {
 	if len(im.rows) == 0 {
 		return nil
@@ -249,20 +249,20 @@ func (im *importer) plan() (done store.ImportResult, refusal error) {
 		if row.Group != "" {
 			one.From = row.From
 		}
-		seq, first := sender.take(one)
+		seq, first := sender.accept(one)
 		second := first
 		if receiver != sender {
-			if first == fateKnown && receiver.fate(&entry) == fateStored {
+			if first == rowKnown && receiver.fateOf(&entry) == rowStored {
 				seq = im.seqOf(from, row.ID)
 			}
 			entry.Peer = seq
-			_, second = receiver.take(entry)
+			_, second = receiver.accept(entry)
 		}
 		done.Rows++
 		switch {
-		case first == fateStored || second == fateStored:
+		case first == rowStored || second == rowStored:
 			done.Stored++
-		case first == fateKnown || second == fateKnown:
+		case first == rowKnown || second == rowKnown:
 			done.Known++
 		default:
 			done.Expired++
@@ -288,34 +288,34 @@ func (im *importer) check(row *store.ImportRow, line uint64, sides ...*importVie
 			return refuse("time", command.CodeBadRequest, "must not be in the future")
 		case row.Time < v.last:
 			return refuse("time", command.CodeBadRequest, "must not fall within a conversation")
-		case !v.state.AcceptsRows && v.fate(&command.ImportRow{Row: number, Time: row.Time, TTL: row.TTL}) == fateStored:
+		case !v.state.AcceptsRows && v.fateOf(&command.ImportRow{Row: number, Time: row.Time, TTL: row.TTL}) == rowStored:
 			return refuse("conv", command.CodeConflict, "holds messages that were not imported by this stream")
 		}
 	}
 	return nil
 }
 
-// fate tells what becomes of a row.
-func (v *importView) fate(row *command.ImportRow) fate {
+// fateOf returns what becomes of a row.
+func (v *importView) fateOf(row *command.ImportRow) rowFate {
 	switch {
 	case row.Row <= v.state.Row:
-		return fateKnown
+		return rowKnown
 	case row.Time+v.state.HistoryTTL.Milliseconds() <= v.now, row.TTL != 0 && row.Time+int64(row.TTL)*1000 <= v.now,
 		row.Time <= v.state.Cutoff:
-		return fateExpired
+		return rowExpired
 	}
-	return fateStored
+	return rowStored
 }
 
-// take adds a row to what its log is to store, if it is. It gives the seq that
-// the row will have then.
-func (v *importView) take(row command.ImportRow) (seq uint64, f fate) {
-	f = v.fate(&row)
-	if f == fateKnown {
+// accept adds a row to what its log is to store, if that is its fate, and returns the
+// seq that the row will have.
+func (v *importView) accept(row command.ImportRow) (seq uint64, f rowFate) {
+	f = v.fateOf(&row)
+	if f == rowKnown {
 		return 0, f
 	}
 	v.last = max(v.last, row.Time)
-	if f == fateExpired {
+	if f == rowExpired {
 		return 0, f
 	}
 	v.rows = append(v.rows, row)
@@ -324,8 +324,8 @@ func (v *importView) take(row command.ImportRow) (seq uint64, f fate) {
 	return seq, f
 }
 
-// seqOf finds a row that an earlier request has stored on one side alone. 0: it
-// is no longer held there, or cannot be found now.
+// seqOf returns the seq of a row that an earlier request stored on one side only, or 0
+// if it is no longer held there or cannot be found now.
 func (im *importer) seqOf(key importKey, id command.MsgID) uint64 {
 	q := query.SeqOf{User: key.user, Peer: key.peer, ID: id}
 	if err := im.store.read(&q); err != nil {
@@ -362,7 +362,7 @@ func (im *importer) commit(ctx context.Context) error {
 	return first
 }
 
-// refusal is what a log says to rows for which it was ready a moment ago.
+// refusal returns the error for rows that a log refuses although it looked ready.
 func (im *importer) refusal(r *command.Result) error {
 	if r.Code == command.OK || r.Seq == 0 {
 		return r.Err()

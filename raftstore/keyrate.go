@@ -32,8 +32,8 @@ func newKeyRate[K comparable](most, burst int, span time.Duration) *keyRate[K] {
 	return &keyRate[K]{each: each, burst: each * time.Duration(burst), free: make(map[K]time.Time)}
 }
 
-// take counts a message, or says how long until there is room for it.
-func (r *keyRate[K]) take(key K, now time.Time) (wait time.Duration, ok bool) {
+// allow counts a message, or returns how long until there is room for it.
+func (r *keyRate[K]) allow(key K, now time.Time) (wait time.Duration, ok bool) {
 	if r.each == 0 {
 		return 0, true
 	}

@@ -139,6 +139,6 @@ func (l *leader) logoutOrphans(now time.Time) {
 func (l *leader) loggedOut(user command.UserID) {
 	q := query.Sessions{User: user}
 	if err := l.shard.read(&q); err == nil && len(q.Sessions) == 0 {
-		l.shard.store.hub.gone(user)
+		l.shard.store.hub.reportOffline(user)
 	}
 }

@@ -6,12 +6,12 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// maxLeft bounds what one leftAcks keeps twice over. All together know of the last
-// 65,000 users at least who left, fewer if they were in many groups.
+// maxLeft bounds each half of what one leftAcks keeps. All together know of at least
+// the last 65,000 users who left, fewer if these were in many groups.
 const maxLeft = 1024
 
-// leftAcks are what sessions had acked that ended, of the users who left last. What
-// it has forgotten counts as not acked.
+// leftAcks are what ended sessions had acked, of the users who left last. What they no
+// longer hold counts as not acked.
 type leftAcks struct {
 	young, old map[command.UserID]*leftAck
 	weight     int // of young: users, and groups of them
@@ -22,7 +22,7 @@ type leftAck struct {
 	store.Acks
 }
 
-// add adds what a session had acked that ended.
+// add adds what an ended session had acked.
 func (l *leftAcks) add(user command.UserID, a store.Acks, now int64) {
 	if a.UpTo == 0 && len(a.Groups) == 0 {
 		return
@@ -51,7 +51,7 @@ func (l *leftAcks) add(user command.UserID, a store.Acks, now int64) {
 	l.weight += 1 + len(a.Groups)
 }
 
-// has tells whether a session that ended had acked a message.
+// has reports whether an ended session had acked a message.
 func (l *leftAcks) has(user command.UserID, group command.GroupID, m *query.QueuedHeader) bool {
 	for _, one := range [...]*leftAck{l.young[user], l.old[user]} {
 		if one != nil && m.Time <= one.at && one.Has(group, m.Arrival) {

@@ -20,7 +20,7 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	if m.Group == "" || m.User == "" || m.CID == "" {
 		return command.Result{}, &command.RefusedError{Code: command.CodeBadRequest, Detail: "conv: must not be empty, nor may cid"}
 	}
-	key := passedKey{from: m.User, group: m.Group, cid: m.CID}
+	key := transientKey{from: m.User, group: m.Group, cid: m.CID}
 	sent := &query.Message{
 		ID: m.ID, Group: m.Group, Session: m.Session, From: m.User, CID: []byte(m.CID),
 		Mentions: slices.Clone(m.Mentions), Body: bytes.Clone(m.Body),
@@ -37,17 +37,17 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 		if refused = readError(st.Answer(speech, now)); refused != nil {
 			return
 		}
-		if first, repeat, refused = s.passed.repeated(key, m.Body, now); repeat {
+		if first, repeat, refused = s.transient.lookup(key, m.Body, now); repeat {
 			return
 		}
-		if wait, ok := s.liveRate.take(m.Group, time.Now()); !ok {
+		if wait, ok := s.liveRate.allow(m.Group, time.Now()); !ok {
 			refused = &command.RefusedError{
 				Code: command.CodeRateLimited, Detail: "conv: too many messages to this group",
 				RetryAfterMS: (wait + time.Millisecond - 1).Milliseconds(),
 			}
 			return
 		}
-		if first, repeat, refused = s.passed.pass(key, m.ID, m.Body, now); repeat {
+		if first, repeat, refused = s.transient.record(key, m.ID, m.Body, now); repeat {
 			return // it came at the same moment
 		}
 		sent.Time, sent.Arrival = speech.Now, speech.Arrival
@@ -66,7 +66,7 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 
 // TypingGroup tells the sessions of the other members of a group that from is
 // typing. It is dropped when the group has more than store.MaxTyping members or
-// stores nothing. Nor does it reach who has blocked from. A user who is no member or
+// stores nothing. It does not reach users who have blocked from. A user who is no member or
 // muted gets a *command.RefusedError.
 func (s *Store) TypingGroup(from command.UserID, group command.GroupID) error {
 	q := query.MaySpeak{Group: group, User: from, Listeners: store.MaxTyping}

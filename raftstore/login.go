@@ -61,7 +61,7 @@ func (s *Store) Unwatch(user command.UserID, session command.SessionID) {
 	}
 }
 
-// SetBackground says whether somebody looks at the device of a session. A user
+// SetBackground says whether a session is in the background. A user
 // whose sessions are all in the background counts as away for hooks.
 func (s *Store) SetBackground(user command.UserID, session command.SessionID, background bool) {
 	s.hub.set(user, session, func(l *listener) { l.background = background })

@@ -22,11 +22,11 @@ type orphans struct {
 }
 
 type orphan struct {
-	at   time.Time // it waits since then to be claimed
+	at   time.Time // since when it has waited to be claimed
 	told bool      // hooks were told that it ended, when its watcher left
 }
 
-// reset begins a reign: of the live sessions all that nobody has claimed.
+// reset begins a leadership: the orphans are the live sessions that nobody has claimed.
 func (o *orphans) reset(live, claimed map[sessionKey]bool, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -52,8 +52,8 @@ func (o *orphans) remove(key sessionKey) {
 	delete(o.since, key)
 }
 
-// due lists the sessions whose time to be claimed is over, and begins it anew:
-// whoever logs them out removes them when that has been done.
+// due returns the sessions whose time to be claimed is over, and begins that time anew:
+// the caller removes them once they are logged out.
 func (o *orphans) due(now time.Time, within time.Duration) map[sessionKey]orphan {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -11,16 +11,16 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// presence knows who wants to be told about whom. Changes are told by a
-// goroutine of its own: whether the subscriber may still see them is a question
-// to his shard, which must not be asked under the lock of another one.
+// presence knows who subscribes to whom. Changes are told by a goroutine of its own:
+// whether the subscriber may still see them is for their shard to say, which must not
+// be asked under the lock of another one.
 type presence struct {
 	wake chan struct{}
 
 	mu sync.Mutex
 	// byUser and byWatcher hold the same subscriptions, at most
 	// MaxSubscriptions for each watcher.
-	byUser    map[command.UserID]map[store.Watcher]command.UserID // subscriber and his name
+	byUser    map[command.UserID]map[store.Watcher]command.UserID // subscriber and their name
 	byWatcher map[store.Watcher]map[command.UserID]struct{}
 	altered   map[command.UserID]struct{} // users in byUser whose change is not told yet
 }
@@ -34,7 +34,7 @@ func newPresence() *presence {
 	}
 }
 
-// changed notes that a user may have come or gone.
+// changed notes that a user may have come online or gone offline.
 func (p *presence) changed(user command.UserID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,7 +48,7 @@ func (p *presence) changed(user command.UserID) {
 	}
 }
 
-// subscribe adds users to what w is told. Beyond the limit it adds none.
+// subscribe adds users to those of whom w is told. Past the limit it adds none.
 func (p *presence) subscribe(asker command.UserID, users []command.UserID, w store.Watcher) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,7 +96,7 @@ func (p *presence) unsubscribe(w store.Watcher) {
 }
 
 // run tells changes until ctx ends. Several changes of one user in short order
-// become one, with how it came out.
+// become one, with the last state.
 func (p *presence) run(ctx context.Context, s *Store) {
 	for {
 		select {
@@ -126,9 +126,9 @@ func (p *presence) tell(s *Store, user command.UserID) {
 	}
 }
 
-// Presence answers for those of users that have written to asker, or that are by
-// their own will in a group that he is in, and that have not blocked him. The
-// others are left out, and so is who never logged in.
+// Presence returns the presence of those users who have written to asker, or who are
+// by their own will in a group with them, and who have not blocked them. Others are
+// left out, and so are users who never logged in.
 func (s *Store) Presence(asker command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error) {
 	visible, err := s.visible(asker, users)
 	if err != nil {
@@ -155,9 +155,9 @@ func (s *Store) presenceOf(visible []command.UserID) map[command.UserID]store.Pr
 	return answer
 }
 
-// SubscribePresence is Presence, and from then on w.Signal tells each change of
-// the users that may be in the answer until UnsubscribePresence. Past MaxSubscriptions it
-// gives a *command.RefusedError and subscribes to nothing.
+// SubscribePresence is Presence, and until UnsubscribePresence w.Signal is told of each
+// change of the users that may be in the answer. Past store.MaxSubscriptions it returns
+// a *command.RefusedError and subscribes to nothing.
 func (s *Store) SubscribePresence(asker command.UserID, users []command.UserID, w store.Watcher) (map[command.UserID]store.Presence, error) {
 	visible, err := s.visible(asker, users)
 	if err != nil {

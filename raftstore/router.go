@@ -180,8 +180,8 @@ func (s *Store) admitLetter(from, dest *localShard) error {
 }
 
 // afterLetters puts done off until the shards of users know of a change of their
-// memberships, if they are there: who has been answered finds their groups as they
-// left them.
+// memberships, if those shards serve: a caller who has been answered finds the groups
+// as they left them.
 func (s *Store) afterLetters(key command.UserID, users []command.UserID, done func(command.Result, error)) func(command.Result, error) {
 	if len(users) == 0 {
 		return done
@@ -303,7 +303,7 @@ func (d *deferred) run(ctx context.Context) {
 			}
 			return
 		}
-		due, next := d.take(time.Now())
+		due, next := d.nextDue(time.Now())
 		for _, r := range due {
 			if r.answer != nil {
 				r.finish()
@@ -317,9 +317,9 @@ func (d *deferred) run(ctx context.Context) {
 	}
 }
 
-// take removes what is due and tells how long the next one has to wait, 0 if
+// nextDue removes and returns what is due, and how long the next one has to wait, 0 if
 // none waits.
-func (d *deferred) take(now time.Time) (due []*request, next time.Duration) {
+func (d *deferred) nextDue(now time.Time) (due []*request, next time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	kept := d.waiting[:0]

@@ -14,7 +14,7 @@ import (
 // now, but not to the one that sent it. The result has its ID and Time. A repeat
 // of one within Limits.DedupWindow goes to nobody: it gets the first's result, or
 // with another body a *command.RefusedError with CodeConflict. A sender whom the
-// receiver has blocked gets one with CodeForbidden once his shard knows of it;
+// receiver has blocked gets one with CodeForbidden once the sender's shard knows of it;
 // before that nobody gets the message.
 func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 	if m.User == "" || m.To == "" || m.CID == "" {
@@ -28,9 +28,9 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 		return command.Result{}, &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: the receiver has blocked you"}
 	}
 	// It leaves no conversation behind, so that every one to a stranger counts. An
-	// administrator may write to as many as he likes in a user's name.
+	// administrator may write to as many as they like in a user's name.
 	if m.To != m.User && !sender.HasConversation && m.Session != 0 {
-		if wait, ok := s.openings.take(m.User, time.Now()); !ok {
+		if wait, ok := s.openings.allow(m.User, time.Now()); !ok {
 			return command.Result{}, &command.RefusedError{
 				Code: command.CodeRateLimited, Detail: "conv: too many messages to users with whom there is no conversation",
 				RetryAfterMS: (wait + time.Millisecond - 1).Milliseconds(),
@@ -42,7 +42,7 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 		return command.Result{}, err
 	}
 	timeMS := sender.Now
-	first, repeat, err := s.passed.pass(passedKey{from: m.User, to: m.To, cid: m.CID}, m.ID, m.Body, timeMS)
+	first, repeat, err := s.transient.record(transientKey{from: m.User, to: m.To, cid: m.CID}, m.ID, m.Body, timeMS)
 	if repeat {
 		return first, err
 	}
@@ -60,7 +60,7 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 }
 
 // Typing tells the sessions of to that from is typing. It is dropped when the
-// two have no conversation in from's view, to must not see it, or his shard has no leader.
+// two have no conversation in from's view, to must not see it, or a shard has no leader.
 func (s *Store) Typing(from, to command.UserID) {
 	sender, err := s.contact(from, to)
 	if err != nil || !sender.HasConversation || sender.BlockedBy {

@@ -73,7 +73,7 @@ type Config struct {
 	// ReservedMemory is the part of MemoryLimit that is set aside for all that is not
 	// the store's state, connections above all: whatever that takes, messages have
 	// the rest, and are neither kept for less time because of it nor for longer
-	// without. Who sets it has to keep it within that. 0: nothing is set aside, and
+	// without. The caller has to keep it within that. 0: nothing is set aside, and
 	// messages have what is left.
 	ReservedMemory int64
 
@@ -88,8 +88,8 @@ type Config struct {
 	// Hooks are told of messages for users who are away, and of other events; nil:
 	// nobody is.
 	Hooks store.Hooks
-	// QueuedAfter is how long Hooks are not told of a message that a session may
-	// still ack which somebody looks at, default 10 s.
+	// QueuedAfter is how long Hooks are not told of a message that a session in the
+	// foreground may still ack, default 10 s.
 	QueuedAfter time.Duration
 	// HookBytes bounds the names of messages of one shard that wait for Hooks,
 	// default 16 MiB, some 400,000 messages. Past that the oldest are dropped.
@@ -211,18 +211,18 @@ func setDefault[T int | int64 | time.Duration](name string, field *T, value T) e
 // A Store is the shards of this node. Its methods may be called from any
 // goroutine; they fail with ErrUnavailable once Close has begun.
 type Store struct {
-	cfg      Config
-	metrics  *metrics
-	clock    *replica.Clock
-	shards   []*localShard
-	hub      *hub
-	liveRate *keyRate[command.GroupID]
-	openings *keyRate[command.UserID] // messages of ttl 0 to strangers, by sender
-	passed   *passedTable
-	deferred *deferred
-	budget   *budget
-	lock     *os.File
-	epoch    uint64 // of the data directory
+	cfg       Config
+	metrics   *metrics
+	clock     *replica.Clock
+	shards    []*localShard
+	hub       *hub
+	liveRate  *keyRate[command.GroupID]
+	openings  *keyRate[command.UserID] // messages of ttl 0 to strangers, by sender
+	transient *transientDedup
+	deferred  *deferred
+	budget    *budget
+	lock      *os.File
+	epoch     uint64 // of the data directory
 
 	diskLow    atomic.Bool
 	memoryFull atomic.Bool
@@ -263,7 +263,7 @@ func Open(cfg Config) (*Store, error) {
 	s.hook()
 	s.liveRate = newKeyRate[command.GroupID](cfg.Limits.GroupRate, cfg.Limits.GroupBurst, time.Second)
 	s.openings = newKeyRate[command.UserID](cfg.Limits.NewConversations, cfg.Limits.NewConversations, time.Hour)
-	s.passed = newPassedTable(cfg.Limits.DedupWindow)
+	s.transient = newTransientDedup(cfg.Limits.DedupWindow)
 	s.deferred = newDeferred(s.route)
 	for id := range cfg.Shards {
 		s.shards = append(s.shards, newLocalShard(s, uint32(id)))
@@ -305,7 +305,7 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// Ready is nil when every shard of this node serves.
+// Ready returns nil if every shard of this node serves.
 func (s *Store) Ready() error {
 	var errs []error
 	for _, sh := range s.shards {
@@ -314,6 +314,6 @@ func (s *Store) Ready() error {
 	return errors.Join(errs...)
 }
 
-// Now is the store's clock, ms. A shard whose state has seen a later time goes
+// Now returns the store's time, ms. A shard whose state has seen a later time goes
 // on from there.
 func (s *Store) Now() int64 { return s.clock.Now() }

@@ -10,7 +10,7 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// What an administrator sets of a user (command.SetUser) and his read cursors
+// What an administrator sets of a user (command.SetUser) and their read cursors
 // (command.SetRead, and command.ReadGroup with Back) are commands for Propose.
 
 const (
@@ -22,9 +22,8 @@ const (
 	traceSlots = 4
 )
 
-// EraseUser removes a user's data, see command.EraseUser. He has to be taken out
-// of his groups before. After an error a part of it may be gone; a repeat goes
-// on.
+// EraseUser removes a user's data, see command.EraseUser. They have to be taken out
+// of their groups before. After an error a part of it may be gone; a repeat goes on.
 func (s *Store) EraseUser(ctx context.Context, user command.UserID) error {
 	cmd := &command.EraseUser{User: user, MaxWork: eraseWork}
 	for {
@@ -36,7 +35,7 @@ func (s *Store) EraseUser(ctx context.Context, user command.UserID) error {
 			return err
 		}
 		if r.Seq == 0 {
-			s.hub.forget(user)
+			s.hub.forgetAcks(user)
 			return nil
 		}
 		cmd.From = uint32(r.Seq)

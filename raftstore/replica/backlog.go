@@ -18,7 +18,7 @@ const ReplayMost = 3 * time.Second
 // due reports whether it is time for a snapshot, of a state of some size: when the
 // log has grown by least, and either takes ReplayMost to replay or has outgrown
 // the state, so that the disk holds little beside it.
-func (l *backlog) due(least, size int64) bool {
+func (l *backlog) snapshotDue(least, size int64) bool {
 	bytes := l.bytes.Load()
 	return bytes >= least && (bytes >= size || time.Duration(l.time.Load()) >= ReplayMost)
 }

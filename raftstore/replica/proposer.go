@@ -74,7 +74,7 @@ func (p *proposer) add(command []byte, w Waiter) error {
 	p.bytes += b.size() - before
 	// A queue that grows past a batch is not worth the wait.
 	if w.Patience == 0 || len(p.queue) > 1 {
-		p.propel()
+		p.proposeNow()
 	} else if !p.urgent {
 		p.wait(w.Patience)
 	}
@@ -82,7 +82,7 @@ func (p *proposer) add(command []byte, w Waiter) error {
 }
 
 // propel has the queue proposed at once. The caller holds mu.
-func (p *proposer) propel() {
+func (p *proposer) proposeNow() {
 	if p.urgent {
 		return
 	}
@@ -107,7 +107,7 @@ func (p *proposer) outOfPatience() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.queue) > 0 && !time.Now().Before(p.due) {
-		p.propel()
+		p.proposeNow()
 	}
 }
 
@@ -242,7 +242,7 @@ func (p *proposer) close(drain bool) {
 	p.mu.Lock()
 	p.closed, p.drain = true, drain
 	if len(p.queue) > 0 {
-		p.propel()
+		p.proposeNow()
 	}
 	p.signal()
 	p.mu.Unlock()

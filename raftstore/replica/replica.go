@@ -235,7 +235,7 @@ func (r *Replica) upkeep(in *instance) {
 	size := int64(r.state.Size())
 	r.mu.RUnlock()
 	r.metrics.stateBytes.Set(float64(size))
-	if r.logged.due(r.cfg.SnapshotBytes, size) {
+	if r.logged.snapshotDue(r.cfg.SnapshotBytes, size) {
 		in.snapshotIfIdle()
 	}
 }

@@ -95,7 +95,7 @@ func TestSnapshotIsDue(t *testing.T) {
 	} {
 		var l backlog
 		l.add(c.bytes, c.took)
-		if got := l.due(least, size); got != c.want {
+		if got := l.snapshotDue(least, size); got != c.want {
 			t.Errorf("after %d bytes that took %v: due %v, want %v", c.bytes, c.took, got, c.want)
 		}
 	}

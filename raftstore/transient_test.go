@@ -64,32 +64,32 @@ func TestRepeatsOfWhatIsStoredNowhere(t *testing.T) {
 }
 
 func TestPassedTable(t *testing.T) {
-	p := newPassedTable(10 * time.Millisecond)
-	key := func(n int) passedKey { return passedKey{from: "alice", to: "bob", cid: fmt.Sprint(n)} }
+	p := newTransientDedup(10 * time.Millisecond)
+	key := func(n int) transientKey { return transientKey{from: "alice", to: "bob", cid: fmt.Sprint(n)} }
 	pass := func(n int, now int64) bool {
-		_, repeat, err := p.pass(key(n), command.MsgID{1}, []byte{1}, now)
+		_, repeat, err := p.record(key(n), command.MsgID{1}, []byte{1}, now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return repeat
 	}
-	for _, k := range []passedKey{key(0), {from: "alice", group: "bob", cid: "0"}, {from: "bob", to: "alice", cid: "0"}, {from: "alice", to: "bobo", cid: ""}} {
-		if _, repeat, _ := p.pass(k, command.MsgID{}, []byte{1}, 1000); repeat {
+	for _, k := range []transientKey{key(0), {from: "alice", group: "bob", cid: "0"}, {from: "bob", to: "alice", cid: "0"}, {from: "alice", to: "bobo", cid: ""}} {
+		if _, repeat, _ := p.record(k, command.MsgID{}, []byte{1}, 1000); repeat {
 			t.Errorf("%+v is a repeat", k)
 		}
 	}
 	if !pass(0, 1009) || pass(0, 1010) || !pass(0, 1019) {
 		t.Error("a repeat is known for another time than the window of 10 ms since the first")
 	}
-	for n := range 3 * maxPassed {
+	for n := range 3 * maxTransient {
 		if pass(n+1, 1020) {
 			t.Fatalf("message %d is a repeat", n)
 		}
-		if held := len(p.young) + len(p.old); held > maxPassed {
-			t.Fatalf("%d messages are held, want at most %d", held, maxPassed)
+		if held := len(p.young) + len(p.old); held > maxTransient {
+			t.Fatalf("%d messages are held, want at most %d", held, maxTransient)
 		}
 	}
-	if n := 3 * maxPassed; !pass(n-maxPassed/2+1, 1020) {
+	if n := 3 * maxTransient; !pass(n-maxTransient/2+1, 1020) {
 		t.Error("a message among the newest half of those that fit is forgotten")
 	}
 	if pass(1, 1050); len(p.young) != 1 || pass(2, 1070) || len(p.young)+len(p.old) != 2 {
@@ -98,12 +98,12 @@ func TestPassedTable(t *testing.T) {
 }
 
 func TestPassedAtTheSameMoment(t *testing.T) {
-	p := newPassedTable(time.Second)
+	p := newTransientDedup(time.Second)
 	var passed atomic.Int32
 	var wg sync.WaitGroup
 	for n := range 8 {
 		wg.Go(func() {
-			if _, repeat, _ := p.pass(passedKey{cid: "c"}, command.MsgID{byte(n)}, nil, 1); !repeat {
+			if _, repeat, _ := p.record(transientKey{cid: "c"}, command.MsgID{byte(n)}, nil, 1); !repeat {
 				passed.Add(1)
 			}
 		})
