@@ -272,9 +272,22 @@ func (s *session) groupViews(ctx context.Context) ([]query.GroupSyncItem, error)
 
 // sortViews puts the group with the newest message first.
 func sortViews(views []query.GroupSyncItem) {
-	slices.SortFunc(views, func(a, b query.GroupSyncItem) int {
-		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Group, b.Group))
+	order := make([]int, len(views)) // the views themselves are large
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		a, b := &views[i], &views[j]
+		if c := cmp.Compare(b.Time, a.Time); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Group, b.Group)
 	})
+	sorted := make([]query.GroupSyncItem, len(views))
+	for i, at := range order {
+		sorted[i] = views[at]
+	}
+	copy(views, sorted)
 }
 
 // lateRetry is how long a session waits before it asks again for groups that were not

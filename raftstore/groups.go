@@ -29,6 +29,10 @@ func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []quer
 		}
 	}
 	rounds.Wait()
+	if len(parts) == 1 {
+		return parts[0].Items, append(parts[0].Moved, parts[0].Remaining...)
+	}
+	items = make([]query.GroupSyncItem, 0, len(asks))
 	for _, part := range parts {
 		items = append(items, part.Items...)
 		left = append(left, part.Moved...)
@@ -41,7 +45,7 @@ func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []quer
 // locked for a part of the groups at a time. Remaining are those that it did not
 // answer for.
 func (sh *localShard) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int, wait bool) query.GroupSync {
-	all := query.GroupSync{Remaining: asks}
+	all := query.GroupSync{Remaining: asks, Items: make([]query.GroupSyncItem, 0, len(asks))}
 	if wait {
 		if err := sh.replica.ReadCommitted(ctx); err != nil {
 			return all

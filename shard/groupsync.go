@@ -19,10 +19,11 @@ const (
 // SyncGroups returns what a login finds in some groups of the user, with at most
 // backlog messages of each to push. It leaves out groups whose member the user is not.
 // Groups with the newest message come first, and have messages to push until there are
-// most of them in all.
+// most of them in all. If most is 0 there are none to push, and the groups come in the
+// order of queries.
 func (s *State) SyncGroups(user command.UserID, queries []query.GroupSyncQuery, backlog, most int, now int64) (sync query.GroupSync) {
-	found := make([]groupSync, 0, min(len(queries), syncMaxWork/syncGroupWork))
-	order := make([]*groupSync, 0, cap(found))
+	sync.Items = make([]query.GroupSyncItem, 0, min(len(queries), syncMaxWork/syncGroupWork))
+	var views []view // of sync.Items, if there may be something to push
 	work := 0
 	for i := range queries {
 		if work >= syncMaxWork {
@@ -41,22 +42,32 @@ func (s *State) SyncGroups(user command.UserID, queries []query.GroupSyncQuery, 
 			continue
 		}
 		if m := s.member(u.group, user); m != nil {
-			found = append(found, groupSync{view: s.memberView(u, m)})
-			f := &found[len(found)-1]
-			s.syncGroup(f, &queries[i], now)
+			v := s.memberView(u, m)
+			sync.Items = append(sync.Items, query.GroupSyncItem{})
+			s.syncGroup(&v, &sync.Items[len(sync.Items)-1], &queries[i], now)
 			work += s.syncWork(u, m)
-			order = append(order, f)
+			if most > 0 {
+				views = append(views, v)
+			}
 		}
 	}
-	slices.SortFunc(order, func(a, b *groupSync) int { return compareSyncItems(&a.item, &b.item) })
-	sync.Items = make([]query.GroupSyncItem, len(order))
-	for i, f := range order {
+	if most <= 0 {
+		return sync
+	}
+	order := make([]int, len(views))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return compareSyncItems(&sync.Items[a], &sync.Items[b]) })
+	items := make([]query.GroupSyncItem, len(order))
+	for i, at := range order {
+		items[i] = sync.Items[at]
 		if most > 0 {
-			s.chooseBacklog(&f.view, &f.item, backlog, now)
-			most -= len(f.item.Push)
+			s.chooseBacklog(&views[at], &items[i], backlog, now)
+			most -= len(items[i].Push)
 		}
-		sync.Items[i] = f.item
 	}
+	sync.Items = items
 	return sync
 }
 
@@ -70,14 +81,8 @@ func (s *State) syncWork(u *user, m *member) int {
 	return n
 }
 
-// A groupSync is a group of a user who logs in, while its item is made.
-type groupSync struct {
-	view view
-	item query.GroupSyncItem
-}
-
-func (s *State) syncGroup(f *groupSync, q *query.GroupSyncQuery, now int64) {
-	v, item := &f.view, &f.item
+// syncGroup fills in the item of a group, but for what is to be pushed.
+func (s *State) syncGroup(v *view, item *query.GroupSyncItem, q *query.GroupSyncQuery, now int64) {
 	u, m := v.u, v.m
 	g := u.group
 	*item = query.GroupSyncItem{
