@@ -297,6 +297,10 @@ func (a *Controller) reclaim() {
 		return
 	}
 	a.reclaiming.Store(false)
+	// A charge that came just before that has left it to this call.
+	if a.used.Load() > a.config.Memory && a.reclaiming.CompareAndSwap(false, true) {
+		time.AfterFunc(reclaimEvery, a.reclaim)
+	}
 }
 
 // reserve closes sessions that do not read while memory is low.
@@ -311,6 +315,9 @@ func (a *Controller) reserve() {
 		return
 	}
 	a.reserving.Store(false)
+	if a.MemoryLow() && a.reserving.CompareAndSwap(false, true) { // likewise
+		time.AfterFunc(reserveEvery, a.reserve)
+	}
 }
 
 // closeUnauthenticated closes unauthenticated connections that take n bytes in all, if

@@ -44,7 +44,7 @@ func (c *Conn) identify(address string) bool {
 	if c.surplus || c.address != "" {
 		return !c.surplus
 	}
-	if c.isClosed() || !a.countAddress(c, address) {
+	if c.evicted != 0 || c.isClosed() || !a.countAddress(c, address) {
 		a.refuse(forAddress, address)
 		return false
 	}
