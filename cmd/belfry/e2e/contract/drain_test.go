@@ -57,8 +57,8 @@ func TestDrainAnswersWhatIsStored(t *testing.T) {
 				t.Errorf("%s: %s was answered, and is not stored", c.Name(), cid)
 			}
 		}
-		if stored < senders*sends/2 {
-			t.Errorf("%d messages are stored, want %d at least", stored, senders*sends/2)
+		if stored == 0 { // how many got in before the drain is chance
+			t.Error("no message is stored: nothing was drained")
 		}
 	})
 }
