@@ -9,6 +9,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 const (
@@ -172,7 +173,7 @@ func (f *feed) read(p *pumpState) {
 			} else if len(p.batch.Items) > 0 || p.batch.MissedEvents {
 				p.chunk.fill(&p.batch, in)
 				c = p.chunk.clone()
-				c.cursor = f.gateway.backend.GroupCursor(f.group, c.through)
+				c.cursor = query.Cursor(p.batch.Epoch, f.group.Key(), c.through)
 				f.gateway.metrics.feedReads.Inc()
 			} else {
 				signalled = f.advance(p.batch.Through)

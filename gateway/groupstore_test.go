@@ -71,8 +71,9 @@ func (s *testStore) GroupSince(group command.GroupID, after uint64, b *query.Upd
 	if s.down {
 		return store.ErrUnavailable
 	}
-	s.state.GroupUpdatesAfter(group, after, b, maxMessages, maxBytes, s.Now())
-	return nil
+	return s.state.Answer(&query.GroupUpdatesAfter{
+		Group: group, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: b,
+	}, s.Now())
 }
 
 func (s *testStore) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Updates) error {

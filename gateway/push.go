@@ -65,7 +65,7 @@ func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 		return 0, false
 	}
 	cursorOf := func(arrival uint64, _ bool) (string, uint64) {
-		return s.gateway.backend.Cursor(s.user, arrival), arrival
+		return query.Cursor(p.batch.Epoch, s.user, arrival), arrival
 	}
 	for i := 0; i < len(p.batch.Items); {
 		if !s.windowHasRoom() || s.conn.Buffered() >= flushBytes {

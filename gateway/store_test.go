@@ -216,8 +216,7 @@ func (s *testStore) NextSync(user command.UserID, sync *query.Sync, b *query.Upd
 	if s.down {
 		return store.ErrUnavailable
 	}
-	s.state.NextSync(user, sync, b, maxMessages, maxBytes, s.Now())
-	return nil
+	return sync.ReadOn(func(q query.Query) error { return s.state.Answer(q, s.Now()) }, user, b, maxMessages, maxBytes)
 }
 
 func (s *testStore) Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
@@ -226,8 +225,9 @@ func (s *testStore) Since(user command.UserID, session command.SessionID, after 
 	if s.down {
 		return store.ErrUnavailable
 	}
-	s.state.UpdatesAfter(user, session, after, b, maxMessages, maxBytes, s.Now())
-	return nil
+	return s.state.Answer(&query.UpdatesAfter{
+		User: user, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: b,
+	}, s.Now())
 }
 
 func (s *testStore) Cursor(user command.UserID, arrival uint64) string {

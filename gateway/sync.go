@@ -117,7 +117,7 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	// To a device without a cursor the sync is not pushed in the order of arrival, so
 	// only its last frame has a cursor.
 	cursorOf := func(arrival uint64, _ bool) (string, uint64) {
-		return s.gateway.backend.Cursor(s.user, arrival), arrival
+		return query.Cursor(p.batch.Epoch, s.user, arrival), arrival
 	}
 	if y.direct.CursorArrival == 0 {
 		cursorOf = func(_ uint64, last bool) (string, uint64) {
