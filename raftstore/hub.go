@@ -185,8 +185,7 @@ func (h *hub) forgetAcks(user command.UserID) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	delete(st.left.young, user)
-	delete(st.left.old, user)
+	st.left.forget(user)
 }
 
 // An attention is whether a user has seen a message, as far as acks tell.

@@ -6,7 +6,7 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// maxLeft bounds each half of what one leftAcks keeps. All together know of at least
+// maxLeft bounds each half of what one leftAcks keeps, and the groups of a user. All together know of at least
 // the last 65,000 users who left, fewer if these were in many groups.
 const maxLeft = 1024
 
@@ -43,12 +43,30 @@ func (l *leftAcks) add(user command.UserID, a store.Acks, now int64) {
 			if one.Groups == nil {
 				one.Groups = make(map[command.GroupID]store.Span)
 			}
+			if _, has := one.Groups[group]; !has && len(one.Groups) >= maxLeft {
+				continue // a user who joins and leaves groups again and again
+			}
 			one.Groups[group] = span.Join(one.Groups[group])
 		}
 	}
 	delete(l.old, user)
+	l.weight += one.weight() - l.young[user].weight()
 	l.young[user] = one
-	l.weight += 1 + len(a.Groups)
+}
+
+// forget forgets a user.
+func (l *leftAcks) forget(user command.UserID) {
+	l.weight -= l.young[user].weight()
+	delete(l.young, user)
+	delete(l.old, user)
+}
+
+// weight returns what one counts for: 0 if it is nil.
+func (one *leftAck) weight() int {
+	if one == nil {
+		return 0
+	}
+	return 1 + len(one.Groups)
 }
 
 // has reports whether an ended session had acked a message.
