@@ -30,7 +30,6 @@ var ops = map[string]op{
 	protocol.OpDeleteMessage:      {handle: (*session).deleteMessage},
 	protocol.OpDeleteConversation: {handle: (*session).deleteConversation},
 	protocol.OpSetConversation:    {handle: (*session).setConversation},
-	protocol.OpUnpinAll:           {handle: (*session).unpinAll},
 	protocol.OpRecall:             {handle: (*session).recall},
 	protocol.OpTyping:             {handle: (*session).typing},
 	protocol.OpGetPresence:        {handle: (*session).getPresence},

@@ -274,12 +274,3 @@ func (s *session) setConversation(r request) error {
 	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }
-
-// unpinAll unpins all conversations of the user.
-func (s *session) unpinAll(r request) error {
-	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
-		return err
-	}
-	s.propose(r, &command.UnpinAll{User: s.user}, func(command.Result) { s.reply(r, nil) })
-	return nil
-}

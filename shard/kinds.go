@@ -47,7 +47,6 @@ var kinds = [256]kind{
 	34: row((*State).applySetGroupView),
 	35: row((*State).applyAnswerOwner),
 	36: row((*State).applyUnban),
-	37: row((*State).applyUnpinAll),
 
 	64: row((*State).applySetUser),
 	65: row((*State).applyRefreshToken),

@@ -226,24 +226,6 @@ func (s *State) applySetConversation(c *command.SetConversation, r *command.Resu
 	s.rememberAnswer(u, c.Session, c.Request, r)
 }
 
-func (s *State) applyUnpinAll(c *command.UnpinAll, r *command.Result) {
-	sl := s.slotFor(c.User)
-	if sl == nil {
-		r.Code = command.CodeMoved
-		return
-	}
-	u := s.userMut(sl, c.User, false)
-	if u == nil {
-		return
-	}
-	for i := range u.convs.items {
-		if cv := &u.convs.items[i]; cv.flags&convPinned != 0 {
-			cv.flags &^= convPinned
-			s.stampSettings(u, i)
-		}
-	}
-}
-
 // setFlag sets or clears a flag. A nil v leaves it.
 func setFlag(flags *uint8, flag uint8, v *bool) {
 	switch {

@@ -16,7 +16,6 @@ const (
 	OpReadReport         = "readReport"
 	OpDeleteMessage      = "deleteMessage"
 	OpDeleteConversation = "deleteConversation"
-	OpUnpinAll           = "unpinAll"
 	OpSetConversation    = "setConversation"
 	OpRecall             = "recall"
 	OpTyping             = "typing"
@@ -86,7 +85,6 @@ var Ops = []Op{
 	op[DeleteMessageArgs, NoOK](OpDeleteMessage),
 	op[DeleteConversationArgs, NoOK](OpDeleteConversation),
 	op[SetConversationArgs, NoOK](OpSetConversation),
-	op[NoArgs, NoOK](OpUnpinAll),
 	op[RecallArgs, NoOK](OpRecall),
 	notice[TypingArgs](OpTyping),
 	op[PresenceArgs, PresenceOK](OpGetPresence),

@@ -49,14 +49,6 @@ func (c *SetConversation) fields(x *codec.Coder) {
 	codec.OptionalBool(x, &c.Unread)
 }
 
-// UnpinAll unpins all conversations of the user.
-type UnpinAll struct{ User UserID }
-
-func (*UnpinAll) kind() Kind              { return 37 }
-func (c *UnpinAll) Key() string           { return string(c.User) }
-func (*UnpinAll) Needs() Needs            { return Needs{} }
-func (c *UnpinAll) fields(x *codec.Coder) { c.User.Fields(x) }
-
 // Block stops messages of Target to User from now on. Undo lets them through again.
 type Block struct {
 	User    UserID
