@@ -44,7 +44,7 @@ const (
 	callDone
 )
 
-// unknown tells whether the call may have been carried out although no final
+// unknown reports whether the call may have been carried out although no final
 // answer came. "unavailable" is none: its sender may not know either.
 func (c *call) unknown() bool { return !c.written.IsZero() }
 

@@ -67,8 +67,8 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Dial is New, and waits until the client has logged in. If ctx ends before
-// that, or the login is refused for good, it closes the client and says why.
+// Dial calls New and waits until the client has logged in. If ctx ends before
+// that, or the login is refused for good, it closes the client and returns why.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	c, err := New(cfg)
 	if err != nil {
@@ -118,7 +118,8 @@ func (c *Client) State() State {
 	return c.state
 }
 
-// User is who the server took the token for; empty before the first login.
+// User returns the user whose token the server has accepted; empty before the
+// first login.
 func (c *Client) User() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -160,7 +161,7 @@ func (c *Client) run() {
 	}
 }
 
-// final tells whether connecting again would be of no use: somebody wanted the
+// final reports whether connecting again would be of no use: somebody wanted the
 // session to end, or the login is refused for what it is.
 func final(err error) bool {
 	if _, ok := errors.AsType[*KickedError](err); ok || errors.Is(err, ErrUnauthorized) {

@@ -15,13 +15,13 @@ import (
 // Config says who a client is and what it tells its application. URL, Token
 // and Device are needed; everything else is usable when zero.
 //
-// The On… functions are the handlers; nil ignores what it would be told. They
+// The On… functions are the handlers; what a nil one would handle is ignored. They
 // are called one at a time, from one goroutine. While one runs, the server
 // holds back further messages; nothing is lost by taking long.
 type Config struct {
 	// URL of the server: ws, wss, http or https. Without a path it gets /v1/ws.
 	URL string
-	// Token gives a token of the user. It is called for every login and
+	// Token returns a token of the user. It is called for every login and
 	// whenever the last one is about to expire. An error is retried like a
 	// broken connection, one that is ErrUnauthorized ends the client. It has to
 	// return when its context ends.
@@ -75,7 +75,8 @@ type Config struct {
 	OnGroupEvent          func(GroupEvent)
 	OnTyping              func(Typing)
 	OnPresence            func(Presence)
-	// OnSkipped tells how many messages of live groups passed this session by.
+	// OnSkipped reports how many messages of live groups the server left out because
+	// this session was too slow.
 	OnSkipped func(n int)
 	// OnState reports the client's connection. States that pass while another
 	// handler runs may be left out; the last one never is.

@@ -2,7 +2,7 @@
 //
 // A Client is one device of one user. It holds one connection, makes it again
 // with growing, jittered pauses when it breaks, and goes on where the
-// application stands: the cursor it gives at login is the newest whose frame
+// application stands: the cursor it sends at login is the newest whose frame
 // the application's handler has returned from.
 //
 // # What the application can rely on

@@ -20,8 +20,8 @@ var (
 	// ErrUnknown means that the request may have been carried out: it was
 	// written and no answer came. To send the message again, give the same CID.
 	ErrUnknown = errors.New("client: outcome unknown")
-	// ErrUnauthorized is what an *Error of code "unauthorized" is. Returned by
-	// Config.Token it says that there is no token to be had and ends the client.
+	// ErrUnauthorized is what errors.Is finds in an *Error of code "unauthorized".
+	// Config.Token returns it if there is no token any more, which ends the client.
 	ErrUnauthorized = errors.New("client: unauthorized")
 )
 
@@ -47,7 +47,7 @@ func (e *Error) Is(target error) bool {
 	return target == ErrUnauthorized && e.Code == protocol.CodeUnauthorized
 }
 
-// temporary tells whether the same request may succeed a little later.
+// temporary reports whether the same request may succeed a little later.
 func (e *Error) temporary() bool {
 	return e.Code == protocol.CodeUnavailable || e.Code == protocol.CodeRateLimited
 }

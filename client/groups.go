@@ -34,7 +34,7 @@ type NewGroup struct {
 	MutedAll   *bool // only the owner and admins may send
 }
 
-// CreateGroup makes a group that the user owns, and names it. Those of its
+// CreateGroup makes a group that the user owns, and returns its id. Those of its
 // members who could not be added are in failed.
 func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (group string, failed []MemberFailure, err error) {
 	args := &protocol.CreateGroupArgs{
@@ -125,7 +125,7 @@ func (c *Client) AnswerJoin(ctx context.Context, group, user string, accept bool
 	return c.ask(ctx, protocol.OpAnswerJoin, nil, &protocol.AnswerJoinArgs{Group: group, User: user, Accept: accept})
 }
 
-// AddMembers makes 1-100 users members, but those in failed.
+// AddMembers makes 1-100 users members, except those in failed.
 func (c *Client) AddMembers(ctx context.Context, group string, users ...string) (failed []MemberFailure, err error) {
 	if err := checkMembers(group, users); err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (c *Client) AddMembers(ctx context.Context, group string, users ...string) 
 	return ok.Failed, err
 }
 
-// RemoveMembers ends the membership of 1-100 users, but those in failed.
+// RemoveMembers ends the membership of 1-100 users, except those in failed.
 func (c *Client) RemoveMembers(ctx context.Context, group string, users ...string) (failed []MemberFailure, err error) {
 	if err := checkMembers(group, users); err != nil {
 		return nil, err
@@ -145,8 +145,8 @@ func (c *Client) RemoveMembers(ctx context.Context, group string, users ...strin
 	return ok.Failed, err
 }
 
-// BanMembers ends the membership of 1-100 users, but those in failed, and keeps
-// them out for a time of whole seconds. They need be no members now.
+// BanMembers ends the membership of 1-100 users, except those in failed, and keeps
+// them out for a time of whole seconds. They need not be members now.
 func (c *Client) BanMembers(ctx context.Context, group string, d time.Duration, users ...string) (failed []MemberFailure, err error) {
 	switch {
 	case d < time.Second || d > protocol.MaxBan*time.Second:
@@ -162,7 +162,7 @@ func (c *Client) BanMembers(ctx context.Context, group string, d time.Duration, 
 	return ok.Failed, err
 }
 
-// Unban lets a user in again.
+// Unban ends a user's ban.
 func (c *Client) Unban(ctx context.Context, group, user string) error {
 	if err := checkMember(group, user); err != nil {
 		return err
@@ -189,13 +189,13 @@ func (c *Client) AnswerOwner(ctx context.Context, group string, accept bool) err
 	return c.ask(ctx, protocol.OpAnswerOwner, nil, &protocol.AnswerOwnerArgs{Group: group, Accept: accept})
 }
 
-// A MemberSetting changes a member; what is zero stays.
+// A MemberSetting changes a member; zero fields change nothing.
 type MemberSetting struct {
 	Role       string // protocol.RoleAdmin or RoleMember
-	MutedUntil *int64 // ms; 0 = not muted. It lasts as long, whether he leaves or not
+	MutedUntil *int64 // ms; 0 = not muted. It lasts until then, also if they leave
 }
 
-// SetMember changes a member's role, or mutes him.
+// SetMember changes a member's role, or mutes them.
 func (c *Client) SetMember(ctx context.Context, group, user string, to MemberSetting) error {
 	if err := checkMember(group, user); err != nil {
 		return err
@@ -205,11 +205,11 @@ func (c *Client) SetMember(ctx context.Context, group, user string, to MemberSet
 	})
 }
 
-// A GroupSetting changes a group; what is zero stays.
+// A GroupSetting changes a group; zero fields change nothing.
 type GroupSetting struct {
 	Name       *string
 	Properties map[string]any // takes the place of all there were; nil leaves them
-	Owner      string         // a member, who takes the user's place once he accepts: see AnswerOwner
+	Owner      string         // a member, who takes the user's place once they accept: see AnswerOwner
 
 	MaxMembers int
 	Join       string // protocol.JoinInvite, JoinApprove or JoinOpen
@@ -233,7 +233,7 @@ func (c *Client) SetGroup(ctx context.Context, group string, to GroupSetting) er
 	})
 }
 
-// Group tells what a group is.
+// Group returns a group's kind, properties and settings, and the user's role in it.
 func (c *Client) Group(ctx context.Context, group string) (Group, error) {
 	if !validGroup(group) {
 		return Group{}, wrong("group", protocol.GroupRule)

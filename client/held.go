@@ -72,7 +72,7 @@ func (h *held) begin(group, cursor string) {
 	}
 }
 
-// add notes a message as held and tells whether it is new.
+// add notes a message as held and reports whether it is new.
 func (h *held) add(id protocol.ID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

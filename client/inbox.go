@@ -95,7 +95,7 @@ func (b *inbox) take() (event, bool) {
 	return e, true
 }
 
-// empty tells whether a handler that returns now has caught up.
+// empty reports whether a handler that returns now has caught up.
 func (b *inbox) empty() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -75,8 +75,8 @@ func (c *Client) Conversations(ctx context.Context, after string, limit int) (Co
 	return ok, err
 }
 
-// ReadReport says that the user has read a conversation up to seq, and gives
-// what is unread in it now. Lower reports than the last change nothing.
+// ReadReport reports that the user has read a conversation up to seq, and returns
+// how many messages are unread in it now. A seq at or below an earlier one changes nothing.
 func (c *Client) ReadReport(ctx context.Context, conv string, seq uint64) (unread int, err error) {
 	of, err := messageOf(conv, seq)
 	if err != nil {
@@ -140,7 +140,7 @@ func (c *Client) Block(ctx context.Context, user string) error {
 	return c.block(ctx, protocol.OpBlock, user)
 }
 
-// Unblock lets them in again.
+// Unblock ends a Block: later messages of that user are shown again.
 func (c *Client) Unblock(ctx context.Context, user string) error {
 	return c.block(ctx, protocol.OpUnblock, user)
 }
@@ -180,8 +180,8 @@ func (c *Client) Typing(conv string) error {
 	return nil
 }
 
-// Presence tells who of up to 100 users is online, and when the others were
-// last. Users that the asker shares no conversation with are left out.
+// Presence returns who of up to 100 users is online, and when the others last
+// were. Users whose presence this user may not see are left out.
 func (c *Client) Presence(ctx context.Context, users ...string) ([]UserPresence, error) {
 	return c.presence(ctx, protocol.OpGetPresence, users, false)
 }
@@ -239,9 +239,9 @@ func (c *Client) presence(ctx context.Context, op string, users []string, tied b
 	return ok.Presence, err
 }
 
-// SetBackground tells the server whether the user looks at the application: if
-// not, his messages are announced as if he were offline. It holds for this
-// connection and all that follow.
+// SetBackground tells the server that the application is in the background, or no
+// longer is: while it is, the server's webhook announces messages to the user as
+// if they were offline. It holds for this connection and all that follow.
 func (c *Client) SetBackground(ctx context.Context, background bool) error {
 	c.mu.Lock() // first: a connection that comes while this one is asked has to know
 	c.background = background
@@ -249,14 +249,14 @@ func (c *Client) SetBackground(ctx context.Context, background bool) error {
 	return c.ask(ctx, protocol.OpSetState, nil, &protocol.SetStateArgs{Background: background})
 }
 
-// RefreshToken gives the server a fresh token of Config.Token. The client does
-// so itself before a token expires; this is for one that has to go earlier.
+// RefreshToken sends the server a fresh token of Config.Token. The client does
+// so itself before a token expires; call it to replace one earlier.
 func (c *Client) RefreshToken(ctx context.Context) error {
 	_, err := c.refresh(ctx)
 	return err
 }
 
-// refresh gives the server a fresh token and returns it.
+// refresh sends the server a fresh token and returns it.
 func (c *Client) refresh(ctx context.Context) (string, error) {
 	token, err := c.cfg.Token(ctx)
 	if err != nil {

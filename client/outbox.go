@@ -84,7 +84,7 @@ func (o *outbox) submit(c *call) error {
 	return nil
 }
 
-// newID gives an id to a request that no call stands behind.
+// newID returns an id for a request without a call.
 func (o *outbox) newID() uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -92,7 +92,7 @@ func (o *outbox) newID() uint64 {
 	return o.lastID
 }
 
-// take gives the next call to write and counts it as written; nil when there
+// take returns the next call to write and counts it as written; nil when there
 // is none. Its args stay as they are until the next take of the same call.
 func (o *outbox) take(now time.Time) *call {
 	o.mu.Lock()
@@ -165,8 +165,8 @@ func (o *outbox) settle(m *protocol.Message) bool {
 	return true
 }
 
-// abandon ends a call whose caller no longer waits, and gives the error that
-// tells him what may have come of it.
+// abandon ends a call whose caller no longer waits, and returns the error for the
+// caller: with ErrUnknown if the request may have been carried out.
 func (o *outbox) abandon(c *call, cause error) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -273,7 +273,7 @@ func (o *outbox) makeReady(c *call) {
 	o.signal()
 }
 
-// signal tells the writer; one that is told already needs no second word.
+// signal wakes the writer; one that has been woken already needs no second signal.
 func (o *outbox) signal() {
 	select {
 	case o.wake <- struct{}{}:

@@ -25,7 +25,7 @@ type SendOptions struct {
 	Mentions   []string // users, at most 100
 }
 
-// A SendResult is the server's word that it has a message.
+// A SendResult is the server's answer to a send.
 type SendResult struct {
 	CID       string // set even with an error, to send the same again
 	ID        protocol.ID
@@ -36,7 +36,7 @@ type SendResult struct {
 
 // Send sends a message and waits until the server has it on stable storage.
 // conv is "u:" and a user or "g:" and a group; body is what a Message's
-// BodyValue gives: nil, bool, integers, float64, string, []byte, []any,
+// BodyValue returns: nil, bool, integers, float64, string, []byte, []any,
 // map[string]any.
 //
 // Errors: *protocol.FieldError and ErrQueueFull before anything is sent,

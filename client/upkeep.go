@@ -75,7 +75,7 @@ func (s *session) restore(ctx context.Context) error {
 	return nil
 }
 
-// told passes on how users are whose changes may have been missed.
+// told passes on the presence of users whose changes may have been missed.
 func (s *session) told(presence []UserPresence) {
 	handler := s.c.cfg.OnPresence
 	if handler == nil {

@@ -37,7 +37,7 @@ func (s *session) checkKey() {
 	}
 }
 
-// refusedToken is the refusal of a token. It gives the reason if the client may
+// refusedToken returns the refusal of a token, with the reason if the client may
 // know it.
 func refusedToken(err error) *refusal {
 	message := "token: is not valid"

@@ -12,7 +12,7 @@ import (
 //
 // Errors other than a *shard.RefusedError: store.ErrUnavailable (nothing
 // happened, retry later) and store.ErrUnknown (it may have happened, a
-// repeat is safe), both tested with errors.Is; store.RetryAfter(err) gives
+// repeat is safe), both tested with errors.Is; store.RetryAfter(err) returns
 // the time to wait.
 type Backend interface {
 	// Submit proposes cmd to the shard of its key and calls done exactly once,

@@ -37,12 +37,12 @@ const (
 	dripEvery = 3 * time.Second
 )
 
-// An AttackConfig says what is done to a server that is not meant well. Server
-// and Name are needed. The server has to be on this machine.
+// An AttackConfig describes an attack on a server, which has to be on this
+// machine. Server and Name are needed.
 type AttackConfig struct {
 	Config
-	// Name is one of Attacks. Behind a colon may stand what all of its sockets do, of
-	// what strangers and deaf sessions do by turns: deaf:getRecents.
+	// Name is one of Attacks. The sockets of strangers and deaf do several things by
+	// turns; one of these behind a colon, as in deaf:getRecents, is what all do.
 	Name string
 	// Sockets is how many connections are held at a time; what the server ends is
 	// opened again. 0 = as many as the attack is known for.
@@ -53,10 +53,10 @@ type AttackConfig struct {
 	// Size is how much the attack finds prepared: messages that are gone, groups that
 	// a user is in; 0 = the attack's own.
 	Size int
-	// Sources is from how many addresses of 127.0.0.0/8 it comes; 0 = 250.
+	// Sources is the number of addresses of 127.0.0.0/8 that it comes from; 0 = 250.
 	Sources int
-	// Admin makes a call of the administration, with in as JSON: some attacks find
-	// groups and messages, which they do not make by themselves.
+	// Admin calls the administration API with in as JSON, to prepare the groups and
+	// messages that some attacks need.
 	Admin func(ctx context.Context, method, path string, in any) error
 }
 
@@ -71,7 +71,7 @@ type AttackReport struct {
 	Bytes    int64  `json:"bytes"`                  // written, above TLS
 	Replies  int64  `json:"replies"`                // to requests, where those are read
 	Largest  int64  `json:"largestReply,omitempty"` // of those, bytes
-	// Ends are those of the connections, by kind, and errors that were answered.
+	// Ends counts how connections ended, by kind, and the errors that were answered.
 	Ends  map[string]int64 `json:"ends"`
 	Usage *Usage           `json:"usage,omitempty"` // of this process
 }
@@ -139,7 +139,7 @@ func Attacks() []string {
 	return names
 }
 
-// An Attack is one that is prepared. It is run once.
+// An Attack is a prepared attack. It can be run once.
 type Attack struct {
 	*run
 	config AttackConfig
@@ -157,7 +157,8 @@ type Attack struct {
 	end            func()
 }
 
-// PrepareAttack makes what an attack builds upon. Whoever calls it calls Close.
+// PrepareAttack makes what an attack needs on the server. The caller has to call
+// Close on the result.
 func PrepareAttack(ctx context.Context, config AttackConfig) (*Attack, error) {
 	name, turn, _ := strings.Cut(config.Name, ":")
 	i := slices.IndexFunc(attackKinds, func(k attackKind) bool { return k.name == name })
@@ -212,7 +213,7 @@ func PrepareAttack(ctx context.Context, config AttackConfig) (*Attack, error) {
 	return a, nil
 }
 
-// Close leaves nothing behind but what the server holds.
+// Close ends the attack's connections; what it made on the server stays.
 func (a *Attack) Close() { a.end() }
 
 // Run attacks until ctx ends.

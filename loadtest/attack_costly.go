@@ -18,9 +18,9 @@ const presenceUsers = 100
 func (a *Attack) asker() string      { return a.run.config.Prefix + "asker" }
 func (a *Attack) asked(n int) string { return fmt.Sprintf("%sasked%d", a.run.config.Prefix, n) }
 
-// preparePresence puts the asker into groups, by default as many as one may be in, and those
-// he asks for into as many others, so that whoever looks for one in common finds
-// none.
+// preparePresence puts the asker into groups, by default as many as one may be in, and the users
+// asked for into as many others, so that a search for a group in common goes through all and
+// finds none.
 func preparePresence(ctx context.Context, a *Attack) error {
 	var asked []string
 	for n := range presenceUsers {

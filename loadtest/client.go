@@ -34,15 +34,15 @@ type ClientConfig struct {
 	// Window bounds the sends that wait for their answers; 0 = 16, at most
 	// MaxWindow.
 	Window int
-	// Next gives the next message to send: in which conversation, one that
+	// Next returns the next message to send: in which conversation, one that
 	// Converse or Join has opened, and when it was meant to be sent. It is not ok when
 	// nothing is due by now. It is asked whenever there is room in the window
 	// and something has come in, or Pump is called; with the client locked, so
-	// it must not call it. Nil sends nothing.
+	// it must not call the client. Nil sends nothing.
 	Next func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool)
-	// Resume lets the client connect more than once. It remembers more then,
-	// and takes what is rightly pushed again for no fault, nor the loss of a
-	// connection.
+	// Resume lets the client connect more than once. It then remembers more, and
+	// neither the loss of a connection nor what is rightly pushed again is a
+	// violation.
 	Resume bool
 	// Recents is that of the login; "" = protocol.RecentsOn.
 	Recents string
@@ -51,8 +51,8 @@ type ClientConfig struct {
 	// AckEvery is how many pushed frames are acked together; 0 = as many as are
 	// read at a time. Members of groups ack less often than they are pushed to.
 	AckEvery int
-	// Refused, if set, is told of each send that got an error, with the client
-	// locked.
+	// Refused, if set, is called with the error of each send that got one, with the
+	// client locked.
 	Refused func(*protocol.ReplyError)
 }
 
@@ -301,8 +301,8 @@ func (c *Client) Synced(ctx context.Context) (at time.Duration, err error) {
 	}
 }
 
-// Await waits until messages of others are there, in all sessions together, and
-// says when the last came.
+// Await waits until that many messages of others have come, in all sessions
+// together, and returns when the last came.
 func (c *Client) Await(ctx context.Context, messages int) (at time.Duration, err error) {
 	c.mu.Lock()
 	if c.incoming >= messages {

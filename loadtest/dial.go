@@ -26,11 +26,11 @@ type Server struct {
 	Codec protocol.Codec
 	// TLS configures wss; nil = the system's roots.
 	TLS *tls.Config
-	// Token gives a token of user for a login.
+	// Token returns a token of user for a login.
 	Token func(user string) (string, error)
 }
 
-// parse gives the URL with what it leaves out.
+// parse returns the URL with defaults for what it leaves out.
 func (s *Server) parse() (*url.URL, error) {
 	u, err := url.Parse(s.URL)
 	if err != nil {

@@ -15,7 +15,7 @@ const (
 	MaxFsyncs = fsyncFile / fsyncRecord
 )
 
-// Fsync tells how long appends to a file in dir take: writes of 300 bytes to a
+// Fsync measures how long appends to a file in dir take: writes of 300 bytes to a
 // preallocated file of 8 MiB, each with an fsync, as the server's log does them.
 // The file is removed.
 func Fsync(dir string, appends int) (latency Latency, err error) {

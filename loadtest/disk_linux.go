@@ -9,7 +9,7 @@ func preallocate(f *os.File, size int64) error {
 	return syscall.Fallocate(int(f.Fd()), 0, 0, size)
 }
 
-// InMemory tells whether dir is on a file system that is kept in memory, where
+// InMemory reports whether dir is on a file system that is kept in memory, where
 // fsync has nothing to do.
 func InMemory(dir string) (bool, error) {
 	var s syscall.Statfs_t

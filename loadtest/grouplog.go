@@ -59,8 +59,8 @@ func newGroup(id string, live bool, codec protocol.Codec, receivers, known int) 
 	}
 }
 
-// sender adds one who sends bodies of size bytes. With a window, at most that
-// many of his messages have not reached all receivers; 0 = no limit. Call it
+// sender adds a user who sends bodies of size bytes. With a window, at most that
+// many of their messages have not reached all receivers; 0 = no limit. Call it
 // before the run sends.
 func (g *group) sender(user string, size, window int) *groupSender {
 	s := &groupSender{
@@ -155,7 +155,7 @@ type groupSender struct {
 	wake          chan struct{}            // told when done moves on
 }
 
-// room tells whether the window has room for the next message.
+// room reports whether the window has room for the next message.
 func (s *groupSender) room() bool {
 	return s.window == 0 || s.stream.count() < s.done.Load()+s.window
 }

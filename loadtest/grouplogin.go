@@ -17,7 +17,7 @@ const (
 	backlogMessages = 1000
 	backlogBytes    = 1 << 20
 	backlogOverhead = 300
-	// joinedEvery is how often a user is asked whether he is in all groups yet.
+	// joinedEvery is how often a user's list of groups is read until it has all.
 	joinedEvery = 20 * time.Millisecond
 )
 
@@ -79,7 +79,7 @@ type groupLoginRun struct {
 	config GroupLoginConfig
 	owners []*Client
 	ready  []atomic.Bool // owners whose groups are made
-	legs   [][]leg       // what each sends once he is ready
+	legs   [][]leg       // what each owner sends once ready
 	groups map[string]*groupSender
 	users  []string
 	body   []byte // to compare with
@@ -174,7 +174,7 @@ func (r *groupLoginRun) fill(ctx context.Context) error {
 	return r.until(ctx, r.tally.answered.Load, total)
 }
 
-// joined waits until a user's list has all groups: he learns of them by mail.
+// joined waits until a user's list has all groups: their shard learns of them by letter.
 func (r *groupLoginRun) joined(ctx context.Context, user string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, settlePatience, fmt.Errorf("loadtest: %s was not in all groups within %v", user, settlePatience))
 	defer cancel()

@@ -13,7 +13,7 @@ import (
 // times this.
 const unackedPerFrame = 1 << 10
 
-// ackDue tells whether it is time for an ack. A client that acks late must not
+// ackDue reports whether it is time for an ack. A client that acks late must not
 // have the server wait for it.
 func (c *Client) ackDue(s *session) bool {
 	every := uint64(min(c.config.AckEvery, s.window/2))

@@ -20,8 +20,8 @@ func (c *Client) request(ctx context.Context, op string, args protocol.Args, ok 
 	return nil
 }
 
-// createGroup has owner, who is logged in first if he is not, make a group with
-// further members, and tells its id.
+// createGroup has owner, who is logged in first if need be, make a group with
+// further members, and returns its id.
 func (r *run) createGroup(ctx context.Context, owner *Client, kind string, users []string) (id string, err error) {
 	if _, err := owner.present(); err != nil {
 		if err := r.connectAll(ctx, []*Client{owner}); err != nil {

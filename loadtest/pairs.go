@@ -101,8 +101,8 @@ type pairsRun struct {
 }
 
 // Pairs has users chat in pairs and reports what that took. The error says why
-// there is no report; whether the server did everything right says the
-// report's Err.
+// there is no report; the report's Err says whether the server did
+// everything right.
 func Pairs(ctx context.Context, config PairsConfig) (*PairsReport, error) {
 	config, err := config.withDefaults()
 	if err != nil {

@@ -20,7 +20,7 @@ func (s *schedule) at(n int64) time.Duration {
 	return s.begin + time.Duration(n/rate)*time.Second + time.Duration(n%rate)*time.Second/time.Duration(rate)
 }
 
-// due gives the intended time of message k of a client, if it is to be sent by now.
+// due returns the intended time of message k of a client, if it is to be sent by now.
 func (s *schedule) due(client int, k int64, now time.Duration) (at time.Duration, ok bool) {
 	if at = now; s.rate > 0 {
 		at = s.at(k*int64(s.clients) + int64(client))
@@ -34,7 +34,7 @@ type position struct {
 	sent     int64
 }
 
-// next gives the intended time of the next message of a client, and counts it, if
+// next returns the intended time of the next message of a client, and counts it, if
 // it is to be sent by now. A schedule other than the last begins anew; nil has
 // nothing due.
 func (p *position) next(s *schedule, client int, now time.Duration) (at time.Duration, ok bool) {

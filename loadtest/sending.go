@@ -36,7 +36,7 @@ func (c *Client) pump(now time.Duration) {
 	}
 }
 
-// outgoing gives room for a send.
+// outgoing returns a free record for a send.
 func (c *Client) outgoing() *outgoing {
 	if n := len(c.free); n > 0 {
 		o := c.free[n-1]

@@ -122,7 +122,7 @@ func (s *seqSet) missingBelow(seq uint64) uint64 {
 	return seq - 1 - s.floor - held
 }
 
-// missing gives the first few seqs up to highest that are not held.
+// missing returns the first few seqs up to highest that are not held.
 func (s *seqSet) missing(most int) []uint64 {
 	var list []uint64
 	for seq, top := s.floor+1, s.highest(); seq < top && len(list) < most; seq++ {

@@ -38,12 +38,12 @@ type SiegeConfig struct {
 	Duration, Warmup time.Duration
 	// Prepare gets the attack ready.
 	Prepare func(ctx context.Context) (Besieger, error)
-	// Vitals asks the server how it is, Health whether it is.
+	// Vitals returns what the server reports of itself; Health checks that it answers.
 	Vitals func(ctx context.Context) (Vitals, error)
 	Health func(ctx context.Context) error
 }
 
-// A Besieger is an attack that is prepared.
+// A Besieger is a prepared attack.
 type Besieger interface {
 	// Run attacks until ctx ends.
 	Run(ctx context.Context) (*AttackReport, error)

@@ -23,8 +23,8 @@ type Loss struct {
 	// server: it may restart it. An error ends the run. It must return soon
 	// after the end of its context. Not with Drop.
 	Lose func(ctx context.Context) error
-	// NewPID, if set, gives the server's process once it answers again; else
-	// what it uses after a restart is left out of the report. Not with Drop.
+	// NewPID, if set, returns the id of the server's process once it answers again; without
+	// it the report leaves out what the server uses after a restart. Not with Drop.
 	NewPID func(ctx context.Context) (int, error)
 }
 

@@ -20,7 +20,7 @@ type visit struct {
 	cursors map[string]string // of groups, as the frames give them
 }
 
-// login opens a connection and logs in, and gives the time of the latter. What is
+// login opens a connection and logs in; the visit has the time that the login took. What is
 // pushed is decoded later: it is the server's time that counts.
 func (r *groupLoginRun) login(ctx context.Context, user string, args protocol.LoginArgs) (*visit, error) {
 	token, err := r.run.config.Server.Token(user)

@@ -98,7 +98,7 @@ type hooker struct {
 type returnedHook struct {
 	number   uint64
 	over     bool
-	proposal bool // it is the TrimHookQueue that came back; over tells whether it committed
+	proposal bool // it is the TrimHookQueue that came back; over if it committed
 }
 
 // A queuedHook is a message to be told of.

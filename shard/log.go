@@ -91,7 +91,7 @@ func (s *State) storeEntry(u *user, i int, e *ring.Entry) {
 	s.signal(u)
 }
 
-// appendToLog appends an entry to log i of a user: it gives the entry its seq and
+// appendToLog appends an entry to log i of a user: it sets the entry's seq and
 // arrival number and counts it. It signals nobody.
 func (s *State) appendToLog(u *user, i int, e *ring.Entry) {
 	c := &u.convs.items[i]

@@ -142,7 +142,7 @@ func validationError(status int, message string, errs []error) *Error {
 	return e
 }
 
-// fieldMessage names the field and the rule. It gives no value back.
+// fieldMessage returns the field and the rule, without the value.
 func fieldMessage(d *huma.ErrorDetail) string {
 	field := d.Location
 	for _, place := range []string{"body.", "path.", "query."} {

@@ -48,7 +48,7 @@ type Receiver interface {
 // A Config says how Hooks behave. Receiver is required.
 type Config struct {
 	Receiver Receiver
-	// FailOpen accepts a message if the receiver gives no decision.
+	// FailOpen accepts a message if the receiver does not decide.
 	FailOpen bool
 	// DedupWindow is the store's, default 5 min: decisions are kept for as long.
 	DedupWindow time.Duration

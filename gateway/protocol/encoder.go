@@ -81,8 +81,8 @@ func (e *encoder) endArray() {
 	}
 }
 
-// separate writes the comma that JSON has between two values or entries. What
-// was written last tells whether one is due: values end in none of these.
+// separate writes the comma that JSON has between two values or entries; none is
+// due behind '{', '[' and ':', in which no value ends.
 func (e *encoder) separate() {
 	if e.codec == Msgpack || len(e.buf) == e.start {
 		return

@@ -152,7 +152,7 @@ func New(c Config) (*Client, error) {
 // under way go on with those before.
 func (c *Client) SetSecrets(secrets []Secret) { c.secrets.Store(&secrets) }
 
-// Wants tells whether events of a type are sent. It is false for a nil Client.
+// Wants reports whether events of a type are sent. It is false for a nil Client.
 func (c *Client) Wants(event string) bool { return c != nil && c.events[event] }
 
 // Emit queues an event, or drops it when the queue is full. What it has queued
@@ -179,7 +179,7 @@ func (c *Client) Emit(e Event) {
 // Deliver sends an event and calls done when it was delivered or given up; over
 // is false if the client was closed before. read sets Order and Data before each
 // attempt; with ErrVoid the event is void, any other error counts as a failed
-// attempt. The caller bounds how many he has handed over. done must not block, and
+// attempt. The caller bounds how many are handed over at once. done must not block, and
 // may run during the call.
 func (c *Client) Deliver(e Event, read func(e *Event) error, done func(over bool)) {
 	d := &delivery{event: e, due: time.Now(), read: read, done: done}

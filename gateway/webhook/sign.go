@@ -68,7 +68,7 @@ func ParseSecrets(content []byte) (secrets []Secret, err error) {
 	return secrets, nil
 }
 
-// sign gives the signature of a request sent at a time.
+// sign returns the signature of a request sent at a time.
 func (s Secret) sign(id string, at time.Time, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(s.sum(id, strconv.FormatInt(at.Unix(), 10), body))
 }

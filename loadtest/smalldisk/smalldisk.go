@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package smalldisk gives tests a disk that can be filled: a tmpfs of a few MiB
+// Package smalldisk provides tests with a disk that can be filled: a tmpfs of a few MiB
 // that only the process and its children see.
 //
 // Mounting needs privileges that an ordinary user has only in a user namespace,
@@ -26,7 +26,7 @@ import (
 // inside is set in the environment of what Command runs.
 const inside = "BELFRY_SMALLDISK_INSIDE"
 
-// Inside tells whether this process was started by Command.
+// Inside reports whether this process was started by Command.
 func Inside() bool { return os.Getenv(inside) != "" }
 
 // Command is this program with other arguments, in a mount namespace of its own
@@ -70,7 +70,7 @@ func sized(bytes int64) string { return fmt.Sprintf("size=%d", bytes) }
 // Unmount ends the disk and what it holds.
 func (d *Disk) Unmount() error { return unix.Unmount(d.Dir, unix.MNT_DETACH) }
 
-// usage gives the bytes that are taken and those that are free.
+// usage returns the bytes that are taken and those that are free.
 func (d *Disk) usage() (used, free int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.Dir, &st); err != nil {
@@ -104,7 +104,7 @@ func (d *Disk) Fill(leave int64) error {
 	}
 }
 
-// Free gives the disk the size that it was made with.
+// Free sets the disk back to the size that it was made with.
 func (d *Disk) Free() error { return d.resize(d.size) }
 
 func (d *Disk) resize(size int64) error {

@@ -35,7 +35,7 @@ type erased struct {
 	user  string
 	group *team
 	to    string
-	sent  *sent // to him
+	sent  *sent // to them
 }
 
 const (
@@ -147,7 +147,7 @@ func (a *admin) send(ctx context.Context, from, to, cid string, body []byte) (se
 	return r.Seq, id, r.Time, nil
 }
 
-// erase makes a user a member, has him write, and erases him.
+// erase makes a user a member, has them write, and erases them.
 func (a *admin) erase(ctx context.Context, g *team, n int) error {
 	c := a.c
 	e := &erased{user: fmt.Sprintf("%smayfly%d", c.prefix, n), group: g, to: c.away[0]}
@@ -198,7 +198,7 @@ func (a *admin) erase(ctx context.Context, g *team, n int) error {
 	c.mu.Lock()
 	c.direct[e.to] = append(c.direct[e.to], s)
 	c.mu.Unlock()
-	// Of a membership that his shard has not heard of yet, erasing knows nothing.
+	// Erasing does not see a membership that the user's shard has not learnt of yet.
 	err = poll(ctx, readyPatience, func() (string, error) {
 		user, err := a.user(ctx, e.user)
 		if err != nil || user == nil || len(user.Groups) == 0 {
@@ -228,7 +228,7 @@ type userInfo struct {
 	UnreadTotal int
 }
 
-// user is nil when nothing is known of him.
+// user returns what is known of a user, nil if nothing.
 func (a *admin) user(ctx context.Context, name string) (*userInfo, error) {
 	answer, err := a.do(ctx, "GET", "/v1/users/"+name, "", nil, 404)
 	if err != nil || answer == nil {

@@ -18,7 +18,7 @@ import (
 // A crowd is the users of one round who are in groups: writers stay in all groups
 // and write, guests come and go, some are away all the time; the owner of all
 // groups mutes, recalls, dismisses and makes again; an administrator deletes,
-// imports and erases. Each user's phone does nothing but receive and keep; his
+// imports and erases. Each user's phone does nothing but receive and keep; their
 // desk makes the requests.
 type crowd struct {
 	t      *torture
@@ -41,7 +41,7 @@ type crowd struct {
 	told    map[hook]string    // message.queued, by what: its webhook-id
 	acked   map[hook]bool      // what drifters may have acked while somebody looked
 	sent    int64
-	changes int64 // recalls, deletions, mutes, stays, lives
+	changes int64 // recalls, deletions, mutes, memberships, lives of groups
 }
 
 const (
@@ -163,7 +163,7 @@ func (c *crowd) create(ctx context.Context, boss *actor, g *team, members []stri
 	return nil
 }
 
-// forget has a user's phone go without the cursor of a stay that is over. The
+// forget has a user's phone go without the cursor of a membership that is over. The
 // caller holds mu.
 func (c *crowd) forget(user string, g *team) {
 	for _, p := range c.phones {
@@ -221,12 +221,12 @@ type hook struct {
 	seq        uint64
 }
 
-// heardOf tells whether a message was told by message.queued, or need not be: a
-// session has acked it, as far as anybody knows. The caller holds mu.
+// heardOf reports whether message.queued told of a message, or need not: a session
+// may have acked it. The caller holds mu.
 func (c *crowd) heardOf(h hook) bool { return c.told[h] != "" || c.acked[h] }
 
-// untold gives a message that was not acked in the foreground and of which the
-// webhook's receiver has not heard, "" if there is none. The caller holds mu.
+// untold returns a message that was not acked in the foreground and of which the
+// webhook's receiver was not told, "" if there is none. The caller holds mu.
 func (c *crowd) untold() string {
 	for _, user := range c.away {
 		for _, s := range c.direct[user] {

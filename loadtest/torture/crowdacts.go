@@ -97,7 +97,7 @@ func (c *crowd) send(ctx context.Context, desk *actor, g *team, n int, loud bool
 	return nil, fmt.Errorf("%s: send %s: %w", g.id, s.cid, err)
 }
 
-// stayed tells whether a user was a member all the time that s was under way.
+// stayed reports whether a user was a member all the time that s was under way.
 func (g *team) stayed(user string, s *sent) bool {
 	return slices.ContainsFunc(g.members[user], func(m *stay) bool {
 		return m.sure != 0 && s.begun > m.sure && (m.ending == 0 || s.answered < m.ending)
@@ -271,7 +271,7 @@ func (c *crowd) join(ctx context.Context, desk, boss *actor, g *team) error {
 	return nil
 }
 
-// failureOf is the code of the one user that was to be added, "" if he was.
+// failureOf is the code of the one user that was to be added, "" if they were.
 func failureOf(failed []protocol.MemberFailure) string {
 	if len(failed) == 0 {
 		return ""
@@ -279,8 +279,8 @@ func failureOf(failed []protocol.MemberFailure) string {
 	return failed[0].Code
 }
 
-// leave ends a stay, by the member or by the owner. Mostly it waits until the
-// phone has heard of it: only then it is certain what the phone was to get.
+// leave ends a membership, by the member or by the owner. Mostly it waits until the
+// phone has been told of it: only then it is certain what the phone was to get.
 func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *team, rng *rand.Rand) error {
 	user := desk.user
 	c.mu.Lock()
@@ -289,7 +289,7 @@ func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *team,
 	session, passes := p.synced, c.t.passes.Load()
 	hasty := session == 0 || rng.IntN(3) == 0
 	if n := len(g.members[user]); n > 1 && !g.members[user][n-2].told {
-		hasty = true // what he is told next may be about the stay before
+		hasty = true // what the user is told next may be about the membership before
 	}
 	m.unsure = m.unsure || hasty
 	c.mu.Unlock()
@@ -312,10 +312,10 @@ func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *team,
 	return c.awaitTold(ctx, p, m, g, session, passes)
 }
 
-// toldPatience bounds the wait for the event that ends a stay.
+// toldPatience bounds the wait for the event that ends a membership.
 const toldPatience = 20 * time.Second
 
-// awaitTold waits until a session of the phone has heard that a stay is over. If the
+// awaitTold waits until a session of the phone has been told that a membership is over. If the
 // session ends before, it is not certain what it was to get of it; nor if time has
 // passed at once, since events are kept for a minute.
 func (c *crowd) awaitTold(ctx context.Context, p *phone, m *stay, g *team, session int, passes int64) error {
@@ -409,7 +409,7 @@ func (c *crowd) remake(ctx context.Context, boss *actor, g *team, members []stri
 	for _, user := range append([]string{c.owner}, members...) {
 		m := g.present(user)
 		m.ending = c.now()
-		// Who is told of a dismissal may be without what came just before it.
+		// A member told of a dismissal may not have got what came just before it.
 		m.unsure = true
 	}
 	c.mu.Unlock()

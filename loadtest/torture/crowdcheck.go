@@ -21,7 +21,7 @@ const (
 	gapNotMember = "notMember"
 )
 
-// check has every user log in with a new device and compares all that he finds
+// check has every user log in with a new device and compares all that they find
 // with what was sent and taken away. The crowd is closed; device is another one
 // each time.
 func (c *crowd) check(ctx context.Context, device string) {
@@ -179,7 +179,7 @@ func (c *crowd) checkUser(ctx context.Context, user, device string) error {
 	return c.checkDirect(ctx, v, user)
 }
 
-// checkTeam compares a user's view of a group and gives what is unread in it.
+// checkTeam compares a user's view of a group and returns the number of unread messages in it.
 func (c *crowd) checkTeam(v *visit, user string, g *team, h *history) (unread int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -128,8 +128,8 @@ func (t *torture) awaitServing(ctx context.Context) error {
 	})
 }
 
-// clock tells the server's clock something and gives the process told, 0 if
-// there was none: the other lane may have ended it.
+// clock sends an order to the server's clock and returns the generation of the process
+// that got it, 0 if there was none: the other lane may have ended it.
 func (t *torture) clock(ctx context.Context, what string, d time.Duration) (generation int) {
 	_, generation, err := t.server.call(ctx, "POST", fmt.Sprintf("/faults/clock/%s/%v", what, d))
 	if err != nil {

@@ -27,9 +27,9 @@ type team struct {
 	bySeq   map[uint64]*sent
 	newest  uint64 // the highest of them
 	takes   []*take
-	mutes   map[string][]*span // user → when he was muted
-	members map[string][]*stay // user → his stays
-	reads   map[string]uint64  // user → highest seq that he reported or sent
+	mutes   map[string][]*span // user → when they were muted
+	members map[string][]*stay // user → their memberships, oldest first
+	reads   map[string]uint64  // user → highest seq that they reported or sent
 }
 
 func newTeam(id, kind string) *team {
@@ -39,7 +39,7 @@ func newTeam(id, kind string) *team {
 	}
 }
 
-// counts tells whether its members have a number of unread messages.
+// counts reports whether its members have a number of unread messages.
 func (g *team) counts() bool { return g.kind != protocol.KindChatroom }
 
 // A sent is a message, from its first attempt on.
@@ -55,16 +55,16 @@ type sent struct {
 
 func (s *sent) String() string { return fmt.Sprintf("seq %d (%s of %s)", s.seq, s.cid, s.from) }
 
-// A span is what lasts for a while: it holds for sure from sure to ending, and
-// not before begun nor after ended.
+// A span is a state that lasts for a while: surely from sure to ending, and
+// possibly from begun to ended.
 type span struct{ begun, sure, ending, ended int64 }
 
 // A stay is one membership of a user: begun and ended with their requests, sure
 // and ending with the replies.
 type stay struct {
 	span
-	// heard: the phone's session has been told of this stay, so that cursors are
-	// no longer those of the stay before.
+	// heard: the phone's session has been told of this membership, so that cursors are
+	// no longer those of the membership before.
 	heard bool
 	// told: the phone has been told that it is over.
 	told bool
@@ -76,7 +76,7 @@ func (m *stay) must(s *sent) bool {
 	return !m.unsure && m.sure != 0 && s.answered != 0 && s.begun > m.sure && (m.ending == 0 || s.answered < m.ending)
 }
 
-// may tells whether what s was can have come in the span.
+// may reports whether s can have been stored within the span.
 func (m *span) may(s *sent) bool {
 	return (s.answered == 0 || s.answered > m.begun) && (m.ended == 0 || s.begun < m.ended)
 }
@@ -86,7 +86,7 @@ type take struct {
 	begun, ended int64
 	sender       string
 	seq          uint64
-	only         string // the user who hides it from himself; "" = from all
+	only         string // the user who hides it from themselves; "" = from all
 	silent       bool
 	reason       string
 }
@@ -95,8 +95,8 @@ func (t *take) concerns(s *sent, user string) bool {
 	return (t.only == "" || t.only == user) && (t.seq != 0 && t.seq == s.seq || t.seq == 0 && t.sender == s.from)
 }
 
-// gone tells whether s must be, or may be, gone for a user, and for which
-// reasons. told says that he must have been told of it if he had it.
+// gone reports whether s must be, or may be, gone for a user, and for which
+// reasons. told means that a user who had it must have been told.
 func (g *team) gone(s *sent, user string) (sure, told bool, reasons []string) {
 	silent := false // then what comes after it may tell nobody
 	for _, t := range g.takes {
@@ -112,14 +112,14 @@ func (g *team) gone(s *sent, user string) (sure, told bool, reasons []string) {
 	return sure, told && !silent, reasons
 }
 
-// goneBefore tells whether s was gone for a user for sure at a time.
+// goneBefore reports whether s was gone for a user for sure at a time.
 func (g *team) goneBefore(s *sent, user string, at int64) bool {
 	return slices.ContainsFunc(g.takes, func(t *take) bool {
 		return t.concerns(s, user) && t.ended != 0 && t.ended < at && s.answered != 0 && s.answered < t.begun
 	})
 }
 
-// present is the stay that has not ended, nil if none.
+// present returns the membership that has not ended, nil if none.
 func (g *team) present(user string) *stay {
 	if stays := g.members[user]; len(stays) > 0 && stays[len(stays)-1].ended == 0 {
 		return stays[len(stays)-1]

@@ -64,9 +64,9 @@ func (p *phone) stay(ctx context.Context) {
 	}
 }
 
-// interrupted notes what the end of a session makes unsure: a leaving ends the
-// access to what was not pushed yet, and a chatroom has no backlog for who has no
-// cursor.
+// interrupted notes what the end of a session makes unsure: after leaving a group,
+// what was not pushed yet cannot be read any more, and a chatroom has no backlog
+// for a device without a cursor.
 func (p *phone) interrupted() {
 	p.c.mu.Lock()
 	defer p.c.mu.Unlock()
@@ -83,8 +83,8 @@ func (p *phone) interrupted() {
 	}
 }
 
-// A sitting is one session of a phone. What is not said to be otherwise is
-// guarded by the crowd's mu.
+// A sitting is one session of a phone. The crowd's mu guards all fields that do
+// not say otherwise.
 type sitting struct {
 	*phone
 	wire    *wire
@@ -99,7 +99,7 @@ type sitting struct {
 	covered map[*team]uint64 // by the cursor given; only with one
 	member  map[*team]bool   // beyond doubt when it began
 	listed  map[*team]bool   // in onSynced
-	outside map[*team]bool   // an event of this session has put him out
+	outside map[*team]bool   // an event of this session has said that the user is out of it
 	fills   sync.WaitGroup
 	all     int // messages pushed in the sync
 }
@@ -211,7 +211,7 @@ func (s *sitting) messages(p *protocol.NewMessage) error {
 	for i := range p.Messages {
 		m := &p.Messages[i]
 		if m.From == s.user && slices.Contains(s.c.away, m.Conv.ID) && !m.Conv.Group {
-			continue // what his desk sent to one who is away is compared there
+			continue // what the user's desk sent to a user who is away is compared there
 		}
 		if err := s.message(m); err != nil {
 			return err
@@ -245,7 +245,7 @@ func (s *sitting) message(m *protocol.Message) error {
 	case m.Seq <= s.last[g]:
 		return violated("%s: %v came after seq %d", g.id, sent, s.last[g])
 	case hadCursor && m.Seq <= covered && s.listed[g] && stays[len(stays)-1].must(sent):
-		// Of a stay of which his shard heard late, he is told all once more.
+		// If the user's shard learnt late of a membership, all of it is pushed once more.
 		return violated("%s: %v came again, though the cursor covers seq %d", g.id, sent, covered)
 	case m.Seq <= v.newest && m.Seq > s.before[g]:
 		return violated("%s: %v came again in one session", g.id, sent)
@@ -267,8 +267,8 @@ func (s *sitting) message(m *protocol.Message) error {
 	return nil
 }
 
-// heard notes that the session is in a group, if the present stay began before a
-// time: a message may still be one of the stay before. The caller holds the
+// heard notes that the session is in a group, if the present membership began before a
+// time: a message may still be one of the membership before. The caller holds the
 // crowd's mu.
 func (s *sitting) heard(g *team, before int64) {
 	if m := g.present(s.user); m != nil && m.begun < before {
@@ -276,8 +276,8 @@ func (s *sitting) heard(g *team, before int64) {
 	}
 }
 
-// keep stores a group's cursor, unless it may still be of the stay before: a
-// device that returns with one is pushed what came from its new stay on, while in
+// keep stores a group's cursor, unless it may still be of the membership before: a
+// device that returns with one is pushed what came from its new membership on, while in
 // a chatroom it can read what came in between, too. The caller holds the crowd's
 // mu.
 func (s *sitting) keep(group, cursor string) {
@@ -360,7 +360,7 @@ func (s *sitting) first(g *team) uint64 {
 // the crowd's mu.
 func (s *sitting) fill(g *team, from, to uint64) {
 	_, hadCursor := s.covered[g]
-	// In a chatroom, a guest finds also what was sent between his stays.
+	// In a chatroom, a guest finds also what was sent between their memberships.
 	strict := hadCursor && s.all <= 900 && !g.remade && (g.kind != protocol.KindChatroom || len(g.members[s.user]) == 1)
 	pushed := s.pushed[g]
 	if from > to || g.remade && g.kind == protocol.KindChatroom {
@@ -381,7 +381,7 @@ func (s *sitting) fetch(g *team, from, to uint64, pushed int, strict bool) error
 			Conv: protocol.GroupConv(g.id), From: from, To: to, Limit: protocol.MaxMessages,
 		}, &page)
 		if err != nil {
-			return err // he may have left meanwhile
+			return err // the user may have left meanwhile
 		}
 		s.c.mu.Lock()
 		v := s.sights[g]
@@ -469,14 +469,14 @@ func (s *sitting) event(p *protocol.GroupEvent) {
 	}
 }
 
-// knows tells whether the phone was told that a message is gone.
+// knows reports whether the phone was told that a message is gone.
 func (v *sight) knows(m *sent) bool {
 	return v.told[m.seq] || slices.ContainsFunc(v.recalls, func(r protocol.Recall) bool {
 		return r.Sender == m.from && slices.ContainsFunc(r.Ranges, func(r protocol.Range) bool { return r.From <= m.seq && m.seq <= r.To })
 	})
 }
 
-// missing gives what the phone has to have by now and has not, "" if nothing. The
+// missing returns what the phone has to have by now and has not, "" if nothing. The
 // caller holds the crowd's mu.
 func (p *phone) missing() string {
 	if p.synced == 0 {
@@ -484,7 +484,7 @@ func (p *phone) missing() string {
 	}
 	for _, g := range p.c.teams {
 		v := p.sights[g]
-		whole := len(g.members[p.user]) == 1 // he was there all the time, and so was told all
+		whole := len(g.members[p.user]) == 1 // the user was a member all the time, and so was told all
 		for _, m := range g.sends {
 			if m.refused || m.answered == 0 {
 				continue
@@ -502,7 +502,7 @@ func (p *phone) missing() string {
 	return ""
 }
 
-// leaked gives a message that the phone has and cannot have, "" if there is none.
+// leaked returns a message that the phone has and cannot have, "" if there is none.
 // The caller holds the crowd's mu.
 func (p *phone) leaked() string {
 	for _, g := range p.c.teams {

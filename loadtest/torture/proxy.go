@@ -143,8 +143,8 @@ func (l *link) drop() {
 	})
 }
 
-// stall has up to n links that work stop to, and returns what makes their
-// clients see that. The server is left with the connections.
+// stall stalls up to n working links; abandon makes their clients see it. The
+// server is left with the connections.
 func (p *proxy) stall(rng *rand.Rand, n int, how kind) (abandon func(), stalled int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -179,7 +179,7 @@ func (p *proxy) cut() int {
 	return n
 }
 
-// dropStalled gives up what the server was left with.
+// dropStalled drops the server's connections of links that were stalled.
 func (p *proxy) dropStalled() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -243,7 +243,7 @@ func (s *server) request(ctx context.Context, method, path, kind string, body []
 	return resp.StatusCode, answer, err
 }
 
-// metrics gives all samples, summed over their labels.
+// metrics returns all samples, summed over their labels.
 func (s *server) metrics(ctx context.Context) (map[string]float64, error) {
 	text, _, err := s.call(ctx, "GET", "/metrics")
 	if err != nil {

@@ -37,7 +37,7 @@ type config struct {
 	Out    io.Writer // the events, one per line
 }
 
-// A report is what came of a run.
+// A report is the outcome of a run.
 type report struct {
 	Seed       uint64
 	Took       time.Duration
@@ -58,7 +58,7 @@ type report struct {
 // A groupsReport is what the crowds did.
 type groupsReport struct {
 	Sent    int64 // to groups, and to who is away
-	Changes int64 // recalls, deletions, mutes, stays, lives
+	Changes int64 // recalls, deletions, mutes, memberships, lives of groups
 	Queued  int64 // message.queued, each once
 	Imports int
 	Erased  int
@@ -154,8 +154,8 @@ func run(ctx context.Context, c config) (*report, error) {
 	return &t.report, nil
 }
 
-// harmless says what a run of that length should have done to the server and
-// did not: without it, that nothing is missing says little.
+// harmless returns what a run of that length should have done to the server and
+// did not: without that, it proves little that nothing is missing.
 func (r *report) harmless() (why []string) {
 	const (
 		longRun   = 25 * time.Minute
@@ -177,7 +177,7 @@ func (t *torture) printf(format string, args ...any) {
 	fmt.Fprintf(t.Out, "%8.3fs  "+format+"\n", append([]any{time.Since(t.began).Seconds()}, args...)...)
 }
 
-// violated notes what must not be, and ends the round.
+// violated notes a violation and ends the round.
 func (t *torture) violated(err error) {
 	t.printf("VIOLATION: %v", err)
 	t.mu.Lock()

@@ -17,7 +17,7 @@ const (
 	clockBrake = 2
 )
 
-// A Clock gives the time that enters a shard: the wall clock at the start,
+// A Clock is the time that enters a shard: the wall clock at the start,
 // advanced by the monotonic clock and slewed towards the wall clock. It never
 // goes back.
 //
@@ -62,7 +62,7 @@ func (c *Clock) Now() int64 {
 	return c.read(wall, mono)
 }
 
-// raise makes sure that the clock never gives a time below atMS, which the
+// raise makes sure that the clock never returns a time below atMS, which the
 // shard has already applied. If the wall clock is far behind that, the time was
 // written by a clock that was wrong: the clock stays there and runs slow.
 func (c *Clock) raise(atMS int64) {

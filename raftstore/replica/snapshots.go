@@ -40,7 +40,7 @@ func openSnapshots(dir string, log *hclogger) (*snapshotStore, error) {
 
 // A snapshotStore differs from Raft's own in two things: what it writes reaches
 // the disk as it goes, and it does not read a snapshot to check a sum before it
-// gives it out, since the state's decoder checks one of its own.
+// returns it, since the state's decoder checks one of its own.
 type snapshotStore struct {
 	*raft.FileSnapshotStore
 	dir string

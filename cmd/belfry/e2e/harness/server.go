@@ -126,7 +126,7 @@ func (s *Server) launch(flags []string) error {
 	return <-started
 }
 
-// Begin starts the process. started gives one value: nil once it serves, or why it
+// Begin starts the process. started receives one value: nil once it serves, or why it
 // does not.
 func (s *Server) Begin(flags []string) (started <-chan error, err error) {
 	args := append([]string{
