@@ -41,8 +41,6 @@ type Backend interface {
 	// Since reads what came after an arrival number, without what the session itself
 	// did.
 	Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error
-	// Cursor is the text of an arrival number, for the client to give back.
-	Cursor(user command.UserID, arrival uint64) string
 
 	// Recents is linearizable. The list has about so many bytes of messages at most.
 	Recents(ctx context.Context, user command.UserID, maxBytes int) (query.ConversationList, error)

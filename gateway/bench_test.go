@@ -24,7 +24,6 @@ type nullStore struct {
 }
 
 func (*nullStore) Now() int64                                { return 1795400000123 }
-func (*nullStore) Cursor(command.UserID, uint64) string      { return "AQEBAQEBAQEB" }
 func (*nullStore) Unwatch(command.UserID, command.SessionID) {}
 
 func (*nullStore) Submit(cmd command.Command, done func(command.Result, error)) {

@@ -18,6 +18,7 @@ const codecs = 2
 type chunk struct {
 	through       uint64 // it has everything up to this arrival number
 	cursor        string // of through
+	epoch         uint64 // of cursors
 	missedThrough uint64 // point of the newest event before its items that is not kept any more, 0 for none
 	items         []chunkItem
 	bytes         [codecs][]byte // the items, one after the other
@@ -43,7 +44,7 @@ func (it *chunkItem) sentBy(s *session) bool {
 
 // fill sets the chunk to what was read, encoded in some codecs.
 func (c *chunk) fill(b *query.Updates, in [codecs]bool) {
-	c.through, c.missedThrough, c.encoded, c.cursor = b.Through, b.MissedEventsTo, in, ""
+	c.through, c.missedThrough, c.epoch, c.encoded, c.cursor = b.Through, b.MissedEventsTo, b.Epoch, in, ""
 	clear(c.items)
 	c.items = slices.Grow(c.items[:0], len(b.Items))
 	for codec := range c.bytes {

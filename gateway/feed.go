@@ -173,7 +173,7 @@ func (f *feed) read(p *pumpState) {
 			} else if len(p.batch.Items) > 0 || p.batch.MissedEvents {
 				p.chunk.fill(&p.batch, in)
 				c = p.chunk.clone()
-				c.cursor = query.Cursor(p.batch.Epoch, f.group.Key(), c.through)
+				c.cursor = query.Cursor(c.epoch, f.group.Key(), c.through)
 				f.gateway.metrics.feedReads.Inc()
 			} else {
 				signalled = f.advance(p.batch.Through)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // A groupFrame is an onNewMessage with messages of one or more groups that is being
@@ -12,6 +13,7 @@ type groupFrame struct {
 	d           uint64 // its delivery number
 	writer      protocol.NewMessageWriter
 	subs        []*subscription // whose cursors it will hold
+	epochs      []uint64        // of these cursors
 	cursorBytes int             // bytes that those take at most
 	skipped     uint64          // signals that were lost before its messages
 	cursors     []protocol.GroupCursor
@@ -47,9 +49,9 @@ func (s *session) closeFrame(p *pumpState) (messages int) {
 	}
 	f.open = false
 	messages = f.writer.Len()
-	for _, sub := range f.subs {
+	for i, sub := range f.subs {
 		if sub.cursor == "" {
-			sub.cursor = s.gateway.backend.GroupCursor(sub.feed.group, sub.pushedTo)
+			sub.cursor = query.Cursor(f.epochs[i], sub.feed.group.Key(), sub.pushedTo)
 		}
 		f.cursors = append(f.cursors, protocol.GroupCursor{Group: string(sub.feed.group), Cursor: sub.cursor})
 	}
@@ -62,15 +64,16 @@ func (s *session) closeFrame(p *pumpState) (messages int) {
 	}
 	clear(f.subs)
 	clear(f.cursors)
-	f.subs, f.cursors = f.subs[:0], f.cursors[:0]
+	f.subs, f.epochs, f.cursors = f.subs[:0], f.epochs[:0], f.cursors[:0]
 	return messages
 }
 
-// addCursor adds the cursor of sub to the open frame.
-func (f *groupFrame) addCursor(sub *subscription) {
+// addCursor adds the cursor of sub to the open frame. epoch is that of what was read of
+// the group.
+func (f *groupFrame) addCursor(sub *subscription, epoch uint64) {
 	if sub.cursorFrame != f.d {
 		sub.cursorFrame = f.d
-		f.subs = append(f.subs, sub)
+		f.subs, f.epochs = append(f.subs, sub), append(f.epochs, epoch)
 		f.cursorBytes += cursorEntry
 	}
 }

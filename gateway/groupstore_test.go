@@ -66,24 +66,11 @@ func (s *testStore) SyncGroups(_ context.Context, user command.UserID, asks []qu
 }
 
 func (s *testStore) GroupSince(group command.GroupID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return store.ErrUnavailable
-	}
-	return s.state.Answer(&query.GroupUpdatesAfter{
-		Group: group, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: b,
-	}, s.Now())
+	return s.Read(&query.GroupUpdatesAfter{Group: group, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: b})
 }
 
 func (s *testStore) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Updates) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return store.ErrUnavailable
-	}
-	s.state.GroupMessages(user, group, seqs, b, s.Now())
-	return nil
+	return s.Read(&query.GroupMessages{User: user, Group: group, Seqs: seqs, Updates: b})
 }
 
 func (s *testStore) MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error) {
@@ -126,7 +113,7 @@ func (s *testStore) PastMembership(group command.GroupID, user command.UserID) (
 }
 
 func (s *testStore) GroupCursor(group command.GroupID, arrival uint64) string {
-	return s.state.GroupCursor(group, arrival)
+	return query.Cursor(s.state.Epoch(), group.Key(), arrival)
 }
 
 func (s *testStore) Group(group command.GroupID, asker command.UserID) (query.GroupInfo, bool, error) {

@@ -45,7 +45,7 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 	pushed = s.closeFrame(p)
 	if e := it.event; e != nil && (e.Kind == query.EventJoined || e.Kind == query.EventCreated) && e.Arrival == sub.signalsFrom && !sub.live {
 		// The user joined by this event: with its cursor their devices go on from here.
-		cursor := s.gateway.backend.GroupCursor(e.Group, e.Arrival)
+		cursor := query.Cursor(c.epoch, e.Group.Key(), e.Arrival)
 		s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
 	} else if r := it.recall; r != nil && r.Ranges[0].From < sub.minSeq {
 		clipped := *r

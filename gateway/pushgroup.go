@@ -155,7 +155,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, u
 			return pushed, full
 		}
 		f.writer.AddEncoded(c.span(s.codec, i, j), j-i)
-		f.addCursor(sub)
+		f.addCursor(sub, c.epoch)
 		s.markGroup(sub, sub.pushedTo, c.items[j-1].arrival)
 		sub.moveTo(c.items[j-1].arrival, "")
 		i = j

@@ -210,28 +210,32 @@ func (s *testStore) SetBackground(user command.UserID, session command.SessionID
 	s.background[sessionOf{user, session}] = background
 }
 
-func (s *testStore) NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error {
+// Read answers a query as another node would: through the bytes of both.
+func (s *testStore) Read(q query.Query) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
 		return store.ErrUnavailable
 	}
-	return sync.ReadOn(func(q query.Query) error { return s.state.Answer(q, s.Now()) }, user, b, maxMessages, maxBytes)
+	asked, err := query.DecodeQuery(query.AppendQuery(nil, q))
+	if err != nil {
+		panic(err)
+	}
+	var refused *command.RefusedError
+	if err := s.state.Answer(asked, s.Now()); err != nil {
+		refused = err.(*command.RefusedError)
+	}
+	return query.DecodeAnswer(query.AppendAnswer(nil, asked, refused), q)
+}
+
+func (s *testStore) NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error {
+	return sync.ReadOn(s.Read, user, b, maxMessages, maxBytes)
 }
 
 func (s *testStore) Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return store.ErrUnavailable
-	}
-	return s.state.Answer(&query.UpdatesAfter{
+	return s.Read(&query.UpdatesAfter{
 		User: user, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: b,
-	}, s.Now())
-}
-
-func (s *testStore) Cursor(user command.UserID, arrival uint64) string {
-	return s.state.Cursor(user, arrival)
+	})
 }
 
 func (s *testStore) Recents(_ context.Context, user command.UserID, maxBytes int) (query.ConversationList, error) {

@@ -45,6 +45,7 @@ type groupPart struct {
 	size   int      // bytes of one, about
 	cursor string   // to be given with the last of them, "" for none
 	first  uint64   // point in the group's order of the first that was pushed, 0 = none was
+	epoch  uint64   // of cursors, as it came with what was read
 }
 
 // pushSync pushes the next part of the sync. more reports whether there is more to push,
@@ -194,6 +195,7 @@ func (s *session) pushPart(p *pumpState, part *groupPart) progress {
 			s.unavailable(err)
 			return storeDown
 		}
+		part.epoch = p.batch.Epoch
 		for i := range p.batch.Messages {
 			m := &p.batch.Messages[i]
 			message := wire.Message(m)
@@ -213,7 +215,7 @@ func (s *session) pushPart(p *pumpState, part *groupPart) progress {
 		s.markGroup(part.sub, part.first-1, part.sub.pushedTo)
 	}
 	if part.cursor != "" && p.group.open && p.group.writer.Len() > 0 {
-		p.group.addCursor(part.sub)
+		p.group.addCursor(part.sub, part.epoch)
 	}
 	return caughtUp
 }
