@@ -38,6 +38,8 @@ type Backend interface {
 	// NextSync reads the next part of a sync: messages, and at the end the
 	// changes that a device with a cursor missed. b.More says whether to call again.
 	NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error
+	// Read answers a query about one user or group from the leader's memory.
+	Read(q query.Query) error
 	// Since reads what came after an arrival number, without what the session itself
 	// did.
 	Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error
@@ -92,11 +94,6 @@ type Backend interface {
 	GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Updates) error
 	// MemberChanges reads what a member's other sessions changed in their own view.
 	MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error)
-	JoinedAt(group command.GroupID, user command.UserID) (arrival uint64, member bool, err error)
-	Member(group command.GroupID, user command.UserID) (m query.Member, member bool, err error)
-	// PastMembership returns the newest membership of a user who is no member any more.
-	// known is false if nothing is kept of it.
-	PastMembership(group command.GroupID, user command.UserID) (past query.PastMembership, known bool, err error)
 	GroupCursor(group command.GroupID, arrival uint64) string
 	Group(group command.GroupID, asker command.UserID) (info query.GroupInfo, exists bool, err error)
 	// Members lists in order of name, from the first one above after.

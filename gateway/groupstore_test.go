@@ -82,36 +82,6 @@ func (s *testStore) MemberChanges(group command.GroupID, user command.UserID, se
 	return s.state.MemberChanges(group, user, session, after), nil
 }
 
-func (s *testStore) JoinedAt(group command.GroupID, user command.UserID) (uint64, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return 0, false, store.ErrUnavailable
-	}
-	arrival, member := s.state.MemberSince(group, user)
-	return arrival, member, nil
-}
-
-func (s *testStore) Member(group command.GroupID, user command.UserID) (query.Member, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return query.Member{}, false, store.ErrUnavailable
-	}
-	m, member := s.state.Member(group, user)
-	return m, member, nil
-}
-
-func (s *testStore) PastMembership(group command.GroupID, user command.UserID) (query.PastMembership, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return query.PastMembership{}, false, store.ErrUnavailable
-	}
-	stay, known := s.state.LastMembership(group, user)
-	return stay, known, nil
-}
-
 func (s *testStore) GroupCursor(group command.GroupID, arrival uint64) string {
 	return query.Cursor(s.state.Epoch(), group.Key(), arrival)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 // groupJoined subscribes to a group: the user's shard says that they are a member now.
@@ -34,62 +35,40 @@ func (s *session) groupLeft(group command.GroupID) {
 }
 
 // positionNew sets the position of a fresh subscription to just before the user joined,
-// so that the event of that is pushed too.
-func (s *session) positionNew(p *pumpState, sub *subscription) progress {
-	b, group := s.gateway.backend, sub.feed.group
+// so that the event of that is pushed too: also if the membership ended before the user's
+// shard knew of its beginning, when the event of its end closes the subscription. If it
+// ended before the login, or its end has been pushed, the subscription is closed at once.
+func (s *session) positionNew(sub *subscription) progress {
 	if sub.live {
 		sub.signalsFrom = sub.joinedAt
 		sub.feed.setPosition(sub, sub.joinedAt, true)
 		return caughtUp
 	}
-	at, member, err := b.JoinedAt(group, s.user)
-	switch {
-	case err != nil:
-		s.unavailable(err)
-		return storeDown
-	case !member:
-		return s.positionPast(sub)
-	default:
-		sub.signalsFrom, sub.minSeq = at+1, endOfOrder
-		if err := s.loadMinSeq(sub); err != nil {
-			return storeDown
-		}
-		sub.feed.setPosition(sub, at, true)
-	}
-	return caughtUp
-}
-
-// positionPast sets the position of a fresh subscription to the beginning of a past
-// membership, one that ended before the user's shard knew of its beginning. The event of
-// its end closes the subscription. If it ended before the login, or its end has been
-// pushed, the subscription is closed at once.
-func (s *session) positionPast(sub *subscription) progress {
-	past, known, err := s.gateway.backend.PastMembership(sub.feed.group, s.user)
+	m, err := s.membership(sub)
 	lastEnd := s.pastMemberships.endOf(sub.feed.group)
 	switch {
 	case err != nil:
-		s.unavailable(err)
 		return storeDown
-	case !known || past.EndedMS < s.loginTime || past.To <= lastEnd:
+	case m.Is:
+		sub.signalsFrom, sub.minSeq = m.JoinedAt+1, m.Member.VisibleFrom
+		sub.feed.setPosition(sub, m.JoinedAt, true)
+	case !m.Was || m.Past.EndedMS < s.loginTime || m.Past.To <= lastEnd:
 		s.detach(sub)
 	default:
-		sub.signalsFrom, sub.minSeq = max(past.From, lastEnd)+1, past.VisibleFrom
+		sub.signalsFrom, sub.minSeq = max(m.Past.From, lastEnd)+1, m.Past.VisibleFrom
 		sub.feed.setPosition(sub, sub.signalsFrom-1, true)
 	}
 	return caughtUp
 }
 
-// loadMinSeq sets the lowest seq that the user may read. If they are no member any more
-// it leaves what is set.
-func (s *session) loadMinSeq(sub *subscription) error {
-	m, member, err := s.gateway.backend.Member(sub.feed.group, s.user)
-	switch {
-	case err != nil:
+// membership reads what a group knows of the user. After an error the pump comes back.
+func (s *session) membership(sub *subscription) (*query.Membership, error) {
+	m := &query.Membership{Group: sub.feed.group, User: s.user}
+	err := s.gateway.backend.Read(m)
+	if err != nil {
 		s.unavailable(err)
-	case member:
-		sub.minSeq = m.VisibleFrom
 	}
-	return err
+	return m, err
 }
 
 // pastMemberships are the newest past memberships whose ends the session has pushed.

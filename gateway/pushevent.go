@@ -13,25 +13,21 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 	it := &c.items[i]
 	pushedTo, ends := it.arrival, false
 	if e := it.event; e != nil {
-		b := s.gateway.backend
 		switch {
 		case e.EndsMembershipOf(s.user) && sub.live:
 			ends = true
 		case e.EndsMembershipOf(s.user) || e.Kind == query.EventRemoved && len(e.Users) == 0: // too many to be named
-			at, member, err := b.JoinedAt(sub.feed.group, s.user)
+			m, err := s.membership(sub)
 			if err != nil {
-				s.unavailable(err)
 				return 0, storeDown
 			}
 			// They may have joined again: they may not see what lies between.
-			if ends = !member; !ends {
-				if err := s.loadMinSeq(sub); err != nil {
-					return 0, storeDown
-				}
-				pushedTo, sub.signalsFrom = max(pushedTo, at), at+1
+			if ends = !m.Is; !ends {
+				sub.minSeq = m.Member.VisibleFrom
+				pushedTo, sub.signalsFrom = max(pushedTo, m.JoinedAt), m.JoinedAt+1
 			}
 		case e.Kind == query.EventJoinRequested || e.Kind == query.EventBanned:
-			info, _, err := b.Group(sub.feed.group, s.user)
+			info, _, err := s.gateway.backend.Group(sub.feed.group, s.user)
 			if err != nil {
 				s.unavailable(err)
 				return 0, storeDown
@@ -95,9 +91,8 @@ func (s *session) pushMemberChanges(p *pumpState, sub *subscription) (pushed int
 // pushRemaining pushes what the user may still read after their shard has said that they
 // are no member any more. The event that closes the subscription usually is among it.
 func (s *session) pushRemaining(p *pumpState, sub *subscription) (pushed int, end progress) {
-	_, member, err := s.gateway.backend.JoinedAt(sub.feed.group, s.user)
+	m, err := s.membership(sub)
 	if err != nil {
-		s.unavailable(err)
 		return 0, storeDown
 	}
 	for read := false; !read; {
@@ -109,7 +104,7 @@ func (s *session) pushRemaining(p *pumpState, sub *subscription) (pushed int, en
 		}
 	}
 	sub.leaving = false
-	if !member {
+	if !m.Is {
 		s.pastMemberships.add(sub.feed.group, sub.pushedTo)
 		s.detach(sub)
 	}

@@ -38,7 +38,7 @@ func (s *session) pushGroups(p *pumpState) (pushed int, more bool) {
 // pushGroup pushes what a group has, until it has caught up or the frame is full.
 func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end progress) {
 	if !sub.positioned {
-		if end := s.positionNew(p, sub); end != caughtUp || sub.closed.Load() {
+		if end := s.positionNew(sub); end != caughtUp || sub.closed.Load() {
 			return 0, end
 		}
 	}
@@ -99,18 +99,15 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, u
 		if sub.live {
 			return s.pushAssumedRemoval(p, sub), caughtUp
 		}
-		if at, member, err := s.gateway.backend.JoinedAt(sub.feed.group, s.user); err != nil {
-			s.unavailable(err)
+		if m, err := s.membership(sub); err != nil {
 			return 0, storeDown
-		} else if !member {
+		} else if !m.Is {
 			s.pastMemberships.add(sub.feed.group, c.through)
 			s.detach(sub) // since when is not known any more
 			return 0, caughtUp
-		} else if at > sub.pushedTo {
-			if err := s.loadMinSeq(sub); err != nil {
-				return 0, storeDown
-			}
-			sub.rejoin(at)
+		} else if m.JoinedAt > sub.pushedTo {
+			sub.minSeq = m.Member.VisibleFrom
+			sub.rejoin(m.JoinedAt)
 		}
 	}
 	for i := c.firstAfter(sub.pushedTo); i < len(c.items) && c.items[i].arrival <= upTo; {

@@ -87,29 +87,6 @@ func (s *Store) MemberChanges(group command.GroupID, user command.UserID, sessio
 	return q.Changes, err
 }
 
-// JoinedAt returns the point in a group's order at which a member joined, or false if
-// the user is none.
-func (s *Store) JoinedAt(group command.GroupID, user command.UserID) (arrival uint64, member bool, err error) {
-	q := query.Membership{Group: group, User: user}
-	err = s.read(&q)
-	return q.JoinedAt, q.Is, err
-}
-
-// Member returns what is known of a member, or false if the user is none.
-func (s *Store) Member(group command.GroupID, user command.UserID) (m query.Member, member bool, err error) {
-	q := query.Membership{Group: group, User: user}
-	err = s.read(&q)
-	return q.Member, q.Is, err
-}
-
-// PastMembership returns the newest membership of a user who is no member any more, or
-// false if none is known.
-func (s *Store) PastMembership(group command.GroupID, user command.UserID) (past query.PastMembership, known bool, err error) {
-	q := query.Membership{Group: group, User: user}
-	err = s.read(&q)
-	return q.Past, q.Was, err
-}
-
 // GroupCursor returns the text of a point in a group's order. It is empty, which a
 // device gives back as no cursor, while the shard does not serve.
 func (s *Store) GroupCursor(group command.GroupID, arrival uint64) string {

@@ -363,15 +363,16 @@ func TestGroupHistoryIsForMembers(t *testing.T) {
 	if err := s.GroupMessages(alice, group, []uint64{1, 9}, &b); err != nil || len(b.Messages) != 1 {
 		t.Errorf("GroupMessages = %d messages, %v; want 1", len(b.Messages), err)
 	}
-	joined, member, err := s.JoinedAt(group, alice)
-	if !member || err != nil || joined >= b.Messages[0].Arrival {
-		t.Errorf("JoinedAt = %d, %v, %v; want it before the message", joined, member, err)
+	m := query.Membership{Group: group, User: alice}
+	if err := s.Read(&m); !m.Is || err != nil || m.JoinedAt >= b.Messages[0].Arrival {
+		t.Errorf("Membership = %+v, %v; want it to begin before the message", m, err)
 	}
-	if err := s.GroupSince(group, joined, &b, 10, 1<<20); err != nil || len(b.Events) != 1 {
+	if err := s.GroupSince(group, m.JoinedAt, &b, 10, 1<<20); err != nil || len(b.Events) != 1 {
 		t.Errorf("GroupSince the joining = %d events, %v; want the joining itself", len(b.Events), err)
 	}
-	if _, member, err := s.JoinedAt(group, bob); member || err != nil {
-		t.Errorf("JoinedAt of a stranger = %v, %v", member, err)
+	m = query.Membership{Group: group, User: bob}
+	if err := s.Read(&m); m.Is || m.Was || err != nil {
+		t.Errorf("Membership of a stranger = %+v, %v", m, err)
 	}
 	at := s.GroupCursor(group, b.Through)
 	if views, _ := s.SyncGroups(context.Background(), alice, []query.GroupSyncQuery{{Group: group, HasCursor: true, Cursor: at}}, 10, 10); len(views) != 1 || views[0].Reset || len(views[0].Push) != 0 {

@@ -7,6 +7,11 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
+// Read answers a query about one user or group from the leader's memory, which after a
+// change of leaders may be stale for as long as an election takes. A refusal is a
+// *command.RefusedError.
+func (s *Store) Read(q query.Query) error { return s.read(q) }
+
 // NextSync reads the next part of a sync that Login began; up.More reports whether to
 // call again.
 func (s *Store) NextSync(user command.UserID, sync *query.Sync, up *query.Updates, maxMessages, maxBytes int) error {
