@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -13,6 +14,33 @@ import (
 
 // EncodeMentions returns mentions as an entry of a log holds them.
 func EncodeMentions(mentions []string) []byte { return appendMentionList(nil, mentions) }
+
+// UpdatesAfter reads what came after an arrival number: visible messages except those
+// that the session itself sent, and changes except those that it made. It reads at
+// most maxMessages messages and, beyond the first message, about maxBytes bytes.
+func (s *State) UpdatesAfter(name command.UserID, session command.SessionID, after uint64, up *query.Updates, maxMessages, maxBytes int, now int64) {
+	s.readSince(&query.UpdatesAfter{User: name, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: up}, now)
+}
+
+// NextSync reads the next part of a sync, with bounds as in UpdatesAfter. Messages
+// that are no longer visible are left out. With a cursor, changes that the device
+// missed come at their place in the order.
+func (s *State) NextSync(name command.UserID, sync *query.Sync, up *query.Updates, maxMessages, maxBytes int, now int64) {
+	if err := sync.ReadOn(func(q query.Query) error { return s.Answer(q, now) }, name, up, maxMessages, maxBytes); err != nil {
+		up.Reset()
+	}
+}
+
+// Cursor returns the text of a point in the order of a user, or of a group given by
+// its key.
+func (s *State) Cursor(name command.UserID, arrival uint64) string {
+	return query.Cursor(s.epoch, name, arrival)
+}
+
+// GroupCursor returns a point in the order of a group as text.
+func (s *State) GroupCursor(id command.GroupID, arrival uint64) string {
+	return query.Cursor(s.epoch, id.Key(), arrival)
+}
 
 // ReadSeq is the read cursor of a conversation.
 func ReadSeq(s *State, name, peer command.UserID) uint64 {
