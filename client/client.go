@@ -111,7 +111,7 @@ func (c *Client) Err() error {
 	return c.err
 }
 
-// State is what the client is doing now.
+// State returns what the client is doing now.
 func (c *Client) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()

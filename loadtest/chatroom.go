@@ -15,8 +15,8 @@ import (
 // MaxChatroom is how many members a chatroom has room for.
 const MaxChatroom = 10_000
 
-// ChatroomConfig says how large a chatroom is all of whose sessions are lost at
-// once. Members, Online, Body and Rate are needed.
+// ChatroomConfig describes a chatroom that loses all its sessions at once.
+// Members, Online, Body and Rate are needed.
 type ChatroomConfig struct {
 	Config
 	Members int

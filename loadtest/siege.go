@@ -50,7 +50,7 @@ type Besieger interface {
 	Close()
 }
 
-// Vitals are what a server tells of itself.
+// Vitals are what a server reports of itself.
 type Vitals struct {
 	Retention float64 `json:"retentionSeconds"` // the shortest of all shards
 	Heap      int64   `json:"heapBytes"`        // objects, garbage included
@@ -199,7 +199,7 @@ func (r *siegeRun) work(ctx context.Context, report *SiegeReport) error {
 	return r.audit(ctx)
 }
 
-// comeBack has those log in who were absent. What they miss is a violation.
+// comeBack logs in the users who were absent. What they miss is a violation.
 func (r *siegeRun) comeBack(ctx context.Context) error {
 	patient, cancel := context.WithTimeoutCause(ctx, absentPatience, fmt.Errorf("those who were absent do not have everything after %v", absentPatience))
 	defer cancel()

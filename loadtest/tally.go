@@ -53,11 +53,11 @@ func NewTally() *Tally {
 	}
 }
 
-// Now is the time since the epoch.
+// Now returns the time since the run's epoch.
 func (t *Tally) Now() time.Duration { return time.Since(t.epoch) }
 
-// Measure has latencies recorded of messages meant for from to to, and forgets
-// those recorded before.
+// Measure has latencies recorded of messages that were meant to be sent between
+// from and to, and forgets those recorded before.
 func (t *Tally) Measure(from, to time.Duration) {
 	for _, r := range []*recorder{t.ack, t.delivery, t.late} {
 		r.reset()
@@ -140,7 +140,7 @@ func (t *Tally) violated(err error) {
 	}
 }
 
-// Verdict says what the clients have found wrong so far.
+// Verdict returns the violations that the clients have found so far.
 func (t *Tally) Verdict() Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -154,13 +154,13 @@ func (t *Tally) Verdict() Verdict {
 // Refused counts the sends that got an error, by its code.
 func (t *Tally) Refused() map[string]int64 { return t.codes.all() }
 
-// A Verdict says what was not as it had to be.
+// A Verdict is the violations that clients found.
 type Verdict struct {
 	Violations int64    `json:"violations"`
 	Examples   []string `json:"examples,omitempty"` // the first 20
 }
 
-// Err is nil if nothing was wrong.
+// Err returns nil if there was no violation.
 func (v Verdict) Err() error {
 	if v.Violations == 0 {
 		return nil
