@@ -90,7 +90,13 @@ func (s *Store) MemberChanges(group command.GroupID, user command.UserID, sessio
 // GroupCursor returns the text of a point in a group's order. It is empty, which a
 // device gives back as no cursor, while the shard does not serve.
 func (s *Store) GroupCursor(group command.GroupID, arrival uint64) string {
-	return s.cursor("", group, arrival)
+	q := epochQueries.get()
+	defer epochQueries.put(q)
+	q.Group = group
+	if err := s.read(q); err != nil {
+		return ""
+	}
+	return query.Cursor(q.Epoch, group.Key(), arrival)
 }
 
 // Group returns what is known of a group, and of asker as a member of it.

@@ -74,21 +74,6 @@ var (
 	epochQueries         queryPool[query.Epoch]
 )
 
-// cursor returns the text of a place in the order of a user, or of a group if that is set.
-// It is empty while the shard does not serve.
-func (s *Store) cursor(user command.UserID, group command.GroupID, arrival uint64) string {
-	q := epochQueries.get()
-	defer epochQueries.put(q)
-	q.User, q.Group = user, group
-	if err := s.read(q); err != nil {
-		return ""
-	}
-	if group != "" {
-		user = group.Key()
-	}
-	return query.Cursor(q.Epoch, user, arrival)
-}
-
 // contact reads what a user's shard knows of them and of their conversation with peer.
 func (s *Store) contact(user, peer command.UserID) (query.Contact, error) {
 	q := contactQueries.get()

@@ -26,12 +26,6 @@ func (s *Store) Since(user command.UserID, session command.SessionID, after uint
 	return s.read(q)
 }
 
-// Cursor returns the text of an arrival number. It is empty, which a device gives
-// back as no cursor, while the shard does not serve.
-func (s *Store) Cursor(user command.UserID, arrival uint64) string {
-	return s.cursor(user, "", arrival)
-}
-
 // History reads the leader's memory, which after a change of leaders may be
 // stale for as long as an election takes. That of a group is refused, with a
 // *command.RefusedError, if the user is no member of it.
