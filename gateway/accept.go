@@ -13,9 +13,9 @@ import (
 // token of 8 KiB and cursors of 200 groups, takes some 25 KiB.
 const maxLoginFrame = 32 << 10
 
-// accept upgrades a request to a session. The session runs on a goroutine of
-// its own, so that the server's, with its grown stack, its request and its
-// buffers, can end.
+// accept upgrades a request and starts its session. The session runs on a new
+// goroutine: that of the HTTP server can end, and free its grown stack, its
+// request and its buffers.
 func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	if status := ws.CheckUpgrade(w, r); status != 0 {
 		g.metrics.accepts.WithLabelValues("refused").Inc()
@@ -45,8 +45,9 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	g.run(s)
 }
 
-// checkHost refuses, on a dev server, requests for any host but this machine: a
-// page elsewhere could otherwise reach it under a name of its own.
+// checkHost refuses requests to a dev server that name another host than this
+// machine: if a site's name led to this machine, pages of that site could reach
+// the server.
 func (g *Gateway) checkHost(next http.Handler) http.Handler {
 	if !g.config.Dev {
 		return next

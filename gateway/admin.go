@@ -17,13 +17,13 @@ func (g *Gateway) AdminHandler() http.Handler {
 	operations.Handle("GET /metrics", promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}))
 	profiles := profileHandlers()
 	operations.Handle("GET /debug/pprof/", profiles)
-	operations.Handle("POST /debug/pprof/symbol", profiles) // addresses come in its body
+	operations.Handle("POST /debug/pprof/symbol", profiles) // the addresses come in the body
 	health := http.NewServeMux()
 	health.HandleFunc("GET /healthz", g.healthz)
 	health.HandleFunc("GET /readyz", g.readyz)
 
-	// Muxes of their own answer 405 for other methods; in this one those would go to
-	// Administration.
+	// These paths have muxes that answer 405 for other methods; in this mux requests
+	// with other methods would go to Administration.
 	mux := http.NewServeMux()
 	mux.Handle("/healthz", health)
 	mux.Handle("/readyz", health)
@@ -36,7 +36,7 @@ func (g *Gateway) AdminHandler() http.Handler {
 	mux.Handle("/metrics", guarded)
 	mux.Handle("/debug/pprof/", guarded)
 	nothing := g.RequireAdmin(http.NotFoundHandler())
-	mux.Handle("/debug/pprof", nothing) // which the mux would redirect
+	mux.Handle("/debug/pprof", nothing) // the mux would redirect it
 	if g.config.Administration != nil {
 		nothing = g.config.Administration
 	}
@@ -44,19 +44,19 @@ func (g *Gateway) AdminHandler() http.Handler {
 	return g.checkHost(ExactPaths(mux, nothing))
 }
 
-// RequireAdmin returns a handler that serves requests with an admin token that may read
-// and, on a dev server without such tokens, all requests.
+// RequireAdmin returns a handler that passes to next the requests with an admin token
+// of scope read. A dev server without admin tokens passes all requests.
 func (g *Gateway) RequireAdmin(next http.Handler) http.Handler {
 	return g.config.AdminTokens.Require(admin.ScopeRead, next)
 }
 
-// ownPages refuses requests from pages of other sites: they cannot read the answer, but
-// could have a dev server take a profile.
+// ownPages refuses requests from pages of other sites: such pages cannot read the
+// answer, but could make a dev server take profiles.
 func ownPages(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		changing := *r
-		changing.Method = http.MethodPost // the protection allows every GET
+		changing.Method = http.MethodPost // CrossOriginProtection allows every GET
 		if protection.Check(&changing) != nil {
 			writeError(w, http.StatusForbidden, "forbidden", "Origin: pages of other sites may not make calls")
 			return

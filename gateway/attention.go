@@ -7,11 +7,11 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// An ack shows that the app runs, which a pong does not: browsers answer pings for pages
-// that are frozen. The gateway tells the store when an ack is late, and when it comes
-// after all; and the store asks what was acked while somebody looked at the device.
+// An ack shows that the app runs. A pong does not: browsers answer pings for frozen
+// pages. The gateway tells the store when an ack is late and when it comes after all,
+// and the store asks which messages were acked while somebody looked at the device.
 
-// startAckTimer starts the time within which the device has to ack what was pushed,
+// startAckTimer starts the time (StallTimeout) within which the device has to ack,
 // unless it runs already. The caller holds mu.
 func (s *session) startAckTimer() {
 	if s.unackedSince != 0 {
@@ -19,7 +19,7 @@ func (s *session) startAckTimer() {
 	}
 	now := s.age()
 	s.unackedSince = now
-	// The timer is not set for each push: when it fires, checkDeadlines sets it again
+	// The timer is not reset for each push: when it fires, checkDeadlines sets it again
 	// if acks have come meanwhile.
 	if at := now + s.gateway.config.StallTimeout; s.timerAt == 0 || at < s.timerAt {
 		s.timerAt = at
@@ -27,9 +27,9 @@ func (s *session) startAckTimer() {
 	}
 }
 
-// restartAckTimer stops that time, and starts it again if there is more to ack. It
-// reports whether the caller has to tell the store that the app acks again. The caller
-// holds mu.
+// restartAckTimer stops that time, and starts it again if more frames wait for an ack.
+// It reports whether the caller has to tell the store that the app acks again. The
+// caller holds mu.
 func (s *session) restartAckTimer() (recovered bool) {
 	s.unackedSince = 0
 	if len(s.window.frames) > 0 {
@@ -40,8 +40,8 @@ func (s *session) restartAckTimer() (recovered bool) {
 	return recovered
 }
 
-// checkStalled reports whether an ack has become late. Then the caller, which holds mu,
-// has to call reportStalled after unlocking it.
+// checkStalled notes and reports that an ack has become late. The caller holds mu, and
+// calls reportStalled after unlocking it.
 func (s *session) checkStalled(now time.Duration) (stalled bool) {
 	if s.unackedSince == 0 || s.stalled || now < s.unackedSince+s.gateway.config.StallTimeout {
 		return false
@@ -50,8 +50,8 @@ func (s *session) checkStalled(now time.Duration) (stalled bool) {
 	return true
 }
 
-// reportStalled tells the store that an ack is late. If one has come meanwhile, it tells
-// that afterwards.
+// reportStalled tells the store that an ack is late. If one has come meanwhile, it then
+// tells the store that the app acks again.
 func (s *session) reportStalled() {
 	b := s.gateway.backend
 	b.SetStalled(s.user, s.id, true, s.lastActivity())
@@ -63,8 +63,9 @@ func (s *session) reportStalled() {
 	}
 }
 
-// lastActivity returns the store's time of the last sign of life: while an ack is late,
-// when the app should have begun to ack, else when the peer was last heard.
+// lastActivity returns the store's time of the device's last sign of life: while an ack
+// is late, the time from which the device had something to ack, else the time at which
+// the peer was last heard.
 func (s *session) lastActivity() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +76,8 @@ func (s *session) lastActivity() int64 {
 	return s.gateway.backend.Now() - (s.age() - at).Milliseconds()
 }
 
-// setBackground notes whether nobody looks at the device.
+// setBackground notes whether the app is in the background, so that nobody looks at it,
+// and tells the store.
 func (s *session) setBackground(background bool) {
 	s.mu.Lock()
 	s.background = background

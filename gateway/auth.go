@@ -26,8 +26,8 @@ func (g *Gateway) SetAuth(secrets [][]byte, jwks []byte) error {
 }
 
 // checkKey ends the session if the key of its token is withdrawn. SetAuth calls it
-// after it has withdrawn keys, and a login after it has set the session's: so one of
-// the two calls sees both.
+// after it has withdrawn keys, and a login after it has set the session's key: one
+// of the two calls sees both.
 func (s *session) checkKey() {
 	s.mu.Lock()
 	withdrawn := s.tokenKey != nil && s.tokenKey.Withdrawn()
@@ -37,7 +37,7 @@ func (s *session) checkKey() {
 	}
 }
 
-// refusedToken returns the refusal of a token, with the reason if the client may
+// refusedToken returns the refusal of a token. It gives the reason if the client may
 // know it.
 func refusedToken(err error) *refusal {
 	message := "token: is not valid"

@@ -8,26 +8,26 @@ import (
 )
 
 const (
-	// maxHeldAsks is how many questions of one session may be open, so that it cannot
-	// take all that a gateway may have open.
+	// maxHeldAsks is how many questions of one session may be open at a time: one session
+	// must not take all places of the gateway.
 	maxHeldAsks = 8
-	// undecidedRetry is when to try again a send that the receiver has not decided
-	// about.
+	// undecidedRetry is the time after which a client may repeat a send that the receiver
+	// has not decided about.
 	undecidedRetry = time.Second
 )
 
-// A heldSend waits for a decision, and then for the sends before it in its queue.
+// A heldSend is a send that waits for a decision of the receiver of webhooks, and then for
+// the earlier sends of its queue.
 type heldSend struct {
 	r        request
 	args     protocol.SendArgs
 	askBy    time.Time       // by when the receiver has to be asked
-	decision *hooks.Decision // nil: none yet
+	decision *hooks.Decision // nil until there is one
 }
 
-// heldSends are the sends of a session that wait for decisions, at most maxRequests. Those
-// of one conversation form a queue, which keeps their order; conversations do not wait
-// for one another, nor does the read loop for any of them. It is guarded by
-// session.mu.
+// heldSends are the sends of a session that wait for decisions, at most maxRequests. The
+// sends of one conversation form a queue, which keeps their order. Different conversations
+// do not wait for each other, and the read loop waits for none. Guarded by session.mu.
 type heldSends struct {
 	queues  map[protocol.Conv]*heldQueue
 	unasked []*heldSend
@@ -36,11 +36,11 @@ type heldSends struct {
 
 type heldQueue struct {
 	sends     []*heldSend
-	releasing bool // a goroutine sends what is decided
+	releasing bool // a goroutine sends those that are decided
 }
 
-// holdSend has the receiver of webhooks decide about a send. It keeps copies of what lies
-// in the frame.
+// holdSend lets the receiver of webhooks decide about a send. It copies the body, which
+// lies in the frame.
 func (s *session) holdSend(r request, args *protocol.SendArgs) {
 	r.Args = protocol.Raw{}
 	h := &heldSend{r: r, args: *args, askBy: r.receivedAt.Add(s.gateway.config.Hooks.AskTimeout())}
@@ -61,11 +61,12 @@ func (s *session) holdSend(r request, args *protocol.SendArgs) {
 	s.held.unasked = append(s.held.unasked, h)
 	if s.held.asking < maxHeldAsks {
 		s.held.asking++
-		go s.askAboutSends() // ends with what is unasked; submits waits for it
+		go s.askAboutSends() // ends when unasked is empty; s.submits waits for it
 	}
 }
 
-// askAboutSends has sends decided, one after the other, until there is none left.
+// askAboutSends asks the receiver about one waiting send after the other, until none is
+// left.
 func (s *session) askAboutSends() {
 	for {
 		s.mu.Lock()
@@ -86,7 +87,8 @@ func (s *session) askAboutSends() {
 	}
 }
 
-// sendHeld goes on with the sends at the head of a queue that are decided.
+// sendHeld sends or refuses the sends at the head of a conversation's queue whose
+// decisions are known.
 func (s *session) sendHeld(conv protocol.Conv) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +110,7 @@ func (s *session) sendHeld(conv protocol.Conv) {
 	}
 }
 
-// sendDecided sends or refuses a message, as was decided.
+// sendDecided sends or refuses a message, according to the decision.
 func (s *session) sendDecided(h *heldSend) {
 	defer s.submits.Done()
 	var err error

@@ -7,23 +7,25 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A groupChange is a request that changes a group. The shard of the group does not know
-// sessions, so the session keeps the answer for repeats.
+// A groupChange is a request that changes a group. The group's shard does not know
+// sessions, so the session keeps the answer in case the request is repeated.
 type groupChange struct {
 	session      *session
 	request      request
 	identity     command.Request   // zero for a notice
-	reservations []joinReservation // that are kept until the answer
+	reservations []joinReservation // kept until the request is answered
 }
 
-// A groupAnswer is the answer to a change.
+// A groupAnswer is the answer to a group change, kept for repeats. ok is nil if the answer
+// has no content.
 type groupAnswer struct {
 	identity command.Request
 	ok       protocol.OK
 }
 
-// beginGroupChange begins a change. cmd is what the request says, before anything is added
-// to it. If the request is a repeat, it is answered and again is true.
+// beginGroupChange begins a change. It reports again as true if the request is a repeat,
+// and has then sent the answer. cmd must hold what the request says and nothing else: it
+// identifies repeats.
 func (s *session) beginGroupChange(r request, cmd command.GroupCommand) (c groupChange, again bool) {
 	c = groupChange{session: s, request: r, identity: s.identity(r, cmd)}
 	if c.identity.ID == 0 {
@@ -43,8 +45,8 @@ func (s *session) beginGroupChange(r request, cmd command.GroupCommand) (c group
 	return c, true
 }
 
-// propose submits the command of the change. ok returns the answer; nil is for an answer
-// that says nothing.
+// propose submits the command of the change. ok turns the result into the answer; a nil ok
+// stands for an answer without content.
 func (c groupChange) propose(cmd command.GroupCommand, ok func(command.Result) protocol.OK) {
 	c.session.proposeUntil(c.request, cmd, func(result command.Result) {
 		if ok == nil {
@@ -55,7 +57,7 @@ func (c groupChange) propose(cmd command.GroupCommand, ok func(command.Result) p
 	}, func() { c.session.gateway.reservations.remove(c.reservations) })
 }
 
-// answer replies to the change, and keeps the answer for repeats.
+// answer replies to the request, and keeps the answer for repeats.
 func (c groupChange) answer(ok protocol.OK) {
 	s := c.session
 	if c.identity.ID != 0 {
@@ -69,8 +71,7 @@ func (c groupChange) answer(ok protocol.OK) {
 	s.reply(c.request, ok)
 }
 
-// proposeChange begins and proposes a change whose command is complete and whose answer
-// says nothing.
+// proposeChange begins and proposes a change whose answer has no content.
 func (s *session) proposeChange(r request, cmd command.GroupCommand) {
 	if c, again := s.beginGroupChange(r, cmd); !again {
 		c.propose(cmd, nil)

@@ -13,36 +13,37 @@ import (
 // codecs is the number of codecs: a protocol.Codec is an index below it.
 const codecs = 2
 
-// A chunk is a piece of a group's order, encoded for all sessions. It does not change
-// once it is in a feed.
+// A chunk is a part of a group's order, encoded for all sessions. Once it is in a
+// feed it does not change.
 type chunk struct {
-	through       uint64 // it has everything up to this arrival number
-	cursor        string // of through
-	epoch         uint64 // of cursors
-	missedThrough uint64 // point of the newest event before its items that is not kept any more, 0 for none
+	through       uint64 // arrival number of its end
+	cursor        string // cursor of through
+	epoch         uint64 // epoch for cursors into the group
+	missedThrough uint64 // arrival number of the newest event before items that is no longer kept, 0 for none
 	items         []chunkItem
 	bytes         [codecs][]byte // the items, one after the other
-	encoded       [codecs]bool   // the codecs that it is encoded in
+	encoded       [codecs]bool   // by codec: whether bytes has the items
 }
 
-// A chunkItem is a message, or an event or recall that is a push of its own.
+// A chunkItem is a message, an event or a recall. Each event or recall is one push.
 type chunkItem struct {
 	arrival uint64
-	ends    [codecs]uint32 // its end in bytes; it begins where the item before it ends
-	// Of a message, encoded by protocol.AppendMessage.
+	ends    [codecs]uint32 // end in bytes of the chunk; the start is the end of the item before
+	// Set for messages, which protocol.AppendMessage has encoded.
 	message bool
 	from    command.UserID
 	session command.SessionID
-	event   *query.GroupEvent // nil for none
-	recall  *query.Change     // nil for none
+	event   *query.GroupEvent // nil if it is no event
+	recall  *query.Change     // nil if it is no recall
 }
 
-// sentBy reports whether the item is a message that a session sent.
+// sentBy reports whether the item is a message that session s sent.
 func (it *chunkItem) sentBy(s *session) bool {
 	return it.session == s.id && it.session != 0 && it.from == s.user
 }
 
-// fill sets the chunk to what was read, encoded in some codecs.
+// fill replaces the content of the chunk with what was read, encoded in the codecs of
+// in.
 func (c *chunk) fill(b *query.Updates, in [codecs]bool) {
 	c.through, c.missedThrough, c.epoch, c.encoded, c.cursor = b.Through, b.MissedEventsTo, b.Epoch, in, ""
 	clear(c.items)
@@ -91,7 +92,7 @@ func (c *chunk) clone() *chunk {
 	return &kept
 }
 
-// size returns about how many bytes the chunk takes.
+// size returns about how many bytes of memory the chunk takes.
 func (c *chunk) size() int {
 	const item = 64
 	n := item * (1 + len(c.items))
@@ -101,7 +102,7 @@ func (c *chunk) size() int {
 	return n
 }
 
-// span returns the bytes of the items i to j-1.
+// span returns the encoded items i to j-1.
 func (c *chunk) span(codec protocol.Codec, i, j int) []byte {
 	start := uint32(0)
 	if i > 0 {

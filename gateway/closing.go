@@ -8,17 +8,18 @@ import (
 	"github.com/belfry-im/belfry/gateway/ws"
 )
 
-// A closing says why a session ended. There are few reasons, since they are the label of
-// a metric.
+// A closing says why a session ended, and how the close frame puts it. The reason is a
+// label of a metric, so there are few.
 type closing struct {
 	code   int
 	reason string
-	limit  int // in bytes, for the close frame; 0 is none
-	// retryAfter is when the client should come back, for the close frame; 0 is none.
+	limit  int // in bytes, named in the close frame; 0 for none
+	// retryAfter is when the client should come back, named in the close frame; 0 for
+	// none.
 	retryAfter time.Duration
 }
 
-// text returns the reason in the close frame.
+// text returns the reason for the close frame.
 func (c closing) text() string {
 	switch {
 	case c.limit != 0:
@@ -62,7 +63,8 @@ var (
 	closedUnfinished = closing{code: protocol.CloseTimeout, reason: "unfinished frame"}
 )
 
-// closedTooLarge is for a frame, or a message of several, over limit.
+// closedTooLarge returns the closing for a frame, or a message of several frames, that
+// is larger than limit.
 func closedTooLarge(limit int) closing {
 	return closing{code: protocol.CloseFrameTooLarge, reason: "frame too large", limit: limit}
 }

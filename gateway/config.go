@@ -17,50 +17,52 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A Backlog is an amount of messages.
+// A Backlog is a limit on messages, in number and bytes.
 type Backlog struct {
 	Messages int
 	Bytes    int // as stored
 }
 
-// A Config configures a gateway. Backend and Auth are required; elsewhere zero is the
-// default. A negative value switches a limit off where that is possible.
+// A Config configures a gateway. Backend and Auth are required; the zero value of
+// another field stands for its default. A negative value switches a limit off, if the
+// comment says so.
 type Config struct {
 	Backend Backend
 	Auth    auth.Config
-	// AdminTokens are those that the operations listener accepts. If nil, that of a dev
-	// server is open, and that of any other refuses all.
+	// AdminTokens are accepted by the operations listener. If they are nil, a dev
+	// server accepts everybody there, and any other server nobody.
 	AdminTokens *admin.Tokens
 	// Administration serves the other paths of the operations listener, and checks
-	// tokens itself; nil: there are none.
+	// tokens itself. If it is nil, there are no other paths.
 	Administration http.Handler
 
-	// Dev restricts both listeners to requests that name this machine as their
-	// host, against pages that rebind their name to it.
+	// Dev makes both listeners refuse requests that name another host than this
+	// machine. A page whose name is made to lead here (DNS rebinding) then gets no
+	// answer.
 	Dev bool
 	// AllowedOrigins are the browser origins served beside the server's own
 	// host: "app.example.com" or "https://*.example.com".
 	AllowedOrigins []string
 	// KnownUsersOnly refuses sends to users who never logged in.
 	KnownUsersOnly bool
-	Policy         command.Policy // which sessions a login ends
+	Policy         command.Policy // which sessions of the user a login ends
 
-	MaxBody     int // bytes of a message body as stored; default 12 KiB
-	Window      int // unacked frames of a session; default 256
-	WindowBytes int // unacked bytes of a session; default 1 MiB
-	// LoginBacklog bounds what a login pushes of groups; default 1,000 messages
-	// and 1 MiB. The rest is for getMessage.
+	MaxBody     int // most bytes of a message body as stored; default 12 KiB
+	Window      int // most unacked frames of a session; default 256
+	WindowBytes int // most unacked bytes of a session; default 1 MiB
+	// LoginBacklog limits which messages of groups a login pushes; default 1,000
+	// messages and 1 MiB. The client gets others with getMessage.
 	LoginBacklog Backlog
 
 	LoginTimeout   time.Duration // from the upgrade to the login; default 10 s
-	IdleTimeout    time.Duration // without a sign of life; default 60 s
-	AckTimeout     time.Duration // with a full window; default 30 s
-	StallTimeout   time.Duration // without an ack of what was pushed, until the app counts as away; default 10 s
+	IdleTimeout    time.Duration // without a sign of life until the session is closed; default 60 s
+	AckTimeout     time.Duration // with a full window and no ack until the session is closed; default 30 s
+	StallTimeout   time.Duration // from a push without an ack until the app counts as away; default 10 s
 	WriteTimeout   time.Duration // of one write; default 10 s
-	CloseTimeout   time.Duration // for the close frame and its answer; default 1 s
-	FrameTimeout   time.Duration // for the rest of a frame, and of a message, that has begun; default 30 s
+	CloseTimeout   time.Duration // for the close frame and the client's answer; default 1 s
+	FrameTimeout   time.Duration // for the rest of a frame or message that has begun; default 30 s
 	RequestTimeout time.Duration // of a request that waits for the store; default 10 s
-	DrainSpread    time.Duration // over which Shutdown closes many sessions; default 5 s, negative = at once
+	DrainSpread    time.Duration // over which Shutdown spreads the closing of many sessions; default 5 s, negative = at once
 
 	MaxGroups      int // that a user may be in; default 1000, negative = off
 	MaxOwnedGroups int // that a user may own; default 100, negative = off
@@ -74,13 +76,13 @@ type Config struct {
 	GroupChangeRate  int // changes of groups per second and user; default 20, negative = off
 	GroupChangeBurst int // default 1000
 
-	Admission admission.Config // of connections; zero: no limits
+	Admission admission.Config // limits of connections; the zero value sets none
 	Proxies   admission.Proxies
 
 	Hooks *hooks.Hooks // nil: there is no receiver of webhooks
 
 	Log      *slog.Logger         // nil discards
-	Registry *prometheus.Registry // holds the gateway's metrics and serves /metrics; nil makes one
+	Registry *prometheus.Registry // gets the gateway's metrics and serves /metrics; nil makes a new one
 }
 
 func (c *Config) fill() error {

@@ -10,7 +10,7 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A refusal is an error reply.
+// A refusal is an error that a request is answered with.
 type refusal struct {
 	code       string
 	message    string
@@ -49,7 +49,8 @@ func (s *session) dispatch(r request) {
 	}
 }
 
-// decode decodes the arguments of a request and then checks a limit.
+// decode decodes the arguments of a request, and then calls allow to check a rate
+// limit.
 func (s *session) decode(r request, args interface{ Decode(protocol.Raw) error }, allow func(*session) error) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
@@ -57,8 +58,9 @@ func (s *session) decode(r request, args interface{ Decode(protocol.Raw) error }
 	return allow(s)
 }
 
-// beginRequest notes that a request is being handled, until waitForCapacity. It reports
-// whether its id is in use, and the closing of a session that is about to be closed.
+// beginRequest notes that a request is being handled; waitForCapacity ends that. used
+// reports whether a pending request has the same id. parting is the closing of a
+// session that is only finishing its pending requests, zero otherwise.
 func (s *session) beginRequest(id uint64) (used bool, parting closing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,10 +68,11 @@ func (s *session) beginRequest(id uint64) (used bool, parting closing) {
 	return id != 0 && s.pendingIndex(id) >= 0, s.pendingClose
 }
 
-// hasLoggedIn is for the read loop, which sets number.
+// hasLoggedIn reports whether the session has logged in. It is for the read loop, which
+// sets id.
 func (s *session) hasLoggedIn() bool { return s.id != 0 }
 
-// inTurn handles a costly request once it is the user's turn.
+// inTurn waits until it is the user's turn, and then handles a costly request.
 func (s *session) inTurn(r request, handle func(*session, request) error) error {
 	ctx, cancel := s.requestContext()
 	ok := s.gateway.turns.Acquire(ctx, string(s.user))
@@ -81,13 +84,14 @@ func (s *session) inTurn(r request, handle func(*session, request) error) error 
 	return handle(s, r)
 }
 
-// A pendingRequest has no reply yet.
+// A pendingRequest is a request that has no reply yet.
 type pendingRequest struct {
 	id   uint64
-	size int // bytes that are charged for it
+	size int // bytes that the connection is charged for it
 }
 
-// unchargedRequest is the size up to which a pending request is not charged.
+// unchargedRequest is the size in bytes up to which a pending request is not charged to
+// the connection.
 const unchargedRequest = 512
 
 // pendingIndex returns the index of a pending request, negative for none. The caller
@@ -96,7 +100,7 @@ func (s *session) pendingIndex(id uint64) int {
 	return slices.IndexFunc(s.pending, func(f pendingRequest) bool { return f.id == id })
 }
 
-// addPending adds a request whose reply comes later.
+// addPending notes that the reply to a request comes later.
 func (s *session) addPending(r request) {
 	f := pendingRequest{id: r.ID}
 	if r.size > unchargedRequest {
@@ -108,7 +112,7 @@ func (s *session) addPending(r request) {
 	s.pending = append(s.pending, f)
 }
 
-// removePending removes a request that addPending added.
+// removePending undoes addPending.
 func (s *session) removePending(r request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,24 +127,24 @@ func (s *session) removePendingLocked(id uint64) {
 		s.pending = s.pending[:len(s.pending)-1]
 	}
 	if s.pendingClose.code != 0 {
-		go s.closeIfIdle() // once the caller has queued the reply
+		go s.closeIfIdle() // it waits for mu, until the caller has queued the reply
 	}
 	s.capacity.Signal()
 }
 
-// propose submits the command of a request. When it is applied, ok replies; if it is
-// refused or fails, the request is refused.
+// propose submits the command of a request. Once it is applied, ok sends the reply. If
+// it fails or is refused, the request is refused.
 func (s *session) propose(r request, cmd command.Command, ok func(command.Result)) {
 	s.proposeUntil(r, cmd, ok, func() {})
 }
 
-// proposeUntil is propose, with release called before the reply.
+// proposeUntil is propose, but calls release before it replies.
 func (s *session) proposeUntil(r request, cmd command.Command, ok func(command.Result), release func()) {
 	s.addPending(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(cmd, func(result command.Result, err error) {
 		defer s.submits.Done()
-		release() // before the reply: the client may send the next request then
+		release() // first: the client may send its next request once it has the reply
 		switch {
 		case err != nil:
 			s.refuse(r, err)
@@ -153,12 +157,13 @@ func (s *session) proposeUntil(r request, cmd command.Command, ok func(command.R
 	})
 }
 
-// reply replies to a request; ok is nil if there is nothing to say.
+// reply replies to a request with ok; nil stands for an empty answer.
 func (s *session) reply(r request, ok protocol.OK) {
 	s.replyWith(r, func(b []byte) []byte { return protocol.AppendReplyOK(b, s.codec, r.ID, ok) })
 }
 
-// replyWith queues a reply. A notice has none.
+// replyWith queues the reply that encode appends, and wakes the pump. A notice gets no
+// reply.
 func (s *session) replyWith(r request, encode func([]byte) []byte) {
 	if r.ID == 0 {
 		return
@@ -172,7 +177,7 @@ func (s *session) replyWith(r request, encode func([]byte) []byte) {
 	s.wakeLocked()
 }
 
-// refuse replies with an error.
+// refuse replies to a request with an error.
 func (s *session) refuse(r request, err error) {
 	why := refusalOf(err)
 	if why.code == protocol.CodeInternal && !s.hasEnded() {
@@ -186,7 +191,7 @@ func (s *session) refuse(r request, err error) {
 	})
 }
 
-// refusalOf returns what an error is answered with.
+// refusalOf returns the refusal that an error is answered with.
 func refusalOf(err error) *refusal {
 	if own, ok := errors.AsType[*refusal](err); ok {
 		return own

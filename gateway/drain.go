@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// wholeSpread is the number of sessions from which on a shutdown takes all of
-// Config.DrainSpread to close them; fewer take a part of it.
+// wholeSpread is the number of sessions from which a shutdown takes all of
+// Config.DrainSpread. With fewer sessions it takes a proportional part.
 const wholeSpread = 1000
 
-// Shutdown refuses new connections and closes all sessions with 1001, one after the
-// other. Pending requests of a session are answered first, new ones are refused. It
-// waits until all sessions are gone and their logouts have an outcome. If ctx ends first
-// it closes the sockets and returns ctx's error.
+// Shutdown refuses new connections and closes all sessions with 1001, one after another.
+// A session's pending requests are answered first, and new ones refused. Shutdown waits
+// until all sessions are gone and the store has answered their logouts. If ctx ends
+// first, it closes the sockets and returns ctx's error.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	g.shuttingDown = true
@@ -36,8 +36,9 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	}
 }
 
-// closeAll closes sessions, spread over time. Each is told to come back after the last
-// one is closed, spread over as much time again.
+// closeAll closes sessions one after another, spread over DrainSpread. The time at which
+// each is told to come back lies after the last closing, and is spread over as long
+// again.
 func (g *Gateway) closeAll(ctx context.Context, sessions []*session) {
 	pause := max(g.config.DrainSpread, 0) / time.Duration(max(len(sessions), wholeSpread))
 	left := pause * time.Duration(len(sessions))
@@ -60,7 +61,7 @@ func (g *Gateway) closeAll(ctx context.Context, sessions []*session) {
 	}
 }
 
-// closeWhenIdle ends the session once its pending requests are answered.
+// closeWhenIdle ends the session as soon as no request is pending.
 func (s *session) closeWhenIdle(why closing) {
 	s.mu.Lock()
 	s.pendingClose = why
@@ -68,7 +69,7 @@ func (s *session) closeWhenIdle(why closing) {
 	s.closeIfIdle()
 }
 
-// closeIfIdle ends a session that closeWhenIdle was called for, if no request is pending.
+// closeIfIdle ends the session if closeWhenIdle was called and no request is pending.
 func (s *session) closeIfIdle() {
 	s.mu.Lock()
 	why, busy := s.pendingClose, s.handling || len(s.pending) > 0

@@ -13,60 +13,62 @@ import (
 )
 
 const (
-	// maxFeedBytes is the size of one feed's cache, maxCached that of all together.
-	// Sessions that are further behind read from the store for themselves.
+	// maxFeedBytes limits the cache of one feed, maxCached the caches of all feeds
+	// together. Sessions that are further behind read from the store themselves.
 	maxFeedBytes = 256 << 10
 	maxCached    = 64 << 20
 )
 
 // A feed distributes what is new in a group to the sessions of its members on this
-// node. It exists while there are such sessions, and is the group's only watcher. It
-// reads and encodes everything once, for all, and caches it until all have it.
+// node. It exists while there are such sessions, and is the only watcher of the group
+// on this node. It reads and encodes everything once for all sessions, and caches it
+// until all have it.
 //
-// Subscriptions whose session has everything wait in the feed. When there is something
-// new, all are taken out and their sessions woken; each session's pump pushes what its
-// window allows, and parks the subscription again once it has everything.
+// Subscriptions whose sessions have everything wait in the feed. When something new
+// comes, the feed unparks all of them and wakes their sessions. Each session's pump
+// pushes what its window allows, and parks the subscription again once the session has
+// everything.
 //
-// Lock order: no other lock is taken with a feed's mu held, and the store, sessions and
-// pumpers are not called with it.
+// Lock order: with a feed's mu held no other lock is taken, and neither the store nor
+// sessions nor pumpers are called.
 type feed struct {
 	gateway     *Gateway
 	group       command.GroupID
-	nextInQueue *feed // of the pumpers
+	nextInQueue *feed // in the pumpers' queue
 
 	subscribers int // guarded by feeds.mu
 
 	mu         sync.Mutex
 	stopped    bool
-	started    bool   // readTo is known
+	started    bool   // readTo is set
 	readTo     uint64 // arrival number up to which the group was read
-	dirty      bool   // there may be more
+	dirty      bool   // the store may have more
 	reading    bool   // queued for a pumper, or being read by one
 	retry      *time.Timer
-	wokenAt    time.Time       // first Wake since the last read, zero for none
-	codecs     [codecs]int     // subscriptions by codec
-	waiting    []*subscription // those of them whose sessions have everything
-	chunks     []*chunk        // ascending; everything after cachedFrom, up to readTo
+	wokenAt    time.Time       // time of the first Wake since the last read, zero for none
+	codecs     [codecs]int     // number of subscriptions, by codec
+	waiting    []*subscription // subscriptions whose sessions have everything
+	chunks     []*chunk        // ascending; they hold everything after cachedFrom, up to readTo
 	cachedFrom uint64
 	bytes      int        // of chunks and signals
-	signals    signalRing // waiting subscriptions have all that are due
+	signals    signalRing // those that are due have been pushed to the sessions in waiting
 
-	// Owned by the pumper that reads.
+	// Owned by the pumper that reads for the feed.
 	unparked []*subscription
 }
 
-// feeds are the feeds of a gateway. The store and feeds may be called with mu held: a
-// watcher's methods do not take it.
+// feeds are the feeds of a gateway. With mu held, the store and feeds may be called:
+// the methods of a watcher do not lock it.
 type feeds struct {
 	mu     sync.Mutex
 	all    map[command.GroupID]*feed
 	cached atomic.Int64 // bytes in all caches
-	max    int64        // of cached
+	max    int64        // limit of cached
 }
 
-// subscribe returns a new subscription to a group's feed, which starts the feed if it
-// is the first. It has no position yet: see setPosition. live and joined are those of
-// the subscription.
+// subscribe returns a new subscription of s to a group, and creates the group's feed if
+// there is none. The subscription has no position until setPosition. live and joined
+// are its fields live and joinedAt.
 func (g *Gateway) subscribe(s *session, group command.GroupID, live bool, joined uint64) *subscription {
 	fs := &g.feeds
 	fs.mu.Lock()
@@ -87,7 +89,7 @@ func (g *Gateway) subscribe(s *session, group command.GroupID, live bool, joined
 	return sub
 }
 
-// unsubscribe ends a subscription, and the feed if it was the last.
+// unsubscribe closes a subscription, and stops the feed if it has no other.
 func (g *Gateway) unsubscribe(sub *subscription) {
 	f := sub.feed
 	f.remove(sub)
@@ -103,11 +105,11 @@ func (g *Gateway) unsubscribe(sub *subscription) {
 	f.stop()
 }
 
-// Wake is called by the store when there is something new.
+// Wake notes that there is something new in the group. The store calls it.
 func (f *feed) Wake() { f.schedule(time.Now()) }
 
-// schedule has a pumper read on for the feed. since is the time of the store's Wake,
-// zero for none.
+// schedule queues the feed for a pumper, which reads on from the store. since is the
+// time of the store's Wake, zero for none.
 func (f *feed) schedule(since time.Time) {
 	f.mu.Lock()
 	f.dirty = true
@@ -121,8 +123,8 @@ func (f *feed) schedule(since time.Time) {
 	}
 }
 
-// tryStart reports whether the caller has to queue the feed for a pumper. The caller
-// holds mu.
+// tryStart reports whether the caller has to queue the feed for a pumper, and notes
+// that it does. The caller holds mu.
 func (f *feed) tryStart() bool {
 	if f.reading || f.stopped || !f.started {
 		return false
@@ -131,8 +133,8 @@ func (f *feed) tryStart() bool {
 	return true
 }
 
-// WakeMember is called by the store when a member's own view of the group
-// changed.
+// WakeMember notes that a member's own view of the group has changed. The store calls
+// it.
 func (f *feed) WakeMember(user command.UserID) {
 	for _, s := range f.gateway.sessionsOf(user) {
 		sub := s.subscription(f.group)
@@ -146,8 +148,8 @@ func (f *feed) WakeMember(user command.UserID) {
 	}
 }
 
-// read reads on from the store, and distributes what is new, until there is no more.
-// It runs on a pumper.
+// read reads from the store and distributes what is new, until there is nothing more. A
+// pumper calls it.
 func (f *feed) read(p *pumpState) {
 	for {
 		f.mu.Lock()
@@ -187,7 +189,7 @@ func (f *feed) read(p *pumpState) {
 	}
 }
 
-// retryLater has the feed read again when the store may be available.
+// retryLater schedules another read for the time when the store may be available again.
 func (f *feed) retryLater(err error, woken time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -200,8 +202,8 @@ func (f *feed) retryLater(err error, woken time.Time) {
 	f.retry = time.AfterFunc(max(store.RetryAfter(err), minRetry), func() { f.schedule(woken) })
 }
 
-// advance notes that there is nothing new up to a point in the order. It reports
-// whether signals are due.
+// advance notes that nothing new lies before a point in the order. It reports whether
+// signals are due.
 func (f *feed) advance(to uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -209,8 +211,8 @@ func (f *feed) advance(to uint64) bool {
 	return f.signals.hasDue(f.readTo)
 }
 
-// publish caches a chunk, nil for none, makes signals due, and moves all waiting
-// subscriptions to unparked.
+// publish adds a chunk (nil for none) to the cache, makes signals due that it is time
+// for, and moves all waiting subscriptions to unparked.
 func (f *feed) publish(c *chunk, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -232,7 +234,7 @@ func (f *feed) publish(c *chunk, more bool) {
 	f.unparked, f.waiting = f.waiting, f.unparked[:0]
 }
 
-// wake wakes the sessions of unparked.
+// wake wakes the sessions of the subscriptions in unparked.
 func (f *feed) wake(p *pumpState, since time.Time) {
 	for _, sub := range f.unparked {
 		sub.session.wakeForFeed(sub, since, &p.woken)
@@ -266,17 +268,17 @@ func (f *feed) dropAll() {
 	f.chunks = f.chunks[:0]
 }
 
-// A cacheState says what a feed has for a subscription.
+// A cacheState says what a feed has in its cache for a subscription.
 type cacheState uint8
 
 const (
-	upToDate cacheState = iota // nothing new
-	cached                     // the next chunk
-	behind                     // nothing: the next chunk is not cached any more
+	upToDate cacheState = iota // there is nothing new
+	cached                     // the next chunk is in the cache
+	behind                     // the next chunk is not in the cache any more
 )
 
-// next returns the chunk that comes next for a subscription, if it is cached; the point
-// in the order up to which it has everything, if it is upToDate; and the point of its
+// next returns what a subscription has to push next: the next chunk, if it is cached;
+// at, the point up to which it has everything, if it is upToDate; and the point of its
 // next signal.
 func (f *feed) next(sub *subscription) (c *chunk, st cacheState, at, signal uint64) {
 	f.mu.Lock()
@@ -298,14 +300,14 @@ func (f *feed) chunkAfter(arrival uint64, codec protocol.Codec) (*chunk, cacheSt
 	case i == len(f.chunks):
 		return nil, upToDate
 	case !f.chunks[i].encoded[codec]:
-		return nil, behind // no session had this codec then
+		return nil, behind // no session had this codec when it was encoded
 	}
 	return f.chunks[i], cached
 }
 
-// setPosition sets the point in the group's order from which a subscription goes on. A
-// feed that has not read yet starts there; with unread it does so at once, else at the
-// next Wake.
+// setPosition sets the point in the group's order from which a subscription goes on. If
+// it is the feed's first, the feed starts there: with unread it reads at once, else at
+// the next Wake.
 func (f *feed) setPosition(sub *subscription, arrival uint64, unread bool) {
 	sub.positioned, sub.pushedTo, sub.changesTo = true, arrival, arrival
 	f.mu.Lock()
@@ -320,7 +322,8 @@ func (f *feed) setPosition(sub *subscription, arrival uint64, unread bool) {
 	}
 }
 
-// park makes a subscription wait. It reports false if there is something new for it.
+// park adds a subscription to those that wait. It reports false, and does not add it,
+// if there is something new for it.
 func (f *feed) park(sub *subscription) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -346,21 +349,21 @@ func (f *feed) dropIfUnused() {
 		return
 	}
 	f.dropAll()
-	// Unlike a chunk, a signal that is not due yet cannot be read again.
+	// A signal that is not due yet stays: unlike a chunk, it cannot be read again.
 	if f.signals.due == f.signals.next {
 		f.grow(-f.signals.clear())
 	}
 }
 
-// unpark ends the waiting of a subscription. It reports false if it did not wait: then
-// its session is about to look after it, or it is closed.
+// unpark takes a subscription out of those that wait. It reports false if it did not
+// wait: then it is closed, or its session has it in a queue or at the pump.
 func (f *feed) unpark(sub *subscription) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.removeWaiting(sub)
 }
 
-// removeWaiting is unpark for a caller that holds mu.
+// removeWaiting is unpark for callers that hold mu.
 func (f *feed) removeWaiting(sub *subscription) bool {
 	i := sub.index
 	if i < 0 {
@@ -375,7 +378,7 @@ func (f *feed) removeWaiting(sub *subscription) bool {
 	return true
 }
 
-// remove closes a subscription.
+// remove closes a subscription and removes it from the feed.
 func (f *feed) remove(sub *subscription) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -385,7 +388,7 @@ func (f *feed) remove(sub *subscription) {
 	f.dropIfUnused()
 }
 
-// stop ends a feed without subscriptions.
+// stop stops a feed that has no subscriptions.
 func (f *feed) stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

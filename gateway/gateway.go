@@ -2,13 +2,13 @@
 // belfry.v1 (package protocol), and the listener for operations. It knows no
 // Raft and no disk; all it asks of the store is a Backend.
 //
-// A session is one WebSocket. One goroutine reads it, for as long as it lives.
-// A second one, the pump, runs only while there is something to write: replies,
-// messages of the store, pings. The store is the only buffer for messages: it
-// wakes the session, and the pump reads on from the session's cursor in the
-// user's arrival order, as far as the device's window of unacked frames allows.
-// So an idle session costs one goroutine and no buffer, a slow one a bounded
-// amount of memory, and neither delays another session.
+// A session is one WebSocket. One goroutine reads it, for as long as it lives. A second
+// one, the pump, runs only while there is something to write: replies, messages of the
+// store, pings. Messages are buffered only in the store: it wakes the session, and the
+// pump reads on from the session's cursor in the user's arrival order, as far as the
+// device's window of unacked frames allows. An idle session therefore costs one goroutine
+// and no buffer, a slow one a bounded amount of memory, and neither delays another
+// session.
 //
 // Messages of a group are read and encoded once, by its feed, for the sessions of
 // all members; see feed.
@@ -17,9 +17,9 @@
 // Backend.Submit; the store calls Wake; session.pump reads it with
 // Backend.Since, or feed.read with Backend.GroupSince, and flushes it.
 //
-// Lock order: what the store calls (a watcher's methods, done of Submit) may run
-// under the store's locks and takes Gateway.mu, session.mu, feed.mu and that of
-// the pumpers; therefore nothing calls the store with one of them held.
+// Lock order: functions that the store calls (methods of watchers, done of Submit) may
+// run under the store's locks, and lock Gateway.mu, session.mu, feed.mu and pumpers.mu.
+// The store must therefore not be called with one of these locks held.
 package gateway
 
 import (
@@ -50,21 +50,21 @@ type Gateway struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	metrics  *metrics
-	maxFrame int // bytes of a frame from a client
+	maxFrame int // most bytes of a frame from a client
 
 	limits
 	reservations joinReservations
 	admission    *admission.Controller
 	upgrade      ws.Options
-	turns        *turns.Turns // of costly requests
+	turns        *turns.Turns // for costly requests
 	pumpers      pumpers
 	feeds        feeds
 
 	mu           sync.Mutex
-	shuttingDown bool // draining: no new connections
+	shuttingDown bool // new connections are refused
 	sessions     map[*session]struct{}
-	byUser       map[command.UserID][]*session // logged in
-	running      sync.WaitGroup                // connections that Shutdown waits for: see reserve
+	byUser       map[command.UserID][]*session // those that have logged in
+	running      sync.WaitGroup                // connections that Shutdown waits for: see addConnection
 }
 
 // New returns a gateway. Its error says what is wrong with the config.
@@ -97,22 +97,22 @@ func New(c Config) (*Gateway, error) {
 	return g, nil
 }
 
-// Handler serves clients: GET /v1/ws.
+// Handler returns the handler for clients, which serves GET /v1/ws.
 func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/ws", g.accept)
 	served := g.checkHost(ExactPaths(mux, http.NotFoundHandler()))
-	// There is nothing to ask for but an upgrade, so no connection is kept. A
-	// server without keep-alives would do that too, and drop the Connection that
-	// goes with an Upgrade (RFC 9110, 7.8).
+	// Nothing but an upgrade is served, so each answer closes its connection. A server
+	// with keep-alives off would do the same, but drop the Connection header that has to
+	// go with an Upgrade header (RFC 9110, 7.8).
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 		served.ServeHTTP(w, r)
 	})
 }
 
-// Listener returns a listener that admits the connections of l as they are accepted,
-// to serve Handler on. secure, unless nil, is for TLS.
+// Listener returns a listener for the server of Handler. It accepts from l and admits
+// each connection. With secure not nil the connections speak TLS.
 func (g *Gateway) Listener(l net.Listener, secure *tls.Config) net.Listener {
 	return g.admission.Listener(l, secure)
 }
@@ -142,8 +142,8 @@ func (g *Gateway) draining() bool {
 	return g.shuttingDown
 }
 
-// addConnection counts a connection that Shutdown has to wait for, before it is upgraded;
-// connectionDone ends that. It reports false if the gateway is shutting down.
+// addConnection adds a connection, before its upgrade, to those that Shutdown waits for;
+// connectionDone removes it. It reports false if the gateway is shutting down.
 func (g *Gateway) addConnection() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -156,7 +156,8 @@ func (g *Gateway) addConnection() bool {
 
 func (g *Gateway) connectionDone() { g.running.Done() }
 
-// run starts a session, and ends it at once if the gateway is shutting down by now.
+// run adds a session and starts it. If the gateway has begun to shut down, it ends the
+// session at once.
 func (g *Gateway) run(s *session) {
 	g.mu.Lock()
 	g.sessions[s] = struct{}{}
@@ -169,7 +170,7 @@ func (g *Gateway) run(s *session) {
 	go s.serve()
 }
 
-// register adds a session that has logged in to those of its user.
+// register adds a session that has logged in to its user's sessions.
 func (g *Gateway) register(s *session, user command.UserID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -184,8 +185,7 @@ func (g *Gateway) sessionsOf(user command.UserID) []*session {
 	return append([]*session(nil), g.byUser[user]...)
 }
 
-// unregister removes a session from all sessions and, if it has logged in, from those of
-// its user.
+// unregister removes a session, also from its user's sessions if it has logged in.
 func (g *Gateway) unregister(s *session, user command.UserID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -6,24 +6,24 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// A groupFrame is an onNewMessage with messages of one or more groups that is being
-// built. It is part of a pumpState.
+// A groupFrame is an onNewMessage that is being built, with messages of one or more
+// groups.
 type groupFrame struct {
 	open        bool
 	d           uint64 // its delivery number
 	writer      protocol.NewMessageWriter
-	subs        []*subscription // whose cursors it will hold
-	epochs      []uint64        // of these cursors
-	cursorBytes int             // bytes that those take at most
+	subs        []*subscription // those whose cursors it will hold
+	epochs      []uint64        // the epochs of these cursors
+	cursorBytes int             // the most bytes that these cursors take
 	skipped     uint64          // signals that were lost before its messages
 	cursors     []protocol.GroupCursor
 }
 
-// cursorEntry is how many bytes a group's cursor takes at most.
+// cursorEntry is the most bytes that the cursor of one group takes in a frame.
 const cursorEntry = cursorRoom + protocol.MaxGroupLen
 
-// openFrame opens a frame unless one is open. It reports false if the window has no room
-// for it.
+// openFrame opens the frame, unless it is open. It reports false if the window has no
+// room for one.
 func (s *session) openFrame(p *pumpState) bool {
 	f := &p.group
 	if f.open {
@@ -40,8 +40,7 @@ func (s *session) openFrame(p *pumpState) bool {
 	return true
 }
 
-// closeFrame queues the open frame, if there is one, and returns how many messages it
-// has.
+// closeFrame queues the frame, if it is open, and returns how many messages it has.
 func (s *session) closeFrame(p *pumpState) (messages int) {
 	f := &p.group
 	if !f.open {
@@ -68,8 +67,8 @@ func (s *session) closeFrame(p *pumpState) (messages int) {
 	return messages
 }
 
-// addCursor adds the cursor of sub to the open frame. epoch is that of what was read of
-// the group.
+// addCursor notes that the frame will hold the cursor of sub. epoch is that of the
+// messages read.
 func (f *groupFrame) addCursor(sub *subscription, epoch uint64) {
 	if sub.cursorFrame != f.d {
 		sub.cursorFrame = f.d
@@ -78,14 +77,14 @@ func (f *groupFrame) addCursor(sub *subscription, epoch uint64) {
 	}
 }
 
-// markGroup notes that the open frame holds what the group has between two points of its
-// order, if the store will ask whether that is acked.
+// markGroup notes in the window that the frame holds everything in a group's order after
+// from, up to to. It does so only if the store will ask for acks of the group.
 func (s *session) markGroup(sub *subscription, from, to uint64) {
 	if !s.gateway.config.Hooks.WantsQueued() || sub.live {
 		return
 	}
 	if sub.markedTo != 0 {
-		from = min(from, sub.markedTo) // what lies in between needs no ack
+		from = min(from, sub.markedTo) // nothing in between needs an ack
 	}
 	sub.markedTo = to
 	s.mu.Lock()
@@ -93,8 +92,8 @@ func (s *session) markGroup(sub *subscription, from, to uint64) {
 	s.window.addGroupMark(sub, store.Span{From: from, To: to})
 }
 
-// room returns how many messages of sub, and how many bytes of them, the frame has room
-// for. Its first message may have any size.
+// room returns how many messages of sub, and how many bytes of them, still fit into the
+// frame. The first message of a frame may have any size.
 func (f *groupFrame) room(sub *subscription) (messages, bytes int) {
 	tail := f.cursorBytes
 	if sub.cursorFrame != f.d {

@@ -10,29 +10,30 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// What a join reservation is for.
+// Kinds of a join reservation, to be combined.
 const (
 	joins = 1 << iota
 	owns
-	unsolicited // to be added by somebody that the user has never written to
+	unsolicited // is added by a user to whom they have never written
 )
 
-// A joinReservation counts a group that a user may join by a pending request. Once the
-// request is answered, the user's shard counts the group.
+// A joinReservation counts a group against a user's limits while the request by which the
+// user may join it is pending. Once that is answered, the user's shard counts the group.
 type joinReservation struct {
 	user  command.UserID
-	group command.GroupID // "" for one that has no id yet
+	group command.GroupID // "" if it has no id yet
 	kind  int
 }
 
-// joinReservations are those of this gateway, by user. The pending requests of sessions
-// bound them.
+// joinReservations are the reservations at this gateway, by user. Their number is limited
+// by that of pending requests.
 type joinReservations struct {
 	mu  sync.Mutex
 	all map[command.UserID][]joinReservation
 }
 
-// add adds a reservation, and returns for how many other groups the user has some.
+// add adds a reservation. It returns how many other groups the user has reservations for,
+// as a member and as the owner.
 func (cs *joinReservations) add(c joinReservation) (joined, owned int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -70,8 +71,8 @@ func (cs *joinReservations) remove(ended []joinReservation) {
 	}
 }
 
-// reserve refuses a user who is in, or owns, as many groups as they may. Otherwise it
-// reserves one more until the change is answered.
+// reserve makes a reservation, which is kept until the change is answered. It refuses a
+// user who is in (or owns) as many groups as allowed; field names them in the refusal.
 func (c *groupChange) reserve(user command.UserID, group command.GroupID, field string, kind int) error {
 	reservation := joinReservation{user, group, kind}
 	joined, owned := c.session.gateway.reservations.add(reservation)
@@ -84,8 +85,8 @@ func (c *groupChange) reserve(user command.UserID, group command.GroupID, field 
 	return err
 }
 
-// keepReservation keeps a reservation until the change is answered or, if that is refused,
-// removes it.
+// keepReservation keeps a reservation until the change is answered. If refused is an
+// error, it removes the reservation instead.
 func (c *groupChange) keepReservation(reservation joinReservation, refused error) {
 	if refused != nil {
 		c.session.gateway.reservations.remove([]joinReservation{reservation})
@@ -94,9 +95,9 @@ func (c *groupChange) keepReservation(reservation joinReservation, refused error
 	}
 }
 
-// checkGroupLimits refuses a user who is in, or owns, as many groups as they may, with
-// the joined and owned ones that they have reservations for. who names them in the
-// refusal.
+// checkGroupLimits returns a refusal if a user is in (or owns) as many groups as allowed.
+// joined and owned are the groups that the user has reservations for, and who names the
+// user in the refusal.
 func (s *session) checkGroupLimits(eligibility *store.Eligibility, joined, owned int, who string, kind int) error {
 	maxJoined, maxOwned := s.gateway.config.MaxGroups, s.gateway.config.MaxOwnedGroups
 	switch {

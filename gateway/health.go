@@ -5,12 +5,12 @@ import (
 	"net/http"
 )
 
-// healthz says that the process runs.
+// healthz answers that the process runs.
 func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// readyz says whether this node should get traffic.
+// readyz answers whether this node should get traffic.
 func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) {
 	if g.draining() {
 		writeError(w, http.StatusServiceUnavailable, "unavailable", "going away")

@@ -10,37 +10,39 @@ import (
 )
 
 const (
-	// scanRate and scanBurst are how many requests a user may make that read all their
-	// conversations, for each login that they may make: a login reads more.
+	// scanRate and scanBurst are how many requests that read all conversations a user may
+	// make, as multiples of their logins: a login reads even more.
 	scanRate  = 5
 	scanBurst = 20
-	// historyRate and historyBurst are the same for pages of history.
+	// historyRate and historyBurst are how many pages of history a user may read, as
+	// multiples of their logins.
 	historyRate  = 10
 	historyBurst = 20
-	// groupsPerScan is how many groups count as one more scan, in requests that read all
+	// groupsPerScan is how many groups count as one more scan in requests that read all
 	// groups of a user.
 	groupsPerScan = 100
 	// presenceRate and presenceBurst are how many users a user may ask the presence of,
-	// for each login that they may make: some are looked up in all groups of both.
+	// as multiples of their logins: for some of them the groups of both users have to be
+	// searched.
 	presenceRate  = 50
 	presenceBurst = 50
-	// unknownUserRate (per second) and unknownUserBurst are how often a user may name
-	// users who do not exist, with Config.KnownUsersOnly: otherwise they could probe for
-	// names.
+	// unknownUserRate (per second) and unknownUserBurst are how often, with
+	// Config.KnownUsersOnly, a user may name users who do not exist. Without a limit they
+	// could find out which names exist.
 	unknownUserRate  = 1.0 / 60
 	unknownUserBurst = 20
-	// newUserRate is how many users that the store does not know yet a user may add to
-	// groups in an hour, for each change of groups that they may make in a second, and
-	// newUserBurst for each of a burst: the store keeps them for good.
+	// newUserRate is how many users unknown to the store a user may add to groups in an
+	// hour, as a multiple of GroupChangeRate; newUserBurst is the multiple of
+	// GroupChangeBurst. The store keeps such users forever.
 	newUserRate  = 10
 	newUserBurst = 1
 )
 
 const (
-	// evictedPause is how long a user whose session was closed for memory has to wait
-	// for the next login: all that was not read would have to be pushed again.
+	// evictedPause is how long a user must wait for the next login after a session was
+	// closed for memory: a login pushes again everything that was not read.
 	evictedPause = 5 * time.Second
-	// memoryRetryAfter is when to repeat a request that was refused for memory.
+	// memoryRetryAfter is when a client may repeat a request that was refused for memory.
 	memoryRetryAfter = time.Second
 )
 
@@ -49,13 +51,13 @@ type limits struct {
 	logins         *ratelimit.Keyed
 	groupCreations *ratelimit.Keyed
 	sends          *ratelimit.Keyed
-	presences      *ratelimit.Keyed // users whose presence somebody asks for
-	unknownUsers   *ratelimit.Keyed // users that somebody names and that do not exist
+	presences      *ratelimit.Keyed // users whose presence a user asks for
+	unknownUsers   *ratelimit.Keyed // users that a user names and that do not exist
 	scans          *ratelimit.Keyed // requests that read all conversations
 	histories      *ratelimit.Keyed // pages of history
-	changes        *ratelimit.Keyed // of groups, of which their members get events
-	newUsers       *ratelimit.Keyed // users that somebody adds to groups and the store does not know yet
-	evicted        *ratelimit.Keyed // logins of users whose sessions were closed for memory
+	changes        *ratelimit.Keyed // changes of groups; all members get an event
+	newUsers       *ratelimit.Keyed // users that a user adds to groups and that the store does not know yet
+	evicted        *ratelimit.Keyed // logins after a session was closed for memory
 }
 
 func newLimits(c *Config) limits {
@@ -79,8 +81,8 @@ func newLimits(c *Config) limits {
 	}
 }
 
-// allowScan refuses a request that reads all of a user's conversations if there were too
-// many.
+// allowScan returns a refusal if the user has made too many requests that read all
+// conversations.
 func (s *session) allowScan() error {
 	if wait, ok := s.gateway.scans.Allow(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many requests of this kind", wait}
@@ -88,7 +90,7 @@ func (s *session) allowScan() error {
 	return nil
 }
 
-// allowHistory refuses a page of history if there were too many.
+// allowHistory returns a refusal if the user has read too many pages of history.
 func (s *session) allowHistory() error {
 	if wait, ok := s.gateway.histories.Allow(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many pages of history", wait}
@@ -96,7 +98,7 @@ func (s *session) allowHistory() error {
 	return nil
 }
 
-// allowSend refuses a send if there were too many of the user's sessions together.
+// allowSend returns a refusal if the user's sessions have made too many sends together.
 func (s *session) allowSend() error {
 	if s.sendLimit == nil || s.sendLimit.Allow() {
 		return nil
@@ -105,8 +107,8 @@ func (s *session) allowSend() error {
 	return &refusal{protocol.CodeRateLimited, "conv: you are sending too many messages", max(wait, time.Millisecond)}
 }
 
-// allowUnknownUser refuses a request that would say whether a user exists, if the user
-// has named too many that do not.
+// allowUnknownUser returns a refusal if the user has named too many users who do not
+// exist. It is for requests whose answer tells whether a user exists.
 func (s *session) allowUnknownUser() error {
 	if wait, ok := s.gateway.unknownUsers.Ready(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many requests named users who do not exist", wait}
@@ -114,8 +116,8 @@ func (s *session) allowUnknownUser() error {
 	return nil
 }
 
-// allowGroupChange refuses a change of a group if the user has made too many: all members
-// get an event.
+// allowGroupChange returns a refusal if the user has made too many changes of groups. All
+// members get an event of each.
 func (s *session) allowGroupChange() error {
 	if wait, ok := s.gateway.changes.Allow(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: you are changing groups too often", wait}

@@ -8,10 +8,11 @@ import (
 // maxLive is how many live groups a session may be in.
 const maxLive = 1000
 
-// joinLive makes the session a member of a live group, until leaveLive, a removal, or the
-// end of the group or of the session. If it is one already, nothing changes. at is the
-// present point in the group's order, and ended that of the user's newest removal. It
-// refuses a session that is in too many live groups, or has yet to push a removal.
+// joinLive makes the session a member of a live group. The membership ends with
+// leaveLive, a removal, the group or the session. at is the present end of the group's
+// order, and ended the point of the user's newest removal. A session that is a member
+// already stays one. joinLive refuses a session that is in too many live groups, or to
+// which a removal has not been pushed yet.
 func (s *session) joinLive(group command.GroupID, at, ended uint64) error {
 	switch sub := s.subscription(group); {
 	case sub == nil:
@@ -34,13 +35,13 @@ func (s *session) joinLive(group command.GroupID, at, ended uint64) error {
 	return nil
 }
 
-// leaveLive undoes joinLive. It reports whether the session was in the group.
+// leaveLive undoes joinLive. It reports whether the session was a member.
 func (s *session) leaveLive(group command.GroupID) bool {
 	sub := s.subscription(group)
 	return sub != nil && sub.live && s.detach(sub)
 }
 
-// inLive reports whether the session is in a live group.
+// inLive reports whether the session is a member of a live group.
 func (s *session) inLive(group command.GroupID) bool {
 	sub := s.subscription(group)
 	return sub != nil && sub.live

@@ -13,8 +13,9 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// startSync returns the sync of a login. It subscribes the session to the user's groups,
-// and asks for all of them at once. It runs on the read loop, before any pump.
+// startSync returns what a login has to push, as a loginSync. It subscribes the session to
+// the user's groups and reads the user's views of them. The read loop calls it, before a
+// pump runs.
 func (s *session) startSync(ctx context.Context, direct *query.Sync, args *protocol.LoginArgs) *loginSync {
 	var views []query.GroupSyncItem
 	var left []query.GroupSyncQuery
@@ -64,8 +65,9 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 	return y
 }
 
-// unknownGroups returns the groups that a device does not know of, which are those
-// without a cursor after the user joined; and for each where in its order that was.
+// unknownGroups returns the groups that a device does not know: it has no cursor from
+// after the user joined. The values are the points at which the user joined, 0 if that is
+// not known yet.
 func unknownGroups(views []query.GroupSyncItem, left []query.GroupSyncQuery) map[command.GroupID]uint64 {
 	groups := make(map[command.GroupID]uint64)
 	for i := range views {
@@ -81,7 +83,8 @@ func unknownGroups(views []query.GroupSyncItem, left []query.GroupSyncQuery) map
 	return groups
 }
 
-// resumeGroups has groups that have their position go on.
+// resumeGroups parks the subscriptions to groups, or queues them for the pump if there is
+// something new. Their positions are set.
 func (s *session) resumeGroups(views []query.GroupSyncItem) {
 	for i := range views {
 		if sub := s.subscription(views[i].Group); sub != nil && (sub.leaving || !sub.feed.park(sub)) {
@@ -90,7 +93,8 @@ func (s *session) resumeGroups(views []query.GroupSyncItem) {
 	}
 }
 
-// groupAsks returns the groups of a user with the cursors that the device has given.
+// groupAsks returns a query for each group of a user, with the cursor that the device has
+// given for it.
 func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.GroupSyncQuery {
 	if len(refs) == 0 {
 		return nil
@@ -107,10 +111,10 @@ func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.Gr
 	return asks
 }
 
-// placeGroups sets the positions of the subscriptions to groups that were asked about.
-// Of groups that the user is not in it leaves that to the pump: of a group that came
-// late, they may have been a member at the login. It returns the views of the others,
-// the one with the newest message first.
+// placeGroups sets the positions of the subscriptions to the groups of views, and returns
+// these views, the one with the newest message first. A group of asks that is in neither
+// views nor left no longer has the user: placeGroups leaves it to the pump, since the user
+// may have been a member at the login.
 func (s *session) placeGroups(asks []query.GroupSyncQuery, views []query.GroupSyncItem, left []query.GroupSyncQuery) []query.GroupSyncItem {
 	known := make(map[command.GroupID]bool, len(asks))
 	for i := range left {
@@ -120,7 +124,7 @@ func (s *session) placeGroups(asks []query.GroupSyncQuery, views []query.GroupSy
 		known[v.Group] = true
 		sub := s.subscription(v.Group)
 		if sub == nil || sub.positioned {
-			return true // the session is ending
+			return true // the subscription is gone, or set up already
 		}
 		sub.minSeq = v.VisibleFrom
 		sub.feed.setPosition(sub, v.Arrival, false)
@@ -136,8 +140,8 @@ func (s *session) placeGroups(asks []query.GroupSyncQuery, views []query.GroupSy
 	return views
 }
 
-// addGroups adds what is to be pushed of groups: changes, and as many messages as a
-// login may push. It removes the other messages from the views.
+// addGroups adds what a login pushes of groups: their changes, and as many messages as
+// LoginBacklog allows. It removes other messages from Push of the views.
 func (y *loginSync) addGroups(s *session, views []query.GroupSyncItem) {
 	room := s.gateway.config.LoginBacklog
 	for i := range views {
@@ -164,14 +168,14 @@ func (y *loginSync) addGroups(s *session, views []query.GroupSyncItem) {
 		}
 		part := groupPart{sub: sub, seqs: v.Push, size: size}
 		if len(v.Changes) == 0 && v.LastChange.Arrival == 0 {
-			part.cursor = v.Cursor // else it would lie behind changes that are pushed later
+			part.cursor = v.Cursor // else changes that are pushed later would lie before it
 		}
 		y.backlog = append(y.backlog, part)
 	}
 }
 
-// recents adds the recent conversations with users and with groups, and the last
-// messages of those groups. It returns which conversations it has added.
+// recents adds the recent conversations with users and groups, and the last messages of
+// these groups. It returns the conversations that it has added.
 func (y *loginSync) recents(s *session, views []query.GroupSyncItem, mode string) map[protocol.Conv]bool {
 	if mode == protocol.RecentsOff {
 		return nil
@@ -202,16 +206,15 @@ func (y *loginSync) recents(s *session, views []query.GroupSyncItem, mode string
 	return listed
 }
 
-// A recent is an entry of recents: a conversation with a user, by index, or a
-// group.
+// A recent is an entry of the recents: a group, or a one-to-one conversation by its index.
 type recent struct {
 	user   int
-	group  *query.GroupSyncItem // nil for a user
+	group  *query.GroupSyncItem // nil for a one-to-one conversation
 	pinned bool
 }
 
-// mergeRecents merges conversations and groups, both newest first, and returns at most so
-// many. If there are more, pinned ones are preferred.
+// mergeRecents merges conversations and groups, both newest first, into at most most
+// entries. If there are more, pinned ones go before others.
 func mergeRecents(conversations []query.Conversation, views []query.GroupSyncItem, most int) []recent {
 	merged := make([]recent, 0, len(conversations)+len(views))
 	pinned := 0
@@ -254,8 +257,8 @@ func mergeRecents(conversations []query.Conversation, views []query.GroupSyncIte
 	return kept
 }
 
-// groupViews returns all groups of the user. Its error is the store's, ErrUnavailable also
-// if only some groups are not available.
+// groupViews returns the user's views of all their groups. It fails with ErrUnavailable if
+// a group is not available.
 func (s *session) groupViews(ctx context.Context) ([]query.GroupSyncItem, error) {
 	refs, err := s.gateway.backend.GroupsOf(ctx, s.user)
 	if err != nil || len(refs) == 0 {
@@ -270,9 +273,9 @@ func (s *session) groupViews(ctx context.Context) ([]query.GroupSyncItem, error)
 	return views, nil
 }
 
-// sortViews puts the group with the newest message first.
+// sortViews sorts views by time, the newest first.
 func sortViews(views []query.GroupSyncItem) {
-	order := make([]int, len(views)) // the views themselves are large
+	order := make([]int, len(views)) // views are large: move each only once
 	for i := range order {
 		order[i] = i
 	}
@@ -290,12 +293,11 @@ func sortViews(views []query.GroupSyncItem) {
 	copy(views, sorted)
 }
 
-// lateRetry is how long a session waits before it asks again for groups that were not
-// available.
+// lateRetry is the pause before a session asks again for groups that were not available.
 const lateRetry = time.Second
 
-// syncLate asks for groups that were not available at the login until they are, or the
-// session ends. The pump then pushes their backlog.
+// syncLate asks for groups that were not available at the login, until all are or the
+// session ends. It queues their backlog for the pump.
 func (s *session) syncLate(asks []query.GroupSyncQuery, backlog int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.mu.Lock()
@@ -323,7 +325,7 @@ func (s *session) syncLate(asks []query.GroupSyncQuery, backlog int) {
 	})
 }
 
-// queueLate queues groups that came late for the pump.
+// queueLate queues the sync of groups that were not available at the login.
 func (s *session) queueLate(views []query.GroupSyncItem) {
 	if len(views) == 0 {
 		return
@@ -336,7 +338,8 @@ func (s *session) queueLate(views []query.GroupSyncItem) {
 	s.wakeLocked()
 }
 
-// nextLate makes the next groups that came late the sync. The pump calls it.
+// nextLate makes the next sync that queueLate has queued the session's sync. It reports
+// whether there was one. The pump calls it.
 func (s *session) nextLate() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,24 +7,25 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// groupJoined subscribes to a group: the user's shard says that they are a member now.
+// groupJoined subscribes to a group that the user has become a member of, according to
+// the user's shard.
 func (s *session) groupJoined(group command.GroupID) {
 	if sub := s.subscription(group); sub != nil && sub.live {
-		s.detach(sub) // that group was dismissed, and another one has its id
+		s.detach(sub) // a live group was dismissed, and another group has its id
 	}
 	if sub, fresh, ok := s.attach(group, false, 0); ok && fresh {
 		s.putBack(sub)
 	}
 }
 
-// groupLeft pushes what is left of a group: the user's shard says that they are no
-// member any more.
+// groupLeft makes the pump push the rest of a group that the user has left, according to
+// the user's shard.
 func (s *session) groupLeft(group command.GroupID) {
 	sub, fresh, ok := s.attach(group, false, 0)
 	switch {
 	case !ok || sub.live:
 		return
-	case fresh: // the end was pushed, or it came before the user's shard knew of the beginning
+	case fresh: // the end was pushed, or is known before the beginning
 		s.putBack(sub)
 		return
 	}
@@ -34,10 +35,11 @@ func (s *session) groupLeft(group command.GroupID) {
 	}
 }
 
-// positionNew sets the position of a fresh subscription to just before the user joined,
-// so that the event of that is pushed too: also if the membership ended before the user's
-// shard knew of its beginning, when the event of its end closes the subscription. If it
-// ended before the login, or its end has been pushed, the subscription is closed at once.
+// positionNew sets the position of a new subscription to just before the user joined, so
+// that the event of joining is pushed too. That also holds for a membership that has
+// ended since: the event of its end closes the subscription. If the membership ended
+// before the login, or if its end was pushed already, positionNew closes the
+// subscription.
 func (s *session) positionNew(sub *subscription) progress {
 	if sub.live {
 		sub.signalsFrom = sub.joinedAt
@@ -61,7 +63,8 @@ func (s *session) positionNew(sub *subscription) progress {
 	return caughtUp
 }
 
-// membership reads what a group knows of the user. After an error the pump comes back.
+// membership reads what a group knows of the user. After an error the pump tries again
+// later.
 func (s *session) membership(sub *subscription) (*query.Membership, error) {
 	m := &query.Membership{Group: sub.feed.group, User: s.user}
 	err := s.gateway.backend.Read(m)
@@ -71,19 +74,20 @@ func (s *session) membership(sub *subscription) (*query.Membership, error) {
 	return m, err
 }
 
-// pastMemberships are the newest past memberships whose ends the session has pushed.
+// pastMemberships are the newest past memberships whose ends were pushed to the session.
 type pastMemberships []pastMembership
 
 type pastMembership struct {
 	group   command.GroupID
-	arrival uint64 // of its end, in the group's order
+	arrival uint64 // of the end, in the group's order
 }
 
-// maxPastMemberships bounds them. If one is dropped and the user's shard learns of the
-// membership only then, its end is pushed once more.
+// maxPastMemberships limits pastMemberships. If one is dropped and the user's shard
+// learns of the membership only later, its end is pushed twice.
 const maxPastMemberships = 64
 
-// endOf returns the arrival number of the pushed end of a membership, 0 for none.
+// endOf returns the arrival number of the end, pushed already, of the user's membership
+// in a group; 0 for none.
 func (e pastMemberships) endOf(group command.GroupID) uint64 {
 	for i := range e {
 		if e[i].group == group {

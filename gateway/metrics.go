@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the gateway's figures. Labels have few values, all from this
-// package: nothing that a client sends becomes one.
+// metrics are the gateway's metrics. All values of labels come from this package,
+// never from a client, so there are few.
 type metrics struct {
 	sessions    prometheus.Gauge       // logged in
 	connections prometheus.Gauge       // open, logged in or not
@@ -22,21 +22,21 @@ type metrics struct {
 	messagesIn  prometheus.Counter     // sends that were answered ok, duplicates included
 	messagesOut prometheus.Counter     // messages in onNewMessage, repeats included
 	refusals    *prometheus.CounterVec // error replies by code
-	drops       *prometheus.CounterVec // signals and notices that were dropped, by reason
+	drops       *prometheus.CounterVec // dropped signals and notices, by reason
 
 	sendSeconds   prometheus.Histogram
 	pushSeconds   prometheus.Histogram
 	windowSeconds prometheus.Counter
 
 	feeds      prometheus.Gauge   // groups that sessions of this node are subscribed to
-	feedReads  prometheus.Counter // chunks that were read and encoded for all sessions
-	feedMisses prometheus.Counter // reads of a session for itself
+	feedReads  prometheus.Counter // chunks read and encoded for all sessions of a group
+	feedMisses prometheus.Counter // reads that a session made itself
 	deliveries prometheus.Counter // messages of groups in onNewMessage
-	skipped    prometheus.Counter // signals that a session lost
+	skipped    prometheus.Counter // signals to groups that a session lost
 }
 
-// newMetrics registers the metrics. queued returns how many bytes wait to be written,
-// cached how many feeds hold.
+// newMetrics registers and returns the metrics. queued returns how many bytes wait to
+// be written to clients, and cached how many the feeds hold.
 func newMetrics(r prometheus.Registerer, queued, cached func() float64) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "belfry", Subsystem: "gateway", Name: name, Help: help})

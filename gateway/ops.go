@@ -4,14 +4,15 @@ import "github.com/belfry-im/belfry/gateway/protocol"
 
 // An op handles one of protocol.Ops.
 type op struct {
-	// handle handles a request. It replies, now or later, or returns the error to refuse
-	// it with. It runs on the read loop, so that commands are submitted in the order of
-	// their frames.
+	// handle handles a request. It replies, at once or later, or returns the error that
+	// the request is refused with. It runs on the read loop, so commands are submitted in
+	// the order of their frames.
 	handle func(*session, request) error
 
-	// costly says that the reply may take some 256 KiB until the client has read it, and
-	// a millisecond to build. While memory is low such requests are refused, as are large
-	// ones; as many run at a time as there are processors, and one of a user.
+	// costly marks a request whose reply takes about 1 ms to build, and up to 256 KiB
+	// until the client has read it. While memory is low such requests are refused, as
+	// large ones are. As many run at a time as there are processors, and only one for
+	// each user.
 	costly bool
 }
 

@@ -45,15 +45,15 @@ func (s *session) getRecents(r request) error {
 	})
 }
 
-// A listCursor is where getConversations goes on: first come one-to-one conversations, in
-// their own order, then groups by id.
+// A listCursor is the place from which getConversations lists: first one-to-one
+// conversations, in the order of their places, then groups by id.
 type listCursor struct {
 	groups bool
-	behind uint64          // in the order of Backend.Conversations
-	group  command.GroupID // behind this one
+	behind uint64          // place of the last one-to-one conversation listed
+	group  command.GroupID // the last group listed
 }
 
-// On the wire a cursor is "u" and the number in base 36, or "g" and a group's id.
+// The text of a cursor is "u" with a place in base 36, or "g" with the id of a group.
 const (
 	userCursor  = "u"
 	groupCursor = "g"
@@ -80,7 +80,7 @@ func parseListCursor(text string) (p listCursor, err error) {
 	return p, &refusal{code: protocol.CodeBadRequest, message: "after: must be a value that getConversations has returned"}
 }
 
-// getConversations replies with a page of all conversations of the user.
+// getConversations replies with a page of the user's conversations.
 func (s *session) getConversations(r request) error {
 	var args protocol.GetConversationsArgs
 	if err := args.Decode(r.Args); err != nil {
@@ -105,8 +105,8 @@ func (s *session) getConversations(r request) error {
 	})
 }
 
-// listUsers adds one-to-one conversations, and moves the cursor behind them. more reports
-// whether there are further ones.
+// listUsers adds one-to-one conversations to w, and moves the cursor behind the last one.
+// more reports whether there are more of them.
 func (s *session) listUsers(w *protocol.ConversationsWriter, cursor *listCursor, limit int) (more bool, err error) {
 	if cursor.groups {
 		return false, nil
@@ -127,8 +127,8 @@ func (s *session) listUsers(w *protocol.ConversationsWriter, cursor *listCursor,
 	return list.More, nil
 }
 
-// listGroups adds groups, as listUsers does. With a limit of 0 it only reports whether
-// there are any.
+// listGroups adds groups to w, and moves the cursor behind the last one. more reports
+// whether there are more of them; a limit of 0 only asks for that.
 func (s *session) listGroups(w *protocol.ConversationsWriter, cursor *listCursor, limit int) (more bool, err error) {
 	ctx, cancel := s.requestContext()
 	defer cancel()
@@ -162,7 +162,7 @@ func (s *session) listGroups(w *protocol.ConversationsWriter, cursor *listCursor
 	return len(refs) > len(asks), nil
 }
 
-// replyConversations replies with the list that fill writes.
+// replyConversations replies with the conversations that fill adds.
 func (s *session) replyConversations(r request, fill func(*protocol.ConversationsWriter) (more bool, after string, err error)) error {
 	buf := ws.GetBuffer()
 	defer ws.PutBuffer(buf)
@@ -175,8 +175,8 @@ func (s *session) replyConversations(r request, fill func(*protocol.Conversation
 	return err
 }
 
-// addConversation adds entry i of a list with its last message. It reports
-// whether there was room.
+// addConversation adds entry i of list, with its last message. It reports whether there
+// was room.
 func addConversation(w *protocol.ConversationsWriter, list *query.ConversationList, i int) bool {
 	entry := wire.Conversation(&list.Conversations[i])
 	if entry.LastSeq != 0 {
@@ -185,14 +185,14 @@ func addConversation(w *protocol.ConversationsWriter, list *query.ConversationLi
 	return w.Add(&entry)
 }
 
-// addGroup is addConversation for a group.
+// addGroup adds a group, with its last message. fits reports whether there was room.
 func (s *session) addGroup(w *protocol.ConversationsWriter, v *query.GroupSyncItem, b *query.Updates) (fits bool, err error) {
 	entry := wire.GroupConversation(v)
 	if v.LastSeq != 0 {
 		if err := s.gateway.backend.GroupMessages(s.user, v.Group, []uint64{v.LastSeq}, b); err != nil {
 			return false, err
 		}
-		if len(b.Messages) > 0 { // else it was deleted meanwhile
+		if len(b.Messages) > 0 { // otherwise it was deleted meanwhile
 			entry.Last = new(wire.Message(&b.Messages[0]))
 		}
 	}

@@ -15,11 +15,11 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// noProperties is an empty map as canonical msgpack.
+// noProperties are empty properties: an empty map in canonical msgpack.
 var noProperties = []byte{0x80}
 
-// creationsPerOwned is how many groups a user may create in an hour for each that they
-// may own: of dismissed groups, a little is kept.
+// creationsPerOwned is how many groups a user may create in an hour, as a multiple of
+// MaxOwnedGroups: dismissed groups still take some memory.
 const creationsPerOwned = 10
 
 func (s *session) createGroup(r request) error {
@@ -54,7 +54,8 @@ func (s *session) createGroup(r request) error {
 	cmd.Salt = rand.Uint64()
 	change.propose(cmd, func(result command.Result) protocol.OK {
 		if !settings.Stored {
-			// The creator is in it, unless the session is in too many live groups.
+			// The creator becomes a member, unless the session is in too many live
+			// groups.
 			_ = s.joinLive(cmd.Group, result.Arrival, 0)
 		}
 		failed.add(result.Failed)
@@ -64,9 +65,9 @@ func (s *session) createGroup(r request) error {
 	return nil
 }
 
-// joinCursor returns the cursor of the point at which the user joined, so that a device
-// misses nothing if its connection breaks before the first message with a cursor. Of a
-// live group it is "".
+// joinCursor returns the cursor of the point at which the user joined, "" for a live
+// group. With it a device misses nothing if its connection breaks before the first
+// message with a cursor.
 func (s *session) joinCursor(group command.GroupID, settings command.GroupSettings, result *command.Result) string {
 	if !settings.Stored || result.Pending {
 		return ""
@@ -74,7 +75,7 @@ func (s *session) joinCursor(group command.GroupID, settings command.GroupSettin
 	return s.gateway.backend.GroupCursor(group, result.Arrival)
 }
 
-// groupSettings returns the settings of args, by default those of the kind.
+// groupSettings returns the settings of a new group: those of its kind, changed by args.
 func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error) {
 	settings := enum.GroupKinds.Value(args.Kind).Settings()
 	if args.MutedAll != nil {
@@ -84,7 +85,8 @@ func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error
 		return settings, &refusal{code: protocol.CodeBadRequest, message: "stored: must be false for a live group and true for any other"}
 	}
 	if args.Kind == protocol.KindLive {
-		// Nothing is stored and members are sessions: there is nothing to choose.
+		// A live group stores nothing and its members are sessions, so these settings
+		// have no choice.
 		for field, bad := range map[string]bool{
 			"maxMembers": args.MaxMembers != 0,
 			"join":       args.Join != "" && args.Join != protocol.JoinOpen,
@@ -113,8 +115,8 @@ func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error
 	return settings, nil
 }
 
-// newGroupID returns the id of a new group: a ULID in lower case. A repeat of the request
-// gets the same one, even if the first has no answer.
+// newGroupID returns the id of a new group, a ULID in lower case. It is computed from the
+// request, so that a repeat gets the same id.
 func (s *session) newGroupID(c groupChange) command.GroupID {
 	b := binary.BigEndian.AppendUint64([]byte(s.user), uint64(s.id))
 	b = binary.BigEndian.AppendUint64(b, c.identity.ID)
@@ -255,7 +257,8 @@ func (s *session) answerOwner(r request) error {
 	return nil
 }
 
-// getGroup replies to users that are not members with no more than they need to join.
+// getGroup replies with what the user may know of a group. Users who are not members get
+// only what they need to join.
 func (s *session) getGroup(r request) error {
 	var args protocol.GroupArgs
 	if err := args.Decode(r.Args); err != nil {
@@ -318,7 +321,7 @@ func (s *session) getGroups(r request) error {
 		if err != nil {
 			return err
 		}
-		if exists && info.Role != command.RoleNone { // else the user is no member any more, and their shard will learn it soon
+		if exists && info.Role != command.RoleNone { // otherwise the user is no member any more
 			reply.Groups = append(reply.Groups, wireGroupInfo(&info))
 		}
 	}
@@ -326,7 +329,7 @@ func (s *session) getGroups(r request) error {
 	return nil
 }
 
-// wireGroupInfo returns what getGroup and getGroups have in common.
+// wireGroupInfo returns the part of a group that getGroup and getGroups have in common.
 func wireGroupInfo(info *query.GroupInfo) protocol.GroupOK {
 	return protocol.GroupOK{
 		Group: string(info.ID), Kind: enum.GroupKinds.Word(info.Kind), Name: info.Name, Owner: string(info.Owner),

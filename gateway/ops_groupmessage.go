@@ -6,7 +6,7 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// sendGroup is send to a group.
+// sendGroup sends a message to a group.
 func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decision) error {
 	group := command.GroupID(args.Conv.ID)
 	live := s.inLive(group)
@@ -23,7 +23,8 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decisio
 	return nil
 }
 
-// sendGroupCommand returns the command of a send. Its body may lie in the frame.
+// sendGroupCommand returns the command that sends a message to a group. Its body may
+// lie in the frame.
 func (s *session) sendGroupCommand(args *protocol.SendArgs, group command.GroupID) command.SendGroup {
 	return command.SendGroup{
 		Group: group, User: s.user, Session: s.id, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
@@ -31,8 +32,8 @@ func (s *session) sendGroupCommand(args *protocol.SendArgs, group command.GroupI
 	}
 }
 
-// sendLive sends a message that is not stored, to sessions that are connected now. live
-// reports whether the group is a live group that the session is in.
+// sendLive sends a message that is not stored to the sessions that are connected. live
+// says that the session is in the group, and that this is a live one.
 func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *command.SendGroup, live bool, d *hooks.Decision) error {
 	b := s.gateway.backend
 	if !live {
@@ -52,8 +53,8 @@ func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *command.Send
 	return nil
 }
 
-// storedGroup returns the group of a conversation. A live group is refused: it keeps no
-// messages.
+// storedGroup returns the group of a conversation. It refuses a live group, which
+// stores no messages.
 func (s *session) storedGroup(conv protocol.Conv) (command.GroupID, error) {
 	group := command.GroupID(conv.ID)
 	if s.inLive(group) {

@@ -12,7 +12,7 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// pages are pooled: they are large, and few are read at a time.
+// pages is a pool: pages are large, and few are in use at a time.
 var pages = sync.Pool{New: func() any { return new(query.Page) }}
 
 func (s *session) getMessage(r request) error {
@@ -27,7 +27,7 @@ func (s *session) getMessage(r request) error {
 	}
 	if args.Conv.Group {
 		if q.Group = command.GroupID(args.Conv.ID); s.inLive(q.Group) {
-			s.reply(r, &protocol.PageOK{}) // there is no history
+			s.reply(r, &protocol.PageOK{}) // the view is empty
 			return nil
 		}
 	} else {
@@ -56,8 +56,8 @@ func (s *session) getMessage(r request) error {
 	return nil
 }
 
-// fitPage cuts a page down to as many messages as fit a reply, at least one. If it has to
-// encode them to know that, it returns them encoded, in buf.
+// fitPage removes messages from the page until it fits a reply, but keeps at least one.
+// If it had to encode the messages for that, it returns them, in buf; otherwise nil.
 func (s *session) fitPage(page *query.Page, buf *[]byte) (encoded [][]byte) {
 	room := protocol.MaxPage - protocol.PageTail(len(page.Gaps))
 	if protocol.MaxMessagesSize(s.codec, len(page.Updates.Messages), page.Size) <= room {

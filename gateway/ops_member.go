@@ -27,8 +27,8 @@ func (s *session) addMembers(r request) error {
 	}
 	failed := make(failures)
 	if cmd.Users = change.eligible(cmd.Group, cmd.Users, failed); len(cmd.Users) == 0 {
-		// The shard still has to check whether the user may add members: adding
-		// themselves changes nothing.
+		// The command is still needed: the shard checks whether the user may add
+		// members. To add themselves changes nothing.
 		cmd.Users = []command.UserID{s.user}
 	}
 	change.propose(cmd, func(result command.Result) protocol.OK {
@@ -79,7 +79,8 @@ func (s *session) unban(r request) error {
 	return nil
 }
 
-// getBans replies to the owner and admins of a group, who may lift bans.
+// getBans replies with the bans of a group. Only the owner and admins get them: they may
+// lift bans.
 func (s *session) getBans(r request) error {
 	args, info, err := s.listArgs(r)
 	switch {
@@ -125,8 +126,8 @@ func (s *session) getMembers(r request) error {
 	return nil
 }
 
-// listArgs returns the arguments of a request for a page of a group's list, and the
-// group as the user sees it.
+// listArgs decodes the arguments of a request for one page of a list of a group
+// (members, bans), and returns the group as the user sees it.
 func (s *session) listArgs(r request) (args protocol.GetMembersArgs, info query.GroupInfo, err error) {
 	if err := args.Decode(r.Args); err != nil {
 		return args, info, err
@@ -138,8 +139,9 @@ func (s *session) listArgs(r request) (args protocol.GetMembersArgs, info query.
 	return args, info, err
 }
 
-// eligible returns the users that may become members of a group, each once, and notes in
-// failed why the others may not. group is "" for one that has no id yet.
+// eligible returns those of users that may be added to a group, each once, and adds the
+// others to failed. It makes reservations for the former. group is "" if it has no id
+// yet.
 func (c *groupChange) eligible(group command.GroupID, users []command.UserID, failed failures) []command.UserID {
 	s := c.session
 	asked := make([]command.UserID, 0, len(users))
@@ -168,8 +170,9 @@ func (c *groupChange) eligible(group command.GroupID, users []command.UserID, fa
 	return admitted
 }
 
-// checkEligible refuses to add a user for reasons that the shard of the group does not
-// know. joining is how many other groups they have reservations for.
+// checkEligible returns the error for which a user cannot be added to a group. It checks
+// what the group's shard does not know. joining is how many other groups the user has
+// reservations for.
 func (s *session) checkEligible(group command.GroupID, user command.UserID, eligibility *store.Eligibility, joining int) error {
 	switch {
 	case eligibility.Err != nil:
@@ -189,7 +192,7 @@ func (s *session) checkEligible(group command.GroupID, user command.UserID, elig
 	full := s.checkGroupLimits(eligibility, joining, 0, "users: "+string(user), limit)
 	if full != nil && group != "" {
 		if info, _, err := s.gateway.backend.Group(group, user); err == nil && info.Role != command.RoleNone {
-			return nil // they are a member already
+			return nil // the user is a member already
 		}
 	}
 	if full == nil && !eligibility.Known {
@@ -200,7 +203,8 @@ func (s *session) checkEligible(group command.GroupID, user command.UserID, elig
 	return full
 }
 
-// failures are the error codes of users that were not added or removed.
+// failures are the users that were not added or removed, each with the code of the
+// error.
 type failures map[command.UserID]string
 
 func (f failures) add(failed []command.MemberFailure) {
@@ -209,7 +213,7 @@ func (f failures) add(failed []command.MemberFailure) {
 	}
 }
 
-// sort returns the users that did not fail and those that did, each once.
+// sort splits users into those without a failure and those with one, each once.
 func (f failures) sort(users []string) (done []string, failed []protocol.MemberFailure) {
 	seen := make(map[string]bool, len(users))
 	for _, user := range users {

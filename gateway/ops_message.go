@@ -19,7 +19,8 @@ import (
 
 var encoders = sync.Pool{New: func() any { return new(command.Encoder) }}
 
-// identity returns what the shard recognizes repeats of a changing request by.
+// identity returns the identity of a changing request, by which the shard recognizes
+// repeats.
 func (s *session) identity(r request, cmd command.Command) command.Request {
 	if r.ID == 0 {
 		return command.Request{}
@@ -36,8 +37,8 @@ func (s *session) identity(r request, cmd command.Command) command.Request {
 	return s.repeats.identity(r.ID, xxhash.Sum64(*buf))
 }
 
-// proposeIdentified proposes the command of a changing request, of which identity is a
-// field, and replies that it is done.
+// proposeIdentified proposes the command of a changing request. identity is the field of
+// cmd for the request's identity. The reply has no content.
 func (s *session) proposeIdentified(r request, cmd command.Command, identity *command.Request) {
 	*identity = s.identity(r, cmd)
 	s.propose(r, cmd, func(command.Result) { s.reply(r, nil) })
@@ -51,7 +52,7 @@ func (s *session) send(r request) error {
 	if err := s.allowSend(); err != nil {
 		return err
 	}
-	if args.Retry { // the store looks through all of the history
+	if args.Retry { // the store has to search all of the history
 		if err := s.allowScan(); err != nil {
 			return err
 		}
@@ -63,8 +64,8 @@ func (s *session) send(r request) error {
 	return s.sendMessage(r, &args, nil)
 }
 
-// sendMessage sends a message. d is the decision that accepted it, nil if none was needed. The
-// body may lie in the frame. If it returns an error, the caller reports that to d.
+// sendMessage sends a message, whose body may lie in the frame. d is the decision that
+// accepted it, nil if none was needed. After an error the caller reports the outcome of d.
 func (s *session) sendMessage(r request, args *protocol.SendArgs, d *hooks.Decision) error {
 	if args.Conv.Group {
 		return s.sendGroup(r, args, d)
@@ -76,7 +77,7 @@ func (s *session) sendMessage(r request, args *protocol.SendArgs, d *hooks.Decis
 	}
 	if args.HasTTL && args.TTL == 0 {
 		cmd := s.sendCommand(args, to)
-		cmd.Body = bytes.Clone(cmd.Body) // the signal outlives the frame
+		cmd.Body = bytes.Clone(cmd.Body) // a signal outlives the frame
 		result, err := b.SendEphemeral(&cmd)
 		if err != nil {
 			return err
@@ -93,7 +94,8 @@ func (s *session) sendMessage(r request, args *protocol.SendArgs, d *hooks.Decis
 	return nil
 }
 
-// checkRecipient refuses users who never logged in, with Config.KnownUsersOnly.
+// checkRecipient returns a refusal if, with Config.KnownUsersOnly, the user has never
+// logged in.
 func (s *session) checkRecipient(to command.UserID) error {
 	if !s.gateway.config.KnownUsersOnly || to == s.user {
 		return nil
@@ -118,7 +120,7 @@ func (s *session) checkRecipient(to command.UserID) error {
 	return &refusal{code: protocol.CodeNotFound, message: "conv: there is no user " + string(to)}
 }
 
-// replySent replies to a send that is not stored.
+// replySent replies to a send that was not stored, and reports it to the webhooks.
 func (s *session) replySent(r request, args *protocol.SendArgs, result *command.Result, d *hooks.Decision) {
 	s.gateway.config.Hooks.Done(d, nil)
 	s.replyWith(r, func(b []byte) []byte { return s.appendSendOK(b, r.ID, result) })
@@ -126,7 +128,8 @@ func (s *session) replySent(r request, args *protocol.SendArgs, result *command.
 	s.gateway.config.Hooks.Sent(s.gateway.config.Hooks.Sending(s.user, args), result)
 }
 
-// sendCommand returns the command of a send. Its body may lie in the frame.
+// sendCommand returns the command that sends a message to a user. Its body may lie in the
+// frame.
 func (s *session) sendCommand(args *protocol.SendArgs, to command.UserID) command.Send {
 	return command.Send{
 		User: s.user, Session: s.id, To: to, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
@@ -134,18 +137,18 @@ func (s *session) sendCommand(args *protocol.SendArgs, to command.UserID) comman
 	}
 }
 
-// A sending is a send that has no outcome yet. It is pooled, so that a send is proposed
-// without allocations.
+// A sending is a send that waits for the store's result. It is pooled, so that sends
+// allocate nothing.
 type sending struct {
 	command    command.Send      // to a user
 	group      command.SendGroup // to a group
 	session    *session
 	id         uint64
 	receivedAt time.Time
-	event      *hooks.Sending              // nil if there is no message.sent
-	done       func(command.Result, error) // finish as a function, made once
+	event      *hooks.Sending              // for message.sent; nil if that is not wanted
+	done       func(command.Result, error) // the method finish, bound once
 
-	decision *hooks.Decision // that accepted it, nil for none
+	decision *hooks.Decision // the one that accepted the send, nil for none
 }
 
 var sendingPool sync.Pool
@@ -159,7 +162,7 @@ func newSending() *sending {
 	return m
 }
 
-// finish replies to the send.
+// finish replies to the send once its result is known.
 func (m *sending) finish(result command.Result, err error) {
 	s, id, came, hook, d := m.session, m.id, m.receivedAt, m.event, m.decision
 	*m = sending{done: m.done}
@@ -186,14 +189,14 @@ func (m *sending) finish(result command.Result, err error) {
 	}
 }
 
-// appendSendOK appends the reply to a send that was accepted.
+// appendSendOK appends the reply to a send that succeeded.
 func (s *session) appendSendOK(b []byte, id uint64, result *command.Result) []byte {
 	return protocol.AppendSendOK(b, s.codec, id, &protocol.SendOK{
 		ID: protocol.ID(result.ID), Seq: result.Seq, Time: result.Time, Duplicate: result.Duplicate,
 	})
 }
 
-// countSend counts a send that was accepted.
+// countSend counts a send that succeeded, and its duration.
 func (s *session) countSend(came time.Time) {
 	s.gateway.metrics.messagesIn.Inc()
 	s.gateway.metrics.sendSeconds.Observe(time.Since(came).Seconds())

@@ -10,8 +10,8 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// login handles login. It blocks the read loop until the store has answered: no other
-// request could be answered before.
+// login handles login. It blocks the read loop until the store has answered, since no
+// other request could be handled before.
 func (s *session) login(r request) error {
 	err := s.tryLogin(r)
 	outcome := "ok"
@@ -22,8 +22,9 @@ func (s *session) login(r request) error {
 	return s.endRefused(r, err)
 }
 
-// endRefused refuses the request and ends the session if err says that a token was refused
-// or its user is suspended. It returns any other error.
+// endRefused handles the error of a login or of a new token. If the token was refused or
+// the user is suspended, it refuses the request and ends the session. It returns any other
+// error.
 func (s *session) endRefused(r request, err error) error {
 	if err == nil {
 		return nil
@@ -61,7 +62,8 @@ func (s *session) tryLogin(r request) error {
 	if wait, ok := g.logins.Allow(string(user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: too many logins of this user", wait}
 	}
-	// What the user's other devices have acked so far is read for this one too.
+	// Reads that the user's other sessions have not reported yet have to count for this
+	// login.
 	for _, other := range g.sessionsOf(user) {
 		other.reportReads(true)
 	}
@@ -89,7 +91,7 @@ func (s *session) tryLogin(r request) error {
 	return nil
 }
 
-// answerLogin replies to the login, and has the pump begin with the sync.
+// answerLogin replies to the login and wakes the pump, which pushes the sync.
 func (s *session) answerLogin(r request) {
 	g := s.gateway
 	ok := protocol.LoginOK{
@@ -106,29 +108,29 @@ func (s *session) answerLogin(r request) {
 	defer s.mu.Unlock()
 	s.syncSize = s.sync.size()
 	s.chargeHeld()
-	s.loggedIn = true // only now: no push comes before the reply
+	s.loggedIn = true // only now, so that no push comes before the reply
 	s.wakeLocked()
 }
 
-// verify returns what a token says, or why it is refused.
+// verify returns the identity that a token proves, or a refusal.
 func (s *session) verify(token string) (auth.Identity, error) {
 	id, err := s.gateway.auth.Load().Verify(token)
 	if err != nil {
 		s.gateway.log.Debug("token refused", "address", s.address, "user", s.user, "error", err)
 		return auth.Identity{}, refusedToken(err)
 	}
-	id.Issued = min(id.Issued, s.gateway.backend.Now()) // whatever the clock of its issuer said
+	id.Issued = min(id.Issued, s.gateway.backend.Now()) // whatever the clock of its issuer says
 	return id, nil
 }
 
 // expireAt sets when the token ends the session. The caller holds mu.
 func (s *session) expireAt(t time.Time) {
-	const aLongTime = 100 * 365 * 24 * time.Hour // and sums with it do not overflow
+	const aLongTime = 100 * 365 * 24 * time.Hour // keeps sums with it from overflowing
 	s.expiry = s.age() + max(min(time.Until(t), aLongTime), 1)
 }
 
-// requestContext returns the context of a request that blocks the read loop. It ends with
-// RequestTimeout or the session.
+// requestContext returns the context of a request that blocks the read loop. It ends after
+// RequestTimeout, or with the session.
 func (s *session) requestContext() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.gateway.config.RequestTimeout)
 	s.mu.Lock()
@@ -146,8 +148,8 @@ func (s *session) requestContext() (context.Context, context.CancelFunc) {
 	}
 }
 
-// refreshToken replaces the session's token with another one of the same user. One that is
-// refused ends the session, as at login.
+// refreshToken replaces the session's token with another one of the same user. If the new
+// token is refused, the session ends, as at the login.
 func (s *session) refreshToken(r request) error {
 	var args protocol.RefreshTokenArgs
 	if err := args.Decode(r.Args); err != nil {
@@ -178,7 +180,7 @@ func (s *session) refreshToken(r request) error {
 	return nil
 }
 
-// refreshed sets the session to expire with its new token.
+// refreshed makes the session expire with its new token, and replies.
 func (s *session) refreshed(r request, id auth.Identity) {
 	s.mu.Lock()
 	s.expireAt(id.Expires)
@@ -209,8 +211,8 @@ func (s *session) setState(r request) error {
 	return nil
 }
 
-// ping replies once the read reports of earlier acks are submitted, so that the client
-// knows that they count before a login elsewhere.
+// ping replies after it has submitted the read reports of earlier acks. After the reply,
+// the client knows that these count before any later login.
 func (s *session) ping(r request) error {
 	if err := new(protocol.NoArgs).Decode(r.Args); err != nil {
 		return err

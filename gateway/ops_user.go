@@ -63,8 +63,8 @@ func (s *session) typing(r request) error {
 	return nil
 }
 
-// typingBurst is how many notices of typing a session may send at once, and then one a
-// second. The others are dropped.
+// typingBurst is how many notices of typing a session may send at once; then it may
+// send one a second. Further ones are dropped.
 const typingBurst = 5
 
 func (s *session) allowTyping() bool {
@@ -84,7 +84,7 @@ func (s *session) getPresence(r request) error {
 
 func (s *session) subscribePresence(r request) error {
 	return s.presence(r, func(asker command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error) {
-		s.subscribed = true // even if it fails: to unsubscribe then does no harm
+		s.subscribed = true // also if it fails: an unnecessary UnsubscribePresence does no harm
 		return s.gateway.backend.SubscribePresence(asker, users, s)
 	})
 }

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// ExactPaths returns a handler that serves requests for clean paths with next, and
-// others, such as /a//b and /a/../b, with unclean: a ServeMux would redirect them.
+// ExactPaths returns a handler that passes requests for clean paths to next, and
+// requests for others, such as /a//b and /a/../b, to unclean. A ServeMux would
+// redirect the latter.
 func ExactPaths(next, unclean http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := r.URL.EscapedPath()

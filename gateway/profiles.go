@@ -10,22 +10,19 @@ import (
 )
 
 const (
-	// blockRate and mutexRate are how densely waiting is sampled while a profile
-	// of it is taken: one event per this many nanoseconds blocked, and one
-	// contention out of this many.
+	// blockRate and mutexRate are the rates at which waiting is sampled for a profile:
+	// one event per this many nanoseconds blocked, and one of this many contentions.
 	blockRate = 10_000
 	mutexRate = 10
-	// profileSeconds is how long a profile of waiting takes when its request
-	// names no time.
+	// profileSeconds is the length of a profile of waiting if the request names none.
 	profileSeconds = 10
-	// maxProfileSeconds is how long any profile may take: of some kinds only one can
-	// be taken at a time.
+	// maxProfileSeconds is the longest that a profile may take: of some kinds only one
+	// can be taken at a time.
 	maxProfileSeconds = 60
 )
 
-// A contentionProfile answers /debug/pprof/block or mutex with what happened
-// within the seconds that the request names. Sampling costs something all the
-// time, so it is on only then.
+// A contentionProfile serves /debug/pprof/block or mutex. It samples only while a request
+// is served, since sampling has a cost, and answers with what happened meanwhile.
 type contentionProfile struct {
 	name    string
 	setRate func(int)
@@ -35,8 +32,7 @@ type contentionProfile struct {
 func profileHandlers() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	// The command line may hold passwords, and these requests need no more than the right
-	// to read.
+	// The command line may hold passwords, which scope read must not reveal.
 	mux.Handle("/debug/pprof/cmdline", http.NotFoundHandler())
 	mux.Handle("/debug/pprof/profile", &oneAtATime{handler: http.HandlerFunc(pprof.Profile)})
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
@@ -48,7 +44,7 @@ func profileHandlers() http.Handler {
 	return boundedSeconds(mux)
 }
 
-// boundedSeconds refuses a request that would take too long.
+// boundedSeconds refuses requests for profiles longer than maxProfileSeconds.
 func boundedSeconds(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if text := r.URL.Query().Get("seconds"); text != "" {
@@ -61,7 +57,7 @@ func boundedSeconds(h http.Handler) http.Handler {
 	})
 }
 
-// oneAtATime refuses a request while another one is served.
+// oneAtATime refuses a request while it serves another.
 type oneAtATime struct {
 	handler http.Handler
 	taking  sync.Mutex

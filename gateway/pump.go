@@ -9,26 +9,26 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// flushBytes is how many bytes the pump queues before it writes. Larger writes save
-// nothing and keep more in memory.
+// flushBytes is how many bytes the pump queues before it writes. More would save nothing,
+// and take memory.
 const flushBytes = 64 << 10
 
-// A pumpState holds the buffers of one round of reading and encoding. None is held
-// while waiting for a peer.
+// A pumpState holds the buffers of one round of a pump. While it waits for a peer, a pump
+// has none.
 type pumpState struct {
 	batch   query.Updates
-	frame   []byte // the payload that is being built
+	frame   []byte // the frame that is being built
 	group   groupFrame
-	chunk   chunk          // of a session that reads for itself
-	signals []*signalEntry // copied from a feed's ring
+	chunk   chunk          // for a session that reads from the store itself
+	signals []*signalEntry // copied from the ring of a feed
 	woken   fifo[session, *session]
 }
 
 var pumpStates = sync.Pool{New: func() any { return new(pumpState) }}
 
-// pump does all of a session's writing: it checks the deadlines, reads on from the
-// store, and flushes. It returns when there is nothing left to do or, with more true,
-// when it has written much and other sessions wait for a pumper.
+// pump does all of a session's writing: it checks the deadlines, reads from the store, and
+// flushes. It returns false when there is nothing left to do, and true when there is more
+// but other sessions wait for a pumper.
 func (s *session) pump() (more bool) {
 	for s.nextRound() {
 		s.checkDeadlines()
@@ -49,7 +49,8 @@ func (s *session) pump() (more bool) {
 	return false
 }
 
-// nextRound reports whether the pump has to go on.
+// nextRound reports whether the pump has to do another round. If not, it notes that the
+// pump ends.
 func (s *session) nextRound() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,19 +64,19 @@ func (s *session) nextRound() bool {
 	return true
 }
 
-// About how many bytes a session holds beside its connection.
+// About how many bytes of memory the parts of a session take, beside its connection.
 const (
-	frameCost        = 16  // an unacked frame
-	markCost         = 48  // a conversation in it
-	groupMarkCost    = 32  // a group in it, if acks of groups are asked for
-	subscriptionCost = 320 // a group: its subscription, and the entries of it in maps
-	signalCost       = 128 // and its body
-	syncedCost       = 256 // an entry of what is left of a login's sync
+	frameCost        = 16  // for an unacked frame
+	markCost         = 48  // for a conversation in it
+	groupMarkCost    = 32  // for a group in it, if acks of groups are asked for
+	subscriptionCost = 320 // for a group: its subscription, and its entries in maps
+	signalCost       = 128 // for a signal, besides its body
+	syncedCost       = 256 // for an entry of what is left of a login's sync
 	chargeStep       = 4 << 10
 )
 
-// chargeHeld charges what the session holds, once that has changed by chargeStep. The
-// caller holds mu.
+// chargeHeld charges the connection for what the session holds, if that has changed by
+// chargeStep or more. The caller holds mu.
 func (s *session) chargeHeld() {
 	held := int64(cap(s.window.frames)*frameCost + cap(s.window.marks)*markCost + cap(s.window.groups)*groupMarkCost + len(s.groups)*subscriptionCost)
 	for i := range s.signals {
@@ -91,7 +92,7 @@ func (s *session) chargeHeld() {
 	}
 }
 
-// flush writes what is queued. pushed is how many messages are in it.
+// flush writes the queued frames. pushed is the number of messages in them.
 func (s *session) flush(pushed int) {
 	n, err := s.conn.Flush(s.gateway.config.WriteTimeout, &s.gateway.pumpers)
 	s.gateway.metrics.bytesOut.Add(float64(n))
@@ -172,8 +173,8 @@ func (s *session) checkDeadlines() {
 	}
 }
 
-// armTimer has the timer call onTimer by a deadline. A timer that is set for an earlier time
-// is left alone: it will find nothing due and be set again. The caller holds mu.
+// armTimer sets the timer so that onTimer is called by a deadline. A timer that fires
+// earlier stays: checkDeadlines will set it again. The caller holds mu.
 func (s *session) armTimer(deadline, now time.Duration) {
 	if s.timerAt == 0 || deadline < s.timerAt {
 		s.timerAt = deadline
@@ -181,15 +182,15 @@ func (s *session) armTimer(deadline, now time.Duration) {
 	}
 }
 
-// windowFull reports whether the device may not get another frame of messages before it
-// acks. The caller holds mu.
+// windowFull reports whether the device has to ack before it may get another frame of
+// messages. The caller holds mu.
 func (s *session) windowFull() bool {
 	c := &s.gateway.config
 	return len(s.window.frames) >= c.Window || s.window.bytes >= c.WindowBytes
 }
 
-// windowHasRoom reports whether the device may get another frame of messages. If not,
-// the time to ack begins.
+// windowHasRoom reports whether the device may get another frame of messages now. If the
+// window is full, AckTimeout begins.
 func (s *session) windowHasRoom() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,12 +202,12 @@ func (s *session) windowHasRoom() bool {
 	}
 	if s.fullSince == 0 {
 		s.fullSince = s.age()
-		s.dirty = true // the pump sets the timer in another round
+		s.dirty = true // another round of the pump sets the timer
 	}
 	return false
 }
 
-// unavailable has the pump try again when the store may be available.
+// unavailable makes the pump try again when the store may be available.
 func (s *session) unavailable(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,5 +215,6 @@ func (s *session) unavailable(err error) {
 	s.dirty = true
 }
 
-// minRetry is the least time before an attempt is repeated: some errors name none.
+// minRetry is the shortest pause before the store is tried again, also for errors that name
+// no time.
 const minRetry = 100 * time.Millisecond

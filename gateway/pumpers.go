@@ -8,52 +8,53 @@ import (
 )
 
 const (
-	// maxIdlePumpers is how many pumpers are kept without work; others end.
+	// maxIdlePumpers is how many idle pumpers are kept; further ones end.
 	maxIdlePumpers = 256
-	// trimPumpers is how often pumpers are ended that were idle all the time since.
+	// trimPumpers is how often idle pumpers are ended: those that were not needed since
+	// the last time.
 	trimPumpers = time.Second
-	// pumpsInARow is after how many pumps a pumper yields its processor.
+	// pumpsInARow is after how many tasks a pumper yields its processor.
 	pumpsInARow = 4
-	// bulkEvery is how often a session with much to push goes first, one in so many:
-	// otherwise it waits for those that have little.
+	// bulkEvery is how often a session with much to push goes first: once in so many
+	// pumps. Otherwise such sessions wait for those with little.
 	bulkEvery = 8
 )
 
-// pumpers are the goroutines that pump sessions and read on for feeds, which wait in
-// queues. At most mostWorking of them work at a time; one that waits for a peer is
-// replaced by another. Idle ones are kept for a while: a fresh goroutine would have to
-// grow its stack first, which costs more than the write it is there for.
+// pumpers are the goroutines that pump sessions and read for feeds, which wait in
+// queues. At most mostWorking of them work at a time; while one waits for a peer,
+// another takes its place. Idle ones are kept for a while: a new goroutine would first
+// have to grow its stack, which costs more than the write that it is needed for.
 type pumpers struct {
 	mu      sync.Mutex
-	feeds   fifo[feed, *feed] // come first: they have work for many sessions
+	feeds   fifo[feed, *feed] // first: each has work for many sessions
 	pumps   fifo[session, *session]
-	bulk    fifo[session, *session] // those that were pumped and have more
-	pumped  int                     // pumps, for bulkEvery
-	working int                     // pumpers that are neither idle nor blocked
-	idle    []chan bool             // the last one to go idle is the first to work; false ends it
-	minIdle int                     // fewest idle since the last trim
-	timer   *time.Timer             // of the next trim, nil while none is idle
+	bulk    fifo[session, *session] // sessions that were pumped and have more
+	pumped  int                     // number of pumps, for bulkEvery
+	working int                     // number of pumpers that are neither idle nor blocked
+	idle    []chan bool             // the last one is the first to work again; false ends a pumper
+	minIdle int                     // the fewest that were idle since the last trim
+	timer   *time.Timer             // for the next trim, nil while no pumper is idle
 	closed  bool
 }
 
-// mostWorking is how many pumpers work at a time.
+// mostWorking is how many pumpers may work at a time.
 var mostWorking = max(4, 2*runtime.GOMAXPROCS(0))
 
-// start has a pumper pump s. The caller has added it to s.pumps.
+// start queues s for a pumper. The caller has added one to s.pumps.
 func (p *pumpers) start(s *session) {
 	p.mu.Lock()
 	p.pumps.push(s)
 	p.spawn(1)
 }
 
-// requeue queues a session that was pumped and has more.
+// requeue queues a session that was pumped and has more to push.
 func (p *pumpers) requeue(s *session) {
 	p.mu.Lock()
 	p.bulk.push(s)
 	p.spawn(1)
 }
 
-// hasWaiting reports whether sessions wait to be pumped.
+// hasWaiting reports whether sessions wait for their first pump.
 func (p *pumpers) hasWaiting() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,7 +64,7 @@ func (p *pumpers) hasWaiting() bool {
 // waiting returns how many feeds and sessions are queued. The caller holds mu.
 func (p *pumpers) waiting() int { return p.feeds.n + p.pumps.n + p.bulk.n }
 
-// startAll is start for many.
+// startAll queues all sessions of l for pumpers.
 func (p *pumpers) startAll(l *fifo[session, *session]) {
 	if l.n == 0 {
 		return
@@ -74,14 +75,15 @@ func (p *pumpers) startAll(l *fifo[session, *session]) {
 	p.spawn(n)
 }
 
-// startFeed has a pumper read on for f.
+// startFeed queues f for a pumper, which reads for it.
 func (p *pumpers) startFeed(f *feed) {
 	p.mu.Lock()
 	p.feeds.push(f)
 	p.spawn(1)
 }
 
-// spawn sets up to n more pumpers to work. The caller holds mu, which spawn unlocks.
+// spawn makes up to n more pumpers work, as far as mostWorking allows. The caller holds
+// mu, which spawn unlocks.
 func (p *pumpers) spawn(n int) {
 	for ; n > 0 && p.working < mostWorking; n-- {
 		p.working++
@@ -97,8 +99,8 @@ func (p *pumpers) spawn(n int) {
 	p.mu.Unlock()
 }
 
-// next returns what a pumper is to do next, a feed or a session. If it is neither, the
-// pumper no longer counts as working.
+// next takes a feed or a session from the queues for the calling pumper. If both are
+// nil, the caller no longer counts as working.
 func (p *pumpers) next() (f *feed, s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +147,8 @@ func (p *pumpers) work() {
 	}
 }
 
-// Block notes that the calling pumper is going to wait, Unblock that it does no longer.
+// Block notes that the calling pumper is going to wait for a peer, Unblock that it has
+// done so.
 func (p *pumpers) Block() {
 	p.mu.Lock()
 	p.working--
@@ -158,13 +161,14 @@ func (p *pumpers) Unblock() {
 	p.working++
 }
 
-// park makes the caller idle, unless it reports false: then the caller ends. An idle
-// pumper waits for next, which is false if it is to end.
+// park makes the calling pumper idle. The caller then waits for next: true means that
+// there is work, false that it must end. If park reports false, the caller ends at
+// once.
 func (p *pumpers) park(next chan bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.working < mostWorking && p.waiting() > 0 {
-		p.working++ // it was queued since the caller looked
+		p.working++ // something was queued since the caller looked
 		next <- true
 		return true
 	}
@@ -179,12 +183,12 @@ func (p *pumpers) park(next chan bool) bool {
 	return true
 }
 
-// trim ends as many pumpers as were idle all the time since the last trim.
+// trim ends as many pumpers as were idle ever since the last trim.
 func (p *pumpers) trim() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return // it waited for mu when close stopped the timer
+		return // close ran before it got mu
 	}
 	p.end(p.minIdle)
 	p.minIdle = len(p.idle)
@@ -195,7 +199,7 @@ func (p *pumpers) trim() {
 	p.timer.Reset(trimPumpers)
 }
 
-// close ends all idle pumpers, and the others when they become idle.
+// close ends idle pumpers, and makes the others end when they become idle.
 func (p *pumpers) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -207,7 +211,7 @@ func (p *pumpers) close() {
 	}
 }
 
-// end ends the n pumpers that have been idle longest. The caller holds mu.
+// end ends the n pumpers that have been idle for longest. The caller holds mu.
 func (p *pumpers) end(n int) {
 	for _, next := range p.idle[:n] {
 		next <- false
@@ -215,7 +219,7 @@ func (p *pumpers) end(n int) {
 	p.idle = slices.Delete(p.idle, 0, n)
 }
 
-// A fifo is a queue whose elements hold the link to the next one themselves.
+// A fifo is a queue that is linked through its elements.
 type fifo[T any, P fifoElement[T]] struct {
 	first, last P
 	n           int
@@ -223,7 +227,7 @@ type fifo[T any, P fifoElement[T]] struct {
 
 type fifoElement[T any] interface {
 	*T
-	link() **T // to nil if it is the last, or in no queue
+	link() **T // the element's link to the next one
 }
 
 func (l *fifo[T, P]) push(v P) {
@@ -236,7 +240,7 @@ func (l *fifo[T, P]) push(v P) {
 	l.n++
 }
 
-// join moves all elements of another queue to the end.
+// join moves all elements of o to the end of l.
 func (l *fifo[T, P]) join(o *fifo[T, P]) {
 	if l.n == 0 {
 		*l = *o
@@ -248,7 +252,7 @@ func (l *fifo[T, P]) join(o *fifo[T, P]) {
 	*o = fifo[T, P]{}
 }
 
-// pop removes the first element of a queue that is not empty.
+// pop removes and returns the first element. The queue must not be empty.
 func (l *fifo[T, P]) pop() P {
 	v := l.first
 	next := v.link()

@@ -10,18 +10,20 @@ import (
 )
 
 const (
-	// readBytes is how much is read from the store at a time, about what a frame holds.
+	// readBytes is how many bytes are read from the store at a time: about as many as a
+	// frame holds.
 	readBytes = 48 << 10
-	// cursorRoom is how many bytes of a frame are kept for its cursor.
+	// cursorRoom is how many bytes of a frame are reserved for its cursor.
 	cursorRoom = 128
-	// maxChanged is how many seqs one onRecall or onMessageDeleted names.
+	// maxChanged is the most seqs in one onRecall or onMessageDeleted.
 	maxChanged = 1000
 )
 
-// push queues what the store has for the device, as far as its window allows: first
-// the sync of the login, then what came after it, from users and from groups in turn,
-// and signals as they come. It returns how many messages it has queued. rest is true if
-// it stopped because much has to be flushed first.
+// push queues frames with what the store has for the device, as far as its window
+// allows: first the sync of the login, then what came after it, for the user and in
+// groups by turns, and signals as they come. It returns how many messages it has queued.
+// rest reports that it stopped with more to push, because what it has queued has to be
+// written first.
 func (s *session) push(p *pumpState) (pushed int, rest bool) {
 	for more := true; more && s.windowHasRoom(); {
 		n := 0
@@ -56,7 +58,8 @@ func (s *session) takeNews() bool {
 
 func (s *session) setNews() { s.mu.Lock(); defer s.mu.Unlock(); s.hasNews = true }
 
-// pushNews pushes what came after s.pushedTo, as far as the window has room.
+// pushNews pushes what came for the user after s.pushedTo, as far as the window has
+// room. more reports whether there is more.
 func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 	messages, bytes := s.windowRoom()
 	if err := s.gateway.backend.Since(s.user, s.id, s.pushedTo, &p.batch, messages, bytes); err != nil {
@@ -79,7 +82,8 @@ func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 	return pushed, p.batch.More
 }
 
-// windowRoom returns how much to read from the store for the room in the window.
+// windowRoom returns how many messages and bytes to read from the store, so that they
+// fit the window.
 func (s *session) windowRoom() (messages, bytes int) {
 	c := &s.gateway.config
 	s.mu.Lock()
@@ -89,7 +93,7 @@ func (s *session) windowRoom() (messages, bytes int) {
 	return max(messages, 1), max(bytes, 1)
 }
 
-// arrival returns the arrival number of item i.
+// arrival returns the arrival number of item i of b.
 func arrival(b *query.Updates, i int) uint64 {
 	if c := b.Items[i].Change; c >= 0 {
 		return b.Changes[c].Arrival
@@ -97,10 +101,11 @@ func arrival(b *query.Updates, i int) uint64 {
 	return b.Messages[b.Items[i].Message].Arrival
 }
 
-// pushItem pushes item i of the batch and, if it is a message, the messages that follow
-// it, as many as one frame holds. cursorOf returns the cursor of a frame that ends with
-// a message of some arrival number, last being whether that ends the batch, and the
-// arrival number up to which the device then has everything, 0 if that is not known.
+// pushItem pushes item i of the batch. If that is a message, it pushes the messages that
+// follow it in the same frame, as many as fit. It returns how many items and messages it
+// has pushed. cursorOf returns the cursor for a frame that ends with the message of an
+// arrival number, and the arrival number up to which the device then has everything, 0
+// if that is not known; last says that the message ends the batch.
 func (s *session) pushItem(p *pumpState, i int, cursorOf func(arrival uint64, last bool) (cursor string, upTo uint64)) (items, messages int) {
 	b := &p.batch
 	if c := b.Items[i].Change; c >= 0 {
@@ -138,9 +143,9 @@ func (s *session) pushItem(p *pumpState, i int, cursorOf func(arrival uint64, la
 	return end - i, end - i
 }
 
-// queueMessages queues an onNewMessage and adds it to the window. With it the device has
-// everything of the user up to the arrival number upTo, 0 if that is not known. The
-// caller holds mu, but has built the frame without it: to wake the session takes mu.
+// queueMessages queues an onNewMessage and adds it to the window. With this frame the
+// device has everything of the user up to the arrival number upTo, 0 if that is not
+// known. The caller holds mu, but must encode the frame without mu.
 func (s *session) queueMessages(frame []byte, messages int, upTo uint64) {
 	if s.ended {
 		return
@@ -160,7 +165,7 @@ func (s *session) queue(encode func([]byte) []byte) {
 	}
 }
 
-// pushChange pushes a change, in as many frames as its ranges need.
+// pushChange pushes a change in one or more frames, each with at most maxChanged seqs.
 func (s *session) pushChange(c *query.Change) {
 	for part := range changeParts(c) {
 		s.queue(func(b []byte) []byte { return wire.AppendChange(b, s.codec, &part) })
@@ -180,8 +185,7 @@ func changeParts(c *query.Change) iter.Seq[query.Change] {
 	}
 }
 
-// cutRanges splits ranges into the first ones, of at most so many seqs in all, and the
-// rest.
+// cutRanges splits ranges into a head of at most most seqs and the rest.
 func cutRanges(ranges []query.Range, most uint64) (head, rest []query.Range) {
 	for i, r := range ranges {
 		if n := r.To - r.From + 1; n <= most {

@@ -8,7 +8,7 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// pushStandalone pushes item i of a chunk, which is no message but a recall or an event.
+// pushStandalone pushes item i of a chunk: a recall or an event.
 func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i int) (pushed int, end progress) {
 	it := &c.items[i]
 	pushedTo, ends := it.arrival, false
@@ -16,12 +16,13 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 		switch {
 		case e.EndsMembershipOf(s.user) && sub.live:
 			ends = true
-		case e.EndsMembershipOf(s.user) || e.Kind == query.EventRemoved && len(e.Users) == 0: // too many to be named
+		case e.EndsMembershipOf(s.user) || e.Kind == query.EventRemoved && len(e.Users) == 0: // an event that does not name its many users
 			m, err := s.membership(sub)
 			if err != nil {
 				return 0, storeDown
 			}
-			// They may have joined again: they may not see what lies between.
+			// If the user has joined again, nothing from between the two memberships is
+			// visible.
 			if ends = !m.Is; !ends {
 				sub.minSeq = m.Member.VisibleFrom
 				pushedTo, sub.signalsFrom = max(pushedTo, m.JoinedAt), m.JoinedAt+1
@@ -40,7 +41,7 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 	}
 	pushed = s.closeFrame(p)
 	if e := it.event; e != nil && (e.Kind == query.EventJoined || e.Kind == query.EventCreated) && e.Arrival == sub.signalsFrom && !sub.live {
-		// The user joined by this event: with its cursor their devices go on from here.
+		// By this event the user joined: their devices go on from its cursor.
 		cursor := query.Cursor(c.epoch, e.Group.Key(), e.Arrival)
 		s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
 	} else if r := it.recall; r != nil && r.Ranges[0].From < sub.minSeq {
@@ -52,7 +53,7 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 		s.queue(func(b []byte) []byte { return append(b, c.span(s.codec, i, i+1)...) })
 	}
 	if pushedTo > it.arrival || i+1 == len(c.items) || c.items[i+1].arrival > it.arrival {
-		sub.moveTo(pushedTo, "") // no other part follows
+		sub.moveTo(pushedTo, "") // unless another part of the same recall follows
 	}
 	if ends {
 		if !sub.live {
@@ -63,8 +64,8 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 	return pushed, caughtUp
 }
 
-// pushMemberChanges pushes what the user's other sessions changed in their view of the
-// group, each change after the messages that came before it.
+// pushMemberChanges pushes what the user's other sessions changed in the user's view of
+// the group. Each change follows the messages that came before it.
 func (s *session) pushMemberChanges(p *pumpState, sub *subscription) (pushed int, end progress) {
 	changes, err := s.gateway.backend.MemberChanges(sub.feed.group, s.user, s.id, sub.changesTo)
 	if err != nil {
@@ -88,8 +89,8 @@ func (s *session) pushMemberChanges(p *pumpState, sub *subscription) (pushed int
 	return pushed, caughtUp
 }
 
-// pushRemaining pushes what the user may still read after their shard has said that they
-// are no member any more. The event that closes the subscription usually is among it.
+// pushRemaining pushes what a former member may still read, according to the user's
+// shard. Usually that includes the event which closes the subscription.
 func (s *session) pushRemaining(p *pumpState, sub *subscription) (pushed int, end progress) {
 	m, err := s.membership(sub)
 	if err != nil {
@@ -111,9 +112,9 @@ func (s *session) pushRemaining(p *pumpState, sub *subscription) (pushed int, en
 	return pushed, caughtUp
 }
 
-// pushAssumedRemoval pushes that the user was removed from a live group, and closes the
-// subscription: the session has missed events, and whether this was among them is known
-// nowhere else.
+// pushAssumedRemoval pushes an event that the user was removed from a live group, and
+// closes the subscription. The session has missed events, and nobody knows whether a
+// removal was among them.
 func (s *session) pushAssumedRemoval(p *pumpState, sub *subscription) (pushed int) {
 	pushed = s.closeFrame(p)
 	e := &query.GroupEvent{

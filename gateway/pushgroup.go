@@ -6,19 +6,19 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A progress says why the pump stopped with a subscription.
+// A progress says why the pump stopped pushing from a subscription.
 type progress uint8
 
 const (
-	caughtUp  progress = iota // there is nothing more for now
-	full                      // the frame or the window is
+	caughtUp  progress = iota // there is nothing more now
+	full                      // the frame or the window is full
 	storeDown                 // the store is unavailable
 )
 
 // pushGroups pushes one frame of messages of groups, and the events and recalls among
-// them. The groups that have waited longest come first; one that has more than fits
-// goes back behind the others. It returns how many messages it has queued, and whether
-// there may be more.
+// them. The groups that have waited for longest come first; a group that has more than
+// fits goes to the end of the queue. It returns how many messages it has queued; more
+// reports whether there may be more.
 func (s *session) pushGroups(p *pumpState) (pushed int, more bool) {
 	for sub := s.nextReady(); sub != nil; sub = s.nextReady() {
 		n, end := s.pushGroup(p, sub)
@@ -35,7 +35,8 @@ func (s *session) pushGroups(p *pumpState) (pushed int, more bool) {
 	return pushed + s.closeFrame(p), more
 }
 
-// pushGroup pushes what a group has, until it has caught up or the frame is full.
+// pushGroup pushes what there is in a group, until the frame is full or the subscription
+// parks.
 func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end progress) {
 	if !sub.positioned {
 		if end := s.positionNew(sub); end != caughtUp || sub.closed.Load() {
@@ -47,7 +48,7 @@ func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end pr
 		n := 0
 		switch {
 		case sub.changed.Load():
-			sub.changed.Store(false) // what changes from here on sets it again
+			sub.changed.Store(false) // a change from here on sets it again
 			if n, end = s.pushMemberChanges(p, sub); end != caughtUp {
 				sub.changed.Store(true)
 			}
@@ -69,8 +70,8 @@ func (s *session) pushGroup(p *pumpState, sub *subscription) (pushed int, end pr
 	}
 }
 
-// pushStored reads from the store, for what is not cached any more, and pushes it up to
-// a point in the order. read reports whether everything up to there was read.
+// pushStored reads what is not cached any more from the store, and pushes it, up to a
+// point in the order. read reports whether everything up to that point was pushed.
 func (s *session) pushStored(p *pumpState, sub *subscription, upTo uint64) (pushed int, read bool, end progress) {
 	messages, bytes := protocol.MaxMessages, readBytes
 	if p.group.open {
@@ -91,9 +92,9 @@ func (s *session) pushStored(p *pumpState, sub *subscription, upTo uint64) (push
 	return pushed, read && end == caughtUp, end
 }
 
-// pushChunk pushes what a chunk has from the position of sub up to a point in the order,
-// and the signals that belong in between. signal is the point of the next one: all that
-// come before the end of the chunk are in the feed by now.
+// pushChunk pushes what a chunk has after the position of sub, up to a point in the
+// order, and the signals in between. signal is the point of the next signal. The feed
+// already has all signals that come before the end of the chunk.
 func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, upTo uint64) (pushed int, end progress) {
 	if c.missedThrough > sub.pushedTo {
 		if sub.live {
@@ -103,7 +104,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, u
 			return 0, storeDown
 		} else if !m.Is {
 			s.pastMemberships.add(sub.feed.group, c.through)
-			s.detach(sub) // since when is not known any more
+			s.detach(sub) // at which point the membership ended is not known any more
 			return 0, caughtUp
 		} else if m.JoinedAt > sub.pushedTo {
 			sub.minSeq = m.Member.VisibleFrom
@@ -168,7 +169,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, u
 }
 
 // pushGroupSignals pushes the signals that come before a point in the group's order, as
-// many as a frame holds.
+// many as fit the frame.
 func (s *session) pushGroupSignals(p *pumpState, sub *subscription, before uint64) (pushed int, end progress) {
 	defer func() {
 		clear(p.signals)
@@ -187,7 +188,7 @@ func (s *session) pushGroupSignals(p *pumpState, sub *subscription, before uint6
 			continue
 		}
 		if sub.lostSignals > 0 {
-			pushed += s.closeFrame(p) // a frame says for one group how many were lost
+			pushed += s.closeFrame(p) // a frame gives the number of lost signals for one group alone
 		}
 		if !s.openFrame(p) {
 			return pushed, full

@@ -10,9 +10,10 @@ import (
 	"github.com/belfry-im/belfry/gateway/ws"
 )
 
-// read handles frames until the connection or the session ends, and returns why. fresh
-// asks the caller to go on in a new goroutine instead: to handle a request grows the
-// stack to several times of what waiting needs, and a goroutine never gives it back.
+// read handles frames until the connection or the session ends, and returns the reason.
+// If fresh is true, the caller must go on in a new goroutine: the stack that handling a
+// request has grown is several times as large as waiting needs, and stays with its
+// goroutine.
 func (s *session) read() (why closing, fresh bool) {
 	for {
 		loggedIn := s.hasLoggedIn()
@@ -24,9 +25,9 @@ func (s *session) read() (why closing, fresh bool) {
 		case s.clientClosed:
 			return closedByClient, false
 		case s.hasEnded():
-			return closedAbnormally, false // end has set why
+			return closedAbnormally, false // s.closing has the reason
 		case !loggedIn && s.hasLoggedIn():
-			return closing{}, true // many send nothing after their login
+			return closing{}, true // many clients send nothing after their login
 		case s.ponged && s.handled == 0:
 			return closing{}, true // the client has been idle for a while
 		}
@@ -37,8 +38,8 @@ func (s *session) read() (why closing, fresh bool) {
 	}
 }
 
-// noteUnfinished starts FrameTimeout when a frame or a message is incomplete, and stops
-// it when there is none.
+// noteUnfinished starts FrameTimeout if a frame or message is incomplete, and stops it
+// if none is.
 func (s *session) noteUnfinished() {
 	since := int64(0)
 	if s.conn.Unfinished() {
@@ -58,7 +59,8 @@ func (s *session) noteUnfinished() {
 	s.armTimer(time.Duration(since)+s.gateway.config.FrameTimeout, time.Duration(since))
 }
 
-// handleFrame handles a message or a control frame. It reports whether to handle more.
+// handleFrame handles a message or a control frame. It reports whether the read loop
+// may handle more.
 func (s *session) handleFrame(opcode byte, payload []byte) (goOn bool) {
 	s.completed = s.completed || opcode != ws.OpContinuation && !s.conn.InMessage()
 	switch opcode {
@@ -88,8 +90,9 @@ func (s *session) handleFrame(opcode byte, payload []byte) (goOn bool) {
 	return !s.hasEnded()
 }
 
-// waitForCapacity waits until the session may have another request. It reports false if
-// the session has ended.
+// waitForCapacity waits until the session may handle another request: not too many are
+// pending, and not too much waits to be written. It reports false if the session has
+// ended.
 func (s *session) waitForCapacity() bool {
 	s.mu.Lock()
 	s.handling = false
@@ -111,7 +114,7 @@ func (s *session) hasEnded() bool {
 	return s.ended
 }
 
-// readFailure returns the closing for an error of reading.
+// readFailure returns the closing for an error of the read loop.
 func (s *session) readFailure(err error) closing {
 	switch {
 	case errors.Is(err, ws.ErrTooLarge):
@@ -126,15 +129,15 @@ func (s *session) readFailure(err error) closing {
 	return closedAbnormally
 }
 
-// A request is a request or, with id 0, a notice. Its args lie in the frame and are
-// valid until its handler returns.
+// A request is a request or, if its id is 0, a notice. Its args lie in the frame, and
+// are valid until its handler returns.
 type request struct {
 	protocol.Request
 	receivedAt time.Time
 	size       int // bytes of the frame
 }
 
-// handleRequest handles the frame of a request or a notice.
+// handleRequest decodes and dispatches the frame of a request or notice.
 func (s *session) handleRequest(opcode byte, frame []byte) {
 	m := s.gateway.metrics
 	m.framesIn.Inc()
@@ -161,7 +164,7 @@ func (s *session) handleRequest(opcode byte, frame []byte) {
 	r := request{Request: req, receivedAt: time.Now(), size: len(frame)}
 	if limited == ratelimit.Refused {
 		if r.ID == 0 {
-			s.end(closedFrames) // it cannot be refused: a notice has no reply
+			s.end(closedFrames) // a notice has no reply that could refuse it
 			return
 		}
 		s.refuse(r, &refusal{protocol.CodeRateLimited, "op: too many frames", wait})
@@ -170,8 +173,8 @@ func (s *session) handleRequest(opcode byte, frame []byte) {
 	s.dispatch(r)
 }
 
-// countFrame counts a frame that has no reply. If it is over the limit it ends the
-// session, since it cannot be refused, and reports false.
+// countFrame counts a frame that has no reply against the frame limit. Over the limit
+// it ends the session, and reports false.
 func (s *session) countFrame() bool {
 	limited, _ := s.frameLimit.Allow()
 	if limited != ratelimit.Allowed {
@@ -180,7 +183,7 @@ func (s *session) countFrame() bool {
 	return limited == ratelimit.Allowed
 }
 
-// answerPing queues a pong.
+// answerPing queues a pong, and wakes the pump.
 func (s *session) answerPing(payload []byte) {
 	s.noteActivity()
 	if !s.countFrame() {

@@ -7,17 +7,17 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A readUpTo says that the user has read the messages of peer up to seq.
+// A readUpTo is a read report: the user has read the messages of peer up to seq.
 type readUpTo struct {
 	peer command.UserID
 	seq  uint64
 }
 
-// maxReads is how many conversations may wait with their read reports for those that are
-// in flight. When there are more, they do not wait.
+// maxReads is how many conversations may have read reports that wait for those in
+// flight. If there are more, they are submitted at once.
 const maxReads = 256
 
-// ack removes the frames up to d from the window and, if acks are read reports, reports
+// ack removes the frames up to d from the window. If acks are read reports, it reports
 // the messages in them as read.
 func (s *session) ack(d uint64) {
 	s.mu.Lock()
@@ -47,7 +47,7 @@ func (s *session) ack(d uint64) {
 	s.reportReads(false)
 }
 
-// addRead adds to the read reports that are not submitted yet. The caller holds mu.
+// addRead adds a read report to those that wait. The caller holds mu.
 func (s *session) addRead(peer command.UserID, seq uint64) {
 	for i := len(s.pendingReads) - 1; i >= 0; i-- {
 		if s.pendingReads[i].peer == peer {
@@ -58,8 +58,8 @@ func (s *session) addRead(peer command.UserID, seq uint64) {
 	s.pendingReads = append(s.pendingReads, readUpTo{peer, seq})
 }
 
-// reportReads submits the read reports that acks have added. While others are in flight,
-// and without now, it leaves that to their outcome.
+// reportReads submits the read reports that wait. If others are in flight, it leaves
+// that to their outcome, unless now is true.
 func (s *session) reportReads(now bool) {
 	s.reports.Lock()
 	defer s.reports.Unlock()
@@ -82,9 +82,9 @@ func (s *session) reportReads(now bool) {
 	}
 }
 
-// readReported handles the outcome of a read report. One that may not have been applied
-// is repeated. If the session ends first, the messages are pushed again at the next
-// login, and the client knows their ids.
+// readReported handles the outcome of a read report. A report that may not have been
+// applied is repeated, unless the session ends first: then the next login pushes the
+// messages again, and the client recognizes their ids.
 func (s *session) readReported(r readUpTo, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,6 +99,6 @@ func (s *session) readReported(r readUpTo, err error) {
 		return
 	}
 	if s.reportsInFlight == 0 && len(s.pendingReads) > 0 {
-		s.wakeLocked() // the pump reports the next ones
+		s.wakeLocked() // the pump submits those that wait
 	}
 }

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// maxRequests bounds the pending requests of a session. While it is reached, the
+	// maxRequests is the most pending requests of a session. While it has that many, the
 	// session is not read.
 	maxRequests = 64
 	// maxBacklog is how many bytes may wait to be written. While there are more, the
@@ -28,9 +28,9 @@ const (
 	maxBacklog = 64 << 10
 )
 
-// A session is one WebSocket of one device, and its Watcher for the store.
+// A session is one WebSocket of one device, and the device's Watcher at the store.
 type session struct {
-	// Static once begin has returned.
+	// Set by begin, and constant from then on.
 	gateway *Gateway
 	address string
 	conn    *ws.Conn
@@ -40,81 +40,81 @@ type session struct {
 	timer   *time.Timer // wakes the pump when a deadline may have passed
 
 	activeAt        atomic.Int64 // last sign of life, as time since began
-	unfinishedSince atomic.Int64 // since when a frame or message is incomplete, likewise; 0 for none
+	unfinishedSince atomic.Int64 // since when a frame or message is incomplete, as time since began; 0 if none is
 
 	// Owned by the read loop.
 	frameLimit   ratelimit.Frames
-	sendLimit    *rate.Limiter // of the user, shared with their other sessions; nil for no limit
+	sendLimit    *rate.Limiter // of all sessions of the user together; nil for no limit
 	typingLimit  *rate.Limiter // of notices of typing; nil until the first
 	subscribed   bool          // to presence
-	clientCode   int           // code of the client's close frame, 0 for none
+	clientCode   int           // code in the client's close frame, 0 for none
 	clientClosed bool          // the client's close frame was received
-	repeats      *repeats      // nil until the first request that changes something and is no send
-	handled      int           // requests and notices that this Drain has handled
-	ponged       bool          // it has handled a pong
-	completed    bool          // it has handled a message, or a control frame between messages
-	identified   uint64        // id of the request being handled, if the shard knows it by its identity
+	repeats      *repeats      // nil until the first changing request other than send
+	handled      int           // messages that the present Drain has handled
+	ponged       bool          // the present Drain has handled a pong
+	completed    bool          // the present Drain has handled a message, or a control frame outside of messages
+	identified   uint64        // id of the request being handled, if it has an identity for the shard
 
-	// Set by the read loop at login, static once loggedIn.
+	// Set by the read loop at the login, and constant once loggedIn.
 	user       command.UserID
 	id         command.SessionID
 	autoRead   bool  // acks are read reports
-	maxRecents int   // the most conversations in recents
+	maxRecents int   // maximum of conversations in recents
 	loginTime  int64 // the store's time at the login, ms
 
-	// Set by the read loop at login, owned by the pump once loggedIn.
-	sync            *loginSync // what is left of the login's sync, nil once it is pushed
-	pushedTo        uint64     // everything up to this arrival number was pushed
+	// Set by the read loop at the login, and owned by the pump once loggedIn.
+	sync            *loginSync // the rest of the login's sync, nil once it is pushed
+	pushedTo        uint64     // everything of the user up to this arrival number was pushed
 	pinged          time.Duration
-	roundWoken      time.Time // time of the first Wake of what the pump is pushing, zero for none
+	roundWoken      time.Time // time of the first Wake for what this round pushes, zero for none
 	pastMemberships pastMemberships
 
-	submits sync.WaitGroup // commands that have no outcome yet
+	submits sync.WaitGroup // submitted commands without an outcome, and goroutines
 	pumps   sync.WaitGroup
-	reports sync.Mutex // held while read reports are submitted; locked before mu
+	reports sync.Mutex // held while read reports are submitted; to be locked before mu
 
 	mu              sync.Mutex
-	capacity        sync.Cond // of mu: a request was answered, bytes were written, or the session has ended
+	capacity        sync.Cond // signalled when a request was answered, bytes were written, or the session ended
 	loggedIn        bool
 	ended           bool
 	closing         closing            // why it ended
-	stopped         bool               // no pump may be started any more
+	stopped         bool               // no pump may start any more
 	cancel          context.CancelFunc // cancels the request that the read loop waits for, nil for none
 	pumping         bool
-	dirty           bool      // there may be something for the pump to do
-	wokenAt         time.Time // first Wake since the pump read, zero for none
+	dirty           bool      // the pump has to do another round
+	wokenAt         time.Time // time of the first Wake since the pump last read, zero for none
 	pending         []pendingRequest
 	handling        bool    // the read loop handles a frame
-	pendingClose    closing // how to close the session once all requests are answered; zero: not yet
+	pendingClose    closing // the closing once no request is pending; zero if none was asked for
 	window          window
 	signals         []store.Signal
-	syncSize        int64         // about how many bytes the rest of the login's sync takes
-	charged         int64         // bytes that are charged for what the session holds: see chargeHeld
+	syncSize        int64         // about how many bytes of memory the rest of the login's sync takes
+	charged         int64         // bytes that the connection is charged for the session: see chargeHeld
 	held            *heldSends    // sends that wait for a decision; nil until the first
-	pendingReads    []readUpTo    // acked and not reported yet, each peer once
-	reportsInFlight int           // read reports in flight
+	pendingReads    []readUpTo    // read reports that wait, one for each peer
+	reportsInFlight int           // read reports without an outcome
 	answers         []groupAnswer // to the last changes of groups, at most keptRequests, oldest first
-	hasNews         bool          // the store may have something new beside that of groups
+	hasNews         bool          // the store may have something new, apart from groups
 	groups          map[command.GroupID]*subscription
-	liveGroups      int                               // live groups that it is in
-	background      bool                              // the app says that nobody looks at it
-	stalled         bool                              // the store knows that the app does not ack
-	ready           fifo[subscription, *subscription] // subscriptions that have something for the pump
-	lateSyncs       []*loginSync                      // of groups whose shards were not available at the login
-	cancelLate      context.CancelFunc                // ends asking for those, nil for none
+	liveGroups      int                               // number of subscriptions to live groups
+	background      bool                              // nobody looks at the app, it says
+	stalled         bool                              // an ack is late, and the store is told so
+	ready           fifo[subscription, *subscription] // subscriptions for which the pump has something to do
+	lateSyncs       []*loginSync                      // syncs of groups that were not available at the login
+	cancelLate      context.CancelFunc                // ends the asking for those, nil if it has not begun
 	nextPump        *session                          // in the pumpers' queue; guarded by pumpers.mu
 
-	tokenKey *auth.Key // that signed the token, nil before the login; guarded by mu
+	tokenKey *auth.Key // key that verified the token, nil before the login; guarded by mu
 
-	// Deadlines, as time since began; 0 is none. Guarded by mu.
-	expiry       time.Duration // of the token
-	fullSince    time.Duration // the window is full since then, or since the last ack
-	unackedSince time.Duration // the device has had something to ack since then, or since its last ack
-	retryAt      time.Duration // when to try the store again, which was unavailable
+	// Deadlines and times, as time since began; 0 for none. Guarded by mu.
+	expiry       time.Duration // end of the token
+	fullSince    time.Duration // since when the window is full, or was last acked while full
+	unackedSince time.Duration // since when the device has had something to ack without acking
+	retryAt      time.Duration // when to try the store again, after it was unavailable
 	timerAt      time.Duration // when the timer calls onTimer
 }
 
-// begin makes a session of an upgraded connection.
+// begin sets up the session for an upgraded connection.
 func (s *session) begin(c *ws.Conn, subprotocol string) {
 	s.conn = c
 	c.SetLimit(maxLoginFrame, false)
@@ -123,14 +123,14 @@ func (s *session) begin(c *ws.Conn, subprotocol string) {
 		s.codec, s.opcode = protocol.Msgpack, ws.OpBinary
 	}
 	c.Admission.Upgraded(s.evict)
-	s.began = time.Now().Add(-1) // so that no time since it is 0, which means none
+	s.began = time.Now().Add(-1) // so that a time since it is never 0, which means none
 	s.capacity.L = &s.mu
 	s.timerAt = s.gateway.config.LoginTimeout
 	s.timer = time.AfterFunc(s.timerAt, s.onTimer)
 }
 
-// serve runs the session until it ends and is cleaned up. Whenever read asks for it, it
-// goes on in a new goroutine, with a small stack.
+// serve runs the session until it has ended and is cleaned up. If read asks for it, serve
+// goes on in a new goroutine, which has a small stack.
 func (s *session) serve() {
 	why, fresh := s.read()
 	if fresh {
@@ -157,14 +157,14 @@ func (s *session) cleanUp() {
 	s.gateway.metrics.closed(why)
 	level := slog.LevelInfo
 	if why.code == closeNormal || why.code == protocol.CloseGoingAway || number == 0 {
-		level = slog.LevelDebug // of these there may be thousands at a time, or as many as somebody without a login likes
+		level = slog.LevelDebug // there may be thousands at once, or as many as clients without a login make
 	}
 	s.gateway.log.Log(context.Background(), level, "session ended",
 		"code", why.code, "reason", why.reason, "address", s.address,
 		"user", user, "session", number, "lasted", time.Since(s.began))
 }
 
-// logOut submits the last read reports and then the logout. It does not wait for either.
+// logOut submits the remaining read reports and then the logout. It waits for neither.
 func (s *session) logOut() {
 	if s.id == 0 {
 		return
@@ -182,8 +182,8 @@ func (s *session) logOut() {
 	}
 }
 
-// closeConn sends what waits and a close frame, as far as CloseTimeout allows, and closes
-// the socket.
+// closeConn writes what waits and a close frame, as far as CloseTimeout allows, and
+// closes the socket.
 func (s *session) closeConn(why closing) {
 	timeout := s.gateway.config.CloseTimeout
 	switch {
@@ -191,19 +191,19 @@ func (s *session) closeConn(why closing) {
 	case s.clientClosed:
 		s.conn.CloseHandshake(s.clientCode, "", true, timeout)
 	case why == closedCrowded:
-		s.conn.CloseHandshake(why.code, why.reason, true, timeout) // others wait for its descriptor
+		s.conn.CloseHandshake(why.code, why.reason, true, timeout) // it does not wait for the client's answer: others need the descriptor
 	default:
 		s.conn.CloseHandshake(why.code, why.text(), false, timeout)
 	}
 	s.conn.Close()
 }
 
-// end ends the session, unless it has ended. It does not block: the read loop notices
-// and serve does the rest. From then on nothing is queued but the close frame.
+// end ends the session, unless it has ended. It does not block: the read loop notices the
+// end, and serve does the rest. After end only the close frame is queued.
 func (s *session) end(why closing) { s.endWithFrame(why, nil) }
 
-// evict ends the session for the sake of other connections. For memory it does not
-// wait for the peer.
+// evict ends the session in favour of other connections. If the reason is memory, it
+// closes the socket without a close handshake.
 func (s *session) evict(reason string) {
 	if reason == admission.ForMemory {
 		s.mu.Lock()
@@ -219,7 +219,7 @@ func (s *session) evict(reason string) {
 	s.end(closedCrowded)
 }
 
-// endWithFrame is end, with a last frame before the close frame; nil is none.
+// endWithFrame is end, but queues a last frame before the close frame; nil for none.
 func (s *session) endWithFrame(why closing, last func([]byte) []byte) {
 	s.mu.Lock()
 	if s.ended {
@@ -241,14 +241,13 @@ func (s *session) endWithFrame(why closing, last func([]byte) []byte) {
 	s.conn.End(s.gateway.config.CloseTimeout)
 }
 
-// queueFrame queues a reply or a push that has no delivery number. The caller
-// holds mu.
+// queueFrame queues a frame. The caller holds mu.
 func (s *session) queueFrame(encode func([]byte) []byte) {
 	s.conn.QueueFrame(s.opcode, encode)
 	s.gateway.metrics.framesOut.Inc()
 }
 
-// wakeLocked starts the pump, or has the running one do another round. The caller holds
+// wakeLocked starts the pump or, if it runs, makes it do another round. The caller holds
 // mu.
 func (s *session) wakeLocked() {
 	s.dirty = true
@@ -260,7 +259,7 @@ func (s *session) wakeLocked() {
 	s.gateway.pumpers.start(s)
 }
 
-// onTimer has the pump check the deadlines. The timer calls it.
+// onTimer makes the pump check the deadlines. The timer calls it.
 func (s *session) onTimer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -268,7 +267,7 @@ func (s *session) onTimer() {
 	s.wakeLocked()
 }
 
-// Wake is called by the store when there is something new to read.
+// Wake notes that there is something new for the user. The store calls it.
 func (s *session) Wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -279,10 +278,10 @@ func (s *session) Wake() {
 	s.wakeLocked()
 }
 
-// Kick is called by the store when it has ended the session.
+// Kick ends a session that the store has ended. The store calls it.
 func (s *session) Kick(reason string) {
 	if reason == "token" {
-		// Without onKicked: the device may come back, with a newer token.
+		// No onKicked is sent: the device may come back with a newer token.
 		s.end(closedRevoked)
 		return
 	}

@@ -6,11 +6,11 @@ import (
 	"github.com/belfry-im/belfry/raftstore/store"
 )
 
-// maxSignals bounds the signals that wait for the sync or the window; beyond it the
-// oldest is dropped.
+// maxSignals limits the signals that wait for the sync or for the window. If there are
+// more, the oldest is dropped.
 const maxSignals = 64
 
-// Signal is called by the store with what is stored nowhere.
+// Signal queues a signal for the pump. The store calls it.
 func (s *session) Signal(signal store.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,8 +25,9 @@ func (s *session) Signal(signal store.Signal) {
 	s.wakeLocked()
 }
 
-// pushSignals pushes the signals that wait, once the sync is pushed. It stops at a
-// message that the window has no room for. It returns how many messages it has queued.
+// pushSignals pushes the signals that wait, unless the sync is still being pushed. It
+// stops at a message that has no room in the window. It returns how many messages it
+// has queued.
 func (s *session) pushSignals(p *pumpState) (pushed int) {
 	for {
 		signal, ok := s.takeSignal()
@@ -65,7 +66,8 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 	}
 }
 
-// takeSignal removes and returns the oldest signal, if it can be pushed now.
+// takeSignal removes and returns the oldest signal. It reports false if there is none,
+// or if it cannot be pushed now.
 func (s *session) takeSignal() (store.Signal, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,32 +10,33 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// maxGroupSignals bounds the signals that a feed keeps. A session that is further behind
+// maxGroupSignals limits the signals that a feed keeps. A session that is further behind
 // loses the oldest.
 const maxGroupSignals = 256
 
 // A signalEntry is a message to a group that is not stored, encoded for all sessions.
 type signalEntry struct {
-	arrival uint64 // it comes after everything in the group's order up to this point
+	arrival uint64 // everything in the group's order up to here comes before it
 	from    command.UserID
 	session command.SessionID
-	bytes   [codecs][]byte // as protocol.AppendMessage writes it; nil = no session had this codec
+	bytes   [codecs][]byte // by protocol.AppendMessage; nil if no session had this codec
 }
 
-// A signalRing holds the newest signals of a group. They are numbered 0, 1, 2 … as they
-// come, and have ascending points in the group's order.
+// A signalRing holds the newest signals of a group. They are numbered 0, 1, 2 … in the
+// order in which they come, and each has a point in the group's order. These points
+// ascend.
 type signalRing struct {
-	entries []*signalEntry // numbers next-len(entries) … next-1
+	entries []*signalEntry // those with the numbers next-len(entries) … next-1
 	next    uint64
-	due     uint64 // number up to which the feed has read everything before them
+	due     uint64 // signals below this number are due: the feed has read everything before them
 	bytes   int
 }
 
 // first returns the number of the oldest signal that is kept.
 func (r *signalRing) first() uint64 { return r.next - uint64(len(r.entries)) }
 
-// nextAt returns the point of the oldest kept signal from a number on, endOfOrder if
-// there is none.
+// nextAt returns the point of the oldest kept signal with this number or a higher one,
+// endOfOrder if there is none.
 func (r *signalRing) nextAt(number uint64) uint64 {
 	if number = max(number, r.first()); number < r.next {
 		return r.entries[number-r.first()].arrival
@@ -43,26 +44,26 @@ func (r *signalRing) nextAt(number uint64) uint64 {
 	return endOfOrder
 }
 
-// hasDue reports whether there are signals to make due, for a feed that has read up to
-// at.
+// hasDue reports whether makeDue would make signals due.
 func (r *signalRing) hasDue(at uint64) bool { return r.nextAt(r.due) <= at }
 
-// makeDue makes the signals due whose point is at or before at, which the feed has read
-// up to.
+// makeDue makes the signals due whose points are at or before at. The feed has read up
+// to at.
 func (r *signalRing) makeDue(at uint64) {
 	for r.hasDue(at) {
 		r.due = max(r.due, r.first()) + 1
 	}
 }
 
-// endOfOrder lies behind all points in a group's order.
+// endOfOrder lies behind all points of a group's order.
 const endOfOrder = math.MaxUint64
 
 func (e *signalEntry) size() int {
 	return 64 + len(e.bytes[protocol.JSON]) + len(e.bytes[protocol.Msgpack])
 }
 
-// add adds a signal, and returns by how many bytes the ring has grown.
+// add adds a signal, drops the oldest ones over the limits, and returns by how many
+// bytes the ring has grown.
 func (r *signalRing) add(e *signalEntry) int {
 	before := r.bytes
 	r.entries = append(r.entries, e)
@@ -89,7 +90,7 @@ func (r *signalRing) clear() (bytes int) {
 	return bytes
 }
 
-// Signal is called by the store with a message that is not stored.
+// Signal queues a message to the group that is not stored. The store calls it.
 func (f *feed) Signal(m *query.Message) {
 	message := wire.Message(m)
 	message.Seq, message.Ephemeral = 0, true
@@ -105,8 +106,8 @@ func (f *feed) Signal(m *query.Message) {
 		}
 	}
 	f.grow(f.signals.add(e))
-	// What it comes after has to be read first, even if Wake has not been called for
-	// that yet.
+	// What comes before the signal has to be read first, even if the store has not
+	// called Wake for it yet.
 	f.dirty = f.dirty || !f.started || e.arrival > f.readTo
 	start := f.tryStart()
 	f.mu.Unlock()
@@ -116,7 +117,8 @@ func (f *feed) Signal(m *query.Message) {
 }
 
 // signalsAfter appends to dst the signals from a number on that come before a point in
-// the group's order, at most so many. lost is how many of them are not kept any more.
+// the group's order, at most most. lost is how many signals from that number on are not
+// kept any more.
 func (f *feed) signalsAfter(number, before uint64, most int, dst []*signalEntry) (entries []*signalEntry, lost uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -129,8 +131,8 @@ func (f *feed) signalsAfter(number, before uint64, most int, dst []*signalEntry)
 	return append(dst, rest[:n]...), lost
 }
 
-// nextSignalAt returns the point in the group's order of the oldest signal from a number
-// on, endOfOrder if there is none.
+// nextSignalAt returns the point of the oldest kept signal with this number or a higher
+// one, endOfOrder if there is none.
 func (f *feed) nextSignalAt(number uint64) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()

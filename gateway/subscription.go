@@ -8,48 +8,47 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A subscription is a session's cursor in a group's feed. At any time it waits in the
-// feed, or is in the session's queue of those that have something, or the pump works on
-// it.
+// A subscription is the position of a session in a group's feed. At any time it waits
+// in the feed, or it is in the session's queue ready, or the pump works on it.
 type subscription struct {
-	// Static.
+	// Constant.
 	session  *session
 	feed     *feed
-	live     bool   // the group stores nothing, and the session itself is the member
-	joinedAt uint64 // live: point in the group's order at which the session joined
+	live     bool   // of a live group, whose member is the session itself
+	joinedAt uint64 // for live groups: the point in the group's order at which the session joined
 
 	nextReady *subscription // in session.ready; guarded by session.mu
 
-	changed atomic.Bool // the member's own view of the group may have changed
-	closed  atomic.Bool // it is over; set under feed.mu
+	changed atomic.Bool // the user's own view of the group may have changed
+	closed  atomic.Bool // it has ended; set under feed.mu
 
-	acked store.Span // of the group's order, while somebody looked; guarded by session.mu
+	acked store.Span // the part of the group's order that was acked while somebody looked; guarded by session.mu
 
-	index int // in feed.waiting, -1 = it does not wait; guarded by feed.mu
+	index int // in feed.waiting, -1 if it does not wait; guarded by feed.mu
 
-	// Set by the login, and then owned by the pump. Points are of the group's order.
-	positioned  bool   // the following are set
+	// Set by the login, then owned by the pump. Points are points of the group's order.
+	positioned  bool   // the fields below are set
 	pushedTo    uint64 // everything up to this point was pushed
-	cursor      string // of pushedTo, "" = not made yet
-	minSeq      uint64 // the lowest seq that the user may read, as far as is known
-	changesTo   uint64 // point of the newest change of the user's own view that was pushed
-	signalsFrom uint64 // signals before this point are not for the user
+	cursor      string // cursor of pushedTo, "" if it has not been made yet
+	minSeq      uint64 // lowest seq that the user may read, as far as the session knows
+	changesTo   uint64 // point of the newest pushed change of the user's own view
+	signalsFrom uint64 // signals before this point are not visible to the user
 	nextSignal  uint64 // number of the next signal
-	lostSignals uint64 // that were dropped before they were pushed, and the device does not know
-	leaving     bool   // the user's shard says that they are no member any more
-	cursorFrame uint64 // delivery number of the newest frame that holds cursor
-	markedTo    uint64 // up to where the window's marks reach, 0 = there are none yet
+	lostSignals uint64 // signals that were dropped before they were pushed; the device has yet to be told
+	leaving     bool   // the user is no member any more, according to their shard
+	cursorFrame uint64 // delivery number of the newest frame with this group's cursor
+	markedTo    uint64 // end of the newest mark in the window, 0 for none
 }
 
 func (sub *subscription) link() **subscription { return &sub.nextReady }
 
-// moveTo sets the position and its cursor.
+// moveTo sets the position, and the cursor for it.
 func (sub *subscription) moveTo(arrival uint64, cursor string) {
 	sub.pushedTo, sub.cursor = arrival, cursor
 }
 
-// rejoin sets the position to where a membership began: the user may not see what came
-// before.
+// rejoin moves the position to the beginning of a newer membership. The user may not
+// see what came before.
 func (sub *subscription) rejoin(arrival uint64) {
 	sub.moveTo(arrival, "")
 	sub.signalsFrom = arrival + 1
@@ -63,8 +62,9 @@ func (s *session) subscription(group command.GroupID) *subscription {
 	return s.groups[group]
 }
 
-// attach returns the subscription to a group, a fresh one if there was none. ok is
-// false if the session is ending. live and joined are those of a fresh one.
+// attach returns the session's subscription to a group. If there is none, it makes one
+// with the given live and joined, and reports it as fresh. ok is false if the session
+// is ending.
 func (s *session) attach(group command.GroupID, live bool, joined uint64) (sub *subscription, fresh, ok bool) {
 	if sub := s.subscription(group); sub != nil {
 		return sub, false, true
@@ -88,7 +88,7 @@ func (s *session) attach(group command.GroupID, live bool, joined uint64) (sub *
 	return other, false, other != nil
 }
 
-// detach ends a subscription. It reports whether the session had it.
+// detach ends a subscription. It reports whether the session still had it.
 func (s *session) detach(sub *subscription) bool {
 	s.mu.Lock()
 	there := s.groups[sub.feed.group] == sub
@@ -105,7 +105,7 @@ func (s *session) detach(sub *subscription) bool {
 	return there
 }
 
-// detachAll ends all subscriptions. No pump and no request may start another.
+// detachAll ends all subscriptions. No pump runs, and no request is handled any more.
 func (s *session) detachAll() {
 	s.mu.Lock()
 	groups := s.groups
@@ -116,7 +116,7 @@ func (s *session) detachAll() {
 	}
 }
 
-// wakeFor queues a subscription that was unparked or is new, and wakes the pump.
+// wakeFor queues a new or unparked subscription, and wakes the pump.
 func (s *session) wakeFor(sub *subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,8 +124,9 @@ func (s *session) wakeFor(sub *subscription) {
 	s.wakeLocked()
 }
 
-// wakeForFeed is wakeFor for a feed, which wakes many sessions: if the pump has to be
-// started, it adds the session to start instead. since is the time of the store's Wake.
+// wakeForFeed is wakeFor for a feed, which wakes many sessions: if the session's pump
+// has to be started, it adds the session to start, for the caller to do so. since is
+// the time of the store's Wake.
 func (s *session) wakeForFeed(sub *subscription, since time.Time, start *fifo[session, *session]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +143,8 @@ func (s *session) wakeForFeed(sub *subscription, since time.Time, start *fifo[se
 	start.push(s)
 }
 
-// nextReady removes and returns the first of the queue, nil for none.
+// nextReady removes and returns the first subscription of the queue ready, nil for
+// none.
 func (s *session) nextReady() *subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +156,7 @@ func (s *session) nextReady() *subscription {
 	return nil
 }
 
-// putBack queues a subscription for the running pump.
+// putBack adds a subscription to the queue ready, for the pump that runs.
 func (s *session) putBack(sub *subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,22 +7,23 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// maxLost is how many runs of lost messages onSynced lists before they are merged.
+// maxLost is how many runs of lost messages onSynced may list. If there are more, they
+// are merged.
 const maxLost = 256
 
-// A loginSync is what is left to push of the sync of a login. Its parts are pushed in
-// this order: the queue, unread messages of groups, the last messages of recents,
-// changes in groups, and onSynced.
+// A loginSync is the part of a login's sync that is still to be pushed. It is pushed in
+// this order: the offline queue, unread messages of groups, the last messages of
+// recents, changes in groups, and onSynced.
 type loginSync struct {
-	direct  *query.Sync        // of one-to-one conversations, nil once it is pushed
-	backlog []groupPart        // the group with the newest message first
-	last    []groupPart        // the oldest message first
-	changed []query.GroupEvent // changes of groups themselves
+	direct  *query.Sync        // the part of one-to-one conversations, nil once it is pushed
+	backlog []groupPart        // unread messages, the group with the newest message first
+	last    []groupPart        // last messages of recents, the oldest first
+	changed []query.GroupEvent // the last change of each group itself
 	changes []query.Change
-	joined  map[command.GroupID]uint64 // groups that a device with a cursor does not know, and where in their order the user joined; 0 = not known yet
-	end     *protocol.Synced           // nil for none: groups that came late
-	// late are groups whose shards were not available at the login. They go on once
-	// this is pushed: their cursors lie behind it.
+	joined  map[command.GroupID]uint64 // groups that a device with a cursor does not know, with the points at which the user joined; 0 = not known yet
+	end     *protocol.Synced           // nil for a sync of groups that came late
+	// late are groups that were not available at the login. Their subscriptions go on
+	// once the sync is pushed: their positions lie behind it.
 	late []query.GroupSyncItem
 }
 
@@ -30,7 +31,7 @@ type loginSync struct {
 func (y *loginSync) size() int64 {
 	n := len(y.backlog) + len(y.last) + len(y.changes) + len(y.changed) + len(y.joined)
 	if y.direct != nil {
-		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.QueueLen()/8 // an id of a message is short
+		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.QueueLen()/8 // the ids in the queue are small
 	}
 	if y.end != nil {
 		n += len(y.end.Conversations) + len(y.end.Groups)
@@ -38,18 +39,18 @@ func (y *loginSync) size() int64 {
 	return int64(n) * syncedCost
 }
 
-// A groupPart is some messages of a group that are to be pushed.
+// A groupPart is a list of messages of one group that are to be pushed.
 type groupPart struct {
 	sub    *subscription
 	seqs   []uint64 // ascending
-	size   int      // bytes of one, about
-	cursor string   // to be given with the last of them, "" for none
-	first  uint64   // point in the group's order of the first that was pushed, 0 = none was
-	epoch  uint64   // of cursors, as it came with what was read
+	size   int      // about how many bytes a message takes
+	cursor string   // cursor to push with the last message, "" for none
+	first  uint64   // arrival number of the first message pushed, 0 if none was
+	epoch  uint64   // epoch for cursors, from the last read
 }
 
-// pushSync pushes the next part of the sync. more reports whether there is more to push,
-// of the sync or after it.
+// pushSync pushes the next part of the sync. more reports whether there may be more, of
+// the sync or after it.
 func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
 	y := s.sync
 	switch {
@@ -67,8 +68,8 @@ func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
 	return pushed, more
 }
 
-// finishSync pushes the next part of what needs no room in the window. If that was the
-// last, the sync ends.
+// finishSync pushes what needs no room in the window: events, changes and onSynced.
+// After the last part the sync ends.
 func (s *session) finishSync(p *pumpState) {
 	y := s.sync
 	for len(y.changed) > 0 {
@@ -102,11 +103,11 @@ func (s *session) finishSync(p *pumpState) {
 	s.resumeGroups(y.late)
 }
 
-// pushDirect pushes the next part of what one-to-one conversations have.
+// pushDirect pushes the next part of one-to-one conversations.
 func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	y := s.sync
-	// A part of a sync can be read only once, so all of it has to fit the window: each
-	// message may need a frame of its own.
+	// A part can be read only once, so all of it has to fit the window, even if each
+	// message needs a separate frame.
 	messages, bytes := s.windowRoom()
 	if queue := y.direct.QueueLen(); queue > 0 && len(y.backlog) > 0 {
 		messages = min(messages, queue)
@@ -115,8 +116,8 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 		s.unavailable(err)
 		return 0, false
 	}
-	// To a device without a cursor the sync is not pushed in the order of arrival, so
-	// only its last frame has a cursor.
+	// Without a cursor from the device the sync is not in the order of arrival, and only
+	// its last frame may have a cursor.
 	cursorOf := func(arrival uint64, _ bool) (string, uint64) {
 		return query.Cursor(p.batch.Epoch, s.user, arrival), arrival
 	}
@@ -142,9 +143,9 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	return pushed, true
 }
 
-// pushMembership pushes to a device with a cursor that its user has joined or left a
-// group since. It reports whether the change was of that kind. The event does not say
-// who did it: the user's shard does not know.
+// pushMembership tells a device with a cursor that its user has joined or left a group
+// since. It reports whether c is a change of that kind. The event does not say who did
+// it, since the user's shard does not know.
 func (s *session) pushMembership(c *query.Change) bool {
 	if c.Kind != query.ChangeGroupJoined && c.Kind != query.ChangeGroupLeft {
 		return false
@@ -153,7 +154,7 @@ func (s *session) pushMembership(c *query.Change) bool {
 	if c.Kind == query.ChangeGroupJoined {
 		at, unknown := s.sync.joined[c.Group]
 		if !unknown {
-			return true // the device knows the group: the user became its owner, say
+			return true // the device knows the group: the user may have become its owner
 		}
 		if at != 0 {
 			cursor = s.gateway.backend.GroupCursor(c.Group, at)
@@ -164,7 +165,8 @@ func (s *session) pushMembership(c *query.Change) bool {
 	return true
 }
 
-// pushParts pushes one frame of messages of groups.
+// pushParts pushes one frame of the messages in parts. more is false if the store is
+// unavailable.
 func (s *session) pushParts(p *pumpState, parts *[]groupPart) (pushed int, more bool) {
 	for len(*parts) > 0 {
 		end := s.pushPart(p, &(*parts)[0])
@@ -220,8 +222,9 @@ func (s *session) pushPart(p *pumpState, part *groupPart) progress {
 	return caughtUp
 }
 
-// mergeLost merges the runs of each conversation if there are more than maxLost, so that
-// onSynced fits a frame. The count of a merged run is still that of the lost messages.
+// mergeLost merges the runs of each conversation into one if there are more than maxLost
+// in all, so that onSynced fits a frame. The count of a merged run still counts only
+// lost messages.
 func mergeLost(lost []query.Lost) []query.Lost {
 	if len(lost) <= maxLost {
 		return lost

@@ -5,45 +5,45 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A window holds the frames that were pushed and not acked yet: not the messages, which
-// stay in the store, but what an ack of them means.
+// A window holds the frames that were pushed and are not acked: not their messages,
+// which stay in the store, but what an ack of each frame means.
 type window struct {
 	last   uint64        // delivery number of the newest frame; the first is 1
 	frames []pushedFrame // frames last-len(frames)+1 … last
-	bytes  int           // sum of frames
-	marks  []mark        // by d
+	bytes  int           // bytes of all frames
+	marks  []mark        // ascending by d
 
-	groups []groupMark // by d; only kept for a webhook that asks for acks of groups
-	acked  uint64      // everything of the user up to this arrival number is acked
+	groups []groupMark // ascending by d; only kept if a webhook needs acks of groups
+	acked  uint64      // everything of the user up to this arrival number was acked while somebody looked
 }
 
-// A pushedFrame is a frame that was pushed and not acked yet.
+// A pushedFrame is a frame that was pushed and is not acked.
 type pushedFrame struct {
 	size int32
-	upTo uint64 // with it the device has everything of the user up to this arrival number; 0 = not known
+	upTo uint64 // with it, the device has everything of the user up to this arrival number; 0 = not known
 }
 
-// A mark says that frame d holds messages from peer; seq is the highest.
+// A mark notes that frame d holds messages from peer, up to seq.
 type mark struct {
 	d    uint64
 	peer command.UserID
 	seq  uint64
 }
 
-// A groupMark says that frame d holds a span of a group's order.
+// A groupMark notes that frame d holds a span of a group's order.
 type groupMark struct {
 	d    uint64
 	sub  *subscription
 	span store.Span
 }
 
-// keptFrames is the capacity that an empty window keeps.
+// keptFrames is the largest capacity that an empty window keeps.
 const keptFrames = 16
 
 // nextDelivery returns the delivery number of the next frame.
 func (w *window) nextDelivery() uint64 { return w.last + 1 }
 
-// addMark notes a message from peer in the frame that is being built.
+// addMark notes that the frame being built holds a message from peer.
 func (w *window) addMark(peer command.UserID, seq uint64) {
 	d := w.nextDelivery()
 	for i := len(w.marks) - 1; i >= 0 && w.marks[i].d == d; i-- {
@@ -55,21 +55,21 @@ func (w *window) addMark(peer command.UserID, seq uint64) {
 	w.marks = append(w.marks, mark{d: d, peer: peer, seq: seq})
 }
 
-// addGroupMark notes a span of a group's order in the frame that is being built.
+// addGroupMark notes that the frame being built holds a span of a group's order.
 func (w *window) addGroupMark(sub *subscription, span store.Span) {
 	w.groups = append(w.groups, groupMark{d: w.nextDelivery(), sub: sub, span: span})
 }
 
-// push adds the frame of number nextDelivery.
+// push adds the frame that was built, with the number nextDelivery.
 func (w *window) push(size int, upTo uint64) {
 	w.last++
 	w.frames = append(w.frames, pushedFrame{int32(size), upTo})
 	w.bytes += size
 }
 
-// ack removes all frames up to d and returns their marks, valid until the next call of a
-// method. It reports whether d was ever pushed; a repeated ack removes nothing. looking
-// says that somebody looks at the device: then what is in the frames counts as acked.
+// ack removes the frames up to d and returns their marks, which are valid until the next
+// call of a method. ok is false if d was never pushed; a repeated ack removes nothing.
+// looking says that somebody looks at the device: only then the frames count as acked.
 func (w *window) ack(d uint64, looking bool) (read []mark, ok bool) {
 	if d > w.last {
 		return nil, false

@@ -2,13 +2,13 @@
 // other back ends. One definition of each operation yields its handler, the
 // validation of what comes in, and its part of the OpenAPI 3.1 document.
 //
-// An API is mounted on the listener for operations. It serves /openapi.json,
-// a page to browse it at /docs, and the operations, to callers whose token has the
-// scope that the operation needs: read for GET, write for the rest.
+// An API is mounted on the listener for operations. It serves /openapi.json, a
+// page to browse it at /docs, and the operations. A caller's token needs the
+// operation's scope: read for GET, write for the rest.
 //
-// Answers and requests are JSON, errors are an Error. A body is read whole
-// before its call begins, within a bound of its own; an import is read as it
-// goes, and an export written so, so that neither has a bound.
+// Requests and answers are JSON; a call that fails is answered with an Error. The
+// body of a request is read whole before its handler runs, and its size is
+// limited. Imports and exports are streamed, and have no limit.
 package admin
 
 import (
@@ -34,11 +34,11 @@ import (
 // is its default.
 type Config struct {
 	Backend Backend
-	Tokens  *Tokens // nil lets nobody in
+	Tokens  *Tokens // nil refuses everybody
 
 	// KnownUsersOnly refuses sends to accounts that never logged in.
 	KnownUsersOnly bool
-	MaxBody        int // bytes of a message body as stored; default 12 KiB
+	MaxBody        int // most bytes of a message body as stored; default 12 KiB
 
 	RequestTimeout time.Duration // of a call that waits for the store; default 10 s
 	ReadTimeout    time.Duration // within which a body has to come, or the next part of an import; default 30 s
@@ -79,7 +79,7 @@ func (c *Config) fill() error {
 	return nil
 }
 
-// An API serves the administration's calls.
+// An API is an http.Handler that serves the administration's calls.
 type API struct {
 	config  Config
 	backend Backend
@@ -88,10 +88,10 @@ type API struct {
 	mux     *http.ServeMux
 	huma    huma.API
 	openAPI []byte          // the document, JSON
-	words   map[string]bool // of paths; see ambiguous
+	words   map[string]bool // words of paths that ambiguous refuses as names
 }
 
-// New returns an API, or what is wrong with its config.
+// New returns an API. Its error says what is wrong with the config.
 func New(c Config) (*API, error) {
 	if err := c.fill(); err != nil {
 		return nil, err
@@ -125,7 +125,8 @@ func humaConfig() huma.Config {
 	config.Info.Description = "Operators and other back ends use these calls. Times are Unix milliseconds, numbers integers below 2^53. " +
 		"What is already so answers like the change itself, so that a call whose answer was lost can be repeated."
 	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
-	// Ours are served with a token, and need nothing of the Internet.
+	// The API serves the document and a page for it itself: they need a token, and
+	// load nothing from the Internet.
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // would add a $schema to every answer
 	config.RejectUnknownQueryParameters = true
@@ -140,8 +141,9 @@ func humaConfig() huma.Config {
 	return config
 }
 
-// readBody reads the JSON of a call. What huma validates is read first, into an
-// any: exact names are huma's to check, those that come twice are not.
+// readBody decodes the JSON of a call. huma calls it first with an *any, to
+// validate that value. Then readBody also refuses members that come twice, of
+// which huma would see only the last.
 func readBody(b []byte, v any) error {
 	if _, first := v.(*any); first && len(b) > 0 {
 		members, err := protocol.ObjectMembers(b)
@@ -164,11 +166,12 @@ const (
 	usersigScheme = "usersig"
 )
 
-// maxRequest bounds the JSON of a call: 500 receivers and a body of 32 KiB in
-// its longest form fit.
+// maxRequest bounds the JSON of a call in bytes. 500 receivers and a body of 32
+// KiB, in its longest form as JSON, fit.
 const maxRequest = 512 << 10
 
-// operation completes what all operations have in common.
+// operation returns an operation with the fields that all operations have in
+// common.
 func (a *API) operation(method, path, id, tag, summary, description string) huma.Operation {
 	return huma.Operation{
 		OperationID: id, Method: method, Path: path, Tags: []string{tag}, Summary: summary, Description: description,
@@ -183,7 +186,7 @@ func (a *API) operation(method, path, id, tag, summary, description string) huma
 	}
 }
 
-// scopeOf returns the scope that an operation needs.
+// scopeOf returns the scope that a token needs for calls with an HTTP method.
 func scopeOf(method string) Scope {
 	if method == http.MethodGet {
 		return ScopeRead
@@ -198,7 +201,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{began: time.Now()}
 	rw := &responseWriter{ResponseWriter: w, control: http.NewResponseController(w), timeout: a.config.WriteTimeout}
 	rw.Header().Set("Cache-Control", "no-store")
-	defer rw.extend() // for what is still to be flushed
+	defer rw.extend() // the flush after the handler has a deadline too
 	defer func() {
 		p := recover()
 		if p != nil && p != http.ErrAbortHandler {
@@ -220,15 +223,15 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body.begin()
 		r.Body = body
 	}
-	// A development server without tokens is open to all on its machine, but not
-	// to the pages that a browser there shows.
+	// A dev server without tokens serves everybody on its machine, but refuses
+	// pages of other sites in a browser there.
 	if crossOrigin.Check(r) != nil {
 		newError(protocol.CodeForbidden, "Origin: pages of other sites may not make calls").write(rw)
 		return
 	}
 	if refused := a.route(rw, r); refused != nil {
 		if _, stranger := a.tokens.authorize(bearer(r), anyScope); stranger != nil {
-			refused = stranger // they are to learn nothing of what there is
+			refused = stranger // callers without a token do not learn which paths exist
 			rw.Header().Del("Allow")
 			rw.Header().Set("WWW-Authenticate", bearerChallenge)
 		}
@@ -238,14 +241,16 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(rw, r)
 }
 
-// route refuses what no operation is there for, in our form.
+// route returns the refusal of a request that no operation serves, or whose path
+// or query is wrong; nil for none.
 func (a *API) route(w http.ResponseWriter, r *http.Request) *Error {
 	if p := r.URL.EscapedPath(); p != path.Clean(p) || p == "" || p[0] != '/' {
 		return notFound("path: there is no such call")
 	}
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
-		// Either 404 or 405, which has the methods that there are.
+		// The mux answers with 404, or with 405 and the methods that the path
+		// allows.
 		answer := headerWriter{}
 		handler.ServeHTTP(answer, r)
 		if allow := answer.Header().Get("Allow"); allow != "" {
@@ -260,15 +265,15 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) *Error {
 		return e
 	}
 	if r.URL.Path == tencentPath {
-		return nil // refuses in a form of its own
+		return nil // its handler refuses in Tencent's form
 	}
-	// A parameter that cannot be read would count as absent, which may ask for
-	// more than was meant.
+	// r.URL.Query would leave out a parameter that cannot be parsed, and the call
+	// might do more than was meant.
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return badRequest("query: " + err.Error())
 	}
-	// These two are no operations, whose parameters are known.
+	// These two have no parameters. For operations huma checks the names.
 	if r.URL.Path == "/docs" || r.URL.Path == "/openapi.json" {
 		for name := range query {
 			return badRequest(name + ": unknown query parameter")
@@ -282,10 +287,10 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) *Error {
 	return nil
 }
 
-// ambiguous refuses a name in the path that is written like a word of a call's
-// path. Clients that follow the URL standard drop the segments . and .. before
-// they send: when the user . is meant, /v1/users/./sessions comes as the call
-// that erases the user "sessions".
+// ambiguous refuses a request whose path has a word of another path where a name
+// is expected. Clients that follow the URL standard drop the segments . and ..
+// before they send: if the user . is meant, /v1/users/./sessions arrives as
+// /v1/users/sessions, the call that erases the user "sessions".
 func (a *API) ambiguous(r *http.Request, pattern string) *Error {
 	_, pattern, _ = strings.Cut(pattern, " ")
 	given := strings.Split(r.URL.EscapedPath(), "/")
@@ -298,8 +303,8 @@ func (a *API) ambiguous(r *http.Request, pattern string) *Error {
 	return nil
 }
 
-// wordsAfterNames are those words of paths that take the place of a name when it
-// is dropped.
+// wordsAfterNames returns the words that follow a name in some path. If a client
+// drops the name, such a word takes its place.
 func wordsAfterNames(paths map[string]*huma.PathItem) map[string]bool {
 	words := make(map[string]bool)
 	for p := range paths {
@@ -313,14 +318,16 @@ func wordsAfterNames(paths map[string]*huma.PathItem) map[string]bool {
 	return words
 }
 
-// A headerWriter takes the header of an answer that is thrown away.
+// A headerWriter is a ResponseWriter that keeps the header of an answer and
+// discards the rest.
 type headerWriter http.Header
 
 func (w headerWriter) Header() http.Header         { return http.Header(w) }
 func (w headerWriter) Write(b []byte) (int, error) { return len(b), nil }
 func (w headerWriter) WriteHeader(int)             {}
 
-// authorize passes on the calls of those who may make them.
+// authorize is huma middleware: it passes on calls whose token has the operation's
+// scope, and refuses the others.
 func (a *API) authorize(ctx huma.Context, next func(huma.Context)) {
 	op := ctx.Operation()
 	c := callOf(ctx.Context())
@@ -343,7 +350,8 @@ func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(a.openAPI)
 }
 
-// waiting returns the context of a call that waits for the store.
+// waiting returns a context that ends with RequestTimeout, for calls that wait for
+// the store.
 func (a *API) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, a.config.RequestTimeout)
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// Backend is what administration needs of the store; *raftstore.Store is one,
-// and its methods are documented there. Errors other than a *shard.RefusedError
-// and a *store.ImportError are store.ErrUnavailable (nothing happened)
-// and store.ErrUnknown (it may have happened, a repeat is safe), tested with
-// errors.Is.
+// Backend is what administration needs of the store; *raftstore.Store is one, and
+// its methods are documented there. An error is a *command.RefusedError or a
+// *store.ImportError, or errors.Is finds store.ErrUnavailable (nothing happened) or
+// store.ErrUnknown (it may have happened, a repeat is safe).
 type Backend interface {
 	// Submit proposes cmd and calls done exactly once, on a goroutine of the store.
 	Submit(cmd command.Command, done func(command.Result, error))
-	// Propose is Submit that waits. A refusal is in the Result, not the error.
+	// Propose is Submit, but waits for the result. A refusal is in the Result, not
+	// in the error.
 	Propose(ctx context.Context, cmd command.Command) (command.Result, error)
 	SendEphemeral(m *command.Send) (command.Result, error)
 	SendLive(m *command.SendGroup) (command.Result, error)
@@ -46,7 +46,8 @@ type Backend interface {
 	Stats(ctx context.Context) (total query.Counts, shards []query.Counts, err error)
 }
 
-// change proposes a command and waits for it. A refusal is an error.
+// change proposes a command and waits for its result. It returns a refusal as an
+// error.
 func (a *API) change(ctx context.Context, cmd command.Command) (command.Result, error) {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
@@ -60,14 +61,14 @@ func (a *API) change(ctx context.Context, cmd command.Command) (command.Result, 
 	return r, nil
 }
 
-// An outcome is what became of a command.
+// An outcome is the result of one command, or its error.
 type outcome struct {
 	result command.Result
-	err    error // a refusal too
+	err    error // also for a refusal
 }
 
-// changeAll proposes commands all at once and returns the outcome of each. Those of
-// one key are executed in their order.
+// changeAll proposes all commands at once, waits, and returns the outcome of each.
+// Commands of one key are executed in their order.
 func (a *API) changeAll(ctx context.Context, cmds []command.Command) []outcome {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
@@ -75,7 +76,7 @@ func (a *API) changeAll(ctx context.Context, cmds []command.Command) []outcome {
 		i int
 		outcome
 	}
-	answers := make(chan answer, len(cmds)) // room for all: an answer after the time-out waits for nobody
+	answers := make(chan answer, len(cmds)) // room for all: an answer after the time-out blocks nobody
 	for i, cmd := range cmds {
 		a.backend.Submit(cmd, func(r command.Result, err error) {
 			if err == nil {

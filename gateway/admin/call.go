@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// A call is what the audit log tells of one request. It belongs to the
-// request's goroutine.
+// A call holds what the audit log says of one request. Only the request's
+// goroutine uses it.
 type call struct {
 	began     time.Time
 	operation string // "" = no operation of this API
 	token     string // name of the token, "" = no valid one
 	target    string // what was changed
-	outcome   string // what the status does not say
+	outcome   string // details that the status does not give
 }
 
 type callKey struct{}
 
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
-// audit logs a call that changes something, or would have if it had not failed.
+// audit logs a call that changes something or, if it failed, would have.
 func (a *API) audit(c *call, w *responseWriter, r *http.Request) {
 	if c.operation == "" || scopeOf(r.Method) == ScopeRead || r.Method == http.MethodHead {
 		return
@@ -48,8 +48,8 @@ type responseWriter struct {
 
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// extend sets the deadline of what is written next. A writer that knows no
-// deadlines, such as a test's, has none.
+// extend sets the deadline of the next write. A writer without deadlines, such
+// as a test's, ignores it.
 func (w *responseWriter) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(w.timeout)) }
 
 func (w *responseWriter) WriteHeader(status int) {
@@ -68,10 +68,11 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// A timedBody has to come whole within timeout, or each part of it with
-// perRead. The deadline is off again at its end: net/http takes one that passes
-// later for a caller that has gone. It stays on what is not read to its end,
-// which net/http reads on before it answers.
+// A timedBody is a request body with a deadline: timeout for all of it or, with
+// perRead, for each read. At the end of the body the deadline is cleared: if it
+// passed later, net/http would take the caller for gone. If the handler does
+// not read the body to its end, the deadline stays, since net/http reads the
+// rest before it answers.
 type timedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
@@ -79,7 +80,7 @@ type timedBody struct {
 	perRead bool
 }
 
-// begin sets the deadline, unless the connection knows no deadlines.
+// begin sets the deadline. A connection without deadlines ignores it.
 func (b *timedBody) begin() { _ = b.control.SetReadDeadline(time.Now().Add(b.timeout)) }
 
 func (b *timedBody) Read(p []byte) (int, error) {

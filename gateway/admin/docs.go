@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// docsPage shows the OpenAPI document, and makes the calls in it with a token
-// that is typed in. It is one file and loads nothing but that document, so it
-// works without the Internet.
+// docsPage is a page that shows the OpenAPI document and can make its calls, with a
+// token that the reader types in. It loads nothing but that document, so it works
+// without the Internet.
 //
 //go:embed docs.html
 var docsPage []byte
@@ -21,7 +21,8 @@ var docsPolicy = strings.Join([]string{
 	"script-src " + inline("script"), "style-src " + inline("style"),
 }, "; ")
 
-// inline is the source expression of the one element of that name.
+// inline returns the source expression of the policy, a hash, for the page's
+// only element of a given name.
 func inline(element string) string {
 	_, rest, _ := strings.Cut(string(docsPage), "<"+element+">")
 	text, _, _ := strings.Cut(rest, "</"+element+">")

@@ -7,9 +7,10 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// eraseUser removes a user's data. What they sent to groups lies with the groups,
-// so the order is: nothing new from the user; then, group by group, what they sent
-// and their membership; and the user last. Each step can be repeated.
+// eraseUser removes a user's data. Groups keep what the user sent to them, so the
+// order is: suspend the user, who can then send nothing new; in all groups, delete
+// the user's messages and end the membership; erase the user last. Each step can be
+// repeated.
 func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	callOf(ctx).target = string(in.User)
 	user := command.UserID(in.User)
@@ -17,7 +18,7 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	_, err := a.knownUser(known, in.User)
 	cancel()
 	if err != nil {
-		return nil, err // suspending the user would make them known
+		return nil, err // to suspend the user would create one
 	}
 	if _, err := a.change(ctx, &command.SetUser{User: user, Suspended: new(true)}); err != nil {
 		return nil, err
@@ -30,14 +31,15 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	}
 	for _, step := range []func(command.GroupID) command.Command{
 		func(g command.GroupID) command.Command { return &command.DeleteMessagesFrom{Group: g, Sender: user} },
-		// Else it would be kept for the day when the user joins again.
+		// The group would otherwise keep these settings for when the user joins
+		// again.
 		func(g command.GroupID) command.Command {
 			return &command.SetGroupView{Group: g, User: user, Muted: new(false), Pinned: new(false)}
 		},
 		func(g command.GroupID) command.Command {
 			return &command.RemoveMembers{Group: g, Users: []command.UserID{user}}
 		},
-		// What was on its way when the user was suspended.
+		// Once more, for messages that were on their way when the user was suspended.
 		func(g command.GroupID) command.Command { return &command.DeleteMessagesFrom{Group: g, Sender: user} },
 	} {
 		cmds := make([]command.Command, len(groups))
@@ -45,7 +47,7 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 			cmds[i] = step(g)
 		}
 		for _, o := range a.changeAll(ctx, cmds) {
-			// A group that is no more, or no longer has the user, is as it should be.
+			// If the group is gone, or the user is not in it, there is nothing to do.
 			if refused, ok := errors.AsType[*command.RefusedError](o.err); ok &&
 				(refused.Code == command.CodeNotFound || refused.Code == command.CodeForbidden) {
 				continue

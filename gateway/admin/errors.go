@@ -16,10 +16,10 @@ import (
 	"github.com/danielgtaylor/huma/v2/validation"
 )
 
-// An Error answers a call that was not done.
+// An Error is the answer to a call that failed.
 type Error struct {
 	status int
-	after  time.Duration // when to try again, 0 = no matter
+	after  time.Duration // when to try again, 0 = not said
 
 	Code    errorCode `json:"code" doc:"one of the wire protocol's error codes"`
 	Message string    `json:"message" doc:"for people; names the field at fault"`
@@ -27,20 +27,20 @@ type Error struct {
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
-// GetStatus is for huma, which answers with it.
+// GetStatus returns the HTTP status of the answer, for huma.
 func (e *Error) GetStatus() int { return e.status }
 
-// GetHeaders is for huma, too.
+// GetHeaders returns the headers of the answer, for huma.
 func (e *Error) GetHeaders() http.Header {
 	h := http.Header{}
 	if e.after > 0 {
-		// Whole seconds, rounded up: a retry that comes too early is refused again.
+		// In whole seconds, rounded up: a retry that comes too early is refused again.
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.after.Seconds()))))
 	}
 	return h
 }
 
-// write answers with the error.
+// write sends the error as the answer.
 func (e *Error) write(w http.ResponseWriter) {
 	for name, values := range e.GetHeaders() {
 		w.Header()[name] = values
@@ -62,8 +62,8 @@ func newError(code, message string) *Error {
 func badRequest(message string) *Error { return newError(protocol.CodeBadRequest, message) }
 func notFound(message string) *Error   { return newError(protocol.CodeNotFound, message) }
 
-// errorOf puts what the store or the protocol says into an answer. What is in
-// none of their words is logged.
+// errorOf returns the answer for an error of the store or the protocol. Any other error is
+// logged, and answered as internal.
 func (a *API) errorOf(err error) *Error {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
@@ -77,34 +77,34 @@ func (a *API) errorOf(err error) *Error {
 	return e
 }
 
-// huma makes its own errors with these; they are all it offers to change them.
+// huma makes its errors with these variables, and has no other way to change them.
 func init() {
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 		return validationError(status, message, errs)
 	}
-	// Otherwise a key in another case would pass unseen by the validation and
-	// still be decoded.
+	// Otherwise huma would not validate a key in another case, and encoding/json would
+	// decode it all the same.
 	huma.ValidateStrictCasing = true
-	// Bounds are floating-point numbers to huma, and would come as 3.1536e+08.
+	// To huma bounds are floating-point numbers, which it would print as 3.1536e+08.
 	validation.MsgExpectedMinimumNumber = "expected number >= %.0f"
 	validation.MsgExpectedMaximumNumber = "expected number <= %.0f"
 }
 
-// validationError is what huma finds wrong with a request, in our words: the
-// first field at fault, by its name.
+// validationError returns the answer for an error of huma. It names the first field at
+// fault.
 func validationError(status int, message string, errs []error) *Error {
 	e := &Error{status: status, Message: message}
 	switch status {
 	case http.StatusUnprocessableEntity, http.StatusBadRequest:
 		e.status, e.Code = http.StatusBadRequest, protocol.CodeBadRequest
 		if len(errs) == 0 {
-			e.Message = "body: must be set" // all that huma refuses without an error
+			e.Message = "body: must be set" // the only refusal of huma without an error
 		}
 	case http.StatusUnsupportedMediaType:
 		e.Code, e.Message = protocol.CodeBadRequest, "Content-Type: want application/json"
 		if len(errs) == 1 {
 			if own, ok := errors.AsType[*Error](errs[0]); ok {
-				return own // an import wants another
+				return own // an import wants another type
 			}
 		}
 		return e
@@ -122,7 +122,7 @@ func validationError(status int, message string, errs []error) *Error {
 		e.Code = protocol.CodeNotFound
 	default:
 		e.Code = protocol.CodeInternal
-		// What failed is the reading of the request: it is not whole.
+		// The request could not be read to its end.
 		if strings.Contains(message, "request body") {
 			e.status, e.Code, e.Message = http.StatusBadRequest, protocol.CodeBadRequest, "body: could not be read"
 			return e
@@ -142,7 +142,7 @@ func validationError(status int, message string, errs []error) *Error {
 	return e
 }
 
-// fieldMessage returns the field and the rule, without the value.
+// fieldMessage returns a message that names the field and the rule, without the value.
 func fieldMessage(d *huma.ErrorDetail) string {
 	field := d.Location
 	for _, place := range []string{"body.", "path.", "query."} {
@@ -152,12 +152,12 @@ func fieldMessage(d *huma.ErrorDetail) string {
 		}
 	}
 	if field == "body" {
-		// "expected required property to to be present"
+		// for the field "to" the message is "expected required property to to be present"
 		if name, ok := strings.CutPrefix(d.Message, "expected required property "); ok {
 			return strings.TrimSuffix(name, " to be present") + ": must be set"
 		}
-		// What passes for an integer in JSON Schema, such as 1.0 and 1e3, does not
-		// in Go: "json: cannot unmarshal number 1.0 into Go struct field .ttl of type uint32"
+		// To JSON Schema 1.0 and 1e3 are integers, to Go they are not: "json: cannot
+		// unmarshal number 1.0 into Go struct field .ttl of type uint32"
 		if _, rest, ok := strings.Cut(d.Message, "json: cannot unmarshal number "); ok {
 			_, name, _ := strings.Cut(rest, "Go struct field ")
 			name, _, _ = strings.Cut(name, " of type ")

@@ -14,7 +14,7 @@ import (
 
 const ndjson = "application/x-ndjson"
 
-// An exportRow is a line of an export. One field is set.
+// An exportRow is one line of an export, with one field set.
 type exportRow struct {
 	User         *UserInfo           `json:"user,omitempty"`
 	Blocked      *command.UserID     `json:"blocked,omitempty"`
@@ -67,7 +67,8 @@ func (a *API) exportUser(ctx context.Context, in *UserPath) (*exportOutput, erro
 			return
 		}
 		if err != nil {
-			// The status is out, so the connection has to say that this is not all.
+			// The status has been sent, so the connection is broken to show that
+			// the export is incomplete.
 			a.log.Warn("administration: export ended early", "error", err)
 			panic(http.ErrAbortHandler)
 		}

@@ -46,7 +46,7 @@ type GroupPath struct {
 	Group groupName `path:"group"`
 }
 
-// groupSettings are the properties of a kind, each of which can be set.
+// groupSettings are the settings of a group in an answer.
 type groupSettings struct {
 	MaxMembers int      `json:"maxMembers" minimum:"0" maximum:"1000000" doc:"0 = no limit"`
 	Join       joinMode `json:"join" doc:"by a member's invitation; by a request that an admin approves; openly"`
@@ -56,7 +56,7 @@ type groupSettings struct {
 	MutedAll   bool     `json:"mutedAll,omitempty" doc:"only the owner and admins may send"`
 }
 
-// setSettings are those to set; what is absent stays.
+// setSettings are the settings that a request sets; those that are absent stay.
 type setSettings struct {
 	MaxMembers *int      `json:"maxMembers,omitempty" minimum:"0" maximum:"1000000" doc:"0 = no limit"`
 	Join       *joinMode `json:"join,omitempty" doc:"by a member's invitation; by a request that an admin approves; openly"`
@@ -65,7 +65,7 @@ type setSettings struct {
 	MutedAll   *bool     `json:"mutedAll,omitempty" doc:"only the owner and admins may send"`
 }
 
-// change returns what the store is to change.
+// change returns the settings as a change of the store.
 func (s *setSettings) change() command.SettingsChange {
 	c := command.SettingsChange{MaxMembers: s.MaxMembers, Unread: s.Unread, MutedAll: s.MutedAll}
 	if s.Join != nil {
@@ -152,7 +152,7 @@ type createGroupOutput struct {
 	}
 }
 
-// A failure is a user for whom something was not done.
+// A failure is a user whom a call could not add or remove, and why.
 type failure struct {
 	User userName `json:"user"`
 	Code string   `json:"code" doc:"as of an error"`
@@ -203,7 +203,8 @@ func checkGroupName(name string) error {
 	return nil
 }
 
-// propertiesOf returns properties as the store keeps them; nil stays nil.
+// propertiesOf returns the properties of a request in canonical msgpack; nil
+// stays nil.
 func propertiesOf(v objectJSON) ([]byte, error) {
 	if v == nil || string(v) == "null" {
 		return nil, nil
@@ -212,14 +213,15 @@ func propertiesOf(v objectJSON) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// {"$bin": …} is an object in JSON only.
+	// {"$bin": …} is an object in JSON, but binary in msgpack.
 	if properties[0]&0xf0 != 0x80 && properties[0] != 0xde && properties[0] != 0xdf {
 		return nil, badRequest("properties: must be a map")
 	}
 	return properties, nil
 }
 
-// group returns what is known of a group, or not_found.
+// group returns what the store knows of a group. Its error is not_found if
+// there is no such group.
 func (a *API) group(id groupName) (*query.GroupInfo, error) {
 	info, exists, err := a.backend.Group(command.GroupID(id), "")
 	if err != nil {

@@ -21,13 +21,15 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// importTypes are the names that NDJSON goes by.
+// importTypes are the content types of an import. All mean NDJSON.
 var importTypes = []string{ndjson, "application/ndjson", "application/jsonl"}
 
-// byteOrderMark stands before a text that some editors have saved.
+// byteOrderMark is the mark that some editors put at the start of a text; an
+// import skips it.
 const byteOrderMark = "\xef\xbb\xbf"
 
-// maxImportLine bounds a row's JSON: a body of 32 KiB in its longest form fits.
+// maxImportLine bounds a row's JSON in bytes. A body of 32 KiB, in its longest
+// form as JSON, fits.
 const maxImportLine = 256 << 10
 
 func (a *API) importOperation() {
@@ -53,7 +55,7 @@ type importInput struct {
 	request *http.Request
 }
 
-// Resolve keeps the request: its body is read as the import goes.
+// Resolve keeps the request, whose body the handler reads as it imports.
 func (in *importInput) Resolve(ctx huma.Context) []error {
 	in.request, _ = humago.Unwrap(ctx)
 	if content := ctx.Header("Content-Type"); content != "" {
@@ -99,7 +101,8 @@ func (a *API) importMessages(ctx context.Context, in *importInput) (*importOutpu
 	return out, nil
 }
 
-// An importRow is a line of an import, with what is to be read of it still.
+// An importRow is one line of an import. The fields of its own are not checked
+// yet.
 type importRow struct {
 	store.ImportRow
 	to, id string
@@ -107,7 +110,7 @@ type importRow struct {
 	body   json.RawMessage // nil = absent
 }
 
-// readImportRow reads the fields of a row.
+// readImportRow decodes a line into a row, without checks of the values.
 func readImportRow(line []byte) (row importRow, err error) {
 	members, err := protocol.ObjectMembers(line)
 	if err != nil {
@@ -150,8 +153,8 @@ func importRowSchema(r huma.Registry) *huma.Schema {
 	}
 }
 
-// importRows reads a row at a time. It ends after the first error, which names
-// the line.
+// importRows yields the rows of r as it reads them. It ends after the first error,
+// which names the line.
 func (a *API) importRows(r io.Reader) iter.Seq2[store.ImportRow, error] {
 	return func(yield func(store.ImportRow, error) bool) {
 		lines := bufio.NewReaderSize(r, maxImportLine)
@@ -194,7 +197,8 @@ func (a *API) importRows(r io.Reader) iter.Seq2[store.ImportRow, error] {
 	}
 }
 
-// parseImportRow reads a row, whose body it appends to buf.
+// parseImportRow decodes and checks a row. It appends the row's body in canonical
+// form to buf, and returns that as body.
 func (a *API) parseImportRow(line, buf []byte) (row store.ImportRow, body []byte, fault *Error) {
 	in, err := readImportRow(line)
 	if err != nil {
@@ -246,8 +250,8 @@ func (a *API) parseImportRow(line, buf []byte) (row store.ImportRow, body []byte
 	return row, body, nil
 }
 
-// blankEnd reports whether nothing but blank lines is left, the first of which has
-// been read.
+// blankEnd reports whether only blank lines are left. The first of them has been
+// read.
 func blankEnd(lines *bufio.Reader) bool {
 	for {
 		c, err := lines.ReadByte()

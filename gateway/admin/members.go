@@ -98,7 +98,7 @@ func (a *API) addMembers(ctx context.Context, in *addMembersInput) (*addMembersO
 	}
 	out := new(addMembersOutput)
 	out.Body.Added, out.Body.Failed = make([]userName, 0, len(in.Body.Users)), failuresOf(r.Failed)
-	// A name that comes twice counts once.
+	// A name that comes twice is answered once.
 	done := make(map[userName]bool, len(in.Body.Users))
 	for _, f := range out.Body.Failed {
 		done[f.User] = true
@@ -121,7 +121,7 @@ func (a *API) removeMember(ctx context.Context, in *MemberPath) (*struct{}, erro
 	return nil, a.remove(ctx, in, 0)
 }
 
-// remove takes out a member, and keeps them out for so many seconds.
+// remove removes a member and bans the user for ban seconds.
 func (a *API) remove(ctx context.Context, in *MemberPath, ban uint32) error {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
 	r, err := a.change(ctx, &command.RemoveMembers{Group: command.GroupID(in.Group), Users: []command.UserID{command.UserID(in.User)}, Ban: ban})
@@ -130,7 +130,7 @@ func (a *API) remove(ctx context.Context, in *MemberPath, ban uint32) error {
 	}
 	for _, f := range r.Failed {
 		switch f.Code {
-		case command.CodeNotFound: // no member is what was asked for
+		case command.CodeNotFound: // not a member, as was asked for
 		case command.CodeRateLimited:
 			return a.errorOf(&command.RefusedError{Code: f.Code, Detail: "user: too many of this group are muted or banned", RetryAfterMS: time.Hour.Milliseconds()})
 		default:

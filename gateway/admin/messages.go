@@ -36,7 +36,8 @@ func (a *API) messageOperations() {
 		a.setRead)
 }
 
-// A receiver is a conversation, or in short the user that it is with.
+// A receiver names a conversation: u:<user>, g:<group>, or the user's name
+// alone.
 type receiver string
 
 func (receiver) Schema(huma.Registry) *huma.Schema {
@@ -46,7 +47,8 @@ func (receiver) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// parse reads a user in short when it is neither u:<user> nor g:<group>.
+// parse returns the conversation of a receiver. Without u: or g: it is that with
+// a user.
 func (t receiver) parse(field string) (protocol.Conv, error) {
 	if strings.HasPrefix(string(t), "u:") || strings.HasPrefix(string(t), "g:") {
 		return convName(t).parse(field)
@@ -54,7 +56,7 @@ func (t receiver) parse(field string) (protocol.Conv, error) {
 	return convName("u:" + t).parse(field)
 }
 
-// receivers is a receiver, or a list of them.
+// receivers is the field to of a send: one receiver, or a list of them.
 type receivers struct {
 	all  []receiver
 	many bool
@@ -139,7 +141,7 @@ func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, err
 	out := new(sendOutput)
 	out.Body.Results = make([]sendResult, len(convs))
 	var commands []command.Command
-	var at []int // of the command's result
+	var at []int // the index in results of each command
 	for i, conv := range convs {
 		result := &out.Body.Results[i]
 		result.To = b.To.all[i]
@@ -168,7 +170,8 @@ func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, err
 	return out, nil
 }
 
-// prepareSend returns the command of a send, or none if nothing is to be stored.
+// prepareSend checks a send to one receiver and returns its command; nil if the
+// message is not to be stored, and is sent with sendNow.
 func (a *API) prepareSend(from userName, conv protocol.Conv, in *sendInput, body []byte) (command.Command, error) {
 	b := &in.Body
 	online := b.TTL != nil && *b.TTL == 0
@@ -216,7 +219,8 @@ func (a *API) groupSend(from userName, conv protocol.Conv, in *sendInput, body [
 	}
 }
 
-// sendNow passes on a message that is stored nowhere.
+// sendNow sends a message that is not stored to the receiver's sessions, and
+// fills in the result.
 func (a *API) sendNow(from userName, conv protocol.Conv, in *sendInput, body []byte, result *sendResult) {
 	var sent command.Result
 	var err error
@@ -255,7 +259,7 @@ func users(names []userName) []command.UserID {
 	return list
 }
 
-// describe names receivers for the audit log.
+// describe returns the receivers as the audit log names them.
 func describe[T ~string](names []T) string {
 	if len(names) == 1 {
 		return string(names[0])
@@ -263,7 +267,7 @@ func describe[T ~string](names []T) string {
 	return fmt.Sprintf("%d users", len(names))
 }
 
-// newMessageID makes a ULID of the store's time.
+// newMessageID returns a ULID of the store's time.
 func newMessageID(nowMS int64) command.MsgID {
 	var id ulid.ULID
 	binary.BigEndian.PutUint64(id[8:], rand.Uint64())
@@ -272,7 +276,7 @@ func newMessageID(nowMS int64) command.MsgID {
 	return command.MsgID(id)
 }
 
-// PageInput asks for a page of messages.
+// PageInput holds the parameters of a request for a page of messages.
 type PageInput struct {
 	Before optional[seqNumber] `query:"before" doc:"seqs below this one, the highest of them"`
 	After  optional[seqOrZero] `query:"after" doc:"seqs above this one, the lowest of them; 0 begins at the start"`
@@ -281,7 +285,7 @@ type PageInput struct {
 	Limit  int                 `query:"limit" default:"20" minimum:"1" maximum:"100" doc:"messages"`
 }
 
-// A seqOrZero is a seqNumber, or the place before the first.
+// A seqOrZero is a seqNumber, or 0 for the place before the first message.
 type seqOrZero uint64
 
 func (seqOrZero) Schema(huma.Registry) *huma.Schema {
@@ -327,7 +331,7 @@ type pageOutput struct {
 	}
 }
 
-// page reads a page.
+// page reads a page of history and returns it as an answer.
 func (a *API) page(q query.HistoryQuery) (*pageOutput, error) {
 	var page query.Page
 	if err := a.backend.History(q, &page); err != nil {

@@ -15,7 +15,7 @@ import (
 
 const tencentPath = "/v4/group_open_http_svc/delete_group_msg_by_sender"
 
-// Error codes of Tencent's form.
+// Error codes of Tencent IM.
 const (
 	tencentOK           = 0
 	tencentInternal     = 10002
@@ -36,8 +36,9 @@ type tencentAnswer struct {
 	ErrorInfo    string `json:"ErrorInfo"`
 }
 
-// tencentOperation adds a call that exists for back ends which make it already:
-// the form, of its errors too, is that of Tencent IM. So it goes past huma.
+// tencentOperation adds a call of Tencent IM, for back ends that already make
+// it. Requests, answers and errors have Tencent's form, and are handled without
+// huma.
 func (a *API) tencentOperation() {
 	op := a.operation(http.MethodPost, tencentPath, "tencentDeleteSender", "Groups",
 		"deleteSender in the form of Tencent IM.",
@@ -74,7 +75,8 @@ func (a *API) tencentOperation() {
 
 func (a *API) tencentDeleteSender(r *http.Request, c *call) tencentAnswer {
 	name, refused := a.tokens.authorize(bearer(r), ScopeWrite)
-	// Which of two is meant nobody can tell, so that neither is good.
+	// With several values of usersig none is accepted: it is not clear which is
+	// meant.
 	if query, _ := url.ParseQuery(r.URL.RawQuery); refused != nil && len(query[usersigScheme]) == 1 {
 		name, refused = a.tokens.authorize(query.Get(usersigScheme), ScopeWrite)
 	}

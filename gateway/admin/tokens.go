@@ -15,7 +15,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A Scope is what a token may be limited to.
+// A Scope is a kind of calls. The calls of a token may be limited to some scopes.
 type Scope string
 
 const (
@@ -23,31 +23,31 @@ const (
 	ScopeWrite   Scope = "write"   // calls that change something
 	ScopeCluster Scope = "cluster" // nodes, shards and slots
 
-	anyScope Scope = "" // what every token has
+	anyScope Scope = "" // that every valid token has
 )
 
 var scopes = []Scope{ScopeRead, ScopeWrite, ScopeCluster}
 
-// Tokens are the secrets that administrators show. They may be replaced while
-// the server runs. Nil, or without any, they let in nobody but the users of a
-// development server; see OpenTokens.
+// Tokens are the admin tokens that are accepted. They may be replaced while the
+// server runs. Nil, or without tokens, they refuse everybody; OpenTokens accepts
+// everybody.
 type Tokens struct {
 	open bool
 	set  atomic.Pointer[[]token]
 }
 
-// OpenTokens let in everybody: those of a development server.
+// OpenTokens returns the tokens of a dev server, which accept everybody.
 func OpenTokens() *Tokens { return &Tokens{open: true} }
 
-// A token is known by its digest alone.
+// A token is kept as its digest alone.
 type token struct {
 	digest [sha256.Size]byte
-	scopes []Scope // none = all
+	scopes []Scope // nil: all
 }
 
-// NewTokens returns the tokens that text has, a line for each: the token, then
-// its scopes, none for all, separated by spaces or commas. Empty lines and those
-// that begin with # do not count.
+// NewTokens parses a text with one token a line, followed by its scopes (none means
+// all), separated by spaces or commas. Empty lines and lines that begin with # are
+// skipped.
 func NewTokens(text string) (*Tokens, error) {
 	set, err := parseTokens(text)
 	if err != nil {
@@ -58,8 +58,8 @@ func NewTokens(text string) (*Tokens, error) {
 	return t, nil
 }
 
-// Replace takes the tokens of another text instead of those before. When something
-// is wrong with it, they stay.
+// Replace replaces the tokens with those of another text. After an error the old ones
+// stay.
 func (t *Tokens) Replace(text string) error {
 	set, err := parseTokens(text)
 	if err != nil {
@@ -69,7 +69,7 @@ func (t *Tokens) Replace(text string) error {
 	return nil
 }
 
-// minToken is how many bytes a token has at least: shorter ones are guessed.
+// minToken is the least length of a token, in bytes: shorter ones could be guessed.
 const minToken = 16
 
 func parseTokens(text string) ([]token, error) {
@@ -78,7 +78,7 @@ func parseTokens(text string) ([]token, error) {
 	for line := range strings.Lines(text) {
 		n++
 		fields := strings.FieldsFunc(line, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
-		// A remark of one word would otherwise be a token with all scopes.
+		// A comment of one long word would otherwise be a token with all scopes.
 		if len(fields) == 0 || fields[0][0] == '#' {
 			continue
 		}
@@ -103,7 +103,8 @@ func parseTokens(text string) ([]token, error) {
 	return set, nil
 }
 
-// authorize returns the name of the token that a request shows, or why it is refused.
+// authorize returns the name of a token for logs, or a refusal if it is unknown or
+// lacks the scope.
 func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Error) {
 	if t != nil && t.open {
 		return "", nil
@@ -114,8 +115,8 @@ func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Err
 			set = *p
 		}
 	}
-	// Digests have one length, and all are compared: the time taken tells
-	// nothing of the tokens.
+	// All digests are compared, and have one length: the time it takes reveals
+	// nothing about the tokens.
 	digest, at := sha256.Sum256([]byte(secret)), -1
 	for i := range set {
 		at = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], set[i].digest[:]), i, at)
@@ -126,7 +127,8 @@ func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Err
 			Message: "Authorization: want Bearer with an admin token",
 		}
 	}
-	// Enough to tell tokens apart in a log, and no help to guess one.
+	// A part of the digest: it tells tokens apart in a log, and does not help to
+	// guess one.
 	name = hex.EncodeToString(digest[:4])
 	if s := set[at].scopes; need != anyScope && len(s) > 0 && !slices.Contains(s, need) {
 		return name, &Error{
@@ -137,10 +139,10 @@ func (t *Tokens) authorize(secret string, need Scope) (name string, refused *Err
 	return name, nil
 }
 
-// bearerChallenge asks for a token.
+// bearerChallenge is the WWW-Authenticate header that asks for a token.
 const bearerChallenge = `Bearer realm="belfry"`
 
-// bearer returns the token that a request shows, "" if none.
+// bearer returns the token of a request's Authorization header, "" if there is none.
 func bearer(r *http.Request) string {
 	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -149,14 +151,14 @@ func bearer(r *http.Request) string {
 	return secret
 }
 
-// Require passes on requests that bear a token with a scope. Others get 401 or
-// 403.
+// Require returns a handler that passes to next the requests whose token has a scope.
+// It answers others with 401 or 403.
 func (t *Tokens) Require(need Scope, next http.Handler) http.Handler {
 	return t.require(need, bearer, bearerChallenge, next)
 }
 
-// requireInBrowser is Require of ScopeRead, for pages: a browser asks for a
-// name, which does not matter, and the token as password.
+// requireInBrowser is Require for pages. A browser asks its user for a name, which is
+// ignored, and for a password: the token. The scope is ScopeRead.
 func (t *Tokens) requireInBrowser(next http.Handler) http.Handler {
 	return t.require(ScopeRead, func(r *http.Request) string {
 		if _, password, ok := r.BasicAuth(); ok {

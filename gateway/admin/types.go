@@ -13,8 +13,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Names and values as they stand in requests and answers. Their schemas are
-// the rules of the wire protocol.
+// Names and values in requests and answers. Their schemas follow the rules of the
+// wire protocol.
 
 // A userName names an account.
 type userName string
@@ -36,7 +36,7 @@ func nameSchema(what, pattern, form string) *huma.Schema {
 	}
 }
 
-// The words of package enum.
+// Words of the tables in package enum.
 type (
 	groupKind    string
 	joinMode     string
@@ -66,11 +66,12 @@ func oneOf(words []string) *huma.Schema {
 	return s
 }
 
-// leastTime bounds times from below, in ms: it is in 1973, and what lies before it
-// was seconds.
+// leastTime is the least time in ms that is accepted, in 1973. A lower number is a
+// time in seconds.
 const leastTime = 100_000_000_000
 
-// isMilliseconds refuses a time that looks like seconds; 0 means none.
+// isMilliseconds returns an error for a time that looks like seconds. Nil and 0
+// mean no time.
 func isMilliseconds(field string, t *int64) error {
 	if t != nil && *t != 0 && *t < leastTime {
 		return badRequest(field + ": want Unix milliseconds, or 0; this looks like seconds")
@@ -89,7 +90,7 @@ func (convName) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// parse returns the conversation that a name which fits the pattern is of.
+// parse returns the conversation that c names. Its error names the field.
 func (c convName) parse(field string) (protocol.Conv, error) {
 	conv, err := protocol.ParseConv(string(c))
 	if err != nil {
@@ -105,7 +106,7 @@ func (seqNumber) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(1.0), Maximum: new(float64(protocol.MaxInt))}
 }
 
-// An anyJSON is a value that is kept as it came.
+// An anyJSON is any JSON value, with its bytes kept as they came.
 type anyJSON json.RawMessage
 
 func (v anyJSON) MarshalJSON() ([]byte, error) { return json.RawMessage(v).MarshalJSON() }
@@ -118,7 +119,7 @@ func (anyJSON) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Description: `any JSON value; binary is {"$bin": "<base64>"}`}
 }
 
-// An objectJSON is an anyJSON that is an object.
+// An objectJSON is an anyJSON whose value is an object.
 type objectJSON anyJSON
 
 func (v objectJSON) MarshalJSON() ([]byte, error)  { return anyJSON(v).MarshalJSON() }
@@ -128,7 +129,8 @@ func (objectJSON) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: `any object; binary is {"$bin": "<base64>"}`}
 }
 
-// canonical returns the value as the store keeps it. Its errors name the field.
+// canonical returns a JSON value in canonical msgpack, as the store keeps it. Its
+// errors name the field.
 func canonical(field string, v []byte, maxLen int) ([]byte, error) {
 	body, err := protocol.CanonicalJSON(nil, v, maxLen)
 	if bad, ok := err.(*protocol.FieldError); ok {
@@ -137,7 +139,7 @@ func canonical(field string, v []byte, maxLen int) ([]byte, error) {
 	return body, err
 }
 
-// bodyJSON returns a stored value as JSON.
+// bodyJSON returns a body of the store as JSON.
 func bodyJSON(body []byte) anyJSON { return protocol.AppendBodyJSON(nil, body) }
 
 // An optional is a query parameter that may be absent.
@@ -146,18 +148,18 @@ type optional[T any] struct {
 	Set   bool
 }
 
-// Schema is that of the value.
+// Schema returns the schema of the value.
 func (o optional[T]) Schema(r huma.Registry) *huma.Schema {
 	return huma.SchemaFromType(r, reflect.TypeFor[T]())
 }
 
-// Receiver tells huma where to put the value.
+// Receiver returns where huma puts the value.
 func (o *optional[T]) Receiver() reflect.Value { return reflect.ValueOf(o).Elem().Field(0) }
 
-// OnParamSet is told by huma whether there is one.
+// OnParamSet notes whether the parameter is set; huma calls it.
 func (o *optional[T]) OnParamSet(set bool, _ any) { o.Set = set }
 
-// A message is one of a page.
+// A message is a message in an answer.
 type message struct {
 	ID       string   `json:"id" doc:"ULID"`
 	Conv     convName `json:"conv"`
@@ -181,7 +183,8 @@ func messageOf(m *query.Message) message {
 	}
 }
 
-// convOf names the conversation with a peer, or a group.
+// convOf returns the name of the conversation with peer or, if group is not "", of
+// that group.
 func convOf(peer command.UserID, group command.GroupID) convName {
 	if group != "" {
 		return convName(protocol.GroupConv(string(group)).String())

@@ -153,7 +153,7 @@ type getUserOutput struct {
 	}
 }
 
-// unreadReads is how many conversations are asked for their seqs at a time.
+// unreadReads is how many conversations have their unread seqs read at a time.
 const unreadReads = 16
 
 func (a *API) getUser(ctx context.Context, in *UserPath) (*getUserOutput, error) {
@@ -182,7 +182,7 @@ func (a *API) getUser(ctx context.Context, in *UserPath) (*getUserOutput, error)
 			} else {
 				seqs, err = a.backend.UnreadSeqs(ctx, user, c.Peer)
 			}
-			// The number is that of the seqs, which were read later than the count.
+			// The number is the count of seqs: they were read later than c.Unread.
 			out.Body.Unread[i] = unread{Conv: convOf(c.Peer, c.Group), Unread: len(seqs), Seqs: ranges(seqs)}
 			return err
 		})
@@ -193,7 +193,8 @@ func (a *API) getUser(ctx context.Context, in *UserPath) (*getUserOutput, error)
 	return out, nil
 }
 
-// knownUser returns what is known of a user, or not_found.
+// knownUser returns what the store knows of a user. Its error is not_found if there
+// is no such user.
 func (a *API) knownUser(ctx context.Context, user userName) (*query.UserInfo, error) {
 	info, known, err := a.backend.User(ctx, command.UserID(user))
 	if err != nil {
@@ -205,7 +206,7 @@ func (a *API) knownUser(ctx context.Context, user userName) (*query.UserInfo, er
 	return &info, nil
 }
 
-// ranges joins ascending seqs that follow each other.
+// ranges joins ascending seqs into ranges without gaps.
 func ranges(seqs []uint64) [][2]uint64 {
 	joined := make([][2]uint64, 0, 4)
 	for _, seq := range seqs {

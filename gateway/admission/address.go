@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Proxies says whose word counts for the address of a client.
+// Proxies are the proxies that are trusted to name the addresses of their clients.
 type Proxies struct {
-	// Trusted proxies name their clients in X-Forwarded-For or, with Protocol, by the
-	// PROXY protocol, version 1 or 2: then each of their connections has to begin with
-	// its header.
+	// Trusted proxies name a client in X-Forwarded-For. With Protocol they use the
+	// PROXY protocol (version 1 or 2) instead, and each of their connections has to
+	// begin with its header.
 	Trusted  []netip.Prefix
 	Protocol bool
 }
@@ -25,9 +25,9 @@ func (p *Proxies) trusts(a netip.Addr) bool {
 	return false
 }
 
-// ClientAddress returns the address that a request comes from: the peer's, or the one
-// that trusted proxies name. Each proxy appends the address of its peer to
-// X-Forwarded-For, so the client's is the last one that is not a trusted proxy's.
+// ClientAddress returns the address of the client that a request comes from.
+// X-Forwarded-For counts only from a trusted proxy. Each proxy appends the address of
+// its peer, so the client's is the last that is no trusted proxy's.
 func (p *Proxies) ClientAddress(r *http.Request) netip.Addr {
 	client := parseAddress(r.RemoteAddr)
 	if p.Protocol || !p.trusts(client) {
@@ -63,8 +63,8 @@ func parseAddress(text string) netip.Addr {
 	return a.Unmap()
 }
 
-// addressKey is what limits count an address by: of an IPv6 address its /64, which as
-// a rule belongs to one host.
+// addressKey returns the text by which limits count an address. For IPv6 that is its
+// /64, which as a rule belongs to one host.
 func addressKey(a netip.Addr) string {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {

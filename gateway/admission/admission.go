@@ -1,11 +1,11 @@
 // Package admission decides which connections a node holds, and counts the memory
 // that they take.
 //
-// A connection is counted from when it is accepted until it is closed, and is
-// unauthenticated until its user has logged in. What is over a limit is made up for
-// by refusing new connections and closing others: unauthenticated ones that have had
-// time to log in, the oldest first, then those that do not read, then others.
-// Messages never pay for it: the store sets Config.Memory aside for connections.
+// A connection counts from when it is accepted until it is closed, and is
+// unauthenticated until its user has logged in. At a limit, new connections are
+// refused and others closed: first unauthenticated ones that have had time to log in,
+// the oldest first, then those whose peers do not read, then others. Connections take
+// no memory from messages: the store sets Config.Memory aside for them.
 package admission
 
 import (
@@ -23,60 +23,61 @@ import (
 	"github.com/belfry-im/belfry/gateway/ratelimit"
 )
 
-// What a connection takes beside what it holds: its goroutines' stacks, the
-// server's or the session's state, the socket's. Measured with BenchmarkIdle and
-// `belfry load siege`; docs/design.md adds them up.
+// What a connection takes besides the bytes it holds: the stacks of its goroutines,
+// and the state of the server or the session and of the socket. Measured with
+// BenchmarkIdle and `belfry load siege`; docs/design.md adds them up.
 const (
 	handshakeCost = 20 << 10 // until it is a WebSocket: the HTTP server's buffers and headers
 	sessionCost   = 8 << 10
-	tlsCost       = 24 << 10 // more, for as long as it lasts
-	// BlockedCost is what it takes more while its peer does not read: two goroutines
-	// with grown stacks.
+	tlsCost       = 24 << 10 // in addition, as long as the connection is open
+	// BlockedCost is what a connection takes in addition while its peer does not read:
+	// two goroutines with grown stacks.
 	BlockedCost = 32 << 10
 
-	// unauthenticatedShare is the part of the memory, one in so many, that
-	// unauthenticated connections may take.
+	// unauthenticatedShare is the divisor of Memory for unauthenticated connections:
+	// they may take half of it.
 	unauthenticatedShare = 2
-	// reserveShare is the part of the memory, one in so many, that is kept for new
-	// connections. When it is touched memory is low: requests that would take more
-	// are refused, and sessions that do not read are closed until twice as much is
+	// reserveShare is the divisor of Memory for the reserve, which is kept for new
+	// connections. Once the reserve is touched memory is low: requests that need more
+	// are refused, and sessions that do not read are closed until twice the reserve is
 	// free.
 	reserveShare = 8
 
-	// LoginGrace is how long a connection has to log in before it may be closed for
-	// the sake of a new one. A device needs a few round trips.
+	// LoginGrace is how long a connection has to log in before it may be closed in
+	// favour of a new one. A device needs a few round trips.
 	LoginGrace = time.Second
-	// maxSurplus is how many connections over the limits of their address are
-	// admitted, so that they can be told why they are closed. More are closed at once.
+	// maxSurplus is how many connections over the limits of their addresses are
+	// admitted, to be closed with a reason. Further ones are closed at once.
 	maxSurplus = 64
 
-	reclaimEvery = 10 * time.Millisecond  // while memory is over its limit
-	reserveEvery = 100 * time.Millisecond // while it is low
-	logEvery     = 10 * time.Second       // of one kind
+	reclaimEvery = 10 * time.Millisecond  // how often reclaim runs while memory is over its limit
+	reserveEvery = 100 * time.Millisecond // how often reserve runs while memory is low
+	logEvery     = 10 * time.Second       // how often the same limit is logged
 )
 
 // A Config bounds the connections of a node. 0 is no limit.
 type Config struct {
 	Memory                 int64 // bytes that all connections may take
-	Connections            int   // open at a time, sessions or not
-	Unauthenticated        int   // of them without a login
-	AddressUnauthenticated int   // the same, of one address
-	AddressConnections     int   // open connections of one address
+	Connections            int   // open at a time, with or without a login
+	Unauthenticated        int   // open at a time, without a login
+	AddressUnauthenticated int   // open at a time, without a login, of one address
+	AddressConnections     int   // open at a time, of one address
 	AddressRate            int   // new connections per second and address
 }
 
-// A Controller admits connections and owns their memory and descriptors.
+// A Controller decides which connections are admitted, and counts their memory and
+// descriptors.
 type Controller struct {
 	config  Config
 	proxies Proxies
-	rates   *ratelimit.Keyed // by address
+	rates   *ratelimit.Keyed // of new connections, by address
 	log     *slog.Logger
 	refused *prometheus.CounterVec // by reason
 	evicted *prometheus.CounterVec // by reason
 
 	used                atomic.Int64 // bytes, of all
 	unauthenticatedUsed atomic.Int64 // bytes, of those without a login
-	closing             atomic.Int64 // bytes, of those that were evicted and are not closed yet
+	closing             atomic.Int64 // bytes, of those that were evicted but are not closed yet
 	reclaiming          atomic.Bool
 	reserving           atomic.Bool
 
@@ -85,13 +86,13 @@ type Controller struct {
 	unauthenticated connList // oldest first
 	surplus         int
 	addresses       map[string]*addressCount
-	logged          map[string]time.Time // by what was logged
+	logged          map[string]time.Time // when each limit was last logged
 }
 
 type addressCount struct{ open, unauthenticated int }
 
-// New returns a controller, which registers its metrics. Connections of proxies count
-// for the addresses of their clients.
+// New returns a controller and registers its metrics. A connection that comes through
+// a trusted proxy counts for the address of its client.
 func New(c Config, proxies Proxies, log *slog.Logger, r prometheus.Registerer) *Controller {
 	a := &Controller{
 		proxies:   proxies,
@@ -138,7 +139,7 @@ func (a *Controller) unauthenticatedCount() int {
 // Used returns how many bytes all connections take.
 func (a *Controller) Used() int64 { return a.used.Load() }
 
-// Reasons to refuse or evict a connection, as the metrics have them.
+// Reasons to refuse or evict a connection, which are also labels of metrics.
 const (
 	forConnections           = "connections"
 	forUnauthenticated       = "unauthenticated"
@@ -147,9 +148,9 @@ const (
 	forUnauthenticatedMemory = "unauthenticated memory"
 )
 
-// Admit returns the admitted socket, or nil if there is no room: then the caller
-// closes it. address is what limits count it by, "" if that is known only once a
-// proxy has said for whom it connects: see Identify.
+// Admit returns the connection of a socket, or nil if there is no room; then the
+// caller closes the socket. address is the one that limits count, "" if a proxy has
+// yet to name the client: see Identify.
 func (a *Controller) Admit(socket net.Conn, address string, tls bool) *Conn {
 	c := &Conn{Conn: socket, controller: a, tls: tls, since: time.Now(), unauthenticated: true}
 	a.mu.Lock()
@@ -172,10 +173,10 @@ func (a *Controller) Admit(socket net.Conn, address string, tls bool) *Conn {
 	return c
 }
 
-// makeRoom makes room for one more connection of an address and returns "", or the
-// limit that is reached. For the new connection it may evict the oldest
-// unauthenticated one: after LoginGrace, or at once if the address of that one has
-// more of them. The caller holds mu.
+// makeRoom checks the limits for one more connection of an address. It returns "", or
+// the limit that is reached. At a limit it may evict the oldest unauthenticated
+// connection in favour of the new one: if that is older than LoginGrace, or if its
+// address has more unauthenticated connections. The caller holds mu.
 func (a *Controller) makeRoom(now time.Time, address string) string {
 	reason := ""
 	limits := &a.config
@@ -199,15 +200,15 @@ func (a *Controller) makeRoom(now time.Time, address string) string {
 	return ""
 }
 
-// outnumbers reports whether an address has more unauthenticated connections than
-// another one would have with one more. The caller holds mu.
+// outnumbers reports whether address has more unauthenticated connections than other
+// would have with one more. The caller holds mu.
 func (a *Controller) outnumbers(address, other string) bool {
 	n, m := a.addresses[address], a.addresses[other]
 	return n != nil && other != "" && n.unauthenticated > 1 && (m == nil || m.unauthenticated+1 < n.unauthenticated)
 }
 
-// countAddress counts a connection for its address. It reports false if that has too
-// many. The caller holds mu.
+// countAddress counts a connection for its address. It reports false, and counts
+// nothing, if the address has too many. The caller holds mu.
 func (a *Controller) countAddress(c *Conn, address string) bool {
 	if _, ok := a.rates.Allow(address); !ok {
 		return false
@@ -228,8 +229,8 @@ func (a *Controller) countAddress(c *Conn, address string) bool {
 	return true
 }
 
-// removeUnauthenticated removes a connection from those without a login. The caller
-// holds mu.
+// removeUnauthenticated ends the counting of a connection as unauthenticated. The
+// caller holds mu.
 func (a *Controller) removeUnauthenticated(c *Conn) {
 	a.unauthenticated.remove(c)
 	if n := a.addresses[c.address]; n != nil {
@@ -237,8 +238,8 @@ func (a *Controller) removeUnauthenticated(c *Conn) {
 	}
 }
 
-// evict closes a connection, on another goroutine, and returns what it takes. The
-// caller holds mu.
+// evict closes a connection on another goroutine, and returns how many bytes that will
+// free. The caller holds mu.
 func (a *Controller) evict(c *Conn, reason string) int64 {
 	a.evicted.WithLabelValues(reason).Inc()
 	a.logLimit(reason, "connections have to give way", c.address)
@@ -257,14 +258,14 @@ func (a *Controller) evict(c *Conn, reason string) int64 {
 	return c.charged
 }
 
-// refuse counts a connection that is not admitted. The caller holds mu.
+// refuse counts and logs a connection that is not admitted. The caller holds mu.
 func (a *Controller) refuse(reason, address string) {
 	a.refused.WithLabelValues(reason).Inc()
 	a.logLimit(reason, "connections are refused", address)
 }
 
-// logLimit logs that a limit is reached, at most once in logEvery. The caller holds
-// mu.
+// logLimit logs that a limit is reached, at most once in logEvery for each limit. The
+// caller holds mu.
 func (a *Controller) logLimit(reason, what, address string) {
 	now := time.Now()
 	if key := what + reason; now.Sub(a.logged[key]) >= logEvery {
@@ -275,14 +276,14 @@ func (a *Controller) logLimit(reason, what, address string) {
 }
 
 // MemoryLow reports whether connections take so much memory that requests which need
-// more should be refused.
+// more are to be refused.
 func (a *Controller) MemoryLow() bool {
 	return a.config.Memory > 0 && a.used.Load() > a.lowFrom()
 }
 
 func (a *Controller) lowFrom() int64 { return a.config.Memory - a.config.Memory/reserveShare }
 
-// reclaim closes connections until those that are left are within the memory.
+// reclaim closes connections until the others are within Config.Memory.
 func (a *Controller) reclaim() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -297,7 +298,7 @@ func (a *Controller) reclaim() {
 		return
 	}
 	a.reclaiming.Store(false)
-	// A charge that came just before that has left it to this call.
+	// A Charge just before that has started no reclaim: check again.
 	if a.used.Load() > a.config.Memory && a.reclaiming.CompareAndSwap(false, true) {
 		time.AfterFunc(reclaimEvery, a.reclaim)
 	}
@@ -315,14 +316,14 @@ func (a *Controller) reserve() {
 		return
 	}
 	a.reserving.Store(false)
-	if a.MemoryLow() && a.reserving.CompareAndSwap(false, true) { // likewise
+	if a.MemoryLow() && a.reserving.CompareAndSwap(false, true) { // as in reclaim
 		time.AfterFunc(reserveEvery, a.reserve)
 	}
 }
 
-// closeUnauthenticated closes unauthenticated connections that take n bytes in all, if
-// there are as many that were accepted by a time, the oldest first. It returns what
-// they take. The caller holds mu.
+// closeUnauthenticated closes unauthenticated connections that were accepted at by or
+// before, the oldest first, until they free n bytes or none is left. It returns how
+// many bytes they free. The caller holds mu.
 func (a *Controller) closeUnauthenticated(n int64, by time.Time) (freed int64) {
 	for c := a.unauthenticated.first; c != nil && freed < n && !c.since.After(by); c = a.unauthenticated.first {
 		freed += a.evict(c, ForMemory)
@@ -330,9 +331,9 @@ func (a *Controller) closeUnauthenticated(n int64, by time.Time) (freed int64) {
 	return freed
 }
 
-// closeLargest closes sessions that take n bytes in all, if there are as many, those
-// that take most first; with onlyBlocked only those that have not read for a while. It
-// returns what they take. The caller holds mu.
+// closeLargest closes sessions, those that take most first, until they free n bytes or
+// none is left. With onlyBlocked it closes only sessions whose peers have not read for
+// LoginGrace. It returns how many bytes they free. The caller holds mu.
 func (a *Controller) closeLargest(n int64, onlyBlocked bool) (freed int64) {
 	if n <= 0 {
 		return 0

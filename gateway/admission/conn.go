@@ -16,25 +16,25 @@ type Conn struct {
 	controller *Controller
 	tls        bool
 	since      time.Time
-	surplus    bool // over its address's limits: only there to be told so
+	surplus    bool // over the limits of its address, and admitted only to be told why it is closed
 
 	// Guarded by Controller.mu.
-	address    string              // that limits count by; "" as long as it is not known
-	evict      func(reason string) // nil: Close
-	evicted    int64               // bytes that it held when it was evicted
+	address    string              // by which limits count it; "" until it is known
+	evict      func(reason string) // ends the connection if it has to give way; nil: Close does
+	evicted    int64               // bytes that it held when it was evicted, 0 if it was not
 	prev, next *Conn               // in Controller.unauthenticated
 
-	blocked atomic.Int64 // since when its peer has taken no bytes, Unix ns; 0: it does
+	blocked atomic.Int64 // since when its peer has not read, Unix ns; 0: it reads
 
 	mu              sync.Mutex
 	charged         int64 // bytes
-	unauthenticated bool  // and so in Controller.unauthenticated, unless it was evicted
+	unauthenticated bool  // in Controller.unauthenticated too, unless it was evicted
 	closed          bool
 }
 
-// Identify sets the client of a connection that a proxy has made. It reports false if
-// the client's address has too many connections; of one that was made without a proxy
-// too, whose client is known.
+// Identify sets the address of a client that a proxy has connected. It reports false
+// if the address has too many connections. A connection whose address is known
+// already keeps it; Identify then reports whether Admit found it within the limits.
 func (c *Conn) Identify(client netip.Addr) bool { return c.identify(addressKey(client)) }
 
 func (c *Conn) identify(address string) bool {
@@ -57,8 +57,8 @@ func (c *Conn) isClosed() bool {
 	return c.closed
 }
 
-// Upgraded notes that the connection is a WebSocket now. To evict it, evict is called
-// with the reason from then on.
+// Upgraded notes that the connection is a WebSocket now. From now on the controller
+// calls evict, with the reason, if the connection has to give way.
 func (c *Conn) Upgraded(evict func(reason string)) {
 	c.controller.mu.Lock()
 	c.evict = evict
@@ -129,7 +129,7 @@ func (c *Conn) fixedCost(n int64) int64 {
 }
 
 // Charge counts n more bytes that the connection takes, or fewer if n is negative. It
-// never fails: what is over the limit is made up for by closing connections.
+// never fails: over the limit, connections are closed.
 func (c *Conn) Charge(n int64) {
 	if n == 0 {
 		return
@@ -157,7 +157,7 @@ func (c *Conn) Charge(n int64) {
 	}
 }
 
-// Blocked notes that the peer has stopped to read, and Unblocked that it reads again.
+// Blocked notes that the peer no longer reads; Unblocked notes that it reads again.
 func (c *Conn) Blocked() {
 	c.blocked.Store(time.Now().UnixNano())
 	c.Charge(BlockedCost)
@@ -168,13 +168,13 @@ func (c *Conn) Unblocked() {
 	c.blocked.Store(0)
 }
 
-// Used is that of the controller.
+// Used returns Controller.Used.
 func (c *Conn) Used() int64 { return c.controller.Used() }
 
-// MemoryLow is that of the controller.
+// MemoryLow returns Controller.MemoryLow.
 func (c *Conn) MemoryLow() bool { return c.controller.MemoryLow() }
 
-// A connList is a list of connections, linked through them.
+// A connList is a doubly linked list of connections, which hold the links.
 type connList struct {
 	first, last *Conn
 	n           int

@@ -9,7 +9,7 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// proxyHeaderTimeout is how long a proxy may take to say for whom it connects.
+// proxyHeaderTimeout is how long a proxy may take to name its client.
 const proxyHeaderTimeout = 5 * time.Second
 
 // A listener admits connections as they are accepted.
@@ -19,8 +19,8 @@ type listener struct {
 	tls        bool
 }
 
-// Listener returns a listener that admits the connections of l as they are accepted.
-// secure, unless nil, is for TLS.
+// Listener returns a listener that accepts from l and admits each connection. With
+// secure not nil the connections speak TLS.
 func (a *Controller) Listener(l net.Listener, secure *tls.Config) net.Listener {
 	admitted := &listener{Listener: l, controller: a, tls: secure != nil}
 	if secure != nil {
@@ -29,7 +29,7 @@ func (a *Controller) Listener(l net.Listener, secure *tls.Config) net.Listener {
 	return admitted
 }
 
-// Accept returns the next connection that there is room for. Others are closed.
+// Accept returns the next connection that is admitted. It closes those that are not.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
 		socket, err := l.Listener.Accept()
@@ -56,7 +56,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Of returns the admitted connection that c is or is on top of, nil if there is none.
+// Of returns the admitted connection that c is or wraps, nil if there is none.
 func Of(c net.Conn) *Conn {
 	for {
 		switch inner := c.(type) {
@@ -72,7 +72,7 @@ func Of(c net.Conn) *Conn {
 	}
 }
 
-// CloseWrite ends the stream to the peer of c, which may still send.
+// CloseWrite ends the stream to the peer of c. The peer may still send.
 func CloseWrite(c net.Conn) error {
 	for {
 		switch inner := c.(type) {

@@ -8,12 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unsentBytes is how much the kernel keeps for a peer that does not read, beyond what
-// is on its way. Without this limit a socket takes megabytes, which nothing here
-// counts.
+// unsentBytes is how many bytes the kernel may hold for a peer that does not read,
+// besides those in flight. Without this limit a socket takes megabytes, which no Conn
+// is charged for.
 const unsentBytes = 64 << 10
 
-// limitUnsent limits what the kernel keeps of a connection that is not sent yet.
+// limitUnsent limits the unsent bytes that the kernel holds for a connection to
+// unsentBytes.
 func limitUnsent(c net.Conn) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -23,7 +24,7 @@ func limitUnsent(c net.Conn) {
 	if err != nil {
 		return
 	}
-	// An error leaves the kernel its own limit.
+	// If it fails, the kernel's default stays.
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
 	})

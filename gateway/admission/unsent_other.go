@@ -4,5 +4,5 @@ package admission
 
 import "net"
 
-// limitUnsent does nothing: the kernel has no such limit.
+// limitUnsent does nothing: this kernel has no such limit.
 func limitUnsent(net.Conn) {}

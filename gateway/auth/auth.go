@@ -1,4 +1,4 @@
-// Package auth checks the tokens that users log in with, and holds the rules for
+// Package auth verifies the tokens with which users log in, and checks patterns of
 // the origins of browsers.
 package auth
 
@@ -19,29 +19,29 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A Config says which tokens are valid. At least one of Secrets and JWKS is
-// required; with both, the token's algorithm decides which one verifies it.
+// A Config says which tokens are valid. At least one of Secrets and JWKS is required;
+// with both, a token's algorithm decides by which it is verified.
 type Config struct {
-	// Secrets verify HS256, HS384 and HS512: a token is signed with one of them.
-	// Each is the content of a secret file; one newline at its end is dropped, and
-	// MinSecret bytes or more have to be left.
+	// Secrets verify HS256, HS384 and HS512; a token is signed with one of them. Each
+	// is the content of a secret file: a newline at its end does not count, and at
+	// least MinSecret bytes must be left.
 	Secrets [][]byte
 	// JWKS is a JSON Web Key Set whose public keys verify RS, ES and EdDSA
-	// signatures. Keys that are for something else by their use or key_ops are
-	// skipped; one that is not public, or too weak, is an error.
+	// signatures. Keys with another purpose, by their use or key_ops, are skipped; a
+	// key that is not public, or too weak, is an error.
 	JWKS []byte
-	// Audience and Issuer are required of every token when set. They must be
-	// set with JWKS: its keys may sign tokens for other services too.
+	// Audience and Issuer, if set, are required of every token. With JWKS they must
+	// be set: its keys may sign tokens for other services too.
 	Audience string
 	Issuer   string
-	// Leeway is how far nbf and iat may lie ahead of this node's clock; default 5 s,
-	// negative = not at all.
+	// Leeway is how far a token's nbf and iat may be ahead of this node's clock;
+	// default 5 s, negative = not at all.
 	Leeway time.Duration
 }
 
 const (
-	// MinSecret is the least length of a secret, in bytes: that of the hash of HS256
-	// (RFC 7518, 3.2).
+	// MinSecret is the least length of a secret, in bytes: as long as the hash of
+	// HS256 (RFC 7518, 3.2).
 	MinSecret     = 32
 	defaultLeeway = 5 * time.Second
 	// minRSA is the least size of an RSA key, in bits (RFC 7518, 3.3).
@@ -67,8 +67,7 @@ type Key struct {
 	key        any
 }
 
-// Withdrawn reports whether a Verifier has replaced the one that k is of, and does
-// not know k any more.
+// Withdrawn reports whether Verifier.Replace has dropped the key.
 func (k *Key) Withdrawn() bool { return k.withdrawn.Load() }
 
 // A Verifier verifies tokens. It does not change and is safe for concurrent use.
@@ -83,7 +82,7 @@ func (c Config) Check() error {
 	return err
 }
 
-// NewVerifier returns the verifier of a valid config.
+// NewVerifier returns a verifier. Its error says what is wrong with the config.
 func NewVerifier(c Config) (*Verifier, error) {
 	if c.Leeway == 0 {
 		c.Leeway = defaultLeeway
@@ -114,9 +113,9 @@ func NewVerifier(c Config) (*Verifier, error) {
 	return v, nil
 }
 
-// Replace returns a verifier of other secrets and keys, with the same Audience and
-// Issuer. Keys that v has too are the same ones in it; the others of v are
-// withdrawn. After an error, v is unchanged.
+// Replace returns a verifier with other secrets and keys, and the same Audience and
+// Issuer. Keys that v has too are shared with it; the other keys of v are withdrawn.
+// After an error v stays in use, unchanged.
 func (v *Verifier) Replace(secrets [][]byte, jwks []byte) (*Verifier, error) {
 	c := v.config
 	c.Secrets, c.JWKS = secrets, jwks
@@ -135,7 +134,8 @@ func (v *Verifier) Replace(secrets [][]byte, jwks []byte) (*Verifier, error) {
 	return next, nil
 }
 
-// publicKeys returns the keys of a key set that verify signatures, at least one.
+// publicKeys returns the keys of a key set that verify signatures. It is an error if
+// there are none.
 func publicKeys(set []byte) (keys []*Key, err error) {
 	var parsed struct {
 		Keys []jwkset.JWKMarshal `json:"keys"`
@@ -144,7 +144,7 @@ func publicKeys(set []byte) (keys []*Key, err error) {
 		return nil, err
 	}
 	for _, k := range parsed.Keys {
-		// The set is meant to be public: anybody who reads it could sign with these.
+		// A key set is served in public: whoever reads such a key could sign tokens.
 		if k.KTY == jwkset.KtyOct || k.D != "" || k.P != "" || k.Q != "" || k.K != "" {
 			return nil, fmt.Errorf("the key with the kid %q is a secret one: want public keys alone", k.KID)
 		}
@@ -191,19 +191,20 @@ type Identity struct {
 	User    string
 	Expires time.Time
 	Issued  int64 // ms; 0 = unknown
-	Key     *Key  // that signed it
+	Key     *Key  // the key that verified the token
 }
 
-// A TokenError says what is wrong with a token whose signature is valid: who made
-// it should learn that. Other errors would only help to forge tokens.
+// A TokenError says what is wrong with a token whose signature is valid. It may be
+// told to the client, since it helps those who issue tokens; other errors would help
+// to forge some.
 type TokenError string
 
 func (e TokenError) Error() string { return string(e) }
 
-// Verify returns what a token says. Its error is for the log; the client may be told
-// a TokenError.
+// Verify verifies a token and returns what it says. The error is for the log; only a
+// TokenError may be told to the client.
 func (v *Verifier) Verify(token string) (Identity, error) {
-	// The names in a map are exact; a struct would also read Sub into sub.
+	// A map keeps the names exact; in a struct, sub would also be set from Sub.
 	claims := jwt.MapClaims{}
 	parsed, parts, err := jwt.NewParser().ParseUnverified(token, claims)
 	if err != nil {
@@ -221,14 +222,14 @@ func (v *Verifier) Verify(token string) (Identity, error) {
 	return id, err
 }
 
-// signer returns the key that signed a token: the one that its kid names, or any
-// that fits if it has no kid.
+// signer returns the key to verify a token with: the one that its kid names or,
+// without a kid, the first that matches.
 func (v *Verifier) signer(t *jwt.Token, text string) (*Key, error) {
 	kid, hasKID := t.Header["kid"]
 	_, symmetric := t.Method.(*jwt.SigningMethodHMAC)
 	err := errors.New("no key fits its alg and kid")
 	for _, k := range v.keys {
-		// The kind of the algorithm picks the keys, so that a public key never serves
+		// The algorithm must be one of the key's, so that a public key is never used
 		// as a secret.
 		if !slices.Contains(k.algorithms, t.Method.Alg()) || hasKID && !symmetric && kid != k.kid {
 			continue
@@ -284,11 +285,12 @@ func (v *Verifier) identity(claims jwt.MapClaims, now time.Time) (id Identity, e
 	return id, nil
 }
 
-// latestClaim bounds times in tokens. What lies behind it was meant as milliseconds.
+// latestClaim is the latest time that a token may have: a later one is probably in
+// milliseconds.
 var latestClaim = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// timeClaim returns a time, the zero one if it is not set. It is a number of seconds
-// (RFC 7519), of which fractions are dropped.
+// timeClaim returns the time in a claim. It is a number of seconds (RFC 7519);
+// fractions are dropped.
 func timeClaim(claims jwt.MapClaims, name string) (at time.Time, set bool, err error) {
 	value, set := claims[name]
 	if !set {

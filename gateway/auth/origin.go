@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// CheckOrigin returns what is wrong with the pattern of an allowed origin, or nil.
-// It refuses what would match the Origin header of no browser.
+// CheckOrigin returns what is wrong with a pattern of allowed origins, or nil. A
+// pattern that matches no browser's Origin header is wrong.
 func CheckOrigin(pattern string) error {
 	scheme, host, hasScheme := strings.Cut(strings.ToLower(pattern), "://")
 	if !hasScheme {

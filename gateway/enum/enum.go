@@ -1,4 +1,4 @@
-// Package enum says what the store's values are called in requests and answers:
+// Package enum has the words for the store's values in requests and answers:
 // one table for each type, which the wire, the administration and hooks share.
 package enum
 
@@ -75,7 +75,8 @@ func (t Table[V]) Word(value V) string {
 	return ""
 }
 
-// Value returns the value of a word, zero if it is none of the table.
+// Value returns the value of a word, or the zero value if the table does not
+// have the word.
 func (t Table[V]) Value(word string) (value V) {
 	if i := slices.IndexFunc(t, func(r Row[V]) bool { return r.Word == word }); i >= 0 {
 		return t[i].Value

@@ -1,5 +1,5 @@
-// Package errcode says what errors are called in answers: one table of codes,
-// which the wire and the administration share.
+// Package errcode has the codes of errors in answers: one table, which the wire
+// and the administration share.
 package errcode
 
 import (
@@ -13,16 +13,16 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A row is a code, with the HTTP status that it has in the administration and the
-// refusal of the store that it stands for.
+// A row is a code of the protocol, its HTTP status in the administration, and the
+// store's code for the same refusal.
 type row struct {
 	code   string
-	status int          // 0 = no call is answered with it
-	store  command.Code // command.OK = none
+	status int          // 0 = the administration does not answer with it
+	store  command.Code // command.OK = the store does not refuse with it
 }
 
-// table has all codes of the protocol. Refusals of the store that are not in it
-// are not meant for clients.
+// table has all codes of the protocol. Refusals of the store with other codes are
+// not meant for clients.
 var table = []row{
 	{protocol.CodeBadRequest, http.StatusBadRequest, command.CodeBadRequest},
 	{protocol.CodeUnknownOp, 0, command.OK},
@@ -37,7 +37,7 @@ var table = []row{
 	{protocol.CodeInternal, http.StatusInternalServerError, command.OK},
 }
 
-// Status returns the HTTP status of a code.
+// Status returns the HTTP status of a code, 0 if it has none.
 func Status(code string) int {
 	for _, r := range table {
 		if r.code == code {
@@ -47,7 +47,7 @@ func Status(code string) int {
 	return 0
 }
 
-// OfCalls are the codes that calls of the administration are answered with.
+// OfCalls returns the codes that the administration answers with.
 func OfCalls() []string {
 	var codes []string
 	for _, r := range table {
@@ -58,8 +58,8 @@ func OfCalls() []string {
 	return codes
 }
 
-// OfStore returns the code of a refusal of the store, internal if it is not meant
-// for clients.
+// OfStore returns the protocol's code for a refusal of the store: internal if
+// that is not meant for clients.
 func OfStore(c command.Code) string {
 	for _, r := range table {
 		if r.store == c && c != command.OK {
@@ -69,16 +69,16 @@ func OfStore(c command.Code) string {
 	return protocol.CodeInternal
 }
 
-// A Refusal is what an error is answered with.
+// A Refusal is the answer to a request or call that failed.
 type Refusal struct {
 	Code    string
 	Message string
-	After   time.Duration // when to try again, 0 = no matter
+	After   time.Duration // when to try again, 0 = not said
 }
 
-// Of returns the refusal of an error of the protocol or the store; about goes
-// before a message that is about no field. What nobody outside can make sense of
-// is protocol.CodeInternal, and to be logged.
+// Of returns the refusal for an error of the protocol or the store. about is put
+// before messages that name no field. For any other error the code is
+// protocol.CodeInternal: the caller has to log the error.
 func Of(err error, about string) Refusal {
 	if field, ok := errors.AsType[*protocol.FieldError](err); ok {
 		return Refusal{Code: field.Code, Message: field.Message()}

@@ -17,10 +17,10 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// maxReason bounds the reason of a refusal that the client gets, in bytes.
+// maxReason is the most bytes of a refusal's reason that a client gets.
 const maxReason = 256
 
-// A Question is whether a message may be sent.
+// A Question asks the receiver whether a message may be sent.
 type Question struct {
 	User command.UserID
 	Args *protocol.SendArgs
@@ -28,9 +28,9 @@ type Question struct {
 	Due  time.Time // by when the receiver has to be asked
 }
 
-// Decide answers q: as the receiver was answered about the same message before, or by
-// asking it. It waits for the answer. For each that is Accepted, the caller sends the
-// message and calls Done.
+// Decide returns the decision about a message. It asks the receiver, and waits for
+// the answer, unless the receiver was asked about the same message before. If the
+// decision is Accepted, the caller sends the message and then calls Done.
 func (h *Hooks) Decide(q *Question) *Decision {
 	d := h.decide(q)
 	if d.Kind == Accepted {
@@ -39,7 +39,8 @@ func (h *Hooks) Decide(q *Question) *Decision {
 	return d
 }
 
-// Done reports the outcome of a message that was sent because of d; a nil d is none.
+// Done reports the outcome of a message that was sent because of decision d; nothing
+// happens if d is nil.
 func (h *Hooks) Done(d *Decision, err error) {
 	if d != nil {
 		h.decisions.endSend(d, err == nil || errors.Is(err, store.ErrUnknown))
@@ -47,7 +48,7 @@ func (h *Hooks) Done(d *Decision, err error) {
 }
 
 func (h *Hooks) decide(q *Question) *Decision {
-	// Another send of this message may be asked about as late as this one.
+	// The receiver may be asked about another send of this message until then, too.
 	ctx, cancel := context.WithDeadline(context.Background(), q.Due.Add(h.receiver.AskTimeout()))
 	defer cancel()
 	key := messageKey{string(q.User), q.Args.Conv.String(), q.Args.CID}
@@ -72,7 +73,7 @@ func (h *Hooks) decide(q *Question) *Decision {
 				h.outcomes.WithLabelValues("repeated").Inc()
 				return d
 			}
-			continue // nothing was stored: the receiver is asked about this body
+			continue // nothing was stored: ask the receiver about this body
 		case d.body != body:
 			h.outcomes.WithLabelValues("conflict").Inc()
 			return &Decision{Answer: Answer{Kind: Conflicting}}
@@ -82,8 +83,8 @@ func (h *Hooks) decide(q *Question) *Decision {
 	}
 }
 
-// ask asks the receiver. If it does not answer, Config.FailOpen decides; if it could
-// not be asked, the message is Undecided. outcome is for the metric.
+// ask asks the receiver. If it does not answer, Config.FailOpen decides; if there is
+// no place for the question, the message is Undecided. outcome is for the metric.
 func (h *Hooks) ask(q *Question) (answer Answer, outcome string) {
 	ctx, cancel := context.WithDeadline(context.Background(), q.Due)
 	defer cancel()
@@ -133,8 +134,8 @@ func (h *Hooks) ask(q *Question) (answer Answer, outcome string) {
 	return Answer{Kind: Undecided}, outcome
 }
 
-// readAnswer decodes the answer of a receiver. Its body, if any, has to be valid for
-// a send.
+// readAnswer decodes the receiver's answer. If that has a body, it must be valid in a
+// send.
 func readAnswer(text []byte, maxBody int) (answer Answer, err error) {
 	var a struct {
 		Decision, Reason string
@@ -151,7 +152,7 @@ func readAnswer(text []byte, maxBody int) (answer Answer, err error) {
 	switch a.Decision {
 	case "accept":
 		answer.Kind = Accepted
-		// null is what many write for a field that is not set.
+		// Many write null for a field that is not set.
 		if len(a.Body) > 0 && string(a.Body) != "null" {
 			if answer.Body, err = protocol.CanonicalJSON(nil, a.Body, maxBody); err != nil {
 				return answer, fmt.Errorf("answer: %w", err)

@@ -6,58 +6,60 @@ import (
 )
 
 const (
-	// maxDecisions and maxDecisionBytes bound the decisions that are kept; beyond them
-	// the oldest are dropped, and the receiver is asked about a repeat of their message.
+	// maxDecisions and maxDecisionBytes limit the decisions that are kept. Beyond them
+	// the oldest are dropped; if their messages are repeated, the receiver is asked
+	// again.
 	maxDecisions     = 100_000
 	maxDecisionBytes = 16 << 20
-	// decisionBytes is what one counts for beside its key, reason and body.
+	// decisionBytes is how many bytes a decision counts for, besides its key, reason and
+	// body.
 	decisionBytes = 256
 	// decisionGrace is how much longer than the store's dedupe window a decision is
-	// kept: the window begins later, when the message is stored.
+	// kept: that window begins later, when the message is stored.
 	decisionGrace = time.Minute
 )
 
-// A messageKey names a message. The store knows repeats by the same.
+// A messageKey identifies a message. The store recognizes repeats by the same fields.
 type messageKey struct{ user, conv, cid string }
 
-// A Kind says what to do with a message.
+// A Kind is a kind of decision about a message.
 type Kind uint8
 
 const (
 	Accepted Kind = iota + 1
 	Refused
-	Conflicting // its cid was used with another body
-	Undecided   // the receiver has given no decision
+	Conflicting // the cid was used before with another body
+	Undecided   // the receiver has not decided
 )
 
-// An Answer is what was decided.
+// An Answer is the content of a decision.
 type Answer struct {
 	Kind   Kind
-	Reason string // Refused: for the client
-	Body   []byte // Accepted: canonical msgpack to be sent instead; nil for the message's own
+	Reason string // if Refused: for the client
+	Body   []byte // if Accepted: canonical msgpack to send instead of the message's body; nil to send that
 }
 
-// A Decision is kept for each message that the receiver was asked about.
+// A Decision is the decision about a message, made by the receiver or still to be made.
 type Decision struct {
 	Answer // set once known is closed
 	known  chan struct{}
 	key    messageKey
 	body   uint64    // hash of the body that was asked about
-	at     time.Time // when it was asked
-	bytes  int       // that it counts for; 0 once it is not kept any more
+	at     time.Time // when the receiver was asked
+	bytes  int       // for which it counts in decisions.bytes; 0 once it is not kept any more
 
-	sends  int  // that were accepted and have no outcome yet
-	stored bool // one of them may have stored a message, or reached somebody
+	sends  int  // accepted sends that have no outcome yet
+	stored bool // a send may have stored the message, or reached somebody
 }
 
-// decisions keep each Decision for the dedupe window, so that a repeat gets the same
+// decisions keep every Decision for the dedupe window, so that a repeat gets the same
 // answer and is sent with the same body.
 type decisions struct {
 	keep time.Duration
 
 	mu    sync.Mutex
 	byKey map[messageKey]*Decision
-	queue []*Decision // by time; those that were replaced or dropped from byKey stay in it
+	queue []*Decision // by time; also those that are not in byKey any more
 	bytes int         // of queue
 }
 
@@ -65,8 +67,9 @@ func newDecisions(window time.Duration) decisions {
 	return decisions{keep: window + decisionGrace, byKey: make(map[messageKey]*Decision)}
 }
 
-// claim returns the decision about a message. If mine, the caller has to ask the
-// receiver and call answer; otherwise another caller has or will.
+// claim returns the decision about a message. If mine is true, the decision is new: the
+// caller has to ask the receiver and call answer. Otherwise the caller waits for
+// d.known.
 func (ds *decisions) claim(key messageKey, body uint64, now time.Time) (d *Decision, mine bool) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
@@ -85,8 +88,8 @@ func (ds *decisions) claim(key messageKey, body uint64, now time.Time) (d *Decis
 	return d, true
 }
 
-// replaceable reports whether the receiver has to be asked about the message with this
-// body, although there is a decision: no message was stored because of it.
+// replaceable reports whether the receiver has to be asked again, about this body: the
+// decision is known, and nothing was stored because of it.
 func (d *Decision) replaceable(body uint64) bool {
 	select {
 	case <-d.known:
@@ -96,7 +99,7 @@ func (d *Decision) replaceable(body uint64) bool {
 	}
 }
 
-// answer sets the answer of a decision.
+// answer sets the answer of a decision, and wakes those that wait for it.
 func (ds *decisions) answer(d *Decision, a Answer) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
@@ -110,7 +113,7 @@ func (ds *decisions) answer(d *Decision, a Answer) {
 	}
 }
 
-// beginSend notes that a message is sent because of a decision.
+// beginSend notes that a message is going to be sent because of d.
 func (ds *decisions) beginSend(d *Decision) {
 	if d == nil {
 		return
@@ -118,13 +121,13 @@ func (ds *decisions) beginSend(d *Decision) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	d.sends++
-	if d.bytes > 0 && ds.byKey[d.key] == nil { // dropped by another send that failed meanwhile
+	if d.bytes > 0 && ds.byKey[d.key] == nil { // another send of it failed meanwhile and dropped d
 		ds.byKey[d.key] = d
 	}
 }
 
-// endSend undoes beginSend. A decision because of which nothing was stored is dropped:
-// its message may be sent again with another body.
+// endSend notes the outcome of a send that beginSend has noted. If no send has stored
+// anything, the decision is dropped: the message may be sent again with another body.
 func (ds *decisions) endSend(d *Decision, stored bool) {
 	if d == nil {
 		return
@@ -138,7 +141,8 @@ func (ds *decisions) endSend(d *Decision, stored bool) {
 	}
 }
 
-// bound drops the oldest decisions while there are too many. The caller holds mu.
+// bound drops the oldest decisions while there are too many or too large ones. The
+// caller holds mu.
 func (ds *decisions) bound() {
 	for len(ds.queue) > maxDecisions || ds.bytes > maxDecisionBytes {
 		ds.dropOldest()

@@ -12,7 +12,7 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// changeEvents are the events of changes.
+// changeEvents has the event for each kind of change that has one.
 var changeEvents = map[query.ChangeKind]string{
 	query.ChangeRead:                webhook.MessageRead,
 	query.ChangeRecall:              webhook.MessageRecalled,
@@ -65,7 +65,7 @@ func (h *Hooks) Change(c *shard.HookChange, unread func() (query.UnreadSum, erro
 // ChangesLost implements store.Hooks.
 func (h *Hooks) ChangesLost(n int) { h.receiver.Dropped("message", reasonOverflow, n) }
 
-// ranges writes pairs of first and last seqs.
+// ranges writes a list of [first, last] seqs.
 func (o *dataObject) ranges(name string, ranges []query.Range) {
 	o.key(name)
 	o.b = append(o.b, '[')
@@ -79,7 +79,7 @@ func (o *dataObject) ranges(name string, ranges []query.Range) {
 	o.b = append(o.b, ']')
 }
 
-// seqs writes each seq that is in ranges.
+// seqs writes a list of all seqs in ranges.
 func (o *dataObject) seqs(name string, ranges []query.Range) {
 	o.key(name)
 	o.b = append(o.b, '[')

@@ -1,5 +1,5 @@
-// Package hooks puts what happens into the events of docs/webhooks.md, and asks the
-// receiver about messages before they are sent. Delivery is package webhook's.
+// Package hooks builds the events of docs/webhooks.md from what happens, and asks the
+// receiver about messages before they are sent. Package webhook delivers the events.
 package hooks
 
 import (
@@ -31,45 +31,47 @@ import (
 // A Receiver gets events; *webhook.Client is one.
 type Receiver interface {
 	Wants(event string) bool
-	// Emit drops what it has no room for.
+	// Emit delivers e, or drops it if there is no room.
 	Emit(e webhook.Event)
-	// Deliver calls read before each attempt, and done once, with false if e is to be
-	// delivered again after a restart.
+	// Deliver delivers e. It calls read before each attempt, and done once: over is
+	// false if e has to be delivered again after a restart.
 	Deliver(e webhook.Event, read func(e *webhook.Event) error, done func(over bool))
-	// Ask returns the answer to an event that a user causes. It fails with
-	// webhook.ErrBusy if it cannot ask before ctx ends; from then on the receiver has
-	// AskTimeout to answer.
+	// Ask returns the receiver's answer to an event that a user causes. It fails with
+	// webhook.ErrBusy if there is no place for the question before ctx ends; otherwise
+	// the receiver has AskTimeout to answer.
 	Ask(ctx context.Context, user string, e webhook.Event) ([]byte, error)
 	AskTimeout() time.Duration
-	// Dropped counts n events that were dropped before they reached it.
+	// Dropped counts n events that were dropped before they reached Emit or Deliver.
 	Dropped(event, reason string, n int)
 }
 
-// A Config says how Hooks behave. Receiver is required.
+// A Config configures Hooks. Receiver is required.
 type Config struct {
 	Receiver Receiver
-	// FailOpen accepts a message if the receiver does not decide.
+	// FailOpen accepts a message if the receiver, when asked, gives no valid answer.
 	FailOpen bool
-	// DedupWindow is the store's, default 5 min: decisions are kept for as long.
+	// DedupWindow is the store's dedupe window, default 5 min. Decisions are kept a
+	// little longer.
 	DedupWindow time.Duration
-	MaxBody     int // as the gateway's; default protocol.DefaultMaxBody
+	MaxBody     int // the gateway's; default protocol.DefaultMaxBody
 
 	Log        *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil: metrics are not registered
 }
 
-// Hooks serve the gateway and, as store.Hooks, the store. Nil Hooks want no event.
+// Hooks are the hooks of a gateway and, as store.Hooks, of its store. Nil Hooks want
+// no events.
 type Hooks struct {
 	config    Config
 	receiver  Receiver
 	decisions decisions
 	outcomes  *prometheus.CounterVec // of message.beforeSend
-	ordered   atomic.Uint64          // the newest order
+	ordered   atomic.Uint64          // order of the newest event
 }
 
 var _ store.Hooks = (*Hooks)(nil)
 
-// New returns the hooks of one gateway.
+// New returns the hooks of a gateway.
 func New(c Config) (*Hooks, error) {
 	if c.DedupWindow == 0 {
 		c.DedupWindow = 5 * time.Minute
@@ -95,13 +97,13 @@ func New(c Config) (*Hooks, error) {
 	return h, nil
 }
 
-// Wants reports whether the receiver gets events of a type.
+// Wants reports whether the receiver wants events of a type.
 func (h *Hooks) Wants(event string) bool { return h != nil && h.receiver.Wants(event) }
 
-// AskTimeout is how long the receiver may take for an answer.
+// AskTimeout returns how long the receiver may take to answer a question.
 func (h *Hooks) AskTimeout() time.Duration { return h.receiver.AskTimeout() }
 
-// hashID names an event by what makes it one.
+// hashID returns the id of an event: a hash of parts, which identify the event.
 func hashID(prefix string, parts ...string) string {
 	sum := sha256.New()
 	for _, p := range parts {
@@ -111,7 +113,7 @@ func hashID(prefix string, parts ...string) string {
 	return prefix + hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
-// A dataObject is the data of an event, a JSON object that is being written.
+// A dataObject is a JSON object being written, the data of an event.
 type dataObject struct{ b []byte }
 
 func (o *dataObject) key(name string) {
@@ -123,7 +125,7 @@ func (o *dataObject) key(name string) {
 	o.b = append(strconv.AppendQuote(o.b, name), ':')
 }
 
-// text writes a string that came in a frame or is a name of ours.
+// text writes a string, which must be UTF-8.
 func (o *dataObject) text(name, value string) {
 	o.key(name)
 	quoted, _ := json.Marshal(value) // strings never fail
@@ -151,16 +153,16 @@ func (o *dataObject) message(name string, m *protocol.Message) {
 	o.b = appendMessage(o.b, m)
 }
 
-// appendMessage writes a message as JSON, without the comma of a list.
+// appendMessage appends a message as JSON, without the comma that lists need.
 func appendMessage(b []byte, m *protocol.Message) []byte {
 	return bytes.TrimSuffix(protocol.AppendMessage(b, protocol.JSON, m), []byte(","))
 }
 
 func (o *dataObject) end() []byte { return append(o.b, '}') }
 
-// order returns the order of a new event. It rises from event to event and, since it
-// follows the clock, from process to process. now is the store's time, ms, which does
-// not fall behind if the system's clock is set back.
+// order returns the order of a new event. It rises from event to event and, as it
+// follows the clock, also from process to process. now is the store's time in ms,
+// which does not go back if the system's clock is set back.
 func (h *Hooks) order(now int64) uint64 {
 	at := uint64(max(now*1000, time.Now().UnixMicro()))
 	for {
@@ -187,10 +189,11 @@ func (h *Hooks) Presence(user command.UserID, online bool, now int64) {
 	})
 }
 
-// A Sending is a message that is being sent, for its message.sent.
+// A Sending is a message that is being sent, as its message.sent will have it.
 type Sending struct{ message protocol.Message }
 
-// Sending returns nil if the receiver does not get message.sent.
+// Sending returns the Sending of a message, nil if the receiver does not want
+// message.sent.
 func (h *Hooks) Sending(user command.UserID, args *protocol.SendArgs) *Sending {
 	if !h.Wants(webhook.MessageSent) {
 		return nil
@@ -201,8 +204,8 @@ func (h *Hooks) Sending(user command.UserID, args *protocol.SendArgs) *Sending {
 	}}
 }
 
-// Sent emits the message.sent of a message that was stored or reached somebody, unless
-// m is nil or the message a repeat.
+// Sent emits the message.sent of m, unless m is nil or a repeat. The message was
+// stored, or passed on to sessions.
 func (h *Hooks) Sent(m *Sending, result *command.Result) {
 	if m == nil || result.Duplicate {
 		return
@@ -248,7 +251,8 @@ func queuedData(user command.UserID, r *store.QueuedReading) []byte {
 	return data.end()
 }
 
-// reasonOverflow counts what the store dropped for want of room.
+// reasonOverflow is the reason, in metrics, for events that the store dropped because
+// there were too many.
 const reasonOverflow = "overflow"
 
 // QueuedLost implements store.Hooks.

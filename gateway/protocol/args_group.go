@@ -2,20 +2,20 @@ package protocol
 
 // CreateGroupArgs are the args of createGroup.
 type CreateGroupArgs struct {
-	Group      string // "" = the server makes one up
+	Group      string // "" = the server chooses one
 	Kind       string // one of the Kind constants
 	Name       string
 	Members    []string // users
 	Properties []byte   // a map as canonical msgpack; nil = absent
 
-	// These take the place of the kind's own settings.
+	// These replace the settings that come with the kind.
 	MaxMembers int    // 1-10,000; 0 = the kind's
 	Join       string // one of the Join constants; "" = the kind's
 	History    string // one of the History constants; "" = the kind's
-	Unread     *bool  // members have a number of unread messages; nil = as the kind
-	MutedAll   *bool  // only the owner and admins may send; nil = as the kind
+	Unread     *bool  // members have a number of unread messages; nil = as the kind says
+	MutedAll   *bool  // only the owner and admins may send; nil = as the kind says
 
-	Stored *bool // messages are kept; only as the kind says, which is what nil means
+	Stored *bool // messages are kept; nil = as the kind says, and any other value is refused
 }
 
 // Decode reads the args of a createGroup. Its errors are *FieldError.
@@ -38,13 +38,14 @@ func (a *CreateGroupArgs) fields(x *fields) {
 	x.refuse("settings", settingsRule)
 }
 
-// settingsRule is why settings are refused where getGroup has them.
+// settingsRule is the error for settings given as one object, in which getGroup
+// returns them.
 const settingsRule = "cannot be set as a whole: maxMembers, join, history, unread and mutedAll stand beside group"
 
 // GroupArgs are the args of joinGroup, leaveGroup, dismissGroup and getGroup.
 type GroupArgs struct {
 	Group   string
-	Message string // for those who decide on a join
+	Message string // for the users who answer the request to join
 }
 
 // Decode reads the args of a joinGroup, leaveGroup, dismissGroup or getGroup.
@@ -93,7 +94,7 @@ func (a *AnswerOwnerArgs) fields(x *fields) {
 type MembersArgs struct {
 	Group string
 	Users []string // 1-100
-	Ban   uint32   // of removeMembers: seconds for which they cannot come back, at most MaxBan; 0 = they can
+	Ban   uint32   // of removeMembers: seconds for which they cannot join again, at most MaxBan; 0 = no ban
 }
 
 // Decode reads the args of an addMembers or removeMembers. Its errors are

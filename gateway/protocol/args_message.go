@@ -5,15 +5,15 @@ type SendArgs struct {
 	Conv     Conv
 	CID      string // 1-64 bytes, the sender's own id
 	Body     []byte // canonical msgpack
-	HasTTL   bool   // tells ttl 0, online only, from no ttl
+	HasTTL   bool   // distinguishes ttl 0 (online only) from no ttl
 	TTL      uint32 // seconds
 	Retry    bool
 	Mentions []string // users
 }
 
-// Decode reads the args of a send whose body may have maxBody bytes. Its
-// errors are *FieldError. Body lies in the frame if it was canonical msgpack
-// already, else in memory of its own.
+// Decode reads the args of a send whose body may have maxBody bytes. Its errors
+// are *FieldError. Body lies in the frame if it was canonical msgpack there,
+// else in new memory.
 func (a *SendArgs) Decode(args Raw, maxBody int) error {
 	*a = SendArgs{}
 	d := args.decoder()
@@ -53,12 +53,12 @@ func (a *SendArgs) encode(e *encoder) {
 }
 
 // GetMessageArgs are the args of getMessage. At most one of Before, After and
-// From..To is set; none asks for the newest.
+// From..To is set. If none is, the newest messages are asked for.
 type GetMessageArgs struct {
 	Conv     Conv
 	Before   uint64 // exclusive; 0 = unset
 	After    uint64 // exclusive
-	HasAfter bool   // tells after 0, from the beginning, from no after
+	HasAfter bool   // distinguishes after 0 (from the beginning) from no after
 	From, To uint64 // inclusive; 0, 0 = unset
 	Limit    int    // messages, 1-100; default 20
 }
@@ -92,7 +92,7 @@ func atMostOne(given ...bool) bool {
 
 // GetConversationsArgs are the args of getConversations.
 type GetConversationsArgs struct {
-	After string // of the reply before; "" = from the beginning
+	After string // After of the previous reply; "" = from the beginning
 	Limit int    // 1-100; default 20
 }
 
@@ -176,7 +176,7 @@ func (a *DeleteMessageArgs) fields(x *fields) {
 // DeleteConversationArgs are the args of deleteConversation.
 type DeleteConversationArgs struct {
 	Conv     Conv
-	Messages bool // its history too
+	Messages bool // its history is deleted too
 }
 
 // Decode reads the args of a deleteConversation. Its errors are *FieldError.

@@ -1,19 +1,19 @@
 package protocol
 
-// A GroupCursor is where a device stands in one group.
+// A GroupCursor is the cursor of a device in one group.
 type GroupCursor struct {
 	Group  string
 	Cursor string // opaque
 }
 
-// LoginArgs are the args of login. Decode fills in the defaults of what is
-// absent; whoever encodes sets AutoRead, Recents and GroupBacklog.
+// LoginArgs are the args of login. Decode sets the defaults of absent fields;
+// for encoding, AutoRead, Recents and GroupBacklog must be set.
 type LoginArgs struct {
 	Token        string
 	Device       string
 	Platform     string // "" = none named
 	HasSince     bool
-	Since        string        // the cursor as the client gave it, any text
+	Since        string        // the cursor, as the client gave it: any text
 	Groups       []GroupCursor // no group twice
 	AutoRead     bool          // default true
 	Recents      string        // RecentsOn, RecentsQuiet or RecentsOff; default on
@@ -41,7 +41,7 @@ func (a *LoginArgs) fields(x *fields) {
 
 // AckArgs are the args of the notice ack.
 type AckArgs struct {
-	D uint64 // all frames up to this delivery number are held; at least 1
+	D uint64 // the client has received all frames up to this delivery number; at least 1
 }
 
 // Decode reads the args of an ack. Its errors are *FieldError.

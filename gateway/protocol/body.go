@@ -8,17 +8,18 @@ import (
 	"unicode/utf8"
 )
 
-// binKey is the key of the map that stands for binary in JSON: {"$bin": "<base64>"}.
+// binKey is the key of a map that stands for binary in JSON: {"$bin": "<base64>"}.
 const binKey = "$bin"
 
-// CanonicalJSON appends the canonical msgpack of a body given as JSON. It is a
-// *FieldError of "body" when that breaks a rule of bodies or takes more than
-// maxLen bytes; dst is then returned as it was.
+// CanonicalJSON appends the canonical msgpack of a body that is given as JSON. If
+// the body breaks a rule of bodies or takes more than maxLen bytes, it returns dst
+// unchanged and a *FieldError of "body".
 func CanonicalJSON(dst, json []byte, maxLen int) ([]byte, error) {
 	return appendCanonical(dst, JSON, json, maxLen)
 }
 
-// CanonicalMsgpack is CanonicalJSON for a body given as msgpack, in any form.
+// CanonicalMsgpack is CanonicalJSON for a body that is given as msgpack, canonical
+// or not.
 func CanonicalMsgpack(dst, msgpack []byte, maxLen int) ([]byte, error) {
 	return appendCanonical(dst, Msgpack, msgpack, maxLen)
 }
@@ -39,7 +40,7 @@ func appendCanonical(dst []byte, codec Codec, src []byte, maxLen int) ([]byte, e
 	return append(dst, c.out...), nil
 }
 
-// What can be wrong with a body, beside its size.
+// Errors of bodies, besides their size.
 var (
 	errBodyGrammar   = bodyError("must be one well-formed value")
 	errBodyDepth     = bodyError(fmt.Sprintf("must nest at most %d arrays and maps in one another", MaxDepth))
@@ -59,26 +60,26 @@ func tooLarge(maxLen int) *FieldError {
 	return &FieldError{CodeTooLarge, "body", fmt.Sprintf("must take at most %d bytes as msgpack", maxLen)}
 }
 
-// maxBodyInt is the largest integer; the lowest is its negative.
+// maxBodyInt is the largest integer in bodies; the smallest is its negative.
 const maxBodyInt = 1 << 63
 
-// A canonicalizer turns one body into its canonical form. It is reused, so
-// that honest bodies of maps in any order allocate nothing but their result.
+// A canonicalizer converts a body to its canonical form. It is reused, so that maps
+// in any order cost no allocations.
 type canonicalizer struct {
 	out    []byte
 	maxLen int
-	// entries of all maps that are open, innermost last.
+	// entries are those of all maps that are being read, the innermost map's last.
 	entries []bodyEntry
 	tmp     []byte
 }
 
-// A bodyEntry is where an entry of a map lies in out.
+// A bodyEntry says where an entry of a map lies in out.
 type bodyEntry struct{ at, end uint32 }
 
 var canonicalizers = sync.Pool{New: func() any { return new(canonicalizer) }}
 
-// maxKeptEntries is what a canonicalizer that waits for reuse may hold. What a
-// hostile body made larger is left to the garbage collector.
+// maxKeptEntries is the most entries that a canonicalizer keeps room for until its
+// reuse. More are needed for hostile bodies only.
 const maxKeptEntries = 1024
 
 func (c *canonicalizer) free() {
@@ -91,10 +92,11 @@ func (c *canonicalizer) free() {
 	canonicalizers.Put(c)
 }
 
-// run leaves the canonical form of the value at src[i] in out.
+// run converts the value at src[i], with the result in out. end is the offset behind
+// the value in src.
 func (c *canonicalizer) run(codec Codec, src []byte, i, maxLen int) (end int, err *FieldError) {
 	c.out, c.entries, c.maxLen = c.out[:0], c.entries[:0], maxLen
-	// A first guess: only floats take more room than they came in.
+	// A first guess: only floats can become longer.
 	c.out = slices.Grow(c.out, min(len(src)-i, max(maxLen, 0)))
 	if codec == Msgpack {
 		return c.msgpack(src, i, 0)
@@ -102,7 +104,7 @@ func (c *canonicalizer) run(codec Codec, src []byte, i, maxLen int) (end int, er
 	return c.json(src, skipSpace(src, i), 0)
 }
 
-// room reports whether out is still within its limit.
+// room returns an error if out is over its limit.
 func (c *canonicalizer) room() *FieldError {
 	if len(c.out) > c.maxLen {
 		return tooLarge(c.maxLen)
@@ -110,8 +112,8 @@ func (c *canonicalizer) room() *FieldError {
 	return nil
 }
 
-// add notes an entry. The table grows once at most: left is what remains of
-// the input, perEntry the bytes that an entry takes of it at least.
+// add adds an entry to entries, which grow at most once. left is how many bytes of
+// the input are left, and perEntry the fewest that an entry takes of them.
 func (c *canonicalizer) add(at int, left, perEntry int) {
 	if len(c.entries) == cap(c.entries) {
 		room := min(left/perEntry, max(0, c.maxLen-len(c.out))/2) + 16
@@ -122,14 +124,15 @@ func (c *canonicalizer) add(at int, left, perEntry int) {
 	c.entries = append(c.entries, bodyEntry{uint32(at), uint32(len(c.out))})
 }
 
-// key is the key of an entry, which lies in out as canonical text.
+// key returns the key of an entry. It lies in out.
 func (c *canonicalizer) key(e bodyEntry) []byte {
 	h, at := readHead(c.out, int(e.at))
 	return c.out[at : at+h.n]
 }
 
-// sort puts the entries from first on, which end out, in the order of their
-// keys, and closes their map.
+// sort sorts the entries of the innermost map by their keys, in out too, and removes
+// them from entries. first is the index of the first one. A key that comes twice is
+// an error.
 func (c *canonicalizer) sort(first int) *FieldError {
 	es := c.entries[first:]
 	c.entries = c.entries[:first]
@@ -158,7 +161,8 @@ func (c *canonicalizer) sort(first int) *FieldError {
 	return nil
 }
 
-// msgpack appends the value at b[i], with depth arrays and maps around it.
+// msgpack converts the value at b[i] and returns the offset behind it. depth is the
+// number of arrays and maps around the value.
 func (c *canonicalizer) msgpack(b []byte, i, depth int) (end int, err *FieldError) {
 	h, next := readHead(b, i)
 	switch h.kind {

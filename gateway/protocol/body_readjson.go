@@ -9,7 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// json appends the value at b[i], where no space is.
+// json converts the value at b[i] and returns the offset behind it. There is no
+// space at i, and depth arrays and maps are around the value.
 func (c *canonicalizer) json(b []byte, i, depth int) (end int, err *FieldError) {
 	if i >= len(b) {
 		return 0, errBodyGrammar
@@ -108,8 +109,9 @@ func (c *canonicalizer) jsonMap(b []byte, i, depth int) (end int, err *FieldErro
 	}
 }
 
-// openCollection leaves a byte for the header of an array or map whose length
-// is not known before its end.
+// openCollection reserves one byte for the header of an array or map, whose
+// length is known only at its end. It returns the byte's place, and 0 for the
+// number of elements so far.
 func (c *canonicalizer) openCollection() (at, n int) {
 	c.out = append(c.out, 0)
 	return len(c.out) - 1, 0
@@ -125,8 +127,9 @@ func (c *canonicalizer) closeMap(at, n int) {
 	c.out = slices.Replace(c.out, at, at+1, appendMapHeader(header[:0], n)...)
 }
 
-// jsonBin reads the rest of {"$bin": "<base64>"}, where i is behind its brace,
-// and returns 0 for any other map.
+// jsonBin converts the rest of {"$bin": "<base64>"}, from behind the brace, and
+// returns the offset behind it. For any other map it returns 0 and converts
+// nothing.
 func (c *canonicalizer) jsonBin(b []byte, i int) (end int, err *FieldError) {
 	key, plain, next := scanString(b, i)
 	if next < 0 {
@@ -146,14 +149,15 @@ func (c *canonicalizer) jsonBin(b []byte, i int) (end int, err *FieldError) {
 	}
 	raw, _, next := scanString(b, skipSpace(b, next+1))
 	if next < 0 {
-		return 0, nil // no text: jsonMap refuses it unless more keys follow
+		return 0, nil // not text: jsonMap refuses it, unless more keys follow
 	}
 	if next = skipSpace(b, next); next == len(b) || b[next] != '}' {
-		return 0, nil // more keys follow: a map like any other
+		return 0, nil // more keys follow: it is an ordinary map
 	}
 	text, ok := appendUnescaped(c.tmp[:0], raw)
 	c.tmp = text
-	// The package skips line breaks, which would give one value two forms.
+	// The decoder skips line breaks, so with them one value would have several
+	// forms.
 	if !ok || bytes.ContainsAny(text, "\r\n") {
 		return 0, errBodyBin
 	}

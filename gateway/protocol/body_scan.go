@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// canonicalEnd returns the offset behind the value at b[i] if that is a body in
-// canonical form, with depth arrays and maps around it, and -1 if it is not.
-// What most clients send passes here, and is kept as it lies.
+// canonicalEnd returns the offset behind the value at b[i] if the value is a
+// body in canonical form, else -1. depth is the number of arrays and maps
+// around it. Most clients send canonical bodies, which need no conversion.
 func canonicalEnd(b []byte, i, depth int) int {
 	h, next := readHead(b, i)
 	if !h.shortest {
@@ -52,7 +52,8 @@ func canonicalEnd(b []byte, i, depth int) int {
 	return -1
 }
 
-// canonicalMapEnd is canonicalEnd for the n entries of a map.
+// canonicalMapEnd is canonicalEnd for the n entries of a map. They begin at
+// b[next].
 func canonicalMapEnd(b []byte, next, n, depth int) int {
 	var last []byte
 	for entry := range n {

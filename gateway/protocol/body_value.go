@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// EncodeBody returns v as a body. Nil, bool, all integers, floats, string,
-// []byte (binary), []any and map[string]any go as they are; any other value
-// goes the way of encoding/json, which makes text of binary. The limit is
-// 64 KiB; a server's own is lower.
+// EncodeBody returns v as a body. Nil, bool, integers, floats, string, []byte
+// (as binary), []any and map[string]any are encoded directly, other values by
+// way of encoding/json, which makes text of binary. The limit is 64 KiB; a
+// server's limit is lower.
 func EncodeBody(v any) ([]byte, error) {
 	c := canonicalizers.Get().(*canonicalizer)
 	defer c.free()
@@ -159,7 +159,7 @@ func BodyValue(body []byte) (any, error) {
 }
 
 // DecodeBody stores a canonical body in what v points to, as json.Unmarshal
-// does with the same JSON; binary fits a []byte.
+// would store the same JSON. Binary can be stored in a []byte.
 func DecodeBody(body []byte, v any) error {
 	if canonicalEnd(body, 0, 0) != len(body) {
 		return errBodyGrammar
@@ -171,7 +171,8 @@ func DecodeBody(body []byte, v any) error {
 	return nil
 }
 
-// bodyValue reads the value at b[i] of a canonical body.
+// bodyValue returns the value at b[i] of a canonical body, and the offset
+// behind it.
 func bodyValue(b []byte, i int) (v any, next int) {
 	h, next := readHead(b, i)
 	switch h.kind {

@@ -7,21 +7,21 @@ import (
 	"unicode/utf8"
 )
 
-// AppendBodyJSON appends a body as JSON that CanonicalJSON reads as the same
-// body again: floats have a fraction or an exponent, integers neither, binary
-// is {"$bin": "<base64>"}. Body has to be canonical; of other bytes it makes
-// JSON too, with null for what it cannot read.
+// AppendBodyJSON appends a canonical body as JSON, from which CanonicalJSON
+// makes the same body again: floats have a fraction or an exponent, integers
+// have neither, and binary is {"$bin": "<base64>"}. For a body that is not
+// canonical the result is JSON too, with null in place of what cannot be read.
 func AppendBodyJSON(dst, body []byte) []byte {
 	w := bodyWriter{body: body}
 	return w.value(dst, 0)
 }
 
-// A bodyWriter writes a body as JSON, front to back.
+// A bodyWriter writes a body as JSON, from front to back.
 type bodyWriter struct {
 	body []byte
 	pos  int
-	// plainBin writes binary as a base64 string alone, which is what
-	// encoding/json expects for a []byte.
+	// plainBin writes binary as a string of base64, which encoding/json expects
+	// for a []byte.
 	plainBin bool
 }
 
@@ -82,7 +82,7 @@ func (w *bodyWriter) value(dst []byte, depth int) []byte {
 		return append(dst, '}')
 	}
 	if h.kind != kindNull {
-		w.pos = len(w.body) // there is no telling what the rest means
+		w.pos = len(w.body) // what follows cannot be read
 	}
 	return append(dst, "null"...)
 }

@@ -1,7 +1,8 @@
 package protocol
 
-// Raw is a value that was not decoded yet: the args of a request or a push, or
-// the ok of a reply. It lies in the frame it came in. The zero Raw is no value.
+// A Raw is a value that has not been decoded yet: the args of a request or push, or
+// the ok of a reply. It lies in the frame in which it came. The zero Raw stands for
+// no value.
 type Raw struct {
 	codec Codec
 	data  []byte // one well-formed value, or nothing
@@ -9,29 +10,29 @@ type Raw struct {
 
 func (r Raw) decoder() decoder { return decoder{codec: r.codec, data: r.data} }
 
-// A decoder reads one well-formed value in either encoding. Its first error
-// stays in err; from then on next ends every loop and values are zero.
+// A decoder reads one well-formed value in either encoding. Its first error is kept
+// in err. After an error next and elem return false, and all values are zero.
 //
-// Like encoder it is a plain struct for the stack.
+// Like encoder it is used by value, so that it stays on the stack.
 type decoder struct {
 	codec Codec
 	data  []byte
 	pos   int
-	depth int    // maps that are open
-	field []byte // the key in the outermost map that is being read
+	depth int    // number of open maps
+	field []byte // in the outermost map, the key of the entry being read
 	err   error
 }
 
-// An object is the state of reading one map.
+// An object is the state of reading a map.
 type object struct {
-	key     []byte // of the entry that next found
-	left    int    // msgpack: entries after it
-	started bool   // JSON: an entry was read
+	key     []byte // key of the present entry
+	left    int    // msgpack: number of entries after the present one
+	started bool   // JSON: an entry has been read
 	empty   bool   // there is no map
-	nulls   bool   // entries whose value is null are handed out as well
+	nulls   bool   // next also stops at entries whose value is null
 }
 
-// object opens a map. Null and no value at all are an empty one.
+// object opens a map. Null and a missing value count as an empty map.
 func (d *decoder) object() object {
 	if d.depth == 0 && d.pos == len(d.data) || d.null() {
 		return object{empty: true}
@@ -50,8 +51,9 @@ func (d *decoder) object() object {
 	return object{}
 }
 
-// next goes to the next entry, whose value has to be read or skipped before
-// the call after. A null value is no entry, unless the key is body.
+// next advances to the next entry and reports whether there is one. The caller must
+// read or skip its value before the next call. Entries with a null value are skipped,
+// unless the key is body.
 func (d *decoder) next(o *object) bool {
 	for d.err == nil && !o.empty && d.nextKey(o) {
 		if d.depth == 1 {
@@ -74,7 +76,7 @@ func (d *decoder) nextKey(o *object) bool {
 				d.pos = next + h.n
 				return true
 			}
-			d.skip() // a key of another type is none that we know
+			d.skip() // the protocol has only text as keys
 			d.skip()
 		}
 		d.depth--
@@ -106,7 +108,7 @@ func (d *decoder) nextKey(o *object) bool {
 	}
 	o.key = raw
 	if !plain {
-		// A key that stands for no text is none that we know, so the raw one will do.
+		// No key of the protocol has such bytes, so the raw key will match none.
 		if key, ok := appendUnescaped(nil, raw); ok {
 			o.key = key
 		}
@@ -115,12 +117,12 @@ func (d *decoder) nextKey(o *object) bool {
 	return true
 }
 
-// An array is the state of reading one array of n elements.
+// An array is the state of reading an array of n elements.
 type array struct {
 	n, left int
 }
 
-// array opens an array. Its n is exact, so that room is made once.
+// array opens an array. Its n is exact, so that the caller can allocate once.
 func (d *decoder) array() array {
 	if d.kind() != kindArray {
 		d.fail("must be a list")
@@ -140,20 +142,20 @@ func (d *decoder) array() array {
 	return array{n, n}
 }
 
-// elem goes to the next element.
+// elem advances to the next element and reports whether there is one.
 func (d *decoder) elem(a *array) bool {
 	if d.err != nil || a.left == 0 {
 		return false
 	}
 	if d.codec == JSON && a.left < a.n {
 		d.space()
-		d.pos++ // the comma that count saw
+		d.pos++ // the comma, which count has found there
 	}
 	a.left--
 	return true
 }
 
-// endArray closes an array all of whose elements were read.
+// endArray closes an array. All elements must have been read.
 func (d *decoder) endArray(a array) {
 	if d.codec == JSON && a.n > 0 && d.err == nil {
 		d.space()
@@ -161,7 +163,7 @@ func (d *decoder) endArray(a array) {
 	}
 }
 
-// entries is how many entries the map has that o just opened.
+// entries returns the number of entries of the map that o has just opened.
 func (d *decoder) entries(o object) int {
 	if d.codec == Msgpack || o.empty {
 		return o.left
@@ -169,7 +171,7 @@ func (d *decoder) entries(o object) int {
 	return d.count('}')
 }
 
-// count is the number of elements or entries from here to the closing bracket.
+// count returns the number of elements or entries up to the closing bracket.
 func (d *decoder) count(closing byte) int {
 	i := skipSpace(d.data, d.pos)
 	if i < len(d.data) && d.data[i] == closing {
@@ -205,7 +207,7 @@ func (d *decoder) peek() byte {
 	return 0
 }
 
-// kind is the type of the value that comes next.
+// kind returns the type of the next value.
 func (d *decoder) kind() kind {
 	if d.codec == Msgpack {
 		h, _ := readHead(d.data, d.pos)
@@ -232,7 +234,7 @@ func (d *decoder) kind() kind {
 	return kindBad
 }
 
-// null reads a null if one comes next.
+// null reads the next value if it is null, and reports whether it was.
 func (d *decoder) null() bool {
 	if d.codec == Msgpack {
 		if d.peek() != 0xc0 {
@@ -249,7 +251,7 @@ func (d *decoder) null() bool {
 	return true
 }
 
-// skip reads a value of any type.
+// skip skips the next value, of any type.
 func (d *decoder) skip() {
 	if d.err != nil {
 		return
@@ -267,7 +269,7 @@ func (d *decoder) skip() {
 	d.pos = i
 }
 
-// fail reports that the field being read breaks a rule.
+// fail sets the error: the value of the present field breaks a rule.
 func (d *decoder) fail(rule string) {
 	if d.err == nil {
 		field := "args"
@@ -278,12 +280,13 @@ func (d *decoder) fail(rule string) {
 	}
 }
 
-// broken reports bytes that are no value. A Raw holds none such.
+// broken sets the error: the bytes are not a well-formed value. That cannot happen in
+// a Raw.
 func (d *decoder) broken() {
 	d.malformed("it ends early or breaks the grammar of " + d.codec.Name())
 }
 
-// check reports a rule that is about more than one value.
+// check sets the error if ok is false. It is for rules about several values.
 func (d *decoder) check(ok bool, field, rule string) {
 	if !ok && d.err == nil {
 		d.err = &FieldError{CodeBadRequest, field, rule}

@@ -2,7 +2,8 @@ package protocol
 
 import "fmt"
 
-// users reads a list of shortest to longest users; it is nil when empty.
+// users reads a list of users whose length is between shortest and longest. If it
+// is empty, the result is nil.
 func (d *decoder) users(shortest, longest int) []string {
 	a := d.array()
 	if !d.sized(a, shortest, longest) {
@@ -16,7 +17,8 @@ func (d *decoder) users(shortest, longest int) []string {
 	return vs
 }
 
-// seqs reads a list of shortest to longest seqs; it is nil when empty.
+// seqs reads a list of seqs whose length is between shortest and longest. If it is
+// empty, the result is nil.
 func (d *decoder) seqs(shortest, longest int) []uint64 {
 	a := d.array()
 	if !d.sized(a, shortest, longest) {
@@ -30,7 +32,8 @@ func (d *decoder) seqs(shortest, longest int) []uint64 {
 	return vs
 }
 
-// sized checks the length of a list and reports whether there is anything to read.
+// sized checks the length of a list, and reports whether there are elements to
+// read.
 func (d *decoder) sized(a array, shortest, longest int) bool {
 	if d.err == nil && (a.n < shortest || a.n > longest) {
 		d.fail(fmt.Sprintf("must have %d-%d elements", shortest, longest))
@@ -58,7 +61,8 @@ func (d *decoder) seqRange() (from, to uint64) {
 	return from, to
 }
 
-// groupCursors reads {group: cursor} of at most longest entries.
+// groupCursors reads a map {group: cursor} of at most longest groups, each of
+// which may come once.
 func (d *decoder) groupCursors(longest int) []GroupCursor {
 	o := d.object()
 	n := d.entries(o)
@@ -85,15 +89,15 @@ func (d *decoder) groupCursors(longest int) []GroupCursor {
 		}
 		gs = append(gs, g)
 	}
-	if len(gs) == 0 { // each was null
+	if len(gs) == 0 { // all cursors were null
 		return nil
 	}
 	return gs
 }
 
-// The least bytes that elements of long lists take as msgpack, which is never
-// the longer encoding. A list that cannot have as many elements as it says is
-// refused before room is made.
+// The fewest bytes that elements of long lists take. They are those of msgpack,
+// which is never longer than JSON. A list whose length cannot be true for its
+// bytes is refused before anything is allocated.
 const (
 	messageLen      = len("\x85\xa2id\xbaULIDULIDULIDULIDULIDULIDUL\xa4conv\xa3u:a\xa4from\xa1a\xa3cid\xa1c\xa4body\xc0")
 	conversationLen = len("\x84\xa4conv\xa3u:a\xa7lastSeq\x01\xa4time\x01\xa7readSeq\x01")
@@ -110,8 +114,8 @@ const (
 	userLen         = len("\xa1a")
 )
 
-// makeList opens an array and makes room for its elements, each of which takes
-// at least elemLen bytes of the frame.
+// makeList opens an array and allocates a list for its elements. Each element
+// takes at least elemLen bytes of the frame.
 func makeList[T any](d *decoder, elemLen int) ([]T, array) {
 	a := d.array()
 	if d.err == nil && a.n > (len(d.data)-d.pos)/elemLen {
@@ -123,8 +127,8 @@ func makeList[T any](d *decoder, elemLen int) ([]T, array) {
 	return make([]T, a.n), a
 }
 
-// makeEntries makes room for the entries of the map that o just opened, each of
-// which takes at least entryLen bytes of the frame.
+// makeEntries allocates a list for the entries of the map that o has just opened.
+// Each entry takes at least entryLen bytes of the frame.
 func makeEntries[T any](d *decoder, o object, entryLen int) []T {
 	n := d.entries(o)
 	if d.err == nil && n > (len(d.data)-d.pos)/entryLen {
@@ -136,7 +140,7 @@ func makeEntries[T any](d *decoder, o object, entryLen int) []T {
 	return make([]T, 0, n)
 }
 
-// groupCursorList reads {group: cursor} of as many groups as the frame holds.
+// groupCursorList reads a map {group: cursor} of any number of groups.
 func (d *decoder) groupCursorList() []GroupCursor {
 	o := d.object()
 	gs := makeEntries[GroupCursor](d, o, groupCursorLen)

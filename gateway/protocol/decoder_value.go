@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// uint reads an integer. A float is none, even where its value is integral.
+// uint reads an integer from lowest to highest. A float is refused, even if its
+// value is integral.
 func (d *decoder) uint(lowest, highest uint64) uint64 {
 	v, ok := d.readUint()
 	if !ok || v < lowest || v > highest {
@@ -32,8 +33,7 @@ func (d *decoder) readUint() (v uint64, ok bool) {
 	return parseDigits(d.data[start:next])
 }
 
-// int reads an integer from 0 up into the type that times and numbers of
-// sessions have.
+// int reads a number as an int64, such as a time: an integer from 0 to MaxInt.
 func (d *decoder) int() int64 { return int64(d.uint(0, MaxInt)) }
 
 func (d *decoder) bool() bool {
@@ -46,8 +46,9 @@ func (d *decoder) bool() bool {
 	return c == 't' || c == 0xc3
 }
 
-// bytes reads text without making a string of it. It lies in the frame unless
-// JSON escaped it. The rule is reported where there is none.
+// bytes reads text without converting it to a string. The result lies in the
+// frame, unless JSON has escapes in it. If the value is not text, the rule is
+// the error.
 func (d *decoder) bytes(rule string) []byte {
 	start := d.pos
 	b, ok := d.readText()
@@ -81,11 +82,11 @@ func (d *decoder) readText() (text []byte, ok bool) {
 	if plain {
 		return raw[:len(raw):len(raw)], utf8.Valid(raw)
 	}
-	// What an escape stands for is never longer than the escape.
+	// Unescaped text is never longer than with its escapes.
 	return appendUnescaped(make([]byte, 0, len(raw)), raw)
 }
 
-// text reads a string of shortest to longest bytes.
+// text reads a string whose length in bytes is between shortest and longest.
 func (d *decoder) text(shortest, longest int) string {
 	b := d.bytes("must be text")
 	if d.err == nil && (len(b) < shortest || len(b) > longest) {
@@ -95,7 +96,8 @@ func (d *decoder) text(shortest, longest int) string {
 	return string(b)
 }
 
-// oneOf reads one of a few words, and returns the one of the Enum.
+// oneOf reads a word of an Enum and returns the Enum's string, without
+// allocation.
 func (d *decoder) oneOf(of *Enum) string {
 	b := d.bytes(of.rule)
 	for _, w := range of.Words {
@@ -141,7 +143,8 @@ func (d *decoder) id() ID {
 	return id
 }
 
-// body reads a value of at most longest bytes as canonical msgpack.
+// body reads a value and returns it as canonical msgpack, of at most longest
+// bytes.
 func (d *decoder) body(longest int) []byte {
 	if d.codec == Msgpack {
 		if end := canonicalEnd(d.data, d.pos, 0); end >= 0 {
@@ -165,7 +168,7 @@ func (d *decoder) body(longest int) []byte {
 	return slices.Clone(c.out)
 }
 
-// properties reads a body that has to be a map.
+// properties reads a body, which must be a map.
 func (d *decoder) properties() []byte {
 	if d.kind() != kindMap {
 		d.fail("must be an object")
@@ -174,7 +177,7 @@ func (d *decoder) properties() []byte {
 	return d.body(MaxPropertiesLen)
 }
 
-// failBody reports what is wrong with a body under the name of the field.
+// failBody sets the error for a body, under the name of the present field.
 func (d *decoder) failBody(err *FieldError) {
 	if d.err == nil {
 		d.err = &FieldError{err.Code, string(d.field), err.Rule}

@@ -9,24 +9,24 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// An encoder appends one frame to buf, in either encoding. Its calls follow the
-// shape of the frame: an open map takes key and value in turn. It is a plain
-// struct, used by value on the stack, so that writing a frame allocates nothing.
+// An encoder appends one frame to buf, in either encoding. It is called in the
+// order of the frame's content: in a map, key and value by turns. It is used by
+// value, so that it stays on the stack and writing a frame allocates nothing.
 type encoder struct {
 	codec Codec
 	buf   []byte
-	start int // of the frame in buf
-	keys  int // written to the innermost open map
+	start int // where the frame begins in buf
+	keys  int // number of keys in the innermost open map
 }
 
-// An openMap is what an open map has to know again when it is closed.
+// An openMap is what endMap needs to close a map.
 type openMap struct {
-	at    int // of the header
-	outer int // keys of the map around it
+	at    int // where the header is
+	outer int // number of keys in the map around it
 }
 
-// beginMap opens a map of at most 15 keys, which is what its header of one byte
-// has room for; endMap fills in how many came.
+// beginMap opens a map of at most 15 keys, since its header is one byte. endMap
+// sets the number of keys.
 func (e *encoder) beginMap() openMap {
 	e.separate()
 	m := openMap{len(e.buf), e.keys}
@@ -48,7 +48,8 @@ func (e *encoder) endMap(m openMap) {
 	e.keys = m.outer
 }
 
-// beginMapOf opens a map of n keys that are data, not names of ours.
+// beginMapOf opens a map of exactly n keys, which are data rather than names of
+// fields.
 func (e *encoder) beginMapOf(n int) openMap {
 	if e.codec == JSON {
 		return e.beginMap()
@@ -81,8 +82,8 @@ func (e *encoder) endArray() {
 	}
 }
 
-// separate writes the comma that JSON has between two values or entries; none is
-// due behind '{', '[' and ':', in which no value ends.
+// separate writes the comma that JSON needs after a value or entry. After '{',
+// '[' and ':' there is none.
 func (e *encoder) separate() {
 	if e.codec == Msgpack || len(e.buf) == e.start {
 		return
@@ -94,7 +95,8 @@ func (e *encoder) separate() {
 	}
 }
 
-// key writes a name of ours: short, and free of what JSON would escape.
+// key writes the name of a field. It is shorter than 32 bytes, and JSON needs no
+// escapes for it.
 func (e *encoder) key(name string) {
 	e.keys++
 	if e.codec == Msgpack {
@@ -108,7 +110,7 @@ func (e *encoder) key(name string) {
 	e.buf = append(e.buf, '"', ':')
 }
 
-// textKey writes a key that is data.
+// textKey writes a key that is data, such as a user.
 func (e *encoder) textKey(name string) {
 	e.text(name)
 	if e.codec == JSON {
@@ -116,7 +118,7 @@ func (e *encoder) textKey(name string) {
 	}
 }
 
-// text writes s. Where s is no UTF-8 both encodings say U+FFFD.
+// text writes s. Bytes that are not UTF-8 become U+FFFD in both encodings.
 func (e *encoder) text(s string) {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\ufffd")
@@ -130,7 +132,7 @@ func (e *encoder) text(s string) {
 	e.buf = appendJSONText(e.buf, s)
 }
 
-// textBytes is text for a slice.
+// textBytes is text for a []byte.
 func (e *encoder) textBytes(s []byte) {
 	if !utf8.Valid(s) {
 		s = bytes.ToValidUTF8(s, []byte("\ufffd"))
@@ -182,7 +184,7 @@ func b2u(v bool) byte {
 	return 0
 }
 
-// body writes canonical msgpack; nothing counts as null.
+// body writes canonical msgpack; an empty b is written as null.
 func (e *encoder) body(b []byte) {
 	if e.codec == Msgpack {
 		if len(b) == 0 {
@@ -201,7 +203,7 @@ func (e *encoder) intField(name string, v int64)   { e.key(name); e.int(v) }
 func (e *encoder) boolField(name string, v bool)   { e.key(name); e.bool(v) }
 func (e *encoder) bodyField(name string, b []byte) { e.key(name); e.body(b) }
 
-// The opt methods leave the key out when its value is zero.
+// The opt methods write no key if the value is zero.
 
 func (e *encoder) optText(name, v string) {
 	if v != "" {
@@ -257,7 +259,7 @@ func (e *encoder) seqRange(from, to uint64) {
 	e.endArray()
 }
 
-// convField writes prefix and id as one text, without joining them first.
+// convField writes a conversation without joining its prefix and id in memory.
 func (e *encoder) convField(name string, c Conv) {
 	e.key(name)
 	if e.codec == Msgpack {
@@ -281,14 +283,14 @@ func (e *encoder) idField(name string, id ID) {
 	}
 	at := len(e.buf)
 	e.buf = append(e.buf, make([]byte, idTextLen)...)
-	_ = ulid.ULID(id).MarshalTextTo(e.buf[at:]) // fails only on another length
+	_ = ulid.ULID(id).MarshalTextTo(e.buf[at:]) // fails only for another length
 	if e.codec == JSON {
 		e.buf = append(e.buf, '"')
 	}
 }
 
-// groupCursors writes {group: cursor} of the groups whose cursor is known, or
-// nothing for none. The cursor of a group whose shard does not serve is "".
+// groupCursors writes a map {group: cursor}, or nothing if gs is empty. A cursor
+// "" means that the group's shard does not serve.
 func (e *encoder) groupCursors(name string, gs []GroupCursor) {
 	known := 0
 	for _, g := range gs {

@@ -2,13 +2,13 @@ package protocol
 
 import "strings"
 
-// An Enum is the words that a field may have.
+// An Enum is the set of words that a field may have.
 type Enum struct {
 	Words []string
 	rule  string
 }
 
-// enum returns an Enum of two words or more.
+// enum returns an Enum of two or more words.
 func enum(words ...string) *Enum {
 	last := len(words) - 1
 	return &Enum{words, "must be " + strings.Join(words[:last], ", ") + " or " + words[last]}
@@ -29,28 +29,28 @@ const (
 	RoleMember = "member"
 )
 
-// How users become members.
+// Ways to become a member.
 const (
-	JoinInvite  = "invite"  // members add them
-	JoinApprove = "approve" // an admin approves their request
+	JoinInvite  = "invite"  // members add users
+	JoinApprove = "approve" // users ask, and an admin approves
 	JoinOpen    = "open"
 )
 
-// What members may read of a group's log.
+// Parts of a group's log that members may read.
 const (
 	HistorySinceJoin = "sinceJoin"
 	HistoryAll       = "all"
 	HistoryNone      = "none"
 )
 
-// Recents modes of a login.
+// Modes of the recents in a login.
 const (
-	RecentsOn    = "on"    // list, and push the last message of each
-	RecentsQuiet = "quiet" // list only
-	RecentsOff   = "off"   // neither
+	RecentsOn    = "on"    // list them, and push the last message of each
+	RecentsQuiet = "quiet" // only list them
+	RecentsOff   = "off"   // neither list nor push
 )
 
-// Status of a Presence.
+// Values of status in a Presence.
 const (
 	StatusOnline  = "online"
 	StatusOffline = "offline"
@@ -87,11 +87,11 @@ const (
 	GapNotMember = "notMember"
 )
 
-// All that requests, replies and pushes say in words.
+// Sets of words in requests, replies and pushes.
 var (
 	GroupKinds    = enum(KindPrivate, KindPublic, KindChatroom, KindLive)
 	Roles         = enum(RoleMember, RoleAdmin, RoleOwner)
-	SettableRoles = enum(RoleAdmin, RoleMember) // the owner is set by setGroup
+	SettableRoles = enum(RoleAdmin, RoleMember) // not the owner: setGroup sets that
 	JoinModes     = enum(JoinInvite, JoinApprove, JoinOpen)
 	Histories     = enum(HistorySinceJoin, HistoryAll, HistoryNone)
 	RecentsModes  = enum(RecentsOn, RecentsQuiet, RecentsOff)
@@ -102,7 +102,7 @@ var (
 		EventChanged, EventDismissed, EventJoinRequested, EventOwnerOffered, EventBanned)
 )
 
-// Enums are all of these.
+// Enums has all of these sets.
 var Enums = []*Enum{
 	GroupKinds, Roles, SettableRoles, JoinModes, Histories, RecentsModes, Statuses, KickReasons, GapReasons, GroupEvents,
 }

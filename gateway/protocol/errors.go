@@ -17,26 +17,27 @@ const (
 	CodeInternal     = "internal"
 )
 
-// Codes are all of them.
+// Codes has all of these codes.
 var Codes = []string{
 	CodeBadRequest, CodeUnknownOp, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict,
 	CodeTooLarge, CodeTooLate, CodeRateLimited, CodeUnavailable, CodeInternal,
 }
 
-// A MalformedError reports bytes that are no frame. The server closes the
-// connection with CloseMalformed; nothing was asked that could be answered.
+// A MalformedError says that bytes are not a frame. The server closes the
+// connection with CloseMalformed, since there is no request that it could
+// answer.
 type MalformedError struct {
 	Reason string
 }
 
 func (e *MalformedError) Error() string { return "protocol: malformed frame: " + e.Reason }
 
-// A FieldError reports a field that breaks a rule. The server answers the
-// request with Code and Message; the session lives on.
+// A FieldError says that a field breaks a rule. The server answers the request
+// with Code and Message, and the session goes on.
 type FieldError struct {
 	Code  string // CodeBadRequest or CodeTooLarge
-	Field string // key in args, "args" for args itself
-	Rule  string // a phrase that the field's name comes before: "must be text"
+	Field string // key in args; "args" for args as a whole
+	Rule  string // follows the name of the field: "must be text"
 }
 
 func (e *FieldError) Error() string { return "protocol: " + e.Message() }
@@ -46,7 +47,7 @@ func (e *FieldError) Message() string { return e.Field + ": " + e.Rule }
 
 // A ReplyError is the err of a reply.
 type ReplyError struct {
-	Code         string // one of the Code constants, or one that a later server added
+	Code         string // one of the Code constants, or one of a later server
 	Message      string // for people
 	RetryAfterMS int64  // 0 = the server does not say
 }

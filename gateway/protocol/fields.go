@@ -9,34 +9,35 @@ package protocol
 //		x.user("user", &a.User, required)
 //	}
 //
-// Written are the fields in that order. To read a map, the method is called for
-// each of its entries, of which the field with that key takes the value, and once
-// more at its end, for what is missing. What has to be fast is written and read by
+// To write a record, the method is called once, and the fields are written in its
+// order. To read one, the method is called for each entry of the map, and the
+// field with the entry's key reads the value; it is called once more at the end of
+// the map, to find what is missing. What has to be fast is written and read by
 // hand instead: send, message, ack, readReport, and their replies.
 type record interface{ fields(x *fields) }
 
-// need says what becomes of a field that is zero or absent.
+// need says how a field that is zero or absent is treated.
 type need uint8
 
 const (
-	optional need = iota // is left out when it is zero; may be absent
-	always               // is always written; may be absent
-	required             // is always written; is refused when absent
+	optional need = iota // not written if zero; may be absent
+	always               // always written; may be absent
+	required             // always written; refused if absent
 )
 
-// fields is a walk over the fields of a record that writes them, or reads them.
-// It is a plain struct for the stack.
+// fields is a walk over the fields of a record: it either writes or reads them. It
+// is used by value, so that it stays on the stack.
 type fields struct {
 	e       encoder
 	d       decoder
 	writing bool
 
-	// Of the map that is being read:
-	key   []byte // of the entry; nil at the end of the map
-	ended bool   // all entries were read
-	taken bool   // a field has read the value of the entry
-	row   int    // required fields that this call of the record has come by
-	seen  uint64 // bit i: required field i was there
+	// State of the map that is being read:
+	key   []byte // of the present entry; nil at the end of the map
+	ended bool   // all entries have been read
+	taken bool   // a field has read the value of the present entry
+	row   int    // number of required fields met in this call of the method
+	seen  uint64 // bit i: required field i was in the map
 }
 
 // record writes the fields of r into the open map.
@@ -46,13 +47,13 @@ func (e *encoder) record(r record) {
 	x.end(e)
 }
 
-// walk begins to write the fields of a record into the open map. The walk stays on
-// the stack if the record's method is called by its type, not by an interface.
+// walk returns a walk that writes fields into the open map. It stays on the stack
+// if the record's method is called directly, not through an interface.
 func (e *encoder) walk() fields { return fields{e: *e, writing: true} }
 
 func (x *fields) end(e *encoder) { *e = x.e }
 
-// decode reads what r holds into p, which loses what it had.
+// decode reads a map into p, which is first set to zero.
 func decode[T any, P interface {
 	*T
 	record
@@ -61,7 +62,7 @@ func decode[T any, P interface {
 	return r.read(p)
 }
 
-// read reads what r holds into p; what is absent stays as it is.
+// read reads a map into p. Fields that are absent stay as they are.
 func (r Raw) read(p record) error {
 	x := fields{d: r.decoder()}
 	for m := x.object(); x.next(&m); {
@@ -70,8 +71,8 @@ func (r Raw) read(p record) error {
 	return x.d.err
 }
 
-// A walkedMap is a map whose fields are being written or read, and what the walk
-// has to know again when it is closed.
+// A walkedMap is a map whose fields are being written or read. It keeps the walk's
+// state of the map around it.
 type walkedMap struct {
 	o     object
 	open  openMap
@@ -83,7 +84,8 @@ type walkedMap struct {
 	seen uint64
 }
 
-// object opens a map. The record's method is to be called as often as next says.
+// object opens a map. The caller then calls the record's method as long as next
+// returns true.
 func (x *fields) object() walkedMap {
 	if x.writing {
 		return walkedMap{open: x.e.beginMap()}
@@ -93,7 +95,9 @@ func (x *fields) object() walkedMap {
 	return m
 }
 
-// next goes to the next entry of the map, or to its end.
+// next advances to the next entry of the map or, after the last one, to its end.
+// After that it closes the map and returns false. A map that is written has one
+// round.
 func (x *fields) next(m *walkedMap) bool {
 	if x.writing {
 		if m.begun {
@@ -118,7 +122,8 @@ func (x *fields) next(m *walkedMap) bool {
 	return true
 }
 
-// reads reports whether the entry being read is that of the field.
+// reads reports whether the field has to read the present entry: this is reading,
+// and the key is the field's.
 func (x *fields) reads(key string, n need) bool { return !x.writing && x.isEntry(key, n) }
 
 func (x *fields) isEntry(key string, n need) bool {
@@ -137,7 +142,7 @@ func (x *fields) isEntry(key string, n need) bool {
 	return found
 }
 
-// writes writes the key of a field, unless the field is to be left out.
+// writes reports whether the field has to be written, and writes its key.
 func (x *fields) writes(key string, n need, zero bool) bool {
 	if !x.writing || n == optional && zero {
 		return false
@@ -146,14 +151,14 @@ func (x *fields) writes(key string, n need, zero bool) bool {
 	return true
 }
 
-// check refuses what was read unless ok, once all of the map was.
+// check refuses the map unless ok. It waits until all entries have been read.
 func (x *fields) check(ok bool, key, rule string) {
 	if x.ended {
 		x.d.check(ok, key, rule)
 	}
 }
 
-// refuse refuses a field that a client might think it can set.
+// refuse refuses a key that clients might expect to work, and gives the reason.
 func (x *fields) refuse(key, rule string) {
 	if x.reads(key, optional) {
 		x.d.fail(rule)

@@ -1,13 +1,14 @@
 package protocol
 
-// A walkedList is a list of objects that is being written or read, at element i.
+// A walkedList is a list of objects that is being written or read. i is the
+// index of the present element.
 type walkedList struct {
 	i, n int
 	a    array
 }
 
-// beginList opens a list of objects, each of which takes at least elemLen bytes
-// of a frame. A list that is left out has no elements.
+// beginList opens a list of objects. Each takes at least elemLen bytes of a
+// frame. If the list is left out, elem returns false at once.
 func beginList[T any](x *fields, key string, v *[]T, elemLen int, n need) walkedList {
 	l := walkedList{i: -1}
 	if x.writes(key, n, len(*v) == 0) {
@@ -22,7 +23,8 @@ func beginList[T any](x *fields, key string, v *[]T, elemLen int, n need) walked
 	return l
 }
 
-// elem goes to the next element of a list, and closes it after the last.
+// elem advances to the next element and reports whether there is one. After the
+// last element it closes the list.
 func (x *fields) elem(l *walkedList) bool {
 	l.i++
 	switch {
@@ -36,7 +38,7 @@ func (x *fields) elem(l *walkedList) bool {
 	return false
 }
 
-// list is a list of records.
+// list writes or reads a list of records.
 func list[T any, P interface {
 	*T
 	record
@@ -48,7 +50,8 @@ func list[T any, P interface {
 	}
 }
 
-// losses are a list of Lost. As conversations, it is list without an interface.
+// losses writes or reads a list of Lost. It is list without the interface, and
+// so without allocation.
 func (x *fields) losses(key string, v *[]Lost, n need) {
 	for l := beginList(x, key, v, lostLen, n); x.elem(&l); {
 		for m := x.object(); x.next(&m); {
@@ -57,7 +60,8 @@ func (x *fields) losses(key string, v *[]Lost, n need) {
 	}
 }
 
-// conversations are a list of conversations, which is not nil even when empty.
+// conversations writes or reads a list of conversations. An empty one is not nil
+// after reading.
 func (x *fields) conversations(key string, v *[]Conversation, n need) {
 	for l := beginList(x, key, v, conversationLen, n); x.elem(&l); {
 		for m := x.object(); x.next(&m); {
@@ -66,8 +70,8 @@ func (x *fields) conversations(key string, v *[]Conversation, n need) {
 	}
 }
 
-// messages are a list of at most MaxMessages messages. encoded has them as
-// AppendMessage writes them, where that has been done.
+// messages writes or reads a list of at most MaxMessages messages. encoded,
+// unless nil, has the messages as AppendMessage has encoded them.
 func (x *fields) messages(key string, v *[]Message, encoded [][]byte) {
 	if x.reads(key, always) {
 		*v = x.d.messages()
@@ -84,7 +88,7 @@ func (x *fields) messages(key string, v *[]Message, encoded [][]byte) {
 	}
 }
 
-// ranges are a list of [from, to].
+// ranges writes or reads a list of [from, to].
 func (x *fields) ranges(key string, v *[]Range) {
 	for l := beginList(x, key, v, rangeLen, always); x.elem(&l); {
 		r := &(*v)[l.i]
@@ -96,7 +100,8 @@ func (x *fields) ranges(key string, v *[]Range) {
 	}
 }
 
-// groupCursors are {group: cursor} of at most longest groups, each once.
+// groupCursors writes or reads a map {group: cursor} of at most longest groups,
+// each once.
 func (x *fields) groupCursors(key string, v *[]GroupCursor, longest int) {
 	if x.writing {
 		x.e.groupCursors(key, *v)
@@ -105,21 +110,21 @@ func (x *fields) groupCursors(key string, v *[]GroupCursor, longest int) {
 	}
 }
 
-// nested is an object that is a record itself.
+// nested writes or reads an object that is a record.
 func (x *fields) nested(key string, r record) {
 	if x.writes(key, always, false) || x.reads(key, always) {
 		x.inner(r)
 	}
 }
 
-// inner is an object whose key was written or read already.
+// inner writes or reads an object whose key was written or read already.
 func (x *fields) inner(r record) {
 	for m := x.object(); x.next(&m); {
 		r.fields(x)
 	}
 }
 
-// presence is {user: {…}}.
+// presence writes or reads a map of users, each with an object: {user: {…}}.
 func (x *fields) presence(key string, v *[]UserPresence) {
 	if x.writes(key, always, false) {
 		users := x.e.beginMapOf(len(*v))

@@ -1,6 +1,7 @@
 package protocol
 
-// text is a string of shortest to longest bytes.
+// text writes or reads a string whose length in bytes is between shortest and
+// longest.
 func (x *fields) text(key string, v *string, shortest, longest int, n need) {
 	if x.writes(key, n, *v == "") {
 		x.e.text(*v)
@@ -25,7 +26,7 @@ func (x *fields) group(key string, v *string, n need) {
 	}
 }
 
-// word is one of an enumeration.
+// word writes or reads a word of an Enum.
 func (x *fields) word(key string, v *string, of *Enum, n need) {
 	if x.writes(key, n, *v == "") {
 		x.e.text(*v)
@@ -50,7 +51,7 @@ func (x *fields) bool(key string, v *bool, n need) {
 	}
 }
 
-// number is an integer from lowest to highest.
+// number writes or reads an integer from lowest to highest.
 func number[T int | int64 | uint32 | uint64](x *fields, key string, v *T, lowest, highest uint64, n need) {
 	if x.writes(key, n, *v == 0) {
 		if *v < 0 {
@@ -63,13 +64,14 @@ func number[T int | int64 | uint32 | uint64](x *fields, key string, v *T, lowest
 	}
 }
 
-// count is a number that has no bound of its own, a time in ms among them.
+// count writes or reads an integer from 0 to MaxInt, such as a time in ms.
 func count[T int | int64 | uint64](x *fields, key string, v *T, n need) {
 	number(x, key, v, 0, MaxInt, n)
 }
 
-// pointer is a value that may be zero as well as absent, which nil stands for.
-// It returns where the value is, or nil if there is nothing to write or read.
+// pointer handles a value that may be absent as well as zero; nil means absent.
+// It returns a pointer to the value that the caller has to write or read, nil
+// if there is none.
 func pointer[T any](x *fields, key string, v **T) *T {
 	if x.writes(key, optional, *v == nil) {
 		return *v
@@ -80,7 +82,7 @@ func pointer[T any](x *fields, key string, v **T) *T {
 	return nil
 }
 
-// flag is a bool that may be absent.
+// flag writes or reads a bool that may be absent (nil).
 func (x *fields) flag(key string, v **bool) {
 	if p := pointer(x, key, v); p != nil && x.writing {
 		x.e.bool(*p)
@@ -89,7 +91,8 @@ func (x *fields) flag(key string, v **bool) {
 	}
 }
 
-// optionalText is a text that may be empty as well as absent.
+// optionalText writes or reads a text that may be absent (nil) as well as
+// empty.
 func (x *fields) optionalText(key string, v **string, shortest, longest int) {
 	if p := pointer(x, key, v); p != nil && x.writing {
 		x.e.text(*p)
@@ -98,7 +101,8 @@ func (x *fields) optionalText(key string, v **string, shortest, longest int) {
 	}
 }
 
-// optionalTime is a time in ms that may be 0 as well as absent.
+// optionalTime writes or reads a time in ms that may be absent (nil) as well as
+// 0.
 func (x *fields) optionalTime(key string, v **int64) {
 	if p := pointer(x, key, v); p != nil && x.writing {
 		x.e.int(*p)
@@ -107,7 +111,7 @@ func (x *fields) optionalTime(key string, v **int64) {
 	}
 }
 
-// givenText is a text whose presence is a field of its own.
+// givenText writes or reads a text. given says whether it is present.
 func (x *fields) givenText(key string, v *string, given *bool, shortest, longest int) {
 	if x.writes(key, optional, !*given) {
 		x.e.text(*v)
@@ -116,7 +120,7 @@ func (x *fields) givenText(key string, v *string, given *bool, shortest, longest
 	}
 }
 
-// givenSeq is a seq, or 0, whose presence is a field of its own.
+// givenSeq writes or reads a seq or 0. given says whether it is present.
 func (x *fields) givenSeq(key string, v *uint64, given *bool) {
 	if x.writes(key, optional, !*given) {
 		x.e.uint(*v)
@@ -125,7 +129,7 @@ func (x *fields) givenSeq(key string, v *uint64, given *bool) {
 	}
 }
 
-// body is a value of at most longest bytes as canonical msgpack.
+// body writes or reads a value as canonical msgpack, of at most longest bytes.
 func (x *fields) body(key string, v *[]byte, longest int) {
 	if x.writes(key, optional, *v == nil) {
 		x.e.body(*v)
@@ -134,7 +138,7 @@ func (x *fields) body(key string, v *[]byte, longest int) {
 	}
 }
 
-// properties are a body that is a map.
+// properties writes or reads a body that is a map.
 func (x *fields) properties(key string, v *[]byte) {
 	if x.writes(key, optional, *v == nil) {
 		x.e.body(*v)
@@ -143,7 +147,8 @@ func (x *fields) properties(key string, v *[]byte) {
 	}
 }
 
-// users are a list of shortest to longest users.
+// users writes or reads a list of users whose length is between shortest and
+// longest.
 func (x *fields) users(key string, v *[]string, shortest, longest int, n need) {
 	if x.writes(key, n, len(*v) == 0) {
 		x.e.textList(*v)
@@ -152,7 +157,7 @@ func (x *fields) users(key string, v *[]string, shortest, longest int, n need) {
 	}
 }
 
-// anyUsers are as many users as the frame holds.
+// anyUsers writes or reads a list of users of any length.
 func (x *fields) anyUsers(key string, v *[]string, n need) {
 	if x.writes(key, n, len(*v) == 0) {
 		x.e.textList(*v)
@@ -161,7 +166,8 @@ func (x *fields) anyUsers(key string, v *[]string, n need) {
 	}
 }
 
-// seqs are a list of shortest to longest seqs.
+// seqs writes or reads a list of seqs whose length is between shortest and
+// longest.
 func (x *fields) seqs(key string, v *[]uint64, shortest, longest int, n need) {
 	if x.writes(key, n, false) {
 		x.e.seqList(*v)
@@ -170,7 +176,7 @@ func (x *fields) seqs(key string, v *[]uint64, shortest, longest int, n need) {
 	}
 }
 
-// seqRange is [from, to]; 0, 0 is none.
+// seqRange writes or reads [from, to]; it is not written if from is 0.
 func (x *fields) seqRange(key string, from, to *uint64) {
 	if x.writes(key, optional, *from == 0) {
 		x.e.seqRange(*from, *to)

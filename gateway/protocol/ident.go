@@ -4,20 +4,20 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// A Conv names a conversation as one user sees it: "u:bob" or "g:team". The
-// zero Conv is none.
+// A Conv names a conversation as a user sees it: "u:bob" or "g:team". The zero
+// Conv names none.
 type Conv struct {
 	Group bool
 	ID    string // of the other user, or of the group
 }
 
-// UserConv is the one-to-one conversation with user.
+// UserConv returns the Conv of the one-to-one conversation with user.
 func UserConv(user string) Conv { return Conv{ID: user} }
 
-// GroupConv is the conversation of group.
+// GroupConv returns the Conv of group.
 func GroupConv(group string) Conv { return Conv{Group: true, ID: group} }
 
-// ParseConv reads the text of a Conv. Its error is a *FieldError of "conv".
+// ParseConv parses the text of a Conv. Its error is a *FieldError of "conv".
 func ParseConv(s string) (Conv, error) {
 	c, ok := parseConv([]byte(s))
 	if !ok {
@@ -48,7 +48,7 @@ func parseConv(b []byte) (c Conv, ok bool) {
 	return Conv{}, false
 }
 
-// The rules of names, as errors give them.
+// Rules of names, for errors.
 const (
 	UserRule  = "must be " + UserForm
 	GroupRule = "must be " + GroupForm
@@ -57,8 +57,8 @@ const (
 	convRule  = "must be u:<user>, of " + UserForm + ", or g:<group>, of " + GroupForm
 )
 
-// The same in a schema: in words and as regular expressions, of RE2 as well as of
-// ECMAScript.
+// Rules of names for schemas: in words, and as regular expressions that RE2 and
+// ECMAScript understand.
 const (
 	UserForm  = "1-64 bytes of printable ASCII without spaces, neither . nor .."
 	GroupForm = "1-48 bytes of printable ASCII without spaces, neither . nor .."
@@ -67,8 +67,8 @@ const (
 	GroupPattern = `^` + groupPattern + `$`
 	ConvPattern  = `^(?:u:` + userPattern + `|g:` + groupPattern + `)$`
 
-	// Something with another character than a dot first, second or third, or
-	// three dots.
+	// The first, second or third character is not a dot, or the first three are
+	// dots: that excludes . and .. alone.
 	userPattern  = `(?:[!-\-/-~][!-~]{0,63}|\.[!-\-/-~][!-~]{0,62}|\.\.[!-~]{1,62})`
 	groupPattern = `(?:[!-\-/-~][!-~]{0,47}|\.[!-\-/-~][!-~]{0,46}|\.\.[!-~]{1,46})`
 )
@@ -79,8 +79,9 @@ func ValidUser(s string) bool { return isName(s, MaxUserLen) }
 // ValidGroup reports whether s can name a group.
 func ValidGroup(s string) bool { return isName(s, MaxGroupLen) }
 
-// isName is the rule of all names. Those that mean a folder to URLs are none: on
-// its way to the administration, /v1/groups/team/members/.. becomes another call.
+// isName reports whether s is a valid name of a user or group. The names . and ..
+// are not: in a URL they mean folders, and on the way to the administration
+// /v1/groups/team/members/.. would become another call.
 func isName[T string | []byte](s T, maxLen int) bool {
 	if len(s) == 0 || len(s) > maxLen || string(s) == "." || string(s) == ".." {
 		return false
@@ -93,14 +94,14 @@ func isName[T string | []byte](s T, maxLen int) bool {
 	return true
 }
 
-// An ID is the id of a message, a ULID; 26 letters and digits on the wire.
+// An ID is the id of a message: a ULID, on the wire as 26 letters and digits.
 type ID [16]byte
 
 const idTextLen = ulid.EncodedSize
 
 func (id ID) String() string { return ulid.ULID(id).String() }
 
-// ParseID reads the text of an ID. Its error is a *FieldError of "id".
+// ParseID parses the text of an ID. Its error is a *FieldError of "id".
 func ParseID(s string) (ID, error) {
 	id, ok := parseID([]byte(s))
 	if !ok {
@@ -113,7 +114,8 @@ const idRule = "must be a ULID"
 
 func parseID(b []byte) (ID, bool) {
 	var id ulid.ULID
-	// UnmarshalText takes any character for a digit, so it needs the round trip.
+	// UnmarshalText accepts any characters, so the result is compared with the
+	// input.
 	if len(b) != idTextLen || id.UnmarshalText(b) != nil {
 		return ID{}, false
 	}

@@ -8,8 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// The scanning of JSON text (RFC 8259). Functions take the text and an offset
-// and return the offset behind what they read, or -1 where the grammar ends.
+// Scanning of JSON text (RFC 8259). These functions take the text and an offset,
+// and return the offset behind what they have read, or -1 if the text breaks the
+// grammar.
 
 func skipSpace(b []byte, i int) int {
 	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
@@ -18,13 +19,13 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// skipJSON reads one value of any depth. It knows the grammar, not the values:
-// escapes may be lone surrogates, numbers may be huge, keys may repeat. Its
-// memory is one bit per level.
+// skipJSON skips a value of any depth. It checks the grammar but not the values:
+// escapes may be lone surrogates, numbers may be huge, and keys may come twice. It
+// needs one bit of memory for each level.
 func skipJSON(b []byte, i int) int {
-	var levels bitStack // true = map
+	var levels bitStack // the open arrays (false) and maps (true)
 	for {
-		// A value, or the end of an empty array or map.
+		// Here a value begins, or an empty array or map ends.
 		i = skipSpace(b, i)
 		if i == len(b) {
 			return -1
@@ -59,7 +60,7 @@ func skipJSON(b []byte, i int) int {
 		if i < 0 {
 			return -1
 		}
-		// What follows a value, until another value is due.
+		// Here a value has ended. Go on until the next value begins.
 		for {
 			if levels.n == 0 {
 				return i
@@ -86,7 +87,7 @@ func skipJSON(b []byte, i int) int {
 	}
 }
 
-// skipKey reads a key and its colon.
+// skipKey skips a key and its colon.
 func skipKey(b []byte, i int) int {
 	_, _, i = scanString(b, i)
 	if i < 0 {
@@ -102,8 +103,8 @@ func skipKey(b []byte, i int) int {
 // A bitStack is a stack of bools.
 type bitStack struct {
 	n     int
-	first uint64   // the lowest 64, which is all that honest input needs
-	more  []uint64 // the rest
+	first uint64   // the lowest 64 levels; honest input has no more
+	more  []uint64 // further levels
 }
 
 func (s *bitStack) word(i int) *uint64 {
@@ -128,8 +129,8 @@ func (s *bitStack) push(v bool) {
 func (s *bitStack) top() bool { return *s.word(s.n - 1)>>((s.n-1)%64)&1 == 1 }
 func (s *bitStack) pop()      { s.n-- }
 
-// scanString reads the string whose quote is at b[i]. raw is what stands
-// between the quotes; plain tells that it has no escapes.
+// scanString scans the string whose quote is at b[i]. raw is the text between the
+// quotes, and plain reports that it has no escapes.
 func scanString(b []byte, i int) (raw []byte, plain bool, next int) {
 	if i >= len(b) || b[i] != '"' {
 		return nil, false, -1
@@ -165,7 +166,7 @@ func scanString(b []byte, i int) (raw []byte, plain bool, next int) {
 	return nil, false, -1
 }
 
-// hex4 is the number that b begins with as four hex digits, or -1.
+// hex4 returns the number that the first four bytes of b are in hexadecimal, or -1.
 func hex4(b []byte) rune {
 	if len(b) < 4 {
 		return -1
@@ -187,8 +188,8 @@ func hex4(b []byte) rune {
 	return r
 }
 
-// appendUnescaped appends the text that raw, as scanString returned it, stands
-// for. It is not ok if that is no UTF-8, which goes for lone surrogates too.
+// appendUnescaped appends raw, as returned by scanString, without its escapes. ok
+// is false if the result is not UTF-8; lone surrogates are not, either.
 func appendUnescaped(dst, raw []byte) (text []byte, ok bool) {
 	for len(raw) > 0 {
 		n := bytes.IndexByte(raw, '\\')
@@ -235,7 +236,8 @@ func appendUnescaped(dst, raw []byte) (text []byte, ok bool) {
 	return dst, true
 }
 
-// scanNumber reads a number; integer tells that it has no fraction and no exponent.
+// scanNumber scans a number. integer reports that it has neither fraction nor
+// exponent.
 func scanNumber(b []byte, i int) (integer bool, next int) {
 	if i < len(b) && b[i] == '-' {
 		i++
@@ -273,7 +275,7 @@ func skipDigits(b []byte, i int) int {
 	return i
 }
 
-// scanWord reads null, true or false.
+// scanWord scans null, true or false.
 func scanWord(b []byte, i int) int {
 	for _, w := range [...]string{"null", "true", "false"} {
 		if len(b)-i >= len(w) && string(b[i:i+len(w)]) == w {
@@ -283,7 +285,8 @@ func scanWord(b []byte, i int) int {
 	return -1
 }
 
-// parseDigits is the number that digits, all of them 0-9, stand for.
+// parseDigits returns the number that digits stand for. All of them must be 0-9. ok
+// is false if it overflows.
 func parseDigits(digits []byte) (v uint64, ok bool) {
 	for _, c := range digits {
 		d := uint64(c - '0')
@@ -295,7 +298,7 @@ func parseDigits(digits []byte) (v uint64, ok bool) {
 	return v, true
 }
 
-// appendJSONText appends s, which is UTF-8, as a string.
+// appendJSONText appends s as a JSON string. s must be UTF-8.
 func appendJSONText[T string | []byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
 	dst = appendJSONEscaped(dst, s)
@@ -328,8 +331,8 @@ func appendJSONEscaped[T string | []byte](dst []byte, s T) []byte {
 	return append(dst, s[start:]...)
 }
 
-// appendJSONFloat appends a finite f so that it reads as a float again: with a
-// fraction or an exponent, whatever its value.
+// appendJSONFloat appends a finite f, always with a fraction or an exponent, so
+// that it is read as a float again.
 func appendJSONFloat(dst []byte, f float64) []byte {
 	format := byte('f')
 	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {

@@ -10,26 +10,26 @@ const (
 const (
 	DefaultMaxBody = 12 << 10 // bytes of canonical msgpack
 	LargestBody    = 32 << 10 // that a server may allow
-	MaxDepth       = 32       // arrays and maps in one another
+	MaxDepth       = 32       // of arrays and maps in each other
 )
 
-// FrameLimit is how many bytes a frame of a client may have where bodies may
-// have maxBody. Compact JSON takes up to six bytes for each of canonical
-// msgpack: a control character is \u00XX, false and its comma stand for one
-// byte. 16 KiB are for what is around the body. The default for bodies is the
-// least, so that the largest createGroup fits too.
+// FrameLimit returns the most bytes that a client's frame may have if bodies
+// may have maxBody bytes. Compact JSON takes up to six bytes for one of
+// canonical msgpack: a control character is \u00XX, and false with its comma
+// stands for one byte. 16 KiB are for the rest of the frame. A maxBody below
+// DefaultMaxBody counts as that, so that the largest createGroup fits.
 func FrameLimit(maxBody int) int { return 6*max(maxBody, DefaultMaxBody) + 16<<10 }
 
 // Limits of fields. Lengths are in bytes.
 const (
-	MaxInt = 1<<53 - 1 // of every number outside bodies
+	MaxInt = 1<<53 - 1 // largest number outside of bodies
 
 	MaxUserLen       = 64
 	MaxGroupLen      = 48
 	MaxDeviceLen     = 64
 	MaxPlatformLen   = 64
 	MaxCIDLen        = 64
-	MaxAfterLen      = 64 // of a place in the list of conversations
+	MaxAfterLen      = 64 // of After in getConversations
 	MaxGroupNameLen  = 256
 	MaxJoinTextLen   = 256
 	MaxPropertiesLen = 8 << 10 // canonical msgpack
@@ -41,11 +41,11 @@ const (
 	MaxGroups         = 100    // of one page of getGroups
 	MaxMentions       = 100
 	MaxGaps           = 1000                 // of one page
-	MaxPageSeqs       = 8192                 // that one page covers of what the server holds
-	MaxGroupMembers   = 500                  // named when a group is made
-	MaxMembersOfGroup = 10_000               // that its maker may allow
+	MaxPageSeqs       = 8192                 // of which one page may cover messages
+	MaxGroupMembers   = 500                  // in one createGroup
+	MaxMembersOfGroup = 10_000               // largest maxMembers
 	MaxBan            = 10 * 365 * 24 * 3600 // seconds
-	MaxLoginGroups    = 200                  // cursors given at login
+	MaxLoginGroups    = 200                  // cursors in one login
 	MaxToken          = 8 << 10              // bytes
 	MaxGroupBacklog   = 100
 	DefaultPageLimit  = 20

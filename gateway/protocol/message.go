@@ -11,7 +11,7 @@ type Message struct {
 	Time      int64  // ms
 	CID       []byte // the sender's own id, UTF-8
 	Body      []byte // canonical msgpack
-	TTL       uint32 // seconds; 0 = none of its own
+	TTL       uint32 // seconds; 0 = the message has none
 	Ephemeral bool   // stored nowhere
 	Mentions  []string
 }
@@ -19,7 +19,7 @@ type Message struct {
 // BodyValue is the body as Go values, see the function BodyValue.
 func (m *Message) BodyValue() (any, error) { return BodyValue(m.Body) }
 
-// DecodeBody stores the body in what v points to, see the function DecodeBody.
+// DecodeBody stores the body in what v points to; see the function DecodeBody.
 func (m *Message) DecodeBody(v any) error { return DecodeBody(m.Body, v) }
 
 func (m *Message) encode(e *encoder) {
@@ -73,8 +73,8 @@ func (m *Message) decode(d *decoder) {
 	d.require("body", m.Body != nil)
 }
 
-// maxBodyOfServer is what a client takes of a body: it is the server's limit
-// that counts, and the frame is here already.
+// maxBodyOfServer is the limit for bodies that a client reads: practically
+// none, since the server has checked them, and the frame is in memory already.
 const maxBodyOfServer = 1 << 30
 
 // messages reads at most MaxMessages messages.
@@ -94,15 +94,15 @@ func (d *decoder) messages() []Message {
 type Conversation struct {
 	Conv        Conv
 	LastSeq     uint64 // of the last message that can be shown; 0 = there is none
-	Time        int64  // of that message, or else of the newest that ever was, ms
+	Time        int64  // of that message or, if there is none, of the newest one that ever was; ms
 	ReadSeq     uint64
 	Unread      int
 	PeerReadSeq uint64
 	Cursor      string // of a group
 	Muted       bool
 	Pinned      bool
-	Marked      bool     // as unread, by the user
-	Last        *Message // in the reply to getRecents only
+	Marked      bool     // the user has marked it as unread
+	Last        *Message // only in the replies to getRecents and getConversations
 }
 
 func (c *Conversation) fields(x *fields) {

@@ -9,11 +9,11 @@ import (
 type kind uint8
 
 const (
-	kindBad kind = iota // no value begins like this, or it is cut short
+	kindBad kind = iota // not a value, or an incomplete one
 	kindNull
 	kindBool
-	kindInt      // from 0 up; of JSON also below
-	kindNegative // integers below 0, of msgpack alone
+	kindInt      // in msgpack integers from 0 up, in JSON all integers
+	kindNegative // in msgpack integers below 0; not used for JSON
 	kindFloat
 	kindText
 	kindBin
@@ -22,19 +22,19 @@ const (
 	kindExt
 )
 
-// A head is what a msgpack value begins with. It has four fields because that
-// is what the compiler still keeps in registers.
+// A head is the beginning of a msgpack value. It has four fields, which the
+// compiler still keeps in registers.
 type head struct {
 	kind kind
-	// shortest tells that no other head says the same in fewer bytes, nor in
-	// another canonical form.
+	// shortest says that the head is canonical: no other head means the same in
+	// fewer bytes.
 	shortest bool
 	n        int    // kindText, kindBin, kindExt: bytes that follow; kindArray, kindMap: elements, entries
 	bits     uint64 // kindInt: value; kindNegative: value as int64; kindBool: 0 or 1; kindFloat: as float64
 }
 
-// readHead reads the head at b[i] and returns the offset behind it. Whatever n
-// says fits into what is left of b: an element has at least one byte.
+// readHead reads the head at b[i] and returns the offset behind it. n elements, or
+// n bytes, always fit into the rest of b: an element takes at least one byte.
 func readHead(b []byte, i int) (head, int) {
 	if i >= len(b) {
 		return head{}, i
@@ -80,21 +80,21 @@ func readHead(b []byte, i int) (head, int) {
 		}
 		return head{kindFloat, true, 0, v}, i
 	}
-	if c >= 0xd4 && c <= 0xd8 { // fixext: the length is in the head
+	if c >= 0xd4 && c <= 0xd8 { // fixext: the first byte gives the length
 		v = 1 << (c - 0xd4)
 	}
 	return sizedHead(b, i, f.kind, int64(v) > f.above, v)
 }
 
-// sizedHead is the head of a value of n bytes, elements or entries, unless what is
-// left of b has no room for them.
+// sizedHead returns the head of a value with n bytes, elements or entries. It is
+// kindBad if the rest of b is too short for them.
 func sizedHead(b []byte, i int, k kind, shortest bool, n uint64) (head, int) {
 	need := n
 	switch k {
 	case kindMap:
 		need = 2 * n
 	case kindExt:
-		need = n + 1 // and its type
+		need = n + 1 // one more for the type
 	}
 	if need > uint64(len(b)-i) {
 		return head{}, i
@@ -116,16 +116,16 @@ func bigEndian(b []byte, size int) uint64 {
 	return 0
 }
 
-// heads are the forms 0xc0-0xdf: what they begin, the size of the number that
-// follows, and the value that a shorter form still holds. Signed integers are
-// kindNegative here, and that value is the lowest.
+// heads describes the first bytes 0xc0-0xdf: the kind of value, the size of the
+// number that follows, and the largest value that a shorter form can hold. Signed
+// integers are kindNegative here, and the value is the smallest one.
 var heads = [32]struct {
 	kind  kind
 	size  uint8
 	above int64
 }{
 	0x00: {kind: kindNull},
-	0x01: {kind: kindBad}, // never used
+	0x01: {kind: kindBad}, // unused in msgpack
 	0x02: {kind: kindBool},
 	0x03: {kind: kindBool},
 	0x04: {kindBin, 1, -1},
@@ -158,9 +158,9 @@ var heads = [32]struct {
 	0x1f: {kindMap, 4, math.MaxUint16},
 }
 
-// skipMsgpack reads one value of any depth and returns the offset behind it, or
-// -1 if it is cut short or none. It needs no memory: how many values are still
-// due says it all.
+// skipMsgpack skips a value of any depth. It returns the offset behind the value,
+// or -1 if it is incomplete or not well-formed. It needs no memory per level, only
+// the number of values that are still to come.
 func skipMsgpack(b []byte, i int) int {
 	for due := 1; due > 0; due-- {
 		h, next := readHead(b, i)
@@ -184,7 +184,7 @@ func skipMsgpack(b []byte, i int) int {
 	return i
 }
 
-// The headers of msgpack, each in its shortest form.
+// Headers of msgpack values, each in its shortest form.
 
 func appendMapHeader(b []byte, n int) []byte {
 	switch {
@@ -242,7 +242,7 @@ func appendUint(b []byte, v uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, 0xcf), v)
 }
 
-// appendNegative appends a v below 0.
+// appendNegative appends an integer v < 0.
 func appendNegative(b []byte, v int64) []byte {
 	switch {
 	case v >= -1<<5:

@@ -6,9 +6,9 @@ import (
 	"reflect"
 )
 
-// ObjectMembers reads the members of a JSON object by their exact names, each of
-// them once: encoding/json would take Name for name, and the last of two. Its
-// errors are for people.
+// ObjectMembers returns the members of a JSON object by their exact names. A name
+// that comes twice is an error. encoding/json would also accept Name for name, and
+// take the last of two. The errors are meant for people.
 func ObjectMembers(b []byte) (map[string]json.RawMessage, error) {
 	const form = "must be one JSON object"
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -41,8 +41,8 @@ type errObject string
 
 func (e errObject) Error() string { return string(e) }
 
-// ReadMember reads a member into v, and takes it out. One that is not there leaves
-// v as it is, and so does null.
+// ReadMember decodes a member into v and removes it from members. If there is
+// none, or it is null, v stays as it is.
 func ReadMember[T any](members map[string]json.RawMessage, name string, v *T) error {
 	raw, ok := members[name]
 	delete(members, name)

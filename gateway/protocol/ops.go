@@ -1,6 +1,6 @@
 package protocol
 
-// Ops of requests and notices.
+// Names of requests and notices.
 const (
 	OpLogin        = "login"
 	OpAck          = "ack"
@@ -42,7 +42,7 @@ const (
 	OpGetGroups     = "getGroups"
 )
 
-// Ops of pushes.
+// Names of pushes.
 const (
 	OpOnNewMessage          = "onNewMessage"
 	OpOnConversations       = "onConversations"
@@ -60,15 +60,15 @@ const (
 	OpOnKicked              = "onKicked"
 )
 
-// An Op is an operation that clients may ask for.
+// An Op is a request or notice that clients may send.
 type Op struct {
 	Name   string
-	Args   func() Args // a new one
-	OK     func() OK   // a new one, NoOK where the answer says no more than that it is done
-	Notice bool        // is not answered
+	Args   func() Args // returns new, empty args
+	OK     func() OK   // returns a new, empty answer; NoOK if the answer has no content
+	Notice bool        // it may be sent without id, and then is not answered
 }
 
-// Ops are all of them.
+// Ops has all of them.
 var Ops = []Op{
 	op[LoginArgs, LoginOK](OpLogin),
 	notice[AckArgs](OpAck),
@@ -110,13 +110,13 @@ var Ops = []Op{
 	op[GetGroupsArgs, GroupsOK](OpGetGroups),
 }
 
-// A Push is what the server says of itself.
+// A Push is a frame that the server sends without a request.
 type Push struct {
 	Name string
-	Args func() interface{ Decode(args Raw) error } // a new one
+	Args func() interface{ Decode(args Raw) error } // returns new, empty args
 }
 
-// Pushes are all of them.
+// Pushes has all of them.
 var Pushes = []Push{
 	push[NewMessage](OpOnNewMessage),
 	push[SyncedPart](OpOnConversations),
@@ -160,7 +160,8 @@ func push[A any, PA interface {
 	return Push{name, func() interface{ Decode(args Raw) error } { return PA(new(A)) }}
 }
 
-// opNames has the name of each op and push as key and value.
+// opNames maps the name of each op and push to itself, so that decoding
+// allocates no string.
 var opNames = func() map[string]string {
 	m := make(map[string]string)
 	for _, o := range Ops {

@@ -7,44 +7,44 @@
 // written and read by hand: send, message, ack, readReport, and their replies. All
 // of it lies on an encoder and a decoder that know JSON and msgpack.
 //
-// Ops and Pushes have a row for each operation and push, Enums and Codes all words
+// Ops and Pushes list all operations and pushes; Enums and Codes list all words
 // that fields may have.
 //
-// The server reads with DecodeRequest and the Decode method of the op's args,
-// and writes with the Append functions. The client writes with AppendRequest
-// and reads with DecodeServerFrame and the Decode method of the payload. All
-// writing appends to a buffer of the caller's; messages, pushes and the reply to
-// send allocate nothing beyond its growth.
+// The server reads with DecodeRequest and the Decode method of the op's args, and
+// writes with the Append functions. The client writes with AppendRequest and reads
+// with DecodeServerFrame and the Decode method of the payload. All functions that
+// write append to the caller's buffer. For messages, pushes and the reply to send
+// they allocate nothing except to grow it.
 //
 // # Bodies
 //
-// A body is kept as canonical msgpack: one value has one byte sequence,
-// whatever encoding it came in, so equal bodies are equal bytes. Headers and
-// integers have their shortest form, integers from 0 up are unsigned, floats
-// are float64, map keys ascend bytewise and are unique.
+// A body is kept as canonical msgpack: a value has one form, whatever encoding it
+// came in, and equal bodies have equal bytes. Headers and integers have their
+// shortest form, integers from 0 up are unsigned, floats are float64, map keys
+// ascend bytewise and are unique.
 //
 // # Limits
 //
-// Input is data of strangers. Decoding reads each byte a bounded number of
-// times, nests at most MaxDepth deep where it recurses, checks every count
-// against the bytes that are left before it allocates, and allocates at most
-// eight times the length of its input, plus a constant. Byte slices of what
-// was decoded may lie in the input: who reuses the input copies them first.
+// Input may be hostile. Decoding reads each byte a bounded number of times, nests
+// at most MaxDepth deep where it recurses, checks every count against the bytes
+// that are left before it allocates, and allocates at most eight times the length
+// of its input, plus a constant. Decoded byte slices may lie in the input: before
+// the input is reused they have to be copied.
 //
-// A null value of a key is as good as none, except for body. Of a key that
-// comes twice in args the last counts; in a body that is an error.
+// A key whose value is null counts as absent, except for body. If a key comes
+// twice in args, the last one counts; in a body it is an error.
 package protocol
 
-// Subprotocols of the WebSocket handshake.
+// Subprotocols in the WebSocket handshake.
 const (
 	SubprotocolJSON    = "belfry.v1.json"
 	SubprotocolMsgpack = "belfry.v1.msgpack"
 )
 
-// Version is the number of the protocol that login answers with.
+// Version is the version of the protocol, as in the answer to login.
 const Version = 1
 
-// Codec is one of the two encodings of a frame. The zero Codec is JSON.
+// A Codec is an encoding of frames. The zero Codec is JSON.
 type Codec uint8
 
 const (
@@ -52,7 +52,7 @@ const (
 	Msgpack
 )
 
-// CodecFor returns the codec of a negotiated subprotocol; none means JSON.
+// CodecFor returns the codec of a negotiated subprotocol; "" means JSON.
 func CodecFor(subprotocol string) (c Codec, ok bool) {
 	switch subprotocol {
 	case "", SubprotocolJSON:
@@ -63,7 +63,7 @@ func CodecFor(subprotocol string) (c Codec, ok bool) {
 	return JSON, false
 }
 
-// Name is "json" or "msgpack".
+// Name returns "json" or "msgpack".
 func (c Codec) Name() string {
 	if c == Msgpack {
 		return "msgpack"
@@ -71,7 +71,7 @@ func (c Codec) Name() string {
 	return "json"
 }
 
-// Subprotocol is the codec's name in the WebSocket handshake.
+// Subprotocol returns the codec's name in the WebSocket handshake.
 func (c Codec) Subprotocol() string {
 	if c == Msgpack {
 		return SubprotocolMsgpack
@@ -79,5 +79,5 @@ func (c Codec) Subprotocol() string {
 	return SubprotocolJSON
 }
 
-// Binary reports whether frames go in binary WebSocket messages, not in text.
+// Binary reports whether frames are binary WebSocket messages, rather than text.
 func (c Codec) Binary() bool { return c == Msgpack }

@@ -13,7 +13,7 @@ func walkPush(dst []byte, codec Codec, op string) (fields, openFrame) {
 	return e.walk(), m
 }
 
-// ReadReport is onReadReport: the user's own read cursor moved.
+// ReadReport is onReadReport: the user's own read cursor has moved.
 type ReadReport struct {
 	Conv Conv
 	Seq  uint64
@@ -40,7 +40,7 @@ func (p *ReadReport) Decode(args Raw) (err error) {
 // ReadReceipt is onReadReceipt: the peer has read the user's messages.
 type ReadReceipt struct {
 	Conv Conv
-	Seq  uint64 // up to this one, in the user's own view
+	Seq  uint64 // read up to this one, in the user's own view
 	Time int64  // ms
 }
 
@@ -60,12 +60,12 @@ func (p *ReadReceipt) fields(x *fields) {
 	count(x, "time", &p.Time, always)
 }
 
-// Recall is onRecall: messages were taken back.
+// Recall is onRecall: messages were recalled.
 type Recall struct {
 	Conv   Conv
 	Ranges []Range
 	By     string
-	Sender string // if set, of the ranges only what this member sent
+	Sender string // if set, only this member's messages in the ranges are recalled
 }
 
 // A Range holds the seqs From..To, inclusive.
@@ -88,11 +88,12 @@ func (p *Recall) fields(x *fields) {
 	x.user("sender", &p.Sender, optional)
 }
 
-// ConversationDeleted is onConversationDeleted: done on another device of the user.
+// ConversationDeleted is onConversationDeleted: the user has deleted a conversation
+// on another device.
 type ConversationDeleted struct {
 	Conv     Conv
-	Messages bool   // its history went too
-	UpTo     uint64 // the newest seq that it concerns; what came later stays
+	Messages bool   // its history was deleted too
+	UpTo     uint64 // the newest seq that was deleted; later messages stay
 }
 
 // AppendConversationDeleted appends the frame of an onConversationDeleted.
@@ -111,8 +112,8 @@ func (p *ConversationDeleted) fields(x *fields) {
 	count(x, "upTo", &p.UpTo, always)
 }
 
-// ConversationChanged is onConversationChanged: what the user has set of a
-// conversation is this now.
+// ConversationChanged is onConversationChanged: the user has changed the settings
+// of a conversation. It has the new ones.
 type ConversationChanged struct {
 	Conv   Conv
 	Muted  bool
@@ -137,7 +138,7 @@ func (p *ConversationChanged) fields(x *fields) {
 	x.bool("unread", &p.Unread, always)
 }
 
-// Blocked is onBlocked: the user has blocked another, or let them in again.
+// Blocked is onBlocked: the user has blocked or unblocked another user.
 type Blocked struct {
 	User    string
 	Blocked bool
@@ -158,7 +159,8 @@ func (p *Blocked) fields(x *fields) {
 	x.bool("blocked", &p.Blocked, always)
 }
 
-// MessageDeleted is onMessageDeleted: done on another device of the user.
+// MessageDeleted is onMessageDeleted: the user has deleted messages on another
+// device.
 type MessageDeleted struct {
 	Conv Conv
 	Seqs []uint64
@@ -179,7 +181,7 @@ func (p *MessageDeleted) fields(x *fields) {
 	x.seqs("seqs", &p.Seqs, 0, len(x.d.data)/seqLen, always)
 }
 
-// Presence is onPresence: a user came online or went.
+// Presence is onPresence: a user has come online or gone offline.
 type Presence struct {
 	User   string
 	Status string // StatusOnline or StatusOffline
@@ -225,7 +227,7 @@ func (p *Typing) fields(x *fields) {
 	count(x, "time", &p.Time, always)
 }
 
-// Kicked is onKicked; the connection is closed with CloseKicked after it.
+// Kicked is onKicked. After it the server closes the connection with CloseKicked.
 type Kicked struct {
 	Reason string
 }
@@ -244,15 +246,15 @@ func (p *Kicked) fields(x *fields) {
 	x.text("reason", &p.Reason, 1, MaxFrame, required)
 }
 
-// GroupEvent is onGroupEvent.
+// GroupEvent is onGroupEvent: something has changed in a group.
 type GroupEvent struct {
 	Group string
 	Event string // one of the Event constants
 	By    string
 	Users []string
 	Time  int64 // ms
-	// Cursor is the group's, for the sessions of who joined: a device that has none
-	// loses nothing of what comes from here on.
+	// Cursor is set for a user who has joined: with it, a device that has no cursor
+	// of the group misses nothing from here on.
 	Cursor string
 }
 

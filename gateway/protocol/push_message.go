@@ -2,17 +2,17 @@ package protocol
 
 import "encoding/binary"
 
-// NewMessage is onNewMessage.
+// NewMessage is onNewMessage: messages for the user.
 type NewMessage struct {
 	D            uint64    // delivery number: 1, 2, 3 … in this session
 	Messages     []Message // 1-100
-	Cursor       string    // "" = absent; of one-to-one conversations
+	Cursor       string    // for one-to-one conversations; "" = absent
 	GroupCursors []GroupCursor
-	Skipped      int // messages of a live group that were lost before these
+	Skipped      int // messages of a live group that were lost before these messages
 }
 
-// AppendNewMessage appends the frame of an onNewMessage, however long. Its
-// length is the caller's to mind; a NewMessageWriter minds it.
+// AppendNewMessage appends the frame of an onNewMessage of any length. A
+// NewMessageWriter keeps to MaxFrame.
 func AppendNewMessage(dst []byte, codec Codec, p *NewMessage) []byte {
 	w := BeginNewMessage(dst, codec, p.D)
 	for i := range p.Messages {
@@ -22,16 +22,16 @@ func AppendNewMessage(dst []byte, codec Codec, p *NewMessage) []byte {
 	return w.End(p.Cursor, p.GroupCursors, p.Skipped)
 }
 
-// A NewMessageWriter writes an onNewMessage message by message, until the
-// frame is full. It is to be used by value, and ended or dropped.
+// A NewMessageWriter writes the frame of an onNewMessage, message by message until
+// it is full. It is used by value. Without End its frame is incomplete.
 type NewMessageWriter struct {
 	e     encoder
 	open  openFrame
-	count int // where msgpack has the number of messages
+	count int // msgpack: where the number of messages is
 	n     int
 }
 
-// BeginNewMessage begins a frame behind dst.
+// BeginNewMessage begins a frame with delivery number d at the end of dst.
 func BeginNewMessage(dst []byte, codec Codec, d uint64) NewMessageWriter {
 	var w NewMessageWriter
 	w.e, w.open = beginPush(dst, codec, OpOnNewMessage)
@@ -46,9 +46,9 @@ func BeginNewMessage(dst []byte, codec Codec, d uint64) NewMessageWriter {
 	return w
 }
 
-// Add appends m, unless the frame has MaxMessages already or would take more
-// than MaxFrame bytes with it and tail more, which are for what End writes. The
-// first message is always taken: a frame may be longer for one message alone.
+// Add appends m and reports true, unless the frame is full: it has MaxMessages, or
+// would take more than MaxFrame bytes with m and with tail bytes for what End
+// writes. The first message is always added, however long.
 func (w *NewMessageWriter) Add(m *Message, tail int) bool {
 	if w.n == MaxMessages {
 		return false
@@ -63,8 +63,8 @@ func (w *NewMessageWriter) Add(m *Message, tail int) bool {
 	return true
 }
 
-// AppendMessage appends one message as AddEncoded takes it: for JSON with a
-// comma behind it, so that messages that lie one after the other are a list.
+// AppendMessage appends a message in the form that AddEncoded takes. In JSON a
+// comma follows, so that several messages can simply be joined.
 func AppendMessage(dst []byte, codec Codec, m *Message) []byte {
 	e := encoder{codec: codec, buf: dst, start: len(dst)}
 	m.encode(&e)
@@ -74,7 +74,7 @@ func AppendMessage(dst []byte, codec Codec, m *Message) []byte {
 	return e.buf
 }
 
-// encoded writes what AppendMessage has written.
+// encoded writes messages that AppendMessage has encoded.
 func (e *encoder) encoded(message []byte) {
 	if e.codec == JSON {
 		message = message[:len(message)-1]
@@ -83,24 +83,23 @@ func (e *encoder) encoded(message []byte) {
 	e.buf = append(e.buf, message...)
 }
 
-// Room is how many messages the frame still takes, and how many bytes of them
-// when tail bytes are kept for what End writes.
+// Room returns how many messages still fit into the frame, and how many bytes of
+// them if tail bytes are kept for what End writes.
 func (w *NewMessageWriter) Room(tail int) (messages, bytes int) {
 	return MaxMessages - w.n, MaxFrame - (len(w.e.buf) - w.e.start) - tail - len(`,]}}`)
 }
 
-// AddEncoded appends n messages that AppendMessage has written one behind the
-// other. Whether they fit is the caller's to mind, with Room; the first message
-// of a frame always does.
+// AddEncoded appends n messages that AppendMessage has encoded one after another.
+// They must fit, according to Room; the first message of a frame always does.
 func (w *NewMessageWriter) AddEncoded(messages []byte, n int) {
 	w.e.encoded(messages)
 	w.n += n
 }
 
-// Len is the number of messages that the frame has so far.
+// Len returns the number of messages in the frame so far.
 func (w *NewMessageWriter) Len() int { return w.n }
 
-// End writes what follows the messages and returns dst with the frame.
+// End writes the fields after the messages, and returns dst with the whole frame.
 func (w *NewMessageWriter) End(cursor string, groups []GroupCursor, skipped int) []byte {
 	if w.e.codec == Msgpack {
 		binary.BigEndian.PutUint16(w.e.buf[w.count:], uint16(w.n))
@@ -136,38 +135,41 @@ func (p *NewMessage) Decode(args Raw) error {
 	return d.err
 }
 
-// Synced is onSynced. Its numbers are as of the start of the login.
+// Synced is onSynced: the sync of the login is complete. Its numbers are those at
+// the start of the login.
 type Synced struct {
 	Offline       int // unread one-to-one messages pushed in this sync
 	Lost          []Lost
 	Cursor        string
-	Reset         bool // the cursor of the login counted as absent
+	Reset         bool // a cursor of the login was invalid and counted as absent
 	UnreadTotal   int
-	UnreadUnmuted int // of conversations and groups that are not muted
-	// Conversations are newest first; nil when the login had recents off.
+	UnreadUnmuted int // UnreadTotal without muted conversations and groups
+	// Conversations are the recents, newest first; nil if the login asked for
+	// none.
 	Conversations []Conversation
-	// Users and Groups are those with unread that are not among Conversations.
+	// Users and Groups are the conversations with unread messages that are not
+	// among Conversations.
 	Users  []Conversation
 	Groups []Conversation
 }
 
-// Lost is a run of unread seqs that limits took away.
+// A Lost is a run of unread seqs whose messages were removed by limits.
 type Lost struct {
 	Conv     Conv
 	From, To uint64
-	Count    int // of them that were messages for the user
+	Count    int // number of messages for the user among them
 }
 
-// AppendSynced appends the frame of an onSynced, however long. AppendSyncedPart
-// minds its length.
+// AppendSynced appends the frame of an onSynced of any length. AppendSyncedPart
+// keeps to MaxFrame.
 func AppendSynced(dst []byte, codec Codec, p *Synced) []byte {
 	x, m := walkPush(dst, codec, OpOnSynced)
 	p.fields(&x)
 	return x.e.endFrame(m)
 }
 
-// A SyncedPart is onConversations: the beginning of the lists of an onSynced that
-// is to come, which has no room for all.
+// A SyncedPart is onConversations: the first entries of the lists of an onSynced
+// which has no room for all. The onSynced follows.
 type SyncedPart struct {
 	Lost          []Lost
 	Conversations []Conversation
@@ -175,7 +177,7 @@ type SyncedPart struct {
 	Groups        []Conversation
 }
 
-// Add appends what a later part has.
+// Add appends the entries of the next part.
 func (p *SyncedPart) Add(next *SyncedPart) {
 	p.Lost = append(p.Lost, next.Lost...)
 	p.Conversations = append(p.Conversations, next.Conversations...)
@@ -183,7 +185,7 @@ func (p *SyncedPart) Add(next *SyncedPart) {
 	p.Groups = append(p.Groups, next.Groups...)
 }
 
-// Complete puts the parts before what an onSynced has itself.
+// Complete puts the entries of the parts before those of the onSynced.
 func (p *SyncedPart) Complete(s *Synced) {
 	p.Add(&SyncedPart{s.Lost, s.Conversations, s.Users, s.Groups})
 	s.Lost, s.Users, s.Groups = p.Lost, p.Users, p.Groups
@@ -195,9 +197,9 @@ func (p *SyncedPart) Complete(s *Synced) {
 // minEntry is the fewest bytes of an entry of an onSynced's lists.
 const minEntry = 40
 
-// AppendSyncedPart appends the frame of p, if it has at most MaxFrame bytes: that
-// is the last one. Else it appends an onConversations with as much of the lists of
-// p as that holds, and takes it out of p.
+// AppendSyncedPart appends the frame of p if that has at most MaxFrame bytes, and
+// reports that it is the last one. Otherwise it appends an onConversations with as
+// many entries of p as fit, and removes these from p.
 func AppendSyncedPart(dst []byte, codec Codec, p *Synced) (frame []byte, last bool) {
 	if n := len(p.Lost) + len(p.Conversations) + len(p.Users) + len(p.Groups); n <= MaxFrame/minEntry {
 		if frame = AppendSynced(dst, codec, p); len(frame)-len(dst) <= MaxFrame {
@@ -205,7 +207,7 @@ func AppendSyncedPart(dst []byte, codec Codec, p *Synced) (frame []byte, last bo
 		}
 	}
 	e, m := beginPush(dst, codec, OpOnConversations)
-	const tail = len(`]}}`) + len(`,"conversations":[]`) // of an empty list, perhaps
+	const tail = len(`]}}`) + len(`,"conversations":[]`) // for an empty list, if need be
 	w := listWriter{e: e, limit: MaxFrame - tail}
 	if len(p.Lost) > 0 {
 		w.begin("lost")

@@ -1,6 +1,7 @@
 package protocol
 
-// AppendReplyOK appends the reply to request id. A nil ok is an empty map.
+// AppendReplyOK appends the reply to the request with an id. A nil ok is written as
+// an empty map.
 func AppendReplyOK(dst []byte, codec Codec, id uint64, ok OK) []byte {
 	e, m := beginOK(dst, codec, id)
 	if ok != nil {
@@ -9,14 +10,15 @@ func AppendReplyOK(dst []byte, codec Codec, id uint64, ok OK) []byte {
 	return e.endFrame(m)
 }
 
-// AppendSendOK is AppendReplyOK for the op that has to be fast: it allocates nothing.
+// AppendSendOK is AppendReplyOK for send, without any allocation.
 func AppendSendOK(dst []byte, codec Codec, id uint64, ok *SendOK) []byte {
 	e, m := beginOK(dst, codec, id)
 	ok.encode(&e)
 	return e.endFrame(m)
 }
 
-// AppendReplyErr appends the refusal of request id. A retryAfterMS of 0 is left out.
+// AppendReplyErr appends a reply that refuses the request with an id. A retryAfterMS
+// of 0 is not written.
 func AppendReplyErr(dst []byte, codec Codec, id uint64, code, message string, retryAfterMS int64) []byte {
 	e := encoder{codec: codec, buf: dst, start: len(dst)}
 	frame := e.beginMap()
@@ -31,13 +33,14 @@ func AppendReplyErr(dst []byte, codec Codec, id uint64, code, message string, re
 	return e.buf
 }
 
-// OK is what a request is answered with: one of the structs named after the ops.
+// An OK is the content of the answer to a request: one of the structs that are named
+// after the ops.
 type OK interface {
 	encode(e *encoder)
 	Decode(ok Raw) error
 }
 
-// NoOK answers ops that say no more than that it is done.
+// NoOK is the answer to ops that only report success.
 type NoOK struct{}
 
 // Decode checks that ok is a map.
@@ -45,7 +48,7 @@ func (r *NoOK) Decode(ok Raw) error { return decode(ok, r) }
 func (r *NoOK) encode(*encoder)     {}
 func (r *NoOK) fields(*fields)      {}
 
-// openFrame is what a frame with one payload has to know again at its end.
+// An openFrame is what endFrame needs to close a frame with one payload.
 type openFrame struct{ frame, payload openMap }
 
 func beginOK(dst []byte, codec Codec, id uint64) (encoder, openFrame) {
@@ -71,12 +74,12 @@ type LoginOK struct {
 	Limits     SessionLimits
 }
 
-// SessionLimits are what a session has to keep to.
+// SessionLimits are limits that a client has to keep to.
 type SessionLimits struct {
 	MaxBody  int   // bytes of canonical msgpack
 	MaxFrame int   // bytes
 	Window   int   // frames that may be unacked
-	IdleMS   int64 // without a sign of life until the server closes
+	IdleMS   int64 // without a sign of life until the server closes the connection
 }
 
 // Decode reads the reply to a login.
@@ -101,7 +104,7 @@ func (l *SessionLimits) fields(x *fields) {
 
 // RefreshOK answers refreshToken.
 type RefreshOK struct {
-	Exp int64 // when the new token ends, ms
+	Exp int64 // when the new token expires, ms
 }
 
 // Decode reads the reply to a refreshToken.
@@ -130,7 +133,7 @@ type SendOK struct {
 	ID        ID
 	Seq       uint64 // 0 for a message of ttl 0
 	Time      int64  // ms
-	Duplicate bool   // it is the first one's answer
+	Duplicate bool   // a repeat: this is the answer to the first send
 }
 
 func (r *SendOK) encode(e *encoder) {
@@ -165,7 +168,7 @@ func (r *SendOK) Decode(ok Raw) error {
 
 // ReadReportOK answers readReport.
 type ReadReportOK struct {
-	Unread int // of that conversation
+	Unread int // in that conversation
 }
 
 func (r *ReadReportOK) encode(e *encoder) { e.intField("unread", int64(r.Unread)) }

@@ -3,7 +3,7 @@ package protocol
 // CreateGroupOK answers createGroup.
 type CreateGroupOK struct {
 	Group  string
-	Cursor string          // of the group, for a device that has none; "" in a live group
+	Cursor string          // of the group, for devices without one; "" for a live group
 	Failed []MemberFailure // nil = all became members
 }
 
@@ -19,8 +19,8 @@ func (r *CreateGroupOK) fields(x *fields) {
 
 // JoinGroupOK answers joinGroup.
 type JoinGroupOK struct {
-	Pending bool   // an admin has to approve
-	Cursor  string // of the group, for a device that has none; "" while pending, and in a live group
+	Pending bool   // an admin has yet to approve
+	Cursor  string // of the group, for devices without one; "" while pending, and for a live group
 }
 
 // Decode reads the reply to a joinGroup.
@@ -34,7 +34,7 @@ func (r *JoinGroupOK) fields(x *fields) {
 
 // SetGroupOK answers setGroup.
 type SetGroupOK struct {
-	Pending bool // the new owner has to accept
+	Pending bool // the new owner has yet to accept
 }
 
 // Decode reads the reply to a setGroup.
@@ -114,8 +114,8 @@ func (f *MemberFailure) fields(x *fields) {
 	x.check(f.User != "" && f.Code != "", "failed", "must have user and code in each element")
 }
 
-// GroupOK answers getGroup, and is an element of the answer to getGroups, which
-// leaves out Properties and what comes after it.
+// GroupOK answers getGroup. It is also an element of the answer to getGroups,
+// without Properties and the fields after that.
 type GroupOK struct {
 	Group       string
 	Kind        string
@@ -123,14 +123,15 @@ type GroupOK struct {
 	Owner       string
 	MemberCount int
 	LastSeq     uint64
-	Role        string // of the user who asks
+	Role        string // of the user who asked
 	Properties  []byte // a map as canonical msgpack; nil = none
 	Settings    *GroupSettings
 	Requests    []JoinRequest // for the owner and admins, oldest first
-	Offered     string        // for members: who may become the owner by answerOwner; "" = nobody
+	Offered     string        // for members: the user who may become the owner by answerOwner; "" = nobody
 }
 
-// GroupSettings are what a group's kind, or who made it, has set.
+// GroupSettings are the settings of a group: those of its kind, with changes by
+// its owner.
 type GroupSettings struct {
 	MaxMembers int    // 0 = no limit
 	Join       string // one of the Join constants
@@ -140,7 +141,7 @@ type GroupSettings struct {
 	MutedAll   bool   // only the owner and admins may send
 }
 
-// A JoinRequest waits for an admin.
+// A JoinRequest is a request to join that waits for an admin's answer.
 type JoinRequest struct {
 	User    string
 	Message string
@@ -204,7 +205,7 @@ type MembersOK struct {
 	More    bool
 }
 
-// A Member is one of a group.
+// A Member is a member of a group.
 type Member struct {
 	User       string
 	Role       string // one of the Role constants

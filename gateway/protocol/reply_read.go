@@ -5,33 +5,33 @@ import "encoding/binary"
 // PageOK answers getMessage.
 type PageOK struct {
 	Messages []Message // ascending seq
-	From, To uint64    // what the page covers, inclusive; 0, 0 for an empty view
+	From, To uint64    // the seqs that the page covers, inclusive; 0, 0 for an empty view
 	Gaps     []Gap
-	More     bool // there is more in that direction
+	More     bool // there are more messages in that direction
 
-	// Encoded has Messages as AppendMessage writes them, where that has been done.
+	// Encoded, unless nil, has Messages as AppendMessage has encoded them.
 	Encoded [][]byte
 }
 
-// A Gap is a run of seqs without messages, for one reason.
+// A Gap is a run of seqs without messages, all for the same reason.
 type Gap struct {
 	From, To uint64
 	Reason   string
 }
 
-// PageTail is how many bytes the reply to a getMessage takes at most beside its
-// messages.
+// PageTail returns the most bytes that the reply to a getMessage with so many gaps
+// takes, besides its messages.
 func PageTail(gaps int) int {
 	const reply, gap = 128, len(`{"from":9007199254740991,"to":9007199254740991,"reason":"notMember"},`)
 	return reply + gaps*gap
 }
 
-// MaxMessagesSize is how many bytes n messages take at most in a frame if their
-// variable parts have so many bytes in all.
+// MaxMessagesSize returns the most bytes that n messages take in a frame. bytes is
+// the size of all their fields of variable length.
 func MaxMessagesSize(codec Codec, n, bytes int) int {
 	const (
-		fixed  = 512 // keys, numbers, names
-		escape = 6   // JSON has a control character as \u0000
+		fixed  = 512 // for keys, numbers and names
+		escape = 6   // JSON may need \u0000 for a byte
 	)
 	if codec == JSON {
 		bytes *= escape
@@ -61,9 +61,9 @@ func (g *Gap) fields(x *fields) {
 // ConversationsOK answers getRecents and getConversations. The server writes it
 // with a ConversationsWriter.
 type ConversationsOK struct {
-	Conversations []Conversation // each with Last if there is one
-	More          bool           // there are further ones
-	After         string         // of getConversations: what to ask for them with
+	Conversations []Conversation // each with Last, if it has a message
+	More          bool           // there are more conversations
+	After         string         // in getConversations: the After to ask for them with
 }
 
 // Decode reads the reply to a getRecents or getConversations.
@@ -76,15 +76,16 @@ func (r *ConversationsOK) fields(x *fields) {
 	x.text("after", &r.After, 0, MaxFrame, optional)
 }
 
-// A ConversationsWriter writes the reply to getRecents or getConversations entry by
-// entry, until it is full. It is to be used by value, and ended or dropped.
+// A ConversationsWriter writes the reply to getRecents or getConversations, entry
+// by entry until it is full. It is used by value. Without End its frame is
+// incomplete.
 type ConversationsWriter struct {
 	list listWriter
 	open openFrame
 }
 
-// BeginConversations begins the reply to request id behind dst. It holds at most
-// MaxPage bytes.
+// BeginConversations begins the reply to the request with an id at the end of dst.
+// It will have at most MaxPage bytes, unless it is a single entry.
 func BeginConversations(dst []byte, codec Codec, id uint64) ConversationsWriter {
 	e, open := beginOK(dst, codec, id)
 	w := ConversationsWriter{list: listWriter{e: e, limit: MaxPage - conversationsTail}, open: open}
@@ -92,19 +93,19 @@ func BeginConversations(dst []byte, codec Codec, id uint64) ConversationsWriter 
 	return w
 }
 
-// conversationsTail is kept for what End writes.
+// conversationsTail is the most bytes that End writes.
 const conversationsTail = len(`],"more":true,"after":""}}`) + MaxAfterLen
 
-// Add appends an entry, unless the reply would be longer than it may be. The first
-// one is always taken.
+// Add appends an entry and reports true, unless the reply is full. The first entry
+// is always added.
 func (w *ConversationsWriter) Add(c *Conversation) bool {
 	return w.list.add(c.encode) || w.list.n == 0 && w.list.force(c.encode)
 }
 
-// Len is the number of entries so far.
+// Len returns the number of entries so far.
 func (w *ConversationsWriter) Len() int { return w.list.n }
 
-// End writes what follows the entries and returns dst with the frame.
+// End writes the fields after the entries, and returns dst with the whole frame.
 func (w *ConversationsWriter) End(more bool, after string) []byte {
 	w.list.end()
 	w.list.e.optBool("more", more)
@@ -112,12 +113,12 @@ func (w *ConversationsWriter) End(more bool, after string) []byte {
 	return w.list.e.endFrame(w.open)
 }
 
-// A listWriter writes lists into a frame as far as there is room.
+// A listWriter writes lists into a frame, each element only if it fits.
 type listWriter struct {
 	e     encoder
-	limit int // bytes of the frame
-	count int // where msgpack has the number of elements of the list
-	n     int // elements of the list
+	limit int // of the frame, in bytes
+	count int // msgpack: where the number of elements is
+	n     int // elements in the present list
 }
 
 func (w *listWriter) begin(name string) {
@@ -130,7 +131,7 @@ func (w *listWriter) begin(name string) {
 	}
 }
 
-// add appends an element if there is room.
+// add appends an element if it fits, and reports whether it did.
 func (w *listWriter) add(element func(*encoder)) bool {
 	before := len(w.e.buf)
 	w.force(element)
@@ -142,7 +143,7 @@ func (w *listWriter) add(element func(*encoder)) bool {
 	return true
 }
 
-// force appends an element, and reports true.
+// force appends an element even if it does not fit, and returns true.
 func (w *listWriter) force(element func(*encoder)) bool {
 	element(&w.e)
 	w.n++
@@ -158,10 +159,10 @@ func (w *listWriter) end() {
 
 // PresenceOK answers getPresence and subscribePresence.
 type PresenceOK struct {
-	Presence []UserPresence // in the order of the frame; no user twice
+	Presence []UserPresence // in any order; each user once
 }
 
-// UserPresence is what one user may know of another.
+// UserPresence is the presence of a user, as far as the asking user may know it.
 type UserPresence struct {
 	User     string
 	Online   bool
@@ -191,7 +192,7 @@ func (r *BlockedOK) fields(x *fields) {
 	x.anyUsers("users", &r.Users, always)
 }
 
-// userList reads as many users as the frame holds.
+// userList reads a list of users of any length.
 func (d *decoder) userList() []string {
 	us, a := makeList[string](d, userLen)
 	for i := 0; d.elem(&a); i++ {

@@ -3,11 +3,11 @@ package protocol
 // A Request is a frame from a client. Its args lie in the frame.
 type Request struct {
 	ID   uint64 // 0 = a notice, which is not answered
-	Op   string // any text; unknown ones are the caller's to refuse
+	Op   string // any text; the caller refuses unknown ones
 	Args Raw
 }
 
-// DecodeRequest reads the frame of a client down to its args. Its error is a
+// DecodeRequest decodes a client's frame, except for its args. Its error is a
 // *MalformedError.
 func DecodeRequest(codec Codec, data []byte) (Request, error) {
 	d := decoder{codec: codec, data: data}
@@ -35,12 +35,13 @@ func DecodeRequest(codec Codec, data []byte) (Request, error) {
 	return r, nil
 }
 
-// Args are what a client asks with: one of the structs named after the ops.
+// Args are the content of a request: one of the structs that are named after
+// the ops.
 type Args interface {
 	encode(e *encoder)
 }
 
-// AppendRequest appends the frame of a request, or of a notice when id is 0.
+// AppendRequest appends the frame of a request or, if id is 0, of a notice.
 // Args may be nil.
 func AppendRequest(dst []byte, codec Codec, id uint64, op string, args Args) []byte {
 	e := encoder{codec: codec, buf: dst, start: len(dst)}
@@ -57,8 +58,8 @@ func AppendRequest(dst []byte, codec Codec, id uint64, op string, args Args) []b
 	return e.buf
 }
 
-// frame opens the map that a frame is. Reading it to its end checks that every
-// byte of it is well-formed, because each value is read or skipped.
+// frame opens the frame's map. When it has been read to its end, all bytes are
+// known to be well-formed, because every value was read or skipped.
 func (d *decoder) frame() object {
 	if d.kind() != kindMap {
 		d.malformed("it is no object")
@@ -68,7 +69,7 @@ func (d *decoder) frame() object {
 	return o
 }
 
-// endFrame checks that nothing follows the map.
+// endFrame checks that nothing follows the frame's map.
 func (d *decoder) endFrame() {
 	if d.codec == JSON {
 		d.space()
@@ -93,7 +94,7 @@ func (d *decoder) frameID() uint64 {
 	return v
 }
 
-// frameOp reads an op. Ops of ours cost no allocation.
+// frameOp reads the name of an op. Names of the protocol cost no allocation.
 func (d *decoder) frameOp() string {
 	b, ok := d.readText()
 	if !ok {
@@ -106,7 +107,7 @@ func (d *decoder) frameOp() string {
 	return string(b)
 }
 
-// raw reads a value as it stands.
+// raw skips a value and returns it undecoded.
 func (d *decoder) raw() Raw {
 	start := d.pos
 	d.skip()

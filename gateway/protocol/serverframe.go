@@ -1,21 +1,21 @@
 package protocol
 
-// A ServerFrame is a frame from the server: a reply when ID is set, else a
-// push. What it carries lies in the frame until it is decoded.
+// A ServerFrame is a server's frame: a reply if ID is set, otherwise a push.
+// Payload lies in the frame.
 type ServerFrame struct {
-	ID      uint64      // of the request that is answered; 0 = a push
-	Err     *ReplyError // of a reply that refuses; nil in all other frames
-	Op      string      // of a push; may be one that a later server added
-	Payload Raw         // the ok of a reply, the args of a push
+	ID      uint64      // of the request; 0 = this is a push
+	Err     *ReplyError // of a reply that refuses, else nil
+	Op      string      // of a push; may be the op of a later server
+	Payload Raw         // the ok of a reply, or the args of a push
 }
 
-// Decode reads what the frame carries into the struct for the op asked or
-// pushed. Its error is a *FieldError.
+// Decode decodes the payload into the struct for the op. Its error is a
+// *FieldError.
 func (f *ServerFrame) Decode(into interface{ Decode(Raw) error }) error {
 	return into.Decode(f.Payload)
 }
 
-// DecodeServerFrame reads the frame of a server down to its payload. Its error
+// DecodeServerFrame decodes a server's frame, except for its payload. Its error
 // is a *MalformedError.
 func DecodeServerFrame(codec Codec, data []byte) (ServerFrame, error) {
 	d := decoder{codec: codec, data: data}

@@ -6,16 +6,17 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Frames limits the frames of one connection. It is not safe for concurrent use.
+// Frames is a rate limit for the frames of one connection. It is not safe for
+// concurrent use.
 type Frames struct {
 	bucket  *rate.Limiter // nil when off
 	burst   int
-	since   time.Time // start of the present refusal span
+	since   time.Time // start of the present refusalSpan
 	refused int       // frames refused in it
 }
 
-// refusalSpan is how long refusals are counted together: more than a burst of
-// them within it is Exceeded.
+// refusalSpan is the time over which refusals are counted. If a connection has
+// more than a burst of them in it, the result is Exceeded.
 const refusalSpan = 10 * time.Second
 
 // A Result says whether a frame is within the limit.
@@ -36,8 +37,8 @@ func NewFrames(perSecond, burst int) Frames {
 	return Frames{bucket: rate.NewLimiter(rate.Limit(perSecond), burst), burst: burst}
 }
 
-// Allow counts a frame. One that is not allowed may be sent again after the
-// returned time.
+// Allow counts a frame and reports whether it is within the limit. If it is
+// Refused, the client may repeat it after the returned time.
 func (l *Frames) Allow() (Result, time.Duration) {
 	if l.bucket == nil {
 		return Allowed, 0

@@ -1,6 +1,5 @@
-// Package ratelimit limits rates with token buckets: of the frames of a
-// connection, and of anything that is counted by a key such as a user or an
-// address.
+// Package ratelimit limits rates with token buckets: of a connection's frames, and
+// of events that are counted by a key, such as a user or an address.
 package ratelimit
 
 import (
@@ -10,8 +9,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// TakeN takes n tokens of l, or a burst if that is less. If there are fewer, it
-// takes none and returns how long to wait for them.
+// TakeN takes n tokens of l, or a whole burst if n is larger. If l does not have
+// them it takes none, reports false, and returns how long to wait.
 func TakeN(l *rate.Limiter, n int) (wait time.Duration, ok bool) {
 	r := l.ReserveN(time.Now(), min(n, l.Burst()))
 	if wait = r.Delay(); wait == 0 {
@@ -21,13 +20,13 @@ func TakeN(l *rate.Limiter, n int) (wait time.Duration, ok bool) {
 	return wait, false
 }
 
-// maxBuckets bounds the buckets of a Keyed. Beyond it those that are full again
-// are dropped, which are no different from new ones; if none is full, any one is
-// dropped, in favour of its key.
+// maxBuckets limits the buckets of a Keyed. If there are so many, full buckets are
+// dropped: a new bucket is full too. If none is full, a random one is dropped, and
+// its key may use a new burst.
 const maxBuckets = 1 << 16
 
-// Keyed has a token bucket for each key that was used lately. It is safe for
-// concurrent use. A rate of 0 or less limits nothing.
+// Keyed is a rate limit by key: a token bucket for each key that was used recently.
+// It is safe for concurrent use. A rate of 0 or less limits nothing.
 type Keyed struct {
 	rate  rate.Limit
 	burst int
@@ -37,15 +36,17 @@ type Keyed struct {
 	swept   time.Time
 }
 
-// NewKeyed returns a limit of r events per second and key, with bursts of burst.
+// NewKeyed returns a limit of r events per second for each key, with bursts of
+// burst.
 func NewKeyed(r rate.Limit, burst int) *Keyed {
 	return &Keyed{rate: r, burst: burst, buckets: make(map[string]*rate.Limiter)}
 }
 
-// Allow takes a token of key. If there is none it returns how long to wait.
+// Allow takes a token of key. If there is none, it reports false and returns how
+// long to wait.
 func (l *Keyed) Allow(key string) (wait time.Duration, ok bool) { return l.AllowN(key, 1) }
 
-// AllowN takes n tokens of key, or a burst if that is less; see TakeN.
+// AllowN takes n tokens of key; see TakeN.
 func (l *Keyed) AllowN(key string, n int) (wait time.Duration, ok bool) {
 	b := l.Bucket(key)
 	if b == nil {
@@ -54,15 +55,15 @@ func (l *Keyed) AllowN(key string, n int) (wait time.Duration, ok bool) {
 	return TakeN(b, n)
 }
 
-// Charge takes n tokens of key, or a burst if that is less, whether they are there
-// or not: the next Allow waits for those that are missing.
+// Charge takes n tokens of key, or a whole burst if n is larger, even if the key
+// does not have them: the next Allow fails until the debt is paid.
 func (l *Keyed) Charge(key string, n int) {
 	if b := l.Bucket(key); b != nil && n > 0 {
 		b.ReserveN(time.Now(), min(n, l.burst))
 	}
 }
 
-// Ready reports whether key has a token, without taking it. If there is none it
+// Ready reports whether key has a token, and does not take it. If there is none, it
 // returns how long to wait.
 func (l *Keyed) Ready(key string) (wait time.Duration, ok bool) {
 	l.mu.Lock()
@@ -75,7 +76,7 @@ func (l *Keyed) Ready(key string) (wait time.Duration, ok bool) {
 	return time.Duration(missing / float64(l.rate) * float64(time.Second)), missing <= 0
 }
 
-// Bucket returns the bucket of key, for a caller that uses it often; nil if nothing
+// Bucket returns the bucket of key, for callers that use it often; nil if nothing
 // is limited.
 func (l *Keyed) Bucket(key string) *rate.Limiter {
 	if l.rate <= 0 {
@@ -92,12 +93,12 @@ func (l *Keyed) Bucket(key string) *rate.Limiter {
 	return b
 }
 
-// makeRoom drops buckets if there are maxBuckets. The caller holds mu.
+// makeRoom makes room for another bucket. The caller holds mu.
 func (l *Keyed) makeRoom() {
 	if len(l.buckets) < maxBuckets {
 		return
 	}
-	// Walking over all buckets is affordable once a second.
+	// To go through all buckets costs little once a second.
 	if now := time.Now(); now.Sub(l.swept) >= time.Second {
 		l.swept = now
 		for key, b := range l.buckets {

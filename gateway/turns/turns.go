@@ -1,4 +1,4 @@
-// Package turns is a semaphore that is fair to users.
+// Package turns provides a semaphore that is fair to users.
 package turns
 
 import (
@@ -7,31 +7,31 @@ import (
 	"sync"
 )
 
-// Turns is a semaphore whose slots are shared fairly among users: a user holds some of
-// them at most, and the one that holds fewest is next.
+// Turns is a semaphore whose slots are shared fairly among users. Each user holds at most
+// most slots, and a free slot goes to the waiting user who holds the fewest.
 type Turns struct {
 	mu    sync.Mutex
 	free  int
-	most  int // slots of one user
+	most  int // limit of a user's slots
 	users map[string]*turnUser
-	// queues[n] has the users that wait and hold n slots, in the order in which they came.
-	// A user that holds most slots is in none.
+	// queues[n] holds the users who wait and hold n slots, in the order in which they
+	// came. A user who holds most slots is in no queue.
 	queues []list.List
 }
 
 type turnUser struct {
 	held    int
-	waiting []chan struct{} // each closed when it has a slot
-	element *list.Element   // in its queue, nil: in none
+	waiting []chan struct{} // one for each waiting call; closed when it gets a slot
+	element *list.Element   // in the queue, nil if in none
 }
 
-// New returns a semaphore of slots, of which a user holds at most so many.
+// New returns a semaphore with slots slots, of which a user may hold most.
 func New(slots, most int) *Turns {
 	return &Turns{free: slots, most: most, users: make(map[string]*turnUser), queues: make([]list.List, most)}
 }
 
 // Acquire waits for a slot for a user until ctx ends. It reports whether the user has got
-// one, which Release gives back.
+// one; then the caller must call Release.
 func (t *Turns) Acquire(ctx context.Context, who string) bool {
 	turn := make(chan struct{})
 	t.mu.Lock()
@@ -59,7 +59,7 @@ func (t *Turns) Acquire(ctx context.Context, who string) bool {
 			return false
 		}
 	}
-	return true // it has got one just now
+	return true // it got a slot just before ctx ended
 }
 
 // Release gives back a slot of a user.
@@ -75,7 +75,8 @@ func (t *Turns) Release(who string) {
 	t.forget(who, u)
 }
 
-// enqueue puts a user into the queue that it belongs in, if any.
+// enqueue puts a user into the queue for the slots held, or takes the user out if no slot
+// is wanted or allowed.
 func (t *Turns) enqueue(u *turnUser) {
 	wants := len(u.waiting) > 0 && u.held < t.most
 	switch {
@@ -86,7 +87,8 @@ func (t *Turns) enqueue(u *turnUser) {
 	}
 }
 
-// dequeue removes a user from its queue, before the number of slots that it holds changes.
+// dequeue takes a user out of the queue. It must be called before the number of slots held
+// changes.
 func (t *Turns) dequeue(u *turnUser) {
 	if u.element != nil {
 		t.queues[u.held].Remove(u.element)
@@ -94,7 +96,7 @@ func (t *Turns) dequeue(u *turnUser) {
 	}
 }
 
-// next gives free slots to the users whose turn it is.
+// next gives free slots to users, those with the fewest slots first.
 func (t *Turns) next() {
 	for n := 0; n < len(t.queues) && t.free > 0; {
 		front := t.queues[n].Front()
@@ -112,7 +114,7 @@ func (t *Turns) next() {
 	}
 }
 
-// forget removes a user that holds and waits for nothing.
+// forget drops a user who holds no slots and does not wait.
 func (t *Turns) forget(who string, u *turnUser) {
 	if u.held == 0 && len(u.waiting) == 0 {
 		delete(t.users, who)

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// ErrBusy means that there was no place for a question: nothing was sent.
+// ErrBusy means that there was no place for a question, so nothing was sent.
 var ErrBusy = errors.New("webhook: too many requests are open")
 
-// Ask sends an event once and returns what a 200 answers. It waits until ctx ends for
-// one of Config.MaxAsks places, of which a user has an eighth at most, and fails with
-// ErrBusy when none comes. Then it fails with context.DeadlineExceeded after
-// Config.AskTimeout, or because of any other answer.
+// Ask sends an event once and returns the body of a 200. It first waits, until ctx
+// ends, for one of Config.MaxAsks places, of which a user may have an eighth; if
+// there is none, it fails with ErrBusy. After Config.AskTimeout it fails with
+// context.DeadlineExceeded. Any other status is an error too.
 func (c *Client) Ask(ctx context.Context, user string, e Event) ([]byte, error) {
 	if !c.asks.Acquire(ctx, user) {
 		return nil, ErrBusy
@@ -49,5 +49,6 @@ func (c *Client) ask(ctx context.Context, e *Event) ([]byte, error) {
 	return answer, err
 }
 
-// AskTimeout is how long a question may take, once it has its place.
+// AskTimeout returns how long the receiver may take to answer, once a question has
+// its place.
 func (c *Client) AskTimeout() time.Duration { return c.config.AskTimeout }

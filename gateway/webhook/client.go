@@ -1,11 +1,11 @@
-// Package webhook tells a receiver over HTTP of what happens, in the form of
-// Standard Webhooks 1.0.0: a POST of {"type", "timestamp", "data"} as JSON with
-// the headers webhook-id, webhook-timestamp and webhook-signature.
+// Package webhook sends events to a receiver over HTTP, in the form of Standard
+// Webhooks 1.0.0: a POST of {"type", "timestamp", "data"} as JSON with the headers
+// webhook-id, webhook-timestamp and webhook-signature.
 //
-// Emit and Deliver hand an event over and return at once: attempts are made in
-// the background, a bounded number at a time, until one is answered 2xx, or the
-// event is too old. Ask is one attempt whose answer matters. Redirects are not
-// followed. Whatever is given up is counted by event and reason.
+// Emit and Deliver return at once: attempts to send the event are made in the
+// background, a bounded number at a time, until one is answered with 2xx or the event
+// is too old. Ask makes one attempt and returns the answer. Redirects are not followed.
+// Events that are given up are counted by type and reason.
 package webhook
 
 import (
@@ -27,41 +27,42 @@ import (
 )
 
 const (
-	// maxAnswer bounds what is read of the answer to an Ask.
+	// maxAnswer is how many bytes the answer to an Ask may have.
 	maxAnswer = 512 << 10
-	// maxDiscard bounds what is read of other answers, so that the connection
-	// can be used again.
+	// maxDiscard is how many bytes of other answers are read, so that the connection
+	// can be reused.
 	maxDiscard = 4 << 10
-	// logEvery is how often a failure is logged: a receiver that is away makes
-	// many.
+	// logEvery is the shortest time between logged failures: while a receiver is away
+	// there are many.
 	logEvery = 10 * time.Second
-	// maxRetryAfter bounds what a receiver can ask for.
+	// maxRetryAfter is the longest pause that a receiver can ask for.
 	maxRetryAfter = 5 * time.Minute
 )
 
-// An Event is what a receiver is told.
+// An Event is a message to the receiver.
 type Event struct {
 	Type string
-	// ID names the event, whatever attempt it is. It has no '.'.
+	// ID identifies the event; it is the same in all attempts, and has no '.'.
 	ID   string
 	Time time.Time
-	// Order rises from event to event of what the event is about.
+	// Order rises from event to event about the same subject.
 	Order uint64
-	Data  []byte // JSON; the client's from then on
+	Data  []byte // JSON; the client owns it from Emit on
 }
 
-// ErrVoid means that there is nothing to tell any more.
+// ErrVoid means that an event no longer has anything to say.
 var ErrVoid = errors.New("webhook: there is nothing to tell any more")
 
-// outcomeVoid is that of an attempt that was not made: there was nothing to tell.
+// outcomeVoid is the outcome, in metrics, of an attempt that ended with ErrVoid:
+// nothing was sent.
 const outcomeVoid = "void"
 
 // Reasons for which events are given up.
 const (
-	dropFull   = "full"   // too many wait
+	dropFull   = "full"   // QueueEvents or QueueBytes is reached
 	dropOld    = "old"    // older than Config.MaxAge
 	dropGone   = "gone"   // answered 410
-	dropClosed = "closed" // the server went down
+	dropClosed = "closed" // the client was closed
 )
 
 // A Client sends events to one receiver. Its methods may be called from any
@@ -74,32 +75,33 @@ type Client struct {
 	metrics *metrics
 	asks    *turns.Turns
 
-	cancel  context.CancelFunc // ends attempts that are under way
+	cancel  context.CancelFunc // ends attempts in flight
 	ctx     context.Context
 	wake    chan struct{}
-	senders sync.WaitGroup // the run loop and attempts
+	senders sync.WaitGroup // run, and attempts in flight
 
 	mu      sync.Mutex
 	waiting waiting
-	bytes   int // of those waiting that Emit has queued, as is queued
+	bytes   int // of events that Emit has queued, as queued counts them
 	queued  int
-	active  int // attempts under way
+	active  int // attempts in flight
 	closed  bool
-	silent  time.Time // until then no failure is logged
+	silent  time.Time // no failure is logged before this time
 }
 
-// A delivery is an event that waits for an attempt, or is in one.
+// A delivery is an event that waits for its next attempt, or an attempt of it is in
+// flight.
 type delivery struct {
 	event    Event
 	body     []byte
 	due      time.Time
 	attempts int
-	queued   bool                 // by Emit: counts in the queue
-	read     func(e *Event) error // of Deliver
-	done     func(over bool)      // of Deliver
+	queued   bool                 // Emit has queued it, so it counts in Client.queued
+	read     func(e *Event) error // argument of Deliver, else nil
+	done     func(over bool)      // argument of Deliver, else nil
 }
 
-// waiting is a heap of deliveries by the time of their next attempt.
+// waiting is a heap of deliveries, ordered by the time of the next attempt.
 type waiting []*delivery
 
 func (w waiting) Len() int           { return len(w) }
@@ -114,11 +116,12 @@ func (w *waiting) Pop() any {
 	return d
 }
 
-// askShare is the part of the questions that may be open, one in so many, that one
-// user may have.
+// askShare is the divisor of MaxAsks for one user: a user's questions may take an
+// eighth of the places.
 const askShare = 8
 
-// New returns a client, or what is wrong with its config. Close ends it.
+// New returns a client. Its error says what is wrong with the config. The caller must
+// Close the client.
 func New(c Config) (*Client, error) {
 	if err := c.fill(); err != nil {
 		return nil, err
@@ -148,15 +151,15 @@ func New(c Config) (*Client, error) {
 	return client, nil
 }
 
-// SetSecrets signs with other secrets from now on, one at least. Attempts that are
-// under way go on with those before.
+// SetSecrets replaces the secrets; there must be at least one. Attempts in flight keep
+// the old ones.
 func (c *Client) SetSecrets(secrets []Secret) { c.secrets.Store(&secrets) }
 
-// Wants reports whether events of a type are sent. It is false for a nil Client.
+// Wants reports whether the client sends events of a type. A nil Client sends none.
 func (c *Client) Wants(event string) bool { return c != nil && c.events[event] }
 
-// Emit queues an event, or drops it when the queue is full. What it has queued
-// is lost with the process.
+// Emit queues an event, or drops it if the queue is full. The queue is lost if the
+// process dies.
 func (c *Client) Emit(e Event) {
 	if !c.Wants(e.Type) {
 		return
@@ -176,11 +179,11 @@ func (c *Client) Emit(e Event) {
 	}
 }
 
-// Deliver sends an event and calls done when it was delivered or given up; over
-// is false if the client was closed before. read sets Order and Data before each
-// attempt; with ErrVoid the event is void, any other error counts as a failed
-// attempt. The caller bounds how many are handed over at once. done must not block, and
-// may run during the call.
+// Deliver sends an event and calls done once it was delivered or given up, with over
+// true, or the client was closed, with over false. read sets Order and Data before each
+// attempt; if it returns ErrVoid the event is given up, and any other error counts as a
+// failed attempt. The caller limits how many events wait at once. done must not block,
+// and may be called before Deliver returns.
 func (c *Client) Deliver(e Event, read func(e *Event) error, done func(over bool)) {
 	d := &delivery{event: e, due: time.Now(), read: read, done: done}
 	c.mu.Lock()
@@ -194,12 +197,12 @@ func (c *Client) Deliver(e Event, read func(e *Event) error, done func(over bool
 	}
 }
 
-// Dropped counts events that somebody else had to give up.
+// Dropped counts n events that the caller had to drop.
 func (c *Client) Dropped(event, reason string, n int) {
 	c.metrics.drops.WithLabelValues(event, reason).Add(float64(n))
 }
 
-// body is what is sent of an event.
+// body returns the body of the request for an event.
 func (e *Event) body() []byte {
 	b := make([]byte, 0, len(e.Data)+len(e.Type)+110)
 	b = append(append(append(b, `{"type":"`...), e.Type...), `","timestamp":"`...)
@@ -209,7 +212,7 @@ func (e *Event) body() []byte {
 	return append(b, '}')
 }
 
-// push has d attempted when it is due. The caller holds mu.
+// push adds d to those that wait. The caller holds mu.
 func (c *Client) push(d *delivery) {
 	heap.Push(&c.waiting, d)
 	c.measure()
@@ -221,8 +224,8 @@ func (c *Client) measure() {
 	c.metrics.bytes.Set(float64(c.bytes))
 }
 
-// drop counts an event out that is given up. Who holds mu may call it, as long
-// as d has no done.
+// drop counts an event that is given up. It does not call done, and may be called with
+// mu held.
 func (c *Client) drop(d *delivery, reason string) {
 	c.metrics.drops.WithLabelValues(d.event.Type, reason).Inc()
 }
@@ -234,7 +237,7 @@ func (c *Client) poke() {
 	}
 }
 
-// run starts attempts as they come due.
+// run starts attempts when they are due, until Close cancels it.
 func (c *Client) run() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -250,8 +253,8 @@ func (c *Client) run() {
 	}
 }
 
-// start starts the attempts that are due and have room, and tells how long the
-// next one has to wait.
+// start starts the attempts that are due, as far as Concurrency allows. It returns how
+// long to wait for the next one.
 func (c *Client) start() (next time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -267,10 +270,10 @@ func (c *Client) start() (next time.Duration) {
 	return time.Hour
 }
 
-// attempt sends an event once and says what becomes of it.
+// attempt makes one attempt, and then ends the delivery or schedules the next attempt.
 func (c *Client) attempt(d *delivery) {
 	d.attempts++
-	attempts := d.attempts // d is another attempt's once it waits again
+	attempts := d.attempts // once d waits again, another attempt may change it
 	after, err := c.post(d)
 	outcome, over := "delivered", true
 	now := time.Now()
@@ -288,13 +291,14 @@ func (c *Client) attempt(d *delivery) {
 	}
 
 	c.mu.Lock()
-	// Counted before it no longer waits: who sees nothing waiting sees all attempts.
+	// Counted while the event still counts as waiting: a test that sees nothing waiting
+	// sees all attempts.
 	c.metrics.attempts.WithLabelValues(d.event.Type, outcome).Inc()
 	c.active--
 	closed := c.closed && !over
 	switch {
 	case closed:
-		// What is left was asked for its last attempt.
+		// This was the last attempt that Close allows.
 		if d.done == nil {
 			c.drop(d, dropClosed)
 		}
@@ -324,9 +328,9 @@ func (c *Client) attempt(d *delivery) {
 	}
 }
 
-// pause is the time before the next attempt: twice as long after each, to the
-// most, of which a random part of up to one half is left out. A receiver can ask
-// for more.
+// pause returns the pause before the next attempt. It doubles with each attempt, up to
+// RetryMost, and a random part of up to a half is left out. If the receiver asks for
+// more, that counts.
 func (c *Client) pause(attempts int, after time.Duration) time.Duration {
 	p := c.config.RetryMost
 	if shift := attempts - 1; shift < 20 {
@@ -337,7 +341,7 @@ func (c *Client) pause(attempts int, after time.Duration) time.Duration {
 
 var errGone = errors.New("the receiver wants no more of these (410)")
 
-// post makes one attempt. after is how long the receiver asks to wait.
+// post makes one attempt. after is the pause that the receiver asks for, 0 for none.
 func (c *Client) post(d *delivery) (after time.Duration, err error) {
 	if d.read != nil {
 		if err := d.read(&d.event); err != nil {
@@ -364,7 +368,7 @@ func (c *Client) post(d *delivery) (after time.Duration, err error) {
 	return retryAfter(res.Header.Get("Retry-After"), time.Now()), fmt.Errorf("the receiver answered %d", res.StatusCode)
 }
 
-// retryAfter reads the header of that name: seconds, or a date.
+// retryAfter parses a Retry-After header: seconds, or a date.
 func retryAfter(text string, now time.Time) time.Duration {
 	if seconds, err := strconv.Atoi(text); err == nil {
 		return time.Duration(min(max(seconds, 0), int(maxRetryAfter/time.Second))) * time.Second
@@ -375,7 +379,7 @@ func retryAfter(text string, now time.Time) time.Duration {
 	return 0
 }
 
-// send makes a signed request.
+// send sends a signed request.
 func (c *Client) send(ctx context.Context, id string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.config.URL, bytes.NewReader(body))
 	if err != nil {
@@ -386,13 +390,14 @@ func (c *Client) send(ctx context.Context, id string, body []byte) (*http.Respon
 	setHeaders(req.Header, *c.secrets.Load(), id, time.Now(), body)
 	res, err := c.http.Do(req)
 	if failed, ok := errors.AsType[*url.Error](err); ok {
-		return nil, failed.Err // without the URL, which may hold a secret
+		return nil, failed.Err // the URL is left out: it may hold a secret
 	}
 	return res, err
 }
 
-// Close tries what waits until ctx ends; the rest is counted as dropped, or
-// given back to those who called Deliver. It leaves no goroutine behind.
+// Close makes one last attempt for each event that waits, until ctx ends. The rest is
+// counted as dropped or, if it came from Deliver, reported to done. When Close returns,
+// all goroutines have ended.
 func (c *Client) Close(ctx context.Context) {
 	c.mu.Lock()
 	if c.closed {
@@ -402,7 +407,7 @@ func (c *Client) Close(ctx context.Context) {
 	c.closed = true
 	now := time.Now()
 	for _, d := range c.waiting {
-		d.due = now // one last attempt
+		d.due = now // for a last attempt
 	}
 	c.mu.Unlock()
 	c.poke()

@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The events.
+// Types of events.
 const (
 	MessageBeforeSend  = "message.beforeSend"
 	MessageSent        = "message.sent"
@@ -36,31 +36,31 @@ const (
 	GroupBanned        = "group.banned"
 )
 
-// Events are all there are.
+// Events has all types of events.
 var Events = []string{
 	MessageBeforeSend, MessageSent, MessageQueued, MessageRead, MessageRecalled, MessageDeleted, UserOnline, UserOffline,
 	GroupCreated, GroupJoined, GroupLeft, GroupRemoved, GroupRoleChanged, GroupMuted, GroupChanged,
 	GroupDismissed, GroupJoinRequested, GroupOwnerOffered, GroupBanned,
 }
 
-// A Config says where events go. URL and Secrets are required; a zero field
-// elsewhere is its default.
+// A Config configures a Client. URL and Secrets are required; a zero value
+// elsewhere stands for the default.
 type Config struct {
 	URL string
-	// AllowHTTP lets URL be plain http to another machine than this.
+	// AllowHTTP allows a URL with http to other machines too.
 	AllowHTTP bool
-	Secrets   []Secret // requests are signed with each
-	Events    []string // that are sent; default all
+	Secrets   []Secret // each signs every request
+	Events    []string // types that are sent; default all
 
 	Timeout     time.Duration // of an attempt; default 10 s
 	AskTimeout  time.Duration // of an Ask, default 2 s
-	MaxAge      time.Duration // from the event to the last attempt, but for the first one; default 1 h
-	RetryFirst  time.Duration // pause after the first attempt, twice that after each further one; default 1 s
-	RetryMost   time.Duration // of the pause; default 30 s
+	MaxAge      time.Duration // of an event when an attempt begins, except for its first; default 1 h
+	RetryFirst  time.Duration // pause after the first attempt, doubled after each further one; default 1 s
+	RetryMost   time.Duration // longest pause; default 30 s
 	Concurrency int           // attempts at a time; default 16
 	MaxAsks     int           // Asks at a time; default 64
-	QueueEvents int           // that wait, at most; default 10,000
-	QueueBytes  int           // of them; default 16 MiB
+	QueueEvents int           // events that may wait; default 10,000
+	QueueBytes  int           // bytes of the events that wait; default 16 MiB
 
 	Log        *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil: metrics are kept and not registered
@@ -122,12 +122,12 @@ func (c *Config) fill() error {
 	return nil
 }
 
-// CheckURL tells what is wrong with the URL of a receiver.
+// CheckURL returns what is wrong with a receiver's URL, or nil.
 func CheckURL(text string, allowHTTP bool) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
-		return errors.New("webhook: URL: is malformed") // err would repeat its password
+		return errors.New("webhook: URL: is malformed") // err would have the whole URL, with a password perhaps
 	case u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return errors.New("webhook: URL: want https://host/path")
 	case u.Scheme == "http" && !allowHTTP && !isLoopback(u.Hostname()):

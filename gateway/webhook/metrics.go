@@ -2,17 +2,17 @@ package webhook
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// metrics are the client's figures. Labels have few values, all from this
-// program.
+// metrics are the client's metrics. All values of labels come from this
+// program, so there are few.
 type metrics struct {
-	attempts *prometheus.CounterVec // by event and outcome
-	drops    *prometheus.CounterVec // by event and reason
+	attempts *prometheus.CounterVec // by type of event and outcome
+	drops    *prometheus.CounterVec // by type of event and reason
 	waiting  prometheus.Gauge
 	bytes    prometheus.Gauge
-	seconds  *prometheus.HistogramVec // by kind
+	seconds  *prometheus.HistogramVec // by kind of request
 
 	all        []prometheus.Collector
-	registered prometheus.Registerer // nil if they are not
+	registered prometheus.Registerer // nil if they are not registered
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {

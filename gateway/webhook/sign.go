@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// The headers of a request, in the form that they are sent in.
+// Headers of a request, spelled as they are sent.
 const (
 	headerID        = "Webhook-Id"
 	headerTimestamp = "Webhook-Timestamp"
@@ -21,17 +21,18 @@ const (
 
 const (
 	secretPrefix = "whsec_"
-	// minSecret and maxSecret bound the key, in bytes.
+	// minSecret and maxSecret limit the length of a key, in bytes.
 	minSecret = 24
 	maxSecret = 64
-	// tolerance is how far a receiver lets the timestamp be from its own clock.
+	// tolerance is how far the timestamp of a request may be from the
+	// receiver's clock.
 	tolerance = 5 * time.Minute
 )
 
-// A Secret is the key of an HMAC that sender and receiver share.
+// A Secret is the HMAC key that sender and receiver share.
 type Secret []byte
 
-// ParseSecret reads "whsec_" and base64 of 24-64 bytes.
+// ParseSecret parses "whsec_" followed by base64 of 24-64 bytes.
 func ParseSecret(text string) (Secret, error) {
 	encoded, ok := strings.CutPrefix(text, secretPrefix)
 	if !ok {
@@ -47,8 +48,9 @@ func ParseSecret(text string) (Secret, error) {
 	return key, nil
 }
 
-// ParseSecrets reads a file of secrets, one a line. Requests are signed with
-// each, so that a receiver can change from one to the other.
+// ParseSecrets parses a file with one secret on each line. With several,
+// requests are signed with each, so that a receiver can change from one to
+// another.
 func ParseSecrets(content []byte) (secrets []Secret, err error) {
 	n := 0
 	for line := range strings.Lines(string(content)) {
@@ -68,7 +70,7 @@ func ParseSecrets(content []byte) (secrets []Secret, err error) {
 	return secrets, nil
 }
 
-// sign returns the signature of a request sent at a time.
+// sign returns the signature of a request that is sent at a time.
 func (s Secret) sign(id string, at time.Time, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(s.sum(id, strconv.FormatInt(at.Unix(), 10), body))
 }
@@ -80,7 +82,7 @@ func (s Secret) sum(id, timestamp string, body []byte) []byte {
 	return h.Sum(nil)
 }
 
-// setHeaders signs a request with all secrets.
+// setHeaders sets the headers of a request, signed with all secrets.
 func setHeaders(h http.Header, secrets []Secret, id string, at time.Time, body []byte) {
 	signatures := make([]string, len(secrets))
 	for i, s := range secrets {
@@ -91,8 +93,8 @@ func setHeaders(h http.Header, secrets []Secret, id string, at time.Time, body [
 	h.Set(headerSignature, strings.Join(signatures, " "))
 }
 
-// Verify is the receiver's side: nil if the request was signed with the secret
-// within the last five minutes. body is the body as it came.
+// Verify is for receivers: it returns nil if the request was signed with the
+// secret, and less than five minutes ago. body is the body as received.
 func (s Secret) Verify(h http.Header, body []byte, now time.Time) error {
 	id, timestamp := h.Get(headerID), h.Get(headerTimestamp)
 	if id == "" {

@@ -6,7 +6,7 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// AppendChange appends the push of a change.
+// AppendChange appends the frame of the push that tells a client of a change.
 func AppendChange(b []byte, codec protocol.Codec, c *query.Change) []byte {
 	conv := Conv(c.Peer, c.Group)
 	switch c.Kind {
@@ -40,8 +40,8 @@ func AppendChange(b []byte, codec protocol.Codec, c *query.Change) []byte {
 	panic("wire: change of an unknown kind")
 }
 
-// AppendGroupEvent appends the push of an event. cursor is the point in the group's
-// order from which a new member reads on, "" for anybody else.
+// AppendGroupEvent appends the frame of an onGroupEvent. cursor is the point in the
+// group's order from which a new member reads on, "" for other users.
 func AppendGroupEvent(dst []byte, codec protocol.Codec, e *query.GroupEvent, cursor string) []byte {
 	event := protocol.GroupEvent{
 		Group: string(e.Group), Event: enum.GroupEvents.Word(e.Kind), By: string(e.By), Users: make([]string, len(e.Users)), Time: e.Time, Cursor: cursor,

@@ -7,7 +7,7 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// Conv returns the conversation of a group or, if that is "", with peer.
+// Conv returns the conversation with peer or, if group is not "", of that group.
 func Conv(peer command.UserID, group command.GroupID) protocol.Conv {
 	if group != "" {
 		return protocol.GroupConv(string(group))
@@ -15,7 +15,7 @@ func Conv(peer command.UserID, group command.GroupID) protocol.Conv {
 	return protocol.UserConv(string(peer))
 }
 
-// Messages returns messages as the protocol has them.
+// Messages converts messages to the protocol's type.
 func Messages(messages []query.Message) []protocol.Message {
 	wire := make([]protocol.Message, len(messages))
 	for i := range messages {
@@ -24,7 +24,8 @@ func Messages(messages []query.Message) []protocol.Message {
 	return wire
 }
 
-// Message returns a message as the protocol has it. The bytes are shared with m.
+// Message converts a message to the protocol's type. The result shares bytes
+// with m.
 func Message(m *query.Message) protocol.Message {
 	return protocol.Message{
 		ID: protocol.ID(m.ID), Conv: Conv(m.Peer, m.Group), From: string(m.From), Seq: m.Seq, Time: m.Time,
@@ -32,7 +33,8 @@ func Message(m *query.Message) protocol.Message {
 	}
 }
 
-// Conversation returns the entry of a one-to-one conversation in lists.
+// Conversation converts a one-to-one conversation to an entry of a list of
+// conversations.
 func Conversation(c *query.Conversation) protocol.Conversation {
 	return protocol.Conversation{
 		Conv: protocol.UserConv(string(c.Peer)), LastSeq: c.LastSeq, Time: c.Time,
@@ -40,7 +42,8 @@ func Conversation(c *query.Conversation) protocol.Conversation {
 	}
 }
 
-// GroupConversation returns the entry of a group in lists of conversations.
+// GroupConversation converts a user's view of a group to an entry of a list of
+// conversations.
 func GroupConversation(v *query.GroupSyncItem) protocol.Conversation {
 	return protocol.Conversation{
 		Conv: protocol.GroupConv(string(v.Group)), LastSeq: v.LastSeq, Time: v.Time, ReadSeq: v.Read,

@@ -13,16 +13,16 @@ import (
 	"github.com/belfry-im/belfry/gateway/admission"
 )
 
-// Options are those of Accept.
+// Options configure Accept.
 type Options struct {
-	Subprotocols []string // that are supported
-	Origins      []string // patterns of origins that are allowed beside the host
+	Subprotocols []string // supported ones
+	Origins      []string // patterns of allowed origins, besides the request's host
 	Admission    *admission.Controller
 }
 
-// Accept upgrades a request and returns the subprotocol that was chosen, "" for none.
-// On an error it has answered the request: with 403 for an origin that is not allowed,
-// with 400 for a bad handshake.
+// Accept upgrades a request and returns the chosen subprotocol, "" for none. If it
+// fails, it has answered the request: with 403 if the origin is not allowed, with 400
+// if the handshake is wrong.
 func Accept(w http.ResponseWriter, r *http.Request, o *Options) (c *Conn, subprotocol string, err error) {
 	hijack := &hijacker{ResponseWriter: w, admission: o.Admission}
 	shaken, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
@@ -36,13 +36,13 @@ func Accept(w http.ResponseWriter, r *http.Request, o *Options) (c *Conn, subpro
 		return nil, "", err
 	}
 	subprotocol = shaken.Subprotocol()
-	shaken.CloseNow() // the handshake was all it was for
+	shaken.CloseNow() // only the handshake is used
 	return hijack.conn, subprotocol, nil
 }
 
-// CheckUpgrade returns 0 for a request for a WebSocket. For another one it returns the
-// status of the answer and sets its headers (RFC 9110, 15.5.6 and 15.5.22; RFC 6455,
-// 4.4).
+// CheckUpgrade returns 0 if the request asks for a WebSocket. Otherwise it returns the
+// status to answer with, and sets the headers for that (RFC 9110, 15.5.6 and 15.5.22;
+// RFC 6455, 4.4).
 func CheckUpgrade(w http.ResponseWriter, r *http.Request) (status int) {
 	h := w.Header()
 	switch {
@@ -59,7 +59,8 @@ func CheckUpgrade(w http.ResponseWriter, r *http.Request) (status int) {
 	return http.StatusUpgradeRequired
 }
 
-// hasToken reports whether a header that is a list has token, in any case.
+// hasToken reports whether a header with a list of tokens has token, in upper or lower
+// case.
 func hasToken(h http.Header, name, token string) bool {
 	for _, list := range h.Values(name) {
 		for t := range strings.SplitSeq(list, ",") {
@@ -71,9 +72,9 @@ func hasToken(h http.Header, name, token string) bool {
 	return false
 }
 
-// preferred returns the first of the offered subprotocols that is supported, or none.
-// A client lists them in order of preference (RFC 6455, 4.1); websocket.Accept would
-// go by the server's order.
+// preferred returns the first offered subprotocol that is supported, or none. The
+// client's order is its preference (RFC 6455, 4.1); websocket.Accept would follow the
+// server's order.
 func preferred(h http.Header, supported []string) []string {
 	for _, offered := range h.Values("Sec-WebSocket-Protocol") {
 		for name := range strings.SplitSeq(offered, ",") {
@@ -87,8 +88,8 @@ func preferred(h http.Header, supported []string) []string {
 	return nil
 }
 
-// A hijacker is the ResponseWriter to upgrade with. It hands the library a socket on
-// which nothing happens, and keeps the real one.
+// A hijacker is the ResponseWriter that the library upgrades with. It gives the
+// library a noSocket, and keeps the real socket.
 type hijacker struct {
 	http.ResponseWriter
 	admission *admission.Controller
@@ -102,7 +103,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	early, _ := buf.Reader.Peek(buf.Reader.Buffered())
 	admitted := admission.Of(raw)
-	if admitted == nil { // it did not come through the controller's listener
+	if admitted == nil { // it did not come through a Listener of the controller
 		if admitted = h.admission.Admit(raw, "", false); admitted == nil {
 			raw.Close()
 			return nil, nil, errors.New("ws: no room for another connection")
@@ -114,7 +115,8 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return noSocket{}, bufio.NewReadWriter(bufio.NewReaderSize(noSocket{}, least), bufio.NewWriterSize(noSocket{}, least)), nil
 }
 
-// A noSocket stands for a socket that the Conn reads, writes and closes.
+// A noSocket is a socket for the library that does nothing: the Conn reads, writes and
+// closes the real one.
 type noSocket struct{ net.Conn }
 
 func (noSocket) Read([]byte) (int, error)    { return 0, io.EOF }

@@ -2,18 +2,18 @@ package ws
 
 import "slices"
 
-// An assembler puts messages together from what a client sends. It holds memory only
-// while a message is incomplete.
+// An assembler assembles messages from the bytes that a client sends. It holds
+// memory only while a message is incomplete.
 type assembler struct {
-	limit     int  // most bytes of a message
+	limit     int  // of a message, in bytes
 	fragments bool // a message may have several frames
 
-	bytes   *[]byte // received and not handled, nil for none; a pooled buffer
-	message *[]byte // the first fragments of a message, nil for none
+	bytes   *[]byte // received bytes that were not handled, nil for none; a pooled buffer
+	message *[]byte // the first fragments of an incomplete message, nil for none
 	opcode  byte    // of that message
 }
 
-// held returns how many bytes of memory a holds.
+// held returns how many bytes of memory the assembler holds.
 func (a *assembler) held() (n int64) {
 	if a.bytes != nil {
 		n = int64(cap(*a.bytes))
@@ -24,10 +24,10 @@ func (a *assembler) held() (n int64) {
 	return n
 }
 
-// unfinished reports whether a frame or a message has begun and not ended.
+// unfinished reports whether a frame or message is incomplete.
 func (a *assembler) unfinished() bool { return a.bytes != nil || a.message != nil }
 
-// space returns a buffer to read into, of one byte or more.
+// space returns free space to read into, at least one byte.
 func (a *assembler) space() []byte {
 	if a.bytes == nil {
 		a.bytes = buffers.Get().(*[]byte)
@@ -39,13 +39,13 @@ func (a *assembler) space() []byte {
 	return (*a.bytes)[len(b):cap(*a.bytes)]
 }
 
-// received notes that n bytes were read into the buffer that space returned.
+// received notes that n bytes were read into what space returned.
 func (a *assembler) received(n int) {
 	*a.bytes = (*a.bytes)[:len(*a.bytes)+n]
 	a.release()
 }
 
-// release gives back the buffer if nothing is left in it.
+// release gives back the buffer if it is empty.
 func (a *assembler) release() {
 	if a.bytes != nil && len(*a.bytes) == 0 {
 		PutBuffer(a.bytes)
@@ -53,8 +53,7 @@ func (a *assembler) release() {
 	}
 }
 
-// drain calls handle for each message and control frame that is complete; see
-// Conn.Drain.
+// drain calls handle for each complete message and control frame, like Conn.Drain.
 func (a *assembler) drain(handle func(opcode byte, payload []byte) (more bool)) error {
 	if a.bytes == nil {
 		return nil
@@ -73,7 +72,8 @@ func (a *assembler) drain(handle func(opcode byte, payload []byte) (more bool)) 
 	return err
 }
 
-// next handles the first frame of b, if it is complete, and returns its length.
+// next handles the first frame of b and returns its length; 0 if the frame is
+// incomplete.
 func (a *assembler) next(b []byte, handle func(byte, []byte) bool) (n int, more bool, err error) {
 	h, header, err := parseHeader(b)
 	if header == 0 || err != nil {

@@ -15,34 +15,34 @@ import (
 )
 
 const (
-	// waitBuffer is what an idle connection keeps for reading where the socket
+	// waitBuffer is the size of the buffer that an idle connection keeps if its socket
 	// cannot be waited for without one (TLS).
 	waitBuffer = 1 << 10
-	// controlBacklog is how many bytes may wait for a pong to be queued behind them.
-	// While there are more, only the newest ping is kept, to be answered later.
+	// controlBacklog is how many bytes may wait before a pong. If there are more, only the
+	// newest ping is kept, and answered later.
 	controlBacklog = 4 << 10
-	// smallBuffer is how many bytes a connection may hold to be written without being
-	// charged for them: most connections write less, and at once.
+	// smallBuffer is how many bytes may wait to be written without being charged: most
+	// connections hold fewer, and not for long.
 	smallBuffer = 8 << 10
-	// keptBuffer is the largest buffer that goes back into the pool: those in it are
-	// charged to no connection.
+	// keptBuffer is the largest buffer that goes back into the pool. No connection is
+	// charged for buffers in the pool.
 	keptBuffer = 64 << 10
 )
 
-// ErrEnded is the error of reads once End was called.
+// ErrEnded is returned by reads after End.
 var ErrEnded = errors.New("ws: connection ended on this side")
 
-// IsTimeout reports whether err is a deadline that passed, rather than a socket that
-// broke.
+// IsTimeout reports whether err means that a deadline has passed, rather than that the
+// socket broke.
 func IsTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// buffers are shared by all connections: an idle one holds none.
+// buffers are shared by all connections. An idle connection has none.
 var buffers = sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }}
 
-// GetBuffer returns an empty buffer, for PutBuffer to give back.
+// GetBuffer returns an empty buffer from the pool. PutBuffer gives it back.
 func GetBuffer() *[]byte { return buffers.Get().(*[]byte) }
 
-// PutBuffer gives a buffer back, unless it is large.
+// PutBuffer gives a buffer back to the pool, unless it is large.
 func PutBuffer(b *[]byte) {
 	if cap(*b) <= keptBuffer {
 		*b = (*b)[:0]
@@ -50,34 +50,35 @@ func PutBuffer(b *[]byte) {
 	}
 }
 
-// A Conn is a WebSocket. Frames to the client are only queued; Flush hands all that
-// wait to the kernel in one write. So only the goroutine that flushes ever waits for the peer.
+// A Conn is a WebSocket. Frames to the client are queued, and Flush passes all queued
+// frames to the kernel in one write. Only the goroutine that flushes ever waits for the
+// peer.
 //
-// One goroutine calls Receive and Drain, and one at a time Flush; the other methods
-// are safe for concurrent use.
+// Receive and Drain must be called by one goroutine, and Flush by one at a time. The other
+// methods are safe for concurrent use.
 type Conn struct {
 	net.Conn
-	Admission *admission.Conn // which is charged with what the Conn holds
-	raw       syscall.RawConn // to wait on without a buffer, nil if the socket cannot
+	Admission *admission.Conn // charged for the memory that the Conn holds
+	raw       syscall.RawConn // to wait for without a buffer, nil if the socket does not allow that
 	// Owned by the reader.
 	in        assembler
-	inCharged int64  // what Admission is charged with for in
-	wait      []byte // waitBuffer, only without raw
+	inCharged int64  // bytes that Admission is charged for in
+	wait      []byte // of waitBuffer bytes; nil if raw is set
 	// Owned by the goroutine that flushes.
 	attempt attempt
 
 	mu         sync.Mutex
-	out        *[]byte   // frames that wait, nil when none do
-	outSince   time.Time // when the first of them came, if that was while others were being written
-	writing    *[]byte   // frames that are being written, nil when none are
-	outCharged int64     // what Admission is charged with for out and writing
-	pong       []byte    // payload of the newest ping that has no answer yet, nil for none
-	ending     bool      // deadlines are final
-	broken     bool      // a flush failed, perhaps inside a frame: nothing can follow
+	out        *[]byte   // queued frames, nil for none
+	outSince   time.Time // when the first frame in out was queued, if that was during a write
+	writing    *[]byte   // frames being written, nil for none
+	outCharged int64     // bytes that Admission is charged for out and writing
+	pong       []byte    // payload of the newest unanswered ping, nil for none
+	ending     bool      // End was called: deadlines must not change any more
+	broken     bool      // a flush has failed, perhaps within a frame: nothing can follow
 }
 
-// NewConn returns the WebSocket on a socket that is, or is on top of, an admitted
-// connection. early is what the client has sent already.
+// NewConn returns the WebSocket on a socket, which is or wraps the admitted connection.
+// early are the bytes that were received after the request.
 func NewConn(socket net.Conn, admitted *admission.Conn, early []byte) *Conn {
 	c := &Conn{Conn: socket, Admission: admitted, raw: rawConn(socket)}
 	for len(early) > 0 {
@@ -88,33 +89,33 @@ func NewConn(socket net.Conn, admitted *admission.Conn, early []byte) *Conn {
 	return c
 }
 
-// SetLimit sets the most bytes of a message, and whether one may have several frames.
-// Without it no message is allowed. The reader calls it.
+// SetLimit sets how many bytes a message may have, and whether it may have several frames.
+// Until then no message is accepted. Only the reader may call it.
 func (c *Conn) SetLimit(bytes int, fragments bool) { c.in.limit, c.in.fragments = bytes, fragments }
 
-// Limit returns the most bytes of a message.
+// Limit returns how many bytes a message may have.
 func (c *Conn) Limit() int { return c.in.limit }
 
-// Drain calls handle for each message and control frame that has been received
-// completely. The payload is valid until handle returns. A fragment that is not the
-// last one of its message is an OpContinuation without payload. Drain stops if handle
-// reports that it wants no more. Its error is ErrBrokenFrame, ErrTooLarge or
-// ErrFragment.
+// Drain calls handle for each message and control frame that has been received completely,
+// until handle returns false. The payload is valid until handle returns. For a fragment
+// that does not end its message, the opcode is OpContinuation and the payload empty. The
+// error is ErrBrokenFrame, ErrTooLarge or ErrFragment.
 func (c *Conn) Drain(handle func(opcode byte, payload []byte) (more bool)) error {
 	return c.in.drain(handle)
 }
 
-// Unfinished reports whether a frame or a message has begun and not ended.
+// Unfinished reports whether a frame or message is incomplete.
 func (c *Conn) Unfinished() bool { return c.in.unfinished() }
 
-// InMessage reports whether the first fragments of a message have been received.
+// InMessage reports whether the first fragments of an incomplete message have been
+// received.
 func (c *Conn) InMessage() bool { return c.in.message != nil }
 
-// Receive waits until the client has sent something, for Drain to handle. Its error is
-// ErrEnded once End was called.
+// Receive waits until the client has sent something, which Drain then handles. After End it
+// returns ErrEnded.
 func (c *Conn) Receive() error {
 	var err error
-	// What is held only until Drain returns is not charged.
+	// A buffer that is held only until Drain returns is not charged.
 	if held := c.in.held(); held != c.inCharged {
 		c.Admission.Charge(held - c.inCharged)
 		c.inCharged = held
@@ -147,7 +148,7 @@ func (c *Conn) Receive() error {
 	return err
 }
 
-// buffer returns the buffer of frames that wait. The caller holds mu.
+// buffer returns the buffer of queued frames. The caller holds mu.
 func (c *Conn) buffer() *[]byte {
 	if c.out == nil {
 		c.out = buffers.Get().(*[]byte)
@@ -158,7 +159,8 @@ func (c *Conn) buffer() *[]byte {
 	return c.out
 }
 
-// chargeOut charges what waits and what is being written. The caller holds mu.
+// chargeOut charges the connection for queued frames and for those being written. The
+// caller holds mu.
 func (c *Conn) chargeOut() {
 	held := int64(0)
 	if c.out != nil {
@@ -185,7 +187,7 @@ func (c *Conn) Queue(frames []byte) {
 	c.chargeOut()
 }
 
-// QueueFrame queues one frame with the payload that encode appends.
+// QueueFrame queues a frame whose payload encode appends.
 func (c *Conn) QueueFrame(opcode byte, encode func([]byte) []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,7 +196,7 @@ func (c *Conn) QueueFrame(opcode byte, encode func([]byte) []byte) {
 	c.chargeOut()
 }
 
-// Buffered returns how many bytes wait or are being written.
+// Buffered returns how many bytes are queued or being written.
 func (c *Conn) Buffered() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -207,8 +209,8 @@ func (c *Conn) Buffered() (n int) {
 	return n
 }
 
-// AnswerPing queues a pong, or while much waits leaves that to the next flush, which
-// answers only the newest ping (RFC 6455, 5.5.3).
+// AnswerPing queues a pong. While much is queued, it only remembers the ping for the next
+// flush: only the newest ping needs an answer (RFC 6455, 5.5.3).
 func (c *Conn) AnswerPing(payload []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -226,16 +228,16 @@ func (c *Conn) queuePong(payload []byte) {
 	c.pong = nil
 }
 
-// A Blocker is told that the goroutine which flushes is going to wait for the peer,
-// and that it does no longer.
+// A Blocker is told when the goroutine that flushes begins to wait for the peer (Block),
+// and when it has ended (Unblock).
 type Blocker interface {
 	Block()
 	Unblock()
 }
 
-// Flush writes what waits and returns how many bytes it wrote. It waits for the peer
-// for up to timeout, or for the time that End has left, and tells b, unless nil, when
-// it does.
+// Flush writes the queued frames and returns how many bytes it wrote. It waits for the peer
+// for up to timeout or, after End, for the time that End allows. While it waits it has
+// called b.Block, unless b is nil.
 func (c *Conn) Flush(timeout time.Duration, b Blocker) (n int, err error) {
 	c.mu.Lock()
 	if c.pong != nil {
@@ -249,8 +251,7 @@ func (c *Conn) Flush(timeout time.Duration, b Blocker) (n int, err error) {
 	}
 	rest := *out
 	if c.raw != nil {
-		// Most sockets take it all at once: then there is nothing to wait for, and
-		// no deadline to be set.
+		// Most sockets take everything at once: then no deadline has to be set.
 		n, err = c.tryWrite(rest)
 		rest = rest[n:]
 	}
@@ -270,8 +271,8 @@ func (c *Conn) Flush(timeout time.Duration, b Blocker) (n int, err error) {
 	return n, err
 }
 
-// writeAll is the part of Flush that may block. The timeout begins at since, when the
-// bytes were queued, or now if that is zero.
+// writeAll is the part of Flush that waits for the peer. The timeout counts from since, or
+// from now if that is zero.
 func (c *Conn) writeAll(bytes []byte, since time.Time, timeout time.Duration, b Blocker) (int, error) {
 	if since.IsZero() {
 		since = time.Now()
@@ -291,12 +292,12 @@ func (c *Conn) writeAll(bytes []byte, since time.Time, timeout time.Duration, b 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil && !c.ending {
-		c.Conn.SetWriteDeadline(time.Time{}) // or tryWrite would fail once it has passed
+		c.Conn.SetWriteDeadline(time.Time{}) // once passed, it would make tryWrite fail
 	}
 	return n, err
 }
 
-// End makes reads fail at once, and writes once timeout has passed.
+// End makes reads fail at once, and writes fail after timeout.
 func (c *Conn) End(timeout time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -309,9 +310,9 @@ func (c *Conn) End(timeout time.Duration) {
 	c.Conn.SetReadDeadline(now)
 }
 
-// CloseHandshake sends what waits and a close frame and, unless the client has sent
-// one already, waits for the client's, for up to timeout in all. No other goroutine
-// may read or flush any more.
+// CloseHandshake writes the queued frames and a close frame. Unless the client has already
+// sent a close frame (answered), it then waits for one. All of it takes at most timeout. No
+// other goroutine may read or flush any more.
 func (c *Conn) CloseHandshake(code int, reason string, answered bool, timeout time.Duration) {
 	c.mu.Lock()
 	c.ending = true
@@ -332,14 +333,15 @@ func (c *Conn) CloseHandshake(code int, reason string, answered bool, timeout ti
 	if c.in.bytes != nil {
 		early = *c.in.bytes
 	}
-	// Whatever comes, the socket is closed. But closing it with something unread resets
-	// the connection, and the close frame may be lost.
+	// The socket is closed in any case. But if it is closed with unread bytes, the
+	// connection is reset, and the close frame may be lost: read up to the client's close
+	// frame.
 	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), c.Conn), 512)
 	if err := awaitClose(r); !errors.Is(err, ErrBrokenFrame) {
 		return
 	}
-	// Behind a broken frame the close frame cannot be found. A client that sees the end
-	// of the stream closes it.
+	// After a broken frame the close frame cannot be found. But if the client sees the end
+	// of the stream, it closes the connection.
 	if admission.CloseWrite(c.Conn) == nil {
 		_, _ = io.Copy(io.Discard, r)
 	}

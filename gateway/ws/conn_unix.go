@@ -11,8 +11,8 @@ import (
 	"github.com/belfry-im/belfry/gateway/admission"
 )
 
-// rawConn returns what receiveRaw waits on, nil for a socket that buffers bytes of its
-// own, as TLS does.
+// rawConn returns the raw connection that receiveRaw waits for. It is nil if the
+// socket has a buffer, as with TLS.
 func rawConn(socket net.Conn) syscall.RawConn {
 	admitted, ok := socket.(*admission.Conn)
 	if !ok {
@@ -29,7 +29,7 @@ func rawConn(socket net.Conn) syscall.RawConn {
 	return raw
 }
 
-// receiveRaw is Receive for a raw socket. While it waits it holds no buffer and a
+// receiveRaw is Receive with raw set. While it waits, it holds no buffer and needs a
 // small stack.
 func (c *Conn) receiveRaw() error {
 	var n int
@@ -60,7 +60,7 @@ func (c *Conn) receiveRaw() error {
 }
 
 // An attempt is a write that does not wait. It is reused, since its closure would be
-// allocated for each write.
+// allocated for every write.
 type attempt struct {
 	bytes []byte
 	n     int
@@ -77,7 +77,8 @@ func (a *attempt) run(fd uintptr) bool {
 	}
 }
 
-// tryWrite writes as much as a raw socket takes without waiting.
+// tryWrite writes as much as the socket takes without waiting, and returns how many
+// bytes that was.
 func (c *Conn) tryWrite(b []byte) (int, error) {
 	a := &c.attempt
 	if a.write == nil {

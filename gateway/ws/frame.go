@@ -1,8 +1,8 @@
 // Package ws is the server's side of a WebSocket: the upgrade, frames, and a connection
 // that holds no buffer while it is idle.
 //
-// The WebSocket library only shakes hands. Its own connection would keep buffers of
-// 4 KiB each way, and write once per frame.
+// The WebSocket library is used for the handshake alone. Its connections would keep a
+// buffer of 4 KiB in each direction, and make a write for each frame.
 package ws
 
 import (
@@ -23,10 +23,10 @@ const (
 	OpPong         = 10
 )
 
-// Close codes of RFC 6455 that are no application's.
+// Close codes of RFC 6455 that an application does not choose.
 const (
 	CloseProtocolError = 1002
-	CloseAbnormal      = 1006 // never sent: the peer is gone
+	CloseAbnormal      = 1006 // never sent: the peer has gone
 )
 
 // maxControl is the longest payload of a control frame.
@@ -35,7 +35,7 @@ const maxControl = 125
 // PingFrame is a ping without payload.
 var PingFrame = []byte{0x80 | OpPing, 0}
 
-// What ends reading, besides errors of the socket.
+// Errors that end reading, besides those of the socket.
 var (
 	ErrBrokenFrame = errors.New("ws: broken frame")
 	ErrTooLarge    = errors.New("ws: frame too large")
@@ -53,14 +53,14 @@ type frameHeader struct {
 	mask   uint32 // little-endian
 }
 
-// parseHeader reads the header at the front of b and returns its length, 0 if b holds
-// only a part of it. It refuses what RFC 6455 forbids.
+// parseHeader parses the header at the start of b and returns its length, 0 if it is
+// incomplete. Its error is ErrBrokenFrame for what RFC 6455 forbids.
 func parseHeader(b []byte) (h frameHeader, length int, err error) {
 	if len(b) < 2 {
 		return h, 0, nil
 	}
 	h = frameHeader{fin: b[0]&0x80 != 0, opcode: b[0] & 0x0f, size: uint64(b[1] & 0x7f)}
-	if b[0]&0x70 != 0 || b[1]&0x80 == 0 { // no extension is agreed upon; clients mask
+	if b[0]&0x70 != 0 || b[1]&0x80 == 0 { // no extension was negotiated, and clients must mask
 		return h, 0, ErrBrokenFrame
 	}
 	switch h.opcode {
@@ -104,8 +104,8 @@ func unmask(payload []byte, mask uint32) {
 	}
 }
 
-// CloseCode returns the code in the payload of a close frame, 0 for none. Its error is
-// ErrBrokenFrame or ErrBadText for what must not be sent.
+// CloseCode returns the code in the payload of a close frame, 0 for none. If clients
+// must not send such a payload, the error is ErrBrokenFrame or ErrBadText.
 func CloseCode(payload []byte) (code int, err error) {
 	if len(payload) == 0 {
 		return 0, nil
@@ -126,7 +126,7 @@ func CloseCode(payload []byte) (code int, err error) {
 	return code, nil
 }
 
-// awaitClose reads up to the client's close frame and drops everything before it.
+// awaitClose reads and drops frames up to the client's close frame.
 func awaitClose(r *bufio.Reader) error {
 	for {
 		var h frameHeader

@@ -15,7 +15,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Sign returns a signed token; kid "" is none.
+// Sign returns a signed token. With kid "" it has no kid.
 func Sign(method jwt.SigningMethod, key any, kid string, claims jwt.MapClaims) string {
 	token := jwt.NewWithClaims(method, claims)
 	if kid != "" {
@@ -28,16 +28,16 @@ func Sign(method jwt.SigningMethod, key any, kid string, claims jwt.MapClaims) s
 	return text
 }
 
-// Keys are key pairs, and their public halves as a JWKS.
+// Keys are private keys for tests, and a JWKS of their public keys.
 type Keys struct {
-	RSA     *rsa.PrivateKey    // with the kid "rsa"
-	EC      *ecdsa.PrivateKey  // "ec"
-	Ed      ed25519.PrivateKey // "ed"
-	Foreign *rsa.PrivateKey    // not in the set
+	RSA     *rsa.PrivateKey    // kid "rsa"
+	EC      *ecdsa.PrivateKey  // kid "ec"
+	Ed      ed25519.PrivateKey // kid "ed"
+	Foreign *rsa.PrivateKey    // not in the JWKS
 	JWKS    []byte
 }
 
-// NewKeys returns keys that nobody else has.
+// NewKeys returns new random keys.
 func NewKeys(t *testing.T) *Keys {
 	t.Helper()
 	var k Keys
@@ -55,7 +55,7 @@ func NewKeys(t *testing.T) *Keys {
 	must()
 	_, k.Ed, err = ed25519.GenerateKey(rand.Reader)
 	must()
-	point, err := k.EC.PublicKey.Bytes() // 4, x, y
+	point, err := k.EC.PublicKey.Bytes() // 0x04, then x, then y
 	must()
 	b64 := base64.RawURLEncoding.EncodeToString
 	k.JWKS, err = json.Marshal(map[string]any{"keys": []map[string]any{
@@ -67,7 +67,7 @@ func NewKeys(t *testing.T) *Keys {
 	return &k
 }
 
-// Without returns a set without the key of a kid.
+// Without returns the key set without the key of a kid.
 func Without(t *testing.T, jwks []byte, kid string) []byte {
 	t.Helper()
 	var set struct {

@@ -1,4 +1,4 @@
-// Package hookstest has a receiver of events for tests.
+// Package hookstest provides a receiver of events for tests.
 package hookstest
 
 import (
@@ -12,18 +12,18 @@ import (
 	"github.com/belfry-im/belfry/gateway/webhook"
 )
 
-// A Receiver answers as the test says, and keeps what it gets.
+// A Receiver answers questions as the test says, and records events.
 type Receiver struct {
-	Events  map[string]bool // nil: all
+	Events  map[string]bool // those that it wants; nil: all
 	Timeout time.Duration
-	Answer  func(ctx context.Context, cid string) (string, error) // nil: accepts
+	Answer  func(ctx context.Context, cid string) (string, error) // answers questions; nil: accepts all
 
 	mu     sync.Mutex
-	asked  []string // data of what was asked about, in order
-	told   []string // "type data", in order
-	IDs    []string // of told; once nothing is emitted any more
-	Orders []uint64 // likewise
-	open   int      // asks
+	asked  []string // data of the questions, in order
+	told   []string // "type data" of the events, in order
+	IDs    []string // ids of the events; to be read when no more come
+	Orders []uint64 // orders of the events, likewise
+	open   int      // questions that are open
 	most   int
 }
 
@@ -79,16 +79,16 @@ func (r *Receiver) Ask(ctx context.Context, _ string, e webhook.Event) ([]byte, 
 	return []byte(answer), err
 }
 
-// Asks returns how many messages it was asked about.
+// Asks returns how many questions it was asked.
 func (r *Receiver) Asks() int { r.mu.Lock(); defer r.mu.Unlock(); return len(r.asked) }
 
-// Asked returns the data of what it was asked about, in order.
+// Asked returns the data of all questions, in order.
 func (r *Receiver) Asked() []string { r.mu.Lock(); defer r.mu.Unlock(); return slices.Clone(r.asked) }
 
-// Most returns how many asks were open at a time.
+// Most returns the largest number of questions that were open at a time.
 func (r *Receiver) Most() int { r.mu.Lock(); defer r.mu.Unlock(); return r.most }
 
-// List returns "type data" of each event, in order.
+// List returns "type data" of all events, in order.
 func (r *Receiver) List() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,9 +1,9 @@
-// Package wstest makes frames of clients for tests.
+// Package wstest makes frames as clients send them, for tests.
 package wstest
 
 import "encoding/binary"
 
-// Frame returns a frame as a client sends it. first is its first byte, of flags and
+// Frame returns a frame as a client sends it. first is its first byte: flags and
 // opcode.
 func Frame(first byte, mask uint32, payload string) []byte {
 	b := []byte{first, 0x80}
