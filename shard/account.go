@@ -7,18 +7,19 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// An account is what an administrator has set for a user. It is replaced and never
-// changed in place, because a snapshot may share it.
+// An account is what an administrator has set for a user. A change replaces the account
+// as a whole, because a snapshot may share the old one.
 type account struct {
-	historyTTL int64             // ms; used if it is longer than that of the limits
+	historyTTL int64             // ms; applies if it is longer than Limits.HistoryTTL
 	suspended  bool              // the user cannot log in
-	tokensFrom int64             // ms; tokens issued before are refused
-	erased     command.SessionID // last session before the user was erased
+	tokensFrom int64             // ms; tokens issued before this time are refused
+	erased     command.SessionID // number of the last session before the user was erased; 0 = never erased
 }
 
 var zeroAccount account // never written
 
-// accountOrZero returns what an administrator has set for a user, for reading.
+// accountOrZero returns what an administrator has set for a user. The caller must not
+// change it.
 func (u *user) accountOrZero() *account {
 	if u.account == nil {
 		return &zeroAccount
@@ -68,7 +69,7 @@ func (s *State) applySetUser(c *command.SetUser, r *command.Result) {
 		s.setAccount(u, a)
 	} else {
 		a.historyTTL = c.HistoryTTL.Milliseconds()
-		s.purgeDue(u) // first, so that nothing expired comes back
+		s.purgeDue(u) // before the time changes, or expired messages would come back
 		s.forgetTooOldDedup(u)
 		s.setAccount(u, a)
 		s.recountAllQueues(u)
@@ -85,8 +86,8 @@ func (s *State) applySetUser(c *command.SetUser, r *command.Result) {
 	})
 }
 
-// endSessions ends those sessions of a user for which why returns a reason, on behalf
-// of an administrator.
+// endSessions ends, on behalf of an administrator, those sessions of a user for which
+// reasonFor returns a reason. It lists them in r.
 func (s *State) endSessions(u *user, r *command.Result, why func(*session) string) {
 	before := len(u.sessions)
 	for i := 0; i < len(u.sessions); {
@@ -106,8 +107,8 @@ func (s *State) endSessions(u *user, r *command.Result, why func(*session) strin
 	s.signal(u)
 }
 
-// checkToken returns OK if the user may have a session with a token issued at that
-// time (ms), and otherwise the code of the refusal.
+// checkToken returns OK if the user may have a session with a token issued at issuedAt
+// (ms), and otherwise the code of the refusal.
 func (u *user) checkToken(issuedAt int64) command.Code {
 	switch a := u.accountOrZero(); {
 	case a.suspended:
@@ -118,8 +119,8 @@ func (u *user) checkToken(issuedAt int64) command.Code {
 	return command.OK
 }
 
-// refuseToken reports whether a token issued at that time (ms) is refused, and puts
-// the refusal into r.
+// refuseToken reports whether the user may not have a session with a token issued at
+// issuedAt (ms). If so, it puts the refusal into r.
 func (u *user) refuseToken(issuedAt int64, r *command.Result) bool {
 	switch code := u.checkToken(issuedAt); code {
 	case command.CodeForbidden:

@@ -7,15 +7,16 @@ const (
 	hourBuckets   = 400 * 24    // 400 days by the hour, as long as anybody is likely to keep them
 )
 
-// An ageIndex counts the bytes of a shard's logs by the time of the messages, to find
-// the cutoff that frees a given number of bytes. It is derived from the logs.
+// An ageIndex counts the bytes of all messages of a shard by the messages' times, to
+// find the cutoff that frees a given number of bytes. It is derived from the logs.
 type ageIndex struct {
 	total      int          // bytes of all messages
-	minute     int64        // of the shard's time
+	minute     int64        // minute of the shard's time, since 1970
 	histograms [3]histogram // from fine to coarse
 
-	// future counts messages of a later minute, by second: the clocks of other shards
-	// may be ahead of this one's. It has no more sums than there are such messages.
+	// future counts the bytes of messages of a later minute, by second: clocks of other
+	// shards may be ahead of this shard's. It never has more sums than there are such
+	// messages.
 	future map[int64]int
 }
 
@@ -30,7 +31,8 @@ func newAgeIndex() ageIndex {
 	}
 }
 
-// add counts n bytes for a message's time (ms). n is negative when the message goes.
+// add counts n bytes for a message's time (ms). When a message is removed, n is
+// negative.
 func (a *ageIndex) add(at int64, n int) {
 	a.total += n
 	if at/60_000 <= a.minute {
@@ -43,22 +45,23 @@ func (a *ageIndex) add(at int64, n int) {
 	}
 }
 
-// addToHistograms is add for a time that is not later than the shard's minute.
+// addToHistograms is add for a time that is not beyond the current minute.
 func (a *ageIndex) addToHistograms(at int64, n int) {
 	for i := range a.histograms {
 		a.histograms[i].add(at, n)
 	}
 }
 
-// advance moves the shard's time on; it never falls.
+// advance tells the index that the shard's time is now (ms). A lower time has no
+// effect.
 func (a *ageIndex) advance(now int64) {
 	if now/60_000 <= a.minute {
 		return
 	}
 	a.minute = now / 60_000
 	for i := range a.histograms {
-		// Up to the end of the minute, so that a message falls into the same step
-		// whenever it is looked for.
+		// Up to the last step of the minute: every message that add puts into the
+		// histograms has a bucket for its step then.
 		a.histograms[i].advance((a.minute*60_000 + 59_999) / a.histograms[i].width)
 	}
 	for second, n := range a.future {
@@ -70,7 +73,7 @@ func (a *ageIndex) advance(now int64) {
 }
 
 // cutoffFor returns a time such that messages of about n bytes are at or below it.
-// Nothing is held at or below the time above.
+// above is a time at or below which there are no messages.
 func (a *ageIndex) cutoffFor(n int, above, now int64) int64 {
 	coarsest := len(a.histograms) - 1
 	for i := range a.histograms[:coarsest] {
@@ -81,12 +84,12 @@ func (a *ageIndex) cutoffFor(n int, above, now int64) int64 {
 	return a.histograms[coarsest].cutoffFor(n, above, now)
 }
 
-// A histogram counts bytes by time: one bucket for each of the newest steps. Anything
-// older counts in the oldest bucket.
+// A histogram counts bytes by time. It has one bucket for each of the newest steps,
+// which are width long; the oldest bucket also counts everything older.
 type histogram struct {
-	width   int64 // of a step, ms
+	width   int64 // length of a step, ms
 	newest  int64 // newest step that has a bucket
-	buckets []int // a ring, by step
+	buckets []int // bytes of each step, at index step modulo their number
 }
 
 func (h *histogram) oldest() int64 { return h.newest - int64(len(h.buckets)) + 1 }
@@ -100,8 +103,8 @@ func (h *histogram) add(at int64, n int) {
 	*h.bucket(max(at/h.width, h.oldest())) += n
 }
 
-// advance makes step the newest. Buckets that leave the range are added to the oldest
-// one left.
+// advance makes step the newest one with a bucket. Bytes of steps that lose theirs are
+// added to the oldest bucket that is left.
 func (h *histogram) advance(step int64) {
 	folded := 0
 	for range min(step-h.newest, int64(len(h.buckets))) {
@@ -114,9 +117,9 @@ func (h *histogram) advance(step int64) {
 	*h.bucket(h.oldest()) += folded
 }
 
-// cutoffFor is ageIndex.cutoffFor for one histogram. The bytes of a step count as
-// spread evenly over it; those of the oldest step, over all the time from above to its
-// end.
+// cutoffFor is ageIndex.cutoffFor for one histogram. It takes the bytes of a step as
+// spread evenly over the step, and those of the oldest step as spread over all the time
+// after above.
 func (h *histogram) cutoffFor(n int, above, now int64) int64 {
 	for step := h.oldest(); step <= now/h.width && step <= h.newest; step++ {
 		held := *h.bucket(step)

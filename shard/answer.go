@@ -12,9 +12,9 @@ import (
 // errMoved refuses a query whose slot is frozen or not in this shard.
 var errMoved = &command.RefusedError{Code: command.CodeMoved}
 
-// Answer answers a query as of a time, which is not before Now. An error is a
-// *command.RefusedError: CodeMoved if the slot is frozen or not in this shard,
-// otherwise what the query documents.
+// Answer fills in the answer to a query as of now (ms), which must not be before Now.
+// An error is a *command.RefusedError: CodeMoved if the query's slot is frozen or not
+// in this shard, otherwise a code that the query's type documents.
 func (s *State) Answer(q query.Query, now int64) error {
 	if slot := q.Slot(); slot >= 0 && !s.Owns(uint16(slot)) {
 		return errMoved
@@ -127,7 +127,7 @@ func (s *State) Answer(q query.Query, now int64) error {
 	return nil
 }
 
-// lowest sorts a list and returns its first elements, as many as the limit allows.
+// lowest sorts a list and returns its first limit elements.
 func lowest[T any](all []T, limit int, order func(a, b T) int) []T {
 	slices.SortFunc(all, order)
 	return slices.Clip(all[:min(len(all), limit)])
@@ -156,7 +156,7 @@ func noMember(group command.GroupID) error {
 	return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: only for members of " + string(group)}
 }
 
-// maySpeak refuses a user who may not send to a group that stores nothing.
+// maySpeak answers a MaySpeak query, or returns why the user may not send.
 func (s *State) maySpeak(q *query.MaySpeak, now int64) error {
 	q.Now, q.Arrival, q.Members = now, s.GroupArrival(q.Group), nil
 	info, exists := s.Group(q.Group, q.User)
@@ -166,7 +166,7 @@ func (s *State) maySpeak(q *query.MaySpeak, now int64) error {
 	case q.Admin:
 	case info.Settings.Stored && info.Role == command.RoleNone:
 		return noMember(q.Group)
-	case info.BannedUntil > now: // their sessions may not know yet that they are out
+	case info.BannedUntil > now: // a banned user's session may not know of the ban yet
 		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: you are not a member of this group"}
 	case info.Settings.MutedAll && info.Role < command.RoleAdmin:
 		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: all but the owner and admins are muted in this group (mutedAll)"}

@@ -2,10 +2,10 @@ package shard
 
 import "github.com/belfry-im/belfry/shard/command"
 
-// Apply executes one committed batch. The same batches in the same order give
-// the same state and results on every replica. It panics with an
-// *InvariantError when the batch cannot be decoded or the state is broken; the
-// state must not be used after that.
+// Apply executes one committed batch and fills in out. The same batches in the same
+// order give the same state and results on every replica. It panics with an
+// *InvariantError if the batch cannot be decoded or the state is broken; the state must
+// not be used after that.
 func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Results = out.Results[:0]
 	out.Users = out.Users[:0]
@@ -28,8 +28,8 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	}
 }
 
-// advanceTime moves the shard's time on. A new leader's clock may be behind, so time
-// never goes back.
+// advanceTime moves the shard's time on. Time never goes back, although the clock of a
+// new leader may be behind that of the last.
 func (s *State) advanceTime(atMS int64) {
 	s.now = max(s.now, atMS)
 	s.byAge.advance(s.now)
@@ -62,7 +62,7 @@ func (s *State) applyPurgeExpired(c *command.PurgeExpired, _ *command.Result) {
 		var idle []uint32
 		for number := range sl.users.all {
 			u := s.userAt(number)
-			if s.dedupDue(&u.dedup, sent) || s.removedDedupDue(u) || s.isDue(u) || u.group != nil && s.groupDue(u.group) || u.hasOldMembership(s.now) { // a user with nothing due need not be copied for a snapshot
+			if s.dedupDue(&u.dedup, sent) || s.removedDedupDue(u) || s.isDue(u) || u.group != nil && s.groupDue(u.group) || u.hasOldMembership(s.now) { // only then, because a snapshot may have to copy the user
 				s.copyForSnapshot(u)
 				s.purgeDue(u)
 				s.forgetDedup(u, &u.dedup, sent)

@@ -7,15 +7,15 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// An array is a slice in one piece of the arena, for values without pointers. Users
-// have a few of each kind: in the arena they cost the garbage collector nothing and
-// leave little room unused. The zero array is empty.
+// An array is a slice whose items lie in one piece of the arena and have no pointers.
+// Each user has several arrays: in the arena they cost the garbage collector nothing
+// and leave little room unused. The zero array is empty.
 type array[T any] struct {
 	items []T
 	piece ring.Ref
 }
 
-// add appends v. It may move the items to a new piece.
+// add appends v. If the array is full, it moves the items to a larger piece.
 func (x *array[T]) add(a *ring.Arena, v T) {
 	if len(x.items) == cap(x.items) {
 		// A short array grows to the next size class, a long one by an eighth.
@@ -24,7 +24,7 @@ func (x *array[T]) add(a *ring.Arena, v T) {
 	x.items = append(x.items, v)
 }
 
-// move copies the items to a new piece with room for n.
+// move moves the items to a new piece with room for n items, and frees the old piece.
 func (x *array[T]) move(a *ring.Arena, n int) {
 	to := newArray[T](a, n)
 	to.items = append(to.items, x.items...)
@@ -32,6 +32,7 @@ func (x *array[T]) move(a *ring.Arena, n int) {
 	*x = to
 }
 
+// newArray returns an empty array with room for at least n items.
 func newArray[T any](a *ring.Arena, n int) array[T] {
 	var v T
 	size := int(unsafe.Sizeof(v))
@@ -40,7 +41,7 @@ func newArray[T any](a *ring.Arena, n int) array[T] {
 	return l.array(a)
 }
 
-// clone returns a copy of the array in a piece of its own.
+// clone returns a copy of the array in a new piece.
 func (x *array[T]) clone(a *ring.Arena) array[T] {
 	if len(x.items) == 0 {
 		return array[T]{}
@@ -58,13 +59,14 @@ func (x *array[T]) free(a *ring.Arena) {
 	*x = array[T]{}
 }
 
-// A list is an array without pointers, so that it can itself be an item of an array.
+// A list is an array in a form without pointers, so that lists can be items of an
+// array.
 type list[T any] struct {
 	piece   ring.Ref
-	n, room uint32 // items held, and items there is room for
+	n, room uint32 // number of items, and number of items that the piece has room for
 }
 
-// -
+// array returns the list as an array, which shares the list's piece.
 func (l *list[T]) array(a *ring.Arena) array[T] {
 	if l.piece == 0 {
 		return array[T]{}
@@ -75,12 +77,12 @@ func (l *list[T]) array(a *ring.Arena) array[T] {
 	return array[T]{items: unsafe.Slice(first, l.room)[:l.n], piece: l.piece}
 }
 
-// set makes the list hold x.
+// set makes the list hold the items of x, whose piece it takes over.
 func (l *list[T]) set(x array[T]) {
 	*l = list[T]{piece: x.piece, n: uint32(len(x.items)), room: uint32(cap(x.items))}
 }
 
-// items returns the items. The slice is valid until the list changes.
+// items returns the list's items. The slice is valid until the list changes.
 func (l *list[T]) items(a *ring.Arena) []T { return l.array(a).items }
 
 // insert inserts v before item i.
@@ -101,7 +103,7 @@ func (l *list[T]) removeFirst(a *ring.Arena, i int) {
 	l.set(x)
 }
 
-// replace makes the list a copy of items, in a piece of its own.
+// replace makes the list hold a copy of items in a new piece, and frees the old piece.
 func (l *list[T]) replace(a *ring.Arena, items []T) {
 	x, old := array[T]{items: items}, l.array(a)
 	l.set(x.clone(a))

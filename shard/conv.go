@@ -11,73 +11,73 @@ import (
 
 const (
 	convMuted        = 1 << iota
-	convPinned       // set by the user
+	convPinned       // the user has pinned the conversation
 	convBlocked      // the user has blocked the peer
 	convBlockedBy    // the peer has blocked the user, according to letters
-	convImported     // it has an importRecord
+	convImported     // the conversation has an importRecord
 	convReceived     // the peer has written to the user
 	convSent         // the user has written to the peer
 	convMarkedUnread // the user has marked the conversation as unread
 )
 
-// A conv is one user's view of a one-to-one conversation: what every conversation
-// needs. There are millions of them, so a conv has no pointers and no field that is
-// mostly zero; such fields are in its coldConv.
+// A conv is one user's view of a one-to-one conversation, or a group's log. There are
+// millions of them, so a conv has no pointers, and fields that are zero in most
+// conversations are in a coldConv instead.
 type conv struct {
 	log        ring.Ring
 	peer       ring.Ref // name of the other user
-	coldIndex  uint32   // 1 + index into user.cold, 0 = all of it is zero
-	newer      uint32   // 1 + index of the neighbours in order of activity, 0 = none
-	older      uint32
-	outbox     uint32 // 1 + index into user.outbox, 0 = no letter waits
+	coldIndex  uint32   // 1 + index into user.cold; 0 = the coldConv would be all zero
+	newer      uint32   // 1 + index of the conversation with the next newer activity, 0 = none
+	older      uint32   // 1 + index of the one with the next older activity, 0 = none
+	outbox     uint32   // 1 + index into user.outbox, 0 = no letter waits
 	peerLen    uint8
-	flags      uint8   // see convMuted
-	goneReason gapCode // why the newest of the seqs below log.First are gone
+	flags      uint8   // convMuted and the constants after it
+	goneReason gapCode // why the newest of the seqs below log.First() is gone
 
 	queued      uint32 // messages of this conversation in the offline queue, as in user.queued
 	queuedBytes uint32
 	read        uint64            // read cursor
-	readArrival uint64            // arrival number of the cursor's last move
-	readBy      command.SessionID // session that moved it
-	lastTime    int64             // ms, of the newest entry ever
-	lastArrival uint64            // of the newest entry ever
+	readArrival uint64            // arrival number of the read cursor's last move
+	readBy      command.SessionID // session that moved the read cursor last
+	lastTime    int64             // ms, time of the newest entry ever appended
+	lastArrival uint64            // arrival number of the newest entry ever appended
 	lettersOut  uint64            // number of the last letter to the peer
-	lettersIn   uint64            // number of the last letter of the peer that was applied
+	lettersIn   uint64            // number of the last letter of the peer that was applied here
 }
 
-// A coldConv holds what limits, deletions, receipts and age add to a conversation. It
-// is made when one of its fields is first set.
+// A coldConv holds the fields of a conversation that only limits, deletions, receipts,
+// age or settings fill. A conversation gets one when the first of them is set.
 type coldConv struct {
 	extraIndex uint32 // 1 + index into user.extra, 0 = none
-	queueFloor uint64 // limits emptied the queue up to this seq
+	queueFloor uint64 // limits or a deletion emptied the queue up to this seq
 	unlistedTo uint64 // the user took the conversation off their recents up to this seq
 
 	changeArrival       uint64 // arrival number of the newest change other than a read
 	peerRead            uint64 // the peer has read up to this seq
 	peerReadArrival     uint64
 	peerReadMS          int64
-	unlistedArrival     uint64 // of the last deletion that left the messages
+	unlistedArrival     uint64 // arrival number of the last deletion that kept the messages
 	unlistedBy          command.SessionID
 	clearedTo           uint64 // the user deleted the history up to this seq
 	clearedArrival      uint64
 	clearedBy           command.SessionID
-	receiptSent         uint64 // the peer's own seq up to which the peer was told that it is read
-	goneIncomingPeerSeq uint64 // the newest incoming message that left the log: its seq in the peer's view
-	goneIncomingSeq     uint64 // its seq here
-	goneIncomingFrom    uint64 // all seqs from here to goneIncomingSeq were incoming, with consecutive peer seqs
-	settingsArrival     uint64 // arrival number of the last change of the user's settings
-	blockArrival        uint64 // of the last time the user blocked or unblocked the peer
+	receiptSent         uint64 // highest seq, in the peer's view, of the receipts sent to the peer
+	goneIncomingPeerSeq uint64 // seq, in the peer's view, of the newest incoming message that left the log
+	goneIncomingSeq     uint64 // seq of that message in this view
+	goneIncomingFrom    uint64 // all seqs from this one to goneIncomingSeq were incoming, with consecutive seqs in the peer's view
+	settingsArrival     uint64 // arrival number of the last change of the user's settings of the conversation
+	blockArrival        uint64 // arrival number of the last time the user blocked or unblocked the peer
 
-	// Derived.
+	// The fields below are derived from the others and the log.
 	agedOutTo       uint64 // entries up to this seq are too old for the queue
-	earliestTTLEnd  int64  // ms, not after the first end of a ttl in the queue; 0 = none has a ttl
+	earliestTTLEnd  int64  // ms, no message in the queue reaches the end of its ttl before; 0 = none has a ttl
 	queueHead       uint64 // arrival number of the oldest message in the queue; 0 = not looked up
-	receiptsThrough uint64 // up to this seq no receipt is missing
+	receiptsThrough uint64 // for messages up to this seq, all receipts were sent
 }
 
 var zeroCold coldConv // never written
 
-// coldOf returns the rarely used part of a conversation, for reading.
+// coldOf returns a conversation's coldConv, which the caller must not change.
 func (u *user) coldOf(c *conv) *coldConv {
 	if c.coldIndex == 0 {
 		return &zeroCold
@@ -85,8 +85,7 @@ func (u *user) coldOf(c *conv) *coldConv {
 	return &u.cold.items[c.coldIndex-1]
 }
 
-// coldMut returns the rarely used part of a conversation for writing, and makes it if
-// there is none.
+// coldMut returns a conversation's coldConv for writing, and makes it if there is none.
 func (s *State) coldMut(u *user, c *conv) *coldConv {
 	if c.coldIndex == 0 {
 		s.holdFor(u)
@@ -96,16 +95,17 @@ func (s *State) coldMut(u *user, c *conv) *coldConv {
 	return &u.cold.items[c.coldIndex-1]
 }
 
-// An extra holds the lists that few conversations need. A snapshot may share them.
+// An extra holds lists that few conversations need. A snapshot may share the lists.
 type extra struct {
-	tombstones list[tombstone] // by seq; of entries that have left the log, at most keptTombstones
+	tombstones list[tombstone] // by seq; at most keptTombstones of entries that have left the log, or about an eighth more
 	lost       list[lostRun]   // by seq
-	gone       list[goneRun]   // why older seqs are gone, by seq; the newest reason is conv.goneReason
-	shared     bool            // the lists must be copied before they change
+	gone       list[goneRun]   // by seq; why older seqs are gone. The newest reason is conv.goneReason
+	shared     bool            // a snapshot shares the lists: they must be copied before they change
 }
 
-// A tombstone says that a message was recalled or deleted. It outlives the entry for a
-// while, for devices that hold a copy of the message.
+// A tombstone says that a message was recalled or deleted. It is kept for a while after
+// the entry has left the log, because devices that have a copy of the message may still
+// have to be told.
 type tombstone struct {
 	seq     uint64
 	arrival uint64
@@ -114,23 +114,23 @@ type tombstone struct {
 	own     bool // this user sent the message
 }
 
-// A lostRun is a run of incoming seqs that limits took out of the queue.
+// A lostRun is a run of seqs whose incoming messages limits took out of the queue.
 type lostRun struct {
 	from, to uint64
-	count    uint64 // messages; less than the width of the run only after runs were merged
-	arrival  uint64 // of the message at to
+	count    uint64 // number of messages; less than to-from+1 only after runs were merged
+	arrival  uint64 // arrival number of the message at to
 }
 
-// A goneRun says why the seqs after the run before, up to to, are gone.
+// A goneRun says why seqs are gone: those after the previous run, up to to.
 type goneRun struct {
 	to     uint64
 	reason gapCode
 }
 
 const (
-	keptTombstones = 256 // of entries that left the log; the oldest are forgotten first
-	keptLost       = 64  // runs; beyond that the two oldest become one that spans both
-	keptGone       = 64  // runs; beyond that the two oldest become one with the reason of the later
+	keptTombstones = 256 // tombstones of entries that left the log; the oldest are forgotten first
+	keptLost       = 64  // runs; if there are more, the two oldest are merged into one that spans both
+	keptGone       = 64  // runs; if there are more, the two oldest are merged into one with the reason of the later
 )
 
 // A gapCode says why a seq has no visible message.
@@ -142,10 +142,10 @@ const (
 	gapEvicted
 	gapDeleted
 	gapRecalled
-	gapNotMember // never stored
+	gapNotMember // the seq was never in the view
 )
 
-// reason returns the GapReason of a code other than gapNone.
+// reason returns the query.GapReason of a code. The code must not be gapNone.
 func (g gapCode) reason() query.GapReason {
 	switch g {
 	case gapExpired:
@@ -164,7 +164,7 @@ func (g gapCode) reason() query.GapReason {
 
 var zeroExtra extra // never written
 
-// extraOf returns a conversation's extra, for reading.
+// extraOf returns a conversation's extra, which the caller must not change.
 func (u *user) extraOf(c *conv) *extra {
 	if c.coldIndex == 0 || u.cold.items[c.coldIndex-1].extraIndex == 0 {
 		return &zeroExtra
@@ -173,10 +173,10 @@ func (u *user) extraOf(c *conv) *extra {
 }
 
 // extraMut returns a conversation's extra for writing, and makes it if there is none.
-// What the caller frees until the next call of holdFor counts as the user's.
+// It calls holdFor, so that the caller may free pieces of the lists.
 func (s *State) extraMut(u *user, c *conv) *extra {
 	cold := s.coldMut(u, c)
-	s.holdFor(u) // also for what the caller frees
+	s.holdFor(u)
 	if cold.extraIndex == 0 {
 		u.extra.add(s.arena, extra{})
 		cold.extraIndex = uint32(len(u.extra.items))
@@ -191,11 +191,11 @@ func (s *State) extraMut(u *user, c *conv) *extra {
 	return x
 }
 
-// peer returns the name of a conversation's other user. It aliases the arena.
+// peer returns the name of a conversation's other user. The bytes alias the arena.
 func (s *State) peer(c *conv) []byte { return s.arena.Bytes(c.peer, int(c.peerLen)) }
 
-// indexedConvs is the number of conversations from which a table finds a peer faster
-// than a scan.
+// indexedConvs is the number of conversations from which user.byPeer is used, because
+// it finds a peer faster than a scan.
 const indexedConvs = 24
 
 // findConv returns the index of the conversation with peer, or -1.
@@ -244,8 +244,8 @@ func (s *State) openConv(u *user, peer command.UserID) int {
 	return i
 }
 
-// moveToFront makes conversation i the newest in the order of activity, which reads by
-// cursor follow.
+// moveToFront makes conversation i the first in the order of newest activity. Reads by
+// cursor follow that order, to stop at the first conversation without anything new.
 func (s *State) moveToFront(u *user, i int) {
 	self := uint32(i + 1)
 	if u.newest == self {
@@ -268,19 +268,19 @@ func (s *State) moveToFront(u *user, i int) {
 // lastChange returns the arrival number of a conversation's newest change.
 func (u *user) lastChange(c *conv) uint64 { return max(c.readArrival, u.coldOf(c).changeArrival) }
 
-// lastActivity returns the arrival number of a conversation's newest message or
-// change.
+// lastActivity returns the arrival number of a conversation's newest message or change.
 func (u *user) lastActivity(c *conv) uint64 { return max(c.lastArrival, u.lastChange(c)) }
 
-// stampChange returns a change of conversation i other than a read its arrival number,
-// and returns it.
+// stampChange gives a change of conversation i the next arrival number, and returns it.
+// It is for all changes but moves of the read cursor.
 func (s *State) stampChange(u *user, i int) uint64 {
 	at := s.stamp(u, i)
 	s.coldMut(u, &u.convs.items[i]).changeArrival = at
 	return at
 }
 
-// stamp returns the next arrival number, for something new in conversation i.
+// stamp returns the next arrival number, for something new in conversation i, and
+// signals the user's sessions.
 func (s *State) stamp(u *user, i int) uint64 {
 	u.arrival++
 	s.moveToFront(u, i)
@@ -288,14 +288,14 @@ func (s *State) stamp(u *user, i int) uint64 {
 	return u.arrival
 }
 
-// stampSettings returns a change of the user's settings of conversation i its arrival
-// number.
+// stampSettings gives a change of the user's settings of conversation i the next
+// arrival number.
 func (s *State) stampSettings(u *user, i int) {
 	at := s.stampChange(u, i)
 	s.coldMut(u, &u.convs.items[i]).settingsArrival = at
 }
 
-// clearMarkedUnread takes back that the user marked conversation i as unread.
+// clearMarkedUnread removes the user's mark that conversation i is unread.
 func (s *State) clearMarkedUnread(u *user, i int) {
 	if c := &u.convs.items[i]; c.flags&convMarkedUnread != 0 {
 		c.flags &^= convMarkedUnread

@@ -9,35 +9,35 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// entryWork is what the removal of an entry counts in RaiseCutoff.MaxWork. A look at a
-// user, a conversation or an entry that stays counts 1.
+// entryWork is how much the removal of an entry counts towards RaiseCutoff.MaxWork. A
+// look at a user, a conversation or an entry counts 1.
 const entryWork = 4
 
-// Cutoff returns the time, in ms, up to which messages were evicted for want of
-// memory; 0 = none ever were. It only rises.
+// Cutoff returns the time, in ms, up to which messages were evicted to save memory, or
+// 0 if none were. It only rises.
 func (s *State) Cutoff() int64 { return s.cutoff }
 
-// LongestTTL returns the longest time, in ms, for which any message is kept while
-// there is memory.
+// LongestTTL returns the longest time, in ms, for which a message of any user or group
+// is kept if memory suffices.
 func (s *State) LongestTTL() int64 {
 	return max(s.limits.HistoryTTL.Milliseconds(), s.limits.GroupTTL.Milliseconds(), s.longestTTL)
 }
 
-// CutoffFor returns the cutoff that evicts messages of about n bytes. It is below now.
+// CutoffFor returns a cutoff below now (ms) that evicts messages of about n bytes.
 func (s *State) CutoffFor(n int, now int64) int64 {
 	above := max(s.cutoff, now-s.LongestTTL())
 	return min(s.byAge.cutoffFor(n, above, now), now-1)
 }
 
-// A Usage says what takes a shard's memory, in bytes.
+// A Usage says how many bytes of memory a shard takes, and for which purposes.
 type Usage struct {
-	Held     int // in use, see State.Size: the sum of the next four
+	Held     int // in use, as State.Size returns it: the sum of the next four
 	Messages int // entries of all logs; a message between two users of the shard counts twice
-	Letters  int // letters that wait
+	Letters  int // letters that wait for their receivers' shards
 	Dedupe   int // dedup windows, also those of removed messages
 	Views    int // users, groups and their conversations, and unused room in their logs
-	Free     int // reserved and ready to be used again
-	Deferred int // freed, but held until the snapshot under way is written
+	Free     int // reserved from the system, but unused
+	Deferred int // freed, but kept until the snapshot being written no longer needs it
 }
 
 // Add adds the usage of another shard.
@@ -51,7 +51,7 @@ func (u *Usage) Add(v *Usage) {
 	u.Deferred += v.Deferred
 }
 
-// Usage returns what takes the shard's memory.
+// Usage returns how much memory the shard takes, by purpose.
 func (s *State) Usage() Usage {
 	arena := s.arena.Stats()
 	u := Usage{
@@ -90,9 +90,9 @@ func (s *State) applyRaiseCutoff(c *command.RaiseCutoff, r *command.Result) {
 	r.NextSlot = command.Slots
 }
 
-// evictSlotToCutoff evicts what is below the cutoff from the users of a slot, in order
-// of name, until the work is used up. It returns the number of entries and records
-// that it removed.
+// evictSlotToCutoff evicts messages at or below the cutoff from the users of a slot, in
+// order of name, until no work is left. It subtracts its work from *work, and returns
+// the number of entries and dedup records that it removed.
 func (s *State) evictSlotToCutoff(sl *slot, work *int) (removed int) {
 	var users []*user
 	for number := range sl.users.all {
@@ -116,10 +116,10 @@ func (s *State) evictSlotToCutoff(sl *slot, work *int) (removed int) {
 // cutoffReaches reports whether a user may hold anything at or below the cutoff.
 func (s *State) cutoffReaches(u *user) bool { return s.cutoff > 0 && u.oldest <= s.cutoff }
 
-// evictToCutoff removes from a user what is at or below the cutoff, and nothing else,
-// because oldest, which it goes by, may differ between replicas. It returns the number
-// of entries and records, and what that counts as work; in the latter replicas agree
-// too.
+// evictToCutoff removes from a user what is at or below the cutoff, and nothing else:
+// whether it is called depends on oldest, which may differ between replicas. It returns
+// the number of entries and dedup records removed, and the work this counts as, which
+// is the same on all replicas.
 func (s *State) evictToCutoff(u *user) (removed, work int) {
 	u.oldest = math.MaxInt64
 	removed = int(u.removedDedup.count)
@@ -150,9 +150,10 @@ func (s *State) evictToCutoff(u *user) (removed, work int) {
 }
 
 // evictConvToCutoff is evictToCutoff for a conversation whose oldest entry is at or
-// below the cutoff. It also returns how many of the other entries it looked at.
+// below the cutoff. It returns the number of entries removed, and of entries that it
+// looked at again to count the queue.
 func (s *State) evictConvToCutoff(u *user, c *conv) (removed, walked int) {
-	_, hold := s.totalsUnexpired(u, c, s.now) // while the head still counts in the totals
+	_, hold := s.totalsUnexpired(u, c, s.now) // before the removed entries leave the totals
 	upTo, from := uint64(0), u.queueFrom(c)
 	queued, bytes := 0, 0
 	var e ring.Entry
@@ -173,8 +174,8 @@ func (s *State) evictConvToCutoff(u *user, c *conv) (removed, walked int) {
 		s.addQueued(u, c, -queued, -bytes)
 	default:
 		s.recountAgedQueue(u, c)
-		// Only if something had expired: a replica that was restored from a snapshot
-		// may recount more often, and must count the same work.
+		// This counts as work only if something had expired. A replica that was restored
+		// from a snapshot may recount more often, but must count the same work.
 		if int(c.queued) != before-queued {
 			walked = c.log.Len()
 		}
@@ -182,8 +183,8 @@ func (s *State) evictConvToCutoff(u *user, c *conv) (removed, walked int) {
 	return removed, walked
 }
 
-// runsBelowCutoff returns the runs of a conversation's queue that are at or below the
-// cutoff, arrived after since, and were not yet removed by a command.
+// runsBelowCutoff returns the unread messages of a conversation at or below the cutoff
+// that arrived after since and that no command has removed yet, as runs.
 func (s *State) runsBelowCutoff(u *user, c *conv, since uint64, now int64) (runs []lostRun) {
 	if !s.cutoffReaches(u) {
 		return nil

@@ -10,47 +10,47 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A dedupWindow remembers what was sent within some time, so that a repeat gets the
-// answer of the first even when the message is gone. At the highest rates this is much
-// of a shard's memory, so records are packed into chunks of the arena, in order of
-// time:
+// A dedupWindow remembers the messages sent within a period, so that a repeated send
+// gets the answer of the first even if the message is gone. At the highest rates such
+// records are a large part of a shard's memory, so they are packed into chunks of the
+// arena, in order of time:
 //
 //	chunk   4 next, 2 end (units; written when the next is chained),
 //	        2 size (units), 8 unused
 //	record  1 size (units); varint time sent, ms; uvarint seq;
 //	        varint time answered, above time sent; 8 key; 8 body; 16 id
 //
-// Chunks and records are a whole number of units of 16 bytes; a record has three,
-// unless times or seqs are extraordinary. The place of a record is a ring.Ref, and a
-// table of those is the only index.
+// Chunks and records are a whole number of units of 16 bytes; a record takes three
+// units, or four if times or seqs are extraordinary. A record is found by its place, a
+// ring.Ref, and the only index is a table of such places.
 type dedupWindow struct {
 	head, tail ring.Ref // chunks; 0 = the window is empty
-	start, end uint16   // units: offset of the oldest record in head, and behind the newest in tail
+	start, end uint16   // units: offset of the oldest record in head, and after the newest record in tail
 	count      uint32
-	index      table // of the newest record of each key; kept once there are many
+	index      table // place of the newest record of each key; only used once there are many records
 }
 
 const (
 	dedupUnit           = 16
 	dedupChunkUnits     = 256 // of the largest chunk, 4 KiB
-	dedupRecordUnits    = 3   // units of an ordinary record, and the least there are
+	dedupRecordUnits    = 3   // units of an ordinary record, and of the smallest
 	dedupRecordMaxUnits = 4
 
-	indexedDedup = 16 // indexedDedup is the number of records from which an index beats a scan.
+	indexedDedup = 16 // records from which the index is used, because a scan would be slower
 )
 
-// A dedupRecord is one send. Its key names it within its user: a user who makes two of
-// their own cids collide harms nobody else.
+// A dedupRecord is one message that was sent. Its key need be unique only within its
+// user: users who make two of their own cids collide harm nobody else.
 type dedupRecord struct {
 	key    uint64
 	body   uint64 // xxhash64 of the body
 	id     command.MsgID
 	seq    uint64
-	time   int64 // ms, as answered
-	sentMS int64 // when it was sent, or removed: the start of its time in the window
+	time   int64 // ms, the message's time in the answer
+	sentMS int64 // when the message was sent or, if it was removed, left the log; the window keeps the record from then on
 }
 
-// newDedupKey mixes the index of the conversation into a hash of the cid.
+// newDedupKey returns the key of a cid in a conversation, given by its index.
 func newDedupKey(conv int, cid string) uint64 {
 	h := xxhash.Sum64String(cid) + uint64(conv)
 	h ^= h >> 32
@@ -58,24 +58,24 @@ func newDedupKey(conv int, cid string) uint64 {
 	return h ^ h>>29
 }
 
-// dedupHash places a key in the index. Keys are chosen by users: without the seed they
-// could choose them to fall on one place.
+// dedupHash returns the hash of a key for the index. Users choose cids, and so keys;
+// without the seed they could choose keys whose hashes collide.
 func (s *State) dedupHash(key uint64) uint64 { return maphash.Comparable(s.seed, key) }
 
 // A dedupCursor reads the records of a window, oldest first.
 type dedupCursor struct {
 	w     dedupWindow
 	chunk ring.Ref
-	off   uint16   // units, of the next record
-	place ring.Ref // of the last record read
+	off   uint16   // offset of the next record, in units
+	place ring.Ref // place of the record that next has read last
 }
 
-// -
+// cursor returns a cursor at the oldest record. It does not see records added later.
 func (w *dedupWindow) cursor() dedupCursor {
 	return dedupCursor{w: *w, chunk: w.head, off: w.start}
 }
 
-// next reads the next record, and reports whether there is one.
+// next reads the next record into r, and reports whether there is one.
 func (c *dedupCursor) next(a *ring.Arena, r *dedupRecord) bool {
 	if c.chunk == 0 {
 		return false
@@ -91,12 +91,13 @@ func (c *dedupCursor) next(a *ring.Arena, r *dedupRecord) bool {
 	return true
 }
 
+// chunkNext returns the chunk after a chunk.
 func chunkNext(a *ring.Arena, chunk ring.Ref) ring.Ref {
 	return ring.Ref(binary.LittleEndian.Uint32(a.Bytes(chunk, dedupUnit)))
 }
 
-// chunkEnd returns where a chunk's records end, in units. The window knows that of its
-// last chunk, so that a copy of the window does not see records added later.
+// chunkEnd returns the offset after a chunk's last record, in units. For the last chunk
+// it is in the window, so that a copy of the window does not see records added later.
 func chunkEnd(a *ring.Arena, w *dedupWindow, chunk ring.Ref) uint16 {
 	if chunk == w.tail {
 		return w.end
@@ -104,6 +105,7 @@ func chunkEnd(a *ring.Arena, w *dedupWindow, chunk ring.Ref) uint16 {
 	return binary.LittleEndian.Uint16(a.Bytes(chunk, dedupUnit)[4:])
 }
 
+// chunkUnits returns the size of a chunk in units.
 func chunkUnits(a *ring.Arena, chunk ring.Ref) uint16 {
 	return binary.LittleEndian.Uint16(a.Bytes(chunk, dedupUnit)[6:])
 }
@@ -133,7 +135,7 @@ func dedupKeyAt(a *ring.Arena, place ring.Ref) uint64 {
 	return binary.LittleEndian.Uint64(b[off:])
 }
 
-// findDedup reads the newest record of a key, and reports whether there is one.
+// findDedup reads the newest record of a key into r, and reports whether there is one.
 func (s *State) findDedup(w *dedupWindow, key uint64, r *dedupRecord) bool {
 	if w.index.n > 0 {
 		place, ok := w.index.find(s.dedupHash(key), func(v uint32) bool {
@@ -154,7 +156,7 @@ func (s *State) findDedup(w *dedupWindow, key uint64, r *dedupRecord) bool {
 	return found
 }
 
-// addDedup adds a record at the end of a window.
+// addDedup adds a record, which becomes the newest, to a window.
 func (s *State) addDedup(w *dedupWindow, r *dedupRecord) {
 	var buf [dedupUnit * dedupRecordMaxUnits]byte
 	units := (len(appendDedupRecord(buf[:1], r)) + dedupUnit - 1) / dedupUnit
@@ -190,8 +192,8 @@ func appendDedupRecord(b []byte, r *dedupRecord) []byte {
 	return append(b, r.id[:]...)
 }
 
-// chainDedupChunk adds a chunk of an eighth of the window, and room for a record of
-// units.
+// chainDedupChunk adds an empty chunk to a window. It has room for a record of that
+// many units, and for an eighth of the records that the window has.
 func (s *State) chainDedupChunk(w *dedupWindow, units int) {
 	units = min(1+units+dedupRecordUnits*(int(w.count)/8), dedupChunkUnits)
 	size := ring.SizeClass(units * dedupUnit)
@@ -209,7 +211,7 @@ func (s *State) chainDedupChunk(w *dedupWindow, units int) {
 	w.tail, w.end = chunk, 1
 }
 
-// indexDedup puts a record into the index, in place of an older one of its key.
+// indexDedup adds a record to the index, in place of the older one of its key, if any.
 func (s *State) indexDedup(w *dedupWindow, place ring.Ref, key uint64) {
 	hash := func(v uint32) uint64 { return s.dedupHash(dedupKeyAt(s.arena, ring.Ref(v))) }
 	old, ok := w.index.find(s.dedupHash(key), func(v uint32) bool {
@@ -250,6 +252,7 @@ func (s *State) forgetOldestDedup(u *user, w *dedupWindow) {
 	}
 }
 
+// freeDedupChunk frees a chunk of one of the user's windows.
 func (s *State) freeDedupChunk(u *user, chunk ring.Ref) {
 	s.holdFor(u)
 	s.arena.Free(chunk, int(chunkUnits(s.arena, chunk))*dedupUnit)
@@ -266,8 +269,7 @@ func (s *State) dedupDue(w *dedupWindow, cutoff int64) bool {
 	return w.head != 0 && s.oldestDedup(w) <= cutoff
 }
 
-// oldestDedup returns when, in ms, the oldest record of a window that has any was
-// sent.
+// oldestDedup returns sentMS of the oldest record of a window. There must be one.
 func (s *State) oldestDedup(w *dedupWindow) int64 {
 	var r dedupRecord
 	readDedup(s.arena, w.head+ring.Ref(w.start), &r)

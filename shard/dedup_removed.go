@@ -6,23 +6,24 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A message can leave its sender's log before its time, by its own ttl or because
-// the sender deletes the conversation. A dedup record of it is kept until it would
-// have been too old for history, so that a late retry is still recognised and the
-// message is not stored and delivered once more. The same holds for a group. The
-// sentMS of these records is when the message left the log.
+// A message can leave its sender's log earlier than history would end, by its own ttl
+// or because the sender deletes the conversation. user.removedDedup keeps a record of
+// it until the message would have been too old for history: a late retry is recognised
+// by that record, and not stored and delivered as a new message. The same holds for
+// messages of a group. In these records sentMS is the time at which the message left
+// the log.
 
-// maxRemovedDedup bounds the records of a user or group, of about 60 bytes each.
-// Beyond it the oldest are forgotten.
+// maxRemovedDedup bounds the records of removed messages of a user or group. Each takes
+// about 60 bytes. If there are more, the oldest are forgotten.
 const maxRemovedDedup = 10_000
 
-// tooOld reports whether a message of a time (ms) cannot be in history any more.
+// tooOld reports whether a message with that time (ms) is too old to be in history.
 func (s *State) tooOld(u *user, time int64) bool {
 	return time+s.historyTTL(u) <= s.now || time <= s.cutoff
 }
 
-// addRemovedDedup adds a record of a message that leaves its log for a reason.
-// Deletions in a group happen only when the group is dismissed, and leave none.
+// addRemovedDedup adds a dedup record of a message that leaves its log for the reason
+// why. It adds none when a group's log is deleted, because only a dismissal does that.
 func (s *State) addRemovedDedup(u *user, c *conv, seq uint64, why gapCode) {
 	var e ring.Entry
 	if u.group != nil && why == gapDeleted || !c.log.At(s.arena, seq, &e) || len(e.CID) == 0 {
@@ -41,7 +42,7 @@ func (s *State) addRemovedDedup(u *user, c *conv, seq uint64, why gapCode) {
 	u.oldest = min(u.oldest, s.oldestDedup(&u.removedDedup))
 }
 
-// isRepeatOfRemoved is isRepeat for messages that left the log before their time.
+// isRepeatOfRemoved is isRepeat for messages that left the log early.
 func (s *State) isRepeatOfRemoved(u *user, key uint64, body []byte, r *command.Result) bool {
 	var first dedupRecord
 	if !s.findDedup(&u.removedDedup, key, &first) || s.tooOld(u, first.time) {
@@ -55,18 +56,20 @@ func (s *State) isRepeatOfRemoved(u *user, key uint64, body []byte, r *command.R
 	return true
 }
 
-// removedDedupDue reports whether forgetRemovedDedup would find anything. A record may
-// be kept longer than it is of use: until the history time has passed since its
+// removedDedupDue reports whether forgetRemovedDedup would forget anything. A record
+// may stay longer than it is needed: until the history time has passed since its
 // message left the log.
 func (s *State) removedDedupDue(u *user) bool {
 	return s.dedupDue(&u.removedDedup, s.now-s.historyTTL(u))
 }
 
-// -
+// forgetRemovedDedup forgets records of messages that left the log longer ago than the
+// history time.
 func (s *State) forgetRemovedDedup(u *user) { s.forgetDedup(u, &u.removedDedup, s.now-s.historyTTL(u)) }
 
-// forgetTooOldDedup forgets the removed-dedup records of messages that are too old for
-// history now, before the history time can change.
+// forgetTooOldDedup forgets records of messages that are too old for history by now. It
+// is called before the history time may change, so that such a record does not count
+// again.
 func (s *State) forgetTooOldDedup(u *user) {
 	var left []dedupRecord
 	var r dedupRecord

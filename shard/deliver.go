@@ -14,7 +14,7 @@ func (s *State) applyDeliver(c *command.Deliver, r *command.Result) {
 	s.deliver(sl, &c.Letter, r)
 }
 
-// deliver applies a letter if it is the next one of its direction.
+// deliver applies a letter to its receiver, as command.Deliver describes.
 func (s *State) deliver(sl *slot, l *command.Letter, r *command.Result) {
 	if l.From == "" || l.To == "" || l.From == l.To {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "letter: from and to must differ and not be empty"}
@@ -61,8 +61,8 @@ func (s *State) deliver(sl *slot, l *command.Letter, r *command.Result) {
 	}
 }
 
-// receive stores an incoming message. One that expired on the way takes its seq
-// without a body, so that both views keep counting alike.
+// receive stores an incoming message. If it expired on the way it takes a seq all the
+// same, without its body, so that both users' views have equally many seqs.
 func (s *State) receive(u *user, i int, l *command.Letter) {
 	e := ring.Entry{
 		Time: l.Time, Peer: l.Seq, TTL: l.TTL, ID: l.ID,
@@ -79,18 +79,18 @@ func (s *State) receive(u *user, i int, l *command.Letter) {
 	}
 	if e.Time <= s.cutoff {
 		s.evictConvToCutoff(u, &u.convs.items[i])
-		u.oldest = oldest // what was below the cutoff is removed already
+		u.oldest = oldest // the message is evicted again, so it does not count
 	}
 	s.enforceLimits(u)
 }
 
-// recallIncoming adds the tombstone of the message that has seq peerSeq in the peer's
-// view. The message's time there, at, is no later than its time here.
+// recallIncoming marks a message as recalled that has the seq peerSeq in the peer's
+// view. at is its time in that view, which is not after its time in this one.
 func (s *State) recallIncoming(u *user, i int, peerSeq uint64, at int64) {
 	c := &u.convs.items[i]
 	from := c.log.FirstSinceTime(s.arena, at)
 	if from == c.log.Next() {
-		from = 0 // letters of earlier versions have the time of the recall
+		from = 0 // letters written by earlier versions hold the time of the recall
 	}
 	var e ring.Entry
 	for cur := c.log.Ascend(s.arena, from); cur.NextHeader(&e) > 0; {

@@ -46,13 +46,14 @@ func (s *State) applyEraseUser(c *command.EraseUser, r *command.Result) {
 	}
 }
 
-// eraseConv reduces a conversation to a stub. It removes at most that many of its
-// entries, and returns how many, and whether none is left.
+// eraseConv removes all of a conversation that EraseUser does not keep. It removes at
+// most that many entries of the log, and returns how many it removed, and whether all
+// are gone.
 func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 	c := &u.convs.items[i]
 	newest := c.log.Next() - 1
 	s.addQueued(u, c, -int(c.queued), -int(c.queuedBytes))
-	c.lastArrival = u.lastActivity(c) // keeps its place in the order of activity
+	c.lastArrival = u.lastActivity(c) // so that the conversation keeps its place in the order of activity
 	c.read, c.readArrival, c.readBy = newest, 0, 0
 	s.forgetImport(u, i)
 	if c.flags&convBlocked != 0 {
@@ -60,7 +61,7 @@ func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 		c.flags &^= convBlocked
 		s.post(u, i, &command.Letter{Kind: command.LetterUnblock, From: u.name, To: command.UserID(s.peer(c)), Time: s.now})
 	}
-	c.flags &= convBlockedBy // it is the peer's
+	c.flags &= convBlockedBy // which only the peer may change
 	s.holdFor(u)
 	if c.coldIndex != 0 {
 		cold := s.coldMut(u, c)
@@ -94,8 +95,8 @@ func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 	return removed, true
 }
 
-// freeDedup empties a window at once, without keeping up an index of records that all
-// go.
+// freeDedup empties a window. It is faster than to forget record by record, because it
+// does not keep the index up to date.
 func (s *State) freeDedup(u *user, w *dedupWindow) {
 	s.dedupRecords -= int(w.count)
 	s.freeDedupIndex(w)
@@ -110,12 +111,13 @@ func (s *State) freeDedup(u *user, w *dedupWindow) {
 	*w = dedupWindow{}
 }
 
-// eraseRest frees what stubs do not need.
+// eraseRest frees the arrays of coldConvs and extras once all conversations are erased,
+// unless the account is in use again by then.
 func (s *State) eraseRest(u *user) {
 	u.due = 0
 	for i := range u.cold.items {
 		if cold := u.cold.items[i]; cold != (coldConv{extraIndex: cold.extraIndex}) {
-			return // the account is in use again
+			return // something was set since
 		}
 	}
 	for i := range u.extra.items {

@@ -9,45 +9,47 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// A membership is a group in the list of one user. It has no pointers. That of a
-// former member is kept for a while, so that a late letter does not bring it back.
+// A membership is a group in a user's own list. It has no pointers. That of a former
+// member is kept for a while, so that an older letter that arrives late does not make
+// the user a member again.
 type membership struct {
 	name    ring.Ref
 	nameLen uint8
 	flags   uint8
 	hash    uint16 // of the group's name, see groupHash
-	version uint64 // of the letter that brought the present state
-	arrival uint64 // in the user's order
+	version uint64 // number of the letter that brought the present state
+	arrival uint64 // of the last change, in the user's order
 }
 
 const (
 	membershipActive = 1 << iota // the user is a member
 	membershipOwner
-	membershipInvited    // others added the user, who has not spoken there
-	membershipByStranger // the same, and the one who added them is a stranger: the user has never written to them
-	membershipRemoved    // former member who was removed
-	membershipDismissed  // former member of a group that was dismissed
+	membershipInvited    // others added the user, who has not written in the group
+	membershipByStranger // a stranger added the user: somebody to whom the user had never written
+	membershipRemoved    // the user was a member and was removed
+	membershipDismissed  // the user was a member when the group was dismissed
 )
 
 // Flags in Seq of a LetterJoined.
 const (
 	joinedAsOwner  = 1 << iota
 	joinedByOthers // see memberInvited
-	joinedAccepted // the member has spoken since the letter before; sessions need not be told
+	joinedAccepted // a member who was added by others has now written or asked to join: sessions need not be told
 )
 
-// Reasons in Seq of a LetterLeft; 0 = the member left.
+// Reasons in Seq of a LetterLeft; 0 = the user left of their own accord.
 const (
 	leftRemoved = 1 + iota
 	leftDismissed
 )
 
-// keptLeftMS is how long an ended membership is kept. A version is at least as high as
-// the time it was given at, and no letter is on its way for that long.
+// keptLeftMS is how long a membership is kept after its end. That is longer than a
+// letter can be on its way. The age is known from the version, which is at least the
+// time (ms) at which it was given.
 const keptLeftMS = 7 * 24 * hourMS
 
-// postJoined tells a user's shard what they are in a group now. by is who wanted it,
-// "" = an administrator.
+// postJoined tells a user's shard that the user is a member, and in which role. by is
+// the user who wanted that, "" = an administrator.
 func (s *State) postJoined(u *user, name command.UserID, role command.Role, by command.UserID) {
 	g := u.group
 	l := command.Letter{Kind: command.LetterJoined, From: u.name, To: name, Number: g.nextLetterVersion(s.now), Time: s.now, By: by}
@@ -60,22 +62,23 @@ func (s *State) postJoined(u *user, name command.UserID, role command.Role, by c
 	s.postGroupLetter(u, &l)
 }
 
-// postLeft tells a user's shard that they are no longer a member; how is the reason in
-// the letter.
+// postLeft tells a user's shard that the user is no longer a member. how is the reason:
+// leftRemoved, leftDismissed or 0.
 func (s *State) postLeft(u *user, name command.UserID, how uint64) {
 	s.postGroupLetter(u, &command.Letter{
 		Kind: command.LetterLeft, From: u.name, To: name, Number: u.group.nextLetterVersion(s.now), Time: s.now, Seq: how,
 	})
 }
 
-// -
+// nextLetterVersion returns the number of the group's next letter: higher than all
+// before it, and at least now (ms).
 func (g *groupRecord) nextLetterVersion(now int64) uint64 {
 	g.letterVersion = max(g.letterVersion+1, uint64(max(now, 0)))
 	return g.letterVersion
 }
 
-// acceptInvitation makes a member whom others added one who is there by their own
-// will, because they have spoken or asked to join.
+// acceptInvitation records that a member whom others added is in the group by their own
+// will, because they have written there or asked to join.
 func (s *State) acceptInvitation(u *user, name command.UserID, m *member) {
 	m.flags &^= memberInvited
 	g := u.group
@@ -83,14 +86,14 @@ func (s *State) acceptInvitation(u *user, name command.UserID, m *member) {
 	if m.role == command.RoleOwner {
 		l.Seq = joinedAsOwner
 	}
-	if _, waits := g.letters[name]; !waits { // a waiting letter, which sessions must be told of, is replaced
+	if _, waits := g.letters[name]; !waits { // otherwise this letter replaces one that sessions must be told of
 		l.Seq |= joinedAccepted
 	}
 	s.postGroupLetter(u, &l)
 }
 
-// postGroupLetter applies a letter to a user at once if the user is in this shard and
-// none waits before it, else it lets the letter wait in place of an older one.
+// postGroupLetter applies a letter at once if its receiver is in this shard and no
+// other letter to them waits. Otherwise the letter waits, in place of an older one.
 func (s *State) postGroupLetter(u *user, l *command.Letter) {
 	g, name := u.group, l.To
 	older, waits := g.letters[name]
@@ -102,14 +105,15 @@ func (s *State) postGroupLetter(u *user, l *command.Letter) {
 	if g.letters == nil {
 		g.letters = make(map[command.UserID]groupLetter)
 	}
-	// An older letter is void now. If it were sent again after a long time, the
-	// user's shard might no longer know that a newer one has arrived.
+	// The older letter must not be sent any more: after a long time the user's shard
+	// might have forgotten that a newer one has arrived.
 	g.letters[name] = groupLetter{version: l.Number, bytes: b}
 	s.letterBytes += len(b) - len(older.bytes)
 	s.out.Posted = append(s.out.Posted, Posted{From: u.name, To: name, Number: l.Number, Bytes: b})
 }
 
-// trimGroupLetter removes the letter to a user if it is not newer than upTo.
+// trimGroupLetter removes the letter that waits for a user, if its number is at most
+// upTo.
 func (s *State) trimGroupLetter(u *user, name command.UserID, upTo uint64) {
 	g := u.group
 	if n, waits := g.letters[name]; waits && n.version <= upTo {
@@ -118,11 +122,11 @@ func (s *State) trimGroupLetter(u *user, name command.UserID, upTo uint64) {
 	}
 }
 
-// letterNames lists the users for whom a letter waits, in order of name.
+// letterNames lists the receivers of the group's waiting letters, in order of name.
 func (g *groupRecord) letterNames() []command.UserID { return slices.Sorted(maps.Keys(g.letters)) }
 
-// applyMembershipLetter applies a letter of a group to the memberships of a user. The
-// newest version counts, in whatever order letters arrive.
+// applyMembershipLetter applies a letter of a group to the memberships of its receiver,
+// unless a newer letter was applied before.
 func (s *State) applyMembershipLetter(sl *slot, l *command.Letter) {
 	u := s.userMut(sl, l.To, true)
 	name := string(l.From[len(command.GroupPrefix):])
@@ -161,17 +165,19 @@ func (s *State) applyMembershipLetter(sl *slot, l *command.Letter) {
 			return
 		}
 	}
-	// Two joins in a row are a change too, as are two leavings: the letter in between
-	// was replaced, and sessions that learn of it in the group's order wait for this.
+	// A second join in a row is a change too, and so is a second leaving: a newer letter
+	// has replaced the one in between, and sessions that learned of both events in the
+	// group's order wait for the change in the user's order.
 	u.arrival++
 	ms.arrival, u.membershipsArrival = u.arrival, u.arrival
 	s.signal(u)
 }
 
-// membershipName returns the name of a membership's group. It aliases the arena.
+// membershipName returns the name of a membership's group. The bytes alias the arena.
 func (s *State) membershipName(ms *membership) []byte { return s.arena.Bytes(ms.name, int(ms.nameLen)) }
 
-// membershipIndex returns the index of a user's membership, or where it would be.
+// membershipIndex returns the index of a user's membership of a group, or the index at
+// which it would be, and whether there is one.
 func (s *State) membershipIndex(u *user, name string) (int, bool) {
 	return slices.BinarySearchFunc(u.memberships.items, name, func(ms membership, name string) int {
 		switch have := s.membershipName(&ms); {
@@ -184,17 +190,18 @@ func (s *State) membershipIndex(u *user, name string) (int, bool) {
 	})
 }
 
-// isOld reports whether the membership ended long ago.
+// isOld reports whether the membership ended longer ago than it is kept.
 func (ms *membership) isOld(now int64) bool {
 	return ms.flags&membershipActive == 0 && int64(ms.version)+keptLeftMS <= now
 }
 
-// hasOldMembership reports whether any membership of the user ended long ago.
+// hasOldMembership reports whether the user has a membership that forgetMemberships
+// would remove.
 func (u *user) hasOldMembership(now int64) bool {
 	return slices.ContainsFunc(u.memberships.items, func(ms membership) bool { return ms.isOld(now) })
 }
 
-// forgetMemberships removes memberships that ended long ago.
+// forgetMemberships removes memberships that ended longer ago than they are kept.
 func (s *State) forgetMemberships(u *user) {
 	s.holdFor(u)
 	u.memberships.items = slices.DeleteFunc(u.memberships.items, func(ms membership) bool {
@@ -209,7 +216,7 @@ func (s *State) forgetMemberships(u *user) {
 	}
 }
 
-// GroupsOf lists the groups whose member a user is, by id.
+// GroupsOf lists the groups that a user is a member of, by id.
 func (s *State) GroupsOf(name command.UserID) []query.GroupRef {
 	u := s.lookup(name)
 	if u == nil {
@@ -227,7 +234,7 @@ func (s *State) hasSentTo(u *user, peer command.UserID) bool {
 // HasSentTo reports whether a user has ever written to peer.
 func (s *State) HasSentTo(name, peer command.UserID) bool { return s.convFlag(name, peer, convSent) }
 
-// GroupCounts counts the groups of a user.
+// GroupCounts counts the groups that a user is a member of.
 func (s *State) GroupCounts(name command.UserID) (n query.GroupCounts) {
 	u := s.lookup(name)
 	if u == nil {
@@ -258,8 +265,8 @@ func (s *State) groupsOf(u *user) []query.GroupRef {
 	return refs
 }
 
-// appendMembershipChanges appends the user's memberships that changed with after <
-// arrival <= upTo.
+// appendMembershipChanges appends to up the changes of the user's memberships with
+// after < arrival <= upTo.
 func (s *State) appendMembershipChanges(u *user, after, upTo uint64, up *query.Updates) {
 	if u.membershipsArrival <= after {
 		return

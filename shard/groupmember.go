@@ -87,8 +87,8 @@ func (s *State) applyCreateGroup(c *command.CreateGroup, r *command.Result) {
 	r.Arrival = at
 }
 
-// joinArrival returns the arrival number of a user's joining in a group's order, or
-// that of the newest event if the user is not a member.
+// joinArrival returns the arrival number of a member's join. For a user who is not a
+// member it returns that of the newest event.
 func (s *State) joinArrival(u *user, name command.UserID) uint64 {
 	if m := s.member(u.group, name); m != nil && u.group.settings.Stored {
 		return m.joinArrival
@@ -96,8 +96,8 @@ func (s *State) joinArrival(u *user, name command.UserID) uint64 {
 	return u.arrival
 }
 
-// mayRecreate reports whether a group whose id is known can be made. If not, r has the
-// answer, which is OK if the group is already as asked for.
+// mayRecreate reports whether CreateGroup may make a group whose id was used before. If
+// not, r has the answer, which is OK if the group exists just as the command asks for.
 func (s *State) mayRecreate(g *groupRecord, c *command.CreateGroup, r *command.Result) bool {
 	if g.dismissedMS != 0 {
 		if c.By == "" || c.By == g.owner || g.dismissedMS+keptDismissedMS <= s.now {
@@ -117,13 +117,14 @@ func (s *State) mayRecreate(g *groupRecord, c *command.CreateGroup, r *command.R
 	return false
 }
 
-// full reports whether a group with that many members takes no more.
+// full reports whether a group with that many members accepts no more.
 func (g *groupRecord) full(members int) bool {
 	return g.settings.MaxMembers > 0 && members >= g.settings.MaxMembers
 }
 
-// startMembership makes a user a member as of an event, and tells the user's shard. by
-// is who wanted it: the user, another one, or an administrator, "".
+// startMembership makes a user a member, by the event with arrival number at, and tells
+// the user's shard. by is who wanted it: the user, somebody else, or an administrator,
+// "".
 func (s *State) startMembership(u *user, name command.UserID, role command.Role, by command.UserID, at uint64) {
 	g := u.group
 	m := member{role: role, joinedMS: s.now, joinArrival: at, visibleFrom: 1}
@@ -146,7 +147,7 @@ func (s *State) startMembership(u *user, name command.UserID, role command.Role,
 	g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return q.User == name })
 }
 
-// endMembership removes a member and tells the user's shard; how is as in postLeft.
+// endMembership removes a member and tells the user's shard, with how as in postLeft.
 func (s *State) endMembership(u *user, name command.UserID, how uint64) {
 	g := u.group
 	i, ok := s.memberIndex(g, name)
@@ -180,7 +181,7 @@ func (s *State) applyJoinGroup(c *command.JoinGroup, r *command.Result) {
 	switch {
 	case s.bannedUntil(g, c.User) != 0:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are banned from it"}
-	case !g.settings.Stored: // membership belongs to the session
+	case !g.settings.Stored: // nothing is recorded: the session joins, not the user
 	case s.member(g, c.User) != nil:
 		r.Arrival = s.joinArrival(u, c.User)
 		if m := s.member(g, c.User); m.flags&memberInvited != 0 {
@@ -341,13 +342,14 @@ func (s *State) applyRemoveMembers(c *command.RemoveMembers, r *command.Result) 
 	}
 }
 
-// ban bans users who are not members of a group.
+// ban bans users from a group until a time (ms). None of them may be a member of a
+// group that stores messages.
 func (s *State) ban(u *user, users []command.UserID, until int64) {
 	g := u.group
 	for _, name := range users {
 		s.setSanction(u, name, s.mutedUntil(g, name), until)
 		if g.offer.to == name {
-			g.offer = ownerOffer{} // in a live group
+			g.offer = ownerOffer{} // only in a live group is the offer still there
 		}
 	}
 	g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return slices.Contains(users, q.User) })
@@ -396,8 +398,8 @@ func (s *State) applySetMember(c *command.SetMember, r *command.Result) {
 	}
 }
 
-// setRole makes a member an admin, or an admin a member. In a live group only users
-// with such a role have a record.
+// setRole makes a member an admin, or an admin a mere member. In a live group only
+// users with a role have a member record.
 func (s *State) setRole(u *user, m *member, c *command.SetMember) {
 	g := u.group
 	switch {
@@ -461,9 +463,8 @@ func (s *State) applySetGroup(c *command.SetGroup, r *command.Result) {
 	}
 }
 
-// offerOwner offers the ownership to another user. It needs their consent, because
-// owned groups count against a limit. An offer to the owner ends the one to somebody
-// else.
+// offerOwner offers the ownership to another user, whose consent it needs because owned
+// groups count against a limit. If to is the owner, it withdraws an offer.
 func (s *State) offerOwner(u *user, by, to command.UserID) {
 	g := u.group
 	switch before := s.offered(g); {
@@ -499,7 +500,7 @@ func (s *State) applyAnswerOwner(c *command.AnswerOwner, r *command.Result) {
 	}
 }
 
-// transfer makes another user the owner. The former owner becomes an admin.
+// transfer makes another user the owner. The old owner becomes an admin.
 func (s *State) transfer(u *user, by, to command.UserID) {
 	g := u.group
 	users := make([]command.UserID, 0, 2)

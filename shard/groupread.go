@@ -10,7 +10,8 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// group returns the record of a group that exists, for reading, or nil.
+// group returns the record of a group, or nil if there is no such group or it is
+// dismissed. The caller must not change it.
 func (s *State) group(id command.GroupID) *user {
 	if u := s.lookupGroup(id); u != nil && u.group.dismissedMS == 0 {
 		return u
@@ -18,8 +19,8 @@ func (s *State) group(id command.GroupID) *user {
 	return nil
 }
 
-// Group returns what is known of a group and of asker in it, or false if there is no
-// such group.
+// Group returns what is known of a group, and of asker in it. It returns false if there
+// is no such group.
 func (s *State) Group(id command.GroupID, asker command.UserID) (query.GroupInfo, bool) {
 	u := s.group(id)
 	if u == nil {
@@ -45,8 +46,8 @@ func (s *State) Group(id command.GroupID, asker command.UserID) (query.GroupInfo
 	return info, true
 }
 
-// Members lists members in order of name, from the first above after. Of a group that
-// stores nothing it lists users who have a role or are muted.
+// Members lists the members of a group in order of name, from the first above after. Of
+// a group that stores nothing it lists the users who have a role or are muted.
 func (s *State) Members(id command.GroupID, after command.UserID, limit int) (members []query.Member, more bool) {
 	u := s.group(id)
 	if u == nil {
@@ -86,7 +87,7 @@ func (s *State) Members(id command.GroupID, after command.UserID, limit int) (me
 	return members, false
 }
 
-// Member returns a member of a group, or false if the user is none.
+// Member returns a member of a group. It returns false if the user is not one.
 func (s *State) Member(id command.GroupID, user command.UserID) (query.Member, bool) {
 	u := s.group(id)
 	if u == nil {
@@ -106,7 +107,8 @@ func (s *State) memberInfo(g *groupRecord, m *member) query.Member {
 	}
 }
 
-// JoinRequests lists the requests that wait for an answer, oldest first.
+// JoinRequests lists the requests to join a group that wait for an answer, oldest
+// first.
 func (s *State) JoinRequests(id command.GroupID) []query.JoinRequest {
 	if u := s.group(id); u != nil {
 		return slices.Clone(u.group.requests)
@@ -114,9 +116,9 @@ func (s *State) JoinRequests(id command.GroupID) []query.JoinRequest {
 	return nil
 }
 
-// MemberSince returns the arrival number in a group's order after which a member is
-// told what happens, their joining included. It returns false if the user is not a
-// member.
+// MemberSince returns the arrival number in the group's order after which a member is
+// told what happens, which includes their own join. It returns false if the user is not
+// a member.
 func (s *State) MemberSince(id command.GroupID, user command.UserID) (arrival uint64, ok bool) {
 	u := s.group(id)
 	if u == nil {
@@ -129,8 +131,8 @@ func (s *State) MemberSince(id command.GroupID, user command.UserID) (arrival ui
 	return m.joinArrival - 1, true
 }
 
-// LastMembership returns the newest membership of a former member. It returns false if
-// the user is a member, or if the events that tell of it are forgotten.
+// LastMembership returns the last membership of a user that has ended. It returns false
+// if the user is a member, or if the events that tell of the membership are forgotten.
 func (s *State) LastMembership(id command.GroupID, user command.UserID) (query.PastMembership, bool) {
 	u := s.lookupGroup(id)
 	if u == nil || s.member(u.group, user) != nil {
@@ -157,8 +159,8 @@ func (s *State) LastMembership(id command.GroupID, user command.UserID) (query.P
 	return query.PastMembership{}, false
 }
 
-// GroupArrival returns the newest arrival number in a group's order, or 0 if there
-// never was such a group.
+// GroupArrival returns the newest arrival number in a group's order, or 0 if there is
+// no record of the group.
 func (s *State) GroupArrival(id command.GroupID) uint64 {
 	if u := s.lookupGroup(id); u != nil {
 		return u.arrival
@@ -180,9 +182,9 @@ func (s *State) Groups(yield func(command.GroupID) bool) {
 	}
 }
 
-// GroupUpdatesAfter reads what came after an arrival number of a group's order:
-// visible messages, recalls and events, the same for all members. Of a dismissed group
-// it still tells the dismissal. Bounds are as in UpdatesAfter.
+// GroupUpdatesAfter reads what came after an arrival number in a group's order: visible
+// messages, recalls and events, the same for all members. For a dismissed group it
+// still reads the event of the dismissal. Bounds are as in query.UpdatesAfter.
 func (s *State) GroupUpdatesAfter(id command.GroupID, after uint64, up *query.Updates, maxMessages, maxBytes int, now int64) {
 	up.Reset()
 	up.Through = after
@@ -218,7 +220,7 @@ func (s *State) GroupUpdatesAfter(id command.GroupID, after uint64, up *query.Up
 	up.Interleave()
 }
 
-// appendGroupChanges appends the recalls with after < arrival <= upTo.
+// appendGroupChanges appends to up the recalls with after < arrival <= upTo.
 func (s *State) appendGroupChanges(u *user, after, upTo uint64, up *query.Updates) {
 	g := u.group
 	for i := range g.recalls {
@@ -233,7 +235,7 @@ func (s *State) appendGroupChanges(u *user, after, upTo uint64, up *query.Update
 	if g.recallsForgotten <= after {
 		return
 	}
-	// Of older recalls it is not known who made them: they are told as one.
+	// Who made older recalls is forgotten, so they are told as one.
 	old := query.Change{Kind: query.ChangeRecall, Group: g.id}
 	for _, t := range s.tombstonesOf(u, &u.convs.items[0]) {
 		if t.arrival <= after || t.arrival > min(upTo, g.recallsForgotten) {
@@ -254,7 +256,8 @@ func (s *State) appendGroupChanges(u *user, after, upTo uint64, up *query.Update
 	}
 }
 
-// clipRecalls reduces recalls to the seqs at or above low.
+// clipRecalls returns the recalls without seqs below low, and without recalls that have
+// no other seqs. It reuses the slice.
 func clipRecalls(changes []query.Change, low uint64) []query.Change {
 	kept := changes[:0]
 	for _, c := range changes {
@@ -265,8 +268,8 @@ func clipRecalls(changes []query.Change, low uint64) []query.Change {
 	return kept
 }
 
-// MemberChanges reads what other sessions of a member changed in the member's view of
-// a group after an arrival number.
+// MemberChanges returns the changes after an arrival number that a member's other
+// sessions made in the member's view of a group.
 func (s *State) MemberChanges(id command.GroupID, user command.UserID, session command.SessionID, after uint64) []query.Change {
 	u := s.group(id)
 	if u == nil {
@@ -313,8 +316,8 @@ func (m *member) settings() query.ConversationSettings {
 	return query.ConversationSettings{Muted: m.flags&memberMuted != 0, Pinned: m.flags&memberPinned != 0, Unread: m.flags&memberMarkedUnread != 0}
 }
 
-// GroupMessages reads messages of a group by seq, as far as they are visible to a
-// member.
+// GroupMessages reads those of a group's messages with the given seqs that are visible
+// to a member.
 func (s *State) GroupMessages(user command.UserID, id command.GroupID, seqs []uint64, up *query.Updates, now int64) {
 	up.Reset()
 	u := s.group(id)
@@ -336,7 +339,7 @@ func (s *State) GroupMessages(user command.UserID, id command.GroupID, seqs []ui
 	up.Through = u.arrival
 }
 
-// unreadFrom returns the lowest seq that can be unread for a member.
+// unreadFrom returns the lowest seq that a member may have unread.
 func (s *State) unreadFrom(u *user, m *member, now int64) uint64 {
 	log := &u.convs.items[0].log
 	low := max(m.read+1, m.unlistedTo+1, m.clearedTo+1, m.visibleFrom, log.First())
@@ -344,13 +347,13 @@ func (s *State) unreadFrom(u *user, m *member, now int64) uint64 {
 	if log.Header(s.arena, low, &e) == 0 || !s.expired(u, &e, now) && e.Time > s.cutoff {
 		return low
 	}
-	// Times never fall along a log, so all expired entries are at its head.
+	// Times never fall along a log, so the entries that are too old are at its head.
 	return max(low, log.LastThroughTime(s.arena, max(now-s.historyTTL(u), s.cutoff))+1)
 }
 
-// groupUnread returns the number of messages of others that a member has not read: all
-// seqs from unreadFrom on, except gaps. The member's own messages are below the read
-// cursor.
+// groupUnread returns how many messages of others a member has not read: all seqs from
+// unreadFrom on, except gaps. The member's own messages do not count, because they are
+// below the read cursor, unless memberRewound is set.
 func (s *State) groupUnread(u *user, m *member, now int64) int {
 	g, c := u.group, &u.convs.items[0]
 	if !g.countsUnread() {
@@ -383,7 +386,7 @@ func (s *State) groupUnread(u *user, m *member, now int64) int {
 	return n
 }
 
-// unreadSeqs lists the seqs that groupUnread counts.
+// unreadSeqs lists the seqs of the messages that groupUnread counts.
 func (s *State) unreadSeqs(u *user, m *member, now int64) []uint64 {
 	if !u.group.countsUnread() {
 		return nil
@@ -400,7 +403,7 @@ func (s *State) unreadSeqs(u *user, m *member, now int64) []uint64 {
 	return seqs
 }
 
-// GroupUnread lists the seqs that a member has unread, ascending.
+// GroupUnread lists the seqs of the messages that a member has unread, ascending.
 func (s *State) GroupUnread(id command.GroupID, user command.UserID, now int64) []uint64 {
 	u := s.group(id)
 	if u == nil {
@@ -412,7 +415,7 @@ func (s *State) GroupUnread(id command.GroupID, user command.UserID, now int64) 
 	return nil
 }
 
-// hiddenOf returns what a member has hidden from themselves.
+// hiddenOf returns the messages that a member has hidden from their own view, by seq.
 func (s *State) hiddenOf(u *user, m *member) []tombstone {
 	if len(u.group.hidden) == 0 {
 		return nil
@@ -420,7 +423,7 @@ func (s *State) hiddenOf(u *user, m *member) []tombstone {
 	return u.group.hidden[command.UserID(s.memberName(m))]
 }
 
-// compareSyncItems orders items by their newest message, newest first.
+// compareSyncItems orders items by the time of their newest message, newest first.
 func compareSyncItems(a, b *query.GroupSyncItem) int {
 	if c := cmp.Compare(b.Time, a.Time); c != 0 {
 		return c

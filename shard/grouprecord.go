@@ -10,24 +10,27 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// Frames of the memberships of a user and of a group's record; see record.go. They
-// come after the first frame of a user, before the conversations:
+// These frames hold the memberships of a user or the record of a group. They come after
+// the first frame of the user or group, before the conversations; see record.go:
 //
 //	memberships    groups of a user, by name
 //	group          settings, events, recalls and requests to join
-//	members        by name, with what they hid from themselves
+//	members        by name, with the messages that they hid from their views
 //	group letters  letters that wait for users' shards, by name
-//	sanctions      mutes, bans and settings of former members, by name
+//	sanctions      mutes, bans, and settings kept of former members, by name
 
-// A groupEncoder encodes memberships and the group record of a user, frame by frame.
+// A groupEncoder encodes the frames of a user's memberships or a group's record, one by
+// one.
 type groupEncoder struct {
-	section int              // next one: 0 memberships, 1 group, 2 members, 3 letters, 4 sanctions; groupSections = done
-	next    int              // index of its next item
-	names   []command.UserID // receivers of letters
+	section int              // section of the next frame: 0 memberships, 1 group, 2 members, 3 letters, 4 sanctions; groupSections = done
+	next    int              // index of the section's next item
+	names   []command.UserID // receivers of the group's waiting letters
 }
 
 const groupSections = 5
 
+// appendNext appends the next frame to x, or nothing if all are written. A list goes on
+// in another frame once the frame is longer than limit.
 func (enc *groupEncoder) appendNext(s *State, u *user, x *codec.Coder, limit int) {
 	for ; enc.section < groupSections; enc.section, enc.next = enc.section+1, 0 {
 		switch enc.section {
@@ -147,7 +150,7 @@ func (m *member) fields(x *codec.Coder, hidden *[]tombstone) {
 	codec.List(x, hidden, 3, maxHidden, hiddenFields)
 }
 
-// hiddenFields are those of a message that a member has hidden.
+// hiddenFields writes or reads a message that a member has hidden.
 func hiddenFields(t *tombstone, x *codec.Coder) {
 	codec.Uint(x, &t.seq)
 	codec.Uint(x, &t.arrival)
@@ -264,7 +267,7 @@ func (l *loader) group(x *codec.Coder) {
 		x.Fail(codec.ErrMalformed)
 		return
 	}
-	l.u.group = g // countHeapBytes follows when all of it is read
+	l.u.group = g // finish counts its heap bytes, once all frames are read
 }
 
 func (l *loader) members(x *codec.Coder) {

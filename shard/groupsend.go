@@ -28,7 +28,7 @@ func (s *State) applySendGroup(c *command.SendGroup, r *command.Result) {
 	case !g.settings.Stored && c.Admin:
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv: a live group stores no messages"}
 		return
-	case !g.settings.Stored: // its members send by raftstore.SendLive
+	case !g.settings.Stored: // messages of a live group go past the log
 		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are not a member of this group"}
 		return
 	case m == nil && !c.Admin:
@@ -71,15 +71,16 @@ func (s *State) applySendGroup(c *command.SendGroup, r *command.Result) {
 	s.enforceLimits(u)
 }
 
-// dedupKey returns the key of a send within its group. Members know each other's cids:
-// without the salt one could make another's send look like a repeat.
+// dedupKey returns the key of a send in a group's dedup window. Members know each
+// other's cids: without the group's random salt a member could make another member's
+// send look like a repeat.
 func (g *groupRecord) dedupKey(sender command.UserID, cid string) uint64 {
 	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+2*command.MaxName+1), g.salt)
 	b = append(append(append(b, sender...), 0), cid...)
 	return xxhash.Sum64(b)
 }
 
-// isGroupRepeat is isRepeat for a group.
+// isGroupRepeat is isRepeat for a send to a group.
 func (s *State) isGroupRepeat(u *user, c *command.SendGroup, key uint64, r *command.Result) bool {
 	s.forgetDedup(u, &u.dedup, s.now-s.limits.DedupWindow.Milliseconds())
 	var first dedupRecord
@@ -97,8 +98,8 @@ func (s *State) isGroupRepeat(u *user, c *command.SendGroup, key uint64, r *comm
 	return s.isRepeatInLog(u, 0, c.User, c.CID, c.Body, r) || s.isRepeatOfRemoved(u, key, c.Body, r)
 }
 
-// withinRate counts a message against the group's rate. It returns false, with a
-// refusal in r, if the rate is exceeded.
+// withinRate counts a message against the rate limit of a group. If the limit is
+// exceeded, it returns false and puts the refusal into r.
 func (s *State) withinRate(g *groupRecord, r *command.Result) bool {
 	cost, now := int64(1e6/s.limits.GroupRate), s.now*1000
 	full := max(g.rateFullUS, now)
@@ -138,8 +139,8 @@ func (s *State) applyReadGroup(c *command.ReadGroup, r *command.Result) {
 	r.Unread = s.groupUnread(u, m, s.now)
 }
 
-// memberFor returns the group and the member for a command on the member's own view.
-// If the member is nil, r has the answer.
+// memberFor returns the group and the member for a command on the member's own view. If
+// the member it returns is nil, r has the answer.
 func (s *State) memberFor(id command.GroupID, name command.UserID, r *command.Result) (*user, *member) {
 	u := s.groupForField(id, "conv", r)
 	if u == nil {
@@ -153,8 +154,8 @@ func (s *State) memberFor(id command.GroupID, name command.UserID, r *command.Re
 	return u, m
 }
 
-// stampMemberChange returns a change in a member's own view its arrival number in the
-// group's order, and returns it.
+// stampMemberChange gives a change in a member's own view the next arrival number in
+// the group's order, and returns it.
 func (s *State) stampMemberChange(u *user, name command.UserID) uint64 {
 	u.arrival++
 	s.out.Members = append(s.out.Members, MemberRef{Group: u.group.id, User: name})
@@ -205,8 +206,7 @@ func (s *State) applyRecallGroup(c *command.RecallGroup, r *command.Result) {
 	s.addGroupTombstones(u, []tombstone{{seq: c.Seq, arrival: at, reason: reason}})
 }
 
-// addRecall adds a recall at the end of the group's order and returns its arrival
-// number.
+// addRecall adds a recall to the group's order and returns its arrival number.
 func (s *State) addRecall(u *user, rc groupRecall) uint64 {
 	g := u.group
 	u.arrival++
@@ -221,7 +221,8 @@ func (s *State) addRecall(u *user, rc groupRecall) uint64 {
 	return rc.arrival
 }
 
-// addGroupTombstones adds tombstones, in order of seq, for entries that have none.
+// addGroupTombstones adds tombstones, which must be in order of seq and for entries
+// that have none yet.
 func (s *State) addGroupTombstones(u *user, tombstones []tombstone) {
 	list := &s.extraMut(u, &u.convs.items[0]).tombstones
 	old := list.items(s.arena)
@@ -360,7 +361,7 @@ func (s *State) applySetGroupView(c *command.SetGroupView, r *command.Result) {
 	}
 }
 
-// clearGroupMarkedUnread takes back that a member marked the group as unread.
+// clearGroupMarkedUnread removes a member's mark that the group is unread.
 func (s *State) clearGroupMarkedUnread(u *user, m *member, name command.UserID) {
 	if m.flags&memberMarkedUnread != 0 {
 		m.flags &^= memberMarkedUnread

@@ -8,15 +8,16 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// A groupSet answers which users are in one of some groups. Most answers take one look
-// at a bit for each group of the user, because a user can be in a thousand groups and
-// the question is asked for a hundred users at a time.
+// A groupSet is a set of groups, to find out which users are members of any of them. It
+// is asked about a hundred users at a time, each in up to a thousand groups; for most
+// groups a look at one bit tells that they are not in the set.
 type groupSet struct {
-	bits   [1 << 16 / 64]uint64 // by hash of the name
-	groups []command.GroupID    // ascending
+	bits   [1 << 16 / 64]uint64 // one bit for each groupHash; set if a group in the set has it
+	groups []command.GroupID    // the set, ascending
 }
 
-// groupSeed is one for all shards. As with State.seed, no result depends on it.
+// groupSeed is the seed of groupHash, the same for all shards of the process. As with
+// State.seed, no result depends on it.
 var groupSeed = maphash.MakeSeed()
 
 func groupHash(name string) uint16 { return uint16(maphash.String(groupSeed, name)) }
@@ -30,7 +31,7 @@ func newGroupSet(groups []command.GroupID) *groupSet {
 	return set
 }
 
-// sharing reports which users are in one of some groups.
+// sharing answers a Sharing query.
 func (s *State) sharing(q *query.Sharing) {
 	q.Sharing = make([]bool, len(q.Users))
 	set := newGroupSet(q.Groups)
@@ -41,8 +42,8 @@ func (s *State) sharing(q *query.Sharing) {
 	}
 }
 
-// inOneOf reports whether users are in one of the groups by their own will: they have
-// joined it themselves, or spoken there.
+// inOneOf reports whether a user is a member of one of the groups by their own will:
+// they have joined it themselves, or have written there.
 func (s *State) inOneOf(u *user, set *groupSet) bool {
 	for i := range u.memberships.items {
 		ms := &u.memberships.items[i]

@@ -9,21 +9,18 @@ import (
 )
 
 const (
-	// syncMaxWork bounds what one SyncGroups does, in log entries it may have to look
-	// at: less than 1 ms of the shard's time.
+	// syncMaxWork bounds the work of one SyncGroups, in log entries that it may have to
+	// look at. That many take less than 1 ms, during which the shard does nothing else.
 	syncMaxWork = 20_000
-	// syncGroupWork is what a group counts of that by itself.
+	// syncGroupWork is how much of it each group counts, besides its entries.
 	syncGroupWork = 100
 )
 
-// SyncGroups returns what a login finds in some groups of the user, with at most
-// backlog messages of each to push. It leaves out groups whose member the user is not.
-// Groups with the newest message come first, and have messages to push until there are
-// most of them in all. If most is 0 there are none to push, and the groups come in the
-// order of queries.
+// SyncGroups returns what a login is told of several groups of its user, as
+// query.SyncGroups describes.
 func (s *State) SyncGroups(user command.UserID, queries []query.GroupSyncQuery, backlog, most int, now int64) (sync query.GroupSync) {
 	sync.Items = make([]query.GroupSyncItem, 0, min(len(queries), syncMaxWork/syncGroupWork))
-	var views []view // of sync.Items, if there may be something to push
+	var views []view // the views of sync.Items; only filled if messages may be pushed
 	work := 0
 	for i := range queries {
 		if work >= syncMaxWork {
@@ -71,7 +68,7 @@ func (s *State) SyncGroups(user command.UserID, queries []query.GroupSyncQuery, 
 	return sync
 }
 
-// syncWork returns how many entries or tombstones a sync may have to look at for a
+// syncWork returns how many entries and tombstones syncGroup may have to look at for a
 // member.
 func (s *State) syncWork(u *user, m *member) int {
 	n := len(s.tombstonesOf(u, &u.convs.items[0])) + len(u.group.ttlEnds)
@@ -81,7 +78,7 @@ func (s *State) syncWork(u *user, m *member) int {
 	return n
 }
 
-// syncGroup fills in the item of a group, but for what is to be pushed.
+// syncGroup fills in an item, except for Push and PushBytes.
 func (s *State) syncGroup(v *view, item *query.GroupSyncItem, q *query.GroupSyncQuery, now int64) {
 	u, m := v.u, v.m
 	g := u.group
@@ -104,10 +101,10 @@ func (s *State) syncGroup(v *view, item *query.GroupSyncItem, q *query.GroupSync
 		item.LastSeq, item.Time, item.LastArrival = last.Seq, last.Time, last.Arrival
 		item.Unlisted = last.Seq <= m.unlistedTo
 	}
-	after := uint64(0) // seq
+	after := uint64(0) // seq up to which the device has all messages
 	if item.CursorArrival > 0 {
-		// The arrival numbers of entries that left the log are not known: the device
-		// may have missed them, unless it has something newer.
+		// Entries that left the log have no known arrival number. The device may have
+		// missed them, unless an entry that the log holds came before its cursor.
 		if seq := v.log().FirstAfterArrival(s.arena, item.CursorArrival); seq > v.log().First() {
 			after = seq - 1
 		}
@@ -116,7 +113,7 @@ func (s *State) syncGroup(v *view, item *query.GroupSyncItem, q *query.GroupSync
 		item.Changes = append(clipRecalls(up.Changes, m.visibleFrom), s.MemberChanges(g.id, command.UserID(s.memberName(m)), 0, item.CursorArrival)...)
 	}
 	if after < v.log().First() && v.c.lastArrival > item.CursorArrival {
-		after = 0 // entries that are gone may have come after the cursor
+		after = 0 // entries that left the log may have come after the cursor
 	}
 	if ch := &g.lastChange; item.CursorArrival > 0 && ch.arrival > max(item.CursorArrival, m.joinArrival) {
 		item.LastChange = query.GroupEvent{Kind: query.EventChanged, Group: g.id, By: ch.by, Time: ch.at, Arrival: ch.arrival}
@@ -124,7 +121,8 @@ func (s *State) syncGroup(v *view, item *query.GroupSyncItem, q *query.GroupSync
 	item.Lost = s.lostOf(v, after, now)
 }
 
-// lastVisible reads the newest message that is visible to a member.
+// lastVisible reads the newest message that is visible in a member's view, and reports
+// whether there is one.
 func (s *State) lastVisible(v *view, now int64, e *ring.Entry) bool {
 	seq := v.log().Next() - 1
 	for walk := s.descendVisible(v.u, v.c, seq, now); walk.prev(e) && e.Seq >= v.visibleFrom; {
@@ -138,9 +136,10 @@ func (s *State) lastVisible(v *view, now int64, e *ring.Entry) bool {
 	return false
 }
 
-// chooseBacklog chooses the messages that a login pushes of a group: all that came
-// after the cursor, if they are no more than limit; else the newest unread; or, in a
-// group that does not count unread, the newest.
+// chooseBacklog chooses the messages of a group that a login pushes, at most limit: all
+// that came after the device's cursor if they are no more than that; otherwise the
+// newest unread ones or, if the group does not count unread, the newest after the
+// cursor.
 func (s *State) chooseBacklog(v *view, item *query.GroupSyncItem, limit int, now int64) {
 	if limit == 0 || item.LastSeq == 0 || item.CursorArrival == 0 && item.Unread == 0 {
 		return
@@ -175,7 +174,7 @@ func (s *State) chooseBacklog(v *view, item *query.GroupSyncItem, limit int, now
 	slices.Reverse(item.Push)
 }
 
-// lostOf lists the unread seqs above after that limits evicted.
+// lostOf lists the unread seqs above after whose messages were evicted.
 func (s *State) lostOf(v *view, after uint64, now int64) []query.Lost {
 	u, c, m := v.u, v.c, v.m
 	if !u.group.countsUnread() {

@@ -5,9 +5,8 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// History reads a page of a conversation. The range it covers extends over gaps up to
-// the next message in its direction or the end of the view, as far as the query's
-// limits allow.
+// History reads a page of a conversation. Within the query's limits the page covers all
+// seqs up to the next message in its direction or the end of the view, gaps included.
 func (s *State) History(q query.HistoryQuery, p *query.Page, now int64) {
 	p.Updates.Reset()
 	*p = query.Page{Updates: p.Updates, Gaps: p.Gaps[:0]}
@@ -32,7 +31,8 @@ func (s *State) History(q query.HistoryQuery, p *query.Page, now int64) {
 	}
 }
 
-// queriedView returns the view that a query reads, or false if there is none.
+// queriedView returns the view that a history query is about, or false if there is
+// none.
 func (s *State) queriedView(q *query.HistoryQuery) (view, bool) {
 	if q.Group == "" {
 		u := s.lookup(q.User)
@@ -60,7 +60,7 @@ func (s *State) queriedView(q *query.HistoryQuery) (view, bool) {
 	return v, true
 }
 
-// ascend reads from..to upwards.
+// ascend fills a page with the messages of the seqs from..to, reading upwards.
 func (s *State) ascend(v *view, from, to uint64, q query.HistoryQuery, p *query.Page, now int64) {
 	if from > to || from == 0 {
 		return
@@ -84,7 +84,8 @@ func (s *State) ascend(v *view, from, to uint64, q query.HistoryQuery, p *query.
 	}
 }
 
-// descend reads the seqs up to to downwards.
+// descend fills a page with the newest messages of the seqs up to to, reading
+// downwards.
 func (s *State) descend(v *view, to uint64, q query.HistoryQuery, p *query.Page, now int64) {
 	if to == 0 {
 		return
@@ -116,7 +117,7 @@ func (s *State) descend(v *view, to uint64, q query.HistoryQuery, p *query.Page,
 	}
 }
 
-// gaps adds a reason for every seq of the page that has no message.
+// gaps fills in the gaps of a page: the reason for each seq that has no message.
 func (s *State) gaps(v *view, p *query.Page, now int64) {
 	u, c := v.u, v.c
 	from := p.From
@@ -152,8 +153,8 @@ func (s *State) gaps(v *view, p *query.Page, now int64) {
 			messages = messages[1:]
 			continue
 		}
-		// Few entries are not visible without being in a scanned gap: the expired ones,
-		// which are neighbours.
+		// The scan does not find entries that expired by age or that the member has
+		// hidden. They are few or neighbours, so the cursor is mostly at the right place.
 		code := known.ascending(seq)
 		if code == gapNone {
 			if at != seq {
@@ -169,7 +170,8 @@ func (s *State) gaps(v *view, p *query.Page, now int64) {
 	}
 }
 
-// addGap adds a gap, merged with its neighbour if that has the same reason.
+// addGap adds a gap to a page. If the gap before it is adjacent and has the same
+// reason, it extends that one.
 func addGap(p *query.Page, from, to uint64, code gapCode) {
 	reason := code.reason()
 	if n := len(p.Gaps); n > 0 && p.Gaps[n-1].To+1 == from && p.Gaps[n-1].Reason == reason {

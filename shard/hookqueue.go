@@ -8,32 +8,34 @@ import (
 )
 
 // A hookQueue lists messages that webhooks may have to be told of, as records numbered
-// 1, 2, 3 … Beyond its limit the oldest are removed. Records are packed into chunks
-// that only grow at their end and within their capacity, so that a copy of the queue
-// does not see later ones.
+// 1, 2, 3 … When it exceeds its limit, it removes the oldest. Records are packed into
+// chunks whose bytes are only ever appended to, within their capacity: so a copy of the
+// queue can share them, and does not see later records.
 //
-//	record  key, peer (length-prefixed), seq (uvarint); a record without key was moved away
+//	record  key, peer (length-prefixed), seq (uvarint); a record whose slot has moved away
+//	        has an empty key
 type hookQueue struct {
-	limit  int // bytes of records; 0 = none are kept
+	limit  int // most bytes of records; 0 = nothing is queued
 	chunks []hookChunk
 	start  int    // offset of the oldest record in chunks[0]
-	bytes  int    // of the records held
+	bytes  int    // size of the records held
 	done   uint64 // number of the newest record that was removed
 	last   uint64 // number of the newest record ever added
 }
 
+// A hookChunk is a run of records.
 type hookChunk struct {
 	after uint64 // number of the record before the chunk's first
 	b     []byte
 }
 
-// -
+// hookChunkBytes is the capacity of a chunk.
 const hookChunkBytes = 16 << 10
 
-// maxHookRecord bounds the bytes of a record: two names and three varints.
+// maxHookRecord is the most bytes that a record takes: two names and three varints.
 const maxHookRecord = 2*(command.MaxName+len(command.GroupPrefix)) + 3*10
 
-// A hookRecord names a message in the view of a user, or in a group.
+// A hookRecord names a message in a user's view or in a group's log.
 type hookRecord struct {
 	number uint64
 	key    command.UserID // name of the user, or key of the group
@@ -41,11 +43,10 @@ type hookRecord struct {
 	seq    uint64
 }
 
-// size returns the bytes the queue takes in memory.
+// size returns the bytes that the queue takes in memory.
 func (q *hookQueue) size() int { return len(q.chunks) * hookChunkBytes }
 
-// add adds a record at the end, and removes the oldest while the queue is over its
-// limit.
+// add adds a record, and removes the oldest records while the queue exceeds its limit.
 func (q *hookQueue) add(key, peer command.UserID, seq uint64) {
 	var room [maxHookRecord]byte
 	record := codec.AppendUint(codec.AppendBytes(codec.AppendBytes(room[:0], key), peer), seq)
@@ -71,7 +72,7 @@ func (r *hookRecord) read(b []byte) (size int) {
 	return len(b) - len(d.B)
 }
 
-// -
+// removeOldest removes the oldest record. The queue must not be empty.
 func (q *hookQueue) removeOldest() {
 	d := codec.Decoder{B: q.chunks[0].b[q.start:]}
 	before := len(d.B)
@@ -84,8 +85,8 @@ func (q *hookQueue) removeOldest() {
 	q.freeFirstChunk()
 }
 
-// freeFirstChunk frees the first chunk if it has no records left and is not the last
-// one.
+// freeFirstChunk frees the first chunk if all its records are removed and another
+// follows.
 func (q *hookQueue) freeFirstChunk() {
 	if len(q.chunks) > 1 && q.start == len(q.chunks[0].b) {
 		q.chunks[0] = hookChunk{}
@@ -93,7 +94,7 @@ func (q *hookQueue) freeFirstChunk() {
 	}
 }
 
-// trim removes the records up to a number.
+// trim removes the records with numbers up to upTo.
 func (q *hookQueue) trim(upTo uint64) {
 	upTo = min(upTo, q.last)
 	for len(q.chunks) > 1 && q.chunks[1].after <= upTo {
@@ -107,7 +108,8 @@ func (q *hookQueue) trim(upTo uint64) {
 	}
 }
 
-// after yields the records above a number, also those that were moved away.
+// after yields the records with higher numbers than number. Those of slots that have
+// moved away have an empty key.
 func (q *hookQueue) after(number uint64) func(yield func(hookRecord) bool) {
 	return func(yield func(hookRecord) bool) {
 		number = max(number, q.done)
@@ -134,14 +136,14 @@ func (q *hookQueue) after(number uint64) func(yield func(hookRecord) bool) {
 	}
 }
 
-// clone returns a copy that later changes do not affect.
+// clone returns a copy that does not see later changes.
 func (q *hookQueue) clone() hookQueue {
 	c := *q
 	c.chunks = slices.Clone(q.chunks)
 	return c
 }
 
-// pieces returns the bytes of all records, in pieces that hold whole records.
+// pieces returns the bytes of all records as a list of slices. No record is split.
 func (q *hookQueue) pieces() (pieces [][]byte) {
 	for i, c := range q.chunks {
 		if i == 0 {
@@ -154,7 +156,7 @@ func (q *hookQueue) pieces() (pieces [][]byte) {
 	return pieces
 }
 
-// decode adds the records of a piece.
+// decode adds the records of one of the slices that pieces returned.
 func (q *hookQueue) decode(d *codec.Decoder) {
 	for len(d.B) > 0 && d.Err == nil {
 		key, peer, seq := d.Bytes(), d.Bytes(), d.Uint()
@@ -167,8 +169,8 @@ func (q *hookQueue) decode(d *codec.Decoder) {
 	}
 }
 
-// split moves the records of a slot to a queue of their own. The others keep their
-// numbers.
+// split removes the records of a slot and returns them as a queue. The other records
+// keep their numbers.
 func (q *hookQueue) split(slot uint16) hookQueue {
 	taken := hookQueue{limit: q.limit}
 	rest := hookQueue{limit: q.limit, done: q.done, last: q.done}

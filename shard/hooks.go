@@ -19,11 +19,11 @@ func (s *State) applyConfigureHooks(c *command.ConfigureHooks, _ *command.Result
 
 func (s *State) applyTrimHookQueue(c *command.TrimHookQueue, _ *command.Result) { s.hooks.trim(c.UpTo) }
 
-// HookBytes returns the limit that ConfigureHooks has set.
+// HookBytes returns the limit of the queue for webhooks, as ConfigureHooks has set it.
 func (s *State) HookBytes() int { return s.hooks.limit }
 
-// queueForHooks adds a stored message to the queue for webhooks: of a user's view, or
-// of a group if key is the group's and peer is empty.
+// queueForHooks adds a stored message to the queue for webhooks. key and peer are the
+// user and the other user of the view, or a group's key and "".
 func (s *State) queueForHooks(key, peer command.UserID, seq uint64) {
 	if s.hooks.limit > 0 {
 		s.hooks.add(key, peer, seq)
@@ -31,7 +31,7 @@ func (s *State) queueForHooks(key, peer command.UserID, seq uint64) {
 	}
 }
 
-// setFrozenHooks keeps with a frozen slot what waits there for webhooks.
+// setFrozenHooks stores the queue for webhooks of a frozen slot, which moves with it.
 func (s *State) setFrozenHooks(sl *slot, q *hookQueue) {
 	if s.frozenHooks == nil {
 		s.frozenHooks = make(map[*slot]*hookQueue)
@@ -39,13 +39,13 @@ func (s *State) setFrozenHooks(sl *slot, q *hookQueue) {
 	s.frozenHooks[sl] = q
 }
 
-// HookQueueRange returns the range of numbers that wait for webhooks: above done, up
-// to last. Numbers up to done without a TrimHookQueue were removed because the queue
-// was full.
+// HookQueueRange returns the numbers of the queue for webhooks: records above done and
+// up to last wait. If done is higher than the last TrimHookQueue says, records were
+// removed because the queue was full.
 func (s *State) HookQueueRange() (done, last uint64) { return s.hooks.done, s.hooks.last }
 
-// HookRefsAfter yields the messages above a number that wait for webhooks. Their
-// numbers may have holes.
+// HookRefsAfter yields the messages in the queue for webhooks with higher numbers than
+// number. Numbers may be missing between them.
 func (s *State) HookRefsAfter(number uint64) func(yield func(query.HookRef) bool) {
 	return func(yield func(query.HookRef) bool) {
 		for r := range s.hooks.after(number) {
@@ -65,8 +65,8 @@ func (s *State) HookRefsAfter(number uint64) func(yield func(query.HookRef) bool
 	}
 }
 
-// QueuedHeader returns the header of an incoming message, or false if its receiver no
-// longer has it unread.
+// QueuedHeader returns the header of a one-to-one message. It returns false if its
+// receiver does not have it unread.
 func (s *State) QueuedHeader(name, peer command.UserID, seq uint64, now int64) (header query.QueuedHeader, ok bool) {
 	var e ring.Entry
 	if _, _, ok := s.queuedEntry(name, peer, seq, &e, now); !ok {
@@ -75,8 +75,8 @@ func (s *State) QueuedHeader(name, peer command.UserID, seq uint64, now int64) (
 	return query.QueuedHeader{ID: e.ID, Time: e.Time, Arrival: e.Arrival}, true
 }
 
-// QueuedMessage appends an incoming message to up. It returns false if its receiver no
-// longer has it unread.
+// QueuedMessage appends a one-to-one message to up. It returns false if its receiver
+// does not have it unread.
 func (s *State) QueuedMessage(name, peer command.UserID, seq uint64, up *query.Updates, now int64) (info query.QueuedInfo, ok bool) {
 	var e ring.Entry
 	u, i, ok := s.queuedEntry(name, peer, seq, &e, now)
@@ -87,8 +87,8 @@ func (s *State) QueuedMessage(name, peer command.UserID, seq uint64, up *query.U
 	return query.QueuedInfo{Unread: s.unread(u, c, now), Muted: c.flags&convMuted != 0}, true
 }
 
-// queuedEntry reads an entry of a user's offline queue, and reports whether it is
-// there.
+// queuedEntry reads the entry with a seq into e, and returns its user and the index of
+// its conversation. It returns false if the entry is not in the user's offline queue.
 func (s *State) queuedEntry(name, peer command.UserID, seq uint64, e *ring.Entry, now int64) (u *user, i int, ok bool) {
 	if u = s.lookup(name); u == nil {
 		return nil, 0, false
@@ -114,9 +114,10 @@ func (s *State) UnreadTotal(name command.UserID, now int64) (n query.UnreadSum) 
 	return n
 }
 
-// UnreadMembers visits the members who have a group's message unread, in order of name
-// from the first above after, until visit returns false. It looks at no more than most
-// members. If there are more, it returns the name to go on after.
+// UnreadMembers calls visit for the members who have a group's message unread, in order
+// of name from the first above after, until visit returns false. It looks at no more
+// than most members. If members are left, it returns true and the name to pass as after
+// in the next call.
 func (s *State) UnreadMembers(id command.GroupID, seq uint64, after command.UserID, most int, now int64, visit func(command.UserID, query.QueuedHeader) (goOn bool)) (next command.UserID, more bool) {
 	var e ring.Entry
 	u := s.groupEntry(id, seq, &e, now)
@@ -146,7 +147,7 @@ func (s *State) UnreadMembers(id command.GroupID, seq uint64, after command.User
 }
 
 // MemberQueuedHeader returns the header of a group's message. It returns false if the
-// user does not have it unread or is not a member.
+// user is not a member who has it unread.
 func (s *State) MemberQueuedHeader(id command.GroupID, user command.UserID, seq uint64, now int64) (header query.QueuedHeader, ok bool) {
 	var e ring.Entry
 	if u := s.groupEntry(id, seq, &e, now); u == nil || !s.isUnreadBy(u, s.member(u.group, user), &e, now) {
@@ -155,8 +156,8 @@ func (s *State) MemberQueuedHeader(id command.GroupID, user command.UserID, seq 
 	return query.QueuedHeader{ID: e.ID, Time: e.Time, Arrival: e.Arrival}, true
 }
 
-// MemberQueuedMessage appends a group's message to up. It returns false if the user
-// does not have it unread or is not a member.
+// MemberQueuedMessage appends a group's message to up. It returns false if the user is
+// not a member who has it unread.
 func (s *State) MemberQueuedMessage(id command.GroupID, user command.UserID, seq uint64, up *query.Updates, now int64) (info query.QueuedInfo, ok bool) {
 	var e ring.Entry
 	u := s.groupEntry(id, seq, &e, now)
@@ -171,8 +172,8 @@ func (s *State) MemberQueuedMessage(id command.GroupID, user command.UserID, seq
 	return query.QueuedInfo{Unread: s.groupUnread(u, m, now), Muted: m.flags&memberMuted != 0}, true
 }
 
-// groupEntry reads a message that members of a group may have unread. It returns the
-// group's record, or nil if there is no such message.
+// groupEntry reads a group's message into e and returns the group's record. It returns
+// nil if there is no such message that members could have unread.
 func (s *State) groupEntry(id command.GroupID, seq uint64, e *ring.Entry, now int64) *user {
 	u := s.group(id)
 	if u == nil || !u.group.countsUnread() {
@@ -184,8 +185,7 @@ func (s *State) groupEntry(id command.GroupID, seq uint64, e *ring.Entry, now in
 	return u
 }
 
-// isUnreadBy reports whether member m, nil for none, has a message of the group
-// unread.
+// isUnreadBy reports whether a member has a message of the group unread; m may be nil.
 func (s *State) isUnreadBy(u *user, m *member, e *ring.Entry, now int64) bool {
 	if m == nil || string(s.memberName(m)) == string(e.From) || e.Seq < s.unreadFrom(u, m, now) {
 		return false
@@ -194,8 +194,8 @@ func (s *State) isUnreadBy(u *user, m *member, e *ring.Entry, now int64) bool {
 	return v.gapOf(s, e, now) == gapNone
 }
 
-// MemberUnread returns the number of a member's unread messages in a group, and
-// whether the member has muted it.
+// MemberUnread returns how many messages of a group a member has unread, and whether
+// the member has muted the group.
 func (s *State) MemberUnread(id command.GroupID, user command.UserID, now int64) (n int, muted bool) {
 	if u := s.group(id); u != nil {
 		if m := s.member(u.group, user); m != nil {

@@ -10,23 +10,23 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// An importRecord says what was imported into a conversation. It is kept for good, so
+// An importRecord says what was imported into a conversation. It is kept forever, so
 // that a repeated import changes nothing.
 type importRecord struct {
 	conv    uint32 // index of the conversation
 	stream  uint64 // hash of the stream's name
 	row     uint64 // number of the last row that was imported
-	seq     uint64 // of that row's entry
-	arrival uint64 // of that row's entry
+	seq     uint64 // seq of that row's entry
+	arrival uint64 // arrival number of that row's entry
 }
 
-// findImport returns the index of conversation i's import record, or where it would
-// be.
+// findImport returns the index of conversation i's import record, or the index at which
+// it would be, and whether there is one.
 func (u *user) findImport(i int) (int, bool) {
 	return slices.BinarySearchFunc(u.imports.items, uint32(i), func(rec importRecord, i uint32) int { return cmp.Compare(rec.conv, i) })
 }
 
-// importOf returns the import record of conversation i, zero if there is none.
+// importOf returns the import record of conversation i, or a zero one if there is none.
 func (u *user) importOf(i int) importRecord {
 	if u.convs.items[i].flags&convImported == 0 {
 		return importRecord{}
@@ -61,7 +61,8 @@ func (s *State) forgetImport(u *user, i int) {
 	}
 }
 
-// checkRows reports whether rows can be imported anywhere. If not, r has the refusal.
+// checkRows reports whether rows are valid, whatever conversation they go to. If not, r
+// has the refusal.
 func (s *State) checkRows(rows []command.ImportRow, r *command.Result) bool {
 	if len(rows) == 0 {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "rows: must not be empty"}
@@ -164,9 +165,9 @@ func (s *State) applyImportGroup(c *command.ImportGroup, r *command.Result) {
 	}
 }
 
-// rowsToImport returns the rows that a conversation has not had yet. It returns none,
-// with a refusal in r, if the conversation holds messages that the stream did not
-// bring.
+// rowsToImport returns those of rows that were not imported into a conversation before.
+// If the conversation has messages that the stream did not bring, it returns none and r
+// has the refusal.
 func (s *State) rowsToImport(u *user, i int, stream uint64, rows []command.ImportRow, r *command.Result) []command.ImportRow {
 	c, rec := &u.convs.items[i], u.importOf(i)
 	empty := c.log.Len() == 0
@@ -184,7 +185,7 @@ func (s *State) rowsToImport(u *user, i int, stream uint64, rows []command.Impor
 	case !empty && rec.arrival != c.lastArrival:
 		*r = command.Result{Code: command.CodeConflict, Seq: rows[0].Row, Detail: "conv: holds messages that were not imported by this stream"}
 		return nil
-	case rec.arrival != c.lastArrival: // earlier entries are gone, so their times bind no more
+	case rec.arrival != c.lastArrival: // the log is empty, so rows may be older than its last entry was
 		c.lastTime = 0
 	case rows[0].Time < c.lastTime:
 		*r = command.Result{Code: command.CodeBadRequest, Seq: rows[0].Row, Detail: "time: must not fall within a conversation"}
@@ -193,8 +194,8 @@ func (s *State) rowsToImport(u *user, i int, stream uint64, rows []command.Impor
 	return rows
 }
 
-// importRows appends rows to a log. fill completes an entry and reports whether it
-// counts as read.
+// importRows appends rows to a log. For each row it calls fill, which completes the
+// entry and reports whether it counts as read.
 func (s *State) importRows(u *user, i int, stream uint64, rows []command.ImportRow, fill func(*ring.Entry, *command.ImportRow) (read bool)) {
 	c, oldest := &u.convs.items[i], u.oldest
 	read := c.read
@@ -224,7 +225,7 @@ func (s *State) importRows(u *user, i int, stream uint64, rows []command.ImportR
 	s.enforceLimits(u)
 }
 
-// ImportStatus returns the status of a conversation for an import of a stream.
+// ImportStatus returns what an importer of a stream has to know about a conversation.
 func (s *State) ImportStatus(name, peer command.UserID, stream uint64, now int64) query.ImportStatus {
 	u := s.lookup(name)
 	if u == nil {
@@ -233,9 +234,8 @@ func (s *State) ImportStatus(name, peer command.UserID, stream uint64, now int64
 	return s.importStatus(u, s.findConv(u, peer), stream, now)
 }
 
-// ImportGroupStatus returns the status of a group's log for an import of a stream. The
-// code is CodeNotFound if there is no such group, and CodeBadRequest if it stores no
-// messages.
+// ImportGroupStatus is ImportStatus for a group. The code is CodeNotFound if there is
+// no such group, and CodeBadRequest if it stores no messages.
 func (s *State) ImportGroupStatus(id command.GroupID, stream uint64, now int64) (query.ImportStatus, command.Code) {
 	u := s.group(id)
 	switch {
@@ -265,7 +265,7 @@ func (s *State) importStatus(u *user, i int, stream uint64, now int64) query.Imp
 	return status
 }
 
-// holdsUnexpired reports whether a log has an entry that is neither expired nor below
+// holdsUnexpired reports whether a log has an entry that has not expired and is above
 // the cutoff.
 func (s *State) holdsUnexpired(u *user, c *conv, now int64) bool {
 	var e ring.Entry
@@ -277,8 +277,8 @@ func (s *State) holdsUnexpired(u *user, c *conv, now int64) bool {
 	return false
 }
 
-// SeqOf returns the seq of the message with an id, or 0 if the conversation does not
-// hold it.
+// SeqOf returns the seq of the message with an id in a user's view, or 0 if the log
+// does not hold it.
 func (s *State) SeqOf(name, peer command.UserID, id command.MsgID) uint64 {
 	u := s.lookup(name)
 	if u == nil {

@@ -2,8 +2,8 @@ package shard
 
 import "fmt"
 
-// An InvariantError is what Apply panics with if it cannot decode a batch, or finds
-// the state broken.
+// An InvariantError is the panic value of Apply and Answer if a batch cannot be decoded
+// or the state is broken.
 type InvariantError struct{ Reason string }
 
 func (e *InvariantError) Error() string { return "shard: " + e.Reason }

@@ -2,13 +2,14 @@ package shard
 
 import "github.com/belfry-im/belfry/shard/command"
 
-// A kind is how one kind of command is made and applied.
+// A kind says how commands of one kind are made and applied.
 type kind struct {
 	make  func() command.Command
 	apply func(*State, command.Command, *command.Result)
 }
 
-// kinds has a row for each command, by its number in the log: never reuse one.
+// kinds has an element for each kind of command. The index is its number in the log:
+// never use one again for another command.
 var kinds = [256]kind{
 	1:  row((*State).applyLogin),
 	2:  row((*State).applyLogout),
@@ -59,7 +60,7 @@ var kinds = [256]kind{
 	97: row((*State).applyTrimHookQueue),
 }
 
-// row returns the kind of commands that are applied by apply.
+// row returns the kind of the commands that apply takes.
 func row[C any, P interface {
 	*C
 	command.Command
@@ -70,7 +71,7 @@ func row[C any, P interface {
 	}
 }
 
-// newCommand returns a zero command of a kind, nil if there is none.
+// newCommand returns a zero command of a kind, or nil if there is no such kind.
 func newCommand(k command.Kind) command.Command {
 	if kinds[k].make == nil {
 		return nil
@@ -78,12 +79,13 @@ func newCommand(k command.Kind) command.Command {
 	return kinds[k].make()
 }
 
-// A Checker checks that Apply can decode commands. It is ready when zero, and is for
-// one goroutine at a time, because it keeps what it decodes into.
+// A Checker checks that Apply will be able to decode commands. The zero Checker is
+// ready for use. It is for one goroutine at a time, because it decodes into values that
+// it keeps.
 type Checker struct{ set *command.Set }
 
-// Check checks what AppendCommand has appended for one command. It allocates only for
-// an error.
+// Check checks one command as AppendCommand or Encoder.Append has appended it. It
+// allocates only for an error.
 func (c *Checker) Check(b []byte) error {
 	if c.set == nil {
 		c.set = command.NewSet(newCommand)

@@ -12,21 +12,22 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// A loader restores users from frames into a slot. After an error it leaves garbage in
-// the arena, so that the state must be given up.
+// A loader restores the users of slots from frames. If it returns an error, the state
+// is left half restored and must not be used.
 type loader struct {
-	x     codec.Coder // of the frame being read
+	x     codec.Coder // reads the current frame
 	s     *State
 	slot  *slot
-	u     *user    // the user being restored, nil = none
+	u     *user    // the user being restored, or nil
 	stage byte     // kind of the last frame of the user; 0 = none
-	conv  int      // index of the last conversation
-	last  uint64   // arrival number of its newest entry
-	order []uint32 // scratch space of finish
-	err   error    // what was wrong with the last user as a whole
+	conv  int      // index of the conversation restored last
+	last  uint64   // arrival number of that conversation's newest entry
+	order []uint32 // used by finish, kept for its memory
+	err   error    // why the last user as a whole is malformed
 }
 
-// frame restores one frame. It refuses frames that are malformed or out of order.
+// frame restores one frame. It returns an error if the frame is malformed or out of
+// order.
 func (l *loader) frame(b []byte) error {
 	l.x = codec.Reader(b)
 	x := &l.x
@@ -81,7 +82,8 @@ func (l *loader) frame(b []byte) error {
 	return nil
 }
 
-// finish completes the user being restored with what is derived.
+// finish derives the fields of the user being restored that are not in frames. It sets
+// l.err if the user as a whole is malformed.
 func (l *loader) finish() {
 	u := l.u
 	l.u, l.stage = nil, 0
@@ -185,7 +187,7 @@ func (l *loader) entries(x *codec.Coder) {
 			s.addTTLEnd(u.group, &e)
 		}
 		if e.Flags&ring.Own == 0 {
-			s.noteTTLEnd(u, c, &e) // for an entry outside the queue it is too early, which does no harm
+			s.noteTTLEnd(u, c, &e) // an entry outside the queue may make earliestTTLEnd too early, which is allowed
 		}
 	}
 }

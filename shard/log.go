@@ -7,7 +7,8 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// findTombstone returns the index of a seq's tombstone, or where it would be.
+// findTombstone returns the index of a seq's tombstone, or the index at which it would
+// be, and whether there is one.
 func findTombstone(tombstones []tombstone, seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(tombstones, seq, func(t tombstone, seq uint64) int {
 		switch {
@@ -32,7 +33,7 @@ func (s *State) tombstoneOf(u *user, c *conv, seq uint64) gapCode {
 	return gapNone
 }
 
-// historyTTL returns how long messages of a user or group are kept in history, in ms.
+// historyTTL returns how long, in ms, messages of a user or group stay in history.
 func (s *State) historyTTL(u *user) int64 {
 	if u.group != nil {
 		return s.limits.GroupTTL.Milliseconds()
@@ -40,20 +41,22 @@ func (s *State) historyTTL(u *user) int64 {
 	return max(s.limits.HistoryTTL.Milliseconds(), u.accountOrZero().historyTTL)
 }
 
-// queueTTL returns how long messages are kept in a user's offline queue, in ms. Groups
+// queueTTL returns how long, in ms, messages stay in a user's offline queue. Groups
 // have no queue.
 func (s *State) queueTTL(u *user) int64 {
 	return min(s.limits.OfflineTTL.Milliseconds(), s.historyTTL(u))
 }
 
-// expired reports whether an entry has expired from history.
+// expired reports whether an entry has expired: by its own ttl, or because it is too
+// old for history.
 func (s *State) expired(u *user, e *ring.Entry, now int64) bool {
 	return e.Flags&ring.Expired != 0 ||
 		e.Time+s.historyTTL(u) <= now ||
 		e.TTL != 0 && e.Time+int64(e.TTL)*1000 <= now
 }
 
-// gapOf returns why an entry that the log holds is not visible, or gapNone if it is.
+// gapOf returns why an entry that the log holds is visible to nobody, or gapNone if it
+// is visible.
 func (s *State) gapOf(u *user, c *conv, e *ring.Entry, now int64) gapCode {
 	if code := s.tombstoneOf(u, c, e.Seq); code != gapNone {
 		return code
@@ -67,32 +70,34 @@ func (s *State) gapOf(u *user, c *conv, e *ring.Entry, now int64) gapCode {
 	return gapNone
 }
 
-// queueFrom returns the lowest seq that can be in the offline queue.
+// queueFrom returns the lowest seq that may be in a conversation's offline queue.
 func (u *user) queueFrom(c *conv) uint64 {
 	cold := u.coldOf(c)
 	return max(c.read, cold.queueFloor, cold.agedOutTo, c.log.First()-1) + 1
 }
 
-// inQueue reports whether an entry at or above queueFrom is in the offline queue.
+// inQueue reports whether an entry is in the offline queue. Its seq must be at least
+// queueFrom.
 func (s *State) inQueue(u *user, c *conv, e *ring.Entry, now int64) bool {
 	return e.Time > s.cutoff && s.queueable(u, c, e, now)
 }
 
-// queueable is inQueue without regard to the cutoff.
+// queueable is inQueue, but ignores the cutoff.
 func (s *State) queueable(u *user, c *conv, e *ring.Entry, now int64) bool {
 	return e.Flags&ring.Own == 0 &&
 		e.Time+s.limits.OfflineTTL.Milliseconds() > now &&
 		s.tombstoneOf(u, c, e.Seq) == gapNone && !s.expired(u, e, now)
 }
 
-// storeEntry appends an entry to log i of a user and signals their sessions.
+// storeEntry appends an entry to the log of conversation i and signals the user's
+// sessions.
 func (s *State) storeEntry(u *user, i int, e *ring.Entry) {
 	s.appendToLog(u, i, e)
 	s.signal(u)
 }
 
-// appendToLog appends an entry to log i of a user: it sets the entry's seq and
-// arrival number and counts it. It signals nobody.
+// appendToLog appends an entry to the log of conversation i. It sets the entry's seq
+// and arrival number, and updates all totals, but signals no session.
 func (s *State) appendToLog(u *user, i int, e *ring.Entry) {
 	c := &u.convs.items[i]
 	u.arrival++
@@ -121,8 +126,8 @@ func (s *State) appendToLog(u *user, i int, e *ring.Entry) {
 	u.due = min(u.due, s.leavesAt(u, e))
 }
 
-// leavesAt returns the first time, in ms, at which an entry leaves the queue or
-// history.
+// leavesAt returns the time, in ms, at which an entry leaves the offline queue or
+// history, whichever is first.
 func (s *State) leavesAt(u *user, e *ring.Entry) int64 {
 	if e.Flags&ring.Expired != 0 {
 		return 0
@@ -134,7 +139,8 @@ func (s *State) leavesAt(u *user, e *ring.Entry) int64 {
 	return at
 }
 
-// noteTTLEnd updates earliestTTLEnd for an entry of the queue.
+// noteTTLEnd lowers earliestTTLEnd if an entry of the queue reaches the end of its ttl
+// before.
 func (s *State) noteTTLEnd(u *user, c *conv, e *ring.Entry) {
 	if e.TTL != 0 {
 		cold := s.coldMut(u, c)
@@ -144,7 +150,8 @@ func (s *State) noteTTLEnd(u *user, c *conv, e *ring.Entry) {
 	}
 }
 
-// addQueued adds to the totals of the offline queue. Both numbers may be negative.
+// addQueued adds to the queue totals of a conversation and of its user. Both numbers
+// may be negative.
 func (s *State) addQueued(u *user, c *conv, messages, bytes int) {
 	c.queued += uint32(messages)
 	c.queuedBytes += uint32(bytes)
@@ -161,8 +168,8 @@ func (s *State) addQueued(u *user, c *conv, messages, bytes int) {
 	u.queuedBytes += bytes
 }
 
-// recountQueue derives a conversation's queue totals anew. Messages below the cutoff
-// count until they are removed, so that their removal need not look at the others.
+// recountQueue counts a conversation's queue totals again. It includes messages below
+// the cutoff until they are evicted, so that evictions need not look at other messages.
 func (s *State) recountQueue(u *user, c *conv) {
 	messages, bytes := 0, 0
 	if c.coldIndex != 0 {
@@ -183,8 +190,8 @@ func (s *State) recountQueue(u *user, c *conv) {
 	s.addQueued(u, c, messages-int(c.queued), bytes-int(c.queuedBytes))
 }
 
-// recountAllQueues derives all queue totals of a user anew, after lifetimes have
-// changed.
+// recountAllQueues counts all queue totals of a user again, after a limit or the user's
+// history time has changed.
 func (s *State) recountAllQueues(u *user) {
 	u.due = 0
 	for i := range u.convs.items {
@@ -196,16 +203,17 @@ func (s *State) recountAllQueues(u *user) {
 	}
 }
 
-// totalsCurrent reports whether the queue totals hold as of now: nothing they count
-// has expired or is below the cutoff.
+// totalsCurrent reports whether a conversation's queue totals are right as of now: no
+// message that they count has expired or is below the cutoff.
 func (s *State) totalsCurrent(u *user, c *conv, now int64) bool {
 	oldest, ok := s.totalsUnexpired(u, c, now)
 	return ok && oldest > s.cutoff
 }
 
-// totalsUnexpired reports whether nothing that the queue totals count has expired, and
-// returns the time of the oldest message they may count. Times never fall along a log,
-// so that its oldest entry speaks for all but those with a ttl.
+// totalsUnexpired reports whether no message that the queue totals count has expired as
+// of now. It also returns the time of the oldest message that they may count. Times
+// never fall along a log, so that it need look only at the oldest entry and
+// earliestTTLEnd.
 func (s *State) totalsUnexpired(u *user, c *conv, now int64) (oldest int64, ok bool) {
 	if c.queued == 0 {
 		return math.MaxInt64, true
@@ -220,7 +228,7 @@ func (s *State) totalsUnexpired(u *user, c *conv, now int64) (oldest int64, ok b
 }
 
 // unread returns the number of messages in a conversation's queue as of now, which may
-// be later than the last command.
+// be later than the shard's time.
 func (s *State) unread(u *user, c *conv, now int64) int {
 	if s.totalsCurrent(u, c, now) {
 		return int(c.queued)
@@ -235,8 +243,9 @@ func (s *State) unread(u *user, c *conv, now int64) int {
 	return n
 }
 
-// truncateLog removes the head of a log: all entries up to upTo. Those that were
-// visible so far are gone for the given reason.
+// truncateLog removes the entries of a log up to seq upTo. Entries that were visible
+// are recorded as gone for that reason, others for the reason why they were not
+// visible.
 func (s *State) truncateLog(u *user, c *conv, upTo uint64, reason gapCode) {
 	var e ring.Entry
 	cur := c.log.Ascend(s.arena, c.log.First())
@@ -266,14 +275,16 @@ func (s *State) truncateLog(u *user, c *conv, upTo uint64, reason gapCode) {
 	if c.log.Header(s.arena, c.log.First(), &e) > 0 {
 		u.due = min(u.due, s.leavesAt(u, &e)) // the new head may expire first
 	}
-	// Of many tombstones, an eighth is removed at a time, because that moves the others.
+	// To remove tombstones moves those after them. If there are many, this is done only
+	// once an eighth of them can go.
 	tombstones := s.tombstonesOf(u, c)
 	if old, _ := findTombstone(tombstones, c.log.First()); old > keptTombstones+len(tombstones)/(8*keptTombstones)*keptTombstones {
 		s.extraMut(u, c).tombstones.removeFirst(s.arena, old-keptTombstones)
 	}
 }
 
-// recordGone records why seq, the oldest entry of the log, leaves it.
+// recordGone records why an entry leaves the log. seq must be that of the log's oldest
+// entry.
 func (s *State) recordGone(u *user, c *conv, seq uint64, why gapCode) {
 	if seq > 1 && c.goneReason != why {
 		gone := &s.extraMut(u, c).gone
@@ -285,8 +296,8 @@ func (s *State) recordGone(u *user, c *conv, seq uint64, why gapCode) {
 	c.goneReason = why
 }
 
-// purge removes expired entries from the head of a log, and from the queue totals what
-// is too old for the queue.
+// purge removes expired entries from the head of a log, and counts the queue again if
+// it had messages that are too old for it.
 func (s *State) purge(u *user, c *conv) {
 	stale := !s.totalsCurrent(u, c, s.now) // before the head of the log is removed
 	var e ring.Entry
@@ -302,8 +313,8 @@ func (s *State) purge(u *user, c *conv) {
 	}
 }
 
-// recountAgedQueue is recountQueue after something that was counted has become too old
-// for the queue.
+// recountAgedQueue is recountQueue after the time may have made messages too old for
+// the queue: it raises agedOutTo first.
 func (s *State) recountAgedQueue(u *user, c *conv) {
 	cutoff := s.now - s.limits.OfflineTTL.Milliseconds()
 	if aged := c.log.LastThroughTime(s.arena, cutoff); aged > u.coldOf(c).agedOutTo {
@@ -312,7 +323,8 @@ func (s *State) recountAgedQueue(u *user, c *conv) {
 	s.recountQueue(u, c)
 }
 
-// purgeDue purges a user's conversations if anything has expired since the last time.
+// purgeDue purges all conversations of a user if anything has expired since the last
+// purge.
 func (s *State) purgeDue(u *user) {
 	if !s.isDue(u) {
 		return
@@ -325,7 +337,8 @@ func (s *State) purgeDue(u *user) {
 	u.due = s.nextExpiry(u)
 }
 
-// isDue reports whether anything the user holds has expired.
+// isDue reports whether anything of the user's messages has expired since the last
+// purge.
 func (s *State) isDue(u *user) bool {
 	if u.due == 0 {
 		u.due = s.nextExpiry(u)
@@ -333,7 +346,8 @@ func (s *State) isDue(u *user) bool {
 	return u.due <= s.now
 }
 
-// nextExpiry returns the time, in ms, of the next expiry of anything the user holds.
+// nextExpiry returns the time, in ms, at which a message of the user will next leave
+// the queue or history.
 func (s *State) nextExpiry(u *user) int64 {
 	next := int64(math.MaxInt64)
 	var e ring.Entry
@@ -359,11 +373,11 @@ func (s *State) nextExpiry(u *user) int64 {
 		}
 		next = min(next, at)
 	}
-	return max(next, 1) // 0 would mean not known
+	return max(next, 1) // because 0 means not known
 }
 
 // enforceLimits brings a user back within the limits of the offline queue and of
-// history. The oldest of the fullest conversation go first.
+// history. It removes the oldest messages of the conversation that has the most.
 func (s *State) enforceLimits(u *user) {
 	overQueue := func() bool {
 		return u.queued > s.limits.OfflineMaxMessages || u.queuedBytes > s.limits.OfflineMaxBytes
@@ -387,8 +401,8 @@ func (s *State) enforceLimits(u *user) {
 	}
 }
 
-// queueHead reads the header of the oldest message in a conversation's queue and
-// returns its size, or 0 if the queue is empty.
+// queueHead reads the header of the oldest message in a conversation's queue. It
+// returns the message's size, or 0 if the queue is empty.
 func (s *State) queueHead(u *user, c *conv, e *ring.Entry) int {
 	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); ; {
 		size := cur.NextHeader(e)
@@ -399,7 +413,7 @@ func (s *State) queueHead(u *user, c *conv, e *ring.Entry) int {
 }
 
 // headArrival returns the arrival number of the oldest message in a conversation's
-// queue.
+// queue, which must not be empty.
 func (s *State) headArrival(u *user, c *conv) uint64 {
 	cold := s.coldMut(u, c)
 	if cold.queueHead == 0 {
@@ -412,9 +426,9 @@ func (s *State) headArrival(u *user, c *conv) uint64 {
 	return cold.queueHead
 }
 
-// unqueueOldest takes the oldest message out of the queue of the conversation with the
-// highest measure. The message stays in history. Of equals, the conversation with the
-// older head loses.
+// unqueueOldest takes the oldest message out of the queue of the conversation for which
+// measure is highest. The message stays in history. If several have the same measure,
+// it is the one whose oldest queued message is the oldest.
 func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 	var victim *conv
 	for i := range u.convs.items {
@@ -438,13 +452,13 @@ func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 	s.recordLost(u, victim, &head)
 }
 
-// evictOldest removes the oldest entry of one log. If there is a log that begins with
-// an entry outside the queue, it is the one of those with the most bytes outside the
-// queue, else the biggest log.
+// evictOldest removes the oldest entry of one log. It prefers logs whose oldest entry
+// is not in the queue: of those it chooses the one with the most bytes outside the
+// queue. If there are none, it chooses the largest log.
 func (s *State) evictOldest(u *user) {
 	var victim *conv
 	var head ring.Entry
-	victimRead, victimBytes, victimArrival := false, 0, uint64(0) // 0 = not looked up
+	victimRead, victimBytes, victimArrival := false, 0, uint64(0) // victimArrival 0: not looked up
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		// The head is read only if the log has enough bytes to be chosen.
@@ -481,10 +495,11 @@ func (s *State) evictOldest(u *user) {
 		s.recordLost(u, victim, &head)
 	}
 	s.truncateLog(u, victim, head.Seq, gapEvicted)
-	s.purge(u, victim) // expired entries behind it go before those of other logs
+	s.purge(u, victim) // expired entries that are at the head now go before entries of other logs
 }
 
-// recordLost records that a limit took an unread message out of the queue.
+// recordLost records that a limit took an unread message out of the queue, so that the
+// client can be told.
 func (s *State) recordLost(u *user, c *conv, e *ring.Entry) {
 	list := &s.extraMut(u, c).lost
 	lost := list.items(s.arena)

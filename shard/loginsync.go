@@ -9,8 +9,8 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// StartSync returns what a login pushes. It is called in the same step of the shard as
-// the login itself; r is the login's result.
+// StartSync returns what a login pushes; r is the login's result. It has to be called
+// before another batch is applied, so that the sync begins where the login was.
 func (s *State) StartSync(name command.UserID, r *command.Result, mode query.RecentsMode, now int64) *query.Sync {
 	sync := &query.Sync{Session: r.Session, CursorArrival: r.CursorArrival, Reset: r.Reset}
 	u := s.lookup(name)
@@ -44,7 +44,7 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 	slices.SortFunc(sync.Refs, byArrival)
 	sync.Offline = len(sync.Refs)
 	if sync.CursorArrival > 0 {
-		sync.Refs = nil // read by cursor instead, together with what is not in the queue
+		sync.Refs = nil // ReadOn reads by cursor instead, which finds messages outside the queue too
 	}
 	if mode == query.RecentsOff {
 		return sync
@@ -59,13 +59,13 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 		}
 		sync.Recents = append(sync.Recents, r.Arrival)
 	}
-	slices.Reverse(rest) // everything is pushed oldest first
+	slices.Reverse(rest) // messages are pushed oldest first
 	sync.Refs, sync.LastMessages = append(sync.Refs, rest...), len(rest)
 	return sync
 }
 
-// appendQueue appends to sync the messages of a conversation's queue that came after
-// the cursor.
+// appendQueue appends to sync.Refs the messages in a conversation's queue that came
+// after the cursor.
 func (s *State) appendQueue(u *user, i uint32, sync *query.Sync, now int64) {
 	c, after := &u.convs.items[i], sync.CursorArrival
 	if after > 0 {
@@ -79,8 +79,8 @@ func (s *State) appendQueue(u *user, i uint32, sync *query.Sync, now int64) {
 	}
 }
 
-// appendLost appends to sync what limits took out of a conversation's queue after the
-// cursor.
+// appendLost appends to sync.Lost the messages that limits took out of a conversation's
+// queue and that came after the cursor.
 func (s *State) appendLost(u *user, c *conv, sync *query.Sync, now int64) {
 	for _, run := range s.runsBelowCutoff(u, c, sync.CursorArrival, now) {
 		sync.Lost = append(sync.Lost, query.Lost{Peer: command.UserID(s.peer(c)), From: run.from, To: run.to, Count: int(run.count)})
@@ -100,7 +100,7 @@ func (s *State) appendLost(u *user, c *conv, sync *query.Sync, now int64) {
 	}
 }
 
-// syncMessages reads messages that a login found.
+// syncMessages answers a SyncMessages query.
 func (s *State) syncMessages(q *query.SyncMessages, now int64) {
 	up := q.Updates
 	up.Reset()
@@ -111,15 +111,16 @@ func (s *State) syncMessages(q *query.SyncMessages, now int64) {
 			return
 		}
 		q.Done++
-		// The user may have been erased since, and made again.
+		// The user may have been erased since the login, and the name be in use again.
 		if u != nil && int(r.Conv) < len(u.convs.items) && s.copyMessage(u, r, up, now) {
 			up.Items = append(up.Items, query.Item{Message: len(up.Messages) - 1, Change: -1, Event: -1})
 		}
 	}
 }
 
-// recents returns the last visible message of each conversation that has one, newest
-// first and as many as the limit allows. Pinned conversations take precedence.
+// recents returns the last visible message of each recent conversation, newest first.
+// If there are more than the limit, pinned conversations go before others, and newer
+// before older ones.
 func (s *State) recents(u *user, now int64) []query.MessageRef {
 	most := s.limits.Recents
 	var pinned, others []query.MessageRef
@@ -128,7 +129,7 @@ func (s *State) recents(u *user, now int64) []query.MessageRef {
 		if c.flags&convPinned != 0 {
 			list = &pinned
 		}
-		// The remaining conversations are older than all in the list.
+		// This conversation's last message cannot be newer than those in the full list.
 		if n := len(*list); n == most && (n == 0 || u.lastActivity(c) < (*list)[n-1].Arrival) {
 			continue
 		}
@@ -144,8 +145,8 @@ func (s *State) recents(u *user, now int64) []query.MessageRef {
 
 func newestFirst(a, b query.MessageRef) int { return cmp.Compare(b.Arrival, a.Arrival) }
 
-// insertNewest inserts r into a list in order of arrival, newest first, of at most
-// that many refs.
+// insertNewest inserts r into refs, which are in order of arrival, newest first. If
+// there are more than most then, it drops the oldest.
 func insertNewest(refs []query.MessageRef, r query.MessageRef, most int) []query.MessageRef {
 	at, _ := slices.BinarySearchFunc(refs, r, newestFirst)
 	if at == most {
@@ -155,9 +156,9 @@ func insertNewest(refs []query.MessageRef, r query.MessageRef, most int) []query
 	return refs[:min(len(refs), most)]
 }
 
-// lastListed reads the newest visible message of a conversation. It returns false if
-// there is none, or the user has taken the conversation off their recents and nothing
-// came since.
+// lastListed reads the newest visible message of a conversation into e. It returns
+// false if there is none, or if the user took the conversation off their recents after
+// it came.
 func (s *State) lastListed(u *user, c *conv, now int64, e *ring.Entry) bool {
 	hidden := u.coldOf(c).unlistedTo
 	if c.log.Len() == 0 || c.log.Next()-1 <= hidden {
@@ -174,7 +175,7 @@ func (s *State) lastListed(u *user, c *conv, now int64, e *ring.Entry) bool {
 	return false
 }
 
-// conversation returns the entry of a conversation in a list; r is its last message.
+// conversation returns the list entry of a conversation, whose last message is r.
 func (s *State) conversation(u *user, r query.MessageRef, now int64) query.Conversation {
 	c := &u.convs.items[r.Conv]
 	e := ring.Entry{Time: c.lastTime}
@@ -187,8 +188,8 @@ func (s *State) conversation(u *user, r query.MessageRef, now int64) query.Conve
 	}
 }
 
-// Recents lists the recent conversations, newest first, with about maxBytes of
-// messages at most.
+// Recents lists the recent conversations, newest first. It stops when their last
+// messages take maxBytes.
 func (s *State) Recents(name command.UserID, maxBytes int, now int64) (list query.ConversationList) {
 	u := s.lookup(name)
 	if u == nil {
@@ -206,10 +207,8 @@ func (s *State) Recents(name command.UserID, maxBytes int, now int64) (list quer
 	return list
 }
 
-// Conversations lists a user's one-to-one conversations, except those taken off
-// recents, in order of their newest message, visible or not, newest first. It begins
-// after a place, 0 = at the first. A list has at most limit entries and about maxBytes
-// of messages.
+// Conversations lists one-to-one conversations as query.Conversations describes, after
+// the place behind; 0 = from the first.
 func (s *State) Conversations(name command.UserID, behind uint64, limit, maxBytes int, now int64) (list query.ConversationList) {
 	u := s.lookup(name)
 	if u == nil {

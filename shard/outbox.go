@@ -2,15 +2,17 @@ package shard
 
 import "github.com/belfry-im/belfry/shard/command"
 
-// An outQueue holds the letters of one direction that no TrimOutbox has confirmed.
+// An outQueue holds the letters of one user to another that no TrimOutbox has confirmed
+// yet.
 type outQueue struct {
 	to    command.UserID
 	first uint64   // number of the first letter
-	bytes [][]byte // encoded letters; immutable and shared with Posted
+	bytes [][]byte // encoded letters, in order; each is immutable and shared with Posted
 }
 
-// post numbers a letter. If the receiver is in this shard and no letter waits before
-// it, it is applied at once, else it is queued.
+// post numbers a letter of conversation i. If the receiver is in this shard and no
+// earlier letter waits, the letter is applied at once; otherwise it waits in the
+// outbox.
 func (s *State) post(u *user, i int, l *command.Letter) {
 	c := &u.convs.items[i]
 	c.lettersOut++
@@ -33,7 +35,7 @@ func (s *State) post(u *user, i int, l *command.Letter) {
 	s.out.Posted = append(s.out.Posted, Posted{From: l.From, To: l.To, Number: l.Number, Bytes: b})
 }
 
-// newOutQueue returns 1 + the index of an empty queue.
+// newOutQueue makes an empty queue and returns 1 + its index in u.outbox.
 func (u *user) newOutQueue(to command.UserID, first uint64) uint32 {
 	for i := range u.outbox {
 		if len(u.outbox[i].bytes) == 0 {
@@ -83,8 +85,8 @@ func (s *State) applyTrimOutbox(c *command.TrimOutbox, r *command.Result) {
 	}
 }
 
-// Letters yields all letters that wait, those of one direction in order. A new leader
-// sends them again.
+// Letters yields all letters that wait, those of one user to another in order. A new
+// leader has to send them again.
 func (s *State) Letters(yield func(Posted) bool) {
 	for _, sl := range s.slots {
 		if sl == nil || sl.frozen {
@@ -105,7 +107,8 @@ func (s *State) Letters(yield func(Posted) bool) {
 	}
 }
 
-// yieldGroupLetters yields the letters of a group that wait, by name of the receiver.
+// yieldGroupLetters yields the waiting letters of a group in order of the receiver's
+// name. It returns false if yield did.
 func (u *user) yieldGroupLetters(yield func(Posted) bool) bool {
 	for _, name := range u.group.letterNames() {
 		n := u.group.letters[name]

@@ -9,22 +9,23 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// What is kept of a user goes into snapshots and moves as frames. The first byte says
-// what a frame holds:
+// Users are written as frames, into snapshots and for moves of slots. The first byte of
+// a frame says what it holds:
 //
 //	user     name, counters, sessions
-//	conv     a conversation, in order of index, and the first entries of its log
+//	conv     one conversation (they come in order of index) and the first entries of its log
 //	log      further entries of that log
-//	letters  letters that wait for the peer of that conversation
+//	letters  waiting letters to the peer of that conversation
 //	dedup    records of the dedup window, after all conversations
-//	removed  the same for messages that left the logs before their time
-//	settings what an administrator has set, times of the sessions' tokens; if any
-//	imports  what was imported into conversations
+//	removed  dedup records of messages that left their logs early
+//	settings what an administrator has set, and when the sessions' tokens were issued
+//	imports  import records of conversations
 //
-// Between the first two come those of grouprecord.go. A list ends with its frame, and
-// a frame ends when it is longer than frameBytes, so that the largest user is written
-// in many steps. What can be derived is left out, except for the queue totals, which
-// say what limits have seen so far.
+// The frames of grouprecord.go come between user and the first conv. A list takes all of
+// the rest of its frame. It goes on in another frame once the frame is longer than
+// frameBytes, so that a large user is written in many steps. Fields that can be derived
+// are left out, except for the queue totals: derived anew they could differ, because
+// they count expired messages until the next purge.
 const (
 	frameUser byte = iota + 1
 	frameConv
@@ -42,30 +43,30 @@ const (
 	frameImports
 )
 
-// frameBytes is the size beyond which a frame takes no more items of a list.
+// frameBytes is the size after which a frame gets no more items of a list.
 const frameBytes = 32 << 10
 
-// A userEncoder encodes a user frame by frame.
+// A userEncoder encodes the frames of a user one by one.
 type userEncoder struct {
-	x        codec.Coder // of the frame being written
+	x        codec.Coder // writes the current frame
 	u        *user
-	limit    int // bytes beyond which a frame takes no more items
+	limit    int // frame size, in bytes, after which a list goes on in another frame
 	group    groupEncoder
 	stage    byte        // kind of the last frame; 0 = none
-	conv     int         // index of the conversation being encoded, or the next one
-	log      ring.Cursor // rest of its log
-	next     []byte      // next entry of the log, nil = none is left
+	conv     int         // index of the conversation being encoded, or of the next one
+	log      ring.Cursor // reads the rest of its log
+	next     []byte      // the log's next entry in encoded form; nil = none is left
 	letter   int         // index of the conversation's next letter
-	dedup    dedupCursor // rest of the dedup records
+	dedup    dedupCursor // reads the rest of the dedup records
 	record   dedupRecord // next dedup record
-	more     bool        // record is to be encoded
-	removed  bool        // the dedup records are those of removed messages
+	more     bool        // record is still to be encoded
+	removed  bool        // dedup and record are those of removedDedup
 	imported int         // index of the next import record
 }
 
-// appendNext appends the next frame to an empty b, or nothing when the user is
-// written. Without totals the bytes depend only on what happened, not on the limits in
-// force.
+// appendNext appends the next frame to b, which must be empty, or nothing if all are
+// written. If totals is false, it leaves the queue totals out, so that the bytes do not
+// depend on the limits.
 func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 	u, x := enc.u, &enc.x
 	*x = codec.Writer(b)
@@ -122,7 +123,8 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 	return x.B
 }
 
-// appendAccount appends the next frame of those after the dedup records.
+// appendAccount appends the next frame of settings or imports, or nothing if all are
+// written.
 func (enc *userEncoder) appendAccount() []byte {
 	u, x := enc.u, &enc.x
 	if enc.stage < frameSettings && u.hasSettings() {
@@ -144,7 +146,7 @@ func (enc *userEncoder) appendAccount() []byte {
 	return x.B
 }
 
-// hasSettings reports whether the user needs a frame of settings.
+// hasSettings reports whether the user needs a settings frame.
 func (u *user) hasSettings() bool {
 	return u.account != nil || slices.ContainsFunc(u.sessions, func(ss session) bool { return ss.tokenMS != 0 })
 }
@@ -173,7 +175,7 @@ func (enc *userEncoder) appendLetters(b []byte) []byte {
 	return b
 }
 
-// fields are those of a user's first frame, behind the name.
+// fields writes or reads what the user frame holds after the name.
 func (u *user) fields(x *codec.Coder) {
 	codec.Uint(x, &u.arrival)
 	codec.Uint(x, &u.lastSession)
@@ -213,8 +215,8 @@ func (a *account) fields(x *codec.Coder) {
 	codec.Uint(x, &a.erased)
 }
 
-// tokenFields are the times of the sessions' tokens: of all sessions that were
-// read before.
+// tokenFields writes or reads when the tokens of the user's sessions were issued. The
+// sessions themselves must have been read before.
 func (u *user) tokenFields(x *codec.Coder) {
 	if n := codec.Len(x, len(u.sessions), 1, len(u.sessions)); n != len(u.sessions) {
 		x.Fail(codec.ErrMalformed)
@@ -232,7 +234,7 @@ func (rec *importRecord) fields(x *codec.Coder) {
 	codec.Uint(x, &rec.arrival)
 }
 
-// Flags of an encoded conversation: which of its parts follow.
+// Flags of an encoded conversation, for parts that only follow if they are not zero.
 const (
 	convHasCold  = 1
 	convHasExtra = 2
@@ -262,7 +264,8 @@ func (s *State) appendConv(x *codec.Coder, u *user, c *conv, totals bool) {
 	x.B = codec.AppendUint(x.B, c.log.First())
 }
 
-// fields are those that every conversation has, and which others it has.
+// fields writes or reads the fields that every conversation has, and the flags of the
+// parts that follow.
 func (c *conv) fields(x *codec.Coder, has *byte) {
 	codec.Byte(x, &c.flags)
 	codec.Byte(x, &c.goneReason)
@@ -286,7 +289,7 @@ func (e *extra) fields(x *codec.Coder, a *ring.Arena) {
 	listFields(&e.gone, x, a, 2, (*goneRun).fields)
 }
 
-// listFields is codec.List of a list in the arena.
+// listFields writes or reads a list that lies in the arena; size is as in codec.List.
 func listFields[T any](l *list[T], x *codec.Coder, a *ring.Arena, size int, fields func(*T, *codec.Coder)) {
 	if x.Writing() {
 		items := l.items(a)
@@ -325,7 +328,7 @@ func (run *goneRun) fields(x *codec.Coder) {
 	codec.Enum(x, &run.reason, gapExpired, gapRecalled)
 }
 
-// numbers lists the counters in the order of the encoding.
+// numbers lists the fields that are encoded as plain numbers, in the encoding's order.
 func (c *conv) numbers() [6]*uint64 {
 	return [...]*uint64{&c.read, &c.readArrival, (*uint64)(&c.readBy), &c.lastArrival, &c.lettersOut, &c.lettersIn}
 }
@@ -338,8 +341,8 @@ func (c *coldConv) numbers() [16]*uint64 {
 	}
 }
 
-// clearDerived clears the fields that are derived, or that mean something in this
-// process alone.
+// clearDerived clears the fields that are derived, and the index, which only this
+// process knows.
 func (c *coldConv) clearDerived() {
 	c.extraIndex, c.agedOutTo, c.earliestTTLEnd, c.queueHead, c.receiptsThrough = 0, 0, 0, 0, 0
 }

@@ -25,7 +25,8 @@ func (s *State) applyReadReport(c *command.ReadReport, r *command.Result) {
 	s.rememberAnswer(u, c.Session, c.Request, r)
 }
 
-// moveRead moves a read cursor forward; by is the session that read.
+// moveRead moves a read cursor forward to seq; by is the session that has read. A lower
+// seq has no effect.
 func (s *State) moveRead(u *user, i int, seq uint64, by command.SessionID) {
 	c := &u.convs.items[i]
 	if seq <= c.read {
@@ -43,8 +44,8 @@ func (s *State) moveRead(u *user, i int, seq uint64, by command.SessionID) {
 	s.addOwnHookChange(u, i, query.Change{Kind: query.ChangeRead, Seq: seq})
 }
 
-// forgetLost forgets which messages limits took out of a queue, up to a seq that is
-// read now.
+// forgetLost forgets, up to a seq that is now read, which messages limits took out of a
+// queue.
 func (s *State) forgetLost(u *user, c *conv, seq uint64) {
 	if lost := u.extraOf(c).lost.items(s.arena); len(lost) == 0 || lost[0].from > seq {
 		return
@@ -64,11 +65,12 @@ func (s *State) forgetLost(u *user, c *conv, seq uint64) {
 	}
 }
 
-// cheapScan is how many entries a read report may look at before it notes in memory
-// where the search ended.
+// cheapScan is how many entries sendReceipt may look at without storing how far it got,
+// which can cost a coldConv.
 const cheapScan = 64
 
-// sendReceipt tells the peer, in the peer's own seqs, how far the user has read.
+// sendReceipt tells the peer, by a seq in the peer's view, up to which message the user
+// has read, unless the peer knows or is blocked.
 func (s *State) sendReceipt(u *user, i int, seq uint64) {
 	c := &u.convs.items[i]
 	known, blocked := u.coldOf(c).receiptsThrough, c.flags&convBlocked != 0
@@ -84,10 +86,11 @@ func (s *State) sendReceipt(u *user, i int, seq uint64) {
 		}
 	}
 	if walked > cheapScan {
-		s.coldMut(u, c).receiptsThrough = seq // so that the next report looks at fewer
+		s.coldMut(u, c).receiptsThrough = seq // so that the next read report looks at fewer entries
 	}
 	if peerSeq == 0 && seq >= u.coldOf(c).goneIncomingFrom {
-		// The message left the log, but its seq in the peer's view is known.
+		// The message has left the log. Its seq in the peer's view follows from the run
+		// of incoming messages that left it last.
 		cold := u.coldOf(c)
 		peerSeq = cold.goneIncomingPeerSeq - (cold.goneIncomingSeq - min(seq, cold.goneIncomingSeq))
 	}
@@ -132,9 +135,9 @@ func (s *State) applyRecall(c *command.Recall, r *command.Result) {
 	s.rememberAnswer(u, c.Session, c.Request, r)
 }
 
-// addTombstone marks an entry of the log as recalled or deleted, as a change of its
-// own. It reports whether the entry was in the queue, whose totals the caller has to
-// count anew.
+// addTombstone marks an entry of the log as recalled or deleted, which is a change with
+// an arrival number. If it returns true, the entry was in the queue and the caller has
+// to call recountQueue.
 func (s *State) addTombstone(u *user, i int, e *ring.Entry, reason gapCode, by command.SessionID) (queued bool) {
 	c := &u.convs.items[i]
 	queued = c.queued > 0 && e.Seq >= u.queueFrom(c) && s.inQueue(u, c, e, s.now)
@@ -226,7 +229,8 @@ func (s *State) applySetConversation(c *command.SetConversation, r *command.Resu
 	s.rememberAnswer(u, c.Session, c.Request, r)
 }
 
-// setFlag sets or clears a flag. A nil v leaves it.
+// setFlag sets a flag if *v is true and clears it if *v is false. If v is nil, the flag
+// stays as it is.
 func setFlag(flags *uint8, flag uint8, v *bool) {
 	switch {
 	case v == nil:
@@ -267,7 +271,7 @@ func (s *State) applyBlock(c *command.Block, r *command.Result) {
 			return
 		}
 		if i < 0 {
-			// It is kept for good on both sides, and so counts as a new conversation.
+			// Both shards keep the conversation forever, so it counts as a new one.
 			if !s.mayOpenConversation(u, "user", r) {
 				return
 			}
@@ -285,8 +289,8 @@ func (s *State) applyBlock(c *command.Block, r *command.Result) {
 }
 
 // conversationFor returns the user and the index of the conversation that a request is
-// about. If ok is false, r has the answer: that of the first request if this is a
-// repeat, or a refusal.
+// about. It returns false if the request needs nothing more: it is a repeat and r has
+// the first answer, or it is refused and r has the refusal.
 func (s *State) conversationFor(name command.UserID, id command.SessionID, req command.Request, peer command.UserID, r *command.Result) (u *user, i int, ok bool) {
 	sl := s.slotFor(name)
 	if sl == nil {

@@ -5,24 +5,26 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// An Outcome is what applying one batch gave: a result for each command, and effects
-// on which the edge acts if it leads the shard. It may be reused.
+// An Outcome is the result of applying one batch: an answer to each command, and the
+// effects that a leader acts on. Apply may be given the same Outcome again.
 type Outcome struct {
-	// WantedChanges says which changes are listed in Changes. The caller sets it;
-	// nothing else depends on it.
+	// WantedChanges are the kinds of changes to list in Changes. The caller sets it
+	// before Apply; it affects nothing else.
 	WantedChanges ChangeKinds
 
 	Results []command.Result
-	// Users lists users whose order or sessions moved on. A user may be listed twice.
+	// Users lists users for whose sessions there is something new. A user may be listed
+	// twice.
 	Users []command.UserID
-	// Groups lists groups whose order moved on. A group may be listed twice.
+	// Groups lists groups for whose members there is something new. A group may be
+	// listed twice.
 	Groups  []command.GroupID
 	Members []MemberRef        // members whose own view of a group changed
-	Posted  []Posted           // letters that now wait in this shard
+	Posted  []Posted           // letters that began to wait in this shard
 	Kicked  []command.Kick     // sessions that were ended by a login or an administrator
 	Events  []query.GroupEvent // new events of groups
-	// Changes lists changes of wanted kinds that users, members and administrators
-	// made: read cursors, recalls and deletions.
+	// Changes lists the changes of wanted kinds that users, members and administrators
+	// made: to read cursors, recalls and deletions.
 	Changes     []HookChange
 	HooksQueued bool // messages were added to the queue for webhooks
 }
@@ -33,7 +35,7 @@ type MemberRef struct {
 	User  command.UserID
 }
 
-// A Posted letter waits in this shard until a TrimOutbox confirms it.
+// A Posted is a letter that waits in this shard until a TrimOutbox confirms it.
 type Posted struct {
 	From, To command.UserID
 	Number   uint64

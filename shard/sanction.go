@@ -9,36 +9,38 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// A sanction mutes or bans a user in a group for a time. It belongs to the group and
-// not to a membership, so that nothing its user does ends it. It has no pointers.
+// A sanction is a user's mute or ban in a group for some time. It belongs to the group
+// and not to a membership, so that its user cannot end it by leaving. It also keeps a
+// former member's settings. It has no pointers.
 type sanction struct {
 	name    ring.Ref
 	nameLen uint8
-	muted   int64 // ms, the user may not send until then; 0 = not muted
-	banned  int64 // ms, the user may not be a member until then; 0 = not banned
+	muted   int64 // ms, until when the user may not send; 0 = not muted
+	banned  int64 // ms, until when the user may not be a member; 0 = not banned
 
-	// settings are what the user had set of the group as a member (memberMuted,
-	// memberPinned). They are kept after the membership until settingsUntil (ms, 0 =
-	// there are none), for a return.
+	// settings are the user's settings of the group (memberMuted, memberPinned) when
+	// their membership ended. They apply again if the user returns before
+	// settingsUntil.
 	settings      uint8
-	settingsUntil int64 // ms, until then it is kept; 0 = there is none
+	settingsUntil int64 // ms; 0 = no settings are kept
 }
 
 const (
-	// maxSavedSettings bounds the former members of a group whose settings are kept.
-	// Beyond it those of further ones are not.
+	// maxSavedSettings bounds the former members of a group whose settings are kept. If
+	// there are as many, settings of further ones are not kept.
 	maxSavedSettings = 10_000
-	savedSettingsMS  = 30 * 24 * hourMS // how long they are kept
+	savedSettingsMS  = 30 * 24 * hourMS // how long settings are kept
 )
 
-// maxSanctions bounds the users of a group who are muted or banned. Beyond it further
-// ones are refused until some of those have ended.
+// maxSanctions bounds the users of a group who are muted or banned. If there are as
+// many, further mutes and bans are refused until some have ended.
 const maxSanctions = 10_000
 
-// sanctionName returns the name of a sanction's user. It aliases the arena.
+// sanctionName returns the name of a sanction's user. The bytes alias the arena.
 func (s *State) sanctionName(x *sanction) []byte { return s.arena.Bytes(x.name, int(x.nameLen)) }
 
-// sanctionIndex returns the index of a user's sanction, or where it would be.
+// sanctionIndex returns the index of a user's sanction, or the index at which it would
+// be, and whether there is one.
 func (s *State) sanctionIndex(g *groupRecord, name command.UserID) (int, bool) {
 	return slices.BinarySearchFunc(g.sanctions.items, name, func(x sanction, name command.UserID) int {
 		switch have := s.sanctionName(&x); {
@@ -51,7 +53,8 @@ func (s *State) sanctionIndex(g *groupRecord, name command.UserID) (int, bool) {
 	})
 }
 
-// sanctionsOf returns until when, in ms, a user is muted and banned; 0 = not.
+// sanctionsOf returns until when, in ms, a user is muted and until when banned; 0 = the
+// user is not.
 func (s *State) sanctionsOf(g *groupRecord, name command.UserID) (muted, banned int64) {
 	if len(g.sanctions.items) == 0 {
 		return 0, 0
@@ -64,7 +67,7 @@ func (s *State) sanctionsOf(g *groupRecord, name command.UserID) (muted, banned 
 	return s.ifFuture(x.muted), s.ifFuture(x.banned)
 }
 
-// ifFuture returns until if it is in the future, and 0 otherwise.
+// ifFuture returns a time (ms) if it is in the future, and otherwise 0.
 func (s *State) ifFuture(until int64) int64 {
 	if until <= s.now {
 		return 0
@@ -82,8 +85,8 @@ func (s *State) bannedUntil(g *groupRecord, name command.UserID) int64 {
 	return banned
 }
 
-// roomForSanction reports whether a group can have a sanction for this user, when that
-// many other users are to get one at the same time.
+// roomForSanction reports whether a user of a group can be muted or banned, if others
+// more users are to be as well.
 func (s *State) roomForSanction(g *groupRecord, name command.UserID, others int) bool {
 	items := g.sanctions.items
 	if len(items)+others < maxSanctions {
@@ -99,11 +102,11 @@ func (s *State) roomForSanction(g *groupRecord, name command.UserID, others int)
 	return muted != 0 || banned != 0 || lasting < maxSanctions
 }
 
-// end returns when, in ms, nothing of the sanction is in force any more.
+// end returns the time, in ms, from which the sanction is no longer needed.
 func (x *sanction) end() int64 { return max(x.muted, x.banned, x.settingsUntil) }
 
-// setSanction sets until when, in ms, a user is muted and banned. Times that have
-// passed count as 0.
+// setSanction sets until when, in ms, a user is muted and until when banned. Times in
+// the past count as 0.
 func (s *State) setSanction(u *user, name command.UserID, muted, banned int64) {
 	g := u.group
 	muted, banned = s.ifFuture(muted), s.ifFuture(banned)
@@ -124,7 +127,7 @@ func (s *State) setSanction(u *user, name command.UserID, muted, banned int64) {
 	g.sanctionsEnd = min(g.sanctionsEnd, x.end())
 }
 
-// addSanction adds an empty sanction for a user who has none, and returns its index.
+// addSanction adds an empty sanction for a user without one, and returns its index.
 func (s *State) addSanction(u *user, name command.UserID) int {
 	g := u.group
 	if len(g.sanctions.items) >= maxSanctions {
@@ -140,7 +143,7 @@ func (s *State) addSanction(u *user, name command.UserID) int {
 	return i
 }
 
-// saveSettings keeps a member's own settings of the group after the membership.
+// saveSettings keeps the settings in a former member's flags, for a later membership.
 func (s *State) saveSettings(u *user, name command.UserID, flags uint8) {
 	g := u.group
 	if flags &= memberMuted | memberPinned; flags == 0 {
@@ -164,7 +167,8 @@ func (s *State) saveSettings(u *user, name command.UserID, flags uint8) {
 	g.sanctionsEnd = min(g.sanctionsEnd, x.end())
 }
 
-// restoreSettings removes and returns the settings that were saved for a user.
+// restoreSettings returns the settings that are kept for a user, as flags of a member,
+// and no longer keeps them.
 func (s *State) restoreSettings(u *user, name command.UserID) (flags uint8) {
 	g := u.group
 	i, known := s.sanctionIndex(g, name)
@@ -231,8 +235,8 @@ func (s *State) applyUnban(c *command.Unban, r *command.Result) {
 	s.addEvent(u, query.EventBanned, c.By, c.User)
 }
 
-// Bans lists the users who are banned from a group, in order of name from the first
-// above after.
+// Bans lists at most limit users who are banned from a group, in order of name from the
+// first above after, and reports whether there are more.
 func (s *State) Bans(id command.GroupID, after command.UserID, limit int) (bans []query.Ban, more bool) {
 	u := s.group(id)
 	if u == nil {

@@ -9,8 +9,8 @@ import (
 
 const hourMS = 3600 * 1000
 
-// quotaRetryMS goes with the refusal of a quota that time alone does not lift, to keep
-// a client that retries blindly from doing so at once.
+// quotaRetryMS is the RetryAfterMS of refusals by limits that time alone does not lift.
+// It keeps a client that retries blindly from doing so soon.
 const quotaRetryMS = hourMS
 
 func (s *State) applySend(c *command.Send, r *command.Result) {
@@ -69,8 +69,8 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 	s.enforceLimits(u)
 }
 
-// isRepeat reports whether a send repeats an earlier cid. If so, r has the answer of
-// the first if the bodies are equal, and a conflict otherwise.
+// isRepeat reports whether a send repeats an earlier one with its cid. If so, r has the
+// answer: that of the first send if the bodies are equal, and CodeConflict otherwise.
 func (s *State) isRepeat(u *user, i int, c *command.Send, r *command.Result) bool {
 	s.forgetDedup(u, &u.dedup, s.now-s.limits.DedupWindow.Milliseconds())
 	body := xxhash.Sum64(c.Body)
@@ -89,8 +89,8 @@ func (s *State) isRepeat(u *user, i int, c *command.Send, r *command.Result) boo
 	return s.isRepeatInLog(u, i, c.User, c.CID, c.Body, r) || s.isRepeatOfRemoved(u, newDedupKey(i, c.CID), c.Body, r)
 }
 
-// isRepeatInLog is isRepeat for messages that are still in the log, visible or not. In
-// a group's log only those of sender count.
+// isRepeatInLog is isRepeat for messages that the log still holds, visible or not. In a
+// group's log it compares only with messages of sender.
 func (s *State) isRepeatInLog(u *user, i int, sender command.UserID, cid string, body []byte, r *command.Result) bool {
 	var e ring.Entry
 	log := &u.convs.items[i].log
@@ -111,8 +111,8 @@ func (s *State) isRepeatInLog(u *user, i int, sender command.UserID, cid string,
 	return false
 }
 
-// mayOpenConversation checks the limits of new conversations. field is where the
-// request names the other user. If it returns false, r has the refusal.
+// mayOpenConversation reports whether the limits allow the user a new conversation. If
+// not, r has the refusal, which names field, the request's field with the other user.
 func (s *State) mayOpenConversation(u *user, field string, r *command.Result) bool {
 	if s.now-u.hourStart >= hourMS {
 		u.hourStart, u.hourOpened = s.now, 0
@@ -131,13 +131,14 @@ func (s *State) mayOpenConversation(u *user, field string, r *command.Result) bo
 	return true
 }
 
-// countOpened counts a new conversation against the limits.
+// countOpened counts a new conversation against the user's limits.
 func (u *user) countOpened() {
 	u.opened++
 	u.hourOpened++
 }
 
-// appendMentionList appends mentions as entries store them: length-prefixed names.
+// appendMentionList appends the names of mentioned users, each after its length. That
+// is the encoding of ring.Entry.Mentions.
 func appendMentionList(b []byte, mentions []string) []byte {
 	for _, m := range mentions {
 		b = codec.AppendBytes(b, m)

@@ -8,21 +8,21 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// A session is what is replicated of a user's session. Whether its socket lives is
-// known elsewhere.
+// A session is the replicated part of a user's session. Whether its socket is still
+// open is known only to the gateway that holds it.
 type session struct {
 	number   command.SessionID
 	device   string
 	platform string
-	loginMS  int64    // of the login; the number orders logins of one ms
-	tokenMS  int64    // when its token was issued; 0 = unknown
-	answers  []answer // to the last changing requests, oldest first
+	loginMS  int64    // ms, time of the login; several logins may have the same
+	tokenMS  int64    // ms, when the session's token was issued; 0 = unknown
+	answers  []answer // answers to the last requests that changed something, oldest first
 }
 
 // keptAnswers is how many answers are kept for each session.
 const keptAnswers = 16
 
-// An answer is what a repeat of a request gets.
+// An answer is the result that a repeat of a request gets.
 type answer struct {
 	request command.Request
 	unread  int
@@ -112,7 +112,7 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	}
 }
 
-// kick ends session i of a user.
+// kick ends session i of a user for a reason, and lists it in r and in the outcome.
 func (s *State) kick(u *user, i int, reason string, r *command.Result) {
 	k := command.Kick{User: u.name, Session: u.sessions[i].number, Reason: reason}
 	u.sessions = slices.Delete(u.sessions, i, i+1)
@@ -120,16 +120,17 @@ func (s *State) kick(u *user, i int, reason string, r *command.Result) {
 	s.out.Kicked = append(s.out.Kicked, k)
 }
 
-// markReadThrough moves the read cursors over everything that arrived up to an arrival
-// number: the cursor of an auto-read device counts as an ack.
+// markReadThrough moves the read cursors of all conversations over the messages that
+// arrived up to an arrival number: the cursor of a device with AutoRead counts as an
+// ack.
 func (s *State) markReadThrough(u *user, since uint64, by command.SessionID) {
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		if c.log.Next()-1 <= c.read {
 			continue
 		}
-		// Entries that left the log are older than those it holds. If the log holds
-		// none that arrived by then, the runs of lost ones are all that is known.
+		// Entries that left the log are older than those that it holds. If all that it
+		// holds arrived later, only the runs of lost messages tell how far to move.
 		seq := c.log.FirstAfterArrival(s.arena, since) - 1
 		if seq < c.log.First() {
 			seq = 0
@@ -171,7 +172,7 @@ func (s *State) applyLogout(c *command.Logout, r *command.Result) {
 	}
 }
 
-// session returns the session with a number, or nil.
+// session returns the user's session with a number, or nil if there is none.
 func (u *user) session(id command.SessionID) *session {
 	i, ok := slices.BinarySearchFunc(u.sessions, id, func(ss session, id command.SessionID) int {
 		return cmp.Compare(ss.number, id)
@@ -182,8 +183,8 @@ func (u *user) session(id command.SessionID) *session {
 	return &u.sessions[i]
 }
 
-// repeatAnswer reports whether a request repeats an earlier one, and puts the answer
-// of the first into r.
+// repeatAnswer reports whether a session repeats an earlier request. If so, r has the
+// answer to the first.
 func (u *user) repeatAnswer(id command.SessionID, req command.Request, r *command.Result) bool {
 	ss := u.session(id)
 	if ss == nil || req == (command.Request{}) {
@@ -198,9 +199,9 @@ func (u *user) repeatAnswer(id command.SessionID, req command.Request, r *comman
 	return false
 }
 
-// rememberAnswer keeps the answer of an accepted request. It replaces that of an
-// earlier request with the same id, because clients may use an id again once it was
-// answered.
+// rememberAnswer keeps the answer to an accepted request for its repeats. It replaces
+// the answer to an earlier request with the same id, because a client may use an id
+// again once it has the answer.
 func (s *State) rememberAnswer(u *user, id command.SessionID, req command.Request, r *command.Result) {
 	ss := u.session(id)
 	if ss == nil || req == (command.Request{}) {
@@ -263,8 +264,8 @@ func (s *State) Blocked(name command.UserID) []command.UserID {
 	return names
 }
 
-// noteLastSeen records a sign of life of a session. Session 0 is an administrator and
-// does not count.
+// noteLastSeen records a sign of life of a user's session. Session 0 is an
+// administrator in the user's name, which is no sign of life.
 func (u *user) noteLastSeen(session command.SessionID, now int64) {
 	if session != 0 {
 		u.lastSeen = now
@@ -277,21 +278,20 @@ func (s *State) Suspended(name command.UserID) bool {
 	return u != nil && u.accountOrZero().suspended
 }
 
-// HasUser reports whether anything is kept of a user.
+// HasUser reports whether the shard keeps anything of a user.
 func (s *State) HasUser(name command.UserID) bool { return s.lookup(name) != nil }
 
-// Exists reports whether the user has ever logged in, since they were erased if they
-// were.
+// Exists reports whether the user has logged in, and was not erased since.
 func (s *State) Exists(name command.UserID) bool {
 	u := s.lookup(name)
 	return u != nil && u.exists()
 }
 
-// -
+// exists is State.Exists for a user.
 func (u *user) exists() bool { return u.lastSession > u.accountOrZero().erased }
 
-// LastSeen returns the user's last sign of life that is replicated, in ms; 0 = there
-// was none. Signs of life are logins, sends and read reports, and what Logout says.
+// LastSeen returns the user's last replicated sign of life, in ms; 0 = there was none.
+// Logins, sends and read reports are signs of life, and also Logout.LastSeen.
 func (s *State) LastSeen(name command.UserID) int64 {
 	if u := s.lookup(name); u != nil {
 		return u.lastSeen

@@ -13,19 +13,20 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// slotVersion is the version of a slot's bytes, as they move between shards: version,
-// the old owner's time and limits, what waits for webhooks, then the frames of each
-// user, in order of name.
+// slotVersion is the version of the bytes that AppendSlot makes for a move: version,
+// the old shard's time and limits, records for webhooks, then the frames of each user,
+// in order of name.
 const slotVersion = 3
 
-// A slot is the set of users that a shard owns and moves as a whole.
+// A slot is a set of users and groups, by the hash of their names, that a shard owns
+// and that moves to another shard as a whole.
 type slot struct {
 	frozen      bool
-	frozenAfter uint64 // State.snapshots when it was frozen
-	users       table  // numbers of its users
+	frozenAfter uint64 // State.snapshots when the slot was frozen
+	users       table  // numbers of the slot's users and groups, see userAt
 }
 
-// usersPerBlock is how many users share one object of the heap.
+// usersPerBlock is how many users are in one heap object.
 const usersPerBlock = 32
 
 // userAt returns the user with a number.
@@ -33,11 +34,11 @@ func (s *State) userAt(number uint32) *user {
 	return &s.blocks[number/usersPerBlock][number%usersPerBlock]
 }
 
-// userHash places a name in the table of its slot. Names are chosen by users, as are
-// keys of dedupHash.
+// userHash returns the hash of a name for the table of its slot. It is seeded, because
+// users choose their names, as with dedupHash.
 func (s *State) userHash(name command.UserID) uint64 { return maphash.String(s.seed, string(name)) }
 
-// inSlot returns a user of a slot, or nil if there is none.
+// inSlot returns the user with a name in a slot, or nil if there is none.
 func (s *State) inSlot(sl *slot, name command.UserID) *user {
 	number, ok := sl.users.find(s.userHash(name), func(n uint32) bool { return s.userAt(n).name == name })
 	if !ok {
@@ -46,11 +47,11 @@ func (s *State) inSlot(sl *slot, name command.UserID) *user {
 	return s.userAt(number)
 }
 
-// newUser adds a user to a slot that does not have them.
+// newUser adds a user to a slot, which must not have one of that name.
 func (s *State) newUser(sl *slot, name command.UserID) *user {
 	number := uint32(s.users)
 	switch n := len(s.freeNumbers); {
-	case n > 0 && s.snapshot == nil && s.staleImages == nil: // otherwise the number's last user may have an image
+	case n > 0 && s.snapshot == nil && s.staleImages == nil: // otherwise a free number's former user may still have an image
 		number = s.freeNumbers[n-1]
 		s.freeNumbers = s.freeNumbers[:n-1]
 	default:
@@ -68,16 +69,15 @@ func (s *State) newUser(sl *slot, name command.UserID) *user {
 	return u
 }
 
-// idle reports whether nothing is kept of a user, or has to be: they have never logged
-// in, so that there is no session or cursor of theirs; no letters went between them
-// and anybody; and they were in no group lately. Such users come from others who put
-// them into groups.
+// idle reports whether nothing is kept of a user that will be needed: they have never
+// logged in, there is no conversation with anybody, and they were in no group lately.
+// Such users come to be when others add them to groups.
 func (u *user) idle() bool {
 	return u.group == nil && u.lastSession == 0 && u.account == nil &&
 		len(u.convs.items)+len(u.memberships.items)+len(u.imports.items) == 0
 }
 
-// removeIdleUser removes a user who is idle.
+// removeIdleUser removes a user for whom idle is true.
 func (s *State) removeIdleUser(sl *slot, number uint32) {
 	u := s.userAt(number)
 	s.copyForSnapshot(u)
@@ -88,10 +88,10 @@ func (s *State) removeIdleUser(sl *slot, number uint32) {
 	s.freeUser(number)
 }
 
-// freeUser frees all that a user holds. The number is used again later.
+// freeUser frees all that a user holds, and their number for another user.
 func (s *State) freeUser(number uint32) {
 	u := s.userAt(number)
-	s.copyForSnapshot(u) // a snapshot may still have to write the user
+	s.copyForSnapshot(u) // a snapshot may not have written the user yet
 	s.holdFor(u)
 	var e ring.Entry
 	for i := range u.convs.items {
@@ -155,7 +155,7 @@ func (s *State) applyFreezeSlot(c *command.FreezeSlot, r *command.Result) {
 	if sl.frozen {
 		return
 	}
-	// The new owner has another cutoff, so what is below this one is evicted here.
+	// The slot's new shard has another cutoff, so what is below this one goes now.
 	for number := range sl.users.all {
 		if u := s.userAt(number); s.cutoffReaches(u) {
 			s.copyForSnapshot(u)
@@ -243,7 +243,7 @@ func (s *State) usersByName(sl *slot) []*user {
 
 func byName(u, v *user) int { return cmp.Compare(u.name, v.name) }
 
-// AppendSlot encodes a slot for ImportSlot. It should be frozen by then.
+// AppendSlot appends the bytes of a slot for ImportSlot. The slot should be frozen.
 func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 	sl := s.slots[number]
 	if sl == nil {
@@ -272,10 +272,10 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 	return dst, nil
 }
 
-// Checksum returns a hash over all that a slot holds. It is equal on replicas that
-// have applied the same commands and on both sides of a move; it is 0 if the slot is
-// not in this shard. Queue totals are left out, because they also depend on the
-// limits, which may differ between shards for a moment.
+// Checksum returns a hash of all that a slot holds, or 0 if the slot is not in this
+// shard. It is the same on replicas that have applied the same commands, and in both
+// shards after a move. It leaves out the queue totals: they also depend on the limits,
+// which may differ between shards for a moment.
 func (s *State) Checksum(number uint16) uint64 {
 	sl := s.slots[number]
 	if sl == nil {

@@ -22,9 +22,9 @@ import (
 //
 //	header  "belfry", version, epoch, time, cutoff, limits
 //	slot    number, frozen
-//	hook records  what waits for webhooks: of the frozen slot above; after hooks, of the shard
+//	hook records  records of a queue for webhooks: of the frozen slot above or, after hooks, of the shard
 //	user …  the frames of a user of the slot above, in order of name
-//	hooks   limit and position of the queue for webhooks; absent if there was never any
+//	hooks   limit and last removed number of the queue for webhooks; absent if it was never used
 //	end     xxhash64 of all bytes before this frame
 const snapshotVersion = 3
 
@@ -37,47 +37,49 @@ const (
 	frameHooks
 )
 
-// frameHookRecords is also a frame of a slot.
+// frameHookRecords is the kind of a frame that a slot's bytes have too.
 const frameHookRecords = frameHeader - 1
 
-// chunkBytes is about what SnapshotWriter.Next returns at a time, and so how long the
-// owner's lock is held: some tens of microseconds. One frame can be longer.
+// chunkBytes is about how much SnapshotWriter.Next appends. It bounds how long the
+// owner's lock is held at a time: some tens of microseconds. A single frame may be
+// longer.
 const chunkBytes = 64 << 10
 
-// A SnapshotWriter writes the state as of State.Snapshot while the state goes on. To
-// begin costs next to nothing: before a user changes who is not written yet, the parts
-// of it that change in place are copied, and what it frees stays where it is until
-// then.
+// A SnapshotWriter writes the state as it was when State.Snapshot was called, while
+// commands go on changing it. To begin a snapshot costs next to nothing. Before a user
+// who is not written yet changes, an image is made: a copy of the parts that change in
+// place. Memory that the user frees is held until the image is written.
 type SnapshotWriter struct {
 	s           *State
-	number      uint64               // of the snapshot, see State.snapshots
+	number      uint64               // the snapshot's number, see State.snapshots
 	slots       [command.Slots]*slot // as of the snapshot
-	next        int                  // next slot
-	users       []*user              // of the current slot, still to be written
+	next        int                  // number of the next slot
+	users       []*user              // users of the current slot that are still to be written
 	current     *user                // user being written, or nil
-	encoder     userEncoder          // of current, or of its image
-	hooks       hookQueue
+	encoder     userEncoder          // encodes current, or its image
+	hooks       hookQueue            // State.hooks as of the snapshot
 	frozenHooks map[*slot]*hookQueue // State.frozenHooks as of the snapshot
-	hookRecords [][]byte             // what waits for webhooks, still to be written
-	saved       []*user              // users with an image
-	removed     map[*slot][]*user    // users removed since, of slots still to be written
-	frame       []byte               // written last; at first the header
+	hookRecords [][]byte             // records for webhooks that come next
+	saved       []*user              // users that got an image
+	removed     map[*slot][]*user    // users removed since the snapshot began, of slots still to be written
+	frame       []byte               // frame to append next, at first the header; empty = none
 	hash        *xxhash.Digest
-	slotsDone   bool // all slots are written
-	done        bool // all is written
-	ended       bool // so is the last frame
+	slotsDone   bool // all slots are written, and the hooks frame
+	done        bool // all but the end frame is written
+	ended       bool // the end frame is written
 
-	chunkBytes, frameBytes int // as the constants; tests use less
+	chunkBytes, frameBytes int // as the constants; tests set less
 }
 
-// An image is a user as of the beginning of a snapshot.
+// An image is a copy of a user as of the beginning of a snapshot.
 type image struct {
 	snapshot uint64 // number of the snapshot
 	user     user
-	held     ring.Held // what the user has freed since
+	held     ring.Held // memory that the user has freed since
 }
 
-// Snapshot begins a snapshot of the present state. There can be one at a time.
+// Snapshot begins a snapshot of the present state. The caller must call Release before
+// it begins another.
 func (s *State) Snapshot() *SnapshotWriter {
 	if s.snapshot != nil {
 		panicInvariant("a snapshot is being taken already")
@@ -91,8 +93,8 @@ func (s *State) Snapshot() *SnapshotWriter {
 	return w
 }
 
-// Release ends the snapshot. It must be called once, whether Next came to the end or
-// not.
+// Release ends the snapshot, whether all of it was written or not. It must be called
+// once.
 func (w *SnapshotWriter) Release() {
 	w.s.snapshot = nil
 	if !w.done {
@@ -100,11 +102,11 @@ func (w *SnapshotWriter) Release() {
 	}
 }
 
-// releasedPerApply is how many images each Apply frees of those that a snapshot left
-// when it was released before its end.
+// releasedPerApply is how many images each Apply frees, if a snapshot was released
+// before it had written all.
 const releasedPerApply = 64
 
-// releaseImages frees up to n images that no snapshot needs.
+// releaseImages frees up to n images of snapshots that were released early.
 func (s *State) releaseImages(n int) {
 	for len(s.staleImages) > 0 {
 		last := &s.staleImages[len(s.staleImages)-1]
@@ -121,8 +123,8 @@ func (s *State) releaseImages(n int) {
 	s.staleImages = nil
 }
 
-// image returns a user's image for this snapshot, or nil if there is none. There may
-// be one of an earlier snapshot.
+// image returns a user's image for this snapshot, or nil if there is none. An image
+// that an earlier snapshot left does not count.
 func (w *SnapshotWriter) image(u *user) *image {
 	if u.image == nil || u.image.snapshot != w.number {
 		return nil
@@ -130,16 +132,16 @@ func (w *SnapshotWriter) image(u *user) *image {
 	return u.image
 }
 
-// copyForSnapshot copies a user, before a change, for a snapshot that has not written
-// them yet.
+// copyForSnapshot makes a user's image if a snapshot still has to write the user. It
+// must be called before any change of the user.
 func (s *State) copyForSnapshot(u *user) {
 	if w := s.snapshot; w != nil && u.snapshot < w.number {
 		w.addImage(u)
 	}
 }
 
-// addImage makes the image of a user: a copy of what changes in place. Logs, letters
-// and dedup records only grow at their end and are shared.
+// addImage makes the image of a user. It copies what changes in place; logs, letters
+// and dedup records are only appended to, and are shared.
 func (w *SnapshotWriter) addImage(u *user) {
 	w.s.releaseImage(u) // of an earlier snapshot
 	a := w.s.arena
@@ -163,7 +165,7 @@ func (w *SnapshotWriter) addImage(u *user) {
 	w.saved = append(w.saved, u)
 }
 
-// releaseImage frees the image of a user, if there is one, and what was held for it.
+// releaseImage frees the image of a user, if there is one, and the memory held for it.
 func (s *State) releaseImage(u *user) {
 	im := u.image
 	if im == nil {
@@ -183,8 +185,8 @@ func (s *State) releaseImage(u *user) {
 	s.arena.Release(&im.held)
 }
 
-// holdFor decides what becomes of pieces of the arena that are freed from now on: if u
-// has an image, they are held until that is released, otherwise they are free at once.
+// holdFor has to be called before pieces of the arena that belong to u are freed: if u
+// has an image, they are held until the image is released.
 func (s *State) holdFor(u *user) {
 	if u.image != nil {
 		s.arena.HoldIn(&u.image.held)
@@ -194,8 +196,8 @@ func (s *State) holdFor(u *user) {
 }
 
 // Next appends the next chunk of the snapshot to dst, and reports whether there are
-// more. The owner calls it under the lock of Apply and may apply commands between two
-// calls.
+// more. The owner must hold the lock that guards Apply, and may apply batches between
+// two calls.
 func (w *SnapshotWriter) Next(dst []byte) (chunk []byte, more bool) {
 	start := len(dst)
 	for !w.done && len(dst)-start < w.chunkBytes {
@@ -225,7 +227,7 @@ func (w *SnapshotWriter) Next(dst []byte) (chunk []byte, more bool) {
 	return dst, false
 }
 
-// step takes one step, which may write a frame.
+// step goes one step on, which may leave a frame in w.frame.
 func (w *SnapshotWriter) step() {
 	switch {
 	case len(w.hookRecords) > 0:
@@ -279,7 +281,7 @@ func appendFrame(b, frame []byte) []byte {
 	return append(codec.AppendUint(b, uint64(len(frame))), frame...)
 }
 
-// headerFields are what the first frame has behind magic and version.
+// headerFields writes or reads what the header frame holds after magic and version.
 func (s *State) headerFields(x *codec.Coder) {
 	codec.Uint(x, &s.epoch)
 	codec.Int(x, &s.now)
@@ -287,7 +289,7 @@ func (s *State) headerFields(x *codec.Coder) {
 	s.limits.Fields(x)
 }
 
-// Restore reads a snapshot into a new state.
+// Restore returns the state that a snapshot holds.
 func Restore(r io.Reader, id uint32) (*State, error) {
 	s := NewState(id)
 	if err := s.restore(&frameReader{r: bufio.NewReaderSize(r, 64<<10), hash: xxhash.New()}); err != nil {
@@ -365,8 +367,8 @@ type frameReader struct {
 	buf  bytes.Buffer
 }
 
-// next returns a frame, valid until the following call. Memory grows with the bytes
-// that are really there, whatever the length claims.
+// next returns the next frame, which is valid until the following call. It allocates as
+// bytes arrive, not by the length that a damaged file may claim.
 func (fr *frameReader) next() ([]byte, error) {
 	n, err := binary.ReadUvarint(fr.r)
 	if err != nil {

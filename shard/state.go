@@ -8,73 +8,73 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// A State is all that one shard holds.
+// A State is all that one shard holds. NewState makes one.
 type State struct {
 	id          uint32
 	arena       *ring.Arena
 	limits      command.Limits
-	epoch       uint64 // of the store; a restore from a backup raises it, and so voids all cursors
-	now         int64  // ms, the highest time applied
+	epoch       uint64 // the store's epoch: a restore from a backup raises it, which makes all older cursors void
+	now         int64  // ms, the highest time of a batch applied so far
 	cutoff      int64  // ms; messages up to this time were evicted for want of memory, 0 = none were
 	slots       [command.Slots]*slot
 	snapshot    *SnapshotWriter // the snapshot being written, nil if none is
 	snapshots   uint64          // number of snapshots begun so far
-	staleImages [][]*user       // users with images left by snapshots that were released before their end, by snapshot
+	staleImages [][]*user       // users whose images are to be freed, by snapshot that was released early
 
 	blocks      []*[usersPerBlock]user
-	users       int          // number of users in blocks, of all slots
-	freeNumbers []uint32     // numbers of users in blocks that are free again
-	seed        maphash.Seed // of the hashes in tables; it affects speed, but no result
+	users       int          // number of users in blocks, those of all slots together
+	freeNumbers []uint32     // numbers, below the end of blocks, that no user has
+	seed        maphash.Seed // seed of the hashes in tables; no result depends on it
 
-	hooks        hookQueue            // messages that webhooks may have to be told of
-	frozenHooks  map[*slot]*hookQueue // what waited for webhooks when a slot was frozen, and moves with it
-	letterBytes  int                  // of letters that wait in outboxes and group records
+	hooks        hookQueue            // the queue of messages that webhooks may have to be told of
+	frozenHooks  map[*slot]*hookQueue // by frozen slot: its part of the queue for webhooks, which moves with it
+	letterBytes  int                  // size of letters that wait in outboxes and group records
 	dedupRecords int                  // number of records in all dedup windows
-	tableBytes   int                  // of the heap objects of users and groups
-	byAge        ageIndex             // bytes of messages by time
-	longestTTL   int64                // ms, the longest history time set for any user since the state was made
+	tableBytes   int                  // size of the heap objects of users and groups
+	byAge        ageIndex             // bytes of messages by the messages' time
+	longestTTL   int64                // ms, the longest history time ever set for a user
 
-	commands *command.Set
-	out      *Outcome // of the Apply that runs
+	commands *command.Set // decodes batches
+	out      *Outcome     // outcome of the Apply that is running
 }
 
-// A user is everything kept for one account, or, with the field group set, for one
-// group. Use userMut to get one that may be changed.
+// A user is everything kept of one account or, if group is set, of one group. userMut
+// returns a user that may be changed.
 type user struct {
 	name         command.UserID
-	snapshot     uint64 // number of the newest snapshot that has a copy of this user, or that the user is younger than
-	image        *image // the user as of that snapshot, as long as it still has to be written
+	snapshot     uint64 // number of the newest snapshot that need not copy this user any more, because it has or because the user is newer
+	image        *image // the user as of a snapshot that still has to write it, or nil
 	arrival      uint64 // last number given in the order of this user's messages and changes
 	lastSession  command.SessionID
-	lastSeen     int64 // ms, the last sign of life that was replicated
+	lastSeen     int64 // ms, the last replicated sign of life
 	bytes        int   // of all logs, entry headers included
-	queued       int   // messages in the offline queue, expired ones included until they are purged
+	queued       int   // messages in the offline queue; expired ones count until they are purged
 	queuedBytes  int
-	due          int64  // ms, not after the first expiry of anything the user holds; 0 = not known
-	oldest       int64  // ms, not after the time of any message or removed-dedup record the user holds; derived
-	hourStart    int64  // ms; hourOpened counts from here
+	due          int64  // ms, nothing of the user's messages expires before; 0 = not known
+	oldest       int64  // ms, no message or removed-dedup record of the user is older; derived
+	hourStart    int64  // ms, beginning of the hour that hourOpened counts
 	blockedUsers uint32 // number of users this one has blocked
-	hourOpened   uint32 // conversations opened by sending since hourStart
-	opened       uint32 // conversations ever opened by sending
+	hourOpened   uint32 // conversations that the user has opened since hourStart
+	opened       uint32 // conversations that the user has ever opened
 
 	newest             uint32 // 1 + index of the conversation with the newest activity, 0 = none
 	convs              array[conv]
-	cold               array[coldConv] // of those convs that need one
-	byPeer             table           // indexes into convs by peer name, kept once there are many
-	extra              array[extra]    // of those convs that need one
-	dedup              dedupWindow     // what the user sent within the dedup window
-	removedDedup       dedupWindow     // the same for messages that left the log before their time
-	outbox             []outQueue      // letters that wait for other shards
+	cold               array[coldConv] // coldConvs of those conversations that have one
+	byPeer             table           // finds the index of a conversation by peer name; only used once there are many
+	extra              array[extra]    // extras of those conversations that have one
+	dedup              dedupWindow     // messages that the user sent within the dedup window
+	removedDedup       dedupWindow     // messages that left the user's logs early
+	outbox             []outQueue      // letters that wait for their receivers' shards
 	sessions           []session
-	account            *account            // what an administrator has set, nil = nothing
-	imports            array[importRecord] // by conversation
+	account            *account            // what an administrator has set; nil = nothing
+	imports            array[importRecord] // by index of the conversation
 	memberships        array[membership]   // by group name
 	membershipsArrival uint64              // arrival number of the newest change of memberships
-	group              *groupRecord        // set if this is a group's record; the group's log is its only conversation
+	group              *groupRecord        // set if this is a group: its log is the only conversation then
 }
 
-// firstArrival is the arrival number before a user's first, so that the cursor of a
-// device that has seen nothing yet differs from no cursor (0).
+// firstArrival is the arrival number from which a user's order begins: so the cursor of
+// a device that has seen nothing yet is not 0, which stands for no cursor.
 const firstArrival = 1
 
 // NewState returns an empty shard that owns no slots.
@@ -97,8 +97,9 @@ func (s *State) Limits() command.Limits { return s.limits }
 // Owns reports whether the shard serves the slot.
 func (s *State) Owns(slot uint16) bool { return s.slots[slot] != nil && !s.slots[slot].frozen }
 
-// Size returns the bytes the state takes in memory, except for sessions and unused
-// heap. Logs, conversations and dedup records are counted as pieces of the arena.
+// Size returns about how many bytes the state takes in memory. It does not count
+// sessions and unused room in heap objects. Arena pieces count with their rounded
+// sizes.
 func (s *State) Size() int {
 	const blockBytes = int(unsafe.Sizeof([usersPerBlock]user{}))
 	return s.arena.Stats().Used + len(s.blocks)*blockBytes + s.tableBytes + s.letterBytes + s.hooks.size()
@@ -114,8 +115,8 @@ func (s *State) slotFor(key command.UserID) *slot {
 	return sl
 }
 
-// lookup returns a user for reading, or nil if the user is not in this shard or
-// nothing is kept of them.
+// lookup returns a user, or nil if the user's slot is frozen or not in this shard, or
+// nothing is kept of them. The caller must not change it.
 func (s *State) lookup(name command.UserID) *user {
 	sl := s.slotFor(name)
 	if sl == nil {
@@ -124,9 +125,9 @@ func (s *State) lookup(name command.UserID) *user {
 	return s.inSlot(sl, name)
 }
 
-// userMut returns a user for writing. If there is none, it makes one if create is set,
-// and returns nil otherwise. Before anything changes it copies the user for a snapshot
-// and evicts what lies below the cutoff.
+// userMut returns a user that may be changed. If there is none, it makes one if create
+// is set, and otherwise returns nil. It first copies the user for a snapshot that still
+// needs it, and evicts the user's messages at or below the cutoff.
 func (s *State) userMut(sl *slot, name command.UserID, create bool) *user {
 	u := s.inSlot(sl, name)
 	if u == nil {
@@ -142,8 +143,8 @@ func (s *State) userMut(sl *slot, name command.UserID, create bool) *user {
 	return u
 }
 
-// signal lists the user, or the group, in the outcome as one whose order or sessions
-// moved on.
+// signal adds the user or group to the outcome, because there is something new for its
+// sessions.
 func (s *State) signal(u *user) {
 	if u.group != nil {
 		s.out.Groups = append(s.out.Groups, u.group.id)

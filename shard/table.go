@@ -1,14 +1,15 @@
 package shard
 
-// A table finds values, each the index of something that the caller holds, by a hash.
-// It is an open-addressing hash table with linear probing and without pointers, at
-// most three quarters full. Users must not be able to make the caller's hashes
-// collide.
+// A table finds a value by its hash. Values are indexes or places of things that the
+// caller holds; the caller computes their hashes and compares. It is an open-addressing
+// hash table with linear probing, without pointers and at most three quarters full. Its
+// caller must use hashes that users cannot make collide.
 type table struct {
 	slots []uint32 // 1 + value, 0 = free; the length is a power of two
 	n     int      // number of values
 }
 
+// minTable is the length of the smallest table; a power of two.
 const minTable = 4
 
 // find returns the value with hash h for which is returns true.
@@ -25,7 +26,8 @@ func (t *table) find(h uint64, is func(v uint32) bool) (v uint32, ok bool) {
 	return 0, false
 }
 
-// add adds a value that is not in the table. hash returns the hash of any value.
+// add adds a value that must not be in the table. hash has to return the hash of any
+// value.
 func (t *table) add(v uint32, hash func(v uint32) uint64) {
 	if 4*(t.n+1) > 3*len(t.slots) {
 		old := t.slots
@@ -40,7 +42,7 @@ func (t *table) add(v uint32, hash func(v uint32) uint64) {
 	t.n++
 }
 
-// put stores a slot's content at the first free place from its hash on.
+// put stores s, which is 1 + a value with hash h, in the first free place.
 func (t *table) put(s uint32, h uint64) {
 	mask := uint64(len(t.slots) - 1)
 	at := h & mask
@@ -50,7 +52,7 @@ func (t *table) put(s uint32, h uint64) {
 	t.slots[at] = s
 }
 
-// remove removes a value if it is in the table.
+// remove removes a value if it is in the table. hash is as in add.
 func (t *table) remove(v uint32, hash func(v uint32) uint64) {
 	if t.n == 0 {
 		return
@@ -64,7 +66,7 @@ func (t *table) remove(v uint32, hash func(v uint32) uint64) {
 		at = (at + 1) & mask
 	}
 	t.n--
-	// Close the hole, so that no search ends there too early.
+	// Fill the hole, at which a search would end too early.
 	for next := (at + 1) & mask; t.slots[next] != 0; next = (next + 1) & mask {
 		home := hash(t.slots[next]-1) & mask
 		if (next-home)&mask >= (next-at)&mask {

@@ -11,7 +11,7 @@ import (
 
 func byArrival(a, b query.MessageRef) int { return cmp.Compare(a.Arrival, b.Arrival) }
 
-// readSince reads what came after an arrival number.
+// readSince answers an UpdatesAfter query.
 func (s *State) readSince(q *query.UpdatesAfter, now int64) {
 	up := q.Updates
 	up.Reset()
@@ -27,6 +27,8 @@ func (s *State) readSince(q *query.UpdatesAfter, now int64) {
 	s.updatesAfter(u, q.Session, q.After, upTo, up, q.MaxMessages, q.MaxBytes, now)
 }
 
+// updatesAfter reads what came with after < arrival <= upTo into up, as
+// query.UpdatesAfter describes.
 func (s *State) updatesAfter(u *user, session command.SessionID, after, upTo uint64, up *query.Updates, maxMessages, maxBytes int, now int64) {
 	var room [64]query.MessageRef
 	refs := s.messagesAfter(u, session, after, upTo, room[:0], now)
@@ -43,8 +45,8 @@ func (s *State) updatesAfter(u *user, session command.SessionID, after, upTo uin
 	up.Interleave()
 }
 
-// messagesAfter appends the messages with after < arrival <= upTo to refs, in order of
-// arrival.
+// messagesAfter appends to refs the visible messages with after < arrival <= upTo that
+// the session did not send, in order of arrival.
 func (s *State) messagesAfter(u *user, session command.SessionID, after, upTo uint64, refs []query.MessageRef, now int64) []query.MessageRef {
 	var e ring.Entry
 	logs := 0
@@ -73,7 +75,8 @@ func (s *State) messagesAfter(u *user, session command.SessionID, after, upTo ui
 	return refs
 }
 
-// copyMessage appends the message of a ref, and reports whether it is visible.
+// copyMessage appends the message that r names to up. It returns false if the message
+// is not visible.
 func (s *State) copyMessage(u *user, r query.MessageRef, up *query.Updates, now int64) bool {
 	c := &u.convs.items[r.Conv]
 	var e ring.Entry
@@ -84,7 +87,7 @@ func (s *State) copyMessage(u *user, r query.MessageRef, up *query.Updates, now 
 	return true
 }
 
-// copyEntry appends the message of an entry.
+// copyEntry appends the message in entry e to up.
 func (s *State) copyEntry(u *user, c *conv, e *ring.Entry, up *query.Updates) {
 	up.Messages = append(up.Messages, query.Message{})
 	n := len(up.Messages)
@@ -120,8 +123,9 @@ func (s *State) copyEntry(u *user, c *conv, e *ring.Entry, up *query.Updates) {
 	}
 }
 
-// appendChanges appends the changes with after < arrival <= upTo, in order of arrival,
-// except those that the session itself made. Recalls are told to every session.
+// appendChanges appends to up the changes with after < arrival <= upTo, in order of
+// arrival. It leaves out those that the session made, except recalls, which every
+// session is told of.
 func (s *State) appendChanges(u *user, session command.SessionID, after, upTo uint64, up *query.Updates) {
 	news := func(at uint64) bool { return at > after && at <= upTo }
 	for i := u.newest; i != 0; i = u.convs.items[i-1].older {
@@ -167,8 +171,9 @@ func (s *State) appendChanges(u *user, session command.SessionID, after, upTo ui
 	slices.SortFunc(up.Changes, func(x, y query.Change) int { return cmp.Compare(x.Arrival, y.Arrival) })
 }
 
-// tombstoneChanges turns new tombstones into at most three changes: what the user
-// recalled, what the peer recalled, and what was deleted.
+// tombstoneChanges appends to up at most three changes for the tombstones that news
+// reports as new: messages that the user recalled, that the peer recalled, and that
+// were deleted.
 func (s *State) tombstoneChanges(u *user, tombstones []tombstone, session command.SessionID, news func(uint64) bool, peer command.UserID, up *query.Updates) {
 	var recalled, recalledByPeer, deleted query.Change
 	for _, t := range tombstones {
@@ -189,8 +194,8 @@ func (s *State) tombstoneChanges(u *user, tombstones []tombstone, session comman
 		default:
 			ch.Kind, ch.By = query.ChangeRecall, peer
 		}
-		// Its arrival number is that of the earliest tombstone: a reader that stops
-		// in between is told of the later ones again, and misses none.
+		// The change gets the arrival number of its earliest tombstone. A session whose
+		// cursor is between two of them is told of the later one again, and misses none.
 		if ch.Arrival == 0 || t.arrival < ch.Arrival {
 			ch.Arrival = t.arrival
 		}

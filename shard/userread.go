@@ -11,8 +11,8 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// User returns what is known of a user, or false if nothing is, not even a message to
-// them.
+// User returns what is known of a user. It returns false if nothing is kept of them,
+// not even a message to them.
 func (s *State) User(name command.UserID, now int64) (query.UserInfo, bool) {
 	u := s.lookup(name)
 	if u == nil {
@@ -71,7 +71,7 @@ func (s *State) Unread(name command.UserID, now int64) (counts []query.UnreadCou
 	return counts
 }
 
-// UnreadSeqs lists the unread seqs of a one-to-one conversation, ascending.
+// UnreadSeqs lists the seqs of a one-to-one conversation's unread messages, ascending.
 func (s *State) UnreadSeqs(name, peer command.UserID, now int64) (seqs []uint64) {
 	u := s.lookup(name)
 	if u == nil {
@@ -91,8 +91,8 @@ func (s *State) UnreadSeqs(name, peer command.UserID, now int64) (seqs []uint64)
 	return seqs
 }
 
-// AppendUsers appends the users of some slots, in no order, whose names are above
-// after, and below before unless that is empty.
+// AppendUsers appends the users of a range of slots whose names are above after and, if
+// before is not empty, below before. They are in no order.
 func (s *State) AppendUsers(dst []query.UserEntry, firstSlot, lastSlot uint16, after, before command.UserID) []query.UserEntry {
 	for u := range s.records(firstSlot, lastSlot) {
 		if u.group != nil || u.name <= after || before != "" && u.name >= before {
@@ -106,7 +106,7 @@ func (s *State) AppendUsers(dst []query.UserEntry, firstSlot, lastSlot uint16, a
 	return dst
 }
 
-// Count counts what some slots hold. Frozen slots count as empty.
+// Count counts what a range of slots holds. Frozen slots count as empty.
 func (s *State) Count(firstSlot, lastSlot uint16) (n query.Counts) {
 	for u := range s.records(firstSlot, lastSlot) {
 		n.Bytes += u.bytes
@@ -129,7 +129,8 @@ func (s *State) Count(firstSlot, lastSlot uint16) (n query.Counts) {
 	return n
 }
 
-// records yields the users and groups of some slots, in no order.
+// records yields the users and groups of a range of slots, in no order. It skips frozen
+// slots.
 func (s *State) records(firstSlot, lastSlot uint16) iter.Seq[*user] {
 	return func(yield func(*user) bool) {
 		for id := int(firstSlot); id <= int(lastSlot); id++ {
@@ -146,8 +147,8 @@ func (s *State) records(firstSlot, lastSlot uint16) iter.Seq[*user] {
 	}
 }
 
-// AppendGroups appends the groups of some slots, in no order, whose ids are above
-// after, and below before unless that is empty.
+// AppendGroups appends the groups of a range of slots whose ids are above after and, if
+// before is not empty, below before. They are in no order.
 func (s *State) AppendGroups(dst []query.GroupInfo, firstSlot, lastSlot uint16, after, before command.GroupID) []query.GroupInfo {
 	for u := range s.records(firstSlot, lastSlot) {
 		if u.group == nil {
@@ -164,9 +165,9 @@ func (s *State) AppendGroups(dst []query.GroupInfo, firstSlot, lastSlot uint16, 
 	return dst
 }
 
-// AppendGroupsHolding appends the groups of some slots, in no order, whose member a
-// user is or that hold messages from them, which they may have sent before they left.
-// Unlike GroupsOf it asks the groups, not the user's memberships.
+// AppendGroupsHolding appends the groups of a range of slots that a user is a member
+// of, or that hold visible messages from them. They are in no order. It reads the
+// groups' records, whereas GroupsOf reads the user's memberships.
 func (s *State) AppendGroupsHolding(dst []command.GroupID, firstSlot, lastSlot uint16, name command.UserID, now int64) []command.GroupID {
 	for u := range s.records(firstSlot, lastSlot) {
 		if u.group != nil && u.group.dismissedMS == 0 && (s.member(u.group, name) != nil || s.holdsMessageFrom(u, name, now)) {
@@ -188,10 +189,10 @@ func (s *State) holdsMessageFrom(u *user, name command.UserID, now int64) bool {
 	return false
 }
 
-// ConversationsOf lists the user's one-to-one conversations that hold messages, in the
-// order in which they were made, from number from on. next is the number to go on
-// from, 0 = that was all. LastSeq and Time are those of the newest entry, visible or
-// not.
+// ConversationsOf lists at most limit one-to-one conversations that hold messages, in
+// the order in which they were made, beginning at number from. next is the number from
+// which to go on, 0 = none are left. LastSeq and Time are those of the newest entry,
+// visible or not.
 func (s *State) ConversationsOf(name command.UserID, from, limit int, now int64) (conversations []query.Conversation, next int) {
 	u := s.lookup(name)
 	if u == nil {

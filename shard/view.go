@@ -11,12 +11,15 @@ type view struct {
 	u           *user
 	c           *conv
 	m           *member     // the member in a group; nil otherwise
-	visibleFrom uint64      // lowest seq that may be visible
-	hidden      []tombstone // what the member hid from themselves
+	visibleFrom uint64      // lowest seq that can be visible
+	hidden      []tombstone // messages that the member has hidden from their own view, by seq
 }
 
+// ownView returns a user's view of conversation i or, for a group, the log without
+// regard to any member.
 func (s *State) ownView(u *user, i int) view { return view{u: u, c: &u.convs.items[i], visibleFrom: 1} }
 
+// memberView returns a member's view of the group's log.
 func (s *State) memberView(u *user, m *member) view {
 	v := view{u: u, c: &u.convs.items[0], m: m, visibleFrom: max(m.visibleFrom, m.clearedTo+1), hidden: s.hiddenOf(u, m)}
 	if u.group.settings.History == command.HistoryNone {
@@ -27,8 +30,8 @@ func (s *State) memberView(u *user, m *member) view {
 
 func (v *view) log() *ring.Ring { return &v.c.log }
 
-// sentFrom returns the lowest seq that was sent to the user. The user has deleted what
-// is from there up to visibleFrom.
+// sentFrom returns the lowest seq that was sent to the user. If that is below
+// visibleFrom, the user has deleted the messages between.
 func (v *view) sentFrom() uint64 {
 	switch {
 	case v.m == nil:

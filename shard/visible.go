@@ -14,21 +14,23 @@ type ttlEnd struct {
 
 const ttlEndBytes = 16
 
-// addTTLEnd adds the newest entry of a group's log, which has a ttl.
+// addTTLEnd adds the ttlEnd of an entry, which must be the newest of the group's log.
 func (s *State) addTTLEnd(g *groupRecord, e *ring.Entry) {
 	g.ttlEnds = append(g.ttlEnds, ttlEnd{seq: e.Seq, at: e.Time + int64(e.TTL)*1000})
 	g.heapBytes += ttlEndBytes
 	s.tableBytes += ttlEndBytes
 }
 
-// removeOldestTTLEnd removes that of an entry that leaves the log.
+// removeOldestTTLEnd removes the ttlEnd of the oldest entry with a ttl, which leaves
+// the log.
 func (s *State) removeOldestTTLEnd(g *groupRecord) {
 	g.ttlEnds = g.ttlEnds[1:]
 	g.heapBytes -= ttlEndBytes
 	s.tableBytes -= ttlEndBytes
 }
 
-// findTTLEnd returns the index of a seq's ttlEnd, or where it would be.
+// findTTLEnd returns the index of a seq's ttlEnd, or the index at which it would be,
+// and whether there is one.
 func findTTLEnd(endings []ttlEnd, seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(endings, seq, func(e ttlEnd, seq uint64) int {
 		switch {
@@ -41,16 +43,16 @@ func findTTLEnd(endings []ttlEnd, seq uint64) (int, bool) {
 	})
 }
 
-// A gapScan tells, for one seq after the other in either direction, whether nobody can
-// be shown the entry: it has a tombstone, or, in a group, has expired by its own ttl.
-// Both lists ascend by seq and shrink as the scan goes on.
+// A gapScan finds out, for one seq after another in either direction, whether the entry
+// is visible to nobody: because it has a tombstone or, in a group, because its own ttl
+// has ended. Both lists are in order of seq and get shorter as the scan goes on.
 type gapScan struct {
 	tombstones []tombstone
 	ttlEnds    []ttlEnd
 	now        int64
 }
 
-// -
+// scanGaps returns a scan of a conversation's whole log as of now.
 func (s *State) scanGaps(u *user, c *conv, now int64) gapScan {
 	g := gapScan{tombstones: s.tombstonesOf(u, c), now: now}
 	if u.group != nil {
@@ -59,7 +61,7 @@ func (s *State) scanGaps(u *user, c *conv, now int64) gapScan {
 	return g
 }
 
-// skipBelow drops what is below a seq.
+// skipBelow ends the scan below a seq.
 func (g *gapScan) skipBelow(seq uint64) {
 	i, _ := findTombstone(g.tombstones, seq)
 	g.tombstones = g.tombstones[i:]
@@ -67,7 +69,7 @@ func (g *gapScan) skipBelow(seq uint64) {
 	g.ttlEnds = g.ttlEnds[i:]
 }
 
-// skipAbove drops what is above a seq.
+// skipAbove ends the scan above a seq.
 func (g *gapScan) skipAbove(seq uint64) {
 	i, _ := findTombstone(g.tombstones, seq+1)
 	g.tombstones = g.tombstones[:i]
@@ -75,8 +77,8 @@ func (g *gapScan) skipAbove(seq uint64) {
 	g.ttlEnds = g.ttlEnds[:i]
 }
 
-// ascending returns why seq is not visible, or gapNone. Seqs must ascend from call to
-// call.
+// ascending returns why seq is not visible, or gapNone. From call to call seq must
+// rise.
 func (g *gapScan) ascending(seq uint64) gapCode {
 	for len(g.tombstones) > 0 && g.tombstones[0].seq < seq {
 		g.tombstones = g.tombstones[1:]
@@ -93,7 +95,7 @@ func (g *gapScan) ascending(seq uint64) gapCode {
 	return gapNone
 }
 
-// descending is ascending for seqs that descend from call to call.
+// descending is ascending for seqs that fall from call to call.
 func (g *gapScan) descending(seq uint64) gapCode {
 	for len(g.tombstones) > 0 && g.tombstones[len(g.tombstones)-1].seq > seq {
 		g.tombstones = g.tombstones[:len(g.tombstones)-1]
@@ -110,12 +112,13 @@ func (g *gapScan) descending(seq uint64) gapCode {
 	return gapNone
 }
 
-// minJump is the length of a run of entries from which a new cursor costs less than
-// reading each.
+// minJump is the length of a run of invisible entries from which a new cursor behind
+// the run costs less than to read over each entry.
 const minJump = 64
 
-// A visibleCursor reads a log and skips what a gapScan finds. Members may fill a log
-// with what nobody is shown; to read all of that would hold up the shard.
+// A visibleCursor reads a log without the entries that a gapScan finds not visible.
+// Members can fill a log with such entries; to read each of them would hold up the
+// shard.
 type visibleCursor struct {
 	s    *State
 	log  *ring.Ring
@@ -123,21 +126,22 @@ type visibleCursor struct {
 	gaps gapScan
 }
 
-// ascendVisible returns a cursor from a seq upwards.
+// ascendVisible returns a cursor that reads upwards from a seq.
 func (s *State) ascendVisible(u *user, c *conv, from uint64, now int64) visibleCursor {
 	w := visibleCursor{s: s, log: &c.log, cur: c.log.Ascend(s.arena, from), gaps: s.scanGaps(u, c, now)}
 	w.gaps.skipBelow(from)
 	return w
 }
 
-// descendVisible returns a cursor from a seq downwards.
+// descendVisible returns a cursor that reads downwards from a seq.
 func (s *State) descendVisible(u *user, c *conv, from uint64, now int64) visibleCursor {
 	w := visibleCursor{s: s, log: &c.log, cur: c.log.Descend(s.arena, from), gaps: s.scanGaps(u, c, now)}
 	w.gaps.skipAbove(min(from, c.log.Next()))
 	return w
 }
 
-// next reads the next entry upwards that is in no gap.
+// next reads the next entry upwards that the scan does not rule out. It returns false
+// if there is none.
 func (w *visibleCursor) next(e *ring.Entry) bool {
 	for w.cur.Next(e) {
 		if w.gaps.ascending(e.Seq) == gapNone {
@@ -158,7 +162,8 @@ func (w *visibleCursor) next(e *ring.Entry) bool {
 	return false
 }
 
-// prev reads the next entry downwards that is in no gap.
+// prev reads the next entry downwards that the scan does not rule out. It returns false
+// if there is none.
 func (w *visibleCursor) prev(e *ring.Entry) bool {
 	for w.cur.Next(e) {
 		if w.gaps.descending(e.Seq) == gapNone {

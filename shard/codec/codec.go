@@ -1,9 +1,9 @@
-// Package codec writes and reads the bytes of logs, snapshots and messages
-// between nodes: varints, length-prefixed bytes and single-byte booleans, one
-// after the other, without names.
+// Package codec writes and reads the bytes of logs, snapshots and messages between
+// nodes: varints, length-prefixed bytes and single-byte booleans, one after the other,
+// without names.
 //
-// A type says once what it consists of, in a method that a Coder writes, reads
-// or checks by:
+// A type lists its fields once, in a method that serves to write, to read and to check
+// them, depending on the Coder:
 //
 //	func (c *TrimOutbox) fields(x *codec.Coder) {
 //		Key(x, &c.From)
@@ -11,9 +11,9 @@
 //		codec.Uint(x, &c.UpTo)
 //	}
 //
-// The functions of the package go both ways; the methods of the Decoder in a
-// Coder only read. A limit is checked by reading alone: whatever is written is
-// read back, or refused, as a whole.
+// The package's functions write or read, as the Coder says; the methods that a Coder
+// has from its Decoder only read. Limits are checked only on reading: a value beyond
+// its limit is written, but the reader refuses all of what it reads.
 package codec
 
 import "encoding/binary"
@@ -26,32 +26,32 @@ const (
 	writing
 )
 
-// A Coder writes values behind B, or reads them from it. The zero Coder reads
-// nothing. A Coder that is passed to a method of an interface is on the heap:
-// who must not allocate keeps one.
+// A Coder appends values to B, or reads them from B. The zero Coder reads, and finds
+// nothing. A Coder that is passed to a method of an interface escapes to the heap: a
+// caller that must not allocate keeps one and uses it again.
 type Coder struct {
-	Decoder // when writing, B is what has been written
+	Decoder // when writing, B is what was written so far
 	mode    mode
 }
 
 // Writer returns a Coder that appends to b.
 func Writer(b []byte) Coder { return Coder{Decoder: Decoder{B: b}, mode: writing} }
 
-// Reader returns a Coder that reads b. Byte slices alias it.
+// Reader returns a Coder that reads b. Byte slices that it reads alias b.
 func Reader(b []byte) Coder { return Coder{Decoder: Decoder{B: b}} }
 
-// A Checker checks that Apply can decode commands. It is ready when zero, and is for
-// one goroutine at a time, because it keeps what it decodes into.
+// Checker returns a Coder that reads b only to check it: strings and most lists are not
+// stored, so that checking hardly allocates. Values decoded by it must not be used.
 func Checker(b []byte) Coder { return Coder{Decoder: Decoder{B: b}, mode: checking} }
 
-// Writing reports whether values are written, not read or checked.
+// Writing reports whether the Coder writes; otherwise it reads or checks.
 func (x *Coder) Writing() bool { return x.mode == writing }
 
-// Checking reports whether values are read only to see that they can be.
+// Checking reports whether the Coder reads only to check, see Checker.
 func (x *Coder) Checking() bool { return x.mode == checking }
 
-// putUint appends to B in place: storing only its length is cheaper than storing
-// what AppendUint returns.
+// putUint appends a varint to B. It does so byte by byte, because that is cheaper than
+// to store the slice that binary.AppendUvarint returns.
 func (x *Coder) putUint(v uint64) {
 	for v >= 0x80 {
 		x.B = append(x.B, byte(v)|0x80)
@@ -60,7 +60,7 @@ func (x *Coder) putUint(v uint64) {
 	x.B = append(x.B, byte(v))
 }
 
-// putLen is putUint of a length, most of which are short.
+// putLen appends a length as putUint does, but faster if it is short, as most are.
 func (x *Coder) putLen(n int) {
 	if n < 0x80 {
 		x.B = append(x.B, byte(n))
@@ -69,7 +69,7 @@ func (x *Coder) putLen(n int) {
 	x.putUint(uint64(n))
 }
 
-// Uint is an unsigned integer as a varint.
+// Uint writes or reads an unsigned integer as a varint.
 func Uint[T ~uint16 | ~uint32 | ~uint64](x *Coder, v *T) {
 	if x.mode == writing {
 		x.putUint(uint64(*v))
@@ -83,7 +83,7 @@ func Uint[T ~uint16 | ~uint32 | ~uint64](x *Coder, v *T) {
 	*v = T(n)
 }
 
-// UintMax is an integer that is not negative and at most limit.
+// UintMax writes or reads an integer that is not negative and at most limit.
 func UintMax[T ~int | ~uint16 | ~uint32 | ~uint64](x *Coder, v *T, limit uint64) {
 	if x.mode == writing {
 		x.putUint(uint64(*v))
@@ -92,7 +92,7 @@ func UintMax[T ~int | ~uint16 | ~uint32 | ~uint64](x *Coder, v *T, limit uint64)
 	*v = T(x.Decoder.UintMax(limit))
 }
 
-// Int is an integer that may be negative, as a zigzag varint.
+// Int writes or reads an integer that may be negative, as a zigzag varint.
 func Int[T ~int | ~int64](x *Coder, v *T) {
 	if x.mode == writing {
 		n := int64(*v)
@@ -102,7 +102,7 @@ func Int[T ~int | ~int64](x *Coder, v *T) {
 	*v = T(x.Decoder.Int())
 }
 
-// Byte is a single byte.
+// Byte writes or reads a single byte.
 func Byte[T ~uint8](x *Coder, v *T) {
 	if x.mode == writing {
 		x.B = append(x.B, byte(*v))
@@ -111,14 +111,14 @@ func Byte[T ~uint8](x *Coder, v *T) {
 	*v = T(x.Decoder.Byte())
 }
 
-// Enum is a single byte from first to last.
+// Enum writes or reads a single byte whose value is from first to last.
 func Enum[T ~uint8](x *Coder, v *T, first, last T) {
 	if Byte(x, v); x.mode != writing && (*v < first || *v > last) {
 		x.Fail(ErrMalformed)
 	}
 }
 
-// Bool is a byte that is 0 or 1.
+// Bool writes or reads a byte that is 0 or 1.
 func Bool(x *Coder, v *bool) {
 	if x.mode == writing {
 		b := byte(0)
@@ -131,7 +131,7 @@ func Bool(x *Coder, v *bool) {
 	*v = x.Decoder.Bool()
 }
 
-// Fixed is bytes without a length: len(v) of them.
+// Fixed writes or reads len(v) bytes, without a length before them.
 func Fixed(x *Coder, v []byte) {
 	if x.mode == writing {
 		x.B = append(x.B, v...)
@@ -140,7 +140,8 @@ func Fixed(x *Coder, v []byte) {
 	copy(v, x.Decoder.Take(uint64(len(v))))
 }
 
-// Bytes is a length and at most limit bytes. When read, they alias what is read.
+// Bytes writes or reads a length and at most limit bytes. Bytes that were read alias
+// the input.
 func Bytes(x *Coder, v *[]byte, limit int) {
 	if x.mode == writing {
 		x.putLen(len(*v))
@@ -152,7 +153,8 @@ func Bytes(x *Coder, v *[]byte, limit int) {
 	}
 }
 
-// Blob is Bytes that may be nil.
+// Blob writes or reads bytes that may be nil: a byte 0, or 1 and the bytes as Bytes
+// does.
 func Blob(x *Coder, v *[]byte, limit int) {
 	there := *v != nil
 	if Bool(x, &there); !there {
@@ -164,7 +166,7 @@ func Blob(x *Coder, v *[]byte, limit int) {
 	}
 }
 
-// Text is UTF-8 of at most limit bytes.
+// Text writes or reads a length and at most limit bytes of UTF-8.
 func Text[T ~string](x *Coder, v *T, limit int) {
 	if x.mode == writing {
 		x.putLen(len(*v))
@@ -176,7 +178,7 @@ func Text[T ~string](x *Coder, v *T, limit int) {
 	}
 }
 
-// Texts is a list of at most most Texts. A new one is made for what is read.
+// Texts writes or reads a list of at most most Texts. Reading makes a new list.
 func Texts[T ~string](x *Coder, list *[]T, most, limit int) {
 	if x.mode == writing {
 		x.putLen(len(*list))
@@ -198,7 +200,7 @@ func Texts[T ~string](x *Coder, list *[]T, most, limit int) {
 	}
 }
 
-// Uints is a list of at most most integers. It is read into the capacity of
+// Uints writes or reads a list of at most most integers. Reading uses the capacity of
 // *list.
 func Uints[T ~uint64](x *Coder, list *[]T, most int) {
 	n := Len(x, len(*list), 1, most)
@@ -214,8 +216,10 @@ func Uints[T ~uint64](x *Coder, list *[]T, most int) {
 	}
 }
 
-// Len is the length of a list whose elements take at least size bytes each: n
-// when it is written, and what may be allocated for when it is read.
+// Len writes or reads the length of a list whose elements take at least size bytes
+// each. A writer passes the length as n and gets n back. A reader gets the length read,
+// which is at most most and no more than the rest of the input can hold, so that memory
+// may be allocated for it.
 func Len(x *Coder, n, size, most int) int {
 	if x.mode == writing {
 		x.putLen(n)
@@ -224,8 +228,8 @@ func Len(x *Coder, n, size, most int) int {
 	return x.Decoder.Few(size, most)
 }
 
-// List is a list of at most most elements that take at least size bytes each. A
-// new one is made for what is read; what is checked is read into one element.
+// List writes or reads a list of at most most elements that take at least size bytes
+// each. Reading makes a new list; checking reads all elements into one.
 func List[T any](x *Coder, list *[]T, size, most int, fields func(*T, *Coder)) {
 	n := Len(x, len(*list), size, most)
 	if x.mode == checking {
@@ -248,7 +252,7 @@ func List[T any](x *Coder, list *[]T, size, most int, fields func(*T, *Coder)) {
 	}
 }
 
-// Optional is a value that may be nil: a byte 0, or 1 and the value.
+// Optional writes or reads a value that may be nil: a byte 0, or 1 and the value.
 func Optional[T any](x *Coder, v **T, value func(*Coder, *T)) {
 	there := *v != nil
 	if Bool(x, &there); !there {
@@ -263,7 +267,8 @@ func Optional[T any](x *Coder, v **T, value func(*Coder, *T)) {
 	value(x, *v)
 }
 
-// OptionalBool is a byte: 0 for nil, 1 for false, 2 for true.
+// OptionalBool writes or reads a bool that may be nil, as a byte: 0 for nil, 1 for
+// false, 2 for true.
 func OptionalBool(x *Coder, v **bool) {
 	if x.mode == writing {
 		b := byte(0)
@@ -290,8 +295,8 @@ func OptionalBool(x *Coder, v **bool) {
 // AppendUint appends an unsigned varint.
 func AppendUint(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) }
 
-// AppendInt appends a zigzag varint, for times and counts: never negative in
-// practice, they must survive being so.
+// AppendInt appends a zigzag varint. Times and counts are written so: they are not
+// negative in practice, but must survive it.
 func AppendInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
 
 // AppendBool appends a byte that is 0 or 1.

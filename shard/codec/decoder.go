@@ -9,19 +9,19 @@ import (
 var (
 	errTruncated = errors.New("truncated")
 
-	// ErrMalformed is what a Decoder fails with when a value is not one of those
-	// that can be written. It is wrapped with what was being read.
+	// ErrMalformed says that the input holds a value that no writer would have
+	// written. It comes wrapped with the name of the thing that was being read.
 	ErrMalformed = errors.New("malformed")
 )
 
-// A Decoder reads from B. The first error sticks; later reads return zero
-// values. Byte slices alias B.
+// A Decoder reads values from the start of B. After its first error, Err, all
+// reads return zero values. Byte slices that it returns alias B.
 type Decoder struct {
 	B   []byte
 	Err error
 }
 
-// Fail has the Decoder fail with err, unless it has failed before.
+// Fail sets the Decoder's error to err, unless it has one already.
 func (d *Decoder) Fail(err error) {
 	if d.Err == nil {
 		d.Err = err
@@ -29,7 +29,7 @@ func (d *Decoder) Fail(err error) {
 	d.B = nil
 }
 
-// End returns the first error. Bytes that are left over are one.
+// End returns the first error. It is an error too if bytes are left over.
 func (d *Decoder) End() error {
 	if d.Err == nil && len(d.B) > 0 {
 		d.Fail(ErrMalformed)
@@ -116,7 +116,8 @@ func (d *Decoder) Bytes() []byte {
 	return d.Take(d.Uint())
 }
 
-// Text reads a length and that many bytes of UTF-8, at most limit.
+// Text reads a length and that many bytes, which must be UTF-8 and at most
+// limit.
 func (d *Decoder) Text(limit int) []byte {
 	v := d.Bytes()
 	if len(v) > limit || !utf8.Valid(v) {
@@ -127,7 +128,8 @@ func (d *Decoder) Text(limit int) []byte {
 }
 
 // Count reads the length of a list whose elements take at least size bytes
-// each, so that a caller may allocate for it.
+// each. It fails if the rest of B cannot hold so many, so that the caller may
+// allocate for them.
 func (d *Decoder) Count(size int) int {
 	n := d.Uint()
 	if n > uint64(len(d.B)/size) {
@@ -137,7 +139,7 @@ func (d *Decoder) Count(size int) int {
 	return int(n)
 }
 
-// Few is Count for a list of at most most elements.
+// Few is Count for a list that has at most most elements.
 func (d *Decoder) Few(size, most int) int {
 	n := d.Count(size)
 	if n > most {

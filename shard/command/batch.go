@@ -18,13 +18,13 @@ import (
 // new field needs a new kind or version.
 const batchVersion = 2
 
-// AppendBatchHeader begins a batch that is applied as of atMS.
+// AppendBatchHeader begins a batch whose commands are applied as of atMS.
 func AppendBatchHeader(dst []byte, atMS int64) []byte {
 	return codec.AppendInt(append(dst, batchVersion), atMS)
 }
 
-// An Encoder appends commands to batches. It is ready when zero, allocates nothing
-// except room in batches, and is for one goroutine at a time.
+// An Encoder appends commands to batches. The zero Encoder is ready for use. It
+// allocates nothing but room in the batch, and is for one goroutine at a time.
 type Encoder struct{ x codec.Coder }
 
 // Append appends one command to a batch.
@@ -38,17 +38,18 @@ func (e *Encoder) Append(dst []byte, cmd Command) []byte {
 	return closeCommand(b, len(dst))
 }
 
-// AppendCommand is Encoder.Append where allocations do not count.
+// AppendCommand is Encoder.Append for callers to whom an allocation does not matter.
 func AppendCommand(dst []byte, cmd Command) []byte { return new(Encoder).Append(dst, cmd) }
 
-// AppendDeliver is AppendCommand for a Deliver whose letter AppendLetter has encoded.
+// AppendDeliver appends a Deliver command whose letter is already encoded, by
+// AppendLetter.
 func AppendDeliver(dst, letter []byte) []byte {
 	b := append(dst, 0, byte((*Deliver).kind(nil)))
 	return closeCommand(append(b, letter...), len(dst))
 }
 
-// closeCommand puts the length before the command that begins at start, where one byte
-// is reserved for it.
+// closeCommand writes the length of the command that begins at start, where one byte is
+// reserved for it, and makes room if the length takes more.
 func closeCommand(dst []byte, start int) []byte {
 	size := len(dst) - start - 1
 	if size < 0x80 {
@@ -63,20 +64,20 @@ func closeCommand(dst []byte, start int) []byte {
 	return dst
 }
 
-// A Set holds one value of each command to decode into, so that applying a
-// batch allocates only what its strings need.
+// A Set decodes batches. It keeps one value of each kind of command to decode into, so
+// that applying a batch allocates only what its strings and lists need.
 type Set struct {
 	make     func(Kind) Command
-	commands [256]Command // by kind, each made when it first comes
+	commands [256]Command // by kind; each is made when its kind first occurs
 	x        codec.Coder  // decodes the current command
 }
 
-// NewSet returns a Set for which make returns a zero command of each Kind, or nil if
-// there is none.
+// NewSet returns a Set. make must return a zero command of a kind, or nil if there is
+// no such kind.
 func NewSet(make func(Kind) Command) *Set { return &Set{make: make} }
 
-// WalkBatch decodes a batch. It calls begin with the batch's time, then visit with
-// each command. The command is valid only during the call; its byte slices alias b.
+// WalkBatch decodes a batch. It calls begin with the batch's time, then visit with each
+// command. A command is valid only during its visit; its byte slices alias b.
 func (s *Set) WalkBatch(b []byte, begin func(atMS int64), visit func(Kind, Command)) error {
 	d := codec.Decoder{B: b}
 	if v := d.Byte(); d.Err == nil && v != batchVersion {
@@ -97,7 +98,7 @@ func (s *Set) WalkBatch(b []byte, begin func(atMS int64), visit func(Kind, Comma
 	return nil
 }
 
-// next decodes the next command of d with the coder that open returns.
+// next decodes the next command of d, or only checks it.
 func (s *Set) next(d *codec.Decoder, check bool) (Kind, Command, error) {
 	s.x = codec.Reader(d.Bytes())
 	if check {
@@ -119,9 +120,9 @@ func (s *Set) next(d *codec.Decoder, check bool) (Kind, Command, error) {
 	return k, cmd, nil
 }
 
-// Check checks what Encoder.Append has appended for one command. It allocates only for
-// an error. A Set that checks must not decode batches, because it leaves commands half
-// empty.
+// Check checks that b is one command as Encoder.Append appends it. It allocates only
+// for an error. A Set that checks must not decode batches, because checking leaves some
+// fields of its commands unset.
 func (s *Set) Check(b []byte) error {
 	d := codec.Decoder{B: b}
 	if _, _, err := s.next(&d, true); err != nil {

@@ -2,46 +2,49 @@ package command
 
 import "github.com/belfry-im/belfry/shard/codec"
 
-// A Command is one change to the state of a shard. Commands are proposed in
-// batches (see AppendBatchHeader) and executed by State.Apply.
+// A Command is one change to the state of a shard. Commands are proposed in batches
+// (see AppendBatchHeader) and executed by shard.State.Apply.
 //
-// Every command names its subject; a proposer fills in what must be the same
-// on all replicas (ids) and never reads it back from the state.
+// Every command names the user or group it is about. Values that must be the same on
+// all replicas but cannot be derived, such as ids, are chosen by the proposer and are
+// part of the command.
 type Command interface {
-	// Key is the user or group whose slot decides the shard, "" for commands that
-	// are addressed to a shard.
+	// Key returns the user or group whose slot decides the shard, or "" for a command
+	// that is addressed to a shard itself.
 	Key() string
-	// Needs returns what must be there before the command is proposed.
+	// Needs returns what the proposer must see to before it proposes the command.
 	Needs() Needs
 
-	// kind is the command's number in the log, which no other command ever had.
+	// kind returns the command's number in the log, which no other command ever had.
 	kind() Kind
-	// fields writes, reads or checks all fields, in the order of the log.
+	// fields writes, reads or checks all fields in the order in which they stand in the
+	// log.
 	fields(x *codec.Coder)
 }
 
 // A Kind is the number of a command in the log.
 type Kind uint8
 
-// GroupCommand is a Command on a group.
+// GroupCommand is a Command that acts on a group.
 type GroupCommand interface {
 	Command
 	onGroup()
 }
 
-// A Needs says what a command may use besides its user or group.
+// Needs lists what a command may use besides the record of its user or group, for the
+// proposer to see to it beforehand.
 type Needs struct {
-	Room bool   // it stores messages or memberships, which takes memory and disk
-	Peer UserID // it may write a letter to this user; "" = to nobody
-	// Members are users whose shards are told by letter that they are, or are no
-	// longer, members of a group. The answer waits until those shards know.
+	Room bool   // the command stores messages or memberships: there must be free memory and disk
+	Peer UserID // the command may write a letter to this user; "" = to nobody
+	// Members are users whose memberships of a group the command may change. Their
+	// shards learn of it by letter, and the command's answer waits until they have.
 	Members []UserID
-	All     bool // it may write letters to users of any shard
+	All     bool // the command may write letters to users of any shard
 }
 
-// A Request is the client's number of a changing request within its session, and a
-// hash of what it asks. A repeat of both gets the answer of the first and changes
-// nothing. The zero Request is never remembered.
+// A Request identifies a client's request that changes something: its number within the
+// session, and a hash of its content. A request that repeats both gets the answer of
+// the first and changes nothing. The zero Request is not remembered.
 type Request struct {
 	ID   uint64
 	Hash uint64
@@ -53,8 +56,8 @@ func (r *Request) Fields(x *codec.Coder) {
 	codec.Uint(x, &r.Hash)
 }
 
-// Bounds of single fields. Bodies are bounded by the edge (Limits of the
-// gateway) and here only against nonsense.
+// Bounds of single fields. MaxBody is far above what the gateway accepts (its
+// Limits), and only keeps out nonsense.
 const (
 	MaxName     = 64 // bytes of a user, device, platform or cid
 	MaxBody     = 1 << 20

@@ -2,8 +2,9 @@ package command
 
 import "github.com/belfry-im/belfry/shard/codec"
 
-// DeleteConversation takes a conversation off the user's recents and out of the
-// offline queue; with Messages it also clears its history in the user's view.
+// DeleteConversation takes a conversation off the user's recents and its messages out
+// of the offline queue. With Messages it also clears the conversation's history in the
+// user's view.
 type DeleteConversation struct {
 	User     UserID
 	Session  SessionID
@@ -30,9 +31,9 @@ type SetConversation struct {
 	Session SessionID
 	Request Request
 	Peer    UserID
-	Muted   *bool // nil leaves it
+	Muted   *bool // nil leaves the setting as it is; so for the next two
 	Pinned  *bool
-	Unread  *bool // marks it as unread, see query.ConversationSettings
+	Unread  *bool // whether the user has marked it as unread, see query.ConversationSettings
 }
 
 func (*SetConversation) kind() Kind    { return 8 }
@@ -49,7 +50,8 @@ func (c *SetConversation) fields(x *codec.Coder) {
 	codec.OptionalBool(x, &c.Unread)
 }
 
-// Block stops messages of Target to User from now on. Undo lets them through again.
+// Block keeps messages of Target away from User from now on; with Undo they arrive
+// again.
 type Block struct {
 	User    UserID
 	Session SessionID

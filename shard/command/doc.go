@@ -1,10 +1,11 @@
-// Package command is what changes the state of a shard: commands, the letters
-// they write to other users, their results, and the encodings in which they stand
-// in the log. It knows no state; package shard applies them.
+// Package command holds what changes the state of a shard: commands, the letters that
+// commands write to other users, the results of commands, and the encodings of all
+// these in the log. It knows nothing of the state; package shard applies the commands.
 //
-// Each command has its Kind, Key, Needs and fields beside it. The table of kinds
-// in package shard names what applies it. See CONTRIBUTING.md for how to add one.
+// Each command has its Kind, Key, Needs and fields beside it. The table of kinds in
+// package shard names the function that applies it. CONTRIBUTING.md tells how to add
+// one.
 //
-// On all commands on groups, By or User is who acts. An administrator of the
-// server acts as nobody, "", and may do all that an owner may.
+// In commands on groups, By or User is the acting user. An administrator of the server
+// acts as "" and may do all that an owner may.
 package command

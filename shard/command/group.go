@@ -8,17 +8,17 @@ const (
 	MaxGroupProperties = 8 << 10
 )
 
-// CreateGroup makes a group. The owner is its first member.
+// CreateGroup makes a group. Its owner is its first member.
 type CreateGroup struct {
 	Group      GroupID
 	By         UserID
-	Owner      UserID // "" = nobody; By unless an administrator acts
+	Owner      UserID // the same as By unless an administrator acts; "" = nobody
 	Kind       GroupKind
-	Settings   GroupSettings // see GroupKind.Settings
+	Settings   GroupSettings // those of GroupKind.Settings, with the creator's changes
 	Name       string        // at most 256 bytes
-	Properties []byte        // a map as canonical msgpack, at most 8 KiB; nil = none
+	Properties []byte        // a map in canonical msgpack, at most 8 KiB; nil = none
 	Members    []UserID      // besides the owner
-	Salt       uint64        // random, see the group's dedup window
+	Salt       uint64        // random; goes into the keys of the group's dedup window
 }
 
 func (*CreateGroup) onGroup()      {}
@@ -42,8 +42,8 @@ func (c *CreateGroup) fields(x *codec.Coder) {
 	codec.Uint(x, &c.Salt)
 }
 
-// DismissGroup ends a group. For 30 days only its owner can make a group with that id
-// again, whose seqs then go on.
+// DismissGroup ends a group. For 30 days only its owner can make a group with the same
+// id again. The seqs of such a group continue those of the old one.
 type DismissGroup struct {
 	Group GroupID
 	By    UserID
@@ -63,12 +63,12 @@ func (c *DismissGroup) fields(x *codec.Coder) {
 type SetGroup struct {
 	Group      GroupID
 	By         UserID
-	Name       *string // nil leaves it
+	Name       *string // nil leaves the name as it is
 	Properties []byte  // nil leaves them
 	Settings   SettingsChange
 	// Owner becomes the owner at once if By is an administrator. If By is the owner,
-	// it is offered to Owner, who accepts by AnswerOwner; the owner's own name ends
-	// such an offer. "" leaves the owner.
+	// the ownership is only offered to Owner, who accepts it by AnswerOwner; an owner
+	// who names themselves takes such an offer back. "" leaves the owner.
 	Owner UserID
 }
 
@@ -94,8 +94,7 @@ func (c *SetGroup) fields(x *codec.Coder) {
 
 func groupName(x *codec.Coder, name *string) { codec.Text(x, name, MaxGroupName) }
 
-// AnswerOwner accepts or refuses the ownership of a group that was offered to the
-// user.
+// AnswerOwner accepts or refuses the ownership of a group that was offered to User.
 type AnswerOwner struct {
 	Group  GroupID
 	User   UserID

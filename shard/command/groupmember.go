@@ -5,12 +5,12 @@ import "github.com/belfry-im/belfry/shard/codec"
 // MaxJoinMessage bounds the bytes of JoinGroup.Message.
 const MaxJoinMessage = 256
 
-// JoinGroup makes the user a member of an open group. In a group that wants approval
-// it adds a request for the admins.
+// JoinGroup makes the user a member of a group that is open to all. In a group where
+// joins need approval it files a request, which the admins answer by AnswerJoin.
 type JoinGroup struct {
 	Group   GroupID
 	User    UserID
-	Message string // for the admins
+	Message string // text of the request, for the admins
 }
 
 func (*JoinGroup) onGroup()       {}
@@ -60,7 +60,7 @@ func (c *LeaveGroup) fields(x *codec.Coder) {
 	c.User.Fields(x)
 }
 
-// AddMembers makes users members. Those who cannot be are in Result.Failed.
+// AddMembers makes users members. Result.Failed lists those who could not be added.
 type AddMembers struct {
 	Group GroupID
 	By    UserID
@@ -78,16 +78,16 @@ func (c *AddMembers) fields(x *codec.Coder) {
 	Users(x, &c.Users)
 }
 
-// MaxBan bounds the time of a ban, in seconds: ten years.
+// MaxBan bounds the length of a ban, in seconds: ten years.
 const MaxBan = 10 * 365 * 24 * 3600
 
-// RemoveMembers ends memberships. Users who are not members, or whom By may not
-// remove, are in Result.Failed. Users who are not members can still be banned.
+// RemoveMembers ends memberships, and bans the users if Ban is not 0. Result.Failed
+// lists users whom By may not remove, and, without a ban, those who are not members.
 type RemoveMembers struct {
 	Group GroupID
 	By    UserID
 	Users []UserID
-	Ban   uint32 // seconds for which they cannot come back, at most MaxBan; 0 = no ban
+	Ban   uint32 // seconds for which the users cannot become members again, at most MaxBan; 0 = no ban
 }
 
 func (*RemoveMembers) onGroup()       {}
@@ -120,14 +120,14 @@ func (c *Unban) fields(x *codec.Coder) {
 	c.User.Fields(x)
 }
 
-// SetMember changes a member's role, or mutes a user. A mute lasts until its time,
-// even if the membership ends.
+// SetMember changes a member's role, or mutes or unmutes a user in the group. A mute
+// lasts until MutedUntil even if the user's membership ends before.
 type SetMember struct {
 	Group      GroupID
 	By         UserID
 	User       UserID
-	Role       Role   // RoleAdmin or RoleMember; RoleNone leaves it
-	MutedUntil *int64 // ms, 0 = not muted; nil leaves it
+	Role       Role   // RoleAdmin or RoleMember; RoleNone leaves the role as it is
+	MutedUntil *int64 // ms, 0 = not muted; nil leaves the mute as it is
 }
 
 func (*SetMember) onGroup()      {}

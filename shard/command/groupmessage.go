@@ -12,7 +12,7 @@ type SendGroup struct {
 	CID      string
 	Body     []byte
 	TTL      uint32 // seconds, 0 = none
-	Retry    bool
+	Retry    bool   // as Send.Retry
 	Mentions []string
 }
 
@@ -34,13 +34,14 @@ func (c *SendGroup) fields(x *codec.Coder) {
 	codec.Bytes(x, &c.Body, MaxBody)
 }
 
-// ReadGroup moves a member's read cursor forward, with MayMoveBack also back.
+// ReadGroup moves a member's read cursor of a group forward; with MayMoveBack it also
+// moves it back.
 type ReadGroup struct {
 	Group       GroupID
 	User        UserID
 	Session     SessionID
 	Seq         uint64 // beyond the newest seq means the newest
-	MayMoveBack bool   // by an administrator
+	MayMoveBack bool   // set by an administrator
 }
 
 func (*ReadGroup) onGroup()      {}
@@ -56,8 +57,8 @@ func (c *ReadGroup) fields(x *codec.Coder) {
 	codec.Bool(x, &c.MayMoveBack)
 }
 
-// RecallGroup takes one message of a group from all members. By an administrator it
-// counts as deleted.
+// RecallGroup takes one message of a group away from all members. If an administrator
+// of the server does so, the message counts as deleted, not recalled.
 type RecallGroup struct {
 	Group  GroupID
 	By     UserID
@@ -77,8 +78,8 @@ func (c *RecallGroup) fields(x *codec.Coder) {
 	codec.Bool(x, &c.Silent)
 }
 
-// DeleteMessagesFrom deletes all that a user sent to a group. Result.Deleted has the
-// number.
+// DeleteMessagesFrom deletes all messages that a user sent to a group. Result.Deleted
+// is their number.
 type DeleteMessagesFrom struct {
 	Group  GroupID
 	Sender UserID
@@ -96,7 +97,7 @@ func (c *DeleteMessagesFrom) fields(x *codec.Coder) {
 	codec.Bool(x, &c.Silent)
 }
 
-// HideMessages deletes messages of a group from one member's view.
+// HideMessages deletes messages of a group from the view of one member alone.
 type HideMessages struct {
 	Group   GroupID
 	User    UserID
@@ -116,8 +117,8 @@ func (c *HideMessages) fields(x *codec.Coder) {
 	codec.Uints(x, &c.Seqs, MaxSeqs)
 }
 
-// HideGroup takes a group off a member's recents; with Messages it also clears the
-// history so far in the member's view.
+// HideGroup takes a group off a member's recents. With Messages it also clears the
+// group's history up to now in the member's view.
 type HideGroup struct {
 	Group    GroupID
 	User     UserID
@@ -141,9 +142,9 @@ func (c *HideGroup) fields(x *codec.Coder) {
 type SetGroupView struct {
 	Group  GroupID
 	User   UserID
-	Muted  *bool // nil leaves it
+	Muted  *bool // nil leaves the setting as it is; so for the next two
 	Pinned *bool
-	Unread *bool // marks it as unread, see query.ConversationSettings
+	Unread *bool // whether the member has marked it as unread, see query.ConversationSettings
 }
 
 func (*SetGroupView) onGroup()      {}

@@ -2,7 +2,7 @@ package command
 
 import "github.com/belfry-im/belfry/shard/codec"
 
-// A GroupKind gives a new group its settings.
+// A GroupKind decides which settings a new group has, and which of them can be changed.
 type GroupKind uint8
 
 const (
@@ -16,12 +16,12 @@ const (
 type JoinMode uint8
 
 const (
-	JoinByInvitation JoinMode = iota + 1 // any member adds them
-	JoinByApproval                       // they ask, and an admin approves
+	JoinByInvitation JoinMode = iota + 1 // any member may add users
+	JoinByApproval                       // users ask to join, and an admin approves
 	JoinOpen
 )
 
-// A GroupHistory says what of a group's log a member may read.
+// A GroupHistory says which part of a group's log a member may read.
 type GroupHistory uint8
 
 const (
@@ -30,14 +30,14 @@ const (
 	HistoryNone
 )
 
-// GroupSettings are the settings of a group. Its kind gives them when it is made; its
-// owner and admins change them later.
+// GroupSettings are the settings of a group. A new group has those of its kind; its
+// owner and admins may change them.
 type GroupSettings struct {
 	MaxMembers int // 0 = no limit
 	Join       JoinMode
 	History    GroupHistory
-	Unread     bool // members have a number of unread messages
-	Stored     bool // messages are kept; without, membership belongs to a session
+	Unread     bool // unread messages are counted for each member
+	Stored     bool // messages are stored; if not, sessions join the group, not users
 	MutedAll   bool // only the owner and admins may send
 }
 
@@ -53,8 +53,9 @@ func (v *GroupSettings) Fields(x *codec.Coder) {
 
 const maxMembers = 1 << 31
 
-// A SettingsChange changes some of a group's settings. The zero one changes none.
-// Stored follows from the kind and cannot be changed.
+// A SettingsChange changes some settings of a group: fields that are nil or 0 leave
+// theirs as they are. GroupSettings.Stored follows from the group's kind and cannot be
+// changed.
 type SettingsChange struct {
 	MaxMembers *int
 	Join       JoinMode     // 0 leaves it
@@ -71,7 +72,7 @@ func (c *SettingsChange) fields(x *codec.Coder) {
 	codec.OptionalBool(x, &c.MutedAll)
 }
 
-// Of returns settings as they are after the change.
+// Of returns v with the change applied.
 func (c *SettingsChange) Of(v GroupSettings) GroupSettings {
 	if c.MaxMembers != nil {
 		v.MaxMembers = *c.MaxMembers
@@ -94,7 +95,7 @@ func (c *SettingsChange) Of(v GroupSettings) GroupSettings {
 // Fields writes or reads the kind.
 func (k *GroupKind) Fields(x *codec.Coder) { codec.Enum(x, k, GroupPrivate, GroupLive) }
 
-// Settings returns the settings of a new group of the kind.
+// Settings returns the settings that a new group of the kind has.
 func (k GroupKind) Settings() GroupSettings {
 	switch k {
 	case GroupPrivate:
@@ -109,8 +110,9 @@ func (k GroupKind) Settings() GroupSettings {
 	return GroupSettings{}
 }
 
-// Fixed returns the name of a setting that a group of the kind cannot have, or "" if
-// there is none. A live group keeps nothing, and its members are sessions.
+// Fixed returns the name of a setting in v that groups of the kind cannot have, or ""
+// if they can have all. A live group stores nothing, and sessions join it instead of
+// users.
 func (k GroupKind) Fixed(v GroupSettings) string {
 	own := k.Settings()
 	switch {

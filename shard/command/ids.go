@@ -19,24 +19,24 @@ type GroupID string
 // MaxGroup bounds the bytes of a GroupID.
 const MaxGroup = 48
 
-// Key returns the key whose slot holds the group, which also serves as the name of its
-// record. No user has that name, because theirs have no spaces.
+// Key returns the name of the group's record, whose slot decides the shard. No user has
+// such a name, because it contains a space.
 func (g GroupID) Key() UserID { return GroupPrefix + UserID(g) }
 
-// GroupPrefix begins the key of a group.
+// GroupPrefix begins the key of every group.
 const GroupPrefix = "group "
 
-// MsgID is a ULID, made by the proposer and carried in the command, so that it
-// is the same for everybody and survives a replay.
+// A MsgID is a ULID. The proposer makes it and it is part of the command, so that it is
+// the same on all replicas and after a replay of the log.
 type MsgID [16]byte
 
-// A SessionID is the number that the user's shard gives a session at login. The
-// numbers of one user rise; of two sessions of a device the higher one counts. 0 is no
-// session: the server itself or an administrator.
+// A SessionID is the number that the user's shard gives a session at login. The numbers
+// of one user rise, so that of two sessions of a device the higher number is the newer
+// session. 0 is no session: the server itself or an administrator acts.
 type SessionID uint64
 
-// Slots is the number of slots that keys hash to; slots are what moves
-// between shards.
+// Slots is the number of slots that keys are hashed to. A slot moves between shards as
+// a whole.
 const Slots = 16384
 
 // SlotOf returns the slot of a user's name or of a group's key.
@@ -45,8 +45,8 @@ func SlotOf(key string) uint16 { return uint16(xxhash.Sum64String(key) % Slots) 
 // Slot writes or reads the number of a slot.
 func Slot(x *codec.Coder, slot *uint16) { codec.UintMax(x, slot, Slots-1) }
 
-// Key writes or reads the name of a user or the key of a group, and reports
-// which of them it is.
+// Key writes or reads the name of a user or the key of a group, and reports whether it
+// is a group's.
 func Key(x *codec.Coder, name *UserID) (group bool) {
 	if x.Writing() {
 		codec.Text(x, name, MaxName)
@@ -77,8 +77,8 @@ func (g *GroupID) Fields(x *codec.Coder) { codec.Text(x, g, MaxGroup) }
 // Fields writes or reads the id.
 func (id *MsgID) Fields(x *codec.Coder) { codec.Fixed(x, id[:]) }
 
-// MaxUsers bounds a list of users. The edge bounds members of a new group and
-// users of one request far lower.
+// MaxUsers bounds a list of users. The gateway's bounds, for the members of a new group
+// and the users of one request, are far lower.
 const MaxUsers = 10_000
 
 // Users writes or reads a list of users.

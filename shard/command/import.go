@@ -5,12 +5,12 @@ import "github.com/belfry-im/belfry/shard/codec"
 // MaxImportRows is how many rows one command may import.
 const MaxImportRows = 4096
 
-// An ImportRow is a message that another system sent.
+// An ImportRow is one message to import: another system sent it in the past.
 type ImportRow struct {
-	Row      uint64 // number in the stream, from 1
-	From     UserID // sender; only in a group
-	Own      bool   // sent by the user whose view it goes to
-	Peer     uint64 // of an incoming message: its seq in the sender's view; 0 = it is not there
+	Row      uint64 // the row's number in its stream, from 1
+	From     UserID // sender; only for ImportGroup
+	Own      bool   // sent by the user into whose view it is imported
+	Peer     uint64 // of an incoming message: its seq in the sender's view; 0 = it is not in that view
 	Time     int64  // ms
 	TTL      uint32 // seconds, 0 = none
 	ID       MsgID
@@ -37,19 +37,19 @@ func importRows(x *codec.Coder, rows *[]ImportRow) {
 	codec.List(x, rows, least, MaxImportRows, (*ImportRow).fields)
 }
 
-// Import adds rows of a stream to one user's view of a conversation. The conversation
-// must hold nothing else, or it is refused with CodeConflict: a message sent later
-// keeps further rows out. Rows that came before are known by their number and change
-// nothing. Rows must ascend by number, their times must not fall, and must not be in
-// the future (CodeBadRequest).
+// Import adds rows of a stream to one user's view of a conversation. It is refused with
+// CodeConflict if the view holds messages that this stream did not bring, which
+// includes messages sent after earlier rows were imported. Rows whose numbers were
+// imported before change nothing. Numbers must rise, times must not fall, and no time
+// may be in the future (CodeBadRequest).
 //
-// Nobody is told. A device with an older cursor is not pushed what was imported after
-// it, but finds it through recents and history.
+// Nobody is told of an import. A device that was online before it is not pushed the
+// imported messages, but finds them in recents and history.
 type Import struct {
 	User   UserID
 	Peer   UserID
 	Stream uint64 // hash of the stream's name
-	Unread bool   // rows that are not the user's own are unread; otherwise all is read
+	Unread bool   // the peer's messages become unread; otherwise all rows count as read
 	Rows   []ImportRow
 }
 
@@ -65,7 +65,7 @@ func (c *Import) fields(x *codec.Coder) {
 	importRows(x, &c.Rows)
 }
 
-// ImportGroup adds rows of a stream to a group's log, as Import does.
+// ImportGroup adds rows of a stream to a group's log, under the same rules as Import.
 type ImportGroup struct {
 	Group  GroupID
 	Stream uint64

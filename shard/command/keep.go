@@ -22,8 +22,8 @@ func (c *Configure) fields(x *codec.Coder) {
 	codec.Uint(x, &c.Epoch)
 }
 
-// PurgeExpired removes what has expired in a range of slots. Reads do not show it
-// anyway; this frees the memory.
+// PurgeExpired removes what has expired in a range of slots and so frees its memory.
+// Reads skip expired data in any case.
 type PurgeExpired struct {
 	FirstSlot, LastSlot uint16 // inclusive
 }
@@ -37,13 +37,14 @@ func (c *PurgeExpired) fields(x *codec.Coder) {
 	Slot(x, &c.LastSlot)
 }
 
-// RaiseCutoff raises the cutoff: reads do not show messages of that time or older any
-// more. It also begins to evict them, from FirstSlot on; NextSlot of the result is
-// where another RaiseCutoff has to go on.
+// RaiseCutoff raises the cutoff: from then on reads skip messages of that time or
+// older. It also evicts such messages, beginning at FirstSlot, until it has done
+// MaxWork. If Result.NextSlot is not Slots, another RaiseCutoff has to go on from
+// there.
 type RaiseCutoff struct {
-	Cutoff    int64 // ms; it never falls, and stays below the time of the batch
-	FirstSlot uint16
-	MaxWork   uint32 // after which it stops: a look counts 1, the removal of an entry 4
+	Cutoff    int64  // ms; below the time of the batch. A lower cutoff than the present one has no effect
+	FirstSlot uint16 // slot at which to begin to evict
+	MaxWork   uint32 // bound of the work: looking at an entry or a user counts 1, removing an entry 4
 }
 
 func (*RaiseCutoff) kind() Kind   { return 18 }
@@ -56,8 +57,8 @@ func (c *RaiseCutoff) fields(x *codec.Coder) {
 	codec.Uint(x, &c.MaxWork)
 }
 
-// ConfigureHooks sets the limit, in bytes, of the queue of messages that webhooks may
-// have to be told of. 0 keeps none and forgets those that wait.
+// ConfigureHooks sets the size limit, in bytes, of the queue of messages that wait for
+// webhooks. With 0 nothing is queued, and the messages that wait are forgotten.
 type ConfigureHooks struct{ Bytes int }
 
 func (*ConfigureHooks) kind() Kind              { return 96 }
@@ -65,8 +66,8 @@ func (*ConfigureHooks) Key() string             { return "" }
 func (*ConfigureHooks) Needs() Needs            { return Needs{} }
 func (c *ConfigureHooks) fields(x *codec.Coder) { codec.UintMax(x, &c.Bytes, math.MaxInt32) }
 
-// TrimHookQueue removes messages from the queue for webhooks that were told, or that
-// nobody can be told of any more.
+// TrimHookQueue removes messages from the queue for webhooks, because webhooks were
+// told of them or can no longer be told.
 type TrimHookQueue struct{ UpTo uint64 } // number, inclusive
 
 func (*TrimHookQueue) kind() Kind              { return 97 }

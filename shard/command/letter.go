@@ -12,17 +12,17 @@ type LetterKind uint8
 const (
 	LetterMessage LetterKind = iota + 1
 	LetterRecall             // message Seq was recalled
-	LetterReceipt            // From has read up to Seq
+	LetterReceipt            // From has read up to Seq, in To's view
 	LetterBlock              // From has blocked To
 	LetterUnblock
-	LetterJoined // of a group: To is a member, added by By; Seq has flags
-	LetterLeft   // of a group: To is not a member any more; Seq has the reason
+	LetterJoined // of a group: To is a member, added by By; Seq holds flags
+	LetterLeft   // of a group: To is no longer a member; Seq holds the reason
 )
 
-// A Letter carries what a command of From means for To. The letters of one user to
-// another are numbered 1, 2, 3 …, whatever their kind; the receiver's shard applies
-// them in that order, each once. The letters of a group to a user have rising numbers,
-// of which the newest counts.
+// A Letter tells To's shard of a command of From that concerns To. The letters of one
+// user to another are numbered 1, 2, 3 …, whatever their kind; the receiver's shard
+// applies them in that order, each once. The letters of a group to a user have rising
+// numbers; only the newest counts.
 type Letter struct {
 	From, To UserID
 	Number   uint64
@@ -31,7 +31,7 @@ type Letter struct {
 	// receipt, the highest seq in To's view that From has read.
 	Seq      uint64
 	Time     int64  // ms, by the clock of From's shard
-	By       UserID // who made To a member of a group; "" = an administrator
+	By       UserID // the user who made To a member of a group; "" = an administrator
 	ID       MsgID
 	CID      string
 	TTL      uint32
@@ -64,15 +64,15 @@ func (l *Letter) fields(x *codec.Coder) {
 	}
 }
 
-// AppendLetter encodes a letter: kind, from, to, number, seq, time; of a membership
-// also by; of a message also id, cid, ttl, mentions, body.
+// AppendLetter appends an encoded letter: kind, from, to, number, seq and time; for
+// LetterJoined also by; for a message also id, cid, ttl, mentions and body.
 func AppendLetter(b []byte, l *Letter) []byte {
 	x := codec.Writer(b)
 	l.fields(&x)
 	return x.B
 }
 
-// DecodeLetter decodes a letter. The body aliases b.
+// DecodeLetter decodes a letter. Its body aliases b.
 func DecodeLetter(b []byte) (Letter, error) {
 	var l Letter
 	x := codec.Reader(b)
@@ -83,8 +83,9 @@ func DecodeLetter(b []byte) (Letter, error) {
 	return l, nil
 }
 
-// Deliver applies a letter to its receiver. Only the next number of its direction is
-// applied: lower ones answer OK, higher ones CodeGap.
+// Deliver applies a letter to its receiver. If its number is not the next one from that
+// sender, nothing changes: a lower number gets OK, a higher one CodeGap. Letters of
+// groups have no gaps: a newer one is applied, an older one is not.
 type Deliver struct {
 	Letter Letter
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/belfry-im/belfry/shard/codec"
 )
 
-// Limits are the numbers of docs/semantics.md that decide what a shard keeps. They are
-// part of the replicated state and set by Configure, so that replicas started with
-// different flags agree. A zero field stands for its default; a negative bound is
-// switched off.
+// Limits are the limits of docs/semantics.md that decide what a shard keeps. They are
+// part of the replicated state, set by Configure, so that replicas agree even if they
+// were started with different flags. A field that is 0 stands for its default. A
+// negative bound means no limit.
 type Limits struct {
 	OfflineTTL         time.Duration // default 168h
 	OfflineMaxMessages int           // default 1000
@@ -32,15 +32,16 @@ type Limits struct {
 	GroupBurst         int           // default 100
 }
 
-// A limit is a field of Limits, a duration or a number, with the tag that stands for
-// it in logs and snapshots.
+// A limit is one field of Limits, a duration or a number, with the tag that names it in
+// logs and snapshots.
 type limit struct {
 	tag      uint64
 	duration *time.Duration
 	number   *int
 }
 
-// all lists the limits by tag. Never reuse one: a limit that is no more leaves a gap.
+// all lists the limits in order of tag. A tag must never be used again: the tag of a
+// limit that was removed stays unused.
 func (l *Limits) all() []limit {
 	return []limit{
 		{1, &l.OfflineTTL, nil},
@@ -70,12 +71,12 @@ func (v *limit) fields(x *codec.Coder) {
 	}
 }
 
-// maxTags bounds how many limits are read, of which most may be unknown.
+// maxTags bounds the number of encoded limits that are read.
 const maxTags = 1000
 
-// Fields writes or reads the limits: how many follow, then tag and value of each,
-// in order of tag. One that is absent is 0, so that an earlier program's are read
-// by a later one that has more.
+// Fields writes or reads the limits: their number, then the tag and value of each in
+// order of tag. A tag that is absent reads as 0, so that a program reads the limits of
+// an earlier one that had fewer.
 func (l *Limits) Fields(x *codec.Coder) {
 	all := l.all()
 	if x.Writing() {
@@ -100,8 +101,8 @@ func (l *Limits) Fields(x *codec.Coder) {
 	}
 }
 
-// WithDefaults returns limits with zero fields replaced by their defaults, and
-// negative bounds by a bound that nothing reaches.
+// WithDefaults returns the limits with defaults in place of zero fields, and a bound
+// that nothing reaches in place of negative ones.
 func (l Limits) WithDefaults() Limits {
 	def := func(p *int, v int) {
 		if *p == 0 {

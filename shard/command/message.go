@@ -2,8 +2,8 @@ package command
 
 import "github.com/belfry-im/belfry/shard/codec"
 
-// Send stores a one-to-one message in the sender's view and, by letter or at once, in
-// the receiver's.
+// Send stores a one-to-one message in the sender's view and in the receiver's: at once
+// if the receiver is in the same shard, otherwise by letter.
 type Send struct {
 	User     UserID // sender
 	Session  SessionID
@@ -32,7 +32,7 @@ func (c *Send) fields(x *codec.Coder) {
 	codec.Bytes(x, &c.Body, MaxBody)
 }
 
-// Recall takes back a message that the user sent, in both views.
+// Recall takes back a message that the user sent, in both users' views.
 type Recall struct {
 	User    UserID
 	Session SessionID

@@ -9,7 +9,7 @@ type ReadReport struct {
 	Request Request
 	Peer    UserID
 	Seq     uint64 // beyond the newest seq means the newest
-	Auto    bool   // made by an ack: the peer gets no receipt
+	Auto    bool   // made by an ack, not by the user: the peer gets no receipt
 }
 
 func (*ReadReport) kind() Kind    { return 4 }
@@ -31,9 +31,9 @@ func (c *ReadReport) fields(x *codec.Coder) {
 	codec.Bool(x, &c.Auto)
 }
 
-// SetRead sets the read cursor of a one-to-one conversation on behalf of an
-// administrator, also back. What becomes unread again is what the queue can hold:
-// messages that limits took out of it or that are too old for it stay out. The peer
+// SetRead sets a user's read cursor of a one-to-one conversation on behalf of an
+// administrator, forward or back. If it moves back, messages become unread again except
+// those that limits took out of the offline queue or that are too old for it. The peer
 // gets no receipt. Notes to oneself are always read.
 type SetRead struct {
 	User UserID

@@ -2,8 +2,7 @@ package command
 
 import "fmt"
 
-// A Code is the outcome of a command. Every code but OK means that the state did not
-// change.
+// A Code is the outcome of a command. The state did not change unless the code is OK.
 type Code uint8
 
 const (
@@ -14,45 +13,47 @@ const (
 	CodeConflict
 	CodeTooLate
 	CodeRateLimited
-	CodeMoved        // the slot is frozen or not in this shard: ask the router again
-	CodeGap          // a letter came before its predecessor; Seq is the number expected
+	CodeMoved        // the slot is frozen or not in this shard: the router has to look it up again
+	CodeGap          // a letter before this one is missing; Seq is the number expected
 	CodeUnauthorized // the token is too old, see SetUser.TokensFrom
 )
 
-// A Result answers one command. Which fields are set depends on the command.
+// A Result answers one command. The comments say which commands set a field.
 type Result struct {
 	Code         Code
 	Detail       string // for people: the field at fault and the rule
 	RetryAfterMS int64  // with CodeRateLimited
 
-	// Send, SendGroup: ID, Seq and Time of the message; for a duplicate, those of the
-	// first. Seq is also the read cursor after SetRead, the conversation at which
-	// EraseUser has to go on (0 = done), and the number of the row at fault of a
-	// refused Import.
+	// ID, Seq and Time are those of the message that Send or SendGroup stored, or, for
+	// a duplicate, those of the first. Seq has other meanings too: the read cursor
+	// after SetRead; the conversation from which EraseUser has to go on (0 = done); the
+	// number of the row for which an Import was refused; the number expected with
+	// CodeGap.
 	ID        MsgID
 	Seq       uint64
 	Time      int64
 	Duplicate bool
 
-	Unread int // ReadReport, ReadGroup, SetRead: unread messages of the conversation now
+	Unread int // ReadReport, ReadGroup, SetRead: number of unread messages in the conversation now
 
-	// CreateGroup, JoinGroup: arrival number of the joining in the group's order; if
-	// the user did not become a member, of the newest event.
+	// Arrival is set by CreateGroup and JoinGroup: the place of the join in the group's
+	// order, or, if the user did not become a member, of the group's newest event.
 	Arrival uint64
-	Pending bool            // JoinGroup: an admin has to approve; SetGroup: the new owner has to accept
+	Pending bool            // JoinGroup: an admin has to approve it; SetGroup: the new owner has to accept
 	Failed  []MemberFailure // AddMembers, RemoveMembers, CreateGroup
-	Deleted int             // DeleteMessagesFrom: number of messages
+	Deleted int             // DeleteMessagesFrom: number of messages deleted
 
-	NextSlot uint16 // RaiseCutoff: the slot to go on from, Slots = done
+	NextSlot uint16 // RaiseCutoff: the slot from which to go on; Slots = done
 
-	// Login. Kicked also of SetUser and EraseUser.
+	// Session, Reset and CursorArrival are set by Login; Kicked by Login, SetUser and
+	// EraseUser.
 	Session       SessionID
 	Reset         bool   // the device's cursor was not accepted
-	CursorArrival uint64 // arrival number of the device's cursor; 0 = it gave none, or not a good one
+	CursorArrival uint64 // arrival number of the device's cursor; 0 = it gave none, or it was not accepted
 	Kicked        []Kick
 }
 
-// A MemberFailure is a user who was not added or removed.
+// A MemberFailure names a user who could not be added or removed, and the reason.
 type MemberFailure struct {
 	User UserID
 	Code Code
@@ -62,7 +63,7 @@ type MemberFailure struct {
 type Kick struct {
 	User    UserID
 	Session SessionID
-	Reason  string // as on the wire: "sameDevice", "policy" or "admin"; "token" if the token is refused from now on
+	Reason  string // as on the wire: "sameDevice", "policy", "admin", or "token" if the session's token is no longer accepted
 }
 
 // Err returns the refusal as an error, or nil for OK.
@@ -73,8 +74,8 @@ func (r *Result) Err() error {
 	return &RefusedError{Code: r.Code, Detail: r.Detail, RetryAfterMS: r.RetryAfterMS}
 }
 
-// A RefusedError is the refusal of a command: it was committed and executed, and
-// nothing changed.
+// A RefusedError says that a command was committed and executed but refused: nothing
+// changed. Queries are refused with it as well.
 type RefusedError struct {
 	Code         Code
 	Detail       string

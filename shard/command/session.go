@@ -2,29 +2,30 @@ package command
 
 import "github.com/belfry-im/belfry/shard/codec"
 
-// Login opens a session. The result has its number.
+// Login opens a session. Result.Session is its number.
 type Login struct {
 	User      UserID
 	Device    string // 1-64 bytes
-	Platform  string // 0-64 bytes; "" counts as a platform of its own
+	Platform  string // 0-64 bytes; "" is a platform like any other
 	Policy    Policy
 	AutoRead  bool
-	HasCursor bool   // the device gave a cursor
-	Cursor    string // as the client gave it; one that is malformed counts as none and resets the device
-	IssuedAt  int64  // ms, of the token; 0 = unknown, and so before every other time
+	HasCursor bool   // the device has sent a cursor
+	Cursor    string // as the client sent it; a malformed one counts as none and sets Result.Reset
+	IssuedAt  int64  // ms, when the token was issued; 0 = unknown, which is older than any SetUser.TokensFrom
 }
 
-// A Policy says which sessions a login ends, besides that of the same device.
+// A Policy says which other sessions of the user a login ends. It always ends the
+// session of the same device.
 type Policy uint8
 
 const (
-	PolicyMulti    Policy = iota // those with the oldest login, so that at most MaxDevices remain
-	PolicyPlatform               // those of the same platform
-	PolicySingle                 // all
+	PolicyMulti    Policy = iota // the oldest logins, if more than MaxDevices would remain
+	PolicyPlatform               // sessions of the same platform
+	PolicySingle                 // all sessions
 )
 
-// maxCursor bounds the bytes of a cursor. Longer ones are none of ours, and as
-// malformed as any other.
+// maxCursor bounds the bytes of a cursor. The server never makes longer ones, so a
+// longer cursor counts as malformed.
 const maxCursor = 256
 
 func (*Login) kind() Kind    { return 1 }
@@ -49,11 +50,11 @@ func (c *Login) fields(x *codec.Coder) {
 	codec.Int(x, &c.IssuedAt)
 }
 
-// Logout ends a session, because the client asked or its socket is gone.
+// Logout ends a session, because its client asked for it or its socket is gone.
 type Logout struct {
 	User     UserID
 	Session  SessionID
-	LastSeen int64 // ms, of the last sign of life; 0 = not known
+	LastSeen int64 // ms, when the client last gave a sign of life; 0 = unknown
 }
 
 func (*Logout) kind() Kind    { return 2 }
@@ -66,13 +67,13 @@ func (c *Logout) fields(x *codec.Coder) {
 	codec.Int(x, &c.LastSeen)
 }
 
-// RefreshToken replaces the token of a session. It is refused with CodeForbidden if
-// the user is suspended, CodeUnauthorized if the token was issued before
-// SetUser.TokensFrom, and CodeNotFound if the session has ended.
+// RefreshToken records that a session has a new token. It is refused with CodeForbidden
+// if the user is suspended, with CodeUnauthorized if the token was issued before
+// SetUser.TokensFrom, and with CodeNotFound if the session has ended.
 type RefreshToken struct {
 	User     UserID
 	Session  SessionID
-	IssuedAt int64 // ms, as Login.IssuedAt
+	IssuedAt int64 // ms, as in Login
 }
 
 func (*RefreshToken) kind() Kind    { return 65 }

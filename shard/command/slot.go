@@ -6,7 +6,7 @@ import (
 	"github.com/belfry-im/belfry/shard/codec"
 )
 
-// OpenSlots adds empty slots that no shard owned.
+// OpenSlots gives a shard slots that no shard owned so far. They are empty.
 type OpenSlots struct{ FirstSlot, LastSlot uint16 }
 
 func (*OpenSlots) kind() Kind   { return 17 }
@@ -18,8 +18,8 @@ func (c *OpenSlots) fields(x *codec.Coder) {
 	Slot(x, &c.LastSlot)
 }
 
-// FreezeSlot stops a slot: from now on its commands answer CodeMoved. It is the last
-// step before the slot's bytes are copied to another shard.
+// FreezeSlot stops a slot: from then on commands for its users and groups get
+// CodeMoved. After that the slot's bytes can be copied to another shard.
 type FreezeSlot struct{ Slot uint16 }
 
 func (*FreezeSlot) kind() Kind              { return 14 }
@@ -27,7 +27,8 @@ func (*FreezeSlot) Key() string             { return "" }
 func (*FreezeSlot) Needs() Needs            { return Needs{} }
 func (c *FreezeSlot) fields(x *codec.Coder) { Slot(x, &c.Slot) }
 
-// ImportSlot adds a slot from the bytes of State.AppendSlot on its old owner.
+// ImportSlot adds a slot with the bytes that State.AppendSlot returned in its
+// old shard.
 type ImportSlot struct {
 	Slot uint16
 	Data []byte

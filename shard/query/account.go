@@ -5,14 +5,14 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A Contact reads what a user's shard knows of the user and, if Peer is set, of their
+// A Contact query reads what is known of a user and, if Peer is set, of the user's
 // conversation with Peer.
 type Contact struct {
 	User command.UserID
 	Peer command.UserID
 
 	Now             int64 // ms, the time of the answer
-	Known           bool  // anything is kept of the user
+	Known           bool  // the shard keeps something of the user, if only a message to them
 	Exists          bool  // as in UserInfo
 	Suspended       bool
 	LastSeen        int64 // ms, 0 = never
@@ -31,13 +31,13 @@ func (q *Contact) result(x *codec.Coder) {
 	bools(x, &q.Known, &q.Exists, &q.Suspended, &q.HasConversation, &q.ReceivedFrom, &q.SentTo, &q.Blocks, &q.BlockedBy)
 }
 
-// A Contacts reads which of several users one has blocked or been blocked by, and from
-// whom they have received messages.
+// A Contacts query reads for each of several peers whether they have written to the
+// user and whether they have blocked the user.
 type Contacts struct {
 	User  command.UserID
 	Peers []command.UserID
 
-	ReceivedFrom []bool // as in Contact, i for Peers[i]
+	ReceivedFrom []bool // as in Contact; element i is about Peers[i]
 	BlockedBy    []bool
 }
 
@@ -53,15 +53,16 @@ func (q *Contacts) result(x *codec.Coder) {
 	flags(x, &q.BlockedBy)
 }
 
-// An Eligibility reads what decides whether a user may be added to a group.
+// An Eligibility query reads the facts that decide whether a user may be added to a
+// group.
 type Eligibility struct {
 	User  command.UserID
 	Asker command.UserID // may be empty
 
-	Known       bool // anything is kept of the user
-	Exists      bool // the account has logged in before
-	Blocks      bool // they have blocked the asker
-	SentToAsker bool // they have written to the asker
+	Known       bool // the shard keeps something of the user
+	Exists      bool // as in UserInfo
+	Blocks      bool // the user has blocked the asker
+	SentToAsker bool // the user has written to the asker
 	Counts      GroupCounts
 }
 
@@ -73,14 +74,14 @@ func (q *Eligibility) result(x *codec.Coder) {
 	q.Counts.fields(x)
 }
 
-// A Sharing reads which of several users are in one of some groups by their own will,
-// and have not blocked the asker.
+// A Sharing query reads which of several users are members of one of some groups by
+// their own will, and have not blocked the asker.
 type Sharing struct {
 	Asker  command.UserID
 	Groups []command.GroupID // ascending
-	Users  []command.UserID  // of one shard
+	Users  []command.UserID  // their slots must be in one shard
 
-	Sharing []bool // i for Users[i]; false for a user whose slot is not in this shard
+	Sharing []bool // element i is about Users[i]; false if the user's slot is not in this shard
 }
 
 func (q *Sharing) Slot() int { return ofMany }
@@ -98,7 +99,7 @@ type User struct {
 	User command.UserID
 
 	Info  UserInfo
-	Known bool // there is anything, if only a message to them
+	Known bool // the shard keeps something of the user, if only a message to them
 }
 
 func (q *User) Slot() int           { return ofUser(q.User) }
@@ -131,7 +132,7 @@ func (q *Blocked) Slot() int             { return ofUser(q.User) }
 func (q *Blocked) args(x *codec.Coder)   { texts(x, &q.User) }
 func (q *Blocked) result(x *codec.Coder) { names(x, &q.Users) }
 
-// GroupsOf reads the groups whose member a user is, by id.
+// GroupsOf reads the groups that a user is a member of, in order of id.
 type GroupsOf struct {
 	User command.UserID
 
@@ -165,12 +166,12 @@ func (q *UnreadTotal) Slot() int             { return ofUser(q.User) }
 func (q *UnreadTotal) args(x *codec.Coder)   { texts(x, &q.User) }
 func (q *UnreadTotal) result(x *codec.Coder) { q.Sum.fields(x) }
 
-// GroupsUnread reads the number of a member's unread messages in several groups.
+// GroupsUnread reads how many messages a member has unread in several groups together.
 type GroupsUnread struct {
 	User   command.UserID
-	Groups []command.GroupID // of one shard
+	Groups []command.GroupID // their slots must be in one shard
 
-	Sum UnreadSum // those whose slot is not here add nothing
+	Sum UnreadSum // groups whose slot is not in this shard add nothing
 }
 
 func (q *GroupsUnread) Slot() int { return ofMany }
@@ -182,7 +183,7 @@ func (q *GroupsUnread) args(x *codec.Coder) {
 
 func (q *GroupsUnread) result(x *codec.Coder) { q.Sum.fields(x) }
 
-// UnreadSeqs reads the seqs that make up the unread of a conversation, ascending.
+// UnreadSeqs reads the seqs of a conversation's unread messages, ascending.
 type UnreadSeqs struct {
 	User  command.UserID
 	Peer  command.UserID
@@ -200,8 +201,8 @@ func (q *UnreadSeqs) args(x *codec.Coder) {
 
 func (q *UnreadSeqs) result(x *codec.Coder) { seqs(x, &q.Seqs) }
 
-// Recents reads the recent conversations, newest first, with about MaxBytes bytes of
-// messages.
+// Recents reads a user's recent conversations, newest first. It stops when their last
+// messages take MaxBytes.
 type Recents struct {
 	User     command.UserID
 	MaxBytes int
@@ -218,12 +219,13 @@ func (q *Recents) args(x *codec.Coder) {
 
 func (q *Recents) result(x *codec.Coder) { q.List.fields(x) }
 
-// A Conversations reads one-to-one conversations, except those taken off recents, in
-// order of their newest message, visible or not, newest first. There are at most Limit
-// of them, and about MaxBytes of messages.
+// A Conversations query reads one-to-one conversations in order of their newest
+// message, newest first, whether that message is visible or not. Those that the user
+// took off their recents are left out. It stops at Limit conversations, or when their
+// last messages take MaxBytes.
 type Conversations struct {
 	User       command.UserID
-	AfterPlace uint64 // a Conversation.Place; 0 = from the first
+	AfterPlace uint64 // Conversation.Place after which to begin; 0 = at the first
 	Limit      int
 	MaxBytes   int
 
@@ -240,16 +242,16 @@ func (q *Conversations) args(x *codec.Coder) {
 
 func (q *Conversations) result(x *codec.Coder) { q.List.fields(x) }
 
-// An AllConversations reads one-to-one conversations that hold messages, in the order
-// in which they were made. LastSeq and Time are those of the newest entry, visible or
-// not.
+// An AllConversations query reads one-to-one conversations that hold messages, in the
+// order in which they were made. Their LastSeq and Time are those of the newest entry,
+// visible or not.
 type AllConversations struct {
 	User  command.UserID
-	From  int // number of the first one
+	From  int // number of the conversation to begin with, from 0
 	Limit int
 
 	Conversations []Conversation
-	Next          int // number to go on from, 0 = that was all
+	Next          int // number from which to go on; 0 = all were read
 }
 
 func (q *AllConversations) Slot() int { return ofUser(q.User) }
@@ -264,15 +266,15 @@ func (q *AllConversations) result(x *codec.Coder) {
 	sizes(x, &q.Next)
 }
 
-// A QueuedMessage reads a message that its receiver has not read, and what a push
-// service needs besides.
+// A QueuedMessage query reads a message that its receiver has not read yet, and what a
+// push service needs besides it.
 type QueuedMessage struct {
-	User  command.UserID // the receiver, or a member of the group
+	User  command.UserID // receiver of the message, or a member of the group
 	Peer  command.UserID
 	Group command.GroupID // instead of Peer
 	Seq   uint64
 
-	Queued  bool // the message is still unread; if not, the rest is empty
+	Queued  bool // the message is still unread; if not, the other results are zero
 	Message Message
 	Info    QueuedInfo
 }
@@ -291,7 +293,7 @@ func (q *QueuedMessage) result(x *codec.Coder) {
 	q.Info.fields(x)
 }
 
-// An ImportState reads what an import has to know about a conversation.
+// An ImportState query reads what an importer has to know about a conversation.
 type ImportState struct {
 	User   command.UserID
 	Peer   command.UserID
@@ -319,7 +321,7 @@ func (q *ImportState) result(x *codec.Coder) {
 	codec.Byte(x, &q.Code)
 }
 
-// SeqOf reads the seq of a message.
+// A SeqOf query reads the seq of the message with an id.
 type SeqOf struct {
 	User command.UserID
 	Peer command.UserID

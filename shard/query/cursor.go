@@ -8,18 +8,18 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A cursor's bytes are version (1), epoch and arrival number (uvarints), and four
-// bytes that bind it to its user, in base64url without padding. To a client it is an
+// A cursor is version (1 byte), epoch and arrival number (uvarints), and four bytes
+// that bind it to its user or group, in base64url without padding. Clients treat it as
 // opaque text.
 const cursorVersion = 1
 
-// -
+// cursorTag returns the four bytes that bind a cursor to its user or group.
 func cursorTag(user command.UserID) uint32 {
 	return uint32(xxhash.Sum64String("cursor " + string(user)))
 }
 
-// Cursor returns the text of an arrival number of a user, or of a group given by its
-// key.
+// Cursor returns an arrival number in the order of a user, or of a group given by its
+// key, as a cursor.
 func Cursor(epoch uint64, user command.UserID, arrival uint64) string {
 	var buf [32]byte
 	b := append(buf[:0], cursorVersion)
@@ -30,8 +30,8 @@ func Cursor(epoch uint64, user command.UserID, arrival uint64) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// ParseCursor returns the arrival number of a cursor. It returns false if the cursor
-// is malformed, or of another user or epoch.
+// ParseCursor returns the arrival number of a cursor. It returns false if the cursor is
+// malformed, or belongs to another user or epoch.
 func ParseCursor(epoch uint64, user command.UserID, text string) (arrival uint64, ok bool) {
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {

@@ -13,11 +13,11 @@ const (
 	maxBytes = command.MaxBody
 )
 
-// list is a list of at most maxRows elements.
+// list writes or reads a list of at most maxRows elements.
 func list[T any](x *codec.Coder, v *[]T, fields func(*T, *codec.Coder)) {
 	size := 1
 	if !x.Writing() {
-		// What an empty element takes is the least that any takes.
+		// No element takes fewer bytes than an empty one.
 		w := codec.Writer(nil)
 		fields(new(T), &w)
 		size = max(len(w.B), 1)
@@ -43,7 +43,7 @@ func ints[T ~int | ~int64](x *codec.Coder, values ...*T) {
 	}
 }
 
-// sizes are integers that are not negative: limits, indexes.
+// sizes writes or reads integers that are not negative, such as limits and indexes.
 func sizes(x *codec.Coder, values ...*int) {
 	for _, v := range values {
 		codec.UintMax(x, v, 1<<31-1)
@@ -106,7 +106,7 @@ func (e *GroupEvent) fields(x *codec.Coder) {
 	uints(x, &e.Arrival)
 }
 
-// fields reads into updates anew.
+// fields writes the updates, or resets them and reads them.
 func (up *Updates) fields(x *codec.Coder) {
 	if !x.Writing() {
 		up.Reset()
@@ -120,8 +120,8 @@ func (up *Updates) fields(x *codec.Coder) {
 	ints(x, &up.Size)
 }
 
-// items codes Items as the kind of each, because the messages, changes and events
-// among them are in order.
+// items writes or reads Items. Only the kind of each item is encoded, because the
+// messages, changes and events each stand in the order of the items.
 func (up *Updates) items(x *codec.Coder) {
 	const message, change, event = 0, 1, 2
 	n := codec.Len(x, len(up.Items), 1, maxRows)

@@ -6,7 +6,8 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// GroupInfo is what is known of a group.
+// A GroupInfo is what is known of a group. Role, MutedUntil, BannedUntil and EndArrival
+// are about the user who asks.
 type GroupInfo struct {
 	ID          command.GroupID
 	Kind        command.GroupKind
@@ -16,20 +17,21 @@ type GroupInfo struct {
 	Properties  []byte         // a map as canonical msgpack; nil = none
 	Created     int64          // ms
 	Members     int
-	Requests    int // to join, waiting for an answer
+	Requests    int // to join, not yet answered
 	LastSeq     uint64
 	Bytes       int            // of the log
 	Arrival     uint64         // newest arrival number in the group's order
 	Role        command.Role   // of the asker
-	Offered     command.UserID // to whom the ownership is offered; "" = nobody
+	Offered     command.UserID // user to whom the ownership is offered; "" = nobody
 	MutedUntil  int64          // of the asker, ms; 0 = not muted
 	BannedUntil int64          // of the asker, ms; 0 = not banned
-	// EndArrival is the arrival number of the newest event that ended a membership of
-	// the asker, 0 if none is known. It is set only for a group that stores nothing.
+	// EndArrival is the arrival number of the newest event known that ended a
+	// membership of the asker, 0 if there is none. It is set only for a group that
+	// stores nothing.
 	EndArrival uint64
 }
 
-// A Member is one member of a group.
+// A Member is a member of a group.
 type Member struct {
 	User        command.UserID
 	Role        command.Role
@@ -39,12 +41,12 @@ type Member struct {
 	MutedUntil  int64  // ms; 0 = not muted
 }
 
-// A PastMembership is a membership that has ended. The member was to be told what came
-// in the group's order after From, up to the event at To that ended the membership.
+// A PastMembership is a membership that has ended. Its user is still to be told what
+// happened in the group's order after From and up to To, the event that ended it.
 type PastMembership struct {
 	From, To    uint64
 	EndedMS     int64  // ms
-	VisibleFrom uint64 // lowest seq that the member might read
+	VisibleFrom uint64 // lowest seq that the user could read as a member
 }
 
 // A JoinRequest is a request to join that waits for an admin.
@@ -54,15 +56,16 @@ type JoinRequest struct {
 	Time    int64 // ms
 }
 
-// A GroupRef is a group in the list of one of its members.
+// A GroupRef names a group in the list of groups that a user is a member of.
 type GroupRef struct {
 	Group command.GroupID
-	Owner bool // the user owns it
-	// Invited says that others added the user, who has not spoken there.
+	Owner bool // the user owns the group
+	// Invited says that others added the user to the group, and the user has not
+	// written there since.
 	Invited bool
 }
 
-// A GroupEventKind says what changed in a group.
+// A GroupEventKind says what happened in a group.
 type GroupEventKind uint8
 
 const (
@@ -75,8 +78,8 @@ const (
 	EventChanged
 	EventDismissed
 	EventJoinRequested // told to the owner and admins
-	EventOwnerOffered  // told to the users it names; without any, the offer has ended
-	EventBanned        // or unbanned; told to the owner and admins
+	EventOwnerOffered  // told to the users it names; an event without users ends the offer
+	EventBanned        // users were banned or unbanned; told to the owner and admins
 )
 
 // EndsMembership reports whether events of this kind end memberships.
@@ -84,17 +87,17 @@ func (k GroupEventKind) EndsMembership() bool {
 	return k == EventLeft || k == EventRemoved || k == EventDismissed
 }
 
-// A GroupEvent tells members of a change in their group.
+// A GroupEvent tells the members of a group what happened to it or to its members.
 type GroupEvent struct {
 	Kind    GroupEventKind
 	Group   command.GroupID
-	By      command.UserID // "" = an administrator
+	By      command.UserID // who did it; "" = an administrator
 	Users   []command.UserID
 	Time    int64 // ms
 	Arrival uint64
 }
 
-// EndsMembershipOf reports whether the event ends the membership of a user.
+// EndsMembershipOf reports whether the event ended the membership of a user.
 func (e *GroupEvent) EndsMembershipOf(user command.UserID) bool {
 	switch e.Kind {
 	case EventDismissed:
@@ -109,52 +112,54 @@ func (e *GroupEvent) EndsMembershipOf(user command.UserID) bool {
 	return false
 }
 
-// A GroupSyncQuery is a group that a login asks about.
+// A GroupSyncQuery names a group that a login wants to sync.
 type GroupSyncQuery struct {
 	Group     command.GroupID
 	HasCursor bool
-	Cursor    string // as the client gave it; one that is malformed counts as none
+	Cursor    string // as the client sent it; a malformed one counts as none and sets GroupSyncItem.Reset
 }
 
-// A GroupSyncItem is what a login finds in one group of the user, as of one moment.
+// A GroupSyncItem is what a login is told of one group of its user, all as of one
+// moment.
 type GroupSyncItem struct {
 	Group         command.GroupID
-	Arrival       uint64 // newest arrival number in the group's order; what comes after it is live
+	Arrival       uint64 // newest arrival number in the group's order; later messages are pushed live
 	Cursor        string // Arrival as a cursor
-	CursorArrival uint64 // arrival number of the device's cursor; 0 = it had none
+	CursorArrival uint64 // arrival number of the device's cursor; 0 = it gave none, or it was not accepted
 	Reset         bool   // the device's cursor was not accepted
-	JoinArrival   uint64 // of the user's joining; a device with an older cursor does not know of it
+	JoinArrival   uint64 // arrival number of the user's join; a device with an older cursor does not know of it
 
-	LastSeq      uint64 // of the newest visible message; 0 = there is none
-	Time         int64  // ms, of that message, or else of the joining
+	LastSeq      uint64 // seq of the newest visible message; 0 = there is none
+	Time         int64  // ms, of that message; without one, of the join
 	LastArrival  uint64 // arrival number of that message
 	VisibleFrom  uint64 // lowest seq that the user may read
 	Read         uint64
 	Unread       int
-	CountsUnread bool // the group has a number of unread messages
-	Unlisted     bool // the user took it off their recents, and nothing came since
+	CountsUnread bool // the group counts unread messages
+	Unlisted     bool // the user took the group off their recents, and nothing came since
 	Muted        bool
 	Pinned       bool
-	MarkedUnread bool // by the user
+	MarkedUnread bool // the user has marked the group as unread
 
-	// Push lists the seqs to push, ascending: what came after the cursor, if that is
-	// no more than the backlog, else the newest unread.
+	// Push lists the seqs of the messages to push, ascending: all that came after the
+	// cursor if they are no more than the backlog allows, otherwise the newest unread
+	// ones.
 	Push      []uint64
 	PushBytes int
 	// Lost lists the unread seqs above the cursor that limits evicted.
 	Lost []Lost
-	// Changes lists what the device missed after its cursor.
+	// Changes lists the changes after the device's cursor.
 	Changes []Change
-	// LastChange is the last change of the group itself after the cursor, if there was
-	// one.
+	// LastChange tells of the newest change of the group's name, properties or settings,
+	// if it came after the cursor.
 	LastChange GroupEvent
 }
 
-// A GroupCounts is how many groups a user has.
+// A GroupCounts says how many groups a user is in.
 type GroupCounts struct {
-	Joined      int // whose member the user is, except those in ByStrangers
-	Owned       int // of Joined
-	ByStrangers int // to which strangers added the user, who has not spoken there
+	Joined      int // all groups except those in ByStrangers
+	Owned       int // those of Joined that the user owns
+	ByStrangers int // groups to which strangers added the user, who has not written there
 }
 
 // ClipRanges returns the part of ascending ranges at or above low.
@@ -171,11 +176,11 @@ func ClipRanges(ranges []Range, low uint64) []Range {
 	return ranges
 }
 
-// A GroupSync is what a login finds in groups of the user.
+// A GroupSync is what a login is told of several groups of its user.
 type GroupSync struct {
 	Items     []GroupSyncItem
-	Moved     []GroupSyncQuery // groups whose slots are not in this shard
-	Remaining []GroupSyncQuery // groups to ask for next, because one query does no more
+	Moved     []GroupSyncQuery // groups whose slots are not in this shard: ask elsewhere
+	Remaining []GroupSyncQuery // groups that were too many for one query: ask again
 }
 
 // A Ban keeps a user out of a group.

@@ -2,7 +2,7 @@ package query
 
 import "github.com/belfry-im/belfry/shard/command"
 
-// A HookRef names a message that waits for webhooks.
+// A HookRef names a message in the queue for webhooks.
 type HookRef struct {
 	Number uint64
 	User   command.UserID
@@ -11,15 +11,15 @@ type HookRef struct {
 	Seq    uint64
 }
 
-// A QueuedHeader is what decides, besides the message being unread, whether webhooks
-// are told of it.
+// A QueuedHeader holds the fields of an unread message by which it is decided whether
+// webhooks are told of it.
 type QueuedHeader struct {
 	ID      command.MsgID
 	Time    int64
-	Arrival uint64 // place in the order of the user, or of the group
+	Arrival uint64 // arrival number in the order of the user or group
 }
 
-// A QueuedInfo is what a push service needs besides the message.
+// A QueuedInfo is what a push service needs besides an unread message.
 type QueuedInfo struct {
 	Unread int // number of unread messages in the conversation
 	Muted  bool

@@ -5,7 +5,7 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A Group query reads what is known of a group, and of the asker as a member of it.
+// A Group query reads what is known of a group, and of the asker in it.
 type Group struct {
 	Group command.GroupID
 	Asker command.UserID // may be empty
@@ -26,19 +26,19 @@ func (q *Group) result(x *codec.Coder) {
 	q.Info.fields(x)
 }
 
-// A Membership reads what a group knows of one user: the membership, or if there is
-// none the newest one that has ended.
+// A Membership query reads the membership of a user in a group or, if the user is not a
+// member, the last one that ended.
 type Membership struct {
 	Group command.GroupID
 	User  command.UserID
 
-	Is     bool // a member
+	Is     bool // the user is a member; Member and JoinedAt are set
 	Member Member
-	// JoinedAt is the arrival number in the group's order after which a member is told
-	// what happens, their joining included.
+	// JoinedAt is the arrival number in the group's order after which the member is
+	// told what happens, which includes their own join.
 	JoinedAt uint64
 
-	Was  bool // a member, and is none; false also if events no longer tell of it
+	Was  bool // the user was a member, and Past is set; false for a member, and if the events that tell of it are forgotten
 	Past PastMembership
 }
 
@@ -56,8 +56,8 @@ func (q *Membership) result(x *codec.Coder) {
 	q.Past.fields(x)
 }
 
-// Members reads members in order of name. Of a group that stores nothing these are
-// those with a role or who are muted.
+// Members reads the members of a group in order of name, from the first above After. Of
+// a group that stores nothing it reads the users who have a role or are muted.
 type Members struct {
 	Group command.GroupID
 	After command.UserID
@@ -80,7 +80,8 @@ func (q *Members) result(x *codec.Coder) {
 	bools(x, &q.More)
 }
 
-// Bans reads who is banned from a group, in order of name.
+// Bans reads the users who are banned from a group, in order of name from the first
+// above After.
 type Bans struct {
 	Group command.GroupID
 	After command.UserID
@@ -103,7 +104,8 @@ func (q *Bans) result(x *codec.Coder) {
 	bools(x, &q.More)
 }
 
-// JoinRequests reads those who wait for an answer, oldest first.
+// JoinRequests reads the requests to join a group that wait for an answer, oldest
+// first.
 type JoinRequests struct {
 	Group command.GroupID
 
@@ -114,12 +116,14 @@ func (q *JoinRequests) Slot() int             { return ofGroup(q.Group) }
 func (q *JoinRequests) args(x *codec.Coder)   { texts(x, &q.Group) }
 func (q *JoinRequests) result(x *codec.Coder) { list(x, &q.Requests, (*JoinRequest).fields) }
 
-// SyncGroups reads how a user who logs in finds groups of theirs, with at most Backlog
-// messages of each to push. Groups whose member they are not are left out. Those with
-// the newest message come first, and have messages to push until these are Most in all.
+// SyncGroups reads what a login is told of several groups of its user, with at most
+// Backlog messages of each group to push. It leaves out groups that the user is not a
+// member of. Groups with the newest message come first and get messages to push until
+// there are Most in all. If Most is 0 there are none to push, and groups come in the
+// order of Asks.
 type SyncGroups struct {
 	User    command.UserID
-	Asks    []GroupSyncQuery // of one shard
+	Asks    []GroupSyncQuery // their slots must be in one shard
 	Backlog int
 	Most    int
 
@@ -136,14 +140,15 @@ func (q *SyncGroups) args(x *codec.Coder) {
 
 func (q *SyncGroups) result(x *codec.Coder) { q.Sync.fields(x) }
 
-// A MaySpeak reads whether a user may send to a group that does not store messages. It
-// is refused with CodeNotFound or CodeForbidden.
+// A MaySpeak query asks whether a user may send to a group what is not stored: messages
+// of a live group, or signals such as typing in any group. The error is CodeNotFound if
+// there is no such group, and CodeForbidden if the user may not send.
 type MaySpeak struct {
 	Group command.GroupID
 	User  command.UserID
-	Admin bool // an administrator sends in the user's name
-	// Listeners asks for the members too, if there are no more than that many and the
-	// group stores messages.
+	Admin bool // an administrator sends in the user's name, which is always allowed
+	// If the group stores messages and has at most Listeners members, Members lists
+	// them.
 	Listeners int
 
 	Now     int64  // ms, the time of the answer

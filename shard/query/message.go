@@ -7,8 +7,8 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// Found yields the messages of a page in the direction of reading: from the newest on
-// if it was read downwards, else from the oldest on.
+// Found yields the page's messages in the direction in which it was read: from the
+// newest on if downwards, otherwise from the oldest on.
 func (p *Page) Found(yield func(*Message) bool) {
 	for i := range p.Updates.Messages {
 		if p.Down {
@@ -20,8 +20,8 @@ func (p *Page) Found(yield func(*Message) bool) {
 	}
 }
 
-// Keep reduces a page to its first n messages in the direction of reading, and to the
-// range up to the next message.
+// Keep shortens a page to its first n messages, in the direction in which it was read,
+// and to the seqs before the next message.
 func (p *Page) Keep(n int) {
 	all := p.Updates.Messages
 	switch {
@@ -33,8 +33,8 @@ func (p *Page) Keep(n int) {
 	}
 }
 
-// CutGaps shortens a page to its first most gaps in the direction of reading; most is
-// at least 1.
+// CutGaps shortens a page so that it has at most most gaps, the first in the direction
+// in which it was read. If most is 0, it leaves the page as it is.
 func (p *Page) CutGaps(most int) {
 	n := len(p.Gaps)
 	switch {
@@ -46,24 +46,25 @@ func (p *Page) CutGaps(most int) {
 	}
 }
 
-// cover reduces a page to the seqs from..to.
+// cover shortens a page to the seqs from..to, and notes that there is more.
 func (p *Page) cover(from, to uint64) {
 	p.From, p.To, p.More = from, to, true
 	p.Updates.Messages = slices.DeleteFunc(p.Updates.Messages, func(m Message) bool { return m.Seq < from || m.Seq > to })
 	p.Gaps = slices.DeleteFunc(p.Gaps, func(g Gap) bool { return g.To < from || g.From > to })
-	if n := len(p.Gaps); n > 0 { // one that spans the end
+	if n := len(p.Gaps); n > 0 { // a gap may reach beyond from or to
 		p.Gaps[0].From = max(p.Gaps[0].From, from)
 		p.Gaps[n-1].To = min(p.Gaps[n-1].To, to)
 	}
 }
 
-// A Message is a copy of one stored message as the view's owner sees it. The byte
-// fields lie in the Updates it was read into and live as long as those.
+// A Message is a copy of a stored message as the owner of the view sees it. Its byte
+// fields alias memory of the Updates that it was read into, and are valid as long as
+// those.
 type Message struct {
 	ID       command.MsgID
 	Peer     command.UserID    // the other user of a one-to-one conversation
 	Group    command.GroupID   // instead of Peer
-	Session  command.SessionID // that sent it; only of a group's message
+	Session  command.SessionID // that sent it; only for a group's message
 	From     command.UserID
 	Seq      uint64
 	Arrival  uint64
@@ -74,28 +75,28 @@ type Message struct {
 	Body     []byte // canonical msgpack
 }
 
-// A ChangeKind says what a Change alters on a device.
+// A ChangeKind says what changed, and so which fields of a Change are set.
 type ChangeKind uint8
 
 const (
 	ChangeRead                ChangeKind = iota + 1 // the user's read cursor moved to Seq
 	ChangeReceipt                                   // the peer has read up to Seq, at Time
-	ChangeRecall                                    // Ranges were recalled by By
-	ChangeMessagesDeleted                           // the user deleted Ranges
+	ChangeRecall                                    // messages in Ranges were recalled by By
+	ChangeMessagesDeleted                           // the user deleted the messages in Ranges
 	ChangeConversationDeleted                       // the user deleted the conversation up to Seq; with Messages also its history
 	ChangeGroupJoined                               // the user became a member of Group at about Time
 	ChangeGroupLeft                                 // the user ceased to be a member of Group
-	ChangeSettings                                  // the user's settings of the conversation are Settings
-	ChangeBlocked                                   // the user has blocked or unblocked Peer
+	ChangeSettings                                  // Settings are the user's settings of the conversation now
+	ChangeBlocked                                   // the user has blocked Peer, or unblocked them: see Blocked
 )
 
-// A Change is the present state of something that changed after a cursor. Several
-// changes of one kind in one conversation may be told as one.
+// A Change tells a device the present state of something that changed after its cursor.
+// Several changes of one kind in one conversation may be told as one.
 type Change struct {
 	Kind     ChangeKind
 	Peer     command.UserID
 	Group    command.GroupID // instead of Peer
-	Sender   command.UserID  // ChangeRecall in a group: only messages of this sender; "" = all in Ranges
+	Sender   command.UserID  // ChangeRecall in a group: only messages of this sender were recalled; "" = all in Ranges
 	Arrival  uint64
 	Seq      uint64
 	Time     int64
@@ -111,41 +112,41 @@ type Change struct {
 type ConversationSettings struct {
 	Muted  bool // the user does not want to be notified
 	Pinned bool
-	Unread bool // the user has marked it as unread; their next read report or message there takes that back
+	Unread bool // the user has marked the conversation as unread; their next read report or message there takes that back
 }
 
 // A Range is the seqs from From to To, inclusive.
 type Range struct{ From, To uint64 }
 
-// An Item of Updates is a message, a change or an event.
+// An Item is one element of Updates: a message, a change or an event.
 type Item struct {
 	Message int // index into Messages, or -1
 	Change  int // index into Changes, or -1
 	Event   int // index into Events, or -1
 }
 
-// Updates are one read of what a session has not been told yet, in order of arrival.
-// They may be reused; Reset keeps the memory.
+// Updates are the result of one read of what a session has not been told yet, in order
+// of arrival. They can be used for another read, which uses their memory again.
 type Updates struct {
-	Items    []Item // Messages, Changes and Events in one order
+	Items    []Item // all Messages, Changes and Events in one order
 	Messages []Message
 	Changes  []Change
-	Events   []GroupEvent // only in a group
-	// MissedEvents says that there were events that are no longer known, the newest of
-	// them at MissedEventsTo. A group that stores nothing says so only of events that
-	// ended memberships.
+	Events   []GroupEvent // only for a group
+	// MissedEvents says that some events can no longer be told because they are
+	// forgotten; the newest of them was at MissedEventsTo. In a group that stores
+	// nothing, only events that ended memberships count.
 	MissedEvents   bool
 	MissedEventsTo uint64
-	// Through is the arrival number up to which the session is told now. It may be
-	// beyond the last item: what came after that was not visible, or the session's
-	// own.
+	// Through is the arrival number up to which this read has covered the order. It may
+	// be higher than that of the last item, if nothing after that item was visible, or
+	// all of it was done by the session itself.
 	Through uint64
 	More    bool // a limit cut the read short
-	// Epoch is that with which places in the order are written as cursors.
+	// Epoch is the store's epoch, which is part of a cursor.
 	Epoch uint64
 
-	buf  []byte // what byte fields of Messages alias
-	Size int    // bytes copied, also to earlier pieces of buf
+	buf  []byte // holds the byte fields of Messages
+	Size int    // bytes copied, also into earlier buffers
 }
 
 // Reset empties the updates and keeps their memory.
@@ -158,40 +159,41 @@ func (up *Updates) Reset() {
 	}
 }
 
-// A RecentsMode says what a login wants of its recent conversations.
+// A RecentsMode says what a login wants to get of its recent conversations.
 type RecentsMode uint8
 
 const (
-	RecentsOn    RecentsMode = iota // push the last message of each and list them
-	RecentsQuiet                    // only list them
-	RecentsOff                      // neither
+	RecentsOn    RecentsMode = iota // a list, and the last message of each pushed
+	RecentsQuiet                    // only the list
+	RecentsOff                      // nothing
 )
 
-// A Sync is what a login pushes before it is synced: the offline queue, oldest first
-// (or, with a cursor, all that came after it), then the last messages of recents, then
-// the changes the device missed. Numbers are as of the login.
+// A Sync is what a login pushes until its device is up to date. Without a cursor these
+// are the offline queue, oldest first, and then the last messages of recents; with a
+// cursor, all messages and changes after it. Numbers are as of the login.
 type Sync struct {
 	Session       command.SessionID
-	CursorArrival uint64 // arrival number of the device's cursor; 0 = it had none
-	Arrival       uint64 // place of the login in the user's order; live messages come after it
+	CursorArrival uint64 // arrival number of the device's cursor; 0 = it gave none, or it was not accepted
+	Arrival       uint64 // place of the login in the user's order; later messages are pushed live
 	Cursor        string // Arrival as a cursor
 	Reset         bool   // the device's cursor was not accepted
-	Offline       int    // unread messages among those to push
+	Offline       int    // number of unread messages among those to push
 	UnreadTotal   int
-	UnreadUnmuted int // in conversations that are not muted
+	UnreadUnmuted int // those of UnreadTotal in conversations that are not muted
 	Lost          []Lost
 	Conversations []Conversation // newest first, at most Limits.Recents; nil with RecentsOff
 	Unread        []Conversation // conversations that have unread messages or are marked as unread, newest first
 	MaxRecents    int            // Limits.Recents
-	Groups        []GroupRef     // groups whose member the user is, by id
+	Groups        []GroupRef     // groups that the user is a member of, by id
 
-	Refs         []MessageRef // without a cursor: messages to push, in that order
-	LastMessages int          // how many of Refs, at the end, are last messages of recents
+	Refs         []MessageRef // without a cursor: messages to push, in this order
+	LastMessages int          // how many of Refs, at the end, are last messages of recents, not of the queue
 	Recents      []uint64     // arrival numbers of the last messages of Conversations
-	ReadTo       uint64       // with a cursor: arrival number up to which the sync has read
+	ReadTo       uint64       // with a cursor: arrival number up to which ReadOn has read
 }
 
-// A Lost is a run of seqs that limits took out of the offline queue.
+// A Lost is a run of seqs of which limits took Count unread messages out of the offline
+// queue.
 type Lost struct {
 	Peer     command.UserID
 	Group    command.GroupID // instead of Peer
@@ -199,28 +201,28 @@ type Lost struct {
 	Count    int
 }
 
-// A Conversation is an entry of a list of conversations.
+// A Conversation is one entry in a list of a user's conversations.
 type Conversation struct {
 	Peer         command.UserID
-	LastSeq      uint64 // of the last visible message; 0 = there is none
-	Time         int64  // ms, of that message, or else of the newest there ever was
-	Place        uint64 // in the order of State.Conversations; 0 in recents
+	LastSeq      uint64 // seq of the last visible message; 0 = there is none
+	Time         int64  // ms, of that message; without one, of the newest entry there ever was
+	Place        uint64 // where a further Conversations query goes on, see AfterPlace; 0 in recents
 	ReadSeq      uint64
 	PeerReadSeq  uint64
 	Unread       int
 	Muted        bool
 	Pinned       bool
-	MarkedUnread bool // by the user
+	MarkedUnread bool // the user has marked it as unread
 }
 
-// A ConversationList is a list of conversations, or its beginning.
+// A ConversationList is a list of conversations, or the beginning of one.
 type ConversationList struct {
 	Conversations []Conversation
-	Last          []Message // the last message of each; one without ID if none is visible
+	Last          []Message // last message of each conversation; zero if none is visible
 	More          bool      // a limit cut the list short
 }
 
-// A GapReason says why a seq of a page has no message.
+// A GapReason says why there is no message at a seq of a page.
 type GapReason string
 
 const (
@@ -231,7 +233,7 @@ const (
 	GapNotMember GapReason = "notMember"
 )
 
-// A Gap is a run of seqs without messages for one reason.
+// A Gap is a run of seqs that have no message, all for the same reason.
 type Gap struct {
 	From, To uint64
 	Reason   GapReason
@@ -243,40 +245,41 @@ type HistoryQuery struct {
 	User     command.UserID
 	Peer     command.UserID
 	Group    command.GroupID // instead of Peer
-	Admin    bool            // read all of a group's history, not a member's view
-	Before   uint64          // exclusive, 0 = unset
-	After    uint64          // exclusive
-	HasAfter bool            // After is set; 0 is the beginning
+	Admin    bool            // read the group's whole history, not a member's view of it
+	Before   uint64          // only seqs below it; 0 = unset
+	After    uint64          // only seqs above it
+	HasAfter bool            // After is set; After 0 is the beginning
 	From, To uint64          // inclusive
 	Limit    int             // messages, 1-100
-	MaxBytes int             // of bodies and headers; at least one message is returned
-	MaxGaps  int             // in the page, 0 = no limit
-	MaxSeqs  int             // that the page covers of those the log holds, 0 = no limit
+	MaxBytes int             // of the entries in the log; one message is returned even if it is larger
+	MaxGaps  int             // most gaps in the page, 0 = no limit
+	MaxSeqs  int             // most seqs that the page covers, as far as the log holds them; 0 = no limit
 }
 
-// A Page answers a HistoryQuery. Messages are in order of seq.
+// A Page is the answer to a HistoryQuery. Its messages are in order of seq.
 type Page struct {
-	Updates  Updates // only Messages is used
+	Updates  Updates // only Messages are used
 	From, To uint64  // seqs that the page covers
 	Gaps     []Gap
-	More     bool // a limit ended the page: there is more in its direction, if only gaps
+	More     bool // a limit ended the page: there is more in its direction, perhaps only gaps
 
-	Down bool // Down reports whether the page was read downwards, from its newest message.
-	Size int  // Size returns the bytes that the page's messages take in the log.
+	Down bool // the page was read downwards, from its newest message
+	Size int  // bytes that the page's messages take in the log
 }
 
-// A MessageRef names one stored message of a user.
+// A MessageRef names a stored message of a user by its conversation's index and its
+// seq.
 type MessageRef struct {
 	Arrival uint64
 	Seq     uint64
 	Conv    uint32
 }
 
-// Copy copies bytes into the memory of the updates and returns the copy.
+// Copy copies v into memory of the updates, and returns the copy.
 func (up *Updates) Copy(v []byte) []byte {
 	up.Size += len(v)
 	if len(up.buf)+len(v) > cap(up.buf) {
-		// A new piece instead of a grown one: what was handed out stays valid.
+		// A new buffer, because earlier copies still alias the old one.
 		up.buf = make([]byte, 0, max(2*cap(up.buf), len(v), 1024))
 	}
 	start := len(up.buf)
@@ -312,8 +315,8 @@ func (up *Updates) Interleave() {
 	}
 }
 
-// KeepConversations removes those of Conversations for which wanted is false, and
-// their last messages from what is pushed. It must come before the first NextSync.
+// KeepConversations removes those of Conversations for whose index wanted returns
+// false, and takes their last messages out of Refs. It must be called before ReadOn.
 func (sync *Sync) KeepConversations(wanted func(i int) bool) {
 	kept, recents := sync.Conversations[:0], sync.Recents[:0]
 	dropped := make(map[uint64]bool)
@@ -330,9 +333,9 @@ func (sync *Sync) KeepConversations(wanted func(i int) bool) {
 	sync.Refs, sync.LastMessages = sync.Refs[:queue+len(last)], len(last)
 }
 
-// ReadOn reads the next part of a sync, with bounds as in UpdatesAfter; More tells
-// whether to call again. With a cursor, changes that the device missed come at their
-// place in the order. read answers a query.
+// ReadOn reads the next part of a sync into up, with bounds as in UpdatesAfter. If
+// up.More is set, it has to be called again. With a cursor the part holds changes too,
+// at their places in the order. read must answer a query.
 func (sync *Sync) ReadOn(read func(Query) error, user command.UserID, up *Updates, maxMessages, maxBytes int) error {
 	if sync.CursorArrival > 0 {
 		q := &UpdatesAfter{
@@ -355,6 +358,6 @@ func (sync *Sync) ReadOn(read func(Query) error, user command.UserID, up *Update
 	return nil
 }
 
-// QueueLen returns how many messages of the offline queue are still to push, before
-// the last messages of recents. With a cursor it is 0.
+// QueueLen returns how many messages of the offline queue are still to be pushed. The
+// last messages of recents come after those. With a cursor it returns 0.
 func (sync *Sync) QueueLen() int { return max(len(sync.Refs)-sync.LastMessages, 0) }

@@ -8,15 +8,18 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A Query is a question to the state of a shard, with room for its answer: the fields
-// above the blank line of its struct ask, those below it are filled in. It is a value,
-// so that it can be sent to another node.
+// A Query is a question about the state of a shard, with room for the answer: the
+// fields above the blank line in its struct are the question, those below it the
+// answer. It is a plain value, so that it can be sent to another node.
 type Query interface {
-	// Slot returns the slot of the user or group asked about, whose shard answers. It
-	// is -1 if the question concerns several, and whoever asks knows the shard.
+	// Slot returns the slot of the user or group that the question is about; the shard
+	// of that slot answers. It returns -1 if the question is about several, so that the
+	// caller has to choose the shard.
 	Slot() int
 
+	// args writes or reads the question.
 	args(x *codec.Coder)
+	// result writes or reads the answer.
 	result(x *codec.Coder)
 }
 
@@ -36,11 +39,11 @@ func ofConversation(user command.UserID, group command.GroupID) int {
 	return ofUser(user)
 }
 
-// ofMany is the slot of queries about several users or groups.
+// ofMany is returned by Slot for a question about several users or groups.
 const ofMany = -1
 
-// kinds has a function for each kind of query that returns an empty one. A query is
-// sent with its number here.
+// kinds has, for each kind of query, a function that returns an empty query. The index
+// is the kind's number in encoded queries, which must not change.
 var kinds = [...]func() Query{
 	1:  func() Query { return &UpdatesAfter{Updates: new(Updates)} },
 	2:  func() Query { return &SyncMessages{Updates: new(Updates)} },
@@ -89,6 +92,7 @@ func All(yield func(Query) bool) {
 	}
 }
 
+// numbers has the index in kinds of each type of query.
 var numbers = func() map[reflect.Type]byte {
 	numbers := make(map[reflect.Type]byte, len(kinds))
 	for n, make := range kinds {
@@ -99,14 +103,14 @@ var numbers = func() map[reflect.Type]byte {
 	return numbers
 }()
 
-// AppendQuery appends what a query asks.
+// AppendQuery appends the kind and the question of a query.
 func AppendQuery(dst []byte, q Query) []byte {
 	x := codec.Writer(append(dst, numbers[reflect.TypeOf(q)]))
 	q.args(&x)
 	return x.B
 }
 
-// DecodeQuery returns a query as it was asked. It aliases b.
+// DecodeQuery returns the query that AppendQuery has encoded in b. It aliases b.
 func DecodeQuery(b []byte) (Query, error) {
 	x := codec.Reader(b)
 	n := int(x.Decoder.Byte())
@@ -121,7 +125,7 @@ func DecodeQuery(b []byte) (Query, error) {
 	return q, nil
 }
 
-// AppendAnswer appends the answer to a query, or the refusal instead.
+// AppendAnswer appends the answer of a query, or the refusal if refused is not nil.
 func AppendAnswer(dst []byte, q Query, refused *command.RefusedError) []byte {
 	x := codec.Writer(dst)
 	if refused == nil {
@@ -137,8 +141,8 @@ func AppendAnswer(dst []byte, q Query, refused *command.RefusedError) []byte {
 	return x.B
 }
 
-// DecodeAnswer fills in the answer to q. A refusal is a *command.RefusedError. The
-// answer aliases b.
+// DecodeAnswer reads what AppendAnswer has encoded in b: it fills in the answer of q,
+// or returns the refusal as a *command.RefusedError. The answer aliases b.
 func DecodeAnswer(b []byte, q Query) error {
 	x := codec.Reader(b)
 	var r command.RefusedError

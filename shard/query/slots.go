@@ -5,11 +5,12 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// A SlotRange is the slots First..Last, inclusive. Slots that are frozen or not in
-// this shard count as empty.
+// A SlotRange is the slots from First to Last, inclusive. Slots of the range that are
+// frozen or not in this shard count as empty.
 type SlotRange struct{ First, Last uint16 }
 
-// Users reads the users of some slots in order of name, the Limit lowest above After.
+// Users reads the users of a range of slots in order of name: the first Limit above
+// After.
 type Users struct {
 	SlotRange
 	After  command.UserID
@@ -27,8 +28,8 @@ func (q *Users) args(x *codec.Coder) {
 
 func (q *Users) result(x *codec.Coder) { list(x, &q.Users, (*UserEntry).fields) }
 
-// Groups reads the groups of some slots in order of id, the Limit lowest above After,
-// as nobody sees them.
+// Groups reads the groups of a range of slots in order of id: the first Limit above
+// After. GroupInfo's fields about an asker are empty.
 type Groups struct {
 	SlotRange
 	After  command.GroupID
@@ -46,7 +47,7 @@ func (q *Groups) args(x *codec.Coder) {
 
 func (q *Groups) result(x *codec.Coder) { list(x, &q.Groups, (*GroupInfo).fields) }
 
-// Count counts what some slots hold.
+// Count counts the users, groups and messages that a range of slots holds.
 type Count struct {
 	SlotRange
 
@@ -56,9 +57,9 @@ type Count struct {
 func (q *Count) args(x *codec.Coder)   { q.SlotRange.fields(x) }
 func (q *Count) result(x *codec.Coder) { q.Counts.fields(x) }
 
-// A GroupsHolding reads the groups of some slots whose member a user is, or that hold
-// messages from them, which they may have sent before they left. Groups are in order
-// of id. Unlike GroupsOf it asks the groups.
+// A GroupsHolding query reads the groups of a range of slots that a user is a member
+// of, or that still hold messages of a former member. They are in order of id. It reads
+// the groups' records, whereas GroupsOf reads the user's list.
 type GroupsHolding struct {
 	SlotRange
 	User command.UserID

@@ -5,18 +5,18 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// An UpdatesAfter reads what came after an arrival number: visible messages except
-// those the session itself sent, and changes except those it made. There are at most
-// MaxMessages messages and, beyond the first, about MaxBytes bytes.
+// An UpdatesAfter query reads what came after an arrival number: visible messages,
+// except those that the session sent, and changes, except those that it made. It stops
+// at MaxMessages messages, or when they take MaxBytes bytes.
 type UpdatesAfter struct {
 	User        command.UserID
 	Session     command.SessionID
 	After       uint64
-	UpTo        uint64 // arrival number; 0 = no limit
+	UpTo        uint64 // arrival number at which to stop; 0 = no limit
 	MaxMessages int
 	MaxBytes    int
 
-	Updates *Updates // reset first
+	Updates *Updates // must not be nil; its old content is dropped
 }
 
 func (q *UpdatesAfter) Slot() int { return ofUser(q.User) }
@@ -30,16 +30,16 @@ func (q *UpdatesAfter) args(x *codec.Coder) {
 
 func (q *UpdatesAfter) result(x *codec.Coder) { q.Updates.fields(x) }
 
-// A SyncMessages reads messages that a login found, by their refs, with bounds as in
-// UpdatesAfter. Messages that are no longer visible are left out.
+// A SyncMessages query reads the messages that a Sync lists in Refs, with bounds as in
+// UpdatesAfter. It leaves out messages that are no longer visible.
 type SyncMessages struct {
 	User        command.UserID
 	Refs        []MessageRef
 	MaxMessages int
 	MaxBytes    int
 
-	Updates *Updates // reset first
-	Done    int      // how many of Refs were read
+	Updates *Updates // as in UpdatesAfter
+	Done    int      // number of Refs that were read
 }
 
 func (q *SyncMessages) Slot() int { return ofUser(q.User) }
@@ -55,16 +55,16 @@ func (q *SyncMessages) result(x *codec.Coder) {
 	sizes(x, &q.Done)
 }
 
-// A GroupUpdatesAfter reads what came after an arrival number of a group's order:
-// visible messages, recalls and events, the same for all members. Of a dismissed group
-// it still tells the dismissal. Bounds are as in UpdatesAfter.
+// A GroupUpdatesAfter query reads what came after an arrival number in a group's order:
+// visible messages, recalls and events, the same for all members. For a dismissed group
+// it still reads the event of the dismissal. Bounds are as in UpdatesAfter.
 type GroupUpdatesAfter struct {
 	Group       command.GroupID
 	After       uint64
 	MaxMessages int
 	MaxBytes    int
 
-	Updates *Updates // reset first
+	Updates *Updates // as in UpdatesAfter
 }
 
 func (q *GroupUpdatesAfter) Slot() int { return ofGroup(q.Group) }
@@ -77,14 +77,14 @@ func (q *GroupUpdatesAfter) args(x *codec.Coder) {
 
 func (q *GroupUpdatesAfter) result(x *codec.Coder) { q.Updates.fields(x) }
 
-// A GroupMessages reads messages of a group by seq, as far as they are visible to a
-// member.
+// A GroupMessages query reads those of a group's messages with the given seqs that are
+// visible to a member.
 type GroupMessages struct {
 	User  command.UserID
 	Group command.GroupID
 	Seqs  []uint64
 
-	Updates *Updates // reset first
+	Updates *Updates // as in UpdatesAfter
 }
 
 func (q *GroupMessages) Slot() int { return ofGroup(q.Group) }
@@ -97,8 +97,8 @@ func (q *GroupMessages) args(x *codec.Coder) {
 
 func (q *GroupMessages) result(x *codec.Coder) { q.Updates.fields(x) }
 
-// A MemberChanges reads what other sessions of a member changed in the member's view
-// of a group after an arrival number.
+// A MemberChanges query reads the changes after an arrival number that a member's other
+// sessions made in the member's view of a group.
 type MemberChanges struct {
 	User    command.UserID
 	Group   command.GroupID
@@ -119,7 +119,7 @@ func (q *MemberChanges) args(x *codec.Coder) {
 
 func (q *MemberChanges) result(x *codec.Coder) { list(x, &q.Changes, (*Change).fields) }
 
-// An Epoch reads the store's epoch, with which arrival numbers are written as cursors.
+// An Epoch query reads the store's epoch, which is part of a cursor.
 type Epoch struct {
 	User  command.UserID
 	Group command.GroupID // instead of User
@@ -136,9 +136,8 @@ func (q *Epoch) args(x *codec.Coder) {
 
 func (q *Epoch) result(x *codec.Coder) { uints(x, &q.Epoch) }
 
-// A History reads a page of a conversation. That of a group is refused with
-// CodeNotFound if there is no such group, and with CodeForbidden if the user is not a
-// member.
+// A History query reads a page of a conversation. For a group the error is CodeNotFound
+// if there is no such group, and CodeForbidden if the user is not a member.
 type History struct {
 	HistoryQuery
 

@@ -2,7 +2,8 @@ package query
 
 import "github.com/belfry-im/belfry/shard/command"
 
-// An UnreadSum is the number of unread messages in several conversations.
+// An UnreadSum is the number of unread messages in several conversations
+// together.
 type UnreadSum struct {
 	Total   int
 	Unmuted int // in conversations that are not muted
@@ -15,7 +16,7 @@ func (n *UnreadSum) Add(unread int, muted bool) {
 	}
 }
 
-// A SessionInfo describes a live session.
+// A SessionInfo describes a session that has not ended.
 type SessionInfo struct {
 	Number   command.SessionID
 	Device   string
@@ -26,16 +27,16 @@ type SessionInfo struct {
 // A UserInfo is what an administrator can see of a user.
 type UserInfo struct {
 	User          command.UserID
-	Exists        bool // the user has logged in, since they were erased if they were
+	Exists        bool // the user has logged in, and was not erased since
 	Settings      command.UserSettings
 	Sessions      []SessionInfo // in order of login
-	LastSeen      int64         // ms, the last sign of life that was replicated; 0 = none
+	LastSeen      int64         // ms, the last replicated sign of life; 0 = none
 	Conversations int           // one-to-one conversations that hold messages
-	Messages      int           // stored in those
+	Messages      int           // number of messages in those conversations
 	Bytes         int           // of those
-	Queued        int           // messages in the offline queue, which are the unread ones of one-to-one conversations
+	Queued        int           // messages in the offline queue: the unread ones of one-to-one conversations
 	QueuedBytes   int
-	Unread        int // of all conversations; groups only once the store has added theirs
+	Unread        int // in all conversations; the store adds the groups' unread, the shard does not
 	Blocked       int // users whom the user has blocked
 	Groups        []GroupRef
 }
@@ -43,7 +44,7 @@ type UserInfo struct {
 // A UserEntry is an entry in a list of users.
 type UserEntry struct {
 	User      command.UserID
-	Exists    bool // as in UserInfo; false if others wrote to them, or an administrator set something
+	Exists    bool // as in UserInfo
 	Suspended bool
 	Sessions  int
 	LastSeen  int64 // ms, 0 = never
@@ -57,9 +58,9 @@ type UnreadCount struct {
 	Unread int
 }
 
-// A Counts says how much some slots hold.
+// A Counts says how much a range of slots holds.
 type Counts struct {
-	Users         int // known users, whether they have logged in or not
+	Users         int // users of whom something is kept, whether they have logged in or not
 	Sessions      int
 	Groups        int
 	Conversations int // views of one-to-one conversations

@@ -2,7 +2,7 @@ package ring
 
 import "encoding/binary"
 
-// A Ref addresses a piece of an Arena in units of 16 bytes; 0 is nil.
+// A Ref is the address of a piece of an Arena, in units of 16 bytes; 0 is nil.
 type Ref uint32
 
 const (
@@ -10,59 +10,61 @@ const (
 	unitsPerPage  = pageSize / unit
 	maxBlocks     = MaxBytes / blockSize
 
-	// A free takes some 60 ns, most of it waiting for memory. A long snapshot
-	// leaves a million of them, which must not hold up the owner at once.
+	// To free a piece takes some 60 ns, most of it waiting for memory. After a long
+	// snapshot a million pieces are to be freed, which must not hold up the owner at
+	// once: each Alloc frees freesPerAlloc of them, each Release freesPerRelease.
 	freesPerAlloc   = 16
 	freesPerRelease = 256
 )
 
-// MaxBytes is what an arena can address.
+// MaxBytes is the memory that an arena can address.
 const MaxBytes = 64 << 30
 
-// An Arena hands out pieces of memory in size classes, from blocks of 1 MiB. The
-// garbage collector sees the blocks and nothing inside them.
+// An Arena hands out pieces of memory, rounded up to size classes, from blocks of 1
+// MiB. The garbage collector sees the blocks but looks at nothing inside them.
 //
-// A class takes spans of pages and cuts them into pieces. A span whose pieces are all
-// free is given back to the pages, and only a few of the blocks that are entirely free
-// are kept. An arena addresses 64 GiB; the memory limit of a node is reached long
-// before, and Alloc panics there.
+// A class takes spans, which are runs of pages, and cuts them into pieces. When all
+// pieces of a span are free, its pages can be used for other spans. Of the blocks whose
+// pages are all free, only a few are kept. Alloc panics if the arena would exceed
+// MaxBytes; a node's memory limit is reached long before.
 //
 // An Arena is owned by one goroutine at a time.
 type Arena struct {
 	blocks  []block            // blocks[0] is never used, so that Ref 0 is nil
-	spans   []span             // by page, pagesPerBlock for each block
+	spans   []span             // by page number, pagesPerBlock for each block
 	partial [numClasses]uint32 // by class: first page of a span with a free piece, the head of a list; 0 = none
 	pages   pagePool
 
-	used          int   // bytes of pieces handed out and not freed
-	deferred      []Ref // freed and held, then released; freed for good little by little
-	deferredBytes int   // bytes of deferred pieces, and of pieces that are held
-	held          *Held // list that takes what is freed, nil = free at once
+	used          int   // bytes of pieces that were handed out and are not freed
+	deferred      []Ref // pieces to free for good, some with each call of Alloc
+	deferredBytes int   // bytes of deferred pieces and of pieces that Held lists hold
+	held          *Held // where Free puts pieces; nil = they are free at once
 }
 
-// A block is the memory of one place in the block table: 1 MiB, or the rest of a piece
-// that is larger, from this place on. It is nil if nothing is reserved.
+// A block is the memory that belongs to one place of the block table: 1 MiB, or, for a
+// piece larger than a block, the piece from there to its end. It is nil if no memory is
+// reserved.
 type block []byte
 
-// A span is a run of pages cut into pieces of one class. Its record is that of its
-// first page; the other pages only record how far back that is.
+// A span is a run of pages that is cut into pieces of one class. The record of its
+// first page describes it; those of its other pages only have pagesBack.
 type span struct {
-	free       Ref    // first free piece, which holds the next; 0 = none
+	free       Ref    // first free piece, 0 = none; each free piece begins with the Ref of the next
 	prev, next uint32 // neighbours in the list of spans with a free piece, by first page
 	used       uint16 // pieces handed out
-	carved     uint16 // pieces ever handed out; later ones were never touched
+	carved     uint16 // pieces ever handed out; the others lie behind them and were never used
 	class      uint8
-	pagesBack  uint8 // pages back to the first page of the span
+	pagesBack  uint8 // distance, in pages, to the span's first page
 }
 
-// Stats are the figures of an arena's memory.
+// Stats says how an arena's memory is used.
 type Stats struct {
 	Blocks   int // bytes reserved
-	Used     int // bytes of pieces handed out, as their classes round them
-	Deferred int // bytes of pieces freed but held, or not yet free for good; not part of Used
+	Used     int // bytes of pieces handed out, rounded up to their classes
+	Deferred int // bytes of pieces that were freed, but are held or not yet free for good; not part of Used
 }
 
-// NewArena returns an arena that has reserved nothing yet.
+// NewArena returns an arena without any reserved memory.
 func NewArena() *Arena {
 	return &Arena{
 		blocks: make([]block, 1),
@@ -100,8 +102,8 @@ func (a *Arena) Alloc(n int) Ref {
 	return r
 }
 
-// Free frees a piece; n is as given to Alloc. After HoldIn the piece keeps its content
-// until the list is released. Freeing Ref 0 does nothing.
+// Free frees a piece; n must be as given to Alloc. After HoldIn the piece keeps its
+// content until its list is released. Freeing Ref 0 does nothing.
 func (a *Arena) Free(r Ref, n int) {
 	if r == 0 {
 		return
@@ -116,7 +118,7 @@ func (a *Arena) Free(r Ref, n int) {
 	a.used -= a.free(r, classOf(n))
 }
 
-// free returns a piece to its span, and returns the bytes that it took.
+// free gives a piece of class c back to its span at once, and returns the piece's size.
 func (a *Arena) free(r Ref, c int) int {
 	p := uint32(r / unitsPerPage)
 	p -= uint32(a.spans[p].pagesBack)
@@ -146,26 +148,25 @@ func (a *Arena) Bytes(r Ref, n int) []byte {
 	return a.blocks[r/unitsPerBlock][r%unitsPerBlock*unit:][:n:n]
 }
 
-// from returns the bytes of a piece's block from an offset in the piece on.
+// from returns the bytes from offset off of a piece to the end of its block.
 func (a *Arena) from(r Ref, off uint32) []byte {
 	return a.blocks[r/unitsPerBlock][r%unitsPerBlock*unit+Ref(off):]
 }
 
-// Stats returns the present figures.
+// Stats returns how the arena's memory is used now.
 func (a *Arena) Stats() Stats {
 	return Stats{Blocks: a.pages.reserved, Used: a.used, Deferred: a.deferredBytes}
 }
 
-// A Held list keeps the content of freed pieces, for a reader of an earlier state of
-// their owner. The zero list is empty.
+// A Held list holds freed pieces, which keep their content until Release, so that an
+// earlier state of their owner can still be read. The zero list is empty.
 type Held struct{ refs []Ref }
 
-// HoldIn puts pieces that are freed from now on into h until Release. With nil they
-// are free at once.
+// HoldIn makes Free put pieces into h from now on. With nil, Free frees them at once.
 func (a *Arena) HoldIn(h *Held) { a.held = h }
 
-// Release empties a list. Some of its pieces are free at once, the others little by
-// little with calls of Alloc.
+// Release empties a list. It frees some of the list's pieces at once; calls of Alloc
+// free the others little by little.
 func (a *Arena) Release(h *Held) {
 	n := len(h.refs)
 	a.deferred = append(a.deferred, h.refs...)
@@ -173,7 +174,7 @@ func (a *Arena) Release(h *Held) {
 	a.release(min(n, freesPerRelease))
 }
 
-// release frees up to n pieces of deferred for good.
+// release frees up to n deferred pieces for good.
 func (a *Arena) release(n int) {
 	rest := max(len(a.deferred)-n, 0)
 	for _, r := range a.deferred[rest:] {

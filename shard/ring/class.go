@@ -3,7 +3,7 @@ package ring
 import "math/bits"
 
 const (
-	unit      = 16       // bytes; pieces are multiples of it and Refs count in it
+	unit      = 16       // bytes; the size of every piece is a multiple, and Refs count units
 	pageSize  = 64 << 10 // spans are runs of pages
 	blockSize = 1 << 20
 
@@ -18,8 +18,8 @@ const (
 // A class is a size of pieces and the shape of the spans they are cut from.
 type class struct {
 	size   int // bytes of a piece
-	pages  int // of a span
-	pieces int // in a span
+	pages  int // pages of a span
+	pieces int // pieces in a span
 }
 
 var classes = makeClasses()
@@ -56,8 +56,8 @@ func classOf(n int) int {
 	return fineClasses + octave*steps + (n-1-1<<top)>>(top-3)
 }
 
-// SizeClass returns how many bytes a piece of n bytes takes. A caller may allocate and
-// use that many.
+// SizeClass returns the size of the piece that Alloc returns for n bytes. The caller
+// may use all of it.
 func SizeClass(n int) int {
 	if c := classOf(n); c != hugeClass {
 		return classes[c].size

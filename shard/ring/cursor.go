@@ -1,18 +1,20 @@
 package ring
 
-// Cursor returns the text of an arrival number of a user, or of a group given by its
-// key.
+// A Cursor reads the entries of a ring one after another, upwards or downwards. It
+// holds a copy of the Ring, and does not see entries that are appended later. The zero
+// Cursor is at the end.
 type Cursor struct {
 	arena *Arena
 	ring  Ring
-	at    extent // current segment
-	mem   []byte // of at
-	off   uint32 // offset of the next entry; of a descending cursor, of its end
-	seq   uint64 // of the next entry; of a descending cursor, the one after it
+	at    extent // the current segment
+	mem   []byte // bytes of that segment
+	off   uint32 // offset of the next entry; for a descending cursor, the offset after it
+	seq   uint64 // seq of the next entry; for a descending cursor, that seq + 1
 	down  bool
 }
 
-// Ascend returns a cursor from seq from upwards, or from the oldest entry held.
+// Ascend returns a cursor that reads upwards, beginning at seq from or, if that was
+// removed, at the oldest entry.
 func (r *Ring) Ascend(a *Arena, from uint64) Cursor {
 	from = max(from, r.First())
 	if from > r.last {
@@ -21,7 +23,8 @@ func (r *Ring) Ascend(a *Arena, from uint64) Cursor {
 	return r.cursor(a, from, from, false)
 }
 
-// Descend returns a cursor from seq from downwards, or from the newest entry held.
+// Descend returns a cursor that reads downwards, beginning at seq from or, if that is
+// not appended yet, at the newest entry.
 func (r *Ring) Descend(a *Arena, from uint64) Cursor {
 	from = min(from, r.last)
 	if from < r.First() {
@@ -30,8 +33,8 @@ func (r *Ring) Descend(a *Arena, from uint64) Cursor {
 	return r.cursor(a, from, from+1, true)
 }
 
-// cursor returns a cursor at the boundary before seq, in the segment that holds entry
-// in.
+// cursor returns a cursor before the entry seq, in the segment that holds the entry in.
+// For a descending cursor, seq is in + 1.
 func (r *Ring) cursor(a *Arena, in, seq uint64, down bool) Cursor {
 	if !down && in == r.First() {
 		x := r.extent(a, r.head)
@@ -60,8 +63,8 @@ func (c *Cursor) Next(e *Entry) bool {
 	return true
 }
 
-// NextHeader is Next of an ascending cursor without the byte fields, see Ring.Header.
-// It returns the entry's size, or 0 if there is none.
+// NextHeader reads of the next entry what Ring.Header reads, and returns the entry's
+// size, or 0 if there is none. It is for ascending cursors.
 func (c *Cursor) NextHeader(e *Entry) int {
 	if c.seq == c.at.limit {
 		if c.at.ref == c.ring.tail {
@@ -76,8 +79,8 @@ func (c *Cursor) NextHeader(e *Entry) int {
 	return size
 }
 
-// PrevHeader is NextHeader of a descending cursor. It returns false if there is no
-// entry.
+// PrevHeader reads of the next entry downwards what Ring.Header reads. It returns false
+// if there is none. It is for descending cursors.
 func (c *Cursor) PrevHeader(e *Entry) bool {
 	if !c.step() {
 		return false
@@ -86,7 +89,8 @@ func (c *Cursor) PrevHeader(e *Entry) bool {
 	return true
 }
 
-// PrevOf is Next of a descending cursor that skips entries with another cid.
+// PrevOf reads the next entry downwards that has the given cid. It returns false if
+// there is none. It is for descending cursors.
 func (c *Cursor) PrevOf(cid string, e *Entry) bool {
 	for c.step() {
 		if b := c.mem[c.off:]; string(cidAt(b)) == cid {
@@ -97,8 +101,8 @@ func (c *Cursor) PrevOf(cid string, e *Entry) bool {
 	return false
 }
 
-// NextEncoded returns the next entry of an ascending cursor as it is encoded in the
-// ring, or nil if there is none.
+// NextEncoded returns the encoding of the next entry, or nil if there is none. The
+// slice aliases the ring. It is for ascending cursors.
 func (c *Cursor) NextEncoded() []byte {
 	if c.seq == c.at.limit {
 		if c.at.ref == c.ring.tail {
@@ -136,7 +140,7 @@ func (c *Cursor) step() bool {
 	return true
 }
 
-// moveTo makes a segment the current one.
+// moveTo makes the segment at ref the current one.
 func (c *Cursor) moveTo(ref Ref) {
 	c.at = c.ring.extent(c.arena, ref)
 	c.mem = c.at.bytes(c.arena)

@@ -18,12 +18,12 @@
 //	     8      4  prev      segment before
 //	    12      4  prevEnd   offset after the last entry of prev
 //	    16      8  first     seq of its first entry
-//	    24      8  arrival   no arrival number in it is lower
+//	    24      8  arrival   lowest arrival number that an entry in it may have
 //	    32         entries
 //
-// All integers are little-endian. The first segment of a ring is its root: it
-// has nothing before it, so it ends its header after next, and most rings have
-// no other. A small ring is copied into a larger root when that is full; past
+// All integers are little-endian. The first segment that a ring gets is its root.
+// Its header ends after next, because no segment is before it. Most rings have only
+// a root. A small ring is copied into a larger root when that is full; past
 // 2 KiB segments are chained.
 // Truncating moves the start of the ring inside its head and frees whole segments.
 //
@@ -56,9 +56,8 @@
 //
 // An Arena and its rings have one owner and no lock. Methods that change nothing
 // may run beside each other. What a ring held at some time can be read later: a
-// copy of the Ring, made then, is a consistent snapshot as long as what the ring
-// frees from then on is held (Arena.HoldIn). All that the copy reaches is
-// written already, and depends on nothing that may still change: how far the
-// last segment reaches is in the header, and the link of that segment is not
-// followed.
+// copy of the Ring, made at that time, is a consistent snapshot as long as all that
+// the ring frees afterwards is held (Arena.HoldIn). Nothing that can be read through
+// the copy changes any more: the end of the last segment is in the copy, and the link
+// of that segment is not followed.
 package ring

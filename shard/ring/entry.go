@@ -8,24 +8,24 @@ import (
 	"slices"
 )
 
-// Flags are facts of an entry that are not in its other fields. Bits without a
-// name are not kept.
+// Flags are properties of an entry. Only Own and Expired are stored.
 type Flags uint8
 
 const (
-	Own     Flags = 1 << iota // sent by the view's owner
-	Expired                   // stored without body: had expired when it arrived
+	Own     Flags = 1 << iota // sent by the owner of the view
+	Expired                   // had expired when it arrived, and is stored without its body
 )
 
-// Bits of an entry's flag byte, after those of Flags: the field is present.
+// Bits of an entry's flag byte besides those of Flags. Each says that an optional field
+// is present.
 const (
 	hasSession = 4 << iota
 	hasPeer
 	hasTTL
 	hasFrom
 	hasMentions
-	// moreFlags is the last bit: a second byte of flags follows. None of its bits has
-	// a meaning yet, so that an entry never has it; what needs one takes it from there.
+	// moreFlags says that a second byte of flags follows. Its bits have no meaning yet,
+	// so that no entry has one; future flags will be in it.
 	moreFlags
 )
 
@@ -33,17 +33,17 @@ const (
 // alias memory of the arena: they must not be written, and are valid until the entry
 // is removed or the ring appended to.
 type Entry struct {
-	Seq      uint64 // given by Ring.Append; not part of the encoding
+	Seq      uint64 // set by Ring.Append; not part of the encoding
 	Flags    Flags
 	Time     int64  // ms
 	Arrival  uint64 // rises with Seq
 	Peer     uint64 // of an incoming message: its seq in the sender's view; else 0
-	Session  uint64 // session that sent an own message
+	Session  uint64 // of an own message: the session that sent it; 0 = none
 	TTL      uint32 // seconds; 0 = none
 	ID       [16]byte
 	From     []byte // sender; only in group logs, else empty
 	CID      []byte
-	Mentions []byte // opaque, encoded by the caller
+	Mentions []byte // in an encoding that only the caller knows
 	Body     []byte
 }
 
@@ -54,7 +54,7 @@ func EntrySize(e *Entry) int {
 	return n + 2*uvarintLen(uint64(n))
 }
 
-// contentSize returns the value of e's size field.
+// contentSize returns the value of the size field of e's encoding.
 func contentSize(e *Entry) int {
 	n := 1 + uvarintLen(e.Arrival) + uvarintLen(uint64(e.Time)) + len(e.ID) +
 		uvarintLen(uint64(len(e.CID))) + len(e.CID) + len(e.Body)
@@ -119,7 +119,8 @@ func appendBytes(dst, b []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }
 
-// An EntryError says which field of an encoded entry breaks which rule.
+// An EntryError says which field of an encoded entry is wrong, and which rule it
+// breaks.
 type EntryError struct{ Field, Rule string }
 
 func (e *EntryError) Error() string {
@@ -184,8 +185,8 @@ func DecodeEntry(b []byte, e *Entry) (int, error) {
 	return end + width, nil
 }
 
-// A decoder reads fields from the start of rest. After its first error it reads only
-// zeros.
+// A decoder reads fields from the start of rest. After an error all fields read as
+// zero.
 type decoder struct {
 	rest []byte
 	err  error
@@ -236,7 +237,7 @@ func (d *decoder) uvarint(field string) uint64 {
 	return v
 }
 
-// present reads a number that must not be zero, because a flag says that it is there.
+// present reads an optional number that a flag says is there: it must not be zero.
 func (d *decoder) present(field string, most uint64) uint64 {
 	v := d.uvarint(field)
 	if v == 0 {
@@ -266,6 +267,7 @@ func (d *decoder) bytes(field string) []byte {
 	return b
 }
 
+// presentBytes reads optional bytes that a flag says are there: they must not be empty.
 func (d *decoder) presentBytes(field string) []byte {
 	b := d.bytes(field)
 	if len(b) == 0 {
@@ -274,8 +276,8 @@ func (d *decoder) presentBytes(field string) []byte {
 	return b
 }
 
-// decodeHeader decodes the fields before the id of an entry that this package wrote,
-// and returns the entry's size. It leaves the other fields of e as they are.
+// decodeHeader decodes the fields of an entry up to ttl, and returns the entry's size.
+// It leaves the other fields of e as they are. It trusts b, which this package wrote.
 func decodeHeader(b []byte, seq uint64, e *Entry) int {
 	size, width := binary.Uvarint(b)
 	flags := b[width]

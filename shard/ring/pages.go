@@ -7,16 +7,17 @@ const (
 	allFree       = 1<<pagesPerBlock - 1
 )
 
-// A pagePool records which pages of an arena's blocks belong to no span.
+// A pagePool knows which pages of an arena's blocks belong to no span.
 type pagePool struct {
-	free     []uint16 // by block, a bit for each free page
-	low      int      // no block before this one has a free page
-	empty    int      // blocks with all pages free
-	holes    int      // places of the block table, after the first, without memory
+	free     []uint16 // by block; each bit that is set is a free page
+	low      int      // no block below this one has a free page
+	empty    int      // number of blocks all of whose pages are free
+	holes    int      // number of places in the block table that have no memory, except place 0
 	reserved int      // bytes of all blocks
 }
 
-// newSpan makes a span of class c and links it as one with free pieces.
+// newSpan makes a span of class c, links it into the list of spans with a free piece,
+// and returns its first page.
 func (a *Arena) newSpan(c int) uint32 {
 	n := classes[c].pages
 	p := a.allocPages(n)
@@ -27,8 +28,8 @@ func (a *Arena) newSpan(c int) uint32 {
 	return p
 }
 
-// link adds the span at p as the second in the list of its class. The first goes on
-// being filled until it is full, so that others may become empty meanwhile.
+// link inserts the span at page p into the list of its class, behind the first span.
+// Alloc goes on filling the first, so that spans behind it can become empty meanwhile.
 func (a *Arena) link(p uint32) {
 	s := &a.spans[p]
 	head := a.partial[s.class]
@@ -44,6 +45,7 @@ func (a *Arena) link(p uint32) {
 	}
 }
 
+// unlink removes the span at page p from the list of its class.
 func (a *Arena) unlink(p uint32) {
 	s := &a.spans[p]
 	if s.prev != 0 {
@@ -56,8 +58,8 @@ func (a *Arena) unlink(p uint32) {
 	}
 }
 
-// allocPages returns the first of n adjacent free pages in one block. It chooses the
-// lowest, so that high blocks may become empty.
+// allocPages claims n adjacent free pages of one block and returns the first. It
+// chooses the lowest, so that high blocks can become empty.
 func (a *Arena) allocPages(n int) uint32 {
 	pool := &a.pages
 	for i := pool.low; i < len(pool.free); i++ {
@@ -81,7 +83,8 @@ func (a *Arena) allocPages(n int) uint32 {
 	return a.claimPages(i, 0, n)
 }
 
-// claimPages marks n pages of block i as used and returns the first.
+// claimPages marks n pages of block i, from page on, as used and returns the number of
+// the first.
 func (a *Arena) claimPages(i, page, n int) uint32 {
 	pool := &a.pages
 	if pool.free[i] == allFree {
@@ -91,6 +94,8 @@ func (a *Arena) claimPages(i, page, n int) uint32 {
 	return uint32(i*pagesPerBlock + page)
 }
 
+// freePages marks n pages from p on as free. It gives up their block if no page of it
+// is used and enough such blocks are kept.
 func (a *Arena) freePages(p uint32, n int) {
 	pool := &a.pages
 	i, page := int(p)/pagesPerBlock, int(p)%pagesPerBlock
@@ -100,7 +105,7 @@ func (a *Arena) freePages(p uint32, n int) {
 		return
 	}
 	pool.empty++
-	// A new block has to be zeroed, so some empty ones are kept.
+	// Some empty blocks are kept, because a new one costs the zeroing of its memory.
 	if pool.empty > 1+len(a.blocks)/8 {
 		pool.empty--
 		pool.free[i] = 0
@@ -110,7 +115,8 @@ func (a *Arena) freePages(p uint32, n int) {
 	}
 }
 
-// reserve returns the first of n adjacent places of the block table without memory.
+// reserve finds n adjacent places in the block table that have no memory, or appends
+// them, and returns the first. The caller puts memory there.
 func (a *Arena) reserve(n int) int {
 	if a.pages.holes >= n {
 		run := 0
@@ -135,8 +141,8 @@ func (a *Arena) reserve(n int) int {
 	return i
 }
 
-// allocHuge allocates a piece larger than a block. It has memory of its own and takes
-// as many places of the block table as it would fill blocks.
+// allocHuge allocates a piece larger than a block. The piece gets memory apart from all
+// blocks, and takes the places in the block table that this much memory would need.
 func (a *Arena) allocHuge(n int) Ref {
 	n = SizeClass(n)
 	i := a.reserve((n + blockSize - 1) / blockSize)
@@ -150,6 +156,7 @@ func (a *Arena) allocHuge(n int) Ref {
 	return Ref(i) * unitsPerBlock
 }
 
+// freeHuge frees the piece that allocHuge put at page p, and returns its size.
 func (a *Arena) freeHuge(p uint32) int {
 	i := int(p) / pagesPerBlock
 	n := len(a.blocks[i])

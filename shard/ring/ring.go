@@ -2,29 +2,29 @@ package ring
 
 import "math"
 
-// maxBytes bounds what one ring holds. Limits per user and group are a
+// maxBytes bounds the bytes that one ring holds. The limits of a user or group are a
 // thousandth of it.
 const maxBytes = math.MaxInt32
 
-// A Ring holds the entries First() <= seq < Next() of one conversation view in pieces
+// A Ring holds the entries First() <= seq < Next() of one conversation view, in pieces
 // of an arena. The zero Ring is empty, and its first seq is 1.
 //
-// A Ring has no pointers and may be moved. Of its copies only one may be changed; on
-// reading the others see the package comment.
+// A Ring has no pointers and may be copied. Only one of the copies may be changed; the
+// package comment says when the others can be read.
 type Ring struct {
 	last  uint64 // seq of the newest entry ever appended; 0 = none yet
-	count uint32 // entries held, up to last
-	bytes uint32 // of them
+	count uint32 // number of entries held, which end at last
+	bytes uint32 // sum of their sizes
 	head  Ref    // oldest segment; 0 when the ring is empty
 	tail  Ref    // newest segment
 	start uint32 // offset of the oldest entry in head
 	end   uint32 // offset after the newest entry in tail
 }
 
-// First returns the oldest seq held, Next() if there is none.
+// First returns the oldest seq held, or Next() if no entry is held.
 func (r *Ring) First() uint64 { return r.last - uint64(r.count) + 1 }
 
-// Next returns the seq that Append will give.
+// Next returns the seq that Append will give the next entry.
 func (r *Ring) Next() uint64 { return r.last + 1 }
 
 // Len returns the number of entries held.
@@ -33,7 +33,7 @@ func (r *Ring) Len() int { return int(r.count) }
 // Bytes returns the sum of the sizes of the entries held, see EntrySize.
 func (r *Ring) Bytes() int { return int(r.bytes) }
 
-// Reset removes all entries and continues at seq next, which is at least 1.
+// Reset removes all entries; the next entry gets seq next, which must be at least 1.
 func (r *Ring) Reset(a *Arena, next uint64) {
 	r.freeSegments(a)
 	r.last = max(next, 1) - 1
@@ -49,9 +49,9 @@ func (r *Ring) freeSegments(a *Arena) {
 	*r = Ring{last: r.last}
 }
 
-// Append appends a copy of e, sets e.Seq and returns its size. Its Arrival must be
-// higher than that of every entry before it. Append panics if the ring would be larger
-// than 2 GiB.
+// Append appends a copy of e, sets e.Seq and returns the entry's size. e.Arrival must
+// be higher than that of all entries before it. Append panics if the ring would be
+// larger than 2 GiB.
 func (r *Ring) Append(a *Arena, e *Entry) int {
 	size := EntrySize(e)
 	replaced := r.makeRoom(a, size, 0, e.Arrival)
@@ -61,19 +61,19 @@ func (r *Ring) Append(a *Arena, e *Entry) int {
 	return size
 }
 
-// AppendEncoded is Append for an encoded entry, to restore a ring from a snapshot.
-// About follow bytes of entries are still to come; it makes room for those as well.
+// AppendEncoded appends an encoded entry, to restore a ring from a snapshot. follow is
+// about how many bytes of entries come next: the first segment gets room for those too.
 func (r *Ring) AppendEncoded(a *Arena, entry []byte, arrival uint64, follow int) {
 	replaced := r.makeRoom(a, len(entry), follow, arrival)
 	copy(a.Bytes(r.tail, int(r.end)+len(entry))[r.end:], entry)
 	r.appended(a, len(entry), replaced)
 }
 
-// appended counts an entry of size bytes that was written at the end, and frees the
-// replaced segment.
+// appended counts an entry of size bytes that was written at the end of the tail. It
+// frees the segment that makeRoom replaced, unless that is 0.
 func (r *Ring) appended(a *Arena, size int, replaced Ref) {
 	if replaced != 0 {
-		a.freeSegment(replaced) // only now, because the entry may alias it
+		a.freeSegment(replaced) // not earlier, because the entry may alias it
 	}
 	r.end += uint32(size)
 	r.bytes += uint32(size)
@@ -82,8 +82,8 @@ func (r *Ring) appended(a *Arena, size int, replaced Ref) {
 }
 
 // makeRoom makes room for size bytes at the end of the tail; follow is as in
-// AppendEncoded. It returns the segment that it replaced, if any, which the caller has
-// to free.
+// AppendEncoded. If it copies the ring into a larger segment, it returns the old one,
+// which the caller has to free, and otherwise 0.
 func (r *Ring) makeRoom(a *Arena, size, follow int, arrival uint64) (replaced Ref) {
 	if size > maxBytes-int(r.bytes) {
 		panic("ring: more than 2 GiB in one ring")
@@ -110,16 +110,16 @@ func (r *Ring) makeRoom(a *Arena, size, follow int, arrival uint64) (replaced Re
 	return 0
 }
 
-// chainedSize returns the size of a segment to chain for an entry of size bytes: a
-// share of the ring, rounded to whole entries of the average size so that similar ones
-// leave nothing unused at its end.
+// chainedSize returns the size of a new segment for an entry of size bytes: a share of
+// the ring's size, rounded to a multiple of the average entry, so that entries of that
+// size fill the segment.
 func (r *Ring) chainedSize(size int) int {
 	room := min(max(int(r.bytes)/chainedShare, chainedMin), chainedMax) - headerSize
 	average := int(r.bytes / r.count)
 	return headerSize + max(room/average*average, size)
 }
 
-// At reads entry seq into e. It returns false if the ring does not hold it.
+// At reads entry seq into e. It returns false if the ring does not hold that entry.
 func (r *Ring) At(a *Arena, seq uint64, e *Entry) bool {
 	if seq < r.First() || seq > r.last {
 		return false
@@ -130,9 +130,9 @@ func (r *Ring) At(a *Arena, seq uint64, e *Entry) bool {
 	return true
 }
 
-// Header is At without the byte fields: it reads the numbers of the entry and leaves
-// the other fields of e as they are. It returns the size of the entry, or 0 if the
-// ring does not hold it.
+// Header reads Seq, Flags, Time, Arrival, Session, Peer and TTL of entry seq into e and
+// leaves the other fields as they are. It returns the entry's size, or 0 if the ring
+// does not hold it.
 func (r *Ring) Header(a *Arena, seq uint64, e *Entry) int {
 	switch {
 	case seq < r.First() || seq > r.last:
@@ -159,7 +159,8 @@ func (r *Ring) Size(a *Arena, seq uint64) int {
 	return int(sizeAt(mem[x.offset(mem, seq):]))
 }
 
-// Truncate removes the entries up to and including upTo and returns their bytes.
+// Truncate removes the entries up to seq upTo, inclusive, and returns the sum of their
+// sizes.
 func (r *Ring) Truncate(a *Arena, upTo uint64) int {
 	before := r.bytes
 	if upTo >= r.last {
@@ -188,8 +189,8 @@ func (r *Ring) Truncate(a *Arena, upTo uint64) int {
 	return int(before - r.bytes)
 }
 
-// LastThroughTime returns the highest seq of the entries at the head whose time is at
-// most cutoff (ms), or 0 if there is none.
+// LastThroughTime returns the seq before the first entry whose time is above cutoff
+// (ms), or 0 if the oldest entry's time is above it or the ring is empty.
 func (r *Ring) LastThroughTime(a *Arena, cutoff int64) uint64 {
 	if r.count == 0 {
 		return 0
@@ -214,7 +215,7 @@ func (r *Ring) LastThroughTime(a *Arena, cutoff int64) uint64 {
 }
 
 // FirstAfterArrival returns the lowest seq held whose arrival number is higher than
-// arrival, or Next() if there is none. It searches from the newest backwards.
+// arrival, or Next() if there is none. It is fast if that entry is among the newest.
 func (r *Ring) FirstAfterArrival(a *Arena, arrival uint64) uint64 {
 	if r.count == 0 {
 		return r.Next()
@@ -240,8 +241,8 @@ func (r *Ring) FirstAfterArrival(a *Arena, arrival uint64) uint64 {
 }
 
 // FirstSinceTime returns the lowest seq held whose time is at least ms, or Next() if
-// there is none. Times must not fall along the ring. It searches from the newest
-// backwards.
+// there is none. Times must not fall along the ring. It is fast if that entry is among
+// the newest.
 func (r *Ring) FirstSinceTime(a *Arena, ms int64) uint64 {
 	if r.count == 0 {
 		return r.Next()
@@ -259,7 +260,7 @@ func (r *Ring) FirstSinceTime(a *Arena, ms int64) uint64 {
 	return seq
 }
 
-// decode decodes an entry that this package wrote.
+// decode decodes an entry that this package wrote, and panics if that is malformed.
 func decode(b []byte, seq uint64, e *Entry) {
 	if _, err := DecodeEntry(b, e); err != nil {
 		panic(err)

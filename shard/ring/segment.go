@@ -20,23 +20,24 @@ const (
 	// on growth costs less than the room that several segments leave unused.
 	singleMax = 2 << 10
 
-	// Such a segment has a quarter of room to grow: at half, the many
-	// conversations of two to five messages would take a fifth more.
+	// Such a segment is made a quarter larger than its content. With a half, the many
+	// conversations of two to five messages would take a fifth more memory.
 	singleSlack = 4
 
-	// Further segments are a sixteenth of the ring, so that the unused room of
-	// the last and the evicted part of the first stay small beside the rest.
+	// A further segment is a sixteenth of the ring, within the two bounds. So the
+	// unused end of the last segment and the removed entries at the start of the
+	// first take little memory beside the rest.
 	chainedShare = 16
 	chainedMin   = 1 << 10
 	chainedMax   = 16 << 10
 )
 
-// A segment is the header of one piece of a ring's chain.
+// A segment is the header of a segment of a ring.
 type segment []byte
 
-// segment returns the header of a segment. Only the head of a ring may be a root, of
-// which only size and next may be read: an entry is larger than the rest, so that
-// reading beyond it is harmless.
+// segment returns the header of the segment at r. If that is a root, only size and next
+// may be read, because the other fields lie in its first entry; an entry is larger than
+// those fields, so that the slice never goes beyond the piece.
 func (a *Arena) segment(r Ref) segment { return a.Bytes(r, headerSize) }
 
 func (s segment) first() uint64   { return binary.LittleEndian.Uint64(s[offFirst:]) }
@@ -47,7 +48,7 @@ func (s segment) size() uint32    { return binary.LittleEndian.Uint32(s[offSize:
 func (s segment) next() Ref       { return Ref(binary.LittleEndian.Uint32(s[offNext:])) }
 func (s segment) setNext(r Ref)   { binary.LittleEndian.PutUint32(s[offNext:], uint32(r)) }
 
-// newRoot allocates the first segment of a ring, of at least n bytes.
+// newRoot allocates a root segment of at least n bytes.
 func (a *Arena) newRoot(n int) Ref {
 	n = SizeClass(n)
 	ref := a.Alloc(n)
@@ -57,7 +58,8 @@ func (a *Arena) newRoot(n int) Ref {
 	return ref
 }
 
-// newSegment allocates a segment of at least n bytes, to be chained to prev.
+// newSegment allocates a segment of at least n bytes that comes after prev. The caller
+// sets the link of prev to it.
 func (a *Arena) newSegment(n int, first, arrival uint64, prev Ref, prevEnd uint32) Ref {
 	n = SizeClass(n)
 	ref := a.Alloc(n)
@@ -73,15 +75,15 @@ func (a *Arena) newSegment(n int, first, arrival uint64, prev Ref, prevEnd uint3
 
 func (a *Arena) freeSegment(r Ref) { a.Free(r, int(a.segment(r).size())) }
 
-// An extent is the part of one segment that a ring holds.
+// An extent is the part of a segment that holds entries of a ring.
 type extent struct {
 	ref          Ref
-	start, end   uint32 // offsets of its entries
-	first, limit uint64 // first <= seq < limit
+	start, end   uint32 // offsets of its first entry, and after its last
+	first, limit uint64 // its seqs: first <= seq < limit
 }
 
-// extent reads the header of a segment and of the next one, but nothing that may still
-// change: the end of the last segment is known from r.
+// extent returns the extent of the segment at ref. It reads nothing that may still
+// change: where the last segment ends is known from r.
 func (r *Ring) extent(a *Arena, ref Ref) extent {
 	x := extent{ref: ref, start: r.start, end: r.end, first: r.First(), limit: r.Next()}
 	if ref != r.head {
@@ -94,7 +96,7 @@ func (r *Ring) extent(a *Arena, ref Ref) extent {
 	return x
 }
 
-// find returns the extent that holds seq. The ring must hold it.
+// find returns the extent that holds entry seq. The ring must hold that entry.
 func (r *Ring) find(a *Arena, seq uint64) extent {
 	if seq-r.First() < r.last-seq {
 		x := r.extent(a, r.head)
@@ -110,10 +112,11 @@ func (r *Ring) find(a *Arena, seq uint64) extent {
 	return x
 }
 
-// bytes returns the segment's memory up to the end of its entries.
+// bytes returns the memory of the segment from its start to the end of the extent.
 func (x extent) bytes(a *Arena) []byte { return a.Bytes(x.ref, int(x.end)) }
 
-// offset returns where entry seq starts; mem is x.bytes. For x.limit it returns x.end.
+// offset returns the offset of entry seq, or x.end if seq is x.limit. mem must be
+// x.bytes().
 func (x extent) offset(mem []byte, seq uint64) uint32 {
 	if seq-x.first < x.limit-seq {
 		off := x.start
