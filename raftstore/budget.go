@@ -14,78 +14,81 @@ import (
 )
 
 const (
-	// budgetEvery is how often memory is looked at, which costs some 50 µs. What
-	// comes in meanwhile must be little beside the limit: large bodies fill 250 MB
-	// a second.
+	// budgetEvery is the interval between two checks of memory; a check costs some 50 µs.
+	// What fills up in one interval must be little beside the limit: large bodies fill
+	// 250 MB a second.
 	budgetEvery = 25 * time.Millisecond
-	// leastRetention is what memory alone never takes: messages under way, and
-	// those that a slow reader is just being sent.
+	// leastRetention is the age below which no message is evicted for want of memory:
+	// messages that are under way, or that a slow reader is being sent at the moment.
 	leastRetention = 2 * time.Second
-	// cutoffWork bounds one RaiseCutoff: about 1 ms of the shard's time. Commits under
-	// load take many times that, so if memory is short it is urgentCutoffWork.
+	// cutoffWork bounds the work of one RaiseCutoff: about 1 ms of the shard's time.
+	// Above hurryPercent the bound is urgentCutoffWork, because each RaiseCutoff waits
+	// for a commit, which takes many times as long under load.
 	cutoffWork       = 12_000
 	urgentCutoffWork = 4 * cutoffWork
-	// memoryRetryAfter is told to senders while memory is full.
+	// memoryRetryAfter is the time after which senders are told to retry while memory is
+	// full.
 	memoryRetryAfter = time.Second
-	// calmAfter is how long nothing must have been taken before that is logged.
+	// calmAfter is the time without a raised cutoff after which the log says that memory
+	// suffices.
 	calmAfter = time.Minute
 )
 
-// Parts of Config.MemoryLimit, in percent. What is above them is room for
-// garbage, for what a snapshot keeps from being freed, and for bursts.
+// Parts of Config.MemoryLimit, in percent. The rest of the limit is room for garbage,
+// for memory that a snapshot keeps from being freed, and for bursts.
 const (
-	softPercent  = 75 // used: past it, retention shortens
-	hurryPercent = 80 // used: past it, at the cost of latency
-	tightPercent = 90 // used, and reserved for use: past it retention shortens too,
-	leastPercent = 50 // but not below that much used, for it may free pieces and no blocks
-	fullPercent  = 92 // used, and half of what is reserved: past it, sends are refused
+	softPercent  = 75 // used memory: above it, retention shortens
+	hurryPercent = 80 // used memory: above it, retention shortens faster, at the cost of latency
+	tightPercent = 90 // used memory and free parts of the arenas: above it, retention shortens too,
+	leastPercent = 50 // unless less than this is used: eviction may then free parts of blocks alone
+	fullPercent  = 92 // memory in use, half of the arenas' free parts included: at it, sends are refused
 
-	// lastingPercent is the part of what messages could have that may be taken by
-	// what no shorter retention frees: users, dedupe windows, letters. Past both it
-	// and softPercent, sends are refused too.
+	// lastingPercent bounds what no shorter retention frees (users, dedupe windows,
+	// letters), as a part of the room that messages could have. Above both this and
+	// softPercent, sends are refused too.
 	lastingPercent = 75
 
-	calmPercent  = 3 // below what has sends refused, they are taken again
-	slackPercent = 2 // taken beyond what must go, not to come back at once
+	calmPercent  = 3 // so far below the limits that refuse sends, they are accepted again
+	slackPercent = 2 // evicted beyond the excess, so that it does not return at once
 )
 
-// A budget keeps the memory of the process below Config.MemoryLimit: it takes
-// the oldest messages of all shards that this node leads, and while that does
-// not help, it has sends refused.
+// A budget keeps the memory of the process below Config.MemoryLimit: it evicts the
+// oldest messages of all shards that this node leads, and refuses sends while that
+// does not suffice.
 type budget struct {
 	store      *Store
 	limit      int64
 	reserved   int64        // Config.ReservedMemory
 	retentions []*retention // by shard
 
-	replaced   int64  // states that gave way, as of the last collection asked for
-	collection uint64 // the last one seen
-	other      int64  // live heap beside the shards', as of that collection
-	exceeded   bool   // all that is not the shards' takes more than is reserved
+	replaced   int64  // replacements as of the last collection that read started
+	collection uint64 // number of the last garbage collection seen
+	other      int64  // live heap that is not the shards', as of that collection
+	exceeded   bool   // memory that is not the shards' exceeds reserved
 
-	work   atomic.Uint32 // of a RaiseCutoff
+	work   atomic.Uint32 // MaxWork of the next RaiseCutoff
 	sweeps sync.WaitGroup
 }
 
-// A shardMemory is what one shard takes of this node's memory; a *replica.Replica
-// is one.
+// A shardMemory tells what one shard takes of this node's memory. *replica.Replica
+// implements it.
 type shardMemory interface {
-	// Inspect runs f on the state, and with the time as of which to read it.
+	// Inspect calls f with the state and the time as of which f is to read it.
 	Inspect(f func(st *shard.State, now int64))
 	Queued() int     // bytes of commands that wait to be proposed
-	Restoring() bool // a state is being read, which Inspect does not show yet
-	Replaced() int64 // times that the state gave way to another one
+	Restoring() bool // a state is being read from a snapshot; Inspect does not show it yet
+	Replaced() int64 // times that the state was replaced
 	Leads() bool     // this node leads the shard
 }
 
-// A retention is how long one shard keeps messages, and how that is shortened.
+// A retention shortens, when memory is short, how long one shard keeps messages.
 type retention struct {
 	shard  *localShard
 	memory shardMemory
 	busy   atomic.Bool  // a sweep is under way
-	frees  bool         // it was when this check began: what it frees may count as used
-	swept  atomic.Int64 // the cutoff that the last sweep brought to its end
-	last   time.Time    // when the cutoff was last raised here; zero after calm
+	frees  bool         // busy when this check began: what the sweep frees may still count as used
+	swept  atomic.Int64 // the cutoff of the last sweep that was completed
+	last   time.Time    // when this budget last raised the cutoff; zero once memory suffices
 	logged time.Duration
 
 	expires atomic.Bool // a PurgeExpired is under way
@@ -95,9 +98,9 @@ type retention struct {
 // A memoryReading is what the runtime says about the process, in bytes.
 type memoryReading struct {
 	collections uint64 // completed
-	live        int64  // heap that the last of them found in use
-	beside      int64  // taken by other things than the heap: stacks, the runtime, the program
-	resident    int64  // in all, garbage included, without what was given back to the system
+	live        int64  // heap that the last collection found in use
+	beside      int64  // memory beside the heap: stacks, the runtime, the program
+	resident    int64  // all memory, garbage included, except what was returned to the system
 }
 
 func newBudget(s *Store) *budget {
@@ -115,7 +118,7 @@ func (b *budget) percent(n int64) int64 { return percentOf(b.limit, n) }
 
 func percentOf(whole, n int64) int64 { return whole / 100 * n }
 
-// run keeps the budget until ctx ends.
+// run checks the memory until ctx ends, and then waits for the sweeps.
 func (b *budget) run(ctx context.Context) {
 	defer b.sweeps.Wait()
 	tick := time.NewTicker(budgetEvery)
@@ -130,7 +133,8 @@ func (b *budget) run(ctx context.Context) {
 	}
 }
 
-// check looks at the memory once, and does what has to be done.
+// check reads the memory once, shortens retentions if too much is in use, and refuses
+// sends or accepts them again.
 func (b *budget) check(now time.Time) {
 	r, sure := b.read()
 	usages := make([]shard.Usage, len(b.retentions))
@@ -153,16 +157,16 @@ func (b *budget) check(now time.Time) {
 	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
 
 	work, excess := uint32(cutoffWork), int64(0)
-	// What waits to be committed becomes messages in two views, whether or not
-	// sends are refused from now on.
+	// Commands that wait to be committed still become messages, in two views each, even
+	// if sends are refused from now on.
 	inUse := b.other + r.beside + reserved(&all) + 2*b.waiting()
 	var full, stays bool
 	if b.limit > 0 {
 		if used > b.percent(hurryPercent) {
 			work = urgentCutoffWork
 		}
-		// Once memory is short, what no shorter retention frees must not take the
-		// place of all messages.
+		// Once memory is short, what no shorter retention frees must leave room for
+		// messages.
 		room := max(0, b.percent(softPercent)-beside)
 		lasting := int64(all.Held-all.Messages) - room/100*lastingPercent
 		over := inUse - b.percent(fullPercent)
@@ -198,7 +202,9 @@ func (b *budget) check(now time.Time) {
 	}
 }
 
-// beside returns what memory counts as taken beside the shards, of which taken is.
+// beside returns how much memory to count for everything but the shards:
+// Config.ReservedMemory if it is set, else taken, which is the actual amount. It logs
+// when the actual amount rises above ReservedMemory, and when it falls below again.
 func (b *budget) beside(taken int64) int64 {
 	if b.reserved == 0 {
 		return taken
@@ -215,9 +221,9 @@ func (b *budget) beside(taken int64) int64 {
 	return b.reserved
 }
 
-// read reads the meter. It is not sure while a state is being restored: the heap
-// holds it already, and the shard does not. What the last collection found
-// counts only when it began after that; so one is asked for.
+// read reads the meter. sure is false while a state is being restored: the heap holds
+// that state already, but its shard does not report it yet. After a restore a reading
+// counts only if a garbage collection has begun since, so read starts one.
 func (b *budget) read() (r memoryReading, sure bool) {
 	s := b.store
 	replaced := b.replacements()
@@ -237,7 +243,7 @@ func (b *budget) restoring() bool {
 	return slices.ContainsFunc(b.retentions, func(c *retention) bool { return c.memory.Restoring() })
 }
 
-// replacements returns how often a shard's state gave way to another one.
+// replacements returns how often states of this node's shards were replaced, in all.
 func (b *budget) replacements() (n int64) {
 	for _, c := range b.retentions {
 		n += c.memory.Replaced()
@@ -253,17 +259,17 @@ func (b *budget) waiting() (n int64) {
 	return n
 }
 
-// reserved returns what is taken for shards. What is free in them is used again before
-// more is taken, but not for every size.
+// reserved returns the memory that shards have taken. Of their free memory it counts
+// half: they use that again before they take more, but not every size fits.
 func reserved(u *shard.Usage) int64 { return int64(u.Held + u.Deferred + u.Free/2) }
 
-// usage returns what takes the shard's memory.
+// usage returns what the shard's memory is used for.
 func (c *retention) usage() (u shard.Usage) {
 	c.memory.Inspect(func(st *shard.State, _ int64) { u = st.Usage() })
 	return u
 }
 
-// refuse has sends refused while the memory is full.
+// refuse starts or stops the refusal of sends, and logs each change.
 func (b *budget) refuse(full bool, all *shard.Usage, inUse int64) {
 	s := b.store
 	if s.memoryFull.Swap(full) == full {
@@ -278,7 +284,7 @@ func (b *budget) refuse(full bool, all *shard.Usage, inUse int64) {
 	s.cfg.Log.Error("memory full: sends are refused", "in_use", inUse, "limit", b.limit, "of_it", parts(all, inUse))
 }
 
-// parts returns what takes the memory, for the log.
+// parts lists for the log what uses the memory, in bytes.
 func parts(u *shard.Usage, inUse int64) slog.Value {
 	return slog.GroupValue(
 		slog.Int("messages", u.Messages), slog.Int("users", u.Views), slog.Int("dedupe", u.Dedupe), slog.Int("letters", u.Letters),
@@ -287,8 +293,8 @@ func parts(u *shard.Usage, inUse int64) slog.Value {
 	)
 }
 
-// shorten takes about n bytes of a shard's oldest messages, or goes on with
-// what it began.
+// shorten raises a shard's cutoff so that about n bytes of its oldest messages are
+// evicted, or continues an eviction that was not completed.
 func (b *budget) shorten(c *retention, n int, now time.Time) {
 	var at, inForce, cutoff int64
 	var ttl time.Duration
@@ -314,8 +320,9 @@ func (b *budget) shorten(c *retention, n int, now time.Time) {
 	}
 }
 
-// expire frees what has run out of time in a part of the slots, dedupe windows
-// above all: the sweep takes a minute for its round, this some seconds.
+// expire proposes to purge what has expired, dedupe windows above all, in the next
+// part of the slots. Repeated at each check while memory is full, it goes through all
+// slots in seconds, for which the usual sweep takes Config.ExpireEvery.
 func (c *retention) expire() {
 	if !c.expires.CompareAndSwap(false, true) {
 		return
@@ -326,8 +333,8 @@ func (c *retention) expire() {
 	}
 }
 
-// report logs that a shard's retention begins to shrink, has halved or doubled
-// since, or is left to grow again.
+// report logs when memory begins to shorten a shard's retention, when the retention
+// has halved or doubled since it was last logged, and when it may grow again.
 func (b *budget) report(c *retention, raised bool, retention time.Duration, now time.Time) {
 	log := c.shard.log
 	switch {
@@ -346,15 +353,15 @@ func (b *budget) report(c *retention, raised bool, retention time.Duration, now 
 	}
 }
 
-// raiseCutoff raises the cutoff of a shard and frees what it takes, so much work at a
-// time. It reports whether it came to the end.
+// raiseCutoff raises the cutoff of a shard and frees the messages that this evicts, in
+// commands of at most work each. It reports whether it has been through all slots.
 func (sh *localShard) raiseCutoff(cutoff int64, work *atomic.Uint32) bool {
 	for first := sh.first; first < command.Slots; {
 		answer := make(chan outcome, 1)
 		encoded := command.AppendCommand(nil, &command.RaiseCutoff{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
 		err := sh.replica.Enqueue(encoded, replica.Waiter{Done: func(r command.Result, err error) { answer <- outcome{r, err} }})
 		if err != nil {
-			return false // tried again at the next look
+			return false // the next check tries again
 		}
 		o := <-answer
 		if o.err != nil {

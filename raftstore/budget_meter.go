@@ -10,8 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// readMemory asks the runtime. Garbage does not count: it goes when the heap
-// comes near the limit that debug.SetMemoryLimit has set.
+// readMemory reads the process's memory from the runtime. Garbage does not
+// count as live: it is collected when the heap comes near the limit that
+// debug.SetMemoryLimit has set.
 func readMemory() memoryReading {
 	samples := []runtimemetrics.Sample{
 		{Name: "/gc/cycles/total:gc-cycles"},
@@ -46,10 +47,10 @@ var programFile = sync.OnceValue(func() int64 {
 	return info.Size()
 })
 
-// programBytes is what lies in memory of the program's file, which the system
-// counts as the process's, and the runtime does not. It is 0 where the system
-// does not say. What is mapped of other files, as bbolt does with its own, is
-// cache that the system takes back when it wants to.
+// programBytes returns how many bytes of the program's file lie in memory:
+// the system counts them as the process's, the runtime does not. It returns 0
+// where the system does not tell. Other mapped files, such as those of bbolt,
+// do not count: they are cache that the system may take back.
 func programBytes() int64 {
 	text, err := os.ReadFile("/proc/self/statm")
 	var size, resident, file int64
@@ -59,7 +60,7 @@ func programBytes() int64 {
 	return min(file*int64(os.Getpagesize()), programFile())
 }
 
-// budgetMetrics tell about the memory of the process.
+// budgetMetrics are the metrics of the process's memory.
 type budgetMetrics struct {
 	limit, soft, full, resident prometheus.Gauge
 	used                        *prometheus.GaugeVec

@@ -13,53 +13,54 @@ import (
 )
 
 const (
-	// routeWindow bounds the bytes of letters that one shard has on their way
-	// to another one.
+	// routeWindow bounds the bytes of letters from one shard to another that have no
+	// outcome yet.
 	routeWindow = 1 << 20
-	// laneBurst is how many letters of one direction go before others have
-	// their turn.
+	// laneBurst is how many letters of one direction are sent before other directions
+	// have their turn.
 	laneBurst = 64
-	// letterBytes is what a waiting letter counts beside its bytes.
+	// letterBytes is what a waiting letter counts for in addition to its encoding.
 	letterBytes = 128
-	// trimEvery is how long confirmed letters are gathered before a command
-	// forgets them; trimMost ends the gathering early. That command then has
-	// trimPatience. Waiting costs memory, not waiting costs an fsync.
+	// trimEvery is how long lanes with confirmed letters are gathered before TrimOutbox
+	// commands remove these letters from the state; trimMost lanes end the gathering
+	// early. trimPatience is how long such a command may wait for others to share its
+	// log entry. To wait costs memory, not to wait costs an fsync.
 	trimEvery    = 50 * time.Millisecond
 	trimMost     = 1024
 	trimPatience = 200 * time.Millisecond
-	// courierFirst and courierMost bound the pause after a failure: of a whole
-	// destination, or of one direction that it refuses.
+	// courierFirst and courierMost bound the pause of a destination that fails, and of a
+	// direction that its receiver refuses.
 	courierFirst = 20 * time.Millisecond
 	courierMost  = 2 * time.Second
-	// expectPatience is how long an answer waits at most until letters have reached
-	// their receivers. A shard that is down is not waited for at all.
+	// expectPatience is how long the answer to a command waits at most for the command's
+	// letters to reach their receivers. It does not wait for a shard that is down.
 	expectPatience = 2 * time.Second
 )
 
-// A courier carries the letters of one shard to the shards of their receivers,
-// for as long as this node leads the shard they come from. Those of one
-// direction go in order; a destination that is down, or a direction that is
-// refused, delays no other.
+// A courier carries the letters of one shard to the shards of their receivers, for as
+// long as this node leads the shard they come from. Letters of one direction arrive
+// in order; a destination that is down, or a direction that is refused, delays no
+// others.
 //
-// It holds what the outbox in the state holds, which is bounded: see
+// A courier holds the same letters as the outbox in the state, which is bounded: see
 // Store.admit.
 type courier struct {
 	shard *localShard
 	wake  chan struct{}
 
-	mu       sync.Mutex // guards what others leave for run
+	mu       sync.Mutex // guards the fields below, in which others leave work for run
 	posted   []shard.Posted
 	returned []delivery
 	trimmed  []trimming
 	expected []*expectation
 	closed   bool
-	waiting  map[uint32]int64 // bytes counted in localShard.outbox, by destination
+	waiting  map[uint32]int64 // bytes that this courier has added to localShard.outbox, by destination
 
 	// Owned by run.
 	lanes        map[direction]*lane
 	routes       map[uint32]*route
-	waitingLanes []*lane // they pause until their retryAt
-	trims        []*lane // with letters to forget
+	waitingLanes []*lane // lanes that pause until their retryAt
+	trims        []*lane // lanes with confirmed letters to trim
 	trimAt       time.Time
 
 	encoder encoder // of the letter being sent
@@ -67,29 +68,29 @@ type courier struct {
 
 type direction struct{ from, to command.UserID }
 
-// A lane is one direction of a conversation with letters on their way.
-// letters[0] is the first that is not confirmed.
+// A lane holds the letters of one direction of a conversation that are not confirmed,
+// the oldest first.
 type lane struct {
 	direction
 	route    *route
 	letters  []shard.Posted
 	next     int // index of the next letter to send
-	inFlight int // sent and not returned
+	inFlight int // letters sent that have no outcome yet
 
-	resend  bool // when the last has returned, send again from letters[0]
+	resend  bool // send again from letters[0] once inFlight is 0
 	queued  bool // in route.ready or courier.waitingLanes
 	pause   time.Duration
 	retryAt time.Time
 
-	confirmed uint64 // the highest letter that the receiver has
-	forgotten uint64 // the highest that a committed TrimOutbox names
+	confirmed uint64 // number of the newest letter that the receiver has
+	forgotten uint64 // number up to which a committed TrimOutbox has removed letters
 	trimming  bool   // in trims, or a TrimOutbox is on its way
 
 	expected []laneExpectation // ascending
 }
 
-// An expectation calls done, once: when letters from one writer have reached all
-// their receivers, or when that takes too long.
+// An expectation waits for the letters from one sender to some receivers, and calls
+// done once: when all of them have arrived, or after Config.expectPatience.
 type expectation struct {
 	from command.UserID
 	to   []command.UserID
@@ -104,22 +105,23 @@ func (r *expectation) fire() {
 	r.once.Do(r.done)
 }
 
-// A laneExpectation waits for the letters of a lane up to a number.
+// A laneExpectation is the part of an expectation that waits for one lane: until its
+// letters up to a number are confirmed.
 type laneExpectation struct {
 	upTo uint64
 	*expectation
 }
 
-// A route leads to one shard.
+// A route holds what is on its way to one destination shard.
 type route struct {
 	dest    *localShard
 	ready   []*lane
-	bytes   int // on their way
+	bytes   int // of letters sent that have no outcome yet
 	pause   time.Duration
 	retryAt time.Time // zero unless the shard was unavailable
 }
 
-// A delivery is a letter that came back with its outcome.
+// A delivery is what became of a letter that was sent.
 type delivery struct {
 	lane   *lane
 	number uint64
@@ -144,7 +146,7 @@ func newCourier(sh *localShard) *courier {
 
 func letterSize(p *shard.Posted) int { return len(p.Bytes) + letterBytes }
 
-// post takes over letters, in the order in which they were written. It does
+// post queues letters to be carried, in the order in which they were written. It does
 // not block.
 func (c *courier) post(letters []shard.Posted) {
 	c.mu.Lock()
@@ -159,8 +161,9 @@ func (c *courier) post(letters []shard.Posted) {
 	c.signal()
 }
 
-// whenDelivered calls done once what has been posted from one writer to some
-// users has reached them, or after Config.expectPatience. done must not block.
+// whenDelivered calls done once all letters posted so far from one sender to some
+// users have arrived, or after Config.expectPatience. It does not wait for shards
+// that are down. done must not block.
 func (c *courier) whenDelivered(from command.UserID, to []command.UserID, done func()) {
 	r := &expectation{from: from, to: to, done: done}
 	c.mu.Lock()
@@ -177,7 +180,8 @@ func (c *courier) whenDelivered(from command.UserID, to []command.UserID, done f
 	time.AfterFunc(c.shard.store.cfg.expectPatience, r.fire)
 }
 
-// account changes the bytes that wait for a shard. The caller holds mu.
+// account adds n, which may be negative, to the bytes that wait for a shard. The
+// caller holds mu.
 func (c *courier) account(dest *localShard, n int) {
 	c.waiting[dest.id] += int64(n)
 	dest.metrics.outbox.Set(float64(dest.outbox.Add(int64(n))))
@@ -243,18 +247,19 @@ func (c *courier) accept(p *shard.Posted, now time.Time) {
 	c.ready(l, now)
 }
 
-// expect notes what an expectation waits for.
+// expect registers an expectation with the lanes that it has to wait for, and fires
+// it if there are none.
 func (c *courier) expect(r *expectation) {
 	for _, to := range r.to {
 		l := c.lanes[direction{r.from, to}]
 		if l == nil || len(l.letters) == 0 || l.pause > 0 {
-			continue // there is nothing to wait for, or no shard that takes it
+			continue // nothing is on its way, or the receiver refuses it
 		}
 		if rt := l.route; rt.pause > 0 {
 			if rt.dest.replica.Ready() != nil {
 				continue
 			}
-			rt.retryAt = time.Time{} // it is back: no need to sit out the pause
+			rt.retryAt = time.Time{} // the shard is back: end the pause
 		}
 		l.expected = slices.DeleteFunc(l.expected, func(r laneExpectation) bool { return r.over.Load() })
 		l.expected = append(l.expected, laneExpectation{l.letters[len(l.letters)-1].Number, r})
@@ -265,7 +270,8 @@ func (c *courier) expect(r *expectation) {
 	}
 }
 
-// ready queues a lane that has something to send.
+// ready queues a lane if it has something to send: in its route, or in waitingLanes
+// until its pause ends.
 func (c *courier) ready(l *lane, now time.Time) {
 	if l.queued || l.resend || l.next >= len(l.letters) {
 		return
@@ -278,8 +284,8 @@ func (c *courier) ready(l *lane, now time.Time) {
 	}
 }
 
-// work does all that can be done now, and returns how long the rest has to wait, 0 if
-// nothing waits for time.
+// work sends and trims what is due, and returns the time until more is due, or 0 if
+// nothing is scheduled.
 func (c *courier) work(now time.Time) (next time.Duration) {
 	sooner := func(at time.Time) {
 		if wait := max(at.Sub(now), time.Millisecond); next == 0 || wait < next {
@@ -315,8 +321,8 @@ func (c *courier) work(now time.Time) (next time.Duration) {
 	return next
 }
 
-// send brings letters on their way until the window is full or the destination
-// takes no more.
+// send sends letters of a route's lanes in turn, until its window is full or the
+// destination takes no more.
 func (c *courier) send(rt *route, now time.Time) {
 	for len(rt.ready) > 0 && rt.bytes < routeWindow {
 		l := rt.ready[0]
@@ -360,13 +366,14 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 	return nil
 }
 
-// backOff pauses a destination for a while.
+// backOff pauses a route after a failure and fires the expectations of its lanes.
+// Each pause of a series is twice as long as the one before.
 func (c *courier) backOff(rt *route, now time.Time, err error) {
 	if rt.pause == 0 {
 		c.shard.log.Info("letters wait", "for", rt.dest.id, "because", err)
 	}
 	if now.Before(rt.retryAt) {
-		return // one of several that were on their way together
+		return // the letter was sent before the pause
 	}
 	rt.pause = min(max(courierFirst, 2*rt.pause), courierMost)
 	rt.retryAt = now.Add(rt.pause)
@@ -377,7 +384,8 @@ func (c *courier) backOff(rt *route, now time.Time, err error) {
 	}
 }
 
-// delivered handles a letter that came back with its outcome.
+// delivered handles the outcome of a letter: it confirms the letter, or pauses its
+// route or lane and sends again.
 func (c *courier) delivered(d *delivery, now time.Time) {
 	l, rt := d.lane, d.lane.route
 	l.inFlight--
@@ -396,7 +404,7 @@ func (c *courier) delivered(d *delivery, now time.Time) {
 		rt.dest.metrics.gaps.Inc()
 		l.resend = true
 		if d.result.Seq <= l.confirmed {
-			// The receiver's shard has lost what it had confirmed.
+			// The receiver's shard has lost letters that it had confirmed.
 			c.shard.log.Error("letters are missing at their receiver", "from", l.from, "to", l.to,
 				"confirmed", l.confirmed, "expected", d.result.Seq)
 			l.backOff(now)
@@ -415,7 +423,7 @@ func (c *courier) delivered(d *delivery, now time.Time) {
 	c.ready(l, now)
 }
 
-// giveUp ends all waits for the letters of a lane.
+// giveUp fires the expectations of a lane although its letters have not arrived.
 func (l *lane) giveUp() {
 	for _, r := range l.expected {
 		r.fire()
@@ -423,14 +431,15 @@ func (l *lane) giveUp() {
 	l.expected = nil
 }
 
-// backOff pauses one direction for a while.
+// backOff pauses one lane after a refusal and fires its expectations. Each pause of a
+// series is twice as long as the one before.
 func (l *lane) backOff(now time.Time) {
 	l.giveUp()
 	l.pause = min(max(courierFirst, 2*l.pause), courierMost)
 	l.retryAt = now.Add(l.pause)
 }
 
-// confirm records that the receiver has the letters up to a number.
+// confirm records that the receiver has all letters up to a number.
 func (c *courier) confirm(l *lane, upTo uint64, now time.Time) {
 	n, bytes := 0, 0
 	for n < len(l.letters) && l.letters[n].Number <= upTo {
@@ -488,7 +497,8 @@ func (c *courier) trim() {
 	}
 }
 
-// forget handles a TrimOutbox that came back. A lane without letters ends.
+// forget handles the outcome of a TrimOutbox. It removes the lane if nothing of it is
+// left.
 func (c *courier) forget(t trimming, now time.Time) {
 	l := t.lane
 	l.trimming = false
@@ -501,7 +511,8 @@ func (c *courier) forget(t trimming, now time.Time) {
 	}
 }
 
-// close takes back what was counted, and ends all waits. run has ended.
+// close subtracts the bytes that this courier has counted and fires all expectations.
+// It is called after run has ended.
 func (c *courier) close() {
 	c.mu.Lock()
 	expected := c.expected

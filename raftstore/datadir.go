@@ -13,30 +13,31 @@ import (
 )
 
 // dataFormat is the version of the layout of a data directory, and of the
-// bytes of logs and snapshots in it. A binary refuses one that it does not know.
+// bytes of logs and snapshots in it. A binary refuses a version that it does not know.
 //
-//	belfry.json        what cannot change, see dataInfo
+//	belfry.json        settings that cannot change, see dataInfo
 //	LOCK               held by the process that uses the directory
 //	shard-NNNN/log/    Raft log (log.db with boltdb)
 //	shard-NNNN/stable.db
 //	shard-NNNN/snapshots/
-//	shard-NNNN/STOPPED why the shard serves no more, if so
+//	shard-NNNN/STOPPED why the shard has stopped, if it has
 const dataFormat = 5
 
-// dataInfo is what a data directory says about itself.
+// dataInfo is the content of belfry.json.
 type dataInfo struct {
 	Format  int    `json:"format"`
 	Node    string `json:"node"`
 	Shards  int    `json:"shards"`
 	RaftLog string `json:"raftLog"`
-	// Epoch tells this store from others that clients may hold cursors of: one
-	// that was lost and begun anew, or restored from a backup.
+	// Epoch distinguishes this store from others whose cursors clients may still hold: an
+	// earlier store that was lost, or this one before it was restored from a backup.
 	Epoch uint64 `json:"epoch"`
 }
 
-// openDataDir makes cfg.Dir if it is not there, locks it, shuts others out of it and
-// checks that it fits the rest of cfg. If cfg.Shards is 0 it is set. Closing lock unlocks
-// the directory; epoch is the store's.
+// openDataDir creates cfg.Dir if it does not exist, locks it, takes other users'
+// permissions away and checks that the directory fits the rest of cfg. If cfg.Shards is
+// 0, openDataDir sets it. It returns the lock, which the caller closes to unlock the
+// directory, and the store's epoch.
 func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 	if err := os.MkdirAll(cfg.Dir, dirMode); err != nil {
 		return nil, 0, err
@@ -89,8 +90,8 @@ func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 	return held, have.Epoch, err
 }
 
-// writeFile replaces path by v as JSON so that a crash leaves the old or the
-// new file, whole.
+// writeFile replaces the file at path by v as JSON. A crash leaves either the old file or
+// the new one, complete.
 func writeFile(path string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// diskEvery is how often the free space is looked at. What a node can write in
-// that time must fit into the reserve many times over.
+// diskEvery is the interval between two checks of the free space. The reserve
+// must be many times what a node can write in it.
 const diskEvery = time.Second
 
 // watchDisk keeps diskLow up to date until ctx ends.

@@ -2,8 +2,8 @@
 // package shard, which package replica replicates.
 //
 // A key (a user) hashes to a slot, a slot belongs to a shard, a shard has one
-// leader. This package routes to it, and does what concerns more than one shard or
-// those who listen.
+// leader. This package routes to that leader, and does what concerns several shards or
+// the sessions that listen.
 //
 //	Store       routes a key to its shard and answers the gateway
 //	localShard  one shard: its replica, and what belongs to it beside the state

@@ -9,7 +9,7 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// An eligibilityRead is what Eligibility needs while it asks.
+// An eligibilityRead holds the queries of one call of Eligibility, which are used again.
 type eligibilityRead struct {
 	asked   []query.Eligibility // one for each user
 	byShard [][]query.Query     // of asked
@@ -17,7 +17,8 @@ type eligibilityRead struct {
 
 var eligibilityReads = sync.Pool{New: func() any { return new(eligibilityRead) }}
 
-// begin asks of users, by the shards that hold them.
+// begin fills in a query for each user, and sorts the queries by the shards that hold
+// these users.
 func (r *eligibilityRead) begin(s *Store, asker command.UserID, users []command.UserID) {
 	r.asked = slices.Grow(r.asked[:0], len(users))[:len(users)]
 	r.byShard = slices.Grow(r.byShard[:0], len(s.shards))[:len(s.shards)]
@@ -37,8 +38,9 @@ func (r *eligibilityRead) end() {
 	eligibilityReads.Put(r)
 }
 
-// Eligibility returns what matters of users before they come to a group; result i is for
-// users[i]. It costs one read for each shard that holds some of them. asker may be "".
+// Eligibility returns, for each of users in their order, what decides whether they may
+// be added to a group. It costs one read for each shard that holds some of them. Blocks
+// and Wrote of the results are about asker, who may be "".
 func (s *Store) Eligibility(asker command.UserID, users []command.UserID) []store.Eligibility {
 	r := eligibilityReads.Get().(*eligibilityRead)
 	defer r.end()
@@ -48,7 +50,7 @@ func (s *Store) Eligibility(asker command.UserID, users []command.UserID) []stor
 		if len(queries) == 0 || s.shards[id].read(queries...) == nil {
 			continue
 		}
-		for i, user := range users { // each for itself: the slot of one may be on its way
+		for i, user := range users { // one by one: a single slot that moves has failed the read of all
 			if s.shardOf(user).id == uint32(id) {
 				answers[i].Err = s.read(&r.asked[i])
 			}

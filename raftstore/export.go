@@ -15,11 +15,12 @@ const (
 	exportBytes         = 256 << 10
 )
 
-// Export calls yield with all that is kept for a user, until that returns an
-// error, which Export returns: UserInfo first, then who is blocked,
-// conversations with their messages in order of seq, groups with what they sent
-// there, and of groups that they left only that. A row is good during the call alone.
-// It holds one page at a time; what changes meanwhile may be in it or not.
+// Export calls yield with each row of the data that is kept for a user, and stops
+// with the error that yield returns. UserInfo comes first, then the users whom they
+// have blocked, then conversations, each followed by its messages in order of seq,
+// then groups, each followed by the messages that the user sent there; of a group
+// that they have left, those messages alone. A row is valid only during the call of
+// yield. Export holds one page at a time; changes made meanwhile may be in it or not.
 func (s *Store) Export(ctx context.Context, user command.UserID, yield func(*store.ExportRow) error) error {
 	info, _, err := s.User(ctx, user)
 	if err != nil {
@@ -83,8 +84,8 @@ func (s *Store) exportConversations(ctx context.Context, user command.UserID, yi
 	}
 }
 
-// exportMessages exports all messages of a conversation, or if from is set, those of
-// one sender.
+// exportMessages exports the messages of a conversation: all of them or, if from is
+// set, those from one sender.
 func (s *Store) exportMessages(ctx context.Context, q query.HistoryQuery, from command.UserID, page *query.Page, yield func(*store.ExportRow) error) error {
 	q.HasAfter, q.Limit, q.MaxBytes = true, exportMessages, exportBytes
 	for {

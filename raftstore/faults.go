@@ -2,9 +2,10 @@
 
 package raftstore
 
-// StopShard takes shard i of this node down, as if the node had lost it, until
-// ResumeShard. Both return when that has been done.
+// StopShard takes shard i down, as if this node had lost it, until
+// ResumeShard. It returns when the shard's files are closed.
 func (s *Store) StopShard(i int) error { return s.stopShard(i) }
 
-// ResumeShard opens a shard that StopShard took down.
+// ResumeShard lets a shard be opened again that StopShard took down. Ready
+// tells when it serves.
 func (s *Store) ResumeShard(i int) error { return s.resumeShard(i) }

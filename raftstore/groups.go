@@ -8,12 +8,12 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// SyncGroups returns how a user who logs in finds groups of theirs, in one round for
-// each shard that holds some of them: at most backlog messages of a group are to be
-// pushed, and about most of those that a shard is asked for at a time. Groups of shards
-// that do not serve now, or not before ctx ends, are in left; those whose member the
-// user is not are in neither. The caller has just asked the user's own shard, for their
-// groups above all: what that holds is as new as it has to be.
+// SyncGroups returns, for a user who logs in, the state of the groups in asks, each
+// with at most backlog messages to push. It reads from each shard that holds some of
+// them, in rounds of about most messages. left are the groups whose shard does not
+// serve now or did not answer before ctx ended. Groups that the user is not a member of
+// are in neither result. The caller has just read the list of groups from the user's
+// own shard, which therefore need not catch up once more.
 func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (items []query.GroupSyncItem, left []query.GroupSyncQuery) {
 	byShard := make([][]query.GroupSyncQuery, len(s.shards))
 	for _, ask := range asks {
@@ -41,9 +41,9 @@ func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []quer
 	return items, left
 }
 
-// syncGroups asks one shard, once it has caught up if wait is set. The shard is
-// locked for a part of the groups at a time. Remaining are those that it did not
-// answer for.
+// syncGroups asks one shard about groups that it holds, after all that was proposed
+// before if wait is set. It locks the shard for some of the groups at a time. Remaining
+// are the groups for which it got no answer.
 func (sh *localShard) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int, wait bool) query.GroupSync {
 	all := query.GroupSync{Remaining: asks, Items: make([]query.GroupSyncItem, 0, len(asks))}
 	if wait {
@@ -63,7 +63,7 @@ func (sh *localShard) syncGroups(ctx context.Context, user command.UserID, asks 
 	return all
 }
 
-// GroupSince reads what came after a point in a group's order.
+// GroupSince reads into up what came in a group's order after an arrival number.
 func (s *Store) GroupSince(group command.GroupID, after uint64, up *query.Updates, maxMessages, maxBytes int) error {
 	q := groupUpdatesQueries.get()
 	defer groupUpdatesQueries.put(q)
@@ -79,16 +79,16 @@ func (s *Store) GroupMessages(user command.UserID, group command.GroupID, seqs [
 	return s.read(q)
 }
 
-// MemberChanges reads what a member's other sessions changed in their own view of a
-// group after a point in its order.
+// MemberChanges returns the changes that a member's other sessions made to that
+// member's view of a group after an arrival number of its order.
 func (s *Store) MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error) {
 	q := query.MemberChanges{User: user, Group: group, Session: session, After: after}
 	err := s.read(&q)
 	return q.Changes, err
 }
 
-// GroupCursor returns the text of a point in a group's order. It is empty, which a
-// device gives back as no cursor, while the shard does not serve.
+// GroupCursor returns the device cursor for an arrival number of a group's order. While
+// the shard does not serve it returns "", which a device then gives back as no cursor.
 func (s *Store) GroupCursor(group command.GroupID, arrival uint64) string {
 	q := epochQueries.get()
 	defer epochQueries.put(q)
@@ -113,21 +113,23 @@ func (s *Store) Members(group command.GroupID, after command.UserID, limit int) 
 	return q.Members, q.More, err
 }
 
-// Bans lists who is banned in order of name, from the first one above after.
+// Bans lists the banned users in order of name, from the first one above after.
 func (s *Store) Bans(group command.GroupID, after command.UserID, limit int) (bans []query.Ban, more bool, err error) {
 	q := query.Bans{Group: group, After: after, Limit: limit}
 	err = s.read(&q)
 	return q.Bans, q.More, err
 }
 
-// JoinRequests lists those that wait for an answer, oldest first.
+// JoinRequests lists the requests to join a group that wait for an answer, oldest
+// first.
 func (s *Store) JoinRequests(group command.GroupID) ([]query.JoinRequest, error) {
 	q := query.JoinRequests{Group: group}
 	err := s.read(&q)
 	return q.Requests, err
 }
 
-// GroupsOf lists the groups whose member a user is, by id, as of now.
+// GroupsOf lists the groups that a user is a member of, by id. The read is
+// linearizable.
 func (s *Store) GroupsOf(ctx context.Context, user command.UserID) ([]query.GroupRef, error) {
 	q := &query.GroupsOf{User: user}
 	if err := s.readCommitted(ctx, q); err != nil {

@@ -9,8 +9,9 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// WatchGroup registers w until UnwatchGroup. What came before, w has to read.
-// To register it again changes nothing.
+// WatchGroup registers w for what comes in a group's order, until
+// UnwatchGroup. What came before, the caller has to read. Registering w again
+// has no effect.
 func (s *Store) WatchGroup(group command.GroupID, w store.GroupWatcher) { s.hub.addGroup(group, w) }
 
 // UnwatchGroup ends what WatchGroup began. Once it has returned, w is not
@@ -43,7 +44,7 @@ func (h *hub) removeGroup(group command.GroupID, w store.GroupWatcher) {
 	}
 }
 
-// notifyGroups passes on what one entry did to groups.
+// notifyGroups wakes the watchers of the groups that one log entry changed.
 func (h *hub) notifyGroups(out *shard.Outcome) {
 	for i, group := range out.Groups {
 		if i > 0 && group == out.Groups[i-1] {

@@ -6,12 +6,12 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// A hookChangeQueue holds the changes of which hooks are still to be told, at most
+// A hookChangeQueue holds changes that Hooks have not been told of yet, at most
 // hookEvents.
 type hookChangeQueue struct {
 	list    []shard.HookChange
 	first   int                // number of list[0]
-	reads   map[hookReadOf]int // the numbers of reads in list
+	reads   map[hookReadOf]int // numbers of those changes in list that are reads
 	dropped int
 }
 
@@ -45,7 +45,8 @@ func (q *hookChangeQueue) add(c *shard.HookChange) {
 	q.list = append(q.list, *c)
 }
 
-// next removes and returns up to n changes, oldest first, and how many were dropped.
+// next removes and returns up to n changes, oldest first, and returns how many were
+// dropped since the last call.
 func (q *hookChangeQueue) next(n int) (changes []shard.HookChange, dropped int) {
 	n = min(n, len(q.list))
 	changes, q.list = q.list[:n:n], q.list[n:]
@@ -62,7 +63,7 @@ func (q *hookChangeQueue) next(n int) (changes []shard.HookChange, dropped int) 
 	return changes, dropped
 }
 
-// postChanges leaves changes for run. It does not block.
+// postChanges queues changes for run. It does not block.
 func (h *hooker) postChanges(changes []shard.HookChange) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,7 +73,8 @@ func (h *hooker) postChanges(changes []shard.HookChange) {
 	h.signal()
 }
 
-// tellChanges tells Hooks of some changes. It reports whether there may be more.
+// tellChanges tells Hooks of up to hookChanges changes. It reports whether more are
+// queued.
 func (h *hooker) tellChanges() (more bool) {
 	h.mu.Lock()
 	changes, dropped := h.changes.next(hookChanges)

@@ -14,28 +14,30 @@ import (
 )
 
 const (
-	// hookRead bounds the messages and members that one read checks with the shard
-	// locked, and hookMessages those of them that hooks are told of.
+	// hookRead bounds the messages and members that one read checks while it locks the
+	// shard, and hookMessages the messages that it finds for Hooks.
 	hookRead     = 512
 	hookMessages = 64
-	// hookEvents bounds the events of groups that wait to be told, and the changes;
-	// further ones are dropped.
+	// hookEvents bounds the queue of group events, and that of changes; further ones are
+	// dropped.
 	hookEvents = 4096
-	// hookChanges is how many changes are told before messages have their turn.
+	// hookChanges is how many changes Hooks are told of before messages have their turn.
 	hookChanges = 64
-	// hookPatience is how long a TrimHookQueue may wait for other commands. Waiting
-	// costs a repeat after a crash, not waiting costs an fsync.
+	// hookPatience is how long a TrimHookQueue may wait for other commands to share its
+	// log entry. To wait may repeat messages to Hooks after a crash, not to wait costs an
+	// fsync.
 	hookPatience = 200 * time.Millisecond
 	// hookRetry is the pause after a read or a TrimHookQueue that failed.
 	hookRetry = 100 * time.Millisecond
 )
 
-// hookKinds are the kinds of changes that hooks may want to know.
+// hookKinds are the kinds of changes that Hooks may want to be told of.
 var hookKinds = []query.ChangeKind{
 	query.ChangeRead, query.ChangeRecall, query.ChangeMessagesDeleted, query.ChangeConversationDeleted,
 }
 
-// hookBytes returns how much a shard is configured to keep for hooks.
+// hookBytes returns the bytes that a shard may keep for Hooks, 0 if they do not want
+// to be told of queued messages.
 func (c *Config) hookBytes() int {
 	if c.Hooks == nil || !c.Hooks.WantsQueued() {
 		return 0
@@ -43,7 +45,8 @@ func (c *Config) hookBytes() int {
 	return c.HookBytes
 }
 
-// hook has the hub report what changes with users.
+// hook makes the hub report to Hooks when users come online, go offline or leave the
+// foreground.
 func (s *Store) hook() {
 	hooks := s.cfg.Hooks
 	if hooks == nil {
@@ -59,9 +62,10 @@ func (s *Store) hook() {
 	}
 }
 
-// A hooker tells Hooks of what one shard has stored, for as long as this node
-// leads it. It reads from the point up to which TrimHookQueue has committed, so that
-// nothing is missed when the lead changes; Hooks may be told again of some.
+// A hooker tells Hooks of the messages and changes of one shard, for as long as this
+// node leads it. It begins behind the last message that a committed TrimHookQueue
+// names, so that no message is missed when the lead changes; Hooks may be told of some
+// again.
 type hooker struct {
 	shard   *localShard
 	hooks   store.Hooks
@@ -70,38 +74,38 @@ type hooker struct {
 	wanted  shard.ChangeKinds
 
 	mu       sync.Mutex
-	returned []returnedHook     // left for run
-	events   []query.GroupEvent // left for run
-	dropped  int                // of events
-	changes  hookChangeQueue    // left for run
-	aways    []shard.MemberRef  // who left the foreground; without group: of any conversation
-	awaited  map[command.GroupID]int
+	returned []returnedHook          // left for run
+	events   []query.GroupEvent      // left for run
+	dropped  int                     // of events
+	changes  hookChangeQueue         // left for run
+	aways    []shard.MemberRef       // users who left the foreground; without Group: in all their conversations
+	awaited  map[command.GroupID]int // messages in waiting
 
 	// Owned by run, and begin before it.
-	at       uint64         // number of what was read last
+	at       uint64         // number of the message that was read last
 	done     uint64         // number that the last TrimHookQueue names, proposed or committed
-	open     map[uint64]int // what Hooks have not dealt with: calls by number
-	calls    int            // of them all
+	open     map[uint64]int // calls that Hooks have not finished, by number of the message
+	calls    int            // the sum of open
 	halted   bool           // Hooks are closed
 	proposed bool           // a TrimHookQueue is on its way
 	retryAt  time.Time
 	waiting  waitingHooks
 
-	// A message of a group is told to some members at a time.
+	// The members of a group are checked for a message some at a time.
 	current *waitingHook   // nil when there is none
-	after   command.UserID // the member from whom to go on
+	after   command.UserID // the member of current after whom to go on
 
-	budget int // of what a read may still check
+	budget int // messages and members that this read may still check
 	ready  []queuedHook
 }
 
 type returnedHook struct {
 	number   uint64
 	over     bool
-	proposal bool // it is the TrimHookQueue that came back; over if it committed
+	proposal bool // the TrimHookQueue came back, over if it was committed
 }
 
-// A queuedHook is a message to be told of.
+// A queuedHook is a message for one user that Hooks are to be told of.
 type queuedHook struct {
 	number uint64
 	user   command.UserID
@@ -124,7 +128,7 @@ func newHooker(sh *localShard, enqueue enqueueFunc) *hooker {
 	return h
 }
 
-// begin runs in the apply step that begins the leadership.
+// begin sets from where to read. It runs in the apply step that begins the leadership.
 func (h *hooker) begin(s *shard.State) {
 	h.at, _ = s.HookQueueRange()
 	h.done = h.at
@@ -145,7 +149,7 @@ func (h *hooker) back(r returnedHook) {
 	h.signal()
 }
 
-// applied leaves for run what an entry did. It does not block.
+// applied queues for run what an applied entry did. It does not block.
 func (h *hooker) applied(out *shard.Outcome) {
 	if out.HooksQueued {
 		h.signal()
@@ -158,7 +162,7 @@ func (h *hooker) applied(out *shard.Outcome) {
 	}
 }
 
-// post leaves events of groups for run. It does not block.
+// post queues events of groups for run. It does not block.
 func (h *hooker) post(events []query.GroupEvent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -182,7 +186,7 @@ func (h *hooker) tellEvents() {
 	}
 }
 
-// run tells Hooks of what comes until ctx ends.
+// run tells Hooks of events, changes and messages until ctx ends.
 func (h *hooker) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -210,9 +214,9 @@ func (h *hooker) run(ctx context.Context) {
 			h.tellEvents()
 			for h.tellChanges() {
 			}
-			h.recheckAways() // what they have acked is known only until now
+			h.recheckAways() // what these users have acked is known only until now
 			h.tell()
-			h.confirm(0) // with the rest of what the leadership proposes
+			h.confirm(0) // without patience: with the last commands of the leadership
 			return
 		case <-h.wake:
 		case <-timer.C:
@@ -220,10 +224,12 @@ func (h *hooker) run(ctx context.Context) {
 	}
 }
 
-// busy reports whether hooks have to answer before more is read.
+// busy reports whether nothing more is to be read: Hooks are closed, or have too many
+// unfinished calls.
 func (h *hooker) busy() bool { return h.halted || h.calls >= store.MaxOpenQueued }
 
-// collectReturned handles what hooks and commands have answered.
+// collectReturned handles the calls that Hooks have finished, and the TrimHookQueue
+// that came back.
 func (h *hooker) collectReturned() {
 	h.mu.Lock()
 	returned := h.returned
@@ -234,11 +240,11 @@ func (h *hooker) collectReturned() {
 		case r.proposal:
 			h.proposed = false
 			if !r.over {
-				h.done = 0 // it may have failed: again
+				h.done = 0 // it may have failed: propose again
 				h.retry()
 			}
 		case !r.over:
-			h.halted = true // and the number stays open
+			h.halted = true // the message stays open, and is told again after a restart
 		default:
 			h.calls--
 			if h.open[r.number]--; h.open[r.number] == 0 {
@@ -250,7 +256,8 @@ func (h *hooker) collectReturned() {
 
 func (h *hooker) retry() { h.retryAt = time.Now().Add(hookRetry) }
 
-// confirm proposes to trim what has been dealt with.
+// confirm proposes to trim the queue up to the first message that Hooks have not
+// finished or that waits for an ack.
 func (h *hooker) confirm(patience time.Duration) {
 	upTo := h.at
 	for number := range h.open {
@@ -271,8 +278,8 @@ func (h *hooker) confirm(patience time.Duration) {
 	}
 }
 
-// tell reads on and tells Hooks of what they need to know. It reports whether
-// there is more to read now.
+// tell reads the next messages, and tells Hooks of those that nobody has acked or may
+// still ack. It reports whether there is more to read now.
 func (h *hooker) tell() (more bool) {
 	if h.busy() {
 		return false
@@ -309,18 +316,19 @@ func (h *hooker) tell() (more bool) {
 	return more
 }
 
-// full reports whether no more is to be read now.
+// full reports whether the present read has reached one of its bounds.
 func (h *hooker) full() bool {
 	return h.budget <= 0 || len(h.ready) >= hookMessages || h.calls+len(h.ready) >= store.MaxOpenQueued
 }
 
-// read fills ready. It reports whether it stopped before the end.
+// read fills ready from the state. It reports whether it stopped before the end of the
+// queue and may go on at once.
 func (h *hooker) read(s *shard.State, now int64) (more bool) {
 	if h.current != nil && !h.readGroup(s, now) || !h.recheckWaiting(s, now) {
 		return true
 	}
 	if h.waiting.full() {
-		return false // they are decided in time
+		return false // until some of these are decided
 	}
 	end := true
 	for m := range s.HookRefsAfter(h.at) {
@@ -347,8 +355,10 @@ func (h *hooker) read(s *shard.State, now int64) (more bool) {
 	return !end && !h.waiting.full()
 }
 
-// readUser decides about a message to a user: with attentionForeground they may still
-// ack it.
+// readUser decides about a message to a user. It puts the message into ready if the
+// user is away, or is in the foreground and last says that the message has waited long
+// enough. If it returns attentionForeground, the user may still ack the message, which
+// has to wait for that.
 func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) attention {
 	mark, ok := s.QueuedHeader(w.User, w.Peer, w.Seq, now)
 	if !ok {
@@ -362,7 +372,8 @@ func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) 
 	return r
 }
 
-// readMember does the same for a member of a group.
+// readMember is readUser for a member of a group, with the header that the caller has
+// read.
 func (h *hooker) readMember(w *waitingHook, user command.UserID, mark *query.QueuedHeader, last bool) attention {
 	r := h.shard.store.hub.attention(user, w.Group, mark)
 	if r == attentionAway || r == attentionForeground && last {
@@ -372,8 +383,8 @@ func (h *hooker) readMember(w *waitingHook, user command.UserID, mark *query.Que
 	return r
 }
 
-// readGroup goes on with the members of the current message. It reports whether it
-// came to their end.
+// readGroup checks further members of a group for the current message. It reports
+// whether all have been checked.
 func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
 	w := h.current
 	if h.full() {
@@ -398,7 +409,8 @@ func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
 	return true
 }
 
-// await keeps a message that may still be acked.
+// await adds a message to waiting, because a session in the foreground may still ack
+// it.
 func (h *hooker) await(w *waitingHook) {
 	h.waiting.add(w)
 	if w.Group != "" {
@@ -408,7 +420,7 @@ func (h *hooker) await(w *waitingHook) {
 	}
 }
 
-// over ends the wait for a message.
+// over removes a message from waiting, because it is decided.
 func (h *hooker) over(w *waitingHook) {
 	h.waiting.remove(w)
 	if w.Group != "" {
@@ -422,7 +434,7 @@ func (h *hooker) over(w *waitingHook) {
 
 // recheckWaiting checks messages that wait: those of users who left the foreground,
 // those that are likely to be acked by now, and those that have waited long enough. It
-// reports whether it came to their end.
+// reports whether it has checked them all.
 func (h *hooker) recheckWaiting(s *shard.State, now int64) (end bool) {
 	for w, last := h.waiting.due(time.Now()); w != nil; w, last = h.waiting.due(time.Now()) {
 		if h.full() {
@@ -435,7 +447,8 @@ func (h *hooker) recheckWaiting(s *shard.State, now int64) (end bool) {
 	return true
 }
 
-// recheck checks a message again. It reports whether it is through with it.
+// recheck checks a waiting message again, for the last time if last is set. It reports
+// whether it has checked all users of the message.
 func (h *hooker) recheck(s *shard.State, now int64, w *waitingHook, last bool) (through bool) {
 	if w.Group == "" {
 		h.budget--
@@ -446,7 +459,7 @@ func (h *hooker) recheck(s *shard.State, now int64, w *waitingHook, last bool) (
 		}
 		return true
 	}
-	// Members who may still ack it are moved to the front, by name.
+	// Members who may still ack the message are moved to the front, in order of name.
 	for w.at < len(w.users) {
 		if h.full() {
 			return false
@@ -469,7 +482,7 @@ func (h *hooker) recheck(s *shard.State, now int64, w *waitingHook, last bool) (
 		return h.recheck(s, now, w, last)
 	}
 	switch {
-	case !w.scanned: // the rest of its members is still to come
+	case !w.scanned: // readGroup has not checked all members yet
 	case len(w.users) == 0:
 		h.over(w)
 		return true
@@ -491,8 +504,8 @@ func (h *hooker) memberAway(group command.GroupID, user command.UserID) {
 	h.signal()
 }
 
-// recheckAways has the messages checked of users who left the foreground, here and in
-// the shards of their groups.
+// recheckAways makes recheckWaiting check the messages of users who left the
+// foreground, here and in the shards of their groups.
 func (h *hooker) recheckAways() {
 	h.mu.Lock()
 	aways := h.aways
@@ -505,7 +518,7 @@ func (h *hooker) recheckAways() {
 		}
 		h.waiting.recheckUser(a.User)
 		q := query.GroupsOf{User: a.User}
-		// A shard that does not serve has its messages told when they are due.
+		// If the shard does not serve, messages of groups wait until they are due.
 		_ = h.shard.store.read(&q)
 		for _, ref := range q.Groups {
 			if l := h.shard.store.shardOf(ref.Group.Key()).leading(); l != nil {

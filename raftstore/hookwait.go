@@ -9,19 +9,21 @@ import (
 )
 
 const (
-	// maxWaiting bounds the messages of one shard that may still be acked, each
-	// counted with its members who may ack it. At that limit no more are read.
+	// maxWaiting bounds the waiting messages of one shard, each counted together with
+	// its members who may still ack it. At that bound no more messages are read.
 	maxWaiting = 100_000
-	// hookFirstCheck is after how long a message that may still be acked is checked:
-	// most are acked by then, and need not be kept any longer.
+	// hookFirstCheck is how long a waiting message is left alone before it is checked
+	// for the first time: most are acked by then, and need not be kept until
+	// Config.QueuedAfter.
 	hookFirstCheck = time.Second
 )
 
-// A waitingHook is a message that sessions in the foreground may still ack.
+// A waitingHook is a message that Hooks are not told of yet, because sessions in the
+// foreground may still ack it.
 type waitingHook struct {
 	query.HookRef
 	since   time.Time
-	over    bool // it is decided
+	over    bool // decided: Hooks are told of it, or need not be
 	recheck bool // it is in waitingHooks.recheck
 
 	// Of a group: the members who may still ack it, by name. While they are checked,
@@ -32,14 +34,15 @@ type waitingHook struct {
 	scanned  bool // all members were checked once
 }
 
-// waitingHooks are the messages of a shard that may still be acked.
+// waitingHooks are the messages of a shard that Hooks are not told of yet, because
+// sessions in the foreground may still ack them.
 type waitingHooks struct {
 	after, firstCheck time.Duration
 
-	queue        []*waitingHook // by number, and so by time; without gaps but with those that are over
-	firstChecked int            // of queue, from the front, had their first check
-	over         int            // of queue
-	weight       int            // of those that are not over: messages, and users of them
+	queue        []*waitingHook // by number, and so by time; decided ones stay in it until trim
+	firstChecked int            // how many at the front of queue had their first check
+	over         int            // how many of queue are decided
+	weight       int            // waiting messages and their users
 	recheck      []*waitingHook // to be checked now
 	users        map[command.UserID][]*waitingHook
 	groups       map[command.GroupID][]*waitingHook
@@ -88,8 +91,8 @@ func removeFrom[K comparable](m map[K][]*waitingHook, key K, w *waitingHook) {
 	}
 }
 
-// trim drops the decided messages at the front, and all of them once they are most of
-// the queue.
+// trim removes the decided messages at the front, and all of them once they are most
+// of the queue.
 func (q *waitingHooks) trim() {
 	for len(q.queue) > 0 && q.queue[0].over {
 		q.queue[0] = nil
@@ -119,8 +122,9 @@ func (q *waitingHooks) oldest() uint64 {
 	return q.queue[0].Number
 }
 
-// due returns a message that is to be checked now, nil for none, and whether it has
-// waited long enough. The same one is returned until rechecked or remove.
+// due returns a message that is to be checked now, nil if there is none; last reports
+// whether it has waited long enough to be decided. due returns the same message until
+// rechecked or remove is called.
 func (q *waitingHooks) due(now time.Time) (w *waitingHook, last bool) {
 	for len(q.recheck) > 0 {
 		if w := q.recheck[0]; !w.over {
@@ -148,7 +152,8 @@ func (q *waitingHooks) due(now time.Time) (w *waitingHook, last bool) {
 // decidable reports whether a check can decide about the message.
 func (w *waitingHook) decidable() bool { return w.Group == "" || w.scanned }
 
-// rechecked says that the message that due returned waits on.
+// rechecked records that the message that due returned was checked and has to wait
+// on.
 func (q *waitingHooks) rechecked(w *waitingHook) {
 	if w.recheck {
 		w.recheck = false
@@ -159,7 +164,7 @@ func (q *waitingHooks) rechecked(w *waitingHook) {
 	q.firstChecked++
 }
 
-// next returns when a message is to be checked, zero for never.
+// next returns the time at which a message is to be checked next, zero if none waits.
 func (q *waitingHooks) next() (at time.Time) {
 	if len(q.queue) == 0 {
 		return at
@@ -176,14 +181,14 @@ func (q *waitingHooks) next() (at time.Time) {
 	return at
 }
 
-// recheckUser has the messages to a user checked now.
+// recheckUser makes due return the messages to a user.
 func (q *waitingHooks) recheckUser(user command.UserID) {
 	for _, w := range q.users[user] {
 		q.recheckOne(w)
 	}
 }
 
-// recheckMember has the messages of a group checked that a member may still ack.
+// recheckMember makes due return the messages of a group that a member may still ack.
 func (q *waitingHooks) recheckMember(group command.GroupID, user command.UserID) {
 	for _, w := range q.groups[group] {
 		if w.has(user) {

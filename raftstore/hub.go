@@ -11,11 +11,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// hubStripes spreads the users over locks.
+// hubStripes is the number of locks that the users and groups are spread over.
 const hubStripes = 64
 
-// A hub knows the watchers of this node, by user and by group. It holds as many
-// of users as sessions are logged in here, and of groups what the edge registers.
+// A hub knows the watchers of this node, by user and by group: one for each session
+// that is logged in here, and those that gateways register for groups.
 type hub struct {
 	stripes  [hubStripes]hubStripe
 	presence *presence
@@ -23,8 +23,8 @@ type hub struct {
 	now      func() int64 // ms
 
 	// For hooks; nil without. They are called with a stripe locked.
-	changed func(user command.UserID, online bool) // they came online or went offline
-	away    func(user command.UserID)              // no session of theirs is in the foreground any more; set if acks matter
+	changed func(user command.UserID, online bool) // the user came online or went offline
+	away    func(user command.UserID)              // no session of the user is in the foreground any more; nil if Hooks want no queued messages
 }
 
 type hubStripe struct {
@@ -34,13 +34,13 @@ type hubStripe struct {
 	left   leftAcks
 }
 
-// A listener is a session.
+// A listener is a session with its watcher, and what is known of its app.
 type listener struct {
 	session    command.SessionID
 	watcher    store.Watcher
 	background bool  // nobody is looking at the device
 	stalled    bool  // its app does not answer
-	seen       int64 // of one that is stalled: ms, when the app last answered
+	seen       int64 // ms, when the app last answered, if stalled
 }
 
 func newHub(p *presence, count prometheus.Gauge, now func() int64) *hub {
@@ -56,7 +56,7 @@ func (h *hub) stripe(user command.UserID) *hubStripe {
 	return &h.stripes[command.SlotOf(string(user))%hubStripes]
 }
 
-// add registers w for a session. A watcher that the session had is replaced.
+// add registers w for a session, in place of an earlier watcher.
 func (h *hub) add(user command.UserID, session command.SessionID, w store.Watcher) {
 	st := h.stripe(user)
 	st.mu.Lock()
@@ -73,8 +73,9 @@ func (h *hub) add(user command.UserID, session command.SessionID, w store.Watche
 	h.count.Inc()
 }
 
-// trackStatus reports what changed with a user between its call and that of the
-// function it returns. The caller holds st.mu.
+// trackStatus notes the status of a user. The function that it returns must be called
+// once the user's listeners have changed: it reports what that did to the status. The
+// caller holds st.mu throughout.
 func (h *hub) trackStatus(st *hubStripe, user command.UserID) (end func()) {
 	online, looking := statusOf(st.users[user])
 	return func() {
@@ -91,8 +92,8 @@ func (h *hub) trackStatus(st *hubStripe, user command.UserID) (end func()) {
 	}
 }
 
-// statusOf reports whether an app of the user answers, and whether one that does is in
-// the foreground.
+// statusOf reports whether the app of one of a user's listeners answers, and whether
+// one of those that do is in the foreground.
 func statusOf(listeners []listener) (online, looking bool) {
 	for i := range listeners {
 		l := &listeners[i]
@@ -102,7 +103,7 @@ func statusOf(listeners []listener) (online, looking bool) {
 	return online, looking
 }
 
-// remove forgets a session's watcher and returns it, nil if there is none.
+// remove removes a session's watcher and returns it, nil if there is none.
 func (h *hub) remove(user command.UserID, session command.SessionID) store.Watcher {
 	st := h.stripe(user)
 	st.mu.Lock()
@@ -152,7 +153,7 @@ func (h *hub) answered(user command.UserID) (at int64) {
 	return at
 }
 
-// set has change alter what is known of a session.
+// set lets change modify the listener of a session, if it has one.
 func (h *hub) set(user command.UserID, session command.SessionID, change func(*listener)) {
 	st := h.stripe(user)
 	st.mu.Lock()
@@ -179,8 +180,8 @@ func (h *hub) reportOffline(user command.UserID) {
 	}
 }
 
-// forgetAcks forgets what ended sessions of a user had acked: their arrival numbers
-// begin anew.
+// forgetAcks forgets what ended sessions of a user had acked. It is called when the
+// user was erased: their arrival numbers begin anew.
 func (h *hub) forgetAcks(user command.UserID) {
 	st := h.stripe(user)
 	st.mu.Lock()
@@ -188,7 +189,7 @@ func (h *hub) forgetAcks(user command.UserID) {
 	st.left.forget(user)
 }
 
-// An attention is whether a user has seen a message, as far as acks tell.
+// An attention says whether a user has acked a message, or may still do so.
 type attention uint8
 
 const (
@@ -197,8 +198,8 @@ const (
 	attentionAcked
 )
 
-// attention returns a user's attention to a message, of a group or of their own
-// conversations.
+// attention returns a user's attention to a message: of a group or, if group is "", of
+// one of their own conversations.
 func (h *hub) attention(user command.UserID, group command.GroupID, m *query.QueuedHeader) attention {
 	st := h.stripe(user)
 	st.mu.Lock()
@@ -226,8 +227,9 @@ func (h *hub) watches(key sessionKey) bool {
 	return slices.ContainsFunc(st.users[key.user], func(l listener) bool { return l.session == key.session })
 }
 
-// notify wakes and kicks those whom an entry concerns. Logins of that entry have
-// registered their watchers before.
+// notify kicks the sessions that a log entry ended, and wakes the watchers of users
+// and groups that it changed. Sessions that logged in with that entry are registered
+// already.
 func (h *hub) notify(out *shard.Outcome) {
 	for _, k := range out.Kicked {
 		h.kick(k.User, k.Session, k.Reason)
@@ -265,8 +267,8 @@ func (h *hub) signal(user command.UserID, except command.SessionID, s store.Sign
 	}
 }
 
-// resume prepares the watchers of a shard for a new leadership: those whose session
-// has ended are kicked; the others, and those of groups, are woken. It returns the
+// resume prepares the watchers of a shard for a new leadership: it kicks those whose
+// session is not in live, and wakes the others and those of groups. It returns the
 // sessions that have a watcher.
 func (h *hub) resume(owns func(command.UserID) bool, live map[sessionKey]bool) map[sessionKey]bool {
 	claimed := make(map[sessionKey]bool)

@@ -19,18 +19,19 @@ const (
 	// importRows and importBytes bound the rows that an import holds at a time.
 	importRows  = command.MaxImportRows
 	importBytes = 1 << 20
-	// importReads is how many conversations are looked at while a shard is locked.
+	// importReads is how many conversations are read under one lock of a shard.
 	importReads = 512
 )
 
-// Import stores rows, oldest first, in conversations that hold no other message.
-// It holds some thousand rows at a time. One import runs at a time, others wait.
+// Import stores rows, oldest first, in conversations that hold no messages but those
+// of the same stream. It holds some thousand rows in memory. One import runs at a
+// time; others wait.
 //
-// The result counts what is done with, whatever the error: an *ImportError, one
-// of rows, or what a command can fail with. A row that comes again under its
-// number in the stream changes nothing, so that a request which failed can be
-// repeated as it was, or go on behind the rows that were taken. Of the rows
-// behind that of an *ImportError some may be stored.
+// The result counts the rows that were handled, even if there is an error: an
+// *ImportError, an error of the iterator, or one of a command. A row that comes again
+// under its number in the stream changes nothing, so that a failed request can be
+// repeated as it was, or continued behind the rows that the result counts. After an
+// *ImportError some of the rows behind the refused one may be stored.
 func (s *Store) Import(ctx context.Context, req store.ImportRequest, rows iter.Seq2[store.ImportRow, error]) (store.ImportResult, error) {
 	im := importer{store: s, req: req, stream: streamOf(req.Stream), views: make(map[importKey]*importView)}
 	if n := len(req.Stream); n == 0 || n > command.MaxName {
@@ -58,18 +59,18 @@ func (s *Store) Import(ctx context.Context, req store.ImportRequest, rows iter.S
 	return im.result, im.flush(ctx)
 }
 
-// streamOf returns the number by which the shards know a stream.
+// streamOf returns the number that stands for a stream in the shards.
 func streamOf(name string) uint64 { return xxhash.Sum64String(name) }
 
-// An importer takes the rows of one request to their conversations, in chunks:
-// it looks at all conversations of a chunk, decides what becomes of each row on
-// either side, and has that committed before it goes on.
+// An importer stores the rows of one request, in chunks: it reads the state of all
+// logs of a chunk, decides about each row in the logs of sender and receiver, and
+// commits that before it begins the next chunk.
 type importer struct {
 	store  *Store
 	req    store.ImportRequest
 	stream uint64
 	result store.ImportResult
-	lines  uint64 // before those of the chunk
+	lines  uint64 // rows before those of the chunk
 
 	rows   []store.ImportRow
 	bodies []byte // of rows
@@ -102,7 +103,7 @@ const (
 	rowExpired
 )
 
-// add takes a row into the chunk.
+// add checks a row and adds it to the chunk, with an ID and a CID if it has none.
 func (im *importer) add(row store.ImportRow) error {
 	line := im.lines + uint64(len(im.rows)) + 1
 	bad := func(field, message string) error {
@@ -136,8 +137,8 @@ func (im *importer) add(row store.ImportRow) error {
 	return nil
 }
 
-// id returns the id of a row, the same whenever the row comes: as for any message, six
-// bytes of time and ten that no other message has.
+// id makes the id of a row that has none: as in any id, six bytes of time and ten that
+// no other message has. The same row gets the same id again.
 func (im *importer) id(number uint64, at int64) (id command.MsgID) {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(at))
@@ -230,7 +231,8 @@ func (im *importer) look() error {
 	return nil
 }
 
-// plan decides what becomes of the rows, up to the first that cannot be taken.
+// plan decides what becomes of the rows, up to the first that has to be refused. It
+// returns the counts of the rows before that one, and the refusal.
 func (im *importer) plan() (done store.ImportResult, refusal error) {
 	for i := range im.rows {
 		row := &im.rows[i]
@@ -271,7 +273,7 @@ func (im *importer) plan() (done store.ImportResult, refusal error) {
 	return done, nil
 }
 
-// check refuses a row that one of its logs cannot take.
+// check returns an *ImportError for a row that one of its logs cannot take.
 func (im *importer) check(row *store.ImportRow, line uint64, sides ...*importView) error {
 	for _, v := range sides {
 		refuse := func(field string, code command.Code, message string) error {
@@ -295,7 +297,7 @@ func (im *importer) check(row *store.ImportRow, line uint64, sides ...*importVie
 	return nil
 }
 
-// fateOf returns what becomes of a row.
+// fateOf returns what becomes of a row in this log.
 func (v *importView) fateOf(row *command.ImportRow) rowFate {
 	switch {
 	case row.Row <= v.state.Row:
@@ -307,8 +309,8 @@ func (v *importView) fateOf(row *command.ImportRow) rowFate {
 	return rowStored
 }
 
-// accept adds a row to what its log is to store, if that is its fate, and returns the
-// seq that the row will have.
+// accept adds a row to those that the log is to store, unless it is known or has
+// expired. It returns the seq that a stored row will have.
 func (v *importView) accept(row command.ImportRow) (seq uint64, f rowFate) {
 	f = v.fateOf(&row)
 	if f == rowKnown {
@@ -334,7 +336,7 @@ func (im *importer) seqOf(key importKey, id command.MsgID) uint64 {
 	return q.Seq
 }
 
-// commit has the logs take their rows.
+// commit submits the rows of all logs and waits for the outcomes.
 func (im *importer) commit(ctx context.Context) error {
 	answers := make(chan error, len(im.order))
 	sent := 0
@@ -362,7 +364,8 @@ func (im *importer) commit(ctx context.Context) error {
 	return first
 }
 
-// refusal returns the error for rows that a log refuses although it looked ready.
+// refusal returns the error of a result: an *ImportError if the log refused a row that
+// check had passed.
 func (im *importer) refusal(r *command.Result) error {
 	if r.Code == command.OK || r.Seq == 0 {
 		return r.Err()
@@ -378,7 +381,8 @@ func (im *importer) command(v *importView) command.Command {
 	return &command.Import{User: v.key.user, Peer: v.key.peer, Stream: im.stream, Unread: im.req.Unread, Rows: v.rows}
 }
 
-// firstOf prefers failures to refusals, and of those the one of the first line.
+// firstOf returns one of two errors: a failure rather than an *ImportError, and of two
+// of those the one with the lower line.
 func firstOf(a, b error) error {
 	switch {
 	case a == nil:

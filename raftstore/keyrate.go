@@ -6,24 +6,26 @@ import (
 	"time"
 )
 
-// maxRates bounds the keys whose rate is known. Past it those go that may send
-// a whole burst again, as they say no more than a new one; if there is none, any
-// one goes, which errs in favour of that one.
+// maxRates bounds the keys that a keyRate holds. At that bound it removes keys
+// that may send a whole burst again, as a new key may; if there are none it
+// removes any one, which may then send a burst too early.
 const maxRates = 1 << 16
 
-// A keyRate bounds what each group, or user, does that passes through memory
-// alone. What is stored is counted by the shard. The zero value bounds nothing.
+// A keyRate limits the messages of each key, a group or a user, that pass through
+// memory alone. Those that are stored are limited by the shard. The zero value
+// limits nothing.
 type keyRate[K comparable] struct {
-	each  time.Duration // that one message takes of the rate
-	burst time.Duration // that may be taken in advance
+	each  time.Duration // time that one message uses up
+	burst time.Duration // time that may be used in advance
 
 	mu    sync.Mutex
-	free  map[K]time.Time // when nothing is taken in advance any more
+	free  map[K]time.Time // when no time is used in advance any more
 	swept time.Time
 }
 
-// newKeyRate lets so many through in a span, after a burst; math.MaxInt32 and more
-// is no limit.
+// newKeyRate returns a keyRate that allows each key most messages per span on
+// average and burst at once. A most of math.MaxInt32 or more, or of 0 or less, is
+// no limit.
 func newKeyRate[K comparable](most, burst int, span time.Duration) *keyRate[K] {
 	if most >= math.MaxInt32 || most <= 0 {
 		return new(keyRate[K])
@@ -32,7 +34,7 @@ func newKeyRate[K comparable](most, burst int, span time.Duration) *keyRate[K] {
 	return &keyRate[K]{each: each, burst: each * time.Duration(burst), free: make(map[K]time.Time)}
 }
 
-// allow counts a message, or returns how long until there is room for it.
+// allow counts a message of a key, or returns the time until the key may send one.
 func (r *keyRate[K]) allow(key K, now time.Time) (wait time.Duration, ok bool) {
 	if r.each == 0 {
 		return 0, true
@@ -54,8 +56,8 @@ func (r *keyRate[K]) allow(key K, now time.Time) (wait time.Duration, ok bool) {
 	return 0, true
 }
 
-// makeRoom has room for one more key. A walk over all is worth it once a
-// second at most.
+// makeRoom makes room for one more key if there are maxRates. It looks through all
+// keys once a second at most.
 func (r *keyRate[K]) makeRoom(now time.Time) {
 	if len(r.free) < maxRates {
 		return

@@ -34,8 +34,8 @@ func newLeader(sh *localShard, enqueue enqueueFunc) *leader {
 	return l
 }
 
-// Begin takes over the letters that wait: from here on all that is posted goes to
-// the courier, and every session is known to have a watcher or to wait for one.
+// Begin takes over the letters of the outbox; later ones come with Applied. It
+// divides the sessions of the state into those with a watcher here and orphans.
 func (l *leader) Begin(s *shard.State) {
 	sh := l.shard
 	for p := range s.Letters {
@@ -52,7 +52,7 @@ func (l *leader) Begin(s *shard.State) {
 	sh.leader.Store(l)
 }
 
-// Wanted returns what hooks want to know.
+// Wanted returns the kinds of changes that Hooks want to be told of.
 func (l *leader) Wanted() shard.ChangeKinds {
 	if l.hooker == nil {
 		return 0
@@ -60,7 +60,7 @@ func (l *leader) Wanted() shard.ChangeKinds {
 	return l.hooker.wanted
 }
 
-// Applied hands on what an entry did to those whom the state does not tell.
+// Applied passes what an entry did to the courier and the hooker.
 func (l *leader) Applied(out *shard.Outcome) {
 	if len(out.Posted) > 0 {
 		l.courier.post(out.Posted)
@@ -99,8 +99,9 @@ func (l *leader) claims(ctx context.Context) {
 	}
 }
 
-// logoutOrphans ends the sessions that no watcher has claimed in time. What
-// cannot be proposed now is tried again.
+// logoutOrphans logs out the sessions that no watcher has claimed within
+// Config.ClaimWithin. Those whose logout cannot be proposed now are due again after
+// as long.
 func (l *leader) logoutOrphans(now time.Time) {
 	sh := l.shard
 	due := sh.orphans.due(now, sh.store.cfg.ClaimWithin)
@@ -134,8 +135,8 @@ func (l *leader) logoutOrphans(now time.Time) {
 	}
 }
 
-// loggedOut tells that a user is no longer online if their last session was one that
-// a process has left behind: nobody else does.
+// loggedOut reports that a user is offline if they have no session left. Nothing
+// else reports it if their last session was left behind by a process that died.
 func (l *leader) loggedOut(user command.UserID) {
 	q := query.Sessions{User: user}
 	if err := l.shard.read(&q); err == nil && len(q.Sessions) == 0 {

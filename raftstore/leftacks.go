@@ -6,11 +6,12 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// maxLeft bounds each half of what one leftAcks keeps, and the groups of a user. All together know of at least
-// the last 65,000 users who left, fewer if these were in many groups.
+// maxLeft bounds the weight of each half of a leftAcks, and the groups of one user in it.
+// The leftAcks of all stripes together hold at least the last 65,000 users who left,
+// fewer if these were in many groups.
 const maxLeft = 1024
 
-// leftAcks are what ended sessions had acked, of the users who left last. What they no
+// leftAcks hold what ended sessions had acked, of the users who left last. What they no
 // longer hold counts as not acked.
 type leftAcks struct {
 	young, old map[command.UserID]*leftAck
@@ -18,11 +19,11 @@ type leftAcks struct {
 }
 
 type leftAck struct {
-	at int64 // ms, when the last session ended: what came later it has not acked
+	at int64 // ms, when the last session ended: it has acked nothing that came later
 	store.Acks
 }
 
-// add adds what an ended session had acked.
+// add merges what an ended session had acked into what is held of its user.
 func (l *leftAcks) add(user command.UserID, a store.Acks, now int64) {
 	if a.UpTo == 0 && len(a.Groups) == 0 {
 		return
@@ -54,14 +55,14 @@ func (l *leftAcks) add(user command.UserID, a store.Acks, now int64) {
 	l.young[user] = one
 }
 
-// forget forgets a user.
+// forget removes what is held of a user.
 func (l *leftAcks) forget(user command.UserID) {
 	l.weight -= l.young[user].weight()
 	delete(l.young, user)
 	delete(l.old, user)
 }
 
-// weight returns what one counts for: 0 if it is nil.
+// weight returns what a user counts for towards maxLeft, 0 if one is nil.
 func (one *leftAck) weight() int {
 	if one == nil {
 		return 0

@@ -10,7 +10,8 @@ import (
 // maxList bounds what Users and Groups return at a time.
 const maxList = 1000
 
-// walk calls read for all slots of all shards, some at a time.
+// walk calls read for all slots of all shards, with at most some slots in each
+// call.
 func (s *Store) walk(ctx context.Context, some int, read func(*localShard, query.SlotRange) error) error {
 	for _, sh := range s.shards {
 		if err := sh.walk(ctx, some, func(slots query.SlotRange) error { return read(sh, slots) }); err != nil {
@@ -20,7 +21,8 @@ func (s *Store) walk(ctx context.Context, some int, read func(*localShard, query
 	return nil
 }
 
-// A list gathers the first entries, in some order, of many parts.
+// A list collects entries from many parts, and keeps the first ones in some
+// order.
 type list[T any] struct {
 	limit   int
 	order   func(a, b T) int
@@ -28,12 +30,13 @@ type list[T any] struct {
 	more    bool // there are entries beyond the limit
 }
 
-// newList returns a list of limit entries, at least 1 and at most maxList.
+// newList returns a list that keeps limit entries, but at least 1 and at most
+// maxList.
 func newList[T any](limit int, order func(a, b T) int) *list[T] {
 	return &list[T]{limit: max(min(limit, maxList), 1), order: order}
 }
 
-// add adds a part.
+// add adds the entries of one part.
 func (l *list[T]) add(part []T) {
 	l.entries = append(l.entries, part...)
 	if len(l.entries) >= 4*l.limit {
@@ -41,8 +44,8 @@ func (l *list[T]) add(part []T) {
 	}
 }
 
-// last returns the entry at or behind which none is needed any more, zero while
-// there is none.
+// last returns the last entry of a list that has cut some off: no entry behind
+// it need be added. It returns zero while none was cut off.
 func (l *list[T]) last() (last T) {
 	if l.more {
 		return l.entries[l.limit-1]
@@ -59,7 +62,7 @@ func (l *list[T]) cut() {
 	}
 }
 
-// end returns the entries, and whether there are more.
+// end returns the entries that are kept, and reports whether there are more.
 func (l *list[T]) end() (entries []T, more bool) {
 	l.cut()
 	return l.entries, l.more

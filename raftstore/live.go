@@ -11,11 +11,11 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// SendLive passes a message to the sessions that are in a group now: one of a
-// group that stores none, or of ttl 0 in another one. The result has its ID and
-// Time. A repeat is known as SendEphemeral knows it. Refusals are
-// *command.RefusedError. Whether a session is in a group that stores nothing is for
-// the caller to know.
+// SendLive passes a message to the sessions that are in a group now, and stores nothing:
+// it is for a group that stores no messages, and for messages of ttl 0 in other groups.
+// The result has the message's ID and Time. Repeats are handled as by SendEphemeral. A
+// refusal is a *command.RefusedError. Whether the sending session has entered a group
+// that stores no messages is for the caller to check.
 func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	if m.Group == "" || m.User == "" || m.CID == "" {
 		return command.Result{}, &command.RefusedError{Code: command.CodeBadRequest, Detail: "conv: must not be empty, nor may cid"}
@@ -31,8 +31,8 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	speech := speechQueries.get()
 	defer speechQueries.put(speech)
 	speech.Group, speech.User, speech.Admin = m.Group, m.User, m.Admin
-	// With the state locked for reading: whatever changes the group next has a higher
-	// arrival number, and comes after this.
+	// The state is locked for reading, so that this message reaches watchers before whatever
+	// changes the group next, which has a higher arrival number.
 	err := s.shardOf(m.Group.Key()).local.ReadLocal(func(st *shard.State, now int64) {
 		if refused = readError(st.Answer(speech, now)); refused != nil {
 			return
@@ -48,7 +48,7 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 			return
 		}
 		if first, repeat, refused = s.transient.record(key, m.ID, m.Body, now); repeat {
-			return // it came at the same moment
+			return // the first came at the same moment
 		}
 		sent.Time, sent.Arrival = speech.Now, speech.Arrival
 		s.hub.signalGroup(sent)
@@ -64,10 +64,10 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	return command.Result{ID: m.ID, Time: sent.Time}, nil
 }
 
-// TypingGroup tells the sessions of the other members of a group that from is
-// typing. It is dropped when the group has more than store.MaxTyping members or
-// stores nothing. It does not reach users who have blocked from. A user who is no member or
-// muted gets a *command.RefusedError.
+// TypingGroup tells the sessions of the other members of a group that from is typing. It
+// does nothing in a group that has more than store.MaxTyping members or stores no
+// messages, and leaves out users who have blocked from. If from is no member or is muted,
+// it returns a *command.RefusedError.
 func (s *Store) TypingGroup(from command.UserID, group command.GroupID) error {
 	q := query.MaySpeak{Group: group, User: from, Listeners: store.MaxTyping}
 	if err := s.read(&q); err != nil {
@@ -80,8 +80,8 @@ func (s *Store) TypingGroup(from command.UserID, group command.GroupID) error {
 	return nil
 }
 
-// listeners returns the members but one who are online and have not blocked that one.
-// Those whose shard does not serve are left out.
+// listeners returns the members other than from who are online and have not blocked from.
+// Members whose shard does not serve are left out.
 func (s *Store) listeners(from command.UserID, members []command.UserID) []command.UserID {
 	others := make([]command.UserID, 0, len(members))
 	for _, user := range members {

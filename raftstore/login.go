@@ -11,18 +11,18 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// Login commits cmd and, in the same step of the shard, registers w and takes
-// the sync: what comes after the sync wakes w. A refusal is a
-// *command.RefusedError. When ctx ends first the outcome is unknown; should the
-// login take effect after that, it is undone.
+// Login commits cmd and, in the same apply step, registers w and begins the sync
+// that it returns: whatever comes after that step wakes w. A refusal is a
+// *command.RefusedError. If ctx ends first, the outcome is unknown; should the
+// login take effect later, it is undone.
 func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.RecentsMode, w store.Watcher) (*query.Sync, error) {
 	sh := s.shardOf(cmd.User)
 	answer := make(chan outcome, 1)
 	var sync *query.Sync      // set by the apply step, read after the answer
-	var abandoned atomic.Bool // or answered: whichever comes first sets it
+	var abandoned atomic.Bool // set by the answer or the end of ctx, whichever comes first
 	step := func(st *shard.State, now int64, r *command.Result) {
-		// A caller who has gone may log in anew with the same watcher: this
-		// session, which that login ends, must not take it along.
+		// A caller whose ctx has ended may log in anew with the same watcher, which
+		// ends this session: its end must not remove that watcher.
 		if r.Code != command.OK || abandoned.Load() {
 			return
 		}
@@ -53,22 +53,23 @@ func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.Rec
 	return sync, o.result.Err()
 }
 
-// Unwatch forgets the watcher of a session. It does not end the session: Logout
-// does, and if none comes within Config.ClaimWithin, the store itself.
+// Unwatch removes the watcher of a session. It does not end the session: a Logout
+// does or, if none comes within Config.ClaimWithin, the store.
 func (s *Store) Unwatch(user command.UserID, session command.SessionID) {
 	if s.hub.remove(user, session) != nil {
 		s.shardOf(user).orphans.add(sessionKey{user, session})
 	}
 }
 
-// SetBackground says whether a session is in the background. A user
-// whose sessions are all in the background counts as away for hooks.
+// SetBackground records whether a session is in the background. A user whose
+// sessions are all in the background counts as away for Hooks.
 func (s *Store) SetBackground(user command.UserID, session command.SessionID, background bool) {
 	s.hub.set(user, session, func(l *listener) { l.background = background })
 }
 
-// SetStalled says whether the app of a session answers what it is pushed; seen is
-// when it last did, ms. A user whose sessions are all stalled is not online.
+// SetStalled records whether the app of a session has stopped answering what it
+// is pushed; seen is when it last answered, ms. A user whose sessions are all
+// stalled is not online.
 func (s *Store) SetStalled(user command.UserID, session command.SessionID, stalled bool, seen int64) {
 	s.hub.set(user, session, func(l *listener) { l.stalled, l.seen = stalled, seen })
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are what the store tells about itself. Vectors have the label shard.
+// metrics are the store's Prometheus metrics. Vectors have the label shard.
 type metrics struct {
 	replicas    *replica.Metrics
 	outbox      *prometheus.GaugeVec
@@ -62,7 +62,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// unregister lets another store of this process register its own.
+// unregister removes the metrics from their registry, so that another store of
+// this process can register its own.
 func (m *metrics) unregister() {
 	if m.registered == nil {
 		return
@@ -72,7 +73,7 @@ func (m *metrics) unregister() {
 	}
 }
 
-// shardMetrics are those of one shard, looked up once.
+// shardMetrics are the metrics of one shard, looked up once.
 type shardMetrics struct {
 	outbox, retention, hooks prometheus.Gauge
 	gaps, undelivered        prometheus.Counter

@@ -12,13 +12,14 @@ import (
 const (
 	dirMode  = replica.DirMode
 	fileMode = replica.FileMode
-	// othersMode are the bits of a mode by which others than its owner come in.
+	// othersMode are the permissions of the group and of others.
 	othersMode = 0o077
 )
 
-// tighten shuts others out of a data directory and all in it: messages are read
-// by whoever reads its files. What belongs to somebody else cannot be changed, as
-// the mount points of some container platforms; that is logged.
+// tighten takes the permissions of other users off a data directory and
+// everything in it, since its files hold messages. It cannot change files of
+// other owners, such as the mount points of some container platforms, and logs
+// that.
 func tighten(dir string, log *slog.Logger) {
 	var first error
 	failed := 0

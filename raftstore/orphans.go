@@ -12,10 +12,10 @@ type sessionKey struct {
 	session command.SessionID
 }
 
-// orphans are sessions of one shard that exist in its state but have no
-// watcher: left by a process that died, or by a gateway whose Logout did not
-// get through. They are logged out unless a watcher claims them in time. There
-// are at most as many as sessions.
+// orphans are the sessions of one shard that exist in its state but have no watcher:
+// left by a process that died, or by a gateway whose Logout did not get through. They
+// are logged out unless a watcher claims them in time. There are no more of them than
+// sessions.
 type orphans struct {
 	mu    sync.Mutex
 	since map[sessionKey]orphan
@@ -52,8 +52,8 @@ func (o *orphans) remove(key sessionKey) {
 	delete(o.since, key)
 }
 
-// due returns the sessions whose time to be claimed is over, and begins that time anew:
-// the caller removes them once they are logged out.
+// due returns the sessions that were not claimed within a time, which begins anew for
+// them. They stay orphans until the caller removes them.
 func (o *orphans) due(now time.Time, within time.Duration) map[sessionKey]orphan {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes the file at path for this process until the file is closed.
+// lockFile creates the file at path if need be, and locks it until it is
+// closed.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
@@ -26,7 +27,8 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// freeBytes is what an unprivileged process may still write below dir.
+// freeBytes returns how many bytes an unprivileged process may still write
+// below dir.
 func freeBytes(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {

@@ -11,18 +11,18 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// presence knows who subscribes to whom. Changes are told by a goroutine of its own:
-// whether the subscriber may still see them is for their shard to say, which must not
-// be asked under the lock of another one.
+// presence holds the subscriptions to users' presence. One goroutine tells subscribers
+// of changes, because each time a subscriber's shard must be asked whether they may
+// still see the user, which must not happen under the lock of another shard.
 type presence struct {
 	wake chan struct{}
 
 	mu sync.Mutex
 	// byUser and byWatcher hold the same subscriptions, at most
 	// MaxSubscriptions for each watcher.
-	byUser    map[command.UserID]map[store.Watcher]command.UserID // subscriber and their name
+	byUser    map[command.UserID]map[store.Watcher]command.UserID // watchers that subscribe to a user, and whose they are
 	byWatcher map[store.Watcher]map[command.UserID]struct{}
-	altered   map[command.UserID]struct{} // users in byUser whose change is not told yet
+	altered   map[command.UserID]struct{} // users in byUser with a change that subscribers were not told of
 }
 
 func newPresence() *presence {
@@ -48,7 +48,9 @@ func (p *presence) changed(user command.UserID) {
 	}
 }
 
-// subscribe adds users to those of whom w is told. Past the limit it adds none.
+// subscribe subscribes w, on behalf of asker, to the presence of users. If these would
+// be more than store.MaxSubscriptions it subscribes to none and returns a
+// *command.RefusedError.
 func (p *presence) subscribe(asker command.UserID, users []command.UserID, w store.Watcher) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,8 +97,8 @@ func (p *presence) unsubscribe(w store.Watcher) {
 	delete(p.byWatcher, w)
 }
 
-// run tells changes until ctx ends. Several changes of one user in short order
-// become one, with the last state.
+// run tells subscribers of changes until ctx ends. Several changes of a user in quick
+// succession become one, with the last state.
 func (p *presence) run(ctx context.Context, s *Store) {
 	for {
 		select {
@@ -126,9 +128,9 @@ func (p *presence) tell(s *Store, user command.UserID) {
 	}
 }
 
-// Presence returns the presence of those users who have written to asker, or who are
-// by their own will in a group with them, and who have not blocked them. Others are
-// left out, and so are users who never logged in.
+// Presence returns the presence of those of users who have not blocked asker and have
+// written to asker, or are by their own will in a group with asker. Others are left
+// out, and so are users who never logged in.
 func (s *Store) Presence(asker command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error) {
 	visible, err := s.visible(asker, users)
 	if err != nil {
@@ -144,7 +146,8 @@ func (s *Store) presenceOf(visible []command.UserID) map[command.UserID]store.Pr
 			answer[user] = store.Presence{Online: true, LastSeen: s.Now()}
 			continue
 		}
-		// A shard without a leader knows no more than that nobody listens here.
+		// Without a leader of the shard, all that is known is that the user has no session
+		// here.
 		c, err := s.contact(user, "")
 		seen := max(s.hub.answered(user), c.LastSeen)
 		if err == nil && seen == 0 {
@@ -155,9 +158,9 @@ func (s *Store) presenceOf(visible []command.UserID) map[command.UserID]store.Pr
 	return answer
 }
 
-// SubscribePresence is Presence, and until UnsubscribePresence w.Signal is told of each
-// change of the users that may be in the answer. Past store.MaxSubscriptions it returns
-// a *command.RefusedError and subscribes to nothing.
+// SubscribePresence is Presence, and calls w.Signal at each change of the users that
+// may be in the answer, until UnsubscribePresence. Past store.MaxSubscriptions it
+// returns a *command.RefusedError and subscribes to nothing.
 func (s *Store) SubscribePresence(asker command.UserID, users []command.UserID, w store.Watcher) (map[command.UserID]store.Presence, error) {
 	visible, err := s.visible(asker, users)
 	if err != nil {
@@ -166,7 +169,7 @@ func (s *Store) SubscribePresence(asker command.UserID, users []command.UserID, 
 	if err := s.hub.presence.subscribe(asker, visible, w); err != nil {
 		return nil, err
 	}
-	return s.presenceOf(visible), nil // asked now that no change is missed
+	return s.presenceOf(visible), nil // read after subscribing, so that no change is missed
 }
 
 // UnsubscribePresence ends all subscriptions of w.
@@ -178,7 +181,7 @@ func (s *Store) visible(asker command.UserID, users []command.UserID) (visible [
 	if err := s.read(&contacts); err != nil {
 		return nil, err
 	}
-	unknown := make([][]command.UserID, len(s.shards)) // to be asked for groups in common
+	unknown := make([][]command.UserID, len(s.shards)) // by shard: users who may have a group in common with asker
 	found := false
 	for i, user := range users {
 		switch {

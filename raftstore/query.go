@@ -13,7 +13,8 @@ import (
 // errMoving answers reads of a slot that is frozen or gone.
 var errMoving = store.Unavailable(movedMost, "the slot is on its way to another shard")
 
-// readError has a query whose slot moves asked again later.
+// readError replaces the refusal of a query whose slot has moved by errMoving, after
+// which callers ask again later.
 func readError(err error) error {
 	if err == nil {
 		return nil
@@ -24,12 +25,12 @@ func readError(err error) error {
 	return err
 }
 
-// read has a shard answer queries under one lock, from memory.
+// read answers queries from the shard's memory, under one lock.
 func (sh *localShard) read(queries ...query.Query) error {
 	return readError(sh.replica.Read(queries...))
 }
 
-// read has the shard of a query's slot answer it, from memory.
+// read answers a query from the memory of the shard that its slot belongs to.
 func (s *Store) read(q query.Query) error {
 	list := lists.Get().(*[1]query.Query)
 	list[0] = q
@@ -39,16 +40,16 @@ func (s *Store) read(q query.Query) error {
 	return readError(err)
 }
 
-// lists spare read an allocation for its one query.
+// lists spare Store.read the allocation of a slice for its one query.
 var lists = sync.Pool{New: func() any { return new([1]query.Query) }}
 
-// readCommitted has the shard of queries, all of the same slot, answer them under one
-// lock after all that was proposed before. After a failure they must not be used.
+// readCommitted answers queries, all of the same slot, under one lock and after all
+// that was proposed before. After a failure the caller must not use them.
 func (s *Store) readCommitted(ctx context.Context, queries ...query.Query) error {
 	return readError(s.shardOfSlot(uint16(queries[0].Slot())).replica.ReadCommitted(ctx, queries...))
 }
 
-// A queryPool spares an allocation where a kind of query is asked often.
+// A queryPool keeps queries of one kind for reuse, where they are asked often.
 type queryPool[T any] struct{ pool sync.Pool }
 
 func (p *queryPool[T]) get() *T {
@@ -58,7 +59,7 @@ func (p *queryPool[T]) get() *T {
 	return new(T)
 }
 
-// put takes back a query that nothing refers to any more, and lets go of its answer.
+// put clears a query that nothing refers to any more, and keeps it for get.
 func (p *queryPool[T]) put(q *T) {
 	var zero T
 	*q = zero

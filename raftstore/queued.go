@@ -20,13 +20,15 @@ func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64)
 	q := query.QueuedMessage{User: m.User, Peer: m.Peer, Group: m.Group, Seq: m.Seq}
 	var r store.QueuedReading
 	var refused error
-	// Hooks are told where the shard is led. order has to rise with what is read.
+	// Hooks are told of messages by this node, which leads the shard. order is called
+	// under its lock, so that later readings have higher orders.
 	err := s.shardOf(key).local.ReadLocal(func(st *shard.State, now int64) {
 		if refused = readError(st.Answer(&q, now)); refused == nil {
 			r.Order = order(now)
 		}
 	})
-	// A group may have been made again: then another message has this seq.
+	// The group may have been deleted and made again: then another message has this
+	// seq.
 	switch {
 	case err != nil:
 		return nil, err
@@ -44,13 +46,13 @@ func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64)
 		return nil, err
 	}
 	r.Sum, _ = s.unreadSum(m.User)
-	r.Sum.Total = max(r.Sum.Total, r.Unread) // what cannot be read counts as none
+	r.Sum.Total = max(r.Sum.Total, r.Unread) // without groups whose shards do not serve
 	return &r, nil
 }
 
-// unreadSum adds up all conversations and groups of a user, as far as their shards
-// serve. It reads the memory of one shard after the other. It fails if the user's
-// does not serve.
+// unreadSum adds up the unread of a user's conversations and groups, from the
+// memory of one shard after the other. Groups whose shards do not serve are left
+// out; it fails if the user's own shard does not serve.
 func (s *Store) unreadSum(user command.UserID) (query.UnreadSum, error) {
 	total, groups := query.UnreadTotal{User: user}, query.GroupsOf{User: user}
 	if err := s.shardOf(user).read(&total, &groups); err != nil {

@@ -18,7 +18,8 @@ func (s *Store) NextSync(user command.UserID, sync *query.Sync, up *query.Update
 	return sync.ReadOn(s.read, user, up, maxMessages, maxBytes)
 }
 
-// Since reads what came after an arrival number, except what the session itself did.
+// Since reads into up what came for a user after an arrival number, except what the
+// session itself did.
 func (s *Store) Since(user command.UserID, session command.SessionID, after uint64, up *query.Updates, maxMessages, maxBytes int) error {
 	q := updatesQueries.get()
 	defer updatesQueries.put(q)
@@ -26,9 +27,9 @@ func (s *Store) Since(user command.UserID, session command.SessionID, after uint
 	return s.read(q)
 }
 
-// History reads the leader's memory, which after a change of leaders may be
-// stale for as long as an election takes. That of a group is refused, with a
-// *command.RefusedError, if the user is no member of it.
+// History reads a page of messages from the leader's memory, which after a change of
+// leaders may be stale for as long as an election takes. If q is about a group that
+// the user is no member of, it returns a *command.RefusedError.
 func (s *Store) History(q query.HistoryQuery, page *query.Page) error {
 	return s.read(&query.History{HistoryQuery: q, Page: page})
 }
@@ -45,8 +46,8 @@ func (s *Store) Knows(user, peer command.UserID) (bool, error) {
 	return c.HasConversation, err
 }
 
-// Recents lists the recent conversations, newest first, as of now, with at most about
-// maxBytes bytes of messages.
+// Recents lists the recent conversations, newest first, with at most about maxBytes
+// bytes of messages. The read is linearizable.
 func (s *Store) Recents(ctx context.Context, user command.UserID, maxBytes int) (query.ConversationList, error) {
 	q := &query.Recents{User: user, MaxBytes: maxBytes}
 	if err := s.readCommitted(ctx, q); err != nil {
@@ -55,15 +56,15 @@ func (s *Store) Recents(ctx context.Context, user command.UserID, maxBytes int) 
 	return q.List, nil
 }
 
-// Conversations lists one-to-one conversations of a user from behind a place on,
-// see query.Conversations.
+// Conversations lists one-to-one conversations of a user that come behind a place, see
+// query.Conversations.
 func (s *Store) Conversations(user command.UserID, behind uint64, limit, maxBytes int) (query.ConversationList, error) {
 	q := query.Conversations{User: user, AfterPlace: behind, Limit: limit, MaxBytes: maxBytes}
 	err := s.read(&q)
 	return q.List, err
 }
 
-// Blocked lists whom the user has blocked, as of now.
+// Blocked lists the users whom a user has blocked. The read is linearizable.
 func (s *Store) Blocked(ctx context.Context, user command.UserID) ([]command.UserID, error) {
 	q := &query.Blocked{User: user}
 	if err := s.readCommitted(ctx, q); err != nil {
@@ -72,7 +73,7 @@ func (s *Store) Blocked(ctx context.Context, user command.UserID) ([]command.Use
 	return q.Users, nil
 }
 
-// Sessions lists the sessions of a user in order of login, as of now.
+// Sessions lists the sessions of a user in order of login. The read is linearizable.
 func (s *Store) Sessions(ctx context.Context, user command.UserID) ([]query.SessionInfo, error) {
 	q := &query.Sessions{User: user}
 	if err := s.readCommitted(ctx, q); err != nil {

@@ -15,31 +15,30 @@ import (
 )
 
 const (
-	// movedFirst and movedMost bound the pause before a command whose slot is
-	// frozen or gone is routed again; movedGiveUp is when it gets
-	// ErrUnavailable instead.
+	// movedFirst and movedMost bound the pause before a command whose slot is frozen or
+	// gone is routed again. After movedGiveUp it gets ErrUnavailable instead.
 	movedFirst  = 10 * time.Millisecond
 	movedMost   = 200 * time.Millisecond
 	movedGiveUp = 3 * time.Second
 	// maxDeferred bounds the commands that wait for their slot; further ones
 	// get ErrUnavailable at once.
 	maxDeferred = 10_000
-	// autoReadPatience is the store's part of the 200 ms that an automatic read
-	// may be gathered for. The other half is the edge's, which holds back the
-	// reads of a session while earlier ones are on their way.
+	// autoReadPatience is how long the store may delay an automatic read to share a log
+	// entry: half of the 200 ms that such reads may be delayed. The gateway has the other
+	// half, in which it holds back the reads of a session while earlier ones are on their
+	// way.
 	autoReadPatience = 100 * time.Millisecond
 )
 
-// A request is a command that is to be answered, or routed again, by the
-// deferred of the store.
+// A request is a command that Store.deferred has to answer, or to route again.
 type request struct {
 	command []byte // encoded, without batch header
 	waiter  replica.Waiter
 
-	pause  time.Duration // before it is routed again; 0 = never was
+	pause  time.Duration // before it is routed again; 0 = it never was
 	due    time.Time     // of the next attempt
 	giveUp time.Time
-	answer *outcome // to give instead of routing it, nil while there is none
+	answer *outcome // nil: route the command again
 }
 
 type outcome struct {
@@ -47,15 +46,15 @@ type outcome struct {
 	err    error
 }
 
-// route passes r to its shard.
+// route enqueues a request at its shard, and answers it with the error if that fails.
 func (s *Store) route(r *request) {
 	if err := s.shardOf(r.waiter.Key).replica.Enqueue(r.command, r.waiter); err != nil {
 		s.deferred.answer(r, outcome{err: err})
 	}
 }
 
-// moved has a command routed again that met a slot which is frozen or gone.
-// command and w are only valid during the call.
+// moved takes over a command whose slot is frozen or gone, to be routed again. It is
+// replica.Config.Moved: command and w are only valid during the call.
 func (s *Store) moved(command []byte, w *replica.Waiter) {
 	r, again := w.Origin.(*request)
 	if !again {
@@ -65,11 +64,11 @@ func (s *Store) moved(command []byte, w *replica.Waiter) {
 	s.deferred.retry(r)
 }
 
-// Submit proposes cmd to the shard of its key and calls done exactly once, with
-// the result once it has been applied, or with an error. done runs on a
-// goroutine of the store and must not block. Commands that one goroutine
-// submits for one key are applied in that order. An automatic read is gathered
-// for a while, unless a command of the same shard that cannot wait comes after it.
+// Submit proposes cmd to the shard of its key and calls done exactly once, with the
+// result once it has been applied, or with an error. done runs on a goroutine of the
+// store and must not block. Commands that one goroutine submits for one key are
+// applied in that order. An automatic read may wait for other commands to share its
+// log entry.
 func (s *Store) Submit(cmd command.Command, done func(command.Result, error)) {
 	s.submit(cmd, nil, done)
 }
@@ -87,7 +86,7 @@ func (s *Store) submit(cmd command.Command, step stepFunc, done func(command.Res
 	defer e.release()
 	e.command = e.Append(e.command[:0], cmd)
 	if err := e.Check(e.command); err != nil {
-		// In the log it would stop the shard.
+		// A malformed command in the log would stop the shard.
 		s.deferred.answer(&request{waiter: w}, outcome{result: command.Result{Code: command.CodeBadRequest, Detail: err.Error()}})
 		return
 	}
@@ -96,9 +95,9 @@ func (s *Store) submit(cmd command.Command, step stepFunc, done func(command.Res
 	}
 }
 
-// patience is how long a command may be gathered with others before it has a
-// log entry of its own. Whatever the same goroutine submits after it for the
-// same key is still applied after it.
+// patience returns how long a command may wait for others to share its log entry.
+// Commands that the same goroutine submits later for the same key are still applied
+// after it.
 func patience(cmd command.Command) time.Duration {
 	if r, ok := cmd.(*command.ReadReport); ok && r.Auto {
 		return autoReadPatience
@@ -109,8 +108,8 @@ func patience(cmd command.Command) time.Duration {
 // A stepFunc is Waiter.Step.
 type stepFunc = func(st *shard.State, now int64, result *command.Result)
 
-// An encoder is where a command is encoded and checked before a proposer copies
-// it into a batch: that is not to be locked for so long.
+// An encoder is the buffer in which a command is encoded and checked before a proposer
+// copies it into a batch: the proposer is locked for the copy alone.
 type encoder struct {
 	command.Encoder
 	shard.Checker
@@ -125,8 +124,8 @@ func (e *encoder) release() {
 	}
 }
 
-// Propose is Submit that waits. A refusal by the state is in the result, not
-// the error. When ctx ends first, the outcome is unknown.
+// Propose is Submit, but waits for the outcome. A refusal by the state is in the
+// result, not the error. If ctx ends first, it returns ErrUnknown.
 func (s *Store) Propose(ctx context.Context, cmd command.Command) (command.Result, error) {
 	return s.await(ctx, cmd, nil)
 }
@@ -142,8 +141,8 @@ func (s *Store) await(ctx context.Context, cmd command.Command, step stepFunc) (
 	}
 }
 
-// admit refuses what would need room that is not there: bytes on a disk that is
-// nearly full, in memory, or in the outbox for a shard that takes no letters.
+// admit refuses a command that needs room where there is none: on the disk, in memory,
+// or in the outbox for a shard that too many letters wait for.
 func (s *Store) admit(from *localShard, needs *command.Needs) error {
 	if needs.Room {
 		if err := s.room(); err != nil {
@@ -179,9 +178,10 @@ func (s *Store) admitLetter(from, dest *localShard) error {
 	return nil
 }
 
-// afterLetters puts done off until the shards of users know of a change of their
-// memberships, if those shards serve: a caller who has been answered finds the groups
-// as they left them.
+// afterLetters returns a function to call instead of done. It calls done but, if the
+// command succeeded, only once its letters have reached the shards of users, as far as
+// these serve: a caller who was answered then finds the change in the users' lists of
+// groups.
 func (s *Store) afterLetters(key command.UserID, users []command.UserID, done func(command.Result, error)) func(command.Result, error) {
 	if len(users) == 0 {
 		return done
@@ -198,7 +198,8 @@ func (s *Store) afterLetters(key command.UserID, users []command.UserID, done fu
 	}
 }
 
-// room refuses what stores messages while there is none for them.
+// room returns an ErrUnavailable while the disk or the memory has no room for
+// messages.
 func (s *Store) room() error {
 	switch {
 	case s.diskLow.Load():
@@ -217,8 +218,8 @@ func tooMuchWaits(dest *localShard) error {
 	return store.Unavailable(time.Second, fmt.Sprintf("too much waits for shard %d already", dest.id))
 }
 
-// deferred answers requests that were refused before they reached a shard, and
-// routes again those whose slot had moved, on a goroutine of its own.
+// deferred answers requests that were refused before they reached a shard, and routes
+// again those whose slot had moved, all on one goroutine.
 type deferred struct {
 	route func(*request)
 	wake  chan struct{}
@@ -232,14 +233,15 @@ func newDeferred(route func(*request)) *deferred {
 	return &deferred{route: route, wake: make(chan struct{}, 1)}
 }
 
-// answer has r answered with o. These are not bounded here: each is a request
-// that its caller waits for.
+// answer schedules r to be answered with o. The number of these is not bounded here: a
+// caller waits for each.
 func (d *deferred) answer(r *request, o outcome) {
 	r.answer, r.due = &o, time.Time{}
 	d.push(r)
 }
 
-// retry has r routed again after a pause.
+// retry schedules r to be routed again after a pause, or to be answered with errMoving
+// if it was routed for too long or too many wait.
 func (d *deferred) retry(r *request) {
 	now := time.Now()
 	if r.pause == 0 {
@@ -285,7 +287,8 @@ func (r *request) finish() {
 	r.waiter.Done(r.answer.result, r.answer.err)
 }
 
-// run ends, having answered all, after ctx has.
+// run answers and routes requests as they become due. Once ctx has ended, it answers
+// the rest and returns.
 func (d *deferred) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -317,8 +320,8 @@ func (d *deferred) run(ctx context.Context) {
 	}
 }
 
-// nextDue removes and returns what is due, and how long the next one has to wait, 0 if
-// none waits.
+// nextDue removes and returns the requests that are due, and returns how long the next
+// one has to wait, 0 if none waits.
 func (d *deferred) nextDue(now time.Time) (due []*request, next time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

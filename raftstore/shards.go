@@ -19,12 +19,13 @@ type Replica interface {
 	// is a store.ErrUnavailable, w is not called.
 	Enqueue(command []byte, w replica.Waiter) error
 	// Read answers queries under one lock, from memory. It stops at the first that is
-	// refused.
+	// refused, and returns that refusal.
 	Read(queries ...query.Query) error
 	// ReadCommitted is Read after all that was enqueued before. After a failure the
 	// queries may still be written to.
 	ReadCommitted(ctx context.Context, queries ...query.Query) error
-	// Ready returns nil if Enqueue and Read are likely to succeed, else why not.
+	// Ready returns nil if Enqueue and Read are likely to succeed, else the reason why
+	// not.
 	Ready() error
 }
 
@@ -42,7 +43,7 @@ type localShard struct {
 
 	outbox  atomic.Int64 // bytes of letters of this node that wait for the shard
 	orphans orphans
-	leader  atomic.Pointer[leader] // from Begin to Close; see leading
+	leader  atomic.Pointer[leader] // set from leader.Begin to leader.Close; see leading
 }
 
 func newLocalShard(s *Store, id uint32) *localShard {
@@ -66,8 +67,8 @@ func newLocalShard(s *Store, id uint32) *localShard {
 	return sh
 }
 
-// leading returns what this node does as leader of the shard, nil while it does not
-// lead it.
+// leading returns the leader of this node's present leadership, nil while this node
+// does not lead the shard.
 func (sh *localShard) leading() *leader {
 	if !sh.local.Leads() {
 		return nil
@@ -81,7 +82,8 @@ func (sh *localShard) owns(user command.UserID) bool {
 	return sh.first <= slot && slot <= sh.last
 }
 
-// walk calls read for all slots of the shard, some at a time.
+// walk calls read for all slots of the shard, with at most some slots in each call,
+// until read fails or ctx ends.
 func (sh *localShard) walk(ctx context.Context, some int, read func(query.SlotRange) error) error {
 	for first := int(sh.first); first <= int(sh.last); first += some {
 		if err := ctx.Err(); err != nil {

@@ -10,12 +10,13 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// SendEphemeral passes a message of ttl 0 to the sessions that are connected
-// now, but not to the one that sent it. The result has its ID and Time. A repeat
-// of one within Limits.DedupWindow goes to nobody: it gets the first's result, or
-// with another body a *command.RefusedError with CodeConflict. A sender whom the
-// receiver has blocked gets one with CodeForbidden once the sender's shard knows of it;
-// before that nobody gets the message.
+// SendEphemeral passes a message of ttl 0 to the sessions of both users that are
+// connected now, except to the one that sent it. The result has the message's ID and
+// Time. A repeat within Limits.DedupWindow is passed to nobody: it gets the result of
+// the first, or a *command.RefusedError with CodeConflict if its body differs. If the
+// receiver has blocked the sender, it returns a *command.RefusedError with CodeForbidden
+// once the sender's shard knows of that; before, the receiver's sessions do not get the
+// message.
 func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 	if m.User == "" || m.To == "" || m.CID == "" {
 		return command.Result{}, &command.RefusedError{Code: command.CodeBadRequest, Detail: "conv: must not be empty, nor may cid"}
@@ -27,8 +28,8 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 	if sender.BlockedBy {
 		return command.Result{}, &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: the receiver has blocked you"}
 	}
-	// It leaves no conversation behind, so that every one to a stranger counts. An
-	// administrator may write to as many as they like in a user's name.
+	// The message leaves no conversation behind, so each one to a stranger counts. An
+	// administrator, who has no session, may send any number in a user's name.
 	if m.To != m.User && !sender.HasConversation && m.Session != 0 {
 		if wait, ok := s.openings.allow(m.User, time.Now()); !ok {
 			return command.Result{}, &command.RefusedError{
@@ -59,8 +60,8 @@ func (s *Store) SendEphemeral(m *command.Send) (command.Result, error) {
 	return command.Result{ID: m.ID, Time: timeMS}, nil
 }
 
-// Typing tells the sessions of to that from is typing. It is dropped when the
-// two have no conversation in from's view, to must not see it, or a shard has no leader.
+// Typing tells the sessions of to that from is typing. It does nothing if the two have
+// no conversation in from's view, to has blocked from, or a shard has no leader.
 func (s *Store) Typing(from, to command.UserID) {
 	sender, err := s.contact(from, to)
 	if err != nil || !sender.HasConversation || sender.BlockedBy {

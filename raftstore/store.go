@@ -33,8 +33,8 @@ const (
 	newShards = 1
 )
 
-// Config says how a Store is to run. The zero value of every field but Dir is
-// its default.
+// Config is the configuration of a Store. Zero fields have their defaults; Dir must
+// be set.
 type Config struct {
 	// Dir holds the data. It is created when it is not there, and locked.
 	Dir string
@@ -48,15 +48,15 @@ type Config struct {
 	// Limits of every shard; zero fields are their defaults.
 	Limits command.Limits
 
-	// OutboxBytes bounds the letters that wait for one shard, default 64 MiB.
-	// Past that, what would write another one gets ErrUnavailable.
+	// OutboxBytes bounds the letters that wait for one shard, default 64 MiB. Past
+	// that, commands that would write another one get ErrUnavailable.
 	OutboxBytes int
-	// QueueBytes bounds the commands of one shard that wait to be proposed,
-	// default 16 MiB. Past that they get ErrUnavailable.
+	// QueueBytes bounds the commands of one shard that wait to be proposed, default 16
+	// MiB. Past that, further ones get ErrUnavailable.
 	QueueBytes int
-	// SnapshotBytes is the least that the log grows between two snapshots,
-	// default 64 MiB. A state that is larger lets it grow by its own size,
-	// unless to replay it would take more than some seconds.
+	// SnapshotBytes is the least growth of the log between two snapshots, default 64
+	// MiB. Under a larger state the log may grow by the state's size, unless its
+	// replay would take more than some seconds.
 	SnapshotBytes int64
 	// SegmentBytes is the size of a file of the log, which raft-wal allocates
 	// ahead; default 8 MiB.
@@ -65,34 +65,35 @@ type Config struct {
 	// default 1 GiB; -1 switches that off.
 	DiskReserve int64
 
-	// MemoryLimit bounds the memory of the process, in bytes; 0: nothing does. From
-	// three quarters of it on the oldest messages go before their time, and when
-	// that does not help, sends get ErrUnavailable. Garbage does not count: whoever
-	// sets it has to give debug.SetMemoryLimit no more than that.
+	// MemoryLimit bounds the memory of the process, in bytes; 0 is no limit. Above
+	// three quarters of it the oldest messages are evicted before their time, and if
+	// that does not help, sends get ErrUnavailable. Garbage does not count: the caller
+	// has to pass no more than this limit to debug.SetMemoryLimit.
 	MemoryLimit int64
-	// ReservedMemory is the part of MemoryLimit that is set aside for all that is not
-	// the store's state, connections above all: whatever that takes, messages have
-	// the rest, and are neither kept for less time because of it nor for longer
-	// without. The caller has to keep it within that. 0: nothing is set aside, and
-	// messages have what is left.
+	// ReservedMemory is the part of MemoryLimit that is set aside for everything but
+	// the store's state, above all for connections. Messages have the rest, however
+	// much of the reserve is in use. The caller has to keep the memory of everything
+	// else within the reserve. 0: nothing is set aside, and messages have what
+	// everything else leaves.
 	ReservedMemory int64
 
-	// ClockSettle is how long a jump of the wall clock must stand before it is
-	// followed, default 10 min.
+	// ClockSettle is how long a jump of the wall clock must stand before the store
+	// follows it, default 10 min.
 	ClockSettle time.Duration
-	// ExpireEvery is the time of one sweep for what has expired, default 60 s.
-	// It frees memory; what has expired is hidden at once.
+	// ExpireEvery is how long one sweep over all slots takes, default 60 s. It frees
+	// the memory of what has expired, which is hidden already.
 	ExpireEvery time.Duration
-	// ClaimWithin is how long a session may be without watcher, default 30 s.
+	// ClaimWithin is how long a session may be without watcher before it is logged
+	// out, default 30 s.
 	ClaimWithin time.Duration
-	// Hooks are told of messages for users who are away, and of other events; nil:
-	// nobody is.
+	// Hooks are told of messages for users who are away, and of other events; nil for
+	// none.
 	Hooks store.Hooks
-	// QueuedAfter is how long Hooks are not told of a message that a session in the
-	// foreground may still ack, default 10 s.
+	// QueuedAfter is how long a message waits for the ack of a session in the
+	// foreground before Hooks are told of it, default 10 s.
 	QueuedAfter time.Duration
-	// HookBytes bounds the names of messages of one shard that wait for Hooks,
-	// default 16 MiB, some 400,000 messages. Past that the oldest are dropped.
+	// HookBytes bounds the references to messages of one shard that wait for Hooks,
+	// default 16 MiB for some 400,000 messages. Past that the oldest are dropped.
 	HookBytes int
 
 	// Clock reads the wall clock and a clock that never jumps, both at one
@@ -104,17 +105,17 @@ type Config struct {
 
 	walFS replica.VFS          // nil: the file system
 	meter func() memoryReading // nil: the runtime's
-	// expectPatience is 0 for the constant of that name.
+	// expectPatience replaces the constant of that name unless it is 0.
 	expectPatience time.Duration
-	// arenaBytes is what one shard can hold, default ring.MaxBytes. Long before,
-	// retention shortens and sends are refused as for MemoryLimit.
+	// arenaBytes is what one shard can hold, default ring.MaxBytes. As under
+	// MemoryLimit, retention shortens and sends are refused before it is reached.
 	arenaBytes int64
 	collect    func() // collects garbage; nil: the runtime's
-	// memoryOf stands between a replica and what bounds its memory; nil: nothing does.
+	// memoryOf wraps the memory of a replica that the budget reads; nil for none.
 	memoryOf func(shardMemory) shardMemory
 }
 
-// withDefaults fills zero fields and refuses what cannot be.
+// withDefaults fills in zero fields, and returns an error for invalid ones.
 func (c Config) withDefaults() (Config, error) {
 	if c.Dir == "" {
 		return c, errors.New("raftstore: Dir: must be set")
@@ -228,17 +229,16 @@ type Store struct {
 	memoryFull atomic.Bool
 	importing  chan struct{} // holds a value while an import runs
 
-	// The shards end before the rest: they still answer while they drain.
+	// The shards are stopped before the rest, which answers for them while they drain.
 	stopShards, stopRest context.CancelFunc
 	shardRuns, restRuns  sync.WaitGroup
 	closeOnce            sync.Once
 	closeErr             error
 }
 
-// Open opens the store in cfg.Dir and returns when every shard serves, has
-// stopped for a reason of its own, or waits for room on a full disk: see Ready.
-// An error that concerns the directory or a log that cannot be opened closes
-// everything again.
+// Open opens the store in cfg.Dir. It returns once every shard serves, has stopped,
+// or waits for room on a full disk: see Ready. If the directory or a log cannot be
+// opened, it closes everything again and returns the error.
 func Open(cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -291,8 +291,8 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// Close commits what has been accepted, as far as that is quickly done, answers
-// everything and closes the files. It leaves no goroutine behind.
+// Close commits the commands that were accepted unless the log fails, answers all
+// callers and closes the files. It leaves no goroutine behind.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.stopShards()
@@ -314,6 +314,6 @@ func (s *Store) Ready() error {
 	return errors.Join(errs...)
 }
 
-// Now returns the store's time, ms. A shard whose state has seen a later time goes
-// on from there.
+// Now returns the store's time, ms. A shard that has applied a later time goes on
+// from that one.
 func (s *Store) Now() int64 { return s.clock.Now() }

@@ -9,15 +9,15 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// maxTransient bounds the transient messages whose repeats are known. Past it the
-// older half is forgotten.
+// maxTransient bounds the transient messages whose repeats are recognised. Past it
+// the older half is forgotten.
 const maxTransient = 1 << 16
 
-// A transientDedup knows the transient messages, which went to connected sessions and
-// are stored nowhere, so that a repeat reaches nobody a second time. It is kept in
-// memory only: a restart forgets it.
+// A transientDedup recognises repeats of transient messages, which go to connected
+// sessions and are stored nowhere. It lives in memory alone: after a restart a repeat
+// is passed on again.
 type transientDedup struct {
-	window int64 // ms for which a repeat is known
+	window int64 // ms for which a repeat is recognised
 	seed   maphash.Seed
 
 	mu         sync.Mutex
@@ -43,16 +43,16 @@ type transientKey struct {
 	cid      string
 }
 
-// lookup reports whether a message is a repeat. It is answered as one of a stored
-// message is: with the first's result if the body is the same, else with a
-// *command.RefusedError.
+// lookup reports whether a message is a repeat. For a repeat it returns the first
+// one's result if the body is the same, else a *command.RefusedError, as for stored
+// messages.
 func (p *transientDedup) lookup(key transientKey, body []byte, now int64) (first command.Result, repeat bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.find(maphash.Comparable(p.seed, key), xxhash.Sum64(body), now)
 }
 
-// record is lookup, and if the message is no repeat, makes later ones known as such.
+// record is lookup, and remembers the message if it is no repeat.
 func (p *transientDedup) record(key transientKey, id command.MsgID, body []byte, now int64) (first command.Result, repeat bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -10,20 +10,21 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// What an administrator sets of a user (command.SetUser) and their read cursors
-// (command.SetRead, and command.ReadGroup with Back) are commands for Propose.
+// Administrators change a user's settings (command.SetUser) and read cursors
+// (command.SetRead, or command.ReadGroup with Back) with commands for Propose.
 
 const (
 	// eraseWork bounds one EraseUser: below 1 ms of the shard's time.
 	eraseWork = 8192
-	// listSlots is how many slots are listed or counted while a shard is locked.
+	// listSlots is how many slots are listed or counted under one lock of a shard.
 	listSlots = 64
-	// traceSlots is the same where groups' logs are looked through.
+	// traceSlots is the same for reads that search the logs of groups.
 	traceSlots = 4
 )
 
-// EraseUser removes a user's data, see command.EraseUser. They have to be taken out
-// of their groups before. After an error a part of it may be gone; a repeat goes on.
+// EraseUser erases a user's data, see command.EraseUser. The caller has to take the
+// user out of their groups first. After an error a part of the data may be gone; a
+// repeat goes on.
 func (s *Store) EraseUser(ctx context.Context, user command.UserID) error {
 	cmd := &command.EraseUser{User: user, MaxWork: eraseWork}
 	for {
@@ -42,9 +43,9 @@ func (s *Store) EraseUser(ctx context.Context, user command.UserID) error {
 	}
 }
 
-// User returns what is known of a user, as of now, with the unread of their groups
-// as far as those shards serve. known is false if there is nothing, not even a
-// message to them.
+// User returns what is known of a user, in a linearizable read, with the unread of
+// their groups as far as the groups' shards serve. known is false if there is
+// nothing, not even a message to them.
 func (s *Store) User(ctx context.Context, user command.UserID) (info query.UserInfo, known bool, err error) {
 	q := &query.User{User: user}
 	if err := s.readCommitted(ctx, q); err != nil {
@@ -111,8 +112,8 @@ func (s *Store) Users(ctx context.Context, after command.UserID, limit int) (use
 	return users, more, nil
 }
 
-// Groups lists groups in order of id, from the first one above after, as nobody
-// sees them. It reads the leaders' memory.
+// Groups lists groups in order of id, from the first one above after, without the
+// view of any member. It reads the leaders' memory.
 func (s *Store) Groups(ctx context.Context, after command.GroupID, limit int) (groups []query.GroupInfo, more bool, err error) {
 	l := newList(limit, func(a, b query.GroupInfo) int { return cmp.Compare(a.ID, b.ID) })
 	err = s.walk(ctx, listSlots, func(sh *localShard, slots query.SlotRange) error {
@@ -130,8 +131,9 @@ func (s *Store) Groups(ctx context.Context, after command.GroupID, limit int) (g
 	return groups, more, nil
 }
 
-// Stats counts what there is, in all and by shard. Shards that do not serve are
-// zero and in the error, which is an ErrUnavailable, beside the other's numbers.
+// Stats returns the counts of all shards, added up and one by one. If some shards do
+// not serve, their counts are zero, and Stats returns an ErrUnavailable together
+// with the other counts.
 func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.Counts, err error) {
 	shards = make([]query.Counts, len(s.shards))
 	var errs []error
@@ -151,8 +153,9 @@ func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.C
 	return total, shards, errors.Join(errs...)
 }
 
-// Traces lists the groups whose member a user is, or that hold messages from them,
-// by id. It looks through all groups of all shards, each of which has to serve.
+// Traces lists the groups that a user is a member of, or that hold messages from
+// them, by id. It searches all groups of all shards, and fails if one shard does not
+// serve.
 func (s *Store) Traces(ctx context.Context, user command.UserID) (groups []command.GroupID, err error) {
 	err = s.walk(ctx, traceSlots, func(sh *localShard, slots query.SlotRange) error {
 		q := query.GroupsHolding{SlotRange: slots, User: user}
@@ -169,7 +172,8 @@ func (s *Store) Traces(ctx context.Context, user command.UserID) (groups []comma
 	return groups, nil
 }
 
-// groupItems returns how a user finds their groups, as far as those shards serve.
+// groupItems returns a user's groups as SyncGroups finds them, by id, without
+// messages. Groups whose shards do not serve are left out.
 func (s *Store) groupItems(ctx context.Context, user command.UserID, refs []query.GroupRef) []query.GroupSyncItem {
 	if len(refs) == 0 {
 		return nil

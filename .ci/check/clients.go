@@ -10,8 +10,8 @@ import (
 
 const clientsFolder = ".ci/clients"
 
-// clientTests runs the server's tests with clients in JavaScript, those that are
-// on this machine. It names the others; under CI each of them is a failure.
+// clientTests runs the server's tests with those clients in JavaScript that are
+// installed. It names the others, each of which counts as a failure under CI.
 func clientTests(t *tally) {
 	var there []string
 	for _, c := range []struct{ name, missing string }{
@@ -35,7 +35,7 @@ func clientTests(t *tally) {
 	}
 }
 
-// missing says that a program is not installed, "" when it is.
+// missing returns a text that a program is not installed, "" if it is.
 func missing(program string) string {
 	if _, err := exec.LookPath(program); err != nil {
 		return program + " is not installed"
@@ -43,8 +43,8 @@ func missing(program string) string {
 	return ""
 }
 
-// missingPackages says why there are no npm packages, "" when there are. It
-// installs them when the lock file is newer than what is there.
+// missingPackages returns the reason why npm packages are missing, "" if they
+// are there. It installs them if the lock file is newer than they are.
 func missingPackages() string {
 	lock, err := os.Stat(filepath.Join(clientsFolder, "package-lock.json"))
 	if err != nil {

@@ -50,14 +50,14 @@ func main() {
 	}
 }
 
-// all is what there is to check. The pattern leaves out folders that begin with a
-// dot.
+// all are the patterns of the packages to check: "./..." leaves out folders that
+// begin with a dot.
 var all = []string{"./...", "./.ci/check"}
 
 func quickChecks(t *tally) {
 	command(t, "go", append([]string{"vet"}, all...)...)
 	command(t, "go", append([]string{"tool", "staticcheck"}, all...)...)
-	// The harness of the tests that start a server skips them.
+	// The end-to-end harness skips tests that start a server if this is set.
 	if err := os.Setenv("BELFRY_TEST_NO_SERVERS", "1"); err != nil {
 		t.fail("%v", err)
 	}
@@ -74,17 +74,17 @@ func allChecks(t *tally, fuzzTime, fuzzBudget time.Duration) {
 	command(t, "go", append([]string{"vet", "-tags", "clients"}, clients...)...)
 	command(t, "go", append([]string{"tool", "staticcheck", "-tags", "clients"}, clients...)...)
 
-	// No race is to be found in millions of steps of one goroutine, and the
-	// detector makes them eight times as long: -short leaves them to the plain
-	// run, as the administration API leaves its validator.
+	// These packages run millions of steps on one goroutine, in which there is no
+	// race to find, and which the detector makes eight times as slow. They run
+	// without it here; the run with it leaves these tests out by -short.
 	t.goTest("-vet=off", "-timeout", "5m", "./shard/...", "./gateway/admin")
 	slots := make(chan struct{}, atOnce)
 	slots <- struct{}{}
 	var tests sync.WaitGroup
 	tests.Go(func() {
 		defer func() { <-slots }()
-		// The longest first; and one more at once than there are processors,
-		// because all of them also wait.
+		// The longest packages run first; and one more at a time than there are
+		// processors, because all of them also wait.
 		t.goTest("-race", "-short", "-vet=off", "-timeout", "15m", "-p", fmt.Sprint(runtime.NumCPU()+1), "./cmd/belfry/e2e/...", "./...")
 		if packages := tagged(t, "faults", "{{.TestGoFiles}} {{.XTestGoFiles}}"); len(packages) > 0 {
 			t.goTest(append([]string{"-race", "-vet=off", "-timeout", "5m", "-tags", "faults"}, packages...)...)
@@ -105,7 +105,7 @@ func command(t *tally, name string, args ...string) {
 	}
 }
 
-// gofmt succeeds although it lists files.
+// gofmt counts a failure if gofmt lists files, for which it exits with 0.
 func gofmt(t *tally) {
 	title("gofmt", "-l", ".")
 	out, err := exec.Command("gofmt", "-l", ".").CombinedOutput()
@@ -118,8 +118,8 @@ func title(name string, args ...string) {
 	fmt.Println("==", name, strings.Join(args, " "))
 }
 
-// tagged lists the packages that have other files with tag than without, among
-// those that form (of go list) names: the rest is the same.
+// tagged lists the packages in which tag changes the files that form, a template
+// of go list, names: only these need another run with tag.
 func tagged(t *tally, tag, form string) []string {
 	list := func(args ...string) []string {
 		out, err := exec.Command("go", append([]string{"list", "-f", "{{.ImportPath}} " + form}, args...)...).Output()
@@ -142,8 +142,9 @@ func tagged(t *tally, tag, form string) []string {
 // detector, which often wait, take the place of one.
 const atOnce = 2
 
-// fuzz runs every fuzz target there is, each while it holds one of the slots. If
-// all of them would take longer than budget with all slots free, each gets less.
+// fuzz runs every fuzz target for the time each, while it holds one of the slots.
+// If all of them would take longer than budget with all slots free, each target
+// gets less.
 func fuzz(t *tally, slots chan struct{}, each, budget time.Duration) {
 	targets := fuzzTargets(t)
 	if len(targets) == 0 {
@@ -169,8 +170,9 @@ type fuzzTarget struct{ pkg, name string }
 
 var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w*)\(`)
 
-// fuzzTargets reads the sources: asking the test binaries would link them all.
-// The targets of small packages, which are soon built, come first.
+// fuzzTargets finds the fuzz targets in the sources: to ask the test binaries,
+// all of them would have to be linked. The targets of small packages, which build
+// fast, come first.
 func fuzzTargets(t *tally) []fuzzTarget {
 	const form = `{{$p := .}}{{range .TestGoFiles}}{{len $p.Deps}} {{$p.ImportPath}} {{$p.Dir}}/{{.}}
 {{end}}{{range .XTestGoFiles}}{{len $p.Deps}} {{$p.ImportPath}} {{$p.Dir}}/{{.}}

@@ -10,13 +10,13 @@ import (
 	"sync"
 )
 
-// A tally counts results and prints what go test without -v would print.
+// A tally counts results, and prints what go test without -v would print.
 type tally struct {
 	mu                      sync.Mutex
 	passed, failed, skipped int
 }
 
-// fail counts a failure that is no test and says what it is.
+// fail counts a failure of something that is no test, and prints it.
 func (t *tally) fail(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -47,9 +47,9 @@ func (t *tally) goTest(args ...string) {
 		return
 	}
 	failedBefore := t.failures()
-	output := map[testKey][]string{} // of what has not ended yet
+	output := map[testKey][]string{} // of tests that have not ended yet
 	failedIn := map[string]int{}     // by package
-	ranOut := false                  // of time, and that was all that failed
+	ranOut := false                  // a fuzz target ended because of its time alone
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 64<<20) // one event holds one line of output
 	for lines.Scan() {
@@ -75,7 +75,7 @@ func (t *tally) goTest(args ...string) {
 	}
 }
 
-// onlyRanOut tells a fuzz target that go test calls failed although it found no
+// onlyRanOut reports whether a fuzz target that go test calls failed found no
 // failing input: up to Go 1.26 the fuzzer may report the end of its own time as
 // an error (go.dev/issue/75804).
 func onlyRanOut(e event, output map[testKey][]string) bool {
@@ -120,7 +120,7 @@ func (t *tally) take(e event, output map[testKey][]string, failedIn map[string]i
 	}
 }
 
-// endPackage prints the package's last line, or all it said if it failed.
+// endPackage prints the package's last line, or all of its output if it failed.
 func (t *tally) endPackage(e event, output map[testKey][]string, failedIn map[string]int) {
 	lines := output[testKey{e.Package, ""}]
 	if e.Action != "fail" {

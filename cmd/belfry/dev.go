@@ -13,7 +13,8 @@ import (
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
-// makeSecret sees to the secret of a development server that was given none.
+// makeSecret gives a development server without secret or key set one that it
+// makes in the data folder.
 func (o *serveOptions) makeSecret() error {
 	if len(o.authSecretFiles) > 0 || o.authJWKS != "" {
 		return nil
@@ -25,8 +26,8 @@ func (o *serveOptions) makeSecret() error {
 	return ensureSecret(o.authSecretFiles[0])
 }
 
-// ensureSecret makes a file with a random secret, for nobody else to read,
-// unless there is one. It appears whole or not at all.
+// ensureSecret makes a file with a random secret, which nobody else may read,
+// unless the file exists. A crash leaves no part of it.
 func ensureSecret(path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
@@ -63,7 +64,7 @@ Belfry is open for development, to this machine only.
   administration  %[4]s://%[3]s/docs /metrics /healthz
 `, strings.Replace(scheme, "http", "ws", 1), listen, adminListen, adminScheme)
 	if len(o.authSecretFiles) != 1 || filepath.Clean(o.authSecretFiles[0]) != filepath.Join(o.data, cli.SecretName) {
-		return nil // the tokens of this server are made elsewhere
+		return nil // other programs make the tokens of this server
 	}
 	var tokens [2]string
 	for i, user := range []string{"alice", "bob"} {
@@ -92,7 +93,7 @@ Tokens for other clients, good for a day:
 	return err
 }
 
-// shellQuote makes one word of text for a POSIX shell.
+// shellQuote quotes text as one word for a POSIX shell.
 func shellQuote(text string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r)

@@ -27,7 +27,7 @@ type faults struct {
 	passed, jumped atomic.Int64 // nanoseconds
 }
 
-// configure puts the clock that can be set under the store.
+// configure makes the store read a clock that the calls can set.
 func (f *faults) configure(c *raftstore.Config) {
 	c.SnapshotBytes, c.SegmentBytes = 4<<20, 256<<10
 	start := time.Now()

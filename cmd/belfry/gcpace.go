@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	// gcSlack is what the heap may grow between two garbage collections under
-	// load: with less, a small store is marked many times a second.
+	// gcSlack is how much the heap may grow between two garbage collections under load: with
+	// less, the runtime would mark a small store many times a second.
 	gcSlack = 64 << 20
-	// gcQuietSlack is that of a process that hardly allocates. The runtime keeps
-	// as much from the system as the next collection allows for, so after a burst
-	// it goes down to this, and its garbage goes back.
+	// gcQuietSlack is the same for a process that hardly allocates. The runtime keeps as
+	// much memory from the system as the heap may grow, so after a burst the slack falls to
+	// this, and the memory of the burst's garbage goes back.
 	gcQuietSlack = 8 << 20
-	// gcInterval is how long what is allocated is to last until the next
-	// collection, as far as gcSlack goes, and gcEvery how often it is looked at.
+	// gcInterval is the time between two collections that the slack should allow for, as far
+	// as gcSlack permits; gcEvery is how often the slack is set anew.
 	gcInterval = 4 * time.Second
 	gcEvery    = 2 * time.Second
-	// gcSlackShare is what a large heap may grow by, one part in this many. It
-	// is little because nearly all of it is blocks of messages, which cost
-	// nothing to mark: GOGC's 100 would double the memory for no less work.
+	// gcSlackShare is the part by which a large heap may grow, one in this many. It is
+	// little because nearly all of the heap is blocks of messages, which cost nothing to
+	// mark: GOGC's 100 would double the memory for no less work.
 	gcSlackShare = 6
 )
 
-// paceGC sets the garbage collector's percentage after each of its cycles, and
-// when the rate of allocation has changed, so that the heap grows by a slack of
-// some bytes before the next one, until ctx ends. A percentage that GOGC names stays. A memory limit is unaffected:
-// the runtime collects as soon as either asks for it.
+// paceGC sets the garbage collector's percentage, until ctx ends, so that the heap grows
+// by a slack of some bytes between two collections: after each collection, and when the
+// rate of allocation has changed. It does nothing if GOGC is set. A memory limit stays in
+// force: the runtime collects as soon as either asks for it.
 func paceGC(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -52,7 +52,7 @@ func paceGC(ctx context.Context) {
 			slack = gcSlackFor(slack, live, samples[3].Value.Uint64()-allocated)
 			allocated = samples[3].Value.Uint64()
 		}
-		// To set it stops the world for a moment.
+		// A call stops the world for a moment.
 		if next := gcPercent(live, roots, slack); next != percent {
 			debug.SetGCPercent(next)
 			percent = next
@@ -68,21 +68,21 @@ func paceGC(ctx context.Context) {
 	}
 }
 
-// gcSlackFor is the slack after gcEvery in which so much was allocated. It rises
-// at once and falls by halves.
+// gcSlackFor returns the slack to use next, after slack was used and so many bytes were
+// allocated in gcEvery. It rises at once and falls by halves.
 func gcSlackFor(slack, live, allocated uint64) uint64 {
 	wanted := allocated * uint64(gcInterval/gcEvery)
 	return max(gcQuietSlack, min(max(wanted, slack/2), max(gcSlack, live/gcSlackShare)))
 }
 
-// gcPercent is the percentage at which the next cycle ends with the slack
-// beside a live heap and roots of so many bytes.
+// gcPercent returns the percentage for debug.SetGCPercent with which the heap grows by
+// slack bytes, beside a live heap and roots of so many bytes.
 func gcPercent(live, roots, slack uint64) int {
-	// The runtime takes no heap for smaller than 4 MiB.
+	// The runtime treats a smaller heap as one of 4 MiB.
 	return int(max(1, slack*100/max(live+roots, 4<<20)))
 }
 
-// nextCycle is closed after the next garbage collection.
+// nextCycle returns a channel that is closed after the next garbage collection.
 func nextCycle() <-chan struct{} {
 	done := make(chan struct{})
 	// The finalizer of something unreachable runs after the next collection.

@@ -8,26 +8,27 @@ import (
 )
 
 const (
-	// autoMemoryPercent is what a process may take of the memory there is.
+	// autoMemoryPercent is the part of the usable memory that the process may take by
+	// default.
 	autoMemoryPercent = 75
-	// programMemory is about what lies in memory of the program's file. The
-	// system counts it as the process's, the runtime does not.
+	// programMemory is about how much of the program's file lies in memory. The system
+	// counts it as the process's, the runtime does not.
 	programMemory = 16 << 20
 	// leastConnectionMemory is room for some hundred connections.
 	leastConnectionMemory = 4 << 20
-	// baseMemory is what is reserved for all that is neither connections nor messages,
-	// and one in baseShare of the limit: the program, the runtime, what is under way
+	// baseMemory, plus one in baseShare of the limit, is reserved for all that is
+	// neither connections nor messages: the program, the runtime, what is on its way
 	// to the disk and to administrators.
 	baseMemory = 24 << 20
 	baseShare  = 16
-	// connectionShare is the part of the memory that connections may take, one in
-	// so many.
+	// One in connectionShare is the default part of the memory for connections, and
+	// one in mostConnectionShare the largest.
 	connectionShare     = 5
 	mostConnectionShare = 3
 )
 
-// limitMemory tells the runtime how much memory the process may take, and
-// returns it; 0 is no limit.
+// limitMemory sets the runtime's memory limit by --memory-limit and returns how
+// much memory the process may take; 0 is no limit.
 func (o *serveOptions) limitMemory(log *slog.Logger) int64 {
 	limit := int64(o.memoryLimit)
 	if limit == cli.AutoMemory {
@@ -45,7 +46,8 @@ func (o *serveOptions) limitMemory(log *slog.Logger) int64 {
 	return limit
 }
 
-// connectionLimit is what connections may take of a limit; 0 is no limit.
+// connectionLimit returns how much of a memory limit connections may take; 0 is no
+// limit.
 func (o *serveOptions) connectionLimit(limit int64) int64 {
 	if o.connectionMemory == cli.AutoMemory {
 		return limit / connectionShare
@@ -53,8 +55,8 @@ func (o *serveOptions) connectionLimit(limit int64) int64 {
 	return int64(o.connectionMemory)
 }
 
-// reservedMemory is what messages never have of a limit. Without a limit for
-// connections nothing can be reserved for them.
+// reservedMemory returns the part of a memory limit that messages may not take:
+// that of connections and the base. It is 0 if either limit is missing.
 func reservedMemory(limit, connections int64) (int64, error) {
 	if limit == 0 || connections == 0 {
 		return 0, nil

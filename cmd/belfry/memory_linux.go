@@ -9,9 +9,10 @@ import (
 	"strings"
 )
 
-// usableMemory is what the system lets this process take, in bytes: the least of
-// its physical memory and the limits of the control groups that the process is
-// in, of version 2 or 1. Files are looked for below root.
+// usableMemory returns how much memory the system lets this process take, in
+// bytes: the least of its physical memory and the limits of the control groups
+// that the process is in, of version 2 or 1. It reads the system's files below
+// root.
 func usableMemory(root string) (int64, error) {
 	usable, err := physicalMemory(filepath.Join(root, "proc/meminfo"))
 	if err != nil {
@@ -34,8 +35,9 @@ func usableMemory(root string) (int64, error) {
 				continue
 			}
 		}
-		// A group is bound by those above it. Inside a container the path is that of
-		// the host and may not be there, while its own group lies at the root.
+		// A group is also limited by those above it. Inside a container the path is
+		// that of the host and may not be there, while the container's own group lies
+		// at the root.
 		for dir := path.Clean("/" + fields[2]); ; dir = path.Dir(dir) {
 			text, err := os.ReadFile(filepath.Join(root, mount, dir, file))
 			if n, bad := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && bad == nil && n > 0 {

@@ -2,6 +2,6 @@ package main
 
 import "syscall"
 
-// restrictFiles has the files that the process makes, and those that libraries
-// make for it, be its user's alone.
+// restrictFiles sets the umask so that files that the process and its
+// libraries make belong to its user alone.
 func restrictFiles() { syscall.Umask(0o077) }

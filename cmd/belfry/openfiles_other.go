@@ -2,5 +2,6 @@
 
 package main
 
-// openFiles is how many files the process may have open; 0 is unknown.
+// openFiles returns how many files the process may have open, 0 if that is
+// unknown.
 func openFiles() int { return 0 }

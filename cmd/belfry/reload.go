@@ -20,21 +20,22 @@ import (
 )
 
 const (
-	// reloadPoll is how often files are looked at. Content is taken up once it
-	// stands still from one look to the next: it may be half written.
+	// reloadPoll is the interval between two reads of the files. New content is applied
+	// once two reads in a row agree, because a file may be half written.
 	reloadPoll = 250 * time.Millisecond
-	// maxSourceFile bounds such a file, in bytes.
+	// maxSourceFile bounds a file of a source, in bytes.
 	maxSourceFile = 1 << 20
 )
 
-// A source is files that are taken up together: at the start, and whenever they
-// change or SIGHUP asks for it.
+// A source is a group of files that are applied together: at the start, when they
+// change, and on SIGHUP.
 type source struct {
 	what  string // in the log and the metric
 	files []sourceFile
-	take  func(contents [][]byte) error // all of it, or an error that changes nothing
+	take  func(contents [][]byte) error // applies all contents, or fails and changes nothing
 
-	// Digests of what was read. A failed one is told once.
+	// Digests of the contents that were applied last, that failed last and that were
+	// read last. A failure is logged once for the same contents.
 	taken, failed, seen [sha256.Size]byte
 }
 
@@ -43,8 +44,8 @@ type sourceFile struct {
 	secret     bool // only the user of the process may read it
 }
 
-// read returns the contents of the files, in their order. The digest stands for
-// them, or for the error.
+// read returns the contents of the files, in their order, and a digest of the
+// contents or of the error.
 func (s *source) read() (contents [][]byte, digest [sha256.Size]byte, err error) {
 	h := sha256.New()
 	for _, f := range s.files {
@@ -78,7 +79,8 @@ func readSourceFile(path string) ([]byte, error) {
 	return content, nil
 }
 
-// begin is the first read.
+// begin reads the files for the first time and returns their contents, which the
+// caller applies.
 func (s *source) begin(log *slog.Logger) ([][]byte, error) {
 	contents, digest, err := s.read()
 	if err == nil {
@@ -88,7 +90,7 @@ func (s *source) begin(log *slog.Logger) ([][]byte, error) {
 	return contents, err
 }
 
-// warn tells of secrets that anybody on the machine can read.
+// warn logs each secret that every local user can read or change.
 func (s *source) warn(log *slog.Logger) {
 	for _, f := range s.files {
 		if !f.secret {
@@ -100,7 +102,7 @@ func (s *source) warn(log *slog.Logger) {
 	}
 }
 
-// A reloader keeps what the server has read from files up to date.
+// A reloader applies the files of a running server again when they change.
 type reloader struct {
 	sources  []*source
 	log      *slog.Logger
@@ -125,7 +127,8 @@ func newReloader(log *slog.Logger, registry *prometheus.Registry, sources ...*so
 	return r
 }
 
-// run takes up what changes, and everything at each hangup, until ctx ends.
+// run applies sources that have changed, and all sources at each hangup, until ctx
+// ends.
 func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 	tick := time.NewTicker(reloadPoll)
 	defer tick.Stop()
@@ -148,7 +151,7 @@ func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 	}
 }
 
-// look takes up a source that is another than it was.
+// look applies a source if its contents have changed and stand still.
 func (r *reloader) look(s *source) {
 	contents, digest, err := s.read()
 	still := digest == s.seen
@@ -185,7 +188,8 @@ func (s *source) paths() string {
 	return strings.Join(paths, " ")
 }
 
-// authSource is who may log in: secrets, and then the key set.
+// authSource returns the files that login tokens are checked against: secrets, and
+// then the key set.
 func (o *serveOptions) authSource() *source {
 	s := &source{what: "auth"}
 	for _, path := range o.authSecretFiles {
@@ -197,7 +201,7 @@ func (o *serveOptions) authSource() *source {
 	return s
 }
 
-// authConfig reads the contents of an authSource.
+// authConfig returns the configuration of logins from the contents of authSource.
 func (o *serveOptions) authConfig(contents [][]byte) (auth.Config, error) {
 	c := auth.Config{Audience: o.authAudience, Issuer: o.authIssuer, Leeway: o.authLeeway}
 	if o.authLeeway == 0 {
@@ -218,7 +222,8 @@ func (o *serveOptions) authConfig(contents [][]byte) (auth.Config, error) {
 	return c, nil
 }
 
-// certificateSource is a listener's certificate and its key.
+// certificateSource returns the files of a listener's certificate and its key; none
+// without cert.
 func certificateSource(what, certFlag, cert, keyFlag, key string) *source {
 	s := &source{what: what}
 	if cert != "" {
@@ -227,7 +232,7 @@ func certificateSource(what, certFlag, cert, keyFlag, key string) *source {
 	return s
 }
 
-// inputs are all that a server reads from files while it runs.
+// inputs are the sources that a server reads while it runs, and its certificates.
 type inputs struct {
 	auth, admins, webhooks, tls, adminTLS *source
 
@@ -246,9 +251,10 @@ func (o *serveOptions) sources() *inputs {
 	return in
 }
 
-// open reads for the first time who may log in and who administrates, and the
-// certificates. Without a file for administrators a development server is open to
-// all, and any other serves health alone.
+// open reads and applies for the first time the sources of logins, administrators
+// and certificates. It returns who may log in, and the tokens of administrators: if
+// there is no file of these, a development server lets everybody administrate, and
+// any other serves health alone.
 func (o *serveOptions) open(in *inputs, log *slog.Logger) (auth auth.Config, admins *admin.Tokens, err error) {
 	contents, err := in.auth.begin(log)
 	if err != nil {
@@ -284,7 +290,8 @@ func (o *serveOptions) open(in *inputs, log *slog.Logger) (auth auth.Config, adm
 	return auth, admins, nil
 }
 
-// certificate returns the certificate that a certificateSource is for, nil for none.
+// certificate returns a certificate that the source keeps up to date, nil if the
+// source has no files.
 func (s *source) certificate() *liveCertificate {
 	if len(s.files) == 0 {
 		return nil
@@ -299,7 +306,7 @@ func (s *source) certificate() *liveCertificate {
 	return c
 }
 
-// serve serves a listener, with TLS if there is a certificate.
+// serve serves on a listener, with TLS if there is a certificate.
 func (in *inputs) serve(server *http.Server, listen net.Listener, c *liveCertificate) error {
 	if c == nil {
 		return server.Serve(listen)

@@ -26,19 +26,19 @@ import (
 )
 
 const (
-	// drainTime bounds how long sessions get to say good-bye before a stop, once
+	// drainTime bounds how long a stop waits for sessions to close, once
 	// --drain-spread is over.
 	drainTime = 10 * time.Second
-	// readyPoll is how often a starting server looks whether it can serve.
+	// readyPoll is how often a starting server checks whether it can serve.
 	readyPoll = 10 * time.Millisecond
 	// maxHeader bounds an HTTP request's headers: tokens travel in frames.
 	maxHeader = 16 << 10
-	// exchangeTime bounds how long the body of an HTTP request takes to come, and
-	// the rest of an answer to leave.
+	// exchangeTime bounds how long the body of an HTTP request may take to come,
+	// and how long its answer may take to leave.
 	exchangeTime = 30 * time.Second
-	// httpIdle bounds how long an HTTP connection that is no WebSocket may rest.
+	// httpIdle bounds how long an HTTP connection that is no WebSocket may be idle.
 	httpIdle = 30 * time.Second
-	// maxAdminConnections are open at a time on --admin-listen: others wait.
+	// maxAdminConnections bounds the connections to --admin-listen: others wait.
 	maxAdminConnections = 128
 )
 
@@ -77,7 +77,7 @@ variable over the file.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()
-			// After the first signal the second one has its usual effect.
+			// After the first signal the next one has its usual effect again.
 			context.AfterFunc(ctx, stop)
 			if untilEOF {
 				go func() { // as long as the process lives
@@ -217,8 +217,9 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	return errors.Join(err, clients.Close(), operations.Close())
 }
 
-// waitReady returns when the store serves, ctx ends, or a listener fails. A
-// store with a stopped shard never gets ready, and goes on with the others.
+// waitReady returns when the store serves, ctx ends, or a listener fails. With a
+// stopped shard the store never becomes ready: waitReady then goes on waiting,
+// while the other shards serve.
 func waitReady(ctx context.Context, ready func() error, ended <-chan error, log *slog.Logger) error {
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
@@ -242,8 +243,8 @@ func waitReady(ctx context.Context, ready func() error, ended <-chan error, log 
 }
 
 func newHTTPServer(h http.Handler, headerTimeout time.Duration, log *slog.Logger) *http.Server {
-	// Nobody upgrades to a WebSocket in HTTP/2 here: a listener with TLS must not
-	// offer what a client then cannot use.
+	// The server upgrades no HTTP/2 request to a WebSocket, so a listener with TLS
+	// must not offer HTTP/2.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Server{
@@ -257,9 +258,9 @@ func newHTTPServer(h http.Handler, headerTimeout time.Duration, log *slog.Logger
 }
 
 // withinTime bounds how long a request's body may take to come and its answer to
-// leave. The server itself, too, waits for what a handler has not read: forever,
-// unless there is a deadline. A handler that takes longer sets its own, and one
-// that takes the connection over has none.
+// leave. Without these deadlines the server itself would wait forever for a body
+// that the handler has not read. A handler that takes longer sets its own
+// deadlines, and one that takes over the connection has none.
 func withinTime(next http.Handler, within time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)

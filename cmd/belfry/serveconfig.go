@@ -14,9 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What the flags say, in the words of the packages that do it. The flags' 0 is
-// "no limit", which the packages write as a negative number: their 0 is the
-// default.
+// The methods below turn the flags into the configurations of the packages. The
+// flags' 0 means no limit, which the packages write as a negative number: their 0
+// means the default.
 
 func (o *serveOptions) storeConfig(log *slog.Logger, registry *prometheus.Registry) raftstore.Config {
 	return raftstore.Config{
@@ -59,9 +59,10 @@ func (o *serveOptions) admissionConfig(memory int64) admission.Config {
 	}
 }
 
-// maxConnections is how many connections there may be when the process may have
-// so many files open; 0 is no limit. The others are for the store, whose logs and
-// snapshots must never fail for want of one, and for administrators.
+// maxConnections returns how many connections there may be when the process may
+// have so many files open; 0 is no limit. The other files are for the store,
+// whose logs and snapshots must never fail for want of one, and for
+// administrators.
 func maxConnections(files int) int {
 	const reserve = 256 + maxAdminConnections
 	if files <= 0 {
@@ -119,7 +120,7 @@ func (o *serveOptions) adminConfig(store *raftstore.Store, tokens *admin.Tokens,
 	}
 }
 
-// policies maps the words of --session-policy.
+// policies maps the values of --session-policy.
 var policies = map[string]command.Policy{
 	"multi":    command.PolicyMulti,
 	"platform": command.PolicyPlatform,

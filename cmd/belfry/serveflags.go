@@ -14,8 +14,8 @@ import (
 	"github.com/belfry-im/belfry/raftstore"
 )
 
-// serveOptions is what the flags of serve say. The numbers and their defaults
-// are those of docs/semantics.md.
+// serveOptions holds the flags of serve. Their defaults are those of
+// docs/semantics.md.
 type serveOptions struct {
 	dev    bool
 	config string
@@ -35,7 +35,7 @@ type serveOptions struct {
 	outboxBytes int
 	memoryLimit int
 
-	authSecretFiles           []string // new first
+	authSecretFiles           []string // the newest secret first
 	authJWKS                  string
 	authAudience, authIssuer  string
 	authLeeway                time.Duration
@@ -201,8 +201,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(cli.Choice(&o.logFormat, "text", "json"), "log-format", "form of the log on stderr")
 }
 
-// check refuses what contradicts itself. listenSet reports whether --listen was
-// given; it has another default with --dev.
+// check returns an error for flags that contradict each other, and applies the
+// defaults of --dev. listenSet reports whether --listen was given.
 func (o *serveOptions) check(listenSet bool) error {
 	if o.dev && !listenSet {
 		o.listen = cli.DevListen
@@ -244,7 +244,7 @@ func (o *serveOptions) check(listenSet bool) error {
 	return o.webhooks.check()
 }
 
-// warnOfClearText tells of what crosses a network without TLS.
+// warnOfClearText logs which listeners serve other machines without TLS.
 func (o *serveOptions) warnOfClearText(log *slog.Logger) {
 	if o.tlsCert == "" && !isLoopbackAddress(o.listen) {
 		log.Warn("clients' tokens and messages cross the network in the clear, unless a proxy in front speaks TLS: see --tls-cert", "listen", o.listen)

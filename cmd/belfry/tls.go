@@ -6,12 +6,13 @@ import (
 	"sync/atomic"
 )
 
-// A liveCertificate is that of a listener, and may be replaced while it is served.
+// A liveCertificate is the certificate of a listener. It may be replaced while the
+// listener serves.
 type liveCertificate struct {
 	current atomic.Pointer[tls.Certificate]
 }
 
-// take is for the contents of a certificateSource.
+// take replaces the certificate by the contents of a certificateSource.
 func (c *liveCertificate) take(contents [][]byte) error {
 	pair, err := tls.X509KeyPair(contents[0], contents[1])
 	if err != nil {
@@ -21,7 +22,7 @@ func (c *liveCertificate) take(contents [][]byte) error {
 	return nil
 }
 
-// config is that of a listener; nil without a certificate.
+// config returns the TLS configuration of a listener, nil for a nil certificate.
 func (c *liveCertificate) config() *tls.Config {
 	if c == nil {
 		return nil

@@ -21,7 +21,8 @@ func newVersionCommand() *cobra.Command {
 	}
 }
 
-// printVersion prints what the Go toolchain noted in the binary.
+// printVersion prints the version and revision that the Go toolchain recorded
+// in the binary.
 func printVersion(w io.Writer) error {
 	version, revision, modified := "unknown", "", ""
 	if info, ok := debug.ReadBuildInfo(); ok {

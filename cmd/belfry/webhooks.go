@@ -19,7 +19,7 @@ import (
 // webhookDrain bounds how long a stop waits for events to be delivered.
 const webhookDrain = 3 * time.Second
 
-// webhookOptions are the flags of serve about webhooks.
+// webhookOptions hold the flags of serve about webhooks.
 type webhookOptions struct {
 	url        string
 	events     []string
@@ -53,7 +53,7 @@ func (w *webhookOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(cli.Size(&w.storedBytes, 64<<10, 1<<30), "webhook-stored-bytes", "what a shard keeps of messages that message.queued is still to tell of, some 40 bytes each; past it the oldest go")
 }
 
-// check refuses what contradicts itself.
+// check returns an error for flags that contradict each other.
 func (w *webhookOptions) check() error {
 	if w.url == "" {
 		for flag, set := range map[string]bool{
@@ -83,7 +83,7 @@ func (w *webhookOptions) check() error {
 	return nil
 }
 
-// source is the file of secrets.
+// source returns the file of webhook secrets, none without --webhook-url.
 func (w *webhookOptions) source() *source {
 	s := &source{what: "webhook-secret"}
 	if w.url != "" {
@@ -92,7 +92,7 @@ func (w *webhookOptions) source() *source {
 	return s
 }
 
-// parse reads the contents of the source.
+// parse parses the contents of the source.
 func (w *webhookOptions) parse(contents [][]byte) ([]webhook.Secret, error) {
 	secrets, err := webhook.ParseSecrets(contents[0])
 	if err != nil {
@@ -101,8 +101,8 @@ func (w *webhookOptions) parse(contents [][]byte) ([]webhook.Secret, error) {
 	return secrets, nil
 }
 
-// open starts to deliver events. hooks is nil without --webhook-url. close ends
-// it, and may be called twice.
+// open starts the delivery of events. h is nil without --webhook-url. close
+// ends the delivery and may be called twice.
 func (w *webhookOptions) open(o *serveOptions, from *source, log *slog.Logger, registry *prometheus.Registry) (h *hooks.Hooks, close func(), err error) {
 	if w.url == "" {
 		return nil, func() {}, nil

@@ -11,13 +11,13 @@ type backlog struct {
 	time  atomic.Int64 // ns that it took to apply
 }
 
-// ReplayMost is the time that a restart may take to replay the log, about: a
-// snapshot that becomes due takes some seconds to write, too.
+// ReplayMost is about the longest that a restart may take to replay the log. A
+// snapshot that is due takes some seconds more to be written.
 const ReplayMost = 3 * time.Second
 
-// due reports whether it is time for a snapshot, of a state of some size: when the
-// log has grown by least, and either takes ReplayMost to replay or has outgrown
-// the state, so that the disk holds little beside it.
+// snapshotDue reports whether a snapshot is due of a state of size bytes: the log
+// has grown by least bytes or more, and takes ReplayMost or more to replay or is
+// as large as the state, which limits what the log takes on the disk.
 func (l *backlog) snapshotDue(least, size int64) bool {
 	bytes := l.bytes.Load()
 	return bytes >= least && (bytes >= size || time.Duration(l.time.Load()) >= ReplayMost)

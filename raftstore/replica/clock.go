@@ -12,8 +12,8 @@ const (
 	// clockSlew bounds how much faster or slower than real time the clock runs
 	// while it closes a small offset: one part in this many.
 	clockSlew = 10
-	// clockBrake is the part of real time the clock loses while it waits for a
-	// wall clock that is behind: one in this many.
+	// clockBrake is by how much the clock slows down while it waits for a wall clock
+	// that is behind: one part of real time in this many.
 	clockBrake = 2
 )
 
@@ -29,16 +29,17 @@ type Clock struct {
 	settle time.Duration
 
 	mu     sync.Mutex
-	at     time.Time     // given out last
-	mono   time.Duration // of the reading before
-	offset time.Duration // wall clock minus at, after the reading before
+	at     time.Time     // the time at the last reading
+	mono   time.Duration // the monotonic clock at the last reading
+	offset time.Duration // wall clock minus at, after the last reading
 	// jumped is when (mono) the wall clock was first seen beyond tolerance;
 	// meaningless unless far.
 	jumped time.Duration
 	far    bool
 }
 
-// SystemClock reads both clocks of the system in one step.
+// SystemClock returns a source for NewClock: it reads the wall clock and the
+// monotonic clock of the system at one moment.
 func SystemClock() func() (time.Time, time.Duration) {
 	start := time.Now()
 	return func() (time.Time, time.Duration) {
@@ -47,8 +48,8 @@ func SystemClock() func() (time.Time, time.Duration) {
 	}
 }
 
-// NewClock returns a clock of a source, which reads the wall clock and one that never
-// jumps, both at one moment.
+// NewClock returns a Clock that starts at the wall clock of source, which reads the
+// wall clock and one that never jumps, both at one moment.
 func NewClock(source func() (time.Time, time.Duration), settle time.Duration) *Clock {
 	wall, mono := source()
 	return &Clock{source: source, settle: settle, at: wall, mono: mono}
@@ -80,8 +81,8 @@ func (c *Clock) raise(atMS int64) {
 	c.jumped = c.mono - c.settle
 }
 
-// read advances the clock to a reading of both sources. It depends on nothing
-// else. The caller holds mu.
+// read advances the clock to a reading of its source and returns the time, in Unix
+// milliseconds. The caller holds mu.
 func (c *Clock) read(wall time.Time, mono time.Duration) int64 {
 	elapsed := max(0, mono-c.mono)
 	c.mono = max(c.mono, mono)

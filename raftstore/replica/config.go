@@ -15,12 +15,11 @@ const (
 	LogBolt = "boltdb"
 )
 
-// DefaultSegmentBytes is the size of a log file where nothing else is wanted.
-// raft-wal allocates it ahead; its own default of 64 MiB is much for a node with
-// many shards.
+// DefaultSegmentBytes is the default size of a log file. raft-wal allocates it
+// ahead; its own default of 64 MiB is much for a node with many shards.
 const DefaultSegmentBytes = 8 << 20
 
-// A Config says how a Replica is to run. Every field but WALFS must be set.
+// A Config is the configuration of a Replica. Every field but WALFS must be set.
 type Config struct {
 	Shard       uint32
 	First, Last uint16 // slots, inclusive
@@ -28,13 +27,13 @@ type Config struct {
 	Node        string // names this node in Raft
 	RaftLog     string // LogWAL or LogBolt
 
-	// What a leader has committed if the state says something else.
+	// A new leader commits these if the state has other values.
 	Limits    command.Limits
 	Epoch     uint64
 	HookBytes int // bounds what is kept for hooks; 0: nothing is
 
 	QueueBytes    int   // bounds the commands that wait to be proposed
-	SnapshotBytes int64 // the least that the log grows between two snapshots
+	SnapshotBytes int64 // the least growth of the log between two snapshots
 	SegmentBytes  int   // of a log file of raft-wal
 	ExpireEvery   time.Duration
 
@@ -42,14 +41,15 @@ type Config struct {
 	Clock       func() (wall time.Time, mono time.Duration)
 	ClockSettle time.Duration // how long a jump of the wall clock must stand before it is followed
 
-	// Lead returns what this node does as leader of the shard, for one leadership.
-	// What enqueue takes is proposed in this leadership or never.
+	// Lead returns the Leader for a new leadership of this node. A command given to
+	// enqueue is proposed in that leadership or never.
 	Lead func(enqueue func(command []byte, w Waiter) error) Leader
-	// Moved takes over the answer to a waiter that is Routed and whose command was
-	// refused because its slot has moved. command and w are only valid during the call.
+	// Moved takes over a Routed command that was refused because its slot has moved,
+	// and has to see that the waiter's Done is called. command and w are only valid
+	// during the call.
 	Moved func(command []byte, w *Waiter)
-	// Notify tells those concerned what an entry did. It is called for each entry, in
-	// order, after those who submitted its commands were answered.
+	// Notify is called with the outcome of each entry, in order, after the waiters of
+	// the entry's commands.
 	Notify func(*shard.Outcome)
 
 	Log     *slog.Logger
@@ -60,7 +60,8 @@ type Config struct {
 // A VFS is the file system below a log of raft-wal.
 type VFS = types.VFS
 
-// Modes of what is made on disk: messages are read by whoever reads its files.
+// Modes of the directories and files that are made: they hold messages, so nobody
+// else may read them.
 const (
 	DirMode  = 0o700
 	FileMode = 0o600

@@ -23,8 +23,8 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// noRoom reports whether err is that the disk below dir is full. Some libraries
-// hide the reason, so the disk is asked too.
+// noRoom reports whether err came about because the disk below dir is full.
+// Some libraries hide that, so noRoom also tries to write to the disk.
 func noRoom(dir string, err error) bool {
 	return err != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(probeDisk(dir), syscall.ENOSPC))
 }
@@ -41,11 +41,12 @@ func probeDisk(dir string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// rewriteLog writes the files that the last appends went to once more. After a
-// failed fsync the page cache may hold, and show to the next reader, bytes that
-// never reached the disk and are no longer marked for it; what is read from
-// there must not count as stored before it has been written again. A log that
-// could not even be begun has no such files.
+// rewriteLog writes once more the files to which the last entries were
+// appended. After a failed fsync the page cache may hold, and show to the next
+// reader, bytes that never reached the disk and are no longer marked to be
+// written; what is read from there must not count as stored before it has been
+// written again. Files that do not exist are left out: the log may have failed
+// when it was made.
 func rewriteLog(kind, dir string) error {
 	var paths []string
 	switch kind {

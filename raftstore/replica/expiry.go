@@ -6,15 +6,15 @@ import "github.com/belfry-im/belfry/shard/command"
 // so that none holds the shard for long.
 const expirySteps = 64
 
-// An Expiry goes over the slots of a shard, round after round, to free what has
-// expired.
+// An Expiry makes the commands that purge what has expired from the slots of a
+// shard, round after round.
 type Expiry struct {
 	first uint16
 	width int
 	step  int
 }
 
-// NewExpiry begins with a round over the slots from first to last.
+// NewExpiry returns an Expiry for the slots from first to last.
 func NewExpiry(first, last uint16) Expiry { return Expiry{first: first, width: int(last-first) + 1} }
 
 // Steps returns the number of commands that make up a round.

@@ -20,10 +20,10 @@ type fsm struct {
 
 var _ raft.FSM = fsm{}
 
-// Apply executes one committed entry. Those who must see the state as of this
-// entry are called with the shard locked. Those who only need to know that
-// something came are told by the proposer, after it has given the disk the next
-// entry and answered who waits for this one.
+// Apply executes one committed entry. A Waiter's Step runs here with the shard
+// locked, because it must see the state as of this entry. Done and Config.Notify
+// can wait for an entry that this node proposed: the proposer calls them after it
+// has given the disk the next entry.
 func (f fsm) Apply(entry *raft.Log) any {
 	r := f.Replica
 	b := r.claim(entry.Data)
@@ -49,8 +49,9 @@ func (f fsm) Apply(entry *raft.Log) any {
 	return nil
 }
 
-// claim returns the batch whose entry this is, if this node proposed it in this
-// leadership. Raft hands the leader the very slice that it was given.
+// claim returns the batch that became this entry, if this node proposed it in
+// this leadership. It knows the batch by its slice, which Raft passes unchanged
+// to the leader's Apply.
 func (r *Replica) claim(data []byte) *batch {
 	b := r.proposed.Load()
 	if b == nil || len(data) == 0 || &b.entry[0] != &data[0] || !r.proposed.CompareAndSwap(b, nil) {
@@ -59,8 +60,9 @@ func (r *Replica) claim(data []byte) *batch {
 	return b
 }
 
-// apply changes the state. It returns the Leader that is to know of it, nil where
-// this node does not lead the shard.
+// apply applies an entry to the state and calls the steps of its batch. It
+// returns the Leader whose Applied is to be called, nil if this node does not
+// lead the shard.
 func (r *Replica) apply(entry *raft.Log, b *batch) (leader Leader, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,7 +85,7 @@ func (r *Replica) apply(entry *raft.Log, b *batch) (leader Leader, err error) {
 	return r.leader, nil
 }
 
-// step calls the waiters of a batch that want to see the state after it.
+// step calls Step of the batch's waiters.
 func (r *Replica) step(b *batch) {
 	result := 0
 	for i := range b.waiters {

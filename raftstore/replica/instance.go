@@ -31,15 +31,15 @@ type instance struct {
 	logs   *logStore
 	stable *stableStore
 	halt   *halt
-	failed chan error // what made the log fail; once
+	failed chan error // gets the error that made the log fail, once
 
 	snapshots    sync.WaitGroup
 	snapshotting atomic.Bool
-	snapshotFrom atomic.Int64 // not before, after a failure; Unix ns
+	snapshotFrom atomic.Int64 // the next snapshot is not taken before this time; Unix ns
 }
 
-// openInstance opens the stores of the replica and starts Raft. What the log and the
-// snapshots hold is applied to a new state.
+// openInstance opens the stores of the replica and starts Raft, which loads the
+// newest snapshot and the log behind it into an empty state.
 func (r *Replica) openInstance() (in *instance, err error) {
 	in = &instance{replica: r, halt: newHalt(), failed: make(chan error, 1)}
 	defer func() {
@@ -112,8 +112,8 @@ func bootstrap(conf *raft.Config, in *instance, snapshots raft.SnapshotStore, ad
 	if last > 0 || len(metas) > 0 {
 		return nil
 	}
-	// BootstrapCluster stores a term, then the first entry. After a crash in
-	// between it would refuse to begin anew.
+	// BootstrapCluster stores a term, then the first entry. After a crash in between it
+	// refuses to run again unless the term is 0.
 	if err := in.stable.SetUint64([]byte("CurrentTerm"), 0); err != nil {
 		return err
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// enqueueTimeout bounds the wait for Raft to take an entry. It does so at once,
-// unless it is held by a disk that fails.
+// enqueueTimeout bounds the wait until Raft takes an entry. Raft takes it at once,
+// unless a failing disk blocks it.
 const enqueueTimeout = 2 * time.Second
 
 // A Leader does what a shard's leader does beside applying commands, for one
@@ -19,7 +19,7 @@ type Leader interface {
 	// Begin runs in an apply step, with the shard locked. Applied is called for every
 	// entry after it.
 	Begin(s *shard.State)
-	// Wanted is the kinds of changes that Outcome.Changes is to have for Applied.
+	// Wanted returns the kinds of changes that Applied is to find in Outcome.Changes.
 	Wanted() shard.ChangeKinds
 	// Applied is called for each entry, in order, before those who submitted its
 	// commands are answered. out is only valid during the call.
@@ -31,8 +31,8 @@ type Leader interface {
 	Close()
 }
 
-// A leadership is the time from the moment that this node leads a shard until it
-// does not: it proposes, frees what has expired and runs a Leader.
+// A leadership is one period in which this node leads the shard: it proposes
+// commands, purges what has expired and runs a Leader.
 type leadership struct {
 	replica  *Replica
 	instance *instance
@@ -74,8 +74,8 @@ func (r *Replica) lead(in *instance) (*leadership, error) {
 	return l, nil
 }
 
-// configure proposes what the state should say of its configuration and does not.
-// A new proposer has room for that.
+// configure proposes commands where the limits, the epoch, the slots or the bytes
+// for hooks in the state differ from Config. A new proposer has room for them.
 func (l *leadership) configure() {
 	r := l.replica
 	r.mu.RLock()
@@ -94,14 +94,15 @@ func (l *leadership) configure() {
 	}
 }
 
-// begin runs in the apply step.
+// begin makes the replica serve. It is a Step, so that it runs in an apply step.
 func (l *leadership) begin(s *shard.State, _ int64, _ *command.Result) {
 	l.leader.Begin(s)
 	l.replica.leader = l.leader
 	l.replica.serving = true
 }
 
-// propose hands a batch to Raft.
+// propose hands a batch to Raft. The function that it returns waits until the batch
+// was applied or has failed.
 func (l *leadership) propose(b *batch) (wait func() error) {
 	r := l.replica
 	b.seal(max(r.clock.Now(), r.applied.Load()))
@@ -110,7 +111,7 @@ func (l *leadership) propose(b *batch) (wait func() error) {
 	return func() error {
 		err := future.Error()
 		if err != nil && r.proposed.CompareAndSwap(b, nil) {
-			return proposeError(err) // not applied, and nobody will claim it now
+			return proposeError(err) // not applied, and now Apply cannot claim it any more
 		}
 		// Applied, or about to be.
 		<-b.applied
@@ -118,14 +119,15 @@ func (l *leadership) propose(b *batch) (wait func() error) {
 	}
 }
 
-// expire proposes to free what has expired, a part of the slots at a time.
+// expire proposes to purge what has expired, in a part of the slots at a time, until
+// ctx ends.
 func (l *leadership) expire(ctx context.Context) {
 	r := l.replica
 	round := NewExpiry(r.cfg.First, r.cfg.Last)
 	every := max(r.cfg.ExpireEvery/time.Duration(round.Steps()), time.Millisecond)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	pending := make(chan struct{}, 1) // filled while an Expire is on its way
+	pending := make(chan struct{}, 1) // filled while a PurgeExpired is on its way
 	for {
 		select {
 		case <-ctx.Done():
@@ -153,8 +155,9 @@ func (r *Replica) empty() bool {
 	return r.state.Size() == 0
 }
 
-// close ends the leadership: it answers all that waits, with drain after it has been
-// proposed. A nil leadership is closed already.
+// close ends the leadership and answers all waiters: with drain, after it has
+// proposed the commands in the queue, else with ErrUnavailable. It does nothing to a
+// nil leadership.
 func (l *leadership) close(drain bool) {
 	if l == nil {
 		return

@@ -26,16 +26,17 @@ const (
 	boltLockWait = time.Second
 )
 
-// errLogFailed answers every append after one that failed. What became of that
-// one is only known once the log has been opened again.
+// errLogFailed answers every append after one that failed. Whether the failed
+// one was stored is only known once the log has been opened again.
 var errLogFailed = errors.New("raftstore: log failed and waits to be opened again")
 
 // errLogClosed answers what Raft reads after its shutdown.
 var errLogClosed = errors.New("raftstore: log is closed")
 
-// A logStore is the Raft log of one replica. After a failed append it refuses
-// further ones and says so once: raft-wal cannot go on without being opened
-// again, and neither log is to be trusted about what the failed write left.
+// A logStore is the Raft log of one replica. After a failed append it calls
+// failed, once, and refuses further appends: raft-wal cannot go on without
+// being opened again, and neither kind of log knows what the failed write has
+// left on disk.
 type logStore struct {
 	raft.LogStore
 	closers   []io.Closer
@@ -45,8 +46,9 @@ type logStore struct {
 	failed    func(error)         // told of the first failure
 	halt      *halt
 
-	// gate is held by reads that Raft may begin after its shutdown, when it counts
-	// the age of the log; raft-wal panics if it is closed meanwhile.
+	// gate is locked for reading by reads: Raft may begin one after its shutdown,
+	// to measure the age of the log, and raft-wal panics if it is closed
+	// meanwhile.
 	gate   sync.RWMutex
 	closed bool // guarded by gate
 
@@ -99,9 +101,9 @@ func openBolt(path string) (*raftboltdb.BoltStore, error) {
 	return raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: boltLockWait}})
 }
 
-// removeUnfinished removes a bbolt file that is shorter than bbolt makes it
-// before it stores anything: the disk was full, or the process killed, when it
-// was made. bbolt refuses to open it.
+// removeUnfinished removes a bbolt file that is shorter than a new one without
+// content: the disk was full, or the process was killed, when it was made.
+// bbolt refuses to open such a file.
 func removeUnfinished(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -133,7 +135,8 @@ func removeUnfinished(path string) error {
 	return os.Remove(path)
 }
 
-// IsMonotonic must be forwarded: Raft asks the store it was given.
+// IsMonotonic forwards a method that the embedded interface hides: Raft looks
+// for it on the store that it was given.
 func (l *logStore) IsMonotonic() bool { return l.monotonic }
 
 func (l *logStore) StoreLog(entry *raft.Log) error { return l.StoreLogs([]*raft.Log{entry}) }
@@ -159,8 +162,8 @@ func (l *logStore) fail(err error) {
 	}
 }
 
-// GetLog ends the calling goroutine of Raft when the disk does not give back
-// what was stored: Raft would panic, and take the other shards with it.
+// GetLog ends the calling goroutine of Raft if the disk does not give back an
+// entry that was stored: Raft would panic, and end the other shards, too.
 func (l *logStore) GetLog(index uint64, entry *raft.Log) error {
 	l.gate.RLock()
 	defer l.gate.RUnlock()

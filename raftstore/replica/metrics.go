@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics are what the replicas of a node tell about themselves, with the label
+// Metrics are the Prometheus metrics of a node's replicas, with the label
 // shard.
 type Metrics struct {
 	commit       *prometheus.HistogramVec
@@ -59,7 +59,7 @@ func (m *Metrics) Collectors() []prometheus.Collector {
 	}
 }
 
-// shardMetrics are those of one shard, looked up once.
+// shardMetrics are the metrics of one shard, looked up once.
 type shardMetrics struct {
 	commit, append, apply, batch     prometheus.Observer
 	queued, stateBytes               prometheus.Gauge

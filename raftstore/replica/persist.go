@@ -9,16 +9,18 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A snapshot is one on its way to the disk.
+// A snapshot writes one snapshot of the state to disk. It is what Raft calls an
+// FSMSnapshot.
 type snapshot struct {
 	*Replica
 	view *shard.SnapshotWriter
-	// What was applied since the snapshot before, when the view was taken.
+	// The backlog when the view was taken; the snapshot replaces that part of the
+	// log.
 	bytes, time int64
 }
 
-// Persist writes the snapshot. The shard is locked for one chunk at a time, and
-// never while writing.
+// Persist writes the snapshot. It locks the shard to encode one chunk at a
+// time, and not while it writes.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 	err := s.write(sink)
 	if err == nil {
@@ -26,7 +28,7 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 		s.logged.time.Add(-s.time)
 		return nil
 	}
-	// Raft's store keeps what it could not finish, and with it the room that a
+	// Raft's store leaves an unfinished snapshot in place, which takes room that a
 	// full disk lacks.
 	return errors.Join(err, os.RemoveAll(filepath.Join(s.cfg.Dir, "snapshots", sink.ID()+".tmp")))
 }

@@ -13,11 +13,12 @@ import (
 )
 
 // A proposer turns the commands of one leadership into log entries, one at a time:
-// what arrives while an entry is on its way forms the next one. Commands that
-// have patience cause none before that has run out.
+// commands that arrive while an entry is on its way form the next one. A queue in
+// which all commands have patience is proposed when the first of them runs out of
+// it.
 type proposer struct {
-	// propose starts b on its way. wait returns when b was applied, or with an
-	// error that is ErrUnavailable if it never will be, else ErrUnknown.
+	// propose hands b to Raft. wait returns nil once b was applied, or an error:
+	// ErrUnavailable if b will never be applied, else ErrUnknown.
 	propose  func(b *batch) (wait func() error)
 	moved    func(command []byte, w *Waiter) // Config.Moved
 	notify   func(*shard.Outcome)            // Config.Notify
@@ -31,8 +32,8 @@ type proposer struct {
 
 	mu     sync.Mutex
 	queue  []*batch    // the last one takes more
-	urgent bool        // the queue, not empty, is to be proposed: not all in it have patience
-	due    time.Time   // when the patience of those in the queue ends; meaningless without them
+	urgent bool        // the queue is not empty and is to be proposed now
+	due    time.Time   // when the queue is to be proposed at the latest; meaningless while it is empty
 	timer  *time.Timer // runs until due while all in the queue are patient
 	free   []*batch    // for reuse
 	bytes  int         // of the queue
@@ -81,7 +82,7 @@ func (p *proposer) add(command []byte, w Waiter) error {
 	return nil
 }
 
-// propel has the queue proposed at once. The caller holds mu.
+// proposeNow makes run propose the queue at once. The caller holds mu.
 func (p *proposer) proposeNow() {
 	if p.urgent {
 		return
@@ -92,8 +93,8 @@ func (p *proposer) proposeNow() {
 	p.signal()
 }
 
-// wait has the queue proposed after a while, or sooner if something in it asks
-// for that. The caller holds mu.
+// wait makes the timer propose the queue after patience, unless it is to do so
+// earlier. The caller holds mu.
 func (p *proposer) wait(patience time.Duration) {
 	due := time.Now().Add(patience)
 	if first := len(p.queue[0].waiters) == 1; first || due.Before(p.due) {
@@ -102,7 +103,8 @@ func (p *proposer) wait(patience time.Duration) {
 	}
 }
 
-// outOfPatience is called by the timer, maybe late: for a queue that is gone.
+// outOfPatience is called by the timer and proposes the queue if it is due. The
+// queue for which the timer was set may be gone by then.
 func (p *proposer) outOfPatience() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -118,7 +120,8 @@ func (p *proposer) signal() {
 	}
 }
 
-// open returns the batch that has room for n more bytes. The caller holds mu.
+// open returns a batch with room for n more bytes: the last one of the queue or a
+// new one. The caller holds mu.
 func (p *proposer) open(n int) *batch {
 	if len(p.queue) > 0 {
 		b := p.queue[len(p.queue)-1]
@@ -141,8 +144,8 @@ func (p *proposer) open(n int) *batch {
 	return b
 }
 
-// next removes the next batch, nil if there is none to propose now. ok is false when
-// there will be none any more.
+// next removes and returns the next batch, nil if there is none to propose now. ok
+// is false once there will be no more.
 func (p *proposer) next() (b *batch, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -194,15 +197,15 @@ func (p *proposer) waiting() int {
 	return p.bytes
 }
 
-// giveUp ends the draining of a closed proposer: what failed once will again.
+// giveUp ends the draining of a closed proposer after a batch has failed: further
+// ones would fail, too.
 func (p *proposer) giveUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drain = false
 }
 
-// answer tells the waiters of b, then everybody else whom it concerns, and keeps
-// its memory for another batch.
+// answer calls the waiters of b, then notify, and keeps b for reuse.
 func (p *proposer) answer(b *batch, err error) {
 	result := 0
 	for i := range b.waiters {
@@ -257,8 +260,8 @@ func (p *proposer) close(drain bool) {
 	}
 }
 
-// proposeError sorts what Raft says about an entry into what did not happen
-// and what may have.
+// proposeError turns Raft's error about an entry into ErrUnavailable if the entry is
+// certain not to be applied, else into ErrUnknown.
 func proposeError(err error) error {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):

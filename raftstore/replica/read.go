@@ -11,8 +11,8 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// Read answers queries under one lock, from memory: it does not wait for what is on
-// its way there. The first query that the state refuses ends it, with a
+// Read answers queries from memory under one lock, without waiting for commands that
+// are on their way. It stops at the first query that the state refuses, and returns a
 // *command.RefusedError.
 func (r *Replica) Read(queries ...query.Query) error {
 	var refused error
@@ -33,9 +33,9 @@ func answer(s *shard.State, now int64, queries []query.Query) error {
 }
 
 // ReadCommitted is Read in an apply step, after all that was enqueued before: it is
-// linearizable, and costs a place in a log entry. Since nothing changes, every failure
-// but a refusal is a store.ErrUnavailable, or that of ctx, after which the queries may
-// still be written to.
+// linearizable, and costs a place in a log entry. Every failure but a refusal is a
+// store.ErrUnavailable, since a read changes nothing that could be in doubt, or the
+// error of ctx. After the latter the queries may still be written to.
 func (r *Replica) ReadCommitted(ctx context.Context, queries ...query.Query) error {
 	read := make(chan error, 1)
 	var refused error
@@ -61,9 +61,9 @@ func (r *Replica) ReadCommitted(ctx context.Context, queries ...query.Query) err
 	}
 }
 
-// ReadLocal runs f on the state with the time as of which to read, if the shard is
-// served here. It is for what a Leader does where the state is, and locks out commands
-// as long as it takes. f must not keep what it was given.
+// ReadLocal calls f with the state and the time as of which to read it, if this node
+// serves the shard. It is for the Leader of the shard. No command is applied while f
+// runs, and f must not keep the state.
 func (r *Replica) ReadLocal(f func(s *shard.State, now int64)) (err error) {
 	now := r.clock.Now()
 	r.mu.RLock()
@@ -83,9 +83,9 @@ func (r *Replica) ReadLocal(f func(s *shard.State, now int64)) (err error) {
 	return nil
 }
 
-// Inspect runs f on the state of this replica, whether or not it serves, and with
-// the time that Read would give. It is for what concerns this replica alone, such as
-// the memory that it takes. f must not keep what it was given.
+// Inspect calls f with the state of this replica, whether or not it serves, and with
+// the time that Read would use. It is for what concerns this replica alone, such as
+// its memory. f must not keep the state.
 func (r *Replica) Inspect(f func(s *shard.State, now int64)) {
 	now := r.clock.Now()
 	r.mu.RLock()
@@ -102,7 +102,8 @@ func (r *Replica) Enqueue(command []byte, w Waiter) error {
 	return r.unavailable()
 }
 
-// Ready returns nil if this node leads the shard and serves it, else why not.
+// Ready returns nil if this node leads the shard and serves it, else the reason why
+// not.
 func (r *Replica) Ready() error {
 	if r.Leads() {
 		return nil
@@ -113,7 +114,8 @@ func (r *Replica) Ready() error {
 // Leads reports whether this node leads the shard and takes commands for it.
 func (r *Replica) Leads() bool { return r.leadership.Load() != nil }
 
-// unavailable returns why the replica takes nothing at present.
+// unavailable returns the error for commands and reads of a replica that does not
+// serve.
 func (r *Replica) unavailable() error {
 	if err := r.stoppedErr(); err != nil {
 		return err
@@ -129,18 +131,18 @@ func (r *Replica) Queued() int {
 	return 0
 }
 
-// Restoring reports whether a state is being read from a snapshot: it takes memory
-// already, and Inspect does not show it yet.
+// Restoring reports whether a state is being read from a snapshot: that state takes
+// memory already, and Inspect does not show it yet.
 func (r *Replica) Restoring() bool { return r.restoring.Load() }
 
-// Replaced returns how often the state gave way to another one.
+// Replaced returns how often the state was replaced by another one.
 func (r *Replica) Replaced() int64 { return r.replaced.Load() }
 
 // Applied returns the time of the last command that was applied, ms.
 func (r *Replica) Applied() int64 { return r.applied.Load() }
 
-// Backlog returns what a restart would replay: bytes of the log, and the time that
-// it took to apply them.
+// Backlog returns how much of the log a restart would replay, in bytes, and how long
+// it took to apply that part.
 func (r *Replica) Backlog() (bytes int64, took time.Duration) {
 	return r.logged.bytes.Load(), time.Duration(r.logged.time.Load())
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// upkeepEvery is how often a replica looks whether a snapshot is due.
+	// upkeepEvery is how often a replica checks whether a snapshot is due.
 	upkeepEvery = time.Second
 	// reopenFirst and reopenMost bound the pause before a replica whose log or
 	// disk failed is opened again.
@@ -50,7 +50,7 @@ type Replica struct {
 	logged     backlog                    // applied since the last snapshot
 
 	restoring atomic.Bool  // a state is being read from a snapshot
-	replaced  atomic.Int64 // times that the state gave way to another one
+	replaced  atomic.Int64 // times that the state was replaced
 
 	stopping chan struct{} // closed once stopped is set
 	stopped  atomic.Pointer[stopError]
@@ -59,7 +59,7 @@ type Replica struct {
 	openOnce sync.Once
 	openErr  error // of that attempt
 
-	suspend chan chan struct{} // takes the instance down, and closes what was sent
+	suspend chan chan struct{} // closes the instance, and then the channel that was sent
 	resume  chan struct{}
 	closed  chan struct{} // closed when Run has ended
 }
@@ -85,7 +85,7 @@ func (r *Replica) reset() {
 	r.logged.reset()
 }
 
-// Run keeps the replica open until ctx ends.
+// Run keeps the replica open until ctx ends, and opens it again after a failure.
 func (r *Replica) Run(ctx context.Context) {
 	defer close(r.closed)
 	pause := reopenFirst
@@ -93,12 +93,12 @@ func (r *Replica) Run(ctx context.Context) {
 		led, err := r.serve(ctx)
 		if r.stoppedErr() != nil {
 			r.reportStopped()
-			r.attempted(nil) // the others are to start
+			r.attempted(nil) // Open does not fail: the other shards are to start
 			<-ctx.Done()
 			return
 		}
 		if !led && noRoom(r.cfg.Dir, err) {
-			r.attempted(nil) // the others are to start, and this one once there is room
+			r.attempted(nil) // Open does not fail: this shard starts once there is room
 		} else {
 			r.attempted(err)
 		}
@@ -119,8 +119,8 @@ func (r *Replica) Run(ctx context.Context) {
 	}
 }
 
-// Opened returns when the replica serves, has stopped, or waits for room on a full
-// disk. Another error of the first attempt to open it is returned.
+// Opened returns once the first attempt to open the replica is over: nil if the
+// replica serves, has stopped, or waits for room on a full disk, else the error.
 func (r *Replica) Opened() error {
 	<-r.opened
 	return r.openErr
@@ -140,7 +140,7 @@ func (r *Replica) awaitResume(ctx context.Context) {
 	}
 }
 
-// attempted ends the wait of Opened.
+// attempted makes Opened return err, or does nothing after the first attempt.
 func (r *Replica) attempted(err error) {
 	r.openOnce.Do(func() {
 		r.openErr = err
@@ -169,8 +169,8 @@ func (r *Replica) awaitDisk(ctx context.Context, pause time.Duration) {
 	}
 }
 
-// serve runs one instance until ctx ends, its log fails or the shard stops. led
-// reports whether it came to serve.
+// serve runs one instance until ctx ends, its log fails, Suspend is called or the
+// shard stops. led reports whether this node led the shard meanwhile.
 func (r *Replica) serve(ctx context.Context) (led bool, err error) {
 	in, err := r.openInstance()
 	if err != nil {

@@ -38,9 +38,9 @@ func openSnapshots(dir string, log *hclogger) (*snapshotStore, error) {
 	return &snapshotStore{FileSnapshotStore: store, dir: path}, nil
 }
 
-// A snapshotStore differs from Raft's own in two things: what it writes reaches
-// the disk as it goes, and it does not read a snapshot to check a sum before it
-// returns it, since the state's decoder checks one of its own.
+// A snapshotStore differs from Raft's own in two things: it flushes a snapshot
+// to the disk piece by piece, and it opens one without reading all of it to
+// verify a checksum, since the state's decoder verifies its own.
 type snapshotStore struct {
 	*raft.FileSnapshotStore
 	dir string
@@ -82,12 +82,13 @@ type bufferedFile struct {
 	io.Closer
 }
 
-// writeBackBytes is how much of a snapshot may wait for the disk. Left to the
-// end, hundreds of megabytes would reach it at once, and every commit would wait
-// behind them.
+// writeBackBytes is how much of a snapshot is written before that is flushed to
+// the disk. If all were flushed at the end, hundreds of megabytes would reach
+// the disk at once, and every commit would wait behind them.
 const writeBackBytes = 1 << 20
 
-// A steadySink has what is written to it reach the disk a little at a time.
+// A steadySink flushes what is written to it to the disk, writeBackBytes at a
+// time.
 type steadySink struct {
 	raft.SnapshotSink
 	file    *os.File // the one that is written, open a second time

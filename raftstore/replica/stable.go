@@ -9,9 +9,9 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 )
 
-// A halt ends goroutines of Raft on paths where it would panic about a storage
-// error: they exit, running their deferred calls, as if the process had died at
-// that point. It is armed once Raft runs; before that such errors are returned.
+// A halt ends goroutines of Raft where Raft would panic about a storage error:
+// they run their deferred calls and exit, as if the process had died at that
+// point. It is armed once Raft runs; before, such errors are returned.
 type halt struct {
 	on       atomic.Bool
 	once     sync.Once

@@ -11,7 +11,7 @@ import (
 	"github.com/belfry-im/belfry/raftstore/store"
 )
 
-// A stopError tells why a shard serves no more.
+// A stopError is the error of a shard that has stopped for good.
 type stopError struct {
 	shard uint32
 	where string // the log entry, snapshot or read that showed it
@@ -38,8 +38,9 @@ func (r *Replica) stoppedErr() error {
 	return nil
 }
 
-// Stop ends the service of this shard for good: what it holds can no longer be
-// trusted. where names what showed it. The first cause counts, and is returned.
+// Stop ends the service of this shard for good, because its state can no longer
+// be trusted. where names the log entry, snapshot or read that showed it. Stop
+// returns the error of its first call.
 func (r *Replica) Stop(where string, cause any) error {
 	e := &stopError{shard: r.cfg.Shard, where: where, cause: cause}
 	if _, known := cause.(error); !known {
@@ -52,11 +53,12 @@ func (r *Replica) Stop(where string, cause any) error {
 	return r.stoppedErr()
 }
 
-// StoppedFile lies beside the data of a shard that has stopped, and says why.
+// StoppedFile is the name of a file beside the data of a shard that has
+// stopped, which holds the reason.
 const StoppedFile = "STOPPED"
 
-// reportStopped says why the shard serves no more, in the log, a metric and a
-// file beside its data.
+// reportStopped reports the reason of the stop: in the log, in a metric and in
+// a file beside the data.
 func (r *Replica) reportStopped() {
 	e := r.stopped.Load()
 	r.metrics.stopped.Set(1)
@@ -73,7 +75,7 @@ func (r *Replica) reportStopped() {
 	}
 }
 
-// clearStopped removes what an earlier stop has left.
+// clearStopped removes the file and resets the metric of an earlier stop.
 func (r *Replica) clearStopped() {
 	r.metrics.stopped.Set(0)
 	if err := os.Remove(filepath.Join(r.cfg.Dir, StoppedFile)); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -1,12 +1,13 @@
 package replica
 
-// A suspension ends an instance on request; done is closed when it has ended.
+// A suspension is the error with which serve ends on request of Suspend. done is
+// to be closed once the instance is closed.
 type suspension struct{ done chan struct{} }
 
 func (suspension) Error() string { return "raftstore: suspended" }
 
-// Suspend takes the replica down as if this node had lost it; what is queued is
-// not proposed. It returns when the files are closed.
+// Suspend takes the replica down as if this node had lost it. Commands in its
+// queue are not proposed. Suspend returns when the files are closed.
 func (r *Replica) Suspend() error {
 	closed := make(chan struct{})
 	select {
@@ -20,7 +21,8 @@ func (r *Replica) Suspend() error {
 	}
 }
 
-// Resume has a replica opened that Suspend took down. Ready tells when it serves.
+// Resume lets a replica be opened again that Suspend took down. Ready tells when
+// it serves.
 func (r *Replica) Resume() error {
 	select {
 	case r.resume <- struct{}{}:

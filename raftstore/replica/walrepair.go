@@ -16,14 +16,14 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 )
 
-// repairTail makes a log writable that raft-wal (0.4.0) would open and then
-// refuse every append to, "segment is sealed": it takes any index frame in its
-// last file for the end of that file, but does not go on to the next.
+// repairTail repairs a log that raft-wal (0.4.0) would open and then refuse
+// every append to, "segment is sealed": it takes any index frame in its last
+// file for the end of that file, but does not begin the next one.
 //
-// Such a log is left by a process that was killed, or met a full disk, between
-// the append that fills a file and the note of that in the meta store; the note
-// is then made here. Or that append itself was cut short behind the index
-// frame: what it left was never answered, and is wiped.
+// A process that was killed, or met a full disk, can leave such a log. If it had
+// appended what fills the file, but not recorded that in the meta store,
+// repairTail records it. If that append was cut short behind the index frame,
+// repairTail wipes its remains, which were never acknowledged.
 func repairTail(dir string, meta *metadb.BoltMetaDB, filer *segment.Filer, segmentBytes int) error {
 	state, err := meta.Load(dir)
 	if err != nil || len(state.Segments) == 0 {

@@ -4,5 +4,6 @@ package replica
 
 import "os"
 
-// writeBack has n bytes of a file reach the disk, and waits for it.
+// writeBack writes a file from the page cache to the disk, and waits for
+// that.
 func writeBack(f *os.File, _, _ int64) error { return f.Sync() }

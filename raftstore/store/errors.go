@@ -10,7 +10,7 @@ var (
 	ErrUnavailable = errors.New("raftstore: unavailable")
 	// ErrUnknown means that the command may still take effect. A repeat is safe.
 	ErrUnknown = errors.New("raftstore: outcome unknown")
-	// ErrNotQueued means that nobody needs to be told of a message any more.
+	// ErrNotQueued means that Hooks need not be told of a message any more.
 	ErrNotQueued = errors.New("raftstore: the message is read, acked or gone")
 )
 
@@ -34,7 +34,7 @@ func (e *unavailableError) Error() string { return "raftstore: unavailable: " + 
 
 func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
 
-// A retryError is an error that knows itself when to retry.
+// A retryError is an error with its own time to wait before a retry.
 type retryError interface {
 	error
 	RetryAfter() time.Duration

@@ -20,14 +20,14 @@ type ImportRow struct {
 	Body     []byte // canonical msgpack; not kept once the next row is asked for
 }
 
-// An ImportRequest says what its rows are part of.
+// An ImportRequest describes the rows of one import.
 type ImportRequest struct {
 	Stream string // 1-64 bytes
 	Offset uint64 // rows of the stream before these
 	Unread bool   // rows are unread by their receivers; else all is read
 }
 
-// An ImportResult counts rows.
+// An ImportResult counts the rows that an import has handled.
 type ImportResult struct {
 	Rows    uint64 // taken, the sum of the others
 	Stored  uint64
@@ -56,7 +56,7 @@ type ExportRow struct {
 	Group        *ExportedGroup
 }
 
-// An ExportedGroup is a user's membership.
+// An ExportedGroup is a group with the user's membership.
 type ExportedGroup struct {
 	Info   query.GroupInfo // as the user sees it
 	Member query.Member

@@ -13,15 +13,16 @@ import (
 // for, or with its lock held. They must not block and must not call back into
 // the store.
 type Watcher interface {
-	// Wake says that something came after what was last read.
+	// Wake is called when something came after what was last read.
 	Wake()
-	// Signal hands over what is stored nowhere. The watcher may drop it.
+	// Signal passes on what is stored nowhere. The watcher may drop it.
 	Signal(Signal)
-	// Kick says that the session is no more; reason as on the wire
-	// ("sameDevice", "policy", "admin"), or "token" when that is refused from now on.
+	// Kick is called when the session has ended; reason is as on the wire
+	// ("sameDevice", "policy", "admin"), or "token" if the session's token is refused
+	// from now on.
 	Kick(reason string)
-	// Acked reports whether the device has acked, in the foreground, what has a
-	// place in an order: that of a group or, without, of the user's own arrivals.
+	// Acked reports whether the device has acked, in the foreground, what has an
+	// arrival number: in the order of a group or, if group is "", of the user.
 	Acked(group command.GroupID, arrival uint64) bool
 	// Acks returns all for which Acked is true.
 	Acks() Acks
@@ -31,26 +32,26 @@ type Watcher interface {
 // all its sessions. As for a Watcher, its methods must not block and must not
 // call back into the store.
 type GroupWatcher interface {
-	// Wake says that something came in the group's order.
+	// Wake is called when something came in the group's order.
 	Wake()
-	// WakeMember says that a member's own view of the group changed.
+	// WakeMember is called when a member's own view of the group changed.
 	WakeMember(user command.UserID)
-	// Signal hands over a message of a group that stores none, or one of ttl 0.
-	// The sessions of m.From that have number m.Session do not get it. m.Arrival
-	// is its place in the group's order: it came after all up to that number and
-	// before all above it. Messages come in the order of their places. It is
-	// shared and must not be changed.
+	// Signal passes on a message of a group that stores none, or one of ttl 0. The
+	// sessions of m.From that have number m.Session do not get it. m.Arrival is its
+	// place in the group's order: it came after all up to that number and before all
+	// above it. Messages come in the order of their places. m is shared and must not
+	// be changed.
 	Signal(m *query.Message)
 }
 
-// Acks are parts of orders that a device has acked.
+// Acks are the parts of orders that a device has acked in the foreground.
 type Acks struct {
 	UpTo   uint64 // of the user's own arrivals
 	Groups map[command.GroupID]Span
 }
 
-// Has reports whether a place is acked, of a group's order or, without, of the
-// user's own arrivals.
+// Has reports whether an arrival number is acked: in the order of a group or, if
+// group is "", of the user.
 func (a *Acks) Has(group command.GroupID, arrival uint64) bool {
 	if group == "" {
 		return arrival <= a.UpTo
@@ -58,10 +59,10 @@ func (a *Acks) Has(group command.GroupID, arrival uint64) bool {
 	return a.Groups[group].Has(arrival)
 }
 
-// A Span is the places of an order above From, up to To.
+// A Span is a range of arrival numbers: above From, up to To.
 type Span struct{ From, To uint64 }
 
-// Has reports whether a place is in the span.
+// Has reports whether an arrival number is in the span.
 func (s Span) Has(arrival uint64) bool { return s.From < arrival && arrival <= s.To }
 
 // Join returns the union of both spans if they touch, else the later one.
@@ -80,7 +81,7 @@ type SignalKind uint8
 
 const (
 	SignalTyping    SignalKind = iota + 1 // User types to the watcher's user, or to Group
-	SignalPresence                        // User came online or went
+	SignalPresence                        // User came online or went offline
 	SignalEphemeral                       // Message, ttl 0
 )
 

@@ -14,8 +14,8 @@ import (
 // ReadToken is an admin token that may only read.
 const ReadToken = "read-only-token-of-the-tests"
 
-// Admin makes one call of the administration API with the admin token. in is sent
-// as JSON unless it is nil; the numbers of the reply are int64 or float64.
+// Admin calls the administration API with the admin token. It sends in as JSON,
+// unless in is nil, and returns the reply, in which numbers are int64 or float64.
 func (s *Server) Admin(method, path string, in any) (status int, reply wstest.Obj) {
 	s.T.Helper()
 	status, reply, err := s.AdminAs(s.AdminToken, method, path, in)
@@ -25,7 +25,7 @@ func (s *Server) Admin(method, path string, in any) (status int, reply wstest.Ob
 	return status, reply
 }
 
-// MustAdmin is a call of Admin that has to succeed.
+// MustAdmin is Admin for a call that has to succeed.
 func (s *Server) MustAdmin(method, path string, in any) wstest.Obj {
 	s.T.Helper()
 	status, reply := s.Admin(method, path, in)

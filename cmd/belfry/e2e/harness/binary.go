@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// program is what the tests run.
+// program is the package of the binary that the tests run.
 const program = "github.com/belfry-im/belfry/cmd/belfry"
 
 // noServers is the environment variable that skips all tests that run the binary,
@@ -43,8 +43,8 @@ func Binary(t testing.TB) string { return built(t, plainBinary) }
 var (
 	plainBinary  = sync.OnceValues(func() (string, error) { return build("belfry") })
 	faultsBinary = sync.OnceValues(func() (string, error) { return build("belfry-faults", "-tags", "faults") })
-	// raceBinary has the race detector if the tests have it. That takes several
-	// times the memory and the time.
+	// raceBinary is built with the race detector if the tests are. The detector takes
+	// several times the memory and the time.
 	raceBinary = sync.OnceValues(func() (string, error) {
 		if !raceEnabled {
 			return plainBinary()
@@ -77,9 +77,10 @@ func build(name string, flags ...string) (string, error) {
 	return path, nil
 }
 
-// openSources opens the folders of all packages of ours that the binary is made of.
-// go test repeats a result without running the test if the test and the files that
-// it has opened are the same: the sources of the binary have to be among them.
+// openSources opens the folders of all our packages that the binary is made of. go
+// test repeats an earlier result without running the test if the test and the files
+// that it opened have not changed, so it has to see the sources of the binary among
+// these.
 var openSources = sync.OnceValue(func() error {
 	folders, err := goTool("list", "-deps", "-tags", "faults", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}", program)
 	if err != nil {
@@ -103,7 +104,8 @@ func goTool(args ...string) (output string, err error) {
 	return stdout.String(), nil
 }
 
-// CleanEnv returns the environment without what would configure the server.
+// CleanEnv returns the environment without the variables that would configure the
+// server.
 func CleanEnv() []string {
 	var env []string
 	for _, e := range os.Environ() {

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// Certificate makes a certificate for the loopback address.
+// Certificate makes a certificate for the loopback address, and returns its
+// file, that of its key, and the certificate as PEM.
 func Certificate(t testing.TB) (certFile, keyFile string, cert []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -4,5 +4,6 @@ package harness
 
 import "os/exec"
 
-// DieWithTests does nothing where the system offers nothing for it.
+// DieWithTests does nothing: this system cannot kill a process when its
+// parent dies.
 func DieWithTests(*exec.Cmd) {}

@@ -15,8 +15,9 @@ func (s *Server) ResumeShard(n int) { s.T.Helper(); s.fault(fmt.Sprintf("shards/
 // time to live by then is gone. Fault servers only; a restart undoes it.
 func (s *Server) PassTime(d time.Duration) { s.T.Helper(); s.fault("clock/pass/" + d.String()) }
 
-// JumpClock sets the server's wall clock d ahead, or back, as when a clock is wrong:
-// no time passes by it. Fault servers only; a restart undoes it.
+// JumpClock sets the server's wall clock forward by d, or back if d is negative, as
+// when a clock is wrong: no time passes by it. Fault servers only; a restart undoes
+// it.
 func (s *Server) JumpClock(d time.Duration) { s.T.Helper(); s.fault("clock/jump/" + d.String()) }
 
 func (s *Server) fault(call string) {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// CheckMemory requires that the process never took more than a tenth beyond
-// its limit.
+// CheckMemory requires that the process never took more than its limit and a
+// tenth.
 func (s *Server) CheckMemory(t *testing.T, limit int64) {
 	t.Helper()
 	if most := s.Status(t, "VmHWM"); most > limit+limit/10 {
@@ -16,7 +16,7 @@ func (s *Server) CheckMemory(t *testing.T, limit int64) {
 	}
 }
 
-// Status returns a size in /proc/PID/status, in bytes.
+// Status returns a size that /proc/PID/status gives for the server, in bytes.
 func (s *Server) Status(t *testing.T, name string) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Cmd.Process.Pid))

@@ -18,7 +18,8 @@ func (s *Server) Metrics(t testing.TB) string {
 	return text
 }
 
-// Metric returns the sum of a metric's samples, of which there have to be some.
+// Metric returns the sum of a metric's samples, and ends the test if there are
+// none.
 func (s *Server) Metric(name string) (sum float64) {
 	s.T.Helper()
 	found := false
@@ -39,8 +40,8 @@ func (s *Server) Metric(name string) (sum float64) {
 	return sum
 }
 
-// MetricOf returns the sum of a metric's samples that have labels; 0 if there are
-// none.
+// MetricOf returns the sum of those of a metric's samples that have labels, 0 if
+// there are none.
 func (s *Server) MetricOf(name, labels string) (sum float64) {
 	s.T.Helper()
 	for line := range strings.Lines(s.Metrics(s.T)) {
@@ -58,9 +59,9 @@ func (s *Server) MetricOf(name, labels string) (sum float64) {
 	return sum
 }
 
-// LiveBytes returns what a garbage collection leaves on the server's heap. Unlike
-// its resident memory that depends neither on when the last one was nor on the race
-// detector.
+// LiveBytes makes the server collect garbage, and returns the size of its heap
+// after that. Unlike the resident memory, that does not depend on when the last
+// collection was, nor on the race detector.
 func (s *Server) LiveBytes() int64 {
 	s.T.Helper()
 	if status, _ := s.Call(s.T, "GET", "/debug/pprof/heap?gc=1", s.AdminToken); status != http.StatusOK {

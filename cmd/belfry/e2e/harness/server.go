@@ -34,9 +34,9 @@ import (
 type Server struct {
 	T          testing.TB
 	Bin        string
-	flags      []string // what the test asked for beyond the harness's own
+	flags      []string // of the test, beside those of the harness
 	data       string
-	Secret     []byte // of --auth-secret-file
+	Secret     []byte // content of --auth-secret-file
 	AdminToken string
 
 	Listen      string // host:port, fixed by the first start
@@ -54,8 +54,8 @@ func Start(t testing.TB, flags ...string) *Server {
 	return StartBinary(t, Binary(t), flags)
 }
 
-// StartRace is Start with the race detector if the tests have it: for tests in
-// which much happens at once.
+// StartRace is Start with the race detector if the tests have it, for tests in which
+// much runs concurrently.
 func StartRace(t testing.TB, flags ...string) *Server {
 	t.Helper()
 	return StartBinary(t, built(t, raceBinary), flags)
@@ -109,7 +109,7 @@ func (s *Server) Write(name, content string) {
 	}
 }
 
-// Restart starts the server on the ports and data it had, and waits until it
+// Restart starts the server again on the same ports and data, and waits until it
 // serves. flags are added to those of the first start and override them.
 func (s *Server) Restart(flags ...string) {
 	s.T.Helper()
@@ -126,8 +126,8 @@ func (s *Server) launch(flags []string) error {
 	return <-started
 }
 
-// Begin starts the process. started receives one value: nil once it serves, or why it
-// does not.
+// Begin starts the process and does not wait until it serves. started then receives
+// one value: nil once it serves, or the error.
 func (s *Server) Begin(flags []string) (started <-chan error, err error) {
 	args := append([]string{
 		"serve",
@@ -220,11 +220,11 @@ func (s *Server) Stop() {
 	s.Cmd = nil
 }
 
-// URL is the address of the WebSocket.
+// URL returns the address of the WebSocket.
 func (s *Server) URL() string { return "ws://" + s.Listen + "/v1/ws" }
 
-// Token is a good token of user for an hour. It is signed here and not by
-// `belfry token`, as an application's back end would do it.
+// Token returns a valid token of user, for an hour. It is signed here and not by
+// `belfry token`, as an application's back end would sign it.
 func (s *Server) Token(user string) string {
 	return s.Sign(jwt.MapClaims{"sub": user, "exp": time.Now().Add(time.Hour).Unix()})
 }
@@ -252,7 +252,7 @@ func (s *Server) Login(t testing.TB, user, device string, args wstest.Obj) *wste
 	return c
 }
 
-// MustLive requires that the process runs.
+// MustLive ends the test if the process does not run.
 func (s *Server) MustLive() {
 	s.T.Helper()
 	select {
@@ -270,5 +270,5 @@ func (s *Server) HangUp() {
 	}
 }
 
-// Shards is how many shards servers have unless flags say otherwise.
+// Shards is the number of shards of a server unless flags say otherwise.
 const Shards = 4

@@ -40,17 +40,18 @@ type Client struct {
 	Conn *Conn
 	// Session is the number of the present session.
 	Session int64
-	// Cursor is the newest that the server gave, over all sessions: the since of
-	// a device that stores what it gets.
+	// Cursor is the newest cursor that the server gave in any session: the since of a
+	// device that stores what it gets.
 	Cursor string
-	// GroupCursors is the same per group; it is replaced, never altered.
+	// GroupCursors holds the newest cursor of each group. The map is replaced, never
+	// altered.
 	GroupCursors Obj
 
 	LastD    int64     // delivery number of the last onNewMessage taken
 	messages []Message // of the frame that Message takes apart
 }
 
-// A Server is what a client has to know of its server.
+// A Server is what a client needs of its server.
 type Server interface {
 	// URL is the address of the WebSocket.
 	URL() string
@@ -71,7 +72,7 @@ func (c *Client) Context() (context.Context, context.CancelFunc) {
 // Name names the client in failures.
 func (c *Client) Name() string { return c.User + "/" + c.Device }
 
-// Must ends the test on an error; what says what was tried.
+// Must ends the test if err is not nil. what names the attempt in the failure.
 func (c *Client) Must(err error, what string) {
 	c.T.Helper()
 	if err != nil {
@@ -79,7 +80,7 @@ func (c *Client) Must(err error, what string) {
 	}
 }
 
-// Connect opens a new connection, drops the old one, and does not log in.
+// Connect opens a new connection and drops the old one. It does not log in.
 func (c *Client) Connect(o DialOptions) {
 	c.T.Helper()
 	if c.Conn != nil {
@@ -109,7 +110,7 @@ func (c *Client) Login(args Obj) Obj {
 	return reply
 }
 
-// Resume is Login with the cursor that the device holds.
+// Resume is Login from the cursor that the device holds.
 func (c *Client) Resume(args Obj) Obj {
 	c.T.Helper()
 	with := Obj{"since": c.Cursor}
@@ -182,13 +183,15 @@ func (c *Client) SendRaw(frame []byte) {
 	c.Must(c.Conn.sendRaw(ctx, frame), "write")
 }
 
-// Say sends body {"text": text} with text as its cid to conv, and returns the reply.
+// Say sends the body {"text": text} to conv, with text as its cid, and returns the
+// reply.
 func (c *Client) Say(conv, text string) Obj {
 	c.T.Helper()
 	return c.Request("send", Obj{"conv": conv, "cid": text, "body": Obj{"text": text}})
 }
 
-// Answer sends a frame as it is and returns the reply to request id.
+// Answer sends a frame as it is, and returns the reply to the request id that the
+// frame has.
 func (c *Client) Answer(id int64, frame []byte) (Obj, *Error) {
 	c.T.Helper()
 	c.Conn.awaits(id)
@@ -215,7 +218,7 @@ func (c *Client) RequestAs(id int64, op string, args Obj) Obj {
 	return reply
 }
 
-// Sized is Request that also returns the bytes of the frame of the reply.
+// Sized is Request, and also returns the size of the reply's frame in bytes.
 func (c *Client) Sized(op string, args Obj) (reply Obj, bytes int) {
 	c.T.Helper()
 	reply = c.Request(op, args)
@@ -241,13 +244,13 @@ func (c *Client) Logout() {
 	c.ExpectClose(1000)
 }
 
-// LostLink cuts the connection once the server has handled all that was sent
-// before.
+// LostLink cuts the connection without a close frame, once the server has handled
+// all that was sent before.
 func (c *Client) LostLink() {
 	c.T.Helper()
 	c.Request("ping", nil)
 	c.Drop()
 }
 
-// Drop cuts the connection without a word, as a dying link does.
+// Drop cuts the connection without a close frame, as a link that dies does.
 func (c *Client) Drop() { c.Conn.Drop() }

@@ -15,7 +15,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// A Codec is one subprotocol, and its encoding of frames.
+// A Codec is one subprotocol with its encoding of frames.
 type Codec struct {
 	Subprotocol string
 	Frame       websocket.MessageType
@@ -95,7 +95,7 @@ func decodeMsgpack(b []byte) (Obj, error) {
 	return v.(Obj), nil
 }
 
-// plain brings what either decoder made into the types that obj promises.
+// plain converts what either decoder returned to the types that Obj promises.
 func plain(v any) (any, error) {
 	var err error
 	switch v := v.(type) {

@@ -10,10 +10,10 @@ import (
 	"github.com/coder/websocket"
 )
 
-// maxPushes bounds what a Conn holds that nobody has asked for.
+// maxPushes bounds the pushes that a Conn holds until the test takes them.
 const maxPushes = 100_000
 
-// An Error is an err reply.
+// An Error is an err reply of the server.
 type Error struct {
 	Code         string
 	Message      string
@@ -39,7 +39,7 @@ type Conn struct {
 	waiting map[int64]bool // requests without a reply yet
 	replies map[int64]Obj
 	pushes  []Push // not taken yet, in the order they came
-	err     error  // why reading ended
+	err     error  // the error with which reading ended
 	size    int    // bytes of the newest reply
 
 	started sync.Once
@@ -114,8 +114,9 @@ func (c *Conn) readFrame() (frame Obj, size int, err error) {
 	return frame, len(b), nil
 }
 
-// take files one frame, or the error that ends the connection, and reports
-// whether to go on. Whatever the contract does not know ends it too.
+// take sorts one frame into replies or pushes, or notes the error that ended the
+// connection. It reports whether to read on. A frame that the contract does not
+// allow ends the connection, too.
 func (c *Conn) take(frame Obj, size int, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,8 +155,8 @@ func (c *Conn) file(frame Obj, size int) error {
 	return nil
 }
 
-// wait blocks until is is true, the connection has ended or ctx has. It calls
-// is with c.mu held.
+// wait blocks until is returns true, or returns an error once the connection or ctx
+// has ended. It calls is with c.mu held.
 func (c *Conn) wait(ctx context.Context, is func() bool) error {
 	for {
 		c.mu.Lock()
@@ -202,7 +203,8 @@ func (c *Conn) Start(ctx context.Context, op string, args Obj) (int64, error) {
 	return id, c.send(ctx, frame)
 }
 
-// Reply waits for the answer to request id. An err reply is an *Error.
+// Reply waits for the reply to request id and returns it. An err reply is an
+// *Error.
 func (c *Conn) Reply(ctx context.Context, id int64) (Obj, error) {
 	var frame Obj
 	err := c.wait(ctx, func() bool {
@@ -276,7 +278,7 @@ func (c *Conn) Closed(ctx context.Context) (int, error) {
 	return int(websocket.CloseStatus(c.err)), nil
 }
 
-// Drop cuts the connection without a close frame, as a dying link does.
+// Drop cuts the connection without a close frame, as a link that dies does.
 func (c *Conn) Drop() {
 	c.WS.CloseNow()
 	c.read() // a deaf connection too has to notice
@@ -299,7 +301,8 @@ func (c *Conn) putBack(p Push) {
 	c.pushes = slices.Insert(c.pushes, 0, p)
 }
 
-// awaits notes that a reply to id may come, as Start does for its own.
+// awaits records that a reply to id may come, for a request that Start has not
+// sent.
 func (c *Conn) awaits(id int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -319,7 +322,8 @@ func (c *Conn) CloseReason() string {
 	return e.Reason
 }
 
-// Accepted returns those of requests that were answered with ok.
+// Accepted returns those of requests, which maps names to ids, that were answered with
+// ok.
 func (c *Conn) Accepted(requests map[string]int64) map[string]int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

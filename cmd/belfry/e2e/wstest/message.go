@@ -10,8 +10,8 @@ type Message struct {
 	Body                any
 }
 
-// ParseMessages reads the message objects of v, a list as onNewMessage and
-// getMessage have it. A message that misses a field is an error.
+// ParseMessages parses the message objects of v, a list as onNewMessage and
+// getMessage have it. It fails if a message lacks a field.
 func ParseMessages(v any) ([]Message, error) {
 	list, ok := v.([]any)
 	if !ok {

@@ -10,7 +10,8 @@ import (
 // both encodings alike, so that reflect.DeepEqual compares bodies.
 type Obj = map[string]any
 
-// Merged returns a new object with the fields of o and of more, which wins.
+// Merged returns a new object with the fields of o and of more. A field of both has
+// its value in more.
 func Merged(o, more Obj) Obj {
 	o = maps.Clone(o)
 	if o == nil {

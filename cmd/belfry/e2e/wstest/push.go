@@ -2,7 +2,8 @@ package wstest
 
 import "strings"
 
-// Expect takes the next push of op and leaves others. Its args are the result.
+// Expect takes the next push of op and returns its args. It leaves pushes of
+// other ops.
 func (c *Client) Expect(op string) Obj {
 	c.T.Helper()
 	ctx, cancel := c.Context()
@@ -12,7 +13,7 @@ func (c *Client) Expect(op string) Obj {
 	return p.Args
 }
 
-// Next takes the next push, whatever it is.
+// Next takes the next push, of any op.
 func (c *Client) Next() Push {
 	c.T.Helper()
 	ctx, cancel := c.Context()
@@ -28,8 +29,8 @@ func (c *Client) Batch() []Message {
 	return c.OnNewMessage(c.Expect("onNewMessage"))
 }
 
-// OnNewMessage returns the messages of an onNewMessage that has been taken, and
-// notes its cursors.
+// OnNewMessage returns the messages in args of an onNewMessage that the test has
+// taken, and notes its cursors.
 func (c *Client) OnNewMessage(args Obj) []Message {
 	c.T.Helper()
 	messages, err := ParseMessages(args["messages"])
@@ -50,14 +51,14 @@ func (c *Client) OnNewMessage(args Obj) []Message {
 	return messages
 }
 
-// onSynced notes the cursors that a login ends with.
+// onSynced notes the cursors in args of an onSynced, which ends a login.
 func (c *Client) onSynced(args Obj) {
 	c.T.Helper()
 	c.Cursor = Str(c.T, args, "cursor")
 	c.groupCursors(args)
 }
 
-// groupCursors notes the cursors in lists of conversations.
+// groupCursors notes the cursors of groups in args that list conversations.
 func (c *Client) groupCursors(args Obj) {
 	c.T.Helper()
 	for _, key := range []string{"conversations", "groups"} {
@@ -71,7 +72,8 @@ func (c *Client) groupCursors(args Obj) {
 	}
 }
 
-// Message takes the next message, wherever frames begin and end.
+// Message takes the next message: the next one of the frame taken last, or the
+// first of the next onNewMessage.
 func (c *Client) Message() Message {
 	c.T.Helper()
 	if len(c.messages) == 0 {
@@ -112,8 +114,8 @@ func (c *Client) Pushes() []Push {
 }
 
 // LiveMessage takes one message off the next push, which has to be an
-// onNewMessage. The others of its frame are the next push again; with the last of
-// them the frame counts as taken.
+// onNewMessage. The rest of its messages become the next push; with the last
+// message the frame counts as taken.
 func (c *Client) LiveMessage() any {
 	c.T.Helper()
 	p := c.Next()
@@ -123,7 +125,7 @@ func (c *Client) LiveMessage() any {
 	return c.FirstOf(p)
 }
 
-// FirstOf is LiveMessage for a push that has been taken.
+// FirstOf is LiveMessage for a push that the test has taken.
 func (c *Client) FirstOf(p Push) any {
 	c.T.Helper()
 	cursor, groupCursors := c.Cursor, c.GroupCursors
@@ -145,9 +147,9 @@ func (c *Client) Pending() []Push {
 	return c.Conn.Pending()
 }
 
-// Idle requires that the test has taken all that the server has pushed before it
-// answers a ping. What comes later it does not see: a test has an event happen
-// behind what must not come.
+// Idle requires that the test has taken all that the server pushes before it
+// answers a ping. It does not see what comes later: to check that something is
+// not pushed, a test first causes a later event whose push it awaits.
 func (c *Client) Idle() {
 	c.T.Helper()
 	c.Request("ping", nil)

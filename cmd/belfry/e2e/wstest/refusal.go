@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// argsOf has the fields of each op, as docs/protocol.md lists them.
+// argsOf returns the fields of each op, as docs/protocol.md lists them.
 var argsOf = sync.OnceValue(func() map[string]string {
 	b, err := os.ReadFile(InRepo("docs", "protocol.md"))
 	if err != nil {
@@ -27,12 +27,12 @@ var argsOf = sync.OnceValue(func() map[string]string {
 
 var backticked = regexp.MustCompile("`[a-zA-Z]+`")
 
-// reasonsOfHooks are reasons that tests have message.beforeSend give: they are all of
-// the refusal.
+// reasonsOfHooks are the reasons with which tests let message.beforeSend refuse a
+// message. Such a refusal has no other text.
 var reasonsOfHooks = []string{"mind your words", "no"}
 
-// namesFieldOf reports whether a refusal begins with a field of its op, or is about
-// the op or id.
+// namesFieldOf reports whether the message of a refusal begins with a field of its
+// op, with op or with id.
 func namesFieldOf(op string, sent Obj, message string) bool {
 	field, _, ok := strings.Cut(message, ": ")
 	args, known := argsOf()[op]

@@ -47,9 +47,9 @@ func stream(ctx context.Context, conn *Conn, conv, prefix string, n, window int,
 	return bySeq, nil
 }
 
-// Background sends n messages to conv beside the test, 32 of them unanswered at a
-// time. Their cids are prefix and a number. wait waits for all answers and returns
-// the cids by seq.
+// Background sends n messages to conv while the test goes on, 32 of them
+// unanswered at a time. Their cids are prefix and a number. wait waits for all
+// replies and returns the cids by seq.
 func (c *Client) Background(conv, prefix string, n int, body func(cid string) any) (wait func() map[int64]string) {
 	c.T.Helper()
 	type result struct {

@@ -1,6 +1,7 @@
 package wstest
 
-// A Synced is what a login is pushed: onSynced, and everything before it.
+// A Synced holds what is pushed after a login: onSynced, and everything
+// before it.
 type Synced struct {
 	Args     Obj // of onSynced
 	Messages []Message
@@ -12,7 +13,7 @@ type Synced struct {
 	Conversations        []Obj // nil when absent
 }
 
-// Sync takes everything up to onSynced.
+// Sync takes all pushes up to onSynced.
 func (c *Client) Sync() *Synced {
 	c.T.Helper()
 	y := &Synced{}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A Violation is an error of the server, as opposed to one that comes of its being
-// killed.
+// A Violation is an error that shows a fault of the server, as opposed to one that
+// is due to the server being killed.
 type Violation struct{ Err error }
 
 func (v Violation) Error() string { return v.Err.Error() }
@@ -21,11 +21,11 @@ func IsViolation(err error) bool {
 	return ok
 }
 
-// Violated returns a Violation with a text.
+// Violated returns a Violation with a formatted text.
 func Violated(format string, args ...any) error { return Violation{Err: fmt.Errorf(format, args...)} }
 
-// RefusedOr returns err, as a Violation if it is a refusal that a restart does not
-// explain.
+// RefusedOr returns err, wrapped in a Violation if it is a refusal other than
+// "unavailable", which a restart explains.
 func RefusedOr(err error) error {
 	if we, ok := errors.AsType[*Error](err); ok && we.Code != "unavailable" {
 		return Violation{Err: err}
@@ -37,8 +37,8 @@ func RefusedOr(err error) error {
 // tested.
 type Reporter func(format string, args ...any)
 
-// Pause waits for d or the end of ctx. It spaces attempts; nothing is
-// concluded from the time that has passed.
+// Pause waits for d or the end of ctx. Callers use it between attempts, and
+// conclude nothing from the time that has passed.
 func Pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -12,8 +12,9 @@ import (
 // waits for it.
 const Patience = 2 * time.Minute
 
-// Eventually polls until is returns true, and ends the test if that takes longer
-// than Patience. It is for what no push says; what names the condition in the failure.
+// Eventually polls until is returns true, and ends the test if that takes longer than
+// Patience. It is for conditions that no push announces; what names the condition in
+// the failure.
 func Eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline := time.After(Patience)
