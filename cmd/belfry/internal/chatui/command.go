@@ -1,6 +1,6 @@
-// Package chatui is `belfry chat`: a chat in the terminal, on the whole screen or by
-// lines in a pipe. A model holds what is known and does what is entered; the two
-// ways of showing it are views of that model.
+// Package chatui implements `belfry chat`: a chat in the terminal, on the whole
+// screen or by lines in a pipe. A model holds the state and carries out what is
+// entered; the screen and the lines are two views of it.
 package chatui
 
 import (
@@ -23,12 +23,12 @@ import (
 
 const (
 	defaultServer = "http://127.0.0.1:8080"
-	// farewellTime is how long messages that were entered may still take to be
-	// stored when the chat ends.
+	// farewellTime bounds how long the chat, at its end, waits for messages to be
+	// stored.
 	farewellTime = 5 * time.Second
 )
 
-// options are the flags of belfry chat.
+// options hold the flags of belfry chat.
 type options struct {
 	user, to, server, token, device, data string
 }
@@ -89,8 +89,8 @@ func (o *options) check() error {
 	return nil
 }
 
-// login returns a token for the client: the one of the command line, or a fresh one
-// of the development server.
+// login returns a token for the client: that of the command line, or a fresh one of
+// the development server.
 func (o *options) login(context.Context) (string, error) {
 	if o.token != "" {
 		return o.token, nil
@@ -108,7 +108,7 @@ func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	if o.to != "" {
 		m.current, _ = parseConv(o.to) // checked before
 	}
-	// What was entered last outlives the screen it was entered on.
+	// Jobs go on after the screen has ended, for the lines entered last.
 	jobs, cancel := context.WithCancel(context.Background())
 	defer cancel()
 
@@ -156,7 +156,8 @@ func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	return m.ended
 }
 
-// terminal returns both ends of the chat, and reports whether they are terminals.
+// terminal returns input and output as files, and reports whether both are
+// terminals.
 func terminal(in io.Reader, out io.Writer) (*os.File, *os.File, bool) {
 	inFile, ok1 := in.(*os.File)
 	outFile, ok2 := out.(*os.File)

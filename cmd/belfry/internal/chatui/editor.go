@@ -11,8 +11,8 @@ const (
 	maxDrafts = 100     // lines that the arrow up brings back
 )
 
-// An editor is the line being entered. It moves by what looks like one
-// character, however many code points that is.
+// An editor holds the line being entered. Its cursor moves by what looks like
+// one character, however many code points that is.
 type editor struct {
 	left, right string // of the cursor
 	past        []string
@@ -24,7 +24,7 @@ func (e *editor) text() string { return e.left + e.right }
 
 func (e *editor) set(text string) { e.left, e.right = text, "" }
 
-// insert takes in what was typed or pasted, as one line.
+// insert inserts at the cursor what was typed or pasted, as one line.
 func (e *editor) insert(text string) {
 	text = printableLine(text)
 	if len(e.left)+len(text)+len(e.right) <= maxDraft {
@@ -32,7 +32,7 @@ func (e *editor) insert(text string) {
 	}
 }
 
-// enter returns the line and begins a new one.
+// enter returns the line and begins an empty one.
 func (e *editor) enter() string {
 	line := e.text()
 	e.set("")
@@ -44,7 +44,7 @@ func (e *editor) enter() string {
 	return line
 }
 
-// press carries out an editing key and reports whether it was one.
+// press carries out an editing key. It reports whether key is one.
 func (e *editor) press(key string) bool {
 	switch key {
 	case "left", "ctrl+b":
@@ -78,7 +78,8 @@ func (e *editor) press(key string) bool {
 	return true
 }
 
-// recall goes through the lines entered before; the new one comes back last.
+// recall replaces the line by an earlier or later one of past; behind the
+// newest comes the line that was being entered.
 func (e *editor) recall(by int) {
 	at := e.at + by
 	if at < 0 || at > len(e.past) {
@@ -95,8 +96,8 @@ func (e *editor) recall(by int) {
 	}
 }
 
-// show draws the line into width cells behind a prompt, and returns the cell of
-// the cursor. A line too long shows its part around the cursor.
+// show draws the line behind a prompt into width cells, and returns the cell of
+// the cursor. Of a line that is too long it shows the part around the cursor.
 func (e *editor) show(c cells, prompt string, width int) (line string, cursor int) {
 	room := width - c.width(prompt) - 1
 	if room < 1 {
@@ -109,14 +110,14 @@ func (e *editor) show(c cells, prompt string, width int) (line string, cursor in
 	return c.cut(prompt+left+e.right, width, "…"), c.width(prompt + left)
 }
 
-// first is the first character of s as it looks.
+// first returns the first character of s, as it looks.
 func first(s string) string {
 	c, _ := ansi.FirstGraphemeCluster(s, ansi.GraphemeWidth)
 	return c
 }
 
-// last is the last one. Where characters begin can only be told from the
-// start of the text.
+// last returns the last character of s, as it looks. Where characters begin can
+// only be told from the start of the text.
 func last(s string) string {
 	c := ""
 	for s != "" {

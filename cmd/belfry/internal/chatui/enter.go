@@ -9,7 +9,8 @@ import (
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 )
 
-// enter carries out a line of the user.
+// enter carries out a line that the user entered, and returns jobs to run for
+// it.
 func (m *model) enter(line string) []job {
 	in, err := parseInput(line)
 	if err != nil {
@@ -64,8 +65,8 @@ func (m *model) enter(line string) []job {
 	return nil
 }
 
-// send gives a message its place at once, so that messages go out in the order
-// in which they were entered, and leaves the answer to a job.
+// send queues a message at once, so that messages go out in the order in which
+// they were entered, and returns a job that waits for the answer.
 func (m *model) send(text string) []job {
 	if m.current == "" {
 		m.note("To whom? Say /to USER first.")
@@ -88,7 +89,7 @@ func (m *model) send(text string) []job {
 	}}
 }
 
-// types tells the peer that I type, now and then.
+// types tells the peer that the user types, at most every typingEvery.
 func (m *model) types(now time.Time) {
 	if m.current != "" && m.state == client.StateOnline && now.Sub(m.lastTyping) >= typingEvery {
 		m.lastTyping = now
@@ -142,7 +143,7 @@ func (m *model) block(on bool, user string) []job {
 	}}
 }
 
-// listed shows the recent conversations.
+// listed adds a note for each of the recent conversations.
 func (m *model) listed(e recents) {
 	if e.err != nil {
 		m.note("%s", explain(e.err))

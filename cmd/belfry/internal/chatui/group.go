@@ -33,7 +33,7 @@ func (m *model) joinGroup(group string) []job {
 	}}
 }
 
-// inGroup does what concerns the group on the screen.
+// inGroup carries out a command about the group on the screen.
 func (m *model) inGroup(in input) []job {
 	conv := m.current
 	group, ok := strings.CutPrefix(conv, groupConv)
@@ -67,7 +67,7 @@ const (
 	banTime  = 24 * time.Hour
 )
 
-// moderate mutes or bans users, or undoes it.
+// moderate mutes or bans users, or undoes that.
 func (m *model) moderate(ctx context.Context, group string, in input) done {
 	if in.command == "ban" {
 		failed, err := m.net.BanMembers(ctx, group, banTime, in.users...)
@@ -113,7 +113,7 @@ func withFailures(what string, failed []client.MemberFailure) string {
 	return what
 }
 
-// groupNews describes an event of a group.
+// groupNews returns the text of a note about a group event.
 func (m *model) groupNews(e client.GroupEvent) {
 	by, users, conv := e.By, strings.Join(e.Users, ", "), groupConv+e.Group
 	if by == "" {

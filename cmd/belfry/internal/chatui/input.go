@@ -12,12 +12,12 @@ import (
 // An input is one line that the user entered.
 type input struct {
 	command string   // without the slash; empty for a message
-	text    string   // of a message, or the user or group that a command names
+	text    string   // the message, or the user or group that a command names
 	n       int      // for history: how many messages
-	users   []string // for group, add and what is done to members
+	users   []string // for group, add and the commands about members
 }
 
-// commands are what a line may begin with, in the order of /help.
+// commands are the words that a line may begin with, in the order of /help.
 var commands = []struct{ name, args, help string }{
 	{"to", "USER|g:GROUP", "talk to a user, or in a group"},
 	{"list", "", "recent conversations"},
@@ -46,7 +46,7 @@ const undoes = "undo /" // begins the help of a command that follows the one it 
 
 const pageSize = 20 // messages of /history without a number
 
-// parseInput reads a line. A message that begins with a slash is written
+// parseInput parses a line. A message that begins with a slash is written
 // with two.
 func parseInput(line string) (input, error) {
 	line = strings.TrimSpace(line)
@@ -94,7 +94,7 @@ func parseInput(line string) (input, error) {
 	return in, fmt.Errorf("/%s: no such command; /help lists them, // begins a message with a slash", printableLine(name))
 }
 
-// parseGroupInput reads what follows a command about groups.
+// parseGroupInput parses the arguments of a command about groups.
 func parseGroupInput(in input) (input, error) {
 	in.users, in.text = strings.Fields(in.text), ""
 	named := in.command == "group" || in.command == "join"
@@ -142,8 +142,9 @@ func checkPeer(command, user string) error {
 	return nil
 }
 
-// help is the text of /help, a line each. What undoes another command shares
-// its line: a terminal of 24 lines shows all, with a message or two.
+// help returns the text of /help, line by line. A command that undoes another
+// one shares its line, so that a terminal of 24 lines shows all of them and a
+// message or two.
 func help() []string {
 	var lines []string
 	for i, c := range commands {
@@ -159,8 +160,9 @@ func help() []string {
 	return lines
 }
 
-// completeInput finishes the name of a command or, after one that wants
-// it, of a user. It returns line if nothing or more than one fits.
+// completeInput completes the name of a command, or of a user behind a
+// command that takes one. It returns line unchanged if no name fits, or
+// several do.
 func completeInput(line string, users []string) string {
 	command, arg, hasArg := strings.Cut(line, " ")
 	if !strings.HasPrefix(command, "/") {

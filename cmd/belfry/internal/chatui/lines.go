@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// maxLine bounds a line of the input; a longer one ends the chat, as what
-// follows it would be taken for lines of its own.
+// maxLine bounds a line of the input. A longer one ends the chat, because its
+// rest would be taken for lines of their own.
 const maxLine = 64 << 10
 
-// runLines is a chat for pipes, scripts and terminals without a screen: each
-// line in is a message or a command, each line out something that happened. It
-// ends with the input, once what was entered has been answered.
+// runLines runs a chat for pipes, scripts and terminals without a screen: each
+// line of input is a message or a command, each line of output something that
+// happened. It ends at the end of the input, once all lines have been
+// answered.
 func runLines(ctx context.Context, m *model, events <-chan any, in io.Reader, out io.Writer) error {
 	m.talks = true
 	ctx, cancel := context.WithCancel(ctx)
@@ -68,9 +69,9 @@ func runLines(ctx context.Context, m *model, events <-chan any, in io.Reader, ou
 		if lines == nil && running == 0 || m.ended != nil {
 			return nil
 		}
-		// One line is done with before the next is read, so that a script may
-		// take back what it has just sent; and none is read before the client
-		// knows who has written, which the first line may ask for.
+		// Each line is carried out before the next is read, so that a script may
+		// recall what it has just sent. None is read before the client has synced,
+		// because the first line may ask who has written.
 		ready := lines
 		if !m.synced || running > 0 {
 			ready = nil

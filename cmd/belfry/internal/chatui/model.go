@@ -13,33 +13,33 @@ import (
 )
 
 const (
-	// typingShown is how long a peer's typing shows after its last notice, and
-	// typingEvery how often a notice of ours goes out.
+	// typingShown is how long the screen shows that a peer types after the peer's last
+	// notice, and typingEvery the least time between two notices of ours.
 	typingShown = 5 * time.Second
 	typingEvery = 3 * time.Second
 )
 
-// A model is all that a chat shows. One goroutine owns it: it hands it
-// what the user enters and every event of the client, and runs the jobs that
-// come back beside itself, each ending in one more event.
+// A model is the state of a chat. One goroutine owns it, and passes it the lines that the
+// user enters and all events of the client. That goroutine starts the jobs that the model
+// returns; each job runs beside it and ends with one more event.
 type model struct {
 	me      string
 	net     *client.Client
-	talks   bool // line mode: notes tell of messages, too, as nothing else shows them
+	talks   bool // line mode: notes show messages, too, as nothing else does
 	logs    map[string]*transcript
 	current string // conversation on the screen; empty = none yet
 	state   client.State
-	offline bool // and the user knows
+	offline bool // the user was told that the connection is down
 	synced  bool
 	notes   []string                    // for the user, newest last; whoever shows them clears them
-	sending map[string]*client.Outgoing // by cid; what has no answer yet
+	sending map[string]*client.Outgoing // by cid; messages without an answer
 	quit    bool
-	ended   error // why the client is no more
+	ended   error // the error with which the client ended
 
 	lastTyping time.Time // when the peer was last told that I type
 }
 
-// A job is something that takes time. What it returns is applied.
+// A job is work that takes time. Its result is an event for apply.
 type job func(context.Context) any
 
 // Events that are not the client's own types.
@@ -60,9 +60,9 @@ type (
 		list []client.Conversation
 		err  error
 	}
-	// done ends a job of which only the outcome counts.
+	// done is the event of a job that has only an outcome.
 	done struct {
-		what string // to say when it went well; may be empty
+		what string // note after success; may be empty
 		err  error
 		then func() // on success
 	}
@@ -72,7 +72,7 @@ func newModel(me string) *model {
 	return &model{me: me, logs: make(map[string]*transcript), sending: make(map[string]*client.Outgoing)}
 }
 
-// handlers makes a client tell post all that the model applies.
+// handlers sets the client's callbacks, which pass post the events for apply.
 func (m *model) handlers(cfg *client.Config, post func(any)) {
 	cfg.OnMessages = func(list []client.Message) { post(incoming(list)) }
 	cfg.OnSynced = func(e client.Synced) { post(e) }
@@ -86,26 +86,26 @@ func (m *model) handlers(cfg *client.Config, post func(any)) {
 	cfg.OnState = func(e client.State) { post(e) }
 }
 
-// note adds a line that is no message.
+// note adds a note, a line that is no message.
 func (m *model) note(format string, args ...any) {
 	m.notes = append(m.notes, "* "+fmt.Sprintf(format, args...))
 }
 
-// tell is note for what a screen shows by itself.
+// tell is note in line mode. A screen shows the same by itself.
 func (m *model) tell(format string, args ...any) {
 	if m.talks {
 		m.note(format, args...)
 	}
 }
 
-// print puts a message among the notes where nothing else shows it.
+// print adds a note for a message in line mode, where nothing else shows messages.
 func (m *model) print(l *transcript, e entry) {
 	if m.talks {
 		m.notes = append(m.notes, m.line(l, e))
 	}
 }
 
-// entered follows the connection.
+// entered handles a change of the state of the connection.
 func (m *model) entered(state client.State) {
 	m.state = state
 	switch state {
@@ -127,7 +127,7 @@ func (m *model) entered(state client.State) {
 	}
 }
 
-// farewell waits for what was entered to be stored, but not for long.
+// farewell waits until the messages that were entered are stored, at most farewellTime.
 func (m *model) farewell(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, farewellTime)
 	defer cancel()
@@ -136,8 +136,8 @@ func (m *model) farewell(ctx context.Context) {
 	}
 }
 
-// log returns the transcript of a conversation, a new one if there is none. Past the bound
-// the one that was silent longest is forgotten.
+// log returns the transcript of a conversation, and makes one if there is none. Past
+// maxLogs it drops the transcript whose last message is the oldest.
 func (m *model) log(conv string) *transcript {
 	l := m.logs[conv]
 	if l != nil {
@@ -165,7 +165,7 @@ func (m *model) recent() []*transcript {
 	})
 }
 
-// peers names the users there are conversations with, for completion.
+// peers returns the users with whom there are conversations, for completion.
 func (m *model) peers() []string {
 	var names []string
 	for _, l := range m.recent() {
@@ -174,7 +174,7 @@ func (m *model) peers() []string {
 	return names
 }
 
-// apply takes in one event.
+// apply handles one event, and returns jobs to run for it.
 func (m *model) apply(event any) []job {
 	switch e := event.(type) {
 	case incoming:
@@ -259,7 +259,7 @@ func (m *model) received(list []client.Message) []job {
 	return nil
 }
 
-// syncedUp takes the server's counts, which are those of the moment of login.
+// syncedUp takes over the unread counts of the server, as of the login.
 func (m *model) syncedUp(e client.Synced) []job {
 	m.synced = true
 	for _, c := range e.Conversations {
@@ -295,7 +295,7 @@ func (m *model) open(conv string) []job {
 	if l.unread > 0 {
 		l.firstNew = l.readSeq + 1
 	}
-	if !l.loaded && !m.talks { // without a screen, what was is there on request
+	if !l.loaded && !m.talks { // line mode shows history only on request
 		l.loaded = true
 		jobs = append(jobs, m.fetch(conv, client.Query{Limit: pageSize}))
 	}
@@ -359,7 +359,7 @@ func (m *model) sent(e sendResult) {
 		return
 	}
 	l.stored(e.cid, e.result.Seq, e.result.Time)
-	// What I answer I have seen; own messages are never unread.
+	// The user has seen what they answer; own messages are never unread.
 	if l.unread == 0 {
 		l.readSeq = max(l.readSeq, e.result.Seq)
 	}
@@ -382,7 +382,7 @@ func (m *model) peerTypes(e client.Typing) []job {
 	}}
 }
 
-// explain returns an error in words for people.
+// explain returns the text of an error for people.
 func explain(err error) string {
 	if refused, ok := errors.AsType[*client.Error](err); ok {
 		switch refused.Code {

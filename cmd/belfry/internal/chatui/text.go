@@ -35,13 +35,13 @@ func printable(s string) string {
 	return b.String()
 }
 
-// printableLine is printable for what has one line of its own.
+// printableLine is printable for text that has one line to itself.
 func printableLine(s string) string {
 	return strings.ReplaceAll(printable(s), "\n", " ")
 }
 
-// reordersText finds the controls of the bidirectional algorithm, and the tag
-// and filler characters that show as nothing at all.
+// reordersText reports whether r is a control of the bidirectional algorithm,
+// or a tag or filler character that is not visible.
 func reordersText(r rune) bool {
 	switch {
 	case r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069',
@@ -52,8 +52,8 @@ func reordersText(r rune) bool {
 	return false
 }
 
-// bodyText is what a chat shows of a message's body: its "text", or all of it
-// when it was made by another kind of program.
+// bodyText returns the text that a chat shows for a message's body: its "text",
+// or all of the body if another kind of program made it.
 func bodyText(body any) string {
 	switch body := body.(type) {
 	case string:
@@ -72,16 +72,17 @@ func bodyText(body any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// cells measures text by what it takes on a terminal: two cells for a wide
-// character, none for a combining mark. The zero value adds up code points, as
-// most terminals do; graphemeCells is for those that join a cluster into one.
+// cells measures and cuts text by the cells that it takes on a terminal: two
+// for a wide character, none for a combining mark. The zero value adds up code
+// points, as most terminals do; graphemeCells is for those that join a cluster
+// into one character.
 type cells struct{ method ansi.Method }
 
 var graphemeCells = cells{ansi.GraphemeWidth}
 
 func (c cells) width(text string) int { return c.method.StringWidth(text) }
 
-// cut shortens text to width cells, of which tail takes part.
+// cut shortens text to width cells, tail included, which marks the cut.
 func (c cells) cut(text string, width int, tail string) string {
 	return c.method.Truncate(text, max(width, 0), tail)
 }
@@ -103,7 +104,7 @@ func (c cells) pad(text string, width int) string {
 	return c.cut(text, width, "…")
 }
 
-// A palette colours text, or leaves it as it is where colours are off.
+// A palette colours text, unless it is false.
 type palette bool
 
 func (p palette) sgr(code, text string) string {
@@ -119,7 +120,7 @@ func (p palette) good(text string) string   { return p.sgr("32", text) }
 func (p palette) bad(text string) string    { return p.sgr("31", text) }
 func (p palette) bar(text string) string    { return p.sgr("7", text) }
 
-// name paints a user in a colour that is always the same for that name.
+// name colours text, with the same colour each time for the same user.
 func (p palette) name(user, text string) string {
 	h := fnv.New32a()
 	h.Write([]byte(user))

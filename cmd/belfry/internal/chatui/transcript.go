@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Bounds of what a chat keeps to show. Past them the oldest goes; the server
-// still has it.
+// Bounds of what a chat keeps in memory. Past them the oldest is dropped; the
+// server still has it.
 const (
 	maxLogs    = 500
 	maxEntries = 2000
@@ -23,7 +23,7 @@ type entry struct {
 	failed   string // why it will not be sent
 }
 
-// A transcript is what is known of one conversation.
+// A transcript is what the chat holds of one conversation.
 type transcript struct {
 	conv    string
 	entries []entry // by seq; what is not stored yet at the end
@@ -39,11 +39,12 @@ type transcript struct {
 	gapsFrom    uint64 // from here to its oldest entry there are gaps alone; 0 = not known
 }
 
-// peer is whom a conversation is with, or the group, for people to read.
+// peer returns the name that people read for a conversation: of the other
+// user, or of the group.
 func peer(conv string) string { return strings.TrimPrefix(conv, "u:") }
 
-// add puts an entry where its seq says. One with that seq is there already
-// when history and push overlap; the newer word on it wins.
+// add inserts an entry by its seq. If history and a push overlap, an entry
+// with that seq exists already: the newer one replaces it.
 func (l *transcript) add(e entry) {
 	if e.seq == 0 {
 		l.entries = append(l.entries, e)
@@ -81,7 +82,7 @@ func (l *transcript) find(seq uint64) (int, bool) {
 	})
 }
 
-// stored turns the entry that waited as cid into message seq.
+// stored turns the entry that waits under cid into the message with seq.
 func (l *transcript) stored(cid string, seq uint64, time int64) {
 	i := slices.IndexFunc(l.entries, func(e entry) bool { return e.cid == cid && e.seq == 0 })
 	if i < 0 {
@@ -101,8 +102,8 @@ func (l *transcript) failed(cid, why string) {
 	}
 }
 
-// recall marks what was taken back in from..to; of one sender only, if named.
-// What is taken back is not unread.
+// recall marks the messages from..to as recalled, of one sender only if
+// sender is set. Recalled messages do not count as unread.
 func (l *transcript) recall(me string, from, to uint64, sender string) {
 	for i := range l.entries {
 		e := &l.entries[i]
@@ -122,7 +123,7 @@ func (l *transcript) remove(seqs []uint64) {
 	})
 }
 
-// read moves my read cursor and counts again what is above it.
+// read moves the user's read cursor and counts the unread above it.
 func (l *transcript) read(me string, seq uint64) {
 	if seq <= l.readSeq {
 		return
@@ -136,7 +137,7 @@ func (l *transcript) read(me string, seq uint64) {
 	}
 }
 
-// oldest is the first stored seq on the screen; 0 when there is none.
+// oldest returns the first stored seq of the transcript, 0 if there is none.
 func (l *transcript) oldest() uint64 {
 	if len(l.entries) == 0 {
 		return l.gapsFrom
@@ -147,7 +148,7 @@ func (l *transcript) oldest() uint64 {
 	return l.entries[0].seq
 }
 
-// lastOwn is the newest message of me that can still be taken back.
+// lastOwn returns the newest message of the user that can still be recalled.
 func (l *transcript) lastOwn(me string) (uint64, bool) {
 	for _, e := range slices.Backward(l.entries) {
 		if e.from == me && e.seq != 0 && !e.recalled {
@@ -157,7 +158,7 @@ func (l *transcript) lastOwn(me string) (uint64, bool) {
 	return 0, false
 }
 
-// mark returns the sign of how far a message of me has come.
+// mark returns the sign that shows how far a message of the user has come.
 func (l *transcript) mark(me string, e entry) string {
 	switch {
 	case e.from != me:

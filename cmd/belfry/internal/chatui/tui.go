@@ -9,7 +9,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// A tui is a chat on a whole terminal.
+// A tui is a chat on a whole terminal. It implements tea.Model.
 type tui struct {
 	model  *model
 	ctx    context.Context // of the jobs
@@ -21,14 +21,15 @@ const prompt = "> "
 
 func (t *tui) Init() tea.Cmd { return nil }
 
-// Update takes in one key press, resize or event of the model.
+// Update handles one key press, resize or event of the model.
 func (t *tui) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	var jobs []job
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		t.screen.width, t.screen.height = msg.Width, msg.Height
 	case tea.ModeReportMsg:
-		// The renderer asks for this mode and then measures by it, and so must we.
+		// The renderer asks for this mode and then measures text by it, so the chat
+		// must do the same.
 		if msg.Mode == ansi.ModeUnicodeCore && (msg.Value.IsSet() || msg.Value.IsReset() || msg.Value.IsPermanentlySet()) {
 			t.screen.cells = graphemeCells
 		}
@@ -93,7 +94,8 @@ func (t *tui) insert(text string) {
 	}
 }
 
-// scroll moves the view by n lines into the past, no further than it goes.
+// scroll moves the view up by n lines, down if n is negative, at most to
+// either end.
 func (t *tui) scroll(n int) {
 	lines := len(t.model.renderLog(t.screen))
 	room := max(t.screen.height-3-len(t.model.renderNotes(t.screen)), 0)

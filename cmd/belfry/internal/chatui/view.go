@@ -8,7 +8,8 @@ import (
 	"github.com/belfry-im/belfry/client"
 )
 
-// clockTime is the time of day, with the date when it is not today's.
+// clockTime returns the time of day as text, with the date if that is not
+// today's.
 func clockTime(ms int64, now time.Time) string {
 	t := time.UnixMilli(ms).In(now.Location())
 	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
@@ -17,7 +18,7 @@ func clockTime(ms int64, now time.Time) string {
 	return t.Format("2 Jan 15:04")
 }
 
-// line is an entry on one line, for line mode.
+// line returns an entry on one line, for line mode.
 func (m *model) line(l *transcript, e entry) string {
 	from := e.from
 	switch {
@@ -37,8 +38,8 @@ func (m *model) line(l *transcript, e entry) string {
 	return line
 }
 
-// A screen is the size and look of a full screen, and what is on it beside
-// the model's own.
+// A screen is the size and look of a full screen, and what it shows beside the
+// model.
 type screen struct {
 	width, height int
 	cells         cells
@@ -72,12 +73,14 @@ func (m *model) render(s screen) []string {
 	return screen
 }
 
-// clampScroll keeps a view of room lines inside a text of n.
+// clampScroll returns how many lines a view of room lines is scrolled up,
+// within a text of n lines.
 func (s screen) clampScroll(n, room int) int {
 	return max(min(s.scrolled, n-room), 0)
 }
 
-// renderBar names the conversation, what is new elsewhere, and the connection.
+// renderBar draws the bar: the conversation, what is new in others, and the
+// state of the connection.
 func (m *model) renderBar(s screen) string {
 	left := " " + m.me
 	if m.current != "" {
@@ -118,7 +121,7 @@ func (m *model) renderNotes(s screen) []string {
 			lines = append(lines, s.colours.accent(line))
 		}
 	}
-	// Something of the messages stays to be seen.
+	// Some lines are left for the messages.
 	return lines[max(len(lines)-max(s.height-6, 1), 0):]
 }
 
@@ -162,7 +165,7 @@ func (m *model) renderLog(s screen) []string {
 }
 
 // renderEntry draws one message: time and name before its first line, its mark
-// behind the last.
+// behind the last line.
 func (m *model) renderEntry(s screen, l *transcript, e entry) []string {
 	c := s.colours
 	head := time.UnixMilli(e.time).In(s.now.Location()).Format("15:04") + " "

@@ -1,5 +1,5 @@
-// Package cli has what belfry's commands share: how they run, how their flags
-// are set by variables and a file, the kinds of values that flags take, and the
+// Package cli holds what belfry's commands share: how they run, how variables
+// and a file set their flags, the kinds of values that flags take, and the
 // tokens of a development server.
 package cli
 
@@ -11,13 +11,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A UsageError is a command called in a wrong way, as opposed to one that
-// failed at what it was asked to do.
+// A UsageError is the error of a command that was called in a wrong way, as
+// opposed to one that failed at its work.
 type UsageError struct{ error }
 
 func (e UsageError) Unwrap() error { return e.error }
 
-// Usagef makes a usageError. It names the flag at fault and the rule.
+// Usagef returns a UsageError. Its text names the flag at fault and the rule.
 func Usagef(format string, args ...any) error {
 	return UsageError{fmt.Errorf(format, args...)}
 }
@@ -26,8 +26,8 @@ func Usagef(format string, args ...any) error {
 // failed, 2 called in a wrong way. Flags that args leave alone are set from
 // environ and the configuration file.
 func Run(root *cobra.Command, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	// What cobra itself refuses (an unknown command, flag or argument) it
-	// refuses before this hook.
+	// cobra refuses an unknown command, flag or argument before it calls this
+	// hook.
 	began := false
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		began = true
@@ -50,7 +50,7 @@ func Run(root *cobra.Command, args, environ []string, stdin io.Reader, stdout, s
 	return 1
 }
 
-// Plural counts things: "1 message", "2 messages".
+// Plural returns a count with its noun: "1 message", "2 messages".
 func Plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what

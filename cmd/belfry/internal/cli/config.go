@@ -23,7 +23,7 @@ import (
 
 const (
 	EnvPrefix  = "BELFRY_"
-	ConfigFlag = "config" // names the YAML file; no key of it
+	ConfigFlag = "config" // names the YAML file, in which it is no key
 	helpFlag   = "help"   // cobra's own; neither variable nor key
 )
 
@@ -31,7 +31,7 @@ func envName(flag string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// Configure sets the flags of cmd that the command line left alone from the
+// Configure sets those flags of cmd that the command line did not set, from the
 // environment and the file.
 func Configure(cmd *cobra.Command, environ []string) error {
 	fromEnv, passed, err := loadEnv(cmd.Root(), environ)
@@ -61,8 +61,8 @@ func Configure(cmd *cobra.Command, environ []string) error {
 	return nil
 }
 
-// fill sets each flag that nothing has set yet and that k names. where returns
-// the setting's name in k's own spelling.
+// fill sets each flag that k has a value for and that is not set yet. where returns
+// a setting's name as k's source spells it, for errors.
 func fill(flags *pflag.FlagSet, k *koanf.Koanf, where func(string) string) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if err != nil || f.Changed || f.Name == helpFlag || !k.Exists(f.Name) {
@@ -95,9 +95,9 @@ func set(flags *pflag.FlagSet, f *pflag.Flag, v any) error {
 	}
 }
 
-// loadEnv reads the BELFRY_ variables. One that is the flag of another command
-// is no error: they all share one environment. Nor are those in passed, which a
-// container platform has set.
+// loadEnv reads the BELFRY_ variables. The flag of another command is no error,
+// because all commands share one environment. Nor are the variables in passed,
+// which a container platform has set and which are ignored.
 func loadEnv(root *cobra.Command, environ []string) (k *koanf.Koanf, passed []string, err error) {
 	known := map[string]bool{}
 	learn(root, known)
@@ -128,13 +128,14 @@ func loadEnv(root *cobra.Command, environ []string) (k *koanf.Koanf, passed []st
 	return k, passed, nil
 }
 
-// serviceForm is the rest of the variables that container platforms set in every
-// container for a service, after its name: BELFRY_SERVICE_HOST, BELFRY_PORT,
-// BELFRY_PORT_8080_TCP_ADDR.
+// serviceForm matches, behind a service's name, the variables that container
+// platforms set in every container for each service: BELFRY_SERVICE_HOST,
+// BELFRY_PORT, BELFRY_PORT_8080_TCP_ADDR.
 var serviceForm = regexp.MustCompile(`^([A-Z0-9_]*_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// serviceVariables tells which variables are of that family: of a service that is
-// called belfry, or so to begin with, as one that it has a host of.
+// serviceVariables returns a function that reports whether a container platform has
+// set a variable for a service: serviceForm matches it, and its name begins with
+// that of a service with a _SERVICE_HOST in environ.
 func serviceVariables(environ []string) func(name string) bool {
 	var services []string
 	for _, e := range environ {
@@ -149,7 +150,7 @@ func serviceVariables(environ []string) func(name string) bool {
 	}
 }
 
-// learn collects the names of the flags of cmd and all below it.
+// learn adds to known the names of the flags of cmd and of all commands below it.
 func learn(cmd *cobra.Command, known map[string]bool) {
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { known[f.Name] = f.Name != helpFlag })
 	for _, sub := range cmd.Commands() {
@@ -174,8 +175,8 @@ func loadFile(path string, flags *pflag.FlagSet) (*koanf.Koanf, error) {
 	return k, nil
 }
 
-// A fileContent is a provider of koanf. Its own for files brings along what watches
-// them.
+// A fileContent is a provider of koanf for the content of a file. koanf's own
+// provider for files depends on a package that watches them.
 type fileContent []byte
 
 func (c fileContent) ReadBytes() ([]byte, error) { return c, nil }

@@ -17,8 +17,8 @@ import (
 const (
 	// DefaultData is where a server keeps its data unless --data says otherwise.
 	DefaultData = "belfry-data"
-	// SecretName is the file in the data folder with the secret that
-	// `serve --dev` makes. Its content signs tokens.
+	// SecretName is the file in the data folder that holds the secret which `serve
+	// --dev` makes, and which signs tokens.
 	SecretName = "auth.secret"
 
 	TokenTTL = 24 * time.Hour
@@ -28,8 +28,8 @@ const (
 	// AdminListen is where a server serves its administration.
 	AdminListen = "127.0.0.1:8081"
 
-	// UntilEOFFlag is for a program that starts a server and may be killed: the server
-	// ends with it, since its end of the pipe is closed then.
+	// UntilEOFFlag makes the server end at the end of its stdin. It is for a program
+	// that starts a server and may be killed: its end of the pipe is closed then.
 	UntilEOFFlag = "until-eof"
 )
 
@@ -53,7 +53,7 @@ func TokenFromFile(path, user string, ttl time.Duration) (string, error) {
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(auth.TrimSecret(secret))
 }
 
-// CheckUser holds a name to the rule for users.
+// CheckUser returns an error if user is no valid name of a user.
 func CheckUser(user string) error {
 	if !protocol.ValidUser(user) {
 		return fmt.Errorf("%q: a user is %s", user, protocol.UserForm)

@@ -12,16 +12,17 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Flag values with bounds: each refuses what is out of its range by itself, so
-// that flag, variable and file get the same error, which names the rule.
+// Flag values with bounds. Each value refuses by itself what is out of its range, so that
+// flag, variable and file get the same error, which names the rule.
 
-// A duration prints as it is written in the documentation: 168h, not 168h0m0s.
+// A duration is a time.Duration that prints as the documentation writes it: 168h, not
+// 168h0m0s.
 type duration struct {
 	p   *time.Duration
 	min time.Duration
 }
 
-// Duration is a flag value of at least min, which p holds.
+// Duration returns a flag value for a duration of at least min, which it stores in *p.
 func Duration(p *time.Duration, min time.Duration) pflag.Value { return duration{p, min} }
 
 func (d duration) Type() string { return "duration" }
@@ -58,7 +59,7 @@ type count struct {
 	min, max int
 }
 
-// Count is a flag value for an integer from min to max, which p holds.
+// Count returns a flag value for an integer from min to max, which it stores in *p.
 func Count(p *int, min, max int) pflag.Value { return count{p, min, max} }
 
 func (c count) Type() string { return "int" }
@@ -85,7 +86,7 @@ type size struct {
 	min, max int
 }
 
-// Size is a flag value for a size from min to max bytes, which p holds.
+// Size returns a flag value for a size from min to max bytes, which it stores in *p.
 func Size(p *int, min, max int) pflag.Value { return size{p, min, max} }
 
 var sizeUnits = []struct {
@@ -140,13 +141,14 @@ func FormatSize(bytes int) string {
 	return "0"
 }
 
-// A rate is so many per second on average and at most a burst at once: 20:100. Without a burst it is the rate itself; 0 is off.
+// A rate is a number per second on average and a burst at once, as in 20:100. Without a
+// burst, the burst is as large as the rate; 0 is no limit.
 type rate struct {
 	perSecond *int
 	burst     *int
 }
 
-// Rate is a flag value for a rate and its burst.
+// Rate returns a flag value for a rate and its burst.
 func Rate(perSecond, burst *int) pflag.Value { return rate{perSecond, burst} }
 
 func (r rate) Type() string { return "rate[:burst]" }
@@ -177,13 +179,14 @@ func (r rate) Set(text string) error {
 	return nil
 }
 
-// A window is how much may be under way: a number of frames and their bytes, 256:1MiB.
+// A window is the most that may be under way: a number of frames and their bytes, as in
+// 256:1MiB.
 type window struct {
 	frames *int
 	bytes  *int
 }
 
-// Window is a flag value for a number of frames and their bytes.
+// Window returns a flag value for a number of frames and their bytes.
 func Window(frames, bytes *int) pflag.Value { return window{frames, bytes} }
 
 func (w window) Type() string { return "frames:size" }
@@ -215,13 +218,13 @@ const (
 	maxWindowBytes  = 1 << 30
 )
 
-// A backlog is how many messages, and how many bytes of them.
+// A backlog is a number of messages and their bytes.
 type backlog struct {
 	messages *int
 	bytes    *int
 }
 
-// Backlog is a flag value for a number of messages and their bytes.
+// Backlog returns a flag value for a number of messages and their bytes.
 func Backlog(messages, bytes *int) pflag.Value { return backlog{messages, bytes} }
 
 func (b backlog) Type() string { return "messages:size" }
@@ -255,7 +258,7 @@ type choice struct {
 	words []string
 }
 
-// Choice is a flag value for one of words, which p holds.
+// Choice returns a flag value for one of words, which it stores in *p.
 func Choice(p *string, words ...string) pflag.Value { return choice{p, words} }
 
 func (c choice) Type() string { return strings.Join(c.words, "|") }
@@ -278,7 +281,7 @@ func (c choice) Set(text string) error {
 // prefixes are networks, or single addresses, separated by commas.
 type prefixes struct{ p *[]netip.Prefix }
 
-// Prefixes is a flag value for networks and addresses.
+// Prefixes returns a flag value for networks and single addresses, separated by commas.
 func Prefixes(p *[]netip.Prefix) pflag.Value { return prefixes{p} }
 
 func (v prefixes) Type() string { return "networks" }
@@ -313,9 +316,9 @@ func (v prefixes) Set(text string) error {
 }
 
 const (
-	// AutoMemory stands for auto in a size of memory.
+	// AutoMemory is the value of a memory size that was given as "auto".
 	AutoMemory = -1
-	// LeastMemory is room for a server that holds next to nothing.
+	// LeastMemory is the least memory of a server, with next to no data.
 	LeastMemory = 64 << 20
 )
 
@@ -325,7 +328,8 @@ type memorySize struct {
 	least int
 }
 
-// MemorySize is a flag value for a size of memory, which p holds.
+// MemorySize returns a flag value for a memory size of at least least bytes, which it
+// stores in *p.
 func MemorySize(p *int, least int) pflag.Value { return memorySize{p, least} }
 
 func (m memorySize) Type() string { return "size" }

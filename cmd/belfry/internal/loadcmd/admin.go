@@ -15,14 +15,14 @@ import (
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// An adminClient makes calls of a server's administration.
+// An adminClient calls a server's administration API.
 type adminClient struct {
 	url    string // without a path
 	token  string // "" = none
 	client *http.Client
 }
 
-// call makes a call with in as JSON, and wants it to succeed.
+// call sends in as JSON and returns an error unless the call succeeds.
 func (a *adminClient) call(ctx context.Context, method, path string, in any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -56,13 +56,13 @@ func (a *adminClient) do(ctx context.Context, method, path string, body io.Reade
 	return read(resp.Body)
 }
 
-// health checks the server as a supervisor does, which keeps no connection.
+// health checks the server on a new connection, as a supervisor does.
 func (a *adminClient) health(ctx context.Context) error {
 	fresh := adminClient{url: a.url, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	return fresh.do(ctx, http.MethodGet, "/healthz", nil, func(io.Reader) error { return nil })
 }
 
-// vitals reads the server's metrics.
+// vitals reads the figures that a siege watches from the server's metrics.
 func (a *adminClient) vitals(ctx context.Context) (v loadtest.Vitals, err error) {
 	err = a.do(ctx, http.MethodGet, "/metrics", nil, func(metrics io.Reader) error {
 		v, err = readVitals(metrics)
@@ -71,7 +71,7 @@ func (a *adminClient) vitals(ctx context.Context) (v loadtest.Vitals, err error)
 	return v, err
 }
 
-// readVitals finds what it needs in Prometheus' text format.
+// readVitals reads these figures from metrics in Prometheus' text format.
 func readVitals(metrics io.Reader) (v loadtest.Vitals, err error) {
 	v.Retention = math.Inf(1)
 	lines := bufio.NewScanner(metrics)

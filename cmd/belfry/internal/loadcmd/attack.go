@@ -20,9 +20,9 @@ import (
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// attackCommand is the attacking process of `load siege`. It says that it is
-// prepared, attacks from the first line of its stdin to the end of that, and
-// prints what it did.
+// attackCommand makes the command that `load siege` runs as its attacking
+// process. It prints that it is prepared, attacks from the first line of its
+// stdin until stdin ends, and prints its report.
 func attackCommand() *cobra.Command {
 	var o options
 	var config loadtest.AttackConfig
@@ -70,7 +70,7 @@ func attackCommand() *cobra.Command {
 	return cmd
 }
 
-// prepared is what the attacking process prints once it can begin.
+// prepared is the line that the attacking process prints once it can begin.
 const prepared = "prepared"
 
 func attackWhileTold(ctx context.Context, config loadtest.AttackConfig, told io.Reader, out io.Writer) error {
@@ -78,7 +78,7 @@ func attackWhileTold(ctx context.Context, config loadtest.AttackConfig, told io.
 	defer cancel()
 	begin := make(chan struct{})
 	go func() {
-		defer cancel() // whoever would tell has gone, or says that it is enough
+		defer cancel() // stdin ends when the siege is over, or has died
 		lines := bufio.NewScanner(told)
 		if lines.Scan() {
 			close(begin)

@@ -48,8 +48,8 @@ func makeCertificate(certFile, keyFile string) error {
 		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
 }
 
-// trust returns a TLS configuration for clients that accepts the certificates of a PEM
-// file for good, and no others.
+// trust returns a TLS configuration for clients that accepts the certificates in a PEM
+// file and no others.
 func trust(file string) (*tls.Config, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package loadcmd is `belfry load`: its scenarios as commands, the table of all of
-// them, and their reports. What a scenario does is in package loadtest.
+// Package loadcmd implements `belfry load`: a command for each scenario, the table of
+// all of them, and their reports. The scenarios themselves are in package loadtest.
 package loadcmd
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// options are the flags that all scenarios of load have.
+// options hold the flags that all scenarios of load have.
 type options struct {
 	server      string
 	data        string
@@ -121,8 +121,8 @@ was meant to be sent, so that a stall of the server is not left out.`,
 	return cmd
 }
 
-// rateWindow is the window with a rate: wide enough for the server to decide
-// how many sends are open.
+// rateWindow is the number of open sends in runs with a rate: so many that the server
+// decides how many are open.
 const rateWindow = 1024
 
 func loginCommand() *cobra.Command {
@@ -190,7 +190,7 @@ func idleCommand() *cobra.Command {
 	return cmd
 }
 
-// run fills in the common part of a scenario, runs it and prints its report.
+// run completes the configuration of a scenario, runs it and prints its report.
 func (o *options) run(cmd *cobra.Command, config *loadtest.Config, scenario func(context.Context) (scenarioReport, error)) error {
 	secret, err := o.secret()
 	if err != nil {
@@ -222,16 +222,16 @@ func (o *options) run(cmd *cobra.Command, config *loadtest.Config, scenario func
 	return report.Err()
 }
 
-// spendMemory has the garbage collector run rarely, unless GOGC is set: the generator
-// shares the machine with its server and holds little.
+// spendMemory makes the garbage collector run rarely, unless GOGC is set: the load
+// generator shares the machine with its server and holds little.
 func spendMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
 }
 
-// progressOn returns what shows progress on w and what removes it. Only a terminal
-// shows any.
+// progressOn returns a function that shows progress on w and one that removes it.
+// Both do nothing unless w is a terminal.
 func progressOn(w io.Writer) (show func(loadtest.Progress), clear func()) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -242,7 +242,7 @@ func progressOn(w io.Writer) (show func(loadtest.Progress), clear func()) {
 	return show, func() { fmt.Fprint(f, line) }
 }
 
-// secret reads what signs the tokens of the run's users.
+// secret returns the secret that signs the tokens of the run's users.
 func (o *options) secret() ([]byte, error) {
 	if len(o.secretFiles) > 0 {
 		secret, err := os.ReadFile(o.secretFiles[0])
@@ -258,7 +258,7 @@ func (o *options) secret() ([]byte, error) {
 	return auth.TrimSecret(secret), err
 }
 
-// signer makes the tokens of users.
+// signer returns a function that makes the token of a user.
 func signer(secret []byte) func(user string) (string, error) {
 	return func(user string) (string, error) {
 		claims := jwt.RegisteredClaims{Subject: user, ExpiresAt: jwt.NewNumericDate(time.Now().Add(cli.TokenTTL))}
@@ -266,7 +266,7 @@ func signer(secret []byte) func(user string) (string, error) {
 	}
 }
 
-// A scenarioReport is a report of a scenario that can be shown to people.
+// A scenarioReport is the report of a scenario, which it can print as a table.
 type scenarioReport interface {
 	table() [][]string
 	Err() error

@@ -62,7 +62,7 @@ most, a public group 2,000, a private one 200.`,
 	return cmd
 }
 
-// bindGroupBody declares --body, which may be called --size.
+// bindGroupBody declares the flag --body, and --size as another name of it.
 func bindGroupBody(fs *pflag.FlagSet, body *int) {
 	fs.Var(cli.Size(body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored; also --size")
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -103,7 +103,7 @@ func (r groupReport) table() [][]string {
 	return finish(rows, r.Verdict)
 }
 
-// deliveryUsageRow is usageRow for what was used per delivery.
+// deliveryUsageRow is usageRow, with the usage per delivery.
 func deliveryUsageRow(name string, u *loadtest.Usage) []string {
 	row := usageRow(name, u, false)
 	if row != nil && u.CPUPerMillion > 0 {

@@ -11,7 +11,7 @@ import (
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// groupLoginOptions are the flags of load login that are about groups.
+// groupLoginOptions hold the flags of load login that are about groups.
 type groupLoginOptions struct {
 	groups, unread, rounds, backlog int
 }
@@ -29,7 +29,8 @@ func (o *groupLoginOptions) bind(fs *pflag.FlagSet) {
 	fs.Var(cli.Count(&o.backlog, 0, protocol.MaxGroupBacklog), "group-backlog", "messages of each group that a login asks for")
 }
 
-// config checks the flags that do not go together.
+// config returns the configuration, and an error for flags that do not go
+// together.
 func (o *groupLoginOptions) config(cmd *cobra.Command, login *loadtest.LoginConfig) (config loadtest.GroupLoginConfig, err error) {
 	if cmd.Flags().Changed("backlog") || cmd.Flags().Changed("parallel") {
 		return config, cli.Usagef("--groups: with it there is no --backlog, and no --parallel: logins are one after the other")

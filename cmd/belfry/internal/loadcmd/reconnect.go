@@ -18,7 +18,7 @@ import (
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// lossOptions are the flags of scenarios in which all sessions are lost.
+// lossOptions hold the flags of scenarios in which all sessions are lost.
 type lossOptions struct {
 	loss    *loadtest.Loss
 	pidFile string
@@ -31,7 +31,8 @@ func (o *lossOptions) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.pidFile, "server-pid-file", "", "file with the server's process, read when it is back; else its CPU and memory after the restart are left out")
 }
 
-// prepare checks the flags and has the run say when the server is to be restarted.
+// prepare checks the flags. Unless the run drops the connections itself, prepare
+// makes it print when the server is to be restarted.
 func (o *lossOptions) prepare(cmd *cobra.Command) error {
 	switch {
 	case o.loss.Drop && o.pidFile != "":
@@ -85,8 +86,9 @@ word and come back after --away.`,
 	return cmd
 }
 
-// awaitPID reads a file with the number of a process. Whoever starts the process
-// may write it a little later, so that a file that names none is read again.
+// awaitPID returns the process number in a file. The file may be written a little
+// after the process is started, so awaitPID reads it again while there is none in
+// it.
 func awaitPID(ctx context.Context, path string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, pidPatience)
 	defer cancel()
@@ -144,7 +146,7 @@ func howLost(r *loadtest.Storm) string {
 	return "which hung up"
 }
 
-// stormRows tell what the return of all sessions took.
+// stormRows returns rows with what the return of all sessions took.
 func stormRows(r *loadtest.Storm) [][]string {
 	rows := [][]string{
 		{"away for", fmt.Sprintf("%.2f s", r.AwaySeconds)},

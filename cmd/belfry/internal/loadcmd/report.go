@@ -13,7 +13,7 @@ import (
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// The reports of loadtest as tables for people.
+// The reports of package loadtest, which these types print as tables.
 type (
 	pairsReport struct{ *loadtest.PairsReport }
 	loginReport struct{ *loadtest.LoginReport }
@@ -91,7 +91,8 @@ func (r idleReport) table() [][]string {
 	return finish(rows, r.Verdict)
 }
 
-// errorRows tells which errors sends were answered with, by code.
+// errorRows returns rows with the errors that sends were answered with, by
+// code.
 func errorRows(refused map[string]int64) (rows [][]string) {
 	if len(refused) == 0 {
 		return [][]string{{"errors", "none"}}
@@ -102,7 +103,7 @@ func errorRows(refused map[string]int64) (rows [][]string) {
 	return rows
 }
 
-// finish leaves out rows that say nothing and adds the verdict.
+// finish removes nil rows and adds those of the verdict.
 func finish(rows [][]string, v loadtest.Verdict) [][]string {
 	rows = slices.DeleteFunc(rows, func(row []string) bool { return row == nil })
 	if v.Err() == nil {
@@ -140,7 +141,7 @@ func usageRow(name string, u *loadtest.Usage, perMillion bool) []string {
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 func kibibytes(n int64) string { return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10)) }
 
-// grouped writes a number without its fraction, in groups of three digits.
+// grouped formats a number without its fraction, in groups of three digits.
 func grouped(v float64) string {
 	digits := strconv.FormatFloat(v, 'f', 0, 64)
 	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
@@ -149,7 +150,7 @@ func grouped(v float64) string {
 	return digits
 }
 
-// progressLine tells how far a run is.
+// progressLine returns the line that shows how far a run is.
 func progressLine(p loadtest.Progress) string {
 	line := fmt.Sprintf("%4ds  %s", int(p.Elapsed/time.Second), p.Phase)
 	if p.Of > 0 {

@@ -18,7 +18,8 @@ import (
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// A serverShape describes an ownServer. The zero shape has its limits off.
+// A serverShape is the configuration of an ownServer. The zero shape is without
+// limits.
 type serverShape struct {
 	flags   []string // of serve, beyond those that every ownServer has
 	program string   // "" = this one
@@ -27,10 +28,10 @@ type serverShape struct {
 	tls     bool
 }
 
-// An ownServer is a server that a load command runs: this same program in another
-// process, on free ports of loopback, with data of its own.
+// An ownServer is a server that a load command runs: this program in another
+// process, on free ports of loopback, with its own data.
 type ownServer struct {
-	dir    string // all it writes
+	dir    string // holds all files that it writes
 	shape  serverShape
 	secret []byte
 	admin  string // token
@@ -45,8 +46,8 @@ type ownServer struct {
 // serverPatience bounds the start of a server, and its end after a signal.
 const serverPatience = 30 * time.Second
 
-// launchServer starts a server with its data in a new folder in dir. Whoever
-// calls it calls remove.
+// launchServer starts a server with its data in a new folder in dir. The caller
+// has to call remove.
 func launchServer(ctx context.Context, dir string, shape serverShape) (*ownServer, error) {
 	s := &ownServer{
 		shape: shape, secret: []byte(rand.Text() + rand.Text()), admin: rand.Text(),
@@ -79,7 +80,7 @@ func (s *ownServer) path(name string) string { return filepath.Join(s.dir, name)
 // start starts the process and waits until it serves.
 func (s *ownServer) start(ctx context.Context) error {
 	program := s.shape.program
-	var own []string // flags that another build may not have
+	var own []string // flags that shape.program may not have
 	if program == "" {
 		var err error
 		if program, err = os.Executable(); err != nil {
@@ -100,7 +101,7 @@ func (s *ownServer) start(ctx context.Context) error {
 	}
 	args = append(append(args, own...), s.shape.flags...)
 	if s.shape.files > 0 {
-		// A shell lowers the limit for what it becomes.
+		// The shell lowers the limit, and then becomes the server.
 		args = append([]string{"-c", `ulimit -n "$1" && shift && exec "$@"`, "sh", strconv.Itoa(s.shape.files), program}, args...)
 		program = "sh"
 	}
@@ -111,7 +112,7 @@ func (s *ownServer) start(ctx context.Context) error {
 		}
 	}
 	cmd.Stderr = s.log
-	if _, err := cmd.StdinPipe(); err != nil { // which the server reads until this process ends
+	if _, err := cmd.StdinPipe(); err != nil { // it closes when this process ends, which ends the server
 		return err
 	}
 	out, err := cmd.StdoutPipe()
@@ -156,7 +157,7 @@ func (s *ownServer) restart(ctx context.Context) error {
 	return s.start(ctx)
 }
 
-// kill does nothing to a server that does not run.
+// kill ends the process as kill -9 does, if it runs.
 func (s *ownServer) kill() {
 	if s.cmd == nil {
 		return
@@ -175,7 +176,7 @@ func (s *ownServer) remove() error {
 	return os.RemoveAll(s.dir)
 }
 
-// logEnd returns the end of what the server has logged.
+// logEnd returns the end of the server's log.
 func (s *ownServer) logEnd() string {
 	text, err := os.ReadFile(s.path("log"))
 	if err != nil {
@@ -185,14 +186,15 @@ func (s *ownServer) logEnd() string {
 	return string(text[max(0, len(text)-most):])
 }
 
-// loss has a scenario restart the server.
+// loss returns a loadtest.Loss that restarts the server.
 func (s *ownServer) loss() loadtest.Loss {
 	return loadtest.Loss{Lose: s.restart, NewPID: func(context.Context) (int, error) { return s.pid(), nil }}
 }
 
 func (s *ownServer) pid() int { return s.cmd.Process.Pid }
 
-// config is the common part of a scenario's configuration for this server.
+// config returns the part of a scenario's configuration that says where the
+// server is.
 func (s *ownServer) config() loadtest.Config {
 	return loadtest.Config{
 		Server:    loadtest.Server{URL: s.url(), Codec: tableCodec, Token: signer(s.secret)},

@@ -20,7 +20,7 @@ import (
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// siegeOptions are the flags of load siege.
+// siegeOptions hold the flags of load siege.
 type siegeOptions struct {
 	config      loadtest.SiegeConfig
 	attacks     []string
@@ -36,10 +36,11 @@ type siegeOptions struct {
 }
 
 const (
-	// besiegedFiles is how many files a server may have open that is attacked for
-	// its descriptors.
+	// besiegedFiles is how many files a server may have open while it is attacked
+	// for its descriptors.
 	besiegedFiles = 1000
-	// besiegedBody makes its log need new files meanwhile.
+	// besiegedBody is a size of bodies at which the server's log needs new files
+	// during that attack.
 	besiegedBody = 4 << 10
 )
 
@@ -110,7 +111,8 @@ does not hold is no failure.`,
 	return cmd
 }
 
-// defaultSiege leaves a strangers' attack time to open its connections twice.
+// defaultSiege returns the default flags: with them an attack by strangers has
+// time to open its connections twice.
 func defaultSiege() *siegeOptions {
 	return &siegeOptions{
 		config: loadtest.SiegeConfig{
@@ -122,7 +124,7 @@ func defaultSiege() *siegeOptions {
 	}
 }
 
-// bind declares the flags that load table has too.
+// bind declares the flags that load siege and load table share.
 func (o *siegeOptions) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.attacks, "attack", nil, "attacks to make: "+strings.Join(loadtest.Attacks(), ", ")+" (default all)")
 	fs.Var(cli.Choice(&o.transports, "plain", "tls", "both"), "transport", "whether the server has TLS; both = one run each")
@@ -152,7 +154,7 @@ func (o *siegeOptions) check() error {
 	return nil
 }
 
-// run makes all attacks that are wanted, one after the other.
+// run runs all attacks that are wanted, one after the other.
 func (o *siegeOptions) run(ctx context.Context, stderr io.Writer, report *siegeReport) error {
 	report.Limit = int64(o.memoryLimit)
 	for _, name := range o.attacks {
@@ -173,7 +175,7 @@ func (o *siegeOptions) run(ctx context.Context, stderr io.Writer, report *siegeR
 	return nil
 }
 
-// siege makes one attack, on a server of its own.
+// siege runs one attack against a server of its own.
 func (o *siegeOptions) siege(ctx context.Context, name string, secure bool) (report *loadtest.SiegeReport, err error) {
 	shape := serverShape{program: o.program, limited: true, tls: secure}
 	shape.flags = append([]string{fmt.Sprintf("--memory-limit=%d", o.memoryLimit), "--shards=1"}, o.serveFlags...)
@@ -226,7 +228,7 @@ type siegeReport struct {
 	Failures []string                `json:"failures,omitempty"` // attacks without a report
 }
 
-// What an attack may cost the others.
+// What an attack may cost other users.
 const (
 	siegeFactor = 3    // times their latency without it
 	siegeHealth = 1000 // ms until a health check is answered
@@ -279,7 +281,7 @@ func total(counts map[string]int64) (n int64) {
 	return n
 }
 
-// kinds lists counts, or "none".
+// kinds formats counts by kind, "none" if there are none.
 func kinds(counts map[string]int64) string {
 	if len(counts) == 0 {
 		return "none"
@@ -310,7 +312,7 @@ func (r *siegeReport) table() [][]string {
 	return rows
 }
 
-// siegeRows tell what an attack did.
+// siegeRows returns rows with what an attack did.
 func siegeRows(s *loadtest.SiegeReport) (rows [][]string) {
 	a := s.Attack
 	rows = append(rows, []string{fmt.Sprintf("%s: %s sockets from %s addresses, %s/s: %s connections, %s at most at a time, %s written",
@@ -329,7 +331,8 @@ func siegeRows(s *loadtest.SiegeReport) (rows [][]string) {
 	return append(rows, []string{fmt.Sprintf("  cores: server %s (calm %s), attack %s", cpu(s.Siege.Server), cpu(s.Calm.Server), cpu(a.Usage))})
 }
 
-// Err is nil if every attack was made and nothing was lost.
+// Err returns nil if every attack was made and nothing was lost, else the
+// faults.
 func (r *siegeReport) Err() error {
 	var errs []error
 	for _, s := range r.Sieges {

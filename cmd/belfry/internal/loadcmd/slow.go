@@ -72,8 +72,9 @@ What a peer is sent meanwhile has to fit into its offline queue: slow-rate ×
 	return cmd
 }
 
-// defaultSlow fills the windows of 100 peers, 256 frames each, in 13 s and lasts
-// longer than the 30 s more that they may be full.
+// defaultSlow returns the default configuration: its rate fills the windows of
+// 100 peers, 256 frames each, in 13 s, and it lasts more than the 30 s for which
+// a window may stay full.
 func defaultSlow() loadtest.SlowConfig {
 	return loadtest.SlowConfig{
 		Users: 200, Body: 128, Rate: 2000, Slow: 100, SlowRate: 2000,
@@ -88,8 +89,8 @@ func firstField(text string) string {
 	return ""
 }
 
-// slowCloses asks a server's metrics how many connections it has closed as too
-// slow a reader.
+// slowCloses returns a function that reads from a server's metrics how many
+// connections the server has closed because they read too slowly.
 func slowCloses(admin, token string) func(context.Context) (int64, error) {
 	return func(ctx context.Context) (int64, error) {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -117,8 +118,8 @@ func slowCloses(admin, token string) func(context.Context) (int64, error) {
 	}
 }
 
-// sumCloses adds up, in Prometheus' text format, the connections that were ended
-// with a code, whatever the reason.
+// sumCloses adds up, from metrics in Prometheus' text format, the connections
+// that were closed with a code, for any reason.
 func sumCloses(metrics io.Reader, code int) (total int64, err error) {
 	want := fmt.Sprintf("code=%q", strconv.Itoa(code))
 	lines := bufio.NewScanner(metrics)

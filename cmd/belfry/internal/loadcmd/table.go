@@ -21,10 +21,10 @@ import (
 	"github.com/belfry-im/belfry/loadtest"
 )
 
-// tableCodec is that of all scenarios of the table.
+// tableCodec is the codec of all scenarios of the table.
 var tableCodec = protocol.Msgpack
 
-// tableOptions are the flags of load table.
+// tableOptions hold the flags of load table.
 type tableOptions struct {
 	dir         string
 	shards      []int
@@ -47,8 +47,8 @@ type tableOptions struct {
 // tableScenarios are the parts of the table in their order.
 var tableScenarios = []string{"pairs", "rate", "login", "idle", "reconnect", "slow", "group", "chatroom", "groups", siegeScenario}
 
-// siegeScenario is one that is run only when it is asked for: it takes longer than
-// all others together.
+// siegeScenario runs only when it is asked for: it takes longer than all other
+// scenarios together.
 const siegeScenario = "siege"
 
 func tableCommand() *cobra.Command {
@@ -210,7 +210,7 @@ func (t *tableRun) run(ctx context.Context, wanted map[string]bool) (err error) 
 	return nil
 }
 
-// sieges makes the attacks, each on a server of its own.
+// sieges runs the attacks, each against a server of its own.
 func (t *tableRun) sieges(ctx context.Context) error {
 	o := t.siege
 	o.dir, o.serveFlags, o.config.Progress = t.dir, t.serveFlags, t.progress
@@ -219,8 +219,9 @@ func (t *tableRun) sieges(ctx context.Context) error {
 	return o.run(ctx, t.stderr, t.report.Siege)
 }
 
-// othersSince returns what tells how many cores other processes than this one
-// and its servers have kept busy from now on, once those servers have ended.
+// othersSince returns a function to be called after the servers started meanwhile
+// have ended: it returns how many cores other processes than this one and its
+// servers have kept busy since othersSince was called.
 func othersSince() func() (cores float64, ok bool) {
 	began := time.Now()
 	before, err := loadtest.OthersCPU()
@@ -245,8 +246,8 @@ func (t *tableRun) with(ctx context.Context, shards int, run func(context.Contex
 	return nil
 }
 
-// syncFolder waits until the disk is done with what was removed from a folder,
-// so that the next run's fsyncs do not wait for it.
+// syncFolder waits until the disk has removed what was deleted from a folder, so
+// that the next run's fsyncs do not wait for that.
 func syncFolder(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -255,7 +256,7 @@ func syncFolder(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// config is the common part of a scenario's configuration.
+// config returns the part of the configuration that all scenarios share.
 func (t *tableRun) config(s *ownServer) loadtest.Config {
 	config := s.config()
 	config.Progress = t.progress
@@ -305,8 +306,8 @@ func (t *tableRun) slowPeers(ctx context.Context, s *ownServer, _ int) (err erro
 	return err
 }
 
-// groupRate is at how many messages per second a group is written to without
-// waiting: few enough for one to be in a frame.
+// groupRate is the rate of messages per second at which no message to a group
+// waits: so low that each has a frame to itself.
 const groupRate = 50
 
 // oneGroup runs the group at saturation, then at a rate.

@@ -22,8 +22,8 @@ type tableReport struct {
 	FsyncBefore loadtest.Latency `json:"fsyncBefore"`
 	FsyncAfter  loadtest.Latency `json:"fsyncAfter"`
 
-	// Others are the cores that other processes kept busy during the runs; absent
-	// where the system does not tell.
+	// Others are the cores that other processes kept busy during the runs; nil if
+	// the system does not tell.
 	Others []otherCores `json:"others,omitempty"`
 
 	Rows []tableRow `json:"rows"`
@@ -53,7 +53,7 @@ type shardedPairs struct {
 	*loadtest.PairsReport
 }
 
-// A tableRow is one figure and what it is held to.
+// A tableRow is one figure and the bar that it is held to.
 type tableRow struct {
 	What   string  `json:"what"`
 	Value  float64 `json:"value"`
@@ -63,7 +63,7 @@ type tableRow struct {
 	Holds  string  `json:"holds"` // "yes", "no", "reached": the bar and what to reach for beyond it; "" = no bar
 }
 
-// judge makes the rows of the reports.
+// judge fills in the rows from the reports of the scenarios.
 func (r *tableReport) judge() {
 	for _, p := range r.Pairs {
 		name := fmt.Sprintf("pairs, window %d, %s", p.Window, cli.Plural(p.Shards, "shard"))
@@ -144,7 +144,7 @@ func (r *tableReport) judgeGroups() {
 	}
 }
 
-// What counts as noise between two phases of one run.
+// What counts as noise when two phases of one run are compared.
 const (
 	noiseFactor = 1.5
 	noiseMS     = 0.5
@@ -164,7 +164,7 @@ func (r *tableReport) judgeSlow(p *loadtest.SlowReport) {
 	}
 	if p.With.RSSMax > 0 {
 		const mib = 1 << 20
-		// All that is sent meanwhile is stored, in the views of both users.
+		// All messages sent meanwhile are stored, in the views of both users.
 		messages := p.With.SendsPerSecond*p.With.Seconds + float64(p.Caught)
 		stored := 2 * messages * float64(p.Body+storedOverhead) / mib
 		grown := float64(p.With.RSSMax-p.Without.RSSMax) / mib
@@ -178,11 +178,12 @@ func (r *tableReport) judgeSlow(p *loadtest.SlowReport) {
 	r.Rows = append(r.Rows, missed)
 }
 
-// storedOverhead is about what a stored message takes beside its body.
+// storedOverhead is about how many bytes a stored message takes beside its
+// body.
 const storedOverhead = 90
 
-// limit adds a row for a value that has to be at most bar; reach, unless 0, is
-// what to reach for.
+// limit adds a row for a value that must be at most bar and, unless reach is
+// 0, should be at most reach.
 func (r *tableReport) limit(what string, value float64, unit string, bar, reach float64, figure string, args ...any) {
 	row := tableRow{What: what, Value: value, Unit: unit, Figure: fmt.Sprintf(figure, args...), Holds: "no"}
 	row.Bar = fmt.Sprintf("≤ %s %s", short(bar), unit)
@@ -198,7 +199,7 @@ func (r *tableReport) limit(what string, value float64, unit string, bar, reach 
 	r.Rows = append(r.Rows, row)
 }
 
-// short writes a number with at most two digits behind the point.
+// short formats a number with at most two decimals.
 func short(v float64) string {
 	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".")
 }
@@ -247,7 +248,7 @@ func (r *tableReport) table() [][]string {
 	return rows
 }
 
-// verdicts are those of all runs.
+// verdicts returns the verdicts of all runs.
 func (r *tableReport) verdicts() []loadtest.Verdict {
 	var all []loadtest.Verdict
 	for _, p := range r.Pairs {
@@ -287,7 +288,7 @@ func (r *tableReport) verdicts() []loadtest.Verdict {
 	return all
 }
 
-// Err is nil if every scenario ran and nothing was wrong in any.
+// Err returns nil if every scenario ran without a fault, else the faults.
 func (r *tableReport) Err() error {
 	var errs []error
 	for _, v := range r.verdicts() {
