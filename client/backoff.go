@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A backoff grows the pause between attempts: the n-th is drawn from the whole
-// of 0 … min(most, least×2ⁿ). Full jitter spreads clients that lost the same
-// server at the same moment over the whole pause.
+// A backoff chooses the pauses between attempts. The n-th, from 0, is random
+// between 0 and min(most, least×2ⁿ): this full jitter spreads out clients that
+// lost the same server at the same moment.
 type backoff struct {
 	least, most time.Duration
 	attempts    int
@@ -26,8 +26,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.attempts = 0 }
 
-// spread adds up to a quarter to a pause the server named, so that those who
-// were told the same do not come back as one.
+// spread returns a pause that the server named plus up to a quarter of it, at
+// random: clients that were told the same pause must not all come back together.
 func spread(pause time.Duration) time.Duration {
 	return pause + rand.N(pause/4+1)
 }

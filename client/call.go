@@ -6,23 +6,24 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A call is one request from its making to its answer, over as many
-// connections and refusals as that takes.
+// A call is one request until its final answer. It may be written on several
+// connections, and again after temporary refusals.
 type call struct {
 	op   string
 	args protocol.Args
 	send *protocol.SendArgs // the args of a send; nil for every other request
-	// sent takes the answer to a send, ok that to another request; nil where
-	// there is nothing to read. Both have done so before done is closed.
+	// sent is called with the answer to a send; the answer to any other request
+	// is decoded into ok, unless that is nil. Either happens before done is
+	// closed.
 	sent func(protocol.SendOK)
 	ok   payload
-	// tied binds a request to one connection: on another it would come too
-	// late (ttl 0) or mean something else (a refreshed token).
+	// tied binds a request to the connection of the moment: on a later one it
+	// would come too late (ttl 0) or mean something else (a refreshed token).
 	tied bool
 	done chan struct{} // closed when the call has ended
 
 	// Guarded by outbox.mu; err is free to read once done is closed.
-	id       uint64 // of the request, and the place among all calls
+	id       uint64 // of the request; the older of two calls has the lower
 	state    callState
 	written  time.Time   // for the first time; zero before
 	refusals int         // temporary ones so far
@@ -31,7 +32,7 @@ type call struct {
 	err      error
 }
 
-// A payload is a struct of the protocol that reads itself from a frame.
+// A payload is a struct of the protocol that can decode itself from a frame.
 type payload interface{ Decode(protocol.Raw) error }
 
 type callState uint8
@@ -45,10 +46,11 @@ const (
 )
 
 // unknown reports whether the call may have been carried out although no final
-// answer came. "unavailable" is none: its sender may not know either.
+// answer came. "unavailable" is not final: whoever answers so may not know the
+// outcome.
 func (c *call) unknown() bool { return !c.written.IsZero() }
 
-// read takes the answer to the call.
+// read decodes the answer to the call into ok, or passes it to sent.
 func (c *call) read(answer protocol.Raw) error {
 	if c.send == nil {
 		if c.ok == nil {

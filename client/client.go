@@ -12,8 +12,9 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// stableAfter is how long a connection has to last for the next attempts to be
-// quick again. A server that takes logins and then fails sees growing pauses.
+// stableAfter is how long a connection has to last for the pauses between
+// attempts to be short again. If a server accepts logins and then fails, they
+// keep growing.
 const stableAfter = 5 * time.Second
 
 // A Client is one device of one user. Its methods may be called from any
@@ -30,14 +31,14 @@ type Client struct {
 	ended  chan struct{} // closed when nothing of the network is left
 	done   chan struct{} // closed when the last handler has returned, too
 
-	told *State // the last that OnState was told; the dispatching goroutine's
+	told *State // last passed to OnState; used by the dispatching goroutine alone
 
 	mu      sync.Mutex
 	state   State
 	session *session // nil while not logged in
 	user    string   // empty before the first login
 	err     error    // why the client ended; before that, why the last attempt failed
-	// What a login does not carry and every session is told again.
+	// What a login does not carry, so that restore sends it in every session.
 	background bool
 	watched    map[string]struct{}
 	live       map[string]struct{} // groups
@@ -89,10 +90,11 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	}
 }
 
-// Close logs out and ends the client. What waits for an answer gets ErrClosed;
-// what a handler has not returned from is pushed again at the next login. No
-// handler starts once Close has returned, except OnState with StateClosed; one
-// that runs is not waited for, so a handler may call Close. See Done.
+// Close logs out and ends the client. Requests that wait for an answer get
+// ErrClosed; messages whose handler has not returned are pushed again at the
+// device's next login. Once Close has returned, no handler starts, except OnState
+// with StateClosed. Close does not wait for a handler that runs, so that a
+// handler may call it. See Done.
 func (c *Client) Close() error {
 	c.end()
 	<-c.ended
@@ -102,9 +104,9 @@ func (c *Client) Close() error {
 // Done is closed when the client has ended and its last handler has returned.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err says why the client ended: ErrClosed, a *KickedError, or the refusal of
-// its login, which errors.Is finds as ErrUnauthorized if it was the token.
-// Before the end it is why the last attempt to connect failed, or nil.
+// Err returns why the client ended: ErrClosed, a *KickedError, or the refusal of
+// its login, in which errors.Is finds ErrUnauthorized if the token was refused.
+// Before the end it returns why the last attempt to connect failed, or nil.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,10 +128,11 @@ func (c *Client) User() string {
 	return c.user
 }
 
-// Cursor is where the device stands: all that its handlers have returned from.
+// Cursor returns where the device stands: it covers all frames whose handlers
+// have returned. Given as Config.Resume, it lets a later client go on from there.
 func (c *Client) Cursor() Cursor { return c.had.cursor() }
 
-// run keeps one session after the other until the client ends.
+// run holds one session after the other until the client ends.
 func (c *Client) run() {
 	pauses := backoff{least: c.cfg.MinBackoff, most: c.cfg.MaxBackoff}
 	for {
@@ -161,8 +164,8 @@ func (c *Client) run() {
 	}
 }
 
-// final reports whether connecting again would be of no use: somebody wanted the
-// session to end, or the login is refused for what it is.
+// final reports whether connecting again would be of no use: the server kicked
+// the session, or refused the login for a reason that time does not mend.
 func final(err error) bool {
 	if _, ok := errors.AsType[*KickedError](err); ok || errors.Is(err, ErrUnauthorized) {
 		return true
@@ -171,7 +174,8 @@ func final(err error) bool {
 	return ok && !refusal.temporary() && refusal.Code != protocol.CodeInternal
 }
 
-// finish ends the client's queues and leaves its last events.
+// finish ends all calls with cause and queues the last events, OnKicked and
+// OnState.
 func (c *Client) finish(cause error) {
 	c.out.close(cause)
 	c.mu.Lock()
@@ -188,7 +192,8 @@ func (c *Client) finish(cause error) {
 	close(c.ended)
 }
 
-// enter changes the state and tells the application. err is what went wrong.
+// enter changes the state and queues a call of OnState. err, unless nil, is what
+// ended the last attempt or session.
 func (c *Client) enter(state State, err error) {
 	c.mu.Lock()
 	c.state = state
@@ -201,7 +206,8 @@ func (c *Client) enter(state State, err error) {
 	}
 }
 
-// tell reports a state, unless those in between have been left out.
+// tell calls OnState, unless it was called with the same state last: those in
+// between may have been left out.
 func (c *Client) tell(state State) {
 	if c.told == nil || *c.told != state {
 		c.told = &state
@@ -209,7 +215,8 @@ func (c *Client) tell(state State) {
 	}
 }
 
-// arrived makes a session that has logged in the client's own.
+// arrived makes s, which has logged in, the client's session, and lets requests
+// be written.
 func (c *Client) arrived(s *session) {
 	c.mu.Lock()
 	c.session, c.user, c.err = s, s.user, nil
@@ -223,8 +230,8 @@ func (c *Client) arrived(s *session) {
 	}
 }
 
-// left ends what was bound to the session. What it brought and no handler has
-// seen comes again with the next one.
+// left ends what was bound to the session that is over. The next one is pushed
+// again what no handler has seen.
 func (c *Client) left() {
 	c.mu.Lock()
 	c.session = nil
@@ -233,7 +240,8 @@ func (c *Client) left() {
 	c.out.lost()
 }
 
-// dispatch calls the handlers. It is the last to end.
+// dispatch calls the handlers, one event after the other. It is the client's last
+// goroutine to end.
 func (c *Client) dispatch() {
 	for {
 		e, ok := c.in.take()

@@ -12,51 +12,52 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// Config says who a client is and what it tells its application. URL, Token
-// and Device are needed; everything else is usable when zero.
+// Config describes a client and the handlers that it calls. URL, Token and Device
+// are needed; everything else is usable when zero.
 //
-// The On… functions are the handlers; what a nil one would handle is ignored. They
-// are called one at a time, from one goroutine. While one runs, the server
-// holds back further messages; nothing is lost by taking long.
+// The On… functions are the handlers; what a nil one would be called with is
+// ignored. Handlers are called one at a time, from one goroutine. While one runs,
+// the server holds back further messages; no message is lost if it takes long.
 type Config struct {
 	// URL of the server: ws, wss, http or https. Without a path it gets /v1/ws.
 	URL string
 	// Token returns a token of the user. It is called for every login and
-	// whenever the last one is about to expire. An error is retried like a
-	// broken connection, one that is ErrUnauthorized ends the client. It has to
+	// whenever the last token is about to expire. After an error the client tries
+	// again, as after a broken connection; ErrUnauthorized ends it. Token has to
 	// return when its context ends.
 	Token func(context.Context) (string, error)
-	// Device names this terminal of the user, 1-64 bytes, the same every time.
-	// A second client of one device ends the first.
+	// Device names this terminal of the user, 1-64 bytes, the same every time. A
+	// second client with the same device ends the first.
 	Device   string
 	Platform string // "phone", "web" …, at most 64 bytes; for the server's session policy
 
-	Codec protocol.Codec // protocol.JSON, which zero is, or protocol.Msgpack
-	// ManualRead makes ReadReport the only thing that marks one-to-one
-	// messages as read. Otherwise what a handler has returned from is read.
+	Codec protocol.Codec // protocol.JSON (the zero value) or protocol.Msgpack
+	// ManualRead makes ReadReport the only thing that marks one-to-one messages
+	// as read. Without it, messages are read once their handler has returned.
 	ManualRead bool
-	// Recents is protocol.RecentsOn, which empty is: OnSynced lists the recent
-	// conversations and OnMessages gets the last message of each; RecentsQuiet:
-	// only the list; or RecentsOff: neither.
+	// Recents is protocol.RecentsOn, also when empty: OnSynced lists the recent
+	// conversations and OnMessages gets the last message of each; or
+	// protocol.RecentsQuiet: only the list; or protocol.RecentsOff: neither.
 	Recents string
-	// Resume is the Cursor of this device at its last end. Zero = a new device.
+	// Resume is the Cursor with which this device's last client ended. Zero = a
+	// new device.
 	Resume Cursor
 
-	// QueueMessages bounds the sends that wait for their answers, most of all
-	// while there is no connection; 0 = 1000. QueueBytes bounds their bodies;
-	// 0 = 4 MiB. Past either, sends get ErrQueueFull.
+	// QueueMessages bounds the sends that have no answer yet, which are many
+	// while there is no connection; 0 = 1000. QueueBytes bounds the sum of their
+	// bodies; 0 = 4 MiB. Sends beyond either get ErrQueueFull.
 	QueueMessages int
 	QueueBytes    int
 
 	LoginTimeout time.Duration // for one attempt to connect and log in; 0 = 10s
 	WriteTimeout time.Duration // for one frame; 0 = 10s
-	// PingInterval is the silence after which the client asks whether the
-	// server is there; 0 = 25s. Without an answer within PingTimeout, 0 = 10s,
-	// it connects anew.
+	// PingInterval is how long the server may be silent before the client pings
+	// it; 0 = 25s. If nothing comes within PingTimeout, 0 = 10s, the client
+	// connects anew.
 	PingInterval time.Duration
 	PingTimeout  time.Duration
-	// The pause before the n-th attempt to connect is drawn from
-	// 0 … min(MaxBackoff, MinBackoff×2ⁿ). 0 = 250ms and 30s.
+	// The pause before the n-th attempt to connect is random, between 0 and
+	// min(MaxBackoff, MinBackoff×2ⁿ). 0 = 250ms and 30s.
 	MinBackoff time.Duration
 	MaxBackoff time.Duration
 
@@ -64,22 +65,22 @@ type Config struct {
 	Log        *slog.Logger // nil discards
 
 	OnMessages            func([]Message) // 1-100 in order, none of them seen before
-	OnSynced              func(Synced)    // the end of what a login pushes
+	OnSynced              func(Synced)    // comes after all else that a login pushes
 	OnReadReport          func(ReadReport)
 	OnReadReceipt         func(ReadReceipt)
 	OnRecall              func(Recall)
 	OnMessagesDeleted     func(MessagesDeleted)
 	OnConversationDeleted func(ConversationDeleted)
-	OnConversationChanged func(ConversationChanged) // what the user has set of a conversation, on whatever device
-	OnBlocked             func(Blocked)             // whom the user has blocked or let in again, likewise
+	OnConversationChanged func(ConversationChanged) // the user changed its settings, on any device
+	OnBlocked             func(Blocked)             // the user blocked or unblocked somebody, on any device
 	OnGroupEvent          func(GroupEvent)
 	OnTyping              func(Typing)
 	OnPresence            func(Presence)
 	// OnSkipped reports how many messages of live groups the server left out because
 	// this session was too slow.
 	OnSkipped func(n int)
-	// OnState reports the client's connection. States that pass while another
-	// handler runs may be left out; the last one never is.
+	// OnState is called when the client's state changes. States that pass while
+	// another handler runs may be left out; the last one never is.
 	OnState func(State)
 	// OnKicked comes before StateClosed when the server has ended the client.
 	OnKicked func(reason string)
@@ -109,7 +110,8 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
 
-// withDefaults fills what is zero and refuses what cannot work.
+// withDefaults replaces zero fields by their defaults and returns an error if a
+// field is out of range.
 func (c Config) withDefaults() (Config, error) {
 	u, err := url.Parse(c.URL)
 	switch {

@@ -6,7 +6,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// What an application is given, as the protocol has it.
+// The protocol's types that an application is given.
 type (
 	Message             = protocol.Message
 	Conversation        = protocol.Conversation
@@ -26,8 +26,9 @@ type (
 	UserPresence        = protocol.UserPresence
 )
 
-// event makes the event of a push. Its run is nil when nobody cares: the
-// application has no handler, or a later server pushes what is unknown here.
+// event returns the event that calls the handler of a push. Its run is nil when
+// there is nothing to call: the application has no handler, or a later server
+// pushes what is unknown here. A kick is returned as a *KickedError.
 func (s *session) event(f *protocol.ServerFrame) (event, error) {
 	cfg := &s.c.cfg
 	switch f.Op {
@@ -67,7 +68,8 @@ func (s *session) event(f *protocol.ServerFrame) (event, error) {
 	return event{}, nil
 }
 
-// eventOf reads the push of f for a handler, which may be nil.
+// eventOf decodes the payload of f for handler. The event is empty if handler is
+// nil.
 func eventOf[T any, P interface {
 	*T
 	payload
@@ -82,16 +84,16 @@ func eventOf[T any, P interface {
 	return event{kind: kind, run: func() { handler(push) }}, nil
 }
 
-// deliver hands over the messages that are new to this device. Only when the
-// handler has returned does the device stand behind them: had it crashed, they
-// would be pushed again.
+// deliver calls OnMessages with the messages that are new to this device. Only
+// when that has returned does it move the cursor and acknowledge them: had the
+// application crashed before, they would be pushed again.
 func (s *session) deliver(p protocol.NewMessage) {
 	c := s.c
 	fresh := make([]Message, 0, len(p.Messages))
 	for i := range p.Messages {
 		m := &p.Messages[i]
 		switch {
-		case m.Ephemeral: // kept nowhere, so it cannot come again
+		case m.Ephemeral: // stored nowhere: it cannot come again
 		case !c.had.add(m.ID):
 			continue
 		case m.From == s.user && c.out.settle(m):
@@ -118,9 +120,9 @@ func (s *session) groupEvent(p GroupEvent) {
 	}
 }
 
-// acknowledge lets the writer ack d. While more waits to be handled, the ack
-// is left to the frames behind it, but not past a quarter of the window: the
-// server must not run dry.
+// acknowledge lets the writer ack d. While further events wait for handlers, the
+// ack is left to the frames behind it, until a quarter of the window is unacked:
+// the server must not have to stop pushing.
 func (s *session) acknowledge(d uint64) {
 	s.handled.Store(d)
 	if s.c.in.empty() || d-s.acked.Load() >= uint64(s.limits.Window)/4 {

@@ -11,8 +11,8 @@ import (
 var (
 	// ErrClosed means that the client was closed before the answer came.
 	ErrClosed = errors.New("client: closed")
-	// ErrOffline means that nothing was sent: the request is of use only on
-	// the connection of the moment, and there is none.
+	// ErrOffline means that nothing was sent: the request is of use only on the
+	// connection of the moment, and there is none.
 	ErrOffline = errors.New("client: no connection")
 	// ErrQueueFull means that nothing was sent: as many requests wait already
 	// as Config allows.
@@ -25,8 +25,8 @@ var (
 	ErrUnauthorized = errors.New("client: unauthorized")
 )
 
-// An Error is the server's refusal of a request. Unless its code is
-// "unavailable" or "internal", nothing was changed by it.
+// An Error is the server's refusal of a request. Unless its code is "unavailable"
+// or "internal", the request has changed nothing.
 type Error struct {
 	Code    string // as in the protocol: "bad_request", "forbidden", "too_late" …
 	Message string // for people; names the field at fault
@@ -52,7 +52,7 @@ func (e *Error) temporary() bool {
 	return e.Code == protocol.CodeUnavailable || e.Code == protocol.CodeRateLimited
 }
 
-// refusal makes the error of a reply's err; nil of none.
+// refusal returns the err of a reply as an *Error, or nil if it is nil.
 func refusal(e *protocol.ReplyError) *Error {
 	if e == nil {
 		return nil
@@ -61,7 +61,7 @@ func refusal(e *protocol.ReplyError) *Error {
 }
 
 // A KickedError ends a client whose session the server ended: another session
-// took its place, or an administrator wanted it so.
+// took its place, or an administrator ended it.
 type KickedError struct {
 	Reason string // "sameDevice", "policy" or "admin"; empty if the server gave none
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// What an application is told of groups, as the protocol has it.
+// The protocol's types that tell an application of groups.
 type (
 	Group         = protocol.GroupOK
 	Member        = protocol.Member
@@ -18,8 +18,8 @@ type (
 // maxLive bounds the live groups that one client is in.
 const maxLive = 100
 
-// A NewGroup says what a group is to be. Kind is needed; everything else takes
-// the kind's settings, or is empty, when zero.
+// A NewGroup describes a group to create. Kind is needed; other fields, when
+// zero, take the kind's settings or are empty.
 type NewGroup struct {
 	Group      string // 1-48 bytes of printable ASCII without spaces, neither . nor ..; "" = the server makes one up
 	Kind       string // protocol.KindPrivate, KindPublic, KindChatroom or KindLive
@@ -34,8 +34,8 @@ type NewGroup struct {
 	MutedAll   *bool // only the owner and admins may send
 }
 
-// CreateGroup makes a group that the user owns, and returns its id. Those of its
-// members who could not be added are in failed.
+// CreateGroup makes a group that the user owns, and returns its id. failed lists
+// the members who could not be added.
 func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (group string, failed []MemberFailure, err error) {
 	args := &protocol.CreateGroupArgs{
 		Group: g.Group, Kind: g.Kind, Name: g.Name, Members: g.Members,
@@ -58,8 +58,8 @@ func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (group string, fai
 	return ok.Group, ok.Failed, err
 }
 
-// JoinGroup makes the user a member. In a group whose admins have to approve,
-// the answer is pending; message is for them.
+// JoinGroup makes the user a member. If the group's admins have to approve, it
+// returns pending; message is shown to them.
 func (c *Client) JoinGroup(ctx context.Context, group, message string) (pending bool, err error) {
 	if !validGroup(group) {
 		return false, wrong("group", protocol.GroupRule)
@@ -72,8 +72,8 @@ func (c *Client) JoinGroup(ctx context.Context, group, message string) (pending 
 	return ok.Pending, err
 }
 
-// JoinLive joins a live group, on this connection and all that follow, until
-// LeaveGroup: there, membership ends with the connection.
+// JoinLive joins a live group, and joins it again on every later connection until
+// LeaveGroup: membership in a live group ends with the connection.
 func (c *Client) JoinLive(ctx context.Context, group string) error {
 	if !validGroup(group) {
 		return wrong("group", protocol.GroupRule)
@@ -84,7 +84,7 @@ func (c *Client) JoinLive(ctx context.Context, group string) error {
 		c.mu.Unlock()
 		return wrong("group", "must be no more than %d live ones", maxLive)
 	}
-	c.live[group] = struct{}{} // first: a connection that comes while this one is asked has to know
+	c.live[group] = struct{}{} // first: a session that begins before the answer has to join, too
 	c.mu.Unlock()
 	_, err := c.JoinGroup(ctx, group, "")
 	if err != nil && !known {
@@ -105,7 +105,7 @@ func (c *Client) LeaveGroup(ctx context.Context, group string) error {
 	return c.aboutGroup(ctx, protocol.OpLeaveGroup, group)
 }
 
-// DismissGroup ends a group of the user's own.
+// DismissGroup dismisses a group that the user owns.
 func (c *Client) DismissGroup(ctx context.Context, group string) error {
 	return c.aboutGroup(ctx, protocol.OpDismissGroup, group)
 }
@@ -170,8 +170,9 @@ func (c *Client) Unban(ctx context.Context, group, user string) error {
 	return c.ask(ctx, protocol.OpUnban, nil, &protocol.UnbanArgs{Group: group, User: user})
 }
 
-// Bans lists, for the owner and admins, who is banned in order of name: up to
-// limit (1-100, 0 = 20) of those whose names come behind after.
+// Bans lists a group's banned users, for its owner and admins, in order of name:
+// up to limit (1-100, 0 = 20) of those whose names come behind after. more
+// reports whether there are others.
 func (c *Client) Bans(ctx context.Context, group, after string, limit int) (bans []Ban, more bool, err error) {
 	if err := checkPage(group, limit); err != nil {
 		return nil, false, err
@@ -192,7 +193,7 @@ func (c *Client) AnswerOwner(ctx context.Context, group string, accept bool) err
 // A MemberSetting changes a member; zero fields change nothing.
 type MemberSetting struct {
 	Role       string // protocol.RoleAdmin or RoleMember
-	MutedUntil *int64 // ms; 0 = not muted. It lasts until then, also if they leave
+	MutedUntil *int64 // Unix ms; 0 = not muted. Leaving the group does not end it
 }
 
 // SetMember changes a member's role, or mutes them.
@@ -208,8 +209,8 @@ func (c *Client) SetMember(ctx context.Context, group, user string, to MemberSet
 // A GroupSetting changes a group; zero fields change nothing.
 type GroupSetting struct {
 	Name       *string
-	Properties map[string]any // takes the place of all there were; nil leaves them
-	Owner      string         // a member, who takes the user's place once they accept: see AnswerOwner
+	Properties map[string]any // replace all that there are; nil leaves them
+	Owner      string         // a member to offer the group to; they accept with AnswerOwner
 
 	MaxMembers int
 	Join       string // protocol.JoinInvite, JoinApprove or JoinOpen
@@ -243,7 +244,7 @@ func (c *Client) Group(ctx context.Context, group string) (Group, error) {
 	return ok, err
 }
 
-// Groups lists the groups whose member the user is.
+// Groups lists the groups of which the user is a member.
 func (c *Client) Groups(ctx context.Context) ([]Group, error) {
 	var groups []Group
 	var args protocol.GetGroupsArgs
@@ -260,8 +261,8 @@ func (c *Client) Groups(ctx context.Context) ([]Group, error) {
 	}
 }
 
-// Members lists members in order of name: up to limit (1-100, 0 = 20) of those
-// whose names come behind after.
+// Members lists a group's members in order of name: up to limit (1-100, 0 = 20)
+// of those whose names come behind after. more reports whether there are others.
 func (c *Client) Members(ctx context.Context, group, after string, limit int) (members []Member, more bool, err error) {
 	if err := checkPage(group, limit); err != nil {
 		return nil, false, err
@@ -271,7 +272,7 @@ func (c *Client) Members(ctx context.Context, group, after string, limit int) (m
 	return ok.Members, ok.More, err
 }
 
-// properties encodes what an application keeps with a group; nil for nil.
+// properties encodes the properties of a group; nil for nil.
 func properties(p map[string]any) ([]byte, error) {
 	if p == nil {
 		return nil, nil

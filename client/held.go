@@ -7,28 +7,29 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// maxSeen bounds the ids by which a repeated message is known. A cursor covers
-// all but what a login without one pushes: the offline queue, the backlog of
-// groups (1,000 messages each) and the recents (100).
+// maxSeen bounds the ids that are kept to recognize messages that are pushed
+// again. With a cursor these are few. A login without one pushes at most the
+// offline queue, the backlog of groups (1,000 messages each) and the recents
+// (100).
 const maxSeen = 8192
 
-// A Cursor says where a device stands, for its next login. Its texts are the
-// server's own and opaque.
+// A Cursor is how far a device has received, for its next login. Its texts are
+// made by the server and opaque here.
 type Cursor struct {
 	Since string // in all one-to-one conversations; empty = a new device
-	// Groups is where it stands in each group, the one that moved last at the
-	// end. Past 200 the group that was silent longest is left out and starts
-	// with its newest unread messages.
+	// Groups has the cursor of each group, the one that moved last at the end.
+	// Past 200 groups the one that moved least recently is left out, and the next
+	// login pushes its newest unread messages.
 	Groups []protocol.GroupCursor
 }
 
-// held is what this device has. It is the seam of the local store: what keeps
-// messages, ids and cursors on disk takes its place, with these methods.
+// held is what this device has received. A store that keeps messages, ids and
+// cursors on disk could take its place, with the same methods.
 type held struct {
 	mu    sync.Mutex
 	at    Cursor
 	seen  map[protocol.ID]struct{}
-	order []protocol.ID // ids in seen; from next on, oldest first, and then around
+	order []protocol.ID // ids in seen, as a ring: the oldest is at next
 	next  int
 }
 
@@ -37,15 +38,15 @@ func newHeld(at Cursor) *held {
 	return &held{at: at, seen: make(map[protocol.ID]struct{})}
 }
 
-// cursor is where the next login starts.
+// cursor returns where the next login goes on.
 func (h *held) cursor() Cursor {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return Cursor{Since: h.at.Since, Groups: slices.Clone(h.at.Groups)}
 }
 
-// move takes over the cursors of a frame that has been handled. Absent ones
-// stay as they are.
+// move takes over the cursors of a frame that has been handled. It leaves since
+// if the frame has none, and the groups that it does not name.
 func (h *held) move(since string, groups []protocol.GroupCursor) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -61,8 +62,8 @@ func (h *held) move(since string, groups []protocol.GroupCursor) {
 	}
 }
 
-// begin takes over the cursor of a group that the user has come to, unless the
-// device stands somewhere in it: then that is newer.
+// begin takes over the cursor that creating or joining a group returned, unless
+// the device has one of the group already: that is newer.
 func (h *held) begin(group, cursor string) {
 	h.mu.Lock()
 	known := slices.ContainsFunc(h.at.Groups, func(g protocol.GroupCursor) bool { return g.Group == group })

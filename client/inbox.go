@@ -5,15 +5,15 @@ import (
 	"sync"
 )
 
-// Bounds of what waits for the application's handlers. The server keeps at
-// most its window of messages unacknowledged (256 frames, 1 MiB), so only a
-// flood of other pushes gets here. It ends the connection: what is dropped
-// comes again with the next login, from the cursor.
+// Bounds of the events that wait for the application's handlers. The server
+// leaves at most its window of messages unacknowledged (256 frames, 1 MiB), so
+// only a flood of other pushes reaches them. That ends the connection: the next
+// login goes on from the cursor and brings again what was dropped.
 const (
 	inboxEvents = 1024
 	inboxBytes  = 8 << 20
-	// signalEvents bounds the part of typing and presence, which are dropped
-	// past it: they say nothing that a later one does not.
+	// signalEvents is how many events may wait before typing and presence are
+	// dropped: a later one makes up for those.
 	signalEvents = inboxEvents / 2
 )
 
@@ -27,10 +27,10 @@ type event struct {
 type eventKind uint8
 
 const (
-	eventFrame  eventKind = iota // goes with its connection
+	eventFrame  eventKind = iota // dropped with its connection
 	eventSignal                  // a frame that may be dropped
 	eventState                   // of the client itself; the newest replaces one right before it
-	eventFinal                   // the last words of a client; nothing drops them
+	eventFinal                   // the client's last events; never dropped
 )
 
 // inbox is the queue between the connections and the dispatching goroutine.
@@ -48,7 +48,7 @@ func newInbox() *inbox {
 	return b
 }
 
-// put queues an event without blocking. It reports false when the bounds are
+// put queues an event without blocking. It returns false when the bounds are
 // reached and the connection has to end.
 func (b *inbox) put(e event) bool {
 	b.mu.Lock()
@@ -77,7 +77,7 @@ func (b *inbox) put(e event) bool {
 	return true
 }
 
-// take waits for the next event. It reports false when the inbox is closed and
+// take waits for the next event. It returns false when the inbox is closed and
 // its final events are taken.
 func (b *inbox) take() (event, bool) {
 	b.mu.Lock()
@@ -95,22 +95,22 @@ func (b *inbox) take() (event, bool) {
 	return e, true
 }
 
-// empty reports whether a handler that returns now has caught up.
+// empty reports whether no event waits for a handler.
 func (b *inbox) empty() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.events) == 0
 }
 
-// dropFrames forgets what a connection that is gone brought and nobody has
-// handled: the next one brings it again.
+// dropFrames drops the pushes of a lost connection that no handler was called
+// with: the next connection brings them again.
 func (b *inbox) dropFrames() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.keep(eventState, eventFinal)
 }
 
-// close drops everything but final events and lets take end after them.
+// close drops all events but the final ones. take returns these and then false.
 func (b *inbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -119,7 +119,8 @@ func (b *inbox) close() {
 	b.filled.Broadcast()
 }
 
-// keep drops all but some kinds of events; of states the newest is enough.
+// keep drops all events but those of some kinds, and of states in a row all but
+// the newest.
 func (b *inbox) keep(kinds ...eventKind) {
 	var kept []event
 	for _, e := range b.events {

@@ -15,10 +15,10 @@ const maxWatched = 1000
 // connections: all of them are safe to repeat. Their errors are those of Send.
 
 // A Query asks for a page of a conversation. At most one of Before, After and
-// From..To is set; none asks for the newest messages.
+// From..To is set; without any, it asks for the newest messages.
 type Query struct {
-	Before    uint64 // the messages before this seq, the newest of them
-	After     uint64 // the messages after this seq, the oldest of them
+	Before    uint64 // the newest messages before this seq
+	After     uint64 // the oldest messages after this seq
 	FromStart bool   // the oldest messages of all
 	From, To  uint64 // this range of seqs, both included
 	Limit     int    // messages, 1-100; 0 = 20
@@ -55,7 +55,8 @@ func (c *Client) History(ctx context.Context, conv string, q Query) (Page, error
 }
 
 // Recents lists the recent conversations, newest first, each with its last
-// message. More says that some had no room; Conversations has all.
+// message. If More is set, the answer had no room for the others; Conversations
+// lists all.
 func (c *Client) Recents(ctx context.Context) (ConversationList, error) {
 	var ok ConversationList
 	err := c.ask(ctx, protocol.OpGetRecents, &ok, nil)
@@ -64,8 +65,8 @@ func (c *Client) Recents(ctx context.Context) (ConversationList, error) {
 
 // Conversations lists all conversations and groups but those that the user has
 // deleted: first those with users, the one with the newest message first, then
-// groups by name. While the list has More, its After goes on; "" begins. A limit
-// is 1-100; 0 = 20.
+// groups by name. after is "" for the first page and the After of the page before
+// for others, as long as that has More. A limit is 1-100; 0 = 20.
 func (c *Client) Conversations(ctx context.Context, after string, limit int) (ConversationList, error) {
 	if limit < 0 || limit > protocol.MaxMessages {
 		return ConversationList{}, wrong("limit", "must be 1-%d, or 0 for %d", protocol.MaxMessages, protocol.DefaultPageLimit)
@@ -87,8 +88,8 @@ func (c *Client) ReadReport(ctx context.Context, conv string, seq uint64) (unrea
 	return ok.Unread, err
 }
 
-// Recall takes a message of the user's own back for everybody. After the
-// server's window (2 minutes, unless set otherwise) it gets "too_late".
+// Recall takes back a message for everybody. Once the server's recall window (2
+// minutes, unless set otherwise) has passed, the error is "too_late".
 func (c *Client) Recall(ctx context.Context, conv string, seq uint64) error {
 	of, err := messageOf(conv, seq)
 	if err != nil {
@@ -109,8 +110,9 @@ func (c *Client) DeleteMessages(ctx context.Context, conv string, seqs ...uint64
 	return c.ask(ctx, protocol.OpDeleteMessage, nil, &protocol.DeleteMessageArgs{Conv: of, Seqs: seqs})
 }
 
-// DeleteConversation takes a conversation off the recents and out of the
-// offline queue, with messages also its history, in the user's own view.
+// DeleteConversation takes a conversation off the user's recents and its messages
+// out of the user's offline queue. With messages it deletes the history, too.
+// Other users keep theirs.
 func (c *Client) DeleteConversation(ctx context.Context, conv string, messages bool) error {
 	of, err := protocol.ParseConv(conv)
 	if err != nil {
@@ -119,7 +121,8 @@ func (c *Client) DeleteConversation(ctx context.Context, conv string, messages b
 	return c.ask(ctx, protocol.OpDeleteConversation, nil, &protocol.DeleteConversationArgs{Conv: of, Messages: messages})
 }
 
-// A Setting changes how the user wants a conversation treated; nil leaves it.
+// A Setting changes the user's settings of a conversation; nil fields change
+// nothing.
 type Setting struct {
 	Muted  *bool
 	Pinned *bool
@@ -180,19 +183,20 @@ func (c *Client) Typing(conv string) error {
 	return nil
 }
 
-// Presence returns who of up to 100 users is online, and when the others last
-// were. Users whose presence this user may not see are left out.
+// Presence returns for up to 100 users whether they are online, and if not, when
+// they last were. Users whose presence this user may not see are left out.
 func (c *Client) Presence(ctx context.Context, users ...string) ([]UserPresence, error) {
 	return c.presence(ctx, protocol.OpGetPresence, users, false)
 }
 
-// WatchPresence is Presence, and from then on OnPresence tells each change, on
-// this connection and all that follow. A client follows at most 1,000 users.
+// WatchPresence returns what Presence does. From then on OnPresence is called
+// with each change, on this connection and all that follow. A client follows at
+// most 1,000 users.
 func (c *Client) WatchPresence(ctx context.Context, users ...string) ([]UserPresence, error) {
 	if err := checkUsers(users); err != nil {
 		return nil, err
 	}
-	// First: a connection that comes while this one is asked has to know.
+	// First: a session that begins before the answer has to subscribe, too.
 	fresh, err := c.watch(users)
 	if err != nil {
 		return nil, err
@@ -204,7 +208,8 @@ func (c *Client) WatchPresence(ctx context.Context, users ...string) ([]UserPres
 	return presence, err
 }
 
-// watch adds users to those that are followed, and names the new ones.
+// watch adds users to those whose presence the client follows, and returns the
+// new ones.
 func (c *Client) watch(users []string) (fresh []string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -243,14 +248,14 @@ func (c *Client) presence(ctx context.Context, op string, users []string, tied b
 // longer is: while it is, the server's webhook announces messages to the user as
 // if they were offline. It holds for this connection and all that follow.
 func (c *Client) SetBackground(ctx context.Context, background bool) error {
-	c.mu.Lock() // first: a connection that comes while this one is asked has to know
+	c.mu.Lock() // first: a session that begins before the answer has to be told, too
 	c.background = background
 	c.mu.Unlock()
 	return c.ask(ctx, protocol.OpSetState, nil, &protocol.SetStateArgs{Background: background})
 }
 
-// RefreshToken sends the server a fresh token of Config.Token. The client does
-// so itself before a token expires; call it to replace one earlier.
+// RefreshToken sends the server a new token from Config.Token. The client does so
+// itself before a token expires; call it to replace one earlier.
 func (c *Client) RefreshToken(ctx context.Context) error {
 	_, err := c.refresh(ctx)
 	return err
@@ -267,7 +272,8 @@ func (c *Client) refresh(ctx context.Context) (string, error) {
 	})
 }
 
-// messageOf checks the names of a message.
+// messageOf checks the conversation and the seq that name a message, and returns
+// the conversation.
 func messageOf(conv string, seq uint64) (protocol.Conv, error) {
 	if seq == 0 {
 		return protocol.Conv{}, wrong("seq", "must be at least 1")
@@ -275,7 +281,7 @@ func messageOf(conv string, seq uint64) (protocol.Conv, error) {
 	return protocol.ParseConv(conv)
 }
 
-// ask makes a request and waits for its answer.
+// ask makes a request, waits for its answer and decodes that into ok, unless nil.
 func (c *Client) ask(ctx context.Context, op string, ok payload, args protocol.Args) error {
 	return c.out.do(ctx, &call{op: op, ok: ok, args: args})
 }

@@ -18,11 +18,12 @@ const (
 	// maxInFlight bounds the requests on the wire, so that a long queue leaves
 	// room for acks and pings between its frames.
 	maxInFlight = 64
-	// lateAfter is the age from which a repeated send says that it is one. It
-	// lies well inside the server's dedupe window (5 min), so that neither a
-	// slow network nor a clock lets a repeat slip past both.
+	// lateAfter is the time since its first write after which a repeated send is
+	// marked as a retry. It lies well inside the server's dedupe window (5 min),
+	// so that no slow network or wrong clock makes an unmarked repeat arrive
+	// after that.
 	lateAfter = time.Minute
-	// The pause after a temporary refusal that names none.
+	// Bounds of the pause after a temporary refusal that names none.
 	leastPause, mostPause = 250 * time.Millisecond, 10 * time.Second
 )
 
@@ -92,8 +93,9 @@ func (o *outbox) newID() uint64 {
 	return o.lastID
 }
 
-// take returns the next call to write and counts it as written; nil when there
-// is none. Its args stay as they are until the next take of the same call.
+// take returns the next call to write and counts it as written; nil when there is
+// none or maxInFlight are on the wire. Its args do not change until it is taken
+// again.
 func (o *outbox) take(now time.Time) *call {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -112,7 +114,7 @@ func (o *outbox) take(now time.Time) *call {
 	return c
 }
 
-// answer ends the call of a reply, or lets it pause when the refusal is
+// answer ends the call of request id, or lets it pause if the refusal is
 // temporary. A reply that nobody waits for any more is dropped.
 func (o *outbox) answer(id uint64, ok protocol.Raw, refusal *Error) {
 	o.mu.Lock()
@@ -146,9 +148,9 @@ func (o *outbox) answer(id uint64, ok protocol.Raw, refusal *Error) {
 	}
 }
 
-// settle ends a send whose message came back by other means than its reply:
-// the connection broke between the two, and the login brought the message.
-// It reports whether there was one.
+// settle ends a send whose message was pushed instead of its reply: the
+// connection broke between the two, and the next login brought the message. It
+// reports whether there was such a send.
 func (o *outbox) settle(m *protocol.Message) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -193,7 +195,7 @@ func (o *outbox) refuse(c *call, err error) {
 	}
 }
 
-// connected lets calls be written.
+// connected lets calls be written, once a session has logged in.
 func (o *outbox) connected() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -201,8 +203,8 @@ func (o *outbox) connected() {
 	o.signal()
 }
 
-// lost puts what was on the wire back in its place, oldest first, and ends
-// what was tied to the connection.
+// lost makes the calls that were on the wire ready again, the oldest first, and
+// ends those tied to the connection.
 func (o *outbox) lost() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -237,7 +239,7 @@ func (o *outbox) close(cause error) {
 	}
 }
 
-// finish takes a call out and lets the next of its conversation go.
+// finish ends a call with err and makes the next send to its conversation ready.
 func (o *outbox) finish(c *call, err error) {
 	switch c.state {
 	case callInFlight:

@@ -44,8 +44,8 @@ func (s *session) readFrame(ctx context.Context) (*protocol.ServerFrame, int, er
 	return &f, len(data), nil
 }
 
-// handle takes a reply to its call and puts a push into the inbox. It never
-// waits for the application: a handler may itself be waiting for a reply.
+// handle passes a reply to its call and puts a push into the inbox. It never
+// waits for the application, whose handler may itself be waiting for a reply.
 func (s *session) handle(f *protocol.ServerFrame, size int) error {
 	if f.ID != 0 {
 		s.c.out.answer(f.ID, f.Payload, refusal(f.Err))
@@ -62,10 +62,10 @@ func (s *session) handle(f *protocol.ServerFrame, size int) error {
 	return nil
 }
 
-// heard notes a sign of life.
+// heard notes that the server has given a sign of life.
 func (s *session) heard() { s.lastHeard.Store(int64(time.Since(s.born))) }
 
-// silence is how long the server has given none.
+// silence returns how long ago the server last gave a sign of life.
 func (s *session) silence() time.Duration {
 	return time.Since(s.born) - time.Duration(s.lastHeard.Load())
 }

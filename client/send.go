@@ -9,18 +9,19 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// SendOptions are what a message may have beside its body.
+// SendOptions are the parts of a message beside its body.
 type SendOptions struct {
-	// CID is the sender's own id of the message, 1-64 bytes; empty makes one.
-	// Two sends to a conversation with one CID are one message.
+	// CID is the sender's own id of the message, 1-64 bytes; empty makes one. Two
+	// sends to a conversation with the same CID are one message.
 	CID string
-	// Retry says that an earlier run of the program may have sent this CID.
-	// Repeats that the client makes need no saying.
+	// Retry means that an earlier run of the program may have sent this CID. The
+	// client's own repeats do not need it.
 	Retry bool
-	// TTL ends the message's life early: whole seconds up to 168h; 0 = no ttl.
+	// TTL is the time after which the server drops the message: whole seconds up
+	// to 168h; 0 = no ttl.
 	TTL time.Duration
-	// OnlineOnly reaches the devices connected now, at most once, and is
-	// stored nowhere. Without a connection it gets ErrOffline.
+	// OnlineOnly sends the message to devices that are connected now, at most
+	// once, and stores it nowhere. Without a connection the error is ErrOffline.
 	OnlineOnly bool
 	Mentions   []string // users, at most 100
 }
@@ -39,9 +40,9 @@ type SendResult struct {
 // BodyValue returns: nil, bool, integers, float64, string, []byte, []any,
 // map[string]any.
 //
-// Errors: *protocol.FieldError and ErrQueueFull before anything is sent,
-// *Error when the server refuses, ErrClosed, or that of ctx; the last two with
-// ErrUnknown if the message may have been stored.
+// Errors: *protocol.FieldError and ErrQueueFull before anything is sent, *Error
+// when the server refuses, ErrClosed, or the error of ctx; the last two together
+// with ErrUnknown if the message may have been stored.
 func (c *Client) Send(ctx context.Context, conv string, body any, o SendOptions) (SendResult, error) {
 	if err := ctx.Err(); err != nil {
 		return SendResult{CID: o.CID}, err
@@ -53,8 +54,8 @@ func (c *Client) Send(ctx context.Context, conv string, body any, o SendOptions)
 	return out.Wait(ctx)
 }
 
-// Queue is the half of Send that does not wait: it gives the message its place
-// among the sends to its conversation and leaves the rest to Outgoing.Wait.
+// Queue gives a message its place among the sends to its conversation, and
+// returns without waiting for the answer; Outgoing.Wait returns that.
 func (c *Client) Queue(conv string, body any, o SendOptions) (*Outgoing, error) {
 	args, err := sendArgs(conv, body, o)
 	if err != nil {
@@ -65,7 +66,7 @@ func (c *Client) Queue(conv string, body any, o SendOptions) (*Outgoing, error) 
 		op: protocol.OpSend, args: args, send: args, tied: o.OnlineOnly,
 		sent: func(ok protocol.SendOK) {
 			p.result = SendResult{args.CID, ok.ID, ok.Seq, ok.Time, ok.Duplicate}
-			c.had.add(ok.ID) // a later login may push it: another session sent it then
+			c.had.add(ok.ID) // a later login may push it, as a message of another session
 		},
 	}
 	if err := c.out.submit(p.call); err != nil {
@@ -84,8 +85,8 @@ type Outgoing struct {
 // CID is the sender's id of the message.
 func (p *Outgoing) CID() string { return p.call.send.CID }
 
-// Wait waits for the answer as Send does. If ctx ends first, the message is
-// taken back when it was not written yet, and not repeated when it was.
+// Wait waits for the answer as Send does. If ctx ends first, a message that was
+// not written yet is taken back, and one that was is not repeated.
 func (p *Outgoing) Wait(ctx context.Context) (SendResult, error) {
 	err := p.out.wait(ctx, p.call)
 	return p.result, err

@@ -23,8 +23,8 @@ const (
 	logoutTime = time.Second
 )
 
-// A session is one connection that is logged in. Its reader and its writer are
-// one goroutine each.
+// A session is one connection that is logged in. One goroutine reads from it,
+// another writes.
 type session struct {
 	c      *Client
 	ws     *websocket.Conn
@@ -34,17 +34,17 @@ type session struct {
 
 	born time.Time // when it was logged in
 
-	parts protocol.SyncedPart // of the sync's end so far; owned by who runs events
+	parts protocol.SyncedPart // of onSynced, so far; used by the dispatching goroutine alone
 
 	frame     []byte             // the writer's buffer
 	typing    chan protocol.Conv // notices for the writer
 	handled   atomic.Uint64      // newest delivery number that handlers have returned from
-	acked     atomic.Uint64      // newest delivery number acknowledged; the writer's
+	acked     atomic.Uint64      // newest delivery number that the writer has acknowledged
 	lastHeard atomic.Int64       // when the server gave a sign of life, as time since born
 }
 
-// serve connects, logs in and stays until the session ends. It reports why it
-// did, and how long the session lasted.
+// serve connects, logs in and stays until the session ends. It returns how long
+// the session lasted, and why it ended or could not begin.
 func (c *Client) serve() (time.Duration, error) {
 	token, err := c.token()
 	if err != nil {
@@ -84,7 +84,7 @@ func (c *Client) token() (string, error) {
 	return token, nil
 }
 
-// login makes one connection and logs it in.
+// login opens a connection and logs in on it.
 func (c *Client) login(token string) (_ *session, err error) {
 	ctx, cancel := context.WithTimeout(c.stop, c.cfg.LoginTimeout)
 	defer cancel()
@@ -135,8 +135,8 @@ func (c *Client) login(token string) (_ *session, err error) {
 	return s, nil
 }
 
-// awaitLogin reads up to the reply to the login. What the server pushes before
-// it is handled like any other frame.
+// awaitLogin reads up to the reply to the login, and returns it. It handles
+// earlier pushes like all others.
 func (s *session) awaitLogin(ctx context.Context, id uint64) (*protocol.LoginOK, error) {
 	for {
 		f, size, err := s.readFrame(ctx)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// tokenExpiry reads the exp of a JWT without checking anything: the server
-// does that. It is zero for a token that has none to read.
+// tokenExpiry returns the exp of a JWT, or the zero time if it finds none. It
+// checks nothing else: the server does that.
 func tokenExpiry(token string) time.Time {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -27,10 +27,10 @@ func tokenExpiry(token string) time.Time {
 	return time.UnixMilli(int64(claims.Exp * 1000))
 }
 
-// refreshIn says how long to wait before a token that expires at exp is to be
-// replaced, at now on the server's clock. A fifth of what is left, at most a
-// minute, is kept for attempts that fail. A token source that keeps giving the
-// same token is asked less and less far apart, but not more than once a second.
+// refreshIn returns how long after now, on the server's clock, to replace a token
+// that expires at exp. It leaves a fifth of the time, at most a minute, for
+// attempts that fail. A token source that keeps returning the same token is asked
+// more and more often, up to once a second.
 func refreshIn(exp, now time.Time) time.Duration {
 	left := exp.Sub(now)
 	return max(left-min(left/5, time.Minute), time.Second)

@@ -10,8 +10,8 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// upkeep tells a new session what it has to know anew and keeps its token
-// fresh, until ctx ends or there is nothing to do.
+// upkeep restores what a new session has to be told again, then keeps its token
+// fresh, until ctx ends or it cannot tell when the token expires.
 func (s *session) upkeep(ctx context.Context, token string) {
 	if err := s.restore(ctx); err != nil && ctx.Err() == nil {
 		s.c.cfg.Log.Warn("session not restored", "err", err)
@@ -20,7 +20,7 @@ func (s *session) upkeep(ctx context.Context, token string) {
 	for {
 		exp := tokenExpiry(token)
 		if exp.IsZero() {
-			return // nothing to go by; the server says when it is over
+			return // no expiry to go by: the server ends the session in time
 		}
 		pause := refreshIn(exp, time.Now().Add(s.ahead))
 		for {
@@ -41,7 +41,8 @@ func (s *session) upkeep(ctx context.Context, token string) {
 	}
 }
 
-// restore repeats what lasts for one session only.
+// restore sends again what the server keeps for one session only: the background
+// state, live groups and watched users.
 func (s *session) restore(ctx context.Context) error {
 	s.c.mu.Lock()
 	background := s.c.background
@@ -75,7 +76,8 @@ func (s *session) restore(ctx context.Context) error {
 	return nil
 }
 
-// told passes on the presence of users whose changes may have been missed.
+// told calls OnPresence with the state of watched users: changes may have been
+// missed between the sessions.
 func (s *session) told(presence []UserPresence) {
 	handler := s.c.cfg.OnPresence
 	if handler == nil {

@@ -11,15 +11,15 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// errSilent ends a connection whose other end does not answer a ping.
+// errSilent ends a connection on which a ping got no answer.
 var errSilent = errors.New("client: no answer from the server")
 
-// write sends what there is to send, until the connection ends or Close wants
-// a last ack and the logout.
+// write writes what waits to be written, until the connection ends or Close asks
+// for a last ack and the logout.
 func (s *session) write(ctx context.Context) error {
 	alarm := time.NewTimer(s.c.cfg.PingInterval)
 	defer alarm.Stop()
-	var pinged time.Time // since the server was last heard of; zero = not
+	var pinged time.Time // when the last ping was written; zero if the server was heard of since
 	for {
 		if err := s.flush(ctx); err != nil {
 			return err
@@ -69,7 +69,8 @@ func (s *session) flush(ctx context.Context) error {
 		}
 		s.frame = protocol.AppendRequest(s.frame[:0], s.c.cfg.Codec, call.id, call.op, call.args)
 		if s.limits.MaxFrame > 0 && len(s.frame) > s.limits.MaxFrame {
-			// The server would end the session for it, and the next one, too.
+			// The server would end the session for it, and every one on which it
+			// is repeated.
 			s.c.out.refuse(call, &Error{
 				Code:    protocol.CodeTooLarge,
 				Message: fmt.Sprintf("the request takes %d bytes, the server allows %d", len(s.frame), s.limits.MaxFrame),
@@ -82,7 +83,8 @@ func (s *session) flush(ctx context.Context) error {
 	}
 }
 
-// writeAck acknowledges all that handlers have returned from, in one frame.
+// writeAck acknowledges, in one frame, all deliveries whose handlers have
+// returned.
 func (s *session) writeAck(ctx context.Context) error {
 	d := s.handled.Load()
 	if d == s.acked.Load() {
@@ -105,7 +107,8 @@ func (s *session) logout(ctx context.Context) error {
 	return ErrClosed
 }
 
-// writeRequest writes a frame that no call waits for; id 0 makes it a notice.
+// writeRequest writes a request that no call waits for; id 0 makes it a notice,
+// which has no reply.
 func (s *session) writeRequest(ctx context.Context, id uint64, op string, args protocol.Args) error {
 	s.frame = protocol.AppendRequest(s.frame[:0], s.c.cfg.Codec, id, op, args)
 	return s.writeFrame(ctx)

@@ -23,17 +23,18 @@ import (
 )
 
 const (
-	// attackSources are the addresses that an attack comes from if it does not
-	// say: as many as a small botnet has.
+	// attackSources is the number of addresses that an attack comes from by
+	// default: as many as a small botnet has.
 	attackSources = 250
 	// MaxSources is how many addresses of 127.0.0.0/8 an attack can come from.
 	MaxSources = 250 * 250
-	// attackPatience bounds one step of an attacking connection: what is refused
-	// or held up tries again elsewhere.
+	// attackPatience bounds one step of an attacking connection. One that is
+	// refused, or held up for longer, is given up and opened again.
 	attackPatience = 10 * time.Second
 	// adminParallel is how many calls of the administration are made at a time.
 	adminParallel = 4
-	// dripEvery is the time between two bytes of who wants to be taken for alive.
+	// dripEvery is the time between two writes of a connection that wants to be
+	// taken for alive.
 	dripEvery = 3 * time.Second
 )
 
@@ -41,26 +42,28 @@ const (
 // machine. Server and Name are needed.
 type AttackConfig struct {
 	Config
-	// Name is one of Attacks. The sockets of strangers and deaf do several things by
-	// turns; one of these behind a colon, as in deaf:getRecents, is what all do.
+	// Name is one of Attacks. The sockets of strangers and deaf do several things
+	// by turns. With the name of one behind a colon, as in deaf:getRecents, all
+	// do that.
 	Name string
-	// Sockets is how many connections are held at a time; what the server ends is
-	// opened again. 0 = as many as the attack is known for.
+	// Sockets is how many connections are held at a time: when the server ends
+	// one, another is opened. 0 = the attack's default.
 	Sockets int
-	// Rate is the connections opened and requests made per second, by all sockets
-	// together; 0 = the attack's own.
+	// Rate is how many connections are opened and requests made per second, by
+	// all sockets together; 0 = the attack's default.
 	Rate int
-	// Size is how much the attack finds prepared: messages that are gone, groups that
-	// a user is in; 0 = the attack's own.
+	// Size is how much is prepared on the server for the attack: messages that
+	// are gone, or groups that a user is in; 0 = the attack's default.
 	Size int
-	// Sources is the number of addresses of 127.0.0.0/8 that it comes from; 0 = 250.
+	// Sources is the number of addresses of 127.0.0.0/8 that the sockets connect
+	// from; 0 = 250.
 	Sources int
-	// Admin calls the administration API with in as JSON, to prepare the groups and
-	// messages that some attacks need.
+	// Admin calls the administration API with in as JSON. Attacks that need
+	// groups or messages on the server prepare them with it.
 	Admin func(ctx context.Context, method, path string, in any) error
 }
 
-// An AttackReport is what an attack did, as it saw it.
+// An AttackReport is what an attack did, as seen from its own side.
 type AttackReport struct {
 	Name     string `json:"name"`
 	Sockets  int    `json:"sockets"` // meant to be held
@@ -71,7 +74,8 @@ type AttackReport struct {
 	Bytes    int64  `json:"bytes"`                  // written, above TLS
 	Replies  int64  `json:"replies"`                // to requests, where those are read
 	Largest  int64  `json:"largestReply,omitempty"` // of those, bytes
-	// Ends counts how connections ended, by kind, and the errors that were answered.
+	// Ends counts the ends of connections, by kind, and the error replies, by
+	// code.
 	Ends  map[string]int64 `json:"ends"`
 	Usage *Usage           `json:"usage,omitempty"` // of this process
 }
@@ -82,19 +86,20 @@ type attackKind struct {
 	sockets, rate int
 	size          int // 0 = nothing is prepared
 	turns         []turnKind
-	// prepare, unless nil, does what the attack builds upon.
+	// prepare, unless nil, makes on the server what the attack needs.
 	prepare func(context.Context, *Attack) error
-	// raid is one connection of socket n, from the first byte to its end, which
-	// its error tells.
+	// raid opens a connection of socket n, uses it until it ends, and returns how
+	// it ended.
 	raid func(ctx context.Context, a *Attack, n int) error
 }
 
-// A turnKind is what a socket does whose turn it is.
+// A turnKind is one of the things that the sockets of an attack do by turns.
 type turnKind struct {
 	name string
-	// first is sent at once, more now and then, unless nil.
+	// first returns what is sent at once, and more, unless nil, what is sent
+	// every dripEvery after that.
 	first, more func(*Attack) []byte
-	at          stage // of a stranger
+	at          stage // how far a stranger gets before it sends
 }
 
 func turnNames(turns []turnKind) []string {
@@ -105,10 +110,10 @@ func turnNames(turns []turnKind) []string {
 	return names
 }
 
-// sent is the same for all.
+// sent returns a first or more that returns b each time.
 func sent(b []byte) func(*Attack) []byte { return func(*Attack) []byte { return b } }
 
-// attackKinds are all attacks, in the order of a siege.
+// attackKinds are all attacks, in the order in which a siege goes through them.
 var attackKinds = []attackKind{
 	{name: "strangers", sockets: 10_000, rate: 1000, turns: strangerTurns, raid: raidStranger},
 	{name: "tokens", sockets: 200, rate: 500, raid: raidToken},
@@ -119,7 +124,8 @@ var attackKinds = []attackKind{
 	{name: "invented", sockets: 10, rate: 1000, raid: raidInvented},
 }
 
-// Attacks are the names of all attacks, in the order of a siege:
+// Attacks returns the names of all attacks, in the order in which a siege goes
+// through them:
 //
 //   - strangers: connections without login that each hold as much as they are let:
 //     unfinished frames and messages, half a ping, many fragments, half a request,
@@ -153,12 +159,12 @@ type Attack struct {
 	bytes, replies atomic.Int64
 	largest        atomic.Int64
 	ends           counts
-	made           atomic.Int64 // what is made up is new each time
+	made           atomic.Int64 // number of the last name or id that was made up: each is new
 	end            func()
 }
 
-// PrepareAttack makes what an attack needs on the server. The caller has to call
-// Close on the result.
+// PrepareAttack makes on the server what an attack needs and returns the attack,
+// on which the caller has to call Close.
 func PrepareAttack(ctx context.Context, config AttackConfig) (*Attack, error) {
 	name, turn, _ := strings.Cut(config.Name, ":")
 	i := slices.IndexFunc(attackKinds, func(k attackKind) bool { return k.name == name })
@@ -195,7 +201,7 @@ func PrepareAttack(ctx context.Context, config AttackConfig) (*Attack, error) {
 	if turn != "" && len(turns) == 0 {
 		return nil, fmt.Errorf("loadtest: AttackConfig.Name %q: want none behind the colon, or one of %s", config.Name, strings.Join(turnNames(kind.turns), ", "))
 	}
-	config.Server.Codec = protocol.JSON // the longer one
+	config.Server.Codec = protocol.JSON // its frames are the longer ones
 	ctx, common, end, err := begin(ctx, config.Config, config.Sockets)
 	if err != nil {
 		return nil, err
@@ -235,7 +241,7 @@ func (a *Attack) Run(ctx context.Context) (*AttackReport, error) {
 	return report, nil
 }
 
-// besiege keeps one socket busy.
+// besiege opens connections of socket n, one after the other, until ctx ends.
 func (a *Attack) besiege(ctx context.Context, n int) {
 	for a.pace.Wait(ctx) == nil {
 		err := a.kind.raid(ctx, a, n)
@@ -245,7 +251,7 @@ func (a *Attack) besiege(ctx context.Context, n int) {
 	}
 }
 
-// endKind sums up how a connection ended.
+// endKind returns a few words for how a connection ended, to be counted by.
 func endKind(err error) string {
 	if held, ok := errors.AsType[*turnError](err); ok {
 		return held.name + ": " + endKind(held.err)
@@ -259,8 +265,8 @@ func endKind(err error) string {
 	return failureKind(err)
 }
 
-// sourceOf is the address that socket n comes from. That of the others, 127.0.0.1,
-// is not among them.
+// sourceOf returns the address that socket n connects from. It is never
+// 127.0.0.1, from which the clients come that are no attackers.
 func (a *Attack) sourceOf(n int) netip.Addr {
 	if strings.Contains(a.url.Host, "[") {
 		return netip.Addr{} // there is one address in ::1/128
@@ -269,15 +275,15 @@ func (a *Attack) sourceOf(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 1, byte(n/250) + 1, byte(n%250) + 1})
 }
 
-// An intruder is a connection that the attack counts.
+// An intruder is a connection of an attack, counted in the attack's report.
 type intruder struct {
-	net.Conn // with TLS, unless it has not got that far
+	net.Conn // over TLS once encrypt has been called, if the server has it
 	tcp      net.Conn
 	attack   *Attack
 	leave    func() bool
 }
 
-// intrude opens a connection of socket n, without TLS.
+// intrude opens a connection of socket n, without TLS for now.
 func (a *Attack) intrude(ctx context.Context, n int) (*intruder, error) {
 	dialing, cancel := context.WithTimeout(ctx, attackPatience)
 	defer cancel()
@@ -320,8 +326,8 @@ func (i *intruder) upgrade(ctx context.Context) error {
 	return err
 }
 
-// write sends all of b that the server takes within some time. That it takes no
-// more is no error.
+// write writes as much of b as the server takes within some time. It is no error
+// if the server takes no more.
 func (i *intruder) write(b []byte, within time.Duration) error {
 	i.Conn.SetWriteDeadline(time.Now().Add(within))
 	n, err := i.Conn.Write(b)
@@ -332,8 +338,9 @@ func (i *intruder) write(b []byte, within time.Duration) error {
 	return err
 }
 
-// hold stays until the server ends the connection, and tells how it did. Now and
-// then it sends a byte more, unless drip is empty.
+// hold keeps the connection until the server ends it, and returns how it ended.
+// Whenever the server says nothing for dripEvery it writes drip, unless that is
+// empty.
 func (i *intruder) hold(drip []byte) error {
 	var buf [256]byte
 	var last []byte
@@ -355,7 +362,9 @@ func (i *intruder) hold(drip []byte) error {
 	}
 }
 
-// lastWord finds in the last that the server sent why it ended the connection.
+// lastWord returns why the server ended the connection, if the last bytes that it
+// sent tell: they may hold an HTTP status or a close frame. Otherwise it returns
+// err.
 func lastWord(last []byte, err error) error {
 	const status = "HTTP/1.1 "
 	if text := string(last); strings.HasPrefix(text, status) && len(text) >= len(status)+3 {
@@ -376,7 +385,7 @@ func lastWord(last []byte, err error) error {
 	return err
 }
 
-// login opens a session of a user from socket n.
+// login opens a session of a user on socket n.
 func (a *Attack) login(ctx context.Context, n int, user, device string) (*intruder, *reader, error) {
 	i, err := a.intrude(ctx, n)
 	if err != nil {
@@ -405,8 +414,8 @@ func (i *intruder) login(ctx context.Context, user, device string) (*reader, err
 	return r, r.call(protocol.OpLogin, &args, new(protocol.LoginOK))
 }
 
-// ask makes a request when the pace allows and waits for the reply. That it is
-// refused is no error.
+// ask makes a request when the pace allows and waits for the reply. A refusal is
+// counted, and no error.
 func (a *Attack) ask(ctx context.Context, r *reader, op string, args protocol.Args) error {
 	if err := a.pace.Wait(ctx); err != nil {
 		return err
@@ -424,7 +433,7 @@ func (a *Attack) ask(ctx context.Context, r *reader, op string, args protocol.Ar
 	return err
 }
 
-// administer makes calls of the administration, some at a time.
+// administer makes calls of the administration API, adminParallel at a time.
 func (a *Attack) administer(ctx context.Context, calls int, call func(n int) (method, path string, in any)) error {
 	if a.config.Admin == nil {
 		return errors.New("want AttackConfig.Admin")

@@ -12,15 +12,15 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// presenceUsers is as many users as a question may name.
+// presenceUsers is how many users one request for presence may name.
 const presenceUsers = 100
 
 func (a *Attack) asker() string      { return a.run.config.Prefix + "asker" }
 func (a *Attack) asked(n int) string { return fmt.Sprintf("%sasked%d", a.run.config.Prefix, n) }
 
-// preparePresence puts the asker into groups, by default as many as one may be in, and the users
-// asked for into as many others, so that a search for a group in common goes through all and
-// finds none.
+// preparePresence puts the asker into groups, by default as many as a user may be
+// in, and the users asked for into as many others. When the server looks for a
+// group that both are in, it goes through all of them and finds none.
 func preparePresence(ctx context.Context, a *Attack) error {
 	var asked []string
 	for n := range presenceUsers {
@@ -56,17 +56,18 @@ func raidPresence(ctx context.Context, a *Attack, n int) error {
 }
 
 const (
-	// gapStep are stored at a time, and then made to go: more would not be kept.
+	// gapStep is how many messages are stored before they are recalled or
+	// deleted: the server would not keep more at a time.
 	gapStep = 2000
-	// gapFlight is how many requests of the preparation are under way at a time.
+	// gapFlight is twice the number of sessions that recall and delete at a time.
 	gapFlight = 32
 )
 
 func (a *Attack) writer() string { return a.run.config.Prefix + "writer" }
 func (a *Attack) reader() string { return a.run.config.Prefix + "reader" }
 
-// prepareGaps has one user write to another, recall each second message and
-// delete the others.
+// prepareGaps makes one user write to another, recall every second message and
+// delete the others, so that the history is all gaps.
 func prepareGaps(ctx context.Context, a *Attack) error {
 	for first := 1; first <= a.config.Size; first += gapStep {
 		some := min(gapStep, a.config.Size-first+1)
@@ -83,7 +84,8 @@ func prepareGaps(ctx context.Context, a *Attack) error {
 	return nil
 }
 
-// makeGaps recalls and deletes what was stored last.
+// makeGaps recalls and deletes by turns the messages that were stored last: some
+// of them, from seq first on.
 func (a *Attack) makeGaps(ctx context.Context, first, some uint64) error {
 	conv := protocol.UserConv(a.reader())
 	var next atomic.Uint64
@@ -119,7 +121,8 @@ func (a *Attack) makeGaps(ctx context.Context, first, some uint64) error {
 	return g.Wait()
 }
 
-// insist makes a request again until the server takes it.
+// insist makes a request again as long as the server limits its rate or is
+// unavailable.
 func (r *reader) insist(ctx context.Context, op string, args protocol.Args) error {
 	for {
 		err := r.call(op, args, nil)
@@ -148,11 +151,11 @@ func raidGaps(ctx context.Context, a *Attack, n int) error {
 	return err
 }
 
-// inventedMembers is how many members a group can be made with.
+// inventedMembers is how many members a group can be created with.
 const inventedMembers = 500
 
-// raidInvented makes groups of members who do not exist until it may make no more,
-// and blocks and unblocks others.
+// raidInvented creates groups of members who do not exist, and in between blocks
+// and unblocks other users who do not exist.
 func raidInvented(ctx context.Context, a *Attack, n int) error {
 	i, r, err := a.login(ctx, n, fmt.Sprintf("%sinventor%d", a.run.config.Prefix, n), "phone")
 	if err != nil {

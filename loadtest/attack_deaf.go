@@ -13,21 +13,23 @@ import (
 )
 
 const (
-	// deafDevices is how many sessions each deaf user has: as many devices as a
-	// user may.
+	// deafDevices is how many sessions each deaf user has: one for each of as
+	// many devices as a user may have.
 	deafDevices = 16
-	// deafPeers is how many conversations they have, each with a message of
-	// deafBody bytes: they just fit into what is kept of a user.
+	// deafPeers is how many conversations each deaf user has, each with one
+	// message of deafBody bytes: together they just fit into what the server
+	// keeps of a user.
 	deafPeers = 85
 	deafBody  = 11 << 10
-	// deafBuffer is what the system takes for a session that does not read.
+	// deafBuffer is the size of the receive buffer of a session that does not
+	// read.
 	deafBuffer = 4 << 10
-	// deafRequests is how many times a session asks before anything is answered.
+	// deafRequests is how many requests a session writes at a time.
 	deafRequests = 16
 )
 
-// prepareDeaf writes to the deaf users what is longest in JSON: control characters
-// become six bytes each.
+// prepareDeaf sends the deaf users messages and puts them into groups with the
+// texts that are longest in JSON: each control character takes six bytes.
 func prepareDeaf(ctx context.Context, a *Attack) error {
 	var users, members []string
 	for u := range a.deafUsers() {
@@ -52,7 +54,8 @@ func (a *Attack) deafUsers() int { return (a.config.Sockets + deafDevices - 1) /
 
 func (a *Attack) deafUser(n int) string { return fmt.Sprintf("%sdeaf%d", a.run.config.Prefix, n) }
 
-// requests repeats a request, each with an id of its own.
+// requests returns a first or more that makes deafRequests requests, each with an
+// id of its own.
 func requests(op string, args func(a *Attack, n int) protocol.Args) func(*Attack) []byte {
 	return func(a *Attack) (b []byte) {
 		for n := range deafRequests {
@@ -88,7 +91,8 @@ var deafTurns = []turnKind{
 		first: sent(append(openFrame(false, opText, wholeFrame-512, wholeFrame-512), openFrame(true, opPing, 125, 1)...))},
 }
 
-// both is a turn of sending the same again and again.
+// both returns a turn in which the sockets send the same at once and every time
+// after.
 func both(name string, bytes func(*Attack) []byte) turnKind {
 	return turnKind{name: name, first: bytes, more: bytes}
 }
@@ -101,8 +105,8 @@ func (a *Attack) deafPeersArgs() *protocol.PresenceArgs {
 	return &protocol.PresenceArgs{Users: users}
 }
 
-// raidDeaf logs in and does what is the turn of its socket, until the server ends
-// the session.
+// raidDeaf logs in and does what its socket's turn is, until the server ends the
+// session.
 func raidDeaf(ctx context.Context, a *Attack, n int) error {
 	i, err := a.intrude(ctx, n)
 	if err != nil {
@@ -113,14 +117,15 @@ func raidDeaf(ctx context.Context, a *Attack, n int) error {
 		return err
 	}
 	if tcp, ok := i.tcp.(*net.TCPConn); ok {
-		_ = tcp.SetReadBuffer(deafBuffer) // what does not fit is lost when the connection is closed
+		_ = tcp.SetReadBuffer(deafBuffer) // with little room, the server's writes soon block
 	}
 	t := &a.turns[n%len(a.turns)]
 	return &turnError{t.name, i.press(ctx, t)}
 }
 
-// press goes on sending until the server ends the connection. Once the server takes
-// nothing, a byte past TLS is enough to see the end.
+// press sends what t says until the server ends the connection. Once the server
+// takes nothing more, it writes single bytes past TLS, which is enough to see the
+// end.
 func (i *intruder) press(ctx context.Context, t *turnKind) error {
 	b := t.first(i.attack)
 	conn := i.Conn

@@ -14,13 +14,14 @@ import (
 const (
 	// wholeFrame is the longest payload that a session may send in one frame.
 	wholeFrame = 64 << 10
-	// smallFrame is what a frame before login is sure to be let have.
+	// smallFrame is the size of a frame that the server takes before login from
+	// every connection.
 	smallFrame = 8 << 10
-	// strangerWrite is how long a stranger tries to get rid of what it has.
+	// strangerWrite bounds how long a stranger tries to write its first bytes.
 	strangerWrite = 2 * time.Second
 )
 
-// A stage is how far a stranger's connection gets.
+// A stage is how far a stranger's connection gets before it sends what it holds.
 type stage uint8
 
 const (
@@ -29,7 +30,7 @@ const (
 	asTCP
 )
 
-// strangerTurns are what strangers hold by turns.
+// strangerTurns are the unfinished things that strangers send and hold, by turns.
 var strangerTurns = []turnKind{
 	{name: "unfinished message and half a ping", more: sent([]byte{'a'}),
 		first: sent(append(openFrame(false, opText, wholeFrame-512, wholeFrame-512), openFrame(true, opPing, 125, 60)...))},
@@ -46,8 +47,8 @@ var strangerTurns = []turnKind{
 
 const opContinuation = 0x0
 
-// openFrame is the beginning of a frame: its header, which speaks of size bytes,
-// and some of them.
+// openFrame returns the beginning of a frame: a header that announces size bytes,
+// and some of these.
 func openFrame(fin bool, opcode byte, size, some int) []byte {
 	b := []byte{opcode}
 	if fin {
@@ -65,15 +66,16 @@ func openFrame(fin bool, opcode byte, size, some int) []byte {
 	return append(b, bytes.Repeat([]byte{'a'}, some)...)
 }
 
-// halfHandshake is a record of TLS that is nearly as long as one can be, and a
-// ClientHello that goes on behind it.
+// halfHandshake returns most of a TLS record that is nearly as long as one can
+// be. In it is a ClientHello that would go on in further records.
 func halfHandshake() []byte {
 	const record, some = 16 << 10, 12 << 10
 	b := []byte{22, 3, 1, record >> 8, record & 0xff, 1, 0, 0xff, 0xff, 3, 3}
 	return append(b, bytes.Repeat([]byte{0}, some)...)
 }
 
-// raidStranger holds what is the turn of its socket.
+// raidStranger opens a connection up to the stage of its socket's turn, sends
+// what the turn begins with and holds the connection.
 func raidStranger(ctx context.Context, a *Attack, n int) error {
 	t := &a.turns[n%len(a.turns)]
 	i, err := a.intrude(ctx, n)
@@ -100,7 +102,7 @@ func raidStranger(ctx context.Context, a *Attack, n int) error {
 	return &turnError{t.name, err}
 }
 
-// A turnError says what a connection did when it ended.
+// A turnError is the end of a connection, with the name of what it did.
 type turnError struct {
 	name string
 	err  error
@@ -109,8 +111,8 @@ type turnError struct {
 func (e *turnError) Error() string { return e.name + ": " + e.err.Error() }
 func (e *turnError) Unwrap() error { return e.err }
 
-// raidSilent is a connection that is never anything else: by turns not a byte,
-// and half a request.
+// raidSilent holds a connection that never becomes a WebSocket: every second
+// socket sends not a byte, the others half a request.
 func raidSilent(ctx context.Context, a *Attack, n int) error {
 	i, err := a.intrude(ctx, n)
 	if err != nil {
@@ -127,8 +129,8 @@ func raidSilent(ctx context.Context, a *Attack, n int) error {
 	return i.hold(drip)
 }
 
-// Sizes of badly signed tokens: the longest that fits into a frame, and the
-// longest that one may count on.
+// Sizes of badly signed tokens: one near the longest that fits into a frame, and
+// the longest that every login may have.
 const (
 	longToken  = 56 << 10
 	shortToken = 8000
@@ -136,8 +138,8 @@ const (
 
 var badTokens = [2][]byte{badLogin(longToken), badLogin(shortToken)}
 
-// badLogin is a login with a token of some size that is right in all but its
-// signature.
+// badLogin returns a login with a token of size bytes that is right in all but
+// its signature.
 func badLogin(size int) []byte {
 	text := func(json string) string { return base64.RawURLEncoding.EncodeToString([]byte(json)) }
 	header, signature := text(`{"alg":"HS256","typ":"JWT"}`), strings.Repeat("A", 43)
@@ -149,7 +151,7 @@ func badLogin(size int) []byte {
 	})
 }
 
-// raidToken logs in with a bad token.
+// raidToken logs in with a badly signed token.
 func raidToken(ctx context.Context, a *Attack, n int) error {
 	i, err := a.intrude(ctx, n)
 	if err != nil {

@@ -17,13 +17,14 @@ import (
 )
 
 const (
-	// probeEvery is how often a server that has gone is asked whether it is back.
+	// probeEvery is the time between two requests to a server that has gone,
+	// which find out whether it is back.
 	probeEvery = 10 * time.Millisecond
-	// probeTimeout bounds one such question.
+	// probeTimeout bounds one such request.
 	probeTimeout = time.Second
 )
 
-// gone waits until the present session is over.
+// gone waits until the present session, if there is one, has ended.
 func (c *Client) gone(ctx context.Context) error {
 	s, err := c.present()
 	if err != nil {
@@ -37,8 +38,8 @@ func (c *Client) gone(ctx context.Context) error {
 	}
 }
 
-// comeBack connects and waits for the sync, and says when the login was answered
-// and when all it pushes was there.
+// comeBack connects and waits for the end of the sync. It returns when the login
+// was answered and when the sync ended.
 func (c *Client) comeBack(ctx context.Context) (answered, synced time.Duration, err error) {
 	if err := c.Connect(ctx); err != nil {
 		return 0, 0, err
@@ -48,7 +49,7 @@ func (c *Client) comeBack(ctx context.Context) (answered, synced time.Duration, 
 	return answered, synced, err
 }
 
-// caughtUp counts the messages that came with the syncs of sessions after the
+// caughtUp returns how many messages came with the syncs of all sessions but the
 // first.
 func (c *Client) caughtUp() int64 {
 	c.mu.Lock()
@@ -56,8 +57,9 @@ func (c *Client) caughtUp() int64 {
 	return c.resumed
 }
 
-// backOff waits before attempt n+1 of one client, so that those who failed
-// together do not come again together.
+// backOff waits for a random time before attempt n+1 of one client: clients that
+// failed together must not try again together. It returns an error if ctx ends
+// first.
 func backOff(ctx context.Context, n int) error {
 	select {
 	case <-time.After(rand.N(min(maxBackoff, minBackoff<<min(n, 10)))):
@@ -67,8 +69,8 @@ func backOff(ctx context.Context, n int) error {
 	}
 }
 
-// answers waits until the server answers an HTTP request, with whatever status:
-// a port may be open before anybody serves it.
+// answers waits until the server answers an HTTP request, with whatever status: a
+// port may be open before anything serves it.
 func (s *Server) answers(ctx context.Context) error {
 	u, err := s.parse()
 	if err != nil {
@@ -102,7 +104,8 @@ func tlsOrDefault(config *tls.Config) *tls.Config {
 	return config.Clone()
 }
 
-// failureKind sums up in a few words why an attempt to log in failed.
+// failureKind returns a few words for why a login failed or a connection ended,
+// to be counted by.
 func failureKind(err error) string {
 	if reply, ok := errors.AsType[*protocol.ReplyError](err); ok {
 		return "login " + reply.Code
@@ -124,7 +127,8 @@ func failureKind(err error) string {
 	return "connection lost"
 }
 
-// counts counts things by a name. Names beyond maxCodes count as "other".
+// counts has a count for each name. Names beyond the first maxCodes count as
+// "other".
 type counts struct {
 	mu sync.Mutex
 	n  map[string]int64

@@ -19,8 +19,8 @@ import (
 //	        16    checksum of those and of the size, hex
 //	        rest  pattern that follows from the checksum
 //
-// So a body is known to the byte from stream, counter, time and size, and says
-// the first three itself.
+// So stream, counter, time and size determine every byte of a body, and the first
+// three can be read from it.
 const (
 	bodyFixed = 8 + 12 + 12 + 16
 	// MinBody and MaxBody bound the size of a body in bytes.
@@ -33,7 +33,7 @@ const bodyTick = time.Microsecond
 
 const hexDigits = "0123456789abcdef"
 
-// pattern letters, 64 of them.
+// letters are the 64 that a pattern is made of.
 const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ."
 
 // appendBody appends the body of message counter of a stream.
@@ -65,8 +65,8 @@ func appendBody(dst []byte, stream uint32, counter uint64, at time.Duration, siz
 	return dst
 }
 
-// bodySize corrects a size that no text has: one header ends at 255 bytes, the
-// next is longer by one.
+// bodySize returns size, or one more if no body has that size: with one byte of
+// text more the header gets longer by one, too.
 func bodySize(size int) int {
 	if size == 6+2+0x100 {
 		return size + 1
@@ -74,8 +74,8 @@ func bodySize(size int) int {
 	return size
 }
 
-// parseBody reads what a body says of itself, and checks the rest of it. tmp is
-// memory to work in.
+// parseBody checks every byte of a body and returns the counter and the time in
+// it. tmp is memory to work in.
 func parseBody(body []byte, stream uint32, size int, tmp []byte) (counter uint64, at time.Duration, err error) {
 	if len(body) != size {
 		return 0, 0, fmt.Errorf("body of %d bytes, want %d", len(body), size)
@@ -100,7 +100,7 @@ func parseBody(body []byte, stream uint32, size int, tmp []byte) (counter uint64
 	return counter, at, nil
 }
 
-// appendHex appends an even number of digits.
+// appendHex appends v in hex; the number of digits is even.
 func appendHex(dst []byte, v uint64, digits int) []byte {
 	for i := digits - 2; i >= 0; i -= 2 {
 		b := byte(v >> (4 * i))
@@ -132,7 +132,8 @@ func checksum(vs ...uint64) uint64 {
 	return sum
 }
 
-// mix is the step of splitmix64: every bit of v changes half of the result's.
+// mix is the step of splitmix64: a change of any bit of v changes about half the
+// bits of the result.
 func mix(v uint64) uint64 {
 	v += 0x9e3779b97f4a7c15
 	v = (v ^ v>>30) * 0xbf58476d1ce4e5b9
@@ -143,8 +144,8 @@ func mix(v uint64) uint64 {
 // cidSize is the length of a cid.
 const cidSize = 12
 
-// appendCID appends the cid of message counter: it has to differ within one
-// conversation of one sender only.
+// appendCID appends the cid of a message, which is its counter: cids have to
+// differ within one conversation of one sender only.
 func appendCID(dst []byte, counter uint64) []byte { return appendHex(dst, counter, cidSize) }
 
 func cidOf(counter uint64) string { return string(appendCID(make([]byte, 0, cidSize), counter)) }

@@ -20,7 +20,7 @@ const MaxChatroom = 10_000
 type ChatroomConfig struct {
 	Config
 	Members int
-	Online  int // of them, the one who sends included
+	Online  int // members with a session, the one who sends included
 	Body    int // bytes of each message's body as stored, MinBody to MaxBody
 	Rate    int // messages per second
 	// Lead is how long messages flow before the loss, and Trail after all are
@@ -37,14 +37,14 @@ type ChatroomReport struct {
 	Online       int     `json:"online"`
 	Body         int     `json:"body"`
 	Rate         int     `json:"rate"`
-	SetupSeconds float64 `json:"setupSeconds"` // until the group was made and all were there
+	SetupSeconds float64 `json:"setupSeconds"` // until the group was made and all had logged in
 	Storm
 	Ack       Latency          `json:"sendToAck"` // from the first message to the last
 	Delivery  Latency          `json:"sendToDelivered"`
 	Sent      int64            `json:"sent"`
 	Delivered int64            `json:"delivered"`
-	Missed    int64            `json:"missed"`  // of them, those that came with a sync after the loss
-	Fetched   int64            `json:"fetched"` // those that the sync left out
+	Missed    int64            `json:"missed"`  // of those delivered: came with a sync after the loss
+	Fetched   int64            `json:"fetched"` // of those delivered: left out by the sync
 	Refused   map[string]int64 `json:"refused,omitempty"`
 	Verdict
 }
@@ -65,18 +65,19 @@ func (c *ChatroomConfig) check() error {
 	return c.Loss.check()
 }
 
-// A chatroomRun is a run with one chatroom.
+// A chatroomRun is a run of Chatroom.
 type chatroomRun struct {
 	*run
 	config   ChatroomConfig
 	schedule atomic.Pointer[schedule] // nil until sending begins
-	group    *group                   // made before
+	group    *group                   // set before that
 	halt     atomic.Bool              // sending is over
 }
 
-// Chatroom has members of a chatroom lose their sessions all at once, while one
-// of them sends, and come back all at once with their cursors. All have to get
-// every message. Its error says why there is no report.
+// Chatroom runs the chatroom scenario: one member sends, while all members lose
+// their sessions at once and come back at once with their cursors. All have to
+// get every message. Violations are in the report; an error means that there is
+// none.
 func Chatroom(ctx context.Context, config ChatroomConfig) (*ChatroomReport, error) {
 	if err := config.check(); err != nil {
 		return nil, err
@@ -169,7 +170,7 @@ func (r *chatroomRun) work(ctx context.Context, report *ChatroomReport) error {
 	return r.audit(ctx)
 }
 
-// gather makes the group and has those who are online log in.
+// gather makes the group and logs in the members who are online.
 func (r *chatroomRun) gather(ctx context.Context) error {
 	var users []string
 	for _, c := range r.clients[1:] {

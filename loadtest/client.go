@@ -16,50 +16,51 @@ const (
 	MaxWindow = maxHoles
 	// connectTimeout bounds one attempt to connect and log in.
 	connectTimeout = 30 * time.Second
-	// The n-th attempt to connect again waits for 0 … min(maxBackoff, minBackoff×2ⁿ).
+	// Before the n-th attempt to connect again a client waits for a random time,
+	// up to min(maxBackoff, minBackoff×2ⁿ).
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = 2 * time.Second
 )
 
-// A ClientConfig says who a client is and what it sends. Server, User and Tally
-// are needed; everything else is usable when zero.
+// A ClientConfig describes a client and what it sends. Server, User and Tally are
+// needed; everything else is usable when zero.
 type ClientConfig struct {
 	Server *Server
 	Tally  *Tally
 	User   string
 	Device string // "" = "load"
-	// Number is that of the client in its run; it spreads connections over
-	// addresses of this machine.
+	// Number is that of the client in its run. It decides from which address of
+	// this machine the client connects.
 	Number int
 	// Window bounds the sends that wait for their answers; 0 = 16, at most
 	// MaxWindow.
 	Window int
-	// Next returns the next message to send: in which conversation, one that
-	// Converse or Join has opened, and when it was meant to be sent. It is not ok when
-	// nothing is due by now. It is asked whenever there is room in the window
-	// and something has come in, or Pump is called; with the client locked, so
-	// it must not call the client. Nil sends nothing.
+	// Next returns the next message to send: its conversation, which Converse or
+	// join has opened, and its intended time. ok is false if nothing is due by
+	// now. Next is called while the window has room, when something has come in
+	// or Pump is called; the client is locked then, so Next must not call it. Nil
+	// sends nothing.
 	Next func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool)
 	// Resume lets the client connect more than once. It then remembers more, and
-	// neither the loss of a connection nor what is rightly pushed again is a
+	// takes neither a lost connection nor a rightly repeated push for a
 	// violation.
 	Resume bool
-	// Recents is that of the login; "" = protocol.RecentsOn.
+	// Recents is that of the login request; "" = protocol.RecentsOn.
 	Recents string
 	// ManualRead keeps acks from being read reports.
 	ManualRead bool
-	// AckEvery is how many pushed frames are acked together; 0 = as many as are
-	// read at a time. Members of groups ack less often than they are pushed to.
+	// AckEvery is how many pushed frames are acked together; 0 = as many as were
+	// read at a time. Members of groups, who are pushed a lot, need fewer acks.
 	AckEvery int
-	// Refused, if set, is called with the error of each send that got one, with the
-	// client locked.
+	// Refused, if set, is called with each error reply to a send, while the
+	// client is locked.
 	Refused func(*protocol.ReplyError)
 }
 
-// A Client is one device of a user of its own, which sends what it is told to
-// and verifies what it receives. Violations go to its Tally. It outlives its
-// connections: Connect after one was lost logs in with the client's cursor,
-// sends again what has no answer, and goes on verifying.
+// A Client is one device of one user. It sends the messages that its config
+// returns, verifies what it receives, and reports violations to its Tally. It
+// outlives its connections: Connect after a loss logs in with the client's cursor
+// and sends again what has no answer.
 type Client struct {
 	config ClientConfig
 	tally  *Tally
@@ -71,7 +72,7 @@ type Client struct {
 	only    *view    // a group, when the client takes part in nothing else
 	session *session // logged in; nil when there is none
 	readers sync.WaitGroup
-	begun   int // sessions, also those whose login failed
+	begun   int // sessions begun, also those whose login failed
 	logins  int
 	closed  bool
 	halted  bool // a send was refused for good: nothing more is sent
@@ -79,15 +80,15 @@ type Client struct {
 	cursor    string // where this device stands
 	hasCursor bool
 
-	flying int         // sends in all flights
-	parked int         // of them, refused ones that wait for their time
+	flying int         // sends without a final answer, in all views
+	parked int         // of those, refused ones that wait to be sent again
 	free   []*outgoing // to be used again
 	args   protocol.SendArgs
 	body   []byte // of args
 
 	incoming  int           // messages of others, each once
-	resumed   int64         // of them, those of a sync that was not the first
-	wanted    int           // of them, for arrived
+	resumed   int64         // of those, the ones that came with a sync of a later session
+	wanted    int           // how many of those Await waits for
 	arrived   chan struct{} // closed when incoming reaches wanted
 	arrivedAt time.Duration // when the newest came
 }
@@ -119,20 +120,21 @@ func NewClient(config ClientConfig) (*Client, error) {
 	return &Client{config: config, tally: config.Tally, byConv: map[protocol.Conv]*view{}}, nil
 }
 
-// User is the client's user.
+// User returns the client's user.
 func (c *Client) User() string { return c.config.User }
 
-// Converse opens the conversation with peer: out is what this user sends, in
-// what the peer does; nil where one is silent. Each peer is opened once, before
-// anything is sent; a message from anybody else is a violation.
+// Converse opens the conversation with peer: out is the stream that this user
+// sends, in the one that the peer sends; nil means that one is silent. Each peer
+// is opened once, before anything is sent; a message from anybody else is a
+// violation.
 func (c *Client) Converse(peer string, out, in *Stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open(newView(c.config.User, protocol.UserConv(peer), out, in, c.config.Resume))
 }
 
-// join has the client verify what it gets in a group, and send there if it is one
-// of the group's senders, all of whom have to be known.
+// join opens a group, all of whose senders have to be known. The client verifies
+// what it gets there, and sends if it is one of the senders.
 func (c *Client) join(g *group) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,8 +151,8 @@ func (c *Client) open(v *view) {
 	c.byConv[v.conv] = v
 }
 
-// Connect opens a session and returns once the login is answered. What the
-// login pushes comes later, see Synced.
+// Connect opens a session and returns once the login is answered. Synced waits
+// for what the login pushes.
 func (c *Client) Connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no login within %v", connectTimeout))
 	defer cancel()
@@ -188,7 +190,8 @@ func (c *Client) connect(ctx context.Context) error {
 	return nil
 }
 
-// begin starts the reader of a session that is to log in.
+// begin makes a session on socket and starts its reader; the caller has to log
+// in.
 func (c *Client) begin(socket *socket) (*session, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -217,7 +220,8 @@ func (c *Client) begin(socket *socket) (*session, error) {
 	return s, nil
 }
 
-// enter makes s the session to send on, first of all what has no answer yet.
+// enter makes s, whose login is answered, the session to send on. What has no
+// answer yet is sent first.
 func (c *Client) enter(s *session, ok *protocol.LoginOK) {
 	c.mu.Lock()
 	if ok.User != c.config.User {
@@ -242,7 +246,7 @@ func (c *Client) enter(s *session, ok *protocol.LoginOK) {
 	s.socket.flush()
 }
 
-// Pump sends what Next has due.
+// Pump sends the messages that Next returns, as far as the window allows.
 func (c *Client) Pump() {
 	c.mu.Lock()
 	s := c.session
@@ -256,7 +260,8 @@ func (c *Client) Pump() {
 }
 
 // Stay connects the client again whenever it has lost its connection, until ctx
-// ends. It then returns why there is no connection, nil if there is one.
+// ends. It returns nil if there is a connection then, otherwise why there is
+// none.
 func (c *Client) Stay(ctx context.Context) (lost error) {
 	for attempt := 0; ; {
 		c.mu.Lock()
@@ -285,7 +290,7 @@ func (c *Client) Stay(ctx context.Context) (lost error) {
 }
 
 // Synced waits until the present session has got all that its login pushes, and
-// says when that was.
+// returns when that was.
 func (c *Client) Synced(ctx context.Context) (at time.Duration, err error) {
 	s, err := c.present()
 	if err != nil {
@@ -322,7 +327,7 @@ func (c *Client) Await(ctx context.Context, messages int) (at time.Duration, err
 	return c.arrivedAt, nil
 }
 
-// Ping asks the server for a sign of life.
+// Ping asks the server for a sign of life and waits for it.
 func (c *Client) Ping(ctx context.Context) error {
 	s, err := c.present()
 	if err != nil {
@@ -331,9 +336,10 @@ func (c *Client) Ping(ctx context.Context) error {
 	return c.call(ctx, s, protocol.OpPing, nil, new(protocol.PingOK))
 }
 
-// Audit checks, once nothing is under way, that nothing is missing here and that
-// the server's views end where these do. What is wrong goes to the Tally; the
-// error is that the server could not be asked. There has to be a session.
+// Audit checks, once nothing is under way, that the client misses nothing and
+// that the server's views end where its own do. It reports what is wrong to the
+// Tally; an error means that the server could not be asked. There has to be a
+// session.
 func (c *Client) Audit(ctx context.Context) error {
 	s, err := c.present()
 	if err != nil {
@@ -367,7 +373,7 @@ func (c *Client) Audit(ctx context.Context) error {
 	return nil
 }
 
-// present is the session that is logged in.
+// present returns the session that is logged in, or an error if there is none.
 func (c *Client) present() (*session, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -377,7 +383,7 @@ func (c *Client) present() (*session, error) {
 	return c.session, nil
 }
 
-// Cut ends the connection without a word, as a dead link does.
+// Cut ends the connection without a closing handshake, as a dead link does.
 func (c *Client) Cut() {
 	if s, err := c.present(); err == nil {
 		s.socket.cut()
@@ -386,7 +392,7 @@ func (c *Client) Cut() {
 	}
 }
 
-// Close ends the client for good and leaves no goroutine behind.
+// Close ends the client for good and waits for its goroutines.
 func (c *Client) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -399,7 +405,8 @@ func (c *Client) Close() {
 	c.readers.Wait()
 }
 
-// unanswered notes as violations the sends that have no answer.
+// unanswered reports to the Tally what is missing in each view, above all sends
+// without an answer.
 func (c *Client) unanswered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

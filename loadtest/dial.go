@@ -18,11 +18,11 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A Server is where clients connect to.
+// A Server is the server that clients connect to.
 type Server struct {
 	// URL of the server: ws, wss, http or https. Without a path it gets /v1/ws.
 	URL string
-	// Codec is protocol.JSON, which zero is, or protocol.Msgpack.
+	// Codec is protocol.JSON (the zero value) or protocol.Msgpack.
 	Codec protocol.Codec
 	// TLS configures wss; nil = the system's roots.
 	TLS *tls.Config
@@ -56,7 +56,7 @@ func (s *Server) parse() (*url.URL, error) {
 	return u, nil
 }
 
-// check refuses what no client could work with.
+// check returns an error if no client could use the server.
 func (s *Server) check() error {
 	if s.Token == nil {
 		return fmt.Errorf("loadtest: Server.Token: want a function that gives tokens")
@@ -69,8 +69,9 @@ func (s *Server) check() error {
 // has about 28,000 ports for those of one address to one listener.
 const portsPerSource = 20_000
 
-// sourceAddress spreads connections to this machine over addresses of
-// 127.0.0.0/8. The zero Addr leaves the choice to the system.
+// sourceAddress returns the address that connection n comes from: connections to
+// this machine are spread over addresses of 127.0.0.0/8. The zero Addr leaves the
+// choice to the system.
 func sourceAddress(host string, n int) netip.Addr {
 	ip, err := netip.ParseAddr(host)
 	if err != nil || !ip.Is4() || !ip.IsLoopback() || n < portsPerSource {
@@ -81,7 +82,7 @@ func sourceAddress(host string, n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 0, byte(block / perByte), byte(block%perByte) + 1})
 }
 
-// dial opens connection number n of a run.
+// dial opens connection number n of a run, as a WebSocket.
 func dial(ctx context.Context, server *Server, n int) (*socket, error) {
 	u, err := server.parse()
 	if err != nil {
@@ -94,8 +95,8 @@ func dial(ctx context.Context, server *Server, n int) (*socket, error) {
 	return shakeHands(ctx, server, u, conn)
 }
 
-// connect opens a connection from a source address; the zero Addr leaves that
-// to the system.
+// connect opens a TCP connection from a source address; the zero Addr leaves the
+// choice to the system.
 func connect(ctx context.Context, u *url.URL, source netip.Addr) (net.Conn, error) {
 	var dialer net.Dialer
 	if source.IsValid() {
@@ -104,7 +105,8 @@ func connect(ctx context.Context, u *url.URL, source netip.Addr) (net.Conn, erro
 	return dialer.DialContext(ctx, "tcp", u.Host)
 }
 
-// shakeHands makes a socket of a fresh connection, which it closes if it cannot.
+// shakeHands makes a WebSocket of a fresh connection, over TLS if the URL says
+// so. On an error it closes the connection.
 func shakeHands(ctx context.Context, server *Server, u *url.URL, conn net.Conn) (*socket, error) {
 	if u.Scheme == "wss" {
 		secure, err := encrypt(ctx, server, u, conn)
@@ -139,15 +141,16 @@ func encrypt(ctx context.Context, server *Server, u *url.URL, conn net.Conn) (ne
 	return secure, secure.HandshakeContext(ctx)
 }
 
-// A statusError is an answer to a handshake that is not 101.
+// A statusError is an answer to a WebSocket handshake with another status than
+// 101.
 type statusError struct{ code int }
 
 func (e *statusError) Error() string {
 	return fmt.Sprintf("status %d %s, want 101", e.code, http.StatusText(e.code))
 }
 
-// upgrade makes a WebSocket of conn and returns what the server sent right
-// behind its answer.
+// upgrade makes a WebSocket of conn and returns the bytes that the server sent
+// right behind its answer.
 func upgrade(conn net.Conn, u *url.URL, codec protocol.Codec) (early []byte, err error) {
 	nonce := make([]byte, 16)
 	rand.Read(nonce)

@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	// fsyncRecord and fsyncFile are what the server's log writes at a time, one
-	// message of 128 bytes alone in an entry, and to what.
+	// fsyncRecord is how many bytes the server's log writes for an entry with one
+	// message of 128 bytes; fsyncFile is the size of the file that it writes to.
 	fsyncRecord = 300
 	fsyncFile   = 8 << 20
-	// MaxFsyncs is how often a file of the probe's size can be appended to.
+	// MaxFsyncs is how many such records fit into a file.
 	MaxFsyncs = fsyncFile / fsyncRecord
 )
 
@@ -36,7 +36,7 @@ func Fsync(dir string, appends int) (latency Latency, err error) {
 	}
 	record := make([]byte, fsyncRecord)
 	for i := range record {
-		record[i] = byte(i) | 1 // not what is there
+		record[i] = byte(i) | 1 // never 0, which the file is full of
 	}
 	took := newRecorder()
 	for range appends {

@@ -1,14 +1,15 @@
 // Package loadtest puts a Belfry server under load with clients that verify
 // whatever they receive: nothing lost, doubled, reordered or altered.
 //
-// Scenarios are ready to run: Pairs chats, Group writes to all members of a group,
-// Idle holds quiet sessions, Login brings many users back to a backlog at once,
-// GroupLogin brings users back to many groups, Reconnect and Chatroom lose all
-// sessions and have them come back, Slow puts peers that never read beside those
-// who chat, and Fsync measures the disk that all of it waits for. What they are made of can
-// be had singly: a Client is one user who sends, receives and checks; a Stream
-// is what one user sends another, and knows on both ends what was sent; a Tally
-// gathers what the clients of a run measured and found wrong.
+// Scenarios are ready to run: Pairs chats, Group writes to all members of a
+// group, Idle holds quiet sessions, Login brings many users back to a backlog at
+// once, GroupLogin brings users back to many groups, Reconnect and Chatroom let
+// all sessions be lost and come back, Slow puts peers that never read beside
+// those who chat, Siege measures users who chat while an Attack goes on, and
+// Fsync measures the disk that all of it waits for. Their parts can be used
+// alone: a Client is one user who sends, receives and checks; a Stream is what
+// one user sends another, and knows on both ends what was sent; a Tally gathers
+// what the clients of a run measured and found wrong.
 //
 // # Verification
 //
@@ -31,12 +32,12 @@
 // message once: what the server pushes again has to be what it was.
 //
 // A group has one order, in which every member gets every message, so that its
-// clients are held to each other as well: each seq is the same message, with the
-// same id, time and sender, for all of them and in the sender's reply. One client
-// decodes and checks a message; the others compare what they get with it, byte
-// for byte, and decode what differs. A live group has no seqs: there each
-// sender's messages come in order, and as many are missing as the server says it
-// skipped.
+// clients are compared with each other as well: each seq is the same message,
+// with the same id, time and sender, for all of them and in the sender's reply.
+// One client decodes and checks a message; the others compare what they get with
+// it, byte for byte, and decode what differs. A live group has no seqs: there
+// each sender's messages come in order, and as many are missing as the server
+// says it skipped.
 //
 // # Measuring
 //

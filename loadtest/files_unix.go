@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// allowFiles sees to it that this process may have n files open beyond a few of
-// its own.
+// allowFiles raises the limit of open files, if need be, so that this process may
+// have n open beside a few of its own.
 func allowFiles(n int) error {
 	need := uint64(n) + ownFiles
 	var limit syscall.Rlimit
@@ -19,7 +19,7 @@ func allowFiles(n int) error {
 		return nil
 	}
 	want := limit
-	want.Cur, want.Max = need, max(limit.Max, need) // more than Max is a privilege
+	want.Cur, want.Max = need, max(limit.Max, need) // to raise Max needs a privilege
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &want); err != nil {
 		return fmt.Errorf("loadtest: %d connections need %d open files, the limit is %d of at most %d (ulimit -n): %w", n, need, limit.Cur, limit.Max, err)
 	}

@@ -69,8 +69,9 @@ func applyMask(b []byte, key uint32) {
 // maxFrame bounds a frame from the server: the largest is a page of history.
 const maxFrame = 1 << 20
 
-// splitFrame reads the frame that b begins with. It is n bytes long, 0 if it is
-// not all there; need is how long b has to be before another look is worth it.
+// splitFrame reads the frame that b begins with. n is its length, or 0 if b does
+// not hold all of it; need is then the length of b from which another call is
+// worthwhile.
 func splitFrame(b []byte) (opcode byte, payload []byte, n, need int, err error) {
 	if len(b) < 2 {
 		return 0, nil, 0, 2, nil

@@ -19,8 +19,8 @@ const (
 	MaxGroupSenders = 1000
 )
 
-// GroupConfig says how one group is written to. Kind, Members, Senders, Body and
-// Duration are needed.
+// GroupConfig describes a group and how it is written to. Kind, Members, Senders,
+// Body and Duration are needed.
 type GroupConfig struct {
 	Config
 	Kind    string // one of the protocol's
@@ -49,17 +49,17 @@ type GroupReport struct {
 	Body                int     `json:"body"`
 	Window              int     `json:"window,omitempty"`
 	Rate                int     `json:"rate,omitempty"` // offered
-	SetupSeconds        float64 `json:"setupSeconds"`   // until all members were there
+	SetupSeconds        float64 `json:"setupSeconds"`   // until all members had logged in
 	Seconds             float64 `json:"seconds"`        // measured
 	SendsPerSecond      float64 `json:"sendsPerSecond"`
 	DeliveriesPerSecond float64 `json:"deliveriesPerSecond"`
 	MessagesPerFrame    float64 `json:"messagesPerFrame"` // of onNewMessage
 	Ack                 Latency `json:"sendToAck"`
 	Delivery            Latency `json:"sendToDelivered"`
-	Late                Latency `json:"late"` // behind the intended time when sent
+	Late                Latency `json:"late"` // how late messages were sent
 	Sent                int64   `json:"sent"`
 	Delivered           int64   `json:"delivered"`
-	Skipped             int64   `json:"skipped,omitempty"` // as a live group may
+	Skipped             int64   `json:"skipped,omitempty"` // by the server, which may do so in a live group
 	Unsent              int64   `json:"unsent,omitempty"`  // due, but the windows were full to the end
 	// Decoded are the deliveries that were decoded and checked one by one; the
 	// others were equal to one of these.
@@ -106,18 +106,18 @@ func (c GroupConfig) withDefaults() (GroupConfig, error) {
 // GroupKinds are the kinds of groups.
 var GroupKinds = []string{protocol.KindChatroom, protocol.KindLive, protocol.KindPrivate, protocol.KindPublic}
 
-// A groupRun is a run with one group.
+// A groupRun is a run of Group.
 type groupRun struct {
 	*run
 	config   GroupConfig
 	schedule atomic.Pointer[schedule] // nil until sending begins
-	group    *group                   // with its senders made before
+	group    *group                   // set before that, with its senders
 	senders  []*groupSender
 	halt     atomic.Bool // sending is over
 }
 
-// Group has members of one group get what some of them send. Its error says why
-// there is no report.
+// Group runs the group scenario: some members of one group send, and all receive.
+// Violations are in the report; an error means that there is none.
 func Group(ctx context.Context, config GroupConfig) (*GroupReport, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -173,7 +173,8 @@ func (r *groupRun) prepare() error {
 	return nil
 }
 
-// refused ends the run when the server limits what is to be measured.
+// refused ends the run when the server limits the rate of the group, since the
+// run is to measure it without limits.
 func (r *groupRun) refused(err *protocol.ReplyError) {
 	if err.Code == protocol.CodeRateLimited {
 		r.tally.failed(errGroupRate)
@@ -197,7 +198,7 @@ func (r *groupRun) work(ctx context.Context, report *GroupReport) error {
 	return r.audit(ctx)
 }
 
-// gather makes the group and has all members log in.
+// gather makes the group and logs in all members.
 func (r *groupRun) gather(ctx context.Context) error {
 	var users []string
 	for _, c := range r.clients[1:] {
@@ -227,7 +228,8 @@ func (r *groupRun) gather(ctx context.Context) error {
 	})
 }
 
-// send has the senders send for the time that is asked for, and measures.
+// send lets the senders send for the warm-up and the time to be measured, and
+// measures.
 func (r *groupRun) send(ctx context.Context, report *GroupReport) error {
 	begin := r.tally.Now()
 	to := begin + r.config.Warmup + r.config.Duration
@@ -271,7 +273,7 @@ func (s *groupSender) pace(ctx context.Context, pump func()) {
 	}
 }
 
-// between fills in what two readings tell.
+// between fills in what was done and used between two readings.
 func (p *GroupReport) between(before, after reading) {
 	elapsed, sends, deliveries := after.at-before.at, after.answered-before.answered, after.delivered-before.delivered
 	p.Seconds = elapsed.Seconds()

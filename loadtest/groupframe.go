@@ -7,17 +7,18 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A frameShape is how this server writes an onNewMessage with messages of one
-// group. A generator that shares a machine with its server cannot decode what a
-// thousand members get: it lets one decode and check a message, and others
-// compare. Any other shape is right as well, and decoded.
+// A frameShape is the form in which this server writes an onNewMessage with
+// messages of one group. A generator that shares a machine with its server cannot
+// decode all that a thousand members get. So one client decodes and checks a
+// message, and the others compare their bytes with it. A frame of any other form
+// is right as well; it is decoded.
 type frameShape struct {
 	codec    protocol.Codec
 	begin    []byte // to the args; in JSON also the key d
 	messages []byte // from behind d's value to the first message
 	tail     []byte // from behind the last message to the cursor
-	cut      int    // what stands before the message in a frame of one, d being 1
-	end      int    // what stands behind it
+	cut      int    // bytes before the message in a frame with one message and d 1
+	end      int    // bytes behind it
 }
 
 const jsonFrameEnd = `}}`
@@ -41,7 +42,7 @@ func newFrameShape(codec protocol.Codec, group string) frameShape {
 	return f
 }
 
-// msgpackText is the encoding of a text of at most 255 bytes.
+// msgpackText returns the encoding of a text of at most 255 bytes.
 func msgpackText(s string) []byte {
 	if len(s) < 32 {
 		return append([]byte{0xa0 | byte(len(s))}, s...)
@@ -49,22 +50,23 @@ func msgpackText(s string) []byte {
 	return append([]byte{0xd9, byte(len(s))}, s...)
 }
 
-// element is how a message stands in a frame.
+// element returns the bytes of a message inside a frame.
 func (f *frameShape) element(m *protocol.Message) []byte {
 	frame := protocol.AppendNewMessage(nil, f.codec, &protocol.NewMessage{D: 1, Messages: []protocol.Message{*m}})
 	return frame[f.cut : len(frame)-f.end]
 }
 
-// A knownFrame is a frame that holds only messages that are known.
+// A knownFrame is a frame that holds only messages that other clients have
+// checked.
 type knownFrame struct {
 	d        uint64
 	messages []*groupMessage
 	cursor   []byte // nil = none
 }
 
-// match reads a frame that holds nothing but the messages that come after number,
-// each known and equal to the byte. Such a frame is right if the messages are.
-// The frame's messages are appended to known.
+// match reads a frame that holds nothing but the messages after number, each
+// known and equal to the byte; ok is false for any other frame. Such a frame is
+// right if the messages are. They are appended to known.
 func (g *group) match(b []byte, number uint64, known []*groupMessage) (f knownFrame, ok bool) {
 	if b, ok = bytes.CutPrefix(b, g.shape.begin); !ok {
 		return f, false

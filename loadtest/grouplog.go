@@ -9,19 +9,20 @@ import (
 )
 
 const (
-	// knownMessages is how many of the newest messages of a group are known by
-	// all its clients. Whoever is further behind checks what comes by itself.
+	// knownMessages is how many of a group's newest messages its clients know
+	// from each other. A client that is further behind checks for itself what it
+	// gets.
 	knownMessages = 1 << 13
-	// windowBlocks is into how many blocks a window is divided, and blockSlots
-	// how many blocks are counted at a time.
+	// windowBlocks is the number of blocks that a window is divided into,
+	// blockSlots the number of blocks that are counted at a time.
 	windowBlocks = 2
 	blockSlots   = 2 * windowBlocks
 )
 
-// A group is one group of a run as all its clients know it: who sends, and what
-// was sent and answered lately. It holds them to one order: whatever seq one
-// client finds a message at, all others have to find that message at. It is safe
-// for concurrent use once the run has begun to send.
+// A group is one group of a run as all its clients know it: its senders, and the
+// newest messages that were sent or answered. It holds the clients to one order:
+// all have to find the same message at a seq. It is safe for concurrent use once
+// the run has begun to send.
 type group struct {
 	id        string
 	live      bool // it stores nothing: no seqs, and messages may be skipped
@@ -38,8 +39,8 @@ type group struct {
 	fetched        atomic.Int64 // messages that a sync had left out
 }
 
-// A groupMessage is a message of a group that one client has checked, or its
-// sender was told of.
+// A groupMessage is a message of a group that one client has checked, or that a
+// reply has told its sender of.
 type groupMessage struct {
 	number  uint64 // its seq; in a live group its counter
 	sender  *groupSender
@@ -51,7 +52,8 @@ type groupMessage struct {
 	raw     []byte // as an element of a frame; nil = nobody has received it
 }
 
-// newGroup makes a group that knows as many of its newest messages.
+// newGroup returns a group that knows as many of its newest messages as known
+// says.
 func newGroup(id string, live bool, codec protocol.Codec, receivers, known int) *group {
 	return &group{
 		id: id, live: live, codec: codec, receivers: receivers, senders: map[string]*groupSender{},
@@ -60,8 +62,8 @@ func newGroup(id string, live bool, codec protocol.Codec, receivers, known int) 
 }
 
 // sender adds a user who sends bodies of size bytes. With a window, at most that
-// many of their messages have not reached all receivers; 0 = no limit. Call it
-// before the run sends.
+// many of their messages may not yet have reached all receivers; 0 = no limit.
+// Call it before the run sends.
 func (g *group) sender(user string, size, window int) *groupSender {
 	s := &groupSender{
 		stream: NewStream(uint32(len(g.senders)+1), user, g.id, size), index: len(g.senders),
@@ -79,7 +81,7 @@ func (g *group) slot(number uint64) *atomic.Pointer[groupMessage] {
 	return &g.recent[number%uint64(len(g.recent))]
 }
 
-// known is the message of that number, nil if it is not.
+// known returns the message of that number, or nil if it is not known.
 func (g *group) known(number uint64) *groupMessage {
 	if m := g.slot(number).Load(); m != nil && m.number == number {
 		return m
@@ -87,8 +89,8 @@ func (g *group) known(number uint64) *groupMessage {
 	return nil
 }
 
-// agree checks a message against what other clients know of it, and lets them
-// know it.
+// agree compares a message with what other clients know of it and returns an
+// error if they differ. If it is new, they know it from now on.
 func (g *group) agree(m *groupMessage) error {
 	slot := g.slot(m.number)
 	for {
@@ -125,7 +127,7 @@ func (g *group) received(s *groupSender, counter uint64, at time.Duration, m *pr
 	return g.agree(n)
 }
 
-// answered notes what a sender was told of a message.
+// answered notes what the reply to a send says of its message.
 func (g *group) answered(s *groupSender, o *outgoing, ok *protocol.SendOK) error {
 	if g.live {
 		return nil
@@ -135,22 +137,23 @@ func (g *group) answered(s *groupSender, o *outgoing, ok *protocol.SendOK) error
 	return g.agree(&groupMessage{number: ok.Seq, sender: s, counter: o.counter, at: o.at, id: ok.ID, time: ok.Time, ends: s.ends(o.counter)})
 }
 
-// messagesPerFrame is how many messages an onNewMessage of the group had so far.
+// messagesPerFrame returns how many messages an onNewMessage of the group has had
+// on average.
 func (g *group) messagesPerFrame() float64 {
 	return float64(g.framed.Load()) / float64(max(g.frames.Load(), 1))
 }
 
-// A groupSender is one who sends in a group.
+// A groupSender is one member who sends in a group.
 type groupSender struct {
 	stream    *Stream
 	index     int // among the group's senders
 	receivers int64
 
-	// Of the window as many blocks are counted as can be under way. A block has
-	// reached everybody when its last message has: receivers get a sender's
-	// messages in order.
+	// The window is counted in blocks, of which blockSlots can be under way. A
+	// block has reached everybody when its last message has: receivers get a
+	// sender's messages in order.
 	window, block uint64
-	left          [blockSlots]atomic.Int64 // receivers who miss the end of block n, at n modulo slots
+	left          [blockSlots]atomic.Int64 // receivers without the last message of block n, at n modulo slots
 	done          atomic.Uint64            // messages that have reached everybody
 	wake          chan struct{}            // told when done moves on
 }
@@ -162,8 +165,8 @@ func (s *groupSender) room() bool {
 
 func (s *groupSender) ends(counter uint64) bool { return s.block > 0 && counter%s.block == 0 }
 
-// reached notes that one receiver has got, or lost for good, the message that
-// ends a block.
+// reached notes that one receiver has got the message that ends a block, or has
+// lost it for good. After the last receiver it moves done and wakes the sender.
 func (s *groupSender) reached(counter uint64) {
 	left := &s.left[counter/s.block%blockSlots]
 	if left.Add(-1) > 0 {

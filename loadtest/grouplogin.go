@@ -12,29 +12,31 @@ import (
 const (
 	// ownedGroups is how many groups one owner makes. A server lets a user own 100.
 	ownedGroups = 100
-	// backlogMessages and backlogBytes are what a server pushes of groups in one
-	// login, and backlogOverhead about what counts beside a body.
+	// backlogMessages and backlogBytes bound what a server pushes of groups in
+	// one login; backlogOverhead is about what a message counts for beside its
+	// body.
 	backlogMessages = 1000
 	backlogBytes    = 1 << 20
 	backlogOverhead = 300
-	// joinedEvery is how often a user's list of groups is read until it has all.
+	// joinedEvery is the time between two reads of a user's list of groups, until
+	// it has all.
 	joinedEvery = 20 * time.Millisecond
 )
 
-// GroupLoginConfig says who logs in to how many groups. Users, Groups, Unread,
-// Body and Rounds are needed.
+// GroupLoginConfig describes users who log in and are members of many groups.
+// Users, Groups, Unread, Body and Rounds are needed.
 type GroupLoginConfig struct {
 	Config
 	Users   int // each a member of all groups
 	Groups  int
 	Unread  int // messages in each group
 	Body    int // bytes of each message's body as stored, MinBody to MaxBody
-	Rounds  int // logins of each user, of both kinds, one after the other
+	Rounds  int // logins of each user as a new device, and as many as a returning one
 	Backlog int // messages of each group that a login asks for, 0-100
 }
 
-// GroupLoginReport is the outcome of GroupLogin. Latencies are from the request to
-// onSynced, on a connection that is open.
+// GroupLoginReport is the outcome of GroupLogin. Latencies run from the login
+// request to onSynced, on an open connection.
 type GroupLoginReport struct {
 	Scenario       string  `json:"scenario"`
 	Codec          string  `json:"codec"`
@@ -46,7 +48,7 @@ type GroupLoginReport struct {
 	PrepareSeconds float64 `json:"prepareSeconds"`
 	New            Latency `json:"newDevice"` // without cursors
 	NewPushed      int     `json:"newDevicePushed"`
-	// Returning logins have the cursors that the login before gave them, of as
+	// Returning logins have the cursors that the login before returned, for as
 	// many groups as a login may name.
 	Returning       Latency `json:"returning"`
 	ReturningPushed int     `json:"returningPushed"`
@@ -73,7 +75,7 @@ func (c *GroupLoginConfig) check() error {
 	return nil
 }
 
-// A groupLoginRun is a run of logins of users with groups.
+// A groupLoginRun is a run of GroupLogin.
 type groupLoginRun struct {
 	*run
 	config GroupLoginConfig
@@ -82,11 +84,12 @@ type groupLoginRun struct {
 	legs   [][]leg       // what each owner sends once ready
 	groups map[string]*groupSender
 	users  []string
-	body   []byte // to compare with
+	body   []byte // memory for parseBody
 }
 
-// GroupLogin makes groups with unread messages and has their members log in one
-// after the other. Its error says why there is no report.
+// GroupLogin makes groups with unread messages and logs in their members, one
+// after the other. Violations are in the report; an error means that there is
+// none.
 func GroupLogin(ctx context.Context, config GroupLoginConfig) (*GroupLoginReport, error) {
 	if err := config.check(); err != nil {
 		return nil, err
@@ -97,7 +100,7 @@ func GroupLogin(ctx context.Context, config GroupLoginConfig) (*GroupLoginReport
 		return nil, err
 	}
 	defer end()
-	common.receivers = 0 // what the owners send is pushed to nobody who stays
+	common.receivers = 0 // nobody is logged in whom the owners' messages are pushed to
 	r := &groupLoginRun{run: common, config: config, groups: map[string]*groupSender{},
 		ready: make([]atomic.Bool, owners), legs: make([][]leg, owners), body: make([]byte, 0, bodySize(config.Body))}
 	for i := range owners {
@@ -144,7 +147,7 @@ func (r *groupLoginRun) work(ctx context.Context, report *GroupLoginReport) erro
 	return r.audit(ctx)
 }
 
-// fill makes the groups and sends what is to be unread.
+// fill makes the groups and sends the messages that are to be unread.
 func (r *groupLoginRun) fill(ctx context.Context) error {
 	err := r.connectAll(ctx, r.owners)
 	if err != nil {
@@ -207,7 +210,8 @@ func (r *groupLoginRun) joined(ctx context.Context, user string) error {
 	}
 }
 
-// logins has users log in, each by turns as a new device and as one that returns.
+// logins logs in each user several times, by turns as a new device and as one
+// that returns, and measures it.
 func (r *groupLoginRun) logins(ctx context.Context, report *GroupLoginReport) error {
 	before, err := r.reading()
 	if err != nil {

@@ -8,20 +8,21 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// unackedPerFrame bounds the bytes that a client leaves unacked, for each frame of
-// the server's window. The window's bytes it is not told; they are usually four
-// times this.
+// unackedPerFrame bounds the bytes that a client leaves unacked: so many for each
+// frame of the server's window. The client is not told the window's bytes, which
+// are usually four times this.
 const unackedPerFrame = 1 << 10
 
-// ackDue reports whether it is time for an ack. A client that acks late must not
-// have the server wait for it.
+// ackDue reports whether it is time for an ack. The server must never wait for
+// the ack of a client that acks in large steps.
 func (c *Client) ackDue(s *session) bool {
 	every := uint64(min(c.config.AckEvery, s.window/2))
 	return s.origin.sync || s.lastD-s.acked >= every || s.unsaid >= s.window*unackedPerFrame
 }
 
-// knownFrame takes a frame with messages of the client's only group that others
-// have checked, and is false if it is anything else.
+// knownFrame handles a frame that holds only messages of the client's one group
+// that others have checked. It returns false, and has done nothing, if the frame
+// is anything else.
 func (c *Client) knownFrame(s *session, payload []byte, now time.Duration) bool {
 	v := c.only
 	messages, ok := v.receiveKnown(payload, s.lastD+1)
@@ -40,7 +41,8 @@ func (c *Client) knownFrame(s *session, payload []byte, now time.Duration) bool 
 	return true
 }
 
-// groupFrame takes what an onNewMessage says of groups beside their messages.
+// groupFrame handles what an onNewMessage says of groups beside their messages:
+// cursors and skipped messages.
 func (c *Client) groupFrame(p *protocol.NewMessage) {
 	for _, cursor := range p.GroupCursors {
 		if v := c.byConv[protocol.GroupConv(cursor.Group)]; v != nil {
@@ -63,8 +65,9 @@ func (c *Client) groupFrame(p *protocol.NewMessage) {
 	}
 }
 
-// groupsSynced takes what onSynced says of groups. What is missing there below the
-// newest message is to be fetched.
+// groupsSynced handles what onSynced says of groups. After a reconnect, seqs that
+// are missing below a group's newest message are no violation: they have to be
+// fetched.
 func (c *Client) groupsSynced(s *session, entries []protocol.Conversation) {
 	for i := range entries {
 		v := c.byConv[entries[i].Conv]
@@ -81,7 +84,7 @@ func (c *Client) groupsSynced(s *session, entries []protocol.Conversation) {
 	}
 }
 
-// catchUp fetches what the sync has left out of the client's groups.
+// catchUp fetches the messages of the client's groups that the sync has left out.
 func (c *Client) catchUp(ctx context.Context) error {
 	s, err := c.present()
 	if err != nil {
@@ -106,7 +109,8 @@ func (c *Client) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// fetch asks for a page from a run of seqs that the client does not have.
+// fetch fetches one page of history, from a run of seqs that the client does not
+// have.
 func (c *Client) fetch(ctx context.Context, s *session, v *view, from, to uint64) error {
 	var page protocol.PageOK
 	args := protocol.GetMessageArgs{Conv: v.conv, From: from, To: to, Limit: protocol.MaxMessages}

@@ -8,7 +8,8 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// request asks for something on the client's session and waits for the reply.
+// request makes a request on the client's session, waits for the reply and
+// decodes it into ok.
 func (c *Client) request(ctx context.Context, op string, args protocol.Args, ok protocol.OK) error {
 	s, err := c.present()
 	if err != nil {
@@ -20,8 +21,8 @@ func (c *Client) request(ctx context.Context, op string, args protocol.Args, ok 
 	return nil
 }
 
-// createGroup has owner, who is logged in first if need be, make a group with
-// further members, and returns its id.
+// createGroup makes a group that owner owns, with users as further members, and
+// returns its id. It logs owner in if need be.
 func (r *run) createGroup(ctx context.Context, owner *Client, kind string, users []string) (id string, err error) {
 	if _, err := owner.present(); err != nil {
 		if err := r.connectAll(ctx, []*Client{owner}); err != nil {

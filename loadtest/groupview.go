@@ -6,7 +6,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A member is what a view has more in a group.
+// A member is the part of a view that only views of groups have.
 type member struct {
 	*group
 	self   *groupSender // nil = the user sends nothing
@@ -14,7 +14,7 @@ type member struct {
 	top    uint64 // seq of the newest message that onSynced told of
 
 	// Of a live group, which has no seqs: the newest counter of each sender, the
-	// messages that never came and how many the server says it skipped.
+	// messages that never came and how many the server has said it skipped.
 	counters   []uint64
 	lost, told int64
 
@@ -31,7 +31,7 @@ func newGroupView(user string, g *group) *view {
 	return v
 }
 
-// receivers is how many sessions get what is sent in the view.
+// receivers returns how many sessions get what is sent in the view.
 func (v *view) receivers() int {
 	if v.group != nil {
 		return v.group.receivers
@@ -39,7 +39,7 @@ func (v *view) receivers() int {
 	return 1
 }
 
-// answeredGroup takes the reply to an own send in a group.
+// answeredGroup handles the reply to an own send in a group.
 func (v *view) answeredGroup(o *outgoing, ok *protocol.SendOK) error {
 	if v.group.live {
 		v.open--
@@ -57,7 +57,7 @@ func (v *view) answeredGroup(o *outgoing, ok *protocol.SendOK) error {
 	return nil
 }
 
-// receiveGroup is receive in a group.
+// receiveGroup is receive for the view of a group.
 func (v *view) receiveGroup(m *protocol.Message, o origin) (fresh bool, at time.Duration, err error) {
 	g := v.group
 	s := g.senders[m.From]
@@ -98,7 +98,7 @@ func (v *view) receiveGroup(m *protocol.Message, o origin) (fresh bool, at time.
 	return true, at, v.inOrder(m, o)
 }
 
-// receiveLive takes a message that has no seq.
+// receiveLive handles a message of a live group, which has no seq.
 func (v *view) receiveLive(m *protocol.Message, s *groupSender, counter uint64, at time.Duration) (fresh bool, _ time.Duration, err error) {
 	g := v.group
 	last := g.counters[s.index]
@@ -126,9 +126,9 @@ func (v *view) receiveLive(m *protocol.Message, s *groupSender, counter uint64, 
 	return true, at, err
 }
 
-// receiveKnown takes a frame, number d of its session, of messages that others
-// have checked. It is false, and nothing was taken, if the frame is anything
-// else. The messages are good until the next call.
+// receiveKnown handles the frame with delivery number d if it holds only messages
+// that others have checked. It returns false, and has done nothing, if the frame
+// is anything else. The messages are valid until the next call.
 func (v *view) receiveKnown(payload []byte, d uint64) (messages []*groupMessage, ok bool) {
 	g := v.group
 	number := v.held.floor
@@ -163,7 +163,8 @@ func (v *view) receiveKnown(payload []byte, d uint64) (messages []*groupMessage,
 	return f.messages, true
 }
 
-// settledGroup reports what is missing at the end of a group's view.
+// settledGroup returns an error if anything is missing at the end of a group's
+// view.
 func (v *view) settledGroup() error {
 	g := v.group
 	if !g.live {

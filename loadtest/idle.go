@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// IdleConfig says how many sessions are held and do nothing. Connections is
+// IdleConfig describes sessions that are held and do nothing. Connections is
 // needed.
 type IdleConfig struct {
 	Config
@@ -35,7 +35,7 @@ type IdleReport struct {
 }
 
 // Idle opens sessions, leaves them alone, and checks that all are still there.
-// Its error says why there is no report.
+// Violations are in the report; an error means that there is none.
 func Idle(ctx context.Context, config IdleConfig) (*IdleReport, error) {
 	switch {
 	case config.Connections < 1 || config.Connections > MaxUsers:

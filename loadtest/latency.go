@@ -38,13 +38,13 @@ func (r *recorder) record(d time.Duration) {
 	r.add(d)
 }
 
-// add is record for whoever holds mu.
+// add is record for callers that hold mu.
 func (r *recorder) add(d time.Duration) {
 	v := int64(min(max(d, latencyPrecision), maxLatency) / latencyPrecision)
 	_ = r.hist.RecordValue(v) // fails only out of range
 }
 
-// latency sums up what was recorded.
+// latency returns the percentiles of what was recorded.
 func (r *recorder) latency() Latency {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,7 +59,7 @@ func milliseconds(v int64) float64 {
 	return float64(time.Duration(v)*latencyPrecision) / float64(time.Millisecond)
 }
 
-// Latency says how long something took, over Count times that it happened.
+// Latency is how long something took, over the Count times that it happened.
 // Values are good to three digits.
 type Latency struct {
 	Count  int64   `json:"count"`

@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// backlogSenders is how many conversations a backlog is spread over at most.
+	// backlogSenders is the most conversations that a backlog is spread over.
 	backlogSenders = 4
-	// senderConversations is how many of them one sender has. A server lets a
-	// user begin 200 in an hour.
+	// senderConversations is the most users that one sender writes to. A server
+	// lets a user begin 200 conversations in an hour.
 	senderConversations = 100
-	// prepareWindow is the sends of one sender that wait for their answers.
+	// prepareWindow bounds the sends of one sender that wait for their answers.
 	prepareWindow = 64
-	// loginPatience bounds the run, together with a millisecond for each message.
+	// loginPatience and a millisecond for each message bound the time of the run.
 	loginPatience = 5 * time.Minute
 )
 
-// LoginConfig says how many users come back at once, and to what. Users,
+// LoginConfig describes users who come back at once, each to a backlog. Users,
 // Backlog and Body are needed.
 type LoginConfig struct {
 	Config
@@ -41,8 +41,8 @@ type LoginReport struct {
 	Seconds           float64 `json:"seconds"` // until the last user had everything
 	LoginsPerSecond   float64 `json:"loginsPerSecond"`
 	MessagesPerSecond float64 `json:"messagesPerSecond"`
-	// Answer is from dialing to the reply to login, Login to onSynced and the
-	// last message.
+	// Answer runs from dialing to the reply to login, Login from dialing until
+	// onSynced and the last message have come.
 	Answer    Latency `json:"dialToReply"`
 	Login     Latency `json:"dialToSynced"`
 	Sent      int64   `json:"sent"`
@@ -54,8 +54,8 @@ type LoginReport struct {
 	Verdict
 }
 
-// Login fills the offline queues of users, then has all of them log in at once.
-// Its error says why there is no report.
+// Login fills the offline queues of users, then logs in all of them at once.
+// Violations are in the report; an error means that there is none.
 func Login(ctx context.Context, config LoginConfig) (*LoginReport, error) {
 	switch {
 	case config.Users < 1 || config.Users > MaxUsers:
@@ -90,26 +90,26 @@ func Login(ctx context.Context, config LoginConfig) (*LoginReport, error) {
 	return report, nil
 }
 
-// spread is how many conversations each backlog is spread over.
+// spread returns how many conversations each backlog is spread over.
 func (c *LoginConfig) spread() int { return min(backlogSenders, c.Backlog) }
 
-// senders is how many users it takes to write the backlogs.
+// senders returns how many users are needed to write the backlogs.
 func (c *LoginConfig) senders() int {
 	return max(c.spread(), (c.Users*c.spread()+senderConversations-1)/senderConversations)
 }
 
-// A loginRun is a run of logins.
+// A loginRun is a run of Login; Siege uses one for the users who are absent.
 type loginRun struct {
 	*run
 	config  LoginConfig
 	atOnce  int
-	kinds   [2]string // of senders and users
-	count   *Tally    // of both
+	kinds   [2]string // kinds, in their names, of senders and users
+	count   *Tally    // counts what both do
 	senders []*Client
 	users   []*Client
 }
 
-// A leg is what one sender writes to one user.
+// A leg is what one sender still has to write to one conversation.
 type leg struct {
 	to       protocol.Conv
 	messages int
@@ -143,8 +143,8 @@ func (r *loginRun) prepare() error {
 	return nil
 }
 
-// roundRobin sends on all legs in turn, so that backlogs are as interleaved as
-// those of life.
+// roundRobin returns a ClientConfig.Next that sends on all legs by turns, so that
+// backlogs are interleaved as they are in life.
 func roundRobin(legs *[]leg) func(time.Duration) (protocol.Conv, time.Duration, bool) {
 	next := 0
 	return func(now time.Duration) (protocol.Conv, time.Duration, bool) {
@@ -174,7 +174,7 @@ func (r *loginRun) work(ctx context.Context, report *LoginReport) error {
 
 var errLoginPatience = fmt.Errorf("loadtest: the run took longer than %v and a millisecond per message", loginPatience)
 
-// fill sends the backlog to users who are not there.
+// fill sends the backlogs to users who are not logged in.
 func (r *loginRun) fill(ctx context.Context, report *LoginReport) error {
 	began := r.tally.Now()
 	total := int64(r.config.Users * r.config.Backlog)
@@ -190,7 +190,7 @@ func (r *loginRun) fill(ctx context.Context, report *LoginReport) error {
 	return nil
 }
 
-// storm has all users log in and waits until they have everything.
+// storm logs in all users at once and waits until they have everything.
 func (r *loginRun) storm(ctx context.Context, report *LoginReport) error {
 	before, err := r.reading()
 	if err != nil {

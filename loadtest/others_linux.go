@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// OthersCPU is the CPU time, since the machine was started, of everything but
-// this process and those children of it that it has waited for. The difference
-// of two tells how much else went on between them.
+// OthersCPU returns the CPU time, since the machine was started, of everything
+// but this process and those children of it that it has waited for. The
+// difference between two calls is how much else ran between them.
 func OthersCPU() (time.Duration, error) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -31,8 +31,8 @@ func OthersCPU() (time.Duration, error) {
 	return busy, nil
 }
 
-// parseBusy adds up the first line's ticks of user, nice, system, irq, softirq
-// and steal, which leaves out idle and iowait. Guests' time is part of user.
+// parseBusy returns the sum of the ticks of user, nice, system, irq, softirq and
+// steal in the first line, without idle and iowait. Guests' time is part of user.
 func parseBusy(stat string) (busy time.Duration, err error) {
 	line, _, _ := strings.Cut(stat, "\n")
 	fields := strings.Fields(line)

@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// OthersCPU cannot tell here.
+// OthersCPU is not supported here.
 func OthersCPU() (time.Duration, error) { return 0, errors.ErrUnsupported }

@@ -11,14 +11,14 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// PairsConfig says how users chat in pairs, both sides at once. Users, Body and
-// Duration are needed.
+// PairsConfig describes users who chat in pairs, both sides at once. Users, Body
+// and Duration are needed.
 type PairsConfig struct {
 	Config
 	Users int // an even number
 	Body  int // bytes of each message's body as stored, MinBody to MaxBody
-	// Window bounds the sends of one client that have no answer yet, with a rate
-	// too; 0 = 16.
+	// Window bounds the sends of one client that have no answer yet, also when
+	// there is a rate; 0 = 16.
 	Window int
 	// Rate is the messages meant to be sent per second, by all together. 0 = as
 	// fast as the windows allow.
@@ -26,13 +26,13 @@ type PairsConfig struct {
 	Duration time.Duration // of measuring
 	Warmup   time.Duration // before it
 	Drain    time.Duration // after it, for what is under way; 0 = 30s
-	// Resume has clients that lose their connection come back. Without it a
-	// lost connection is a violation.
+	// Resume lets clients that lose their connection come back. Without it a lost
+	// connection is a violation.
 	Resume bool
-	// Disturb, if set, runs from the begin of sending, which does not end before
-	// it has returned, however long after Duration. It may Cut clients and do to
-	// the server what the server has to bear. Its context ends when the run has
-	// failed. Needs Resume.
+	// Disturb, if set, is called when sending begins. Sending goes on until it
+	// has returned, however long after Duration. It may Cut clients, and do to
+	// the server what that has to bear. Its context ends when the run has failed.
+	// It needs Resume.
 	Disturb func(ctx context.Context, clients []*Client)
 	// ManualRead keeps acks from being read reports.
 	ManualRead bool
@@ -52,7 +52,7 @@ type PairsReport struct {
 	DeliveriesPerSecond float64          `json:"deliveriesPerSecond"`
 	Ack                 Latency          `json:"sendToAck"`
 	Delivery            Latency          `json:"sendToDelivered"`
-	Late                Latency          `json:"late"` // behind the intended time when sent
+	Late                Latency          `json:"late"` // how late messages were sent
 	Sent                int64            `json:"sent"`
 	Delivered           int64            `json:"delivered"`
 	Unsent              int64            `json:"unsent,omitempty"` // due, but the windows were full to the end
@@ -92,7 +92,7 @@ func (c PairsConfig) withDefaults() (PairsConfig, error) {
 	return c, nil
 }
 
-// A pairsRun is a run of pairs.
+// A pairsRun is a run of Pairs.
 type pairsRun struct {
 	*run
 	config   PairsConfig
@@ -100,9 +100,8 @@ type pairsRun struct {
 	halt     atomic.Bool              // sending is over
 }
 
-// Pairs has users chat in pairs and reports what that took. The error says why
-// there is no report; the report's Err says whether the server did
-// everything right.
+// Pairs runs the pairs scenario: users chat in pairs. Violations are in the
+// report, see its Err; an error means that there is none.
 func Pairs(ctx context.Context, config PairsConfig) (*PairsReport, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -177,8 +176,8 @@ func (r *pairsRun) work(ctx context.Context, report *PairsReport) error {
 	return r.audit(ctx)
 }
 
-// stay has clients come back when they have lost their connections, until the
-// function that it returns is called.
+// stay lets clients connect again when they have lost their connections, until
+// the function that it returns is called.
 func (r *run) stay(ctx context.Context, clients []*Client) (leave func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var stays sync.WaitGroup
@@ -192,7 +191,8 @@ func (r *run) stay(ctx context.Context, clients []*Client) (leave func()) {
 	return func() { cancel(); stays.Wait() }
 }
 
-// send has the clients send for the time that is asked for, and measures.
+// send lets the clients send for the warm-up and the time to be measured, and
+// measures.
 func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
 	begin := r.tally.Now()
 	from := begin + r.config.Warmup
@@ -229,18 +229,18 @@ func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
 	if disturb.Wait(); r.config.Disturb != nil {
 		stop()
 	}
-	// Whoever is woken late still sends what was due. What then is not sent had
-	// no room in a window.
+	// Clients may be woken late, and still send what was due. What is not sent
+	// after that had no room in a window.
 	pace.Wait()
 	report.Unsent = max(0, planned.total()-r.tally.sent.Load())
 	return nil
 }
 
-// A reading is where the counters of a run stand at one time.
+// A reading is the counters of a run at one time.
 type reading struct {
 	at                  time.Duration
 	answered, delivered int64
-	known               bool // of the server's use
+	known               bool // whether server and self are known
 	server, self        usage
 }
 
@@ -252,7 +252,7 @@ func (r *run) reading() (reading, error) {
 	}, err
 }
 
-// between fills in what two readings tell.
+// between fills in what was done and used between two readings.
 func (p *PairsReport) between(before, after reading) {
 	elapsed := after.at - before.at
 	sends := after.answered - before.answered

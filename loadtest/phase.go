@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// rssEvery is the time between two looks at the server's memory.
+// rssEvery is the time between two reads of the server's memory use.
 const rssEvery = 500 * time.Millisecond
 
-// A Phase is what pairs saw in a part of a run.
+// A Phase is what was measured of the pairs in a part of a run.
 type Phase struct {
 	Seconds        float64 `json:"seconds"`
 	SendsPerSecond float64 `json:"sendsPerSecond"`
 	Ack            Latency `json:"sendToAck"`
 	Delivery       Latency `json:"sendToDelivered"`
-	Late           Latency `json:"late"` // behind the intended time when sent
-	// Server is per million messages, those of others than the pairs included.
+	Late           Latency `json:"late"` // how late messages were sent
+	// Server is per million messages, also those that are not of the pairs.
 	Server *Usage `json:"server,omitempty"`
 	RSSMax int64  `json:"rssMaxBytes,omitempty"` // of the server
 }
 
-// A besides is what goes on beside the pairs in a phase; nothing when zero.
+// A besides is the load beside the pairs in a phase; zero is none.
 type besides struct {
 	send func(ctx context.Context, begin, end time.Duration) // on a goroutine of its own
 	sent func() int64                                        // messages so far
@@ -35,7 +35,8 @@ func (b *besides) count() int64 {
 	return b.sent()
 }
 
-// phase has the pairs send at their rate for a time and measures them.
+// phase lets the pairs send at their rate, for the warm-up and duration, and
+// measures the latter.
 func (r *pairsRun) phase(ctx context.Context, name string, duration time.Duration, beside besides, phase *Phase) error {
 	begin := r.tally.Now().Truncate(bodyTick) // as the messages' times are
 	from := begin + r.config.Warmup

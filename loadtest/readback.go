@@ -12,7 +12,7 @@ import (
 // readbackPage is how many messages are asked for at a time.
 const readbackPage = 100
 
-// A readback is the comparison of one user's history.
+// A readback compares one user's history with what was sent.
 type readback struct {
 	*reader
 	client *Client
@@ -21,9 +21,9 @@ type readback struct {
 
 // Readback logs in as a new device and compares the whole history of each
 // conversation with what was sent. It is for a client whose run is over, closed
-// or not, and may be repeated, each time with another device. took is from
-// dialing to onSynced; wrong lists what differs; err says why the server could
-// not be asked.
+// or not, and may be repeated, each time with another device. took is the time
+// from dialing to onSynced; wrong lists what differs; err is set if the server
+// could not be asked.
 func (c *Client) Readback(ctx context.Context, device string) (took time.Duration, wrong []error, err error) {
 	defer func() {
 		if err != nil {
@@ -52,8 +52,8 @@ func (c *Client) Readback(ctx context.Context, device string) (took time.Duratio
 		return 0, nil, errors.Join(err, context.Cause(ctx))
 	}
 	took = time.Since(began)
-	// Messages that the login pushes are in history as well; what is said of them
-	// here is whether any was dropped.
+	// Messages that the login pushes are compared in history. Only those that the
+	// offline queue has lost are looked for here.
 	for _, l := range r.synced.Lost {
 		r.wrong = append(r.wrong, fmt.Errorf("%s: a new device is told that seqs %d to %d of %s are lost", c.config.User, l.From, l.To, l.Conv))
 	}
@@ -65,7 +65,8 @@ func (c *Client) Readback(ctx context.Context, device string) (took time.Duratio
 	return took, r.wrong, nil
 }
 
-// history compares one view from its first message to its last.
+// history compares the server's history of one view, from the first message to
+// the last, with what was sent.
 func (r *readback) history(v *view) error {
 	wrong := func(format string, args ...any) {
 		r.wrong = append(r.wrong, v.errorf("history: %w", fmt.Errorf(format, args...)))

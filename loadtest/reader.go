@@ -6,17 +6,18 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A reader is a session that only reads. One goroutine does everything.
+// A reader is a session whose one goroutine makes requests and reads. It does not
+// verify what it is pushed.
 type reader struct {
 	socket *socket
 	lastID uint64
 	parts  protocol.SyncedPart
-	synced *protocol.Synced // nil until it came
+	synced *protocol.Synced // nil before it came
 	size   int              // of the last frame
 }
 
-// call makes a request and takes what is pushed before the reply. A nil ok leaves
-// that unread.
+// call makes a request, handles what is pushed before the reply, and decodes the
+// reply into ok, unless nil.
 func (r *reader) call(op string, args protocol.Args, ok protocol.OK) error {
 	r.lastID++
 	r.socket.queue(func(b []byte) []byte { return protocol.AppendRequest(b, r.socket.codec, r.lastID, op, args) })
@@ -39,7 +40,7 @@ func (r *reader) call(op string, args protocol.Args, ok protocol.OK) error {
 	}
 }
 
-// sync takes what the login pushes, to onSynced.
+// sync handles what the login pushes, up to onSynced.
 func (r *reader) sync() error {
 	for r.synced == nil {
 		if _, err := r.next(); err != nil {
@@ -49,7 +50,7 @@ func (r *reader) sync() error {
 	return nil
 }
 
-// frame waits for a frame, which is good until the next call.
+// frame returns the next frame, which is valid until the next call.
 func (r *reader) frame() ([]byte, error) {
 	payload, ok, err := r.socket.next()
 	for ; err == nil && !ok; payload, ok, err = r.socket.next() {
@@ -61,7 +62,8 @@ func (r *reader) frame() ([]byte, error) {
 	return payload, err
 }
 
-// next takes a frame and deals with it if it is a push.
+// next reads a frame. A push it handles: it acks messages and keeps what onSynced
+// says.
 func (r *reader) next() (f protocol.ServerFrame, err error) {
 	payload, err := r.frame()
 	if err != nil {

@@ -11,11 +11,11 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// writtenTo is how many clients there are for each one who is written to while all
-// are away.
+// writtenTo says how many of the clients are written to while all are away: one
+// in so many.
 const writtenTo = 10
 
-// ReconnectConfig says how many sessions are lost at once and come back at once.
+// ReconnectConfig describes sessions that are lost at once and come back at once.
 // Clients and Body are needed.
 type ReconnectConfig struct {
 	Config
@@ -35,7 +35,7 @@ type ReconnectReport struct {
 	Storm
 	Sent      int64 `json:"sent"`
 	Delivered int64 `json:"delivered"`
-	Missed    int64 `json:"missed"`   // of them, those that came with a sync after the loss
+	Missed    int64 `json:"missed"`   // of those delivered: came with a sync after the loss
 	Repeated  int64 `json:"repeated"` // pushed again
 	Verdict
 }
@@ -55,7 +55,7 @@ func (c ReconnectConfig) withDefaults() (ReconnectConfig, error) {
 	return c, c.check()
 }
 
-// A reconnectRun is a run of sessions that are lost and come back.
+// A reconnectRun is a run of Reconnect.
 type reconnectRun struct {
 	*run
 	config   ReconnectConfig
@@ -65,8 +65,9 @@ type reconnectRun struct {
 	halt     atomic.Bool              // they are done
 }
 
-// Reconnect has sessions lost all at once and come back all at once, while
-// others write to some of them. Its error says why there is no report.
+// Reconnect runs the reconnect scenario: sessions are lost all at once and come
+// back all at once, while others write to some of them. Violations are in the
+// report; an error means that there is none.
 func Reconnect(ctx context.Context, config ReconnectConfig) (*ReconnectReport, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -157,7 +158,7 @@ func (r *reconnectRun) work(ctx context.Context, report *ReconnectReport) error 
 // settlePatience is how long the end of a run waits for what is under way.
 const settlePatience = 30 * time.Second
 
-// write has the writers write until the returned function is called.
+// write makes the writers write until the function that it returns is called.
 func (r *reconnectRun) write(ctx context.Context) (stopped func()) {
 	ctx, stop := context.WithCancel(ctx)
 	var pace sync.WaitGroup

@@ -29,15 +29,15 @@ const (
 // A Config is what all scenarios have in common. Server is needed.
 type Config struct {
 	Server Server
-	// Prefix begins the names of the run's users, at most 56 bytes. "" = one
-	// that no other run has: where users were there before, seqs do not begin
-	// at 1, and verification fails.
+	// Prefix begins the names of the run's users, at most 56 bytes; "" = a random
+	// one. The users have to be new to the server: otherwise seqs do not begin at
+	// 1, and verification fails.
 	Prefix string
-	// Parallel bounds the connections being opened at a time. 0 = 128; for the
-	// scenario Login all of them.
+	// Parallel bounds the connections being opened at a time. 0 = 128, but in
+	// Login all of them.
 	Parallel int
-	// ServerPID is the server's process on this machine, whose use of CPU and
-	// memory goes into the report; 0 = unknown.
+	// ServerPID is the process id of the server on this machine, whose use of CPU
+	// and memory goes into the report; 0 = unknown.
 	ServerPID int
 	// Progress, if set, is called once a second with how far the run is.
 	Progress func(Progress)
@@ -68,10 +68,11 @@ type run struct {
 	of    int64
 }
 
-// begin checks what all scenarios share and prepares a run with so many
-// connections. The context ends when ctx does, the returned function is called,
-// or a violation was found: what comes after one says little, and a run that
-// waits for what was lost says it late.
+// begin checks what all scenarios share and returns a run for so many
+// connections, its context, and the function that ends it. The context ends with
+// ctx, when that function is called, or with the first violation: what is
+// measured after one says little, and a run that waits for what was lost takes
+// long to end.
 func begin(ctx context.Context, config Config, connections int) (context.Context, *run, func(), error) {
 	if err := config.Server.check(); err != nil {
 		return nil, nil, nil, err
@@ -111,14 +112,15 @@ func begin(ctx context.Context, config Config, connections int) (context.Context
 	}, nil
 }
 
-// enter names the phase that begins, and what counts its progress.
+// enter begins a phase, as Progress tells of it: done counts, up to of, how far
+// it is.
 func (r *run) enter(phase string, done func() int64, of int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.phase, r.done, r.of = phase, done, of
 }
 
-// seconds counts those since a time, as the progress of a phase.
+// seconds returns a function that counts the seconds since a time, for enter.
 func (r *run) seconds(since time.Duration) func() int64 {
 	return func() int64 { return int64((r.tally.Now() - since).Seconds()) }
 }
@@ -143,8 +145,8 @@ func (r *run) show(ctx context.Context) {
 	}
 }
 
-// client adds a client of the run, which counts in the run's tally unless config
-// has another. Its name is kind and its number.
+// client adds a client to the run. Its user's name is the prefix, kind and n. It
+// counts in the run's tally, unless config has another.
 func (r *run) client(kind string, n int, config ClientConfig) (*Client, error) {
 	config.Server = &r.config.Server
 	if config.Tally == nil {
@@ -159,7 +161,7 @@ func (r *run) client(kind string, n int, config ClientConfig) (*Client, error) {
 	return c, err
 }
 
-// stream adds what from sends to.
+// stream adds the stream of what from sends to, with bodies of body bytes.
 func (r *run) stream(from, to *Client, body int) *Stream {
 	s := NewStream(uint32(len(r.streams)+1), from.User(), to.User(), body)
 	r.streams = append(r.streams, s)
@@ -183,7 +185,7 @@ func each(ctx context.Context, clients []*Client, parallel int, do func(context.
 	return context.Cause(ctx)
 }
 
-// connect has all clients log in and waits until each is synced.
+// connect logs in all clients and waits until each is synced.
 func (r *run) connect(ctx context.Context) error {
 	return r.connectAll(ctx, r.clients)
 }
@@ -202,8 +204,7 @@ func (r *run) connectAll(ctx context.Context, clients []*Client) error {
 	})
 }
 
-// until waits until value is want. What is pending falls to 0 only with the last
-// delivery, so that whoever waits for less has to look.
+// until polls value and returns once it is want.
 func (r *run) until(ctx context.Context, value func() int64, want int64) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -259,8 +260,8 @@ func (r *run) audit(ctx context.Context) error {
 	return each(ctx, r.clients, r.config.Parallel, func(ctx context.Context, c *Client) error { return c.Audit(ctx) })
 }
 
-// measured waits for a warm-up and then for a time to be measured, and reads the
-// counters at the begin and the end of that.
+// measured waits for the warm-up and then for duration, and returns the counters
+// at the begin and the end of the latter.
 func (r *run) measured(ctx context.Context, begin, warmup, duration time.Duration) (before, after reading, err error) {
 	from := begin + warmup
 	r.enter("warm-up", r.seconds(begin), int64(warmup.Seconds()))
@@ -278,7 +279,7 @@ func (r *run) measured(ctx context.Context, begin, warmup, duration time.Duratio
 	return before, after, err
 }
 
-// usages reads what the server and this process have used.
+// usages returns what the server and this process have used so far.
 func (r *run) usages() (server, self usage, err error) {
 	if server, err = readUsage(r.config.ServerPID); err != nil {
 		return server, self, err
@@ -289,8 +290,8 @@ func (r *run) usages() (server, self usage, err error) {
 	return server, self, err
 }
 
-// verdict turns the error that ended a run into its verdict: a violation is
-// part of the report, anything else means that there is none.
+// verdict returns the violations of a run that ended with err. It returns err
+// only if there are none: then there is no report.
 func (r *run) verdict(err error) (Verdict, error) {
 	v := r.tally.Verdict()
 	if v.Violations == 0 && err != nil {
@@ -299,7 +300,7 @@ func (r *run) verdict(err error) (Verdict, error) {
 	return v, nil
 }
 
-// sleepUntil waits until the time since the epoch is at.
+// sleepUntil waits until at, counted from the run's epoch.
 func (r *run) sleepUntil(ctx context.Context, at time.Duration) error {
 	timer := time.NewTimer(at - r.tally.Now())
 	defer timer.Stop()

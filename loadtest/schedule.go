@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// A schedule says when the messages of a run are meant to be sent. With a rate
-// that is settled beforehand: message n is due n/rate after the begin, from
-// client n modulo clients, whatever became of those before it.
+// A schedule is when the messages of a run are meant to be sent. A rate fixes
+// that beforehand: message n is due n/rate after the begin, from client n modulo
+// clients, whatever became of those before it.
 type schedule struct {
 	begin, end time.Duration // since the run's epoch
 	rate       int           // messages per second of all clients; 0 = whenever a window has room
 	clients    int
 }
 
-// at is when message n of all is due. It has no rounding error that adds up.
+// at returns when message n of all clients is due. Rounding errors do not add up.
 func (s *schedule) at(n int64) time.Duration {
 	rate := int64(s.rate)
 	return s.begin + time.Duration(n/rate)*time.Second + time.Duration(n%rate)*time.Second/time.Duration(rate)
@@ -28,15 +28,15 @@ func (s *schedule) due(client int, k int64, now time.Duration) (at time.Duration
 	return at, at >= s.begin && at < s.end && at <= now
 }
 
-// A position is how far a client is with its schedule.
+// A position is how far a client has got in its schedule.
 type position struct {
 	schedule *schedule
 	sent     int64
 }
 
-// next returns the intended time of the next message of a client, and counts it, if
-// it is to be sent by now. A schedule other than the last begins anew; nil has
-// nothing due.
+// next returns the intended time of a client's next message and counts it; ok is
+// false if none is to be sent by now. A schedule other than that of the last call
+// begins anew; nil has nothing due.
 func (p *position) next(s *schedule, client int, now time.Duration) (at time.Duration, ok bool) {
 	if s == nil {
 		return 0, false
@@ -50,7 +50,7 @@ func (p *position) next(s *schedule, client int, now time.Duration) (at time.Dur
 	return at, ok
 }
 
-// total is the number of messages meant to be sent; 0 without a rate.
+// total returns the number of messages meant to be sent; 0 without a rate.
 func (s *schedule) total() int64 {
 	if s.rate == 0 {
 		return 0
@@ -62,10 +62,10 @@ func (s *schedule) total() int64 {
 	return n
 }
 
-// run calls wake with the client of each message when that is due, until the
-// last one or the end of ctx. If it falls behind it does not wait until it has
-// caught up: the messages keep their intended times. It returns at once without
-// a rate. elapsed is the time since the run's epoch.
+// run calls wake for each message, with its client, when the message is due,
+// until the last one or the end of ctx. While it is behind, it calls without
+// waiting: messages keep their intended times. Without a rate it returns at once.
+// elapsed returns the time since the run's epoch.
 func (s *schedule) run(ctx context.Context, elapsed func() time.Duration, wake func(client int)) {
 	if s.rate == 0 {
 		return

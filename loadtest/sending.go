@@ -7,11 +7,12 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// defaultRetry is how long a refused send waits if the server does not say.
+// defaultRetry is how long a refused send waits if the server does not say how
+// long.
 const defaultRetry = 100 * time.Millisecond
 
-// pump sends what is due, as far as the window allows. The caller holds mu and
-// flushes; there is a session.
+// pump sends the messages that are due, as far as the window allows. The caller
+// holds mu, has a session, and flushes it.
 func (c *Client) pump(now time.Duration) {
 	if c.parked > 0 {
 		c.retry(now)
@@ -36,7 +37,7 @@ func (c *Client) pump(now time.Duration) {
 	}
 }
 
-// outgoing returns a free record for a send.
+// outgoing returns a record for a send, used before if there is such.
 func (c *Client) outgoing() *outgoing {
 	if n := len(c.free); n > 0 {
 		o := c.free[n-1]
@@ -58,7 +59,7 @@ func (c *Client) transmit(o *outgoing, retry bool) {
 	})
 }
 
-// sendAgain repeats a send that has no answer or got one that allows it.
+// sendAgain repeats a send that has no answer or was refused temporarily.
 func (c *Client) sendAgain(o *outgoing) {
 	if o.retryAt != 0 {
 		o.retryAt = 0
@@ -79,7 +80,7 @@ func (c *Client) retry(now time.Duration) {
 	}
 }
 
-// answer takes the reply to a send.
+// answer handles the reply to a send.
 func (c *Client) answer(o *outgoing, f *protocol.ServerFrame, now time.Duration) error {
 	if f.Err != nil {
 		c.refused(o, f.Err, now)
@@ -100,14 +101,15 @@ func (c *Client) answer(o *outgoing, f *protocol.ServerFrame, now time.Duration)
 	return nil
 }
 
-// settled takes back an outgoing that nothing waits for any more.
+// settled frees the record of a send that nothing waits for any more.
 func (c *Client) settled(o *outgoing) {
 	c.flying--
 	c.free = append(c.free, o)
 }
 
-// refused takes an error reply to a send. Some tell to try again; the others
-// mean that the load itself is wrong, so that the client sends nothing more.
+// refused handles an error reply to a send. After a temporary one the client
+// sends the message again. Any other means that the load itself is wrong: it
+// sends nothing more.
 func (c *Client) refused(o *outgoing, err *protocol.ReplyError, now time.Duration) {
 	c.tally.refused(err.Code)
 	if c.config.Refused != nil {

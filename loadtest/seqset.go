@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// maxAhead bounds how far above the lowest missing seq others may be held. It
-// bounds the memory of a seqSet at 128 KiB.
+// maxAhead bounds how far above the lowest missing seq others may be held, and so
+// the memory of a seqSet, at 128 KiB.
 const maxAhead = 1 << 20
 
-// A seqSet holds the seqs of one view that are accounted for. As they come
-// nearly in order, it keeps the lowest that is missing, and a bit for each
+// A seqSet holds the seqs of one view that are accounted for. They come nearly in
+// order, so it keeps only the lowest one that is missing, and a bit for each
 // above.
 type seqSet struct {
 	floor uint64   // every seq from 1 to floor is held
@@ -19,7 +19,7 @@ type seqSet struct {
 	words []uint64 // bits of floor and below may be stale
 }
 
-// add puts seq in. It reports false if it was there.
+// add adds seq and reports whether it is new.
 func (s *seqSet) add(seq uint64) (fresh bool, err error) {
 	switch {
 	case seq == 0:
@@ -47,13 +47,14 @@ func (s *seqSet) add(seq uint64) (fresh bool, err error) {
 	return true, nil
 }
 
-// extend adds the n seqs above the floor, where there is nothing above them.
+// extend adds the n seqs above the floor. The set must not hold any there.
 func (s *seqSet) extend(n int) {
 	s.floor += uint64(n)
 	s.base = (s.floor + 1) &^ 63
 }
 
-// hole is the first run of seqs up to top that are not held; 0, 0 if all are.
+// hole returns the first run of seqs up to top that are not held; 0, 0 if all
+// are.
 func (s *seqSet) hole(top uint64) (from, to uint64) {
 	if s.floor >= top {
 		return 0, 0
@@ -90,7 +91,7 @@ func (s *seqSet) advance() {
 	}
 }
 
-// highest is the highest seq held.
+// highest returns the highest seq held.
 func (s *seqSet) highest() uint64 {
 	for i := len(s.words) - 1; i >= 0; i-- {
 		if w := s.words[i]; w != 0 {
@@ -122,7 +123,8 @@ func (s *seqSet) missingBelow(seq uint64) uint64 {
 	return seq - 1 - s.floor - held
 }
 
-// missing returns the first few seqs up to highest that are not held.
+// missing returns the first seqs below highest that are not held, up to most of
+// them.
 func (s *seqSet) missing(most int) []uint64 {
 	var list []uint64
 	for seq, top := s.floor+1, s.highest(); seq < top && len(list) < most; seq++ {

@@ -10,15 +10,15 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A session is one connection of a client. What is not said to be otherwise is
-// guarded by the client's mu.
+// A session is one connection of a client. The client's mu guards every field
+// that does not say otherwise.
 type session struct {
 	socket   *socket
 	since    string // the cursor of its login
 	hasSince bool
-	groups   []protocol.GroupCursor // those of its login
+	groups   []protocol.GroupCursor // cursors of groups in its login
 	synced   chan struct{}          // closed with the end of the sync
-	ended    chan struct{}          // closed when the reader has left
+	ended    chan struct{}          // closed when the reader has returned
 	syncedAt time.Duration          // set before synced is closed
 	err      error                  // why it ended; set before ended is closed
 	stalled  atomic.Pointer[stall]
@@ -39,12 +39,12 @@ type session struct {
 // A call is a request whose caller waits.
 type call struct {
 	ok   protocol.OK
-	take func(now time.Duration) // if set, reads ok before done is closed: what lies in the frame is void then
+	take func(now time.Duration) // if set, is called before done is closed: after that, what ok has of the frame is void
 	err  error
 	done chan struct{} // closed when ok or err is set
 }
 
-// serve reads until the session ends.
+// serve reads until the session ends, and fails the calls that still wait.
 func (c *Client) serve(s *session) {
 	err := c.read(s)
 	s.socket.cut()
@@ -84,8 +84,8 @@ func (c *Client) read(s *session) error {
 	}
 }
 
-// take deals with all frames that have come, and queues what they call for. They
-// came at now.
+// take handles all frames that were read, at now, and queues the acks and sends
+// that follow from them.
 func (c *Client) take(s *session, now time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,7 +113,7 @@ func (c *Client) take(s *session, now time.Duration) error {
 	return nil
 }
 
-// frame takes one frame. An error ends the session; what is merely wrong is
+// frame handles one frame. An error ends the session; what is merely wrong is
 // noted as a violation.
 func (c *Client) frame(s *session, payload []byte, now time.Duration) error {
 	s.unsaid += len(payload)
@@ -167,7 +167,7 @@ func (c *Client) reply(s *session, f *protocol.ServerFrame, now time.Duration) e
 	return nil
 }
 
-// messages takes an onNewMessage.
+// messages handles an onNewMessage.
 func (c *Client) messages(s *session, f *protocol.ServerFrame, now time.Duration) error {
 	var p protocol.NewMessage
 	if err := f.Decode(&p); err != nil {
@@ -216,7 +216,7 @@ func (c *Client) message(s *session, m *protocol.Message, o origin, now time.Dur
 	c.arrive(1, now)
 }
 
-// arrive counts messages of others.
+// arrive counts n messages of others, for Await.
 func (c *Client) arrive(n int, now time.Duration) {
 	c.incoming += n
 	c.arrivedAt = now
@@ -226,7 +226,7 @@ func (c *Client) arrive(n int, now time.Duration) {
 	}
 }
 
-// onSynced takes the end of the sync.
+// onSynced handles the end of the sync.
 func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration) error {
 	var p protocol.Synced
 	if err := f.Decode(&p); err != nil {
@@ -260,13 +260,13 @@ func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration
 	return nil
 }
 
-// call asks for something and waits for the reply.
+// call makes a request, waits for the reply and decodes it into ok.
 func (c *Client) call(ctx context.Context, s *session, op string, args protocol.Args, ok protocol.OK) error {
 	return c.callAndTake(ctx, s, op, args, ok, nil)
 }
 
-// callAndTake is call with a function that reads ok where the reply is read, with
-// the client locked.
+// callAndTake is call with a function that is called where the reply is read,
+// with the client locked: it reads ok.
 func (c *Client) callAndTake(ctx context.Context, s *session, op string, args protocol.Args, ok protocol.OK, take func(now time.Duration)) error {
 	waiting := &call{ok: ok, take: take, done: make(chan struct{})}
 	c.mu.Lock()

@@ -11,21 +11,23 @@ import (
 )
 
 const (
-	// healthEvery is the time between two health checks, and between two
-	// newcomers.
+	// healthEvery is the time between two health checks, and between the logins
+	// of two newcomers.
 	healthEvery = 250 * time.Millisecond
-	// vitalsEvery is the time between two looks at the server's metrics.
+	// vitalsEvery is the time between two reads of the server's vitals.
 	vitalsEvery = time.Second
-	// askPatience bounds one health check, one look and one newcomer's login.
+	// askPatience bounds one health check, one read of the vitals and one
+	// newcomer's login.
 	askPatience = 5 * time.Second
-	// absentPatience bounds the logins after an attack.
+	// absentPatience bounds the logins of the absent users after an attack.
 	absentPatience = time.Minute
-	// newcomers are the users who log in one after the other, and leave.
+	// newcomers is the number of users who log in one after the other, and leave.
 	newcomers = 20
 )
 
-// A SiegeConfig says how users chat in pairs, first by themselves, then while the
-// server is attacked. Users, Body, Rate, Absent, Backlog, Duration, Prepare, Vitals and Health are needed.
+// A SiegeConfig describes users who chat in pairs, first by themselves, then
+// while the server is attacked. Users, Body, Rate, Absent, Backlog, Duration,
+// Prepare, Vitals and Health are needed.
 type SiegeConfig struct {
 	Config
 	Users   int // who chat in pairs, an even number
@@ -33,12 +35,13 @@ type SiegeConfig struct {
 	Rate    int // messages per second of all pairs together
 	Absent  int // users who are away and come back after the attack
 	Backlog int // messages that wait for each of them
-	// Duration is that of measuring before the attack, and again during it. Warmup
-	// comes before each: an attack takes a while to unfold.
+	// Duration is how long is measured before the attack, and again during it.
+	// Warmup comes before each, since an attack takes a while to unfold.
 	Duration, Warmup time.Duration
-	// Prepare gets the attack ready.
+	// Prepare returns the attack, ready to run.
 	Prepare func(ctx context.Context) (Besieger, error)
-	// Vitals returns what the server reports of itself; Health checks that it answers.
+	// Vitals returns what the server reports of itself; Health returns an error
+	// if it does not answer.
 	Vitals func(ctx context.Context) (Vitals, error)
 	Health func(ctx context.Context) error
 }
@@ -80,16 +83,17 @@ type SiegeReport struct {
 	Verdict
 }
 
-// A SiegePhase is a part of a run of Siege.
+// A SiegePhase is what was measured in one phase of Siege.
 type SiegePhase struct {
 	Phase
 	Retention float64 `json:"retentionSeconds"` // the shortest seen
 	Heap      int64   `json:"heapBytes"`        // the most seen
 	UsersKept int64   `json:"usersBytes"`       // the last seen
-	Full      bool    `json:"full"`             // at times
-	// Health is of checks that were answered, each on a connection of its own.
+	Full      bool    `json:"full"`             // at least once
+	// Health is how long health checks took that were answered, each on a
+	// connection of its own.
 	Health  Latency          `json:"health"`
-	Unwell  map[string]int64 `json:"unwell,omitempty"` // checks and looks that failed
+	Unwell  map[string]int64 `json:"unwell,omitempty"` // health checks and reads of vitals that failed, by kind
 	Login   Latency          `json:"newcomerLogin"`    // from dialing to the reply
 	Refused map[string]int64 `json:"newcomersRefused,omitempty"`
 }
@@ -108,17 +112,17 @@ func (c SiegeConfig) check() error {
 	return nil
 }
 
-// A siegeRun is a run of pairs beside an attack.
+// A siegeRun is a run of Siege.
 type siegeRun struct {
 	*pairsRun
 	config SiegeConfig
 	absent *loginRun
 }
 
-// Siege has users chat in pairs, first by themselves, then while the server is
-// attacked. All along newcomers log in and the server's health is checked. Then
-// users who were away log in and have to get everything. Its error says why there
-// is no report.
+// Siege runs the siege scenario: users chat in pairs, first by themselves, then
+// while the server is attacked. All along newcomers log in and the server's
+// health is checked. In the end users who were away log in and have to get
+// everything. Violations are in the report; an error means that there is none.
 func Siege(ctx context.Context, config SiegeConfig) (*SiegeReport, error) {
 	if err := config.check(); err != nil {
 		return nil, err
@@ -138,7 +142,7 @@ func Siege(ctx context.Context, config SiegeConfig) (*SiegeReport, error) {
 	defer end()
 	aside := NewTally()
 	aside.epoch, aside.failed = common.tally.epoch, common.tally.violated
-	common.tally.failed = nil // what an attack has cost is only known at the end
+	common.tally.failed = nil // a violation does not end the run: what an attack has cost is known at its end
 	r := &siegeRun{
 		pairsRun: &pairsRun{run: common, config: pairs}, config: config,
 		absent: &loginRun{run: common, config: absent, atOnce: config.Absent, kinds: [2]string{"w", "a"}, count: aside},
@@ -199,7 +203,8 @@ func (r *siegeRun) work(ctx context.Context, report *SiegeReport) error {
 	return r.audit(ctx)
 }
 
-// comeBack logs in the users who were absent. What they miss is a violation.
+// comeBack logs in the users who were absent. It is a violation if they do not
+// get everything.
 func (r *siegeRun) comeBack(ctx context.Context) error {
 	patient, cancel := context.WithTimeoutCause(ctx, absentPatience, fmt.Errorf("those who were absent do not have everything after %v", absentPatience))
 	defer cancel()
@@ -211,7 +216,7 @@ func (r *siegeRun) comeBack(ctx context.Context) error {
 	return err
 }
 
-// attacked is the phase with the attack.
+// attacked runs the phase with the attack.
 func (r *siegeRun) attacked(ctx context.Context, besieger Besieger, report *SiegeReport) error {
 	attacking, stop := context.WithCancel(ctx)
 	var attack sync.WaitGroup
@@ -225,7 +230,8 @@ func (r *siegeRun) attacked(ctx context.Context, besieger Besieger, report *Sieg
 	return failed
 }
 
-// watched is a phase in which the server is watched.
+// watched runs a phase. Meanwhile it reads the server's vitals, checks its health
+// and logs in newcomers. over, unless nil, ends what goes on beside the pairs.
 func (r *siegeRun) watched(ctx context.Context, name string, over func(), phase *SiegePhase) error {
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
@@ -260,7 +266,8 @@ func (r *siegeRun) watched(ctx context.Context, name string, over func(), phase 
 	return err
 }
 
-// probe measures do, again and again until ctx ends.
+// probe calls do again and again until ctx ends, and records how long it took, or
+// how it failed.
 func (r *siegeRun) probe(ctx context.Context, do func(context.Context) error, took *recorder, failed *counts) {
 	every(ctx, healthEvery, func(inner context.Context) {
 		began := time.Now()
@@ -274,7 +281,8 @@ func (r *siegeRun) probe(ctx context.Context, do func(context.Context) error, to
 	})
 }
 
-// every calls do with a time to do it in, and then again once in a while.
+// every calls do at once and then once in each pause, until ctx ends. The context
+// that do gets ends after askPatience.
 func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
@@ -290,7 +298,7 @@ func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
 	}
 }
 
-// newcomer logs in, is answered, and leaves.
+// newcomer logs in as newcomer n, waits for the answer, and leaves.
 func (r *siegeRun) newcomer(ctx context.Context, n int) error {
 	user := fmt.Sprintf("%sn%d", r.run.config.Prefix, n)
 	token, err := r.run.config.Server.Token(user)

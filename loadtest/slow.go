@@ -9,13 +9,13 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// slowStream is the number of the first stream to a slow peer: high enough to be
-// none of the pairs'.
+// slowStream is the number of the first stream to a slow peer, above those of the
+// pairs' streams.
 const slowStream = 1 << 24
 
-// SlowConfig says how users chat in pairs while others get messages too, and
-// then stop reading. Users, Body, Rate, Slow, SlowRate, Duration and
-// SlowDuration are needed.
+// SlowConfig describes users who chat in pairs, beside slow peers: users who are
+// sent messages, too, and after a while stop reading. Users, Body, Rate, Slow,
+// SlowRate, Duration and SlowDuration are needed.
 type SlowConfig struct {
 	Config
 	Users int // who chat in pairs, an even number
@@ -31,8 +31,8 @@ type SlowConfig struct {
 	// ClosePatience bounds the wait, once sending is over, for the server to
 	// close the sessions of slow peers; 0 = 45s.
 	ClosePatience time.Duration
-	// Closes, if set, says how many connections the server has closed so far as
-	// too slow a reader.
+	// Closes, if set, returns how many connections the server has closed so far
+	// because the client read too slowly.
 	Closes func(ctx context.Context) (int64, error)
 }
 
@@ -47,17 +47,17 @@ type SlowReport struct {
 	SlowRate int    `json:"slowRate"`
 	Without  Phase  `json:"without"` // everybody reads
 	With     Phase  `json:"with"`    // the slow peers do not
-	// Closes are the ends of the slow peers' sessions as they saw them, by kind:
-	// "closed 4413" is too slow a reader.
+	// Closes counts the ends of the slow peers' sessions as those saw them, by
+	// kind: "closed 4413" means that they read too slowly.
 	Closes map[string]int64 `json:"closes"`
-	// ServerCloses are those that the server counted as such meanwhile; absent
-	// if it was not asked.
+	// ServerCloses is how many closes for reading too slowly the server counted
+	// meanwhile; absent if SlowConfig.Closes is not set.
 	ServerCloses  *int64           `json:"serverCloses,omitempty"`
 	Sent          int64            `json:"sent"` // by the pairs
 	Delivered     int64            `json:"delivered"`
 	SlowSent      int64            `json:"slowSent"` // to the slow peers
 	SlowDelivered int64            `json:"slowDelivered"`
-	Caught        int64            `json:"caughtUp"` // of them, by their next login
+	Caught        int64            `json:"caughtUp"` // of those, pushed at the next login
 	Login         Latency          `json:"slowLogin"`
 	Refused       map[string]int64 `json:"refused,omitempty"`
 	Verdict
@@ -82,20 +82,21 @@ func (c SlowConfig) withDefaults() (SlowConfig, error) {
 	return c, nil
 }
 
-// A slowRun is a run of pairs beside peers that stop reading.
+// A slowRun is a run of Slow.
 type slowRun struct {
 	*pairsRun
 	config  SlowConfig
 	writers []*Client // who write to the slow peers
-	peers   []*Client // those
+	peers   []*Client // the slow peers
 	streams []*Stream // to them
-	aside   *Tally    // of both
+	aside   *Tally    // counts what both do
 	writing atomic.Pointer[schedule]
 }
 
-// Slow has users chat in pairs, first while peers of others read what they are
-// sent, then while they do not. The load is the same. Then the slow peers log in
-// again and have to get everything. Its error says why there is no report.
+// Slow runs the slow scenario: users chat in pairs, first while slow peers read
+// what they are sent, then, under the same load, while those do not. In the end
+// the slow peers log in again and have to get everything. Violations are in the
+// report; an error means that there is none.
 func Slow(ctx context.Context, config SlowConfig) (*SlowReport, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -225,12 +226,14 @@ func (r *slowRun) closes(ctx context.Context) (int64, error) {
 	return r.config.Closes(ctx)
 }
 
-// closedSlow is how a peer sees that it was closed as too slow a reader.
+// closedSlow is the failureKind of a connection that the server closed because
+// its client read too slowly.
 var closedSlow = failureKind(&CloseError{Code: protocol.CloseSlow})
 
-// countCloses asks how many connections the server has closed as too slow since
-// it had closed before. It counts one only once the closing handshake is over,
-// so that it may take a little until it has counted all that the peers have seen.
+// countCloses returns how many connections the server has closed as too slow
+// since that number was before. The server counts one only once the closing
+// handshake is over, so countCloses waits a little until it has counted all that
+// the peers have seen.
 func (r *slowRun) countCloses(ctx context.Context, before, seen int64) (int64, error) {
 	deadline := time.After(5 * time.Second)
 	for {
@@ -248,7 +251,7 @@ func (r *slowRun) countCloses(ctx context.Context, before, seen int64) (int64, e
 	}
 }
 
-// writes is what goes to the slow peers beside the pairs.
+// writes returns the load of messages to the slow peers.
 func (r *slowRun) writes() besides {
 	return besides{
 		send: func(ctx context.Context, begin, end time.Duration) {
@@ -260,15 +263,16 @@ func (r *slowRun) writes() besides {
 	}
 }
 
-// await waits until value is want; patience is that of a pairs run's end.
+// await waits until value is want, as long as a run of pairs waits at its end.
 func (r *slowRun) await(ctx context.Context, value func() int64, want int64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.pairsRun.config.Drain, fmt.Errorf("loadtest: messages to slow peers were still under way after %v", r.pairsRun.config.Drain))
 	defer cancel()
 	return r.until(ctx, value, want)
 }
 
-// ends finds out how the slow peers' sessions ended. They read again, only to
-// see that; those that the server leaves open for ClosePatience are cut.
+// ends returns how the slow peers' sessions ended, counted by kind. The peers
+// read again, only to see that; it cuts sessions that the server leaves open for
+// ClosePatience.
 func (r *slowRun) ends(ctx context.Context) (map[string]int64, error) {
 	var kinds counts
 	var done atomic.Int64
@@ -287,7 +291,7 @@ func (r *slowRun) ends(ctx context.Context) (map[string]int64, error) {
 	return kinds.all(), err
 }
 
-// catchUp has the slow peers log in again and waits for what they missed.
+// catchUp logs in the slow peers again and waits for what they missed.
 func (r *slowRun) catchUp(ctx context.Context, report *SlowReport) error {
 	logins := newRecorder()
 	var done atomic.Int64

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// idleBuffer is what a quiet connection keeps for reading.
+	// idleBuffer is how much memory a quiet connection keeps for reading.
 	idleBuffer = 1 << 10
 	// maxRead is how much is read at a time; only a larger frame takes more.
 	maxRead = 64 << 10
@@ -35,8 +35,8 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("closed by the server: %d %s", e.Code, e.Reason)
 }
 
-// A socket is one WebSocket of a client. Frames are queued by anybody and leave
-// together at the next flush; one goroutine reads.
+// A socket is one WebSocket of a client. Any goroutine may queue frames, which
+// are written together at the next flush; one goroutine reads.
 type socket struct {
 	conn  net.Conn
 	codec protocol.Codec
@@ -47,7 +47,7 @@ type socket struct {
 	mu      sync.Mutex
 	out     []byte // frames that wait
 	spare   []byte // the other buffer
-	writing bool   // somebody writes and will take what is queued meanwhile
+	writing bool   // a goroutine writes, and will write what is queued meanwhile
 	err     error  // why nothing can be written any more
 }
 
@@ -85,8 +85,8 @@ func (s *socket) fail(err error) {
 	s.conn.Close()
 }
 
-// flush writes what waits. While one goroutine is at it, others return at once
-// and leave their frames to it.
+// flush writes the queued frames. While one goroutine does so, others return at
+// once and leave their frames to it.
 func (s *socket) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +107,8 @@ func (s *socket) flush() {
 	}
 }
 
-// fill waits until there is more to take. Payloads taken before are void.
+// fill reads more, and waits until there is something. Payloads that next
+// returned before are void then.
 func (s *socket) fill() error {
 	s.in = s.in[:copy(s.in, s.in[s.at:])]
 	s.at = 0
@@ -139,8 +140,8 @@ func (s *socket) grow(size int) {
 	s.in = in
 }
 
-// next takes one data frame of what fill has read, and does what control frames
-// ask. It is not ok when none is left.
+// next returns the next data frame of what fill has read, and does what control
+// frames before it ask. ok is false when no whole frame is left.
 func (s *socket) next() (payload []byte, ok bool, err error) {
 	for {
 		opcode, payload, n, need, err := splitFrame(s.in[s.at:])
@@ -178,14 +179,15 @@ func (s *socket) next() (payload []byte, ok bool, err error) {
 // errClosed is what a reader gets after close or cut.
 var errClosed = errors.New("closed by this side")
 
-// close says good-bye and hangs up. What was queued goes out first, if it can.
+// close writes what was queued and a close frame, if it can, and closes the
+// connection.
 func (s *socket) close() {
 	s.queueFrame(opClose, func(b []byte) []byte { return binary.BigEndian.AppendUint16(b, protocol.CloseNormal) })
 	s.flush()
 	s.cut()
 }
 
-// cut hangs up without a word, as a dead link does.
+// cut closes the connection without a close frame, as a dead link does.
 func (s *socket) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,8 +14,9 @@ type stall struct {
 
 func (s *stall) release() { s.once.Do(func() { close(s.released) }) }
 
-// stall has the client read nothing more from its connection. What comes in the
-// present session from now on is lost to it; only drained, Cut and Close end it.
+// stall makes the client read nothing more from its connection. It never gets
+// what comes in the present session from now on; only drained, Cut and Close end
+// that session.
 func (c *Client) stall() error {
 	s, err := c.present()
 	if err != nil {
@@ -25,9 +26,9 @@ func (c *Client) stall() error {
 	return s.socket.conn.SetReadDeadline(time.Unix(1, 0)) // interrupts the reader
 }
 
-// drained has a stalled client read again, but throw away what it reads, until
-// the server has ended the connection; why it did is the error. A connection
-// that is there at the end of ctx is cut, and the error nil.
+// drained makes a stalled client read again, and throw away what it reads, until
+// the server has ended the connection, and returns why it did. If the connection
+// is still there when ctx ends, drained cuts it and returns nil.
 func (c *Client) drained(ctx context.Context) error {
 	s, err := c.present()
 	if err != nil {

@@ -13,18 +13,19 @@ import (
 // clients to have everything.
 const stormPatience = 5 * time.Minute
 
-// A Loss says how all sessions are lost at once.
+// A Loss describes how all sessions are lost at once.
 type Loss struct {
-	// Drop has the clients hang up by themselves, all at once, and come back
-	// after Away. Without it they wait until the server goes.
+	// Drop makes the clients hang up, all at once, and come back after Away.
+	// Without it they wait until the server goes.
 	Drop bool
 	Away time.Duration
-	// Lose, if set, runs once all clients are there and are waiting to lose the
-	// server: it may restart it. An error ends the run. It must return soon
-	// after the end of its context. Not with Drop.
+	// Lose, if set, is called once all clients are there and wait for the server
+	// to go: it may restart the server. An error ends the run. It must return
+	// soon after its context has ended. Not with Drop.
 	Lose func(ctx context.Context) error
-	// NewPID, if set, returns the id of the server's process once it answers again; without
-	// it the report leaves out what the server uses after a restart. Not with Drop.
+	// NewPID, if set, returns the server's process id once the server answers
+	// again. Without it the report leaves out what the server uses after a
+	// restart. Not with Drop.
 	NewPID func(ctx context.Context) (int, error)
 }
 
@@ -38,15 +39,15 @@ func (l *Loss) check() error {
 	return nil
 }
 
-// A Storm is what the return of all sessions took.
+// A Storm is how all sessions came back and what that took.
 type Storm struct {
 	Restarted       bool    `json:"restarted"`   // the server was; else the clients hung up
 	AwaySeconds     float64 `json:"awaySeconds"` // from the first connection lost until the server answered again
 	Seconds         float64 `json:"seconds"`     // from then until all had everything
 	LoginsPerSecond float64 `json:"loginsPerSecond"`
-	// Answer, Login and Complete count from the time the server answered again,
-	// failed attempts included: to the reply to login, to onSynced, and, where
-	// there is more to fetch after that, to the end of it.
+	// Answer, Login and Complete run from the time when the server answered
+	// again, over all failed attempts: to the reply to login, to onSynced, and,
+	// in scenarios that fetch more after that, until all is fetched.
 	Answer    Latency          `json:"toReply"`
 	Login     Latency          `json:"toSynced"`
 	Complete  Latency          `json:"toComplete,omitzero"`
@@ -63,15 +64,16 @@ type Storm struct {
 type storm struct {
 	*run
 	loss Loss
-	// writers go on through a Drop, and come back first after anything else, so
-	// that the others miss more.
+	// writers stay connected through a Drop. After any other loss they come back
+	// first, so that the others miss more.
 	writers, others []*Client
 	parallel        int // connections that are being opened at a time; 0 = all
-	// after, if set, gets for a client that is synced what the sync leaves out.
+	// after, if set, fetches for a client that is synced what the sync has left
+	// out.
 	after func(context.Context, *Client) error
 }
 
-// pass waits for the loss and has everybody come back.
+// pass waits for the loss, and then until all clients have come back.
 func (s *storm) pass(ctx context.Context, report *Storm) error {
 	report.Restarted = !s.loss.Drop
 	before, err := s.reading()
@@ -95,8 +97,8 @@ func (s *storm) pass(ctx context.Context, report *Storm) error {
 	return s.comeBack(ctx, lost, report)
 }
 
-// lose waits until every connection is lost, or hangs them all up, and then
-// until the server answers. It tells when the first was lost.
+// lose waits until every connection is lost, or hangs them all up, and then until
+// the server answers. It returns when the first was lost.
 func (s *storm) lose(ctx context.Context) (first time.Duration, err error) {
 	var gone atomic.Int64
 	if s.loss.Drop {
@@ -145,7 +147,8 @@ func (s *storm) lose(ctx context.Context) (first time.Duration, err error) {
 	return time.Duration(earliest.Load()), context.Cause(ctx)
 }
 
-// comeBack has all clients come back at once and waits until they have everything.
+// comeBack lets all clients connect again at once and waits until they have
+// everything.
 func (s *storm) comeBack(ctx context.Context, lost time.Duration, report *Storm) error {
 	before, err := s.reading()
 	if err != nil {
@@ -212,7 +215,7 @@ func (s *storm) comeBack(ctx context.Context, lost time.Duration, report *Storm)
 	return nil
 }
 
-// raise sets a to v if that is more.
+// raise sets a to v if that is greater.
 func raise(a *atomic.Int64, v int64) {
 	for old := a.Load(); v > old && !a.CompareAndSwap(old, v); old = a.Load() {
 	}

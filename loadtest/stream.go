@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// maxHoles bounds the messages of a stream that may be missing while later ones
-// are there. Only what was refused and sent again can be, so a window's worth.
+// maxHoles bounds the messages of a stream that may be missing when later ones
+// have come. Those were refused and sent again, so there are at most a window's
+// worth.
 const maxHoles = 1 << 12
 
 // A Stream is what one user sends another: messages numbered 1, 2, 3 … by a
@@ -23,13 +24,13 @@ type Stream struct {
 	next      uint64 // lowest counter above all that were delivered
 	// holes are the counters below next that were not delivered.
 	holes map[uint64]struct{}
-	// excused are those that the sender sent again before they were delivered
-	// or answered: later ones may pass them.
+	// excused are those that the sender sent again before they were delivered or
+	// answered: later messages may come before them.
 	excused map[uint64]struct{}
 	given   uint64 // messages given up: refused for good
 }
 
-// NewStream makes the stream number id of a run. Bodies have size bytes, from
+// NewStream returns stream number id of a run. Its bodies have size bytes, from
 // MinBody to MaxBody.
 func NewStream(id uint32, from, to string, size int) *Stream {
 	return &Stream{
@@ -40,7 +41,7 @@ func NewStream(id uint32, from, to string, size int) *Stream {
 
 func (s *Stream) String() string { return s.from + " → " + s.to }
 
-// take numbers the next message to be sent.
+// take counts one more message as sent and returns its number.
 func (s *Stream) take() (counter uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,15 +49,15 @@ func (s *Stream) take() (counter uint64) {
 	return s.sent
 }
 
-// count is how many messages were sent.
+// count returns how many messages were sent.
 func (s *Stream) count() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sent
 }
 
-// excuse notes that a message is sent once more, so that it may come later than
-// its number says.
+// excuse notes that a message is sent once more: it may come later than its
+// number says.
 func (s *Stream) excuse(counter uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +74,8 @@ func (s *Stream) giveUp() {
 	s.given++
 }
 
-// deliver notes that the receiver got a message which it had not.
+// deliver notes that the receiver got a message for the first time, and returns
+// an error if that is out of order.
 func (s *Stream) deliver(counter uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +106,8 @@ func (s *Stream) deliver(counter uint64) error {
 	return nil
 }
 
-// settled reports what is missing once nothing is under way any more.
+// settled returns an error if a message is missing once nothing is under way any
+// more.
 func (s *Stream) settled() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// keptViolations bounds the violations that are kept in words; all are counted.
+	// keptViolations bounds the violations whose text is kept; all are counted.
 	keptViolations = 20
-	// maxCodes bounds the error codes that are told apart. The protocol has
-	// eleven; a server that invents more is counted under "other".
+	// maxCodes bounds the names that counts tells apart. The protocol has eleven
+	// error codes; a server that invents more is counted under "other".
 	maxCodes = 32
 )
 
@@ -19,7 +19,7 @@ const (
 // is safe for concurrent use.
 type Tally struct {
 	epoch time.Time // intended times count from here
-	// failed, if set, is told of each violation. It must not block.
+	// failed, if set, is called with each violation. It must not block.
 	failed func(error)
 
 	sent, answered atomic.Int64 // messages, each once
@@ -27,24 +27,26 @@ type Tally struct {
 	skipped        atomic.Int64 // deliveries that a live group is said to have left out
 	repeated       atomic.Int64 // messages pushed again after a reconnect
 	reconnects     atomic.Int64
-	// pending counts what has to happen yet: an answer for each message sent, and
-	// a delivery to each of its receivers. settled is told when it falls to 0.
+	// pending counts what has still to happen: an answer to each message sent,
+	// and a delivery to each of its receivers. settled gets a value when it falls
+	// to 0.
 	pending atomic.Int64
 	settled chan struct{}
 
-	// Latencies are recorded of messages meant for [from, to) since the epoch.
+	// Latencies are recorded of messages whose intended time is in [from, to).
 	from, to            atomic.Int64
 	ack, delivery, late *recorder
 
 	codes  counts // of refusals
-	losses counts // of connections that came back
+	losses counts // of lost connections, by how they ended
 
 	mu         sync.Mutex
 	violations []error
 	wrong      int64 // violations, also those not kept
 }
 
-// NewTally begins to count. Until Measure is called no latency is recorded.
+// NewTally returns a tally whose epoch is now. It records no latency before
+// Measure is called.
 func NewTally() *Tally {
 	return &Tally{
 		epoch:   time.Now(),
@@ -56,8 +58,8 @@ func NewTally() *Tally {
 // Now returns the time since the run's epoch.
 func (t *Tally) Now() time.Duration { return time.Since(t.epoch) }
 
-// Measure has latencies recorded of messages that were meant to be sent between
-// from and to, and forgets those recorded before.
+// Measure makes the tally record the latencies of messages that were meant to be
+// sent between from and to, and forget those recorded before.
 func (t *Tally) Measure(from, to time.Duration) {
 	for _, r := range []*recorder{t.ack, t.delivery, t.late} {
 		r.reset()
@@ -107,13 +109,13 @@ func (t *Tally) groupDelivered(messages []*groupMessage, now time.Duration) {
 	t.done(int64(len(messages)))
 }
 
-// deliveriesSkipped notes deliveries that will never be.
+// deliveriesSkipped counts deliveries that the server has left out.
 func (t *Tally) deliveriesSkipped(n int64) {
 	t.skipped.Add(n)
 	t.done(n)
 }
 
-// done counts down what is pending.
+// done counts n answers or deliveries that were pending.
 func (t *Tally) done(n int64) {
 	if t.pending.Add(-n) == 0 {
 		select {
@@ -126,7 +128,7 @@ func (t *Tally) done(n int64) {
 // refused counts a send that got an error.
 func (t *Tally) refused(code string) { t.codes.add(code) }
 
-// violated notes that something is not as it has to be.
+// violated notes a violation and passes it to failed.
 func (t *Tally) violated(err error) {
 	t.mu.Lock()
 	t.wrong++
@@ -151,7 +153,7 @@ func (t *Tally) Verdict() Verdict {
 	return v
 }
 
-// Refused counts the sends that got an error, by its code.
+// Refused returns how many sends got an error, by its code.
 func (t *Tally) Refused() map[string]int64 { return t.codes.all() }
 
 // A Verdict is the violations that clients found.

@@ -19,8 +19,7 @@ type usage struct {
 	rss int64         // bytes
 }
 
-// readUsage asks /proc for a process; of pid 0 it knows nothing and says so
-// with zeros.
+// readUsage returns what a process has used, according to /proc; zeros for pid 0.
 func readUsage(pid int) (u usage, err error) {
 	if pid == 0 {
 		return usage{}, nil
@@ -42,8 +41,8 @@ func readUsage(pid int) (u usage, err error) {
 	return u, nil
 }
 
-// parseStat reads utime and stime, which are fields 14 and 15. Field 2 is a name
-// in parentheses that may hold anything.
+// parseStat returns the sum of utime and stime, which are fields 14 and 15. Field
+// 2 is a name in parentheses that may hold anything.
 func parseStat(stat []byte) (cpu time.Duration, err error) {
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	const first, utime, stime = 3, 14, 15
@@ -74,13 +73,14 @@ func parseStatus(status []byte) (rss int64, err error) {
 type Usage struct {
 	CPUSeconds float64 `json:"cpuSeconds"`
 	Cores      float64 `json:"cores"` // kept busy on average
-	// CPUPerMillion is CPU-seconds per million of what was measured.
+	// CPUPerMillion is CPU-seconds per million units of the work that was
+	// measured.
 	CPUPerMillion float64 `json:"cpuSecondsPerMillion"`
 	RSSBytes      int64   `json:"rssBytes"` // at the end
 }
 
-// usageBetween sums up two readings that lie elapsed apart, in which so many
-// units of work were done.
+// usageBetween returns what was used between two readings that lie elapsed apart,
+// while so many units of work were done.
 func usageBetween(before, after usage, elapsed time.Duration, work int64) *Usage {
 	u := &Usage{CPUSeconds: (after.cpu - before.cpu).Seconds(), RSSBytes: after.rss}
 	if elapsed > 0 {

@@ -8,14 +8,14 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// remembered is how many of the newest messages of a view a client that may
-// reconnect knows by id: what the server pushes again has to be what it was.
-// What it pushes again is at most what one session had unacked.
+// remembered is how many of a view's newest messages a client that may reconnect
+// knows by id: a message that is pushed again must be the same. At most what one
+// session left unacked is pushed again.
 const remembered = 1 << 10
 
-// A view is one user's side of a conversation, as far as it is known from
-// replies and pushes. It verifies both against each other and against the
-// streams of the two users. It belongs to its client.
+// A view is one user's side of a conversation, as far as it is known from replies
+// and pushes. It verifies both against each other and against the streams of the
+// two users. Its client's mu guards it.
 type view struct {
 	user    string
 	conv    protocol.Conv
@@ -26,14 +26,14 @@ type view struct {
 	held     seqSet
 	flight   []*outgoing // sends in counter order, from the first that has no answer
 	open     int         // those in flight whose seq is not known
-	lastOwn  uint64      // highest seq of an own send that all before have been answered
+	lastOwn  uint64      // highest seq of own sends that have left the flight
 	lastIn   uint64      // highest seq of an incoming message
 	lastTime int64       // its time, ms
 	conceded uint64      // missing seqs that were reported, or are to be fetched
-	body     []byte      // to compare with
+	body     []byte      // memory for parseBody
 }
 
-// A known message can be recognized.
+// A known is a message whose id is remembered.
 type known struct {
 	seq uint64
 	id  protocol.ID
@@ -59,12 +59,12 @@ func newView(user string, conv protocol.Conv, out, in *Stream, remember bool) *v
 	return v
 }
 
-// errorf is a violation that names user and conversation.
+// errorf returns a violation that names user and conversation.
 func (v *view) errorf(format string, args ...any) error {
 	return fmt.Errorf("%s: %s: %w", v.user, v.conv, fmt.Errorf(format, args...))
 }
 
-// send notes the next own message.
+// send notes o as the next own message.
 func (v *view) send(o *outgoing, at time.Duration) {
 	*o = outgoing{view: v, counter: v.out.take(), at: at}
 	v.flight = append(v.flight, o)
@@ -77,7 +77,7 @@ func (v *view) excuse(o *outgoing) {
 	v.out.excuse(o.counter)
 }
 
-// giveUp ends o without an answer that has a seq.
+// giveUp ends o, which the server has refused for good.
 func (v *view) giveUp(o *outgoing) {
 	v.out.giveUp()
 	o.answered = true
@@ -86,7 +86,7 @@ func (v *view) giveUp(o *outgoing) {
 	}
 }
 
-// answered takes the reply to an own send.
+// answered handles the reply to an own send.
 func (v *view) answered(o *outgoing, ok *protocol.SendOK) error {
 	o.answered = true
 	if ok.Duplicate && !o.excused {
@@ -98,8 +98,8 @@ func (v *view) answered(o *outgoing, ok *protocol.SendOK) error {
 	return v.place(o, ok.Seq, ok.ID)
 }
 
-// place notes where an own send is stored, as its reply says or, on another
-// session than the one it was sent on, a push.
+// place notes where an own send is stored. Its reply says so, or a push to a
+// later session than the one on which it was sent.
 func (v *view) place(o *outgoing, seq uint64, id protocol.ID) error {
 	if o.seq != 0 {
 		if o.seq != seq || o.id != id {
@@ -140,16 +140,16 @@ func (v *view) settle(free func(*outgoing)) (err error) {
 	return err
 }
 
-// An origin says on which terms a message was pushed.
+// An origin is how a message came.
 type origin struct {
 	sync    bool // before onSynced
 	resume  bool // the client was connected before: what it had may come again
-	fetched bool // asked for: what came later may be there already
+	fetched bool // from history: later messages may be there already
 }
 
-// receive takes a message that was pushed. It is fresh if the view did not have
-// it; at is its intended time. A violation does not keep it from being counted
-// where it can be: one fault should be reported once.
+// receive handles a message that was pushed. fresh reports whether the view did
+// not have it; at is its intended time. After a violation the message still
+// counts as far as it can, so that one fault is reported once.
 func (v *view) receive(m *protocol.Message, o origin) (fresh bool, at time.Duration, err error) {
 	if v.group != nil {
 		return v.receiveGroup(m, o)
@@ -185,7 +185,7 @@ func (v *view) receive(m *protocol.Message, o origin) (fresh bool, at time.Durat
 	return true, at, v.inOrder(m, o)
 }
 
-// inOrder checks the place of a fresh incoming message.
+// inOrder checks that a fresh incoming message comes in order.
 func (v *view) inOrder(m *protocol.Message, o origin) error {
 	lastIn, lastTime := v.lastIn, v.lastTime
 	v.lastIn, v.lastTime = max(lastIn, m.Seq), max(lastTime, m.Time)
@@ -203,8 +203,8 @@ func (v *view) inOrder(m *protocol.Message, o origin) error {
 	return nil
 }
 
-// receiveOwn takes an own message that was pushed. A session is not told what it
-// sent itself, so only what an earlier one sent can come.
+// receiveOwn handles an own message that was pushed. A session is not pushed what
+// was sent on it, so only messages sent on an earlier one can come.
 func (v *view) receiveOwn(m *protocol.Message, o origin) error {
 	if v.out == nil || !o.resume {
 		return v.errorf("seq %d is an own message, which its own session should not be told of", m.Seq)
@@ -226,7 +226,8 @@ func (v *view) receiveOwn(m *protocol.Message, o origin) error {
 	return v.repeated(m)
 }
 
-// parse checks what a message says of itself.
+// parse checks the body and the cid of a message, and returns its counter and
+// intended time.
 func (v *view) parse(m *protocol.Message, s *Stream) (counter uint64, at time.Duration, err error) {
 	if v.body == nil {
 		v.body = make([]byte, 0, s.size)
@@ -248,7 +249,8 @@ func (v *view) remember(seq uint64, id protocol.ID) {
 	}
 }
 
-// repeated checks a message that was there before against what is remembered.
+// repeated returns an error if a message that came again has another id than
+// before.
 func (v *view) repeated(m *protocol.Message) error {
 	if v.recent == nil {
 		return nil
@@ -259,7 +261,8 @@ func (v *view) repeated(m *protocol.Message) error {
 	return nil
 }
 
-// settled reports what is missing once nothing is under way any more.
+// settled returns an error if anything is missing once nothing is under way any
+// more.
 func (v *view) settled() error {
 	if n := len(v.flight); n > 0 {
 		return v.errorf("%d sends have no answer, the first of them %d", n, v.flight[0].counter)

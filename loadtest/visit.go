@@ -10,18 +10,18 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A visit is one login that was measured.
+// A visit is one login that was measured, with what it was pushed.
 type visit struct {
 	*reader
 	took    time.Duration     // from the request to onSynced
-	frames  [][]byte          // those of messages, before that
+	frames  [][]byte          // of onNewMessage, up to onSynced
 	count   int               // messages in them
 	end     int               // bytes of the frame of onSynced
 	cursors map[string]string // of groups, as the frames give them
 }
 
-// login opens a connection and logs in; the visit has the time that the login took. What is
-// pushed is decoded later: it is the server's time that counts.
+// login opens a connection, logs in and returns what that took and what was
+// pushed. It leaves decoding for later: it is the server's time that counts.
 func (r *groupLoginRun) login(ctx context.Context, user string, args protocol.LoginArgs) (*visit, error) {
 	token, err := r.run.config.Server.Token(user)
 	if err != nil {
@@ -61,7 +61,8 @@ func (r *groupLoginRun) login(ctx context.Context, user string, args protocol.Lo
 	return v, nil
 }
 
-// groupCursors are those that the login gave, as many as the next may name.
+// groupCursors returns the cursors that the login returned, as many as the next
+// may name.
 func (v *visit) groupCursors() (cursors []protocol.GroupCursor) {
 	for _, list := range [][]protocol.Conversation{v.synced.Conversations, v.synced.Groups} {
 		for i := range list {
@@ -78,7 +79,7 @@ func (v *visit) groupCursors() (cursors []protocol.GroupCursor) {
 	return cursors
 }
 
-// checked logs in, hangs up, and verifies what came.
+// checked logs in, hangs up, and verifies what was pushed.
 func (r *groupLoginRun) checked(ctx context.Context, user string, args protocol.LoginArgs) (*visit, error) {
 	v, err := r.login(ctx, user, args)
 	if err != nil {
@@ -122,7 +123,8 @@ func (r *groupLoginRun) checked(ctx context.Context, user string, args protocol.
 	return v, nil
 }
 
-// message checks one that was pushed, after those up to last in its group.
+// message checks a message that was pushed. last has the seq of the one before it
+// in each group.
 func (r *groupLoginRun) message(last map[string]uint64, m *protocol.Message) error {
 	s := r.groups[m.Conv.ID]
 	if s == nil || !m.Conv.Group || m.From != s.stream.from {
@@ -163,8 +165,8 @@ func (r *groupLoginRun) synced(v *visit, wrong func(format string, values ...any
 	}
 }
 
-// pushes is how many messages a login with so many cursors is pushed, and about
-// how many bytes that is.
+// pushes returns how many messages a login with so many cursors is pushed, and
+// about how many bytes.
 func (r *groupLoginRun) pushes(cursors int) (messages, bytes int) {
 	of := r.config.Groups - cursors
 	messages = min(of*min(r.config.Unread, r.config.Backlog), backlogMessages)

@@ -5,9 +5,9 @@
 //
 // Mounting needs privileges that an ordinary user has only in a user namespace,
 // and a process of several threads cannot enter one. So a program that wants a
-// Disk runs itself again with Command, which makes the namespaces for it; in
-// there Inside is true, and Mount works for root and for everybody else. The
-// mounts end with the last process that sees them. A system that forbids user
+// Disk runs itself again with Command, which makes the namespaces for it; in that
+// process Inside returns true, and Mount works for root and for everybody else.
+// The mounts end with the last process that sees them. A system that forbids user
 // namespaces to ordinary users makes Command's process fail to start.
 package smalldisk
 
@@ -23,15 +23,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inside is set in the environment of what Command runs.
+// inside is the environment variable that Command sets for its process.
 const inside = "BELFRY_SMALLDISK_INSIDE"
 
 // Inside reports whether this process was started by Command.
 func Inside() bool { return os.Getenv(inside) != "" }
 
-// Command is this program with other arguments, in a mount namespace of its own
-// and, unless started by root, in a user namespace in which it is root. It is
-// killed when ctx ends or its parent dies.
+// Command returns a command that runs this program with other arguments, in a
+// mount namespace of its own and, unless started by root, in a user namespace in
+// which it is root. The process is killed when ctx ends or its parent dies.
 func Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), inside+"=1")
@@ -50,8 +50,8 @@ type Disk struct {
 	size int64
 }
 
-// Mount mounts a tmpfs of size bytes on dir, which has to exist. It refuses
-// outside of what Command runs, where others would see it.
+// Mount mounts a tmpfs of size bytes on dir, which has to exist. Outside of a
+// process that Command started it returns an error: others would see the mount.
 func Mount(dir string, size int64) (*Disk, error) {
 	if !Inside() {
 		return nil, errors.New("smalldisk: Mount: want a process that Command has started")
@@ -79,11 +79,11 @@ func (d *Disk) usage() (used, free int64, err error) {
 	return int64(st.Blocks-st.Bfree) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
 }
 
-// fillPatience bounds how long Fill runs after others who take room.
+// fillPatience bounds how long Fill tries again while others take room, too.
 const fillPatience = time.Second
 
-// Fill leaves so many bytes free, rounded down to whole pages, or what there
-// was if that is less. It shrinks the disk, which takes no memory and no time.
+// Fill leaves at most so many bytes free, rounded down to whole pages. It shrinks
+// the disk, which takes no memory and no time.
 func (d *Disk) Fill(leave int64) error {
 	page := int64(os.Getpagesize())
 	leave -= leave % page
@@ -97,7 +97,7 @@ func (d *Disk) Fill(leave int64) error {
 		if err == nil {
 			return nil
 		}
-		// EINVAL is that more was taken meanwhile.
+		// EINVAL means that more was taken meanwhile.
 		if !errors.Is(err, unix.EINVAL) || time.Now().After(until) {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// An admin does to a crowd what administrators do, by HTTP.
+// An admin does by HTTP what administrators do to a crowd.
 type admin struct {
 	c   *crowd
 	rng *rand.Rand
@@ -23,19 +23,20 @@ type admin struct {
 	erased  []*erased
 }
 
-// An imported conversation holds nothing else.
+// An imported is a conversation that was imported and holds nothing else.
 type imported struct {
-	stream, from, to string // to as in conv
+	stream, from, to string // to is "u:" and a user or "g:" and a group
 	rows             []string
 	unread           bool
 }
 
-// An erased user wrote to a group and to somebody who is away.
+// An erased is a user who was erased, after having written to a group and to
+// somebody who is away.
 type erased struct {
 	user  string
 	group *team
 	to    string
-	sent  *sent // to them
+	sent  *sent // to the one who is away
 }
 
 const (
@@ -67,8 +68,9 @@ func (a *admin) work(ctx context.Context, writers []string) error {
 	return nil
 }
 
-// do makes a call until the answer is something else than 503, or none. body nil
-// is none. What is refused is an error, but for a status that is expected.
+// do repeats a call until it gets an answer other than 503, and returns that. A
+// nil body is none. Every status but 2xx is an error, unless expected: then the
+// answer is nil.
 func (a *admin) do(ctx context.Context, method, path, kind string, body []byte, expected ...int) ([]byte, error) {
 	for {
 		status, answer, err := a.c.t.server.request(ctx, method, path, kind, body)
@@ -124,7 +126,7 @@ func (a *admin) deleteOne(ctx context.Context, g *team) error {
 	})
 }
 
-// send sends in a user's name.
+// send sends a message in a user's name and returns where it is stored.
 func (a *admin) send(ctx context.Context, from, to, cid string, body []byte) (seq uint64, id protocol.ID, time int64, err error) {
 	answer, err := a.post(ctx, "/v1/messages", map[string]any{"from": from, "to": to, "cid": cid, "retry": true, "body": json.RawMessage(protocol.AppendBodyJSON(nil, body))})
 	if err != nil {
@@ -147,7 +149,7 @@ func (a *admin) send(ctx context.Context, from, to, cid string, body []byte) (se
 	return r.Seq, id, r.Time, nil
 }
 
-// erase makes a user a member, has them write, and erases them.
+// erase makes a user a member, writes in their name, and erases them.
 func (a *admin) erase(ctx context.Context, g *team, n int) error {
 	c := a.c
 	e := &erased{user: fmt.Sprintf("%smayfly%d", c.prefix, n), group: g, to: c.away[0]}
@@ -220,7 +222,7 @@ func (a *admin) erase(ctx context.Context, g *team, n int) error {
 	return nil
 }
 
-// A userInfo is what is asked of a user.
+// A userInfo is what the administration API returns of a user.
 type userInfo struct {
 	Exists      bool
 	Groups      []json.RawMessage
@@ -228,7 +230,7 @@ type userInfo struct {
 	UnreadTotal int
 }
 
-// user returns what is known of a user, nil if nothing.
+// user returns what the server knows of a user, nil if nothing.
 func (a *admin) user(ctx context.Context, name string) (*userInfo, error) {
 	answer, err := a.do(ctx, "GET", "/v1/users/"+name, "", nil, 404)
 	if err != nil || answer == nil {
@@ -241,7 +243,8 @@ func (a *admin) user(ctx context.Context, name string) (*userInfo, error) {
 	return info, nil
 }
 
-// importRows imports a conversation of its own, or the history of a new group.
+// importRows imports a new one-to-one conversation, or the history of a new
+// group.
 func (a *admin) importRows(ctx context.Context, n int) error {
 	c := a.c
 	i := &imported{stream: fmt.Sprintf("%sstream%d", c.prefix, n), from: fmt.Sprintf("%simp%d", c.prefix, n), unread: a.rng.IntN(2) == 0}

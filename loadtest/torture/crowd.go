@@ -38,8 +38,8 @@ type crowd struct {
 	clock   int64
 	teams   []*team
 	direct  map[string][]*sent // receiver → what writers sent to one who is away, in each sender's order
-	told    map[hook]string    // message.queued, by what: its webhook-id
-	acked   map[hook]bool      // what drifters may have acked while somebody looked
+	told    map[hook]string    // message.queued → its webhook-id
+	acked   map[hook]bool      // messages that drifters may have acked in the foreground
 	sent    int64
 	changes int64 // recalls, deletions, mutes, memberships, lives of groups
 }
@@ -50,7 +50,8 @@ const (
 	crowdAway    = 2
 )
 
-// newCrowd makes the groups and has all begin.
+// newCrowd creates the groups and starts what the users, the owner and the
+// administrator do.
 func newCrowd(ctx context.Context, t *torture, codec protocol.Codec, prefix string, rng *rand.Rand) (*crowd, error) {
 	c := &crowd{
 		t: t, codec: codec, prefix: prefix, owner: prefix + "owner", stop: make(chan struct{}),
@@ -114,7 +115,7 @@ func (c *crowd) actor(user, device string) *actor {
 	return &actor{url: c.t.proxy.url(), user: user, device: device, codec: c.codec, token: c.t.server.token}
 }
 
-// now stamps a time. The caller holds mu.
+// now returns the next time of the crowd's clock. The caller holds mu.
 func (c *crowd) now() int64 {
 	c.clock++
 	return c.clock
@@ -129,7 +130,8 @@ func (c *crowd) stopped() bool {
 	}
 }
 
-// create makes a group, or makes it again, with members from then on.
+// create makes a group, for the first time or again, and notes its new
+// memberships.
 func (c *crowd) create(ctx context.Context, boss *actor, g *team, members []string) error {
 	c.mu.Lock()
 	begun := c.now()
@@ -163,8 +165,8 @@ func (c *crowd) create(ctx context.Context, boss *actor, g *team, members []stri
 	return nil
 }
 
-// forget has a user's phone go without the cursor of a membership that is over. The
-// caller holds mu.
+// forget drops the cursor that a user's phone has of a group, because the
+// membership it came in is over. The caller holds mu.
 func (c *crowd) forget(user string, g *team) {
 	for _, p := range c.phones {
 		if p.user == user {
@@ -177,7 +179,7 @@ func (c *crowd) forget(user string, g *team) {
 // tried again after up to 30 s.
 const settlePatience = 40 * time.Second
 
-// settle lets nothing new begin and waits until all is where it has to be.
+// settle stops all acts and waits until all that was sent is where it has to be.
 func (c *crowd) settle(ctx context.Context) error {
 	close(c.stop)
 	c.acts.Wait()
@@ -203,7 +205,7 @@ func (c *crowd) close() {
 	c.live.Wait()
 }
 
-// count adds what was done to the report.
+// count adds the crowd's numbers to the report.
 func (c *crowd) count() {
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
@@ -215,18 +217,19 @@ func (c *crowd) count() {
 	r.Erased += len(c.admin.erased)
 }
 
-// A hook names a message.queued.
+// A hook identifies a message.queued.
 type hook struct {
 	user, conv string
 	seq        uint64
 }
 
-// heardOf reports whether message.queued told of a message, or need not: a session
-// may have acked it. The caller holds mu.
+// heardOf reports whether the receiver got message.queued for a message, or need
+// not: a session may have acked it. The caller holds mu.
 func (c *crowd) heardOf(h hook) bool { return c.told[h] != "" || c.acked[h] }
 
-// untold returns a message that was not acked in the foreground and of which the
-// webhook's receiver was not told, "" if there is none. The caller holds mu.
+// untold describes a message that no session acked in the foreground and for
+// which the receiver got no message.queued; "" if there is none. The caller holds
+// mu.
 func (c *crowd) untold() string {
 	for _, user := range c.away {
 		for _, s := range c.direct[user] {
@@ -249,7 +252,7 @@ func (c *crowd) untold() string {
 	return ""
 }
 
-// queued takes a message.queued.
+// queued checks a message.queued that the receiver got, and notes it.
 func (c *crowd) queued(user, conv string, m *queuedMessage) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -304,7 +307,7 @@ func refusedAs(err error, codes ...string) bool {
 	return false
 }
 
-// rest spaces acts.
+// rest waits for a random time between two acts.
 func rest(ctx context.Context, rng *rand.Rand, most time.Duration) {
 	sleep(ctx, time.Duration(rng.Int64N(int64(most))))
 }

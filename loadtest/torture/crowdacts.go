@@ -13,8 +13,9 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// write sends to all groups, and to who is away, one message at a time, and does
-// what members do with messages. loud is who is muted now and then.
+// write sends to all groups, and to users who are away, one message at a time,
+// and does what members do with messages. loud means that the user is muted now
+// and then.
 func (c *crowd) write(ctx context.Context, user string, loud bool, rng *rand.Rand) error {
 	desk := c.actor(user, "desk")
 	defer desk.close()
@@ -48,7 +49,7 @@ func (c *crowd) write(ctx context.Context, user string, loud bool, rng *rand.Ran
 	return nil
 }
 
-// compose makes a message with a body of its own.
+// compose returns a message with a random body, to be sent.
 func compose(user string, n int, rng *rand.Rand) (*sent, error) {
 	blob := make([]byte, rng.IntN(200))
 	for i := range blob {
@@ -58,7 +59,8 @@ func compose(user string, n int, rng *rand.Rand) (*sent, error) {
 	return &sent{from: user, cid: fmt.Sprintf("%s-%d", user, n), body: body}, err
 }
 
-// send is answered, or was refused for a reason.
+// send sends a message to a group and notes that it was stored, or rightly
+// refused.
 func (c *crowd) send(ctx context.Context, desk *actor, g *team, n int, loud bool, rng *rand.Rand) (*sent, error) {
 	s, err := compose(desk.user, n, rng)
 	if err != nil {
@@ -121,10 +123,10 @@ func (c *crowd) sendDirect(ctx context.Context, desk *actor, to string, n int, r
 	return nil
 }
 
-// errNotDone says that a request was refused rightly.
+// errNotDone means that a request was rightly refused.
 var errNotDone = errors.New("not done")
 
-// takeAway makes a request that takes messages away.
+// takeAway makes a request that takes messages away, and notes when.
 func (c *crowd) takeAway(g *team, t *take, request func() error) error {
 	c.mu.Lock()
 	t.begun = c.now()
@@ -176,7 +178,7 @@ func (c *crowd) hide(ctx context.Context, desk *actor, g *team, rng *rand.Rand) 
 	})
 }
 
-// someSeq is one of the newest seqs, 0 if there is none.
+// someSeq returns one of a group's newest seqs, 0 if there is none.
 func (c *crowd) someSeq(g *team, rng *rand.Rand) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -271,7 +273,8 @@ func (c *crowd) join(ctx context.Context, desk, boss *actor, g *team) error {
 	return nil
 }
 
-// failureOf is the code of the one user that was to be added, "" if they were.
+// failureOf returns the code of the first user who could not be added, "" if all
+// were.
 func failureOf(failed []protocol.MemberFailure) string {
 	if len(failed) == 0 {
 		return ""
@@ -279,8 +282,9 @@ func failureOf(failed []protocol.MemberFailure) string {
 	return failed[0].Code
 }
 
-// leave ends a membership, by the member or by the owner. Mostly it waits until the
-// phone has been told of it: only then it is certain what the phone was to get.
+// leave ends a membership, by the member or by the owner. Mostly it waits until
+// the phone has been told of it: only then is it certain what the phone had to
+// get.
 func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *team, rng *rand.Rand) error {
 	user := desk.user
 	c.mu.Lock()
@@ -315,9 +319,9 @@ func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *team,
 // toldPatience bounds the wait for the event that ends a membership.
 const toldPatience = 20 * time.Second
 
-// awaitTold waits until a session of the phone has been told that a membership is over. If the
-// session ends before, it is not certain what it was to get of it; nor if time has
-// passed at once, since events are kept for a minute.
+// awaitTold waits until a session of the phone has been told that a membership is
+// over. It is uncertain what the phone had to get if the session ends before, or
+// if kindPass has moved the clock meanwhile, since events are kept for a minute.
 func (c *crowd) awaitTold(ctx context.Context, p *phone, m *stay, g *team, session int, passes int64) error {
 	for until := time.Now().Add(toldPatience); ; {
 		c.mu.Lock()
@@ -339,7 +343,8 @@ func (c *crowd) awaitTold(ctx context.Context, p *phone, m *stay, g *team, sessi
 	}
 }
 
-// moderate is what the owner does: mute, recall, change, dismiss and make again.
+// moderate does what the owner does: mute, recall, change, dismiss and make
+// again.
 func (c *crowd) moderate(ctx context.Context, boss *actor, staying, members []string, rng *rand.Rand) error {
 	defer boss.close()
 	var muted *team

@@ -21,9 +21,9 @@ const (
 	gapNotMember = "notMember"
 )
 
-// check has every user log in with a new device and compares all that they find
-// with what was sent and taken away. The crowd is closed; device is another one
-// each time.
+// check logs in every user with a new device and compares all that they find with
+// what was sent and taken away. It is for a crowd that is closed; device has to
+// be another each time.
 func (c *crowd) check(ctx context.Context, device string) {
 	c.mu.Lock()
 	users := append([]string{c.owner}, c.away...)
@@ -48,7 +48,7 @@ func (c *crowd) check(ctx context.Context, device string) {
 	}
 }
 
-// A visit is the login of a new device, directly at the server.
+// A visit is a session of a new device, directly at the server.
 type visit struct {
 	wire   *wire
 	end    context.CancelFunc
@@ -95,7 +95,7 @@ func (v *visit) close() {
 	<-v.wire.ended
 }
 
-// entry is what the login says of a conversation; zero if nothing.
+// entry returns what onSynced says of a conversation; ok is false if nothing.
 func (v *visit) entry(conv protocol.Conv) (e protocol.Conversation, ok bool) {
 	for _, list := range [][]protocol.Conversation{v.synced.Conversations, v.synced.Groups} {
 		for i := range list {
@@ -114,7 +114,8 @@ type history struct {
 	to       uint64
 }
 
-// history reads a conversation to its end: every seq is a message or has a reason.
+// history reads a conversation to its end. It checks that every seq is a message
+// or has a reason.
 func (v *visit) history(ctx context.Context, conv protocol.Conv) (*history, error) {
 	h := &history{messages: map[uint64]*protocol.Message{}, gaps: map[uint64]string{}}
 	for {
@@ -179,7 +180,8 @@ func (c *crowd) checkUser(ctx context.Context, user, device string) error {
 	return c.checkDirect(ctx, v, user)
 }
 
-// checkTeam compares a user's view of a group and returns the number of unread messages in it.
+// checkTeam compares a user's view of a group with what was sent, and returns the
+// number of unread messages in it.
 func (c *crowd) checkTeam(v *visit, user string, g *team, h *history) (unread int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -238,7 +240,7 @@ func (c *crowd) checkTeam(v *visit, user string, g *team, h *history) (unread in
 	return unread, nil
 }
 
-// checkMembers wants a group to have those members who did not leave.
+// checkMembers checks that the members of a group are those who have not left.
 func (c *crowd) checkMembers(ctx context.Context, v *visit, g *team) error {
 	c.mu.Lock()
 	want := map[string]bool{}
@@ -262,7 +264,7 @@ func (c *crowd) checkMembers(ctx context.Context, v *visit, g *team) error {
 	return nil
 }
 
-// checkDirect compares what was sent to one who is away.
+// checkDirect compares what a user who is away finds with what was sent to them.
 func (c *crowd) checkDirect(ctx context.Context, v *visit, user string) error {
 	bySender := map[string][]*sent{}
 	for _, s := range c.direct[user] {
@@ -289,7 +291,8 @@ func (c *crowd) checkDirect(ctx context.Context, v *visit, user string) error {
 	return nil
 }
 
-// check compares what was imported and who was erased.
+// check checks that what was imported is there, and that users who were erased
+// are not.
 func (a *admin) check(ctx context.Context, device string) error {
 	for _, i := range a.imports {
 		reader, conv := a.c.owner, protocol.GroupConv(strings.TrimPrefix(i.to, "g:"))

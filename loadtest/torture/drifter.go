@@ -12,15 +12,15 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// crowdDrifters are those of the users who are away that look in now and then: with
+// crowdDrifters is how many of the users who are away look in now and then: with
 // a device that reports nothing as read, acks some of what it gets, and leaves in
-// every way there is. What none of its sessions has acked in the foreground has to
-// be told by message.queued.
+// every way there is. message.queued has to tell of every message that none of
+// their sessions has acked in the foreground.
 const crowdDrifters = 3
 
-// drift has a user look in, again and again, until nothing new is to begin. Who never
-// acks in the foreground has to be told of all: what others leave unacked their next
-// session may ack.
+// drift lets a user look in, again and again, until nothing new is to begin. If
+// never is set, the user acks nothing in the foreground, so that message.queued
+// has to tell of all; what the others leave unacked, their next session may ack.
 func (c *crowd) drift(ctx context.Context, user string, never bool, rng *rand.Rand) error {
 	for ctx.Err() == nil && !c.stopped() {
 		err := c.lookIn(ctx, user, never, rng)
@@ -32,8 +32,8 @@ func (c *crowd) drift(ctx context.Context, user string, never bool, rng *rand.Ra
 	return nil
 }
 
-// lookIn is one session: for a while it acks what it gets, then it may do so in the
-// background, or ack no more, and then it goes.
+// lookIn holds one session: for a while it acks what it gets, then perhaps in the
+// background, or no more, and then it leaves.
 func (c *crowd) lookIn(ctx context.Context, user string, never bool, rng *rand.Rand) error {
 	const (
 		acks = iota
@@ -50,7 +50,7 @@ func (c *crowd) lookIn(ctx context.Context, user string, never bool, rng *rand.R
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex // guards state, and is held while it is acked
+	var mu sync.Mutex // guards state, and is held during an ack
 	state := acks
 	if never {
 		state = mute
@@ -84,7 +84,7 @@ func (c *crowd) lookIn(ctx context.Context, user string, never bool, rng *rand.R
 	}
 	rest(ctx, rng, time.Second)
 	switch rng.IntN(4) {
-	case 0: // what it gets from here on somebody may still see before it is said
+	case 0: // until the server knows, an ack would still be one in the foreground
 		become(mute)
 		err = w.call(ctx, protocol.OpSetState, &protocol.SetStateArgs{Background: true}, nil)
 		if err == nil {
@@ -101,7 +101,7 @@ func (c *crowd) lookIn(ctx context.Context, user string, never bool, rng *rand.R
 	return err
 }
 
-// acks notes what a user is about to ack in the foreground.
+// acks notes the messages that a user is about to ack in the foreground.
 func (c *crowd) acks(user string, messages []protocol.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

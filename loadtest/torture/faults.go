@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// lane lets faults happen one after the other and undoes each. rng chooses what
-// the plan cannot know, such as connections.
+// lane makes the faults of a plan happen one after the other, and undoes each.
+// rng chooses what the plan cannot know, such as connections.
 func (t *torture) lane(ctx context.Context, events []event, rng *rand.Rand) {
 	for _, e := range events {
 		if sleep(ctx, e.after) != nil {
@@ -128,8 +128,9 @@ func (t *torture) awaitServing(ctx context.Context) error {
 	})
 }
 
-// clock sends an order to the server's clock and returns the generation of the process
-// that got it, 0 if there was none: the other lane may have ended it.
+// clock sends an order to the server's clock and returns the generation of the
+// process that got it; 0 if there was no process, since the other lane may have
+// ended it.
 func (t *torture) clock(ctx context.Context, what string, d time.Duration) (generation int) {
 	_, generation, err := t.server.call(ctx, "POST", fmt.Sprintf("/faults/clock/%s/%v", what, d))
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A footprint is what the server takes while no client is connected, beyond
-// what it stores: heap and memory without the state, descriptors without those
-// of the log's files, which grow with the state.
+// A footprint is what the server uses while no client is connected, beside what
+// it stores: heap and memory without the state, descriptors without those of the
+// log's files, which grow with the state.
 type footprint struct {
 	goroutines, files     int
 	heap, resident, state int64 // bytes
@@ -22,8 +22,8 @@ func (f footprint) String() string {
 		f.goroutines, f.files, f.heap>>20, f.resident>>20, f.state>>20)
 }
 
-// Tolerances of growth. The heap's is a part of the state too, since that is
-// an estimate; the garbage collector lets the heap double before it runs.
+// Tolerances of growth. That of the heap also has a part of the state, whose size
+// is an estimate; the garbage collector lets the heap double before it runs.
 const (
 	moreGoroutines = 10
 	moreFiles      = 12
@@ -31,7 +31,7 @@ const (
 	moreResident   = 96 << 20
 )
 
-// growth says in what f is beyond base, "" if in nothing.
+// growth names what f has too much of, compared with base; "" if nothing.
 func (f footprint) growth(base footprint) string {
 	state := max(0, f.state-base.state)
 	switch {
@@ -47,7 +47,7 @@ func (f footprint) growth(base footprint) string {
 	return ""
 }
 
-// footprint runs a garbage collection and measures.
+// footprint makes the server collect its garbage, and returns its footprint.
 func (s *server) footprint(ctx context.Context) (f footprint, err error) {
 	if _, _, err := s.call(ctx, "GET", "/debug/pprof/heap?gc=1"); err != nil {
 		return f, err
@@ -83,7 +83,8 @@ func (s *server) awaitGone(ctx context.Context) error {
 	})
 }
 
-// poll asks until the answer is "", for so long; then the answer is the error.
+// poll calls ask until it returns "". If it still does not after within, what it
+// returned is the error.
 func poll(ctx context.Context, within time.Duration, ask func() (string, error)) error {
 	until := time.Now().Add(within)
 	for {

@@ -13,9 +13,9 @@ import (
 // What must and what may be seen of a crowd follows from a counter that stamps
 // the begin and the end of every request: a message whose send began after the
 // reply to a join, and was answered before the leaving began, must arrive; one
-// that was answered before the join began, or begun after the leaving ended, must
-// not. All times here are that counter's; 0 is not yet. The crowd's mutex guards
-// all of it.
+// that was answered before the join began, or whose send began after the leaving
+// ended, must not. All times here are that counter's; 0 is not yet. The crowd's
+// mutex guards all of it.
 
 // A team is one group of a crowd.
 type team struct {
@@ -39,7 +39,7 @@ func newTeam(id, kind string) *team {
 	}
 }
 
-// counts reports whether its members have a number of unread messages.
+// counts reports whether the group's members have a number of unread messages.
 func (g *team) counts() bool { return g.kind != protocol.KindChatroom }
 
 // A sent is a message, from its first attempt on.
@@ -47,7 +47,7 @@ type sent struct {
 	from, cid       string
 	body            []byte
 	begun, answered int64
-	refused         bool // the answer: it is stored nowhere
+	refused         bool // it was refused, and is stored nowhere
 	seq             uint64
 	id              protocol.ID
 	time            int64
@@ -63,12 +63,12 @@ type span struct{ begun, sure, ending, ended int64 }
 // and ending with the replies.
 type stay struct {
 	span
-	// heard: the phone's session has been told of this membership, so that cursors are
-	// no longer those of the membership before.
+	// heard is set once the phone's session has been told of this membership:
+	// from then on its cursors are no longer those of the membership before.
 	heard bool
-	// told: the phone has been told that it is over.
+	// told is set once the phone has been told that the membership is over.
 	told bool
-	// unsure: a session ended where what it missed cannot be had any more.
+	// unsure is set if a session ended and what it missed cannot be had any more.
 	unsure bool
 }
 
@@ -81,7 +81,8 @@ func (m *span) may(s *sent) bool {
 	return (s.answered == 0 || s.answered > m.begun) && (m.ended == 0 || s.begun < m.ended)
 }
 
-// A take takes messages away: those of a sender up to its time, or one.
+// A take is a request that takes messages away: all of a sender up to its time,
+// or one.
 type take struct {
 	begun, ended int64
 	sender       string
@@ -95,10 +96,10 @@ func (t *take) concerns(s *sent, user string) bool {
 	return (t.only == "" || t.only == user) && (t.seq != 0 && t.seq == s.seq || t.seq == 0 && t.sender == s.from)
 }
 
-// gone reports whether s must be, or may be, gone for a user, and for which
-// reasons. told means that a user who had it must have been told.
+// gone returns whether s must be gone for a user, and the reasons why it may be;
+// none if it cannot. told reports whether a user who had it must have been told.
 func (g *team) gone(s *sent, user string) (sure, told bool, reasons []string) {
-	silent := false // then what comes after it may tell nobody
+	silent := false // a silent take may leave nothing for a later one to tell
 	for _, t := range g.takes {
 		if !t.concerns(s, user) || t.ended != 0 && s.begun > t.ended {
 			continue
@@ -112,7 +113,7 @@ func (g *team) gone(s *sent, user string) (sure, told bool, reasons []string) {
 	return sure, told && !silent, reasons
 }
 
-// goneBefore reports whether s was gone for a user for sure at a time.
+// goneBefore reports whether s was gone for a user, beyond doubt, before a time.
 func (g *team) goneBefore(s *sent, user string, at int64) bool {
 	return slices.ContainsFunc(g.takes, func(t *take) bool {
 		return t.concerns(s, user) && t.ended != 0 && t.ended < at && s.answered != 0 && s.answered < t.begun
@@ -127,8 +128,8 @@ func (g *team) present(user string) *stay {
 	return nil
 }
 
-// witness compares what somebody has seen of a message with what was sent and
-// with what others have seen.
+// witness compares a message that somebody has seen with what was sent and with
+// what others have seen of it.
 func (g *team) witness(m *protocol.Message) (*sent, error) {
 	s := g.byCID[string(m.CID)]
 	switch {
@@ -142,7 +143,8 @@ func (g *team) witness(m *protocol.Message) (*sent, error) {
 	return s, g.place(s, m.Seq, m.ID, m.Time)
 }
 
-// place notes where s is stored.
+// place notes where s is stored, and returns a violation if it is known to be
+// elsewhere.
 func (g *team) place(s *sent, seq uint64, id protocol.ID, time int64) error {
 	if other := g.bySeq[seq]; other != nil && other != s {
 		return violated("%s: seq %d is %v and %v", g.id, seq, s, other)

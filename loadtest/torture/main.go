@@ -19,10 +19,10 @@
 // At the end of a round everything is healed; all that was sent has to arrive and
 // to be in the history that a new device finds, as far as it is a member's to see
 // and nobody took it away; unread is what follows from that; message.queued has
-// told, as one event, of all that no session acked in the foreground, of users who
-// are away or look in and leave in every way; the server, without clients, has
-// to be as small as after the first round. In the end one more kill, and the
-// history of all rounds.
+// told, as one event, of all that no session acked in the foreground, of users
+// who are away or look in and leave in every way; the server, without clients,
+// has to be as small as after the first round. In the end the server is killed
+// once more, and the history of all rounds is read.
 //
 // The data lie on a tmpfs that is shrunk to fill it: see package smalldisk. The
 // exit code is 1 after a violation; the server's log is kept then. The server is
@@ -69,7 +69,8 @@ func main() {
 	os.Exit(code)
 }
 
-// torment runs in the process that may mount, or has itself run there.
+// torment runs the torture if this process may mount; if not, it runs this
+// program again in one that may.
 func torment(ctx context.Context, c config) (code int, err error) {
 	if smalldisk.Inside() {
 		r, err := run(ctx, c)
@@ -98,7 +99,8 @@ func torment(ctx context.Context, c config) (code int, err error) {
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("mount namespace, for a disk that can be filled: %w", err)
 	}
-	// A signal of the terminal reaches it by itself; a second one does no harm.
+	// The terminal's signals reach the other process, too; a second one does no
+	// harm.
 	defer context.AfterFunc(ctx, func() { cmd.Process.Signal(syscall.SIGTERM) })()
 	if err := cmd.Wait(); err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {

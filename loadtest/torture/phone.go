@@ -15,7 +15,7 @@ import (
 // backlog is the groupBacklog of phones.
 const backlog = protocol.MaxGroupBacklog
 
-// A phone is the device of a user that receives and keeps all, and returns with
+// A phone is a user's device that keeps all that it receives, and returns with
 // its cursors.
 type phone struct {
 	c    *crowd
@@ -31,7 +31,7 @@ type phone struct {
 // A sight is what a phone has of a group.
 type sight struct {
 	cursor  string
-	covered uint64            // seq up to which messages came with the cursor or before
+	covered uint64            // newest seq that was pushed up to the cursor
 	got     map[uint64]bool   // seqs
 	told    map[uint64]bool   // seqs it knows to be gone
 	recalls []protocol.Recall // of all that one member sent up to then
@@ -48,7 +48,7 @@ func newPhone(c *crowd, user string) *phone {
 
 func (p *phone) sight(g *team) *sight { return p.sights[g] }
 
-// stay holds a session, and after each that ends another, until ctx ends.
+// stay holds one session after the other, until ctx ends.
 func (p *phone) stay(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := p.session(ctx)
@@ -64,9 +64,9 @@ func (p *phone) stay(ctx context.Context) {
 	}
 }
 
-// interrupted notes what the end of a session makes unsure: after leaving a group,
-// what was not pushed yet cannot be read any more, and a chatroom has no backlog
-// for a device without a cursor.
+// interrupted notes what is uncertain after the end of a session: messages of a
+// group that the user has left cannot be read any more if they were not pushed
+// yet, and a chatroom has no backlog for a device without a cursor.
 func (p *phone) interrupted() {
 	p.c.mu.Lock()
 	defer p.c.mu.Unlock()
@@ -83,23 +83,23 @@ func (p *phone) interrupted() {
 	}
 }
 
-// A sitting is one session of a phone. The crowd's mu guards all fields that do
-// not say otherwise.
+// A sitting is one session of a phone. The crowd's mu guards every field that
+// does not say otherwise.
 type sitting struct {
 	*phone
 	wire    *wire
 	ctx     context.Context
 	number  int
 	began   int64
-	over    bool // the sync is
+	over    bool // the sync is over
 	lastD   uint64
 	pushed  map[*team]int
 	last    map[*team]uint64 // seq pushed in this session
 	before  map[*team]uint64 // newest when it began
-	covered map[*team]uint64 // by the cursor given; only with one
-	member  map[*team]bool   // beyond doubt when it began
+	covered map[*team]uint64 // by the cursor in the login, if it had one
+	member  map[*team]bool   // member beyond doubt when the session began
 	listed  map[*team]bool   // in onSynced
-	outside map[*team]bool   // an event of this session has said that the user is out of it
+	outside map[*team]bool   // an event of this session said that the user is out of the group
 	fills   sync.WaitGroup
 	all     int // messages pushed in the sync
 }
@@ -148,7 +148,7 @@ func (p *phone) session(ctx context.Context) error {
 	return err
 }
 
-// take deals with a push.
+// take handles a push.
 func (s *sitting) take(f *protocol.ServerFrame) error {
 	switch f.Op {
 	case protocol.OpOnNewMessage:
@@ -226,7 +226,8 @@ func (s *sitting) messages(p *protocol.NewMessage) error {
 	return nil
 }
 
-// message takes one that was pushed. The caller holds the crowd's mu.
+// message checks a message that was pushed, and notes it. The caller holds the
+// crowd's mu.
 func (s *sitting) message(m *protocol.Message) error {
 	g := s.c.team(m.Conv)
 	if g == nil {
@@ -267,19 +268,19 @@ func (s *sitting) message(m *protocol.Message) error {
 	return nil
 }
 
-// heard notes that the session is in a group, if the present membership began before a
-// time: a message may still be one of the membership before. The caller holds the
-// crowd's mu.
+// heard notes that the session has been told of the present membership, if that
+// began before a time: otherwise the news may be of the membership before. The
+// caller holds the crowd's mu.
 func (s *sitting) heard(g *team, before int64) {
 	if m := g.present(s.user); m != nil && m.begun < before {
 		m.heard = true
 	}
 }
 
-// keep stores a group's cursor, unless it may still be of the membership before: a
-// device that returns with one is pushed what came from its new membership on, while in
-// a chatroom it can read what came in between, too. The caller holds the crowd's
-// mu.
+// keep stores a group's cursor, unless it may be of the membership before. With
+// such a one a device that returns is pushed only what came from its new
+// membership on, though in a chatroom it can read what came in between, too. The
+// caller holds the crowd's mu.
 func (s *sitting) keep(group, cursor string) {
 	g := s.c.team(protocol.GroupConv(group))
 	if g == nil {
@@ -334,7 +335,7 @@ func (s *sitting) onSynced(p *protocol.Synced) error {
 			continue
 		}
 		if _, had := s.covered[g]; !had && g.kind == protocol.KindChatroom && m.sure != 0 {
-			m.sure = s.c.now() // what has to arrive: a chatroom has no backlog for who has no cursor
+			m.sure = s.c.now() // what came before need not arrive: a chatroom has no backlog for a device without a cursor
 		}
 		if m.ending != 0 && !m.told {
 			m.unsure = true
@@ -344,7 +345,7 @@ func (s *sitting) onSynced(p *protocol.Synced) error {
 	return nil
 }
 
-// first is the lowest seq of a group that was pushed in this session.
+// first returns the lowest seq of a group that was pushed in this session.
 func (s *sitting) first(g *team) uint64 {
 	v := s.sights[g]
 	for seq := s.before[g] + 1; seq < s.last[g]; seq++ {
@@ -355,9 +356,9 @@ func (s *sitting) first(g *team) uint64 {
 	return s.last[g]
 }
 
-// fill fetches what a login left out because it was too much for the backlog. What
-// came after a cursor, and was not too much, may not be left out. The caller holds
-// the crowd's mu.
+// fill fetches what a login left out because it was too much for the backlog. Of
+// what came after a cursor, nothing may be left out that was not too much. The
+// caller holds the crowd's mu.
 func (s *sitting) fill(g *team, from, to uint64) {
 	_, hadCursor := s.covered[g]
 	// In a chatroom, a guest finds also what was sent between their memberships.
@@ -413,7 +414,7 @@ func (s *sitting) fetch(g *team, from, to uint64, pushed int, strict bool) error
 	return nil
 }
 
-// recalled takes the news that messages are gone.
+// recalled notes that messages are gone, and checks that they may be.
 func (s *sitting) recalled(p *protocol.Recall) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
@@ -443,7 +444,7 @@ func (s *sitting) recalled(p *protocol.Recall) error {
 	return nil
 }
 
-// event takes what concerns the user's own membership.
+// event notes what a group event says of the user's own membership.
 func (s *sitting) event(p *protocol.GroupEvent) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
@@ -476,8 +477,8 @@ func (v *sight) knows(m *sent) bool {
 	})
 }
 
-// missing returns what the phone has to have by now and has not, "" if nothing. The
-// caller holds the crowd's mu.
+// missing describes what the phone has to have by now and has not; "" if nothing.
+// The caller holds the crowd's mu.
 func (p *phone) missing() string {
 	if p.synced == 0 {
 		return fmt.Sprintf("%s has no session", p.user)
@@ -502,8 +503,8 @@ func (p *phone) missing() string {
 	return ""
 }
 
-// leaked returns a message that the phone has and cannot have, "" if there is none.
-// The caller holds the crowd's mu.
+// leaked describes a message that the phone has and must not have; "" if there is
+// none. The caller holds the crowd's mu.
 func (p *phone) leaked() string {
 	for _, g := range p.c.teams {
 		for seq := range p.sights[g].got {

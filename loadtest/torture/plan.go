@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// A kind of fault.
+// A kind is a kind of fault.
 type kind string
 
-// What happens to the process and its disk.
+// Faults of the process and its disk.
 const (
 	kindKill     kind = "kill"      // kill -9, start
 	kindRestart  kind = "restart"   // SIGTERM, exit code 0, start
@@ -22,7 +22,7 @@ const (
 	kindShard    kind = "shard"     // shard n has no leader for a while
 )
 
-// What happens to connections and clocks.
+// Faults of connections and clocks.
 const (
 	kindStorm    kind = "storm"     // all connections are cut at once
 	kindHalfOpen kind = "half-open" // n peers vanish without a word
@@ -32,8 +32,8 @@ const (
 	kindPass     kind = "pass"      // time passes at once
 )
 
-// The rounds take turns: processKinds end the process, steadyKinds do not. What
-// is listed more than once is as much more frequent.
+// Rounds take turns: processKinds has faults that end the process, steadyKinds
+// has none. A kind that is listed more than once comes more often.
 var (
 	processKinds = []kind{kindKill, kindRestart, kindFreeze, kindFull, kindFullKill, kindShard, kindKill, kindFull, kindKill}
 	steadyKinds  = []kind{kindFreeze, kindFull, kindShard, kindFull}
@@ -74,8 +74,8 @@ func (e event) String() string {
 	return string(e.kind)
 }
 
-// plan lists events that together take about so long. Each kind comes once
-// before any comes again; the same rng gives the same list.
+// plan returns events that together take about as long as total. Each kind comes
+// once before any comes again; the same rng gives the same events.
 func plan(rng *rand.Rand, kinds []kind, total time.Duration) (events []event) {
 	bag := shuffled(rng, slices.Compact(slices.Sorted(slices.Values(kinds))))
 	for elapsed := time.Duration(0); ; {

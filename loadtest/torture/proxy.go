@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A proxy stands between the clients and the server. A link that it stalls goes
-// on to look alive to the server: it is dropped on the client's side only.
+// A proxy stands between the clients and the server. A link that it stalls still
+// looks alive to the server: only the client's side is closed.
 type proxy struct {
 	listener net.Listener
 	target   func() string // host:port of the server
@@ -90,8 +90,8 @@ func (l *link) stalled() kind {
 	return l.stall
 }
 
-// up carries what the client says, and swallows it when the peer is not heard
-// any more.
+// up carries what the client sends, and discards it once the peer is to be mute
+// or to have vanished.
 func (l *link) up() {
 	buf := make([]byte, 32<<10)
 	for {
@@ -112,8 +112,8 @@ func (l *link) up() {
 	}
 }
 
-// down carries what the server says. Of a deaf or vanished peer it reads no
-// more, so that the system's buffers fill.
+// down carries what the server sends. For a peer that is to be deaf or to have
+// vanished it reads no more, so that the system's buffers fill.
 func (l *link) down() {
 	buf := make([]byte, 32<<10)
 	for {
@@ -134,7 +134,7 @@ func (l *link) down() {
 	}
 }
 
-// drop ends both sides without a word of WebSocket.
+// drop closes both sides without a closing handshake.
 func (l *link) drop() {
 	l.once.Do(func() {
 		close(l.done)
@@ -143,8 +143,8 @@ func (l *link) drop() {
 	})
 }
 
-// stall stalls up to n working links; abandon makes their clients see it. The
-// server is left with the connections.
+// stall stalls up to n links that work, and returns how many. abandon closes
+// their clients' side and leaves the server with its connections.
 func (p *proxy) stall(rng *rand.Rand, n int, how kind) (abandon func(), stalled int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -165,7 +165,7 @@ func (p *proxy) stall(rng *rand.Rand, n int, how kind) (abandon func(), stalled 
 	}, len(chosen)
 }
 
-// cut drops all links that work.
+// cut drops all links that are not stalled, and returns how many.
 func (p *proxy) cut() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -179,7 +179,7 @@ func (p *proxy) cut() int {
 	return n
 }
 
-// dropStalled drops the server's connections of links that were stalled.
+// dropStalled drops the links that are stalled, which the server still has.
 func (p *proxy) dropStalled() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

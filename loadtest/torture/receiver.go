@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// A receiver takes webhooks, and fails in every way now and then. Events go to
-// take, until whose answer they are not acknowledged.
+// A receiver takes webhooks, and fails in every way now and then. It acknowledges
+// an event once take has returned.
 type receiver struct {
 	address string
 	fail    func(error)
 
 	mu     sync.Mutex
 	server *http.Server // nil while it is away
-	fault  string       // what it does instead of answering; "" = it is well
+	fault  string       // how it fails; "" = not at all
 	take   func(user, conv string, m *queuedMessage) error
 }
 
@@ -41,7 +41,7 @@ func newReceiver(fail func(error)) (*receiver, error) {
 
 func (r *receiver) url() string { return "http://" + r.address + "/" }
 
-// become changes what the receiver does from now on.
+// become changes how the receiver fails from now on.
 func (r *receiver) become(fault string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -62,7 +62,7 @@ func (r *receiver) become(fault string) error {
 	return nil
 }
 
-// listen has events go to take from now on.
+// listen makes the receiver pass events to take from now on.
 func (r *receiver) listen(take func(user, conv string, m *queuedMessage) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,7 +112,7 @@ func (r *receiver) event(id string, body []byte, take func(user, conv string, m 
 	}
 }
 
-// misbehave has the receiver come and go until ctx ends; then it is well.
+// misbehave makes the receiver fail and recover until ctx ends; then it is well.
 func (r *receiver) misbehave(ctx context.Context, rng *rand.Rand) {
 	faults := []string{"", "hang", "", "error", "", "late", "", "away"}
 	for ctx.Err() == nil {

@@ -24,7 +24,8 @@ import (
 
 const (
 	shards = 2
-	// idleTimeout and its like are short, so that runs see them.
+	// idleTimeout and the other timeouts are short, so that they expire within a
+	// run.
 	idleTimeout = 3 * time.Second
 	// readyPatience bounds the time from a start on a disk with room until the
 	// server serves, and that from SIGTERM to its end.
@@ -40,7 +41,7 @@ type server struct {
 	bin, dir, data, raftLog string
 	log                     *os.File
 	hooks                   string      // URL of the webhooks' receiver; "" = none
-	fail                    func(error) // told when the process ends by itself
+	fail                    func(error) // called when the process ends by itself
 
 	mu            sync.Mutex
 	listen, admin string // fixed by the first start
@@ -50,7 +51,7 @@ type server struct {
 
 type process struct {
 	cmd      *exec.Cmd
-	expected bool          // its end; guarded by server.mu
+	expected bool          // its end is; guarded by server.mu
 	ready    chan struct{} // closed by the ready line
 	exited   chan struct{}
 }
@@ -73,7 +74,7 @@ func (s *server) address() string {
 	return s.listen
 }
 
-// start starts the process and does not wait for it.
+// start starts the process without waiting until it serves.
 func (s *server) start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +113,8 @@ func (s *server) start() error {
 	return nil
 }
 
-// watch reads the ready line and notes the end of a process.
+// watch reads the ready line of a process, waits for its end and reports that to
+// fail, unless it was expected.
 func (s *server) watch(p *process, out io.Reader) {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
@@ -203,8 +205,8 @@ func (s *server) token(user string) (string, error) {
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
 }
 
-// call makes one request to the operations listener. generation is that of the
-// process asked.
+// call makes one request to the operations listener; a status other than 2xx is
+// an error. generation is that of the process that was asked.
 func (s *server) call(ctx context.Context, method, path string) (body []byte, generation int, err error) {
 	generation = s.current()
 	status, body, err := s.request(ctx, method, path, "", nil)
@@ -243,7 +245,7 @@ func (s *server) request(ctx context.Context, method, path, kind string, body []
 	return resp.StatusCode, answer, err
 }
 
-// metrics returns all samples, summed over their labels.
+// metrics returns all metrics, summed over their labels.
 func (s *server) metrics(ctx context.Context) (map[string]float64, error) {
 	text, _, err := s.call(ctx, "GET", "/metrics")
 	if err != nil {
@@ -265,7 +267,7 @@ func (s *server) metrics(ctx context.Context) (map[string]float64, error) {
 	return m, nil
 }
 
-// current is the generation of the process.
+// current returns the generation of the process.
 func (s *server) current() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,7 +20,7 @@ import (
 	"github.com/belfry-im/belfry/loadtest/smalldisk"
 )
 
-// A config says how long and how hard. All fields are needed but Memory.
+// A config describes a run. All fields are needed but Memory.
 type config struct {
 	Binary  string // of the server, built with the tag faults
 	Dir     string // for the server's log and secrets, and to mount the disk in
@@ -32,7 +32,8 @@ type config struct {
 	Rate    int           // messages per second
 	Body    int           // bytes
 	Disk    int64         // bytes; it has to hold all that is sent
-	// Memory has the growth of memory checked. The race detector's is its own.
+	// Memory makes growth of memory a violation. It is not for the race detector,
+	// which takes memory of its own.
 	Memory bool
 	Out    io.Writer // the events, one per line
 }
@@ -87,8 +88,8 @@ type torture struct {
 	crowds   []*crowd           // of all rounds
 }
 
-// run tortures a server. The error says why there is no report; violations are
-// in the report.
+// run tortures a server. Violations are in the report; an error means that there
+// is none.
 func run(ctx context.Context, c config) (*report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -154,8 +155,8 @@ func run(ctx context.Context, c config) (*report, error) {
 	return &t.report, nil
 }
 
-// harmless returns what a run of that length should have done to the server and
-// did not: without that, it proves little that nothing is missing.
+// harmless returns which faults a run of that length should have made and did
+// not: without them it proves little that nothing is missing.
 func (r *report) harmless() (why []string) {
 	const (
 		longRun   = 25 * time.Minute
@@ -188,9 +189,9 @@ func (t *torture) violated(err error) {
 	t.cancel(err)
 }
 
-// round has new users chat while things fail, then checks that nothing is
-// missing, and nothing left over. Every second round leaves the process alone,
-// so that what it leaks adds up.
+// round lets new users chat while faults happen, then checks that nothing is
+// missing, and nothing left over. Every second round does not end the process, so
+// that what it leaks adds up.
 func (t *torture) round(ctx context.Context, n int, length time.Duration) error {
 	kinds, codec := processKinds, protocol.Msgpack
 	if n%2 == 1 {
@@ -221,7 +222,8 @@ func (t *torture) round(ctx context.Context, n int, length time.Duration) error 
 			lanes.Go(func() { t.lane(ctx, process, seeded(2)) })
 			lanes.Go(func() { t.lane(ctx, network, seeded(3)) })
 			lanes.Go(func() {
-				// The longer an event has failed, the later it is tried again.
+				// The longer an event has failed, the later it is tried again:
+				// the receiver has to be well early enough.
 				ctx, well := context.WithTimeout(ctx, length*3/5)
 				defer well()
 				t.hooks.misbehave(ctx, seeded(5))
@@ -274,7 +276,7 @@ func (t *torture) round(ctx context.Context, n int, length time.Duration) error 
 	return t.measure(ctx)
 }
 
-// last restarts the server once more and reads all that was ever sent.
+// last kills and starts the server once more and reads all that was ever sent.
 func (t *torture) last(ctx context.Context) error {
 	t.server.kill()
 	if err := t.server.start(); err != nil {
@@ -316,8 +318,8 @@ func (t *torture) awaitClients(ctx context.Context, clients []*loadtest.Client) 
 	}
 }
 
-// readBack has all users log in at once, each with a new device, and compares
-// what they find.
+// readBack logs in all users, each with a new device, and compares what they find
+// with what was sent.
 func (t *torture) readBack(ctx context.Context, clients []*loadtest.Client, device string) error {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -345,12 +347,13 @@ func (t *torture) readBack(ctx context.Context, clients []*loadtest.Client, devi
 	return context.Cause(ctx)
 }
 
-// measure compares the server's footprint with the first.
+// measure compares the server's footprint with that of the first round.
 func (t *torture) measure(ctx context.Context) error {
 	if err := t.server.awaitGone(ctx); err != nil {
 		return err
 	}
-	// Connections to the webhooks' receiver are kept for a while, more or fewer.
+	// The server keeps idle connections to the webhooks' receiver, now more, now
+	// fewer: close them.
 	if err := errors.Join(t.hooks.become("away"), t.hooks.become("")); err != nil {
 		return err
 	}
@@ -380,7 +383,7 @@ func (t *torture) measure(ctx context.Context) error {
 	return nil
 }
 
-// scanLog looks for what a server must not say.
+// scanLog returns an error if the server's log has a line that it must not have.
 func (t *torture) scanLog() error {
 	text, err := os.ReadFile(t.server.log.Name())
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 // deaf or mute gets none.
 const answerPatience = 8 * time.Second
 
-// A wire is one WebSocket that speaks frames. serve has to run for call to end.
+// A wire is one WebSocket that speaks the protocol's frames. A call gets its
+// reply from serve, which has to run.
 type wire struct {
 	ws    *websocket.Conn
 	codec protocol.Codec
@@ -40,7 +41,8 @@ func dialWire(ctx context.Context, url string, codec protocol.Codec) (*wire, err
 	return &wire{ws: ws, codec: codec, ended: make(chan struct{}), waiting: map[uint64]chan protocol.ServerFrame{}}, nil
 }
 
-// serve reads until the connection or ctx ends, or take refuses a push.
+// serve reads frames and calls take with pushes, until the connection or ctx ends
+// or take returns an error.
 func (w *wire) serve(ctx context.Context, take func(*protocol.ServerFrame) error) error {
 	defer close(w.ended)
 	defer w.ws.CloseNow()
@@ -69,7 +71,8 @@ func (w *wire) serve(ctx context.Context, take func(*protocol.ServerFrame) error
 	}
 }
 
-// call makes a request. What the server refuses is a *protocol.ReplyError.
+// call makes a request, waits for the reply and decodes it into ok, unless nil.
+// If the server refuses, the error is a *protocol.ReplyError.
 func (w *wire) call(ctx context.Context, op string, args protocol.Args, ok protocol.OK) error {
 	ctx, cancel := context.WithTimeout(ctx, answerPatience)
 	defer cancel()
@@ -101,7 +104,7 @@ func (w *wire) call(ctx context.Context, op string, args protocol.Args, ok proto
 	}
 }
 
-// ack is the notice.
+// ack acknowledges pushes up to d.
 func (w *wire) ack(ctx context.Context, d uint64) error {
 	return w.write(ctx, 0, protocol.OpAck, &protocol.AckArgs{D: d})
 }
@@ -137,9 +140,9 @@ type actor struct {
 	end  context.CancelFunc
 }
 
-// do makes a request until the answer is something else than unavailable: nil, a
-// *protocol.ReplyError, a violation, or the end of ctx. again says that the
-// server may have executed it more than once.
+// do repeats a request until the answer is something else than unavailable. It
+// returns nil, a *protocol.ReplyError, a violation, or the error of ctx. again
+// reports whether the server may have executed it more than once.
 func (a *actor) do(ctx context.Context, op string, args protocol.Args, ok protocol.OK) (again bool, err error) {
 	for ; ; again = true {
 		if err = a.connect(ctx); err == nil {
@@ -190,7 +193,7 @@ func (a *actor) connect(ctx context.Context) error {
 	return err
 }
 
-// close hangs up and waits for the reader.
+// close closes the connection and waits for its reader.
 func (a *actor) close() {
 	if a.wire != nil {
 		a.end()
