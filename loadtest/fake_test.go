@@ -36,8 +36,8 @@ type fakeServer struct {
 
 // faults are what a fakeServer does wrong. Each is called with mu held.
 type faults struct {
-	// push changes message n of those pushed to a user other than by his login,
-	// counted from 1 over all his sessions.
+	// push changes message n of those pushed to a user other than by their login,
+	// counted from 1 over all their sessions.
 	push func(n int, m protocol.Message) []protocol.Message
 	// resume changes message n of those pushed by logins with a cursor.
 	resume func(n int, m protocol.Message) []protocol.Message
@@ -52,7 +52,7 @@ type faults struct {
 	forget bool
 	synced func(*protocol.Synced)
 	// groupPush changes message n, counted from 1, of those that a member of a
-	// group is pushed other than by his login.
+	// group is pushed other than by their login.
 	groupPush func(user string, n int, m protocol.Message) []protocol.Message
 	// echo pushes messages of a group to the session that sent them, too.
 	echo bool

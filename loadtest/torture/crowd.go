@@ -281,7 +281,7 @@ func (c *crowd) queued(user, conv string, m *queuedMessage) error {
 				return nil
 			}
 		}
-		return violated("message.queued: %s was told of %s, %v, sent while he was no member", user, conv, s)
+		return violated("message.queued: %s was told of %s, %v, sent while they were no member", user, conv, s)
 	}
 	if before != "" && before != m.hookID && strings.HasPrefix(conv, "u:") {
 		return violated("message.queued: %s was told of %s, seq %d, as %s and as %s", user, conv, m.Seq, before, m.hookID)

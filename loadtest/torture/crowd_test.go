@@ -62,7 +62,7 @@ func TestCrowdCatches(t *testing.T) {
 		{"message.queued twice", "as queued_1 and as queued_2", func(c *crowd, _ *team, _ *phone) error {
 			return c.queued("bob", "g:g", &queuedMessage{From: "alice", CID: "b", Seq: 2, Body: []byte("1"), hookID: "queued_2"})
 		}},
-		{"message.queued for no member", "sent while he was no member", func(c *crowd, g *team, _ *phone) error {
+		{"message.queued for no member", "sent while they were no member", func(c *crowd, g *team, _ *phone) error {
 			return c.queued("bob", "g:g", &queuedMessage{From: "alice", CID: "c", Seq: 3, Body: []byte("1")})
 		}},
 		{"another body", "has body", func(_ *crowd, g *team, _ *phone) error {
@@ -119,7 +119,7 @@ func TestHistoryCheckCatches(t *testing.T) {
 		{"gone and shown", "is shown, and is gone", func(_ *visit, g *team, _ *history) {
 			g.takes = []*take{{begun: 20, ended: 21, seq: 2, reason: gapRecalled}}
 		}},
-		{"of before his stay", "sent while he was no member", func(_ *visit, _ *team, h *history) {
+		{"of before their membership", "sent while they were no member", func(_ *visit, _ *team, h *history) {
 			h.messages[1] = message(1, "a")
 		}},
 		{"unread", "1 are unread", func(v *visit, _ *team, _ *history) { v.synced.Groups[0].Unread = 1 }},

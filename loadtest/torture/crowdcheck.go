@@ -212,7 +212,7 @@ func (c *crowd) checkTeam(v *visit, user string, g *team, h *history) (unread in
 				return 0, violated("%v is shown, and is gone", s)
 			}
 			if outside {
-				return 0, violated("%v is shown, and was sent while he was no member", s)
+				return 0, violated("%v is shown, and was sent while they were no member", s)
 			}
 			if s.from != user && seq > e.ReadSeq {
 				unread++

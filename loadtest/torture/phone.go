@@ -510,7 +510,7 @@ func (p *phone) leaked() string {
 		for seq := range p.sights[g].got {
 			m := g.bySeq[seq]
 			if !slices.ContainsFunc(g.members[p.user], func(s *stay) bool { return s.may(m) }) && (g.kind != protocol.KindChatroom || g.remade) {
-				return fmt.Sprintf("%s: the phone of %s has %v, sent while he was no member", g.id, p.user, m)
+				return fmt.Sprintf("%s: the phone of %s has %v, sent while they were no member", g.id, p.user, m)
 			}
 		}
 	}
