@@ -131,7 +131,7 @@ func TestSessionsThatHoldMostAreClosed(t *testing.T) {
 		again := e.dial(codec)
 		login := obj{"token": testToken("bob"), "device": "again"}
 		again.refused("login", login, "unavailable")
-		time.Sleep(evictedPause)
+		time.Sleep(memoryLoginPause)
 		again.call("login", login)
 		user.call("ping", nil)
 	})

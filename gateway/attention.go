@@ -11,9 +11,9 @@ import (
 // pages. The gateway tells the store when an ack is late and when it comes after all,
 // and the store asks which messages were acked while somebody looked at the device.
 
-// startAckTimer starts the time (StallTimeout) within which the device has to ack,
+// startStallTimer starts the time (StallTimeout) within which the device has to ack,
 // unless it runs already. The caller holds mu.
-func (s *session) startAckTimer() {
+func (s *session) startStallTimer() {
 	if s.unackedSince != 0 {
 		return
 	}
@@ -27,13 +27,13 @@ func (s *session) startAckTimer() {
 	}
 }
 
-// restartAckTimer stops that time, and starts it again if more frames wait for an ack.
+// restartStallTimer stops that time, and starts it again if more frames wait for an ack.
 // It reports whether the caller has to tell the store that the app acks again. The
 // caller holds mu.
-func (s *session) restartAckTimer() (recovered bool) {
+func (s *session) restartStallTimer() (recovered bool) {
 	s.unackedSince = 0
 	if len(s.window.frames) > 0 {
-		s.startAckTimer()
+		s.startStallTimer()
 	}
 	recovered = s.stalled
 	s.stalled = false

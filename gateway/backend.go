@@ -115,8 +115,7 @@ type Backend interface {
 	// answered as by SendEphemeral.
 	SendLive(m *command.SendGroup) (command.Result, error)
 
-	// Ready returns nil if every shard of this node serves, else an error that says
-	// which does not.
+	// Ready returns nil if every shard of this node serves, else an error.
 	Ready() error
 	// Now returns the time of the store's clock, in ms.
 	Now() int64

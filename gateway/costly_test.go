@@ -57,7 +57,7 @@ func TestChangesOfGroupsAreLimited(t *testing.T) {
 		alice, bob := e.online("alice", protocol.JSON), e.online("bob", protocol.JSON)
 		alice.call("createGroup", obj{"kind": "live", "group": "show"})
 		for range 10 - 1 {
-			if _, ok := e.gateway.changes.Allow("bob"); !ok {
+			if _, ok := e.gateway.groupChanges.Allow("bob"); !ok {
 				t.Fatal("no room for a burst")
 			}
 		}

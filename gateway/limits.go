@@ -39,9 +39,9 @@ const (
 )
 
 const (
-	// evictedPause is how long a user must wait for the next login after a session was
+	// memoryLoginPause is how long a user must wait for the next login after a session was
 	// closed for memory: a login pushes again everything that was not read.
-	evictedPause = 5 * time.Second
+	memoryLoginPause = 5 * time.Second
 	// memoryRetryAfter is when a client may repeat a request that was refused for memory.
 	memoryRetryAfter = time.Second
 )
@@ -55,9 +55,9 @@ type limits struct {
 	unknownUsers   *ratelimit.Keyed // users that a user names and that do not exist
 	scans          *ratelimit.Keyed // requests that read all conversations
 	histories      *ratelimit.Keyed // pages of history
-	changes        *ratelimit.Keyed // changes of groups; all members get an event
+	groupChanges   *ratelimit.Keyed // changes of groups; all members get an event
 	newUsers       *ratelimit.Keyed // users that a user adds to groups and that the store does not know yet
-	evicted        *ratelimit.Keyed // logins after a session was closed for memory
+	memoryLogins   *ratelimit.Keyed // logins after a session was closed for memory
 }
 
 func newLimits(c *Config) limits {
@@ -75,9 +75,9 @@ func newLimits(c *Config) limits {
 		unknownUsers:   ratelimit.NewKeyed(unknownUserRate, unknownUserBurst),
 		scans:          perLogin(scanRate, scanBurst),
 		histories:      perLogin(historyRate, historyBurst),
-		changes:        ratelimit.NewKeyed(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
+		groupChanges:   ratelimit.NewKeyed(rate.Limit(c.GroupChangeRate), c.GroupChangeBurst),
 		newUsers:       perHour(newUserRate*c.GroupChangeRate, newUserBurst*c.GroupChangeBurst),
-		evicted:        ratelimit.NewKeyed(rate.Every(evictedPause), 1),
+		memoryLogins:   ratelimit.NewKeyed(rate.Every(memoryLoginPause), 1),
 	}
 }
 
@@ -119,7 +119,7 @@ func (s *session) allowUnknownUser() error {
 // allowGroupChange returns a refusal if the user has made too many changes of groups. All
 // members get an event of each.
 func (s *session) allowGroupChange() error {
-	if wait, ok := s.gateway.changes.Allow(string(s.user)); !ok {
+	if wait, ok := s.gateway.groupChanges.Allow(string(s.user)); !ok {
 		return &refusal{protocol.CodeRateLimited, "op: you are changing groups too often", wait}
 	}
 	return nil

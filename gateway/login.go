@@ -148,7 +148,7 @@ func (y *loginSync) addGroups(s *session, views []query.GroupSyncItem) {
 		v := &views[i]
 		y.changes = append(y.changes, v.Changes...)
 		if v.LastChange.Arrival != 0 {
-			y.changed = append(y.changed, v.LastChange)
+			y.groupEvents = append(y.groupEvents, v.LastChange)
 		}
 		all := len(v.Push)
 		if all == 0 {
@@ -197,12 +197,12 @@ func (y *loginSync) recents(s *session, views []query.GroupSyncItem, mode string
 		listed[entry.Conv] = true
 		if v != nil && mode == protocol.RecentsOn && v.LastArrival > v.CursorArrival && !slices.Contains(v.Push, v.LastSeq) {
 			if sub := s.subscription(v.Group); sub != nil {
-				y.last = append(y.last, groupPart{sub: sub, seqs: []uint64{v.LastSeq}})
+				y.lastMessages = append(y.lastMessages, groupPart{sub: sub, seqs: []uint64{v.LastSeq}})
 			}
 		}
 	}
 	y.direct.KeepConversations(func(i int) bool { return users[i] })
-	slices.Reverse(y.last)
+	slices.Reverse(y.lastMessages)
 	return listed
 }
 

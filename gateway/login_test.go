@@ -461,7 +461,7 @@ func TestLateGroupGoesOnBehindItsBacklog(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	s.queueLate(views)
-	if s.nextReady() != nil {
+	if s.popReady() != nil {
 		t.Fatal("the group goes on before its backlog is pushed")
 	}
 	p := new(pumpState)

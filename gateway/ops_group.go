@@ -59,7 +59,7 @@ func (s *session) createGroup(r request) error {
 			_ = s.joinLive(cmd.Group, result.Arrival, 0)
 		}
 		failed.add(result.Failed)
-		_, names := failed.sort(args.Members)
+		_, names := failed.split(args.Members)
 		return &protocol.CreateGroupOK{Group: string(cmd.Group), Cursor: s.joinCursor(cmd.Group, settings, &result), Failed: names}
 	})
 	return nil
@@ -81,7 +81,7 @@ func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error
 	if args.MutedAll != nil {
 		settings.MutedAll = *args.MutedAll
 	}
-	if args.Stored != nil && *args.Stored != settings.Stored {
+	if args.StoresMessages != nil && *args.StoresMessages != settings.Stored {
 		return settings, &refusal{code: protocol.CodeBadRequest, message: "stored: must be false for a live group and true for any other"}
 	}
 	if args.Kind == protocol.KindLive {
@@ -280,7 +280,7 @@ func (s *session) getGroup(r request) error {
 	}
 	reply.Settings = &protocol.GroupSettings{
 		MaxMembers: info.Settings.MaxMembers, Join: enum.JoinModes.Word(info.Settings.Join), History: enum.Histories.Word(info.Settings.History),
-		Unread: info.Settings.Unread, Stored: info.Settings.Stored, MutedAll: info.Settings.MutedAll,
+		Unread: info.Settings.Unread, StoresMessages: info.Settings.Stored, MutedAll: info.Settings.MutedAll,
 	}
 	if info.Role != command.RoleNone || info.Offered == s.user {
 		reply.Offered = string(info.Offered)

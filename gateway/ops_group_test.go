@@ -482,7 +482,7 @@ func pushed(c *client, op string) obj {
 func TestFailuresOfMembers(t *testing.T) {
 	f := make(failures)
 	f.add([]command.MemberFailure{{User: "b", Code: command.CodeForbidden}, {User: "d", Code: command.CodeGap}})
-	done, failed := f.sort([]string{"a", "b", "a", "c", "d", "b"})
+	done, failed := f.split([]string{"a", "b", "a", "c", "d", "b"})
 	want := []protocol.MemberFailure{{User: "b", Code: protocol.CodeForbidden}, {User: "d", Code: protocol.CodeInternal}}
 	if !slices.Equal(done, []string{"a", "c"}) || !slices.Equal(failed, want) {
 		t.Errorf("sort = %v, %v; want [a c], %v", done, failed, want)

@@ -33,7 +33,7 @@ func (s *session) addMembers(r request) error {
 	}
 	change.propose(cmd, func(result command.Result) protocol.OK {
 		failed.add(result.Failed)
-		added, names := failed.sort(args.Users)
+		added, names := failed.split(args.Users)
 		return &protocol.AddMembersOK{Added: added, Failed: names}
 	})
 	return nil
@@ -52,7 +52,7 @@ func (s *session) removeMembers(r request) error {
 	change.propose(cmd, func(result command.Result) protocol.OK {
 		failed := make(failures)
 		failed.add(result.Failed)
-		removed, names := failed.sort(args.Users)
+		removed, names := failed.split(args.Users)
 		return &protocol.RemoveMembersOK{Removed: removed, Failed: names}
 	})
 	return nil
@@ -213,8 +213,8 @@ func (f failures) add(failed []command.MemberFailure) {
 	}
 }
 
-// sort splits users into those without a failure and those with one, each once.
-func (f failures) sort(users []string) (done []string, failed []protocol.MemberFailure) {
+// split splits users into those without a failure and those with one, each once.
+func (f failures) split(users []string) (done []string, failed []protocol.MemberFailure) {
 	seen := make(map[string]bool, len(users))
 	for _, user := range users {
 		if seen[user] {

@@ -56,7 +56,7 @@ func (s *session) tryLogin(r request) error {
 		return err
 	}
 	user := command.UserID(id.User)
-	if wait, ok := g.evicted.Ready(string(user)); !ok {
+	if wait, ok := g.memoryLogins.Ready(string(user)); !ok {
 		return &refusal{protocol.CodeUnavailable, "op: a session of this user has just been closed for memory", wait}
 	}
 	if wait, ok := g.logins.Allow(string(user)); !ok {
@@ -171,7 +171,7 @@ func (s *session) refreshToken(r request) error {
 			err = result.Err()
 		}
 		if err == nil {
-			s.refreshed(r, id)
+			s.replaceToken(r, id)
 		} else if err = s.endRefused(r, err); err != nil {
 			s.refuse(r, err)
 		}
@@ -180,8 +180,8 @@ func (s *session) refreshToken(r request) error {
 	return nil
 }
 
-// refreshed makes the session expire with its new token, and replies.
-func (s *session) refreshed(r request, id auth.Identity) {
+// replaceToken makes the session expire with its new token, and replies.
+func (s *session) replaceToken(r request, id auth.Identity) {
 	s.mu.Lock()
 	s.expireAt(id.Expires)
 	s.tokenKey = id.Key

@@ -79,17 +79,17 @@ func (s *session) allowTyping() bool {
 }
 
 func (s *session) getPresence(r request) error {
-	return s.presence(r, s.gateway.backend.Presence)
+	return s.replyPresence(r, s.gateway.backend.Presence)
 }
 
 func (s *session) subscribePresence(r request) error {
-	return s.presence(r, func(asker command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error) {
+	return s.replyPresence(r, func(asker command.UserID, users []command.UserID) (map[command.UserID]store.Presence, error) {
 		s.subscribed = true // also if it fails: an unnecessary UnsubscribePresence does no harm
 		return s.gateway.backend.SubscribePresence(asker, users, s)
 	})
 }
 
-func (s *session) presence(r request, ask func(command.UserID, []command.UserID) (map[command.UserID]store.Presence, error)) error {
+func (s *session) replyPresence(r request, ask func(command.UserID, []command.UserID) (map[command.UserID]store.Presence, error)) error {
 	var args protocol.PresenceArgs
 	if err := args.Decode(r.Args); err != nil {
 		return err

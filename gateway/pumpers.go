@@ -190,7 +190,7 @@ func (p *pumpers) trim() {
 	if p.closed {
 		return // close ran before it got mu
 	}
-	p.end(p.minIdle)
+	p.endIdle(p.minIdle)
 	p.minIdle = len(p.idle)
 	if p.minIdle == 0 {
 		p.timer = nil
@@ -204,15 +204,15 @@ func (p *pumpers) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	p.end(len(p.idle))
+	p.endIdle(len(p.idle))
 	if p.timer != nil {
 		p.timer.Stop()
 		p.timer = nil
 	}
 }
 
-// end ends the n pumpers that have been idle for longest. The caller holds mu.
-func (p *pumpers) end(n int) {
+// endIdle ends the n pumpers that have been idle for longest. The caller holds mu.
+func (p *pumpers) endIdle(n int) {
 	for _, next := range p.idle[:n] {
 		next <- false
 	}

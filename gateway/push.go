@@ -151,7 +151,7 @@ func (s *session) queueMessages(frame []byte, messages int, upTo uint64) {
 		return
 	}
 	s.window.push(len(frame), upTo)
-	s.startAckTimer()
+	s.startStallTimer()
 	s.queueFrame(func(b []byte) []byte { return append(b, frame...) })
 	s.gateway.metrics.messagesOut.Add(float64(messages))
 }

@@ -20,7 +20,7 @@ const (
 // fits goes to the end of the queue. It returns how many messages it has queued; more
 // reports whether there may be more.
 func (s *session) pushGroups(p *pumpState) (pushed int, more bool) {
-	for sub := s.nextReady(); sub != nil; sub = s.nextReady() {
+	for sub := s.popReady(); sub != nil; sub = s.popReady() {
 		n, end := s.pushGroup(p, sub)
 		pushed += n
 		if end == caughtUp {

@@ -24,7 +24,7 @@ func (s *session) ack(d uint64) {
 	before := len(s.window.frames)
 	read, ok := s.window.ack(d, !s.background)
 	freed := len(s.window.frames) < before
-	recovered := freed && s.restartAckTimer()
+	recovered := freed && s.restartStallTimer()
 	if !ok {
 		s.mu.Unlock()
 		s.gateway.metrics.drops.WithLabelValues("ack of nothing pushed").Inc()
@@ -32,7 +32,7 @@ func (s *session) ack(d uint64) {
 	}
 	if s.autoRead {
 		for _, m := range read {
-			s.addRead(m.peer, m.seq)
+			s.addPendingRead(m.peer, m.seq)
 		}
 	}
 	if s.fullSince != 0 && freed {
@@ -47,8 +47,8 @@ func (s *session) ack(d uint64) {
 	s.reportReads(false)
 }
 
-// addRead adds a read report to those that wait. The caller holds mu.
-func (s *session) addRead(peer command.UserID, seq uint64) {
+// addPendingRead adds a read report to those that wait. The caller holds mu.
+func (s *session) addPendingRead(peer command.UserID, seq uint64) {
 	for i := len(s.pendingReads) - 1; i >= 0; i-- {
 		if s.pendingReads[i].peer == peer {
 			s.pendingReads[i].seq = max(s.pendingReads[i].seq, seq)
@@ -93,7 +93,7 @@ func (s *session) readReported(r readUpTo, err error) {
 		return
 	}
 	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) {
-		s.addRead(r.peer, r.seq)
+		s.addPendingRead(r.peer, r.seq)
 		s.retryAt = s.age() + store.RetryAfter(err)
 		s.wakeLocked()
 		return

@@ -122,7 +122,7 @@ func (s *session) begin(c *ws.Conn, subprotocol string) {
 	if strings.EqualFold(subprotocol, protocol.SubprotocolMsgpack) {
 		s.codec, s.opcode = protocol.Msgpack, ws.OpBinary
 	}
-	c.Admission.Upgraded(s.evict)
+	c.Admission.Upgraded(s.displace)
 	s.began = time.Now().Add(-1) // so that a time since it is never 0, which means none
 	s.capacity.L = &s.mu
 	s.timerAt = s.gateway.config.LoginTimeout
@@ -202,15 +202,15 @@ func (s *session) closeConn(why closing) {
 // end, and serve does the rest. After end only the close frame is queued.
 func (s *session) end(why closing) { s.endWithFrame(why, nil) }
 
-// evict ends the session in favour of other connections. If the reason is memory, it
+// displace ends the session in favour of other connections. If the reason is memory, it
 // closes the socket without a close handshake.
-func (s *session) evict(reason string) {
+func (s *session) displace(reason string) {
 	if reason == admission.ForMemory {
 		s.mu.Lock()
 		user := s.user
 		s.mu.Unlock()
 		if user != "" {
-			s.gateway.evicted.Allow(string(user))
+			s.gateway.memoryLogins.Allow(string(user))
 		}
 		s.end(closedMemory)
 		s.conn.Close()

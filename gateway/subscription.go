@@ -143,9 +143,9 @@ func (s *session) wakeForFeed(sub *subscription, since time.Time, start *fifo[se
 	start.push(s)
 }
 
-// nextReady removes and returns the first subscription of the queue ready, nil for
+// popReady removes and returns the first subscription of the queue ready, nil for
 // none.
-func (s *session) nextReady() *subscription {
+func (s *session) popReady() *subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.ready.n > 0 {

@@ -15,13 +15,13 @@ const maxLost = 256
 // this order: the offline queue, unread messages of groups, the last messages of
 // recents, changes in groups, and onSynced.
 type loginSync struct {
-	direct  *query.Sync        // the part of one-to-one conversations, nil once it is pushed
-	backlog []groupPart        // unread messages, the group with the newest message first
-	last    []groupPart        // last messages of recents, the oldest first
-	changed []query.GroupEvent // the last change of each group itself
-	changes []query.Change
-	joined  map[command.GroupID]uint64 // groups that a device with a cursor does not know, with the points at which the user joined; 0 = not known yet
-	end     *protocol.Synced           // nil for a sync of groups that came late
+	direct       *query.Sync        // the part of one-to-one conversations, nil once it is pushed
+	backlog      []groupPart        // unread messages, the group with the newest message first
+	lastMessages []groupPart        // last messages of recents, the oldest first
+	groupEvents  []query.GroupEvent // the last change of each group itself
+	changes      []query.Change
+	joined       map[command.GroupID]uint64 // groups that a device with a cursor does not know, with the points at which the user joined; 0 = not known yet
+	end          *protocol.Synced           // nil for a sync of groups that came late
 	// late are groups that were not available at the login. Their subscriptions go on
 	// once the sync is pushed: their positions lie behind it.
 	late []query.GroupSyncItem
@@ -29,7 +29,7 @@ type loginSync struct {
 
 // size returns about how many bytes of memory the sync takes.
 func (y *loginSync) size() int64 {
-	n := len(y.backlog) + len(y.last) + len(y.changes) + len(y.changed) + len(y.joined)
+	n := len(y.backlog) + len(y.lastMessages) + len(y.changes) + len(y.groupEvents) + len(y.joined)
 	if y.direct != nil {
 		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.QueueLen()/8 // the ids in the queue are small
 	}
@@ -58,10 +58,10 @@ func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
 		pushed, more = s.pushDirect(p)
 	case len(y.backlog) > 0:
 		pushed, more = s.pushParts(p, &y.backlog)
-	case len(y.last) > 0:
-		pushed, more = s.pushParts(p, &y.last)
+	case len(y.lastMessages) > 0:
+		pushed, more = s.pushParts(p, &y.lastMessages)
 	}
-	if y.direct == nil && len(y.backlog) == 0 && len(y.last) == 0 {
+	if y.direct == nil && len(y.backlog) == 0 && len(y.lastMessages) == 0 {
 		s.finishSync(p)
 		more = true
 	}
@@ -72,13 +72,13 @@ func (s *session) pushSync(p *pumpState) (pushed int, more bool) {
 // After the last part the sync ends.
 func (s *session) finishSync(p *pumpState) {
 	y := s.sync
-	for len(y.changed) > 0 {
+	for len(y.groupEvents) > 0 {
 		if s.conn.Buffered() >= flushBytes {
 			return
 		}
-		e := y.changed[0]
+		e := y.groupEvents[0]
 		s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, &e, "") })
-		y.changed = y.changed[1:]
+		y.groupEvents = y.groupEvents[1:]
 	}
 	for len(y.changes) > 0 {
 		if s.conn.Buffered() >= flushBytes {

@@ -46,9 +46,9 @@ type Backend interface {
 	Stats(ctx context.Context) (total query.Counts, shards []query.Counts, err error)
 }
 
-// change proposes a command and waits for its result. It returns a refusal as an
+// propose proposes a command and waits for its result. It returns a refusal as an
 // error.
-func (a *API) change(ctx context.Context, cmd command.Command) (command.Result, error) {
+func (a *API) propose(ctx context.Context, cmd command.Command) (command.Result, error) {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
 	r, err := a.backend.Propose(ctx, cmd)
@@ -67,9 +67,9 @@ type outcome struct {
 	err    error // also for a refusal
 }
 
-// changeAll proposes all commands at once, waits, and returns the outcome of each.
+// proposeAll proposes all commands at once, waits, and returns the outcome of each.
 // Commands of one key are executed in their order.
-func (a *API) changeAll(ctx context.Context, cmds []command.Command) []outcome {
+func (a *API) proposeAll(ctx context.Context, cmds []command.Command) []outcome {
 	ctx, cancel := a.waiting(ctx)
 	defer cancel()
 	type answer struct {

@@ -20,7 +20,7 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	if err != nil {
 		return nil, err // to suspend the user would create one
 	}
-	if _, err := a.change(ctx, &command.SetUser{User: user, Suspended: new(true)}); err != nil {
+	if _, err := a.propose(ctx, &command.SetUser{User: user, Suspended: new(true)}); err != nil {
 		return nil, err
 	}
 	waiting, cancel := a.waiting(ctx)
@@ -46,7 +46,7 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 		for i, g := range groups {
 			cmds[i] = step(g)
 		}
-		for _, o := range a.changeAll(ctx, cmds) {
+		for _, o := range a.proposeAll(ctx, cmds) {
 			// If the group is gone, or the user is not in it, there is nothing to do.
 			if refused, ok := errors.AsType[*command.RefusedError](o.err); ok &&
 				(refused.Code == command.CodeNotFound || refused.Code == command.CodeForbidden) {

@@ -187,7 +187,7 @@ func (a *API) createGroup(ctx context.Context, in *createGroupInput) (*createGro
 	}
 	change := b.Settings.change()
 	cmd.Settings = change.Of(kind.Settings())
-	r, err := a.change(ctx, cmd)
+	r, err := a.propose(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -271,13 +271,13 @@ func (a *API) setGroup(ctx context.Context, in *setGroupInput) (*struct{}, error
 	if cmd.Name == nil && cmd.Owner == "" && cmd.Properties == nil && b.Settings == (setSettings{}) {
 		return nil, badRequest("body: want name, owner, settings or properties")
 	}
-	_, err = a.change(ctx, cmd)
+	_, err = a.propose(ctx, cmd)
 	return nil, err
 }
 
 func (a *API) dismissGroup(ctx context.Context, in *GroupPath) (*struct{}, error) {
 	callOf(ctx).target = string(in.Group)
-	_, err := a.change(ctx, &command.DismissGroup{Group: command.GroupID(in.Group)})
+	_, err := a.propose(ctx, &command.DismissGroup{Group: command.GroupID(in.Group)})
 	return nil, err
 }
 
@@ -293,7 +293,7 @@ func (a *API) getGroupMessages(_ context.Context, in *struct {
 		return nil, err
 	}
 	q.Group, q.Admin = command.GroupID(in.Group), true
-	return a.page(q)
+	return a.readPage(q)
 }
 
 type SilentInput struct {
@@ -314,7 +314,7 @@ type deletedOutput struct {
 
 func (a *API) deleteSender(ctx context.Context, in *deleteSenderInput) (*deletedOutput, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.Sender, in.Group)
-	r, err := a.change(ctx, &command.DeleteMessagesFrom{Group: command.GroupID(in.Group), Sender: command.UserID(in.Sender), Silent: in.Silent})
+	r, err := a.propose(ctx, &command.DeleteMessagesFrom{Group: command.GroupID(in.Group), Sender: command.UserID(in.Sender), Silent: in.Silent})
 	if err != nil {
 		return nil, err
 	}
@@ -329,6 +329,6 @@ func (a *API) deleteMessage(ctx context.Context, in *struct {
 	Seq seqNumber `path:"seq"`
 }) (*struct{}, error) {
 	callOf(ctx).target = fmt.Sprintf("%d in %s", in.Seq, in.Group)
-	_, err := a.change(ctx, &command.RecallGroup{Group: command.GroupID(in.Group), Seq: uint64(in.Seq), Silent: in.Silent})
+	_, err := a.propose(ctx, &command.RecallGroup{Group: command.GroupID(in.Group), Seq: uint64(in.Seq), Silent: in.Silent})
 	return nil, err
 }

@@ -92,7 +92,7 @@ type addMembersOutput struct {
 
 func (a *API) addMembers(ctx context.Context, in *addMembersInput) (*addMembersOutput, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", describe(in.Body.Users), in.Group)
-	r, err := a.change(ctx, &command.AddMembers{Group: command.GroupID(in.Group), Users: users(in.Body.Users)})
+	r, err := a.propose(ctx, &command.AddMembers{Group: command.GroupID(in.Group), Users: users(in.Body.Users)})
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (a *API) removeMember(ctx context.Context, in *MemberPath) (*struct{}, erro
 // remove removes a member and bans the user for ban seconds.
 func (a *API) remove(ctx context.Context, in *MemberPath, ban uint32) error {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
-	r, err := a.change(ctx, &command.RemoveMembers{Group: command.GroupID(in.Group), Users: []command.UserID{command.UserID(in.User)}, Ban: ban})
+	r, err := a.propose(ctx, &command.RemoveMembers{Group: command.GroupID(in.Group), Users: []command.UserID{command.UserID(in.User)}, Ban: ban})
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (a *API) ban(ctx context.Context, in *banInput) (*struct{}, error) {
 
 func (a *API) unban(ctx context.Context, in *MemberPath) (*struct{}, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
-	_, err := a.change(ctx, &command.Unban{Group: command.GroupID(in.Group), User: command.UserID(in.User)})
+	_, err := a.propose(ctx, &command.Unban{Group: command.GroupID(in.Group), User: command.UserID(in.User)})
 	return nil, err
 }
 
@@ -209,7 +209,7 @@ func (a *API) setMember(ctx context.Context, in *setMemberInput) (*struct{}, err
 	if err := isMilliseconds("mutedUntil", in.Body.MutedUntil); err != nil {
 		return nil, err
 	}
-	_, err := a.change(ctx, cmd)
+	_, err := a.propose(ctx, cmd)
 	return nil, err
 }
 
@@ -250,6 +250,6 @@ type answerRequestInput struct {
 
 func (a *API) answerRequest(ctx context.Context, in *answerRequestInput) (*struct{}, error) {
 	callOf(ctx).target = fmt.Sprintf("%s in %s", in.User, in.Group)
-	_, err := a.change(ctx, &command.AnswerJoin{Group: command.GroupID(in.Group), User: command.UserID(in.User), Accept: in.Body.Accept})
+	_, err := a.propose(ctx, &command.AnswerJoin{Group: command.GroupID(in.Group), User: command.UserID(in.User), Accept: in.Body.Accept})
 	return nil, err
 }

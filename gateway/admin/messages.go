@@ -155,7 +155,7 @@ func (a *API) sendMessages(ctx context.Context, in *sendInput) (*sendOutput, err
 			commands, at = append(commands, cmd), append(at, i)
 		}
 	}
-	for i, o := range a.changeAll(ctx, commands) {
+	for i, o := range a.proposeAll(ctx, commands) {
 		result := &out.Body.Results[at[i]]
 		if o.err != nil {
 			result.Error = a.errorOf(o.err)
@@ -331,8 +331,8 @@ type pageOutput struct {
 	}
 }
 
-// page reads a page of history and returns it as an answer.
-func (a *API) page(q query.HistoryQuery) (*pageOutput, error) {
+// readPage reads a page of history and returns it as an answer.
+func (a *API) readPage(q query.HistoryQuery) (*pageOutput, error) {
 	var page query.Page
 	if err := a.backend.History(q, &page); err != nil {
 		return nil, a.errorOf(err)
@@ -373,7 +373,7 @@ func (a *API) getMessages(_ context.Context, in *struct {
 	} else {
 		q.Peer = command.UserID(conv.ID)
 	}
-	return a.page(q)
+	return a.readPage(q)
 }
 
 type setReadInput struct {
@@ -399,7 +399,7 @@ func (a *API) setRead(ctx context.Context, in *setReadInput) (*setReadOutput, er
 	if conv.Group {
 		cmd = &command.ReadGroup{Group: command.GroupID(conv.ID), User: command.UserID(in.User), Seq: in.Body.ReadSeq, MayMoveBack: true}
 	}
-	r, err := a.change(ctx, cmd)
+	r, err := a.propose(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}

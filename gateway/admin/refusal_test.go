@@ -475,7 +475,7 @@ func (b slowBackend) Propose(ctx context.Context, cmd command.Command) (command.
 func TestChangeAllGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &API{config: Config{RequestTimeout: time.Second}, backend: new(silentBackend)}
-		for i, o := range a.changeAll(t.Context(), make([]command.Command, 3)) {
+		for i, o := range a.proposeAll(t.Context(), make([]command.Command, 3)) {
 			if want := map[bool]error{true: nil, false: store.ErrUnknown}[i == 1]; !errors.Is(o.err, want) {
 				t.Errorf("outcome %d: %v, want %v", i, o.err, want)
 			}

@@ -109,7 +109,7 @@ func (a *API) tencentDeleteSender(r *http.Request, c *call) tencentAnswer {
 	case !protocol.ValidUser(in.Sender):
 		return tencentAnswer{ErrorCode: tencentBadParameter, ErrorInfo: "Sender_Account " + protocol.UserRule}
 	}
-	_, err = a.change(r.Context(), &command.DeleteMessagesFrom{Group: command.GroupID(in.GroupID), Sender: command.UserID(in.Sender)})
+	_, err = a.propose(r.Context(), &command.DeleteMessagesFrom{Group: command.GroupID(in.GroupID), Sender: command.UserID(in.Sender)})
 	if err == nil {
 		return tencentAnswer{}
 	}

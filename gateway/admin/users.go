@@ -240,7 +240,7 @@ func (a *API) setUser(ctx context.Context, in *setUserInput) (*struct{}, error) 
 	if err := isMilliseconds("tokensFrom", in.Body.TokensFrom); err != nil {
 		return nil, err
 	}
-	_, err := a.change(ctx, cmd)
+	_, err := a.propose(ctx, cmd)
 	return nil, err
 }
 

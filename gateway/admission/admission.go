@@ -68,16 +68,16 @@ type Config struct {
 // A Controller decides which connections are admitted, and counts their memory and
 // descriptors.
 type Controller struct {
-	config  Config
-	proxies Proxies
-	rates   *ratelimit.Keyed // of new connections, by address
-	log     *slog.Logger
-	refused *prometheus.CounterVec // by reason
-	evicted *prometheus.CounterVec // by reason
+	config    Config
+	proxies   Proxies
+	rates     *ratelimit.Keyed // of new connections, by address
+	log       *slog.Logger
+	refused   *prometheus.CounterVec // by reason
+	displaced *prometheus.CounterVec // by reason
 
 	used                atomic.Int64 // bytes, of all
 	unauthenticatedUsed atomic.Int64 // bytes, of those without a login
-	closing             atomic.Int64 // bytes, of those that were evicted but are not closed yet
+	closing             atomic.Int64 // bytes, of those that were displaced but are not closed yet
 	reclaiming          atomic.Bool
 	reserving           atomic.Bool
 
@@ -109,7 +109,7 @@ func New(c Config, proxies Proxies, log *slog.Logger, r prometheus.Registerer) *
 		return v
 	}
 	a.refused = counter("connections_refused_total", "Connections that were closed when they came, by reason.")
-	a.evicted = counter("connections_evicted_total", "Connections that had to give way, by reason.")
+	a.displaced = counter("connections_evicted_total", "Connections that had to give way, by reason.")
 	for name, g := range map[string]struct {
 		help  string
 		value func() float64
@@ -139,7 +139,7 @@ func (a *Controller) unauthenticatedCount() int {
 // Used returns how many bytes all connections take.
 func (a *Controller) Used() int64 { return a.used.Load() }
 
-// Reasons to refuse or evict a connection, which are also labels of metrics.
+// Reasons to refuse or displace a connection, which are also labels of metrics.
 const (
 	forConnections           = "connections"
 	forUnauthenticated       = "unauthenticated"
@@ -174,7 +174,7 @@ func (a *Controller) Admit(socket net.Conn, address string, tls bool) *Conn {
 }
 
 // makeRoom checks the limits for one more connection of an address. It returns "", or
-// the limit that is reached. At a limit it may evict the oldest unauthenticated
+// the limit that is reached. At a limit it may displace the oldest unauthenticated
 // connection in favour of the new one: if that is older than LoginGrace, or if its
 // address has more unauthenticated connections. The caller holds mu.
 func (a *Controller) makeRoom(now time.Time, address string) string {
@@ -196,7 +196,7 @@ func (a *Controller) makeRoom(now time.Time, address string) string {
 	if oldest == nil || now.Sub(oldest.since) < LoginGrace && !a.outnumbers(oldest.address, address) {
 		return reason
 	}
-	a.evict(oldest, reason)
+	a.displace(oldest, reason)
 	return ""
 }
 
@@ -238,20 +238,20 @@ func (a *Controller) removeUnauthenticated(c *Conn) {
 	}
 }
 
-// evict closes a connection on another goroutine, and returns how many bytes that will
+// displace closes a connection on another goroutine, and returns how many bytes that will
 // free. The caller holds mu.
-func (a *Controller) evict(c *Conn, reason string) int64 {
-	a.evicted.WithLabelValues(reason).Inc()
+func (a *Controller) displace(c *Conn, reason string) int64 {
+	a.displaced.WithLabelValues(reason).Inc()
 	a.logLimit(reason, "connections have to give way", c.address)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.unauthenticated {
 		a.removeUnauthenticated(c)
 	}
-	c.evicted = c.charged
-	a.closing.Add(c.evicted)
-	if c.evict != nil {
-		go c.evict(reason)
+	c.displacedBytes = c.charged
+	a.closing.Add(c.displacedBytes)
+	if c.displace != nil {
+		go c.displace(reason)
 	} else {
 		go c.Close()
 	}
@@ -326,7 +326,7 @@ func (a *Controller) reserve() {
 // many bytes they free. The caller holds mu.
 func (a *Controller) closeUnauthenticated(n int64, by time.Time) (freed int64) {
 	for c := a.unauthenticated.first; c != nil && freed < n && !c.since.After(by); c = a.unauthenticated.first {
-		freed += a.evict(c, ForMemory)
+		freed += a.displace(c, ForMemory)
 	}
 	return freed
 }
@@ -350,14 +350,14 @@ func (a *Controller) closeLargest(n int64, onlyBlocked bool) (freed int64) {
 			continue
 		}
 		c.mu.Lock()
-		if c.evicted == 0 && c.charged > c.fixedCost(sessionCost) {
+		if c.displacedBytes == 0 && c.charged > c.fixedCost(sessionCost) {
 			usages = append(usages, usage{c, c.charged})
 		}
 		c.mu.Unlock()
 	}
 	slices.SortFunc(usages, func(x, y usage) int { return cmp.Compare(y.bytes, x.bytes) })
 	for i := 0; i < len(usages) && freed < n; i++ {
-		freed += a.evict(usages[i].conn, ForMemory)
+		freed += a.displace(usages[i].conn, ForMemory)
 	}
 	return freed
 }

@@ -27,7 +27,7 @@ func proxied(c Config, p Proxies) *Controller {
 // A guest is a connection of a test.
 type guest struct {
 	*Conn
-	reason atomic.Pointer[string] // for which it was evicted
+	reason atomic.Pointer[string] // for which it was displaced
 }
 
 // visit is a new connection; its Conn is nil if it is not admitted.
@@ -36,12 +36,12 @@ func (a *Controller) visit(address string) *guest {
 	if g.Conn = a.Admit(nowhere{}, address, false); g.Conn != nil {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		g.Conn.evict = g.evict
+		g.Conn.displace = g.displace
 	}
 	return g
 }
 
-func (g *guest) evict(reason string) {
+func (g *guest) displace(reason string) {
 	g.reason.Store(&reason)
 	g.Close()
 }
@@ -51,7 +51,7 @@ type nowhere struct{ net.Conn }
 
 func (nowhere) Close() error { return nil }
 
-func (g *guest) evictedFor() string {
+func (g *guest) displacedFor() string {
 	synctest.Wait()
 	if why := g.reason.Load(); why != nil {
 		return *why
@@ -85,11 +85,11 @@ func TestOldestUnauthenticatedIsEvicted(t *testing.T) {
 				}
 				time.Sleep(LoginGrace)
 				third := a.visit("c")
-				if third.Conn == nil || first.evictedFor() != name {
-					t.Errorf("the oldest is evicted for %q, want %q", first.evictedFor(), name)
+				if third.Conn == nil || first.displacedFor() != name {
+					t.Errorf("the oldest is displaced for %q, want %q", first.displacedFor(), name)
 				}
-				if second.evictedFor() != "" || user.evictedFor() != "" {
-					t.Error("others are evicted too")
+				if second.displacedFor() != "" || user.displacedFor() != "" {
+					t.Error("others are displaced too")
 				}
 				for _, g := range []*guest{user, second, third} {
 					g.Close()
@@ -161,13 +161,13 @@ func TestMemoryIsSpentByClosing(t *testing.T) {
 		var idle []*guest
 		for range 10 {
 			g := a.visit("u")
-			g.Upgraded(g.evict)
+			g.Upgraded(g.displace)
 			g.Authenticated()
 			idle = append(idle, g)
 		}
 		heavy, heavier, stranger := a.visit("u"), a.visit("u"), a.visit("s")
 		for _, g := range []*guest{heavy, heavier} {
-			g.Upgraded(g.evict)
+			g.Upgraded(g.displace)
 			g.Authenticated()
 		}
 		heavy.Charge(300 << 10)
@@ -179,14 +179,14 @@ func TestMemoryIsSpentByClosing(t *testing.T) {
 			t.Error("memory is not tight past seven eighths of it")
 		}
 		heavy.Charge(140 << 10)
-		if stranger.evictedFor() != ForMemory || heavier.evictedFor() != ForMemory {
+		if stranger.displacedFor() != ForMemory || heavier.displacedFor() != ForMemory {
 			t.Error("want the stranger and the session that holds most closed")
 		}
-		if heavy.evictedFor() != "" {
+		if heavy.displacedFor() != "" {
 			t.Error("want no more closed than has to be")
 		}
 		for _, g := range idle {
-			if g.evictedFor() != "" {
+			if g.displacedFor() != "" {
 				t.Error("want no session closed that holds nothing")
 			}
 			g.Close()
@@ -306,7 +306,7 @@ func TestFloodOfOneAddressGivesWay(t *testing.T) {
 		if a.visit("flood").Conn != nil {
 			t.Error("the flood pushes itself out within its grace")
 		}
-		if other := a.visit("other"); other.Conn == nil || flood[0].evictedFor() != forUnauthenticated {
+		if other := a.visit("other"); other.Conn == nil || flood[0].displacedFor() != forUnauthenticated {
 			t.Error("another address is kept out")
 		}
 		if a.visit("other").Conn != nil {
@@ -321,20 +321,20 @@ func TestBlockedSessionsAreClosedFirst(t *testing.T) {
 		a := testController(Config{Memory: 1 << 20})
 		busy, deaf := a.visit("u"), a.visit("u")
 		for _, g := range []*guest{busy, deaf} {
-			g.Upgraded(g.evict)
+			g.Upgraded(g.displace)
 			g.Authenticated()
 		}
 		deaf.Charge(300 << 10)
 		deaf.blocked.Store(time.Now().UnixNano())
 		time.Sleep(2 * LoginGrace)
 		busy.blocked.Store(time.Now().UnixNano())
-		if busy.Charge(500 << 10); deaf.evictedFor() != "" {
+		if busy.Charge(500 << 10); deaf.displacedFor() != "" {
 			t.Error("the deaf one is closed though there is room")
 		}
 		// Before there is none for who comes.
 		busy.Charge(150 << 10)
-		if deaf.evictedFor() != ForMemory || busy.evictedFor() != "" {
-			t.Errorf("closed: the deaf one for %q, the busy one for %q", deaf.evictedFor(), busy.evictedFor())
+		if deaf.displacedFor() != ForMemory || busy.displacedFor() != "" {
+			t.Errorf("closed: the deaf one for %q, the busy one for %q", deaf.displacedFor(), busy.displacedFor())
 		}
 		if newcomer := a.visit("new"); newcomer.Conn == nil {
 			t.Error("who comes is kept out")

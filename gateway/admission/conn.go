@@ -19,16 +19,16 @@ type Conn struct {
 	surplus    bool // over the limits of its address, and admitted only to be told why it is closed
 
 	// Guarded by Controller.mu.
-	address    string              // by which limits count it; "" until it is known
-	evict      func(reason string) // ends the connection if it has to give way; nil: Close does
-	evicted    int64               // bytes that it held when it was evicted, 0 if it was not
-	prev, next *Conn               // in Controller.unauthenticated
+	address        string              // by which limits count it; "" until it is known
+	displace       func(reason string) // ends the connection if it has to give way; nil: Close does
+	displacedBytes int64               // bytes that it held when it was displaced, 0 if it was not
+	prev, next     *Conn               // in Controller.unauthenticated
 
 	blocked atomic.Int64 // since when its peer has not read, Unix ns; 0: it reads
 
 	mu              sync.Mutex
 	charged         int64 // bytes
-	unauthenticated bool  // in Controller.unauthenticated too, unless it was evicted
+	unauthenticated bool  // in Controller.unauthenticated too, unless it was displaced
 	closed          bool
 }
 
@@ -44,7 +44,7 @@ func (c *Conn) identify(address string) bool {
 	if c.surplus || c.address != "" {
 		return !c.surplus
 	}
-	if c.evicted != 0 || c.isClosed() || !a.countAddress(c, address) {
+	if c.displacedBytes != 0 || c.isClosed() || !a.countAddress(c, address) {
 		a.refuse(forAddress, address)
 		return false
 	}
@@ -58,10 +58,10 @@ func (c *Conn) isClosed() bool {
 }
 
 // Upgraded notes that the connection is a WebSocket now. From now on the controller
-// calls evict, with the reason, if the connection has to give way.
-func (c *Conn) Upgraded(evict func(reason string)) {
+// calls displace, with the reason, if the connection has to give way.
+func (c *Conn) Upgraded(displace func(reason string)) {
 	c.controller.mu.Lock()
-	c.evict = evict
+	c.displace = displace
 	c.controller.mu.Unlock()
 	c.Charge(sessionCost - handshakeCost)
 }
@@ -73,7 +73,7 @@ func (c *Conn) Authenticated() {
 	defer a.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.evicted != 0 || !c.unauthenticated {
+	if c.closed || c.displacedBytes != 0 || !c.unauthenticated {
 		return
 	}
 	a.removeUnauthenticated(c)
@@ -103,7 +103,7 @@ func (c *Conn) release() {
 	}
 	c.closed = true
 	a.used.Add(-c.charged)
-	a.closing.Add(-c.evicted)
+	a.closing.Add(-c.displacedBytes)
 	if c.unauthenticated {
 		a.unauthenticatedUsed.Add(-c.charged)
 	}
@@ -111,7 +111,7 @@ func (c *Conn) release() {
 	if c.surplus {
 		a.surplus--
 	}
-	if c.unauthenticated && c.evicted == 0 {
+	if c.unauthenticated && c.displacedBytes == 0 {
 		a.removeUnauthenticated(c)
 	}
 	if n := a.addresses[c.address]; n != nil {

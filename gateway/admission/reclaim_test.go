@@ -6,20 +6,20 @@ import (
 	"testing/synctest"
 )
 
-// TestEvictedBeforeIdentified has a connection of a proxy be evicted before it is known
+// TestDisplacedBeforeIdentified displaces a connection of a proxy before it is known
 // for whom it was made: it must not count for its client for ever.
-func TestEvictedBeforeIdentified(t *testing.T) {
+func TestDisplacedBeforeIdentified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := testController(Config{AddressUnauthenticated: 2})
 		session := a.visit("client")
 		session.Authenticated()
 		c := a.visit("")
 		a.mu.Lock()
-		c.Conn.evict = func(string) {} // its goroutine has not come to close it
-		a.evict(c.Conn, ForMemory)
+		c.Conn.displace = func(string) {} // its goroutine has not come to close it
+		a.displace(c.Conn, ForMemory)
 		a.mu.Unlock()
 		if c.identify("client") {
-			t.Error("an evicted connection is taken")
+			t.Error("a displaced connection is taken")
 		}
 		c.Close()
 		if n := a.addresses["client"]; n.open != 1 || n.unauthenticated != 0 {

@@ -57,7 +57,7 @@ func (h *Hooks) decide(q *Question) *Decision {
 		d, mine := h.decisions.claim(key, body, time.Now())
 		if mine {
 			a, outcome := h.ask(q)
-			h.decisions.answer(d, a)
+			h.decisions.setAnswer(d, a)
 			h.outcomes.WithLabelValues(outcome).Inc()
 			return d
 		}
@@ -106,7 +106,7 @@ func (h *Hooks) ask(q *Question) (answer Answer, outcome string) {
 	text, err := h.receiver.Ask(ctx, string(q.User), webhook.Event{
 		Type: webhook.MessageBeforeSend,
 		ID:   hashID("before_", string(q.User), args.Conv.String(), args.CID, strconv.FormatUint(xxhash.Sum64(args.Body), 16)),
-		Time: q.Time, Order: h.order(0), Data: data.end(),
+		Time: q.Time, Order: h.nextOrder(0), Data: data.end(),
 	})
 	if err == nil {
 		if answer, err = readAnswer(text, h.config.MaxBody); err == nil {

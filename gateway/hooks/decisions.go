@@ -68,7 +68,7 @@ func newDecisions(window time.Duration) decisions {
 }
 
 // claim returns the decision about a message. If mine is true, the decision is new: the
-// caller has to ask the receiver and call answer. Otherwise the caller waits for
+// caller has to ask the receiver and call setAnswer. Otherwise the caller waits for
 // d.known.
 func (ds *decisions) claim(key messageKey, body uint64, now time.Time) (d *Decision, mine bool) {
 	ds.mu.Lock()
@@ -84,7 +84,7 @@ func (ds *decisions) claim(key messageKey, body uint64, now time.Time) (d *Decis
 	ds.byKey[key] = d
 	ds.queue = append(ds.queue, d)
 	ds.bytes += d.bytes
-	ds.bound()
+	ds.dropExcess()
 	return d, true
 }
 
@@ -99,8 +99,8 @@ func (d *Decision) replaceable(body uint64) bool {
 	}
 }
 
-// answer sets the answer of a decision, and wakes those that wait for it.
-func (ds *decisions) answer(d *Decision, a Answer) {
+// setAnswer sets the answer of a decision, and wakes those that wait for it.
+func (ds *decisions) setAnswer(d *Decision, a Answer) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	d.Answer = a
@@ -109,7 +109,7 @@ func (ds *decisions) answer(d *Decision, a Answer) {
 		n := len(a.Reason) + len(a.Body)
 		d.bytes += n
 		ds.bytes += n
-		ds.bound()
+		ds.dropExcess()
 	}
 }
 
@@ -141,9 +141,9 @@ func (ds *decisions) endSend(d *Decision, stored bool) {
 	}
 }
 
-// bound drops the oldest decisions while there are too many or too large ones. The
+// dropExcess drops the oldest decisions while there are too many or too large ones. The
 // caller holds mu.
-func (ds *decisions) bound() {
+func (ds *decisions) dropExcess() {
 	for len(ds.queue) > maxDecisions || ds.bytes > maxDecisionBytes {
 		ds.dropOldest()
 	}

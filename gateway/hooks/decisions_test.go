@@ -83,7 +83,7 @@ func TestDecisionsAreBounded(t *testing.T) {
 			t.Fatal("a decision that nobody made")
 		}
 		if n > 0 {
-			ds.answer(d, Answer{Kind: Accepted})
+			ds.setAnswer(d, Answer{Kind: Accepted})
 		}
 	}
 	if len(ds.queue) > maxDecisions || ds.bytes > maxDecisionBytes || len(ds.byKey) != len(ds.queue) {
@@ -95,7 +95,7 @@ func TestDecisionsAreBounded(t *testing.T) {
 	body := make([]byte, 1<<20)
 	for n := range 20 {
 		d, _ := ds.claim(messageKey{user: "a", cid: fmt.Sprint(n)}, 1, now)
-		ds.answer(d, Answer{Kind: Accepted, Body: body})
+		ds.setAnswer(d, Answer{Kind: Accepted, Body: body})
 	}
 	if ds.bytes > maxDecisionBytes {
 		t.Errorf("%d bytes are kept", ds.bytes)
@@ -121,7 +121,7 @@ func TestDecisionOfWhatIsStoredOnce(t *testing.T) {
 	ds := newDecisions(0)
 	key := messageKey{"alice", "u:bob", "1"}
 	d, _ := ds.claim(key, 1, time.Unix(1, 0))
-	ds.answer(d, Answer{Kind: Accepted})
+	ds.setAnswer(d, Answer{Kind: Accepted})
 	ds.beginSend(d)
 	ds.beginSend(d)
 	ds.endSend(d, false)
@@ -135,7 +135,7 @@ func TestDecisionOfWhatIsStoredOnce(t *testing.T) {
 
 	key.cid = "2"
 	d, _ = ds.claim(key, 1, time.Unix(1, 0))
-	ds.answer(d, Answer{Kind: Accepted})
+	ds.setAnswer(d, Answer{Kind: Accepted})
 	ds.beginSend(d)
 	ds.endSend(d, false)
 	ds.beginSend(d) // by who had it before it was forgotten

@@ -27,7 +27,7 @@ func (h *Hooks) WantsChange(kind query.ChangeKind) bool { return h.Wants(changeE
 func (h *Hooks) Change(c *shard.HookChange, unread func() (query.UnreadSum, error)) {
 	e := webhook.Event{
 		Type: changeEvents[c.Kind], ID: "message_" + ulid.Make().String(), Time: time.UnixMilli(c.Time),
-		Order: h.order(c.Time), // before unread is called: of two events, the one with the higher order has the later counts
+		Order: h.nextOrder(c.Time), // before unread is called: of two events, the one with the higher order has the later counts
 	}
 	if !h.Wants(e.Type) {
 		return

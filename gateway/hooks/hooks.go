@@ -62,11 +62,11 @@ type Config struct {
 // Hooks are the hooks of a gateway and, as store.Hooks, of its store. Nil Hooks want
 // no events.
 type Hooks struct {
-	config    Config
-	receiver  Receiver
-	decisions decisions
-	outcomes  *prometheus.CounterVec // of message.beforeSend
-	ordered   atomic.Uint64          // order of the newest event
+	config      Config
+	receiver    Receiver
+	decisions   decisions
+	outcomes    *prometheus.CounterVec // of message.beforeSend
+	newestOrder atomic.Uint64          // order of the newest event
 }
 
 var _ store.Hooks = (*Hooks)(nil)
@@ -160,14 +160,14 @@ func appendMessage(b []byte, m *protocol.Message) []byte {
 
 func (o *dataObject) end() []byte { return append(o.b, '}') }
 
-// order returns the order of a new event. It rises from event to event and, as it
+// nextOrder returns the order of a new event. It rises from event to event and, as it
 // follows the clock, also from process to process. now is the store's time in ms,
 // which does not go back if the system's clock is set back.
-func (h *Hooks) order(now int64) uint64 {
+func (h *Hooks) nextOrder(now int64) uint64 {
 	at := uint64(max(now*1000, time.Now().UnixMicro()))
 	for {
-		last := h.ordered.Load()
-		if next := max(at, last+1); h.ordered.CompareAndSwap(last, next) {
+		last := h.newestOrder.Load()
+		if next := max(at, last+1); h.newestOrder.CompareAndSwap(last, next) {
 			return next
 		}
 	}
@@ -185,7 +185,7 @@ func (h *Hooks) Presence(user command.UserID, online bool, now int64) {
 	var data dataObject
 	data.text("user", string(user))
 	h.receiver.Emit(webhook.Event{
-		Type: event, ID: "user_" + ulid.Make().String(), Time: time.UnixMilli(now), Order: h.order(now), Data: data.end(),
+		Type: event, ID: "user_" + ulid.Make().String(), Time: time.UnixMilli(now), Order: h.nextOrder(now), Data: data.end(),
 	})
 }
 
@@ -214,7 +214,7 @@ func (h *Hooks) Sent(m *Sending, result *command.Result) {
 	m.message.Ephemeral = m.message.Ephemeral || result.Seq == 0
 	h.receiver.Emit(webhook.Event{
 		Type: webhook.MessageSent, ID: "sent_" + m.message.ID.String(), Time: time.UnixMilli(result.Time),
-		Order: h.order(result.Time), Data: appendMessage(nil, &m.message),
+		Order: h.nextOrder(result.Time), Data: appendMessage(nil, &m.message),
 	})
 }
 
@@ -226,7 +226,7 @@ func (h *Hooks) Queued(m *store.QueuedMessage, done func(over bool)) {
 	h.receiver.Deliver(webhook.Event{
 		Type: webhook.MessageQueued, ID: hashID("queued_", string(m.User), string(m.ID[:])), Time: time.UnixMilli(m.Time),
 	}, func(e *webhook.Event) error {
-		r, err := m.Read(h.order)
+		r, err := m.Read(h.nextOrder)
 		if errors.Is(err, store.ErrNotQueued) {
 			return webhook.ErrVoid
 		}
@@ -281,6 +281,6 @@ func (h *Hooks) GroupEvent(e *query.GroupEvent) {
 	}
 	h.receiver.Emit(webhook.Event{
 		Type: event, ID: hashID("group_", string(e.Group), strconv.FormatUint(e.Arrival, 10), strconv.FormatInt(e.Time, 10)),
-		Time: time.UnixMilli(e.Time), Order: h.order(e.Time), Data: data.end(),
+		Time: time.UnixMilli(e.Time), Order: h.nextOrder(e.Time), Data: data.end(),
 	})
 }

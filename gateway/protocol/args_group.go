@@ -15,7 +15,7 @@ type CreateGroupArgs struct {
 	Unread     *bool  // members have a number of unread messages; nil = as the kind says
 	MutedAll   *bool  // only the owner and admins may send; nil = as the kind says
 
-	Stored *bool // messages are kept; nil = as the kind says, and any other value is refused
+	StoresMessages *bool // messages are kept; nil = as the kind says, and any other value is refused
 }
 
 // Decode reads the args of a createGroup. Its errors are *FieldError.
@@ -33,7 +33,7 @@ func (a *CreateGroupArgs) fields(x *fields) {
 	x.word("history", &a.History, Histories, optional)
 	x.flag("unread", &a.Unread)
 	x.flag("mutedAll", &a.MutedAll)
-	x.flag("stored", &a.Stored)
+	x.flag("stored", &a.StoresMessages)
 	x.refuse("owner", "cannot be set: who makes the group owns it")
 	x.refuse("settings", settingsRule)
 }

@@ -104,17 +104,17 @@ func (c *canonicalizer) run(codec Codec, src []byte, i, maxLen int) (end int, er
 	return c.json(src, skipSpace(src, i), 0)
 }
 
-// room returns an error if out is over its limit.
-func (c *canonicalizer) room() *FieldError {
+// checkSize returns an error if out is over its limit.
+func (c *canonicalizer) checkSize() *FieldError {
 	if len(c.out) > c.maxLen {
 		return tooLarge(c.maxLen)
 	}
 	return nil
 }
 
-// add adds an entry to entries, which grow at most once. left is how many bytes of
+// addEntry adds an entry to entries, which grow at most once. left is how many bytes of
 // the input are left, and perEntry the fewest that an entry takes of them.
-func (c *canonicalizer) add(at int, left, perEntry int) {
+func (c *canonicalizer) addEntry(at int, left, perEntry int) {
 	if len(c.entries) == cap(c.entries) {
 		room := min(left/perEntry, max(0, c.maxLen-len(c.out))/2) + 16
 		grown := make([]bodyEntry, len(c.entries), len(c.entries)+room)
@@ -130,10 +130,10 @@ func (c *canonicalizer) key(e bodyEntry) []byte {
 	return c.out[at : at+h.n]
 }
 
-// sort sorts the entries of the innermost map by their keys, in out too, and removes
+// sortEntries sorts the entries of the innermost map by their keys, in out too, and removes
 // them from entries. first is the index of the first one. A key that comes twice is
 // an error.
-func (c *canonicalizer) sort(first int) *FieldError {
+func (c *canonicalizer) sortEntries(first int) *FieldError {
 	es := c.entries[first:]
 	c.entries = c.entries[:first]
 	if len(es) < 2 {
@@ -212,7 +212,7 @@ func (c *canonicalizer) msgpack(b []byte, i, depth int) (end int, err *FieldErro
 			return 0, err
 		}
 	}
-	return next, c.room()
+	return next, c.checkSize()
 }
 
 func (c *canonicalizer) msgpackMap(b []byte, next, n, depth int) (end int, err *FieldError) {
@@ -233,7 +233,7 @@ func (c *canonicalizer) msgpackMap(b []byte, next, n, depth int) (end int, err *
 		if next, err = c.msgpack(b, next, depth); err != nil {
 			return 0, err
 		}
-		c.add(at, len(b)-next, 2)
+		c.addEntry(at, len(b)-next, 2)
 	}
-	return next, c.sort(first)
+	return next, c.sortEntries(first)
 }

@@ -37,7 +37,7 @@ func (c *canonicalizer) json(b []byte, i, depth int) (end int, err *FieldError) 
 	if err != nil {
 		return 0, err
 	}
-	return end, c.room()
+	return end, c.checkSize()
 }
 
 func (c *canonicalizer) jsonArray(b []byte, i, depth int) (end int, err *FieldError) {
@@ -91,7 +91,7 @@ func (c *canonicalizer) jsonMap(b []byte, i, depth int) (end int, err *FieldErro
 			return 0, err
 		}
 		n++
-		c.add(entry, len(b)-i, 4)
+		c.addEntry(entry, len(b)-i, 4)
 		if i = skipSpace(b, i); i == len(b) || b[i] != ',' && b[i] != '}' {
 			return 0, errBodyGrammar
 		}
@@ -100,7 +100,7 @@ func (c *canonicalizer) jsonMap(b []byte, i, depth int) (end int, err *FieldErro
 			if n == 1 && string(c.key(c.entries[first])) == binKey {
 				return 0, errBodyBin
 			}
-			if err := c.sort(first); err != nil {
+			if err := c.sortEntries(first); err != nil {
 				return 0, err
 			}
 			c.closeMap(at, n)

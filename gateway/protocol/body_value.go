@@ -81,7 +81,7 @@ func (c *canonicalizer) value(v any, depth int) error {
 			return errBodyGrammar
 		}
 	}
-	if err := c.room(); err != nil {
+	if err := c.checkSize(); err != nil {
 		return err
 	}
 	return nil
@@ -141,7 +141,7 @@ func (c *canonicalizer) text(s string) error {
 		return errBodyText
 	}
 	c.out = append(appendStrHeader(c.out, len(s)), s...)
-	if err := c.room(); err != nil {
+	if err := c.checkSize(); err != nil {
 		return err
 	}
 	return nil

@@ -6,7 +6,7 @@ import "fmt"
 // is empty, the result is nil.
 func (d *decoder) users(shortest, longest int) []string {
 	a := d.array()
-	if !d.sized(a, shortest, longest) {
+	if !d.checkLength(a, shortest, longest) {
 		return nil
 	}
 	vs := make([]string, 0, a.n)
@@ -21,7 +21,7 @@ func (d *decoder) users(shortest, longest int) []string {
 // empty, the result is nil.
 func (d *decoder) seqs(shortest, longest int) []uint64 {
 	a := d.array()
-	if !d.sized(a, shortest, longest) {
+	if !d.checkLength(a, shortest, longest) {
 		return nil
 	}
 	vs := make([]uint64, 0, a.n)
@@ -32,9 +32,9 @@ func (d *decoder) seqs(shortest, longest int) []uint64 {
 	return vs
 }
 
-// sized checks the length of a list, and reports whether there are elements to
+// checkLength checks the length of a list, and reports whether there are elements to
 // read.
-func (d *decoder) sized(a array, shortest, longest int) bool {
+func (d *decoder) checkLength(a array, shortest, longest int) bool {
 	if d.err == nil && (a.n < shortest || a.n > longest) {
 		d.fail(fmt.Sprintf("must have %d-%d elements", shortest, longest))
 	}
@@ -114,9 +114,9 @@ const (
 	userLen         = len("\xa1a")
 )
 
-// makeList opens an array and allocates a list for its elements. Each element
+// openList opens an array and allocates a list for its elements. Each element
 // takes at least elemLen bytes of the frame.
-func makeList[T any](d *decoder, elemLen int) ([]T, array) {
+func openList[T any](d *decoder, elemLen int) ([]T, array) {
 	a := d.array()
 	if d.err == nil && a.n > (len(d.data)-d.pos)/elemLen {
 		d.fail(fmt.Sprintf("must have elements of at least %d bytes", elemLen))

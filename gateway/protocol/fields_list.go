@@ -15,7 +15,7 @@ func beginList[T any](x *fields, key string, v *[]T, elemLen int, n need) walked
 		l.n = len(*v)
 		x.e.array(l.n)
 	} else if x.reads(key, n) {
-		*v, l.a = makeList[T](&x.d, elemLen)
+		*v, l.a = openList[T](&x.d, elemLen)
 		l.n = len(*v)
 	} else {
 		l.n = -1

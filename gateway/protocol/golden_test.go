@@ -41,7 +41,7 @@ var goldenRequests = []struct {
 	{OpGetPresence, &PresenceArgs{Users: []string{"al", "bo"}}},
 	{OpBlock, &BlockArgs{User: "mallory"}},
 	{OpCreateGroup, &CreateGroupArgs{Group: "team", Kind: KindPublic, Name: "The Team", Members: []string{"al", "bo"}, Properties: []byte("\x81\xa1a\x01"),
-		MaxMembers: 200, Join: JoinApprove, History: HistoryAll, Unread: new(true), MutedAll: new(false), Stored: new(true)}},
+		MaxMembers: 200, Join: JoinApprove, History: HistoryAll, Unread: new(true), MutedAll: new(false), StoresMessages: new(true)}},
 	{OpJoinGroup, &GroupArgs{Group: "team", Message: "let me in"}},
 	{OpAnswerJoin, &AnswerJoinArgs{Group: "team", User: "al", Accept: true}},
 	{OpAnswerOwner, &AnswerOwnerArgs{Group: "team", Accept: true}},
@@ -66,7 +66,7 @@ func goldenConversation() Conversation {
 
 func goldenGroup() GroupOK {
 	return GroupOK{Group: "team", Kind: KindPublic, Name: "The Team", Owner: "al", MemberCount: 4, LastSeq: 9, Role: RoleAdmin, Properties: []byte("\x81\xa1a\x01"),
-		Settings: &GroupSettings{MaxMembers: 2000, Join: JoinApprove, History: HistorySinceJoin, Unread: true, Stored: true, MutedAll: true},
+		Settings: &GroupSettings{MaxMembers: 2000, Join: JoinApprove, History: HistorySinceJoin, Unread: true, StoresMessages: true, MutedAll: true},
 		Requests: []JoinRequest{{User: "cy", Message: "hi", Time: 7}}, Offered: "bo"}
 }
 

@@ -79,7 +79,7 @@ const maxBodyOfServer = 1 << 30
 
 // messages reads at most MaxMessages messages.
 func (d *decoder) messages() []Message {
-	ms, a := makeList[Message](d, messageLen)
+	ms, a := openList[Message](d, messageLen)
 	if d.err == nil && len(ms) > MaxMessages {
 		d.fail(fmt.Sprintf("must have at most %d messages", MaxMessages))
 	}

@@ -133,12 +133,12 @@ type GroupOK struct {
 // GroupSettings are the settings of a group: those of its kind, with changes by
 // its owner.
 type GroupSettings struct {
-	MaxMembers int    // 0 = no limit
-	Join       string // one of the Join constants
-	History    string // one of the History constants
-	Unread     bool   // members have a number of unread messages
-	Stored     bool   // messages are kept
-	MutedAll   bool   // only the owner and admins may send
+	MaxMembers     int    // 0 = no limit
+	Join           string // one of the Join constants
+	History        string // one of the History constants
+	Unread         bool   // members have a number of unread messages
+	StoresMessages bool   // messages are kept
+	MutedAll       bool   // only the owner and admins may send
 }
 
 // A JoinRequest is a request to join that waits for an admin's answer.
@@ -173,7 +173,7 @@ func (g *GroupSettings) fields(x *fields) {
 	x.text("join", &g.Join, 0, MaxFrame, always)
 	x.text("history", &g.History, 0, MaxFrame, always)
 	x.bool("unread", &g.Unread, always)
-	x.bool("stored", &g.Stored, always)
+	x.bool("stored", &g.StoresMessages, always)
 	x.bool("mutedAll", &g.MutedAll, optional)
 }
 

@@ -194,7 +194,7 @@ func (r *BlockedOK) fields(x *fields) {
 
 // userList reads a list of users of any length.
 func (d *decoder) userList() []string {
-	us, a := makeList[string](d, userLen)
+	us, a := openList[string](d, userLen)
 	for i := 0; d.elem(&a); i++ {
 		us[i] = d.user()
 	}

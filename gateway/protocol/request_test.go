@@ -408,7 +408,7 @@ func TestArgs(t *testing.T) {
 			&CreateGroupArgs{Group: "g", Kind: KindPrivate, Name: name, Members: []string{"a"}, Properties: unhex(t, "81a178cb3ff8000000000000")}},
 		{OpCreateGroup, `{"kind":"public","maxMembers":10000,"join":"open","history":"all","unread":false}`,
 			&CreateGroupArgs{Kind: KindPublic, MaxMembers: 10000, Join: JoinOpen, History: HistoryAll, Unread: new(false)}},
-		{OpCreateGroup, `{"kind":"live","stored":false}`, &CreateGroupArgs{Kind: KindLive, Stored: new(false)}},
+		{OpCreateGroup, `{"kind":"live","stored":false}`, &CreateGroupArgs{Kind: KindLive, StoresMessages: new(false)}},
 		{OpJoinGroup, `{"group":"g","message":"hi"}`, &GroupArgs{"g", "hi"}},
 		{OpAnswerOwner, `{"group":"g","accept":true}`, &AnswerOwnerArgs{"g", true}},
 		{OpUnban, `{"group":"g","user":"a"}`, &UnbanArgs{"g", "a"}},

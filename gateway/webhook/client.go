@@ -80,13 +80,13 @@ type Client struct {
 	wake    chan struct{}
 	senders sync.WaitGroup // run, and attempts in flight
 
-	mu      sync.Mutex
-	waiting waiting
-	bytes   int // of events that Emit has queued, as queued counts them
-	queued  int
-	active  int // attempts in flight
-	closed  bool
-	silent  time.Time // no failure is logged before this time
+	mu          sync.Mutex
+	waiting     waiting
+	bytes       int // of events that Emit has queued, as queued counts them
+	queued      int
+	active      int // attempts in flight
+	closed      bool
+	silentUntil time.Time // no failure is logged before this time
 }
 
 // A delivery is an event that waits for its next attempt, or an attempt of it is in
@@ -216,7 +216,7 @@ func (e *Event) body() []byte {
 func (c *Client) push(d *delivery) {
 	heap.Push(&c.waiting, d)
 	c.measure()
-	c.poke()
+	c.signal()
 }
 
 func (c *Client) measure() {
@@ -230,7 +230,7 @@ func (c *Client) drop(d *delivery, reason string) {
 	c.metrics.drops.WithLabelValues(d.event.Type, reason).Inc()
 }
 
-func (c *Client) poke() {
+func (c *Client) signal() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
@@ -242,7 +242,7 @@ func (c *Client) run() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		next := c.start()
+		next := c.startDue()
 		timer.Reset(next)
 		select {
 		case <-c.wake:
@@ -253,9 +253,9 @@ func (c *Client) run() {
 	}
 }
 
-// start starts the attempts that are due, as far as Concurrency allows. It returns how
+// startDue starts the attempts that are due, as far as Concurrency allows. It returns how
 // long to wait for the next one.
-func (c *Client) start() (next time.Duration) {
+func (c *Client) startDue() (next time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -313,10 +313,10 @@ func (c *Client) attempt(d *delivery) {
 		c.bytes -= len(d.body)
 	}
 	c.measure()
-	c.poke()
-	report := err != nil && now.After(c.silent) && c.ctx.Err() == nil
+	c.signal()
+	report := err != nil && now.After(c.silentUntil) && c.ctx.Err() == nil
 	if report {
-		c.silent = now.Add(logEvery)
+		c.silentUntil = now.Add(logEvery)
 	}
 	c.mu.Unlock()
 
@@ -410,7 +410,7 @@ func (c *Client) Close(ctx context.Context) {
 		d.due = now // for a last attempt
 	}
 	c.mu.Unlock()
-	c.poke()
+	c.signal()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for c.busy() && ctx.Err() == nil {
