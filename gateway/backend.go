@@ -92,7 +92,7 @@ type Backend interface {
 	// linearizable if the caller has just logged the user in or called GroupsOf. A view
 	// lists at most backlog messages to push; views are read in parts of about most
 	// messages.
-	SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncQuery)
+	SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncAsk)
 	// GroupSince reads into b what came after a point in a group's order. That is the
 	// same for all members.
 	GroupSince(group command.GroupID, after uint64, b *query.Updates, maxMessages, maxBytes int) error

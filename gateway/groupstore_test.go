@@ -52,7 +52,7 @@ func (s *testStore) wakeGroups() {
 	}
 }
 
-func (s *testStore) SyncGroups(_ context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncQuery) {
+func (s *testStore) SyncGroups(_ context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncAsk) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -175,7 +175,7 @@ func (s *testStore) refusal(group command.GroupID, user command.UserID) error {
 	switch {
 	case !exists:
 		return &command.RefusedError{Code: command.CodeNotFound, Detail: "conv: there is no such group"}
-	case info.Role == command.RoleNone && info.Settings.Stored:
+	case info.Role == command.RoleNone && info.Settings.StoresMessages:
 		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: only for members of the group"}
 	case info.BannedUntil > s.Now():
 		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: no member of this group"}

@@ -18,7 +18,7 @@ import (
 // pump runs.
 func (s *session) startSync(ctx context.Context, direct *query.Sync, args *protocol.LoginArgs) *loginSync {
 	var views []query.GroupSyncItem
-	var left []query.GroupSyncQuery
+	var left []query.GroupSyncAsk
 	if asks := groupAsks(direct.Groups, args.Groups); len(asks) > 0 {
 		for i := range asks {
 			s.attach(asks[i].Group, false, 0)
@@ -68,7 +68,7 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 // unknownGroups returns the groups that a device does not know: it has no cursor from
 // after the user joined. The values are the points at which the user joined, 0 if that is
 // not known yet.
-func unknownGroups(views []query.GroupSyncItem, left []query.GroupSyncQuery) map[command.GroupID]uint64 {
+func unknownGroups(views []query.GroupSyncItem, left []query.GroupSyncAsk) map[command.GroupID]uint64 {
 	groups := make(map[command.GroupID]uint64)
 	for i := range views {
 		if v := &views[i]; v.CursorArrival < v.JoinArrival {
@@ -95,7 +95,7 @@ func (s *session) resumeGroups(views []query.GroupSyncItem) {
 
 // groupAsks returns a query for each group of a user, with the cursor that the device has
 // given for it.
-func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.GroupSyncQuery {
+func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.GroupSyncAsk {
 	if len(refs) == 0 {
 		return nil
 	}
@@ -103,10 +103,10 @@ func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.Gr
 	for _, c := range cursors {
 		given[command.GroupID(c.Group)] = c.Cursor
 	}
-	asks := make([]query.GroupSyncQuery, len(refs))
+	asks := make([]query.GroupSyncAsk, len(refs))
 	for i, r := range refs {
 		cursor, has := given[r.Group]
-		asks[i] = query.GroupSyncQuery{Group: r.Group, HasCursor: has, Cursor: cursor}
+		asks[i] = query.GroupSyncAsk{Group: r.Group, HasCursor: has, Cursor: cursor}
 	}
 	return asks
 }
@@ -115,7 +115,7 @@ func groupAsks(refs []query.GroupRef, cursors []protocol.GroupCursor) []query.Gr
 // these views, the one with the newest message first. A group of asks that is in neither
 // views nor left no longer has the user: placeGroups leaves it to the pump, since the user
 // may have been a member at the login.
-func (s *session) placeGroups(asks []query.GroupSyncQuery, views []query.GroupSyncItem, left []query.GroupSyncQuery) []query.GroupSyncItem {
+func (s *session) placeGroups(asks []query.GroupSyncAsk, views []query.GroupSyncItem, left []query.GroupSyncAsk) []query.GroupSyncItem {
 	known := make(map[command.GroupID]bool, len(asks))
 	for i := range left {
 		known[left[i].Group] = true
@@ -298,7 +298,7 @@ const lateRetry = time.Second
 
 // syncLate asks for groups that were not available at the login, until all are or the
 // session ends. It queues their backlog for the pump.
-func (s *session) syncLate(asks []query.GroupSyncQuery, backlog int) {
+func (s *session) syncLate(asks []query.GroupSyncAsk, backlog int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.mu.Lock()
 	if s.ended {

@@ -241,8 +241,8 @@ type partialStore struct {
 	away map[command.GroupID]bool // guarded by mu
 }
 
-func (s *partialStore) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) ([]query.GroupSyncItem, []query.GroupSyncQuery) {
-	var here, left []query.GroupSyncQuery
+func (s *partialStore) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int) ([]query.GroupSyncItem, []query.GroupSyncAsk) {
+	var here, left []query.GroupSyncAsk
 	s.mu.Lock()
 	for _, a := range asks {
 		if s.away[a.Group] {
@@ -452,7 +452,7 @@ func TestLateGroupGoesOnBehindItsBacklog(t *testing.T) {
 	e.post("away", "alice", "a1")
 	s := bareSession(newBareGateway(t, store), protocol.JSON)
 	s.attach("away", false, 0)
-	asks := []query.GroupSyncQuery{{Group: "away"}}
+	asks := []query.GroupSyncAsk{{Group: "away"}}
 	views, left := store.SyncGroups(t.Context(), "bob", asks, 20, 100)
 	views = s.placeGroups(asks, views, left)
 	sub := s.subscription("away")

@@ -51,10 +51,10 @@ func (s *session) positionNew(sub *subscription) progress {
 	switch {
 	case err != nil:
 		return storeDown
-	case m.Is:
+	case m.IsMember:
 		sub.signalsFrom, sub.minSeq = m.JoinedAt+1, m.Member.VisibleFrom
 		sub.feed.setPosition(sub, m.JoinedAt, true)
-	case !m.Was || m.Past.EndedMS < s.loginTime || m.Past.To <= lastEnd:
+	case !m.WasMember || m.Past.EndedMS < s.loginTime || m.Past.To <= lastEnd:
 		s.detach(sub)
 	default:
 		sub.signalsFrom, sub.minSeq = max(m.Past.From, lastEnd)+1, m.Past.VisibleFrom

@@ -53,7 +53,7 @@ func (s *session) createGroup(r request) error {
 	}
 	cmd.Salt = rand.Uint64()
 	change.propose(cmd, func(result command.Result) protocol.OK {
-		if !settings.Stored {
+		if !settings.StoresMessages {
 			// The creator becomes a member, unless the session is in too many live
 			// groups.
 			_ = s.joinLive(cmd.Group, result.Arrival, 0)
@@ -69,7 +69,7 @@ func (s *session) createGroup(r request) error {
 // group. With it a device misses nothing if its connection breaks before the first
 // message with a cursor.
 func (s *session) joinCursor(group command.GroupID, settings command.GroupSettings, result *command.Result) string {
-	if !settings.Stored || result.Pending {
+	if !settings.StoresMessages || result.Pending {
 		return ""
 	}
 	return s.gateway.backend.GroupCursor(group, result.Arrival)
@@ -81,7 +81,7 @@ func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error
 	if args.MutedAll != nil {
 		settings.MutedAll = *args.MutedAll
 	}
-	if args.StoresMessages != nil && *args.StoresMessages != settings.Stored {
+	if args.StoresMessages != nil && *args.StoresMessages != settings.StoresMessages {
 		return settings, &refusal{code: protocol.CodeBadRequest, message: "stored: must be false for a live group and true for any other"}
 	}
 	if args.Kind == protocol.KindLive {
@@ -145,7 +145,7 @@ func (s *session) joinGroup(r request) error {
 	if err != nil {
 		return err
 	}
-	if exists && !info.Settings.Stored {
+	if exists && !info.Settings.StoresMessages {
 		if info.BannedUntil > s.gateway.backend.Now() {
 			return &refusal{code: protocol.CodeForbidden, message: "group: you are banned from it"}
 		}
@@ -247,7 +247,7 @@ func (s *session) answerOwner(r request) error {
 		if err != nil {
 			return err
 		}
-		if info.Settings.Stored && info.Owner != s.user {
+		if info.Settings.StoresMessages && info.Owner != s.user {
 			if err := change.reserve(s.user, cmd.Group, "group", owns); err != nil {
 				return err
 			}
@@ -280,7 +280,7 @@ func (s *session) getGroup(r request) error {
 	}
 	reply.Settings = &protocol.GroupSettings{
 		MaxMembers: info.Settings.MaxMembers, Join: enum.JoinModes.Word(info.Settings.Join), History: enum.Histories.Word(info.Settings.History),
-		Unread: info.Settings.Unread, StoresMessages: info.Settings.Stored, MutedAll: info.Settings.MutedAll,
+		Unread: info.Settings.Unread, StoresMessages: info.Settings.StoresMessages, MutedAll: info.Settings.MutedAll,
 	}
 	if info.Role != command.RoleNone || info.Offered == s.user {
 		reply.Offered = string(info.Offered)

@@ -41,7 +41,7 @@ func (s *session) sendLive(r request, args *protocol.SendArgs, cmd *command.Send
 		if err != nil {
 			return err
 		}
-		if exists && !info.Settings.Stored {
+		if exists && !info.Settings.StoresMessages {
 			return &refusal{code: protocol.CodeForbidden, message: "conv: you are not a member of this group"}
 		}
 	}

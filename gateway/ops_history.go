@@ -64,11 +64,11 @@ func (s *session) fitPage(page *query.Page, buf *[]byte) (encoded [][]byte) {
 		return nil
 	}
 	*buf = slices.Grow((*buf)[:0], protocol.MaxPage)
-	for m := range page.Found {
+	for m := range page.InReadOrder {
 		message, start := wire.Message(m), len(*buf)
 		*buf = protocol.AppendMessage(*buf, s.codec, &message)
 		if room -= len(*buf) - start; room < 0 && len(encoded) > 0 {
-			page.Keep(len(encoded))
+			page.KeepFirst(len(encoded))
 			break
 		}
 		encoded = append(encoded, (*buf)[start:len(*buf):len(*buf)])

@@ -23,7 +23,7 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 			}
 			// If the user has joined again, nothing from between the two memberships is
 			// visible.
-			if ends = !m.Is; !ends {
+			if ends = !m.IsMember; !ends {
 				sub.minSeq = m.Member.VisibleFrom
 				pushedTo, sub.signalsFrom = max(pushedTo, m.JoinedAt), m.JoinedAt+1
 			}
@@ -105,7 +105,7 @@ func (s *session) pushRemaining(p *pumpState, sub *subscription) (pushed int, en
 		}
 	}
 	sub.leaving = false
-	if !m.Is {
+	if !m.IsMember {
 		s.pastMemberships.add(sub.feed.group, sub.pushedTo)
 		s.detach(sub)
 	}

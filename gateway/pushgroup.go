@@ -102,7 +102,7 @@ func (s *session) pushChunk(p *pumpState, sub *subscription, c *chunk, signal, u
 		}
 		if m, err := s.membership(sub); err != nil {
 			return 0, storeDown
-		} else if !m.Is {
+		} else if !m.IsMember {
 			s.pastMemberships.add(sub.feed.group, c.through)
 			s.detach(sub) // at which point the membership ended is not known any more
 			return 0, caughtUp

@@ -229,7 +229,7 @@ func (s *testStore) Read(q query.Query) error {
 }
 
 func (s *testStore) NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error {
-	return sync.ReadOn(s.Read, user, b, maxMessages, maxBytes)
+	return sync.ReadNext(s.Read, user, b, maxMessages, maxBytes)
 }
 
 func (s *testStore) Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {

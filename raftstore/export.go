@@ -49,7 +49,7 @@ func (s *Store) Export(ctx context.Context, user command.UserID, yield func(*sto
 	for _, id := range groups {
 		g, m := query.Group{Group: id, Asker: user}, query.Membership{Group: id, User: user}
 		err := s.shardOf(id.Key()).read(&g, &m)
-		if err == nil && m.Is {
+		if err == nil && m.IsMember {
 			err = yield(&store.ExportRow{Group: &store.ExportedGroup{Info: g.Info, Member: m.Member}})
 		}
 		if err == nil && g.Exists {

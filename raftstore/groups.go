@@ -14,8 +14,8 @@ import (
 // serve now or did not answer before ctx ended. Groups that the user is not a member of
 // are in neither result. The caller has just read the list of groups from the user's
 // own shard, which therefore need not catch up once more.
-func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int) (items []query.GroupSyncItem, left []query.GroupSyncQuery) {
-	byShard := make([][]query.GroupSyncQuery, len(s.shards))
+func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int) (items []query.GroupSyncItem, left []query.GroupSyncAsk) {
+	byShard := make([][]query.GroupSyncAsk, len(s.shards))
 	for _, ask := range asks {
 		id := s.shardOf(ask.Group.Key()).id
 		byShard[id] = append(byShard[id], ask)
@@ -44,7 +44,7 @@ func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []quer
 // syncGroups asks one shard about groups that it holds, after all that was proposed
 // before if wait is set. It locks the shard for some of the groups at a time. Remaining
 // are the groups for which it got no answer.
-func (sh *localShard) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncQuery, backlog, most int, wait bool) query.GroupSync {
+func (sh *localShard) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int, wait bool) query.GroupSync {
 	all := query.GroupSync{Remaining: asks, Items: make([]query.GroupSyncItem, 0, len(asks))}
 	if wait {
 		if err := sh.replica.ReadCommitted(ctx); err != nil {

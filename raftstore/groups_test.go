@@ -275,7 +275,7 @@ func TestSyncGroups(t *testing.T) {
 	cfg.Shards = 3
 	s := open(t, cfg)
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	var asks []query.GroupSyncQuery
+	var asks []query.GroupSyncAsk
 	for id := range 3 {
 		for n := range 4 {
 			group := groupIn(s, id, n)
@@ -283,12 +283,12 @@ func TestSyncGroups(t *testing.T) {
 			for i := range n {
 				do(t, s, groupMessage(group, alice, i))
 			}
-			asks = append(asks, query.GroupSyncQuery{Group: group})
+			asks = append(asks, query.GroupSyncAsk{Group: group})
 		}
 	}
 	strange := groupIn(s, 0, 9)
 	createGroup(t, s, strange, command.GroupPrivate, alice)
-	asks = append(asks, query.GroupSyncQuery{Group: strange}, query.GroupSyncQuery{Group: "nothing"})
+	asks = append(asks, query.GroupSyncAsk{Group: strange}, query.GroupSyncAsk{Group: "nothing"})
 
 	views, left := s.SyncGroups(context.Background(), bob, asks, 2, 1000)
 	if len(views) != 12 || len(left) != 0 {
@@ -316,7 +316,7 @@ func TestSyncGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	views, left = s.SyncGroups(context.Background(), bob, asks, 2, 1000)
-	lost := slices.ContainsFunc(left, func(a query.GroupSyncQuery) bool {
+	lost := slices.ContainsFunc(left, func(a query.GroupSyncAsk) bool {
 		return a.Group != "nothing" && s.shardOf(a.Group.Key()).id != 2
 	})
 	if len(views) != 8 || len(left) < 4 || lost {
@@ -364,18 +364,18 @@ func TestGroupHistoryIsForMembers(t *testing.T) {
 		t.Errorf("GroupMessages = %d messages, %v; want 1", len(b.Messages), err)
 	}
 	m := query.Membership{Group: group, User: alice}
-	if err := s.Read(&m); !m.Is || err != nil || m.JoinedAt >= b.Messages[0].Arrival {
+	if err := s.Read(&m); !m.IsMember || err != nil || m.JoinedAt >= b.Messages[0].Arrival {
 		t.Errorf("Membership = %+v, %v; want it to begin before the message", m, err)
 	}
 	if err := s.GroupSince(group, m.JoinedAt, &b, 10, 1<<20); err != nil || len(b.Events) != 1 {
 		t.Errorf("GroupSince the joining = %d events, %v; want the joining itself", len(b.Events), err)
 	}
 	m = query.Membership{Group: group, User: bob}
-	if err := s.Read(&m); m.Is || m.Was || err != nil {
+	if err := s.Read(&m); m.IsMember || m.WasMember || err != nil {
 		t.Errorf("Membership of a stranger = %+v, %v", m, err)
 	}
 	at := s.GroupCursor(group, b.Through)
-	if views, _ := s.SyncGroups(context.Background(), alice, []query.GroupSyncQuery{{Group: group, HasCursor: true, Cursor: at}}, 10, 10); len(views) != 1 || views[0].Reset || len(views[0].Push) != 0 {
+	if views, _ := s.SyncGroups(context.Background(), alice, []query.GroupSyncAsk{{Group: group, HasCursor: true, Cursor: at}}, 10, 10); len(views) != 1 || views[0].Reset || len(views[0].Push) != 0 {
 		t.Errorf("SyncGroups from the cursor %q = %+v, want nothing new", at, views)
 	}
 	do(t, s, &command.ReadGroup{Group: group, User: alice, Session: 2, Seq: 1})

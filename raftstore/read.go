@@ -15,7 +15,7 @@ func (s *Store) Read(q query.Query) error { return s.read(q) }
 // NextSync reads the next part of a sync that Login began; up.More reports whether to
 // call again.
 func (s *Store) NextSync(user command.UserID, sync *query.Sync, up *query.Updates, maxMessages, maxBytes int) error {
-	return sync.ReadOn(s.read, user, up, maxMessages, maxBytes)
+	return sync.ReadNext(s.read, user, up, maxMessages, maxBytes)
 }
 
 // Since reads into up what came for a user after an arrival number, except what the

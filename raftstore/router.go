@@ -159,7 +159,7 @@ func (s *Store) admit(from *localShard, needs *command.Needs) error {
 			return err
 		}
 	}
-	if needs.All {
+	if needs.AllShards {
 		for _, dest := range s.shards {
 			if err := s.admitLetter(from, dest); err != nil {
 				return err

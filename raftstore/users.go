@@ -178,7 +178,7 @@ func (s *Store) groupItems(ctx context.Context, user command.UserID, refs []quer
 	if len(refs) == 0 {
 		return nil
 	}
-	asks := make([]query.GroupSyncQuery, len(refs))
+	asks := make([]query.GroupSyncAsk, len(refs))
 	for i, ref := range refs {
 		asks[i].Group = ref.Group
 	}

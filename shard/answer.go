@@ -21,7 +21,7 @@ func (s *State) Answer(q query.Query, now int64) error {
 	}
 	switch q := q.(type) {
 	case *query.UpdatesAfter:
-		s.readSince(q, now)
+		s.readUpdatesAfter(q, now)
 		q.Updates.Epoch = s.epoch
 	case *query.SyncMessages:
 		s.syncMessages(q, now)
@@ -96,9 +96,9 @@ func (s *State) Answer(q query.Query, now int64) error {
 	case *query.Group:
 		q.Info, q.Exists = s.Group(q.Group, q.Asker)
 	case *query.Membership:
-		q.JoinedAt, q.Is = s.MemberSince(q.Group, q.User)
+		q.JoinedAt, q.IsMember = s.MemberSince(q.Group, q.User)
 		q.Member, _ = s.Member(q.Group, q.User)
-		q.Past, q.Was = s.LastMembership(q.Group, q.User)
+		q.Past, q.WasMember = s.LastMembership(q.Group, q.User)
 	case *query.Members:
 		q.Members, q.More = s.Members(q.Group, q.After, q.Limit)
 	case *query.Bans:
@@ -164,7 +164,7 @@ func (s *State) maySpeak(q *query.MaySpeak, now int64) error {
 	case !exists:
 		return noGroup(q.Group)
 	case q.Admin:
-	case info.Settings.Stored && info.Role == command.RoleNone:
+	case info.Settings.StoresMessages && info.Role == command.RoleNone:
 		return noMember(q.Group)
 	case info.BannedUntil > now: // a banned user's session may not know of the ban yet
 		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: you are not a member of this group"}
@@ -173,7 +173,7 @@ func (s *State) maySpeak(q *query.MaySpeak, now int64) error {
 	case info.MutedUntil > now:
 		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: you are muted in this group"}
 	}
-	if info.Settings.Stored && info.Members <= q.Listeners {
+	if info.Settings.StoresMessages && info.Members <= q.Listeners {
 		members, _ := s.Members(q.Group, "", q.Listeners)
 		for i := range members {
 			q.Members = append(q.Members, members[i].User)

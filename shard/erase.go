@@ -59,7 +59,7 @@ func (s *State) eraseConv(u *user, i, most int) (removed int, done bool) {
 	if c.flags&convBlocked != 0 {
 		u.blockedUsers--
 		c.flags &^= convBlocked
-		s.post(u, i, &command.Letter{Kind: command.LetterUnblock, From: u.name, To: command.UserID(s.peer(c)), Time: s.now})
+		s.postLetter(u, i, &command.Letter{Kind: command.LetterUnblock, From: u.name, To: command.UserID(s.peer(c)), Time: s.now})
 	}
 	c.flags &= convBlockedBy // which only the peer may change
 	s.holdFor(u)

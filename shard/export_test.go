@@ -19,14 +19,14 @@ func EncodeMentions(mentions []string) []byte { return appendMentionList(nil, me
 // that the session itself sent, and changes except those that it made. It reads at
 // most maxMessages messages and, beyond the first message, about maxBytes bytes.
 func (s *State) UpdatesAfter(name command.UserID, session command.SessionID, after uint64, up *query.Updates, maxMessages, maxBytes int, now int64) {
-	s.readSince(&query.UpdatesAfter{User: name, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: up}, now)
+	s.readUpdatesAfter(&query.UpdatesAfter{User: name, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: up}, now)
 }
 
 // NextSync reads the next part of a sync, with bounds as in UpdatesAfter. Messages
 // that are no longer visible are left out. With a cursor, changes that the device
 // missed come at their place in the order.
 func (s *State) NextSync(name command.UserID, sync *query.Sync, up *query.Updates, maxMessages, maxBytes int, now int64) {
-	if err := sync.ReadOn(func(q query.Query) error { return s.Answer(q, now) }, name, up, maxMessages, maxBytes); err != nil {
+	if err := sync.ReadNext(func(q query.Query) error { return s.Answer(q, now) }, name, up, maxMessages, maxBytes); err != nil {
 		up.Reset()
 	}
 }

@@ -55,8 +55,8 @@ func readGroups(s *State, user command.UserID, up *query.Updates, p *query.Page)
 	s.GroupsOf(user)
 	for _, id := range []command.GroupID{"team", "live", ""} {
 		cursor := s.GroupCursor(id, s.GroupArrival(id))
-		for _, q := range []query.GroupSyncQuery{{Group: id}, {Group: id, HasCursor: true, Cursor: cursor}, {Group: id, HasCursor: true, Cursor: s.GroupCursor(id, 2)}} {
-			s.SyncGroups(user, []query.GroupSyncQuery{q}, 2, 3, now)
+		for _, q := range []query.GroupSyncAsk{{Group: id}, {Group: id, HasCursor: true, Cursor: cursor}, {Group: id, HasCursor: true, Cursor: s.GroupCursor(id, 2)}} {
+			s.SyncGroups(user, []query.GroupSyncAsk{q}, 2, 3, now)
 		}
 		s.Group(id, user)
 		s.Members(id, user, 2)

@@ -262,7 +262,7 @@ func appendUser(s *State, u *user) (b []byte) {
 // fuzzing gets past the checksum.
 func frameRecord(record []byte) []byte {
 	s := NewState(1)
-	x := codec.Writer(append(append([]byte{frameHeader}, snapshotMagic...), snapshotVersion))
+	x := codec.NewWriter(append(append([]byte{frameHeader}, snapshotMagic...), snapshotVersion))
 	s.headerFields(&x)
 	b := appendFrame(nil, x.B)
 	b = appendFrame(b, codec.AppendBool(codec.AppendUint([]byte{frameSlot}, 7), false))

@@ -32,9 +32,9 @@ func (b *bench) post(group command.GroupID, from command.UserID, text string) co
 	return r
 }
 
-func (b *bench) view(user command.UserID, q query.GroupSyncQuery, backlog int) query.GroupSyncItem {
+func (b *bench) view(user command.UserID, q query.GroupSyncAsk, backlog int) query.GroupSyncItem {
 	b.t.Helper()
-	views := b.s.SyncGroups(user, []query.GroupSyncQuery{q}, backlog, 1000, b.now).Items
+	views := b.s.SyncGroups(user, []query.GroupSyncAsk{q}, backlog, 1000, b.now).Items
 	if len(views) != 1 {
 		b.t.Fatalf("%s finds %d views of %s, want 1", user, len(views), q.Group)
 	}
@@ -43,7 +43,7 @@ func (b *bench) view(user command.UserID, q query.GroupSyncQuery, backlog int) q
 
 func (b *bench) wantUnread(group command.GroupID, user command.UserID, want ...uint64) {
 	b.t.Helper()
-	if v := b.view(user, query.GroupSyncQuery{Group: group}, 0); v.Unread != len(want) {
+	if v := b.view(user, query.GroupSyncAsk{Group: group}, 0); v.Unread != len(want) {
 		b.t.Errorf("unread of %s in %s = %d, want %d", user, group, v.Unread, len(want))
 	}
 	if got := b.s.GroupUnread(group, user, b.now); !slices.Equal(got, want) {
@@ -107,7 +107,7 @@ func TestMembersReadSinceTheirJoin(t *testing.T) {
 	b.post("open", "alice", "early")
 	b.do(&command.JoinGroup{Group: "open", User: "bob"})
 	b.wantPage("open", "bob", "1-1 1:alice:early")
-	if v := b.view("bob", query.GroupSyncQuery{Group: "open"}, 20); v.CountsUnread || v.Unread != 0 || v.LastSeq != 1 {
+	if v := b.view("bob", query.GroupSyncAsk{Group: "open"}, 20); v.CountsUnread || v.Unread != 0 || v.LastSeq != 1 {
 		t.Errorf("view of a chatroom = %+v, want no unread and seq 1 as the last", v)
 	}
 
@@ -124,14 +124,14 @@ func TestBacklogBehindACursor(t *testing.T) {
 	for id, kind := range map[command.GroupID]command.GroupKind{"team": command.GroupPrivate, "room": command.GroupChatroom} {
 		b.group(id, kind, "bob")
 		b.post(id, "alice", "seen")
-		cursors[id] = b.view("bob", query.GroupSyncQuery{Group: id}, 0).Cursor
+		cursors[id] = b.view("bob", query.GroupSyncAsk{Group: id}, 0).Cursor
 		for i := range 5 {
 			b.post(id, "alice", fmt.Sprint(i))
 		}
 	}
 	want := func(when string, group command.GroupID, backlog int, want ...uint64) {
 		t.Helper()
-		q := query.GroupSyncQuery{Group: group, Cursor: cursors[group], HasCursor: true}
+		q := query.GroupSyncAsk{Group: group, Cursor: cursors[group], HasCursor: true}
 		if got := b.view("bob", q, backlog).Push; !slices.Equal(got, want) {
 			t.Errorf("%s: %d messages of %s to push = %v, want %v", when, backlog, group, got, want)
 		}
@@ -170,7 +170,7 @@ func TestDeleteMessagesFrom(t *testing.T) {
 		t.Errorf("deleted again = %d, want 0", r.Deleted)
 	}
 	b.do(&command.DeleteMessagesFrom{Group: "team", Sender: "bob", Silent: true})
-	if v := b.view("carol", query.GroupSyncQuery{Group: "team"}, 20); v.LastSeq != 0 || len(v.Push) != 0 || v.Unread != 0 {
+	if v := b.view("carol", query.GroupSyncAsk{Group: "team"}, 20); v.LastSeq != 0 || len(v.Push) != 0 || v.Unread != 0 {
 		t.Errorf("view of an emptied group = %+v, want nothing to show", v)
 	}
 	if r := b.do(&command.DeleteMessagesFrom{Group: "none", Sender: "bob"}); r.Code != command.CodeNotFound {
@@ -184,11 +184,11 @@ func TestSyncGroups(t *testing.T) {
 	for i := range 30 {
 		b.post("team", "alice", fmt.Sprint("a", i))
 	}
-	v := b.view("bob", query.GroupSyncQuery{Group: "team"}, 20)
+	v := b.view("bob", query.GroupSyncAsk{Group: "team"}, 20)
 	if len(v.Push) != 20 || v.Push[0] != 11 || v.Push[19] != 30 || v.Unread != 30 || v.LastSeq != 30 {
 		t.Errorf("view = %+v, want the newest 20 of 30", v)
 	}
-	q := query.GroupSyncQuery{Group: "team", HasCursor: true, Cursor: v.Cursor}
+	q := query.GroupSyncAsk{Group: "team", HasCursor: true, Cursor: v.Cursor}
 	b.do(&command.RecallGroup{Group: "team", By: "alice", Seq: 30})
 	b.post("team", "alice", "more")
 	v = b.view("bob", q, 20)
@@ -213,7 +213,7 @@ func TestSyncGroupsInParts(t *testing.T) {
 	}{{"many", 1000, 1, 0, 200}, {"long walks", 100, 400, 3600, 41}} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, command.Limits{GroupRate: -1})
-			queries := []query.GroupSyncQuery{{Group: "none"}}
+			queries := []query.GroupSyncAsk{{Group: "none"}}
 			for i := range c.groups {
 				id := command.GroupID(fmt.Sprint("group", i))
 				b.group(id, command.GroupPrivate, "bob")
@@ -222,7 +222,7 @@ func TestSyncGroupsInParts(t *testing.T) {
 						t.Fatalf("message %d: %+v", j, r)
 					}
 				}
-				queries = append(queries, query.GroupSyncQuery{Group: id})
+				queries = append(queries, query.GroupSyncAsk{Group: id})
 			}
 			seen := make(map[command.GroupID]bool)
 			for rest := queries; len(rest) > 0; {
@@ -435,7 +435,7 @@ func BenchmarkDeleteMessagesFrom(b *testing.B) {
 
 func BenchmarkSyncGroups(b *testing.B) {
 	g := newBench(b, command.Limits{GroupRate: -1})
-	var queries []query.GroupSyncQuery
+	var queries []query.GroupSyncAsk
 	for i := range 1000 {
 		id := command.GroupID(fmt.Sprint("group", i))
 		members := []command.UserID{"me"}
@@ -446,7 +446,7 @@ func BenchmarkSyncGroups(b *testing.B) {
 		for j := range 30 {
 			g.post(id, "alice", fmt.Sprint(j))
 		}
-		queries = append(queries, query.GroupSyncQuery{Group: id})
+		queries = append(queries, query.GroupSyncAsk{Group: id})
 	}
 	b.ReportAllocs()
 	slices, longest := 0, time.Duration(0)

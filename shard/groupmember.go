@@ -20,7 +20,7 @@ func (s *State) applyCreateGroup(c *command.CreateGroup, r *command.Result) {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "group: must not be empty"}
 		return
 	}
-	if field := c.Kind.Fixed(c.Settings); field != "" {
+	if field := c.Kind.FixedSetting(c.Settings); field != "" {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: field + ": is the kind's, and cannot be set"}
 		return
 	}
@@ -63,7 +63,7 @@ func (s *State) applyCreateGroup(c *command.CreateGroup, r *command.Result) {
 	if c.Owner != "" {
 		users = append(users, c.Owner)
 	}
-	if g.settings.Stored {
+	if g.settings.StoresMessages {
 		for _, name := range c.Members {
 			switch {
 			case name == "" || slices.Contains(users, name):
@@ -90,7 +90,7 @@ func (s *State) applyCreateGroup(c *command.CreateGroup, r *command.Result) {
 // joinArrival returns the arrival number of a member's join. For a user who is not a
 // member it returns that of the newest event.
 func (s *State) joinArrival(u *user, name command.UserID) uint64 {
-	if m := s.member(u.group, name); m != nil && u.group.settings.Stored {
+	if m := s.member(u.group, name); m != nil && u.group.settings.StoresMessages {
 		return m.joinArrival
 	}
 	return u.arrival
@@ -109,7 +109,7 @@ func (s *State) mayRecreate(g *groupRecord, c *command.CreateGroup, r *command.R
 	same := c.Owner == g.owner && c.Kind == g.kind && c.Settings == g.settings && c.Name == g.title &&
 		bytes.Equal(c.Properties, g.properties)
 	for _, name := range c.Members {
-		same = same && (!g.settings.Stored || s.member(g, name) != nil)
+		same = same && (!g.settings.StoresMessages || s.member(g, name) != nil)
 	}
 	if !same {
 		*r = command.Result{Code: command.CodeConflict, Detail: "group: " + string(c.Group) + " exists"}
@@ -136,12 +136,12 @@ func (s *State) startMembership(u *user, name command.UserID, role command.Role,
 		m.visibleFrom = newest + 1
 	}
 	m.read = newest
-	if wish := s.restoreSettings(u, name); wish != 0 && g.settings.Stored {
+	if wish := s.restoreSettings(u, name); wish != 0 && g.settings.StoresMessages {
 		m.flags |= wish
 		m.settingsArrival = s.stampMemberChange(u, name)
 	}
 	s.addMember(u, name, m)
-	if g.settings.Stored {
+	if g.settings.StoresMessages {
 		s.postJoined(u, name, role, by)
 	}
 	g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return q.User == name })
@@ -163,7 +163,7 @@ func (s *State) endMembership(u *user, name command.UserID, how uint64) {
 	if g.owner == name {
 		g.owner = ""
 	}
-	if g.settings.Stored {
+	if g.settings.StoresMessages {
 		s.postLeft(u, name, how)
 	}
 }
@@ -181,7 +181,7 @@ func (s *State) applyJoinGroup(c *command.JoinGroup, r *command.Result) {
 	switch {
 	case s.bannedUntil(g, c.User) != 0:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are banned from it"}
-	case !g.settings.Stored: // nothing is recorded: the session joins, not the user
+	case !g.settings.StoresMessages: // nothing is recorded: the session joins, not the user
 	case s.member(g, c.User) != nil:
 		r.Arrival = s.joinArrival(u, c.User)
 		if m := s.member(g, c.User); m.flags&memberInvited != 0 {
@@ -247,7 +247,7 @@ func (s *State) applyLeaveGroup(c *command.LeaveGroup, r *command.Result) {
 	}
 	g := u.group
 	switch m := s.member(g, c.User); {
-	case m == nil || !g.settings.Stored:
+	case m == nil || !g.settings.StoresMessages:
 		g.requests = slices.DeleteFunc(g.requests, func(q query.JoinRequest) bool { return q.User == c.User })
 	case m.role == command.RoleOwner:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: its owner has to transfer or dismiss it"}
@@ -271,7 +271,7 @@ func (s *State) applyAddMembers(c *command.AddMembers, r *command.Result) {
 	case s.role(g, c.By) < least:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you may not add members"}
 		return
-	case !g.settings.Stored:
+	case !g.settings.StoresMessages:
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "group: users join a live group themselves"}
 		return
 	}
@@ -312,7 +312,7 @@ func (s *State) applyRemoveMembers(c *command.RemoveMembers, r *command.Result) 
 	var removed, banned []command.UserID
 	for _, name := range c.Users {
 		role := s.role(g, name)
-		absent := role == command.RoleNone && g.settings.Stored
+		absent := role == command.RoleNone && g.settings.StoresMessages
 		switch {
 		case name == "" || absent && c.Ban == 0:
 			r.Failed = append(r.Failed, command.MemberFailure{User: name, Code: command.CodeNotFound})
@@ -370,7 +370,7 @@ func (s *State) applySetMember(c *command.SetMember, r *command.Result) {
 	case by < command.RoleAdmin:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins change members"}
 		return
-	case c.User == "" || m == nil && g.settings.Stored && (c.Role != command.RoleNone || muted == 0):
+	case c.User == "" || m == nil && g.settings.StoresMessages && (c.Role != command.RoleNone || muted == 0):
 		*r = command.Result{Code: command.CodeNotFound, Detail: "user: is no member"}
 		return
 	case c.Role != command.RoleNone && by < command.RoleOwner:
@@ -405,7 +405,7 @@ func (s *State) setRole(u *user, m *member, c *command.SetMember) {
 	switch {
 	case m == nil:
 		s.addMember(u, c.User, member{role: c.Role, joinedMS: s.now, joinArrival: u.arrival, visibleFrom: 1})
-	case !g.settings.Stored && c.Role == command.RoleMember:
+	case !g.settings.StoresMessages && c.Role == command.RoleMember:
 		i, _ := s.memberIndex(g, c.User)
 		s.removeMember(u, i)
 	default:
@@ -420,7 +420,7 @@ func (s *State) applySetGroup(c *command.SetGroup, r *command.Result) {
 		return
 	}
 	g := u.group
-	by, settings := s.role(g, c.By), c.Settings.Of(g.settings)
+	by, settings := s.role(g, c.By), c.Settings.ApplyTo(g.settings)
 	switch {
 	case by < command.RoleAdmin:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: only its owner and admins change it"}
@@ -431,14 +431,14 @@ func (s *State) applySetGroup(c *command.SetGroup, r *command.Result) {
 	case settings.History != g.settings.History && by < command.RoleOwner:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "history: only the owner changes it"}
 		return
-	case c.Owner != "" && g.settings.Stored && s.member(g, c.Owner) == nil:
+	case c.Owner != "" && g.settings.StoresMessages && s.member(g, c.Owner) == nil:
 		*r = command.Result{Code: command.CodeNotFound, Detail: "owner: is no member"}
 		return
 	case c.Owner != "" && s.bannedUntil(g, c.Owner) != 0:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "owner: is banned from this group"}
 		return
 	}
-	if field := g.kind.Fixed(settings); field != "" {
+	if field := g.kind.FixedSetting(settings); field != "" {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: field + ": is the kind's, and cannot be set"}
 		return
 	}
@@ -459,7 +459,7 @@ func (s *State) applySetGroup(c *command.SetGroup, r *command.Result) {
 		s.offerOwner(u, c.By, c.Owner)
 		r.Pending = c.Owner != g.owner
 	case c.Owner != g.owner:
-		s.transfer(u, c.By, c.Owner)
+		s.transferOwnership(u, c.By, c.Owner)
 	}
 }
 
@@ -488,26 +488,26 @@ func (s *State) applyAnswerOwner(c *command.AnswerOwner, r *command.Result) {
 	}
 	switch g := u.group; {
 	case s.offered(g) == c.User && c.Accept:
-		s.transfer(u, c.User, c.User)
+		s.transferOwnership(u, c.User, c.User)
 	case s.offered(g) == c.User:
 		g.offer = ownerOffer{}
 		s.addEvent(u, query.EventOwnerOffered, c.User)
 	case !c.Accept || g.owner == c.User: // nothing to change
-	case g.settings.Stored && s.member(g, c.User) == nil:
+	case g.settings.StoresMessages && s.member(g, c.User) == nil:
 		*r = command.Result{Code: command.CodeForbidden, Detail: "group: you are not a member of it"}
 	default:
 		*r = command.Result{Code: command.CodeNotFound, Detail: "group: its ownership is not offered to you"}
 	}
 }
 
-// transfer makes another user the owner. The old owner becomes an admin.
-func (s *State) transfer(u *user, by, to command.UserID) {
+// transferOwnership makes another user the owner. The old owner becomes an admin.
+func (s *State) transferOwnership(u *user, by, to command.UserID) {
 	g := u.group
 	users := make([]command.UserID, 0, 2)
 	if m := s.member(g, g.owner); m != nil {
 		m.role = command.RoleAdmin
 		users = append(users, g.owner)
-		if g.settings.Stored {
+		if g.settings.StoresMessages {
 			s.postJoined(u, g.owner, command.RoleAdmin, g.owner)
 		}
 	}
@@ -521,7 +521,7 @@ func (s *State) transfer(u *user, by, to command.UserID) {
 	}
 	g.owner, g.offer = to, ownerOffer{}
 	s.setSanction(u, to, 0, 0)
-	if g.settings.Stored {
+	if g.settings.StoresMessages {
 		s.postJoined(u, to, command.RoleOwner, to)
 	}
 	s.addEvent(u, query.EventRoleChanged, by, append(users, to)...)
@@ -546,7 +546,7 @@ func (s *State) applyDismissGroup(c *command.DismissGroup, r *command.Result) {
 		return
 	}
 	s.addEvent(u, query.EventDismissed, c.By)
-	if g.settings.Stored {
+	if g.settings.StoresMessages {
 		for i := range g.members.items {
 			s.postLeft(u, command.UserID(s.memberName(&g.members.items[i])), leftDismissed)
 		}

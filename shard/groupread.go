@@ -36,7 +36,7 @@ func (s *State) Group(id command.GroupID, asker command.UserID) (query.GroupInfo
 	if m := s.member(g, asker); m != nil {
 		info.Role = m.role
 	}
-	if !g.settings.Stored {
+	if !g.settings.StoresMessages {
 		for i := range g.events {
 			if e := &g.events[i]; e.EndsMembershipOf(asker) {
 				info.EndArrival = e.Arrival
@@ -63,7 +63,7 @@ func (s *State) Members(id command.GroupID, after command.UserID, limit int) (me
 		j++
 	}
 	list, others := g.members.items[i:], g.sanctions.items[j:]
-	for len(list) > 0 || !g.settings.Stored && len(others) > 0 {
+	for len(list) > 0 || !g.settings.StoresMessages && len(others) > 0 {
 		var m query.Member
 		switch {
 		case len(others) == 0 || len(list) > 0 && string(s.memberName(&list[0])) <= string(s.sanctionName(&others[0])):
@@ -72,7 +72,7 @@ func (s *State) Members(id command.GroupID, after command.UserID, limit int) (me
 				others = others[1:]
 			}
 			list = list[1:]
-		case g.settings.Stored || others[0].muted <= s.now:
+		case g.settings.StoresMessages || others[0].muted <= s.now:
 			others = others[1:]
 			continue
 		default:

@@ -25,10 +25,10 @@ func (s *State) applySendGroup(c *command.SendGroup, r *command.Result) {
 	switch {
 	case s.isGroupRepeat(u, c, key, r):
 		return
-	case !g.settings.Stored && c.Admin:
+	case !g.settings.StoresMessages && c.Admin:
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv: a live group stores no messages"}
 		return
-	case !g.settings.Stored: // messages of a live group go past the log
+	case !g.settings.StoresMessages: // messages of a live group go past the log
 		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are not a member of this group"}
 		return
 	case m == nil && !c.Admin:
@@ -147,7 +147,7 @@ func (s *State) memberFor(id command.GroupID, name command.UserID, r *command.Re
 		return nil, nil
 	}
 	m := s.member(u.group, name)
-	if m == nil || !u.group.settings.Stored {
+	if m == nil || !u.group.settings.StoresMessages {
 		*r = command.Result{Code: command.CodeForbidden, Detail: "conv: you are not a member of this group"}
 		return nil, nil
 	}

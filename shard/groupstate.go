@@ -340,14 +340,14 @@ func (s *State) addEvent(u *user, kind query.GroupEventKind, by command.UserID, 
 func (g *groupRecord) makeEventRoom(kind query.GroupEventKind) {
 	first, n := -1, 0
 	for i := range g.events {
-		if g.settings.Stored || g.events[i].Kind.EndsMembership() == kind.EndsMembership() {
+		if g.settings.StoresMessages || g.events[i].Kind.EndsMembership() == kind.EndsMembership() {
 			if n++; first < 0 {
 				first = i
 			}
 		}
 	}
 	most := keptEvents
-	if !g.settings.Stored && kind.EndsMembership() {
+	if !g.settings.StoresMessages && kind.EndsMembership() {
 		most = keptEndEvents
 	}
 	if n >= most {
@@ -358,7 +358,7 @@ func (g *groupRecord) makeEventRoom(kind query.GroupEventKind) {
 // forgetEvents removes events[i:j].
 func (g *groupRecord) forgetEvents(i, j int) {
 	for _, e := range g.events[i:j] {
-		if g.settings.Stored || e.Kind.EndsMembership() {
+		if g.settings.StoresMessages || e.Kind.EndsMembership() {
 			g.eventsForgotten = max(g.eventsForgotten, e.Arrival)
 		}
 	}

@@ -59,13 +59,13 @@ func TestLostOfAGroupAfterACursor(t *testing.T) {
 		t.Fatalf("all but %d messages are held, want many gone", first-1)
 	}
 	want := fmt.Sprint([]query.Lost{{Group: "team", From: 1, To: first - 1, Count: int(first - 1)}})
-	for _, q := range []query.GroupSyncQuery{{Group: "team"}, {Group: "team", HasCursor: true, Cursor: cursor}} {
-		if got := b.s.SyncGroups("bob", []query.GroupSyncQuery{q}, 20, 1000, b.now).Items[0].Lost; fmt.Sprint(got) != want {
+	for _, q := range []query.GroupSyncAsk{{Group: "team"}, {Group: "team", HasCursor: true, Cursor: cursor}} {
+		if got := b.s.SyncGroups("bob", []query.GroupSyncAsk{q}, 20, 1000, b.now).Items[0].Lost; fmt.Sprint(got) != want {
 			t.Errorf("SyncGroups(%+v): Lost = %v, want %v", q, got, want)
 		}
 	}
-	q := query.GroupSyncQuery{Group: "team", HasCursor: true, Cursor: b.s.GroupCursor("team", b.s.GroupArrival("team"))}
-	if got := b.s.SyncGroups("bob", []query.GroupSyncQuery{q}, 20, 1000, b.now).Items[0].Lost; got != nil {
+	q := query.GroupSyncAsk{Group: "team", HasCursor: true, Cursor: b.s.GroupCursor("team", b.s.GroupArrival("team"))}
+	if got := b.s.SyncGroups("bob", []query.GroupSyncAsk{q}, 20, 1000, b.now).Items[0].Lost; got != nil {
 		t.Errorf("SyncGroups with a cursor after all: Lost = %v, want none", got)
 	}
 }
@@ -81,7 +81,7 @@ func TestLostOfAGroupBelowTheCutoff(t *testing.T) {
 	b.do(&command.RaiseCutoff{Cutoff: b.now - 1000})
 	want := fmt.Sprint([]query.Lost{{Group: "team", From: 1, To: 1, Count: 1}, {Group: "team", From: 3, To: 3, Count: 1}})
 	for _, what := range []string{"before", "after"} {
-		if got := b.s.SyncGroups("bob", []query.GroupSyncQuery{{Group: "team"}}, 20, 1000, b.now).Items[0].Lost; fmt.Sprint(got) != want {
+		if got := b.s.SyncGroups("bob", []query.GroupSyncAsk{{Group: "team"}}, 20, 1000, b.now).Items[0].Lost; fmt.Sprint(got) != want {
 			t.Errorf("Lost = %v %s they are removed, want %v", got, what, want)
 		}
 		b.do(&command.SetGroupView{Group: "team", User: "bob"}) // any command on the group removes them

@@ -18,7 +18,7 @@ const (
 
 // SyncGroups returns what a login is told of several groups of its user, as
 // query.SyncGroups describes.
-func (s *State) SyncGroups(user command.UserID, queries []query.GroupSyncQuery, backlog, most int, now int64) (sync query.GroupSync) {
+func (s *State) SyncGroups(user command.UserID, queries []query.GroupSyncAsk, backlog, most int, now int64) (sync query.GroupSync) {
 	sync.Items = make([]query.GroupSyncItem, 0, min(len(queries), syncMaxWork/syncGroupWork))
 	var views []view // the views of sync.Items; only filled if messages may be pushed
 	work := 0
@@ -35,7 +35,7 @@ func (s *State) SyncGroups(user command.UserID, queries []query.GroupSyncQuery, 
 			continue
 		}
 		u := s.inSlot(sl, key)
-		if u == nil || u.group.dismissedMS != 0 || !u.group.settings.Stored {
+		if u == nil || u.group.dismissedMS != 0 || !u.group.settings.StoresMessages {
 			continue
 		}
 		if m := s.member(u.group, user); m != nil {
@@ -79,7 +79,7 @@ func (s *State) syncWork(u *user, m *member) int {
 }
 
 // syncGroup fills in an item, except for Push and PushBytes.
-func (s *State) syncGroup(v *view, item *query.GroupSyncItem, q *query.GroupSyncQuery, now int64) {
+func (s *State) syncGroup(v *view, item *query.GroupSyncItem, q *query.GroupSyncAsk, now int64) {
 	u, m := v.u, v.m
 	g := u.group
 	*item = query.GroupSyncItem{

@@ -15,12 +15,12 @@ import (
 //	record  key, peer (length-prefixed), seq (uvarint); a record whose slot has moved away
 //	        has an empty key
 type hookQueue struct {
-	limit  int // most bytes of records; 0 = nothing is queued
-	chunks []hookChunk
-	start  int    // offset of the oldest record in chunks[0]
-	bytes  int    // size of the records held
-	done   uint64 // number of the newest record that was removed
-	last   uint64 // number of the newest record ever added
+	limit       int // most bytes of records; 0 = nothing is queued
+	chunks      []hookChunk
+	start       int    // offset of the oldest record in chunks[0]
+	bytes       int    // size of the records held
+	removedUpTo uint64 // number of the newest record that was removed
+	last        uint64 // number of the newest record ever added
 }
 
 // A hookChunk is a run of records.
@@ -81,7 +81,7 @@ func (q *hookQueue) removeOldest() {
 	d.Uint()
 	q.start += before - len(d.B)
 	q.bytes -= before - len(d.B)
-	q.done++
+	q.removedUpTo++
 	q.freeFirstChunk()
 }
 
@@ -100,19 +100,19 @@ func (q *hookQueue) trim(upTo uint64) {
 	for len(q.chunks) > 1 && q.chunks[1].after <= upTo {
 		q.bytes -= len(q.chunks[0].b) - q.start
 		q.start = len(q.chunks[0].b)
-		q.done = q.chunks[1].after
+		q.removedUpTo = q.chunks[1].after
 		q.freeFirstChunk()
 	}
-	for q.done < upTo {
+	for q.removedUpTo < upTo {
 		q.removeOldest()
 	}
 }
 
-// after yields the records with higher numbers than number. Those of slots that have
-// moved away have an empty key.
-func (q *hookQueue) after(number uint64) func(yield func(hookRecord) bool) {
+// recordsAfter yields the records with higher numbers than number. Those of slots that
+// have moved away have an empty key.
+func (q *hookQueue) recordsAfter(number uint64) func(yield func(hookRecord) bool) {
 	return func(yield func(hookRecord) bool) {
-		number = max(number, q.done)
+		number = max(number, q.removedUpTo)
 		first, _ := slices.BinarySearchFunc(q.chunks, number, func(c hookChunk, number uint64) int {
 			if c.after <= number {
 				return -1
@@ -123,7 +123,7 @@ func (q *hookQueue) after(number uint64) func(yield func(hookRecord) bool) {
 			r := hookRecord{number: q.chunks[i].after}
 			b := q.chunks[i].b
 			if i == 0 {
-				r.number, b = q.done, b[q.start:]
+				r.number, b = q.removedUpTo, b[q.start:]
 			}
 			for len(b) > 0 {
 				r.number++
@@ -173,8 +173,8 @@ func (q *hookQueue) decode(d *codec.Decoder) {
 // keep their numbers.
 func (q *hookQueue) split(slot uint16) hookQueue {
 	taken := hookQueue{limit: q.limit}
-	rest := hookQueue{limit: q.limit, done: q.done, last: q.done}
-	for r := range q.after(q.done) {
+	rest := hookQueue{limit: q.limit, removedUpTo: q.removedUpTo, last: q.removedUpTo}
+	for r := range q.recordsAfter(q.removedUpTo) {
 		if r.key != "" && command.SlotOf(string(r.key)) == slot {
 			taken.add(r.key, r.peer, r.seq)
 			r = hookRecord{}

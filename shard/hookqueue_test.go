@@ -22,7 +22,7 @@ func TestHookQueue(t *testing.T) {
 			check := func(q *hookQueue, list []hookRecord, from uint64) {
 				t.Helper()
 				list = slices.DeleteFunc(slices.Clone(list), func(r hookRecord) bool { return r.number <= from })
-				if got := slices.Collect(q.after(from)); !slices.Equal(got, list) {
+				if got := slices.Collect(q.recordsAfter(from)); !slices.Equal(got, list) {
 					t.Fatalf("after(%d) yields %d records, want %d, or others", from, len(got), len(list))
 				}
 			}
@@ -35,10 +35,10 @@ func TestHookQueue(t *testing.T) {
 				if q.bytes > q.limit || q.size() > q.limit+2*hookChunkBytes+len(list) {
 					t.Fatalf("%d bytes in %d, limit %d", q.bytes, q.size(), q.limit)
 				}
-				list = slices.DeleteFunc(list, func(r hookRecord) bool { return r.number <= q.done })
+				list = slices.DeleteFunc(list, func(r hookRecord) bool { return r.number <= q.removedUpTo })
 				switch rng.IntN(10) {
 				case 0, 1:
-					upTo := q.done + uint64(rng.IntN(len(list)+10))
+					upTo := q.removedUpTo + uint64(rng.IntN(len(list)+10))
 					q.trim(upTo)
 					list = slices.DeleteFunc(list, func(r hookRecord) bool { return r.number <= upTo })
 				case 2:
@@ -56,10 +56,10 @@ func TestHookQueue(t *testing.T) {
 				case 3:
 					c, copied = q.clone(), slices.Clone(list)
 				}
-				check(&q, list, q.done+uint64(rng.IntN(len(list)+1)))
+				check(&q, list, q.removedUpTo+uint64(rng.IntN(len(list)+1)))
 				if step%10 == 0 {
 					check(&c, copied, 0)
-					again := hookQueue{limit: q.limit, done: q.done, last: q.done}
+					again := hookQueue{limit: q.limit, removedUpTo: q.removedUpTo, last: q.removedUpTo}
 					for _, piece := range q.pieces() {
 						d := codec.Decoder{B: piece}
 						again.decode(&d)

@@ -9,7 +9,7 @@ import (
 func (s *State) applyConfigureHooks(c *command.ConfigureHooks, _ *command.Result) {
 	q := &s.hooks
 	if q.limit = c.Bytes; q.limit == 0 {
-		*q = hookQueue{done: q.last, last: q.last}
+		*q = hookQueue{removedUpTo: q.last, last: q.last}
 		return
 	}
 	for q.bytes > q.limit {
@@ -42,13 +42,13 @@ func (s *State) setFrozenHooks(sl *slot, q *hookQueue) {
 // HookQueueRange returns the numbers of the queue for webhooks: records above done and
 // up to last wait. If done is higher than the last TrimHookQueue says, records were
 // removed because the queue was full.
-func (s *State) HookQueueRange() (done, last uint64) { return s.hooks.done, s.hooks.last }
+func (s *State) HookQueueRange() (done, last uint64) { return s.hooks.removedUpTo, s.hooks.last }
 
 // HookRefsAfter yields the messages in the queue for webhooks with higher numbers than
 // number. Numbers may be missing between them.
 func (s *State) HookRefsAfter(number uint64) func(yield func(query.HookRef) bool) {
 	return func(yield func(query.HookRef) bool) {
-		for r := range s.hooks.after(number) {
+		for r := range s.hooks.recordsAfter(number) {
 			if r.key == "" {
 				continue
 			}

@@ -126,7 +126,7 @@ func (s *State) applyImportGroup(c *command.ImportGroup, r *command.Result) {
 		return
 	}
 	g := u.group
-	if !g.settings.Stored {
+	if !g.settings.StoresMessages {
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "group: a live group stores no messages"}
 		return
 	}
@@ -241,7 +241,7 @@ func (s *State) ImportGroupStatus(id command.GroupID, stream uint64, now int64) 
 	switch {
 	case u == nil:
 		return query.ImportStatus{}, command.CodeNotFound
-	case !u.group.settings.Stored:
+	case !u.group.settings.StoresMessages:
 		return query.ImportStatus{}, command.CodeBadRequest
 	}
 	return s.importStatus(u, 0, stream, now), command.OK

@@ -25,7 +25,7 @@ func (b *bench) history(first, n int, from ...command.UserID) []command.ImportRo
 func TestImportIntoAGroup(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.group("team", command.GroupPrivate, "bob")
-	view := b.view("bob", query.GroupSyncQuery{Group: "team"}, 20)
+	view := b.view("bob", query.GroupSyncAsk{Group: "team"}, 20)
 	touched := func() int { return len(b.out.Groups) + len(b.out.Members) + len(b.out.Users) }
 
 	// All is read, nobody is told, and members find it in history.
@@ -67,10 +67,10 @@ func TestImportIntoAGroup(t *testing.T) {
 	if len(up.Messages) != 1 || up.Messages[0].Seq != 6 {
 		t.Errorf("GroupSince = %d messages, want the live one alone", len(up.Messages))
 	}
-	if v := b.view("bob", query.GroupSyncQuery{Group: "team", HasCursor: true, Cursor: view.Cursor}, 20); !slices.Equal(v.Push, []uint64{6}) {
+	if v := b.view("bob", query.GroupSyncAsk{Group: "team", HasCursor: true, Cursor: view.Cursor}, 20); !slices.Equal(v.Push, []uint64{6}) {
 		t.Errorf("with a cursor %v are pushed, want 6", v.Push)
 	}
-	if v := b.view("bob", query.GroupSyncQuery{Group: "team"}, 20); !slices.Equal(v.Push, []uint64{5, 6}) {
+	if v := b.view("bob", query.GroupSyncAsk{Group: "team"}, 20); !slices.Equal(v.Push, []uint64{5, 6}) {
 		t.Errorf("without a cursor %v are pushed, want 5 and 6", v.Push)
 	}
 	if r := b.do(&command.ImportGroup{Group: "team", Stream: 7, Rows: b.history(6, 1, "alice")}); r.Code != command.CodeConflict || r.Seq != 6 {

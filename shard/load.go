@@ -29,7 +29,7 @@ type loader struct {
 // frame restores one frame. It returns an error if the frame is malformed or out of
 // order.
 func (l *loader) frame(b []byte) error {
-	l.x = codec.Reader(b)
+	l.x = codec.NewReader(b)
 	x := &l.x
 	kind := x.Decoder.Byte()
 	switch {

@@ -44,7 +44,7 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 	slices.SortFunc(sync.Refs, byArrival)
 	sync.Offline = len(sync.Refs)
 	if sync.CursorArrival > 0 {
-		sync.Refs = nil // ReadOn reads by cursor instead, which finds messages outside the queue too
+		sync.Refs = nil // ReadNext reads by cursor instead, which finds messages outside the queue too
 	}
 	if mode == query.RecentsOff {
 		return sync

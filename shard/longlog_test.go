@@ -149,7 +149,7 @@ func TestExpiredInALongGroup(t *testing.T) {
 		}
 	})
 	b.timed("a login over what has expired", func() {
-		if v := b.view("bob", query.GroupSyncQuery{Group: "team"}, 20); v.LastSeq != 1 || v.Unread != 1 {
+		if v := b.view("bob", query.GroupSyncAsk{Group: "team"}, 20); v.LastSeq != 1 || v.Unread != 1 {
 			t.Fatalf("last %d, unread %d", v.LastSeq, v.Unread)
 		}
 	})

@@ -99,7 +99,7 @@ func malformed(cmd command.Command) bool {
 // ofMember executes what a member does to their own view.
 func (m *model) ofMember(g *modelGroup, user command.UserID, do func(*groupMember) command.Result) command.Result {
 	mm := g.members[user]
-	if mm == nil || !g.settings.Stored {
+	if mm == nil || !g.settings.StoresMessages {
 		return refused(command.CodeForbidden)
 	}
 	return do(mm)
@@ -110,7 +110,7 @@ func (m *model) addEvent(sh *modelShard, g *modelGroup, kind query.GroupEventKin
 	g.arrival++
 	// Of a group that stores nothing, what ends memberships is counted apart.
 	ends := func(e query.GroupEvent) bool {
-		return !g.settings.Stored && (e.Kind == query.EventRemoved || e.Kind == query.EventDismissed || e.Kind == query.EventLeft)
+		return !g.settings.StoresMessages && (e.Kind == query.EventRemoved || e.Kind == query.EventDismissed || e.Kind == query.EventLeft)
 	}
 	var alike []int
 	for i, e := range g.events {
@@ -217,14 +217,14 @@ func (m *model) startMembership(sh *modelShard, g *modelGroup, user command.User
 	if g.settings.History == command.HistoryAll {
 		mm.visibleFrom = 1
 	}
-	if wish := g.savedSettings[user]; wish.until > sh.now && g.settings.Stored {
+	if wish := g.savedSettings[user]; wish.until > sh.now && g.settings.StoresMessages {
 		mm.quiet, mm.pinned = wish.quiet, wish.pinned
 		mm.settingsArrival = m.stampMemberChange(g, user)
 	}
 	delete(g.savedSettings, user)
 	g.members[user] = mm
 	g.begins(user, at)
-	if g.settings.Stored {
+	if g.settings.StoresMessages {
 		m.sendJoined(sh, g, user, role, by)
 	}
 	g.withdraw(user)
@@ -249,7 +249,7 @@ func (m *model) endMembership(sh *modelShard, g *modelGroup, user command.UserID
 	if g.owner == user {
 		g.owner = ""
 	}
-	if g.settings.Stored {
+	if g.settings.StoresMessages {
 		m.notifyEnd(sh, g, user, how)
 	}
 }
@@ -264,7 +264,7 @@ func unfit(kind command.GroupKind, v command.GroupSettings) bool {
 		v.MutedAll = false
 		return v != kind.Settings()
 	}
-	return !v.Stored
+	return !v.StoresMessages
 }
 
 func (m *model) createGroup(sh *modelShard, g *modelGroup, c *command.CreateGroup) command.Result {
@@ -275,12 +275,12 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *command.CreateGrou
 	if g.alive {
 		same := c.Owner == g.owner && c.Kind == g.kind && c.Settings == g.settings && c.Name == g.name && bytes.Equal(c.Properties, g.properties)
 		for _, user := range c.Members {
-			same = same && (g.members[user] != nil || !g.settings.Stored)
+			same = same && (g.members[user] != nil || !g.settings.StoresMessages)
 		}
 		if !same {
 			return refused(command.CodeConflict)
 		}
-		if mm := g.members[c.Owner]; mm != nil && g.settings.Stored {
+		if mm := g.members[c.Owner]; mm != nil && g.settings.StoresMessages {
 			return command.Result{Arrival: mm.joinArrival}
 		}
 		return command.Result{Arrival: g.arrival}
@@ -305,7 +305,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *command.CreateGrou
 	}
 	for _, user := range c.Members {
 		switch {
-		case !c.Settings.Stored || user == "" || slices.Contains(users, user):
+		case !c.Settings.StoresMessages || user == "" || slices.Contains(users, user):
 		case later(g.banned[user], sh.now) != 0:
 			result.Failed = append(result.Failed, command.MemberFailure{User: user, Code: command.CodeForbidden})
 		case c.Settings.MaxMembers > 0 && len(users) >= c.Settings.MaxMembers:
@@ -334,7 +334,7 @@ func (m *model) joinGroup(sh *modelShard, g *modelGroup, c *command.JoinGroup) c
 	switch {
 	case later(g.banned[c.User], sh.now) != 0:
 		return refused(command.CodeForbidden)
-	case !g.settings.Stored:
+	case !g.settings.StoresMessages:
 		return command.Result{}
 	case g.members[c.User] != nil:
 		if mm := g.members[c.User]; mm.invited {
@@ -368,7 +368,7 @@ func (m *model) joinGroup(sh *modelShard, g *modelGroup, c *command.JoinGroup) c
 func (m *model) leaveGroup(sh *modelShard, g *modelGroup, c *command.LeaveGroup) command.Result {
 	mm := g.members[c.User]
 	switch {
-	case mm == nil || !g.settings.Stored:
+	case mm == nil || !g.settings.StoresMessages:
 		g.withdraw(c.User)
 	case mm.role == command.RoleOwner:
 		return refused(command.CodeForbidden)
@@ -422,7 +422,7 @@ func (m *model) addMembers(sh *modelShard, g *modelGroup, c *command.AddMembers)
 	switch {
 	case role == command.RoleNone, role == command.RoleMember && g.settings.Join != command.JoinByInvitation:
 		return refused(command.CodeForbidden)
-	case !g.settings.Stored:
+	case !g.settings.StoresMessages:
 		return refused(command.CodeBadRequest)
 	}
 	var result command.Result
@@ -464,12 +464,12 @@ func (m *model) removeMembers(sh *modelShard, g *modelGroup, c *command.RemoveMe
 			result.Failed = append(result.Failed, command.MemberFailure{User: user, Code: code})
 		}
 		switch mm := g.members[user]; {
-		case user == "" || mm == nil && g.settings.Stored && c.Ban == 0:
+		case user == "" || mm == nil && g.settings.StoresMessages && c.Ban == 0:
 			failed(command.CodeNotFound)
 		case c.By != "" && mm != nil && mm.role >= by:
 			failed(command.CodeForbidden)
 		default:
-			if (mm != nil || !g.settings.Stored) && !slices.Contains(removed, user) {
+			if (mm != nil || !g.settings.StoresMessages) && !slices.Contains(removed, user) {
 				removed = append(removed, user)
 			}
 			if c.Ban != 0 && !slices.Contains(banned, user) {
@@ -505,7 +505,7 @@ func (m *model) setMember(sh *modelShard, g *modelGroup, c *command.SetMember) c
 	switch {
 	case by < command.RoleAdmin:
 		return refused(command.CodeForbidden)
-	case c.User == "" || mm == nil && g.settings.Stored && (muted == 0 || c.Role != command.RoleNone):
+	case c.User == "" || mm == nil && g.settings.StoresMessages && (muted == 0 || c.Role != command.RoleNone):
 		return refused(command.CodeNotFound)
 	case c.Role != command.RoleNone && (by < command.RoleOwner || role == command.RoleOwner):
 		return refused(command.CodeForbidden)
@@ -518,7 +518,7 @@ func (m *model) setMember(sh *modelShard, g *modelGroup, c *command.SetMember) c
 			g.members[c.User] = mm
 		}
 		mm.role = c.Role
-		if !g.settings.Stored && c.Role == command.RoleMember {
+		if !g.settings.StoresMessages && c.Role == command.RoleMember {
 			delete(g.members, c.User)
 		}
 		m.addEvent(sh, g, query.EventRoleChanged, c.By, c.User)
@@ -547,7 +547,7 @@ func (m *model) setGroup(sh *modelShard, g *modelGroup, c *command.SetGroup) com
 	case by < command.RoleAdmin,
 		by < command.RoleOwner && (c.Owner != "" || settings.History != g.settings.History):
 		return refused(command.CodeForbidden)
-	case c.Owner != "" && g.settings.Stored && g.members[c.Owner] == nil:
+	case c.Owner != "" && g.settings.StoresMessages && g.members[c.Owner] == nil:
 		return refused(command.CodeNotFound)
 	case c.Owner != "" && later(g.banned[c.Owner], sh.now) != 0:
 		return refused(command.CodeForbidden)
@@ -588,7 +588,7 @@ func (m *model) answerOwner(sh *modelShard, g *modelGroup, c *command.AnswerOwne
 		g.offer = ""
 		m.addEvent(sh, g, query.EventOwnerOffered, c.User)
 	case !c.Accept || g.owner == c.User:
-	case g.settings.Stored && g.members[c.User] == nil:
+	case g.settings.StoresMessages && g.members[c.User] == nil:
 		return refused(command.CodeForbidden)
 	default:
 		return refused(command.CodeNotFound)
@@ -604,7 +604,7 @@ func (m *model) makeOwner(sh *modelShard, g *modelGroup, by, to command.UserID) 
 	if old := g.members[g.owner]; old != nil {
 		old.role = command.RoleAdmin
 		users = append(users, old.user)
-		if g.settings.Stored {
+		if g.settings.StoresMessages {
 			m.sendJoined(sh, g, old.user, command.RoleAdmin, old.user)
 		}
 	}
@@ -616,7 +616,7 @@ func (m *model) makeOwner(sh *modelShard, g *modelGroup, by, to command.UserID) 
 		g.members[to].invited = false
 	}
 	delete(g.muted, to)
-	if g.settings.Stored {
+	if g.settings.StoresMessages {
 		m.sendJoined(sh, g, to, command.RoleOwner, to)
 	}
 	m.addEvent(sh, g, query.EventRoleChanged, by, append(users, to)...)
@@ -631,9 +631,9 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *command.SendGroup) c
 	}
 	mm := g.members[c.User]
 	switch {
-	case !g.settings.Stored && c.Admin:
+	case !g.settings.StoresMessages && c.Admin:
 		return refused(command.CodeBadRequest)
-	case !g.settings.Stored:
+	case !g.settings.StoresMessages:
 		return refused(command.CodeForbidden)
 	case !c.Admin && (mm == nil || g.muted[c.User] > sh.now || g.settings.MutedAll && mm.role == command.RoleMember):
 		return refused(command.CodeForbidden)

@@ -460,7 +460,7 @@ func (g *modelGroup) expire(sh *modelShard) {
 }
 
 func (g *modelGroup) forgetEvent(i int) {
-	if e := g.events[i]; g.settings.Stored || e.Kind == query.EventRemoved || e.Kind == query.EventDismissed || e.Kind == query.EventLeft {
+	if e := g.events[i]; g.settings.StoresMessages || e.Kind == query.EventRemoved || e.Kind == query.EventDismissed || e.Kind == query.EventLeft {
 		g.forgotten = max(g.forgotten, e.Arrival)
 	}
 	g.events = slices.Delete(g.events, i, i+1)

@@ -10,10 +10,10 @@ type outQueue struct {
 	bytes [][]byte // encoded letters, in order; each is immutable and shared with Posted
 }
 
-// post numbers a letter of conversation i. If the receiver is in this shard and no
-// earlier letter waits, the letter is applied at once; otherwise it waits in the
+// postLetter numbers a letter of conversation i. If the receiver is in this shard and
+// no earlier letter waits, the letter is applied at once; otherwise it waits in the
 // outbox.
-func (s *State) post(u *user, i int, l *command.Letter) {
+func (s *State) postLetter(u *user, i int, l *command.Letter) {
 	c := &u.convs.items[i]
 	c.lettersOut++
 	l.Number = c.lettersOut

@@ -48,20 +48,20 @@ const frameBytes = 32 << 10
 
 // A userEncoder encodes the frames of a user one by one.
 type userEncoder struct {
-	x        codec.Coder // writes the current frame
-	u        *user
-	limit    int // frame size, in bytes, after which a list goes on in another frame
-	group    groupEncoder
-	stage    byte        // kind of the last frame; 0 = none
-	conv     int         // index of the conversation being encoded, or of the next one
-	log      ring.Cursor // reads the rest of its log
-	next     []byte      // the log's next entry in encoded form; nil = none is left
-	letter   int         // index of the conversation's next letter
-	dedup    dedupCursor // reads the rest of the dedup records
-	record   dedupRecord // next dedup record
-	more     bool        // record is still to be encoded
-	removed  bool        // dedup and record are those of removedDedup
-	imported int         // index of the next import record
+	x          codec.Coder // writes the current frame
+	u          *user
+	limit      int // frame size, in bytes, after which a list goes on in another frame
+	group      groupEncoder
+	stage      byte        // kind of the last frame; 0 = none
+	conv       int         // index of the conversation being encoded, or of the next one
+	log        ring.Cursor // reads the rest of its log
+	nextEntry  []byte      // the log's next entry in encoded form; nil = none is left
+	nextLetter int         // index of the conversation's next letter
+	dedup      dedupCursor // reads the rest of the dedup records
+	record     dedupRecord // next dedup record
+	hasRecord  bool        // record is still to be encoded
+	removed    bool        // dedup and record are those of removedDedup
+	nextImport int         // index of the next import record
 }
 
 // appendNext appends the next frame to b, which must be empty, or nothing if all are
@@ -69,12 +69,12 @@ type userEncoder struct {
 // depend on the limits.
 func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 	u, x := enc.u, &enc.x
-	*x = codec.Writer(b)
+	*x = codec.NewWriter(b)
 	switch {
 	case enc.stage == 0:
 		enc.stage = frameUser
 		enc.dedup = u.dedup.cursor()
-		enc.more = enc.dedup.next(s.arena, &enc.record)
+		enc.hasRecord = enc.dedup.next(s.arena, &enc.record)
 		x.B = codec.AppendBytes(append(x.B, frameUser), u.name)
 		u.fields(x)
 		return x.B
@@ -84,7 +84,7 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 		}
 	}
 	switch {
-	case enc.next != nil:
+	case enc.nextEntry != nil:
 		enc.stage = frameLog
 		return enc.appendEntries(append(x.B, frameLog))
 	case enc.stage != frameUser && enc.conv < len(u.convs.items):
@@ -93,7 +93,7 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 			return b
 		}
 		enc.conv++
-		enc.letter = 0
+		enc.nextLetter = 0
 	}
 	if enc.conv < len(u.convs.items) {
 		enc.stage = frameConv
@@ -101,14 +101,14 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 		x.B = append(x.B, frameConv)
 		s.appendConv(x, u, c, totals)
 		enc.log = c.log.Ascend(s.arena, c.log.First())
-		enc.next = enc.log.NextEncoded()
+		enc.nextEntry = enc.log.NextEncoded()
 		return enc.appendEntries(x.B)
 	}
-	if !enc.more && !enc.removed {
+	if !enc.hasRecord && !enc.removed {
 		enc.removed, enc.dedup = true, u.removedDedup.cursor()
-		enc.more = enc.dedup.next(s.arena, &enc.record)
+		enc.hasRecord = enc.dedup.next(s.arena, &enc.record)
 	}
-	if !enc.more {
+	if !enc.hasRecord {
 		return enc.appendAccount()
 	}
 	enc.stage = frameDedup
@@ -116,9 +116,9 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 		enc.stage = frameRemovedDedup
 	}
 	x.B = append(x.B, enc.stage)
-	for enc.more && len(x.B) < enc.limit {
+	for enc.hasRecord && len(x.B) < enc.limit {
 		enc.record.fields(x)
-		enc.more = enc.dedup.next(s.arena, &enc.record)
+		enc.hasRecord = enc.dedup.next(s.arena, &enc.record)
 	}
 	return x.B
 }
@@ -135,13 +135,13 @@ func (enc *userEncoder) appendAccount() []byte {
 		u.tokenFields(x)
 		return x.B
 	}
-	if enc.imported == len(u.imports.items) {
+	if enc.nextImport == len(u.imports.items) {
 		return x.B
 	}
 	enc.stage = frameImports
 	x.B = append(x.B, frameImports)
-	for ; enc.imported < len(u.imports.items) && len(x.B) < enc.limit; enc.imported++ {
-		u.imports.items[enc.imported].fields(x)
+	for ; enc.nextImport < len(u.imports.items) && len(x.B) < enc.limit; enc.nextImport++ {
+		u.imports.items[enc.nextImport].fields(x)
 	}
 	return x.B
 }
@@ -152,9 +152,9 @@ func (u *user) hasSettings() bool {
 }
 
 func (enc *userEncoder) appendEntries(b []byte) []byte {
-	for enc.next != nil && len(b) < enc.limit {
-		b = append(b, enc.next...)
-		enc.next = enc.log.NextEncoded()
+	for enc.nextEntry != nil && len(b) < enc.limit {
+		b = append(b, enc.nextEntry...)
+		enc.nextEntry = enc.log.NextEncoded()
 	}
 	return b
 }
@@ -165,12 +165,12 @@ func (enc *userEncoder) appendLetters(b []byte) []byte {
 		return b
 	}
 	letters := enc.u.outbox[c.outbox-1].bytes
-	if enc.letter == len(letters) {
+	if enc.nextLetter == len(letters) {
 		return b
 	}
 	b = append(b, frameLetters)
-	for ; enc.letter < len(letters) && len(b) < enc.limit; enc.letter++ {
-		b = codec.AppendBytes(b, letters[enc.letter])
+	for ; enc.nextLetter < len(letters) && len(b) < enc.limit; enc.nextLetter++ {
+		b = codec.AppendBytes(b, letters[enc.nextLetter])
 	}
 	return b
 }

@@ -98,7 +98,7 @@ func (s *State) sendReceipt(u *user, i int, seq uint64) {
 		return
 	}
 	s.coldMut(u, c).receiptSent = peerSeq
-	s.post(u, i, &command.Letter{Kind: command.LetterReceipt, From: u.name, To: command.UserID(s.peer(c)), Seq: peerSeq, Time: s.now})
+	s.postLetter(u, i, &command.Letter{Kind: command.LetterReceipt, From: u.name, To: command.UserID(s.peer(c)), Seq: peerSeq, Time: s.now})
 }
 
 func (s *State) applyRecall(c *command.Recall, r *command.Result) {
@@ -130,7 +130,7 @@ func (s *State) applyRecall(c *command.Recall, r *command.Result) {
 	}
 	s.addRecallHookChange(u, i, c.Seq, c.User)
 	if c.Peer != c.User {
-		s.post(u, i, &command.Letter{Kind: command.LetterRecall, From: c.User, To: c.Peer, Seq: c.Seq, Time: e.Time})
+		s.postLetter(u, i, &command.Letter{Kind: command.LetterRecall, From: c.User, To: c.Peer, Seq: c.Seq, Time: e.Time})
 	}
 	s.rememberAnswer(u, c.Session, c.Request, r)
 }
@@ -284,7 +284,7 @@ func (s *State) applyBlock(c *command.Block, r *command.Result) {
 	}
 	at := s.stampChange(u, i)
 	s.coldMut(u, &u.convs.items[i]).blockArrival = at
-	s.post(u, i, &command.Letter{Kind: kind, From: c.User, To: c.Target, Time: s.now})
+	s.postLetter(u, i, &command.Letter{Kind: kind, From: c.User, To: c.Target, Time: s.now})
 	s.rememberAnswer(u, c.Session, c.Request, r)
 }
 

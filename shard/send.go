@@ -61,7 +61,7 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 	if c.To == c.User {
 		u.convs.items[i].read = e.Seq
 	} else {
-		s.post(u, i, &command.Letter{
+		s.postLetter(u, i, &command.Letter{
 			Kind: command.LetterMessage, From: c.User, To: c.To, Seq: e.Seq, Time: e.Time,
 			ID: c.ID, CID: c.CID, TTL: c.TTL, Mentions: c.Mentions, Body: c.Body,
 		})

@@ -80,7 +80,7 @@ func (w *world) checkGroup(id command.GroupID) {
 	if got, want := state.GroupArrival(id), g.arrival; g.known && got != want || !g.known && got != 0 {
 		w.failf("GroupArrival(%s) = %d, want %d", id, got, want)
 	}
-	queries := []query.GroupSyncQuery{{Group: id}}
+	queries := []query.GroupSyncAsk{{Group: id}}
 	for _, user := range g.names() {
 		want := g.unread(g.members[user], limits, now)
 		got := state.GroupUnread(id, user, now)
@@ -88,7 +88,7 @@ func (w *world) checkGroup(id command.GroupID) {
 			w.failf("GroupUnread(%s, %s) = %v, want %v", id, user, got, want)
 		}
 		views := state.SyncGroups(user, queries, 0, 1000, now).Items
-		if !g.settings.Stored {
+		if !g.settings.StoresMessages {
 			if len(views) != 0 {
 				w.failf("SyncGroups(%s) = a view of %s, want none", user, id)
 			}
@@ -118,7 +118,7 @@ func (w *world) checkGroupInfo(state *shard.State, g *modelGroup, now int64) {
 		want.Role = mm.role
 	}
 	for _, e := range g.events {
-		if !g.settings.Stored && e.EndsMembershipOf(asker) {
+		if !g.settings.StoresMessages && e.EndsMembershipOf(asker) {
 			want.EndArrival = e.Arrival
 		}
 	}
@@ -204,7 +204,7 @@ func (w *world) checkGroupMembers(state *shard.State, g *modelGroup, now int64) 
 			want = append(want, query.Member{User: user, Role: mm.role, Joined: mm.joinedMS, VisibleFrom: mm.visibleFrom, Read: mm.read, MutedUntil: later(g.muted[user], now)})
 		}
 		for user, until := range g.muted {
-			if !g.settings.Stored && g.members[user] == nil && until > now {
+			if !g.settings.StoresMessages && g.members[user] == nil && until > now {
 				want = append(want, query.Member{User: user, Role: command.RoleMember, VisibleFrom: 1, MutedUntil: until})
 			}
 		}
@@ -331,7 +331,7 @@ func (w *world) checkGroupElsewhere(id command.GroupID) {
 		members, _ := sh.leader.Members(id, "", 10)
 		sh.leader.GroupUpdatesAfter(id, 0, &w.batch, 100, 1<<20, sh.leader.Now())
 		if known || members != nil || sh.leader.GroupArrival(id) != 0 || len(w.batch.Items) != 0 || w.batch.MissedEvents ||
-			len(sh.leader.SyncGroups(w.users[0], []query.GroupSyncQuery{{Group: id}}, 20, 1000, sh.leader.Now()).Items) != 0 {
+			len(sh.leader.SyncGroups(w.users[0], []query.GroupSyncAsk{{Group: id}}, 20, 1000, sh.leader.Now()).Items) != 0 {
 			w.failf("shard %d knows of %s, which it does not serve", sh.index, id)
 		}
 	}

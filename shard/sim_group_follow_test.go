@@ -50,7 +50,7 @@ func (w *world) attach(f *feed, user command.UserID) {
 	if g := w.model.group(f.group); ok != (g.members[user] != nil) {
 		w.failf("JoinedAt(%s, %s) = %v, want %v", f.group, user, ok, !ok)
 	}
-	if !ok || !w.model.group(f.group).settings.Stored {
+	if !ok || !w.model.group(f.group).settings.StoresMessages {
 		return
 	}
 	sub := &subscription{base: at, told: at, seqs: map[uint64]bool{}}
@@ -106,7 +106,7 @@ func (w *world) readFeed(f *feed) bool {
 func (w *world) recheck(f *feed, user command.UserID) {
 	sub := f.subs[user]
 	switch at, ok := w.shardOf(f.group.Key()).leader.MemberSince(f.group, user); {
-	case !ok || !w.model.group(f.group).settings.Stored:
+	case !ok || !w.model.group(f.group).settings.StoresMessages:
 		delete(f.subs, user)
 	case at > sub.told:
 		sub.base, sub.told = at, at

@@ -247,9 +247,9 @@ func (w *world) groupSettings(kind command.GroupKind) command.GroupSettings {
 	if w.chance(60) {
 		v = command.GroupSettings{
 			MaxMembers: w.rng.IntN(7), Join: command.JoinMode(1 + w.rng.IntN(3)), History: command.GroupHistory(1 + w.rng.IntN(3)),
-			Unread: w.chance(80), Stored: v.Stored,
+			Unread: w.chance(80), StoresMessages: v.StoresMessages,
 		}
-		if !v.Stored && w.chance(90) {
+		if !v.StoresMessages && w.chance(90) {
 			v = kind.Settings()
 		}
 		v.MutedAll = w.chance(10)
@@ -258,7 +258,7 @@ func (w *world) groupSettings(kind command.GroupKind) command.GroupSettings {
 		}
 	}
 	if w.chance(2) {
-		v.Stored = !v.Stored
+		v.StoresMessages = !v.StoresMessages
 	}
 	return v
 }
@@ -458,7 +458,7 @@ func (w *world) checkMemberships() {
 	for _, id := range w.groups {
 		g := w.model.group(id)
 		for user := range g.members {
-			if g.alive && g.settings.Stored && want[user] != nil {
+			if g.alive && g.settings.StoresMessages && want[user] != nil {
 				want[user][id] = g.owner == user
 			}
 		}

@@ -15,12 +15,12 @@ import (
 
 // checkGroupViews compares what a login finds of a user's groups in one shard.
 func (w *world) checkGroupViews(state *shard.State, user command.UserID, now int64) {
-	var queries []query.GroupSyncQuery
+	var queries []query.GroupSyncAsk
 	for _, id := range w.groups {
 		if !state.Owns(command.SlotOf(string(id.Key()))) {
 			continue
 		}
-		q := query.GroupSyncQuery{Group: id}
+		q := query.GroupSyncAsk{Group: id}
 		if w.chance(60) {
 			q.HasCursor, q.Cursor = true, w.groupCursor(w.model.group(id))
 		}
@@ -37,7 +37,7 @@ func (w *world) checkGroupViews(state *shard.State, user command.UserID, now int
 	got := state.SyncGroups(user, w.passed(queries), backlog, most, now).Items
 	var want []wantGroup
 	for _, q := range queries {
-		if g := w.model.group(q.Group); g.alive && g.settings.Stored && g.members[user] != nil {
+		if g := w.model.group(q.Group); g.alive && g.settings.StoresMessages && g.members[user] != nil {
 			want = append(want, w.groupWant(g, g.members[user], &q, backlog, now))
 		}
 	}
@@ -57,7 +57,7 @@ func (w *world) checkGroupViews(state *shard.State, user command.UserID, now int
 }
 
 // passed are the asks as a state takes them.
-func (w *world) passed(queries []query.GroupSyncQuery) []query.GroupSyncQuery {
+func (w *world) passed(queries []query.GroupSyncAsk) []query.GroupSyncAsk {
 	if !w.blindToTags {
 		return queries
 	}
@@ -102,7 +102,7 @@ type wantGroup struct {
 	hidden  map[uint64]modelHidden
 }
 
-func (w *world) groupWant(g *modelGroup, mm *groupMember, q *query.GroupSyncQuery, backlog int, now int64) wantGroup {
+func (w *world) groupWant(g *modelGroup, mm *groupMember, q *query.GroupSyncAsk, backlog int, now int64) wantGroup {
 	limits := &w.model.shards[w.shardOf(g.id.Key()).index].limits
 	unread := g.unread(mm, limits, now)
 	v := query.GroupSyncItem{

@@ -102,7 +102,7 @@ func (w *world) checkNeeds(sh *simShard, orders []order) {
 				return true // few, and none that anybody waits for
 			}
 			needs := o.cmd.Needs()
-			return needs.All || needs.Peer == p.To || slices.Contains(needs.Members, p.To)
+			return needs.AllShards || needs.Peer == p.To || slices.Contains(needs.Members, p.To)
 		})
 		if !needed {
 			var kinds []string

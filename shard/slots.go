@@ -81,7 +81,7 @@ func (u *user) idle() bool {
 func (s *State) removeIdleUser(sl *slot, number uint32) {
 	u := s.userAt(number)
 	s.copyForSnapshot(u)
-	if w := s.snapshot; w != nil && w.image(u) != nil && int(command.SlotOf(string(u.name))) >= w.next {
+	if w := s.snapshot; w != nil && w.image(u) != nil && int(command.SlotOf(string(u.name))) >= w.nextSlot {
 		w.removed[sl] = append(w.removed[sl], u)
 	}
 	sl.users.remove(number, func(n uint32) uint64 { return s.userHash(s.userAt(n).name) })
@@ -177,7 +177,7 @@ func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
 		*r = command.Result{Code: command.CodeConflict, Detail: "slot: here already"}
 		return
 	}
-	x := codec.Reader(c.Data)
+	x := codec.NewReader(c.Data)
 	if v := x.Decoder.Byte(); v != slotVersion {
 		panicInvariant("slot %d: version %d, want %d", c.Slot, v, slotVersion)
 	}
@@ -203,7 +203,7 @@ func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
 	s.slots[c.Slot] = sl
 	if hooks := s.frozenHooks[sl]; hooks != nil {
 		delete(s.frozenHooks, sl)
-		for r := range hooks.after(0) {
+		for r := range hooks.recordsAfter(0) {
 			s.queueForHooks(r.key, r.peer, r.seq)
 		}
 	}
@@ -249,7 +249,7 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 	if sl == nil {
 		return dst, fmt.Errorf("shard %d: slot %d is not here", s.id, number)
 	}
-	x := codec.Writer(append(dst, slotVersion))
+	x := codec.NewWriter(append(dst, slotVersion))
 	codec.Int(&x, &s.now)
 	s.limits.Fields(&x)
 	dst = x.B

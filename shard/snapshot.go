@@ -50,23 +50,23 @@ const chunkBytes = 64 << 10
 // who is not written yet changes, an image is made: a copy of the parts that change in
 // place. Memory that the user frees is held until the image is written.
 type SnapshotWriter struct {
-	s           *State
-	number      uint64               // the snapshot's number, see State.snapshots
-	slots       [command.Slots]*slot // as of the snapshot
-	next        int                  // number of the next slot
-	users       []*user              // users of the current slot that are still to be written
-	current     *user                // user being written, or nil
-	encoder     userEncoder          // encodes current, or its image
-	hooks       hookQueue            // State.hooks as of the snapshot
-	frozenHooks map[*slot]*hookQueue // State.frozenHooks as of the snapshot
-	hookRecords [][]byte             // records for webhooks that come next
-	saved       []*user              // users that got an image
-	removed     map[*slot][]*user    // users removed since the snapshot began, of slots still to be written
-	frame       []byte               // frame to append next, at first the header; empty = none
-	hash        *xxhash.Digest
-	slotsDone   bool // all slots are written, and the hooks frame
-	done        bool // all but the end frame is written
-	ended       bool // the end frame is written
+	s              *State
+	number         uint64               // the snapshot's number, see State.snapshots
+	slots          [command.Slots]*slot // as of the snapshot
+	nextSlot       int                  // number of the next slot
+	users          []*user              // users of the current slot that are still to be written
+	current        *user                // user being written, or nil
+	encoder        userEncoder          // encodes current, or its image
+	hooks          hookQueue            // State.hooks as of the snapshot
+	frozenHooks    map[*slot]*hookQueue // State.frozenHooks as of the snapshot
+	hookRecords    [][]byte             // records for webhooks that come next
+	usersWithImage []*user              // users that got an image
+	removed        map[*slot][]*user    // users removed since the snapshot began, of slots still to be written
+	frame          []byte               // frame to append next, at first the header; empty = none
+	hash           *xxhash.Digest
+	slotsDone      bool // all slots are written, and the hooks frame
+	done           bool // all but the end frame is written
+	endWritten     bool // the end frame is written
 
 	chunkBytes, frameBytes int // as the constants; tests set less
 }
@@ -86,7 +86,7 @@ func (s *State) Snapshot() *SnapshotWriter {
 	}
 	s.snapshots++
 	w := &SnapshotWriter{s: s, number: s.snapshots, slots: s.slots, hooks: s.hooks.clone(), frozenHooks: maps.Clone(s.frozenHooks), hash: xxhash.New(), removed: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
-	x := codec.Writer(append(append([]byte{frameHeader}, snapshotMagic...), snapshotVersion))
+	x := codec.NewWriter(append(append([]byte{frameHeader}, snapshotMagic...), snapshotVersion))
 	s.headerFields(&x)
 	w.frame = x.B
 	s.snapshot = w
@@ -98,7 +98,7 @@ func (s *State) Snapshot() *SnapshotWriter {
 func (w *SnapshotWriter) Release() {
 	w.s.snapshot = nil
 	if !w.done {
-		w.s.staleImages = append(w.s.staleImages, w.saved)
+		w.s.staleImages = append(w.s.staleImages, w.usersWithImage)
 	}
 }
 
@@ -162,7 +162,7 @@ func (w *SnapshotWriter) addImage(u *user) {
 		ss.answers = slices.Clone(ss.answers)
 	}
 	u.image, u.snapshot = im, w.number
-	w.saved = append(w.saved, u)
+	w.usersWithImage = append(w.usersWithImage, u)
 }
 
 // releaseImage frees the image of a user, if there is one, and the memory held for it.
@@ -219,8 +219,8 @@ func (w *SnapshotWriter) Next(dst []byte) (chunk []byte, more bool) {
 	if !w.done {
 		return dst, true
 	}
-	if !w.ended {
-		w.ended = true
+	if !w.endWritten {
+		w.endWritten = true
 		end := binary.LittleEndian.AppendUint64([]byte{frameEnd}, w.hash.Sum64())
 		dst = appendFrame(dst, end)
 	}
@@ -247,9 +247,9 @@ func (w *SnapshotWriter) step() {
 			w.encoder.u = &im.user
 		}
 		w.current.snapshot = w.number
-	case w.next < command.Slots:
-		number, sl := w.next, w.slots[w.next]
-		w.next++
+	case w.nextSlot < command.Slots:
+		number, sl := w.nextSlot, w.slots[w.nextSlot]
+		w.nextSlot++
 		if sl == nil {
 			return
 		}
@@ -270,7 +270,7 @@ func (w *SnapshotWriter) step() {
 		}
 	case !w.slotsDone && w.hooks.limit+int(w.hooks.last) > 0:
 		w.slotsDone = true
-		w.frame = codec.AppendUint(codec.AppendUint(append(w.frame, frameHooks), uint64(w.hooks.limit)), w.hooks.done)
+		w.frame = codec.AppendUint(codec.AppendUint(append(w.frame, frameHooks), uint64(w.hooks.limit)), w.hooks.removedUpTo)
 		w.hookRecords = w.hooks.pieces()
 	default:
 		w.done = true
@@ -307,7 +307,7 @@ func (s *State) restore(fr *frameReader) error {
 		if err != nil {
 			return err
 		}
-		x := codec.Reader(frame)
+		x := codec.NewReader(frame)
 		switch kind := x.Decoder.Byte(); {
 		case kind == frameHeader && !headed:
 			headed = true
@@ -334,8 +334,8 @@ func (s *State) restore(fr *frameReader) error {
 		case kind == frameHooks && headed && !hooked:
 			hooked = true
 			l.finish()
-			s.hooks.limit, s.hooks.done = int(x.Decoder.UintMax(math.MaxInt32)), x.Decoder.UintMax(1<<62)
-			s.hooks.last = s.hooks.done
+			s.hooks.limit, s.hooks.removedUpTo = int(x.Decoder.UintMax(math.MaxInt32)), x.Decoder.UintMax(1<<62)
+			s.hooks.last = s.hooks.removedUpTo
 		case kind == frameHookRecords && hooked:
 			s.hooks.decode(&x.Decoder)
 		case kind < frameHeader && l.slot != nil && !hooked:

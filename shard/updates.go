@@ -11,8 +11,8 @@ import (
 
 func byArrival(a, b query.MessageRef) int { return cmp.Compare(a.Arrival, b.Arrival) }
 
-// readSince answers an UpdatesAfter query.
-func (s *State) readSince(q *query.UpdatesAfter, now int64) {
+// readUpdatesAfter answers an UpdatesAfter query.
+func (s *State) readUpdatesAfter(q *query.UpdatesAfter, now int64) {
 	up := q.Updates
 	up.Reset()
 	up.Through = q.After

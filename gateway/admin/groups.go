@@ -97,7 +97,7 @@ func groupInfoOf(g *query.GroupInfo) GroupInfo {
 		Group: groupName(g.ID), Kind: groupKind(enum.GroupKinds.Word(g.Kind)), Name: g.Name, Owner: string(g.Owner),
 		Settings: groupSettings{
 			MaxMembers: g.Settings.MaxMembers, Join: joinMode(enum.JoinModes.Word(g.Settings.Join)), History: history(enum.Histories.Word(g.Settings.History)),
-			Unread: g.Settings.Unread, Stored: g.Settings.Stored, MutedAll: g.Settings.MutedAll,
+			Unread: g.Settings.Unread, Stored: g.Settings.StoresMessages, MutedAll: g.Settings.MutedAll,
 		},
 		Offered:    string(g.Offered),
 		Properties: objectJSON("{}"), Created: g.Created, Members: g.Members, Requests: g.Requests, LastSeq: g.LastSeq, Bytes: g.Bytes,
@@ -186,7 +186,7 @@ func (a *API) createGroup(ctx context.Context, in *createGroupInput) (*createGro
 		Name: b.Name, Properties: properties, Members: users(b.Members), Salt: rand.Uint64(),
 	}
 	change := b.Settings.change()
-	cmd.Settings = change.Of(kind.Settings())
+	cmd.Settings = change.ApplyTo(kind.Settings())
 	r, err := a.propose(ctx, cmd)
 	if err != nil {
 		return nil, err

@@ -183,7 +183,7 @@ func (a *API) prepareSend(from userName, conv protocol.Conv, in *sendInput, body
 		if !exists {
 			return nil, notFound("to: there is no group " + conv.ID)
 		}
-		if online || !info.Settings.Stored {
+		if online || !info.Settings.StoresMessages {
 			return nil, nil
 		}
 		return a.groupSend(from, conv, in, body), nil

@@ -34,20 +34,20 @@ type Coder struct {
 	mode    mode
 }
 
-// Writer returns a Coder that appends to b.
-func Writer(b []byte) Coder { return Coder{Decoder: Decoder{B: b}, mode: writing} }
+// NewWriter returns a Coder that appends to b.
+func NewWriter(b []byte) Coder { return Coder{Decoder: Decoder{B: b}, mode: writing} }
 
-// Reader returns a Coder that reads b. Byte slices that it reads alias b.
-func Reader(b []byte) Coder { return Coder{Decoder: Decoder{B: b}} }
+// NewReader returns a Coder that reads b. Byte slices that it reads alias b.
+func NewReader(b []byte) Coder { return Coder{Decoder: Decoder{B: b}} }
 
-// Checker returns a Coder that reads b only to check it: strings and most lists are not
-// stored, so that checking hardly allocates. Values decoded by it must not be used.
-func Checker(b []byte) Coder { return Coder{Decoder: Decoder{B: b}, mode: checking} }
+// NewChecker returns a Coder that reads b only to check it: strings and most lists are
+// not stored, so that checking hardly allocates. Values decoded by it must not be used.
+func NewChecker(b []byte) Coder { return Coder{Decoder: Decoder{B: b}, mode: checking} }
 
 // Writing reports whether the Coder writes; otherwise it reads or checks.
 func (x *Coder) Writing() bool { return x.mode == writing }
 
-// Checking reports whether the Coder reads only to check, see Checker.
+// Checking reports whether the Coder reads only to check, see NewChecker.
 func (x *Coder) Checking() bool { return x.mode == checking }
 
 // putUint appends a varint to B. It does so byte by byte, because that is cheaper than
@@ -187,7 +187,7 @@ func Texts[T ~string](x *Coder, list *[]T, most, limit int) {
 		}
 		return
 	}
-	n := x.Decoder.Few(1, most)
+	n := x.Decoder.CountMax(1, most)
 	*list = nil
 	if n > 0 && x.mode == reading {
 		*list = make([]T, n)
@@ -225,7 +225,7 @@ func Len(x *Coder, n, size, most int) int {
 		x.putLen(n)
 		return n
 	}
-	return x.Decoder.Few(size, most)
+	return x.Decoder.CountMax(size, most)
 }
 
 // List writes or reads a list of at most most elements that take at least size bytes

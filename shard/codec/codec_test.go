@@ -67,7 +67,7 @@ func full() every {
 }
 
 func write(e every) []byte {
-	x := Writer([]byte("before"))
+	x := NewWriter([]byte("before"))
 	e.fields(&x)
 	return x.B[len("before"):]
 }
@@ -76,7 +76,7 @@ func TestThereAndBack(t *testing.T) {
 	for _, want := range []every{full(), {Enum: 1}} {
 		b := write(want)
 		got := full() // what was there before leaves no trace
-		x := Reader(b)
+		x := NewReader(b)
 		got.fields(&x)
 		if err := x.End(); err != nil {
 			t.Fatal(err)
@@ -97,15 +97,15 @@ func TestTruncated(t *testing.T) {
 	b := write(full())
 	for n := range b {
 		var e every
-		x := Reader(b[:n])
+		x := NewReader(b[:n])
 		e.fields(&x)
-		c := Checker(b[:n])
+		c := NewChecker(b[:n])
 		e.fields(&c)
 		if x.End() == nil || c.End() == nil {
 			t.Errorf("%d of %d bytes: read %v, checked %v, want errors", n, len(b), x.Err, c.Err)
 		}
 	}
-	x := Reader(append(b, 0))
+	x := NewReader(append(b, 0))
 	e := full()
 	if e.fields(&x); x.End() != ErrMalformed {
 		t.Errorf("a byte too many: %v, want %v", x.Err, ErrMalformed)
@@ -130,7 +130,7 @@ func TestLimits(t *testing.T) {
 		e := full()
 		change(&e)
 		b := write(e)
-		for mode, x := range map[string]Coder{"Reader": Reader(b), "Checker": Checker(b)} {
+		for mode, x := range map[string]Coder{"Reader": NewReader(b), "Checker": NewChecker(b)} {
 			var got every
 			if got.fields(&x); x.End() == nil {
 				t.Errorf("%s: %s takes it", field, mode)
@@ -138,12 +138,12 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	var small uint16
-	x := Reader(AppendUint(nil, 1<<16))
+	x := NewReader(AppendUint(nil, 1<<16))
 	if Uint(&x, &small); x.End() == nil {
 		t.Errorf("65536 is read as a uint16: %d", small)
 	}
 	for i, b := range [][]byte{{3}, {2}} {
-		x := Reader(b)
+		x := NewReader(b)
 		var v *bool
 		var w bool
 		if i == 0 {
@@ -164,7 +164,7 @@ func TestCheckingAllocatesNothing(t *testing.T) {
 	var e every
 	var x Coder
 	if n := testing.AllocsPerRun(100, func() {
-		x = Checker(b)
+		x = NewChecker(b)
 		if e.fields(&x); x.End() != nil {
 			t.Fatal(x.Err)
 		}

@@ -139,8 +139,8 @@ func (d *Decoder) Count(size int) int {
 	return int(n)
 }
 
-// Few is Count for a list that has at most most elements.
-func (d *Decoder) Few(size, most int) int {
+// CountMax is Count for a list that has at most most elements.
+func (d *Decoder) CountMax(size, most int) int {
 	n := d.Count(size)
 	if n > most {
 		d.Fail(ErrMalformed)

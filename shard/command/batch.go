@@ -31,7 +31,7 @@ type Encoder struct{ x codec.Coder }
 func (e *Encoder) Append(dst []byte, cmd Command) []byte {
 	// Most commands are shorter than 128 bytes: reserve one byte for the length,
 	// and move the body if it needs more.
-	e.x = codec.Writer(append(dst, 0, byte(cmd.kind())))
+	e.x = codec.NewWriter(append(dst, 0, byte(cmd.kind())))
 	cmd.fields(&e.x)
 	b := e.x.B
 	e.x.B = nil
@@ -100,9 +100,9 @@ func (s *Set) WalkBatch(b []byte, begin func(atMS int64), visit func(Kind, Comma
 
 // next decodes the next command of d, or only checks it.
 func (s *Set) next(d *codec.Decoder, check bool) (Kind, Command, error) {
-	s.x = codec.Reader(d.Bytes())
+	s.x = codec.NewReader(d.Bytes())
 	if check {
-		s.x = codec.Checker(s.x.B)
+		s.x = codec.NewChecker(s.x.B)
 	}
 	k := Kind(s.x.Decoder.Byte())
 	cmd := s.commands[k]

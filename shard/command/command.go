@@ -38,8 +38,8 @@ type Needs struct {
 	Peer UserID // the command may write a letter to this user; "" = to nobody
 	// Members are users whose memberships of a group the command may change. Their
 	// shards learn of it by letter, and the command's answer waits until they have.
-	Members []UserID
-	All     bool // the command may write letters to users of any shard
+	Members   []UserID
+	AllShards bool // the command may write letters to users of any shard
 }
 
 // A Request identifies a client's request that changes something: its number within the

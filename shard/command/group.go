@@ -52,7 +52,7 @@ type DismissGroup struct {
 func (*DismissGroup) onGroup()       {}
 func (*DismissGroup) kind() Kind     { return 22 }
 func (c *DismissGroup) Key() string  { return string(c.Group.Key()) }
-func (c *DismissGroup) Needs() Needs { return Needs{All: true, Members: []UserID{c.By}} }
+func (c *DismissGroup) Needs() Needs { return Needs{AllShards: true, Members: []UserID{c.By}} }
 
 func (c *DismissGroup) fields(x *codec.Coder) {
 	c.Group.Fields(x)

@@ -33,12 +33,12 @@ const (
 // GroupSettings are the settings of a group. A new group has those of its kind; its
 // owner and admins may change them.
 type GroupSettings struct {
-	MaxMembers int // 0 = no limit
-	Join       JoinMode
-	History    GroupHistory
-	Unread     bool // unread messages are counted for each member
-	Stored     bool // messages are stored; if not, sessions join the group, not users
-	MutedAll   bool // only the owner and admins may send
+	MaxMembers     int // 0 = no limit
+	Join           JoinMode
+	History        GroupHistory
+	Unread         bool // unread messages are counted for each member
+	StoresMessages bool // messages are stored; if not, sessions join the group, not users
+	MutedAll       bool // only the owner and admins may send
 }
 
 // Fields writes or reads the settings.
@@ -47,15 +47,15 @@ func (v *GroupSettings) Fields(x *codec.Coder) {
 	codec.Enum(x, &v.Join, JoinByInvitation, JoinOpen)
 	codec.Enum(x, &v.History, HistorySinceJoin, HistoryNone)
 	codec.Bool(x, &v.Unread)
-	codec.Bool(x, &v.Stored)
+	codec.Bool(x, &v.StoresMessages)
 	codec.Bool(x, &v.MutedAll)
 }
 
 const maxMembers = 1 << 31
 
 // A SettingsChange changes some settings of a group: fields that are nil or 0 leave
-// theirs as they are. GroupSettings.Stored follows from the group's kind and cannot be
-// changed.
+// theirs as they are. GroupSettings.StoresMessages follows from the group's kind and
+// cannot be changed.
 type SettingsChange struct {
 	MaxMembers *int
 	Join       JoinMode     // 0 leaves it
@@ -72,8 +72,8 @@ func (c *SettingsChange) fields(x *codec.Coder) {
 	codec.OptionalBool(x, &c.MutedAll)
 }
 
-// Of returns v with the change applied.
-func (c *SettingsChange) Of(v GroupSettings) GroupSettings {
+// ApplyTo returns v with the change applied.
+func (c *SettingsChange) ApplyTo(v GroupSettings) GroupSettings {
 	if c.MaxMembers != nil {
 		v.MaxMembers = *c.MaxMembers
 	}
@@ -99,24 +99,24 @@ func (k *GroupKind) Fields(x *codec.Coder) { codec.Enum(x, k, GroupPrivate, Grou
 func (k GroupKind) Settings() GroupSettings {
 	switch k {
 	case GroupPrivate:
-		return GroupSettings{MaxMembers: 200, Join: JoinByInvitation, History: HistorySinceJoin, Unread: true, Stored: true}
+		return GroupSettings{MaxMembers: 200, Join: JoinByInvitation, History: HistorySinceJoin, Unread: true, StoresMessages: true}
 	case GroupPublic:
-		return GroupSettings{MaxMembers: 2000, Join: JoinByApproval, History: HistorySinceJoin, Unread: true, Stored: true}
+		return GroupSettings{MaxMembers: 2000, Join: JoinByApproval, History: HistorySinceJoin, Unread: true, StoresMessages: true}
 	case GroupChatroom:
-		return GroupSettings{MaxMembers: 10000, Join: JoinOpen, History: HistoryAll, Stored: true}
+		return GroupSettings{MaxMembers: 10000, Join: JoinOpen, History: HistoryAll, StoresMessages: true}
 	case GroupLive:
 		return GroupSettings{Join: JoinOpen, History: HistoryNone}
 	}
 	return GroupSettings{}
 }
 
-// Fixed returns the name of a setting in v that groups of the kind cannot have, or ""
-// if they can have all. A live group stores nothing, and sessions join it instead of
-// users.
-func (k GroupKind) Fixed(v GroupSettings) string {
+// FixedSetting returns the name of a setting in v that groups of the kind cannot have,
+// or "" if they can have all. A live group stores nothing, and sessions join it instead
+// of users.
+func (k GroupKind) FixedSetting(v GroupSettings) string {
 	own := k.Settings()
 	switch {
-	case v.Stored != own.Stored:
+	case v.StoresMessages != own.StoresMessages:
 		return "stored"
 	case k != GroupLive:
 		return ""

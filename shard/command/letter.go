@@ -67,7 +67,7 @@ func (l *Letter) fields(x *codec.Coder) {
 // AppendLetter appends an encoded letter: kind, from, to, number, seq and time; for
 // LetterJoined also by; for a message also id, cid, ttl, mentions and body.
 func AppendLetter(b []byte, l *Letter) []byte {
-	x := codec.Writer(b)
+	x := codec.NewWriter(b)
 	l.fields(&x)
 	return x.B
 }
@@ -75,7 +75,7 @@ func AppendLetter(b []byte, l *Letter) []byte {
 // DecodeLetter decodes a letter. Its body aliases b.
 func DecodeLetter(b []byte) (Letter, error) {
 	var l Letter
-	x := codec.Reader(b)
+	x := codec.NewReader(b)
 	l.fields(&x)
 	if err := x.End(); err != nil {
 		return Letter{}, fmt.Errorf("shard: letter: %w", err)

@@ -38,7 +38,7 @@ func TestLimitsOfOtherPrograms(t *testing.T) {
 		for i := 0; i < len(values); i += 2 {
 			b = codec.AppendInt(codec.AppendUint(b, uint64(values[i])), values[i+1])
 		}
-		x := codec.Reader(b)
+		x := codec.NewReader(b)
 		l.Fields(&x)
 		return l, x.End()
 	}

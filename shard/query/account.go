@@ -23,7 +23,7 @@ type Contact struct {
 	BlockedBy       bool  // Peer has blocked the user, as far as letters have arrived
 }
 
-func (q *Contact) Slot() int           { return ofUser(q.User) }
+func (q *Contact) Slot() int           { return slotOfUser(q.User) }
 func (q *Contact) args(x *codec.Coder) { texts(x, &q.User, &q.Peer) }
 
 func (q *Contact) result(x *codec.Coder) {
@@ -41,7 +41,7 @@ type Contacts struct {
 	BlockedBy    []bool
 }
 
-func (q *Contacts) Slot() int { return ofUser(q.User) }
+func (q *Contacts) Slot() int { return slotOfUser(q.User) }
 
 func (q *Contacts) args(x *codec.Coder) {
 	texts(x, &q.User)
@@ -66,7 +66,7 @@ type Eligibility struct {
 	Counts      GroupCounts
 }
 
-func (q *Eligibility) Slot() int           { return ofUser(q.User) }
+func (q *Eligibility) Slot() int           { return slotOfUser(q.User) }
 func (q *Eligibility) args(x *codec.Coder) { texts(x, &q.User, &q.Asker) }
 
 func (q *Eligibility) result(x *codec.Coder) {
@@ -84,7 +84,7 @@ type Sharing struct {
 	Sharing []bool // element i is about Users[i]; false if the user's slot is not in this shard
 }
 
-func (q *Sharing) Slot() int { return ofMany }
+func (q *Sharing) Slot() int { return noSingleSlot }
 
 func (q *Sharing) args(x *codec.Coder) {
 	texts(x, &q.Asker)
@@ -102,7 +102,7 @@ type User struct {
 	Known bool // the shard keeps something of the user, if only a message to them
 }
 
-func (q *User) Slot() int           { return ofUser(q.User) }
+func (q *User) Slot() int           { return slotOfUser(q.User) }
 func (q *User) args(x *codec.Coder) { texts(x, &q.User) }
 
 func (q *User) result(x *codec.Coder) {
@@ -117,7 +117,7 @@ type Sessions struct {
 	Sessions []SessionInfo
 }
 
-func (q *Sessions) Slot() int             { return ofUser(q.User) }
+func (q *Sessions) Slot() int             { return slotOfUser(q.User) }
 func (q *Sessions) args(x *codec.Coder)   { texts(x, &q.User) }
 func (q *Sessions) result(x *codec.Coder) { list(x, &q.Sessions, (*SessionInfo).fields) }
 
@@ -128,7 +128,7 @@ type Blocked struct {
 	Users []command.UserID
 }
 
-func (q *Blocked) Slot() int             { return ofUser(q.User) }
+func (q *Blocked) Slot() int             { return slotOfUser(q.User) }
 func (q *Blocked) args(x *codec.Coder)   { texts(x, &q.User) }
 func (q *Blocked) result(x *codec.Coder) { names(x, &q.Users) }
 
@@ -139,7 +139,7 @@ type GroupsOf struct {
 	Groups []GroupRef
 }
 
-func (q *GroupsOf) Slot() int             { return ofUser(q.User) }
+func (q *GroupsOf) Slot() int             { return slotOfUser(q.User) }
 func (q *GroupsOf) args(x *codec.Coder)   { texts(x, &q.User) }
 func (q *GroupsOf) result(x *codec.Coder) { list(x, &q.Groups, (*GroupRef).fields) }
 
@@ -151,7 +151,7 @@ type Unread struct {
 	Counts []UnreadCount
 }
 
-func (q *Unread) Slot() int             { return ofUser(q.User) }
+func (q *Unread) Slot() int             { return slotOfUser(q.User) }
 func (q *Unread) args(x *codec.Coder)   { texts(x, &q.User) }
 func (q *Unread) result(x *codec.Coder) { list(x, &q.Counts, (*UnreadCount).fields) }
 
@@ -162,7 +162,7 @@ type UnreadTotal struct {
 	Sum UnreadSum
 }
 
-func (q *UnreadTotal) Slot() int             { return ofUser(q.User) }
+func (q *UnreadTotal) Slot() int             { return slotOfUser(q.User) }
 func (q *UnreadTotal) args(x *codec.Coder)   { texts(x, &q.User) }
 func (q *UnreadTotal) result(x *codec.Coder) { q.Sum.fields(x) }
 
@@ -174,7 +174,7 @@ type GroupsUnread struct {
 	Sum UnreadSum // groups whose slot is not in this shard add nothing
 }
 
-func (q *GroupsUnread) Slot() int { return ofMany }
+func (q *GroupsUnread) Slot() int { return noSingleSlot }
 
 func (q *GroupsUnread) args(x *codec.Coder) {
 	texts(x, &q.User)
@@ -192,7 +192,7 @@ type UnreadSeqs struct {
 	Seqs []uint64
 }
 
-func (q *UnreadSeqs) Slot() int { return ofConversation(q.User, q.Group) }
+func (q *UnreadSeqs) Slot() int { return slotOfConversation(q.User, q.Group) }
 
 func (q *UnreadSeqs) args(x *codec.Coder) {
 	texts(x, &q.User, &q.Peer)
@@ -210,7 +210,7 @@ type Recents struct {
 	List ConversationList
 }
 
-func (q *Recents) Slot() int { return ofUser(q.User) }
+func (q *Recents) Slot() int { return slotOfUser(q.User) }
 
 func (q *Recents) args(x *codec.Coder) {
 	texts(x, &q.User)
@@ -232,7 +232,7 @@ type Conversations struct {
 	List ConversationList
 }
 
-func (q *Conversations) Slot() int { return ofUser(q.User) }
+func (q *Conversations) Slot() int { return slotOfUser(q.User) }
 
 func (q *Conversations) args(x *codec.Coder) {
 	texts(x, &q.User)
@@ -254,7 +254,7 @@ type AllConversations struct {
 	Next          int // number from which to go on; 0 = all were read
 }
 
-func (q *AllConversations) Slot() int { return ofUser(q.User) }
+func (q *AllConversations) Slot() int { return slotOfUser(q.User) }
 
 func (q *AllConversations) args(x *codec.Coder) {
 	texts(x, &q.User)
@@ -279,7 +279,7 @@ type QueuedMessage struct {
 	Info    QueuedInfo
 }
 
-func (q *QueuedMessage) Slot() int { return ofConversation(q.User, q.Group) }
+func (q *QueuedMessage) Slot() int { return slotOfConversation(q.User, q.Group) }
 
 func (q *QueuedMessage) args(x *codec.Coder) {
 	texts(x, &q.User, &q.Peer)
@@ -307,7 +307,7 @@ type ImportState struct {
 	Code command.Code
 }
 
-func (q *ImportState) Slot() int { return ofConversation(q.User, q.Group) }
+func (q *ImportState) Slot() int { return slotOfConversation(q.User, q.Group) }
 
 func (q *ImportState) args(x *codec.Coder) {
 	texts(x, &q.User, &q.Peer)
@@ -330,7 +330,7 @@ type SeqOf struct {
 	Seq uint64 // 0 = the conversation does not hold the message
 }
 
-func (q *SeqOf) Slot() int { return ofUser(q.User) }
+func (q *SeqOf) Slot() int { return slotOfUser(q.User) }
 
 func (q *SeqOf) args(x *codec.Coder) {
 	texts(x, &q.User, &q.Peer)

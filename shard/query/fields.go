@@ -18,7 +18,7 @@ func list[T any](x *codec.Coder, v *[]T, fields func(*T, *codec.Coder)) {
 	size := 1
 	if !x.Writing() {
 		// No element takes fewer bytes than an empty one.
-		w := codec.Writer(nil)
+		w := codec.NewWriter(nil)
 		fields(new(T), &w)
 		size = max(len(w.B), 1)
 	}
@@ -261,7 +261,7 @@ func (g *GroupInfo) fields(x *codec.Coder) {
 	ints(x, &g.Settings.MaxMembers)
 	codec.Byte(x, &g.Settings.Join)
 	codec.Byte(x, &g.Settings.History)
-	bools(x, &g.Settings.Unread, &g.Settings.Stored, &g.Settings.MutedAll)
+	bools(x, &g.Settings.Unread, &g.Settings.StoresMessages, &g.Settings.MutedAll)
 	texts(x, &g.Name)
 	texts(x, &g.Owner, &g.Offered)
 	codec.Blob(x, &g.Properties, maxBytes)
@@ -294,7 +294,7 @@ func (r *GroupRef) fields(x *codec.Coder) {
 	bools(x, &r.Owner, &r.Invited)
 }
 
-func (a *GroupSyncQuery) fields(x *codec.Coder) {
+func (a *GroupSyncAsk) fields(x *codec.Coder) {
 	texts(x, &a.Group)
 	bools(x, &a.HasCursor)
 	texts(x, &a.Cursor)
@@ -317,8 +317,8 @@ func (n *GroupCounts) fields(x *codec.Coder) { ints(x, &n.Joined, &n.Owned, &n.B
 
 func (s *GroupSync) fields(x *codec.Coder) {
 	list(x, &s.Items, (*GroupSyncItem).fields)
-	list(x, &s.Moved, (*GroupSyncQuery).fields)
-	list(x, &s.Remaining, (*GroupSyncQuery).fields)
+	list(x, &s.Moved, (*GroupSyncAsk).fields)
+	list(x, &s.Remaining, (*GroupSyncAsk).fields)
 }
 
 func (b *Ban) fields(x *codec.Coder) {

@@ -112,8 +112,8 @@ func (e *GroupEvent) EndsMembershipOf(user command.UserID) bool {
 	return false
 }
 
-// A GroupSyncQuery names a group that a login wants to sync.
-type GroupSyncQuery struct {
+// A GroupSyncAsk names a group that a login wants to sync.
+type GroupSyncAsk struct {
 	Group     command.GroupID
 	HasCursor bool
 	Cursor    string // as the client sent it; a malformed one counts as none and sets GroupSyncItem.Reset
@@ -179,8 +179,8 @@ func ClipRanges(ranges []Range, low uint64) []Range {
 // A GroupSync is what a login is told of several groups of its user.
 type GroupSync struct {
 	Items     []GroupSyncItem
-	Moved     []GroupSyncQuery // groups whose slots are not in this shard: ask elsewhere
-	Remaining []GroupSyncQuery // groups that were too many for one query: ask again
+	Moved     []GroupSyncAsk // groups whose slots are not in this shard: ask elsewhere
+	Remaining []GroupSyncAsk // groups that were too many for one query: ask again
 }
 
 // A Ban keeps a user out of a group.

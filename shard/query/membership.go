@@ -14,7 +14,7 @@ type Group struct {
 	Info   GroupInfo
 }
 
-func (q *Group) Slot() int { return ofGroup(q.Group) }
+func (q *Group) Slot() int { return slotOfGroup(q.Group) }
 
 func (q *Group) args(x *codec.Coder) {
 	texts(x, &q.Group)
@@ -32,17 +32,17 @@ type Membership struct {
 	Group command.GroupID
 	User  command.UserID
 
-	Is     bool // the user is a member; Member and JoinedAt are set
-	Member Member
+	IsMember bool // the user is a member; Member and JoinedAt are set
+	Member   Member
 	// JoinedAt is the arrival number in the group's order after which the member is
 	// told what happens, which includes their own join.
 	JoinedAt uint64
 
-	Was  bool // the user was a member, and Past is set; false for a member, and if the events that tell of it are forgotten
-	Past PastMembership
+	WasMember bool // the user was a member, and Past is set; false for a member, and if the events that tell of it are forgotten
+	Past      PastMembership
 }
 
-func (q *Membership) Slot() int { return ofGroup(q.Group) }
+func (q *Membership) Slot() int { return slotOfGroup(q.Group) }
 
 func (q *Membership) args(x *codec.Coder) {
 	texts(x, &q.Group)
@@ -50,7 +50,7 @@ func (q *Membership) args(x *codec.Coder) {
 }
 
 func (q *Membership) result(x *codec.Coder) {
-	bools(x, &q.Is, &q.Was)
+	bools(x, &q.IsMember, &q.WasMember)
 	q.Member.fields(x)
 	uints(x, &q.JoinedAt)
 	q.Past.fields(x)
@@ -67,7 +67,7 @@ type Members struct {
 	More    bool
 }
 
-func (q *Members) Slot() int { return ofGroup(q.Group) }
+func (q *Members) Slot() int { return slotOfGroup(q.Group) }
 
 func (q *Members) args(x *codec.Coder) {
 	texts(x, &q.Group)
@@ -91,7 +91,7 @@ type Bans struct {
 	More bool
 }
 
-func (q *Bans) Slot() int { return ofGroup(q.Group) }
+func (q *Bans) Slot() int { return slotOfGroup(q.Group) }
 
 func (q *Bans) args(x *codec.Coder) {
 	texts(x, &q.Group)
@@ -112,7 +112,7 @@ type JoinRequests struct {
 	Requests []JoinRequest
 }
 
-func (q *JoinRequests) Slot() int             { return ofGroup(q.Group) }
+func (q *JoinRequests) Slot() int             { return slotOfGroup(q.Group) }
 func (q *JoinRequests) args(x *codec.Coder)   { texts(x, &q.Group) }
 func (q *JoinRequests) result(x *codec.Coder) { list(x, &q.Requests, (*JoinRequest).fields) }
 
@@ -123,18 +123,18 @@ func (q *JoinRequests) result(x *codec.Coder) { list(x, &q.Requests, (*JoinReque
 // order of Asks.
 type SyncGroups struct {
 	User    command.UserID
-	Asks    []GroupSyncQuery // their slots must be in one shard
+	Asks    []GroupSyncAsk // their slots must be in one shard
 	Backlog int
 	Most    int
 
 	Sync GroupSync
 }
 
-func (q *SyncGroups) Slot() int { return ofMany }
+func (q *SyncGroups) Slot() int { return noSingleSlot }
 
 func (q *SyncGroups) args(x *codec.Coder) {
 	texts(x, &q.User)
-	list(x, &q.Asks, (*GroupSyncQuery).fields)
+	list(x, &q.Asks, (*GroupSyncAsk).fields)
 	sizes(x, &q.Backlog, &q.Most)
 }
 
@@ -156,7 +156,7 @@ type MaySpeak struct {
 	Members []command.UserID
 }
 
-func (q *MaySpeak) Slot() int { return ofGroup(q.Group) }
+func (q *MaySpeak) Slot() int { return slotOfGroup(q.Group) }
 
 func (q *MaySpeak) args(x *codec.Coder) {
 	texts(x, &q.Group)

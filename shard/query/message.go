@@ -7,9 +7,9 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// Found yields the page's messages in the direction in which it was read: from the
-// newest on if downwards, otherwise from the oldest on.
-func (p *Page) Found(yield func(*Message) bool) {
+// InReadOrder yields the page's messages in the direction in which it was read: from
+// the newest on if downwards, otherwise from the oldest on.
+func (p *Page) InReadOrder(yield func(*Message) bool) {
 	for i := range p.Updates.Messages {
 		if p.Down {
 			i = len(p.Updates.Messages) - 1 - i
@@ -20,16 +20,16 @@ func (p *Page) Found(yield func(*Message) bool) {
 	}
 }
 
-// Keep shortens a page to its first n messages, in the direction in which it was read,
-// and to the seqs before the next message.
-func (p *Page) Keep(n int) {
+// KeepFirst shortens a page to its first n messages, in the direction in which it was
+// read, and to the seqs before the next message.
+func (p *Page) KeepFirst(n int) {
 	all := p.Updates.Messages
 	switch {
 	case n >= len(all):
 	case p.Down:
-		p.cover(all[len(all)-n-1].Seq+1, p.To)
+		p.narrowTo(all[len(all)-n-1].Seq+1, p.To)
 	default:
-		p.cover(p.From, all[n].Seq-1)
+		p.narrowTo(p.From, all[n].Seq-1)
 	}
 }
 
@@ -40,14 +40,14 @@ func (p *Page) CutGaps(most int) {
 	switch {
 	case most == 0 || n <= most:
 	case p.Down:
-		p.cover(p.Gaps[n-most-1].To+1, p.To)
+		p.narrowTo(p.Gaps[n-most-1].To+1, p.To)
 	default:
-		p.cover(p.From, p.Gaps[most].From-1)
+		p.narrowTo(p.From, p.Gaps[most].From-1)
 	}
 }
 
-// cover shortens a page to the seqs from..to, and notes that there is more.
-func (p *Page) cover(from, to uint64) {
+// narrowTo shortens a page to the seqs from..to, and notes that there is more.
+func (p *Page) narrowTo(from, to uint64) {
 	p.From, p.To, p.More = from, to, true
 	p.Updates.Messages = slices.DeleteFunc(p.Updates.Messages, func(m Message) bool { return m.Seq < from || m.Seq > to })
 	p.Gaps = slices.DeleteFunc(p.Gaps, func(g Gap) bool { return g.To < from || g.From > to })
@@ -189,7 +189,7 @@ type Sync struct {
 	Refs         []MessageRef // without a cursor: messages to push, in this order
 	LastMessages int          // how many of Refs, at the end, are last messages of recents, not of the queue
 	Recents      []uint64     // arrival numbers of the last messages of Conversations
-	ReadTo       uint64       // with a cursor: arrival number up to which ReadOn has read
+	ReadTo       uint64       // with a cursor: arrival number up to which ReadNext has read
 }
 
 // A Lost is a run of seqs of which limits took Count unread messages out of the offline
@@ -316,7 +316,7 @@ func (up *Updates) Interleave() {
 }
 
 // KeepConversations removes those of Conversations for whose index wanted returns
-// false, and takes their last messages out of Refs. It must be called before ReadOn.
+// false, and takes their last messages out of Refs. It must be called before ReadNext.
 func (sync *Sync) KeepConversations(wanted func(i int) bool) {
 	kept, recents := sync.Conversations[:0], sync.Recents[:0]
 	dropped := make(map[uint64]bool)
@@ -333,10 +333,10 @@ func (sync *Sync) KeepConversations(wanted func(i int) bool) {
 	sync.Refs, sync.LastMessages = sync.Refs[:queue+len(last)], len(last)
 }
 
-// ReadOn reads the next part of a sync into up, with bounds as in UpdatesAfter. If
+// ReadNext reads the next part of a sync into up, with bounds as in UpdatesAfter. If
 // up.More is set, it has to be called again. With a cursor the part holds changes too,
 // at their places in the order. read must answer a query.
-func (sync *Sync) ReadOn(read func(Query) error, user command.UserID, up *Updates, maxMessages, maxBytes int) error {
+func (sync *Sync) ReadNext(read func(Query) error, user command.UserID, up *Updates, maxMessages, maxBytes int) error {
 	if sync.CursorArrival > 0 {
 		q := &UpdatesAfter{
 			User: user, Session: sync.Session, After: sync.ReadTo, UpTo: sync.Arrival,

@@ -23,24 +23,24 @@ type Query interface {
 	result(x *codec.Coder)
 }
 
-// ofUser returns the slot of a user.
-func ofUser(user command.UserID) int { return int(command.SlotOf(string(user))) }
+// slotOfUser returns the slot of a user.
+func slotOfUser(user command.UserID) int { return int(command.SlotOf(string(user))) }
 
-// ofGroup returns the slot of a group.
-func ofGroup(group command.GroupID) int {
+// slotOfGroup returns the slot of a group.
+func slotOfGroup(group command.GroupID) int {
 	return int(command.SlotOf(command.GroupPrefix + string(group)))
 }
 
-// ofConversation returns the slot of a group, or of a user if group is empty.
-func ofConversation(user command.UserID, group command.GroupID) int {
+// slotOfConversation returns the slot of a group, or of a user if group is empty.
+func slotOfConversation(user command.UserID, group command.GroupID) int {
 	if group != "" {
-		return ofGroup(group)
+		return slotOfGroup(group)
 	}
-	return ofUser(user)
+	return slotOfUser(user)
 }
 
-// ofMany is returned by Slot for a question about several users or groups.
-const ofMany = -1
+// noSingleSlot is returned by Slot for a question about several users or groups.
+const noSingleSlot = -1
 
 // kinds has, for each kind of query, a function that returns an empty query. The index
 // is the kind's number in encoded queries, which must not change.
@@ -92,8 +92,8 @@ func All(yield func(Query) bool) {
 	}
 }
 
-// numbers has the index in kinds of each type of query.
-var numbers = func() map[reflect.Type]byte {
+// kindNumbers has the index in kinds of each type of query.
+var kindNumbers = func() map[reflect.Type]byte {
 	numbers := make(map[reflect.Type]byte, len(kinds))
 	for n, make := range kinds {
 		if make != nil {
@@ -105,14 +105,14 @@ var numbers = func() map[reflect.Type]byte {
 
 // AppendQuery appends the kind and the question of a query.
 func AppendQuery(dst []byte, q Query) []byte {
-	x := codec.Writer(append(dst, numbers[reflect.TypeOf(q)]))
+	x := codec.NewWriter(append(dst, kindNumbers[reflect.TypeOf(q)]))
 	q.args(&x)
 	return x.B
 }
 
 // DecodeQuery returns the query that AppendQuery has encoded in b. It aliases b.
 func DecodeQuery(b []byte) (Query, error) {
-	x := codec.Reader(b)
+	x := codec.NewReader(b)
 	n := int(x.Decoder.Byte())
 	if n >= len(kinds) || kinds[n] == nil {
 		return nil, fmt.Errorf("query: kind %d: %w", n, codec.ErrMalformed)
@@ -127,7 +127,7 @@ func DecodeQuery(b []byte) (Query, error) {
 
 // AppendAnswer appends the answer of a query, or the refusal if refused is not nil.
 func AppendAnswer(dst []byte, q Query, refused *command.RefusedError) []byte {
-	x := codec.Writer(dst)
+	x := codec.NewWriter(dst)
 	if refused == nil {
 		ok := command.OK
 		codec.Byte(&x, &ok)
@@ -144,7 +144,7 @@ func AppendAnswer(dst []byte, q Query, refused *command.RefusedError) []byte {
 // DecodeAnswer reads what AppendAnswer has encoded in b: it fills in the answer of q,
 // or returns the refusal as a *command.RefusedError. The answer aliases b.
 func DecodeAnswer(b []byte, q Query) error {
-	x := codec.Reader(b)
+	x := codec.NewReader(b)
 	var r command.RefusedError
 	if codec.Byte(&x, &r.Code); r.Code == command.OK {
 		q.result(&x)

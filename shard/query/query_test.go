@@ -136,9 +136,9 @@ func TestSyncArrives(t *testing.T) {
 	var sync, got Sync
 	n := 0
 	fill(reflect.ValueOf(&sync).Elem(), &n)
-	w := codec.Writer(nil)
+	w := codec.NewWriter(nil)
 	sync.Fields(&w)
-	r := codec.Reader(w.B)
+	r := codec.NewReader(w.B)
 	got.Fields(&r)
 	if err := r.End(); err != nil {
 		t.Fatal(err)

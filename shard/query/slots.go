@@ -74,4 +74,4 @@ func (q *GroupsHolding) args(x *codec.Coder) {
 
 func (q *GroupsHolding) result(x *codec.Coder) { names(x, &q.Groups) }
 
-func (SlotRange) Slot() int { return ofMany }
+func (SlotRange) Slot() int { return noSingleSlot }

@@ -19,7 +19,7 @@ type UpdatesAfter struct {
 	Updates *Updates // must not be nil; its old content is dropped
 }
 
-func (q *UpdatesAfter) Slot() int { return ofUser(q.User) }
+func (q *UpdatesAfter) Slot() int { return slotOfUser(q.User) }
 
 func (q *UpdatesAfter) args(x *codec.Coder) {
 	texts(x, &q.User)
@@ -42,7 +42,7 @@ type SyncMessages struct {
 	Done    int      // number of Refs that were read
 }
 
-func (q *SyncMessages) Slot() int { return ofUser(q.User) }
+func (q *SyncMessages) Slot() int { return slotOfUser(q.User) }
 
 func (q *SyncMessages) args(x *codec.Coder) {
 	texts(x, &q.User)
@@ -67,7 +67,7 @@ type GroupUpdatesAfter struct {
 	Updates *Updates // as in UpdatesAfter
 }
 
-func (q *GroupUpdatesAfter) Slot() int { return ofGroup(q.Group) }
+func (q *GroupUpdatesAfter) Slot() int { return slotOfGroup(q.Group) }
 
 func (q *GroupUpdatesAfter) args(x *codec.Coder) {
 	texts(x, &q.Group)
@@ -87,7 +87,7 @@ type GroupMessages struct {
 	Updates *Updates // as in UpdatesAfter
 }
 
-func (q *GroupMessages) Slot() int { return ofGroup(q.Group) }
+func (q *GroupMessages) Slot() int { return slotOfGroup(q.Group) }
 
 func (q *GroupMessages) args(x *codec.Coder) {
 	texts(x, &q.User)
@@ -108,7 +108,7 @@ type MemberChanges struct {
 	Changes []Change
 }
 
-func (q *MemberChanges) Slot() int { return ofGroup(q.Group) }
+func (q *MemberChanges) Slot() int { return slotOfGroup(q.Group) }
 
 func (q *MemberChanges) args(x *codec.Coder) {
 	texts(x, &q.User)
@@ -127,7 +127,7 @@ type Epoch struct {
 	Epoch uint64
 }
 
-func (q *Epoch) Slot() int { return ofConversation(q.User, q.Group) }
+func (q *Epoch) Slot() int { return slotOfConversation(q.User, q.Group) }
 
 func (q *Epoch) args(x *codec.Coder) {
 	texts(x, &q.User)
@@ -144,7 +144,7 @@ type History struct {
 	Page *Page
 }
 
-func (q *History) Slot() int { return ofConversation(q.User, q.Group) }
+func (q *History) Slot() int { return slotOfConversation(q.User, q.Group) }
 
 func (q *History) args(x *codec.Coder) {
 	texts(x, &q.User, &q.Peer)

@@ -161,22 +161,22 @@ func DecodeEntry(b []byte, e *Entry) (int, error) {
 	e.Time = int64(d.uvarint("time"))
 	e.Session, e.Peer, e.TTL = 0, 0, 0
 	if flags&hasSession != 0 {
-		e.Session = d.present("session", math.MaxUint64)
+		e.Session = d.nonzero("session", math.MaxUint64)
 	}
 	if flags&hasPeer != 0 {
-		e.Peer = d.present("peer", math.MaxUint64)
+		e.Peer = d.nonzero("peer", math.MaxUint64)
 	}
 	if flags&hasTTL != 0 {
-		e.TTL = uint32(d.present("ttl", math.MaxUint32))
+		e.TTL = uint32(d.nonzero("ttl", math.MaxUint32))
 	}
 	d.id(&e.ID)
 	e.CID = d.bytes("cid")
 	e.From, e.Mentions = nil, nil
 	if flags&hasFrom != 0 {
-		e.From = d.presentBytes("from")
+		e.From = d.nonempty("from")
 	}
 	if flags&hasMentions != 0 {
-		e.Mentions = d.presentBytes("mentions")
+		e.Mentions = d.nonempty("mentions")
 	}
 	e.Body = d.rest
 	if d.err != nil {
@@ -237,8 +237,8 @@ func (d *decoder) uvarint(field string) uint64 {
 	return v
 }
 
-// present reads an optional number that a flag says is there: it must not be zero.
-func (d *decoder) present(field string, most uint64) uint64 {
+// nonzero reads an optional number that a flag says is there: it must not be zero.
+func (d *decoder) nonzero(field string, most uint64) uint64 {
 	v := d.uvarint(field)
 	if v == 0 {
 		d.fail(field, ruleEmpty)
@@ -267,8 +267,8 @@ func (d *decoder) bytes(field string) []byte {
 	return b
 }
 
-// presentBytes reads optional bytes that a flag says are there: they must not be empty.
-func (d *decoder) presentBytes(field string) []byte {
+// nonempty reads optional bytes that a flag says are there: they must not be empty.
+func (d *decoder) nonempty(field string) []byte {
 	b := d.bytes(field)
 	if len(b) == 0 {
 		d.fail(field, ruleEmpty)
