@@ -50,7 +50,7 @@ type courier struct {
 
 	mu       sync.Mutex // guards the fields below, in which others leave work for run
 	posted   []shard.Posted
-	returned []delivery
+	returned []letterOutcome
 	trimmed  []trimming
 	expected []*expectation
 	closed   bool
@@ -121,8 +121,8 @@ type route struct {
 	retryAt time.Time // zero unless the shard was unavailable
 }
 
-// A delivery is what became of a letter that was sent.
-type delivery struct {
+// A letterOutcome is what became of a letter that was sent.
+type letterOutcome struct {
 	lane   *lane
 	number uint64
 	bytes  int
@@ -215,7 +215,7 @@ func (c *courier) run(ctx context.Context) {
 			c.delivered(&returned[i], now)
 		}
 		for _, t := range trimmed {
-			c.forget(t, now)
+			c.handleTrimmed(t, now)
 		}
 		for i := range posted {
 			c.accept(&posted[i], now)
@@ -355,7 +355,7 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 	done := func(r command.Result, err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.returned = append(c.returned, delivery{lane: l, number: number, bytes: bytes, result: r, err: err})
+		c.returned = append(c.returned, letterOutcome{lane: l, number: number, bytes: bytes, result: r, err: err})
 		c.signal()
 	}
 	if err := l.route.dest.replica.Enqueue(e.command, replica.Waiter{Done: done}); err != nil {
@@ -379,14 +379,14 @@ func (c *courier) backOff(rt *route, now time.Time, err error) {
 	rt.retryAt = now.Add(rt.pause)
 	for _, l := range c.lanes {
 		if l.route == rt {
-			l.giveUp()
+			l.releaseWaiters()
 		}
 	}
 }
 
 // delivered handles the outcome of a letter: it confirms the letter, or pauses its
 // route or lane and sends again.
-func (c *courier) delivered(d *delivery, now time.Time) {
+func (c *courier) delivered(d *letterOutcome, now time.Time) {
 	l, rt := d.lane, d.lane.route
 	l.inFlight--
 	rt.bytes -= d.bytes
@@ -423,8 +423,8 @@ func (c *courier) delivered(d *delivery, now time.Time) {
 	c.ready(l, now)
 }
 
-// giveUp fires the expectations of a lane although its letters have not arrived.
-func (l *lane) giveUp() {
+// releaseWaiters fires the expectations of a lane although its letters have not arrived.
+func (l *lane) releaseWaiters() {
 	for _, r := range l.expected {
 		r.fire()
 	}
@@ -434,7 +434,7 @@ func (l *lane) giveUp() {
 // backOff pauses one lane after a refusal and fires its expectations. Each pause of a
 // series is twice as long as the one before.
 func (l *lane) backOff(now time.Time) {
-	l.giveUp()
+	l.releaseWaiters()
 	l.pause = min(max(courierFirst, 2*l.pause), courierMost)
 	l.retryAt = now.Add(l.pause)
 }
@@ -497,9 +497,9 @@ func (c *courier) trim() {
 	}
 }
 
-// forget handles the outcome of a TrimOutbox. It removes the lane if nothing of it is
+// handleTrimmed handles the outcome of a TrimOutbox. It removes the lane if nothing of it is
 // left.
-func (c *courier) forget(t trimming, now time.Time) {
+func (c *courier) handleTrimmed(t trimming, now time.Time) {
 	l := t.lane
 	l.trimming = false
 	if t.err == nil {
@@ -526,6 +526,6 @@ func (c *courier) close() {
 		r.fire()
 	}
 	for _, l := range c.lanes {
-		l.giveUp()
+		l.releaseWaiters()
 	}
 }

@@ -10,24 +10,24 @@ import (
 // hookEvents.
 type hookChangeQueue struct {
 	list    []shard.HookChange
-	first   int                // number of list[0]
-	reads   map[hookReadOf]int // numbers of those changes in list that are reads
+	first   int                 // number of list[0]
+	reads   map[hookReadKey]int // numbers of those changes in list that are reads
 	dropped int
 }
 
-// A hookReadOf names the read cursor of one conversation.
-type hookReadOf struct {
+// A hookReadKey names the read cursor of one conversation.
+type hookReadKey struct {
 	user, peer command.UserID
 	group      command.GroupID
 }
 
-func readOf(c *shard.HookChange) hookReadOf { return hookReadOf{c.User, c.Peer, c.Group} }
+func hookReadKeyOf(c *shard.HookChange) hookReadKey { return hookReadKey{c.User, c.Peer, c.Group} }
 
 // add adds a change, or drops it if the queue is full. A read replaces one of the same
 // conversation that still waits: a user who keeps reading costs one event at a time.
 func (q *hookChangeQueue) add(c *shard.HookChange) {
 	if c.Kind == query.ChangeRead {
-		if number, waits := q.reads[readOf(c)]; waits {
+		if number, waits := q.reads[hookReadKeyOf(c)]; waits {
 			q.list[number-q.first] = *c
 			return
 		}
@@ -38,9 +38,9 @@ func (q *hookChangeQueue) add(c *shard.HookChange) {
 	}
 	if c.Kind == query.ChangeRead {
 		if q.reads == nil {
-			q.reads = make(map[hookReadOf]int)
+			q.reads = make(map[hookReadKey]int)
 		}
-		q.reads[readOf(c)] = q.first + len(q.list)
+		q.reads[hookReadKeyOf(c)] = q.first + len(q.list)
 	}
 	q.list = append(q.list, *c)
 }
@@ -53,7 +53,7 @@ func (q *hookChangeQueue) next(n int) (changes []shard.HookChange, dropped int) 
 	q.first += n
 	for i := range changes {
 		if changes[i].Kind == query.ChangeRead {
-			delete(q.reads, readOf(&changes[i]))
+			delete(q.reads, hookReadKeyOf(&changes[i]))
 		}
 	}
 	if len(q.list) == 0 {

@@ -45,9 +45,9 @@ func (c *Config) hookBytes() int {
 	return c.HookBytes
 }
 
-// hook makes the hub report to Hooks when users come online, go offline or leave the
+// connectHooks makes the hub report to Hooks when users come online, go offline or leave the
 // foreground.
-func (s *Store) hook() {
+func (s *Store) connectHooks() {
 	hooks := s.cfg.Hooks
 	if hooks == nil {
 		return
@@ -142,7 +142,7 @@ func (h *hooker) signal() {
 	}
 }
 
-func (h *hooker) back(r returnedHook) {
+func (h *hooker) postReturned(r returnedHook) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.returned = append(h.returned, r)
@@ -155,15 +155,15 @@ func (h *hooker) applied(out *shard.Outcome) {
 		h.signal()
 	}
 	if len(out.Events) > 0 {
-		h.post(out.Events)
+		h.postEvents(out.Events)
 	}
 	if len(out.Changes) > 0 {
 		h.postChanges(out.Changes)
 	}
 }
 
-// post queues events of groups for run. It does not block.
-func (h *hooker) post(events []query.GroupEvent) {
+// postEvents queues events of groups for run. It does not block.
+func (h *hooker) postEvents(events []query.GroupEvent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	room := min(len(events), hookEvents-len(h.events))
@@ -270,7 +270,7 @@ func (h *hooker) confirm(patience time.Duration) {
 		return
 	}
 	h.done, h.proposed = upTo, true
-	done := func(_ command.Result, err error) { h.back(returnedHook{proposal: true, over: err == nil}) }
+	done := func(_ command.Result, err error) { h.postReturned(returnedHook{proposal: true, over: err == nil}) }
 	encoded := command.AppendCommand(nil, &command.TrimHookQueue{UpTo: upTo})
 	if h.enqueue(encoded, replica.Waiter{Patience: patience, Done: done}) != nil {
 		h.done, h.proposed = 0, false
@@ -311,7 +311,7 @@ func (h *hooker) tell() (more bool) {
 			User: q.user, Peer: q.peer, Group: q.group, Seq: q.seq, ID: q.header.ID, Time: q.header.Time,
 			Arrival: q.header.Arrival, Source: h.shard.store,
 		}
-		h.hooks.Queued(m, func(over bool) { h.back(returnedHook{number: number, over: over}) })
+		h.hooks.Queued(m, func(over bool) { h.postReturned(returnedHook{number: number, over: over}) })
 	}
 	return more
 }
@@ -404,7 +404,7 @@ func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
 	h.current = nil
 	w.scanned = true
 	if len(w.users) == 0 {
-		h.over(w)
+		h.endWait(w)
 	}
 	return true
 }
@@ -420,8 +420,8 @@ func (h *hooker) await(w *waitingHook) {
 	}
 }
 
-// over removes a message from waiting, because it is decided.
-func (h *hooker) over(w *waitingHook) {
+// endWait removes a message from waiting, because it is decided.
+func (h *hooker) endWait(w *waitingHook) {
 	h.waiting.remove(w)
 	if w.Group != "" {
 		h.mu.Lock()
@@ -453,7 +453,7 @@ func (h *hooker) recheck(s *shard.State, now int64, w *waitingHook, last bool) (
 	if w.Group == "" {
 		h.budget--
 		if h.readUser(s, now, w, last) != attentionForeground {
-			h.over(w)
+			h.endWait(w)
 		} else {
 			h.waiting.rechecked(w)
 		}
@@ -484,7 +484,7 @@ func (h *hooker) recheck(s *shard.State, now int64, w *waitingHook, last bool) (
 	switch {
 	case !w.scanned: // readGroup has not checked all members yet
 	case len(w.users) == 0:
-		h.over(w)
+		h.endWait(w)
 		return true
 	}
 	h.waiting.rechecked(w)

@@ -153,8 +153,8 @@ func (h *hub) answered(user command.UserID) (at int64) {
 	return at
 }
 
-// set lets change modify the listener of a session, if it has one.
-func (h *hub) set(user command.UserID, session command.SessionID, change func(*listener)) {
+// updateListener lets change modify the listener of a session, if it has one.
+func (h *hub) updateListener(user command.UserID, session command.SessionID, change func(*listener)) {
 	st := h.stripe(user)
 	st.mu.Lock()
 	defer st.mu.Unlock()

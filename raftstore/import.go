@@ -157,7 +157,7 @@ func (im *importer) flush(ctx context.Context) error {
 		return nil
 	}
 	defer im.reset()
-	if err := im.look(); err != nil {
+	if err := im.readViews(); err != nil {
 		return err
 	}
 	rows, refusal := im.plan()
@@ -199,8 +199,8 @@ func sidesOf(row *store.ImportRow) (sender, receiver importKey) {
 	return importKey{user: row.From, peer: row.To}, importKey{user: row.To, peer: row.From}
 }
 
-// look reads the state of all logs of the chunk.
-func (im *importer) look() error {
+// readViews reads the state of all logs of the chunk.
+func (im *importer) readViews() error {
 	byShard := make(map[*localShard][]*importView)
 	for i := range im.rows {
 		sender, receiver := sidesOf(&im.rows[i])

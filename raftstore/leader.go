@@ -73,7 +73,7 @@ func (l *leader) Applied(out *shard.Outcome) {
 func (l *leader) Run(ctx context.Context) {
 	var loops sync.WaitGroup
 	loops.Go(func() { l.courier.run(ctx) })
-	loops.Go(func() { l.claims(ctx) })
+	loops.Go(func() { l.watchOrphans(ctx) })
 	if l.hooker != nil {
 		loops.Go(func() { l.hooker.run(ctx) })
 	}
@@ -85,8 +85,8 @@ func (l *leader) Close() {
 	l.courier.close()
 }
 
-// claims logs out sessions that nobody claims, until ctx ends.
-func (l *leader) claims(ctx context.Context) {
+// watchOrphans logs out sessions that nobody claims, until ctx ends.
+func (l *leader) watchOrphans(ctx context.Context) {
 	tick := time.NewTicker(l.shard.store.cfg.ClaimWithin / 10)
 	defer tick.Stop()
 	for {

@@ -64,14 +64,14 @@ func (s *Store) Unwatch(user command.UserID, session command.SessionID) {
 // SetBackground records whether a session is in the background. A user whose
 // sessions are all in the background counts as away for Hooks.
 func (s *Store) SetBackground(user command.UserID, session command.SessionID, background bool) {
-	s.hub.set(user, session, func(l *listener) { l.background = background })
+	s.hub.updateListener(user, session, func(l *listener) { l.background = background })
 }
 
 // SetStalled records whether the app of a session has stopped answering what it
 // is pushed; seen is when it last answered, ms. A user whose sessions are all
 // stalled is not online.
 func (s *Store) SetStalled(user command.UserID, session command.SessionID, stalled bool, seen int64) {
-	s.hub.set(user, session, func(l *listener) { l.stalled, l.seen = stalled, seen })
+	s.hub.updateListener(user, session, func(l *listener) { l.stalled, l.seen = stalled, seen })
 }
 
 // Kick ends a session on behalf of an administrator.

@@ -260,7 +260,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	presence := newPresence()
 	s.hub = newHub(presence, m.watchers, s.Now)
-	s.hook()
+	s.connectHooks()
 	s.liveRate = newKeyRate[command.GroupID](cfg.Limits.GroupRate, cfg.Limits.GroupBurst, time.Second)
 	s.openings = newKeyRate[command.UserID](cfg.Limits.NewConversations, cfg.Limits.NewConversations, time.Hour)
 	s.transient = newTransientDedup(cfg.Limits.DedupWindow)

@@ -79,9 +79,9 @@ func readSourceFile(path string) ([]byte, error) {
 	return content, nil
 }
 
-// begin reads the files for the first time and returns their contents, which the
+// readFirst reads the files for the first time and returns their contents, which the
 // caller applies.
-func (s *source) begin(log *slog.Logger) ([][]byte, error) {
+func (s *source) readFirst(log *slog.Logger) ([][]byte, error) {
 	contents, digest, err := s.read()
 	if err == nil {
 		s.taken, s.seen = digest, digest
@@ -145,14 +145,14 @@ func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 			}
 		case <-tick.C:
 			for _, s := range r.sources {
-				r.look(s)
+				r.reloadIfChanged(s)
 			}
 		}
 	}
 }
 
-// look applies a source if its contents have changed and stand still.
-func (r *reloader) look(s *source) {
+// reloadIfChanged applies a source if its contents have changed and stand still.
+func (r *reloader) reloadIfChanged(s *source) {
 	contents, digest, err := s.read()
 	still := digest == s.seen
 	s.seen = digest
@@ -251,12 +251,12 @@ func (o *serveOptions) sources() *inputs {
 	return in
 }
 
-// open reads and applies for the first time the sources of logins, administrators
+// readCredentials reads and applies for the first time the sources of logins, administrators
 // and certificates. It returns who may log in, and the tokens of administrators: if
 // there is no file of these, a development server lets everybody administrate, and
 // any other serves health alone.
-func (o *serveOptions) open(in *inputs, log *slog.Logger) (auth auth.Config, admins *admin.Tokens, err error) {
-	contents, err := in.auth.begin(log)
+func (o *serveOptions) readCredentials(in *inputs, log *slog.Logger) (auth auth.Config, admins *admin.Tokens, err error) {
+	contents, err := in.auth.readFirst(log)
 	if err != nil {
 		return auth, nil, err
 	}
@@ -279,7 +279,7 @@ func (o *serveOptions) open(in *inputs, log *slog.Logger) (auth auth.Config, adm
 		if len(s.files) == 0 {
 			continue
 		}
-		contents, err := s.begin(log)
+		contents, err := s.readFirst(log)
 		if err == nil {
 			err = s.take(contents)
 		}
@@ -298,7 +298,7 @@ func (s *source) certificate() *liveCertificate {
 	}
 	c := new(liveCertificate)
 	s.take = func(contents [][]byte) error {
-		if err := c.take(contents); err != nil {
+		if err := c.replace(contents); err != nil {
 			return fmt.Errorf("--%s, --%s: %w", s.files[0].flag, s.files[1].flag, err)
 		}
 		return nil

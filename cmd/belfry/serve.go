@@ -120,7 +120,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	signal.Notify(hangups, syscall.SIGHUP) // which would end the process
 	defer signal.Stop(hangups)
 	in := o.sources()
-	auth, adminTokens, err := o.open(in, log)
+	auth, adminTokens, err := o.readCredentials(in, log)
 	if err != nil {
 		return err
 	}

@@ -58,9 +58,9 @@ type serveOptions struct {
 	backlogBytes              int
 	newConversations          int
 
-	groupBytes                int
-	groupRate, groupBurst     int
-	maxGroups, maxOwnedGroups int
+	groupBytes                          int
+	groupMessageRate, groupMessageBurst int
+	maxGroups, maxOwnedGroups           int
 
 	frameRate, frameBurst             int
 	loginRate, loginBurst             int
@@ -146,8 +146,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 
 	o.groupBytes = 4 << 20
 	fs.Var(cli.Size(&o.groupBytes, 1<<10, 1<<30), "group-bytes", "history of a group")
-	o.groupRate, o.groupBurst = 40, 100
-	fs.Var(cli.Rate(&o.groupRate, &o.groupBurst), "group-rate", "messages of a group per second; 0 = no limit")
+	o.groupMessageRate, o.groupMessageBurst = 40, 100
+	fs.Var(cli.Rate(&o.groupMessageRate, &o.groupMessageBurst), "group-rate", "messages of a group per second; 0 = no limit")
 	o.groupChangeRate, o.groupChangeBurst = 20, 1000
 	fs.Var(cli.Rate(&o.groupChangeRate, &o.groupChangeBurst), "group-change-rate", "changes of groups by a user per second; 0 = no limit")
 	o.maxGroups = 1000

@@ -12,8 +12,8 @@ type liveCertificate struct {
 	current atomic.Pointer[tls.Certificate]
 }
 
-// take replaces the certificate by the contents of a certificateSource.
-func (c *liveCertificate) take(contents [][]byte) error {
+// replace replaces the certificate by the contents of a certificateSource.
+func (c *liveCertificate) replace(contents [][]byte) error {
 	pair, err := tls.X509KeyPair(contents[0], contents[1])
 	if err != nil {
 		return err

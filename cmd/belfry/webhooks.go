@@ -107,7 +107,7 @@ func (w *webhookOptions) open(o *serveOptions, from *source, log *slog.Logger, r
 	if w.url == "" {
 		return nil, func() {}, nil
 	}
-	contents, err := from.begin(log)
+	contents, err := from.readFirst(log)
 	if err != nil {
 		return nil, nil, err
 	}

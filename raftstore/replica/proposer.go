@@ -64,7 +64,7 @@ func (p *proposer) add(command []byte, w Waiter) error {
 	if p.bytes >= p.maxBytes {
 		return store.Unavailable(time.Second, "too many commands wait to be committed")
 	}
-	b := p.open(len(command))
+	b := p.openBatch(len(command))
 	before := b.size()
 	w.start, w.end = len(b.buf), len(b.buf)+len(command)
 	b.buf = append(b.buf, command...)
@@ -77,7 +77,7 @@ func (p *proposer) add(command []byte, w Waiter) error {
 	if w.Patience == 0 || len(p.queue) > 1 {
 		p.proposeNow()
 	} else if !p.urgent {
-		p.wait(w.Patience)
+		p.proposeWithin(w.Patience)
 	}
 	return nil
 }
@@ -93,9 +93,9 @@ func (p *proposer) proposeNow() {
 	p.signal()
 }
 
-// wait makes the timer propose the queue after patience, unless it is to do so
+// proposeWithin makes the timer propose the queue after patience, unless it is to do so
 // earlier. The caller holds mu.
-func (p *proposer) wait(patience time.Duration) {
+func (p *proposer) proposeWithin(patience time.Duration) {
 	due := time.Now().Add(patience)
 	if first := len(p.queue[0].waiters) == 1; first || due.Before(p.due) {
 		p.due = due
@@ -120,9 +120,9 @@ func (p *proposer) signal() {
 	}
 }
 
-// open returns a batch with room for n more bytes: the last one of the queue or a
+// openBatch returns a batch with room for n more bytes: the last one of the queue or a
 // new one. The caller holds mu.
-func (p *proposer) open(n int) *batch {
+func (p *proposer) openBatch(n int) *batch {
 	if len(p.queue) > 0 {
 		b := p.queue[len(p.queue)-1]
 		if len(b.waiters) < batchCommands && (len(b.buf)+n <= batchBytes || len(b.waiters) == 0) {
@@ -178,7 +178,7 @@ func (p *proposer) run() {
 		switch {
 		case b != nil:
 			if result = wait(); result != nil {
-				p.giveUp()
+				p.stopDraining()
 			}
 			last = b
 			observe(p.latency, b.opened)
@@ -197,9 +197,9 @@ func (p *proposer) waiting() int {
 	return p.bytes
 }
 
-// giveUp ends the draining of a closed proposer after a batch has failed: further
+// stopDraining ends the draining of a closed proposer after a batch has failed: further
 // ones would fail, too.
-func (p *proposer) giveUp() {
+func (p *proposer) stopDraining() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drain = false

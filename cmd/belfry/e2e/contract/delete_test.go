@@ -24,7 +24,7 @@ func TestContractDeleteMessage(t *testing.T) {
 				check(t, "live", c.LiveMessage(), m[i].at(w.bob, i+1))
 			}
 		}
-		tablet.LostLink()
+		tablet.DropWhenHandled()
 		conv := "u:" + w.alice
 		for range 2 { // already gone: ok, and nobody is told again
 			check(t, "deleteMessage", phone.Request("deleteMessage", obj{"conv": conv, "seqs": []any{3, 1}}), obj{})
@@ -85,7 +85,7 @@ func TestContractDeleteConversation(t *testing.T) {
 		news("m1", "m2")
 		tablet.Message()
 		tablet.Message()
-		tablet.LostLink()
+		tablet.DropWhenHandled()
 
 		check(t, "deleteConversation", phone.Request("deleteConversation", obj{"conv": conv}), obj{})
 		deleted := obj{"conv": conv, "messages": false, "upTo": 2}

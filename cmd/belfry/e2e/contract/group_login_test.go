@@ -47,7 +47,7 @@ func TestContractGroupBacklog(t *testing.T) {
 				check(t, "conversations", synced["conversations"], []any{groupEntry(m[109], 0, 110)})
 				check(t, "groups", synced["groups"], []any{})
 			}
-			bob.LostLink()
+			bob.DropWhenHandled()
 		}
 		for _, bad := range []obj{
 			{"groupBacklog": -1}, {"groupBacklog": 101}, {"groupBacklog": "20"}, {"groupBacklog": 1.5},
@@ -82,7 +82,7 @@ func TestContractGroupCursors(t *testing.T) {
 		w.passed(alice, a[1].time())
 		b := alice.tells(two, "b1")
 		bob.hears(b...)
-		bob.LostLink() // nothing acked
+		bob.DropWhenHandled() // nothing acked
 		for _, id := range []string{one, two} {
 			if _, ok := bob.GroupCursors[id].(string); !ok {
 				t.Fatalf("no cursor of %s after live messages: %v", id, bob.GroupCursors)
@@ -94,7 +94,7 @@ func TestContractGroupCursors(t *testing.T) {
 			bob.resumeGroups(nil)
 			all := bob.Pushes()
 			check(t, what, append(messagesIn(all), changesIn(all)...), []any{})
-			bob.LostLink()
+			bob.DropWhenHandled()
 		}
 		bob.resumeGroups(nil)
 		all := bob.Pushes()
@@ -102,7 +102,7 @@ func TestContractGroupCursors(t *testing.T) {
 		checkHas(t, "onSynced", syncedIn(all), obj{"unreadTotal": 2, "conversations": []any{
 			groupEntry(b[0], 0, -1), groupEntry(a[1], 0, 2),
 		}})
-		bob.LostLink()
+		bob.DropWhenHandled()
 
 		// Unread or read, by others or from another device, recalls and deletions.
 		desk := w.online(w.bob, "desk", nil)
@@ -136,7 +136,7 @@ func TestContractGroupCursors(t *testing.T) {
 			t.Errorf("onMessageDeleted names %v, want 2", deleted)
 		}
 		checkHas(t, "onSynced", syncedIn(all), obj{"offline": 0, "unreadTotal": 2, "lost": []any{}})
-		bob.LostLink()
+		bob.DropWhenHandled()
 		none("nothing came after the sync")
 
 		// More than the backlog: the newest unread, and the rest by pages.
@@ -145,7 +145,7 @@ func TestContractGroupCursors(t *testing.T) {
 		all = bob.Pushes()
 		check(t, "more than the backlog", messagesOf("g:"+one, all), objs(a[27:]...))
 		check(t, "unreadTotal", syncedIn(all)["unreadTotal"], 32)
-		bob.LostLink()
+		bob.DropWhenHandled()
 		none("nothing came after a part")
 
 		// The old cursors are still good, also after a crash.
@@ -156,7 +156,7 @@ func TestContractGroupCursors(t *testing.T) {
 		all = bob.Pushes()
 		check(t, "one after a crash", messagesOf("g:"+one, all), objs(a[4:]...))
 		check(t, "two after a crash", messagesOf("g:"+two, all), objs(b[1]))
-		bob.LostLink()
+		bob.DropWhenHandled()
 		none("nothing came after the second sync")
 
 		// Somebody else's cursor, or one of another group, is none.
@@ -252,7 +252,7 @@ func TestContractGroupLost(t *testing.T) {
 		fill(5)
 		before := w.login(w.bob, "before", nil)
 		before.Pushes() // holds 1 to 5
-		before.LostLink()
+		before.DropWhenHandled()
 		carol.Request("readReport", obj{"conv": conv, "seq": 3})
 		fill(total - 5)
 
@@ -294,7 +294,7 @@ func TestContractGroupLost(t *testing.T) {
 		// A device that holds something newer missed nothing.
 		full := w.online(w.carol, "full", quiet)
 		full.hears(alice.tells(id, "newer")...)
-		full.LostLink()
+		full.DropWhenHandled()
 		full.resumeGroups(quiet)
 		check(t, "lost of a device that holds something newer", syncedIn(full.Pushes())["lost"], []any{})
 	})
@@ -343,7 +343,7 @@ func TestContractMembershipsWhileAway(t *testing.T) {
 		bob.Pushes()
 		bob.AckAll()
 		other := w.online(w.bob, "other", nil)
-		bob.LostLink()
+		bob.DropWhenHandled()
 
 		joined := named("joined", w.bob)
 		other.Request("leaveGroup", obj{"group": left})
@@ -375,7 +375,7 @@ func TestContractMembershipsWhileAway(t *testing.T) {
 			news(joined, "joined", "", w.bob), news(left, "left", "", w.bob), news(removed, "removed", "", w.bob),
 			news(over, "dismissed", "", w.bob), news(known, "joined", "", w.bob), news(kept, "changed", w.alice),
 		})
-		bob.LostLink()
+		bob.DropWhenHandled()
 
 		// With the cursors that came of it there is nothing more, though a transfer is a letter too.
 		cursors := with(bob.GroupCursors, nil)

@@ -233,7 +233,7 @@ func TestContractGroupDeleteMessage(t *testing.T) {
 		for _, c := range []*device{phone, laptop, tablet} {
 			c.hears(m...)
 		}
-		tablet.LostLink()
+		tablet.DropWhenHandled()
 		for range 2 { // already gone: ok, and nobody is told again
 			check(t, "deleteMessage", phone.Request("deleteMessage", obj{"conv": conv, "seqs": []any{3, 1}}), obj{})
 		}
@@ -415,10 +415,10 @@ func TestContractGroupChangesWhileAway(t *testing.T) {
 			all := laptop.Pushes()
 			check(t, "messages", messagesIn(all), []any{})
 			check(t, "conversations", syncedIn(all)["conversations"], append([]any{}, entry...))
-			laptop.LostLink()
+			laptop.DropWhenHandled()
 			return changesIn(all)
 		}
-		laptop.LostLink()
+		laptop.DropWhenHandled()
 		phone.Request("readReport", obj{"conv": conv, "seq": 1})
 		phone.Request("readReport", obj{"conv": conv, "seq": 2})
 		check(t, "reports", away(groupEntry(m[2], 2, 1)), []any{[]any{"onReadReport", obj{"conv": conv, "seq": 2}}})
@@ -445,7 +445,7 @@ func TestContractGroupExpiry(t *testing.T) {
 		all := bob.Pushes()
 		check(t, "messages", messagesIn(all), objs(m...))
 		check(t, "onSynced", syncedIn(all), syncedArgs(0, 3, groupEntry(m[2], 0, 3)))
-		bob.LostLink()
+		bob.DropWhenHandled()
 		w.PassTime(time.Minute)
 		bob.Login(nil)
 		all = bob.Pushes()

@@ -106,7 +106,7 @@ func TestScenario19CrashBetweenPushAndAck(t *testing.T) {
 		}{
 			{"link", func() { bob.Drop() }},
 			{"server", func() { w.Kill(); w.Restart() }},
-			{"client", func() { bob.LostLink() }},
+			{"client", func() { bob.DropWhenHandled() }},
 		}
 		for _, c := range crashes {
 			bob.Login(nil)
@@ -121,7 +121,7 @@ func TestScenario19CrashBetweenPushAndAck(t *testing.T) {
 		check(t, "onSynced", syncedIn(all), syncedArgs(3, 3, entry(w.bob, m[2], 3, 0, 3)))
 		app.take(messagesIn(all))
 		bob.AckAll()
-		bob.LostLink()
+		bob.DropWhenHandled()
 		bob.Login(obj{"recents": "quiet"})
 		all = bob.Pushes()
 		check(t, "pushed after the ack", messagesIn(all), []any{})
@@ -146,7 +146,7 @@ func TestScenario19PartialAck(t *testing.T) {
 			t.Errorf("%d messages in one frame", first)
 		}
 		bob.Notice("ack", obj{"d": 1})
-		bob.LostLink()
+		bob.DropWhenHandled()
 		bob.Login(nil)
 		all = bob.Pushes()
 		check(t, "messages after the partial ack", messagesIn(all), seenBy(w.bob, first+1, m[first:]...))
@@ -258,7 +258,7 @@ func TestScenario27AckLostCursorKept(t *testing.T) {
 				stored = cursor
 			}
 		}
-		phone.LostLink()
+		phone.DropWhenHandled()
 
 		phone.Login(obj{"since": stored})
 		all = phone.Pushes()

@@ -81,7 +81,7 @@ func TestScenario13DeleteBySender(t *testing.T) {
 		m, conv := g.messages, "g:"+g.id
 		away := w.login(w.bob, "away", nil)
 		away.Pushes()
-		away.LostLink()
+		away.DropWhenHandled()
 		path := "/v1/groups/" + g.id + "/messages?sender=" + w.alice
 
 		// Who is no administrator changes nothing.

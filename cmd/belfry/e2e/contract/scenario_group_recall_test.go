@@ -42,7 +42,7 @@ func TestScenario14RecallInGroup(t *testing.T) {
 		for _, c := range []*device{alice, desk, phone, tablet} {
 			c.hears(m...)
 		}
-		tablet.LostLink() // holds m1 to m3, and a cursor
+		tablet.DropWhenHandled() // holds m1 to m3, and a cursor
 
 		recall := func(c *device, seq int) {
 			t.Helper()

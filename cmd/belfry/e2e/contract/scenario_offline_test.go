@@ -174,7 +174,7 @@ func TestScenario06OverTheOfflineLimit(t *testing.T) {
 			check(t, "messages", messagesIn(all), queue)
 			check(t, "onSynced", syncedIn(all), lost)
 			phone.AckAll()
-			phone.LostLink()
+			phone.DropWhenHandled()
 		}
 		phone.Login(manual)
 		check(t, "messages", messagesIn(phone.Pushes()), queue)
@@ -187,7 +187,7 @@ func TestScenario06OverTheOfflineLimit(t *testing.T) {
 		all := before.Pushes()
 		check(t, "messages since", messagesIn(all), append(seenBy(w.bob, 1, quiet...), seenBy(w.bob, 1, m...)...))
 		check(t, "onSynced since", syncedIn(all), lost)
-		before.LostLink()
+		before.DropWhenHandled()
 		before.Resume(manual)
 		all = before.Pushes()
 		check(t, "messages since the end", messagesIn(all), []any{})

@@ -27,7 +27,7 @@ func TestScenario14Recall(t *testing.T) {
 			check(t, "live", laptop.LiveMessage(), sent.at(w.bob, i+1))
 			check(t, "live", desk.LiveMessage(), sent.at(w.alice, i+1))
 		}
-		laptop.LostLink() // holds m1 to m3
+		laptop.DropWhenHandled() // holds m1 to m3
 
 		refused := func(c *device, conv string, seq int, code string) {
 			t.Helper()
@@ -133,7 +133,7 @@ func TestScenario26PhoneReturnsAfterLaptopReadAll(t *testing.T) {
 		alice := w.online(w.alice, "phone", nil)
 		m := alice.sends(w.bob, "m1")
 		check(t, "live", phone.LiveMessage(), m[0].at(w.bob, 1))
-		phone.LostLink()
+		phone.DropWhenHandled()
 
 		m = append(m, alice.sends(w.bob, "m2", "m3")...)
 		sent := laptop.sends(w.alice, "from the laptop")
@@ -176,7 +176,7 @@ func TestScenario26PhoneReturnsAfterLaptopReadAll(t *testing.T) {
 		}
 		check(t, "onSynced", syncedIn(all), syncedArgs(0, 0, entry(w.bob, m[4], 5, 5, 0)))
 		phone.Idle()
-		phone.LostLink()
+		phone.DropWhenHandled()
 		phone.Resume(nil)
 		check(t, "the next return", phone.Pushes()[0].Op, "onSynced")
 	})
@@ -188,7 +188,7 @@ func TestScenario26FromTheVeryBeginning(t *testing.T) {
 	eachCodec(t, harness.Start(t), func(t *testing.T, w *world) {
 		phone := w.online(w.bob, "phone", nil)
 		laptop := w.online(w.bob, "laptop", nil)
-		phone.LostLink()
+		phone.DropWhenHandled()
 		alice := w.online(w.alice, "phone", nil)
 		m := alice.sends(w.bob, "m1", "m2", "m3")
 		for i := range m {

@@ -19,7 +19,7 @@ func TestScenario09QuietRecents(t *testing.T) {
 		read := alice.sends(w.bob, "read")
 		check(t, "live", phone.LiveMessage(), read[0].at(w.bob, 1))
 		phone.AckAll()
-		phone.LostLink()
+		phone.DropWhenHandled()
 		carol := w.online(w.carol, "phone", nil)
 		unread := carol.sends(w.bob, "unread")
 		w.arrived(w.bob, "u:"+w.carol, 1)
@@ -85,7 +85,7 @@ func TestScenario10CursorCoversLastMessage(t *testing.T) {
 		}
 		phone.AckAll()
 		check(t, "onReadReport", laptop.Expect("onReadReport"), obj{"conv": "u:" + w.alice, "seq": 1})
-		phone.LostLink() // with the cursor of covered
+		phone.DropWhenHandled() // with the cursor of covered
 
 		carol := w.online(w.carol, "phone", nil)
 		missed := carol.sends(w.bob, "missed")
@@ -98,7 +98,7 @@ func TestScenario10CursorCoversLastMessage(t *testing.T) {
 		all := phone.Pushes()
 		check(t, "messages", messagesIn(all), seenBy(w.bob, 1, missed...))
 		check(t, "onSynced", syncedIn(all), syncedArgs(0, 0, conversations...))
-		phone.LostLink()
+		phone.DropWhenHandled()
 		phone.Resume(nil)
 		all = phone.Pushes()
 		check(t, "messages when it has all", messagesIn(all), []any{})

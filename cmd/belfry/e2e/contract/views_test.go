@@ -177,7 +177,7 @@ func TestContractSettingsReachDevices(t *testing.T) {
 		for _, c := range []*device{phone, laptop} {
 			c.Batch()
 		}
-		away.LostLink()
+		away.DropWhenHandled()
 		var told []any
 		hear := func(op string, args obj) {
 			t.Helper()
@@ -369,7 +369,7 @@ func TestContractReceipts(t *testing.T) {
 		// Who is away learns it at login, also of what is no longer stored.
 		short := alice.sendBody(bob.User, "short", "x", obj{"ttl": 5})
 		bob.Batch()
-		alice.LostLink()
+		alice.DropWhenHandled()
 		w.passed(bob, short.time()+5000)
 		report(inBob+2, 0)
 		w.until(alice, func(all []wstest.Push) bool {

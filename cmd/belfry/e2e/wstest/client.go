@@ -244,9 +244,9 @@ func (c *Client) Logout() {
 	c.ExpectClose(1000)
 }
 
-// LostLink cuts the connection without a close frame, once the server has handled
+// DropWhenHandled cuts the connection without a close frame, once the server has handled
 // all that was sent before.
-func (c *Client) LostLink() {
+func (c *Client) DropWhenHandled() {
 	c.T.Helper()
 	c.Request("ping", nil)
 	c.Drop()

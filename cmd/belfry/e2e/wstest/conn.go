@@ -90,7 +90,7 @@ func (c *Conn) read() {
 			defer close(c.done)
 			for {
 				frame, size, err := c.readFrame()
-				if !c.take(frame, size, err) {
+				if !c.handleFrame(frame, size, err) {
 					c.WS.CloseNow()
 					return
 				}
@@ -114,10 +114,10 @@ func (c *Conn) readFrame() (frame Obj, size int, err error) {
 	return frame, len(b), nil
 }
 
-// take sorts one frame into replies or pushes, or notes the error that ended the
+// handleFrame sorts one frame into replies or pushes, or notes the error that ended the
 // connection. It reports whether to read on. A frame that the contract does not
 // allow ends the connection, too.
-func (c *Conn) take(frame Obj, size int, err error) bool {
+func (c *Conn) handleFrame(frame Obj, size int, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {

@@ -89,8 +89,8 @@ func (m *model) send(text string) []job {
 	}}
 }
 
-// types tells the peer that the user types, at most every typingEvery.
-func (m *model) types(now time.Time) {
+// sendTyping tells the peer that the user types, at most every typingEvery.
+func (m *model) sendTyping(now time.Time) {
 	if m.current != "" && m.state == client.StateOnline && now.Sub(m.lastTyping) >= typingEvery {
 		m.lastTyping = now
 		m.net.Typing(m.current)

@@ -122,23 +122,23 @@ func (m *model) groupNews(e client.GroupEvent) {
 	switch e.Event {
 	case protocol.EventCreated:
 		if e.By != m.me {
-			m.tell("%s made %s", by, conv)
+			m.noteInLineMode("%s made %s", by, conv)
 		}
 	case protocol.EventJoined:
 		if users == e.By {
-			m.tell("%s is in %s now", users, conv)
+			m.noteInLineMode("%s is in %s now", users, conv)
 		} else {
-			m.tell("%s added %s to %s", by, users, conv)
+			m.noteInLineMode("%s added %s to %s", by, users, conv)
 		}
 	case protocol.EventLeft:
-		m.tell("%s left %s", users, conv)
+		m.noteInLineMode("%s left %s", users, conv)
 	case protocol.EventRemoved:
-		m.tell("%s removed %s from %s", by, users, conv)
+		m.noteInLineMode("%s removed %s from %s", by, users, conv)
 	case protocol.EventDismissed:
-		m.tell("%s dismissed %s", by, conv)
+		m.noteInLineMode("%s dismissed %s", by, conv)
 	case protocol.EventOwnerOffered:
 		if len(e.Users) > 0 {
-			m.tell("%s offers %s to %s", by, conv, users)
+			m.noteInLineMode("%s offers %s to %s", by, conv, users)
 		}
 	case protocol.EventJoinRequested:
 		m.note("%s would like to join %s", users, conv)

@@ -91,33 +91,33 @@ func (m *model) note(format string, args ...any) {
 	m.notes = append(m.notes, "* "+fmt.Sprintf(format, args...))
 }
 
-// tell is note in line mode. A screen shows the same by itself.
-func (m *model) tell(format string, args ...any) {
+// noteInLineMode is note in line mode. A screen shows the same by itself.
+func (m *model) noteInLineMode(format string, args ...any) {
 	if m.talks {
 		m.note(format, args...)
 	}
 }
 
-// print adds a note for a message in line mode, where nothing else shows messages.
-func (m *model) print(l *transcript, e entry) {
+// noteMessage adds a note for a message in line mode, where nothing else shows messages.
+func (m *model) noteMessage(l *transcript, e entry) {
 	if m.talks {
 		m.notes = append(m.notes, m.line(l, e))
 	}
 }
 
-// entered handles a change of the state of the connection.
-func (m *model) entered(state client.State) {
+// stateChanged handles a change of the state of the connection.
+func (m *model) stateChanged(state client.State) {
 	m.state = state
 	switch state {
 	case client.StateOnline:
 		if m.offline {
 			m.offline = false
-			m.tell("Connected again.")
+			m.noteInLineMode("Connected again.")
 		}
 	case client.StateWaiting:
 		if !m.offline {
 			m.offline = true
-			m.tell("No connection, trying again: %v", m.net.Err())
+			m.noteInLineMode("No connection, trying again: %v", m.net.Err())
 		}
 	case client.StateClosed:
 		m.quit = true
@@ -186,14 +186,14 @@ func (m *model) apply(event any) []job {
 	case client.ReadReceipt:
 		l := m.log(e.Conv.String())
 		l.peerReadSeq = max(l.peerReadSeq, e.Seq)
-		m.tell("%s has read your messages ✓✓", peer(l.conv))
+		m.noteInLineMode("%s has read your messages ✓✓", peer(l.conv))
 	case client.Recall:
 		l := m.log(e.Conv.String())
 		for _, r := range e.Ranges {
 			l.recall(m.me, r.From, r.To, e.Sender)
 		}
 		if e.By != m.me {
-			m.tell("%s took a message back", e.By)
+			m.noteInLineMode("%s took a message back", e.By)
 		}
 	case client.MessagesDeleted:
 		m.log(e.Conv.String()).remove(e.Seqs)
@@ -206,7 +206,7 @@ func (m *model) apply(event any) []job {
 	case client.Typing:
 		return m.peerTypes(e)
 	case client.State:
-		m.entered(e)
+		m.stateChanged(e)
 	case sendResult:
 		m.sent(e)
 	case historyPage:
@@ -247,7 +247,7 @@ func (m *model) received(list []client.Message) []job {
 				l.unread++
 			}
 		}
-		m.print(l, e)
+		m.noteMessage(l, e)
 	}
 	switch {
 	case m.current != "":
@@ -323,7 +323,7 @@ func (m *model) loaded(e historyPage) []job {
 		}
 		entry := entry{seq: msg.Seq, from: msg.From, text: bodyText(body), time: msg.Time}
 		l.add(entry)
-		m.print(l, entry)
+		m.noteMessage(l, entry)
 	}
 	if l.gapsFrom = e.page.From; !e.page.More {
 		l.complete = true
@@ -364,7 +364,7 @@ func (m *model) sent(e sendResult) {
 		l.readSeq = max(l.readSeq, e.result.Seq)
 	}
 	if i, ok := l.find(e.result.Seq); ok {
-		m.print(l, l.entries[i])
+		m.noteMessage(l, l.entries[i])
 	}
 }
 

@@ -90,7 +90,7 @@ func (t *tui) press(msg tea.KeyPressMsg) []job {
 func (t *tui) insert(text string) {
 	t.editor.insert(text)
 	if !strings.HasPrefix(t.editor.text(), "/") {
-		t.model.types(time.Now())
+		t.model.sendTyping(time.Now())
 	}
 }
 

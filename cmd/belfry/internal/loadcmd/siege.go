@@ -266,11 +266,11 @@ func (r *tableReport) judgeSiege(s *loadtest.SiegeReport, limit int64) {
 	lost := s.AbsentSent - s.AbsentDelivered + s.Sent - s.Delivered
 	row("lost, refused or cut off", fmt.Sprintf("%s of the absent's %s messages, %s of the pairs' %s; %s refused; cut off: %s",
 		grouped(float64(s.AbsentSent-s.AbsentDelivered)), grouped(float64(s.AbsentSent)), grouped(float64(s.Sent-s.Delivered)), grouped(float64(s.Sent)),
-		grouped(float64(total(s.Refused))), kinds(s.Losses)),
+		grouped(float64(total(s.Refused))), formatCounts(s.Losses)),
 		"nothing", float64(lost), "messages", lost == 0 && total(s.Refused) == 0 && len(s.Losses) == 0 && !s.Siege.Full)
-	row("health", fmt.Sprintf("p99 %s, max %s; %s not answered", inMS(s.Siege.Health.P99MS), inMS(s.Siege.Health.MaxMS), kinds(s.Siege.Unwell)),
+	row("health", fmt.Sprintf("p99 %s, max %s; %s not answered", inMS(s.Siege.Health.P99MS), inMS(s.Siege.Health.MaxMS), formatCounts(s.Siege.Unwell)),
 		"each within 1 s", s.Siege.Health.MaxMS, "ms", s.Siege.Health.MaxMS <= siegeHealth && len(s.Siege.Unwell) == 0)
-	row("newcomers log in", fmt.Sprintf("p99 %s, calm %s; %s refused", inMS(s.Siege.Login.P99MS), inMS(s.Calm.Login.P99MS), kinds(s.Siege.Refused)),
+	row("newcomers log in", fmt.Sprintf("p99 %s, calm %s; %s refused", inMS(s.Siege.Login.P99MS), inMS(s.Calm.Login.P99MS), formatCounts(s.Siege.Refused)),
 		"each within 1 s", s.Siege.Login.MaxMS, "ms", s.Siege.Login.MaxMS <= siegeHealth && len(s.Siege.Refused) == 0)
 }
 
@@ -281,8 +281,8 @@ func total(counts map[string]int64) (n int64) {
 	return n
 }
 
-// kinds formats counts by kind, "none" if there are none.
-func kinds(counts map[string]int64) string {
+// formatCounts formats counts by kind, "none" if there are none.
+func formatCounts(counts map[string]int64) string {
 	if len(counts) == 0 {
 		return "none"
 	}
@@ -321,7 +321,7 @@ func siegeRows(s *loadtest.SiegeReport) (rows [][]string) {
 	if a.Replies > 0 {
 		rows = append(rows, []string{fmt.Sprintf("  %s requests answered, the largest with %s", grouped(float64(a.Replies)), kibibytes(a.Largest))})
 	}
-	rows = append(rows, []string{"  ends and errors: " + kinds(a.Ends)})
+	rows = append(rows, []string{"  ends and errors: " + formatCounts(a.Ends)})
 	cpu := func(u *loadtest.Usage) string {
 		if u == nil {
 			return "?"

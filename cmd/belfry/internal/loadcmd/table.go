@@ -306,9 +306,9 @@ func (t *tableRun) slowPeers(ctx context.Context, s *ownServer, _ int) (err erro
 	return err
 }
 
-// groupRate is the rate of messages per second at which no message to a group
+// groupMessageRate is the rate of messages per second at which no message to a group
 // waits: so low that each has a frame to itself.
-const groupRate = 50
+const groupMessageRate = 50
 
 // oneGroup runs the group at saturation, then at a rate.
 func (t *tableRun) oneGroup(ctx context.Context, s *ownServer, _ int) (err error) {
@@ -317,7 +317,7 @@ func (t *tableRun) oneGroup(ctx context.Context, s *ownServer, _ int) (err error
 	if t.report.Group, err = loadtest.Group(ctx, config); err != nil {
 		return err
 	}
-	config.Rate = groupRate
+	config.Rate = groupMessageRate
 	t.report.GroupRate, err = loadtest.Group(ctx, config)
 	return err
 }
