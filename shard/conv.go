@@ -142,7 +142,14 @@ const (
 	gapEvicted
 	gapDeleted
 	gapRecalled
-	gapNotMember // the seq was never in the view
+	gapNotMember // the seq was never in the view; not stored, codes that are go before it
+)
+
+// firstStoredGap and lastStoredGap bound the codes of tombstones and of runs that left
+// the log, in snapshots.
+const (
+	firstStoredGap = gapNone + 1
+	lastStoredGap  = gapNotMember - 1
 )
 
 // reason returns the query.GapReason of a code. The code must not be gapNone.

@@ -157,7 +157,7 @@ func (l *loader) conversation(x *codec.Coder) {
 		s.extraMut(u, c).fields(x, s.arena)
 	}
 	first := x.Decoder.Uint()
-	if first == 0 || first > 1<<53 || first > 1 && (c.goneReason < gapExpired || c.goneReason > gapRecalled) {
+	if first == 0 || first > 1<<53 || first > 1 && (c.goneReason < firstStoredGap || c.goneReason > lastStoredGap) {
 		x.Fail(codec.ErrMalformed)
 		return
 	}

@@ -312,7 +312,7 @@ func (t *tombstone) fields(x *codec.Coder) {
 	codec.Uint(x, &t.seq)
 	codec.Uint(x, &t.arrival)
 	codec.Uint(x, &t.by)
-	codec.Enum(x, &t.reason, gapExpired, gapRecalled)
+	codec.Enum(x, &t.reason, firstStoredGap, lastStoredGap)
 	codec.Bool(x, &t.own)
 }
 
@@ -325,7 +325,7 @@ func (run *lostRun) fields(x *codec.Coder) {
 
 func (run *goneRun) fields(x *codec.Coder) {
 	codec.Uint(x, &run.to)
-	codec.Enum(x, &run.reason, gapExpired, gapRecalled)
+	codec.Enum(x, &run.reason, firstStoredGap, lastStoredGap)
 }
 
 // numbers lists the fields that are encoded as plain numbers, in the encoding's order.
