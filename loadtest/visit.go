@@ -16,7 +16,7 @@ type visit struct {
 	took    time.Duration     // from the request to onSynced
 	frames  [][]byte          // of onNewMessage, up to onSynced
 	count   int               // messages in them
-	end     int               // bytes of the frame of onSynced
+	end     int               // bytes of onSynced and of the lists before it
 	cursors map[string]string // of groups, as the frames give them
 }
 
@@ -37,6 +37,7 @@ func (r *groupLoginRun) login(ctx context.Context, user string, args protocol.Lo
 	v := &visit{reader: &reader{socket: socket}}
 	args.Token, args.Device, args.AutoRead = token, "load", true
 	began := time.Now()
+	var parts [][]byte // frames of lists that onSynced has no room for
 	err = v.call(protocol.OpLogin, &args, new(protocol.LoginOK))
 	for err == nil && v.synced == nil {
 		var payload []byte
@@ -48,10 +49,14 @@ func (r *groupLoginRun) login(ctx context.Context, user string, args protocol.Lo
 		switch f.Op {
 		case protocol.OpOnNewMessage:
 			v.frames = append(v.frames, bytes.Clone(payload))
+		case protocol.OpOnConversations:
+			v.end += len(payload)
+			parts = append(parts, bytes.Clone(payload))
 		case protocol.OpOnSynced:
-			v.took, v.end = time.Since(began), len(payload)
+			v.took = time.Since(began)
+			v.end += len(payload)
 			v.synced = new(protocol.Synced)
-			err = f.Decode(v.synced)
+			err = errors.Join(f.Decode(v.synced), v.complete(parts))
 		}
 	}
 	if err != nil {
@@ -59,6 +64,23 @@ func (r *groupLoginRun) login(ctx context.Context, user string, args protocol.Lo
 		return nil, errors.Join(fmt.Errorf("%s: login: %w", user, err), context.Cause(ctx))
 	}
 	return v, nil
+}
+
+// complete adds to onSynced the lists that came before it.
+func (v *visit) complete(frames [][]byte) error {
+	for _, frame := range frames {
+		f, err := protocol.DecodeServerFrame(v.socket.codec, frame)
+		var part protocol.SyncedPart
+		if err == nil {
+			err = f.Decode(&part)
+		}
+		if err != nil {
+			return fmt.Errorf("onConversations: %w", err)
+		}
+		v.parts.Add(&part)
+	}
+	v.parts.Complete(v.synced)
+	return nil
 }
 
 // groupCursors returns the cursors that the login returned, as many as the next

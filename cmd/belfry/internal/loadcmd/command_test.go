@@ -215,7 +215,7 @@ func TestLoadTables(t *testing.T) {
 		"back → synced":    {"reconnect", "--drop", "--clients", "3", "--away", "0s"},
 		"deliveries/s":     {"group", "--members", "3", "--duration", "100ms", "--warmup", "0s"},
 		"back → complete":  {"chatroom", "--drop", "--members", "3", "--online", "2", "--lead", "100ms", "--away", "0s", "--trail", "100ms"},
-		"with cursors":     {"login", "--groups", "3", "--users", "2", "--rounds", "1"},
+		"with cursors":     {"login", "--groups", "400", "--users", "2", "--rounds", "1"}, // more than onSynced has room for
 		"their next login": {"slow", "--users", "2", "--slow", "1", "--rate", "100", "--slow-rate", "100", "--warmup", "0s", "--duration", "100ms", "--slow-duration", "100ms", "--close-patience", "10ms"},
 	} {
 		code, out, errs := load(s, args...)
