@@ -49,17 +49,18 @@ func (b *bench) sender(senders, peers int, read bool) func() time.Duration {
 	body := make([]byte, 128)
 	n := 0
 	var data, reads []byte
+	var encoder command.Encoder
 	return func() time.Duration {
 		b.now++
 		data, reads = command.AppendBatchHeader(data[:0], b.now), command.AppendBatchHeader(reads[:0], b.now)
 		for range 64 {
 			n++
 			from, to := loadUser(n%senders), command.UserID(fmt.Sprint("peer", n%senders, "-", n/senders%peers))
-			data = command.AppendCommand(data, &command.Send{
+			data = encoder.Append(data, &command.Send{
 				User: from, To: to, CID: fmt.Sprint("cid-", n),
 				ID: command.MsgID{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}, Body: body,
 			})
-			reads = command.AppendCommand(reads, &command.ReadReport{User: to, Peer: from, Seq: 1 << 40, Auto: true})
+			reads = encoder.Append(reads, &command.ReadReport{User: to, Peer: from, Seq: 1 << 40, Auto: true})
 		}
 		began := time.Now()
 		b.s.Apply(data, &b.out)
