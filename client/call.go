@@ -45,13 +45,13 @@ const (
 	callDone
 )
 
-// unknown reports whether the call may have been carried out although no final
+// maybeDone reports whether the call may have been carried out although no final
 // answer came. "unavailable" is not final: whoever answers so may not know the
 // outcome.
-func (c *call) unknown() bool { return !c.written.IsZero() }
+func (c *call) maybeDone() bool { return !c.written.IsZero() }
 
-// read decodes the answer to the call into ok, or passes it to sent.
-func (c *call) read(answer protocol.Raw) error {
+// readAnswer decodes the answer to the call into ok, or passes it to sent.
+func (c *call) readAnswer(answer protocol.Raw) error {
 	if c.send == nil {
 		if c.ok == nil {
 			return nil

@@ -31,7 +31,7 @@ type Client struct {
 	ended  chan struct{} // closed when nothing of the network is left
 	done   chan struct{} // closed when the last handler has returned, too
 
-	told *State // last passed to OnState; used by the dispatching goroutine alone
+	toldState *State // last passed to OnState; used by the dispatching goroutine alone
 
 	mu      sync.Mutex
 	state   State
@@ -209,15 +209,15 @@ func (c *Client) enter(state State, err error) {
 // tell calls OnState, unless it was called with the same state last: those in
 // between may have been left out.
 func (c *Client) tell(state State) {
-	if c.told == nil || *c.told != state {
-		c.told = &state
+	if c.toldState == nil || *c.toldState != state {
+		c.toldState = &state
 		c.cfg.OnState(state)
 	}
 }
 
-// arrived makes s, which has logged in, the client's session, and lets requests
+// setSession makes s, which has logged in, the client's session, and lets requests
 // be written.
-func (c *Client) arrived(s *session) {
+func (c *Client) setSession(s *session) {
 	c.mu.Lock()
 	c.session, c.user, c.err = s, s.user, nil
 	c.mu.Unlock()
@@ -230,14 +230,14 @@ func (c *Client) arrived(s *session) {
 	}
 }
 
-// left ends what was bound to the session that is over. The next one is pushed
+// clearSession ends what was bound to the session that is over. The next one is pushed
 // again what no handler has seen.
-func (c *Client) left() {
+func (c *Client) clearSession() {
 	c.mu.Lock()
 	c.session = nil
 	c.mu.Unlock()
 	c.in.dropFrames()
-	c.out.lost()
+	c.out.disconnected()
 }
 
 // dispatch calls the handlers, one event after the other. It is the client's last

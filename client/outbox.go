@@ -125,7 +125,7 @@ func (o *outbox) answer(id uint64, ok protocol.Raw, refusal *Error) {
 	}
 	switch {
 	case refusal == nil:
-		o.finish(c, c.read(ok))
+		o.finish(c, c.readAnswer(ok))
 	case !refusal.temporary():
 		o.finish(c, refusal)
 	default:
@@ -179,7 +179,7 @@ func (o *outbox) abandon(c *call, cause error) error {
 	if c.refused != nil {
 		err = fmt.Errorf("%w (last answer: %w)", cause, c.refused)
 	}
-	if c.unknown() {
+	if c.maybeDone() {
 		err = fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 	o.finish(c, err)
@@ -203,16 +203,16 @@ func (o *outbox) connected() {
 	o.signal()
 }
 
-// lost makes the calls that were on the wire ready again, the oldest first, and
+// disconnected makes the calls that were on the wire ready again, the oldest first, and
 // ends those tied to the connection.
-func (o *outbox) lost() {
+func (o *outbox) disconnected() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.online = false
 	for _, id := range slices.Sorted(maps.Keys(o.calls)) {
 		c := o.calls[id]
 		switch {
-		case c.tied && c.unknown():
+		case c.tied && c.maybeDone():
 			o.finish(c, fmt.Errorf("%w: %w", ErrUnknown, ErrOffline))
 		case c.tied:
 			o.finish(c, ErrOffline)
@@ -232,7 +232,7 @@ func (o *outbox) close(cause error) {
 	o.closed = cause
 	for _, c := range o.calls {
 		err := cause
-		if c.unknown() {
+		if c.maybeDone() {
 			err = errors.Join(cause, ErrUnknown)
 		}
 		o.finish(c, err)

@@ -54,7 +54,7 @@ func (c *Client) serve() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	c.arrived(s)
+	c.setSession(s)
 
 	ctx, end := context.WithCancelCause(context.Background())
 	defer end(nil)
@@ -69,7 +69,7 @@ func (c *Client) serve() (time.Duration, error) {
 	loops.Wait()
 
 	s.ws.CloseNow()
-	c.left()
+	c.clearSession()
 	return time.Since(s.born), context.Cause(ctx)
 }
 

@@ -71,14 +71,14 @@ func (s *session) restore(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.told(presence)
+		s.reportPresence(presence)
 	}
 	return nil
 }
 
-// told calls OnPresence with the state of watched users: changes may have been
+// reportPresence calls OnPresence with the state of watched users: changes may have been
 // missed between the sessions.
-func (s *session) told(presence []UserPresence) {
+func (s *session) reportPresence(presence []UserPresence) {
 	handler := s.c.cfg.OnPresence
 	if handler == nil {
 		return

@@ -99,7 +99,7 @@ type turnKind struct {
 	// first returns what is sent at once, and more, unless nil, what is sent
 	// every dripEvery after that.
 	first, more func(*Attack) []byte
-	at          stage // how far a stranger gets before it sends
+	stage       stage // how far a stranger gets before it sends
 }
 
 func turnNames(turns []turnKind) []string {
@@ -110,8 +110,8 @@ func turnNames(turns []turnKind) []string {
 	return names
 }
 
-// sent returns a first or more that returns b each time.
-func sent(b []byte) func(*Attack) []byte { return func(*Attack) []byte { return b } }
+// sameBytes returns a first or more that returns b each time.
+func sameBytes(b []byte) func(*Attack) []byte { return func(*Attack) []byte { return b } }
 
 // attackKinds are all attacks, in the order in which a siege goes through them.
 var attackKinds = []attackKind{
@@ -159,7 +159,7 @@ type Attack struct {
 	bytes, replies atomic.Int64
 	largest        atomic.Int64
 	ends           counts
-	made           atomic.Int64 // number of the last name or id that was made up: each is new
+	lastMade       atomic.Int64 // number of the last name or id that was made up: each is new
 	end            func()
 }
 

@@ -162,7 +162,7 @@ func raidInvented(ctx context.Context, a *Attack, n int) error {
 		return err
 	}
 	defer i.Close()
-	invent := func() string { return fmt.Sprintf("%snobody%d", a.run.config.Prefix, a.made.Add(1)) }
+	invent := func() string { return fmt.Sprintf("%snobody%d", a.run.config.Prefix, a.lastMade.Add(1)) }
 	for turn := 0; err == nil; turn++ {
 		if turn%20 == 0 {
 			args := &protocol.CreateGroupArgs{Kind: protocol.KindPublic}

@@ -60,7 +60,7 @@ func requests(op string, args func(a *Attack, n int) protocol.Args) func(*Attack
 	return func(a *Attack) (b []byte) {
 		for n := range deafRequests {
 			b = appendFrame(b, opText, func(b []byte) []byte {
-				return protocol.AppendRequest(b, protocol.JSON, uint64(a.made.Add(1)+1), op, args(a, n))
+				return protocol.AppendRequest(b, protocol.JSON, uint64(a.lastMade.Add(1)+1), op, args(a, n))
 			})
 		}
 		return b
@@ -73,27 +73,27 @@ func deafConv(a *Attack, n int) protocol.Conv {
 
 // deafTurns are what deaf sessions do by turns.
 var deafTurns = []turnKind{
-	both("getRecents", requests(protocol.OpGetRecents, func(*Attack, int) protocol.Args { return nil })),
-	both("getMessage", requests(protocol.OpGetMessage, func(a *Attack, n int) protocol.Args {
+	repeatedTurn("getRecents", requests(protocol.OpGetRecents, func(*Attack, int) protocol.Args { return nil })),
+	repeatedTurn("getMessage", requests(protocol.OpGetMessage, func(a *Attack, n int) protocol.Args {
 		return &protocol.GetMessageArgs{Conv: deafConv(a, n), Limit: 100}
 	})),
-	both("getPresence", requests(protocol.OpGetPresence, func(a *Attack, _ int) protocol.Args { return a.deafPeersArgs() })),
-	both("subscribePresence", requests(protocol.OpSubscribePresence, func(a *Attack, _ int) protocol.Args { return a.deafPeersArgs() })),
-	both("getGroups", requests(protocol.OpGetGroups, func(*Attack, int) protocol.Args { return nil })),
-	both("getMembers", requests(protocol.OpGetMembers, func(a *Attack, n int) protocol.Args {
+	repeatedTurn("getPresence", requests(protocol.OpGetPresence, func(a *Attack, _ int) protocol.Args { return a.deafPeersArgs() })),
+	repeatedTurn("subscribePresence", requests(protocol.OpSubscribePresence, func(a *Attack, _ int) protocol.Args { return a.deafPeersArgs() })),
+	repeatedTurn("getGroups", requests(protocol.OpGetGroups, func(*Attack, int) protocol.Args { return nil })),
+	repeatedTurn("getMembers", requests(protocol.OpGetMembers, func(a *Attack, n int) protocol.Args {
 		return &protocol.GetMembersArgs{Group: fmt.Sprintf("%sgroup-of-the-deaf-%d", a.run.config.Prefix, n%a.config.Size), Limit: 100}
 	})),
-	both("pings", sent(bytes.Repeat(openFrame(true, opPing, 125, 125), 200))),
-	{name: "fragments", more: sent(openFrame(false, opContinuation, 1, 1)),
-		first: sent(append(openFrame(false, opText, wholeFrame/2, wholeFrame/2), openFrame(false, opContinuation, wholeFrame/4, wholeFrame/4)...))},
-	{name: "half a frame", more: sent([]byte{'a'}), first: sent(openFrame(true, opText, wholeFrame, wholeFrame-512))},
-	{name: "half a message and half a ping", more: sent([]byte{'a'}),
-		first: sent(append(openFrame(false, opText, wholeFrame-512, wholeFrame-512), openFrame(true, opPing, 125, 1)...))},
+	repeatedTurn("pings", sameBytes(bytes.Repeat(openFrame(true, opPing, 125, 125), 200))),
+	{name: "fragments", more: sameBytes(openFrame(false, opContinuation, 1, 1)),
+		first: sameBytes(append(openFrame(false, opText, wholeFrame/2, wholeFrame/2), openFrame(false, opContinuation, wholeFrame/4, wholeFrame/4)...))},
+	{name: "half a frame", more: sameBytes([]byte{'a'}), first: sameBytes(openFrame(true, opText, wholeFrame, wholeFrame-512))},
+	{name: "half a message and half a ping", more: sameBytes([]byte{'a'}),
+		first: sameBytes(append(openFrame(false, opText, wholeFrame-512, wholeFrame-512), openFrame(true, opPing, 125, 1)...))},
 }
 
-// both returns a turn in which the sockets send the same at once and every time
+// repeatedTurn returns a turn in which the sockets send the same at once and every time
 // after.
-func both(name string, bytes func(*Attack) []byte) turnKind {
+func repeatedTurn(name string, bytes func(*Attack) []byte) turnKind {
 	return turnKind{name: name, first: bytes, more: bytes}
 }
 

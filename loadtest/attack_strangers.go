@@ -32,17 +32,17 @@ const (
 
 // strangerTurns are the unfinished things that strangers send and hold, by turns.
 var strangerTurns = []turnKind{
-	{name: "unfinished message and half a ping", more: sent([]byte{'a'}),
-		first: sent(append(openFrame(false, opText, wholeFrame-512, wholeFrame-512), openFrame(true, opPing, 125, 60)...))},
-	{name: "unfinished frame", more: sent([]byte{'a'}), first: sent(openFrame(true, opText, wholeFrame, wholeFrame-512))},
-	{name: "unfinished small frame", more: sent([]byte{'a'}), first: sent(openFrame(true, opText, smallFrame, smallFrame-512))},
-	{name: "fragments", more: sent(openFrame(false, opContinuation, 1, 1)),
-		first: sent(append(openFrame(false, opText, 1, 1), bytes.Repeat(openFrame(false, opContinuation, 1, 1), 4000)...))},
-	{name: "half a ping", first: sent(openFrame(true, opPing, 125, 60))},
-	{name: "half a request", at: asHTTP, more: sent([]byte{'a'}),
-		first: sent([]byte("GET /v1/ws HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("A: "+strings.Repeat("a", 1000)+"\r\n", 7) + "B: "))},
-	{name: "half a handshake", at: asTCP, more: sent([]byte{'a'}), first: sent(halfHandshake())},
-	{name: "silence", at: asTCP, first: sent(nil)},
+	{name: "unfinished message and half a ping", more: sameBytes([]byte{'a'}),
+		first: sameBytes(append(openFrame(false, opText, wholeFrame-512, wholeFrame-512), openFrame(true, opPing, 125, 60)...))},
+	{name: "unfinished frame", more: sameBytes([]byte{'a'}), first: sameBytes(openFrame(true, opText, wholeFrame, wholeFrame-512))},
+	{name: "unfinished small frame", more: sameBytes([]byte{'a'}), first: sameBytes(openFrame(true, opText, smallFrame, smallFrame-512))},
+	{name: "fragments", more: sameBytes(openFrame(false, opContinuation, 1, 1)),
+		first: sameBytes(append(openFrame(false, opText, 1, 1), bytes.Repeat(openFrame(false, opContinuation, 1, 1), 4000)...))},
+	{name: "half a ping", first: sameBytes(openFrame(true, opPing, 125, 60))},
+	{name: "half a request", stage: asHTTP, more: sameBytes([]byte{'a'}),
+		first: sameBytes([]byte("GET /v1/ws HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("A: "+strings.Repeat("a", 1000)+"\r\n", 7) + "B: "))},
+	{name: "half a handshake", stage: asTCP, more: sameBytes([]byte{'a'}), first: sameBytes(halfHandshake())},
+	{name: "silence", stage: asTCP, first: sameBytes(nil)},
 }
 
 const opContinuation = 0x0
@@ -83,7 +83,7 @@ func raidStranger(ctx context.Context, a *Attack, n int) error {
 		return err
 	}
 	defer i.Close()
-	switch t.at {
+	switch t.stage {
 	case asWebSocket:
 		err = i.upgrade(ctx)
 	case asHTTP:
@@ -161,7 +161,7 @@ func raidToken(ctx context.Context, a *Attack, n int) error {
 	if err := i.upgrade(ctx); err != nil {
 		return err
 	}
-	if err := i.write(badTokens[a.made.Add(1)%2], attackPatience); err != nil {
+	if err := i.write(badTokens[a.lastMade.Add(1)%2], attackPatience); err != nil {
 		return err
 	}
 	return i.hold(nil)

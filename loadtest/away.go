@@ -24,8 +24,8 @@ const (
 	probeTimeout = time.Second
 )
 
-// gone waits until the present session, if there is one, has ended.
-func (c *Client) gone(ctx context.Context) error {
+// awaitLoss waits until the present session, if there is one, has ended.
+func (c *Client) awaitLoss(ctx context.Context) error {
 	s, err := c.present()
 	if err != nil {
 		return nil // it is already
@@ -38,9 +38,9 @@ func (c *Client) gone(ctx context.Context) error {
 	}
 }
 
-// comeBack connects and waits for the end of the sync. It returns when the login
+// reconnect connects and waits for the end of the sync. It returns when the login
 // was answered and when the sync ended.
-func (c *Client) comeBack(ctx context.Context) (answered, synced time.Duration, err error) {
+func (c *Client) reconnect(ctx context.Context) (answered, synced time.Duration, err error) {
 	if err := c.Connect(ctx); err != nil {
 		return 0, 0, err
 	}
@@ -54,7 +54,7 @@ func (c *Client) comeBack(ctx context.Context) (answered, synced time.Duration, 
 func (c *Client) caughtUp() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.resumed
+	return c.caughtUpMessages
 }
 
 // backOff waits for a random time before attempt n+1 of one client: clients that

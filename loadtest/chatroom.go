@@ -143,17 +143,17 @@ func (r *chatroomRun) work(ctx context.Context, report *ChatroomReport) error {
 	defer stop()
 	pace.Go(func() { s.run(sending, r.tally.Now, func(int) { r.clients[0].Pump() }) })
 
-	r.enter("all there", r.seconds(begin), int64(r.config.Lead.Seconds()))
+	r.enter("all there", r.secondsSince(begin), int64(r.config.Lead.Seconds()))
 	if err := r.sleepUntil(ctx, begin+r.config.Lead); err != nil {
 		return err
 	}
 	storm := storm{run: r.run, loss: r.config.Loss, writers: r.clients[:1], others: r.clients[1:], parallel: r.config.Parallel,
-		after: func(ctx context.Context, c *Client) error { return c.catchUp(ctx) }}
+		fetchRest: func(ctx context.Context, c *Client) error { return c.catchUp(ctx) }}
 	if err := storm.pass(ctx, &report.Storm); err != nil {
 		return err
 	}
 	back := r.tally.Now()
-	r.enter("all back", r.seconds(back), int64(r.config.Trail.Seconds()))
+	r.enter("all back", r.secondsSince(back), int64(r.config.Trail.Seconds()))
 	if err := r.sleepUntil(ctx, back+r.config.Trail); err != nil {
 		return err
 	}

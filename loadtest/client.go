@@ -65,32 +65,32 @@ type Client struct {
 	config ClientConfig
 	tally  *Tally
 
-	mu      sync.Mutex
-	views   []*view
-	groups  []*view // of views
-	byConv  map[protocol.Conv]*view
-	only    *view    // a group, when the client takes part in nothing else
-	session *session // logged in; nil when there is none
-	readers sync.WaitGroup
-	begun   int // sessions begun, also those whose login failed
-	logins  int
-	closed  bool
-	halted  bool // a send was refused for good: nothing more is sent
+	mu        sync.Mutex
+	views     []*view
+	groups    []*view // of views
+	byConv    map[protocol.Conv]*view
+	onlyGroup *view    // a group, when the client takes part in nothing else
+	session   *session // logged in; nil when there is none
+	readers   sync.WaitGroup
+	begun     int // sessions begun, also those whose login failed
+	logins    int
+	closed    bool
+	halted    bool // a send was refused for good: nothing more is sent
 
 	cursor    string // where this device stands
 	hasCursor bool
 
-	flying int         // sends without a final answer, in all views
-	parked int         // of those, refused ones that wait to be sent again
-	free   []*outgoing // to be used again
-	args   protocol.SendArgs
-	body   []byte // of args
+	inFlight int         // sends without a final answer, in all views
+	parked   int         // of those, refused ones that wait to be sent again
+	free     []*outgoing // to be used again
+	args     protocol.SendArgs
+	body     []byte // of args
 
-	incoming  int           // messages of others, each once
-	resumed   int64         // of those, the ones that came with a sync of a later session
-	wanted    int           // how many of those Await waits for
-	arrived   chan struct{} // closed when incoming reaches wanted
-	arrivedAt time.Duration // when the newest came
+	incoming         int           // messages of others, each once
+	caughtUpMessages int64         // of those, the ones that came with a sync of a later session
+	awaited          int           // how many of those Await waits for
+	arrived          chan struct{} // closed when incoming reaches wanted
+	arrivedAt        time.Duration // when the newest came
 }
 
 // NewClient makes a client that is not connected.
@@ -141,8 +141,8 @@ func (c *Client) join(g *group) {
 	v := newGroupView(c.config.User, g)
 	c.open(v)
 	c.groups = append(c.groups, v)
-	if c.only = v; len(c.views) > 1 {
-		c.only = nil
+	if c.onlyGroup = v; len(c.views) > 1 {
+		c.onlyGroup = nil
 	}
 }
 
@@ -315,7 +315,7 @@ func (c *Client) Await(ctx context.Context, messages int) (at time.Duration, err
 		return c.arrivedAt, nil
 	}
 	arrived := make(chan struct{})
-	c.wanted, c.arrived = messages, arrived
+	c.awaited, c.arrived = messages, arrived
 	c.mu.Unlock()
 	select {
 	case <-arrived:
@@ -405,9 +405,9 @@ func (c *Client) Close() {
 	c.readers.Wait()
 }
 
-// unanswered reports to the Tally what is missing in each view, above all sends
+// reportMissing reports to the Tally what is missing in each view, above all sends
 // without an answer.
-func (c *Client) unanswered() {
+func (c *Client) reportMissing() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, v := range c.views {

@@ -89,7 +89,7 @@ func TestKnownFrames(t *testing.T) {
 				t.Errorf("a frame without cursor: %v, or not known", err)
 			}
 			for i, c := range m.members {
-				if v := c.only; v.held.floor != 635 || string(v.group.cursor) != "0.634" || v.lastIn != 635 || v.lastTime != 1795400000635 {
+				if v := c.onlyGroup; v.held.floor != 635 || string(v.group.cursor) != "0.634" || v.lastIn != 635 || v.lastTime != 1795400000635 {
 					t.Errorf("member %d is at seq %d, cursor %s, time %d", i, v.held.floor, v.group.cursor, v.lastTime)
 				}
 			}
@@ -142,7 +142,7 @@ func BenchmarkKnownFrame(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%d", codec.Name(), perFrame), func(b *testing.B) {
 				m := newMemberTest(b, codec, 1)
 				m.tally.Measure(0, time.Hour)
-				c, v := m.members[0], m.members[0].only
+				c, v := m.members[0], m.members[0].onlyGroup
 				frame := m.frame(1, m.messages(perFrame))
 				if err := c.frame(m.session(0), frame, 0); err != nil {
 					b.Fatal(err)

@@ -17,14 +17,14 @@ const unackedPerFrame = 1 << 10
 // the ack of a client that acks in large steps.
 func (c *Client) ackDue(s *session) bool {
 	every := uint64(min(c.config.AckEvery, s.window/2))
-	return s.origin.sync || s.lastD-s.acked >= every || s.unsaid >= s.window*unackedPerFrame
+	return s.origin.sync || s.lastD-s.acked >= every || s.unackedBytes >= s.window*unackedPerFrame
 }
 
 // knownFrame handles a frame that holds only messages of the client's one group
 // that others have checked. It returns false, and has done nothing, if the frame
 // is anything else.
 func (c *Client) knownFrame(s *session, payload []byte, now time.Duration) bool {
-	v := c.only
+	v := c.onlyGroup
 	messages, ok := v.receiveKnown(payload, s.lastD+1)
 	if !ok {
 		return false
@@ -35,9 +35,9 @@ func (c *Client) knownFrame(s *session, payload []byte, now time.Duration) bool 
 	g.framed.Add(int64(n))
 	c.tally.groupDelivered(messages, now)
 	if s.origin.sync && s.origin.resume {
-		c.resumed += int64(n)
+		c.caughtUpMessages += int64(n)
 	}
-	c.arrive(n, now)
+	c.countIncoming(n, now)
 	return true
 }
 
@@ -60,7 +60,7 @@ func (c *Client) groupFrame(p *protocol.NewMessage) {
 	v.group.framed.Add(int64(len(p.Messages)))
 	v.group.checked.Add(int64(len(p.Messages)))
 	if p.Skipped > 0 {
-		v.group.told += int64(p.Skipped)
+		v.group.toldSkipped += int64(p.Skipped)
 		c.tally.deliveriesSkipped(int64(p.Skipped))
 	}
 }

@@ -15,8 +15,8 @@ type member struct {
 
 	// Of a live group, which has no seqs: the newest counter of each sender, the
 	// messages that never came and how many the server has said it skipped.
-	counters   []uint64
-	lost, told int64
+	counters          []uint64
+	lost, toldSkipped int64
 
 	scratch []*groupMessage
 }
@@ -42,7 +42,7 @@ func (v *view) receivers() int {
 // answeredGroup handles the reply to an own send in a group.
 func (v *view) answeredGroup(o *outgoing, ok *protocol.SendOK) error {
 	if v.group.live {
-		v.open--
+		v.unplaced--
 		if ok.Seq != 0 {
 			return v.errorf("send %d is said to be stored as seq %d, in a live group", o.counter, ok.Seq)
 		}
@@ -115,9 +115,9 @@ func (v *view) receiveLive(m *protocol.Message, s *groupSender, counter uint64, 
 		}
 	}
 	if missing := int64(counter - last - 1); missing > 0 {
-		if g.lost += missing; g.lost > g.told {
-			err = v.errorf("message %d of %s came after %d, and %d were said to be skipped in all, not %d", counter, m.From, last, g.told, g.lost)
-			g.lost = g.told // reported
+		if g.lost += missing; g.lost > g.toldSkipped {
+			err = v.errorf("message %d of %s came after %d, and %d were said to be skipped in all, not %d", counter, m.From, last, g.toldSkipped, g.lost)
+			g.lost = g.toldSkipped // reported
 		}
 	}
 	if wrong := g.received(s, counter, at, m); wrong != nil && err == nil {
@@ -178,14 +178,14 @@ func (v *view) settledGroup() error {
 			continue
 		}
 		s.stream.mu.Lock()
-		want := s.stream.sent - s.stream.given
+		want := s.stream.sent - s.stream.refused
 		s.stream.mu.Unlock()
 		if got := g.counters[s.index]; got != want {
 			return v.errorf("messages of %s came up to %d, want %d", s.stream.from, got, want)
 		}
 	}
-	if g.lost != g.told {
-		return v.errorf("%d messages never came, but %d were said to be skipped", g.lost, g.told)
+	if g.lost != g.toldSkipped {
+		return v.errorf("%d messages never came, but %d were said to be skipped", g.lost, g.toldSkipped)
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ func (r *run) idle(ctx context.Context, hold time.Duration, report *IdleReport) 
 	report.LoginsPerSecond = float64(open.Load()) / report.OpenSeconds
 	report.Login = logins.latency()
 
-	r.enter("hold", r.seconds(opened.at), int64(hold.Seconds()))
+	r.enter("hold", r.secondsSince(opened.at), int64(hold.Seconds()))
 	if err := r.sleepUntil(ctx, opened.at+hold); err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func (r *pairsRun) work(ctx context.Context, report *PairsReport) error {
 	}
 
 	if r.config.Resume {
-		defer r.stay(ctx, r.clients)()
+		defer r.keepConnected(ctx, r.clients)()
 	}
 	if err := r.send(ctx, report); err != nil {
 		return err
@@ -176,9 +176,9 @@ func (r *pairsRun) work(ctx context.Context, report *PairsReport) error {
 	return r.audit(ctx)
 }
 
-// stay lets clients connect again when they have lost their connections, until
+// keepConnected lets clients connect again when they have lost their connections, until
 // the function that it returns is called.
-func (r *run) stay(ctx context.Context, clients []*Client) (leave func()) {
+func (r *run) keepConnected(ctx context.Context, clients []*Client) (leave func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var stays sync.WaitGroup
 	for _, c := range clients {

@@ -21,14 +21,14 @@ type Phase struct {
 	RSSMax int64  `json:"rssMaxBytes,omitempty"` // of the server
 }
 
-// A besides is the load beside the pairs in a phase; zero is none.
-type besides struct {
+// A sideLoad is the load beside the pairs in a phase; zero is none.
+type sideLoad struct {
 	send func(ctx context.Context, begin, end time.Duration) // on a goroutine of its own
 	sent func() int64                                        // messages so far
 	over func()                                              // ends it; called once all is measured
 }
 
-func (b *besides) count() int64 {
+func (b *sideLoad) count() int64 {
 	if b.sent == nil {
 		return 0
 	}
@@ -37,7 +37,7 @@ func (b *besides) count() int64 {
 
 // phase lets the pairs send at their rate, for the warm-up and duration, and
 // measures the latter.
-func (r *pairsRun) phase(ctx context.Context, name string, duration time.Duration, beside besides, phase *Phase) error {
+func (r *pairsRun) phase(ctx context.Context, name string, duration time.Duration, beside sideLoad, phase *Phase) error {
 	begin := r.tally.Now().Truncate(bodyTick) // as the messages' times are
 	from := begin + r.config.Warmup
 	to := from + duration
@@ -54,7 +54,7 @@ func (r *pairsRun) phase(ctx context.Context, name string, duration time.Duratio
 		pace.Go(func() { beside.send(sending, begin, to) })
 	}
 
-	r.enter(name, r.seconds(begin), int64((to - begin).Seconds()))
+	r.enter(name, r.secondsSince(begin), int64((to - begin).Seconds()))
 	if err := r.sleepUntil(ctx, from); err != nil {
 		return err
 	}

@@ -129,7 +129,7 @@ func (r *readback) history(v *view) error {
 			continue
 		}
 		s.mu.Lock()
-		want := s.sent - s.given
+		want := s.sent - s.refused
 		s.mu.Unlock()
 		if got := uint64(len(seen[s])); got != want {
 			wrong("it has %d messages of %s, want %d", got, s, want)

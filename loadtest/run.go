@@ -120,8 +120,8 @@ func (r *run) enter(phase string, done func() int64, of int64) {
 	r.phase, r.done, r.of = phase, done, of
 }
 
-// seconds returns a function that counts the seconds since a time, for enter.
-func (r *run) seconds(since time.Duration) func() int64 {
+// secondsSince returns a function that counts the seconds since a time, for enter.
+func (r *run) secondsSince(since time.Duration) func() int64 {
 	return func() int64 { return int64((r.tally.Now() - since).Seconds()) }
 }
 
@@ -234,7 +234,7 @@ func (r *run) settle(ctx context.Context, patience time.Duration) error {
 				}
 			}
 			for _, c := range r.clients {
-				c.unanswered()
+				c.reportMissing()
 			}
 			return context.Cause(ctx)
 		case <-ctx.Done():
@@ -264,14 +264,14 @@ func (r *run) audit(ctx context.Context) error {
 // at the begin and the end of the latter.
 func (r *run) measured(ctx context.Context, begin, warmup, duration time.Duration) (before, after reading, err error) {
 	from := begin + warmup
-	r.enter("warm-up", r.seconds(begin), int64(warmup.Seconds()))
+	r.enter("warm-up", r.secondsSince(begin), int64(warmup.Seconds()))
 	if err = r.sleepUntil(ctx, from); err != nil {
 		return before, after, err
 	}
 	if before, err = r.reading(); err != nil {
 		return before, after, err
 	}
-	r.enter("measure", r.seconds(from), int64(duration.Seconds()))
+	r.enter("measure", r.secondsSince(from), int64(duration.Seconds()))
 	if err = r.sleepUntil(ctx, from+duration); err != nil {
 		return before, after, err
 	}

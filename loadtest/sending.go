@@ -17,7 +17,7 @@ func (c *Client) pump(now time.Duration) {
 	if c.parked > 0 {
 		c.retry(now)
 	}
-	for c.flying < c.config.Window && c.config.Next != nil && !c.halted {
+	for c.inFlight < c.config.Window && c.config.Next != nil && !c.halted {
 		to, at, ok := c.config.Next(now)
 		if !ok {
 			return
@@ -31,7 +31,7 @@ func (c *Client) pump(now time.Duration) {
 		at = at.Truncate(bodyTick) // as the receiver will read it
 		o := c.outgoing()
 		v.send(o, at)
-		c.flying++
+		c.inFlight++
 		c.tally.sending(at, now, v.receivers())
 		c.transmit(o, false)
 	}
@@ -103,7 +103,7 @@ func (c *Client) answer(o *outgoing, f *protocol.ServerFrame, now time.Duration)
 
 // settled frees the record of a send that nothing waits for any more.
 func (c *Client) settled(o *outgoing) {
-	c.flying--
+	c.inFlight--
 	c.free = append(c.free, o)
 }
 

@@ -23,17 +23,17 @@ type session struct {
 	err      error                  // why it ended; set before ended is closed
 	stalled  atomic.Pointer[stall]
 
-	origin origin
-	over   bool
-	lastID uint64               // of a request
-	sends  map[uint64]*outgoing // sends by request
-	calls  map[uint64]*call     // other requests
-	lastD  uint64               // newest delivery number
-	acked  uint64
-	unsaid int // bytes of frames read and not acked
-	window int // frames that the server lets be unacked; 0 = the login has no reply yet
-	pushed int // incoming one-to-one messages of the sync
-	parts  protocol.SyncedPart
+	origin       origin
+	over         bool
+	lastID       uint64               // of a request
+	sends        map[uint64]*outgoing // sends by request
+	calls        map[uint64]*call     // other requests
+	lastD        uint64               // newest delivery number
+	acked        uint64
+	unackedBytes int // bytes of frames read and not acked
+	window       int // frames that the server lets be unacked; 0 = the login has no reply yet
+	syncPushes   int // incoming one-to-one messages of the sync
+	parts        protocol.SyncedPart
 }
 
 // A call is a request whose caller waits.
@@ -102,7 +102,7 @@ func (c *Client) take(s *session, now time.Duration) error {
 		}
 	}
 	if s.acked < s.lastD && c.ackDue(s) {
-		s.acked, s.unsaid = s.lastD, 0
+		s.acked, s.unackedBytes = s.lastD, 0
 		s.socket.queue(func(b []byte) []byte {
 			return protocol.AppendRequest(b, s.socket.codec, 0, protocol.OpAck, &protocol.AckArgs{D: s.acked})
 		})
@@ -116,8 +116,8 @@ func (c *Client) take(s *session, now time.Duration) error {
 // frame handles one frame. An error ends the session; what is merely wrong is
 // noted as a violation.
 func (c *Client) frame(s *session, payload []byte, now time.Duration) error {
-	s.unsaid += len(payload)
-	if c.only != nil && c.knownFrame(s, payload, now) {
+	s.unackedBytes += len(payload)
+	if c.onlyGroup != nil && c.knownFrame(s, payload, now) {
 		return nil
 	}
 	f, err := protocol.DecodeServerFrame(s.socket.codec, payload)
@@ -207,20 +207,20 @@ func (c *Client) message(s *session, m *protocol.Message, o origin, now time.Dur
 	c.tally.sendDelivered(at, now)
 	if o.sync {
 		if v.group == nil {
-			s.pushed++
+			s.syncPushes++
 		}
 		if o.resume {
-			c.resumed++
+			c.caughtUpMessages++
 		}
 	}
-	c.arrive(1, now)
+	c.countIncoming(1, now)
 }
 
-// arrive counts n messages of others, for Await.
-func (c *Client) arrive(n int, now time.Duration) {
+// countIncoming counts n messages of others, for Await.
+func (c *Client) countIncoming(n int, now time.Duration) {
 	c.incoming += n
 	c.arrivedAt = now
-	if c.arrived != nil && c.incoming >= c.wanted {
+	if c.arrived != nil && c.incoming >= c.awaited {
 		close(c.arrived)
 		c.arrived = nil
 	}
@@ -246,8 +246,8 @@ func (c *Client) onSynced(s *session, f *protocol.ServerFrame, now time.Duration
 	if p.Reset && s.hasSince {
 		c.tally.violated(fmt.Errorf("%s: onSynced says that cursor %q counted as absent", c.config.User, s.since))
 	}
-	if !s.origin.resume && p.Offline != s.pushed {
-		c.tally.violated(fmt.Errorf("%s: onSynced says that %d offline messages were pushed, %d were", c.config.User, p.Offline, s.pushed))
+	if !s.origin.resume && p.Offline != s.syncPushes {
+		c.tally.violated(fmt.Errorf("%s: onSynced says that %d offline messages were pushed, %d were", c.config.User, p.Offline, s.syncPushes))
 	}
 	if p.Cursor != "" {
 		c.cursor, c.hasCursor = p.Cursor, true

@@ -182,7 +182,7 @@ func (r *siegeRun) work(ctx context.Context, report *SiegeReport) error {
 	if err := r.connectAll(ctx, chatting); err != nil {
 		return err
 	}
-	defer r.stay(ctx, chatting)()
+	defer r.keepConnected(ctx, chatting)()
 
 	r.enter("prepare the attack", nil, 0)
 	besieger, err := r.config.Prepare(ctx)
@@ -190,10 +190,10 @@ func (r *siegeRun) work(ctx context.Context, report *SiegeReport) error {
 		return err
 	}
 	defer besieger.Close()
-	if err := r.watched(ctx, "calm", nil, &report.Calm); err != nil {
+	if err := r.watchedPhase(ctx, "calm", nil, &report.Calm); err != nil {
 		return err
 	}
-	if err := r.attacked(ctx, besieger, report); err != nil {
+	if err := r.attackPhase(ctx, besieger, report); err != nil {
 		return err
 	}
 	r.streams = append(r.streams, toAbsent...)
@@ -216,23 +216,23 @@ func (r *siegeRun) comeBack(ctx context.Context) error {
 	return err
 }
 
-// attacked runs the phase with the attack.
-func (r *siegeRun) attacked(ctx context.Context, besieger Besieger, report *SiegeReport) error {
+// attackPhase runs the phase with the attack.
+func (r *siegeRun) attackPhase(ctx context.Context, besieger Besieger, report *SiegeReport) error {
 	attacking, stop := context.WithCancel(ctx)
 	var attack sync.WaitGroup
 	var failed error
 	attack.Go(func() { report.Attack, failed = besieger.Run(attacking) })
 	over := func() { stop(); attack.Wait() }
 	defer over()
-	if err := r.watched(ctx, "attack", over, &report.Siege); err != nil {
+	if err := r.watchedPhase(ctx, "attack", over, &report.Siege); err != nil {
 		return err
 	}
 	return failed
 }
 
-// watched runs a phase. Meanwhile it reads the server's vitals, checks its health
+// watchedPhase runs a phase. Meanwhile it reads the server's vitals, checks its health
 // and logs in newcomers. over, unless nil, ends what goes on beside the pairs.
-func (r *siegeRun) watched(ctx context.Context, name string, over func(), phase *SiegePhase) error {
+func (r *siegeRun) watchedPhase(ctx context.Context, name string, over func(), phase *SiegePhase) error {
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	defer watch.Wait()
@@ -258,7 +258,7 @@ func (r *siegeRun) watched(ctx context.Context, name string, over func(), phase 
 	watch.Go(func() {
 		r.probe(watching, func(ctx context.Context) error { n++; return r.newcomer(ctx, n%newcomers) }, logins, &refused)
 	})
-	err := r.phase(ctx, name, r.config.Duration, besides{over: over}, &phase.Phase)
+	err := r.phase(ctx, name, r.config.Duration, sideLoad{over: over}, &phase.Phase)
 	stop()
 	watch.Wait()
 	phase.Health, phase.Unwell = health.latency(), unwell.all()

@@ -177,7 +177,7 @@ func (r *slowRun) work(ctx context.Context, report *SlowReport) error {
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
-	if err := r.phase(ctx, "everybody reads", r.config.Duration, r.writes(), &report.Without); err != nil {
+	if err := r.phase(ctx, "everybody reads", r.config.Duration, r.slowLoad(), &report.Without); err != nil {
 		return err
 	}
 	if err := r.await(ctx, r.aside.pending.Load, 0); err != nil {
@@ -192,7 +192,7 @@ func (r *slowRun) work(ctx context.Context, report *SlowReport) error {
 			return err
 		}
 	}
-	if err := r.phase(ctx, fmt.Sprintf("%d do not read", len(r.peers)), r.config.SlowDuration, r.writes(), &report.With); err != nil {
+	if err := r.phase(ctx, fmt.Sprintf("%d do not read", len(r.peers)), r.config.SlowDuration, r.slowLoad(), &report.With); err != nil {
 		return err
 	}
 	if err := r.await(ctx, func() int64 { return r.aside.sent.Load() - r.aside.answered.Load() }, 0); err != nil {
@@ -251,9 +251,9 @@ func (r *slowRun) countCloses(ctx context.Context, before, seen int64) (int64, e
 	}
 }
 
-// writes returns the load of messages to the slow peers.
-func (r *slowRun) writes() besides {
-	return besides{
+// slowLoad returns the load of messages to the slow peers.
+func (r *slowRun) slowLoad() sideLoad {
+	return sideLoad{
 		send: func(ctx context.Context, begin, end time.Duration) {
 			s := &schedule{begin: begin, end: end, rate: r.config.SlowRate, clients: len(r.writers)}
 			r.writing.Store(s)
@@ -300,7 +300,7 @@ func (r *slowRun) catchUp(ctx context.Context, report *SlowReport) error {
 	defer cancel()
 	began := r.tally.Now()
 	err := each(ctx, r.peers, len(r.peers), func(ctx context.Context, c *Client) error {
-		_, at, err := c.comeBack(ctx)
+		_, at, err := c.reconnect(ctx)
 		if err != nil {
 			return err
 		}

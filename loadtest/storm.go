@@ -68,9 +68,9 @@ type storm struct {
 	// first, so that the others miss more.
 	writers, others []*Client
 	parallel        int // connections that are being opened at a time; 0 = all
-	// after, if set, fetches for a client that is synced what the sync has left
+	// fetchRest, if set, fetches for a client that is synced what the sync has left
 	// out.
-	after func(context.Context, *Client) error
+	fetchRest func(context.Context, *Client) error
 }
 
 // pass waits for the loss, and then until all clients have come back.
@@ -112,7 +112,7 @@ func (s *storm) lose(ctx context.Context) (first time.Duration, err error) {
 		if err != nil {
 			return 0, err
 		}
-		s.enter("stay away", s.seconds(first), int64(s.loss.Away.Seconds()))
+		s.enter("stay away", s.secondsSince(first), int64(s.loss.Away.Seconds()))
 		return first, s.sleepUntil(ctx, first+s.loss.Away)
 	}
 	s.enter("restart the server now", gone.Load, int64(len(s.clients)))
@@ -129,7 +129,7 @@ func (s *storm) lose(ctx context.Context) (first time.Duration, err error) {
 	}
 	var earliest atomic.Int64
 	err = each(ctx, s.clients, len(s.clients), func(ctx context.Context, c *Client) error {
-		if err := c.gone(ctx); err != nil {
+		if err := c.awaitLoss(ctx); err != nil {
 			return err
 		}
 		earliest.CompareAndSwap(0, int64(s.tally.Now()))
@@ -170,10 +170,10 @@ func (s *storm) comeBack(ctx context.Context, lost time.Duration, report *Storm)
 	err = each(ctx, coming, atOnce, func(ctx context.Context, c *Client) error {
 		for attempt := 0; ; attempt++ {
 			attempts.Add(1)
-			answered, synced, err := c.comeBack(ctx)
+			answered, synced, err := c.reconnect(ctx)
 			complete := synced
-			if err == nil && s.after != nil {
-				if err = s.after(ctx, c); err == nil {
+			if err == nil && s.fetchRest != nil {
+				if err = s.fetchRest(ctx, c); err == nil {
 					complete = s.tally.Now()
 					completes.record(complete - before.at)
 				} else {

@@ -27,7 +27,7 @@ type Stream struct {
 	// excused are those that the sender sent again before they were delivered or
 	// answered: later messages may come before them.
 	excused map[uint64]struct{}
-	given   uint64 // messages given up: refused for good
+	refused uint64 // messages given up: refused for good
 }
 
 // NewStream returns stream number id of a run. Its bodies have size bytes, from
@@ -71,7 +71,7 @@ func (s *Stream) excuse(counter uint64) {
 func (s *Stream) giveUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.given++
+	s.refused++
 }
 
 // deliver notes that the receiver got a message for the first time, and returns
@@ -111,7 +111,7 @@ func (s *Stream) deliver(counter uint64) error {
 func (s *Stream) settled() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	want := s.sent - s.given
+	want := s.sent - s.refused
 	if s.delivered == want {
 		return nil
 	}

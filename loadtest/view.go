@@ -25,7 +25,7 @@ type view struct {
 
 	held     seqSet
 	flight   []*outgoing // sends in counter order, from the first that has no answer
-	open     int         // those in flight whose seq is not known
+	unplaced int         // those in flight whose seq is not known
 	lastOwn  uint64      // highest seq of own sends that have left the flight
 	lastIn   uint64      // highest seq of an incoming message
 	lastTime int64       // its time, ms
@@ -68,7 +68,7 @@ func (v *view) errorf(format string, args ...any) error {
 func (v *view) send(o *outgoing, at time.Duration) {
 	*o = outgoing{view: v, counter: v.out.take(), at: at}
 	v.flight = append(v.flight, o)
-	v.open++
+	v.unplaced++
 }
 
 // excuse notes that o is to be sent again.
@@ -82,7 +82,7 @@ func (v *view) giveUp(o *outgoing) {
 	v.out.giveUp()
 	o.answered = true
 	if o.seq == 0 {
-		v.open--
+		v.unplaced--
 	}
 }
 
@@ -108,7 +108,7 @@ func (v *view) place(o *outgoing, seq uint64, id protocol.ID) error {
 		return nil
 	}
 	o.seq, o.id = seq, id
-	v.open--
+	v.unplaced--
 	fresh, err := v.held.add(seq)
 	if err != nil {
 		return v.errorf("send %d: %w", o.counter, err)
@@ -194,9 +194,9 @@ func (v *view) inOrder(m *protocol.Message, o origin) error {
 		return v.errorf("seq %d came after seq %d", m.Seq, lastIn)
 	case v.group != nil && o.sync && o.resume:
 		// The sync pushes the newest; what is before them is to be fetched.
-	case missing > uint64(v.open)+v.conceded:
-		v.conceded = missing - uint64(v.open)
-		return v.errorf("seq %d came while %d below are missing, the first of them %v, and %d sends have no answer", m.Seq, missing, v.held.missing(3), v.open)
+	case missing > uint64(v.unplaced)+v.conceded:
+		v.conceded = missing - uint64(v.unplaced)
+		return v.errorf("seq %d came while %d below are missing, the first of them %v, and %d sends have no answer", m.Seq, missing, v.held.missing(3), v.unplaced)
 	case m.Time < lastTime:
 		return v.errorf("seq %d has time %d, one before it %d", m.Seq, m.Time, lastTime)
 	}

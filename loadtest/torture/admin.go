@@ -34,7 +34,7 @@ type imported struct {
 // somebody who is away.
 type erased struct {
 	user  string
-	group *team
+	group *crowdGroup
 	to    string
 	sent  *sent // to the one who is away
 }
@@ -49,7 +49,7 @@ func newAdmin(c *crowd, rng *rand.Rand) *admin { return &admin{c: c, rng: rng} }
 func (a *admin) work(ctx context.Context, writers []string) error {
 	for n := 0; !a.c.stopped() && ctx.Err() == nil; n++ {
 		rest(ctx, a.rng, 400*time.Millisecond)
-		g := a.c.teams[a.rng.IntN(len(a.c.teams)-1)] // not the one that is remade
+		g := a.c.groups[a.rng.IntN(len(a.c.groups)-1)] // not the one that is remade
 		var err error
 		switch dice := a.rng.IntN(8); {
 		case dice == 0:
@@ -106,21 +106,21 @@ func (a *admin) silent() (silent bool, query string) {
 	return false, "silent=false"
 }
 
-func (a *admin) deleteSender(ctx context.Context, g *team, user string) error {
+func (a *admin) deleteSender(ctx context.Context, g *crowdGroup, user string) error {
 	silent, query := a.silent()
-	return a.c.takeAway(g, &take{sender: user, silent: silent, reason: gapDeleted}, func() error {
+	return a.c.remove(g, &removal{sender: user, silent: silent, reason: gapDeleted}, func() error {
 		_, err := a.do(ctx, "DELETE", "/v1/groups/"+g.id+"/messages?sender="+user+"&"+query, "", nil)
 		return err
 	})
 }
 
-func (a *admin) deleteOne(ctx context.Context, g *team) error {
+func (a *admin) deleteOne(ctx context.Context, g *crowdGroup) error {
 	seq := a.c.someSeq(g, a.rng)
 	if seq == 0 {
 		return nil
 	}
 	silent, query := a.silent()
-	return a.c.takeAway(g, &take{seq: seq, silent: silent, reason: gapDeleted}, func() error {
+	return a.c.remove(g, &removal{seq: seq, silent: silent, reason: gapDeleted}, func() error {
 		_, err := a.do(ctx, "DELETE", fmt.Sprintf("/v1/groups/%s/messages/%d?%s", g.id, seq, query), "", nil)
 		return err
 	})
@@ -150,7 +150,7 @@ func (a *admin) send(ctx context.Context, from, to, cid string, body []byte) (se
 }
 
 // erase makes a user a member, writes in their name, and erases them.
-func (a *admin) erase(ctx context.Context, g *team, n int) error {
+func (a *admin) erase(ctx context.Context, g *crowdGroup, n int) error {
 	c := a.c
 	e := &erased{user: fmt.Sprintf("%smayfly%d", c.prefix, n), group: g, to: c.away[0]}
 	for {
@@ -211,7 +211,7 @@ func (a *admin) erase(ctx context.Context, g *team, n int) error {
 	if err != nil {
 		return err
 	}
-	err = c.takeAway(g, &take{sender: e.user, reason: gapDeleted}, func() error {
+	err = c.remove(g, &removal{sender: e.user, reason: gapDeleted}, func() error {
 		_, err := a.do(ctx, "DELETE", "/v1/users/"+e.user, "", nil)
 		return err
 	})

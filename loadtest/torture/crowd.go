@@ -34,9 +34,9 @@ type crowd struct {
 	live sync.WaitGroup // sessions of phones
 	end  context.CancelFunc
 
-	mu      sync.Mutex // guards the teams, the phones' sights, and what follows
+	mu      sync.Mutex // guards the groups, the phones' sights, and what follows
 	clock   int64
-	teams   []*team
+	groups  []*crowdGroup
 	direct  map[string][]*sent // receiver → what writers sent to one who is away, in each sender's order
 	told    map[hook]string    // message.queued → its webhook-id
 	acked   map[hook]bool      // messages that drifters may have acked in the foreground
@@ -73,9 +73,9 @@ func newCrowd(ctx context.Context, t *torture, codec protocol.Codec, prefix stri
 	members := append(append([]string(nil), staying...), c.away...)
 	boss := c.actor(c.owner, "desk")
 	for i, kind := range []string{protocol.KindPrivate, protocol.KindPublic, protocol.KindChatroom, protocol.KindPrivate} {
-		g := newTeam(fmt.Sprintf("%sgroup%d", prefix, i), kind)
+		g := newCrowdGroup(fmt.Sprintf("%sgroup%d", prefix, i), kind)
 		g.remade = i == 3
-		c.teams = append(c.teams, g)
+		c.groups = append(c.groups, g)
 		if err := c.create(ctx, boss, g, members); err != nil {
 			boss.close()
 			return nil, err
@@ -132,15 +132,15 @@ func (c *crowd) stopped() bool {
 
 // create makes a group, for the first time or again, and notes its new
 // memberships.
-func (c *crowd) create(ctx context.Context, boss *actor, g *team, members []string) error {
+func (c *crowd) create(ctx context.Context, boss *actor, g *crowdGroup, members []string) error {
 	c.mu.Lock()
 	begun := c.now()
-	var stays []*stay
+	var stays []*membership
 	for _, user := range append([]string{c.owner}, members...) {
-		m := &stay{span: span{begun: begun}}
+		m := &membership{span: span{begun: begun}}
 		stays = append(stays, m)
 		g.members[user] = append(g.members[user], m)
-		c.forget(user, g)
+		c.forgetCursor(user, g)
 	}
 	c.mu.Unlock()
 	var ok protocol.CreateGroupOK
@@ -165,9 +165,9 @@ func (c *crowd) create(ctx context.Context, boss *actor, g *team, members []stri
 	return nil
 }
 
-// forget drops the cursor that a user's phone has of a group, because the
+// forgetCursor drops the cursor that a user's phone has of a group, because the
 // membership it came in is over. The caller holds mu.
-func (c *crowd) forget(user string, g *team) {
+func (c *crowd) forgetCursor(user string, g *crowdGroup) {
 	for _, p := range c.phones {
 		if p.user == user {
 			p.sight(g).cursor = ""
@@ -237,7 +237,7 @@ func (c *crowd) untold() string {
 				return fmt.Sprintf("message.queued: %s was not told of %v", user, s)
 			}
 		}
-		for _, g := range c.teams {
+		for _, g := range c.groups {
 			if !g.counts() || g.remade {
 				continue
 			}
@@ -259,7 +259,7 @@ func (c *crowd) queued(user, conv string, m *queuedMessage) error {
 	h := hook{user, conv, m.Seq}
 	before := c.told[h]
 	c.told[h] = m.hookID
-	for _, g := range c.teams {
+	for _, g := range c.groups {
 		if conv != "g:"+g.id {
 			continue
 		}

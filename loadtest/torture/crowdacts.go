@@ -21,14 +21,14 @@ func (c *crowd) write(ctx context.Context, user string, loud bool, rng *rand.Ran
 	defer desk.close()
 	for n := 1; !c.stopped() && ctx.Err() == nil; n++ {
 		rest(ctx, rng, 120*time.Millisecond)
-		i := rng.IntN(len(c.teams) + 1)
-		if i == len(c.teams) {
+		i := rng.IntN(len(c.groups) + 1)
+		if i == len(c.groups) {
 			if err := c.sendDirect(ctx, desk, c.away[rng.IntN(len(c.away))], n, rng); err != nil {
 				return err
 			}
 			continue
 		}
-		g := c.teams[i]
+		g := c.groups[i]
 		s, err := c.send(ctx, desk, g, n, loud, rng)
 		if err != nil {
 			return err
@@ -61,7 +61,7 @@ func compose(user string, n int, rng *rand.Rand) (*sent, error) {
 
 // send sends a message to a group and notes that it was stored, or rightly
 // refused.
-func (c *crowd) send(ctx context.Context, desk *actor, g *team, n int, loud bool, rng *rand.Rand) (*sent, error) {
+func (c *crowd) send(ctx context.Context, desk *actor, g *crowdGroup, n int, loud bool, rng *rand.Rand) (*sent, error) {
 	s, err := compose(desk.user, n, rng)
 	if err != nil {
 		return nil, err
@@ -100,8 +100,8 @@ func (c *crowd) send(ctx context.Context, desk *actor, g *team, n int, loud bool
 }
 
 // stayed reports whether a user was a member all the time that s was under way.
-func (g *team) stayed(user string, s *sent) bool {
-	return slices.ContainsFunc(g.members[user], func(m *stay) bool {
+func (g *crowdGroup) stayed(user string, s *sent) bool {
+	return slices.ContainsFunc(g.members[user], func(m *membership) bool {
 		return m.sure != 0 && s.begun > m.sure && (m.ending == 0 || s.answered < m.ending)
 	})
 }
@@ -126,17 +126,17 @@ func (c *crowd) sendDirect(ctx context.Context, desk *actor, to string, n int, r
 // errNotDone means that a request was rightly refused.
 var errNotDone = errors.New("not done")
 
-// takeAway makes a request that takes messages away, and notes when.
-func (c *crowd) takeAway(g *team, t *take, request func() error) error {
+// remove makes a request that takes messages away, and notes when.
+func (c *crowd) remove(g *crowdGroup, t *removal, request func() error) error {
 	c.mu.Lock()
 	t.begun = c.now()
-	g.takes = append(g.takes, t)
+	g.removals = append(g.removals, t)
 	c.mu.Unlock()
 	err := request()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if errors.Is(err, errNotDone) {
-		g.takes = slices.DeleteFunc(g.takes, func(other *take) bool { return other == t })
+		g.removals = slices.DeleteFunc(g.removals, func(other *removal) bool { return other == t })
 		return nil
 	}
 	if err != nil {
@@ -147,11 +147,11 @@ func (c *crowd) takeAway(g *team, t *take, request func() error) error {
 	return nil
 }
 
-func (c *crowd) recall(ctx context.Context, desk *actor, g *team, seq uint64) error {
+func (c *crowd) recall(ctx context.Context, desk *actor, g *crowdGroup, seq uint64) error {
 	if seq == 0 {
 		return nil
 	}
-	return c.takeAway(g, &take{seq: seq, reason: gapRecalled}, func() error {
+	return c.remove(g, &removal{seq: seq, reason: gapRecalled}, func() error {
 		_, err := desk.do(ctx, protocol.OpRecall, &protocol.RecallArgs{Conv: protocol.GroupConv(g.id), Seq: seq}, nil)
 		if refusedAs(err, protocol.CodeTooLate) && desk.user != c.owner {
 			return errNotDone // time has passed at once
@@ -164,12 +164,12 @@ func (c *crowd) recall(ctx context.Context, desk *actor, g *team, seq uint64) er
 }
 
 // hide deletes one message from a user's own view.
-func (c *crowd) hide(ctx context.Context, desk *actor, g *team, rng *rand.Rand) error {
+func (c *crowd) hide(ctx context.Context, desk *actor, g *crowdGroup, rng *rand.Rand) error {
 	seq := c.someSeq(g, rng)
 	if seq == 0 {
 		return nil
 	}
-	return c.takeAway(g, &take{seq: seq, only: desk.user, reason: gapDeleted}, func() error {
+	return c.remove(g, &removal{seq: seq, only: desk.user, reason: gapDeleted}, func() error {
 		_, err := desk.do(ctx, protocol.OpDeleteMessage, &protocol.DeleteMessageArgs{Conv: protocol.GroupConv(g.id), Seqs: []uint64{seq}}, nil)
 		if err != nil {
 			return fmt.Errorf("%s: deleteMessage of seq %d by %s: %w", g.id, seq, desk.user, err)
@@ -179,7 +179,7 @@ func (c *crowd) hide(ctx context.Context, desk *actor, g *team, rng *rand.Rand) 
 }
 
 // someSeq returns one of a group's newest seqs, 0 if there is none.
-func (c *crowd) someSeq(g *team, rng *rand.Rand) uint64 {
+func (c *crowd) someSeq(g *crowdGroup, rng *rand.Rand) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if g.newest == 0 {
@@ -188,7 +188,7 @@ func (c *crowd) someSeq(g *team, rng *rand.Rand) uint64 {
 	return g.newest - rng.Uint64N(min(g.newest, 20))
 }
 
-func (c *crowd) report(ctx context.Context, desk *actor, g *team, rng *rand.Rand) error {
+func (c *crowd) report(ctx context.Context, desk *actor, g *crowdGroup, rng *rand.Rand) error {
 	seq := c.someSeq(g, rng)
 	if seq == 0 {
 		return nil
@@ -210,7 +210,7 @@ func (c *crowd) comeAndGo(ctx context.Context, p *phone, rng *rand.Rand) error {
 	boss := c.actor(c.owner, p.user)
 	defer boss.close()
 	for ctx.Err() == nil {
-		for _, g := range c.teams {
+		for _, g := range c.groups {
 			if g.remade {
 				continue
 			}
@@ -221,7 +221,7 @@ func (c *crowd) comeAndGo(ctx context.Context, p *phone, rng *rand.Rand) error {
 		if c.stopped() {
 			break
 		}
-		for _, g := range c.teams {
+		for _, g := range c.groups {
 			rest(ctx, rng, 500*time.Millisecond)
 			if g.remade || c.stopped() {
 				continue
@@ -234,7 +234,7 @@ func (c *crowd) comeAndGo(ctx context.Context, p *phone, rng *rand.Rand) error {
 	return nil
 }
 
-func (c *crowd) join(ctx context.Context, desk, boss *actor, g *team) error {
+func (c *crowd) join(ctx context.Context, desk, boss *actor, g *crowdGroup) error {
 	user := desk.user
 	c.mu.Lock()
 	m := g.present(user)
@@ -242,9 +242,9 @@ func (c *crowd) join(ctx context.Context, desk, boss *actor, g *team) error {
 		c.mu.Unlock()
 		return nil
 	}
-	m = &stay{span: span{begun: c.now()}}
+	m = &membership{span: span{begun: c.now()}}
 	g.members[user] = append(g.members[user], m)
-	c.forget(user, g)
+	c.forgetCursor(user, g)
 	c.mu.Unlock()
 	var err error
 	switch g.kind {
@@ -285,7 +285,7 @@ func failureOf(failed []protocol.MemberFailure) string {
 // leave ends a membership, by the member or by the owner. Mostly it waits until
 // the phone has been told of it: only then is it certain what the phone had to
 // get.
-func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *team, rng *rand.Rand) error {
+func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *crowdGroup, rng *rand.Rand) error {
 	user := desk.user
 	c.mu.Lock()
 	m := g.present(user)
@@ -322,7 +322,7 @@ const toldPatience = 20 * time.Second
 // awaitTold waits until a session of the phone has been told that a membership is
 // over. It is uncertain what the phone had to get if the session ends before, or
 // if kindPass has moved the clock meanwhile, since events are kept for a minute.
-func (c *crowd) awaitTold(ctx context.Context, p *phone, m *stay, g *team, session int, passes int64) error {
+func (c *crowd) awaitTold(ctx context.Context, p *phone, m *membership, g *crowdGroup, session int, passes int64) error {
 	for until := time.Now().Add(toldPatience); ; {
 		c.mu.Lock()
 		told, over := m.told, p.synced != session
@@ -347,10 +347,10 @@ func (c *crowd) awaitTold(ctx context.Context, p *phone, m *stay, g *team, sessi
 // again.
 func (c *crowd) moderate(ctx context.Context, boss *actor, staying, members []string, rng *rand.Rand) error {
 	defer boss.close()
-	var muted *team
+	var muted *crowdGroup
 	for n := 0; !c.stopped() && ctx.Err() == nil; n++ {
 		rest(ctx, rng, 300*time.Millisecond)
-		g := c.teams[rng.IntN(len(c.teams))]
+		g := c.groups[rng.IntN(len(c.groups))]
 		var err error
 		switch dice := rng.IntN(6); {
 		case g.remade && n%2 == 0:
@@ -378,7 +378,7 @@ func (c *crowd) moderate(ctx context.Context, boss *actor, staying, members []st
 	return nil
 }
 
-func (c *crowd) mute(ctx context.Context, boss *actor, g *team, user string) error {
+func (c *crowd) mute(ctx context.Context, boss *actor, g *crowdGroup, user string) error {
 	c.mu.Lock()
 	m := &span{begun: c.now()}
 	g.mutes[user] = append(g.mutes[user], m)
@@ -394,7 +394,7 @@ func (c *crowd) mute(ctx context.Context, boss *actor, g *team, user string) err
 	return nil
 }
 
-func (c *crowd) unmute(ctx context.Context, boss *actor, g *team, user string) error {
+func (c *crowd) unmute(ctx context.Context, boss *actor, g *crowdGroup, user string) error {
 	c.mu.Lock()
 	m := g.mutes[user][len(g.mutes[user])-1]
 	m.ending = c.now()
@@ -409,7 +409,7 @@ func (c *crowd) unmute(ctx context.Context, boss *actor, g *team, user string) e
 }
 
 // remake dismisses a group and makes it again, of another kind.
-func (c *crowd) remake(ctx context.Context, boss *actor, g *team, members []string, rng *rand.Rand) error {
+func (c *crowd) remake(ctx context.Context, boss *actor, g *crowdGroup, members []string, rng *rand.Rand) error {
 	c.mu.Lock()
 	for _, user := range append([]string{c.owner}, members...) {
 		m := g.present(user)

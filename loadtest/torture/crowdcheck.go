@@ -155,7 +155,7 @@ func (c *crowd) checkUser(ctx context.Context, user, device string) error {
 	}
 	defer v.close()
 	unread := 0
-	for _, g := range c.teams {
+	for _, g := range c.groups {
 		if g.members[user] == nil {
 			continue
 		}
@@ -163,7 +163,7 @@ func (c *crowd) checkUser(ctx context.Context, user, device string) error {
 		if err != nil {
 			return err
 		}
-		n, err := c.checkTeam(v, user, g, h)
+		n, err := c.checkGroup(v, user, g, h)
 		if err != nil {
 			return fmt.Errorf("%s: %w", g.id, err)
 		}
@@ -180,9 +180,9 @@ func (c *crowd) checkUser(ctx context.Context, user, device string) error {
 	return c.checkDirect(ctx, v, user)
 }
 
-// checkTeam compares a user's view of a group with what was sent, and returns the
+// checkGroup compares a user's view of a group with what was sent, and returns the
 // number of unread messages in it.
-func (c *crowd) checkTeam(v *visit, user string, g *team, h *history) (unread int, err error) {
+func (c *crowd) checkGroup(v *visit, user string, g *crowdGroup, h *history) (unread int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stays := g.members[user]
@@ -241,7 +241,7 @@ func (c *crowd) checkTeam(v *visit, user string, g *team, h *history) (unread in
 }
 
 // checkMembers checks that the members of a group are those who have not left.
-func (c *crowd) checkMembers(ctx context.Context, v *visit, g *team) error {
+func (c *crowd) checkMembers(ctx context.Context, v *visit, g *crowdGroup) error {
 	c.mu.Lock()
 	want := map[string]bool{}
 	for user := range g.members {

@@ -17,30 +17,30 @@ import (
 // ended, must not. All times here are that counter's; 0 is not yet. The crowd's
 // mutex guards all of it.
 
-// A team is one group of a crowd.
-type team struct {
-	id      string
-	kind    string // of its present life
-	remade  bool   // it is dismissed and made again
-	sends   []*sent
-	byCID   map[string]*sent
-	bySeq   map[uint64]*sent
-	newest  uint64 // the highest of them
-	takes   []*take
-	mutes   map[string][]*span // user → when they were muted
-	members map[string][]*stay // user → their memberships, oldest first
-	reads   map[string]uint64  // user → highest seq that they reported or sent
+// A crowdGroup is one group of a crowd.
+type crowdGroup struct {
+	id       string
+	kind     string // of its present life
+	remade   bool   // it is dismissed and made again
+	sends    []*sent
+	byCID    map[string]*sent
+	bySeq    map[uint64]*sent
+	newest   uint64 // the highest of them
+	removals []*removal
+	mutes    map[string][]*span       // user → when they were muted
+	members  map[string][]*membership // user → their memberships, oldest first
+	reads    map[string]uint64        // user → highest seq that they reported or sent
 }
 
-func newTeam(id, kind string) *team {
-	return &team{
+func newCrowdGroup(id, kind string) *crowdGroup {
+	return &crowdGroup{
 		id: id, kind: kind, byCID: map[string]*sent{}, bySeq: map[uint64]*sent{},
-		mutes: map[string][]*span{}, members: map[string][]*stay{}, reads: map[string]uint64{},
+		mutes: map[string][]*span{}, members: map[string][]*membership{}, reads: map[string]uint64{},
 	}
 }
 
 // counts reports whether the group's members have a number of unread messages.
-func (g *team) counts() bool { return g.kind != protocol.KindChatroom }
+func (g *crowdGroup) counts() bool { return g.kind != protocol.KindChatroom }
 
 // A sent is a message, from its first attempt on.
 type sent struct {
@@ -59,9 +59,9 @@ func (s *sent) String() string { return fmt.Sprintf("seq %d (%s of %s)", s.seq, 
 // possibly from begun to ended.
 type span struct{ begun, sure, ending, ended int64 }
 
-// A stay is one membership of a user: begun and ended with their requests, sure
+// A membership is one time that a user is in a group: begun and ended with their requests, sure
 // and ending with the replies.
-type stay struct {
+type membership struct {
 	span
 	// heard is set once the phone's session has been told of this membership:
 	// from then on its cursors are no longer those of the membership before.
@@ -72,7 +72,7 @@ type stay struct {
 	unsure bool
 }
 
-func (m *stay) must(s *sent) bool {
+func (m *membership) must(s *sent) bool {
 	return !m.unsure && m.sure != 0 && s.answered != 0 && s.begun > m.sure && (m.ending == 0 || s.answered < m.ending)
 }
 
@@ -81,9 +81,9 @@ func (m *span) may(s *sent) bool {
 	return (s.answered == 0 || s.answered > m.begun) && (m.ended == 0 || s.begun < m.ended)
 }
 
-// A take is a request that takes messages away: all of a sender up to its time,
+// A removal is a request that takes messages away: all of a sender up to its time,
 // or one.
-type take struct {
+type removal struct {
 	begun, ended int64
 	sender       string
 	seq          uint64
@@ -92,15 +92,15 @@ type take struct {
 	reason       string
 }
 
-func (t *take) concerns(s *sent, user string) bool {
+func (t *removal) concerns(s *sent, user string) bool {
 	return (t.only == "" || t.only == user) && (t.seq != 0 && t.seq == s.seq || t.seq == 0 && t.sender == s.from)
 }
 
 // gone returns whether s must be gone for a user, and the reasons why it may be;
 // none if it cannot. told reports whether a user who had it must have been told.
-func (g *team) gone(s *sent, user string) (sure, told bool, reasons []string) {
-	silent := false // a silent take may leave nothing for a later one to tell
-	for _, t := range g.takes {
+func (g *crowdGroup) gone(s *sent, user string) (sure, told bool, reasons []string) {
+	silent := false // a silent removal may leave nothing for a later one to tell
+	for _, t := range g.removals {
 		if !t.concerns(s, user) || t.ended != 0 && s.begun > t.ended {
 			continue
 		}
@@ -114,14 +114,14 @@ func (g *team) gone(s *sent, user string) (sure, told bool, reasons []string) {
 }
 
 // goneBefore reports whether s was gone for a user, beyond doubt, before a time.
-func (g *team) goneBefore(s *sent, user string, at int64) bool {
-	return slices.ContainsFunc(g.takes, func(t *take) bool {
+func (g *crowdGroup) goneBefore(s *sent, user string, at int64) bool {
+	return slices.ContainsFunc(g.removals, func(t *removal) bool {
 		return t.concerns(s, user) && t.ended != 0 && t.ended < at && s.answered != 0 && s.answered < t.begun
 	})
 }
 
 // present returns the membership that has not ended, nil if none.
-func (g *team) present(user string) *stay {
+func (g *crowdGroup) present(user string) *membership {
 	if stays := g.members[user]; len(stays) > 0 && stays[len(stays)-1].ended == 0 {
 		return stays[len(stays)-1]
 	}
@@ -130,7 +130,7 @@ func (g *team) present(user string) *stay {
 
 // witness compares a message that somebody has seen with what was sent and with
 // what others have seen of it.
-func (g *team) witness(m *protocol.Message) (*sent, error) {
+func (g *crowdGroup) witness(m *protocol.Message) (*sent, error) {
 	s := g.byCID[string(m.CID)]
 	switch {
 	case s == nil || s.from != m.From:
@@ -145,7 +145,7 @@ func (g *team) witness(m *protocol.Message) (*sent, error) {
 
 // place notes where s is stored, and returns a violation if it is known to be
 // elsewhere.
-func (g *team) place(s *sent, seq uint64, id protocol.ID, time int64) error {
+func (g *crowdGroup) place(s *sent, seq uint64, id protocol.ID, time int64) error {
 	if other := g.bySeq[seq]; other != nil && other != s {
 		return violated("%s: seq %d is %v and %v", g.id, seq, s, other)
 	}

@@ -23,7 +23,7 @@ type phone struct {
 
 	// Guarded by the crowd's mu.
 	cursor   string
-	sights   map[*team]*sight
+	sights   map[*crowdGroup]*sight
 	sessions int
 	synced   int // number of the present session, 0 until it is synced and when there is none
 }
@@ -39,14 +39,14 @@ type sight struct {
 }
 
 func newPhone(c *crowd, user string) *phone {
-	p := &phone{c: c, user: user, sights: map[*team]*sight{}}
-	for _, g := range c.teams {
+	p := &phone{c: c, user: user, sights: map[*crowdGroup]*sight{}}
+	for _, g := range c.groups {
 		p.sights[g] = &sight{got: map[uint64]bool{}, told: map[uint64]bool{}}
 	}
 	return p
 }
 
-func (p *phone) sight(g *team) *sight { return p.sights[g] }
+func (p *phone) sight(g *crowdGroup) *sight { return p.sights[g] }
 
 // stay holds one session after the other, until ctx ends.
 func (p *phone) stay(ctx context.Context) {
@@ -71,7 +71,7 @@ func (p *phone) interrupted() {
 	p.c.mu.Lock()
 	defer p.c.mu.Unlock()
 	p.synced = 0
-	for _, g := range p.c.teams {
+	for _, g := range p.c.groups {
 		for _, m := range g.members[p.user] {
 			if m.ending != 0 && !m.told {
 				m.unsure, m.told = true, true // no event of this session is about it any more
@@ -93,13 +93,13 @@ type sitting struct {
 	began   int64
 	over    bool // the sync is over
 	lastD   uint64
-	pushed  map[*team]int
-	last    map[*team]uint64 // seq pushed in this session
-	before  map[*team]uint64 // newest when it began
-	covered map[*team]uint64 // by the cursor in the login, if it had one
-	member  map[*team]bool   // member beyond doubt when the session began
-	listed  map[*team]bool   // in onSynced
-	outside map[*team]bool   // an event of this session said that the user is out of the group
+	pushed  map[*crowdGroup]int
+	last    map[*crowdGroup]uint64 // seq pushed in this session
+	before  map[*crowdGroup]uint64 // newest when it began
+	covered map[*crowdGroup]uint64 // by the cursor in the login, if it had one
+	member  map[*crowdGroup]bool   // member beyond doubt when the session began
+	listed  map[*crowdGroup]bool   // in onSynced
+	outside map[*crowdGroup]bool   // an event of this session said that the user is out of the group
 	fills   sync.WaitGroup
 	all     int // messages pushed in the sync
 }
@@ -112,8 +112,8 @@ func (p *phone) session(ctx context.Context) error {
 		return err
 	}
 	s := &sitting{
-		phone: p, wire: w, ctx: ctx, pushed: map[*team]int{}, last: map[*team]uint64{}, before: map[*team]uint64{},
-		covered: map[*team]uint64{}, member: map[*team]bool{}, listed: map[*team]bool{}, outside: map[*team]bool{},
+		phone: p, wire: w, ctx: ctx, pushed: map[*crowdGroup]int{}, last: map[*crowdGroup]uint64{}, before: map[*crowdGroup]uint64{},
+		covered: map[*crowdGroup]uint64{}, member: map[*crowdGroup]bool{}, listed: map[*crowdGroup]bool{}, outside: map[*crowdGroup]bool{},
 	}
 	token, err := p.c.t.server.token(p.user)
 	if err != nil {
@@ -124,7 +124,7 @@ func (p *phone) session(ctx context.Context) error {
 	p.sessions++
 	s.number, s.began = p.sessions, p.c.now()
 	login.Since, login.HasSince = p.cursor, p.cursor != ""
-	for _, g := range p.c.teams {
+	for _, g := range p.c.groups {
 		v := p.sights[g]
 		s.before[g] = v.newest
 		if v.cursor != "" {
@@ -192,8 +192,8 @@ func (s *sitting) take(f *protocol.ServerFrame) error {
 	return nil
 }
 
-func (c *crowd) team(conv protocol.Conv) *team {
-	for _, g := range c.teams {
+func (c *crowd) groupOf(conv protocol.Conv) *crowdGroup {
+	for _, g := range c.groups {
 		if conv.Group && conv.ID == g.id {
 			return g
 		}
@@ -229,7 +229,7 @@ func (s *sitting) messages(p *protocol.NewMessage) error {
 // message checks a message that was pushed, and notes it. The caller holds the
 // crowd's mu.
 func (s *sitting) message(m *protocol.Message) error {
-	g := s.c.team(m.Conv)
+	g := s.c.groupOf(m.Conv)
 	if g == nil {
 		return violated("a message in %s, where nobody writes", m.Conv)
 	}
@@ -271,7 +271,7 @@ func (s *sitting) message(m *protocol.Message) error {
 // heard notes that the session has been told of the present membership, if that
 // began before a time: otherwise the news may be of the membership before. The
 // caller holds the crowd's mu.
-func (s *sitting) heard(g *team, before int64) {
+func (s *sitting) heard(g *crowdGroup, before int64) {
 	if m := g.present(s.user); m != nil && m.begun < before {
 		m.heard = true
 	}
@@ -282,7 +282,7 @@ func (s *sitting) heard(g *team, before int64) {
 // membership on, though in a chatroom it can read what came in between, too. The
 // caller holds the crowd's mu.
 func (s *sitting) keep(group, cursor string) {
-	g := s.c.team(protocol.GroupConv(group))
+	g := s.c.groupOf(protocol.GroupConv(group))
 	if g == nil {
 		return
 	}
@@ -309,7 +309,7 @@ func (s *sitting) onSynced(p *protocol.Synced) error {
 	for _, list := range [][]protocol.Conversation{p.Conversations, p.Groups} {
 		for i := range list {
 			e := &list[i]
-			g := s.c.team(e.Conv)
+			g := s.c.groupOf(e.Conv)
 			if g == nil {
 				continue
 			}
@@ -329,7 +329,7 @@ func (s *sitting) onSynced(p *protocol.Synced) error {
 			}
 		}
 	}
-	for _, g := range s.c.teams {
+	for _, g := range s.c.groups {
 		m := g.present(s.user)
 		if m == nil {
 			continue
@@ -346,7 +346,7 @@ func (s *sitting) onSynced(p *protocol.Synced) error {
 }
 
 // first returns the lowest seq of a group that was pushed in this session.
-func (s *sitting) first(g *team) uint64 {
+func (s *sitting) first(g *crowdGroup) uint64 {
 	v := s.sights[g]
 	for seq := s.before[g] + 1; seq < s.last[g]; seq++ {
 		if v.got[seq] {
@@ -359,7 +359,7 @@ func (s *sitting) first(g *team) uint64 {
 // fill fetches what a login left out because it was too much for the backlog. Of
 // what came after a cursor, nothing may be left out that was not too much. The
 // caller holds the crowd's mu.
-func (s *sitting) fill(g *team, from, to uint64) {
+func (s *sitting) fill(g *crowdGroup, from, to uint64) {
 	_, hadCursor := s.covered[g]
 	// In a chatroom, a guest finds also what was sent between their memberships.
 	strict := hadCursor && s.all <= 900 && !g.remade && (g.kind != protocol.KindChatroom || len(g.members[s.user]) == 1)
@@ -374,7 +374,7 @@ func (s *sitting) fill(g *team, from, to uint64) {
 	})
 }
 
-func (s *sitting) fetch(g *team, from, to uint64, pushed int, strict bool) error {
+func (s *sitting) fetch(g *crowdGroup, from, to uint64, pushed int, strict bool) error {
 	left := 0
 	for from <= to {
 		var page protocol.PageOK
@@ -418,7 +418,7 @@ func (s *sitting) fetch(g *team, from, to uint64, pushed int, strict bool) error
 func (s *sitting) recalled(p *protocol.Recall) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	g := s.c.team(p.Conv)
+	g := s.c.groupOf(p.Conv)
 	if g == nil {
 		return violated("onRecall in %s", p.Conv)
 	}
@@ -448,7 +448,7 @@ func (s *sitting) recalled(p *protocol.Recall) error {
 func (s *sitting) event(p *protocol.GroupEvent) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	g := s.c.team(protocol.GroupConv(p.Group))
+	g := s.c.groupOf(protocol.GroupConv(p.Group))
 	if g == nil {
 		return
 	}
@@ -483,14 +483,14 @@ func (p *phone) missing() string {
 	if p.synced == 0 {
 		return fmt.Sprintf("%s has no session", p.user)
 	}
-	for _, g := range p.c.teams {
+	for _, g := range p.c.groups {
 		v := p.sights[g]
 		whole := len(g.members[p.user]) == 1 // the user was a member all the time, and so was told all
 		for _, m := range g.sends {
 			if m.refused || m.answered == 0 {
 				continue
 			}
-			must := slices.ContainsFunc(g.members[p.user], func(s *stay) bool { return s.must(m) })
+			must := slices.ContainsFunc(g.members[p.user], func(s *membership) bool { return s.must(m) })
 			_, toldOf, gone := g.gone(m, p.user)
 			switch {
 			case must && len(gone) == 0 && !v.got[m.seq]:
@@ -506,10 +506,10 @@ func (p *phone) missing() string {
 // leaked describes a message that the phone has and must not have; "" if there is
 // none. The caller holds the crowd's mu.
 func (p *phone) leaked() string {
-	for _, g := range p.c.teams {
+	for _, g := range p.c.groups {
 		for seq := range p.sights[g].got {
 			m := g.bySeq[seq]
-			if !slices.ContainsFunc(g.members[p.user], func(s *stay) bool { return s.may(m) }) && (g.kind != protocol.KindChatroom || g.remade) {
+			if !slices.ContainsFunc(g.members[p.user], func(s *membership) bool { return s.may(m) }) && (g.kind != protocol.KindChatroom || g.remade) {
 				return fmt.Sprintf("%s: the phone of %s has %v, sent while they were no member", g.id, p.user, m)
 			}
 		}

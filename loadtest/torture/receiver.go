@@ -36,13 +36,13 @@ type queuedMessage struct {
 
 func newReceiver(fail func(error)) (*receiver, error) {
 	r := &receiver{address: "127.0.0.1:0", fail: fail}
-	return r, r.become("")
+	return r, r.setFault("")
 }
 
 func (r *receiver) url() string { return "http://" + r.address + "/" }
 
-// become changes how the receiver fails from now on.
-func (r *receiver) become(fault string) error {
+// setFault changes how the receiver fails from now on.
+func (r *receiver) setFault(fault string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fault = fault
@@ -62,8 +62,8 @@ func (r *receiver) become(fault string) error {
 	return nil
 }
 
-// listen makes the receiver pass events to take from now on.
-func (r *receiver) listen(take func(user, conv string, m *queuedMessage) error) {
+// passTo makes the receiver pass events to take from now on.
+func (r *receiver) passTo(take func(user, conv string, m *queuedMessage) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.take = take
@@ -116,12 +116,12 @@ func (r *receiver) event(id string, body []byte, take func(user, conv string, m 
 func (r *receiver) misbehave(ctx context.Context, rng *rand.Rand) {
 	faults := []string{"", "hang", "", "error", "", "late", "", "away"}
 	for ctx.Err() == nil {
-		if err := r.become(faults[rng.IntN(len(faults))]); err != nil {
+		if err := r.setFault(faults[rng.IntN(len(faults))]); err != nil {
 			r.fail(err)
 		}
 		sleep(ctx, time.Duration(200+rng.IntN(1500))*time.Millisecond)
 	}
-	if err := r.become(""); err != nil {
+	if err := r.setFault(""); err != nil {
 		r.fail(err)
 	}
 }

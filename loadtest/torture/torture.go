@@ -111,7 +111,7 @@ func run(ctx context.Context, c config) (*report, error) {
 	if t.hooks, err = newReceiver(t.violated); err != nil {
 		return nil, err
 	}
-	defer t.hooks.become("away")
+	defer t.hooks.setFault("away")
 	t.server.hooks = t.hooks.url()
 	if err := t.server.start(); err != nil {
 		return nil, err
@@ -150,14 +150,14 @@ func run(ctx context.Context, c config) (*report, error) {
 	slices.Sort(t.report.Logins)
 	t.report.Took = time.Since(t.began)
 	if len(t.report.Violations) == 0 {
-		t.report.Violations = t.report.harmless()
+		t.report.Violations = t.report.missingFaults()
 	}
 	return &t.report, nil
 }
 
-// harmless returns which faults a run of that length should have made and did
+// missingFaults returns which faults a run of that length should have made and did
 // not: without them it proves little that nothing is missing.
-func (r *report) harmless() (why []string) {
+func (r *report) missingFaults() (why []string) {
 	const (
 		longRun   = 25 * time.Minute
 		leastKill = 50
@@ -207,7 +207,7 @@ func (t *torture) round(ctx context.Context, n int, length time.Duration) error 
 		return fmt.Errorf("groups: %w", err)
 	}
 	defer crowd.close()
-	t.hooks.listen(crowd.queued)
+	t.hooks.passTo(crowd.queued)
 	var clients []*loadtest.Client
 	report, err := loadtest.Pairs(ctx, loadtest.PairsConfig{
 		Config: loadtest.Config{
@@ -354,7 +354,7 @@ func (t *torture) measure(ctx context.Context) error {
 	}
 	// The server keeps idle connections to the webhooks' receiver, now more, now
 	// fewer: close them.
-	if err := errors.Join(t.hooks.become("away"), t.hooks.become("")); err != nil {
+	if err := errors.Join(t.hooks.setFault("away"), t.hooks.setFault("")); err != nil {
 		return err
 	}
 	var f footprint

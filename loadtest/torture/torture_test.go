@@ -100,7 +100,7 @@ func TestHarmless(t *testing.T) {
 		1: {Took: 30 * time.Minute, Events: map[kind]int{kindKill: 40, kindFullKill: 9}, LogFails: 1},
 		2: {Took: 30 * time.Minute, Events: map[kind]int{kindFull: 10}},
 	} {
-		if got := r.harmless(); len(got) != want {
+		if got := r.missingFaults(); len(got) != want {
 			t.Errorf("%+v: %q, want %d complaints", r, got, want)
 		}
 	}
