@@ -40,8 +40,8 @@ func (s *session) restartStallTimer() (recovered bool) {
 	return recovered
 }
 
-// checkStalled notes and reports that an ack has become late. The caller holds mu, and
-// calls reportStalled after unlocking it.
+// checkStalled reports whether an ack has just become late, and notes it. The caller
+// holds mu; if the answer is true, it unlocks mu and calls reportStalled.
 func (s *session) checkStalled(now time.Duration) (stalled bool) {
 	if s.unackedSince == 0 || s.stalled || now < s.unackedSince+s.gateway.config.StallTimeout {
 		return false

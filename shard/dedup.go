@@ -230,7 +230,7 @@ func (s *State) forgetDedup(u *user, w *dedupWindow, cutoff int64) {
 	}
 }
 
-// forgetOldestDedup removes the oldest record of a window that has any.
+// forgetOldestDedup removes the oldest record of w, which must not be empty.
 func (s *State) forgetOldestDedup(u *user, w *dedupWindow) {
 	place := w.head + ring.Ref(w.start)
 	units := uint16(s.arena.Bytes(place, 1)[0])

@@ -143,7 +143,8 @@ func (s *State) addSanction(u *user, name command.UserID) int {
 	return i
 }
 
-// saveSettings keeps the settings in a former member's flags, for a later membership.
+// saveSettings remembers the mute and pin settings found in flags, of a member who has
+// left, in case they join again.
 func (s *State) saveSettings(u *user, name command.UserID, flags uint8) {
 	g := u.group
 	if flags &= memberMuted | memberPinned; flags == 0 {

@@ -39,8 +39,8 @@ func (h *Hooks) Decide(q *Question) *Decision {
 	return d
 }
 
-// Done reports the outcome of a message that was sent because of decision d; nothing
-// happens if d is nil.
+// Done must be called with the outcome of sending a message that decision d allowed.
+// d may be nil.
 func (h *Hooks) Done(d *Decision, err error) {
 	if d != nil {
 		h.decisions.endSend(d, err == nil || errors.Is(err, store.ErrUnknown))

@@ -73,7 +73,7 @@ type canonicalizer struct {
 	tmp     []byte
 }
 
-// A bodyEntry says where an entry of a map lies in out.
+// A bodyEntry is the range of bytes of one map entry in canonicalizer.out.
 type bodyEntry struct{ at, end uint32 }
 
 var canonicalizers = sync.Pool{New: func() any { return new(canonicalizer) }}

@@ -33,8 +33,9 @@ type head struct {
 	bits     uint64 // kindInt: value; kindNegative: value as int64; kindBool: 0 or 1; kindFloat: as float64
 }
 
-// readHead reads the head at b[i] and returns the offset behind it. n elements, or
-// n bytes, always fit into the rest of b: an element takes at least one byte.
+// readHead reads the head at b[i] and returns it with the offset behind it. A head is
+// bad if the bytes or elements that it announces cannot fit into the rest of b; an
+// element takes at least one byte.
 func readHead(b []byte, i int) (head, int) {
 	if i >= len(b) {
 		return head{}, i

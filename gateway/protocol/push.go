@@ -253,8 +253,8 @@ type GroupEvent struct {
 	By    string
 	Users []string
 	Time  int64 // ms
-	// Cursor is set for a user who has joined: with it, a device that has no cursor
-	// of the group misses nothing from here on.
+	// Cursor is set only in the push to the user who has just joined. A device without
+	// a cursor of the group that resumes from it misses nothing sent after the join.
 	Cursor string
 }
 

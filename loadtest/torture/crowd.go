@@ -115,7 +115,7 @@ func (c *crowd) actor(user, device string) *actor {
 	return &actor{url: c.t.proxy.url(), user: user, device: device, codec: c.codec, token: c.t.server.token}
 }
 
-// now returns the next time of the crowd's clock. The caller holds mu.
+// now advances the crowd's logical clock by one and returns it. The caller holds mu.
 func (c *crowd) now() int64 {
 	c.clock++
 	return c.clock

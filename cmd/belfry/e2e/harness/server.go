@@ -101,7 +101,7 @@ func StartBinary(t testing.TB, binary string, flags []string) *Server {
 // Path returns the path of a file in the folder of the server's data.
 func (s *Server) Path(name string) string { return filepath.Join(s.data, name) }
 
-// Write writes a file that Path names, for the user alone.
+// Write writes the file Path(name) with mode 0600.
 func (s *Server) Write(name, content string) {
 	s.T.Helper()
 	if err := os.WriteFile(s.Path(name), []byte(content), 0o600); err != nil {

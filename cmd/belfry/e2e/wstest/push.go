@@ -140,7 +140,8 @@ func (c *Client) FirstOf(p Push) any {
 	return messages[0]
 }
 
-// Pending takes all that the server has pushed before it answers a ping.
+// Pending sends a ping and returns the pushes that arrived before its reply and that no
+// call has taken yet.
 func (c *Client) Pending() []Push {
 	c.T.Helper()
 	c.Request("ping", nil)
