@@ -25,16 +25,16 @@ const (
 // another takes its place. Idle ones are kept for a while: a new goroutine would first
 // have to grow its stack, which costs more than the write that it is needed for.
 type pumpers struct {
-	mu      sync.Mutex
-	feeds   fifo[feed, *feed] // first: each has work for many sessions
-	pumps   fifo[session, *session]
-	bulk    fifo[session, *session] // sessions that were pumped and have more
-	pumped  int                     // number of pumps, for bulkEvery
-	working int                     // number of pumpers that are neither idle nor blocked
-	idle    []chan bool             // the last one is the first to work again; false ends a pumper
-	minIdle int                     // the fewest that were idle since the last trim
-	timer   *time.Timer             // for the next trim, nil while no pumper is idle
-	closed  bool
+	mu        sync.Mutex
+	feeds     fifo[feed, *feed] // first: each has work for many sessions
+	pumps     fifo[session, *session]
+	bulk      fifo[session, *session] // sessions that were pumped and have more
+	pumped    int                     // number of pumps, for bulkEvery
+	working   int                     // number of pumpers that are neither idle nor blocked
+	idle      []chan bool             // the last one is the first to work again; false ends a pumper
+	minIdle   int                     // the fewest that were idle since the last trim
+	trimTimer *time.Timer             // for the next trim, nil while no pumper is idle
+	closed    bool
 }
 
 // mostWorking is how many pumpers may work at a time.
@@ -176,9 +176,9 @@ func (p *pumpers) park(next chan bool) bool {
 		return false
 	}
 	p.idle = append(p.idle, next)
-	if p.timer == nil {
+	if p.trimTimer == nil {
 		p.minIdle = 0
-		p.timer = time.AfterFunc(trimPumpers, p.trim)
+		p.trimTimer = time.AfterFunc(trimPumpers, p.trim)
 	}
 	return true
 }
@@ -193,10 +193,10 @@ func (p *pumpers) trim() {
 	p.endIdle(p.minIdle)
 	p.minIdle = len(p.idle)
 	if p.minIdle == 0 {
-		p.timer = nil
+		p.trimTimer = nil
 		return
 	}
-	p.timer.Reset(trimPumpers)
+	p.trimTimer.Reset(trimPumpers)
 }
 
 // close ends idle pumpers, and makes the others end when they become idle.
@@ -205,9 +205,9 @@ func (p *pumpers) close() {
 	defer p.mu.Unlock()
 	p.closed = true
 	p.endIdle(len(p.idle))
-	if p.timer != nil {
-		p.timer.Stop()
-		p.timer = nil
+	if p.trimTimer != nil {
+		p.trimTimer.Stop()
+		p.trimTimer = nil
 	}
 }
 

@@ -65,15 +65,15 @@ type AttackConfig struct {
 
 // An AttackReport is what an attack did, as seen from its own side.
 type AttackReport struct {
-	Name     string `json:"name"`
-	Sockets  int    `json:"sockets"` // meant to be held
-	Rate     int    `json:"rate"`
-	Sources  int    `json:"sources"`
-	Opened   int64  `json:"opened"`                 // connections, in all
-	MostOpen int64  `json:"mostOpen"`               // at a time
-	Bytes    int64  `json:"bytes"`                  // written, above TLS
-	Replies  int64  `json:"replies"`                // to requests, where those are read
-	Largest  int64  `json:"largestReply,omitempty"` // of those, bytes
+	Name         string `json:"name"`
+	Sockets      int    `json:"sockets"` // meant to be held
+	Rate         int    `json:"rate"`
+	Sources      int    `json:"sources"`
+	Opened       int64  `json:"opened"`                 // connections, in all
+	MostOpen     int64  `json:"mostOpen"`               // at a time
+	Bytes        int64  `json:"bytes"`                  // written, above TLS
+	Replies      int64  `json:"replies"`                // to requests, where those are read
+	LargestReply int64  `json:"largestReply,omitempty"` // of those, bytes
 	// Ends counts the ends of connections, by kind, and the error replies, by
 	// code.
 	Ends  map[string]int64 `json:"ends"`
@@ -233,7 +233,7 @@ func (a *Attack) Run(ctx context.Context) (*AttackReport, error) {
 	sockets.Wait()
 	report := &AttackReport{
 		Name: a.config.Name, Sockets: a.config.Sockets, Rate: a.config.Rate, Sources: a.config.Sources,
-		Opened: a.opened.Load(), MostOpen: a.mostOpen.Load(), Bytes: a.bytes.Load(), Replies: a.replies.Load(), Largest: a.largest.Load(), Ends: a.ends.all(),
+		Opened: a.opened.Load(), MostOpen: a.mostOpen.Load(), Bytes: a.bytes.Load(), Replies: a.replies.Load(), LargestReply: a.largest.Load(), Ends: a.ends.all(),
 	}
 	if after, err := readUsage(os.Getpid()); err == nil && known == nil {
 		report.Usage = usageBetween(before, after, time.Since(began), 0)

@@ -38,16 +38,16 @@ type GroupLoginConfig struct {
 // GroupLoginReport is the outcome of GroupLogin. Latencies run from the login
 // request to onSynced, on an open connection.
 type GroupLoginReport struct {
-	Scenario       string  `json:"scenario"`
-	Codec          string  `json:"codec"`
-	Users          int     `json:"users"`
-	Groups         int     `json:"groups"`
-	Unread         int     `json:"unread"`
-	Backlog        int     `json:"backlog"`
-	Body           int     `json:"body"`
-	PrepareSeconds float64 `json:"prepareSeconds"`
-	New            Latency `json:"newDevice"` // without cursors
-	NewPushed      int     `json:"newDevicePushed"`
+	Scenario        string  `json:"scenario"`
+	Codec           string  `json:"codec"`
+	Users           int     `json:"users"`
+	Groups          int     `json:"groups"`
+	Unread          int     `json:"unread"`
+	Backlog         int     `json:"backlog"`
+	Body            int     `json:"body"`
+	PrepareSeconds  float64 `json:"prepareSeconds"`
+	NewDevice       Latency `json:"newDevice"` // without cursors
+	NewDevicePushed int     `json:"newDevicePushed"`
 	// Returning logins have the cursors that the login before returned, for as
 	// many groups as a login may name.
 	Returning       Latency `json:"returning"`
@@ -229,7 +229,7 @@ func (r *groupLoginRun) logins(ctx context.Context, report *GroupLoginReport) er
 				return err
 			}
 			fresh.record(v.took)
-			report.NewPushed = v.count
+			report.NewDevicePushed = v.count
 			done.Add(1)
 
 			args.HasSince, args.Since, args.Groups = true, v.synced.Cursor, v.groupCursors()
@@ -241,7 +241,7 @@ func (r *groupLoginRun) logins(ctx context.Context, report *GroupLoginReport) er
 			done.Add(1)
 		}
 	}
-	report.New, report.Returning = fresh.latency(), returning.latency()
+	report.NewDevice, report.Returning = fresh.latency(), returning.latency()
 	after, err := r.reading()
 	if err != nil {
 		return err

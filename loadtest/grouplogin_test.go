@@ -20,7 +20,7 @@ func TestGroupLogin(t *testing.T) {
 	if err := report.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if report.New.Count != 4 || report.Returning.Count != 4 || report.NewPushed != 750 || report.ReturningPushed != 150 {
+	if report.NewDevice.Count != 4 || report.Returning.Count != 4 || report.NewDevicePushed != 750 || report.ReturningPushed != 150 {
 		t.Errorf("report = %+v, want 4 logins of each kind, with 750 messages and with 150", report)
 	}
 }
@@ -32,8 +32,8 @@ func TestGroupLoginWithoutBacklog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := report.Err(); err != nil || report.NewPushed != 0 {
-		t.Errorf("%v, %d messages pushed, want none", err, report.NewPushed)
+	if err := report.Err(); err != nil || report.NewDevicePushed != 0 {
+		t.Errorf("%v, %d messages pushed, want none", err, report.NewDevicePushed)
 	}
 }
 

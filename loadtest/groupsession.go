@@ -25,7 +25,7 @@ func (c *Client) ackDue(s *session) bool {
 // is anything else.
 func (c *Client) knownFrame(s *session, payload []byte, now time.Duration) bool {
 	v := c.onlyGroup
-	messages, ok := v.receiveKnown(payload, s.lastD+1)
+	messages, ok := v.tryReceiveVerified(payload, s.lastD+1)
 	if !ok {
 		return false
 	}

@@ -126,10 +126,10 @@ func (v *view) receiveLive(m *protocol.Message, s *groupSender, counter uint64, 
 	return true, at, err
 }
 
-// receiveKnown handles the frame with delivery number d if it holds only messages
+// tryReceiveVerified handles the frame with delivery number d if it holds only messages
 // that others have checked. It returns false, and has done nothing, if the frame
 // is anything else. The messages are valid until the next call.
-func (v *view) receiveKnown(payload []byte, d uint64) (messages []*groupMessage, ok bool) {
+func (v *view) tryReceiveVerified(payload []byte, d uint64) (messages []*groupMessage, ok bool) {
 	g := v.group
 	number := v.held.floor
 	switch {

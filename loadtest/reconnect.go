@@ -58,11 +58,11 @@ func (c ReconnectConfig) withDefaults() (ReconnectConfig, error) {
 // A reconnectRun is a run of Reconnect.
 type reconnectRun struct {
 	*run
-	config   ReconnectConfig
-	quiet    []*Client // those that are lost and come back
-	writers  []*Client
-	schedule atomic.Pointer[schedule] // of the writers; nil until they begin
-	halt     atomic.Bool              // they are done
+	config         ReconnectConfig
+	quiet          []*Client // those that are lost and come back
+	writers        []*Client
+	schedule       atomic.Pointer[schedule] // of the writers; nil until they begin
+	writersStopped atomic.Bool              // they are done
 }
 
 // Reconnect runs the reconnect scenario: sessions are lost all at once and come
@@ -108,7 +108,7 @@ func (r *reconnectRun) prepare(writers int) error {
 		w, err := r.client("w", i, ClientConfig{
 			Window: MaxWindow, Resume: true, Recents: protocol.RecentsQuiet,
 			Next: func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool) {
-				if r.halt.Load() {
+				if r.writersStopped.Load() {
 					return protocol.Conv{}, 0, false
 				}
 				if at, ok = turn.next(r.schedule.Load(), i, now); !ok {
@@ -166,7 +166,7 @@ func (r *reconnectRun) write(ctx context.Context) (stopped func()) {
 	r.schedule.Store(s)
 	pace.Go(func() { s.run(ctx, r.tally.Now, func(i int) { r.writers[i].Pump() }) })
 	return func() {
-		r.halt.Store(true)
+		r.writersStopped.Store(true)
 		stop()
 		pace.Wait()
 	}

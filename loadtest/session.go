@@ -38,10 +38,10 @@ type session struct {
 
 // A call is a request whose caller waits.
 type call struct {
-	ok   protocol.OK
-	take func(now time.Duration) // if set, is called before done is closed: after that, what ok has of the frame is void
-	err  error
-	done chan struct{} // closed when ok or err is set
+	answer protocol.OK
+	take   func(now time.Duration) // if set, is called before done is closed: after that, what ok has of the frame is void
+	err    error
+	done   chan struct{} // closed when ok or err is set
 }
 
 // serve reads until the session ends, and fails the calls that still wait.
@@ -158,7 +158,7 @@ func (c *Client) reply(s *session, f *protocol.ServerFrame, now time.Duration) e
 	if f.Err != nil {
 		waiting.err = f.Err
 	} else {
-		waiting.err = f.Decode(waiting.ok)
+		waiting.err = f.Decode(waiting.answer)
 	}
 	if waiting.err == nil && waiting.take != nil {
 		waiting.take(now)
@@ -268,7 +268,7 @@ func (c *Client) call(ctx context.Context, s *session, op string, args protocol.
 // callAndTake is call with a function that is called where the reply is read,
 // with the client locked: it reads ok.
 func (c *Client) callAndTake(ctx context.Context, s *session, op string, args protocol.Args, ok protocol.OK, take func(now time.Duration)) error {
-	waiting := &call{ok: ok, take: take, done: make(chan struct{})}
+	waiting := &call{answer: ok, take: take, done: make(chan struct{})}
 	c.mu.Lock()
 	if s.over {
 		c.mu.Unlock()

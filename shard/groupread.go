@@ -366,19 +366,19 @@ func (s *State) groupUnread(u *user, m *member, now int64) int {
 	if m.flags&memberRewound != 0 {
 		return len(s.unreadSeqs(u, m, now))
 	}
-	gone := s.scanGaps(u, c, now)
+	gone := s.newGapScan(u, c, now)
 	gone.skipBelow(low)
 	n := int(c.log.Next()-low) - len(gone.tombstones)
 	rest := gone
 	for _, e := range gone.ttlEnds {
-		if e.at <= now && rest.ascending(e.seq) == gapExpired {
+		if e.at <= now && rest.codeAscending(e.seq) == gapExpired {
 			n--
 		}
 	}
 	if hidden := s.hiddenOf(u, m); len(hidden) > 0 {
 		from, _ := findTombstone(hidden, low)
 		for _, h := range hidden[from:] {
-			if gone.ascending(h.seq) == gapNone {
+			if gone.codeAscending(h.seq) == gapNone {
 				n--
 			}
 		}

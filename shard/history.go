@@ -143,7 +143,7 @@ func (s *State) gaps(v *view, p *query.Page, now int64) {
 			addGap(p, from, to, c.goneReason)
 		}
 	}
-	known, messages := s.scanGaps(u, c, now), p.Updates.Messages
+	known, messages := s.newGapScan(u, c, now), p.Updates.Messages
 	seq := max(from, first)
 	known.skipBelow(seq)
 	var e ring.Entry
@@ -155,7 +155,7 @@ func (s *State) gaps(v *view, p *query.Page, now int64) {
 		}
 		// The scan does not find entries that expired by age or that the member has
 		// hidden. They are few or neighbours, so the cursor is mostly at the right place.
-		code := known.ascending(seq)
+		code := known.codeAscending(seq)
 		if code == gapNone {
 			if at != seq {
 				cur = c.log.Ascend(s.arena, seq)

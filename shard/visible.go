@@ -52,8 +52,8 @@ type gapScan struct {
 	now        int64
 }
 
-// scanGaps returns a scan of a conversation's whole log as of now.
-func (s *State) scanGaps(u *user, c *conv, now int64) gapScan {
+// newGapScan returns a scan of a conversation's whole log as of now.
+func (s *State) newGapScan(u *user, c *conv, now int64) gapScan {
 	g := gapScan{tombstones: s.tombstonesOf(u, c), now: now}
 	if u.group != nil {
 		g.ttlEnds = u.group.ttlEnds
@@ -77,9 +77,9 @@ func (g *gapScan) skipAbove(seq uint64) {
 	g.ttlEnds = g.ttlEnds[:i]
 }
 
-// ascending returns why seq is not visible, or gapNone. From call to call seq must
+// codeAscending returns why seq is not visible, or gapNone. From call to call seq must
 // rise.
-func (g *gapScan) ascending(seq uint64) gapCode {
+func (g *gapScan) codeAscending(seq uint64) gapCode {
 	for len(g.tombstones) > 0 && g.tombstones[0].seq < seq {
 		g.tombstones = g.tombstones[1:]
 	}
@@ -95,8 +95,8 @@ func (g *gapScan) ascending(seq uint64) gapCode {
 	return gapNone
 }
 
-// descending is ascending for seqs that fall from call to call.
-func (g *gapScan) descending(seq uint64) gapCode {
+// codeDescending is codeAscending for seqs that fall from call to call.
+func (g *gapScan) codeDescending(seq uint64) gapCode {
 	for len(g.tombstones) > 0 && g.tombstones[len(g.tombstones)-1].seq > seq {
 		g.tombstones = g.tombstones[:len(g.tombstones)-1]
 	}
@@ -128,14 +128,14 @@ type visibleCursor struct {
 
 // ascendVisible returns a cursor that reads upwards from a seq.
 func (s *State) ascendVisible(u *user, c *conv, from uint64, now int64) visibleCursor {
-	w := visibleCursor{s: s, log: &c.log, cur: c.log.Ascend(s.arena, from), gaps: s.scanGaps(u, c, now)}
+	w := visibleCursor{s: s, log: &c.log, cur: c.log.Ascend(s.arena, from), gaps: s.newGapScan(u, c, now)}
 	w.gaps.skipBelow(from)
 	return w
 }
 
 // descendVisible returns a cursor that reads downwards from a seq.
 func (s *State) descendVisible(u *user, c *conv, from uint64, now int64) visibleCursor {
-	w := visibleCursor{s: s, log: &c.log, cur: c.log.Descend(s.arena, from), gaps: s.scanGaps(u, c, now)}
+	w := visibleCursor{s: s, log: &c.log, cur: c.log.Descend(s.arena, from), gaps: s.newGapScan(u, c, now)}
 	w.gaps.skipAbove(min(from, c.log.Next()))
 	return w
 }
@@ -144,11 +144,11 @@ func (s *State) descendVisible(u *user, c *conv, from uint64, now int64) visible
 // if there is none.
 func (w *visibleCursor) next(e *ring.Entry) bool {
 	for w.cur.Next(e) {
-		if w.gaps.ascending(e.Seq) == gapNone {
+		if w.gaps.codeAscending(e.Seq) == gapNone {
 			return true
 		}
 		to := e.Seq + 1
-		for to < w.log.Next() && w.gaps.ascending(to) != gapNone {
+		for to < w.log.Next() && w.gaps.codeAscending(to) != gapNone {
 			to++
 		}
 		if to-e.Seq >= minJump {
@@ -166,11 +166,11 @@ func (w *visibleCursor) next(e *ring.Entry) bool {
 // if there is none.
 func (w *visibleCursor) prev(e *ring.Entry) bool {
 	for w.cur.Next(e) {
-		if w.gaps.descending(e.Seq) == gapNone {
+		if w.gaps.codeDescending(e.Seq) == gapNone {
 			return true
 		}
 		to := e.Seq - 1
-		for to >= w.log.First() && w.gaps.descending(to) != gapNone {
+		for to >= w.log.First() && w.gaps.codeDescending(to) != gapNone {
 			to--
 		}
 		if e.Seq-to >= minJump {

@@ -172,7 +172,7 @@ func (a *admin) erase(ctx context.Context, g *crowdGroup, n int) error {
 			return err
 		}
 		c.mu.Lock()
-		s.begun = c.now()
+		s.begun = c.tick()
 		g.sends = append(g.sends, s)
 		g.byCID[s.cid] = s
 		c.mu.Unlock()
@@ -181,7 +181,7 @@ func (a *admin) erase(ctx context.Context, g *crowdGroup, n int) error {
 			return err
 		}
 		c.mu.Lock()
-		s.answered = c.now()
+		s.answered = c.tick()
 		err = g.place(s, seq, id, at)
 		c.sent++
 		c.mu.Unlock()

@@ -115,8 +115,8 @@ func (c *crowd) actor(user, device string) *actor {
 	return &actor{url: c.t.proxy.url(), user: user, device: device, codec: c.codec, token: c.t.server.token}
 }
 
-// now advances the crowd's logical clock by one and returns it. The caller holds mu.
-func (c *crowd) now() int64 {
+// tick advances the crowd's logical clock by one and returns it. The caller holds mu.
+func (c *crowd) tick() int64 {
 	c.clock++
 	return c.clock
 }
@@ -134,7 +134,7 @@ func (c *crowd) stopped() bool {
 // memberships.
 func (c *crowd) create(ctx context.Context, boss *actor, g *crowdGroup, members []string) error {
 	c.mu.Lock()
-	begun := c.now()
+	begun := c.tick()
 	var stays []*membership
 	for _, user := range append([]string{c.owner}, members...) {
 		m := &membership{span: span{begun: begun}}
@@ -160,7 +160,7 @@ func (c *crowd) create(ctx context.Context, boss *actor, g *crowdGroup, members 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range stays {
-		m.sure = c.now()
+		m.sure = c.tick()
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func (c *crowd) send(ctx context.Context, desk *actor, g *crowdGroup, n int, lou
 		return nil, err
 	}
 	c.mu.Lock()
-	s.begun = c.now()
+	s.begun = c.tick()
 	g.sends = append(g.sends, s)
 	g.byCID[s.cid] = s
 	c.mu.Unlock()
@@ -75,7 +75,7 @@ func (c *crowd) send(ctx context.Context, desk *actor, g *crowdGroup, n int, lou
 	_, err = desk.do(ctx, protocol.OpSend, &protocol.SendArgs{Conv: protocol.GroupConv(g.id), CID: s.cid, Body: s.body, Retry: true}, &ok)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.answered = c.now()
+	s.answered = c.tick()
 	muted, mayBeMuted := false, false
 	for _, m := range g.mutes[desk.user] {
 		muted = muted || m.sure != 0 && s.begun > m.sure && (m.ending == 0 || s.answered < m.ending)
@@ -129,7 +129,7 @@ var errNotDone = errors.New("not done")
 // remove makes a request that takes messages away, and notes when.
 func (c *crowd) remove(g *crowdGroup, t *removal, request func() error) error {
 	c.mu.Lock()
-	t.begun = c.now()
+	t.begun = c.tick()
 	g.removals = append(g.removals, t)
 	c.mu.Unlock()
 	err := request()
@@ -142,7 +142,7 @@ func (c *crowd) remove(g *crowdGroup, t *removal, request func() error) error {
 	if err != nil {
 		return err
 	}
-	t.ended = c.now()
+	t.ended = c.tick()
 	c.changes++
 	return nil
 }
@@ -242,7 +242,7 @@ func (c *crowd) join(ctx context.Context, desk, boss *actor, g *crowdGroup) erro
 		c.mu.Unlock()
 		return nil
 	}
-	m = &membership{span: span{begun: c.now()}}
+	m = &membership{span: span{begun: c.tick()}}
 	g.members[user] = append(g.members[user], m)
 	c.forgetCursor(user, g)
 	c.mu.Unlock()
@@ -268,7 +268,7 @@ func (c *crowd) join(ctx context.Context, desk, boss *actor, g *crowdGroup) erro
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m.sure = c.now()
+	m.sure = c.tick()
 	c.changes++
 	return nil
 }
@@ -289,7 +289,7 @@ func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *crowd
 	user := desk.user
 	c.mu.Lock()
 	m := g.present(user)
-	m.ending = c.now()
+	m.ending = c.tick()
 	session, passes := p.synced, c.t.passes.Load()
 	hasty := session == 0 || rng.IntN(3) == 0
 	if n := len(g.members[user]); n > 1 && !g.members[user][n-2].told {
@@ -307,7 +307,7 @@ func (c *crowd) leave(ctx context.Context, p *phone, desk, boss *actor, g *crowd
 		return fmt.Errorf("%s: leaving of %s: %w", g.id, user, err)
 	}
 	c.mu.Lock()
-	m.ended = c.now()
+	m.ended = c.tick()
 	c.changes++
 	c.mu.Unlock()
 	if hasty {
@@ -380,7 +380,7 @@ func (c *crowd) moderate(ctx context.Context, boss *actor, staying, members []st
 
 func (c *crowd) mute(ctx context.Context, boss *actor, g *crowdGroup, user string) error {
 	c.mu.Lock()
-	m := &span{begun: c.now()}
+	m := &span{begun: c.tick()}
 	g.mutes[user] = append(g.mutes[user], m)
 	c.mu.Unlock()
 	until := time.Now().Add(30 * 24 * time.Hour).UnixMilli()
@@ -389,7 +389,7 @@ func (c *crowd) mute(ctx context.Context, boss *actor, g *crowdGroup, user strin
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m.sure = c.now()
+	m.sure = c.tick()
 	c.changes++
 	return nil
 }
@@ -397,14 +397,14 @@ func (c *crowd) mute(ctx context.Context, boss *actor, g *crowdGroup, user strin
 func (c *crowd) unmute(ctx context.Context, boss *actor, g *crowdGroup, user string) error {
 	c.mu.Lock()
 	m := g.mutes[user][len(g.mutes[user])-1]
-	m.ending = c.now()
+	m.ending = c.tick()
 	c.mu.Unlock()
 	if _, err := boss.do(ctx, protocol.OpSetMember, &protocol.SetMemberArgs{Group: g.id, User: user, MutedUntil: new(int64)}, nil); err != nil {
 		return fmt.Errorf("%s: unmute: %w", g.id, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m.ended = c.now()
+	m.ended = c.tick()
 	return nil
 }
 
@@ -413,7 +413,7 @@ func (c *crowd) remake(ctx context.Context, boss *actor, g *crowdGroup, members 
 	c.mu.Lock()
 	for _, user := range append([]string{c.owner}, members...) {
 		m := g.present(user)
-		m.ending = c.now()
+		m.ending = c.tick()
 		// A member told of a dismissal may not have got what came just before it.
 		m.unsure = true
 	}
@@ -424,7 +424,7 @@ func (c *crowd) remake(ctx context.Context, boss *actor, g *crowdGroup, members 
 	}
 	c.mu.Lock()
 	for _, stays := range g.members {
-		stays[len(stays)-1].ended = c.now()
+		stays[len(stays)-1].ended = c.tick()
 	}
 	g.kind = []string{protocol.KindPrivate, protocol.KindPublic, protocol.KindChatroom}[rng.IntN(3)]
 	clear(g.reads)

@@ -122,7 +122,7 @@ func (p *phone) session(ctx context.Context) error {
 	login := protocol.LoginArgs{Token: token, Device: "phone", AutoRead: true, Recents: protocol.RecentsQuiet, GroupBacklog: backlog}
 	p.c.mu.Lock()
 	p.sessions++
-	s.number, s.began = p.sessions, p.c.now()
+	s.number, s.began = p.sessions, p.c.tick()
 	login.Since, login.HasSince = p.cursor, p.cursor != ""
 	for _, g := range p.c.groups {
 		v := p.sights[g]
@@ -335,7 +335,7 @@ func (s *sitting) onSynced(p *protocol.Synced) error {
 			continue
 		}
 		if _, had := s.covered[g]; !had && g.kind == protocol.KindChatroom && m.sure != 0 {
-			m.sure = s.c.now() // what came before need not arrive: a chatroom has no backlog for a device without a cursor
+			m.sure = s.c.tick() // what came before need not arrive: a chatroom has no backlog for a device without a cursor
 		}
 		if m.ending != 0 && !m.told {
 			m.unsure = true
@@ -457,7 +457,7 @@ func (s *sitting) event(p *protocol.GroupEvent) {
 	case protocol.EventJoined, protocol.EventCreated:
 		if named {
 			s.outside[g] = false
-			s.heard(g, s.c.now())
+			s.heard(g, s.c.tick())
 		}
 	case protocol.EventLeft, protocol.EventRemoved, protocol.EventDismissed:
 		if !named && p.Event != protocol.EventDismissed {

@@ -85,7 +85,7 @@ func TestLoadLoginWithGroups(t *testing.T) {
 	s := startLoadServer(t)
 	var report loadtest.GroupLoginReport
 	loadJSON(s, &report, "login", "--groups", "120", "--users", "2", "--group-unread", "3", "--group-backlog", "2", "--rounds", "2")
-	if report.New.Count != 4 || report.NewPushed != 240 || report.ReturningPushed != 0 {
+	if report.NewDevice.Count != 4 || report.NewDevicePushed != 240 || report.ReturningPushed != 0 {
 		t.Errorf("report = %+v, want 4 logins with 240 messages", report)
 	}
 }

@@ -50,9 +50,9 @@ func (r groupLoginReport) table() [][]string {
 		{fmt.Sprintf("login: %s, each in %s with %s unread, %d B, %s", cli.Plural(r.Users, "user"), cli.Plural(r.Groups, "group"), grouped(float64(r.Unread)), r.Body, r.Codec)},
 		{"prepared in", fmt.Sprintf("%.2f s", r.PrepareSeconds)},
 		latencyHead,
-		latencyRow("login of a new device", r.New),
+		latencyRow("login of a new device", r.NewDevice),
 		latencyRow("login with cursors", r.Returning),
-		{"pushed", fmt.Sprintf("%s messages to a new device, %s to one with cursors", grouped(float64(r.NewPushed)), grouped(float64(r.ReturningPushed)))},
+		{"pushed", fmt.Sprintf("%s messages to a new device, %s to one with cursors", grouped(float64(r.NewDevicePushed)), grouped(float64(r.ReturningPushed)))},
 		usageRow("server", r.Server, false),
 	}
 	if r.CPUPerLoginMS > 0 {

@@ -319,7 +319,7 @@ func siegeRows(s *loadtest.SiegeReport) (rows [][]string) {
 		siegeTitle(a.Name, s.TLS), grouped(float64(a.Sockets)), grouped(float64(a.Sources)), grouped(float64(a.Rate)),
 		grouped(float64(a.Opened)), grouped(float64(a.MostOpen)), mebibytes(a.Bytes))})
 	if a.Replies > 0 {
-		rows = append(rows, []string{fmt.Sprintf("  %s requests answered, the largest with %s", grouped(float64(a.Replies)), kibibytes(a.Largest))})
+		rows = append(rows, []string{fmt.Sprintf("  %s requests answered, the largest with %s", grouped(float64(a.Replies)), kibibytes(a.LargestReply))})
 	}
 	rows = append(rows, []string{"  ends and errors: " + formatCounts(a.Ends)})
 	cpu := func(u *loadtest.Usage) string {

@@ -40,7 +40,7 @@ func TestLoadTable(t *testing.T) {
 	if !report.Reconnect.Restarted || report.Reconnect.Server == nil {
 		t.Errorf("reconnect = %+v, want that of a restart", report.Reconnect)
 	}
-	if !report.Chatroom.Restarted || report.Chatroom.Delivered != 19*report.Chatroom.Sent || report.Group.Sent == 0 || report.Groups.New.Count == 0 {
+	if !report.Chatroom.Restarted || report.Chatroom.Delivered != 19*report.Chatroom.Sent || report.Group.Sent == 0 || report.Groups.NewDevice.Count == 0 {
 		t.Errorf("chatroom = %+v, group = %+v, groups = %+v", report.Chatroom, report.Group, report.Groups)
 	}
 	var what []string
@@ -99,7 +99,7 @@ func TestTableReport(t *testing.T) {
 		Group:     &loadtest.GroupReport{Members: 1000, Senders: 1, Window: 64, DeliveriesPerSecond: 300_000, Server: cpu(1.1), Generator: cpu(1)},
 		GroupRate: &loadtest.GroupReport{Members: 1000, Senders: 1, Rate: 50, Delivery: ms(5, 20), Server: cpu(11)},
 		Chatroom:  &loadtest.ChatroomReport{Members: 10_000, Online: 2000, Storm: loadtest.Storm{Seconds: 9}},
-		Groups:    &loadtest.GroupLoginReport{Groups: 1000, New: ms(10, 25), Returning: ms(5, 10)},
+		Groups:    &loadtest.GroupLoginReport{Groups: 1000, NewDevice: ms(10, 25), Returning: ms(5, 10)},
 	}
 	r.Others = []otherCores{{"pairs, 1 shard", 0.1}, {"login, 1 shard", 0.75}}
 	r.judge()
