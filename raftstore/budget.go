@@ -328,7 +328,7 @@ func (c *retention) expire() {
 		return
 	}
 	done := func(command.Result, error) { c.expires.Store(false) }
-	if c.shard.replica.Enqueue(command.AppendCommand(nil, c.expiry.Next()), replica.Waiter{Done: done}) != nil {
+	if c.shard.replica.Enqueue(0, command.AppendCommand(nil, c.expiry.Next()), replica.Waiter{Done: done}) != nil {
 		c.expires.Store(false)
 	}
 }
@@ -359,7 +359,7 @@ func (sh *localShard) raiseCutoff(cutoff int64, work *atomic.Uint32) bool {
 	for first := sh.first; first < command.Slots; {
 		answer := make(chan outcome, 1)
 		encoded := command.AppendCommand(nil, &command.RaiseCutoff{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
-		err := sh.replica.Enqueue(encoded, replica.Waiter{Done: func(r command.Result, err error) { answer <- outcome{r, err} }})
+		err := sh.replica.Enqueue(0, encoded, replica.Waiter{Done: func(r command.Result, err error) { answer <- outcome{r, err} }})
 		if err != nil {
 			return false // the next check tries again
 		}

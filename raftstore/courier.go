@@ -358,7 +358,7 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 		c.returned = append(c.returned, letterOutcome{lane: l, number: number, bytes: bytes, result: r, err: err})
 		c.signal()
 	}
-	if err := l.route.dest.replica.Enqueue(e.command, replica.Waiter{Done: done}); err != nil {
+	if err := l.route.dest.replica.Enqueue(0, e.command, replica.Waiter{Done: done}); err != nil {
 		return err
 	}
 	l.inFlight++
@@ -491,7 +491,7 @@ func (c *courier) trim() {
 			c.signal()
 		}
 		encoded := command.AppendCommand(nil, &command.TrimOutbox{From: l.from, To: l.to, UpTo: t.upTo})
-		if err := c.shard.replica.Enqueue(encoded, replica.Waiter{Patience: trimPatience, Done: done}); err != nil {
+		if err := c.shard.replica.Enqueue(0, encoded, replica.Waiter{Patience: trimPatience, Done: done}); err != nil {
 			done(command.Result{}, err)
 		}
 	}

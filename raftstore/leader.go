@@ -12,7 +12,7 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// An enqueueFunc is Replica.Enqueue.
+// An enqueueFunc is Replica.Enqueue for one leadership.
 type enqueueFunc = func(command []byte, w replica.Waiter) error
 
 // A leader is what this node does as leader of a shard, for one leadership: it

@@ -48,7 +48,7 @@ type outcome struct {
 
 // route enqueues a request at its shard, and answers it with the error if that fails.
 func (s *Store) route(r *request) {
-	if err := s.shardOf(r.waiter.Key).replica.Enqueue(r.command, r.waiter); err != nil {
+	if err := s.shardOf(r.waiter.Key).replica.Enqueue(0, r.command, r.waiter); err != nil {
 		s.deferred.answer(r, outcome{err: err})
 	}
 }
@@ -90,7 +90,7 @@ func (s *Store) submit(cmd command.Command, step stepFunc, done func(command.Res
 		s.deferred.answer(&request{waiter: w}, outcome{result: command.Result{Code: command.CodeBadRequest, Detail: err.Error()}})
 		return
 	}
-	if err := from.replica.Enqueue(e.command, w); err != nil {
+	if err := from.replica.Enqueue(0, e.command, w); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 	}
 }

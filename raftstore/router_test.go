@@ -62,7 +62,7 @@ func TestSubmitKeepsOrder(t *testing.T) {
 func propose(t *testing.T, s *Store, id int, cmd command.Command) {
 	t.Helper()
 	done := make(chan error, 1)
-	err := s.shards[id].replica.Enqueue(command.AppendCommand(nil, cmd), replica.Waiter{Done: func(r command.Result, err error) {
+	err := s.shards[id].replica.Enqueue(0, command.AppendCommand(nil, cmd), replica.Waiter{Done: func(r command.Result, err error) {
 		if err == nil {
 			err = r.Err()
 		}

@@ -15,9 +15,10 @@ import (
 // A Replica takes a shard's commands and answers what is read of it. A
 // *replica.Replica is one.
 type Replica interface {
-	// Enqueue proposes a command, or a read if command is nil. After an error, which
-	// is a store.ErrUnavailable, w is not called.
-	Enqueue(command []byte, w replica.Waiter) error
+	// Enqueue proposes a command, or a read if command is nil, in the leadership of
+	// term; 0: in whichever there is. After an error, which is a store.ErrUnavailable,
+	// w is not called.
+	Enqueue(term uint64, command []byte, w replica.Waiter) error
 	// Read answers queries under one lock, from memory. It stops at the first that is
 	// refused, and returns that refusal.
 	Read(queries ...query.Query) error
@@ -55,7 +56,7 @@ func newLocalShard(s *Store, id uint32) *localShard {
 	}
 	sh.local = replica.New(replica.Config{
 		Shard: id, First: first, Last: last,
-		Dir: filepath.Join(cfg.Dir, fmt.Sprintf("shard-%04d", id)), Node: cfg.Node, RaftLog: cfg.RaftLog,
+		Dir: filepath.Join(cfg.Dir, fmt.Sprintf("shard-%04d", id)), ID: cfg.Node, RaftLog: cfg.RaftLog,
 		Limits: cfg.Limits, Epoch: s.epoch, HookBytes: cfg.hookBytes(),
 		QueueBytes: cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,
 		ExpireEvery: cfg.ExpireEvery, Clock: cfg.Clock, ClockSettle: cfg.ClockSettle,

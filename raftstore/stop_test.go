@@ -27,7 +27,7 @@ func TestStoppedShard(t *testing.T) {
 			send(t, s, message(alice, anna, 1))
 			send(t, s, message(bob, bob, 1))
 
-			if err := s.shards[0].replica.Enqueue([]byte{0xff}, replica.Waiter{}); err != nil {
+			if err := s.shards[0].replica.Enqueue(0, []byte{0xff}, replica.Waiter{}); err != nil {
 				t.Fatal(err)
 			}
 			stopped := func(s *Store) {

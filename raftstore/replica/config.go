@@ -1,11 +1,13 @@
 package replica
 
 import (
+	"io"
 	"log/slog"
 	"time"
 
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/hashicorp/raft"
 	"github.com/hashicorp/raft-wal/types"
 )
 
@@ -19,13 +21,34 @@ const (
 // ahead; its own default of 64 MiB is much for a node with many shards.
 const DefaultSegmentBytes = 8 << 20
 
-// A Config is the configuration of a Replica. Every field but WALFS must be set.
+// A Config is the configuration of a Replica. Every field must be set whose comment
+// does not say what its zero value means.
 type Config struct {
 	Shard       uint32
 	First, Last uint16 // slots, inclusive
 	Dir         string // of this replica; it is made in a directory that exists
-	Node        string // names this node in Raft
+	ID          string // of this replica in Raft: no other one of the shard has it, ever
 	RaftLog     string // LogWAL or LogBolt
+
+	// Transport opens what this replica talks to the others of its shard with, for one
+	// opening of the replica. The closer is closed before anything else of the
+	// replica; nil: there is nothing to close. A nil Transport: the replica is the only
+	// one of its shard.
+	Transport func() (raft.ServerAddress, raft.Transport, io.Closer)
+	// Bootstrap has the members of a shard that is new, this replica among them; it is
+	// ignored once the replica has a log. Empty: the replica waits until a leader adds
+	// it. Without Transport it has no meaning.
+	Bootstrap []Member
+	// Desired returns the members that the shard is to have; it must not block. The
+	// leader adds and removes members, one at a time, until Raft's configuration has
+	// just these. nil, or nil returned: they stay as they are.
+	Desired func() []Member
+	// OnLeader is told when this replica begins to serve as leader, and when it ends;
+	// term is that of the leadership, 0 at the end. It must not block. nil: nobody is.
+	OnLeader func(term uint64)
+	// ElectionTimeout is that of heartbeats, of elections and of the leader's lease.
+	// Default 300 ms, 100 ms without Transport.
+	ElectionTimeout time.Duration
 
 	// A new leader commits these if the state has other values.
 	Limits    command.Limits
@@ -55,6 +78,14 @@ type Config struct {
 	Log     *slog.Logger
 	Metrics *Metrics
 	WALFS   VFS // nil: the file system
+}
+
+// A Member is a replica of a shard, as Raft is to know it.
+type Member struct {
+	ID string // Config.ID of that replica; it is its address for Raft, too
+	// Away means that the replica's node cannot be reached from here, or not this one
+	// from there: it is given no vote, and does not count for a quorum.
+	Away bool
 }
 
 // A VFS is the file system below a log of raft-wal.

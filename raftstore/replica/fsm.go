@@ -79,6 +79,8 @@ func (r *Replica) apply(entry *raft.Log, b *batch) (leader Leader, err error) {
 	}
 	r.state.Apply(entry.Data, &r.out)
 	r.applied.Store(r.state.Now())
+	r.appliedTerm.Store(entry.Term)
+	r.appliedIndex.Store(entry.Index)
 	if b != nil {
 		r.step(b)
 	}

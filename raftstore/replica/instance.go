@@ -1,8 +1,10 @@
 package replica
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,9 +16,15 @@ import (
 )
 
 const (
-	// soloTimeout is the election time-out of a shard with one voter, where
-	// nothing but the start waits for it.
+	// soloTimeout is the default of Config.ElectionTimeout for a shard with one
+	// voter, where nothing but the start waits for it.
 	soloTimeout = 100 * time.Millisecond
+	// groupTimeout is the default for a shard with several: a leader that has gone is
+	// replaced after about twice that.
+	groupTimeout = 300 * time.Millisecond
+	// groupCommitTimeout is how long a leader of several waits before it tells its
+	// followers, beside heartbeats, what is committed when nothing else is to be sent.
+	groupCommitTimeout = time.Second
 	// keptSnapshots is how many snapshots stay on disk. The log reaches back to
 	// the older one.
 	keptSnapshots = 2
@@ -27,11 +35,12 @@ const (
 type instance struct {
 	replica *Replica
 
-	raft   *raft.Raft
-	logs   *logStore
-	stable *stableStore
-	halt   *halt
-	failed chan error // gets the error that made the log fail, once
+	raft      *raft.Raft
+	transport io.Closer // nil if nothing of it is to be closed
+	logs      *logStore
+	stable    *stableStore
+	halt      *halt
+	failed    chan error // gets the error that made the log fail, once
 
 	snapshots    sync.WaitGroup
 	snapshotting atomic.Bool
@@ -76,19 +85,9 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	in.logs.failed = func(err error) { in.failed <- err }
 	in.logs.appended = func(d time.Duration) { r.metrics.append.Observe(d.Seconds()) }
 
-	conf := raft.DefaultConfig()
-	conf.LocalID = raft.ServerID(r.cfg.Node)
+	conf, addr, transport := r.raftConfig(in)
 	conf.Logger = logger
-	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = soloTimeout, soloTimeout, soloTimeout
-	// Snapshots are taken, and the log is kept, by bytes: see upkeep and
-	// logStore.DeleteRange.
-	conf.SnapshotThreshold = math.MaxUint64
-	conf.SnapshotInterval = time.Hour
-	conf.TrailingLogs = 0
-	conf.NoLegacyTelemetry = true
-	addr, transport := raft.NewInmemTransport(raft.ServerAddress(r.cfg.Node))
-
-	if err := bootstrap(conf, in, snapshots, addr, transport); err != nil {
+	if err := bootstrap(conf, r.firstServers(addr), in, snapshots, transport); err != nil {
 		return in, fmt.Errorf("bootstrap: %w", err)
 	}
 	r.reset()
@@ -99,8 +98,51 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	return in, nil
 }
 
-// bootstrap makes this node the only voter of an empty shard.
-func bootstrap(conf *raft.Config, in *instance, snapshots raft.SnapshotStore, addr raft.ServerAddress, transport raft.Transport) error {
+// raftConfig returns how Raft is to run, and opens its transport for in.
+func (r *Replica) raftConfig(in *instance) (*raft.Config, raft.ServerAddress, raft.Transport) {
+	conf := raft.DefaultConfig()
+	conf.LocalID = raft.ServerID(r.cfg.ID)
+	// Snapshots are taken, and the log is kept, by bytes: see upkeep and
+	// logStore.DeleteRange.
+	conf.SnapshotThreshold = math.MaxUint64
+	conf.SnapshotInterval = time.Hour
+	conf.TrailingLogs = 0
+	conf.NoLegacyTelemetry = true
+	timeout := r.cfg.ElectionTimeout
+	if r.cfg.Transport == nil {
+		timeout = cmp.Or(timeout, soloTimeout)
+	} else {
+		timeout = cmp.Or(timeout, groupTimeout)
+		conf.CommitTimeout = groupCommitTimeout
+	}
+	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = timeout, timeout, timeout
+	if r.cfg.Transport == nil {
+		addr, transport := raft.NewInmemTransport(raft.ServerAddress(r.cfg.ID))
+		return conf, addr, transport
+	}
+	addr, transport, closer := r.cfg.Transport()
+	in.transport = closer
+	return conf, addr, transport
+}
+
+// firstServers returns the voters with which a new shard begins; none: it waits for a
+// leader that adds this replica.
+func (r *Replica) firstServers(addr raft.ServerAddress) []raft.Server {
+	if r.cfg.Transport == nil {
+		return []raft.Server{{ID: raft.ServerID(r.cfg.ID), Address: addr}}
+	}
+	var servers []raft.Server
+	for _, m := range r.cfg.Bootstrap {
+		servers = append(servers, raft.Server{ID: raft.ServerID(m.ID), Address: raft.ServerAddress(m.ID)})
+	}
+	return servers
+}
+
+// bootstrap makes servers the voters of an empty shard.
+func bootstrap(conf *raft.Config, servers []raft.Server, in *instance, snapshots raft.SnapshotStore, transport raft.Transport) error {
+	if len(servers) == 0 {
+		return nil
+	}
 	last, err := in.logs.LastIndex()
 	if err != nil {
 		return err
@@ -117,9 +159,7 @@ func bootstrap(conf *raft.Config, in *instance, snapshots raft.SnapshotStore, ad
 	if err := in.stable.SetUint64([]byte("CurrentTerm"), 0); err != nil {
 		return err
 	}
-	return raft.BootstrapCluster(conf, in.logs, in.stable, snapshots, transport, raft.Configuration{
-		Servers: []raft.Server{{ID: conf.LocalID, Address: addr}},
-	})
+	return raft.BootstrapCluster(conf, in.logs, in.stable, snapshots, transport, raft.Configuration{Servers: servers})
 }
 
 // startRaft turns the panics of NewRaft, about a log or a store that cannot be
@@ -163,13 +203,26 @@ func (in *instance) snapshotIfIdle() {
 // close stops Raft and closes its stores. It returns when nothing of them runs.
 func (in *instance) close() error {
 	in.halt.release()
-	err := in.raft.Shutdown().Error()
+	err := in.closeTransport()
+	err = errors.Join(err, in.raft.Shutdown().Error())
 	in.snapshots.Wait()
 	return errors.Join(err, in.closeStores())
 }
 
+// closeTransport cuts this replica off from the others of its shard. It is called before
+// all else that is closed: what still runs then can neither vote nor lead.
+func (in *instance) closeTransport() error {
+	t := in.transport
+	if in.transport = nil; t == nil {
+		return nil
+	}
+	return t.Close()
+}
+
+// closeStores closes what openInstance has opened.
 func (in *instance) closeStores() error {
 	var errs []error
+	errs = append(errs, in.closeTransport())
 	if in.logs != nil {
 		errs = append(errs, in.logs.Close())
 	}

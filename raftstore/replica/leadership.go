@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ type Leader interface {
 // commands, purges what has expired and runs a Leader.
 type leadership struct {
 	replica  *Replica
+	term     uint64 // of Raft
 	instance *instance
 	proposer *proposer
 	leader   Leader
@@ -46,15 +48,19 @@ type leadership struct {
 // lead begins a leadership once everything that was committed has been applied. The
 // shard serves from the moment at which its Leader has begun.
 func (r *Replica) lead(in *instance) (*leadership, error) {
+	term := in.raft.CurrentTerm()
 	if err := in.raft.Barrier(enqueueTimeout).Error(); err != nil {
 		return nil, err
+	}
+	if in.raft.CurrentTerm() != term {
+		return nil, errors.New("the term has changed meanwhile")
 	}
 	if err := r.stoppedErr(); err != nil {
 		return nil, err
 	}
 	r.clock.raise(r.applied.Load())
 	ctx, end := context.WithCancel(context.Background())
-	l := &leadership{replica: r, instance: in, end: end}
+	l := &leadership{replica: r, term: term, instance: in, end: end}
 	l.proposer = newProposer(l.propose, &r.cfg, r.metrics)
 	l.leader = r.cfg.Lead(l.proposer.add)
 
@@ -71,7 +77,15 @@ func (r *Replica) lead(in *instance) (*leadership, error) {
 	r.clearStopped()
 	r.metrics.serving.Set(1)
 	r.leadership.Store(l)
+	r.tellLeader(term)
 	return l, nil
+}
+
+// tellLeader tells Config.OnLeader.
+func (r *Replica) tellLeader(term uint64) {
+	if r.cfg.OnLeader != nil {
+		r.cfg.OnLeader(term)
+	}
 }
 
 // configure proposes commands where the limits, the epoch, the slots or the bytes
@@ -164,6 +178,7 @@ func (l *leadership) close(drain bool) {
 	}
 	r := l.replica
 	r.leadership.CompareAndSwap(l, nil)
+	r.tellLeader(0)
 	r.metrics.serving.Set(0)
 	l.end()
 	l.background.Wait()

@@ -59,7 +59,7 @@ func (p *proposer) add(command []byte, w Waiter) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return store.Unavailable(store.DefaultRetryAfter, "the shard is being handed over")
+		return store.NotLeader("the shard is being handed over")
 	}
 	if p.bytes >= p.maxBytes {
 		return store.Unavailable(time.Second, "too many commands wait to be committed")
@@ -256,7 +256,7 @@ func (p *proposer) close(drain bool) {
 	p.mu.Unlock()
 	p.queued.Set(0)
 	for _, b := range left {
-		p.answer(b, store.Unavailable(store.DefaultRetryAfter, "the shard is being handed over"))
+		p.answer(b, store.NotLeader("the shard is being handed over"))
 	}
 }
 
@@ -264,7 +264,9 @@ func (p *proposer) close(drain bool) {
 // certain not to be applied, else into ErrUnknown.
 func proposeError(err error) error {
 	switch {
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+	case errors.Is(err, raft.ErrNotLeader):
+		return store.NotLeader(err.Error())
+	case errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
 		return store.Unavailable(store.DefaultRetryAfter, err.Error())
 	}
 	// A failed append may be found again when the log is opened; a lost

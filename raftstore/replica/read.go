@@ -9,7 +9,17 @@ import (
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
+	"github.com/hashicorp/raft"
 )
+
+// A Stamp tells how new the state of a replica is. Of two stamps of one shard, the one
+// with the higher term is newer, and within a term that with the higher index.
+type Stamp struct {
+	// Term is that of the leadership while the replica leads, else of the last entry
+	// that was applied.
+	Term    uint64
+	Applied uint64 // Raft index of the last entry that was applied
+}
 
 // Read answers queries from memory under one lock, without waiting for commands that
 // are on their way. It stops at the first query that the state refuses, and returns a
@@ -50,7 +60,7 @@ func (r *Replica) ReadCommitted(ctx context.Context, queries ...query.Query) err
 			read <- refused
 		},
 	}
-	if err := r.Enqueue(nil, w); err != nil {
+	if err := r.Enqueue(0, nil, w); err != nil {
 		return err
 	}
 	select {
@@ -94,12 +104,54 @@ func (r *Replica) Inspect(f func(s *shard.State, now int64)) {
 }
 
 // Enqueue proposes a command that was encoded without batch header, or a read if
-// command is nil. After an error, which is a store.ErrUnavailable, w is not called.
-func (r *Replica) Enqueue(command []byte, w Waiter) error {
-	if l := r.leadership.Load(); l != nil {
-		return l.proposer.add(command, w)
+// command is nil, in the leadership of term, or 0 for whichever there is. It is applied
+// in that leadership, in the order of Enqueue, or not at all. After an error, which is a
+// store.ErrUnavailable, w is not called.
+func (r *Replica) Enqueue(term uint64, command []byte, w Waiter) error {
+	l := r.leadership.Load()
+	if l == nil {
+		return r.unavailable()
 	}
-	return r.unavailable()
+	if term != 0 && term != l.term {
+		return store.NotLeader(fmt.Sprintf("shard %d is led in term %d, not %d", r.cfg.Shard, l.term, term))
+	}
+	return l.proposer.add(command, w)
+}
+
+// Stamp returns how new the state is. Whoever reads the state after Stamp has returned
+// reads that state or a newer one.
+func (r *Replica) Stamp() Stamp {
+	var s Stamp
+	if l := r.leadership.Load(); l != nil {
+		s.Term = l.term
+	} else {
+		s.Term = r.appliedTerm.Load()
+	}
+	s.Applied = r.appliedIndex.Load()
+	return s
+}
+
+// Leader returns which replica leads the shard in which term, as far as this one knows;
+// "" while it knows none. It names itself only while it serves.
+func (r *Replica) Leader() (id string, term uint64) {
+	if l := r.leadership.Load(); l != nil {
+		return r.cfg.ID, l.term
+	}
+	in := r.instance.Load()
+	if in == nil {
+		return "", 0
+	}
+	for {
+		term := in.raft.CurrentTerm()
+		_, id := in.raft.LeaderWithID()
+		if in.raft.CurrentTerm() != term {
+			continue // the leader may be that of either
+		}
+		if id == raft.ServerID(r.cfg.ID) {
+			id = ""
+		}
+		return string(id), term
+	}
 }
 
 // Ready returns nil if this node leads the shard and serves it, else the reason why
@@ -120,7 +172,7 @@ func (r *Replica) unavailable() error {
 	if err := r.stoppedErr(); err != nil {
 		return err
 	}
-	return store.Unavailable(store.DefaultRetryAfter, fmt.Sprintf("shard %d has no leader here", r.cfg.Shard))
+	return store.NotLeader(fmt.Sprintf("shard %d has no leader here", r.cfg.Shard))
 }
 
 // Queued returns the bytes of commands that wait to be proposed.

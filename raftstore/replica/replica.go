@@ -44,10 +44,14 @@ type Replica struct {
 	out        shard.Outcome // owned by Raft's apply goroutine
 	restoreErr error         // of the newest attempt to load a snapshot; owned by openInstance
 
+	instance   atomic.Pointer[instance]   // the open one; nil while there is none
 	leadership atomic.Pointer[leadership] // takes commands; nil while this node does not lead
 	proposed   atomic.Pointer[batch]      // on its way through Raft
 	applied    atomic.Int64               // ms, State.Now
-	logged     backlog                    // applied since the last snapshot
+	// Of the last entry that was applied. The term is stored first and read first, so
+	// that the pair is never newer than the state.
+	appliedTerm, appliedIndex atomic.Uint64
+	logged                    backlog // applied since the last snapshot
 
 	restoring atomic.Bool  // a state is being read from a snapshot
 	replaced  atomic.Int64 // times that the state was replaced
@@ -81,6 +85,8 @@ func (r *Replica) reset() {
 	defer r.mu.Unlock()
 	r.state = shard.NewState(r.cfg.Shard)
 	r.replaced.Add(1)
+	r.appliedTerm.Store(0)
+	r.appliedIndex.Store(0)
 	r.restoreErr = nil
 	r.logged.reset()
 }
@@ -120,7 +126,8 @@ func (r *Replica) Run(ctx context.Context) {
 }
 
 // Opened returns once the first attempt to open the replica is over: nil if the
-// replica serves, has stopped, or waits for room on a full disk, else the error.
+// replica serves, has stopped, or waits for room on a full disk, else the error. With
+// Config.Transport it does not wait until the replica serves.
 func (r *Replica) Opened() error {
 	<-r.opened
 	return r.openErr
@@ -179,8 +186,13 @@ func (r *Replica) serve(ctx context.Context) (led bool, err error) {
 		}
 		return false, err
 	}
+	r.instance.Store(in)
+	if r.cfg.Transport != nil {
+		r.attempted(nil) // who leads, and when, is not up to this replica
+	}
 	var l *leadership
 	defer func() {
+		r.instance.Store(nil)
 		// Goroutines of Raft that wait for a failed disk must end first: the
 		// leadership waits for their answers.
 		if ctx.Err() == nil {

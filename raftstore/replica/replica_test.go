@@ -28,7 +28,7 @@ func (idleLeader) Close()                    {}
 // testConfig is a replica of all slots in a directory of the test's own.
 func testConfig(t testing.TB, id uint32) Config {
 	return Config{
-		Shard: id, Last: command.Slots - 1, Dir: filepath.Join(t.TempDir(), fmt.Sprint("shard-", id)), Node: "node",
+		Shard: id, Last: command.Slots - 1, Dir: filepath.Join(t.TempDir(), fmt.Sprint("shard-", id)), ID: "node",
 		RaftLog: LogWAL, Limits: command.Limits{NewConversations: -1}.WithDefaults(), Epoch: 1,
 		QueueBytes: 1 << 20, SnapshotBytes: 1 << 40, SegmentBytes: DefaultSegmentBytes, ExpireEvery: time.Minute,
 		Clock: SystemClock(), ClockSettle: time.Minute,
@@ -67,7 +67,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 // propose commits a command.
 func propose(r *Replica, cmd command.Command) error {
 	done := make(chan error, 1)
-	err := r.Enqueue(command.AppendCommand(nil, cmd), Waiter{Done: func(result command.Result, err error) {
+	err := r.Enqueue(0, command.AppendCommand(nil, cmd), Waiter{Done: func(result command.Result, err error) {
 		if err == nil {
 			err = result.Err()
 		}
@@ -106,7 +106,7 @@ func checksum(r *Replica) (sum uint64) {
 func TestStoppedReplica(t *testing.T) {
 	r, _ := start(t, testConfig(t, 0))
 	send(t, r, 1)
-	if err := r.Enqueue([]byte{0xff}, Waiter{}); err != nil {
+	if err := r.Enqueue(0, []byte{0xff}, Waiter{}); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(r.cfg.Dir, StoppedFile)

@@ -8,6 +8,10 @@ import (
 var (
 	// ErrUnavailable means that nothing was proposed. Retry after RetryAfter.
 	ErrUnavailable = errors.New("raftstore: unavailable")
+	// ErrNotLeader is an ErrUnavailable of a replica that does not lead its shard, or
+	// not in the term that was asked for. It refuses whatever else comes for that term,
+	// so that what is sent again to the next leader in the old order is applied in it.
+	ErrNotLeader = errors.New("raftstore: not leader")
 	// ErrUnknown means that the command may still take effect. A repeat is safe.
 	ErrUnknown = errors.New("raftstore: outcome unknown")
 	// ErrNotQueued means that Hooks need not be told of a message any more.
@@ -21,8 +25,9 @@ const DefaultRetryAfter = 250 * time.Millisecond
 // An unavailableError is an ErrUnavailable with its cause and the time after
 // which a retry has a chance.
 type unavailableError struct {
-	reason string
-	after  time.Duration
+	reason    string
+	after     time.Duration
+	notLeader bool
 }
 
 // Unavailable returns an ErrUnavailable whose RetryAfter is after.
@@ -30,9 +35,16 @@ func Unavailable(after time.Duration, reason string) error {
 	return &unavailableError{reason: reason, after: after}
 }
 
+// NotLeader returns an ErrNotLeader.
+func NotLeader(reason string) error {
+	return &unavailableError{reason: reason, after: DefaultRetryAfter, notLeader: true}
+}
+
 func (e *unavailableError) Error() string { return "raftstore: unavailable: " + e.reason }
 
-func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
+func (e *unavailableError) Is(target error) bool {
+	return target == ErrUnavailable || target == ErrNotLeader && e.notLeader
+}
 
 // A retryError is an error with its own time to wait before a retry.
 type retryError interface {
