@@ -31,6 +31,7 @@ var ours = []struct {
 	{"shard/ring", nil, "a container knows nothing of what it contains"},
 	{"raftstore", []string{"raftstore", "shard"}, "the store serves any edge and so knows none"},
 	{"raftstore/placement", []string{"raftstore/store", "shard/codec", "shard/command"}, "which node holds what is settled without asking what is held"},
+	{"raftstore/link", nil, "nodes are connected whatever they say to each other"},
 	{"raftstore/replica", []string{"raftstore/store", "shard"}, "one shard's replica knows nothing of the other shards, nor of who is told"},
 	{"raftstore/store", []string{"shard"}, "what the edge and the store share is linked by an edge that has no Raft"},
 	{"gateway", []string{"gateway", "raftstore/store", "shard"}, "the edge is above the store and beside the clients"},
@@ -58,8 +59,8 @@ var bans = []struct {
 }{
 	{
 		imports: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "github.com/hashicorp/raft-boltdb"},
-		except:  []string{"raftstore/replica"},
-		reason:  "only a replica knows how it is replicated; the rest would not notice another library",
+		except:  []string{"raftstore/replica", "raftstore/link"},
+		reason:  "only a replica knows how it is replicated, and the link how its RPCs travel; the rest would not notice another library",
 	},
 	{
 		imports: []string{"github.com/coder/websocket"},
