@@ -21,7 +21,7 @@ import (
 //	shard-NNNN/stable.db
 //	shard-NNNN/snapshots/
 //	shard-NNNN/STOPPED why the shard has stopped, if it has
-const dataFormat = 5
+const dataFormat = 6
 
 // dataInfo is the content of belfry.json.
 type dataInfo struct {

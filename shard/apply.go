@@ -16,6 +16,8 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	out.Events = out.Events[:0]
 	clear(out.Changes)
 	out.Changes = out.Changes[:0]
+	clear(out.Checksums)
+	out.Checksums = out.Checksums[:0]
 	out.HooksQueued = false
 	s.out = out
 	s.releaseImages(releasedPerApply)

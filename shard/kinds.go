@@ -49,6 +49,8 @@ var kinds = [256]kind{
 	35: row((*State).applyAnswerOwner),
 	36: row((*State).applyUnban),
 
+	37: row((*State).applyChecksum),
+
 	64: row((*State).applySetUser),
 	65: row((*State).applyRefreshToken),
 	66: row((*State).applySetRead),

@@ -27,6 +27,16 @@ type Outcome struct {
 	// made: to read cursors, recalls and deletions.
 	Changes     []HookChange
 	HooksQueued bool // messages were added to the queue for webhooks
+	// Checksums has an element for each Checksum command of the batch, in order.
+	Checksums []Checksum
+}
+
+// A Checksum is what a Checksum command found. Replicas of a shard have equal ones after
+// the same batch.
+type Checksum struct {
+	From, To command.Place // what it covers: users and groups behind From, up to To
+	Done     bool          // nothing comes after To
+	Sum      uint64        // of these users and groups, and of what the shard keeps beside them
 }
 
 // A MemberRef names a member of a group.

@@ -24,6 +24,8 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 	case *command.TrimHookQueue:
 		sh.hooks.done(c.UpTo)
 		return command.Result{}
+	case *command.Checksum:
+		return command.Result{}
 	case *command.OpenSlots:
 		if c.FirstSlot > c.LastSlot {
 			return refused(command.CodeBadRequest)

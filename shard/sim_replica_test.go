@@ -67,8 +67,11 @@ func (w *world) photograph(sh *simShard) {
 // catchUp applies the batches from mark on and compares with the leader.
 func (w *world) catchUp(sh *simShard, state *shard.State, mark int) {
 	var out shard.Outcome
-	for _, batch := range sh.log[mark:] {
+	for i, batch := range sh.log[mark:] {
 		state.Apply(batch, &out)
+		if want := sh.sums[mark+i]; !slices.Equal(out.Checksums, want) {
+			w.failf("Checksums = %+v on a replica of shard %d, want %+v", out.Checksums, sh.index, want)
+		}
 	}
 	w.compareReplicas(sh, state)
 }
@@ -115,5 +118,24 @@ func (w *world) compareSlot(sh *simShard, state *shard.State, user command.UserI
 	}
 	if got, want := state.Owns(slot), sh.leader.Owns(slot); got != want {
 		w.failf("Owns(slot of %s) = %v on a replica of shard %d, want %v", user, got, sh.index, want)
+	}
+}
+
+// keepSums compares the checksums of the last batch between the replicas, and keeps them
+// for those that will be made.
+func (w *world) keepSums(sh *simShard) {
+	if !slices.Equal(sh.outcome.Checksums, sh.second.Checksums) {
+		w.failf("Checksums = %+v on the follower of shard %d, want %+v", sh.second.Checksums, sh.index, sh.outcome.Checksums)
+	}
+	for _, c := range sh.outcome.Checksums {
+		switch {
+		case c.Done:
+			sh.sumFrom = command.Place{}
+		case c.To.Slot < c.From.Slot, c.To == c.From:
+			w.failf("a Checksum from %+v ends at %+v", c.From, c.To)
+		default:
+			sh.sumFrom = c.To
+		}
+		sh.sums[len(sh.log)-1] = append(sh.sums[len(sh.log)-1], c)
 	}
 }

@@ -39,6 +39,7 @@ var deeds = []deed{
 	{4, (*world).startMove},
 	{30, (*world).move},
 	{20, (*world).snapshot},
+	{6, (*world).checksum},
 	{12, (*world).jump},
 	{6, (*world).setUser},
 	{6, (*world).refreshToken},
@@ -449,6 +450,12 @@ func (w *world) configure() {
 		w.randomBounds(&limits)
 	}
 	w.order(w.rng.IntN(simShards), &command.Configure{Limits: limits}, nil)
+}
+
+// checksum has the replicas of a shard compute checksums, from where the last one ended.
+func (w *world) checksum() {
+	sh := pick(w, w.shards)
+	w.order(sh.index, &command.Checksum{From: sh.sumFrom, MaxBytes: uint32(w.rng.IntN(20_000))}, nil)
 }
 
 func (w *world) move() {

@@ -68,7 +68,9 @@ type simShard struct {
 	index    int
 	leader   *shard.State
 	follower *shard.State
-	log      [][]byte // all batches since the beginning
+	log      [][]byte                 // all batches since the beginning
+	sums     map[int][]shard.Checksum // by index in log
+	sumFrom  command.Place            // where the next Checksum begins
 	pending  []order
 	skew     int64 // ms, of its proposer's clock
 	photo    *photo
@@ -151,7 +153,7 @@ func newWorld(seed uint64) *world {
 	for i := range simShards {
 		sh := &simShard{
 			index: i, leader: shard.NewState(uint32(i)), follower: shard.NewState(uint32(i)),
-			skew: int64(w.rng.IntN(4000)) - 2000,
+			skew: int64(w.rng.IntN(4000)) - 2000, sums: map[int][]shard.Checksum{},
 		}
 		w.shards = append(w.shards, sh)
 		w.openSlots(i)
@@ -272,6 +274,7 @@ func (w *world) flush(sh *simShard) {
 	sh.second.WantedChanges = allChanges // replicas have to stay alike nevertheless
 	sh.follower.Apply(batch, &sh.second)
 	w.commands += len(orders)
+	w.keepSums(sh)
 
 	w.follow(sh, orders, at)
 	w.checkOutcome(sh)

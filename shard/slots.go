@@ -10,7 +10,6 @@ import (
 	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
-	"github.com/cespare/xxhash/v2"
 )
 
 // slotVersion is the version of the bytes that AppendSlot makes for a move: version,
@@ -270,27 +269,4 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 		}
 	}
 	return dst, nil
-}
-
-// Checksum returns a hash of all that a slot holds, or 0 if the slot is not in this
-// shard. It is the same on replicas that have applied the same commands, and in both
-// shards after a move. It leaves out the queue totals: they also depend on the limits,
-// which may differ between shards for a moment.
-func (s *State) Checksum(number uint16) uint64 {
-	sl := s.slots[number]
-	if sl == nil {
-		return 0
-	}
-	h := xxhash.New()
-	var frame []byte
-	var enc userEncoder
-	for _, u := range s.usersByName(sl) {
-		for enc = (userEncoder{u: u, limit: frameBytes}); ; {
-			if frame = enc.appendNext(s, frame[:0], false); len(frame) == 0 {
-				break
-			}
-			h.Write(frame)
-		}
-	}
-	return h.Sum64()
 }

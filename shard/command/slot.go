@@ -50,3 +50,29 @@ func (*RemoveSlot) kind() Kind              { return 16 }
 func (*RemoveSlot) Key() string             { return "" }
 func (*RemoveSlot) Needs() Needs            { return Needs{} }
 func (c *RemoveSlot) fields(x *codec.Coder) { Slot(x, &c.Slot) }
+
+// Checksum has each replica compute a checksum of users and groups from the state as of
+// this command, for Outcome.Checksums: replicas whose checksums differ have diverged. It
+// begins behind a place, and ends after the user at which it has read MaxBytes. A group
+// is read as a whole, so that it may be more by the size of one.
+type Checksum struct {
+	From     Place
+	MaxBytes uint32
+}
+
+func (*Checksum) kind() Kind   { return 37 }
+func (*Checksum) Key() string  { return "" }
+func (*Checksum) Needs() Needs { return Needs{} }
+
+func (c *Checksum) fields(x *codec.Coder) {
+	Slot(x, &c.From.Slot)
+	Key(x, &c.From.After)
+	codec.Uint(x, &c.MaxBytes)
+}
+
+// A Place is a point in the order of all users and groups of a shard: by slot, and by key
+// in a slot. The zero Place is before all of them.
+type Place struct {
+	Slot  uint16
+	After UserID // key of the user or group before; "" = before all of the slot
+}
