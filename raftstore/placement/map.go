@@ -35,14 +35,16 @@ type Config struct {
 // A Node is one process with its data directory.
 type Node struct {
 	ID      NodeID `json:"id"`
-	Name    string `json:"name"`    // unique among the nodes of a map
-	Address string `json:"address"` // host:port at which other nodes reach it
+	Name    string `json:"name"`    // unique among the nodes that are not leaving
+	Address string `json:"address"` // host:port at which other nodes reach it; "" until it has joined
 	Roles   Roles  `json:"roles"`
 	// Admitted: an administrator, or --auto-admit, let it take part. Before, it gets no
 	// replica and no client.
 	Admitted bool `json:"admitted"`
 	// Maintenance: it gets no leadership and no new replica.
 	Maintenance bool `json:"maintenance,omitempty"`
+	// Leaving: others take the place of its replicas; it goes with the last of them.
+	Leaving bool `json:"leaving,omitempty"`
 }
 
 // Roles is the set of what a node does.
@@ -90,6 +92,10 @@ next:
 func (r Roles) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 func (r *Roles) UnmarshalText(text []byte) (err error) {
+	if len(text) == 0 {
+		*r = 0
+		return nil
+	}
 	*r, err = ParseRoles(string(text))
 	return err
 }
@@ -98,7 +104,7 @@ func (r *Roles) UnmarshalText(text []byte) (err error) {
 type Shard struct {
 	ID uint32 `json:"id"`
 	// Replicas: no two are on one node. The first one that stays is where the shard's
-	// leader should be.
+	// leader should be. There may be none before the first is made.
 	Replicas []Replica `json:"replicas"`
 }
 
@@ -106,11 +112,14 @@ type Shard struct {
 type Replica struct {
 	ID   string `json:"id"` // a UUID; SoloReplica for the one that a node had before it was in a cluster
 	Node NodeID `json:"node"`
-	// Made: its directory exists. A directory that is not there from then on is lost,
-	// and so is its vote: the replica has to be made anew under another ID.
+	// Made: its directory exists, and Raft may have been started in it. A directory that
+	// is not there from then on is lost, and so is its vote: the replica has to be made
+	// anew under another ID.
 	Made bool `json:"made"`
-	// Leaving: others take its place. It stays a member of the Raft group until these
-	// are voters.
+	// Founder: it begins the shard's Raft group, as its only member, if its log is
+	// empty. Every other replica waits for a leader to send it what it needs.
+	Founder bool `json:"founder,omitempty"`
+	// Leaving: it is to leave the Raft group, once those that stay are voters.
 	Leaving bool `json:"leaving,omitempty"`
 }
 
@@ -131,7 +140,7 @@ func Solo(node Node, epoch uint64, config Config, shards int) *Map {
 	m := &Map{Epoch: epoch, Config: config, Nodes: []Node{node}, Slots: equalSlots(shards)}
 	for id := range shards {
 		m.Shards = append(m.Shards, Shard{
-			ID: uint32(id), Replicas: []Replica{{ID: SoloReplica, Node: node.ID, Made: true}},
+			ID: uint32(id), Replicas: []Replica{{ID: SoloReplica, Node: node.ID, Made: true, Founder: true}},
 		})
 	}
 	return m
@@ -165,14 +174,16 @@ func (m *Map) Node(id NodeID) *Node {
 	return nil
 }
 
-// NodeNamed returns the node of that name, nil if there is none.
+// NodeNamed returns the node of that name, nil if there is none. If there are several,
+// it is the one that stays.
 func (m *Map) NodeNamed(name string) *Node {
+	var found *Node
 	for i := range m.Nodes {
-		if m.Nodes[i].Name == name {
-			return &m.Nodes[i]
+		if n := &m.Nodes[i]; n.Name == name && (found == nil || !n.Leaving) {
+			found = n
 		}
 	}
-	return nil
+	return found
 }
 
 // Shard returns the shard with that ID, nil if there is none.
