@@ -76,8 +76,8 @@ func benchmarkSends(b *testing.B, shards int, pair func(s *Store, w int) (from, 
 	all.Wait()
 	eventually(b, "all letters are confirmed", func() bool {
 		waiting := int64(0)
-		for i := range s.shards {
-			waiting += s.shards[i].outbox.Load()
+		for i := range s.shards() {
+			waiting += s.shards()[i].outbox.Load()
 		}
 		return waiting == 0
 	})

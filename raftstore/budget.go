@@ -103,9 +103,9 @@ type memoryReading struct {
 	resident    int64  // all memory, garbage included, except what was returned to the system
 }
 
-func newBudget(s *Store) *budget {
+func newBudget(s *Store, replicas []*localShard) *budget {
 	b := &budget{store: s, limit: s.cfg.MemoryLimit, reserved: s.cfg.ReservedMemory}
-	for _, sh := range s.shards {
+	for _, sh := range replicas {
 		b.retentions = append(b.retentions, &retention{shard: sh, memory: s.cfg.memoryOf(sh.local), expiry: replica.NewExpiry(sh.first, sh.last)})
 	}
 	m := s.metrics.budget

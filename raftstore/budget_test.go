@@ -52,14 +52,14 @@ func budgetStore(t *testing.T, limit int64) (*Store, *fakeMeter, *testClock) {
 }
 
 // usageOf returns what takes a shard's memory.
-func usageOf(sh *localShard) (u shard.Usage) {
-	sh.local.Inspect(func(st *shard.State, _ int64) { u = st.Usage() })
+func usageOf(sh *shardRef) (u shard.Usage) {
+	sh.here().local.Inspect(func(st *shard.State, _ int64) { u = st.Usage() })
 	return u
 }
 
 // held sums up what the shards say they hold.
 func held(s *Store) (n int64) {
-	for _, sh := range s.shards {
+	for _, sh := range s.shards() {
 		u := usageOf(sh)
 		n += int64(u.Held)
 	}
@@ -81,7 +81,7 @@ func settled(t *testing.T, s *Store, m *fakeMeter) {
 
 // messageBytes sums up what messages take in the shards.
 func messageBytes(s *Store) (n int) {
-	for _, sh := range s.shards {
+	for _, sh := range s.shards() {
 		u := usageOf(sh)
 		n += u.Messages
 	}
@@ -116,7 +116,7 @@ func TestRetentionShortensAtTheSoftLimit(t *testing.T) {
 	if s.memoryFull.Load() {
 		t.Error("sends are refused although retention could shorten")
 	}
-	for id, g := range s.shards {
+	for id, g := range s.shards() {
 		alice, bob := userIn(s, id, 0), userIn(s, id, 1)
 		var page query.Page
 		var sync *query.Sync
@@ -128,7 +128,7 @@ func TestRetentionShortensAtTheSoftLimit(t *testing.T) {
 				t.Fatal(err)
 			}
 			sync = login(t, s, bob, "phone", &ear{})
-			if err := g.local.ReadLocal(func(st *shard.State, _ int64) { cutoff = st.Cutoff() }); err != nil {
+			if err := g.here().local.ReadLocal(func(st *shard.State, _ int64) { cutoff = st.Cutoff() }); err != nil {
 				t.Fatal(err)
 			}
 			return cutoff == before
@@ -195,7 +195,7 @@ func TestFullMemoryForgetsRepeats(t *testing.T) {
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
 	send(t, s, message(alice, bob, 1))
 	clock.pass(time.Hour) // more than the window, and less than messages live
-	dedupe := func() int { u := usageOf(s.shards[0]); return u.Dedupe }
+	dedupe := func() int { u := usageOf(s.shards()[0]); return u.Dedupe }
 	if dedupe() == 0 {
 		t.Fatal("nothing is remembered")
 	}
@@ -243,7 +243,7 @@ func TestRetentionOfGroups(t *testing.T) {
 	s := open(t, cfg)
 	retention := func() time.Duration {
 		var metric dto.Metric
-		if err := s.shards[0].metrics.retention.Write(&metric); err != nil {
+		if err := s.shards()[0].metrics.retention.Write(&metric); err != nil {
 			t.Fatal(err)
 		}
 		return time.Duration(metric.GetGauge().GetValue() * float64(time.Second))
@@ -257,7 +257,7 @@ func TestRetentionOfGroups(t *testing.T) {
 	}
 	var work atomic.Uint32
 	work.Store(eraseWork)
-	if !s.shards[0].raiseCutoff(s.Now()-30*time.Minute.Milliseconds(), &work) {
+	if !s.shards()[0].here().raiseCutoff(s.Now()-30*time.Minute.Milliseconds(), &work) {
 		t.Fatal("the cutoff is not raised")
 	}
 	eventually(t, "30 min once the cutoff is that far back", func() bool { return retention() == 30*time.Minute })
@@ -366,7 +366,7 @@ func TestSendsComeBackAfterABurst(t *testing.T) {
 	cfg.Shards, cfg.MemoryLimit, cfg.meter, cfg.Clock = 1, limit, m.read, clock.read
 	s := open(t, cfg)
 	lasting := func() int {
-		u := usageOf(s.shards[0])
+		u := usageOf(s.shards()[0])
 		return u.Held - u.Messages
 	}
 	for n := 0; lasting() < limit/100*softPercent/100*lastingPercent-limit/100; {

@@ -97,7 +97,7 @@ func wreak(t *testing.T, s *Store, vfs *faultyFS, rnd *rand.Rand, done <-chan st
 			return
 		default:
 		}
-		id := rnd.IntN(len(s.shards))
+		id := rnd.IntN(len(s.shards()))
 		switch rnd.IntN(3) {
 		case 0:
 			if err := s.stopShard(id); err != nil {
@@ -107,7 +107,7 @@ func wreak(t *testing.T, s *Store, vfs *faultyFS, rnd *rand.Rand, done <-chan st
 				t.Fatal(err)
 			}
 		case 1:
-			s.shards[id].local.Snapshot() // may fail: the shard may be going
+			s.shards()[id].here().local.Snapshot() // may fail: the shard may be going
 		case 2:
 			vfs.failSyncs.Store(true)
 			eventually(t, "the log failed, or nobody wrote", func() bool {
@@ -115,12 +115,12 @@ func wreak(t *testing.T, s *Store, vfs *faultyFS, rnd *rand.Rand, done <-chan st
 				case <-done:
 					return true
 				default:
-					return s.shards[1].replica.Ready() != nil
+					return s.shards()[1].here().replica.Ready() != nil
 				}
 			})
 			vfs.failSyncs.Store(false)
 		}
-		target := s.shards[rnd.IntN(len(s.shards))].local.Applied() + int64(rnd.IntN(400))
+		target := s.shards()[rnd.IntN(len(s.shards()))].here().local.Applied() + int64(rnd.IntN(400))
 		eventually(t, "some time passes", func() bool { return s.Now() >= target })
 	}
 }

@@ -54,11 +54,11 @@ type courier struct {
 	trimmed  []trimming
 	expected []*expectation
 	closed   bool
-	waiting  map[uint32]int64 // bytes that this courier has added to localShard.outbox, by destination
+	waiting  map[*shardRef]int64 // bytes that this courier has added to shardRef.outbox
 
 	// Owned by run.
 	lanes        map[direction]*lane
-	routes       map[uint32]*route
+	routes       map[*shardRef]*route
 	waitingLanes []*lane // lanes that pause until their retryAt
 	trims        []*lane // lanes with confirmed letters to trim
 	trimAt       time.Time
@@ -114,7 +114,7 @@ type laneExpectation struct {
 
 // A route holds what is on its way to one destination shard.
 type route struct {
-	dest    *localShard
+	dest    *shardRef
 	ready   []*lane
 	bytes   int // of letters sent that have no outcome yet
 	pause   time.Duration
@@ -139,8 +139,8 @@ type trimming struct {
 func newCourier(sh *localShard) *courier {
 	return &courier{
 		shard: sh, wake: make(chan struct{}, 1),
-		waiting: make(map[uint32]int64),
-		lanes:   make(map[direction]*lane), routes: make(map[uint32]*route),
+		waiting: make(map[*shardRef]int64),
+		lanes:   make(map[direction]*lane), routes: make(map[*shardRef]*route),
 	}
 }
 
@@ -182,8 +182,8 @@ func (c *courier) whenDelivered(from command.UserID, to []command.UserID, done f
 
 // account adds n, which may be negative, to the bytes that wait for a shard. The
 // caller holds mu.
-func (c *courier) account(dest *localShard, n int) {
-	c.waiting[dest.id] += int64(n)
+func (c *courier) account(dest *shardRef, n int) {
+	c.waiting[dest] += int64(n)
 	dest.metrics.outbox.Set(float64(dest.outbox.Add(int64(n))))
 }
 
@@ -235,10 +235,10 @@ func (c *courier) accept(p *shard.Posted, now time.Time) {
 	l := c.lanes[key]
 	if l == nil {
 		dest := c.shard.store.shardOf(p.To)
-		rt := c.routes[dest.id]
+		rt := c.routes[dest]
 		if rt == nil {
 			rt = &route{dest: dest}
-			c.routes[dest.id] = rt
+			c.routes[dest] = rt
 		}
 		l = &lane{direction: key, route: rt, confirmed: p.Number - 1, forgotten: p.Number - 1}
 		c.lanes[key] = l
@@ -256,7 +256,7 @@ func (c *courier) expect(r *expectation) {
 			continue // nothing is on its way, or the receiver refuses it
 		}
 		if rt := l.route; rt.pause > 0 {
-			if rt.dest.replica.Ready() != nil {
+			if rt.dest.ready() != nil {
 				continue
 			}
 			rt.retryAt = time.Time{} // the shard is back: end the pause
@@ -358,7 +358,7 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 		c.returned = append(c.returned, letterOutcome{lane: l, number: number, bytes: bytes, result: r, err: err})
 		c.signal()
 	}
-	if err := l.route.dest.replica.Enqueue(0, e.command, replica.Waiter{Done: done}); err != nil {
+	if err := l.route.dest.here().replica.Enqueue(0, e.command, replica.Waiter{Done: done}); err != nil {
 		return err
 	}
 	l.inFlight++
@@ -518,8 +518,8 @@ func (c *courier) close() {
 	expected := c.expected
 	c.closed = true
 	c.posted, c.returned, c.trimmed, c.expected = nil, nil, nil, nil
-	for id, n := range c.waiting {
-		c.account(c.shard.store.shards[id], -int(n))
+	for dest, n := range c.waiting {
+		c.account(dest, -int(n))
 	}
 	c.mu.Unlock()
 	for _, r := range expected {

@@ -56,7 +56,7 @@ func TestSendWhileDestinationIsDown(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantCIDs(t, s, bob, alice, 20)
-			eventually(t, "all letters are confirmed and forgotten", func() bool { return outboxEmpty(s) && s.shards[1].outbox.Load() == 0 })
+			eventually(t, "all letters are confirmed and forgotten", func() bool { return outboxEmpty(s) && s.shards()[1].outbox.Load() == 0 })
 		})
 	}
 }
@@ -133,7 +133,7 @@ func TestOutboxIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCIDs(t, s, bob, alice, sent)
-	eventually(t, "there is room again", func() bool { return s.shards[1].outbox.Load() == 0 })
+	eventually(t, "there is room again", func() bool { return s.shards()[1].outbox.Load() == 0 })
 	send(t, s, message(alice, bob, sent))
 }
 
@@ -147,17 +147,17 @@ func TestOutboxCountSurvivesRestartOfSource(t *testing.T) {
 	for n := range 5 {
 		send(t, s, message(alice, bob, n))
 	}
-	before := s.shards[1].outbox.Load()
+	before := s.shards()[1].outbox.Load()
 	if err := s.stopShard(0); err != nil {
 		t.Fatal(err)
 	}
-	if n := s.shards[1].outbox.Load(); n != 0 {
+	if n := s.shards()[1].outbox.Load(); n != 0 {
 		t.Errorf("%d bytes counted by a shard that is down", n)
 	}
 	if err := s.resumeShard(0); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the letters are counted again", func() bool { return s.shards[1].outbox.Load() == before })
+	eventually(t, "the letters are counted again", func() bool { return s.shards()[1].outbox.Load() == before })
 	if err := s.resumeShard(1); err != nil {
 		t.Fatal(err)
 	}

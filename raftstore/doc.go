@@ -6,7 +6,9 @@
 // the sessions that listen.
 //
 //	Store       routes a key to its shard and answers the gateway
-//	localShard  one shard: its replica, and what belongs to it beside the state
+//	owners      which shard owns each slot, by the map of package placement
+//	shardRef    one shard, wherever its replicas are
+//	localShard  its replica on this node, and what belongs to that beside the state
 //	leader      what this node does as leader of a shard: letters, hooks, sessions left behind
 //	courier     carries letters from one shard to the others, in order, until confirmed
 //	hooker      tells hooks what one shard has stored

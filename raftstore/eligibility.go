@@ -12,7 +12,8 @@ import (
 // An eligibilityRead holds the queries of one call of Eligibility, which are used again.
 type eligibilityRead struct {
 	asked   []query.Eligibility // one for each user
-	byShard [][]query.Query     // of asked
+	owners  *owners
+	byShard [][]query.Query // of asked, by the index of their shard in owners
 }
 
 var eligibilityReads = sync.Pool{New: func() any { return new(eligibilityRead) }}
@@ -21,16 +22,19 @@ var eligibilityReads = sync.Pool{New: func() any { return new(eligibilityRead) }
 // these users.
 func (r *eligibilityRead) begin(s *Store, asker command.UserID, users []command.UserID) {
 	r.asked = slices.Grow(r.asked[:0], len(users))[:len(users)]
-	r.byShard = slices.Grow(r.byShard[:0], len(s.shards))[:len(s.shards)]
+	r.owners = s.owners.Load()
+	shards := len(r.owners.shards)
+	r.byShard = slices.Grow(r.byShard[:0], shards)[:shards]
 	for i, user := range users {
 		r.asked[i] = query.Eligibility{User: user, Asker: asker}
-		id := s.shardOf(user).id
+		id := r.owners.index(user)
 		r.byShard[id] = append(r.byShard[id], &r.asked[i])
 	}
 }
 
 func (r *eligibilityRead) end() {
 	clear(r.asked)
+	r.owners = nil
 	for i, queries := range r.byShard {
 		clear(queries)
 		r.byShard[i] = queries[:0]
@@ -47,11 +51,11 @@ func (s *Store) Eligibility(asker command.UserID, users []command.UserID) []stor
 	r.begin(s, asker, users)
 	answers := make([]store.Eligibility, len(users))
 	for id, queries := range r.byShard {
-		if len(queries) == 0 || s.shards[id].read(queries...) == nil {
+		if len(queries) == 0 || r.owners.shards[id].read(queries...) == nil {
 			continue
 		}
 		for i, user := range users { // one by one: a single slot that moves has failed the read of all
-			if s.shardOf(user).id == uint32(id) {
+			if r.owners.index(user) == id {
 				answers[i].Err = s.read(&r.asked[i])
 			}
 		}

@@ -15,17 +15,18 @@ import (
 // are in neither result. The caller has just read the list of groups from the user's
 // own shard, which therefore need not catch up once more.
 func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int) (items []query.GroupSyncItem, left []query.GroupSyncAsk) {
-	byShard := make([][]query.GroupSyncAsk, len(s.shards))
+	o := s.owners.Load()
+	byShard := make([][]query.GroupSyncAsk, len(o.shards))
 	for _, ask := range asks {
-		id := s.shardOf(ask.Group.Key()).id
+		id := o.index(ask.Group.Key())
 		byShard[id] = append(byShard[id], ask)
 	}
-	parts := make([]query.GroupSync, len(s.shards))
+	parts := make([]query.GroupSync, len(o.shards))
 	var rounds sync.WaitGroup
 	own := s.shardOf(user)
 	for id, asks := range byShard {
 		if len(asks) > 0 {
-			rounds.Go(func() { parts[id] = s.shards[id].syncGroups(ctx, user, asks, backlog, most, s.shards[id] != own) })
+			rounds.Go(func() { parts[id] = o.shards[id].syncGroups(ctx, user, asks, backlog, most, o.shards[id] != own) })
 		}
 	}
 	rounds.Wait()
@@ -44,10 +45,10 @@ func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []quer
 // syncGroups asks one shard about groups that it holds, after all that was proposed
 // before if wait is set. It locks the shard for some of the groups at a time. Remaining
 // are the groups for which it got no answer.
-func (sh *localShard) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int, wait bool) query.GroupSync {
+func (sh *shardRef) syncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int, wait bool) query.GroupSync {
 	all := query.GroupSync{Remaining: asks, Items: make([]query.GroupSyncItem, 0, len(asks))}
 	if wait {
-		if err := sh.replica.ReadCommitted(ctx); err != nil {
+		if err := sh.readCommitted(ctx); err != nil {
 			return all
 		}
 	}

@@ -178,7 +178,7 @@ func TestGroupLettersWaitForTheMembersShard(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantGroups(t, s, bob, joined, stays)
-	eventually(t, "all letters are confirmed and forgotten", func() bool { return outboxEmpty(s) && s.shards[1].outbox.Load() == 0 })
+	eventually(t, "all letters are confirmed and forgotten", func() bool { return outboxEmpty(s) && s.shards()[1].outbox.Load() == 0 })
 }
 
 // Memberships change while the shards of both sides come and go.
@@ -223,7 +223,7 @@ func TestGroupLettersSurviveRestarts(t *testing.T) {
 		break
 	}
 	wantGroups(t, s, bob, group)
-	eventually(t, "all letters are confirmed and forgotten", func() bool { return outboxEmpty(s) && s.shards[1].outbox.Load() == 0 })
+	eventually(t, "all letters are confirmed and forgotten", func() bool { return outboxEmpty(s) && s.shards()[1].outbox.Load() == 0 })
 }
 
 func TestGroupLettersAreBounded(t *testing.T) {
@@ -265,7 +265,7 @@ func TestGroupLettersAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantGroups(t, s, userIn(s, 1, added-1), group)
-	eventually(t, "there is room again", func() bool { return s.shards[1].outbox.Load() == 0 })
+	eventually(t, "there is room again", func() bool { return s.shards()[1].outbox.Load() == 0 })
 	do(t, s, &command.DismissGroup{Group: group, By: alice})
 	wantGroups(t, s, userIn(s, 1, added-1))
 }

@@ -113,7 +113,7 @@ func (h *hookLog) await(t testing.TB, want ...string) {
 // hooksWaiting is how many messages a user's shard keeps for hooks.
 func hooksWaiting(t testing.TB, s *Store, user command.UserID) (n int) {
 	t.Helper()
-	err := s.shardOf(user).local.ReadLocal(func(st *shard.State, _ int64) {
+	err := s.shardOf(user).here().local.ReadLocal(func(st *shard.State, _ int64) {
 		done, last := st.HookQueueRange()
 		n = int(last - done)
 	})

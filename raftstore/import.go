@@ -201,7 +201,7 @@ func sidesOf(row *store.ImportRow) (sender, receiver importKey) {
 
 // readViews reads the state of all logs of the chunk.
 func (im *importer) readViews() error {
-	byShard := make(map[*localShard][]*importView)
+	byShard := make(map[*shardRef][]*importView)
 	for i := range im.rows {
 		sender, receiver := sidesOf(&im.rows[i])
 		im.view(sender)

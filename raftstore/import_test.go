@@ -350,7 +350,7 @@ func benchmarkImport(b *testing.B, shards int) {
 	took := time.Since(start)
 	runtime.ReadMemStats(&after)
 	state := 0
-	for _, sh := range s.shards {
+	for _, sh := range s.shards() {
 		state += stateSize(sh)
 	}
 	b.ReportMetric(rows/took.Seconds(), "rows/s")

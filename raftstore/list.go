@@ -12,8 +12,8 @@ const maxList = 1000
 
 // walk calls read for all slots of all shards, with at most some slots in each
 // call.
-func (s *Store) walk(ctx context.Context, some int, read func(*localShard, query.SlotRange) error) error {
-	for _, sh := range s.shards {
+func (s *Store) walk(ctx context.Context, some int, read func(*shardRef, query.SlotRange) error) error {
+	for _, sh := range s.shards() {
 		if err := sh.walk(ctx, some, func(slots query.SlotRange) error { return read(sh, slots) }); err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	speech.Group, speech.User, speech.Admin = m.Group, m.User, m.Admin
 	// The state is locked for reading, so that this message reaches watchers before whatever
 	// changes the group next, which has a higher arrival number.
-	err := s.shardOf(m.Group.Key()).local.ReadLocal(func(st *shard.State, now int64) {
+	err := s.shardOf(m.Group.Key()).here().local.ReadLocal(func(st *shard.State, now int64) {
 		if refused = readError(st.Answer(speech, now)); refused != nil {
 			return
 		}

@@ -28,7 +28,7 @@ func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.Rec
 		}
 		sync = st.StartSync(cmd.User, r, recents, now)
 		s.hub.add(cmd.User, r.Session, w)
-		sh.orphans.remove(sessionKey{cmd.User, r.Session})
+		sh.here().orphans.remove(sessionKey{cmd.User, r.Session})
 	}
 	s.submit(cmd, step, func(r command.Result, err error) {
 		if abandoned.CompareAndSwap(false, true) {
@@ -57,7 +57,7 @@ func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.Rec
 // does or, if none comes within Config.ClaimWithin, the store.
 func (s *Store) Unwatch(user command.UserID, session command.SessionID) {
 	if s.hub.remove(user, session) != nil {
-		s.shardOf(user).orphans.add(sessionKey{user, session})
+		s.shardOf(user).here().orphans.add(sessionKey{user, session})
 	}
 }
 

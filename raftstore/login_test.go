@@ -209,10 +209,10 @@ func TestWatchersOutliveARestartOfTheShard(t *testing.T) {
 	}
 	<-r.woken
 	eventually(t, "the shard serves", func() bool { return s.Ready() == nil })
-	before := s.shards[0].local.Applied()
+	before := s.shards()[0].here().local.Applied()
 	eventually(t, "orphans would be gone", func() bool {
 		send(t, s, message(alice, alice, 1))
-		return s.shards[0].local.Applied() > before+200
+		return s.shards()[0].here().local.Applied() > before+200
 	})
 	infos, err := s.Sessions(context.Background(), alice)
 	if err != nil || len(infos) != 1 || infos[0].Number != sync.Session {

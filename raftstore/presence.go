@@ -181,7 +181,8 @@ func (s *Store) visible(asker command.UserID, users []command.UserID) (visible [
 	if err := s.read(&contacts); err != nil {
 		return nil, err
 	}
-	unknown := make([][]command.UserID, len(s.shards)) // by shard: users who may have a group in common with asker
+	o := s.owners.Load()
+	unknown := make([][]command.UserID, len(o.shards)) // by shard: users who may have a group in common with asker
 	found := false
 	for i, user := range users {
 		switch {
@@ -189,7 +190,7 @@ func (s *Store) visible(asker command.UserID, users []command.UserID) (visible [
 		case contacts.ReceivedFrom[i] || user == asker:
 			visible = append(visible, user)
 		default:
-			id := s.shardOf(user).id
+			id := o.index(user)
 			unknown[id], found = append(unknown[id], user), true
 		}
 	}
@@ -210,7 +211,7 @@ func (s *Store) visible(asker command.UserID, users []command.UserID) (visible [
 		}
 		q := query.Sharing{Asker: asker, Groups: ids, Users: users}
 		// A shard without a leader knows of no group.
-		if err := s.shards[id].read(&q); err != nil {
+		if err := o.shards[id].read(&q); err != nil {
 			continue
 		}
 		for i, user := range users {

@@ -28,7 +28,7 @@ func block(t *testing.T, s *Store, user, target command.UserID) {
 		t.Fatalf("Block = %+v, %v", r, err)
 	}
 	eventually(t, "the blocked user's shard knows", func() (knows bool) {
-		if err := s.shardOf(target).local.ReadLocal(func(st *shard.State, _ int64) { knows = st.BlockedBy(target, user) }); err != nil {
+		if err := s.shardOf(target).here().local.ReadLocal(func(st *shard.State, _ int64) { knows = st.BlockedBy(target, user) }); err != nil {
 			t.Fatal(err)
 		}
 		return knows

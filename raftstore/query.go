@@ -25,16 +25,26 @@ func readError(err error) error {
 	return err
 }
 
-// read answers queries from the shard's memory, under one lock.
-func (sh *localShard) read(queries ...query.Query) error {
-	return readError(sh.replica.Read(queries...))
+// read answers queries from the memory of the shard's leader, under one lock.
+func (sh *shardRef) read(queries ...query.Query) error {
+	return readError(sh.here().replica.Read(queries...))
 }
+
+// readCommitted is read after all that was proposed before. After a failure the caller
+// must not use the queries.
+func (sh *shardRef) readCommitted(ctx context.Context, queries ...query.Query) error {
+	return readError(sh.here().replica.ReadCommitted(ctx, queries...))
+}
+
+// ready returns nil if commands to the shard are likely to be taken, else the reason why
+// not.
+func (sh *shardRef) ready() error { return sh.here().replica.Ready() }
 
 // read answers a query from the memory of the shard that its slot belongs to.
 func (s *Store) read(q query.Query) error {
 	list := lists.Get().(*[1]query.Query)
 	list[0] = q
-	err := s.shardOfSlot(uint16(q.Slot())).replica.Read(list[:]...)
+	err := s.shardOfSlot(uint16(q.Slot())).here().replica.Read(list[:]...)
 	list[0] = nil
 	lists.Put(list)
 	return readError(err)
@@ -46,7 +56,7 @@ var lists = sync.Pool{New: func() any { return new([1]query.Query) }}
 // readCommitted answers queries, all of the same slot, under one lock and after all
 // that was proposed before. After a failure the caller must not use them.
 func (s *Store) readCommitted(ctx context.Context, queries ...query.Query) error {
-	return readError(s.shardOfSlot(uint16(queries[0].Slot())).replica.ReadCommitted(ctx, queries...))
+	return s.shardOfSlot(uint16(queries[0].Slot())).readCommitted(ctx, queries...)
 }
 
 // A queryPool keeps queries of one kind for reuse, where they are asked often.

@@ -22,7 +22,7 @@ func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64)
 	var refused error
 	// Hooks are told of messages by this node, which leads the shard. order is called
 	// under its lock, so that later readings have higher orders.
-	err := s.shardOf(key).local.ReadLocal(func(st *shard.State, now int64) {
+	err := s.shardOf(key).here().local.ReadLocal(func(st *shard.State, now int64) {
 		if refused = readError(st.Answer(&q, now)); refused == nil {
 			r.Order = order(now)
 		}
@@ -58,7 +58,7 @@ func (s *Store) unreadSum(user command.UserID) (query.UnreadSum, error) {
 	if err := s.shardOf(user).read(&total, &groups); err != nil {
 		return query.UnreadSum{}, err
 	}
-	byShard := make(map[*localShard][]command.GroupID)
+	byShard := make(map[*shardRef][]command.GroupID)
 	for _, ref := range groups.Groups {
 		sh := s.shardOf(ref.Group.Key())
 		byShard[sh] = append(byShard[sh], ref.Group)

@@ -90,9 +90,9 @@ func benchmarkRestart(b *testing.B, messages int) {
 
 	// What a send takes of log and state, to know where a snapshot would be due.
 	sendUntil(func() bool { return sent*2 >= messages/2 })
-	logged, took := s.shards[0].local.Backlog()
+	logged, took := s.shards()[0].here().local.Backlog()
 	perSend := float64(logged) / float64(sent)
-	size := float64(stateSize(s.shards[0])) * 2
+	size := float64(stateSize(s.shards()[0])) * 2
 	tail := int(min(
 		float64(sent)*float64(replica.ReplayMost)/float64(took), // by time
 		size/perSend, // by bytes
@@ -102,15 +102,15 @@ func benchmarkRestart(b *testing.B, messages int) {
 	sendUntil(func() bool { return sent*2 >= messages-2*tail })
 	b.ReportMetric(float64(sent)/reopen("log").Seconds(), "log-sends/s")
 	began := time.Now()
-	if err := s.shards[0].local.Snapshot(); err != nil {
+	if err := s.shards()[0].here().local.Snapshot(); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportMetric(time.Since(began).Seconds(), "snapshot-write-s")
 	sendUntil(func() bool { return sent*2 >= messages })
 	b.ReportMetric(float64(tail), "tail-sends")
-	b.ReportMetric(float64(stateSize(s.shards[0]))/(1<<20), "state-MiB")
+	b.ReportMetric(float64(stateSize(s.shards()[0]))/(1<<20), "state-MiB")
 	reopen("worst")
-	if err := s.shards[0].local.Snapshot(); err != nil {
+	if err := s.shards()[0].here().local.Snapshot(); err != nil {
 		b.Fatal(err)
 	}
 	reopen("snapshot")

@@ -48,7 +48,7 @@ type outcome struct {
 
 // route enqueues a request at its shard, and answers it with the error if that fails.
 func (s *Store) route(r *request) {
-	if err := s.shardOf(r.waiter.Key).replica.Enqueue(0, r.command, r.waiter); err != nil {
+	if err := s.shardOf(r.waiter.Key).here().replica.Enqueue(0, r.command, r.waiter); err != nil {
 		s.deferred.answer(r, outcome{err: err})
 	}
 }
@@ -90,7 +90,7 @@ func (s *Store) submit(cmd command.Command, step stepFunc, done func(command.Res
 		s.deferred.answer(&request{waiter: w}, outcome{result: command.Result{Code: command.CodeBadRequest, Detail: err.Error()}})
 		return
 	}
-	if err := from.replica.Enqueue(0, e.command, w); err != nil {
+	if err := from.here().replica.Enqueue(0, e.command, w); err != nil {
 		s.deferred.answer(&request{waiter: w}, outcome{err: err})
 	}
 }
@@ -143,7 +143,7 @@ func (s *Store) await(ctx context.Context, cmd command.Command, step stepFunc) (
 
 // admit refuses a command that needs room where there is none: on the disk, in memory,
 // or in the outbox for a shard that too many letters wait for.
-func (s *Store) admit(from *localShard, needs *command.Needs) error {
+func (s *Store) admit(from *shardRef, needs *command.Needs) error {
 	if needs.Room {
 		if err := s.room(); err != nil {
 			return err
@@ -160,7 +160,7 @@ func (s *Store) admit(from *localShard, needs *command.Needs) error {
 		}
 	}
 	if needs.AllShards {
-		for _, dest := range s.shards {
+		for _, dest := range s.shards() {
 			if err := s.admitLetter(from, dest); err != nil {
 				return err
 			}
@@ -171,7 +171,7 @@ func (s *Store) admit(from *localShard, needs *command.Needs) error {
 
 // admitLetter refuses a command that writes a letter when too many wait for the
 // shard of its receiver.
-func (s *Store) admitLetter(from, dest *localShard) error {
+func (s *Store) admitLetter(from, dest *shardRef) error {
 	if from != dest && s.outboxFull(dest) {
 		return tooMuchWaits(dest)
 	}
@@ -210,11 +210,11 @@ func (s *Store) room() error {
 	return nil
 }
 
-func (s *Store) outboxFull(dest *localShard) bool {
+func (s *Store) outboxFull(dest *shardRef) bool {
 	return dest.outbox.Load() >= int64(s.cfg.OutboxBytes)
 }
 
-func tooMuchWaits(dest *localShard) error {
+func tooMuchWaits(dest *shardRef) error {
 	return store.Unavailable(time.Second, fmt.Sprintf("too much waits for shard %d already", dest.id))
 }
 

@@ -8,29 +8,42 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-func TestSlotRanges(t *testing.T) {
-	for n := 1; n <= maxShards; n++ {
-		next := 0
-		for i := range n {
-			first, last := slotRange(i, n)
-			if int(first) != next || last < first {
-				t.Fatalf("shard %d of %d serves %d-%d, want it to begin at %d", i, n, first, last, next)
-			}
-			for _, slot := range []uint16{first, last} {
-				if got := shardIndex(slot, n); got != i {
-					t.Fatalf("slot %d of %d shards is in %d, want %d", slot, n, got, i)
-				}
-			}
-			next = int(last) + 1
+// Each slot has the owner that the map names, in whatever pieces a shard owns.
+func TestOwners(t *testing.T) {
+	s := open(t, testConfig(t))
+	was := s.shards()[1]
+	m := &placement.Map{Version: 2, Shards: []placement.Shard{{ID: 1}, {ID: 7}}, Slots: []placement.SlotRange{
+		{First: 0, Last: 99, Shard: 7}, {First: 100, Last: 100, Shard: 1}, {First: 101, Last: command.Slots - 1, Shard: 7},
+	}}
+	s.setMap(m)
+	for slot := range uint16(command.Slots) {
+		if got, want := s.shardOfSlot(slot).id, m.Owner(slot).Shard; got != want {
+			t.Fatalf("slot %d belongs to shard %d, want %d", slot, got, want)
 		}
-		if next != command.Slots {
-			t.Fatalf("%d shards serve %d slots", n, next)
+	}
+	if s.shards()[0] != was {
+		t.Error("shard 1 is another one after the change")
+	}
+	for _, sh := range s.shards() {
+		slots := 0
+		err := sh.walk(t.Context(), 64, func(r query.SlotRange) error {
+			for slot := r.First; slot <= r.Last; slot++ {
+				if s.shardOfSlot(slot) != sh {
+					t.Fatalf("walk of shard %d comes to slot %d", sh.id, slot)
+				}
+				slots++
+			}
+			return nil
+		})
+		if want := map[uint32]int{1: 1, 7: command.Slots - 1}[sh.id]; err != nil || slots != want {
+			t.Errorf("walk of shard %d: %d slots, %v, want %d", sh.id, slots, err, want)
 		}
 	}
 }
@@ -40,7 +53,7 @@ func TestSlotRanges(t *testing.T) {
 func TestSubmitKeepsOrder(t *testing.T) {
 	s := open(t, testConfig(t))
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	before := s.shards[0].local.LastIndex()
+	before := s.shards()[0].here().local.LastIndex()
 	const messages = 2000
 	var answered sync.WaitGroup
 	answered.Add(messages)
@@ -53,7 +66,7 @@ func TestSubmitKeepsOrder(t *testing.T) {
 		})
 	}
 	answered.Wait()
-	if entries := s.shards[0].local.LastIndex() - before; entries > messages/4 {
+	if entries := s.shards()[0].here().local.LastIndex() - before; entries > messages/4 {
 		t.Errorf("%d messages made %d log entries", messages, entries)
 	}
 	wantCIDs(t, s, bob, alice, messages)
@@ -62,7 +75,7 @@ func TestSubmitKeepsOrder(t *testing.T) {
 func propose(t *testing.T, s *Store, id int, cmd command.Command) {
 	t.Helper()
 	done := make(chan error, 1)
-	err := s.shards[id].replica.Enqueue(0, command.AppendCommand(nil, cmd), replica.Waiter{Done: func(r command.Result, err error) {
+	err := s.shards()[id].here().replica.Enqueue(0, command.AppendCommand(nil, cmd), replica.Waiter{Done: func(r command.Result, err error) {
 		if err == nil {
 			err = r.Err()
 		}
@@ -161,7 +174,7 @@ func TestExpiredIsFreed(t *testing.T) {
 	}
 	wantCIDs(t, s, bob, alice, 500)
 	size := func() (n int) {
-		for _, sh := range s.shards {
+		for _, sh := range s.shards() {
 			n += stateSize(sh)
 		}
 		return n
@@ -238,7 +251,7 @@ func TestAutomaticReadsAreGathered(t *testing.T) {
 	for n := range messages {
 		send(t, s, message(alice, bob, n))
 	}
-	before, start := s.shards[0].local.LastIndex(), time.Now()
+	before, start := s.shards()[0].here().local.LastIndex(), time.Now()
 	for n := range messages {
 		cmd := &command.ReadReport{User: bob, Peer: alice, Seq: uint64(n + 1), Auto: true}
 		s.Submit(cmd, func(r command.Result, err error) {
@@ -251,7 +264,7 @@ func TestAutomaticReadsAreGathered(t *testing.T) {
 		t.Errorf("a login after the reads finds %d unread", sync.UnreadTotal)
 	}
 	most := 1 + uint64(time.Since(start)/autoReadPatience)
-	if got := s.shards[0].local.LastIndex() - before; got > most {
+	if got := s.shards()[0].here().local.LastIndex() - before; got > most {
 		t.Errorf("%d reads and a login made %d entries, want %d", messages, got, most)
 	}
 

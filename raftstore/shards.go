@@ -30,30 +30,49 @@ type Replica interface {
 	Ready() error
 }
 
-// A localShard is one shard as the store sees it: its replica, and what belongs to
-// it beside the state.
+// A shardRef is one shard as each node sees it, whether or not it has a replica of it.
+type shardRef struct {
+	id      uint32
+	store   *Store
+	log     *slog.Logger
+	metrics *shardMetrics
+
+	outbox     atomic.Int64               // bytes of letters of this node that wait for the shard
+	replicated atomic.Pointer[localShard] // the replica here, nil if there is none
+}
+
+func newShardRef(s *Store, id uint32) *shardRef {
+	return &shardRef{id: id, store: s, log: s.cfg.Log.With("shard", id), metrics: s.metrics.shard(id)}
+}
+
+// here returns the replica of the shard on this node, nil if there is none.
+func (sh *shardRef) here() *localShard { return sh.replicated.Load() }
+
+// leading returns the leader of this node's present leadership, nil while this node
+// does not lead the shard.
+func (sh *shardRef) leading() *leader {
+	if here := sh.here(); here != nil {
+		return here.leading()
+	}
+	return nil
+}
+
+// A localShard is a replica on this node, and what belongs to it beside the state.
 type localShard struct {
-	id          uint32
+	*shardRef
 	first, last uint16 // slots, inclusive
-	store       *Store
-	log         *slog.Logger
-	metrics     *shardMetrics
 
 	replica Replica
 	local   *replica.Replica // the same one, for what concerns this node alone
 
-	outbox  atomic.Int64 // bytes of letters of this node that wait for the shard
 	orphans orphans
 	leader  atomic.Pointer[leader] // set from leader.Begin to leader.Close; see leading
 }
 
-func newLocalShard(s *Store, id uint32) *localShard {
+func newLocalShard(ref *shardRef, first, last uint16) *localShard {
+	s, id := ref.store, ref.id
 	cfg := &s.cfg
-	first, last := slotRange(int(id), cfg.Shards)
-	sh := &localShard{
-		id: id, first: first, last: last, store: s,
-		log: cfg.Log.With("shard", id), metrics: s.metrics.shard(id),
-	}
+	sh := &localShard{shardRef: ref, first: first, last: last}
 	sh.local = replica.New(replica.Config{
 		Shard: id, First: first, Last: last,
 		Dir: filepath.Join(cfg.Dir, fmt.Sprintf("shard-%04d", id)), ID: cfg.Node, RaftLog: cfg.RaftLog,
@@ -78,39 +97,24 @@ func (sh *localShard) leading() *leader {
 }
 
 // owns reports whether a user's slot belongs to the shard.
-func (sh *localShard) owns(user command.UserID) bool {
-	slot := command.SlotOf(string(user))
-	return sh.first <= slot && slot <= sh.last
-}
+func (sh *shardRef) owns(user command.UserID) bool { return sh.store.shardOf(user) == sh }
 
 // walk calls read for all slots of the shard, with at most some slots in each call,
 // until read fails or ctx ends.
-func (sh *localShard) walk(ctx context.Context, some int, read func(query.SlotRange) error) error {
-	for first := int(sh.first); first <= int(sh.last); first += some {
-		if err := ctx.Err(); err != nil {
-			return err
+func (sh *shardRef) walk(ctx context.Context, some int, read func(query.SlotRange) error) error {
+	for _, r := range sh.store.owners.Load().ranges {
+		if r.Shard != sh.id {
+			continue
 		}
-		last := min(first+some-1, int(sh.last))
-		if err := read(query.SlotRange{First: uint16(first), Last: uint16(last)}); err != nil {
-			return err
+		for first := int(r.First); first <= int(r.Last); first += some {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			last := min(first+some-1, int(r.Last))
+			if err := read(query.SlotRange{First: uint16(first), Last: uint16(last)}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
-}
-
-// slotRange returns the slots of shard i out of n, inclusive.
-func slotRange(i, n int) (first, last uint16) {
-	return uint16((i*command.Slots + n - 1) / n), uint16(((i+1)*command.Slots+n-1)/n - 1)
-}
-
-// shardIndex returns the shard out of n that serves a slot.
-func shardIndex(slot uint16, n int) int { return int(slot) * n / command.Slots }
-
-// shardOf returns the shard that serves a user, or the key of a group.
-func (s *Store) shardOf(user command.UserID) *localShard {
-	return s.shardOfSlot(command.SlotOf(string(user)))
-}
-
-func (s *Store) shardOfSlot(slot uint16) *localShard {
-	return s.shards[shardIndex(slot, len(s.shards))]
 }

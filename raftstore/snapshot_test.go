@@ -14,7 +14,7 @@ import (
 
 func takeSnapshot(t *testing.T, s *Store, id int) {
 	t.Helper()
-	if err := s.shards[id].local.Snapshot(); err != nil {
+	if err := s.shards()[id].here().local.Snapshot(); err != nil {
 		t.Fatalf("snapshot of shard %d: %v", id, err)
 	}
 }
@@ -107,7 +107,7 @@ func TestSnapshotByBytes(t *testing.T) {
 		}
 		return len(snapshotDirs(t, cfg)) > 0
 	})
-	if n, _ := s.shards[0].local.Backlog(); n < 0 {
+	if n, _ := s.shards()[0].here().local.Backlog(); n < 0 {
 		t.Errorf("%d bytes since the snapshot", n)
 	}
 }

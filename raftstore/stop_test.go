@@ -27,7 +27,7 @@ func TestStoppedShard(t *testing.T) {
 			send(t, s, message(alice, anna, 1))
 			send(t, s, message(bob, bob, 1))
 
-			if err := s.shards[0].replica.Enqueue(0, []byte{0xff}, replica.Waiter{}); err != nil {
+			if err := s.shards()[0].here().replica.Enqueue(0, []byte{0xff}, replica.Waiter{}); err != nil {
 				t.Fatal(err)
 			}
 			stopped := func(s *Store) {
@@ -75,7 +75,7 @@ func TestStoppedShard(t *testing.T) {
 func TestPanicInRead(t *testing.T) {
 	s := open(t, testConfig(t))
 	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
-	err := s.shards[0].local.ReadLocal(func(*shard.State, int64) { panic("planted") })
+	err := s.shards()[0].here().local.ReadLocal(func(*shard.State, int64) { panic("planted") })
 	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "planted") {
 		t.Errorf("read = %v", err)
 	}

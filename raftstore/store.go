@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
@@ -215,7 +216,7 @@ type Store struct {
 	cfg       Config
 	metrics   *metrics
 	clock     *replica.Clock
-	shards    []*localShard
+	owners    atomic.Pointer[owners]
 	hub       *hub
 	liveRate  *keyRate[command.GroupID]
 	openings  *keyRate[command.UserID] // messages of ttl 0 to strangers, by sender
@@ -265,8 +266,14 @@ func Open(cfg Config) (*Store, error) {
 	s.openings = newKeyRate[command.UserID](cfg.Limits.NewConversations, cfg.Limits.NewConversations, time.Hour)
 	s.transient = newTransientDedup(cfg.Limits.DedupWindow)
 	s.deferred = newDeferred(s.route)
-	for id := range cfg.Shards {
-		s.shards = append(s.shards, newLocalShard(s, uint32(id)))
+	node := placement.Node{ID: placement.NodeID(cfg.Node), Name: cfg.Node}
+	s.setMap(placement.Solo(node, epoch, placement.Config{Version: 1, Limits: cfg.Limits, HookBytes: cfg.hookBytes()}, cfg.Shards))
+	var replicas []*localShard
+	for _, sh := range s.shards() {
+		first, last, _ := s.owners.Load().span(sh.id)
+		here := newLocalShard(sh, first, last)
+		sh.replicated.Store(here)
+		replicas = append(replicas, here)
 	}
 	s.checkDisk()
 
@@ -276,13 +283,13 @@ func Open(cfg Config) (*Store, error) {
 	s.restRuns.Go(func() { s.deferred.run(rest) })
 	s.restRuns.Go(func() { presence.run(rest, s) })
 	s.restRuns.Go(func() { s.watchDisk(rest) })
-	s.budget = newBudget(s)
+	s.budget = newBudget(s, replicas)
 	s.restRuns.Go(func() { s.budget.run(rest) })
-	for _, sh := range s.shards {
+	for _, sh := range replicas {
 		s.shardRuns.Go(func() { sh.local.Run(shards) })
 	}
 	var errs []error
-	for _, sh := range s.shards {
+	for _, sh := range replicas {
 		errs = append(errs, sh.local.Opened())
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -308,8 +315,8 @@ func (s *Store) Close() error {
 // Ready returns nil if every shard of this node serves.
 func (s *Store) Ready() error {
 	var errs []error
-	for _, sh := range s.shards {
-		errs = append(errs, sh.replica.Ready())
+	for _, sh := range s.shards() {
+		errs = append(errs, sh.here().replica.Ready())
 	}
 	return errors.Join(errs...)
 }

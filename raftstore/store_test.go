@@ -107,14 +107,14 @@ func cids(t testing.TB, s *Store, user, peer command.UserID) (list []string) {
 }
 
 // stateSize is what a shard's state takes in memory.
-func stateSize(sh *localShard) (n int) {
-	sh.local.Inspect(func(st *shard.State, _ int64) { n = st.Size() })
+func stateSize(sh *shardRef) (n int) {
+	sh.here().local.Inspect(func(st *shard.State, _ int64) { n = st.Size() })
 	return n
 }
 
 // checksums hashes the slots of a shard.
 func checksums(s *Store, id int) map[uint16]uint64 {
-	sh := s.shards[id]
+	sh := s.shards()[id].here()
 	sums := make(map[uint16]uint64)
 	sh.local.Inspect(func(st *shard.State, _ int64) {
 		for slot := sh.first; slot <= sh.last; slot++ {
@@ -209,9 +209,9 @@ func TestRestartKeepsEverything(t *testing.T) {
 }
 
 func outboxEmpty(s *Store) bool {
-	for _, g := range s.shards {
+	for _, g := range s.shards() {
 		empty := true
-		if err := g.local.ReadLocal(func(st *shard.State, _ int64) {
+		if err := g.here().local.ReadLocal(func(st *shard.State, _ int64) {
 			for range st.Letters {
 				empty = false
 				return

@@ -97,7 +97,7 @@ func (s *Store) unreadSeqs(ctx context.Context, q *query.UnreadSeqs) ([]uint64, 
 // the leaders' memory.
 func (s *Store) Users(ctx context.Context, after command.UserID, limit int) (users []query.UserEntry, more bool, err error) {
 	l := newList(limit, func(a, b query.UserEntry) int { return cmp.Compare(a.User, b.User) })
-	err = s.walk(ctx, listSlots, func(sh *localShard, slots query.SlotRange) error {
+	err = s.walk(ctx, listSlots, func(sh *shardRef, slots query.SlotRange) error {
 		q := query.Users{SlotRange: slots, After: after, Before: l.last().User, Limit: l.limit + 1}
 		if err := sh.read(&q); err != nil {
 			return err
@@ -116,7 +116,7 @@ func (s *Store) Users(ctx context.Context, after command.UserID, limit int) (use
 // view of any member. It reads the leaders' memory.
 func (s *Store) Groups(ctx context.Context, after command.GroupID, limit int) (groups []query.GroupInfo, more bool, err error) {
 	l := newList(limit, func(a, b query.GroupInfo) int { return cmp.Compare(a.ID, b.ID) })
-	err = s.walk(ctx, listSlots, func(sh *localShard, slots query.SlotRange) error {
+	err = s.walk(ctx, listSlots, func(sh *shardRef, slots query.SlotRange) error {
 		q := query.Groups{SlotRange: slots, After: after, Before: l.last().ID, Limit: l.limit + 1}
 		if err := sh.read(&q); err != nil {
 			return err
@@ -135,9 +135,10 @@ func (s *Store) Groups(ctx context.Context, after command.GroupID, limit int) (g
 // not serve, their counts are zero, and Stats returns an ErrUnavailable together
 // with the other counts.
 func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.Counts, err error) {
-	shards = make([]query.Counts, len(s.shards))
+	all := s.shards()
+	shards = make([]query.Counts, len(all))
 	var errs []error
-	for i, sh := range s.shards {
+	for i, sh := range all {
 		err := sh.walk(ctx, listSlots, func(slots query.SlotRange) error {
 			q := query.Count{SlotRange: slots}
 			err := sh.read(&q)
@@ -157,7 +158,7 @@ func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.C
 // them, by id. It searches all groups of all shards, and fails if one shard does not
 // serve.
 func (s *Store) Traces(ctx context.Context, user command.UserID) (groups []command.GroupID, err error) {
-	err = s.walk(ctx, traceSlots, func(sh *localShard, slots query.SlotRange) error {
+	err = s.walk(ctx, traceSlots, func(sh *shardRef, slots query.SlotRange) error {
 		q := query.GroupsHolding{SlotRange: slots, User: user}
 		if err := sh.read(&q); err != nil {
 			return err

@@ -1,0 +1,83 @@
+package raftstore
+
+import (
+	"slices"
+
+	"github.com/belfry-im/belfry/raftstore/placement"
+	"github.com/belfry-im/belfry/shard/command"
+)
+
+// An owners says which shard owns each slot, as of one version of the map. It does not
+// change once it is published.
+type owners struct {
+	version uint64
+	shards  []*shardRef           // ascending by id
+	ranges  []placement.SlotRange // ascending; they cover all slots
+	bySlot  [command.Slots]uint16 // index in shards
+}
+
+// setMap takes over a map, whose slots are complete. Shards that were known keep what
+// is kept of them, and shards that are in m no more are forgotten.
+func (s *Store) setMap(m *placement.Map) {
+	before := s.owners.Load()
+	o := &owners{version: m.Version, ranges: m.Slots}
+	index := make(map[uint32]uint16, len(m.Shards))
+	for i, sh := range m.Shards {
+		ref := before.shard(sh.ID)
+		if ref == nil {
+			ref = newShardRef(s, sh.ID)
+		}
+		o.shards = append(o.shards, ref)
+		index[sh.ID] = uint16(i)
+	}
+	for _, r := range m.Slots {
+		for slot := int(r.First); slot <= int(r.Last); slot++ {
+			o.bySlot[slot] = index[r.Shard]
+		}
+	}
+	s.owners.Store(o)
+}
+
+// shard returns the shard with that id, nil if there is none. o may be nil.
+func (o *owners) shard(id uint32) *shardRef {
+	if o == nil {
+		return nil
+	}
+	i, found := slices.BinarySearchFunc(o.shards, id, func(sh *shardRef, id uint32) int { return int(int64(sh.id) - int64(id)) })
+	if !found {
+		return nil
+	}
+	return o.shards[i]
+}
+
+// index returns the place in shards of the shard that owns the slot of a user, or of
+// the key of a group.
+func (o *owners) index(user command.UserID) int { return int(o.bySlot[command.SlotOf(string(user))]) }
+
+// span returns the lowest and the highest slot that a shard owns; ok is false if it
+// owns none.
+func (o *owners) span(id uint32) (first, last uint16, ok bool) {
+	for _, r := range o.ranges {
+		if r.Shard != id {
+			continue
+		}
+		if !ok {
+			first, ok = r.First, true
+		}
+		last = r.Last
+	}
+	return first, last, ok
+}
+
+// shards returns all shards there are, ascending by id.
+func (s *Store) shards() []*shardRef { return s.owners.Load().shards }
+
+// shardOf returns the shard that owns the slot of a user, or of the key of a group.
+func (s *Store) shardOf(user command.UserID) *shardRef {
+	return s.shardOfSlot(command.SlotOf(string(user)))
+}
+
+func (s *Store) shardOfSlot(slot uint16) *shardRef {
+	o := s.owners.Load()
+	return o.shards[o.bySlot[slot]]
+}
