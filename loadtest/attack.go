@@ -190,12 +190,15 @@ func PrepareAttack(ctx context.Context, config AttackConfig) (*Attack, error) {
 	case config.Sources < 0 || config.Sources > MaxSources:
 		return nil, fmt.Errorf("loadtest: AttackConfig.Sources %d: want 0 to %d", config.Sources, MaxSources)
 	}
-	u, err := config.Server.parse()
+	if err := config.Server.check(); err != nil {
+		return nil, err
+	}
+	u, err := parseURL(config.Server.URLs[0])
 	if err != nil {
 		return nil, err
 	}
 	if ip, err := netip.ParseAddr(u.Hostname()); err != nil || !ip.IsLoopback() {
-		return nil, fmt.Errorf("loadtest: Server.URL %s: want an address of this machine, such as 127.0.0.1, to attack", config.Server.URL)
+		return nil, fmt.Errorf("loadtest: Server.URLs: %s: want an address of this machine, such as 127.0.0.1, to attack", config.Server.URLs[0])
 	}
 	turns := slices.DeleteFunc(slices.Clone(kind.turns), func(t turnKind) bool { return turn != "" && t.name != turn })
 	if turn != "" && len(turns) == 0 {

@@ -19,7 +19,7 @@ import (
 )
 
 func TestAttackRefusals(t *testing.T) {
-	server := Server{URL: "ws://127.0.0.1:1", Token: func(string) (string, error) { return "", nil }}
+	server := Server{URLs: []string{"ws://127.0.0.1:1"}, Token: func(string) (string, error) { return "", nil }}
 	for _, c := range []struct {
 		want   string
 		config AttackConfig
@@ -38,7 +38,7 @@ func TestAttackRefusals(t *testing.T) {
 		}
 	}
 	for _, url := range []string{"ws://example.com", "ws://192.0.2.1:8080", "ws://[2001:db8::1]"} {
-		config := AttackConfig{Name: "tokens", Config: Config{Server: Server{URL: url, Token: server.Token}}}
+		config := AttackConfig{Name: "tokens", Config: Config{Server: Server{URLs: []string{url}, Token: server.Token}}}
 		if _, err := PrepareAttack(t.Context(), config); err == nil || !strings.Contains(err.Error(), "of this machine") {
 			t.Errorf("attack on %s: %v, want it to be refused", url, err)
 		}
@@ -91,7 +91,7 @@ func besieged(t *testing.T) Server {
 		}
 	}))
 	t.Cleanup(s.Close)
-	return Server{URL: s.URL, Token: func(user string) (string, error) { return user, nil }}
+	return Server{URLs: []string{s.URL}, Token: func(user string) (string, error) { return user, nil }}
 }
 
 func TestAttackHoldsSockets(t *testing.T) {
@@ -117,7 +117,7 @@ func TestAttackIsDeaf(t *testing.T) {
 func TestAttackPrepareFails(t *testing.T) {
 	planted := errors.New("planted")
 	config := AttackConfig{
-		Name: "presence", Config: Config{Server: Server{URL: "ws://127.0.0.1:1", Token: func(string) (string, error) { return "", nil }}},
+		Name: "presence", Config: Config{Server: Server{URLs: []string{"ws://127.0.0.1:1"}, Token: func(string) (string, error) { return "", nil }}},
 		Admin: func(context.Context, string, string, any) error { return planted },
 	}
 	if _, err := PrepareAttack(t.Context(), config); !errors.Is(err, planted) {

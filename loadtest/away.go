@@ -69,18 +69,18 @@ func backOff(ctx context.Context, n int) error {
 	}
 }
 
-// answers waits until the server answers an HTTP request, with whatever status: a
-// port may be open before anything serves it.
+// answers waits until one of the server's addresses answers an HTTP request, with
+// whatever status: a port may be open before anything serves it.
 func (s *Server) answers(ctx context.Context) error {
-	u, err := s.parse()
-	if err != nil {
-		return err
-	}
-	u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: tlsOrDefault(s.TLS)}
 	defer transport.CloseIdleConnections()
 	client := http.Client{Transport: transport, Timeout: probeTimeout}
-	for {
+	for attempt := 0; ; attempt++ {
+		u, err := parseURL(s.at(0, attempt))
+		if err != nil {
+			return err
+		}
+		u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 		if err != nil {
 			return err

@@ -45,6 +45,10 @@ type ClientConfig struct {
 	// takes neither a lost connection nor a rightly repeated push for a
 	// violation.
 	Resume bool
+	// Ordered is that of PairsConfig.
+	Ordered bool
+	// MaxSilence is that of PairsConfig. Stay heeds it.
+	MaxSilence time.Duration
 	// Recents is that of the login request; "" = protocol.RecentsOn.
 	Recents string
 	// ManualRead keeps acks from being read reports.
@@ -72,6 +76,7 @@ type Client struct {
 	onlyGroup *view    // a group, when the client takes part in nothing else
 	session   *session // logged in; nil when there is none
 	readers   sync.WaitGroup
+	attempts  int // to connect
 	begun     int // sessions begun, also those whose login failed
 	logins    int
 	closed    bool
@@ -167,11 +172,15 @@ func (c *Client) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	socket, err := dial(ctx, c.config.Server, c.config.Number)
+	c.mu.Lock()
+	attempt := c.attempts
+	c.attempts++
+	c.mu.Unlock()
+	socket, err := dial(ctx, c.config.Server, c.config.Number, attempt)
 	if err != nil {
 		return err
 	}
-	s, err := c.begin(socket)
+	s, err := c.begin(socket, c.config.Server.at(c.config.Number, attempt))
 	if err != nil {
 		socket.cut()
 		return err
@@ -190,9 +199,9 @@ func (c *Client) connect(ctx context.Context) error {
 	return nil
 }
 
-// begin makes a session on socket and starts its reader; the caller has to log
-// in.
-func (c *Client) begin(socket *socket) (*session, error) {
+// begin makes a session on socket, to a server's URL, and starts its reader; the
+// caller has to log in.
+func (c *Client) begin(socket *socket, url string) (*session, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -204,8 +213,8 @@ func (c *Client) begin(socket *socket) (*session, error) {
 		return nil, errors.New("a second session needs ClientConfig.Resume")
 	}
 	s := &session{
-		socket: socket,
-		since:  c.cursor, hasSince: c.hasCursor,
+		socket: socket, url: url,
+		since: c.cursor, hasSince: c.hasCursor,
 		origin: origin{sync: true, resume: c.begun > 0},
 		synced: make(chan struct{}), ended: make(chan struct{}),
 		sends: make(map[uint64]*outgoing), calls: make(map[uint64]*call),
@@ -236,11 +245,12 @@ func (c *Client) enter(s *session, ok *protocol.LoginOK) {
 		for _, v := range c.views {
 			for _, o := range v.flight {
 				if !o.answered {
-					c.sendAgain(o)
+					c.sendAgain(o, !c.config.Ordered)
 				}
 			}
 		}
-		c.pump(c.tally.Now())
+		s.heard = c.tally.Now()
+		c.pump(s.heard)
 	}
 	c.mu.Unlock()
 	s.socket.flush()
@@ -269,9 +279,7 @@ func (c *Client) Stay(ctx context.Context) (lost error) {
 		c.mu.Unlock()
 		if s != nil {
 			attempt = 0
-			select {
-			case <-s.ended:
-			case <-ctx.Done():
+			if !c.stayIn(ctx, s) {
 				return nil
 			}
 		}
@@ -287,6 +295,43 @@ func (c *Client) Stay(ctx context.Context) (lost error) {
 		}
 		attempt++
 	}
+}
+
+// stayIn waits until a session has ended, by itself or because nothing came for
+// MaxSilence; it returns false if ctx ends before.
+func (c *Client) stayIn(ctx context.Context, s *session) bool {
+	var look <-chan time.Time
+	if c.config.MaxSilence > 0 {
+		ticker := time.NewTicker(max(c.config.MaxSilence/8, time.Millisecond))
+		defer ticker.Stop()
+		look = ticker.C
+	}
+	for {
+		select {
+		case <-s.ended:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-look:
+			c.mu.Lock()
+			silent := c.inFlight > c.parked && c.tally.Now()-s.heard > c.config.MaxSilence
+			c.mu.Unlock()
+			if silent {
+				s.socket.cut()
+			}
+		}
+	}
+}
+
+// URL returns the address of the server's node that the client has a session
+// with; "" if it has none.
+func (c *Client) URL() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == nil {
+		return ""
+	}
+	return c.session.url
 }
 
 // Synced waits until the present session has got all that its login pushes, and

@@ -18,10 +18,12 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A Server is the server that clients connect to.
+// A Server is the server that clients connect to, on one or more addresses.
 type Server struct {
-	// URL of the server: ws, wss, http or https. Without a path it gets /v1/ws.
-	URL string
+	// URLs of the server, one for each of its nodes: ws, wss, http or https. Without
+	// a path they get /v1/ws. Clients are spread over them; one that has lost its
+	// connection, or finds none, goes to the next.
+	URLs []string
 	// Codec is protocol.JSON (the zero value) or protocol.Msgpack.
 	Codec protocol.Codec
 	// TLS configures wss; nil = the system's roots.
@@ -30,11 +32,11 @@ type Server struct {
 	Token func(user string) (string, error)
 }
 
-// parse returns the URL with defaults for what it leaves out.
-func (s *Server) parse() (*url.URL, error) {
-	u, err := url.Parse(s.URL)
+// parseURL returns one of Server.URLs with defaults for what it leaves out.
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("loadtest: Server.URL: %w", err)
+		return nil, fmt.Errorf("loadtest: Server.URLs: %w", err)
 	}
 	switch u.Scheme {
 	case "ws", "http":
@@ -42,10 +44,10 @@ func (s *Server) parse() (*url.URL, error) {
 	case "wss", "https":
 		u.Scheme = "wss"
 	default:
-		return nil, fmt.Errorf("loadtest: Server.URL %q: want ws, wss, http or https", s.URL)
+		return nil, fmt.Errorf("loadtest: Server.URLs: %q: want ws, wss, http or https", text)
 	}
 	if u.Host == "" {
-		return nil, fmt.Errorf("loadtest: Server.URL %q: want a host", s.URL)
+		return nil, fmt.Errorf("loadtest: Server.URLs: %q: want a host", text)
 	}
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), map[string]string{"ws": "80", "wss": "443"}[u.Scheme])
@@ -61,8 +63,21 @@ func (s *Server) check() error {
 	if s.Token == nil {
 		return fmt.Errorf("loadtest: Server.Token: want a function that gives tokens")
 	}
-	_, err := s.parse()
-	return err
+	if len(s.URLs) == 0 {
+		return fmt.Errorf("loadtest: Server.URLs: want at least one")
+	}
+	for _, u := range s.URLs {
+		if _, err := parseURL(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// at returns the URL that the connection of a number takes at an attempt, both
+// counted from 0.
+func (s *Server) at(number, attempt int) string {
+	return s.URLs[(number+attempt)%len(s.URLs)]
 }
 
 // portsPerSource is how many connections share a source address: the system
@@ -82,9 +97,10 @@ func sourceAddress(host string, n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 0, byte(block / perByte), byte(block%perByte) + 1})
 }
 
-// dial opens connection number n of a run, as a WebSocket.
-func dial(ctx context.Context, server *Server, n int) (*socket, error) {
-	u, err := server.parse()
+// dial opens connection number n of a run, as a WebSocket. Each attempt takes
+// another of the server's addresses.
+func dial(ctx context.Context, server *Server, n, attempt int) (*socket, error) {
+	u, err := parseURL(server.at(n, attempt))
 	if err != nil {
 		return nil, err
 	}

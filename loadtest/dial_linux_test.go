@@ -11,7 +11,7 @@ import (
 // 127.0.0.1, which needs no setting up on Linux.
 func TestManySources(t *testing.T) {
 	s := newFakeServer(t, faults{}).target(protocol.Msgpack)
-	socket, err := dial(t.Context(), &s, 3*portsPerSource)
+	socket, err := dial(t.Context(), &s, 3*portsPerSource, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

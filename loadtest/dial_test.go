@@ -17,7 +17,7 @@ func TestServerURL(t *testing.T) {
 		"ws://chat.example/x?room=1": "ws://chat.example:80/x?room=1",
 		"wss://[::1]:1":              "wss://[::1]:1/v1/ws",
 	} {
-		u, err := (&Server{URL: in}).parse()
+		u, err := parseURL(in)
 		if err != nil || u.String() != want {
 			t.Errorf("%s = %v, %v; want %s", in, u, err, want)
 		}
@@ -47,7 +47,7 @@ func TestTLS(t *testing.T) {
 	secure := httptest.NewTLSServer(fake)
 	defer secure.Close()
 	config := IdleConfig{Config: Config{Server: fake.target(protocol.Msgpack)}, Connections: 2}
-	config.Server.URL = secure.URL
+	config.Server.URLs = []string{secure.URL}
 	if _, err := Idle(t.Context(), config); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("with a certificate that nobody knows: %v, want an error that says so", err)
 	}
@@ -77,7 +77,7 @@ func TestHandshakeRefusals(t *testing.T) {
 				conn.Close()
 			}))
 			defer raw.Close()
-			_, err := dial(t.Context(), &Server{URL: raw.URL}, 0)
+			_, err := dial(t.Context(), &Server{URLs: []string{raw.URL}}, 0, 0)
 			if err == nil {
 				t.Fatalf("no error, want %q", c.want)
 			}

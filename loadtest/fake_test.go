@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,12 +49,19 @@ type faults struct {
 	// cut ends the connection after send n, before (true) it is stored or
 	// instead of answering it.
 	cut func(n int) (cut, before bool)
+	// freeze stores nothing of send n, and handles nothing more on its connection,
+	// which stays.
+	freeze func(n int) bool
+	// overtake stores send n behind the one that follows it on its connection.
+	overtake func(n int, args *protocol.SendArgs) bool
 	// forget stores repeats again.
 	forget bool
 	synced func(*protocol.Synced)
 	// groupPush changes message n, counted from 1, of those that a member of a
 	// group is pushed other than by their login.
 	groupPush func(user string, n int, m protocol.Message) []protocol.Message
+	// history changes what a reader finds of all that a user has sent and got.
+	history func(user string, log []protocol.Message) []protocol.Message
 	// echo pushes messages of a group to the session that sent them, too.
 	echo bool
 	// page changes the reply to a getMessage in a group.
@@ -78,6 +86,8 @@ type fakeSession struct {
 	user   string
 	number int
 	d      uint64
+	frozen bool
+	held   *protocol.Request // a send that the next one overtakes
 }
 
 func newFakeServer(t *testing.T, f faults) *fakeServer {
@@ -89,7 +99,7 @@ func newFakeServer(t *testing.T, f faults) *fakeServer {
 
 // target is the server as a scenario knows it. A token is the user's name.
 func (s *fakeServer) target(codec protocol.Codec) Server {
-	return Server{URL: s.server.URL, Codec: codec, Token: func(user string) (string, error) { return user, nil }}
+	return Server{URLs: []string{s.server.URL}, Codec: codec, Token: func(user string) (string, error) { return user, nil }}
 }
 
 func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -153,6 +163,9 @@ func (s *fakeServer) user(name string) *fakeUser {
 
 // handle does one request and tells whether the connection lives on.
 func (s *fakeServer) handle(session *fakeSession, r *protocol.Request) bool {
+	if session.frozen {
+		return true
+	}
 	var ok protocol.OK
 	switch r.Op {
 	case protocol.OpLogin:
@@ -167,8 +180,7 @@ func (s *fakeServer) handle(session *fakeSession, r *protocol.Request) bool {
 		if err := args.Decode(r.Args); err != nil {
 			s.t.Error(err)
 		}
-		to := s.user(session.user).seqs[args.Conv.ID]
-		ok = &protocol.PageOK{From: to, To: to}
+		ok = s.page(session.user, &args)
 		if args.Conv.Group {
 			ok = s.groupPage(&args)
 		}
@@ -183,6 +195,32 @@ func (s *fakeServer) handle(session *fakeSession, r *protocol.Request) bool {
 	}
 	session.write(protocol.AppendReplyOK(nil, session.codec, r.ID, ok))
 	return true
+}
+
+// page returns a page of a one-to-one conversation: forward from args.After, or
+// only where it ends.
+func (s *fakeServer) page(user string, args *protocol.GetMessageArgs) *protocol.PageOK {
+	u := s.user(user)
+	to := u.seqs[args.Conv.ID]
+	if !args.HasAfter {
+		return &protocol.PageOK{From: to, To: to}
+	}
+	page := &protocol.PageOK{From: args.After + 1}
+	log := u.log
+	if s.faults.history != nil {
+		log = s.faults.history(user, slices.Clone(log))
+	}
+	for _, m := range log {
+		switch {
+		case m.Conv != args.Conv || m.Seq <= args.After:
+		case len(page.Messages) == args.Limit:
+			page.More = true
+		default:
+			page.Messages = append(page.Messages, m)
+			page.To = m.Seq
+		}
+	}
+	return page
 }
 
 func (s *fakeServer) login(session *fakeSession, r *protocol.Request) {
@@ -226,6 +264,13 @@ func (s *fakeServer) send(session *fakeSession, r *protocol.Request) bool {
 	}
 	s.sends++
 	n := s.sends
+	if session.frozen = s.faults.freeze != nil && s.faults.freeze(n); session.frozen {
+		return true
+	}
+	if session.held == nil && s.faults.overtake != nil && s.faults.overtake(n, &args) {
+		session.held = r // nothing else uses its memory
+		return true
+	}
 	cut, before := false, false
 	if s.faults.cut != nil {
 		cut, before = s.faults.cut(n)
@@ -254,6 +299,11 @@ func (s *fakeServer) send(session *fakeSession, r *protocol.Request) bool {
 		reply = s.faults.reply(n, reply)
 	}
 	session.write(protocol.AppendSendOK(nil, session.codec, r.ID, &reply))
+	if held := session.held; held != nil && held.ID != r.ID {
+		alive := s.send(session, held)
+		session.held = nil
+		return alive
+	}
 	return true
 }
 

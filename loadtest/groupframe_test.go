@@ -35,7 +35,7 @@ func newMemberTest(t testing.TB, codec protocol.Codec, members int) *memberTest 
 }
 
 func newFakeTarget(codec protocol.Codec) Server {
-	return Server{URL: "ws://127.0.0.1:1", Codec: codec, Token: func(string) (string, error) { return "", nil }}
+	return Server{URLs: []string{"ws://127.0.0.1:1"}, Codec: codec, Token: func(string) (string, error) { return "", nil }}
 }
 
 // messages makes the next ones of the log.

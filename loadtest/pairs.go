@@ -33,7 +33,18 @@ type PairsConfig struct {
 	// has returned, however long after Duration. It may Cut clients, and do to
 	// the server what that has to bear. Its context ends when the run has failed.
 	// It needs Resume.
-	Disturb func(ctx context.Context, clients []*Client)
+	Disturb func(ctx context.Context, clients []*Client, silences *Silences)
+	// Ordered has messages that were sent again only because a connection broke be
+	// stored in the order sent, too: a server of one order for each device owes
+	// that. It needs Resume.
+	Ordered bool
+	// MaxSilence is how long a client with open sends bears that nothing comes,
+	// before it connects anew, to the next of several servers; 0 = for ever. It
+	// needs Resume.
+	MaxSilence time.Duration
+	// ReadBack compares, at the end, the whole history of each user with what was
+	// sent.
+	ReadBack bool
 	// ManualRead keeps acks from being read reports.
 	ManualRead bool
 }
@@ -41,26 +52,30 @@ type PairsConfig struct {
 // PairsReport is the outcome of Pairs. Rates and latencies are those of the
 // measured time; Sent counts from the first message to the last.
 type PairsReport struct {
-	Scenario            string           `json:"scenario"`
-	Codec               string           `json:"codec"`
-	Users               int              `json:"users"`
-	Body                int              `json:"body"`
-	Window              int              `json:"window"`
-	Rate                int              `json:"rate,omitempty"` // offered
-	Seconds             float64          `json:"seconds"`        // measured
-	SendsPerSecond      float64          `json:"sendsPerSecond"`
-	DeliveriesPerSecond float64          `json:"deliveriesPerSecond"`
-	Ack                 Latency          `json:"sendToAck"`
-	Delivery            Latency          `json:"sendToDelivered"`
-	Late                Latency          `json:"late"` // how late messages were sent
-	Sent                int64            `json:"sent"`
-	Delivered           int64            `json:"delivered"`
-	Unsent              int64            `json:"unsent,omitempty"` // due, but the windows were full to the end
-	Refused             map[string]int64 `json:"refused,omitempty"`
-	Reconnects          int64            `json:"reconnects,omitempty"`
-	Repeated            int64            `json:"repeated,omitempty"` // pushed again after a reconnect
-	Server              *Usage           `json:"server,omitempty"`
-	Generator           *Usage           `json:"generator,omitempty"`
+	Scenario            string  `json:"scenario"`
+	Codec               string  `json:"codec"`
+	Users               int     `json:"users"`
+	Body                int     `json:"body"`
+	Window              int     `json:"window"`
+	Rate                int     `json:"rate,omitempty"` // offered
+	Seconds             float64 `json:"seconds"`        // measured
+	SendsPerSecond      float64 `json:"sendsPerSecond"`
+	DeliveriesPerSecond float64 `json:"deliveriesPerSecond"`
+	Ack                 Latency `json:"sendToAck"`
+	Delivery            Latency `json:"sendToDelivered"`
+	Late                Latency `json:"late"` // how late messages were sent
+	// SilenceMS is the longest time in which sends waited and no client got an
+	// answer, UserSilenceMS the longest of one client.
+	SilenceMS     float64          `json:"longestSilenceMs"`
+	UserSilenceMS float64          `json:"longestUserSilenceMs"`
+	Sent          int64            `json:"sent"`
+	Delivered     int64            `json:"delivered"`
+	Unsent        int64            `json:"unsent,omitempty"` // due, but the windows were full to the end
+	Refused       map[string]int64 `json:"refused,omitempty"`
+	Reconnects    int64            `json:"reconnects,omitempty"`
+	Repeated      int64            `json:"repeated,omitempty"` // pushed again after a reconnect
+	Server        *Usage           `json:"server,omitempty"`
+	Generator     *Usage           `json:"generator,omitempty"`
 	Verdict
 }
 
@@ -86,8 +101,10 @@ func (c PairsConfig) withDefaults() (PairsConfig, error) {
 		return c, fmt.Errorf("loadtest: PairsConfig.Warmup %v: want at least 0", c.Warmup)
 	case c.Drain < 0:
 		return c, fmt.Errorf("loadtest: PairsConfig.Drain %v: want at least 0", c.Drain)
-	case c.Disturb != nil && !c.Resume:
-		return c, fmt.Errorf("loadtest: PairsConfig.Disturb: want Resume with it")
+	case c.MaxSilence < 0:
+		return c, fmt.Errorf("loadtest: PairsConfig.MaxSilence %v: want at least 0", c.MaxSilence)
+	case (c.Disturb != nil || c.Ordered || c.MaxSilence > 0) && !c.Resume:
+		return c, fmt.Errorf("loadtest: PairsConfig.Disturb, Ordered, MaxSilence: want Resume with it")
 	}
 	return c, nil
 }
@@ -112,6 +129,7 @@ func Pairs(ctx context.Context, config PairsConfig) (*PairsReport, error) {
 		return nil, err
 	}
 	defer end()
+	common.tally.silences = newSilences(common.tally.Now)
 	r := &pairsRun{run: common, config: config}
 	if err := r.prepare(); err != nil {
 		return nil, err
@@ -136,6 +154,7 @@ func (r *pairsRun) prepare() error {
 		var turn position
 		_, err := r.client("u", i, ClientConfig{
 			Window: r.config.Window, Resume: r.config.Resume, ManualRead: r.config.ManualRead,
+			Ordered: r.config.Ordered, MaxSilence: r.config.MaxSilence,
 			Recents: protocol.RecentsQuiet, // there is one conversation, and all of it is pushed
 			Next: func(now time.Duration) (to protocol.Conv, at time.Duration, ok bool) {
 				if r.halt.Load() {
@@ -173,8 +192,28 @@ func (r *pairsRun) work(ctx context.Context, report *PairsReport) error {
 	if err := r.settle(ctx, r.config.Drain); err != nil {
 		return err
 	}
-	return r.audit(ctx)
+	if err := r.audit(ctx); err != nil || !r.config.ReadBack {
+		return err
+	}
+	return r.readBack(ctx)
 }
+
+// readBack compares the history of all clients with what was sent.
+func (r *run) readBack(ctx context.Context) error {
+	var read atomic.Int64
+	r.enter("read back", read.Load, int64(len(r.clients)))
+	return each(ctx, r.clients, r.config.Parallel, func(ctx context.Context, c *Client) error {
+		_, wrong, err := c.Readback(ctx, readbackDevice)
+		for _, w := range wrong {
+			r.tally.violated(w)
+		}
+		read.Add(1)
+		return err
+	})
+}
+
+// readbackDevice is the device that reads history at the end of a run.
+const readbackDevice = "readback"
 
 // keepConnected lets clients connect again when they have lost their connections, until
 // the function that it returns is called.
@@ -203,13 +242,14 @@ func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
 		s.end = math.MaxInt64
 	}
 	r.tally.Measure(from, to)
+	r.tally.silences.measure(from, to)
 	r.schedule.Store(&s)
 	defer r.halt.Store(true)
 
 	var disturb, pace sync.WaitGroup
 	defer disturb.Wait()
 	if r.config.Disturb != nil {
-		disturb.Go(func() { r.config.Disturb(ctx, r.clients) })
+		disturb.Go(func() { r.config.Disturb(ctx, r.clients, r.tally.silences) })
 	}
 	sending, stop := context.WithCancel(ctx)
 	defer pace.Wait()
@@ -226,6 +266,8 @@ func (r *pairsRun) send(ctx context.Context, report *PairsReport) error {
 		return err
 	}
 	report.between(before, after)
+	all, user := r.tally.silences.longest()
+	report.SilenceMS, report.UserSilenceMS = milliseconds(int64(all/latencyPrecision)), milliseconds(int64(user/latencyPrecision))
 	if disturb.Wait(); r.config.Disturb != nil {
 		stop()
 	}
@@ -248,7 +290,7 @@ func (r *run) reading() (reading, error) {
 	server, self, err := r.usages()
 	return reading{
 		at: r.tally.Now(), answered: r.tally.answered.Load(), delivered: r.tally.delivered.Load(),
-		known: r.config.ServerPID != 0, server: server, self: self,
+		known: len(r.config.ServerPIDs) > 0, server: server, self: self,
 	}, err
 }
 

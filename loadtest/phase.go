@@ -68,7 +68,7 @@ func (r *pairsRun) phase(ctx context.Context, name string, duration time.Duratio
 		if err := r.sleepUntil(ctx, at); err != nil {
 			return err
 		}
-		used, err := readUsage(r.run.config.ServerPID)
+		used, err := readUsages(r.run.config.ServerPIDs)
 		if err != nil {
 			return err
 		}

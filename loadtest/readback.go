@@ -37,7 +37,7 @@ func (c *Client) Readback(ctx context.Context, device string) (took time.Duratio
 		return 0, nil, err
 	}
 	began := time.Now()
-	socket, err := dial(ctx, c.config.Server, c.config.Number)
+	socket, err := dial(ctx, c.config.Server, c.config.Number, 0)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -142,6 +142,6 @@ func refused(t *testing.T) error {
 	s := newFakeServer(t, faults{})
 	target := s.target(protocol.JSON)
 	s.server.Close()
-	_, err := dial(t.Context(), &target, 0)
+	_, err := dial(t.Context(), &target, 0, 0)
 	return err
 }

@@ -36,9 +36,9 @@ type Config struct {
 	// Parallel bounds the connections being opened at a time. 0 = 128, but in
 	// Login all of them.
 	Parallel int
-	// ServerPID is the process id of the server on this machine, whose use of CPU
-	// and memory goes into the report; 0 = unknown.
-	ServerPID int
+	// ServerPIDs are the process ids of the server's nodes on this machine, whose
+	// use of CPU and memory, in sum, goes into the report; none = unknown.
+	ServerPIDs []int
 	// Progress, if set, is called once a second with how far the run is.
 	Progress func(Progress)
 }
@@ -89,7 +89,7 @@ func begin(ctx context.Context, config Config, connections int) (context.Context
 	if config.Parallel == 0 {
 		config.Parallel = 128
 	}
-	if _, err := readUsage(config.ServerPID); err != nil {
+	if _, err := readUsages(config.ServerPIDs); err != nil {
 		return nil, nil, nil, err
 	}
 	if err := allowFiles(connections); err != nil {
@@ -281,10 +281,10 @@ func (r *run) measured(ctx context.Context, begin, warmup, duration time.Duratio
 
 // usages returns what the server and this process have used so far.
 func (r *run) usages() (server, self usage, err error) {
-	if server, err = readUsage(r.config.ServerPID); err != nil {
+	if server, err = readUsages(r.config.ServerPIDs); err != nil {
 		return server, self, err
 	}
-	if r.config.ServerPID != 0 {
+	if len(r.config.ServerPIDs) > 0 {
 		self, err = readUsage(os.Getpid())
 	}
 	return server, self, err

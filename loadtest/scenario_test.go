@@ -199,7 +199,7 @@ func TestPairsCatchesForgottenRepeats(t *testing.T) {
 func TestDisturb(t *testing.T) {
 	config := shortPairs(newFakeServer(t, faults{}), protocol.JSON)
 	config.Resume = true
-	config.Disturb = func(ctx context.Context, clients []*Client) {
+	config.Disturb = func(ctx context.Context, clients []*Client, _ *Silences) {
 		for i := range 8 {
 			clients[i%len(clients)].Cut()
 			<-time.After(10 * time.Millisecond)
@@ -263,13 +263,17 @@ func TestRefusals(t *testing.T) {
 		"Duration 0":      func(c *PairsConfig) { c.Duration = 0 },
 		"Warmup -1":       func(c *PairsConfig) { c.Warmup = -1 },
 		"Drain -1":        func(c *PairsConfig) { c.Drain = -1 },
-		"Disturb":         func(c *PairsConfig) { c.Disturb = func(context.Context, []*Client) {} },
+		"Disturb":         func(c *PairsConfig) { c.Disturb = func(context.Context, []*Client, *Silences) {} },
+		"Ordered":         func(c *PairsConfig) { c.Ordered = true },
+		"MaxSilence -1":   func(c *PairsConfig) { c.MaxSilence = -1 },
+		"MaxSilence: ":    func(c *PairsConfig) { c.MaxSilence = time.Second },
+		"at least one":    func(c *PairsConfig) { c.Server.URLs = nil },
 		"Parallel -1":     func(c *PairsConfig) { c.Parallel = -1 },
 		"Prefix":          func(c *PairsConfig) { c.Prefix = "two words" },
 		"Server.Token":    func(c *PairsConfig) { c.Server.Token = nil },
-		"want a host":     func(c *PairsConfig) { c.Server.URL = "ws:" },
-		"ws, wss, http":   func(c *PairsConfig) { c.Server.URL = "ftp://localhost" },
-		"process 1073741": func(c *PairsConfig) { c.ServerPID = 1073741824 },
+		"want a host":     func(c *PairsConfig) { c.Server.URLs = []string{"ws:"} },
+		"ws, wss, http":   func(c *PairsConfig) { c.Server.URLs = []string{"ftp://localhost"} },
+		"process 1073741": func(c *PairsConfig) { c.ServerPIDs = []int{1073741824} },
 	} {
 		config := PairsConfig{Config: Config{Server: good}, Users: 2, Body: 100, Duration: time.Second}
 		change(&config)

@@ -33,6 +33,9 @@ func (c *Client) pump(now time.Duration) {
 		v.send(o, at)
 		c.inFlight++
 		c.tally.sending(at, now, v.receivers())
+		if c.tally.silences != nil {
+			c.tally.silences.sent(c.config.Number, at)
+		}
 		c.transmit(o, false)
 	}
 }
@@ -59,13 +62,17 @@ func (c *Client) transmit(o *outgoing, retry bool) {
 	})
 }
 
-// sendAgain repeats a send that has no answer or was refused temporarily.
-func (c *Client) sendAgain(o *outgoing) {
+// sendAgain repeats a send that has no answer or was refused temporarily. excuse
+// says that it may come later than in its turn.
+func (c *Client) sendAgain(o *outgoing, excuse bool) {
 	if o.retryAt != 0 {
 		o.retryAt = 0
 		c.parked--
 	}
-	o.view.excuse(o)
+	o.again = true
+	if excuse {
+		o.view.excuse(o)
+	}
 	c.transmit(o, true)
 }
 
@@ -74,7 +81,7 @@ func (c *Client) retry(now time.Duration) {
 	for _, v := range c.views {
 		for _, o := range v.flight {
 			if o.retryAt != 0 && o.retryAt <= now {
-				c.sendAgain(o)
+				c.sendAgain(o, true)
 			}
 		}
 	}
@@ -94,11 +101,19 @@ func (c *Client) answer(o *outgoing, f *protocol.ServerFrame, now time.Duration)
 			c.tally.violated(err)
 		}
 		c.tally.sendAnswered(o.at, now)
+		c.heardOf(now, false)
 	}
 	if err := o.view.settle(c.settled); err != nil {
 		c.tally.violated(err)
 	}
 	return nil
+}
+
+// heardOf notes the answer to a send, or that there will be none.
+func (c *Client) heardOf(now time.Duration, givenUp bool) {
+	if c.tally.silences != nil {
+		c.tally.silences.answered(c.config.Number, now, givenUp)
+	}
 }
 
 // settled frees the record of a send that nothing waits for any more.
@@ -129,6 +144,7 @@ func (c *Client) refused(o *outgoing, err *protocol.ReplyError, now time.Duratio
 		c.halted = true
 		c.tally.violated(o.view.errorf("send %d was refused: %w", o.counter, err))
 		o.view.giveUp(o)
+		c.heardOf(now, true)
 		c.tally.done(1 + int64(o.view.receivers()))
 	}
 }

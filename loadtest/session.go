@@ -14,6 +14,7 @@ import (
 // that does not say otherwise.
 type session struct {
 	socket   *socket
+	url      string // of the server's node
 	since    string // the cursor of its login
 	hasSince bool
 	groups   []protocol.GroupCursor // cursors of groups in its login
@@ -30,9 +31,10 @@ type session struct {
 	calls        map[uint64]*call     // other requests
 	lastD        uint64               // newest delivery number
 	acked        uint64
-	unackedBytes int // bytes of frames read and not acked
-	window       int // frames that the server lets be unacked; 0 = the login has no reply yet
-	syncPushes   int // incoming one-to-one messages of the sync
+	unackedBytes int           // bytes of frames read and not acked
+	heard        time.Duration // when something came last; counts from the login's reply
+	window       int           // frames that the server lets be unacked; 0 = the login has no reply yet
+	syncPushes   int           // incoming one-to-one messages of the sync
 	parts        protocol.SyncedPart
 }
 
@@ -89,6 +91,7 @@ func (c *Client) read(s *session) error {
 func (c *Client) take(s *session, now time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	s.heard = now
 	for {
 		payload, ok, err := s.socket.next()
 		if err == nil && ok {

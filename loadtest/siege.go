@@ -305,7 +305,7 @@ func (r *siegeRun) newcomer(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	socket, err := dial(ctx, &r.run.config.Server, 0)
+	socket, err := dial(ctx, &r.run.config.Server, 0, 0)
 	if err != nil {
 		return err
 	}

@@ -88,11 +88,13 @@ func (s *storm) pass(ctx context.Context, report *Storm) error {
 		return err
 	}
 	if s.loss.NewPID != nil {
-		if s.config.ServerPID, err = s.loss.NewPID(ctx); err != nil {
+		pid, err := s.loss.NewPID(ctx)
+		if err != nil {
 			return err
 		}
+		s.config.ServerPIDs = []int{pid}
 	} else if !s.loss.Drop {
-		s.config.ServerPID = 0 // that process has gone
+		s.config.ServerPIDs = nil // that process has gone
 	}
 	return s.comeBack(ctx, lost, report)
 }

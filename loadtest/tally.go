@@ -36,6 +36,7 @@ type Tally struct {
 	// Latencies are recorded of messages whose intended time is in [from, to).
 	from, to            atomic.Int64
 	ack, delivery, late *recorder
+	silences            *Silences // nil: not measured
 
 	codes  counts // of refusals
 	losses counts // of lost connections, by how they ended

@@ -19,11 +19,21 @@ type usage struct {
 	rss int64         // bytes
 }
 
-// readUsage returns what a process has used, according to /proc; zeros for pid 0.
-func readUsage(pid int) (u usage, err error) {
-	if pid == 0 {
-		return usage{}, nil
+// readUsages returns what processes have used together; zeros for none.
+func readUsages(pids []int) (sum usage, err error) {
+	for _, pid := range pids {
+		u, err := readUsage(pid)
+		if err != nil {
+			return usage{}, err
+		}
+		sum.cpu += u.cpu
+		sum.rss += u.rss
 	}
+	return sum, nil
+}
+
+// readUsage returns what a process has used, according to /proc.
+func readUsage(pid int) (u usage, err error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return usage{}, fmt.Errorf("loadtest: usage of process %d: %w", pid, err)
@@ -69,7 +79,7 @@ func parseStatus(status []byte) (rss int64, err error) {
 	return 0, fmt.Errorf("no VmRSS")
 }
 
-// Usage is what a process used while something was measured.
+// Usage is what processes used, together, while something was measured.
 type Usage struct {
 	CPUSeconds float64 `json:"cpuSeconds"`
 	Cores      float64 `json:"cores"` // kept busy on average

@@ -13,8 +13,12 @@ func TestReadUsage(t *testing.T) {
 	if _, err := readUsage(1 << 30); err == nil {
 		t.Error("readUsage of no process: no error")
 	}
-	if u, err := readUsage(0); err != nil || u != (usage{}) {
-		t.Errorf("readUsage(0) = %+v, %v; want nothing", u, err)
+	if u, err := readUsages(nil); err != nil || u != (usage{}) {
+		t.Errorf("readUsages of none = %+v, %v; want nothing", u, err)
+	}
+	one, err := readUsage(os.Getpid())
+	if two, errTwo := readUsages([]int{os.Getpid(), os.Getpid()}); err != nil || errTwo != nil || two.rss < one.rss*3/2 || two.cpu < 2*one.cpu {
+		t.Errorf("readUsages of this process twice = %+v, %v; want twice %+v, %v", two, errTwo, one, err)
 	}
 }
 

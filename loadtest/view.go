@@ -41,14 +41,15 @@ type known struct {
 
 // An outgoing message is an own send that waits for its answer.
 type outgoing struct {
-	view    *view
-	counter uint64
-	at      time.Duration // intended time
-	seq     uint64        // 0 = not known
-	id      protocol.ID
-	answered,
-	excused bool // it was sent more than once
-	retryAt time.Duration // when to send it again; 0 = it is on its way
+	view     *view
+	counter  uint64
+	at       time.Duration // intended time
+	seq      uint64        // 0 = not known
+	id       protocol.ID
+	answered bool
+	again    bool          // it was sent more than once
+	excused  bool          // the same, and its place in the order is not that of its first attempt
+	retryAt  time.Duration // when to send it again; 0 = it is on its way
 }
 
 func newView(user string, conv protocol.Conv, out, in *Stream, remember bool) *view {
@@ -71,9 +72,9 @@ func (v *view) send(o *outgoing, at time.Duration) {
 	v.unplaced++
 }
 
-// excuse notes that o is to be sent again.
+// excuse notes that o is to be sent again, and may be stored behind later ones.
 func (v *view) excuse(o *outgoing) {
-	o.excused = true
+	o.again, o.excused = true, true
 	v.out.excuse(o.counter)
 }
 
@@ -89,7 +90,7 @@ func (v *view) giveUp(o *outgoing) {
 // answered handles the reply to an own send.
 func (v *view) answered(o *outgoing, ok *protocol.SendOK) error {
 	o.answered = true
-	if ok.Duplicate && !o.excused {
+	if ok.Duplicate && !o.again {
 		return v.errorf("send %d is said to be a repeat, but was sent once", o.counter)
 	}
 	if v.group != nil {

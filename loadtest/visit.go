@@ -29,7 +29,7 @@ func (r *groupLoginRun) login(ctx context.Context, user string, args protocol.Lo
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("not through within %v", connectTimeout))
 	defer cancel()
-	socket, err := dial(ctx, &r.run.config.Server, len(r.owners))
+	socket, err := dial(ctx, &r.run.config.Server, len(r.owners), 0)
 	if err != nil {
 		return nil, err
 	}

@@ -211,12 +211,12 @@ func (t *torture) round(ctx context.Context, n int, length time.Duration) error 
 	var clients []*loadtest.Client
 	report, err := loadtest.Pairs(ctx, loadtest.PairsConfig{
 		Config: loadtest.Config{
-			Server: loadtest.Server{URL: t.proxy.url(), Codec: codec, Token: t.server.token},
+			Server: loadtest.Server{URLs: []string{t.proxy.url()}, Codec: codec, Token: t.server.token},
 			Prefix: fmt.Sprintf("r%d-", n+1),
 		},
 		Users: t.Users, Body: t.Body, Window: 8, Rate: t.Rate, Duration: length, Drain: readyPatience,
 		Resume: true,
-		Disturb: func(ctx context.Context, cs []*loadtest.Client) {
+		Disturb: func(ctx context.Context, cs []*loadtest.Client, _ *loadtest.Silences) {
 			clients = cs
 			var lanes sync.WaitGroup
 			lanes.Go(func() { t.lane(ctx, process, seeded(2)) })

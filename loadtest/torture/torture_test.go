@@ -141,13 +141,13 @@ func TestReadBackCatches(t *testing.T) {
 	start()
 	defer s.kill()
 	target := loadtest.Server{Codec: protocol.Msgpack, Token: s.token}
-	target.URL = "ws://" + s.address()
+	target.URLs = []string{"ws://" + s.address()}
 	var clients []*loadtest.Client
 	older := filepath.Join(dir, "older")
 	report, err := loadtest.Pairs(t.Context(), loadtest.PairsConfig{
 		Config: loadtest.Config{Server: target, Prefix: "u-"},
 		Users:  2, Body: 100, Window: 1, Rate: 50, Duration: time.Second, Resume: true,
-		Disturb: func(ctx context.Context, cs []*loadtest.Client) {
+		Disturb: func(ctx context.Context, cs []*loadtest.Client, _ *loadtest.Silences) {
 			clients = cs
 			s.kill()
 			if err := os.CopyFS(older, os.DirFS(s.data)); err != nil {

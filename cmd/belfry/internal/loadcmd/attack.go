@@ -44,7 +44,7 @@ func attackCommand() *cobra.Command {
 				return fmt.Errorf("--admin-token-file: %w", err)
 			}
 			admin.token, admin.client = firstField(string(token)), http.DefaultClient
-			config.Server = loadtest.Server{URL: o.server, Token: signer(secret)}
+			config.Server = loadtest.Server{URLs: o.servers, Token: signer(secret)}
 			config.Prefix, config.Admin = o.prefix, admin.call
 			if ca != "" {
 				if config.Server.TLS, err = trust(ca); err != nil {
@@ -58,7 +58,7 @@ func attackCommand() *cobra.Command {
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&o.server, "server", "", "the server")
+	fs.StringSliceVar(&o.servers, "server", nil, "the server")
 	fs.StringSliceVar(&o.secretFiles, "auth-secret-file", nil, "file with the secret that signs tokens")
 	fs.StringVar(&o.prefix, "prefix", "", "begin of the users' names")
 	fs.StringVar(&ca, "ca", "", "PEM file with the certificate to trust")

@@ -28,13 +28,13 @@ import (
 
 // options hold the flags that all scenarios of load have.
 type options struct {
-	server      string
+	servers     []string
 	data        string
 	secretFiles []string
 	codec       string
 	prefix      string
 	parallel    int
-	serverPID   int
+	serverPIDs  []int
 	output      string
 }
 
@@ -68,14 +68,14 @@ folder. The server's limits are made for clients, not for load: start it with
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&o.server, "server", "http://"+cli.DevListen, "the server: http, https, ws or wss")
+	fs.StringSliceVar(&o.servers, "server", []string{"http://" + cli.DevListen}, "the server: http, https, ws or wss; of a cluster the nodes that users are spread over")
 	fs.StringVar(&o.data, "data", cli.DefaultData, "data folder of a server that runs with --dev")
 	fs.StringSliceVar(&o.secretFiles, "auth-secret-file", nil, "file with the secret that signs tokens, the first of several; overrides --data")
 	o.codec = protocol.Msgpack.Name()
 	fs.Var(cli.Choice(&o.codec, protocol.Msgpack.Name(), protocol.JSON.Name()), "codec", "encoding of frames")
 	fs.StringVar(&o.prefix, "prefix", "", "begin of the users' names; they must be new to the server (default: a random one)")
 	fs.Var(cli.Count(&o.parallel, 0, loadtest.MaxUsers), "parallel", "connections that are being opened at a time; 0 = 128, with login all")
-	fs.Var(cli.Count(&o.serverPID, 0, 1<<30), "server-pid", "process of the server on this machine, to report its CPU and memory; 0 = leave out")
+	fs.IntSliceVar(&o.serverPIDs, "server-pid", nil, "process of the server on this machine, to report its CPU and memory; of a cluster one for each node")
 	o.output = "table"
 	fs.Var(cli.Choice(&o.output, "table", "json"), "output", "form of the report")
 }
@@ -89,9 +89,13 @@ func pairsCommand() *cobra.Command {
 		Short: "Users chat in pairs, both sides at once",
 		Long: `Users chat in pairs, both sides at once: as fast as the window of unanswered
 sends allows, or at a rate. With a rate latencies count from the time a message
-was meant to be sent, so that a stall of the server is not left out.`,
+was meant to be sent, so that a stall of the server is not left out.
+
+With several --server users are spread over them; with --reconnect one who has
+lost the connection goes on at the next.`,
 		Example: `  belfry load pairs --users 200 --window 16 --duration 30s
-  belfry load pairs --rate 2000`,
+  belfry load pairs --rate 2000
+  belfry load pairs --server ws://10.0.0.1:8080,ws://10.0.0.2:8080 --reconnect --ordered --read-back`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if config.Users%2 != 0 {
@@ -99,6 +103,12 @@ was meant to be sent, so that a stall of the server is not left out.`,
 			}
 			if config.Rate > 0 && !cmd.Flags().Changed("window") {
 				config.Window = rateWindow
+			}
+			if config.Resume && !cmd.Flags().Changed("max-silence") && len(o.servers) > 1 {
+				config.MaxSilence = nodeSilence
+			}
+			if !config.Resume && (config.Ordered || config.MaxSilence > 0) {
+				return cli.Usagef("--ordered, --max-silence: want --reconnect with it")
 			}
 			config.ManualRead = !autoRead
 			return o.run(cmd, &config.Config, func(ctx context.Context) (scenarioReport, error) {
@@ -117,9 +127,16 @@ was meant to be sent, so that a stall of the server is not left out.`,
 	fs.Var(cli.Duration(&config.Warmup, 0), "warmup", "how long to send before that")
 	fs.Var(cli.Duration(&config.Drain, time.Millisecond), "drain", "how long to wait afterwards for what is under way")
 	fs.BoolVar(&config.Resume, "reconnect", false, "come back when a connection is lost, and verify across it")
+	fs.BoolVar(&config.Ordered, "ordered", false, "with --reconnect: what is sent again after a lost connection has to keep its place in the order")
+	fs.BoolVar(&config.ReadBack, "read-back", false, "compare all history with what was sent, at the end; the server's limits have to leave room for it")
+	fs.Var(cli.Duration(&config.MaxSilence, 0), "max-silence", fmt.Sprintf("with --reconnect: how long a user with open sends bears that nothing comes; 0 = for ever (with several servers %v)", nodeSilence))
 	fs.BoolVar(&autoRead, "auto-read", true, "acks are read reports")
 	return cmd
 }
+
+// nodeSilence is how long users of several servers bear that nothing comes: longer
+// than a cluster takes to go on without one of its nodes.
+const nodeSilence = 4 * time.Second
 
 // rateWindow is the number of open sends in runs with a rate: so many that the server
 // decides how many are open.
@@ -201,10 +218,10 @@ func (o *options) run(cmd *cobra.Command, config *loadtest.Config, scenario func
 		codec = protocol.JSON
 	}
 	*config = loadtest.Config{
-		Server:    loadtest.Server{URL: o.server, Codec: codec, Token: signer(secret)},
-		Prefix:    o.prefix,
-		Parallel:  o.parallel,
-		ServerPID: o.serverPID,
+		Server:     loadtest.Server{URLs: o.servers, Codec: codec, Token: signer(secret)},
+		Prefix:     o.prefix,
+		Parallel:   o.parallel,
+		ServerPIDs: o.serverPIDs,
 	}
 	spendMemory()
 	progress, clearLine := progressOn(cmd.ErrOrStderr())

@@ -58,6 +58,7 @@ func TestLoadPairs(t *testing.T) {
 		{"--window", "8", "--codec", "json", "--body", "1000"},
 		{"--rate", "200"},
 		{"--window", "4", "--auto-read=false"},
+		{"--rate", "200", "--reconnect", "--ordered", "--read-back"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			var report loadtest.PairsReport
@@ -293,11 +294,11 @@ func TestLoadAcrossKills(t *testing.T) {
 	go func() {
 		report, err := loadtest.Pairs(ctx, loadtest.PairsConfig{
 			Config: loadtest.Config{Server: loadtest.Server{
-				URL: s.URL(), Codec: protocol.Msgpack, Token: func(user string) (string, error) { return s.Token(user), nil },
+				URLs: []string{s.URL()}, Codec: protocol.Msgpack, Token: func(user string) (string, error) { return s.Token(user), nil },
 			}},
 			Users: 10, Body: 128, Window: 8, Duration: 500 * time.Millisecond,
-			Resume: true,
-			Disturb: func(ctx context.Context, clients []*loadtest.Client) {
+			Resume: true, Ordered: true,
+			Disturb: func(ctx context.Context, clients []*loadtest.Client, _ *loadtest.Silences) {
 				begun <- clients
 				select {
 				case <-kills:

@@ -42,6 +42,7 @@ func (r pairsReport) table() [][]string {
 		latencyRow("send → ack", r.Ack),
 		latencyRow("send → delivered", r.Delivery),
 		latencyRow("sent late by", r.Late),
+		{"longest without an ack", fmt.Sprintf("%s, of one user %s", inMS(r.SilenceMS), inMS(r.UserSilenceMS))},
 		{"messages", fmt.Sprintf("%s sent, %s delivered", grouped(float64(r.Sent)), grouped(float64(r.Delivered)))},
 	}
 	if r.Unsent > 0 {

@@ -197,8 +197,8 @@ func (s *ownServer) pid() int { return s.cmd.Process.Pid }
 // server is.
 func (s *ownServer) config() loadtest.Config {
 	return loadtest.Config{
-		Server:    loadtest.Server{URL: s.url(), Codec: tableCodec, Token: signer(s.secret)},
-		ServerPID: s.pid(),
+		Server:     loadtest.Server{URLs: []string{s.url()}, Codec: tableCodec, Token: signer(s.secret)},
+		ServerPIDs: []int{s.pid()},
 	}
 }
 

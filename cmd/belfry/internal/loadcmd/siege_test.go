@@ -70,7 +70,7 @@ func TestSiege(t *testing.T) {
 				body = besiegedBody
 			}
 			report, err := loadtest.Siege(t.Context(), loadtest.SiegeConfig{
-				Config: loadtest.Config{Server: target, ServerPID: s.Cmd.Process.Pid},
+				Config: loadtest.Config{Server: target, ServerPIDs: []int{s.Cmd.Process.Pid}},
 				Users:  10, Body: body, Rate: 100, Absent: 20, Backlog: 10,
 				Duration: 2 * time.Second, Warmup: time.Second,
 				Vitals: admin.vitals, Health: admin.health,
@@ -118,10 +118,10 @@ func startBesieged(t *testing.T, secure bool, files int, limit int64) (*harness.
 		flags = append(flags, "--tls-cert", cert, "--tls-key", key)
 	}
 	s := harness.StartBinary(t, fewFiles(t, dir, files), flags)
-	target := loadtest.Server{URL: "ws://" + s.Listen, Codec: protocol.Msgpack, Token: signer(s.Secret)}
+	target := loadtest.Server{URLs: []string{"ws://" + s.Listen}, Codec: protocol.Msgpack, Token: signer(s.Secret)}
 	if secure {
 		var err error
-		target.URL = "wss://" + s.Listen
+		target.URLs = []string{"wss://" + s.Listen}
 		if target.TLS, err = trust(cert); err != nil {
 			t.Fatal(err)
 		}
