@@ -130,7 +130,5 @@ func (f fsm) Restore(data io.ReadCloser) error {
 	r.replaced.Add(1)
 	r.applied.Store(state.Now())
 	r.logged.reset()
-	// Raft drops the log that the snapshot replaces, unless it is just starting.
-	f.logs.install.Store(f.logs.halt.armed())
 	return nil
 }

@@ -38,6 +38,7 @@ type instance struct {
 	raft      *raft.Raft
 	transport io.Closer // nil if nothing of it is to be closed
 	logs      *logStore
+	stored    *snapshotStore
 	stable    *stableStore
 	halt      *halt
 	failed    chan error // gets the error that made the log fail, once
@@ -61,7 +62,7 @@ func (r *Replica) openInstance() (in *instance, err error) {
 		return in, err
 	}
 	logger := &hclogger{log: r.log}
-	snapshots, err := openSnapshots(r.cfg.Dir, logger)
+	snapshots, err := openSnapshots(r.cfg.Dir, r.cfg.Shard, logger)
 	if err != nil {
 		return in, err
 	}
@@ -80,13 +81,17 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	if err := errors.Join(SyncDir(r.cfg.Dir), SyncDir(filepath.Dir(r.cfg.Dir))); err != nil {
 		return in, err
 	}
-	in.logs.snapshots = snapshots
+	in.stored = snapshots
+	in.logs.snapshots, snapshots.log = snapshots, in.logs
 	in.logs.halt = in.halt
 	in.logs.failed = func(err error) { in.failed <- err }
 	in.logs.appended = func(d time.Duration) { r.metrics.append.Observe(d.Seconds()) }
 
 	conf, addr, transport := r.raftConfig(in)
 	conf.Logger = logger
+	if err := in.logs.reconcile(); err != nil {
+		return in, fmt.Errorf("snapshot and log: %w", err)
+	}
 	if err := bootstrap(conf, r.firstServers(addr), in, snapshots, transport); err != nil {
 		return in, fmt.Errorf("bootstrap: %w", err)
 	}
@@ -183,7 +188,7 @@ func (in *instance) snapshotIfIdle() {
 	in.snapshots.Go(func() {
 		defer in.snapshotting.Store(false)
 		start := time.Now()
-		switch err := in.raft.Snapshot().Error(); {
+		switch err := in.snapshot(); {
 		case err == nil:
 			// However large the state, no more than half of the time goes into
 			// writing it.
@@ -191,13 +196,18 @@ func (in *instance) snapshotIfIdle() {
 			r.metrics.snapshots.Inc()
 			r.metrics.snapshotFailed.Set(0)
 			r.log.Info("snapshot taken", "took", time.Since(start))
-		case errors.Is(err, raft.ErrNothingNewToSnapshot), errors.Is(err, raft.ErrRaftShutdown):
+		case errors.Is(err, raft.ErrNothingNewToSnapshot), errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, errOvertaken):
 		default:
 			in.snapshotFrom.Store(time.Now().Add(time.Minute).UnixNano())
 			r.metrics.snapshotFailed.Set(1)
 			r.log.Error("snapshot failed", "err", err)
 		}
 	})
+}
+
+// snapshot takes a snapshot.
+func (in *instance) snapshot() error {
+	return in.stored.take(func() error { return in.raft.Snapshot().Error() })
 }
 
 // close stops Raft and closes its stores. It returns when nothing of them runs.
@@ -238,7 +248,7 @@ func (r *Replica) Snapshot() error {
 	if l == nil {
 		return r.unavailable()
 	}
-	return l.instance.raft.Snapshot().Error()
+	return l.instance.snapshot()
 }
 
 // LastIndex returns the index of the newest entry of the log, 0 while this node does

@@ -39,9 +39,8 @@ var errLogClosed = errors.New("raftstore: log is closed")
 // left on disk.
 type logStore struct {
 	raft.LogStore
-	closers   []io.Closer
 	monotonic bool
-	snapshots raft.SnapshotStore
+	snapshots *snapshotStore
 	appended  func(time.Duration) // told how long each append took, fsync included
 	failed    func(error)         // told of the first failure
 	halt      *halt
@@ -53,9 +52,6 @@ type logStore struct {
 	closed bool // guarded by gate
 
 	broken atomic.Bool
-	// install is set while Raft drops the whole log because a snapshot took its
-	// place, in contrast to compacting it.
-	install atomic.Bool
 }
 
 // openLog opens the log of a replica.
@@ -70,7 +66,6 @@ func openLog(cfg *Config, log *hclogger) (*logStore, error) {
 		if vfs == nil {
 			vfs = walfs.New()
 		}
-		// WAL.Close leaves its meta store open, and with it a file lock.
 		meta := &metadb.BoltMetaDB{}
 		filer := segment.NewFiler(path, vfs)
 		var store *wal.WAL
@@ -83,13 +78,13 @@ func openLog(cfg *Config, log *hclogger) (*logStore, error) {
 			meta.Close()
 			return nil, fmt.Errorf("open log: %w", err)
 		}
-		return &logStore{LogStore: store, closers: []io.Closer{store, meta}, monotonic: true}, nil
+		return &logStore{LogStore: store, monotonic: true}, nil
 	case LogBolt:
 		store, err := openBolt(filepath.Join(cfg.Dir, "log.db"))
 		if err != nil {
 			return nil, fmt.Errorf("open log: %w", err)
 		}
-		return &logStore{LogStore: store, closers: []io.Closer{store}}, nil
+		return &logStore{LogStore: store}, nil
 	}
 	return nil, fmt.Errorf("raftstore: raft log %q: want %q or %q", cfg.RaftLog, LogWAL, LogBolt)
 }
@@ -188,21 +183,72 @@ func (l *logStore) FirstIndex() (uint64, error) {
 	return l.LogStore.FirstIndex()
 }
 
-// DeleteRange keeps the entries since the older of the retained snapshots. If
-// the newer one turns out unreadable, the older one and these give the same
-// state.
+// DeleteRange deletes what Raft may delete, which shows in the range: entries that no
+// snapshot holds are a tail that conflicts with the leader's log, and go. Others are
+// compacted, or make room for a snapshot that was installed. Of these DeleteRange keeps
+// those since the oldest snapshot from which the log leads on: if a newer one turns out
+// unreadable, that one and the log give the same state.
+//
+// A log that an installed snapshot replaces is known to be right only behind it. All
+// before goes, and what is behind stays, though Raft asks raft-wal to drop it as well:
+// it may have been acknowledged, and Raft goes on as if it were there.
 func (l *logStore) DeleteRange(first, last uint64) error {
-	if !l.install.Swap(false) {
-		snapshots, err := l.snapshots.List()
-		if err != nil {
-			return err
+	newest, kept, err := l.snapshots.bounds()
+	if err != nil {
+		return err
+	}
+	if first > newest {
+		err := l.LogStore.DeleteRange(first, last)
+		if err != nil { // what is left of the tail is not known
+			l.fail(fmt.Errorf("delete entries %d to %d: %w", first, last, err))
 		}
-		for _, s := range snapshots {
-			last = min(last, s.Index)
+		return err
+	}
+	if last = min(last, kept); first > last {
+		return nil
+	}
+	return l.LogStore.DeleteRange(first, last)
+}
+
+// reconcile drops a log that the newest snapshot replaces, which is there when the
+// process ended while that snapshot was being installed. Should the snapshot be
+// unreadable, reconcile removes it instead, if the log does without.
+func (l *logStore) reconcile() error {
+	snapshots, err := l.snapshots.List()
+	if err != nil || len(snapshots) == 0 {
+		return err
+	}
+	newest := snapshots[0]
+	first, err := l.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := l.LastIndex()
+	if err != nil || last == 0 {
+		return err
+	}
+	if first > newest.Index+1 {
+		return fmt.Errorf("log begins with entry %d, the newest snapshot ends with %d", first, newest.Index)
+	}
+	if first == newest.Index+1 {
+		return nil
+	}
+	if last >= newest.Index {
+		var at raft.Log
+		switch err := l.LogStore.GetLog(newest.Index, &at); {
+		case errors.Is(err, raft.ErrLogNotFound): // Raft.Restore leaves that gap
+			return l.LogStore.DeleteRange(first, newest.Index)
+		case err != nil:
+			return fmt.Errorf("read entry %d: %w", newest.Index, err)
+		case at.Term == newest.Term:
+			return nil
 		}
 	}
-	if first > last {
-		return nil
+	if err := l.snapshots.verify(newest.ID); err != nil {
+		if first > 1 && len(snapshots) == 1 {
+			return err
+		}
+		return errors.Join(l.snapshots.remove(newest.ID), l.reconcile())
 	}
 	return l.LogStore.DeleteRange(first, last)
 }
@@ -211,9 +257,5 @@ func (l *logStore) Close() error {
 	l.gate.Lock()
 	defer l.gate.Unlock()
 	l.closed = true
-	var errs []error
-	for _, c := range l.closers {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
+	return l.LogStore.(io.Closer).Close()
 }

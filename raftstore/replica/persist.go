@@ -22,7 +22,7 @@ type snapshot struct {
 // Persist writes the snapshot. It locks the shard to encode one chunk at a
 // time, and not while it writes.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
-	err := s.write(sink)
+	err := s.write(sink.(*steadySink))
 	if err == nil {
 		s.logged.bytes.Add(-s.bytes)
 		s.logged.time.Add(-s.time)
@@ -33,7 +33,10 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 	return errors.Join(err, os.RemoveAll(filepath.Join(s.cfg.Dir, "snapshots", sink.ID()+".tmp")))
 }
 
-func (s *snapshot) write(sink raft.SnapshotSink) error {
+func (s *snapshot) write(sink *steadySink) error {
+	if err := sink.beginOwn(); err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
 	var chunk []byte
 	for more := true; more; {
 		var err error

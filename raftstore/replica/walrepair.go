@@ -16,14 +16,14 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 )
 
-// repairTail repairs a log that raft-wal (0.4.0) would open and then refuse
+// repairTail repairs a log that raft-wal (0.4.2) would open and then refuse
 // every append to, "segment is sealed": it takes any index frame in its last
 // file for the end of that file, but does not begin the next one.
 //
 // A process that was killed, or met a full disk, can leave such a log. If it had
-// appended what fills the file, but not recorded that in the meta store,
-// repairTail records it. If that append was cut short behind the index frame,
-// repairTail wipes its remains, which were never acknowledged.
+// appended what fills the file, or sealed the file to cut its tail, but not recorded
+// that in the meta store, repairTail records it. If that append was cut short behind
+// the index frame, repairTail wipes its remains, which were never acknowledged.
 func repairTail(dir string, meta *metadb.BoltMetaDB, filer *segment.Filer, segmentBytes int) error {
 	state, err := meta.Load(dir)
 	if err != nil || len(state.Segments) == 0 {
