@@ -14,6 +14,10 @@ import (
 // happened, retry later) or store.ErrUnknown (it may have happened, a repeat is safe);
 // store.RetryAfter returns the time to wait.
 type Backend interface {
+	// The Backend itself reads for callers without a place, ReaderAt for those at p.
+	store.Reader
+	ReaderAt(p store.Place) store.Reader
+
 	// Submit proposes cmd to the shard of its key and calls done exactly once: with the
 	// result once cmd is committed and applied, or with an error. done runs on a
 	// goroutine of the store and must not block. Commands that one goroutine submits for
@@ -35,28 +39,6 @@ type Backend interface {
 	// SetStalled sets whether the app of a session has stopped to ack what it is pushed;
 	// seen is the time of its last sign of life, in ms. The state ends with the watcher.
 	SetStalled(user command.UserID, session command.SessionID, stalled bool, seen int64)
-	// NextSync reads the next part of a sync into b: messages, and at the end the
-	// changes that a device with a cursor has missed. b.More says whether to call it
-	// again.
-	NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error
-	// Read answers a query about one user or group from the leader's state.
-	Read(q query.Query) error
-	// Since reads into b what came for the user after an arrival number, except what the
-	// session itself did.
-	Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error
-
-	// Recents returns the recent conversations, linearizably. Their last messages take
-	// about maxBytes at most.
-	Recents(ctx context.Context, user command.UserID, maxBytes int) (query.ConversationList, error)
-	// Conversations returns one-to-one conversations from the leader's state, in the
-	// order of query.Conversation.Place: those behind the place behind (0 for the first
-	// ones).
-	Conversations(user command.UserID, behind uint64, limit, maxBytes int) (query.ConversationList, error)
-	// History reads a page from the leader's state. For a group, users who are not
-	// members are refused.
-	History(q query.HistoryQuery, page *query.Page) error
-	Blocked(ctx context.Context, user command.UserID) ([]command.UserID, error)
-
 	// SendEphemeral passes a message of ttl 0 to the sessions that are connected now,
 	// except the sending one. A repeat is not passed on: its result has the first
 	// message's ID and Time, and is marked as a Duplicate.
@@ -87,30 +69,10 @@ type Backend interface {
 	// Wake.
 	WatchGroup(group command.GroupID, w store.GroupWatcher)
 	UnwatchGroup(group command.GroupID, w store.GroupWatcher)
-	// SyncGroups returns the user's views of groups and, in left, the groups that are
-	// not available now. Groups that the user is not in are in neither. It is
-	// linearizable if the caller has just logged the user in or called GroupsOf. A view
-	// lists at most backlog messages to push; views are read in parts of about most
-	// messages.
-	SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int) (views []query.GroupSyncItem, left []query.GroupSyncAsk)
-	// GroupSince reads into b what came after a point in a group's order. That is the
-	// same for all members.
-	GroupSince(group command.GroupID, after uint64, b *query.Updates, maxMessages, maxBytes int) error
-	// GroupMessages reads messages by seq into b, except those that the user may not
-	// see.
-	GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, b *query.Updates) error
-	// MemberChanges returns what the user's other sessions changed in the user's view of
-	// a group.
-	MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error)
+	// GroupCursor returns the device cursor for a point in a group's order. It does not
+	// block.
 	GroupCursor(group command.GroupID, arrival uint64) string
-	Group(group command.GroupID, asker command.UserID) (info query.GroupInfo, exists bool, err error)
-	// Members returns members in the order of their names, from the first one behind
-	// after.
-	Members(group command.GroupID, after command.UserID, limit int) (members []query.Member, more bool, err error)
-	// JoinRequests returns the requests to join, oldest first.
 	Bans(group command.GroupID, after command.UserID, limit int) (bans []query.Ban, more bool, err error)
-	JoinRequests(group command.GroupID) ([]query.JoinRequest, error)
-	GroupsOf(ctx context.Context, user command.UserID) ([]query.GroupRef, error)
 	// SendLive passes a message to the sessions that are in a group now. Repeats are
 	// answered as by SendEphemeral.
 	SendLive(m *command.SendGroup) (command.Result, error)

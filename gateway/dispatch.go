@@ -74,15 +74,43 @@ func (s *session) hasLoggedIn() bool { return s.id != 0 }
 
 // inTurn waits until it is the user's turn, and then handles a costly request.
 func (s *session) inTurn(r request, handle func(*session, request) error) error {
-	ctx, cancel := s.requestContext()
-	ok := s.gateway.turns.Acquire(ctx, string(s.user))
-	cancel()
-	if !ok {
-		return &refusal{protocol.CodeUnavailable, "op: the server is busy with other requests of this kind; repeating it is safe", memoryRetryAfter}
+	t := &turn{session: s}
+	if err := t.take(); err != nil {
+		return err
 	}
-	defer s.gateway.turns.Release(string(s.user))
+	defer t.Leave()
+	r.reads = s.gateway.backend.ReaderAt(t)
 	return handle(s, r)
 }
+
+// A turn is a place among those that handle costly requests. It is a store.Place.
+type turn struct {
+	session *session
+	taken   bool
+}
+
+func (t *turn) take() error {
+	s := t.session
+	ctx, cancel := s.requestContext()
+	defer cancel()
+	if t.taken = s.gateway.turns.Acquire(ctx, string(s.user)); !t.taken {
+		return &refusal{protocol.CodeUnavailable, "op: the server is busy with other requests of this kind; repeating it is safe", memoryRetryAfter}
+	}
+	return nil
+}
+
+// Leave gives the turn to others.
+func (t *turn) Leave() error {
+	if t.taken {
+		t.session.gateway.turns.Release(string(t.session.user))
+		t.taken = false
+	}
+	return nil
+}
+
+// Return takes a turn again. If none becomes free in time the request goes on without:
+// what it has read is there.
+func (t *turn) Return() { _ = t.take() }
 
 // A pendingRequest is a request that has no reply yet.
 type pendingRequest struct {

@@ -42,6 +42,7 @@ func newEdge(t testing.TB, change func(*Config)) *edge {
 	if change != nil {
 		change(&c)
 	}
+	e.store.front = c.Backend
 	var err error
 	if e.gateway, err = New(c); err != nil {
 		t.Fatal(err)

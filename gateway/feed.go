@@ -170,7 +170,7 @@ func (f *feed) read(p *pumpState) {
 		f.mu.Unlock()
 		var c *chunk
 		if fresh {
-			if err := f.gateway.backend.GroupSince(f.group, after, &p.batch, protocol.MaxMessages, readBytes); err != nil {
+			if err := f.gateway.reads.GroupSince(f.group, after, &p.batch, protocol.MaxMessages, readBytes); err != nil {
 				f.retryLater(err, woken)
 			} else if len(p.batch.Items) > 0 || p.batch.MissedEvents {
 				p.chunk.fill(&p.batch, in)

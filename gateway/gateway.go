@@ -38,6 +38,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/turns"
 	"github.com/belfry-im/belfry/gateway/ws"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -45,6 +46,7 @@ import (
 type Gateway struct {
 	config   Config
 	backend  Backend
+	reads    store.Reader // of backend, for pumpers
 	auth     atomic.Pointer[auth.Verifier]
 	reauth   sync.Mutex // held while auth is replaced
 	log      *slog.Logger
@@ -88,6 +90,7 @@ func New(c Config) (*Gateway, error) {
 		sessions:  make(map[*session]struct{}),
 		byUser:    make(map[command.UserID][]*session),
 	}
+	g.reads = g.backend.ReaderAt(&g.pumpers)
 	g.feeds.all, g.feeds.max = make(map[command.GroupID]*feed), maxCached
 	g.upgrade = ws.Options{
 		Subprotocols: []string{protocol.SubprotocolJSON, protocol.SubprotocolMsgpack}, Origins: c.AllowedOrigins, Admission: g.admission,

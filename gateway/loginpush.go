@@ -112,7 +112,7 @@ func (s *session) pushDirect(p *pumpState) (pushed int, more bool) {
 	if queue := y.direct.QueueLen(); queue > 0 && len(y.backlog) > 0 {
 		messages = min(messages, queue)
 	}
-	if err := s.gateway.backend.NextSync(s.user, y.direct, &p.batch, messages, bytes); err != nil {
+	if err := s.gateway.reads.NextSync(s.user, y.direct, &p.batch, messages, bytes); err != nil {
 		s.unavailable(err)
 		return 0, false
 	}
@@ -193,7 +193,7 @@ func (s *session) pushPart(p *pumpState, part *groupPart) progress {
 		if n == 0 {
 			return full
 		}
-		if err := s.gateway.backend.GroupMessages(s.user, part.sub.feed.group, part.seqs[:n], &p.batch); err != nil {
+		if err := s.gateway.reads.GroupMessages(s.user, part.sub.feed.group, part.seqs[:n], &p.batch); err != nil {
 			s.unavailable(err)
 			return storeDown
 		}

@@ -259,13 +259,13 @@ func mergeRecents(conversations []query.Conversation, views []query.GroupSyncIte
 
 // groupViews returns the user's views of all their groups. It fails with ErrUnavailable if
 // a group is not available.
-func (s *session) groupViews(ctx context.Context) ([]query.GroupSyncItem, error) {
-	refs, err := s.gateway.backend.GroupsOf(ctx, s.user)
+func (s *session) groupViews(ctx context.Context, reads store.Reader) ([]query.GroupSyncItem, error) {
+	refs, err := reads.GroupsOf(ctx, s.user)
 	if err != nil || len(refs) == 0 {
 		return nil, err
 	}
 	s.gateway.scans.Charge(string(s.user), len(refs)/groupsPerScan)
-	views, left := s.gateway.backend.SyncGroups(ctx, s.user, groupAsks(refs, nil), 0, 0)
+	views, left := reads.SyncGroups(ctx, s.user, groupAsks(refs, nil), 0, 0)
 	if len(left) > 0 {
 		return nil, store.ErrUnavailable
 	}

@@ -67,7 +67,7 @@ func (s *session) positionNew(sub *subscription) progress {
 // later.
 func (s *session) membership(sub *subscription) (*query.Membership, error) {
 	m := &query.Membership{Group: sub.feed.group, User: s.user}
-	err := s.gateway.backend.Read(m)
+	err := s.gateway.reads.Read(m)
 	if err != nil {
 		s.unavailable(err)
 	}

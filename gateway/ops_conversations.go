@@ -20,11 +20,11 @@ func (s *session) getRecents(r request) error {
 	}
 	ctx, cancel := s.requestContext()
 	defer cancel()
-	list, err := s.gateway.backend.Recents(ctx, s.user, protocol.MaxPage)
+	list, err := r.reads.Recents(ctx, s.user, protocol.MaxPage)
 	if err != nil {
 		return err
 	}
-	views, err := s.groupViews(ctx)
+	views, err := s.groupViews(ctx, r.reads)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (s *session) getRecents(r request) error {
 			fits := true
 			if v := recent.group; v == nil {
 				fits = addConversation(w, &list, recent.user)
-			} else if fits, err = s.addGroup(w, v, &b); err != nil {
+			} else if fits, err = s.addGroup(w, r.reads, v, &b); err != nil {
 				return false, "", err
 			}
 			if !fits {
@@ -94,9 +94,9 @@ func (s *session) getConversations(r request) error {
 		return err
 	}
 	return s.replyConversations(r, func(w *protocol.ConversationsWriter) (more bool, after string, err error) {
-		more, err = s.listUsers(w, &cursor, args.Limit)
+		more, err = s.listUsers(w, r.reads, &cursor, args.Limit)
 		if !more && err == nil {
-			more, err = s.listGroups(w, &cursor, args.Limit-w.Len())
+			more, err = s.listGroups(w, r.reads, &cursor, args.Limit-w.Len())
 		}
 		if more {
 			after = cursor.String()
@@ -107,11 +107,11 @@ func (s *session) getConversations(r request) error {
 
 // listUsers adds one-to-one conversations to w, and moves the cursor behind the last one.
 // more reports whether there are more of them.
-func (s *session) listUsers(w *protocol.ConversationsWriter, cursor *listCursor, limit int) (more bool, err error) {
+func (s *session) listUsers(w *protocol.ConversationsWriter, reads store.Reader, cursor *listCursor, limit int) (more bool, err error) {
 	if cursor.groups {
 		return false, nil
 	}
-	list, err := s.gateway.backend.Conversations(s.user, cursor.behind, limit, protocol.MaxPage)
+	list, err := reads.Conversations(s.user, cursor.behind, limit, protocol.MaxPage)
 	if err != nil {
 		return false, err
 	}
@@ -129,10 +129,10 @@ func (s *session) listUsers(w *protocol.ConversationsWriter, cursor *listCursor,
 
 // listGroups adds groups to w, and moves the cursor behind the last one. more reports
 // whether there are more of them; a limit of 0 only asks for that.
-func (s *session) listGroups(w *protocol.ConversationsWriter, cursor *listCursor, limit int) (more bool, err error) {
+func (s *session) listGroups(w *protocol.ConversationsWriter, reads store.Reader, cursor *listCursor, limit int) (more bool, err error) {
 	ctx, cancel := s.requestContext()
 	defer cancel()
-	refs, err := s.gateway.backend.GroupsOf(ctx, s.user)
+	refs, err := reads.GroupsOf(ctx, s.user)
 	if err != nil {
 		return false, err
 	}
@@ -145,14 +145,14 @@ func (s *session) listGroups(w *protocol.ConversationsWriter, cursor *listCursor
 	if len(asks) == 0 {
 		return len(refs) > 0, nil
 	}
-	views, left := s.gateway.backend.SyncGroups(ctx, s.user, asks, 0, 0)
+	views, left := reads.SyncGroups(ctx, s.user, asks, 0, 0)
 	if len(left) > 0 {
 		return false, store.ErrUnavailable
 	}
 	slices.SortFunc(views, func(a, b query.GroupSyncItem) int { return cmp.Compare(a.Group, b.Group) })
 	var b query.Updates
 	for i := range views {
-		fits, err := s.addGroup(w, &views[i], &b)
+		fits, err := s.addGroup(w, reads, &views[i], &b)
 		if err != nil || !fits {
 			return true, err
 		}
@@ -186,10 +186,10 @@ func addConversation(w *protocol.ConversationsWriter, list *query.ConversationLi
 }
 
 // addGroup adds a group, with its last message. fits reports whether there was room.
-func (s *session) addGroup(w *protocol.ConversationsWriter, v *query.GroupSyncItem, b *query.Updates) (fits bool, err error) {
+func (s *session) addGroup(w *protocol.ConversationsWriter, reads store.Reader, v *query.GroupSyncItem, b *query.Updates) (fits bool, err error) {
 	entry := wire.GroupConversation(v)
 	if v.LastSeq != 0 {
-		if err := s.gateway.backend.GroupMessages(s.user, v.Group, []uint64{v.LastSeq}, b); err != nil {
+		if err := reads.GroupMessages(s.user, v.Group, []uint64{v.LastSeq}, b); err != nil {
 			return false, err
 		}
 		if len(b.Messages) > 0 { // otherwise it was deleted meanwhile

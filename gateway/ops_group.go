@@ -264,8 +264,7 @@ func (s *session) getGroup(r request) error {
 	if err := args.Decode(r.Args); err != nil {
 		return err
 	}
-	b := s.gateway.backend
-	info, exists, err := b.Group(command.GroupID(args.Group), s.user)
+	info, exists, err := r.reads.Group(command.GroupID(args.Group), s.user)
 	switch {
 	case err != nil:
 		return err
@@ -286,7 +285,7 @@ func (s *session) getGroup(r request) error {
 		reply.Offered = string(info.Offered)
 	}
 	if info.Role >= command.RoleAdmin && info.Requests > 0 {
-		requests, err := b.JoinRequests(info.ID)
+		requests, err := r.reads.JoinRequests(info.ID)
 		if err != nil {
 			return err
 		}
@@ -305,8 +304,7 @@ func (s *session) getGroups(r request) error {
 	}
 	ctx, cancel := s.requestContext()
 	defer cancel()
-	b := s.gateway.backend
-	refs, err := b.GroupsOf(ctx, s.user)
+	refs, err := r.reads.GroupsOf(ctx, s.user)
 	if err != nil {
 		return err
 	}
@@ -317,7 +315,7 @@ func (s *session) getGroups(r request) error {
 			reply.More = true
 			break
 		}
-		info, exists, err := b.Group(ref.Group, s.user)
+		info, exists, err := r.reads.Group(ref.Group, s.user)
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (s *session) getMessage(r request) error {
 	}
 	page := pages.Get().(*query.Page)
 	defer pages.Put(page)
-	if err := s.gateway.backend.History(q, page); err != nil {
+	if err := r.reads.History(q, page); err != nil {
 		return err
 	}
 	buf := ws.GetBuffer()

@@ -109,13 +109,12 @@ func (s *session) getMembers(r request) error {
 	case info.Role == command.RoleNone && !s.inLive(info.ID):
 		return noMember()
 	}
-	b := s.gateway.backend
-	members, more, err := b.Members(info.ID, command.UserID(args.After), args.Limit)
+	members, more, err := r.reads.Members(info.ID, command.UserID(args.After), args.Limit)
 	if err != nil {
 		return err
 	}
 	reply := &protocol.MembersOK{Members: make([]protocol.Member, len(members)), More: more}
-	now := b.Now()
+	now := s.gateway.backend.Now()
 	for i, m := range members {
 		reply.Members[i] = protocol.Member{User: string(m.User), Role: enum.Roles.Word(m.Role)}
 		if m.MutedUntil > now {
@@ -132,7 +131,7 @@ func (s *session) listArgs(r request) (args protocol.GetMembersArgs, info query.
 	if err := args.Decode(r.Args); err != nil {
 		return args, info, err
 	}
-	info, exists, err := s.gateway.backend.Group(command.GroupID(args.Group), s.user)
+	info, exists, err := r.reads.Group(command.GroupID(args.Group), s.user)
 	if err == nil && !exists {
 		err = noGroup(args.Group)
 	}

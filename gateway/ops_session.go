@@ -139,12 +139,15 @@ func (s *session) requestContext() (context.Context, context.CancelFunc) {
 		cancel()
 		return ctx, cancel
 	}
+	outer := s.cancel
 	s.cancel = cancel
 	return ctx, func() {
-		s.mu.Lock()
-		s.cancel = nil
-		s.mu.Unlock()
 		cancel()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.cancel = outer; s.ended && outer != nil {
+			outer()
+		}
 	}
 }
 

@@ -33,7 +33,7 @@ func (s *session) getBlocked(r request) error {
 	}
 	ctx, cancel := s.requestContext()
 	defer cancel()
-	blocked, err := s.gateway.backend.Blocked(ctx, s.user)
+	blocked, err := r.reads.Blocked(ctx, s.user)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/belfry-im/belfry/raftstore/store"
 )
 
 const (
@@ -15,15 +17,19 @@ const (
 	trimPumpers = time.Second
 	// pumpsInARow is after how many tasks a pumper yields its processor.
 	pumpsInARow = 4
+	// maxAsking is how many pumpers may wait for other nodes at a time: each holds the
+	// buffers of its read. Further ones do not ask, and their sessions try again later.
+	maxAsking = 256
 	// bulkEvery is how often a session with much to push goes first: once in so many
 	// pumps. Otherwise such sessions wait for those with little.
 	bulkEvery = 8
 )
 
 // pumpers are the goroutines that pump sessions and read for feeds, which wait in
-// queues. At most mostWorking of them work at a time; while one waits for a peer,
-// another takes its place. Idle ones are kept for a while: a new goroutine would first
-// have to grow its stack, which costs more than the write that it is needed for.
+// queues. At most mostWorking of them work at a time; while one waits for a peer or for
+// another node, another takes its place. Idle ones are kept for a while: a new goroutine
+// would first have to grow its stack, which costs more than the write that it is needed
+// for. For what pumpers read, pumpers are the store.Place.
 type pumpers struct {
 	mu        sync.Mutex
 	feeds     fifo[feed, *feed] // first: each has work for many sessions
@@ -31,6 +37,7 @@ type pumpers struct {
 	bulk      fifo[session, *session] // sessions that were pumped and have more
 	pumped    int                     // number of pumps, for bulkEvery
 	working   int                     // number of pumpers that are neither idle nor blocked
+	asking    int                     // number of pumpers that wait for another node
 	idle      []chan bool             // the last one is the first to work again; false ends a pumper
 	minIdle   int                     // the fewest that were idle since the last trim
 	trimTimer *time.Timer             // for the next trim, nil while no pumper is idle
@@ -153,6 +160,27 @@ func (p *pumpers) Block() {
 	p.mu.Lock()
 	p.working--
 	p.spawn(min(1, p.waiting()))
+}
+
+// Leave is Block for a pumper that is going to wait for another node's answer.
+func (p *pumpers) Leave() error {
+	p.mu.Lock()
+	if p.asking == maxAsking {
+		p.mu.Unlock()
+		return store.Unavailable(minRetry, "too many reads wait for other nodes")
+	}
+	p.asking++
+	p.working--
+	p.spawn(min(1, p.waiting()))
+	return nil
+}
+
+// Return is Unblock after Leave.
+func (p *pumpers) Return() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asking--
+	p.working++
 }
 
 func (p *pumpers) Unblock() {

@@ -62,7 +62,7 @@ func (s *session) setNews() { s.mu.Lock(); defer s.mu.Unlock(); s.hasNews = true
 // room. more reports whether there is more.
 func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 	messages, bytes := s.windowRoom()
-	if err := s.gateway.backend.Since(s.user, s.id, s.pushedTo, &p.batch, messages, bytes); err != nil {
+	if err := s.gateway.reads.Since(s.user, s.id, s.pushedTo, &p.batch, messages, bytes); err != nil {
 		s.setNews()
 		s.unavailable(err)
 		return 0, false

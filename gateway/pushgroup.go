@@ -77,7 +77,7 @@ func (s *session) pushStored(p *pumpState, sub *subscription, upTo uint64) (push
 	if p.group.open {
 		messages, bytes = p.group.room(sub)
 	}
-	err := s.gateway.backend.GroupSince(sub.feed.group, sub.pushedTo, &p.batch, max(messages, 1), max(bytes, 1))
+	err := s.gateway.reads.GroupSince(sub.feed.group, sub.pushedTo, &p.batch, max(messages, 1), max(bytes, 1))
 	if err != nil {
 		s.unavailable(err)
 		return 0, false, storeDown

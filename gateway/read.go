@@ -8,6 +8,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/gateway/ratelimit"
 	"github.com/belfry-im/belfry/gateway/ws"
+	"github.com/belfry-im/belfry/raftstore/store"
 )
 
 // read handles frames until the connection or the session ends, and returns the reason.
@@ -134,7 +135,8 @@ func (s *session) readFailure(err error) closing {
 type request struct {
 	protocol.Request
 	receivedAt time.Time
-	size       int // bytes of the frame
+	size       int          // bytes of the frame
+	reads      store.Reader // what its handler reads with; that of a costly one leaves its turn meanwhile
 }
 
 // handleRequest decodes and dispatches the frame of a request or notice.
@@ -161,7 +163,7 @@ func (s *session) handleRequest(opcode byte, frame []byte) {
 		s.end(closedMalformed)
 		return
 	}
-	r := request{Request: req, receivedAt: time.Now(), size: len(frame)}
+	r := request{Request: req, receivedAt: time.Now(), size: len(frame), reads: s.gateway.backend}
 	if limited == ratelimit.Refused {
 		if r.ID == 0 {
 			s.end(closedFrames) // a notice has no reply that could refuse it

@@ -28,8 +28,10 @@ type testStore struct {
 	away          command.UserID     // their shard returns no Eligibility
 	commands      []command.Command  // all that were applied, if recorded
 	record        bool
-	direct        bool // reads are not encoded: benchmarks measure the gateway
-	mute          bool // watchers of groups are not told what commands did
+	direct        bool    // reads are not encoded: benchmarks measure the gateway
+	mute          bool    // watchers of groups are not told what commands did
+	front         Backend // what wraps the store, nil for nothing
+	elsewhere     func()  // reads at a place are another node's, which answers once this returns; nil: all is here
 
 	outcomes sync.Cond // of mu
 	queue    []func()  // outcomes to be told, in order
@@ -232,6 +234,55 @@ func (s *testStore) Read(q query.Query) error {
 	}
 	return query.DecodeAnswer(query.AppendAnswer(nil, asked, refused), q)
 }
+
+// ReaderAt reads as another node would answer, if elsewhere is set.
+func (s *testStore) ReaderAt(p store.Place) store.Reader {
+	if s.front != nil {
+		return &remoteReader{s.front, s, p}
+	}
+	return &remoteReader{s, s, p}
+}
+
+// A remoteReader leaves its caller's place while the other node is asked.
+type remoteReader struct {
+	store.Reader
+	store *testStore
+	place store.Place
+}
+
+func (r *remoteReader) ask(read func() error) error {
+	r.store.mu.Lock()
+	elsewhere := r.store.elsewhere
+	r.store.mu.Unlock()
+	if elsewhere == nil {
+		return read()
+	}
+	if err := r.place.Leave(); err != nil {
+		return err
+	}
+	defer r.place.Return()
+	elsewhere()
+	return read()
+}
+
+func (r *remoteReader) Read(q query.Query) error {
+	return r.ask(func() error { return r.Reader.Read(q) })
+}
+
+func (r *remoteReader) Since(user command.UserID, session command.SessionID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
+	return r.ask(func() error { return r.Reader.Since(user, session, after, b, maxMessages, maxBytes) })
+}
+
+func (r *remoteReader) GroupSince(group command.GroupID, after uint64, b *query.Updates, maxMessages, maxBytes int) error {
+	return r.ask(func() error { return r.Reader.GroupSince(group, after, b, maxMessages, maxBytes) })
+}
+
+func (r *remoteReader) History(q query.HistoryQuery, page *query.Page) error {
+	return r.ask(func() error { return r.Reader.History(q, page) })
+}
+
+// setElsewhere sets elsewhere.
+func (s *testStore) setElsewhere(wait func()) { s.mu.Lock(); defer s.mu.Unlock(); s.elsewhere = wait }
 
 func (s *testStore) NextSync(user command.UserID, sync *query.Sync, b *query.Updates, maxMessages, maxBytes int) error {
 	return sync.ReadNext(s.Read, user, b, maxMessages, maxBytes)

@@ -14,13 +14,25 @@ import (
 // serve now or did not answer before ctx ended. Groups that the user is not a member of
 // are in neither result. The caller has just read the list of groups from the user's
 // own shard, which therefore need not catch up once more.
-func (s *Store) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int) (items []query.GroupSyncItem, left []query.GroupSyncAsk) {
+func (r *storeReader) SyncGroups(ctx context.Context, user command.UserID, asks []query.GroupSyncAsk, backlog, most int) (items []query.GroupSyncItem, left []query.GroupSyncAsk) {
+	s := r.store
 	o := s.owners.Load()
 	byShard := make([][]query.GroupSyncAsk, len(o.shards))
 	for _, ask := range asks {
 		id := o.index(ask.Group.Key())
 		byShard[id] = append(byShard[id], ask)
 	}
+	back, err := r.leave(func(yield func(*shardRef) bool) {
+		for id := range byShard {
+			if len(byShard[id]) > 0 && !yield(o.shards[id]) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return nil, asks
+	}
+	defer back()
 	parts := make([]query.GroupSync, len(o.shards))
 	var rounds sync.WaitGroup
 	own := s.shardOf(user)
@@ -65,52 +77,45 @@ func (sh *shardRef) syncGroups(ctx context.Context, user command.UserID, asks []
 }
 
 // GroupSince reads into up what came in a group's order after an arrival number.
-func (s *Store) GroupSince(group command.GroupID, after uint64, up *query.Updates, maxMessages, maxBytes int) error {
+func (r *storeReader) GroupSince(group command.GroupID, after uint64, up *query.Updates, maxMessages, maxBytes int) error {
 	q := groupUpdatesQueries.get()
 	defer groupUpdatesQueries.put(q)
 	*q = query.GroupUpdatesAfter{Group: group, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: up}
-	return s.read(q)
+	return r.read(q)
 }
 
 // GroupMessages reads messages of a group by seq, for a member.
-func (s *Store) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, up *query.Updates) error {
+func (r *storeReader) GroupMessages(user command.UserID, group command.GroupID, seqs []uint64, up *query.Updates) error {
 	q := groupMessagesQueries.get()
 	defer groupMessagesQueries.put(q)
 	*q = query.GroupMessages{User: user, Group: group, Seqs: seqs, Updates: up}
-	return s.read(q)
+	return r.read(q)
 }
 
 // MemberChanges returns the changes that a member's other sessions made to that
 // member's view of a group after an arrival number of its order.
-func (s *Store) MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error) {
+func (r *storeReader) MemberChanges(group command.GroupID, user command.UserID, session command.SessionID, after uint64) ([]query.Change, error) {
 	q := query.MemberChanges{User: user, Group: group, Session: session, After: after}
-	err := s.read(&q)
+	err := r.read(&q)
 	return q.Changes, err
 }
 
-// GroupCursor returns the device cursor for an arrival number of a group's order. While
-// the shard does not serve it returns "", which a device then gives back as no cursor.
+// GroupCursor returns the device cursor for an arrival number of a group's order.
 func (s *Store) GroupCursor(group command.GroupID, arrival uint64) string {
-	q := epochQueries.get()
-	defer epochQueries.put(q)
-	q.Group = group
-	if err := s.read(q); err != nil {
-		return ""
-	}
-	return query.Cursor(q.Epoch, group.Key(), arrival)
+	return query.Cursor(s.epoch, group.Key(), arrival)
 }
 
 // Group returns what is known of a group, and of asker as a member of it.
-func (s *Store) Group(group command.GroupID, asker command.UserID) (info query.GroupInfo, exists bool, err error) {
+func (r *storeReader) Group(group command.GroupID, asker command.UserID) (info query.GroupInfo, exists bool, err error) {
 	q := query.Group{Group: group, Asker: asker}
-	err = s.read(&q)
+	err = r.read(&q)
 	return q.Info, q.Exists, err
 }
 
 // Members lists members in order of name, from the first one above after.
-func (s *Store) Members(group command.GroupID, after command.UserID, limit int) (members []query.Member, more bool, err error) {
+func (r *storeReader) Members(group command.GroupID, after command.UserID, limit int) (members []query.Member, more bool, err error) {
 	q := query.Members{Group: group, After: after, Limit: limit}
-	err = s.read(&q)
+	err = r.read(&q)
 	return q.Members, q.More, err
 }
 
@@ -123,17 +128,17 @@ func (s *Store) Bans(group command.GroupID, after command.UserID, limit int) (ba
 
 // JoinRequests lists the requests to join a group that wait for an answer, oldest
 // first.
-func (s *Store) JoinRequests(group command.GroupID) ([]query.JoinRequest, error) {
+func (r *storeReader) JoinRequests(group command.GroupID) ([]query.JoinRequest, error) {
 	q := query.JoinRequests{Group: group}
-	err := s.read(&q)
+	err := r.read(&q)
 	return q.Requests, err
 }
 
 // GroupsOf lists the groups that a user is a member of, by id. The read is
 // linearizable.
-func (s *Store) GroupsOf(ctx context.Context, user command.UserID) ([]query.GroupRef, error) {
+func (r *storeReader) GroupsOf(ctx context.Context, user command.UserID) ([]query.GroupRef, error) {
 	q := &query.GroupsOf{User: user}
-	if err := s.readCommitted(ctx, q); err != nil {
+	if err := r.readCommitted(ctx, q); err != nil {
 		return nil, err
 	}
 	return q.Groups, nil

@@ -42,15 +42,19 @@ func (sh *shardRef) ready() error { return sh.here().replica.Ready() }
 
 // read answers a query from the memory of the shard that its slot belongs to.
 func (s *Store) read(q query.Query) error {
+	return readOne(s.shardOfSlot(uint16(q.Slot())).here().replica, q)
+}
+
+func readOne(from Replica, q query.Query) error {
 	list := lists.Get().(*[1]query.Query)
 	list[0] = q
-	err := s.shardOfSlot(uint16(q.Slot())).here().replica.Read(list[:]...)
+	err := from.Read(list[:]...)
 	list[0] = nil
 	lists.Put(list)
 	return readError(err)
 }
 
-// lists spare Store.read the allocation of a slice for its one query.
+// lists spare readOne the allocation of a slice for its one query.
 var lists = sync.Pool{New: func() any { return new([1]query.Query) }}
 
 // readCommitted answers queries, all of the same slot, under one lock and after all
@@ -82,7 +86,6 @@ var (
 	groupMessagesQueries queryPool[query.GroupMessages]
 	contactQueries       queryPool[query.Contact]
 	speechQueries        queryPool[query.MaySpeak]
-	epochQueries         queryPool[query.Epoch]
 )
 
 // contact reads what a user's shard knows of them and of their conversation with peer.

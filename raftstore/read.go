@@ -10,28 +10,28 @@ import (
 // Read answers a query about one user or group from the leader's memory, which after a
 // change of leaders may be stale for as long as an election takes. A refusal is a
 // *command.RefusedError.
-func (s *Store) Read(q query.Query) error { return s.read(q) }
+func (r *storeReader) Read(q query.Query) error { return r.read(q) }
 
 // NextSync reads the next part of a sync that Login began; up.More reports whether to
 // call again.
-func (s *Store) NextSync(user command.UserID, sync *query.Sync, up *query.Updates, maxMessages, maxBytes int) error {
-	return sync.ReadNext(s.read, user, up, maxMessages, maxBytes)
+func (r *storeReader) NextSync(user command.UserID, sync *query.Sync, up *query.Updates, maxMessages, maxBytes int) error {
+	return sync.ReadNext(r.read, user, up, maxMessages, maxBytes)
 }
 
 // Since reads into up what came for a user after an arrival number, except what the
 // session itself did.
-func (s *Store) Since(user command.UserID, session command.SessionID, after uint64, up *query.Updates, maxMessages, maxBytes int) error {
+func (r *storeReader) Since(user command.UserID, session command.SessionID, after uint64, up *query.Updates, maxMessages, maxBytes int) error {
 	q := updatesQueries.get()
 	defer updatesQueries.put(q)
 	*q = query.UpdatesAfter{User: user, Session: session, After: after, MaxMessages: maxMessages, MaxBytes: maxBytes, Updates: up}
-	return s.read(q)
+	return r.read(q)
 }
 
 // History reads a page of messages from the leader's memory, which after a change of
 // leaders may be stale for as long as an election takes. If q is about a group that
 // the user is no member of, it returns a *command.RefusedError.
-func (s *Store) History(q query.HistoryQuery, page *query.Page) error {
-	return s.read(&query.History{HistoryQuery: q, Page: page})
+func (r *storeReader) History(q query.HistoryQuery, page *query.Page) error {
+	return r.read(&query.History{HistoryQuery: q, Page: page})
 }
 
 // Exists reports whether the account ever logged in.
@@ -48,9 +48,9 @@ func (s *Store) Knows(user, peer command.UserID) (bool, error) {
 
 // Recents lists the recent conversations, newest first, with at most about maxBytes
 // bytes of messages. The read is linearizable.
-func (s *Store) Recents(ctx context.Context, user command.UserID, maxBytes int) (query.ConversationList, error) {
+func (r *storeReader) Recents(ctx context.Context, user command.UserID, maxBytes int) (query.ConversationList, error) {
 	q := &query.Recents{User: user, MaxBytes: maxBytes}
-	if err := s.readCommitted(ctx, q); err != nil {
+	if err := r.readCommitted(ctx, q); err != nil {
 		return query.ConversationList{}, err
 	}
 	return q.List, nil
@@ -58,16 +58,16 @@ func (s *Store) Recents(ctx context.Context, user command.UserID, maxBytes int) 
 
 // Conversations lists one-to-one conversations of a user that come behind a place, see
 // query.Conversations.
-func (s *Store) Conversations(user command.UserID, behind uint64, limit, maxBytes int) (query.ConversationList, error) {
+func (r *storeReader) Conversations(user command.UserID, behind uint64, limit, maxBytes int) (query.ConversationList, error) {
 	q := query.Conversations{User: user, AfterPlace: behind, Limit: limit, MaxBytes: maxBytes}
-	err := s.read(&q)
+	err := r.read(&q)
 	return q.List, err
 }
 
 // Blocked lists the users whom a user has blocked. The read is linearizable.
-func (s *Store) Blocked(ctx context.Context, user command.UserID) ([]command.UserID, error) {
+func (r *storeReader) Blocked(ctx context.Context, user command.UserID) ([]command.UserID, error) {
 	q := &query.Blocked{User: user}
-	if err := s.readCommitted(ctx, q); err != nil {
+	if err := r.readCommitted(ctx, q); err != nil {
 		return nil, err
 	}
 	return q.Users, nil

@@ -213,18 +213,19 @@ func setDefault[T int | int64 | time.Duration](name string, field *T, value T) e
 // A Store is the shards of this node. Its methods may be called from any
 // goroutine; they fail with ErrUnavailable once Close has begun.
 type Store struct {
-	cfg       Config
-	metrics   *metrics
-	clock     *replica.Clock
-	owners    atomic.Pointer[owners]
-	hub       *hub
-	liveRate  *keyRate[command.GroupID]
-	openings  *keyRate[command.UserID] // messages of ttl 0 to strangers, by sender
-	transient *transientDedup
-	deferred  *deferred
-	budget    *budget
-	lock      *os.File
-	epoch     uint64 // of the data directory
+	storeReader // for callers without a place
+	cfg         Config
+	metrics     *metrics
+	clock       *replica.Clock
+	owners      atomic.Pointer[owners]
+	hub         *hub
+	liveRate    *keyRate[command.GroupID]
+	openings    *keyRate[command.UserID] // messages of ttl 0 to strangers, by sender
+	transient   *transientDedup
+	deferred    *deferred
+	budget      *budget
+	lock        *os.File
+	epoch       uint64 // of the data directory
 
 	diskLow    atomic.Bool
 	memoryFull atomic.Bool
@@ -259,6 +260,7 @@ func Open(cfg Config) (*Store, error) {
 		clock:     replica.NewClock(cfg.Clock, cfg.ClockSettle),
 		importing: make(chan struct{}, 1),
 	}
+	s.storeReader.store = s
 	presence := newPresence()
 	s.hub = newHub(presence, m.watchers, s.Now)
 	s.connectHooks()
