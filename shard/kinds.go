@@ -94,3 +94,16 @@ func (c *Checker) Check(b []byte) error {
 	}
 	return c.set.Check(b)
 }
+
+// A Decoder decodes commands one by one. The zero Decoder is ready for use. It is for
+// one goroutine at a time.
+type Decoder struct{ set *command.Set }
+
+// Decode returns the command that AppendCommand or Encoder.Append has appended. It is
+// valid until the next call, and its byte slices alias b.
+func (c *Decoder) Decode(b []byte) (command.Command, error) {
+	if c.set == nil {
+		c.set = command.NewSet(newCommand)
+	}
+	return c.set.Decode(b)
+}

@@ -130,3 +130,14 @@ func (s *Set) Check(b []byte) error {
 	}
 	return d.End()
 }
+
+// Decode returns the one command that Encoder.Append has appended to b. It is valid
+// until the next call, and its byte slices alias b.
+func (s *Set) Decode(b []byte) (Command, error) {
+	d := codec.Decoder{B: b}
+	_, cmd, err := s.next(&d, false)
+	if err != nil {
+		return nil, err
+	}
+	return cmd, d.End()
+}

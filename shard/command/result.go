@@ -1,6 +1,10 @@
 package command
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/belfry-im/belfry/shard/codec"
+)
 
 // A Code is the outcome of a command. The state did not change unless the code is OK.
 type Code uint8
@@ -64,6 +68,44 @@ type Kick struct {
 	User    UserID
 	Session SessionID
 	Reason  string // as on the wire: "sameDevice", "policy", "admin", or "token" if the session's token is no longer accepted
+}
+
+// Bounds of a result.
+const (
+	maxDetail  = 4 << 10
+	maxResults = 1 << 20 // of each list
+)
+
+// Fields writes or reads the result, for an answer to another node.
+func (r *Result) Fields(x *codec.Coder) {
+	codec.Byte(x, &r.Code)
+	codec.Text(x, &r.Detail, maxDetail)
+	codec.Int(x, &r.RetryAfterMS)
+	codec.Fixed(x, r.ID[:])
+	codec.Uint(x, &r.Seq)
+	codec.Int(x, &r.Time)
+	codec.Bool(x, &r.Duplicate)
+	codec.Int(x, &r.Unread)
+	codec.Uint(x, &r.Arrival)
+	codec.Bool(x, &r.Pending)
+	codec.List(x, &r.Failed, 2, maxResults, (*MemberFailure).fields)
+	codec.Int(x, &r.Deleted)
+	codec.Uint(x, &r.NextSlot)
+	codec.Uint(x, &r.Session)
+	codec.Bool(x, &r.Reset)
+	codec.Uint(x, &r.CursorArrival)
+	codec.List(x, &r.Kicked, 3, maxResults, (*Kick).fields)
+}
+
+func (f *MemberFailure) fields(x *codec.Coder) {
+	codec.Text(x, &f.User, maxDetail)
+	codec.Byte(x, &f.Code)
+}
+
+func (k *Kick) fields(x *codec.Coder) {
+	codec.Text(x, &k.User, maxDetail)
+	codec.Uint(x, &k.Session)
+	codec.Text(x, &k.Reason, maxDetail)
 }
 
 // Err returns the refusal as an error, or nil for OK.

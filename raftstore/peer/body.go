@@ -1,0 +1,118 @@
+package peer
+
+import (
+	"fmt"
+
+	"github.com/belfry-im/belfry/shard/codec"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+)
+
+// MaxQueries bounds the queries of one request.
+const MaxQueries = 1 << 16
+
+// AppendQueries appends the questions of queries.
+func AppendQueries(dst []byte, queries []query.Query) []byte {
+	dst = codec.AppendUint(dst, uint64(len(queries)))
+	for _, q := range queries {
+		dst = appendItem(dst, func(dst []byte) []byte { return query.AppendQuery(dst, q) })
+	}
+	return dst
+}
+
+// DecodeQueries returns the queries that AppendQueries has appended. They alias b.
+func DecodeQueries(b []byte) ([]query.Query, error) {
+	d := codec.Decoder{B: b}
+	queries := make([]query.Query, d.CountMax(1, MaxQueries))
+	for i := range queries {
+		item := d.Bytes()
+		if d.Err != nil {
+			break
+		}
+		q, err := query.DecodeQuery(item)
+		if err != nil {
+			return nil, err
+		}
+		queries[i] = q
+	}
+	if err := d.End(); err != nil {
+		return nil, fmt.Errorf("peer: queries: %w", err)
+	}
+	return queries, nil
+}
+
+// AppendAnswers appends the answers of queries, none of which was refused.
+func AppendAnswers(dst []byte, queries []query.Query) []byte {
+	for _, q := range queries {
+		dst = appendItem(dst, func(dst []byte) []byte { return query.AppendAnswer(dst, q, nil) })
+	}
+	return dst
+}
+
+// DecodeAnswers fills in the answers of queries. They alias b.
+func DecodeAnswers(b []byte, queries []query.Query) error {
+	d := codec.Decoder{B: b}
+	for _, q := range queries {
+		item := d.Bytes()
+		if d.Err != nil {
+			break
+		}
+		if err := query.DecodeAnswer(item, q); err != nil {
+			return err
+		}
+	}
+	if err := d.End(); err != nil {
+		return fmt.Errorf("peer: answers: %w", err)
+	}
+	return nil
+}
+
+// AppendResult appends the result of a command.
+func AppendResult(dst []byte, r *command.Result) []byte {
+	x := codec.NewWriter(dst)
+	r.Fields(&x)
+	return x.B
+}
+
+// DecodeResult reads what AppendResult has appended.
+func DecodeResult(b []byte) (r command.Result, err error) {
+	x := codec.NewReader(b)
+	r.Fields(&x)
+	if err := x.End(); err != nil {
+		return r, fmt.Errorf("peer: result: %w", err)
+	}
+	return r, nil
+}
+
+// AppendLogin appends a login: how many recents to return, and the command, encoded.
+func AppendLogin(dst []byte, recents query.RecentsMode, command []byte) []byte {
+	return append(append(dst, byte(recents)), command...)
+}
+
+// DecodeLogin reads what AppendLogin has appended.
+func DecodeLogin(b []byte) (recents query.RecentsMode, command []byte, err error) {
+	x := codec.NewReader(b)
+	codec.Enum(&x, &recents, query.RecentsOn, query.RecentsOff)
+	if x.Err != nil {
+		return 0, nil, fmt.Errorf("peer: login: %w", x.Err)
+	}
+	return recents, x.B, nil
+}
+
+// AppendSync appends what a login returns.
+func AppendSync(dst []byte, sync *query.Sync) []byte {
+	x := codec.NewWriter(dst)
+	sync.Fields(&x)
+	return x.B
+}
+
+// DecodeSync reads what AppendSync has appended.
+func DecodeSync(b []byte) (*query.Sync, error) {
+	x := codec.NewReader(b)
+	sync := new(query.Sync)
+	sync.Fields(&x)
+	if err := x.End(); err != nil {
+		return nil, fmt.Errorf("peer: sync: %w", err)
+	}
+	return sync, nil
+}
