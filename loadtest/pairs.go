@@ -192,11 +192,42 @@ func (r *pairsRun) work(ctx context.Context, report *PairsReport) error {
 	if err := r.settle(ctx, r.config.Drain); err != nil {
 		return err
 	}
+	if r.config.Resume {
+		if err := r.awaitBack(ctx, r.config.Drain); err != nil {
+			return err
+		}
+	}
 	if err := r.audit(ctx); err != nil || !r.config.ReadBack {
 		return err
 	}
 	return r.readBack(ctx)
 }
+
+// awaitBack waits until each client has a session that answers. One that has none
+// after patience is a violation.
+func (r *run) awaitBack(ctx context.Context, patience time.Duration) error {
+	until := r.tally.Now() + patience
+	return each(ctx, r.clients, len(r.clients), func(ctx context.Context, c *Client) error {
+		for {
+			asked, cancel := context.WithTimeout(ctx, pingPatience)
+			err := c.Ping(asked)
+			cancel()
+			switch {
+			case err == nil:
+				return nil
+			case r.tally.Now() > until:
+				r.tally.violated(fmt.Errorf("%s has no session that answers after %v: %w", c.User(), patience, err))
+				return nil
+			}
+			if err := backOff(ctx, 0); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// pingPatience bounds one ping: a session whose node is frozen answers none.
+const pingPatience = 3 * time.Second
 
 // readBack compares the history of all clients with what was sent.
 func (r *run) readBack(ctx context.Context) error {

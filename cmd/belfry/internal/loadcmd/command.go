@@ -82,6 +82,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 
 func pairsCommand() *cobra.Command {
 	var o options
+	var own ownNodes
 	config := loadtest.PairsConfig{Users: 200, Body: 128, Window: 16, Duration: 30 * time.Second, Warmup: 2 * time.Second, Drain: 30 * time.Second}
 	autoRead := true
 	cmd := &cobra.Command{
@@ -92,25 +93,39 @@ sends allows, or at a rate. With a rate latencies count from the time a message
 was meant to be sent, so that a stall of the server is not left out.
 
 With several --server users are spread over them; with --reconnect one who has
-lost the connection goes on at the next.`,
+lost the connection goes on at the next. With --nodes it starts servers of its
+own, and reports what all of them use together.`,
 		Example: `  belfry load pairs --users 200 --window 16 --duration 30s
   belfry load pairs --rate 2000
+  belfry load pairs --nodes 3 --dir /var/tmp
   belfry load pairs --server ws://10.0.0.1:8080,ws://10.0.0.2:8080 --reconnect --ordered --read-back`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if config.Users%2 != 0 {
 				return cli.Usagef("--users %d: want an even number", config.Users)
 			}
 			if config.Rate > 0 && !cmd.Flags().Changed("window") {
 				config.Window = rateWindow
 			}
-			if config.Resume && !cmd.Flags().Changed("max-silence") && len(o.servers) > 1 {
+			if err := own.check(cmd); err != nil {
+				return err
+			}
+			if config.Resume && !cmd.Flags().Changed("max-silence") && max(len(o.servers), own.count) > 1 {
 				config.MaxSilence = nodeSilence
 			}
 			if !config.Resume && (config.Ordered || config.MaxSilence > 0) {
 				return cli.Usagef("--ordered, --max-silence: want --reconnect with it")
 			}
 			config.ManualRead = !autoRead
+			if own.count > 0 {
+				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+				defer stop()
+				remove, err := own.launch(ctx, &o)
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, remove()) }()
+			}
 			return o.run(cmd, &config.Config, func(ctx context.Context) (scenarioReport, error) {
 				report, err := loadtest.Pairs(ctx, config)
 				return pairsReport{report}, err
@@ -119,6 +134,7 @@ lost the connection goes on at the next.`,
 	}
 	fs := cmd.Flags()
 	o.bind(fs)
+	own.bind(fs)
 	fs.Var(cli.Count(&config.Users, 2, loadtest.MaxUsers), "users", "users, two to a pair")
 	fs.Var(cli.Size(&config.Body, loadtest.MinBody, loadtest.MaxBody), "body", "body of each message as stored")
 	fs.Var(cli.Count(&config.Window, 1, loadtest.MaxWindow), "window", fmt.Sprintf("unanswered sends of each user (with --rate %d)", rateWindow))
