@@ -60,8 +60,8 @@ var bans = []struct {
 }{
 	{
 		imports: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "github.com/hashicorp/raft-boltdb"},
-		except:  []string{"raftstore/replica", "raftstore/link"},
-		reason:  "only a replica knows how it is replicated, and the link how its RPCs travel; the rest would not notice another library",
+		except:  []string{"raftstore/replica", "raftstore/link", "raftstore/placement"},
+		reason:  "only a replica and placement know how they are replicated, and the link how its RPCs travel; the rest would not notice another library",
 	},
 	{
 		imports: []string{"github.com/coder/websocket"},

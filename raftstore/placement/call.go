@@ -1,0 +1,211 @@
+package placement
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Methods that nodes call at each other; requests and answers are JSON.
+const (
+	methodHello   = "hello"   // hello → hello: who is there, and is it founding
+	methodJoin    = "join"    // joinRequest → joinAnswer
+	methodPropose = "propose" // a command → proposeAnswer
+	methodMap     = "map"     // mapRequest → a map, once it is newer; empty if there is none for a while
+	methodProbe   = "probe"   // probe → probeAnswer: the leader looks how a member does
+)
+
+// mapPatience is how long a node waits for a newer map before it answers without.
+const mapPatience = 20 * time.Second
+
+type mapRequest struct {
+	After uint64 `json:"after"`
+}
+
+type joinRequest struct {
+	Join
+	Start string `json:"start"` // Group.start of the process
+}
+
+type joinAnswer struct {
+	Refusal   *Refusal        `json:"refusal,omitempty"`
+	Duplicate string          `json:"duplicate,omitempty"` // where another process runs as this node
+	Map       json.RawMessage `json:"map,omitempty"`
+}
+
+type proposeAnswer struct {
+	Version   uint64   `json:"version"`
+	Refusal   *Refusal `json:"refusal,omitempty"`
+	NotLeader bool     `json:"notLeader,omitempty"`
+	Leader    NodeID   `json:"leader,omitempty"`
+}
+
+// handle answers the calls of other nodes.
+func (g *Group) handle(ctx context.Context, method string, request []byte) ([]byte, error) {
+	switch method {
+	case methodHello:
+		return answer(ctx, request, g.hello)
+	case methodJoin:
+		return answer(ctx, request, g.joined)
+	case methodPropose:
+		return answer(ctx, request, g.proposed)
+	case methodProbe:
+		return answer(ctx, request, g.probed)
+	case methodMap:
+		var r mapRequest
+		if err := json.Unmarshal(request, &r); err != nil {
+			return nil, fmt.Errorf("placement: %s: %w", method, err)
+		}
+		ctx, cancel := context.WithTimeout(ctx, mapPatience)
+		defer cancel()
+		m, err := g.Next(ctx, r.After)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return EncodeMap(m)
+	}
+	return nil, fmt.Errorf("placement: method %q is unknown", method)
+}
+
+func answer[Q, A any](ctx context.Context, request []byte, handle func(context.Context, Q) (A, error)) ([]byte, error) {
+	var q Q
+	if err := json.Unmarshal(request, &q); err != nil {
+		return nil, fmt.Errorf("placement: %w", err)
+	}
+	a, err := handle(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(a)
+}
+
+// call calls a node, at the address if that is not "".
+func call[A any](ctx context.Context, g *Group, node NodeID, address, method string, request any) (a A, err error) {
+	data, err := json.Marshal(request)
+	if err != nil {
+		return a, err
+	}
+	if address != "" {
+		data, err = g.cfg.Network.CallAddress(ctx, address, method, data)
+	} else {
+		data, err = g.cfg.Network.Call(ctx, node, method, data)
+	}
+	if err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal(data, &a); err != nil {
+		return a, fmt.Errorf("placement: answer to %s: %w", method, err)
+	}
+	return a, nil
+}
+
+const (
+	proposeFirst = 20 * time.Millisecond // pause before a proposal is tried again, doubled up to proposeMost
+	proposeMost  = 500 * time.Millisecond
+	proposeTry   = 5 * time.Second // within which one node has to answer a proposal
+)
+
+// Propose makes a change, through whichever node leads the group, and returns a map
+// that shows it once this node has it. It returns a *Refusal if the command is not
+// possible. Without a leader it tries until ctx ends; the change may then still be made
+// later.
+func (g *Group) Propose(ctx context.Context, c Command) (*Map, error) {
+	data, err := EncodeCommand(c)
+	if err != nil {
+		return nil, err
+	}
+	pause := proposeFirst
+	var leader NodeID
+	for {
+		a := g.proposeOnce(ctx, leader, data)
+		switch {
+		case a.Refusal != nil:
+			return nil, a.Refusal
+		case !a.NotLeader:
+			if a.Version == 0 {
+				return g.Map(), nil
+			}
+			return g.Next(ctx, a.Version-1)
+		}
+		if a.Leader != "" && a.Leader != leader {
+			leader = a.Leader
+			continue
+		}
+		leader = ""
+		select {
+		case <-time.After(pause):
+			pause = min(2*pause, proposeMost)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("placement: no leader was found: %w", ctx.Err())
+		case <-g.ctx.Done():
+			return nil, g.ended()
+		}
+	}
+}
+
+// proposeOnce proposes at the leader, if it is "" here or at whoever is known to lead,
+// or at all who may know better.
+func (g *Group) proposeOnce(ctx context.Context, leader NodeID, command []byte) proposeAnswer {
+	if leader == "" || leader == g.cfg.Node.ID {
+		if a := g.proposeHere(command); !a.NotLeader || a.Leader != "" && a.Leader != g.cfg.Node.ID {
+			return a
+		}
+	}
+	nodes := []NodeID{leader}
+	if leader == "" {
+		nodes = nodes[:0]
+		for i := range g.Map().Nodes {
+			nodes = append(nodes, g.Map().Nodes[i].ID)
+		}
+	}
+	best := proposeAnswer{NotLeader: true}
+	for _, node := range nodes {
+		if node == g.cfg.Node.ID {
+			continue
+		}
+		try, cancel := context.WithTimeout(ctx, proposeTry)
+		a, err := call[proposeAnswer](try, g, node, "", methodPropose, json.RawMessage(command))
+		cancel()
+		if err == nil && !a.NotLeader {
+			return a
+		}
+		if err == nil && a.Leader != "" {
+			best.Leader = a.Leader
+		}
+	}
+	return best
+}
+
+// proposed handles methodPropose.
+func (g *Group) proposed(_ context.Context, command json.RawMessage) (proposeAnswer, error) {
+	if _, err := DecodeCommand(command); err != nil {
+		return proposeAnswer{}, err
+	}
+	return g.proposeHere(command), nil
+}
+
+// proposeHere proposes if this node leads.
+func (g *Group) proposeHere(command []byte) proposeAnswer {
+	m := g.running()
+	if m == nil {
+		return proposeAnswer{NotLeader: true}
+	}
+	if m.raft.State() != raft.Leader {
+		_, leader := m.raft.LeaderWithID()
+		return proposeAnswer{NotLeader: true, Leader: NodeID(leader)}
+	}
+	future := m.raft.Apply(command, proposeTry)
+	if err := future.Error(); err != nil {
+		// It may have been committed all the same; a repeat does no harm.
+		return proposeAnswer{NotLeader: true}
+	}
+	result := future.Response().(applied)
+	return proposeAnswer{Version: result.version, Refusal: result.refusal}
+}

@@ -1,0 +1,398 @@
+package placement
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// foundEvery is the pause between rounds of founding, joinEvery that between
+	// attempts to join, callTimeout bounds a call of either.
+	foundEvery  = 250 * time.Millisecond
+	joinEvery   = time.Second
+	callTimeout = 3 * time.Second
+)
+
+// A hello says who a node is and what it knows of the founding of a cluster.
+type hello struct {
+	Join
+	Start   string `json:"start"`
+	Cluster string `json:"cluster,omitempty"`
+	// Of a node that is to found a cluster: how many are to, all of their addresses in
+	// order, and the IDs of all as of its last round, none if it has not reached all.
+	Expect    int      `json:"expect,omitempty"`
+	Addresses []string `json:"addresses,omitempty"`
+	View      []NodeID `json:"view,omitempty"`
+	// Founders are those that it has founded a cluster with.
+	Founders []Join `json:"founders,omitempty"`
+}
+
+// hello answers methodHello.
+func (g *Group) hello(context.Context, hello) (hello, error) { return g.ownHello(), nil }
+
+func (g *Group) ownHello() hello {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h := hello{Join: g.self(), Start: g.start, Cluster: g.m.Cluster, Founders: g.founders}
+	if h.Cluster == "" && h.Founders == nil && g.cfg.Expect > 0 {
+		h.Expect, h.Addresses, h.View = g.cfg.Expect, g.addresses(), g.view
+	}
+	return h
+}
+
+// others returns the addresses of --join but for this node's own.
+func (g *Group) others() []string {
+	others := slices.Clone(g.cfg.Join)
+	slices.Sort(others)
+	others = slices.Compact(others)
+	return slices.DeleteFunc(others, func(a string) bool { return a == g.cfg.Node.Address })
+}
+
+// addresses returns the addresses of all nodes that are to found a cluster.
+func (g *Group) addresses() []string {
+	all := append(g.others(), g.cfg.Node.Address)
+	slices.Sort(all)
+	return all
+}
+
+// enter makes this node part of a cluster: it founds one, or joins one, or tells the
+// one that it belongs to where it is now.
+func (g *Group) enter() {
+	if g.Map().Cluster == "" && g.founders == nil && (g.cfg.Expect > 0 || g.cfg.Solo) {
+		if err := g.found(); err != nil {
+			g.end(err)
+			return
+		}
+	}
+	g.join()
+}
+
+// found founds a cluster together with the nodes at all other addresses, and returns
+// once it has, or once there is one to join.
+//
+// The rule is: a node founds a cluster with a set of nodes when in one round every one
+// of the Expect addresses has answered, none of them knew of a cluster, all listed the
+// same addresses, and all had found the same set in their own last round; or when one
+// of them has founded with a set that this node is in. It never does so twice. All
+// founders give Raft this set as its first configuration, so nothing is decided without
+// a majority of it. Two clusters would need two majorities of two sets at the same
+// addresses, and so more nodes than there are addresses: a partition cannot make them,
+// nor can any order of starting.
+func (g *Group) found() error {
+	for {
+		set, err := g.round()
+		if err != nil {
+			return err
+		}
+		if set != nil {
+			return g.establish(set)
+		}
+		if g.Map().Cluster != "" || !g.sleep(foundEvery) {
+			return nil
+		}
+	}
+}
+
+// round asks all other founders once, and returns the set to found the cluster with,
+// nil if it is too early.
+func (g *Group) round() ([]Join, error) {
+	others := g.others()
+	answers := make([]hello, len(others))
+	errs := make([]error, len(others))
+	var calls sync.WaitGroup
+	for i, address := range others {
+		calls.Go(func() {
+			ctx, cancel := context.WithTimeout(g.ctx, callTimeout)
+			defer cancel()
+			answers[i], errs[i] = call[hello](ctx, g, "", address, methodHello, g.ownHello())
+		})
+	}
+	calls.Wait()
+
+	self := g.self()
+	set, views := []Join{self}, 0
+	var waits []string
+	for i, h := range answers {
+		if errs[i] != nil {
+			waits = append(waits, fmt.Sprintf("%s does not answer", others[i]))
+			continue
+		}
+		if h.ID == self.ID && h.Start != g.start {
+			return nil, fmt.Errorf("%w (it is at %s)", ErrDuplicate, others[i])
+		}
+		if slices.ContainsFunc(h.Founders, func(f Join) bool { return f.ID == self.ID }) {
+			return h.Founders, nil
+		}
+		if reason := g.cannotFound(others[i], h); reason != "" {
+			waits = append(waits, reason)
+			continue
+		}
+		set = append(set, h.Join)
+	}
+	slices.SortFunc(set, func(a, b Join) int { return cmp.Compare(a.ID, b.ID) })
+	view := make([]NodeID, len(set))
+	for i := range set {
+		view[i] = set[i].ID
+	}
+	names := map[string]bool{}
+	for i := range set {
+		if names[set[i].Name] {
+			waits = append(waits, fmt.Sprintf("two nodes are named %s", set[i].Name))
+		}
+		names[set[i].Name] = true
+	}
+	if len(waits) > 0 || len(slices.Compact(slices.Clone(view))) != g.founderCount() {
+		view = nil
+	}
+	for _, h := range answers {
+		if view != nil && slices.Equal(h.View, view) {
+			views++
+		}
+	}
+	g.mu.Lock()
+	g.view = view
+	g.mu.Unlock()
+	if view != nil && views == len(others) {
+		return set, nil
+	}
+	if len(waits) > 0 {
+		g.wait("%d nodes to found a cluster: %s", g.founderCount(), strings.Join(waits, ", "))
+	}
+	return nil, nil
+}
+
+// founderCount returns how many nodes are to found the cluster.
+func (g *Group) founderCount() int { return max(1, g.cfg.Expect) }
+
+// cannotFound returns why the node that answered at address is not one to found a
+// cluster with, "" if it is.
+func (g *Group) cannotFound(address string, h hello) string {
+	switch {
+	case h.Cluster != "":
+		// There is a cluster, so this node has to join it.
+		reason, _ := g.joinVia(address)
+		return strings.TrimSuffix(fmt.Sprintf("%s is in a cluster already: %s", address, reason), ": ")
+	case h.Founders != nil:
+		return fmt.Sprintf("%s has founded a cluster without this node", address)
+	case h.Address != address:
+		return fmt.Sprintf("%s says that its address is %s", address, h.Address)
+	case h.Expect != g.cfg.Expect:
+		return fmt.Sprintf("%s was started with --bootstrap-expect %d", address, h.Expect)
+	case !slices.Equal(h.Addresses, g.addresses()):
+		return fmt.Sprintf("%s was started for the nodes %s", address, strings.Join(h.Addresses, ", "))
+	}
+	return ""
+}
+
+// establish notes the set of founders for good, and starts Raft with it.
+func (g *Group) establish(set []Join) error {
+	data, err := json.Marshal(set)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(g.cfg.Dir, "founders.json"), data); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.founders = set
+	g.mu.Unlock()
+	g.tellNodes()
+	g.log.Info("founding a cluster", "nodes", len(set))
+	return g.openMember()
+}
+
+// join asks the cluster to take this node, or tells it of its new address, until a
+// node of it has answered and the map has this node as it is.
+func (g *Group) join() {
+	for {
+		done := g.joinOnce()
+		if done || !g.sleep(joinEvery) {
+			return
+		}
+	}
+}
+
+// joinOnce asks once, and reports whether all is done.
+func (g *Group) joinOnce() bool {
+	m := g.Map()
+	if n := m.Node(g.cfg.Node.ID); n != nil {
+		if !n.Admitted {
+			g.wait("an administrator to admit it: belfry cluster admit %s", n.Name)
+		} else {
+			g.wait("")
+		}
+	}
+	reasons := map[string]bool{}
+	for _, t := range g.known() {
+		reason, done := g.joinVia(t.address)
+		if done {
+			n := g.Map().Node(g.cfg.Node.ID)
+			return n != nil && n.Admitted
+		}
+		if reason != "" {
+			reasons[reason] = true
+		}
+	}
+	if m.Node(g.cfg.Node.ID) == nil && g.founders == nil {
+		list := make([]string, 0, len(reasons))
+		for reason := range reasons {
+			list = append(list, reason)
+		}
+		slices.Sort(list)
+		g.wait("the cluster to take it: %s", strings.Join(list, "; "))
+	}
+	// A cluster of which nobody else is known knows this node well enough.
+	if n := g.Map().Node(g.cfg.Node.ID); n != nil && len(g.known()) == 0 {
+		g.wait("")
+		return true
+	}
+	return false
+}
+
+// A target is a node of the cluster, as far as is known.
+type target struct {
+	node    NodeID // "" for an address of --join
+	address string
+}
+
+// known returns where there may be nodes of the cluster.
+func (g *Group) known() []target {
+	var list []target
+	m := g.Map()
+	for i := range m.Nodes {
+		if n := &m.Nodes[i]; n.Address != "" && n.ID != g.cfg.Node.ID {
+			list = append(list, target{n.ID, n.Address})
+		}
+	}
+	for _, address := range g.others() {
+		if !slices.ContainsFunc(list, func(t target) bool { return t.address == address }) {
+			list = append(list, target{address: address})
+		}
+	}
+	return list
+}
+
+// joinVia asks the node at an address, and reports whether the cluster has this node
+// as it is, or why not.
+func (g *Group) joinVia(address string) (reason string, done bool) {
+	ctx, cancel := context.WithTimeout(g.ctx, callTimeout)
+	defer cancel()
+	a, err := call[joinAnswer](ctx, g, "", address, methodJoin, joinRequest{Join: g.self(), Start: g.start})
+	switch {
+	case err != nil:
+		g.log.Debug("a node that was asked to join does not answer", "address", address, "err", err)
+		return address + " does not answer", false
+	case a.Duplicate != "":
+		g.end(fmt.Errorf("%w (it is at %s)", ErrDuplicate, a.Duplicate))
+		return "", false
+	case a.Refusal != nil:
+		return a.Refusal.Error(), false
+	case len(a.Map) == 0:
+		return address + " is not in a cluster yet", false
+	}
+	m, err := DecodeMap(a.Map)
+	if err != nil {
+		return address + ": " + err.Error(), false
+	}
+	g.publish(m)
+	n := g.Map().Node(g.cfg.Node.ID)
+	return "", n != nil
+}
+
+// joined handles methodJoin: it takes the node into the map.
+func (g *Group) joined(ctx context.Context, r joinRequest) (joinAnswer, error) {
+	m := g.Map()
+	if r.ID == g.cfg.Node.ID && r.Start != g.start {
+		return joinAnswer{Duplicate: g.cfg.Node.Address}, nil
+	}
+	if m.Cluster == "" {
+		return joinAnswer{}, nil
+	}
+	known := m.Node(r.ID)
+	if known != nil && known.Address != "" && known.Address != r.Address {
+		h, err := call[hello](ctx, g, "", known.Address, methodHello, g.ownHello())
+		if err == nil && h.ID == r.ID && h.Start != r.Start {
+			return joinAnswer{Duplicate: known.Address}, nil
+		}
+	}
+	if known == nil || known.Name != r.Name || known.Address != r.Address || known.Roles != r.Roles {
+		next, err := g.Propose(ctx, &r.Join)
+		if refusal, ok := errors.AsType[*Refusal](err); ok {
+			return joinAnswer{Refusal: refusal}, nil
+		}
+		if err != nil {
+			return joinAnswer{}, err
+		}
+		m = next
+	}
+	if n := m.Node(r.ID); g.cfg.AutoAdmit && n != nil && !n.Admitted && !n.Leaving {
+		next, err := g.Propose(ctx, &Admit{Node: r.ID})
+		if err != nil {
+			return joinAnswer{}, err
+		}
+		m = next
+	}
+	data, err := EncodeMap(m)
+	return joinAnswer{Map: data}, err
+}
+
+// follow asks other nodes for newer maps, unless Raft brings them.
+func (g *Group) follow() {
+	for turn := 0; ; turn++ {
+		if g.ctx.Err() != nil {
+			return
+		}
+		if m := g.running(); m != nil {
+			if _, leader := m.raft.LeaderWithID(); leader != "" {
+				if !g.sleep(g.cfg.tick) {
+					return
+				}
+				continue
+			}
+		}
+		known := g.known()
+		if g.Map().Cluster == "" || len(known) == 0 {
+			if !g.sleep(g.cfg.tick) {
+				return
+			}
+			continue
+		}
+		if !g.followOnce(known[turn%len(known)]) && !g.sleep(joinEvery/time.Duration(len(known))) {
+			return
+		}
+	}
+}
+
+// followOnce waits for a newer map from a node, and reports whether that has answered.
+func (g *Group) followOnce(t target) bool {
+	ctx, cancel := context.WithTimeout(g.ctx, mapPatience+callTimeout)
+	defer cancel()
+	request, err := json.Marshal(mapRequest{After: g.Map().Version})
+	if err != nil {
+		return false
+	}
+	var data []byte
+	if t.node != "" {
+		data, err = g.cfg.Network.Call(ctx, t.node, methodMap, request)
+	} else {
+		data, err = g.cfg.Network.CallAddress(ctx, t.address, methodMap, request)
+	}
+	if err != nil || len(data) == 0 {
+		return err == nil
+	}
+	m, err := DecodeMap(data)
+	if err != nil {
+		g.log.Error("a map cannot be read", "from", t.address, "err", err)
+		return false
+	}
+	g.publish(m)
+	return true
+}

@@ -1,0 +1,303 @@
+package placement
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// A probe is how the leader looks after the other nodes.
+type probe struct {
+	// Member: the node is a member of the Raft group, as the leader has it.
+	Member bool `json:"member"`
+}
+
+// A probeAnswer shows that a node is reached, and whether it reaches the leader.
+type probeAnswer struct {
+	Applied uint64 `json:"applied"` // index; 0 if Raft does not run there
+	Leader  NodeID `json:"leader"`  // as its Raft knows it from AppendEntries, so the leader does reach it
+}
+
+// probed answers methodProbe.
+func (g *Group) probed(_ context.Context, p probe) (probeAnswer, error) {
+	m := g.running()
+	switch {
+	case m == nil && (p.Member || g.shouldVote()):
+		// The leader is to find Raft running when it adds this node.
+		if err := g.openMember(); err != nil {
+			return probeAnswer{}, err
+		}
+		return probeAnswer{}, nil
+	case m == nil:
+		return probeAnswer{}, nil
+	case !p.Member && !g.shouldVote():
+		return probeAnswer{}, g.closeMember()
+	}
+	_, leader := m.raft.LeaderWithID()
+	return probeAnswer{Applied: m.raft.AppliedIndex(), Leader: NodeID(leader)}, nil
+}
+
+// stableTicks is how often in a row a new member has to be found well before it gets a
+// vote.
+const stableTicks = 3
+
+// A leadership is what the leader of the group knows of the others.
+type leadership struct {
+	g *Group
+	m *member
+
+	ready   bool
+	applied uint64          // index as of the last round: who is well has that much
+	well    map[NodeID]int  // rounds in a row in which the node was reached and reached this one
+	up      map[NodeID]bool // as of the last round
+}
+
+// lead does the leader's work while this node leads.
+func (g *Group) lead() {
+	var l *leadership
+	for {
+		m := g.running()
+		g.mu.Lock()
+		changed, version := g.changed, g.m.Version
+		g.mu.Unlock()
+		if m == nil || m.raft.State() != raft.Leader {
+			l = nil
+		} else {
+			if l == nil || l.m != m {
+				l = &leadership{g: g, m: m, well: map[NodeID]int{}}
+			}
+			l.round()
+		}
+		if g.Map().Version != version {
+			continue // by this round; there may be more to do
+		}
+		var leads <-chan bool
+		if m != nil {
+			leads = m.leads
+		}
+		select {
+		case <-changed:
+		case <-leads:
+		case <-time.After(g.cfg.tick):
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
+// round does what is to be done next.
+func (l *leadership) round() {
+	g := l.g
+	if !l.ready {
+		// Then all that was committed before has been applied here: the map is the newest.
+		if err := l.m.raft.Barrier(proposeTry).Error(); err != nil {
+			return
+		}
+		l.ready = true
+	}
+	if g.Map().Cluster == "" {
+		if init := g.initial(); init != nil {
+			l.propose(init)
+		}
+		return
+	}
+	l.probe()
+	l.converge()
+	for _, c := range Plan(g.Map(), NewUUID) {
+		l.propose(c)
+	}
+}
+
+// initial returns the command that makes the cluster, nil if this node did not found it.
+func (g *Group) initial() *Init {
+	g.mu.Lock()
+	founders := g.founders
+	g.mu.Unlock()
+	if founders == nil {
+		return nil
+	}
+	seed := &g.cfg.Seed
+	c := &Init{
+		Cluster: NewUUID(), Epoch: seed.Epoch, Limits: seed.Limits, HookBytes: seed.HookBytes,
+		Nodes: founders, Made: g.cfg.Solo,
+	}
+	if c.Epoch == 0 {
+		c.Epoch = uint64(time.Now().UnixMilli())
+	}
+	for i := range max(1, seed.Shards) {
+		f := NewReplica{ID: NewUUID(), Node: founders[i%len(founders)].ID}
+		if g.cfg.Solo {
+			f.ID = SoloReplica
+		}
+		c.Founders = append(c.Founders, f)
+	}
+	return c
+}
+
+func (l *leadership) propose(c Command) {
+	data, err := EncodeCommand(c)
+	if err != nil {
+		l.g.log.Error("a command cannot be written", "err", err)
+		return
+	}
+	if a := l.g.proposeHere(data); a.Refusal != nil {
+		l.g.log.Warn("a step of the plan was refused", "err", a.Refusal)
+	}
+}
+
+// probe looks how all other nodes do, all at once.
+func (l *leadership) probe() {
+	g := l.g
+	members := l.servers()
+	var mu sync.Mutex
+	up := map[NodeID]bool{g.cfg.Node.ID: true}
+	applied := l.applied
+	l.applied = l.m.raft.AppliedIndex()
+	var calls sync.WaitGroup
+	for _, n := range g.Map().Nodes {
+		if n.ID == g.cfg.Node.ID || !n.Admitted || n.Address == "" {
+			continue
+		}
+		calls.Go(func() {
+			ctx, cancel := context.WithTimeout(g.ctx, g.cfg.tick)
+			defer cancel()
+			_, member := members[n.ID]
+			a, err := call[probeAnswer](ctx, g, n.ID, "", methodProbe, probe{Member: member})
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil && a.Leader == g.cfg.Node.ID && a.Applied >= applied {
+				l.well[n.ID]++
+			} else {
+				l.well[n.ID] = 0
+			}
+			up[n.ID] = err == nil && a.Leader == g.cfg.Node.ID
+		})
+	}
+	calls.Wait()
+	l.up = up
+}
+
+// servers returns the members of the Raft group, and whether each has a vote.
+func (l *leadership) servers() map[NodeID]bool {
+	future := l.m.raft.GetConfiguration()
+	if future.Error() != nil {
+		return nil
+	}
+	votes := map[NodeID]bool{}
+	for _, s := range future.Configuration().Servers {
+		votes[NodeID(s.ID)] = s.Suffrage == raft.Voter
+	}
+	return votes
+}
+
+// converge brings the members of the Raft group one step nearer to Map.Voters: first
+// without a vote; with one once it was well for a while; and only then others leave.
+// What hashicorp/raft does when a change makes a quorum unreachable is to accept it and
+// to stop for good, so each step is checked before.
+func (l *leadership) converge() {
+	r := l.m.raft
+	want, have := l.g.Map().Voters(), l.servers()
+	if len(want) == 0 || len(have) == 0 {
+		return
+	}
+	step := func(what string, node NodeID, change raft.IndexFuture) {
+		err := change.Error()
+		if err == nil {
+			// A snapshot needs an entry behind that of the change.
+			err = r.Barrier(proposeTry).Error()
+		}
+		l.g.log.Info("members of placement", "change", what, "node", l.g.label(node), "err", err)
+	}
+	all := true
+	for _, node := range want {
+		votes, member := have[node]
+		switch {
+		case !member:
+			step("add", node, r.AddNonvoter(raft.ServerID(node), raft.ServerAddress(node), 0, proposeTry))
+			return
+		case votes:
+		case l.well[node] >= stableTicks && l.quorumWith(have, node):
+			step("vote", node, r.AddVoter(raft.ServerID(node), raft.ServerAddress(node), 0, proposeTry))
+			return
+		default:
+			all = false
+		}
+	}
+	if !all {
+		return
+	}
+	for node, votes := range have {
+		if slices.Contains(want, node) || votes && !l.quorumWithout(have, node) {
+			continue
+		}
+		if node == l.g.cfg.Node.ID {
+			l.handOver(want)
+			return
+		}
+		step("remove", node, r.RemoveServer(raft.ServerID(node), 0, proposeTry))
+		return
+	}
+}
+
+// quorumWith reports whether the voters that are up are a majority once node votes too.
+func (l *leadership) quorumWith(have map[NodeID]bool, node NodeID) bool {
+	voters, up := 1, 1 // node, which is up
+	for id, votes := range have {
+		if votes && id != node {
+			voters++
+			if l.up[id] {
+				up++
+			}
+		}
+	}
+	return up > voters/2
+}
+
+// quorumWithout reports whether the voters that are up are a majority without node.
+func (l *leadership) quorumWithout(have map[NodeID]bool, node NodeID) bool {
+	voters, up := 0, 0
+	for id, votes := range have {
+		if votes && id != node {
+			voters++
+			if l.up[id] {
+				up++
+			}
+		}
+	}
+	return up > voters/2
+}
+
+// handOver gives the leadership to a voter that is well, since this node is to leave.
+func (l *leadership) handOver(want []NodeID) {
+	for _, node := range want {
+		if l.well[node] > 0 {
+			err := l.m.raft.LeadershipTransferToServer(raft.ServerID(node), raft.ServerAddress(node)).Error()
+			if err == nil || !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
+				return
+			}
+		}
+	}
+}
+
+// label returns the name of a node for logs.
+func (g *Group) label(id NodeID) string {
+	if n := g.Map().Node(id); n != nil {
+		return n.Name
+	}
+	return string(id)
+}
+
+// NewUUID returns a random UUID, version 4.
+func NewUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	h := hex.EncodeToString(b[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}

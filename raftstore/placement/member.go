@@ -1,0 +1,245 @@
+package placement
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+)
+
+// stores are what Raft keeps.
+type stores struct {
+	log       raft.LogStore
+	stable    raft.StableStore
+	snapshots raft.SnapshotStore
+	close     func() error
+	// release ends the goroutines that wait for storage.
+	release func()
+}
+
+const keptSnapshots = 2
+
+func openStores(dir string, log *slog.Logger) (stores, error) {
+	bolt, err := raftboltdb.New(raftboltdb.Options{
+		Path: filepath.Join(dir, "raft.db"), BoltOptions: &bbolt.Options{Timeout: 5 * time.Second},
+	})
+	if err != nil {
+		return stores{}, err
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, hclogger(log))
+	if err != nil {
+		return stores{}, errors.Join(err, bolt.Close())
+	}
+	released := make(chan struct{})
+	return stores{
+		log: bolt, stable: &patientStore{bolt, released, log}, snapshots: snapshots,
+		close: bolt.Close, release: sync.OnceFunc(func() { close(released) }),
+	}, nil
+}
+
+// A patientStore repeats what fails, since Raft panics when it cannot store a term.
+type patientStore struct {
+	raft.StableStore
+	released <-chan struct{}
+	log      *slog.Logger
+}
+
+func (s *patientStore) Set(key, value []byte) error {
+	return s.persist(func() error { return s.StableStore.Set(key, value) })
+}
+
+func (s *patientStore) SetUint64(key []byte, value uint64) error {
+	return s.persist(func() error { return s.StableStore.SetUint64(key, value) })
+}
+
+func (s *patientStore) persist(write func() error) error {
+	for {
+		err := write()
+		if err == nil {
+			return nil
+		}
+		s.log.Error("placement's term or vote cannot be stored, trying again", "err", err)
+		select {
+		case <-s.released:
+			runtime.Goexit() // as if the process had died here
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// hclogger hands what Raft has to warn of to log.
+func hclogger(log *slog.Logger) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, DisableTime: true, Output: logWriter{log}})
+}
+
+type logWriter struct{ log *slog.Logger }
+
+func (w logWriter) Write(line []byte) (int, error) {
+	w.log.Debug("raft of placement: " + strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+// A member is what Raft runs for placement on this node.
+type member struct {
+	raft   *raft.Raft
+	stores stores
+	leads  chan bool // from Raft: whether this node leads
+}
+
+// raftConfig returns how Raft is to run.
+func (g *Group) raftConfig(leads chan bool) *raft.Config {
+	conf := raft.DefaultConfig()
+	conf.LocalID = raft.ServerID(g.cfg.Node.ID)
+	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = g.cfg.timeout, g.cfg.timeout, g.cfg.timeout
+	conf.CommitTimeout = g.cfg.timeout / 10
+	conf.SnapshotInterval, conf.SnapshotThreshold, conf.TrailingLogs = 2*time.Minute, 512, 256
+	conf.ShutdownOnRemove = false
+	conf.NoLegacyTelemetry = true
+	conf.NotifyCh = leads
+	conf.Logger = hclogger(g.log)
+	return conf
+}
+
+// openMember starts Raft unless it runs. It begins the group if this node is one of its
+// founders and the log is empty.
+func (g *Group) openMember() (err error) {
+	g.memberMu.Lock()
+	defer g.memberMu.Unlock()
+	if g.running() != nil || g.ctx.Err() != nil {
+		return nil
+	}
+	st, err := g.cfg.stores()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, st.close())
+		}
+	}()
+	leads := make(chan bool, 8)
+	conf := g.raftConfig(leads)
+	transport, err := g.cfg.Network.Transport(g.cfg.Node.ID)
+	if err != nil {
+		return err
+	}
+	exists, err := raft.HasExistingState(st.log, st.stable, st.snapshots)
+	if err != nil {
+		return err
+	}
+	if !exists && g.Map().Version > 0 && g.founders != nil {
+		return errors.New("placement: " + g.cfg.Dir + " has lost its raft.db, and with it the votes of this node: begin with an empty data folder, and run belfry cluster replace-node on another node")
+	}
+	if !exists && g.founders != nil {
+		var first raft.Configuration
+		for _, f := range g.founders {
+			first.Servers = append(first.Servers, raft.Server{ID: raft.ServerID(f.ID), Address: raft.ServerAddress(f.ID)})
+		}
+		if err := raft.BootstrapCluster(conf, st.log, st.stable, st.snapshots, transport, first); err != nil {
+			return err
+		}
+	}
+	r, err := raft.NewRaft(conf, &fsm{g: g, state: NewState()}, st.log, st.stable, st.snapshots, transport)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.member = &member{raft: r, stores: st, leads: leads}
+	close(g.changed) // whoever waits looks again
+	g.changed = make(chan struct{})
+	g.mu.Unlock()
+	return nil
+}
+
+// closeMember stops Raft, if it runs here.
+func (g *Group) closeMember() error {
+	g.memberMu.Lock()
+	defer g.memberMu.Unlock()
+	g.mu.Lock()
+	m := g.member
+	g.member = nil
+	g.mu.Unlock()
+	if m == nil {
+		return nil
+	}
+	m.stores.release()
+	return errors.Join(m.raft.Shutdown().Error(), m.stores.close())
+}
+
+// running returns what Raft runs here, nil if nothing.
+func (g *Group) running() *member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.member
+}
+
+// shouldVote reports whether the map has this node among the voters.
+func (g *Group) shouldVote() bool {
+	return slices.Contains(g.Map().Voters(), g.cfg.Node.ID)
+}
+
+// An fsm is the State as Raft sees it. Raft calls it from one goroutine.
+type fsm struct {
+	g     *Group
+	state *State
+}
+
+// applied is what the proposer of a command gets from Apply.
+type applied struct {
+	version uint64 // of the map that shows the command's effect
+	refusal *Refusal
+}
+
+func (f *fsm) Apply(l *raft.Log) any {
+	c, err := DecodeCommand(l.Data)
+	if err != nil {
+		// This binary is older than the leader's. To go on would be to disagree.
+		f.g.end(err)
+		runtime.Goexit()
+	}
+	err = f.state.Apply(l.Index, c)
+	f.g.publish(f.state.Map())
+	refusal, _ := errors.AsType[*Refusal](err)
+	return applied{version: f.state.Map().Version, refusal: refusal}
+}
+
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	data, err := f.state.Snapshot()
+	return snapshot(data), err
+}
+
+func (f *fsm) Restore(r io.ReadCloser) error {
+	data, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return err
+	}
+	state, err := Load(data)
+	if err != nil {
+		return err
+	}
+	f.state = state
+	f.g.publish(state.Map())
+	return nil
+}
+
+type snapshot []byte
+
+func (s snapshot) Persist(sink raft.SnapshotSink) error {
+	_, err := sink.Write(s)
+	if err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
+	return sink.Close()
+}
+
+func (snapshot) Release() {}
