@@ -4,7 +4,8 @@
 //	Replica     opens, serves while this node leads the shard, fails, is opened again
 //	instance    what Raft runs from one opening to the next: logs, votes, snapshots
 //	leadership  from the moment that this node leads the shard until it does not
-//	proposer    gathers commands into log entries (group commit)
+//	proposer    gathers commands into log entries (group commit), several of them on
+//	            their way at once where there are other voters
 //	fsm         applies them, and takes and loads snapshots
 //	Clock       the time that enters the state, never backwards
 //

@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
@@ -51,13 +52,29 @@ func (f fsm) Apply(entry *raft.Log) any {
 
 // claim returns the batch that became this entry, if this node proposed it in
 // this leadership. It knows the batch by its slice, which Raft passes unchanged
-// to the leader's Apply.
+// to the leader's Apply, unless the log is wrapped in a raft.LogCache.
 func (r *Replica) claim(data []byte) *batch {
-	b := r.proposed.Load()
-	if b == nil || len(data) == 0 || &b.entry[0] != &data[0] || !r.proposed.CompareAndSwap(b, nil) {
+	if len(data) == 0 {
 		return nil
 	}
-	return b
+	for i := range r.proposed {
+		b := r.proposed[i].Load()
+		if b != nil && &b.entry[0] == &data[0] && r.proposed[i].CompareAndSwap(b, nil) {
+			return b
+		}
+	}
+	return nil
+}
+
+// await lets claim find b, until the place that it returns is emptied. At most
+// maxInFlight batches are awaited at once.
+func (r *Replica) await(b *batch) *atomic.Pointer[batch] {
+	for i := range r.proposed {
+		if place := &r.proposed[i]; place.CompareAndSwap(nil, b) {
+			return place
+		}
+	}
+	panic("replica: more entries on their way than allowed")
 }
 
 // apply applies an entry to the state and calls the steps of its batch. It

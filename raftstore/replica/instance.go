@@ -85,7 +85,12 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	in.logs.snapshots, snapshots.log = snapshots, in.logs
 	in.logs.halt = in.halt
 	in.logs.failed = func(err error) { in.failed <- err }
-	in.logs.appended = func(d time.Duration) { r.metrics.append.Observe(d.Seconds()) }
+	in.logs.appended = func(d time.Duration) {
+		r.metrics.append.Observe(d.Seconds())
+		if l := r.leadership.Load(); l != nil {
+			l.proposer.wrote()
+		}
+	}
 
 	conf, addr, transport := r.raftConfig(in)
 	conf.Logger = logger

@@ -8,6 +8,7 @@ import (
 
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/hashicorp/raft"
 )
 
 // enqueueTimeout bounds the wait until Raft takes an entry. Raft takes it at once,
@@ -61,7 +62,11 @@ func (r *Replica) lead(in *instance) (*leadership, error) {
 	r.clock.raise(r.applied.Load())
 	ctx, end := context.WithCancel(context.Background())
 	l := &leadership{replica: r, term: term, instance: in, end: end}
-	l.proposer = newProposer(l.propose, &r.cfg, r.metrics)
+	var writing func() bool
+	if r.cfg.Transport != nil {
+		writing = in.logs.appending
+	}
+	l.proposer = newProposer(l.propose, writing, &r.cfg, r.metrics)
 	l.leader = r.cfg.Lead(l.proposer.add)
 
 	l.configure()
@@ -120,17 +125,39 @@ func (l *leadership) begin(s *shard.State, _ int64, _ *command.Result) {
 func (l *leadership) propose(b *batch) (wait func() error) {
 	r := l.replica
 	b.seal(max(r.clock.Now(), r.applied.Load()))
-	r.proposed.Store(b)
-	future := l.instance.raft.Apply(b.entry, enqueueTimeout)
+	place := r.await(b)
+	future := l.apply(b.entry)
 	return func() error {
 		err := future.Error()
-		if err != nil && r.proposed.CompareAndSwap(b, nil) {
+		if err != nil && place.CompareAndSwap(b, nil) {
 			return proposeError(err) // not applied, and now Apply cannot claim it any more
 		}
 		// Applied, or about to be.
 		<-b.applied
 		return b.err
 	}
+}
+
+// apply gives an entry to Raft. A disk that hangs may keep Raft from taking it. It is
+// not given up then, as long as this leadership lasts, or what comes later would
+// overtake it.
+func (l *leadership) apply(entry []byte) raft.ApplyFuture {
+	for {
+		start := time.Now()
+		future := l.instance.raft.Apply(entry, enqueueTimeout)
+		if time.Since(start) < enqueueTimeout || !errors.Is(future.Error(), raft.ErrEnqueueTimeout) || l.proposer.isClosed() {
+			return future
+		}
+	}
+}
+
+// spent returns a channel that is closed when the leadership is to end because an entry
+// has failed. A nil leadership has none.
+func (l *leadership) spent() <-chan struct{} {
+	if l == nil {
+		return nil
+	}
+	return l.proposer.spent
 }
 
 // expire proposes to purge what has expired, in a part of the slots at a time, until

@@ -52,6 +52,7 @@ type logStore struct {
 	closed bool // guarded by gate
 
 	broken atomic.Bool
+	since  atomic.Int64 // when the append that is out began, Unix ns; 0: none is out
 }
 
 // openLog opens the log of a replica.
@@ -141,7 +142,10 @@ func (l *logStore) StoreLogs(entries []*raft.Log) error {
 		return errLogFailed
 	}
 	start := time.Now()
-	if err := l.LogStore.StoreLogs(entries); err != nil {
+	l.since.Store(start.UnixNano())
+	err := l.LogStore.StoreLogs(entries)
+	l.since.Store(0)
+	if err != nil {
 		l.fail(fmt.Errorf("append: %w", err))
 		return err
 	}
@@ -150,6 +154,9 @@ func (l *logStore) StoreLogs(entries []*raft.Log) error {
 	}
 	return nil
 }
+
+// appending reports whether an append is out.
+func (l *logStore) appending() bool { return l.since.Load() != 0 }
 
 func (l *logStore) fail(err error) {
 	if l.broken.CompareAndSwap(false, true) && l.failed != nil {

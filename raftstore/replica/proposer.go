@@ -12,14 +12,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A proposer turns the commands of one leadership into log entries, one at a time:
-// commands that arrive while an entry is on its way form the next one. A queue in
-// which all commands have patience is proposed when the first of them runs out of
-// it.
+// A proposer turns the commands of one leadership into log entries: commands that
+// arrive while an entry is on its way form the next one. A queue in which all commands
+// have patience is proposed when the first of them runs out of it.
+//
+// One entry is on its way at a time where this node's disk alone decides how long it
+// takes. Where the other voters' disks and the network add to that, up to maxInFlight
+// are: see pipeline.
+//
+// After an entry has failed nothing else is proposed. Later commands would overtake
+// those of the entry, which are sent again.
 type proposer struct {
 	// propose hands b to Raft. wait returns nil once b was applied, or an error:
 	// ErrUnavailable if b will never be applied, else ErrUnknown.
 	propose  func(b *batch) (wait func() error)
+	writing  func() bool                     // whether the log is being written; nil without pipeline
 	moved    func(command []byte, w *Waiter) // Config.Moved
 	notify   func(*shard.Outcome)            // Config.Notify
 	maxBytes int                             // of commands that wait; one batch may go over
@@ -27,8 +34,9 @@ type proposer struct {
 	size     prometheus.Observer
 	latency  prometheus.Observer
 
-	wake chan struct{}
-	idle sync.WaitGroup // the run loop
+	wake  chan struct{} // there may be something to propose
+	spent chan struct{} // closed once an entry has failed
+	idle  sync.WaitGroup
 
 	mu     sync.Mutex
 	queue  []*batch    // the last one takes more
@@ -39,17 +47,29 @@ type proposer struct {
 	bytes  int         // of the queue
 	closed bool
 	drain  bool // closed, but what is queued is still to be proposed
+	failed bool // an entry has failed
+
+	flying   int       // entries on their way; only counted by the pipeline
+	launched time.Time // when the newest of them was proposed
 }
 
-func newProposer(propose func(*batch) func() error, cfg *Config, m *shardMetrics) *proposer {
+// newProposer returns a proposer with a pipeline if writing is given, which reports
+// whether the log is being written. wrote must be called each time when that ends.
+func newProposer(propose func(*batch) func() error, writing func() bool, cfg *Config, m *shardMetrics) *proposer {
 	p := &proposer{
-		propose: propose, moved: cfg.Moved, notify: cfg.Notify, maxBytes: cfg.QueueBytes,
+		propose: propose, writing: writing, moved: cfg.Moved, notify: cfg.Notify, maxBytes: cfg.QueueBytes,
 		queued: m.queued, size: m.batch, latency: m.commit,
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), spent: make(chan struct{}),
 	}
 	p.timer = time.AfterFunc(time.Hour, p.outOfPatience)
 	p.timer.Stop()
-	p.idle.Go(p.run)
+	if writing == nil {
+		p.idle.Go(p.run)
+		return p
+	}
+	launched := make(chan *batch, maxInFlight)
+	p.idle.Go(func() { p.launch(launched) })
+	p.idle.Go(func() { p.land(launched) })
 	return p
 }
 
@@ -58,7 +78,7 @@ func newProposer(propose func(*batch) func() error, cfg *Config, m *shardMetrics
 func (p *proposer) add(command []byte, w Waiter) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || p.failed {
 		return store.NotLeader("the shard is being handed over")
 	}
 	if p.bytes >= p.maxBytes {
@@ -113,6 +133,7 @@ func (p *proposer) outOfPatience() {
 	}
 }
 
+// signal makes the proposer look for something to propose.
 func (p *proposer) signal() {
 	select {
 	case p.wake <- struct{}{}:
@@ -140,7 +161,9 @@ func (p *proposer) openBatch(n int) *batch {
 	b.applied = make(chan struct{})
 	b.opened = time.Now()
 	p.bytes += b.size()
-	p.queue = append(p.queue, b)
+	if p.queue = append(p.queue, b); p.urgent && p.writing != nil {
+		p.signal() // the batch before is full, and need not wait to follow another
+	}
 	return b
 }
 
@@ -149,7 +172,12 @@ func (p *proposer) openBatch(n int) *batch {
 func (p *proposer) next() (b *batch, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.urgent || p.closed && !p.drain {
+	return p.take()
+}
+
+// take is next for a caller who holds mu.
+func (p *proposer) take() (b *batch, ok bool) {
+	if !p.urgent || p.failed || p.closed && !p.drain {
 		return nil, !p.closed
 	}
 	b = p.queue[0]
@@ -157,9 +185,11 @@ func (p *proposer) next() (b *batch, ok bool) {
 	p.urgent = len(p.queue) > 0
 	p.bytes -= b.size()
 	p.queued.Set(float64(p.bytes))
+	p.size.Observe(float64(b.commands))
 	return b, true
 }
 
+// run proposes one entry at a time.
 func (p *proposer) run() {
 	var last *batch // applied, not yet answered
 	var result error
@@ -167,7 +197,6 @@ func (p *proposer) run() {
 		b, ok := p.next()
 		var wait func() error
 		if b != nil {
-			p.size.Observe(float64(b.commands))
 			wait = p.propose(b)
 		}
 		// The batch before is answered while the disk writes this one.
@@ -178,7 +207,7 @@ func (p *proposer) run() {
 		switch {
 		case b != nil:
 			if result = wait(); result != nil {
-				p.stopDraining()
+				p.fail()
 			}
 			last = b
 			observe(p.latency, b.opened)
@@ -197,12 +226,20 @@ func (p *proposer) waiting() int {
 	return p.bytes
 }
 
-// stopDraining ends the draining of a closed proposer after a batch has failed: further
-// ones would fail, too.
-func (p *proposer) stopDraining() {
+func (p *proposer) isClosed() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.drain = false
+	return p.closed
+}
+
+// fail is called when an entry has failed.
+func (p *proposer) fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.failed {
+		p.failed = true
+		close(p.spent)
+	}
 }
 
 // answer calls the waiters of b, then notify, and keeps b for reuse.
@@ -231,7 +268,10 @@ func (p *proposer) answer(b *batch, err error) {
 	clear(b.waiters)
 	clear(b.out.Results)
 	clear(b.out.Posted)
-	const kept = 2 // one fills while one is written
+	kept := 2 // one fills while one is written
+	if p.writing != nil {
+		kept = maxInFlight + 1
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.free) < kept {

@@ -42,7 +42,7 @@ func testProposer(log func(*batch) func() error, maxBytes int, notify func(*shar
 	if notify == nil {
 		notify = func(*shard.Outcome) {}
 	}
-	return newProposer(log, &Config{QueueBytes: maxBytes, Notify: notify}, NewMetrics().shard(0))
+	return newProposer(log, nil, &Config{QueueBytes: maxBytes, Notify: notify}, NewMetrics().shard(0))
 }
 
 func TestProposerGathersWhileOneIsOnItsWay(t *testing.T) {

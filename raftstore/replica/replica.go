@@ -44,10 +44,10 @@ type Replica struct {
 	out        shard.Outcome // owned by Raft's apply goroutine
 	restoreErr error         // of the newest attempt to load a snapshot; owned by openInstance
 
-	instance   atomic.Pointer[instance]   // the open one; nil while there is none
-	leadership atomic.Pointer[leadership] // takes commands; nil while this node does not lead
-	proposed   atomic.Pointer[batch]      // on its way through Raft
-	applied    atomic.Int64               // ms, State.Now
+	instance   atomic.Pointer[instance]           // the open one; nil while there is none
+	leadership atomic.Pointer[leadership]         // takes commands; nil while this node does not lead
+	proposed   [maxInFlight]atomic.Pointer[batch] // on their way through Raft
+	applied    atomic.Int64                       // ms, State.Now
 	// Of the last entry that was applied. The term is stored first and read first, so
 	// that the pair is never newer than the state.
 	appliedTerm, appliedIndex atomic.Uint64
@@ -223,6 +223,10 @@ func (r *Replica) serve(ctx context.Context) (led bool, err error) {
 			}
 			led = true
 			r.attempted(nil)
+		case <-l.spent():
+			l.close(false)
+			l = nil
+			retry.Reset(leadRetry)
 		case <-upkeep.C:
 			r.upkeep(in)
 		case err := <-in.failed:
