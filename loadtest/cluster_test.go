@@ -32,7 +32,7 @@ func TestPairsAcrossNodes(t *testing.T) {
 	config := nodePairs(t, faults{})
 	seen := map[string]bool{}
 	config.Disturb = func(_ context.Context, clients []*Client, silences *Silences) {
-		silences.Mark()
+		silences.Expect()
 		for len(silences.Unanswered()) > 0 {
 			<-time.After(10 * time.Millisecond)
 		}

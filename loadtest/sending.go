@@ -101,7 +101,7 @@ func (c *Client) answer(o *outgoing, f *protocol.ServerFrame, now time.Duration)
 			c.tally.violated(err)
 		}
 		c.tally.sendAnswered(o.at, now)
-		c.heardOf(now, false)
+		c.heardOf(o.at, now, false)
 	}
 	if err := o.view.settle(c.settled); err != nil {
 		c.tally.violated(err)
@@ -110,9 +110,9 @@ func (c *Client) answer(o *outgoing, f *protocol.ServerFrame, now time.Duration)
 }
 
 // heardOf notes the answer to a send, or that there will be none.
-func (c *Client) heardOf(now time.Duration, givenUp bool) {
+func (c *Client) heardOf(at, now time.Duration, givenUp bool) {
 	if c.tally.silences != nil {
-		c.tally.silences.answered(c.config.Number, now, givenUp)
+		c.tally.silences.answered(c.config.Number, at, now, givenUp)
 	}
 }
 
@@ -144,7 +144,7 @@ func (c *Client) refused(o *outgoing, err *protocol.ReplyError, now time.Duratio
 		c.halted = true
 		c.tally.violated(o.view.errorf("send %d was refused: %w", o.counter, err))
 		o.view.giveUp(o)
-		c.heardOf(now, true)
+		c.heardOf(o.at, now, true)
 		c.tally.done(1 + int64(o.view.receivers()))
 	}
 }

@@ -13,6 +13,7 @@ type Silences struct {
 
 	mu       sync.Mutex
 	from, to time.Duration // longest counts what lies between them
+	expected time.Duration // when Expect was called last
 	all      silence
 	clients  []silence // by their numbers
 }
@@ -25,7 +26,7 @@ type silence struct {
 	// sinceMark is the longest that ended after the last mark; it may have begun
 	// before.
 	sinceMark time.Duration
-	answers   int // since the last mark
+	answered  bool // a send since the last Expect
 }
 
 func newSilences(now func() time.Duration) *Silences { return &Silences{now: now} }
@@ -59,14 +60,16 @@ func (s *silence) sent(at time.Duration) {
 	s.waiting++
 }
 
-// answered notes an answer; given up is one that will never come.
-func (s *Silences) answered(client int, now time.Duration, givenUp bool) {
+// answered notes the answer to a send that was meant to happen at a time; given up
+// is one that will never come.
+func (s *Silences) answered(client int, at, now time.Duration, givenUp bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, one := range []*silence{&s.all, &s.clients[client]} {
 		one.waiting--
 		if !givenUp {
 			one.end(s, now)
+			one.answered = one.answered || at >= s.expected
 		}
 	}
 }
@@ -75,7 +78,6 @@ func (s *silence) end(of *Silences, now time.Duration) {
 	s.longest = max(s.longest, min(now, of.to)-max(s.since, of.from))
 	s.sinceMark = max(s.sinceMark, now-s.since)
 	s.since = now
-	s.answers++
 }
 
 // longest returns the longest silence of all clients together, and that of the
@@ -106,7 +108,7 @@ func (s *Silences) Mark() {
 	}
 }
 
-func (s *silence) mark() { s.sinceMark, s.answers = 0, 0 }
+func (s *silence) mark() { s.sinceMark = 0 }
 
 // SinceMark returns the longest silence since the last mark, of all clients
 // together and of each, by its number. What lasts still counts up to now.
@@ -127,13 +129,23 @@ func (s *Silences) SinceMark() (all time.Duration, clients []time.Duration) {
 	return of(&s.all), clients
 }
 
-// Unanswered returns the numbers of clients that have got no answer since the last
-// mark.
+// Expect begins what Unanswered tells of.
+func (s *Silences) Expect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expected = s.now()
+	for i := range s.clients {
+		s.clients[i].answered = false
+	}
+}
+
+// Unanswered returns the numbers of clients that have got no answer to anything
+// that they were to send since Expect was called last.
 func (s *Silences) Unanswered() (clients []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.clients {
-		if s.clients[i].answers == 0 {
+		if !s.clients[i].answered {
 			clients = append(clients, i)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/replica"
 )
 
 // faults makes a server fail when it is told to, for tests that have to see it
@@ -19,17 +20,22 @@ import (
 //	POST /faults/shards/{n}/resume     and gets one again
 //	POST /faults/clock/pass/{duration} so much time passes at once
 //	POST /faults/clock/jump/{duration} the wall clock is set so far ahead, or back
+//	POST /faults/disk/hang             writes of logs wait
+//	POST /faults/disk/resume           and go on
 //
 // The clock is right again after a restart. Snapshots are taken early and files
 // of the log are small, so that short runs see many. Only a build with the tag
 // "faults" has all this.
 type faults struct {
 	passed, jumped atomic.Int64 // nanoseconds
+	disk           *replica.HangingDisk
 }
 
-// configure makes the store read a clock that the calls can set.
+// configure makes the store read a clock that the calls can set, and write to a
+// disk that they can hang.
 func (f *faults) configure(c *raftstore.Config) {
 	c.SnapshotBytes, c.SegmentBytes = 4<<20, 256<<10
+	f.disk = c.HangingDisk()
 	start := time.Now()
 	c.Clock = func() (wall time.Time, mono time.Duration) {
 		now, passed := time.Now(), time.Duration(f.passed.Load())
@@ -43,6 +49,9 @@ func (f *faults) handler(admin http.Handler, requireAdmin func(http.Handler) htt
 	calls.HandleFunc("POST /faults/shards/{n}/resume", onShard(store.ResumeShard))
 	calls.HandleFunc("POST /faults/clock/pass/{duration}", onClock(&f.passed, 0))
 	calls.HandleFunc("POST /faults/clock/jump/{duration}", onClock(&f.jumped, -maxClockFault))
+
+	calls.HandleFunc("POST /faults/disk/hang", onDisk(f.disk.Hang))
+	calls.HandleFunc("POST /faults/disk/resume", onDisk(f.disk.Resume))
 
 	mux := http.NewServeMux()
 	mux.Handle("/", admin)
@@ -62,6 +71,13 @@ func onShard(do func(shard int) error) http.HandlerFunc {
 			http.Error(w, err.Error(), http.StatusNotFound)
 			return
 		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func onDisk(do func()) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		do()
 		w.WriteHeader(http.StatusNoContent)
 	}
 }

@@ -26,3 +26,9 @@ func (s *Server) fault(call string) {
 		s.T.Fatalf("%s: status %d %v", call, status, reply)
 	}
 }
+
+// HangDisk makes all writes of logs wait until ResumeDisk. Fault servers only.
+func (s *Server) HangDisk() { s.T.Helper(); s.fault("disk/hang") }
+
+// ResumeDisk undoes HangDisk.
+func (s *Server) ResumeDisk() { s.T.Helper(); s.fault("disk/resume") }
