@@ -3,15 +3,16 @@ package link
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"sync"
 	"time"
 
-	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // A NodeID is the UUID of a node, made once with its data directory.
@@ -25,7 +26,8 @@ type Peer struct {
 }
 
 // An Identity says who is at the other end of a connection. With TLS, the name is that
-// of a certificate that this node's CA bundle vouches for.
+// of a certificate that this node's CA bundle vouches for; the ID is what the node says,
+// and belongs to that name if it is Known. Without TLS, all of it is what the node says.
 type Identity struct {
 	ID      NodeID
 	Name    string
@@ -39,11 +41,25 @@ type PeerState uint8
 const (
 	Connected PeerState = iota + 1
 	// Lost: nothing was heard for Config.Silence, or the connection broke. The node may
-	// still run, frozen or behind a broken network.
+	// still run, frozen or behind a broken network. A process that has restarted is Lost
+	// and Connected again.
 	Lost
-	// Gone: nothing listens at its address any more, so the process has ended.
+	// Gone: nothing listens at its address any more, so the process has ended. It may
+	// follow on Lost.
 	Gone
 )
+
+func (s PeerState) String() string {
+	switch s {
+	case Connected:
+		return "connected"
+	case Lost:
+		return "lost"
+	case Gone:
+		return "gone"
+	}
+	return "never connected"
+}
 
 // A Config configures a Link. ID, Name and Listen are needed, and one of TLS, Insecure
 // or a Listen on a loopback address.
@@ -58,21 +74,25 @@ type Config struct {
 	Insecure bool
 
 	// OnStatus is called with the newest status of a peer; older ones may be skipped.
-	// OnPeer is called with each change of a peer's state. The calls for one peer come
-	// one after the other, in order; those for different peers may come together. Both
+	// OnPeer is called with each change of a peer's state, but not when SetPeers takes it
+	// out. The calls for one peer come one after the other, in order; those for different
+	// peers may come together. They must not block for long and must not call Close. Both
 	// may be nil.
 	OnStatus func(node NodeID, status []byte)
 	OnPeer   func(node NodeID, state PeerState)
 
-	// Silence is the time after which a peer that says nothing is Lost; 0 = 2 s.
+	// Silence is the time after which a peer that says nothing is Lost; 0 = 2 s, at
+	// least 300 ms.
 	Silence time.Duration
-	// Handshake bounds TLS and hello of a connection; 0 = 5 s.
+	// Handshake bounds the making of a connection, with TLS and hello; 0 = 5 s.
 	Handshake time.Duration
 	// RPC is the time-out of an RPC of Raft, but for InstallSnapshot; 0 = 10 s.
 	RPC time.Duration
 	// BulkRate bounds what this node sends of snapshots, in bytes a second;
 	// 0 = 64 MiB, negative = no limit.
 	BulkRate int
+	// BulkStall is how long a snapshot may make no progress; 0 = 10 s.
+	BulkStall time.Duration
 	// MaxMessage bounds a gRPC message, in bytes; 0 = 16 MiB.
 	MaxMessage int
 
@@ -81,7 +101,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 }
 
-// TLSFiles are the paths of PEM files. They are read again when they change.
+// TLSFiles are the paths of PEM files. They are read again when they change, for the
+// connections that are made from then on.
 type TLSFiles struct {
 	Cert, Key string // this node's certificate with its chain, and its key
 	CA        string // bundle that the certificates of all nodes are to be verified with
@@ -89,120 +110,342 @@ type TLSFiles struct {
 
 // A Link is a node's end of its connections with the other nodes.
 type Link struct {
-	config Config
-	server *grpc.Server
-}
+	config     Config
+	log        *slog.Logger
+	creds      *certs // nil without TLS
+	boot       uint64 // a number of this process
+	metrics    *metrics
+	server     *grpc.Server
+	rpcs       *queue        // connections for server
+	bulk       *rate.Limiter // nil without a limit
+	handshakes chan struct{} // a place for each connection whose hello is not done
+	said       quieter
+	ctx        context.Context // ends with Close
+	cancel     context.CancelFunc
+	work       sync.WaitGroup
 
-var errNotYet = errors.New("link: not implemented yet")
+	// A peer's mutex is never taken while this one is held.
+	mu         sync.RWMutex
+	started    bool
+	closed     bool
+	listener   net.Listener
+	cluster    string
+	status     []byte
+	hasStatus  bool
+	peers      map[NodeID]*peer
+	groups     map[string]*Transport
+	conns      map[*conn]struct{}
+	connCounts map[connCount]int
+}
 
 // Open checks the configuration and reads the certificates. It opens no port.
 func Open(c Config) (*Link, error) {
-	return &Link{config: c, server: grpc.NewServer()}, nil
+	if c.ID == "" || len(c.ID) > maxWord {
+		return nil, fmt.Errorf("link: ID: %q, want 1 to %d bytes", c.ID, maxWord)
+	}
+	if c.Name == "" || len(c.Name) > maxWord {
+		return nil, fmt.Errorf("link: Name: %q, want 1 to %d bytes", c.Name, maxWord)
+	}
+	for _, d := range []struct {
+		field         *time.Duration
+		name          string
+		least, preset time.Duration
+	}{
+		{&c.Silence, "Silence", 3 * keepAlive, 2 * time.Second},
+		{&c.Handshake, "Handshake", time.Millisecond, 5 * time.Second},
+		{&c.RPC, "RPC", time.Millisecond, 10 * time.Second},
+		{&c.BulkStall, "BulkStall", bulkAlive, 10 * time.Second},
+	} {
+		if *d.field == 0 {
+			*d.field = d.preset
+		}
+		if *d.field < d.least {
+			return nil, fmt.Errorf("link: %s: %v, at least %v", d.name, *d.field, d.least)
+		}
+	}
+	if c.MaxMessage < 0 {
+		return nil, fmt.Errorf("link: MaxMessage: %d is negative", c.MaxMessage)
+	}
+	if c.MaxMessage == 0 {
+		c.MaxMessage = 16 << 20
+	}
+	if c.BulkRate == 0 {
+		c.BulkRate = 64 << 20
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("link: Listen: %w", err)
+	}
+	if c.TLS == nil && !c.Insecure && !isLoopback(host) {
+		return nil, fmt.Errorf("link: Listen: %s is not a loopback address; it takes certificates or Insecure", c.Listen)
+	}
+	l := &Link{
+		config: c, log: c.Log, boot: rand.Uint64(),
+		handshakes: make(chan struct{}, maxHandshakes),
+		cluster:    c.Cluster,
+		peers:      make(map[NodeID]*peer),
+		groups:     make(map[string]*Transport),
+		conns:      make(map[*conn]struct{}),
+		connCounts: make(map[connCount]int),
+	}
+	if c.TLS != nil {
+		if l.creds, err = openCerts(*c.TLS, c.Name, c.Log); err != nil {
+			return nil, err
+		}
+	}
+	if c.BulkRate > 0 {
+		l.bulk = rate.NewLimiter(rate.Limit(c.BulkRate), bulkChunk)
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.metrics = newMetrics(l)
+	if c.Metrics != nil {
+		if err := c.Metrics.Register(l.metrics); err != nil {
+			return nil, fmt.Errorf("link: metrics: %w", err)
+		}
+	}
+	l.server = l.newServer()
+	return l, nil
 }
 
-// Server returns where gRPC services are registered, before Start.
+// isLoopback reports whether host names only this machine. An empty host is all of
+// its addresses.
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// Server returns where gRPC services are registered, before Start. Handlers get []byte
+// messages, see Codec, and learn of their caller from PeerOf.
 func (l *Link) Server() grpc.ServiceRegistrar { return l.server }
 
 // Start opens the port and begins to connect to the peers.
-func (l *Link) Start() error { return errNotYet }
+func (l *Link) Start() error {
+	ln, err := net.Listen("tcp", l.config.Listen)
+	if err != nil {
+		return fmt.Errorf("link: %w", err)
+	}
+	l.mu.Lock()
+	if l.closed || l.started {
+		l.mu.Unlock()
+		ln.Close()
+		return errors.New("link: started before, or closed")
+	}
+	l.started, l.listener = true, ln
+	l.rpcs = newQueue(ln.Addr())
+	var peers []*peer
+	for _, p := range l.peers {
+		peers = append(peers, p)
+	}
+	l.mu.Unlock()
+	l.spawn(func() { l.server.Serve(l.rpcs) })
+	l.spawn(func() { l.acceptLoop(ln) })
+	if l.creds != nil {
+		l.spawn(func() { l.creds.watch(l.ctx) })
+	}
+	for _, p := range peers {
+		l.spawn(p.run)
+		l.spawn(p.notify)
+	}
+	return nil
+}
+
+// spawn runs f in a goroutine that Close waits for, and reports false once the Link is
+// closed.
+func (l *Link) spawn(f func()) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.closed {
+		return false
+	}
+	l.work.Go(f)
+	return true
+}
 
 // Addr returns the address that the port is open at, nil before Start.
-func (l *Link) Addr() net.Addr { return nil }
+func (l *Link) Addr() net.Addr {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.listener == nil {
+		return nil
+	}
+	return l.listener.Addr()
+}
 
-// Close ends all connections and transports, and returns when no goroutine is left.
-func (l *Link) Close() error { return nil }
+// Close ends all connections and transports, and returns when no goroutine is left, so
+// also no call of a callback or a gRPC handler.
+func (l *Link) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		l.work.Wait()
+		return nil
+	}
+	l.closed = true
+	ln := l.listener
+	var groups []*Transport
+	for _, t := range l.groups {
+		groups = append(groups, t)
+	}
+	l.mu.Unlock()
+	if ln != nil {
+		ln.Close() // first: whoever finds that this node has left is to find the port shut
+	}
+	l.cancel()
+	for _, t := range groups {
+		t.Close()
+	}
+	for _, p := range l.allPeers() {
+		p.stop()
+		p.halt()
+	}
+	l.closeConns(func(*conn) bool { return true })
+	l.server.Stop()
+	if l.config.Metrics != nil {
+		l.config.Metrics.Unregister(l.metrics)
+	}
+	l.work.Wait()
+	return nil
+}
 
-// SetCluster says which cluster this node belongs to from now on. It must not change
-// once it is set.
-func (l *Link) SetCluster(cluster string) {}
+// Cluster returns the cluster that this node belongs to, "" if none.
+func (l *Link) Cluster() string {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.cluster
+}
+
+// SetCluster says which cluster this node belongs to from now on. Before, it only
+// speaks gRPC. It must not change once it is set.
+func (l *Link) SetCluster(cluster string) {
+	l.mu.Lock()
+	l.cluster = cluster
+	l.mu.Unlock()
+	for _, p := range l.allPeers() {
+		poke(p.wake)
+	}
+}
 
 // SetPeers says which nodes there are. Those that are no longer among them are
 // disconnected. This node may be among them.
-func (l *Link) SetPeers(peers []Peer) {}
+func (l *Link) SetPeers(peers []Peer) {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return
+	}
+	gone := l.peers
+	l.peers = make(map[NodeID]*peer, len(peers))
+	var fresh, kept []*peer
+	now := make(map[*peer]Peer)
+	for _, p := range peers {
+		if p.ID == l.config.ID || l.peers[p.ID] != nil {
+			continue
+		}
+		q := gone[p.ID]
+		if q == nil {
+			q = newPeer(l, p)
+			fresh = append(fresh, q)
+		} else {
+			delete(gone, p.ID)
+			kept = append(kept, q)
+		}
+		l.peers[p.ID] = q
+		now[q] = p
+	}
+	started := l.started
+	l.mu.Unlock()
+	for _, q := range gone {
+		q.stop()
+		q.halt()
+	}
+	for _, q := range kept {
+		q.update(now[q])
+	}
+	for _, q := range fresh {
+		if started {
+			l.spawn(q.run)
+			l.spawn(q.notify)
+		}
+	}
+}
+
+func (l *Link) peer(id NodeID) *peer {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.peers[id]
+}
+
+func (l *Link) allPeers() []*peer {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	all := make([]*peer, 0, len(l.peers))
+	for _, p := range l.peers {
+		all = append(all, p)
+	}
+	return all
+}
 
 // State returns the state of a peer, 0 if it was never connected or is no peer.
-func (l *Link) State(node NodeID) PeerState { return 0 }
+func (l *Link) State(node NodeID) PeerState {
+	p := l.peer(node)
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
+}
 
 // MaxStatus bounds a status, in bytes.
 const MaxStatus = 64<<10 - 1
 
 // SetStatus sets what all peers are told at once, and on connecting. The slice is the
 // Link's from then on. A status larger than MaxStatus is an error.
-func (l *Link) SetStatus(status []byte) error { return nil }
-
-// Offset returns the median of the peers' clocks against this node's, positive if they
-// are ahead, and of how many peers.
-func (l *Link) Offset() (median time.Duration, peers int) { return 0, 0 }
-
-// Conn returns the gRPC connection to a peer. Calls fail with codes.Unavailable while
-// the peer is not connected. Messages are []byte, see Codec.
-func (l *Link) Conn(node NodeID) grpc.ClientConnInterface { return unconnected{} }
-
-type unconnected struct{}
-
-func (unconnected) Invoke(context.Context, string, any, any, ...grpc.CallOption) error {
-	return status.Error(codes.Unavailable, errNotYet.Error())
+func (l *Link) SetStatus(status []byte) error {
+	if len(status) > MaxStatus {
+		return fmt.Errorf("link: status of %d bytes, at most %d", len(status), MaxStatus)
+	}
+	l.mu.Lock()
+	l.status, l.hasStatus = status, true
+	l.mu.Unlock()
+	for _, p := range l.allPeers() {
+		if s, _ := p.current(); s != nil {
+			s.tellStatus()
+		}
+	}
+	return nil
 }
 
-func (unconnected) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, status.Error(codes.Unavailable, errNotYet.Error())
+func (l *Link) currentStatus() ([]byte, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.status, l.hasStatus
 }
 
-// Dial connects to a node that need not be a peer, as one that joins does.
-func (l *Link) Dial(ctx context.Context, address string) (*grpc.ClientConn, Identity, error) {
-	return nil, Identity{}, errNotYet
+// Offset returns the median of the clocks of the connected peers and of this node,
+// against this node's: positive if theirs are ahead. peers is how many it is of, without
+// this node. With one peer it is zero, since nobody can say which of two is wrong.
+func (l *Link) Offset() (median time.Duration, peers int) {
+	var offsets []time.Duration
+	for _, p := range l.allPeers() {
+		p.mu.Lock()
+		connected, offset := p.session != nil, p.offset
+		p.mu.Unlock()
+		if !connected {
+			continue
+		}
+		if best, ok := offset.best(); ok {
+			offsets = append(offsets, best.offset)
+		}
+	}
+	return medianOffset(offsets), len(offsets)
 }
-
-// PeerOf returns who calls, for a handler of a service.
-func PeerOf(ctx context.Context) (Identity, bool) { return Identity{}, false }
-
-// Transport makes the transport of this node's replica of a Raft group. The name is
-// the same at all nodes; local is the replica's server ID, which is its address too.
-// locate says at which node another replica is, asked at each dial.
-func (l *Link) Transport(group string, local raft.ServerID, locate func(raft.ServerID) (NodeID, bool)) (*Transport, error) {
-	return nil, errNotYet
-}
-
-// A Transport carries the RPCs of one replica. It implements raft.Transport.
-type Transport struct {
-	raft.Transport
-}
-
-var (
-	_ raft.Transport   = (*Transport)(nil)
-	_ raft.WithClose   = (*Transport)(nil)
-	_ raft.WithPreVote = (*Transport)(nil)
-)
-
-// Close ends the transport. From then on nothing is sent and nothing answered,
-// heartbeats neither.
-func (t *Transport) Close() error { return nil }
-
-func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return errNotYet
-}
-
-// Gate stops what a leader sends to its followers, heartbeats too, until it is opened
-// again with false: calls wait.
-func (t *Transport) Gate(shut bool) {}
-
-// A Progress is what a follower is known to have.
-type Progress struct {
-	Term    uint64    // of the leader that it was learnt as
-	Matched uint64    // last index that it has, as of its last answer to AppendEntries or InstallSnapshot
-	Moved   time.Time // when Matched last changed
-	Heard   time.Time // when it last answered anything
-}
-
-// Progress returns what a follower is known to have, reports false if it has not
-// answered yet.
-func (t *Transport) Progress(follower raft.ServerID) (Progress, bool) { return Progress{}, false }
-
-// Campaign has this replica, which must be a voter, stand for election at once, as a TimeoutNow of a
-// leader would.
-func (t *Transport) Campaign(ctx context.Context) error { return errNotYet }
-
-// TakeOver calls Campaign when it is this node's turn after the leader's process has
-// ended: at once if no other node with a voter that is connected has a lower ID, 100 ms
-// later for each that has. It does nothing if a leader has been heard of by then.
-func (t *Transport) TakeOver(ctx context.Context, voters []raft.ServerID) error { return errNotYet }

@@ -1,0 +1,164 @@
+package link
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// maxConns bounds the connections of one kind with one peer, both directions together.
+// More are refused. 256 Raft groups need at most four each.
+const maxConns = 1024
+
+// A conn is a connection whose hello is done.
+type conn struct {
+	net.Conn          // what is read and written: with TLS if there is
+	raw      net.Conn // what is closed: the end of TLS would have to wait for a full socket
+	link     *Link
+	kind     kind
+	peer     Identity
+	boot     uint64 // of the peer's process
+	once     sync.Once
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF // all that is spoken here has lengths: a connection may just end
+	}
+	return n, err
+}
+
+func (c *conn) Close() error {
+	c.once.Do(func() { c.link.forget(c) })
+	return c.raw.Close()
+}
+
+// register counts c among the connections that Close ends.
+func (l *Link) register(c *conn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errClosed
+	}
+	n := connCount{c.peer.ID, c.kind}
+	if l.connCounts[n] >= maxConns {
+		return refuse(codeLimit, "%d connections %s with one peer are open", maxConns, c.kind)
+	}
+	l.connCounts[n]++
+	l.conns[c] = struct{}{}
+	l.metrics.connections.WithLabelValues(string(c.kind)).Inc()
+	return nil
+}
+
+type connCount struct {
+	peer NodeID
+	kind kind
+}
+
+func (l *Link) forget(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.conns[c]; !ok {
+		return
+	}
+	delete(l.conns, c)
+	n := connCount{c.peer.ID, c.kind}
+	if l.connCounts[n]--; l.connCounts[n] == 0 {
+		delete(l.connCounts, n)
+	}
+	l.metrics.connections.WithLabelValues(string(c.kind)).Dec()
+}
+
+// closeConns ends the connections with a peer that which reports true for.
+func (l *Link) closeConns(which func(*conn) bool) {
+	var end []*conn
+	l.mu.RLock()
+	for c := range l.conns {
+		if which(c) {
+			end = append(end, c)
+		}
+	}
+	l.mu.RUnlock()
+	for _, c := range end {
+		c.Close()
+	}
+}
+
+// A queue is a net.Listener of connections that were accepted elsewhere.
+type queue struct {
+	addr  net.Addr
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+// queueLen is how many connections may wait to be accepted. The next one waits for
+// queueWait and is closed then.
+const (
+	queueLen  = 16
+	queueWait = time.Second
+)
+
+func newQueue(addr net.Addr) *queue {
+	return &queue{addr: addr, conns: make(chan net.Conn, queueLen), done: make(chan struct{})}
+}
+
+// put hands c to Accept, or closes it.
+func (q *queue) put(c net.Conn) {
+	wait := time.NewTimer(queueWait)
+	defer wait.Stop()
+	select {
+	case <-q.done:
+		c.Close()
+		return
+	default:
+	}
+	select {
+	case q.conns <- c:
+		select {
+		case <-q.done: // nobody may have seen it
+			q.drain()
+		default:
+		}
+	case <-q.done:
+		c.Close()
+	case <-wait.C:
+		c.Close()
+	}
+}
+
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case <-q.done:
+		return nil, net.ErrClosed
+	default:
+	}
+	select {
+	case c := <-q.conns:
+		return c, nil
+	case <-q.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (q *queue) Close() error {
+	q.once.Do(func() { close(q.done) })
+	q.drain()
+	return nil
+}
+
+func (q *queue) drain() {
+	for {
+		select {
+		case c := <-q.conns:
+			c.Close()
+		default:
+			return
+		}
+	}
+}
+
+func (q *queue) Addr() net.Addr { return q.addr }

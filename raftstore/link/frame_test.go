@@ -1,0 +1,237 @@
+package link
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestFrames(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	word := func() []byte { return bytes.Repeat([]byte{'w'}, r.IntN(maxWord+1)) }
+	var beats []beat
+	var acks []beatAck
+	for i := range 1000 {
+		beats = append(beats, beat{
+			call: uint64(i), group: string(word()), replica: string(word()), term: r.Uint64(), version: 3,
+			from: append([]byte(nil), word()...), fromAddr: append([]byte(nil), word()...),
+		})
+		acks = append(acks, beatAck{call: uint64(i), failed: "failed"})
+		acks = append(acks, beatAck{
+			call: uint64(i), term: r.Uint64(), lastLog: r.Uint64(), success: i%2 == 0, noWait: i%3 == 0,
+			version: 3, from: append([]byte(nil), word()...), fromAddr: append([]byte(nil), word()...),
+		})
+	}
+	status := bytes.Repeat([]byte{1}, MaxStatus)
+	out := appendAlive(nil, alive{sent: 1, echo: -2, received: 3})
+	out = appendStatus(out, status)
+	out = appendItems(out, frameBeats, beats, appendBeat)
+	out = appendItems(out, frameBeatAcks, acks, appendBeatAck)
+
+	in := bytes.NewReader(out)
+	var buf []byte
+	var gotBeats []beat
+	var gotAcks []beatAck
+	for {
+		frameType, body, b, err := readFrame(in, buf)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf = b
+		f := fields{b: body}
+		switch frameType {
+		case frameAlive:
+			if a, err := parseAlive(body); err != nil || a != (alive{1, -2, 3}) {
+				t.Errorf("alive: %+v, %v", a, err)
+			}
+		case frameStatus:
+			if !bytes.Equal(body, status) {
+				t.Error("status differs")
+			}
+		case frameBeats:
+			for f.more() {
+				gotBeats = append(gotBeats, f.beat())
+			}
+		case frameBeatAcks:
+			for f.more() {
+				gotAcks = append(gotAcks, f.beatAck())
+			}
+		}
+		if f.err != nil {
+			t.Fatal(f.err)
+		}
+	}
+	for i := range beats {
+		beats[i].from, beats[i].fromAddr = nilIfEmpty(beats[i].from), nilIfEmpty(beats[i].fromAddr)
+	}
+	for i := range acks {
+		acks[i].from, acks[i].fromAddr = nilIfEmpty(acks[i].from), nilIfEmpty(acks[i].fromAddr)
+	}
+	if !reflect.DeepEqual(gotBeats, beats) || !reflect.DeepEqual(gotAcks, acks) {
+		t.Errorf("%d beats and %d acks came back otherwise, of %d and %d", len(gotBeats), len(gotAcks), len(beats), len(acks))
+	}
+}
+
+func nilIfEmpty(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+func TestFrameRefusals(t *testing.T) {
+	for name, b := range map[string]string{
+		"no type":     "\x00\x00\x00\x00\x01",
+		"too long":    "\x00\x02\x00\x01\x01",
+		"much longer": "\xff\xff\xff\xff\x01",
+	} {
+		if _, _, _, err := readFrame(strings.NewReader(b), nil); !errors.Is(err, errFrame) {
+			t.Errorf("%s: %v, want errFrame", name, err)
+		}
+	}
+	s := &session{}
+	for name, frame := range map[string]struct {
+		frameType byte
+		body      string
+	}{
+		"short alive":      {frameAlive, strings.Repeat("x", 23)},
+		"long alive":       {frameAlive, strings.Repeat("x", 25)},
+		"large status":     {frameStatus, strings.Repeat("x", MaxStatus+1)},
+		"cut beat":         {frameBeats, "\x01\x02ab\x05c"},
+		"cut ack":          {frameBeatAcks, "\x01\x00\x01"},
+		"number too large": {frameBeatAcks, strings.Repeat("\xff", 11)},
+		"word too long":    {frameBeatAcks, "\x01\xff" + strings.Repeat("x", 255)},
+	} {
+		if err := s.take(frame.frameType, []byte(frame.body)); !errors.Is(err, errFrame) {
+			t.Errorf("%s: %v, want errFrame", name, err)
+		}
+	}
+	if err := s.take(99, []byte("anything")); err != nil {
+		t.Errorf("a frame of a later version: %v, want none", err)
+	}
+}
+
+func FuzzFrames(f *testing.F) {
+	f.Add(appendAlive(nil, alive{1, 2, 3}))
+	f.Add(appendStatus(nil, []byte("status")))
+	f.Add(appendItems(nil, frameBeats, []beat{{call: 1, group: "g", replica: "r", term: 2, version: 3, from: []byte("a")}}, appendBeat))
+	f.Add(appendItems(nil, frameBeatAcks, []beatAck{{call: 1, failed: "no"}, {call: 2, term: 3, success: true}}, appendBeatAck))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		frameType, body, _, err := readFrame(bytes.NewReader(b), nil)
+		if err != nil {
+			return
+		}
+		x := fields{b: body}
+		switch frameType {
+		case frameAlive:
+			if a, err := parseAlive(body); err == nil && !bytes.Equal(appendAlive(nil, a)[5:], body) {
+				t.Errorf("alive %+v is written otherwise", a)
+			}
+		case frameBeats:
+			for x.more() {
+				one := x.beat()
+				again := fields{b: appendBeat(nil, one)}
+				if x.err == nil && !reflect.DeepEqual(again.beat(), one) {
+					t.Errorf("beat %+v comes back otherwise", one)
+				}
+			}
+		case frameBeatAcks:
+			for x.more() {
+				one := x.beatAck()
+				again := fields{b: appendBeatAck(nil, one)}
+				if x.err == nil && !reflect.DeepEqual(again.beatAck(), one) {
+					t.Errorf("ack %+v comes back otherwise", one)
+				}
+			}
+		}
+	})
+}
+
+func TestHelloRefusals(t *testing.T) {
+	good := hello{Version: protocolVersion, Cluster: testCluster, From: "1", Name: "a", To: "2"}
+	for _, test := range []struct {
+		name   string
+		change func(*hello)
+		code   string // "" = none
+	}{
+		{"nothing", func(*hello) {}, ""},
+		{"version", func(h *hello) { h.Version++ }, codeVersion},
+		{"no version", func(h *hello) { h.Version = 0 }, codeVersion},
+		{"no id", func(h *hello) { h.From = "" }, codeMalformed},
+		{"no name", func(h *hello) { h.Name = "" }, codeMalformed},
+		{"long group", func(h *hello) { h.Group = strings.Repeat("g", maxWord+1) }, codeMalformed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := good
+			test.change(&h)
+			b, err := json.Marshal(h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = parseHello(b)
+			r, ok := errors.AsType[*refusal](err)
+			if err == nil != (test.code == "") || ok && r.code != test.code {
+				t.Errorf("parseHello: %v, want code %q", err, test.code)
+			}
+		})
+	}
+	for name, b := range map[string]string{"not JSON": "hello", "no object": "[]", "empty": ""} {
+		if _, err := parseHello([]byte(b)); err == nil {
+			t.Errorf("%s: parsed", name)
+		}
+	}
+	if _, err := readMessage(strings.NewReader("\xff\xff{}")); err == nil {
+		t.Error("a hello of 64 KiB was read")
+	}
+	if err := writeMessage(io.Discard, "", welcome{Refused: strings.Repeat("x", maxHello)}); err == nil {
+		t.Error("a welcome beyond maxHello was written")
+	}
+}
+
+func FuzzHello(f *testing.F) {
+	f.Add([]byte(`{"version":1,"cluster":"c","from":"1","name":"a","to":"2","group":"g","boot":7}`))
+	f.Add([]byte(`{"version":1,"refused":"no"}`))
+	f.Add([]byte(`{"version":1,"id":"1","name":"a"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, err := parseHello(b); err == nil && h.Refused == "" {
+			var out bytes.Buffer
+			if err := writeMessage(&out, "", h); err != nil {
+				t.Fatal(err)
+			}
+			body, err := readMessage(&out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again, err := parseHello(body); err != nil || again != h {
+				t.Errorf("hello %+v comes back as %+v, %v", h, again, err)
+			}
+		}
+		parseWelcome(b)
+		readMessage(bytes.NewReader(b))
+		readPreface(bytes.NewReader(b))
+	})
+}
+
+func TestPreface(t *testing.T) {
+	for _, k := range kinds {
+		in := strings.NewReader(prefaceFor(k) + "rest")
+		got, err := readPreface(in)
+		rest, _ := io.ReadAll(in)
+		if got != k || err != nil || string(rest) != "rest" {
+			t.Errorf("%s: %q, %v, then %q", k, got, err, rest)
+		}
+	}
+	for _, line := range []string{"belfry h3\n", "GET / HTTP/1.1\n", "\n", strings.Repeat("x", 100)} {
+		if _, err := readPreface(strings.NewReader(line)); err == nil {
+			t.Errorf("%q was read", line)
+		}
+	}
+}
