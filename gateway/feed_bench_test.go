@@ -28,7 +28,7 @@ func BenchmarkFanOut(b *testing.B) {
 
 func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 	store := newTestStore(b)
-	store.apply(&command.Configure{Limits: command.Limits{GroupRate: -1}})
+	store.apply(&command.Configure{Version: 1, Limits: command.Limits{GroupRate: -1}})
 	names := make([]command.UserID, members)
 	for i := range names {
 		names[i] = command.UserID(fmt.Sprint("user", i))
@@ -119,7 +119,7 @@ func discarded(b *testing.B, reading *sync.WaitGroup) net.Conn {
 func BenchmarkLogin(b *testing.B) {
 	const groups = 1000
 	store := newTestStore(b)
-	store.apply(&command.Configure{Limits: command.Limits{GroupRate: -1}})
+	store.apply(&command.Configure{Version: 1, Limits: command.Limits{GroupRate: -1}})
 	body := benchBody(b)
 	for i := range groups {
 		id := command.GroupID(fmt.Sprint("group", i))

@@ -14,7 +14,7 @@ import (
 // unlimited switches the rate of groups off.
 func (e *edge) unlimited() {
 	e.t.Helper()
-	e.do(&command.Configure{Limits: command.Limits{GroupRate: -1}})
+	e.do(&command.Configure{Version: 1, Limits: command.Limits{GroupRate: -1}})
 }
 
 // TestSlowMemberDelaysNobody has a member whose window is full while others get
@@ -348,7 +348,7 @@ func TestFanOutAllocatesNothingForAMember(t *testing.T) {
 	for _, codec := range []protocol.Codec{protocol.JSON, protocol.Msgpack} {
 		allocs := func(members int) float64 {
 			store := newTestStore(t)
-			store.apply(&command.Configure{Limits: command.Limits{GroupRate: -1}})
+			store.apply(&command.Configure{Version: 1, Limits: command.Limits{GroupRate: -1}})
 			store.apply(&command.CreateGroup{Group: "room", Owner: "alice", By: "alice", Kind: command.GroupChatroom, Settings: command.GroupChatroom.Settings()})
 			g := newBareGateway(t, store)
 			var sessions []*session

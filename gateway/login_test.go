@@ -145,7 +145,7 @@ func TestLoginPushesBacklogOfGroups(t *testing.T) {
 func TestLoginOrderAndMergedRecents(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
-		e.do(&command.Configure{Limits: command.Limits{Recents: 4}})
+		e.do(&command.Configure{Version: 1, Limits: command.Limits{Recents: 4}})
 		for i, id := range []command.GroupID{"old", "mid", "new"} {
 			e.group(id, command.GroupPrivate, "alice", "bob")
 			e.do(&command.Send{User: command.UserID(fmt.Sprint("friend", i)), To: "bob", CID: fmt.Sprint("f", i), Body: []byte{0xc0}})

@@ -35,7 +35,7 @@ func TestPageOfGaps(t *testing.T) {
 		e := newEdge(t, nil)
 		alice := e.online("alice", codec)
 		e.store.mu.Lock()
-		e.store.apply(&command.Configure{Limits: command.Limits{NewConversations: -1, UserBytes: -1}})
+		e.store.apply(&command.Configure{Version: 1, Limits: command.Limits{NewConversations: -1, UserBytes: -1}})
 		for i := range messages {
 			seq := uint64(i + 1)
 			e.store.apply(&command.Send{User: "alice", To: "bob", ID: command.MsgID{1}, CID: fmt.Sprint(i), Body: []byte{1}})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // dataFormat is the version of the layout of a data directory, and of the
@@ -29,22 +30,31 @@ type dataInfo struct {
 	Node    string `json:"node"`
 	Shards  int    `json:"shards"`
 	RaftLog string `json:"raftLog"`
+	// Configuration is what the shards were last configured with.
+	Configuration configuration `json:"configuration"`
+}
+
+// A configuration is that of all shards.
+type configuration struct {
+	Version uint64         `json:"version"` // rises whenever the store is opened with other values
+	Limits  command.Limits `json:"limits"`
 	// Epoch distinguishes this store from others whose cursors clients may still hold: an
 	// earlier store that was lost, or this one before it was restored from a backup.
-	Epoch uint64 `json:"epoch"`
+	Epoch     uint64 `json:"epoch"`
+	HookBytes int    `json:"hookBytes"`
 }
 
 // openDataDir creates cfg.Dir if it does not exist, locks it, takes other users'
 // permissions away and checks that the directory fits the rest of cfg. If cfg.Shards is
 // 0, openDataDir sets it. It returns the lock, which the caller closes to unlock the
-// directory, and the store's epoch.
-func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
+// directory, and the configuration of the shards.
+func openDataDir(cfg *Config) (lock *os.File, conf configuration, err error) {
 	if err := os.MkdirAll(cfg.Dir, dirMode); err != nil {
-		return nil, 0, err
+		return nil, conf, err
 	}
 	held, err := lockFile(filepath.Join(cfg.Dir, "LOCK"))
 	if err != nil {
-		return nil, 0, err
+		return nil, conf, err
 	}
 	defer func() {
 		if err != nil {
@@ -60,16 +70,16 @@ func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 		}
 		info := dataInfo{
 			Format: dataFormat, Node: cfg.Node, Shards: cfg.Shards, RaftLog: cfg.RaftLog,
-			Epoch: uint64(time.Now().UnixMilli()),
+			Configuration: configuration{Version: 1, Limits: cfg.Limits, Epoch: uint64(time.Now().UnixMilli()), HookBytes: cfg.hookBytes()},
 		}
-		return held, info.Epoch, errors.Join(writeFile(path, info), replica.SyncDir(filepath.Dir(cfg.Dir)))
+		return held, info.Configuration, errors.Join(writeFile(path, info), replica.SyncDir(filepath.Dir(cfg.Dir)))
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, conf, err
 	}
 	var have dataInfo
 	if err := json.Unmarshal(data, &have); err != nil {
-		return nil, 0, fmt.Errorf("raftstore: %s: %w", path, err)
+		return nil, conf, fmt.Errorf("raftstore: %s: %w", path, err)
 	}
 	switch {
 	case have.Format > dataFormat:
@@ -87,7 +97,12 @@ func openDataDir(cfg *Config) (lock *os.File, epoch uint64, err error) {
 		err = fmt.Errorf("raftstore: %s keeps its Raft log as %q, not %q: start with --raft-log %s", cfg.Dir, have.RaftLog, cfg.RaftLog, have.RaftLog)
 	}
 	cfg.Shards = have.Shards
-	return held, have.Epoch, err
+	if c := &have.Configuration; err == nil && (c.Limits != cfg.Limits || c.HookBytes != cfg.hookBytes()) {
+		c.Limits, c.HookBytes = cfg.Limits, cfg.hookBytes()
+		c.Version++
+		err = writeFile(path, have)
+	}
+	return held, have.Configuration, err
 }
 
 // writeFile replaces the file at path by v as JSON. A crash leaves either the old file or

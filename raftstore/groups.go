@@ -102,7 +102,7 @@ func (r *storeReader) MemberChanges(group command.GroupID, user command.UserID, 
 
 // GroupCursor returns the device cursor for an arrival number of a group's order.
 func (s *Store) GroupCursor(group command.GroupID, arrival uint64) string {
-	return query.Cursor(s.epoch, group.Key(), arrival)
+	return query.Cursor(s.owners.Load().conf.Epoch, group.Key(), arrival)
 }
 
 // Group returns what is known of a group, and of asker as a member of it.

@@ -11,6 +11,7 @@ import (
 // change once it is published.
 type owners struct {
 	version uint64
+	conf    command.Configure     // what the shards are to be configured with
 	shards  []*shardRef           // ascending by id
 	ranges  []placement.SlotRange // ascending; they cover all slots
 	bySlot  [command.Slots]uint16 // index in shards
@@ -20,7 +21,10 @@ type owners struct {
 // is kept of them, and shards that are in m no more are forgotten.
 func (s *Store) setMap(m *placement.Map) {
 	before := s.owners.Load()
-	o := &owners{version: m.Version, ranges: m.Slots}
+	o := &owners{
+		version: m.Version, ranges: m.Slots,
+		conf: command.Configure{Version: m.Config.Version, Limits: m.Config.Limits, Epoch: m.Epoch, HookBytes: m.Config.HookBytes},
+	}
 	index := make(map[uint32]uint16, len(m.Shards))
 	for i, sh := range m.Shards {
 		ref := before.shard(sh.ID)

@@ -76,8 +76,8 @@ func newLocalShard(ref *shardRef, first, last uint16) *localShard {
 	sh.local = replica.New(replica.Config{
 		Shard: id, First: first, Last: last,
 		Dir: filepath.Join(cfg.Dir, fmt.Sprintf("shard-%04d", id)), ID: cfg.Node, RaftLog: cfg.RaftLog,
-		Limits: cfg.Limits, Epoch: s.epoch, HookBytes: cfg.hookBytes(),
-		QueueBytes: cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,
+		Configuration: func() command.Configure { return s.owners.Load().conf },
+		QueueBytes:    cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,
 		ExpireEvery: cfg.ExpireEvery, Clock: cfg.Clock, ClockSettle: cfg.ClockSettle,
 		Lead:  func(enqueue enqueueFunc) replica.Leader { return newLeader(sh, enqueue) },
 		Moved: s.moved, Notify: s.hub.notify,

@@ -225,7 +225,6 @@ type Store struct {
 	deferred    *deferred
 	budget      *budget
 	lock        *os.File
-	epoch       uint64 // of the data directory
 
 	diskLow    atomic.Bool
 	memoryFull atomic.Bool
@@ -250,13 +249,13 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, epoch, err := openDataDir(&cfg)
+	lock, conf, err := openDataDir(&cfg)
 	if err != nil {
 		m.unregister()
 		return nil, err
 	}
 	s := &Store{
-		cfg: cfg, metrics: m, lock: lock, epoch: epoch,
+		cfg: cfg, metrics: m, lock: lock,
 		clock:     replica.NewClock(cfg.Clock, cfg.ClockSettle),
 		importing: make(chan struct{}, 1),
 	}
@@ -269,7 +268,7 @@ func Open(cfg Config) (*Store, error) {
 	s.transient = newTransientDedup(cfg.Limits.DedupWindow)
 	s.deferred = newDeferred(s.route)
 	node := placement.Node{ID: placement.NodeID(cfg.Node), Name: cfg.Node}
-	s.setMap(placement.Solo(node, epoch, placement.Config{Version: 1, Limits: cfg.Limits, HookBytes: cfg.hookBytes()}, cfg.Shards))
+	s.setMap(placement.Solo(node, conf.Epoch, placement.Config{Version: conf.Version, Limits: conf.Limits, HookBytes: conf.HookBytes}, cfg.Shards))
 	var replicas []*localShard
 	for _, sh := range s.shards() {
 		first, last, _ := s.owners.Load().span(sh.id)

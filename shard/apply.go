@@ -38,20 +38,23 @@ func (s *State) advanceTime(atMS int64) {
 }
 
 func (s *State) applyConfigure(c *command.Configure, _ *command.Result) {
+	if c.Version <= s.version {
+		return
+	}
+	s.version = c.Version
+	before := s.limits
 	s.limits = c.Limits.WithDefaults()
-	if c.Epoch != 0 {
-		s.epoch = c.Epoch
+	if !sameExpiry(&s.limits, &before) {
+		s.expiryRules++
 	}
-	for _, sl := range s.slots {
-		if sl == nil || sl.frozen {
-			continue
-		}
-		for number := range sl.users.all {
-			u := s.userAt(number)
-			s.copyForSnapshot(u)
-			s.recountAllQueues(u)
-		}
-	}
+	s.epoch = max(s.epoch, c.Epoch)
+	s.hooks.setLimit(c.HookBytes)
+}
+
+// sameExpiry reports whether messages leave queues and history after the same times under
+// both limits.
+func sameExpiry(a, b *command.Limits) bool {
+	return a.OfflineTTL == b.OfflineTTL && a.HistoryTTL == b.HistoryTTL && a.GroupTTL == b.GroupTTL
 }
 
 func (s *State) applyPurgeExpired(c *command.PurgeExpired, _ *command.Result) {
@@ -64,8 +67,8 @@ func (s *State) applyPurgeExpired(c *command.PurgeExpired, _ *command.Result) {
 		var idle []uint32
 		for number := range sl.users.all {
 			u := s.userAt(number)
-			if s.dedupDue(&u.dedup, sent) || s.removedDedupDue(u) || s.isDue(u) || u.group != nil && s.groupDue(u.group) || u.hasOldMembership(s.now) { // only then, because a snapshot may have to copy the user
-				s.copyForSnapshot(u)
+			if s.outdated(u) || s.dedupDue(&u.dedup, sent) || s.removedDedupDue(u) || s.isDue(u) || u.group != nil && s.groupDue(u.group) || u.hasOldMembership(s.now) { // only then, because a snapshot may have to copy the user
+				s.prepare(u)
 				s.purgeDue(u)
 				s.forgetDedup(u, &u.dedup, sent)
 				s.forgetRemovedDedup(u)

@@ -21,7 +21,7 @@ type bench struct {
 func newBench(t testing.TB, limits command.Limits) *bench {
 	b := &bench{t: t, s: NewState(1), now: 1_000_000}
 	b.do(&command.OpenSlots{FirstSlot: 0, LastSlot: command.Slots - 1})
-	b.do(&command.Configure{Limits: limits.WithDefaults()})
+	b.do(&command.Configure{Version: 1, Limits: limits.WithDefaults()})
 	return b
 }
 

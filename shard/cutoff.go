@@ -105,7 +105,7 @@ func (s *State) evictSlotToCutoff(sl *slot, work *int) (removed int) {
 		if removed > 0 && *work <= 0 {
 			break
 		}
-		s.copyForSnapshot(u)
+		s.prepare(u)
 		n, done := s.evictToCutoff(u)
 		removed += n
 		*work -= done
@@ -154,7 +154,7 @@ func (s *State) evictToCutoff(u *user) (removed, work int) {
 // looked at again to count the queue.
 func (s *State) evictConvToCutoff(u *user, c *conv) (removed, walked int) {
 	_, hold := s.totalsUnexpired(u, c, s.now) // before the removed entries leave the totals
-	upTo, from := uint64(0), u.queueFrom(c)
+	upTo, from := uint64(0), s.queueFrom(u, c)
 	queued, bytes := 0, 0
 	var e ring.Entry
 	cur := c.log.Ascend(s.arena, c.log.First())
@@ -190,7 +190,7 @@ func (s *State) runsBelowCutoff(u *user, c *conv, since uint64, now int64) (runs
 		return nil
 	}
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.NextHeader(&e) > 0 && e.Time <= s.cutoff; {
+	for cur := c.log.Ascend(s.arena, s.queueFrom(u, c)); cur.NextHeader(&e) > 0 && e.Time <= s.cutoff; {
 		if e.Arrival <= since || !s.queueable(u, c, &e, now) {
 			continue
 		}

@@ -37,8 +37,8 @@ func story() [][]byte {
 	}
 	batches := [][]command.Command{
 		{open("alice"), open("bob"), open("dave"), open("group team"), open("group live"), open("group old"), open("carol"), &command.FreezeSlot{Slot: command.SlotOf("carol")}, &command.RemoveSlot{Slot: command.SlotOf("carol")}},
-		{&command.Configure{Limits: command.Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
-		{&command.ConfigureHooks{Bytes: 100}},
+		{&command.Configure{Version: 1, Limits: command.Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
+		{&command.Configure{Version: 2, Limits: command.Limits{OfflineMaxMessages: 3, UserBytes: 300}, HookBytes: 100}},
 		{&command.Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasCursor: true, Cursor: "?"}},
 		{send("alice", "bob", "1", 0), send("alice", "bob", "1", 0), send("alice", "zoe", "2", 7), send("bob", "alice", "3", 0)},
 		{send("alice", "bob", "4", 1), send("alice", "bob", "5", 0), send("alice", "bob", "6", 0), send("alice", "alice", "7", 0)},

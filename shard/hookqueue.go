@@ -46,6 +46,17 @@ type hookRecord struct {
 // size returns the bytes that the queue takes in memory.
 func (q *hookQueue) size() int { return len(q.chunks) * hookChunkBytes }
 
+// setLimit sets the limit and removes the oldest records that exceed it.
+func (q *hookQueue) setLimit(bytes int) {
+	if q.limit = bytes; bytes == 0 {
+		*q = hookQueue{removedUpTo: q.last, last: q.last}
+		return
+	}
+	for q.bytes > bytes {
+		q.removeOldest()
+	}
+}
+
 // add adds a record, and removes the oldest records while the queue exceeds its limit.
 func (q *hookQueue) add(key, peer command.UserID, seq uint64) {
 	var room [maxHookRecord]byte

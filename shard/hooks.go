@@ -6,20 +6,9 @@ import (
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-func (s *State) applyConfigureHooks(c *command.ConfigureHooks, _ *command.Result) {
-	q := &s.hooks
-	if q.limit = c.Bytes; q.limit == 0 {
-		*q = hookQueue{removedUpTo: q.last, last: q.last}
-		return
-	}
-	for q.bytes > q.limit {
-		q.removeOldest()
-	}
-}
-
 func (s *State) applyTrimHookQueue(c *command.TrimHookQueue, _ *command.Result) { s.hooks.trim(c.UpTo) }
 
-// HookBytes returns the limit of the queue for webhooks, as ConfigureHooks has set it.
+// HookBytes returns the limit of the queue for webhooks, as Configure has set it.
 func (s *State) HookBytes() int { return s.hooks.limit }
 
 // queueForHooks adds a stored message to the queue for webhooks. key and peer are the
@@ -97,7 +86,7 @@ func (s *State) queuedEntry(name, peer command.UserID, seq uint64, e *ring.Entry
 		return nil, 0, false
 	}
 	c := &u.convs.items[i]
-	return u, i, seq >= u.queueFrom(c) && c.log.At(s.arena, seq, e) && s.inQueue(u, c, e, now)
+	return u, i, seq >= s.queueFrom(u, c) && c.log.At(s.arena, seq, e) && s.inQueue(u, c, e, now)
 }
 
 // UnreadTotal returns the number of a user's unread one-to-one messages.
@@ -107,7 +96,7 @@ func (s *State) UnreadTotal(name command.UserID, now int64) (n query.UnreadSum) 
 		return n
 	}
 	for i := range u.convs.items {
-		if c := &u.convs.items[i]; c.queued > 0 {
+		if c := &u.convs.items[i]; s.mayQueue(u, c) {
 			n.Add(s.unread(u, c, now), c.flags&convMuted != 0)
 		}
 	}

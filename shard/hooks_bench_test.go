@@ -19,7 +19,7 @@ func BenchmarkHooks(b *testing.B) {
 				UserBytes: 64 << 10, OfflineMaxMessages: -1, OfflineMaxBytes: -1, NewConversations: -1, DedupWindow: 1,
 			})
 			bench.now++
-			bench.s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, bench.now), &command.ConfigureHooks{Bytes: c.bytes}), &bench.out)
+			bench.s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, bench.now), &command.Configure{Version: 2, Limits: bench.s.limits, HookBytes: c.bytes}), &bench.out)
 			run := bench.sender(100, 1, true)
 			for range 2 * (64 << 10) / 170 * 100 / 64 {
 				run()

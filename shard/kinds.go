@@ -58,7 +58,7 @@ var kinds = [256]kind{
 	68: row((*State).applyImport),
 	69: row((*State).applyImportGroup),
 
-	96: row((*State).applyConfigureHooks),
+	// 96 was a command of its own for HookBytes of Configure.
 	97: row((*State).applyTrimHookQueue),
 }
 

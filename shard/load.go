@@ -124,6 +124,9 @@ func (l *loader) user(x *codec.Coder) {
 	}
 	l.u = l.s.newUser(l.slot, name)
 	l.u.fields(x)
+	if x.Decoder.Bool() {
+		l.u.expiryRules--
+	}
 	last := command.SessionID(0)
 	for i, ss := range l.u.sessions {
 		if i > 0 && ss.number <= last {

@@ -71,10 +71,18 @@ func (s *State) gapOf(u *user, c *conv, e *ring.Entry, now int64) gapCode {
 }
 
 // queueFrom returns the lowest seq that may be in a conversation's offline queue.
-func (u *user) queueFrom(c *conv) uint64 {
+func (s *State) queueFrom(u *user, c *conv) uint64 {
 	cold := u.coldOf(c)
-	return max(c.read, cold.queueFloor, cold.agedOutTo, c.log.First()-1) + 1
+	from := max(c.read, cold.queueFloor, c.log.First()-1) + 1
+	if s.outdated(u) {
+		return from
+	}
+	return max(from, cold.agedOutTo+1)
 }
+
+// mayQueue reports whether a conversation may have messages in the offline queue. It is
+// a quick look that spares readers a search.
+func (s *State) mayQueue(u *user, c *conv) bool { return c.queued > 0 || s.outdated(u) }
 
 // inQueue reports whether an entry is in the offline queue. Its seq must be at least
 // queueFrom.
@@ -176,7 +184,7 @@ func (s *State) recountQueue(u *user, c *conv) {
 		s.coldMut(u, c).earliestTTLEnd = 0
 	}
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); ; {
+	for cur := c.log.Ascend(s.arena, s.queueFrom(u, c)); ; {
 		size := cur.NextHeader(&e)
 		if size == 0 {
 			break
@@ -197,7 +205,8 @@ func (s *State) recountAllQueues(u *user) {
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
 		if c.coldIndex != 0 {
-			s.coldMut(u, c).agedOutTo = 0
+			cold := s.coldMut(u, c)
+			cold.agedOutTo, cold.queueHead = 0, 0
 		}
 		s.recountQueue(u, c)
 	}
@@ -215,6 +224,9 @@ func (s *State) totalsCurrent(u *user, c *conv, now int64) bool {
 // never fall along a log, so that it need look only at the oldest entry and
 // earliestTTLEnd.
 func (s *State) totalsUnexpired(u *user, c *conv, now int64) (oldest int64, ok bool) {
+	if s.outdated(u) {
+		return 0, false
+	}
 	if c.queued == 0 {
 		return math.MaxInt64, true
 	}
@@ -223,7 +235,7 @@ func (s *State) totalsUnexpired(u *user, c *conv, now int64) (oldest int64, ok b
 	}
 	var e ring.Entry
 	life := s.queueTTL(u)
-	ok = c.log.Header(s.arena, u.queueFrom(c), &e) > 0 && e.Time+life > now
+	ok = c.log.Header(s.arena, s.queueFrom(u, c), &e) > 0 && e.Time+life > now
 	return e.Time, ok
 }
 
@@ -235,7 +247,7 @@ func (s *State) unread(u *user, c *conv, now int64) int {
 	}
 	n := 0
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.NextHeader(&e) > 0; {
+	for cur := c.log.Ascend(s.arena, s.queueFrom(u, c)); cur.NextHeader(&e) > 0; {
 		if s.inQueue(u, c, &e, now) {
 			n++
 		}
@@ -367,7 +379,7 @@ func (s *State) nextExpiry(u *user) int64 {
 			if soonest := u.coldOf(c).earliestTTLEnd; soonest != 0 {
 				at = min(at, soonest)
 			}
-			if c.log.Header(s.arena, u.queueFrom(c), &e) > 0 {
+			if c.log.Header(s.arena, s.queueFrom(u, c), &e) > 0 {
 				at = min(at, e.Time+s.queueTTL(u))
 			}
 		}
@@ -404,7 +416,7 @@ func (s *State) enforceLimits(u *user) {
 // queueHead reads the header of the oldest message in a conversation's queue. It
 // returns the message's size, or 0 if the queue is empty.
 func (s *State) queueHead(u *user, c *conv, e *ring.Entry) int {
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); ; {
+	for cur := c.log.Ascend(s.arena, s.queueFrom(u, c)); ; {
 		size := cur.NextHeader(e)
 		if size == 0 || s.inQueue(u, c, e, s.now) {
 			return size
@@ -469,7 +481,7 @@ func (s *State) evictOldest(u *user) {
 		read := c.queued == 0
 		if !read {
 			c.log.Header(s.arena, c.log.First(), &head)
-			read = head.Seq < u.queueFrom(c) || !s.inQueue(u, c, &head, s.now)
+			read = head.Seq < s.queueFrom(u, c) || !s.inQueue(u, c, &head, s.now)
 		}
 		if read {
 			bytes = unqueued

@@ -25,14 +25,14 @@ func (s *State) StartSync(name command.UserID, r *command.Result, mode query.Rec
 	var e ring.Entry
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
-		if c.queued > 0 {
+		if s.mayQueue(u, c) {
 			n := s.unread(u, c, now)
 			if sync.UnreadTotal += n; c.flags&convMuted == 0 {
 				sync.UnreadUnmuted += n
 			}
 			s.appendQueue(u, uint32(i), sync, now)
 		}
-		if (c.queued > 0 && s.unread(u, c, now) > 0 || c.flags&convMarkedUnread != 0) && s.lastListed(u, c, now, &e) {
+		if (s.mayQueue(u, c) && s.unread(u, c, now) > 0 || c.flags&convMarkedUnread != 0) && s.lastListed(u, c, now, &e) {
 			unread = append(unread, query.MessageRef{Arrival: e.Arrival, Seq: e.Seq, Conv: uint32(i)})
 		}
 		s.appendLost(u, c, sync, now)
@@ -72,7 +72,7 @@ func (s *State) appendQueue(u *user, i uint32, sync *query.Sync, now int64) {
 		after = max(after, u.importOf(int(i)).arrival) // imported messages are not pushed
 	}
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.Next(&e); {
+	for cur := c.log.Ascend(s.arena, s.queueFrom(u, c)); cur.Next(&e); {
 		if e.Arrival > after && s.inQueue(u, c, &e, now) {
 			sync.Refs = append(sync.Refs, query.MessageRef{Arrival: e.Arrival, Seq: e.Seq, Conv: i})
 		}

@@ -56,6 +56,7 @@ const (
 type modelShard struct {
 	now       int64
 	cutoff    int64
+	version   uint64 // of the configuration
 	limits    command.Limits
 	slots     [command.Slots]slotState
 	hooks     modelHooks

@@ -12,7 +12,7 @@ import (
 // Users are written as frames, into snapshots and for moves of slots. The first byte of
 // a frame says what it holds:
 //
-//	user     name, counters, sessions
+//	user     name, counters, sessions, whether the queue totals are outdated
 //	conv     one conversation (they come in order of index) and the first entries of its log
 //	log      further entries of that log
 //	letters  waiting letters to the peer of that conversation
@@ -48,20 +48,21 @@ const frameBytes = 32 << 10
 
 // A userEncoder encodes the frames of a user one by one.
 type userEncoder struct {
-	x          codec.Coder // writes the current frame
-	u          *user
-	limit      int // frame size, in bytes, after which a list goes on in another frame
-	group      groupEncoder
-	stage      byte        // kind of the last frame; 0 = none
-	conv       int         // index of the conversation being encoded, or of the next one
-	log        ring.Cursor // reads the rest of its log
-	nextEntry  []byte      // the log's next entry in encoded form; nil = none is left
-	nextLetter int         // index of the conversation's next letter
-	dedup      dedupCursor // reads the rest of the dedup records
-	record     dedupRecord // next dedup record
-	hasRecord  bool        // record is still to be encoded
-	removed    bool        // dedup and record are those of removedDedup
-	nextImport int         // index of the next import record
+	x           codec.Coder // writes the current frame
+	u           *user
+	limit       int    // frame size, in bytes, after which a list goes on in another frame
+	expiryRules uint32 // State.expiryRules for which queue totals are right
+	group       groupEncoder
+	stage       byte        // kind of the last frame; 0 = none
+	conv        int         // index of the conversation being encoded, or of the next one
+	log         ring.Cursor // reads the rest of its log
+	nextEntry   []byte      // the log's next entry in encoded form; nil = none is left
+	nextLetter  int         // index of the conversation's next letter
+	dedup       dedupCursor // reads the rest of the dedup records
+	record      dedupRecord // next dedup record
+	hasRecord   bool        // record is still to be encoded
+	removed     bool        // dedup and record are those of removedDedup
+	nextImport  int         // index of the next import record
 }
 
 // appendNext appends the next frame to b, which must be empty, or nothing if all are
@@ -77,6 +78,9 @@ func (enc *userEncoder) appendNext(s *State, b []byte, totals bool) []byte {
 		enc.hasRecord = enc.dedup.next(s.arena, &enc.record)
 		x.B = codec.AppendBytes(append(x.B, frameUser), u.name)
 		u.fields(x)
+		if totals {
+			x.B = codec.AppendBool(x.B, u.expiryRules != enc.expiryRules)
+		}
 		return x.B
 	case enc.group.section < groupSections:
 		if enc.group.appendNext(s, u, x, enc.limit); len(x.B) > 0 {

@@ -140,7 +140,7 @@ func (s *State) applyRecall(c *command.Recall, r *command.Result) {
 // to call recountQueue.
 func (s *State) addTombstone(u *user, i int, e *ring.Entry, reason gapCode, by command.SessionID) (queued bool) {
 	c := &u.convs.items[i]
-	queued = c.queued > 0 && e.Seq >= u.queueFrom(c) && s.inQueue(u, c, e, s.now)
+	queued = c.queued > 0 && e.Seq >= s.queueFrom(u, c) && s.inQueue(u, c, e, s.now)
 	t := tombstone{seq: e.Seq, by: by, reason: reason, own: e.Flags&ring.Own != 0}
 	t.arrival = s.stampChange(u, i)
 	list := &s.extraMut(u, c).tombstones

@@ -16,10 +16,10 @@ const keptResults = 16
 func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 	switch c := cmd.(type) {
 	case *command.Configure:
-		sh.limits = c.Limits.WithDefaults()
-		return command.Result{}
-	case *command.ConfigureHooks:
-		sh.hooks.configure(c)
+		if c.Version > sh.version {
+			sh.version, sh.limits = c.Version, c.Limits.WithDefaults()
+			sh.hooks.configure(c.HookBytes)
+		}
 		return command.Result{}
 	case *command.TrimHookQueue:
 		sh.hooks.done(c.UpTo)

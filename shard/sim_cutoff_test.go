@@ -9,6 +9,9 @@ import (
 // raiseCutoff shortens what a shard keeps, mostly to some minutes, and frees all of
 // it, a part of it, or what an earlier command has left.
 func (w *world) raiseCutoff() {
+	if w.newTimes {
+		return
+	}
 	sh := pick(w, w.shards)
 	w.flush(sh)
 	ms := w.model.shards[sh.index]

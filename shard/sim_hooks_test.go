@@ -40,8 +40,8 @@ func (h *modelHooks) cut() {
 }
 
 // configure and done follow the commands.
-func (h *modelHooks) configure(c *command.ConfigureHooks) {
-	h.limit = c.Bytes
+func (h *modelHooks) configure(bytes int) {
+	h.limit = bytes
 	h.cut()
 }
 
@@ -89,7 +89,7 @@ func (w *world) tellHooks() {
 	default:
 		return
 	case 0, 1:
-		cmd = &command.ConfigureHooks{Bytes: []int{0, 40, 400, 4000}[w.hookRng.IntN(4)]}
+		cmd = w.configuration(sh, w.model.shards[sh.index].limits, []int{0, 40, 400, 4000}[w.hookRng.IntN(4)])
 	case 2, 3, 4, 5, 6, 7, 8, 9:
 		done, last := sh.leader.HookQueueRange()
 		cmd = &command.TrimHookQueue{UpTo: done + uint64(w.hookRng.IntN(int(last-done)+2))}

@@ -39,6 +39,9 @@ func (u *modelUser) limitQueue(l *command.Limits, now int64) {
 			return
 		}
 		from.head.unqueued, from.head.lost = true, true
+		for _, e := range from.view.entries[:from.head.seq-1] { // what is too old for the queue stays out if that grows longer
+			e.unqueued = true
+		}
 	}
 }
 

@@ -106,6 +106,9 @@ func (w *world) compareReplicas(sh *simShard, state *shard.State) {
 	if got, want := slices.Collect(state.HookRefsAfter(0)), slices.Collect(sh.leader.HookRefsAfter(0)); !slices.Equal(got, want) {
 		w.failf("StoredAfter(0) = %v on a replica of shard %d, want %v", got, sh.index, want)
 	}
+	if got, want := state.ConfigVersion(), w.model.shards[sh.index].version; got != want {
+		w.failf("ConfigVersion() = %d on a replica of shard %d, want %d", got, sh.index, want)
+	}
 	if state.Limits() != sh.leader.Limits() {
 		w.failf("Limits() = %+v on a replica of shard %d, want %+v", state.Limits(), sh.index, sh.leader.Limits())
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
@@ -449,7 +450,22 @@ func (w *world) configure() {
 	if w.limits.UserBytes < 1<<20 && !w.busy {
 		w.randomBounds(&limits)
 	}
-	w.order(w.rng.IntN(simShards), &command.Configure{Limits: limits}, nil)
+	if w.newTimes && w.chance(50) {
+		limits.OfflineTTL = time.Duration(20+w.rng.IntN(300)) * time.Second
+	}
+	sh := pick(w, w.shards)
+	cmd := w.configuration(sh, limits, w.model.shards[sh.index].hooks.limit)
+	if w.chance(20) { // that of a leader who knows an older one: it changes nothing
+		cmd.Version, cmd.HookBytes = w.rng.Uint64N(cmd.Version), 40
+		cmd.Epoch = w.rng.Uint64N(2)
+	}
+	w.order(sh.index, cmd, nil)
+}
+
+// configuration makes the next configuration of a shard.
+func (w *world) configuration(sh *simShard, limits command.Limits, hookBytes int) *command.Configure {
+	sh.version++
+	return &command.Configure{Version: sh.version, Limits: limits, HookBytes: hookBytes}
 }
 
 // checksum has the replicas of a shard compute checksums, from where the last one ended.

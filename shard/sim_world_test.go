@@ -43,6 +43,10 @@ type world struct {
 	feeds    []*feed
 	busy     bool // there is one group, in which much happens at a time
 	pace     int  // ms, that a step takes at most
+	// newTimes has configurations change how long messages stay in the queue; other times
+	// stay, since what is gone from history must not come back. There is no cutoff then:
+	// what it took from no queue would have to be lost once the queue reaches further back.
+	newTimes bool
 	step     int
 	commands int          // executed
 	spoil    func(*world) // plants a bug after a batch; nil in a sound world
@@ -70,6 +74,7 @@ type simShard struct {
 	follower *shard.State
 	log      [][]byte                 // all batches since the beginning
 	sums     map[int][]shard.Checksum // by index in log
+	version  uint64                   // of the newest configuration that was ordered
 	sumFrom  command.Place            // where the next Checksum begins
 	pending  []order
 	skew     int64 // ms, of its proposer's clock
@@ -139,6 +144,7 @@ func newWorld(seed uint64) *world {
 		w.owner[command.SlotOf(string(id))] = firstOwner(command.SlotOf(string(id)))
 	}
 	w.busy, w.pace = w.chance(8), 300
+	w.newTimes = w.chance(30)
 	w.makeGroups()
 	w.limits = w.randomLimits()
 	if w.busy {
@@ -157,7 +163,7 @@ func newWorld(seed uint64) *world {
 		}
 		w.shards = append(w.shards, sh)
 		w.openSlots(i)
-		w.order(i, &command.Configure{Limits: w.limits}, nil)
+		w.order(i, w.configuration(sh, w.limits, 0), nil)
 		w.flush(sh)
 	}
 	w.makeDevices()

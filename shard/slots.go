@@ -15,7 +15,7 @@ import (
 // slotVersion is the version of the bytes that AppendSlot makes for a move: version,
 // the old shard's time and limits, records for webhooks, then the frames of each user,
 // in order of name.
-const slotVersion = 3
+const slotVersion = 4
 
 // A slot is a set of users and groups, by the hash of their names, that a shard owns
 // and that moves to another shard as a whole.
@@ -61,7 +61,7 @@ func (s *State) newUser(sl *slot, name command.UserID) *user {
 	}
 	s.users++
 	u := s.userAt(number)
-	*u = user{name: name, snapshot: s.snapshots, arrival: firstArrival, oldest: math.MaxInt64}
+	*u = user{name: name, snapshot: s.snapshots, expiryRules: s.expiryRules, arrival: firstArrival, oldest: math.MaxInt64}
 	before := sl.users.bytes()
 	sl.users.add(number, func(n uint32) uint64 { return s.userHash(s.userAt(n).name) })
 	s.tableBytes += sl.users.bytes() - before
@@ -157,7 +157,7 @@ func (s *State) applyFreezeSlot(c *command.FreezeSlot, r *command.Result) {
 	// The slot's new shard has another cutoff, so what is below this one goes now.
 	for number := range sl.users.all {
 		if u := s.userAt(number); s.cutoffReaches(u) {
-			s.copyForSnapshot(u)
+			s.prepare(u)
 			s.evictToCutoff(u)
 		}
 		if u := s.userAt(number); u.removedDedup.head != 0 {
@@ -206,9 +206,9 @@ func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
 			s.queueForHooks(r.key, r.peer, r.seq)
 		}
 	}
-	if limits != s.limits {
+	if !sameExpiry(&limits, &s.limits) {
 		for number := range sl.users.all {
-			s.recountAllQueues(s.userAt(number))
+			s.userAt(number).expiryRules = s.expiryRules - 1
 		}
 	}
 }
@@ -261,7 +261,7 @@ func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
 		}
 	}
 	for _, u := range s.usersByName(sl) {
-		for enc = (userEncoder{u: u, limit: frameBytes}); ; {
+		for enc = (userEncoder{u: u, limit: frameBytes, expiryRules: s.expiryRules}); ; {
 			if frame = enc.appendNext(s, frame[:0], true); len(frame) == 0 {
 				break
 			}

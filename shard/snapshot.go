@@ -20,13 +20,13 @@ import (
 // snapshotVersion is the version of a snapshot: a sequence of frames, each a uvarint
 // length and that many bytes. The first byte says what a frame holds:
 //
-//	header  "belfry", version, epoch, time, cutoff, limits
+//	header  "belfry", version, version of the configuration, epoch, time, cutoff, limits
 //	slot    number, frozen
 //	hook records  records of a queue for webhooks: of the frozen slot above or, after hooks, of the shard
 //	user …  the frames of a user of the slot above, in order of name
 //	hooks   limit and last removed number of the queue for webhooks; absent if it was never used
 //	end     xxhash64 of all bytes before this frame
-const snapshotVersion = 3
+const snapshotVersion = 4
 
 const snapshotMagic = "belfry"
 
@@ -59,6 +59,7 @@ type SnapshotWriter struct {
 	encoder        userEncoder          // encodes current, or its image
 	hooks          hookQueue            // State.hooks as of the snapshot
 	frozenHooks    map[*slot]*hookQueue // State.frozenHooks as of the snapshot
+	expiryRules    uint32               // State.expiryRules as of the snapshot
 	hookRecords    [][]byte             // records for webhooks that come next
 	usersWithImage []*user              // users that got an image
 	removed        map[*slot][]*user    // users removed since the snapshot began, of slots still to be written
@@ -85,7 +86,7 @@ func (s *State) Snapshot() *SnapshotWriter {
 		panicInvariant("a snapshot is being taken already")
 	}
 	s.snapshots++
-	w := &SnapshotWriter{s: s, number: s.snapshots, slots: s.slots, hooks: s.hooks.clone(), frozenHooks: maps.Clone(s.frozenHooks), hash: xxhash.New(), removed: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
+	w := &SnapshotWriter{s: s, number: s.snapshots, slots: s.slots, hooks: s.hooks.clone(), frozenHooks: maps.Clone(s.frozenHooks), expiryRules: s.expiryRules, hash: xxhash.New(), removed: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
 	x := codec.NewWriter(append(append([]byte{frameHeader}, snapshotMagic...), snapshotVersion))
 	s.headerFields(&x)
 	w.frame = x.B
@@ -242,7 +243,7 @@ func (w *SnapshotWriter) step() {
 	case len(w.users) > 0:
 		w.current = w.users[0]
 		w.users = w.users[1:]
-		w.encoder = userEncoder{u: w.current, limit: w.frameBytes}
+		w.encoder = userEncoder{u: w.current, limit: w.frameBytes, expiryRules: w.expiryRules}
 		if im := w.image(w.current); im != nil {
 			w.encoder.u = &im.user
 		}
@@ -283,6 +284,7 @@ func appendFrame(b, frame []byte) []byte {
 
 // headerFields writes or reads what the header frame holds after magic and version.
 func (s *State) headerFields(x *codec.Coder) {
+	codec.Uint(x, &s.version)
 	codec.Uint(x, &s.epoch)
 	codec.Int(x, &s.now)
 	codec.Int(x, &s.cutoff)

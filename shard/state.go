@@ -12,7 +12,9 @@ import (
 type State struct {
 	id          uint32
 	arena       *ring.Arena
+	version     uint64 // of the configuration: limits, epoch and hooks.limit
 	limits      command.Limits
+	expiryRules uint32 // rises if a time in limits changes after which messages expire; see outdated
 	epoch       uint64 // the store's epoch: a restore from a backup raises it, which makes all older cursors void
 	now         int64  // ms, the highest time of a batch applied so far
 	cutoff      int64  // ms; messages up to this time were evicted for want of memory, 0 = none were
@@ -56,6 +58,7 @@ type user struct {
 	blockedUsers uint32 // number of users this one has blocked
 	hourOpened   uint32 // conversations that the user has opened since hourStart
 	opened       uint32 // conversations that the user has ever opened
+	expiryRules  uint32 // State.expiryRules for which the queue totals are right
 
 	newest             uint32 // 1 + index of the conversation with the newest activity, 0 = none
 	convs              array[conv]
@@ -87,6 +90,9 @@ func NewState(id uint32) *State {
 
 // Now returns the highest time applied, in ms.
 func (s *State) Now() int64 { return s.now }
+
+// ConfigVersion returns the version of the configuration in force, 0 if none was set.
+func (s *State) ConfigVersion() uint64 { return s.version }
 
 // Epoch returns the store's epoch. Cursors of another epoch are void.
 func (s *State) Epoch() uint64 { return s.epoch }
@@ -136,12 +142,28 @@ func (s *State) userMut(sl *slot, name command.UserID, create bool) *user {
 		}
 		u = s.newUser(sl, name)
 	}
-	s.copyForSnapshot(u)
+	s.prepare(u)
 	if s.cutoffReaches(u) {
 		s.evictToCutoff(u)
 	}
 	return u
 }
+
+// prepare copies a user for a snapshot that still needs them, and counts their queue
+// again if the times have changed after which messages expire. It must be called before
+// a change that goes by the queue totals.
+func (s *State) prepare(u *user) {
+	s.copyForSnapshot(u)
+	if s.outdated(u) {
+		u.expiryRules = s.expiryRules
+		s.recountAllQueues(u)
+	}
+}
+
+// outdated reports whether a user's queue totals were counted before a Configure that
+// changed after which time messages expire. Such users are counted again when they next
+// change, or by the next PurgeExpired: all of them at once would hold up the shard.
+func (s *State) outdated(u *user) bool { return u.expiryRules != s.expiryRules }
 
 // signal adds the user or group to the outcome, because there is something new for its
 // sessions.

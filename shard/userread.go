@@ -33,10 +33,10 @@ func (s *State) User(name command.UserID, now int64) (query.UserInfo, bool) {
 			info.Conversations++
 			info.Messages += n
 		}
-		if c.queued == 0 {
+		if !s.mayQueue(u, c) {
 			continue
 		}
-		for cur := c.log.Ascend(s.arena, u.queueFrom(c)); ; {
+		for cur := c.log.Ascend(s.arena, s.queueFrom(u, c)); ; {
 			size := cur.NextHeader(&e)
 			if size == 0 {
 				break
@@ -60,7 +60,7 @@ func (s *State) Unread(name command.UserID, now int64) (counts []query.UnreadCou
 	}
 	for i := range u.convs.items {
 		c := &u.convs.items[i]
-		if c.queued == 0 {
+		if !s.mayQueue(u, c) {
 			continue
 		}
 		if n := s.unread(u, c, now); n > 0 {
@@ -78,12 +78,12 @@ func (s *State) UnreadSeqs(name, peer command.UserID, now int64) (seqs []uint64)
 		return nil
 	}
 	i := s.findConv(u, peer)
-	if i < 0 || u.convs.items[i].queued == 0 {
+	if i < 0 || !s.mayQueue(u, &u.convs.items[i]) {
 		return nil
 	}
 	c := &u.convs.items[i]
 	var e ring.Entry
-	for cur := c.log.Ascend(s.arena, u.queueFrom(c)); cur.NextHeader(&e) > 0; {
+	for cur := c.log.Ascend(s.arena, s.queueFrom(u, c)); cur.NextHeader(&e) > 0; {
 		if s.inQueue(u, c, &e, now) {
 			seqs = append(seqs, e.Seq)
 		}

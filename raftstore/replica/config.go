@@ -50,10 +50,10 @@ type Config struct {
 	// Default 300 ms, 100 ms without Transport.
 	ElectionTimeout time.Duration
 
-	// A new leader commits these if the state has other values.
-	Limits    command.Limits
-	Epoch     uint64
-	HookBytes int // bounds what is kept for hooks; 0: nothing is
+	// Configuration returns the configuration of the shard as this node knows it; it must
+	// not block. A leader commits it if its version is above that of the state's: when it
+	// begins, and soon after there is a newer one.
+	Configuration func() command.Configure
 
 	QueueBytes    int   // bounds the commands that wait to be proposed
 	SnapshotBytes int64 // the least growth of the log between two snapshots

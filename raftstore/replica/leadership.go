@@ -36,11 +36,12 @@ type Leader interface {
 // A leadership is one period in which this node leads the shard: it proposes
 // commands, purges what has expired and runs a Leader.
 type leadership struct {
-	replica  *Replica
-	term     uint64 // of Raft
-	instance *instance
-	proposer *proposer
-	leader   Leader
+	replica    *Replica
+	term       uint64 // of Raft
+	instance   *instance
+	proposer   *proposer
+	leader     Leader
+	configured uint64 // version of the configuration that was proposed last
 
 	end        context.CancelFunc
 	background sync.WaitGroup
@@ -70,6 +71,7 @@ func (r *Replica) lead(in *instance) (*leadership, error) {
 	l.leader = r.cfg.Lead(l.proposer.add)
 
 	l.configure()
+	l.openSlots()
 	begun := make(chan error, 1)
 	// A new proposer has room for this: add cannot fail.
 	l.proposer.add(nil, Waiter{Read: true, Step: l.begin, Done: func(_ command.Result, err error) { begun <- err }})
@@ -93,23 +95,28 @@ func (r *Replica) tellLeader(term uint64) {
 	}
 }
 
-// configure proposes commands where the limits, the epoch, the slots or the bytes
-// for hooks in the state differ from Config. A new proposer has room for them.
+// configure proposes the configuration if it is newer than the state's and than the one
+// proposed last. One after the other may call it.
 func (l *leadership) configure() {
 	r := l.replica
 	r.mu.RLock()
-	limits, epoch, owns := r.state.Limits(), r.state.Epoch(), r.state.Owns(r.cfg.First)
-	hookBytes := r.state.HookBytes()
+	version := r.state.ConfigVersion()
 	r.mu.RUnlock()
-	propose := func(cmd command.Command) { l.proposer.add(command.AppendCommand(nil, cmd), Waiter{}) }
-	if limits != r.cfg.Limits || epoch != r.cfg.Epoch {
-		propose(&command.Configure{Limits: r.cfg.Limits, Epoch: r.cfg.Epoch})
+	if c := r.cfg.Configuration(); c.Version > max(version, l.configured) {
+		if l.proposer.add(command.AppendCommand(nil, &c), Waiter{}) == nil {
+			l.configured = c.Version
+		}
 	}
+}
+
+// openSlots proposes to open the slots if the shard is new. A new proposer has room.
+func (l *leadership) openSlots() {
+	r := l.replica
+	r.mu.RLock()
+	owns := r.state.Owns(r.cfg.First)
+	r.mu.RUnlock()
 	if !owns {
-		propose(&command.OpenSlots{FirstSlot: r.cfg.First, LastSlot: r.cfg.Last})
-	}
-	if hookBytes != r.cfg.HookBytes {
-		propose(&command.ConfigureHooks{Bytes: r.cfg.HookBytes})
+		l.proposer.add(command.AppendCommand(nil, &command.OpenSlots{FirstSlot: r.cfg.First, LastSlot: r.cfg.Last}), Waiter{})
 	}
 }
 
@@ -160,8 +167,8 @@ func (l *leadership) spent() <-chan struct{} {
 	return l.proposer.spent
 }
 
-// expire proposes to purge what has expired, in a part of the slots at a time, until
-// ctx ends.
+// expire proposes to purge what has expired, in a part of the slots at a time, and the
+// configuration when there is a newer one, until ctx ends.
 func (l *leadership) expire(ctx context.Context) {
 	r := l.replica
 	round := NewExpiry(r.cfg.First, r.cfg.Last)
@@ -175,6 +182,7 @@ func (l *leadership) expire(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		l.configure()
 		if r.empty() {
 			continue
 		}

@@ -29,7 +29,10 @@ func (idleLeader) Close()                    {}
 func testConfig(t testing.TB, id uint32) Config {
 	return Config{
 		Shard: id, Last: command.Slots - 1, Dir: filepath.Join(t.TempDir(), fmt.Sprint("shard-", id)), ID: "node",
-		RaftLog: LogWAL, Limits: command.Limits{NewConversations: -1}.WithDefaults(), Epoch: 1,
+		RaftLog: LogWAL,
+		Configuration: func() command.Configure {
+			return command.Configure{Version: 1, Limits: command.Limits{NewConversations: -1}.WithDefaults(), Epoch: 1}
+		},
 		QueueBytes: 1 << 20, SnapshotBytes: 1 << 40, SegmentBytes: DefaultSegmentBytes, ExpireEvery: time.Minute,
 		Clock: SystemClock(), ClockSettle: time.Minute,
 		Lead:    func(func([]byte, Waiter) error) Leader { return idleLeader{} },

@@ -6,11 +6,17 @@ import (
 	"github.com/belfry-im/belfry/shard/codec"
 )
 
-// Configure replaces the limits that decide what a shard keeps, and also the epoch of
-// the store unless Epoch is 0.
+// Configure replaces the configuration of a shard. It does nothing unless Version is
+// above that of the configuration in force, so that a leader which knows an older one
+// changes nothing.
 type Configure struct {
-	Limits Limits
-	Epoch  uint64
+	Version uint64
+	Limits  Limits
+	// Epoch of the store: the state's only rises, to make cursors of an earlier one void.
+	Epoch uint64
+	// HookBytes limits the size, in bytes, of the queue of messages that wait for
+	// webhooks. With 0 nothing is queued, and the messages that wait are forgotten.
+	HookBytes int
 }
 
 func (*Configure) kind() Kind   { return 13 }
@@ -18,8 +24,10 @@ func (*Configure) Key() string  { return "" }
 func (*Configure) Needs() Needs { return Needs{} }
 
 func (c *Configure) fields(x *codec.Coder) {
+	codec.Uint(x, &c.Version)
 	c.Limits.Fields(x)
 	codec.Uint(x, &c.Epoch)
+	codec.UintMax(x, &c.HookBytes, math.MaxInt32)
 }
 
 // PurgeExpired removes what has expired in a range of slots and so frees its memory.
@@ -56,15 +64,6 @@ func (c *RaiseCutoff) fields(x *codec.Coder) {
 	Slot(x, &c.FirstSlot)
 	codec.Uint(x, &c.MaxWork)
 }
-
-// ConfigureHooks sets the size limit, in bytes, of the queue of messages that wait for
-// webhooks. With 0 nothing is queued, and the messages that wait are forgotten.
-type ConfigureHooks struct{ Bytes int }
-
-func (*ConfigureHooks) kind() Kind              { return 96 }
-func (*ConfigureHooks) Key() string             { return "" }
-func (*ConfigureHooks) Needs() Needs            { return Needs{} }
-func (c *ConfigureHooks) fields(x *codec.Coder) { codec.UintMax(x, &c.Bytes, math.MaxInt32) }
 
 // TrimHookQueue removes messages from the queue for webhooks, because webhooks were
 // told of them or can no longer be told.
