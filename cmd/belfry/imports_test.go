@@ -34,6 +34,7 @@ var ours = []struct {
 	{"raftstore/placement", []string{"raftstore/store", "shard/codec", "shard/command"}, "which node holds what is settled without asking what is held"},
 	{"raftstore/link", nil, "nodes are connected whatever they say to each other"},
 	{"raftstore/replica", []string{"raftstore/store", "shard"}, "one shard's replica knows nothing of the other shards, nor of who is told"},
+	{"raftstore/watch", []string{"raftstore/store", "shard"}, "who is told does not depend on what a shard is, nor on how nodes are connected"},
 	{"raftstore/store", []string{"shard"}, "what the edge and the store share is linked by an edge that has no Raft"},
 	{"gateway", []string{"gateway", "raftstore/store", "shard"}, "the edge is above the store and beside the clients"},
 	{"gateway/protocol", nil, "clients import it, and with it nothing of the server"},

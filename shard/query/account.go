@@ -289,7 +289,7 @@ func (q *QueuedMessage) args(x *codec.Coder) {
 
 func (q *QueuedMessage) result(x *codec.Coder) {
 	bools(x, &q.Queued)
-	q.Message.fields(x)
+	q.Message.Fields(x)
 	q.Info.fields(x)
 }
 

@@ -68,7 +68,8 @@ func seqs(x *codec.Coder, v *[]uint64) {
 	}
 }
 
-func (m *Message) fields(x *codec.Coder) {
+// Fields writes or reads the message. What was read aliases the input.
+func (m *Message) Fields(x *codec.Coder) {
 	codec.Fixed(x, m.ID[:])
 	texts(x, &m.Peer, &m.From)
 	texts(x, &m.Group)
@@ -111,7 +112,7 @@ func (up *Updates) fields(x *codec.Coder) {
 	if !x.Writing() {
 		up.Reset()
 	}
-	list(x, &up.Messages, (*Message).fields)
+	list(x, &up.Messages, (*Message).Fields)
 	list(x, &up.Changes, (*Change).fields)
 	list(x, &up.Events, (*GroupEvent).fields)
 	up.items(x)
@@ -176,7 +177,7 @@ func (c *Conversation) fields(x *codec.Coder) {
 
 func (l *ConversationList) fields(x *codec.Coder) {
 	list(x, &l.Conversations, (*Conversation).fields)
-	list(x, &l.Last, (*Message).fields)
+	list(x, &l.Last, (*Message).Fields)
 	bools(x, &l.More)
 }
 
