@@ -40,7 +40,7 @@ func (l *Link) acceptLoop(ln net.Listener) {
 			continue
 		}
 		<-l.handshakes
-		if l.ctx.Err() != nil {
+		if l.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return
 		}
 		l.log.Warn("accepting a connection of a node failed", "err", err)

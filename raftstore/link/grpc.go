@@ -29,8 +29,9 @@ const (
 )
 
 // Codec passes messages through: they are []byte or mem.BufferSlice to be sent, and
-// *[]byte or *mem.BufferSlice to be received. A received []byte is the receiver's; a
-// received mem.BufferSlice has to be freed by it.
+// *[]byte or *mem.BufferSlice to be received. A sent []byte must not be changed any more;
+// a sent mem.BufferSlice stays the sender's to free. A received []byte is the receiver's;
+// a received mem.BufferSlice has to be freed by it.
 type Codec struct{}
 
 var _ encoding.CodecV2 = Codec{}
@@ -44,8 +45,10 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 	case *[]byte:
 		return mem.BufferSlice{mem.SliceBuffer(*v)}, nil
 	case mem.BufferSlice:
+		v.Ref() // gRPC frees what it is given
 		return v, nil
 	case *mem.BufferSlice:
+		v.Ref()
 		return *v, nil
 	}
 	return nil, fmt.Errorf("link: cannot send a %T, want []byte or mem.BufferSlice", v)

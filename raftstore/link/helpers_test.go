@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -46,7 +47,7 @@ type testCA struct {
 	pem  []byte
 }
 
-var serial int64
+var serial atomic.Int64
 
 func newTestCA(t testing.TB, name string) *testCA {
 	t.Helper()
@@ -54,9 +55,8 @@ func newTestCA(t testing.TB, name string) *testCA {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serial++
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
+		SerialNumber: big.NewInt(serial.Add(1)), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
@@ -78,9 +78,8 @@ func (ca *testCA) issue(t testing.TB, dir, name string, change func(*x509.Certif
 	if err != nil {
 		t.Fatal(err)
 	}
-	serial++
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), DNSNames: []string{name},
+		SerialNumber: big.NewInt(serial.Add(1)), DNSNames: []string{name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},

@@ -156,7 +156,9 @@ func (p *peer) detach(s *session, err error) {
 	p.ended = time.Now()
 	p.status, p.hasStatus = nil, false
 	p.mu.Unlock()
-	p.link.log.Info("lost the control connection to a node", "peer", p.name(), "err", err)
+	if p.ctx.Err() == nil {
+		p.link.log.Info("lost the control connection to a node", "peer", p.name(), "err", err)
+	}
 	p.link.closeConns(func(o *conn) bool { return o.peer.ID == p.id && (o.kind == kindRaft || o.kind == kindRPC) })
 	time.AfterFunc(decideWithin, p.lost)
 	poke(p.wake)
