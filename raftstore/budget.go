@@ -59,7 +59,9 @@ type budget struct {
 	store      *Store
 	limit      int64
 	reserved   int64        // Config.ReservedMemory
-	retentions []*retention // by shard
+	retentions []*retention // of replicas, as of the last check
+
+	replicas atomic.Pointer[[]*localShard] // of this node
 
 	replaced   int64  // replacements as of the last collection that read started
 	collection uint64 // number of the last garbage collection seen
@@ -103,15 +105,36 @@ type memoryReading struct {
 	resident    int64  // all memory, garbage included, except what was returned to the system
 }
 
-func newBudget(s *Store, replicas []*localShard) *budget {
+func newBudget(s *Store) *budget {
 	b := &budget{store: s, limit: s.cfg.MemoryLimit, reserved: s.cfg.ReservedMemory}
-	for _, sh := range replicas {
-		b.retentions = append(b.retentions, &retention{shard: sh, memory: s.cfg.memoryOf(sh.local), expiry: replica.NewExpiry(sh.first, sh.last)})
-	}
 	m := s.metrics.budget
 	m.limit.Set(float64(b.limit))
 	m.soft.Set(float64(b.percent(softPercent)))
 	return b
+}
+
+// setReplicas says which replicas this node has from now on.
+func (b *budget) setReplicas(replicas []*localShard) {
+	replicas = slices.Clone(replicas)
+	b.replicas.Store(&replicas)
+}
+
+// refresh makes retentions those of the replicas that this node has now.
+func (b *budget) refresh() {
+	replicas := b.replicas.Load()
+	if replicas == nil {
+		return
+	}
+	before := b.retentions
+	b.retentions = nil
+	for _, sh := range *replicas {
+		i := slices.IndexFunc(before, func(c *retention) bool { return c.shard == sh })
+		if i >= 0 {
+			b.retentions = append(b.retentions, before[i])
+			continue
+		}
+		b.retentions = append(b.retentions, &retention{shard: sh, memory: b.store.cfg.memoryOf(sh.local), expiry: replica.NewExpiry(sh.first, sh.last)})
+	}
 }
 
 func (b *budget) percent(n int64) int64 { return percentOf(b.limit, n) }
@@ -136,6 +159,7 @@ func (b *budget) run(ctx context.Context) {
 // check reads the memory once, shortens retentions if too much is in use, and refuses
 // sends or accepts them again.
 func (b *budget) check(now time.Time) {
+	b.refresh()
 	r, sure := b.read()
 	usages := make([]shard.Usage, len(b.retentions))
 	var all shard.Usage
@@ -357,13 +381,13 @@ func (b *budget) report(c *retention, raised bool, retention time.Duration, now 
 // commands of at most work each. It reports whether it has been through all slots.
 func (sh *localShard) raiseCutoff(cutoff int64, work *atomic.Uint32) bool {
 	for first := sh.first; first < command.Slots; {
-		answer := make(chan outcome, 1)
+		done := make(chan answer, 1)
 		encoded := command.AppendCommand(nil, &command.RaiseCutoff{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
-		err := sh.replica.Enqueue(0, encoded, replica.Waiter{Done: func(r command.Result, err error) { answer <- outcome{r, err} }})
+		err := sh.replica.Enqueue(0, encoded, replica.Waiter{Done: func(r command.Result, err error) { done <- answer{result: r, err: err} }})
 		if err != nil {
 			return false // the next check tries again
 		}
-		o := <-answer
+		o := <-done
 		if o.err != nil {
 			return false
 		}

@@ -9,11 +9,24 @@
 //	owners      which shard owns each slot, by the map of package placement
 //	shardRef    one shard, wherever its replicas are
 //	localShard  its replica on this node, and what belongs to that beside the state
-//	leader      what this node does as leader of a shard: letters, hooks, sessions left behind
+//	leader      what this node does as leader of a shard: operations of all nodes, letters,
+//	            hooks, sessions left behind
+//	line        keeps in order what is asked of a shard whose leader is elsewhere or unknown
+//	cluster     this node among others: who leads what, streams to their leaders
 //	courier     carries letters from one shard to the others, in order, until confirmed
 //	hooker      tells hooks what one shard has stored
 //	hub         knows which sessions listen here, and wakes them
 //	budget      keeps the memory of the process within its limit
+//
+// # Leaders
+//
+// Every node tells the others at once which shards it leads. A command, a login or a
+// linearizable read goes to the leader of its shard: by a function call if that is this
+// node, else through the shard's line and a stream of package peer. At either end it is
+// executed by the same function, leader.execute, in exactly the leadership that it was
+// addressed to. When that ends, the line sends what is unanswered to the next one, in the
+// old order. A node knows the highest leadership of each shard, and believes no answer
+// of an earlier one.
 //
 // # Outcomes
 //

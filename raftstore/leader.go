@@ -20,6 +20,10 @@ type enqueueFunc = func(command []byte, w replica.Waiter) error
 type leader struct {
 	shard   *localShard
 	enqueue enqueueFunc // of this leadership
+	// number rises from one leadership of the shard to the next, on whatever node: it is
+	// the term of Raft and, in the low 16 bits, how often this node had begun to serve in
+	// that term before. Set before the leader is in localShard.serving.
+	number  uint64
 	courier *courier
 	hooker  *hooker // nil without Config.Hooks
 }
@@ -82,7 +86,9 @@ func (l *leader) Run(ctx context.Context) {
 
 func (l *leader) Close() {
 	l.shard.leader.CompareAndSwap(l, nil)
+	l.shard.serving.CompareAndSwap(l, nil)
 	l.courier.close()
+	l.shard.line.ended(l)
 }
 
 // watchOrphans logs out sessions that nobody claims, until ctx ends.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
@@ -16,48 +17,66 @@ import (
 // *command.RefusedError. If ctx ends first, the outcome is unknown; should the
 // login take effect later, it is undone.
 func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.RecentsMode, w store.Watcher) (*query.Sync, error) {
-	sh := s.shardOf(cmd.User)
-	answer := make(chan outcome, 1)
-	var sync *query.Sync      // set by the apply step, read after the answer
+	answers := make(chan answer, 1)
 	var abandoned atomic.Bool // set by the answer or the end of ctx, whichever comes first
-	step := func(st *shard.State, now int64, r *command.Result) {
+	watched := false          // by the apply step, which comes before the answer
+	op := &operation{kind: peer.Login, key: cmd.User, recents: recents, encoded: command.AppendCommand(nil, cmd)}
+	if err := new(shard.Checker).Check(op.encoded); err != nil {
+		return nil, &command.RefusedError{Code: command.CodeBadRequest, Detail: err.Error()}
+	}
+	user := cmd.User
+	op.begin = func(sync *query.Sync) {
 		// A caller whose ctx has ended may log in anew with the same watcher, which
 		// ends this session: its end must not remove that watcher.
-		if r.Code != command.OK || abandoned.Load() {
+		if abandoned.Load() {
 			return
 		}
-		sync = st.StartSync(cmd.User, r, recents, now)
-		s.hub.add(cmd.User, r.Session, w)
-		sh.here().orphans.remove(sessionKey{cmd.User, r.Session})
+		watched = true
+		s.hub.add(user, sync.Session, w)
+		s.shardOf(user).here().orphans.remove(sessionKey{user, sync.Session})
 	}
-	s.submit(cmd, step, func(r command.Result, err error) {
-		if abandoned.CompareAndSwap(false, true) {
-			answer <- outcome{r, err}
-		} else if err == nil && r.Code == command.OK {
-			s.Unwatch(cmd.User, r.Session)
-			s.Submit(&command.Logout{User: cmd.User, Session: r.Session}, func(command.Result, error) {})
+	op.done = func(a answer) {
+		in := a.err == nil && a.result.Code == command.OK
+		if in && !watched && !abandoned.Load() {
+			s.watch(user, a.sync.Session, w, a.sync.Arrival)
 		}
-	})
-	var o outcome
+		if abandoned.CompareAndSwap(false, true) {
+			answers <- a
+		} else if in {
+			s.Unwatch(user, a.sync.Session)
+			s.Submit(&command.Logout{User: user, Session: a.sync.Session}, func(command.Result, error) {})
+		}
+	}
+	s.submit(op)
+	var a answer
 	select {
-	case o = <-answer:
+	case a = <-answers:
 	case <-ctx.Done():
 		if abandoned.CompareAndSwap(false, true) {
 			return nil, fmt.Errorf("%w: %w", store.ErrUnknown, ctx.Err())
 		}
-		o = <-answer
+		a = <-answers
 	}
-	if o.err != nil {
-		return nil, o.err
+	if a.err != nil {
+		return nil, a.err
 	}
-	return sync, o.result.Err()
+	return a.sync, a.result.Err()
+}
+
+// watch registers the watcher of a session that has logged in at the leader on another
+// node, which has read up to an arrival number of its user's order.
+func (s *Store) watch(user command.UserID, session command.SessionID, w store.Watcher, arrival uint64) {
+	s.hub.add(user, session, w)
 }
 
 // Unwatch removes the watcher of a session. It does not end the session: a Logout
 // does or, if none comes within Config.ClaimWithin, the store.
 func (s *Store) Unwatch(user command.UserID, session command.SessionID) {
-	if s.hub.remove(user, session) != nil {
-		s.shardOf(user).here().orphans.add(sessionKey{user, session})
+	if s.hub.remove(user, session) == nil {
+		return
+	}
+	if here := s.shardOf(user).here(); here != nil {
+		here.orphans.add(sessionKey{user, session})
 	}
 }
 

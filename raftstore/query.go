@@ -3,8 +3,10 @@ package raftstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
+	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -27,22 +29,73 @@ func readError(err error) error {
 
 // read answers queries from the memory of the shard's leader, under one lock.
 func (sh *shardRef) read(queries ...query.Query) error {
-	return readError(sh.here().replica.Read(queries...))
+	if from := sh.memory(); from != nil {
+		if err := from.Read(queries...); !sh.waits(err) {
+			return readError(err)
+		}
+	}
+	return readError(sh.ask(peer.Read, queries))
+}
+
+// memory returns the replica on this node that answers reads, nil if another node does.
+func (sh *shardRef) memory() Replica {
+	here := sh.here()
+	if sh.store.cluster == nil {
+		return here.replica // it says why if it does not
+	}
+	if here == nil {
+		return nil
+	}
+	if l := here.serving.Load(); l == nil || l.number < sh.leads.highest.Load() {
+		return nil // a leader that was frozen may not know yet that there is another one
+	}
+	return here.replica
 }
 
 // readCommitted is read after all that was proposed before. After a failure the caller
 // must not use the queries.
 func (sh *shardRef) readCommitted(ctx context.Context, queries ...query.Query) error {
-	return readError(sh.here().replica.ReadCommitted(ctx, queries...))
+	if sh.store.cluster == nil {
+		return readError(sh.here().replica.ReadCommitted(ctx, queries...))
+	}
+	done := make(chan error, 1)
+	sh.submit(&operation{kind: peer.Committed, shard: sh, queries: queries, done: func(a answer) { done <- a.err }})
+	select {
+	case err := <-done:
+		if errors.Is(err, store.ErrUnknown) {
+			err = store.Unavailable(store.RetryAfter(err), err.Error()) // it changed nothing
+		}
+		return readError(err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // ready returns nil if commands to the shard are likely to be taken, else the reason why
 // not.
-func (sh *shardRef) ready() error { return sh.here().replica.Ready() }
+func (sh *shardRef) ready() error {
+	s := sh.store
+	if s.cluster == nil {
+		return sh.here().replica.Ready()
+	}
+	switch node, _, _ := sh.leads.get(); {
+	case node == "":
+		return store.NotLeader(fmt.Sprintf("shard %d has no leader that is known", sh.id))
+	case node != s.cluster.Node && !s.cluster.Link.Connected(node):
+		return store.NotLeader(fmt.Sprintf("the leader of shard %d is not connected", sh.id))
+	}
+	return nil
+}
 
 // read answers a query from the memory of the shard that its slot belongs to.
 func (s *Store) read(q query.Query) error {
-	return readOne(s.shardOfSlot(uint16(q.Slot())).here().replica, q)
+	sh := s.shardOfSlot(uint16(q.Slot()))
+	if from := sh.memory(); from != nil {
+		if err := readOne(from, q); !sh.waits(err) {
+			return err
+		}
+	}
+	return readError(sh.ask(peer.Read, []query.Query{q}))
 }
 
 func readOne(from Replica, q query.Query) error {

@@ -26,9 +26,10 @@ func (r *storeReader) read(q query.Query) error {
 	if r.place == nil {
 		return r.store.read(q)
 	}
-	if here := r.store.shardOfSlot(uint16(q.Slot())).here(); here != nil && here.local.Leads() {
+	sh := r.store.shardOfSlot(uint16(q.Slot()))
+	if from := sh.memory(); from != nil && sh.leading() != nil {
 		// The lead may end at this moment: then the question goes elsewhere.
-		if err := readOne(here.local, q); here.local.Leads() || !errors.Is(err, store.ErrUnavailable) {
+		if err := readOne(from, q); sh.leading() != nil || !errors.Is(err, store.ErrUnavailable) {
 			return err
 		}
 	}

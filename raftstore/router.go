@@ -3,11 +3,12 @@ package raftstore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
@@ -15,14 +16,6 @@ import (
 )
 
 const (
-	// movedFirst and movedMost bound the pause before a command whose slot is frozen or
-	// gone is routed again. After movedGiveUp it gets ErrUnavailable instead.
-	movedFirst  = 10 * time.Millisecond
-	movedMost   = 200 * time.Millisecond
-	movedGiveUp = 3 * time.Second
-	// maxDeferred bounds the commands that wait for their slot; further ones
-	// get ErrUnavailable at once.
-	maxDeferred = 10_000
 	// autoReadPatience is how long the store may delay an automatic read to share a log
 	// entry: half of the 200 ms that such reads may be delayed. The gateway has the other
 	// half, in which it holds back the reads of a session while earlier ones are on their
@@ -30,39 +23,75 @@ const (
 	autoReadPatience = 100 * time.Millisecond
 )
 
-// A request is a command that Store.deferred has to answer, or to route again.
-type request struct {
-	command []byte // encoded, without batch header
-	waiter  replica.Waiter
+// submit passes an operation to the leader of the shard that owns its key, and sees that
+// it is answered.
+func (s *Store) submit(op *operation) { s.shardOf(op.key).submit(op) }
 
-	pause  time.Duration // before it is routed again; 0 = it never was
-	due    time.Time     // of the next attempt
-	giveUp time.Time
-	answer *outcome // nil: route the command again
+// submit passes an operation to the leader of the shard.
+func (sh *shardRef) submit(op *operation) {
+	l, err := sh.direct()
+	if err == nil {
+		_, err = l.send(op, nil)
+	}
+	if sh.waits(err) {
+		sh.line.add(op)
+	} else if err != nil {
+		sh.store.deferred.answerWith(op, answer{err: err})
+	}
 }
 
-type outcome struct {
-	result command.Result
-	err    error
+// lost takes back what a leadership of this node has left undone. It is
+// replica.Config.Lost. Without a cluster there is nobody to send it to.
+func (s *Store) lost(command []byte, w *replica.Waiter, _ error) bool {
+	if s.cluster == nil {
+		return false
+	}
+	op := operationOf(command, w)
+	sh := op.shard
+	if sh == nil {
+		sh = s.shardOf(op.key)
+	}
+	sh.line.takeBack(op)
+	return true
 }
 
-// route enqueues a request at its shard, and answers it with the error if that fails.
-func (s *Store) route(r *request) {
-	if err := s.shardOf(r.waiter.Key).here().replica.Enqueue(0, r.command, r.waiter); err != nil {
-		s.deferred.answer(r, outcome{err: err})
+// direct returns the leader on this node that takes what need not wait in the line, or
+// the reason why there is none.
+func (sh *shardRef) direct() (*leader, error) {
+	if sh.store.cluster == nil {
+		return sh.here().present()
+	}
+	if l := sh.line.direct.Load(); l != nil {
+		return l, nil
+	}
+	return nil, errNotHere
+}
+
+// errNotHere says that what is asked of a shard has to go through its line.
+var errNotHere = store.NotLeader("the leader of the shard is not here")
+
+// waits reports whether an operation that was refused with err waits for the next leader.
+// Without a cluster there is none.
+func (sh *shardRef) waits(err error) bool {
+	return err != nil && sh.store.cluster != nil && errors.Is(err, store.ErrNotLeader)
+}
+
+// operationOf returns the operation that a waiter is of. command is only valid during
+// the call.
+func operationOf(encoded []byte, w *replica.Waiter) *operation {
+	if op, ok := w.Origin.(*operation); ok {
+		return op
+	}
+	done := w.Done
+	return &operation{
+		kind: peer.Command, key: w.Key, encoded: bytes.Clone(encoded),
+		done: func(a answer) { done(a.result, a.err) },
 	}
 }
 
 // moved takes over a command whose slot is frozen or gone, to be routed again. It is
 // replica.Config.Moved: command and w are only valid during the call.
-func (s *Store) moved(command []byte, w *replica.Waiter) {
-	r, again := w.Origin.(*request)
-	if !again {
-		r = &request{command: bytes.Clone(command), waiter: *w}
-		r.waiter.Origin = r
-	}
-	s.deferred.retry(r)
-}
+func (s *Store) moved(command []byte, w *replica.Waiter) { s.deferred.retry(operationOf(command, w)) }
 
 // Submit proposes cmd to the shard of its key and calls done exactly once, with the
 // result once it has been applied, or with an error. done runs on a goroutine of the
@@ -70,28 +99,25 @@ func (s *Store) moved(command []byte, w *replica.Waiter) {
 // applied in that order. An automatic read may wait for other commands to share its
 // log entry.
 func (s *Store) Submit(cmd command.Command, done func(command.Result, error)) {
-	s.submit(cmd, nil, done)
-}
-
-func (s *Store) submit(cmd command.Command, step stepFunc, done func(command.Result, error)) {
 	key, needs := command.UserID(cmd.Key()), cmd.Needs()
-	done = s.afterLetters(key, needs.Members, done)
-	w := replica.Waiter{Routed: true, Patience: patience(cmd), Key: key, Step: step, Done: done}
-	from := s.shardOf(key)
-	if err := s.admit(from, &needs); err != nil {
-		s.deferred.answer(&request{waiter: w}, outcome{err: err})
-		return
-	}
 	e := encoders.Get().(*encoder)
 	defer e.release()
 	e.command = e.Append(e.command[:0], cmd)
 	if err := e.Check(e.command); err != nil {
 		// A malformed command in the log would stop the shard.
-		s.deferred.answer(&request{waiter: w}, outcome{result: command.Result{Code: command.CodeBadRequest, Detail: err.Error()}})
+		s.deferred.refuse(done, answer{result: command.Result{Code: command.CodeBadRequest, Detail: err.Error()}})
 		return
 	}
-	if err := from.here().replica.Enqueue(0, e.command, w); err != nil {
-		s.deferred.answer(&request{waiter: w}, outcome{err: err})
+	sh := s.shardOf(key)
+	w := replica.Waiter{Routed: true, Patience: patience(cmd), Key: key, Done: done}
+	l, err := sh.direct()
+	if err == nil {
+		err = l.propose(e.command, &needs, w)
+	}
+	if sh.waits(err) {
+		sh.line.add(operationOf(e.command, &w))
+	} else if err != nil {
+		s.deferred.refuse(done, answer{err: err})
 	}
 }
 
@@ -104,9 +130,6 @@ func patience(cmd command.Command) time.Duration {
 	}
 	return 0
 }
-
-// A stepFunc is Waiter.Step.
-type stepFunc = func(st *shard.State, now int64, result *command.Result)
 
 // An encoder is the buffer in which a command is encoded and checked before a proposer
 // copies it into a batch: the proposer is locked for the copy alone.
@@ -127,15 +150,11 @@ func (e *encoder) release() {
 // Propose is Submit, but waits for the outcome. A refusal by the state is in the
 // result, not the error. If ctx ends first, it returns ErrUnknown.
 func (s *Store) Propose(ctx context.Context, cmd command.Command) (command.Result, error) {
-	return s.await(ctx, cmd, nil)
-}
-
-func (s *Store) await(ctx context.Context, cmd command.Command, step stepFunc) (command.Result, error) {
-	answer := make(chan outcome, 1)
-	s.submit(cmd, step, func(r command.Result, err error) { answer <- outcome{r, err} })
+	done := make(chan answer, 1)
+	s.Submit(cmd, func(r command.Result, err error) { done <- answer{result: r, err: err} })
 	select {
-	case o := <-answer:
-		return o.result, o.err
+	case a := <-done:
+		return a.result, a.err
 	case <-ctx.Done():
 		return command.Result{}, fmt.Errorf("%w: %w", store.ErrUnknown, ctx.Err())
 	}
@@ -178,26 +197,6 @@ func (s *Store) admitLetter(from, dest *shardRef) error {
 	return nil
 }
 
-// afterLetters returns a function to call instead of done. It calls done but, if the
-// command succeeded, only once its letters have reached the shards of users, as far as
-// these serve: a caller who was answered then finds the change in the users' lists of
-// groups.
-func (s *Store) afterLetters(key command.UserID, users []command.UserID, done func(command.Result, error)) func(command.Result, error) {
-	if len(users) == 0 {
-		return done
-	}
-	users = slices.Clone(users)
-	return func(r command.Result, err error) {
-		if err == nil && r.Code == command.OK {
-			if l := s.shardOf(key).leading(); l != nil {
-				l.courier.whenDelivered(key, users, func() { done(r, nil) })
-				return
-			}
-		}
-		done(r, err)
-	}
-}
-
 // room returns an ErrUnavailable while the disk or the memory has no room for
 // messages.
 func (s *Store) room() error {
@@ -216,128 +215,4 @@ func (s *Store) outboxFull(dest *shardRef) bool {
 
 func tooMuchWaits(dest *shardRef) error {
 	return store.Unavailable(time.Second, fmt.Sprintf("too much waits for shard %d already", dest.id))
-}
-
-// deferred answers requests that were refused before they reached a shard, and routes
-// again those whose slot had moved, all on one goroutine.
-type deferred struct {
-	route func(*request)
-	wake  chan struct{}
-
-	mu      sync.Mutex
-	waiting []*request
-	closed  bool
-}
-
-func newDeferred(route func(*request)) *deferred {
-	return &deferred{route: route, wake: make(chan struct{}, 1)}
-}
-
-// answer schedules r to be answered with o. The number of these is not bounded here: a
-// caller waits for each.
-func (d *deferred) answer(r *request, o outcome) {
-	r.answer, r.due = &o, time.Time{}
-	d.push(r)
-}
-
-// retry schedules r to be routed again after a pause, or to be answered with errMoving
-// if it was routed for too long or too many wait.
-func (d *deferred) retry(r *request) {
-	now := time.Now()
-	if r.pause == 0 {
-		r.giveUp = now.Add(movedGiveUp)
-	}
-	r.pause = min(max(movedFirst, 2*r.pause), movedMost)
-	r.due = now.Add(r.pause)
-	if r.due.After(r.giveUp) || d.full() {
-		d.answer(r, outcome{err: errMoving})
-		return
-	}
-	d.push(r)
-}
-
-func (d *deferred) full() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.waiting) >= maxDeferred
-}
-
-func (d *deferred) push(r *request) {
-	d.mu.Lock()
-	closed := d.closed
-	if !closed {
-		d.waiting = append(d.waiting, r)
-	}
-	d.mu.Unlock()
-	if closed {
-		r.finish() // the goroutine is gone, and so is the store
-		return
-	}
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
-}
-
-// finish answers a request that will not be routed any more.
-func (r *request) finish() {
-	if r.answer == nil {
-		r.answer = &outcome{err: store.Unavailable(store.DefaultRetryAfter, "the store is closed")}
-	}
-	r.waiter.Done(r.answer.result, r.answer.err)
-}
-
-// run answers and routes requests as they become due. Once ctx has ended, it answers
-// the rest and returns.
-func (d *deferred) run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-d.wake:
-		case <-timer.C:
-		case <-ctx.Done():
-			d.mu.Lock()
-			left := d.waiting
-			d.waiting, d.closed = nil, true
-			d.mu.Unlock()
-			for _, r := range left {
-				r.finish()
-			}
-			return
-		}
-		due, next := d.nextDue(time.Now())
-		for _, r := range due {
-			if r.answer != nil {
-				r.finish()
-			} else {
-				d.route(r)
-			}
-		}
-		if next > 0 {
-			timer.Reset(next)
-		}
-	}
-}
-
-// nextDue removes and returns the requests that are due, and returns how long the next
-// one has to wait, 0 if none waits.
-func (d *deferred) nextDue(now time.Time) (due []*request, next time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	kept := d.waiting[:0]
-	for _, r := range d.waiting {
-		wait := r.due.Sub(now)
-		if wait <= 0 {
-			due = append(due, r)
-			continue
-		}
-		kept = append(kept, r)
-		if next == 0 || wait < next {
-			next = wait
-		}
-	}
-	clear(d.waiting[len(kept):])
-	d.waiting = kept
-	return due, next
 }

@@ -96,8 +96,8 @@ func TestMovedCommandIsRetried(t *testing.T) {
 	alice := userIn(s, 0, 0)
 	slot := command.SlotOf(string(alice))
 	propose(t, s, 0, &command.FreezeSlot{Slot: slot})
-	answers := make(chan outcome, 1)
-	s.Submit(message(alice, alice, 1), func(r command.Result, err error) { answers <- outcome{r, err} })
+	answers := make(chan answer, 1)
+	s.Submit(message(alice, alice, 1), func(r command.Result, err error) { answers <- answer{result: r, err: err} })
 	eventually(t, "the command waits", func() bool {
 		s.deferred.mu.Lock()
 		defer s.deferred.mu.Unlock()
@@ -122,18 +122,18 @@ func TestMovedCommandIsRetried(t *testing.T) {
 
 func TestDeferredAnswersAllAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDeferred(func(*request) { t.Error("routed") })
+		d := newDeferred(func(*operation) { t.Error("routed") })
 		ctx, cancel := context.WithCancel(t.Context())
 		var run sync.WaitGroup
 		run.Go(func() { d.run(ctx) })
 		answers := 0
-		request := func() *request {
-			return &request{waiter: replica.Waiter{Done: func(_ command.Result, err error) {
-				if !errors.Is(err, store.ErrUnavailable) {
-					t.Errorf("done: %v", err)
+		request := func() *operation {
+			return &operation{done: func(a answer) {
+				if !errors.Is(a.err, store.ErrUnavailable) {
+					t.Errorf("done: %v", a.err)
 				}
 				answers++
-			}}}
+			}}
 		}
 		for range maxDeferred + 5 { // the last ones are refused at once
 			d.retry(request())

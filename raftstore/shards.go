@@ -2,11 +2,11 @@ package raftstore
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"path/filepath"
+	"slices"
 	"sync/atomic"
 
+	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -37,12 +37,17 @@ type shardRef struct {
 	log     *slog.Logger
 	metrics *shardMetrics
 
+	leads leads
+	line  *line // unused without a cluster
+
 	outbox     atomic.Int64               // bytes of letters of this node that wait for the shard
 	replicated atomic.Pointer[localShard] // the replica here, nil if there is none
 }
 
 func newShardRef(s *Store, id uint32) *shardRef {
-	return &shardRef{id: id, store: s, log: s.cfg.Log.With("shard", id), metrics: s.metrics.shard(id)}
+	sh := &shardRef{id: id, store: s, log: s.cfg.Log.With("shard", id), metrics: s.metrics.shard(id)}
+	sh.line = newLine(s.cfg.QueueBytes, sh.find, s.deferred.retry)
+	return sh
 }
 
 // here returns the replica of the shard on this node, nil if there is none.
@@ -61,28 +66,45 @@ func (sh *shardRef) leading() *leader {
 type localShard struct {
 	*shardRef
 	first, last uint16 // slots, inclusive
+	replicaID   string
+	replication Replication // zero without a cluster
+	stop        func()      // ends the replica; nil without a cluster
+
+	// Owned by led.
+	ledTerm, ledTimes uint64
 
 	replica Replica
 	local   *replica.Replica // the same one, for what concerns this node alone
 
 	orphans orphans
 	leader  atomic.Pointer[leader] // set from leader.Begin to leader.Close; see leading
+	serving atomic.Pointer[leader] // in a cluster: set from when the replica takes commands to leader.Close
 }
 
-func newLocalShard(ref *shardRef, first, last uint16) *localShard {
+// newLocalShard returns the replica r of a shard, with what the map says of that shard.
+func newLocalShard(ref *shardRef, first, last uint16, of *placement.Shard, r *placement.Replica) *localShard {
 	s, id := ref.store, ref.id
 	cfg := &s.cfg
-	sh := &localShard{shardRef: ref, first: first, last: last}
-	sh.local = replica.New(replica.Config{
+	sh := &localShard{shardRef: ref, first: first, last: last, replicaID: r.ID}
+	c := replica.Config{
 		Shard: id, First: first, Last: last,
-		Dir: filepath.Join(cfg.Dir, fmt.Sprintf("shard-%04d", id)), ID: cfg.Node, RaftLog: cfg.RaftLog,
+		Dir: s.replicaDir(id, r.ID), ID: r.ID, RaftLog: cfg.RaftLog,
 		Configuration: func() command.Configure { return s.owners.Load().conf },
 		QueueBytes:    cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,
 		ExpireEvery: cfg.ExpireEvery, Clock: cfg.Clock, ClockSettle: cfg.ClockSettle,
 		Lead:  func(enqueue enqueueFunc) replica.Leader { return newLeader(sh, enqueue) },
-		Moved: s.moved, Notify: s.hub.notify,
+		Moved: s.moved, Lost: s.lost, OnLeader: sh.led, Notify: s.hub.notify,
 		Log: sh.log, Metrics: s.metrics.replicas, WALFS: cfg.walFS,
-	})
+	}
+	if s.cluster != nil {
+		sh.replication = s.cluster.Link.Replicate(id, r.ID, s.locate(id))
+		c.Transport = sh.replication.Transport
+		c.Desired = func() []replica.Member { return s.members(id) }
+		if !slices.ContainsFunc(of.Replicas, func(r placement.Replica) bool { return r.Made }) {
+			c.Bootstrap = s.members(id) // the shard is new
+		}
+	}
+	sh.local = replica.New(c)
 	sh.replica = sh.local
 	return sh
 }
@@ -94,6 +116,17 @@ func (sh *localShard) leading() *leader {
 		return nil
 	}
 	return sh.leader.Load()
+}
+
+// present returns the leader of this node's present leadership, or why there is none.
+func (sh *localShard) present() (*leader, error) {
+	if l := sh.leading(); l != nil {
+		return l, nil
+	}
+	if err := sh.replica.Ready(); err != nil {
+		return nil, err
+	}
+	return nil, errNotHere // it begins just now
 }
 
 // owns reports whether a user's slot belongs to the shard.

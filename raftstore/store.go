@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
@@ -96,6 +97,10 @@ type Config struct {
 	// HookBytes bounds the references to messages of one shard that wait for Hooks,
 	// default 16 MiB for some 400,000 messages. Past that the oldest are dropped.
 	HookBytes int
+
+	// Cluster makes this node one of several; nil: it is alone. With a cluster, Shards,
+	// Limits and HookBytes are those of the map.
+	Cluster *Cluster
 
 	// Clock reads the wall clock and a clock that never jumps, both at one
 	// moment. nil: those of the system. It is for tests.
@@ -223,6 +228,9 @@ type Store struct {
 	openings    *keyRate[command.UserID] // messages of ttl 0 to strangers, by sender
 	transient   *transientDedup
 	deferred    *deferred
+	cluster     *cluster      // nil: this node is alone
+	reads       chan struct{} // holds a value for each read for another node that runs
+	publishing  sync.Mutex    // held while the status is set
 	budget      *budget
 	lock        *os.File
 
@@ -230,7 +238,11 @@ type Store struct {
 	memoryFull atomic.Bool
 	importing  chan struct{} // holds a value while an import runs
 
+	mapping  sync.Mutex    // held while a map is taken over
+	replicas []*localShard // of this node; guarded by mapping
+
 	// The shards are stopped before the rest, which answers for them while they drain.
+	shardsCtx            context.Context
 	stopShards, stopRest context.CancelFunc
 	shardRuns, restRuns  sync.WaitGroup
 	closeOnce            sync.Once
@@ -266,45 +278,70 @@ func Open(cfg Config) (*Store, error) {
 	s.liveRate = newKeyRate[command.GroupID](cfg.Limits.GroupRate, cfg.Limits.GroupBurst, time.Second)
 	s.openings = newKeyRate[command.UserID](cfg.Limits.NewConversations, cfg.Limits.NewConversations, time.Hour)
 	s.transient = newTransientDedup(cfg.Limits.DedupWindow)
-	s.deferred = newDeferred(s.route)
-	node := placement.Node{ID: placement.NodeID(cfg.Node), Name: cfg.Node}
-	s.setMap(placement.Solo(node, conf.Epoch, placement.Config{Version: conf.Version, Limits: conf.Limits, HookBytes: conf.HookBytes}, cfg.Shards))
-	var replicas []*localShard
-	for _, sh := range s.shards() {
-		first, last, _ := s.owners.Load().span(sh.id)
-		here := newLocalShard(sh, first, last)
-		sh.replicated.Store(here)
-		replicas = append(replicas, here)
-	}
+	s.deferred = newDeferred(s.submit)
+	s.cluster = newCluster(cfg.Cluster)
+	s.reads = make(chan struct{}, maxReads)
 	s.checkDisk()
 
 	rest, stopRest := context.WithCancel(context.Background())
 	shards, stopShards := context.WithCancel(context.Background())
-	s.stopRest, s.stopShards = stopRest, stopShards
+	s.stopRest, s.stopShards, s.shardsCtx = stopRest, stopShards, shards
 	s.restRuns.Go(func() { s.deferred.run(rest) })
 	s.restRuns.Go(func() { presence.run(rest, s) })
 	s.restRuns.Go(func() { s.watchDisk(rest) })
-	s.budget = newBudget(s, replicas)
+	s.budget = newBudget(s)
+	if s.cluster != nil {
+		peer.Register(s.cluster.Link.Server(), s, func(ctx context.Context) (string, error) {
+			node, err := s.cluster.Link.Caller(ctx)
+			return string(node), err
+		})
+		err = s.SetMap(s.cluster.m)
+	} else {
+		err = s.openSolo(conf)
+	}
 	s.restRuns.Go(func() { s.budget.run(rest) })
-	for _, sh := range replicas {
-		s.shardRuns.Go(func() { sh.local.Run(shards) })
-	}
-	var errs []error
-	for _, sh := range replicas {
-		errs = append(errs, sh.local.Opened())
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// openSolo opens the shards of a node without a cluster, and returns when each serves,
+// has stopped, or waits for room.
+func (s *Store) openSolo(conf configuration) error {
+	cfg := &s.cfg
+	node := placement.Node{ID: placement.NodeID(cfg.Node), Name: cfg.Node}
+	m := placement.Solo(node, conf.Epoch, placement.Config{Version: conf.Version, Limits: conf.Limits, HookBytes: conf.HookBytes}, cfg.Shards)
+	s.setMap(m)
+	for i, sh := range s.shards() {
+		first, last, _ := s.owners.Load().span(sh.id)
+		here := newLocalShard(sh, first, last, &m.Shards[i], &placement.Replica{ID: cfg.Node})
+		sh.replicated.Store(here)
+		s.replicas = append(s.replicas, here)
+		s.shardRuns.Go(func() { here.local.Run(s.shardsCtx) })
+	}
+	s.budget.setReplicas(s.replicas)
+	var errs []error
+	for _, sh := range s.replicas {
+		errs = append(errs, sh.local.Opened())
+	}
+	return errors.Join(errs...)
 }
 
 // Close commits the commands that were accepted unless the log fails, answers all
 // callers and closes the files. It leaves no goroutine behind.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
+		s.mapping.Lock() // no replica is opened any more
 		s.stopShards()
+		s.mapping.Unlock()
 		s.shardRuns.Wait()
+		if s.cluster != nil {
+			s.cluster.close()
+			for _, sh := range s.shards() {
+				sh.line.close()
+			}
+		}
 		s.stopRest()
 		s.restRuns.Wait()
 		s.metrics.unregister()
@@ -313,8 +350,12 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// Ready returns nil if every shard of this node serves.
+// Ready returns nil if every shard of this node serves or, in a cluster, if every shard
+// has a leader that this node reaches.
 func (s *Store) Ready() error {
+	if s.cluster != nil {
+		return s.reachable()
+	}
 	var errs []error
 	for _, sh := range s.shards() {
 		errs = append(errs, sh.here().replica.Ready())

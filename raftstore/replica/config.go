@@ -71,6 +71,11 @@ type Config struct {
 	// and has to see that the waiter's Done is called. command and w are only valid
 	// during the call.
 	Moved func(command []byte, w *Waiter)
+	// Lost takes over a Routed command that a leadership has left undone at its end, or
+	// reports false: then its Done gets err. It is called in the order of Enqueue,
+	// before Leader.Close. command and w are only valid during the call. nil: none is
+	// taken over.
+	Lost func(command []byte, w *Waiter, err error) bool
 	// Notify is called with the outcome of each entry, in order, after the waiters of
 	// the entry's commands.
 	Notify func(*shard.Outcome)
@@ -79,6 +84,9 @@ type Config struct {
 	Metrics *Metrics
 	WALFS   VFS // nil: the file system
 }
+
+// A TransportFunc is Config.Transport.
+type TransportFunc = func() (raft.ServerAddress, raft.Transport, io.Closer)
 
 // A Member is a replica of a shard, as Raft is to know it.
 type Member struct {

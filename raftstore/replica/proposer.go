@@ -26,10 +26,11 @@ type proposer struct {
 	// propose hands b to Raft. wait returns nil once b was applied, or an error:
 	// ErrUnavailable if b will never be applied, else ErrUnknown.
 	propose  func(b *batch) (wait func() error)
-	writing  func() bool                     // whether the log is being written; nil without pipeline
-	moved    func(command []byte, w *Waiter) // Config.Moved
-	notify   func(*shard.Outcome)            // Config.Notify
-	maxBytes int                             // of commands that wait; one batch may go over
+	writing  func() bool                                     // whether the log is being written; nil without pipeline
+	moved    func(command []byte, w *Waiter)                 // Config.Moved
+	lost     func(command []byte, w *Waiter, err error) bool // Config.Lost
+	notify   func(*shard.Outcome)                            // Config.Notify
+	maxBytes int                                             // of commands that wait; one batch may go over
 	queued   prometheus.Gauge
 	size     prometheus.Observer
 	latency  prometheus.Observer
@@ -57,7 +58,7 @@ type proposer struct {
 // whether the log is being written. wrote must be called each time when that ends.
 func newProposer(propose func(*batch) func() error, writing func() bool, cfg *Config, m *shardMetrics) *proposer {
 	p := &proposer{
-		propose: propose, writing: writing, moved: cfg.Moved, notify: cfg.Notify, maxBytes: cfg.QueueBytes,
+		propose: propose, writing: writing, moved: cfg.Moved, lost: cfg.Lost, notify: cfg.Notify, maxBytes: cfg.QueueBytes,
 		queued: m.queued, size: m.batch, latency: m.commit,
 		wake: make(chan struct{}, 1), spent: make(chan struct{}),
 	}
@@ -257,6 +258,7 @@ func (p *proposer) answer(b *batch, err error) {
 		switch {
 		case err == nil && r.Code == command.CodeMoved && w.Routed:
 			p.moved(b.buf[w.start:w.end], w)
+		case err != nil && w.Routed && p.lost != nil && p.lost(b.buf[w.start:w.end], w, err): // sent again by another
 		case w.Done != nil:
 			w.Done(r, err)
 		}

@@ -1,0 +1,300 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/raftstore/peer"
+	"github.com/belfry-im/belfry/raftstore/placement"
+	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard/codec"
+	"google.golang.org/grpc"
+)
+
+// A Cluster is what a Store needs to be one node of several. All of it must be set.
+type Cluster struct {
+	Node placement.NodeID
+	// Map is the newest map that this node knows. Later ones come by Store.SetMap.
+	Map  *placement.Map
+	Link Link
+	// Made is told that the directory of a replica of this node is there, for placement
+	// to note. It is told again with each map that does not say so yet. It must not
+	// block.
+	Made func(shard uint32, replica string)
+}
+
+// A Link connects this node with the others.
+type Link interface {
+	// Server takes the store's service. It is asked before the link starts.
+	Server() grpc.ServiceRegistrar
+	// Conn returns the connection to another node. Calls fail at once while that node is
+	// not connected. Messages are []byte.
+	Conn(node placement.NodeID) grpc.ClientConnInterface
+	// Caller returns which node calls a service.
+	Caller(ctx context.Context) (placement.NodeID, error)
+	// Connected reports whether a node is connected with this one.
+	Connected(node placement.NodeID) bool
+	// SetStatus sets what all other nodes are told at once, and on connecting: they pass
+	// it to Store.PeerStatus.
+	SetStatus(status []byte) error
+	// Replicate returns how a replica of this node talks to the others of its shard.
+	// locate says at which node a replica is.
+	Replicate(shard uint32, id string, locate func(id string) (placement.NodeID, bool)) Replication
+}
+
+// A Replication is a replica's way to the others of its shard.
+type Replication struct {
+	// Transport is replica.Config.Transport.
+	Transport replica.TransportFunc
+	// TakeOver has the replica stand for election when it is its turn, once the process
+	// of the leader has ended. voters are the replicas of the shard.
+	TakeOver func(ctx context.Context, voters []string) error
+}
+
+// termShift is where the term of Raft begins in leader.number.
+const termShift = 16
+
+// A cluster is the state that a Store has beside Cluster.
+type cluster struct {
+	Cluster
+
+	mu      sync.Mutex
+	m       *placement.Map
+	streams map[placement.NodeID]*peer.Stream
+	closed  bool
+
+	background sync.WaitGroup
+	ctx        context.Context // ends with Close
+	stop       context.CancelFunc
+}
+
+func newCluster(c *Cluster) *cluster {
+	if c == nil {
+		return nil
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	return &cluster{Cluster: *c, m: c.Map, streams: make(map[placement.NodeID]*peer.Stream), ctx: ctx, stop: stop}
+}
+
+// streamTo returns the stream to another node, and opens one if there is none that is
+// not broken. It returns nil for "" and for this node.
+func (s *Store) streamTo(node placement.NodeID) *peer.Stream {
+	c := s.cluster
+	if node == "" || node == c.Node {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stream := c.streams[node]
+	if (stream == nil || stream.Broken()) && !c.closed {
+		stream = peer.Open(c.Link.Conn(node))
+		c.streams[node] = stream
+	}
+	return stream
+}
+
+// closeStream breaks the stream to a node, so that what it has not answered is asked
+// elsewhere.
+func (c *cluster) closeStream(node placement.NodeID) {
+	c.mu.Lock()
+	stream := c.streams[node]
+	delete(c.streams, node)
+	c.mu.Unlock()
+	if stream != nil {
+		c.background.Go(stream.Close)
+	}
+}
+
+// close closes all streams.
+func (c *cluster) close() {
+	c.mu.Lock()
+	c.closed = true
+	streams := c.streams
+	c.streams = nil
+	c.mu.Unlock()
+	c.stop()
+	for _, stream := range streams {
+		stream.Close()
+	}
+	c.background.Wait()
+}
+
+// led is replica.Config.OnLeader.
+func (sh *localShard) led(term uint64) {
+	if sh.store.cluster == nil {
+		return
+	}
+	if term == 0 { // ends; what is left comes back until leader.Close
+		if l := sh.serving.Swap(nil); l != nil {
+			sh.leads.refused(l.number)
+		}
+		sh.store.publish()
+		return
+	}
+	l := sh.leader.Load()
+	if sh.ledTerm != term {
+		sh.ledTerm, sh.ledTimes = term, 0
+	}
+	l.number = term<<termShift | sh.ledTimes
+	sh.ledTimes++
+	sh.serving.Store(l)
+	sh.leads.learn(sh.store.cluster.Node, l.number)
+	sh.store.publish()
+	sh.line.begin(l)
+}
+
+const statusVersion = 1
+
+// publish tells the other nodes which shards this one leads.
+//
+//	status  version (1 byte), number of shards (uvarint), and of each: id, leader.number (uvarints)
+func (s *Store) publish() {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	var leads []byte
+	n := uint64(0)
+	for _, sh := range s.shards() {
+		if here := sh.here(); here != nil {
+			if l := here.serving.Load(); l != nil {
+				leads = codec.AppendUint(codec.AppendUint(leads, uint64(sh.id)), l.number)
+				n++
+			}
+		}
+	}
+	if err := s.cluster.Link.SetStatus(append(codec.AppendUint([]byte{statusVersion}, n), leads...)); err != nil {
+		s.cfg.Log.Error("status not published", "err", err)
+	}
+}
+
+// PeerStatus takes over the status of another node. Calls for one node must come in
+// order.
+func (s *Store) PeerStatus(node placement.NodeID, status []byte) {
+	numbers, err := decodeStatus(status)
+	if err != nil {
+		s.cfg.Log.Error("status of another node cannot be read", "node", node, "err", err)
+		return
+	}
+	for _, sh := range s.shards() {
+		number, leads := numbers[sh.id]
+		if !leads {
+			if of, number, _ := sh.leads.get(); of == node {
+				sh.leads.refused(number)
+			}
+			continue
+		}
+		sh.line.wake(sh.leads.learn(node, number))
+	}
+}
+
+func decodeStatus(status []byte) (numbers map[uint32]uint64, err error) {
+	d := codec.Decoder{B: status}
+	if v := d.Byte(); d.Err == nil && v != statusVersion {
+		return nil, fmt.Errorf("raftstore: status of version %d, this binary knows %d", v, statusVersion)
+	}
+	numbers = make(map[uint32]uint64)
+	for range d.CountMax(2, 1<<16) {
+		id := uint32(d.UintMax(1<<32 - 1))
+		numbers[id] = d.Uint()
+	}
+	if err := d.End(); err != nil {
+		return nil, fmt.Errorf("raftstore: status: %w", err)
+	}
+	return numbers, nil
+}
+
+// PeerConnected is to be called when another node has connected.
+func (s *Store) PeerConnected(node placement.NodeID) {
+	for _, sh := range s.shards() {
+		if of, _, _ := sh.leads.get(); of == node {
+			sh.line.wake(false)
+		}
+	}
+}
+
+// PeerLost is to be called when nothing is heard of another node any more. With gone,
+// its process is known to have ended: replicas whose leader was there stand for election.
+func (s *Store) PeerLost(node placement.NodeID, gone bool) {
+	c := s.cluster
+	c.closeStream(node)
+	if !gone {
+		return
+	}
+	m := s.clusterMap()
+	for _, sh := range s.shards() {
+		here := sh.here()
+		of := m.Shard(sh.id)
+		if here == nil || of == nil || here.replication.TakeOver == nil {
+			continue
+		}
+		leader := of.On(node)
+		if id, _ := here.local.Leader(); leader == nil || id != leader.ID {
+			continue
+		}
+		var voters []string
+		for _, r := range of.Replicas {
+			voters = append(voters, r.ID)
+		}
+		c.background.Go(func() {
+			ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+			defer cancel()
+			if err := here.replication.TakeOver(ctx, voters); err != nil && ctx.Err() == nil {
+				here.log.Info("no election after the leader's process has ended", "err", err)
+			}
+		})
+	}
+}
+
+func (s *Store) clusterMap() *placement.Map {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	return s.cluster.m
+}
+
+// locate returns the node of a replica, for the transport.
+func (s *Store) locate(id uint32) func(replica string) (placement.NodeID, bool) {
+	return func(replica string) (placement.NodeID, bool) {
+		sh := s.clusterMap().Shard(id)
+		if sh == nil {
+			return "", false
+		}
+		r := sh.Replica(replica)
+		if r == nil {
+			return "", false
+		}
+		return r.Node, true
+	}
+}
+
+// members returns the replicas that a shard is to have. It is replica.Config.Desired.
+func (s *Store) members(id uint32) []replica.Member {
+	sh := s.clusterMap().Shard(id)
+	if sh == nil {
+		return nil
+	}
+	var members []replica.Member
+	for _, r := range sh.Replicas {
+		if !r.Leaving {
+			members = append(members, replica.Member{ID: r.ID, Away: r.Node != s.cluster.Node && !s.cluster.Link.Connected(r.Node)})
+		}
+	}
+	return members
+}
+
+// errNoCluster is returned by a Store that is no node of a cluster.
+var errNoCluster = errors.New("raftstore: this node is not in a cluster")
+
+// reachable returns nil if each shard has a leader that this node reaches.
+func (s *Store) reachable() error {
+	var errs []error
+	for _, sh := range s.shards() {
+		errs = append(errs, sh.ready())
+	}
+	if len(errs) == 0 {
+		errs = append(errs, store.Unavailable(store.DefaultRetryAfter, "the cluster has no shards yet"))
+	}
+	return errors.Join(errs...)
+}

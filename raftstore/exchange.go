@@ -1,0 +1,144 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/belfry-im/belfry/raftstore/peer"
+	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/query"
+)
+
+// maxReads bounds the reads from memory for other nodes that run at a time. Past it,
+// what these nodes send waits.
+const maxReads = 64
+
+// A remoteEnd is the leader of a shard on another node.
+type remoteEnd struct {
+	shard  *shardRef
+	stream *peer.Stream
+	number uint64 // of the leadership
+}
+
+// find returns the leader of the shard on another node, nil while none is known.
+func (sh *shardRef) find() leaderEnd {
+	node, number, _ := sh.leads.get()
+	stream := sh.store.streamTo(node)
+	if stream == nil {
+		return nil
+	}
+	return &remoteEnd{shard: sh, stream: stream, number: number}
+}
+
+// send implements leaderEnd.
+func (e *remoteEnd) send(op *operation, done func(*peer.Answer)) (kept bool, err error) {
+	err = e.stream.Send(op.request(e.shard.id, e.number), func(a peer.Answer) {
+		if leaderless(a.Err) {
+			e.shard.leads.refused(e.number)
+		}
+		done(&a)
+	})
+	return err == nil || errors.Is(err, store.ErrUnavailable), err
+}
+
+// Exchange executes what another node asks of a shard that this node leads. It
+// implements peer.Handler.
+func (s *Store) Exchange(ctx context.Context, _ string, r peer.Request, done func(peer.Answer)) {
+	l, err := s.leaderFor(&r)
+	if err != nil {
+		done(peer.Answer{Err: err})
+		return
+	}
+	switch r.Kind {
+	case peer.Command, peer.Login, peer.Committed:
+		err = l.order(&r, done)
+	case peer.Read, peer.ReadApart:
+		select {
+		case s.reads <- struct{}{}:
+			go func() {
+				defer func() { <-s.reads }()
+				l.answerReads(&r, done)
+			}()
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	default:
+		err = fmt.Errorf("%w: kind %d", peer.ErrFailed, r.Kind)
+	}
+	if err != nil {
+		done(peer.Answer{Term: l.number, Err: err})
+	}
+}
+
+// leaderFor returns the leadership that a request is for.
+func (s *Store) leaderFor(r *peer.Request) (*leader, error) {
+	if sh := s.owners.Load().shard(r.Shard); sh != nil {
+		if here := sh.here(); here != nil {
+			if l := here.serving.Load(); l != nil && (r.Term == l.number || r.Term == 0) {
+				return l, nil
+			}
+		}
+	}
+	return nil, store.NotLeader(fmt.Sprintf("shard %d is not led here in term %d.%d", r.Shard, r.Term>>termShift, r.Term&(1<<termShift-1)))
+}
+
+// order executes a request whose place among others counts.
+func (l *leader) order(r *peer.Request, done func(peer.Answer)) error {
+	op := &operation{kind: r.Kind, encoded: r.Body}
+	var err error
+	switch r.Kind {
+	case peer.Login:
+		op.recents, op.encoded, err = peer.DecodeLogin(r.Body)
+		op.begin = func(*query.Sync) {}
+	case peer.Committed:
+		op.queries, err = peer.DecodeQueries(r.Body)
+	}
+	if err == nil && r.Kind != peer.Committed {
+		err = new(shard.Checker).Check(op.encoded) // a malformed command would stop the shard
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", peer.ErrFailed, err)
+	}
+	op.done = func(a answer) {
+		out := peer.Answer{Term: l.number, Applied: l.shard.local.Stamp().Applied, Err: a.err}
+		switch {
+		case a.err != nil:
+		case op.kind == peer.Command:
+			out.Body = peer.AppendResult(nil, &a.result)
+		case op.kind == peer.Committed:
+			out.Body = peer.AppendAnswers(nil, op.queries)
+		default:
+			if out.Err = a.result.Err(); out.Err == nil {
+				out.Body = peer.AppendSync(nil, a.sync)
+			}
+		}
+		done(out)
+	}
+	return l.execute(op, false)
+}
+
+// answerReads answers queries from memory.
+func (l *leader) answerReads(r *peer.Request, done func(peer.Answer)) {
+	out := peer.Answer{Term: l.number, Applied: l.shard.local.Stamp().Applied}
+	queries, err := peer.DecodeQueries(r.Body)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", peer.ErrFailed, err)
+	case r.Kind == peer.Read:
+		err = l.shard.replica.Read(queries...)
+	default:
+		for i := range queries {
+			if err = l.shard.replica.Read(queries[i]); err != nil {
+				break
+			}
+		}
+	}
+	if out.Err = err; err == nil {
+		out.Body = peer.AppendAnswers(nil, queries)
+	}
+	done(out)
+}
+
+var _ peer.Handler = (*Store)(nil)

@@ -1,0 +1,99 @@
+package raftstore
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/belfry-im/belfry/raftstore/peer"
+	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
+)
+
+var decoders = sync.Pool{New: func() any { return new(shard.Decoder) }}
+
+// send executes an operation of this node; it implements leaderEnd. If the leadership
+// ends before it is done, Config.Lost of the replica gets it.
+func (l *leader) send(op *operation, _ func(*peer.Answer)) (kept bool, err error) {
+	return false, l.execute(op, true)
+}
+
+// execute has an operation executed in this leadership: one of this node or, unless ours
+// is set, of another one, which sends it again itself if it must. After an error done is
+// not called.
+func (l *leader) execute(op *operation, ours bool) error {
+	w := replica.Waiter{Routed: ours, Key: op.key, Origin: op}
+	if op.kind == peer.Committed {
+		var refused error
+		w.Read = true
+		w.Step = func(st *shard.State, now int64, _ *command.Result) { refused = answerAll(st, now, op.queries) }
+		w.Done = func(_ command.Result, err error) {
+			if err == nil {
+				err = refused
+			}
+			op.done(answer{err: err})
+		}
+		return l.enqueue(nil, w)
+	}
+	d := decoders.Get().(*shard.Decoder)
+	defer decoders.Put(d)
+	cmd, err := d.Decode(op.encoded)
+	if err != nil {
+		return &command.RefusedError{Code: command.CodeBadRequest, Detail: err.Error()}
+	}
+	needs := cmd.Needs()
+	w.Patience = patience(cmd)
+	w.Done = func(r command.Result, err error) { op.done(answer{result: r, err: err}) }
+	if login, ok := cmd.(*command.Login); ok && op.kind == peer.Login {
+		user := login.User
+		var sync *query.Sync
+		w.Step = func(st *shard.State, now int64, r *command.Result) {
+			if r.Code == command.OK {
+				sync = st.StartSync(user, r, op.recents, now)
+				op.begin(sync)
+			}
+		}
+		w.Done = func(r command.Result, err error) { op.done(answer{result: r, sync: sync, err: err}) }
+	}
+	return l.propose(op.encoded, &needs, w)
+}
+
+// answerAll answers queries up to the first that is refused.
+func answerAll(st *shard.State, now int64, queries []query.Query) error {
+	for _, q := range queries {
+		if err := st.Answer(q, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// propose proposes an encoded command in this leadership, if there is room for what it
+// needs. w.Done is called once its letters have arrived, see afterLetters. After an
+// error it is not called.
+func (l *leader) propose(encoded []byte, needs *command.Needs, w replica.Waiter) error {
+	if err := l.shard.store.admit(l.shard.shardRef, needs); err != nil {
+		return err
+	}
+	if len(needs.Members) > 0 {
+		w.Done = l.afterLetters(w.Key, slices.Clone(needs.Members), w.Done)
+	}
+	return l.enqueue(encoded, w)
+}
+
+// afterLetters returns a function to call instead of done. It calls done but, if the
+// command succeeded, only once its letters have reached the shards of users, as far as
+// these serve: a caller who was answered then finds the change in the users' lists of
+// groups.
+func (l *leader) afterLetters(key command.UserID, users []command.UserID, done func(command.Result, error)) func(command.Result, error) {
+	return func(r command.Result, err error) {
+		if err == nil && r.Code == command.OK {
+			if l := l.shard.leading(); l != nil {
+				l.courier.whenDelivered(key, users, func() { done(r, nil) })
+				return
+			}
+		}
+		done(r, err)
+	}
+}

@@ -1,0 +1,320 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belfry-im/belfry/raftstore/peer"
+	"github.com/belfry-im/belfry/raftstore/placement"
+	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard/command"
+)
+
+// A scripted is a shard as a line sees it, whose leaders refuse, die and answer late.
+// What is committed is kept, and what is proposed in a leadership is committed in order.
+type scripted struct {
+	rnd  *rand.Rand
+	line *line
+	lead leads
+
+	mu     sync.Mutex
+	log    []string        // committed, in order
+	known  map[string]bool // committed once: a repeat changes nothing
+	leader *scriptedEnd    // nil while there is none
+	term   uint64
+	tasks  sync.WaitGroup
+}
+
+// A scriptedEnd is one leadership on another node.
+type scriptedEnd struct {
+	*scripted
+	term   uint64
+	over   bool         // it refuses everything
+	broken bool         // the way to it is broken
+	queue  []scriptedOp // not committed
+}
+
+type scriptedOp struct {
+	cid  string
+	done func(*peer.Answer)
+}
+
+func (e *scriptedEnd) send(op *operation, done func(*peer.Answer)) (kept bool, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.broken:
+		return false, peer.ErrBroken
+	case e.over:
+		e.lead.refused(e.term)
+		return false, store.NotLeader("over")
+	}
+	e.queue = append(e.queue, scriptedOp{string(op.encoded), done})
+	return true, nil
+}
+
+// commit commits the first n of the queue, and answers them unless they are to be lost.
+func (e *scriptedEnd) commit(n int, answerThem bool) {
+	e.mu.Lock()
+	n = min(n, len(e.queue))
+	ops := e.queue[:n]
+	e.queue = e.queue[n:]
+	for _, op := range ops {
+		if !e.known[op.cid] {
+			e.known[op.cid] = true
+			e.log = append(e.log, op.cid)
+		}
+	}
+	delay := time.Duration(e.rnd.IntN(30)) * time.Millisecond
+	e.mu.Unlock()
+	if !answerThem {
+		return
+	}
+	e.tasks.Go(func() {
+		time.Sleep(delay)
+		for _, op := range ops {
+			op.done(&peer.Answer{Body: peer.AppendResult(nil, &command.Result{Detail: op.cid})})
+		}
+	})
+}
+
+// fail ends the leadership. What is in its queue is answered by err, maybe late; some
+// of it may be committed by the next leader.
+func (e *scriptedEnd) fail(err error) {
+	e.mu.Lock()
+	e.over = true
+	e.broken = errors.Is(err, peer.ErrBroken)
+	ops := e.queue
+	e.mu.Unlock()
+	e.commit(e.rnd.IntN(len(ops)+1), e.rnd.IntN(3) == 0)
+	e.mu.Lock()
+	rest := e.queue
+	delay := time.Duration(e.rnd.IntN(200)) * time.Millisecond
+	e.mu.Unlock()
+	e.tasks.Go(func() {
+		time.Sleep(delay)
+		for _, op := range rest {
+			if !errors.Is(err, peer.ErrBroken) {
+				e.lead.refused(e.term)
+			}
+			op.done(&peer.Answer{Err: err})
+		}
+	})
+}
+
+func (s *scripted) find() leaderEnd {
+	if node, _, _ := s.lead.get(); node == "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leader == nil {
+		return nil
+	}
+	return s.leader
+}
+
+// elect makes a new leader.
+func (s *scripted) elect() {
+	s.mu.Lock()
+	s.term++
+	s.leader = &scriptedEnd{scripted: s, term: s.term}
+	term := s.term
+	s.mu.Unlock()
+	s.line.wake(s.lead.learn(placement.NodeID(fmt.Sprint("node", term)), term))
+}
+
+// Through leaders that refuse, die with unknown outcomes, come back in another term and
+// answer late, commands of each key are first committed in the order of their
+// submission, each is answered once, and none that was acknowledged is lost.
+func TestLineKeepsOrder(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { runLine(t, seed) })
+		})
+	}
+}
+
+func runLine(t *testing.T, seed uint64) {
+	s := &scripted{rnd: rand.New(rand.NewPCG(seed, 0)), known: make(map[string]bool)}
+	s.line = newLine(1<<20, s.find, nil)
+	const keys, each = 3, 200
+	type fate struct{ acked, failed int }
+	var mu sync.Mutex
+	fates := make(map[string]*fate)
+	var clients sync.WaitGroup
+	for key := range keys {
+		rnd := rand.New(rand.NewPCG(seed, uint64(key+1)))
+		clients.Go(func() {
+			for n := range each {
+				cid := fmt.Sprintf("%d/%d", key, n)
+				op := &operation{kind: peer.Command, encoded: []byte(cid)}
+				op.done = func(a answer) {
+					mu.Lock()
+					defer mu.Unlock()
+					f := fates[cid]
+					switch {
+					case a.err == nil && a.result.Detail == cid:
+						f.acked++
+					case errors.Is(a.err, store.ErrUnavailable) || errors.Is(a.err, store.ErrUnknown):
+						f.failed++
+					default:
+						t.Errorf("%s is answered by %+v", cid, a)
+					}
+				}
+				mu.Lock()
+				fates[cid] = new(fate)
+				mu.Unlock()
+				s.line.add(op)
+				if rnd.IntN(4) == 0 {
+					time.Sleep(time.Duration(rnd.IntN(40)) * time.Millisecond)
+				}
+			}
+		})
+	}
+	var script sync.WaitGroup
+	script.Go(func() {
+		for range 150 {
+			time.Sleep(time.Duration(s.rnd.IntN(40)) * time.Millisecond)
+			s.mu.Lock()
+			e := s.leader
+			s.mu.Unlock()
+			switch what := s.rnd.IntN(10); {
+			case e == nil:
+				s.elect()
+			case what == 0:
+				e.fail(store.NotLeader("stepped down"))
+			case what == 1:
+				e.fail(errors.Join(store.ErrUnknown, errors.New("leadership lost")))
+			case what == 2:
+				e.fail(peer.ErrBroken)
+			case what == 3: // another one is elected while this one answers on
+				s.elect()
+				e.fail(store.NotLeader("late"))
+				continue
+			default:
+				e.commit(1+s.rnd.IntN(30), true)
+				continue
+			}
+			if e != nil {
+				s.mu.Lock()
+				s.leader = nil
+				s.mu.Unlock()
+			}
+		}
+		// Heal: the last leader takes everything.
+		s.elect()
+		for range 100 {
+			time.Sleep(20 * time.Millisecond)
+			s.mu.Lock()
+			e := s.leader
+			s.mu.Unlock()
+			e.commit(1000, true)
+		}
+	})
+	clients.Wait()
+	script.Wait()
+	s.tasks.Wait()
+	time.Sleep(2 * leaderPatience)
+	s.line.close()
+	synctest.Wait()
+
+	acked := 0
+	for cid, f := range fates {
+		if f.acked+f.failed != 1 {
+			t.Errorf("%s: answered %d times, %d of them by an error", cid, f.acked+f.failed, f.failed)
+		}
+		if f.acked > 0 && !s.known[cid] {
+			t.Errorf("%s: acknowledged and lost", cid)
+		}
+		acked += f.acked
+	}
+	if acked < keys*each*9/10 {
+		t.Errorf("%d of %d were acknowledged", acked, keys*each)
+	}
+	last := make(map[int]int)
+	for _, cid := range s.log {
+		var key, n int
+		fmt.Sscanf(cid, "%d/%d", &key, &n)
+		if n < last[key] {
+			t.Fatalf("%s was committed behind %d/%d", cid, key, last[key])
+		}
+		last[key] = n
+	}
+	if len(s.log) < acked || slices.Contains(s.log, "") {
+		t.Errorf("%d committed, %d acknowledged", len(s.log), acked)
+	}
+}
+
+// What waits is bounded in bytes and in time, and says whether it may have happened.
+func TestLineIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{rnd: rand.New(rand.NewPCG(1, 1)), known: make(map[string]bool)}
+		s.line = newLine(10*(operationBytes+1), s.find, nil)
+		var errs []error
+		add := func() {
+			s.line.add(&operation{encoded: []byte("x"), done: func(a answer) { errs = append(errs, a.err) }})
+		}
+		for range 11 {
+			add()
+		}
+		if len(errs) != 1 || !errors.Is(errs[0], store.ErrUnavailable) {
+			t.Fatalf("past the bound: %v, want ErrUnavailable once", errs)
+		}
+		start := time.Now()
+		time.Sleep(leaderPatience - time.Second)
+		s.elect()
+		e := s.leader
+		s.leader = nil
+		for _, op := range e.queue { // none of them is committed, which nobody knows
+			op.done(&peer.Answer{Err: peer.ErrBroken})
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if took := time.Since(start); len(errs) != 11 || took > leaderPatience+2*time.Second {
+			t.Fatalf("%d answered after %v, want 11", len(errs), took)
+		}
+		for _, err := range errs[1:] {
+			if !errors.Is(err, store.ErrUnknown) { // a leader had them
+				t.Errorf("answered by %v, want ErrUnknown", err)
+			}
+		}
+		s.tasks.Wait()
+		add()
+		s.line.close()
+		add()
+		if len(errs) != 13 || s.line.bytes != 0 {
+			t.Errorf("%d answered after close, %d bytes left", len(errs), s.line.bytes)
+		}
+	})
+}
+
+// A node believes no older leader than it has heard of.
+func TestLeads(t *testing.T) {
+	var k leads
+	if node, term, _ := k.get(); node != "" || term != 0 {
+		t.Errorf("leader %q in %d from the start", node, term)
+	}
+	_, _, changed := k.get()
+	if !k.learn("a", 5) || k.learn("b", 4) || k.learn("b", 5) {
+		t.Error("terms that do not rise are news")
+	}
+	<-changed
+	k.refused(4)
+	if node, term, _ := k.get(); node != "a" || term != 5 {
+		t.Errorf("leader %q in %d, want a in 5", node, term)
+	}
+	k.refused(5)
+	if node, term, _ := k.get(); node != "" || term != 5 {
+		t.Errorf("leader %q in %d, want none after 5", node, term)
+	}
+	if k.learn("a", 5) || !k.learn("b", 6) {
+		t.Error("a leadership that has ended is believed, or the next one is not")
+	}
+}
