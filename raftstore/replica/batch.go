@@ -49,9 +49,12 @@ type batch struct {
 	buf      []byte // headerRoom, then commands
 	entry    []byte // the part of buf that is the log entry, once proposed
 	commands int
-	waiters  []Waiter     // in the order of arrival
-	opened   time.Time    // when it began to wait to be proposed
-	wait     func() error // set by the pipeline: what proposer.propose returned
+	waiters  []Waiter  // in the order of arrival
+	opened   time.Time // when it began to wait to be proposed
+
+	// Set by the pipeline.
+	launched time.Time
+	wait     func() error // what proposer.propose returned
 
 	// Set by the apply step, which closes applied when it is through.
 	out     shard.Outcome

@@ -90,7 +90,7 @@ func TestPipeline(t *testing.T) {
 		time.Sleep(followAfter)
 		x.launched("f")
 		x.add("g") // as many are on their way as may be
-		time.Sleep(10 * followAfter)
+		time.Sleep(2 * followMost)
 		x.launched()
 		x.add("h")
 		x.log.verdict <- nil
@@ -107,6 +107,41 @@ func TestPipeline(t *testing.T) {
 		x.log.verdict <- nil
 		x.p.close(true)
 		x.answered("abcdefghi")
+	})
+}
+
+// A small entry waits until half of the time has passed that the last one took, a large
+// one does not.
+func TestPipelineOfSmallEntries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newPipelineTest(t)
+		took := 8 * followAfter
+		x.add("a")
+		x.launched("a")
+		time.Sleep(took)
+		x.log.verdict <- nil
+		synctest.Wait()
+		x.add("b")
+		x.launched("b")
+		x.add("c")
+		time.Sleep(took/2 - time.Microsecond)
+		x.launched()
+		time.Sleep(time.Microsecond)
+		x.launched("c")
+
+		time.Sleep(followAfter)
+		for range followCommands - 1 {
+			x.add("d")
+		}
+		x.launched()
+		x.add("d")
+		x.launched(strings.Repeat("d", followCommands))
+		closed := make(chan struct{})
+		go func() { x.p.close(true); close(closed) }()
+		for range 3 {
+			x.log.verdict <- nil
+		}
+		<-closed
 	})
 }
 

@@ -50,8 +50,10 @@ type proposer struct {
 	drain  bool // closed, but what is queued is still to be proposed
 	failed bool // an entry has failed
 
-	flying   int       // entries on their way; only counted by the pipeline
-	launched time.Time // when the newest of them was proposed
+	// Of the pipeline.
+	flying   int           // entries on their way
+	launched time.Time     // when the newest of them was proposed
+	took     time.Duration // from launch to landing, of the last one that landed
 }
 
 // newProposer returns a proposer with a pipeline if writing is given, which reports
@@ -94,6 +96,9 @@ func (p *proposer) add(command []byte, w Waiter) error {
 		b.commands++
 	}
 	p.bytes += b.size() - before
+	if len(b.waiters) == followCommands && p.writing != nil {
+		p.signal()
+	}
 	// A queue that grows past a batch is not worth the wait.
 	if w.Patience == 0 || len(p.queue) > 1 {
 		p.proposeNow()
