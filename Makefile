@@ -4,13 +4,13 @@
 FUZZTIME ?= 20s
 FUZZBUDGET ?= 3m
 
-# How long make torture runs, and what decides its faults.
+# How long make torture and torture-cluster run, and what decides their faults.
 FOR ?= 30m
 SEED ?= 1
 
 comma := ,
 
-.PHONY: run quick test bench load torture build help
+.PHONY: run quick test bench load torture torture-cluster build help
 
 run: build ## build and run a development server on 127.0.0.1:8080
 	./bin/belfry serve --dev
@@ -38,5 +38,8 @@ build: ## build bin/belfry
 torture: ## faults of every kind under verifying load, for FOR=30m with SEED=1 (Linux)
 	go run ./loadtest/torture -for $(FOR) -seed $(SEED)
 
+torture-cluster: ## three nodes, killed, frozen, cut off and more under verifying load, for FOR=30m with SEED=1 (Linux)
+	go run ./loadtest/cluster -for $(FOR) -seed $(SEED)
+
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
