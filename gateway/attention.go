@@ -54,12 +54,12 @@ func (s *session) checkStalled(now time.Duration) (stalled bool) {
 // tells the store that the app acks again.
 func (s *session) reportStalled() {
 	b := s.gateway.backend
-	b.SetStalled(s.user, s.id, true, s.lastActivity())
+	b.SetStalled(s.user, s.id(), true, s.lastActivity())
 	s.mu.Lock()
 	answers := !s.stalled
 	s.mu.Unlock()
 	if answers {
-		b.SetStalled(s.user, s.id, false, 0)
+		b.SetStalled(s.user, s.id(), false, 0)
 	}
 }
 
@@ -82,7 +82,7 @@ func (s *session) setBackground(background bool) {
 	s.mu.Lock()
 	s.background = background
 	s.mu.Unlock()
-	s.gateway.backend.SetBackground(s.user, s.id, background)
+	s.gateway.backend.SetBackground(s.user, s.id(), background)
 }
 
 // Acked implements store.Watcher.

@@ -28,8 +28,8 @@ type Backend interface {
 	// the error.
 	Propose(ctx context.Context, cmd command.Command) (command.Result, error)
 
-	// Login commits cmd and returns what to sync. In the same step of the shard it
-	// registers w, so that nothing is missed between the sync and the first Wake.
+	// Login commits cmd and returns what to sync. It registers w so that nothing is missed
+	// between the sync and the first Wake.
 	Login(ctx context.Context, cmd *command.Login, recents query.RecentsMode, w store.Watcher) (*query.Sync, error)
 	// Unwatch removes the watcher of a session. Only Logout ends the session.
 	Unwatch(user command.UserID, session command.SessionID)
@@ -69,9 +69,9 @@ type Backend interface {
 	// Wake.
 	WatchGroup(group command.GroupID, w store.GroupWatcher)
 	UnwatchGroup(group command.GroupID, w store.GroupWatcher)
-	// GroupCursor returns the device cursor for a point in a group's order. It does not
-	// block.
-	GroupCursor(group command.GroupID, arrival uint64) string
+	// Cursor returns the device cursor for a point in the order of a user or of a group,
+	// which its key names. It does not block.
+	Cursor(key command.UserID, arrival uint64) string
 	Bans(group command.GroupID, after command.UserID, limit int) (bans []query.Ban, more bool, err error)
 	// SendLive passes a message to the sessions that are in a group now. Repeats are
 	// answered as by SendEphemeral.

@@ -48,6 +48,7 @@ func bareSession(g *Gateway, codec protocol.Codec) *session {
 	s.timer = time.NewTimer(time.Hour)
 	s.timerAt = time.Hour
 	s.pumping = true
-	s.user, s.id, s.loggedIn = "bob", 1, true
+	s.user, s.loggedIn = "bob", true
+	s.number.Store(1)
 	return s
 }

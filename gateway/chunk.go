@@ -39,7 +39,7 @@ type chunkItem struct {
 
 // sentBy reports whether the item is a message that session s sent.
 func (it *chunkItem) sentBy(s *session) bool {
-	return it.session == s.id && it.session != 0 && it.from == s.user
+	return it.session == s.id() && it.session != 0 && it.from == s.user
 }
 
 // fill replaces the content of the chunk with what was read, encoded in the codecs of

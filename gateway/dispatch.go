@@ -70,7 +70,7 @@ func (s *session) beginRequest(id uint64) (used bool, parting closing) {
 
 // hasLoggedIn reports whether the session has logged in. It is for the read loop, which
 // sets id.
-func (s *session) hasLoggedIn() bool { return s.id != 0 }
+func (s *session) hasLoggedIn() bool { return s.id() != 0 }
 
 // inTurn waits until it is the user's turn, and then handles a costly request.
 func (s *session) inTurn(r request, handle func(*session, request) error) error {
@@ -209,7 +209,7 @@ func (s *session) replyWith(r request, encode func([]byte) []byte) {
 func (s *session) refuse(r request, err error) {
 	why := refusalOf(err)
 	if why.code == protocol.CodeInternal && !s.hasEnded() {
-		s.gateway.log.Error("request failed", "op", r.Op, "user", s.user, "session", s.id, "error", err)
+		s.gateway.log.Error("request failed", "op", r.Op, "user", s.user, "session", s.id(), "error", err)
 	}
 	s.gateway.metrics.refusals.WithLabelValues(why.code).Inc()
 	s.replyWith(r, func(b []byte) []byte {

@@ -105,6 +105,13 @@ func (g *Gateway) unsubscribe(sub *subscription) {
 	f.stop()
 }
 
+// UpTo implements store.GroupWatcher.
+func (f *feed) UpTo() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.readTo
+}
+
 // Wake notes that there is something new in the group. The store calls it.
 func (f *feed) Wake() { f.schedule(time.Now()) }
 
@@ -133,10 +140,14 @@ func (f *feed) tryStart() bool {
 	return true
 }
 
-// WakeMember notes that a member's own view of the group has changed. The store calls
-// it.
+// WakeMember notes that a member's own view of the group has changed; user "": that those
+// of any members have. The store calls it.
 func (f *feed) WakeMember(user command.UserID) {
-	for _, s := range f.gateway.sessionsOf(user) {
+	sessions := f.gateway.sessionsOf(user)
+	if user == "" {
+		sessions = f.gateway.allSessions()
+	}
+	for _, s := range sessions {
 		sub := s.subscription(f.group)
 		if sub == nil {
 			continue

@@ -45,7 +45,8 @@ func benchFanOut(b *testing.B, codec protocol.Codec, members, at int) {
 	var reading sync.WaitGroup
 	for i := range names {
 		s := bareSession(g, codec)
-		s.user, s.id, s.pumping = names[i], command.SessionID(i+1), false
+		s.user, s.pumping = names[i], false
+		s.number.Store(uint64(i + 1))
 		s.conn = newConn(g, discarded(b, &reading))
 		sub, _, _ := s.attach("room", false, 0)
 		sub.feed.setPosition(sub, store.state.GroupArrival("room"), false)
@@ -147,7 +148,8 @@ func BenchmarkLogin(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				s := bareSession(g, codec)
-				s.user, s.id, s.loggedIn = "", 0, false
+				s.user, s.loggedIn = "", false
+				s.number.Store(0)
 				s.handleRequest(opcode, frame)
 				s.nextRound()
 				for more := true; more; {

@@ -155,7 +155,7 @@ func TestLiveGroup(t *testing.T) {
 		shout := func(cid string) {
 			t.Helper()
 			if _, err := e.store.SendLive(&command.SendGroup{
-				Group: "live", User: "alice", Session: e.session("alice").id, CID: cid, Body: []byte{0xc0},
+				Group: "live", User: "alice", Session: e.session("alice").id(), CID: cid, Body: []byte{0xc0},
 			}); err != nil {
 				t.Fatal(err)
 			}

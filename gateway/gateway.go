@@ -60,6 +60,7 @@ type Gateway struct {
 	upgrade      ws.Options
 	turns        *turns.Turns // for costly requests
 	pumpers      pumpers
+	returns      returns
 	feeds        feeds
 
 	mu           sync.Mutex

@@ -105,7 +105,7 @@ func TestGroupMessageReachesMembers(t *testing.T) {
 		e := newEdge(t, nil)
 		e.group("team", command.GroupPrivate, "alice", "bob")
 		phone := e.online("alice", codec)
-		number1 := e.session("alice").id
+		number1 := e.session("alice").id()
 		laptop := e.dial(codec)
 		laptop.login("alice", "laptop", nil)
 		laptop.push("onSynced")
@@ -122,7 +122,7 @@ func TestGroupMessageReachesMembers(t *testing.T) {
 			if d := number(t, args, "d"); d != 1 {
 				t.Errorf("%s: d = %d, want 1", name, d)
 			}
-			want := e.store.GroupCursor("team", e.store.state.GroupArrival("team"))
+			want := e.store.Cursor(command.GroupID("team").Key(), e.store.state.GroupArrival("team"))
 			if args["cursor"] != nil || args["groupCursors"].(obj)["team"] != want {
 				t.Errorf("%s got cursors %v %v, want that of the group, %s", name, args["cursor"], args["groupCursors"], want)
 			}
@@ -168,7 +168,7 @@ func TestGroupFramesAreShared(t *testing.T) {
 			t.Errorf("messages %v, want %s", got, want)
 		}
 		for _, group := range []command.GroupID{"a", "b"} {
-			want := e.store.GroupCursor(group, e.store.state.GroupArrival(group))
+			want := e.store.Cursor(command.GroupID(group).Key(), e.store.state.GroupArrival(group))
 			if cursor := args["groupCursors"].(obj)[string(group)]; cursor != want {
 				t.Errorf("cursor of %s = %v, want %s", group, cursor, want)
 			}
@@ -336,7 +336,7 @@ func TestMemberChangesReachOtherSessions(t *testing.T) {
 		phone := e.dial(codec)
 		phone.login("bob", "phone", obj{"recents": "off", "groupBacklog": 0})
 		phone.push("onSynced")
-		here := e.session("bob").id
+		here := e.session("bob").id()
 		laptop := e.dial(codec)
 		laptop.login("bob", "laptop", obj{"recents": "off", "groupBacklog": 0})
 		laptop.push("onSynced")

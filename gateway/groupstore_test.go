@@ -82,8 +82,8 @@ func (s *testStore) MemberChanges(group command.GroupID, user command.UserID, se
 	return s.state.MemberChanges(group, user, session, after), nil
 }
 
-func (s *testStore) GroupCursor(group command.GroupID, arrival uint64) string {
-	return query.Cursor(s.state.Epoch(), group.Key(), arrival)
+func (s *testStore) Cursor(key command.UserID, arrival uint64) string {
+	return query.Cursor(s.state.Epoch(), key, arrival)
 }
 
 func (s *testStore) Group(group command.GroupID, asker command.UserID) (query.GroupInfo, bool, error) {

@@ -280,7 +280,7 @@ func TestRecallsBeforeTheJoinAreNotPushed(t *testing.T) {
 		alice, bob := e.dial(codec), e.online("bob", codec)
 		alice.login("alice", "phone", obj{"recents": "off", "groupBacklog": 0})
 		alice.push("onSynced")
-		point := e.store.GroupCursor("team", e.store.state.GroupArrival("team"))
+		point := e.store.Cursor(command.GroupID("team").Key(), e.store.state.GroupArrival("team"))
 		e.do(&command.AddMembers{Group: "team", By: "alice", Users: []command.UserID{"bob"}})
 		e.post("team", "carol", "m4")
 		e.post("team", "carol", "m5")

@@ -157,7 +157,7 @@ func (s *session) pushMembership(c *query.Change) bool {
 			return true // the device knows the group: the user may have become its owner
 		}
 		if at != 0 {
-			cursor = s.gateway.backend.GroupCursor(c.Group, at)
+			cursor = s.gateway.backend.Cursor(c.Group.Key(), at)
 		}
 	}
 	e := &query.GroupEvent{Kind: c.Event, Group: c.Group, Users: []command.UserID{s.user}, Time: c.Time}

@@ -14,6 +14,7 @@ type metrics struct {
 	accepts     *prometheus.CounterVec // by outcome
 	closes      *prometheus.CounterVec // by code and reason
 	logins      *prometheus.CounterVec // by outcome
+	returns     prometheus.Counter     // sessions that were logged in again, see Gone
 
 	framesIn    prometheus.Counter
 	framesOut   prometheus.Counter
@@ -73,6 +74,7 @@ func newMetrics(r prometheus.Registerer, queued, cached func() float64) *metrics
 		connections: gauge("connections", "WebSocket connections, logged in or not."),
 		accepts:     counters("accepts_total", "Requests for a WebSocket, by outcome.", "outcome"),
 		closes:      counters("closes_total", "Ended connections, by close code and reason.", "code", "reason"),
+		returns:     counter("returns_total", "Sessions that the store had lost, and that were logged in again unnoticed."),
 		logins:      counters("logins_total", "Login requests, by outcome: ok or the error code.", "outcome"),
 
 		framesIn:    counter("frames_in_total", "Frames received."),

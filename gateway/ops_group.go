@@ -72,7 +72,7 @@ func (s *session) joinCursor(group command.GroupID, settings command.GroupSettin
 	if !settings.StoresMessages || result.Pending {
 		return ""
 	}
-	return s.gateway.backend.GroupCursor(group, result.Arrival)
+	return s.gateway.backend.Cursor(group.Key(), result.Arrival)
 }
 
 // groupSettings returns the settings of a new group: those of its kind, changed by args.
@@ -118,7 +118,7 @@ func groupSettings(args *protocol.CreateGroupArgs) (command.GroupSettings, error
 // newGroupID returns the id of a new group, a ULID in lower case. It is computed from the
 // request, so that a repeat gets the same id.
 func (s *session) newGroupID(c groupChange) command.GroupID {
-	b := binary.BigEndian.AppendUint64([]byte(s.user), uint64(s.id))
+	b := binary.BigEndian.AppendUint64([]byte(s.user), uint64(s.id()))
 	b = binary.BigEndian.AppendUint64(b, c.identity.ID)
 	b = binary.BigEndian.AppendUint64(b, c.identity.Hash)
 	if c.identity.ID == 0 { // a notice is not repeated

@@ -27,7 +27,7 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decisio
 // lie in the frame.
 func (s *session) sendGroupCommand(args *protocol.SendArgs, group command.GroupID) command.SendGroup {
 	return command.SendGroup{
-		Group: group, User: s.user, Session: s.id, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
+		Group: group, User: s.user, Session: s.id(), ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
 		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
 	}
 }
@@ -68,7 +68,7 @@ func (s *session) readGroup(r request, args *protocol.ReadReportArgs) error {
 	if err != nil {
 		return err
 	}
-	cmd := &command.ReadGroup{Group: group, User: s.user, Session: s.id, Seq: args.Seq}
+	cmd := &command.ReadGroup{Group: group, User: s.user, Session: s.id(), Seq: args.Seq}
 	if c, again := s.beginGroupChange(r, cmd); !again {
 		c.propose(cmd, func(result command.Result) protocol.OK { return &protocol.ReadReportOK{Unread: result.Unread} })
 	}
@@ -92,7 +92,7 @@ func (s *session) hideMessages(r request, args *protocol.DeleteMessageArgs) erro
 	if err != nil {
 		return err
 	}
-	s.proposeChange(r, &command.HideMessages{Group: group, User: s.user, Session: s.id, Seqs: args.Seqs})
+	s.proposeChange(r, &command.HideMessages{Group: group, User: s.user, Session: s.id(), Seqs: args.Seqs})
 	return nil
 }
 
@@ -101,7 +101,7 @@ func (s *session) hideGroup(r request, args *protocol.DeleteConversationArgs) er
 	if err != nil {
 		return err
 	}
-	s.proposeChange(r, &command.HideGroup{Group: group, User: s.user, Session: s.id, Messages: args.Messages})
+	s.proposeChange(r, &command.HideGroup{Group: group, User: s.user, Session: s.id(), Messages: args.Messages})
 	return nil
 }
 

@@ -132,7 +132,7 @@ func (s *session) replySent(r request, args *protocol.SendArgs, result *command.
 // frame.
 func (s *session) sendCommand(args *protocol.SendArgs, to command.UserID) command.Send {
 	return command.Send{
-		User: s.user, Session: s.id, To: to, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
+		User: s.user, Session: s.id(), To: to, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
 		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
 	}
 }
@@ -220,7 +220,7 @@ func (s *session) readReport(r request) error {
 	if args.Conv.Group {
 		return s.readGroup(r, &args)
 	}
-	cmd := &command.ReadReport{User: s.user, Session: s.id, Peer: command.UserID(args.Conv.ID), Seq: args.Seq}
+	cmd := &command.ReadReport{User: s.user, Session: s.id(), Peer: command.UserID(args.Conv.ID), Seq: args.Seq}
 	cmd.Request = s.identity(r, cmd)
 	s.propose(r, cmd, func(result command.Result) { s.reply(r, &protocol.ReadReportOK{Unread: result.Unread}) })
 	return nil
@@ -234,7 +234,7 @@ func (s *session) recall(r request) error {
 	if args.Conv.Group {
 		return s.recallGroup(r, &args)
 	}
-	cmd := &command.Recall{User: s.user, Session: s.id, Peer: command.UserID(args.Conv.ID), Seq: args.Seq}
+	cmd := &command.Recall{User: s.user, Session: s.id(), Peer: command.UserID(args.Conv.ID), Seq: args.Seq}
 	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }
@@ -247,7 +247,7 @@ func (s *session) deleteMessage(r request) error {
 	if args.Conv.Group {
 		return s.hideMessages(r, &args)
 	}
-	cmd := &command.DeleteMessages{User: s.user, Session: s.id, Peer: command.UserID(args.Conv.ID), Seqs: args.Seqs}
+	cmd := &command.DeleteMessages{User: s.user, Session: s.id(), Peer: command.UserID(args.Conv.ID), Seqs: args.Seqs}
 	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }
@@ -260,7 +260,7 @@ func (s *session) deleteConversation(r request) error {
 	if args.Conv.Group {
 		return s.hideGroup(r, &args)
 	}
-	cmd := &command.DeleteConversation{User: s.user, Session: s.id, Peer: command.UserID(args.Conv.ID), Messages: args.Messages}
+	cmd := &command.DeleteConversation{User: s.user, Session: s.id(), Peer: command.UserID(args.Conv.ID), Messages: args.Messages}
 	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }
@@ -273,7 +273,7 @@ func (s *session) setConversation(r request) error {
 	if args.Conv.Group {
 		return s.setGroupView(r, &args)
 	}
-	cmd := &command.SetConversation{User: s.user, Session: s.id, Peer: command.UserID(args.Conv.ID), Muted: args.Muted, Pinned: args.Pinned, Unread: args.Unread}
+	cmd := &command.SetConversation{User: s.user, Session: s.id(), Peer: command.UserID(args.Conv.ID), Muted: args.Muted, Pinned: args.Pinned, Unread: args.Unread}
 	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }

@@ -78,8 +78,11 @@ func (s *session) tryLogin(r request) error {
 		return err
 	}
 	s.mu.Lock()
-	s.user, s.id, s.autoRead = user, sync.Session, args.AutoRead
-	s.pushedTo, s.maxRecents, s.loginTime = sync.Arrival, sync.MaxRecents, g.backend.Now()
+	s.user, s.autoRead = user, args.AutoRead
+	s.device, s.platform, s.issuedAt = args.Device, args.Platform, id.Issued
+	s.number.Store(uint64(sync.Session))
+	s.maxRecents, s.loginTime = sync.MaxRecents, g.backend.Now()
+	s.pushedTo.Store(sync.Arrival)
 	s.expireAt(id.Expires)
 	s.tokenKey = id.Key
 	s.mu.Unlock()
@@ -95,7 +98,7 @@ func (s *session) tryLogin(r request) error {
 func (s *session) answerLogin(r request) {
 	g := s.gateway
 	ok := protocol.LoginOK{
-		User: string(s.user), Session: uint64(s.id), ServerTime: g.backend.Now(), Protocol: protocol.Version,
+		User: string(s.user), Session: uint64(s.id()), ServerTime: g.backend.Now(), Protocol: protocol.Version,
 		Limits: protocol.SessionLimits{
 			MaxBody: g.config.MaxBody, MaxFrame: g.maxFrame,
 			Window: g.config.Window, IdleMS: g.config.IdleTimeout.Milliseconds(),
@@ -167,7 +170,7 @@ func (s *session) refreshToken(r request) error {
 	}
 	s.addPending(r)
 	s.submits.Add(1)
-	cmd := &command.RefreshToken{User: s.user, Session: s.id, IssuedAt: id.Issued}
+	cmd := &command.RefreshToken{User: s.user, Session: s.id(), IssuedAt: id.Issued}
 	s.gateway.backend.Submit(cmd, func(result command.Result, err error) {
 		defer s.submits.Done()
 		if err == nil {
@@ -187,7 +190,7 @@ func (s *session) refreshToken(r request) error {
 func (s *session) replaceToken(r request, id auth.Identity) {
 	s.mu.Lock()
 	s.expireAt(id.Expires)
-	s.tokenKey = id.Key
+	s.tokenKey, s.issuedAt = id.Key, id.Issued
 	s.wakeLocked() // the pump sets the timer
 	s.mu.Unlock()
 	s.reply(r, &protocol.RefreshOK{Exp: id.Expires.UnixMilli()})
@@ -230,7 +233,7 @@ func (s *session) logout(r request) error {
 		return err
 	}
 	s.reportReads(true)
-	cmd := &command.Logout{User: s.user, Session: s.id, LastSeen: s.gateway.backend.Now()}
+	cmd := &command.Logout{User: s.user, Session: s.id(), LastSeen: s.gateway.backend.Now()}
 	s.propose(r, cmd, func(command.Result) {
 		s.reply(r, nil)
 		s.end(closedByLogout)

@@ -22,7 +22,7 @@ func (s *session) setBlock(r request, undo bool) error {
 	if args.User == string(s.user) {
 		return &refusal{code: protocol.CodeBadRequest, message: "user: must be somebody else"}
 	}
-	cmd := &command.Block{User: s.user, Session: s.id, Target: command.UserID(args.User), Undo: undo}
+	cmd := &command.Block{User: s.user, Session: s.id(), Target: command.UserID(args.User), Undo: undo}
 	s.proposeIdentified(r, cmd, &cmd.Request)
 	return nil
 }

@@ -62,7 +62,7 @@ func (s *session) setNews() { s.mu.Lock(); defer s.mu.Unlock(); s.hasNews = true
 // room. more reports whether there is more.
 func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 	messages, bytes := s.windowRoom()
-	if err := s.gateway.reads.Since(s.user, s.id, s.pushedTo, &p.batch, messages, bytes); err != nil {
+	if err := s.gateway.reads.Since(s.user, s.id(), s.pushedTo.Load(), &p.batch, messages, bytes); err != nil {
 		s.setNews()
 		s.unavailable(err)
 		return 0, false
@@ -76,9 +76,9 @@ func (s *session) pushNews(p *pumpState) (pushed int, more bool) {
 		}
 		n, messages := s.pushItem(p, i, cursorOf)
 		i, pushed = i+n, pushed+messages
-		s.pushedTo = arrival(&p.batch, i-1)
+		s.pushedTo.Store(arrival(&p.batch, i-1))
 	}
-	s.pushedTo = p.batch.Through
+	s.pushedTo.Store(p.batch.Through)
 	return pushed, p.batch.More
 }
 

@@ -67,7 +67,7 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 // pushMemberChanges pushes what the user's other sessions changed in the user's view of
 // the group. Each change follows the messages that came before it.
 func (s *session) pushMemberChanges(p *pumpState, sub *subscription) (pushed int, end progress) {
-	changes, err := s.gateway.reads.MemberChanges(sub.feed.group, s.user, s.id, sub.changesTo)
+	changes, err := s.gateway.reads.MemberChanges(sub.feed.group, s.user, s.id(), sub.changesTo)
 	if err != nil {
 		s.unavailable(err)
 		return 0, storeDown

@@ -183,7 +183,7 @@ func (s *session) pushGroupSignals(p *pumpState, sub *subscription, before uint6
 		s.gateway.metrics.skipped.Add(float64(lost))
 	}
 	for _, e := range p.signals {
-		if e.arrival < sub.signalsFrom || e.session == s.id && e.session != 0 && e.from == s.user {
+		if e.arrival < sub.signalsFrom || e.session == s.id() && e.session != 0 && e.from == s.user {
 			sub.nextSignal++
 			continue
 		}

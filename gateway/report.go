@@ -42,7 +42,7 @@ func (s *session) ack(d uint64) {
 	}
 	s.mu.Unlock()
 	if recovered {
-		s.gateway.backend.SetStalled(s.user, s.id, false, 0)
+		s.gateway.backend.SetStalled(s.user, s.id(), false, 0)
 	}
 	s.reportReads(false)
 }
@@ -74,7 +74,7 @@ func (s *session) reportReads(now bool) {
 	s.mu.Unlock()
 	s.submits.Add(len(reads))
 	for _, r := range reads {
-		cmd := &command.ReadReport{User: s.user, Session: s.id, Peer: r.peer, Seq: r.seq, Auto: true}
+		cmd := &command.ReadReport{User: s.user, Session: s.id(), Peer: r.peer, Seq: r.seq, Auto: true}
 		s.gateway.backend.Submit(cmd, func(_ command.Result, err error) {
 			s.readReported(r, err)
 			s.submits.Done()

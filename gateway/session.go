@@ -57,17 +57,20 @@ type session struct {
 
 	// Set by the read loop at the login, and constant once loggedIn.
 	user       command.UserID
-	id         command.SessionID
+	device     string
+	platform   string
 	autoRead   bool  // acks are read reports
 	maxRecents int   // maximum of conversations in recents
 	loginTime  int64 // the store's time at the login, ms
 
 	// Set by the read loop at the login, and owned by the pump once loggedIn.
 	sync            *loginSync // the rest of the login's sync, nil once it is pushed
-	pushedTo        uint64     // everything of the user up to this arrival number was pushed
 	pinged          time.Duration
 	roundWoken      time.Time // time of the first Wake for what this round pushes, zero for none
 	pastMemberships pastMemberships
+
+	number   atomic.Uint64 // see id
+	pushedTo atomic.Uint64 // everything of the user up to this arrival number was pushed; set by the pump once loggedIn
 
 	submits sync.WaitGroup // submitted commands without an outcome, and goroutines
 	pumps   sync.WaitGroup
@@ -102,6 +105,8 @@ type session struct {
 	ready           fifo[subscription, *subscription] // subscriptions for which the pump has something to do
 	lateSyncs       []*loginSync                      // syncs of groups that were not available at the login
 	cancelLate      context.CancelFunc                // ends the asking for those, nil if it has not begun
+	away            bool                              // the store does not know the session, and it waits to log in again
+	issuedAt        int64                             // ms, of the token
 	nextPump        *session                          // in the pumpers' queue; guarded by pumpers.mu
 
 	tokenKey *auth.Key // key that verified the token, nil before the login; guarded by mu
@@ -145,7 +150,7 @@ func (s *session) cleanUp() {
 	defer s.gateway.connectionDone()
 	s.mu.Lock()
 	s.stopped = true
-	why, user, number := s.closing, s.user, s.id
+	why, user, number := s.closing, s.user, s.id()
 	s.mu.Unlock()
 	s.timer.Stop()
 	s.pumps.Wait()
@@ -166,11 +171,11 @@ func (s *session) cleanUp() {
 
 // logOut submits the remaining read reports and then the logout. It waits for neither.
 func (s *session) logOut() {
-	if s.id == 0 {
+	if s.id() == 0 {
 		return
 	}
 	b := s.gateway.backend
-	b.Unwatch(s.user, s.id)
+	b.Unwatch(s.user, s.id())
 	s.detachAll()
 	if s.subscribed {
 		b.UnsubscribePresence(s)
@@ -178,7 +183,7 @@ func (s *session) logOut() {
 	s.reportReads(true)
 	if s.closing != closedKicked && s.closing != closedRevoked && s.closing != closedByLogout {
 		s.submits.Add(1)
-		b.Submit(&command.Logout{User: s.user, Session: s.id, LastSeen: s.lastActivity()}, func(command.Result, error) { s.submits.Done() })
+		b.Submit(&command.Logout{User: s.user, Session: s.id(), LastSeen: s.lastActivity()}, func(command.Result, error) { s.submits.Done() })
 	}
 }
 
@@ -266,6 +271,13 @@ func (s *session) onTimer() {
 	s.timerAt = 0
 	s.wakeLocked()
 }
+
+// id returns the session's number, 0 before the login. It changes when the session logs
+// in again, see Gone.
+func (s *session) id() command.SessionID { return command.SessionID(s.number.Load()) }
+
+// UpTo implements store.Watcher.
+func (s *session) UpTo() uint64 { return s.pushedTo.Load() }
 
 // Wake notes that there is something new for the user. The store calls it.
 func (s *session) Wake() {

@@ -100,9 +100,10 @@ func (r *storeReader) MemberChanges(group command.GroupID, user command.UserID, 
 	return q.Changes, err
 }
 
-// GroupCursor returns the device cursor for an arrival number of a group's order.
-func (s *Store) GroupCursor(group command.GroupID, arrival uint64) string {
-	return query.Cursor(s.owners.Load().conf.Epoch, group.Key(), arrival)
+// Cursor returns the device cursor for an arrival number in the order of a user or of a
+// group, which its key names.
+func (s *Store) Cursor(key command.UserID, arrival uint64) string {
+	return query.Cursor(s.owners.Load().conf.Epoch, key, arrival)
 }
 
 // Group returns what is known of a group, and of asker as a member of it.

@@ -300,7 +300,7 @@ func TestSyncGroups(t *testing.T) {
 		if len(v.Push) != min(v.Unread, 2) {
 			t.Errorf("%s: push %v of %d unread, want at most 2", v.Group, v.Push, v.Unread)
 		}
-		if v.Cursor != s.GroupCursor(v.Group, v.Arrival) {
+		if v.Cursor != s.Cursor(v.Group.Key(), v.Arrival) {
 			t.Errorf("%s: cursor %q is not that of %d", v.Group, v.Cursor, v.Arrival)
 		}
 	}
@@ -371,7 +371,7 @@ func TestGroupHistoryIsForMembers(t *testing.T) {
 	if err := s.Read(&m); m.IsMember || m.WasMember || err != nil {
 		t.Errorf("Membership of a stranger = %+v, %v", m, err)
 	}
-	at := s.GroupCursor(group, b.Through)
+	at := s.Cursor(group.Key(), b.Through)
 	if views, _ := s.SyncGroups(context.Background(), alice, []query.GroupSyncAsk{{Group: group, HasCursor: true, Cursor: at}}, 10, 10); len(views) != 1 || views[0].Reset || len(views[0].Push) != 0 {
 		t.Errorf("SyncGroups from the cursor %q = %+v, want nothing new", at, views)
 	}

@@ -20,6 +20,8 @@ type groupEar struct {
 	signals []*query.Message
 }
 
+func (e *groupEar) UpTo() uint64 { return 0 }
+
 func (e *groupEar) Wake() { e.mu.Lock(); defer e.mu.Unlock(); e.wakes++ }
 func (e *groupEar) WakeMember(user command.UserID) {
 	e.mu.Lock()

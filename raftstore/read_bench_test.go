@@ -43,7 +43,7 @@ func BenchmarkRead(b *testing.B) {
 			return err
 		}},
 		{"Eligibility", func() error { return s.Eligibility(alice, []command.UserID{bob})[0].Err }},
-		{"GroupCursor", func() error { s.GroupCursor(group, 5); return nil }},
+		{"Cursor", func() error { s.Cursor(group.Key(), 5); return nil }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -131,6 +131,8 @@ type ear struct {
 	kicks   []string
 	signals []store.Signal
 	acks    store.Acks
+	gone    int
+	upTo    uint64
 }
 
 func (e *ear) Wake() { e.mu.Lock(); defer e.mu.Unlock(); e.wakes++ }
@@ -150,6 +152,9 @@ func (e *ear) Acked(group command.GroupID, arrival uint64) bool {
 	defer e.mu.Unlock()
 	return e.acks.Has(group, arrival)
 }
+
+func (e *ear) Gone()        { e.mu.Lock(); defer e.mu.Unlock(); e.gone++ }
+func (e *ear) UpTo() uint64 { e.mu.Lock(); defer e.mu.Unlock(); return e.upTo }
 
 func (e *ear) Acks() store.Acks { e.mu.Lock(); defer e.mu.Unlock(); return e.acks }
 

@@ -75,10 +75,16 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	if u := s.inSlot(sl, c.User); u != nil && u.refuseToken(c.IssuedAt, r) {
 		return
 	}
+	if reason := s.superseded(sl, c); reason != "" {
+		*r = command.Result{Code: command.CodeConflict, Detail: reason}
+		return
+	}
 	u := s.userMut(sl, c.User, true)
 	for i := 0; i < len(u.sessions); {
 		ss := &u.sessions[i]
 		switch {
+		case ss.number == c.Instead && c.Instead != 0:
+			u.sessions = slices.Delete(u.sessions, i, i+1)
 		case ss.device == c.Device:
 			s.kick(u, i, "sameDevice", r)
 		case c.Policy == command.PolicySingle, c.Policy == command.PolicyPlatform && ss.platform == c.Platform:
@@ -110,6 +116,32 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	if c.AutoRead {
 		s.markReadThrough(u, since, r.Session)
 	}
+}
+
+// superseded returns for which reason later logins have ended the session that a login
+// continues, or would have ended it, "" if they have not.
+func (s *State) superseded(sl *slot, c *command.Login) (reason string) {
+	u := s.inSlot(sl, c.User)
+	if c.Instead == 0 || u == nil {
+		return ""
+	}
+	later := 0
+	for i := range u.sessions {
+		ss := &u.sessions[i]
+		switch {
+		case ss.number <= c.Instead:
+			continue
+		case ss.device == c.Device:
+			return "sameDevice"
+		case c.Policy == command.PolicySingle, c.Policy == command.PolicyPlatform && ss.platform == c.Platform:
+			reason = "policy"
+		}
+		later++
+	}
+	if limit := s.limits.MaxDevices; limit > 0 && later >= limit {
+		return "policy"
+	}
+	return reason
 }
 
 // kick ends session i of a user for a reason, and lists it in r and in the outcome.

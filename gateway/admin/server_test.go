@@ -176,6 +176,8 @@ func (e *ear) Signal(s store.Signal)              { e.signals.Store(s.Kind, s) }
 func (e *ear) Kick(reason string)                 { e.kicked <- reason }
 func (e *ear) Acked(command.GroupID, uint64) bool { return false }
 func (e *ear) Acks() store.Acks                   { return store.Acks{} }
+func (e *ear) Gone()                              {}
+func (e *ear) UpTo() uint64                       { return 0 }
 
 // A lockedBuffer is a log that is read while it is written.
 type lockedBuffer struct {

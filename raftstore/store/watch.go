@@ -21,6 +21,12 @@ type Watcher interface {
 	// ("sameDevice", "policy", "admin"), or "token" if the session's token is refused
 	// from now on.
 	Kick(reason string)
+	// Gone is called when the state does not know the session, though nobody says that
+	// it was ended: its node was cut off for too long. The watcher is registered no more,
+	// and its gateway may log the session in again.
+	Gone()
+	// UpTo returns the arrival number of the user up to which the session has read.
+	UpTo() uint64
 	// Acked reports whether the device has acked, in the foreground, what has an
 	// arrival number: in the order of a group or, if group is "", of the user.
 	Acked(group command.GroupID, arrival uint64) bool
@@ -34,8 +40,11 @@ type Watcher interface {
 type GroupWatcher interface {
 	// Wake is called when something came in the group's order.
 	Wake()
-	// WakeMember is called when a member's own view of the group changed.
+	// WakeMember is called when a member's own view of the group changed; user "": when
+	// those of any members did.
 	WakeMember(user command.UserID)
+	// UpTo returns the arrival number of the group up to which the gateway has read.
+	UpTo() uint64
 	// Signal passes on a message of a group that stores none, or one of ttl 0. The
 	// sessions of m.From that have number m.Session do not get it. m.Arrival is its
 	// place in the group's order: it came after all up to that number and before all

@@ -12,6 +12,10 @@ type Login struct {
 	HasCursor bool   // the device has sent a cursor
 	Cursor    string // as the client sent it; a malformed one counts as none and sets Result.Reset
 	IssuedAt  int64  // ms, when the token was issued; 0 = unknown, which is older than any SetUser.TokensFrom
+	// Instead is the session that the new one continues, whose socket is open still; 0 =
+	// none. If a login since then has ended it, or would have, the login is refused with
+	// CodeConflict, and Detail is the reason, as that of a Kick.
+	Instead SessionID
 }
 
 // A Policy says which other sessions of the user a login ends. It always ends the
@@ -48,6 +52,7 @@ func (c *Login) fields(x *codec.Coder) {
 		c.Cursor = cursor
 	}
 	codec.Int(x, &c.IssuedAt)
+	codec.Uint(x, &c.Instead)
 }
 
 // Logout ends a session, because its client asked for it or its socket is gone.
