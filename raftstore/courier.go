@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
@@ -124,6 +125,7 @@ type route struct {
 // A letterOutcome is what became of a letter that was sent.
 type letterOutcome struct {
 	lane   *lane
+	route  *route
 	number uint64
 	bytes  int
 	result command.Result
@@ -234,17 +236,39 @@ func (c *courier) accept(p *shard.Posted, now time.Time) {
 	key := direction{p.From, p.To}
 	l := c.lanes[key]
 	if l == nil {
-		dest := c.shard.store.shardOf(p.To)
-		rt := c.routes[dest]
-		if rt == nil {
-			rt = &route{dest: dest}
-			c.routes[dest] = rt
-		}
+		rt := c.routeTo(c.shard.store.shardOf(p.To))
 		l = &lane{direction: key, route: rt, confirmed: p.Number - 1, forgotten: p.Number - 1}
 		c.lanes[key] = l
 	}
 	l.letters = append(l.letters, *p)
 	c.ready(l, now)
+}
+
+func (c *courier) routeTo(dest *shardRef) *route {
+	rt := c.routes[dest]
+	if rt == nil {
+		rt = &route{dest: dest}
+		c.routes[dest] = rt
+	}
+	return rt
+}
+
+// reroute gives a lane, none of whose letters is in flight, the route to the shard that
+// owns its receiver's slot now.
+func (c *courier) reroute(l *lane) {
+	dest := c.shard.store.shardOf(l.to)
+	if l.route.dest == dest {
+		return
+	}
+	bytes := 0
+	for i := range l.letters {
+		bytes += letterSize(&l.letters[i])
+	}
+	c.mu.Lock()
+	c.account(l.route.dest, -bytes)
+	c.account(dest, bytes)
+	c.mu.Unlock()
+	l.route = c.routeTo(dest)
 }
 
 // expect registers an expectation with the lanes that it has to wait for, and fires
@@ -351,18 +375,29 @@ func (c *courier) sendOne(l *lane, p *shard.Posted) error {
 	if err := e.Check(e.command); err != nil {
 		return c.shard.local.Stop("its outbox", err)
 	}
-	number, bytes := p.Number, letterSize(p)
+	number, bytes, rt := p.Number, letterSize(p), l.route
 	done := func(r command.Result, err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.returned = append(c.returned, letterOutcome{lane: l, number: number, bytes: bytes, result: r, err: err})
+		c.returned = append(c.returned, letterOutcome{lane: l, route: rt, number: number, bytes: bytes, result: r, err: err})
 		c.signal()
 	}
-	if err := l.route.dest.here().replica.Enqueue(0, e.command, replica.Waiter{Done: done}); err != nil {
+	dest := rt.dest
+	lead, err := dest.direct()
+	if err == nil {
+		err = lead.enqueue(e.command, replica.Waiter{Done: done})
+	}
+	switch {
+	case dest.waits(err):
+		dest.line.add(&operation{
+			kind: peer.Command, key: l.to, encoded: slices.Clone(e.command), letter: true,
+			done: func(a answer) { done(a.result, a.err) },
+		})
+	case err != nil:
 		return err
 	}
 	l.inFlight++
-	l.route.bytes += bytes
+	rt.bytes += bytes
 	return nil
 }
 
@@ -387,7 +422,7 @@ func (c *courier) backOff(rt *route, now time.Time, err error) {
 // delivered handles the outcome of a letter: it confirms the letter, or pauses its
 // route or lane and sends again.
 func (c *courier) delivered(d *letterOutcome, now time.Time) {
-	l, rt := d.lane, d.lane.route
+	l, rt := d.lane, d.route
 	l.inFlight--
 	rt.bytes -= d.bytes
 	switch {
@@ -397,9 +432,9 @@ func (c *courier) delivered(d *letterOutcome, now time.Time) {
 	case d.result.Code == command.OK:
 		rt.pause, l.pause = 0, 0
 		c.confirm(l, d.number, now)
-	case d.result.Code == command.CodeMoved:
+	case d.result.Code == command.CodeMoved: // the others of the route go on
 		l.resend = true
-		c.backOff(rt, now, d.result.Err())
+		l.backOff(now)
 	case d.result.Code == command.CodeGap:
 		rt.dest.metrics.gaps.Inc()
 		l.resend = true
@@ -419,6 +454,7 @@ func (c *courier) delivered(d *letterOutcome, now time.Time) {
 	}
 	if l.resend && l.inFlight == 0 {
 		l.resend, l.next = false, 0
+		c.reroute(l)
 	}
 	c.ready(l, now)
 }

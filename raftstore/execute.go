@@ -23,7 +23,7 @@ func (l *leader) send(op *operation, _ func(*peer.Answer)) (kept bool, err error
 // is set, of another one, which sends it again itself if it must. After an error done is
 // not called.
 func (l *leader) execute(op *operation, ours bool) error {
-	w := replica.Waiter{Routed: ours, Key: op.key, Origin: op}
+	w := replica.Waiter{Routed: ours && !op.letter, Key: op.key, Origin: op}
 	if op.kind == peer.Committed {
 		var refused error
 		w.Read = true

@@ -108,7 +108,7 @@ func (ln *line) unlock(due []reply) {
 			r.answer = r.op.read(r.from)
 			r.err = r.op.certain(r.err)
 		}
-		if r.result.Code == command.CodeMoved {
+		if r.result.Code == command.CodeMoved && !r.op.letter {
 			ln.moved(r.op)
 		} else {
 			r.op.done(r.answer)

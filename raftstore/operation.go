@@ -18,6 +18,7 @@ type operation struct {
 	kind    peer.Kind         // Command, Login or Committed
 	key     command.UserID    // it decides the shard of a Command or Login
 	shard   *shardRef         // of a Committed
+	letter  bool              // its courier handles that its slot has moved
 	encoded []byte            // Command, Login: the command
 	recents query.RecentsMode // Login
 	queries []query.Query     // Committed

@@ -88,6 +88,27 @@ type Config struct {
 // A TransportFunc is Config.Transport.
 type TransportFunc = func() (raft.ServerAddress, raft.Transport, io.Closer)
 
+// A ServerID is Config.ID, as Raft writes it.
+type ServerID = raft.ServerID
+
+// Transports returns a TransportFunc that calls open for each opening of the replica. A
+// replica whose transport cannot be opened, since what it belongs to is closed, reaches
+// nobody.
+func Transports[T interface {
+	raft.Transport
+	io.Closer
+}](id string, open func() (T, error)) TransportFunc {
+	return func() (raft.ServerAddress, raft.Transport, io.Closer) {
+		addr := raft.ServerAddress(id)
+		t, err := open()
+		if err != nil {
+			_, nobody := raft.NewInmemTransport(addr)
+			return addr, nobody, nobody
+		}
+		return addr, t, t
+	}
+}
+
 // A Member is a replica of a shard, as Raft is to know it.
 type Member struct {
 	ID string // Config.ID of that replica; it is its address for Raft, too
