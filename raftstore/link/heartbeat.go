@@ -99,18 +99,24 @@ func (t *Transport) handle(args *raft.AppendEntriesRequest) (*raft.AppendEntries
 	}
 }
 
-// term returns the replica's current term, and reports whether it runs. It asks the
-// heartbeat handler with a term that is over, which changes nothing: Raft has no such
-// term once it has sent anything.
+// term returns the replica's current term, and reports whether it runs.
 func (t *Transport) term() (term uint64, running bool) {
+	term, _, running = t.probe()
+	return term, running
+}
+
+// probe returns the replica's current term and last index, and reports whether it runs.
+// It asks the heartbeat handler with a term that is over, which changes nothing: Raft
+// has no such term once it has sent anything.
+func (t *Transport) probe() (term, lastLog uint64, running bool) {
 	if t.handler.Load() == nil {
-		return 0, true
+		return 0, 0, true
 	}
 	resp, err := t.handle(&raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}})
 	if err != nil {
-		return 0, !errors.Is(err, errShutDown)
+		return 0, 0, !errors.Is(err, errShutDown)
 	}
-	return resp.Term, true
+	return resp.Term, resp.LastLog, true
 }
 
 // Campaign has this replica stand for election at once, as a TimeoutNow of a leader
@@ -153,8 +159,11 @@ func (t *Transport) TakeOver(ctx context.Context, voters []raft.ServerID) error 
 		return t.Campaign(ctx)
 	}
 	start := time.Now()
-	term, _ := t.term()
-	led := func() bool { return t.lastBeat.Load() >= start.UnixNano() }
+	term, last, _ := t.probe()
+	led := func() bool { // a leader beats, and begins its term with an entry
+		nowTerm, nowLast, _ := t.probe()
+		return t.lastBeat.Load() >= start.UnixNano() || nowTerm > term && nowLast > last
+	}
 	if err := t.turn(ctx, time.Duration(before)*takeOverStep); err != nil {
 		return err
 	}
